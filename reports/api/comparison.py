@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import pandas as pd
-from msgspec import structs
 
 from reports.analysis.comparisons import comparison
-from reports.api.frames import COUNT, FLAG, NUMBER, REASON, TEXT, dtypes_of, frame_of
+from reports.api.findings import DTYPES, finding_rows
+from reports.api.frames import frame_of
 from reports.data.runs import run_id_of
-from reports.engine.judge import finding_of
 from reports.formatting import NBSP, join_words, plural
 from reports.render.notebook import frame_html
 from reports.results.verdict import RESULT_OF_STATUS
-from reports.text.reasons import reason_line, use
+from reports.text.reasons import reason_line
 
-COLUMNS = ("title", "candidate", "verdict", "baseline", "value", "unit", "difference", "low", "high", "reason_text")
+COLUMNS = ("title", "target", "verdict", "baseline", "value", "unit", "difference", "low", "high", "reason_text")
 """The columns that a notebook shows."""
-
-
-DTYPES = dtypes_of(
-    (TEXT, ("run_id", "candidate", "title", "metric", "measured_from", "turn_type", "script", "step")),
-    (NUMBER, ("p",)),
-    (TEXT, ("unit",)),
-    (FLAG, ("primary",)),
-    (TEXT, ("verdict",)),
-    (FLAG, ("passes", "provisional", "published", "usable")),
-    (TEXT, REASON),
-    (NUMBER, ("baseline", "value", "difference", "low", "high")),
-    (TEXT, ("scale",)),
-    (COUNT, ("baseline_turns", "turns", "baseline_sessions", "sessions", "baseline_failed", "failed", "more_sessions")),
-)
-"""The columns of a comparison's frame, with their dtypes."""
 
 
 class CompareResult(comparison.Comparison):
@@ -45,21 +29,13 @@ class CompareResult(comparison.Comparison):
         is NaN. If the comparison is not fair, `usable` is false and `verdict` is `not_evaluated`. `run_id` is the ID of
         the candidate's run.
         """
-        invalid = self.invalid_reasons
         run_ids = {target.label: run_id_of(target.run) for target in self.targets}
         of_steps = {name: labels for target in self.targets for name, labels in target.turns.row_labels.items()}
+        refused = dict.fromkeys(("result", "verdict"), "not_evaluated") if self.failed_checks else {}
         rows = []
-        for compared in (*self.comparisons, *self.steps):
-            spec, finding = compared.spec, finding_of(compared)
-            row = structs.asdict(finding.value) | structs.asdict(finding)
-            row |= dict(zip(("script", "step"), of_steps.get(spec.step, (None, spec.step)), strict=True))
-            row |= {"run_id": run_ids[compared.target], "candidate": compared.target, "title": spec.name, "p": spec.p}
-            row |= {"passes": compared.verdict.passes, "value": finding.value.value}
-            row["baseline"] = finding.against.value if finding.against else None
-            for name in ("turns", "sessions", "failed"):
-                row |= dict(zip((f"baseline_{name}", name), compared.each(name), strict=True))
-            row |= use(finding.reason, published=compared.published is not None, invalid=invalid)
-            rows.append(row | ({"verdict": "not_evaluated", "passes": False} if self.failed_checks else {}))
+        for row in finding_rows((*self.comparisons, *self.steps), self.invalid_reasons):
+            script, step = of_steps.get(row["step"], (None, row["step"]))
+            rows.append(row | refused | {"run_id": run_ids[row["target"]], "script": script, "step": step})
         return frame_of(rows, DTYPES)
 
     def __repr__(self) -> str:

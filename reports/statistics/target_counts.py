@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from dataclasses import dataclass
 
 import numpy as np
 
-from reports.results.json_entries import ClosedJsonEntry, Count, Rounded, described
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import Sample, effective_size
 
 
-class SampleCounts(ClosedJsonEntry, frozen=True):
-    """The numbers of turns and sessions of one target from which the value of a metric is computed."""
+@dataclass(frozen=True)
+class TargetCounts:
+    """The numbers of turns and sessions of one target from which the value of a metric is computed.
 
-    turns: Annotated[Count, described("turns that count for the metric")]
-    sessions: Annotated[Count, described("sessions (or pairs) with at least one of these turns")]
-    failed: Annotated[Count, described("failed turns")]
-    completed_share: Annotated[Rounded, described("share of the planned turns that have a value; null for rates")]
-    effective_sessions: Annotated[
-        Rounded, described("Kish's effective number of sessions, if they are of unequal length")
-    ]
+    - `turns` are those that count for the metric, and `failed` those that failed
+    - `sessions` are those (or pairs) with at least one of these turns; `effective_sessions` is Kish's effective number
+    - `completed_share` is the share of the planned turns that have a value; NaN for rates
+    - `sessions_if_all_longest` is the turns divided by those of the longest session
+    """
 
-
-class TargetCounts(SampleCounts, frozen=True):
-    """The counts of one target. `sessions_if_all_longest` is the turns divided by those of the longest session."""
-
+    turns: int
+    sessions: int
+    failed: int
+    completed_share: float
+    effective_sessions: float
     sessions_if_all_longest: float
 
 

@@ -463,11 +463,10 @@ def test_compare_equals_the_command(nightly: Path) -> None:
     frame = comparison.to_frame()
     assert len(frame) == len(written["comparisons"]) + len(written["steps"])
     for row, entry in zip(frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True):
-        for key in ("verdict", "primary", "unit", "provisional"):
+        for key in ("result", "verdict", "primary", "unit", "provisional"):
             assert row[key] == entry[key]
         base, candidate = entry["against"], entry["value"]
-        assert [row["candidate"], row["metric"]] == [candidate["target"], candidate["metric"]]
-        assert row["passes"] == (entry["result"] == "pass")
+        assert [row["target"], row["metric"]] == [candidate["target"], candidate["metric"]]
         for name, key in {"turns": "n", "sessions": "sessions", "failed": "failed"}.items():
             assert (row[f"baseline_{name}"], row[name]) == (base[key], candidate[key])
         assert (base["value"] is None) == np.isnan(row["baseline"])

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from msgspec import structs
 
 from bench.catalogue.metrics import SLOPE
 from bench.catalogue.metrics import Better as Direction
@@ -67,7 +66,7 @@ class Mean(Statistic):
 
     def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
         mean, sample = estimate_mean(source.totals(spec), tail), source.sample(spec)
-        counts = structs.replace(mean.counts, failed=sample.failed, completed_share=sample.completed_share)
+        counts = replace(mean.counts, failed=sample.failed, completed_share=sample.completed_share)
         return replace(mean, counts=counts)
 
     def interim(

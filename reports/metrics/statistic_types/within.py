@@ -13,7 +13,6 @@ from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
-from msgspec import structs
 
 from bench.base.errors import UsageError
 from bench.catalogue.metrics import CATALOGUE
@@ -88,7 +87,7 @@ class Within(Rate):
 
     def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
         estimate = super().estimate(source, spec, tail)
-        return replace(estimate, counts=structs.replace(estimate.counts, failed=source.sample(spec).failed))
+        return replace(estimate, counts=replace(estimate.counts, failed=source.sample(spec).failed))
 
     def against_stored(
         self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
