@@ -25,7 +25,6 @@ from bench.record.run_list import RunList
 from bench.simulator.ground_truth_log import TRUTH_LINES
 from bench.simulator.ready import ReadyDocument
 from reports.analysis.check.results import CheckDocument
-from reports.analysis.reference.listing import ReferenceDocument
 from reports.analysis.sample_size import SampleSize
 from reports.analysis.sequential.decision import DecisionDocument
 from reports.analysis.summary.summary import RunResults
@@ -59,7 +58,6 @@ def schemas() -> dict[str, Schema]:
         "check": ("check.json of Realtime Bench", CheckDocument),
         "evidence": ("evidence.json of a run folder of Realtime Bench", EvidenceDocument),
         "trend": ("What rtbench trend --json prints", TrendDocument),
-        "reference": ("reference.json of rtbench reference", ReferenceDocument),
         "baseline": ("A stored baseline of Realtime Bench", Baseline),
     }
     made = {name: schema_of(kind, name, title) for name, (title, kind) in documents.items()}

@@ -17,8 +17,6 @@ from typing import Literal
 VERSION = "1"
 """The version of the workload. A change of a script or recording needs a new version, because it changes a digest."""
 SCRIPT_NAMES = ("short_questions", "long_answers", "interruptions", "two_tools", "fifteen_turns")
-TOOLS_SCRIPT = "two_tools"
-"""The script in which every turn needs a function call."""
 USERS = 8
 SESSIONS_OF_SCRIPT = 60
 SESSIONS = SESSIONS_OF_SCRIPT * len(SCRIPT_NAMES)

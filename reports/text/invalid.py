@@ -89,29 +89,6 @@ def _not_started(numbers: Numbers) -> str:
     return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'
 
 
-def _other_digest(numbers: Numbers) -> str:
-    return (
-        f"the script {numbers['script']} has the digest {numbers['digest'] or 'none'}, but in version "
-        f"{numbers['version']} of the workload, {numbers['form']}, it has {numbers['pinned']}"
-    )
-
-
-def _other_definitions(numbers: Numbers) -> str:
-    return (
-        f"its metrics have version {numbers['version']} of the definitions, but this tool has {numbers['tool_version']}"
-    )
-
-
-def _no_function_calls(numbers: Numbers) -> str:
-    called = f"the service called a function in {percent(numbers['called'], numbers['turns'])} of the turns"
-    return f"{called} of {numbers['script']} (required: {percent(numbers['required'], 1)})"
-
-
-def _unequal_scripts(numbers: Numbers) -> str:
-    counts = ", ".join(f"{name} {number}" for name, number in sorted(numbers["sessions"].items()))
-    return f"the scripts do not have equal numbers of sessions: {counts}"
-
-
 OF_RUN: Mapping[str, str | Callable[[Numbers], str]] = {
     **{name: partial(_check, name) for name in CHECKS},
     "within_warmup": _within_warmup,
@@ -126,7 +103,6 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     **{code: partial(_of_run, sentence) for code, sentence in OF_RUN.items()},
     "target_without_turns": _without_turns,
     "no_turns_and_sessions": "the run has no turns and no sessions",
-    "no_turn_started": "no turn started",
     "no_pair_ended": "no pair of sessions ended",
     "aborted": lambda n: str(n["because"]),
     "throttled": _throttled,
@@ -134,15 +110,6 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     "workloads_differ": _workloads_differ,
     "simulated_differs": _simulated_differs,
     "not_started": _not_started,
-    "mixed_forms": "the run mixes spoken and typed scripts of the workload",
-    "not_reference": "the run contains no script of the reference workload",
-    "other_digest": _other_digest,
-    "missing_script": lambda n: f"the run lacks {join_words(n['scripts'])}",
-    "other_script": lambda n: f"the run also contains {join_words(n['scripts'])}",
-    "other_settings": lambda n: f"the target replaces settings: {join_words(n['settings'])}",
-    "other_definitions": _other_definitions,
-    "no_function_calls": _no_function_calls,
-    "unequal_scripts": _unequal_scripts,
 }
 """The sentence of each code, or a function that writes it from the numbers of the reason."""
 
@@ -150,10 +117,6 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
 def _of_verdict(numbers: Numbers) -> str:
     ended = numbers.get("state") == "ended"
     return "run `rtbench report` to see how its turns ended" if ended else "run it again and let it finish"
-
-
-def _reference_scripts(numbers: Numbers) -> str:
-    return f"use `rtbench run {numbers['workload']}`"
 
 
 AGAIN = ("run_not_ended", "run_not_finalized", "run_killed", "check_not_evaluated", "nothing_measured")
@@ -168,11 +131,5 @@ REMEDIES: Mapping[str, str | Callable[[Numbers], str]] = {
     ),
     "simulated_differs": "measure both targets in the same way",
     "conditions_differ": "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different",
-    "mixed_forms": "run each form separately",
-    **dict.fromkeys(("not_reference", "other_digest", "missing_script", "other_script"), _reference_scripts),
-    "other_settings": "remove them from the target's `session`",
-    "other_definitions": "use the version of the tool that made the run",
-    "unequal_scripts": "end the run by --sessions, not by --run-time",
-    "too_small": "use more --sessions",
 }
 """The remedy of each code that has one, or a function that writes it from the numbers of the reason."""

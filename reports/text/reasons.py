@@ -252,14 +252,6 @@ def _too_few_runs(numbers: Numbers) -> str:
     return f"{runs} to compare; finding a change requires {numbers['needed']}: {side} before and {side} after it"
 
 
-def _too_small(numbers: Numbers) -> str:
-    texts = []
-    for short in numbers["metrics"]:
-        level = f" p{100 * short['p']:g}" if "p" in short else ""
-        texts.append(f"{short['metric']}{level}: {reason_text(inner(short))}")
-    return f"the run is too small: {'; '.join(texts)}"
-
-
 SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "too_few": _too_few,
     "too_few_to_print": lambda n: f"needs {count(n['needed'])}{NBSP}{units(Reason('', dict(n)))}",
@@ -291,7 +283,6 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "conditions_differ": lambda n: (
         f"The stored baselines were measured under other conditions: {'; '.join(map(reason_text, n['conditions']))}"
     ),
-    "too_small": _too_small,
     "not_reported": "not reported",
     "provisional": lambda n: f"{reason_text(inner(n))} The verdicts are provisional.",
     "unbounded": lambda n: f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded",

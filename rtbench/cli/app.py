@@ -19,7 +19,6 @@ from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.import_calls import import_calls
 from rtbench.cli.options import Command, Group, option
-from rtbench.cli.reference import reference
 from rtbench.cli.report import export, report
 from rtbench.cli.run import ReadByLocust, run
 from rtbench.cli.runs import merge, open_run, runs, upload
@@ -107,7 +106,6 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "open": open_run,
         "runs": runs,
         "trend": trend,
-        "reference": reference,
         "replay": replay,
         "export": export,
         "merge": merge,
