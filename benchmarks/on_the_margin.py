@@ -184,8 +184,10 @@ def corrections() -> Iterable[Row]:
         outside = 0
         for _ in range(LOOKED):
             ruling = _stopped(rng, times, pairs, interval).decisions[0]
-            above += [ruling.corrected > math.log(times), ruling.d > math.log(times)]
-            outside += not ruling.low <= ruling.corrected <= ruling.high
+            difference = ruling.difference
+            assert difference is not None
+            above += [ruling.corrected > math.log(times), difference.d > math.log(times)]
+            outside += not difference.low <= ruling.corrected <= difference.high
         for name, share in zip(("corrected", "plain"), above / LOOKED, strict=True):
             off = 3 * error(0.5, LOOKED)
             met = name == "plain" or abs(share - 0.5) <= off

@@ -218,7 +218,9 @@ def finding_of(judged: Judged, sentence: str = "", note: str = "", texts: Findin
     measured = {"difference": math.nan}
     if difference:
         shares = (math.nan if end is None else end for end in difference.shares)
-        measured = dict(zip(("difference", "low", "high"), shares, strict=True)) | {
+        measured = dict(zip(("difference", "low", "high"), shares, strict=True))
+    if difference and judged.analysis is None:  # the bounds of an interim analysis are those of its critical value
+        measured |= {
             "confidence": round(1 - difference.level, 12), "se": difference.se, "df": difference.df,
             "worse_low": difference.worse.low, "worse_high": difference.worse.high, "p_worse": difference.worse.p,
             "better_low": difference.better.low, "p_better": difference.better.p,

@@ -60,7 +60,7 @@ def decision_details(decision: Decision) -> str:
     """
     if not decision.is_decided_by_analysis:
         return end_sentence(decision) if decision.ended and decision.invalid else ""
-    drifted = not decision.invalid and any(metric.provisional for metric in decision.primary_metrics)
+    drifted = not decision.invalid and any(one.verdict.provisional for one in decision.comparisons)
     return joined(_details(decision), DRIFTED if drifted else "", end_sentence(decision))
 
 
@@ -125,14 +125,14 @@ def verdict_lines(decision: Decision) -> list[str]:
     if decision.invalid and not decision.is_decided_by_analysis:
         return []
     lines = []
-    for index, metric in enumerate(decision.primary_metrics):
-        spec, analysis = decision.specs[index], decision.analyses[metric.analysis - 1]
-        reason = f" ({reason_text(metric.reason)})" if metric.reason else ""
-        verdict = f"{MARKS[metric.verdict].marker} {spec.title} {displayed(decision.comparisons[index])}{reason}"
-        is_estimated = analysis.primary_metrics[index].is_estimated
-        estimate = f": {estimate_text(spec, metric.d)}" if is_estimated else ""
-        is_corrected = math.isfinite(metric.corrected) and metric.verdict != "inconclusive"
-        corrected = f", corrected for the early stop {estimate_text(spec, metric.corrected)}" if is_corrected else ""
+    for index, one in enumerate(decision.comparisons if decision.analyses else ()):
+        spec, analysis = one.spec, decision.analyses[(one.analysis or 1) - 1]
+        reason = f" ({reason_text(one.reason)})" if one.reason else ""
+        verdict = f"{MARKS[one.verdict.name].marker} {spec.title} {displayed(one)}{reason}"
+        seen = analysis.primary_metrics[index]
+        estimate = f": {estimate_text(spec, seen.d)}" if seen.is_estimated else ""
+        is_corrected = math.isfinite(one.corrected) and one.verdict.name != "inconclusive"
+        corrected = f", corrected for the early stop {estimate_text(spec, one.corrected)}" if is_corrected else ""
         over = f"{count(analysis.pairs)}{NBSP}pairs over {format_duration(analysis.observed_s)}"
         lines.append(f"{verdict} at {over}{estimate}{corrected}; the margin is {spec.margin_text()}.")
     return lines

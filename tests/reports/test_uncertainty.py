@@ -169,8 +169,8 @@ def test_an_interim_analysis_does_not_decide_by_an_uncertain_metric(tmp_path: Pa
 
     assert analyse_pairs(planned_run(tmp_path / "exact", primary)).exit_status == 1
     found = analyse_pairs(planned_run(tmp_path / "late", primary, late))
-    assert (found.exit_status, found.primary_metrics[0].verdict) == (3, "inconclusive")
-    assert WHY in plain(reason_text(found.primary_metrics[0].reason))
+    assert (found.exit_status, found.comparisons[0].verdict.name) == (3, "inconclusive")
+    assert WHY in plain(reason_text(found.comparisons[0].reason))
 
 
 def test_no_sample_size_is_planned_with_an_uncertain_metric(tmp_path: Path) -> None:

@@ -283,8 +283,7 @@ def by_analyses(
         declared = tuple(replace(compared, peers=False) for compared in decision.comparisons)
         decision = structs.replace(decision, comparisons=declared)
     _refuse_others(decision, base, thresholds, str(run.folder))
-    both = zip(decision.specs, decision.primary_metrics, strict=False)
-    drifting = [spec.title for spec, decided in both if decided.provisional]
+    drifting = [one.title for one in decision.comparisons if one.verdict.provisional]
     notes = [Reason("drift_in_analyses", {"metrics": drifting})] if drifting else []
     if decision.is_decided_by_analysis and decision.pairs_after:
         notes.append(Reason("pairs_after_analysis", {"pairs": decision.pairs_after}))
@@ -328,7 +327,8 @@ def _requested(threshold: Threshold, candidate: str) -> tuple[MetricSpec, str]:
 
 def _items(decision: Decision) -> Iterable[Judged]:
     """Yield a result for each primary metric. Before the first analysis, it is not evaluated."""
-    for primary, comparison in zip(decision.specs, decision.comparisons, strict=True):
+    for comparison in decision.comparisons:
+        primary = comparison.spec
         of_turn_type = primary.stratum and primary.stratum._replace(measured_from="")
         # a threshold has several metrics if turns are measured from several instants
         specs = [replace(primary, stratum=stratum) for stratum in (primary.stratum, of_turn_type, None)]

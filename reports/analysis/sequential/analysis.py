@@ -17,18 +17,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from reports.metrics.metric_spec import MetricSpec, MetricSpecEntry
-from reports.results.json_entries import ClosedJsonEntry, Known, Number, described, entry_from
+from reports.engine.judge import Judged
+from reports.metrics.metric_spec import MetricSpec
+from reports.results.json_entries import ClosedJsonEntry, Number, described, entry_from
 from reports.results.reason import Reason
-from reports.results.value import Scale
 from reports.results.verdict import VerdictName
 from reports.statistics import group_sequential
 from reports.statistics.autocorrelation import EARLY, FOUND
-from reports.statistics.differences import LEVEL, Margin
+from reports.statistics.differences import LEVEL, Difference
 from reports.statistics.group_sequential import InterimStatistic, StatisticEntry
-from reports.statistics.verdicts import step_down
+from reports.statistics.verdicts import Verdict, step_down
 
 End = Literal[
     "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
@@ -89,22 +89,9 @@ class AnalysisEntry(ClosedJsonEntry, frozen=True):
     ] = 0.0
 
 
-class DecidedMetricEntry(MetricSpecEntry, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The decision on one primary metric: its difference, bounds, and corrected estimate."""
-
-    name: str
-    step: Known
-    margin: Margin
-    scale: Scale
-    verdict: VerdictName
-    reason: Reason | None
-    provisional: Annotated[bool, described("drift or bursts were found at the analysis that decided")] = False
-    analysis: Annotated[int, described("the number of the analysis that decided, from 1")]
-    pairs: int
-    d: Number
-    low: Number
-    high: Number
-    corrected: Number
+def judged_pairs(spec: MetricSpec, verdict: Verdict, difference: Difference, **fields: Any) -> Judged:
+    """Return a primary metric that is judged by an analysis. Its targets and their values are added later."""
+    return Judged(spec=spec, target="", targets=(), cluster="pair", verdict=verdict, difference=difference, **fields)
 
 
 @dataclass(frozen=True)
@@ -113,7 +100,7 @@ class SequentialResult:
 
     analyses: tuple[AnalysisEntry, ...]
     reason: End
-    decisions: tuple[DecidedMetricEntry, ...]
+    decisions: tuple[Judged, ...]
 
     @property
     def stopped(self) -> bool:
@@ -258,11 +245,7 @@ def _result(
         # the bounds that would have ended the run at an earlier analysis
         stopped_by = ladder[0] if index in worse else ladder[-1]
         low, high, corrected = statistic.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
-        decisions.append(
-            entry_from(
-                DecidedMetricEntry, spec, statistic, **spec.entry_fields, verdict=verdict, reason=metric_reason,
-                provisional=statistic.is_provisional, analysis=k + 1, pairs=schedule.sizes[k], low=low, high=high,
-                corrected=corrected,
-            )
-        )  # fmt: skip
+        decided = Verdict(verdict, metric_reason, statistic.is_provisional)
+        difference = Difference(spec.scale, math.nan, math.nan, statistic.d, low, high)
+        decisions.append(judged_pairs(spec, decided, difference, analysis=k + 1, corrected=corrected))
     return SequentialResult(tuple(analyses), reason, tuple(decisions))

@@ -26,9 +26,9 @@ from bench.base.errors import INCONCLUSIVE_STATUS, INVALID_STATUS, UsageError
 from bench.record.document import GIVEN_UP, INTERRUPTED
 from reports.analysis.sequential.analysis import (
     AnalysisSchedule,
-    DecidedMetricEntry,
     End,
     SequentialResult,
+    judged_pairs,
     run_analyses,
 )
 from reports.analysis.sequential.decision import BY_ANALYSIS, STATUSES, Decision, is_decided
@@ -105,10 +105,11 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         unusable = tuple(invalid_reasons(run.metadata)) or (Reason("no_pair_ended"),)
         invalid = (causes_of(deciding_checks(first(size))) or at_end) if size else unusable
     too_early = Reason("no_analysis", {"unit": "pair", "needed": sizes[0], "there": [size]})
-    decided = zip(specs, result.decisions, strict=False)
+    undecided = Verdict("inconclusive", too_early)
     comparisons = [
-        *(_compared(run, spec, metric, first(metric.pairs)) for spec, metric in decided),
-        *(_compared(run, spec, too_early, first(size)) for spec in specs[len(result.decisions) :]),
+        _compared(run, judged, first(sizes[judged.analysis - 1] if judged.analysis else size))
+        for judged in result.decisions
+        or [judged_pairs(spec, undecided, Difference(spec.scale, *NO_VALUES)) for spec in specs]
     ]
     observed_s = [max(target.observed_s for target in first(analysis.pairs)) for analysis in result.analyses]
     used = result.analyses[-1].pairs if result.analyses else 0
@@ -139,8 +140,7 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
             structs.replace(analysis, observed_s=seconds)
             for analysis, seconds in zip(result.analyses, observed_s, strict=True)
         ),
-        primary_metrics=result.decisions,
-        specs=specs,
+        primary_metrics=(),
         comparisons=tuple(comparisons),
     )
 
@@ -168,29 +168,20 @@ def interim_statistics(
     return [by_spec[spec] for spec in specs]
 
 
-def _compared(
-    run: RunFrames, spec: MetricSpec, decided: DecidedMetricEntry | Reason, targets: Sequence[ComparedTarget]
-) -> Judged:
-    """Return the comparison for one primary metric at the analysis that decided, or with the reason why none did."""
-    known = known_targets(run)
+NO_VALUES = (math.nan, math.nan, math.nan, -math.inf, math.inf)
+
+
+def _compared(run: RunFrames, judged: Judged, targets: Sequence[ComparedTarget]) -> Judged:
+    """Return a primary metric with the values of the targets at the analysis that decided, or now if none did."""
+    known, spec = known_targets(run), judged.spec
     base, candidate = [spec.statistic.value(target, spec) for target in targets] or [math.nan] * TARGETS
     base_counts, counts = [spec.statistic.counts(target, spec) for target in targets] or [NO_TURNS] * TARGETS
-    if isinstance(decided, Reason):
-        verdict, analysis, corrected = Verdict("inconclusive", decided), None, math.nan
-        difference = Difference(spec.scale, base, candidate, math.nan, -math.inf, math.inf)
-    else:
-        verdict = Verdict(decided.verdict, decided.reason, decided.provisional)
-        analysis, corrected = decided.analysis, decided.corrected
-        difference = Difference(spec.scale, base, candidate, decided.d, decided.low, decided.high)
-    return Judged(
-        spec=spec,
+    difference = judged.difference if base_counts.turns and counts.turns else None
+    return replace(
+        judged,
         target=known[1],
-        difference=difference if base_counts.turns > 0 and counts.turns > 0 else None,
         targets=(base_counts, counts),
-        cluster="pair",
-        verdict=verdict,
-        analysis=analysis,
-        corrected=corrected,
+        difference=difference and replace(difference, baseline=base, candidate=candidate),
         baseline=known[0],
         peers=are_peers(run, known[0], known[1]),
     )

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 from bench.base.errors import FAIL_STATUS, PASS_STATUS
 from bench.record.document import SequentialPlanEntry
-from reports.analysis.sequential.analysis import AnalysisEntry, DecidedMetricEntry, End
+from reports.analysis.sequential.analysis import AnalysisEntry, End
 from reports.data.runs import RunFrames
 from reports.engine.judge import Judged
-from reports.metrics.metric_spec import MetricSpec
 from reports.results.json_entries import Known, described
 from reports.results.reason import Reason
+from reports.results.value import Finding
 from reports.results.verdict import Conclusion, VerdictName, VerdictStatus
 
 STATUSES: dict[End, VerdictStatus] = {"not_regressed": PASS_STATUS, "regressed": FAIL_STATUS}
@@ -26,10 +26,10 @@ BY_ANALYSIS = "interim_analysis"
 class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The plan of a comparison that may end early, the statistics of every analysis, and the result.
 
-    Differences are logs of ratios, and points for rates (0.01 is one percentage point); null if open or unknown.
+    The differences of analyses are logs of ratios, and points for rates (0.01 is one percentage point).
     """
 
-    schema: Literal[4] = 4
+    schema: Literal[5] = 5
     run_id: str
     baseline: str
     candidate: str
@@ -49,7 +49,7 @@ class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_o
     plan: SequentialPlanEntry
     seed: int
     analyses: tuple[AnalysisEntry, ...]
-    primary_metrics: tuple[DecidedMetricEntry, ...]
+    primary_metrics: tuple[Finding, ...]
 
     @property
     def is_decided_by_analysis(self) -> bool:
@@ -80,5 +80,4 @@ class Decision(DecisionDocument, frozen=True, kw_only=True, eq=False):
     """
 
     run: RunFrames
-    specs: tuple[MetricSpec, ...]
     comparisons: tuple[Judged, ...]

@@ -18,6 +18,7 @@ from reports.analysis.sequential.analysis import AnalysisEntry, AnalyzedMetricEn
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import STATUSES, Decision, DecisionDocument
 from reports.data import runs
+from reports.engine.judge import finding_of
 from reports.formatting import NBSP, NONE, count, format_duration
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import MARKS, Block, Cell, Column, Paragraph, Table, make_row, table
@@ -57,7 +58,9 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 def decision_data(decision: Decision) -> dict[str, Any]:
     """Return the document decision.json as lists, dictionaries, strings, and numbers."""
     headline, sentence = outcome(decision), decision_sentence(decision)
-    return document_data(entry_from(DecisionDocument, decision, headline=headline, sentence=sentence))
+    findings = tuple(map(finding_of, decision.comparisons))
+    document = entry_from(DecisionDocument, decision, headline=headline, sentence=sentence, primary_metrics=findings)
+    return document_data(document, findings=("primary_metrics",))
 
 
 def z_scores(decision: Decision) -> Iterable[Block]:
@@ -69,14 +72,14 @@ def z_scores(decision: Decision) -> Iterable[Block]:
     rows, has_no_se = [], False
     for k, analysis in enumerate(decision.analyses, start=1):
         cells = []
-        for metric, decided in zip(analysis.primary_metrics, decision.primary_metrics, strict=True):
+        for metric, decided in zip(analysis.primary_metrics, decision.comparisons, strict=True):
             has_no_se |= not metric.untested and metric.se == 0
             text = "n/a" if metric.untested else NONE if metric.se == 0 else _signed(metric.z)
-            is_decided = k >= decided.analysis and decided.verdict in STATUSES
-            cells.append(f"{text} {MARKS[decided.verdict].marker if is_decided else ' '}")
+            is_decided = k >= (decided.analysis or 1) and decided.verdict.name in STATUSES
+            cells.append(f"{text} {MARKS[decided.verdict.name].marker if is_decided else ' '}")
         bounds = _signed(analysis.critical_value_first), _signed(-analysis.critical_value)
         rows.append(make_row([f"{k}", *_size(analysis), *bounds, *cells]))
-    heads = ("analysis", "pairs", "over", "fail above", "pass below", *(spec.title for spec in decision.specs))
+    heads = ("analysis", "pairs", "over", "fail above", "pass below", *(one.title for one in decision.comparisons))
     yield table(heads, rows)
     yield Paragraph(f"z-scores relative to the margin{WITHOUT_SE if has_no_se else ''}.", "soft")
 
@@ -93,18 +96,15 @@ def interim_analyses(decision: Decision) -> Table | None:
     """Return a table with the estimate of each primary metric at each analysis; None if there are no estimates."""
     if not any(metric.is_estimated for analysis in decision.analyses for metric in analysis.primary_metrics):
         return None
-    heads = [Column(text) for text in ("analysis", "pairs", "over", *(spec.title for spec in decision.specs))]
+    heads = [Column(text) for text in ("analysis", "pairs", "over", *(one.title for one in decision.comparisons))]
     verdicts = [
-        f"{MARKS[decided.verdict].marker}{NBSP}{displayed(compared)}"
-        for decided, compared in zip(decision.primary_metrics, decision.comparisons, strict=True)
+        f"{MARKS[compared.verdict.name].marker}{NBSP}{displayed(compared)}" for compared in decision.comparisons
     ]
     rows = []
     for k, analysis in enumerate(decision.analyses, start=1):
         cells = [
-            Cell(_estimate(spec, analysis.critical_value, metric), verdict if decided.analysis == k else "")
-            for spec, metric, decided, verdict in zip(
-                decision.specs, analysis.primary_metrics, decision.primary_metrics, verdicts, strict=True
-            )
+            Cell(_estimate(decided.spec, analysis.critical_value, metric), verdict if decided.analysis == k else "")
+            for metric, decided, verdict in zip(analysis.primary_metrics, decision.comparisons, verdicts, strict=True)
         ]
         rows.append(make_row([f"{k} of {len(decision.plan['analyses'])}", *_size(analysis), *cells]))
     return Table(tuple(heads), tuple(rows), stacked=True)

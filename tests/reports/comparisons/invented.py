@@ -13,7 +13,7 @@ from typing import Any
 from bench.base.errors import INCONCLUSIVE_STATUS
 from bench.record.document import SequentialPlanEntry
 from reports.analysis.comparisons.comparison import Comparison, Method
-from reports.analysis.sequential.analysis import AnalysisEntry, AnalyzedMetricEntry, DecidedMetricEntry, End
+from reports.analysis.sequential.analysis import AnalysisEntry, AnalyzedMetricEntry, End, judged_pairs
 from reports.analysis.sequential.decision import STATUSES, Decision, is_decided
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import FairnessCheck
@@ -148,11 +148,11 @@ PRIMARY = (
 )
 
 
-def decided(spec: MetricSpec, verdict: VerdictName, analysis: int, *numbers: float) -> DecidedMetricEntry:
+def decided(spec: MetricSpec, verdict: VerdictName, analysis: int, *numbers: float) -> Judged:
     """Return the decision on a metric. `numbers` are the difference, both bounds, and the corrected estimate."""
-    names = dict(zip(("d", "low", "high", "corrected"), numbers, strict=True))
-    made = {"verdict": verdict, "reason": None, "analysis": analysis, "pairs": LOOKS[analysis - 1]}
-    return entry_from(DecidedMetricEntry, spec, **spec.entry_fields, **made, **names)
+    d, low, high, corrected = numbers
+    difference = Difference(spec.scale, math.nan, math.nan, d, low, high)
+    return judged_pairs(spec, Verdict(verdict), difference, analysis=analysis, corrected=corrected)
 
 
 RULINGS = (
@@ -174,8 +174,7 @@ def analysis_at(k: int, *seen: InterimStatistic | AnalyzedMetricEntry, c: float 
 def decision(
     reason: End = "regressed",
     analyses: tuple[AnalysisEntry, ...] | None = None,
-    rulings: tuple[DecidedMetricEntry, ...] = RULINGS,
-    specs: tuple[MetricSpec, ...] = PRIMARY,
+    rulings: tuple[Judged, ...] = RULINGS,
     pairs: int = 157,
 ) -> Decision:
     """Return the decision of a run with a quantile and a rate as primary metrics.
@@ -193,29 +192,22 @@ def decision(
         run=invented_targets("direct", "gateway")[0].run, run_id="invented", baseline="direct", candidate="gateway",
         simulated=True, ended=True, stopped=reason != "pending", result=RESULT_OF_STATUS[status],
         exit_status=status, headline="", end=reason, invalid=[], stop_reason="", analyses_made=len(done), pairs=used,
-        pairs_after=pairs - used, plan=plan, seed=7, analyses=done, primary_metrics=ruled, specs=specs,
+        pairs_after=pairs - used, plan=plan, seed=7, analyses=done, primary_metrics=(),
         stopped_by_analysis=is_decided(reason, ()) and reason not in ("final_analysis", "stopped_by_user"),
-        comparisons=tuple(_found(spec, metric) for spec, metric in zip(specs, ruled, strict=False)),
+        comparisons=tuple(map(_found, ruled)),
     )  # fmt: skip
 
 
-def _found(spec: MetricSpec, ruling: DecidedMetricEntry) -> Judged:
+def _found(ruling: Judged) -> Judged:
     """Return the comparison of a decided metric. The baseline's value is 1.6 s, or 1 % of the turns."""
-    base = 0.01 if spec.kind == "rate" else 1600.0
-    candidate = base + ruling.d if spec.kind == "rate" else base * math.exp(ruling.d)
-    difference = Difference(spec.scale, base, candidate, ruling.d, ruling.low, ruling.high)
-    counts, verdict = (
-        (of_equal_sessions(2000, 200, 22), of_equal_sessions(2000, 200, 11)),
-        Verdict(ruling.verdict, ruling.reason, ruling.provisional),
-    )
-    return Judged(
-        spec=spec,
+    assert ruling.difference is not None
+    is_rate, d = ruling.spec.kind == "rate", ruling.difference.d
+    base = 0.01 if is_rate else 1600.0
+    return replace(
+        ruling,
         target="gateway",
-        difference=difference,
-        targets=counts,
-        cluster="pair",
-        verdict=verdict,
-        analysis=ruling.analysis,
+        difference=replace(ruling.difference, baseline=base, candidate=base + d if is_rate else base * math.exp(d)),
+        targets=(of_equal_sessions(2000, 200, 22), of_equal_sessions(2000, 200, 11)),
         baseline="direct",
         peers=True,
     )

@@ -284,11 +284,13 @@ def test_degrees_of_freedom_count_only_pairs_with_a_value(tmp_path: Path) -> Non
 def test_primary_metrics_may_be_means_or_higher_is_better() -> None:
     found = decided({"audio_speed": ["avg>-20%", "p(50)>-20%"]})
 
-    assert (found.exit_status, [spec.name for spec in found.specs]) == (
+    assert (found.exit_status, [one.spec.name for one in found.comparisons]) == (
         0,
         ["audio_speed mean", "audio_speed p50"],
     )
-    assert all(abs(ruling.d) < 0.05 and ruling.low < ruling.d < ruling.high for ruling in found.primary_metrics)
+    differences = [one.difference for one in found.comparisons if one.difference]
+    assert len(differences) == len(found.comparisons)
+    assert all(abs(of.d) < 0.05 and of.low < of.d < of.high for of in differences)
 
 
 def test_the_load_process_learns_whether_the_run_may_end(tmp_path: Path) -> None:
@@ -391,13 +393,15 @@ def test_the_printed_interval_agrees_with_the_verdict(seed: int, better: int) ->
     steps = np.random.default_rng([seed, 1]).normal(drift / 10, math.sqrt(0.1), 10)
     z = np.cumsum(steps) / np.sqrt(np.arange(1, 11) / 10)
     found = course([[at(float(one), better=better)] for one in z]).decisions[0]
-    bad_side = found.low if better == 1 else -found.high
-    good_side = found.high if better == 1 else -found.low
+    difference = found.difference
+    assert difference is not None
+    bad_side = difference.low if better == 1 else -difference.high
+    good_side = difference.high if better == 1 else -difference.low
 
-    assert (found.verdict == "regressed") == (bad_side > MARGIN)
-    assert (found.verdict == "not_regressed") == (good_side < MARGIN)
-    assert found.low <= found.d <= found.high
-    assert found.low <= found.corrected <= found.high
+    assert (found.verdict.name == "regressed") == (bad_side > MARGIN)
+    assert (found.verdict.name == "not_regressed") == (good_side < MARGIN)
+    assert difference.low <= difference.d <= difference.high
+    assert difference.low <= found.corrected <= difference.high
 
 
 def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures() -> None:
@@ -408,7 +412,7 @@ def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures
     none = structs.replace(by_se(0.0, -0.01, 0.0, 49.0), upper=lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
 
     found = course([[none]], sizes=(50, 100))
-    assert (found.reason, found.decisions[0].verdict) == ("futility", "inconclusive")
+    assert (found.reason, found.decisions[0].verdict.name) == ("futility", "inconclusive")
     assert course([[none]]).reason == "pending"
 
 
@@ -419,7 +423,9 @@ def test_the_upper_bound_of_a_rate_decides_whether_it_passes() -> None:
     assert course([[few]]).reason == "pending"
     found = course([[few], [enough]])
     assert found.reason == "not_regressed"
-    assert (found.decisions[0].low, found.decisions[0].high) == pytest.approx((0.0, 0.008))
+    difference = found.decisions[0].difference
+    assert difference is not None
+    assert (difference.low, difference.high) == pytest.approx((0.0, 0.008))
     assert found.decisions[0].corrected == 0.0
 
 

@@ -122,7 +122,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
 
 def _decided() -> Comparison:
     """Return a comparison with two gates, which differ in `measured_from` and in the margin."""
-    made = invented.decision(specs=DECIDED_BY_BOTH, rulings=(invented.RULINGS[0], invented.RULINGS[0]))
+    made = invented.decision(rulings=tuple(replace(invented.RULINGS[0], spec=spec) for spec in DECIDED_BY_BOTH))
     drifting = tuple(
         replace(one, verdict=replace(one.verdict, provisional=True), difference=replace(one.difference, order="drift"))
         if one.difference
