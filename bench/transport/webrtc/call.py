@@ -448,6 +448,7 @@ class WebRtcCall(TrackTransport):
             peer.expire(now_ns)
             self._send_due()
         if self.track.next_ns <= now_ns:
+            self._read()  # a packet that has arrived is not missing, and is in the socket until the next poll
             self.track.expire(now_ns)
 
     def _send_due(self) -> SendTime | None:
