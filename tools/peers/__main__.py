@@ -6,6 +6,7 @@ number is that of the calls. The results go to tools/peers/results.json, and int
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,10 @@ import numpy as np
 from tools.peers import table
 from tools.peers.capture import capturing, read_capture
 from tools.peers.peers import PEERS, NotInstalledError, Peer, started
-from tools.peers.values import NS_PER_MS, RTP_PORTS, Results, compared, lines
+from tools.peers.sound import NS_PER_MS, read_keys
+from tools.peers.values import RTP_PORTS, Results, compared, lines
 
+ROOT = Path(__file__).parents[2]
 CALLS, SPAWN_RATE = 20, 0.3
 """The number of calls, and that of callers who start per second: a call is found by its start and its packets."""
 RATE_HZ, SPEECH = 24_000, (2_400, 14_400)
@@ -75,17 +78,19 @@ def tried(peer: Peer, calls: int) -> Results:
             "--rtp-ports",
             ports,
         ]
-        rtbench = str(Path(sys.executable).with_name("rtbench"))
-        command = [rtbench, "run", "call.yaml", *load, "--name", "calls", *peer.options]
+        keys = folder / "keys.txt"
+        command = [sys.executable, "-m", "tools.peers.keyed", str(keys), "call.yaml", *load, "--name", "calls"]
+        command += peer.options
         with capturing(folder / "calls.pcap"):
             done = subprocess.run(
                 [*command, "--url", peer.url.format(port=port)],
-                cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False,
+                cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+                timeout=LIMIT_S, check=False,
             )  # fmt: skip
         runs = sorted((folder / "runs").glob("*"))
         if not runs:
             raise NotInstalledError(f"no run was made: {done.stderr.strip()[-300:]}")
-        return compared(runs[-1], read_capture(folder / "calls.pcap"), peer, port)
+        return compared(runs[-1], read_capture(folder / "calls.pcap"), read_keys(keys), peer, port)
 
 
 def write_script(folder: Path, peer: Peer) -> None:
@@ -97,20 +102,20 @@ def write_script(folder: Path, peer: Peer) -> None:
         file.setsampwidth(2)
         file.setframerate(RATE_HZ)
         file.writeframes(audio.tobytes())
-    greeting = "" if peer.onset == "echo" else GREETING
+    greeting = "" if peer.is_echo else GREETING
     (folder / "call.yaml").write_text(SCRIPT.format(extra=peer.extra, greeting=greeting), encoding="utf-8")
 
 
 def line_of(peer: Peer, version: str, results: Results) -> str:
     """Return what is printed about an agent."""
-    median, end_errors = results.median_error_ms, [v.end_error_ns for v in results.values if v.end_error_ns is not None]
+    end_errors = [value.end_error_ns for value in results.values if value.end_error_ns is not None]
     text = f"{peer.name} {version}: {results.calls} calls"
-    if results.values and median is not None:
+    if results.values:
         worst_ms = max(abs(value.error_ns) for value in results.values) / NS_PER_MS
         end_ms = max(map(abs, end_errors), default=0) / NS_PER_MS
         text += (
-            f", {len(results.values)} values, {results.beyond} beyond the bound, median error {median:.2f} ms, "
-            f"maximum {worst_ms:.2f} ms, end of speech at most {end_ms:.2f} ms"
+            f", {len(results.values)} values ({len(results.clean)} without jitter), {results.beyond} beyond the bound, "
+            f"median error {results.median_error_ms or 0:.2f} ms, maximum {worst_ms:.2f} ms, end of speech at most {end_ms:.2f} ms"
         )
     if results.unmatched:
         text += f", {results.unmatched} not in the capture"
@@ -121,7 +126,8 @@ def row_of(version: str, results: Results) -> table.Row:
     problems = ", ".join(f"{outcome} {count}" for outcome, count in Counter(results.failed).items())
     median = results.median_error_ms
     return table.Row(
-        version, datetime.now(UTC).date().isoformat(), results.calls, len(results.values), results.beyond,
+        version, datetime.now(UTC).date().isoformat(), results.calls, len(results.values), len(results.clean),
+        results.beyond,
         None if median is None else round(median, 2), problems,
     )  # fmt: skip
 

@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 NANOSECOND_MAGIC = 0xA1B23C4D
 START_LIMIT_S = 10.0
-SNAPSHOT_BYTES = "320"
-"""What is captured of each packet: 30 ms of G.711, and all headers."""
+SNAPSHOT_BYTES = "2000"
+"""What is captured of each packet: all of it."""
 SYN = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn"
 RTCP = range(192, 224)
 
 
 class RtpSeen(NamedTuple):
-    """A captured RTP packet. `at_ns` is UTC, and `size` that of its datagram's content. `payload` may be cut."""
+    """A captured RTP packet. `at_ns` is UTC."""
 
     at_ns: int
     source_port: int
@@ -29,8 +29,8 @@ class RtpSeen(NamedTuple):
     ssrc: int
     sequence_number: int
     timestamp: int
-    size: int
-    payload: bytes
+    datagram: bytes
+    """The whole packet, with its header."""
 
 
 class Captured(NamedTuple):
@@ -64,7 +64,7 @@ def read_capture(path: Path) -> Captured:
         raise ValueError(f"{path} is no capture with ns")
     packets, connects, at = list[RtpSeen](), dict[int, list[int]](), 24
     while at + 16 <= len(data):
-        seconds, nanoseconds, captured, size = struct.unpack_from("<IIII", data, at)
+        seconds, nanoseconds, captured, _ = struct.unpack_from("<IIII", data, at)
         frame, at = data[at + 16 : at + 16 + captured], at + 16 + captured
         at_ns = seconds * 1_000_000_000 + nanoseconds
         if frame[12:14] != b"\x08\x00" or len(frame) < 14 + 28:  # IPv4
@@ -80,6 +80,5 @@ def read_capture(path: Path) -> Captured:
         if len(payload) < 12 or payload[0] >> 6 != 2 or payload[1] in RTCP:
             continue
         sequence_number, timestamp, ssrc = struct.unpack_from("!HII", payload, 2)
-        content = size - start - 8
-        packets.append(RtpSeen(at_ns, source, destination, ssrc, sequence_number, timestamp, content, payload[12:]))
+        packets.append(RtpSeen(at_ns, source, destination, ssrc, sequence_number, timestamp, payload))
     return Captured(packets, connects)

@@ -8,18 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tools.environments import in_node, in_python
 
 AGENTS = Path(__file__).parent / "agents"
 FOLDER = Path(__file__).parents[2] / "build" / "peers"
 DEBIAN_PYTHON = "/usr/bin/python3"
-Onset = Literal["pause", "size", "loud", "echo"]
-"""How a capture shows where a reply begins: its packets follow a pause, or are larger than those of silence, or loud.
-
-An echo has no reply: only its calls are counted.
-"""
 
 
 class NotInstalledError(Exception):
@@ -38,18 +33,13 @@ class Peer(NamedTuple):
     version: Callable[[Path], str]
     command: tuple[str, ...]
     how: str
-    onset: Onset
     url: str = "http://127.0.0.1:{port}/api/offer"
     options: tuple[str, ...] = ("--dialect", "webrtc")
     extra: str = ""
-    chunk_ms: int = 20
-    """The duration of a piece of the agent's audio. If it is less than a packet, a reply may start within one."""
-    callers: int = 2
+    callers: int = 4
     """The number of calls at a time."""
-
-    @property
-    def has_opus(self) -> bool:
-        return "PCMU" not in self.options
+    is_echo: bool = False
+    """True if the agent repeats what it hears. It has no replies: only its calls are counted."""
 
     @property
     def home(self) -> Path:
@@ -117,11 +107,11 @@ WEBRTCBIN = "gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-nic
 PEERS = (
     Peer(
         "werift", partial(node, packages=("werift@0.25.2",)), partial(_of_npm, package="werift"), ("werift.cjs",),
-        "its example of an answer; sockets and candidates of each interface, PCMU", "pause", options=G711,
+        "its example of an answer; sockets and candidates of each interface, PCMU", options=G711,
     ),
     Peer(
         "node-datachannel", partial(node, packages=("node-datachannel",)), partial(_of_npm, package="node-datachannel"),
-        ("node_datachannel.cjs",), "one socket for all addresses, PCMU", "pause", options=G711,
+        ("node_datachannel.cjs",), "one socket for all addresses, PCMU", options=G711,
     ),
     Peer(
         "webrtcbin",
@@ -130,68 +120,87 @@ PEERS = (
             packages=f"{WEBRTCBIN} python3-numpy python3-gi gir1.2-gst-plugins-bad-1.0",
         ),
         partial(_of_dpkg, package="gstreamer1.0-plugins-bad"), ("webrtcbin_agent.py",),
-        "a live pipeline of webrtcbin with libnice, PCMU", "pause", options=G711,
+        "a live pipeline of webrtcbin with libnice, PCMU", options=G711,
     ),
     Peer(
         "Janus AudioBridge", JANUS, partial(_of_dpkg, package="janus"), ("janus_agent.py", "bridge"),
-        "a room for each call, the agent in it as a plain participant over RTP; Opus", "size",
+        "a room for each call, the agent in it as a plain participant over RTP; Opus",
     ),
     Peer(
         "Janus EchoTest", JANUS, partial(_of_dpkg, package="janus"), ("janus_agent.py", "echo"),
-        "its default settings; Opus", "echo",
+        "its default settings; Opus", is_echo=True,
     ),
     Peer(
         "FastRTC", partial(python, packages=("fastrtc==0.0.34", "uvicorn")), partial(_of_pip, package="fastrtc"),
-        ("fastrtc_agent.py",), "`Stream(…).mount(app)`; `extra: {webrtc_id: '{uuid}'}`; Opus", "pause",
+        ("fastrtc_agent.py",), "`Stream(…).mount(app)`; `extra: {webrtc_id: '{uuid}'}`; Opus",
         url="http://127.0.0.1:{port}/webrtc/offer", extra="  extra: {webrtc_id: '{uuid}'}\n", callers=1,
     ),
     Peer(
         "aiortc", partial(python, packages=("aiortc", "aiohttp", "numpy")), partial(_of_pip, package="aiortc"),
-        ("aiortc_agent.py",), "its example `server`; Opus", "size",
+        ("aiortc_agent.py",), "its example `server`; Opus",
     ),
     Peer(
         "pipecat", partial(python, packages=("pipecat-ai[webrtc]", "uvicorn", "fastapi")),
         partial(_of_pip, package="pipecat-ai"), ("../../../tests/clients/webrtc/pipecat_agent.py",),
-        "`SmallWebRTCTransport` and its request handler; Opus, replies start at 0 or 10 ms of a packet",
-        "size", chunk_ms=10,
+        "`SmallWebRTCTransport` and its request handler; Opus",
+    ),
+    Peer(
+        "libwebrtc", partial(node, packages=("@roamhq/wrtc@0.10.0",)), partial(_of_npm, package="@roamhq/wrtc"),
+        ("libwebrtc.cjs",), "the npm package `@roamhq/wrtc`, its `RTCAudioSource`; Opus",
+    ),
+    Peer(
+        "Chromium", partial(of_debian, needs="chromium", packages="chromium"),
+        partial(_of_dpkg, package="chromium"), ("chromium_agent.py",),
+        "a page that answers offers; its candidates have names of mDNS; Opus",
     ),
     Peer(
         "SIPp", partial(of_debian, needs="sipp", packages="sip-tester python3-numpy"),
         partial(_of_dpkg, package="sip-tester"), ("sipp_agent.py",),
-        "its scenario `uas`, with `rtp_stream` at fixed times; PCMU", "loud", url=SIP, options=TELEPHONE, callers=4,
+        "its scenario `uas`, with `rtp_stream` at fixed times; PCMU", url=SIP, options=TELEPHONE,
     ),
     Peer(
         "ffmpeg", partial(of_debian, needs="ffmpeg", packages="ffmpeg python3-numpy"),
         partial(_of_dpkg, package="ffmpeg"), ("sip_bot.py", "ffmpeg"),
-        "a bot that starts `ffmpeg -re … -f rtp` for each reply, with packets of 20 ms; PCMU", "loud",
-        url=SIP, options=TELEPHONE, callers=4,
+        "a bot that starts `ffmpeg -re … -f rtp` for each reply, with packets of 20 ms; PCMU",
+        url=SIP, options=TELEPHONE,
     ),
     Peer(
         "GStreamer", partial(of_debian, needs="gst-launch-1.0", packages=f"{WEBRTCBIN} python3-numpy"),
         partial(_of_dpkg, package="gstreamer1.0-plugins-good"), ("sip_bot.py", "gstreamer"),
-        "a bot that starts `gst-launch-1.0 … rtppcmupay ! udpsink` for each reply; PCMU", "loud",
-        url=SIP, options=TELEPHONE, callers=4,
+        "a bot that starts `gst-launch-1.0 … rtppcmupay ! udpsink` for each reply; PCMU",
+        url=SIP, options=TELEPHONE,
     ),
     Peer(
         "aiosipua", partial(python, packages=("aiosipua[rtp]", "numpy")), partial(_of_pip, package="aiosipua"),
-        ("aiosipua_agent.py",), "its example of a UAS, with `CallSession`; PCMU", "loud",
-        url=SIP, options=TELEPHONE, callers=4,
+        ("aiosipua_agent.py",), "its example of a UAS, with `CallSession`; PCMU",
+        url=SIP, options=TELEPHONE,
+    ),
+    Peer(
+        "PJSIP", partial(python, packages=("pjsua2-python==2.15.1.post1", "numpy")),
+        partial(_of_pip, package="pjsua2-python"), ("pjsip_agent.py",),
+        "PJSUA2, an account without registration, `AudioMediaPlayer` for each reply; PCMU", url=SIP, options=TELEPHONE,
+    ),
+    Peer(
+        "agent-transport", partial(python, packages=("agent-transport==0.2.2", "numpy")),
+        partial(_of_pip, package="agent-transport"), ("agent_transport_agent.py",),
+        "its example `phone`, registered with Kamailio over TCP; PCMU", url="sip:agent@127.0.0.9:{port}",
+        options=TELEPHONE,
     ),
     Peer(
         "baresip", partial(of_debian, needs="baresip", packages="baresip-core python3-numpy"),
         partial(_of_dpkg, package="baresip-core"), ("baresip_agent.py",),
-        "`answermode=auto`; its `ctrl_tcp` switches to `aufile` for each reply; PCMU", "loud",
+        "`answermode=auto`; its `ctrl_tcp` switches to `aufile` for each reply; PCMU",
         url=SIP, options=TELEPHONE, callers=1,
     ),
     Peer(
         "Kamailio with rtpengine", KAMAILIO, _of_kamailio, ("kamailio_agent.py", "plain"),
-        "`rtpengine_offer` and `rtpengine_answer`, before a bot; PCMU", "loud",
-        url=SIP, options=TELEPHONE, callers=4,
+        "`rtpengine_offer` and `rtpengine_answer`, before a bot; PCMU",
+        url=SIP, options=TELEPHONE,
     ),
     Peer(
         "Kamailio with rtpengine that transcodes", KAMAILIO, _of_kamailio, ("kamailio_agent.py", "transcoding"),
-        "`rtpengine_offer` with `codec-mask-PCMU codec-transcode-PCMA`, before a bot; PCMU", "loud",
-        url=SIP, options=TELEPHONE, callers=4,
+        "`rtpengine_offer` with `codec-mask-PCMU codec-transcode-PCMA`, before a bot; PCMU",
+        url=SIP, options=TELEPHONE,
     ),
 )  # fmt: skip
 

@@ -20,6 +20,8 @@ class Row(msgspec.Struct):
     date: str
     calls: int
     values: int
+    clean: int
+    """The number of values of calls without jitter, over which the median error is."""
     beyond: int
     median_error_ms: float | None
     problems: str = ""

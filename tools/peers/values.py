@@ -7,47 +7,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bench.record.folder import read_table
-from bench.wire.audio import G711_ULAW
+from bench.transport.media.opus_packets import DELAY_NS
 from tools.peers.capture import Captured, RtpSeen
 from tools.peers.peers import Peer
+from tools.peers.sound import NS_PER_MS, NS_PER_S, OPUS, Sound, heard, sounds
 
-NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
 RTP_PORTS = range(20_000, 20_300)
 """The ports of the caller. No agent uses them."""
 JITTER_BUFFER_NS = 50 * NS_PER_MS
 """The delay that the script's player adds to each reply."""
-PACKET_NS, PAUSE_NS = 20 * NS_PER_MS, 200 * NS_PER_MS
-"""The time without audio before a reply."""
-BEFORE, AFTER = 50, 3
-"""The numbers of packets before the first one of a reply, and from it on, whose fastest one determines its instant.
-
-A listener does not wait longer than for these. Without packets before a reply, only the ones from it on count. A
-telephone hears a packet when it arrives: some senders begin a stream with several packets at once."""
-LOUD_BYTES = 12 + 10 + 20
-"""The size of an Opus packet, with the header of RTP and the tag of SRTP, from which it is no silence."""
+FRAME_NS = 20 * NS_PER_MS
+"""The duration of the caller's packets. Its speech ends at the end of a packet."""
 LOUD = 1_000
-"""The sample of G.711 from which it is no silence."""
-TRUE_TO_NS, OPUS_TRUE_TO_NS = 250_000, 3_250_000
-"""How exact the truth is. Opus smears a loud start over half of its delay of 6.5 ms."""
+"""The sample from which the caller's speech is no decay of its end."""
+TRUE_TO_NS = 250_000
+"""How exact the truth is."""
 
 
 class Value(NamedTuple):
     """A reported value and its error against the capture, in ns. `end_error_ns` is that of the end of speech.
 
-    With Opus, the error is the difference from the median of the run.
+    The error is 0 if a player that smooths jitter may play the reply at the reported instant.
     """
 
     error_ns: int
     bound_ns: int
     end_error_ns: int | None
-    true_to_ns: int
+    is_clean: bool
+    """True if the jitter before the reply is so small that the reply is played when it arrives."""
 
     @property
     def is_beyond_bound(self) -> bool:
-        return abs(self.error_ns) > self.bound_ns + self.true_to_ns
+        return not -TRUE_TO_NS <= self.error_ns <= self.bound_ns + TRUE_TO_NS
 
 
 class Results(NamedTuple):
@@ -64,95 +56,59 @@ class Results(NamedTuple):
         return sum(value.is_beyond_bound for value in self.values)
 
     @property
+    def clean(self) -> tuple[Value, ...]:
+        """The values of replies without jitter before them, which have a true value and not a range of them."""
+        return tuple(value for value in self.values if value.is_clean)
+
+    @property
     def median_error_ms(self) -> float | None:
-        errors = [abs(value.error_ns) / NS_PER_MS for value in self.values]
+        errors = [abs(value.error_ns) / NS_PER_MS for value in self.clean]
         return statistics.median(errors) if errors else None
-
-
-def reply_starts(packets: Sequence[RtpSeen], peer: Peer) -> list[int]:
-    """Return the instants at which the replies in a stream begin (UTC), by its fastest packets.
-
-    With Opus it is that of a packet, which is encrypted: the sound in it begins later, by an unknown time that is the
-    same in all replies of an agent.
-    """
-    starts, last_loud_ns, clock_hz = [], -PAUSE_NS, 48_000 if peer.has_opus else 8_000
-    for number, packet in enumerate(packets):
-        position = _loud_position(packet, peer)
-        if position is None:
-            continue
-        if packet.at_ns - last_loud_ns >= PAUSE_NS:
-            before, after = (0 if peer.onset == "pause" else BEFORE), (1 if peer.onset == "loud" else AFTER)
-            near = packets[max(0, number - before) : number + after]
-            fastest_ns = min(
-                each.at_ns - _media_ns(packet, each, clock_hz) for each in near if each.ssrc == packet.ssrc
-            )
-            starts.append(fastest_ns + position * NS_PER_S // clock_hz)
-        last_loud_ns = packet.at_ns
-    return starts
-
-
-def _loud_position(packet: RtpSeen, peer: Peer) -> int | None:
-    """Return the number of samples before the sound in a packet; None if it has none."""
-    if peer.onset == "size":
-        return 0 if packet.size >= LOUD_BYTES else None
-    if peer.onset == "pause":
-        return 0
-    loud = np.abs(G711_ULAW.decode(packet.payload).astype(np.int32)) > LOUD
-    return int(loud.argmax()) if loud.any() else None
-
-
-def _media_ns(first: RtpSeen, later: RtpSeen, clock_hz: int) -> int:
-    ticks = (later.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31)
-    return ticks * NS_PER_S // clock_hz
 
 
 def nearest(instants: Iterable[int], at_ns: int) -> int | None:
     return min(instants, key=lambda each: abs(each - at_ns), default=None)
 
 
-def compared(run: Path, captured: Captured, peer: Peer, port: int) -> Results:
+class Call(NamedTuple):
+    """What a capture has of one call."""
+
+    port: int
+    sent: Sequence[RtpSeen]
+    speech_ends: Sequence[int]
+    """The instants at which the last packet of each utterance of the caller was sent."""
+    replies: Sequence[Sound]
+
+
+def compared(run: Path, captured: Captured, keys: Sequence[bytes], peer: Peer, port: int) -> Results:
     """Return the values of a run, whose calls have RTP_PORTS and reach the agent at a port."""
-    sessions = {row["session_id"]: row for row in read_table(run, "sessions").to_pylist()}
+    sessions = read_table(run, "sessions").to_pylist()
     turns = read_table(run, "turns").to_pylist()
-    failed = [row["outcome"] for row in (*sessions.values(), *turns) if row["outcome"] not in ("ok", "interrupted")]
-    if peer.onset == "echo":
+    failed = [row["outcome"] for row in (*sessions, *turns) if row["outcome"] not in ("ok", "interrupted")]
+    if peer.is_echo:
         return Results(len(sessions), tuple(failed), ())
     sent: dict[tuple[int, int], list[RtpSeen]] = {}
     for packet in captured.packets:
         if packet.source_port in RTP_PORTS:
             sent.setdefault((packet.source_port, packet.ssrc), []).append(packet)
+    calls = {session["session_id"]: _call(session, sent, captured, keys) for session in sessions if sent}
+    by_id = {session["session_id"]: session for session in sessions}
     values, unmatched = list[Value](), 0
     for row in turns:
         if row["first_audible_at_ns"] is None:
             continue
-        value = _value(row, sessions[row["session_id"]], sent, captured, peer, port)
+        value = _value(row, by_id[row["session_id"]], calls[row["session_id"]], captured.connects.get(port, ()))
         unmatched += value is None
         values += [] if value is None else [value]
-    if peer.has_opus and values:
-        middle_ns = int(statistics.median(value.error_ns for value in values))
-        chunk_ns = peer.chunk_ms * NS_PER_MS
-        values = [value._replace(error_ns=_folded(value.error_ns - middle_ns, chunk_ns)) for value in values]
     return Results(len(sessions), tuple(failed), tuple(values), unmatched)
 
 
-def _folded(error_ns: int, chunk_ns: int) -> int:
-    """Return an error without the chunk by which a reply starts later in its packet, which a capture does not show."""
-    if chunk_ns >= PACKET_NS or abs(error_ns) > PACKET_NS:
-        return error_ns
-    return error_ns - round(error_ns / chunk_ns) * chunk_ns
-
-
-def _value(
-    row: dict[str, Any],
-    session: dict[str, Any],
-    sent: dict[tuple[int, int], list[RtpSeen]],
-    captured: Captured,
-    peer: Peer,
-    port: int,
-) -> Value | None:
-    utc_ns = row["start_utc_ns"]
+def _call(
+    session: dict[str, Any], sent: dict[tuple[int, int], list[RtpSeen]], captured: Captured, keys: Sequence[bytes]
+) -> Call:
+    """Return the call of a session: the one that started with it, and sent as many packets."""
     opened_ns = session["start_utc_ns"] + session["opened_at_ns"]
-    (own_port, _), own = min(
+    (port, _), own = min(
         sent.items(),
         key=lambda each: (
             abs(each[1][0].at_ns - opened_ns) > NS_PER_S,
@@ -160,30 +116,42 @@ def _value(
             abs(each[1][0].at_ns - opened_ns),
         ),
     )
-    until_ns = own[-1].at_ns + NS_PER_S
-    received = [
-        each
-        for each in captured.packets
-        if each.destination_port == own_port and own[0].at_ns - NS_PER_S <= each.at_ns <= until_ns
-    ]
+    from_ns, until_ns = own[0].at_ns - NS_PER_S, own[-1].at_ns + NS_PER_S
+    received = heard(
+        (each for each in captured.packets if each.destination_port == port and from_ns <= each.at_ns <= until_ns), keys
+    )
+    own_sounds = sounds(heard(own, keys), LOUD)
+    delay_ns = DELAY_NS if own[0].datagram[1] & 0x7F == OPUS else 0
+    ends_ns = [_last_sent(own, sound.end_ns - delay_ns) for sound in own_sounds]
+    return Call(port, own, ends_ns, sounds(received))
+
+
+def _last_sent(own: Sequence[RtpSeen], end_ns: int) -> int:
+    """Return when the packet was sent that ends nearest to an instant of the audio."""
+    return min((packet.at_ns for packet in own), key=lambda at_ns: abs(at_ns + FRAME_NS - end_ns))
+
+
+def _value(row: dict[str, Any], session: dict[str, Any], call: Call, connects: Sequence[int]) -> Value | None:
+    utc_ns = row["start_utc_ns"]
     reported_ns = utc_ns + row["first_audible_at_ns"] - JITTER_BUFFER_NS
-    start_ns = nearest(reply_starts(received, peer), reported_ns)
-    if start_ns is None:
-        return None
+    reply = min(call.replies, key=lambda each: abs(each.start_ns - reported_ns), default=None)
     is_greeting = row["speech_end_at_ns"] is None
     if is_greeting:
         from_ns = session["start_utc_ns"] + session["connect_start_at_ns"]
-        true_from_ns = nearest(captured.connects.get(port, ()), from_ns)
+        true_from_ns = nearest(connects, from_ns)
         bound_ns = session["greeting_audible_uncertainty_ns"]
     else:
         from_ns = utc_ns + row["speech_end_at_ns"]
-        true_from_ns = nearest((each.at_ns for each in own), from_ns)
+        true_from_ns = nearest(call.speech_ends, from_ns)
         bound_ns = row["first_audible_uncertainty_ns"]
-    if true_from_ns is None or bound_ns is None:
+    if reply is None or true_from_ns is None or bound_ns is None:
         return None
-    true_to_ns = OPUS_TRUE_TO_NS if peer.has_opus else TRUE_TO_NS
-    error_ns = (reported_ns - from_ns) - (start_ns - true_from_ns)
-    return Value(error_ns, bound_ns, None if is_greeting else from_ns - true_from_ns, true_to_ns)
+    value_ns = reported_ns - from_ns
+    latest_ns, earliest_ns = (at_ns - true_from_ns for at_ns in (reply.start_ns, reply.clock_ns))
+    error_ns = value_ns - latest_ns
+    if not reply.is_clean:
+        error_ns = value_ns - min(max(value_ns, earliest_ns), latest_ns)
+    return Value(error_ns, bound_ns, None if is_greeting else from_ns - true_from_ns, reply.is_clean)
 
 
 def lines(results: Results) -> Iterator[str]:

@@ -39,6 +39,6 @@ def test_an_agent_of_others_is_called_as_its_documentation_starts_it(peer: Peer,
     (run,) = (tmp_path / "runs").iterdir()
     turns = read_table(run, "turns").to_pandas()
     assert set(turns["outcome"]) <= {"ok", "interrupted"}
-    assert len(turns) == (2 if peer.onset == "echo" else 3)
+    assert len(turns) == (2 if peer.is_echo else 3)
     (session,) = read_table(run, "sessions").to_pylist()
     assert session["rtp_expected"] > 0

@@ -6,6 +6,17 @@ const FRAME_MS = 20, FRAME = 160, GREET_MS = 300, ANSWER_MS = 400, TONE_FRAMES =
 const TONE = Buffer.from(Array.from({ length: FRAME }, (_, sample) => (sample % 16 < 8 ? 0x9f : 0x1f)));
 const isLoud = (payload) => payload.some((byte) => ((~byte >> 4) & 7) >= 5);
 
+// Returns the function that accepts whether each piece of the caller's audio is loud. It calls `speak` when a reply is due.
+exports.answering = (speak) => {
+  let hasGreeted = false, lastLoudMs = null;
+  return (isLoud) => {
+    if (!hasGreeted) { hasGreeted = true; setTimeout(speak, GREET_MS); }
+    const nowMs = performance.now();
+    if (isLoud) lastLoudMs = nowMs;
+    else if (lastLoudMs !== null && nowMs - lastLoudMs >= ANSWER_MS) { lastLoudMs = null; speak(); }
+  };
+};
+
 // `send(packet)` sends an RTP packet, which has the SSRC `ssrc`. Returns the function that accepts the caller's packets.
 exports.talker = (send, ssrc) => {
   const startMs = performance.now();
@@ -25,13 +36,8 @@ exports.talker = (send, ssrc) => {
     };
     next();
   };
-  let hasGreeted = false;
-  return (payload) => {
-    if (!hasGreeted) { hasGreeted = true; setTimeout(speak, GREET_MS); }
-    const nowMs = performance.now();
-    if (isLoud(payload)) lastLoudMs = nowMs;
-    else if (lastLoudMs !== null && nowMs - lastLoudMs >= ANSWER_MS) { lastLoudMs = null; speak(); }
-  };
+  const hear = exports.answering(speak);
+  return (payload) => hear(isLoud(payload));
 };
 
 // Answer each offer by `answer(sdp)`, which returns the SDP of the answer, and print the port.

@@ -1,0 +1,129 @@
+"""Call agents through a relay with jitter, loss and standstills, and compare the counts of packets with its own log.
+
+`python -m tools.peers.relayed` calls agents whose packets have the marker on the first one of each utterance, on each
+one, and on none: the counts must not depend on it. A number is that of the calls.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.record.folder import read_table
+from tools.peers.__main__ import LIMIT_S, ROOT, write_script
+from tools.peers.peers import PEERS, NotInstalledError, Peer, started
+from tools.peers.relay import HOST, NS_PER_MS, CallPath, Relay, serve_offers, serve_sip
+
+AGENTS = ("node-datachannel", "aiortc", "Kamailio with rtpengine that transcodes")
+JITTER_MS = (20, 60)
+CALLS, CALLERS, SPAWN_RATE = 4, 2, 0.5
+PORTS = "21000-21299"
+LATE_NS, CLOCK_PACKETS = 60 * NS_PER_MS, 200
+"""The delay of the jitter buffer, and the packets whose fastest one shows the clock: 4 s of audio."""
+
+
+class Counts(NamedTuple):
+    """The packets of a call, those that never came, and those that were too late for the jitter buffer."""
+
+    expected: int
+    lost: int
+    late: int
+
+
+class RelayedCall(NamedTuple):
+    """What was reported about a call, and what the relay did."""
+
+    reported: Counts
+    true: Counts
+    stall_ns: int
+
+    @property
+    def is_equal(self) -> bool:
+        """True if the counts are equal within one packet."""
+        return all(abs(a - b) <= 1 for a, b in zip(self.reported[1:], self.true[1:], strict=True))
+
+
+def true_counts(path: CallPath, expected: int) -> Counts:
+    """Return the counts of a call until its last turn ended, which had this number of packets."""
+    packets = list(path.log)
+    first = min((packet for packet in packets if packet.sent_ns is not None), key=lambda packet: packet.sent_ns or 0)
+    numbers = [(each.sequence_number - first.sequence_number + 0x8000) % 0x10000 - 0x8000 for each in packets]
+    counted = {n: each for n, each in zip(numbers, packets, strict=True) if 0 <= n < expected}
+    lost = sum(each.sent_ns is None for each in counted.values())
+    clock_hz = 48_000 if first.payload_type >= 96 else 8_000
+    arrived = sorted(
+        (each.sent_ns, (each.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31))
+        for each in counted.values() if each.sent_ns is not None
+    )  # fmt: skip
+    offsets_ns = [at_ns - ticks * 1_000_000_000 // clock_hz for at_ns, ticks in arrived]
+    late = sum(
+        offset_ns - min(offsets_ns[max(0, number - CLOCK_PACKETS) : number + 1]) > LATE_NS
+        for number, offset_ns in enumerate(offsets_ns)
+    )
+    return Counts(len(counted), lost, late)
+
+
+def called(peer: Peer, jitter_ms: int, calls: int) -> list[RelayedCall]:
+    """Call an agent through a relay. Raise NotInstalledError if it is not installed."""
+    with tempfile.TemporaryDirectory() as name, started(peer) as port:
+        folder, relay, url = Path(name), Relay(jitter_ms * NS_PER_MS), peer.url.format(port=port)
+        write_script(folder, peer)
+        is_sip = url.startswith("sip:")
+        own = serve_sip(relay, (HOST, port)) if is_sip else serve_offers(relay, url)
+        load = ["-u", str(min(CALLERS, calls)), "--spawn-rate", str(SPAWN_RATE), "--sessions", str(calls)]
+        load += ["--rtp-ports", PORTS]
+        target = f"sip:agent@{HOST}:{own}" if is_sip else f"http://{HOST}:{own}/"
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("rtbench")), "run", "call.yaml", *load, *peer.options, "--url", target],
+            cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+            timeout=LIMIT_S, check=False,
+        )  # fmt: skip
+        runs = sorted((folder / "runs").glob("*"))
+        if not runs:
+            raise NotInstalledError(f"no run was made: {done.stderr.strip()[-300:]}")
+        return compared(runs[-1], relay.paths)
+
+
+def compared(run: Path, paths: Sequence[CallPath]) -> list[RelayedCall]:
+    stalls: dict[str, int] = {}
+    for turn in read_table(run, "turns").to_pylist():
+        stalls[turn["session_id"]] = stalls.get(turn["session_id"], 0) + (turn["stall_duration_ns"] or 0)
+    sessions: list[dict[str, Any]] = sorted(
+        read_table(run, "sessions").to_pylist(), key=lambda row: int(row["start_utc_ns"] + row["connect_start_at_ns"])
+    )
+    return [
+        RelayedCall(
+            Counts(row["rtp_expected"], row["rtp_lost"], row["rtp_late"]), true_counts(path, row["rtp_expected"]),
+            stalls.get(row["session_id"], 0),
+        )
+        for row, path in zip(sessions, paths, strict=True)
+    ]  # fmt: skip
+
+
+def main() -> None:
+    calls = next((int(word) for word in sys.argv[1:] if word.isdigit()), CALLS)
+    words = [word for word in sys.argv[1:] if not word.isdigit()]
+    unequal = 0
+    for peer in PEERS:
+        if peer.name not in AGENTS or not all(word.lower() in peer.name.lower() for word in words):
+            continue
+        for jitter_ms in JITTER_MS:
+            try:
+                found = called(peer, jitter_ms, calls)
+            except (NotInstalledError, FileNotFoundError) as error:
+                print(f"{peer.name}: not tried: {error}", flush=True)
+                break
+            unequal += sum(not call.is_equal for call in found)
+            for call in found:
+                print(f"{peer.name}, {jitter_ms} ms: {call}", flush=True)
+    if unequal:
+        sys.exit(f"{unequal} calls have other counts than the relay")
+
+
+if __name__ == "__main__":
+    main()
