@@ -45,6 +45,9 @@ REDIRECTED, UNNAMED = "the call was redirected to", "which the target does not n
 REQUIRES_SRTP, REQUIRES_DTLS_SRTP = "the peer requires SRTP", "the peer requires DTLS-SRTP"
 WITHOUT_SRTP, NO_SRTP_KEY = "the peer does not use SRTP", "the peer has no SRTP key that is supported"
 """Texts about a telephone call whose two sides do not agree on the encryption of the audio."""
+OTHER_CERTIFICATE = "the certificate of the peer's DTLS does not have the fingerprint of its session description"
+REFUSED_CERTIFICATES = ("alert unknown ca", "alert bad certificate", "alert certificate unknown", "alert decrypt error")
+"""Texts about DTLS, with which this side, or the peer, refuses the certificate of the other side."""
 LOGIN_REFUSED, NO_DIGEST = "the peer refused the user or the password", "its kind of sign-in is not supported"
 """Texts about a telephone call that the peer refused although the caller has a user and a password."""
 HUNG_UP, NO_KEYS = "the peer hung up", "the peer accepts no telephone events"
@@ -60,6 +63,8 @@ NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them h
 ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
 """A text about audio without a reply. After it follows the number of tones."""
 NO_PACKET = "no RTP packet with the agreed audio was received"
+OTHER_TYPES, OTHER_KEY = "packets with another payload type", "packets that SRTP rejected"
+"""Texts about received packets without the agreed audio. Before each is its number."""
 NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
 ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"
 TEXT_SESSION = "the session is a text session"
@@ -165,9 +170,9 @@ ENDLESS = (
     "or voices: configure silence between its answers"
 )
 NO_COMMON_AUDIO = (
-    "the agent accepts none of the offered audio formats: configure it for PCMU, or set `input_format` and "
-    "`output_format` to g711_alaw; if it requires encrypted audio, set `srtp: required` (--srtp), and if it has "
-    "none, `srtp: none`"
+    "the agent accepts none of the offered audio formats: configure it for PCMU or PCMA, and set no `codec` (--codec), "
+    "so that both are offered; if it requires encrypted audio, set `srtp: required` (--srtp), and if it has none, "
+    "`srtp: none`"
 )
 
 
@@ -225,7 +230,10 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     }),
     EXPECTED: OutcomeRow("the script expected {}, which did not occur", "an event that the script expects was not received in time: check that the session requests it (`input_transcription`, `tools`), and that `within` is long enough"),
     "timeout": OutcomeRow("nothing was received within the time limit of this stage", "the service did not continue in time: try fewer sessions; if a single one is not faster, check its status page, or raise the script's `timeouts`"),
-    NO_MEDIA: OutcomeRow("a call was answered, and no RTP packet with audio was received", "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open the UDP ports 16384 to 32767 (or --rtp-ports) of this machine, and check to which address the agent sends RTP; if the agent waits for its caller, remove `wait_for: greeting`"),
+    NO_MEDIA: OutcomeRow("a call was answered, and no RTP packet with audio was received", "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open the UDP ports 16384 to 32767 (or --rtp-ports) of this machine, and check to which address the agent sends RTP; if the agent waits for its caller, remove `wait_for: greeting`", causes={
+        OTHER_TYPES: "the agent sends audio of another codec than its answer names: let it send the codec of its answer, or offer it the codec that it sends (`codec` of the target, --codec)",
+        OTHER_KEY: "the agent encrypts its audio with another key than that of its answer: see its log, and check whether a server on the way changes the answer",
+    }),
     NO_SOUND: OutcomeRow("a call was answered, and nothing in its audio was audible", "the agent sends silence: check in its log whether its speech output works, and whether it hears the caller; if it waits for its caller, remove `wait_for: greeting`", causes={
         ONLY_TONES: TONES,
     }),

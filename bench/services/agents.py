@@ -96,7 +96,8 @@ OF_OFFERS = {
     NO_MEDIA: OutcomeRow(
         remedy="the agent sends no audio, although UDP passes (ICE and DTLS succeeded): check in its log whether its "
         "pipeline started; it may wait for a data channel that its own answer refuses, for a message or a member of "
-        "the offer (`extra`), or for its caller (then remove `wait_for: greeting`)",
+        "the offer (`extra`), or for its caller (then remove `wait_for: greeting`), or refuse the certificate of an "
+        "offer that a proxy changed",
     ),
 }
 REMEDIES_OF_OFFERS = OwnRemedies(OF_OFFERS, in_doctor=REMEDIES.in_doctor)

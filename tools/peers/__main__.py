@@ -114,7 +114,7 @@ def line_of(peer: Peer, version: str, results: Results) -> str:
         worst_ms = max(abs(value.error_ns) for value in results.values) / NS_PER_MS
         end_ms = max(map(abs, end_errors), default=0) / NS_PER_MS
         text += (
-            f", {len(results.values)} values ({len(results.clean)} without jitter), {results.beyond} beyond the bound, "
+            f", {len(results.values)} values ({results.clean} without jitter), {results.beyond} beyond the bound, "
             f"median error {results.median_error_ms or 0:.2f} ms, maximum {worst_ms:.2f} ms, end of speech at most {end_ms:.2f} ms"
         )
     if results.unmatched:
@@ -126,7 +126,7 @@ def row_of(version: str, results: Results) -> table.Row:
     problems = ", ".join(f"{outcome} {count}" for outcome, count in Counter(results.failed).items())
     median = results.median_error_ms
     return table.Row(
-        version, datetime.now(UTC).date().isoformat(), results.calls, len(results.values), len(results.clean),
+        version, datetime.now(UTC).date().isoformat(), results.calls, len(results.values), results.clean,
         results.beyond,
         None if median is None else round(median, 2), problems,
     )  # fmt: skip

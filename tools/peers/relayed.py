@@ -11,17 +11,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.record.folder import read_table
+from tools.peers import table
 from tools.peers.__main__ import LIMIT_S, ROOT, write_script
 from tools.peers.peers import PEERS, NotInstalledError, Peer, started
 from tools.peers.relay import HOST, NS_PER_MS, CallPath, Relay, serve_offers, serve_sip
+from tools.peers.table import RelayedRow
 
 AGENTS = ("node-datachannel", "aiortc", "Kamailio with rtpengine that transcodes")
 JITTER_MS = (20, 60)
-CALLS, CALLERS, SPAWN_RATE = 4, 2, 0.5
+CALLS, CALLERS, SPAWN_RATE = 10, 3, 0.5
 PORTS = "21000-21299"
 LATE_NS, CLOCK_PACKETS = 60 * NS_PER_MS, 200
 """The delay of the jitter buffer, and the packets whose fastest one shows the clock: 4 s of audio."""
@@ -43,9 +46,9 @@ class RelayedCall(NamedTuple):
     stall_ns: int
 
     @property
-    def is_equal(self) -> bool:
-        """True if the counts are equal within one packet."""
-        return all(abs(a - b) <= 1 for a, b in zip(self.reported[1:], self.true[1:], strict=True))
+    def difference(self) -> int:
+        """The larger one of the differences of the counts."""
+        return max(abs(a - b) for a, b in zip(self.reported[1:], self.true[1:], strict=True))
 
 
 def true_counts(path: CallPath, expected: int) -> Counts:
@@ -68,7 +71,7 @@ def true_counts(path: CallPath, expected: int) -> Counts:
     return Counts(len(counted), lost, late)
 
 
-def called(peer: Peer, jitter_ms: int, calls: int) -> list[RelayedCall]:
+def called(peer: Peer, jitter_ms: int, calls: int) -> tuple[list[RelayedCall], list[CallPath]]:
     """Call an agent through a relay. Raise NotInstalledError if it is not installed."""
     with tempfile.TemporaryDirectory() as name, started(peer) as port:
         folder, relay, url = Path(name), Relay(jitter_ms * NS_PER_MS), peer.url.format(port=port)
@@ -86,7 +89,7 @@ def called(peer: Peer, jitter_ms: int, calls: int) -> list[RelayedCall]:
         runs = sorted((folder / "runs").glob("*"))
         if not runs:
             raise NotInstalledError(f"no run was made: {done.stderr.strip()[-300:]}")
-        return compared(runs[-1], relay.paths)
+        return compared(runs[-1], relay.paths), relay.paths
 
 
 def compared(run: Path, paths: Sequence[CallPath]) -> list[RelayedCall]:
@@ -105,8 +108,20 @@ def compared(run: Path, paths: Sequence[CallPath]) -> list[RelayedCall]:
     ]  # fmt: skip
 
 
+def row_of(peer: Peer, jitter_ms: int, calls: Sequence[RelayedCall], paths: Sequence[CallPath]) -> RelayedRow:
+    markers = [each.has_marker for path in paths for each in path.log]
+    marked = "on each packet" if all(markers) else "on the first packet" if any(markers) else "on no packet"
+    reported, true = ([getattr(call, name) for call in calls] for name in ("reported", "true"))
+    return RelayedRow(
+        peer.name, peer.version(peer.home), datetime.now(UTC).date().isoformat(), marked, jitter_ms, len(calls),
+        sum(each.expected for each in reported), sum(each.lost for each in reported), sum(each.lost for each in true),
+        sum(each.late for each in reported), sum(each.late for each in true), max(call.difference for call in calls),
+        round(sum(call.stall_ns for call in calls) / NS_PER_MS, 1),
+    )  # fmt: skip
+
+
 def main() -> None:
-    calls = next((int(word) for word in sys.argv[1:] if word.isdigit()), CALLS)
+    count = next((int(word) for word in sys.argv[1:] if word.isdigit()), CALLS)
     words = [word for word in sys.argv[1:] if not word.isdigit()]
     unequal = 0
     for peer in PEERS:
@@ -114,15 +129,17 @@ def main() -> None:
             continue
         for jitter_ms in JITTER_MS:
             try:
-                found = called(peer, jitter_ms, calls)
+                calls, paths = called(peer, jitter_ms, count)
             except (NotInstalledError, FileNotFoundError) as error:
                 print(f"{peer.name}: not tried: {error}", flush=True)
                 break
-            unequal += sum(not call.is_equal for call in found)
-            for call in found:
-                print(f"{peer.name}, {jitter_ms} ms: {call}", flush=True)
+            unequal += sum(call.difference > 1 for call in calls)
+            row = row_of(peer, jitter_ms, calls, paths)
+            print(row, *calls, sep="\n    ", flush=True)
+            table.store_relayed([row])
+            table.main()
     if unequal:
-        sys.exit(f"{unequal} calls have other counts than the relay")
+        sys.exit(f"{unequal} calls have other counts than the relay, by more than one packet")
 
 
 if __name__ == "__main__":

@@ -30,9 +30,11 @@ PAUSE_NS = 200 * NS_PER_MS
 """The time without audible samples between two sounds."""
 CLOCK_NS = 4 * NS_PER_S
 """The time whose fastest packet shows the clock of a stream."""
-JITTER_PACKETS = 256
-CLEAN_NS = 2_200_000
-"""The mean jitter, over 5 s, from which a player must smooth it (docs/agents.md, *Instants*)."""
+HELD_NS = 60 * NS_PER_MS
+"""The delay of a player's buffer."""
+JITTER_PACKETS, CLEAN_NS = 256, 1_100_000
+"""The number of packets whose mean jitter is computed: 5 s. Up to this jitter, a player need not smooth it: half of
+that of docs/agents.md, *Instants*, because it is another estimate."""
 
 
 class Heard(NamedTuple):
@@ -148,14 +150,19 @@ def sounds(stream: Sequence[Heard], least: int = AUDIBLE) -> list[Sound]:
 
 
 def lateness_ns(stream: Sequence[Heard], number: int) -> int:
-    """Return how much later a packet arrived than the fastest one in the time before it, by the same clock."""
-    packet = stream[number].packet
-    lateness = 0
-    for index in range(number - 1, -1, -1):
-        other = stream[index].packet
-        if packet.at_ns - other.at_ns > CLOCK_NS or difference_ns(stream, index) is None:
-            break
-        lateness = max(lateness, packet.at_ns - other.at_ns - _media_ns(stream[number], other))
+    """Return how much later a packet arrived than the fastest one with the same clock.
+
+    These are the packets of the time before it, and the next ones, for which the buffer of a player waits.
+    """
+    packet, lateness = stream[number].packet, 0
+    for step, limit_ns in ((-1, CLOCK_NS), (1, HELD_NS)):
+        index = number
+        while 0 <= index + step < len(stream) and difference_ns(stream, min(index, index + step)) is not None:
+            index += step
+            other = stream[index].packet
+            if abs(packet.at_ns - other.at_ns) > limit_ns:
+                break
+            lateness = max(lateness, packet.at_ns - other.at_ns - _media_ns(stream[number], other))
     return lateness
 
 

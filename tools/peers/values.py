@@ -56,13 +56,13 @@ class Results(NamedTuple):
         return sum(value.is_beyond_bound for value in self.values)
 
     @property
-    def clean(self) -> tuple[Value, ...]:
-        """The values of replies without jitter before them, which have a true value and not a range of them."""
-        return tuple(value for value in self.values if value.is_clean)
+    def clean(self) -> int:
+        """The number of values of replies without jitter before them, which have one true instant."""
+        return sum(value.is_clean for value in self.values)
 
     @property
     def median_error_ms(self) -> float | None:
-        errors = [abs(value.error_ns) / NS_PER_MS for value in self.clean]
+        errors = [abs(value.error_ns) / NS_PER_MS for value in self.values]
         return statistics.median(errors) if errors else None
 
 

@@ -20,6 +20,8 @@ from bench.catalogue.outcomes import (
     CLOSED_WITHOUT_ANSWER,
     CUT_ANSWER,
     ENDS_CONNECTIONS,
+    OTHER_CERTIFICATE,
+    REFUSED_CERTIFICATES,
     OutcomeRow,
     OwnRemedies,
 )
@@ -43,6 +45,10 @@ SPEAKS = frozenset({EventKind.AUDIO_DELTA, EventKind.AUDIO_DONE, EventKind.TRANS
 NOT_YET = "which this tool does not measure over WebRTC: remove it, or use a target without `transport: webrtc`"
 NO_CHANNEL = "the service does not open the data channel of the events, or has ended it: see the message"
 CHECK_UDP = "check that no firewall or NAT on the way drops UDP between this machine and the service"
+SAME_PARTIES = (
+    "the certificate is not that of the session description: check that no proxy on the way changes the offer or the "
+    "answer, and that the process which answers offers also has the audio of its calls"
+)
 PERMIT_SOURCE = (
     "permit the address from which the checks come in `call_hosts` of the target (--call-hosts), if it belongs to your "
     "deployment"
@@ -54,8 +60,14 @@ REMEDIES = OwnRemedies(
     {
         "connect_failed:ice": UNREACHABLE,
         "timeout:ice": UNREACHABLE,
-        "connect_failed:dtls": OutcomeRow(remedy="the encryption of the audio could not be agreed on: see the message"),
-        "timeout:dtls": OutcomeRow(remedy=f"the service does not answer over DTLS: {CHECK_UDP}"),
+        "connect_failed:dtls": OutcomeRow(
+            remedy="the encryption of the audio could not be agreed on: see the message",
+            causes=dict.fromkeys((OTHER_CERTIFICATE, *REFUSED_CERTIFICATES), SAME_PARTIES),
+        ),
+        "timeout:dtls": OutcomeRow(
+            remedy="UDP passes (ICE succeeded), but no DTLS of the service arrives: see its log, and check that no "
+            "firewall on the way drops DTLS"
+        ),
         "connect_failed:upgrade": OutcomeRow(
             remedy="what answers is no service of calls over WebRTC: check host and path",
             causes={

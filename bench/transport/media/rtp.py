@@ -29,6 +29,7 @@ from typing import Literal, NamedTuple
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.outcomes import OTHER_KEY, OTHER_TYPES
 from bench.transport.media import opus_packets
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, AudioFormat
 
@@ -272,8 +273,8 @@ class ReceptionCounts:
         """The numbers of the packets that were not passed on, or have no audio, as text; "" if there are none."""
         numbers = {
             "duplicates": self.duplicates,
-            "packets with another payload type": self.unknown_types,
-            "packets that SRTP rejected": self.rejected,
+            OTHER_TYPES: self.unknown_types,
+            OTHER_KEY: self.rejected,
             "packets of another source": self.strays,
             "datagrams that are no RTP": self.bad,
         }
