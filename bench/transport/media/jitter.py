@@ -133,6 +133,8 @@ class JitterBuffer:
         self._source = -1
         self._next = 0
         """The extended sequence number of the next frame."""
+        self._first = 0
+        """The lowest extended sequence number of a packet of the source."""
         self._ticks = self._timestamp = 0
         """The media time in ticks, and the timestamp, of the packet that was last added."""
         self._end_ticks = self._frame_ticks = 0
@@ -185,7 +187,7 @@ class JitterBuffer:
             self._release_before(NEVER_NS, frames)
             if self._source >= 0:
                 self._end_stream()
-            self._source, self._next = source, sequence
+            self._source, self._next, self._first = source, sequence, sequence
             self._ticks = self._end_ticks = 0
             self._timestamp, self._offset = timestamp, self._offset.restarted(0, arrival)
             self._is_marked = False
@@ -214,7 +216,12 @@ class JitterBuffer:
             self.counts.without_audio += 1
         if is_behind:
             # The receiver passes on each packet once. So this one was missing when later frames were released.
-            self.counts.lost -= 1
+            # Only if it is the first of all, which later ones have overtaken, it was not expected.
+            if sequence > self._first:
+                self.counts.lost -= 1
+            else:
+                self.counts.lost += self._first - sequence - 1
+                self._first = sequence
         elif sequence == self._next and not self._waiting and self._standstill is None:
             self._next += 1
             self._play(ticks, packet, frames)

@@ -251,7 +251,7 @@ class ReceptionCounts:
     """The numbers of packets of all sources.
 
     Every packet is in exactly one of `bad`, `rejected`, `strays`, and `received`. `received` includes the duplicates.
-    `expected` is the number of sequence numbers from the first packet to the highest one.
+    `expected` is the number of sequence numbers from the lowest one to the highest one.
     """
 
     bad: int = 0
@@ -299,6 +299,8 @@ class RtpReceiver:
         """The number of sources before the current one, where a restart counts as a new source."""
         self._is_named = False
         self._stray: tuple[int, int] | None = None  # what would continue it: (SSRC, sequence number)
+        self._lowest_sequence = 0
+        """The extended lowest sequence number of the current source."""
         self._received = 0  # the bit n is set if the packet n before the highest one was received
         self._heard_ns = 0
         self._last_ns = self._last_timestamp = -1
@@ -365,6 +367,10 @@ class RtpReceiver:
             return None
         else:
             self._received |= 1 << -ahead
+            if (earlier := self._lowest_sequence - last - ahead) > 0:  # the first packet has overtaken it
+                self._lowest_sequence -= earlier
+                self.counts.expected += earlier
+                self.source_expected += earlier
         return self._received_packet(packet, last + ahead, arrival)
 
     def _on_stray(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket | None:
@@ -402,7 +408,7 @@ class RtpReceiver:
         # the lowest extended number that is higher than all earlier ones, also for reordered packets before this one
         lowest = self.highest_sequence + 1 + (MAX_MISORDER if self.source else 0)
         self.highest_sequence = lowest + (packet.sequence_number - lowest) % SEQUENCE_NUMBERS
-        self._received = 1
+        self._lowest_sequence, self._received = self.highest_sequence, 1
         self.source_expected = self.source_received = 1
         self.counts.expected += 1
         self.counts.received += 1

@@ -48,6 +48,14 @@ def test_a_duplicate_is_passed_on_once_and_reduces_the_loss_as_rfc_3550_requires
     assert (subject.counts.duplicates, subject.counts.expected, subject.counts.lost) == (3, 2, -3)
 
 
+def test_packets_that_the_first_one_has_overtaken_were_expected_too() -> None:
+    subject = receiver()
+    receive(subject, *(wire(number) for number in (65_536 + 3, 65_536, 65_536 + 2, 65_536 + 5)))
+
+    assert (subject.counts.expected, subject.counts.received, subject.counts.lost) == (6, 4, 2)
+    assert (subject.source_expected, subject.source_received) == (6, 4)
+
+
 def restarted(
     *, numbers_by: int = 0, time_by: int = 0, count: int = 80, pause_ms: int = 5_000, ssrc: int = 1, duplicated: int = 0
 ) -> RtpReceiver:
