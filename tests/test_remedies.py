@@ -12,17 +12,23 @@ from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.outcomes import (
     ACCEPT_HEADER,
     LOGIN_REFUSED,
+    NO_COMMON_AUDIO,
     NO_DIGEST,
+    NO_MEDIA,
     NO_OWN,
     NO_PATH,
     NO_READ,
     NO_WAY,
     NOT_COMPUTED,
+    OTHER_CERTIFICATE,
+    OTHER_KEY,
+    OTHER_TYPES,
     REALTIME_MODELS,
     SERVICE_REPORTED,
     TEXT_SESSION,
     UNHEARD,
     OutcomeRow,
+    OwnRemedies,
     meaning,
     outcome_class,
     refusal_status,
@@ -31,6 +37,7 @@ from bench.catalogue.outcomes import (
 from bench.catalogue.outcomes import OUTCOMES as TABLE
 from bench.catalogue.pricing import undated
 from bench.observe.turn_events import UNDETECTED
+from bench.services.agents import REMEDIES_OF_OFFERS
 from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.services.registry import SERVICES, retirement_of
 from bench.services.telephone import OF_SIP, REMEDIES, ROWS
@@ -53,6 +60,29 @@ def test_an_outcome_has_a_remedy_if_and_only_if_it_is_a_failure() -> None:
     outcomes = [*OUTCOMES, *OTHERS, "interrupted", "unfinished"]
 
     assert [one for one in outcomes if remedy_of(one)] == [one for one in outcomes if outcome_class(one) == "failed"]
+
+
+@pytest.mark.parametrize("own", [REMEDIES, REMEDIES_OF_OFFERS])
+def test_audio_of_another_codec_or_key_is_not_said_to_be_dropped_by_a_firewall(own: OwnRemedies) -> None:
+    codec, key = (remedy_of(NO_MEDIA, f"no RTP packet: 41 {text}", own) for text in (OTHER_TYPES, OTHER_KEY))
+
+    assert "--codec" in codec
+    assert "another key" in key
+    assert all("firewall" not in each and "UDP" not in each for each in (codec, key))
+
+
+def test_the_remedy_of_a_refused_codec_is_one_that_calls_accept() -> None:
+    assert "--codec" in NO_COMMON_AUDIO
+    assert "input_format" not in NO_COMMON_AUDIO  # a telephone call has one format, which scripts cannot set
+
+
+@pytest.mark.parametrize("problem", [OTHER_CERTIFICATE, "the DTLS handshake failed: tls alert certificate unknown"])
+def test_a_certificate_that_is_not_that_of_the_description_is_named(problem: str) -> None:
+    assert "session description" in remedy_of("connect_failed:dtls", problem, REMEDIES_OF_OFFERS)
+
+
+def test_a_silent_handshake_after_ice_is_not_said_to_be_blocked_udp() -> None:
+    assert remedy_of("timeout:dtls", "", REMEDIES_OF_OFFERS).startswith("UDP passes")
 
 
 SILENT = "nothing came within the limit"

@@ -28,8 +28,9 @@ from tools.peers.capture import RTCP
 HOST = "127.0.0.1"
 NS_PER_MS = 1_000_000
 LOSS = 0.01
-STANDSTILL_NS, PERIOD_NS = 150 * NS_PER_MS, 2_100 * NS_PER_MS
-"""The duration of a standstill, and the time from one to the next. The first one is after the first period."""
+STANDSTILL_NS, PERIOD_NS = 150 * NS_PER_MS, 2_107 * NS_PER_MS
+"""The duration of a standstill, and the time from one to the next, which is no number of frames. The first one is after
+the first period."""
 MAX_DATAGRAM = 65_535
 CANDIDATE = re.compile(r"(a=candidate:\S+ 1 udp \d+) (\S+) (\d+)( typ host.*)", re.IGNORECASE)
 AUDIO = re.compile(r"(?m)^m=audio (\d+)")

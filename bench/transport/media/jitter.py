@@ -278,8 +278,9 @@ class JitterBuffer:
     def _ends_standstill(self, before_ns: int) -> bool:
         """Decide which offset the packets after a standstill have. Return False if that is not due before an instant.
 
-        If the path stood still, the packets keep the offset. If the sender did, they have another one. At the start of
-        talk it may have been the sender also if the last packets are in time: it then sends the first ones at once.
+        If the path stood still, the packets keep the offset. If the sender did, they have another one, unless the
+        jitter of the path explains how late they are. At the start of talk it may have been the sender also if the
+        last packets are in time: it then sends the first ones at once.
         """
         still = self._standstill
         assert still is not None, "only called after a standstill"
@@ -287,7 +288,10 @@ class JitterBuffer:
             return False
         self._standstill = self._increase = None
         packets = list(still.packets.values())
-        if still.has_caught_up and not (still.starts_talk and still.is_burst):
+        # in the middle of talk, a few packets may all be late only because of the path's jitter
+        explained_ns = MIN_STEP_NS + self._offset.least_delay_ns(len(packets)) if self._offset.knows_jitter else 0
+        is_jitter = not still.starts_talk and still.least_ns <= explained_ns
+        if is_jitter or (still.has_caught_up and not (still.starts_talk and still.is_burst)):
             if self._offset.is_settled and not still.starts_talk and not still.is_ahead:
                 self._delayed_until = max(self._delayed_until, *still.packets)
             for each in packets:

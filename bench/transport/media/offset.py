@@ -343,17 +343,18 @@ class Standstill:
         self.until_ns = at_ns + window_ns
         """The instant at which the decision is due, if no further packet arrives."""
         self._limit_ns, self._window_ns = limit_ns, window_ns
-        self._least_ns = self._compared_ns = late_ns
+        self.least_ns = self._compared_ns = late_ns
+        """The smallest lateness of a packet."""
 
     @property
     def is_burst(self) -> bool:
         """True if packets arrived faster than real time, by more than jitter explains."""
-        return self.late_ns - self._least_ns > self._limit_ns
+        return self.late_ns - self.least_ns > self._limit_ns
 
     @property
     def is_ahead(self) -> bool:
         """True if packets were faster than the offset: their sender sends several at once, and the path held none."""
-        return self._least_ns < -MIN_STEP_NS
+        return self.least_ns < -MIN_STEP_NS
 
     @property
     def lasting(self) -> dict[int, tuple[int, Arrival]]:
@@ -364,7 +365,7 @@ class Standstill:
 
     def add(self, sequence: int, media_ns: int, arrival: Arrival, late_ns: int) -> None:
         self.packets[sequence] = media_ns, arrival
-        self._least_ns = min(self._least_ns, late_ns)
+        self.least_ns = min(self.least_ns, late_ns)
         self.has_caught_up |= late_ns <= max(self._limit_ns, min(self.late_ns, self._window_ns)) // 2
 
     def is_decided(self, before_ns: int) -> bool:
@@ -372,9 +373,9 @@ class Standstill:
         if self.has_caught_up:
             return True
         while self.until_ns < before_ns:
-            if self._compared_ns - self._least_ns <= self._window_ns // 2:
+            if self._compared_ns - self.least_ns <= self._window_ns // 2:
                 return True
-            self._compared_ns, self.until_ns = self._least_ns, self.until_ns + self._window_ns
+            self._compared_ns, self.until_ns = self.least_ns, self.until_ns + self._window_ns
         return False
 
 

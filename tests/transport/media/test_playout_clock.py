@@ -254,3 +254,16 @@ def test_late_and_lost_packets_do_not_depend_on_which_packets_have_the_marker(ji
 
     assert len(set(counts)) == 1
     assert counts[0][0] > 30
+
+
+def test_some_packets_that_are_all_late_by_the_jitter_of_their_path_are_no_pause_of_the_sender() -> None:
+    """In a stream with 60 ms of jitter, a packet may have successors that are all late by more than 30 ms."""
+    packets, _ = relayed("none", 60.0, seed=3)
+    late_ms = dict(enumerate((61.5, 54.0, 44.0, 57.0, 50.0, 45.0, 52.0), 1_000))
+    packets = [
+        each._replace(arrives_ms=each.clock_ms + late_ms.get(number, min(each.arrives_ms - each.clock_ms, 60.0)))
+        for number, each in enumerate(packets)
+    ]
+    _, buffer = play(packets)
+
+    assert buffer.counts.uncounted_pauses == 0
