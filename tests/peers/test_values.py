@@ -95,10 +95,7 @@ def test_a_capture_has_the_packets_of_rtp_and_the_connections(tmp_path: Path) ->
         ipv4(6, struct.pack("!HH", 50_000, 7_860) + bytes(16)),
     ]
     header = struct.pack("<IHHiIII", NANOSECOND_MAGIC, 2, 4, 0, 0, 160, 1)
-    records = [
-        struct.pack("<IIII", 5, number, len(each), len(each)) + each
-        for number, each in enumerate(frames)
-    ]
+    records = [struct.pack("<IIII", 5, number, len(each), len(each)) + each for number, each in enumerate(frames)]
     (tmp_path / "calls.pcap").write_bytes(header + b"".join(records))
     captured = read_capture(tmp_path / "calls.pcap")
 

@@ -115,7 +115,8 @@ def line_of(peer: Peer, version: str, results: Results) -> str:
         end_ms = max(map(abs, end_errors), default=0) / NS_PER_MS
         text += (
             f", {len(results.values)} values ({results.clean} without jitter), {results.beyond} beyond the bound, "
-            f"median error {results.median_error_ms or 0:.2f} ms, maximum {worst_ms:.2f} ms, end of speech at most {end_ms:.2f} ms"
+            f"median error {results.median_error_ms or 0:.2f} ms, maximum {worst_ms:.2f} ms, "
+            f"end of speech at most {end_ms:.2f} ms"
         )
     if results.unmatched:
         text += f", {results.unmatched} not in the capture"

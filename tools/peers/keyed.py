@@ -8,7 +8,6 @@ from __future__ import annotations
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 from OpenSSL import SSL
 
@@ -17,8 +16,8 @@ def write_keys(path: Path) -> None:
     """Let each connection of DTLS write what it exports."""
     export = SSL.Connection.export_keying_material
 
-    def exported(connection: SSL.Connection, *arguments: Any) -> bytes:
-        material = export(connection, *arguments)
+    def exported(connection: SSL.Connection, label: bytes, olen: int, context: bytes | None = None) -> bytes:
+        material = export(connection, label, olen, context)
         with path.open("a", encoding="ascii") as file:
             file.write(material.hex() + "\n")
         return material

@@ -12,15 +12,11 @@ import json
 import random
 import re
 import select
-import signal
 import socket
-import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.peers.capture import RTCP
@@ -49,7 +45,7 @@ class Relayed(NamedTuple):
 
 
 class CallPath:
-    """The path of one call. `caller` and `agent` are the addresses to which the relay sends, as far as it knows them."""
+    """The path of one call. `caller` and `agent` are the addresses to which the relay sends, if it knows them."""
 
     def __init__(self, jitter_ns: int, seed: int, hosts: tuple[str, str]) -> None:
         self._chance, self._jitter_ns = random.Random(seed), jitter_ns

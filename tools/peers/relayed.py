@@ -52,22 +52,26 @@ class RelayedCall(NamedTuple):
 
 
 def true_counts(path: CallPath, expected: int) -> Counts:
-    """Return the counts of a call until its last turn ended, which had this number of packets."""
+    """Return the counts of a call until its last turn ended, which had this number of packets.
+
+    A packet that the first one has overtaken is late: the audio after it was played already.
+    """
     packets = list(path.log)
-    first = min((packet for packet in packets if packet.sent_ns is not None), key=lambda packet: packet.sent_ns or 0)
+    first = min((each for each in packets if each.sent_ns is not None), key=lambda each: each.sent_ns or 0)
     numbers = [(each.sequence_number - first.sequence_number + 0x8000) % 0x10000 - 0x8000 for each in packets]
-    counted = {n: each for n, each in zip(numbers, packets, strict=True) if 0 <= n < expected}
-    lost = sum(each.sent_ns is None for each in counted.values())
+    lowest = min(number for number, each in zip(numbers, packets, strict=True) if each.sent_ns is not None)
+    counted = [(number, each) for number, each in zip(numbers, packets, strict=True) if 0 <= number - lowest < expected]
     clock_hz = 48_000 if first.payload_type >= 96 else 8_000
     arrived = sorted(
-        (each.sent_ns, (each.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31))
-        for each in counted.values() if each.sent_ns is not None
+        (each.sent_ns, number, (each.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31))
+        for number, each in counted if each.sent_ns is not None
     )  # fmt: skip
-    offsets_ns = [at_ns - ticks * 1_000_000_000 // clock_hz for at_ns, ticks in arrived]
+    offsets_ns = [at_ns - ticks * 1_000_000_000 // clock_hz for at_ns, _, ticks in arrived]
     late = sum(
-        offset_ns - min(offsets_ns[max(0, number - CLOCK_PACKETS) : number + 1]) > LATE_NS
-        for number, offset_ns in enumerate(offsets_ns)
+        number < 0 or offset_ns - min(offsets_ns[max(0, index - CLOCK_PACKETS) : index + 1]) > LATE_NS
+        for index, (offset_ns, (_, number, _)) in enumerate(zip(offsets_ns, arrived, strict=True))
     )
+    lost = sum(each.sent_ns is None for _, each in counted)
     return Counts(len(counted), lost, late)
 
 

@@ -52,8 +52,8 @@ class Sound(NamedTuple):
 
     `start_ns` is the arrival of its first audible sample, before which nobody hears it. `clock_ns` is when the clock of
     the stream says that it is played. Both are equal on a path without jitter. `end_ns` is the arrival of the
-    packet with its last audible sample, and that of the part of the packet before it. `jitter_ns` is that of the packets
-    before the sound.
+    packet with its last audible sample, and that of the part of the packet before it. `jitter_ns` is that of the
+    packets before the sound.
     """
 
     clock_ns: int

@@ -29,7 +29,7 @@ class Row(msgspec.Struct):
 
 
 class RelayedRow(msgspec.Struct):
-    """The calls to one agent through a relay with jitter: the counts of packets that were reported, and the true ones."""
+    """The calls to one agent through a relay with jitter: the reported counts of packets, and the true ones."""
 
     agent: str
     version: str
@@ -85,7 +85,7 @@ def store_relayed(rows: list[RelayedRow]) -> None:
 
 
 def relayed_table() -> str:
-    head = ("agent", "date", "marker", "jitter", "calls", "lost (true)", "late (true)", "difference in a call", "stalls")
+    head = ("agent", "date", "marker", "jitter", "calls", "lost (true)", "late (true)", "difference", "stalls")
     cells = [
         (
             f"{row.agent} {row.version}", row.date, row.marked, f"{row.jitter_ms} ms", f"{row.calls}",

@@ -215,13 +215,7 @@ class JitterBuffer:
         elif is_behind:
             self.counts.without_audio += 1
         if is_behind:
-            # The receiver passes on each packet once. So this one was missing when later frames were released.
-            # Only if it is the first of all, which later ones have overtaken, it was not expected.
-            if sequence > self._first:
-                self.counts.lost -= 1
-            else:
-                self.counts.lost += self._first - sequence - 1
-                self._first = sequence
+            self._count_behind(sequence)
         elif sequence == self._next and not self._waiting and self._standstill is None:
             self._next += 1
             self._play(ticks, packet, frames)
@@ -424,6 +418,17 @@ class JitterBuffer:
         if arrival.at_ns - self._late_since_ns >= RESYNC_NS:
             self._synchronize(self._late_offset)
             self._late_offset = None
+
+    def _count_behind(self, sequence: int) -> None:
+        """Count a packet that arrives after later ones were released. The receiver passes on each packet once.
+
+        It was missing then, unless it precedes the first packet, which has overtaken it.
+        """
+        if sequence > self._first:
+            self.counts.lost -= 1
+        else:
+            self.counts.lost += self._first - sequence - 1
+            self._first = sequence
 
     def _fill(self, until_ticks: int, arrived_ns: int, frames: list[Frame]) -> None:
         """Fill the silence that was not sent before a packet that arrived, if it is short.

@@ -11,7 +11,8 @@ from python_talk import Talker
 from sip_calls import HOST, RATE_HZ, free_port, write_tone
 
 POLL_MS = 5
-endpoint, calls = pj.Endpoint(), {}
+endpoint = pj.Endpoint()
+calls: dict = {}
 
 
 class Ear(pj.AudioMediaPort):
