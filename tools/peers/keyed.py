@@ -22,7 +22,7 @@ def write_keys(path: Path) -> None:
             file.write(material.hex() + "\n")
         return material
 
-    SSL.Connection.export_keying_material = exported  # type: ignore[method-assign]
+    setattr(SSL.Connection, export.__name__, exported)
 
 
 if __name__ == "__main__":

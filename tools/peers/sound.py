@@ -50,8 +50,8 @@ class Heard(NamedTuple):
 class Sound(NamedTuple):
     """A sound of a stream. All instants are UTC.
 
-    `start_ns` is the arrival of its first audible sample, before which nobody hears it. `clock_ns` is when the clock of
-    the stream says that it is played. Both are equal on a path without jitter. `end_ns` is the arrival of the
+    `start_ns` is the arrival of its first audible sample, before which it cannot be heard. `clock_ns` is when the clock
+    of the stream says that it is played. Both are equal on a path without jitter. `end_ns` is the arrival of the
     packet with its last audible sample, and that of the part of the packet before it. `jitter_ns` is that of the
     packets before the sound.
     """

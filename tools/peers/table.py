@@ -85,7 +85,7 @@ def store_relayed(rows: list[RelayedRow]) -> None:
 
 
 def relayed_table() -> str:
-    head = ("agent", "date", "marker", "jitter", "calls", "lost (true)", "late (true)", "difference", "stalls")
+    head = ("agent", "date", "marker", "jitter", "calls", "never arrived (true)", "late (true)", "difference", "stalls")
     cells = [
         (
             f"{row.agent} {row.version}", row.date, row.marked, f"{row.jitter_ms} ms", f"{row.calls}",
