@@ -241,9 +241,7 @@ cdef class Blocks:
             self._streams = self._streams or self._noise >= STREAMED
         self.store(block)
         self._group = 0
-        if self._sounding and mean > self._loudest_noise:
-            self._certain = self._number
-        self._follow_power()
+        self._follow_loudness(mean)
         if not holds:
             self._add_group(mean)
         return True
@@ -265,13 +263,18 @@ cdef class Blocks:
         self.store(&block)
         return block.energy, block.level, block.first, block.last, block.power
 
-    def _follow_power(self):
-        """Note the power of a group that has ended in that of the loudest recent part, which falls by 6 dB a second."""
+    def _follow_loudness(self, long long mean):
+        """Note the power of a group that has ended in that of the loudest recent part, which falls by 6 dB a second.
+
+        If its mean energy is above that of noise, the group is also the last part that is certainly no noise.
+        """
         cdef long long power = self._group_power // GROUP
         self._group_power = 0
         self._recent = max(power, self._recent - self._recent // FADING)
         if power * NEAR >= self._recent:
             self._near = self._number
+        if mean > self._loudest_noise:
+            self._certain = self._number
 
     @property
     def fading_ns(self):

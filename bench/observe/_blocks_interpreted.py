@@ -161,11 +161,13 @@ class Blocks:
         self._number += 1
         return block
 
-    def _follow_power(self) -> None:
+    def _follow_loudness(self, mean: int) -> None:
         power, self._group_power = self._group_power // GROUP, 0
         self._recent = max(power, self._recent - self._recent // FADING)
         if power * NEAR >= self._recent:
             self._near = self._number
+        if mean > self._loudest_noise:
+            self._certain = self._number
 
     @property
     def fading_ns(self) -> int:

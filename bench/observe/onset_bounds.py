@@ -14,13 +14,11 @@ PARTS=voices` measures them with recorded voices, docs/accuracy.md).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
-
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe.blocks import STEADY, Blocks
 from bench.observe.onset_limits import BLOCK_MS, CERTAIN, FAINT, GROUP, HUSHED, NEAR, SMOOTHED
-from bench.observe.tones import is_voiced
+from bench.observe.tones import is_clearly_voiced
 
 WITHIN = 10
 """A sound has certainly begun when it is at most 10 dB below its loudest part. This is the ratio of energies."""
@@ -30,8 +28,6 @@ LASTS, LASTED, AMONG = 3, 4, 6
 """The sound remains at a level if `LASTS` of `AMONG` blocks from there on have it; before its end, `LASTED` of them."""
 HUM_DEPTH = 100
 """The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A hum is voiced, too."""
-CLEARLY = 2 / 3
-"""The minimum correlation of a clearly voiced part over one period."""
 LOUDER = 3, 2
 """The minimum ratio of the second half of that part to its first half, as (numerator, denominator)."""
 RISING = 7
@@ -187,9 +183,7 @@ class BoundedSound(Blocks):
         first, (half, later) = powers[: attack // 3], (powers[: attack // 2], powers[-(attack // 2) :])
         if sum(first) * DEPTH < self._loudest * len(first) or sum(later) * LOUDER[1] < sum(half) * LOUDER[0]:
             return False
-        parts = max(1, attack // GROUP)
-        bounds = [self._start + attack * part // parts for part in range(parts + 1)]
-        return all(is_voiced(self._samples(first, after - first), CLEARLY) for first, after in pairwise(bounds))
+        return is_clearly_voiced(self._samples(self._start, attack))
 
     def _error_of_end(self, number: int) -> int:
         """Return by how much earlier or later the sound may have ended, in ns. Its silence lasts up to `number`."""

@@ -285,7 +285,7 @@ class OnsetDetector(BoundedSound):
 
     def _end_group(self) -> None:
         mean, self._group = self._group // GROUP, 0
-        self._follow_power()
+        self._follow_loudness(mean)
         if self._suspect is not None:
             self._noise = 0
             return
@@ -293,8 +293,6 @@ class OnsetDetector(BoundedSound):
             return
         if self._sounding:
             self._peak = max(self._peak, mean)
-            if mean > self._loudest_noise:
-                self._certain = self._number
             if self._number <= self._revised:
                 self._update_error()
             if self._holds_tone(mean):

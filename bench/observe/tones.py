@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -155,8 +155,10 @@ def _unpredicted(products: list[list[int]], correlations: list[int], energy: flo
 VOICE_RATE_HZ = 4_000
 LAGS = range(VOICE_RATE_HZ // 400, VOICE_RATE_HZ // 75 + 1)
 """The periods of voices in samples: 75 to 400 Hz."""
-CORRELATION = 1 / 2
-"""The minimum correlation of a voiced sound over one period."""
+CORRELATION, CLEARLY = 1 / 2, 2 / 3
+"""The minimum correlations of a voiced and of a clearly voiced sound over one period."""
+PART = RATE_HZ * 50 // 1_000
+"""The minimum number of samples of which a sound is known to be voiced or not."""
 FALLEN = 1 / 10
 """The correlation below which that with earlier samples has fallen."""
 
@@ -176,3 +178,10 @@ def is_voiced(samples: Samples, correlation: float = CORRELATION) -> bool:
     shares = np.maximum(products, 0) ** 2
     has_fallen = np.logical_or.accumulate(shares < FALLEN**2 * energies)
     return bool(np.any((has_fallen & (shares > correlation**2 * energies))[LAGS.start - 1 :]))
+
+
+def is_clearly_voiced(samples: Samples) -> bool:
+    """Return whether audio at 8 kHz is clearly voiced in all of its parts of 50 ms or a little more."""
+    count = max(1, len(samples) // PART)
+    bounds = [len(samples) * part // count for part in range(count + 1)]
+    return all(is_voiced(samples[first:after], CLEARLY) for first, after in pairwise(bounds))

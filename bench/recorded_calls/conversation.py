@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import REPLY_SILENCE_MS
-from bench.observe.onset_bounds import CLEARLY, HUM_DEPTH, error_in_noise
+from bench.observe.onset_bounds import HUM_DEPTH, error_in_noise
 from bench.observe.onset_limits import HUSHED
 from bench.observe.onsets import PAUSE_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
-from bench.observe.tones import RATE_HZ, Tone, is_voiced
+from bench.observe.tones import RATE_HZ, Tone, is_clearly_voiced
 from bench.plan.recordings import (
     ABOVE_NOISE,
     DEPTH,
@@ -55,8 +55,8 @@ PEAK = 10 ** (1 / 10)
 """The minimum distance of speech above the loudest window of the noise after it: 1 dB, as a ratio of energies."""
 STOPPED_MS = 200
 """The silence after a quiet sound that shows that it was no background."""
-VOICED_MS, STEP_MS = 50, 10
-"""The minimum part of the last sound that is voiced or not, and the windows in which its level is measured."""
+STEP_MS = 10
+"""The windows in which the level of the last sound is measured."""
 QUIET, FAINT = 10 ** (8 / 10), 10 ** (20 / 10)
 """The distances below the level of speech from which its end is quiet and faint: 8 and 20 dB, as ratios of energies."""
 ABRUPT_MS, HARD_MS = 15, 2
@@ -191,10 +191,7 @@ def _fades(tail: Samples, rate_hz: int, level: float) -> bool:
         return False
     if power.mean() * HUM_DEPTH < level or power[-third:].mean() * LOUD_DEPTH < level:
         return False
-    narrow = tail[:: rate_hz // RATE_HZ]
-    parts = max(1, len(narrow) * 1_000 // (VOICED_MS * RATE_HZ))
-    bounds = [len(narrow) * part // parts for part in range(parts + 1)]
-    return all(is_voiced(narrow[first:after], CLEARLY) for first, after in pairwise(bounds))
+    return is_clearly_voiced(tail[:: rate_hz // RATE_HZ])
 
 
 MAX_PAUSE_S = 3.0
