@@ -53,11 +53,15 @@ UNVOICED = 0.25
 """The share of sign changes between samples of 8 kHz that only an unvoiced consonant exceeds."""
 
 
+Span = tuple[float, float]
+
+
 class Voice(NamedTuple):
     """A recorded voice at a sample rate.
 
     `sound` starts and ends with the voice. `recorded` is the complete recording, in which the voice is from `start` to
-    `end`. `tone` is the room of the recording, with an RMS of 1; empty if the recording has too little of it.
+    `end`. `tone` is the room of the recording, with an RMS of 1; empty if the recording has too little of it. `others`
+    are the parts of the recording, outside of the voice, that are louder than its room, as (start, end).
     """
 
     rate_hz: int
@@ -66,15 +70,20 @@ class Voice(NamedTuple):
     start: int
     end: int
     tone: Floats
+    others: tuple[Span, ...] = ()
 
 
 class Stream(NamedTuple):
-    """A stream with one voice from sample `start` to sample `end`. They need not be whole numbers."""
+    """A stream with one voice from sample `start` to sample `end`. They need not be whole numbers.
+
+    `others` are the other sounds of its recording, such as breaths. A detector that finds them invents nothing.
+    """
 
     samples: Samples
     rate_hz: int
     start: float
     end: float
+    others: Sequence[Span] = ()
 
 
 Made = tuple[Floats, float, float]
@@ -121,7 +130,8 @@ def voice(truth: Truth, rate_hz: int) -> Voice:
     start, end = (first + sample for sample in edges(recorded[first:last], rate_hz))
     sound = recorded[start:end]
     gain = min(gain_db(LEVEL_DBFS) / level_of(sound, rate_hz), MAX_PEAK / np.abs(sound).max())
-    return Voice(rate_hz, sound * gain, recorded * gain, start, end, tone / rms(tone) if len(tone) else tone)
+    others = tuple((first * rate_hz / file_hz, last * rate_hz / file_hz) for first, last in _others(samples, truth))
+    return Voice(rate_hz, sound * gain, recorded * gain, start, end, tone / rms(tone) if len(tone) else tone, others)
 
 
 def level_of(sound: Floats, rate_hz: int) -> float:
@@ -141,6 +151,14 @@ def _tone(samples: Floats, truth: Truth) -> Floats:
         runs += [part[first * size : last * size] for first, last in changes]
     longest = max(runs, key=len)
     return longest if len(longest) >= MIN_TONE_S * truth.rate_hz else samples[:0]
+
+
+def _others(samples: Floats, truth: Truth) -> list[tuple[int, int]]:
+    """Return the windows outside of the voice because of which it is not alone (`is_alone`)."""
+    size, margin = round(WINDOW_S * truth.rate_hz), round(MARGIN_S * truth.rate_hz)
+    limit = max(truth.floor * EVEN, truth.level / FAR_BELOW)
+    starts = np.flatnonzero(energies(samples, truth.rate_hz) >= limit) * size
+    return [(int(at), int(at) + size) for at in starts if at + size <= truth.start - margin or at >= truth.end + margin]
 
 
 def has_tone(truth: Truth) -> bool:
@@ -348,7 +366,9 @@ def stream(condition: Condition, voices: Sequence[Voice], rng: np.random.Generat
     if condition.line is not None:
         samples = condition.line(samples)
     delay = condition.delay_ns * spoken.rate_hz / NS_PER_S
-    return Stream(samples, spoken.rate_hz, start + delay, end + delay)
+    from_recording = start - spoken.start
+    others = [(first + from_recording, last + from_recording) for first, last in spoken.others]
+    return Stream(samples, spoken.rate_hz, start + delay, end + delay, others if condition.build is natural else ())
 
 
 def for_script(made: Stream, rate_hz: int) -> Samples:

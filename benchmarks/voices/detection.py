@@ -13,9 +13,7 @@ from bench.plan.recordings import RATE_HZ, SpeechSpan, find_speech
 from bench.recorded_calls.conversation import ChannelSound, sounds, speech
 from bench.recorded_calls.script_files import LEAD_S
 from benchmarks.onsets import found
-from benchmarks.voices.conditions import Stream, for_script
-
-Span = tuple[float, float]
+from benchmarks.voices.conditions import Span, Stream, for_script
 
 
 class Found(NamedTuple):
@@ -34,15 +32,16 @@ class Found(NamedTuple):
 def live(stream: Stream) -> Found:
     """Return the first and the last audible sample of a reply, as the live detector finds them in frames of 20 ms."""
     replies = found(stream.samples, stream.rate_hz)
-    own = _own([(reply.start, reply.end) for reply in replies], stream)
+    spans = [(reply.start, reply.end) for reply in replies]
+    own, invented = _own(spans, stream), _invented(spans, stream)
     if not own:
-        return Found(None, None, invented=len(replies))
+        return Found(None, None, invented=invented)
     return Found(
         start_s=replies[own[0]][0] / stream.rate_hz,
         end_s=replies[own[-1]][1] / stream.rate_hz,
         start_bound_s=replies[own[0]].start_error_ns / NS_PER_S,
         end_bound_s=replies[own[-1]].end_error_ns / NS_PER_S,
-        invented=len(replies) - len(own),
+        invented=invented,
     )
 
 
@@ -50,9 +49,10 @@ def imported(stream: Stream) -> Found:
     """Return the start as the agent's, and the end as the caller's, in a call of two channels."""
     channel = np.pad(stream.samples, (0, stream.rate_hz))  # the call goes on after the voice
     turns = _turns(sounds(channel, stream.rate_hz), stream.rate_hz)
-    own = _own([(turn[0].start, turn[-1].end) for turn in turns], stream)
+    spans = [(turn[0].start, turn[-1].end) for turn in turns]
+    own, invented = _own(spans, stream), _invented(spans, stream)
     if not own:
-        return Found(None, None, invented=len(turns))
+        return Found(None, None, invented=invented)
     first, last = turns[own[0]][0], turns[own[-1]][-1]
     until = turns[own[-1] + 1][0].start if own[-1] + 1 < len(turns) else len(channel)
     near = min(until, last.end + round(LEAD_S * stream.rate_hz))
@@ -62,7 +62,7 @@ def imported(stream: Stream) -> Found:
         end_s=spoken.end / stream.rate_hz,
         start_bound_s=first.uncertainty_ns / NS_PER_S,
         end_bound_s=spoken.uncertainty_ns / NS_PER_S,
-        invented=len(turns) - len(own),
+        invented=invented,
     )
 
 
@@ -84,7 +84,17 @@ def _turns(listed: Sequence[ChannelSound], rate_hz: int) -> list[list[ChannelSou
 
 def _own(spans: Sequence[Span], stream: Stream) -> list[int]:
     """Return the indexes of the spans that overlap the voice."""
-    return [number for number, (start, end) in enumerate(spans) if start < stream.end and end > stream.start]
+    return [number for number, span in enumerate(spans) if _overlap(span, (stream.start, stream.end))]
+
+
+def _invented(spans: Sequence[Span], stream: Stream) -> int:
+    """Return the number of spans that overlap neither the voice nor another sound of its recording."""
+    real = [(stream.start, stream.end), *stream.others]
+    return sum(not any(_overlap(span, sound) for sound in real) for span in spans)
+
+
+def _overlap(span: Span, sound: Span) -> bool:
+    return span[0] < sound[1] and span[1] > sound[0]
 
 
 FINDERS: Mapping[str, Callable[[Stream], Found]] = {"live": live, "import": imported, "script": in_script}
