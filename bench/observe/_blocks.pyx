@@ -29,7 +29,8 @@ cdef long long EVEN_OVER = limits.EVEN[0], EVEN_UNDER = limits.EVEN[1], RECHECKE
 cdef long long TONE_GROUPS = limits.TONE_GROUPS, STREAMED = limits.STREAMED, PLATEAU = limits.PLATEAU
 cdef long long QUIETER = limits.QUIETER, HUSHED = limits.HUSHED, SETTLED = limits.SETTLED
 cdef long long MIN_OFFSET = direct_current.MIN_OFFSET, SAME_OFFSET = direct_current.SAME_OFFSET
-cdef long long FADING = limits.FADING, UNBROKEN = limits.UNBROKEN, NEAR = limits.NEAR
+cdef long long LOUDEST = limits.LOUDEST
+cdef long long FOLLOWED = limits.FOLLOWED, FADING = limits.FADING, UNBROKEN = limits.UNBROKEN, NEAR = limits.NEAR
 
 cdef enum:
     SMOOTHED = 4  # as in onset_limits.py
@@ -55,7 +56,8 @@ cdef class Blocks:
     """The last `length` samples of the stream. Those before its start are 0."""
     cdef Py_ssize_t length, room
     cdef long long earlier[SMOOTHED - 1]
-    """The energies of the last blocks, for the level of the next one."""
+    cdef long long earlier_power[SMOOTHED - 1]
+    """The energies and the powers of the last blocks, for the level of the next one."""
     cdef long long groups[GROUPS]
     cdef long long ranked[GROUPS]
     cdef Py_ssize_t group_count, next_group
@@ -63,6 +65,7 @@ cdef class Blocks:
     cdef public long long _size, _lag, _retained, _total, _number, _group
     cdef public long long _behind_sound, _quiet, _last, _pause, _peak, _level, _same, _noise
     cdef public long long _revised, _group_power, _near, _recent, _unbroken, _certain, _loudest_noise
+    cdef public long long _noise_energy, _noise_power
     cdef public bint _sounding, _moved, _tone, _sent, _streams
     cdef public object _behind, _onset
 
@@ -132,7 +135,7 @@ cdef class Blocks:
         cdef const short *samples = self.samples + self.length - self._total + self._number * self._size
         cdef const short *before = samples - self._lag
         cdef Py_ssize_t at, size = self._size
-        cdef long long energy = 0, bias = 0, total = 0, power = 0
+        cdef long long energy = 0, bias = 0, total = 0, power = 0, loudness
         cdef int filtered, first = -1, last = -1
         cdef int lowest = samples[0], highest = samples[0], above, below
         for at in range(size):
@@ -163,9 +166,14 @@ cdef class Blocks:
         block.power = (power + block.offset * (block.offset * size - 2 * total)) // size
         block.first, block.last = first, last
         block.level = (block.energy + self.earlier[0] + self.earlier[1] + self.earlier[2]) // SMOOTHED
+        if FAINT < self._noise_power < self._noise_energy < self._noise_power * LOUDEST:
+            loudness = (block.power + self.earlier_power[0] + self.earlier_power[1] + self.earlier_power[2]) // SMOOTHED
+            block.level = max(block.level, loudness * self._noise_energy // self._noise_power)
 
     cdef void store(self, const Measured *block) noexcept:
         self.earlier[2], self.earlier[1], self.earlier[0] = self.earlier[1], self.earlier[0], block.energy
+        self.earlier_power[2], self.earlier_power[1] = self.earlier_power[1], self.earlier_power[0]
+        self.earlier_power[0] = block.power
         self.blocks[self._number % self.count] = block[0]
         self.mean, self.offset = block.mean, block.offset
         self._group += block.energy
@@ -266,7 +274,8 @@ cdef class Blocks:
     def _follow_loudness(self, long long mean):
         """Note the power of a group that has ended in that of the loudest recent part, which falls by 6 dB a second.
 
-        If its mean energy is above that of noise, the group is also the last part that is certainly no noise.
+        If its mean energy is above that of noise, the group is also the last part that is certainly no noise. Between
+        sounds, note how loud noise is with the filter and without it.
         """
         cdef long long power = self._group_power // GROUP
         self._group_power = 0
@@ -275,6 +284,10 @@ cdef class Blocks:
             self._near = self._number
         if mean > self._loudest_noise:
             self._certain = self._number
+        if self._sounding or self._onset is not None:
+            return
+        self._noise_energy = (self._noise_energy * (FOLLOWED - 1) + mean) // FOLLOWED
+        self._noise_power = (self._noise_power * (FOLLOWED - 1) + power) // FOLLOWED
 
     @property
     def fading_ns(self):
@@ -334,6 +347,7 @@ cdef class Blocks:
     def _forget_levels(self):
         """Let the level of the next block be independent of the blocks before it."""
         memset(self.earlier, 0, sizeof(self.earlier))
+        memset(self.earlier_power, 0, sizeof(self.earlier_power))
 
     cdef const Measured *place(self, long long number) noexcept:
         """Return a stored block, or NULL."""

@@ -16,9 +16,11 @@ from bench.observe.onset_limits import (
     FAINT,
     FALL,
     FIFTH,
+    FOLLOWED,
     GROUP,
     GROUPS,
     HUSHED,
+    LOUDEST,
     NEAR,
     RISE,
     SMOOTHED,
@@ -54,10 +56,13 @@ class Blocks:
         "_moved",
         "_near",
         "_noise",
+        "_noise_energy",
+        "_noise_power",
         "_number",
         "_onset",
         "_pause",
         "_peak",
+        "_powers_before",
         "_quiet",
         "_received",
         "_received_end",
@@ -85,7 +90,7 @@ class Blocks:
         self._direct = DirectCurrent(0, 0)
         self._measured: deque[tuple[int, int, int, int]] = deque()
         """The result of `measured_blocks` for the blocks that were received and not taken yet."""
-        self._energies = (0, 0, 0)
+        self._energies = self._powers_before = (0, 0, 0)
         self._blocks: deque[Block] = deque(maxlen=count)
         self._groups: deque[int] = deque(maxlen=GROUPS)
         self._behind: int | None = None
@@ -103,8 +108,9 @@ class Blocks:
         """The number of such blocks that ends a sound."""
         self._last = 0
         """The position in the stream after the last audible sample of the sound."""
-        self._group_power = self._recent = self._near = 0
-        """The power of the current group, that of the loudest recent one, and the end of the last one near it."""
+        self._group_power = self._recent = self._near = self._noise_energy = self._noise_power = 0
+        """The power of the current group, that of the loudest recent one, and the end of the last one near it; the
+        energy of noise between sounds, and its power, which is without the filter."""
         self._loudest_noise = self._certain = 0
         """The energy above which a group is no noise, and the end of the sound's last such group."""
         self._unbroken = self._revised = 0
@@ -136,8 +142,8 @@ class Blocks:
     def _skim(self) -> int:
         continued = 0
         while self._measured and (self._number + 1) % GROUP:
-            energy, first, last, _ = self._measured[0]
-            level = (energy + sum(self._energies)) // SMOOTHED
+            energy, first, last, power = self._measured[0]
+            level = self._level_of(energy, power)
             if self._sounding:
                 if is_continued(level, last, self._behind_sound):
                     self._quiet, self._last, continued = 0, self._number * self._size + last, CONTINUED
@@ -150,10 +156,19 @@ class Blocks:
             self._take()
         return continued | (LEFT if self._measured else 0)
 
+    def _level_of(self, energy: int, power: int) -> int:
+        """Return the level of the next block. In noise that the filter makes louder, a voice is found without it."""
+        level = (energy + sum(self._energies)) // SMOOTHED
+        if not FAINT < self._noise_power < self._noise_energy < self._noise_power * LOUDEST:
+            return level
+        loudness = (power + sum(self._powers_before)) // SMOOTHED
+        return max(level, loudness * self._noise_energy // self._noise_power)
+
     def _take(self) -> Block:
         energy, first, last, power = self._measured.popleft()
-        level = (energy + sum(self._energies)) // SMOOTHED
+        level = self._level_of(energy, power)
         self._energies = (energy, *self._energies[:2])
+        self._powers_before = (power, *self._powers_before[:2])
         block = (energy, level, first, last, power)
         self._blocks.append(block)
         self._group += energy
@@ -168,6 +183,10 @@ class Blocks:
             self._near = self._number
         if mean > self._loudest_noise:
             self._certain = self._number
+        if self._sounding or self._onset is not None:
+            return
+        self._noise_energy = (self._noise_energy * (FOLLOWED - 1) + mean) // FOLLOWED
+        self._noise_power = (self._noise_power * (FOLLOWED - 1) + power) // FOLLOWED
 
     @property
     def fading_ns(self) -> int:
@@ -202,7 +221,7 @@ class Blocks:
         return list(self._groups)
 
     def _forget_levels(self) -> None:
-        self._energies = (0, 0, 0)
+        self._energies = self._powers_before = (0, 0, 0)
 
     def _at(self, number: int) -> Block:
         index = number - self._number

@@ -13,6 +13,10 @@ GROUPS = 60
 """The number of stored groups (3 s). The detector stores the mean energy of each group."""
 FADING = 14
 """The part by which the power of the loudest recent part falls with each group: 6 dB a second."""
+LOUDEST = 4
+"""The filter makes no noise louder than this ratio of energies. White noise becomes 1.6 times as loud."""
+FOLLOWED = 8
+"""The number of groups of noise between sounds over which its energy and its power are averaged."""
 NEAR = 4
 """A sound has not ended while it is at most 6 dB below its loudest recent part. This is the ratio of energies."""
 UNBROKEN = 240

@@ -8,6 +8,9 @@ belongs to the sound if it is 5 dB above that background. The sound ends if no s
 end is the last such block. All arithmetic is in integers, so the result depends neither on the packets of the stream
 nor on the machine.
 
+The filter makes white noise louder, and voices quieter. In such noise, the energy without the filter counts, too, after
+a gain that makes the noise equally loud (`Blocks._level_of`).
+
 A loud and steady start of a stream may be a sound or background. It is no background if it is a tone (`is_tone`), or if
 it stops within `SETTLED` blocks.
 
@@ -311,9 +314,10 @@ class OnsetDetector(BoundedSound):
             self._tone = is_tone(self._samples(self._number - GROUP))
         return self._tone
 
-    def _settle(self, levels: list[int]) -> int:
-        """Use the mean of these levels as the background from now on, and return it."""
-        self._behind = sum(levels) // len(levels)
+    def _settle(self, first: int, last: int) -> int:
+        """Use the mean energy of these blocks as the background from now on, and return it."""
+        self._behind = sum(self._at(number)[0] for number in range(first, last + 1)) // (last + 1 - first)
+        self._noise_energy = self._noise_power = 0
         self._fill_groups(self._behind)
         return self._behind
 
@@ -323,7 +327,7 @@ class OnsetDetector(BoundedSound):
         levels = self._levels(last - PLATEAU + 1, last)
         if not is_even(levels, EVEN) or is_voiced(self._samples(last - GROUP + 1)):
             return
-        level = self._behind_start = self._behind_sound = self._settle(levels)
+        level = self._behind_start = self._behind_sound = self._settle(last - PLATEAU + 1, last)
         first = last - PLATEAU
         while first >= 0 and level < STEADY * self._at(first)[1] < STEADY * STEADY * level:
             first -= 1
@@ -404,7 +408,7 @@ class OnsetDetector(BoundedSound):
         if noise is None:
             yield from self._start_sound(start, number)
             return
-        self._settle(self._levels(noise - LEAD + 1, noise))
+        self._settle(noise - LEAD + 1, noise)
         self._search_from(noise + 1, number)
 
     def _is_voiced(self, start: int, number: int) -> bool:

@@ -165,6 +165,17 @@ def test_a_room_as_loud_as_a_weak_last_word_is_within_the_bound_of_the_end(weak_
     assert abs(heard.end_ms - 1_000 * (2.5 + weak_s)) <= heard.end_bound_ms + 5
 
 
+@pytest.mark.parametrize("below_db", [10, 12, 15, 20])
+def test_a_voice_in_noise_that_the_filter_makes_louder_is_found(below_db: float) -> None:
+    words = voice(1.5, 2_000)
+    behind = noise(5, float(np.sqrt((words**2).mean())) * 10 ** (-below_db / 20))
+    behind[seconds(2) : seconds(3.5)] += words
+    heard = found(pcm(behind))
+
+    assert abs(heard.start_ms - 2_000) <= min(heard.start_bound_ms + 5, 50)
+    assert abs(heard.end_ms - 3_500) <= min(heard.end_bound_ms + 5, 200)
+
+
 @pytest.mark.parametrize("fade_s", [0.05, 0.15, 0.3])
 @pytest.mark.parametrize("power", [1, 2, 3])
 def test_a_voice_that_fades_in_has_begun_within_the_bound_of_its_start(fade_s: float, power: int) -> None:
