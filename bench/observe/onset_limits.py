@@ -17,8 +17,8 @@ LOUDEST = 4
 """The filter makes no noise louder than this ratio of energies. White noise becomes 1.6 times as loud."""
 FOLLOWED = 8
 """The number of groups of noise between sounds over which its energy and its power are averaged."""
-NEAR = 4
-"""A sound has not ended while it is at most 6 dB below its loudest recent part. This is the ratio of energies."""
+NEAR = 3
+"""A sound has not ended while it is at most 5 dB below its loudest recent part. This is the ratio of energies."""
 UNBROKEN = 240
 """The number of groups without a quiet one after which a sound is background: 12 s. No voice has so long no pause."""
 FIFTH = 5

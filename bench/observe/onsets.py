@@ -327,7 +327,7 @@ class OnsetDetector(BoundedSound):
         levels = self._levels(last - PLATEAU + 1, last)
         if not is_even(levels, EVEN) or is_voiced(self._samples(last - GROUP + 1)):
             return
-        level = self._behind_start = self._behind_sound = self._settle(last - PLATEAU + 1, last)
+        level = self._behind_sound = self._settle(last - PLATEAU + 1, last)
         first = last - PLATEAU
         while first >= 0 and level < STEADY * self._at(first)[1] < STEADY * STEADY * level:
             first -= 1

@@ -13,6 +13,7 @@ from bench.base.units import NS_PER_MS
 from bench.observe.onsets import OnsetDetector
 from bench.plan.recordings import find_speech
 from bench.wire.audio import Samples
+from benchmarks.onsets import rms
 from benchmarks.voices.conditions import brown
 
 RATE_HZ = 8_000
@@ -40,14 +41,28 @@ def silence(length_s: float) -> Floats:
 def voice(length_s: float, level: float = 6_000) -> Floats:
     """Return a voiced sound with three syllables a second, that is never silent. It starts and ends loud."""
     at_s = np.arange(seconds(length_s)) / RATE_HZ
-    buzz = sum(np.sin(2 * np.pi * 125 * number * at_s + number**2) / number for number in range(1, 20))
     syllables = 0.1 + 0.9 * np.abs(np.cos(3 * np.pi * at_s))
-    sound: Floats = level * syllables * buzz
+    sound: Floats = syllables * vowel(length_s, level)
     return sound
 
 
 def noise(length_s: float, level: float, seed: int = 1) -> Floats:
     return np.random.default_rng(seed).normal(0, level, seconds(length_s))
+
+
+def vowel(length_s: float, level: float) -> Floats:
+    """Return a voiced sound whose level does not change."""
+    at_s = np.arange(seconds(length_s)) / RATE_HZ
+    partials = [np.sin(2 * np.pi * 125 * number * at_s + number**2) / number for number in range(1, 20)]
+    sound: Floats = level * np.sum(partials, axis=0)
+    return sound
+
+
+def room(length_s: float, level: float, seed: int = 1) -> Floats:
+    """Return noise of low frequencies with this RMS."""
+    made = np.convolve(noise(length_s, 1, seed), np.ones(8) / 8, "same")
+    sound: Floats = made / rms(made) * level
+    return sound
 
 
 def pcm(*parts: Floats, offset: float = 0) -> Samples:
@@ -174,6 +189,42 @@ def test_a_voice_in_noise_that_the_filter_makes_louder_is_found(below_db: float)
 
     assert abs(heard.start_ms - 2_000) <= min(heard.start_bound_ms + 5, 50)
     assert abs(heard.end_ms - 3_500) <= min(heard.end_bound_ms + 5, 200)
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.6, 1.5])
+def test_noise_after_a_voice_does_not_change_the_bound_of_its_start(after_s: float) -> None:
+    words = voice(1.5)
+    before, after = (room(length_s, rms(words) * 10 ** (-15 / 20)) for length_s in (0.2, after_s))
+    heard = found(pcm(silence(1), before, words, after, silence(1)))
+
+    assert abs(heard.start_ms - 1_200) <= heard.start_bound_ms + 5 <= 215
+
+
+@pytest.mark.parametrize("below_db", [10.5, 11])
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_loud_room_before_a_voice_that_is_never_much_louder_is_within_the_bound(below_db: float, seed: int) -> None:
+    words = vowel(1.5, 3_000)
+    heard = found(pcm(silence(1), room(0.2, rms(words) * 10 ** (-below_db / 20), seed), words, silence(1)))
+
+    assert abs(heard.start_ms - 1_200) <= heard.start_bound_ms + 5
+
+
+@pytest.mark.parametrize("weak_s", [0.1, 0.2, 0.33])
+def test_a_weak_last_word_in_noise_that_was_not_there_before_is_within_the_bound_of_the_end(weak_s: float) -> None:
+    weak = vowel(weak_s, 200)
+    heard = found(pcm(silence(1), voice(1.5), weak, room(1.5, rms(weak)), silence(1)))
+
+    assert abs(heard.end_ms - 1_000 * (2.5 + weak_s)) <= heard.end_bound_ms + 5
+
+
+@pytest.mark.parametrize("below_db", [15, 20, 25])
+def test_a_louder_moment_of_the_room_after_a_voice_is_within_the_bound_of_the_end(below_db: float) -> None:
+    words = vowel(1.5, 3_000)
+    behind = room(0.4, rms(words) * 10 ** (-below_db / 20))
+    behind[seconds(0.25) : seconds(0.275)] += words[: seconds(0.025)] * 10 ** (-5.5 / 20)
+    heard = found(pcm(silence(1), words, behind, silence(1)))
+
+    assert abs(heard.end_ms - 2_500) <= heard.end_bound_ms + 5
 
 
 @pytest.mark.parametrize("fade_s", [0.05, 0.15, 0.3])
