@@ -271,11 +271,12 @@ def row_reader(folder: Path) -> ReadRows:
 def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
     """Read columns from Parquet. If the uncertainties are unknown, their columns are null.
 
-    One thread reads the file: several threads take 60 MB more for a million turns, and are hardly faster.
+    One thread reads the file: several threads take 60 MB more for a million turns, and are hardly faster. Columns
+    without values are not read: most columns of a run have none, and to decode their nulls takes as long as the rest.
     """
     main_schema, uncertainties = _by_file(table, schema)
     with open_rows(folder / f"{table}.parquet", main_schema, dictionaries) as file:
-        rows = with_added(file.read(main_schema.names, use_threads=False), main_schema)
+        rows = _valued(file, main_schema)
         number = file.metadata.num_rows
     if not uncertainties.names:
         return rows
@@ -283,10 +284,34 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
         others = pa.table([pa.nulls(number, kind) for kind in uncertainties.types], schema=uncertainties)
     else:
         with open_rows(folder / BOUNDS_FILE, uncertainties, rows=number) as file:
-            others = file.read(uncertainties.names, use_threads=False)
+            others = _valued(file, uncertainties)
     return pa.table(
         [(rows if name in main_schema.names else others)[name] for name in schema.names], names=schema.names
     )
+
+
+def _valued(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
+    """Read the columns of a file that have values. The others, and those that the file lacks, are null."""
+    number, file_names = file.metadata.num_rows, file.schema_arrow.names
+    groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+    names = [
+        name
+        for name in schema.names
+        if name in file_names and _has_values([group.column(file_names.index(name)) for group in groups])
+    ]
+    read = file.read(names, use_threads=False)
+    nulls = {kind: pa.nulls(number, kind) for kind in {*schema.types}}
+    arrays = [read[field.name] if field.name in names else nulls[field.type] for field in schema]
+    return pa.table(arrays, names=schema.names)
+
+
+def _has_values(chunks: Iterable[pq.ColumnChunkMetaData]) -> bool:
+    """Return False if a column has only nulls, by the statistics of its chunks."""
+    for chunk in chunks:
+        known = chunk.statistics if chunk.is_stats_set else None
+        if known is None or not known.has_null_count or known.null_count < chunk.num_values:
+            return True
+    return False
 
 
 def stored_batches(folder: Path, table: TableName, columns: Sequence[str], max_rows: int) -> Iterator[pa.RecordBatch]:

@@ -62,35 +62,26 @@ def order_of_codes(codes: Integers) -> Integers:
 def _order(keys: Keys) -> Integers:
     """Return the positions of keys in ascending order.
 
-    Sort by as many of the highest bits as fit with the position into 64 bits. If the keys are then not in order, sort
-    by the remaining low bits, and then again by the highest bits.
+    Sort integers that have as many of the highest bits of a key as fit with its position into 64 bits. Then sort the
+    few keys that differ from their neighbour only in the bits that did not fit.
     """
     if keys.size:
         keys -= keys.min()
     if not keys.any():
         return np.arange(keys.size)
-    low = np.uint64(max(0, int(keys.max()).bit_length() + keys.size.bit_length() - 64))
-    order = _order_of_high(keys, low)
-    if low:
-        ascending = keys[order]
-        if (ascending[1:] < ascending[:-1]).any():
-            first = _order_of_high(keys & ((np.uint64(1) << low) - np.uint64(1)), np.uint64(0))
-            order = first[_order_of_high(keys[first], low)]
-    return order
-
-
-def _order_of_high(keys: Keys, low: np.uint64) -> Integers:
-    """Return the positions of keys in ascending order, but ignore the `low` lowest bits of each key.
-
-    To do so, sort integers that have the key in the high bits and its position in the low bits.
-    """
     position_bits = np.uint64(keys.size.bit_length())
+    low = np.uint64(max(0, int(keys.max()).bit_length() + int(position_bits) - 64))
     packed = keys >> low
     packed <<= position_bits
     packed |= np.arange(keys.size, dtype=np.uint64)
     packed.sort()
-    packed &= (np.uint64(1) << position_bits) - np.uint64(1)
-    return packed.view(np.int64)
+    order = (packed & ((np.uint64(1) << position_bits) - np.uint64(1))).view(np.int64)
+    if low:
+        packed >>= position_bits
+        ties = packed[1:] == packed[:-1]
+        tied = np.flatnonzero(np.append(ties, False) | np.append(False, ties))
+        order[tied] = order[tied][np.argsort(keys[order[tied]], kind="stable")]
+    return order
 
 
 def distinct(codes: Integers) -> Integers:
