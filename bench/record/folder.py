@@ -300,7 +300,7 @@ def _valued(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
         if name in file_names and _has_values([group.column(file_names.index(name)) for group in groups])
     ]
     read = file.read(names, use_threads=False)
-    nulls = {kind: pa.nulls(number, kind) for kind in {*schema.types}}
+    nulls = {kind: pa.nulls(number, kind) for kind in {field.type for field in schema if field.name not in names}}
     arrays = [read[field.name] if field.name in names else nulls[field.type] for field in schema]
     return pa.table(arrays, names=schema.names)
 

@@ -58,7 +58,10 @@ def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> F
                 start = np.where(np.isnan(start), other, start)
         else:
             start = measured_from_ns(rows) if origins_ns is None else origins_ns
-        values = floats(rows, f"{metric.end}_at_ns") - start
+        end = floats(rows, f"{metric.end}_at_ns")
+        if _has_no_value(start) or _has_no_value(end):
+            return np.broadcast_to(np.nan, len(end))
+        values = end - start
         if metric.is_answer_wait:
             values[values < 0] = np.nan
         if metric.less:
@@ -90,7 +93,10 @@ def measured_from_ns(rows: Rows) -> Floats:
 
 
 def floats(rows: Rows, column: str) -> Floats:
-    """Return a column of whole numbers as floats, which are exact up to 2⁵³ ns (104 days); null becomes NaN."""
+    """Return a column of whole numbers as floats, which are exact up to 2⁵³ ns (104 days); null becomes NaN.
+
+    A column of Arrow without values becomes an array that takes no memory, and cannot be changed in place.
+    """
     values = rows[column]
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         import pandas as pd
@@ -98,10 +104,17 @@ def floats(rows: Rows, column: str) -> Floats:
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values.to_numpy(dtype=np.float64, na_value=np.nan)
         values = values.array.__arrow_array__()  # the conversion by pandas takes three times as long
+    if values.null_count == len(values):
+        return np.broadcast_to(np.nan, len(values))
     if values.null_count:  # otherwise numpy would check each value in Python
         values = pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan)
     converted: Floats = values.to_numpy().astype(np.float64, copy=False)
     return converted
+
+
+def _has_no_value(values: Floats) -> bool:
+    """Return whether the values are those of a column without values, as `floats` returns them."""
+    return values.strides == (0,)
 
 
 def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:

@@ -398,6 +398,8 @@ def _array(column: pa.ChunkedArray) -> Any:
 
 def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
     """Return a column as a categorical. Labels are escaped for display, because some are texts from services."""
+    if column.null_count == len(column):
+        return _no_labels(len(column))
     encoded = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).combine_chunks()
     labels, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
     kind = _few(tuple(labels.to_pylist())) if len(labels) <= FEW else _kind(labels)
@@ -405,6 +407,12 @@ def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
         texts = [escape_control(label) for label in labels.to_pylist()]
         return pd.Categorical([texts[code] if code >= 0 else None for code in codes])
     return pd.Categorical.from_codes(codes, dtype=kind, validate=False)
+
+
+@lru_cache(4)
+def _no_labels(rows: int) -> pd.Categorical[Any]:
+    """Return a column without labels. Columns share its codes, and pandas copies them before it changes them."""
+    return pd.Categorical.from_codes(np.full(rows, -1, np.int8), dtype=_few(()), validate=False)
 
 
 @lru_cache(256)

@@ -201,7 +201,7 @@ def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str], changes:
     main_of_step = np.array([mains[turns.strata[position]] for position in turns.stratum], dtype=object)
     always = ((main_of_step == name) | (name == ALWAYS)) & ~turns.is_greeting
     has_value = turns.succeeded & ~np.isnan(values)
-    has, succeeded = turns.by_group(has_value) > 0, turns.by_group(turns.succeeded) > 0
+    has, succeeded = turns.by_group(has_value) > 0, turns.succeeded_by_group > 0
     elsewhere = np.where(succeeded.any(axis=0), has.any(axis=0), always)
     applies: Flags = np.where(succeeded, has, elsewhere[None, :])
     sorted_values, index = values[has_value], np.flatnonzero(has_value).astype(np.int32)

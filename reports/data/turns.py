@@ -260,7 +260,8 @@ class TurnArrays:
         if measured_from == "speech_end":
             return {True}
         steps = np.array([stratum.measured_from == measured_from for stratum in self.strata], dtype=bool)[self.stratum]
-        return set(self.spoken[steps[self.step]].tolist())
+        spoken = self.spoken[steps[self.step]]
+        return {value for value, has in ((True, spoken.any()), (False, not spoken.all())) if has}
 
     @cached_property
     def context(self) -> ContextLengths:
@@ -569,10 +570,9 @@ def _majority_kinds(
 
 
 def _table(codes: Integers, labels: int, named: Integers, kinds: int) -> npt.NDArray[np.int64]:
-    table = np.zeros((labels, kinds), dtype=np.int64)
     has_kind = named >= 0
-    np.add.at(table, (codes[has_kind], named[has_kind]), 1)
-    return table
+    cells = codes[has_kind] * kinds + named[has_kind]
+    return np.bincount(cells, minlength=labels * kinds).reshape(labels, kinds)
 
 
 def _steps(
