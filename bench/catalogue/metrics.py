@@ -8,11 +8,11 @@ Reports use the names, units and sentences of this module. Live views publish qu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 
 Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
@@ -50,8 +50,39 @@ CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
 """The ends of the phases of connecting, in their order. A phase that did not happen (a name lookup, TLS) took no time:
 the next phase begins when the phase before it ends."""
 
-ColumnValue = Callable[[str], int | str | None]
-"""A function that returns the value of a column, by its name, for one turn or session; None if the column is absent."""
+Numbers = TypeVar("Numbers", bound=Any)
+"""A number for each row: an array for the rows of a table, or one number for one row. A missing number is NaN."""
+
+
+class MetricRows(Protocol[Numbers]):
+    """Rows of turns or sessions from which metrics are computed: those of a table, or one turn or session.
+
+    Whole numbers of one row stay exact; those of a table are floats.
+    """
+
+    def instant(self, name: str) -> Numbers:
+        """Return an instant of each row in ns. ORIGIN is that from which the latency of the row is measured."""
+
+    def since(self, start: Numbers, end: Numbers) -> Numbers:
+        """Return the time from `start` to `end`."""
+
+    def number(self, column: str) -> Numbers:
+        """Return a column of numbers."""
+
+    def earlier(self, instant: str) -> Numbers:
+        """Return by how many ns an arrival may really have been earlier."""
+
+    def later(self, instant: str) -> Numbers:
+        """Return by how many ns a send, which ORIGIN may be, may really have been later."""
+
+    def has(self, column: str, value: str | int) -> Any:
+        """Return whether the column has this value in each row."""
+
+    def where(self, condition: Any, then: Any, otherwise: Any) -> Numbers:
+        """Return `then` for the rows for which the condition holds, and `otherwise` for the others."""
+
+    def larger(self, first: Any, second: Any) -> Numbers:
+        """Return the larger of two numbers; NaN if one of them is missing."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +121,11 @@ class Metric:
         return (self.begin,) if self.begin else ()
 
     @cached_property
+    def _starts(self) -> tuple[str, tuple[str, ...]]:
+        """The instant at which the metric begins, and those that may replace it."""
+        return (ORIGIN, ()) if self.begin == ORIGIN else (self.begins[0], self.begins[1:])
+
+    @cached_property
     def is_answer_wait(self) -> bool:
         """True if the metric is the wait for an answer. A reply before the turn's end is none: the value is absent."""
         return self.begin in (ORIGIN, "speech_end") and not self.signed
@@ -113,29 +149,28 @@ class Metric:
         start = starts[0] if starts and all(starts) else ""
         return lacks.get(self.end, "") or lacks.get(self.column, "") or lacks.get(self.less, "") or start
 
-    def value_ns(self, instants: Mapping[str, int], column: ColumnValue) -> int | None:
-        """Return a time for one turn or session, from its instants and its columns; None if it is absent.
-
-        For tables, and for other values such as shares, use `bench.record.metric_values.values_ns`.
-        """
-        if self.unless is not None and column(self.unless[0]) == self.unless[1]:
-            return None
+    def values(self, rows: MetricRows[Numbers]) -> Numbers:
+        """Compute the metric of each row: in nanoseconds, or as the values of the metric's column. Missing is NaN."""
+        values: Any
         if self.column:
-            return _whole(column(self.column))
-        if self.end not in instants:
-            return None
-        less = _whole(column(self.less)) if self.less else 0
-        if less is None:
-            return None
-        for start in self.begins:
-            if start in instants:
-                value_ns = instants[self.end] - instants[start]
-                return None if value_ns < 0 and self.is_answer_wait else value_ns - less
-        return None
-
-
-def _whole(value: int | str | None) -> int | None:
-    return value if isinstance(value, int) else None
+            values = rows.number(self.column)
+            if self.of:
+                whole: Any = rows.number(self.of)
+                values = 100 * values / rows.where(whole == 0, math.nan, whole)
+        else:
+            first, others = self._starts
+            start: Any = rows.instant(first)
+            for other in others:
+                start = rows.where(start != start, rows.instant(other), start)  # NaN differs from itself
+            values = rows.since(start, rows.instant(self.end))
+            if self.is_answer_wait:
+                values = rows.where(values < 0, math.nan, values)
+            if self.less:
+                values = values - rows.number(self.less)
+        if self.unless is not None:
+            values = rows.where(rows.has(*self.unless), math.nan, values)
+        known: Numbers = values
+        return known
 
 
 CATALOGUE: dict[str, Metric] = {
@@ -268,20 +303,6 @@ def awaited(instants: Mapping[str, int]) -> tuple[str, str] | None:
     if TRANSCRIPT not in instants or "response_created" in instants or "response_done" in instants:
         return None
     return TRANSCRIPT, TRANSCRIPT_METRICS["speech_end" not in instants]
-
-
-Slack = tuple[int, int]
-"""The uncertainty of an instant: by how many ns it may really have been earlier, and by how many ns later."""
-
-
-def uncertainty_ns(start: Slack, end: Slack) -> int:
-    """Return the uncertainty of the time between two instants, in ns: the larger of the two possible errors.
-
-    The real time is longer if the start was really earlier and the end really later. It is shorter if the start was
-    really later and the end really earlier.
-    """
-    (start_earlier, start_later), (end_earlier, end_later) = start, end
-    return max(end_earlier + start_later, end_later + start_earlier)
 
 
 def turn_type_of(names: Collection[str]) -> str:

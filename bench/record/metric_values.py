@@ -1,7 +1,8 @@
 """Metrics of stored rows, computed for a complete table at once, their histograms, and the consistency of the rows.
 
-`Metric.value_ns` does the same for one observation. Histograms of the times of turns and sessions are computed only
-from a run's rows. So they are complete whenever the rows are complete, and they cost nothing while the run is active.
+`Metric.values` is the rule; an observation is one row for it. Histograms of the times of turns and sessions are
+computed only from a run's rows. So they are complete whenever the rows are complete, and they cost nothing while the
+run is active.
 
 The rows are checked, because a folder may come from another person. Each session and each turn must occur once. No
 required value may be missing. No count or duration may be below 0.
@@ -40,33 +41,55 @@ Floats = npt.NDArray[np.float64]
 Rows: TypeAlias = "pd.DataFrame | pa.Table"
 
 
+class TableRows:
+    """The rows of a table, with the columns that a metric needs."""
+
+    def __init__(self, rows: Rows, origins_ns: Floats | None = None) -> None:
+        self._rows, self._origins_ns = rows, origins_ns
+
+    def instant(self, name: str) -> Floats:
+        if name != ORIGIN:
+            return self.number(f"{name}_at_ns")
+        return measured_from_ns(self._rows) if self._origins_ns is None else self._origins_ns
+
+    def since(self, start: Floats, end: Floats) -> Floats:
+        for instants in (start, end):
+            if instants.strides == (0,):  # a column without values, as `floats` returns it
+                return instants
+        return end - start
+
+    def number(self, column: str) -> Floats:
+        return floats(self._rows, column)
+
+    def earlier(self, instant: str) -> Floats:
+        return self.number(f"{instant}_uncertainty_ns")
+
+    def later(self, instant: str) -> Floats:
+        if instant != ORIGIN:
+            return self.earlier(instant)
+        return self.where(
+            np.isnan(self.instant("request_sent")), self.earlier("speech_end"), self.earlier("request_sent")
+        )
+
+    def has(self, column: str, value: str | int) -> npt.NDArray[np.bool_]:
+        return _is(self._rows, column, value)
+
+    def where(self, condition: Any, then: Any, otherwise: Any) -> Floats:
+        values: Floats = np.where(condition, then, otherwise)
+        return values
+
+    def larger(self, first: Any, second: Any) -> Floats:
+        values: Floats = np.maximum(first, second)
+        return values
+
+
 def values_ns(rows: Rows, metric: Metric, origins_ns: Floats | None = None) -> Floats:
     """Compute a metric for each row: in nanoseconds, or as the values of the metric's column. A missing value is NaN.
 
     `rows` has the columns `metric.columns`. `origins_ns` is the result of `measured_from_ns` for these rows. Pass it if
     several metrics of the same rows are computed.
     """
-    if metric.column:
-        values = floats(rows, metric.column)
-        if metric.of:
-            whole = floats(rows, metric.of)
-            values = 100 * values / np.where(whole == 0, np.nan, whole)
-    else:
-        if metric.begin != ORIGIN:
-            start, *others = (floats(rows, f"{name}_at_ns") for name in metric.begins)
-            for other in others:
-                start = np.where(np.isnan(start), other, start)
-        else:
-            start = measured_from_ns(rows) if origins_ns is None else origins_ns
-        end = floats(rows, f"{metric.end}_at_ns")
-        if _has_no_value(start) or _has_no_value(end):
-            return np.broadcast_to(np.nan, len(end))
-        values = end - start
-        if metric.is_answer_wait:
-            values[values < 0] = np.nan
-        if metric.less:
-            values -= floats(rows, metric.less)
-    return values if metric.unless is None else np.where(_is(rows, *metric.unless), np.nan, values)
+    return metric.values(TableRows(rows, origins_ns))
 
 
 def bytes_per_s(sessions: Rows, metric: str) -> Floats:
@@ -110,11 +133,6 @@ def floats(rows: Rows, column: str) -> Floats:
         values = pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan)
     converted: Floats = values.to_numpy().astype(np.float64, copy=False)
     return converted
-
-
-def _has_no_value(values: Floats) -> bool:
-    """Return whether the values are those of a column without values, as `floats` returns them."""
-    return values.strides == (0,)
 
 
 def _is(rows: Rows, column: str, value: object) -> npt.NDArray[np.bool_]:

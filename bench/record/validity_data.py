@@ -1,14 +1,13 @@
 """The data that the validity checks evaluate: delays and uncertainties, from a run's rows and histograms.
 
-The uncertainty of a metric is computed as in `bench.catalogue.metrics.uncertainty_ns`, but for a complete table at
-once, and in the metric's unit. It is NaN if it is unknown.
+The uncertainty of a metric is that of `bench.catalogue.uncertainty`, in the metric's unit. It is NaN if it is unknown.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -22,22 +21,20 @@ from msgspec import convert, structs
 
 from bench.base.cpu import busy_reason
 from bench.base.units import NS_PER_MS
-from bench.catalogue.columns import SESSION_ARRIVALS, SESSION_SENDS, TURN_ARRIVALS, TURN_SENDS
 from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, Metric
 from bench.catalogue.outcomes import EXHAUSTED, STARVED, SUCCESSFUL, remedy_of
+from bench.catalogue.uncertainty import ARRIVALS, SENDS, uncertainty_ns, uncertainty_of_start_ns
 from bench.record import folder as files
 from bench.record import metric_values
 from bench.record.document import Check, is_recorded
 from bench.record.histograms import Histograms
-from bench.record.metric_values import Floats, floats
+from bench.record.metric_values import Floats, TableRows, floats
 from bench.record.provenance import p99s_ms
 from bench.record.rtp_streams import RtpStreams
 from bench.record.validity import EarlyReplies, MetricUncertainty, ValidityData
 
 COLUMNS = ["phase", "receive_timestamp_source", "audio_bytes_sent"]
 TABLES: dict[str, files.TableName] = {"turn": "turns", "session": "sessions"}
-ARRIVALS = {"turn": TURN_ARRIVALS, "session": SESSION_ARRIVALS}
-SENDS = {"turn": TURN_SENDS, "session": SESSION_SENDS}
 SPEED = (
     *("first_audio_at_ns", "last_audio_at_ns"),
     *("first_audio_uncertainty_ns", "last_audio_uncertainty_ns", "audio_speed"),
@@ -325,34 +322,14 @@ def row_bounds(rows: pa.Table, metric: Metric) -> Floats:
         terms = [floats(rows, name) for name in BY_COLUMN[metric.name]]
         unknown = np.logical_and.reduce([np.isnan(term) for term in terms])
         return np.where(unknown, np.nan, np.nansum(terms, axis=0)) / NS_PER_MS
-    later = _start_error_ns(rows, metric)
-    arrivals = ARRIVALS[metric.scope]
-    earlier, start_earlier = _uncertainty(rows, metric.end, arrivals), _uncertainty(rows, metric.begin, arrivals)
-    bound: Floats = np.maximum(earlier + later, start_earlier) / NS_PER_MS
-    return bound
-
-
-def _start_error_ns(rows: pa.Table, metric: Metric) -> Floats:
-    """Return the uncertainty of a metric's start in each row, if that is a send."""
-    if metric.begin != ORIGIN:
-        return _uncertainty(rows, metric.begin, SENDS[metric.scope])
-    is_requested = ~np.isnan(floats(rows, "request_sent_at_ns"))
-    requested, spoken = (floats(rows, f"{name}_uncertainty_ns") for name in ("request_sent", "speech_end"))
-    return np.where(is_requested, requested, spoken)
+    bound: Floats = uncertainty_ns(metric, TableRows(rows)) / NS_PER_MS
+    return np.broadcast_to(bound, len(rows))
 
 
 def _start_bounds(rows: pa.Table, metric: Metric) -> Floats:
     """Return the part of `row_bounds` that comes from the metric's start, in ms; 0 for the value of a column."""
-    if metric.column:
-        return np.zeros(len(rows))
-    start_ns = np.maximum(_start_error_ns(rows, metric), _uncertainty(rows, metric.begin, ARRIVALS[metric.scope]))
-    bounds: Floats = start_ns / NS_PER_MS
-    return bounds
-
-
-def _uncertainty(rows: pa.Table, instant: str, inexact: Collection[str]) -> Floats:
-    """Return the uncertainty of an instant in each row, if the instant is one of `inexact`; otherwise 0."""
-    return floats(rows, f"{instant}_uncertainty_ns") if instant in inexact else np.zeros(len(rows))
+    bound = 0 if metric.column else uncertainty_of_start_ns(metric, TableRows(rows)) / NS_PER_MS
+    return np.broadcast_to(bound, len(rows))
 
 
 def _of_speed(first: Floats, last: Floats, first_error: Floats, last_error: Floats, speed: Floats) -> Floats:

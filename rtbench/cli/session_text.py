@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.base.units import NS_PER_MS
-from bench.catalogue.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, Metric, segments
+from bench.catalogue.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.catalogue.pricing import BilledModel, Billing, Prices, tariff_of, token_model
 from bench.doctor.diagnosis import hint
 from bench.doctor.service_findings import billed_audio, billed_minutes, billed_tokens, delegation_texts
@@ -270,21 +270,10 @@ def _ms(ns: int) -> str:
 def _values(turn: TurnObservation) -> list[str]:
     columns = (metric for metric in CATALOGUE.values() if metric.scope == "turn" and metric.column)
     return [
-        f"{metric.name} {format_number(value)}{'' if metric.unit == 'n' else f' {metric.unit}'}"
+        f"{metric.name} {format_number(float(value))}{'' if metric.unit == 'n' else f' {metric.unit}'}"
         for metric in columns
-        if metric.unit != "ms" and (value := _value(turn, metric)) is not None
+        if metric.unit != "ms" and (value := turn.value(metric)) is not None
     ]
-
-
-def _value(turn: TurnObservation, metric: Metric) -> float | None:
-    """Return the value of a metric that is not a time: that of a column, or in %, its ratio to another column."""
-    value, unless = getattr(turn, metric.column), metric.unless
-    if value is None or (unless is not None and getattr(turn, unless[0]) == unless[1]):
-        return None
-    if not metric.of:
-        return float(value)
-    denominator = getattr(turn, metric.of)
-    return 100 * value / denominator if denominator else None
 
 
 def _segments(turn: TurnObservation) -> list[str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench.catalogue.columns import SESSION_INSTANTS, TURN_INSTANTS
 from bench.catalogue.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
 from bench.catalogue.outcomes import SUCCESSFUL, outcome_class
-from bench.observe.observation import receive_timestamp_source, times_ns
+from bench.observe.observation import receive_timestamp_source
 from bench.record.folder import SCHEMAS
 from tests.examples import thorough
 from tests.helpers import MS, at, build_observation, build_session
@@ -203,8 +203,7 @@ def test_segments_add_up_to_voice_to_voice_even_with_missing_or_negative_parts(
     instants |= {"speech_end": ends[0], "first_audible": ends[1]}
     cut = segments(instants)
 
-    nothing: dict[str, int] = {}
-    metrics = times_ns("turn", instants, nothing.get)
+    metrics = build_observation(instants=instants).metrics_ns()
     assert ("voice_to_voice" in metrics) is (ends[1] >= ends[0]) is bool(cut)
     assert sum(length_ns for _, _, length_ns in cut) == metrics.get("voice_to_voice", 0) == max(0, ends[1] - ends[0])
     assert [end for _, end, _ in cut[:-1]] == [begin for begin, _, _ in cut[1:]]

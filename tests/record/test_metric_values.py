@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.catalogue.columns import SESSION_INSTANTS, TURN_INSTANTS
-from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN
+from bench.catalogue.metrics import CATALOGUE
 from bench.record.folder import SCHEMAS, TableName
-from bench.record.metric_values import values_ns
 from bench.record.rows import session_row
 from reports.data.runs import session_frame, turn_frame
 from tests.helpers import AT_NS, build_observation, build_session, row_of
@@ -86,28 +83,3 @@ def test_a_turn_and_its_row_have_the_same_metrics(
 
     for place, turn in enumerate(turns):
         assert metrics_in_row(frame, place) == in_ms(turn.metrics_ns())
-
-
-OF_TIME = [metric for metric in CATALOGUE.values() if metric.unit == "ms" and metric.columns]
-POSSIBLE = (
-    *OF_TIME,
-    replace(CATALOGUE["dead_air"], unless=("turn", 1)),
-    replace(CATALOGUE["ttfa"], less="overlap_ns", unless=("rtt_scope", "proxy")),
-)
-"""The metrics of time, and some that use the other fields of a definition."""
-
-
-NAMES = sorted({name for metric in POSSIBLE for name in metric.columns} - {ORIGIN})
-
-
-@given(st.fixed_dictionaries({name: st.none() | VALUES.get(name, LATER_NS) for name in NAMES}))
-def test_a_time_of_one_row_is_the_time_of_the_table(row: dict[str, Any]) -> None:
-    instants = {name: row[column] for name in TURN_INSTANTS + SESSION_INSTANTS if (column := f"{name}_at_ns") in row}
-    instants = {name: at_ns for name, at_ns in instants.items() if at_ns is not None}
-    row[ORIGIN] = next((name for name in MEASURED_FROM if name in instants), None)
-    table = pa.table({name: [value] for name, value in row.items()})
-    values = {metric: values_ns(table, metric)[0] for metric in POSSIBLE}
-
-    assert {metric: metric.value_ns(instants, row.get) for metric in POSSIBLE} == {
-        metric: None if np.isnan(value) else value for metric, value in values.items()
-    }

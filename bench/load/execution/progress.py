@@ -271,7 +271,7 @@ def _add_times(
             continue
         if metric.name in TRANSCRIPT_METRICS and (wait is None or wait[0].metric not in TRANSCRIPT_METRICS):
             continue  # a turn with a reply
-        value_ns, bound_ns = turn.metric_ns(metric), turn.bound_ns(metric)
+        value_ns, bound_ns = turn.value(metric), turn.bound_ns(metric)
         if value_ns is not None and bound_ns is not None:
             times_us.setdefault(value, []).append(value_ns // NS_PER_US)
             times_us.setdefault(bound, []).append(bound_ns // NS_PER_US)
@@ -289,7 +289,7 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
         return None
     instant, metric = first
     of_transcript = metric in TRANSCRIPT_METRICS  # its metrics begin at an instant of their own
-    wait_ns = turn.metric_ns(CATALOGUE[metric]) if of_transcript else instants[instant] - instants[measured_from]
+    wait_ns = turn.value(CATALOGUE[metric]) if of_transcript else instants[instant] - instants[measured_from]
     return None if wait_ns is None else (LiveMetricKey(WAIT, metric, measured_from), wait_ns // NS_PER_US)
 
 

@@ -228,7 +228,7 @@ def show_turn(
     if kind == "unfinished":
         return
     first = awaited(turn.instants)
-    first_ns = turn.metric_ns(CATALOGUE[first[1]]) if first else None
+    first_ns = turn.value(CATALOGUE[first[1]]) if first else None
     waited_ns = first_ns or (turn.instants["ended"] - turn.start_ns)
     # separately: a code or a message that is truncated within a secret ends there
     message = f"{hide(turn.outcome)} {hide(detail_text(turn.outcome, turn.detail))}".strip()
@@ -236,7 +236,7 @@ def show_turn(
     _fire(fire, script, turn.step, waited_ns / NS_PER_MS, error, turn.audio_bytes_received)
     for name in metrics:
         metric = CATALOGUE[name]
-        value_ns = turn.metric_ns(metric)
+        value_ns = turn.value(metric)
         if error is not None and any(begin in turn.instants for begin in metric.begins):
             value_ns = waited_ns if value_ns is None else value_ns
         elif value_ns is None:
@@ -257,7 +257,7 @@ def show_session(
     Turns that were not started count as failed. Therefore, if no turn of a run started, the run ends like a run in
     which turns failed.
     """
-    waited_ns = session.metrics_ns().get("connect_total")
+    waited_ns = session.value(CATALOGUE["connect_total"])
     if waited_ns is not None or error is not None:
         ended_ns = session.instants.get("ended", session.start_ns)
         waited_ns = ended_ns - session.start_ns if waited_ns is None else waited_ns
