@@ -448,23 +448,22 @@ def _flags(tariffs: Sequence[TurnPricing], true_of: Callable[[Prices], bool]) ->
 
 def _charges(bills: UsageArrays, tariffs: Sequence[TurnPricing], entries: BilledEntries) -> list[Charge | None]:
     """Return the charge of each pair of a target and a model; None if nothing is billed."""
-    group, minute_group, size, first = bills.token_group, bills.minute_group, len(tariffs), len(bills.run.turns)
-    sums, of_stray = {}, {}
-    for kind in KINDS:  # one after another, because those of a million turns take 9 MB
-        tokens = bills.tokens(kind)
-        sums[kind], of_stray[kind] = _summed(tokens, group, size), _summed(tokens[first:], group[first:], size)
+    group, minute_group, size = bills.token_group, bills.minute_group, len(tariffs)
+    # one kind after another, because the tokens of a million turns take 9 MB
+    sums = {kind: _token_sums(bills, kind, size) for kind in KINDS}
     # a turn with a backend may be billed twice: by the backend's tokens, and by the session's minutes
     is_backed = group != minute_group
     turns = np.bincount(group[entries.turns & (entries.has_tokens | ~is_backed)], minlength=size)
     turns += np.bincount(minute_group[entries.turns & is_backed], minlength=size)
     strays = np.bincount(group[entries.has_tokens & bills.unattributed], minlength=size)
-    minutes, standby = (np.bincount(minute_group, of, size) for of in (bills.minutes, bills.standby_minutes))
+    minutes = np.bincount(minute_group, bills.minutes, size)
+    standby = np.bincount(minute_group, bills.standby_minutes, size)
     timed = np.bincount(minute_group[entries.timed], minlength=size)
     return [
         Charge(
             *(tariff.model or UNNAMED, bills.models[g % len(bills.models)].is_backend, int(turns[g]), tariff.source),
-            {kind: int(values[g]) for kind, values in sums.items()},
-            {kind: int(values[g]) for kind, values in of_stray.items()},
+            {kind: int(of_all[g]) for kind, (of_all, _) in sums.items()},
+            {kind: int(of_stray[g]) for kind, (_, of_stray) in sums.items()},
             *(int(strays[g]), float(minutes[g]), float(standby[g]), tariff.prices),
         )
         if turns[g] or strays[g] or timed[g]
@@ -548,6 +547,12 @@ def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[BilledMode
 def _prices(entry: Mapping[str, Any]) -> Prices:
     # `convert` does not write defaults into the instance, so JSON would lack them
     return replace(convert(entry, Prices))
+
+
+def _token_sums(bills: UsageArrays, kind: str, size: int) -> tuple[Floats, Floats]:
+    """Return the tokens of one type in each group: those of all entries, and those of no turn."""
+    tokens, group, first = bills.tokens(kind), bills.token_group, len(bills.run.turns)
+    return _summed(tokens, group, size), _summed(tokens[first:], group[first:], size)
 
 
 def _summed(values: Floats, group: Integers, size: int) -> Floats:

@@ -215,8 +215,8 @@ def turn_counts(turns: TurnArrays) -> Iterator[Value]:
 
     A turn with an early end of speech has any outcome. `splits` are the commits beyond the first of all turns.
     """
-    splits, resent, cancelled = turns.value("vad_splits"), turns.value("retransmits"), cancelled_splits(turns)
     shares = [list(rates(turns, by_target(turns), {name: events})) for name, events in _shares(turns)]
+    splits, resent, cancelled = turns.value("vad_splits"), turns.value("retransmits"), cancelled_splits(turns)
     for of, *of_target in zip(by_target(turns), *shares, strict=True):
         yield from of_target
         yield counted(of.subject, "turns_split", int((of.turns & (cancelled | (splits > 0))).sum()))

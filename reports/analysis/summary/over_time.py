@@ -86,7 +86,7 @@ def slowest_window(all_series: Iterable[PoolSeries], bin_s: float) -> SlowWindow
     windows: list[tuple[PoolSeries, float, Sample]] = []
     for series in all_series:
         # values stay ascending within each window
-        for bin_index, rows in split(np.maximum(series.at_s // bin_s, 0).astype(np.int64)):
+        for bin_index, rows in split(np.maximum(series.at_s // bin_s, 0).astype(np.int32)):
             if rows.size >= TURNS:
                 sample = Sample(series.values[rows], dense_codes(series.sessions[rows])[0])
                 windows.append((series, bin_index * bin_s, sample))
@@ -204,8 +204,9 @@ def over_time(summary: Summary) -> OverTime | None:
                 pool, at_s[is_plotted], values[is_plotted], counted[is_plotted], not_started, duration_s, bin_s, ends
             )
         )
-    slow = slowest_window(pool_series(summary), bin_s)
     metrics = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, *_ in pools))
+    del at_s, pools, values, counted, is_plotted  # the window needs as much memory: 60 MB for a million turns
+    slow = slowest_window(pool_series(summary), bin_s)
     return OverTime(metrics, duration_s, summary.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
 
 
@@ -275,7 +276,7 @@ def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
     """Yield the time bins that have at least one turn. `at_s` and `values` are the time and the latency of each turn.
     Turns that did not start are included.
     """
-    bin_index = np.maximum(at_s // bin_s, 0).astype(np.int64)
+    bin_index = np.maximum(at_s // bin_s, 0).astype(np.int32)
     order = order_of_codes(bin_index)
     bin_index, values = bin_index[order], values[order]
     starts = np.flatnonzero(np.diff(bin_index, prepend=-1) > 0)
