@@ -129,9 +129,10 @@ def floats(rows: Rows, column: str) -> Floats:
         values = values.array.__arrow_array__()  # the conversion by pandas takes three times as long
     if values.null_count == len(values):
         return np.broadcast_to(np.nan, len(values))
-    if values.null_count:  # otherwise numpy would check each value in Python
+    if values.null_count and pa.types.is_boolean(values.type):  # otherwise numpy would check each value in Python
         values = pc.fill_null(pc.cast(values, pa.float64(), safe=False), np.nan)
-    converted: Floats = values.to_numpy().astype(np.float64, copy=False)
+    numbers = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
+    converted: Floats = numbers.astype(np.float64, copy=False)
     return converted
 
 

@@ -270,8 +270,8 @@ class TurnArrays:
         """
         tokens = self.column("context_tokens")
         unreported = (self.kind == FAILED) & np.isnan(tokens)
-        if not unreported.any():
-            return ContextLengths(tokens, unreported)
+        if not unreported.any() or np.isnan(floats(self.frame, "context_tokens")).all():
+            return ContextLengths(tokens, np.zeros_like(unreported))
         session = self.frame["session_id"].cat.codes.to_numpy()
         rows = np.flatnonzero(np.isin(session, np.unique(self.session[unreported])))
         rows = rows[np.argsort(self.frame["start_utc_ns"].to_numpy()[rows], kind="stable")]
