@@ -134,6 +134,13 @@ def test_a_table_does_not_depend_on_how_many_columns_are_read_at_once(
     pd.testing.assert_frame_equal(run.uncertainty[list(UNCERTAINTY_COLUMNS)], every[list(UNCERTAINTY_COLUMNS)])
 
 
+def test_a_report_reads_the_sessions_of_the_run_though_columns_without_values_share_memory(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, Plan(usage=True))
+    of_report = load_for_report(tmp_path).sessions
+
+    pd.testing.assert_frame_equal(of_report, rtbench.load(tmp_path).sessions[list(of_report.columns)])
+
+
 def test_a_killed_run_is_read_up_to_its_last_complete_batch(tmp_path: Path) -> None:
     run = rtbench.load(synthetic.write_killed(tmp_path, Plan(sessions=20, turns=4)))
 
