@@ -240,11 +240,13 @@ class LongerRun:
     """A longer run. It would have enough sessions for a percentile for which this run has too few.
 
     - `options` are the options that make the run longer.
+    - `amount` is its estimated duration and cost at the same load; "" if it cannot be repeated.
     - `command` is a command to paste into a shell; "" if it is unknown.
     """
 
     percentile: str
     options: str
+    amount: str
     command: str
 
 
@@ -267,6 +269,10 @@ SUPPORT = (
 )
 
 
+MARGIN_OF_EXAMPLE = 1.2
+"""The factor from the upper bound of a median to the limit of an example. The limit has two digits."""
+
+
 def next_step(summary: Summary, *, checked: bool = False) -> str:
     """Return the next step for the user, as sentences. Return "" for an invalid run, because its remedy is shown
     instead. `checked` is True if the run was checked.
@@ -274,7 +280,7 @@ def next_step(summary: Summary, *, checked: bool = False) -> str:
     if summary.validity.status == "invalid":
         return ""
     with_median = [result for result in summary.results if result.at(0.5).has_interval]
-    plays = "; ".join(f"for {run.percentile}, use {run.options} or more" for run in longer_runs(summary))
+    plays = "; ".join(f"for {run.percentile}, use {run.options} or more{run.amount}" for run in longer_runs(summary))
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
     reported = f"{SUPPORT} `rtbench report {run} --evidence` writes a page for it. " if summary.context_failures else ""
@@ -283,9 +289,18 @@ def next_step(summary: Summary, *, checked: bool = False) -> str:
         return longer.rstrip()
     if len(summary.targets) > 1 and not decision_notice(summary.run):
         return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
+    compares = f"`rtbench compare {run} OTHER` compares it with another run"
     if checked or _tested(summary):
-        return f"{longer}`rtbench compare {run} OTHER` compares it with another run."
-    return f"{longer}`rtbench check {run} --thresholds FILE` tests thresholds; `rtbench compare` compares runs."
+        return f"{longer}{compares}."
+    threshold = _limit_above(with_median[0])
+    return f'{longer}`rtbench check {run} --thresholds "{threshold}"` tests a limit; {compares}.'
+
+
+def _limit_above(result: MainResult) -> str:
+    """Return a limit on the median of a metric, which this result meets, as an example that can be pasted."""
+    median_ms = result.at(0.5).high * MARGIN_OF_EXAMPLE
+    step = 10 ** (math.floor(math.log10(median_ms)) - 1) if median_ms > 0 else 1
+    return f"{result.metric}: p(50)<{math.ceil(median_ms / step) * step:g}"
 
 
 def _required_sessions(summary: Summary, result: MainResult, p: float) -> int:
@@ -312,18 +327,36 @@ def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
     If the run has stages, or consists of recordings, only the number of sessions is returned.
     """
     if summary.recorded:
-        return LongerRun(percentile, f"{count(sessions)} recorded calls", "")
+        return LongerRun(percentile, f"{count(sessions)} recorded calls", "", "")
     settings = summary.run.metadata.get("settings") or {}
     if settings.get("stages"):
-        return LongerRun(percentile, f"{count(sessions)} sessions", "")
-    options, run_time_s = dict[str, str](), settings.get("run_time")
+        return LongerRun(percentile, f"{count(sessions)} sessions", "", "")
+    options = dict[str, str]()
+    run_time_s = settings.get("run_time")
+    played = max(1, *(int((summary.run.sessions["target"] == target).sum()) for target in summary.targets))
+    times = sessions / played
     if run_time_s:
-        played = max(1, *(int((summary.run.sessions["target"] == target).sum()) for target in summary.targets))
-        options["--run-time"] = f"{math.ceil(float(run_time_s) * sessions / played / 60)}m"
+        options["--run-time"] = f"{math.ceil(float(run_time_s) * times / 60)}m"
     if settings.get("sessions") or not run_time_s:
         options["--sessions"] = str(sessions)
     option_text = " ".join(f"{flag} {value}" for flag, value in options.items())
-    return LongerRun(percentile, f"`{option_text}`", _command(summary, options, sessions))
+    return LongerRun(
+        percentile,
+        f"`{option_text}`",
+        _amount_of(summary, times, is_timed=bool(run_time_s)),
+        _command(summary, options, sessions),
+    )
+
+
+def _amount_of(summary: Summary, times: float, *, is_timed: bool) -> str:
+    """Return the duration and the cost of a run that has `times` as many sessions at the same load, in parentheses.
+
+    If `is_timed` is True, an option states the duration.
+    """
+    parts = [] if is_timed else [f"about {count(max(1, round(summary.measured_s * times / 60)))} min"]
+    if not summary.simulated and not math.isnan(summary.cost.usd):
+        parts.append(f"about {usd(summary.cost.usd * times)}" if is_timed else usd(summary.cost.usd * times))
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 UNCONFIRMED, CONFIRM = 20, "--yes"

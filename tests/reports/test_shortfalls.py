@@ -122,5 +122,12 @@ def test_a_run_that_its_run_time_ended_is_advised_a_longer_run_time() -> None:
     assert advice(plan, run_time=300, sessions="12") == "For p95, use `--run-time 19m --sessions 45` or more"
 
 
+def test_the_advice_states_what_the_longer_run_takes() -> None:
+    plan = Plan(sessions=12, turns=4)
+    minutes = round(summary_of(plan).measured_s * 45 / 12 / 60)
+
+    assert advice(plan) == f"For p95, use `--sessions 45` or more (about {minutes} min)"
+
+
 def test_a_run_ended_by_a_file_of_stages_is_advised_a_number_of_sessions() -> None:
     assert advice(Plan(sessions=12, turns=4), stages="ramp.yaml") == "For p95, use 45 sessions or more"
