@@ -137,22 +137,35 @@ def place_call(
     Raise ConnectError: `connect_failed:<status>`, `connect_failed:upgrade`, `throttled:handshake`, `timeout:upgrade`.
     """
     request = call_request(url, headers, offer, f"rtbench-{secrets.token_hex(8)}", form)
-    response, read, _ = _exchanged(stream, request, "the offer", limits)
-    phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    exchange = _exchanged(stream, request, "the offer", limits)
+    response = exchange.response
+    exchange.set_answered(phases)
     if not response.content.lstrip().startswith(b"v="):
-        raise ConnectError("connect_failed:upgrade", NO_DESCRIPTION, _shown_headers(response))
-    return _answered(response, response.content, None)
+        raise ConnectError("connect_failed:upgrade", NO_DESCRIPTION, response.headers)
+    return exchange.answer(response.content, None)
 
 
-def _answered(response: HttpResponse, description: bytes, document: object) -> AnsweredCall:
-    """Return an answer, with the TURN servers of its Link headers, and of its document in JSON."""
-    servers = (*servers_in_links(response.headers.get(LINK, "")), *servers_in_json(document))
-    return AnsweredCall(description, _shown_headers(response), servers)
+class _Exchange(NamedTuple):
+    """The response to a request, the last read of it, and the instant at which the request was sent.
 
+    The response is without its Link headers (`links`): they may have the credentials of TURN servers, and the other
+    headers are stored.
+    """
 
-def _shown_headers(response: HttpResponse) -> dict[str, str]:
-    """Return the headers that may be stored. Links may have the credentials of TURN servers."""
-    return {name: value for name, value in response.headers.items() if name != LINK}
+    response: HttpResponse
+    links: str
+    read: SocketRead
+    sent: SendTime
+
+    def set_answered(self, phases: ConnectTimings) -> None:
+        """Record when the answer to an offer was complete."""
+        at_ns = self.read.timestamp_ns
+        phases.set_arrival("offer_answered", at_ns, at_ns - self.read.empty_ns)
+
+    def answer(self, description: bytes, document: object) -> AnsweredCall:
+        """Return an answer, with the TURN servers of its Link headers, and of its document in JSON."""
+        servers = (*servers_in_links(self.links), *servers_in_json(document))
+        return AnsweredCall(description, self.response.headers, servers)
 
 
 class _JsonAnswer(msgspec.Struct):
@@ -179,12 +192,14 @@ def call_agent(
     parts = urlsplit(url)
     place = CallPlace(parts.netloc, parts.path or "/", parts.query, "")
     body = msgspec.json.encode({**msgspec.json.decode(members), "sdp": offer.decode(), "type": "offer"})
-    response, read, _ = _exchanged(stream, _post(place, "", place.query, headers, JSON, body), "the offer", limits)
-    phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
+    request = _post(place, "", place.query, headers, JSON, body)
+    exchange = _exchanged(stream, request, "the offer", limits)
+    response = exchange.response
+    exchange.set_answered(phases)
     if (refused := _refused_in_json(response)) is not None:
         raise refused
     description = _in_json(response, _JsonAnswer).sdp.encode("utf-8", "replace")
-    return _answered(response, description, msgspec.json.decode(response.content))
+    return exchange.answer(description, msgspec.json.decode(response.content))
 
 
 def _refused_in_json(response: HttpResponse) -> ConnectError | None:
@@ -196,7 +211,7 @@ def _refused_in_json(response: HttpResponse) -> ConnectError | None:
     if not found or bytes(found.get("sdp", b"")).startswith(b'"') or not _REFUSES.search(response.content):
         return None
     outcome = "throttled:handshake" if _LIMITS.search(response.content) else "connect_failed:refused"
-    return ConnectError(outcome, f"{REFUSED_OFFER}: {service_message(response.content)}", _shown_headers(response))
+    return ConnectError(outcome, f"{REFUSED_OFFER}: {service_message(response.content)}", response.headers)
 
 
 class _SetUp(msgspec.Struct):
@@ -237,10 +252,10 @@ def place_session(
 ) -> PlacedSession:
     """Send an offer with the settings of a set-up message, and wait for the answer. Raise as `place_call`."""
     request = session_request(url, headers, set_up, offer)
-    response, read, sent = _exchanged(stream, request, "the offer", limits)
-    phases.set_arrival("offer_answered", read.timestamp_ns, read.timestamp_ns - read.empty_ns)
-    description = _in_json(response, _JsonSession).transport.sdp.encode("utf-8", "replace")
-    return PlacedSession(_answered(response, description, None), SendReceipt(sent, len(request)))
+    exchange = _exchanged(stream, request, "the offer", limits)
+    exchange.set_answered(phases)
+    description = _in_json(exchange.response, _JsonSession).transport.sdp.encode("utf-8", "replace")
+    return PlacedSession(exchange.answer(description, None), SendReceipt(exchange.sent, len(request)))
 
 
 _Answer = TypeVar("_Answer")
@@ -252,7 +267,7 @@ def _in_json(response: HttpResponse, form: type[_Answer]) -> _Answer:
     except NOT_JSON as error:
         quoted = service_message(response.content)
         problem = f"{NO_DESCRIPTION}: {error}" + (f": {quoted}" if quoted else "")
-        raise ConnectError("connect_failed:upgrade", problem, _shown_headers(response)) from None
+        raise ConnectError("connect_failed:upgrade", problem, response.headers) from None
 
 
 class _ClientSecret(msgspec.Struct):
@@ -274,7 +289,8 @@ def request_key(
     port = parts.port or (80 if context is None else 443)
     stream = connect(parts.hostname or "", port, context, limits, ConnectTimings(), path)
     try:
-        response, *_ = _exchanged(stream, key_request(url, headers), "the request of an ephemeral key", limits)
+        request = key_request(url, headers)
+        response = _exchanged(stream, request, "the request of an ephemeral key", limits).response
     finally:
         stream.close()
     try:
@@ -285,13 +301,8 @@ def request_key(
     return CallKey(found.value, found.expires_at)
 
 
-def _exchanged(
-    stream: ByteStream, request: bytes, what: str, limits: Timeouts
-) -> tuple[HttpResponse, SocketRead, SendTime]:
-    """Send a request. Return (the response, its last read, the instant of the send).
-
-    Raise as `place_call`.
-    """
+def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) -> _Exchange:
+    """Send a request, and wait for the whole response. Raise as `place_call`."""
     until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
     data = b""
     response: HttpResponse | None = None
@@ -311,11 +322,13 @@ def _exchanged(
         cause = f"the answer to {what} is not HTTP" if data else CLOSED_WITHOUT_ANSWER
         broken = stream.error_text or cause
         raise ConnectError("connect_failed:upgrade", f"{what} was not answered: {broken}")
+    headers = dict(response.headers)
+    links = headers.pop(LINK, "")
+    response = response._replace(headers=headers)
     if response.status not in ACCEPTED:
-        refused = receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS))
-        raise refusal(refused._replace(headers=_shown_headers(refused)))
+        raise refusal(receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS)))
     response, read = _with_whole_body(stream, response, read, what, limits, until_ns)
-    return response, read, sent
+    return _Exchange(response, links, read, sent)
 
 
 def _with_whole_body(
@@ -341,20 +354,20 @@ def _with_whole_body(
             break
         if max(len(body), length or 0) > MAX_ANSWER_BYTES:
             problem = f"the answer to {what} is larger than {MAX_ANSWER_BYTES >> 10} KiB"
-            raise ConnectError("connect_failed:upgrade", problem, _shown_headers(response))
+            raise ConnectError("connect_failed:upgrade", problem, response.headers)
         arrived = f"{len(body):,} bytes" if length is None else f"{len(body):,} of {length:,} bytes"
         came = stream.read(until_ns)
         if came is None:
             late = f"did not end within {limits.upgrade:g} s: {arrived} arrived"
             problem = f"the answer to {what} {late}"
-            raise ConnectError("timeout:upgrade", problem, _shown_headers(response))
+            raise ConnectError("timeout:upgrade", problem, response.headers)
         if came.data:
             read = came
             body += came.data
         elif stream.error_text or response.is_chunked or length is not None:
             broken = f": {stream.error_text}" if stream.error_text else ""
             problem = f"the answer to {what} {CUT_ANSWER} {arrived}{broken}"
-            raise ConnectError("connect_failed:upgrade", problem, _shown_headers(response))
+            raise ConnectError("connect_failed:upgrade", problem, response.headers)
         else:  # only the end of the stream ends the body (RFC 9112 §6.3)
             break
     return response._replace(body=bytes(body[:length])), read
