@@ -60,13 +60,22 @@ TakeRead = Callable[[SocketRead], bool]
 
 
 class ByteStream(Protocol):
-    """A connected byte stream."""
+    """A connected byte stream.
+
+    Its owner waits for bytes with `read` and `receive_until`. If the bytes are messages that need no wait, such as the
+    packets of a relay, a `Listener` watches the stream, which is then read with `try_read`.
+    """
+
+    def fileno(self) -> int: ...
 
     sieve: Sieve
     """The sieve that receives each read first. What the sieve leaves goes to `on_read` of `receive_until`."""
 
     def read(self, until_ns: int) -> SocketRead | None:
         """Wait for bytes. Return None if `until_ns` has passed and all bytes that arrived by then were read."""
+
+    def try_read(self) -> SocketRead | None:
+        """Do the same as `read`, without blocking. Return None if no bytes have arrived."""
 
     def receive_until(
         self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
@@ -106,7 +115,7 @@ class ByteStream(Protocol):
         """
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
-        """Do the same as `write`, without blocking. Return None if `flush` must send the rest."""
+        """Do the same as `write`, without blocking. Return None if `flush` or `try_flush` must send the rest."""
 
     def send_chunks(self, keep: Callable[[int, bytes, int], None]) -> None:
         """Let the event loop send the plain chunks of a sender, as masked frames. `ChunkSender.send` gets `keep`."""
@@ -116,6 +125,9 @@ class ByteStream(Protocol):
 
     def flush(self) -> SendTime:
         """Send the rest of the data that was last passed to `try_write`. Raise OSError."""
+
+    def try_flush(self) -> bool:
+        """Send as much of the rest as the kernel accepts. Return whether all is sent. Do not block."""
 
     def transmitted(self) -> list[Transmitted]:
         """Return the kernel's new timestamps for sent data. Do not block."""
@@ -147,7 +159,7 @@ class TcpStream:
         self._hub = hub
         self._io: dict[int, Any] = {}
         """The watchers of the socket, by the event that each waits for. A watcher is created when it is first used."""
-        self._fd = sock.fileno()
+        self._fd: int = sock.fileno()
         # The watcher exists as long as the connection, because starting a new one for each read is slow. It has the
         # highest priority in the loop, so that sockets are emptied before their data is processed.
         self._read_watcher = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)
@@ -203,6 +215,12 @@ class TcpStream:
                 self._transmit.drain()  # a report in the error queue makes every poll report the socket
                 polls = self._watch.start(self._fd)
                 on_time = self._wait(READABLE, until_ns)
+
+    def try_read(self) -> SocketRead | None:
+        try:
+            return self._reader.read(NEVER_POLLED_NS, None, None)
+        except (BlockingIOError, InterruptedError):
+            return None
 
     def receive_until(
         self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
@@ -451,6 +469,17 @@ class TcpStream:
         assert send_time is not None, "nothing was offered"
         return send_time
 
+    def try_flush(self) -> bool:
+        if self._unsent is None:
+            return True
+        try:
+            send_time = self._send_unsent(self._unsent)
+        except OSError:  # `failure` has it
+            return False
+        if send_time is not None:
+            self._unsent = None
+        return send_time is not None
+
     def transmitted(self) -> list[Transmitted]:
         return self._transmit.pop()
 
@@ -483,6 +512,9 @@ class TcpStream:
     @property
     def endpoints(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return self._raw.getsockname(), self._raw.getpeername()
+
+    def fileno(self) -> int:
+        return self._fd
 
     def network(self) -> NetworkMeasured | None:
         if sys.platform != "linux":

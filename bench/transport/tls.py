@@ -9,7 +9,7 @@ import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError, UsageError
@@ -26,14 +26,41 @@ OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_U
 OWN_CERTIFICATE_REMEDY = "the service requires a client certificate that it trusts: set it with --client-cert FILE"
 
 TRUST_REMEDY = "set its certificate authority with --ca-file FILE; a proxy that inspects TLS also has one"
-DISTRUST_REMEDIES = {
-    9: "the certificate is not valid yet: its server needs a valid one, or this machine's clock is wrong",
-    10: "the certificate has expired: its server must renew it, or this machine's clock is wrong",
-    62: "use a host name that the certificate contains",
-    64: "use a host name that the certificate contains",
+CertificateProblem = Literal["untrusted", "not valid", "other name"]
+
+
+class Distrust(NamedTuple):
+    """What is wrong with a certificate, and what to do."""
+
+    problem: CertificateProblem
+    remedy: str
+
+
+UNTRUSTED = Distrust("untrusted", TRUST_REMEDY)
+_OTHER_NAME = Distrust("other name", "use a host name that the certificate contains")
+DISTRUST = {
+    9: Distrust(
+        "not valid", "the certificate is not valid yet: its server needs a valid one, or this machine's clock is wrong"
+    ),
+    10: Distrust(
+        "not valid", "the certificate has expired: its server must renew it, or this machine's clock is wrong"
+    ),
+    62: _OTHER_NAME,
+    64: _OTHER_NAME,
 }
-"""The remedy for each verification error X509_V_ERR_… of OpenSSL's x509_vfy.h. The errors are: not yet valid, expired,
-for other host names, for other addresses."""
+"""The distrust for each verification error X509_V_ERR_… of OpenSSL's x509_vfy.h. The errors are: not yet valid,
+expired, for other host names, for other addresses."""
+
+
+class HandshakeError(ConnectError):
+    """A TLS handshake that failed. `reason` is without the host and the remedy.
+
+    `certificate` is what is wrong with the certificate of the peer; None if the handshake failed for another reason.
+    """
+
+    def __init__(self, detail: str, reason: str, certificate: CertificateProblem | None = None) -> None:
+        super().__init__("connect_failed:tls", detail)
+        self.reason, self.certificate = reason, certificate
 
 
 INCOMING = ssl.MemoryBIO()
@@ -102,6 +129,21 @@ class TlsStream:
                 return decrypted
         return self._end
 
+    def try_read(self) -> SocketRead | None:
+        """Do the same as `ByteStream.try_read`.
+
+        An answer of TLS, such as that to a key update, leaves before the next data, because this must not block.
+        """
+        while self._end is None:
+            read = self._tcp.try_read()
+            if read is None:
+                return None
+            decrypted = self._decrypter.sift(read)
+            self._note_end()
+            if decrypted is not None:
+                return decrypted
+        return self._end
+
     def receive_until(
         self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
     ) -> bool:
@@ -120,21 +162,30 @@ class TlsStream:
         """
         if not self._decrypter.wakes:
             return
-        if self._decrypter.ended and self._end is None:
-            self._end = self._decrypter.end()
-            if self._decrypter.error is not None:
-                self._set_end(self._decrypter.error)
+        error = self._note_end()
+        if error is not None and not self._decrypter.heard and "ALERT" in (error.reason or ""):
+            raise ConnectError("connect_failed:tls", f"{self._host}: {_error_text(error)}")
         if self._outgoing.pending:
             try:
                 self._flush()
             except OSError:
                 self._end, self._refused = self._decrypter.end(), True
 
-    def _set_end(self, error: ssl.SSLError) -> None:
-        """Record the error that has ended the stream."""
-        self._error_text = f"TLS: {_error_text(error)}"
-        if not self._decrypter.heard and "ALERT" in (error.reason or ""):
-            raise ConnectError("connect_failed:tls", f"{self._host}: {_error_text(error)}")
+    def _note_end(self) -> ssl.SSLError | None:
+        """Note that the last read ended the stream, if it did. Return the error that is the reason, if there is one."""
+        if not self._decrypter.ended or self._end is not None:
+            return None
+        self._end = self._decrypter.end()
+        error: ssl.SSLError | None = self._decrypter.error
+        if error is not None:
+            self._error_text = f"TLS: {_error_text(error)}"
+        return error
+
+    def fileno(self) -> int:
+        return self._tcp.fileno()
+
+    def try_flush(self) -> bool:
+        return self._tcp.try_flush()
 
     @property
     def sieve(self) -> Sieve:
@@ -186,24 +237,30 @@ class TlsStream:
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:
     """Open TLS to `host`. The certificate must contain this name.
 
-    Raise ConnectError `connect_failed:tls` or `timeout:tls`.
+    Raise HandshakeError, or ConnectError `timeout:tls`.
     """
     tls = TlsStream(tcp, context, host)
     try:
         tls.handshake(monotonic_ns() + int(limit_s * NS_PER_S))
     except ssl.SSLCertVerificationError as error:
-        remedy = DISTRUST_REMEDIES.get(error.verify_code, TRUST_REMEDY)
-        raise ConnectError("connect_failed:tls", f"{host}: {error.verify_message}; {remedy}") from None
+        distrust, reason = DISTRUST.get(error.verify_code, UNTRUSTED), error.verify_message
+        raise HandshakeError(f"{host}: {reason}; {distrust.remedy}", reason, distrust.problem) from None
     except (ssl.SSLError, OSError) as error:
-        reason = f"{TRUNCATED}: {tcp.error_text}" if tcp.error_text else _error_text(error)
-        raise ConnectError("connect_failed:tls", f"{host}: {reason}") from None
+        text = _error_text(error)
+        reason = _openssl_text(error)
+        if tcp.error_text:
+            text = reason = f"{TRUNCATED}: {tcp.error_text}"
+        raise HandshakeError(f"{host}: {text}", reason) from None
     return tls
+
+
+def _openssl_text(error: OSError) -> str:
+    return OPENSSL_FRAME.sub("", str(error.strerror or error))
 
 
 def _error_text(error: OSError) -> str:
     """Return the text of an error. If the error is an alert about our certificate, include the remedy."""
-    reason = getattr(error, "reason", None) or ""
-    text = OPENSSL_FRAME.sub("", str(error.strerror or error))
+    reason, text = getattr(error, "reason", None) or "", _openssl_text(error)
     return f"{text}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else text
 
 

@@ -69,6 +69,15 @@ class FakeStream:
         self.watermark_ns = until_ns if read is None else read.timestamp_ns - 1
         return read
 
+    def fileno(self) -> int:
+        raise AssertionError("no listener watches it")
+
+    def try_read(self) -> SocketRead | None:
+        return self.read(NEVER_NS)
+
+    def try_flush(self) -> bool:
+        return not self.broken
+
     def receive_until(
         self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
     ) -> bool:

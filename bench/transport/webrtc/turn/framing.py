@@ -33,6 +33,11 @@ class MessageStream:
         self._data = bytearray()
         self.is_broken = False
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the stream ends with the end of a message."""
+        return not self._data
+
     def feed(self, data: bytes) -> list[bytes]:
         """Return the messages that are complete with these bytes."""
         self._data += data

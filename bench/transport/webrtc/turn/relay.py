@@ -10,12 +10,12 @@ import errno
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from bench.base.clock import ANCILLARY_BYTES, Arrival, SendTime, arrival_ns, enable_timestamps, monotonic_ns
+from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.catalogue.outcomes import (
     TURN_DISTRUSTED,
@@ -28,11 +28,11 @@ from bench.catalogue.outcomes import (
     TURN_UNREACHED,
 )
 from bench.catalogue.timeouts import Timeouts
-from bench.transport.connect import connect_first, look_up
-from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress
-from bench.transport.interface import HostPort, TurnServer
-from bench.transport.socket_read import READ_BYTES
-from bench.transport.tls import OPENSSL_FRAME, TRUNCATED, tls_context
+from bench.transport.connect import connect, look_up
+from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, family_of
+from bench.transport.interface import ConnectTimings, HostPort, TurnServer
+from bench.transport.tcp import ByteStream
+from bench.transport.tls import CertificateProblem, HandshakeError, tls_context
 from bench.transport.webrtc.ice import RelayedAddress
 from bench.transport.webrtc.turn.allocation import Allocation
 from bench.transport.webrtc.turn.framing import MessageStream
@@ -42,8 +42,11 @@ MAX_UNSENT_BYTES = 1 << 16
 MAX_READS = 16
 """The maximum number of reads of a connection at once."""
 CLOSED = "closes the connection"
-DISTRUST = {9: TURN_NOT_VALID, 10: TURN_NOT_VALID, 62: TURN_OTHER_NAME, 64: TURN_OTHER_NAME}
-"""The problem of a certificate by OpenSSL's verification error X509_V_ERR_… (x509_vfy.h)."""
+CERTIFICATE_PROBLEMS: Mapping[CertificateProblem, str] = {
+    "untrusted": TURN_DISTRUSTED,
+    "not valid": TURN_NOT_VALID,
+    "other name": TURN_OTHER_NAME,
+}
 
 
 class ServerLink(Protocol):
@@ -74,109 +77,62 @@ class UdpLink:
 
 
 class StreamLink:
-    """The server over a connected TCP socket, which never blocks, perhaps with TLS. `problem` is why it has ended."""
+    """The server over a connection of its own, which a `Listener` watches. `problem` is why it has ended."""
 
-    def __init__(self, sock: Any, tls: _Tls | None) -> None:
-        self._sock, self._raw, self._tls = sock, sock._sock, tls
-        self._raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        enable_timestamps(self._raw)
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
         self._unsent = bytearray()
+        """The messages after those that the kernel has accepted a part of."""
         self._messages = MessageStream()
-        self._empty_ns = monotonic_ns()
         self.problem = ""
 
     def fileno(self) -> int:
-        return int(self._raw.fileno())
+        return self._stream.fileno()
 
     def send(self, message: bytes) -> SendTime | int:
-        if len(self._unsent) + len(message) > MAX_UNSENT_BYTES:
+        """Do the same as `ServerLink.send`. What the kernel does not accept now leaves before the next message."""
+        stream, before_ns = self._stream, monotonic_ns()
+        is_free = stream.try_flush()  # also if this message is then lost: nothing else lets the others leave
+        if not is_free and len(self._unsent) + len(message) > MAX_UNSENT_BYTES:
             return errno.ENOBUFS
-        self._unsent += message if self._tls is None else self._tls.encrypted(message)
-        before_ns = monotonic_ns()
-        try:
-            while self._unsent:
-                del self._unsent[: self._raw.send(self._unsent)]
-        except (BlockingIOError, InterruptedError):
-            pass  # the rest leaves before the next message
-        except OSError as error:
-            self.problem = self.problem or f"{CLOSED}: {error.strerror}"
-            return error.errno or errno.EIO
+        self._unsent += message
+        if is_free:
+            stream.try_write(bytes(self._unsent))
+            self._unsent.clear()
+        if stream.failure:
+            self._end()
+            return stream.failure
         return SendTime(before_ns, monotonic_ns() - before_ns)
 
     def receive(self) -> list[tuple[bytes, Arrival]]:
         """Return the messages that have arrived, each with its arrival.
 
-        A read has the timestamp of its last segment. A message before the last one of a read may have arrived earlier.
+        A read has the timestamp of its last segment. So the arrival is exact for a message at the end of a read, and
+        the other ones may have arrived earlier.
         """
         received: list[tuple[bytes, Arrival]] = []
         for _ in range(MAX_READS):
-            now_ns = monotonic_ns()
-            try:
-                data, ancillary, *_ = self._raw.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-            except (BlockingIOError, InterruptedError):
-                self._empty_ns = now_ns
+            if (read := self._stream.try_read()) is None:
                 break
-            except OSError as error:
-                self.problem = self.problem or f"{CLOSED}: {error.strerror}"
+            if not read.data:
+                self._end()
                 break
-            if not data:
-                self.problem = self.problem or CLOSED
-                break
-            received += self._messages_of(data, ancillary)
+            messages = self._messages.feed(read.data)
+            if self._messages.is_broken:
+                self.problem = self.problem or "sends data that is not TURN"
+            early_ns = read.timestamp_ns - read.empty_ns
+            arrivals = [Arrival(read.timestamp_ns, early_ns, read.is_kernel)] * len(messages)
+            if messages and read.is_kernel and read.is_complete and self._messages.is_at_end:
+                arrivals[-1] = Arrival(read.timestamp_ns)
+            received += zip(messages, arrivals, strict=True)
         return received
 
-    def _messages_of(self, data: bytes, ancillary: Any) -> Iterable[tuple[bytes, Arrival]]:
-        at_ns, now_ns = arrival_ns(ancillary), monotonic_ns()
-        early_ns = max(0, (at_ns or now_ns) - self._empty_ns)
-        last = Arrival(now_ns, early_ns, is_kernel=False) if at_ns is None else Arrival(at_ns)
-        try:
-            messages = self._messages.feed(data if self._tls is None else self._tls.decrypted(data))
-        except ssl.SSLError as error:
-            self.problem = self.problem or f"{CLOSED}: TLS: {error.reason}"
-            return []
-        if self._messages.is_broken:
-            self.problem = self.problem or "sends data that is not TURN"
-        others = [last._replace(uncertainty_ns=early_ns)] * (len(messages) - 1)
-        return zip(messages, [*others, last], strict=False)
+    def _end(self) -> None:
+        reason = self._stream.error_text
+        self.problem = self.problem or (f"{CLOSED}: {reason}" if reason else CLOSED)
 
     def close(self) -> None:
-        self._sock.close()
-
-
-class _Tls:
-    """TLS over a connection, without its socket."""
-
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host.removesuffix("."))
-
-    def shake_hands(self, sock: Any) -> None:
-        """Do the handshake over a socket of gevent. Raise OSError, of which ssl.SSLError is one."""
-        while True:
-            try:
-                self._session.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                sock.sendall(self._outgoing.read())
-                if not (data := sock.recv(READ_BYTES)):
-                    raise ConnectionError(TRUNCATED) from None
-                self._incoming.write(data)
-        sock.sendall(self._outgoing.read())
-
-    def encrypted(self, data: bytes) -> bytes:
-        self._session.write(data)
-        return self._outgoing.read()
-
-    def decrypted(self, data: bytes) -> bytes:
-        """Return what is complete of the content. Raise ssl.SSLError."""
-        self._incoming.write(data)
-        content = b""
-        try:
-            while piece := self._session.read(READ_BYTES):
-                content += piece
-        except ssl.SSLWantReadError:
-            pass
-        return content
+        self._stream.close()
 
 
 class Relay:
@@ -319,44 +275,28 @@ def open_relay(server: TurnServer, sock: DatagramSocket, limits: Timeouts, ca: P
 
     `ca` is the file of a certificate authority to trust. Raise ConnectError: `connect_failed:relay`, `timeout:relay`.
     """
-    family = socket.AF_INET6 if ":" in sock.address[0] else socket.AF_INET
-    is_udp = server.transport == "udp"
+    family = family_of(sock.address[0])
     try:
-        addresses = look_up(server.host, server.port, limits.tcp, family if is_udp else socket.AF_UNSPEC).addresses
-        if is_udp:
-            link: UdpLink | StreamLink = UdpLink(sock, addresses[0][4])
+        if server.transport == "udp":
+            address = look_up(server.host, server.port, limits.tcp, family).addresses[0][4]
+            link: UdpLink | StreamLink = UdpLink(sock, address)
         else:
-            link = _connected(server, addresses, limits, ca)
+            context = _tls_context(ca) if server.transport == "tls" else None
+            link = StreamLink(connect(server.host, server.port, context, limits, ConnectTimings()))
     except ConnectError as error:
         stage = error.outcome.partition(":")[0]
         if stage not in ("connect_failed", "timeout"):
             raise
-        reason = error.detail if error.outcome.endswith(":tls") else f"{TURN_UNREACHED}: {error.detail}"
-        problem = f"{TURN_SERVER} {server} {reason}"
+        problem = f"{TURN_SERVER} {server} {_unreached(error, limits)}"
         raise ConnectError(f"{stage}:relay", problem) from None
     return Relay(server, link, is_ipv6=family is socket.AF_INET6)
 
 
-def _connected(server: TurnServer, addresses: list[Any], limits: Timeouts, ca: Path | None) -> StreamLink:
-    sock = connect_first(addresses, limits.tcp)
-    try:
-        tls = None
-        if server.transport == "tls":
-            tls = _Tls(_tls_context(ca), server.host)
-            sock.settimeout(limits.tls)
-            tls.shake_hands(sock)
-        return StreamLink(sock, tls)
-    except TimeoutError:
-        sock.close()
-        raise ConnectError("timeout:tls", f"{TURN_NO_TLS} within {limits.tls:g} s") from None
-    except ssl.SSLCertVerificationError as error:
-        sock.close()
-        problem = DISTRUST.get(error.verify_code, TURN_DISTRUSTED)
-        raise ConnectError("connect_failed:tls", f"{problem}: {error.verify_message}") from None
-    except OSError as error:
-        sock.close()
-        text = OPENSSL_FRAME.sub("", str(error.strerror or error))
-        raise ConnectError("connect_failed:tls", f"{TURN_NO_TLS}: {text}") from None
-    except BaseException:  # also at the end of the run: there is no other reference to the socket
-        sock.close()
-        raise
+def _unreached(error: ConnectError, limits: Timeouts) -> str:
+    """Return why there is no connection to a server."""
+    if isinstance(error, HandshakeError):
+        problem = TURN_NO_TLS if error.certificate is None else CERTIFICATE_PROBLEMS[error.certificate]
+        return f"{problem}: {error.reason}"
+    if error.outcome == "timeout:tls":
+        return f"{TURN_NO_TLS} within {limits.tls:g} s"
+    return f"{TURN_UNREACHED}: {error.detail}"
