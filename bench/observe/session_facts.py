@@ -360,7 +360,8 @@ class SessionFacts(SessionObservation):
             return
         frame_ns = self.greeting_frame_ns
         if self.rtp is not None and frame_ns >= ASSUMED_START_NS:
-            frame_ns += self.rtp.start_uncertainty_ns - ASSUMED_START_NS
+            more_ns = 0 if self.rtp.starts_on_arrival else frame_ns - ASSUMED_START_NS
+            frame_ns = self.rtp.start_uncertainty_ns + more_ns
         self.uncertainties_ns["greeting_audible"] = frame_ns + self.greeting_onset_ns
 
     def _copy(self, instant: str, turn: TurnObservation, name: str) -> None:

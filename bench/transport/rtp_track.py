@@ -254,6 +254,7 @@ class RtpTrack:
             rtt_ns=peer.round_trip_ns,
             min_rtt_ns=peer.min_round_trip_ns,
             start_uncertainty_ns=media.buffer.start_uncertainty_ns,
+            starts_on_arrival=media.buffer.starts_on_arrival,
             unsent=self._packets.unsent,
             other_hosts=other_hosts,
             uncounted_pauses=played.uncounted_pauses,

@@ -97,7 +97,8 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived too late for the
     jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it expected and lost until
     its report, and their jitter; all are None if it did not report. The round trips are None if no report had one.
-    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived. `unsent` are
+    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived, also of those
+    that had more if `starts_on_arrival`: no player had to smooth the jitter of the path. `unsent` are
     the caller's packets that the kernel refused. `other_hosts` are the hosts that only the peer named and to which the
     call sent something, each with its purpose. `uncounted_pauses` is how often the peer's packets stopped for longer
     than their timestamps say. `restarts` is how often its stream began again for another reason. `without_audio` states
@@ -126,6 +127,7 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
     dropped: int | None = None
     relay_rtt_ns: int | None = None
     relay_path_rtt_ns: int | None = None
+    starts_on_arrival: bool = False
 
 
 class ConnectionClosed(Input, frozen=True, tag="closed"):

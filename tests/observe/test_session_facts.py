@@ -252,3 +252,17 @@ def test_later_packets_of_a_telephone_call_bound_the_start_of_its_greeting(
 
     assert facts.instants["greeting_audible"] == at(600)
     assert facts.uncertainties_ns["greeting_audible"] == round(expected_ms * MS)
+
+
+@pytest.mark.parametrize(("frame_ms", "expected_ms"), [(20, 0.5), (35, 0.5), (5, 5)])
+def test_a_greeting_is_certain_if_its_first_packets_were_played_when_they_arrived(
+    frame_ms: float, expected_ms: float
+) -> None:
+    facts = SessionFacts(start=inputs.SessionStart(AT_NS, 1, Timeouts()))
+    greeting = build_observation(
+        instants={"first_audible": at(600)}, uncertainties_ns={"first_audible": round(frame_ms * MS)}
+    )
+    facts.turn_ended(greeting, first=False, greeting=True)
+    facts.measure_rtp(inputs.RtpMeasured(100, 0, 0, 0, 90, start_uncertainty_ns=MS // 2, starts_on_arrival=True))
+
+    assert facts.uncertainties_ns["greeting_audible"] == round(expected_ms * MS)

@@ -413,6 +413,7 @@ EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
             7,
             6 * MS,
             11 * MS,
+            True,
         ),
         inputs.DeadlinePassed(AT_NS + MS),
         inputs.TurnEnded(AT_NS + MS),

@@ -15,7 +15,7 @@ from bench.wire.connection import MatchedDelta
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_Append, PyList_GET_SIZE
-from libc.math cimport fabs, sqrt
+from libc.math cimport expm1, fabs, sqrt
 from libc.string cimport memcpy
 
 cdef enum:
@@ -34,8 +34,12 @@ cdef long long MAX_PACKET_BYTES = rtp.MAX_PACKET_BYTES, MAX_TICKS = (1 << 63) //
 cdef long long BLOCK_PACKETS = offset.BLOCK_PACKETS, WINDOW_PACKETS = offset.WINDOW_PACKETS
 cdef long long START_PACKETS = offset.START_PACKETS, MAX_OFFSET_NS = (1 << 63) // (2 * offset.BLOCK_PACKETS)
 cdef long long ASSUMED_START_NS = offset.ASSUMED_START_NS, MIN_STEP_NS = offset.MIN_STEP_NS
-cdef long long MIN_BURST_SPEED = offset.MIN_BURST_SPEED
-cdef double LOG_DOUBT = offset._LOG_DOUBT, JITTER_GAIN = rtp.JITTER_GAIN
+cdef long long MIN_BURST_SPEED = offset.MIN_BURST_SPEED, NEVER_NS = units.NEVER_NS
+cdef long long MAX_DELAYS_OF_JITTER = offset.MAX_DELAYS_OF_JITTER, ASSUMED_PACKETS = offset.ASSUMED_PACKETS
+cdef long long MAX_DELAY_PACKETS = offset.MAX_DELAY_PACKETS, SMOOTHED_NS = offset.SMOOTHED_NS
+cdef double LOG_DOUBT = offset._LOG_DOUBT, LOG_UNEXPLAINED = offset._LOG_UNEXPLAINED, JITTER_GAIN = rtp.JITTER_GAIN
+cdef double LEAST_DELAY = offset._least_delay(offset.BLOCK_PACKETS), FADING = 1 - 1 / offset.WINDOW_BLOCKS
+cdef object BlockMinimum = offset.BlockMinimum
 cdef object LATEST = rtp._LATEST
 cdef object new_tuple = tuple.__new__
 
@@ -46,6 +50,67 @@ cdef inline unsigned int word(const unsigned char *data) noexcept:
 
 cdef inline void put_word(unsigned char *into, unsigned int word) noexcept:
     into[0], into[1], into[2], into[3] = word >> 24, word >> 16 & 0xFF, word >> 8 & 0xFF, word & 0xFF
+
+
+cdef int end_block(estimate, list offsets) except -1:
+    """Do the same as `OffsetEstimate._end_block` for a block of which `BLOCK_PACKETS` offsets and one before are known."""
+    cdef long long before_ns = offsets[0], low_ns = NEVER_NS, second_ns = NEVER_NS, high_ns = 0, sum_ns = 0
+    cdef long long decrease_ns = estimate._burst_ns, known = estimate._known_packets, growth_ns, latest_ns, offset_ns = 0
+    cdef Py_ssize_t place
+    cdef double jitter_ns, delay_ns, known_delay_ns, mean_delay_ns, smooth_ns = estimate._jitter_ns, explained_ns
+    for place in range(1, BLOCK_PACKETS + 1):
+        offset_ns = offsets[place]
+        decrease_ns += max(0, before_ns - offset_ns)
+        before_ns = offset_ns
+        sum_ns += offset_ns
+        high_ns = offset_ns if place == 1 else max(high_ns, offset_ns)
+        if offset_ns < low_ns:
+            low_ns, second_ns = offset_ns, low_ns
+        elif offset_ns < second_ns:
+            second_ns = offset_ns
+    jitter_ns = 2 * <double>decrease_ns / BLOCK_PACKETS
+    delay_ns = <double>(sum_ns - low_ns - (BLOCK_PACKETS - 1) * second_ns) / (BLOCK_PACKETS - 2)
+    delay_ns = min(delay_ns, MAX_DELAYS_OF_JITTER * jitter_ns)
+    estimate._longest_ns = max(<double>estimate._longest_ns * FADING, <double>(high_ns - low_ns))
+
+    known += BLOCK_PACKETS
+    estimate._known_packets = known
+    known_delay_ns = estimate._known_delay_ns
+    known_delay_ns += (delay_ns - known_delay_ns) * (<double>BLOCK_PACKETS / min(known, MAX_DELAY_PACKETS))
+    mean_delay_ns = estimate._mean_delay_ns
+    mean_delay_ns += (delay_ns - mean_delay_ns) * (<double>BLOCK_PACKETS / min(known + ASSUMED_PACKETS, MAX_DELAY_PACKETS))
+    estimate._known_delay_ns, estimate._mean_delay_ns = known_delay_ns, mean_delay_ns
+    known = estimate._jitter_packets + BLOCK_PACKETS
+    estimate._jitter_packets = known
+    known = min(known, MAX_DELAY_PACKETS)
+    smooth_ns += (jitter_ns - smooth_ns) * BLOCK_PACKETS / known
+    estimate._jitter_ns = smooth_ns
+
+    # as `_use_jitter`
+    explained_ns = LOG_UNEXPLAINED * smooth_ns
+    estimate.usual_ns = MIN_STEP_NS + <long long>(mean_delay_ns * LEAST_DELAY)
+    estimate.explained_ns = <long long>explained_ns if <long long>explained_ns >= SMOOTHED_NS else 0
+    if <long long>explained_ns >= SMOOTHED_NS:
+        estimate.has_smoothed = True
+    estimate.plays_on_arrival = smooth_ns * known * expm1(LOG_UNEXPLAINED / known) < SMOOTHED_NS
+
+    blocks = estimate._blocks
+    if low_ns - <long long>estimate.latest_ns > known_delay_ns * LEAST_DELAY:
+        blocks.clear()
+        estimate._packets, estimate._first_ns = BLOCK_PACKETS, estimate.media_ns
+    growth_ns = <long long>estimate.media_ns // NS_PER_DRIFT_NS
+    low_ns -= growth_ns
+    blocks.append(new_tuple(BlockMinimum, (low_ns, low_ns - <long long>estimate._block_error_ns)))
+    estimate._offsets_ns = [offset_ns]
+    estimate._burst_ns = estimate._block_error_ns = 0
+    latest_ns = <long long>min(blocks)[0] + growth_ns
+    if latest_ns > <long long>estimate.latest_ns:
+        estimate._excess_ns += latest_ns - <long long>estimate.latest_ns
+        estimate.latest_ns = latest_ns
+        if not estimate._early_ns:
+            offset_ns = <long long>min([block[1] for block in blocks]) + growth_ns
+            estimate._earliest_ns = min(offset_ns, latest_ns)
+    return 0
 
 
 cdef class UsualPackets:
@@ -109,7 +174,7 @@ cdef class UsualPackets:
         cdef double excess_ns, spread_ns, better_ns, jitter_ns
         cdef unsigned int timestamp, ssrc
         cdef int sequence
-        cdef bint was_marked, is_marked, is_full
+        cdef bint was_marked, is_marked, is_full, is_on_arrival
         size -= self.overhead_bytes - HEADER_BYTES  # as it is when it is decrypted
         if not HEADER_BYTES < size <= MAX_PACKET_BYTES or at_ns < start_ns or head[0] != PLAIN_HEADER:
             return False
@@ -171,7 +236,7 @@ cdef class UsualPackets:
             if data is None:
                 return False
         if is_full:  # from here on, the packet is accepted
-            estimate._end_block()
+            end_block(estimate, offsets)
             offsets, latest_ns, earliest_ns = estimate._offsets_ns, estimate.latest_ns, estimate._earliest_ns
         drift_ns = passed_ns // NS_PER_DRIFT_NS
         latest_ns += drift_ns
@@ -196,15 +261,23 @@ cdef class UsualPackets:
             excess_ns = better_ns
 
         # as `JitterBuffer._play` and `_frame`
-        clock_ns = latest_ns + media_ns
-        uncertainty_ns = latest_ns - earliest_ns + <long long>excess_ns
-        played_ns = max(clock_ns, <long long>buffer._at_ns)
-        if late_ns > <long long>estimate.explained_ns and highest >= <long long>buffer._delayed_until:
+        played_ns = buffer._at_ns
+        is_on_arrival = highest >= <long long>buffer._delayed_until
+        if is_on_arrival and estimate.plays_on_arrival:
             played_ns = max(played_ns, at_ns)
-        if played_ns > clock_ns:
-            if uncertainty_ns < ASSUMED_START_NS <= uncertainty_ns + played_ns - clock_ns:
-                buffer._ended_uncertainty_ns = max(buffer._ended_uncertainty_ns, ASSUMED_START_NS)
-            uncertainty_ns += played_ns - clock_ns
+            uncertainty_ns = played_ns - at_ns + arrival_uncertainty_ns
+        else:
+            if arrival_uncertainty_ns and not estimate.has_smoothed:
+                buffer._first_error_ns = max(buffer._first_error_ns, arrival_uncertainty_ns)
+            clock_ns = latest_ns + media_ns
+            uncertainty_ns = latest_ns - earliest_ns + <long long>excess_ns
+            if is_on_arrival and late_ns > <long long>estimate.explained_ns:
+                played_ns = max(played_ns, at_ns)
+            played_ns = max(played_ns, clock_ns)
+            if played_ns > clock_ns:
+                if uncertainty_ns < ASSUMED_START_NS <= uncertainty_ns + played_ns - clock_ns:
+                    buffer._has_wide = True
+                uncertainty_ns += played_ns - clock_ns
 
         payload = data[HEADER_BYTES:]
         size -= HEADER_BYTES

@@ -3,21 +3,22 @@
 A frame's instant is its media time plus an offset (`bench.transport.media.offset`). The media time comes from the RTP
 timestamps. The instant is the latest possible one. It may really be earlier, by up to the uncertainty of the frame.
 
-A packet is played when it arrives, because no player plays what has not arrived. Its frame's uncertainty reaches back
-to the instant of the clock. If a player must smooth the jitter (`SMOOTHED_NS`), a packet is played when its clock says,
-because the player's buffer waits for it, unless it is later than jitter explains: its stream may have another clock
-since then. Before the jitter of a path is known, it explains nothing. If packets in the middle of talk catch up after a
+A packet is played when it arrives, because no player plays what has not arrived. Then the uncertainty of its frame is
+that of its arrival. If a player must smooth the jitter (`SMOOTHED_NS`), a packet is played when its clock says, because
+the player's buffer waits for it, unless it is later than jitter explains: its stream may have another clock since then,
+and the uncertainty reaches back to the earlier one. So it does before the jitter of a path is known, which then
+explains nothing. If packets in the middle of talk catch up after a
 standstill, or if later packets overtake one, the path delayed them, and they keep their clock. No frame has an instant
 after the arrival of its packet, also if it was sent ahead of its clock.
 
 The errors were measured with frames of 20 ms, 1 % loss, and clocks that differ by 0 or ±200 ppm
 (tests/transport/media/test_jitter_accuracy.py). With delays from 0 to 20 ms, an instant is at most 20 ms too late at
-the start of a stream, and at most 2.5 ms after 4 s. With delays from 0 to 0.1 ms, it is at most 0.2 ms too late. An
-instant is at most 0.02 % of `hold_ns` too early.
+the start of a stream, and at most 2.5 ms after 4 s. With delays from 0 to 0.1 ms, it is the arrival. An instant is at
+most 0.02 % of `hold_ns` too early.
 
 The packets of the first 4 s bound the offset of the first frame better than any assumption. Therefore the buffer later
 states `start_uncertainty_ns`, which replaces an uncertainty of `ASSUMED_START_NS`. After few packets, it is at least as
-large. A later stream of a path without jitter needs no assumption.
+large. If no player had to smooth the jitter (`starts_on_arrival`), it is that of the arrivals.
 
 The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives after its instant plus
 this delay is late, and its frame is concealed. A frame whose packet has not arrived by then is lost, and is concealed,
@@ -145,6 +146,13 @@ class JitterBuffer:
         self._offset = OffsetEstimate(0, Arrival(0))
         self._ended_uncertainty_ns = 0
         """The maximum `start_uncertainty_ns` of the earlier streams."""
+        self._has_wide = False
+        """True if a frame has an uncertainty of `ASSUMED_START_NS` or more that is not the assumed one.
+
+        Such a packet was held, so that its frame was not played on arrival.
+        """
+        self._first_error_ns = 0
+        """The maximum uncertainty of the arrivals before it was known whether a player must smooth the jitter."""
         self._late_offset: OffsetEstimate | None = None
         """The offset of the packets since the last packet that was in time; None if that was the last packet."""
         self._late_since_ns = 0
@@ -163,7 +171,16 @@ class JitterBuffer:
 
         Each synchronization starts a stream. The value is the maximum of all streams.
         """
-        return max(self._ended_uncertainty_ns, self._offset.start_uncertainty_ns)
+        if self.starts_on_arrival:
+            return self._first_error_ns
+        least_ns = ASSUMED_START_NS if self._has_wide else 0
+        return max(least_ns, self._ended_uncertainty_ns, self._offset.start_uncertainty_ns)
+
+    @property
+    def starts_on_arrival(self) -> bool:
+        """Whether the frames from before the jitter was known were played when their packets arrived."""
+        offset = self._offset
+        return offset.plays_on_arrival and not offset.has_smoothed and not self._has_wide
 
     @property
     def next_ns(self) -> int:
@@ -257,7 +274,7 @@ class JitterBuffer:
                 return
             limit_ns = min(self._hold_ns, MIN_STEP_NS + offset.least_delay_ns(1))
             if late_ns <= limit_ns or media_ns < offset.media_ns:
-                if self._increase is None and offset.knows_jitter:
+                if self._increase is None and offset.knows_delays:
                     self._increase = DelayIncrease(offset)
                 offset.add(media_ns, arrival)
                 if self._increase is not None and (packets := self._increase.add(late_ns, media_ns, arrival)):
@@ -340,7 +357,7 @@ class JitterBuffer:
         self.counts.lost += 1
         self._next += 1
         if end > start:
-            self._fill(start, first.arrival.at_ns, frames)
+            self._fill(start, first.arrival, frames)
             self._replace(start, min(self._frame_ticks, end - start), first, frames, is_next=count == 1)
 
     def _replace(
@@ -352,9 +369,9 @@ class JitterBuffer:
             recover = self._codecs[following.payload_type].recover
             audio = None if recover is None else recover(following.payload, duration)
         if audio is None:
-            self._conceal(ticks, duration, following.arrival.at_ns, frames)
+            self._conceal(ticks, duration, following.arrival, frames)
             return
-        frames.append(self._frame(self._media_ns(ticks), audio, 0, following.arrival.at_ns))
+        frames.append(self._frame(self._media_ns(ticks), audio, 0, following.arrival))
         self.counts.recovered_frames += 1
         self._end_ticks = ticks + duration
 
@@ -378,16 +395,17 @@ class JitterBuffer:
         late_ns = arrival.at_ns - self._offset.latest_ns - media_ns
         if late_ns > self._hold_ns:
             self._count_late(ticks, arrival)
-            self._fill(ticks, arrival.at_ns, frames)
-            self._conceal(ticks, duration, arrival.at_ns, frames)
+            self._fill(ticks, arrival, frames)
+            self._conceal(ticks, duration, arrival, frames)
             return
         self._late_offset = None
         if ticks != self._end_ticks:
-            self._fill(ticks, arrival.at_ns, frames)
+            self._fill(ticks, arrival, frames)
         counts.played += 1
         audio = payload if codec.decode is None else codec.decode(payload)
-        is_explained = late_ns <= self._offset.explained_ns or sequence <= self._delayed_until
-        frames.append(self._frame(media_ns, audio, len(payload), arrival.at_ns, is_explained=is_explained))
+        is_explained = late_ns <= self._offset.explained_ns and not self._offset.plays_on_arrival
+        is_on_arrival = not is_explained and sequence > self._delayed_until
+        frames.append(self._frame(media_ns, audio, len(payload), arrival, is_on_arrival=is_on_arrival))
         self._end_ticks, self._frame_ticks = ticks + duration, duration
 
     def _end_stream(self, *, resyncs: int = 1) -> None:
@@ -430,7 +448,7 @@ class JitterBuffer:
             self.counts.lost += self._first - sequence - 1
             self._first = sequence
 
-    def _fill(self, until_ticks: int, arrived_ns: int, frames: list[Frame]) -> None:
+    def _fill(self, until_ticks: int, arrival: Arrival, frames: list[Frame]) -> None:
         """Fill the silence that was not sent before a packet that arrived, if it is short.
 
         Less than a frame is no silence: the sender took the timestamp from a clock, or rounded it.
@@ -441,31 +459,35 @@ class JitterBuffer:
             self.counts.unsent_ns += unsent_ns
             if 0 < unsent_ns <= MAX_FILLED_NS:
                 silence = self._silence(ticks)
-                frames.append(self._frame(self._media_ns(self._end_ticks), silence, len(silence), arrived_ns))
+                frames.append(self._frame(self._media_ns(self._end_ticks), silence, len(silence), arrival))
         self._end_ticks = until_ticks
 
-    def _conceal(self, ticks: int, duration: int, arrived_ns: int, frames: list[Frame]) -> None:
-        frames.append(self._frame(self._media_ns(ticks), self._silence(duration), 0, arrived_ns))
+    def _conceal(self, ticks: int, duration: int, arrival: Arrival, frames: list[Frame]) -> None:
+        frames.append(self._frame(self._media_ns(ticks), self._silence(duration), 0, arrival))
         self.counts.concealed_frames += 1
         self.counts.concealed_ns += self._media_ns(duration)
         self._end_ticks = ticks + duration
 
     def _frame(
-        self, media_ns: int, audio: bytes, payload_bytes: int, arrived_ns: int, *, is_explained: bool = True
+        self, media_ns: int, audio: bytes, payload_bytes: int, arrival: Arrival, *, is_on_arrival: bool = False
     ) -> Frame:
-        """Return a frame, which a packet that arrived at `arrived_ns` releases.
+        """Return a frame, which a packet releases that arrives.
 
-        Its instant is not later than that, nor earlier if jitter does not explain how late the packet is. But it is not
-        earlier than that of the frame before it.
+        Its instant is not later than that, nor earlier if it is played on arrival. But it is not earlier than that of
+        the frame before it. The uncertainty reaches back to the clock if a player may have held the packet until then.
         """
-        clock_ns, uncertainty_ns = self._offset.latest_ns + media_ns, self._offset.uncertainty_ns
-        clock_ns = min(clock_ns, arrived_ns)
-        at_ns = max(clock_ns if is_explained else arrived_ns, self._at_ns)
+        offset, (arrived_ns, error_ns, _) = self._offset, arrival
+        if is_on_arrival and offset.plays_on_arrival:
+            self._at_ns = at_ns = max(arrived_ns, self._at_ns)
+            return Frame(at_ns, at_ns - arrived_ns + error_ns, audio, payload_bytes)
+        if not offset.has_smoothed:
+            self._first_error_ns = max(self._first_error_ns, error_ns)
+        uncertainty_ns, clock_ns = offset.uncertainty_ns, min(offset.latest_ns + media_ns, arrived_ns)
+        at_ns = max(arrived_ns if is_on_arrival else clock_ns, self._at_ns)
         if at_ns > clock_ns:
             was_certain = uncertainty_ns < ASSUMED_START_NS
             uncertainty_ns += at_ns - clock_ns
-            if was_certain and uncertainty_ns >= ASSUMED_START_NS:  # this uncertainty is not an assumed one
-                self._ended_uncertainty_ns = max(self._ended_uncertainty_ns, ASSUMED_START_NS)
+            self._has_wide = self._has_wide or (was_certain and uncertainty_ns >= ASSUMED_START_NS)
         self._at_ns = at_ns
         return Frame(at_ns, uncertainty_ns, audio, payload_bytes)
 

@@ -74,6 +74,8 @@ MIN_BURST_SPEED = 8
 """How much faster than real time the packets of a burst arrive."""
 SMOOTHED_NS = 20 * NS_PER_MS
 """The delay from which a player must smooth the jitter that explains it: the packet that each player holds."""
+MIN_JITTER_PACKETS = 8
+"""The number of packets from which their jitter can show that no player must smooth it."""
 MAX_EARLY_NS = 60 * NS_PER_MS
 """The longest time by which a packet may have been played before its arrival: the delay of a telephone's buffer."""
 _NS_PER_DRIFT_NS = 1_000_000 // MAX_DRIFT_PPM
@@ -104,12 +106,19 @@ class OffsetEstimate:
         self._known_delay_ns, self._jitter_ns = 0.0, 0.0
         self._longest_ns = 0.0
         """The longest delay of the last blocks. It falls by a block's share of the window with each block."""
-        self._known_packets = 0
-        """The number of packets from which the mean delay and the jitter are known."""
+        self._known_packets, self._jitter_packets = 0, 0
+        """The numbers of packets from which the mean delay and the jitter are known."""
         self._ahead_ns = 0
         """How far the last packet was sent ahead of its clock."""
         self.explained_ns = 0
         """The longest delay behind the offset that jitter explains which a player must smooth; 0 if there is none."""
+        self.plays_on_arrival = False
+        """True if the jitter of the path is known, and no player must smooth it.
+
+        As in `restarted`, the delay that few packets explain is that of the predictive distribution.
+        """
+        self.has_smoothed = False
+        """True if a player had to smooth the jitter of the path, now or earlier."""
         self.usual_ns = 0
         """The longest delay behind the offset that is no sign of another offset."""
         self._use_jitter()
@@ -134,8 +143,14 @@ class OffsetEstimate:
 
     def _use_jitter(self) -> None:
         self.usual_ns = MIN_STEP_NS + self.least_delay_ns(SLOWER_PACKETS[-1])
-        explained_ns = int(_LOG_UNEXPLAINED * self._jitter_ns)
+        packets = min(self._jitter_packets, MAX_DELAY_PACKETS)
+        explained_ns = int(_LOG_UNEXPLAINED * self._jitter_ns) if packets >= BLOCK_PACKETS else 0
         self.explained_ns = explained_ns if explained_ns >= SMOOTHED_NS else 0
+        self.has_smoothed = self.has_smoothed or self.explained_ns > 0
+        self.plays_on_arrival = (
+            packets >= MIN_JITTER_PACKETS
+            and self._jitter_ns * packets * math.expm1(_LOG_UNEXPLAINED / packets) < SMOOTHED_NS
+        )
 
     @property
     def uncertainty_ns(self) -> int:
@@ -153,13 +168,13 @@ class OffsetEstimate:
         return bound_ns if self._start_packets >= MIN_START_PACKETS else max(ASSUMED_START_NS, bound_ns)
 
     @property
-    def knows_jitter(self) -> bool:
+    def knows_delays(self) -> bool:
         return self._known_packets > 0
 
     @property
     def is_settled(self) -> bool:
-        """Return whether the offset is that of many packets, whose jitter is known."""
-        return self.knows_jitter and self._packets >= BLOCK_PACKETS
+        """Return whether the offset is that of many packets, whose delays are known."""
+        return self.knows_delays and self._packets >= BLOCK_PACKETS
 
     def least_delay_ns(self, packets: int) -> int:
         """Return the delay that all of some packets exceed with a probability of at most 1 − `CONFIDENCE`.
@@ -174,13 +189,19 @@ class OffsetEstimate:
         return at_ns - media_ns - self.latest_ns - max(0, media_ns - self.media_ns) // _NS_PER_DRIFT_NS
 
     def _on_same_path(self, media_ns: int, arrival: Arrival) -> OffsetEstimate:
-        """Return another offset, from one packet, with the same jitter."""
+        """Return another offset, from one packet, with the same jitter, which the packets of an open block show, too.
+
+        The difference to the last one of them is that of the offsets.
+        """
         if len(self._offsets_ns) > BLOCK_PACKETS:
             self._end_block()
         estimate = OffsetEstimate(media_ns, arrival)
         estimate._mean_delay_ns = self._mean_delay_ns
-        estimate._known_delay_ns, estimate._jitter_ns = self._known_delay_ns, self._jitter_ns
-        estimate._longest_ns, estimate._known_packets = self._longest_ns, self._known_packets
+        estimate._known_delay_ns, estimate._known_packets = self._known_delay_ns, self._known_packets
+        estimate._jitter_ns, estimate._jitter_packets = self._jitter_ns, self._jitter_packets
+        estimate._longest_ns, estimate.has_smoothed = self._longest_ns, self.has_smoothed
+        if packets := len(self._offsets_ns) - 1:
+            estimate._learn_jitter(self._block_jitter_ns(), packets)
         estimate._use_jitter()
         return estimate
 
@@ -287,25 +308,32 @@ class OffsetEstimate:
             self._burst_ns -= max(0, last_ns - offset_ns)
         return offset_ns
 
-    def _end_block(self) -> None:
-        """Learn the jitter from the packets of a block, and forget the offsets of packets that no longer decide."""
-        offsets_ns = self._offsets_ns
+    def _block_jitter_ns(self) -> float:
+        """Return the jitter that the packets of the current block show."""
         decrease_ns = self._burst_ns
-        for before_ns, offset_ns in pairwise(offsets_ns):
+        for before_ns, offset_ns in pairwise(self._offsets_ns):
             if offset_ns < before_ns:
                 decrease_ns += before_ns - offset_ns
+        return 2 * decrease_ns / (len(self._offsets_ns) - 1)
+
+    def _learn_jitter(self, jitter_ns: float, packets: int) -> None:
+        self._jitter_packets += packets
+        self._jitter_ns += (jitter_ns - self._jitter_ns) * packets / min(self._jitter_packets, MAX_DELAY_PACKETS)
+
+    def _end_block(self) -> None:
+        """Learn the jitter from the packets of a block, and forget the offsets of packets that no longer decide."""
+        offsets_ns, jitter_ns = self._offsets_ns, self._block_jitter_ns()
         last_ns = offsets_ns[-1]
         offsets_ns = sorted(offsets_ns[1:])
         low_ns, second_ns = offsets_ns[:2]
         others = BLOCK_PACKETS - 1
         delay_ns = (sum(offsets_ns) - low_ns - others * second_ns) / (others - 1)
-        jitter_ns = 2 * decrease_ns / BLOCK_PACKETS
         delay_ns = min(delay_ns, MAX_DELAYS_OF_JITTER * jitter_ns)
         fading_ns = self._longest_ns * (1 - 1 / WINDOW_BLOCKS)
         self._longest_ns = max(fading_ns, float(offsets_ns[-1] - low_ns))
         self._known_packets += BLOCK_PACKETS
         weight = BLOCK_PACKETS / min(self._known_packets, MAX_DELAY_PACKETS)
-        self._jitter_ns += (jitter_ns - self._jitter_ns) * weight
+        self._learn_jitter(jitter_ns, BLOCK_PACKETS)
         self._known_delay_ns += (delay_ns - self._known_delay_ns) * weight
         weight = BLOCK_PACKETS / min(self._known_packets + ASSUMED_PACKETS, MAX_DELAY_PACKETS)
         self._mean_delay_ns += (delay_ns - self._mean_delay_ns) * weight
