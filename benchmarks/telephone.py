@@ -1,9 +1,9 @@
 """Errors of the start of each reply by telephone, on a clean network path and on a lossy one, in one table.
 
-The simulator is the agent. It sends RTP over loopback and logs the due instant of each packet. On the lossy path it
-drops packets, and delays each by a random time (`rtp` of its profile). Each error is |reported − truth|, where the
-truth is the instant without the random delays. It is also compared with the reported bound of the value. The CPU time
-and the memory are those of the load generator, while the first calls are all open.
+The simulator is the agent. It sends RTP over loopback and logs when it sends each packet, which is the truth. On the
+lossy path it drops packets, and delays each by a random time (`rtp` of its profile). There the truth is the due instant
+of the packet, without the random delays. Each error is |reported − truth|. It is also compared with the reported bound
+of the value. The CPU time and the memory are those of the load generator, while the first calls are all open.
 
 `python -m benchmarks.telephone LOAD…` runs these numbers of concurrent calls (1, 20 and 100), on each path.
 `make benchmark PARTS=telephone` prints the table.

@@ -1,13 +1,17 @@
 """The ground truth of calls with a track of audio: when each reply starts, as a telephone plays it.
 
-A telephone plays a frame at its media time, after the delay of the fastest packets of the call. The simulator's media
-time is the instant at which a frame is due. The simulator may send every packet late, and this lateness is part of the
-delay. The random delays of the simulated path are no part of it, because the shortest of them is 0.
+A telephone plays a frame when its packet arrives. On loopback, the kernel timestamps the arrival during the send call,
+of which the simulator logs the start and the end. So a busy host, on which the simulator sends late, changes no error.
+
+A path with jitter is smoothed: then a telephone plays a frame at its media time, after the delay of the fastest packets
+of the call. The simulator's media time is the instant at which a frame is due. The simulator may send every packet
+late, and this lateness is part of the delay. The random delays of the simulated path are no part of it, because the
+shortest of them is 0. If the simulator itself sends irregularly, that is jitter, too, and either is true.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +38,26 @@ NEAR_NS = NS_PER_S
 STOPPED = "the simulator was stopped in all calls: the host is too loaded"
 TRUE_TO_NS = 2 * SAMPLE_NS
 """The maximum error of the truth itself."""
+
+
+class Start(NamedTuple):
+    """The start of an utterance: the first and the last instant at which its packet may have arrived, and its clock.
+
+    All contain the position of the sound in the packet. With random delays of the path, only the clock is true.
+    """
+
+    earliest_ns: int
+    latest_ns: int
+    clock_ns: int
+    is_smoothed: bool
+
+    def error_ns(self, at_ns: int) -> int:
+        """Return the error of a reported instant."""
+        of_clock_ns = at_ns - self.clock_ns
+        if self.is_smoothed:
+            return of_clock_ns
+        of_arrival_ns = at_ns - min(max(at_ns, self.earliest_ns), self.latest_ns)
+        return min(of_arrival_ns, of_clock_ns, key=abs)
 
 
 class ReplyStart(NamedTuple):
@@ -76,13 +100,14 @@ def _late_ns(packet: Mapping[str, Any]) -> int:
     return int(packet["send_end_ns"] - packet["due_ns"] - packet.get("delay_ns", 0))
 
 
-def audible_starts(packets: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+def audible_starts(packets: Sequence[Mapping[str, Any]]) -> Iterator[Start]:
     """Yield the starts of the utterances of a call, as its caller hears them.
 
     A frame is audible if its packet was not dropped and did not arrive after the end of its time in the buffer. The
     caller knows this end only within `MAX_BOUND_NS`. If a packet arrives in this time, two instants are possible.
     """
     sent: list[tuple[int, int, Mapping[str, Any]]] = []  # (due instant, lateness of the earliest packet so far, packet)
+    is_smoothed = any(packet.get("delay_ns") for packet in packets)
     earliest_ns = NEVER_NS
     for packet in packets:
         if not packet.get("dropped"):
@@ -97,7 +122,9 @@ def audible_starts(packets: Iterable[Mapping[str, Any]]) -> Iterator[int]:
             continue
         in_buffer_ns = due_ns + late_ns + HOLD_NS - packet["send_end_ns"]
         if in_buffer_ns >= -MAX_BOUND_NS:
-            yield due_ns + late_ns + at_byte * FRAME_NS // packet["audio_bytes"]
+            in_packet_ns = at_byte * FRAME_NS // packet["audio_bytes"]
+            earliest_ns, latest_ns = packet["send_start_ns"] + in_packet_ns, packet["send_end_ns"] + in_packet_ns
+            yield Start(earliest_ns, latest_ns, due_ns + late_ns + in_packet_ns, is_smoothed)
             is_awaited = in_buffer_ns < 0
 
 
@@ -115,7 +142,7 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
         call = session["request_id"] if session["request_id"] in packets else session["service_session_id"]
         if call not in packets:  # a session without a track
             continue
-        true_ns = min(starts[call], key=lambda start_ns: abs(at_ns - start_ns))
+        error_ns = min((start.error_ns(at_ns) for start in starts[call]), key=abs)
         bound_ns = row["first_audible_uncertainty_ns"]
         if row["measured_from"] is None:  # later packets of the call bound the greeting, if the call measures it
             bound_ns = session["greeting_audible_uncertainty_ns"]
@@ -123,5 +150,5 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
                 continue
         near = (packet for packet in packets[call] if packet["due_ns"] <= at_ns + NEAR_NS)
         late_ns = max(_late_ns(packet) for packet in near if not packet.get("dropped"))
-        replies.append(ReplyStart(at_ns - true_ns, bound_ns, row["turn"], late_ns))
+        replies.append(ReplyStart(error_ns, bound_ns, row["turn"], late_ns))
     return replies

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.outcomes import SUCCESSFUL
 from bench.plan.recordings import RATE_HZ, Pcm, SpeechSpan, encoded
@@ -210,18 +210,15 @@ class AgentCall:
         return true_ns | {"barge_in_detected": cleared_ns, "barge_in_silent": cleared_ns}
 
 
-@dataclass
 class TelephoneCall(AgentCall):
-    """A call by telephone. A frame is played when it is due, after the delay of the fastest packet so far."""
-
-    fastest_ns: int = NEVER_NS
+    """A call by telephone. A frame is played when its packet arrives, on loopback during the send of the packet."""
 
     def _audible_at(self, line: Mapping[str, Any]) -> None:
-        self.fastest_ns = min(self.fastest_ns, _received_ns(line) - line["due_ns"])
         audible = line.get("audible_at_byte")
         if self.opening is not None and audible is not None:
-            offset_ns = self.fastest_ns + JITTER_NS + self.recording.format.duration_ns(audible)
-            self.opening[-1] = line["due_ns"] + offset_ns
+            sent_ns = line["send_start_ns"]
+            known = _received_ns(line) - sent_ns <= MAX_SPAN_NS
+            self.opening[-1] = sent_ns + JITTER_NS + self.recording.format.duration_ns(audible) if known else None
             self.opening = None
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bench.base.units import NS_PER_MS
 from bench.record.folder import read_table
 from bench.transport.interface import NetworkPath
 from bench.transport.webrtc.call import WebRtcCall
@@ -60,6 +62,7 @@ def test_one_run_compares_both_transports_of_gpt_live(tmp_path: Path) -> None:
     if not replies:
         pytest.skip(STOPPED)
     assert not [reply for reply in replies if reply.is_beyond_bound]
+    assert np.median([abs(reply.error_ns) for reply in replies]) <= NS_PER_MS
 
 
 @pytest.mark.parametrize(
