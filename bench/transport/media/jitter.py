@@ -300,7 +300,7 @@ class JitterBuffer:
         self._standstill = self._increase = None
         packets = list(still.packets.values())
         # in the middle of talk, a few packets may all be late only because of the path's jitter
-        explained_ns = MIN_STEP_NS + self._offset.least_delay_ns(len(packets)) if self._offset.knows_jitter else 0
+        explained_ns = MIN_STEP_NS + self._offset.least_delay_ns(len(packets)) if self._offset.knows_delays else 0
         is_jitter = not still.starts_talk and still.least_ns <= explained_ns
         if is_jitter or (still.has_caught_up and not (still.starts_talk and still.is_burst)):
             if self._offset.is_settled and not still.starts_talk and not still.is_ahead:
