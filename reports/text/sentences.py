@@ -290,9 +290,10 @@ def next_step(summary: Summary, *, checked: bool = False) -> str:
     if len(summary.targets) > 1 and not decision_notice(summary.run):
         return f"{longer}`rtbench compare {run}` tests these differences; this report does not."
     compares = f"`rtbench compare {run} OTHER` compares it with another run"
-    if checked or _tested(summary):
+    finite = next((result for result in with_median if math.isfinite(result.at(0.5).high)), None)
+    if checked or _tested(summary) or finite is None:
         return f"{longer}{compares}."
-    threshold = _limit_above(with_median[0])
+    threshold = _limit_above(finite)
     return f'{longer}`rtbench check {run} --thresholds "{threshold}"` tests a limit; {compares}.'
 
 

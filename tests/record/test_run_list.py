@@ -195,7 +195,7 @@ def test_open_creates_no_page_for_a_run_under_way(tmp_path: Path) -> None:
     ("words", "expected"),
     [
         (["check", "--bogus"], "rtbench: No such option: --bogus; see rtbench check --help\n"),
-        (["bogus"], "rtbench: No such command 'bogus'; see rtbench --help\n"),
+        (["bogus"], "rtbench: there is no command 'bogus'; see rtbench --help\n"),
         (["merge"], "rtbench: Missing argument 'PART…'; see rtbench merge --help\n"),
         (["export", "--format", "x"], "rtbench: Invalid value for '--format': 'x' is not one of"),
     ],
