@@ -40,23 +40,46 @@ from bench.wire.events import (
 
 
 class ItemPlayer:
-    """The player of one item of a reply. It starts when earlier audio has been played, at `busy_until_ns` or later."""
+    """The player of one item of a reply. It starts when earlier audio has been played, at `busy_until_ns` or later.
+
+    In a track (`is_track`), a delta is a frame, whose instant the jitter buffer of the track has determined
+    (`bench.transport.media.jitter`). So it is played `jitter_buffer_ns` after its own instant, and how late other
+    frames are does not move it. Only stalls are those of a player that starts with the first frame.
+    """
 
     def __init__(
-        self, audio: AudioFormat, jitter_buffer_ns: int, first_audio_ns: int, error_ns: int = 0, busy_until_ns: int = 0
+        self,
+        audio: AudioFormat,
+        jitter_buffer_ns: int,
+        first_audio_ns: int,
+        error_ns: int = 0,
+        busy_until_ns: int = 0,
+        *,
+        is_track: bool = False,
     ) -> None:
         self._audio = audio
-        self._first_uncertainty_ns = error_ns
+        self._jitter_buffer_ns, self._is_track = jitter_buffer_ns, is_track
+        self._first_uncertainty_ns = self._stall_uncertainty_ns = error_ns
         self.uncertainty_ns = error_ns
-        """The uncertainty of the arrival of the delta that started the playback since the last stall."""
-        self.started_ns = self._start_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
-        """The start of playback, and of playback since the last stall, so that rounding errors do not add up."""
-        self.ends_ns = self._start_ns
-        """The instant at which the player has played all received audio."""
+        """The uncertainty of the arrival of the delta that started the playback since the last stall.
+
+        In a track, it is that of the last frame.
+        """
+        first_ns = first_audio_ns + jitter_buffer_ns
+        self.started_ns = self._start_ns = first_ns if is_track else max(first_ns, busy_until_ns)
+        """The start of playback, and of playback since the last stall, so that rounding errors do not add up.
+
+        In a track, the latter is what it would be if all frames had the delay of the last one.
+        """
+        self.ends_ns = self.empty_ns = self._start_ns
+        """The instant at which the player has played all received audio, and that from which it stalls.
+
+        In a track, the latter is by the schedule of the first frame.
+        """
         self._bytes = self._bytes_before = 0  # bytes played in the continuous playback, and before it
-        self._stalled: list[tuple[int, int, int]] = []
-        """Where and when each earlier continuous playback began, until the start of the sound is known: its first byte,
-        its start, and its uncertainty."""
+        self._begun: list[tuple[int, int, int]] = [(0, self._start_ns, error_ns)]
+        """Where and when each continuous playback began, until the start of the sound is known: its first byte, its
+        start, and its uncertainty. In a track, each frame begins one."""
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
         """The uncertainty of `first_audible_ns` that follows from timestamps: `uncertainty_ns` of its playback.
@@ -76,7 +99,7 @@ class ItemPlayer:
         late delta. The reason: the total of all stalls is the largest delay of any delta behind the first one's
         schedule, and that delta caused the last stall.
         """
-        return max(self._first_uncertainty_ns, self.uncertainty_ns)
+        return max(self._first_uncertainty_ns, self._stall_uncertainty_ns)
 
     def played_ns(self, at_ns: int) -> int:
         """Return the duration of received audio that has been played by an instant."""
@@ -90,18 +113,30 @@ class ItemPlayer:
     def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> None:
         """Play a delta that arrived at `at_ns`, or up to `error_ns` earlier."""
         # The player is as simple as possible. Players that stretch audio over a gap hide the gap, each in its own way.
-        if at_ns > self.ends_ns:
-            self.stall_duration_ns += at_ns - self.ends_ns
+        is_track = self._is_track
+        if at_ns > self.empty_ns:
+            self.stall_duration_ns += at_ns - self.empty_ns
             self.stall_count += 1
-            if self.first_audible_ns is None:
-                self._stalled.append((self._bytes_before, self._start_ns, self.uncertainty_ns))
             self._bytes_before += self._bytes
-            self._start_ns, self._bytes, self.uncertainty_ns = at_ns, 0, error_ns
+            self._bytes, self.empty_ns, self._stall_uncertainty_ns = 0, at_ns, error_ns
+            if not is_track:
+                self._begin(at_ns, error_ns)
         received = self._bytes_before + self._bytes
+        if is_track:
+            self.empty_ns += self._audio.duration_ns(audio_bytes)
+            self._begin(at_ns + self._jitter_buffer_ns, error_ns)
         self._bytes += audio_bytes
         self.ends_ns = self._start_ns + self._audio.duration_ns(self._bytes)
+        if not is_track:
+            self.empty_ns = self.ends_ns
         if isinstance(payload, StrippedAudio):
             self.sounds(payload, received)
+
+    def _begin(self, at_ns: int, error_ns: int) -> None:
+        """Begin to play the next audio at `at_ns`, or up to `error_ns` earlier."""
+        self._start_ns, self.uncertainty_ns = at_ns - self._audio.duration_ns(self._bytes), error_ns
+        if self.first_audible_ns is None:
+            self._begun.append((self._bytes_before + self._bytes, at_ns, error_ns))
 
     def sounds(self, sound: StrippedAudio, received: int) -> None:
         """Set the start of the sound, if it is known and was played. Its position is relative to `received` bytes."""
@@ -111,12 +146,12 @@ class ItemPlayer:
         first = max(0, received - received % self._audio.sample_bytes + sound.audible * self._audio.sample_bytes)
         if first >= self._bytes_before + self._bytes:
             return
-        begun, start_ns, uncertainty_ns = self._bytes_before, self._start_ns, self.uncertainty_ns
+        begun, start_ns, uncertainty_ns = self._begun.pop()
         while begun > first + self._audio.sample_bytes - 1:
-            begun, start_ns, uncertainty_ns = self._stalled.pop()
+            begun, start_ns, uncertainty_ns = self._begun.pop()
         self.first_audible_ns = start_ns + self._audio.duration_ns(max(0, first - begun))
         self.audible_uncertainty_ns, self.onset_uncertainty_ns = uncertainty_ns, sound.error_ns
-        self._stalled.clear()
+        self._begun.clear()
 
 
 EXACT_GAP_NS = 1_000_000
@@ -194,6 +229,8 @@ class Reply(Instants):
     """The bytes of audio that arrived after the stop."""
     silent_ns: int = 0
     """The end of playback of the last detected sound, if replies are detected in the audio."""
+    _scheduled_end_ns: int = 0
+    """The same by the schedule of the first frame, if the audio is a track."""
     late_until_ns: int = 0
     """The end of playback of the last sound that arrived after the stop, if only the service stops the player."""
     longest_pause_ns: int = 0
@@ -208,6 +245,8 @@ class Reply(Instants):
     """The uncertainty of the end of the last sound, in addition to that of the timestamps."""
     plays_on: bool = False
     """True if the service plays the reply in real time, so the client cannot stop it."""
+    is_track: bool = False
+    """True if the audio is a track of packets, so each delta is played at its own instant."""
     heard_until: Arrival | None = None
     """The end of playback of the last audible sample; None if there is none. It is only known if `plays_on` is True."""
 
@@ -263,14 +302,19 @@ class Reply(Instants):
         if first and sound.place is not None:
             self.uneven_ns = sound.place.uneven_ns
         if self.stopped_ns is not None:
-            start_ns = max(self.late_until_ns, at_ns + self.jitter_buffer_ns)
+            start_ns = at_ns + self.jitter_buffer_ns
+            if not self.is_track:
+                start_ns = max(start_ns, self.late_until_ns)
             self.late_until_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
         else:
             start_ns = self.item.player.ends_ns - self.audio.duration_ns(payload_bytes)
             audible_ns = start_ns + sound.audible * NS_PER_S // self.audio.rate_hz
-            gap_ns = 0 if first else audible_ns - self.silent_ns
-            self.longest_pause_ns = max(self.longest_pause_ns, gap_ns)
             self.silent_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
+            # a late frame is no pause: the player's buffer hides it
+            late_ns = self.item.player.ends_ns - self.item.player.empty_ns
+            gap_ns = 0 if first else audible_ns - late_ns - self._scheduled_end_ns
+            self._scheduled_end_ns = self.silent_ns - late_ns
+            self.longest_pause_ns = max(self.longest_pause_ns, gap_ns)
             if self.spoken_answer is not None:
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
                 sound_error_ns = self.item.player.uncertainty_ns + sound.error_ns + uneven_ns
@@ -351,7 +395,10 @@ class Reply(Instants):
         if item is None:
             delay_ns, error_ns = (0, first.uncertainty_ns) if position is None else position[:2]
             playback_ns = first.at_ns + delay_ns
-            player = ItemPlayer(self.audio, self.jitter_buffer_ns, playback_ns, error_ns, self.playback_ends_ns)
+            busy_until_ns = self.playback_ends_ns
+            player = ItemPlayer(
+                self.audio, self.jitter_buffer_ns, playback_ns, error_ns, busy_until_ns, is_track=self.is_track
+            )
             item = ItemAudio(player, first, payload_bytes, *first[:2])
             self.items[item_id] = item
         self.item, self.item_id = item, item_id
@@ -471,8 +518,8 @@ class Reply(Instants):
         instants: dict[str, Arrival | None] = {"last_audio": Arrival(self.item.last_ns, self.item.last_uncertainty_ns)}
         if self.last_sound is not None:
             last_audible_ns = self.late_until_ns or self.silent_ns
-            error_ns = self.item.player.uncertainty_ns + self.end_uncertainty_ns
-            instants["last_audible"] = Arrival(last_audible_ns, error_ns)
+            error_ns = self.last_sound.uncertainty_ns if self.is_track else self.item.player.uncertainty_ns
+            instants["last_audible"] = Arrival(last_audible_ns, error_ns + self.end_uncertainty_ns)
         player, onset_ns = first_heard(item.player for item in self.items.values()), self.onset_uncertainty_ns
         if player is not None and player.first_audible_ns is not None and onset_ns is not None:
             instants["first_audible"] = Arrival(player.first_audible_ns, player.audible_uncertainty_ns + onset_ns)

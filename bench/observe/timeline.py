@@ -127,8 +127,9 @@ class Timeline:
     def _start_turn(self, started: inputs.TurnStarted) -> None:
         plan, facts = started.plan, self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
-        plays_on = self._dialect.has_track and self._dialect.turn_source is not SOUND
-        turn = PendingTurn(plan, started.at_ns, self._format, plays_on)
+        is_track = self._dialect.has_track
+        plays_on = is_track and self._dialect.turn_source is not SOUND
+        turn = PendingTurn(plan, started.at_ns, self._format, plays_on, is_track)
         # A sound in silence is not a turn and has no row. The replies to it are recorded with the next turn.
         turn.false_reply = self._false_replies.pop()
         turn.may_have_filler = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
@@ -603,7 +604,11 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
     inputs.ClientInterrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted),
     inputs.SoundStarted: lambda timeline, started: timeline._false_replies.start(
-        Reply(timeline._dialect.output_formats[started.reply_format], started.jitter_buffer_ns)
+        Reply(
+            timeline._dialect.output_formats[started.reply_format],
+            started.jitter_buffer_ns,
+            is_track=timeline._dialect.has_track,
+        )
     ),
     inputs.SoundEnded: lambda timeline, _: timeline._false_replies.end(),
     inputs.FunctionOutputSent: Timeline._answer_call,

@@ -69,6 +69,7 @@ class PendingTurn(Instants):
     format: AudioFormat
     plays_on: bool = False
     """True if the service plays its replies in real time, so the client cannot stop them."""
+    is_track: bool = False
     turn_source: TurnSource = field(init=False)
     output: Output = field(init=False)
     input_speech: InputSpeech = field(init=False)
@@ -149,7 +150,7 @@ class PendingTurn(Instants):
     def new_reply(self) -> Reply:
         is_searched = self.plan.answer_min_ns or self.delegations.are_possible
         answer = SpokenAnswer(self.plan.answer_min_ns) if is_searched else None
-        return Reply(self.format, self.plan.jitter_buffer_ns, answer, plays_on=self.plays_on)
+        return Reply(self.format, self.plan.jitter_buffer_ns, answer, plays_on=self.plays_on, is_track=self.is_track)
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the turn, if it is open. Unsent speech is the cause if there is any; a doubted success is `starved`."""

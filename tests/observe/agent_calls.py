@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -26,6 +28,7 @@ from benchmarks.onsets import FRAME_MS
 from tests.helpers import AT_NS, at, build_turn
 
 CONNECTED_MS, JITTER_MS = 100, 50
+NOT_LATE: Mapping[int, float] = MappingProxyType({})
 FORMATS: dict[str, AudioFormatName] = {
     "pcm": "pcm16@8000", "acs": "pcm16@16000", "twilio": "g711_ulaw", "sip": "g711_ulaw", "webrtc": "pcm16",
     "gpt-live": "g711_ulaw", "gpt-live-webrtc": "pcm16",
@@ -80,17 +83,23 @@ class Call:
             self.timeline.apply(inputs.Sent("audio", at(CONNECTED_MS), 9, audio_bytes=320, instants=said))
 
     def hear(
-        self, samples: Samples, after_ms: float, error_ms: float = 0, interrupted_after: int | None = None
+        self,
+        samples: Samples,
+        after_ms: float,
+        error_ms: float = 0,
+        interrupted_after: int | None = None,
+        late_ms: Mapping[int, float] = NOT_LATE,
     ) -> TurnObservation:
         """Return the turn after this audio. Its first frame arrives `after_ms` after the connection.
 
-        The caller interrupts the reply after so many samples.
+        The caller interrupts the reply after so many samples. `late_ms` states how late frames are.
         """
         self._first_ms = CONNECTED_MS + after_ms + JITTER_MS
         size = self.audio.rate_hz * FRAME_MS // 1_000
         waiting = list[ReceivedMessage]()
         for number, place in enumerate(range(0, len(samples), size)):
-            audio, at_ms = self.audio.encode(samples[place : place + size]), CONNECTED_MS + after_ms + number * FRAME_MS
+            audio = self.audio.encode(samples[place : place + size])
+            at_ms = CONNECTED_MS + after_ms + number * FRAME_MS + late_ms.get(number, 0)
             if interrupted_after is not None and place <= interrupted_after < place + size:
                 self._interrupt(at_ms)
             payload = msgspec.Raw(msgspec.json.encode(base64.b64encode(audio).decode()))
