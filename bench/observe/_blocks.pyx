@@ -64,7 +64,7 @@ cdef class Blocks:
     cdef int mean, offset
     cdef public long long _size, _lag, _retained, _total, _number, _group
     cdef public long long _behind_sound, _quiet, _last, _pause, _peak, _level, _same, _noise
-    cdef public long long _revised, _group_power, _near, _recent, _unbroken, _certain, _loudest_noise
+    cdef public long long _revised, _group_power, _near, _recent, _unbroken, _certain, _loudest_noise, _unheard
     cdef public long long _noise_energy, _noise_power
     cdef public bint _sounding, _moved, _tone, _sent, _streams
     cdef public object _behind, _onset
@@ -214,6 +214,16 @@ cdef class Blocks:
     def _skim(self):
         return self.skim()
 
+    cdef bint is_louder(self, const Measured *block) noexcept:
+        """Do the same as `_is_louder` of `OnsetDetector` for the group that this block ends."""
+        cdef long long number
+        if block.power > self._unheard:
+            return True
+        for number in range(self._number + 1 - GROUP, self._number):
+            if self.place(number).power > self._unheard:
+                return True
+        return False
+
     cdef bint ends_group(self, const Measured *block, bint is_continued) except -1:
         """Take the last block of a group, and apply the end of the group as `OnsetDetector._end_group` does.
 
@@ -227,7 +237,9 @@ cdef class Blocks:
         if self._sounding:
             peak = max(peak, mean)
             # the uncertainty of the sound depends on the peak
-            if self._number < self._revised or (is_continued and peak != self._peak):
+            if self._number < self._revised and self.is_louder(block):
+                return False
+            if is_continued and peak != self._peak:
                 return False
             same = 1
             if max(mean, self._level) * SAME_UNDER <= min(mean, self._level) * SAME_OVER:

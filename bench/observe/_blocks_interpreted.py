@@ -77,6 +77,7 @@ class Blocks:
         "_tone",
         "_total",
         "_unbroken",
+        "_unheard",
     )
 
     def __init__(self, rate_hz: int, count: int, retained: int, pause: int) -> None:
@@ -113,8 +114,9 @@ class Blocks:
         energy of noise between sounds, and its power, which is without the filter."""
         self._loudest_noise = self._certain = 0
         """The energy above which a group is no noise, and the end of the sound's last such group."""
-        self._unbroken = self._revised = 0
-        """The groups of the sound since the last quiet one, and the block up to which its start is revised."""
+        self._unbroken = self._revised = self._unheard = 0
+        """The groups of the sound since the last quiet one, the block up to which its start is revised, and the power
+        above which a block revises it."""
         self._peak = 0
         """The energy of the sound's loudest group."""
         self._level = self._same = 0

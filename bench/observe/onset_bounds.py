@@ -14,6 +14,8 @@ PARTS=voices` measures them with recorded voices, docs/accuracy.md).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import sub
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
@@ -142,15 +144,21 @@ class BoundedSound(Blocks):
         """
         powers = self._powers(self._followed, self._number - 1)
         known = max(0, len(powers) - AMONG + 1)
-        for place, power in enumerate(powers[:known]):
-            if power > self._rises[-1][1]:
-                lasting = min(power, sorted(powers[place : place + AMONG])[-LASTS])
-                if lasting > self._rises[-1][1]:
-                    self._rises.append((self._followed + place - self._start, lasting))
-        self._loudest = max(self._loudest, _loudest_group(powers))
+        loudest_block = max(powers, default=0)
+        if loudest_block > self._rises[-1][1]:  # otherwise no block is louder than all before
+            for place, power in enumerate(powers[:known]):
+                if power > self._rises[-1][1]:
+                    lasting = min(power, sorted(powers[place : place + AMONG])[-LASTS])
+                    if lasting > self._rises[-1][1]:
+                        self._rises.append((self._followed + place - self._start, lasting))
+        if loudest_block > self._loudest:
+            self._loudest = max(self._loudest, _loudest_group(powers))
         self._followed += known
         attacks = (at for at, power in self._rises if power * WITHIN >= self._loudest)
-        attack = next(attacks, self._followed - self._start)
+        found = next(attacks, None)
+        attack = self._followed - self._start if found is None else found
+        is_open = found is None or max(powers[known:], default=0) > self._rises[-1][1]
+        self._unheard = 0 if is_open else min(self._rises[-1][1], self._loudest)
         if attack != self._attack:
             self._attack = attack
             blocks = self._fade() if self._begins_at_once(attack) else attack + 1
@@ -224,7 +232,8 @@ class BoundedSound(Blocks):
 
 def _loudest_group(powers: Sequence[int]) -> int:
     """Return the power of the loudest `GROUP` blocks in sequence."""
-    return max(sum(powers[at : at + GROUP]) for at in range(max(1, len(powers) - GROUP + 1))) // GROUP
+    sums = list(accumulate(powers, initial=0))
+    return max(map(sub, sums[GROUP:], sums), default=sums[-1]) // GROUP
 
 
 def _decay(powers: Sequence[int], loudest: int) -> int:

@@ -296,13 +296,17 @@ class OnsetDetector(BoundedSound):
             return
         if self._sounding:
             self._peak = max(self._peak, mean)
-            if self._number <= self._revised:
+            if self._number <= self._revised and self._is_louder():
                 self._update_error()
             if self._holds_tone(mean):
                 return
             if self._quiet < 2 * GROUP and mean * QUIETER < self._peak:
                 self._end_in_noise()
         self._add_group(mean)
+
+    def _is_louder(self) -> bool:
+        """Return whether the last group contains a block that may change the uncertainty of the sound's start."""
+        return max(self._powers(self._number - GROUP, self._number - 1)) > self._unheard
 
     def _holds_tone(self, mean: int) -> bool:
         low, high = sorted((mean, self._level))
