@@ -63,7 +63,7 @@ cdef class Blocks:
     cdef Py_ssize_t group_count, next_group
     cdef int mean, offset
     cdef public long long _size, _lag, _retained, _total, _number, _group
-    cdef public long long _behind_sound, _quiet, _last, _pause, _peak, _level, _same, _noise
+    cdef public long long _behind_sound, _behind_start, _quiet, _last, _pause, _peak, _level, _same, _noise
     cdef public long long _revised, _group_power, _near, _recent, _unbroken, _certain, _loudest_noise, _unheard
     cdef public long long _noise_energy, _noise_power
     cdef public bint _sounding, _moved, _tone, _sent, _streams
@@ -236,10 +236,10 @@ cdef class Blocks:
             return False
         if self._sounding:
             peak = max(peak, mean)
-            # the uncertainty of the sound depends on the peak
+            # in noise, the uncertainty of the sound depends on the peak
             if self._number < self._revised and self.is_louder(block):
                 return False
-            if is_continued and peak != self._peak:
+            if is_continued and peak != self._peak and self._behind_start >= HUSHED:
                 return False
             same = 1
             if max(mean, self._level) * SAME_UNDER <= min(mean, self._level) * SAME_OVER:

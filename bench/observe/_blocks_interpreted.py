@@ -40,6 +40,7 @@ class Blocks:
     __slots__ = (
         "_behind",
         "_behind_sound",
+        "_behind_start",
         "_blocks",
         "_certain",
         "_direct",
@@ -96,8 +97,8 @@ class Blocks:
         self._groups: deque[int] = deque(maxlen=GROUPS)
         self._behind: int | None = None
         """The energy of the background; None while it is unknown."""
-        self._behind_sound = 0
-        """The energy of the background at the end of the sound."""
+        self._behind_start = self._behind_sound = 0
+        """The energy of the background at the start of the sound, and at its end."""
         self._onset: int | None = None
         """The number of the first loud block of a possible sound; None if no sound may have begun."""
         self._sounding = False

@@ -92,7 +92,6 @@ class BoundedSound(Blocks):
 
     __slots__ = (
         "_attack",
-        "_behind_start",
         "_early_ns",
         "_error_ns",
         "_faint_ns",
@@ -107,8 +106,6 @@ class BoundedSound(Blocks):
         super().__init__(rate_hz, count, retained, pause)
         self._start = 0
         """The first block of the sound, or of the breath before it."""
-        self._behind_start = 0
-        """The energy of the background at the start of the sound."""
         self._early_ns = 0
         """The time from the start of the stream to its first sound, if the stream may have started with a voice;
         otherwise 0.
