@@ -393,13 +393,8 @@ class Profile:
         """
         changed = replace(self, faults=(*self.faults, *faults))
         if ttfa_p50_ms is not None:
-            old_delay = self.delays.first_audio
-            if not isinstance(old_delay, LogNormal):
-                raise UsageError(
-                    f"--ttfa-p50-ms needs a log-normal first_audio, but profile {self.name} has another one"
-                )
-            delays = replace(changed.delays, first_audio=old_delay.with_median(ttfa_p50_ms))
-            changed = replace(changed, delays=delays)
+            first_audio = self.delays.first_audio.with_median(ttfa_p50_ms)
+            changed = replace(changed, delays=replace(changed.delays, first_audio=first_audio))
         return changed if speed is None else replace(changed, generation_speed=speed)
 
 

@@ -59,7 +59,7 @@ def test_a_log_normal_delay_may_have_another_tail(ratio: float, tail: float) -> 
 
     assert np.quantile(with_tail, [0.5, 0.95, 0.99]) == pytest.approx(wanted, rel=0.06)
     assert np.array_equal(light[light < wanted[1]], with_tail[light < wanted[1]])
-    tenth = LogNormal(*wanted).with_median(45)
+    tenth = LogNormal(*wanted).scaled(0.1)
     assert [tenth.p50_ms, tenth.p95_ms, tenth.p99_ms] == pytest.approx([value / 10 for value in wanted])
 
 
@@ -93,6 +93,15 @@ def test_a_delay_is_not_negative_and_reproducible_by_its_seed(delay: Delay, seed
     one, other = (delay.draw_ns(np.random.default_rng(seed)) for _ in range(2))
 
     assert one == other >= 0
+
+
+@pytest.mark.parametrize(
+    "delay", [LogNormal(5, 9, 20), Gamma(5, 2), Empirical((1, 2, 9)), Mixture(((3, LogNormal(1, 2)), (1, Gamma(9, 1))))]
+)
+def test_a_scaled_delay_has_the_quantiles_of_the_delay_multiplied_by_the_factor(delay: Delay) -> None:
+    one, scaled = (each.draw_ms(np.random.default_rng(3)) for each in (delay, delay.scaled(4)))
+
+    assert scaled == pytest.approx(4 * one)
 
 
 # The drift is a stationary Gaussian process with exponential autocorrelation. It is a function of the instant and the

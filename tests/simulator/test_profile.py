@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bench.simulator
@@ -113,3 +114,12 @@ def test_faults_of_the_command_line_are_added_to_the_profile() -> None:
 
 def test_another_median_keeps_the_ratio_of_p95_and_p50() -> None:
     assert default_profile().adjusted(ttfa_p50_ms=100).delays.first_audio == LogNormal(100, 200)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_first_audio_of_each_preset_can_have_another_median(name: str) -> None:
+    """`busy` has a mixture, in which one turn in fifty stalls."""
+    delay = load_profile(Path(name)).adjusted(ttfa_p50_ms=100).delays.first_audio
+    rng = np.random.default_rng(1)
+
+    assert np.median([delay.draw_ms(rng) for _ in range(4_001)]) == pytest.approx(100, rel=0.05)

@@ -586,7 +586,8 @@ class WebRtcCall(TrackTransport):
         if self._closed is None and (ending := self._connected_peer.ending) is not None:
             at_ns = at_ns or monotonic_ns()
             self._closed = ConnectionClosed(ending.code, at_ns, ending.reason, ending.ours, ending.cause)
-        if self._closed is None and (relay := self._used_relay) is not None and relay.problem:
+        has_relay = self._relay is not None and self._closed is None
+        if has_relay and (relay := self._used_relay) is not None and relay.problem:
             self._closed = ConnectionClosed(ABNORMAL, at_ns or monotonic_ns(), relay.problem)
         return self._closed is not None
 
