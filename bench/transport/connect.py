@@ -281,6 +281,17 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
     raise limit or problem
 
 
+def is_refused(host: str, port: int, limit_s: float) -> bool:
+    """Return whether a machine refuses TCP connections to a port. Other faults are no refusal."""
+    try:
+        socket.create_connection((host, port), limit_s).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int) -> None:
     """Request a tunnel to `host` from the proxy at the other end of `stream`.
 

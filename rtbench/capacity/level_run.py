@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import UsageError
@@ -21,6 +22,7 @@ from bench.load.planning.command_line import locust_files
 from bench.load.simulator_process import last_lines
 from bench.record import folder as files
 from bench.target.target_settings import ServiceOptions
+from bench.transport.connect import is_refused
 from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
 from rtbench.capacity.text import unit
 from rtbench.locust_run import environment_without, locust_run
@@ -192,6 +194,24 @@ class PreparedSearch:
     missing_features: Sequence[Mapping[str, Any] | None] = ()
 
 
+CONNECT_S = 2.0
+DEFAULT_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
+"""The schemes of servers that listen on a TCP port, with the default port of each."""
+
+
+def refuse_closed_port(url: str) -> None:
+    """Raise UsageError if no server listens at the URL of a server on this machine.
+
+    Otherwise the first level would find it out, call by call.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in DEFAULT_PORTS:
+        return
+    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+    if is_refused(host, port, CONNECT_S):
+        raise UsageError(f"no server listens on {host} port {port}: start it, or check --url")
+
+
 def prepare_search(
     service_options: ServiceOptions,
     script_files: Sequence[Path],
@@ -221,6 +241,8 @@ def prepare_search(
             f"the ports for RTP are for {target['max_calls']} calls at the same time, but the search has up to "
             f"{calls}: use more ports (--rtp-ports), or lower {option}"
         )
+    if target["loopback"]:
+        refuse_closed_port(str(target["url"]))
     if not target["loopback"] and not yes:
         amounts = "; ".join(cost_lines(forecast, plan)[:2])
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from rtbench.capacity.level_run import PreparedSearch, max_calls, prepare_search
 from rtbench.capacity.search import SearchPlan
 from tests.capacity.models import build_plan
 
-HERE = {"name": "here", "url": "ws://127.0.0.1:8080/v1", "loopback": True, "max_calls": None}
+LISTENING = socket.create_server(("127.0.0.1", 0))
+URL = f"ws://127.0.0.1:{LISTENING.getsockname()[1]}/v1"
+HERE = {"name": "here", "url": URL, "loopback": True, "max_calls": None}
 AWAY = {"name": "west", "url": "wss://west.example/v1", "loopback": False, "max_calls": None}
 COST = "about 0.02 to 0.25 USD for a session"
 
@@ -46,6 +49,15 @@ def test_a_search_on_this_machine_has_no_cost(monkeypatch: pytest.MonkeyPatch) -
     assert ready.costs == ("the token is old",)
     assert (ready.target, ready.scenario, ready.connect_rate, ready.call_s) == ("here", "calls", 30.0, 26.0)
     assert ready.locust.options == ["--seed", "7"]
+
+
+def test_a_closed_port_of_this_machine_is_named_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+
+    with pytest.raises(UsageError, match=f"no server listens on 127.0.0.1 port {port}: start it, or check --url"):
+        searching(monkeypatch, HERE | {"url": f"ws://127.0.0.1:{port}/v1"})
+    assert searching(monkeypatch, HERE | {"url": f"sip:agent@127.0.0.1:{port}"}).target == "here"
 
 
 def test_calls_to_another_host_need_the_option_yes(monkeypatch: pytest.MonkeyPatch) -> None:
