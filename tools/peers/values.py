@@ -25,6 +25,10 @@ TRUE_TO_NS = 250_000
 """How exact the truth is."""
 
 
+REQUEST_NS = 5 * NS_PER_MS
+"""The maximum time that the load generator needs to write and send the first packet of a call."""
+
+
 class Value(NamedTuple):
     """A reported value and its error against the capture, in ns. `end_error_ns` is that of the end of speech.
 
@@ -131,6 +135,15 @@ def _last_sent(own: Sequence[RtpSeen], end_ns: int) -> int:
     return min((packet.at_ns for packet in own), key=lambda at_ns: abs(at_ns + FRAME_NS - end_ns))
 
 
+def _start_of_connecting(connects: Sequence[int], from_ns: int) -> int | None:
+    """Return the reported start of connecting, if the first packet to the agent follows it; otherwise None.
+
+    A greeting is measured from an instant of the load generator, which then writes its request. No capture has it.
+    """
+    first_ns = nearest(connects, from_ns)
+    return from_ns if first_ns is not None and -TRUE_TO_NS <= first_ns - from_ns <= REQUEST_NS else None
+
+
 def _value(row: dict[str, Any], session: dict[str, Any], call: Call, connects: Sequence[int]) -> Value | None:
     utc_ns = row["start_utc_ns"]
     reported_ns = utc_ns + row["first_audible_at_ns"] - JITTER_BUFFER_NS
@@ -138,7 +151,7 @@ def _value(row: dict[str, Any], session: dict[str, Any], call: Call, connects: S
     is_greeting = row["speech_end_at_ns"] is None
     if is_greeting:
         from_ns = session["start_utc_ns"] + session["connect_start_at_ns"]
-        true_from_ns = nearest(connects, from_ns)
+        true_from_ns = _start_of_connecting(connects, from_ns)
         bound_ns = session["greeting_audible_uncertainty_ns"]
     else:
         from_ns = utc_ns + row["speech_end_at_ns"]
