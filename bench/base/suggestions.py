@@ -6,15 +6,13 @@ import difflib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-NAME_SIMILARITY = 0.6
-"""The similarity from which one name may be a misspelling of the other."""
 OPTION_SIMILARITY = 0.75
-"""The same for options without their dashes, of which there are many."""
+"""The similarity from which one option, without its dashes, may be a misspelling of another: options are many."""
 
 
-def nearest(name: str, known: Iterable[str], similarity: float = NAME_SIMILARITY) -> str | None:
+def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most similar to `name`; None if no name is similar enough."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=similarity)), None)
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

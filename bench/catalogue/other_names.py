@@ -27,7 +27,7 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
 
 def meant_metric(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean NAME?`, or `;` if neither another name nor a similar one is known."""
-    names = [
-        metric for metric in OTHER_NAMES.get(name.lower().replace("-", "_"), ()) if metric in (known := set(known))
-    ]
-    return f"; did you mean {' or '.join(names)}?" if names else did_you_mean(name, known) or ";"
+    allowed = list(known)
+    other = OTHER_NAMES.get(name.lower().replace("-", "_"), ())
+    names = [metric for metric in other if metric in allowed]
+    return f"; did you mean {' or '.join(names)}?" if names else did_you_mean(name, allowed) or ";"

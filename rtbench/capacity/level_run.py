@@ -244,7 +244,7 @@ def prepare_search(
     if target["loopback"]:
         refuse_closed_port(str(target["url"]))
     if not target["loopback"] and not yes:
-        amounts = "; ".join(cost_lines(forecast, plan)[:2])
+        amounts = "; ".join(cost_amounts(forecast, plan))
         raise UsageError(
             f"a search opens hundreds of sessions to {target['url']}, which may cost money ({amounts}): add --yes to "
             "allow it, and --budget USD to limit the cost"
@@ -269,6 +269,12 @@ def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> f
 
 
 def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
+    limit = [] if plan.budget_usd is not None else ["--budget USD limits the cost"]
+    return [*cost_amounts(forecast, plan), *limit]
+
+
+def cost_amounts(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
+    """Return what a session costs, and what the whole search may cost at most, if that is known."""
     lines = [str(forecast["cost"])]
     calls = max_calls(plan.by, plan.max, plan.time_s, forecast["session_s"])
     if forecast["session_usd"] is not None and calls is not None:
@@ -277,8 +283,6 @@ def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
             f"the search makes at most {calls:,.0f} calls for {usd} USD, if all of its time is spent at "
             f"{unit(plan.by, plan.max)}"
         )
-    if plan.budget_usd is None:
-        lines.append("--budget USD limits the cost")
     return lines
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import wave
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,15 +83,20 @@ def tried(peer: Peer, calls: int) -> Results:
         command = [sys.executable, "-m", "tools.peers.keyed", str(keys), "call.yaml", *load, "--name", "calls"]
         command += peer.options
         with capturing(folder / "calls.pcap"):
-            done = subprocess.run(
-                [*command, "--url", peer.url.format(port=port)],
-                cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-                timeout=LIMIT_S, check=False,
-            )  # fmt: skip
-        runs = sorted((folder / "runs").glob("*"))
-        if not runs:
-            raise NotInstalledError(f"no run was made: {done.stderr.strip()[-300:]}")
-        return compared(runs[-1], read_capture(folder / "calls.pcap"), read_keys(keys), peer, port)
+            run = made_run(folder, [*command, "--url", peer.url.format(port=port)])
+        return compared(run, read_capture(folder / "calls.pcap"), read_keys(keys), peer, port)
+
+
+def made_run(folder: Path, command: Sequence[str]) -> Path:
+    """Run a command in a folder, and return the run that it made. Raise NotInstalledError if it made none."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, env=environ, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    runs = sorted((folder / "runs").glob("*"))
+    if not runs:
+        raise NotInstalledError(f"no run was made: {done.stderr.strip()[-300:]}")
+    return runs[-1]
 
 
 def write_script(folder: Path, peer: Peer) -> None:

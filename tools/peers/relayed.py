@@ -6,8 +6,6 @@ one, and on none: the counts must not depend on it. A number is that of the call
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bench.record.folder import read_table
 from tools.peers import table
-from tools.peers.__main__ import LIMIT_S, ROOT, write_script
+from tools.peers.__main__ import made_run, write_script
 from tools.peers.peers import PEERS, NotInstalledError, Peer, started
 from tools.peers.relay import HOST, NS_PER_MS, CallPath, Relay, serve_offers, serve_sip
 from tools.peers.table import RelayedRow
@@ -91,15 +89,9 @@ def called(peer: Peer, jitter_ms: int, calls: int) -> tuple[list[RelayedCall], l
         load = ["-u", str(min(CALLERS, calls)), "--spawn-rate", str(SPAWN_RATE), "--sessions", str(calls)]
         load += ["--rtp-ports", PORTS]
         target = f"sip:agent@{HOST}:{own}" if is_sip else f"http://{HOST}:{own}/"
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("rtbench")), "run", "call.yaml", *load, *peer.options, "--url", target],
-            cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-            timeout=LIMIT_S, check=False,
-        )  # fmt: skip
-        runs = sorted((folder / "runs").glob("*"))
-        if not runs:
-            raise NotInstalledError(f"no run was made: {done.stderr.strip()[-300:]}")
-        return compared(runs[-1], relay.paths), relay.paths
+        rtbench = str(Path(sys.executable).with_name("rtbench"))
+        run = made_run(folder, [rtbench, "run", "call.yaml", *load, *peer.options, "--url", target])
+        return compared(run, relay.paths), relay.paths
 
 
 def compared(run: Path, paths: Sequence[CallPath]) -> list[RelayedCall]:
