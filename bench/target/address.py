@@ -280,7 +280,7 @@ def _address(
     return Address(parts.hostname or "", port, tls, resource, dialect, name, notices=notices)
 
 
-_PLACEHOLDER = re.compile(r"^(RESOURCE|HOST|GATEWAY|SWEDEN|EASTUS2?)(?=[.:]|$)|\bOWNER\b")
+_PLACEHOLDER = re.compile(r"^(ACCOUNT|GATEWAY|HOST|RESOURCE|VAULT)(-[A-Z0-9]+)?(?=[.:]|$)|\bOWNER\b")
 """The hosts in examples of the documents and messages. Real hosts are rarely written in upper case."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _BARE_VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")

@@ -19,7 +19,8 @@ from bench.catalogue.timeouts import Timeouts
 from bench.plan.script import load_script
 from bench.record.validity import ValidityData, evaluate_checks
 from bench.target import targets
-from bench.target.target_settings import ServiceOptions
+from bench.target.address import split_url
+from bench.target.target_settings import ServiceOptions, SettingError
 from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from rtbench.cli import docs
@@ -105,7 +106,7 @@ def test_files_that_architecture_md_names_exist() -> None:
 def test_the_targets_in_the_readme_are_valid(tmp_path: Path) -> None:
     found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "targets:" in block]
     file = tmp_path / "targets.yaml"
-    file.write_text(found[0], encoding="utf-8")
+    file.write_text(found[0].replace("RESOURCE-", "mine-"), encoding="utf-8")
     resolved = targets.resolve_targets({}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
 
     assert [target.label for target in resolved] == ["eastus2", "sweden.quick"]
@@ -297,3 +298,14 @@ def test_a_code_block_with_a_word_for_tests_is_plain_code_on_the_site() -> None:
 def test_both_test_workflows_build_the_site() -> None:
     assert "make site" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8").count("run: make site") == 2
+
+
+def test_every_host_that_a_reader_has_to_replace_is_named_if_it_is_left_in() -> None:
+    pages = [*PAGES, *(ROOT / "scenarios").rglob("*.yaml")]
+    url = re.compile(r"\b(?:https?|wss?)://[A-Z][A-Z0-9.-]*[^\s`)\"'?]*")
+    urls = [found for page in pages for found in url.findall(page.read_text(encoding="utf-8"))]
+
+    assert len(urls) > 20
+    for found in urls:
+        with pytest.raises(SettingError, match="still has the placeholder"):
+            split_url(found, "url", "url")
