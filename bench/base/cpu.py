@@ -147,14 +147,18 @@ def merge_cpu_usage(usages: Sequence[CpuUsage]) -> CpuUsage | None:
     return merged
 
 
+def others_are_busy(processors: Mapping[str, Any]) -> bool:
+    """Return whether the cores were in use most of the time, and other programs used most of what was used."""
+    own, programs, taken = (processors.get(key) or 0.0 for key in ("this_run", "all_programs", "total_max"))
+    return taken >= BUSY and programs >= 3 * own
+
+
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
     """Return why other programs or the hypervisor delayed this process, with the remedy; "" if neither did."""
     if processors is None:
         return ""
-    own, programs, taken, stolen, stolen_max = (
-        processors.get(key) or 0.0 for key in ("this_run", "all_programs", "total_max", "steal", "steal_max")
-    )
-    others = OTHERS if taken >= BUSY and programs >= 3 * own else ""
+    stolen, stolen_max = (processors.get(key) or 0.0 for key in ("steal", "steal_max"))
+    others = OTHERS if others_are_busy(processors) else ""
     hypervisor = HYPERVISOR if stolen >= STOLEN or stolen_max >= 2 * STOLEN else ""
     return "; ".join(filter(None, (others, hypervisor)))
 

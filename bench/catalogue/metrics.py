@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 
 Scope = Literal["turn", "session", "event", "load_generator"]
@@ -286,8 +286,12 @@ MANUAL_SEGMENTS = tuple(name for name in VAD_SEGMENTS if name not in ("speech_st
 If an instant did not happen, the segments before and after it merge, so that the segments always add up to the whole. A
 segment may be negative.
 """
-HEADLINE = ("ttfa", "ttft", "voice_to_voice", "transcript_first", "transcript_total")
+HEADLINE = ("ttfa", "ttft", "voice_to_voice")
 """The headline metrics. If the values of one of them are not exact, the run is invalid."""
+OF_TRANSCRIPTS = (("transcript_first", "transcript_total"), *((name,) for name in TRANSCRIPT_METRICS))
+"""The metrics that take their place: those of the first tuple of which a run without headline metrics has any."""
+CAN_DECIDE = (*HEADLINE, *chain.from_iterable(OF_TRANSCRIPTS))
+"""All metrics whose uncertainty can make a run invalid."""
 WAITS = (*FIRST_DELTAS.values(), *TRANSCRIPT_METRICS)
 """The metrics of what the user of a turn waits for first (`awaited`)."""
 

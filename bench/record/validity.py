@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from msgspec import structs
 
-from bench.catalogue.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, TRANSCRIPT_METRICS
+from bench.catalogue.metrics import CATALOGUE, FIRST_DELTAS, HEADLINE, OF_TRANSCRIPTS, TRANSCRIPT_METRICS
 from bench.catalogue.outcomes import STARVED
 from bench.record.document import Check, CheckName, UncertainMetric, Validity
 from bench.record.histograms import SPEECH_END
@@ -252,13 +252,13 @@ def uncertain_metrics(metrics: Iterable[MetricUncertainty], early: Iterable[Earl
 
 
 def _headline(evidence: ValidityData) -> list[MetricUncertainty]:
-    """Return the uncertainties of the headline metrics; if no turn has a reply, of the main metric of transcripts.
+    """Return the uncertainties of the headline metrics; if no turn has a reply with them, of metrics of transcripts.
 
     If sessions have only greetings, return those of `connect_total`. The uncertainty of a greeting is not a property of
     the load generator alone: by telephone, it includes the jitter of the first packets.
     """
     has_greetings = any(uncertainty.metric == "greeting" for uncertainty in evidence.metrics)
-    names = (HEADLINE, *((name,) for name in TRANSCRIPT_METRICS), ("connect_total",) if has_greetings else ())
+    names = (HEADLINE, *OF_TRANSCRIPTS, ("connect_total",) if has_greetings else ())
     found = ([uncertainty for uncertainty in evidence.metrics if uncertainty.metric in among] for among in names)
     return next(filter(None, found), [])
 

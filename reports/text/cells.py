@@ -8,8 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from bench.base.cpu import others_are_busy
 from bench.catalogue.metrics import CATALOGUE, REGULAR, TRANSCRIPT_METRICS
 from bench.record.document import Check, CheckName
+from bench.record.validity import LOAD_GENERATOR_CHECKS
 from reports.analysis.summary.example_turns import ExampleTurn, Role
 from reports.analysis.summary.metrics import ALL, MetricSummary
 from reports.analysis.summary.segments import Breakdown, PercentileBand
@@ -211,9 +213,17 @@ def _interval(estimate: Estimate) -> str:
 
 
 def cause(summary: Summary) -> str:
-    """Return the reason why a run is invalid, without the values of the failed checks."""
+    """Return the reason why a run is invalid, without the values of the failed checks.
+
+    If other programs used the machine, they are the reason, because the load generator could not keep up with them.
+    """
     failed = summary.validity.failed
-    return CHECKS[failed[0].name].consequence if failed else "a check failed"
+    if not failed:
+        return "a check failed"
+    others = [machine["other_programs"] or 0.0 for machine in summary.machines if others_are_busy(machine)]
+    if others and failed[0].name in LOAD_GENERATOR_CHECKS:
+        return f"other programs used {percent(max(others), 1)} of the CPU"
+    return CHECKS[failed[0].name].consequence
 
 
 def check_value(check: Check, value: float | None) -> str:

@@ -384,9 +384,7 @@ def test_more_than_one_percent_of_unknown_bounds_give_no_verdict(tmp_path: Path)
 
     assert verdict["status"] == "no_verdict"
     assert (verdict["checks"][0]["result"], verdict["checks"][0]["value"]) == ("not_evaluated", None)
-    assert verdict["checks"][0]["note"] == (
-        "the uncertainty of ttfa, transcript_first, transcript_total is unknown in more than 1 % of its turns"
-    )
+    assert verdict["checks"][0]["note"] == ("the uncertainty of ttfa is unknown in more than 1 % of its turns")
 
 
 def test_turns_measured_from_different_instants_have_separate_bounds(tmp_path: Path) -> None:
@@ -410,24 +408,31 @@ def test_turns_measured_from_different_instants_have_separate_bounds(tmp_path: P
 
 
 @pytest.mark.parametrize("end", [leave, kill])
-def test_transcripts_that_share_reads_make_a_run_invalid(tmp_path: Path, end: Any) -> None:
-    folder, (recorder,) = build_run(tmp_path)
-    for number in range(100):
-        shared = {"first_transcript": 30 * MS} if number % 10 == 0 else {}
-        recorder.session(labels(number)).turn_ended(
-            build_observation(uncertainties_ns=EXACT | shared, widths_ns={"request_sent": 0})
-        )
-    recorder.close()
-    end(folder)
-    verdict = finalize(folder)["validity"]
+def test_transcripts_that_share_reads_are_uncertain_and_make_only_a_run_without_audio_invalid(
+    tmp_path: Path, end: Any
+) -> None:
+    def verdict(name: str, **instants: Any) -> dict[str, Any]:
+        folder, (recorder,) = build_run(tmp_path / name)
+        for number in range(100):
+            shared = {"first_transcript": 30 * MS} if number % 10 == 0 else {}
+            recorder.session(labels(number)).turn_ended(
+                build_observation(uncertainties_ns=EXACT | shared, widths_ns={"request_sent": 0}, **instants)
+            )
+        recorder.close()
+        end(folder)
+        return finalize(folder)["validity"]
 
-    assert verdict["status"] == "invalid"
-    assert verdict["checks"][0]["note"] == "transcript_first"
-    assert (verdict["checks"][0]["value"], verdict["checks"][0]["limit"]) == (30.0, 3.99)
-    assert [(one["target"], one["metric"]) for one in verdict["uncertain_metrics"]] == [
-        ("simulator", "transcript_first"),
-        ("simulator", "transcript_lead"),
-    ]
+    with_audio = verdict("audio")
+    without_audio = verdict(
+        "transcripts",
+        instants={"request_sent": at(1), "first_transcript": at(400), "transcript_done": at(1_450), "ended": at(1_501)},
+    )
+
+    for found, status, decides in ((with_audio, "valid", "ttfa"), (without_audio, "invalid", "transcript_first")):
+        assert (found["status"], found["checks"][0]["note"]) == (status, decides)
+        uncertain = [(one["target"], one["metric"]) for one in found["uncertain_metrics"]]
+        assert ("simulator", "transcript_first") in uncertain
+    assert (without_audio["checks"][0]["value"], without_audio["checks"][0]["limit"]) == (30.0, 3.99)
 
 
 EXACT_TURN = build_observation(uncertainties_ns=EXACT)

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MINUTE, NS_PER_US
-from bench.catalogue.metrics import CATALOGUE, HEADLINE, MEASURED_FROM, TRANSCRIPT_METRICS, awaited
+from bench.catalogue.metrics import CAN_DECIDE, CATALOGUE, MEASURED_FROM, TRANSCRIPT_METRICS, awaited
 from bench.catalogue.outcomes import OutcomeClass, is_own_limit, is_throttled, outcome_class
 from bench.catalogue.pricing import (
     BilledModel,
@@ -51,7 +51,7 @@ class LiveMetricKey(NamedTuple):
 JUDGED = {
     measured_from: tuple(
         (CATALOGUE[name], LiveMetricKey(VALUE, name, measured_from), LiveMetricKey(BOUND, name, measured_from))
-        for name in (*HEADLINE, *TRANSCRIPT_METRICS)
+        for name in CAN_DECIDE
     )
     for measured_from in MEASURED_FROM
 }

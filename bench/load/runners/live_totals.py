@@ -13,8 +13,8 @@ import numpy as np
 
 from bench.base.units import NS_PER_S, US_PER_MS
 from bench.catalogue.metrics import (
+    CAN_DECIDE,
     CATALOGUE,
-    HEADLINE,
     MEASURED_FROM,
     MIN_EFFECTIVE_SESSIONS,
     TRANSCRIPT_METRICS,
@@ -297,7 +297,7 @@ class LiveTotals:
         """Return the validity that the run would have if it ended now, by the values of a target, or of all targets."""
         total, metrics = self.total, []
         for label in sorted({label for label, _ in self._times} if target is None else {target}):
-            for name, measured_from in product((*HEADLINE, *TRANSCRIPT_METRICS), MEASURED_FROM):
+            for name, measured_from in product(CAN_DECIDE, MEASURED_FROM):
                 bound_ms = self._quantile_ms(label, LiveMetricKey(BOUND, name, measured_from), 0.99)
                 p50_ms = self._quantile_ms(label, LiveMetricKey(VALUE, name, measured_from), 0.5)
                 if bound_ms is not None:
