@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
-from bench.simulator.profile import AgentSettings, Profile, TurnTakingSettings, default_profile
+from bench.simulator.profile import AgentSettings, Profile, TurnTakingSettings, quiet_profile
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.agents import WIRES, AgentBehaviour, AgentWire, TelephoneWire
@@ -24,7 +24,7 @@ def wire_of(way: str) -> AgentWire:
 
 
 def build_profile(manners: AgentSettings | None = None, *, ignores: float = 0.0) -> Profile:
-    profile = default_profile()
+    profile = quiet_profile()
     delays = replace(profile.delays, first_audio=constant(300), answer_pause=constant(350))
     return replace(
         profile,

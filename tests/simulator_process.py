@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.simulator.profile import QUIET
 from tests import forked
 
 ROOT = Path(__file__).parents[1]
@@ -69,11 +70,16 @@ class Ready:
 
 @contextmanager
 def running_simulator(*arguments: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Ready]:
-    """Start `rtbench simulate --port 0 ARGUMENTS`. At the end of the block, end it with SIGINT."""
+    """Start `rtbench simulate --port 0 ARGUMENTS`, with the profile `quiet` unless the arguments name another one.
+
+    At the end of the block, end it with SIGINT.
+    """
     with tempfile.TemporaryDirectory() as folder:
         ready_file, log = Path(folder) / "ready.json", Path(folder) / "output"
         command = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", "simulate", "--port", "0"]
         command += ["--ready-file", str(ready_file)]
+        if not {"--profile", "--from-run"} & set(arguments):
+            command += ["--profile", QUIET]
         with log.open("wb") as output:
             process = forked.Popen(
                 [*command, *arguments], cwd=cwd, env=os.environ | (env or {}), stdout=output, stderr=subprocess.STDOUT

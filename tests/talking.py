@@ -44,7 +44,7 @@ from bench.plan.turns import AudioTurn, Step
 from bench.services.openai.dialect import GA, OpenAIDialect
 from bench.session.session import Session
 from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
+from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, quiet_profile
 from bench.simulator.recorded_replies import RecordedReply, build_reply
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
@@ -234,7 +234,7 @@ def talked(
 def converse(*steps: Step, profile: Profile | None = None, seed: int = 1, dialect: Dialect = GA,
              **session: Any) -> Talked:  # fmt: skip
     return talked(build_script(*steps, dialect=dialect, **session),
-                  Simulator(dialect, profile or default_profile(), seed))  # fmt: skip
+                  Simulator(dialect, profile or quiet_profile(), seed))  # fmt: skip
 
 
 NAMES = {
@@ -584,7 +584,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
     script = build_script(*steps, dialect=dialect, limits=draw(LIMITS), turn_detection=detection, **start)
     script = replace(script, functions={ORDER.name: ScriptFunction(ORDER, [{"place": "depot"}], delay=delay_s or 0.0)})
     profile = replace(
-        default_profile(),
+        quiet_profile(),
         generation_speed=draw(st.sampled_from([0.7, 4.0])),
         functions=draw(CALLS),
         preamble=PreambleSettings(share=draw(st.sampled_from([0.0, 1.0]))),

@@ -39,7 +39,7 @@ from bench.simulator.profile import (
     PreambleSettings,
     Profile,
     SpeechDetection,
-    default_profile,
+    quiet_profile,
 )
 from bench.simulator.recorded_replies import TOKEN_MS
 from bench.simulator.services.voice_live import VOICE_LIVE
@@ -137,7 +137,7 @@ def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]
 def test_the_metrics_of_a_turn_with_function_calls_equal_the_ground_truth(
     functions: FunctionCalls, parts: PreambleSettings, delay_s: float, spoken: bool, seed: int
 ) -> None:
-    profile = replace(default_profile(), functions=functions, preamble=parts)
+    profile = replace(quiet_profile(), functions=functions, preamble=parts)
     session: dict[str, Any] = {"turn_detection": VAD} if spoken else {}
     step = speak(*SPEECH) if spoken else say()
     talk = with_functions(step, profile=profile, delay_s=delay_s, seed=seed, **session)
@@ -188,7 +188,7 @@ def test_the_metrics_of_a_turn_with_function_calls_equal_the_ground_truth(
 def test_the_metrics_of_a_turn_with_mcp_calls_equal_the_ground_truth(
     server: McpServer, rounds: int, spoken: bool, seed: int
 ) -> None:
-    profile = replace(default_profile(), functions=FunctionCalls(rounds=rounds, parallel=(1, 2)))
+    profile = replace(quiet_profile(), functions=FunctionCalls(rounds=rounds, parallel=(1, 2)))
     session: dict[str, Any] = {"turn_detection": VAD} if spoken else {}
     step = speak(*SPEECH) if spoken else say()
     talk = converse(step, profile=profile, seed=seed, mcp_servers=(server,), **session)
@@ -229,7 +229,7 @@ def test_the_token_of_an_mcp_server_reaches_only_the_service_and_a_replay_gives_
     keyring = Keyring([], mcp_tokens=[Credential("DOCS", "token-of-docs")])
     server = McpServer(label="docs", url="https://x", require_approval="never", authorization_env="DOCS")
     script = build_script(say(), mcp_servers=(server,))
-    simulator = Simulator(GA, default_profile(), 1)
+    simulator = Simulator(GA, quiet_profile(), 1)
     transport = PatientTransport(simulator, VirtualClock(START_NS))
     transport.fill = keyring.fill
     log = EventLog(tmp_path / "s.jsonl", hide=keyring.redact, record_audio=False)
@@ -251,7 +251,7 @@ def test_the_token_of_an_mcp_server_reaches_only_the_service_and_a_replay_gives_
 
 
 def test_a_session_fails_before_its_first_turn_if_the_tools_of_a_server_are_not_listed() -> None:
-    profile = replace(default_profile(), mcp=McpSettings(failed_listings=1.0))
+    profile = replace(quiet_profile(), mcp=McpSettings(failed_listings=1.0))
     talk = converse(say(), profile=profile, mcp_servers=(McpServer(label="docs", url="https://x"),))
 
     assert (talk.turns, talk.session.outcome, talk.session.turns_not_started) == ([], "failed:mcp_list_tools", 1)
@@ -264,7 +264,7 @@ def test_function_calls_in_a_reply_to_a_pause_do_not_delay_the_outputs_of_later_
     delay_s: float, seed: int
 ) -> None:
     patient = TurnDetection(silence_duration_ms=200, interrupt_response=False)
-    profile = replace(default_profile(), functions=FunctionCalls())
+    profile = replace(quiet_profile(), functions=FunctionCalls())
     talk = with_functions(speak(*HALTING), say(), profile=profile, delay_s=delay_s, seed=seed, turn_detection=patient)
 
     first, _ = talk.turns
@@ -281,7 +281,7 @@ def test_function_calls_in_a_reply_to_a_pause_do_not_delay_the_outputs_of_later_
 @pytest.mark.parametrize("wrong", ["wrong_name", "wrong_arguments"])
 def test_a_call_of_an_undeclared_function_or_without_arguments_gets_an_error_as_output(wrong: str) -> None:
     always: dict[str, Any] = {wrong: 1.0}
-    profile = replace(default_profile(), functions=FunctionCalls(**always))
+    profile = replace(quiet_profile(), functions=FunctionCalls(**always))
     talk = with_functions(say(), say(), profile=profile)
 
     assert {turn.outcome for turn in talk.turns} == {"wrong_function_call"}
@@ -299,7 +299,7 @@ def test_a_python_function_receives_the_arguments_of_the_call() -> None:
     asked: list[str] = []
     function = ScriptFunction(ORDER, compute=lambda order: asked.append(order) or {"order": order})  # type: ignore[func-returns-value]
     script = replace(build_script(say(), tools=(ORDER,)), functions={"find_parcel": function})
-    talk = talked(script, Simulator(GA, default_profile(), 1))
+    talk = talked(script, Simulator(GA, quiet_profile(), 1))
 
     assert talk.turns[0].outcome == "ok"
     assert len(asked) == 1
@@ -359,7 +359,7 @@ def test_the_metrics_of_a_reply_that_speech_interrupts_equal_the_ground_truth(
     after_ms: int, speed: float, seed: int
 ) -> None:
     interrupting = over_reply(speak(*SPEECH), InterruptTrigger(after_ns=after_ms * MS))
-    profile = replace(default_profile(), generation_speed=speed)
+    profile = replace(quiet_profile(), generation_speed=speed)
     talk = converse(speak(*SPEECH), interrupting, speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
 
     first, second, _ = talk.turns
@@ -384,7 +384,7 @@ def test_the_metrics_of_a_reply_that_speech_interrupts_equal_the_ground_truth(
 def test_the_metrics_of_a_reply_that_the_client_interrupts_equal_the_ground_truth(
     after_ms: int, speed: float, seed: int
 ) -> None:
-    profile = replace(default_profile(), generation_speed=speed)
+    profile = replace(quiet_profile(), generation_speed=speed)
     talk = converse(
         say(),
         InterruptStep(InterruptSettings(cue=InterruptTrigger(after_ns=after_ms * MS))),
@@ -414,7 +414,7 @@ def test_the_metrics_of_a_reply_that_the_client_interrupts_equal_the_ground_trut
 def test_truncation_correct_equals_the_ground_truth(
     after_ms: int, speed: float, ignored: bool, spoken: bool, dialect: Dialect, seed: int
 ) -> None:
-    profile = replace(default_profile(), generation_speed=speed, ignored_truncate_share=float(ignored))
+    profile = replace(quiet_profile(), generation_speed=speed, ignored_truncate_share=float(ignored))
     cue = InterruptTrigger(after_ns=after_ms * MS)
     over = (
         over_reply(speak(*SPEECH), cue, verify=True)
@@ -450,7 +450,7 @@ def test_an_item_that_the_service_does_not_return_is_awaited_as_long_as_a_late_t
         say(),
         InterruptStep(InterruptSettings(verify_truncation=True)),
     )
-    talk = talked(script, Secretive(GA, default_profile(), 1))
+    talk = talked(script, Secretive(GA, quiet_profile(), 1))
 
     first, second = talk.turns
     assert (first.truncation_correct, second.truncation_correct) == (False, False)
@@ -460,7 +460,7 @@ def test_an_item_that_the_service_does_not_return_is_awaited_as_long_as_a_late_t
 
 @pytest.mark.parametrize(("min_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")])
 def test_a_sound_stops_a_reply_only_if_the_service_detects_speech(min_speech_ms: int, outcome: str) -> None:
-    profile = replace(default_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=20.0)
+    profile = replace(quiet_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=20.0)
     cough = SoundStep(
         SoundSettings(audio=recording(sound(20, 300, 20)), kind="noise", cue=InterruptTrigger(after_ns=300 * MS))
     )
@@ -491,7 +491,7 @@ def test_a_false_reply_to_a_sound_in_silence_equals_the_ground_truth_and_disturb
     sounds: list[tuple[int, int]], first: bool, min_speech_ms: int, speed: float, silence_ms: int, responds: bool,
     seed: int,
 ) -> None:  # fmt: skip
-    profile = replace(default_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=speed)
+    profile = replace(quiet_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=speed)
     detection = TurnDetection(silence_duration_ms=silence_ms, create_response=responds)
     heard_ones = [
         SoundStep(SoundSettings(audio=recording(sound(20, length_ms, 20)), kind="talking_to_others", during="silence"))
@@ -567,7 +567,7 @@ def test_a_turn_with_fillers_has_the_metrics_of_its_answer_and_its_own_turn_type
     triggers: tuple[str, ...], threshold_ms: int, rounds: int, delay_s: float, spoken: bool, seed: int
 ) -> None:
     functions = FunctionCalls(share=float(rounds > 0), rounds=max(1, rounds))
-    profile = replace(default_profile(), functions=functions)
+    profile = replace(quiet_profile(), functions=functions)
     setting = {"type": "static_interim_response", "triggers": list(triggers), "latency_threshold_ms": threshold_ms}
     function = ScriptFunction(ORDER, [{"place": "depot"}], delay=delay_s)
     steps, detection = ([speak(*SPEECH)] * 2, VAD) if spoken else ([say(), say()], None)
@@ -595,7 +595,7 @@ def test_a_turn_with_fillers_has_the_metrics_of_its_answer_and_its_own_turn_type
 
 def test_a_turn_with_endless_function_calls_ends_as_limit_exceeded() -> None:
     """With `tool_choice: required`, the model calls a function in every response, whatever the function returns."""
-    talk = with_functions(say(), say(), profile=default_profile(), tool_choice="required")
+    talk = with_functions(say(), say(), profile=quiet_profile(), tool_choice="required")
 
     (turn,) = talk.turns
     assert (turn.outcome, talk.session.outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
@@ -606,7 +606,7 @@ def test_a_turn_with_endless_function_calls_ends_as_limit_exceeded() -> None:
 
 
 def test_the_cost_of_each_response_is_counted_when_it_is_done() -> None:
-    profile = replace(default_profile(), functions=FunctionCalls(rounds=3))
+    profile = replace(quiet_profile(), functions=FunctionCalls(rounds=3))
     talk = with_functions(say(), say(), profile=profile)
 
     paid = talk.listening.paid_for
@@ -615,7 +615,7 @@ def test_the_cost_of_each_response_is_counted_when_it_is_done() -> None:
 
 
 def test_a_session_over_budget_requests_no_further_response() -> None:
-    profile = replace(default_profile(), functions=FunctionCalls(rounds=3))
+    profile = replace(quiet_profile(), functions=FunctionCalls(rounds=3))
     talk = with_functions(say(), say(), profile=profile, listening=Listening(spent_after=2))
 
     (turn,) = talk.turns

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.plan.turns import TextTurn
 from bench.simulator.conversation.items import ModelHistory
-from bench.simulator.profile import TokenCache, default_profile
+from bench.simulator.profile import TokenCache, quiet_profile
 from tests.talking import Talked, converse, decoded
 
 ROOM = 900
@@ -22,7 +22,7 @@ def talk(lengths: list[int], retained: float) -> Talked:
 
     A truncation retains the share `retained` of the context.
     """
-    profile = replace(default_profile(), context_limit_tokens=ROOM, cache=TokenCache(0, 64))
+    profile = replace(quiet_profile(), context_limit_tokens=ROOM, cache=TokenCache(0, 64))
     turns = [TextTurn("x" * 4 * tokens, name=f"t{at}") for at, tokens in enumerate(lengths)]
     truncation = {"type": "retention_ratio", "retention_ratio": retained} if retained < 1 else "auto"
     return converse(*turns, profile=profile, output="text", input_transcription=None, truncation=truncation)

@@ -31,7 +31,7 @@ from bench.services.openai.dialect import FORMATS, GA, OpenAIDialect
 from bench.services.qwen import QWEN as QWEN_DIALECT
 from bench.services.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.services.xai import XAI as XAI_DIALECT
-from bench.simulator.profile import Profile, default_profile
+from bench.simulator.profile import Profile, quiet_profile
 from bench.wire.audio import AudioFormatName
 from bench.wire.dialect import Dialect, Feature
 from bench.wire.settings import DetectorName, SessionSettings, TurnDetection
@@ -199,7 +199,7 @@ def test_the_metrics_of_other_services_dialects_equal_the_ground_truth(way: str,
 
 def check_all_metrics(way: str, speed: float, format: AudioFormatName | None, dialect: Dialect) -> None:
     detection, steps = (WAYS | OF_VOICE_LIVE)[way]
-    profile = replace(default_profile(), generation_speed=speed)
+    profile = replace(quiet_profile(), generation_speed=speed)
     talk = converse(*steps, profile=profile, dialect=dialect, turn_detection=detection, input_format=format,
                     output_format=format, seed=len(way))  # fmt: skip
 
@@ -322,7 +322,7 @@ def test_a_client_requests_the_response_only_after_the_last_speech_was_committed
 ) -> None:
     detection = TurnDetection(create_response=False, interrupt_response=interrupts, silence_duration_ms=silence_ms)
     script = build_script(speak(100, 1_200, pause_ms, last_ms, 900), speak(*SPEECH), turn_detection=detection)
-    talk = talked(script, Distant(GA, default_profile(), seed, away_ms * MS))
+    talk = talked(script, Distant(GA, quiet_profile(), seed, away_ms * MS))
 
     first, second = talk.turns
     committed_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.committed"]
@@ -335,7 +335,7 @@ def test_a_client_requests_the_response_only_after_the_last_speech_was_committed
 def test_a_vad_that_detects_no_speech_causes_an_end_of_turn_timeout() -> None:
     deaf = TurnDetection(threshold=1.0)
     talk = talked(build_script(speak(*SPEECH, level=600), turn_detection=deaf, limits=Timeouts(end_of_turn=3)),
-                  Simulator(GA, default_profile(), 1))  # fmt: skip
+                  Simulator(GA, quiet_profile(), 1))  # fmt: skip
 
     (turn,) = talk.turns
     assert turn.outcome == talk.session.outcome == "timeout:end_of_turn"
@@ -345,7 +345,7 @@ def test_a_vad_that_detects_no_speech_causes_an_end_of_turn_timeout() -> None:
 @pytest.mark.parametrize("speed", [4.0, 0.8])
 def test_the_delay_of_idle_prompts_equals_the_ground_truth(speed: float) -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
-    profile = replace(default_profile(), generation_speed=speed)
+    profile = replace(quiet_profile(), generation_speed=speed)
     talk = converse(speak(*SPEECH), PauseStep(40), speak(*SPEECH), turn_detection=idle, profile=profile)
 
     truth = Truth(talk, {1: EDGES, 2: EDGES})
@@ -406,7 +406,7 @@ def test_with_a_service_without_faults_only_vad_errors_fail_turns(
     seed: int,
 ) -> None:
     assume(sayable(steps, dialect))
-    profile = replace(default_profile(), generation_speed=speed)
+    profile = replace(quiet_profile(), generation_speed=speed)
     talk = converse(*steps, dialect=dialect, turn_detection=detection, profile=profile, seed=seed, **start)
 
     deaf = detection is not None and detection.threshold == 1.0

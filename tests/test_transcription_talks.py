@@ -14,7 +14,7 @@ from bench.plan.steps import PauseStep
 from bench.plan.turns import AudioTurn
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.simulator.profile import Profile, TranscriptSettings, default_profile
+from bench.simulator.profile import Profile, TranscriptSettings, quiet_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.azure import AZURE_PREVIEW
 from bench.simulator.services.openai import OPENAI_GA
@@ -34,7 +34,7 @@ WIRES = {GA.name: OPENAI_GA.transcribing(), PREVIEW.name: AZURE_PREVIEW.transcri
 
 
 def profile_of(**transcripts: Any) -> Profile:
-    base = default_profile()
+    base = quiet_profile()
     settings = TranscriptSettings(texts=(TEXT,), words_per_s=2, **transcripts)
     return replace(base, transcripts=settings)
 

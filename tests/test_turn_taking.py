@@ -12,7 +12,7 @@ from bench.observe.observation import TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
-from bench.simulator.profile import default_profile
+from bench.simulator.profile import quiet_profile
 from bench.simulator.services.agents import SILENCE_MS as AGENT_SILENCE_MS
 from reports.analysis.summary.metrics import CANCELLED_SPLIT
 from reports.engine.evaluate import share
@@ -54,7 +54,7 @@ def talk(folder: Path, way: str, pause_ms: int) -> tuple[TurnObservation, bool]:
     if way == "ga":
         path = write(folder, f"{{type: server_vad, silence_duration_ms: {SILENCE_MS[way]}}}", str(pause_ms))
         script = CompiledScript(load_script(path), DIALECTS[way]).prepare_session(0, 0)
-        turn = talked(script, Simulator(DIALECTS[way], default_profile(), 1)).turns[0]
+        turn = talked(script, Simulator(DIALECTS[way], quiet_profile(), 1)).turns[0]
         return turn, pause_ms > SILENCE_MS[way]
     path = write(folder, "full_duplex", str(pause_ms), "  - wait_for: greeting")
     script = CompiledScript(load_script(path), DIALECTS[way]).prepare_session(0, 0)

@@ -58,7 +58,7 @@ def simulator_to_call() -> Iterator[CalledSimulator]:
         yield CalledSimulator(f"{LOOPBACK}:{SIMULATOR_PORT}", f"SIMULATED: the service is {what}")
     else:
         with simulator() as ready:
-            what = f"`rtbench simulate` on port {ready['port']} of this machine"
+            what = f"`rtbench simulate` on port {ready['port']} of this machine, with the profile {ready['profile']}"
             yield CalledSimulator(f"{LOOPBACK}:{ready['port']}", f"SIMULATED: the service is {what}")
 
 

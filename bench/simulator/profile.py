@@ -55,7 +55,7 @@ def is_drawn(share: float, rng: np.random.Generator) -> bool:
 
 @dataclass(frozen=True)
 class Delays:
-    """The delays of a service. The comments in profiles/default.yaml state where each delay starts and ends."""
+    """The delays of a service. The comments in profiles/quiet.yaml state where each delay starts and ends."""
 
     session_created: Delay
     session_updated: Delay
@@ -309,7 +309,7 @@ REASONING: StructOf[dict[str, Any]] = StructOf(
 class Profile:
     """The properties of the service: the keys of a profile.
 
-    A property that `profiles/default.yaml` sets has no default in this class.
+    A property that `profiles/quiet.yaml` sets has no default in this class.
     """
 
     name: str
@@ -399,7 +399,7 @@ class Profile:
 
 
 DELAYS: StructOf[dict[str, Any]] = StructOf(
-    {delay.name: Field(DELAY, "See profiles/default.yaml.") for delay in fields(Delays)}, dict, nothing=False
+    {delay.name: Field(DELAY, "See profiles/quiet.yaml.") for delay in fields(Delays)}, dict, nothing=False
 )
 KEYS = {key.name: replace(key.metadata[ENTRY], required=False) for key in fields(Profile) if key.metadata}
 PROFILE: StructOf[dict[str, Any]] = StructOf(
@@ -410,12 +410,20 @@ PROFILE: StructOf[dict[str, Any]] = StructOf(
 PROFILES = resources.files("bench.simulator") / "profiles"
 PRESETS = tuple(sorted(file.name.removesuffix(".yaml") for file in PROFILES.iterdir() if file.name.endswith(".yaml")))
 """The profiles in the package. The file of each profile states the source of its values."""
+USUAL = "gpt-realtime"
+QUIET = "quiet"
+"""The profile for tests of clients. It sets the keys that others leave out."""
 
 
 @cache
-def default_profile() -> Profile:
-    settings = _preset_settings("default")
-    return Profile(name="default", delays=Delays(**settings.pop("delays_ms")), **settings)
+def quiet_profile() -> Profile:
+    settings = _preset_settings(QUIET)
+    return Profile(name=QUIET, delays=Delays(**settings.pop("delays_ms")), **settings)
+
+
+def usual_profile() -> Profile:
+    """Return the profile of a simulator that is started without another one."""
+    return _profile(USUAL, _preset_settings(USUAL))
 
 
 def _preset_settings(name: str) -> dict[str, Any]:
@@ -426,7 +434,7 @@ def _preset_settings(name: str) -> dict[str, Any]:
 def load_profile(path: Path) -> Profile:
     """Return the profile in the file `path`. If there is no such file, return the preset with that name.
 
-    Missing keys have the values of the default profile. Raise UsageError with the position of a mistake.
+    Missing keys have the values of `quiet`. Raise UsageError with the position of a mistake.
     """
     if str(path) in PRESETS and not path.exists():
         return _profile(str(path), _preset_settings(str(path)))
@@ -438,10 +446,10 @@ def load_profile(path: Path) -> Profile:
 def measured_profile(
     name: str, delays_ms: Mapping[str, Sequence[float]], generation_speed: float | None = None
 ) -> Profile:
-    """Return the default profile with measured delays. `delays_ms`: the quantiles of each delay, at equally spaced
+    """Return the profile `quiet` with measured delays. `delays_ms`: the quantiles of each delay, at equally spaced
     shares.
 
-    A delay without quantiles has its default.
+    A delay without quantiles has its value in `quiet`.
     """
     settings: dict[str, Any] = {
         "delays_ms": {key: {"quantiles": values} for key, values in delays_ms.items() if values}
@@ -452,6 +460,6 @@ def measured_profile(
 
 
 def _profile(name: str, settings: dict[str, Any]) -> Profile:
-    base = default_profile()
+    base = quiet_profile()
     delays = replace(base.delays, **settings.pop("delays_ms", {}))
     return replace(base, name=name, delays=delays, **settings)

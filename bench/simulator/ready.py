@@ -51,7 +51,7 @@ class IdentityEntry(msgspec.Struct, frozen=True):
 class ReadyDocument(msgspec.Struct, frozen=True):
     """The content of a ready file. `ca`: the file with the certificate authority that clients must trust.
 
-    `pids`: the ids of the processes that serve clients.
+    `profile`: its name. `pids`: the ids of the processes that serve clients.
     """
 
     schema: Literal[1]
@@ -63,12 +63,15 @@ class ReadyDocument(msgspec.Struct, frozen=True):
     urls: Urls
     identity: IdentityEntry | None
     pids: list[int]
+    profile: str
 
 
 def ready_document(
-    host: str, port: int, ca: Path | None, identity: IdentityEntry | None, pids: list[int]
+    host: str, port: int, ca: Path | None, identity: IdentityEntry | None, pids: list[int], profile: str
 ) -> ReadyDocument:
     """Return the ready document of this process. `host`, `port`: the address at which the process listens."""
     address = ServerAddress(authority(WILDCARDS.get(host, host), port), ca is not None, len(pids))
     authority_file = str(ca) if ca else None
-    return ReadyDocument(1, True, os.getpid(), port, ca is not None, authority_file, _urls(address), identity, pids)
+    return ReadyDocument(
+        1, True, os.getpid(), port, ca is not None, authority_file, _urls(address), identity, pids, profile
+    )

@@ -35,7 +35,7 @@ def simulate(
     tls: Annotated[bool, option("Serve wss with a self-made certificate for loopback.", "--tls")] = False,
     ca_out: Annotated[Path | None, option("Where to write the certificate authority to trust (with --tls).")] = None,
     profile: Annotated[
-        Path | None, option("YAML file of delays and behaviour, or a preset, such as gpt-realtime-2.1.")
+        Path | None, option("YAML file of delays and behaviour, or a preset; by default gpt-realtime.")
     ] = None,
     from_run: Annotated[
         str | None, option("Use the delays and the pace that this run measured.", "RUN[:TARGET]")
@@ -101,9 +101,8 @@ def simulate(
         )
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
-            document = ready_document(
-                host, bound_port, ca, IdentityEntry(endpoint, identity.secret) if identity else None, pids
-            )
+            tokens_at = IdentityEntry(endpoint, identity.secret) if identity else None
+            document = ready_document(host, bound_port, ca, tokens_at, pids, chosen.name)
             if open_to := exposed(bound_address, authenticator, workers):
                 typer.echo(f"rtbench: {open_to}", err=True)
             if clients:
@@ -164,12 +163,12 @@ def _clear(ready_file: Path) -> None:
 
 
 def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
-    from bench.simulator.profile import default_profile, load_profile
+    from bench.simulator.profile import load_profile, usual_profile
 
     if step is not None and like is None:
         raise UsageError("--from-run-step needs --from-run, which names the run")
     if like is None:
-        return load_profile(path) if path else default_profile()
+        return load_profile(path) if path else usual_profile()
     if path is not None:
         raise UsageError("give --profile or --from-run, not both")
     from reports.analysis.targets.named import split_name
@@ -227,13 +226,20 @@ def announced_urls(urls: Mapping[str, str]) -> dict[str, str]:
     return {title: f"{text}  {titles[title]}".rstrip() for title, text in texts.items()}
 
 
+def _truth_of(profile: Profile) -> str:
+    """Return a sentence on the origin of the values of a profile."""
+    if profile.published.voice_to_voice_ms:
+        return "It has the published latencies, missing replies and cut-ins of a real service (--profile quiet: none)."
+    return "Its delays are assumptions, not those of a service."
+
+
 def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: Path | None) -> None:
     import msgspec
 
     identity = document.identity
     ready = json.dumps(msgspec.to_builtins(document))
     lines = [
-        f"SIMULATED Realtime API: delays are assumptions (profile {profile.name}, seed {seed}), not the service's.",
+        f"SIMULATED Realtime API: profile {profile.name}, seed {seed}. {_truth_of(profile)}",
         *(f"  {title:13}  {text}" for title, text in announced_urls(document.urls).items()),
         *([f"  trust          {document.ca}"] if document.ca else []),
         *([f"  tokens         IDENTITY_ENDPOINT={identity.endpoint}"] if identity else []),

@@ -28,7 +28,7 @@ from tests.helpers import png
 ROOT = Path(__file__).parents[2]
 
 
-PROFILE = ROOT / "bench" / "simulator" / "profiles" / "default.yaml"
+PROFILE = ROOT / "bench" / "simulator" / "profiles" / "quiet.yaml"
 
 
 SCRIPTS = ROOT / "scenarios" / "scripts"

@@ -27,7 +27,7 @@ from bench.plan.steps import MessageStep, PauseStep
 from bench.plan.turns import Step
 from bench.services.openai.dialect import GA
 from bench.session.session import Session
-from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, default_profile
+from bench.simulator.profile import FunctionCalls, PreambleSettings, Profile, quiet_profile
 from bench.wire.connection import ConnectionClosed
 from tests.helpers import MS, Listening, S, Service, build_message, error, respond, say, spoken
 from tests.load.fake_live_run import FakeDialer, FakeRun
@@ -48,7 +48,7 @@ from tests.talking import (
 )
 
 NEVER = 1 << 62
-PROFILE = replace(default_profile(), generation_speed=2.0)
+PROFILE = replace(quiet_profile(), generation_speed=2.0)
 LIMIT = "Your session hit the maximum duration of 60 minutes."
 
 

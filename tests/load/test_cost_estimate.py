@@ -32,7 +32,7 @@ from bench.plan.steps import PauseStep
 from bench.plan.turns import Step, TextTurn
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
-from bench.simulator.profile import FunctionCalls, default_profile
+from bench.simulator.profile import FunctionCalls, quiet_profile
 from bench.simulator.recorded_replies import build_reply
 from bench.target.price_table import usage_usd
 from bench.target.target import Target
@@ -204,7 +204,7 @@ def test_the_simulator_s_usage_is_within_the_estimate(
         tools=(ScriptFunction(ORDER, [{"place": "out for delivery"}]),),
         history=History(Path("h.jsonl"), "d2", (build_message("x" * 4_000),)) if history else None,
     )
-    simulator = Simulator(GA, replace(default_profile(), functions=habits), seed, replies=[ANSWER])
+    simulator = Simulator(GA, replace(quiet_profile(), functions=habits), seed, replies=[ANSWER])
     talk = talked(CompiledScript(made, GA).prepare_session(0, 0), simulator)
 
     assert [(turn.outcome, turn.function_calls) for turn in talk.turns] == [("ok", expected)] * 2

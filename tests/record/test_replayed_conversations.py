@@ -23,7 +23,7 @@ from bench.record.recorder import RowContext
 from bench.record.replay import replay_log
 from bench.services.openai.dialect import GA
 from bench.session.session import Session
-from bench.simulator.profile import default_profile
+from bench.simulator.profile import quiet_profile
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
 from tests.compiled import needs_compiler
@@ -69,7 +69,7 @@ def test_a_conversation_has_the_same_outcome_with_matched_and_decoded_deltas(con
 
 @needs_compiler
 def test_matched_deltas_of_a_conversation_are_processed_in_batches() -> None:
-    simulator, clock = Simulator(GA, default_profile(), 2), VirtualClock(START_NS)
+    simulator, clock = Simulator(GA, quiet_profile(), 2), VirtualClock(START_NS)
     transport, script, counting = (
         MatchingTransport(simulator, clock),
         build_script(say(), say()),

@@ -34,7 +34,7 @@ rtbench init calls
 cd calls
 rtbench doctor --offline
 sed -i "s/8765/$PORT/" targets.yaml
-rtbench simulate --port "$PORT" --ready-file ready.json > simulator.log 2>&1 & simulator=$!
+rtbench simulate --profile quiet --port "$PORT" --ready-file ready.json > simulator.log 2>&1 & simulator=$!
 trap "kill $simulator" EXIT
 timeout 60 sh -c 'until [ -s ready.json ]; do sleep 0.2; done' || { cat simulator.log; exit 1; }
 locust -f scenarios/voice_turns.py --headless -u 2 -r 2 --sessions 2 --targets simulator || [ $? = $INVALID ]

@@ -13,7 +13,7 @@ from bench.doctor import service_checks
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.vllm_omni import VLLM_OMNI as DIALECT
-from bench.simulator.profile import default_profile
+from bench.simulator.profile import quiet_profile
 from bench.simulator.services.vllm_omni import VLLM_OMNI as WIRE
 from bench.wire.dialect import AwaitedEvent, ClientMessage
 from bench.wire.settings import SessionSettings, TurnDetection
@@ -31,7 +31,7 @@ def talk(folder: Path, steps: str) -> Talked:
         f"session: {{turn_detection: {{type: server_vad, silence_duration_ms: 500}}, {extra}}}\nsteps:\n{steps}"
     )
     script = CompiledScript(load_script(path), DIALECT).prepare_session(0, 0)
-    return talked(script, Simulator(DIALECT, default_profile(), 1, wire=WIRE))
+    return talked(script, Simulator(DIALECT, quiet_profile(), 1, wire=WIRE))
 
 
 def test_the_set_up_opens_the_session_with_the_voice_that_cannot_change_later() -> None:

@@ -15,7 +15,7 @@ from bench.services.openai.dialect import RATED_FORMATS, ga_format
 from bench.simulator.behaviour import Behaviour, WireDialect
 from bench.simulator.delay import LogNormal
 from bench.simulator.ground_truth_log import LatenessCounts
-from bench.simulator.profile import Profile, default_profile
+from bench.simulator.profile import Profile, quiet_profile
 from bench.simulator.quota import UNLIMITED, ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RATE_HZ, RecordedReply, build_reply
 from bench.simulator.server_events import GA, Ids
@@ -44,7 +44,7 @@ def constant(delay_ms: float) -> LogNormal:
 
 
 def build_profile(**changes: Any) -> Profile:
-    return replace(default_profile(), **changes)
+    return replace(quiet_profile(), **changes)
 
 
 def session_parts(
@@ -178,7 +178,7 @@ def listening(
 ) -> Behaviour:
     """Return an open session with this turn detection; `delays` are constant, in ms."""
     fixed = {delay: constant(ms) for delay, ms in (delays or {}).items()}
-    changes["delays"] = replace(default_profile().delays, **fixed)
+    changes["delays"] = replace(quiet_profile().delays, **fixed)
     behaviour = build_behaviour(dialect, seed=seed, **changes)
     behaviour.receive(hearing(dialect, detection, name, model), AT_NS)
     drain(behaviour)

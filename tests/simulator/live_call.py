@@ -12,7 +12,7 @@ import msgspec
 from pydantic import TypeAdapter
 
 from bench.services.gpt_live import AUDIO_DELTA
-from bench.simulator.profile import DelegationSettings, FunctionCalls, Profile, default_profile
+from bench.simulator.profile import DelegationSettings, FunctionCalls, Profile, quiet_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gpt_live.behaviour import GptLiveBehaviour
 from bench.simulator.simulated_session import EventReceipt
@@ -39,10 +39,10 @@ def _adapter(direction: str) -> TypeAdapter[Any]:
 
 def live_profile(*, delegates: float = 1, functions: dict[str, Any] | None = None, **delegation: Any) -> Profile:
     """Return a profile with constant delays, which delegates every turn."""
-    delays = replace(default_profile().delays, first_audio=constant(FIRST_AUDIO_MS))
+    delays = replace(quiet_profile().delays, first_audio=constant(FIRST_AUDIO_MS))
     settings = {"backend_ms": constant(BACKEND_MS), "answer_ms": constant(ANSWER_MS)}
     return replace(
-        default_profile(),
+        quiet_profile(),
         delays=delays,
         delegates=delegates,
         functions=FunctionCalls(**functions or {}),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.services.openai.dialect import RATED_FORMATS
-from bench.simulator.profile import AgentSettings, Slowdown, default_profile
+from bench.simulator.profile import AgentSettings, Slowdown, quiet_profile
 from bench.simulator.quota import ResponseSlots
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.agents import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
@@ -24,7 +24,7 @@ DELAY_NS = 300 * MS
 
 def build_agent(servers: ResponseSlots | None = None, **changes: Any) -> AgentBehaviour:
     """Return an agent that does not greet, and that answers 300 ms after it detected the end of speech."""
-    delays = replace(default_profile().delays, first_audio=constant(300))
+    delays = replace(quiet_profile().delays, first_audio=constant(300))
     profile = build_profile(delays=delays, agent=AgentSettings(greets=False), **changes)
     agent = AgentBehaviour(PcmWire(FORMAT), session_parts(profile, servers=servers))
     agent.open(AT_NS)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bench.simulator.faults.kinds import read_line
-from bench.simulator.profile import FunctionCalls, Profile, default_profile
+from bench.simulator.profile import FunctionCalls, Profile, quiet_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.deepgram import SERVICE, DeepgramBehaviour
 from bench.wire.dialect import BinaryMessage
@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {"type": "Settings", "audio": {}, "agent": {"think": 
 
 def quick(**changes: Any) -> Profile:
     first = constant(FIRST_AUDIO_MS)
-    return build_profile(delays=replace(default_profile().delays, first_audio=first, function_named=first), **changes)
+    return build_profile(delays=replace(quiet_profile().delays, first_audio=first, function_named=first), **changes)
 
 
 class Call:

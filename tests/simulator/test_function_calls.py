@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour, WireDialect
-from bench.simulator.profile import FunctionCalls, default_profile
+from bench.simulator.profile import FunctionCalls, quiet_profile
 from bench.simulator.responses.function_calls import arguments, invalid_arguments
 from bench.simulator.responses.lifecycle import AFTER_CALL_NS
 from bench.simulator.services.azure import AZURE_GA, AZURE_PREVIEW
@@ -109,7 +109,7 @@ STATIC = {"type": "static_interim_response", "texts": ["One moment."]}
 
 def asking(*triggers: str, first_audio_ms: float = 3_000, **setting: Any) -> Behaviour:
     """Return a session with fillers. It may call a function in each turn and answers after `first_audio_ms`."""
-    delays = default_profile().delays
+    delays = quiet_profile().delays
     slow = {name: constant(first_audio_ms) for name in ("first_audio", "first_text")}
     changes: dict[str, Any] = {"delays": delays.__class__(**vars(delays) | slow), "functions": FunctionCalls(share=0.0)}
     behaviour = build_behaviour(VOICE_LIVE, **changes)

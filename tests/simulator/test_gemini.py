@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.simulator.profile import FunctionCalls, Profile, default_profile
+from bench.simulator.profile import FunctionCalls, Profile, quiet_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gemini.behaviour import GeminiBehaviour
 from bench.wire.dialect import BinaryMessage
@@ -25,7 +25,7 @@ TOOLS: dict[str, Any] = {"tools": [{"functionDeclarations": [{"name": "find_parc
 
 def quick(**changes: Any) -> Profile:
     delays = replace(
-        default_profile().delays, first_audio=constant(FIRST_AUDIO_MS), function_named=constant(FIRST_AUDIO_MS)
+        quiet_profile().delays, first_audio=constant(FIRST_AUDIO_MS), function_named=constant(FIRST_AUDIO_MS)
     )
     return build_profile(delays=delays, **changes)
 
@@ -130,7 +130,7 @@ def test_speech_interrupts_a_reply_until_it_could_have_been_played() -> None:
 
 
 def test_the_turn_of_an_interrupted_reply_completes_before_the_next_reply_begins() -> None:
-    delays = replace(default_profile().delays, first_audio=constant(1), cancelled=constant(50))
+    delays = replace(quiet_profile().delays, first_audio=constant(1), cancelled=constant(50))
     call = Call(build_profile(delays=delays))
     for _ in range(2):
         call.say(text="Hello")

@@ -17,7 +17,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.services.gpt_live import AUDIO_DELTA, DELEGATED, GPT_LIVE
-from bench.simulator.profile import default_profile
+from bench.simulator.profile import quiet_profile
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
@@ -51,7 +51,7 @@ class Service:
     """A `tests.memory_transport.LivePeer` with one simulated session."""
 
     def __init__(self) -> None:
-        self.behaviour = GptLiveBehaviour(session_parts(default_profile(), replies()))
+        self.behaviour = GptLiveBehaviour(session_parts(quiet_profile(), replies()))
         self.said: list[OutgoingEvent] = []
 
     def hear(self, message: bytes, at_ns: int) -> None:
@@ -297,7 +297,7 @@ def test_a_greeting_is_said_after_the_caller_has_spoken() -> None:
 
 
 def test_no_output_precedes_the_start_of_the_session() -> None:
-    behaviour = GptLiveBehaviour(session_parts(default_profile(), replies()))
+    behaviour = GptLiveBehaviour(session_parts(quiet_profile(), replies()))
     start = {"type": "session.start", "session": {"model": "gpt-live-1"}}
     append = {"type": "session.input_audio.append", "audio": silence(300)}
     for event in (start, append, start):
@@ -409,7 +409,7 @@ MESSAGE: dict[str, Any] = {"role": "user", "content": [{"type": "input_text", "t
     ],
 )
 def test_a_session_with_wrong_settings_does_not_start(settings: dict[str, Any], param: str) -> None:
-    behaviour = GptLiveBehaviour(session_parts(default_profile(), replies()))
+    behaviour = GptLiveBehaviour(session_parts(quiet_profile(), replies()))
     behaviour.receive({"type": "session.start", "session": {"model": "gpt-live-1"} | settings}, AT_NS)
     behaviour.receive({"type": "session.close"}, AT_NS)
 

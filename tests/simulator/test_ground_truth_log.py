@@ -28,7 +28,7 @@ def receipt(type: str, event_id: str | None = None, response: str | None = None,
 
 
 def written(path: Path) -> Path:
-    log = GroundTruthLog(path, "default", 5)
+    log = GroundTruthLog(path, "quiet", 5)
     audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
     log.sent("sess_1", OutgoingEvent(100, audio, b"{}", "resp_1", 4800, item_id="item_1"), 120, 121, 6600)
     log.sent("sess_1", OutgoingEvent(130, audio, b"{}", "resp_1", 7200, 2400), 131, 132, 9800)
@@ -71,7 +71,7 @@ def received(type: str, at_ns: int, source: str = "kernel", **more: Any) -> dict
 def test_written_lines_are_read_back(tmp_path: Path) -> None:
     audio, call = "response.output_audio.delta", "response.function_call_arguments.done"
     assert list(read_truth(written(tmp_path / "truth.jsonl"))) == [
-        {"schema": 4, "simulated": True, "profile": "default", "seed": 5},
+        {"schema": 4, "simulated": True, "profile": "quiet", "seed": 5},
         out(audio, 100, 120, 121, 6600, response="resp_1", audio_bytes=4800, item="item_1", audible_at_byte=None),
         out(audio, 130, 131, 132, 9800, response="resp_1", audio_bytes=7200, audible_at_byte=2400),
         out("input_audio_buffer.speech_started", 140, 141, 142, 200, speech_at_byte=960),
@@ -97,12 +97,12 @@ def test_a_truncated_log_is_read_up_to_its_last_complete_line(tmp_path: Path) ->
 
 def test_an_unwritable_log_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
-        GroundTruthLog(tmp_path / "no" / "truth.jsonl", "default", 1)
+        GroundTruthLog(tmp_path / "no" / "truth.jsonl", "quiet", 1)
 
 
 @pytest.mark.parametrize("lines", [1, BLOCK_LINES - 1, BLOCK_LINES, 2 * BLOCK_LINES + 1])
 def test_every_line_is_in_the_log_when_it_is_closed(tmp_path: Path, lines: int) -> None:
-    log = GroundTruthLog(tmp_path / "truth.jsonl", "default", 1)
+    log = GroundTruthLog(tmp_path / "truth.jsonl", "quiet", 1)
     for number in range(lines):
         log.refused(429, str(number), number)
     log.close()
@@ -111,7 +111,7 @@ def test_every_line_is_in_the_log_when_it_is_closed(tmp_path: Path, lines: int) 
 
 
 def test_lines_of_two_writers_do_not_mix(tmp_path: Path) -> None:
-    first = GroundTruthLog(tmp_path / "truth.jsonl", "default", 1)
+    first = GroundTruthLog(tmp_path / "truth.jsonl", "quiet", 1)
     second = copy.copy(first)  # a copy, as a fork makes one
     second._lines = []
 

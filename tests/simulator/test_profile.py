@@ -15,8 +15,10 @@ from bench.simulator.delay import DelayDrift, LogNormal
 from bench.simulator.faults.kinds import Fault, IndexRange
 from bench.simulator.profile import (
     PRESETS,
-    default_profile,
+    TurnTakingSettings,
     load_profile,
+    quiet_profile,
+    usual_profile,
 )
 from bench.simulator.quota import QuotaLimits
 
@@ -28,6 +30,25 @@ def test_a_preset_is_loaded_by_name_and_states_its_assumptions(name: str) -> Non
     assert load_profile(Path(name)).name == name
     assert "SIMULATED" in written
     assert "assumed" in written.replace("assumption", "assumed")
+
+
+def test_a_simulator_without_a_profile_has_that_of_a_named_service() -> None:
+    assert usual_profile() == load_profile(Path("gpt-realtime"))
+    assert usual_profile().turn_taking.no_reply_share > 0
+
+
+def test_a_file_with_the_name_of_the_usual_profile_does_not_replace_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gpt-realtime").mkdir()
+
+    assert usual_profile().name == "gpt-realtime"
+
+
+def test_the_profile_for_tests_of_clients_has_no_cut_in_and_no_missing_reply() -> None:
+    assert quiet_profile() == load_profile(Path("quiet"))
+    assert quiet_profile().turn_taking == TurnTakingSettings()
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if load_profile(Path(name)).published.voice_to_voice_ms])
@@ -107,13 +128,13 @@ def test_a_profile_sets_faults_limits_quota_and_drift(tmp_path: Path) -> None:
 
 
 def test_faults_of_the_command_line_are_added_to_the_profile() -> None:
-    profile = replace(default_profile(), faults=(Fault("reset", "tcp"),)).adjusted(faults=[Fault("close", "done")])
+    profile = replace(quiet_profile(), faults=(Fault("reset", "tcp"),)).adjusted(faults=[Fault("close", "done")])
 
     assert [fault.kind for fault in profile.faults] == ["reset", "close"]
 
 
 def test_another_median_keeps_the_ratio_of_p95_and_p50() -> None:
-    assert default_profile().adjusted(ttfa_p50_ms=100).delays.first_audio == LogNormal(100, 200)
+    assert quiet_profile().adjusted(ttfa_p50_ms=100).delays.first_audio == LogNormal(100, 200)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulator.profile import default_profile
+from bench.simulator.profile import Profile, quiet_profile, usual_profile
 from bench.simulator.ready import ready_document
 from bench.simulator.serving.credentials import Authenticator, TokenIssuer
 from bench.simulator.serving.server import listen
@@ -15,8 +15,8 @@ from rtbench.cli.simulate import _announce, exposed
 
 
 def test_the_start_up_list_has_every_address(capsys: pytest.CaptureFixture[str]) -> None:
-    document = ready_document("127.0.0.1", 8765, None, None, [1])
-    _announce(document, default_profile(), 1, None)
+    document = ready_document("127.0.0.1", 8765, None, None, [1], "quiet")
+    _announce(document, quiet_profile(), 1, None)
     listed, _, _ = capsys.readouterr().out.partition("READY")
 
     assert [url for url in document.urls.values() if str(url) not in listed] == []
@@ -24,13 +24,28 @@ def test_the_start_up_list_has_every_address(capsys: pytest.CaptureFixture[str])
     assert "transcription  ws://127.0.0.1:8765/v1/realtime?intent=transcription\n" in listed
 
 
+@pytest.mark.parametrize(
+    ("profile", "origin"),
+    [
+        (usual_profile(), "profile gpt-realtime, seed 3. It has the published latencies, missing replies and cut-ins"),
+        (quiet_profile(), "profile quiet, seed 3. Its delays are assumptions"),
+    ],
+)
+def test_the_first_line_names_the_profile_and_the_origin_of_its_values(
+    profile: Profile, origin: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _announce(ready_document("127.0.0.1", 8765, None, None, [1], profile.name), profile, 3, None)
+
+    assert origin in capsys.readouterr().out.splitlines()[0]
+
+
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_the_ready_line_has_json_unless_a_person_reads_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_terminal: bool
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
-    document = ready_document("127.0.0.1", 8765, None, None, [1])
-    _announce(document, default_profile(), 1, tmp_path / "ready.json")
+    document = ready_document("127.0.0.1", 8765, None, None, [1], "quiet")
+    _announce(document, quiet_profile(), 1, tmp_path / "ready.json")
     line = capsys.readouterr().out.splitlines()[-1]
 
     assert json.loads((tmp_path / "ready.json").read_text())["port"] == 8765
@@ -48,7 +63,7 @@ def test_the_ready_line_has_json_unless_a_person_reads_it(
     ],
 )
 def test_only_telephones_that_answer_are_listed(ca: Path | None, pids: list[int], telephones: dict[str, str]) -> None:
-    urls = ready_document("127.0.0.1", 8765, ca, None, pids).urls
+    urls = ready_document("127.0.0.1", 8765, ca, None, pids, "quiet").urls
 
     assert {name: url for name, url in urls.items() if name.startswith("agent_sip")} == telephones
 

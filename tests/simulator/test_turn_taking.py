@@ -16,7 +16,7 @@ from bench.simulator.profile import (
     LatencyGrowth,
     Profile,
     TurnTakingSettings,
-    default_profile,
+    quiet_profile,
 )
 from bench.simulator.turn_taking import TurnDecision
 from tests.simulator.builders import constant
@@ -28,9 +28,9 @@ every_service = pytest.mark.parametrize("service", SERVICES)
 
 def build(agent: AgentSettings | None = None, session_sd: float = 0.0, **rules: Any) -> Profile:
     """Return a profile with constant delays, whose agents do not greet."""
-    delays = replace(default_profile().delays, first_audio=constant(FIRST_AUDIO_MS), speech_started=constant(15))
+    delays = replace(quiet_profile().delays, first_audio=constant(FIRST_AUDIO_MS), speech_started=constant(15))
     return replace(
-        default_profile(),
+        quiet_profile(),
         delays=delays,
         agent=agent or AgentSettings(greets=False),
         session_sd=session_sd,

@@ -275,7 +275,7 @@ PODS = """
 set -e
 ip link set lo up 2>/dev/null || python -c 'import fcntl, socket, struct
 s = socket.socket(); fcntl.ioctl(s, 0x8914, struct.pack("16sh", b"lo", 0x49))'
-rtbench simulate --port 8765 --ready-file ready.json >simulator.log 2>&1 &
+rtbench simulate --profile quiet --port 8765 --ready-file ready.json >simulator.log 2>&1 &
 until [ -s ready.json ]; do sleep 0.1; done
 "$ENTRYPOINT" $WORKER >worker.log 2>&1 &
 worker=$!

@@ -13,7 +13,7 @@ from bench.base.installation import EXAMPLES
 from bench.load.simulator_process import serves
 from bench.target.target_settings import SIMULATOR_PORT
 
-PORT = re.compile(r"SIMULATED: the service is .* on port (\d+) of this machine")
+PORT = re.compile(r"SIMULATED: the service is .* on port (\d+) of this machine(.*)")
 COMMANDS = {
     "run": ("rtbench.cli.app", "run {scripts}/text_turns.yaml -u 1 --sessions 1", (0, 4)),
     "locust": ("locust", "-f {scenarios}/text_turns.py --headless -u 2 --sessions 2 --processes 2", (0, 4)),
@@ -35,4 +35,5 @@ def test_a_command_calls_a_simulator_that_ends_with_it(name: str, tmp_path: Path
     assert ended.returncode in statuses, ended.stderr
     assert notice is not None, ended.stderr
     assert (int(notice[1]) == SIMULATOR_PORT) == found
+    assert found or notice[2] == ", with the profile gpt-realtime"
     assert found or not serves(int(notice[1])), "it still runs"

@@ -29,7 +29,7 @@ from tests.talking import (
     Simulator,
     Timeline,
     build_script,
-    default_profile,
+    quiet_profile,
     speak,
 )
 
@@ -161,7 +161,7 @@ def test_a_key_without_effect_is_refused(own: dict[str, Any], in_packets: bool, 
 
 def talk(network: NetworkProfile | None, seed: int, transmit: TransmitDelays | None = None) -> dict[str, Any]:
     """Speak one turn over a network that is impaired, or not if it is None."""
-    simulator = Simulator(GA, default_profile(), 1)
+    simulator = Simulator(GA, quiet_profile(), 1)
     transport = PatientTransport(simulator, VirtualClock(START_NS))
     transport.transmit = transmit
     counts, lags_ns = NetworkCounts(), list[int | None]()

@@ -61,7 +61,7 @@ class Workplace:
     def run(self, step: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a step as both services do: with bash, which stops at the first error."""
         step = _with_ports(step, self.ports).replace(
-            "rtbench simulate --port", "rtbench simulate --profile profile.yaml --port"
+            "rtbench simulate --profile quiet --port", "rtbench simulate --profile profile.yaml --port"
         )
         step = re.sub(r"--sessions \d+", f"--sessions {SESSIONS}", re.sub(r" -r \d+", f" -r {SESSIONS}", step))
         return subprocess.run(
