@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.catalogue.outcomes import CANCELLED_SPLIT
 from bench.observe import inputs
 from bench.observe.observation import TurnObservation
 from bench.plan.compiled_script import CompiledScript
@@ -14,7 +15,6 @@ from bench.plan.script import load_script
 from bench.services.registry import DIALECTS
 from bench.simulator.profile import quiet_profile
 from bench.simulator.services.agents import SILENCE_MS as AGENT_SILENCE_MS
-from reports.analysis.summary.metrics import CANCELLED_SPLIT
 from reports.engine.evaluate import share
 from reports.results.value import Subject
 from reports.statistics.cut_off_pause import cut_off_pause

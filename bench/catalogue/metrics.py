@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
 
-DEFINITIONS_VERSION = 4
+DEFINITIONS_VERSION = 5
 """The version of the definitions. It grows if a value's meaning changes. Runs of two versions are not compared."""
 
 JITTER_BUFFER_MS = 60

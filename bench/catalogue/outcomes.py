@@ -74,6 +74,10 @@ NOT_OFFERED = ", which was not offered"
 OTHER_LOGIN = "it accepts only "
 LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
 """The text about name lookups that the DNS resolver does not answer."""
+CANCELLED_SPLIT = "cancelled:turn_detected"
+"""The outcome of a turn whose reply the service cancelled because the caller went on speaking, or because of a sound.
+A turn that is divided ends before its second commit."""
+NO_REPLY = "timeout:first_delta"
 SERVICE_REPORTED = "the service reported: "
 """The text before the service's message, in a detail that begins with this tool's own text."""
 
@@ -237,7 +241,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     NO_SOUND: OutcomeRow("a call was answered, and nothing in its audio was audible", "the agent sends silence: check in its log whether its speech output works, and whether it hears the caller; if it waits for its caller, remove `wait_for: greeting`", causes={
         ONLY_TONES: TONES,
     }),
-    "timeout:first_delta": OutcomeRow("no reply started within the time limit", causes={
+    NO_REPLY: OutcomeRow("no reply started within the time limit (a missing or a late reply)", "the service did not reply in time: try fewer sessions; if replies are also missing with a single one, the service misses turns: tell its owner, or choose another model; if they only come late, raise `first_delta` of the script's `timeouts`", causes={
         NO_MESSAGE: "the agent accepts the call and sends nothing: it may expect the messages of another provider (--dialect) or a parameter (`extra`); see its log",
         NO_PACKET: "the agent stopped sending audio during the call: see its log",
         NO_AUDIO: f"the agent sends messages, but no audio in the form of this dialect: it may expect another provider (--dialect {AGENT_DIALECTS})",
@@ -332,7 +336,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "protocol_error:json": OutcomeRow("an event was not valid JSON"),
     "protocol_error:dialect": OutcomeRow("the service used another dialect than the configured one", "the service uses the other dialect: set --dialect, or `dialect` of the target"),
     "cancelled": OutcomeRow("the service cancelled the response without a request by the script"),
-    "cancelled:turn_detected": OutcomeRow("the service took a pause for the end of speech, and cancelled its response because speech continued"),
+    CANCELLED_SPLIT: OutcomeRow("the service began to reply before the caller had finished, and stopped because the speech continued (a cut-in); or a sound of the script stopped its reply", "the service took the turn too early: if the caller had paused, set a longer `silence_duration_ms`, or a lower `eagerness`, in `turn_detection`; some services also cut in where there is no pause"),
     "incomplete": OutcomeRow("the service cut the reply short", "the service cut the reply, for example by its content filter: see its message"),
     "incomplete:content_filter": OutcomeRow("the service's content filter cut the reply"),
     "incomplete:max_output_tokens": OutcomeRow("the reply reached its token limit", "the reply is longer than the session allows: raise `max_output_tokens` among its settings"),

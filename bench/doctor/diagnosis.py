@@ -91,7 +91,7 @@ def lines(finding: CheckFinding, width: int) -> Iterator[str]:
     yield from wrapped(finding.remedy, initial_indent=f"{margin}→ ", subsequent_indent=f"{margin}  ")
 
 
-RECEIVED = frozenset({"timeout:first_delta", "timeout:response", "timeout:turn", outcomes.NO_MEDIA, outcomes.NO_SOUND})
+RECEIVED = frozenset({outcomes.NO_REPLY, "timeout:response", "timeout:turn", outcomes.NO_MEDIA, outcomes.NO_SOUND})
 """The outcomes whose detail states what the client received. The remedy for such an outcome depends on this detail."""
 NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
 OF_SCHEMES = {

@@ -19,7 +19,7 @@ import msgspec
 from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
 from bench.catalogue.metrics import TRANSCRIPT, WAITS, awaited
 from bench.catalogue.model_retirements import SOON_DAYS
-from bench.catalogue.outcomes import NO_MEDIA, NO_SOUND, NOTHING_AUDIBLE, REALTIME_MODELS
+from bench.catalogue.outcomes import NO_MEDIA, NO_REPLY, NO_SOUND, NOTHING_AUDIBLE, REALTIME_MODELS
 from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
 from bench.doctor.diagnosis import Refusal, doctor_remedy, explain
 from bench.files.sanitize import excerpt, top_counts
@@ -344,7 +344,7 @@ NEAR = 0.04
 PAUSE_NS, MIN_SEGMENT_NS = 200 * NS_PER_MS, 800 * NS_PER_MS
 """PAUSE_NS is the shortest pause that separates two segments of audio. MIN_SEGMENT_NS is the minimum duration of a
 segment in which the pace of audio is measured."""
-UNANSWERED = frozenset({"timeout:first_delta", NO_MEDIA, NO_SOUND})
+UNANSWERED = frozenset({NO_REPLY, NO_MEDIA, NO_SOUND})
 """The outcomes of a greeting that did not come."""
 UNSENT = (
     "the next call, in which the caller speaks first, decides: if it is answered, remove `wait_for: greeting` from the "

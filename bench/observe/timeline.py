@@ -22,7 +22,16 @@ import msgspec
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS
-from bench.catalogue.outcomes import EXPECTED, NO_MEDIA, NO_PACKET, NO_SOUND, NOTHING_AUDIBLE, TEXT_SESSION, WHOLE
+from bench.catalogue.outcomes import (
+    EXPECTED,
+    NO_MEDIA,
+    NO_PACKET,
+    NO_REPLY,
+    NO_SOUND,
+    NOTHING_AUDIBLE,
+    TEXT_SESSION,
+    WHOLE,
+)
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
@@ -506,7 +515,7 @@ class Timeline:
             for event, arrival in self._detector.end_reply(ended.at_ns):
                 self._attribute(event, arrival, 0)
         for turn in self.turns.open:
-            turn.end("timeout:first_delta", ended.at_ns, NOT_ANSWERED)
+            turn.end(NO_REPLY, ended.at_ns, NOT_ANSWERED)
 
     def _close(self, closed: inputs.ConnectionClosed) -> None:
         # a limit that certainly expired before the close is the earlier cause

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from bench.base.clock import Arrival, SendTime
-from bench.catalogue.outcomes import STARVED, SUCCESSFUL
+from bench.catalogue.outcomes import CANCELLED_SPLIT, STARVED, SUCCESSFUL
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Sent, Transmitted
 from bench.observe.observation import Instants
@@ -369,7 +369,7 @@ class PendingTurn(Instants):
     def stopped_ending(self) -> Ending:
         """The ending of a turn with a reply that was stopped before it was completely played."""
         must_stop = self.interruption is not None and self.interruption.is_wanted
-        return ("interrupted", "") if must_stop else ("cancelled:turn_detected", "")
+        return ("interrupted", "") if must_stop else (CANCELLED_SPLIT, "")
 
     def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
         """Apply a report that an item of the reply was truncated, or a report of the item's remaining content."""

@@ -10,7 +10,7 @@ import msgspec
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
-from bench.catalogue.outcomes import SUCCESSFUL, outcome_class
+from bench.catalogue.outcomes import CANCELLED_SPLIT, SUCCESSFUL, outcome_class
 from bench.observe.input_speech import TranscriptLag
 from bench.observe.observation import UNJUDGED, Instants, TurnObservation, is_done, receive_timestamp_source, score_turn
 from bench.observe.reply import first_audible
@@ -97,12 +97,19 @@ def turn_type(turn: PendingTurn) -> str:
 
 
 def cut_off(turn: PendingTurn) -> bool | None:
-    """Return whether playback of a reply began before the speech ended; None without a VAD or that end."""
-    speech_end_ns = turn.input_speech.instants.get("speech_end")
-    if not turn.plan.vad or speech_end_ns is None:
+    """Return whether playback of a reply began before the speech ended; None if that is unknown, or without a VAD.
+
+    A turn may end before its speech does. A reply that was played by then cut the caller off. Otherwise no reply will
+    if the service cancelled its only one; after another end of the turn it is unknown what would have followed.
+    """
+    speech = turn.input_speech.instants
+    if not turn.plan.vad or "speech_start" not in speech:
         return None
     starts_ns = (reply.playback_starts_ns for reply in (*turn.dropped, turn.reply))
-    return any(at_ns is not None and at_ns < speech_end_ns for at_ns in starts_ns)
+    until_ns = speech.get("speech_end", turn.instants.get("ended", 0))
+    if any(at_ns is not None and at_ns < until_ns for at_ns in starts_ns):
+        return True
+    return False if "speech_end" in speech or turn.outcome == CANCELLED_SPLIT else None
 
 
 def _is_missed(turn: PendingTurn) -> bool | None:

@@ -468,7 +468,7 @@ def detection(counts: ValuesOfSubject) -> list[str]:
     if split:
         commits = "commit" if splits == 1 else "commits"
         extra = f" ({count(splits)} extra {commits})" if splits else ""
-        faults.append(f"{plural(split, 'turn')} cut at a pause{extra}")
+        faults.append(f"{plural(split, 'turn')} cut off before the caller had finished{extra}")
     if early.count:
         of = f"{count(early.count)} of {plural(early.n, 'turn')}"
         faults.append(f"end of speech detected too early in {of}")

@@ -147,6 +147,38 @@ def test_a_reply_to_a_pause_that_is_cancelled_fails_the_turn_and_later_events_ar
     assert talk.timeline.session().unattributed_commits == 0
 
 
+@pytest.mark.parametrize(("cancelled_ms", "is_cut_off"), [(920, True), (840, False)], ids=["played", "not yet played"])
+def test_a_reply_that_a_split_turn_cancels_cut_the_caller_off_only_if_it_was_played(
+    cancelled_ms: int, is_cut_off: bool
+) -> None:
+    talk = vad()
+    split(talk, jitter_buffer_ns=50 * MS)  # audio from 800 ms on is played from 850 ms on
+    talk.hear(830, speech_started("item_2"))
+    talk.hear(cancelled_ms, done("r1", **CANCELLED))
+
+    turn = talk.only()
+    assert (turn.outcome, "speech_end" in turn.instants) == ("cancelled:turn_detected", False)
+    assert turn.cut_off is is_cut_off
+
+
+@pytest.mark.parametrize(("closed_ms", "is_cut_off"), [(870, True), (790, None)], ids=["played", "without a reply"])
+def test_whether_a_connection_that_breaks_would_have_cut_the_caller_off_is_unknown(
+    closed_ms: int, is_cut_off: bool | None
+) -> None:
+    talk = vad()
+    talk.begin_speech(0, jitter_buffer_ns=50 * MS)
+    talk.hear(60, speech_started("item_1"))
+    hears(talk, 700)
+    talk.hear(750, created("r1"))
+    if closed_ms > 800:
+        talk.hear(800, delta(GA, "audio", "r1", LOUD))
+    talk.timeline.apply(inputs.ConnectionClosed(1006, at(closed_ms)))
+
+    turn = talk.only()
+    assert turn.outcome == "closed:1006"
+    assert turn.cut_off is is_cut_off
+
+
 @pytest.mark.parametrize("done_ms", [850, 1_903], ids=["before the speech goes on", "just before the next commit"])
 def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
     talk = vad()

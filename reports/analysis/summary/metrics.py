@@ -12,6 +12,7 @@ from msgspec import field
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import CATALOGUE
+from bench.catalogue.outcomes import CANCELLED_SPLIT
 from bench.record import histograms as hdr
 from bench.record.histograms import MEASURED, HistogramKey
 from bench.record.metric_values import CARRIED, floats
@@ -189,11 +190,6 @@ def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterator[Value]:
         events = np.concatenate([(turns.kind[ended] == FAILED).astype(np.float64), not_started[others]])
         planned = np.concatenate([np.ones(int(ended.sum())), not_started[others]])
         yield rate(subject, "failure_rate", Events(events, planned), np.append(turns.session[ended], codes[others]))
-
-
-CANCELLED_SPLIT = "cancelled:turn_detected"
-"""The outcome of a turn whose response the service cancelled, because the response had been started by a pause of the
-caller. The turn ends before its second commit."""
 
 
 def cancelled_splits(turns: TurnArrays) -> Flags:

@@ -13,6 +13,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from bench.base.units import NS_PER_MS
+from bench.catalogue.outcomes import NO_REPLY
 from reports.analysis.summary.metrics import cancelled_splits
 from reports.data.samples import VOICE_TO_VOICE, rate_counts
 from reports.data.turns import UNFINISHED, TurnArrays
@@ -22,7 +23,7 @@ from reports.results.value import Group, Subject, Value
 from reports.statistics.cut_off_pause import cut_off_pause
 
 MAX_RUNGS = 12
-NO_ANSWER = ("timeout:end_of_turn", "timeout:first_delta")
+NO_ANSWER = ("timeout:end_of_turn", NO_REPLY)
 """The outcomes of a turn that the service did not answer."""
 CUT_OFF, PAUSE = "cut_off", "pause"
 ALL_PAUSES = "all"

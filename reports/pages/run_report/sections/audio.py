@@ -115,7 +115,11 @@ def playback(summary: Summary) -> b.Section | None:
         if callers:
             wrong = texts_by_target(summary, detected)
             vad = any(value.metric == "end_detected_early" and value.n for value in summary.counts)
-            right = "No turn was cut at a pause, and no end of speech was detected too early." if vad else ""
+            right = (
+                "No turn was cut off before the caller had finished, and no end of speech was detected too early."
+                if vad
+                else ""
+            )
             blocks += [b.Heading("Turn detection"), b.Paragraph(f"{wrong}." if wrong else right)]
             blocks += [
                 b.Details("Metrics of turn detection", [metrics(summary, callers)], open=not examples, again=True)
