@@ -261,7 +261,9 @@ class Composer:
         reasoning_ns = 0 if reasoning is None else reasoning.draw_ns(self.rng)
         slowness = self.turn_taking.slowness(start_ns)
         late_ns = self.session.filler_after_ns(settings)
-        return ResponseRequest(start_ns, self.outbox.answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
+        # a cut-in does not wait until the service has noticed that the caller goes on
+        answered_ns = self.outbox.answered_ns if slowness else start_ns
+        return ResponseRequest(start_ns, answered_ns, reading_ns, reasoning_ns, slowness, late_ns)
 
     def _response(
         self,
