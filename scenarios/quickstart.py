@@ -1,14 +1,15 @@
-"""Text calls and voice calls in alternation, so that a run has equal numbers of both.
+"""Calls with an interruption, spoken calls, and typed calls in turn, so that a run has equal numbers of each.
 
 `rtbench quickstart` runs it with the simulator. Run it with
-`rtbench run scenarios/quickstart.py -u 20 --sessions 100`.
+`rtbench run scenarios/quickstart.py -u 20 --sessions 135`.
 """
 
 from rtbench import RealtimeUser, script
 
 
 class QuickstartCaller(RealtimeUser):
-    """A caller who types if the previous caller spoke, and speaks if the previous caller typed."""
+    """A caller who talks over a reply; the next one speaks without interrupting, and the one after that types."""
 
     in_turn = True
-    tasks = [script("scripts/text_turns.yaml"), script("scripts/voice_turns.yaml")]
+    # the longest calls first, so that the run does not end with one of them
+    tasks = [script("scripts/barge_in.yaml"), script("scripts/voice_turns.yaml"), script("scripts/text_turns.yaml")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bench.base.errors import UsageError
 from bench.target.target_settings import ServiceOptions
 from rtbench.cli import quickstart
 from tests.reports import synthetic
+from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 
 HERE = "http://127.0.0.1:1"
@@ -143,6 +145,7 @@ BUSY = {"name": "red", "workers": 1} | {
         (Plan(valid=False), {"stop_reason": "interrupted"}, 4, 130),
         (Plan(), {"stop_reason": "interrupted"}, 130, 130),
         (Plan(valid=False), {}, 2, 2),
+        (Plan(), {}, 1, 1),  # Locust failed for a reason that no turn shows
     ],
 )
 def test_quick_fails_only_if_turns_failed_or_the_run_failed(
@@ -160,7 +163,7 @@ def test_quick_fails_only_if_turns_failed_or_the_run_failed(
 
     monkeypatch.setattr(quickstart, "_locust", play)
 
-    assert quickstart._run_and_explain(quickstart.SIMULATED, tmp_path, {}) == status
+    assert quickstart._run_and_explain(quickstart.BILLED, tmp_path, {}) == status
     printed = capsys.readouterr().out
     assert bool(printed) is (run_status == 4 and plan.valid is False)
     if printed:
@@ -168,3 +171,42 @@ def test_quick_fails_only_if_turns_failed_or_the_run_failed(
         assert "audio was sent late (send_delay 14.2" in printed
         assert ("failed (see above)" in printed) is (plan.failed > 0)
         assert ("This machine was busy with other work" in printed) is ("hosts" in changes)
+
+
+PLAYED = ("cancelled:turn_detected", "timeout:first_delta")
+
+
+@pytest.mark.parametrize("valid", [True, False])
+@pytest.mark.parametrize(
+    ("load", "outcomes", "status"),
+    [
+        (quickstart.SIMULATED, PLAYED, 0),
+        (quickstart.SIMULATED, PLAYED[:1], 0),
+        (quickstart.SIMULATED, (*PLAYED, "protocol_error:json"), 1),
+        (quickstart.BILLED, PLAYED, 1),
+    ],
+)
+def test_a_missing_reply_and_a_cut_in_of_the_simulated_service_are_explained_and_fail_no_quick_run(
+    load: quickstart.DemoLoad,
+    outcomes: tuple[str, ...],
+    status: int,
+    valid: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failed = itertools.cycle(outcomes)
+
+    def play(*_: object) -> int:
+        folder = synthetic.write(tmp_path / "run", Plan(failed=0.2, valid=valid))
+        edit(folder, "turns", lambda _, row: row | ({"outcome": next(failed)} if row["outcome"] != "ok" else {}))
+        return 1 if valid else 4
+
+    monkeypatch.setattr(quickstart, "_locust", play)
+
+    assert quickstart._run_and_explain(load, tmp_path, {}) == status
+    printed = capsys.readouterr().out
+    assert ("The simulated service behaves like real ones" in printed) == (load is quickstart.SIMULATED)
+    assert ("it replied before the caller had finished (a cut-in)" in printed) == (load is quickstart.SIMULATED)
+    assert ("got no reply" in printed) == (load is quickstart.SIMULATED and "timeout:first_delta" in outcomes)
+    assert not printed or printed.endswith("report.html\n")
