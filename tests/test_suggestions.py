@@ -15,7 +15,7 @@ from bench.load.planning.command_line import secret_option
 from bench.simulator.profile import load_profile
 from bench.target.address import url_address
 from bench.target.target import clean
-from bench.target.target_settings import IN_FILE, SettingError, TargetSettings
+from bench.target.target_settings import IN_FILE, ServiceOptions, SettingError, TargetSettings
 from bench.target.targets import check_targets
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.thresholds import metric_named
@@ -39,8 +39,8 @@ def test_a_file_without_a_similar_one_has_no_suggestion(path: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("buzy", "buzy: no such file; did you mean busy?; the presets are busy, default, "),
-        ("fast", "fast: no such file; the presets are busy, default, "),
+        ("buzy", "buzy: no such file; did you mean busy?; the presets are busy, gemini-live-2.5, "),
+        ("fast", "fast: no such file; the presets are busy, gemini-live-2.5, "),
         ("gpt-realtime-2.7", "gpt-realtime-2.7: no such file; did you mean gpt-realtime-2"),
         ("fast.yaml", "fast.yaml: no such file"),
     ],
@@ -154,3 +154,8 @@ def test_the_url_of_a_call_over_webrtc_begins_like_that_of_a_websocket(tmp_path:
         ScriptError, match=r"targets\.yaml:2:\d+: url must begin with ws://, also with `transport: webrtc`"
     ):
         check_targets(tmp_path / "targets.yaml")
+
+
+def test_a_profile_of_the_simulator_needs_the_simulator() -> None:
+    with pytest.raises(UsageError, match="--simulator-profile needs --simulator: add it"):
+        ServiceOptions.of({"simulator_profile": "quiet"})

@@ -49,15 +49,18 @@ class CalledSimulator(NamedTuple):
 
 
 @contextmanager
-def simulator_to_call() -> Iterator[CalledSimulator]:
-    """Yield the simulator of `--simulator`. If none runs on the usual port, start one, which ends with the block."""
+def simulator_to_call(profile: str | None) -> Iterator[CalledSimulator]:
+    """Yield the simulator of `--simulator`, which plays `profile` if it is not None.
+
+    If none runs on the usual port, or if a profile is named, start one, which ends with the block.
+    """
     if address := os.environ.get(ADDRESS):
         yield CalledSimulator(address, "")
-    elif serves(SIMULATOR_PORT):
+    elif profile is None and serves(SIMULATOR_PORT):
         what = f"the `rtbench simulate` that already runs on port {SIMULATOR_PORT} of this machine"
         yield CalledSimulator(f"{LOOPBACK}:{SIMULATOR_PORT}", f"SIMULATED: the service is {what}")
     else:
-        with simulator() as ready:
+        with simulator(*(() if profile is None else ("--profile", profile))) as ready:
             what = f"`rtbench simulate` on port {ready['port']} of this machine, with the profile {ready['profile']}"
             yield CalledSimulator(f"{LOOPBACK}:{ready['port']}", f"SIMULATED: the service is {what}")
 
@@ -96,7 +99,8 @@ def with_simulator(options: ServiceOptions, address: str, scripts: Iterable[Scri
     dialect = options.dialect or (agent if needs_agent else simulated[0])
     if dialect not in simulated:
         raise UsageError(f"--simulator has no service with --dialect {dialect}; it has {', '.join(simulated)}")
-    return replace(options, simulator=False, url=urls[dialect], dialect=dialect, proxy=options.proxy or "none")
+    called = replace(options, simulator=False, simulator_profile=None)
+    return replace(called, url=urls[dialect], dialect=dialect, proxy=options.proxy or "none")
 
 
 def simulated_dialects(urls: Mapping[str, str]) -> dict[str, str]:

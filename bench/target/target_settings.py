@@ -379,6 +379,9 @@ class ServiceOptions(TargetSettings):
         default=False,
         kind=bool,
     )
+    simulator_profile: str | None = only_option(
+        "profile of the simulator that --simulator then starts, as in `rtbench simulate --profile`", "PROFILE"
+    )
     price_file: Path | None = only_option(
         "file of token prices, instead of the built-in prices", "FILE", kind=Path, word="prices"
     )
@@ -387,7 +390,10 @@ class ServiceOptions(TargetSettings):
     def of(values: Mapping[str, Any]) -> ServiceOptions:
         """Return the options with these values, by name; None means no value. Raise UsageError."""
         options: Any = {name: OPTIONS[name].read(value) for name, value in values.items() if value is not None}
-        return ServiceOptions(**options)
+        found = ServiceOptions(**options)
+        if found.simulator_profile is not None and not found.simulator:
+            raise UsageError(f"{OPTIONS['simulator_profile'].flag} needs {OPTIONS['simulator'].flag}: add it")
+        return found
 
     def arguments(self) -> list[str]:
         """Return the command-line arguments that set these options."""

@@ -57,7 +57,7 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
         def called(**values: Any) -> None:
             chosen = {parameter.name: values.pop(parameter.name) for parameter in shared}
             service_options = ServiceOptions.of(chosen)
-            with called_simulator() if service_options.simulator else nullcontext():
+            with called_simulator(service_options.simulator_profile) if service_options.simulator else nullcontext():
                 command(service_options=service_options, **values)
 
         called.__name__, called.__doc__ = command.__name__, command.__doc__
@@ -78,12 +78,12 @@ def _parameter(option: TargetOption) -> inspect.Parameter:
 
 
 @contextmanager
-def called_simulator() -> Iterator[None]:
-    """Find or start the simulator of `--simulator`, print its notice, and name it to the processes of this command."""
+def called_simulator(profile: str | None = None) -> Iterator[None]:
+    """Find or start the simulator of `--simulator`, with this profile. Name it to the processes of this command."""
     from bench.load.simulator_process import ADDRESS, simulator_to_call
     from rtbench.locust_run import terminable
 
-    with terminable(), simulator_to_call() as simulator:
+    with terminable(), simulator_to_call(profile) as simulator:
         if simulator.notice:
             print(simulator.notice, file=sys.stderr, flush=True)
         os.environ[ADDRESS] = simulator.address

@@ -194,7 +194,7 @@ def service_files(name: str) -> Mapping[Path, bytes]:
     values = {
         "title": service.title,
         "service": name,
-        "simulator": f"--simulator --dialect {name}",
+        "simulator": f"--simulator --simulator-profile quiet --dialect {name}",
         "url": urls_at(f"127.0.0.1:{SIMULATOR_PORT}")[name],
         "variable": service.api_key_env,
         "page": f" ({service.key_page})" if service.key_page else "",

@@ -23,17 +23,20 @@ COMMANDS = {
 """The module of each command, its words, and the exit statuses of success."""
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_calls_a_simulator_that_ends_with_it(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "profile"), [("run", ""), ("locust", ""), ("locust", "quiet"), ("probe", "quiet"), ("doctor", "")]
+)
+def test_a_command_calls_a_simulator_that_ends_with_it(name: str, profile: str, tmp_path: Path) -> None:
     module, words, statuses = COMMANDS[name]
     given = words.format(scripts=EXAMPLES / "scripts", scenarios=EXAMPLES).split()
-    found = serves(SIMULATOR_PORT)  # the machine of a developer may have one
-    command = [sys.executable, "-m", module, *given, "--simulator"]
+    found = not profile and serves(SIMULATOR_PORT)  # the machine of a developer may have one
+    named = ("--simulator-profile", profile) if profile else ()
+    command = [sys.executable, "-m", module, *given, "--simulator", *named]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     notice = PORT.search(ended.stderr)
 
     assert ended.returncode in statuses, ended.stderr
     assert notice is not None, ended.stderr
     assert (int(notice[1]) == SIMULATOR_PORT) == found
-    assert found or notice[2] == ", with the profile gpt-realtime"
+    assert found or notice[2] == f", with the profile {profile or 'gpt-realtime'}"
     assert found or not serves(int(notice[1])), "it still runs"

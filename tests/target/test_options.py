@@ -98,7 +98,7 @@ def parsed_options(*words: str) -> ServiceOptions:
 def test_options_passed_on_by_a_command_are_parsed_by_a_run(name: str) -> None:
     option = OPTIONS[name]
     value: Any = option.words[-1] if option.words else EXAMPLES[option.kind]
-    given = replace(ServiceOptions(), **{name: value})
+    given = replace(ServiceOptions(simulator=name == "simulator_profile"), **{name: value})
 
     assert given != ServiceOptions()
     assert parsed_options(*given.arguments()) == given
