@@ -18,6 +18,7 @@ from statistics import NormalDist, median
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
 from reports.results.reason import Reason
+from reports.results.value import Finding, Value
 from reports.results.verdict import RESULT_OF_STATUS, VerdictStatus
 from rtbench.capacity.search import (
     SCHEMA_VERSION,
@@ -26,7 +27,7 @@ from rtbench.capacity.search import (
     LevelEntry,
     RoughEstimate,
     SearchPlan,
-    ThresholdEntry,
+    allowed_by,
     min_time_s,
     results_of,
     stop_reason,
@@ -135,12 +136,13 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Reason | None:
 def breaking_point(level: LevelEntry) -> Reason:
     """Return why the lowest failing level failed: the main cause of violations of its worst threshold."""
     # the list is empty if the level failed only at an early analysis
-    exceeded = [share for share in level.violations if share.low > share.allowed]
-    worst = max(exceeded or level.violations, key=lambda share: share.low / share.allowed)
-    numbers = {name: getattr(worst, name) for name in ("threshold", "turns", "slow", "failed", "throttled")}
-    if worst.slow > worst.failed:
+    exceeded = [share for share in level.violations if share.value.low > allowed_by(share)]
+    worst = max(exceeded or level.violations, key=lambda share: share.value.low / allowed_by(share))
+    causes = level.causes(worst)
+    numbers = {"threshold": worst.threshold, "turns": worst.value.n} | causes
+    if causes["slow"] > causes["failed"]:
         return Reason("latency", numbers)
-    if 2 * worst.throttled >= worst.failed:
+    if 2 * causes["throttled"] >= causes["failed"]:
         return Reason("quota", numbers | {"rate_limits_remaining": level.rate_limits_remaining})
     return Reason("failures", numbers)
 
@@ -158,20 +160,21 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
     pairs = [
         (
             (lower.value - higher.value) / math.sqrt(_variance(lower, typical_deff) + _variance(higher, typical_deff)),
-            *((low, lower), (high, higher)),
+            *(shares[0].threshold, (low, lower), (high, higher)),
         )
         for shares in thresholds
-        for typical_deff in [median(share.deff for share in shares)]
-        for (low, lower), (high, higher) in permutations(zip(loads, shares, strict=True), 2)
+        for values in [[share.value for share in shares]]
+        for typical_deff in [median(value.deff for value in values)]
+        for (low, lower), (high, higher) in permutations(zip(loads, values, strict=True), 2)
         if low <= high
     ]
     if not pairs:
         return None
-    z, (low, lower), (high, higher) = max(pairs, key=lambda pair: pair[0])
+    z, threshold, (low, lower), (high, higher) = max(pairs, key=lambda pair: pair[0])
     if NormalDist().cdf(-z) >= CONTRADICTION_ALPHA / len(pairs):
         return None
-    both = [{"load": at, "share": share.value, "turns": share.turns} for at, share in ((low, lower), (high, higher))]
-    return Reason("contradiction", {"threshold": lower.threshold, "levels": both})
+    both = [{"load": at, "share": share.value, "turns": share.n} for at, share in ((low, lower), (high, higher))]
+    return Reason("contradiction", {"threshold": threshold, "levels": both})
 
 
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
@@ -191,7 +194,7 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
         max_excess = excess = 0.0
         split = math.inf
         for load, share in sorted(zip(loads, shares, strict=True), key=lambda pair: -pair[0]):
-            excess += (share.value - share.allowed) * share.turns
+            excess += (share.value.value - allowed_by(share)) * share.value.n
             if excess > max_excess:
                 max_excess, split = excess, load
         splits.append(split)
@@ -201,17 +204,17 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
     )
 
 
-def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[ThresholdEntry]]]:
+def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[Finding]]]:
     """Return (the loads, the shares for each threshold) of the levels that have a share for each threshold."""
     comparable = [
         level
         for level in levels
-        if level.is_evaluated and level.violations and all(share.turns for share in level.violations)
+        if level.is_evaluated and level.violations and all(share.value.n for share in level.violations)
     ]
     by_threshold = zip(*(level.violations for level in comparable), strict=True)
     return [level.load for level in comparable], [list(shares) for shares in by_threshold]
 
 
-def _variance(share: ThresholdEntry, typical_deff: float) -> float:
-    p = (share.value * share.turns + 1) / (share.turns + 2)
-    return max(share.deff, typical_deff) * p * (1 - p) / share.turns
+def _variance(share: Value, typical_deff: float) -> float:
+    p = (share.value * share.n + 1) / (share.n + 2)
+    return max(share.deff, typical_deff) * p * (1 - p) / share.n

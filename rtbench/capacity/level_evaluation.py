@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 from msgspec import convert
-from msgspec.structs import asdict
 
 from bench.base.clock import monotonic_ns
 from bench.base.cpu import core_count
@@ -32,15 +31,17 @@ from reports.analysis.targets.named import targets_of
 from reports.data.runs import RunFrames, load_for_report
 from reports.data.samples import ALWAYS
 from reports.data.turns import not_started_of
+from reports.engine.evaluate import quantile_values
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import FAILINGS, FAILURES, Rate
+from reports.metrics.strata import NO_STRATUM
 from reports.metrics.thresholds import Threshold
 from reports.results.reason import Reason
+from reports.results.value import Finding, Subject, Value
 from reports.results.verdict import Result
 from reports.statistics.counting import Integers
 from reports.statistics.group_sequential import spending
-from reports.statistics.quantiles import QuantileEstimate, quantiles
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.level_run import NO_LIMIT_NS, FinishedLevel, LevelTask, LocustCommand, run_level, worker_count
 from rtbench.capacity.load_thresholds import (
@@ -49,6 +50,7 @@ from rtbench.capacity.load_thresholds import (
     allowed_share,
     analysis_result,
     is_futile,
+    threshold_result,
     too_few,
     violation_share,
 )
@@ -60,8 +62,7 @@ from rtbench.capacity.search import (
     LevelBudget,
     LevelEntry,
     SearchPlan,
-    ThresholdEntry,
-    ViolationShare,
+    allowed_by,
     min_ramp_s,
 )
 from rtbench.load_search import NextLevel
@@ -212,7 +213,8 @@ def _evaluated(
         turns=int(target.turn_mask.sum()),
         call_s=median_call_s(target.run),
         in_progress=calls,
-        violations=shares_of(target, thresholds, error, monitor.callers),
+        throttled=throttled_turns(target),
+        violations=shares_of(target, thresholds, complete, error, monitor.callers),
         latency_p50=latency_p50,
         latency_p95=latency_p95,
         failure_rate=failures_of(target),
@@ -255,8 +257,8 @@ def _backed_off(target: ComparedTarget, thresholds: Sequence[Threshold], error: 
     waiting = callers_backing_off(target.run)
     waiting_share = waiting / callers
     if not waiting_share or all(
-        share.high + waiting_share * (1 - share.high) < share.allowed
-        for share in shares_of(target, thresholds, error, callers)
+        share.value.high + waiting_share * (1 - share.value.high) < allowed_by(share)
+        for share in shares_of(target, thresholds, None, error, callers)
     ):
         return None
     return Reason("callers_waited", {"waiting": waiting, "callers": callers})
@@ -383,46 +385,59 @@ def specs_of(target: ComparedTarget, threshold: Threshold) -> list[MetricSpec]:
     return specs_of_thresholds(threshold, about, [target]) if threshold.measured_from else [about]
 
 
-def shares_of(
-    target: ComparedTarget, thresholds: Sequence[Threshold], error: float, callers: float
-) -> list[ThresholdEntry]:
-    """Return the share of turns that violated a threshold, for each threshold. The run must have ended."""
+def throttled_turns(target: ComparedTarget) -> int:
+    """Return the planned turns that the service throttled. The run must have ended."""
     # a limit of the service also ended sessions, so their turns that did not start count as well
     sessions = target.session_rows
     limited = np.array([is_throttled(str(outcome)) for outcome in sessions["outcome"]], dtype=bool)
-    throttled = int(target.counts(THROTTLED)[0].sum()) + int(not_started_of(sessions)[limited].sum())
-    return [
-        _share(
-            target,
-            threshold,
-            violation_share(violations(target, threshold), error, len(thresholds), callers),
-            throttled,
+    return int(target.counts(THROTTLED)[0].sum()) + int(not_started_of(sessions)[limited].sum())
+
+
+def shares_of(
+    target: ComparedTarget,
+    thresholds: Sequence[Threshold],
+    complete: Sequence[PerCluster] | None,
+    error: float,
+    callers: float,
+) -> list[Finding]:
+    """Return, for each threshold, the share of turns that violated it, against the allowed share.
+
+    `complete` is the violations of completed sessions, which can show that a level passes; None if all are completed.
+    """
+    known = [violations(target, threshold) for threshold in thresholds]
+    found = []
+    for threshold, missed, ended in zip(thresholds, known, complete or known, strict=True):
+        allowed = allowed_share(threshold)
+        share = violation_share(target.name, missed, error, len(thresholds), callers)
+        failed = share.events if threshold.metric in FAILINGS else 0
+        if threshold.statistic.is_monotone:
+            infinite = [int(np.isinf(target.sample(spec).values).sum()) for spec in specs_of(target, threshold)]
+            failed = min(share.events, sum(infinite))
+        result = threshold_result(ended, missed, allowed, error, len(thresholds), callers)
+        found.append(
+            Finding(
+                threshold=threshold.source_text,
+                value=msgspec.structs.replace(share, failed=failed),
+                operator="<",
+                limit=allowed,
+                result=result,
+                reason=too_few(ended) if result == "inconclusive" else None,
+            )
         )
-        for threshold in thresholds
-    ]
+    return found
 
 
-def _share(target: ComparedTarget, threshold: Threshold, share: ViolationShare, throttled: int) -> ThresholdEntry:
-    missing = int(violations(target, threshold)[0].sum())
-    failed = missing if threshold.metric in FAILINGS else 0
-    if threshold.statistic.is_monotone:
-        failed = min(
-            missing, sum(int(np.isinf(target.sample(spec).values).sum()) for spec in specs_of(target, threshold))
-        )
-    causes = {"slow": missing - failed, "failed": failed, "throttled": min(throttled, failed)}
-    return ThresholdEntry(threshold=threshold.source_text, allowed=allowed_share(threshold), **asdict(share), **causes)
-
-
-def latencies_of(target: ComparedTarget, metric: str) -> list[QuantileEstimate]:
+def latencies_of(target: ComparedTarget, metric: str) -> list[Value]:
     """Return p50 and p95 with 95 % intervals as a report publishes them, of the stratum with most turns."""
-    samples = [target.sample(spec) for spec in by_stratum(MetricSpec(metric, Quantile(0.5)), [target])]
-    sample = max(samples, key=lambda sample: sample.n)
-    return [estimate.published() for estimate in quantiles(sample, [0.5, 0.95], 1 - VALUES_ALPHA)]
+    samples = [(spec, target.sample(spec)) for spec in by_stratum(MetricSpec(metric, Quantile(0.5)), [target])]
+    spec, sample = max(samples, key=lambda of: of[1].n)
+    subject = Subject(target=target.name, **(spec.stratum or NO_STRATUM)._asdict())
+    return [*quantile_values(subject, metric, sample, [0.5, 0.95], 1 - VALUES_ALPHA)]
 
 
-def failures_of(target: ComparedTarget) -> ViolationShare:
+def failures_of(target: ComparedTarget) -> Value:
     """Return the share of turns that failed or were not started, with its 95 % interval."""
-    return violation_share(target.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf)
+    return violation_share(target.name, target.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf, FAILURES.metric)
 
 
 def in_progress(run: RunFrames) -> float | None:

@@ -35,10 +35,11 @@ import numpy as np
 from bench.base.errors import UsageError
 from reports.metrics.thresholds import Threshold, quoted
 from reports.results.reason import Reason
+from reports.results.value import RATE, Value
 from reports.results.verdict import Result
 from reports.statistics.rates import PerCluster, RatioEstimate, ratio_of
 from reports.statistics.verdicts import SESSIONS, floor_reason
-from rtbench.capacity.search import ViolationShare
+from rtbench.capacity.search import VIOLATIONS
 
 EXAMPLES = '"ttfa: p(95)<800" or "failure_rate: rate<1%"'
 
@@ -67,19 +68,25 @@ ROUNDS = 5
 """The number of calls that each caller makes in a batch."""
 
 
-def violation_share(missed: PerCluster, error: float, thresholds: int, callers: float) -> ViolationShare:
-    """Return the share of turns that violate a threshold.
+def violation_share(
+    target: str, missed: PerCluster, error: float, thresholds: int, callers: float, metric: str = VIOLATIONS
+) -> Value:
+    """Return the share of turns that violate a threshold, with a one-sided lower and upper bound.
 
     `missed` is, for each session in order of start, the turns that violate it, and all turns. `callers` is the number
-    of concurrent callers; infinite if it is unknown.
+    of concurrent callers; infinite if it is unknown. The bounds are 0 and 1 if there are fewer than two sessions. The
+    design effect is that of sessions or of batches, whichever is larger.
     """
     ratios = _ratios(missed, callers)
-    low, high = _low(ratios, error / thresholds), _high(ratios, error)
-    return ViolationShare(
+    return Value(
+        target=target,
+        metric=metric,
+        statistic=RATE,
         value=ratios[0].value,
-        low=low,
-        high=high,
-        turns=int(ratios[0].turns),
+        low=_low(ratios, error / thresholds),
+        high=_high(ratios, error),
+        count=int(missed[0].sum()),
+        n=int(ratios[0].turns),
         sessions=ratios[0].clusters,
         deff=max(ratio.deff for ratio in ratios),
     )
@@ -126,27 +133,28 @@ def analysis_result(
     Slow turns end late. So the turns that have ended are faster, on average, than all turns will be. Therefore `known`
     can show that a level fails, but not that it passes.
     """
-    if _any_above([_ratios(missed, callers) for missed in known], allowed, error):
+    found = {
+        threshold_result(ended, missed, limit, error, len(allowed), callers)
+        for ended, missed, limit in zip(complete, known, allowed, strict=True)
+    }
+    return "fail" if "fail" in found else "pass" if found == {"pass"} else "inconclusive"
+
+
+def threshold_result(
+    complete: PerCluster, known: PerCluster, allowed: float, error: float, thresholds: int, callers: float
+) -> Result:
+    """Return the answer of one analysis for one of several thresholds, as in `analysis_result`."""
+    if _is_above(_ratios(known, callers), allowed, error / thresholds):
         return "fail"
-    return "pass" if _all_below([_ratios(missed, callers) for missed in complete], allowed, error) else "inconclusive"
+    return "pass" if _is_below(_ratios(complete, callers), allowed, error) else "inconclusive"
 
 
-def _any_above(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[float], error: float) -> bool:
-    error_share = error / len(allowed)
-    return any(
-        _decides(ratios) and _low(ratios, error_share, limit) > limit
-        for ratios, limit in zip(shares, allowed, strict=True)
-    )
+def _is_above(ratios: Sequence[RatioEstimate], allowed: float, error: float) -> bool:
+    return _floor(ratios[0]) is None and _low(ratios, error, allowed) > allowed
 
 
-def _all_below(shares: Sequence[Sequence[RatioEstimate]], allowed: Sequence[float], error: float) -> bool:
-    return all(
-        _decides(ratios) and _high(ratios, error, limit) < limit for ratios, limit in zip(shares, allowed, strict=True)
-    )
-
-
-def _decides(ratios: Sequence[RatioEstimate]) -> bool:
-    return _floor(ratios[0]) is None
+def _is_below(ratios: Sequence[RatioEstimate], allowed: float, error: float) -> bool:
+    return _floor(ratios[0]) is None and _high(ratios, error, allowed) < allowed
 
 
 def too_few(missed: PerCluster) -> Reason | None:
@@ -186,8 +194,14 @@ def is_futile(
     ratios = [ratio_of(missed) for missed in known]
     if not all(ratio.turns for ratio in ratios):
         return False
-    better, worse = ([[_at_end(ratio, elapsed, shift)] for ratio in ratios] for shift in (-doubt, doubt))
-    return not _all_below(better, allowed, error) and not _any_above(worse, allowed, error)
+    can_pass = all(
+        _is_below([_at_end(ratio, elapsed, -doubt)], limit, error) for ratio, limit in zip(ratios, allowed, strict=True)
+    )
+    can_fail = any(
+        _is_above([_at_end(ratio, elapsed, doubt)], limit, error / len(allowed))
+        for ratio, limit in zip(ratios, allowed, strict=True)
+    )
+    return not can_pass and not can_fail
 
 
 def _at_end(ratio: RatioEstimate, elapsed: float, shift: float) -> RatioEstimate:

@@ -11,15 +11,14 @@ from reports.metrics.thresholds import requested_thresholds
 from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
-from reports.statistics.quantiles import QuantileEstimate
+from reports.results.value import Finding, Value
 from reports.text.cells import as_sentence
 from rtbench.capacity.load_thresholds import allowed_share
 from rtbench.capacity.search import (
     CapacityDocument,
     LevelEntry,
     SearchPlan,
-    ThresholdEntry,
-    ViolationShare,
+    allowed_by,
     min_level_s,
     min_time_s,
 )
@@ -27,7 +26,6 @@ from rtbench.capacity.text import UNITS, headline_parts, reason_text, result_wor
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
-Interval = QuantileEstimate | ViolationShare
 HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
 SHARE, TOOK = 27, 8
 
@@ -72,19 +70,19 @@ def level_lines(level: LevelEntry) -> list[str]:
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
     result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))
     cells = [load, result, *counts, *waits, as_percent(level.failure_rate)]
-    worst = max(level.violations, key=lambda share: share.high / share.allowed, default=None)
-    allowed = "" if worst is None or len(level.violations) == 1 else f" of {_percents(worst.allowed)} %"
-    missed = NONE if worst is None else share_text(worst) + (allowed if worst.turns else "")
+    worst = max(level.violations, key=lambda share: share.value.high / allowed_by(share), default=None)
+    allowed = "" if worst is None or len(level.violations) == 1 else f" of {_percents(allowed_by(worst))} %"
+    missed = NONE if worst is None else share_text(worst) + (allowed if worst.value.n else "")
     line = (
         row(cells, HEADS) + missed.rjust(SHARE + 2) + format_duration(level.duration_s).replace(NBSP, " ").rjust(TOOK)
     )
     return [line, *_wrapped(reason_text(level.why), "    ")]
 
 
-def share_text(share: ThresholdEntry) -> str:
-    if not share.turns:
+def share_text(share: Finding) -> str:
+    if not share.value.n:
         return NONE
-    value, low, high = map(_percents, (share.value, share.low, share.high))
+    value, low, high = map(_percents, (share.value.value, share.value.low, share.value.high))
     return f"{value} % ({low} to {high} %)"
 
 
@@ -92,11 +90,11 @@ def _percents(share: float) -> str:
     return format_number(float(f"{100 * share:.2g}"))
 
 
-def as_percent(interval: Interval) -> str:
+def as_percent(interval: Value) -> str:
     return _value(interval, lambda share: percent(share, 1).replace(NBSP, " "))
 
 
-def _value(interval: Interval, write: Write) -> str:
+def _value(interval: Value, write: Write) -> str:
     return write(interval.value) if math.isfinite(interval.value) else NONE
 
 
@@ -190,13 +188,13 @@ def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
     shares = [(share, level) for level in levels for share in level.violations]
     thresholds = list(dict.fromkeys(share.threshold for share, _ in shares))
     return [
-        [share.threshold, _named(level), share_text(share), percent(share.allowed, 1),
-         *map(count, (share.turns, share.slow, share.failed, share.throttled))]
+        [share.threshold, _named(level), share_text(share), percent(allowed_by(share), 1),
+         *map(count, (share.value.n, *level.causes(share).values()))]
         for share, level in sorted(shares, key=lambda pair: thresholds.index(pair[0].threshold))
     ]  # fmt: skip
 
 
-def _with_ends(interval: Interval, write: Write) -> str:
+def _with_ends(interval: Value, write: Write) -> str:
     if not math.isfinite(interval.value):
         return NONE
     low, high = (write(end) if math.isfinite(end) else NONE for end in (interval.low, interval.high))
@@ -269,7 +267,7 @@ def _bracket_band(plot: Plot, x: PixelScale, capacity: CapacityDocument) -> None
 
 
 def _curve(
-    plot: Plot, x: PixelScale, y: PixelScale, colour: int, points: Sequence[tuple[LevelEntry, Interval]], write: Write
+    plot: Plot, x: PixelScale, y: PixelScale, colour: int, points: Sequence[tuple[LevelEntry, Value]], write: Write
 ) -> None:
     """Draw a line through the levels. If one ran twice, the line goes through the second run, which was longer.
 

@@ -19,13 +19,13 @@ from typing import Literal, NamedTuple
 
 from msgspec import field
 
-from reports.results.json_entries import Count, JsonEntry, Number
+from reports.results.json_entries import Count, JsonEntry
 from reports.results.reason import Reason
+from reports.results.value import RATE, Finding, Value
 from reports.results.verdict import Conclusion, Result
-from reports.statistics.quantiles import NO_VALUES, QuantileEstimate, quantiles
 from rtbench.load_search import LevelResult, LoadGrid, NextLevel, bracket_of, confirmation_of, levels_left, next_level
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 CRASHED = "crashed"
 """The code of the reason for a level whose run crashed. If a level is not evaluated for another reason, the load
 generator was its limit.
@@ -38,41 +38,13 @@ the load generator reached its limit, the runs of a level crashed, or the user e
 """
 
 
-class ViolationShare(JsonEntry, frozen=True, kw_only=True):
-    """A share of turns, with a lower and an upper bound. Each bound is one-sided and has its own error.
-
-    The bounds are 0 and 1 if there are fewer than two sessions. If there are fewer than `SESSIONS` sessions, the bounds
-    exist but decide nothing. `deff` is the design effect: the variance of the share (between sessions or between
-    batches) divided by the variance of independent turns.
-    """
-
-    value: Number
-    low: float
-    high: float
-    turns: Count
-    sessions: Count
-    deff: float = 1.0
+VIOLATIONS = "violations"
+"""The metric of a level whose rate is the share of turns that violated a threshold."""
 
 
-class ThresholdEntry(ViolationShare, frozen=True, kw_only=True):
-    """The share of turns that violated a threshold, with bounds at the error of the level's last analysis.
-
-    `slow`, `failed`, `throttled`: the turns that violated it, by cause; throttled turns are also failed ones
-    """
-
-    threshold: str
-    allowed: float
-    slow: Count
-    failed: Count
-    throttled: Count
-
-    @property
-    def is_met(self) -> bool:
-        """True if the share is allowed, ignoring its bounds."""
-        return self.value < self.allowed
-
-
-NO_LATENCY = quantiles(NO_VALUES, [0.5, 0.95])
+def unknown(metric: str, statistic: str) -> Value:
+    """Return a value of no turns."""
+    return Value(target="", metric=metric, statistic=statistic, value=math.nan, n=0, sessions=0)
 
 
 class LevelEntry(JsonEntry, frozen=True):
@@ -85,6 +57,9 @@ class LevelEntry(JsonEntry, frozen=True):
     - `duration_s`: the time from the start of its run until the run was finalized
     - `call_s`: the median duration of its calls, in seconds; null if no call ended
     - `in_progress`: the median of concurrent calls over seconds
+    - `throttled`: the planned turns that the service throttled
+    - `violations`: for each threshold, the share of turns that violated it against the allowed share (`limit`). Each
+    bound is one-sided, at the error of the level's last analysis. `result` is that of this threshold alone.
     - `latency_p50`, `latency_p95`: percentiles of the search's metric, in ms, with 95 % intervals
     - `failure_rate`: with a 95 % interval
     - `rate_limits_remaining`: the lowest remaining share of each limit, by the service's name for the limit
@@ -102,10 +77,11 @@ class LevelEntry(JsonEntry, frozen=True):
     turns: int = 0
     call_s: float | None = None
     in_progress: float | None = None
-    violations: list[ThresholdEntry] = field(default_factory=list)
-    latency_p50: QuantileEstimate = NO_LATENCY[0]
-    latency_p95: QuantileEstimate = NO_LATENCY[1]
-    failure_rate: ViolationShare = ViolationShare(value=math.nan, low=0.0, high=1.0, turns=0, sessions=0)
+    throttled: Count = 0
+    violations: list[Finding] = field(default_factory=list)
+    latency_p50: Value = unknown("", "p50")
+    latency_p95: Value = unknown("", "p95")
+    failure_rate: Value = unknown("failure_rate", RATE)
     rate_limits_remaining: dict[str, float] = field(default_factory=dict)
     blocked: int = 0
     simulated: bool = False
@@ -119,6 +95,11 @@ class LevelEntry(JsonEntry, frozen=True):
     @property
     def crashed(self) -> bool:
         return self.why is not None and self.why.code == CRASHED
+
+    def causes(self, share: Finding) -> dict[str, int]:
+        """Return the turns that violated a threshold, by cause. Throttled turns are also failed ones."""
+        failed = share.value.failed
+        return {"slow": share.value.events - failed, "failed": failed, "throttled": min(self.throttled, failed)}
 
 
 class RoughEstimate(JsonEntry, frozen=True):
@@ -222,6 +203,12 @@ class LevelBudget(NamedTuple):
         return self.time_s - AROUND_S
 
 
+def allowed_by(share: Finding) -> float:
+    """Return the share of turns that may violate a threshold. A search has no relative thresholds."""
+    assert share.limit is not None, f"{share.threshold} is relative"
+    return share.limit
+
+
 def grid_of(plan: SearchPlan) -> LoadGrid:
     return LoadGrid(plan.first, plan.max, plan.precision)
 
@@ -255,7 +242,7 @@ def results_of(levels: Sequence[LevelEntry]) -> list[LevelResult]:
             level.load,
             level.result,
             level.confirmation_run,
-            bool(level.violations) and all(share.is_met for share in level.violations),
+            bool(level.violations) and all(share.value.value < allowed_by(share) for share in level.violations),
         )
         for level in levels
     ]

@@ -10,13 +10,12 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
-from msgspec.structs import asdict
 
 from reports.metrics.thresholds import Threshold, requested_thresholds
+from reports.results.value import Finding, Value
 from reports.results.verdict import Result
 from reports.statistics.counting import Floats
 from reports.statistics.group_sequential import spending
-from reports.statistics.quantiles import NO_VALUES, QuantileEstimate, quantiles
 from reports.statistics.rates import PerCluster
 from rtbench.capacity.load_thresholds import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_futile, violation_share
 from rtbench.capacity.search import (
@@ -24,13 +23,14 @@ from rtbench.capacity.search import (
     AROUND_S,
     ERROR,
     FUTILE_FROM,
+    VIOLATIONS,
     LevelBudget,
     LevelEntry,
     SearchPlan,
-    ThresholdEntry,
     grid_of,
     min_ramp_s,
     run_levels,
+    unknown,
 )
 from rtbench.load_search import NextLevel, levels_left
 
@@ -50,17 +50,23 @@ def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **change
 
 
 def build_share(
-    value: float = 0.5, *, slow: int = 50, failed: int = 0, throttled: int = 0, **more: object
-) -> ThresholdEntry:
-    share = ThresholdEntry(
-        threshold="ttfa: p(95)<800", allowed=ALLOWED, value=value, low=value * 0.8, high=min(1.0, value * 1.2),
-        turns=100, sessions=20, slow=slow, failed=failed, throttled=throttled,
+    value: float = 0.5,
+    *,
+    threshold: str = "ttfa: p(95)<800",
+    slow: int = 50,
+    failed: int = 0,
+    turns: int = 100,
+    **more: object,
+) -> Finding:
+    share = msgspec.structs.replace(
+        unknown(VIOLATIONS, "rate"), value=value, low=value * 0.8, high=min(1.0, value * 1.2), n=turns, sessions=20,
+        count=slow + failed, failed=failed, **{"deff": 1.0} | more,
     )  # fmt: skip
-    return msgspec.structs.replace(share, **more)
+    return Finding(threshold=threshold, value=share, operator="<", limit=ALLOWED)
 
 
-def build_latency(value: float, low: float, high: float) -> QuantileEstimate:
-    return msgspec.structs.replace(quantiles(NO_VALUES, [0.5])[0], value=value, low=low, high=high, reason=None)
+def build_latency(value: float, low: float, high: float) -> Value:
+    return msgspec.structs.replace(unknown("ttfa", "p50"), value=value, low=low, high=high)
 
 
 def build_level(
@@ -199,19 +205,15 @@ def level_result(
         if over >= FUTILE_FROM and given_up and not step.confirmation_run:
             break
     length_s = part * given.load_s + AROUND_S
-    estimate = violation_share(known, error, 1, step.load)
-    late = int(known[0].sum())
-    share = ThresholdEntry(
-        threshold="ttfa: p(95)<800", allowed=allowed, slow=late, failed=0, throttled=0, **asdict(estimate)
-    )
+    share = violation_share("model", known, error, 1, step.load)
     return build_level(
         step.load,
         answer,
         hold=step.confirmation_run,
         duration_s=length_s,
         error=given.error,
-        violations=[share],
-        sessions=estimate.sessions,
+        violations=[Finding(threshold="ttfa: p(95)<800", value=share, operator="<", limit=allowed)],
+        sessions=share.sessions,
     )
 
 

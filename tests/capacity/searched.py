@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 
+from reports.results.value import Value
 from reports.results.verdict import Result
 from rtbench.capacity.conclusion import conclude
-from rtbench.capacity.search import CapacityDocument, LevelEntry, ViolationShare
+from rtbench.capacity.search import CapacityDocument, LevelEntry
 from tests.capacity.models import build_latency, build_level, build_plan, build_share
 
 
 def level(load: int, answer: Result, p50: float, *, hold: bool = False) -> LevelEntry:
     wait = build_latency(p50, 0.9 * p50, 1.1 * p50)
     tail = build_latency(1.5 * p50, 1.3 * p50, math.inf)
-    failures = ViolationShare(value=0.01, low=0.002, high=0.03, turns=900, sessions=180)
+    failures = Value(target="west", metric="failure_rate", statistic="rate", value=0.01, low=0.002, high=0.03, n=900,
+                     sessions=180)  # fmt: skip
     return build_level(load, answer, hold=hold, turns=900, sessions=180, latency_p50=wait, latency_p95=tail,
                        failure_rate=failures, violations=[build_share()], run=f"run-{load}",
                        simulated=True)  # fmt: skip

@@ -88,8 +88,10 @@ def test_a_result_has_the_bounds_of_its_interim_analysis(monkeypatch: pytest.Mon
     hold = evaluate(monkeypatch, tmp_path / "hold", plan, hold=True)
 
     assert (early.result, hold.result) == ("pass", "pass")
-    assert early.violations[0].high == pytest.approx(1 - spending(ANALYSES, GIVEN.error)[3] ** (1 / 300))
-    assert hold.violations[0].high == pytest.approx(1 - spending(ANALYSES, GIVEN.error)[len(ANALYSES) - 1] ** (1 / 300))
+    errors = spending(ANALYSES, GIVEN.error)
+    assert early.violations[0].value.high == pytest.approx(1 - errors[3] ** (1 / 300))
+    assert hold.violations[0].value.high == pytest.approx(1 - errors[len(ANALYSES) - 1] ** (1 / 300))
+    assert (early.violations[0].result, hold.violations[0].result) == ("pass", "pass")
 
 
 def test_an_invalid_run_is_a_limit_of_the_load_generator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -36,10 +36,12 @@ from rtbench.capacity.level_evaluation import (
     rate_limits_remaining,
     shares_of,
     target_of,
+    throttled_turns,
     usd_of,
     violations,
 )
-from tests.capacity.models import threshold_of
+from rtbench.capacity.search import allowed_by
+from tests.capacity.models import build_level, threshold_of
 from tests.reports.edited import edit
 from tests.reports.synthetic import PRICES, Plan, write, write_killed
 
@@ -160,11 +162,13 @@ def test_turns_that_did_not_start_violate_each_latency_threshold(tmp_path: Path)
     refusing = target_of(write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200)))
 
     late, counted = violations(refusing, threshold_of("ttfa: p(95)<5000"))
-    (share,) = shares_of(refusing, [threshold_of("ttfa: p(95)<5000")], 0.01, 10)
+    (found,) = shares_of(refusing, [threshold_of("ttfa: p(95)<5000")], None, 0.01, 10)
+    share = found.value
 
     assert (late.sum(), counted.sum(), counted.size) == (116, 400, 100)
     assert sorted(late[late > 0]) == [4] * 29
-    assert (share.value, share.failed, share.slow) == (0.29, 116, 0)
+    assert (share.value, share.count, share.failed) == (0.29, 116, 116)
+    assert allowed_by(found) == pytest.approx(0.05)
     assert share.high > 0.05, "it does not hold"
 
 
@@ -182,14 +186,29 @@ def test_violation_shares_are_split_by_cause(tmp_path: Path) -> None:
     failed = int((turns["outcome_class"] == "failed").sum())
     throttled = int(turns["outcome"].astype(str).str.startswith("throttled").sum())
 
-    late, failures = shares_of(target_of(folder), [LATE, FAILED], 0.01, 4)
+    whole = target_of(folder)
+    level = build_level(4, "fail", throttled=throttled_turns(whole))
+    late, failures = shares_of(whole, [LATE, FAILED], None, 0.01, 4)
 
-    assert (late.failed, failures.failed, failures.slow) == (failed, failed, 0)
     good = turns[turns["outcome_class"] == "success"]
-    assert late.slow == int((good["ttfa_ms"] >= 700).sum())
-    assert 0 < failures.throttled == throttled < failed
-    assert failures.value is not None
-    assert failures.low < failures.value < failures.high
+    slow = int((good["ttfa_ms"] >= 700).sum())
+    assert 0 < throttled < failed
+    assert level.causes(late) == {"slow": slow, "failed": failed, "throttled": throttled}
+    assert level.causes(failures) == {"slow": 0, "failed": failed, "throttled": throttled}
+    assert failures.value.low < failures.value.value < failures.value.high
+
+
+def test_turns_of_open_sessions_can_fail_a_threshold_but_not_pass_it(tmp_path: Path) -> None:
+    target = target_of(write(tmp_path / "run", Plan(sessions=200, turns=5)))
+    thresholds = [threshold_of("ttfa: p(95)<60000"), threshold_of("ttfa: p(95)<1")]
+    few = np.zeros(3), np.full(3, 5.0)
+
+    complete, incomplete = (shares_of(target, thresholds, ended, 0.01, 4) for ended in (None, [few, few]))
+
+    assert [found.result for found in complete] == ["pass", "fail"]
+    assert [found.result for found in incomplete] == ["inconclusive", "fail"]
+    reason = Reason("too_few", {"unit": "session", "needed": 20, "there": [3]})
+    assert [found.reason for found in incomplete] == [reason, None]
 
 
 def test_a_run_in_progress_is_read_like_a_finished_run(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_result_of_a_level_follows_from_its_sessions(missed: list[int], answ
 
 def test_the_upper_bound_is_1_if_all_sessions_violate_the_threshold() -> None:
     seen = sessions([5] * 30)
-    share = violation_share(seen, ERROR, 1, 10)
+    share = violation_share("west", seen, ERROR, 1, 10)
 
     assert (share.low, share.high) == (pytest.approx(ERROR ** (1 / 30)), 1.0)
     assert analysis_result([seen], [seen], [0.9], ERROR, 10) == "inconclusive"
@@ -100,7 +100,7 @@ def test_the_upper_bound_is_1_if_all_sessions_violate_the_threshold() -> None:
 def test_a_share_of_few_sessions_has_bounds_and_is_inconclusive(count: int) -> None:
     lengths = np.array([1.0] * (count // 2) + [5.0] * (count - count // 2))
     none, all_ = (np.zeros(count), lengths), (lengths, lengths)
-    clean, missed = violation_share(none, ERROR, 1, 10), violation_share(all_, ERROR, 1, 10)
+    clean, missed = violation_share("west", none, ERROR, 1, 10), violation_share("west", all_, ERROR, 1, 10)
 
     assert 0 == clean.low < clean.high < 1
     assert clean.high == pytest.approx(1 - ERROR ** (lengths.max() / lengths.sum()))
@@ -138,7 +138,7 @@ def test_turns_of_incomplete_sessions_can_fail_a_level_but_not_pass_it() -> None
 @pytest.mark.parametrize("count", [20, 80, 300])
 def test_the_error_rate_of_either_bound_at_the_true_share_is_at_most_the_error(p: float, count: int) -> None:
     rng = np.random.default_rng(7)
-    shares = [violation_share(random_sessions(rng, p, count), ERROR, 1, 10) for _ in range(SEARCHES)]
+    shares = [violation_share("west", random_sessions(rng, p, count), ERROR, 1, 10) for _ in range(SEARCHES)]
     tolerated = ERROR + 3 * np.sqrt(ERROR * (1 - ERROR) / SEARCHES)
 
     assert np.mean([share.high < p for share in shares]) <= tolerated
@@ -174,7 +174,7 @@ def test_the_interval_covers_the_true_share_if_violations_come_in_bursts() -> No
     for _ in range(SEARCHES // 5):
         bad = np.repeat(rng.random(bursts) < 0.3, callers)
         seen = sessions(list(rng.binomial(5, np.where(bad, 0.6, 0.02))))
-        share = violation_share(seen, ERROR, 1, callers)
+        share = violation_share("west", seen, ERROR, 1, callers)
         wrong += not share.low <= 0.3 * 0.6 + 0.7 * 0.02 <= share.high
 
     assert wrong / (SEARCHES // 5) <= 4 * ERROR
