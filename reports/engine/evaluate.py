@@ -46,6 +46,10 @@ class ChosenTurns(NamedTuple):
     turns: Flags
 
 
+RatesByPart = Mapping[Subject, tuple[Flags, Mapping[str, Events]]]
+"""The turns of each part of a run, without a target, and the rates of the part."""
+
+
 def by_target(turns: TurnArrays) -> Iterator[ChosenTurns]:
     """Yield the turns of each target."""
     for index, target in enumerate(turns.targets):

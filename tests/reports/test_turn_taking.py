@@ -125,7 +125,7 @@ def test_a_comparison_has_the_shares_of_each_step_with_the_difference_that_a_rat
     folder = Path(run(tmp_path, PLAN))
     sides = parse_targets([edit(folder, "turns", turn_taking)])
     comparison = quick(sides)
-    rows, method = comparison.turn_taking.steps, comparison.method
+    rows, method = comparison.turn_taking, comparison.method
     how = Inference(method.level, rate_run_sd=method.rate_run_sd)
 
     for label, rate in (("opening_hours", "false_reply_rate"), ("order_status", "yield_rate")):
@@ -156,10 +156,10 @@ def test_the_table_of_a_comparison_names_both_shares_their_difference_and_the_cu
 
 def test_two_runs_are_compared_with_the_variation_between_runs(tmp_path: Path) -> None:
     paired = Path(run(tmp_path / "both", PLAN))
-    of_pairs = quick(parse_targets([edit(paired, "turns", turn_taking)])).turn_taking.steps
+    of_pairs = quick(parse_targets([edit(paired, "turns", turn_taking)])).turn_taking
     folders = [Path(run(tmp_path / name, replace(PLAN, seed=seed))) for name, seed in (("one", 7), ("other", 8))]
     one, other = (edit(folder, "turns", turn_taking) for folder in folders)
-    rows = quick(parse_targets([f"{one}:west", f"{other}:east"])).turn_taking.steps
+    rows = quick(parse_targets([f"{one}:west", f"{other}:east"])).turn_taking
     row, alone = difference(rows, "", "cut_off"), difference(of_pairs, "", "cut_off")
 
     assert row.difference == pytest.approx(alone.difference)
@@ -173,7 +173,7 @@ def test_fewer_than_ten_turns_of_a_target_are_counted_without_a_difference(tmp_p
         return made | ({"yielded": None} if is_rare else {})
 
     comparison = quick(parse_targets([edit(Path(run(tmp_path, PLAN)), "turns", change)]))
-    row = difference(comparison.turn_taking.steps, "order_status", "yield_rate")
+    row = difference(comparison.turn_taking, "order_status", "yield_rate")
 
     assert 0 < row.value.n < 10
     assert math.isnan(row.difference)
@@ -184,8 +184,8 @@ def test_each_candidate_is_compared_with_the_first_target(tmp_path: Path) -> Non
     plan = replace(PLAN, sessions=90, targets=("west", "mid", "east"))
     folder = Path(run(tmp_path, plan))
     comparison = quick(parse_targets([edit(folder, "turns", turn_taking)]))
-    rows = comparison.turn_taking.steps
+    rows = comparison.turn_taking
 
-    assert [*of_pauses(comparison.turn_taking.pauses)] == ["west", "mid", "east"]
+    assert [*of_pauses(comparison.pauses)] == ["west", "mid", "east"]
     assert {row.value.target for row in rows} == {"mid", "east"}
     assert difference(rows, "order_status", "yield_rate", "mid").value.n == 30

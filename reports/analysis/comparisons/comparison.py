@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS, UsageError
 from bench.files.sanitize import escape_control
-from reports.analysis.comparisons.measurements import Shift, measured, shift_of, step_changes
-from reports.analysis.comparisons.turn_taking import ComparedTurnTaking, compared_turn_taking
+from reports.analysis.comparisons.measurements import Shift, compared_rates, measured, shift_of, step_changes
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import Decision
 from reports.analysis.sequential.plan import was_planned
+from reports.analysis.summary.turn_taking import compared_rates_of, events_of, has_pauses, of_pauses
 from reports.analysis.targets.compared_target import ComparedTarget
 from reports.analysis.targets.fairness import (
     FairnessCheck,
@@ -28,11 +29,13 @@ from reports.analysis.targets.fairness import (
 from reports.analysis.targets.metric_specs import by_stratum, default_specs, lacking_notices
 from reports.analysis.targets.named import are_peers, known_targets, matched_to_the_first
 from reports.data.runs import run_id_of
+from reports.engine.evaluate import ChosenTurns
 from reports.engine.judge import Judged, add_verdicts
 from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.statistic_types.rate import FAILURES
 from reports.results.json_entries import ClosedJsonEntry, Count, described
 from reports.results.reason import Reason
+from reports.results.value import Finding, Subject, Value
 from reports.results.verdict import VerdictStatus
 from reports.statistics.baselines import RATE_RUN_SD, RUN_SD
 from reports.statistics.bootstrap import RESAMPLES, seed_of
@@ -148,10 +151,19 @@ class Comparison:
         return shift_of(self.targets, self.comparisons, how)
 
     @cached_property
-    def turn_taking(self) -> ComparedTurnTaking:
-        """The turn-taking of the targets; empty without pauses in the caller's speech."""
-        method = self.method
-        return compared_turn_taking(self.targets, Inference(method.level, rate_run_sd=method.rate_run_sd))
+    def pauses(self) -> tuple[Value, ...]:
+        """The values of turns with a pause in the caller's speech, of each target."""
+        chosen = ((one.turns, ChosenTurns(Subject(target=one.label), one.turn_mask)) for one in self.targets)
+        found = (of_pauses(turns, of, events_of(turns)) for turns, of in chosen if has_pauses(turns))
+        return tuple(chain.from_iterable(found))
+
+    @cached_property
+    def turn_taking(self) -> tuple[Finding, ...]:
+        """The differences of the rates of turn-taking; none without pauses in the caller's speech."""
+        how = Inference(self.method.level, rate_run_sd=self.method.rate_run_sd)
+        if not any(has_pauses(target.turns) for target in self.targets):
+            return ()
+        return tuple(compared_rates(self.targets, compared_rates_of, how))
 
     @property
     def exit_status(self) -> VerdictStatus:

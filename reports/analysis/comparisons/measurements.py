@@ -7,23 +7,31 @@ comparison, so that no verdict depends on the other metrics.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from reports.analysis.summary.distributions import PercentileCurve, curve_of
 from reports.analysis.targets.compared_target import ComparedTarget, uncertain_reason
 from reports.analysis.targets.mix import ComparedTargets, changed_lengths
 from reports.analysis.targets.moved import moved
+from reports.analysis.targets.named import matched_to_the_first
+from reports.data.turns import TurnArrays
+from reports.engine.evaluate import RatesByPart, rate_of_clusters
 from reports.engine.judge import Judged
 from reports.formatting import join_words, nines
-from reports.metrics.metric_spec import MetricSpec, by_sample
+from reports.metrics.metric_spec import POINTS, MetricSpec, by_sample
+from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.typical_change import by_change, step_latencies, step_sample
 from reports.results.reason import Reason
-from reports.statistics.differences import Difference, Inference, Margin, quantile_differences
+from reports.results.value import Finding, Subject, Value
+from reports.statistics.autocorrelation import rate_by_order
+from reports.statistics.differences import Better, Difference, Inference, Margin, quantile_differences
 from reports.statistics.quantiles import Sample, quantile
+from reports.statistics.rates import ClusterTotals, PerCluster
 from reports.statistics.target_counts import of_sample
 from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
 from reports.statistics.verdicts import BEYOND, verdicts
@@ -83,6 +91,43 @@ def measured(base: ComparedTarget, cand: ComparedTarget, specs: Sequence[MetricS
                 notes=(Reason("widened", {"errors": widened_by}),) if widened_by else (),
             )  # fmt: skip
     return [by_spec[spec] for spec in specs]
+
+
+def compared_rates(
+    targets: Sequence[ComparedTarget], rates_of: Callable[[TurnArrays], RatesByPart], how: Inference
+) -> Iterator[Finding]:
+    """Yield the difference of each rate that a feature has in each part of a run, for each candidate.
+
+    A part that one run lacks has no turns there. Such rates get no verdict, because they have no margin.
+    """
+    parts = {id(turns): rates_of(turns) for turns in {id(target.turns): target.turns for target in targets}.values()}
+    for base, cand in matched_to_the_first(targets):
+        of_base, of_cand = parts[id(base.turns)], parts[id(cand.turns)]
+        for subject, (_, rates) in {**of_base, **of_cand}.items():
+            for name in rates:
+                sums = _sums(base, of_base, subject, name), _sums(cand, of_cand, subject, name)
+                if any(trials.any() for _, trials in sums):
+                    against, value = (
+                        rate_of_clusters(msgspec.structs.replace(subject, target=target.label), name, totals)
+                        for target, totals in zip((base, cand), sums, strict=True)
+                    )
+                    yield _rate_finding(value, against, ClusterTotals(*sums, base.paired), how)
+
+
+def _sums(target: ComparedTarget, parts: RatesByPart, subject: Subject, name: str) -> PerCluster:
+    if subject not in parts:
+        return np.zeros(target.sessions), np.zeros(target.sessions)
+    turns, of_rates = parts[subject]
+    return target.sums(*of_rates[name], turns)
+
+
+def _rate_finding(value: Value, against: Value, totals: ClusterTotals, how: Inference) -> Finding:
+    difference: tuple[float | None, ...] = (None, None, None)
+    if min(value.n, against.n) >= MIN_RATE_UNITS:
+        better: Better = "higher" if value.metric in RATES and RATES[value.metric].better == "higher" else "lower"
+        difference = rate_by_order(totals, Margin(points=POINTS), better, how).shares
+    d, low, high = (math.nan if end is None else end for end in difference)
+    return Finding(value=value, against=against, difference=d, low=low, high=high)
 
 
 def _bounded(

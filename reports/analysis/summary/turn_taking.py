@@ -18,7 +18,7 @@ from reports.analysis.summary.metrics import cancelled_splits
 from reports.data.samples import VOICE_TO_VOICE, rate_counts
 from reports.data.turns import UNFINISHED, TurnArrays
 from reports.engine import evaluate
-from reports.engine.evaluate import ChosenTurns, Events, average, by_step, by_target, by_value, rates
+from reports.engine.evaluate import ChosenTurns, Events, RatesByPart, average, by_step, by_target, by_value, rates
 from reports.results.value import Group, Subject, Value
 from reports.statistics.cut_off_pause import cut_off_pause
 
@@ -43,6 +43,18 @@ def turn_taking(turns: TurnArrays) -> Iterator[Value]:
         for of_target in by_target(turns):
             yield from of_pauses(turns, of_target, events)
         yield from rates(turns, by_step(turns), events)
+
+
+def compared_rates_of(turns: TurnArrays) -> RatesByPart:
+    """Return the rates that are compared between targets: `cut_off` of turns with a pause, and all rates of steps."""
+    events = events_of(turns)
+    pauses = Group(by=PAUSE, name=ALL_PAUSES)
+    whole = Subject(target="", group=pauses), ~np.isnan(turns.column("speech_pause_ns")), {CUT_OFF: events[CUT_OFF]}
+    steps = (
+        (Subject(target="", step=label), turns.steps_named(label)[turns.step], events)
+        for label in dict.fromkeys(turns.labels)
+    )
+    return {subject: (mine, of_rates) for subject, mine, of_rates in (whole, *steps)}
 
 
 def has_pauses(turns: TurnArrays) -> bool:

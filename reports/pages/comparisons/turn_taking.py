@@ -23,7 +23,7 @@ HEADING, QUESTION = "Turn-taking", "Which target cuts callers off?"
 
 def turn_taking(comparison: Comparison) -> b.Section | None:
     """Return the section; None if no speech has pauses of a set length."""
-    pauses, rows = comparison.turn_taking
+    pauses = comparison.pauses
     if not pauses:
         return None
     labels, several = [target.label for target in comparison.targets], len(comparison.targets) > 2
@@ -36,7 +36,7 @@ def turn_taking(comparison: Comparison) -> b.Section | None:
         "difference",
         b.Column(f"{interval_text(comparison.method.level)} interval", leave_out=2),
     ]
-    table = b.table(heads, [_row(row, comparison, several=several) for row in rows])
+    table = b.table(heads, [_row(row, comparison, several=several) for row in comparison.turn_taking])
     blocks = [*pause_blocks(pauses, labels), table, *b.note(f"{MEANING} Shares have intervals of 95 %.")]
     brief = [*b.fact("cut-off pause", cut_off_pause_texts(pauses, labels)), table]
     return b.Section("turn-taking", HEADING, QUESTION, blocks, brief=brief)
