@@ -118,7 +118,7 @@ OVER = {
     "each step of a close is cut, in a run folder of its own": "record/test_finalize",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
     "pages of a dozen runs and as many comparisons are drawn and parsed": """
-        reports/test_every_page reports/test_snapshots reports/numbers/test_numbers
+        reports/test_every_page reports/test_snapshots
     """,
     "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
         reports/comparisons/test_comparison reports/check/test_check
