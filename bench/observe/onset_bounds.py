@@ -37,6 +37,8 @@ RISING = 7
 """The maximum number of blocks of an attack in which each block is louder than all before."""
 DEPTH = 1_000
 """The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio of energies."""
+FADED_DEPTH, INAUDIBLE_DEPTH = 500, 100_000
+"""The maximum distances below its loudest part of what has faded in, and of what is before it: 27 and 50 dB."""
 ERRORS_NS = (
     (4_000, 50 * NS_PER_MS),
     (1_000, 100 * NS_PER_MS),
@@ -91,13 +93,16 @@ class BoundedSound(Blocks):
     """The blocks of a stream, and the uncertainties of the sound in it."""
 
     __slots__ = (
+        "_at_once",
         "_attack",
+        "_before",
         "_early_ns",
         "_error_ns",
         "_faint_ns",
         "_followed",
         "_lead_ns",
         "_loudest",
+        "_offset",
         "_rises",
         "_start",
     )
@@ -106,6 +111,12 @@ class BoundedSound(Blocks):
         super().__init__(rate_hz, count, retained, pause)
         self._start = 0
         """The first block of the sound, or of the breath before it."""
+        self._offset = 0
+        """The number of samples from the start of this block to the start of the sound."""
+        self._at_once = True
+        """True if the sound is a voice from its start on."""
+        self._before = 0
+        """The power of the block before it."""
         self._early_ns = 0
         """The time from the start of the stream to its first sound, if the stream may have started with a voice;
         otherwise 0.
@@ -121,9 +132,10 @@ class BoundedSound(Blocks):
         self._error_ns = self._faint_ns = 0
         """The uncertainty of the sound's start that its own loudness causes, and that of its inaudible start."""
 
-    def _begin(self, start: int, behind: int) -> None:
-        """Begin the uncertainties of a sound that starts with the block `start`, with this background before it."""
-        self._start = start
+    def _begin(self, start: int, offset: int, behind: int) -> None:
+        """Begin the uncertainties of a sound that starts in the block `start`, with this background before it."""
+        self._start, self._offset, self._at_once = start, offset, True
+        self._before = self._at(start - 1)[4]
         self._behind_start = self._behind_sound = behind
         self._revised = start + REVISED
         levels = sorted(self._group_levels())
@@ -157,17 +169,25 @@ class BoundedSound(Blocks):
         is_open = found is None or max(powers[known:], default=0) > self._rises[-1][1]
         self._unheard = 0 if is_open else min(self._rises[-1][1], self._loudest)
         if attack != self._attack:
-            self._attack = attack
-            blocks = self._fade() if self._begins_at_once(attack) else attack + 1
-            self._error_ns = blocks * BLOCK_MS * NS_PER_MS
+            self._attack, self._at_once = attack, self._begins_at_once(attack)
+        self._error_ns = self._fade_ns() if self._at_once else (attack + 1) * BLOCK_MS * NS_PER_MS
         is_stored = self._number - self._start < REMEMBERED - PRECEDING  # all that precedes the start
         if self._behind_start < HUSHED and (is_stored or not self._faint_ns):
             self._faint_ns = self._inaudible_ns()
 
-    def _fade(self) -> int:
-        """Return the number of blocks in which the start of a voice may be faded in; 0 if it is not very quiet."""
-        faint = next((at for at, power in self._rises if power * DEPTH >= self._loudest), self._attack)
-        return faint + 1 if faint > 1 else 0  # the first block may contain little of it
+    def _fade_ns(self) -> int:
+        """Return the time in which the start of a voice may be faded in; 0 if it is not very quiet.
+
+        What fades in has an inaudible part before its start, and is later as loud as a voice that begins hard.
+        """
+        fades = self._before * INAUDIBLE_DEPTH >= self._loudest
+        depth = FADED_DEPTH if fades else DEPTH
+        faint = next((at for at, power in self._rises if power * depth >= self._loudest), self._attack)
+        if faint > 1:
+            return (faint + 1) * BLOCK_MS * NS_PER_MS
+        rest = self._size - self._offset  # of the first block, which may contain little of the sound
+        is_heard = self._rises[:2][-1][1] * self._size * depth >= self._loudest * rest
+        return 0 if is_heard else rest * BLOCK_MS * NS_PER_MS // self._size
 
     def _inaudible_ns(self) -> int:
         """Return the time from the start of a quiet voice, within 30 dB of its loudest part, to its audible start."""

@@ -511,7 +511,8 @@ class OnsetDetector(BoundedSound):
         if faint is not None and start - faint[1] < self._pause and number - faint[0] < REMEMBERED:
             start = faint[0]
         self._sounding, self._onset, self._suspect = True, None, None
-        begin = start * self._size + (max(0, self._at(start)[2]) if behind < FAINT else 0)
+        offset = max(0, self._at(start)[2]) if behind < FAINT else 0
+        begin = start * self._size + offset
         self._level = self._same = 0
         self._tone = False
         if tone_error_ns:
@@ -520,7 +521,7 @@ class OnsetDetector(BoundedSound):
             self._early_ns = 0
         elif self._unsteady and start < EARLY:
             self._early_ns = self._early_ns or -(-begin * BLOCK_MS * NS_PER_MS // self._size)
-        self._begin(start, behind)
+        self._begin(start, offset, behind)
         yield "begins", begin
         last_audible = next((block for block in range(number, start - 1, -1) if self._continues(block)), start)
         self._quiet, self._last = number - last_audible, last_audible * self._size + max(0, self._at(last_audible)[3])

@@ -150,7 +150,8 @@ class ItemPlayer:
         while begun > first + self._audio.sample_bytes - 1:
             begun, start_ns, uncertainty_ns = self._begun.pop()
         self.first_audible_ns = start_ns + self._audio.duration_ns(max(0, first - begun))
-        self.audible_uncertainty_ns, self.onset_uncertainty_ns = uncertainty_ns, sound.error_ns
+        self.audible_uncertainty_ns = uncertainty_ns
+        self.onset_uncertainty_ns = sound.error_ns + self._audio.codec_errors.start_ns
         self._begun.clear()
 
 
@@ -236,13 +237,13 @@ class Reply(Instants):
     longest_pause_ns: int = 0
     """The longest silence between two detected sounds."""
     start_uncertainty_ns: int = 0
-    """The uncertainty of the start of the first sound, in addition to that of the timestamps."""
+    """The uncertainty of the start of the first sound, in addition to those of the timestamps and of the codec."""
     uneven_ns: int = 0
     """The part of `start_uncertainty_ns` that late deltas near the start cause."""
     last_sound: Arrival | None = None
     """The arrival of the last delta with sound."""
     end_uncertainty_ns: int = 0
-    """The uncertainty of the end of the last sound, in addition to that of the timestamps."""
+    """The uncertainty of the end of the last sound, in addition to those of the timestamps and of the codec."""
     plays_on: bool = False
     """True if the service plays the reply in real time, so the client cannot stop it."""
     is_track: bool = False
@@ -317,7 +318,8 @@ class Reply(Instants):
             self.longest_pause_ns = max(self.longest_pause_ns, gap_ns)
             if self.spoken_answer is not None:
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
-                sound_error_ns = self.item.player.uncertainty_ns + sound.error_ns + uneven_ns
+                onset_ns = sound.error_ns + self.audio.codec_errors.start_ns
+                sound_error_ns = self.item.player.uncertainty_ns + onset_ns + uneven_ns
                 self.spoken_answer.on_sound(audible_ns, self.silent_ns, sound_error_ns, at_ns, gap_ns)
         if self.longest_pause_ns < PAUSE_NS:  # no second sound, whose start has another uncertainty
             self.start_uncertainty_ns = sound.error_ns + self.uneven_ns
@@ -383,7 +385,8 @@ class Reply(Instants):
         if self.plays_on and (end := audible_end(payload, self.audio)) is not None:
             start_ns = item.player.ends_ns - self.audio.duration_ns(payload_bytes)
             uncertainty_ns = max(item.player.uncertainty_ns, error_ns)
-            self.heard_until = Arrival(start_ns + end * NS_PER_S // self.audio.rate_hz, uncertainty_ns)
+            end_ns = start_ns + end * NS_PER_S // self.audio.rate_hz
+            self.heard_until = Arrival(end_ns, uncertainty_ns + self.audio.codec_errors.end_ns)
 
     def _next_item(
         self, item_id: str, payload_bytes: int, first: Arrival, position: PlayoutPosition | None
@@ -463,10 +466,11 @@ class Reply(Instants):
         if self.heard_until is not None:
             return self.heard_until
         error_ns = 0 if self.last_sound is None else self.last_sound.uncertainty_ns
+        end_error_ns = error_ns + self.end_uncertainty_ns + self.audio.codec_errors.end_ns
         if self.late_until_ns:
-            return Arrival(self.late_until_ns, error_ns + self.end_uncertainty_ns)
+            return Arrival(self.late_until_ns, end_error_ns)
         if self.last_sound is not None and self.playback_ends_ns - self.silent_ns >= SILENCE_NS:
-            return Arrival(self.silent_ns, error_ns + self.end_uncertainty_ns)
+            return Arrival(self.silent_ns, end_error_ns)
         return Arrival(self.playback_ends_ns, error_ns)
 
     def longest_silence_ns(self, since_ns: int) -> int:
@@ -492,7 +496,7 @@ class Reply(Instants):
     def onset_uncertainty_ns(self) -> int | None:
         """The uncertainty of the start of the first sound within the audio; None if there is no sound."""
         if self.last_sound is not None:
-            return self.start_uncertainty_ns
+            return self.start_uncertainty_ns + self.audio.codec_errors.start_ns
         player = first_heard(item.player for item in self.items.values())
         return None if player is None else player.onset_uncertainty_ns
 
@@ -519,7 +523,8 @@ class Reply(Instants):
         if self.last_sound is not None:
             last_audible_ns = self.late_until_ns or self.silent_ns
             error_ns = self.last_sound.uncertainty_ns if self.is_track else self.item.player.uncertainty_ns
-            instants["last_audible"] = Arrival(last_audible_ns, error_ns + self.end_uncertainty_ns)
+            error_ns += self.end_uncertainty_ns + self.audio.codec_errors.end_ns
+            instants["last_audible"] = Arrival(last_audible_ns, error_ns)
         player, onset_ns = first_heard(item.player for item in self.items.values()), self.onset_uncertainty_ns
         if player is not None and player.first_audible_ns is not None and onset_ns is not None:
             instants["first_audible"] = Arrival(player.first_audible_ns, player.audible_uncertainty_ns + onset_ns)

@@ -1,18 +1,10 @@
-"""The channels of a recorded call. One that cannot be measured is refused with one line and a remedy.
-
-Lossy codecs add errors to the starts and ends of speech. One that quantizes the spectrum of a block adds noise to all
-of it, so speech seems to end later (post-echo), and to start earlier (pre-echo). At 16 kbit/s, MP3 also removes a quiet
-first consonant. A codec for speech may raise a quiet last syllable above the threshold. The errors were measured: calls
-without loss, at 8, 16 and 44.1 kHz, in silence and in noise, were encoded with up to 8 settings of each codec, and
-decoded. There were 27 calls, and 25 more for MP3 and Vorbis. The values are the maxima, rounded up. AMR, SILK, G.729,
-TrueSpeech and ATRAC3 were not measured, and have the values of the most similar codec.
-"""
+"""The channels of a recorded call. One that cannot be measured is refused with one line and a remedy."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.base.errors import UsageError
-from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.base.units import NS_PER_S
 from bench.observe.onset_limits import FAINT
 from bench.observe.onsets import PAUSE_NS
 from bench.plan.audio_files import BLOCK_SAMPLES, AudioFile, open_audio
@@ -44,29 +36,8 @@ from bench.recorded_calls.echoes_and_tones import (
     without_tones,
 )
 from bench.wire.audio import ALL_FORMATS, AudioFormat
+from bench.wire.codec_errors import CODECS, LOSSLESS
 
-
-class CodecErrors(NamedTuple):
-    """The maximum errors of the end of the caller's speech, and of the start of the agent's speech."""
-
-    end_ns: int
-    start_ns: int
-
-
-LOSSLESS = CodecErrors(0, 0)
-_ADPCM, _BLOCKS, _SPEECH = (
-    CodecErrors(end_ms * NS_PER_MS, start_ms * NS_PER_MS) for end_ms, start_ms in ((15, 5), (70, 75), (350, 20))
-)
-CODECS: Mapping[str, CodecErrors] = {
-    "mp3": CodecErrors(80 * NS_PER_MS, 140 * NS_PER_MS),
-    "aac": CodecErrors(70 * NS_PER_MS, 50 * NS_PER_MS),
-    "vorbis": CodecErrors(50 * NS_PER_MS, 45 * NS_PER_MS),
-    "opus": CodecErrors(30 * NS_PER_MS, 15 * NS_PER_MS),
-    **dict.fromkeys(("wma", "ac3", "atrac3"), _BLOCKS),
-    **dict.fromkeys(("amr", "gsm", "speex", "silk", "g7231", "g729", "truespeech"), _SPEECH),
-    **dict.fromkeys(("adpcm", "g722", "g726"), _ADPCM),
-}
-"""The errors of each lossy codec. G.711 is no lossy codec here, because each of its samples is exact within 3 %."""
 _CODECS_OF_SUBTYPES = {
     "VORBIS": "vorbis",
     "OPUS": "opus",
@@ -146,8 +117,8 @@ class Remark(NamedTuple):
 class RecordedCall:
     """A recorded call that can be measured.
 
-    The samples of both channels have the rate of `audio`. The caller's channel has no echo of the agent. `codec_errors`
-    are those of the lossy codec of the recording.
+    The samples of both channels have the rate of `audio`, which also states the errors of the lossy codec of the
+    recording. The caller's channel has no echo of the agent.
     """
 
     path: Path
@@ -157,7 +128,6 @@ class RecordedCall:
     caller_sounds: tuple[ChannelSound, ...] = field(repr=False)
     agent_sounds: tuple[ChannelSound, ...] = field(repr=False)
     remarks: tuple[Remark, ...]
-    codec_errors: CodecErrors = LOSSLESS
     removed: tuple[tuple[int, int], ...] = ()
     """The stretches of both channels from which tones were removed, in samples."""
 
@@ -224,8 +194,8 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
         _refuse_music(path, samples, found, whose, channel, audio.rate_hz)
     remarks = tuple(_remarks(near, far, number, path_to_caller, codec, cleaned))
     removed = tuple(stretch for channel in cleaned for stretch in channel.removed)
-    errors = CODECS[codec] if codec else LOSSLESS
-    return RecordedCall(path, audio, near, far, tuple(heard), tuple(spoken), remarks, errors, removed)
+    decoded = replace(audio, codec_errors=CODECS[codec] if codec else LOSSLESS)
+    return RecordedCall(path, decoded, near, far, tuple(heard), tuple(spoken), remarks, removed)
 
 
 def _refuse_header(file: AudioFile) -> None:

@@ -10,6 +10,7 @@ unknown, because a recording may start after the call was answered.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import chain
@@ -33,8 +34,9 @@ from bench.plan.script import Script
 from bench.recorded_calls.channels import RecordedCall
 from bench.recorded_calls.script_files import CHUNK_MS, RecordedUtterance
 from bench.services.registry import DIALECTS
+from bench.wire.audio import AudioFormat, by_name
 from bench.wire.connection import ReceivedMessage
-from bench.wire.dialect import BinaryMessage, ClientMessage
+from bench.wire.dialect import BinaryMessage, ClientMessage, Dialect
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 
 DETECTED_NS = KNOWN_NS + 2 * CHUNK_MS * NS_PER_MS
@@ -79,7 +81,7 @@ def measure(
 ) -> MeasuredCall:
     """Measure a call that starts at `start_ns`. `script` is the script of the call, prepared by `compiled_for_call`."""
     start = session_start(script, start_ns, len(script.turns), service_responds=True)
-    timeline, turns = Timeline(start, PCM, reply_format=call.audio.name), list[TurnObservation]()
+    timeline, turns = Timeline(start, _dialect_of(call.audio), reply_format=call.audio.name), list[TurnObservation]()
     end_ns = start_ns + len(call.agent) * NS_PER_S // call.audio.rate_hz
     actions = [*_caller_inputs(call, utterances, script, start_ns), (end_ns, inputs.TurnEnded(end_ns))]
     for at_ns, happened in merge(actions, _agent_messages(call, start_ns), key=itemgetter(0)):
@@ -100,9 +102,16 @@ def measure(
     session = timeline.session()
     known = {name: instant_ns for name, instant_ns in session.instants.items() if name not in UNKNOWN_INSTANTS}
     return MeasuredCall(
-        tuple(_observed(turn, uncertainties_ns.get(turn.step, 0), call.codec_errors.start_ns) for turn in turns),
+        tuple(_observed(turn, uncertainties_ns.get(turn.step, 0)) for turn in turns),
         replace(session, instants=known, **NOT_CONNECTED, **NOT_PLANNED),
     )
+
+
+def _dialect_of(audio: AudioFormat) -> Dialect:
+    """Return the dialect of a call with this audio, which may have the errors of a codec."""
+    dialect = copy(PCM)
+    dialect.output_formats = by_name(audio)
+    return dialect
 
 
 def _tone_error_ns(call: RecordedCall, end: int) -> int:
@@ -112,20 +121,16 @@ def _tone_error_ns(call: RecordedCall, end: int) -> int:
     return REMOVED_TONE_ERROR_NS * sum(near)
 
 
-def _observed(turn: TurnObservation, speech_end_uncertainty_ns: int, codec_ns: int) -> TurnObservation:
+def _observed(turn: TurnObservation, speech_end_uncertainty_ns: int) -> TurnObservation:
     """Return a turn without the values that a recording does not have.
 
-    The uncertainty of the caller's end of speech is a part of the uncertainty that comes from the audio. `codec_ns` is
-    the uncertainty of the start of the agent's speech that comes from the codec of the recording.
+    The uncertainty of the caller's end of speech is a part of the uncertainty that comes from the audio.
     """
-    onset_ns, errors_ns = turn.onset_uncertainty_ns, dict(turn.uncertainties_ns)
-    if "first_audible" in errors_ns:
-        errors_ns["first_audible"] += codec_ns
+    onset_ns = turn.onset_uncertainty_ns
     return msgspec.structs.replace(
         turn,
         kernel_stamps=0,
-        onset_uncertainty_ns=None if onset_ns is None else onset_ns + codec_ns + speech_end_uncertainty_ns,
-        uncertainties_ns=errors_ns,
+        onset_uncertainty_ns=None if onset_ns is None else onset_ns + speech_end_uncertainty_ns,
         **NOT_MEASURED,
     )
 

@@ -53,7 +53,7 @@ def recorded_utterances(call: RecordedCall, talk: RecordedConversation) -> list[
         answers = (sound.start for sound in call.agent_sounds if sound.end > utterance.end)  # may have an echo
         silent_until = max(until, min(utterance.until, next(answers, utterance.until)))
         found = speech(call.caller, rate_hz, utterance.span, until, silent_until)
-        found = found._replace(uncertainty_ns=found.uncertainty_ns + call.codec_errors.end_ns)
+        found = found._replace(uncertainty_ns=found.uncertainty_ns + call.audio.codec_errors.end_ns)
         earliest = recorded[-1].end if recorded else 0
         # A turn that started before the end of the reply would seem to interrupt it. An interruption needs a reply.
         limit = utterance.reply_end if utterance.kind == "turn" else utterance.reply_start

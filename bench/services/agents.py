@@ -27,7 +27,7 @@ from bench.catalogue.outcomes import (
 from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from bench.services.full_duplex import FullDuplexDialect
 from bench.services.openai import track
-from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
+from bench.wire.audio import DECODED_OPUS, G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
 from bench.wire.dialect import (
     BINARY,
     CALL_ID,
@@ -497,7 +497,7 @@ class WebRtcAgent(TrackAgent):
     settings = AgentDialect.settings
     has_extra_in_offer = True
     remedies = REMEDIES_OF_OFFERS
-    input_formats = output_formats = by_name(PCM16)
+    input_formats, output_formats = by_name(PCM16), by_name(DECODED_OPUS)
 
     def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         member = next((name for name in ("sdp", "type") if name in settings.extra), None)

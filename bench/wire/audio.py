@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Literal
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import AUDIBLE
+from bench.wire.codec_errors import CODECS, LOSSLESS, CodecErrors
 from bench.wire.events import StrippedAudio, audio_payload
 
 try:
@@ -30,13 +31,17 @@ Samples = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """An audio format. `encode` and `decode` convert samples and bytes. `decode` drops an incomplete sample."""
+    """An audio format. `encode` and `decode` convert samples and bytes. `decode` drops an incomplete sample.
+
+    `codec_errors` are those of the lossy codec from which the samples were decoded.
+    """
 
     name: AudioFormatName
     rate_hz: int
     sample_bytes: int
     encode: Callable[[Samples], bytes]
     decode: Callable[[bytes], Samples]
+    codec_errors: CodecErrors = LOSSLESS
 
     @property
     def is_pcm(self) -> bool:
@@ -122,6 +127,7 @@ def resolve_format(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFo
 
 
 PCM16 = _pcm("pcm16", 24_000)
+DECODED_OPUS = replace(PCM16, codec_errors=CODECS["opus"])
 PCM16_8K = _pcm("pcm16@8000", 8_000)
 PCM16_16K = _pcm("pcm16@16000", 16_000)
 PCM16_48K = _pcm("pcm16@48000", 48_000)

@@ -1,8 +1,8 @@
 """Streams with a recorded voice, by condition. The voice starts and ends at known samples of its stream.
 
 The level of a voice is that of its windows of 10 ms within 30 dB of the loudest one. Without another statement, it is
-−22 dBFS, and digital silence is around the voice. The transformations are known, so the truth is: in a fade-in, the
-voice starts with the first sample above 1 % of its peak. Opus delays audio by 6.5 ms, and so the truth.
+−22 dBFS, and digital silence is around the voice. The transformations are known, so the truth is: a voice that fades
+in is cut as all others are (`edges`). Opus delays audio by 6.5 ms, and so the truth.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bench.plan.recordings import resampled, to_pcm16
 from bench.transport.media.opus import LibraryEncoder, OpusDecoder
 from bench.transport.media.opus_packets import DELAY_NS
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, Samples
+from bench.wire.codec_errors import CODECS, LOSSLESS, CodecErrors
 from benchmarks.onsets import pink, rms, times_s, white
 from benchmarks.voices.corpus import (
     DEPTH,
@@ -77,6 +78,7 @@ class Stream(NamedTuple):
     """A stream with one voice from sample `start` to sample `end`. They need not be whole numbers.
 
     `others` are the other sounds of its recording, such as breaths. A detector that finds them invents nothing.
+    `codec_errors` are those of the codec that its line has.
     """
 
     samples: Samples
@@ -84,6 +86,7 @@ class Stream(NamedTuple):
     start: float
     end: float
     others: Sequence[Span] = ()
+    codec_errors: CodecErrors = LOSSLESS
 
 
 Made = tuple[Floats, float, float]
@@ -105,6 +108,7 @@ class Condition:
     applies: Callable[[Truth], bool] = lambda truth: True
     line: Line | None = None
     delay_ns: int = 0
+    codec_errors: CodecErrors = LOSSLESS
     is_long: bool = False
     tolerance_ms: float = 5.0
 
@@ -294,7 +298,7 @@ def fading_in(voice: Voice, rng: np.random.Generator) -> Made:
     sound, ramp = voice.sound.copy(), round(FADE_S * voice.rate_hz)
     sound[:ramp] *= np.linspace(0, 1, ramp)[: len(sound)]
     samples, start, end = placed(sound, voice.rate_hz, rng)
-    return samples, start + int(np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())[0]), end
+    return samples, start + edges(sound, voice.rate_hz)[0], end
 
 
 def comfort(level_dbfs: float, voice: Voice, rng: np.random.Generator) -> Made:
@@ -354,7 +358,7 @@ CONDITIONS: Mapping[str, Condition] = {
     "stream begins 5 to 100 ms before": Condition(partial(first_in_stream, (5, 100))),
     "G.711 µ-law": Condition(hard, (8_000,), line=lambda samples: G711_ULAW.decode(G711_ULAW.encode(samples))),
     "G.711 A-law": Condition(hard, (8_000,), line=lambda samples: G711_ALAW.decode(G711_ALAW.encode(samples))),
-    "Opus": Condition(hard, (24_000,), line=by_opus, delay_ns=DELAY_NS),
+    "Opus": Condition(hard, (24_000,), line=by_opus, delay_ns=DELAY_NS, codec_errors=CODECS["opus"]),
 }
 
 
@@ -368,7 +372,8 @@ def stream(condition: Condition, voices: Sequence[Voice], rng: np.random.Generat
     delay = condition.delay_ns * spoken.rate_hz / NS_PER_S
     from_recording = start - spoken.start
     others = [(first + from_recording, last + from_recording) for first, last in spoken.others]
-    return Stream(samples, spoken.rate_hz, start + delay, end + delay, others if condition.build is natural else ())
+    others = others if condition.build is natural else []
+    return Stream(samples, spoken.rate_hz, start + delay, end + delay, others, condition.codec_errors)
 
 
 def for_script(made: Stream, rate_hz: int) -> Samples:

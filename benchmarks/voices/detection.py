@@ -39,8 +39,8 @@ def live(stream: Stream) -> Found:
     return Found(
         start_s=replies[own[0]][0] / stream.rate_hz,
         end_s=replies[own[-1]][1] / stream.rate_hz,
-        start_bound_s=replies[own[0]].start_error_ns / NS_PER_S,
-        end_bound_s=replies[own[-1]].end_error_ns / NS_PER_S,
+        start_bound_s=(replies[own[0]].start_error_ns + stream.codec_errors.start_ns) / NS_PER_S,
+        end_bound_s=(replies[own[-1]].end_error_ns + stream.codec_errors.end_ns) / NS_PER_S,
         invented=invented,
     )
 
@@ -60,8 +60,8 @@ def imported(stream: Stream) -> Found:
     return Found(
         start_s=first.start / stream.rate_hz,
         end_s=spoken.end / stream.rate_hz,
-        start_bound_s=first.uncertainty_ns / NS_PER_S,
-        end_bound_s=spoken.uncertainty_ns / NS_PER_S,
+        start_bound_s=(first.uncertainty_ns + stream.codec_errors.start_ns) / NS_PER_S,
+        end_bound_s=(spoken.uncertainty_ns + stream.codec_errors.end_ns) / NS_PER_S,
         invented=invented,
     )
 

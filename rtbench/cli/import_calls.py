@@ -49,8 +49,8 @@ def import_calls(
 
     Exit status: 0 if all calls were imported, 1 if some were left out, 2 if none was imported.
     """
-    from bench.recorded_calls.channels import CODECS
     from bench.recorded_calls.import_calls import ImportOptions, import_calls
+    from bench.wire.codec_errors import CODECS
     from reports.formatting import plural
 
     session: dict[str, Any] = {"turn_detection": turn_detection}

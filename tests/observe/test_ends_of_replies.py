@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.base.units import NS_PER_MS
 from bench.plan.recordings import FULL_SCALE
 from bench.record.event_log import EventLog
 from bench.record.replay import replay_log
 from bench.wire.audio import Samples
-from benchmarks.onsets import voices
+from bench.wire.codec_errors import CODECS, LOSSLESS
+from benchmarks.onsets import found, voices
 from tests.observe.agent_calls import FORMATS, Call
 
 BEFORE_MS, VOICE_MS, NOISE_MS = 300, 1_200, 300
@@ -39,7 +41,20 @@ def test_the_end_of_a_reply_that_ends_hard_is_exact(dialect: str, deferred: bool
     call = Call(dialect, deferred=deferred)
     end = call.heard(call.hear(reply(call.audio.rate_hz, None), 20), "last_audible")
     assert abs(end.after_ms - BEFORE_MS - VOICE_MS) < 1, end
-    assert end.bound_ms == 0
+    assert end.bound_ms == call.audio.codec_errors.end_ns / NS_PER_MS  # only the codec may have moved it
+
+
+@pytest.mark.parametrize("dialect", FORMATS)
+def test_only_opus_adds_the_errors_of_a_codec_to_the_bounds_of_a_reply(dialect: str) -> None:
+    call = Call(dialect)
+    samples = reply(call.audio.rate_hz, None)
+    turn = call.hear(samples, 20)
+    errors = CODECS["opus"] if dialect.endswith("webrtc") else LOSSLESS
+
+    received = call.audio.decode(call.audio.encode(samples))
+    own_ns = found(received, call.audio.rate_hz)[0].start_error_ns
+    assert turn.onset_uncertainty_ns == own_ns + errors.start_ns
+    assert turn.uncertainties_ns["last_audible"] == errors.end_ns
 
 
 @pytest.mark.parametrize(("dialect", "deferred"), [*((dialect, False) for dialect in FORMATS), ("pcm", True)])

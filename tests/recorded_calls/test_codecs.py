@@ -10,7 +10,8 @@ import soundfile
 
 from bench.base.errors import UsageError
 from bench.base.units import NS_PER_MS
-from bench.recorded_calls.channels import CODECS, lossy_codec, read_call
+from bench.recorded_calls.channels import lossy_codec, read_call
+from bench.wire.codec_errors import CODECS
 from tests.recorded_calls.composed import measured
 from tests.recorded_calls.constructed import FULL_SCALE, Conditions, constructed_call
 from tests.recorded_calls.imports import run_import, write_call

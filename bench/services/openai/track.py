@@ -27,7 +27,7 @@ from bench.catalogue.outcomes import (
 )
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
-from bench.wire.audio import G711_ULAW, PCM16, AudioFormat, audible_end, by_name, resolve_format
+from bench.wire.audio import DECODED_OPUS, G711_ULAW, PCM16, AudioFormat, audible_end, by_name, resolve_format
 from bench.wire.dialect import BINARY, BinaryMessage, ClientMessage, Dialect, Feature, MessageKind
 from bench.wire.events import EventKind, ServerEvent, base64_bytes
 from bench.wire.service import WEBRTC, Tracks
@@ -228,7 +228,7 @@ class TrackDialect(Dialect):
 
     has_track, has_binary_texts = True, False
     frame_ms = FRAME_MS
-    input_formats = output_formats = by_name(PCM16)
+    input_formats, output_formats = by_name(PCM16), by_name(DECODED_OPUS)
     remedies = REMEDIES
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opuslib_next import constants
+from opuslib_next.api import ctl, encoder
 
 from bench.base.clock import Arrival
-from bench.base.units import NS_PER_MS
+from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.simulator.recorded_replies import first_audible, load_replies, reply_samples
 from bench.transport.media import opus
 from bench.transport.media.opus_packets import CLOCK_HZ, DELAY_NS, has_redundancy, packet_ticks
 from bench.transport.media.rtp import CODECS, OPUS, ReceivedPacket, codec_of_call
-from bench.wire.audio import PCM16, Samples
+from bench.wire.audio import DECODED_OPUS, PCM16, Samples
+from benchmarks.onsets import found
 from tests.examples import thorough
 from tests.transport.media.path import new_buffer
 
@@ -67,6 +71,40 @@ def test_decoded_speech_begins_after_the_delay_of_the_codec(offset: int) -> None
 
     assert max(errors_ns) <= 0
     assert min(errors_ns) >= (-0.1 * NS_PER_MS if offset == 0 else -4 * NS_PER_MS)
+
+
+@pytest.mark.parametrize("application", ["voip", "audio", "restricted_lowdelay"])
+def test_opus_moves_the_edges_of_a_voice_by_no_more_than_its_errors(application: str) -> None:
+    """An agent may choose its settings. The delay of its encoder is a part of the sound (`OPUS_GET_LOOKAHEAD`)."""
+    chance, errors = Random(application), DECODED_OPUS.codec_errors
+    for _ in range(6):
+        speech = reply_samples(chance.choice(load_replies()), PCM16)[: 2 * PCM16.rate_hz]
+        said = np.pad(speech, (FRAME + chance.randrange(3 * FRAME), PCM16.rate_hz))
+        kbps, frame_ms, complexity = (chance.choice(each) for each in ((16, 24, 32, 64), (10, 20, 60), (0, 5, 10)))
+        heard, delay_ns = coded(said, application, kbps, frame_ms, complexity)
+        (sent, *_), (received, *_) = found(said, PCM16.rate_hz), found(heard, PCM16.rate_hz)
+        start_ns, end_ns = (
+            (after - before) * NS_PER_S // PCM16.rate_hz - delay_ns
+            for before, after in ((sent.start, received.start), (sent.end, received.end))
+        )
+        assert abs(start_ns) <= received.start_error_ns + errors.start_ns, (kbps, frame_ms, complexity)
+        assert abs(end_ns) <= received.end_error_ns + errors.end_ns, (kbps, frame_ms, complexity)
+
+
+def coded(samples: Samples, application: str, kbps: int, frame_ms: int, complexity: int) -> tuple[Samples, int]:
+    """Return what a listener hears of samples that libopus encoded with these settings, and the encoder's delay."""
+    state = encoder.create_state(PCM16.rate_hz, 1, getattr(constants, f"APPLICATION_{application.upper()}"))
+    for setting, value in ((ctl.set_bitrate, 1_000 * kbps), (ctl.set_complexity, complexity)):
+        encoder.encoder_ctl(state, setting, value)
+    size = PCM16.rate_hz * frame_ms // 1_000
+    packet, decoder, decoded = ctypes.create_string_buffer(4_000), opus.OpusDecoder(), b""
+    for at in range(0, len(samples) - size + 1, size):
+        frame = np.ascontiguousarray(samples[at : at + size], "<i2").ctypes.data_as(ctypes.POINTER(ctypes.c_int16))
+        found_bytes = encoder.libopus_encode(state, frame, size, packet, len(packet))
+        decoded += decoder.decode(packet.raw[:found_bytes])
+    delay_ns = encoder.encoder_ctl(state, ctl.get_lookahead) * NS_PER_S // PCM16.rate_hz
+    encoder.destroy(state)
+    return PCM16.decode(decoded), delay_ns
 
 
 def test_the_packets_of_a_recording_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
