@@ -133,37 +133,40 @@ cdef class Blocks:
         The last two are -1 if no sample is audible. `measured_blocks` of `_blocks_interpreted.py` tells the rules.
         """
         cdef const short *samples = self.samples + self.length - self._total + self._number * self._size
-        cdef const short *before = samples - self._lag
-        cdef Py_ssize_t at, size = self._size
-        cdef long long energy = 0, bias = 0, total = 0, power = 0, loudness
-        cdef int filtered, first = -1, last = -1
-        cdef int lowest = samples[0], highest = samples[0], above, below
+        cdef Py_ssize_t at, size = self._size, lag = self._lag
+        cdef const short *before = samples - lag
+        cdef long long energy, power = 0, both = 0, power_before, loudness
+        cdef int bias, total = 0, total_before, first = -1, last = -1, above, below
+        cdef short lowest = samples[0], highest = samples[0]
         for at in range(size):
-            filtered = 4 * samples[at] - 3 * before[at]
-            energy += <long long>filtered * filtered
-            bias += filtered
+            power += <int>samples[at] * <int>samples[at]
+            both += <int>samples[at] * <int>before[at]
         for at in range(size):
             total += samples[at]
-            power += samples[at] * samples[at]
-            lowest = min(lowest, samples[at])
-            highest = max(highest, samples[at])
+            lowest = samples[at] if samples[at] < lowest else lowest
+            highest = samples[at] if samples[at] > highest else highest
+        # the filter subtracts three quarters of the samples that are `lag` earlier, whose sums differ at the ends only
+        power_before, total_before = power, total
+        for at in range(lag):
+            power_before += <int>before[at] * <int>before[at] - <int>before[size + at] * <int>before[size + at]
+            total_before += before[at] - before[size + at]
+        energy = 16 * power - 24 * both + 9 * power_before
+        bias = 4 * total - 3 * total_before
         block.offset = self.offset
         block.mean = total // size
         if highest - lowest < LOUD and -SAME_OFFSET <= block.mean - self.mean <= SAME_OFFSET:
             block.offset = block.mean if total >= MIN_OFFSET * size or total <= -MIN_OFFSET * size else 0
         above, below = block.offset + LOUD, block.offset - LOUD
-        for at in range(size):
-            if samples[at] >= above or samples[at] <= below:
-                first = at
-                break
-        if first >= 0:
-            for at in range(size - 1, -1, -1):
-                if samples[at] >= above or samples[at] <= below:
-                    last = at + 1
-                    break
-        energy += block.offset * (block.offset * size - 2 * bias)
+        if highest >= above or lowest <= below:
+            first = 0
+            while below < samples[first] < above:
+                first += 1
+            last = size
+            while below < samples[last - 1] < above:
+                last -= 1
+        energy += block.offset * (block.offset * size - 2 * <long long>bias)
         block.energy = energy // (16 * size)
-        block.power = (power + block.offset * (block.offset * size - 2 * total)) // size
+        block.power = (power + block.offset * (block.offset * size - 2 * <long long>total)) // size
         block.first, block.last = first, last
         block.level = (block.energy + self.earlier[0] + self.earlier[1] + self.earlier[2]) // SMOOTHED
         if FAINT < self._noise_power < self._noise_energy < self._noise_power * LOUDEST:
