@@ -102,6 +102,7 @@ class BoundedSound(Blocks):
         "_followed",
         "_lead_ns",
         "_loudest",
+        "_loudest_before",
         "_offset",
         "_rises",
         "_start",
@@ -115,8 +116,8 @@ class BoundedSound(Blocks):
         """The number of samples from the start of this block to the start of the sound."""
         self._at_once = True
         """True if the sound is a voice from its start on."""
-        self._before = 0
-        """The power of the block before it."""
+        self._before = self._loudest_before = 0
+        """The power of the block before it, and that of the loudest one of `PRECEDING` blocks before it."""
         self._early_ns = 0
         """The time from the start of the stream to its first sound, if the stream may have started with a voice;
         otherwise 0.
@@ -136,6 +137,7 @@ class BoundedSound(Blocks):
         """Begin the uncertainties of a sound that starts in the block `start`, with this background before it."""
         self._start, self._offset, self._at_once = start, offset, True
         self._before = self._at(start - 1)[4]
+        self._loudest_before = max(self._powers(start - PRECEDING, start - 1)) if behind < HUSHED else 0
         self._behind_start = self._behind_sound = behind
         self._revised = start + REVISED
         levels = sorted(self._group_levels())
@@ -193,10 +195,12 @@ class BoundedSound(Blocks):
         """Return the time from the start of a quiet voice, within 30 dB of its loudest part, to its audible start."""
         if self._loudest >= DEPTH * AUDIBLE * AUDIBLE:
             return 0
-        earlier = self._powers(self._start - PRECEDING, self._start - 1)
         depth = DEPTH * BLOCK_MS  # a single millisecond of a block may be so loud
-        faint = next((at for at, power in enumerate(earlier) if power * depth >= self._loudest), PRECEDING)
-        samples = (PRECEDING - faint) * self._size + max(0, self._at(self._start)[2])
+        faint = PRECEDING
+        if self._loudest_before * depth >= self._loudest:
+            earlier = self._powers(self._start - PRECEDING, self._start - 1)
+            faint = next((at for at, power in enumerate(earlier) if power * depth >= self._loudest), PRECEDING)
+        samples = (PRECEDING - faint) * self._size + self._offset
         return -(-samples * BLOCK_MS * NS_PER_MS // self._size)
 
     def _begins_at_once(self, attack: int) -> bool:

@@ -238,6 +238,23 @@ def test_a_voice_that_fades_in_has_begun_within_the_bound_of_its_start(fade_s: f
     assert abs(heard.start_ms - start_ms) <= heard.start_bound_ms + 1
 
 
+@pytest.mark.parametrize("fade_s", [0.04, 0.08, 0.15])
+@pytest.mark.parametrize("later_db", [0, 8, 16])
+def test_the_bound_of_a_fade_reaches_to_the_first_part_that_is_30_db_below_the_voice(
+    fade_s: float, later_db: float
+) -> None:
+    """The voice may become louder later, and then a longer part of the fade is far below it."""
+    for place in (0, 14, 28):
+        words = voice(1.5, 12_000)
+        words[: seconds(fade_s)] *= np.linspace(0, 1, seconds(fade_s)) ** 2
+        words[: seconds(0.4)] *= 10 ** (-later_db / 20)
+        parts = (words.reshape(-1, RATE_HZ // 1_000) ** 2).mean(axis=1)
+        first_ms = 1_000 + int(np.flatnonzero(parts * 1_000 >= np.sort(parts)[-75:].mean())[0])
+        heard = found(pcm(silence(1), np.zeros(place), words, silence(1)))
+
+        assert abs(heard.start_ms - first_ms - place / 8) <= heard.start_bound_ms + 5
+
+
 @pytest.mark.parametrize(("seed", "length_s"), [(10, 4.0), (11, 3.9), (12, 4.5), (16, 5.0)])
 def test_the_bound_of_an_end_so_far_covers_deep_noise_that_continues_the_sound(seed: int, length_s: float) -> None:
     behind = brown(seconds(6), RATE_HZ, np.random.default_rng(seed))
