@@ -48,7 +48,7 @@ class FullDuplexDialect(Dialect):
             )
         if refused := foreign_setting(settings, self.settings, self.title) or self.unknown_format(settings):
             return refused
-        if self.one_format and self.input_format_for(settings) is not self.output_format_for(settings):
+        if self.one_format and self.input_format_for(settings).name != self.output_format_for(settings).name:
             problem = f"output_format must equal input_format: {self.title} has one format for both directions"
             return UnsupportedSetting(("output_format",), problem)
         return self.own_unsupported(settings)

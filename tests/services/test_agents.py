@@ -19,8 +19,9 @@ from bench.plan.compiled_script import CompiledScript
 from bench.plan.script import load_script
 from bench.record.rows import clean
 from bench.services.agents import ACS, AGENTS, PCM, TWILIO, AgentDialect
+from bench.services.registry import DIALECTS
 from bench.wire.audio import G711_ULAW, AudioFormatName
-from bench.wire.dialect import BinaryMessage, ClientMessage, Dialect, MessageKind
+from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, Dialect, MessageKind
 from bench.wire.events import EventKind, audio_payload
 from bench.wire.settings import FULL_DUPLEX, SessionSettings, TurnDetection
 from tests.helpers import event_of
@@ -371,3 +372,11 @@ def test_a_log_without_audio_gives_the_same_events(
     event = event_of(message, dialect)
     if event.kind is not EventKind.MALFORMED:
         assert event_of(dialect.without_audio(message), dialect).kind is event.kind
+
+
+@pytest.mark.parametrize(
+    "dialect", [each for each in DIALECTS.values() if each.turn_source is SOUND], ids=lambda each: each.name
+)
+def test_a_call_has_the_default_formats_of_its_dialect(dialect: Dialect) -> None:
+    """Decoded Opus has errors of its own in its format, which is otherwise that of the caller's audio."""
+    assert dialect.unsupported_setting(SessionSettings(turn_detection=DUPLEX)) is None
