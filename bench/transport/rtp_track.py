@@ -135,10 +135,12 @@ class RtpTrack:
     def read_audio(self, due_ns: int = 0) -> None:
         """Read the RTP packets. A packet that arrived before the instant `due_ns` was to wait until then."""
         now_ns = monotonic_ns()
-        if datagrams := self.rtp.receive():
+        datagrams = self.rtp.receive()
+        while datagrams:
             usual = self.accept_usual(datagrams, due_ns)
-            for data, source, arrival in datagrams[usual:]:
+            for data, source, arrival in datagrams[usual : usual + 1]:
                 self.accept(data, source, arrival, due_ns)
+            datagrams = datagrams[usual + 1 :]
         self.drained_ns = now_ns
 
     def read_reports(self) -> None:
@@ -171,16 +173,28 @@ class RtpTrack:
             return  # `early_audio` has returned it
         if self.on_packet is not None:
             self.on_packet(data, source, arrival)
-        for frame in self.media.received(data, arrival, source[:2]):
-            self.frames.append((frame, max(arrival.at_ns, due_ns)))
+        if frames := self.media.received(data, arrival, source[:2]):
+            self._release(self.media, frames, max(arrival.at_ns, due_ns))
         self.next_ns = self.media.next_ns
+
+    def _release(self, media: CallMedia, frames: list[Frame], available_ns: int) -> None:
+        """Store frames that became available at an instant, as `UsualPackets.take` stores those of usual packets."""
+        event, now_ns = None if self._reply is None else self._template, monotonic_ns()
+        for frame in frames:
+            at_ns, uncertainty_ns, audio, size = frame
+            if event is None or self.frames or not audio:
+                self.frames.append((frame, available_ns))
+                continue
+            lag_ns = now_ns - max(at_ns, available_ns)
+            wire_bytes = size and size + media.overhead_bytes
+            self.deltas.append(MatchedDelta(event, at_ns, uncertainty_ns, lag_ns, len(audio), wire_bytes, audio))
 
     def expire(self, now_ns: int) -> None:
         """Release the frames whose earlier packets are missing, and send a report, if these are due."""
         if (media := self.media) is None:
             return
         if (due_ns := media.buffer.next_ns) <= now_ns:
-            self.frames += ((frame, due_ns) for frame in media.expire(now_ns))
+            self._release(media, media.expire(now_ns), due_ns)
         if media.report_ns <= now_ns:
             self._send_report(media, now_ns)
         self.next_ns = media.next_ns
@@ -238,14 +252,14 @@ class RtpTrack:
         """Return the numbers of packets in both directions, and the round trip that RTCP measured."""
         if (media := self.media) is None:
             return None
-        counts, played, peer = media.receiver.counts, media.buffer.counts, media.rtcp.peer
+        receiver, played, peer = media.receiver, media.buffer.counts, media.rtcp.peer
         has_report, dropped = bool(peer.reports), self.rtp.dropped
         return RtpMeasured(
-            expected=counts.expected,
+            expected=receiver.expected,
             # a dropped packet has arrived; a socket of a data channel drops other packets, too
-            lost=max(0, counts.lost + counts.duplicates - (dropped or 0)),
+            lost=max(0, receiver.lost + receiver.counts.duplicates - (dropped or 0)),
             late=played.late,
-            jitter_ns=media.receiver.jitter_ns,
+            jitter_ns=receiver.jitter_ns,
             sent=media.sender.packet_count - self._packets.unsent,
             peer_expected=peer.expected if has_report else None,
             # duplicates make the peer's number negative
@@ -259,7 +273,7 @@ class RtpTrack:
             other_hosts=other_hosts,
             uncounted_pauses=played.uncounted_pauses,
             restarts=played.resyncs - played.uncounted_pauses,
-            without_audio=counts.without_audio,
+            without_audio=receiver.counts.without_audio,
             dropped=dropped,
         )
 

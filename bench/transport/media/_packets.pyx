@@ -168,7 +168,7 @@ cdef class UsualPackets:
         cdef object receiver = self.receiver, buffer = self.buffer, counts, earlier
         cdef long long at_ns = (<tuple>arrival)[0], arrival_uncertainty_ns = (<tuple>arrival)[1], available_ns
         cdef long long highest, ticks, gap, media_ns, offset_ns, passed_ns, drift_ns, latest_ns, earliest_ns
-        cdef long long last_ns, clock_ns, played_ns, jitter_ticks = 0, duration, uncertainty_ns, start_packets
+        cdef long long last_ns, clock_ns, played_ns, jitter_ticks = 0, duration, uncertainty_ns, start_packets = -1
         cdef long long late_ns, packets, counted, last_offset_ns
         cdef list offsets
         cdef double excess_ns, spread_ns, better_ns, jitter_ns
@@ -198,7 +198,7 @@ cdef class UsualPackets:
         # as `JitterBuffer.add`
         if buffer._waiting or buffer._standstill is not None or buffer._increase is not None:
             return False
-        if receiver.source != buffer._source or <long long>buffer._next != highest + 1:
+        if <long long>buffer._next != highest + 1:  # it is in another source, whose numbers are higher
             return False
         ticks = <long long>buffer._ticks + <int>(timestamp - <unsigned int>buffer._timestamp)
         gap = ticks - <long long>buffer._end_ticks
@@ -218,9 +218,10 @@ cdef class UsualPackets:
         passed_ns = media_ns - <long long>estimate.media_ns
         if offset_ns <= latest_ns - RESYNC_NS or not 0 < passed_ns < RESYNC_NS:
             return False
-        start_packets = estimate._start_packets
-        if start_packets >= START_PACKETS and estimate._start_uncertainty_ns is None:
-            return False
+        if estimate._start_uncertainty_ns is None:
+            start_packets = estimate._start_packets
+            if start_packets >= START_PACKETS:
+                return False
         offsets = estimate._offsets_ns
         last_offset_ns = offsets[PyList_GET_SIZE(offsets) - 1]  # a negative index is not checked
         is_full = PyList_GET_SIZE(offsets) > BLOCK_PACKETS
@@ -285,9 +286,6 @@ cdef class UsualPackets:
 
         counts = receiver.counts
         counts.received += 1
-        counts.expected += 1
-        receiver.source_received += 1
-        receiver.source_expected += 1
         receiver.highest_sequence = highest + 1
         receiver._stray = None
         if source is not self.source:
@@ -306,7 +304,9 @@ cdef class UsualPackets:
             receiver._jitter_ns = jitter_ns + (fabs(spread_ns) - jitter_ns) * JITTER_GAIN
 
         estimate.latest_ns, estimate._earliest_ns, estimate.media_ns = latest_ns, earliest_ns, media_ns
-        estimate._excess_ns, estimate._packets, estimate._start_packets = excess_ns, packets, start_packets + 1
+        estimate._excess_ns, estimate._packets = excess_ns, packets
+        if start_packets >= 0:
+            estimate._start_packets = start_packets + 1
         PyList_Append(offsets, offset_ns)
         if arrival_uncertainty_ns and arrival_uncertainty_ns > <long long>estimate._block_error_ns:
             estimate._block_error_ns = arrival_uncertainty_ns

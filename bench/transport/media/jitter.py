@@ -126,6 +126,14 @@ class JitterBuffer:
     depends only on the packets and their arrivals.
     """
 
+    __slots__ = (
+        *("_ahead", "_at_ns", "_clock_hz", "_codecs", "_delayed_until", "_end_ticks"),
+        *("_ended_uncertainty_ns", "_first", "_first_error_ns", "_frame_ticks", "_has_wide"),
+        *("_hold_ns", "_increase", "_is_marked", "_late_offset", "_late_since_ns", "_next"),
+        *("_offset", "_rate_hz", "_silent_sample", "_source", "_standstill", "_ticks"),
+        *("_timestamp", "_waiting", "counts"),
+    )
+
     def __init__(self, clock_hz: int, audio: AudioFormat, hold_ns: int) -> None:
         self.counts = PlayedCounts()
         self._codecs: dict[int, Codec] = {}

@@ -92,6 +92,15 @@ class BlockMinimum(NamedTuple):
 class OffsetEstimate:
     """The estimate of the smallest difference between a packet's arrival and its media time. All values are in ns."""
 
+    __slots__ = (
+        *("_ahead_ns", "_assumed_ns", "_block_error_ns", "_blocks", "_burst_ns", "_earliest_ns"),
+        *("_early_ns", "_excess_ns", "_first_ns", "_jitter_ns", "_jitter_packets"),
+        *("_known_delay_ns", "_known_packets", "_longest_ns", "_mean_delay_ns", "_offsets_ns"),
+        *("_packets", "_start_media_ns", "_start_ns", "_start_packets", "_start_uncertainty_ns"),
+        *("explained_ns", "has_smoothed", "latest_ns", "media_ns", "plays_on_arrival"),
+        "usual_ns",
+    )
+
     def __init__(self, media_ns: int, arrival: Arrival) -> None:
         self.latest_ns = arrival.at_ns - media_ns
         """The upper bound of the offset, at the media time of the last packet."""
@@ -255,7 +264,7 @@ class OffsetEstimate:
                 self._start_uncertainty_ns = self.start_uncertainty_ns
                 self._earliest_ns = min(self._earliest_ns + self._early_ns, self.latest_ns)
                 self._early_ns = 0
-        self._start_packets += 1
+            self._start_packets += 1
         if passed_ns > 0:
             self.media_ns = media_ns
             drift_ns = passed_ns // _NS_PER_DRIFT_NS

@@ -251,7 +251,6 @@ class ReceptionCounts:
     """The numbers of packets of all sources.
 
     Every packet is in exactly one of `bad`, `rejected`, `strays`, and `received`. `received` includes the duplicates.
-    `expected` is the number of sequence numbers from the lowest one to the highest one.
     """
 
     bad: int = 0
@@ -260,13 +259,7 @@ class ReceptionCounts:
     strays: int = 0
     received: int = 0
     duplicates: int = 0
-    expected: int = 0
     unknown_types: int = 0
-
-    @property
-    def lost(self) -> int:
-        """The number of packets that were expected and not received. Duplicates make it too small, or negative."""
-        return self.expected - self.received
 
     @property
     def without_audio(self) -> str:
@@ -284,14 +277,20 @@ class ReceptionCounts:
 class RtpReceiver:
     """The receiver of one stream, whose clock rate is `rate_hz`, with the payload types of `accept`."""
 
+    __slots__ = (
+        *("_earlier_expected", "_earlier_received", "_heard_ns", "_highest_timestamp", "_is_named"),
+        *("_jitter_ns", "_kinds", "_last_ns", "_last_timestamp", "_lowest_sequence", "_rate_hz"),
+        *("_received", "_stray", "counts", "highest_sequence", "source", "ssrc"),
+    )
+
     def __init__(self, rate_hz: int, audio_types: Iterable[int], event_type: int | None = None) -> None:
         self.counts = ReceptionCounts()
         self.ssrc: int | None = None
         """The current source; None before the first packet."""
         self.highest_sequence = -1
         """The extended highest sequence number."""
-        self.source_expected = self.source_received = 0
-        """The numbers of packets that were expected and received from the current source, for reports of RTCP."""
+        self._earlier_expected = self._earlier_received = 0
+        """The numbers of packets that were expected and received from the sources before the current one."""
         self._rate_hz = rate_hz
         self._kinds: dict[int, PacketKind] = {}
         self.accept(audio_types, event_type)
@@ -314,6 +313,26 @@ class RtpReceiver:
         if event_type is not None:
             self._kinds[event_type] = "event"
         self._kinds.update(dict.fromkeys(audio_types, "audio"))
+
+    @property
+    def source_expected(self) -> int:
+        """The number of packets expected from the current source: from its lowest sequence number to the highest."""
+        return 0 if self.ssrc is None else self.highest_sequence - self._lowest_sequence + 1
+
+    @property
+    def source_received(self) -> int:
+        """The number of packets received from the current source."""
+        return self.counts.received - self._earlier_received
+
+    @property
+    def expected(self) -> int:
+        """The number of packets expected from all sources."""
+        return self._earlier_expected + self.source_expected
+
+    @property
+    def lost(self) -> int:
+        """The number of packets that were expected and not received. Duplicates make it too small, or negative."""
+        return self.expected - self.counts.received
 
     @property
     def jitter(self) -> int:
@@ -355,22 +374,17 @@ class RtpReceiver:
             return self._on_stray(packet, arrival, is_named)
         self._stray = None
         self.counts.received += 1
-        self.source_received += 1
         if ahead > 0:
             self.highest_sequence = last + ahead
             self._received = (self._received << ahead | 1) & _LATEST
-            self.counts.expected += ahead
-            self.source_expected += ahead
         elif self._received & 1 << -ahead:
             self.counts.duplicates += 1
             self._heard_ns = arrival.at_ns
             return None
         else:
             self._received |= 1 << -ahead
-            if (earlier := self._lowest_sequence - last - ahead) > 0:  # the first packet has overtaken it
-                self._lowest_sequence -= earlier
-                self.counts.expected += earlier
-                self.source_expected += earlier
+            # the first packet may have overtaken it
+            self._lowest_sequence = min(self._lowest_sequence, last + ahead)
         return self._received_packet(packet, last + ahead, arrival)
 
     def _on_stray(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket | None:
@@ -403,14 +417,13 @@ class RtpReceiver:
     def _start(self, packet: RtpPacket, arrival: Arrival, is_named: bool) -> ReceivedPacket:
         """Start a source with its first packet."""
         self._stray, self._is_named = None, is_named
+        self._earlier_expected, self._earlier_received = self.expected, self.counts.received
         self.ssrc = packet.ssrc
         self.source += 1
         # the lowest extended number that is higher than all earlier ones, also for reordered packets before this one
         lowest = self.highest_sequence + 1 + (MAX_MISORDER if self.source else 0)
         self.highest_sequence = lowest + (packet.sequence_number - lowest) % SEQUENCE_NUMBERS
         self._lowest_sequence, self._received = self.highest_sequence, 1
-        self.source_expected = self.source_received = 1
-        self.counts.expected += 1
         self.counts.received += 1
         self._last_ns, self._jitter_ns, self._highest_timestamp = -1, 0.0, None
         return self._received_packet(packet, self.highest_sequence, arrival)

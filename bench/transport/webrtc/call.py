@@ -425,8 +425,12 @@ class WebRtcCall(TrackTransport):
         else:
             datagrams, self._relay_ns = relay.receive(datagrams), relay.next_ns
             is_of_peer = peer.peer is not None and all(_address_of(source) == peer.peer for _, source, _ in datagrams)
-        usual = track.accept_usual(datagrams) if is_of_peer else 0
-        for data, source, arrival in datagrams[usual:]:
+        while datagrams:
+            usual = track.accept_usual(datagrams) if is_of_peer else 0
+            if usual == len(datagrams):
+                break
+            data, source, arrival = datagrams[usual]
+            datagrams = datagrams[usual + 1 :]
             if peer.received(data, _address_of(source), arrival.at_ns, now_ns):
                 track.accept_muxed(data, source, arrival)
                 continue

@@ -18,6 +18,6 @@ def test_ten_minutes_of_drift_add_no_error(drift_ppm: int) -> None:
     measured = errors(path, frames)
 
     assert (buffer.counts.late, buffer.counts.resyncs) == (0, 0)
-    assert buffer.counts.lost == receiver.counts.lost
+    assert buffer.counts.lost == receiver.lost
     assert all(-EARLY_NS <= error <= 2.5 * NS_PER_MS for error, _ in measured[SETTLED:])
     assert sent - len(frames) < 20

@@ -145,7 +145,7 @@ def test_both_members_learn_loss_and_jitter_of_both_directions() -> None:
     caller.read(agent.report(3 * NS_PER_S), 3 * NS_PER_S)
     agent.read(caller.report(3 * NS_PER_S), 3 * NS_PER_S)
 
-    assert (caller.receiver.counts.lost, agent.receiver.counts.lost) == (10, 1)
+    assert (caller.receiver.lost, agent.receiver.lost) == (10, 1)
     assert (caller.rtcp.peer.cumulative_lost, agent.rtcp.peer.cumulative_lost) == (1, 10)
     assert caller.rtcp.peer.fraction_lost == pytest.approx(1 / 51, abs=1 / 256)
     assert agent.rtcp.peer.fraction_lost == pytest.approx(10 / 101, abs=1 / 256)

@@ -47,7 +47,8 @@ def values_of(subject: object) -> Any:
     if dataclasses.is_dataclass(subject) and not isinstance(subject, type):
         return {each.name: values_of(getattr(subject, each.name)) for each in dataclasses.fields(subject)}
     if type(subject).__module__.startswith("bench.transport.media"):
-        return values_of(vars(subject))
+        slots = getattr(subject, "__slots__", ())
+        return values_of({name: getattr(subject, name) for name in slots} or vars(subject))
     return subject
 
 
