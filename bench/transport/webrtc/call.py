@@ -419,12 +419,12 @@ class WebRtcCall(TrackTransport):
     def _read(self) -> None:
         """Read the datagrams that have arrived, and answer them."""
         now_ns, peer, track, has_others = monotonic_ns(), self._connected_peer, self.track, False
-        datagrams = track.rtp.receive()
+        datagrams, selected = track.rtp.receive(), peer.peer
         if (relay := self._relay) is None:
-            is_of_peer = peer.peer is not None and all(source[:2] == peer.peer for _, source, _ in datagrams)
+            is_of_peer = selected is not None and all([source[:2] == selected for _, source, _ in datagrams])
         else:
             datagrams, self._relay_ns = relay.receive(datagrams), relay.next_ns
-            is_of_peer = peer.peer is not None and all(_address_of(source) == peer.peer for _, source, _ in datagrams)
+            is_of_peer = selected is not None and all(_address_of(source) == selected for _, source, _ in datagrams)
         while datagrams:
             usual = track.accept_usual(datagrams) if is_of_peer else 0
             if usual == len(datagrams):
