@@ -355,14 +355,29 @@ class SessionFacts(SessionObservation):
             self._bound_greeting()
 
     def _bound_greeting(self) -> None:
-        """Set the uncertainty of the greeting's start. Later packets bound the first frames of a telephone call."""
-        if "greeting_audible" not in self.instants:
-            return
-        frame_ns = self.greeting_frame_ns
-        if self.rtp is not None and frame_ns >= ASSUMED_START_NS:
-            more_ns = 0 if self.rtp.starts_on_arrival else frame_ns - ASSUMED_START_NS
-            frame_ns = self.rtp.start_uncertainty_ns + more_ns
-        self.uncertainties_ns["greeting_audible"] = frame_ns + self.greeting_onset_ns
+        """Set the uncertainty of the greeting's start."""
+        if "greeting_audible" in self.instants:
+            bound_ns = self._frame_bound_ns(self.greeting_frame_ns)
+            self.uncertainties_ns["greeting_audible"] = bound_ns + self.greeting_onset_ns
+
+    def _frame_bound_ns(self, frame_ns: int) -> int:
+        """Return the uncertainty of a frame. Later packets bound the first frames of a track."""
+        if self.rtp is None or frame_ns < ASSUMED_START_NS:
+            return frame_ns
+        more_ns = 0 if self.rtp.starts_on_arrival else frame_ns - ASSUMED_START_NS
+        return self.rtp.start_uncertainty_ns + more_ns
+
+    def with_bound(self, turn: TurnObservation) -> TurnObservation:
+        """Return a turn with the uncertainty of its reply's start, by the packets until the last measurement.
+
+        The first packet of a stream says nothing about its own delay, which may be longer than the assumed one.
+        """
+        start_ns, onset_ns = turn.uncertainties_ns.get("first_audible", 0), turn.onset_uncertainty_ns or 0
+        bound_ns = self._frame_bound_ns(start_ns - onset_ns) + onset_ns
+        if bound_ns == start_ns:
+            return turn
+        uncertainties_ns = {**turn.uncertainties_ns, "first_audible": bound_ns}
+        return msgspec.structs.replace(turn, uncertainties_ns=uncertainties_ns)
 
     def _copy(self, instant: str, turn: TurnObservation, name: str) -> None:
         if name in turn.instants:

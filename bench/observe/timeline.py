@@ -565,7 +565,7 @@ class Timeline:
             observed = observation(turn, delivered.tasks_done.get(turn.plan.number))
             if self._dialect.has_track and self._detector is None:
                 observed = _without_packets(observed)
-            self._delivered.append(observed)
+            self._delivered.append(self.facts.with_bound(observed))
             if self._detector is None:
                 self.facts.audio_bytes_received += observed.audio_bytes_received
             self.facts.turn_ended(observed, first=observed.turn == self._first, greeting=turn.plan.greeting)

@@ -22,7 +22,7 @@ from bench.plan.turn_plan import TurnPlan
 from bench.services.gpt_live import GPT_LIVE, STARTED
 from bench.services.registry import DIALECTS
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormatName
-from bench.wire.connection import ReceivedMessage
+from bench.wire.connection import ASSUMED_START_NS, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from benchmarks.onsets import FRAME_MS, stream
 from tests.helpers import AT_NS, S, at, build_turn, live_audio
@@ -73,6 +73,24 @@ def test_a_greeting_begins_at_its_first_audible_sample(behind: str, level_db: fl
     assert off_ns <= bound_ns + 1
     assert off_ns <= 1 or behind != "silence"
     assert 30 * NS_PER_MS <= bound_ns <= 160 * NS_PER_MS, "the voice begins with a breathy h"
+
+
+@pytest.mark.parametrize("later_ms", [0, 35])
+def test_later_packets_bound_the_start_of_a_reply_in_the_first_packets_of_a_call(later_ms: int) -> None:
+    """With 60 ms of jitter, the first packet may be later than the uncertainty of its frame says."""
+    sent = stream("silence", 0, G711_ULAW, 1)
+    timeline, size = accepted_call(), 8 * FRAME_MS
+    samples = sent.samples[: sent.sounds[0][1] + 8_000 * 2]
+    for number in range(len(samples) // size):
+        delta = live_audio(G711_ULAW.encode(samples[number * size :][:size]))
+        arrival = Arrival(at(READY_MS + (number + 1) * FRAME_MS), ASSUMED_START_NS)
+        timeline.received(GPT_LIVE.decode(delta), ReceivedMessage(delta, arrival, len(delta)))
+    start_ns = later_ms * NS_PER_MS
+    timeline.apply(inputs.RtpMeasured(100, 0, 0, 0, 90, start_uncertainty_ns=start_ns, starts_on_arrival=not later_ms))
+    (turn,) = timeline.pop_turns(at(60_000))
+
+    bounds_ns = turn.uncertainties_ns["first_audible"], timeline.session().uncertainties_ns["greeting_audible"]
+    assert bounds_ns == ((turn.onset_uncertainty_ns or 0) + start_ns,) * 2
 
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])

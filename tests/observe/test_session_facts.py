@@ -252,6 +252,15 @@ def test_later_packets_of_a_telephone_call_bound_the_start_of_its_greeting(
 
     assert facts.instants["greeting_audible"] == at(600)
     assert facts.uncertainties_ns["greeting_audible"] == round(expected_ms * MS)
+    if is_measured_first:
+        assert facts.with_bound(greeting).uncertainties_ns == {"first_audible": round(expected_ms * MS)}
+
+
+def test_the_start_of_a_reply_keeps_its_bound_if_its_packets_were_never_measured() -> None:
+    facts = SessionFacts(start=inputs.SessionStart(AT_NS, 1, Timeouts()))
+    reply = build_observation(instants={"first_audible": at(600)}, uncertainties_ns={"first_audible": 20 * MS})
+
+    assert facts.with_bound(reply) is reply
 
 
 @pytest.mark.parametrize(("frame_ms", "expected_ms"), [(20, 0.5), (35, 0.5), (5, 5)])
