@@ -32,7 +32,7 @@ from bench.target.sip_uri import host_text, sip_uri
 from bench.target.target import MIN_SECRET_CHARACTERS, Address, Credential, clean, requests_transcription
 from bench.target.target_settings import KeyNames, SettingError, TargetSettings
 from bench.transport.challenges import TOKEN_CHARACTER
-from bench.transport.interface import is_host_name, is_loopback
+from bench.transport.interface import WEB_PORTS, is_host_name, is_loopback
 from bench.wire.dialect import CALL_ID, Dialect, Peer
 from bench.wire.service import SIP, WEBRTC_AGENT, Route, Service
 
@@ -275,7 +275,7 @@ def _address(
     parts: SplitResult, resource: str, dialect: Dialect, service: Service | None, notices: tuple[str, ...]
 ) -> Address:
     tls = parts.scheme in ("https", "wss")
-    port = parts.port or (443 if tls else 80)
+    port = parts.port or WEB_PORTS[parts.scheme]
     name = service.name if service else "other"
     return Address(parts.hostname or "", port, tls, resource, dialect, name, notices=notices)
 

@@ -16,7 +16,7 @@ from bench.base.errors import UsageError
 from bench.catalogue.pricing import Prices, PricingTerms
 from bench.files.sanitize import outcome_part
 from bench.services.registry import SERVICES
-from bench.transport.interface import DIRECT, NetworkPath, Proxy, authority, bracketed, is_loopback
+from bench.transport.interface import DIRECT, WEB_PORTS, NetworkPath, Proxy, authority, bracketed, is_loopback
 from bench.transport.sip.hops import CallAddress, call_address
 from bench.wire.dialect import CALL_ID, Dialect, Peer
 from bench.wire.service import WEBSOCKET, Link, Service
@@ -295,8 +295,9 @@ class Target(Address):
         if self.link.address_form == "SIP URI":
             user, _, parameters = self.resource.partition("@")
             return sip_url(user, self.host, self.port, parameters, tls=self.tls)
-        port = "" if self.port == (443 if self.tls else 80) else f":{self.port}"
-        return f"{self.link.schemes[self.tls]}://{bracketed(self.host)}{port}{self.resource}"
+        scheme = self.link.schemes[self.tls]
+        port = "" if self.port == WEB_PORTS[scheme] else f":{self.port}"
+        return f"{scheme}://{bracketed(self.host)}{port}{self.resource}"
 
     def connection_url(self, call_id: str) -> str:
         """Return the URL of one connection. If the target's URL needs an id of the call, it contains `call_id`."""

@@ -34,6 +34,8 @@ NORMAL, BAD_FRAME, ABNORMAL, TOO_LARGE = 1000, 1002, 1006, 1009
 """The close codes of all transports: normal, unreadable, without a close frame, too large (RFC 6455 §7.4.1)."""
 UNSPECIFIED = ("0.0.0.0", "::")
 """The addresses of no host. The kernel sends packets for them to this machine."""
+WEB_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
+"""The default ports, by the schemes of URLs of TCP servers."""
 DISCARD_PORT = 9
 """The port of no service: that of a line m= whose address is in its candidates (RFC 8839 §4.1.2)."""
 MIB = 1 << 20

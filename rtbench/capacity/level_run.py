@@ -23,6 +23,7 @@ from bench.load.simulator_process import last_lines
 from bench.record import folder as files
 from bench.target.target_settings import ServiceOptions
 from bench.transport.connect import is_refused
+from bench.transport.interface import WEB_PORTS
 from rtbench.capacity.search import AFTER_RAMP_S, ANALYSES, AROUND_S, LoadUnit, SearchPlan
 from rtbench.capacity.text import unit
 from rtbench.locust_run import environment_without, locust_run
@@ -195,8 +196,6 @@ class PreparedSearch:
 
 
 CONNECT_S = 2.0
-DEFAULT_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
-"""The schemes of servers that listen on a TCP port, with the default port of each."""
 
 
 def refuse_closed_port(url: str) -> None:
@@ -205,9 +204,9 @@ def refuse_closed_port(url: str) -> None:
     Otherwise the first level would find it out, call by call.
     """
     parts = urlsplit(url)
-    if parts.scheme not in DEFAULT_PORTS:
+    if parts.scheme not in WEB_PORTS:
         return
-    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+    host, port = parts.hostname or "", parts.port or WEB_PORTS[parts.scheme]
     if is_refused(host, port, CONNECT_S):
         raise UsageError(f"no server listens on {host} port {port}: start it, or check --url")
 

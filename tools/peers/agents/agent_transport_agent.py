@@ -3,14 +3,12 @@
 Kamailio is its provider: a registrar, which forwards calls over the connection by which the agent registered.
 """
 
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
+import kamailio
 import numpy as np
 from agent_transport import AudioFrame, SipEndpoint
 from python_talk import FRAME_S, TONE_S, Talker, tone
@@ -18,35 +16,9 @@ from sip_calls import RATE_HZ
 
 PROVIDER, PORT, USER = "127.0.0.9", 5060, "agent"
 """The endpoint registers only at the port 5060."""
-CONFIG = """#!KAMAILIO
-fork=yes
-children=2
-tcp_children=2
-auto_aliases=no
-log_stderror=yes
-listen=udp:{host}:{port}
-listen=tcp:{host}:{port}
-loadmodule "tm.so"
-loadmodule "sl.so"
-loadmodule "rr.so"
-loadmodule "pv.so"
-loadmodule "textops.so"
-loadmodule "siputils.so"
-loadmodule "usrloc.so"
-loadmodule "registrar.so"
-modparam("usrloc", "db_mode", 0)
-request_route {{
-    if (has_totag()) {{
-        if (loose_route() || is_method("ACK")) t_relay();
-        exit;
-    }}
-    if (is_method("REGISTER")) {{ save("location"); exit; }}
-    if (is_method("CANCEL")) {{ t_relay(); exit; }}
+BEGIN = """if (is_method("REGISTER")) { save("location"); exit; }
     record_route();
-    if (!lookup("location")) {{ sl_send_reply("404", "Not Found"); exit; }}
-    t_relay();
-}}
-"""
+    if (!lookup("location")) { sl_send_reply("404", "Not Found"); exit; }"""
 
 
 class Agent:
@@ -73,10 +45,11 @@ class Agent:
 
 
 def main():
-    Path("kamailio.cfg").write_text(CONFIG.format(host=PROVIDER, port=PORT))
-    proxy = subprocess.Popen(
-        ["kamailio", "-DD", "-E", "-f", "kamailio.cfg", "-m", "64", "-M", "8", "-Y", os.getcwd()],
-        stdout=subprocess.DEVNULL,
+    proxy = kamailio.started(
+        [f"{transport}:{PROVIDER}:{PORT}" for transport in ("udp", "tcp")],
+        ["usrloc", "registrar"],
+        'modparam("usrloc", "db_mode", 0)',
+        BEGIN,
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:

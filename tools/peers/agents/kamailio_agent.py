@@ -11,47 +11,24 @@ import sys
 import time
 from pathlib import Path
 
+import kamailio
 from sip_calls import HOST, free_port
 
 OFFER = {
     "plain": "replace-origin replace-session-connection",
     "transcoding": "replace-origin replace-session-connection codec-mask-PCMU codec-transcode-PCMA",
 }
-CONFIG = """#!KAMAILIO
-fork=yes
-children=2
-auto_aliases=no
-log_stderror=yes
-listen=udp:{host}:{port}
-loadmodule "tm.so"
-loadmodule "sl.so"
-loadmodule "rr.so"
-loadmodule "pv.so"
-loadmodule "textops.so"
-loadmodule "siputils.so"
-loadmodule "maxfwd.so"
-loadmodule "rtpengine.so"
-modparam("rtpengine", "rtpengine_sock", "udp:{host}:{control}")
-request_route {{
-    if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
-    if (has_totag()) {{
-        if (is_method("BYE")) rtpengine_delete();
-        if (loose_route() || is_method("ACK")) t_relay();
-        exit;
-    }}
-    if (is_method("CANCEL")) {{ t_relay(); exit; }}
+BEGIN = """if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     record_route();
     if (is_method("INVITE")) {{
         rtpengine_offer("{offer}");
         t_on_reply("answer");
     }}
-    $du = "sip:{host}:{bot}";
-    t_relay();
-}}
-onreply_route[answer] {{
+    $du = "sip:{host}:{bot}";"""
+WITHIN = 'if (is_method("BYE")) rtpengine_delete();'
+ROUTES = """onreply_route[answer] {
     if (has_body("application/sdp")) rtpengine_answer("replace-origin replace-session-connection");
-}}
-"""
+}"""
 OPTIONS = (
     "OPTIONS sip:{host} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{own};branch=z9hG4bK{own}\r\nFrom: <sip:x@{host}>;tag=1\r\n"
     "To: <sip:x@{host}>\r\nCall-ID: {own}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 0\r\nContent-Length: 0\r\n\r\n"
@@ -64,18 +41,19 @@ def main():
         [sys.executable, f"{here}/sip_bot.py", "plain"], stdout=subprocess.PIPE, text=True, cwd=os.getcwd()
     )
     bot_port, control, port = bot.stdout.readline().strip(), free_port(), free_port()
-    Path("kamailio.cfg").write_text(
-        CONFIG.format(host=HOST, port=port, control=control, bot=bot_port, offer=OFFER[sys.argv[1]])
-    )
     media = ["--interface", HOST, "--listen-ng", f"{HOST}:{control}", "--port-min", "40000", "--port-max", "42000"]
     engine = subprocess.Popen(
         ["rtpengine", "--config-file", "none", "--foreground", "--log-stderr", "--table", "-1", *media],
         stdout=subprocess.DEVNULL,
     )
     await_answer(control, "{own} d7:command4:pinge")  # Kamailio asks it only once
-    proxy = subprocess.Popen(
-        ["kamailio", "-DD", "-E", "-f", "kamailio.cfg", "-m", "64", "-M", "8", "-Y", os.getcwd()],
-        stdout=subprocess.DEVNULL,
+    proxy = kamailio.started(
+        [f"udp:{HOST}:{port}"],
+        ["maxfwd", "rtpengine"],
+        f'modparam("rtpengine", "rtpengine_sock", "udp:{HOST}:{control}")',
+        BEGIN.format(host=HOST, bot=bot_port, offer=OFFER[sys.argv[1]]),
+        WITHIN,
+        ROUTES,
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
