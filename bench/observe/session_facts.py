@@ -165,6 +165,8 @@ DESCRIPTIONS: Mapping[EventKind, str] = {
 """A mapping from an event in which the service describes the session to the instant at which it first arrived."""
 AWAITED: Mapping[EventKind, str] = {**DESCRIPTIONS, EventKind.MCP_LISTED: "mcp_listed"}
 """A mapping from an event for which the set-up waits to the instant at which the wait ends."""
+STARTS = ("first_audible", "answer_audible", "function_audible")
+"""The instants that may be the start of the same sound."""
 CONSTANT_SETTINGS = ("model",)
 """Settings that never change during a session. They are stored even if a later description omits them."""
 
@@ -376,8 +378,9 @@ class SessionFacts(SessionObservation):
         bound_ns = self._frame_bound_ns(start_ns - onset_ns) + onset_ns
         if bound_ns == start_ns:
             return turn
-        uncertainties_ns = {**turn.uncertainties_ns, "first_audible": bound_ns}
-        return msgspec.structs.replace(turn, uncertainties_ns=uncertainties_ns)
+        at_ns = turn.instants["first_audible"]
+        bounds_ns = {name: bound_ns for name in STARTS if turn.instants.get(name) == at_ns}
+        return msgspec.structs.replace(turn, uncertainties_ns={**turn.uncertainties_ns, **bounds_ns})
 
     def _copy(self, instant: str, turn: TurnObservation, name: str) -> None:
         if name in turn.instants:

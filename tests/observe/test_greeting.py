@@ -35,12 +35,12 @@ PLAN = TurnPlan(
 )  # fmt: skip
 
 
-def accepted_call() -> Timeline:
+def accepted_call(plan: TurnPlan = PLAN) -> Timeline:
     """Return the timeline of a call that has just been accepted. The caller waits for a greeting."""
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
     timeline.apply(inputs.Connected({"opened": at(10)}, {}))
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
-    timeline.apply(inputs.TurnStarted(at(READY_MS), PLAN))
+    timeline.apply(inputs.TurnStarted(at(READY_MS), plan))
     return timeline
 
 
@@ -79,7 +79,7 @@ def test_a_greeting_begins_at_its_first_audible_sample(behind: str, level_db: fl
 def test_later_packets_bound_the_start_of_a_reply_in_the_first_packets_of_a_call(later_ms: int) -> None:
     """With 60 ms of jitter, the first packet may be later than the uncertainty of its frame says."""
     sent = stream("silence", 0, G711_ULAW, 1)
-    timeline, size = accepted_call(), 8 * FRAME_MS
+    timeline, size = accepted_call(replace(PLAN, answer_min_ns=NS_PER_MS)), 8 * FRAME_MS
     samples = sent.samples[: sent.sounds[0][1] + 8_000 * 2]
     for number in range(len(samples) // size):
         delta = live_audio(G711_ULAW.encode(samples[number * size :][:size]))
@@ -89,8 +89,10 @@ def test_later_packets_bound_the_start_of_a_reply_in_the_first_packets_of_a_call
     timeline.apply(inputs.RtpMeasured(100, 0, 0, 0, 90, start_uncertainty_ns=start_ns, starts_on_arrival=not later_ms))
     (turn,) = timeline.pop_turns(at(60_000))
 
-    bounds_ns = turn.uncertainties_ns["first_audible"], timeline.session().uncertainties_ns["greeting_audible"]
-    assert bounds_ns == ((turn.onset_uncertainty_ns or 0) + start_ns,) * 2
+    bound_ns = (turn.onset_uncertainty_ns or 0) + start_ns
+    assert turn.instants["answer_audible"] == turn.instants["first_audible"]
+    assert turn.uncertainties_ns["first_audible"] == turn.uncertainties_ns["answer_audible"] == bound_ns
+    assert timeline.session().uncertainties_ns["greeting_audible"] == bound_ns
 
 
 @pytest.mark.parametrize(("behind", "level_db"), [("silence", 0), ("a room", 20)])
