@@ -38,6 +38,8 @@ READ_PERIOD_NS, STREAMING_PERIOD_NS = 20 * NS_PER_MS, 100 * NS_PER_MS
 Each packet has the kernel's timestamp. So a late read loses no information, and the audio is read when the caller's
 next packet is due.
 """
+READ_SLACK_NS = 20 * NS_PER_MS
+"""The time by which the audio is read earlier than necessary if the call has other work."""
 MAX_DELTAS, MAX_DELTAS_NS = 32, 80 * NS_PER_MS
 """The maximum number of deltas that wait for the listener of the reply, and the maximum time between them."""
 
@@ -158,10 +160,10 @@ class RtpTrack:
         event = None if self._reply is None else self._template
         return media.usual.take(datagrams, self._start_ns, monotonic_ns(), due_ns, self.frames, self.deltas, event)
 
-    def accept_muxed(self, data: bytes, source: SocketAddress, arrival: Arrival) -> None:
+    def accept_muxed(self, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int = 0) -> None:
         """Accept a packet of RTP or RTCP."""
         if not is_report(data):
-            self.accept(data, source, arrival)
+            self.accept(data, source, arrival, due_ns)
         elif self.media is not None:
             self.media.received_report(data, arrival.at_ns)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
-from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
+from bench.base.units import NEVER_NS, NS_PER_S
 from bench.catalogue.outcomes import HELD, NO_KEYS
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket
@@ -30,7 +30,7 @@ from bench.transport.media.call_media import CallMedia
 from bench.transport.media.checks import rtcp_round_trip
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import new_keys, without_keys
-from bench.transport.rtp_track import RtpTrack, TrackTransport
+from bench.transport.rtp_track import READ_SLACK_NS, RtpTrack, TrackTransport
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
 from bench.transport.sip.call_setup import call_settings, failure_of, headers_of, received_of, with_malformed
@@ -41,8 +41,6 @@ from bench.wire.connection import ConnectionClosed, RtpMeasured
 from bench.wire.dialect import BinaryMessage
 from bench.wire.findings import CheckFinding
 
-READ_SLACK_NS = 20 * NS_PER_MS
-"""The time by which the audio is read earlier than necessary if the call has other work."""
 GOODBYE_NS = NS_PER_S
 """The maximum time that a session waits for the answer to BYE."""
 

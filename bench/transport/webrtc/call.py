@@ -41,7 +41,7 @@ from bench.transport.interface import (
     is_address,
 )
 from bench.transport.media.checks import rtcp_round_trip
-from bench.transport.rtp_track import RtpTrack, TrackTransport
+from bench.transport.rtp_track import READ_SLACK_NS, RtpTrack, TrackTransport
 from bench.transport.tcp import SEND_LIMIT_NS, ByteStream
 from bench.transport.webrtc.checks import MediaFacts, RelayFacts, check_packets, check_path
 from bench.transport.webrtc.data_channel import DataChannel
@@ -241,6 +241,10 @@ class WebRtcCall(TrackTransport):
         self._answered_ns = 0
         self._sent_ns = 0
         """The instant of the last packet of the caller's audio."""
+        self._read_ns = NEVER_NS
+        """The instant at which the packets are read, if no event may be among them."""
+        self._due_ns = 0
+        """The instant at which the loop calls back."""
 
     def prepare(self, limits: Timeouts, phases: ConnectTimings) -> None:
         """Make the offer complete: with the address at the TURN server that the target names.
@@ -416,8 +420,8 @@ class WebRtcCall(TrackTransport):
         assert channel is not None, "an agent gets no events"
         return channel
 
-    def _read(self) -> None:
-        """Read the datagrams that have arrived, and answer them."""
+    def _read(self, due_ns: int = 0) -> None:
+        """Read the datagrams that have arrived, and answer them. `due_ns` is that of `RtpTrack.read_audio`."""
         now_ns, peer, track, has_others = monotonic_ns(), self._connected_peer, self.track, False
         datagrams, selected = track.rtp.receive(), peer.peer
         if (relay := self._relay) is None:
@@ -426,13 +430,13 @@ class WebRtcCall(TrackTransport):
             datagrams, self._relay_ns = relay.receive(datagrams), relay.next_ns
             is_of_peer = selected is not None and all(_address_of(source) == selected for _, source, _ in datagrams)
         while datagrams:
-            usual = track.accept_usual(datagrams) if is_of_peer else 0
+            usual = track.accept_usual(datagrams, due_ns) if is_of_peer else 0
             if usual == len(datagrams):
                 break
             data, source, arrival = datagrams[usual]
             datagrams = datagrams[usual + 1 :]
             if peer.received(data, _address_of(source), arrival.at_ns, now_ns):
-                track.accept_muxed(data, source, arrival)
+                track.accept_muxed(data, source, arrival, due_ns)
                 continue
             has_others = True
             if self._on_message is not None:
@@ -561,18 +565,29 @@ class WebRtcCall(TrackTransport):
 
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
-                return min(sender_ns or NEVER_NS, track.next_ns, peer.next_ns, self._relay_ns)
+                self._due_ns = min(sender_ns or NEVER_NS, track.next_ns, peer.next_ns, self._relay_ns, self._read_ns)
+                return self._due_ns
+
+            def has_work(now_ns: int) -> bool:
+                return min(self._read_ns - READ_SLACK_NS, track.next_ns, peer.next_ns, self._relay_ns) <= now_ns
 
             def send() -> bool:
                 now_ns = monotonic_ns()
-                return min(self._send_plain(sender, now_ns), track.next_ns, peer.next_ns, self._relay_ns) > now_ns
+                return self._send_plain(sender, now_ns) > now_ns and not has_work(now_ns)
 
             def on_due() -> bool:
+                now_ns = monotonic_ns()
+                if not reads_events and has_work(now_ns):
+                    self._read(self._due_ns)
+                    self._read_ns = now_ns + track.read_period_ns
                 is_woken = self._on_due()
                 return self._send_due_of(sender, monotonic_ns()) or is_woken
 
-            # each packet has its own timestamp
-            self._listener.listen(until_ns, self._on_readable, due_ns, on_due, send=send, polled=True)
+            # each packet has its own timestamp, and no event in a channel waits for a reaction of the session
+            reads_events = self._local.needs_channel
+            self._read_ns = NEVER_NS if reads_events else min(self._read_ns, monotonic_ns() + track.read_period_ns)
+            unwatched = None if reads_events else track.rtp
+            self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched, send=send, polled=True)
         finally:
             self._on_message = None
             self.track.end()
