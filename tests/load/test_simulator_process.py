@@ -99,24 +99,25 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[int, bool]]:
         thread.join()
 
 
-def test_only_a_simulator_on_the_usual_port_is_used(server: tuple[int, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_simulator_on_the_usual_port_is_used_unless_a_profile_is_named(
+    server: tuple[int, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     port, is_simulator = server
     monkeypatch.delenv(ADDRESS, raising=False)
     monkeypatch.setattr(simulator_process, "SIMULATOR_PORT", port)
-    monkeypatch.setattr(simulator_process, "simulator", lambda: pytest.fail("one was started"))
+    monkeypatch.setattr(simulator_process, "simulator", lambda *_: pytest.fail("one was started"))
 
     assert serves(port) == is_simulator
     if is_simulator:
-        with simulator_to_call() as called:
+        with simulator_to_call(None) as called:
             assert called.address == f"127.0.0.1:{port}"
             assert called.notice.startswith("SIMULATED")
-    else:
-        with pytest.raises(pytest.fail.Exception), simulator_to_call():
-            pass
+    with pytest.raises(pytest.fail.Exception), simulator_to_call("quiet" if is_simulator else None):
+        pass
 
 
 def test_a_simulator_that_another_process_found_is_used_without_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ADDRESS, HERE)
 
-    with simulator_to_call() as called:
+    with simulator_to_call(None) as called:
         assert called == (HERE, "")

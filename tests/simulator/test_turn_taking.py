@@ -94,8 +94,8 @@ def test_a_turn_without_a_reply_is_logged_and_the_next_one_may_be_answered(servi
 @every_service
 @pytest.mark.parametrize("cut_in_ms", [1_000, 940], ids=["at the end of a chunk", "within a chunk"])
 def test_a_cut_in_is_heard_while_the_caller_speaks_and_the_rest_is_a_turn(service: str, cut_in_ms: int) -> None:
-    rules = {"cut_in_share": 1.0, "cut_in_ms": constant(cut_in_ms), "yield_ms": constant(900)}
-    call = SpokenCall(SERVICES[service], build(**rules))
+    turn_taking = build(cut_in_share=1.0, cut_in_ms=constant(cut_in_ms), yield_ms=constant(900))
+    call = SpokenCall(SERVICES[service], turn_taking)
     begun_ms = call.now_ms
     call.speak(3_000)
     ended_ms = call.now_ms
