@@ -16,8 +16,8 @@ decide (t_5). a is 5 % / m for m primary metrics: the strictest error of Holm's 
 unknown which metric is rejected first.
 
 If the pilot has both targets in pairs, 2 · SE_0² is replaced by the variance of their difference. G of a latency is
-multiplied by 1.1, because too small a plan loses more power than too large a plan gains. From p90 on, G is multiplied
-by 1.25, because the standard error of a tail is underestimated. A plan is as uncertain as its pilot.
+multiplied by 1.1, because too small a plan loses more power than too large a plan gains. A plan is as uncertain as its
+pilot.
 
 One-way analysis of variance splits the variance of a run into v_s between sessions and v_t between the turns of a
 session. There are G sessions with N values in total. Session g has n_g values, and their mean is x_g:
@@ -52,7 +52,9 @@ ORDERED, BURSTING = 0.045, 0.027
 drift; BURSTING is the share of the test for bursts."""
 MAX_DISTANCE = 35.0
 """The largest distance between a margin and an effect that the search considers, in standard errors."""
-TAIL_FROM, TAIL, MIDDLE = 0.9, 1.25, 1.1
+TAIL_FROM = 0.9
+RESERVE = 1.1
+"""The factor of the size of a latency's plan."""
 BETTER_SESSIONS = 200
 DRAWS = 2_000
 FINITE = 0.9
@@ -104,7 +106,7 @@ class Pilot:
     @property
     def _inflation(self) -> float:
         """The factor by which the number of sessions is multiplied because the pilot is uncertain."""
-        return (TAIL if self.tail else MIDDLE) if self.drifts else 1.0
+        return RESERVE if self.drifts else 1.0
 
     def _power_at(self, shift: float, level: float) -> float:
         """Return the power to detect an effect that is `shift` standard errors beyond the margin."""

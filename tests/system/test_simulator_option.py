@@ -23,9 +23,7 @@ COMMANDS = {
 """The module of each command, its words, and the exit statuses of success."""
 
 
-@pytest.mark.parametrize(
-    ("name", "profile"), [("run", ""), ("locust", ""), ("locust", "quiet"), ("probe", "quiet"), ("doctor", "")]
-)
+@pytest.mark.parametrize(("name", "profile"), [("run", ""), ("locust", "quiet"), ("probe", ""), ("doctor", "")])
 def test_a_command_calls_a_simulator_that_ends_with_it(name: str, profile: str, tmp_path: Path) -> None:
     module, words, statuses = COMMANDS[name]
     given = words.format(scripts=EXAMPLES / "scripts", scenarios=EXAMPLES).split()

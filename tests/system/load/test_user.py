@@ -198,7 +198,7 @@ print(json.dumps([[a is b for a, b in zip(first, second)], len(set(map(id, first
 @pytest.mark.parametrize(
     ("file", "played"),
     [
-        ("quickstart.QuickstartCaller", ["text_turns", "voice_turns"] * 3),
+        ("quickstart.QuickstartCaller", ["barge_in", "voice_turns", "text_turns"] * 2),
         ("reference.ReferenceCaller", [*SCRIPT_NAMES, SCRIPT_NAMES[0]]),
         ("reference_typed.TypingReferenceCaller", [*SCRIPT_NAMES, SCRIPT_NAMES[0]]),
     ],
