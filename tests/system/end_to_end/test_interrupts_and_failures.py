@@ -79,7 +79,9 @@ def test_a_killed_worker_does_not_block_the_run_and_its_rows_are_kept(tmp_path: 
     load = ("-u", "4", "-r", "4", "--processes", "2", "--url", simulator.urls["ga"])
     with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
         folder = wait_for_rows(tmp_path / "runs", "turns", 10)
-        worker = json.loads(path_of(folder, 1, FACTS).read_text())["pid"]
+        facts = path_of(folder, 1, FACTS)
+        wait_for_file(facts)  # the other worker may have written all rows so far
+        worker = json.loads(facts.read_text())["pid"]
         written = sum(len(batch) for batch in files.spooled_batches(folder, "turns"))
         os.kill(worker, signal.SIGKILL)
         process.send_signal(signal.SIGINT)
