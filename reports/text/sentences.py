@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.catalogue.metrics import CATALOGUE, ORIGIN
 from bench.catalogue.outcomes import STARVED, is_own_limit
 from bench.files.sanitize import escape_control
 from reports.analysis.summary.outcomes import OutcomeCount
@@ -14,6 +15,7 @@ from reports.analysis.summary.run_validity import within_warmup
 from reports.analysis.summary.summary import MainResult, Summary
 from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import AT_LEAST, capitalize, count, format_ms_list, join_words, percent, plural, usd
+from reports.metrics.strata import Stratum
 from reports.statistics.verdicts import turns_to_decide
 from reports.text import cells, remarks
 from reports.text.invalid import endings_text
@@ -293,15 +295,25 @@ def next_step(summary: Summary, *, checked: bool = False) -> str:
     finite = next((result for result in with_median if math.isfinite(result.at(0.5).high)), None)
     if checked or _tested(summary) or finite is None:
         return f"{longer}{compares}."
-    threshold = _limit_above(finite)
+    threshold = _limit_above(finite, {result.stratum for result in summary.results})
     return f'{longer}`rtbench check {run} --thresholds "{threshold}"` tests a limit; {compares}.'
 
 
-def _limit_above(result: MainResult) -> str:
-    """Return a limit on the median of a metric, which this result meets, as an example that can be pasted."""
+def _limit_above(result: MainResult, strata: Collection[Stratum]) -> str:
+    """Return a limit on the median of a metric, which this result meets, as an example that can be pasted.
+
+    It has the filters that leave out all other `strata` of the run, because they may have longer latencies.
+    """
+    filters, left = [], list(strata)
+    for key in ("measured_from", "turn_type") if CATALOGUE[result.metric].begin == ORIGIN else ("turn_type",):
+        own = result.stratum.labels[key]
+        if {stratum.labels[key] for stratum in left} != {own}:
+            filters.append(f"{key}:{own}")
+        left = [stratum for stratum in left if stratum.labels[key] == own]
+    metric = f"{result.metric}{{{','.join(filters)}}}" if filters else result.metric
     median_ms = result.at(0.5).high * MARGIN_OF_EXAMPLE
     step = 10 ** (math.floor(math.log10(median_ms)) - 1) if median_ms > 0 else 1
-    return f"{result.metric}: p(50)<{math.ceil(median_ms / step) * step:g}"
+    return f"{metric}: p(50)<{math.ceil(median_ms / step) * step:g}"
 
 
 def _required_sessions(summary: Summary, result: MainResult, p: float) -> int:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from reports.analysis.summary.summary import Summary
 from reports.formatting import NBSP
+from reports.metrics.thresholds import parse
 from reports.statistics.quantiles import quantiles, sample
 from reports.text.sentences import longer_runs, next_step, run_headline
 from tests.examples import few
@@ -106,6 +107,20 @@ def test_the_advice_is_a_command_that_can_be_pasted(command: str, longer: str) -
 
     assert [run.command for run in longer_runs(summary)] == [longer]
     assert longer in run_text(summary, width=40).splitlines()
+
+
+def test_the_suggested_limit_leaves_out_turns_that_are_measured_from_another_instant() -> None:
+    summary = summary_of(Plan(sessions=60, kinds=("typed", "vad")))
+    suggested = re.search(r'--thresholds "(.*?): (.*?)"', next_step(summary))
+    assert suggested is not None
+    threshold = parse(suggested[1], suggested[2])
+
+    (tested,) = [
+        result for result in summary.results if result.stratum.labels["measured_from"] == threshold.measured_from
+    ]
+    assert threshold.limit is not None
+    assert tested.at(0.5).high < threshold.limit
+    assert len({result.stratum for result in summary.results}) == 2
 
 
 def test_a_suggested_command_against_a_service_has_the_option_yes() -> None:
