@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
@@ -278,6 +278,9 @@ def test_the_same_seed_gives_the_same_arrivals() -> None:
 
 
 @given(PATTERNS, SHORT, st.integers(0, 5))
+@example(
+    ArrivalPattern("gamma", 0.3), LoadSchedule("arrivals", 383.6037414272054, (LoadStage(1.5, 787.2142823092596),)), 1
+)
 def test_arrivals_of_a_schedule_are_ordered_and_within_it(
     pattern: ArrivalPattern, schedule: LoadSchedule, seed: int
 ) -> None:

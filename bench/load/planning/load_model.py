@@ -157,7 +157,7 @@ def arrival_instants(sums: Iterator[float], schedule: LoadSchedule) -> Iterator[
 
     `sums` are the instants of the same calls at a rate of one call per second.
     """
-    parts, arrived = schedule.parts(), 0.0
+    parts, arrived, latest_s = schedule.parts(), 0.0, 0.0
     start_s, duration_s, first, last = next(parts)
     for total in sums:
         while total - arrived > (calls := (first + last) / 2 * duration_s):
@@ -169,7 +169,9 @@ def arrival_instants(sums: Iterator[float], schedule: LoadSchedule) -> Iterator[
         # the instant at which the rate, linear from `first` to `last`, has produced the remaining calls
         remaining, steepness = total - arrived, (last - first) / duration_s if duration_s else 0.0
         speed = first + math.sqrt(max(0.0, first * first + 2 * steepness * remaining))
-        yield start_s + min(2 * remaining / speed if speed else 0.0, duration_s)
+        at_s = start_s + min(2 * remaining / speed if speed else 0.0, duration_s)
+        latest_s = max(latest_s, at_s)  # the error of rounding may be larger than the difference of two sums
+        yield latest_s
 
 
 def load_recorded(path: Path) -> RecordedArrivals:
