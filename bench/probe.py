@@ -53,9 +53,10 @@ def script_of(
 ) -> PreparedScript:
     """Return a script with one turn, which sends a text or plays a WAV.
 
-    If `greets` is True, the session first waits for the agent's greeting. `session` and `timeouts` have the same
-    meaning as in a script's file, but a service that always detects turns needs no setting for it. If the service may
-    delegate a task to its client, a stand-in does the task. Raise UsageError for invalid values.
+    If `greets` is True, the session first waits for the agent's greeting. `session` and `timeouts`
+    have the same meaning as in a script's file, but a service that always detects turns needs no
+    setting for it. If the service may delegate a task to its client, a stand-in does the task.
+    Raise UsageError for invalid values.
     """
     turns = [step_of("wait_for", wait_for="greeting", name="greeting")] if greets else []
     if isinstance(utterance, Path):
@@ -82,7 +83,9 @@ class ReplyAudioListener(SessionListener):
         self._dialect = dialect
         self._audio: defaultdict[str, bytearray] = defaultdict(bytearray)
 
-    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+    def received(
+        self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int
+    ) -> None:
         self._store(events)
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
@@ -100,12 +103,16 @@ class ReplyAudioListener(SessionListener):
         return bytes(self._audio.get(response_id, b""))
 
 
-def probe_target(target: Target, script: PreparedScript, log_path: Path, *, record_audio: bool) -> ReplyAudioListener:
-    """Run a session of `script` and log it. The results are read from the log (`bench.record.replay`).
+def probe_target(
+    target: Target, script: PreparedScript, log_path: Path, *, record_audio: bool
+) -> ReplyAudioListener:
+    """Run a session of `script` and log it. The results are read from the log
+    (`bench.record.replay`).
 
     Raise UsageError if the sign-in fails, or a client certificate cannot be used.
     """
-    keyring, reply = Keyring([target]), ReplyAudioListener(script.dialect)
+    keyring = Keyring([target])
+    reply = ReplyAudioListener(script.dialect)
     dialer = Dialer(target, keyring)
     warm_up()
     keyring.open()
@@ -118,8 +125,12 @@ def probe_target(target: Target, script: PreparedScript, log_path: Path, *, reco
             transport = connect(dialer, script, timeline, lambda headers, call_id: None)
             if transport is not None:
                 if (network := target.network_path.network) is not None:
-                    transport = impaired(transport, network, SESSION_ID, NetworkCounts(), reply.sent)
-                Session(script, LoggedTransport(transport, log), timeline, reply, lambda: False).run()
+                    transport = impaired(
+                        transport, network, SESSION_ID, NetworkCounts(), reply.sent
+                    )
+                Session(
+                    script, LoggedTransport(transport, log), timeline, reply, lambda: False
+                ).run()
     finally:
         keyring.close()
     return reply

@@ -1,9 +1,11 @@
-"""Wrong stops of runs whose thresholds have `abort`, and the calls that right stops save (docs/check.md).
+"""Wrong stops of runs whose thresholds have `abort`, and the calls that right stops save
+(docs/check.md).
 
-The data are a model in memory: log-normal latencies (median 600 ms, sigma 0.5), of whose log variance 30 % is between
-sessions; 3 % of the turns stall by 1 to 5 s; turns fail in clusters, or as whole sessions. Sessions are independent. A
-limit is the exact value of the model, or lies above or below it. Each run has its nine interim analyses, which use
-other numbers of sessions than planned in half of the runs. The benchmark is seeded and takes some minutes.
+The data are a model in memory: log-normal latencies (median 600 ms, sigma 0.5), of whose log
+variance 30 % is between sessions; 3 % of the turns stall by 1 to 5 s; turns fail in clusters, or as
+whole sessions. Sessions are independent. A limit is the exact value of the model, or lies above or
+below it. Each run has its nine interim analyses, which use other numbers of sessions than planned
+in half of the runs. The benchmark is seeded and takes some minutes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from reports.statistics.verdicts import SESSIONS
 
 MEDIAN_MS, SIGMA, STALLED = 600.0, 0.5, 0.03
 REPETITIONS, EASY, DRIFTING = 1000, 200, 300
-"""The numbers of repetitions for values exactly at their limits, for others, and for services that drift."""
+"""The numbers of repetitions for values exactly at their limits, for others, and for services
+that drift."""
 SHAPES = ((100, 5), (400, 10), (1000, 1))
 """(sessions of a run, turns of each session)"""
 TOGETHER = (0.1, 1.0)
@@ -40,7 +43,8 @@ TOGETHER = (0.1, 1.0)
 FAILED = 0.02
 SLOWER = 1.5
 MAX_USED, MAX_USED_OF_FEW = 0.5, 0.6
-"""The maximum share of the calls that runs of a much slower service may use on average, and of runs of 100 calls."""
+"""The maximum share of the calls that runs of a much slower service may use on average, and of
+runs of 100 calls."""
 
 Estimate = Callable[[int, float], ThresholdEstimate | None]
 """The estimate of a run, given the number of sessions and the type I error of each bound.
@@ -50,20 +54,28 @@ It is None if the value is within its limit: then no bound decides that it fails
 
 
 class Stop(NamedTuple):
-    """The end of a simulated run: the share of its sessions that were used, and whether an analysis stopped it."""
+    """The end of a simulated run: the share of its sessions that were used, and whether an
+    analysis stopped it.
+    """
 
     used: float
     is_stopped: bool
 
 
 def stop_of(
-    estimate: Estimate, spec: MetricSpec, limit: float, sessions: int, rng: np.random.Generator, tests: int = 1
+    estimate: Estimate,
+    spec: MetricSpec,
+    limit: float,
+    sessions: int,
+    rng: np.random.Generator,
+    tests: int = 1,
 ) -> Stop:
     """Return where a run stops. `tests` tests share its error."""
     is_regular, made = bool(rng.random() < 0.5), list[AbortAnalysisEntry]()
     for analysis in range(1, ANALYSES):
         share = analysis / ANALYSES
-        size = math.ceil(sessions * (share if is_regular else share**1.5))  # with a slow start, for example
+        # with a slow start, for example
+        size = math.ceil(sessions * (share if is_regular else share**1.5))
         if size < max(SESSIONS, made[-1]["sessions"] + 1 if made else 0):
             continue
         made.append(AbortAnalysisEntry(sessions=size, share=share))
@@ -75,7 +87,9 @@ def stop_of(
 
 def latencies(rng: np.random.Generator, sessions: int, turns: int) -> Floats:
     """Return latencies in ms: a row for each session."""
-    logs = math.sqrt(ICC) * rng.normal(size=(sessions, 1)) + math.sqrt(1 - ICC) * rng.normal(size=(sessions, turns))
+    logs = math.sqrt(ICC) * rng.normal(size=(sessions, 1)) + math.sqrt(1 - ICC) * rng.normal(
+        size=(sessions, turns)
+    )
     stalls_ms = (rng.random(logs.shape) < STALLED) * rng.uniform(1000, 5000, logs.shape)
     waits: Floats = MEDIAN_MS * np.exp(SIGMA * logs) + stalls_ms
     return waits
@@ -87,13 +101,20 @@ def true_quantile(p: float) -> float:
 
 
 def drifting_latencies(rng: np.random.Generator) -> Floats:
-    """Return the latencies of a run whose service drifts (sd 10 %, time constant 300 s, a session every 4.5 s)."""
+    """Return the latencies of a run whose service drifts (sd 10 %, time constant 300 s, a
+    session every 4.5 s).
+    """
     return sequential.both_targets(rng, 1.0, 0.0)[0].waits
 
 
-def stops_of_quantile(p: float, limit: float, sessions: int, turns: int, repetitions: int) -> list[Stop]:
+def stops_of_quantile(
+    p: float, limit: float, sessions: int, turns: int, repetitions: int
+) -> list[Stop]:
     rng = generator("quantile", p, limit, sessions)
-    return [stop_of_latencies(latencies(rng, sessions, turns), p, limit, rng) for _ in range(repetitions)]
+    return [
+        stop_of_latencies(latencies(rng, sessions, turns), p, limit, rng)
+        for _ in range(repetitions)
+    ]
 
 
 def stop_of_latencies(waits: Floats, p: float, limit: float, rng: np.random.Generator) -> Stop:
@@ -103,7 +124,11 @@ def stop_of_latencies(waits: Floats, p: float, limit: float, rng: np.random.Gene
 
     def estimate(size: int, tail: float) -> ThresholdEstimate | None:
         first = sample(waits[:size].ravel(), np.repeat(code[:size], turns))
-        return estimate_quantile(first, p, size, tail=tail) if quantile(first.values, p) >= limit else None
+        return (
+            estimate_quantile(first, p, size, tail=tail)
+            if quantile(first.values, p) >= limit
+            else None
+        )
 
     return stop_of(estimate, MetricSpec("ttfa", Quantile(p)), limit, sessions, rng)
 
@@ -118,7 +143,11 @@ def stops_of_failures(
 
         def estimate(size: int, tail: float) -> ThresholdEstimate | None:
             first: PerCluster = events[:size], of_session[:size]
-            return estimate_rate(first, tail=tail) if first[0].sum() >= limit * first[1].sum() else None
+            return (
+                estimate_rate(first, tail=tail)
+                if first[0].sum() >= limit * first[1].sum()
+                else None
+            )
 
         return stop_of(estimate, FAILURES, limit, sessions, rng)
 
@@ -126,9 +155,16 @@ def stops_of_failures(
 
 
 def wrong(what: str, stops: list[Stop], nominal: float = LEVEL) -> Row:
-    """Return a row that is met if at most the nominal share of runs stopped, plus three standard errors."""
+    """Return a row that is met if at most the nominal share of runs stopped, plus three standard
+    errors.
+    """
     share, of = sum(stop.is_stopped for stop in stops) / len(stops), len(stops)
-    return f"{what}: stopped", shown(share, of), f"≤ {nominal:.1%}", share <= nominal + 3 * error(nominal, of)
+    return (
+        f"{what}: stopped",
+        shown(share, of),
+        f"≤ {nominal:.1%}",
+        share <= nominal + 3 * error(nominal, of),
+    )
 
 
 def right(what: str, stops: list[Stop], max_used: float) -> list[Row]:
@@ -141,26 +177,62 @@ def right(what: str, stops: list[Stop], max_used: float) -> list[Row]:
 
 def rows(repetitions: int = REPETITIONS, easy: int = EASY) -> Iterator[Row]:
     for p, (sessions, turns) in product((0.95, 0.5), SHAPES):
-        what, shape, truth = f"p{100 * p:g}, {sessions} × {turns}", (sessions, turns), true_quantile(p)
+        what, shape, truth = (
+            f"p{100 * p:g}, {sessions} × {turns}",
+            (sessions, turns),
+            true_quantile(p),
+        )
         max_used = MAX_USED_OF_FEW if sessions == SHAPES[0][0] else MAX_USED
-        yield wrong(f"{what}, exactly at its limit", stops_of_quantile(p, truth, *shape, repetitions))
-        yield from right(f"{what}, 50 % above its limit", stops_of_quantile(p, truth / SLOWER, *shape, easy), max_used)
-        yield wrong(f"{what}, 23 % below its limit", stops_of_quantile(p, 1.3 * truth, *shape, easy), 0.0)
+        yield wrong(
+            f"{what}, exactly at its limit", stops_of_quantile(p, truth, *shape, repetitions)
+        )
+        yield from right(
+            f"{what}, 50 % above its limit",
+            stops_of_quantile(p, truth / SLOWER, *shape, easy),
+            max_used,
+        )
+        yield wrong(
+            f"{what}, 23 % below its limit", stops_of_quantile(p, 1.3 * truth, *shape, easy), 0.0
+        )
     for together, (sessions, turns) in product(TOGETHER, SHAPES[:2]):
-        what, shape = f"failures, ICC {together:g}, {sessions} × {turns}, limit {FAILED:.0%}", (sessions, turns)
-        yield wrong(f"{what}, exactly", stops_of_failures(FAILED, FAILED, together, *shape, repetitions))
-        yield from right(f"{what}, 20 % fail", stops_of_failures(10 * FAILED, FAILED, together, *shape, easy), MAX_USED)
-        yield wrong(f"{what}, 0.2 % fail", stops_of_failures(FAILED / 10, FAILED, together, *shape, easy), 0.0)
+        what, shape = (
+            f"failures, ICC {together:g}, {sessions} × {turns}, limit {FAILED:.0%}",
+            (sessions, turns),
+        )
+        yield wrong(
+            f"{what}, exactly", stops_of_failures(FAILED, FAILED, together, *shape, repetitions)
+        )
+        yield from right(
+            f"{what}, 20 % fail",
+            stops_of_failures(10 * FAILED, FAILED, together, *shape, easy),
+            MAX_USED,
+        )
+        yield wrong(
+            f"{what}, 0.2 % fail",
+            stops_of_failures(FAILED / 10, FAILED, together, *shape, easy),
+            0.0,
+        )
 
 
 def drifting() -> Iterator[Row]:
-    """Yield how many runs of a drifting service stop, if its long-run value is at its limit, or below it."""
-    long_run = np.sort(np.concatenate([drifting_latencies(generator("long run", n)).ravel() for n in range(DRIFTING)]))
+    """Yield how many runs of a drifting service stop, if its long-run value is at its limit, or
+    below it.
+    """
+    long_run = np.sort(
+        np.concatenate(
+            [drifting_latencies(generator("long run", n)).ravel() for n in range(DRIFTING)]
+        )
+    )
     for p, below in ((0.5, 1.0), (0.5, 1.1), (0.95, 1.0)):
         limit, rng = below * quantile(long_run, p), generator("drifting", p, below)
         stops = [stop_of_latencies(drifting_latencies(rng), p, limit, rng) for _ in range(DRIFTING)]
         share = float(np.mean([stop.is_stopped for stop in stops]))
-        yield f"drift, p{100 * p:g}, limit {below:g} of the long-run value: stopped", shown(share, DRIFTING), "–", True
+        yield (
+            f"drift, p{100 * p:g}, limit {below:g} of the long-run value: stopped",
+            shown(share, DRIFTING),
+            "–",
+            True,
+        )
 
 
 def main() -> None:

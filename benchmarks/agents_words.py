@@ -1,9 +1,10 @@
-"""A check of how pipecat and Azure's package read our messages to agents, and how they write their own messages.
+"""A check of how pipecat and Azure's package read our messages to agents, and how they write their
+own messages.
 
 `tests/services/agents_words.json` stores the answers of the packages with their versions, and
-`tests/services/test_agents_words.py` compares our dialects with these answers. If an answer differs, this program ends
-with an error; `python -m benchmarks.agents_words --write` stores the new answer. Both packages also read and write
-random audio.
+`tests/services/test_agents_words.py` compares our dialects with these answers. If an answer
+differs, this program ends with an error; `python -m benchmarks.agents_words --write` stores the new
+answer. Both packages also read and write random audio.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def asking(program: str, home: Path, run: Sequence[str]) -> Iterator[Ask]:
     """Yield a function that queries the package of the program."""
     shutil.copy(HERE / program, home)
     command = [*run, program]
-    with subprocess.Popen(command, cwd=home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
 
@@ -55,12 +58,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         python, node = Path(folder) / "python", Path(folder) / "node"
         with asking("pipecat_words.py", python, in_python(python, PIPECAT)) as ask:
-            current |= {name: answers(name, ask, PIPECAT) for name, case in CASES.items() if case.dialect is not ACS}
+            current |= {
+                name: answers(name, ask, PIPECAT)
+                for name, case in CASES.items()
+                if case.dialect is not ACS
+            }
         if shutil.which("npm") is None:
             print("acs: SKIPPED, because npm is not installed")
         else:
             with asking("acs_words.mjs", node, in_node(node, AZURE)) as ask:
-                current |= {name: answers(name, ask, AZURE) for name, case in CASES.items() if case.dialect is ACS}
+                current |= {
+                    name: answers(name, ask, AZURE)
+                    for name, case in CASES.items()
+                    if case.dialect is ACS
+                }
     if "--write" in sys.argv:
         KEPT.write_text(json.dumps(current, indent=1) + "\n", encoding="utf-8")
     elif current != stored:

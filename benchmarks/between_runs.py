@@ -1,4 +1,5 @@
-"""Verdicts on failure rates of one unchanged service whose rate differs from run to run (docs/statistics.md, 0064).
+"""Verdicts on failure rates of one unchanged service whose rate differs from run to run
+(docs/statistics.md, 0064).
 
 A run is compared with one stored run, or with three, at a margin of 0. Seeded.
 """
@@ -23,8 +24,8 @@ SEED = 20261126
 class Case:
     """A case. `sd` is the standard deviation of the log of the failure rate between runs.
 
-    `runs` is the number of stored runs. `most` is the maximum share of the verdict regressed, and of the verdict
-    passed, as documented.
+    `runs` is the number of stored runs. `most` is the maximum share of the verdict regressed, and
+    of the verdict passed, as documented.
     """
 
     sd: float
@@ -44,8 +45,8 @@ CASES = (
 
 def main() -> bool:
     print(
-        f"\nfailure rates that vary between runs (assumed sd {RATE_RUN_SD:g}), {REPETITIONS} repetitions: "
-        "regressed / passed at a margin of 0"
+        f"\nfailure rates that vary between runs (assumed sd {RATE_RUN_SD:g}), {REPETITIONS}"
+        " repetitions: regressed / passed at a margin of 0"
     )
     return all([_met(case) for case in CASES])
 
@@ -58,16 +59,24 @@ def _met(case: Case) -> bool:
         cand, *stored = (ratio_of(_run(rng, min(0.5, float(rate)))) for rate in rates)
         inference = Inference(rate_run_sd=RATE_RUN_SD)
         at, point = (
-            rate_against_stored(cand, stored, Margin(points=points), inference=inference) for points in (0.0, 0.01)
+            rate_against_stored(cand, stored, Margin(points=points), inference=inference)
+            for points in (0.0, 0.01)
         )
         counted += [at.worse.low > 0, at.worse.high < 0, point.worse.high < 0]
     regressed, passed, passed_at_one_point = counted / REPETITIONS
     ends = zip((regressed, passed), case.most, strict=True)
     met = all(
-        share <= max_share + 3 * math.sqrt(max_share * (1 - max_share) / REPETITIONS) for share, max_share in ends
+        share <= max_share + 3 * math.sqrt(max_share * (1 - max_share) / REPETITIONS)
+        for share, max_share in ends
     )
-    text = f"{regressed:.1%} / {passed:.1%}; {passed_at_one_point:.0%} pass at a margin of one point"
-    print(f"  sd {case.sd:g} against {case.runs} stored runs: {text}{'' if met else '  goal NOT met'}", flush=True)
+    text = (
+        f"{regressed:.1%} / {passed:.1%}; {passed_at_one_point:.0%} pass at a margin of one point"
+    )
+    print(
+        f"  sd {case.sd:g} against {case.runs} stored runs:"
+        f" {text}{'' if met else '  goal NOT met'}",
+        flush=True,
+    )
     return met
 
 

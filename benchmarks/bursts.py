@@ -1,7 +1,8 @@
-"""Verdicts if the failures and stalls of one target come in bursts (outages of seconds): docs/statistics.md, 0023.
+"""Verdicts if the failures and stalls of one target come in bursts (outages of seconds):
+docs/statistics.md, 0023.
 
-The benchmark is seeded. Both targets have the same long-run rate. The errors are printed twice: for pairs that are
-treated as independent, and for pairs as they are analysed.
+The benchmark is seeded. Both targets have the same long-run rate. The errors are printed twice: for
+pairs that are treated as independent, and for pairs as they are analysed.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ STALL_MS = 2000.0
 class Case:
     """Outages of one target, and the maximum errors of the verdicts.
 
-    `burst_s`: the mean length of an outage. `share`: the share of time in outages. `shared`: True if both targets have
-    the same outages. `margin`: the margin in points. With 0 the candidate is exactly on the margin, because the targets
-    are alike. `most`: the maximum shares of the verdicts regressed and passed.
+    `burst_s`: the mean length of an outage. `share`: the share of time in outages. `shared`: True
+    if both targets have the same outages. `margin`: the margin in points. With 0 the candidate is
+    exactly on the margin, because the targets are alike. `most`: the maximum shares of the verdicts
+    regressed and passed.
     """
 
     name: str
@@ -47,7 +49,10 @@ class Case:
 
 
 CASES = (
-    *(Case(f"bursts of {burst:g} s, on the margin", pairs, burst) for burst, pairs in product((20, 5), (100, 400))),
+    *(
+        Case(f"bursts of {burst:g} s, on the margin", pairs, burst)
+        for burst, pairs in product((20, 5), (100, 400))
+    ),
     Case("bursts of 20 s, on the margin", 1200, 20),
     Case("bursts of 20 s, 0.5 % of the time, on the margin", 400, 20, share=0.005),
     Case("bursts of 20 s that both have, on the margin", 400, 20, shared=True),
@@ -58,11 +63,13 @@ CASES = (
 )
 
 
-def outages(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def outages(
+    rng: np.random.Generator, case: Case, at_s: Floats
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Return True for each turn in an outage.
 
-    The outages and the times between them have exponential lengths. If `burst_s` is 0, turns fail independently of
-    time, with an ICC of 0.3 within sessions.
+    The outages and the times between them have exponential lengths. If `burst_s` is 0, turns fail
+    independently of time, with an ICC of 0.3 within sessions.
     """
     if not case.burst_s:
         concentration = 1 / 0.3 - 1
@@ -70,7 +77,11 @@ def outages(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[tu
         return rng.random(at_s.shape) < own
     between = case.burst_s * (1 - case.share) / case.share
     count = 20 + int(3 * at_s.max() / (between + case.burst_s))
-    edges = np.cumsum(np.column_stack([rng.exponential(between, count), rng.exponential(case.burst_s, count)]).ravel())
+    edges = np.cumsum(
+        np.column_stack(
+            [rng.exponential(between, count), rng.exponential(case.burst_s, count)]
+        ).ravel()
+    )
     edges -= rng.uniform(0, edges[-1] - at_s.max())  # the run begins at a random time
     return np.searchsorted(edges, at_s) % 2 == 1
 
@@ -92,8 +103,8 @@ def latencies_of_targets(rng: np.random.Generator, case: Case) -> tuple[PerClust
 
 def main() -> bool:
     print(
-        f"\nbursts of one target, {REPETITIONS} repetitions, % regressed / passed: as if independent; by order; "
-        "% in which bursts were detected"
+        f"\nbursts of one target, {REPETITIONS} repetitions, % regressed / passed: as if"
+        " independent; by order; % in which bursts were detected"
     )
     met = True
     for case in CASES:
@@ -109,9 +120,14 @@ def _rates(case: Case) -> bool:
     for _ in range(REPETITIONS):
         sums = ClusterTotals(*latencies_of_targets(rng, case), paired=True)
         margin = Margin(points=case.margin)
-        differences = [rate_difference(sums, margin), rate_by_order(sums, margin, "lower", Inference())]
+        differences = [
+            rate_difference(sums, margin),
+            rate_by_order(sums, margin, "lower", Inference()),
+        ]
         words = [
-            called for difference in differences for called in (difference.worse.low > 0, difference.worse.high < 0)
+            called
+            for difference in differences
+            for called in (difference.worse.low > 0, difference.worse.high < 0)
         ]
         counted += [*words, differences[1].order is not None]
     return _printed(case, counted / REPETITIONS, REPETITIONS)
@@ -132,43 +148,58 @@ def _tails(case: Case) -> bool:
         both = TwoSamples(targets[0], targets[1], (case.pairs, case.pairs), paired=True)
         methods = quantile_differences, latencies_by_order
         differences = [
-            method(both, [(0.95, Margin())], "lower", Inference(resamples=DRAWS, seed=rng))[0] for method in methods
+            method(both, [(0.95, Margin())], "lower", Inference(resamples=DRAWS, seed=rng))[0]
+            for method in methods
         ]
         words = [
-            called for difference in differences for called in (difference.worse.low > 0, difference.worse.high < 0)
+            called
+            for difference in differences
+            for called in (difference.worse.low > 0, difference.worse.high < 0)
         ]
         counted += [*words, differences[1].order is not None]
     return _printed(case, counted / OF_TAILS, OF_TAILS)
 
 
 def _printed(case: Case, shares: Floats, of: int) -> bool:
-    """Print a case. Return whether its errors are at most the case's maximum plus three standard errors.
+    """Print a case. Return whether its errors are at most the case's maximum plus three standard
+    errors.
 
     The errors are those of *regressed*; on the margin also those of *passed*.
     """
     max_share = case.most + 3 * math.sqrt(case.most * (1 - case.most) / of)
     met = bool(shares[2] <= max_share and (case.margin or shares[3] <= max_share))
     formatted = "{:5.1f} / {:4.1f}   {:5.1f} / {:4.1f}   {:5.1f}".format(*100 * shares)
-    print(f"  {case.name:<50} {case.pairs:>5} pairs   {formatted}{'' if met else '  goal NOT met'}", flush=True)
+    print(
+        f"  {case.name:<50} {case.pairs:>5} pairs   {formatted}{'' if met else '  goal NOT met'}",
+        flush=True,
+    )
     return met
 
 
 def _limits() -> bool:
-    """Check a threshold on the failure rate that is equal to the long-run rate. Print how often it fails and passes.
+    """Check a threshold on the failure rate that is equal to the long-run rate. Print how often it
+    fails and passes.
 
-    A run without any burst passes, because it cannot show that bursts occur. So the share of passes is printed, not
-    checked.
+    A run without any burst passes, because it cannot show that bursts occur. So the share of passes
+    is printed, not checked.
     """
     case, results = Case("failure_rate < 2 % at 2 %", 400, 20.0), []
     rng = np.random.default_rng([SEED, 9])
     for _ in range(REPETITIONS):
         target = latencies_of_targets(rng, case)[1]
-        results.append((evaluate_limit(estimate_rate(target), "<", case.share).name, not target[0].any()))
-    fails, passes = (sum(word == result for word, _ in results) / REPETITIONS for result in ("fail", "pass"))
+        results.append(
+            (evaluate_limit(estimate_rate(target), "<", case.share).name, not target[0].any())
+        )
+    fails, passes = (
+        sum(word == result for word, _ in results) / REPETITIONS for result in ("fail", "pass")
+    )
     none = sum(nothing for _, nothing in results) / REPETITIONS
     met = fails <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)
     text = f"fails {fails:.1%}, passes {passes:.1%}; without any burst {none:.1%}"
-    print(f"  threshold {case.name}, bursts of 20 s, {case.pairs} sessions: {text}{'' if met else '  goal NOT met'}")
+    print(
+        f"  threshold {case.name}, bursts of 20 s, {case.pairs} sessions:"
+        f" {text}{'' if met else '  goal NOT met'}"
+    )
     return met
 
 

@@ -1,11 +1,13 @@
 """Errors of the metrics of agents' calls, by background and load: the table of docs/accuracy.md.
 
-The agent is the simulator's. It plays its recordings over silence, comfort noise, noise or music, and logs
-its actions. The instants in the log are exact to half a millisecond. Each error is also compared with the uncertainty
-of its own value. Since a single call gives few values in a minute, several processes run the backgrounds at the same
-time. The printed n shows if a p99 is based on too few values.
+The agent is the simulator's. It plays its recordings over silence, comfort noise, noise or music,
+and logs its actions. The instants in the log are exact to half a millisecond. Each error is also
+compared with the uncertainty of its own value. Since a single call gives few values in a minute,
+several processes run the backgrounds at the same time. The printed n shows if a p99 is based on too
+few values.
 
-`python -m benchmarks.calls LOAD…` runs these loads (1, 100 and 200 calls), and prints the CPU time of a call.
+`python -m benchmarks.calls LOAD…` runs these loads (1, 100 and 200 calls), and prints the CPU time
+of a call.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ def simulate(behind: str, level_db: str, *words: str) -> None:
 
     def noisy(agent: Any, samples: Samples) -> Samples:
         made = background(behind, float(level_db), agent._wire.format)
-        at = vars(agent).setdefault("at", int(agent._rng.integers(len(made) // len(samples))) * len(samples))
+        at = vars(agent).setdefault(
+            "at", int(agent._rng.integers(len(made) // len(samples))) * len(samples)
+        )
         agent.at = (at + len(samples)) % (len(made) // len(samples) * len(samples))
         mixed = samples.astype(np.int32) + made[at : at + len(samples)]
         return np.clip(mixed, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
@@ -95,7 +99,9 @@ def agent(background_of: Sequence[str], *options: str) -> Iterator[dict[str, Any
         ready = Path(scratch) / "ready.json"
         words = ("simulate", *background_of, "--port", "0", "--ready-file", str(ready), *options)
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.calls", *words], stdout=subprocess.DEVNULL, start_new_session=True
+            [sys.executable, "-m", "benchmarks.calls", *words],
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             until = time.monotonic() + READY_S
@@ -111,7 +117,9 @@ def agent(background_of: Sequence[str], *options: str) -> Iterator[dict[str, Any
 
 
 class Compared(NamedTuple):
-    """The errors of each value of a metric against the truth, and the uncertainties of the values, in ms."""
+    """The errors of each value of a metric against the truth, and the uncertainties of the
+    values, in ms.
+    """
 
     errors_ms: list[float]
     bounds_ms: list[float]
@@ -125,7 +133,11 @@ class Played(NamedTuple):
 
 
 def play(
-    kind: AgentName, calls: int, background_of: tuple[str, float], pace: load_steps.LoadStepTiming, cores: CpuAssignment
+    kind: AgentName,
+    calls: int,
+    background_of: tuple[str, float],
+    pace: load_steps.LoadStepTiming,
+    cores: CpuAssignment,
 ) -> Played:
     behind, level_db = background_of
     profile = PROFILE if behind == onsets.SILENCE else f"{PROFILE}agent: {{noise_dbfs: -60}}\n"
@@ -141,14 +153,19 @@ def play(
 def compared(kind: AgentName, run: load_steps.FinishedRun) -> dict[str, Compared]:
     """Return the errors of all values of a run against the truth, by metric."""
     truth = read_log(run.truth, load_steps.played_recording(kind))
-    turns, sessions = files.read_table(run.folder, "turns"), files.read_table(run.folder, "sessions")
+    turns, sessions = (
+        files.read_table(run.folder, "turns"),
+        files.read_table(run.folder, "sessions"),
+    )
     metrics = [CATALOGUE[name] for name in load_steps.COMPARED[kind]]
     tables = {metric.name: turns if metric.scope == "turn" else sessions for metric in metrics}
     bounds = {metric.name: row_bounds(tables[metric.name], metric).tolist() for metric in metrics}
     of_call = {name: index for index, name in enumerate(sessions["service_session_id"].to_pylist())}
     by_metric: dict[str, Compared] = {name: Compared([], []) for name in bounds}
     for index, row in enumerate(turns.to_pylist()):
-        for name, errors_ns in match_rows([row], truth, {}, load_steps.COMPARED[kind]).metrics.items():
+        for name, errors_ns in match_rows(
+            [row], truth, {}, load_steps.COMPARED[kind]
+        ).metrics.items():
             row_of = index if tables[name] is turns else of_call[row["service_session_id"]]
             by_metric[name].errors_ms.append(errors_ns[0] / NS_PER_MS)
             by_metric[name].bounds_ms.append(bounds[name][row_of])
@@ -169,11 +186,16 @@ def print_load(calls: int, background_of: tuple[str, float], played: Played) -> 
     )
     for name, (errors_ms, bounds_ms) in played.metrics.items():
         error, bound = np.abs(errors_ms), np.array(bounds_ms)
-        at = " · ".join(f"{np.quantile(error, p, method='inverted_cdf'):.3g}" for p in (0.5, 0.95, 0.99, 1))
+        at = " · ".join(
+            f"{np.quantile(error, p, method='inverted_cdf'):.3g}" for p in (0.5, 0.95, 0.99, 1)
+        )
         over = error > bound + TRUE_TO_MS
-        bounded = " · ".join(f"{np.quantile(bound, p, method='inverted_cdf'):.3g}" for p in (0.5, 0.99))
+        bounded = " · ".join(
+            f"{np.quantile(bound, p, method='inverted_cdf'):.3g}" for p in (0.5, 0.99)
+        )
         worst = (
-            f": {', '.join(f'{errors_ms[at]:.0f} of {bound[at]:.0f}' for at in np.flatnonzero(over))}"
+            f": "
+            f"{', '.join(f'{errors_ms[at]:.0f} of {bound[at]:.0f}' for at in np.flatnonzero(over))}"
             if over.any()
             else ""
         )
@@ -188,7 +210,9 @@ def main(loads: Sequence[int] = LOADS) -> None:
     cores = assign_cores(allowed_cores())
     if 1 in loads:
         with ProcessPoolExecutor(len(BACKGROUNDS)) as at_once:
-            alone = at_once.map(partial(play, "twilio", 1, pace=LONE_PACE, cores=cores), BACKGROUNDS)
+            alone = at_once.map(
+                partial(play, "twilio", 1, pace=LONE_PACE, cores=cores), BACKGROUNDS
+            )
             for each, played in zip(BACKGROUNDS, alone, strict=True):
                 print_load(1, each, played)
     for calls in (calls for calls in loads if calls > 1):

@@ -1,8 +1,9 @@
 """Capacity searches of services with a known breaking point (docs/accuracy.md).
 
-Most services are models in memory: they allow hundreds of searches in a minute. The searches of the simulator, with few
-response slots or with a quota, are real runs of some minutes. The response slots are a machine repair model. Its
-breaking point is computed from a simulation of its events in memory at every load.
+Most services are models in memory: they allow hundreds of searches in a minute. The searches of the
+simulator, with few response slots or with a quota, are real runs of some minutes. The response
+slots are a machine repair model. Its breaking point is computed from a simulation of its events in
+memory at every load.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ from reports.statistics.rates import PerCluster
 from rtbench.capacity.conclusion import contradiction_of
 from rtbench.capacity.search import LevelBudget, LevelEntry, min_ramp_s, results_of
 from rtbench.load_search import Bracket, NextLevel, bracket_of
-from tests.capacity.models import ModelService, PhasedService, Service, build_plan, level_result, searched
+from tests.capacity.models import (
+    ModelService,
+    PhasedService,
+    Service,
+    build_plan,
+    level_result,
+    searched,
+)
 from tests.simulator_process import QUICK, running_simulator
 from tests.system.end_to_end.locust_process import write_scenario
 
@@ -48,9 +56,9 @@ steps:
   - pause: {{median: {THINK_S}, sigma: {THINK_SIGMA}}}
   - {{text: And more, name: b}}
 """
-PROFILE = QUICK.replace("first_text: {p50: 10, p95: 20}", "first_text: {p50: 250, p95: 400}").replace(
-    "text_tokens_per_s: 1000", "text_tokens_per_s: 100000"
-)
+PROFILE = QUICK.replace(
+    "first_text: {p50: 10, p95: 20}", "first_text: {p50: 250, p95: 400}"
+).replace("text_tokens_per_s: 1000", "text_tokens_per_s: 100000")
 
 
 def main() -> None:
@@ -108,21 +116,34 @@ class QueueService:
     def edge(self, most: int) -> int:
         return edge_by("concurrency")
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+    def level(
+        self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget
+    ) -> LevelEntry:
         """Run a level; turns in flight at its end are completed."""
         ramp_s = min_ramp_s(given.load_s)
         starts_s = rng.uniform(0.0, ramp_s, step.load)
-        asks = [(float(start_s) + thought_s(rng), caller) for caller, start_s in enumerate(starts_s)]
+        asks = [
+            (float(start_s) + thought_s(rng), caller) for caller, start_s in enumerate(starts_s)
+        ]
         turns = sorted(
-            served(rng, asks, lambda done_s, _: done_s + thought_s(rng), until_s=given.load_s), key=by_caller
+            served(rng, asks, lambda done_s, _: done_s + thought_s(rng), until_s=given.load_s),
+            key=by_caller,
         )
-        sessions = [pair for _, of in groupby(turns, by_caller) for pair in in_pairs(list(of)) if pair[0].at_s > ramp_s]
+        sessions = [
+            pair
+            for _, of in groupby(turns, by_caller)
+            for pair in in_pairs(list(of))
+            if pair[0].at_s > ramp_s
+        ]
         sessions.sort(key=lambda pair: pair[0].at_s)
 
         def seen(after_s: float) -> tuple[PerCluster, PerCluster]:
             at_s = math.inf if after_s == given.load_s - ramp_s else after_s + ramp_s
             complete = list(
-                takewhile(lambda pair: pair[-1].done_s <= at_s and (len(pair) == 2 or at_s == math.inf), sessions)
+                takewhile(
+                    lambda pair: pair[-1].done_s <= at_s and (len(pair) == 2 or at_s == math.inf),
+                    sessions,
+                )
             )
             return counted(complete, at_s), counted(sessions, at_s)
 
@@ -143,16 +164,27 @@ def counted(sessions: Sequence[Sequence[ServedTurn]], at_s: float) -> PerCluster
 
     Only turns that were completed by `at_s` are counted. A session without such turns is left out.
     """
-    done = [[turn.wait_ms >= LIMIT_MS for turn in session if turn.done_s <= at_s] for session in sessions]
+    done = [
+        [turn.wait_ms >= LIMIT_MS for turn in session if turn.done_s <= at_s]
+        for session in sessions
+    ]
     with_turns = [late for late in done if late]
-    return np.array([sum(late) for late in with_turns], float), np.array([len(late) for late in with_turns], float)
+    return np.array([sum(late) for late in with_turns], float), np.array(
+        [len(late) for late in with_turns], float
+    )
 
 
 def models() -> None:
-    """Print how often the interval contains the breaking point, the interval's width, and the time of the searches."""
+    """Print how often the interval contains the breaking point, the interval's width, and the
+    time of the searches.
+    """
     plan = build_plan(most=MAX_LEVEL)
     print(f"at most {plan.time_s / 60:.0f} min, {plan.max_levels} levels and a confirmation run")
-    heads = f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'alone':>9}{'agree':>8}{'A/B':>8}{'both ends':>11}"
+    heads = (
+        f"{'service':<36}{'n':>5}{'covers':>9}{'SE':>6}{'alone':>9}{'agree':>8}"
+        f"{'A/B':>8}"
+        f"{'both ends':>11}"
+    )
     print(f"{heads}{'width':>8}{'confirmed':>11}{'min':>6}{'over':>6}")
     for name, service in MODELS.items():
         of_service(name, service, SEEDS)
@@ -162,14 +194,17 @@ def models() -> None:
 def of_service(name: str, service: Service, seeds: int) -> None:
     """Print one line for the searches at one service.
 
-    The column `alone` is the share of searches whose levels enclose the breaking point if contradictions are ignored.
-    The column `agree` is the share of searches whose levels do not contradict one another.
+    The column `alone` is the share of searches whose levels enclose the breaking point if
+    contradictions are ignored. The column `agree` is the share of searches whose levels do not
+    contradict one another.
     """
     plan, breaking_point = build_plan(most=MAX_LEVEL), service.edge(MAX_LEVEL)
     searches = [searched(plan, copy.deepcopy(service), seed) for seed in range(seeds)]
     alone = [bracket_of(results_of(levels)) for levels in searches]
     agree = [contradiction_of(levels) is None for levels in searches]
-    brackets = [bracket if agreed else Bracket() for bracket, agreed in zip(alone, agree, strict=True)]
+    brackets = [
+        bracket if agreed else Bracket() for bracket, agreed in zip(alone, agree, strict=True)
+    ]
     covering = float(np.mean([covers(interval, breaking_point) for interval in brackets]))
     width = [
         interval.lowest_fail / interval.highest_pass
@@ -177,7 +212,10 @@ def of_service(name: str, service: Service, seeds: int) -> None:
         if interval.highest_pass and interval.lowest_fail
     ]
     spent_s = [sum(level.duration_s for level in levels) for levels in searches]
-    confirmed = [any(level.confirmation_run and level.result == "pass" for level in levels) for levels in searches]
+    confirmed = [
+        any(level.confirmation_run and level.result == "pass" for level in levels)
+        for levels in searches
+    ]
     pairs = list(zip(brackets[::2], brackets[1::2], strict=True))
     print(
         f"{name:<36}{seeds:>5}{covering:>9.1%}{math.sqrt(covering * (1 - covering) / seeds):>6.1%}"
@@ -208,19 +246,27 @@ def overlap(first: Bracket, second: Bracket) -> bool:
 def with_servers(by: str, name: str, times: int = 1) -> None:
     """Run `times` real searches against the simulator with SERVERS response slots."""
     breaking_point = edge_by(by)
-    print(f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may take {LIMIT_MS:g} ms")
+    print(
+        f"{SERVERS} servers of {SERVICE_MS.p50_ms:g} ms: {name}; at most {ALLOWED:.0%} may take"
+        f" {LIMIT_MS:g} ms"
+    )
     print(f"highest load that passes by the model: {breaking_point}")
     options = ("--by", by, "--thresholds", f"ttft: p(80)<{LIMIT_MS:g}")
     min_load, max_load = ("8", "32") if by == "concurrency" else ("120", "960")
     documents = [
-        real(f"max_concurrent_responses: {SERVERS}\n", *options, "--from", min_load, "--to", max_load)
+        real(
+            f"max_concurrent_responses: {SERVERS}\n", *options, "--from", min_load, "--to", max_load
+        )
         for _ in range(times)
     ]
     for document in documents:
         bracket = Bracket(document["highest_pass"] or 0, (), document["lowest_fail"])
         print(f"the result covers it: {covers(bracket, breaking_point)}; {document['sentence']}")
     for earlier, later in pairwise(documents):
-        pair = [Bracket(document["highest_pass"] or 0, (), document["lowest_fail"]) for document in (earlier, later)]
+        pair = [
+            Bracket(document["highest_pass"] or 0, (), document["lowest_fail"])
+            for document in (earlier, later)
+        ]
         print(f"two searches overlap: {overlap(*pair)}")
 
 
@@ -231,7 +277,11 @@ def with_quota() -> None:
     """
     print(f"{REQUESTS_PER_MIN} requests per minute")
     document = real(
-        f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n", "--thresholds", "failure_rate: rate<20%", "--to", "32"
+        f"quota: {{requests_per_minute: {REQUESTS_PER_MIN}}}\n",
+        "--thresholds",
+        "failure_rate: rate<20%",
+        "--to",
+        "32",
     )
     print(f"kind: {(document['breaking_point'] or {}).get('kind')}; {document['sentence']}")
 
@@ -263,9 +313,13 @@ def real(more: str, *options: str) -> dict[str, Any]:
 
 def edge_by(by: str) -> int:
     """Return the highest load at which the model's share of slow turns is allowed."""
-    latencies_at, max_load = (waits_of_callers, 64) if by == "concurrency" else (waits_of_arrivals, 1000)
+    latencies_at, max_load = (
+        (waits_of_callers, 64) if by == "concurrency" else (waits_of_arrivals, 1000)
+    )
     return bisect_left(
-        range(1, max_load), True, key=lambda load: bool(np.mean(latencies_at(load) >= LIMIT_MS) > ALLOWED)
+        range(1, max_load),
+        True,
+        key=lambda load: bool(np.mean(latencies_at(load) >= LIMIT_MS) > ALLOWED),
     )
 
 
@@ -320,8 +374,8 @@ def served(
 ) -> Iterator[ServedTurn]:
     """Yield the turns of SERVERS servers, first come, first served.
 
-    `asks`: (time in s, caller number) of first requests; `again`: the time of a caller's next request, None if there is
-    none.
+    `asks`: (time in s, caller number) of first requests; `again`: the time of a caller's next
+    request, None if there is none.
     """
     due, free = list(asks), [0.0] * SERVERS
     heapq.heapify(due)

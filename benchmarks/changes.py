@@ -1,8 +1,10 @@
-"""The frequency of marks of `rtbench trend` in histories without a change and with one (docs/trend.md).
+"""The frequency of marks of `rtbench trend` in histories without a change and with one
+(docs/trend.md).
 
-Each run has sessions and turns as in `statistics_errors`. The levels of runs differ by chance: the nights are
-independent or correlated, a few are bad, or weekends are slower. At most 5 % of unchanged histories may ever have a
-mark, if the history is read every night and the autocorrelation of nights is at most 0.5. The benchmark is seeded.
+Each run has sessions and turns as in `statistics_errors`. The levels of runs differ by chance: the
+nights are independent or correlated, a few are bad, or weekends are slower. At most 5 % of
+unchanged histories may ever have a mark, if the history is read every night and the autocorrelation
+of nights is at most 0.5. The benchmark is seeded.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.change_points import DAY, ENOUGH, LEVEL, ChangePoint, ChangePoints, find_changes, variance_of
+from reports.statistics.change_points import (
+    DAY,
+    ENOUGH,
+    LEVEL,
+    ChangePoint,
+    ChangePoints,
+    find_changes,
+    variance_of,
+)
 from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantiles, sample
 
@@ -32,11 +42,12 @@ NEAR = 2
 class Case:
     """A type of history, with one run a night, or `per_day` runs a day.
 
-    `spread` is the standard deviation of a run's own level. `alike` is the correlation of neighbouring runs. `bad` is
-    the share of bad runs, which are 1.5 times as slow. `weekend` is the share by which Saturdays and Sundays are
-    slower. `slower_ms` is the time that is added to every latency of the last `late` runs (None: half of the runs).
-    Each night is slower than the one before by the share `rise`. The level of a day varies by the share `cycle`, as a
-    cosine. `promised` is True if the share of marks has a limit.
+    `spread` is the standard deviation of a run's own level. `alike` is the correlation of
+    neighbouring runs. `bad` is the share of bad runs, which are 1.5 times as slow. `weekend` is the
+    share by which Saturdays and Sundays are slower. `slower_ms` is the time that is added to every
+    latency of the last `late` runs (None: half of the runs). Each night is slower than the one
+    before by the share `rise`. The level of a day varies by the share `cycle`, as a cosine.
+    `promised` is True if the share of marks has a limit.
     """
 
     name: str
@@ -56,7 +67,10 @@ class Case:
 UNCHANGED = [
     *(Case(f"{runs} runs, independent nights", runs) for runs in (12, 30, 60)),
     Case("60 runs, no spread between runs", 60, spread=0.0),
-    *(Case(f"{runs} runs, nights half alike", runs, spread=0.1, alike=0.5) for runs in (12, 30, 60)),
+    *(
+        Case(f"{runs} runs, nights half alike", runs, spread=0.1, alike=0.5)
+        for runs in (12, 30, 60)
+    ),
     Case("60 runs, 5 % bad nights", 60, bad=0.05),
     *(Case(f"{runs} runs, weekends 15 % slower", runs, weekend=0.15) for runs in (30, 60)),
     Case("60 runs, weekends 15 % slower, nights half alike", 60, alike=0.5, weekend=0.15),
@@ -72,7 +86,9 @@ REMADE = [
     Case("nights 0.9 alike, spread 10 %", NIGHTS, spread=0.1, alike=0.9, promised=False),
 ]
 FOUND = [
-    Case(f"{name}, +{ms} ms", 100, spread=spread, alike=alike, weekend=weekend, slower_ms=ms, late=60)
+    Case(
+        f"{name}, +{ms} ms", 100, spread=spread, alike=alike, weekend=weekend, slower_ms=ms, late=60
+    )
     for ms in (60, 150)
     for name, spread, alike, weekend in (
         ("spread 2 %", 0.02, 0.0, 0.0),
@@ -83,17 +99,34 @@ FOUND = [
     )
 ]
 RISING = [
-    Case(f"{runs} runs, +{rise:.1%} a night, spread 3 %{', half alike' if alike else ''}", runs, 0.03, alike, rise=rise)
+    Case(
+        f"{runs} runs, +{rise:.1%} a night, spread 3 %{', half alike' if alike else ''}",
+        runs,
+        0.03,
+        alike,
+        rise=rise,
+    )
     for rise, alike in ((0.01, 0.0), (0.003, 0.0), (0.01, 0.5))
     for runs in (20, 30, 40, 60)
 ]
 HOURLY = [
-    Case(f"4 runs a day, cycle ±{cycle:.0%}, +{ms} ms for {late} runs", 60 + late, 0.02, slower_ms=ms, late=late,
-         cycle=cycle, per_day=4)
-    for ms, late in ((60, 7), (60, 60), (150, 28)) for cycle in (0.0, 0.1)
-]  # fmt: skip
+    Case(
+        f"4 runs a day, cycle ±{cycle:.0%}, +{ms} ms for {late} runs",
+        60 + late,
+        0.02,
+        slower_ms=ms,
+        late=late,
+        cycle=cycle,
+        per_day=4,
+    )
+    for ms, late in ((60, 7), (60, 60), (150, 28))
+    for cycle in (0.0, 0.1)
+]
 CHANGED = [
-    *(Case(f"{runs} runs, +60 ms from the middle on", runs, slower_ms=60) for runs in (12, 20, 30, 60)),
+    *(
+        Case(f"{runs} runs, +60 ms from the middle on", runs, slower_ms=60)
+        for runs in (12, 20, 30, 60)
+    ),
     Case("60 runs, +60 ms in the last 10", 60, slower_ms=60, late=10),
     Case("60 runs, +120 ms in the last 10", 60, slower_ms=120, late=10),
     Case("60 runs, +60 ms, spread 2 %", 60, spread=0.02, slower_ms=60, late=10),
@@ -101,17 +134,27 @@ CHANGED = [
 
 
 def main() -> bool:
-    print(f"\nunchanged, {HISTORIES} histories each, runs of {SESSIONS} sessions × {TURNS} turns: share with a mark")
+    print(
+        f"\nunchanged, {HISTORIES} histories each, runs of {SESSIONS} sessions × {TURNS} turns:"
+        " share with a mark"
+    )
     print(f"{' ' * 50}   p50     p95  failures    any")
     met = True
     for case in UNCHANGED:
-        marked = [[is_marked(found) for found in marks(case, *made(case, seed))] for seed in range(HISTORIES)]
+        marked = [
+            [is_marked(found) for found in marks(case, *made(case, seed))]
+            for seed in range(HISTORIES)
+        ]
         page = float(np.mean([any(flags) for flags in marked]))
         met &= _kept(case, [*np.mean(marked, axis=0), page], HISTORIES)
-    print(f"evaluated every night for {NIGHTS} nights, {NIGHTLY} histories each: share that ever had a mark")
+    print(
+        f"evaluated every night for {NIGHTS} nights, {NIGHTLY} histories each: share that ever had"
+        " a mark"
+    )
     for case in REMADE:
         ever = [
-            any(any(map(is_marked, found)) for _, found in nightly(case, *made(case, seed))) for seed in range(NIGHTLY)
+            any(any(map(is_marked, found)) for _, found in nightly(case, *made(case, seed)))
+            for seed in range(NIGHTLY)
         ]
         met &= _kept(case, [float(np.mean(ever))], NIGHTLY)
     print("share with a mark: p50, p95, failures; p50 at the change (± 2 runs); p50 elsewhere")
@@ -121,27 +164,38 @@ def main() -> bool:
             found = marks(case, *made(case, seed))
             at = case.runs - (case.late or case.runs // 2)
             rows.append([*map(is_marked, found), *_places(found[0].changes, at)])
-        print(f"  {case.name:<48}{'  '.join(f'{share:6.1%}' for share in np.mean(rows, axis=0))}", flush=True)
+        print(
+            f"  {case.name:<48}{'  '.join(f'{share:6.1%}' for share in np.mean(rows, axis=0))}",
+            flush=True,
+        )
     print(
-        "a change after 40 of 100 nights: share with a mark of p50 at it; nights until the mark, median (p90); share "
-        "with a mark before it"
+        "a change after 40 of 100 nights: share with a mark of p50 at it; nights until the mark,"
+        " median (p90); share with a mark before it"
     )
     for case in FOUND:
         delays = [_delay(case, seed) for seed in range(HISTORIES // 3)]
         median, p90 = np.quantile(delays, (0.5, 0.9), method="higher")
         shares = np.mean([[math.isfinite(delay), delay < 0] for delay in delays], axis=0)
-        print(f"  {case.name:<48}{shares[0]:6.1%}  {median:4g} ({p90:g})  {shares[1]:6.1%}", flush=True)
+        print(
+            f"  {case.name:<48}{shares[0]:6.1%}  {median:4g} ({p90:g})  {shares[1]:6.1%}",
+            flush=True,
+        )
     print("a steady rise: share in which p50 is said to change slowly; share with a step of p50")
     for case in RISING:
         rising = [marks(case, *made(case, seed))[0] for seed in range(HISTORIES // 3)]
-        slow, steps = (float(np.mean([bool(part) for part in parts]))
-                       for parts in ([one.slow for one in rising], [one.changes for one in rising]))  # fmt: skip
+        slow, steps = (
+            float(np.mean([bool(part) for part in parts]))
+            for parts in ([one.slow for one in rising], [one.changes for one in rising])
+        )
         met &= case.runs < 40 or case.alike > 0 or case.rise < 0.01 or slow >= 0.95
         print(f"  {case.name:<48}{slow:6.1%}  {steps:6.1%}", flush=True)
     print("several runs a day: share with a mark of p50 at the step (± 2 runs)")
     for case in HOURLY:
         at = case.runs - (case.late or 0)
-        near = [_places(marks(case, *made(case, seed))[0].changes, at)[0] for seed in range(HISTORIES // 6)]
+        near = [
+            _places(marks(case, *made(case, seed))[0].changes, at)[0]
+            for seed in range(HISTORIES // 6)
+        ]
         met &= case.late != 60 or float(np.mean(near)) >= 0.95
         print(f"  {case.name:<48}{np.mean(near):6.1%}", flush=True)
     return met
@@ -152,7 +206,9 @@ def is_marked(found: ChangePoints) -> bool:
 
 
 def _kept(case: Case, shares: Sequence[float], of: int) -> bool:
-    """Print the shares; return whether the last one is at most 5 %, plus three standard errors for `of` histories."""
+    """Print the shares; return whether the last one is at most 5 %, plus three standard errors
+    for `of` histories.
+    """
     is_met = not case.promised or shares[-1] <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / of)
     cells = "  ".join(f"{share:6.1%}" for share in shares)
     print(f"  {case.name:<48}{cells}{'' if is_met else '  goal NOT met'}", flush=True)
@@ -185,7 +241,9 @@ def made(case: Case, seed: int) -> tuple[Floats, Floats]:
     The metrics are the logs of the quantiles, and the share of failed turns.
     """
     rng = np.random.default_rng([20261122, case.runs, round(100 * case.alike), seed])
-    values_by_night = [figures(rng, case, level, number) for number, level in enumerate(nights(rng, case))]
+    values_by_night = [
+        figures(rng, case, level, number) for number, level in enumerate(nights(rng, case))
+    ]
     values, variances = np.array(values_by_night).transpose(1, 2, 0)
     return values, variances
 
@@ -193,7 +251,9 @@ def made(case: Case, seed: int) -> tuple[Floats, Floats]:
 def nightly(
     case: Case, values: Floats, variances: Floats, figures: int = 0
 ) -> Iterable[tuple[int, list[ChangePoints]]]:
-    """Yield (night, marks on the page of this night), from the first night on which a mark is possible."""
+    """Yield (night, marks on the page of this night), from the first night on which a mark is
+    possible.
+    """
     for night in range(ENOUGH, values.shape[1] + 1):
         yield night, marks(case, values[:, :night], variances[:, :night], figures)
 
@@ -202,7 +262,14 @@ def marks(case: Case, values: Floats, variances: Floats, figures: int = 0) -> li
     """Return the changes of each metric; `figures`: the number of metrics on the page."""
     hours = np.arange(values.shape[1]) * DAY.size // case.per_day
     return [
-        find_changes(series, variance, hours // DAY.size, hours, among=figures or len(values), min_change=min_change)
+        find_changes(
+            series,
+            variance,
+            hours // DAY.size,
+            hours,
+            among=figures or len(values),
+            min_change=min_change,
+        )
         for series, variance, min_change in zip(values, variances, MIN_RUNS, strict=False)
     ]
 
@@ -219,19 +286,26 @@ def nights(rng: np.random.Generator, case: Case) -> Floats:
     return case.spread * own + bad + weekend + course
 
 
-def figures(rng: np.random.Generator, case: Case, level: float, number: int) -> tuple[tuple[float, ...], ...]:
+def figures(
+    rng: np.random.Generator, case: Case, level: float, number: int
+) -> tuple[tuple[float, ...], ...]:
     """Return (metrics, their variances as in reports) of one run.
 
     The metrics are the logs of the quantiles, and the share of failed turns.
     """
     between, within = rng.normal(0, 1, (SESSIONS, 1)), rng.normal(0, 1, (SESSIONS, TURNS))
-    waits = MEDIAN_MS * np.exp(level + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
+    waits = MEDIAN_MS * np.exp(
+        level + SIGMA * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within)
+    )
     waits += (rng.random(waits.shape) < STALLED) * rng.uniform(1000, 5000, waits.shape)
     slower = case.slower_ms if number >= case.runs - (case.late or case.runs // 2) else 0.0
     turns = sample((waits + slower).ravel(), np.repeat(np.arange(SESSIONS), TURNS))
     estimates = quantiles(turns, QUANTILES)
     values = [*(math.log(estimate.value) for estimate in estimates), failed(rng, case)]
-    return tuple(values), (*(variance_of(estimate.low, estimate.value, estimate.high) for estimate in estimates), 0.0)
+    return tuple(values), (
+        *(variance_of(estimate.low, estimate.value, estimate.high) for estimate in estimates),
+        0.0,
+    )
 
 
 def failed(rng: np.random.Generator, case: Case) -> float:

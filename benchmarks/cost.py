@@ -1,7 +1,9 @@
-"""The CPU time per event if everything is recorded, and the number of sessions that one core can run.
+"""The CPU time per event if everything is recorded, and the number of sessions that one core can
+run.
 
-If there are two cores, the load generator has one and the simulator the other. The cost of a part is the CPU time of
-the real code on real frames. The total cost is the CPU time of the process per event in the busiest seconds of a run.
+If there are two cores, the load generator has one and the simulator the other. The cost of a part
+is the CPU time of the real code on real frames. The total cost is the CPU time of the process per
+event in the busiest seconds of a run.
 """
 
 from __future__ import annotations
@@ -43,9 +45,18 @@ from tests.system.end_to_end.locust_process import write_scenario
 REPEATS = 20_000
 LOADS = (50, 100, 200, 300, 400, 500, 600, 700, 800, 1000)
 BUZZ = b"\x40\x10" * 60 + b"\xc0\xef" * 60
-DELTA = base64.b64encode(BUZZ * 50).decode()  # audible, like all but the first two or three deltas of a reply
+# audible, like all but the first two or three deltas of a reply
+DELTA = base64.b64encode(BUZZ * 50).decode()
 AUDIO = (
-    '{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1","item_id":"item_1",'
+    '{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1","ite'
+    "m"
+    "_"
+    "i"
+    "d"
+    '"'
+    ":"
+    '"'
+    'item_1",'
     f'"output_index":0,"content_index":0,"delta":"{DELTA}"}}'
 ).encode()
 TEXT = AUDIO.replace(b"output_audio", b"output_audio_transcript").replace(DELTA.encode(), b" hello")
@@ -82,7 +93,9 @@ def main() -> None:
 
 
 def parts() -> None:
-    """Print the CPU time per event of each layer, for an audio delta of 250 ms and for a transcript delta."""
+    """Print the CPU time per event of each layer, for an audio delta of 250 ms and for a
+    transcript delta.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for name, message in (("audio delta", AUDIO), ("transcript delta", TEXT)):
             work = Path(folder) / name
@@ -94,14 +107,19 @@ def parts() -> None:
 
 def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     socket = WebSocket(
-        cast(Any, SilentStream()), ClientProtocol(parse_uri("ws://localhost/"), max_size=None, state=State.OPEN)
+        cast(Any, SilentStream()),
+        ClientProtocol(parse_uri("ws://localhost/"), max_size=None, state=State.OPEN),
     )
     wire = frame(message)
     events = GA.decode(message)
     timeline = Timeline(SessionStart(0, 1, Timeouts()), GA)
-    timeline.apply(inputs.TurnStarted(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response")))
+    timeline.apply(
+        inputs.TurnStarted(monotonic_ns(), TurnPlan(1, "step", "turn-1-", "turn-1-response"))
+    )
     timeline.apply(inputs.Sent("response.create", monotonic_ns(), 1))
-    record = Recorder(Spool(folder, 0), utc_ns()).session(RowContext("s", "target", "scenario", "script"))
+    record = Recorder(Spool(folder, 0), utc_ns()).session(
+        RowContext("s", "target", "scenario", "script")
+    )
 
     def came() -> ReceivedMessage:
         return ReceivedMessage(message, Arrival(monotonic_ns()), len(wire))
@@ -122,7 +140,11 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
 def frame(message: bytes) -> bytes:
     """Return a server's text frame (RFC 6455 §5.2)."""
     length = len(message)
-    return b"\x81" + (bytes([length]) if length < 126 else b"\x7e" + struct.pack("!H", length)) + message
+    return (
+        b"\x81"
+        + (bytes([length]) if length < 126 else b"\x7e" + struct.pack("!H", length))
+        + message
+    )
 
 
 def cost_us(call: Callable[[], object]) -> float:
@@ -133,7 +155,9 @@ def cost_us(call: Callable[[], object]) -> float:
 
 
 def capacity(transport: str) -> None:
-    """Increase the load until a run is invalid. Print whether the load generator or the simulator was the limit."""
+    """Increase the load until a run is invalid. Print whether the load generator or the
+    simulator was the limit.
+    """
     for sessions in LOADS:
         with tempfile.TemporaryDirectory() as folder:
             if not carries(Path(folder), transport, sessions):
@@ -144,9 +168,25 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
     scenario, truth_log = write_scenario(scratch, 12), scratch / "truth.jsonl"
     (scratch / "profile.yaml").write_text(PROFILE)
     tls = ["--tls"] if transport == "tls" else []
-    where, served = cores(), ("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls)
-    with pinned_to(where.simulator), running_simulator(*served) as ready, pinned_to(where.load_generator):
-        load = ["-u", str(sessions), "-r", "40", "--sessions", str(sessions), "--url", ready.urls["ga"]]
+    where, served = (
+        cores(),
+        ("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *tls),
+    )
+    with (
+        pinned_to(where.simulator),
+        running_simulator(*served) as ready,
+        pinned_to(where.load_generator),
+    ):
+        load = [
+            "-u",
+            str(sessions),
+            "-r",
+            "40",
+            "--sessions",
+            str(sessions),
+            "--url",
+            ready.urls["ga"],
+        ]
         ca = ["--ca-file", str(ready.ca)] if ready.ca else []
         run, _, _ = run_locust(scenario, scratch / "runs", *load, *ca)
     verdict = files.read_document(run)["validity"]
@@ -154,15 +194,19 @@ def carries(scratch: Path, transport: str, sessions: int) -> bool:
     busy = busiest(run)
     lateness = ready.output.strip().splitlines()[-1].removeprefix("SIMULATED: ")
     events_per_session = busy["events"] / sessions
-    print(f"{transport}, {sessions} sessions: {verdict['status']} · {events_per_session:.0f} events/s per session · "
-          f"CPU {busy['cpu'] * 100:.0f} %, {busy['cpu'] / busy['events'] * 1e6:.1f} µs per event · "
-          f"|ttfa − truth| ms {quantiles(joined['error_ms'].abs(), 0.5, 0.99)}")  # fmt: skip
+    print(
+        f"{transport}, {sessions} sessions: {verdict['status']} · {events_per_session:.0f} events/s"
+        f" per session · CPU {busy['cpu'] * 100:.0f} %, {busy['cpu'] / busy['events'] * 1e6:.1f} µs"
+        f" per event · |ttfa − truth| ms {quantiles(joined['error_ms'].abs(), 0.5, 0.99)}"
+    )
     print(f"    simulator: {lateness}")
     return verdict["status"] == "valid"
 
 
 def busiest(run: Path) -> pd.Series[float]:
-    """Return the means over the third of the seconds that has the most events: all sessions are active in it."""
+    """Return the means over the third of the seconds that has the most events: all sessions are
+    active in it.
+    """
     seconds: pd.DataFrame = files.read_table(run, "seconds").to_pandas()
     busy_seconds = seconds.nlargest(max(1, len(seconds) // 3), "events")
     return busy_seconds[["events", "cpu"]].mean()

@@ -1,8 +1,9 @@
 """Errors while two busy processes share the client's core (docs/accuracy.md).
 
-Three variants alternate with the same busy processes: with the kernel's timestamps, without them (for received and sent
-messages), and with `--priority`. The busy processes are in the client's session, so that they share its group if the
-kernel groups by session (autogroup). Each line also states whether the run was valid.
+Three variants alternate with the same busy processes: with the kernel's timestamps, without them
+(for received and sent messages), and with `--priority`. The busy processes are in the client's
+session, so that they share its group if the kernel groups by session (autogroup). Each line also
+states whether the run was valid.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ class Ran(NamedTuple):
 
 def main() -> None:
     for busy in (0, BUSY):
-        print(f"{busy} busy processes on the same machine, {CALLERS} callers, {ROUNDS} runs of {LASTS_S} s each:")
+        print(
+            f"{busy} busy processes on the same machine, {CALLERS} callers, {ROUNDS} runs of"
+            f" {LASTS_S} s each:"
+        )
         runs: dict[str, list[Ran]] = defaultdict(list)
         for _ in range(ROUNDS):
             for variant, (scenario, options) in WAYS.items():
@@ -74,14 +78,35 @@ def run(scenario: str, busy: int, *options: str) -> Ran:
         with pinned_to(cores.simulator):
             simulator = running_simulator("--ground-truth", str(truth))
             with simulator as ready, pinned_to(cores.load_generator), crowd(busy):
-                load = ("-u", str(CALLERS), "-r", str(CALLERS), "-t", f"{LASTS_S}s", "--url", ready.urls["ga"])
-                folder_, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load, *options)
+                load = (
+                    "-u",
+                    str(CALLERS),
+                    "-r",
+                    str(CALLERS),
+                    "-t",
+                    f"{LASTS_S}s",
+                    "--url",
+                    ready.urls["ga"],
+                )
+                folder_, _, _ = run_locust(
+                    scratch / "scenario.py", scratch / "runs", *load, *options
+                )
         rows = files.read_table(folder_, "turns", list(COLUMNS)).to_pylist()
         verdict = files.read_document(folder_)["validity"]
         errors = match_rows(rows, read_log(truth), {})
         event_loop_delay_ms = p_ms(folder_, "event_loop_delay", 0.5, 0.99)
-    waits = [row["first_audio_at_ns"] - row["request_sent_at_ns"] for row in rows if row["outcome"] == "ok"]
-    return Ran([wait / 1e6 for wait in waits], errors.metrics, errors.instants, verdict, event_loop_delay_ms)
+    waits = [
+        row["first_audio_at_ns"] - row["request_sent_at_ns"]
+        for row in rows
+        if row["outcome"] == "ok"
+    ]
+    return Ran(
+        [wait / 1e6 for wait in waits],
+        errors.metrics,
+        errors.instants,
+        verdict,
+        event_loop_delay_ms,
+    )
 
 
 @contextmanager
@@ -98,19 +123,29 @@ def crowd(busy: int) -> Iterator[None]:
 
 def show(variant: str, runs: list[Ran]) -> None:
     ttfa_ms = np.concatenate([ran.ttfa_ms for ran in runs])
-    print(f"  {variant}: {len(ttfa_ms)} turns, measured ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms")
+    print(
+        f"  {variant}: {len(ttfa_ms)} turns, measured ttfa {quantiles(ttfa_ms, 0.5, 0.95, 0.99)} ms"
+    )
     for name in SHOWN:
         print(f"    |{name} − truth| ms: {_wrong([ran.metrics for ran in runs], name)}")
     for name in ("request_sent", "first_audio"):
         print(f"    |{name} − truth| ms: {_wrong([ran.instants for ran in runs], name)}")
     for ran in runs:
-        figures = " · ".join(_rule(rule) for rule in ran.verdict["checks"] if rule["value"] is not None)
+        figures = " · ".join(
+            _rule(rule) for rule in ran.verdict["checks"] if rule["value"] is not None
+        )
         held_up = " · ".join(f"{delay:.3g}" for delay in ran.event_loop_delay_ms)
         print(f"    {ran.verdict['status']}: {figures} · event_loop_delay p50, p99 {held_up} ms")
 
 
 def _wrong(errors: list[Errors], name: str) -> str:
-    return quantiles(np.abs(np.concatenate([run_errors[name] for run_errors in errors])) / 1e6, 0.5, 0.99, 0.999, 1)
+    return quantiles(
+        np.abs(np.concatenate([run_errors[name] for run_errors in errors])) / 1e6,
+        0.5,
+        0.99,
+        0.999,
+        1,
+    )
 
 
 def _rule(rule: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
-"""A check that metrics called exact are exact, and that uncertainties are upper bounds (docs/decisions/0002).
+"""A check that metrics called exact are exact, and that uncertainties are upper bounds
+(docs/decisions/0002).
 
-Runs with a stopped reader, a busy core and bursts are compared with the simulator's ground truth. A turn is *beyond*
-its uncertainty if its error is larger than the uncertainty plus 1 ms, because the truth is exact to half a millisecond
-at both ends. If the truth is less exact, the turn is counted as not known. A turn is *missed* if its error is larger
-than the metric's limit, but its uncertainty is not. If a run calls a metric exact, p99 of the error must be within the
-limit. The verdict from the timestamps of first deltas alone is printed, too.
+Runs with a stopped reader, a busy core and bursts are compared with the simulator's ground truth. A
+turn is *beyond* its uncertainty if its error is larger than the uncertainty plus 1 ms, because the
+truth is exact to half a millisecond at both ends. If the truth is less exact, the turn is counted
+as not known. A turn is *missed* if its error is larger than the metric's limit, but its uncertainty
+is not. If a run calls a metric exact, p99 of the error must be within the limit. The verdict from
+the timestamps of first deltas alone is printed, too.
 """
 
 from __future__ import annotations
@@ -72,27 +74,51 @@ def main() -> None:
 
 
 def metric(situation: Situation) -> None:
-    """Run the situation; print for each metric its error, its uncertainty, and the verdict of the run."""
+    """Run the situation; print for each metric its error, its uncertainty, and the verdict of
+    the run.
+    """
     cores = assign_cores(allowed_cores())
     with tempfile.TemporaryDirectory() as scratch_:
         scratch, truth_log = Path(scratch_), Path(scratch_) / "truth.jsonl"
         (scratch / "profile.yaml").write_text(situation.profile)
         scenario = write_scenario(scratch, script=situation.script)
         with pinned_to(cores.simulator):
-            simulator = running_simulator("--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"))
+            simulator = running_simulator(
+                "--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml")
+            )
             with simulator as ready, pinned_to(cores.load_generator), situation.crowding():
                 callers = str(situation.callers)
-                load = ("-u", callers, "-r", callers, "-t", f"{situation.lasts_s}s", "--url", ready.urls["ga"])
-                folder, _, _ = run_locust(scenario, scratch / "runs", *load, meanwhile=situation.meanwhile)
-        verdict, matched = files.read_document(folder)["validity"], truth_by_row(folder, read_log(truth_log))
+                load = (
+                    "-u",
+                    callers,
+                    "-r",
+                    callers,
+                    "-t",
+                    f"{situation.lasts_s}s",
+                    "--url",
+                    ready.urls["ga"],
+                )
+                folder, _, _ = run_locust(
+                    scenario, scratch / "runs", *load, meanwhile=situation.meanwhile
+                )
+        verdict, matched = (
+            files.read_document(folder)["validity"],
+            truth_by_row(folder, read_log(truth_log)),
+        )
         word = verdict["status"]
         print(f"{situation.name}, {situation.callers} callers: {word}; {_first_deltas(folder)}")
-        of_metric = {uncertainty.metric: uncertainty for uncertainty in metric_uncertainties(files.row_reader(folder))}
+        of_metric = {
+            uncertainty.metric: uncertainty
+            for uncertainty in metric_uncertainties(files.row_reader(folder))
+        }
         wrong = errors_ms(folder, matched)
         for name in METRICS:
             if name in wrong:
                 show(name, wrong[name], of_metric[name])
-        print(f"  turns without a ground truth to 0.5 ms: {sum(row.unmatched for row in matched)}", flush=True)
+        print(
+            f"  turns without a ground truth to 0.5 ms: {sum(row.unmatched for row in matched)}",
+            flush=True,
+        )
 
 
 def truth_by_row(folder: Path, truth: GroundTruth) -> list[MatchedErrors]:
@@ -129,24 +155,38 @@ def show(name: str, pairs: list[tuple[float, float]], uncertainty: MetricUncerta
     exactness = "exact" if uncertainty.exact else "not exact"
     right = "" if not uncertainty.exact or p99 <= uncertainty.limit + SLACK_MS else " WRONG"
     print(
-        f"  {name:<17} {error.size:>5} turns  |value − truth| p50 {p50:.3f} · p99 {p99:.3f} · max {error.max():.3f}  "
-        f"uncertainty p99 {uncertainty.bound_p99:.3f}  limit {uncertainty.limit:.2f}  "
-        f"errors above it {beyond:.2%}  undetected {missed:.2%}  {exactness}{right}",
+        f"  {name:<17} {error.size:>5} turns  |value − truth| p50 {p50:.3f} · p99 {p99:.3f} · max"
+        f" {error.max():.3f}  uncertainty p99 {uncertainty.bound_p99:.3f}  limit"
+        f" {uncertainty.limit:.2f}  errors above it {beyond:.2%}  undetected {missed:.2%} "
+        f" {exactness}{right}",
         flush=True,
     )
 
 
 def _first_deltas(folder: Path) -> str:
     """Return what the verdict on timestamps would be if only the first deltas counted."""
-    rows = files.read_table(folder, "turns", ["outcome", "timestamp_uncertainty_ns", "first_audio_at_ns",
-        "request_sent_at_ns",
-                                              "speech_end_at_ns"]).to_pandas()  # fmt: skip
+    rows = files.read_table(
+        folder,
+        "turns",
+        [
+            "outcome",
+            "timestamp_uncertainty_ns",
+            "first_audio_at_ns",
+            "request_sent_at_ns",
+            "speech_end_at_ns",
+        ],
+    ).to_pandas()
     good = rows[rows["outcome"] == "ok"]
     waits = good["first_audio_at_ns"] - good["request_sent_at_ns"].fillna(good["speech_end_at_ns"])
-    p99, p50 = (quantile_or_none(column.dropna().to_numpy() / 1e6, p) or 0.0
-                for column, p in ((rows["timestamp_uncertainty_ns"], 0.99), (waits, 0.5)))  # fmt: skip
+    p99, p50 = (
+        quantile_or_none(column.dropna().to_numpy() / 1e6, p) or 0.0
+        for column, p in ((rows["timestamp_uncertainty_ns"], 0.99), (waits, 0.5))
+    )
     limit = max(MAX_UNCERTAINTY_MS, MAX_UNCERTAINTY_SHARE * p50)
-    return f"by the first deltas only: {'VALID' if p99 <= limit else 'INVALID'} ({p99:.3f} ms, limit {limit:.2f})"
+    return (
+        f"by the first deltas only: {'VALID' if p99 <= limit else 'INVALID'} ({p99:.3f} ms, limit"
+        f" {limit:.2f})"
+    )
 
 
 def stop_and_go(process: subprocess.Popen[str]) -> None:

@@ -1,9 +1,11 @@
-"""Coverage of intervals, and thresholds at the true value, in runs with unequal sessions (docs/decisions/0067).
+"""Coverage of intervals, and thresholds at the true value, in runs with unequal sessions
+(docs/decisions/0067).
 
-In some cases one session has most of the turns; in others the lengths have a heavy tail. The lengths are independent of
-latency and failures, or correlated with them. Further cases are runs of few sessions, thresholds on several metrics,
-and bounds that one more failure must not decrease. All data are in memory and seeded. An interval with an open end
-contains all larger values, so all runs count whose values are printed.
+In some cases one session has most of the turns; in others the lengths have a heavy tail. The
+lengths are independent of latency and failures, or correlated with them. Further cases are runs of
+few sessions, thresholds on several metrics, and bounds that one more failure must not decrease. All
+data are in memory and seeded. An interval with an open end contains all larger values, so all runs
+count whose values are printed.
 """
 
 from __future__ import annotations
@@ -29,14 +31,16 @@ from reports.statistics.verdicts import verdicts
 
 REPETITIONS, COMPARED, CHANGED, DRAWS = 1000, 400, 1000, 500
 LONG, LONGER = 40, 0.3
-"""The number of turns from which a session is long, and the change in log latency of long sessions in comparisons."""
+"""The number of turns from which a session is long, and the change in log latency of long
+sessions in comparisons."""
 LONG_CHANGE = {(400, 0.5): 0.08, (400, 0.95): 0.11, (100, 0.5): 0.13, (100, 0.95): 0.18}
 """The documented error, by pairs and quantile, if long sessions change.
 
 Runs of 100 pairs often contain too few long sessions.
 """
 STEP, STEP_GOALS = 0.4, (0.70, 0.15)
-"""The change in log latency of long sessions in single runs of 100 Pareto lengths (index 1.3), and the goals."""
+"""The change in log latency of long sessions in single runs of 100 Pareto lengths (index 1.3),
+and the goals."""
 SIGMA, ICC = 0.5, 0.3
 LEVEL, NOMINAL = 0.95, 0.05
 MAX_TURNS = 1000
@@ -49,10 +53,11 @@ SLOWER = {
     ("Pareto 1.3, 100", 0.23): (0.80, 0.16),
     ("Pareto 1.3, 400", 0.46): (LEVEL, NOMINAL),
 }
-"""The goals: (minimum coverage of intervals, maximum share of thresholds at the truth that pass or that fail).
+"""The goals: (minimum coverage of intervals, maximum share of thresholds at the truth that pass or
+that fail).
 
-The keys are the design and the slope, which is the change in log latency if a session is ten times as long. Goals that
-are not nominal are documented (statistics.md).
+The keys are the design and the slope, which is the change in log latency if a session is ten times
+as long. Goals that are not nominal are documented (statistics.md).
 """
 LIMITS = (2, 3, 16)
 MIN_PRINTED = 20
@@ -68,7 +73,9 @@ def one_of(sessions: int, share: float, turns: int = 10) -> Lengths:
 
 
 def pareto(sessions: int, index: float, min_turns: int = 4) -> Lengths:
-    return lambda rng: np.minimum(MAX_TURNS, min_turns * rng.random(sessions) ** (-1 / index)).astype(np.int64)
+    return lambda rng: np.minimum(
+        MAX_TURNS, min_turns * rng.random(sessions) ** (-1 / index)
+    ).astype(np.int64)
 
 
 def between(sessions: int, min_turns: int, max_turns: int) -> Lengths:
@@ -91,15 +98,26 @@ DESIGNS: dict[str, Lengths] = {
     "Pareto 1.3, 400": pareto(400, 1.3),
     "Pareto 2, 200": pareto(200, 2.0),
 }
-FEW = {f"{sessions} of {turns}, ICC {icc:g}": (equal(sessions, turns), icc)
-       for sessions, turns, icc in ((3, 20, 0.5), (4, 100, 0.5), (5, 20, 0.8), (6, 20, 0.8), (8, 20, 0.5),
-                                    (40, 10, 0.8), (200, 10, 0.8))}  # fmt: skip
+FEW = {
+    f"{sessions} of {turns}, ICC {icc:g}": (equal(sessions, turns), icc)
+    for sessions, turns, icc in (
+        (3, 20, 0.5),
+        (4, 100, 0.5),
+        (5, 20, 0.8),
+        (6, 20, 0.8),
+        (8, 20, 0.5),
+        (40, 10, 0.8),
+        (200, 10, 0.8),
+    )
+}
 """Designs with few sessions, or with an ICC above 0.5."""
 
 
 @dataclass(frozen=True)
 class Failing:
-    """Failures of whole sessions, or of independent turns, with probabilities that may grow with the length."""
+    """Failures of whole sessions, or of independent turns, with probabilities that may grow with
+    the length.
+    """
 
     name: str
     sessions: int
@@ -118,27 +136,49 @@ FAILING = tuple(
         ("400 of 10", 400, equal(400)),
     )
     for kind, whole, grows in (
-        ("whole sessions fail", True, False), ("long ones fail more", True, True), ("turns fail", False, False)
+        ("whole sessions fail", True, False),
+        ("long ones fail more", True, True),
+        ("turns fail", False, False),
     )
-)  # fmt: skip
+)
 
 
 def main() -> bool:
-    rows = [*intervals(), *few(), *rates(), *words(), *comparisons(), *changes(), *families(), *orders()]
+    rows = [
+        *intervals(),
+        *few(),
+        *rates(),
+        *words(),
+        *comparisons(),
+        *changes(),
+        *families(),
+        *orders(),
+    ]
     print("\nsessions of unequal length, few sessions, several thresholds")
     print_rows(rows)
     return all(met for *_, met in rows)
 
 
 def waits(
-    rng: np.random.Generator, lengths: npt.NDArray[np.int64], icc: float = ICC, slower: float = 0.0, step: float = 0.0
+    rng: np.random.Generator,
+    lengths: npt.NDArray[np.int64],
+    icc: float = ICC,
+    slower: float = 0.0,
+    step: float = 0.0,
 ) -> Floats:
     """Return log-normal latencies, session after session.
 
-    `slower`: the change in log latency if a session is ten times as long. `step`: the change if a session is long.
+    `slower`: the change in log latency if a session is ten times as long. `step`: the change if a
+    session is long.
     """
-    own = rng.normal(0, math.sqrt(icc) * SIGMA, lengths.size) + slower * np.log10(lengths) + step * (lengths >= LONG)
-    latencies: Floats = 600 * np.exp(np.repeat(own, lengths) + rng.normal(0, math.sqrt(1 - icc) * SIGMA, lengths.sum()))
+    own = (
+        rng.normal(0, math.sqrt(icc) * SIGMA, lengths.size)
+        + slower * np.log10(lengths)
+        + step * (lengths >= LONG)
+    )
+    latencies: Floats = 600 * np.exp(
+        np.repeat(own, lengths) + rng.normal(0, math.sqrt(1 - icc) * SIGMA, lengths.sum())
+    )
     return latencies
 
 
@@ -155,7 +195,9 @@ def covering(
     goals: tuple[float, float] = (LEVEL, NOMINAL),
     step: float = 0.0,
 ) -> Iterable[Row]:
-    """Yield the coverage of printed intervals, closed or open, and the errors of thresholds at the truth."""
+    """Yield the coverage of printed intervals, closed or open, and the errors of thresholds at
+    the truth.
+    """
     rng = generator("coverage", what, slower)
     truths = _truths(lengths, icc, slower, ps, step)
     printed, covered, ends = (dict.fromkeys(ps, 0) for _ in range(3))
@@ -176,21 +218,31 @@ def covering(
         if printed[p] >= MIN_PRINTED:
             share = covered[p] / printed[p]
             formatted = (
-                f"{shown(share, printed[p])}, open {ends[p] / printed[p]:.0%}, printed {printed[p] / REPETITIONS:.0%}"
+                f"{shown(share, printed[p])}, open {ends[p] / printed[p]:.0%}, printed"
+                f" {printed[p] / REPETITIONS:.0%}"
             )
             met = share >= goals[0] - 3 * error(goals[0], printed[p])
             yield f"{name}: interval covers the truth", formatted, f"≥ {goals[0]:.0%}", met
         for result in ("pass", "fail"):
-            yield at_most(f"{name}: limit at the truth {result}", called[p, result], REPETITIONS, max(0.06, goals[1]))
+            yield at_most(
+                f"{name}: limit at the truth {result}",
+                called[p, result],
+                REPETITIONS,
+                max(0.06, goals[1]),
+            )
 
 
-def _truths(lengths: Lengths, icc: float, slower: float, ps: tuple[float, ...], step: float) -> list[float]:
+def _truths(
+    lengths: Lengths, icc: float, slower: float, ps: tuple[float, ...], step: float
+) -> list[float]:
     """Return the true quantiles, computed over the turns of many runs."""
     if not slower and not step:
         return [600 * math.exp(SIGMA * float(ndtri(p))) for p in ps]
     rng = np.random.default_rng(1)
     latencies = [waits(rng, lengths(rng), icc, slower, step) for _ in range(2000)]
-    return [float(truth) for truth in np.quantile(np.concatenate(latencies), ps, method="inverted_cdf")]
+    return [
+        float(truth) for truth in np.quantile(np.concatenate(latencies), ps, method="inverted_cdf")
+    ]
 
 
 def intervals() -> Iterable[Row]:
@@ -215,13 +267,21 @@ def rates() -> Iterable[Row]:
             scale = _scale(case, limit)
             for _ in range(REPETITIONS):
                 session_lengths = case.lengths(rng)
-                called[evaluate_limit(estimate_rate(failing(rng, case, session_lengths, scale)), "<", limit).name] += 1
+                called[
+                    evaluate_limit(
+                        estimate_rate(failing(rng, case, session_lengths, scale)), "<", limit
+                    ).name
+                ] += 1
             for result in ("pass", "fail"):
-                yield at_most(f"rate<{limit:.0%} at {limit:.0%}, {case.name}: {result}", called[result])
+                yield at_most(
+                    f"rate<{limit:.0%} at {limit:.0%}, {case.name}: {result}", called[result]
+                )
 
 
 def _scale(case: Failing, limit: float) -> float:
-    """Return the factor of the probabilities that makes the share of failed turns equal to the limit."""
+    """Return the factor of the probabilities that makes the share of failed turns equal to the
+    limit.
+    """
     if not case.grows:
         return limit
     rng = np.random.default_rng(2)
@@ -229,14 +289,23 @@ def _scale(case: Failing, limit: float) -> float:
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        share = float((session_lengths * np.minimum(1.0, middle * session_lengths)).sum() / session_lengths.sum())
+        share = float(
+            (session_lengths * np.minimum(1.0, middle * session_lengths)).sum()
+            / session_lengths.sum()
+        )
         low, high = (middle, high) if share < limit else (low, middle)
     return low
 
 
-def failing(rng: np.random.Generator, case: Failing, lengths: npt.NDArray[np.int64], scale: float) -> PerCluster:
+def failing(
+    rng: np.random.Generator, case: Failing, lengths: npt.NDArray[np.int64], scale: float
+) -> PerCluster:
     chance = np.minimum(1.0, scale * lengths) if case.grows else np.full(lengths.size, scale)
-    events = lengths * (rng.random(lengths.size) < chance) if case.whole else rng.binomial(lengths, chance)
+    events = (
+        lengths * (rng.random(lengths.size) < chance)
+        if case.whole
+        else rng.binomial(lengths, chance)
+    )
     return events.astype(np.float64), lengths.astype(np.float64)
 
 
@@ -245,18 +314,27 @@ def words() -> Iterable[Row]:
 
     The sessions have hundreds of words.
     """
-    for sessions, unequal, grows in ((40, False, False), (100, False, False), (100, True, False), (40, True, True),
-                                     (100, True, True)):  # fmt: skip
+    for sessions, unequal, grows in (
+        (40, False, False),
+        (100, False, False),
+        (100, True, False),
+        (40, True, True),
+        (100, True, True),
+    ):
         what = f"{'unequal' if unequal else 'equal'}{', long ones err more' if grows else ''}"
         rng, called = generator("words", sessions, what), Counter[str]()
         many_sessions = _words(np.random.default_rng(3), 200_000, unequal=unequal, grows=grows)
         limit = float(many_sessions[0].sum() / many_sessions[1].sum())
         for _ in range(REPETITIONS):
             called[
-                evaluate_limit(estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit).name
+                evaluate_limit(
+                    estimate_rate(_words(rng, sessions, unequal=unequal, grows=grows)), "<", limit
+                ).name
             ] += 1
         for result in ("pass", "fail"):
-            yield at_most(f"input_wer at the truth, {sessions} sessions, {what}: {result}", called[result])
+            yield at_most(
+                f"input_wer at the truth, {sessions} sessions, {what}: {result}", called[result]
+            )
 
 
 def _words(rng: np.random.Generator, sessions: int, *, unequal: bool, grows: bool) -> PerCluster:
@@ -277,9 +355,14 @@ def comparisons() -> Iterable[Row]:
             rng, called = generator("pairs", what, p), {"regressed": 0, "passed": 0}
             for _ in range(COMPARED):
                 session_lengths = DESIGNS[what](rng)
-                base, cand = (sampled(factor * waits(rng, session_lengths), session_lengths) for factor in (1.0, 1.1))
+                base, cand = (
+                    sampled(factor * waits(rng, session_lengths), session_lengths)
+                    for factor in (1.0, 1.1)
+                )
                 differences = quantile_differences(
-                    TwoSamples(base, cand, (session_lengths.size, session_lengths.size), paired=True),
+                    TwoSamples(
+                        base, cand, (session_lengths.size, session_lengths.size), paired=True
+                    ),
                     [(p, Margin(ratio=0.1))],
                     "lower",
                     Inference(resamples=DRAWS, seed=rng),
@@ -292,10 +375,12 @@ def comparisons() -> Iterable[Row]:
 
 
 def changes() -> Iterable[Row]:
-    """Yield the errors of paired comparisons on the margin if only long sessions of the candidate are slower.
+    """Yield the errors of paired comparisons on the margin if only long sessions of the candidate
+    are slower.
 
-    Also yield the power if nothing changes, with the rule for such changes and without it. The lengths have a Pareto
-    distribution of index 1.3. The margin is a margin of the quantile over all turns.
+    Also yield the power if nothing changes, with the rule for such changes and without it. The
+    lengths have a Pareto distribution of index 1.3. The margin is a margin of the quantile over all
+    turns.
     """
     many, draws = pareto(100_000, 1.3), np.random.default_rng(4)
     for p in (0.5, 0.95):
@@ -303,42 +388,69 @@ def changes() -> Iterable[Row]:
         populations = [waits(draws, lengths, step=step) for step in (0.0, LONGER)]
         truth = float(np.quantile(populations[1], p) / np.quantile(populations[0], p))
         for sessions, step, factor in (
-            (400, LONGER, 1.1 / truth), (400, 0.0, 1.1), (400, 0.0, 1.0), (100, LONGER, 1.1 / truth)
-        ):  # fmt: skip
+            (400, LONGER, 1.1 / truth),
+            (400, 0.0, 1.1),
+            (400, 0.0, 1.0),
+            (100, LONGER, 1.1 / truth),
+        ):
             what = "long ones change" if step else "no dependence" if factor > 1 else "unchanged"
             rng, called = generator("changes", sessions, what, p), Counter[str]()
             for _ in range(CHANGED):
                 lengths = pareto(sessions, 1.3)(rng)
-                base, cand = sampled(waits(rng, lengths), lengths), factor * waits(rng, lengths, step=step)
-                both = TwoSamples(base, sampled(cand, lengths), (lengths.size, lengths.size), paired=True)
+                base, cand = (
+                    sampled(waits(rng, lengths), lengths),
+                    factor * waits(rng, lengths, step=step),
+                )
+                both = TwoSamples(
+                    base, sampled(cand, lengths), (lengths.size, lengths.size), paired=True
+                )
                 inference = Inference(resamples=DRAWS, seed=rng)
-                (difference,) = quantile_differences(both, [(p, Margin(ratio=0.1))], "lower", inference)
+                (difference,) = quantile_differences(
+                    both, [(p, Margin(ratio=0.1))], "lower", inference
+                )
                 called["regressed"] += difference.worse.low > 0
                 called["passed"] += difference.worse.high < 0
                 if difference.by_length:
-                    # sessions that are only a part of their turns are not tested for a dependence on their length
+                    # sessions that are only a part of their turns are not tested for a dependence
+                    # on their length
                     part = replace(both, base=replace(base, has_whole_sessions=False))
-                    (difference,) = quantile_differences(part, [(p, Margin(ratio=0.1))], "lower", inference)
+                    (difference,) = quantile_differences(
+                        part, [(p, Margin(ratio=0.1))], "lower", inference
+                    )
                 called["passed without"] += difference.worse.high < 0
             name = f"pairs, Pareto 1.3, {sessions}, {what}, p{p * 100:g}"
             passed, without = called["passed"] / CHANGED, called["passed without"] / CHANGED
             if what == "unchanged":
                 met = without - passed <= 0.04
-                yield f"{name}: passed; without the rule", f"{passed:.1%}; {without:.1%}", "≤ 4 points", met
+                yield (
+                    f"{name}: passed; without the rule",
+                    f"{passed:.1%}; {without:.1%}",
+                    "≤ 4 points",
+                    met,
+                )
                 continue
             most = LONG_CHANGE[sessions, p] if step else 0.06
             yield at_most(f"{name}, on the margin: regressed", called["regressed"], CHANGED, most)
             yield at_most(f"{name}, on the margin: passed", called["passed"], CHANGED, most)
-            yield f"{name}, on the margin: passed without the rule", shown(without, CHANGED), "–", True
+            yield (
+                f"{name}, on the margin: passed without the rule",
+                shown(without, CHANGED),
+                "–",
+                True,
+            )
 
 
 def families() -> Iterable[Row]:
-    """Yield how often at least one of several thresholds fails by chance. All thresholds are equal to the truth.
+    """Yield how often at least one of several thresholds fails by chance. All thresholds are equal
+    to the truth.
 
-    The thresholds are on medians of metrics that share the variation between sessions, or share nothing. No correction
-    is made; `rtbench check` states this probability if one of several thresholds fails.
+    The thresholds are on medians of metrics that share the variation between sessions, or share
+    nothing. No correction is made; `rtbench check` states this probability if one of several
+    thresholds fails.
     """
-    for limit_count, shared in [(limit_count, shared) for limit_count in LIMITS for shared in (0.9, 0.0)]:
+    for limit_count, shared in [
+        (limit_count, shared) for limit_count in LIMITS for shared in (0.9, 0.0)
+    ]:
         rng, n_failed = generator("families", limit_count, shared), 0
         for _ in range(COMPARED):
             common = rng.normal(size=(60, 1))
@@ -349,23 +461,36 @@ def families() -> Iterable[Row]:
                 values = sampled(600 * np.exp(SIGMA * logs).ravel(), np.full(60, 10))
                 results.append(evaluate_limit(estimate_quantile(values, 0.5, 60), "<", 600.0).name)
             n_failed += "fail" in results
-        what = f"{limit_count} limits at the truth, sessions {'correlated' if shared else 'independent'}: one fails"
+        what = (
+            f"{limit_count} limits at the truth, sessions"
+            f" {'correlated' if shared else 'independent'}: one fails"
+        )
         yield at_most(what, n_failed, COMPARED, 1 - (1 - NOMINAL) ** limit_count)
 
 
 def orders() -> Iterable[Row]:
     """Yield whether upper bounds grow with each single failure.
 
-    A run of 290 pairs that does not pass at a margin of one point must not pass because some turns failed in addition.
+    A run of 290 pairs that does not pass at a margin of one point must not pass because some turns
+    failed in addition.
     """
     turns = np.full(290, 10.0)
-    failure_counts = [np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)]
+    failure_counts = [
+        np.where(np.arange(290) < failed, 1.0, 0.0) for failed in (0, 1, 2, 4, 8, 16, 32)
+    ]
     uppers = [ratio_of((events, turns)).upper(NOMINAL) for events in failure_counts]
     difference_bounds = [
-        rate_difference(ClusterTotals((failures, turns), (failures, turns), paired=True), Margin(points=0.01)).high
+        rate_difference(
+            ClusterTotals((failures, turns), (failures, turns), paired=True), Margin(points=0.01)
+        ).high
         for failures in failure_counts
     ]
     for what, bounds in (("rate", uppers), ("difference", difference_bounds)):
         formatted = " ".join(f"{bound:.3%}" for bound in bounds)
         rising = bounds == sorted(bounds) and min(bounds) >= 1 - NOMINAL ** (1 / 290) - 1e-9
-        yield f"upper bound of a {what}, 290 sessions of 10, 0 to 32 single failures", formatted, "rising", rising
+        yield (
+            f"upper bound of a {what}, 290 sessions of 10, 0 to 32 single failures",
+            formatted,
+            "rising",
+            rising,
+        )

@@ -1,4 +1,6 @@
-"""Helpers of several benchmarks: a headless Locust run, and its rows joined with the simulator's ground truth."""
+"""Helpers of several benchmarks: a headless Locust run, and its rows joined with the simulator's
+ground truth.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,23 @@ from bench.simulator.ground_truth_log import read_truth
 
 
 def run_locust(
-    scenario: Path, runs: Path, *options: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None = None
+    scenario: Path,
+    runs: Path,
+    *options: str,
+    meanwhile: Callable[[subprocess.Popen[str]], None] | None = None,
 ) -> tuple[Path, int, str]:
     """Run a scenario headless; return the run folder, the exit status and the output."""
-    command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--runs-dir", str(runs), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(scenario),
+        "--headless",
+        "--runs-dir",
+        str(runs),
+        *options,
+    ]
     quiet = ["--only-summary", "--loglevel", "WARNING", "--json-file", str(runs.parent / "locust")]
     process = subprocess.Popen(
         [*command, *quiet],
@@ -53,15 +68,24 @@ def truth_of(path: Path) -> tuple[pd.DataFrame, int]:
             requests += 1
             if event["response"]:
                 requested[event["response"]] = event["at_ns"]
-        elif event.get("direction") == "out" and event["audio_bytes"] > 0 and event["response"] not in first:
+        elif (
+            event.get("direction") == "out"
+            and event["audio_bytes"] > 0
+            and event["response"] not in first
+        ):
             first[event["response"]] = event["send_start_ns"]
-    rows = [{"response_id": r, "true_requested_ns": at, "true_first_ns": first.get(r)} for r, at in requested.items()]
+    rows = [
+        {"response_id": r, "true_requested_ns": at, "true_first_ns": first.get(r)}
+        for r, at in requested.items()
+    ]
     return pd.DataFrame(rows), requests
 
 
 def with_truth(turns: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """Return successful turns with `ttfa_ms`, `true_ttfa_ms` and their difference."""
-    joined = turns[turns["outcome"] == "ok"].merge(truth, on="response_id", how="left", validate="one_to_one")
+    joined = turns[turns["outcome"] == "ok"].merge(
+        truth, on="response_id", how="left", validate="one_to_one"
+    )
     joined["ttfa_ms"] = (joined["first_audio_at_ns"] - joined["request_sent_at_ns"]) / 1e6
     joined["true_ttfa_ms"] = (joined["true_first_ns"] - joined["true_requested_ns"]) / 1e6
     joined["error_ms"] = joined["ttfa_ms"] - joined["true_ttfa_ms"]
@@ -71,4 +95,6 @@ def with_truth(turns: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
 def quantiles(values: Any, *ps: float) -> str:
     """Format quantiles as "p50 0.012 · p99 0.34", in the unit of the values."""
     array = np.asarray(values, dtype=float)
-    return " · ".join(f"p{p * 100:g} {np.quantile(array, p, method='inverted_cdf'):.3f}" for p in ps)
+    return " · ".join(
+        f"p{p * 100:g} {np.quantile(array, p, method='inverted_cdf'):.3f}" for p in ps
+    )

@@ -1,8 +1,9 @@
-"""The load that a master can handle (docs/scaling.md). Simulated workers send it real parts and heartbeats.
+"""The load that a master can handle (docs/scaling.md). Simulated workers send it real parts and
+heartbeats.
 
-The workers use Locust's protocol. Each worker records the given number of turns per second, as rows of a real run, and
-sends them as workers do. The master keeps up if its receipts come soon. If it does not, parts wait on the disks of the
-workers, and no data are lost.
+The workers use Locust's protocol. Each worker records the given number of turns per second, as rows
+of a real run, and sends them as workers do. The master keeps up if its receipts come soon. If it
+does not, parts wait on the disks of the workers, and no data are lost.
 """
 
 from __future__ import annotations
@@ -81,10 +82,18 @@ class SimulatedWorker:
         source, rows = PartSource(self._folder, self._number, self._key), np.random.default_rng(1)
         while True:
             with path_of(self._folder, self._number, rows_of("turns")).open("ab") as file:
-                file.write(rows.integers(0, 40, self._turns_per_s * TURN_BYTES, dtype=np.uint8).tobytes())
+                file.write(
+                    rows.integers(0, 40, self._turns_per_s * TURN_BYTES, dtype=np.uint8).tobytes()
+                )
             for chunk in source.chunks():
                 self._sent_ns = time.monotonic_ns()
-                self.send(CHUNK, {"run_id": self._run_id, "chunk": msgspec.to_builtins(chunk, builtin_types=(bytes,))})
+                self.send(
+                    CHUNK,
+                    {
+                        "run_id": self._run_id,
+                        "chunk": msgspec.to_builtins(chunk, builtin_types=(bytes,)),
+                    },
+                )
                 while not self._receipts:
                     gevent.sleep(0.005)
                 source.add(self._receipts.pop())
@@ -92,11 +101,14 @@ class SimulatedWorker:
 
 
 def main() -> None:
-    print(f"A master and simulated workers, {TURN_BYTES} bytes of rows per turn, {LASTS_S:g} s each")
+    print(
+        f"A master and simulated workers, {TURN_BYTES} bytes of rows per turn, {LASTS_S:g} s each"
+    )
     for workers, turns_per_s in LOADS:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(
-                [sys.executable, "-m", "benchmarks.master", folder, str(workers), str(turns_per_s)], check=True
+                [sys.executable, "-m", "benchmarks.master", folder, str(workers), str(turns_per_s)],
+                check=True,
             )
 
 
@@ -105,7 +117,10 @@ def play(folder: Path, workers: int, turns_per_s: int) -> None:
     port = free_port()
     with master(folder, port, workers) as process:
         gevent.sleep(2)
-        crowd = [SimulatedWorker(port, n, _made(folder / f"part-{n}"), turns_per_s) for n in range(workers)]
+        crowd = [
+            SimulatedWorker(port, n, _made(folder / f"part-{n}"), turns_per_s)
+            for n in range(workers)
+        ]
         for worker in crowd:
             gevent.spawn(worker.live)
         gevent.sleep(6 + workers / 100)
@@ -119,9 +134,9 @@ def play(folder: Path, workers: int, turns_per_s: int) -> None:
         waits = [wait for worker in crowd for wait in worker.waits_ms]
         formatted = quantiles(waits, 0.5, 0.99) if waits else "none"
         print(
-            f"  {workers} workers × {turns_per_s} turns/s: {len(waits) / seconds:.0f} chunks/s, "
-            f"{taken_mb_per_s:.1f} of {workers * turns_per_s * TURN_BYTES / 1e6:.1f} MB/s, receipts ms {formatted}, "
-            f"master {100 * cpu:.0f} % of a core",
+            f"  {workers} workers × {turns_per_s} turns/s: {len(waits) / seconds:.0f} chunks/s,"
+            f" {taken_mb_per_s:.1f} of {workers * turns_per_s * TURN_BYTES / 1e6:.1f} MB/s,"
+            f" receipts ms {formatted}, master {100 * cpu:.0f} % of a core",
             flush=True,
         )
         process.kill()
@@ -144,7 +159,14 @@ def _cpu_s(pid: int) -> float:
 
 @contextmanager
 def master(folder: Path, port: int, workers: int) -> Iterator[subprocess.Popen[bytes]]:
-    roles = ("--master", "--master-bind-port", str(port), "--headless", "--expect-workers", str(workers))
+    roles = (
+        "--master",
+        "--master-bind-port",
+        str(port),
+        "--headless",
+        "--expect-workers",
+        str(workers),
+    )
     load = ("--url", "ws://127.0.0.1:1/v1/realtime?model=m", "-u", str(workers), "-r", str(workers))
     command = [
         sys.executable,

@@ -1,7 +1,9 @@
-"""Memory of a session, plain and over TLS (docs/accuracy.md): the slope of resident memory from 100 to 500 sessions.
+"""Memory of a session, plain and over TLS (docs/accuracy.md): the slope of resident memory from 100
+to 500 sessions.
 
-*Idle* is measured when all sessions are open and none has sent anything. *Active* is measured at the end of the period
-in which all sessions have turns. Both are the memory of the process, without the buffers of the kernel.
+*Idle* is measured when all sessions are open and none has sent anything. *Active* is measured at
+the end of the period in which all sessions have turns. Both are the memory of the process, without
+the buffers of the kernel.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ def main() -> None:
         active: dict[int, float] = {}
         for sessions in LOADS:
             with tempfile.TemporaryDirectory() as scratch:
-                run = watched_run(Path(scratch), SCRIPT, sessions, RAMP_S, tls=transport == "tls", profile=PROFILE)
+                run = watched_run(
+                    Path(scratch), SCRIPT, sessions, RAMP_S, tls=transport == "tls", profile=PROFILE
+                )
                 idle[sessions], active[sessions] = resident(run)
         print(f"{transport}: idle {shown(idle)} · active {shown(active)}", flush=True)
 

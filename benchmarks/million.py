@@ -1,7 +1,8 @@
-"""Time and memory of recording, finalizing and reporting a million synthetic turns. Each part runs in a new process.
+"""Time and memory of recording, finalizing and reporting a million synthetic turns. Each part runs
+in a new process.
 
-`reports/data/runs.py` and docs/run-folder.md quote the sizes. The turns are always the same. One of the runs is
-finalized only from its spool, as after a kill.
+`reports/data/runs.py` and docs/run-folder.md quote the sizes. The turns are always the same. One of
+the runs is finalized only from its spool, as after a kill.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ MIB = 2**20
 
 
 def main() -> None:
-    """Print the time and the peak memory of each part. Goals: report 5 s, 600 MiB; finalize and report 10 s."""
+    """Print the time and the peak memory of each part. Goals: report 5 s, 600 MiB; finalize and
+    report 10 s.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         parent = Path(scratch)
         ended = files.create(parent, "million", utc_ns())
@@ -47,7 +50,9 @@ def main() -> None:
         in_child("report", "report", ended)
         in_child("close and report", "report", together)
         in_child("close and report of a killed run", "report", killed)
-        sizes = (f"{path.name} {path.stat().st_size / MIB:.1f} MiB" for path in sorted(ended.iterdir()))
+        sizes = (
+            f"{path.name} {path.stat().st_size / MIB:.1f} MiB" for path in sorted(ended.iterdir())
+        )
         print(", ".join(sizes))
 
 
@@ -87,31 +92,52 @@ def record(folder: Path) -> None:
     recorder.close()
     each_us = (time.process_time() - start_s) / TURNS * 1e6
     print(
-        f"{TURNS:,} turns recorded, {each_us:.0f} µs of CPU each; MiB every {TURNS // CHECKS:,}: {' '.join(resident)}"
+        f"{TURNS:,} turns recorded, {each_us:.0f} µs of CPU each; MiB every {TURNS // CHECKS:,}:"
+        f" {' '.join(resident)}"
     )
 
 
 def play(recorder: Recorder, first: int, waits: np.ndarray) -> None:
-    record = recorder.session(RowContext(f"w0-{first // PER_SESSION:06d}", "sim", "million", "million"))
+    record = recorder.session(
+        RowContext(f"w0-{first // PER_SESSION:06d}", "sim", "million", "million")
+    )
     start_ns = monotonic_ns()
     for turn in range(PER_SESSION):
         record.turn_started()
         came = ReceivedMessage(b"", Arrival(start_ns), 16_000)
-        record.received((ServerEvent(EventKind.AUDIO_DELTA, payload_bytes=12_000),), came, start_ns + 40_000)
+        record.received(
+            (ServerEvent(EventKind.AUDIO_DELTA, payload_bytes=12_000),), came, start_ns + 40_000
+        )
         record.turn_ended(observed(first + turn, turn + 1, start_ns, int(waits[first + turn])))
-    instants = {"connect_start": start_ns, "tcp_done": start_ns + MS, "opened": start_ns + 3 * MS,
-                "session_created": start_ns + 9 * MS, "ended": start_ns + 60_000 * MS}  # fmt: skip
+    instants = {
+        "connect_start": start_ns,
+        "tcp_done": start_ns + MS,
+        "opened": start_ns + 3 * MS,
+        "session_created": start_ns + 9 * MS,
+        "ended": start_ns + 60_000 * MS,
+    }
     record.session_ended(
         SessionObservation(
-            "ok", "", start_ns, instants=instants, service_session_id=f"sess_{first}",
-            turns_planned=PER_SESSION, turns_started=PER_SESSION, turns_ended=PER_SESSION, turns_succeeded=PER_SESSION,
+            "ok",
+            "",
+            start_ns,
+            instants=instants,
+            service_session_id=f"sess_{first}",
+            turns_planned=PER_SESSION,
+            turns_started=PER_SESSION,
+            turns_ended=PER_SESSION,
+            turns_succeeded=PER_SESSION,
         )
-    )  # fmt: skip
+    )
 
 
 def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObservation:
     failed = number % 211 == 0
-    instants = {"request_sent": start_ns + MS, "response_created": start_ns + 40 * MS, "ended": start_ns + wait_ns * 3}
+    instants = {
+        "request_sent": start_ns + MS,
+        "response_created": start_ns + 40 * MS,
+        "ended": start_ns + wait_ns * 3,
+    }
     if not failed:
         instants |= {
             "first_transcript": start_ns + wait_ns - 50 * MS,
@@ -122,19 +148,46 @@ def observed(number: int, turn: int, start_ns: int, wait_ns: int) -> TurnObserva
             "response_done": start_ns + wait_ns * 3,
         }
     return TurnObservation(
-        turn=turn, step=STEPS[number % len(STEPS)], outcome="timeout:first_delta" if failed else "ok", detail="",
-        start_ns=start_ns, instants=instants, response_id=f"resp_{number:021d}", item_id="",
+        turn=turn,
+        step=STEPS[number % len(STEPS)],
+        outcome="timeout:first_delta" if failed else "ok",
+        detail="",
+        start_ns=start_ns,
+        instants=instants,
+        response_id=f"resp_{number:021d}",
+        item_id="",
         widths_ns={"request_sent": 0},
-        uncertainties_ns={name: BOUNDS_NS[number * len(name) % 7] for name in TURN_ARRIVALS if name in instants},
-        stall_duration_uncertainty_ns=0, timestamp_uncertainty_max_ns=30_000, kernel_stamps=40, user_stamps=0,
+        uncertainties_ns={
+            name: BOUNDS_NS[number * len(name) % 7] for name in TURN_ARRIVALS if name in instants
+        },
+        stall_duration_uncertainty_ns=0,
+        timestamp_uncertainty_max_ns=30_000,
+        kernel_stamps=40,
+        user_stamps=0,
         audio_bytes_sent=0,
-        audio_bytes_received=144_000, wire_bytes_sent=500, wire_bytes_received=210_000, events=40, audio_deltas=12,
-        text_deltas=0, transcript_deltas=18, unknown_events=0, late_chunks=0, gaps_ns=(62_500_000,) * 8,
-        uncertain_gaps=0, audio="", audio_speed=3.9, stall_duration_ns=0, stall_count=0, vad_splits=None,
+        audio_bytes_received=144_000,
+        wire_bytes_sent=500,
+        wire_bytes_received=210_000,
+        events=40,
+        audio_deltas=12,
+        text_deltas=0,
+        transcript_deltas=18,
+        unknown_events=0,
+        late_chunks=0,
+        gaps_ns=(62_500_000,) * 8,
+        uncertain_gaps=0,
+        audio="",
+        audio_speed=3.9,
+        stall_duration_ns=0,
+        stall_count=0,
+        vad_splits=None,
         network_rtt_ns=2 * MS,
-        network_rtt_smoothed_ns=3 * MS, retransmits=0, reply_text="", input_text="",
+        network_rtt_smoothed_ns=3 * MS,
+        retransmits=0,
+        reply_text="",
+        input_text="",
         usage=TokenUsage(text_in=40, text_out=20, audio_out=60),
-    )  # fmt: skip
+    )
 
 
 def resident_mib() -> float:

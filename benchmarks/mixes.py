@@ -1,7 +1,8 @@
-"""Verdicts if the targets have different shares of a step that takes twice as long (docs/decisions/0067). Seeded.
+"""Verdicts if the targets have different shares of a step that takes twice as long
+(docs/decisions/0067). Seeded.
 
-The program prints the verdict on p50 twice: over all turns, and with the candidate's steps weighted to the shares of
-the baseline. It also prints how often a difference of the shares is stated.
+The program prints the verdict on p50 twice: over all turns, and with the candidate's steps weighted
+to the shares of the baseline. It also prints how often a difference of the shares is stated.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ SEED = 20261127
 class Case:
     """A case. `share` is the share of slow turns at the candidate; the baseline has 40 %.
 
-    `factor` is the factor by which each step takes longer. `fails` is the maximum share of runs that may fail. `passes`
-    is the minimum share of runs that must pass. A value of None is not checked.
+    `factor` is the factor by which each step takes longer. `fails` is the maximum share of runs
+    that may fail. `passes` is the minimum share of runs that must pass. A value of None is not
+    checked.
     """
 
     name: str
@@ -57,16 +59,21 @@ CASES = (
 def made(rng: np.random.Generator, share: float, factor: float) -> tuple[Sample, Integers]:
     """Return the turns of a run, ascending, and the step of each."""
     steps = (rng.random((SESSIONS, TURNS)) < share).astype(np.int64)
-    logs = math.sqrt(ICC) * rng.normal(size=(SESSIONS, 1)) + math.sqrt(1 - ICC) * rng.normal(size=(SESSIONS, TURNS))
+    logs = math.sqrt(ICC) * rng.normal(size=(SESSIONS, 1)) + math.sqrt(1 - ICC) * rng.normal(
+        size=(SESSIONS, TURNS)
+    )
     values = factor * np.where(steps, SLOW_MS, QUICK_MS) * np.exp(SIGMA * logs)
     order = np.argsort(values.ravel())
-    return Sample(values.ravel()[order], np.repeat(np.arange(SESSIONS), TURNS)[order]), steps.ravel()[order]
+    return (
+        Sample(values.ravel()[order], np.repeat(np.arange(SESSIONS), TURNS)[order]),
+        steps.ravel()[order],
+    )
 
 
 def main() -> bool:
     print(
-        f"\ndifferent shares of steps, {SESSIONS} sessions, {REPETITIONS} repetitions: % regressed / passed over all "
-        "turns;"
+        f"\ndifferent shares of steps, {SESSIONS} sessions, {REPETITIONS} repetitions: % regressed"
+        " / passed over all turns;"
     )
     print("  % regressed / passed if weighted; % in which different shares are reported")
     return all([_met(case) for case in CASES])
@@ -78,10 +85,14 @@ def _met(case: Case) -> bool:
     for _ in range(REPETITIONS):
         (base, of_base), (cand, of_cand) = made(rng, 0.4, 1.0), made(rng, case.share, case.factor)
         together = TwoSamples(base, cand, (SESSIONS, SESSIONS), paired=False)
-        weighted = TwoSamples(base, cand, (SESSIONS, SESSIONS), paired=False, steps=(of_base, of_cand))
+        weighted = TwoSamples(
+            base, cand, (SESSIONS, SESSIONS), paired=False, steps=(of_base, of_cand)
+        )
         specs = [(case.p, Margin(ratio=case.margin))]
         for at, targets in enumerate((together, weighted)):
-            differences = quantile_differences(targets, specs, "lower", Inference(resamples=DRAWS, seed=rng))
+            differences = quantile_differences(
+                targets, specs, "lower", Inference(resamples=DRAWS, seed=rng)
+            )
             counted[2 * at : 2 * at + 2] += _called(differences)
         counted[4] += bool(differing((_turns(base, of_base), _turns(cand, of_cand)), paired=False))
     shares = counted / REPETITIONS
@@ -104,7 +115,11 @@ def _called(differences: list[Difference]) -> tuple[bool, bool]:
 
 def _turns(sample: Sample, steps: Integers) -> Floats:
     """Return the number of turns by step and session."""
-    return np.bincount(steps * SESSIONS + sample.sessions, minlength=2 * SESSIONS).reshape(2, SESSIONS).astype(float)
+    return (
+        np.bincount(steps * SESSIONS + sample.sessions, minlength=2 * SESSIONS)
+        .reshape(2, SESSIONS)
+        .astype(float)
+    )
 
 
 def _error(share: float) -> float:

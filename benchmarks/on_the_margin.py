@@ -1,8 +1,10 @@
-"""The pass rate of a candidate exactly on its margin (docs/statistics.md, docs/decisions/0021). In memory, seeded.
+"""The pass rate of a candidate exactly on its margin (docs/statistics.md, docs/decisions/0021). In
+memory, seeded.
 
-The cases are: whole sessions fail at the candidate and hardly any at the baseline; thresholds are equal to the true
-value; clocks have ticks of 10 ms; a rate has interim analyses; and a run stops early, which biases its estimates. The
-nominal error is 5 % (for estimates 50 %). Each result may differ from it by three of its standard errors.
+The cases are: whole sessions fail at the candidate and hardly any at the baseline; thresholds are
+equal to the true value; clocks have ticks of 10 ms; a rate has interim analyses; and a run stops
+early, which biases its estimates. The nominal error is 5 % (for estimates 50 %). Each result may
+differ from it by three of its standard errors.
 """
 
 from __future__ import annotations
@@ -41,15 +43,18 @@ SHAPES = ((50, 20), (100, 10), (200, 10), (300, 10), (400, 10))
 TOGETHER = (0.1, 0.2, 0.3, 1.0)
 """The correlations of failures in a session.
 
-With a correlation of 1, whole sessions fail: refused sessions, or all turns of a dropped connection.
+With a correlation of 1, whole sessions fail: refused sessions, or all turns of a dropped
+connection.
 """
 RISES = ((0.0, 0.01), (0.003, 0.013), (0.02, 0.03), (0.99, 1.0))
 """Failure rates of the baseline and of a candidate on the margin of one point."""
 REFUSED = ((0.003, NOMINAL), (0.01, 0.08))
-"""(rate of single failures of both targets, with correlation 0.05; the maximum share that may pass).
+"""(rate of single failures of both targets, with correlation 0.05; the maximum share that may
+pass).
 
-In addition, 1 % of the candidate's sessions are refused. With many single failures the maximum is more than nominal,
-because the clustering is estimated from the observed failures (docs/decisions/0021-failure-rate-bound.md).
+In addition, 1 % of the candidate's sessions are refused. With many single failures the maximum is
+more than nominal, because the clustering is estimated from the observed failures
+(docs/decisions/0021-failure-rate-bound.md).
 """
 LIMITS = ((0.01, (100, 200, 300, 400)), (0.03, (30, 50, 100, 200)))
 CLOCK_MS = 10
@@ -57,7 +62,8 @@ PLANS = ((200, 50), (400, 50))
 """(pairs, pairs between interim analyses)"""
 ICC = 0.3
 SPREAD, NARROW = 0.3, 0.1
-"""The sigmas of log latency: the first for estimates after interim analyses, the second for a clock with wide ticks.
+"""The sigmas of log latency: the first for estimates after interim analyses, the second for a clock
+with wide ticks.
 
 With the second sigma, a tick of the clock is as wide as the uncertainty of quantiles.
 """
@@ -66,7 +72,10 @@ With the second sigma, a tick of the clock is as wide as the uncertainty of quan
 def print_rows(rows: Sequence[Row]) -> None:
     width = max(len(what) for what, _, _, _ in rows)
     for what, result, goal, met in rows:
-        print(f"{what:<{width}}  {result:<16}  {goal:<10}  {'met' if met else 'goal NOT met'}", flush=True)
+        print(
+            f"{what:<{width}}  {result:<16}  {goal:<10}  {'met' if met else 'goal NOT met'}",
+            flush=True,
+        )
 
 
 def of_single_tests() -> list[Row]:
@@ -85,7 +94,10 @@ def failures() -> Iterable[Row]:
     for (base, cand), together, (sessions, turns) in product(RISES, TOGETHER, SHAPES):
         rng = generator("failures", base, together, sessions)
         passed = sum(
-            _passes(failing(rng, base, sessions, turns, together), failing(rng, cand, sessions, turns, together))
+            _passes(
+                failing(rng, base, sessions, turns, together),
+                failing(rng, cand, sessions, turns, together),
+            )
             for _ in range(REPETITIONS)
         )
         what = f"failures {base:.1%} → {cand:.1%}, ICC {together:g}, {sessions} × {turns}: passes"
@@ -103,7 +115,11 @@ def refused() -> Iterable[Row]:
             base, cand = (failing(rng, rate, sessions, turns, 0.05) for _ in range(2))
             is_refused = rng.random(sessions) < 0.01 / (1 - rate)
             passed += _passes(base, (np.where(is_refused, cand[1], cand[0]), cand[1]))
-        yield at_most(f"1 % refused, {rate:.1%} single failures, {sessions} × {turns}: passes", passed, nominal=nominal)
+        yield at_most(
+            f"1 % refused, {rate:.1%} single failures, {sessions} × {turns}: passes",
+            passed,
+            nominal=nominal,
+        )
 
 
 def limits() -> Iterable[Row]:
@@ -112,13 +128,16 @@ def limits() -> Iterable[Row]:
         for together, sessions in product(TOGETHER, shapes):
             rng = generator("limits", limit, together, sessions)
             results = Counter[str](
-                evaluate_limit(estimate_rate(failing(rng, limit, sessions, 10, together)), "<", limit).name
+                evaluate_limit(
+                    estimate_rate(failing(rng, limit, sessions, 10, together)), "<", limit
+                ).name
                 for _ in range(REPETITIONS)
             )
             judged: tuple[Result, Result] = ("pass", "fail")
             for result in judged:
                 yield at_most(
-                    f"limit rate<{limit:.0%} at {limit:.0%}, ICC {together:g}, {sessions} × 10: {result}",
+                    f"limit rate<{limit:.0%} at {limit:.0%}, ICC {together:g}, {sessions} × 10:"
+                    f" {result}",
                     results[result],
                 )
 
@@ -126,44 +145,61 @@ def limits() -> Iterable[Row]:
 def ties() -> Iterable[Row]:
     """Yield the errors if the clock has ticks of 10 ms.
 
-    Most resampled quantiles are equal to one another: exactly on the margin or one tick away from it.
+    Most resampled quantiles are equal to one another: exactly on the margin or one tick away from
+    it.
     """
     for p, ratio, times in ((0.5, 0.1, 1.1), (0.5, 0.1, 1.11), (0.95, 0.2, 1.2)):
         rng, words = generator("ties", p, times), Counter[str]()
         for _ in range(LOOKED):
-            base, cand = (waits(rng, 100, 300.0 * factor, NARROW, CLOCK_MS) for factor in (1.0, times))
+            base, cand = (
+                waits(rng, 100, 300.0 * factor, NARROW, CLOCK_MS) for factor in (1.0, times)
+            )
             code = np.repeat(np.arange(100), 10)
             differences = quantile_differences(
-                TwoSamples(sample(base.ravel(), code), sample(cand.ravel(), code), (100, 100), paired=False),
+                TwoSamples(
+                    sample(base.ravel(), code), sample(cand.ravel(), code), (100, 100), paired=False
+                ),
                 [(p, Margin(ratio=ratio))],
                 "lower",
                 Inference(resamples=DRAWS, seed=rng),
             )
             words[verdicts(differences, [True], [None])[0].name] += 1
-        what, passed = f"clock of {CLOCK_MS} ms, p{p * 100:g}", LOOKED - words["regressed"] - words["inconclusive"]
+        what, passed = (
+            f"clock of {CLOCK_MS} ms, p{p * 100:g}",
+            LOOKED - words["regressed"] - words["inconclusive"],
+        )
         yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: passes", passed, LOOKED)
         if times == 1 + ratio:
-            yield at_most(f"{what} {times - 1:+.0%}, margin {ratio:.0%}: regressed", words["regressed"], LOOKED)
+            yield at_most(
+                f"{what} {times - 1:+.0%}, margin {ratio:.0%}: regressed",
+                words["regressed"],
+                LOOKED,
+            )
 
 
 # Planned interim analyses.
 
 
 def looks_at_a_rate() -> Iterable[Row]:
-    """Yield the errors of the failure gate alone, on its margin, over all interim analyses of a run together."""
+    """Yield the errors of the failure gate alone, on its margin, over all interim analyses of a
+    run together.
+    """
     for (pairs, interval), (base, cand), together in product(PLANS, RISES, TOGETHER):
         rng, ends = generator("looks", pairs, base, together), Counter[str]()
         for _ in range(LOOKED):
             targets = [failing(rng, rate, pairs, 10, together) for rate in (base, cand)]
             ends[_interim_analyses_of(targets, pairs, interval).reason] += 1
         what = (
-            f"{pairs} pairs, an interim analysis every {interval}, failures {base:.1%} → {cand:.1%}, ICC {together:g}"
+            f"{pairs} pairs, an interim analysis every {interval}, failures {base:.1%} →"
+            f" {cand:.1%}, ICC {together:g}"
         )
         for reason in ("not_regressed", "regressed"):
             yield at_most(f"{what}: {reason}", ends[reason], LOOKED)
 
 
-def _interim_analyses_of(targets: Sequence[PerCluster], pairs: int, interval: int) -> SequentialResult:
+def _interim_analyses_of(
+    targets: Sequence[PerCluster], pairs: int, interval: int
+) -> SequentialResult:
     sizes, margin = analysis_sizes(pairs, interval), Margin(points=0.01)
 
     def see(size: int) -> list[object]:
@@ -191,7 +227,9 @@ def corrections() -> Iterable[Row]:
         for name, share in zip(("corrected", "plain"), above / LOOKED, strict=True):
             off = 3 * error(0.5, LOOKED)
             met = name == "plain" or abs(share - 0.5) <= off
-            what = f"{name} estimate of p50 {times - 1:+.0%} after interim analyses: above the truth"
+            what = (
+                f"{name} estimate of p50 {times - 1:+.0%} after interim analyses: above the truth"
+            )
             yield what, shown(share, LOOKED), "50 %" if name == "corrected" else "–", met
         yield (
             f"corrected estimate of p50 {times - 1:+.0%} outside its interval",
@@ -202,7 +240,8 @@ def corrections() -> Iterable[Row]:
 
 
 def corrections_of_families() -> Iterable[Row]:
-    """Yield how often the corrected estimate is above the truth, for one to three gates with known standard errors.
+    """Yield how often the corrected estimate is above the truth, for one to three gates with known
+    standard errors.
 
     The first gate ends up to five standard errors from its margin.
     """
@@ -210,7 +249,9 @@ def corrections_of_families() -> Iterable[Row]:
         rng, above = generator("families", gates, z), 0
         for _ in range(IDEAL):
             steps = rng.normal(size=(gates, 4)) * 0.5
-            paths = np.cumsum(steps, axis=1) + np.outer([z, *[z if z < 0 else 0.0] * (gates - 1)], (0.25, 0.5, 0.75, 1))
+            paths = np.cumsum(steps, axis=1) + np.outer(
+                [z, *[z if z < 0 else 0.0] * (gates - 1)], (0.25, 0.5, 0.75, 1)
+            )
             ends = paths / np.sqrt((0.25, 0.5, 0.75, 1))
 
             def see(size: int, ends: Floats = ends) -> list[object]:
@@ -218,10 +259,15 @@ def corrections_of_families() -> Iterable[Row]:
                 se = 0.1 / math.sqrt(size / 200)
                 return [by_se(end * se, end * se, se, 1e7) for end in ends[:, index]]
 
-            result = run_analyses(AnalysisSchedule(200, (50, 100, 150, 200), (P95,) * gates), see, 4)  # type: ignore[arg-type]
+            result = run_analyses(
+                AnalysisSchedule(200, (50, 100, 150, 200), (P95,) * gates), see, 4
+            )  # type: ignore[arg-type]
             above += result.decisions[0].corrected > 0.1 * z
         share, off = above / IDEAL, 3 * error(0.5, IDEAL)
-        what = f"corrected estimate, {gates} gates, the first ends {z:+g} standard errors off: above the truth"
+        what = (
+            f"corrected estimate, {gates} gates, the first ends {z:+g} standard errors off: above"
+            " the truth"
+        )
         yield what, shown(share, IDEAL), "50 %", abs(share - 0.5) <= off
 
 
@@ -237,7 +283,11 @@ def _stopped(rng: np.random.Generator, times: float, pairs: int, interval: int) 
         base, cand = (sample(target[:size].ravel(), code) for target in targets)
         return list(
             quantiles_seen(
-                TwoSamples(base, cand, (size, size), paired=True), [(0.5, Margin(ratio=0.1))], "lower", rng, draws=DRAWS
+                TwoSamples(base, cand, (size, size), paired=True),
+                [(0.5, Margin(ratio=0.1))],
+                "lower",
+                rng,
+                draws=DRAWS,
             )
         )
 
@@ -251,8 +301,12 @@ def generator(*what: object) -> np.random.Generator:
     return np.random.default_rng([SEED, *repr(what).encode()])
 
 
-def failing(rng: np.random.Generator, rate: float, sessions: int, turns: int, together: float) -> PerCluster:
-    """Return the failed turns and the turns of each session; `together`: the correlation of failures in a session."""
+def failing(
+    rng: np.random.Generator, rate: float, sessions: int, turns: int, together: float
+) -> PerCluster:
+    """Return the failed turns and the turns of each session; `together`: the correlation of
+    failures in a session.
+    """
     turn_counts = np.full(sessions, float(turns))
     if rate in (0.0, 1.0):
         return rate * turn_counts, turn_counts
@@ -263,10 +317,14 @@ def failing(rng: np.random.Generator, rate: float, sessions: int, turns: int, to
     return rng.binomial(turns, own).astype(np.float64), turn_counts
 
 
-def waits(rng: np.random.Generator, sessions: int, median_ms: float, sigma: float, clock_ms: float = 0.0) -> Floats:
+def waits(
+    rng: np.random.Generator, sessions: int, median_ms: float, sigma: float, clock_ms: float = 0.0
+) -> Floats:
     """Return log-normal latencies of ten turns per session, in ms."""
     between, within = rng.normal(0, 1, (sessions, 1)), rng.normal(0, 1, (sessions, 10))
-    latencies: Floats = median_ms * np.exp(sigma * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within))
+    latencies: Floats = median_ms * np.exp(
+        sigma * (math.sqrt(ICC) * between + math.sqrt(1 - ICC) * within)
+    )
     return np.round(latencies / clock_ms) * clock_ms if clock_ms else latencies
 
 

@@ -1,9 +1,10 @@
-"""Errors of audio onset detection, by background: known sounds mixed with known noise, in one table.
+"""Errors of audio onset detection, by background: known sounds mixed with known noise, in one
+table.
 
-The sounds are the simulator's voices and the scenarios' recordings, with pauses of 1.2 to 2.6 s. The noise is
-the given number of dB below the RMS of the voices. The truth is the first and the last sample that would be audible
-without noise. `make benchmark PARTS=onsets` prints the table and the cost of a frame, which docs/accuracy.md and
-docs/decisions/0065-onset-detection.md quote.
+The sounds are the simulator's voices and the scenarios' recordings, with pauses of 1.2 to 2.6 s.
+The noise is the given number of dB below the RMS of the voices. The truth is the first and the last
+sample that would be audible without noise. `make benchmark PARTS=onsets` prints the table and the
+cost of a frame, which docs/accuracy.md and docs/decisions/0065-onset-detection.md quote.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Stream(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """Errors of detected starts and ends, uncertainties of starts, in ms; and the number of sounds that were missed.
+    """Errors of detected starts and ends, uncertainties of starts, in ms; and the number of sounds
+    that were missed.
 
     `false`: the number of detected sounds that do not exist.
     """
@@ -66,7 +68,10 @@ class Errors(NamedTuple):
 def voices(rate_hz: int) -> list[Floats]:
     """Return the recordings at a sample rate, from their first audible sample to the last."""
     paths = [*sorted(VOICES.glob("*.flac")), *(AUDIO / f"{name}.wav" for name in CALLERS)]
-    return [cut(resampled(np.frombuffer(load_pcm(path).data, "<i2") / FULL_SCALE, rate_hz)) for path in paths]
+    return [
+        cut(resampled(np.frombuffer(load_pcm(path).data, "<i2") / FULL_SCALE, rate_hz))
+        for path in paths
+    ]
 
 
 def cut(sound: Floats) -> Floats:
@@ -121,21 +126,34 @@ def music(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
 def talk(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
     """Return six voices at once, as in a crowded room."""
     speech = voices(rate_hz)
-    lines = [np.concatenate([speech[index] for index in rng.permutation(len(speech))]) for _ in range(6)]
-    return sum((np.resize(np.roll(line, rng.integers(len(line))), count) for line in lines), np.zeros(count))
+    lines = [
+        np.concatenate([speech[index] for index in rng.permutation(len(speech))]) for _ in range(6)
+    ]
+    return sum(
+        (np.resize(np.roll(line, rng.integers(len(line))), count) for line in lines),
+        np.zeros(count),
+    )
 
 
 NOISES: Mapping[str, Callable[[int, int, np.random.Generator], Floats]] = {
-    "white noise": white, "pink noise": pink, "a room": room, "music": music, "other voices": talk,
-}  # fmt: skip
+    "white noise": white,
+    "pink noise": pink,
+    "a room": room,
+    "music": music,
+    "other voices": talk,
+}
 BEHIND: tuple[tuple[str, float], ...] = (
-    (SILENCE, 0), ("comfort noise, −60 dBFS", -60), ("comfort noise, −50 dBFS", -50),
+    (SILENCE, 0),
+    ("comfort noise, −60 dBFS", -60),
+    ("comfort noise, −50 dBFS", -50),
     *((name, snr_db) for snr_db in (20, 10) for name in NOISES),
-)  # fmt: skip
+)
 """(background, dB by which it is lower than the voice; for comfort noise its level)."""
 
 
-def noise(name: str, level_db: float, count: int, rate_hz: int, voice_rms: float, rng: np.random.Generator) -> Floats:
+def noise(
+    name: str, level_db: float, count: int, rate_hz: int, voice_rms: float, rng: np.random.Generator
+) -> Floats:
     if name == SILENCE:
         return np.zeros(count)
     made = NOISES.get(name, white)(count, rate_hz, rng)
@@ -182,7 +200,9 @@ def found(samples: Samples, rate_hz: int) -> list[Heard]:
         at += len(frame)
         for event, back, error_ns in detector.add(frame):
             if event == "begins":
-                is_first = not replies or (at - back - replies[-1].end) * NS_PER_S >= SILENCE_NS * rate_hz
+                is_first = (
+                    not replies or (at - back - replies[-1].end) * NS_PER_S >= SILENCE_NS * rate_hz
+                )
                 if is_first:
                     replies.append(Heard(at - back, at - back, error_ns, 0))
                 continue
@@ -198,7 +218,9 @@ def errors(name: str, level_db: float, format: AudioFormat, seed: int) -> Errors
     replies, result = found(speech_stream.samples, format.rate_hz), Errors([], [], [], 0, 0)
     missed, counted = 0, set[int]()
     for start, end in speech_stream.sounds:
-        overlapping = [index for index, reply in enumerate(replies) if reply[0] < end and reply[1] > start]
+        overlapping = [
+            index for index, reply in enumerate(replies) if reply[0] < end and reply[1] > start
+        ]
         counted.update(overlapping)
         if not overlapping:
             missed += 1
@@ -231,14 +253,22 @@ def alone(name: str, level_db: float, format: AudioFormat) -> int:
     rng, count = np.random.default_rng(1), ALONE_S * format.rate_hz
     level = float(np.mean([rms(voice) for voice in voices(format.rate_hz)]))
     behind = noise(name, level_db, count, format.rate_hz, level, rng)
-    return len(found(format.decode(format.encode(to_pcm16(behind.astype(np.float32)))), format.rate_hz))
+    return len(
+        found(format.decode(format.encode(to_pcm16(behind.astype(np.float32)))), format.rate_hz)
+    )
 
 
 def pooled(name: str, level_db: float) -> Errors:
     several = [errors(name, level_db, format, seed) for format in FORMATS for seed in SEEDS]
-    starts, ends, bounds = ([ms for result in several for ms in result[index]] for index in range(3))
+    starts, ends, bounds = (
+        [ms for result in several for ms in result[index]] for index in range(3)
+    )
     return Errors(
-        starts, ends, bounds, sum(result.missed for result in several), sum(result.false for result in several)
+        starts,
+        ends,
+        bounds,
+        sum(result.missed for result in several),
+        sum(result.false for result in several),
     )
 
 
@@ -246,7 +276,9 @@ def rows() -> Iterator[tuple[str, ...]]:
     """Yield the rows of the table, one for each background."""
     for name, level_db in BEHIND:
         result = pooled(name, level_db)
-        start_errors = " / ".join(f"{np.quantile(result.begins_ms, p):,.1f}" for p in (0.5, 0.99, 1))
+        start_errors = " / ".join(
+            f"{np.quantile(result.begins_ms, p):,.1f}" for p in (0.5, 0.99, 1)
+        )
         end_errors = " / ".join(f"{np.quantile(result.ends_ms, p):,.0f}" for p in (0.5, 0.99))
         false = result.false + sum(alone(name, level_db, format) for format in FORMATS)
         yield (
@@ -267,7 +299,10 @@ def main() -> None:
         before = time.process_time()
         found(samples, format.rate_hz)
         frames = len(samples) * 1_000 / format.rate_hz / FRAME_MS
-        print(f"{format.name}: {(time.process_time() - before) / frames * 1e6:.1f} µs per frame of {FRAME_MS} ms")
+        print(
+            f"{format.name}: {(time.process_time() - before) / frames * 1e6:.1f} µs per frame of"
+            f" {FRAME_MS} ms"
+        )
 
 
 if __name__ == "__main__":

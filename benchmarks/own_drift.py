@@ -1,7 +1,8 @@
 """Verdicts if only one target drifts (docs/statistics.md, docs/decisions/0023).
 
-The drift is a first-order autoregressive process. Neighbouring sessions have an autocorrelation of 0.95. The errors are
-printed twice: for pairs that are treated as independent, and for pairs as they are analysed. The benchmark is seeded.
+The drift is a first-order autoregressive process. Neighbouring sessions have an autocorrelation of
+0.95. The errors are printed twice: for pairs that are treated as independent, and for pairs as they
+are analysed. The benchmark is seeded.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ Row = tuple[str, str, str, bool]
 
 @dataclass(frozen=True)
 class Case:
-    """A case. `own` is the sd of each target's own drift, and `shared` that of the drift common to both targets."""
+    """A case. `own` is the sd of each target's own drift, and `shared` that of the drift common
+    to both targets.
+    """
 
     name: str
     pairs: int
@@ -47,7 +50,8 @@ class Case:
     paired: bool = True
     run_sd: float = 0.0
     error: float = 0.05
-    """The maximum share of runs with the verdict worse. On the margin, it is also the maximum share of not worse.
+    """The maximum share of runs with the verdict worse. On the margin, it is also the maximum share
+    of not worse.
 
     It is larger if the run is too short for the drift.
     """
@@ -65,12 +69,27 @@ CASES = (
     Case("own 25 %, on the margin", 400, own=0.25, factor=1.1, margins=MARGINS, error=0.07),
     Case("own 25 %, nothing changed", 100, own=0.25),
     Case("own 10 %, on the margin", 100, own=0.10, factor=1.1, margins=MARGINS, error=0.15),
-    Case("own 10 %, 1 h, in 2.5 min, on the margin", 100, own=0.10, factor=1.1, margins=MARGINS, error=0.36,
-         keep=math.exp(-1.5 / 3600)),
-    Case("own 25 %, two runs, on the margin", 100, own=0.25, factor=1.1, margins=MARGINS, paired=False, run_sd=0.05,
-         error=0.10),
+    Case(
+        "own 10 %, 1 h, in 2.5 min, on the margin",
+        100,
+        own=0.10,
+        factor=1.1,
+        margins=MARGINS,
+        error=0.36,
+        keep=math.exp(-1.5 / 3600),
+    ),
+    Case(
+        "own 25 %, two runs, on the margin",
+        100,
+        own=0.25,
+        factor=1.1,
+        margins=MARGINS,
+        paired=False,
+        run_sd=0.05,
+        error=0.10,
+    ),
     Case("own 25 %, two runs, nothing changed", 100, own=0.25, paired=False, run_sd=0.05),
-)  # fmt: skip
+)
 
 
 def slow(rng: np.random.Generator, pairs: int, sd: float, keep: float) -> Floats:
@@ -103,13 +122,15 @@ def sampled(waits: Floats) -> Sample:
 def main() -> bool:
     """Check the verdicts of a single test at the end of a run."""
     print(
-        f"\nseparate drift of each target, {REPETITIONS} repetitions, % of them: regressed and passed at p50, at p95; "
-        "exit 0, exit 1"
+        f"\nseparate drift of each target, {REPETITIONS} repetitions, % of them: regressed and"
+        " passed at p50, at p95; exit 0, exit 1"
     )
     print(f"  {'':<42}{'as if independent':<40}{'by order':<40}drift detected")
     met = True
     for case in CASES:
-        before, after = (_counted(case, method) for method in (quantile_differences, latencies_by_order))
+        before, after = (
+            _counted(case, method) for method in (quantile_differences, latencies_by_order)
+        )
         called = after[:4] if case.margins == MARGINS else after[5:6]
         max_share = case.error + 3 * math.sqrt(case.error * (1 - case.error) / REPETITIONS)
         is_met = case.factor == 1.2 or bool((called <= max_share).all())
@@ -122,21 +143,32 @@ def main() -> bool:
 
 def _line(shares: Floats) -> str:
     percentages = [f"{100 * share:.1f}" for share in shares]
-    return f"{percentages[0]} {percentages[1]}, {percentages[2]} {percentages[3]}; {percentages[4]}, {percentages[5]}"
+    return (
+        f"{percentages[0]} {percentages[1]}, {percentages[2]} {percentages[3]}; {percentages[4]},"
+        f" {percentages[5]}"
+    )
 
 
 def _counted(case: Case, method: Any) -> Floats:
-    """Return shares of runs: with each verdict of each gate, with exit status 0 or 1, and with detected drift."""
+    """Return shares of runs: with each verdict of each gate, with exit status 0 or 1, and with
+    detected drift.
+    """
     counted = np.zeros(7)
     for seed in range(REPETITIONS):
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
         base, cand = map(sampled, both_targets(rng, case))
-        specs = [(p, Margin(ratio=margin)) for (p, _), margin in zip(GATES, case.margins, strict=True)]
+        specs = [
+            (p, Margin(ratio=margin)) for (p, _), margin in zip(GATES, case.margins, strict=True)
+        ]
         both = TwoSamples(base, cand, (case.pairs, case.pairs), case.paired)
-        differences = method(both, specs, "lower", Inference(run_sd=case.run_sd, resamples=DRAWS, seed=rng))
+        differences = method(
+            both, specs, "lower", Inference(run_sd=case.run_sd, resamples=DRAWS, seed=rng)
+        )
         words = verdicts(differences, [True] * len(differences), [None] * len(differences))
         flags = [
-            called for difference in differences for called in (difference.worse.low > 0, difference.worse.high < 0)
+            called
+            for difference in differences
+            for called in (difference.worse.low > 0, difference.worse.high < 0)
         ]
         ends = all(word.passes for word in words), any(word.name == "regressed" for word in words)
         counted += [*flags, *ends, differences[0].order is not None]
@@ -149,11 +181,17 @@ def interim_analyses() -> Iterable[Row]:
     yield from _interim_analyses_of(
         Case("own drift 25 %, p50 on its margin", 400, own=0.25, factor=1.1), GATES[:1], 0.15
     )
-    yield from _interim_analyses_of(Case("own drift 25 %, nothing changed", 200, own=0.25), GATES, 0.05)
-    yield from _interim_analyses_of(Case("no drift, p50 on its margin", 400, factor=1.1), GATES[:1], 0.05)
+    yield from _interim_analyses_of(
+        Case("own drift 25 %, nothing changed", 200, own=0.25), GATES, 0.05
+    )
+    yield from _interim_analyses_of(
+        Case("no drift, p50 on its margin", 400, factor=1.1), GATES[:1], 0.05
+    )
 
 
-def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], max_error: float) -> Iterable[Row]:
+def _interim_analyses_of(
+    case: Case, gates: tuple[tuple[float, float], ...], max_error: float
+) -> Iterable[Row]:
     ends: Counter[str] = Counter()
     sizes = analysis_sizes(case.pairs)
     schedule = AnalysisSchedule(case.pairs, sizes, (P95,) * len(gates))
@@ -161,12 +199,19 @@ def _interim_analyses_of(case: Case, gates: tuple[tuple[float, float], ...], max
         rng = np.random.default_rng([case.pairs, round(1000 * case.own), seed])
         waits = both_targets(rng, case)
 
-        def see(pairs: int, waits: tuple[Floats, Floats] = waits, rng: np.random.Generator = rng) -> Any:
+        def see(
+            pairs: int, waits: tuple[Floats, Floats] = waits, rng: np.random.Generator = rng
+        ) -> Any:
             base, cand = (sampled(target[:pairs]) for target in waits)
             specs = [(p, Margin(ratio=ratio)) for p, ratio in gates]
             error = schedule.dependence_error(pairs)
             return quantiles_seen(
-                TwoSamples(base, cand, (pairs, pairs), paired=True), specs, "lower", rng, draws=DRAWS, error=error
+                TwoSamples(base, cand, (pairs, pairs), paired=True),
+                specs,
+                "lower",
+                rng,
+                draws=DRAWS,
+                error=error,
             )
 
         ends[run_analyses(schedule, see, len(sizes)).reason] += 1

@@ -1,8 +1,9 @@
-"""A filter by which pipecat reads and writes messages. It reads JSON lines and prints a JSON line for each.
+"""A filter by which pipecat reads and writes messages. It reads JSON lines and prints a JSON line
+for each.
 
-A line that it reads is `{"as": "twilio"|"vonage", …}` with one further key: `open` (the first two messages), `hear` (a
-message) or `say` (`clear`, or base64 PCM at the rate of the line). A message is a text, or base64 under the key
-`binary`.
+A line that it reads is `{"as": "twilio"|"vonage", …}` with one further key: `open` (the first two
+messages), `hear` (a message) or `say` (`clear`, or base64 PCM at the rate of the line). A message
+is a text, or base64 under the key `binary`.
 """
 
 import asyncio
@@ -12,7 +13,12 @@ import sys
 from types import SimpleNamespace
 
 from loguru import logger
-from pipecat.frames.frames import InputAudioRawFrame, InputDTMFFrame, InterruptionFrame, OutputAudioRawFrame
+from pipecat.frames.frames import (
+    InputAudioRawFrame,
+    InputDTMFFrame,
+    InterruptionFrame,
+    OutputAudioRawFrame,
+)
 from pipecat.runner.utils import parse_telephony_websocket
 from pipecat.serializers.twilio import TwilioFrameSerializer
 from pipecat.serializers.vonage import VonageFrameSerializer
@@ -41,7 +47,12 @@ async def opened(messages):
             yield message
 
     provider, call = await parse_telephony_websocket(SimpleNamespace(iter_text=texts))
-    return {"provider": provider, "stream": call["stream_id"], "call": call["call_id"], "body": call["body"]}
+    return {
+        "provider": provider,
+        "stream": call["stream_id"],
+        "call": call["call_id"],
+        "body": call["body"],
+    }
 
 
 async def answer(query):
@@ -57,11 +68,15 @@ async def answer(query):
     if "hear" in query:
         message = query["hear"]
         return made(
-            await serializer.deserialize(base64.b64decode(message["binary"]) if isinstance(message, dict) else message)
+            await serializer.deserialize(
+                base64.b64decode(message["binary"]) if isinstance(message, dict) else message
+            )
         )
     if query["say"] == "clear":
         return shown(await serializer.serialize(InterruptionFrame()))
-    return shown(await serializer.serialize(OutputAudioRawFrame(base64.b64decode(query["say"]), rate, 1)))
+    return shown(
+        await serializer.serialize(OutputAudioRawFrame(base64.b64decode(query["say"]), rate, 1))
+    )
 
 
 async def main():

@@ -1,7 +1,9 @@
-"""The power of runs of a planned size. The factors 1.1 and 1.25 of docs/sample-size.md are based on it.
+"""The power of runs of a planned size. The factors 1.1 and 1.25 of docs/sample-size.md are based on
+it.
 
-Each repetition has a pilot, a plan from this pilot for a power of 80 or 90 %, and two targets of the planned size.
-There are three primary metrics, and the strictest level of Holm's procedure counts. All data are in memory and seeded.
+Each repetition has a pilot, a plan from this pilot for a power of 80 or 90 %, and two targets of
+the planned size. There are three primary metrics, and the strictest level of Holm's procedure
+counts. All data are in memory and seeded.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ def run(rng: np.random.Generator, sessions: int, icc: float, factor: float = 1.0
 
 def main() -> bool:
     print(
-        f"\nplanned sizes, one of {PRIMARY_METRICS} gates, {REPETITIONS} repetitions: share that finds the "
-        "effect, mean sessions"
+        f"\nplanned sizes, one of {PRIMARY_METRICS} gates, {REPETITIONS} repetitions: share that"
+        " finds the effect, mean sessions"
     )
     return all([_met(case) for case in CASES])
 
@@ -64,14 +66,23 @@ def _met(case: Case) -> bool:
         base, cand = run(rng, size, case.icc), run(rng, size, case.icc, 1 + case.effect)
         targets = TwoSamples(base, cand, (size, size), paired=False)
         (difference,) = latencies_by_order(
-            targets, [(case.p, Margin(ratio=case.margin))], "lower", Inference(resamples=DRAWS, seed=rng)
+            targets,
+            [(case.p, Margin(ratio=case.margin))],
+            "lower",
+            Inference(resamples=DRAWS, seed=rng),
         )
         detected += difference.worse.p <= ERROR
         sizes.append(size)
-    share, min_share = detected / REPETITIONS, case.power - 3 * math.sqrt(case.power * (1 - case.power) / REPETITIONS)
+    share, min_share = (
+        detected / REPETITIONS,
+        case.power - 3 * math.sqrt(case.power * (1 - case.power) / REPETITIONS),
+    )
     met = share >= min_share
     name = f"p{case.p * 100:g}, ICC {case.icc:g}, planned for {case.power:.0%}"
-    print(f"  {name:<36}{share:.1%}, {np.mean(sizes):.0f} sessions{'' if met else '  goal NOT met'}", flush=True)
+    print(
+        f"  {name:<36}{share:.1%}, {np.mean(sizes):.0f} sessions{'' if met else '  goal NOT met'}",
+        flush=True,
+    )
     return met
 
 

@@ -1,9 +1,10 @@
 """Errors of imported calls, by condition: 450 constructed calls with known instants, in one table.
 
-Each call has five turns. Noise is the given number of dB below the caller's voice, in both channels. The echo is the
-agent's voice in the caller's channel, through a small room. Lossy calls are decoded to a WAV. Noise that changes
-(`tests.recorded_calls.changing_noise`) is in both channels, and a fifth of these calls has beeps of a recorder. `make
-benchmark PARTS=recorded_calls` prints the table that docs/recorded-calls.md quotes.
+Each call has five turns. Noise is the given number of dB below the caller's voice, in both
+channels. The echo is the agent's voice in the caller's channel, through a small room. Lossy calls
+are decoded to a WAV. Noise that changes (`tests.recorded_calls.changing_noise`) is in both
+channels, and a fifth of these calls has beeps of a recorder. `make benchmark PARTS=recorded_calls`
+prints the table that docs/recorded-calls.md quotes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ CONDITIONS: Mapping[str, Conditions] = {
     "echo, −30 dB": Conditions(echo_db=-30),
     "echo, −15 dB": Conditions(echo_db=-15),
     "interruptions": Conditions(overlaps=True),
-    "all: G.711, noise 25 dB, echo −15 dB, interruptions": Conditions(overlaps=True, echo_db=-15, snr_db=25, g711=True),
+    "all: G.711, noise 25 dB, echo −15 dB, interruptions": Conditions(
+        overlaps=True, echo_db=-15, snr_db=25, g711=True
+    ),
 }
 CHANGING: Mapping[str, Change] = {
     "noise that begins": "begins",
@@ -72,14 +75,19 @@ class Errors:
 
 
 def main() -> None:
-    calls = {name: [(seed, conditions) for seed in range(CALLS)] for name, conditions in CONDITIONS.items()}
+    calls = {
+        name: [(seed, conditions) for seed in range(CALLS)]
+        for name, conditions in CONDITIONS.items()
+    }
     calls |= {name: list(_changing(change)) for name, change in CHANGING.items()}
     calls |= {name: [(seed, Conditions(rate_hz=8_000)) for seed in range(CALLS)] for name in LOSSY}
     rows = []
     for name, constructed in calls.items():
         errors = Errors()
         for seed, conditions in constructed:
-            _import(constructed_call(seed, conditions), errors, LOSSY.get(name), g711=conditions.g711)
+            _import(
+                constructed_call(seed, conditions), errors, LOSSY.get(name), g711=conditions.g711
+            )
         absolute = np.abs(errors.errors_ms)
         rows.append(
             [
@@ -92,17 +100,34 @@ def main() -> None:
                 str(errors.beyond),
             ]
         )
-    heads = ["condition", "turns", "missed", "invented", "p50, ms", "p99", "max", "bound", "beyond the bound"]
+    heads = [
+        "condition",
+        "turns",
+        "missed",
+        "invented",
+        "p50, ms",
+        "p99",
+        "max",
+        "bound",
+        "beyond the bound",
+    ]
     print(table(heads, rows))
 
 
 def _changing(change: Change) -> Iterator[tuple[int, Conditions]]:
     for seed in range(CALLS):
         rate_hz, g711 = (8_000, 16_000)[seed % 2], seed % 3 == 1
-        yield seed, Conditions(rate_hz, g711=g711, overlaps=seed % 4 == 3, beeps=seed % 5 == 4, change=change)
+        yield (
+            seed,
+            Conditions(
+                rate_hz, g711=g711, overlaps=seed % 4 == 3, beeps=seed % 5 == 4, change=change
+            ),
+        )
 
 
-def _import(call: ConstructedCall, errors: Errors, lossy: tuple[str, str, str] | None, *, g711: bool) -> None:
+def _import(
+    call: ConstructedCall, errors: Errors, lossy: tuple[str, str, str] | None, *, g711: bool
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "call.wav"
         channels = np.stack([call.caller, call.agent], axis=1)
@@ -110,7 +135,14 @@ def _import(call: ConstructedCall, errors: Errors, lossy: tuple[str, str, str] |
         if lossy is not None:
             encoded = Path(folder) / "encoded"
             level = 0.99 if lossy[0] == "MP3" else 0.5
-            soundfile.write(encoded, channels, call.rate_hz, format=lossy[0], subtype=lossy[1], compression_level=level)
+            soundfile.write(
+                encoded,
+                channels,
+                call.rate_hz,
+                format=lossy[0],
+                subtype=lossy[1],
+                compression_level=level,
+            )
             decoded, rate_hz = soundfile.read(encoded, dtype="int16")
             soundfile.write(path, decoded, rate_hz, subtype="PCM_16")
         try:
@@ -121,11 +153,17 @@ def _import(call: ConstructedCall, errors: Errors, lossy: tuple[str, str, str] |
             errors.missed += len(call.waits_ms)
             return
         rate_hz = recorded.audio.rate_hz
-        talk = conversation(recorded.caller_sounds, recorded.agent_sounds, rate_hz, len(recorded.agent))
+        talk = conversation(
+            recorded.caller_sounds, recorded.agent_sounds, rate_hz, len(recorded.agent)
+        )
         utterances = recorded_utterances(recorded, talk)
-        script = load_script(write_script(recorded, talk, utterances, Path(folder) / "out", SESSION, {}))
+        script = load_script(
+            write_script(recorded, talk, utterances, Path(folder) / "out", SESSION, {})
+        )
         prepared = compiled_for_call(script, recorded).prepare_session(0, 0)
-        turns = {turn.step: turn for turn in measure(recorded, utterances, prepared, START_NS).turns}
+        turns = {
+            turn.step: turn for turn in measure(recorded, utterances, prepared, START_NS).turns
+        }
     found = {entry.name: entry.utterance.start / rate_hz for entry in utterances}
     for start_s, wait_ms in zip(call.starts_s, call.waits_ms, strict=True):
         errors.turns += 1
@@ -135,8 +173,12 @@ def _import(call: ConstructedCall, errors: Errors, lossy: tuple[str, str, str] |
             errors.missed += 1
             continue
         del found[str(name)]
-        error_ms = (turn.instants["first_audible"] - turn.instants["speech_end"]) / NS_PER_MS - wait_ms
-        bound_ms = (turn.uncertainties_ns["first_audible"] + turn.widths_ns["speech_end"]) / NS_PER_MS
+        error_ms = (
+            turn.instants["first_audible"] - turn.instants["speech_end"]
+        ) / NS_PER_MS - wait_ms
+        bound_ms = (
+            turn.uncertainties_ns["first_audible"] + turn.widths_ns["speech_end"]
+        ) / NS_PER_MS
         errors.errors_ms.append(error_ms)
         errors.bounds_ms.append(bound_ms)
         errors.beyond += abs(error_ms) > bound_ms + SAMPLE_MS

@@ -1,4 +1,6 @@
-"""CPU time of recording (docs/accuracy.md, 0037): a turn's end, values and encoding of histograms, and flushed rows."""
+"""CPU time of recording (docs/accuracy.md, 0037): a turn's end, values and encoding of
+histograms, and flushed rows.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ FILLS = (1, 1_000, 100_000)
 BATCHES = (200, 2_000)
 PER_SESSION = 10
 TOGETHER = 40
-"""The number of turns that end between two flushes, half a second apart, if 400 callers have turns of five seconds."""
+"""The number of turns that end between two flushes, half a second apart, if 400 callers have
+turns of five seconds."""
 DELTAS = 12
 
 
@@ -49,12 +52,18 @@ def main() -> None:
         for rows in BATCHES:
             print(f"flushing {rows:,} rows of turns: {spread(flushes_ms(recorder, rows))}")
         slices_ms = list(slices(recorder))
-        print(f"histograms, in {len(slices_ms)} slices: {spread(slices_ms)} each; together {sum(slices_ms):.0f} ms")
+        print(
+            f"histograms, in {len(slices_ms)} slices: {spread(slices_ms)} each; together"
+            f" {sum(slices_ms):.0f} ms"
+        )
         recorder.close()
     with tempfile.TemporaryDirectory() as scratch:
         parts_us = turn_end_us(Path(scratch))
         text = " · ".join(f"{name} {cost_us:.1f}" for name, cost_us in parts_us.items())
-        print(f"the end of a turn, {TOGETHER} turns per flush: {sum(parts_us.values()):.1f} µs: {text}")
+        print(
+            f"the end of a turn, {TOGETHER} turns per flush: {sum(parts_us.values()):.1f} µs:"
+            f" {text}"
+        )
 
 
 def value_us() -> float:
@@ -95,7 +104,9 @@ class Spender:
 
     def __init__(self, progress: ProgressCounter, hide: Callable[[str], str]) -> None:
         self.progress, self.redact = progress, hide
-        self.callbacks = LocustCallbacks(RunLifecycle(), apply=lambda _: None, fire=lambda **_: None)
+        self.callbacks = LocustCallbacks(
+            RunLifecycle(), apply=lambda _: None, fire=lambda **_: None
+        )
 
     def enforce_budget(self) -> None:
         pass
@@ -105,7 +116,9 @@ class Spender:
 
 
 def turn_end_us(folder: Path) -> dict[str, float]:
-    """Return the median CPU time of a turn's end by part: its observation, the listeners, its row, and the progress."""
+    """Return the median CPU time of a turn's end by part: its observation, the listeners, its
+    row, and the progress.
+    """
     target = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=gpt-realtime")
     keyring, terms = Keyring([target]), {target.label: PricingTerms(own=Prices(1, 1, 1, 1, 1, 1))}
     (folder / "spool").mkdir()
@@ -118,9 +131,20 @@ def turn_end_us(folder: Path) -> dict[str, float]:
     talks, listeners = [Talk() for _ in range(TOGETHER)], []
     for number, talk in enumerate(talks):
         talk.timeline.apply(inputs.Connected({"opened": at(0)}, {}))
-        record = recorder.session(RowContext(f"w0-{number:06d}", target.label, "scenario", "script", pair=number))
-        listeners.append(RunListener(record, talk.timeline, target_state, cast(Any, Spender(progress, keyring.redact))))
-    costs_us: dict[str, list[float]] = {"observation": [], "listeners": [], "flush": [], "progress": []}
+        record = recorder.session(
+            RowContext(f"w0-{number:06d}", target.label, "scenario", "script", pair=number)
+        )
+        listeners.append(
+            RunListener(
+                record, talk.timeline, target_state, cast(Any, Spender(progress, keyring.redact))
+            )
+        )
+    costs_us: dict[str, list[float]] = {
+        "observation": [],
+        "listeners": [],
+        "flush": [],
+        "progress": [],
+    }
 
     def metric(stage: str, work: Callable[[], object]) -> None:
         costs_us[stage].append(cpu_ms(work) / TOGETHER * 1000)
@@ -133,9 +157,14 @@ def turn_end_us(folder: Path) -> dict[str, float]:
         metric("listeners", partial(tell_all, listeners, taken))
         metric("flush", recorder.flush)
         if number % 2 == 0:
-            metric("progress", lambda: total.add(0, progress.report(recorder.histograms, recorder.traffic)))
+            metric(
+                "progress",
+                lambda: total.add(0, progress.report(recorder.histograms, recorder.traffic)),
+            )
     recorder.close()
-    return {stage: float(np.median(costs)) * len(costs) / ROUNDS for stage, costs in costs_us.items()}
+    return {
+        stage: float(np.median(costs)) * len(costs) / ROUNDS for stage, costs in costs_us.items()
+    }
 
 
 def play_turn(talk: Talk, number: int) -> None:
@@ -173,7 +202,9 @@ def flushes_ms(recorder: Recorder, rows: int) -> list[float]:
 
 
 def slices(recorder: Recorder) -> Iterator[float]:
-    """Yield the CPU time of each step that writes the histograms; a run yields to other greenlets between steps."""
+    """Yield the CPU time of each step that writes the histograms; a run yields to other
+    greenlets between steps.
+    """
     steps = recorder.histogram_slices()
     done = object()
     while True:

@@ -1,8 +1,9 @@
 """Intervals of quantiles on resampled real calls (docs/statistics.md).
 
-The CSV has a row for each turn: `platform`, `run`, `call`, `response_ms`, `outcome`. Whole calls of a platform are
-drawn with replacement. The truth is the quantile of all turns of all calls of this platform. The CSV is that of
-openbenchmarks-labs/voice-agent-latency, and is not a part of this repository:
+The CSV has a row for each turn: `platform`, `run`, `call`, `response_ms`, `outcome`. Whole calls of
+a platform are drawn with replacement. The truth is the quantile of all turns of all calls of this
+platform. The CSV is that of openbenchmarks-labs/voice-agent-latency, and is not a part of this
+repository:
 
     CALLS=turns.csv make benchmark PARTS=profiles
 """
@@ -34,7 +35,10 @@ def read_calls(path: Path) -> dict[str, Calls]:
         for row in csv.DictReader(file):
             if row["outcome"] == "ok":
                 calls[row["platform"]][row["run"], row["call"]].append(float(row["response_ms"]))
-    return {platform: [np.array(turns) for turns in of.values()] for platform, of in sorted(calls.items())}
+    return {
+        platform: [np.array(turns) for turns in of.values()]
+        for platform, of in sorted(calls.items())
+    }
 
 
 @dataclass
@@ -76,16 +80,27 @@ def cells_of(calls: Calls, size: int, rng: np.random.Generator) -> list[Cell]:
     for _ in range(RESAMPLES):
         drawn = [calls[number] for number in rng.integers(len(calls), size=size)]
         sessions = np.repeat(np.arange(size), [call.size for call in drawn])
-        for cell, estimate in zip(cells, quantiles(sample(np.concatenate(drawn), sessions), PS), strict=True):
+        for cell, estimate in zip(
+            cells, quantiles(sample(np.concatenate(drawn), sessions), PS), strict=True
+        ):
             cell.add(estimate)
     return cells
 
 
 def main(path: Path) -> bool:
-    """Print the coverage of each cell, the mean width of its intervals, and their mean design effect."""
+    """Print the coverage of each cell, the mean width of its intervals, and their mean design
+    effect.
+    """
     met = True
-    print(f"{RESAMPLES:,} resamples of whole calls: printed 95 % intervals that cover the value of all calls")
-    print(f"  {'platform':<12}{'calls':>6}{'quantile':>9}{'printed':>9}{'covers':>8}{'width':>7}{'deff':>6}")
+    print(
+        f"{RESAMPLES:,} resamples of whole calls: printed 95 % intervals that cover the value of"
+        " all calls"
+    )
+    print(
+        f"  {'platform':<12}{'calls':>6}{'quantile':>9}{'printed':>9}{'covers':>8}"
+        f"{'width':>7}"
+        f"{'deff':>6}"
+    )
     for platform, calls in read_calls(path).items():
         for size in SIZES:
             rng = np.random.default_rng([size, *platform.encode()])

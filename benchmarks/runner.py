@@ -1,6 +1,7 @@
 """Shares of INVALID runs on a small machine, idle and busy (docs/ci-runner.md).
 
-The load generator, the simulator and the busy loops share all cores, as on the runner of a CI service.
+The load generator, the simulator and the busy loops share all cores, as on the runner of a CI
+service.
 """
 
 from __future__ import annotations
@@ -40,23 +41,42 @@ def main() -> None:
             for case, busy in counts:
                 script, chunk_ms, address = CASES[case]
                 scratch = Path(folder) / f"{number}-{list(CASES).index(case)}-{busy}"
-                load = [*LOAD, "--url", ready.urls[address], *(("--dialect", "twilio") if "twilio" in address else ())]
+                load = [
+                    *LOAD,
+                    "--url",
+                    ready.urls[address],
+                    *(("--dialect", "twilio") if "twilio" in address else ()),
+                ]
                 counts[case, busy].update(_run(scratch, script, chunk_ms, busy, load))
-                print(f"{case}, {busy} busy loops: {dict(counts[case, busy])}, load {getloadavg()[0]:.1f}", flush=True)
+                print(
+                    f"{case}, {busy} busy loops: {dict(counts[case, busy])}, load"
+                    f" {getloadavg()[0]:.1f}",
+                    flush=True,
+                )
 
 
 def _run(scratch: Path, script: str, chunk_ms: int | None, busy: int, load: list[str]) -> list[str]:
     """Make one run. Return the status of its validity, and the names of the checks that failed."""
     scratch.mkdir()
-    text = (SCRIPTS / script).read_text(encoding="utf-8").replace("../audio/", f"{SCRIPTS.parent / 'audio'}/")
+    text = (
+        (SCRIPTS / script)
+        .read_text(encoding="utf-8")
+        .replace("../audio/", f"{SCRIPTS.parent / 'audio'}/")
+    )
     if chunk_ms:
         text = text.replace(".wav\n", f".wav\n    chunk_ms: {chunk_ms}\n")
     (scratch / script).write_text(text, encoding="utf-8")
-    (scratch / "scenario.py").write_text(SCENARIO.format(path=str(scratch / script)), encoding="utf-8")
+    (scratch / "scenario.py").write_text(
+        SCENARIO.format(path=str(scratch / script)), encoding="utf-8"
+    )
     with crowd(busy):
         run, _, _ = run_locust(scratch / "scenario.py", scratch / "runs", *load)
     validity = files.read_document(run)["validity"]
-    return ["runs", validity["status"], *(check["name"] for check in validity["checks"] if check["result"] == "fail")]
+    return [
+        "runs",
+        validity["status"],
+        *(check["name"] for check in validity["checks"] if check["result"] == "fail"),
+    ]
 
 
 if __name__ == "__main__":

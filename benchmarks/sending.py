@@ -1,6 +1,8 @@
-"""CPU time and `send_delay` of paced audio (docs/decisions/0037). Up to 400 sessions talk for 15 s in chunks of 50 ms.
+"""CPU time and `send_delay` of paced audio (docs/decisions/0037). Up to 400 sessions talk for 15 s
+in chunks of 50 ms.
 
-The service sends nothing during that time. The CPU time is that of the seconds in which every session talks.
+The service sends nothing during that time. The CPU time is that of the seconds in which every
+session talks.
 """
 
 from __future__ import annotations
@@ -30,19 +32,30 @@ def main() -> None:
 
 def write_talk(path: Path) -> None:
     """Write a recording that repeats."""
-    samples, rate_hz = soundfile.read(ROOT / "scenarios" / "audio" / "opening_hours.wav", dtype="int16")
+    samples, rate_hz = soundfile.read(
+        ROOT / "scenarios" / "audio" / "opening_hours.wav", dtype="int16"
+    )
     soundfile.write(path, np.resize(samples, TALK_S * rate_hz), rate_hz)
 
 
 def show(run: WatchedRun, sessions: int) -> None:
-    appends = [line for line in read_truth(run.truth_log) if line.get("type") == "input_audio_buffer.append"]
+    appends = [
+        line
+        for line in read_truth(run.truth_log)
+        if line.get("type") == "input_audio_buffer.append"
+    ]
     lag = " · ".join(
         f"{name} {value:.3f}"
-        for name, value in zip(("p50", "p99", "p99.9"), run.p_ms("send_delay", 0.5, 0.99, 0.999), strict=True)
+        for name, value in zip(
+            ("p50", "p99", "p99.9"), run.p_ms("send_delay", 0.5, 0.99, 0.999), strict=True
+        )
     )
     each_us, each_s = cost([(line["session"], line["at_ns"]) for line in appends], run.watched)
-    print(f"{sessions} sessions, {each_s:,.0f} chunks/s of {CHUNK_MS} ms: CPU {each_us:.1f} µs per chunk · "
-          f"send_delay ms {lag} · {run.verdict['status']}\n    {run.simulator}", flush=True)  # fmt: skip
+    print(
+        f"{sessions} sessions, {each_s:,.0f} chunks/s of {CHUNK_MS} ms: CPU {each_us:.1f} µs per"
+        f" chunk · send_delay ms {lag} · {run.verdict['status']}\n    {run.simulator}",
+        flush=True,
+    )
 
 
 def cost(appends: list[tuple[str, int]], watched: Watched) -> tuple[float, float]:

@@ -1,11 +1,11 @@
 """The profiles of the simulator against published values of real services (docs/simulator.md).
 
-Sessions run on a virtual clock: the real behaviour of the simulator, without sockets and waits. In each session the
-caller speaks in four turns, then says a backchannel during a reply, and interrupts another reply. Values are the
-simulator's truth: instants at which it sends, and its decisions.
+Sessions run on a virtual clock: the real behaviour of the simulator, without sockets and waits. In
+each session the caller speaks in four turns, then says a backchannel during a reply, and interrupts
+another reply. Values are the simulator's truth: instants at which it sends, and its decisions.
 
-`python -m benchmarks.simulated_profiles NAME` prints `first_audio` and `session_sd` that give a profile its published
-voice to voice.
+`python -m benchmarks.simulated_profiles NAME` prints `first_audio` and `session_sd` that give a
+profile its published voice to voice.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ from tools.made_page import made_anew, table
 SESSIONS, TURNS, SPEECH_MS = 400, 4, 3_000
 BACKCHANNEL_MS, INTERRUPTION_MS, REPLY_MS = 300, 3_000, 12_000
 TOLERANCE, BETWEEN_TOLERANCE, CONFIDENCE = 0.10, 0.05, 0.99
-SHARES = {"no_reply": "no reply", "cut_in": "cut-ins", "ignored_backchannel": "ignored backchannels"}
+SHARES = {
+    "no_reply": "no reply",
+    "cut_in": "cut-ins",
+    "ignored_backchannel": "ignored backchannels",
+}
 PAGE = Path(__file__).parents[1] / "docs" / "simulator.md"
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "voice_turns.py"
 RUN_PROFILE, RUN_LOAD = "gpt-realtime", ("-u", "10", "-r", "2", "--sessions", "30")
@@ -65,7 +69,9 @@ class Observed:
         return between_share([np.log(waits) for waits in self.waits_ms if waits])
 
     def statistic(self, name: str, values: Sequence[float]) -> float:
-        return float(np.mean(values) if name == "mean" else np.quantile(values, int(name[1:]) / 100))
+        return float(
+            np.mean(values) if name == "mean" else np.quantile(values, int(name[1:]) / 100)
+        )
 
 
 def between_share(groups: Sequence[Floats]) -> float:
@@ -101,7 +107,9 @@ def _turn(call: SpokenCall, seen: Observed, heard_ms: int = REPLY_MS) -> float |
     kinds = {decision.kind for decision in call.decisions[before:]}
     seen.tried.update(("cut_in", "no_reply"))
     seen.counts.update(kinds & {"cut_in", "no_reply"})
-    while (audible_ms := call.first_audible_ms(ended_ms)) is None and call.now_ms < ended_ms + REPLY_MS:
+    while (
+        audible_ms := call.first_audible_ms(ended_ms)
+    ) is None and call.now_ms < ended_ms + REPLY_MS:
         call.listen(SILENCE_MS, SILENCE_MS)
         if "no_reply" in kinds:
             return None
@@ -125,7 +133,11 @@ def _interruption(call: SpokenCall, seen: Observed) -> None:
         before = len(call.decisions)
         call.speak(INTERRUPTION_MS)
         for decision in call.decisions[before:]:
-            if decision.kind == "yield" and decision.at_ns is not None and decision.from_ns is not None:
+            if (
+                decision.kind == "yield"
+                and decision.at_ns is not None
+                and decision.from_ns is not None
+            ):
                 seen.yields_ms.append((decision.at_ns - decision.from_ns) / 1e6)
 
 
@@ -141,7 +153,10 @@ class Row:
 
 def rows_of(profile: Profile, seen: Observed) -> Iterator[Row]:
     """Yield the comparisons of a profile with its published values."""
-    published, waits_ms = profile.published, [wait_ms for waits in seen.waits_ms for wait_ms in waits]
+    published, waits_ms = (
+        profile.published,
+        [wait_ms for waits in seen.waits_ms for wait_ms in waits],
+    )
     for name, values, wanted in (
         ("voice to voice", waits_ms, published.voice_to_voice_ms),
         ("time to yield", seen.yields_ms, published.yield_ms),
@@ -180,7 +195,9 @@ def compare_profiles() -> bool:
             met &= row.met
             print(f"  {name:<24}{row.name:<28}{row.published:>16}{row.simulated:>10}", end="")
             print("" if row.met else "  goal NOT met", flush=True)
-            lines.append((f"`{name}`" if not number else "", row.name, row.published, row.simulated))
+            lines.append(
+                (f"`{name}`" if not number else "", row.name, row.published, row.simulated)
+            )
     page = PAGE.read_text(encoding="utf-8")
     made = table(("profile", "value", "published", "simulated"), lines)
     PAGE.write_text(made_anew(page, {"profiles": made}), encoding="utf-8")
@@ -188,42 +205,69 @@ def compare_profiles() -> bool:
 
 
 def main() -> bool:
-    """Compare the profiles with published values, and a run with the truth of its profile; resample recorded calls."""
+    """Compare the profiles with published values, and a run with the truth of its profile;
+    resample recorded calls.
+    """
     met = compare_profiles()
     measured_profile_run()
     if path := os.environ.get(CALLS):
         met &= resampled_calls.main(Path(path))
     else:
-        print(f"no calls were resampled: {CALLS} does not name the CSV of calls (docs/statistics.md)")
+        print(
+            f"no calls were resampled: {CALLS} does not name the CSV of calls (docs/statistics.md)"
+        )
     print("all goals met" if met else "a goal was NOT met")
     return met
 
 
 def measured_profile_run() -> None:
-    """Run one profile with the load generator, and print its values with the decisions of the simulator's truth."""
+    """Run one profile with the load generator, and print its values with the decisions of the
+    simulator's truth.
+    """
     with tempfile.TemporaryDirectory() as folder:
         truth, decisions = Path(folder) / "truth.jsonl", Counter[str]()
         with running_simulator("--profile", RUN_PROFILE, "--ground-truth", str(truth)) as ready:
-            run, _, _ = run_locust(SCENARIO, Path(folder) / "runs", *RUN_LOAD, "--url", ready.urls["ga"])
+            run, _, _ = run_locust(
+                SCENARIO, Path(folder) / "runs", *RUN_LOAD, "--url", ready.urls["ga"]
+            )
         for line in read_truth(truth):
             decisions.update(decision["kind"] for decision in line.get("decisions") or ())
         turns = rtbench.load(run).turns
         good = turns[turns["outcome"] == "ok"]
         waits_ms = (good["first_audible_at_ns"] - good["speech_end_at_ns"]).dropna() / 1e6
         published = load_profile(Path(RUN_PROFILE)).published.voice_to_voice_ms["p50"]
-        print(f"  a run of {RUN_PROFILE}: {len(turns)} turns, outcomes {dict(Counter(turns['outcome']))},", end=" ")
-        print(f"voice to voice p50 {np.quantile(waits_ms, 0.5):,.0f} ms (published {published:,.0f} ms);", end=" ")
-        print(f"turns that were cut off: {int(turns['cut_off'].fillna(False).sum())}; truth: {dict(decisions)}")
+        print(
+            f"  a run of {RUN_PROFILE}: {len(turns)} turns, outcomes"
+            f" {dict(Counter(turns['outcome']))},",
+            end=" ",
+        )
+        print(
+            f"voice to voice p50 {np.quantile(waits_ms, 0.5):,.0f} ms (published {published:,.0f}"
+            " ms);",
+            end=" ",
+        )
+        print(
+            f"turns that were cut off: {int(turns['cut_off'].fillna(False).sum())}; truth:"
+            f" {dict(decisions)}"
+        )
 
 
-def fitted(profile: Profile, wanted: Mapping[str, float], between: float) -> tuple[LogNormal, float]:
-    """Return `first_audio` and `session_sd` with which voice to voice has the percentiles, and the share of variance.
+def fitted(
+    profile: Profile, wanted: Mapping[str, float], between: float
+) -> tuple[LogNormal, float]:
+    """Return `first_audio` and `session_sd` with which voice to voice has the percentiles, and the
+    share of variance.
 
-    The rest of voice to voice (end of turn, silence at the start of the replies) is that of the simulated service.
+    The rest of voice to voice (end of turn, silence at the start of the replies) is that of the
+    simulated service.
     """
     quiet = replace(
         profile,
-        delays=replace(profile.delays, first_audio=LogNormal(0.001, 0.001), response_created=LogNormal(0.001, 0.001)),
+        delays=replace(
+            profile.delays,
+            first_audio=LogNormal(0.001, 0.001),
+            response_created=LogNormal(0.001, 0.001),
+        ),
         turn_taking=TurnTakingSettings(),
         session_sd=0.0,
     )
@@ -236,13 +280,18 @@ def fitted(profile: Profile, wanted: Mapping[str, float], between: float) -> tup
     for _ in range(60):
         body = np.log(delays[1] / delays[0]) / NORMAL_P95
         tail = np.log(delays[2] / delays[1]) / (NORMAL_P99 - NORMAL_P95)
-        logs = np.where(turn <= NORMAL_P95, body * turn, body * NORMAL_P95 + tail * (turn - NORMAL_P95))
+        logs = np.where(
+            turn <= NORMAL_P95, body * turn, body * NORMAL_P95 + tail * (turn - NORMAL_P95)
+        )
         waits = rests + delays[0] * np.exp(logs + sd * session)
-        delays = np.maximum.accumulate(np.maximum(delays + 0.7 * (goals - np.quantile(waits, [0.5, 0.95, 0.99])), 1.0))
+        delays = np.maximum.accumulate(
+            np.maximum(delays + 0.7 * (goals - np.quantile(waits, [0.5, 0.95, 0.99])), 1.0)
+        )
         means = np.log(waits).mean(axis=1)
         spread = np.log(waits).var(axis=1, ddof=1).mean()
         total = means.var(ddof=1) + spread * (1 - 1 / TURNS)
-        missing = between * total - (means.var(ddof=1) - spread / TURNS)  # variance between sessions
+        # variance between sessions
+        missing = between * total - (means.var(ddof=1) - spread / TURNS)
         sd = math.sqrt(max(0.0, sd**2 + 0.5 * missing * (goals[0] / delays[0]) ** 2))
     p50_ms, p95_ms, p99_ms = (round(float(delay)) for delay in delays)
     return LogNormal(p50_ms, p95_ms, p99_ms), round(sd, 3)

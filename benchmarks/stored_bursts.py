@@ -1,7 +1,9 @@
-"""Verdicts against stored runs if failures and stalls come in bursts, or latencies drift (docs/statistics.md, 0023).
+"""Verdicts against stored runs if failures and stalls come in bursts, or latencies drift
+(docs/statistics.md, 0023).
 
-The benchmark is seeded. The service is unchanged. Outages have a fixed length and begin at random times (Poisson). The
-errors are printed twice: for sessions that are treated as independent, and for sessions as they are analysed.
+The benchmark is seeded. The service is unchanged. Outages have a fixed length and begin at random
+times (Poisson). The errors are printed twice: for sessions that are treated as independent, and for
+sessions as they are analysed.
 """
 
 from __future__ import annotations
@@ -35,17 +37,19 @@ TURN_S = 2.5
 SEED = 20261201
 STALL_MS = 2000.0
 MOST, RED = 0.05, 0.02
-"""The maximum shares: of each wrong verdict at a margin of 0; of unchanged services that fail at a margin of one point,
-or of 20 %."""
+"""The maximum shares: of each wrong verdict at a margin of 0; of unchanged services that fail at a
+margin of one point, or of 20 %."""
 ASSUMING = Inference(run_sd=RUN_SD, rate_run_sd=RATE_RUN_SD)
 
 
 @dataclass(frozen=True)
 class Case:
-    """Runs of a service. `burst_s` is the length of an outage, and `share` the share of time in outages.
+    """Runs of a service. `burst_s` is the length of an outage, and `share` the share of time in
+    outages.
 
-    If `burst_s` is 0, turns fail or stall one by one. `p` is the level of a quantile, None for the failure rate.
-    `drift` is the sd of the log of the latency, which has an autocorrelation of 0.95 from session to session.
+    If `burst_s` is 0, turns fail or stall one by one. `p` is the level of a quantile, None for the
+    failure rate. `drift` is the sd of the log of the latency, which has an autocorrelation of 0.95
+    from session to session.
     """
 
     sessions: int
@@ -58,7 +62,11 @@ class Case:
     @property
     def name(self) -> str:
         what = "failure_rate" if self.p is None else f"p{100 * self.p:g}"
-        how = f"bursts of {self.burst_s:g} s, {self.share:.1%} of the time" if self.burst_s else "one by one"
+        how = (
+            f"bursts of {self.burst_s:g} s, {self.share:.1%} of the time"
+            if self.burst_s
+            else "one by one"
+        )
         how = f"drift, sd {self.drift:.0%}" if self.drift else how
         return f"{what}, {how}, {self.runs} stored × {self.sessions}"
 
@@ -79,11 +87,15 @@ CASES = (
 )
 
 
-def in_outage(rng: np.random.Generator, case: Case, at_s: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def in_outage(
+    rng: np.random.Generator, case: Case, at_s: Floats
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Return True for each turn in an outage. Outages of one service may overlap."""
     if not case.burst_s:
         concentration = 1 / 0.1 - 1
-        own = rng.beta(case.share * concentration + 1e-9, (1 - case.share) * concentration, (len(at_s), 1))
+        own = rng.beta(
+            case.share * concentration + 1e-9, (1 - case.share) * concentration, (len(at_s), 1)
+        )
         return rng.random(at_s.shape) < own
     begin, end = -case.burst_s, float(at_s.max())
     count = rng.poisson(-math.log(1 - case.share) / case.burst_s * (end - begin))
@@ -109,19 +121,32 @@ def latencies_of(rng: np.random.Generator, case: Case) -> Floats:
     return waits_ms
 
 
-def differences_of_rates(rng: np.random.Generator, case: Case, margins: Sequence[Margin]) -> list[list[Difference]]:
-    """Return the differences with independent sessions, and as they are analysed; one for each margin."""
+def differences_of_rates(
+    rng: np.random.Generator, case: Case, margins: Sequence[Margin]
+) -> list[list[Difference]]:
+    """Return the differences with independent sessions, and as they are analysed; one for each
+    margin.
+    """
     first, *others = (failures_of(rng, case) for _ in range(case.runs + 1))
     candidate, stored = with_sixths(first), [with_sixths(run) for run in others]
-    bursts = shares_burst(first) or vary_by_parts([(run.variance, run.by_sixths) for run in stored], "bursts")
+    bursts = shares_burst(first) or vary_by_parts(
+        [(run.variance, run.by_sixths) for run in stored], "bursts"
+    )
     return [
-        [rate_against_stored(candidate, stored, margin, inference=ASSUMING, bursts=found) for margin in margins]
+        [
+            rate_against_stored(candidate, stored, margin, inference=ASSUMING, bursts=found)
+            for margin in margins
+        ]
         for found in (False, bursts)
     ]
 
 
-def differences_of_quantiles(rng: np.random.Generator, case: Case, margins: Sequence[Margin]) -> list[list[Difference]]:
-    """Return the differences with independent sessions, and as they are analysed; one for each margin."""
+def differences_of_quantiles(
+    rng: np.random.Generator, case: Case, margins: Sequence[Margin]
+) -> list[list[Difference]]:
+    """Return the differences with independent sessions, and as they are analysed; one for each
+    margin.
+    """
     assert case.p is not None
     kind: Order = "drift" if case.p == 0.5 else "bursts"
     code = np.repeat(np.arange(case.sessions), TURNS)
@@ -129,7 +154,10 @@ def differences_of_quantiles(rng: np.random.Generator, case: Case, margins: Sequ
     own = dependence_test(first, case.sessions, case.p)
     orders = {order: None for order in (kind, own) if order}
     values = {
-        order: [stored_quantile(run, case.p, case.sessions, rng, DRAWS, order=order) for run in (first, *others)]
+        order: [
+            stored_quantile(run, case.p, case.sessions, rng, DRAWS, order=order)
+            for run in (first, *others)
+        ]
         for order in orders
     }
     known = [(value.variance, value.by_parts) for value in values[kind][1:] if value]
@@ -139,14 +167,18 @@ def differences_of_quantiles(rng: np.random.Generator, case: Case, margins: Sequ
         candidate, *stored = [value for value in values[order or kind] if value]
         clusters = float(case.sessions), case.runs * case.sessions
         differences.append(
-            [against_stored(candidate, stored, clusters, margin, "lower", ASSUMING, order) for margin in margins]
+            [
+                against_stored(candidate, stored, clusters, margin, "lower", ASSUMING, order)
+                for margin in margins
+            ]
         )
     return differences
 
 
 def main() -> bool:
     print(
-        "\nstored runs of an unchanged service, % regressed / passed at a margin of 0; % regressed at 1 point or 20 %:"
+        "\nstored runs of an unchanged service, % regressed / passed at a margin of 0; % regressed"
+        " at 1 point or 20 %:"
     )
     print("sessions count as independent; as analysed; % in which bursts or drift were detected")
     return all([_met(case) for case in CASES])
@@ -164,7 +196,9 @@ def _met(case: Case) -> bool:
     shares = counted / repetitions
     goals = zip(shares[3:6], (MOST, MOST, RED), strict=True)
     met = all(share <= most + 3 * error(most, repetitions) for share, most in goals)
-    formatted = "{:5.1f} / {:4.1f}; {:4.1f}   {:5.1f} / {:4.1f}; {:4.1f}   {:5.1f}".format(*100 * shares)
+    formatted = "{:5.1f} / {:4.1f}; {:4.1f}   {:5.1f} / {:4.1f}; {:4.1f}   {:5.1f}".format(
+        *100 * shares
+    )
     print(f"  {case.name:<66} {formatted}{'' if met else '  goal NOT met'}", flush=True)
     return met
 

@@ -1,12 +1,14 @@
-"""Errors of the start of each reply by telephone, on a clean network path and on a lossy one, in one table.
+"""Errors of the start of each reply by telephone, on a clean network path and on a lossy one, in
+one table.
 
-The simulator is the agent. It sends RTP over loopback and logs when it sends each packet, which is the truth. On the
-lossy path it drops packets, and delays each by a random time (`rtp` of its profile). There the truth is the due instant
-of the packet, without the random delays. Each error is |reported − truth|. It is also compared with the reported bound
-of the value. The CPU time and the memory are those of the load generator, while the first calls are all open.
+The simulator is the agent. It sends RTP over loopback and logs when it sends each packet, which is
+the truth. On the lossy path it drops packets, and delays each by a random time (`rtp` of its
+profile). There the truth is the due instant of the packet, without the random delays. Each error is
+|reported − truth|. It is also compared with the reported bound of the value. The CPU time and the
+memory are those of the load generator, while the first calls are all open.
 
-`python -m benchmarks.telephone LOAD…` runs these numbers of concurrent calls (1, 20 and 100), on each path.
-`make benchmark PARTS=telephone` prints the table.
+`python -m benchmarks.telephone LOAD…` runs these numbers of concurrent calls (1, 20 and 100), on
+each path. `make benchmark PARTS=telephone` prints the table.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ from tests.telephone_truth import reply_starts
 from tools.made_page import table
 
 LOADS = (1, 20, 100)
-PATHS: Mapping[str, str] = {"clean": "", "1 % loss, 20 ms jitter": "rtp: {loss: 0.01, jitter_ms: 20}\n"}
+PATHS: Mapping[str, str] = {
+    "clean": "",
+    "1 % loss, 20 ms jitter": "rtp: {loss: 0.01, jitter_ms: 20}\n",
+}
 """The keys of the profile for each network path."""
 PROFILE = "delays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
 ANSWERS = 5
@@ -43,11 +48,27 @@ LIMIT_S = 1_200.0
 MIN_SESSIONS = 10
 """The minimum number of calls of a run: 60 waits."""
 HEADS = (
-    "calls", "path", "waits", "without a reply", "greeting p50, ms", "p99", "max",
-    "bound of a greeting p50, ms", "p99", "answer p50, ms", "p99", "max",
-    "bound of an answer p50, ms", "p99", "beyond the bound",
-    "packets dropped", "simulator late p99, ms", "CPU of a call, ms/s", "memory, MB", "run",
-)  # fmt: skip
+    "calls",
+    "path",
+    "waits",
+    "without a reply",
+    "greeting p50, ms",
+    "p99",
+    "max",
+    "bound of a greeting p50, ms",
+    "p99",
+    "answer p50, ms",
+    "p99",
+    "max",
+    "bound of an answer p50, ms",
+    "p99",
+    "beyond the bound",
+    "packets dropped",
+    "simulator late p99, ms",
+    "CPU of a call, ms/s",
+    "memory, MB",
+    "run",
+)
 
 
 def main(loads: Sequence[int] = LOADS) -> None:
@@ -68,10 +89,25 @@ def measured(calls: int, path: str) -> list[str]:
         (folder / "profile.yaml").write_text(PROFILE + PATHS[path], encoding="utf-8")
         (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
         with pinned_to(where.simulator):
-            simulator = running_simulator("--profile", str(folder / "profile.yaml"), "--ground-truth", str(truth))
+            simulator = running_simulator(
+                "--profile", str(folder / "profile.yaml"), "--ground-truth", str(truth)
+            )
             with simulator as ready:
-                command = [sys.executable, "-m", "rtbench.cli.app", "run", str(folder / "call.yaml"), "-u", str(calls)]
-                command += ["--sessions", str(max(calls, MIN_SESSIONS)), "--url", ready.urls["agent_sip"]]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "rtbench.cli.app",
+                    "run",
+                    str(folder / "call.yaml"),
+                    "-u",
+                    str(calls),
+                ]
+                command += [
+                    "--sessions",
+                    str(max(calls, MIN_SESSIONS)),
+                    "--url",
+                    ready.urls["agent_sip"],
+                ]
                 command += ["--runs-dir", str(folder / "runs")]
                 seen = watched_command(command, folder, where, ready.pid, LIMIT_S)
         (run,) = (folder / "runs").iterdir()
@@ -106,9 +142,13 @@ def _quantiles_ms(values_ns: Sequence[int], *ps: float) -> list[str]:
 
 def all_open(run: Path, calls: int) -> tuple[int, int]:
     """Return the period in which the first calls are all open."""
-    sessions = files.read_table(run, "sessions", ["start_ns", "opened_at_ns", "ended_at_ns"]).to_pandas()
+    sessions = files.read_table(
+        run, "sessions", ["start_ns", "opened_at_ns", "ended_at_ns"]
+    ).to_pandas()
     first = sessions.sort_values("start_ns").head(calls)
-    opened_ns, ended_ns = (first["start_ns"] + first[name] for name in ("opened_at_ns", "ended_at_ns"))
+    opened_ns, ended_ns = (
+        first["start_ns"] + first[name] for name in ("opened_at_ns", "ended_at_ns")
+    )
     return int(opened_ns.max()), int(ended_ns.min())
 
 

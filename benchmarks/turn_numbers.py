@@ -1,8 +1,9 @@
-"""Verdicts if latency depends on the number of the turn, and sessions of the targets differ in length (decision 0067).
+"""Verdicts if latency depends on the number of the turn, and sessions of the targets differ in
+length (decision 0067).
 
-Each turn is 8 % slower than the one before. In some cases, the steps repeat within a session, and differ in latency.
-Failures become more frequent with each turn. The program prints the verdicts over all turns, and those of turns that
-are weighted by their number, in memory, seeded.
+Each turn is 8 % slower than the one before. In some cases, the steps repeat within a session, and
+differ in latency. Failures become more frequent with each turn. The program prints the verdicts
+over all turns, and those of turns that are weighted by their number, in memory, seeded.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from reports.statistics.verdicts import verdicts
 REPETITIONS, DRAWS, SESSIONS, SEED = 300, 500, 150, 20270104
 GROWTH, SIGMA, ICC = 0.08, 0.4, 0.3
 NOMINAL, SMALL_BIAS = 0.05, 0.01
-"""The nominal error, and what is accepted in addition, for a bias of up to 0.3 % that remains in classes of numbers."""
+"""The nominal error, and what is accepted in addition, for a bias of up to 0.3 % that remains in
+classes of numbers."""
 MARGINS = {0.5: 0.1, 0.95: 0.2}
 fixed = partial(equal, SESSIONS)
 
@@ -39,7 +41,9 @@ def geometric(mean: int, sessions: int = SESSIONS) -> Lengths:
 
 @dataclass(frozen=True)
 class Case:
-    """A case. `factor` is the factor of the candidate's latency; None is exactly the margin. `steps` repeat."""
+    """A case. `factor` is the factor of the candidate's latency; None is exactly the margin.
+    `steps` repeat.
+    """
 
     name: str
     base: Lengths
@@ -77,32 +81,45 @@ class Turns:
     def totals(self) -> tuple[Floats, Floats]:
         """The sum of the classes, and the number of turns, in each session."""
         sessions = self.sample.sessions
-        sums = np.bincount(sessions, self.classes, SESSIONS), np.bincount(sessions, minlength=SESSIONS)
+        sums = (
+            np.bincount(sessions, self.classes, SESSIONS),
+            np.bincount(sessions, minlength=SESSIONS),
+        )
         return sums[0].astype(np.float64), sums[1].astype(np.float64)
 
 
-def turns(rng: np.random.Generator, lengths: npt.NDArray[np.int64], case: Case, factor: float, own: Floats) -> Turns:
+def turns(
+    rng: np.random.Generator, lengths: npt.NDArray[np.int64], case: Case, factor: float, own: Floats
+) -> Turns:
     session = np.repeat(np.arange(lengths.size), lengths)
     number = np.concatenate([np.arange(1, length + 1) for length in lengths])
     steps = (number - 1) % len(case.steps)
-    logs = SIGMA * (math.sqrt(ICC) * own[session] + math.sqrt(1 - ICC) * rng.normal(size=session.size))
-    values = factor * 500 * np.array(case.steps)[steps] * (1 + GROWTH) ** (number - 1) * np.exp(logs)
+    logs = SIGMA * (
+        math.sqrt(ICC) * own[session] + math.sqrt(1 - ICC) * rng.normal(size=session.size)
+    )
+    values = (
+        factor * 500 * np.array(case.steps)[steps] * (1 + GROWTH) ** (number - 1) * np.exp(logs)
+    )
     order = np.argsort(values)
     return Turns(Sample(values[order], session[order]), steps[order], classes_of(number)[order])
 
 
 def main() -> bool:
     print(
-        f"\nlatency grows by {GROWTH:.0%} a turn, {SESSIONS} sessions, {REPETITIONS} repetitions: % regressed / passed "
-        "over all turns; as the tool decides"
+        f"\nlatency grows by {GROWTH:.0%} a turn, {SESSIONS} sessions, {REPETITIONS} repetitions: %"
+        " regressed / passed over all turns; as the tool decides"
     )
     latencies = [_met(case, p) for case in CASES for p in MARGINS]
-    print(f"\nfailures grow by {100 * GROWING:g} points a turn, margin {100 * POINTS:g} points, {FAILING} sessions")
+    print(
+        f"\nfailures grow by {100 * GROWING:g} points a turn, margin {100 * POINTS:g} points,"
+        f" {FAILING} sessions"
+    )
     return all(latencies + [_rates_met(case) for case in RATES])
 
 
 GROWING, POINTS, FAILING = 0.01, 0.02, 300
-"""The growth of the failure rate with each turn, the margin, and the number of sessions of each target."""
+"""The growth of the failure rate with each turn, the margin, and the number of sessions of each
+target."""
 RATES = (
     Case("10 turns each", equal(FAILING, 10), equal(FAILING, 10), passes=0.8),
     Case("5 and 10", equal(FAILING, 5), equal(FAILING, 10), passes=0.5),
@@ -115,7 +132,9 @@ RATES = (
 """`factor` None is exactly the margin: the rate of each turn is POINTS higher."""
 
 
-def failing(rng: np.random.Generator, lengths: npt.NDArray[np.int64], more: float) -> npt.NDArray[np.int64]:
+def failing(
+    rng: np.random.Generator, lengths: npt.NDArray[np.int64], more: float
+) -> npt.NDArray[np.int64]:
     """Return the session of each turn, the class of its number, and whether it failed.
 
     The rates of sessions differ.
@@ -146,37 +165,50 @@ def _rates_met(case: Case) -> bool:
         differ = differ_in_length(*lengths, paired=case.paired)
         for at, weights in enumerate((ones, table_weights(table)[:, 0] if differ else ones)):
             first, second = (
-                (_of_sessions(rows, of_class[rows[1]] * rows[2]), _of_sessions(rows, of_class[rows[1]]))
+                (
+                    _of_sessions(rows, of_class[rows[1]] * rows[2]),
+                    _of_sessions(rows, of_class[rows[1]]),
+                )
                 for rows, of_class in zip(both, weights, strict=True)
             )
-            found = rate_by_order(ClusterTotals(first, second, case.paired), margin, "lower", Inference())
+            found = rate_by_order(
+                ClusterTotals(first, second, case.paired), margin, "lower", Inference()
+            )
             (verdict,) = verdicts([found], [True], [None])
             counted[2 * at : 2 * at + 2] += verdict.name == "regressed", verdict.passes
     return _printed(case, "failure_rate", counted / REPETITIONS, case.passes)
 
 
 def _met(case: Case, p: float) -> bool:
-    rng = np.random.default_rng([SEED, *case.name.encode(), int(1000 * p), int(case.factor is None)])
+    rng = np.random.default_rng(
+        [SEED, *case.name.encode(), int(1000 * p), int(case.factor is None)]
+    )
     margin = Margin(ratio=MARGINS[p])
     factor = 1 + margin.ratio if case.factor is None else case.factor
     counted = np.zeros(4)
     for _ in range(REPETITIONS):
         own = rng.normal(size=SESSIONS)
         base = turns(rng, case.base(rng), case, 1.0, own)
-        cand = turns(rng, case.cand(rng), case, factor, own if case.paired else rng.normal(size=SESSIONS))
+        cand = turns(
+            rng, case.cand(rng), case, factor, own if case.paired else rng.normal(size=SESSIONS)
+        )
         together = TwoSamples(base.sample, cand.sample, (SESSIONS, SESSIONS), case.paired)
         decided = together
         if differ_in_length(base.totals, cand.totals, paired=case.paired):
             decided = in_cells(together, [(base.steps, base.classes), (cand.steps, cand.classes)])
         for at, samples in enumerate((together, decided)):
-            found = quantile_differences(samples, [(p, margin)], "lower", Inference(resamples=DRAWS, seed=rng))
+            found = quantile_differences(
+                samples, [(p, margin)], "lower", Inference(resamples=DRAWS, seed=rng)
+            )
             (verdict,) = verdicts(found, [True], [None])
             counted[2 * at : 2 * at + 2] += verdict.name == "regressed", verdict.passes
     return _printed(case, f"p{100 * p:g}", counted / REPETITIONS, case.passes if p == 0.5 else None)
 
 
 def _printed(case: Case, metric: str, shares: Floats, passes: float | None) -> bool:
-    """Print the shares, and return whether the goals are met. `passes` is the minimum share that must pass."""
+    """Print the shares, and return whether the goals are met. `passes` is the minimum share that
+    must pass.
+    """
     limit = NOMINAL + SMALL_BIAS + 3 * error(NOMINAL, REPETITIONS)
     met = shares[2] <= limit
     if case.factor is None:

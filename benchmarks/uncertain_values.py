@@ -1,8 +1,10 @@
-"""Verdicts on limits if each value has its own maximum error (docs/metrics.md, Valid or not). In memory, seeded.
+"""Verdicts on limits if each value has its own maximum error (docs/metrics.md, Valid or not). In
+memory, seeded.
 
-Few values have a large error, all others a small one. The bounds are those of all v − e and of all v + e
-(`reports.analysis.targets.moved`). The program prints how often a limit at the truth passes or fails, and how often a
-limit above the truth passes: with the error of each value, and with the largest error of all values.
+Few values have a large error, all others a small one. The bounds are those of all v − e and of all
+v + e (`reports.analysis.targets.moved`). The program prints how often a limit at the truth passes
+or fails, and how often a limit above the truth passes: with the error of each value, and with the
+largest error of all values.
 """
 
 from __future__ import annotations
@@ -44,25 +46,37 @@ def main() -> bool:
             widest += evaluate_limit(largest, "<", ABOVE * truth).name == "pass"
         name = f"p{p * 100:g}, 1 % of values ±345 ms, others ±5 ms"
         rows += [
-            at_most(f"{name}: limit at the truth {word}", at_truth[word], REPETITIONS) for word in ("pass", "fail")
+            at_most(f"{name}: limit at the truth {word}", at_truth[word], REPETITIONS)
+            for word in ("pass", "fail")
         ]
         met = above >= MIN_POWER * REPETITIONS
         rows.append(
-            (f"{name}: limit 25 % above passes", shown(above / REPETITIONS, REPETITIONS), f"≥ {MIN_POWER:.0%}", met)
+            (
+                f"{name}: limit 25 % above passes",
+                shown(above / REPETITIONS, REPETITIONS),
+                f"≥ {MIN_POWER:.0%}",
+                met,
+            )
         )
-        rows.append((f"{name}: with the largest error", shown(widest / REPETITIONS, REPETITIONS), "", True))
+        rows.append(
+            (f"{name}: with the largest error", shown(widest / REPETITIONS, REPETITIONS), "", True)
+        )
     print("\nvalues with maximum errors")
     print_rows(rows)
     return all(met for *_, met in rows)
 
 
 def _values(rng: np.random.Generator, sessions: int) -> Floats:
-    values: Floats = 600 * np.exp(rng.normal(0, 0.27, (sessions, 1)) + rng.normal(0, 0.42, (sessions, TURNS)))
+    values: Floats = 600 * np.exp(
+        rng.normal(0, 0.27, (sessions, 1)) + rng.normal(0, 0.42, (sessions, TURNS))
+    )
     return values
 
 
 def _estimate(values: Floats, p: float) -> ThresholdEstimate:
-    return estimate_quantile(sample(values.ravel(), np.repeat(np.arange(SESSIONS), TURNS)), p, SESSIONS)
+    return estimate_quantile(
+        sample(values.ravel(), np.repeat(np.arange(SESSIONS), TURNS)), p, SESSIONS
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""The CPU time of a second of a call, for each kind of voice session: the table of docs/accuracy.md.
+"""The CPU time of a second of a call, for each kind of voice session: the table of
+docs/accuracy.md.
 
-The load generator has a core, and the simulator another. The CPU time is that of the load generator while all calls are
-open, so it includes the cost of the turns. `make benchmark PARTS=voice` prints the table.
+The load generator has a core, and the simulator another. The CPU time is that of the load generator
+while all calls are open, so it includes the cost of the turns. `make benchmark PARTS=voice` prints
+the table.
 
-`python -m benchmarks.voice KIND…` measures only these kinds. With `--before FOLDER`, another checkout with its compiled
-modules, both versions take turns, and the table has the ratio of their CPU times. With `--calls N`, N calls run at a
-time; with `--rounds N`, each kind is measured N times, and the table has the medians. `--functions KIND` prints the
-functions of one kind with the most time, by cProfile. On a machine that runs other programs, start it with `chrt -f 5`:
-a load generator that waits for its core handles more frames per wake-up, which then cost less.
+`python -m benchmarks.voice KIND…` measures only these kinds. With `--before FOLDER`, another
+checkout with its compiled modules, both versions take turns, and the table has the ratio of their
+CPU times. With `--calls N`, N calls run at a time; with `--rounds N`, each kind is measured N
+times, and the table has the medians. `--functions KIND` prints the functions of one kind with the
+most time, by cProfile. On a machine that runs other programs, start it with `chrt -f 5`: a load
+generator that waits for its core handles more frames per wake-up, which then cost less.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ TURN = f"  - audio: {AUDIO / 'opening_hours.wav'}\n"
 
 
 class Kind(NamedTuple):
-    """A kind of call: the dialect, the simulator's service, the script, options, and whether the service has TLS."""
+    """A kind of call: the dialect, the simulator's service, the script, options, and whether the
+    service has TLS.
+    """
 
     dialect: str
     service: str
@@ -50,16 +55,23 @@ class Kind(NamedTuple):
 
 
 def _voice(chunk_ms: int, *, tls: bool = False) -> Kind:
-    return Kind("ga", "ga", VOICE + TURN.replace("\n", f"\n    chunk_ms: {chunk_ms}\n") * TURNS, has_tls=tls)
+    return Kind(
+        "ga", "ga", VOICE + TURN.replace("\n", f"\n    chunk_ms: {chunk_ms}\n") * TURNS, has_tls=tls
+    )
 
 
 KINDS: Mapping[str, Kind] = {
     **{f"voice-{chunk_ms}": _voice(chunk_ms) for chunk_ms in (20, 40, 100)},
     **{f"voice-{chunk_ms}-tls": _voice(chunk_ms, tls=True) for chunk_ms in (20, 40, 100)},
-    **{name: Kind(name, f"agent_{name}", AGENT + TURN * TURNS) for name in ("twilio", "acs", "pcm", "sip")},
+    **{
+        name: Kind(name, f"agent_{name}", AGENT + TURN * TURNS)
+        for name in ("twilio", "acs", "pcm", "sip")
+    },
     "srtp": Kind("sip", "agent_sip", AGENT + TURN * TURNS, ("--srtp", "required")),
     **{
-        f"webrtc-{codec}": Kind("ga", "openai", VOICE + TURN * TURNS, ("--transport", "webrtc", "--codec", codec))
+        f"webrtc-{codec}": Kind(
+            "ga", "openai", VOICE + TURN * TURNS, ("--transport", "webrtc", "--codec", codec)
+        )
         for codec in ("PCMU", "opus")
     },
     "webrtc-agent": Kind("webrtc", "agent_webrtc", AGENT + TURN * TURNS),
@@ -67,7 +79,9 @@ KINDS: Mapping[str, Kind] = {
 
 
 class Cost(NamedTuple):
-    """The CPU time of a second of a call, in ms, the p99 of `send_delay`, in ms, and the status of the run."""
+    """The CPU time of a second of a call, in ms, the p99 of `send_delay`, in ms, and the status
+    of the run.
+    """
 
     cpu_ms: float
     send_delay_p99_ms: float
@@ -75,7 +89,9 @@ class Cost(NamedTuple):
 
 
 def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) -> Cost:
-    """Run calls of one kind with the version in `tree`. With `profile`, cProfile writes its result there."""
+    """Run calls of one kind with the version in `tree`. With `profile`, cProfile writes its
+    result there.
+    """
     where = cores()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -84,9 +100,17 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
         served = ["--profile", str(folder / "profile.yaml"), *(["--tls"] if kind.has_tls else [])]
         with pinned_to(where.simulator), running_simulator(*served) as ready:
             profiled = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
-            command = [sys.executable, "-P", *profiled, "-m", "bench.load", str(folder / "call.yaml")]
+            command = [
+                sys.executable,
+                "-P",
+                *profiled,
+                "-m",
+                "bench.load",
+                str(folder / "call.yaml"),
+            ]
             command += ["--dialect", kind.dialect, "-u", str(calls), "--sessions", str(calls)]
-            command += ["-r", str(max(1, calls // RAMP_S))]  # the set-up of many calls at once delays the first chunks
+            # the set-up of many calls at once delays the first chunks
+            command += ["-r", str(max(1, calls // RAMP_S))]
             command += [
                 "--url",
                 ready.urls[kind.service],
@@ -115,9 +139,14 @@ def compared(name: str, calls: int, rounds: int, before: Path | None) -> list[st
     for tree in trees:
         row += [f"{median(cost.cpu_ms for cost in costs[tree]):.2f}"]
     if before is not None:
-        ratios = [now.cpu_ms / old.cpu_ms for now, old in zip(costs[ROOT], costs[before], strict=True)]
+        ratios = [
+            now.cpu_ms / old.cpu_ms for now, old in zip(costs[ROOT], costs[before], strict=True)
+        ]
         row += [f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
-    late_ms, statuses = median(cost.send_delay_p99_ms for cost in costs[ROOT]), {cost.status for cost in costs[ROOT]}
+    late_ms, statuses = (
+        median(cost.send_delay_p99_ms for cost in costs[ROOT]),
+        {cost.status for cost in costs[ROOT]},
+    )
     return [*row, f"{late_ms:.2f}", "/".join(sorted(statuses))]
 
 
@@ -131,7 +160,9 @@ def main(words: Sequence[str] = ()) -> None:
     options = parser.parse_args(words)
     if options.functions:
         with tempfile.NamedTemporaryFile() as profile:
-            measured(KINDS[options.functions], options.calls, options.before or ROOT, Path(profile.name))
+            measured(
+                KINDS[options.functions], options.calls, options.before or ROOT, Path(profile.name)
+            )
             pstats.Stats(profile.name).sort_stats("tottime").print_stats(60)
         return
     heads = ["kind", "calls", "CPU of a call, ms/s", "send_delay p99, ms", "run"]

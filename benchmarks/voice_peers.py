@@ -1,9 +1,11 @@
-"""The CPU time of a second of a call, of this tool and of the programs that users would write or take instead.
+"""The CPU time of a second of a call, of this tool and of the programs that users would write or
+take instead.
 
-A voice session has an open microphone, with chunks of 100 ms; the peer is a Locust file on websocket-client. A
-telephone call sends and receives RTP; the peer is SIPp, which sends the same recording, and does not read what it
-receives. `python -m benchmarks.voice_peers N…` runs these numbers of calls. Then `rtbench calibrate` finds the highest
-load of each kind whose values are exact.
+A voice session has an open microphone, with chunks of 100 ms; the peer is a Locust file on
+websocket-client. A telephone call sends and receives RTP; the peer is SIPp, which sends the same
+recording, and does not read what it receives. `python -m benchmarks.voice_peers N…` runs these
+numbers of calls. Then `rtbench calibrate` finds the highest load of each kind whose values are
+exact.
 """
 
 from __future__ import annotations
@@ -97,10 +99,15 @@ def main(loads: Sequence[int] = LOADS) -> None:
         for kind, client, columns in CLIENTS:
             rows.append([kind, client, str(calls), *columns(calls)])
             print(" · ".join(rows[-1]), flush=True)
-    print(table(["kind", "client", "calls", "CPU of a call, ms/s", "chunk late p99, ms", "run"], rows))
+    print(
+        table(["kind", "client", "calls", "CPU of a call, ms/s", "chunk late p99, ms", "run"], rows)
+    )
     for dialect in ("ga", "twilio", "acs", "pcm", "sip"):
         print(f"== calls per core: {dialect}", flush=True)
-        subprocess.run([sys.executable, "-m", "rtbench.cli.app", "calibrate", "--dialect", dialect], check=False)
+        subprocess.run(
+            [sys.executable, "-m", "rtbench.cli.app", "calibrate", "--dialect", dialect],
+            check=False,
+        )
 
 
 def of_rtbench(kind: str, calls: int) -> list[str]:
@@ -109,19 +116,31 @@ def of_rtbench(kind: str, calls: int) -> list[str]:
 
 
 def of_websocket_client(calls: int) -> list[str]:
-    """Return the columns of a Locust file on websocket-client. It has no check of its own values."""
+    """Return the columns of a Locust file on websocket-client. It has no check of its own
+    values.
+    """
     where = cores()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "profile.yaml").write_text(PROFILE, encoding="utf-8")
-        with pinned_to(where.simulator), running_simulator("--profile", str(folder / "profile.yaml")) as ready:
+        with (
+            pinned_to(where.simulator),
+            running_simulator("--profile", str(folder / "profile.yaml")) as ready,
+        ):
             work = Work(ready.urls["ga"], calls, TURNS, RAMP_S, str(folder / "report.json"))
             command = locust_file("microphone")(work, folder)
             with patch.dict(os.environ, work.environment()):
                 seen = watched_command(command, folder, where, ready.pid, LIMIT_S)
         report = json.loads(Path(work.out).read_text(encoding="utf-8"))
-    start_ns, end_ns = max(at for at, _ in report["open_ns"]), min(at for _, at in report["open_ns"])
-    return [f"{seen.cpu_ms_per_s(start_ns, end_ns) / calls:.2f}", f"{np.quantile(report['late_ms'], 0.99):.2f}", "–"]
+    start_ns, end_ns = (
+        max(at for at, _ in report["open_ns"]),
+        min(at for _, at in report["open_ns"]),
+    )
+    return [
+        f"{seen.cpu_ms_per_s(start_ns, end_ns) / calls:.2f}",
+        f"{np.quantile(report['late_ms'], 0.99):.2f}",
+        "–",
+    ]
 
 
 def of_sipp(calls: int) -> list[str]:
@@ -139,12 +158,17 @@ def of_sipp(calls: int) -> list[str]:
             command += ["-sf", "caller.xml", "-i", "127.0.0.1", "-m", str(calls), "-l", str(calls)]
             command += ["-r", str(int(calls / RAMP_S)), "-nostdin", "-timeout", "120"]
             with pinned_to(where.load_generator):
-                process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                process = subprocess.Popen(
+                    command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
             seen = watched(process, ready.pid, where, LIMIT_S)
     if seen is None or process.returncode:
         return [f"exit status {process.returncode}", "–", "–"]
     last_ns = seen.samples[-1].reading.at_ns
-    start_ns, end_ns = last_ns - int((CALL_MS / 1_000 - 0.5) * NS_PER_S), last_ns - int((RAMP_S + 0.5) * NS_PER_S)
+    start_ns, end_ns = (
+        last_ns - int((CALL_MS / 1_000 - 0.5) * NS_PER_S),
+        last_ns - int((RAMP_S + 0.5) * NS_PER_S),
+    )
     return [f"{seen.cpu_ms_per_s(start_ns, end_ns) / calls:.2f}", "–", "–"]
 
 
@@ -154,7 +178,8 @@ CLIENTS: Sequence[tuple[str, str, Callable[[int], list[str]]]] = (
     ("sip", "rtbench", partial(of_rtbench, "sip")),
     ("sip", "SIPp", of_sipp),
 )
-"""The kind of call and the name of each client, and the function that measures it with a number of calls."""
+"""The kind of call and the name of each client, and the function that measures it with a number
+of calls."""
 
 if __name__ == "__main__":
     main([int(word) for word in sys.argv[1:]] or LOADS)

@@ -1,4 +1,6 @@
-"""CPU time and memory of a process, sampled from outside while it runs, and the CPU time of other programs."""
+"""CPU time and memory of a process, sampled from outside while it runs, and the CPU time of
+other programs.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: the CPU times so far, all of them known, and the resident memory of the process."""
+    """One sample: the CPU times so far, all of them known, and the resident memory of the
+    process.
+    """
 
     reading: CpuReading
     rss_bytes: int
@@ -42,7 +46,9 @@ class Watched:
         return self.cpu_s(start_ns, end_ns) * NS_PER_S / (end_ns - start_ns) * 1_000
 
     def others_share(self, start_ns: float, end_ns: float) -> float:
-        """Return how many cores other programs used, on the cores of the two processes. 1.0 is one whole core."""
+        """Return how many cores other programs used, on the cores of the two processes. 1.0 is
+        one whole core.
+        """
         others = cpu_usage(self._reading(start_ns), self._reading(end_ns)).others
         return float("nan") if others is None else others
 
@@ -51,7 +57,8 @@ class Watched:
 
     def _reading(self, at_ns: float) -> CpuReading:
         return CpuReading(
-            int(at_ns), *(self._time(name, at_ns) for name in ("load_generator_s", "simulator_s", "busy_s"))
+            int(at_ns),
+            *(self._time(name, at_ns) for name in ("load_generator_s", "simulator_s", "busy_s")),
         )
 
     def _time(self, name: str, at_ns: float) -> float:
@@ -61,7 +68,9 @@ class Watched:
         return float(np.interp(at_ns, [sample.reading.at_ns for sample in self.samples], values))
 
 
-def watched(process: subprocess.Popen[bytes], simulator: int, where: CpuAssignment, limit_s: float) -> Watched | None:
+def watched(
+    process: subprocess.Popen[bytes], simulator: int, where: CpuAssignment, limit_s: float
+) -> Watched | None:
     """Sample a process until it ends. After `limit_s`, kill it and return None."""
     samples = []
     until_ns = monotonic_ns() + int(limit_s * 1e9)
@@ -82,7 +91,11 @@ def looked_at(process: int, simulator: int, where: CpuAssignment) -> list[Sample
     except (FileNotFoundError, ProcessLookupError):
         return []
     seen = read_cpu(process, simulator, where.used)
-    return [] if None in (seen.load_generator_s, seen.simulator_s, seen.busy_s) else [Sample(seen, rss)]
+    return (
+        []
+        if None in (seen.load_generator_s, seen.simulator_s, seen.busy_s)
+        else [Sample(seen, rss)]
+    )
 
 
 def rss_bytes(process: int) -> int:
@@ -90,6 +103,8 @@ def rss_bytes(process: int) -> int:
 
 
 def cores() -> CpuAssignment:
-    """Return one core for the simulator and another for the client. If there is only one core, both get it."""
+    """Return one core for the simulator and another for the client. If there is only one core,
+    both get it.
+    """
     usable = sorted(allowed_cores())
     return CpuAssignment(frozenset(usable[-1:]), frozenset(usable[:1]))

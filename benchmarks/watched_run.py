@@ -45,7 +45,9 @@ class WatchedRun:
 def p_ms(folder: Path, metric: str, *ps: float) -> list[float]:
     """Return quantiles of a metric of the load generator, in a run with one target."""
     run_histograms = histograms.read(folder / "histograms.hlog")
-    (key,) = (key for key, _ in run_histograms.items() if key.metric == metric and key.phase == MEASURED)
+    (key,) = (
+        key for key, _ in run_histograms.items() if key.metric == metric and key.phase == MEASURED
+    )
     return [quantile_ms(run_histograms, key, p) for p in ps]
 
 
@@ -64,11 +66,19 @@ def watched_run(
     tls: bool = False,
     profile: str = "",
 ) -> WatchedRun:
-    """Run `sessions` concurrent sessions, opened evenly over `ramp_s`, once each. Raise AssertionError."""
+    """Run `sessions` concurrent sessions, opened evenly over `ramp_s`, once each. Raise
+    AssertionError.
+    """
     scenario, truth_log = write_scenario(scratch, script=script), scratch / "truth.jsonl"
     (scratch / "profile.yaml").write_text(profile or "{}\n")
     where = cores()
-    served = ["--ground-truth", str(truth_log), "--profile", str(scratch / "profile.yaml"), *(["--tls"] if tls else [])]
+    served = [
+        "--ground-truth",
+        str(truth_log),
+        "--profile",
+        str(scratch / "profile.yaml"),
+        *(["--tls"] if tls else []),
+    ]
     with pinned_to(where.simulator), running_simulator(*served) as ready:
         load = ["-u", str(sessions), "-r", f"{sessions / ramp_s:g}", "--sessions", str(sessions)]
         paths = [
@@ -85,9 +95,15 @@ def watched_run(
 
 
 def watched_command(
-    command: Sequence[str], scratch: Path, where: CpuAssignment, simulator: int, limit_s: float = LIMIT_S
+    command: Sequence[str],
+    scratch: Path,
+    where: CpuAssignment,
+    simulator: int,
+    limit_s: float = LIMIT_S,
 ) -> Watched:
-    """Run a load generator on its core, and sample it. Raise AssertionError if it fails, or exceeds its limit."""
+    """Run a load generator on its core, and sample it. Raise AssertionError if it fails, or
+    exceeds its limit.
+    """
     with (scratch / "output").open("wb") as output:
         with pinned_to(where.load_generator):
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)

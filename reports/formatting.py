@@ -19,7 +19,9 @@ AT_LEAST = "at least "
 
 
 def format_number(value: float | None) -> str:
-    """Return a number with three digits, such as 1,960, 0.8, or −12.3; an en dash if it is unknown."""
+    """Return a number with three digits, such as 1,960, 0.8, or −12.3; an en dash if it is
+    unknown.
+    """
     if value is None or math.isnan(value):
         return NONE
     if math.isinf(value):
@@ -38,7 +40,9 @@ def count(number: float) -> str:
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:
-    """Return a count with its noun, such as `1 turn` or `2 turns`. `nouns` is the plural if it is irregular."""
+    """Return a count with its noun, such as `1 turn` or `2 turns`. `nouns` is the plural if it
+    is irregular.
+    """
     return f"{count(number)}{NBSP}{noun if number == 1 else nouns or f'{noun}s'}"
 
 
@@ -60,7 +64,9 @@ def change(ratio: float) -> str:
 
 
 def usd(value: float) -> str:
-    """Return an amount of money, such as `2.31 USD` or `0.0058 USD`; a dash if the amount is unknown."""
+    """Return an amount of money, such as `2.31 USD` or `0.0058 USD`; a dash if the amount is
+    unknown.
+    """
     return NONE if math.isnan(value) else f"{dollars(value)}{NBSP}USD"
 
 
@@ -68,13 +74,22 @@ def ms(value: float) -> str:
     """Return a time in ms or s, such as `640 ms` or `1.24 s`."""
     if not math.isfinite(value):
         return format_number(value)
-    return f"{format_number(value)}{NBSP}ms" if abs(value) < 999.5 else f"{format_number(value / 1000)}{NBSP}s"
+    return (
+        f"{format_number(value)}{NBSP}ms"
+        if abs(value) < 999.5
+        else f"{format_number(value / 1000)}{NBSP}s"
+    )
 
 
 def format_ms_list(*values: float) -> list[str]:
-    """Return several durations of one sentence in the same unit, which is ms if seconds would be too coarse."""
+    """Return several durations of one sentence in the same unit, which is ms if seconds would be
+    too coarse.
+    """
     if max(values, default=0) >= 999.5 and min(values) >= 95:
-        seconds = [f"{value / 1000:.2f}" if value < 9995 else format_number(value / 1000) for value in values]
+        seconds = [
+            f"{value / 1000:.2f}" if value < 9995 else format_number(value / 1000)
+            for value in values
+        ]
         return [f"{value}{NBSP}s" for value in seconds]
     return [f"{format_number(value)}{NBSP}ms" for value in values]
 
@@ -103,13 +118,17 @@ def format_utc(utc_ns: int) -> str:
 
 
 def format_utc_ms(utc_ns: int) -> str:
-    """Return a UTC time with its milliseconds, as logs have it, such as `2026-11-20T09:14:05.250Z`."""
+    """Return a UTC time with its milliseconds, as logs have it, such as
+    `2026-11-20T09:14:05.250Z`.
+    """
     at = datetime.fromtimestamp(utc_ns // NS_PER_S, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{utc_ns % NS_PER_S // NS_PER_MS:03d}Z"
 
 
 def clock(seconds: float, *, long: bool) -> str:
-    """Return a time since the start of the run, such as `12.3 s`. If `long`, it has the form `4:07`."""
+    """Return a time since the start of the run, such as `12.3 s`. If `long`, it has the form
+    `4:07`.
+    """
     if not long:
         return f"{seconds:.1f}{NBSP}s"
     full_seconds = int(seconds)
@@ -117,7 +136,9 @@ def clock(seconds: float, *, long: bool) -> str:
 
 
 def instant(seconds: float, step_s: float) -> str:
-    """Return the label of a tick of a time axis: 0, 20 s, 2 min, or 2:30 if the step is no multiple of a minute."""
+    """Return the label of a tick of a time axis: 0, 20 s, 2 min, or 2:30 if the step is no
+    multiple of a minute.
+    """
     if not seconds:
         return "0"
     return clock(seconds, long=True) if seconds >= 60 and step_s % 60 else format_duration(seconds)
@@ -125,7 +146,9 @@ def instant(seconds: float, step_s: float) -> str:
 
 def join_words(words: list[str]) -> str:
     """Join words as `a, b and c`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+    return (
+        words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+    )
 
 
 def capitalize(text: str) -> str:
@@ -135,7 +158,8 @@ def capitalize(text: str) -> str:
 def excerpt(label: str, length: int = 18) -> str:
     """Return a label, shortened to fit next to a plot.
 
-    The part after the dot, which identifies the variant, and brackets at the end, which identify the run, stay.
+    The part after the dot, which identifies the variant, and brackets at the end, which identify
+    the run, stay.
     """
     if len(label) <= length:
         return label
@@ -146,11 +170,34 @@ def excerpt(label: str, length: int = 18) -> str:
     return f"{label[: length - 1 - len(tail)]}…{tail}"
 
 
-SECONDS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+SECONDS = (
+    1,
+    2,
+    5,
+    10,
+    15,
+    20,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1200,
+    1800,
+    3600,
+    7200,
+    14400,
+    21600,
+    43200,
+    86400,
+)
 
 
 def nice(value: float) -> float:
-    """Return the smallest of the round numbers 1, 2, 2.5 and 5, each times a power of ten, that is at least `value`."""
+    """Return the smallest of the round numbers 1, 2, 2.5 and 5, each times a power of ten, that
+    is at least `value`.
+    """
     if value <= 0:
         return 1.0
     base = 10.0 ** math.floor(math.log10(value))
@@ -158,23 +205,32 @@ def nice(value: float) -> float:
 
 
 def time_step(length_s: float, max_steps: int) -> float:
-    """Return the smallest round step in seconds that divides `length_s` into at most `max_steps` steps."""
-    return next((float(s) for s in SECONDS if length_s / s <= max_steps), nice(length_s / max_steps))
+    """Return the smallest round step in seconds that divides `length_s` into at most `max_steps`
+    steps.
+    """
+    return next(
+        (float(s) for s in SECONDS if length_s / s <= max_steps), nice(length_s / max_steps)
+    )
 
 
 def count_step(largest: float, max_steps: int) -> int:
-    """Return the smallest round integer step (1, 2, 5, 10, 20, 25, …) with which `max_steps` steps reach `largest`."""
+    """Return the smallest round integer step (1, 2, 5, 10, 20, 25, …) with which `max_steps`
+    steps reach `largest`.
+    """
     step = nice(max(1.0, largest / max_steps))
     return 5 if step == 2.5 else int(step)
 
 
 def log_range(values: Iterable[float]) -> tuple[float, float]:
-    """Return the two ends of a logarithmic axis that shows all positive finite values; their ratio is at least two."""
+    """Return the two ends of a logarithmic axis that shows all positive finite values; their
+    ratio is at least two.
+    """
     positive = [value for value in values if 0 < value < math.inf]
     low, high = (min(positive), max(positive)) if positive else (1.0, 10.0)
     if high < 2 * low:
         middle = math.sqrt(low * high)
-        low, high = middle / math.sqrt(2), middle * math.sqrt(2)
+        low = middle / math.sqrt(2)
+        high = middle * math.sqrt(2)
     return low / 1.06, high * 1.06
 
 

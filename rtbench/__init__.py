@@ -5,13 +5,14 @@
     import rtbench                                  # in a notebook
     run = rtbench.load("runs/20261120T091400Z-voice_turns")
 
-A name is imported at its first use. The users need Locust, which patches the standard library. The runs need pandas.
-Users do not need pandas, and runs do not need Locust.
+A name is imported at its first use. The users need Locust, which patches the standard library. The
+runs need pandas. Users do not need pandas, and runs do not need Locust.
 
-The code behind the names is in the packages `bench` and `reports`. The folder of a Locust file or a notebook is first
-on the path, and may contain a module of the same name. So these packages are imported from the parent folder of this
-package. If another module with such a name is already loaded, an error reports it. To install the packages below
-`rtbench` (`package-dir`) was tried: mypy does not accept it, and a checkout would have `bench` twice.
+The code behind the names is in the packages `bench` and `reports`. The folder of a Locust file or a
+notebook is first on the path, and may contain a module of the same name. So these packages are
+imported from the parent folder of this package. If another module with such a name is already
+loaded, an error reports it. To install the packages below `rtbench` (`package-dir`) was tried: mypy
+does not accept it, and a checkout would have `bench` twice.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ __all__ = [
     "quantiles",
     "script",
     "trend",
-]  # fmt: skip
+]
 
 EXPORTS = {
     "bench.base.errors": ("RtbenchError", "ScriptError", "UsageError"),
@@ -66,12 +67,16 @@ NAME_TAKEN_STATUS = 2
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at its first use. Exit on Windows, or if another module has the name of our package."""
+    """Import a public name at its first use. Exit on Windows, or if another module has the name
+    of our package.
+    """
     if name == "__version__":
         _claim("bench")
         globals()[name] = importlib.import_module("bench.base.installation").tool_version()
         return globals()[name]
-    module_name = next((module_name for module_name, names in EXPORTS.items() if name in names), None)
+    module_name = next(
+        (module_name for module_name, names in EXPORTS.items() if name in names), None
+    )
     if module_name is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _claim("bench")
@@ -86,7 +91,9 @@ def __dir__() -> list[str]:
 
 
 def _claim(name: str) -> None:
-    """Import one of our packages. Exit the process if another module of this name is already loaded."""
+    """Import one of our packages. Exit the process if another module of this name is already
+    loaded.
+    """
     loaded = sys.modules.get(name)
     if loaded is None:
         sys.path.insert(0, str(HOME))
@@ -96,6 +103,9 @@ def _claim(name: str) -> None:
             sys.path.remove(str(HOME))
     if HOME / name not in (Path(path).resolve() for path in getattr(loaded, "__path__", ())):
         file = getattr(loaded, "__file__", None) or name
-        print(f"rtbench: {file} has the name of a package of rtbench: rename it to locustfile.py, or to anything "
-              f"but {Path(file).name if Path(file).stem == name else name}", file=sys.stderr)  # fmt: skip
+        print(
+            f"rtbench: {file} has the name of a package of rtbench: rename it to locustfile.py, or"
+            f" to anything but {Path(file).name if Path(file).stem == name else name}",
+            file=sys.stderr,
+        )
         sys.exit(NAME_TAKEN_STATUS)

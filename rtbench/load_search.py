@@ -1,20 +1,24 @@
-"""The search for a load, shared by the calibration and the capacity search, and the plot of its loads. Pure.
+"""The search for a load, shared by the calibration and the capacity search, and the plot of its
+loads. Pure.
 
-The load is multiplied until a level fails. Levels may be inconclusive, so there are then two gaps: one above the
-highest level that passes, and one below the lowest level that fails. Each gap is narrowed by halving it on a
-logarithmic scale. The time left is used for the inconclusive levels between the two gaps: the middle level is repeated
-for longer, then a level above or below it, and so on. At the end, the highest level that passes is run again for
-longer. This is the confirmation run.
+The load is multiplied until a level fails. Levels may be inconclusive, so there are then two gaps:
+one above the highest level that passes, and one below the lowest level that fails. Each gap is
+narrowed by halving it on a logarithmic scale. The time left is used for the inconclusive levels
+between the two gaps: the middle level is repeated for longer, then a level above or below it, and
+so on. At the end, the highest level that passes is run again for longer. This is the confirmation
+run.
 
-If the first level seems to fail, lower loads are tried, by dividing the load. If the first level is inconclusive but
-seems to pass, no lower loads are tried: it had too few calls, and lower levels have even fewer calls.
+If the first level seems to fail, lower loads are tried, by dividing the load. If the first level is
+inconclusive but seems to pass, no lower loads are tried: it had too few calls, and lower levels
+have even fewer calls.
 
-If time is left and the answer is less precise than requested, inconclusive levels are repeated once more. They get all
-the time left except the time for the confirmation run. If only one load is tested, its first level already has all the
-time.
+If time is left and the answer is less precise than requested, inconclusive levels are repeated once
+more. They get all the time left except the time for the confirmation run. If only one load is
+tested, its first level already has all the time.
 
-A level gives no verdict if the load generator was its limit or its run crashed. Such a level is repeated once, because
-other programs make values worse, never better. After that, the search tries only lower loads.
+A level gives no verdict if the load generator was its limit or its run crashed. Such a level is
+repeated once, because other programs make values worse, never better. After that, the search tries
+only lower loads.
 """
 
 from __future__ import annotations
@@ -71,11 +75,13 @@ class LevelResult(NamedTuple):
 
 
 class Bracket(NamedTuple):
-    """The combined results of all levels. The fields are loads. 0 and None mean that there is no such load.
+    """The combined results of all levels. The fields are loads. 0 and None mean that there is no
+    such load.
 
     - `highest_pass` is the highest load that passes and is below all loads that fail.
     - `ceiling` is the lowest load that was not evaluated.
-    - `inconclusive` is the inconclusive loads above `highest_pass` and below `upper`, in ascending order.
+    - `inconclusive` is the inconclusive loads above `highest_pass` and below `upper`, in ascending
+      order.
     - `seem_to_pass` is those of them that seem to pass.
     - `highest` is the highest load that was tried.
     """
@@ -90,7 +96,9 @@ class Bracket(NamedTuple):
     @property
     def upper(self) -> int | None:
         """The load at or above which no other load is tried; None if there is no such load."""
-        return min((load for load in (self.lowest_fail, self.ceiling) if load is not None), default=None)
+        return min(
+            (load for load in (self.lowest_fail, self.ceiling) if load is not None), default=None
+        )
 
 
 class NextLevel(NamedTuple):
@@ -108,14 +116,22 @@ def bracket_of(results: Iterable[LevelResult]) -> Bracket:
     # if a load was tried twice, the later try was longer and counts
     seems = {result.load: result.seems_to_pass for result in judged}
     tries = Counter(result.load for result in known)
-    ceiling = min((load for load, times in tries.items() if times >= MAX_TRIES and load not in seems), default=None)
+    ceiling = min(
+        (load for load, times in tries.items() if times >= MAX_TRIES and load not in seems),
+        default=None,
+    )
     lowest_fail = min((result.load for result in judged if result.verdict == "fail"), default=None)
     bracket = Bracket(lowest_fail=lowest_fail, ceiling=ceiling, highest=max(tries, default=0))
     upper = math.inf if bracket.upper is None else bracket.upper
-    passes = max((result.load for result in judged if result.verdict == "pass" and result.load < upper), default=0)
+    passes = max(
+        (result.load for result in judged if result.verdict == "pass" and result.load < upper),
+        default=0,
+    )
     between = tuple(sorted(load for load in seems if passes < load < upper))
     return bracket._replace(
-        highest_pass=passes, inconclusive=between, seem_to_pass=tuple(load for load in between if seems[load])
+        highest_pass=passes,
+        inconclusive=between,
+        seem_to_pass=tuple(load for load in between if seems[load]),
     )
 
 
@@ -144,7 +160,9 @@ def confirmation_of(bracket: Bracket) -> NextLevel | None:
 
 def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
     """Return the next load that has not been tried yet; None if both gaps are narrow."""
-    passes, upper, inconclusive = bracket.highest_pass, bracket.upper, bracket.inconclusive
+    passes = bracket.highest_pass
+    upper = bracket.upper
+    inconclusive = bracket.inconclusive
     if not bracket.highest:
         return min(grid.first, grid.max)
     if grid.is_single:
@@ -155,13 +173,19 @@ def next_new_load(grid: LoadGrid, bracket: Bracket) -> int | None:
     too_few_calls = bool(inconclusive and not passes) and (
         above in bracket.seem_to_pass or inconclusive[0] < grid.first
     )
-    if above is not None and not too_few_calls and (load := _between(grid, passes, above)) is not None:
+    if (
+        above is not None
+        and not too_few_calls
+        and (load := _between(grid, passes, above)) is not None
+    ):
         return load
     return _between(grid, inconclusive[-1], upper) if inconclusive and upper is not None else None
 
 
 def levels_left(grid: LoadGrid, results: Iterable[LevelResult]) -> int:
-    """Return the maximum number of levels before the confirmation run, without one that uses all the time left."""
+    """Return the maximum number of levels before the confirmation run, without one that uses all
+    the time left.
+    """
     known = list(results)
     bracket = bracket_of(known)
     if _doubled(known):
@@ -179,19 +203,30 @@ def _levels_left(grid: LoadGrid, bracket: Bracket) -> int:
 
 
 def _after(bracket: Bracket, load: int, verdict: Result) -> Bracket:
-    """Return the bracket after another level with this load and verdict. The load must be in a gap of the bracket."""
+    """Return the bracket after another level with this load and verdict. The load must be in a
+    gap of the bracket.
+    """
     passes = load if verdict == "pass" else bracket.highest_pass
     fails = load if verdict == "fail" else bracket.lowest_fail
-    inconclusive = [*bracket.inconclusive, load] if verdict == "inconclusive" else bracket.inconclusive
-    inside = sorted(value for value in inconclusive if passes < value and (verdict != "fail" or value < load))
+    inconclusive = (
+        [*bracket.inconclusive, load] if verdict == "inconclusive" else bracket.inconclusive
+    )
+    inside = sorted(
+        value for value in inconclusive if passes < value and (verdict != "fail" or value < load)
+    )
     # whether the new level seems to pass is unknown
     seem = tuple(value for value in bracket.seem_to_pass if value in inside)
     return Bracket(passes, tuple(inside), fails, bracket.ceiling, max(bracket.highest, load), seem)
 
 
-def _levels_to_continue(grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
-    """Return the inconclusive levels that all the time left may decide; () if the answer is already precise."""
-    passes, upper = bracket.highest_pass, bracket.upper
+def _levels_to_continue(
+    grid: LoadGrid, bracket: Bracket, known: Iterable[LevelResult]
+) -> tuple[int, ...]:
+    """Return the inconclusive levels that all the time left may decide; () if the answer is
+    already precise.
+    """
+    passes = bracket.highest_pass
+    upper = bracket.upper
     if passes and upper is not None and _between(grid, passes, upper) is None:
         return ()
     tries = Counter(result.load for result in known if result.is_evaluated)
@@ -206,21 +241,30 @@ def _doubled(known: Iterable[LevelResult]) -> frozenset[int]:
 
 
 def _worth_repeating(bracket: Bracket, known: Iterable[LevelResult]) -> tuple[int, ...]:
-    """Return the inconclusive levels that more time may decide: those below one that was repeated in vain."""
+    """Return the inconclusive levels that more time may decide: those below one that was
+    repeated in vain.
+    """
     again = _doubled(known)
     lowest_undecided = min((load for load in bracket.inconclusive if load in again), default=None)
-    return tuple(load for load in bracket.inconclusive if lowest_undecided is None or load < lowest_undecided)
+    return tuple(
+        load for load in bracket.inconclusive if lowest_undecided is None or load < lowest_undecided
+    )
 
 
 def _between(grid: LoadGrid, low: int, high: int) -> int | None:
-    """Return the load halfway between two loads on a log scale; None if they are close, or no integer is between."""
+    """Return the load halfway between two loads on a log scale; None if they are close, or no
+    integer is between.
+    """
     if not low:
         return high // grid.factor or None
     middle = round(math.sqrt(low * high))
     return middle if high > low * (1 + grid.precision) and low < middle < high else None
 
 
-_GOOD, _BAD, _UNKNOWN, _OWN = ("✓", "green"), ("✕", "red"), ("?", "yellow"), ("!", "yellow")
+_GOOD = ("✓", "green")
+_BAD = ("✕", "red")
+_UNKNOWN = ("?", "yellow")
+_OWN = ("!", "yellow")
 SYMBOLS: Mapping[str, tuple[str, str]] = {
     **{"pass": _GOOD, "fail": _BAD, "simulator_late": _UNKNOWN, "machine_busy": _UNKNOWN},
     **{"inconclusive": _UNKNOWN, "not_evaluated": _OWN},
@@ -229,7 +273,9 @@ SYMBOLS: Mapping[str, tuple[str, str]] = {
 
 
 class LoadPoint(NamedTuple):
-    """A load in a plot, with the ends of its interval. The line through the loads passes it if it is connected."""
+    """A load in a plot, with the ends of its interval. The line through the loads passes it if
+    it is connected.
+    """
 
     x: float
     y: float
@@ -240,11 +286,18 @@ class LoadPoint(NamedTuple):
 
 
 def draw_curve(plot: Plot, colour: int, points: Sequence[LoadPoint]) -> None:
-    """Draw a line through loads, with their intervals and markers. The marker of a load that did not pass is hollow."""
-    plot.path([(point.x, point.y) for point in points if point.is_connected], f"curve {colour_class(colour)}")
+    """Draw a line through loads, with their intervals and markers. The marker of a load that did
+    not pass is hollow.
+    """
+    plot.path(
+        [(point.x, point.y) for point in points if point.is_connected],
+        f"curve {colour_class(colour)}",
+    )
     for point in points:
         if point.ends is not None:
-            plot.line(point.x, point.ends[0], point.x, point.ends[1], f"curve {colour_class(colour)}")
+            plot.line(
+                point.x, point.ends[0], point.x, point.ends[1], f"curve {colour_class(colour)}"
+            )
         look = f"mark{'' if point.passes else ' open'} {colour_class(colour)}"
         plot.dot(point.x, point.y, marker_shape(colour), look, tip=point.tip)
 

@@ -13,13 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.base.clock import monotonic_ns, monotonic_of
-from bench.base.errors import FAIL_STATUS, INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, USAGE_STATUS
+from bench.base.errors import (
+    FAIL_STATUS,
+    INTERRUPTED_STATUS,
+    INVALID_STATUS,
+    PASS_STATUS,
+    USAGE_STATUS,
+)
 from bench.base.installation import child_environment, python_command, terminate
 from bench.load.simulator_process import last_lines, wait_until
 from bench.record import folder as files
 
 ENDED = (PASS_STATUS, FAIL_STATUS, INVALID_STATUS, INTERRUPTED_STATUS)
-"""The exit statuses of a run that reached its end. An interrupted run reached it too: a search interrupts runs."""
+"""The exit statuses of a run that reached its end. An interrupted run reached it too: a search
+interrupts runs."""
 
 
 @dataclass(frozen=True)
@@ -31,35 +38,50 @@ class LocustRun:
     spawned_ns: int = 0
 
     def wait_for_folder(self, runs: Path, name: str = "") -> Path:
-        """Wait until the folder of the run, of this name if one is given, exists. Raise UsageError if no run starts."""
+        """Wait until the folder of the run, of this name if one is given, exists. Raise
+        UsageError if no run starts.
+        """
         pattern = f"*-{name}/run.json" if name else "*/run.json"
         run_text = f"the run{name and f' of {name}'}"
-        return wait_until(lambda: next(runs.glob(pattern), None), self.process, run_text, self.log).parent
+        return wait_until(
+            lambda: next(runs.glob(pattern), None), self.process, run_text, self.log
+        ).parent
 
     def started_ns(self, folder: Path) -> int:
-        """Return when the run started (CLOCK_MONOTONIC). Call it early: run.json has UTC, which may be set later."""
+        """Return when the run started (CLOCK_MONOTONIC). Call it early: run.json has UTC, which
+        may be set later.
+        """
         now_ns = monotonic_ns()
         recorded_ns = monotonic_of(int(files.read_document(folder)["started_utc_ns"]))
         return now_ns if recorded_ns is None else min(now_ns, max(self.spawned_ns, recorded_ns))
 
     def wait_for_end(self, folder: Path, within_s: float) -> str:
-        """Wait until the run's folder is finalized. Return how the run ended; "" if it reached its end."""
+        """Wait until the run's folder is finalized. Return how the run ended; "" if it reached
+        its end.
+        """
         try:
             status = self.process.wait(max(0.0, within_s))
         except subprocess.TimeoutExpired:
             return f"the run did not end within {within_s:.0f} s after its planned end"
         if status in ENDED and "validity" in files.read_document(folder):
             return ""
-        return f"the run ended with status {status}" + (f": {last_lines(self.log)}" if status == USAGE_STATUS else "")
+        return f"the run ended with status {status}" + (
+            f": {last_lines(self.log)}" if status == USAGE_STATUS else ""
+        )
 
 
 @contextmanager
 def locust_run(
-    arguments: Sequence[str], environ: Mapping[str, str], *, log: Path | None = None, folder: Path | None = None
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    log: Path | None = None,
+    folder: Path | None = None,
 ) -> Iterator[LocustRun]:
     """Run Locust in `folder`, and kill it at the end of the block if it has not ended.
 
-    With a `log`, the run has no terminal, and only this process receives Ctrl-C. Otherwise both receive it.
+    With a `log`, the run has no terminal, and only this process receives Ctrl-C. Otherwise both
+    receive it.
     """
     spawned_ns = monotonic_ns()
     with nullcontext() if log is None else log.open("wb") as output:
@@ -80,7 +102,9 @@ def locust_run(
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C within the block, so that processes that the command started end as well."""
+    """Treat SIGTERM as Ctrl-C within the block, so that processes that the command started end
+    as well.
+    """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -89,7 +113,9 @@ def terminable() -> Iterator[None]:
 
 
 def environment_without(environ: Mapping[str, str], *beginnings: str) -> dict[str, str]:
-    """Return the environment without the variables that begin with these prefixes. They are settings for other runs."""
+    """Return the environment without the variables that begin with these prefixes. They are
+    settings for other runs.
+    """
     return {name: value for name, value in environ.items() if not name.startswith(beginnings)}
 
 

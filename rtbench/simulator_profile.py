@@ -1,7 +1,8 @@
 """`rtbench simulate --from-run`: a simulator profile with the delays that a run measured.
 
-Each delay becomes a list of quantiles, at equal shares, of the successful, measured turns (or sessions). It includes
-the network path, and is sampled independently of others. The simulator may not import `reports`, so this code is here.
+Each delay becomes a list of quantiles, at equal shares, of the successful, measured turns (or
+sessions). It includes the network path, and is sampled independently of others. The simulator may
+not import `reports`, so this code is here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from reports.data.turns import target_labels
 
 MIN_TURNS = 5
 MAX_STEPS = 100
-"""The maximum number of steps between quantiles. The number of quantiles is at most the number of values."""
+"""The maximum number of steps between quantiles. The number of quantiles is at most the number
+of values."""
 MIN_MS = 0.001
 TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "committed": (("request_sent",), "committed"),
@@ -33,27 +35,38 @@ TURN_DELAYS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "transcript_lead": (("first_transcript",), "first_audio"),
     "response_done": (("last_audio",), "response_done"),
 }
-"""A mapping from each delay of a turn to its start, the first of these instants that the turn has, and its end."""
+"""A mapping from each delay of a turn to its start, the first of these instants that the turn
+has, and its end."""
 SESSION_DELAYS = {
     "session_created": (("opened",), "session_created"),
     "session_updated": (("update_sent",), "session_updated"),
 }
 
 
-def simulator_profile(run: RunFrames, target: str | None = None, step: str | None = None) -> Profile:
+def simulator_profile(
+    run: RunFrames, target: str | None = None, step: str | None = None
+) -> Profile:
     """Return the profile of a run, or of one of its targets or steps.
 
-    Raise UsageError if a target must be named, or is unknown, or if there are too few successful turns.
+    Raise UsageError if a target must be named, or is unknown, or if there are too few successful
+    turns.
     """
     labels = target_labels(run)
     if target is None and len(labels) > 1:
         raise UsageError(
-            f"{run.folder} has several targets: name one, {' or '.join(f'{run.folder}:{t}' for t in labels)}"
+            f"{run.folder} has several targets: name one,"
+            f" {' or '.join(f'{run.folder}:{t}' for t in labels)}"
         )
     if target is not None and target not in labels:
-        raise UsageError(f"{run.folder} has no target {target}: it has {', '.join(labels) or 'none at all'}")
+        raise UsageError(
+            f"{run.folder} has no target {target}: it has {', '.join(labels) or 'none at all'}"
+        )
     turns, sessions = (
-        frame[frame["measured"] & (frame["outcome_class"] == "success") & (target is None or frame["target"] == target)]
+        frame[
+            frame["measured"]
+            & (frame["outcome_class"] == "success")
+            & (target is None or frame["target"] == target)
+        ]
         for frame in (run.turns, run.sessions)
     )
     if step is not None:
@@ -61,11 +74,14 @@ def simulator_profile(run: RunFrames, target: str | None = None, step: str | Non
     if len(turns) < MIN_TURNS:
         step_text = f" of {step}" if step else ""
         raise UsageError(
-            f"{run.folder.name} has {len(turns)} successful turns{step_text}, but --from-run needs {MIN_TURNS}"
+            f"{run.folder.name} has {len(turns)} successful turns{step_text}, but --from-run needs"
+            f" {MIN_TURNS}"
         )
     calling = turns["function_calls"].fillna(0) > 0
-    delays = {name: _quantiles(turns if name == "function_named" else turns[~calling], *delay)
-              for name, delay in TURN_DELAYS.items()}  # fmt: skip
+    delays = {
+        name: _quantiles(turns if name == "function_named" else turns[~calling], *delay)
+        for name, delay in TURN_DELAYS.items()
+    }
     delays |= {name: _quantiles(sessions, *delay) for name, delay in SESSION_DELAYS.items()}
     speed = turns["audio_speed"].median()
     generation_speed = None if np.isnan(speed) else round(float(np.clip(speed, 0.1, 1_000)), 3)
@@ -73,7 +89,9 @@ def simulator_profile(run: RunFrames, target: str | None = None, step: str | Non
 
 
 def _quantiles(frame: pd.DataFrame, start_names: tuple[str, ...], end: str) -> list[float]:
-    """Return the quantiles of the delay at equal shares; an empty list if too few rows have the delay."""
+    """Return the quantiles of the delay at equal shares; an empty list if too few rows have the
+    delay.
+    """
     start_ns = _instant(frame, start_names[0])
     for other in start_names[1:]:
         start_ns = np.where(np.isnan(start_ns), _instant(frame, other), start_ns)

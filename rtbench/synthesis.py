@@ -1,7 +1,8 @@
 """The missing WAVs of scripts: each text to say is synthesized once, by a command or by a service.
 
-A WAV is made in a temporary folder, and gets its place after the check that also applies to recordings. So a failed
-synthesis leaves nothing. Texts from the command or the service may contain secrets, which are hidden.
+A WAV is made in a temporary folder, and gets its place after the check that also applies to
+recordings. So a failed synthesis leaves nothing. Texts from the command or the service may contain
+secrets, which are hidden.
 """
 
 from __future__ import annotations
@@ -40,13 +41,15 @@ from bench.transport.interface import is_loopback
 LIMIT_S = 120.0
 """The maximum duration of one synthesis. It includes the start of a program that loads a model."""
 MAX_TEXTS = 1_000
-"""The maximum number of WAVs that are made for one file. A task in Python could say a new text in each rehearsal."""
+"""The maximum number of WAVs that are made for one file. A task in Python could say a new text
+in each rehearsal."""
 MAX_WAV_BYTES = 256 << 20
 MAX_MESSAGE_BYTES = 64 << 10
 BLOCK_BYTES = 64 << 10
 STDERR_END_BYTES = 4 << 10
 STDERR_LIMIT_S = 1.0
-"""The maximum wait for the end of stderr after a command has ended. A process that it started may keep stderr open."""
+"""The maximum wait for the end of stderr after a command has ended. A process that it started
+may keep stderr open."""
 QUOTED_CHARACTERS = 200
 OF_ONE_TEXT = frozenset({400, 413, 422})
 """The HTTP statuses that concern the text of a request. Other errors apply to all texts."""
@@ -59,7 +62,8 @@ class SynthesizerError(UsageError):
 
 @dataclass
 class SynthesizedFile:
-    """The WAVs of one file's texts, those that were made now, and the number of those that are still missing.
+    """The WAVs of one file's texts, those that were made now, and the number of those that are
+    still missing.
 
     If `is_complete` is False, further WAVs may be missing.
     """
@@ -73,7 +77,10 @@ class SynthesizedFile:
     def summary(self) -> str:
         """The counts of the WAVs, as one line."""
         if self.not_made:
-            return f"{len(self.made)} made, {'' if self.is_complete else 'at least '}{self.not_made} not made"
+            return (
+                f"{len(self.made)} made, {'' if self.is_complete else 'at least '}{self.not_made}"
+                " not made"
+            )
         return f"{len(self.made)} made, {len(self.texts.keys() - self.made)} already there"
 
 
@@ -84,7 +91,8 @@ def synthesize_file(
 
     If the file has any other mistake, nothing is made, and UsageError is raised.
     """
-    result, mistakes = SynthesizedFile(), Mistakes()
+    result = SynthesizedFile()
+    mistakes = Mistakes()
     while True:  # a rehearsal ends at its first missing WAV, so a task in Python needs several
         try:
             scripts = _scripts_of(path)
@@ -92,7 +100,9 @@ def synthesize_file(
         except UsageError as error:
             missing = _missing(error)
         if len(result.made) + len(missing) > MAX_TEXTS:
-            raise UsageError(f"{path} has more than {MAX_TEXTS:,} different texts to say: reduce them")
+            raise UsageError(
+                f"{path} has more than {MAX_TEXTS:,} different texts to say: reduce them"
+            )
         pending = dict(missing)
         for place, (where, speech) in missing.items():
             try:
@@ -107,7 +117,8 @@ def synthesize_file(
                 result.made.add(place)
                 show(f'{place}: made, {seconds:.2f} s: "{excerpt(speech.text)}"')
         if mistakes.errors:
-            result.not_made, result.is_complete = len(pending), path.suffix != LOCUST_SUFFIX
+            result.not_made = len(pending)
+            result.is_complete = path.suffix != LOCUST_SUFFIX
             return result, mistakes.errors
     for place, text in _texts_of(scripts):
         if place not in result.texts:
@@ -117,10 +128,17 @@ def synthesize_file(
 
 
 def unused_wavs(results: Iterable[SynthesizedFile]) -> list[Path]:
-    """Return the synthesized WAVs in the folders of these files that belong to none of their texts."""
+    """Return the synthesized WAVs in the folders of these files that belong to none of their
+    texts.
+    """
     used = {place.resolve() for result in results for place in result.texts}
     folders = sorted({place.parent for place in used})
-    return [wav for folder in folders for wav in sorted(folder.glob("[0-9a-f]" * 16 + ".wav")) if wav not in used]
+    return [
+        wav
+        for folder in folders
+        for wav in sorted(folder.glob("[0-9a-f]" * 16 + ".wav"))
+        if wav not in used
+    ]
 
 
 def make_wav(speech: SpeechText, environ: Mapping[str, str], *, limit_s: float = LIMIT_S) -> float:
@@ -132,7 +150,9 @@ def make_wav(speech: SpeechText, environ: Mapping[str, str], *, limit_s: float =
     is_new = not folder.exists()
     try:
         folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(
+            dir=folder, prefix=".", ignore_cleanup_errors=True
+        ) as scratch:
             file = Path(scratch).resolve() / speech.path.name
             if isinstance(speech.synthesizer, CommandSynthesizer):
                 maker = speech.synthesizer.command[0]
@@ -143,12 +163,15 @@ def make_wav(speech: SpeechText, environ: Mapping[str, str], *, limit_s: float =
             try:
                 seconds = load_pcm(file).seconds
             except UsageError as error:
-                problem, *_ = str(error).removeprefix(f"{file}: ").split("; ")  # the remedy needs the file
+                # the remedy needs the file
+                problem, *_ = str(error).removeprefix(f"{file}: ").split("; ")
                 raise UsageError(f"the WAV that {maker} made {problem}") from None
             os.replace(file, speech.path)
             return seconds
     except OSError as error:
-        raise SynthesizerError(f"{speech.path} cannot be written: {error.strerror or error}") from None
+        raise SynthesizerError(
+            f"{speech.path} cannot be written: {error.strerror or error}"
+        ) from None
     finally:
         if is_new:
             with contextlib.suppress(OSError):  # it contains a WAV
@@ -195,19 +218,31 @@ def _located(where: UsageError, failure: UsageError) -> UsageError:
 
 
 def _run_command(
-    synthesizer: CommandSynthesizer, speech: SpeechText, file: Path, environ: Mapping[str, str], limit_s: float
+    synthesizer: CommandSynthesizer,
+    speech: SpeechText,
+    file: Path,
+    environ: Mapping[str, str],
+    limit_s: float,
 ) -> None:
-    """Run a command in the folder of the script until it has ended. Raise UsageError if it fails, or writes no file."""
+    """Run a command in the folder of the script until it has ended. Raise UsageError if it
+    fails, or writes no file.
+    """
     program = f"the synthesizer {excerpt(synthesizer.command[0], QUOTED_CHARACTERS)}"
-    with tempfile.TemporaryFile() as stdin:  # a file, because a command that reads no input would block a pipe
+    # a file, because a command that reads no input would block a pipe
+    with tempfile.TemporaryFile() as stdin:
         if synthesizer.reads_text_from_stdin:
             stdin.write(f"{speech.text}\n".encode())
             stdin.seek(0)
         try:
             process = subprocess.Popen(
-                synthesizer.words(speech.text, speech.voice, file), stdin=stdin, stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE, cwd=speech.path.parent.parent, env=dict(environ), start_new_session=True,
-            )  # fmt: skip
+                synthesizer.words(speech.text, speech.voice, file),
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                cwd=speech.path.parent.parent,
+                env=dict(environ),
+                start_new_session=True,
+            )
         except FileNotFoundError:
             remedy = "install it, or change `command` of `synthesizer`"
             raise SynthesizerError(f"{program} is not installed: {remedy}") from None
@@ -221,7 +256,9 @@ def _run_command(
     try:
         status = process.wait(limit_s)
     except subprocess.TimeoutExpired:
-        raise SynthesizerError(f"{program} did not end within {limit_s:g} s, so it was stopped") from None
+        raise SynthesizerError(
+            f"{program} did not end within {limit_s:g} s, so it was stopped"
+        ) from None
     finally:
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
@@ -234,7 +271,9 @@ def _run_command(
     text = _public(lines[-1].strip(), environ) if lines else "it printed no message"
     if status == 0:
         raise UsageError(f"{program} wrote no WAV to {{file}}: {text}")
-    raise UsageError(f"{program} failed ({f'status {status}' if status > 0 else f'signal {-status}'}): {text}")
+    raise UsageError(
+        f"{program} failed ({f'status {status}' if status > 0 else f'signal {-status}'}): {text}"
+    )
 
 
 def _keep_ending(stream: IO[bytes], ending: bytearray) -> None:
@@ -256,15 +295,29 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 def _request_wav(
-    synthesizer: HttpSynthesizer, speech: SpeechText, file: Path, environ: Mapping[str, str], limit_s: float
+    synthesizer: HttpSynthesizer,
+    speech: SpeechText,
+    file: Path,
+    environ: Mapping[str, str],
+    limit_s: float,
 ) -> None:
-    """Request the speech of a text, and write the response to `file`. Raise UsageError if that fails."""
+    """Request the speech of a text, and write the response to `file`. Raise UsageError if that
+    fails.
+    """
     host = urlsplit(synthesizer.url).netloc
-    body = {"model": synthesizer.model, "input": speech.text, "voice": speech.voice, "response_format": "wav"}
-    headers, secrets = {"Content-Type": "application/json", "User-Agent": "rtbench"}, list[Credential]()
+    body = {
+        "model": synthesizer.model,
+        "input": speech.text,
+        "voice": speech.voice,
+        "response_format": "wav",
+    }
+    headers = {"Content-Type": "application/json", "User-Agent": "rtbench"}
+    secrets = list[Credential]()
     if synthesizer.api_key_env is not None:
         try:
-            key = variable_secret(synthesizer.api_key_env, environ, "synthesizer.api_key_env", "API key")
+            key = variable_secret(
+                synthesizer.api_key_env, environ, "synthesizer.api_key_env", "API key"
+            )
         except UsageError as error:
             raise SynthesizerError(str(error)) from None
         _, value = key.header()
@@ -291,22 +344,30 @@ def _request_wav(
         if isinstance(reason, TimeoutError):
             raise SynthesizerError(f"{host} sent no complete WAV within {limit_s:g} s") from None
         text = getattr(reason, "strerror", None) or type(reason).__name__
-        raise SynthesizerError(f"{host} cannot be reached, or closed the connection: {text}") from None
+        raise SynthesizerError(
+            f"{host} cannot be reached, or closed the connection: {text}"
+        ) from None
 
 
 def _save_body(response: HTTPResponse, file: Path, until_ns: int, host: str) -> None:
-    """Write the body of a response to a file. Raise TimeoutError after `until_ns`, and UsageError if it is cut."""
+    """Write the body of a response to a file. Raise TimeoutError after `until_ns`, and
+    UsageError if it is cut.
+    """
     size = 0
     with file.open("wb") as wav:
         while block := response.read1(BLOCK_BYTES):
             size += len(block)
             if size > MAX_WAV_BYTES:
-                raise UsageError(f"{host} sent more than {MAX_WAV_BYTES >> 20} MiB, which is no speech of a turn")
+                raise UsageError(
+                    f"{host} sent more than {MAX_WAV_BYTES >> 20} MiB, which is no speech of a turn"
+                )
             if monotonic_ns() > until_ns:
                 raise TimeoutError
             wav.write(block)
     if response.length:  # the header of the WAV may have a placeholder, which hides the cut
-        raise UsageError(f"{host} closed the connection {response.length} bytes before the end of the WAV")
+        raise UsageError(
+            f"{host} closed the connection {response.length} bytes before the end of the WAV"
+        )
 
 
 def _message(error: HTTPError) -> str:
@@ -321,12 +382,16 @@ def _message(error: HTTPError) -> str:
         return " ".join(body.decode(errors="replace").split())
     if not isinstance(content, dict):
         return ""
-    texts = (get_text(get_object(content, "error"), "message", MAX_MESSAGE_BYTES),
-             *(get_text(content, name, MAX_MESSAGE_BYTES) for name in ("error", "message", "detail")))  # fmt: skip
+    texts = (
+        get_text(get_object(content, "error"), "message", MAX_MESSAGE_BYTES),
+        *(get_text(content, name, MAX_MESSAGE_BYTES) for name in ("error", "message", "detail")),
+    )
     return next(filter(None, texts), "")
 
 
 def _public(text: str, environ: Mapping[str, str], secrets: Iterable[Credential] = ()) -> str:
     """Return a text from a command or service, without secrets, on one short line."""
-    of_environment = (Credential(name, value) for name, value in environ.items() if _SECRET_NAME.search(name))
+    of_environment = (
+        Credential(name, value) for name, value in environ.items() if _SECRET_NAME.search(name)
+    )
     return excerpt(redacted(text, [*secrets, *of_environment]), QUOTED_CHARACTERS)

@@ -1,4 +1,5 @@
-"""Callers who talk over the reply: first a backchannel, which should not stop it, then an interruption.
+"""Callers who talk over the reply: first a backchannel, which should not stop it, then an
+interruption.
 
 Run it with `rtbench run scenarios/barge_in.py -u 10 -t 1m`.
 """

@@ -1,7 +1,7 @@
 """Calls that start deep in a conversation: the service receives the history as text.
 
-Run it with `rtbench run scenarios/long_call.py -u 10 -t 1m`. To run any other scenario deep in a conversation
-of your own, add `--history FILE`.
+Run it with `rtbench run scenarios/long_call.py -u 10 -t 1m`. To run any other scenario deep in a
+conversation of your own, add `--history FILE`.
 """
 
 from rtbench import RealtimeUser

@@ -1,4 +1,5 @@
-"""Text calls and voice calls in one run, three text sessions to one voice session. Each script has its own rows.
+"""Text calls and voice calls in one run, three text sessions to one voice session. Each script has
+its own rows.
 
 Run it with `rtbench run scenarios/mixed.py -u 10 -t 1m`.
 """

@@ -1,4 +1,5 @@
-"""Calls with an interruption, spoken calls, and typed calls in turn, so that a run has equal numbers of each.
+"""Calls with an interruption, spoken calls, and typed calls in turn, so that a run has equal
+numbers of each.
 
 `rtbench quickstart` runs it with the simulator. Run it with
 `rtbench run scenarios/quickstart.py -u 20 --sessions 135`.
@@ -8,8 +9,14 @@ from rtbench import RealtimeUser, script
 
 
 class QuickstartCaller(RealtimeUser):
-    """A caller who talks over a reply; the next one speaks without interrupting, and the one after that types."""
+    """A caller who talks over a reply; the next one speaks without interrupting, and the one
+    after that types.
+    """
 
     in_turn = True
     # the longest calls first, so that the run does not end with one of them
-    tasks = [script("scripts/barge_in.yaml"), script("scripts/voice_turns.yaml"), script("scripts/text_turns.yaml")]
+    tasks = [
+        script("scripts/barge_in.yaml"),
+        script("scripts/voice_turns.yaml"),
+        script("scripts/text_turns.yaml"),
+    ]

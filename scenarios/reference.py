@@ -1,4 +1,5 @@
-"""The reference workload, spoken: five scripts that represent what voice services are asked (docs/reference.md).
+"""The reference workload, spoken: five scripts that represent what voice services are asked
+(docs/reference.md).
 
 `rtbench run reference` runs it with the load that decides p50 and p95.
 """

@@ -1,4 +1,5 @@
-"""Callers of an agent that looks things up: the service calls a function, which takes time, before it answers.
+"""Callers of an agent that looks things up: the service calls a function, which takes time, before
+it answers.
 
 Run it with `rtbench run scenarios/tools.py -u 10 -t 1m`.
 """

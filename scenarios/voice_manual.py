@@ -1,4 +1,5 @@
-"""Spoken turns without turn detection: each is sent at the pace of a microphone and committed at its end.
+"""Spoken turns without turn detection: each is sent at the pace of a microphone and committed at
+its end.
 
 Run it with `rtbench run scenarios/voice_manual.py -u 10 -t 1m`.
 """

@@ -19,7 +19,9 @@ FORMAT: AudioFormatName = "pcm16@16000"
 
 
 def wire_of(way: str) -> AgentWire:
-    """Return the protocol of a way to call an agent. The audio of a telephone call is exchanged without packets."""
+    """Return the protocol of a way to call an agent. The audio of a telephone call is exchanged
+    without packets.
+    """
     return TelephoneWire("g711_ulaw") if way == "sip" else WIRES[way](FORMAT)
 
 
@@ -47,7 +49,11 @@ class Agent:
         self.said: list[OutgoingEvent] = []
 
     def hear(self, message: bytes, at_ns: int) -> None:
-        take = self.behaviour.receive_binary if isinstance(message, BinaryMessage) else self.behaviour.receive_text
+        take = (
+            self.behaviour.receive_binary
+            if isinstance(message, BinaryMessage)
+            else self.behaviour.receive_text
+        )
         take(message, at_ns)
 
     def next_due_ns(self) -> int | None:

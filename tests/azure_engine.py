@@ -1,8 +1,8 @@
 """A stand-in of an engine of Azure Load Testing, as its documents describe it.
 
-The files of a test land in one flat folder, and archives are extracted there. An engine has the environment variables
-of the test, of which the numbers of users were divided, no master, and a managed identity that IMDS serves. It is
-killed when it is over.
+The files of a test land in one flat folder, and archives are extracted there. An engine has the
+environment variables of the test, of which the numbers of users were divided, no master, and a
+managed identity that IMDS serves. It is killed when it is over.
 """
 
 from __future__ import annotations
@@ -62,8 +62,12 @@ def deploy(test_file: Path, folder: Path) -> None:
             archive.extractall(folder)
 
 
-def engine_environment(test_file: Path, folder: Path, identity: dict[str, str], **changes: str) -> dict[str, str]:
-    """Return the environment of an engine. `changes` replace values of the test, before the users are divided."""
+def engine_environment(
+    test_file: Path, folder: Path, identity: dict[str, str], **changes: str
+) -> dict[str, str]:
+    """Return the environment of an engine. `changes` replace values of the test, before the
+    users are divided.
+    """
     test = load_test(test_file)
     given = {entry["name"]: str(entry["value"]) for entry in test["env"]} | changes
     engines = int(test["engineInstances"])
@@ -71,12 +75,18 @@ def engine_environment(test_file: Path, folder: Path, identity: dict[str, str], 
     packages = folder / "packages"
     packages.mkdir()
     (packages / "sitecustomize.py").write_text(WITHOUT_REPORTS)
-    own = {name: value for name, value in without_proxies(os.environ).items() if not name.startswith(("AZURE_", "LOC"))}
+    own = {
+        name: value
+        for name, value in without_proxies(os.environ).items()
+        if not name.startswith(("AZURE_", "LOC"))
+    }
     return own | {"PYTHONPATH": str(packages), "NO_COLOR": "1"} | identity | given | divided
 
 
 @contextmanager
-def engine(test_file: Path, folder: Path, environment: Mapping[str, str], *words: str) -> Iterator[Any]:
+def engine(
+    test_file: Path, folder: Path, environment: Mapping[str, str], *words: str
+) -> Iterator[Any]:
     """Run the test plan in an engine's folder. At the end of the block, the engine is killed."""
     plan = Path(load_test(test_file)["testPlan"]).name
     process = forked.Popen(
@@ -98,14 +108,19 @@ def engine(test_file: Path, folder: Path, environment: Mapping[str, str], *words
 
 @contextmanager
 def imds(ready: Ready) -> Iterator[dict[str, str]]:
-    """Serve the tokens of a simulator as the metadata service of a virtual machine. Yield the variables for it."""
+    """Serve the tokens of a simulator as the metadata service of a virtual machine. Yield the
+    variables for it.
+    """
     identity = ready.identity
     assert identity is not None
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             query = parse_qs(urlsplit(self.path).query)
-            is_valid = self.headers["Metadata"] == "true" and "/metadata/identity/oauth2/token" in self.path
+            is_valid = (
+                self.headers["Metadata"] == "true"
+                and "/metadata/identity/oauth2/token" in self.path
+            )
             body = b"{}"
             if is_valid:
                 asked = urlencode({"api-version": "2019-08-01", "resource": query["resource"][0]})

@@ -1,4 +1,6 @@
-"""An HTTP server in this process that stores the bodies of PUT requests, like a container of Azure Blob Storage."""
+"""An HTTP server in this process that stores the bodies of PUT requests, like a container of
+Azure Blob Storage.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,11 @@ class Put:
 
 @dataclass
 class BlobServer:
-    """The URL of a server, and the requests that the server accepted, in the order of their arrival.
+    """The URL of a server, and the requests that the server accepted, in the order of their
+    arrival.
 
-    `answers` contains the statuses of the next responses. If it is empty, each response has the status 201.
+    `answers` contains the statuses of the next responses. If it is empty, each response has the
+    status 201.
     """
 
     url: str
@@ -36,7 +40,9 @@ class BlobServer:
     answers: list[int] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
-        """Write the body of each request to a file, so that `folder` looks like a download of the container."""
+        """Write the body of each request to a file, so that `folder` looks like a download of
+        the container.
+        """
         for put in self.puts:
             path = folder / put.path.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +61,10 @@ def blob_server() -> Iterator[BlobServer]:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 kept.puts.append(Put(self.path, headers, body))
             self.send_response(status)
-            self.send_header("x-ms-error-code", "" if status == 201 else "ServerBusy" if status == 503 else "No::Entry")
+            self.send_header(
+                "x-ms-error-code",
+                "" if status == 201 else "ServerBusy" if status == 503 else "No::Entry",
+            )
             self.send_header("Content-Length", "0")
             self.end_headers()
 

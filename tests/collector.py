@@ -32,15 +32,19 @@ class Collector:
         return {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}
 
     def in_prometheus(self) -> dict[str, dict[str, set[Any]]]:
-        """Return the label values of each metric of the last request. The key is the name of the metric, then of the
-        label.
+        """Return the label values of each metric of the last request. The key is the name of the
+        metric, then of the label.
 
         Metrics and labels have the names that Prometheus gives them.
         """
         told: dict[str, dict[str, set[Any]]] = {}
         for metric in self.last.values():
             kind = metric.WhichOneof("data")
-            name = metric.name.replace(".", "_") + SUFFIXES.get(metric.unit, "") + ("_total" if kind == "sum" else "")
+            name = (
+                metric.name.replace(".", "_")
+                + SUFFIXES.get(metric.unit, "")
+                + ("_total" if kind == "sum" else "")
+            )
             labels = told.setdefault(name, {})
             for point in getattr(metric, kind).data_points:
                 for key, value in attributes(point.attributes).items():

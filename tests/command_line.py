@@ -1,4 +1,6 @@
-"""Functions that run `rtbench` commands in this process, with the arguments that a user would type."""
+"""Functions that run `rtbench` commands in this process, with the arguments that a user would
+type.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,15 @@ from typer import testing
 from bench.base.errors import UsageError
 from rtbench.cli.app import app, commands
 
-# At each invocation the runner would build all commands from their signatures. Building them takes longer than many
-# commands.
+# At each invocation the runner would build all commands from their signatures. Building them takes
+# longer than many commands.
 testing._get_command = lambda _: commands()  # type: ignore[assignment, attr-defined]
 
 
 def call(*words: object, env: Mapping[str, str | None] | None = None) -> testing.Result:
-    """Run a command. `env` is added to the environment. If the value of a variable is None, the variable is removed."""
+    """Run a command. `env` is added to the environment. If the value of a variable is None, the
+    variable is removed.
+    """
     return testing.CliRunner().invoke(app, [*map(str, words)], env=env)
 
 

@@ -1,4 +1,6 @@
-"""The mark of tests of compiled code. Without a compiler, Python code has the same effect and is tested instead."""
+"""The mark of tests of compiled code. Without a compiler, Python code has the same effect and is
+tested instead.
+"""
 
 from __future__ import annotations
 

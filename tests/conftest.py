@@ -23,20 +23,23 @@ from hypothesis import HealthCheck, settings
 
 from tests import forked
 
-# Machines are shared, so neither a slow example nor a slow generation of examples is a failure. CI runs the same
-# examples every time, a developer runs new ones, and `EXAMPLES=all` runs many. A property that needs more examples to
-# find a defect sets its own number.
-settings.register_profile("shared", deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+# Machines are shared, so neither a slow example nor a slow generation of examples is a failure. CI
+# runs the same examples every time, a developer runs new ones, and `EXAMPLES=all` runs many. A
+# property that needs more examples to find a defect sets its own number.
+settings.register_profile(
+    "shared", deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("ci", settings.get_profile("shared"), derandomize=True)
 settings.register_profile("all", deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "shared"))
 
-# A shell starts a command before an `&` with SIGINT ignored. Without this line, the processes that tests start and
-# interrupt would inherit the ignored signal.
+# A shell starts a command before an `&` with SIGINT ignored. Without this line, the processes that
+# tests start and interrupt would inherit the ignored signal.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The import of this module takes 1.2 s, because it builds a parser of IRIs for jsonschema. Our schemas do not need it.
+# The import of this module takes 1.2 s, because it builds a parser of IRIs for jsonschema. Our
+# schemas do not need it.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 # A command that tests run in this process would otherwise take `python -m pytest` for its own name.
@@ -44,8 +47,9 @@ sys.modules["__main__"].__package__ = None
 
 forked.servers_folder()  # The first process of a test run creates the folder; its workers use it.
 
-# These environment variables configure our commands, Locust and libraries. They are removed, and only tests may set
-# them. The tests have their own state folder, so no calibration of this machine is used.
+# These environment variables configure our commands, Locust and libraries. They are removed, and
+# only tests may set them. The tests have their own state folder, so no calibration of this machine
+# is used.
 SAID = re.compile(
     "(AZURE|GITHUB|IDENTITY|LC|LOCUST|MSI|OPENAI|OTEL|XDG)_.*|PYTEST_ADDOPTS|PY_COLORS|TF_BUILD"
     "|BROWSER|COLUMNS|(FORCE|NO|CLI)_?COLOR|LANG(UAGE)?|LINES|PAGER|TERM"
@@ -81,8 +85,8 @@ played: set[Path] = set()
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """After every `FILES_APART` test files, return the freed memory to the system.
 
-    Otherwise a process keeps hundreds of MB until its end. The objects that still exist then were imported or belong to
-    modules, so they are excluded from later garbage collections.
+    Otherwise a process keeps hundreds of MB until its end. The objects that still exist then were
+    imported or belong to modules, so they are excluded from later garbage collections.
     """
     played.add(item.path)
     if nextitem is None or (nextitem.path != item.path and len(played) >= FILES_APART):
@@ -93,55 +97,71 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         TRIM(0)
 
 
-# The cost of each test file goes to build/tests.json: wall-clock seconds, CPU seconds (including ended child processes)
-# and the number of processes that it started. The CPU time of a simulator that several files share is assigned to none.
+# The cost of each test file goes to build/tests.json: wall-clock seconds, CPU seconds (including
+# ended child processes) and the number of processes that it started. The CPU time of a simulator
+# that several files share is assigned to none.
 ROOT = Path(__file__).parents[1]
 COSTS = ROOT / "build" / "tests.json"
 SYSTEM = "tests/system/"
 MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
-"""The beginnings of the paths of the tests that may start processes. Any other test that starts a process fails."""
+"""The beginnings of the paths of the tests that may start processes. Any other test that starts
+a process fails."""
 BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
 OVER = {
-    "real runs: fork servers, simulators, Locust and reports": """
+    "real runs: fork servers, simulators, Locust and reports": (
+        """
         test_main_job system/end_to_end/test_engines system/end_to_end/test_calibrate system/end_to_end/test_run_command
         system/end_to_end/test_shipped system/end_to_end/test_webrtc
-    """,
-    "every command of every page": """
+    """
+    ),
+    "every command of every page": (
+        """
         system/docs/test_first_pages system/docs/test_agent_pages system/docs/test_other_pages
-    """,
-    "services that misbehave, and tens of thousands of random datagrams": """
+    """
+    ),
+    "services that misbehave, and tens of thousands of random datagrams": (
+        """
         system/end_to_end/test_hostile_telephones system/attack/test_hostile_webrtc
-    """,
+    """
+    ),
     "calls of two other implementations, in real time": "system/transport/test_foreign_webrtc",
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
     "each step of a close is cut, in a run folder of its own": "record/test_finalize",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
-    "pages of a dozen runs and as many comparisons are drawn and parsed": """
+    "pages of a dozen runs and as many comparisons are drawn and parsed": (
+        """
         reports/test_every_page reports/test_snapshots
-    """,
-    "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
+    """
+    ),
+    "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": (
+        """
         reports/comparisons/test_comparison reports/check/test_check
         reports/sequential/test_decide
-    """,
+    """
+    ),
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
     "every frame of four runs goes to Parquet and back": "reports/test_typed_frames",
     "every module of the product and of the tests is parsed": "test_imports",
-    "fifty recordings are measured, and as many runs written": """
+    "fifty recordings are measured, and as many runs written": (
+        """
         recorded_calls/test_command recorded_calls/test_unusual_files
-    """,
+    """
+    ),
     "each way of talking is held against the truth, in each dialect and format": "test_talking",
     "each reader meets each of its files, spoilt in each way": "attack/test_files",
     "documents of runs of every kind are held against their schemas": "reports/test_schemas",
     "runs are played or invented, merged, and read again as one": "system/record/test_merge",
-    "rows are changed for one figure, and the run with them is summarised, in nearly every test": """
+    "rows are changed for one figure, and the run with them is summarised, in nearly every test": (
+        """
         reports/test_targets reports/test_costs reports/test_not_started reports/test_turn_types reports/test_summary
-    """,
+    """
+    ),
 }
 """The files that may exceed the budget of CPU time, by the reason.
 
-Any other file that exceeds its budget is printed at the end. In CI, the test run fails if such a file needs more than
-three times its budget.
+Any other file that exceeds its budget is printed at the end. In CI, the test run fails if such a
+file needs more than three times its budget.
 """
 FAR = 3
 """A file fails CI if its CPU time exceeds its budget by more than this factor.
@@ -170,8 +190,8 @@ by_file: defaultdict[str, Counter[str]] = defaultdict(Counter)
 class Start(str):
     """The name of an event that starts a process. Its comparison with the event counts the event.
 
-    There are hundreds of events for each test. A dictionary compares only those whose hash is that of a name, so Python
-    code does not run for the others.
+    There are hundreds of events for each test. A dictionary compares only those whose hash is that
+    of a name, so Python code does not run for the others.
     """
 
     __slots__ = ()
@@ -191,9 +211,11 @@ def _spent() -> float:
 
 
 COUNTED, NOT_COUNTED = (
-    tuple(os.environ.get(name, "").split()) for name in ("COVERAGE_COUNTS", "COVERAGE_DOES_NOT_COUNT")
+    tuple(os.environ.get(name, "").split())
+    for name in ("COVERAGE_COUNTS", "COVERAGE_DOES_NOT_COUNT")
 )
-"""The tests whose coverage `make coverage` counts: files and folders, and the files in these folders that do not count.
+"""The tests whose coverage `make coverage` counts: files and folders, and the files in these
+folders that do not count.
 
 Any other test is not traced, because tracing multiplies its CPU time by about `TRACED`.
 """
@@ -202,7 +224,9 @@ is_traced = True
 
 
 def is_counted(file: str) -> bool:
-    return file not in NOT_COUNTED and any(file == name or file.startswith(f"{name}/") for name in COUNTED)
+    return file not in NOT_COUNTED and any(
+        file == name or file.startswith(f"{name}/") for name in COUNTED
+    )
 
 
 def trace_if_counted(file: str) -> None:
@@ -214,7 +238,9 @@ def trace_if_counted(file: str) -> None:
 
 @cache
 def tracer() -> Any:
-    """Return the tracer of this process. Call this function first while it traces, because later it is not found."""
+    """Return the tracer of this process. Call this function first while it traces, because later
+    it is not found.
+    """
     from coverage import Coverage  # only `make coverage` needs it
 
     return Coverage.current()
@@ -241,7 +267,9 @@ def pytest_runtest_makereport() -> Generator[None, Any, pytest.TestReport]:
         report.cost = {"cpu_s": _spent() - spent, "processes": processes}
     if report.passed and processes and not report.nodeid.startswith(MAY_START):
         report.outcome = "failed"
-        report.longrepr = f"{report.nodeid} started {processes} processes: it belongs to tests/system"
+        report.longrepr = (
+            f"{report.nodeid} started {processes} processes: it belongs to tests/system"
+        )
     return report
 
 
@@ -252,20 +280,27 @@ def pytest_runtest_logreport(report: Any) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if moved := [name for name in (*COUNTED, *NOT_COUNTED, *EXCUSED, *PLACES) if not (ROOT / name).exists()]:
-        raise pytest.UsageError(f"Makefile or {__file__} names files that do not exist: {' '.join(moved)}")
+    if moved := [
+        name for name in (*COUNTED, *NOT_COUNTED, *EXCUSED, *PLACES) if not (ROOT / name).exists()
+    ]:
+        raise pytest.UsageError(
+            f"Makefile or {__file__} names files that do not exist: {' '.join(moved)}"
+        )
     with suppress(FileNotFoundError, ValueError):
         config.stash[EARLIER] = json.loads(COSTS.read_text(encoding="utf-8"))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Send the costs of earlier test runs to a worker, because all workers must collect the tests in the same order."""
+    """Send the costs of earlier test runs to a worker, because all workers must collect the
+    tests in the same order.
+    """
     node.workerinput["costs"] = node.config.stash.get(EARLIER, {})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort the tests so that the slowest files come first. Otherwise one worker could run a slow file alone at the end.
+    """Sort the tests so that the slowest files come first. Otherwise one worker could run a slow
+    file alone at the end.
 
     A file of unknown duration comes before the others.
     """
@@ -280,11 +315,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if by_file and not hasattr(session.config, "workerinput"):
-        costs = {name: {key: round(of, 2) for key, of in cost.items()} for name, cost in by_file.items()}
+        costs = {
+            name: {key: round(of, 2) for key, of in cost.items()} for name, cost in by_file.items()
+        }
         earlier = session.config.stash.get(EARLIER, {})
         kept = {name: cost for name, cost in earlier.items() if (ROOT / name).exists()}
         COSTS.parent.mkdir(exist_ok=True)
-        COSTS.write_text(json.dumps(dict(sorted((kept | costs).items())), indent=1), encoding="utf-8")
+        COSTS.write_text(
+            json.dumps(dict(sorted((kept | costs).items())), indent=1), encoding="utf-8"
+        )
         far = any(cpu_s > FAR * budget_s for _, cpu_s, budget_s in over_budget())
         if far and os.environ.get("CI") and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -298,18 +337,24 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def over_budget() -> list[tuple[str, float, int]]:
-    """Return each file of this test run that exceeds its budget, with its CPU time in seconds and its budget.
+    """Return each file of this test run that exceeds its budget, with its CPU time in seconds and
+    its budget.
 
     Return an empty list if all examples are run or if all tests are traced.
     """
     if os.environ.get("EXAMPLES") == "all" or (os.environ.get("COVERAGE_RUN") and not COUNTED):
         return []
     budgets = {
-        name: (SYSTEM_BUDGET_CPU_S if name.startswith(SYSTEM) else BUDGET_CPU_S) * (TRACED if is_counted(name) else 1)
+        name: (
+            (SYSTEM_BUDGET_CPU_S if name.startswith(SYSTEM) else BUDGET_CPU_S)
+            * (TRACED if is_counted(name) else 1)
+        )
         for name in by_file
     }
     return [
         (name, cost["cpu_s"], budgets[name])
         for name, cost in sorted(by_file.items())
-        if cost["cpu_s"] > budgets[name] and name not in EXCUSED and not name.startswith("tests/release/")
+        if cost["cpu_s"] > budgets[name]
+        and name not in EXCUSED
+        and not name.startswith("tests/release/")
     ]

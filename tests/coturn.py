@@ -25,7 +25,8 @@ NEEDS_COTURN = pytest.mark.skipif(shutil.which(PROGRAM) is None, reason="coturn 
 class Coturn:
     """A server that listens on a host. `process` is its process, which a test may stop.
 
-    It listens for TLS on `tls_port` if it has a certificate. `ca` is the file of its own certificate.
+    It listens for TLS on `tls_port` if it has a certificate. `ca` is the file of its own
+    certificate.
     """
 
     host: str
@@ -48,16 +49,34 @@ def free_port(host: str) -> int:
 
 
 def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Return the files of a certificate that is signed by itself, and of its key. `name` is as in IP:127.0.0.1."""
+    """Return the files of a certificate that is signed by itself, and of its key. `name` is as
+    in IP:127.0.0.1.
+    """
     certificate, key = folder / "turn.pem", folder / "turn-key.pem"
     subprocess.run(
         [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "2", "-subj", "/CN=turn", "-addext", f"subjectAltName={name}", "-keyout", key,
-            "-out", certificate,
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=turn",
+            "-addext",
+            f"subjectAltName={name}",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
         ],
-        capture_output=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        check=True,
+    )
     return certificate, key
 
 
@@ -71,7 +90,8 @@ def running_coturn(
     port: int = 0,
     tls_name: str = "",
 ) -> Iterator[Coturn]:
-    """Start coturn, which relays to and from loopback, too. `prefix` are the words before its command.
+    """Start coturn, which relays to and from loopback, too. `prefix` are the words before its
+    command.
 
     With `tls_name`, it has a certificate with this name, as in IP:127.0.0.1.
     """
@@ -82,12 +102,37 @@ def running_coturn(
         ca, key = make_certificate(folder, tls_name)
         tls = ["--tls-listening-port", str(tls_port), "--cert", str(ca), "--pkey", str(key)]
     command = [
-        *prefix, PROGRAM, "-n", "--no-cli", *tls, "--no-dtls", "--lt-cred-mech", "--realm", "example.org",
-        "--user", LOGIN, "--listening-ip", host, "--relay-ip", relay_host or host, "--listening-port", str(port),
-        "--allow-loopback-peers", "--pidfile", str(folder / "coturn.pid"), "--userdb", str(folder / "turndb"),
-        "--log-file", "stdout", "--verbose", *options,
-    ]  # fmt: skip
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+        *prefix,
+        PROGRAM,
+        "-n",
+        "--no-cli",
+        *tls,
+        "--no-dtls",
+        "--lt-cred-mech",
+        "--realm",
+        "example.org",
+        "--user",
+        LOGIN,
+        "--listening-ip",
+        host,
+        "--relay-ip",
+        relay_host or host,
+        "--listening-port",
+        str(port),
+        "--allow-loopback-peers",
+        "--pidfile",
+        str(folder / "coturn.pid"),
+        "--userdb",
+        str(folder / "turndb"),
+        "--log-file",
+        "stdout",
+        "--verbose",
+        *options,
+    ]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
         server = Coturn(host, port, log, process, tls_port, ca)
         try:
             _await_start(server, prefix)
@@ -100,7 +145,9 @@ def _await_start(server: Coturn, prefix: Sequence[str]) -> None:
     """Wait until the server listens, in its network."""
     connect = f"import socket; socket.create_connection(('{server.host}', {server.port}), 1)"
     until_s = time.monotonic() + GUARD_S
-    while subprocess.run([*prefix, sys.executable, "-c", connect], capture_output=True, check=False).returncode:
+    while subprocess.run(
+        [*prefix, sys.executable, "-c", connect], capture_output=True, check=False
+    ).returncode:
         assert server.process.poll() is None, server.log.read_text()
         assert time.monotonic() < until_s
         time.sleep(POLL_S)

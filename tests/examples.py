@@ -1,4 +1,6 @@
-"""The number of examples for properties that need more or fewer than the default, and of repetitions for statistics."""
+"""The number of examples for properties that need more or fewer than the default, and of
+repetitions for statistics.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ thorough = settings(max_examples=max(50, settings.default.max_examples))
 In these parts of the code, only rare examples have revealed defects.
 """
 few = settings(max_examples=settings.default.max_examples // 3, deadline=None)
-"""The settings for a property that writes several run folders per example, or that is tested for many parameters."""
+"""The settings for a property that writes several run folders per example, or that is tested for
+many parameters."""
 
 
 def trials(quick: int, most: int) -> int:
@@ -36,6 +39,10 @@ def some(cases: Sequence[T], quick: int, first: int = 0) -> Sequence[T]:
 
 
 def with_or_without_tls(cases: Sequence[T]) -> Sequence[tuple[T, bool]]:
-    """Return each case with False (without TLS) or True (with TLS), in turns. If `EXAMPLES=all`, each has both."""
-    ways = [(case, (number + turn) % 2 == 1) for number, case in enumerate(cases) for turn in (0, 1)]
+    """Return each case with False (without TLS) or True (with TLS), in turns. If `EXAMPLES=all`,
+    each has both.
+    """
+    ways = [
+        (case, (number + turn) % 2 == 1) for number, case in enumerate(cases) for turn in (0, 1)
+    ]
     return some(ways, len(cases))

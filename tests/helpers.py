@@ -1,4 +1,6 @@
-"""Builders for tests of the code that measures: server events, turns, scripts, a service, and observations."""
+"""Builders for tests of the code that measures: server events, turns, scripts, a service, and
+observations.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,14 @@ from bench.transport.interface import DeltaListener, OnMessage, PacedSender, Sen
 from bench.wire.connection import ConnectionClosed, MatchedDelta, ReceivedMessage, RtpMeasured
 from bench.wire.dialect import Dialect, Feature
 from bench.wire.events import ServerEvent, TokenUsage
-from bench.wire.settings import Image, InputTranscription, Message, MessageRole, ResponseSettings, SessionSettings
+from bench.wire.settings import (
+    Image,
+    InputTranscription,
+    Message,
+    MessageRole,
+    ResponseSettings,
+    SessionSettings,
+)
 from tests.memory_transport import MemoryTransport, PeerAnswer
 
 MS = 1_000_000
@@ -52,18 +61,26 @@ AT_NS = 1_000 * S
 REALTIME: dict[str, Dialect] = {
     name: dialect
     for name, dialect in DIALECTS.items()
-    if isinstance(dialect, OpenAIDialect) and not dialect.has_track and Feature.TYPED not in dialect.missing_features
+    if isinstance(dialect, OpenAIDialect)
+    and not dialect.has_track
+    and Feature.TYPED not in dialect.missing_features
 }
-"""The dialects that use the events of the Realtime API, in the spelling of GA or of the preview, also for audio, and
-whose services answer texts."""
+"""The dialects that use the events of the Realtime API, in the spelling of GA or of the preview,
+also for audio, and whose services answer texts."""
 FIRST_OF_FAMILIES: list[Dialect] = [
-    dialect for dialect in DIALECTS.values() if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
+    dialect
+    for dialect in DIALECTS.values()
+    if isinstance(dialect, OpenAIDialect) and dialect.family == dialect.name
 ]
 """One dialect of each family: the dialect that gives the family its name."""
 
 
 def _spelt_as(first: str) -> dict[str, str]:
-    return {"text": f"{first}text", "audio": f"{first}audio", "transcript": f"{first}audio_transcript"}
+    return {
+        "text": f"{first}text",
+        "audio": f"{first}audio",
+        "transcript": f"{first}audio_transcript",
+    }
 
 
 # Each dialect has three families of deltas. These are their names.
@@ -92,7 +109,9 @@ def event_of(data: bytes, dialect: Dialect) -> ServerEvent:
 
 
 def loud_pcm(count: int) -> bytes:
-    """Return this number of bytes of PCM16 at 24 kHz, a buzz of 250 Hz that is audible from its first sample."""
+    """Return this number of bytes of PCM16 at 24 kHz, a buzz of 250 Hz that is audible from its
+    first sample.
+    """
     period = b"\x80\x3e" * 48 + b"\x80\xc1" * 48
     return (period * (count // len(period) + 1))[:count]
 
@@ -115,40 +134,75 @@ def delta(dialect: Dialect, kind: str, response_id: str, payload: str | None = N
     """
     if payload is None:
         payload = LOUD if kind == "audio" else "word "
-    ids = {"response_id": response_id, "item_id": f"item_of_{response_id}", "output_index": 0, "content_index": 0}
+    ids = {
+        "response_id": response_id,
+        "item_id": f"item_of_{response_id}",
+        "output_index": 0,
+        "content_index": 0,
+    }
     return message(f"{FAMILIES[dialect][kind]}.delta", **ids, delta=payload)
 
 
 def part_done(dialect: Dialect, kind: str, response_id: str) -> bytes:
-    return message(f"{FAMILIES[dialect][kind]}.done", response_id=response_id, item_id=f"item_of_{response_id}")
+    return message(
+        f"{FAMILIES[dialect][kind]}.done", response_id=response_id, item_id=f"item_of_{response_id}"
+    )
 
 
 def created(response_id: str, **metadata: str) -> bytes:
-    response = {"id": response_id, "status": "in_progress", "status_details": None, "metadata": metadata or None}
+    response = {
+        "id": response_id,
+        "status": "in_progress",
+        "status_details": None,
+        "metadata": metadata or None,
+    }
     return message("response.created", response=response)
 
 
-def done(response_id: str, status: str = "completed", *, usage: Any = None, **details: Any) -> bytes:
+def done(
+    response_id: str, status: str = "completed", *, usage: Any = None, **details: Any
+) -> bytes:
     """Return a `response.done` event. Its field `status_details` contains `details`."""
-    response = {"id": response_id, "status": status, "status_details": details or None, "usage": usage}
+    response = {
+        "id": response_id,
+        "status": status,
+        "status_details": details or None,
+        "usage": usage,
+    }
     return message("response.done", response=response)
 
 
 def usage(*, audio_out: int) -> dict[str, Any]:
     cached = {"text_tokens": 3, "audio_tokens": 2}
-    came = {"text_tokens": 11, "audio_tokens": 12, "cached_tokens": 5, "cached_tokens_details": cached}
+    came = {
+        "text_tokens": 11,
+        "audio_tokens": 12,
+        "cached_tokens": 5,
+        "cached_tokens_details": cached,
+    }
     return {
         "input_token_details": came,
         "output_token_details": {"text_tokens": 13, "audio_tokens": audio_out},
     }
 
 
-USAGE = TokenUsage(text_in=11, audio_in=12, cached_in=5, cached_text_in=3, cached_audio_in=2, text_out=13, audio_out=20)
+USAGE = TokenUsage(
+    text_in=11,
+    audio_in=12,
+    cached_in=5,
+    cached_text_in=3,
+    cached_audio_in=2,
+    text_out=13,
+    audio_out=20,
+)
 """The token counts that `usage(audio_out=20)` contains."""
 
 
 def error(
-    code: str | None, event_id: str | None = None, type_: str = "invalid_request_error", words: str = "No."
+    code: str | None,
+    event_id: str | None = None,
+    type_: str = "invalid_request_error",
+    words: str = "No.",
 ) -> bytes:
     inner = {"type": type_, "code": code, "message": words, "param": None, "event_id": event_id}
     return message("error", error=inner)
@@ -161,7 +215,9 @@ def transcribed(item_id: str, words: str = "Hello") -> bytes:
 
 def not_transcribed(item_id: str) -> bytes:
     name = "conversation.item.input_audio_transcription.failed"
-    return message(name, item_id=item_id, content_index=0, error={"type": "server_error", "message": "No."})
+    return message(
+        name, item_id=item_id, content_index=0, error={"type": "server_error", "message": "No."}
+    )
 
 
 def committed(item_id: str) -> bytes:
@@ -181,7 +237,9 @@ def speech_stopped(item_id: str, **audio: int) -> bytes:
 
 
 def idle_timeout(item_id: str) -> bytes:
-    return message("input_audio_buffer.timeout_triggered", audio_start_ms=0, audio_end_ms=0, item_id=item_id)
+    return message(
+        "input_audio_buffer.timeout_triggered", audio_start_ms=0, audio_end_ms=0, item_id=item_id
+    )
 
 
 def session_created() -> bytes:
@@ -189,15 +247,23 @@ def session_created() -> bytes:
 
 
 def session_updated() -> bytes:
-    return message("session.updated", session={"id": "sess_1", "model": "gpt-realtime", "voice": "alloy"})
+    return message(
+        "session.updated", session={"id": "sess_1", "model": "gpt-realtime", "voice": "alloy"}
+    )
 
 
-def reply(dialect: Dialect, response_id: str, output: str = "audio", deltas: int = 3) -> list[bytes]:
+def reply(
+    dialect: Dialect, response_id: str, output: str = "audio", deltas: int = 3
+) -> list[bytes]:
     """Return all events of a successful response."""
     kinds = ("transcript", "audio") if output == "audio" else ("text",)
     return [
         created(response_id),
-        message("response.output_item.added", response_id=response_id, item={"id": f"item_of_{response_id}"}),
+        message(
+            "response.output_item.added",
+            response_id=response_id,
+            item={"id": f"item_of_{response_id}"},
+        ),
         *(delta(dialect, kind, response_id) for _ in range(deltas) for kind in kinds),
         *(part_done(dialect, kind, response_id) for kind in kinds),
         done(response_id, usage=usage(audio_out=20 if output == "audio" else 0)),
@@ -209,7 +275,9 @@ def reply(dialect: Dialect, response_id: str, output: str = "audio", deltas: int
 
 
 def request_name(dialect: Dialect, event_id: str) -> dict[str, Any]:
-    """Return the settings of a response request that name it, if requests of this dialect have a name."""
+    """Return the settings of a response request that name it, if requests of this dialect have a
+    name.
+    """
     return {"metadata": {"rtbench_request": event_id}} if dialect.names_requests else {}
 
 
@@ -245,7 +313,13 @@ class Talk:
     ) -> None:
         self.dialect, self.service_responds = dialect, service_responds
         self.timeline = Timeline(
-            SessionStart(AT_NS, wanted, Timeouts(**limits), service_responds=service_responds, renewable=renewable),
+            SessionStart(
+                AT_NS,
+                wanted,
+                Timeouts(**limits),
+                service_responds=service_responds,
+                renewable=renewable,
+            ),
             dialect,
         )
         self.taken: list[TurnObservation] = []
@@ -264,18 +338,28 @@ class Talk:
         self.timeline.apply(inputs.TurnStarted(at(at_ms), build_turn(number, **changes)))
 
     def begin_speech(self, at_ms: float, number: int = 1, **changes: Any) -> None:
-        """Start a VAD turn. Send its first chunk, whose last sample is the first sample of speech."""
-        self.begin(at_ms, number, **{"vad": True, "service_responds": self.service_responds} | changes)
-        self.send(at_ms, "input_audio_buffer.append", audio_bytes=4_800, instants={"speech_start": 0})
+        """Start a VAD turn. Send its first chunk, whose last sample is the first sample of
+        speech.
+        """
+        self.begin(
+            at_ms, number, **{"vad": True, "service_responds": self.service_responds} | changes
+        )
+        self.send(
+            at_ms, "input_audio_buffer.append", audio_bytes=4_800, instants={"speech_start": 0}
+        )
 
     def end_speech(self, at_ms: float, *, after_ms: float = 0, ticket: int = 0) -> None:
         """Send a chunk. Its last sample is `after_ms` later than the last sample of speech."""
         moments = {"speech_end": round(after_ms * MS)}
-        self.send(at_ms, "input_audio_buffer.append", ticket=ticket, audio_bytes=4_800, instants=moments)
+        self.send(
+            at_ms, "input_audio_buffer.append", ticket=ticket, audio_bytes=4_800, instants=moments
+        )
 
     def send(self, at_ms: float, name: str, *, ticket: int = 0, **counts: Any) -> None:
         self.timeline.apply(
-            inputs.Sent(name, at(at_ms), uncertainty_ns=7, ticket=ticket, **{"wire_bytes": 100} | counts)
+            inputs.Sent(
+                name, at(at_ms), uncertainty_ns=7, ticket=ticket, **{"wire_bytes": 100} | counts
+            )
         )
 
     def transmit(self, at_ms: float, ticket: int, *, acknowledged: bool = False) -> None:
@@ -302,7 +386,8 @@ class Talk:
         return [work for work in works if isinstance(work, kind)]
 
     def deadline(self) -> tuple[int, str, str] | None:
-        """Return (instant, outcome, detail): when and how an open turn times out if no further message arrives.
+        """Return (instant, outcome, detail): when and how an open turn times out if no further
+        message arrives.
 
         Return None if no timeout is set.
         """
@@ -322,13 +407,19 @@ def due_actions(timeline: Timeline, now_ns: int) -> list[inputs.Action]:
 
 
 def hears(talk: Talk, at_ms: float, item_id: str = "item_1", **audio: int) -> None:
-    """Receive the end of speech, which the service's VAD detects at this instant. Receive the commit 5 ms later."""
+    """Receive the end of speech, which the service's VAD detects at this instant. Receive the
+    commit 5 ms later.
+    """
     talk.hear(at_ms, speech_stopped(item_id, **audio))
     talk.hear(at_ms + 5, committed(item_id))
 
 
-def speaks(talk: Talk, number: int = 1, begin_ms: float = 0, end_ms: float = 1_000, **changes: Any) -> None:
-    """Send the speech of a VAD turn. The service reports the start of speech 60 ms after the start of the turn."""
+def speaks(
+    talk: Talk, number: int = 1, begin_ms: float = 0, end_ms: float = 1_000, **changes: Any
+) -> None:
+    """Send the speech of a VAD turn. The service reports the start of speech 60 ms after the
+    start of the turn.
+    """
     talk.begin_speech(begin_ms, number, **changes)
     talk.hear(begin_ms + 60, speech_started(f"item_{number}"))
     talk.end_speech(end_ms)
@@ -349,7 +440,9 @@ def at(ms: float) -> int:
 
 
 def after_ms(turn: TurnObservation, instant: str) -> float | None:
-    """Return the time in ms from `AT_NS` to an instant of a turn; None if the turn does not have this instant."""
+    """Return the time in ms from `AT_NS` to an instant of a turn; None if the turn does not have
+    this instant.
+    """
     at_ns = turn.instants.get(instant)
     return None if at_ns is None else (at_ns - AT_NS) / MS
 
@@ -368,9 +461,14 @@ def build_message(text: str, role: MessageRole = "user", image: Image | None = N
 
 
 def png(width: int, height: int) -> bytes:
-    """Return a file that is accepted as a PNG of this size. It contains only what is needed for this."""
+    """Return a file that is accepted as a PNG of this size. It contains only what is needed for
+    this.
+    """
     head = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + b"\x08\x00\x00\x00\x00"
-    chunks = b"".join(len(chunk[4:]).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) for chunk in (head, b"IEND"))
+    chunks = b"".join(
+        len(chunk[4:]).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
+        for chunk in (head, b"IEND")
+    )
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
@@ -387,7 +485,9 @@ def respond(label: str = "respond", **response: Any) -> RequestTurn:
     return RequestTurn(ResponseSettings(**response), name=label)
 
 
-def play(audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label: str = "play") -> AudioTurn:
+def play(
+    audio_ms: int = 250, *, chunk_ms: int = 100, paced: bool = True, label: str = "play"
+) -> AudioTurn:
     pcm = Pcm(Path("a.wav"), str(audio_ms), bytes(48 * audio_ms), SpeechSpan(0, 24 * audio_ms))
     return AudioTurn((pcm,), name=label, chunk_ms=chunk_ms, paced=paced)
 
@@ -407,7 +507,13 @@ def build_script(
         session["input_transcription"] = InputTranscription(model=model)
     settings, within = SessionSettings(**session), limits or Timeouts()
     script = Script(
-        name="talk", path=Path("talk.yaml"), digest="d1", session=settings, timeouts=within, steps=steps, **keys
+        name="talk",
+        path=Path("talk.yaml"),
+        digest="d1",
+        session=settings,
+        timeouts=within,
+        steps=steps,
+        **keys,
     )
     return CompiledScript(script, dialect).prepare_session(0, 0)
 
@@ -415,11 +521,16 @@ def build_script(
 # A service for `MemoryTransport`.
 
 Turn = Callable[[str], Iterable[PeerAnswer]]
-"""A function of a response ID. It returns the messages that answer the `response.create` event of this response."""
+"""A function of a response ID. It returns the messages that answer the `response.create` event
+of this response."""
 
 
-def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return each message with its delay: `first_ns` for the first one, and `gap_ns` more for each further one."""
+def spoken(
+    messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20 * MS
+) -> list[PeerAnswer]:
+    """Return each message with its delay: `first_ns` for the first one, and `gap_ns` more for
+    each further one.
+    """
     return [(first_ns + place * gap_ns, data) for place, data in enumerate(messages)]
 
 
@@ -427,11 +538,11 @@ def spoken(messages: Iterable[bytes], first_ns: int = 300 * MS, gap_ns: int = 20
 class Service:
     """A service that answers one session.
 
-    Each entry of `turns` answers one `response.create` event. When all entries are used, every further event gets a
-    successful response.
+    Each entry of `turns` answers one `response.create` event. When all entries are used, every
+    further event gets a successful response.
 
-    The service confirms settings unless `settings_ns` is None. It confirms items if `acknowledges`. It confirms commits
-    if `acknowledges`, or if `transcript_ns` is not None.
+    The service confirms settings unless `settings_ns` is None. It confirms items if `acknowledges`.
+    It confirms commits if `acknowledges`, or if `transcript_ns` is not None.
     """
 
     dialect: Dialect = GA
@@ -440,7 +551,8 @@ class Service:
     settings_ns: int | None = 30 * MS
     acknowledges: bool = False
     transcript_ns: int | None = None
-    """The time from a commit to the transcript of the caller's speech; None if the service sends no transcript."""
+    """The time from a commit to the transcript of the caller's speech; None if the service sends
+    no transcript."""
     requests: int = 0
     commits: int = 0
 
@@ -531,7 +643,10 @@ def interrupt_after(transport: MemoryTransport, moments: int) -> None:
             raise KeyboardInterrupt
 
     def listen(
-        until_ns: int, on_message: OnMessage, reply: DeltaListener | None = None, sender: PacedSender | None = None
+        until_ns: int,
+        on_message: OnMessage,
+        reply: DeltaListener | None = None,
+        sender: PacedSender | None = None,
     ) -> None:
         def take_unless_interrupted(message: ReceivedMessage) -> bool:
             a_moment_passes()
@@ -560,15 +675,21 @@ class Listening(SessionListener):
     began: int = 0
     paid_for: list[TokenUsage] = field(default_factory=list)
     spent_after: int = 1 << 30
-    """The number of responses with a cost after which the budget is spent. Then no further turn starts."""
+    """The number of responses with a cost after which the budget is spent. Then no further turn
+    starts."""
     on_turn: Callable[[TurnObservation], None] = lambda turn: None
 
-    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+    def received(
+        self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int
+    ) -> None:
         self.events += events
         self.wire_received += message.wire_bytes
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        self.events += [msgspec.structs.replace(delta.event, payload_bytes=delta.payload_bytes) for delta in deltas]
+        self.events += [
+            msgspec.structs.replace(delta.event, payload_bytes=delta.payload_bytes)
+            for delta in deltas
+        ]
         self.wire_received += sum(delta.wire_bytes for delta in deltas)
 
     def sent(self, wire_bytes: int, audio_bytes: int, lags_ns: Sequence[int | None]) -> None:
@@ -591,7 +712,8 @@ class Listening(SessionListener):
 
 
 GREETED_NS = 40 * MS
-"""The time in ns after the session's start when a `Service` has sent its greeting and confirmed the settings."""
+"""The time in ns after the session's start when a `Service` has sent its greeting and confirmed
+the settings."""
 
 
 def seated(
@@ -617,12 +739,17 @@ class Played:
     """A session that has run to its end, with all that it sent and recorded."""
 
     def __init__(
-        self, script: PreparedScript, service: Service | None = None, ending: Callable[[int], bool] = lambda ns: False
+        self,
+        script: PreparedScript,
+        service: Service | None = None,
+        ending: Callable[[int], bool] = lambda ns: False,
     ) -> None:
         self.service = service or Service(script.dialect)
         self.transport = GuardedTransport(self.service)
         self.start_ns = self.transport.now_ns()
-        self.session, self.timeline, self.listening = seated(script, self.transport, ending=lambda: ending(self.now_ns))
+        self.session, self.timeline, self.listening = seated(
+            script, self.transport, ending=lambda: ending(self.now_ns)
+        )
         self.session.run()
 
     @property
@@ -647,7 +774,10 @@ class Played:
 
     @property
     def sent(self) -> list[tuple[int, dict[str, Any]]]:
-        return [(at_ns - self.start_ns, msgspec.json.decode(data)) for at_ns, data in self.transport.sent]
+        return [
+            (at_ns - self.start_ns, msgspec.json.decode(data))
+            for at_ns, data in self.transport.sent
+        ]
 
     def sent_types(self) -> list[str]:
         return [event["type"] for _, event in self.sent]
@@ -675,54 +805,146 @@ def resolve_target(environ: Mapping[str, str], **service_options: Any) -> Target
 def build_observation(**changes: Any) -> TurnObservation:
     """Return a successful turn.
 
-    The request is sent 1 ms after `AT_NS`. The first audio arrives 500 ms after the request, and the turn is done 1 s
-    later.
+    The request is sent 1 ms after `AT_NS`. The first audio arrives 500 ms after the request, and
+    the turn is done 1 s later.
     """
-    instants = {"request_sent": at(1), "response_created": at(101), "first_transcript": at(400), "first_audio": at(501),
-                "last_audio": at(1_001), "audio_done": at(1_400), "transcript_done": at(1_450),
-                "response_done": at(1_501), "ended": at(1_501)}  # fmt: skip
+    instants = {
+        "request_sent": at(1),
+        "response_created": at(101),
+        "first_transcript": at(400),
+        "first_audio": at(501),
+        "last_audio": at(1_001),
+        "audio_done": at(1_400),
+        "transcript_done": at(1_450),
+        "response_done": at(1_501),
+        "ended": at(1_501),
+    }
     values: dict[str, Any] = {
-        "turn": 1, "step": "greeting", "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants,
-        "response_id": "resp_1", "item_id": "item_1", "audio": "", "stall_duration_ns": 0, "stall_count": 0,
-        "stall_duration_uncertainty_ns": 21_000, "vad_splits": None,
-        "network_rtt_ns": 2 * MS, "network_rtt_smoothed_ns": 3 * MS, "retransmits": 1, "reply_text": "Hello.",
-        "input_text": "", "widths_ns": {"request_sent": 9_000}, "uncertainties_ns": {"first_audio": 21_000},
-        "timestamp_uncertainty_max_ns": 900_000, "kernel_stamps": 30, "user_stamps": 0, "audio_bytes_sent": 12_000,
-        "audio_bytes_received": 96_000, "audio_speed": 3.8, "wire_bytes_sent": 17_000,
-        "wire_bytes_received": 140_000, "events": 30, "audio_deltas": 20, "text_deltas": 1, "transcript_deltas": 6,
-        "unknown_events": 2, "late_chunks": 3, "gaps_ns": tuple(n * MS for n in range(20, 0, -1)), "uncertain_gaps": 4,
-        "usage": USAGE, "rtt_scope": "service", "send_timestamp_source": "kernel", "transmit_delay_ns": 11_000,
-    }  # fmt: skip
+        "turn": 1,
+        "step": "greeting",
+        "outcome": "ok",
+        "detail": "",
+        "start_ns": AT_NS,
+        "instants": instants,
+        "response_id": "resp_1",
+        "item_id": "item_1",
+        "audio": "",
+        "stall_duration_ns": 0,
+        "stall_count": 0,
+        "stall_duration_uncertainty_ns": 21_000,
+        "vad_splits": None,
+        "network_rtt_ns": 2 * MS,
+        "network_rtt_smoothed_ns": 3 * MS,
+        "retransmits": 1,
+        "reply_text": "Hello.",
+        "input_text": "",
+        "widths_ns": {"request_sent": 9_000},
+        "uncertainties_ns": {"first_audio": 21_000},
+        "timestamp_uncertainty_max_ns": 900_000,
+        "kernel_stamps": 30,
+        "user_stamps": 0,
+        "audio_bytes_sent": 12_000,
+        "audio_bytes_received": 96_000,
+        "audio_speed": 3.8,
+        "wire_bytes_sent": 17_000,
+        "wire_bytes_received": 140_000,
+        "events": 30,
+        "audio_deltas": 20,
+        "text_deltas": 1,
+        "transcript_deltas": 6,
+        "unknown_events": 2,
+        "late_chunks": 3,
+        "gaps_ns": tuple(n * MS for n in range(20, 0, -1)),
+        "uncertain_gaps": 4,
+        "usage": USAGE,
+        "rtt_scope": "service",
+        "send_timestamp_source": "kernel",
+        "transmit_delay_ns": 11_000,
+    }
     return TurnObservation(**values | changes)
 
 
 def build_session(**changes: Any) -> SessionObservation:
-    """Return a successful session of one turn. The session ends two seconds after the WebSocket upgrade."""
-    instants = {"call_arrival": at(-4), "previous_reply_end": at(-39), "connect_start": AT_NS,
-                "dns_done": at(1), "tcp_done": at(3), "tls_done": at(8),
-                "relay_allocated": at(9), "offer_answered": at(10), "ice_connected": at(11), "dtls_done": at(12),
-                "ringing": at(15), "opened": at(20), "session_created": at(40), "update_sent": at(41),
-                "session_updated": at(61),
-                "mcp_listed": at(66),
-                "history_start": at(61), "history_acked": at(71), "first_reply": at(461), "first_audible": at(561),
-                "greeting_audible": at(261),
-                "idle_prompt_due": at(1_900), "idle_prompt_received": at(1_910), "ended": at(2_020)}  # fmt: skip
+    """Return a successful session of one turn. The session ends two seconds after the WebSocket
+    upgrade.
+    """
+    instants = {
+        "call_arrival": at(-4),
+        "previous_reply_end": at(-39),
+        "connect_start": AT_NS,
+        "dns_done": at(1),
+        "tcp_done": at(3),
+        "tls_done": at(8),
+        "relay_allocated": at(9),
+        "offer_answered": at(10),
+        "ice_connected": at(11),
+        "dtls_done": at(12),
+        "ringing": at(15),
+        "opened": at(20),
+        "session_created": at(40),
+        "update_sent": at(41),
+        "session_updated": at(61),
+        "mcp_listed": at(66),
+        "history_start": at(61),
+        "history_acked": at(71),
+        "first_reply": at(461),
+        "first_audible": at(561),
+        "greeting_audible": at(261),
+        "idle_prompt_due": at(1_900),
+        "idle_prompt_received": at(1_910),
+        "ended": at(2_020),
+    }
     values: dict[str, Any] = {
-        "outcome": "ok", "detail": "", "start_ns": AT_NS, "instants": instants, "service_session_id": "sess_1",
-        "turns_planned": 1, "turns_started": 1, "turns_ended": 1, "turns_succeeded": 1, "audio_bytes_sent": 12_000,
-        "interruptions_planned": 3, "interruptions_missed": 2, "sounds_planned": 2, "sounds_missed": 1,
-        "expectations_planned": 4, "expectations_missed": 0,
-        "audio_bytes_received": 96_000, "wire_bytes_sent": 17_400, "wire_bytes_received": 140_900, "events": 34,
-        "unknown_events": Counter({"x.y": 2, "z": 1}), "service_errors": 1, "timestamp_fallbacks": 2,
-        "unrequested_responses": 1, "answers_uncertain": True,
-        "close_code": 1000, "caller_time_ns": 100 * MS, "close_reason": "bye", "billed_ns": 2 * S, "paused_ns": 0,
+        "outcome": "ok",
+        "detail": "",
+        "start_ns": AT_NS,
+        "instants": instants,
+        "service_session_id": "sess_1",
+        "turns_planned": 1,
+        "turns_started": 1,
+        "turns_ended": 1,
+        "turns_succeeded": 1,
+        "audio_bytes_sent": 12_000,
+        "interruptions_planned": 3,
+        "interruptions_missed": 2,
+        "sounds_planned": 2,
+        "sounds_missed": 1,
+        "expectations_planned": 4,
+        "expectations_missed": 0,
+        "audio_bytes_received": 96_000,
+        "wire_bytes_sent": 17_400,
+        "wire_bytes_received": 140_900,
+        "events": 34,
+        "unknown_events": Counter({"x.y": 2, "z": 1}),
+        "service_errors": 1,
+        "timestamp_fallbacks": 2,
+        "unrequested_responses": 1,
+        "answers_uncertain": True,
+        "close_code": 1000,
+        "caller_time_ns": 100 * MS,
+        "close_reason": "bye",
+        "billed_ns": 2 * S,
+        "paused_ns": 0,
         "rtp": RtpMeasured(
-            100, 2, 1, 3 * MS, 90, 80, 4, 2 * MS, unsent=3, other_hosts="192.0.2.9 (audio)", uncounted_pauses=5,
-            restarts=1, dropped=0, relay_rtt_ns=6 * MS, relay_path_rtt_ns=9 * MS,
+            100,
+            2,
+            1,
+            3 * MS,
+            90,
+            80,
+            4,
+            2 * MS,
+            unsent=3,
+            other_hosts="192.0.2.9 (audio)",
+            uncounted_pauses=5,
+            restarts=1,
+            dropped=0,
+            relay_rtt_ns=6 * MS,
+            relay_path_rtt_ns=9 * MS,
         ),
         "headers": {"x-ms-region": "Sweden Central", "apim-request-id": "r1"},
         "effective_settings": {"model": "gpt-realtime", "voice": "alloy"},
-    }  # fmt: skip
+    }
     return SessionObservation(**values | changes)
 
 
@@ -740,10 +962,20 @@ def present(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def designs(times: Mapping[str, Mapping[LiveMetricKey, list[int]]], failures: Failures) -> dict[str, dict[str, float]]:
-    """Return the counts that a worker reports for each target that has these turns. Each turn counts as one session."""
+def designs(
+    times: Mapping[str, Mapping[LiveMetricKey, list[int]]], failures: Failures
+) -> dict[str, dict[str, float]]:
+    """Return the counts that a worker reports for each target that has these turns. Each turn
+    counts as one session.
+    """
     turns = {
-        arm: max([0, *(len(of) for of in times.get(arm, {}).values())]) + sum(n for _, n in failures.get(arm, ()))
+        arm: (
+            max([0, *(len(of) for of in times.get(arm, {}).values())])
+            + sum(n for _, n in failures.get(arm, ()))
+        )
         for arm in times.keys() | failures.keys()
     }
-    return {arm: dict.fromkeys(TARGET_COUNTS, 0.0) | dict.fromkeys(DESIGN, float(n)) for arm, n in turns.items()}
+    return {
+        arm: dict.fromkeys(TARGET_COUNTS, 0.0) | dict.fromkeys(DESIGN, float(n))
+        for arm, n in turns.items()
+    }

@@ -1,4 +1,6 @@
-"""A run on several hosts (`tests.hosts`). The simulator and the master are on a hub; each worker is on its own host."""
+"""A run on several hosts (`tests.hosts`). The simulator and the master are on a hub; each worker
+is on its own host.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,15 @@ class HostedRun:
         """Start the simulator. Return when it listens."""
         (self.folder / "quick.yaml").write_text(QUICK)
         ready, ca = self.folder / "ready.json", self.folder / "ca.pem"
-        served = ("--host", self.net.service_address, "--port", str(PORT), "--tls", "--ca-out", str(ca))
+        served = (
+            "--host",
+            self.net.service_address,
+            "--port",
+            str(PORT),
+            "--tls",
+            "--ca-out",
+            str(ca),
+        )
         logs = (
             "--ground-truth",
             str(self.truth),
@@ -54,22 +64,62 @@ class HostedRun:
             "--profile",
             str(self.folder / "quick.yaml"),
         )
-        command = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", "simulate", *served, *logs]
+        command = [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "rtbench.cli.app",
+            "simulate",
+            *served,
+            *logs,
+        ]
         process = started(self.net.of_hub, command, ROOT, self.folder / "simulator.log")
         until = time.monotonic() + GUARD_S
         while not (ready.exists() and ready.read_text()):
             assert time.monotonic() < until, self.log("simulator")
             time.sleep(0.05)
-        url = re.sub(r"//[^/]+", f"//simulator.test:{PORT}", json.loads(ready.read_text())["urls"]["ga"])
-        self._options = ["--url", url, "--resolve", self.net.service_address, "--ca-file", str(ca), "--yes"]
+        url = re.sub(
+            r"//[^/]+", f"//simulator.test:{PORT}", json.loads(ready.read_text())["urls"]["ga"]
+        )
+        self._options = [
+            "--url",
+            url,
+            "--resolve",
+            self.net.service_address,
+            "--ca-file",
+            str(ca),
+            "--yes",
+        ]
         return process
 
     def lead(self, *options: str, starts: Sequence[str] = ("--headless",)) -> None:
-        """Start the master, which waits for one worker per host. `starts` contains the options that start the load."""
+        """Start the master, which waits for one worker per host. `starts` contains the options
+        that start the load.
+        """
         address = self.net.hub_address
-        roles = ("--master", "--master-bind-host", address, *starts, "--expect-workers", str(len(self.names)))
-        command = [sys.executable, "-m", "locust", "-f", "scenario.py", *roles, "--runs-dir", "runs", *self._options]
-        self.master = started(self.net.of_hub, [*command, *options], self.master_folder, self.folder / "master.log")
+        roles = (
+            "--master",
+            "--master-bind-host",
+            address,
+            *starts,
+            "--expect-workers",
+            str(len(self.names)),
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            "scenario.py",
+            *roles,
+            "--runs-dir",
+            "runs",
+            *self._options,
+        ]
+        self.master = started(
+            self.net.of_hub, [*command, *options], self.master_folder, self.folder / "master.log"
+        )
 
     def work(self, *options: str, through: str = "") -> None:
         """Start a worker on each host.
@@ -83,7 +133,9 @@ class HostedRun:
         """Start a worker on a host, for the first time or in place of a worker that has ended."""
         role = ("--worker", "--master-host", through or self.net.hub_address)
         command = [sys.executable, "-m", "locust", "-f", "scenario.py", *role, "--yes", *options]
-        self.workers[name] = started(self.net.of(name), command, self.folder_of(name), self.folder / f"{name}.log")
+        self.workers[name] = started(
+            self.net.of(name), command, self.folder_of(name), self.folder / f"{name}.log"
+        )
 
     def ended(self) -> int:
         """Wait until the master ends, and return its exit status."""
@@ -116,7 +168,11 @@ class HostedRun:
 
     def true_turns(self) -> set[str]:
         """Return the IDs of all responses that the simulator completed."""
-        ended = (e for e in read_truth(self.truth) if e.get("direction") == "out" and e["type"] == "response.done")
+        ended = (
+            e
+            for e in read_truth(self.truth)
+            if e.get("direction") == "out" and e["type"] == "response.done"
+        )
         return {event["response"] for event in ended}
 
 

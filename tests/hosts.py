@@ -1,4 +1,5 @@
-"""Hosts for tests: network namespaces on a bridge. Each host has its own host name, network and file system.
+"""Hosts for tests: network namespaces on a bridge. Each host has its own host name, network and
+file system.
 
 The creation of hosts requires root and the command `ip`. `available` checks both.
 """
@@ -16,9 +17,11 @@ from pathlib import Path
 from tests import forked
 
 NET = "10.213.77"
-"""The network prefix of the hosts. The hub has two addresses: .1 is for the master, and .100 is for the simulator."""
+"""The network prefix of the hosts. The hub has two addresses: .1 is for the master, and .100 is
+for the simulator."""
 HOLD = 'hostname "$1"; mount -t tmpfs none "$2"; echo; exec sleep infinity'
-"""The command of a process that keeps the namespaces of a host alive. Other processes enter these namespaces."""
+"""The command of a process that keeps the namespaces of a host alive. Other processes enter
+these namespaces."""
 
 LISTEN = """
 import socket, sys
@@ -40,7 +43,10 @@ def available() -> bool:
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("unshare") is None:
         return False
     name = f"rtb{os.getpid()}try"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
+    made = (
+        subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode
+        == 0
+    )
     if made:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
     return made
@@ -69,13 +75,17 @@ class Hosts:
         for number, name in enumerate(self._names, 2):
             space = self.space(name)
             run("ip", "netns", "add", space)
-            run(*inside, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", space)
+            run(
+                *inside, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", space
+            )
             run(*inside, "link", "set", name, "master", "bridge0", "up")
             run("ip", "-n", space, "addr", "add", f"{NET}.{number}/24", "dev", "eth0")
             for device in ("lo", "eth0"):
                 run("ip", "-n", space, "link", "set", device, "up")
             apart = ["unshare", "--mount", "--uts", "sh", "-c", HOLD, "sh", name, str(self._hidden)]
-            holder = subprocess.Popen(["ip", "netns", "exec", space, *apart], stdout=subprocess.PIPE)
+            holder = subprocess.Popen(
+                ["ip", "netns", "exec", space, *apart], stdout=subprocess.PIPE
+            )
             self._holders[name] = holder
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"\n"
@@ -85,7 +95,9 @@ class Hosts:
             holder.kill()
             holder.communicate()
         for name in ("hub", *self._names):
-            subprocess.run(["ip", "netns", "del", self.space(name)], capture_output=True, check=False)
+            subprocess.run(
+                ["ip", "netns", "del", self.space(name)], capture_output=True, check=False
+            )
 
     @property
     def of_hub(self) -> list[str]:
@@ -98,8 +110,19 @@ class Hosts:
 
     @contextmanager
     def listening(self, heard: Path) -> Iterator[None]:
-        """Until the end of the block, write every packet that passes through the hub to the file `heard`."""
-        command = ["ip", "netns", "exec", self.space("hub"), sys.executable, "-c", LISTEN, str(heard)]
+        """Until the end of the block, write every packet that passes through the hub to the file
+        `heard`.
+        """
+        command = [
+            "ip",
+            "netns",
+            "exec",
+            self.space("hub"),
+            sys.executable,
+            "-c",
+            LISTEN,
+            str(heard),
+        ]
         listener = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
             assert listener.stdout is not None
@@ -137,7 +160,9 @@ def hosts(names: Sequence[str], hidden: Path) -> Iterator[Hosts]:
         made.close()
 
 
-def started(namespaces: Sequence[str], command: Sequence[str], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+def started(
+    namespaces: Sequence[str], command: Sequence[str], folder: Path, output: Path
+) -> subprocess.Popen[bytes]:
     """Start a command in these namespaces and in `folder`, with its own process group.
 
     Its output goes to the file `output`.

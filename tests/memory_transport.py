@@ -1,9 +1,10 @@
-"""Transports without a network, for tests of code that runs a session. They have a peer in memory and a virtual clock.
+"""Transports without a network, for tests of code that runs a session. They have a peer in memory
+and a virtual clock.
 
-The clock stops while the session computes, and jumps forward when the session waits. So a test takes no time, and every
-instant is known exactly. The peer of a `MemoryTransport` is a function. It takes one client message and returns the
-answers of the service as pairs (delay in ns, message). The peer of a `LiveTransport` is an object that decides what to
-send and when.
+The clock stops while the session computes, and jumps forward when the session waits. So a test
+takes no time, and every instant is known exactly. The peer of a `MemoryTransport` is a function. It
+takes one client message and returns the answers of the service as pairs (delay in ns, message). The
+peer of a `LiveTransport` is an object that decides what to send and when.
 """
 
 from __future__ import annotations
@@ -43,25 +44,34 @@ class VirtualClock:
 
 
 class TransmitDelays(NamedTuple):
-    """Two durations from the call that sends a message: until it leaves the host, and until it is acknowledged."""
+    """Two durations from the call that sends a message: until it leaves the host, and until it
+    is acknowledged.
+    """
 
     left_ns: int = 0
     acknowledged_ns: int = 0
 
 
 class MemoryTransport:
-    """A `bench.transport.interface.Transport` whose peer is a function. The peer sends `greeting` at the start."""
+    """A `bench.transport.interface.Transport` whose peer is a function. The peer sends
+    `greeting` at the start.
+    """
 
     transmit: TransmitDelays | None = None
-    """The delays of the transmit timestamps. None if there are none, as on a platform without such timestamps."""
+    """The delays of the transmit timestamps. None if there are none, as on a platform without
+    such timestamps."""
     keeps_texts = False
 
-    def __init__(self, peer: Peer, greeting: Iterable[PeerAnswer] = (), clock: VirtualClock | None = None) -> None:
+    def __init__(
+        self, peer: Peer, greeting: Iterable[PeerAnswer] = (), clock: VirtualClock | None = None
+    ) -> None:
         self._peer = peer
         self.clock = clock or VirtualClock()
         now = self.clock.now_ns
         self.fill: Callable[[bytes], bytes] | None = None
-        self.handshake = Connected({"connect_start": now, "dns_done": now, "tcp_done": now, "opened": now}, {})
+        self.handshake = Connected(
+            {"connect_start": now, "dns_done": now, "tcp_done": now, "opened": now}, {}
+        )
         self.closed: ConnectionClosed | None = None
         self.sent: list[tuple[int, bytes]] = []
         self.error_ns, self.kernel = 0, True
@@ -97,12 +107,18 @@ class MemoryTransport:
         return None
 
     def _ticket(self) -> int:
-        """Return a ticket for the last sent message, and schedule the transmit timestamps of this message."""
+        """Return a ticket for the last sent message, and schedule the transmit timestamps of
+        this message.
+        """
         if self.transmit is None:
             return 0
         now_ns, ticket = self.clock.now_ns, len(self.sent)
-        self._transmitted.append(Transmitted(ticket, now_ns + self.transmit.left_ns, acknowledged=False))
-        self._transmitted.append(Transmitted(ticket, now_ns + self.transmit.acknowledged_ns, acknowledged=True))
+        self._transmitted.append(
+            Transmitted(ticket, now_ns + self.transmit.left_ns, acknowledged=False)
+        )
+        self._transmitted.append(
+            Transmitted(ticket, now_ns + self.transmit.acknowledged_ns, acknowledged=True)
+        )
         return ticket
 
     def transmitted(self) -> list[Transmitted]:
@@ -122,7 +138,11 @@ class MemoryTransport:
         sender: PacedSender | None = None,
     ) -> None:
         while self.closed is None:
-            due_ns = until_ns if sender is None or sender.due_ns is None else min(until_ns, sender.due_ns)
+            due_ns = (
+                until_ns
+                if sender is None or sender.due_ns is None
+                else min(until_ns, sender.due_ns)
+            )
             self._come_about(due_ns)
             if not self._due or self._due[0][0] > due_ns:
                 self.clock.now_ns = max(self.clock.now_ns, due_ns)
@@ -134,14 +154,23 @@ class MemoryTransport:
             if isinstance(answer, ConnectionClosed):
                 self.closed = msgspec.structs.replace(answer, at_ns=at_ns)
             elif on_message(
-                ReceivedMessage(answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer)))
+                ReceivedMessage(
+                    answer, Arrival(at_ns, self.error_ns, self.kernel), frame_bytes(len(answer))
+                )
             ):
                 return
 
     def add_template(
-        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+        self,
+        message: ReceivedMessage,
+        event: ServerEvent,
+        *,
+        is_sound: bool = False,
+        keeps_text: bool = False,
     ) -> None:
-        """Do nothing: this transport does not match deltas, but delivers each message as a whole."""
+        """Do nothing: this transport does not match deltas, but delivers each message as a
+        whole.
+        """
 
     def take_deltas(self) -> list[MatchedDelta]:
         return []
@@ -167,7 +196,9 @@ class LivePeer(Protocol):
         """Receive a client message."""
 
     def next_due_ns(self) -> int | None:
-        """Return the instant of the next message that this peer currently plans; None if it plans none."""
+        """Return the instant of the next message that this peer currently plans; None if it
+        plans none.
+        """
 
     def say(self, now_ns: int) -> Iterable[PeerAnswer]:
         """Return (instant, message) of each message that is due."""
@@ -190,7 +221,8 @@ class LiveTransport(MemoryTransport):
             if due_ns is None or due_ns > until_ns:
                 break
             self.clock.now_ns = max(self.clock.now_ns, due_ns)
-            said = self._live.say(self.clock.now_ns)  # empty if the planned message is no longer needed
+            # empty if the planned message is no longer needed
+            said = self._live.say(self.clock.now_ns)
             self.schedule((at_ns - self.clock.now_ns, message) for at_ns, message in said)
 
 
@@ -201,7 +233,8 @@ class Matching(MemoryTransport):
     """
 
     most = 1_000
-    """The number of matched deltas after which they are passed on, because matching uses the real clock."""
+    """The number of matched deltas after which they are passed on, because matching uses the
+    real clock."""
 
     def __init__(self, *of: Any) -> None:
         self.reader = MessageReader()
@@ -229,7 +262,9 @@ class Matching(MemoryTransport):
             at_ns, error_ns, kernel = message.arrival
             opcode = Opcode.BINARY if isinstance(message.data, BinaryMessage) else Opcode.TEXT
             frame = Frame(opcode, message.data).serialize(mask=False)
-            came = self.reader.read(SocketRead(frame, at_ns, at_ns - error_ns, kernel, is_complete=not error_ns))
+            came = self.reader.read(
+                SocketRead(frame, at_ns, at_ns - error_ns, kernel, is_complete=not error_ns)
+            )
             assert isinstance(came, list), "a text frame is read at once"
             self.matched += not came
             if self.reader.count >= self.most:
@@ -243,7 +278,12 @@ class Matching(MemoryTransport):
             self.reader.end()
 
     def add_template(
-        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+        self,
+        message: ReceivedMessage,
+        event: ServerEvent,
+        *,
+        is_sound: bool = False,
+        keeps_text: bool = False,
     ) -> None:
         self.reader.add_template(message.data, event, is_sound=is_sound, keeps_text=keeps_text)
 

@@ -17,14 +17,20 @@ PACKET_SAMPLES = 960
 
 
 def opus_file(frames: NDArray[np.float64], rate_hz: int, missing: Container[int] = ()) -> bytes:
-    """Return audio as Ogg Opus without the packets `missing`. The positions of the others do not change."""
+    """Return audio as Ogg Opus without the packets `missing`. The positions of the others do not
+    change.
+    """
     written = io.BytesIO()
     soundfile.write(written, frames, rate_hz, format="OGG", subtype="OPUS")
     head, tags, *packets = _packets(written.getvalue())
     kept = [(number, packet) for number, packet in enumerate(packets) if number not in missing]
     pages = [_page(head, 0, 0, 2), _page(tags, 0, 1, 0)]
     for number, (at, packet) in enumerate(kept):
-        pages.append(_page(packet, (at + 1) * PACKET_SAMPLES, number + 2, 4 if number + 1 == len(kept) else 0))
+        pages.append(
+            _page(
+                packet, (at + 1) * PACKET_SAMPLES, number + 2, 4 if number + 1 == len(kept) else 0
+            )
+        )
     return b"".join(pages)
 
 
@@ -49,7 +55,9 @@ def _page(packet: bytes, position: int, number: int, flags: int) -> bytes:
 
 
 def _checksum(page: bytes) -> int:
-    """Return the CRC of RFC 3533: polynomial 0x04C11DB7, not reflected, with the initial value 0."""
+    """Return the CRC of RFC 3533: polynomial 0x04C11DB7, not reflected, with the initial value
+    0.
+    """
     value = 0
     for byte in page:
         value ^= byte << 24

@@ -29,7 +29,8 @@ from tests.simulator_process import GUARD_S
 
 SHORT_S = 0.4
 LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
-"""Timeouts that no correct session reaches. The default timeouts are too short for a handshake on a busy machine."""
+"""Timeouts that no correct session reaches. The default timeouts are too short for a handshake
+on a busy machine."""
 
 
 def short_at(stages: Container[str]) -> Timeouts:
@@ -37,7 +38,9 @@ def short_at(stages: Container[str]) -> Timeouts:
     return replace(LONG, **{name: SHORT_S for name in vars(Timeouts()) if name in stages})
 
 
-def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[SessionObservation, list[TurnObservation]]:
+def played(
+    dialer: Dialer, script: PreparedScript, folder: Path
+) -> tuple[SessionObservation, list[TurnObservation]]:
     """Run a session. Return the observation of the session and the observations of its turns.
 
     The rows of the session are written to the spool in `folder`.
@@ -46,7 +49,12 @@ def played(dialer: Dialer, script: PreparedScript, folder: Path) -> tuple[Sessio
     recorder = Recorder(Spool(folder, 0), utc_ns())
     record = recorder.session(RowContext("s", dialer.target.label, "scenario", "script"))
     timeline = Timeline(
-        SessionStart(monotonic_ns(), len(script.turns), script.limits, service_responds=script.service_responds),
+        SessionStart(
+            monotonic_ns(),
+            len(script.turns),
+            script.limits,
+            service_responds=script.service_responds,
+        ),
         script.dialect,
         reply_format=script.output_format.name,
     )

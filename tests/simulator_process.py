@@ -21,7 +21,8 @@ from tests import forked
 ROOT = Path(__file__).parents[1]
 AUDIO = ROOT / "scenarios" / "audio"
 """The shipped recordings."""
-GUARD_S = 600.0  # The timeout in s that detects a hang. It is long because a busy machine may take minutes.
+# The timeout in s that detects a hang. It is long because a busy machine may take minutes.
+GUARD_S = 600.0
 POLL_S = 0.02
 
 QUICK = """
@@ -69,20 +70,36 @@ class Ready:
 
 
 @contextmanager
-def running_simulator(*arguments: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Ready]:
-    """Start `rtbench simulate --port 0 ARGUMENTS`, with the profile `quiet` unless the arguments name another one.
+def running_simulator(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path = ROOT
+) -> Iterator[Ready]:
+    """Start `rtbench simulate --port 0 ARGUMENTS`, with the profile `quiet` unless the arguments
+    name another one.
 
     At the end of the block, end it with SIGINT.
     """
     with tempfile.TemporaryDirectory() as folder:
         ready_file, log = Path(folder) / "ready.json", Path(folder) / "output"
-        command = [sys.executable, "-W", "error", "-m", "rtbench.cli.app", "simulate", "--port", "0"]
+        command = [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "rtbench.cli.app",
+            "simulate",
+            "--port",
+            "0",
+        ]
         command += ["--ready-file", str(ready_file)]
         if not {"--profile", "--from-run"} & set(arguments):
             command += ["--profile", QUIET]
         with log.open("wb") as output:
             process = forked.Popen(
-                [*command, *arguments], cwd=cwd, env=os.environ | (env or {}), stdout=output, stderr=subprocess.STDOUT
+                [*command, *arguments],
+                cwd=cwd,
+                env=os.environ | (env or {}),
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         try:
             ready = _ready(process, ready_file, log)
@@ -103,7 +120,9 @@ def quick_simulator(folder: Path, *arguments: str, more: str = "") -> Iterator[R
 
 @contextmanager
 def patient_simulator(folder: Path, *arguments: str) -> Iterator[Ready]:
-    """Start a quick simulator that generates a reply as fast as it is spoken, so that the reply can be interrupted."""
+    """Start a quick simulator that generates a reply as fast as it is spoken, so that the reply
+    can be interrupted.
+    """
     profile = folder / "patient.yaml"
     profile.write_text(QUICK.replace("generation_speed: 100", "generation_speed: 1"))
     with running_simulator("--profile", str(profile), *arguments) as ready:
@@ -119,7 +138,15 @@ def _ready(process: subprocess.Popen[bytes], ready_file: Path, log: Path) -> Rea
     facts: dict[str, Any] = json.loads(ready_file.read_text())
     ca = Path(facts["ca"]) if facts["ca"] else None
     pids = facts["pids"]
-    return Ready(facts["pid"], pids, facts["port"], facts["urls"], ca, facts["identity"], lambda: _end(process))
+    return Ready(
+        facts["pid"],
+        pids,
+        facts["port"],
+        facts["urls"],
+        ca,
+        facts["identity"],
+        lambda: _end(process),
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

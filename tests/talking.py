@@ -89,12 +89,16 @@ RATE_HZ = 24_000
 LOUD = 3_000
 
 
-def sound(*lengths_ms: float, level: int = LOUD, seed: int = 1) -> np.ndarray[Any, np.dtype[np.int16]]:
+def sound(
+    *lengths_ms: float, level: int = LOUD, seed: int = 1
+) -> np.ndarray[Any, np.dtype[np.int16]]:
     """Return samples that are silence and speech in turn. The first length is that of a silence.
 
     All speech has the same amplitude.
     """
-    signs = np.random.default_rng(seed).choice([-level, level], round(RATE_HZ * sum(lengths_ms) / 1_000))
+    signs = np.random.default_rng(seed).choice(
+        [-level, level], round(RATE_HZ * sum(lengths_ms) / 1_000)
+    )
     edges = [0, *(round(RATE_HZ * ms / 1_000) for ms in accumulate(lengths_ms))]
     for begin, end in list(pairwise(edges))[::2]:
         signs[begin:end] = 0
@@ -102,26 +106,40 @@ def sound(*lengths_ms: float, level: int = LOUD, seed: int = 1) -> np.ndarray[An
 
 
 def recording(samples: np.ndarray[Any, np.dtype[np.int16]]) -> Pcm:
-    return Pcm(Path("a.wav"), str(hash(samples.tobytes())), samples.tobytes(), find_speech(samples, RATE_HZ))
+    return Pcm(
+        Path("a.wav"),
+        str(hash(samples.tobytes())),
+        samples.tobytes(),
+        find_speech(samples, RATE_HZ),
+    )
 
 
-def speak(*lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD) -> AudioTurn:
+def speak(
+    *lengths_ms: float, chunk_ms: int = 100, paced: bool = True, level: int = LOUD
+) -> AudioTurn:
     """Return a voice turn whose recording consists of the samples of `sound`."""
-    return AudioTurn((recording(sound(*lengths_ms, level=level)),), name="speak", chunk_ms=chunk_ms, paced=paced)
+    return AudioTurn(
+        (recording(sound(*lengths_ms, level=level)),), name="speak", chunk_ms=chunk_ms, paced=paced
+    )
 
 
 def voiced(*lengths_ms: float) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Return samples that are silence and a buzz of 200 Hz in turn, because quiet noise is no reply."""
+    """Return samples that are silence and a buzz of 200 Hz in turn, because quiet noise is no
+    reply.
+    """
     samples = np.abs(sound(*lengths_ms, level=900))
     return np.where(np.arange(len(samples)) // (RATE_HZ // 400) % 2, -samples, samples)
 
 
-REPLIES = [build_reply("long", "I would say so, yes.", voiced(170, 1_900, 60, 700)),
-           build_reply("short", "No.", voiced(85, 600))]  # fmt: skip
+REPLIES = [
+    build_reply("long", "I would say so, yes.", voiced(170, 1_900, 60, 700)),
+    build_reply("short", "No.", voiced(85, 600)),
+]
 
 
 class Simulator:
-    """A `LivePeer` with the behaviour of one simulated session. It records the messages that it received and sent.
+    """A `LivePeer` with the behaviour of one simulated session. It records the messages that it
+    received and sent.
 
     `heard` contains the received messages, and `said` contains the sent ones.
     """
@@ -155,7 +173,9 @@ class Simulator:
 
 
 class PatientTransport(LiveTransport):
-    """A transport that fails if a session waits more often or longer than any correct session does."""
+    """A transport that fails if a session waits more often or longer than any correct session
+    does.
+    """
 
     WAITS, NS = 20_000, 600 * S
     waits = 0
@@ -183,25 +203,44 @@ class Talked:
 
 
 def over_reply(turn: AudioTurn, cue: InterruptTrigger, *, verify: bool = False) -> InterruptStep:
-    """Return an interruption step. The caller speaks the recording of `turn` during the reply to the previous turn."""
+    """Return an interruption step. The caller speaks the recording of `turn` during the reply to
+    the previous turn.
+    """
     return InterruptStep(
-        InterruptSettings(audio=turn.audio, cue=cue, verify_truncation=verify), name=turn.name, chunk_ms=turn.chunk_ms
+        InterruptSettings(audio=turn.audio, cue=cue, verify_truncation=verify),
+        name=turn.name,
+        chunk_ms=turn.chunk_ms,
     )
 
 
-def build_script(*steps: Step, dialect: Dialect = GA, limits: Timeouts | None = None,
-                 background: BackgroundNoise | None = None, history: int = 0, pipelined: bool = False,
-                 **session: Any) -> PreparedScript:  # fmt: skip
+def build_script(
+    *steps: Step,
+    dialect: Dialect = GA,
+    limits: Timeouts | None = None,
+    background: BackgroundNoise | None = None,
+    history: int = 0,
+    pipelined: bool = False,
+    **session: Any,
+) -> PreparedScript:
     """Return a prepared script.
 
     `history` is the number of messages that the conversation contains before the first turn.
     """
-    wanted = SessionSettings(**{"input_transcription": InputTranscription(model="whisper-1")} | session)
+    wanted = SessionSettings(
+        **{"input_transcription": InputTranscription(model="whisper-1")} | session
+    )
     before = tuple(build_message(f"Word {number}") for number in range(history))
-    script = Script(name="talk", path=Path("talk.yaml"), digest="d1", session=wanted, timeouts=limits or Timeouts(),
-                    steps=steps, background_noise=background,
-                    history=History(Path("h.jsonl"), "d2", before) if before else None,
-                    pipelined=pipelined)  # fmt: skip
+    script = Script(
+        name="talk",
+        path=Path("talk.yaml"),
+        digest="d1",
+        session=wanted,
+        timeouts=limits or Timeouts(),
+        steps=steps,
+        background_noise=background,
+        history=History(Path("h.jsonl"), "d2", before) if before else None,
+        pipelined=pipelined,
+    )
     return CompiledScript(script, dialect).prepare_session(0, 0)
 
 
@@ -226,15 +265,24 @@ def talked(
         script.dialect,
     )
     listening = listening or Listening()
-    Session(script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns).run()
+    Session(
+        script, transport, timeline, listening, lambda: transport.now_ns() > START_NS + ends_ns
+    ).run()
     turns = sorted(listening.turns, key=lambda turn: turn.turn)
     return Talked(script, simulator, turns, timeline.session(), listening)
 
 
-def converse(*steps: Step, profile: Profile | None = None, seed: int = 1, dialect: Dialect = GA,
-             **session: Any) -> Talked:  # fmt: skip
-    return talked(build_script(*steps, dialect=dialect, **session),
-                  Simulator(dialect, profile or quiet_profile(), seed))  # fmt: skip
+def converse(
+    *steps: Step,
+    profile: Profile | None = None,
+    seed: int = 1,
+    dialect: Dialect = GA,
+    **session: Any,
+) -> Talked:
+    return talked(
+        build_script(*steps, dialect=dialect, **session),
+        Simulator(dialect, profile or quiet_profile(), seed),
+    )
 
 
 NAMES = {
@@ -261,34 +309,52 @@ Exact = Any
 
 
 class Truth:
-    """The ground truth of a conversation in which every turn got one reply, in the order of the turns.
+    """The ground truth of a conversation in which every turn got one reply, in the order of the
+    turns.
 
-    `edges` contains two samples of each voice turn: the first sample of speech, and the sample after the last one. The
-    key is the number of the turn.
+    `edges` contains two samples of each voice turn: the first sample of speech, and the sample
+    after the last one. The key is the number of the turn.
     """
 
     def __init__(self, talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
-        self._said, self._heard, self._turns = talk.simulator.said, talk.simulator.heard, talk.script.turns
+        self._said, self._heard, self._turns = (
+            talk.simulator.said,
+            talk.simulator.heard,
+            talk.script.turns,
+        )
         settings, dialect = talk.script.settings, cast("OpenAIDialect", talk.script.dialect)
-        self._heard_as, self._spoken_as = dialect.input_format_for(settings), dialect.output_format_for(settings)
+        self._heard_as, self._spoken_as = (
+            dialect.input_format_for(settings),
+            dialect.output_format_for(settings),
+        )
         self._jitter_ns, self._edges = talk.script.jitter_buffer_ns, edges
-        self._responses = [sent.response_id for sent in self._said if sent.type == "response.created"]
+        self._responses = [
+            sent.response_id for sent in self._said if sent.type == "response.created"
+        ]
         self.deltas, self.played = cache(self._deltas), cache(self._played)
-        self._appends = [each for each in self._heard if each[1]["type"] == "input_audio_buffer.append"]
+        self._appends = [
+            each for each in self._heard if each[1]["type"] == "input_audio_buffer.append"
+        ]
 
     def instants(self, number: int) -> dict[str, Exact]:
         """Return all instants of a turn that have occurred."""
         turn = self._turns[number - 1]
         came: dict[str, Exact] = {}
         for sent in self._answer(number):
-            name = NAMES.get(sent.type.replace("output_text", "text").replace("output_audio", "audio"))
+            name = NAMES.get(
+                sent.type.replace("output_text", "text").replace("output_audio", "audio")
+            )
             if name is not None:
                 came.setdefault(name, sent.due_ns)
         if deltas := self.deltas(number):
             heard_ns, _, _ = self.played(number)
             came |= {"last_audio": deltas[-1][0], "answer_audio": deltas[0][0]}
-            came |= {} if heard_ns is None else {"first_audible": heard_ns, "answer_audible": heard_ns}
-        asked = [at_ns for at_ns, event in self._heard if event["event_id"] == turn.plan.request_event_id]
+            came |= (
+                {} if heard_ns is None else {"first_audible": heard_ns, "answer_audible": heard_ns}
+            )
+        asked = [
+            at_ns for at_ns, event in self._heard if event["event_id"] == turn.plan.request_event_id
+        ]
         came |= {"request_sent": asked[0]} if asked else {}
         came |= self._of_speech(turn) if turn.kind == "audio" else {}
         return came | {"ended": came["response_done"]}
@@ -297,16 +363,29 @@ class Truth:
         return [sent for sent in self._said if sent.response_id == self._responses[number - 1]]
 
     def _of_speech(self, turn: PreparedTurn) -> dict[str, Exact]:
-        place = [other.plan.number for other in self._turns if other.kind == "audio"].index(turn.plan.number)
-        buffer = {name: [(sent.due_ns, decoded(sent.body)["item_id"]) for sent in self._said
-                         if sent.type == f"input_audio_buffer.{name}"]
-                  for name in ("speech_started", "speech_stopped", "committed")}  # fmt: skip
+        place = [other.plan.number for other in self._turns if other.kind == "audio"].index(
+            turn.plan.number
+        )
+        buffer = {
+            name: [
+                (sent.due_ns, decoded(sent.body)["item_id"])
+                for sent in self._said
+                if sent.type == f"input_audio_buffer.{name}"
+            ]
+            for name in ("speech_started", "speech_stopped", "committed")
+        }
         came: dict[str, Exact] = {name: sent[place][0] for name, sent in buffer.items() if sent}
         item_id = buffer["committed"][place][1]
-        came["input_transcribed"] = next(sent.due_ns for sent in self._said if sent.type == TRANSCRIBED
-                                         and decoded(sent.body)["item_id"] == item_id)  # fmt: skip
-        deltas = (sent.due_ns for sent in self._said if sent.type == TRANSCRIPT_DELTA
-                  and decoded(sent.body)["item_id"] == item_id)  # fmt: skip
+        came["input_transcribed"] = next(
+            sent.due_ns
+            for sent in self._said
+            if sent.type == TRANSCRIBED and decoded(sent.body)["item_id"] == item_id
+        )
+        deltas = (
+            sent.due_ns
+            for sent in self._said
+            if sent.type == TRANSCRIPT_DELTA and decoded(sent.body)["item_id"] == item_id
+        )
         if (first_ns := next(deltas, None)) is not None:
             came["first_input_transcript"] = first_ns
         if turn.speech:
@@ -316,9 +395,13 @@ class Truth:
         return came
 
     def words(self, number: int) -> tuple[str, str]:
-        """Return the text of the reply of a turn, and the transcript that the service made of the caller's speech."""
+        """Return the text of the reply of a turn, and the transcript that the service made of
+        the caller's speech.
+        """
         said = [
-            decoded(sent.body) for sent in self._answer(number) if sent.type.endswith(("text.done", "transcript.done"))
+            decoded(sent.body)
+            for sent in self._answer(number)
+            if sent.type.endswith(("text.done", "transcript.done"))
         ]
         heard = [decoded(sent.body) for sent in self._said if sent.type == TRANSCRIBED]
         place = [turn.plan.number for turn in self._turns if turn.kind == "audio"]
@@ -326,15 +409,18 @@ class Truth:
         return said[0].get("text") or said[0]["transcript"], understood
 
     def microphone(self, number: int, samples: int) -> Fraction:
-        """Return the instant at which a microphone had recorded the first `samples` samples of a turn's recording.
+        """Return the instant at which a microphone had recorded the first `samples` samples of a
+        turn's recording.
 
-        A recording has 24,000 samples per second. The instant is computed from the bytes that the service received, and
-        from the instants at which they arrived.
+        A recording has 24,000 samples per second. The instant is computed from the bytes that the
+        service received, and from the instants at which they arrived.
         """
         begin = [event["event_id"] for _, event in self._appends].index(f"turn-{number}-append-1")
         wanted_s, recorded_s = Fraction(samples, RATE_HZ), Fraction(0)
         for at_ns, event in self._appends[begin:]:
-            recorded_s += Fraction(len(base64.b64decode(event["audio"])), self._heard_as.bytes_per_s)
+            recorded_s += Fraction(
+                len(base64.b64decode(event["audio"])), self._heard_as.bytes_per_s
+            )
             if recorded_s >= wanted_s:
                 return at_ns - (recorded_s - wanted_s) * S
         raise AssertionError("the recording was not sent to its end")
@@ -344,33 +430,51 @@ class Truth:
 
         The instant is the one at which it was sent.
         """
-        return [(sent.due_ns, base64.b64decode(decoded(sent.body)["delta"])) for sent in self._answer(number)
-                if sent.audio_bytes]  # fmt: skip
+        return [
+            (sent.due_ns, base64.b64decode(decoded(sent.body)["delta"]))
+            for sent in self._answer(number)
+            if sent.audio_bytes
+        ]
 
     def _played(self, number: int) -> tuple[Fraction | None, Fraction, int]:
         """Return three values of the playback of a reply.
 
-        They are the instant at which the first audible sample is played, the ns of stalls, and the number of stalls.
-        Each delta gives an earliest start of the playback: its arrival minus the duration of all earlier audio. The
-        jitter buffer gives another one. A sample is played as if the playback had begun at the latest of these starts,
-        up to that of the sample's own delta.
+        They are the instant at which the first audible sample is played, the ns of stalls, and the
+        number of stalls. Each delta gives an earliest start of the playback: its arrival minus the
+        duration of all earlier audio. The jitter buffer gives another one. A sample is played as if
+        the playback had begun at the latest of these starts, up to that of the sample's own delta.
         """
         deltas, rate = self.deltas(number), self._spoken_as.rate_hz
         samples = [self._spoken_as.decode(data).astype(int) for _, data in deltas]
         begins = [0, *accumulate(map(len, samples))]
-        allowed = [at_ns - Fraction(begin * S, rate) for (at_ns, _), begin in zip(deltas, begins, strict=False)]
+        allowed = [
+            at_ns - Fraction(begin * S, rate)
+            for (at_ns, _), begin in zip(deltas, begins, strict=False)
+        ]
         begun = list(accumulate(allowed, max, initial=Fraction(deltas[0][0] + self._jitter_ns)))
-        audible = [(begin + place, at_ns) for begin, at_ns, delta in zip(begins, begun[1:], samples, strict=False)
-                   for place in np.flatnonzero(np.abs(delta) >= 104)[:1]]  # fmt: skip
+        audible = [
+            (begin + place, at_ns)
+            for begin, at_ns, delta in zip(begins, begun[1:], samples, strict=False)
+            for place in np.flatnonzero(np.abs(delta) >= 104)[:1]
+        ]
         heard_ns = audible[0][1] + Fraction(int(audible[0][0]) * S, rate) if audible else None
-        return heard_ns, begun[-1] - begun[0], sum(after > before for before, after in pairwise(begun))
+        return (
+            heard_ns,
+            begun[-1] - begun[0],
+            sum(after > before for before, after in pairwise(begun)),
+        )
 
     def ends_ns(self, number: int) -> Fraction:
         """Return the instant at which the last sample of a turn's reply has been played."""
         deltas = self.deltas(number)
         _, stalled_ns, _ = self.played(number)
         samples = sum(len(self._spoken_as.decode(data)) for _, data in deltas)
-        return deltas[0][0] + self._jitter_ns + stalled_ns + Fraction(samples * S, self._spoken_as.rate_hz)
+        return (
+            deltas[0][0]
+            + self._jitter_ns
+            + stalled_ns
+            + Fraction(samples * S, self._spoken_as.rate_hz)
+        )
 
 
 def decoded(data: bytes) -> dict[str, Any]:
@@ -379,7 +483,8 @@ def decoded(data: bytes) -> dict[str, Any]:
 
 
 SPEECH = (30, 700)
-"""The lengths in ms of the silence and of the speech of a turn. It has no pause that a VAD could take for the end."""
+"""The lengths in ms of the silence and of the speech of a turn. It has no pause that a VAD could
+take for the end."""
 
 
 EDGES = (30 * 24, 730 * 24)
@@ -391,7 +496,8 @@ HALTING = (30, 500, 600, 500)
 Trouble = str | int | bytes | ConnectionClosed
 """A fault of an event.
 
-The event is not sent (`lost`), is sent `twice`, is delayed by a number of ns, or follows other data.
+The event is not sent (`lost`), is sent `twice`, is delayed by a number of ns, or follows other
+data.
 """
 
 
@@ -402,7 +508,13 @@ class Troubled(Simulator):
     """
 
     def __init__(
-        self, dialect: Dialect, profile: Profile, seed: int, troubles: Mapping[int, Trouble], *, endless: bool = False
+        self,
+        dialect: Dialect,
+        profile: Profile,
+        seed: int,
+        troubles: Mapping[int, Trouble],
+        *,
+        endless: bool = False,
     ) -> None:
         super().__init__(dialect, profile, seed)
         self._troubles, self._endless = troubles, endless
@@ -410,7 +522,10 @@ class Troubled(Simulator):
 
     def next_due_ns(self) -> int | None:
         coming = [self._coming[0][0]] if self._coming else []
-        return min([due_ns for due_ns in (super().next_due_ns(), *coming) if due_ns is not None], default=None)
+        return min(
+            [due_ns for due_ns in (super().next_due_ns(), *coming) if due_ns is not None],
+            default=None,
+        )
 
     def say(self, now_ns: int) -> Iterator[PeerAnswer]:
         for due_ns, body in super().say(now_ns):
@@ -419,26 +534,42 @@ class Troubled(Simulator):
             if trouble == "lost" or (self._endless and b'"response.done"' in body):
                 continue
             before = (
-                [trouble] if isinstance(trouble, bytes | ConnectionClosed) else [body] if trouble == "twice" else []
+                [trouble]
+                if isinstance(trouble, bytes | ConnectionClosed)
+                else [body]
+                if trouble == "twice"
+                else []
             )
             for said in (*before, body):
                 late_ns = trouble if isinstance(trouble, int) else 0
-                heappush(self._coming, (due_ns + late_ns, len(self.said) * 2 + (said is body), said))
+                heappush(
+                    self._coming, (due_ns + late_ns, len(self.said) * 2 + (said is body), said)
+                )
         while self._coming and self._coming[0][0] <= now_ns:
             due_ns, _, said = heappop(self._coming)
             yield due_ns, said
 
 
 PCMS = st.builds(
-    lambda level, *ms: recording(sound(*ms, level=level)), st.sampled_from([LOUD, LOUD, 600]),
-    st.integers(0, 100), st.integers(60, 900), st.integers(0, 700), st.integers(60, 600), st.integers(0, 300),
-)  # fmt: skip
+    lambda level, *ms: recording(sound(*ms, level=level)),
+    st.sampled_from([LOUD, LOUD, 600]),
+    st.integers(0, 100),
+    st.integers(60, 900),
+    st.integers(0, 700),
+    st.integers(60, 600),
+    st.integers(0, 300),
+)
 
 
 SPOKEN = st.builds(
-    AudioTurn, st.tuples(PCMS), name=st.just("speak"), chunk_ms=st.sampled_from([50, 100, 200]), transcript=st.just(()),
-    speech=st.none(), paced=st.just(True),
-)  # fmt: skip
+    AudioTurn,
+    st.tuples(PCMS),
+    name=st.just("speak"),
+    chunk_ms=st.sampled_from([50, 100, 200]),
+    transcript=st.just(()),
+    speech=st.none(),
+    paced=st.just(True),
+)
 
 
 OUT_OF_BAND = {"conversation": "none", "output": "text"}
@@ -447,36 +578,54 @@ TYPED = st.sampled_from(
 )
 
 
-UNTRACKED_STEPS: st.SearchStrategy[Step] = st.sampled_from([
-    MessageStep(build_message("Be brief.", "system")),
-    MessageStep(build_message("I am.", "assistant")),
-    SendStep({"type": "conversation.item.retrieve", "item_id": "unknown"}),
-    SendStep({"type": "response.create", "response": {"conversation": "none", "input": []}}),
-])  # fmt: skip
-
-
-STARTS = st.fixed_dictionaries({"history": st.sampled_from([0, 0, 1, 5]), "pipelined": st.booleans()})
-PAUSES = st.builds(PauseStep, st.sampled_from([0, 0.25, 3]))
-EXPECTATIONS = st.builds(
-    ExpectStep, st.builds(ExpectSettings, st.sampled_from(EXPECTED_EVENTS), st.sampled_from([0.05, 0.6, 3.0]))
+UNTRACKED_STEPS: st.SearchStrategy[Step] = st.sampled_from(
+    [
+        MessageStep(build_message("Be brief.", "system")),
+        MessageStep(build_message("I am.", "assistant")),
+        SendStep({"type": "conversation.item.retrieve", "item_id": "unknown"}),
+        SendStep({"type": "response.create", "response": {"conversation": "none", "input": []}}),
+    ]
 )
 
 
-CUES = st.builds(InterruptTrigger, st.sampled_from([0, 300 * MS, 2 * S]), st.sampled_from([None, None, 0.5]),
-                    st.sampled_from(["", "", "", "so", "never"]))  # fmt: skip
+STARTS = st.fixed_dictionaries(
+    {"history": st.sampled_from([0, 0, 1, 5]), "pipelined": st.booleans()}
+)
+PAUSES = st.builds(PauseStep, st.sampled_from([0, 0.25, 3]))
+EXPECTATIONS = st.builds(
+    ExpectStep,
+    st.builds(ExpectSettings, st.sampled_from(EXPECTED_EVENTS), st.sampled_from([0.05, 0.6, 3.0])),
+)
+
+
+CUES = st.builds(
+    InterruptTrigger,
+    st.sampled_from([0, 300 * MS, 2 * S]),
+    st.sampled_from([None, None, 0.5]),
+    st.sampled_from(["", "", "", "so", "never"]),
+)
 
 
 INTERRUPTIONS = st.one_of(
-    st.builds(InterruptStep, st.builds(InterruptSettings, cue=CUES, verify_truncation=st.booleans())),
+    st.builds(
+        InterruptStep, st.builds(InterruptSettings, cue=CUES, verify_truncation=st.booleans())
+    ),
     st.builds(over_reply, SPOKEN, CUES, verify=st.booleans()),
-    st.builds(SoundStep, st.builds(SoundSettings, audio=PCMS, kind=st.sampled_from(sorted(SOUNDS)), cue=CUES)),
+    st.builds(
+        SoundStep,
+        st.builds(SoundSettings, audio=PCMS, kind=st.sampled_from(sorted(SOUNDS)), cue=CUES),
+    ),
 )
 
 
 IN_SILENCE = st.builds(
     SoundStep,
     st.builds(
-        SoundSettings, audio=PCMS, kind=st.sampled_from(sorted(SOUNDS)), during=st.just("silence"), cue=st.none()
+        SoundSettings,
+        audio=PCMS,
+        kind=st.sampled_from(sorted(SOUNDS)),
+        during=st.just("silence"),
+        cue=st.none(),
     ),
 )
 
@@ -494,13 +643,20 @@ DETECTIONS = st.one_of(
 )
 
 
-LIMITS = st.builds(Timeouts, end_of_turn=st.sampled_from([0.5, 3]), first_delta=st.sampled_from([0.3, 3]),
-                   next_delta=st.sampled_from([0.2, 1]), response=st.sampled_from([1, 5]))  # fmt: skip
+LIMITS = st.builds(
+    Timeouts,
+    end_of_turn=st.sampled_from([0.5, 3]),
+    first_delta=st.sampled_from([0.3, 3]),
+    next_delta=st.sampled_from([0.2, 1]),
+    response=st.sampled_from([1, 5]),
+)
 
 
 def sayable(steps: list[Step], dialect: Dialect) -> bool:
     """Return whether the dialect supports all of these steps."""
-    return dialect.missing_features.keys().isdisjoint(feature for step in steps for feature in step.features())
+    return dialect.missing_features.keys().isdisjoint(
+        feature for step in steps for feature in step.features()
+    )
 
 
 def playable(steps: list[Step]) -> list[Step]:
@@ -516,22 +672,41 @@ def playable(steps: list[Step]) -> list[Step]:
 
 
 UNASKED = [
-    error("rate_limit_exceeded", words="Please try again in 1.4s."), error("rate_limit_exceeded", "turn-1-response"),
-    error("conversation_already_has_active_response"), error("odd"), error("odd", "turn-2-response"),
-    error("odd", "turn-1-commit"), error("input_audio_buffer_commit_empty"), error("session_expired"),
-    error("model_not_found"), error(None, type_="server_error"), error("odd", "turn-1-1-truncate"),
-    error("odd", "turn-1-cancel"), error("odd", "turn-1-1-retrieve"), error("odd", "turn-1-output-1"),
-    message("rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 6_000, "remaining": 12}]),
-    message("unknown.event"), b"{", b"[]", idle_timeout("item_x"), created("r_x"),
+    error("rate_limit_exceeded", words="Please try again in 1.4s."),
+    error("rate_limit_exceeded", "turn-1-response"),
+    error("conversation_already_has_active_response"),
+    error("odd"),
+    error("odd", "turn-2-response"),
+    error("odd", "turn-1-commit"),
+    error("input_audio_buffer_commit_empty"),
+    error("session_expired"),
+    error("model_not_found"),
+    error(None, type_="server_error"),
+    error("odd", "turn-1-1-truncate"),
+    error("odd", "turn-1-cancel"),
+    error("odd", "turn-1-1-retrieve"),
+    error("odd", "turn-1-output-1"),
+    message(
+        "rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 6_000, "remaining": 12}]
+    ),
+    message("unknown.event"),
+    b"{",
+    b"[]",
+    idle_timeout("item_x"),
+    created("r_x"),
     done("r_x", usage=usage(audio_out=3)),
-    committed("item_x"), speech_started("item_x", audio_start_ms=900), speech_stopped("item_x", audio_end_ms=1_500),
+    committed("item_x"),
+    speech_started("item_x", audio_start_ms=900),
+    speech_stopped("item_x", audio_end_ms=1_500),
     transcribed("item_x"),
-]  # fmt: skip
+]
 """Messages that a service may send at any time without a request."""
 
 
 CLOSURES = [
-    ConnectionClosed(code, 0, reason) for code in (1000, 1002, 1006, 1009) for reason in ("", "session expired")
+    ConnectionClosed(code, 0, reason)
+    for code in (1000, 1002, 1006, 1009)
+    for reason in ("", "session expired")
 ]
 
 
@@ -544,7 +719,11 @@ TROUBLES: st.SearchStrategy[Mapping[int, Trouble]] = st.dictionaries(
 
 ORDER = FunctionTool(
     name="find_parcel",
-    parameters={"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]},
+    parameters={
+        "type": "object",
+        "properties": {"order": {"type": "string"}},
+        "required": ["order"],
+    },
 )
 
 
@@ -562,7 +741,8 @@ CALLS = st.builds(
 class Conversation:
     """A conversation that has not started.
 
-    `ends_ns` is the time at which the run ends. `responses` is the number of responses for which the budget is enough.
+    `ends_ns` is the time at which the run ends. `responses` is the number of responses for which
+    the budget is enough.
     """
 
     script: PreparedScript
@@ -581,8 +761,13 @@ def conversations(draw: st.DrawFn) -> Conversation:
     assume(sayable(steps, dialect))
     delay_s = draw(st.sampled_from([None, None, 0.0, 0.15, 2.0]))
     start: dict[str, Any] = draw(STARTS) | {"tools": () if delay_s is None else (ORDER,)}
-    script = build_script(*steps, dialect=dialect, limits=draw(LIMITS), turn_detection=detection, **start)
-    script = replace(script, functions={ORDER.name: ScriptFunction(ORDER, [{"place": "depot"}], delay=delay_s or 0.0)})
+    script = build_script(
+        *steps, dialect=dialect, limits=draw(LIMITS), turn_detection=detection, **start
+    )
+    script = replace(
+        script,
+        functions={ORDER.name: ScriptFunction(ORDER, [{"place": "depot"}], delay=delay_s or 0.0)},
+    )
     profile = replace(
         quiet_profile(),
         generation_speed=draw(st.sampled_from([0.7, 4.0])),

@@ -1,12 +1,14 @@
 """The ground truth of calls with a track of audio: when each reply starts, as a telephone plays it.
 
-A telephone plays a frame when its packet arrives. On loopback, the kernel timestamps the arrival during the send call,
-of which the simulator logs the start and the end. So a busy host, on which the simulator sends late, changes no error.
+A telephone plays a frame when its packet arrives. On loopback, the kernel timestamps the arrival
+during the send call, of which the simulator logs the start and the end. So a busy host, on which
+the simulator sends late, changes no error.
 
-A path with jitter is smoothed: then a telephone plays a frame at its media time, after the delay of the fastest packets
-of the call. The simulator's media time is the instant at which a frame is due. The simulator may send every packet
-late, and this lateness is part of the delay. The random delays of the simulated path are no part of it, because the
-shortest of them is 0. If the simulator itself sends irregularly, that is jitter, too, and either is true.
+A path with jitter is smoothed: then a telephone plays a frame at its media time, after the delay of
+the fastest packets of the call. The simulator's media time is the instant at which a frame is due.
+The simulator may send every packet late, and this lateness is part of the delay. The random delays
+of the simulated path are no part of it, because the shortest of them is 0. If the simulator itself
+sends irregularly, that is jitter, too, and either is true.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ SAMPLE_NS = NS_PER_S // 8_000
 MAX_LATE_NS = HOLD_NS - MAX_BOUND_NS
 """The maximum lateness of the simulator before a reply that has a truth.
 
-If the simulator was stopped for longer, frames arrived after the end of their time in the buffer, and the caller heard
-silence instead. So the caller heard other sounds than the simulator played.
+If the simulator was stopped for longer, frames arrived after the end of their time in the buffer,
+and the caller heard silence instead. So the caller heard other sounds than the simulator played.
 """
 NEAR_NS = NS_PER_S
 """The time after the start of a reply in which frames still determine where its sound starts."""
@@ -41,9 +43,11 @@ TRUE_TO_NS = 2 * SAMPLE_NS
 
 
 class Start(NamedTuple):
-    """The start of an utterance: the first and the last instant at which its packet may have arrived, and its clock.
+    """The start of an utterance: the first and the last instant at which its packet may have
+    arrived, and its clock.
 
-    All contain the position of the sound in the packet. With random delays of the path, only the clock is true.
+    All contain the position of the sound in the packet. With random delays of the path, only the
+    clock is true.
     """
 
     earliest_ns: int
@@ -61,7 +65,8 @@ class Start(NamedTuple):
 
 
 class ReplyStart(NamedTuple):
-    """The start of a reply that a run reported: its error (reported − truth), and its reported bound.
+    """The start of a reply that a run reported: its error (reported − truth), and its reported
+    bound.
 
     `late_ns` is the maximum lateness of the simulator in the call until then.
     """
@@ -103,10 +108,12 @@ def _late_ns(packet: Mapping[str, Any]) -> int:
 def audible_starts(packets: Sequence[Mapping[str, Any]]) -> Iterator[Start]:
     """Yield the starts of the utterances of a call, as its caller hears them.
 
-    A frame is audible if its packet was not dropped and did not arrive after the end of its time in the buffer. The
-    caller knows this end only within `MAX_BOUND_NS`. If a packet arrives in this time, two instants are possible.
+    A frame is audible if its packet was not dropped and did not arrive after the end of its time in
+    the buffer. The caller knows this end only within `MAX_BOUND_NS`. If a packet arrives in this
+    time, two instants are possible.
     """
-    sent: list[tuple[int, int, Mapping[str, Any]]] = []  # (due instant, lateness of the earliest packet so far, packet)
+    # (due instant, lateness of the earliest packet so far, packet)
+    sent: list[tuple[int, int, Mapping[str, Any]]] = []
     is_smoothed = any(packet.get("delay_ns") for packet in packets)
     earliest_ns = NEVER_NS
     for packet in packets:
@@ -114,7 +121,8 @@ def audible_starts(packets: Sequence[Mapping[str, Any]]) -> Iterator[Start]:
             earliest_ns = min(earliest_ns, _late_ns(packet))
         sent.append((packet["due_ns"], earliest_ns, packet))
     is_awaited, response = False, None
-    for due_ns, late_ns, packet in sorted(sent, key=itemgetter(0)):  # a reordered packet is logged when it is sent
+    # a reordered packet is logged when it is sent
+    for due_ns, late_ns, packet in sorted(sent, key=itemgetter(0)):
         is_awaited |= bool(packet.get("utterance")) or packet["response"] != response
         response = packet["response"]
         at_byte = packet.get("audible_at_byte")
@@ -123,13 +131,18 @@ def audible_starts(packets: Sequence[Mapping[str, Any]]) -> Iterator[Start]:
         in_buffer_ns = due_ns + late_ns + HOLD_NS - packet["send_end_ns"]
         if in_buffer_ns >= -MAX_BOUND_NS:
             in_packet_ns = at_byte * FRAME_NS // packet["audio_bytes"]
-            earliest_ns, latest_ns = packet["send_start_ns"] + in_packet_ns, packet["send_end_ns"] + in_packet_ns
+            earliest_ns, latest_ns = (
+                packet["send_start_ns"] + in_packet_ns,
+                packet["send_end_ns"] + in_packet_ns,
+            )
             yield Start(earliest_ns, latest_ns, due_ns + late_ns + in_packet_ns, is_smoothed)
             is_awaited = in_buffer_ns < 0
 
 
 def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
-    """Return the start of each measured reply of a run, with its error against the nearest start of the same call."""
+    """Return the start of each measured reply of a run, with its error against the nearest start
+    of the same call.
+    """
     packets = packets_of(read_truth(truth))
     starts = {call: list(audible_starts(sent)) for call, sent in packets.items()}
     sessions = {row["session_id"]: row for row in read_table(run, "sessions").to_pylist()}
@@ -139,12 +152,17 @@ def reply_starts(run: Path, truth: Path) -> list[ReplyStart]:
             continue
         at_ns = row["start_ns"] + row["first_audible_at_ns"] - JITTER_BUFFER_NS
         session = sessions[row["session_id"]]
-        call = session["request_id"] if session["request_id"] in packets else session["service_session_id"]
+        call = (
+            session["request_id"]
+            if session["request_id"] in packets
+            else session["service_session_id"]
+        )
         if call not in packets:  # a session without a track
             continue
         error_ns = min((start.error_ns(at_ns) for start in starts[call]), key=abs)
         bound_ns = row["first_audible_uncertainty_ns"]
-        if row["measured_from"] is None:  # later packets of the call bound the greeting, if the call measures it
+        # later packets of the call bound the greeting, if the call measures it
+        if row["measured_from"] is None:
             bound_ns = session["greeting_audible_uncertainty_ns"]
             if bound_ns is None:
                 continue

@@ -15,7 +15,8 @@ from typing import TextIO
 def terminal(columns: int = 80) -> Iterator[tuple[int, TextIO]]:
     """Open a pseudoterminal.
 
-    Yield the file descriptor from which a test reads, and the stream to which the program under test writes.
+    Yield the file descriptor from which a test reads, and the stream to which the program under
+    test writes.
     """
     reads, writes = pty.openpty()
     termios.tcsetwinsize(writes, (24, columns))

@@ -1,7 +1,8 @@
-"""Calls with the simulated agent, without a network. The measured instants equal those at which the agent spoke.
+"""Calls with the simulated agent, without a network. The measured instants equal those at which the
+agent spoke.
 
-Time is virtual, so the ground truth is exact: it consists of the instants that the agent records. The only uncertainty
-is that of the detection of sounds.
+Time is virtual, so the ground truth is exact: it consists of the instants that the agent records.
+The only uncertainty is that of the detection of sounds.
 """
 
 from __future__ import annotations
@@ -43,13 +44,20 @@ class Call:
     greeted_ns: int
 
     def utterance_starts(self, what: str) -> list[int]:
-        """Return the positions in `said` at which the utterances of one type begin. `what` is this type."""
-        return [place for place, sent in enumerate(self.agent.said) if sent.facts and sent.facts["utterance"] == what]
+        """Return the positions in `said` at which the utterances of one type begin. `what` is
+        this type.
+        """
+        return [
+            place
+            for place, sent in enumerate(self.agent.said)
+            if sent.facts and sent.facts["utterance"] == what
+        ]
 
     def audible_ns(self, place: int, bytes_per_s: int) -> int:
         """Return the instant at which the utterance at a position of `said` becomes audible.
 
-        An utterance is played in real time from its first frame on, even if its frames arrive faster than real time.
+        An utterance is played in real time from its first frame on, even if its frames arrive
+        faster than real time.
         """
         ahead = 0
         for sent in self.agent.said[place:]:
@@ -69,7 +77,9 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedScrip
     return {way: CompiledScript(script, DIALECTS[way]).prepare_session(0, 0) for way in WAYS}
 
 
-def play_call(way: str, profile: Profile, script: PreparedScript, *, keeps_texts: bool = False) -> Call:
+def play_call(
+    way: str, profile: Profile, script: PreparedScript, *, keeps_texts: bool = False
+) -> Call:
     return play(Transport(way, profile), script, keeps_texts=keeps_texts)
 
 
@@ -96,21 +106,32 @@ MANNERS = {
 def test_the_first_sound_of_an_agent_is_measured_when_the_agent_sends_it(
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
-    """If the agent sends fillers, its first sound is a filler. A caller cannot know that the answer follows later."""
+    """If the agent sends fillers, its first sound is a filler. A caller cannot know that the
+    answer follows later.
+    """
     call = play_call(way, build_profile(MANNERS[manners]), scripts[way])
 
     _, question, objection = call.turns
     assert [turn.outcome for turn in call.turns] == ["ok", "interrupted", "ok"]
     first = call.utterance_starts("filler" if manners == "fillers" else "answer")
-    heard_ns = [call.greeted_ns, question.instants["first_audible"], objection.instants["first_audible"]]
-    for begin, at_ns in zip((*call.utterance_starts("greeting"), *first[:2]), heard_ns, strict=True):
+    heard_ns = [
+        call.greeted_ns,
+        question.instants["first_audible"],
+        objection.instants["first_audible"],
+    ]
+    for begin, at_ns in zip(
+        (*call.utterance_starts("greeting"), *first[:2]), heard_ns, strict=True
+    ):
         off_ns = abs(at_ns - call.audible_ns(begin, BYTES_PER_S[way]))
-        assert off_ns <= (question.uncertainties_ns["first_audible"] if "noise" in manners else 0) + 1
+        assert (
+            off_ns <= (question.uncertainties_ns["first_audible"] if "noise" in manners else 0) + 1
+        )
     assert question.uncertainties_ns["first_audible"] > 0 or "noise" not in manners
     assert question.metrics_ns().get("barge_in_late_audio", 0) == 0
     if manners == "fillers":
         assert (
-            call.agent.said[call.utterance_starts("answer")[0]].due_ns - call.agent.said[first[0]].due_ns
+            call.agent.said[call.utterance_starts("answer")[0]].due_ns
+            - call.agent.said[first[0]].due_ns
             > FILLER_MS * MS
         )
 
@@ -121,7 +142,9 @@ def test_sound_that_is_deferred_gives_the_same_turns_as_sound_that_a_log_gets_at
     scripts: dict[str, PreparedScript], way: str, manners: str
 ) -> None:
     profile = build_profile(MANNERS[manners])
-    deferred, logged = (play_call(way, profile, scripts[way], keeps_texts=keeps) for keeps in (False, True))
+    deferred, logged = (
+        play_call(way, profile, scripts[way], keeps_texts=keeps) for keeps in (False, True)
+    )
     transport = MatchingTransport(way, profile)
     matched = play(transport, scripts[way])
 
@@ -139,11 +162,15 @@ def test_an_agent_that_ignores_an_interruption_goes_silent_at_the_end_of_its_spe
 
     _, question, objection = call.turns
     answer, second = call.utterance_starts("answer")[:2]
-    last = max(place for place in range(answer, second) if call.agent.said[place].audible_byte is not None)
+    last = max(
+        place for place in range(answer, second) if call.agent.said[place].audible_byte is not None
+    )
     said_bytes = sum(sent.audio_bytes for sent in call.agent.said[answer:second])
     heard_bytes = sum(sent.audio_bytes for sent in call.agent.said[answer : last + 1])
     begun_ns = call.agent.said[answer].due_ns + JITTER_NS
-    heard_ns = [begun_ns + size * NS_PER_S // BYTES_PER_S[way] for size in (heard_bytes, said_bytes)]
+    heard_ns = [
+        begun_ns + size * NS_PER_S // BYTES_PER_S[way] for size in (heard_bytes, said_bytes)
+    ]
     assert heard_ns[0] - FRAME_NS <= question.instants["barge_in_silent"] <= heard_ns[1]
     yielded = question.instants["barge_in_silent"] - question.instants["barge_in"] <= 2 * NS_PER_S
     assert (question.outcome, question.yielded, objection.outcome) == ("interrupted", yielded, "ok")

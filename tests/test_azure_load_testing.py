@@ -1,6 +1,8 @@
-"""`rtbench init --azure-load-testing` writes a folder that the documents of Azure Load Testing permit.
+"""`rtbench init --azure-load-testing` writes a folder that the documents of Azure Load Testing
+permit.
 
-The keys are those of its YAML reference, https://learn.microsoft.com/azure/load-testing/reference-test-config-yaml.
+The keys are those of its YAML reference,
+https://learn.microsoft.com/azure/load-testing/reference-test-config-yaml.
 """
 
 from __future__ import annotations
@@ -28,10 +30,29 @@ from tests.command_line import call
 from tests.load.options import parsed
 
 TEST_KEYS = {
-    *("version", "testId", "testName", "displayName", "description", "testType", "testPlan", "engineInstances"),
-    *("configurationFiles", "failureCriteria", "autoStop", "properties", "zipArtifacts", "splitAllCSVs", "secrets"),
-    *("env", "certificates", "appComponents", "subnetId", "publicIPDisabled", "regionalLoadTestConfig"),
-    *("referenceIdentities", "keyVaultReferenceIdentity"),
+    "version",
+    "testId",
+    "testName",
+    "displayName",
+    "description",
+    "testType",
+    "testPlan",
+    "engineInstances",
+    "configurationFiles",
+    "failureCriteria",
+    "autoStop",
+    "properties",
+    "zipArtifacts",
+    "splitAllCSVs",
+    "secrets",
+    "env",
+    "certificates",
+    "appComponents",
+    "subnetId",
+    "publicIPDisabled",
+    "regionalLoadTestConfig",
+    "referenceIdentities",
+    "keyVaultReferenceIdentity",
 }
 CRITERION = re.compile(
     r"(?:(?:avg|min|max|p(?:50|75|90|95|96|97|98|99|999|9999))\s?\(response_time_ms\)\s?[<>]"
@@ -44,14 +65,26 @@ AUTO_STOP = {"errorPercentage", "timeWindow"}
 def problems(test: dict[str, Any], folder: Path) -> list[str]:
     """Return what the reference of the YAML does not permit in a test of Locust."""
     found = [f"unknown key {key}" for key in test.keys() - TEST_KEYS]
-    found += [f"no {key}" for key in ("testId", "testType", "testPlan", "engineInstances") if key not in test]
+    found += [
+        f"no {key}"
+        for key in ("testId", "testType", "testPlan", "engineInstances")
+        if key not in test
+    ]
     found += [] if test.get("version") == "v0.1" else ["version"]
     found += [] if re.fullmatch(r"[a-z0-9_-]{2,50}", str(test.get("testId"))) else ["testId"]
-    found += [] if test.get("testType") == "Locust" and str(test.get("testPlan")).endswith(".py") else ["testPlan"]
+    found += (
+        []
+        if test.get("testType") == "Locust" and str(test.get("testPlan")).endswith(".py")
+        else ["testPlan"]
+    )
     found += [] if len(str(test.get("description", ""))) <= 100 else ["description"]
     engines = test.get("engineInstances")
     found += [] if isinstance(engines, int) and 1 <= engines <= 400 else ["engineInstances"]
-    files = [test.get("testPlan"), *test.get("configurationFiles", ()), *test.get("zipArtifacts", ())]
+    files = [
+        test.get("testPlan"),
+        *test.get("configurationFiles", ()),
+        *test.get("zipArtifacts", ()),
+    ]
     found += [f"no file {name}" for name in files if not (folder / str(name)).is_file()]
     names = [Path(str(name)).name for name in files]
     found += ["two files of one name land in one folder"] if len(set(names)) < len(names) else []
@@ -65,14 +98,28 @@ def problems(test: dict[str, Any], folder: Path) -> list[str]:
         condition = next(iter(entry.values())) if isinstance(entry, dict) else entry
         found += [] if CRITERION.fullmatch(condition) else [f"criterion {condition}"]
     stop = test.get("autoStop", "disable")
-    found += [] if stop == "disable" or (isinstance(stop, dict) and stop.keys() <= AUTO_STOP) else ["autoStop"]
+    found += (
+        []
+        if stop == "disable" or (isinstance(stop, dict) and stop.keys() <= AUTO_STOP)
+        else ["autoStop"]
+    )
     for key in ("env", "secrets"):
-        found += [f"{key} {entry}" for entry in test.get(key, ()) if entry.keys() != {"name", "value"}]
-        found += [f"{key} {entry} is no text" for entry in test.get(key, ()) if not isinstance(entry["value"], str)]
+        found += [
+            f"{key} {entry}" for entry in test.get(key, ()) if entry.keys() != {"name", "value"}
+        ]
+        found += [
+            f"{key} {entry} is no text"
+            for entry in test.get(key, ())
+            if not isinstance(entry["value"], str)
+        ]
     for identity in test.get("referenceIdentities", ()):
         keys = {"kind", "type"} | ({"value"} if identity.get("type") == "UserAssigned" else set())
         is_valid = identity.keys() == keys and identity["kind"] in ("KeyVault", "Metrics", "Engine")
-        found += [] if is_valid and identity["type"] in ("SystemAssigned", "UserAssigned") else [f"identity {identity}"]
+        found += (
+            []
+            if is_valid and identity["type"] in ("SystemAssigned", "UserAssigned")
+            else [f"identity {identity}"]
+        )
     return found
 
 
@@ -97,21 +144,35 @@ def wheel(folder: Path, metadata: str) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return the folder that the command wrote, with a wheel."""
-    ended = call("init", tmp_path / "test", "--azure-load-testing", "--wheel", wheel(tmp_path, "Name: rtbench\n"))
+    ended = call(
+        "init",
+        tmp_path / "test",
+        "--azure-load-testing",
+        "--wheel",
+        wheel(tmp_path, "Name: rtbench\n"),
+    )
     assert ended.exit_code == 0, ended.output
     return tmp_path / "test"
 
 
 @pytest.mark.parametrize("name", ["load-test.yaml", "probe.yaml"])
 @pytest.mark.parametrize("edit", [str, with_secrets], ids=["identity", "key vault"])
-def test_the_tests_have_only_documented_keys_and_existing_files(name: str, edit: Any, folder: Path) -> None:
+def test_the_tests_have_only_documented_keys_and_existing_files(
+    name: str, edit: Any, folder: Path
+) -> None:
     test = YAML(typ="safe").load(edit((folder / name).read_text()))
     assert problems(test, folder) == []
     if edit is with_secrets and name == "load-test.yaml":
-        assert [secret["name"] for secret in test["secrets"]] == ["AZURE_OPENAI_API_KEY", "LOCUST_UPLOAD"]
-    assert problems(test | {"engines": 3, "failureCriteria": ["p42(response_time_ms) > 1"]}, folder) == [
-        "unknown key engines", "criterion p42(response_time_ms) > 1",
-    ]  # fmt: skip
+        assert [secret["name"] for secret in test["secrets"]] == [
+            "AZURE_OPENAI_API_KEY",
+            "LOCUST_UPLOAD",
+        ]
+    assert problems(
+        test | {"engines": 3, "failureCriteria": ["p42(response_time_ms) > 1"]}, folder
+    ) == [
+        "unknown key engines",
+        "criterion p42(response_time_ms) > 1",
+    ]
 
 
 def test_the_options_of_the_engines_exist_and_the_totals_agree(folder: Path) -> None:
@@ -126,7 +187,9 @@ def test_the_options_of_the_engines_exist_and_the_totals_agree(folder: Path) -> 
     assert options.whole_run["users"] == int(given["LOCUST_USERS"])
     assert of_locust <= given.keys()
     own = {name for name in given if name.startswith("LOCUST_")} - of_locust
-    assert {name for name in own if not hasattr(parsed(), name.removeprefix("LOCUST_").lower())} == set()
+    assert {
+        name for name in own if not hasattr(parsed(), name.removeprefix("LOCUST_").lower())
+    } == set()
 
 
 def test_criteria_name_entries_of_the_shipped_call(folder: Path, tmp_path: Path) -> None:
@@ -134,7 +197,9 @@ def test_criteria_name_entries_of_the_shipped_call(folder: Path, tmp_path: Path)
         archive.extractall(tmp_path)
     steps = [turn.name for turn in load_script(tmp_path / "scripts" / "voice_turns.yaml").turns]
     test = YAML(typ="safe").load((folder / "load-test.yaml").read_text())
-    metrics = next(entry["value"] for entry in test["env"] if entry["name"] == "LOCUST_LOCUST_METRICS").split(",")
+    metrics = next(
+        entry["value"] for entry in test["env"] if entry["name"] == "LOCUST_LOCUST_METRICS"
+    ).split(",")
     named = {next(iter(entry)) for entry in test["failureCriteria"] if isinstance(entry, dict)}
     assert named
     assert named <= {metric_entry(step, metric) for step in steps for metric in metrics}
@@ -142,8 +207,15 @@ def test_criteria_name_entries_of_the_shipped_call(folder: Path, tmp_path: Path)
 
 
 def test_the_wheel_of_engines_lacks_only_the_packages_of_reports(tmp_path: Path) -> None:
-    kept = ["numpy>=2.0", "pyarrow>=18", "pandas-like>=1", 'opentelemetry-sdk>=1.39; extra == "otel"']
-    lines = [f"Requires-Dist: {name}" for name in (*kept, *(f"{name}>=1" for name in REPORT_PACKAGES))]
+    kept = [
+        "numpy>=2.0",
+        "pyarrow>=18",
+        "pandas-like>=1",
+        'opentelemetry-sdk>=1.39; extra == "otel"',
+    ]
+    lines = [
+        f"Requires-Dist: {name}" for name in (*kept, *(f"{name}>=1" for name in REPORT_PACKAGES))
+    ]
     path = tmp_path / "engine.whl"
     path.write_bytes(engine_wheel(wheel(tmp_path, "Name: rtbench\n" + "\n".join(lines) + "\n")))
     with zipfile.ZipFile(path) as archive:
@@ -201,13 +273,27 @@ def test_facts_about_an_engine_are_printed_and_become_labels(
 ) -> None:
     names = ("kernel timestamps", "clock", "open files")
     checks = [{"name": name, "result": "pass", "message": f"about {name}"} for name in names]
-    printed = {"doctor": json.dumps({"machine": checks}), "calibrate": f"voice: …\ntrust{' this' * 60} machine\n"}
+    printed = {
+        "doctor": json.dumps({"machine": checks}),
+        "calibrate": f"voice: …\ntrust{' this' * 60} machine\n",
+    }
     monkeypatch.setattr(engine_facts, "_output_of", lambda command, *_: printed[command])
     labels = engine_facts.labels.__wrapped__()
     facts = Options.of(parsed(*(word for label in labels for word in ("--label", label)))).labels
 
-    assert {"python", "cores", "memory_mb", "installed_mb", "unpacked_in_s", "container_age_s", "users"} <= set(facts)
-    assert (facts["kernel_timestamps"], facts["clock"]) == ("pass: about kernel timestamps", "pass: about clock")
+    assert {
+        "python",
+        "cores",
+        "memory_mb",
+        "installed_mb",
+        "unpacked_in_s",
+        "container_age_s",
+        "users",
+    } <= set(facts)
+    assert (facts["kernel_timestamps"], facts["clock"]) == (
+        "pass: about kernel timestamps",
+        "pass: about clock",
+    )
     assert facts["calibration"].startswith("trust this")
     assert "open files: pass: about open files" in capsys.readouterr().out
 

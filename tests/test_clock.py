@@ -23,7 +23,9 @@ NOW, WALL = 50 * S, 1_700_000_000 * S
 STAMP = struct.Struct("qq")
 
 
-def timestamp(wall_ns: int, kind: int = SO_TIMESTAMPNS, level: int = socket.SOL_SOCKET) -> tuple[int, int, bytes]:
+def timestamp(
+    wall_ns: int, kind: int = SO_TIMESTAMPNS, level: int = socket.SOL_SOCKET
+) -> tuple[int, int, bytes]:
     return level, kind, STAMP.pack(*divmod(wall_ns, S))
 
 
@@ -42,11 +44,15 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
         [(socket.SOL_SOCKET, SO_TIMESTAMPNS, b"\0" * 15)],
     ],
 )
-def test_without_a_kernel_timestamp_there_is_no_arrival_instant(ancillary: list[tuple[int, int, bytes]]) -> None:
+def test_without_a_kernel_timestamp_there_is_no_arrival_instant(
+    ancillary: list[tuple[int, int, bytes]],
+) -> None:
     assert arrival_ns(ancillary) is None
 
 
-def test_both_clocks_are_read_again_if_a_preemption_separates_the_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_clocks_are_read_again_if_a_preemption_separates_the_two_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monotonic = iter([0, MAX_CLOCK_GAP_NS + 1, 100_000, 100_000 + MAX_CLOCK_GAP_NS])
     wall = iter([111, 222])
     monkeypatch.setattr(time, "monotonic_ns", lambda: next(monotonic))

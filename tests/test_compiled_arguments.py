@@ -1,4 +1,6 @@
-"""Compiled functions refuse None where they need bytes or an object of their own. They would read its memory."""
+"""Compiled functions refuse None where they need bytes or an object of their own. They would
+read its memory.
+"""
 
 from __future__ import annotations
 
@@ -56,15 +58,24 @@ NEEDED: dict[str, tuple[Call, list[Any]]] = {
     "DatagramWriter.send": (sent, [b"data"]),
     "TemplateMatcher.add": (add, [b"head", b"middle", b"tail"]),
     "TemplateMatcher.match": (lambda data: TemplateMatcher().match(data, 0, 0, True), [b"data"]),
-    "Decrypter.shake_hands": (lambda data: Decrypter(TLS, INCOMING, UNUSED).shake_hands(data), [b"data"]),
-    "PlainChunks": (lambda microphone, sent: PlainChunks(microphone, UNUSED, sent, 1), [Microphone(), []]),
+    "Decrypter.shake_hands": (
+        lambda data: Decrypter(TLS, INCOMING, UNUSED).shake_hands(data),
+        [b"data"],
+    ),
+    "PlainChunks": (
+        lambda microphone, sent: PlainChunks(microphone, UNUSED, sent, 1),
+        [Microphone(), []],
+    ),
     "UsualPackets.take": (usual, [[], [], []]),
     "send_frame": (
         lambda packets, audio: send_frame(packets, write_nothing, UNUSED, UNUSED, audio),
         [media().audio_packets, b"\xd5" * 160],
     ),
     "AudioPackets.next": (lambda audio: media().audio_packets.next(audio), [b"\xd5" * 160]),
-    "continue_sounds": (lambda sounds, continued: continue_sounds(None, sounds, None, continued), [[], []]),
+    "continue_sounds": (
+        lambda sounds, continued: continue_sounds(None, sounds, None, continued),
+        [[], []],
+    ),
     "expanded": (lambda table: expanded(b"\0", table), [bytes(512)]),
 }
 

@@ -1,7 +1,8 @@
-"""Function calls, answers in several parts, and interruptions, with the behaviour of the simulator on a virtual clock.
+"""Function calls, answers in several parts, and interruptions, with the behaviour of the simulator
+on a virtual clock.
 
-The ground truth contains all messages that the simulator sent and received, with their instants. Every measured value
-is compared with the ground truth to the nanosecond.
+The ground truth contains all messages that the simulator sent and received, with their instants.
+Every measured value is compared with the ground truth to the nanosecond.
 """
 
 from __future__ import annotations
@@ -105,19 +106,32 @@ def received_events(talk: Talked, type_: str) -> Iterator[tuple[int, dict[str, A
 
 
 def responses(talk: Talked) -> list[str]:
-    return [sent.response_id for sent in talk.simulator.said if sent.type == "response.created" and sent.response_id]
+    return [
+        sent.response_id
+        for sent in talk.simulator.said
+        if sent.type == "response.created" and sent.response_id
+    ]
 
 
 def calls_of(talk: Talked, response_id: str) -> list[int]:
-    """Return the instants at which the arguments of the function calls of a response were complete."""
-    return [at_ns for at_ns, _ in events_sent_in(talk, response_id, "response.function_call_arguments.done")]
+    """Return the instants at which the arguments of the function calls of a response were
+    complete.
+    """
+    return [
+        at_ns
+        for at_ns, _ in events_sent_in(talk, response_id, "response.function_call_arguments.done")
+    ]
 
 
 def audio_of(talk: Talked, response_id: str) -> dict[str, list[tuple[int, int]]]:
-    """Return (instant, number of bytes) of each audio delta of a response. The key is the item of the delta."""
+    """Return (instant, number of bytes) of each audio delta of a response. The key is the item
+    of the delta.
+    """
     items: dict[str, list[tuple[int, int]]] = {}
     for at_ns, event in events_sent_in(talk, response_id, "response.output_audio.delta"):
-        items.setdefault(event["item_id"], []).append((at_ns, len(base64.b64decode(event["delta"]))))
+        items.setdefault(event["item_id"], []).append(
+            (at_ns, len(base64.b64decode(event["delta"])))
+        )
     return items
 
 
@@ -146,11 +160,22 @@ def test_the_metrics_of_a_turn_with_function_calls_equal_the_ground_truth(
     made = responses(talk)
     calling, last = made[:-1], made[-1]
     done_ns = [max(calls_of(talk, response_id)) for response_id in calling]
-    outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in received_events(talk, "conversation.item.create")
-               if event["item"]["type"] == "function_call_output"]  # fmt: skip
+    outputs = [
+        (at_ns, event["item"]["call_id"])
+        for at_ns, event in received_events(talk, "conversation.item.create")
+        if event["item"]["type"] == "function_call_output"
+    ]
     asked = [at_ns for at_ns, _ in received_events(talk, "response.create")][-len(calling) :]
-    assert (turn.outcome, turn.turn_type, len(calling)) == ("ok", "function_calls", functions.rounds)
-    assert turn.function_calls == len(outputs) == sum(len(calls_of(talk, response_id)) for response_id in calling)
+    assert (turn.outcome, turn.turn_type, len(calling)) == (
+        "ok",
+        "function_calls",
+        functions.rounds,
+    )
+    assert (
+        turn.function_calls
+        == len(outputs)
+        == sum(len(calls_of(talk, response_id)) for response_id in calling)
+    )
     assert (talk.session.unrequested_responses, talk.session.answers_uncertain) == (0, False)
     assert (turn.response_id, turn.answer_response_id) == (made[0], last)
     assert turn.instants["function_call_done"] == done_ns[0]
@@ -160,18 +185,31 @@ def test_the_metrics_of_a_turn_with_function_calls_equal_the_ground_truth(
     )
     assert turn.instants["answer_request_sent"] == asked[-1]
     own_ns = [
-        max(at for at, _ in outputs if at < next_ns + 1) - done for done, next_ns in zip(done_ns, asked, strict=True)
+        max(at for at, _ in outputs if at < next_ns + 1) - done
+        for done, next_ns in zip(done_ns, asked, strict=True)
     ]
     assert turn.function_execution_ns == sum(own_ns)
     assert all(own >= delay_s * 1000 * MS for own in own_ns)
 
     answer = list(audio_of(talk, last).values())[-1]
     first = next(audio for response_id in made for audio in audio_of(talk, response_id).values())
-    assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (first[0][0], answer[0][0])
+    assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (
+        first[0][0],
+        answer[0][0],
+    )
     assert turn.preamble is (first is not answer and first != answer)
-    assert turn.instants["function_audible"] == turn.instants["answer_audible"] >= turn.instants["answer_audio"]
+    assert (
+        turn.instants["function_audible"]
+        == turn.instants["answer_audible"]
+        >= turn.instants["answer_audio"]
+    )
     assert turn.instants["ended"] == events_sent_in(talk, last, "response.done")[0][0]
-    total = sum(size for response_id in made for audio in audio_of(talk, response_id).values() for _, size in audio)
+    total = sum(
+        size
+        for response_id in made
+        for audio in audio_of(talk, response_id).values()
+        for _, size in audio
+    )
     assert turn.audio_bytes_received == total
     assert (turn.dead_air_ns or 0) > 0
 
@@ -198,23 +236,37 @@ def test_the_metrics_of_a_turn_with_mcp_calls_equal_the_ground_truth(
 
     (turn,) = talk.turns
     made = responses(talk)
-    started, ended = instants("response.mcp_call.in_progress"), instants("response.mcp_call.completed")
+    started, ended = (
+        instants("response.mcp_call.in_progress"),
+        instants("response.mcp_call.completed"),
+    )
     changes = sorted([(at_ns, 1) for at_ns in started] + [(at_ns, -1) for at_ns in ended])
     running = accumulate(change for _, change in changes)
     executed_ns = sum(
-        later - at_ns for (at_ns, _), (later, _), count in zip(changes, changes[1:], running, strict=False) if count
+        later - at_ns
+        for (at_ns, _), (later, _), count in zip(changes, changes[1:], running, strict=False)
+        if count
     )
     assert (talk.session.outcome, turn.outcome, turn.turn_type) == ("ok", "ok", "function_calls")
     assert turn.mcp_calls == len(started) == len(ended)
     assert (turn.mcp_execution_ns, turn.delegations) == (executed_ns, rounds)
-    assert (turn.instants["mcp_call_started"], turn.instants["mcp_call_ended"]) == (started[0], ended[0])
-    assert turn.instants["function_call_added"] == events_sent_in(talk, made[0], "response.output_item.added")[0][0]
+    assert (turn.instants["mcp_call_started"], turn.instants["mcp_call_ended"]) == (
+        started[0],
+        ended[0],
+    )
+    assert (
+        turn.instants["function_call_added"]
+        == events_sent_in(talk, made[0], "response.output_item.added")[0][0]
+    )
     requests = [at_ns for at_ns, _ in received_events(talk, "response.create")]
     assert turn.instants["answer_request_sent"] == requests[-1] >= ended[-1]
     assert (len(made), len(requests)) == (rounds + 1, rounds + (not spoken))
     assert talk.session.instants["mcp_listed"] == instants("mcp_list_tools.completed")[0]
-    approvals = [event for _, event in received_events(talk, "conversation.item.create")
-                 if event["item"]["type"] == "mcp_approval_response"]  # fmt: skip
+    approvals = [
+        event
+        for _, event in received_events(talk, "conversation.item.create")
+        if event["item"]["type"] == "mcp_approval_response"
+    ]
     assert len(approvals) == (len(started) if server.approve else 0)
 
 
@@ -225,9 +277,13 @@ def test_a_turn_fails_if_the_script_does_not_approve_its_mcp_call() -> None:
     assert talk.turns[0].detail == "the service asks for the approval of a call of docs.search"
 
 
-def test_the_token_of_an_mcp_server_reaches_only_the_service_and_a_replay_gives_the_same_turn(tmp_path: Path) -> None:
+def test_the_token_of_an_mcp_server_reaches_only_the_service_and_a_replay_gives_the_same_turn(
+    tmp_path: Path,
+) -> None:
     keyring = Keyring([], mcp_tokens=[Credential("DOCS", "token-of-docs")])
-    server = McpServer(label="docs", url="https://x", require_approval="never", authorization_env="DOCS")
+    server = McpServer(
+        label="docs", url="https://x", require_approval="never", authorization_env="DOCS"
+    )
     script = build_script(say(), mcp_servers=(server,))
     simulator = Simulator(GA, quiet_profile(), 1)
     transport = PatientTransport(simulator, VirtualClock(START_NS))
@@ -254,7 +310,11 @@ def test_a_session_fails_before_its_first_turn_if_the_tools_of_a_server_are_not_
     profile = replace(quiet_profile(), mcp=McpSettings(failed_listings=1.0))
     talk = converse(say(), profile=profile, mcp_servers=(McpServer(label="docs", url="https://x"),))
 
-    assert (talk.turns, talk.session.outcome, talk.session.turns_not_started) == ([], "failed:mcp_list_tools", 1)
+    assert (talk.turns, talk.session.outcome, talk.session.turns_not_started) == (
+        [],
+        "failed:mcp_list_tools",
+        1,
+    )
     assert talk.session.detail == "the tools of the MCP server docs were not listed"
 
 
@@ -265,13 +325,21 @@ def test_function_calls_in_a_reply_to_a_pause_do_not_delay_the_outputs_of_later_
 ) -> None:
     patient = TurnDetection(silence_duration_ms=200, interrupt_response=False)
     profile = replace(quiet_profile(), functions=FunctionCalls())
-    talk = with_functions(speak(*HALTING), say(), profile=profile, delay_s=delay_s, seed=seed, turn_detection=patient)
+    talk = with_functions(
+        speak(*HALTING), say(), profile=profile, delay_s=delay_s, seed=seed, turn_detection=patient
+    )
 
     first, _ = talk.turns
-    outputs = [(at_ns, event["item"]["call_id"]) for at_ns, event in received_events(talk, "conversation.item.create")
-               if event["item"]["type"] == "function_call_output"]  # fmt: skip
-    called = {decoded(sent.body)["call_id"]: sent.due_ns for sent in talk.simulator.said
-              if sent.type == "response.function_call_arguments.done"}  # fmt: skip
+    outputs = [
+        (at_ns, event["item"]["call_id"])
+        for at_ns, event in received_events(talk, "conversation.item.create")
+        if event["item"]["type"] == "function_call_output"
+    ]
+    called = {
+        decoded(sent.body)["call_id"]: sent.due_ns
+        for sent in talk.simulator.said
+        if sent.type == "response.function_call_arguments.done"
+    }
     assert [(turn.outcome, turn.function_calls) for turn in talk.turns] == [("ok", 1), ("ok", 1)]
     assert (first.vad_splits, len(called)) == (1, 3)
     assert [at_ns - called[call_id] for at_ns, call_id in outputs[1:]] == [round(delay_s * S)] * 2
@@ -279,7 +347,9 @@ def test_function_calls_in_a_reply_to_a_pause_do_not_delay_the_outputs_of_later_
 
 
 @pytest.mark.parametrize("wrong", ["wrong_name", "wrong_arguments"])
-def test_a_call_of_an_undeclared_function_or_without_arguments_gets_an_error_as_output(wrong: str) -> None:
+def test_a_call_of_an_undeclared_function_or_without_arguments_gets_an_error_as_output(
+    wrong: str,
+) -> None:
     always: dict[str, Any] = {wrong: 1.0}
     profile = replace(quiet_profile(), functions=FunctionCalls(**always))
     talk = with_functions(say(), say(), profile=profile)
@@ -309,7 +379,8 @@ def test_a_python_function_receives_the_arguments_of_the_call() -> None:
 
 
 def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) -> int:
-    """Return how many ns of an item's audio have been played until the player stops at `stopped_ns`.
+    """Return how many ns of an item's audio have been played until the player stops at
+    `stopped_ns`.
 
     If audio is late, the player waits for it, and plays it as soon as it arrives.
     """
@@ -322,24 +393,31 @@ def played_ns_of(audio: list[tuple[int, int]], jitter_ns: int, stopped_ns: int) 
 
 
 def check_interruption(turn: TurnObservation, talk: Talked, stopped_ns: int) -> int:
-    """Check the values that a turn reports about its interruption against the audio that was sent, received and played.
+    """Check the values that a turn reports about its interruption against the audio that was sent,
+    received and played.
 
     Return the length of the played audio in ns.
     """
     received, length = audio_of(talk, turn.response_id), FORMATS["pcm16"].duration_ns
-    cuts = {event["item_id"]: event["audio_end_ms"] for _, event in received_events(talk, "conversation.item.truncate")
-            if event["event_id"].startswith(f"turn-{turn.turn}-")}  # fmt: skip
+    cuts = {
+        event["item_id"]: event["audio_end_ms"]
+        for _, event in received_events(talk, "conversation.item.truncate")
+        if event["event_id"].startswith(f"turn-{turn.turn}-")
+    }
     received_ns = sum(length(size) for audio in received.values() for _, size in audio)
     late = sum(size for audio in received.values() for at_ns, size in audio if at_ns > stopped_ns)
     assert turn.late_audio_ns == length(late)
     assert turn.unplayed_audio_ns is not None
     played_ns = received_ns - turn.unplayed_audio_ns
-    assert played_ns == played_ns_of(next(iter(received.values())), talk.script.jitter_buffer_ns, stopped_ns)
+    assert played_ns == played_ns_of(
+        next(iter(received.values())), talk.script.jitter_buffer_ns, stopped_ns
+    )
     assert cuts == ({next(iter(received)): played_ns // MS} if turn.unplayed_audio_ns else {})
     assert talk.session.service_errors == 0, "never more than was received"
     last_ns = max(at_ns for audio in received.values() for at_ns, _ in audio)
     done = [
-        (at_ns, event["response"]["status"]) for at_ns, event in events_sent_in(talk, turn.response_id, "response.done")
+        (at_ns, event["response"]["status"])
+        for at_ns, event in events_sent_in(talk, turn.response_id, "response.done")
     ]
     stopped = done[0][1] == "cancelled"
     assert turn.instants.get("barge_in_last_audio") == (
@@ -349,21 +427,31 @@ def check_interruption(turn: TurnObservation, talk: Talked, stopped_ns: int) -> 
     assert turn.received_audio_ns == received_ns
     assert turn.usage is not None
     share = turn.unplayed_audio_ns / received_ns
-    assert share * turn.usage.audio_out == pytest.approx(turn.unplayed_audio_ns / (TOKEN_MS * MS)), "its tokens"
+    assert share * turn.usage.audio_out == pytest.approx(
+        turn.unplayed_audio_ns / (TOKEN_MS * MS)
+    ), "its tokens"
     return played_ns
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
+@given(
+    after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99)
+)
 def test_the_metrics_of_a_reply_that_speech_interrupts_equal_the_ground_truth(
     after_ms: int, speed: float, seed: int
 ) -> None:
     interrupting = over_reply(speak(*SPEECH), InterruptTrigger(after_ns=after_ms * MS))
     profile = replace(quiet_profile(), generation_speed=speed)
-    talk = converse(speak(*SPEECH), interrupting, speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD)
+    talk = converse(
+        speak(*SPEECH), interrupting, speak(*SPEECH), profile=profile, seed=seed, turn_detection=VAD
+    )
 
     first, second, _ = talk.turns
-    started = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.speech_started"]
+    started = [
+        sent.due_ns
+        for sent in talk.simulator.said
+        if sent.type == "input_audio_buffer.speech_started"
+    ]
     if first.outcome == "ok":  # the reply had ended before the service detected the speech
         assert first.yielded is None
         return
@@ -380,7 +468,9 @@ def test_the_metrics_of_a_reply_that_speech_interrupts_equal_the_ground_truth(
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99))
+@given(
+    after_ms=st.integers(0, 1_500), speed=st.sampled_from([1.0, 4.0, 20.0]), seed=st.integers(0, 99)
+)
 def test_the_metrics_of_a_reply_that_the_client_interrupts_equal_the_ground_truth(
     after_ms: int, speed: float, seed: int
 ) -> None:
@@ -414,14 +504,18 @@ def test_the_metrics_of_a_reply_that_the_client_interrupts_equal_the_ground_trut
 def test_truncation_correct_equals_the_ground_truth(
     after_ms: int, speed: float, ignored: bool, spoken: bool, dialect: Dialect, seed: int
 ) -> None:
-    profile = replace(quiet_profile(), generation_speed=speed, ignored_truncate_share=float(ignored))
+    profile = replace(
+        quiet_profile(), generation_speed=speed, ignored_truncate_share=float(ignored)
+    )
     cue = InterruptTrigger(after_ns=after_ms * MS)
     over = (
         over_reply(speak(*SPEECH), cue, verify=True)
         if spoken
         else InterruptStep(InterruptSettings(cue=cue, verify_truncation=True))
     )
-    talk = converse(speak(*SPEECH), over, say(), profile=profile, seed=seed, dialect=dialect, turn_detection=VAD)
+    talk = converse(
+        speak(*SPEECH), over, say(), profile=profile, seed=seed, dialect=dialect, turn_detection=VAD
+    )
 
     first, *_, last = talk.turns
     cuts = [at_ns for at_ns, _ in received_events(talk, "conversation.item.truncate")]
@@ -429,7 +523,11 @@ def test_truncation_correct_equals_the_ground_truth(
     assert first.truncation_correct is ((not ignored) if cuts else None)
     assert len(asked) == len(cuts)
     if cuts:
-        shown = [sent.due_ns for sent in talk.simulator.said if sent.type == "conversation.item.retrieved"]
+        shown = [
+            sent.due_ns
+            for sent in talk.simulator.said
+            if sent.type == "conversation.item.retrieved"
+        ]
         assert asked[0] == max(first.instants["truncated"], first.instants["ended"])
         assert shown[0] <= last.start_ns
     assert [turn.truncation_correct for turn in talk.turns[1:]] == [None] * (len(talk.turns) - 1)
@@ -458,11 +556,21 @@ def test_an_item_that_the_service_does_not_return_is_awaited_as_long_as_a_late_t
     assert talk.session.instants["ended"] - second.instants["ended"] == LATE_TRANSCRIPT_NS
 
 
-@pytest.mark.parametrize(("min_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")])
-def test_a_sound_stops_a_reply_only_if_the_service_detects_speech(min_speech_ms: int, outcome: str) -> None:
-    profile = replace(quiet_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=20.0)
+@pytest.mark.parametrize(
+    ("min_speech_ms", "outcome"), [(0, "cancelled:turn_detected"), (1_000, "ok")]
+)
+def test_a_sound_stops_a_reply_only_if_the_service_detects_speech(
+    min_speech_ms: int, outcome: str
+) -> None:
+    profile = replace(
+        quiet_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=20.0
+    )
     cough = SoundStep(
-        SoundSettings(audio=recording(sound(20, 300, 20)), kind="noise", cue=InterruptTrigger(after_ns=300 * MS))
+        SoundSettings(
+            audio=recording(sound(20, 300, 20)),
+            kind="noise",
+            cue=InterruptTrigger(after_ns=300 * MS),
+        )
     )
     patient = speak(30, 1_500)
     talk = converse(patient, cough, patient, profile=profile, turn_detection=VAD)
@@ -479,7 +587,11 @@ def test_a_sound_stops_a_reply_only_if_the_service_detects_speech(min_speech_ms:
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
-    sounds=st.lists(st.tuples(st.sampled_from([150, 600, 1_500]), st.sampled_from([0, 4_000])), min_size=1, max_size=3),
+    sounds=st.lists(
+        st.tuples(st.sampled_from([150, 600, 1_500]), st.sampled_from([0, 4_000])),
+        min_size=1,
+        max_size=3,
+    ),
     first=st.booleans(),
     min_speech_ms=st.sampled_from([0, 400, 5_000]),
     speed=st.sampled_from([0.8, 4.0]),
@@ -488,17 +600,32 @@ def test_a_sound_stops_a_reply_only_if_the_service_detects_speech(min_speech_ms:
     seed=st.integers(0, 99),
 )
 def test_a_false_reply_to_a_sound_in_silence_equals_the_ground_truth_and_disturbs_no_turn(
-    sounds: list[tuple[int, int]], first: bool, min_speech_ms: int, speed: float, silence_ms: int, responds: bool,
+    sounds: list[tuple[int, int]],
+    first: bool,
+    min_speech_ms: int,
+    speed: float,
+    silence_ms: int,
+    responds: bool,
     seed: int,
-) -> None:  # fmt: skip
-    profile = replace(quiet_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=speed)
+) -> None:
+    profile = replace(
+        quiet_profile(), vad=SpeechDetection(min_speech_ms=min_speech_ms), generation_speed=speed
+    )
     detection = TurnDetection(silence_duration_ms=silence_ms, create_response=responds)
     heard_ones = [
-        SoundStep(SoundSettings(audio=recording(sound(20, length_ms, 20)), kind="talking_to_others", during="silence"))
+        SoundStep(
+            SoundSettings(
+                audio=recording(sound(20, length_ms, 20)),
+                kind="talking_to_others",
+                during="silence",
+            )
+        )
         for length_ms, _ in sounds
     ]
     between: list[Step] = [
-        step for one, (_, ms) in zip(heard_ones, sounds, strict=True) for step in (one, PauseStep(ms / 1_000))
+        step
+        for one, (_, ms) in zip(heard_ones, sounds, strict=True)
+        for step in (one, PauseStep(ms / 1_000))
     ]
     patient = speak(30, 6_000, 50)
     steps = [*between, patient] if first else [patient, *between, patient]
@@ -515,9 +642,14 @@ def test_a_false_reply_to_a_sound_in_silence_equals_the_ground_truth_and_disturb
     made = responses(talk)
     assert [turn.response_id for turn in talk.turns] == [*made[: len(talk.turns) - 1], made[-1]]
     assert len(made) == len(talk.turns) + (sum(is_speech) if responds else 0)
-    for stray in made[len(talk.turns) - 1 : -1]:  # the reply was played to its end before the caller spoke again
+    # the reply was played to its end before the caller spoke again
+    for stray in made[len(talk.turns) - 1 : -1]:
         audio = [piece for pieces in audio_of(talk, stray).values() for piece in pieces]
-        end_ns = audio[0][0] + talk.script.jitter_buffer_ns + FORMATS["pcm16"].duration_ns(sum(n for _, n in audio))
+        end_ns = (
+            audio[0][0]
+            + talk.script.jitter_buffer_ns
+            + FORMATS["pcm16"].duration_ns(sum(n for _, n in audio))
+        )
         assert all(at_ns >= end_ns for at_ns in next_loud_instant(talk, audio[0][0]))
 
 
@@ -527,14 +659,23 @@ def next_loud_instant(talk: Talked, since_ns: int) -> list[int]:
     Return a list with this instant, or an empty list if there is no such instant.
     """
     speech = ("sound-", "turn-")
-    sent = [(at_ns, event["event_id"]) for at_ns, event in received_events(talk, "input_audio_buffer.append")]
-    began = [at_ns for at_ns, event_id in sent if event_id.startswith(speech) and event_id.endswith("-1")]
+    sent = [
+        (at_ns, event["event_id"])
+        for at_ns, event in received_events(talk, "input_audio_buffer.append")
+    ]
+    began = [
+        at_ns for at_ns, event_id in sent if event_id.startswith(speech) and event_id.endswith("-1")
+    ]
     return [at_ns for at_ns in began if at_ns > since_ns][:1]
 
 
 def test_a_late_vad_reply_to_a_sound_counts_as_a_false_reply() -> None:
     slow = TurnDetection(silence_duration_ms=6_000)
-    murmur = SoundStep(SoundSettings(audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"))
+    murmur = SoundStep(
+        SoundSettings(
+            audio=recording(sound(20, 900, 20)), kind="talking_to_others", during="silence"
+        )
+    )
     talk = converse(speak(30, 1_500, 50), murmur, say(), turn_detection=slow)
 
     assert [(turn.outcome, turn.false_reply) for turn in talk.turns] == [("ok", None), ("ok", True)]
@@ -545,7 +686,12 @@ def test_the_words_of_a_moot_interruption_are_spoken_after_the_reply() -> None:
     talk = converse(speak(*SPEECH), late, turn_detection=VAD)
 
     first, second = talk.turns
-    assert (first.outcome, first.interruption, first.interruption_missed, first.yielded) == ("ok", None, True, None)
+    assert (first.outcome, first.interruption, first.interruption_missed, first.yielded) == (
+        "ok",
+        None,
+        True,
+        None,
+    )
     assert (talk.session.interruptions_planned, talk.session.interruptions_missed) == (1, 1)
     assert (second.outcome, second.turn_type) == ("ok", "regular")
     assert second.start_ns >= first.instants["ended"]
@@ -564,45 +710,73 @@ def test_the_words_of_a_moot_interruption_are_spoken_after_the_reply() -> None:
     seed=st.integers(0, 99),
 )
 def test_a_turn_with_fillers_has_the_metrics_of_its_answer_and_its_own_turn_type(
-    triggers: tuple[str, ...], threshold_ms: int, rounds: int, delay_s: float, spoken: bool, seed: int
+    triggers: tuple[str, ...],
+    threshold_ms: int,
+    rounds: int,
+    delay_s: float,
+    spoken: bool,
+    seed: int,
 ) -> None:
     functions = FunctionCalls(share=float(rounds > 0), rounds=max(1, rounds))
     profile = replace(quiet_profile(), functions=functions)
-    setting = {"type": "static_interim_response", "triggers": list(triggers), "latency_threshold_ms": threshold_ms}
+    setting = {
+        "type": "static_interim_response",
+        "triggers": list(triggers),
+        "latency_threshold_ms": threshold_ms,
+    }
     function = ScriptFunction(ORDER, [{"place": "depot"}], delay=delay_s)
     steps, detection = ([speak(*SPEECH)] * 2, VAD) if spoken else ([say(), say()], None)
-    script = build_script(*steps, tools=(ORDER,), extra={"interim_response": setting}, dialect=PREVIEW,
-                          turn_detection=detection)  # fmt: skip
+    script = build_script(
+        *steps,
+        tools=(ORDER,),
+        extra={"interim_response": setting},
+        dialect=PREVIEW,
+        turn_detection=detection,
+    )
     service = Simulator(PREVIEW, profile, seed, wire=VOICE_LIVE)
     talk = talked(replace(script, functions={"find_parcel": function}), service)
 
     assert [turn.outcome for turn in talk.turns] == ["ok", "ok"]
     assert talk.session.service_errors == 0
-    deltas_sent = [(sent.due_ns, decoded(sent.body)) for sent in talk.simulator.said if sent.audio_bytes]
+    deltas_sent = [
+        (sent.due_ns, decoded(sent.body)) for sent in talk.simulator.said if sent.audio_bytes
+    ]
     for turn, after in zip(talk.turns, [*talk.turns[1:], None], strict=True):
         assert turn.turn_type == ("function_calls+filler" if rounds else "filler")
-        mine = [(at_ns, event) for at_ns, event in deltas_sent
-                if turn.start_ns <= at_ns and (after is None or at_ns < after.start_ns)]  # fmt: skip
+        mine = [
+            (at_ns, event)
+            for at_ns, event in deltas_sent
+            if turn.start_ns <= at_ns and (after is None or at_ns < after.start_ns)
+        ]
         items = dict.fromkeys(event["item_id"] for _, event in mine)
         answer = next(at_ns for at_ns, event in mine if event["item_id"] == list(items)[-1])
         assert (turn.instants["first_audio"], turn.instants["answer_audio"]) == (mine[0][0], answer)
         assert turn.preamble is (len(items) > 1)
-        assert turn.audio_bytes_received == sum(len(base64.b64decode(event["delta"])) for _, event in mine)
+        assert turn.audio_bytes_received == sum(
+            len(base64.b64decode(event["delta"])) for _, event in mine
+        )
 
 
 # Turns without an end.
 
 
 def test_a_turn_with_endless_function_calls_ends_as_limit_exceeded() -> None:
-    """With `tool_choice: required`, the model calls a function in every response, whatever the function returns."""
+    """With `tool_choice: required`, the model calls a function in every response, whatever the
+    function returns.
+    """
     talk = with_functions(say(), say(), profile=quiet_profile(), tool_choice="required")
 
     (turn,) = talk.turns
     assert (turn.outcome, talk.session.outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
     assert turn.detail == f"over {MAX_ROUNDS} responses in a row that called functions"
     assert turn.function_calls == len(responses(talk)) == MAX_ROUNDS + 1
-    assert turn.instants["ended"] == events_sent_in(talk, responses(talk)[-1], "response.done")[0][0]
-    assert (talk.session.turns_planned, talk.session.turns_started) == (2, 1), "what is left of the script is lost"
+    assert (
+        turn.instants["ended"] == events_sent_in(talk, responses(talk)[-1], "response.done")[0][0]
+    )
+    assert (talk.session.turns_planned, talk.session.turns_started) == (
+        2,
+        1,
+    ), "what is left of the script is lost"
 
 
 def test_the_cost_of_each_response_is_counted_when_it_is_done() -> None:

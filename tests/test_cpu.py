@@ -25,19 +25,35 @@ from bench.base.cpu import (
 )
 
 UNKNOWN = CpuUsage(
-    cores=4, load_start=1.0, load_end=2.0, this_run=None, all_programs=None, steal=None, total_max=None, steal_max=None
+    cores=4,
+    load_start=1.0,
+    load_end=2.0,
+    this_run=None,
+    all_programs=None,
+    steal=None,
+    total_max=None,
+    steal_max=None,
 )
 
 
 def watched(**changes: float | None) -> CpuUsage:
     plain = CpuUsage(
-        cores=4, load_start=1.0, load_end=2.0, this_run=0.1, all_programs=0.3, steal=0.0, total_max=0.3, steal_max=0.0
+        cores=4,
+        load_start=1.0,
+        load_end=2.0,
+        this_run=0.1,
+        all_programs=0.3,
+        steal=0.0,
+        total_max=0.3,
+        steal_max=0.0,
     )
     return CpuUsage(**plain | changes)  # type: ignore[typeddict-item]
 
 
 class Times(NamedTuple):
-    """Some of the fields that psutil reports on Linux. On other systems, psutil reports fewer of them."""
+    """Some of the fields that psutil reports on Linux. On other systems, psutil reports fewer of
+    them.
+    """
 
     user: float
     system: float
@@ -47,7 +63,8 @@ class Times(NamedTuple):
 
 
 class Machine:
-    """A machine whose CPU times a test sets: those of programs, of idle cores, and of the hypervisor.
+    """A machine whose CPU times a test sets: those of programs, of idle cores, and of the
+    hypervisor.
 
     `own_s` is the CPU time of this process in s.
     """
@@ -74,7 +91,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
-def test_cpu_use_of_others_and_steal_are_reported_overall_and_at_their_maximum(machine: Machine) -> None:
+def test_cpu_use_of_others_and_steal_are_reported_overall_and_at_their_maximum(
+    machine: Machine,
+) -> None:
     machine.ran(100, 100)
     monitor = CpuMonitor()
     machine.ran(110, 130)
@@ -138,7 +157,10 @@ def test_merged_cpu_use_counts_workers_of_one_machine_together() -> None:
         (watched(this_run=0.02, all_programs=0.32, total_max=0.5), ""),
         (watched(steal=0.03), HYPERVISOR),
         (watched(steal=0.001, steal_max=0.2), HYPERVISOR),
-        (watched(this_run=0.02, all_programs=0.92, total_max=1.0, steal=0.03), f"{OTHERS}; {HYPERVISOR}"),
+        (
+            watched(this_run=0.02, all_programs=0.92, total_max=1.0, steal=0.03),
+            f"{OTHERS}; {HYPERVISOR}",
+        ),
         (None, ""),
     ],
 )
@@ -149,7 +171,9 @@ def test_the_remedy_names_other_programs_or_the_hypervisor_only_if_they_use_the_
 
 
 class Kernel:
-    """A kernel that stores the niceness of one process. `floor` is the lowest niceness that the process may set."""
+    """A kernel that stores the niceness of one process. `floor` is the lowest niceness that the
+    process may set.
+    """
 
     def __init__(self, niceness: int, floor: int) -> None:
         self.niceness, self.floor = niceness, floor

@@ -1,4 +1,6 @@
-"""A session has the same results if its deltas are decoded, if they are matched, and if they are read from its log."""
+"""A session has the same results if its deltas are decoded, if they are matched, and if they are
+read from its log.
+"""
 
 from __future__ import annotations
 
@@ -70,19 +72,29 @@ The timeout of the next delta is 10 s, and the timeout of the next item is 30 s.
 """
 ITEMS = st.sampled_from([*["i1"] * 5, "i2"])
 SELDOM = st.sampled_from([*[False] * 9, True])
-AUDIO = st.sampled_from([LOUD, LOUD, base64_of(4_800), base64_of(4_801), base64_of(1), "", "no base64!"])
+AUDIO = st.sampled_from(
+    [LOUD, LOUD, base64_of(4_800), base64_of(4_801), base64_of(1), "", "no base64!"]
+)
 WORDS = st.sampled_from(["yes ", "there ", "parcel ", "\\u00e4 ", ""])
 DELTAS = st.lists(
-    st.tuples(st.sampled_from(["audio", "transcript"]), st.sampled_from([20, 20, 0, 400])), min_size=1, max_size=40
+    st.tuples(st.sampled_from(["audio", "transcript"]), st.sampled_from([20, 20, 0, 400])),
+    min_size=1,
+    max_size=40,
 )
 
 
 def delta(dialect: Dialect, kind: str, response: str, item: str, payload: str) -> bytes:
-    return message(f"{FAMILIES[dialect][kind]}.delta", response_id=response, item_id=item, delta=payload)
+    return message(
+        f"{FAMILIES[dialect][kind]}.delta", response_id=response, item_id=item, delta=payload
+    )
 
 
 def item(step: str, response: str, item: str, kind: str = "message", **fields: Any) -> bytes:
-    return message(f"response.output_item.{step}", response_id=response, item={"id": item, "type": kind} | fields)
+    return message(
+        f"response.output_item.{step}",
+        response_id=response,
+        item={"id": item, "type": kind} | fields,
+    )
 
 
 def call(name: str) -> dict[str, str]:
@@ -94,7 +106,9 @@ SAYS: dict[str, Callable[[Dialect, str, str], bytes]] = {
     "item added": lambda _, r, i: item("added", r, i),
     "commentary": lambda _, r, i: item("added", r, i, phase="commentary"),
     "item done": lambda _, r, i: item("done", r, i),
-    "call added": lambda _, r, i: item("added", r, f"{i}c", "function_call", call_id="c1", name="order"),
+    "call added": lambda _, r, i: item(
+        "added", r, f"{i}c", "function_call", call_id="c1", name="order"
+    ),
     "call done": lambda _, r, i: message(
         "response.function_call_arguments.done", response_id=r, item_id=f"{i}c", **call("order")
     ),
@@ -108,14 +122,18 @@ SAYS: dict[str, Callable[[Dialect, str, str], bytes]] = {
     "text": lambda d, r, i: delta(d, "text", r, i, "word "),
     "completed": lambda _, r, i: done(r, usage=usage(audio_out=20)),
     "cancelled": lambda _, r, i: done(r, "cancelled", reason="turn_detected"),
-    "failed": lambda _, r, i: done(r, "failed", type="failed", error={"code": "rate_limit_exceeded", "message": "No."}),
+    "failed": lambda _, r, i: done(
+        r, "failed", type="failed", error={"code": "rate_limit_exceeded", "message": "No."}
+    ),
     "incomplete": lambda _, r, i: done(r, "incomplete", reason="max_output_tokens"),
     "speech started": lambda _, r, i: speech_started(f"{i}u"),
     "speech stopped": lambda _, r, i: speech_stopped(f"{i}u"),
     "committed": lambda _, r, i: committed(f"{i}u"),
     "transcribed": lambda _, r, i: transcribed(f"{i}u"),
     "cleared": lambda _, r, i: message("output_audio_buffer.cleared", response_id=r),
-    "truncated": lambda _, r, i: message("conversation.item.truncated", item_id=i, content_index=0, audio_end_ms=20),
+    "truncated": lambda _, r, i: message(
+        "conversation.item.truncated", item_id=i, content_index=0, audio_end_ms=20
+    ),
     "retrieved": lambda _, r, i: message(
         "conversation.item.retrieved", item={"id": i, "content": [{"type": "audio", "audio": LOUD}]}
     ),
@@ -126,7 +144,15 @@ SAYS: dict[str, Callable[[Dialect, str, str], bytes]] = {
     "unknown": lambda _, r, i: message("response.sung"),
     "no JSON": lambda _, r, i: b"{",
 }
-EDGES = ("item added", "item done", "call added", "call done", "audio done", "transcript done", "cleared")
+EDGES = (
+    "item added",
+    "item done",
+    "call added",
+    "call done",
+    "audio done",
+    "transcript done",
+    "cleared",
+)
 """The events that occur in most replies."""
 
 
@@ -136,16 +162,22 @@ class Copy:
     `log` is the event log that the session writes; None for no log.
     """
 
-    def __init__(self, transport: MemoryTransport, script: PreparedScript, log: EventLog | None = None) -> None:
+    def __init__(
+        self, transport: MemoryTransport, script: PreparedScript, log: EventLog | None = None
+    ) -> None:
         self.transport, self.script, self.listening = transport, script, Listening()
-        start = SessionStart(transport.now_ns(), TURNS, script.limits, service_responds=script.service_responds)
+        start = SessionStart(
+            transport.now_ns(), TURNS, script.limits, service_responds=script.service_responds
+        )
         if log is None:
             self.timeline = Timeline(start, script.dialect)
             self.line = SessionIO(script, transport, self.timeline, self.listening)
         else:
             labels = about("run", RowContext("w0-000001", "here", "talk", "talk"), script)
             self.timeline = LoggedTimeline(start, script.dialect, log=log, about=labels)
-            self.line = SessionIO(script, LoggedTransport(transport, log), self.timeline, self.listening)
+            self.line = SessionIO(
+                script, LoggedTransport(transport, log), self.timeline, self.listening
+            )
         if script.silence_chunks:
             self.line.microphone.open(transport.now_ns())
 
@@ -154,37 +186,59 @@ class Copy:
         if turn.speech and not self.script.silence_chunks:
             self.line.microphone.open(self.transport.now_ns())
         self.line.start_turn(turn)
-        for sent in (*turn.inputs, *((turn.request,) if turn.request and not turn.plan.vad else ())):
+        for sent in (
+            *turn.inputs,
+            *((turn.request,) if turn.request and not turn.plan.vad else ()),
+        ):
             self.line.send(sent)
 
     def wait(self, until_ns: int, *, ends: bool) -> None:
-        """Receive messages until `until_ns`. `ends` is True if the script waits for the end of the turn."""
+        """Receive messages until `until_ns`. `ends` is True if the script waits for the end of
+        the turn.
+        """
         while self.transport.now_ns() < until_ns and self.transport.closed is None:
             turns = self.timeline.turns
             self.line.receive_until(
-                until_ns, for_turn=not turns.are_all_over and (ends or self.line.microphone.speaking)
+                until_ns,
+                for_turn=not turns.are_all_over and (ends or self.line.microphone.speaking),
             )
 
     def end(self) -> None:
-        self.timeline.apply(inputs.SessionFailed("unfinished", self.transport.now_ns(), "the run ended"))
+        self.timeline.apply(
+            inputs.SessionFailed("unfinished", self.transport.now_ns(), "the run ended")
+        )
         self.line.run_actions()
 
     def observed(self) -> tuple[Any, ...]:
         heard, timeline = self.listening, self.timeline
         turns, due = timeline.turns, timeline.turns.next_timeout(timeline.limits)
-        events = [(event.kind, event.response_id, event.item_id, event.payload_bytes) for event in heard.events]
+        events = [
+            (event.kind, event.response_id, event.item_id, event.payload_bytes)
+            for event in heard.events
+        ]
         return (
-            *(heard.turns, events, heard.wire_received, heard.paid_for, heard.began, self.transport.sent),
-            *(timeline.next_deadline_ns, timeline.facts.events, timeline.facts.wire_bytes_received, timeline.is_over),
-            *(turns.are_all_over, turns.is_streaming, turns.is_answering, due and due[:3]),
+            heard.turns,
+            events,
+            heard.wire_received,
+            heard.paid_for,
+            heard.began,
+            self.transport.sent,
+            timeline.next_deadline_ns,
+            timeline.facts.events,
+            timeline.facts.wire_bytes_received,
+            timeline.is_over,
+            turns.are_all_over,
+            turns.is_streaming,
+            turns.is_answering,
+            due and due[:3],
         )
 
 
 class DeltaPaths(RuleBasedStateMachine):
     """Three sessions that get the same inputs.
 
-    The first session decodes all deltas. The second session matches them. The third session matches them and writes a
-    log.
+    The first session decodes all deltas. The second session matches them. The third session matches
+    them and writes a log.
     """
 
     def __init__(self) -> None:
@@ -193,7 +247,8 @@ class DeltaPaths(RuleBasedStateMachine):
         self.copies: list[Copy] = []
         self.turns = 0
         self.ends = True
-        """True if the script waits for the end of the turn, and takes no further step within the turn."""
+        """True if the script waits for the end of the turn, and takes no further step within the
+        turn."""
         self.last, self.reply = session_updated(), "r1"
 
     @initialize(
@@ -204,12 +259,24 @@ class DeltaPaths(RuleBasedStateMachine):
         waits=SELDOM,
     )
     def open(self, dialect: Dialect, vad: bool, delay_s: float, within: bool, waits: bool) -> None:
-        steps = [AudioTurn((RECORDING,), chunk_ms=100, paced=True) if vad else say() for _ in range(TURNS)]
+        steps = [
+            AudioTurn((RECORDING,), chunk_ms=100, paced=True) if vad else say()
+            for _ in range(TURNS)
+        ]
         session: dict[str, Any] = {"turn_detection": TurnDetection()} if vad else {}
         script = build_script(*steps, dialect=dialect, tools=(ORDER,), **session)
-        script = replace(script, functions={"order": ScriptFunction(ORDER, ["depot"], delay=delay_s)})
-        self.dialect, self.log = dialect, EventLog(self.folder / "log.jsonl", hide=str, record_audio=True)
-        for transport, log in ((MemoryTransport, None), (MatchingTransport, None), (MatchingTransport, self.log)):
+        script = replace(
+            script, functions={"order": ScriptFunction(ORDER, ["depot"], delay=delay_s)}
+        )
+        self.dialect, self.log = (
+            dialect,
+            EventLog(self.folder / "log.jsonl", hide=str, record_audio=True),
+        )
+        for transport, log in (
+            (MemoryTransport, None),
+            (MatchingTransport, None),
+            (MatchingTransport, self.log),
+        ):
             greeting = [(MS, session_created()), (2 * MS, session_updated())]
             self.copies.append(Copy(transport(lambda _: (), greeting, VirtualClock()), script, log))
         self._wait(1_000 * MS)
@@ -231,7 +298,9 @@ class DeltaPaths(RuleBasedStateMachine):
     def _arrive(self, later_ms: int, *messages: tuple[int, bytes]) -> None:
         """Schedule messages in all sessions, and receive until all messages have arrived."""
         for copy in self.copies:
-            copy.transport.schedule([(later_ms * MS + later_ns, data) for later_ns, data in messages])
+            copy.transport.schedule(
+                [(later_ms * MS + later_ns, data) for later_ns, data in messages]
+            )
         self.last = messages[-1][1]
         self._wait(later_ms * MS + messages[-1][0] + 1)
 
@@ -278,7 +347,10 @@ class DeltaPaths(RuleBasedStateMachine):
             came.append((at_ns, self._delta(kind, item=item)))
         self._arrive(0, *came)
 
-    @rule(payload=st.tuples(st.just("audio"), AUDIO) | st.tuples(st.just("transcript"), WORDS), item=ITEMS)
+    @rule(
+        payload=st.tuples(st.just("audio"), AUDIO) | st.tuples(st.just("transcript"), WORDS),
+        item=ITEMS,
+    )
     def odd_delta(self, payload: tuple[str, str], item: str) -> None:
         self._arrive(20, (0, self._delta(*payload, item)))
 
@@ -293,7 +365,8 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @rule(of_turn=st.integers(1, TURNS))
     def another_reply(self, of_turn: int) -> None:
-        """Let the next events belong to the reply with the number `of_turn`, until the next reply begins.
+        """Let the next events belong to the reply with the number `of_turn`, until the next reply
+        begins.
 
         This reply may belong to another turn, or may not have been requested.
         """
@@ -309,12 +382,17 @@ class DeltaPaths(RuleBasedStateMachine):
 
     @rule(kernel=st.booleans())
     def timestamps(self, kernel: bool) -> None:
-        """From now on, use kernel timestamps if `kernel`; otherwise use timestamps of this process."""
+        """From now on, use kernel timestamps if `kernel`; otherwise use timestamps of this
+        process.
+        """
         for copy in self.copies:
             copy.transport.kernel = kernel
 
     @precondition(lambda self: self.within_turn)
-    @rule(event=st.sampled_from(["audio_delta", "transcript_delta", "audio_done"]), within_s=st.sampled_from([1, 60]))
+    @rule(
+        event=st.sampled_from(["audio_delta", "transcript_delta", "audio_done"]),
+        within_s=st.sampled_from([1, 60]),
+    )
     def expect(self, event: str, within_s: int) -> None:
         self._tell(lambda now_ns: inputs.EventExpected(event, now_ns + within_s * S))
 
@@ -341,7 +419,8 @@ class DeltaPaths(RuleBasedStateMachine):
     )
     def cue(self, cue: InterruptTrigger) -> None:
         cues = [
-            copy.timeline.turns.interrupted and copy.timeline.turns.interrupted.trigger_ns(cue) for copy in self.copies
+            copy.timeline.turns.interrupted and copy.timeline.turns.interrupted.trigger_ns(cue)
+            for copy in self.copies
         ]
         assert len(set(cues)) == 1
 
@@ -387,7 +466,10 @@ class DeltaPaths(RuleBasedStateMachine):
                     assert other == session
                 self.log.close()
                 again = replay_log(self.folder / "log.jsonl")
-                assert (list(again.turns), again.session) == (self.copies[0].listening.turns, session)
+                assert (list(again.turns), again.session) == (
+                    self.copies[0].listening.turns,
+                    session,
+                )
         finally:
             shutil.rmtree(self.folder)
 

@@ -1,6 +1,8 @@
-"""The connection to a target: the headers of the upgrade, the network path, and the wait for a token.
+"""The connection to a target: the headers of the upgrade, the network path, and the wait for a
+token.
 
-The timeline of the session records every result. If a connection fails, the session is recorded too.
+The timeline of the session records every result. If a connection fails, the session is recorded
+too.
 """
 
 from __future__ import annotations
@@ -82,7 +84,9 @@ def serving(**how: Any) -> Iterator[int]:
 
 @contextmanager
 def service() -> Iterator[tuple[int, list[Request]]]:
-    """Start a service that accepts every connection. Yield its port, and the list of the requests that it receives."""
+    """Start a service that accepts every connection. Yield its port, and the list of the
+    requests that it receives.
+    """
     requests: list[Request] = []
     with serving(process_request=lambda _, request: requests.append(request)) as port:
         yield port, requests
@@ -177,7 +181,9 @@ def test_a_refusal_has_its_challenges_without_the_key() -> None:
         with pytest.raises(ConnectError) as caught:
             Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings())
 
-    assert caught.value.detail.startswith('HTTP 401: no; WWW-Authenticate: Key name="x-key", got="***", Basic realm=')
+    assert caught.value.detail.startswith(
+        'HTTP 401: no; WWW-Authenticate: Key name="x-key", got="***", Basic realm='
+    )
     assert "::error" not in caught.value.detail
     assert len(caught.value.detail) < 400
 
@@ -214,9 +220,9 @@ def test_auth_wait_is_zero_with_a_cached_token_and_positive_if_the_token_is_fetc
 def test_without_a_token_no_connection_is_attempted() -> None:
     phases = ConnectTimings()
     with pytest.raises(ConnectError, match="connect_failed:token"):
-        Dialer(build_target(), slow(1, ConnectError("connect_failed:token", "no token was received"))).open(
-            ENOUGH, phases
-        )
+        Dialer(
+            build_target(), slow(1, ConnectError("connect_failed:token", "no token was received"))
+        ).open(ENOUGH, phases)
 
     assert phases.instants == {}
     assert phases.auth_wait_ns > 0
@@ -224,7 +230,9 @@ def test_without_a_token_no_connection_is_attempted() -> None:
 
 def test_a_connection_uses_the_proxy_the_address_and_the_compression_of_its_target() -> None:
     with service() as (port, requests), running_proxy() as proxy:
-        network_path = NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port), address="127.0.0.1", deflate=True)
+        network_path = NetworkPath(
+            proxy=Proxy("http", "127.0.0.1", proxy.port), address="127.0.0.1", deflate=True
+        )
         target = build_target(port, network_path=network_path, host="localhost")
         Dialer(target, Keyring([target])).open(ENOUGH, ConnectTimings()).abort()
 
@@ -241,12 +249,16 @@ def test_an_unusable_client_certificate_is_refused_before_any_connection(tmp_pat
 
 
 class FakeDialer:
-    """A dialer that sets the instants of START, and then returns its transport or raises its exception."""
+    """A dialer that sets the instants of START, and then returns its transport or raises its
+    exception.
+    """
 
     def __init__(self, end: MemoryTransport | BaseException) -> None:
         self._end = end
 
-    def open(self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any]) -> MemoryTransport:
+    def open(
+        self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any]
+    ) -> MemoryTransport:
         phases.instants.update(START)
         if isinstance(self._end, BaseException):
             raise self._end
@@ -256,12 +268,18 @@ class FakeDialer:
 def session_of(dialer: FakeDialer) -> tuple[Any, SessionObservation, list[Mapping[str, str]]]:
     """Open a connection.
 
-    Return the transport or the exception, the observation of the session, and the headers that were reported.
+    Return the transport or the exception, the observation of the session, and the headers that were
+    reported.
     """
     timeline, reported = Timeline(SessionStart(AT_NS, 1, Timeouts()), GA), list[Mapping[str, str]]()
     result: Any
     try:
-        result = connect(cast(Dialer, dialer), build_script(), timeline, lambda headers, _: reported.append(headers))
+        result = connect(
+            cast(Dialer, dialer),
+            build_script(),
+            timeline,
+            lambda headers, _: reported.append(headers),
+        )
     except BaseException as error:
         result = error
     if not timeline.is_over:
@@ -282,7 +300,9 @@ def test_an_open_connection_reports_its_instants_headers_and_auth_wait() -> None
 
 
 def test_a_refused_connection_sets_the_session_s_outcome_and_the_instants_it_reached() -> None:
-    result, session, reported = session_of(FakeDialer(ConnectError("connect_failed:401", "HTTP 401: no", HEADERS)))
+    result, session, reported = session_of(
+        FakeDialer(ConnectError("connect_failed:401", "HTTP 401: no", HEADERS))
+    )
 
     assert result is None
     assert (session.outcome, session.detail) == ("connect_failed:401", "HTTP 401: no")

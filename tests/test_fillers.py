@@ -24,10 +24,17 @@ CHUNK_MS = 100
 """The maximum delay in ms after which the agent detects the end of a question."""
 QUESTIONS = 3
 QUESTION = (8_000 * np.sin(np.arange(24 * 1_500) / 8)).astype("<i2").tobytes()
-"""A recorded question without pauses. The agent of these tests would take a pause for the end of the question."""
+"""A recorded question without pauses. The agent of these tests would take a pause for the end of
+the question."""
 STEPS: tuple[Step, ...] = (
     GreetingTurn(wait_for="greeting"),
-    *[AudioTurn(audio=(Pcm(Path("question.wav"), "question", QUESTION, SpeechSpan(0, len(QUESTION) // 2)),))]
+    *[
+        AudioTurn(
+            audio=(
+                Pcm(Path("question.wav"), "question", QUESTION, SpeechSpan(0, len(QUESTION) // 2)),
+            )
+        )
+    ]
     * QUESTIONS,
 )
 
@@ -65,7 +72,11 @@ def test_an_answer_during_the_next_question_counts_as_latency_of_neither_turn(
     call = call_of(voice, tmp_path, hesitating(voice, 2_000))
     _, first, *later = call.turns
 
-    assert FILLER_AFTER_MS <= wait_ms(first, "voice_to_voice") - JITTER_MS <= FILLER_AFTER_MS + CHUNK_MS + 1
+    assert (
+        FILLER_AFTER_MS
+        <= wait_ms(first, "voice_to_voice") - JITTER_MS
+        <= FILLER_AFTER_MS + CHUNK_MS + 1
+    )
     assert later[0].cut_off
     assert not {"voice_to_voice", "dead_air"} & later[0].metrics_ns().keys()
     assert all(value >= 0 for turn in later for value in turn.metrics_ns().values())
@@ -80,7 +91,10 @@ def test_with_answer_min_ms_the_turn_ends_with_the_answer_and_has_both_latencies
 
     assert [turn.outcome for turn in call.turns] == ["ok"] * (QUESTIONS + 1)
     for turn in call.turns[1:]:
-        filler_ms, answer_ms = wait_ms(turn, "voice_to_voice"), wait_ms(turn, "answer_voice_to_voice")
+        filler_ms, answer_ms = (
+            wait_ms(turn, "voice_to_voice"),
+            wait_ms(turn, "answer_voice_to_voice"),
+        )
         assert (turn.cut_off, turn.preamble) == (False, True)
         assert FILLER_AFTER_MS <= filler_ms - JITTER_MS <= FILLER_AFTER_MS + CHUNK_MS + 1
         # a player whose buffer ran empty does not buffer again
@@ -92,7 +106,9 @@ def test_a_turn_with_only_fillers_times_out_and_its_detail_names_the_cause(tmp_p
     call = call_of(voice, tmp_path, hesitating(voice, 2_000, answers=False), answer_min_ms=500.0)
 
     assert call.turns[1].outcome == "timeout:first_delta"
-    assert call.turns[1].detail.startswith("only fillers (each shorter than answer_min_ms) were received within 3 s")
+    assert call.turns[1].detail.startswith(
+        "only fillers (each shorter than answer_min_ms) were received within 3 s"
+    )
 
 
 def test_an_answer_that_begins_before_the_question_ends_is_not_the_answer(tmp_path: Path) -> None:

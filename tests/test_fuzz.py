@@ -21,9 +21,14 @@ def test_no_mutated_input_causes_an_unexpected_error(subject: str) -> None:
 
 def test_mutated_input_differs_from_the_original() -> None:
     """If the changed input were equal to the original, the cases would test nothing."""
-    document = {"type": "response.create", "response": {"output_modalities": ["text"], "metadata": {"a": "b"}}}
+    document = {
+        "type": "response.create",
+        "response": {"output_modalities": ["text"], "metadata": {"a": "b"}},
+    }
     whole = json.dumps(document).encode()
-    spoilt = [(damaged_bytes(Random(n), whole), damaged_document(Random(n), document)) for n in range(100)]
+    spoilt = [
+        (damaged_bytes(Random(n), whole), damaged_document(Random(n), document)) for n in range(100)
+    ]
 
     assert sum(data != whole for data, _ in spoilt) > 90
     assert sum(other != document for _, other in spoilt) > 80

@@ -1,4 +1,6 @@
-"""The groups of commands. The help, the completion and the documents list them in the order in which they are used."""
+"""The groups of commands. The help, the completion and the documents list them in the order in
+which they are used.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def test_completion_names_the_group_of_each_command_in_the_order_of_use() -> Non
     root = commands()
     completed = root.shell_complete(root.make_context("rtbench", [], resilient_parsing=True), "")
     groups = {name: group for group, members in GROUPS.items() for name in members}
-    found = [(one.value, str(one.help).partition(" · ")[0]) for one in completed if one.value in groups]
+    found = [
+        (one.value, str(one.help).partition(" · ")[0]) for one in completed if one.value in groups
+    ]
 
     assert found == [*groups.items()]
 
@@ -38,14 +42,21 @@ def test_completion_names_the_group_of_each_command_in_the_order_of_use() -> Non
 def test_the_options_page_lists_every_command_under_its_group() -> None:
     page = (DOCS / "options.md").read_text(encoding="utf-8").partition("\n## Commands\n")[2]
     found: dict[str, list[str]] = {}
-    for heading, rows in re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", page, re.DOTALL | re.MULTILINE):
-        found[heading] = [name for cell in re.findall(r"^- (`rtbench .*?): ", rows, re.MULTILINE)
-                          for name in re.findall(r"`rtbench ([a-z-]+)", cell)]  # fmt: skip
+    for heading, rows in re.findall(
+        r"^### (.+?)\n(.*?)(?=^### |\Z)", page, re.DOTALL | re.MULTILINE
+    ):
+        found[heading] = [
+            name
+            for cell in re.findall(r"^- (`rtbench .*?): ", rows, re.MULTILINE)
+            for name in re.findall(r"`rtbench ([a-z-]+)", cell)
+        ]
 
     assert found == {group: [*members] for group, members in GROUPS.items()}
 
 
-@pytest.mark.parametrize("words", [[name] for name in ORDER] + [[], ["baseline", "save"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [[name] for name in ORDER] + [[], ["baseline", "save"]], ids=" ".join
+)
 def test_switches_have_no_value_in_the_help(words: list[str]) -> None:
     printed = call(*words, "--help", env={"COLUMNS": "100", "TERM": "dumb"}).stdout
 
@@ -53,16 +64,27 @@ def test_switches_have_no_value_in_the_help(words: list[str]) -> None:
     assert "<bool>" not in printed
 
 
-def test_the_help_of_run_names_the_results_of_an_inconclusive_threshold_with_their_statuses() -> None:
-    printed = " ".join(call("run", "--help", env={"COLUMNS": "200", "TERM": "dumb"}).stdout.replace("│", " ").split())
+def test_the_help_of_run_names_the_results_of_an_inconclusive_threshold_with_their_statuses() -> (
+    None
+):
+    printed = " ".join(
+        call("run", "--help", env={"COLUMNS": "200", "TERM": "dumb"})
+        .stdout.replace("│", " ")
+        .split()
+    )
     text = printed.partition("--on-inconclusive")[2].partition("--write")[0]
 
     assert all(
-        f"{word} ({status}" in text for word, status in (("fail", "exit status 3"), ("warn", "0"), ("pass", "0"))
+        f"{word} ({status}" in text
+        for word, status in (("fail", "exit status 3"), ("warn", "0"), ("pass", "0"))
     )
 
 
 def test_the_help_of_check_names_the_conditions_that_may_differ() -> None:
-    listed = " ".join(call("check", "--help", env={"COLUMNS": "200", "TERM": "dumb"}).stdout.replace("│", " ").split())
+    listed = " ".join(
+        call("check", "--help", env={"COLUMNS": "200", "TERM": "dumb"})
+        .stdout.replace("│", " ")
+        .split()
+    )
 
     assert [name for name in ALLOWABLE if name not in listed] == []

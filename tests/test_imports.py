@@ -1,4 +1,5 @@
-"""Rules for imports, names and texts. A rule for imports says where a module or a library may be imported.
+"""Rules for imports, names and texts. A rule for imports says where a module or a library may be
+imported.
 
 All tests that read parsed code are in this file, so that each module is parsed only once.
 """
@@ -37,84 +38,234 @@ PACKAGES = ("bench", "reports", "rtbench", "scenarios")
 LAYERS: dict[str, tuple[str, ...]] = {
     "": ("bench", "reports", "rtbench", "scenarios"),
     "bench": (
-        "base", "files", "catalogue", "wire", "services", "transport", "target", "plan", "observe", "session", "record",
-        "simulator", "load", "probe", "recorded_calls", "doctor",
+        "base",
+        "files",
+        "catalogue",
+        "wire",
+        "services",
+        "transport",
+        "target",
+        "plan",
+        "observe",
+        "session",
+        "record",
+        "simulator",
+        "load",
+        "probe",
+        "recorded_calls",
+        "doctor",
     ),
     "bench.base": (
-        "units", "errors", "suggestions", "installation", "standard_streams", "clock", "cpu", "memory",
+        "units",
+        "errors",
+        "suggestions",
+        "installation",
+        "standard_streams",
+        "clock",
+        "cpu",
+        "memory",
     ),
     "bench.files": ("sanitize", "safe_io", "values", "yaml_file", "validation"),
     "bench.services": (
-        "names", "full_duplex", "openai", "gpt_live", "gpt_live_track", "voice_live", "xai", "qwen", "stepfun", "glm",
-        "inworld", "vllm_omni", "gemini", "deepgram", "azure", "openai_hosts", "agents", "telephone", "registry",
+        "names",
+        "full_duplex",
+        "openai",
+        "gpt_live",
+        "gpt_live_track",
+        "voice_live",
+        "xai",
+        "qwen",
+        "stepfun",
+        "glm",
+        "inworld",
+        "vllm_omni",
+        "gemini",
+        "deepgram",
+        "azure",
+        "openai_hosts",
+        "agents",
+        "telephone",
+        "registry",
     ),
     "bench.transport": (
-        "challenges", "gevent_patch", "socket_read", "impairment", "interface", "tx_timestamps", "own_limits",
-        "_datagrams_interpreted", "datagrams", "_loop_interpreted",
-        "loop_monitor", "event_loop", "parser", "fast", "tcp", "tls", "connect", "websocket",
-        "media", "rtp_track", "sip", "webrtc", "links", "impaired",
+        "challenges",
+        "gevent_patch",
+        "socket_read",
+        "impairment",
+        "interface",
+        "tx_timestamps",
+        "own_limits",
+        "_datagrams_interpreted",
+        "datagrams",
+        "_loop_interpreted",
+        "loop_monitor",
+        "event_loop",
+        "parser",
+        "fast",
+        "tcp",
+        "tls",
+        "connect",
+        "websocket",
+        "media",
+        "rtp_track",
+        "sip",
+        "webrtc",
+        "links",
+        "impaired",
     ),
     "bench.load": (
         "simulator_process",
-        "planning", "lifecycle", "execution", "runners", "user", "rtbench_scripts", "locust_file", "run_files",
+        "planning",
+        "lifecycle",
+        "execution",
+        "runners",
+        "user",
+        "rtbench_scripts",
+        "locust_file",
+        "run_files",
         "__main__",
     ),
     "bench.simulator": (
-        "refusals", "quota", "delay", "server_events", "recorded_replies", "faults", "profile",
-        "session", "conversation", "turn_taking", "simulated_session", "responses", "caller_turns", "behaviour",
-        "ground_truth_log", "serving", "services", "ready",
+        "refusals",
+        "quota",
+        "delay",
+        "server_events",
+        "recorded_replies",
+        "faults",
+        "profile",
+        "session",
+        "conversation",
+        "turn_taking",
+        "simulated_session",
+        "responses",
+        "caller_turns",
+        "behaviour",
+        "ground_truth_log",
+        "serving",
+        "services",
+        "ready",
     ),
     "bench.simulator.services": (
-        "openai", "azure", "vllm_omni", "voice_live", "xai", "qwen", "gpt_live", "gemini", "deepgram", "agents",
-        "telephone", "webrtc",
+        "openai",
+        "azure",
+        "vllm_omni",
+        "voice_live",
+        "xai",
+        "qwen",
+        "gpt_live",
+        "gemini",
+        "deepgram",
+        "agents",
+        "telephone",
+        "webrtc",
         "registry",
     ),
     "reports": (
-        "formatting", "render", "results", "statistics", "metrics", "data", "engine", "analysis", "text", "pages",
+        "formatting",
+        "render",
+        "results",
+        "statistics",
+        "metrics",
+        "data",
+        "engine",
+        "analysis",
+        "text",
+        "pages",
         "api",
     ),
     "reports.metrics": (
-        "strata", "rate_metrics", "stored", "metric_spec", "statistic_types", "argument_names", "thresholds",
-        "step_names", "measurable",
+        "strata",
+        "rate_metrics",
+        "stored",
+        "metric_spec",
+        "statistic_types",
+        "argument_names",
+        "thresholds",
+        "step_names",
+        "measurable",
     ),
     "reports.data": ("uncertainty", "runs", "planned_turns", "turns", "samples", "export"),
     "reports.analysis": (
-        "summary", "targets", "sample_size", "sequential", "comparisons", "check", "evidence",
+        "summary",
+        "targets",
+        "sample_size",
+        "sequential",
+        "comparisons",
+        "check",
+        "evidence",
         "trends",
     ),
     "reports.pages": (
-        "thresholds", "run_report", "comparisons", "check", "evidence", "trends", "sample_size",
+        "thresholds",
+        "run_report",
+        "comparisons",
+        "check",
+        "evidence",
+        "trends",
+        "sample_size",
     ),
     "rtbench": (
-        "synthesis", "locust_run", "load_search", "simulator_profile", "calibrate", "capacity", "azure_load_testing",
+        "synthesis",
+        "locust_run",
+        "load_search",
+        "simulator_profile",
+        "calibrate",
+        "capacity",
+        "azure_load_testing",
         "cli",
     ),
-}  # fmt: skip
+}
 """The layers of each package, from the lowest layer to the highest. A layer contains modules.
 
 A module may import only from its own layer and from lower layers.
 """
 
 REPORTS_MAY_USE = {
-    "bench.base.cpu", "bench.base.errors", "bench.base.suggestions", "bench.base.units",
-    "bench.files.safe_io", "bench.files.sanitize", "bench.files.yaml_file",
-    "bench.catalogue.columns", "bench.catalogue.metrics", "bench.catalogue.model_retirements",
-    "bench.catalogue.other_names", "bench.catalogue.outcomes", "bench.catalogue.pricing",
+    "bench.base.cpu",
+    "bench.base.errors",
+    "bench.base.suggestions",
+    "bench.base.units",
+    "bench.files.safe_io",
+    "bench.files.sanitize",
+    "bench.files.yaml_file",
+    "bench.catalogue.columns",
+    "bench.catalogue.metrics",
+    "bench.catalogue.model_retirements",
+    "bench.catalogue.other_names",
+    "bench.catalogue.outcomes",
+    "bench.catalogue.pricing",
     "bench.catalogue.reference_workload",
-    "bench.catalogue.threshold_form", "bench.catalogue.timeouts",
-    "bench.record.document", "bench.record.folder", "bench.record.histograms", "bench.record.metric_values",
-    "bench.record.presence", "bench.record.run_list", "bench.record.spool",
-    "bench.record.validity", "bench.record.validity_data",
+    "bench.catalogue.threshold_form",
+    "bench.catalogue.timeouts",
+    "bench.record.document",
+    "bench.record.folder",
+    "bench.record.histograms",
+    "bench.record.metric_values",
+    "bench.record.presence",
+    "bench.record.run_list",
+    "bench.record.spool",
+    "bench.record.validity",
+    "bench.record.validity_data",
     "bench.services.registry",
-}  # fmt: skip
+}
 
 # Library → the modules that may import it.
 NAMED_IN = {
-    "locust": ("bench.load.runners", "bench.load.user", "bench.load.locust_file", "bench.load.run_files", "scenarios"),
+    "locust": (
+        "bench.load.runners",
+        "bench.load.user",
+        "bench.load.locust_file",
+        "bench.load.run_files",
+        "scenarios",
+    ),
     "gevent": ("bench.load.execution", "bench.load.runners", "bench.load.user", "bench.transport"),
     "flask": ("bench.load.runners.web_ui",),
     "werkzeug": ("bench.load.runners.web_ui",),
-    "soundfile": ("bench.plan.audio_files", "bench.plan.recordings", "bench.simulator.recorded_replies"),
+    "soundfile": (
+        "bench.plan.audio_files",
+        "bench.plan.recordings",
+        "bench.simulator.recorded_replies",
+    ),
     "soxr": ("bench.plan.recordings", "bench.simulator.recorded_replies"),
     "hdrh": ("bench.record.histograms",),
     "azure": ("bench.target.identity",),
@@ -131,48 +282,124 @@ NAMED_IN = {
     "opentelemetry": ("bench.load.runners.otel_exporter",),
     "junitparser": ("reports.pages.check.ci",),
     "ruamel": ("bench.files.yaml_file",),
-}  # fmt: skip
+}
 
 CLOCK_FREE = (
-    "bench.files.sanitize", "bench.files.values",
-    "bench.catalogue.outcomes", "bench.catalogue.metrics", "bench.catalogue.outcomes", "bench.catalogue.pricing",
-    "bench.wire", "bench.services", "bench.observe", "bench.simulator.behaviour",
-    "bench.simulator.caller_turns", "bench.simulator.conversation", "bench.simulator.turn_taking",
+    "bench.files.sanitize",
+    "bench.files.values",
+    "bench.catalogue.outcomes",
+    "bench.catalogue.metrics",
+    "bench.catalogue.outcomes",
+    "bench.catalogue.pricing",
+    "bench.wire",
+    "bench.services",
+    "bench.observe",
+    "bench.simulator.behaviour",
+    "bench.simulator.caller_turns",
+    "bench.simulator.conversation",
+    "bench.simulator.turn_taking",
     "bench.simulator.responses",
-    "bench.simulator.session", "bench.simulator.quota", "bench.simulator.delay", "bench.simulator.refusals",
-    "bench.simulator.faults", "bench.simulator.server_events", "bench.simulator.services.gpt_live",
-    "bench.simulator.serving.credentials", "bench.simulator.serving.handshake", "bench.simulator.simulated_session",
-    *(f"bench.simulator.services.{name}" for name in (
-        "agents", "azure", "openai", "qwen", "registry", "voice_live", "xai",
-        *(f"telephone.{part}" for part in ("answer_plan", "call_faults", "called_party", "exchange")),
-        *(f"webrtc.{part}" for part in ("live_session", "output_buffer", "session")),
-    )),
+    "bench.simulator.session",
+    "bench.simulator.quota",
+    "bench.simulator.delay",
+    "bench.simulator.refusals",
+    "bench.simulator.faults",
+    "bench.simulator.server_events",
+    "bench.simulator.services.gpt_live",
+    "bench.simulator.serving.credentials",
+    "bench.simulator.serving.handshake",
+    "bench.simulator.simulated_session",
+    *(
+        f"bench.simulator.services.{name}"
+        for name in (
+            "agents",
+            "azure",
+            "openai",
+            "qwen",
+            "registry",
+            "voice_live",
+            "xai",
+            *(
+                f"telephone.{part}"
+                for part in ("answer_plan", "call_faults", "called_party", "exchange")
+            ),
+            *(f"webrtc.{part}" for part in ("live_session", "output_buffer", "session")),
+        )
+    ),
     "bench.session.session_io",
-    "bench.plan.file_kinds", "bench.plan.recordings", "bench.plan.synthesizer", "bench.plan.file_kinds",
-    "bench.plan.prepared", "bench.plan.compiled_script",
-    "bench.record.rtp_streams", "bench.record.validity",
+    "bench.plan.file_kinds",
+    "bench.plan.recordings",
+    "bench.plan.synthesizer",
+    "bench.plan.file_kinds",
+    "bench.plan.prepared",
+    "bench.plan.compiled_script",
+    "bench.record.rtp_streams",
+    "bench.record.validity",
     "bench.load.execution.pairs",
     "bench.transport.parser",
-    "bench.transport.impairment", "bench.transport.media",
-    *(f"bench.transport.webrtc.{name}" for name in (
-        "data_channel", "description", "ice", "peer", "sctp", "sctp_packets", "sctp_receiver", "sctp_sender", "stun",
-    )),
-    *(f"bench.transport.sip.{name}" for name in (
-        "bodies", "call", "call_record", "call_setup", "dialog", "digest", "framing", "hops", "leg", "leg_requests",
-        "messages", "transactions",
-    )),
-    "bench.doctor.diagnosis", "rtbench.calibrate.ground_truth",
+    "bench.transport.impairment",
+    "bench.transport.media",
+    *(
+        f"bench.transport.webrtc.{name}"
+        for name in (
+            "data_channel",
+            "description",
+            "ice",
+            "peer",
+            "sctp",
+            "sctp_packets",
+            "sctp_receiver",
+            "sctp_sender",
+            "stun",
+        )
+    ),
+    *(
+        f"bench.transport.sip.{name}"
+        for name in (
+            "bodies",
+            "call",
+            "call_record",
+            "call_setup",
+            "dialog",
+            "digest",
+            "framing",
+            "hops",
+            "leg",
+            "leg_requests",
+            "messages",
+            "transactions",
+        )
+    ),
+    "bench.doctor.diagnosis",
+    "rtbench.calibrate.ground_truth",
     "rtbench.calibrate.load_step_search",
-    "rtbench.load_search", "rtbench.capacity.search", "rtbench.capacity.load_thresholds", "rtbench.capacity.conclusion",
+    "rtbench.load_search",
+    "rtbench.capacity.search",
+    "rtbench.capacity.load_thresholds",
+    "rtbench.capacity.conclusion",
     "reports.statistics",
-)  # fmt: skip
+)
 """The modules that read no clock and open no socket, so that tests run them on a virtual clock.
 
-Not all of them are pure: `bench.session.session_io` sends and receives, by the transport that it is given.
+Not all of them are pure: `bench.session.session_io` sends and receives, by the transport that it is
+given.
 """
-IMPURE = {"time", "datetime", "socket", "ssl", "select", "asyncio", "threading", "gevent", "locust", "random", "os"}
+IMPURE = {
+    "time",
+    "datetime",
+    "socket",
+    "ssl",
+    "select",
+    "asyncio",
+    "threading",
+    "gevent",
+    "locust",
+    "random",
+    "os",
+}
 CLOCKLESS_NAMES = {"Arrival", "SendTime"}
-"""The names that a clock-free module may import from `bench.base.clock`. They are allowed because they are plain data.
+"""The names that a clock-free module may import from `bench.base.clock`. They are allowed because
+they are plain data.
 """
 
 KNOW_THE_FAST_PATH = {
@@ -184,8 +411,9 @@ KNOW_THE_FAST_PATH = {
 }
 """The only modules that may import the fast path.
 
-`websocket` reads messages with it, `tcp` reads sockets with it, and `tls` decrypts with it. `machine_checks` reports
-whether it was compiled. `session_io` has the microphone, whose plain chunks the fast path sends.
+`websocket` reads messages with it, `tcp` reads sockets with it, and `tls` decrypts with it.
+`machine_checks` reports whether it was compiled. `session_io` has the microphone, whose plain
+chunks the fast path sends.
 """
 
 MAKES_SOCKETS = (
@@ -198,10 +426,17 @@ MAKES_SOCKETS = (
 )
 """The modules that may create sockets.
 
-`bench.base.clock` opens a socket only to keep timestamps enabled. `runners.web_ui` checks that a port is free, and
-`transport.own_limits` that a socket can be opened.
+`bench.base.clock` opens a socket only to keep timestamps enabled. `runners.web_ui` checks that a
+port is free, and `transport.own_limits` that a socket can be opened.
 """
-SOCKET_MAKERS = {"socket", "create_connection", "create_server", "socketpair", "wrap_socket", "open_connection"}
+SOCKET_MAKERS = {
+    "socket",
+    "create_connection",
+    "create_server",
+    "socketpair",
+    "wrap_socket",
+    "open_connection",
+}
 CLOCKS = {
     "time",
     "time_ns",
@@ -215,18 +450,34 @@ CLOCKS = {
 
 
 DRAWING = (
-    "reports.pages.run_report.bar_charts", "reports.pages.run_report.charts", "reports.pages.run_report.time_panels",
-    "reports.pages.run_report.speech_timeline", "reports.render.svg",
-    "reports.pages.comparisons.forest", "reports.pages.trends.plot",
-)  # fmt: skip
-COMPUTING = ("pandas", "pathlib", "scipy", "reports.data.runs", "reports.data.samples", "reports.analysis.targets")
-"""The modules that a plotting module must not import. A plotting module gets its data as a frame."""
+    "reports.pages.run_report.bar_charts",
+    "reports.pages.run_report.charts",
+    "reports.pages.run_report.time_panels",
+    "reports.pages.run_report.speech_timeline",
+    "reports.render.svg",
+    "reports.pages.comparisons.forest",
+    "reports.pages.trends.plot",
+)
+COMPUTING = (
+    "pandas",
+    "pathlib",
+    "scipy",
+    "reports.data.runs",
+    "reports.data.samples",
+    "reports.analysis.targets",
+)
+"""The modules that a plotting module must not import. A plotting module gets its data as a
+frame."""
 
 STARTED = {
     "rtbench.locust_run": {"locust"},
     "bench.load.simulator_process": {"rtbench.cli.app"},
     "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
-    "bench.load.runners.finalized_run": {"reports.pages.check", "rtbench.cli.app", "rtbench.cli.decision"},
+    "bench.load.runners.finalized_run": {
+        "reports.pages.check",
+        "rtbench.cli.app",
+        "rtbench.cli.decision",
+    },
     "bench.load.runners.abort_analyses": {"reports.pages.check"},
     "bench.load.runners.interim_analyses": {"reports.pages.comparisons"},
     "rtbench.cli.run": {"bench.load"},
@@ -253,8 +504,8 @@ MODULES = modules()
 @cache
 def tree(name: str) -> ast.Module:
     code = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    # The parsed tree stays in memory and is excluded from garbage collection. Otherwise the garbage collector would
-    # scan all trees repeatedly, which takes four times as long as parsing.
+    # The parsed tree stays in memory and is excluded from garbage collection. Otherwise the garbage
+    # collector would scan all trees repeatedly, which takes four times as long as parsing.
     gc.freeze()
     return code
 
@@ -266,7 +517,8 @@ def nodes(name: str) -> tuple[ast.AST, ...]:
 
 @cache
 def imports(name: str) -> frozenset[str]:
-    """Return every module that the module `name` imports, and every name that it imports from a module.
+    """Return every module that the module `name` imports, and every name that it imports from a
+    module.
 
     Imports anywhere in the code count.
     """
@@ -295,7 +547,11 @@ def layer_of(name: str, package: str) -> str | None:
     """
     if not package:
         return name.partition(".")[0]
-    return name.removeprefix(f"{package}.").partition(".")[0] if name.startswith(f"{package}.") else None
+    return (
+        name.removeprefix(f"{package}.").partition(".")[0]
+        if name.startswith(f"{package}.")
+        else None
+    )
 
 
 def test_a_layer_imports_only_layers_below_it() -> None:
@@ -319,17 +575,21 @@ def test_a_layer_imports_only_layers_below_it() -> None:
 
 
 def modules_used_by(name: str) -> set[str]:
-    """Return the modules of this project that the module `name` imports, within functions and for types, too.
+    """Return the modules of this project that the module `name` imports, within functions and for
+    types, too.
 
-    Imports for types count, because a cycle of them is also a cycle for a reader. Leave out a package from which only
-    modules are imported, and a package that contains the module `name`.
+    Imports for types count, because a cycle of them is also a cycle for a reader. Leave out a
+    package from which only modules are imported, and a package that contains the module `name`.
     """
     packages = {
         node.module
         for node in nodes(name)
-        if isinstance(node, ast.ImportFrom) and all(f"{node.module}.{alias.name}" in CODE for alias in node.names)
+        if isinstance(node, ast.ImportFrom)
+        and all(f"{node.module}.{alias.name}" in CODE for alias in node.names)
     }
-    return {module for module in imports(name) - packages if module in CODE and not within(name, module)}
+    return {
+        module for module in imports(name) - packages if module in CODE and not within(name, module)
+    }
 
 
 CIMPORT = re.compile(r"^(?:from|import) ((?:bench|reports)[\w.]*)(?: import (\w+))?", re.MULTILINE)
@@ -339,14 +599,18 @@ CODE = MODULES.keys() | C_MODULES.keys()
 
 def test_the_architecture_draws_the_layers_of_bench_and_of_the_packages() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    bench, packages = re.findall(r"^    (?:bench|packages)  +((?:.+\n)(?:  +<.*\n)*)", text, re.MULTILINE)
+    bench, packages = re.findall(
+        r"^    (?:bench|packages)  +((?:.+\n)(?:  +<.*\n)*)", text, re.MULTILINE
+    )
 
     assert tuple(bench.split()[::2]) == LAYERS["bench"]
     assert tuple(re.sub(r"\(.*?\)", "", packages).split()[::2]) == LAYERS[""]
 
 
 def test_a_module_assigns_each_constant_once() -> None:
-    """If a constant were assigned again further down, the functions above that line would also use the second value."""
+    """If a constant were assigned again further down, the functions above that line would also
+    use the second value.
+    """
     given = Counter(
         (name, target.id)
         for name in MODULES
@@ -363,33 +627,52 @@ def test_modules_do_not_import_each_other_in_a_cycle() -> None:
     uses = {name: modules_used_by(name) for name in MODULES}
     for name, path in C_MODULES.items():
         found = CIMPORT.findall(path.read_text(encoding="utf-8"))
-        uses[name] = {f"{module}.{taken}" if f"{module}.{taken}" in CODE else module for module, taken in found}
+        uses[name] = {
+            f"{module}.{taken}" if f"{module}.{taken}" in CODE else module
+            for module, taken in found
+        }
 
     TopologicalSorter(uses).prepare()  # It raises CycleError with the modules of the cycle.
 
 
 TEST_MODULE = re.compile(
-    r"^\s*(?:from tests[\w.]*\.test_\w+ |from tests[\w.]* import [^#\n]*\btest_|import tests[\w.]*\.test_)",
+    r"^\s*(?:from tests[\w.]*\.test_\w+ |from tests[\w.]* import [^#\n]*\btest_|import"
+    r" tests[\w.]*\.test_)",
     re.MULTILINE,
 )
 
 
 def test_no_module_imports_a_module_of_tests() -> None:
     """What several modules of tests use is in a module that contains no test."""
-    paths = [path for top in ("tests", "tools", "benchmarks") for path in (ROOT / top).rglob("*.py")]
+    paths = [
+        path for top in ("tests", "tools", "benchmarks") for path in (ROOT / top).rglob("*.py")
+    ]
 
-    assert [f"{path.relative_to(ROOT)}" for path in paths if TEST_MODULE.search(path.read_text(encoding="utf-8"))] == []
+    assert [
+        f"{path.relative_to(ROOT)}"
+        for path in paths
+        if TEST_MODULE.search(path.read_text(encoding="utf-8"))
+    ] == []
     assert TEST_MODULE.search("from tests.observe import helpers, test_calls\n")
 
 
 def test_reports_import_only_the_permitted_modules_of_bench() -> None:
-    packages = ("bench", "bench.base", "bench.files", "bench.catalogue", "bench.record", "bench.services")
+    packages = (
+        "bench",
+        "bench.base",
+        "bench.files",
+        "bench.catalogue",
+        "bench.record",
+        "bench.services",
+    )
     used = {
         (name, module)
         for name in MODULES
         if within(name, "reports")
         for module in imports(name)
-        if within(module, "bench") and module not in packages and not within(module, *REPORTS_MAY_USE)
+        if within(module, "bench")
+        and module not in packages
+        and not within(module, *REPORTS_MAY_USE)
     }
 
     assert used == set()
@@ -409,7 +692,12 @@ def test_only_one_module_names_the_folder_of_the_workers_parts() -> None:
 
 def test_only_the_readers_import_the_fast_path() -> None:
     fast = "bench.transport.fast"
-    named = {name for name in MODULES for module in imports(name) if within(module, fast) and not within(name, fast)}
+    named = {
+        name
+        for name in MODULES
+        for module in imports(name)
+        if within(module, fast) and not within(name, fast)
+    }
 
     assert named == KNOW_THE_FAST_PATH
 
@@ -422,13 +710,17 @@ def test_each_library_is_imported_only_in_its_permitted_modules() -> None:
         if (library := module.partition(".")[0]) in NAMED_IN
     }
 
-    assert {(name, library) for name, library in named if not within(name, *NAMED_IN[library])} == set()
+    assert {
+        (name, library) for name, library in named if not within(name, *NAMED_IN[library])
+    } == set()
 
 
 def test_a_clock_free_module_imports_no_clock_and_no_socket() -> None:
     clock = "bench.base.clock"
     permitted = {clock, *(f"{clock}.{name}" for name in CLOCKLESS_NAMES)}
-    used = {(name, module) for name in MODULES if within(name, *CLOCK_FREE) for module in imports(name)}
+    used = {
+        (name, module) for name in MODULES if within(name, *CLOCK_FREE) for module in imports(name)
+    }
 
     assert {
         (name, module)
@@ -438,7 +730,9 @@ def test_a_clock_free_module_imports_no_clock_and_no_socket() -> None:
 
 
 def test_every_module_that_is_started_by_name_is_listed() -> None:
-    """If a process is started as `python -m MODULE`, this is an import that the other tests do not see."""
+    """If a process is started as `python -m MODULE`, this is an import that the other tests do
+    not see.
+    """
     started = {
         (name, node.args[0].value if isinstance(node.args[0], ast.Constant) else None)
         for name in MODULES
@@ -446,17 +740,28 @@ def test_every_module_that_is_started_by_name_is_listed() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("python_command")
     }
     written = {
-        name for name in MODULES for node in nodes(name) if isinstance(node, ast.Constant) and node.value == "-m"
+        name
+        for name in MODULES
+        for node in nodes(name)
+        if isinstance(node, ast.Constant) and node.value == "-m"
     }
 
-    assert {name: {module for by, module in started if by == name} for name, _ in started} == STARTED
+    assert {
+        name: {module for by, module in started if by == name} for name, _ in started
+    } == STARTED
     assert written == {"bench.base.installation"}
 
 
 def calls(name: str, functions: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield (module, function) for each call `module.function(…)` in the module `name` to one of these functions."""
+    """Yield (module, function) for each call `module.function(…)` in the module `name` to one of
+    these functions.
+    """
     for node in nodes(name):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in functions:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in functions
+        ):
             yield ast.unparse(node.func.value), node.func.attr
 
 
@@ -483,10 +788,15 @@ def test_no_text_is_read_or_written_in_the_encoding_of_the_locale() -> None:
                 case ast.Attribute(attr="write_text"):
                     is_text = True
                 case ast.Name(id="open"):
-                    modes = [word.value for word in call.args[1:2] if isinstance(word, ast.Constant)]
+                    modes = [
+                        word.value for word in call.args[1:2] if isinstance(word, ast.Constant)
+                    ]
                     is_text = not any("b" in str(mode) for mode in modes)
                 case _:
-                    is_text = not options.isdisjoint({"text", "universal_newlines"}) and "capture_output" in options
+                    is_text = (
+                        not options.isdisjoint({"text", "universal_newlines"})
+                        and "capture_output" in options
+                    )
             if is_text and "encoding" not in options:
                 offences.append(f"{name}, line {call.lineno}")
 
@@ -501,8 +811,12 @@ def test_clocks_are_read_only_in_bench_clock() -> None:
         for module, function in calls(name, {*CLOCKS, "now", "utcnow"})
         if module == "time" or function in ("now", "utcnow")
     }
-    taken = {(name, module) for name in MODULES for module in imports(name)
-             if name != "bench.base.clock" and module.removeprefix("time.") in CLOCKS - {"time"}}  # fmt: skip
+    taken = {
+        (name, module)
+        for name in MODULES
+        for module in imports(name)
+        if name != "bench.base.clock" and module.removeprefix("time.") in CLOCKS - {"time"}
+    }
 
     assert read | taken == set()
 
@@ -513,24 +827,42 @@ def test_a_module_that_draws_figures_computes_nothing() -> None:
 
     assert {use for use in named if within(use[1], *COMPUTING)} == set()
     assert {
-        use for use in named if use[1].startswith("reports.statistics.") and use[1].count(".") == 3 and use[1].islower()
+        use
+        for use in named
+        if use[1].startswith("reports.statistics.") and use[1].count(".") == 3 and use[1].islower()
     } == set()
 
 
 LIVE_VIEWS = tuple(
     f"bench.load.{name}"
-    for name in ("execution.session_registry", "execution.progress", *(f"runners.{name}" for name in (
-        "otel_exporter", "live_totals", "monitor", "web_ui")))
-)  # fmt: skip
-TAKES_APART = {"partition", "rpartition", "split", "rsplit", "startswith", "removeprefix", "removesuffix"}
+    for name in (
+        "execution.session_registry",
+        "execution.progress",
+        *(f"runners.{name}" for name in ("otel_exporter", "live_totals", "monitor", "web_ui")),
+    )
+)
+TAKES_APART = {
+    "partition",
+    "rpartition",
+    "split",
+    "rsplit",
+    "startswith",
+    "removeprefix",
+    "removesuffix",
+}
 
 
 def test_live_views_parse_no_names() -> None:
-    """The target, the metric and `measured_from` are fields of a latency's key, so no view parses them from a name.
+    """The target, the metric and `measured_from` are fields of a latency's key, so no view parses
+    them from a name.
 
     Only an outcome is split, at its colon.
     """
-    parsed = {(name, f"{of}.{function}") for name in LIVE_VIEWS for of, function in calls(name, TAKES_APART)}
+    parsed = {
+        (name, f"{of}.{function}")
+        for name in LIVE_VIEWS
+        for of, function in calls(name, TAKES_APART)
+    }
 
     assert parsed == {("bench.load.execution.progress", "turn.outcome.partition")}
 
@@ -555,7 +887,11 @@ def distribution(module: str) -> str | None:
     named = distributions()[module.partition(".")[0]]
     if len(set(named)) == 1:
         return canonicalize_name(named[0])
-    holding = (canonicalize_name(name) for path in (module, module.rpartition(".")[0]) for name in _holding(path))
+    holding = (
+        canonicalize_name(name)
+        for path in (module, module.rpartition(".")[0])
+        for name in _holding(path)
+    )
     return next(holding, None)
 
 
@@ -600,13 +936,30 @@ FACTOR = re.compile(r"[MUN]?S_PER_[MUN]?S")
 ARRAYS = {"Floats"}
 
 NOUNLESS = {
-    *("By", "From", "It", "Of", "So", "Such", "That", "These"),
-    *("No", "Nobody", "Not", "Nothing"),  # codespell:ignore
-    *("They", "Those", "To", "Who", "Whoever", "Whose", "With"),  # codespell:ignore
+    "By",
+    "From",
+    "It",
+    "Of",
+    "So",
+    "Such",
+    "That",
+    "These",
+    "No",
+    "Nobody",
+    "Not",
+    "Nothing",  # codespell:ignore
+    "They",
+    "Those",
+    "To",
+    "Who",
+    "Whoever",
+    "Whose",
+    "With",  # codespell:ignore
 }
 
 NANOSECONDS = 1_000_000_000
-"""The number of nanoseconds per second. This factor has only one meaning. Any other factor may also be a count."""
+"""The number of nanoseconds per second. This factor has only one meaning. Any other factor may
+also be a count."""
 
 
 def test_factors_between_units_are_defined_only_in_bench_units() -> None:
@@ -614,13 +967,16 @@ def test_factors_between_units_are_defined_only_in_bench_units() -> None:
         (name, node.id)
         for name in MODULES
         for node in nodes(name)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and FACTOR.fullmatch(node.id)
+        if isinstance(node, ast.Name)
+        and isinstance(node.ctx, ast.Store)
+        and FACTOR.fullmatch(node.id)
     }
     written = {
         (name, node.lineno)
         for name in MODULES
         for node in nodes(name)
-        if isinstance(node, ast.BinOp) and any(literal(side) == NANOSECONDS for side in (node.left, node.right))
+        if isinstance(node, ast.BinOp)
+        and any(literal(side) == NANOSECONDS for side in (node.left, node.right))
     }
 
     assert {name for name, _ in named | written} <= {UNITS}
@@ -648,7 +1004,8 @@ def test_class_names_are_unique_within_a_package() -> None:
 
 RESULTS = ("reports", "rtbench")
 OWN_INTERVALS = 9
-"""The number of classes with an interval of their own, outside of `results` and `statistics`. It may only fall."""
+"""The number of classes with an interval of their own, outside of `results` and `statistics`. It
+may only fall."""
 JSON_TYPES = 84
 """The number of types of JSON documents. It may only fall."""
 
@@ -663,7 +1020,11 @@ def classes() -> Iterator[tuple[str, ast.ClassDef]]:
 def test_the_number_of_classes_with_an_interval_of_their_own_only_falls() -> None:
     found = []
     for name, node in classes():
-        fields = [of.target.id for of in node.body if isinstance(of, ast.AnnAssign) and isinstance(of.target, ast.Name)]
+        fields = [
+            of.target.id
+            for of in node.body
+            if isinstance(of, ast.AnnAssign) and isinstance(of.target, ast.Name)
+        ]
         ends = {end for end in ("low", "high") if any(field.startswith(end) for field in fields)}
         if len(ends) == 2 and not within(name, "reports.results", "reports.statistics"):
             found.append(f"{name}.{node.name}")
@@ -673,7 +1034,10 @@ def test_the_number_of_classes_with_an_interval_of_their_own_only_falls() -> Non
 
 def test_the_number_of_types_of_json_documents_only_falls() -> None:
     bases = {
-        node.name: {last_name(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases}
+        node.name: {
+            last_name(base.value if isinstance(base, ast.Subscript) else base)
+            for base in node.bases
+        }
         for _, node in classes()
     }
     kinds = {"JsonEntry"}
@@ -684,7 +1048,9 @@ def test_the_number_of_types_of_json_documents_only_falls() -> None:
 
 
 def test_a_docstring_begins_with_its_subject() -> None:
-    """A docstring such as `Of the first that told` has no noun. A reader would have to search for its subject."""
+    """A docstring such as `Of the first that told` has no noun. A reader would have to search
+    for its subject.
+    """
     nounless = [
         f"{path}:{line} {text.splitlines()[0]}"
         for path in MODULES
@@ -736,20 +1102,46 @@ def literal(node: ast.expr) -> object:
 
 
 PROSE = {
-    *("sentence", "notice", "note", "reason", "remedy", "verdict", "headline", "mark", "stopped", "cause", "unfit"),
-    *("why", "said", "judged", "outcome", "threshold"),
+    "sentence",
+    "notice",
+    "note",
+    "reason",
+    "remedy",
+    "verdict",
+    "headline",
+    "mark",
+    "stopped",
+    "cause",
+    "unfit",
+    "why",
+    "said",
+    "judged",
+    "outcome",
+    "threshold",
 }
 """The names of values that contain text for people.
 
 Code must not parse such a text. Instead, it must use the value from which the text is made.
 """
 PARSERS = {
-    *("startswith", "endswith", "partition", "rpartition", "split", "removeprefix", "removesuffix", "find", "index"),
+    "startswith",
+    "endswith",
+    "partition",
+    "rpartition",
+    "split",
+    "removeprefix",
+    "removesuffix",
+    "find",
+    "index",
 }
 MATCHES = {"match", "fullmatch", "search"}
 PARSED = {
-    "stopped.startswith(ORDINARY_ENDS)",  # a field of run.json: one of three constants, or the ends of several runs
-    *("outcome.startswith(EXPECTED)", "outcome.removeprefix(EXPECTED)", "outcome.split(':')"),  # codes, not texts
+    # a field of run.json: one of three constants, or the ends of several runs
+    "stopped.startswith(ORDINARY_ENDS)",
+    # codes, not texts
+    "outcome.startswith(EXPECTED)",
+    "outcome.removeprefix(EXPECTED)",
+    "outcome.split(':')",
 }
 
 
@@ -766,21 +1158,33 @@ def test_reports_do_not_parse_sentences_that_another_module_made() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ['verdict.reason.partition(": ")', '"Holm" in verdict.reason', 'item.threshold.startswith("failures")']
+    "code",
+    [
+        'verdict.reason.partition(": ")',
+        '"Holm" in verdict.reason',
+        'item.threshold.startswith("failures")',
+    ],
 )
 def test_the_check_for_parsed_sentences_finds_them(code: str) -> None:
     assert parses(ast.parse(code, mode="eval").body)
 
 
 NAMED = {
-    "not reported", "unnamed model",  # entries of summary.json without a name
-}  # fmt: skip
+    "not reported",
+    "unnamed model",  # entries of summary.json without a name
+}
 PHRASE = re.compile(r"[a-z]{2,},? [a-z]")
 CODES_ONLY = (
-    "reports.analysis.summary", "reports.analysis.comparisons", "reports.analysis.targets.conditions",
-    "reports.analysis.targets.fairness", "reports.analysis.check.results", "reports.analysis.check.stored_runs",
-    "reports.analysis.trends.metric_trend", "reports.metrics.stored", "reports.results",
-)  # fmt: skip
+    "reports.analysis.summary",
+    "reports.analysis.comparisons",
+    "reports.analysis.targets.conditions",
+    "reports.analysis.targets.fairness",
+    "reports.analysis.check.results",
+    "reports.analysis.check.stored_runs",
+    "reports.analysis.trends.metric_trend",
+    "reports.metrics.stored",
+    "reports.results",
+)
 
 
 def test_results_contain_no_english_sentences() -> None:
@@ -800,39 +1204,72 @@ def test_results_contain_no_english_sentences() -> None:
 
 
 def texts(module: ast.Module) -> Iterator[ast.Constant]:
-    """Yield the string constants of a module. Leave out docstrings, the descriptions of fields, and user errors."""
+    """Yield the string constants of a module. Leave out docstrings, the descriptions of fields,
+    and user errors.
+    """
     docstrings: set[int] = set()
     for node in ast.walk(module):
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if docstring or (isinstance(node, ast.Call) and last_name(node) in ("described", "UsageError")):
+        if docstring or (
+            isinstance(node, ast.Call) and last_name(node) in ("described", "UsageError")
+        ):
             docstrings |= {id(inner) for inner in ast.walk(node)}
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings
+        ):
             yield node
 
 
 def parses(node: ast.AST) -> bool:
-    """Return whether a node parses, searches or indexes a text. A split after the first letter does not count."""
+    """Return whether a node parses, searches or indexes a text. A split after the first letter
+    does not count.
+    """
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        taken = [node.func.value] if node.func.attr in PARSERS else node.args[:1] if node.func.attr in MATCHES else []
+        taken = (
+            [node.func.value]
+            if node.func.attr in PARSERS
+            else node.args[:1]
+            if node.func.attr in MATCHES
+            else []
+        )
         return any(last_name(each) in PROSE for each in taken)
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
-        return isinstance(node.left, ast.Constant | ast.Name) and last_name(node.comparators[0]) in PROSE
+        return (
+            isinstance(node.left, ast.Constant | ast.Name)
+            and last_name(node.comparators[0]) in PROSE
+        )
     if isinstance(node, ast.Subscript) and last_name(node.value) in PROSE:
-        return isinstance(node.slice, ast.Constant | ast.Slice) and ast.unparse(node.slice) not in (":1", "1:")
+        return isinstance(node.slice, ast.Constant | ast.Slice) and ast.unparse(node.slice) not in (
+            ":1",
+            "1:",
+        )
     return False
 
 
 def last_name(expression: ast.expr) -> str:
-    """Return the last name of an expression. It is `reason` for `item.reason`, `reason(item)` and `reason`."""
+    """Return the last name of an expression. It is `reason` for `item.reason`, `reason(item)`
+    and `reason`.
+    """
     if isinstance(expression, ast.Call):
         return last_name(expression.func)
-    return expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")
+    return (
+        expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")
+    )
 
 
-WORDS = {*GA.message_kinds, *GA.kinds, *PREVIEW.kinds, *EFFECTS, *MODALITIES, MAX_DURATION_CLOSE[1]} - {
-    "error"
-}  # an English word
-LIKE_A_NAME = re.compile(r"(session|conversation|response|input_audio_buffer|output_audio_buffer|rate_limits)\.[\w.]+")
+WORDS = {
+    *GA.message_kinds,
+    *GA.kinds,
+    *PREVIEW.kinds,
+    *EFFECTS,
+    *MODALITIES,
+    MAX_DURATION_CLOSE[1],
+} - {"error"}  # an English word
+LIKE_A_NAME = re.compile(
+    r"(session|conversation|response|input_audio_buffer|output_audio_buffer|rate_limits)\.[\w.]+"
+)
 
 MAY_KNOW = (
     "bench.services",
@@ -842,16 +1279,29 @@ MAY_KNOW = (
 )
 KERNEL = tuple(
     f"bench.{name}"
-    for name in ("base", "files", "catalogue", "wire", "transport", "plan", "observe", "session", "record", "load")
+    for name in (
+        "base",
+        "files",
+        "catalogue",
+        "wire",
+        "transport",
+        "plan",
+        "observe",
+        "session",
+        "record",
+        "load",
+    )
 )
 """The packages that measure any service, and name none."""
 REGISTRY = ("bench.services.registry", "bench.services.names")
 IMPORT_A_SERVICE = {
     ("bench.target.address", "bench.services.azure"),  # the key `endpoint` is Azure's
-    ("rtbench.calibrate.ground_truth", "bench.services.openai.dialect"),  # reads what the simulator sent
+    # reads what the simulator sent
+    ("rtbench.calibrate.ground_truth", "bench.services.openai.dialect"),
     ("rtbench.calibrate.ground_truth", "bench.services.openai.preview"),
 }
-"""The modules that still import a service without the registry. This set may only become smaller."""
+"""The modules that still import a service without the registry. This set may only become
+smaller."""
 NAME_A_SERVICE = {
     "bench.catalogue.outcomes": 4,
     "bench.load.planning.run_options": 2,
@@ -863,7 +1313,15 @@ NAME_A_SERVICE = {
 }
 """The numbers of names of services in modules of the kernel. They may only become smaller."""
 SERVICE_NAME = re.compile(
-    r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|localai|huggingface|litellm"
+    r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs"
+    r"|"
+    r"l"
+    r"o"
+    r"c"
+    r"a"
+    r"l"
+    r"a"
+    r"i|huggingface|litellm"
     r"|gemini|vertex.?ai|deepgram|vllm.?omni)(?![a-z])",
     re.IGNORECASE,
 )
@@ -882,7 +1340,9 @@ def test_only_the_permitted_modules_contain_a_service_s_event_names() -> None:
 
     # This outcome has the same spelling as a code of one service.
     texts -= {(name, "session_expired") for name in others}
-    assert {(name, text) for name, text in texts if text in WORDS or LIKE_A_NAME.fullmatch(text)} == set()
+    assert {
+        (name, text) for name, text in texts if text in WORDS or LIKE_A_NAME.fullmatch(text)
+    } == set()
 
 
 def test_services_are_imported_only_by_the_registry() -> None:
@@ -891,7 +1351,9 @@ def test_services_are_imported_only_by_the_registry() -> None:
         for name in MODULES
         if not within(name, "bench.services", "bench.simulator")
         for module in imports(name)
-        if module in MODULES and within(module, "bench.services") and module not in ("bench.services", *REGISTRY)
+        if module in MODULES
+        and within(module, "bench.services")
+        and module not in ("bench.services", *REGISTRY)
     }
 
     assert named == IMPORT_A_SERVICE
@@ -900,18 +1362,34 @@ def test_services_are_imported_only_by_the_registry() -> None:
 def test_the_kernel_names_no_service() -> None:
     """Names and texts count, and docstrings do not."""
     named = Counter(
-        name for name in MODULES if within(name, *KERNEL) for word in words_of(name) if SERVICE_NAME.search(word)
+        name
+        for name in MODULES
+        if within(name, *KERNEL)
+        for word in words_of(name)
+        if SERVICE_NAME.search(word)
     )
 
     assert named == NAME_A_SERVICE
 
 
 SHARED = tuple(
-    f"bench.simulator.{name}" for name in (
-        "behaviour", "caller_turns", "conversation", "delay", "faults", "ground_truth_log", "profile", "quota",
-        "recorded_replies", "server_events", "serving", "session", "simulated_session",
+    f"bench.simulator.{name}"
+    for name in (
+        "behaviour",
+        "caller_turns",
+        "conversation",
+        "delay",
+        "faults",
+        "ground_truth_log",
+        "profile",
+        "quota",
+        "recorded_replies",
+        "server_events",
+        "serving",
+        "session",
+        "simulated_session",
     )
-)  # fmt: skip
+)
 """The modules of the simulator that serve any service, and name none."""
 READ_CONSTANTS = ("bench.simulator.caller_turns", "bench.simulator.session")
 
@@ -927,22 +1405,30 @@ def test_the_shared_modules_of_the_simulator_know_no_service() -> None:
     }
 
     assert used == set()
-    assert {(name, word) for name in shared for word in words_of(name) if SERVICE_NAME.search(word)} == set()
+    assert {
+        (name, word) for name in shared for word in words_of(name) if SERVICE_NAME.search(word)
+    } == set()
 
 
 def test_the_simulator_imports_only_constants_of_the_client_s_services() -> None:
-    """A function or class of the client would make the same mistake on both sides, and no test would find it."""
+    """A function or class of the client would make the same mistake on both sides, and no test
+    would find it.
+    """
     used = {
         (name, node.module, alias.name)
         for name in MODULES
         if within(name, "bench.simulator")
         for node in nodes(name)
-        if isinstance(node, ast.ImportFrom) and node.module is not None and within(node.module, "bench.services")
+        if isinstance(node, ast.ImportFrom)
+        and node.module is not None
+        and within(node.module, "bench.services")
         for alias in node.names
     }
 
     assert used
-    assert {use for use in used if not is_plain(getattr(importlib.import_module(use[1]), use[2], None))} == set()
+    assert {
+        use for use in used if not is_plain(getattr(importlib.import_module(use[1]), use[2], None))
+    } == set()
 
 
 def is_plain(value: object) -> bool:

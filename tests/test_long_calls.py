@@ -1,4 +1,6 @@
-"""Conversations that exceed the context of the service: their tokens and truncations, as the service counts them."""
+"""Conversations that exceed the context of the service: their tokens and truncations, as the
+service counts them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from bench.simulator.profile import TokenCache, quiet_profile
 from tests.talking import Talked, converse, decoded
 
 ROOM = 900
-"""The limit of the context in tokens. A letter of the caller's text counts as a quarter of a token."""
+"""The limit of the context in tokens. A letter of the caller's text counts as a quarter of a
+token."""
 
 
 def talk(lengths: list[int], retained: float) -> Talked:
@@ -24,8 +27,12 @@ def talk(lengths: list[int], retained: float) -> Talked:
     """
     profile = replace(quiet_profile(), context_limit_tokens=ROOM, cache=TokenCache(0, 64))
     turns = [TextTurn("x" * 4 * tokens, name=f"t{at}") for at, tokens in enumerate(lengths)]
-    truncation = {"type": "retention_ratio", "retention_ratio": retained} if retained < 1 else "auto"
-    return converse(*turns, profile=profile, output="text", input_transcription=None, truncation=truncation)
+    truncation = (
+        {"type": "retention_ratio", "retention_ratio": retained} if retained < 1 else "auto"
+    )
+    return converse(
+        *turns, profile=profile, output="text", input_transcription=None, truncation=truncation
+    )
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -49,7 +56,9 @@ def test_context_tokens_are_those_the_service_read_and_no_truncation_is_invented
     sent_events = [decoded(sent.body) for sent in talked.simulator.said]
     done = [event["response"]["usage"] for event in sent_events if event["type"] == "response.done"]
     assert [turn.outcome for turn in talked.turns] == ["ok"] * len(lengths)
-    assert [turn.context_tokens for turn in talked.turns] == [usage["input_tokens"] for usage in done]
+    assert [turn.context_tokens for turn in talked.turns] == [
+        usage["input_tokens"] for usage in done
+    ]
     cached = [usage["input_token_details"]["cached_tokens"] for usage in done]
     assert [turn.context_cached_tokens for turn in talked.turns] == cached
     for at, turn in enumerate(talked.turns):

@@ -1,4 +1,6 @@
-"""Sessions that match the deltas of a reply. They make the same decisions as sessions that decode each message."""
+"""Sessions that match the deltas of a reply. They make the same decisions as sessions that
+decode each message.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from tests.helpers import (
 )
 from tests.memory_transport import MatchingTransport, MemoryTransport, PeerAnswer
 
-EACH_TRANSPORT = pytest.mark.parametrize("kind", [MemoryTransport, MatchingTransport], ids=["understood", "matched"])
+EACH_TRANSPORT = pytest.mark.parametrize(
+    "kind", [MemoryTransport, MatchingTransport], ids=["understood", "matched"]
+)
 
 
 @dataclass
@@ -43,14 +47,21 @@ class Cancellable(Service):
         event = msgspec.json.decode(data)
         if event["type"] == "response.cancel":
             response_id = f"resp_{self.requests or 1}"
-            yield 10 * MS, done(response_id, "cancelled", type="cancelled", reason="client_cancelled")
+            yield (
+                10 * MS,
+                done(response_id, "cancelled", type="cancelled", reason="client_cancelled"),
+            )
         else:
             yield from self.after.get(event["event_id"], ())
             yield from super().__call__(data)
 
 
-def in_words(response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_ns: int = 20 * MS) -> list[PeerAnswer]:
-    """Return a reply that has 100 ms of audio for each word. By default, it ends long after its last delta."""
+def in_words(
+    response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_ns: int = 20 * MS
+) -> list[PeerAnswer]:
+    """Return a reply that has 100 ms of audio for each word. By default, it ends long after its
+    last delta.
+    """
     answers = [(50 * MS, created(response_id))]
     for place, word in enumerate(words):
         at_ns = 100 * MS + place * gap_ns
@@ -59,16 +70,25 @@ def in_words(response_id: str, words: list[str], ends_ns: int = 5_000 * MS, gap_
     return [*answers, (ends_ns, done(response_id))]
 
 
-def interrupted_at_ms(script: PreparedScript, transport: MemoryTransport) -> tuple[list[str], float | None]:
-    """Run a session. Return the outcomes of its turns, and the instant in ms of its first `response.cancel`.
+def interrupted_at_ms(
+    script: PreparedScript, transport: MemoryTransport
+) -> tuple[list[str], float | None]:
+    """Run a session. Return the outcomes of its turns, and the instant in ms of its first
+    `response.cancel`.
 
     The instant is None if the session sent no `response.cancel`.
     """
     begun_ns = transport.now_ns()
     session, _, listening = seated(script, transport)
     session.run()
-    cancels = [at_ns for at_ns, data in transport.sent if msgspec.json.decode(data)["type"] == "response.cancel"]
-    return [turn.outcome for turn in listening.turns], (cancels[0] - begun_ns) / MS if cancels else None
+    cancels = [
+        at_ns
+        for at_ns, data in transport.sent
+        if msgspec.json.decode(data)["type"] == "response.cancel"
+    ]
+    return [turn.outcome for turn in listening.turns], (
+        (cancels[0] - begun_ns) / MS if cancels else None
+    )
 
 
 def interrupt(**cue: object) -> InterruptStep:
@@ -79,35 +99,58 @@ WORDS = ["yes", "there", "is", "one", "parcel", "for", "you"]
 
 
 @EACH_TRANSPORT
-def test_a_cue_word_that_arrives_with_the_expected_delta_interrupts_at_once(kind: type[MemoryTransport]) -> None:
+def test_a_cue_word_that_arrives_with_the_expected_delta_interrupts_at_once(
+    kind: type[MemoryTransport],
+) -> None:
     service = Cancellable(turns=[lambda response_id: in_words(response_id, WORDS)])
-    script = build_script(say(), ExpectStep(ExpectSettings("transcript_delta", 2)), interrupt(text="yes"))
+    script = build_script(
+        say(), ExpectStep(ExpectSettings("transcript_delta", 2)), interrupt(text="yes")
+    )
 
     assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], 140)
 
 
 @EACH_TRANSPORT
-@pytest.mark.parametrize("cue", [{"after_ns": 1_000 * MS}, {"text": "parcel"}], ids=["after", "text"])
+@pytest.mark.parametrize(
+    "cue", [{"after_ns": 1_000 * MS}, {"text": "parcel"}], ids=["after", "text"]
+)
 def test_a_reply_generated_at_the_speed_of_speech_is_interrupted_at_the_cue(
     kind: type[MemoryTransport], cue: dict[str, object]
 ) -> None:
     def reply(response_id: str) -> list[PeerAnswer]:
-        transcript = [(150 * MS + place * MS, delta(GA, "transcript", response_id, f"{word} "))
-                      for place, word in enumerate(WORDS)]  # fmt: skip
-        audio = [(100 * MS + place * 100 * MS, delta(GA, "audio", response_id, LOUD)) for place in range(100)]
-        return [(50 * MS, created(response_id)), *transcript, *audio, (11_000 * MS, done(response_id))]
+        transcript = [
+            (150 * MS + place * MS, delta(GA, "transcript", response_id, f"{word} "))
+            for place, word in enumerate(WORDS)
+        ]
+        audio = [
+            (100 * MS + place * 100 * MS, delta(GA, "audio", response_id, LOUD))
+            for place in range(100)
+        ]
+        return [
+            (50 * MS, created(response_id)),
+            *transcript,
+            *audio,
+            (11_000 * MS, done(response_id)),
+        ]
 
     service = Cancellable(turns=[reply])
     script = build_script(say(), interrupt(**cue))
     expected_ms = 1_190 if "after_ns" in cue else 194  # playback starts 50 ms after the first audio
 
-    assert interrupted_at_ms(script, kind(service, service.greeting())) == (["interrupted"], expected_ms)
+    assert interrupted_at_ms(script, kind(service, service.greeting())) == (
+        ["interrupted"],
+        expected_ms,
+    )
 
 
 @EACH_TRANSPORT
-def test_an_item_with_an_empty_first_delta_is_audible_from_its_first_sound(kind: type[MemoryTransport]) -> None:
+def test_an_item_with_an_empty_first_delta_is_audible_from_its_first_sound(
+    kind: type[MemoryTransport],
+) -> None:
     def audio(item: str, payload: str) -> bytes:
-        return message("response.output_audio.delta", response_id="resp_1", item_id=item, delta=payload)
+        return message(
+            "response.output_audio.delta", response_id="resp_1", item_id=item, delta=payload
+        )
 
     came = [("first", LOUD), ("first", LOUD), ("second", ""), ("second", LOUD), ("second", LOUD)]
     deltas = [(100 * MS + number * 20 * MS, audio(*each)) for number, each in enumerate(came)]

@@ -25,7 +25,9 @@ def test_a_library_is_searched_if_there_is_room_for_it(monkeypatch: pytest.Monke
         importlib.import_module("this_library_is_small")
 
 
-def test_openblas_gets_one_thread_however_often_a_process_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openblas_gets_one_thread_however_often_a_process_is_prepared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "64")
     memory.prepare()
     memory.prepare()

@@ -25,8 +25,12 @@ def test_mounted_files_exist_and_ports_are_bound_to_the_loopback_address() -> No
     mounts = [mount.split(":")[0] for service in services.values() for mount in service["volumes"]]
 
     assert [mount for mount in mounts if not (FOLDER / mount).exists()] == []
-    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service["ports"])
-    images = [service["image"].rpartition("/")[2].replace(":v", ":") for service in services.values()]
+    assert all(
+        port.startswith("127.0.0.1:") for service in services.values() for port in service["ports"]
+    )
+    images = [
+        service["image"].rpartition("/")[2].replace(":v", ":") for service in services.values()
+    ]
     assert all(IMAGE.fullmatch(image) for image in images)
     assert not any("." in service["image"].partition(":")[0] for service in services.values())
 
@@ -35,7 +39,9 @@ def test_prometheus_scrapes_the_collector_and_the_dashboard_queries_prometheus()
     services = read("compose.yaml")["services"]
     collector = read("collector.yaml")
     (datasource,) = read("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
-    dashboard = json.loads((FOLDER / "grafana" / "dashboards" / "rtbench.json").read_text(encoding="utf-8"))
+    dashboard = json.loads(
+        (FOLDER / "grafana" / "dashboards" / "rtbench.json").read_text(encoding="utf-8")
+    )
 
     port = collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"].rpartition(":")[2]
     assert services["collector"]["ports"] == [f"127.0.0.1:{port}:{port}"]

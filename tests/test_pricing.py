@@ -1,4 +1,6 @@
-"""The cost of tokens for single values and for columns, the prices that apply to a model, and the format of amounts."""
+"""The cost of tokens for single values and for columns, the prices that apply to a model, and
+the format of amounts.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,12 @@ REALTIME = Prices(
     image_cached_input=0.5,
 )
 MINI = Prices(
-    text_input=0.6, text_cached_input=0.06, text_output=2.4, audio_input=10, audio_cached_input=0.3, audio_output=20
+    text_input=0.6,
+    text_cached_input=0.06,
+    text_output=2.4,
+    audio_input=10,
+    audio_cached_input=0.3,
+    audio_output=20,
 )
 READ, WRITTEN = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
 KINDS = (*READ, *(f"cached_{kind}" for kind in READ), "cache_write_in", *WRITTEN)
@@ -57,7 +64,11 @@ def usages(draw: st.DrawFn) -> dict[str, int]:
     """Draw token counts as a service reports them. The input tokens include the cached tokens."""
     counts = {kind: draw(st.integers(0, 100_000)) for kind in (*READ, *WRITTEN)}
     cached = {f"cached_{kind}": draw(st.integers(0, counts[kind])) for kind in READ}
-    return counts | cached | {"cache_write_in": draw(st.integers(0, counts["text_in"] - cached["cached_text_in"]))}
+    return (
+        counts
+        | cached
+        | {"cache_write_in": draw(st.integers(0, counts["text_in"] - cached["cached_text_in"]))}
+    )
 
 
 def tokens(**counts: int) -> dict[str, int]:
@@ -73,21 +84,33 @@ def added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("kind", "price"),
-    [("text_in", 4.0), ("audio_in", 32.0), ("text_out", 16.0), ("audio_out", 64.0), ("image_in", 5.0)],
+    [
+        ("text_in", 4.0),
+        ("audio_in", 32.0),
+        ("text_out", 16.0),
+        ("audio_out", 64.0),
+        ("image_in", 5.0),
+    ],
 )
 def test_a_million_tokens_of_a_kind_cost_the_price_of_that_kind(kind: str, price: float) -> None:
     assert cost_usd(REALTIME, tokens(**{kind: 1_000_000})) == price
 
 
 def test_cached_tokens_are_a_part_of_the_input_and_cost_less() -> None:
-    half = tokens(audio_in=1_000_000, cached_audio_in=500_000, text_in=1_000_000, cached_text_in=1_000_000)
+    half = tokens(
+        audio_in=1_000_000, cached_audio_in=500_000, text_in=1_000_000, cached_text_in=1_000_000
+    )
 
     assert cost_usd(REALTIME, half) == pytest.approx(16 + 0.2 + 0.4)
-    assert cost_usd(REALTIME, tokens(image_in=1_000_000, cached_image_in=500_000)) == pytest.approx(2.5 + 0.25)
+    assert cost_usd(REALTIME, tokens(image_in=1_000_000, cached_image_in=500_000)) == pytest.approx(
+        2.5 + 0.25
+    )
 
 
 @given(usages(), usages())
-def test_the_cost_of_two_turns_is_the_sum_of_their_costs(one: dict[str, int], other: dict[str, int]) -> None:
+def test_the_cost_of_two_turns_is_the_sum_of_their_costs(
+    one: dict[str, int], other: dict[str, int]
+) -> None:
     together = cost_usd(REALTIME, added(one, other))
 
     assert together == pytest.approx(cost_usd(REALTIME, one) + cost_usd(REALTIME, other), rel=1e-12)
@@ -118,7 +141,11 @@ def test_columns_cost_the_same_as_their_rows(rows: list[dict[str, int]]) -> None
 
 # The prices that apply.
 
-TABLE = {"gpt-realtime": REALTIME, "gpt-realtime-mini": MINI, "gpt-4o-realtime-preview-2024-10-01": MINI}
+TABLE = {
+    "gpt-realtime": REALTIME,
+    "gpt-realtime-mini": MINI,
+    "gpt-4o-realtime-preview-2024-10-01": MINI,
+}
 
 
 @pytest.mark.parametrize(
@@ -134,7 +161,9 @@ TABLE = {"gpt-realtime": REALTIME, "gpt-realtime-mini": MINI, "gpt-4o-realtime-p
         ("", None),
     ],
 )
-def test_a_model_has_the_prices_of_its_name_with_or_without_a_date(model: str, prices: Prices | None) -> None:
+def test_a_model_has_the_prices_of_its_name_with_or_without_a_date(
+    model: str, prices: Prices | None
+) -> None:
     assert prices_of(TABLE, model) is prices
 
 
@@ -151,7 +180,9 @@ def test_a_model_has_the_prices_of_its_name_with_or_without_a_date(model: str, p
         (12345.6, "12,345.60"),
     ],
 )
-def test_an_amount_is_printed_in_cents_or_with_more_digits_if_it_is_smaller(usd: float, text: str) -> None:
+def test_an_amount_is_printed_in_cents_or_with_more_digits_if_it_is_smaller(
+    usd: float, text: str
+) -> None:
     assert dollars(usd) == text
 
 
@@ -195,10 +226,18 @@ CASES = {
         "gpt-realtime-mini",
     ),
     "what was asked for, where none is named": (None, PricingTerms("gpt-realtime"), "gpt-realtime"),
-    "another model is no reason for the other's price": ("gpt-next", PricingTerms("gpt-realtime"), None),
+    "another model is no reason for the other's price": (
+        "gpt-next",
+        PricingTerms("gpt-realtime"),
+        None,
+    ),
     "a deployment's name that is no model's": (None, PricingTerms("voice"), None),
     "no source names any": (None, PricingTerms(), None),
-    "a service with tiers of its own": ("gpt-realtime", PricingTerms("gpt-realtime", billing=Billing.TIERS), None),
+    "a service with tiers of its own": (
+        "gpt-realtime",
+        PricingTerms("gpt-realtime", billing=Billing.TIERS),
+        None,
+    ),
     "own prices": ("gpt-next", PricingTerms("voice", FLAT), "own"),
     "own prices without a name": (None, PricingTerms(None, FLAT), "own"),
 }
@@ -213,7 +252,9 @@ def test_a_turn_has_the_same_price_in_the_cost_meter_the_log_and_the_report(
     spending = CostMeter(LISTED, {"sim": terms})
     spending.add("sim", answered, usage)
     target = replace(build_target(), model=terms.requested_model, prices=terms.own)
-    seen = check_reply(build_observation(usage=usage), target, tariff_of(LISTED, terms, BilledModel(answered))).message
+    seen = check_reply(
+        build_observation(usage=usage), target, tariff_of(LISTED, terms, BilledModel(answered))
+    ).message
     (charge,) = money_of(reported(tmp_path, answered, terms), ["sim"]).targets[0].models
 
     assert charge.prices == prices
@@ -224,7 +265,10 @@ def test_a_turn_has_the_same_price_in_the_cost_meter_the_log_and_the_report(
         assert "no price of" in seen
     else:
         usd = (
-            100 * prices.text_input + 30 * prices.audio_input + 12 * prices.text_output + 60 * prices.audio_output
+            100 * prices.text_input
+            + 30 * prices.audio_input
+            + 12 * prices.text_output
+            + 60 * prices.audio_output
         ) / 1e6
         assert (spending.usd_at(0), spending.unpriced) == (pytest.approx(usd), 0)
         assert f"${dollars(usd)}" in seen
@@ -239,15 +283,24 @@ def reported(folder: Path, answered: str | None, terms: PricingTerms) -> RunFram
     models = {name: asdict(prices) for name, prices in LISTED.items()}
     sessions = run.sessions.assign(model=answered)
     return replace(
-        run, sessions=sessions, metadata=run.metadata | {"targets": [entry | own], "prices": {"models": models}}
+        run,
+        sessions=sessions,
+        metadata=run.metadata | {"targets": [entry | own], "prices": {"models": models}},
     )
 
 
-@given(answered=st.none() | st.sampled_from(["", *LISTED, "x"]), asked=st.none() | st.sampled_from(["", *LISTED, "y"]))
-def test_the_price_of_a_turn_is_that_of_the_model_reported_with_it(answered: str | None, asked: str | None) -> None:
+@given(
+    answered=st.none() | st.sampled_from(["", *LISTED, "x"]),
+    asked=st.none() | st.sampled_from(["", *LISTED, "y"]),
+)
+def test_the_price_of_a_turn_is_that_of_the_model_reported_with_it(
+    answered: str | None, asked: str | None
+) -> None:
     found = tariff_of(LISTED, PricingTerms(asked), BilledModel(answered))
 
-    assert found == TurnPricing(found.model, LISTED.get(found.model), "table" if found.model in LISTED else "")
+    assert found == TurnPricing(
+        found.model, LISTED.get(found.model), "table" if found.model in LISTED else ""
+    )
     assert found.model == (answered or asked or "")
     assert tariff_of(LISTED, PricingTerms(asked, FLAT), BilledModel(answered)).prices is FLAT
 

@@ -44,13 +44,16 @@ def test_a_run_against_a_deployment_needs_confirmation_after_the_cost_estimate(
         quickstart.quick_run(ServiceOptions(), yes=False, runs=tmp_path)
     printed = capsys.readouterr().out
     assert printed.startswith(
-        f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime with voice_turns, "
+        f"This calls {HERE.replace('http', 'ws')}/openai/v1/realtime?model=gpt-realtime with"
+        " voice_turns, "
     )
     assert ", 6 sessions, 3 at a time: about " in printed
     assert "USD for 6 sessions (" in printed
 
 
-def test_the_targets_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_targets_file_is_found_from_any_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "targets.yaml").write_text(TARGETS)
     monkeypatch.chdir(tmp_path)
     started: list[str] = []
@@ -61,10 +64,14 @@ def test_the_targets_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(quickstart, "_locust", note)
 
-    assert quickstart.quick_run(ServiceOptions(targets=("west", "east")), yes=True, runs=tmp_path) == 0
+    assert (
+        quickstart.quick_run(ServiceOptions(targets=("west", "east")), yes=True, runs=tmp_path) == 0
+    )
     assert started[started.index("--target-file") + 1] == str(tmp_path / "targets.yaml")
     assert started[started.index("--targets") + 1] == "west,east"
-    assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == ["voice_turns.py"]
+    assert [Path(file).name for file in started[started.index("-f") + 1].split(",")] == [
+        "voice_turns.py"
+    ]
     assert started[started.index("--sessions") + 1] == "6"
 
 
@@ -78,7 +85,9 @@ def test_sessions_sets_the_number_of_sessions(
     played: list[quickstart.DemoLoad] = []
     monkeypatch.setattr(quickstart, "spare_cores", lambda: 0.5)
     monkeypatch.setattr(quickstart, "called_simulator", nullcontext)
-    monkeypatch.setattr(quickstart, "_run_and_explain", lambda load, *given: played.append(load) or 0)
+    monkeypatch.setattr(
+        quickstart, "_run_and_explain", lambda load, *given: played.append(load) or 0
+    )
 
     quickstart.quick_run(ServiceOptions(), yes=False, runs=tmp_path, sessions=111)
     assert (played[0].users, played[0].sessions) == (30, 111)
@@ -108,11 +117,14 @@ def test_cores_that_this_process_may_not_use_are_reported_separately(
 
     printed = capsys.readouterr().out.replace("\u00a0", " ")
     assert (
-        "1.5 of 2 cores are free (the machine has 2 more cores that this process may not use), so 75 calls" in printed
+        "1.5 of 2 cores are free (the machine has 2 more cores that this process may not use), so"
+        " 75 calls" in printed
     )
 
 
-def test_without_cpu_times_spare_cores_are_estimated_from_the_load_average(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cpu_times_spare_cores_are_estimated_from_the_load_average(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(quickstart, "cpu_times", lambda: None)
     monkeypatch.setattr(quickstart, "core_count", lambda: 4)
     monkeypatch.setattr(quickstart, "load_average", lambda: 3.5)
@@ -123,7 +135,15 @@ def test_without_cpu_times_spare_cores_are_estimated_from_the_load_average(monke
 
 LACKING = {"status": "invalid", "uncertain_metrics": []} | {
     "checks": [
-        {"name": "missing_data", "value": 23.0, "limit": 1.0, "result": "fail", "note": "", "remedy": "", "unit": "%"}
+        {
+            "name": "missing_data",
+            "value": 23.0,
+            "limit": 1.0,
+            "result": "fail",
+            "note": "",
+            "remedy": "",
+            "unit": "%",
+        }
     ]
 }
 BUSY = {"name": "red", "workers": 1} | {
@@ -199,14 +219,24 @@ def test_a_missing_reply_and_a_cut_in_of_the_simulated_service_are_explained_and
 
     def play(*_: object) -> int:
         folder = synthetic.write(tmp_path / "run", Plan(failed=0.2, valid=valid))
-        edit(folder, "turns", lambda _, row: row | ({"outcome": next(failed)} if row["outcome"] != "ok" else {}))
+        edit(
+            folder,
+            "turns",
+            lambda _, row: row | ({"outcome": next(failed)} if row["outcome"] != "ok" else {}),
+        )
         return 1 if valid else 4
 
     monkeypatch.setattr(quickstart, "_locust", play)
 
     assert quickstart._run_and_explain(load, tmp_path, {}) == status
     printed = capsys.readouterr().out
-    assert ("The simulated service behaves like real ones" in printed) == (load is quickstart.SIMULATED)
-    assert ("it replied before the caller had finished (a cut-in)" in printed) == (load is quickstart.SIMULATED)
-    assert ("got no reply" in printed) == (load is quickstart.SIMULATED and "timeout:first_delta" in outcomes)
+    assert ("The simulated service behaves like real ones" in printed) == (
+        load is quickstart.SIMULATED
+    )
+    assert ("it replied before the caller had finished (a cut-in)" in printed) == (
+        load is quickstart.SIMULATED
+    )
+    assert ("got no reply" in printed) == (
+        load is quickstart.SIMULATED and "timeout:first_delta" in outcomes
+    )
     assert not printed or printed.endswith("report.html\n")

@@ -59,12 +59,18 @@ OTHERS = (
 def test_an_outcome_has_a_remedy_if_and_only_if_it_is_a_failure() -> None:
     outcomes = [*OUTCOMES, *OTHERS, "interrupted", "unfinished"]
 
-    assert [one for one in outcomes if remedy_of(one)] == [one for one in outcomes if outcome_class(one) == "failed"]
+    assert [one for one in outcomes if remedy_of(one)] == [
+        one for one in outcomes if outcome_class(one) == "failed"
+    ]
 
 
 @pytest.mark.parametrize("own", [REMEDIES, REMEDIES_OF_OFFERS])
-def test_audio_of_another_codec_or_key_is_not_said_to_be_dropped_by_a_firewall(own: OwnRemedies) -> None:
-    codec, key = (remedy_of(NO_MEDIA, f"no RTP packet: 41 {text}", own) for text in (OTHER_TYPES, OTHER_KEY))
+def test_audio_of_another_codec_or_key_is_not_said_to_be_dropped_by_a_firewall(
+    own: OwnRemedies,
+) -> None:
+    codec, key = (
+        remedy_of(NO_MEDIA, f"no RTP packet: 41 {text}", own) for text in (OTHER_TYPES, OTHER_KEY)
+    )
 
     assert "--codec" in codec
     assert "another key" in key
@@ -73,10 +79,13 @@ def test_audio_of_another_codec_or_key_is_not_said_to_be_dropped_by_a_firewall(o
 
 def test_the_remedy_of_a_refused_codec_is_one_that_calls_accept() -> None:
     assert "--codec" in NO_COMMON_AUDIO
-    assert "input_format" not in NO_COMMON_AUDIO  # a telephone call has one format, which scripts cannot set
+    # a telephone call has one format, which scripts cannot set
+    assert "input_format" not in NO_COMMON_AUDIO
 
 
-@pytest.mark.parametrize("problem", [OTHER_CERTIFICATE, "the DTLS handshake failed: tls alert certificate unknown"])
+@pytest.mark.parametrize(
+    "problem", [OTHER_CERTIFICATE, "the DTLS handshake failed: tls alert certificate unknown"]
+)
 def test_a_certificate_that_is_not_that_of_the_description_is_named(problem: str) -> None:
     assert "session description" in remedy_of("connect_failed:dtls", problem, REMEDIES_OF_OFFERS)
 
@@ -93,44 +102,140 @@ SILENT = "nothing came within the limit"
     [
         ("timeout:end_of_turn", UNHEARD, "turn_detection: none", "noise"),
         ("timeout:end_of_turn", UNDETECTED, "noise above", "turn_detection: none"),
-        ("timeout:session", "session.created was not received within the timeout `session`", "another service",
-            "settings"),
+        (
+            "timeout:session",
+            "session.created was not received within the timeout `session`",
+            "another service",
+            "settings",
+        ),
         ("timeout:first_delta", SILENT, "fewer sessions", "internal error"),
-        ("timeout:first_delta", f"{SILENT}; {SERVICE_REPORTED}internal_error: no", "internal error", "fewer sessions"),
-        ("timeout:response", f"{SILENT}; {SERVICE_REPORTED}some_code: no", "fix the setting that its message "
-                                                                       "names", "fewer sessions"),
+        (
+            "timeout:first_delta",
+            f"{SILENT}; {SERVICE_REPORTED}internal_error: no",
+            "internal error",
+            "fewer sessions",
+        ),
+        (
+            "timeout:response",
+            f"{SILENT}; {SERVICE_REPORTED}some_code: no",
+            "fix the setting that its message names",
+            "fewer sessions",
+        ),
         ("timeout:response", SILENT, "raise `response`", "status page"),
         ("closed:1006", f"; {SERVICE_REPORTED}server_error: no", "internal error", "firewall"),
         ("closed:1006", "", "firewall", "see its close code"),
-        ("closed:1006", f"the connection broke while sending: {NO_READ} for 10 s", "this tool ended", "cut the"),
+        (
+            "closed:1006",
+            f"the connection broke while sending: {NO_READ} for 10 s",
+            "this tool ended",
+            "cut the",
+        ),
         ("closed:reset", "", "reset the connection", "see its close code"),
-        ("connect_failed:upgrade", f"the answer's {ACCEPT_HEADER} is not the one", "the answer to another request",
-            "host and path"),
-        ("connect_failed:upgrade", "the answer is not a WebSocket upgrade: did not", "host and path",
-            "another request"),
-        ("connect_failed:upgrade", "the connection broke: Connection reset by peer", "closed the connection at the "
-        "upgrade", "host and path"),
-        ("connect_failed:dns", "voice.test: Name or service not known", "cannot be resolved", "resolver"),
-        ("connect_failed:tcp", "127.0.0.1:1: Connection refused", "no server listens", "this machine has"),
-        ("connect_failed:tcp", "[::1]:1: Cannot assign requested address", "no route", "no server listens"),
-        ("exhausted:ports", "127.0.0.1:1: Cannot assign requested address", "no local port", "--rtp-ports"),
-        ("exhausted:ports", "no pair of UDP ports from 16384 to 16387 is free", "--rtp-ports", "more machines"),
+        (
+            "connect_failed:upgrade",
+            f"the answer's {ACCEPT_HEADER} is not the one",
+            "the answer to another request",
+            "host and path",
+        ),
+        (
+            "connect_failed:upgrade",
+            "the answer is not a WebSocket upgrade: did not",
+            "host and path",
+            "another request",
+        ),
+        (
+            "connect_failed:upgrade",
+            "the connection broke: Connection reset by peer",
+            "closed the connection at the upgrade",
+            "host and path",
+        ),
+        (
+            "connect_failed:dns",
+            "voice.test: Name or service not known",
+            "cannot be resolved",
+            "resolver",
+        ),
+        (
+            "connect_failed:tcp",
+            "127.0.0.1:1: Connection refused",
+            "no server listens",
+            "this machine has",
+        ),
+        (
+            "connect_failed:tcp",
+            "[::1]:1: Cannot assign requested address",
+            "no route",
+            "no server listens",
+        ),
+        (
+            "exhausted:ports",
+            "127.0.0.1:1: Cannot assign requested address",
+            "no local port",
+            "--rtp-ports",
+        ),
+        (
+            "exhausted:ports",
+            "no pair of UDP ports from 16384 to 16387 is free",
+            "--rtp-ports",
+            "more machines",
+        ),
         ("exhausted:files", "127.0.0.1:1: Too many open files", "ulimit -n", "fs.file-max"),
-        ("exhausted:files", "127.0.0.1:1: Too many open files in system", "fs.file-max", "ulimit -n"),
-        ("connect_failed:tls", "voice.test: certificate has expired; the certificate has expired: x",
-            "the certificate has expired: x", "--ca-file"),
-        ("connect_failed:tls", "voice.test: wrong version number", "a TLS server listens", "its message"),
-        ("connect_failed:404", "HTTP 404: Not Found", "set the path at which it accepts calls", "rtbench doctor"),
-        ("connect_failed:404", "HTTP 404: DeploymentNotFound: no", "rtbench doctor", "no such path"),
-        ("connect_failed:proxy", "the proxy http://p:1: HTTP 407", "the proxy refuses", "the service"),
+        (
+            "exhausted:files",
+            "127.0.0.1:1: Too many open files in system",
+            "fs.file-max",
+            "ulimit -n",
+        ),
+        (
+            "connect_failed:tls",
+            "voice.test: certificate has expired; the certificate has expired: x",
+            "the certificate has expired: x",
+            "--ca-file",
+        ),
+        (
+            "connect_failed:tls",
+            "voice.test: wrong version number",
+            "a TLS server listens",
+            "its message",
+        ),
+        (
+            "connect_failed:404",
+            "HTTP 404: Not Found",
+            "set the path at which it accepts calls",
+            "rtbench doctor",
+        ),
+        (
+            "connect_failed:404",
+            "HTTP 404: DeploymentNotFound: no",
+            "rtbench doctor",
+            "no such path",
+        ),
+        (
+            "connect_failed:proxy",
+            "the proxy http://p:1: HTTP 407",
+            "the proxy refuses",
+            "the service",
+        ),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", "sends only text", "deployment's model"),
-        ("failed:invalid_value", "invalid_value: no", "fix the setting that its message names", "the service failed"),
-        ("failed:dns", "dns: a code of the service's own", "fix the setting that its message names", "resolved"),
+        (
+            "failed:invalid_value",
+            "invalid_value: no",
+            "fix the setting that its message names",
+            "the service failed",
+        ),
+        (
+            "failed:dns",
+            "dns: a code of the service's own",
+            "fix the setting that its message names",
+            "resolved",
+        ),
         ("throttled:response", "insufficient_quota: no", "billing", "fewer sessions"),
         ("protocol_error:too_large", "", "--max-message-mib", "check the URL"),
     ],
-)  # fmt: skip
-def test_a_remedy_matches_the_cause_in_the_detail(outcome: str, detail: str, words: str, never: str) -> None:
+)
+def test_a_remedy_matches_the_cause_in_the_detail(
+    outcome: str, detail: str, words: str, never: str
+) -> None:
     remedy = remedy_of(outcome, detail)
 
     assert words in remedy
@@ -148,13 +253,19 @@ def test_the_price_list_and_the_doctor_know_the_same_realtime_models() -> None:
 
 
 def test_every_retired_realtime_model_has_a_price() -> None:
-    retired = {undated(model) for service in SERVICES.values() for model in service.retirements if "realtime" in model}
+    retired = {
+        undated(model)
+        for service in SERVICES.values()
+        for model in service.retirements
+        if "realtime" in model
+    }
 
     assert retired <= set(REALTIME_MODELS)
 
 
 @pytest.mark.parametrize(
-    ("service", "model"), [("openai", "gpt-realtime-2.1"), ("other", "gpt-realtime"), ("azure", ""), ("azure", "mine")]
+    ("service", "model"),
+    [("openai", "gpt-realtime-2.1"), ("other", "gpt-realtime"), ("azure", ""), ("azure", "mine")],
 )
 def test_a_model_without_a_known_retirement_day_has_none(service: str, model: str) -> None:
     assert retirement_of(service, model) is None
@@ -180,7 +291,11 @@ def test_a_retirement_today_or_tomorrow_has_its_own_wording() -> None:
     ("outcome", "detail", "words"),
     [
         ("connect_failed:401", "SIP 401 Unauthorized", "auth: basic"),
-        ("connect_failed:407", f"SIP 407 x ({LOGIN_REFUSED})", "check user:password in the variable"),
+        (
+            "connect_failed:407",
+            f"SIP 407 x ({LOGIN_REFUSED})",
+            "check user:password in the variable",
+        ),
         ("connect_failed:401", f"SIP 401 x ({NO_DIGEST})", "digest authentication"),
         ("connect_failed:403", "SIP 403 Forbidden", "trunk"),
         ("connect_failed:404", "SIP 404 Not Found", "before @"),
@@ -189,11 +304,19 @@ def test_a_retirement_today_or_tomorrow_has_its_own_wording() -> None:
         ("connect_failed:488", "SIP 488 Not Acceptable Here", "PCMU"),
         ("connect_failed:603", "SIP 603 Decline", "see its log"),
         ("connect_failed:500", "SIP 500 Server Internal Error", "internal error"),
-        ("connect_failed:media", "the call was answered without audio that this tool can receive", "PCMU"),
+        (
+            "connect_failed:media",
+            "the call was answered without audio that this tool can receive",
+            "PCMU",
+        ),
         ("throttled:handshake", "SIP 480 Temporarily Unavailable", "registered"),
         ("throttled:handshake", "SIP 503 Service Unavailable", "-u, --connect-rate"),
         ("timeout:upgrade", "the call was not answered within 10 s: it only rang", "`upgrade`"),
-        ("timeout:upgrade", "the call was not answered within 10 s: there was no response to INVITE", "UDP port"),
+        (
+            "timeout:upgrade",
+            "the call was not answered within 10 s: there was no response to INVITE",
+            "UDP port",
+        ),
     ],
 )
 def test_a_telephone_call_that_was_not_answered_has_a_remedy_of_telephones(
@@ -217,13 +340,28 @@ def test_each_status_of_sip_has_a_remedy_that_is_about_telephones() -> None:
 
 
 OWN_TEXTS = [text for row in (*TABLE.values(), *ROWS.values()) for text in row.causes]
-BEGINNINGS = [*OWN_TEXTS, SERVICE_REPORTED, f"{SERVICE_REPORTED}:", "SIP ", "SIP", "SIP 486 ", "HTTP 404: ", "; ", ":"]
-PEER_TEXTS = st.builds("{}{}".format, st.sampled_from(BEGINNINGS), st.text(max_size=8) | st.sampled_from(OWN_TEXTS))
+BEGINNINGS = [
+    *OWN_TEXTS,
+    SERVICE_REPORTED,
+    f"{SERVICE_REPORTED}:",
+    "SIP ",
+    "SIP",
+    "SIP 486 ",
+    "HTTP 404: ",
+    "; ",
+    ":",
+]
+PEER_TEXTS = st.builds(
+    "{}{}".format, st.sampled_from(BEGINNINGS), st.text(max_size=8) | st.sampled_from(OWN_TEXTS)
+)
 """Texts that a peer may send. They contain the texts by which remedies are found."""
 ENDINGS = st.sampled_from([*OUTCOMES, *OTHERS]) | st.builds(
     "{}:{}".format,
-    st.sampled_from(["closed", "connect_failed", "failed", "timeout", "throttled", "protocol_error", ""]),
-    st.sampled_from(["1000", "1006", "404", "503", "upgrade", "²", "٤٠٤", "9" * 5_000]) | st.text(max_size=8),
+    st.sampled_from(
+        ["closed", "connect_failed", "failed", "timeout", "throttled", "protocol_error", ""]
+    ),
+    st.sampled_from(["1000", "1006", "404", "503", "upgrade", "²", "٤٠٤", "9" * 5_000])
+    | st.text(max_size=8),
 )
 """Outcomes: those that are known, and those with a code that a service decides."""
 
@@ -249,7 +387,8 @@ OF_TELEPHONES = {
     *(remedy for row in ROWS.values() for remedy in (*row.causes.values(), row.remedy) if remedy),
 } - {NO_WAY}  # a WebSocket has it, too
 OF_WEBSOCKETS = {
-    *(NO_PATH, *(TABLE[code].remedy for code in ("timeout:upgrade", "timeout:tcp", "connect_failed:upgrade"))),
+    NO_PATH,
+    *(TABLE[code].remedy for code in ("timeout:upgrade", "timeout:tcp", "connect_failed:upgrade")),
     *TABLE["connect_failed:upgrade"].causes.values(),
 }
 CALLS = (
@@ -263,7 +402,9 @@ CALLS = (
 
 
 @given(ENDINGS | st.sampled_from(CALLS), PEER_TEXTS | st.text())
-def test_the_transport_decides_whether_a_remedy_is_one_of_telephones(outcome: str, detail: str) -> None:
+def test_the_transport_decides_whether_a_remedy_is_one_of_telephones(
+    outcome: str, detail: str
+) -> None:
     assert remedy_of(outcome, detail) not in OF_TELEPHONES
     if outcome != "connect_failed:upgrade":  # no telephone call ends like this
         assert remedy_of(outcome, detail, REMEDIES) not in OF_WEBSOCKETS
@@ -274,7 +415,9 @@ class Unreadable(dict[str, OutcomeRow]):
         raise IndexError(key)
 
 
-def test_a_remedy_that_fails_states_that_it_could_not_be_determined(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remedy_that_fails_states_that_it_could_not_be_determined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("bench.catalogue.outcomes.OUTCOMES", Unreadable())
 
     assert remedy_of("closed:4000", "x") == NOT_COMPUTED

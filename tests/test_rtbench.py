@@ -1,4 +1,6 @@
-"""The names that users import. They come from our modules, even if a module on the user's path has the same name."""
+"""The names that users import. They come from our modules, even if a module on the user's path
+has the same name.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,16 @@ TREE = ast.parse(Path(rtbench.__file__).read_text(encoding="utf-8"))
 
 def places_in(body: list[ast.stmt]) -> dict[str, tuple[str, ...]]:
     return {
-        str(line.module): tuple(name.name for name in line.names) for line in body if isinstance(line, ast.ImportFrom)
+        str(line.module): tuple(name.name for name in line.names)
+        for line in body
+        if isinstance(line, ast.ImportFrom)
     }
 
 
 def test_every_exported_name_is_the_object_of_its_module() -> None:
-    assert sorted(name for names in rtbench.EXPORTS.values() for name in names) == sorted(rtbench.__all__)
+    assert sorted(name for names in rtbench.EXPORTS.values() for name in names) == sorted(
+        rtbench.__all__
+    )
     for place, names in rtbench.EXPORTS.items():
         for name in names if place != LOCUST else ():
             assert getattr(rtbench, name) is getattr(importlib.import_module(place), name)
@@ -46,7 +52,9 @@ def test_a_type_checker_sees_the_same_exported_names() -> None:
 
 
 def test_importing_rtbench_imports_only_the_standard_library() -> None:
-    imported = {name.name for node in TREE.body if isinstance(node, ast.Import) for name in node.names}
+    imported = {
+        name.name for node in TREE.body if isinstance(node, ast.Import) for name in node.names
+    }
 
     assert imported | set(places_in(TREE.body)) <= {*sys.stdlib_module_names}
 
@@ -57,10 +65,15 @@ def test_a_name_that_is_not_exported_raises_attribute_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "name"), [("bench", "RealtimeUser"), ("bench", "UsageError"), ("reports", "load"), ("bench", "load")]
+    ("package", "name"),
+    [("bench", "RealtimeUser"), ("bench", "UsageError"), ("reports", "load"), ("bench", "load")],
 )
 def test_a_user_s_file_with_the_name_of_our_package_is_reported_in_one_line(
-    package: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    package: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     theirs = ModuleType(package)
     theirs.__file__ = str(tmp_path / f"{package}.py")
@@ -70,13 +83,15 @@ def test_a_user_s_file_with_the_name_of_our_package_is_reported_in_one_line(
 
     (line,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2
-    assert line == (
-        f"rtbench: {tmp_path}/{package}.py has the name of a package of rtbench: "
+    assert (
+        line == f"rtbench: {tmp_path}/{package}.py has the name of a package of rtbench: "
         f"rename it to locustfile.py, or to anything but {package}.py"
     )
 
 
-def test_a_user_s_package_with_the_name_of_ours_is_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_user_s_package_with_the_name_of_ours_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     theirs = ModuleType("reports")
     theirs.__path__ = [str(tmp_path / "reports")]
     monkeypatch.setitem(sys.modules, "reports", theirs)

@@ -69,14 +69,18 @@ def check(read: Callable[[], object]) -> None:
             raise AssertionError(repr(str(error))) from None
 
 
-@given(st.one_of(st.binary(), st.text(), st.recursive(st.none() | st.integers(), st.lists).map(repr)))
+@given(
+    st.one_of(st.binary(), st.text(), st.recursive(st.none() | st.integers(), st.lists).map(repr))
+)
 def test_any_json_input_is_read_or_refused_with_one_printable_line(data: bytes | str) -> None:
     check(lambda: read_json(data))
 
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """Create a named pipe to which nothing writes, and return its path. To open it for reading would block forever."""
+    """Create a named pipe to which nothing writes, and return its path. To open it for reading
+    would block forever.
+    """
     path = tmp_path / "pipe"
     os.mkfifo(path)
     return path
@@ -100,7 +104,9 @@ def test_read_file_refuses_a_file_above_the_maximum_size(tmp_path: Path) -> None
 
 
 def facts_of(folder: Path, json: bytes) -> PartFacts:
-    """Return the facts of a worker. `json` is the content of the file of these facts in the spool."""
+    """Return the facts of a worker. `json` is the content of the file of these facts in the
+    spool.
+    """
     spool.prepare(folder)
     spool.path_of(folder, 0, FACTS).write_bytes(json)
     return WorkerPart(folder, 0).facts
@@ -136,9 +142,13 @@ LATER = {
 
 @pytest.mark.parametrize("kind", LATER)
 @pytest.mark.parametrize(
-    "json", [DEEP, b"[" * 500_000, nested(900), b'{"schema":%b}' % HUGE], ids=["deep", "open", "less deep", "huge"]
+    "json",
+    [DEEP, b"[" * 500_000, nested(900), b'{"schema":%b}' % HUGE],
+    ids=["deep", "open", "less deep", "huge"],
 )
-def test_a_file_with_too_deep_json_is_refused_in_one_line(kind: str, json: bytes, tmp_path: Path) -> None:
+def test_a_file_with_too_deep_json_is_refused_in_one_line(
+    kind: str, json: bytes, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError):
         LATER[kind](tmp_path, json)
 
@@ -149,11 +159,14 @@ NOT_THERE: dict[str, tuple[Callable[[Path, bytes], object], object]] = {
     "claims of a token": (lambda _, json: public_claims(f"a.{_base64(json)}.c"), {}),
     "settings of a session": (lambda _, json: transcription_model(json.decode()), ""),
     "an event log that is drawn": (
-        in_file(lambda path: playback_spans(path, 0, 9, 1, 0), before=b'{"audio.delta":1}\n"audio.delta'),
+        in_file(
+            lambda path: playback_spans(path, 0, 9, 1, 0), before=b'{"audio.delta":1}\n"audio.delta'
+        ),
         (),
     ),
 }
-"""The functions that treat a bad file or value as missing. The second entry is the result if it is missing."""
+"""The functions that treat a bad file or value as missing. The second entry is the result if it
+is missing."""
 
 
 def _base64(data: bytes) -> str:
@@ -161,8 +174,12 @@ def _base64(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("kind", NOT_THERE)
-@pytest.mark.parametrize("json", [DEEP, b"[" * 500_000, nested(900)], ids=["deep", "open", "less deep"])
-def test_optional_json_that_is_too_deep_is_treated_as_missing(kind: str, json: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "json", [DEEP, b"[" * 500_000, nested(900)], ids=["deep", "open", "less deep"]
+)
+def test_optional_json_that_is_too_deep_is_treated_as_missing(
+    kind: str, json: bytes, tmp_path: Path
+) -> None:
     read, nothing = NOT_THERE[kind]
 
     assert read(tmp_path, json) == nothing

@@ -34,7 +34,9 @@ def test_control_characters_and_ci_commands_are_escaped(text: str, shown: str) -
     assert escape_control(text) == shown
 
 
-NASTY = st.text(st.sampled_from("a ::##vso[]\\" + BREAKS + "\x1b\x00\u202e\u200b\ud800")) | st.text()
+NASTY = (
+    st.text(st.sampled_from("a ::##vso[]\\" + BREAKS + "\x1b\x00\u202e\u200b\ud800")) | st.text()
+)
 
 
 @given(NASTY, st.integers(20, 100))
@@ -60,7 +62,10 @@ def test_a_slug_is_at_most_64_letters_digits_dots_and_hyphens(text: str) -> None
 
 
 def test_counts_by_name_are_sorted_limited_and_escaped() -> None:
-    assert top_counts({"ping": 2, "restart\x1b[2J": 400, "": 1}) == r"restart\x1b[2J 400, ping 2, without a name 1"
+    assert (
+        top_counts({"ping": 2, "restart\x1b[2J": 400, "": 1})
+        == r"restart\x1b[2J 400, ping 2, without a name 1"
+    )
     many = {f"kind {number}": 1 for number in range(7)} | {"::error::x" * 9_000: 3}
     assert len(top_counts(many)) < 200
     assert top_counts(many).endswith("kind 3 1, 3 more kinds 3")

@@ -91,17 +91,30 @@ def test_a_session_that_delegates_shows_the_filler_the_answer_the_task_and_the_c
 ) -> None:
     responses = {"type": "responses", "responses": {"model": backend}}
     settings = {"model": "gpt-live-1", "delegation": responses if backend else None}
-    instants = {"speech_end": 0, "first_audible": 500 * MS, "function_call_added": 400 * MS,
-                "function_audible": 1_500 * MS}  # fmt: skip
+    instants = {
+        "speech_end": 0,
+        "first_audible": 500 * MS,
+        "function_call_added": 400 * MS,
+        "function_audible": 1_500 * MS,
+    }
     usage = TokenUsage(text_in=500_000) if backend else None
     turn = build_observation(instants=instants, delegations=1, usage=usage)
     session = SessionObservation(
-        "ok", instants={"opened": 0, "ended": 90_000 * MS}, billed_ns=60_000 * MS, effective_settings=settings
+        "ok",
+        instants={"opened": 0, "ended": 90_000 * MS},
+        billed_ns=60_000 * MS,
+        effective_settings=settings,
     )
     replayed = ReplayedSession(
-        LogHeader(0, 1, Timeouts(), schema=1, tool="", about={"dialect": "gpt-live"}), session, (turn,), (), False
+        LogHeader(0, 1, Timeouts(), schema=1, tool="", about={"dialect": "gpt-live"}),
+        session,
+        (turn,),
+        (),
+        False,
     )
-    text = " ".join(" ".join(session_text(replayed, 200, colour=False, target=LIVE, prices=PRICES)).split())
+    text = " ".join(
+        " ".join(session_text(replayed, 200, colour=False, target=LIVE, prices=PRICES)).split()
+    )
 
     assert "♪ first audible sample of the answer" in text
     assert "delegation filler after 500 ms · answer after 1,500 ms ·" in text
@@ -113,7 +126,9 @@ def answer(**usage: Any) -> list[bytes]:
     return [created("r1"), delta(GA, "audio", "r1"), done("r1", **usage)]
 
 
-def test_the_rest_of_each_rate_limit_is_printed_with_its_event(timeline: LoggedTimeline, log: EventLog) -> None:
+def test_the_rest_of_each_rate_limit_is_printed_with_its_event(
+    timeline: LoggedTimeline, log: EventLog
+) -> None:
     ask(timeline)
     entries = [
         {"name": "requests", "limit": 1_000, "remaining": 999},
@@ -122,11 +137,15 @@ def test_the_rest_of_each_rate_limit_is_printed_with_its_event(timeline: LoggedT
     ]
     hear(timeline, message("rate_limits.updated", rate_limits=entries), *answer())
 
-    assert "rate_limits.updated, 999 of 1,000 requests left, 12 tokens left" in printed(timeline, log)
+    assert "rate_limits.updated, 999 of 1,000 requests left, 12 tokens left" in printed(
+        timeline, log
+    )
 
 
 @pytest.mark.parametrize("scope", ["service", "proxy"])
-def test_a_round_trip_to_a_proxy_is_labelled(timeline: LoggedTimeline, log: EventLog, scope: Any) -> None:
+def test_a_round_trip_to_a_proxy_is_labelled(
+    timeline: LoggedTimeline, log: EventLog, scope: Any
+) -> None:
     ask(timeline)
     hear(timeline, *answer())
     timeline.apply(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, scope))
@@ -151,7 +170,9 @@ MISSING_TYPE = "Missing required parameter: 'session.type'."
 def test_a_session_in_the_wrong_dialect_prints_a_hint_with_the_right_one(
     log: EventLog, spoken: str, outcome: str, words: str, speaks: str | None
 ) -> None:
-    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), DIALECTS[spoken], log=log, about={"dialect": spoken})
+    timeline = LoggedTimeline(
+        SessionStart(AT_NS, 1, Timeouts()), DIALECTS[spoken], log=log, about={"dialect": spoken}
+    )
     timeline.apply(inputs.SessionFailed(outcome, at(3), words))
 
     text = printed(timeline, log)
@@ -164,17 +185,28 @@ def test_errors_are_styled_bad_and_events_that_no_turn_needs_are_dimmed(
 ) -> None:
     ask(timeline)
     hear(
-        timeline, created("r1"), error("x"), b"{", not_transcribed("i1"), message("odd"), message("rate_limits.updated")
+        timeline,
+        created("r1"),
+        error("x"),
+        b"{",
+        not_transcribed("i1"),
+        message("odd"),
+        message("rate_limits.updated"),
     )
     hear(timeline, delta(PREVIEW, "audio", "r1"), done("r1"))
     lines(timeline, log)
 
     ((_, shown),) = turn_rows(replay_log(log.path))
     assert {row.label.partition(",")[0]: row.style for row in shown if row.way == "←"} == {
-        "response.created": "", "error": "bad", "unreadable message": "bad", "input transcript failed": "bad",
-        "odd (unknown)": "soft", "rate_limits.updated": "soft", "response.audio.delta (of the other dialect)": "bad",
+        "response.created": "",
+        "error": "bad",
+        "unreadable message": "bad",
+        "input transcript failed": "bad",
+        "odd (unknown)": "soft",
+        "rate_limits.updated": "soft",
+        "response.audio.delta (of the other dialect)": "bad",
         "response.done": "",
-    }  # fmt: skip
+    }
 
 
 def test_cached_tokens_are_printed_as_a_share_of_the_tokens_read() -> None:
@@ -190,16 +222,28 @@ def test_cached_tokens_are_printed_as_a_share_of_the_tokens_read() -> None:
 
 @pytest.fixture
 def spoken(log: EventLog) -> LoggedTimeline:
-    """Return the timeline of a turn with speech until 900 ms. The first delta of the reply arrives at 1,400 ms."""
+    """Return the timeline of a turn with speech until 900 ms. The first delta of the reply
+    arrives at 1,400 ms.
+    """
     timeline = LoggedTimeline(
-        SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GA, log=log, about={"dialect": "ga"}
+        SessionStart(AT_NS, 1, Timeouts(), service_responds=True),
+        GA,
+        log=log,
+        about={"dialect": "ga"},
     )
     timeline.apply(inputs.TurnStarted(AT_NS, build_turn(vad=True, service_responds=True)))
     for ms in range(100, 1_400, 100):
         moments = {"speech_end": 0} if ms == 900 else {}
-        timeline.apply(inputs.Sent("input_audio_buffer.append", at(ms), 9, audio_bytes=4_800, instants=moments))
+        timeline.apply(
+            inputs.Sent("input_audio_buffer.append", at(ms), 9, audio_bytes=4_800, instants=moments)
+        )
     hear(timeline, message("input_audio_buffer.speech_started", item_id="i1"), at_ms=50)
-    hear(timeline, message("input_audio_buffer.speech_stopped", item_id="i1"), committed("i1"), at_ms=1_150)
+    hear(
+        timeline,
+        message("input_audio_buffer.speech_stopped", item_id="i1"),
+        committed("i1"),
+        at_ms=1_150,
+    )
     hear(timeline, created("r1"), at_ms=1_200)
     for ms in range(1_400, 1_700, 50):
         hear(timeline, delta(GA, "transcript", "r1"), delta(GA, "audio", "r1"), at_ms=ms)
@@ -218,16 +262,22 @@ def test_the_segments_add_up_to_the_total(spoken: LoggedTimeline, log: EventLog)
     (line,) = [line for line in lines(spoken, log, 200) if line.startswith("breakdown")]
     figures = [float(figure) for figure in re.findall(r"[\d.]+", line)]
 
-    assert line.split(None, 1)[1].startswith("end of turn delay 250.0 + commit 0.0 + response creation 50.0")
+    assert line.split(None, 1)[1].startswith(
+        "end of turn delay 250.0 + commit 0.0 + response creation 50.0"
+    )
     assert sum(figures[:-1]) == figures[-1] == 500.0
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
-def test_no_line_is_wider_than_the_terminal(spoken: LoggedTimeline, log: EventLog, width: int) -> None:
+def test_no_line_is_wider_than_the_terminal(
+    spoken: LoggedTimeline, log: EventLog, width: int
+) -> None:
     assert max(map(len, lines(spoken, log, width))) <= width
 
 
-def test_a_service_s_text_cannot_control_the_terminal(timeline: LoggedTimeline, log: EventLog) -> None:
+def test_a_service_s_text_cannot_control_the_terminal(
+    timeline: LoggedTimeline, log: EventLog
+) -> None:
     ask(timeline)
     hear(timeline, message("odd\x1b[2J", response_id="r1"), error("x\x1b[2J", "turn-1-response"))
 
@@ -243,7 +293,9 @@ def test_a_message_is_printed_in_the_turn_during_which_it_was_sent_or_received(
         timeline.apply(inputs.TurnStarted(at(begun_ms), build_turn(number, wants_audio=False)))
         timeline.apply(inputs.Sent("response.create", at(begun_ms), 9))
         response = f"r{number}"
-        hear(timeline, created(response), delta(GA, "text", response), done(response), at_ms=heard_ms)
+        hear(
+            timeline, created(response), delta(GA, "text", response), done(response), at_ms=heard_ms
+        )
         timeline.pop_turns(at(heard_ms + 1))
 
     shown = lines(timeline, log)

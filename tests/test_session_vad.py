@@ -1,4 +1,6 @@
-"""A session with an open microphone, whose service detects the end of speech. The transport has no network."""
+"""A session with an open microphone, whose service detects the end of speech. The transport has
+no network.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def noticed(number: int, at_ns: int = 500 * MS) -> list[PeerAnswer]:
 
 
 def answered(number: int, at_ns: int = 600 * MS, audio_ms: int = 100) -> list[PeerAnswer]:
-    """Return the response to a turn. It begins `at_ns` after the last chunk of speech, and is done 400 ms later."""
+    """Return the response to a turn. It begins `at_ns` after the last chunk of speech, and is
+    done 400 ms later.
+    """
     response_id = f"r{number}"
     return [
         (at_ns, created(response_id)),
@@ -102,8 +106,14 @@ def appended(played: Played) -> list[tuple[int, str]]:
 
     The ID is "between" if it was sent between turns.
     """
-    audio = ((at_ns, event["event_id"]) for at_ns, event in played.sent if event["type"].endswith("append"))
-    return [(at_ns, "between" if event_id == "between-turns" else event_id) for at_ns, event_id in audio]
+    audio = (
+        (at_ns, event["event_id"])
+        for at_ns, event in played.sent
+        if event["type"].endswith("append")
+    )
+    return [
+        (at_ns, "between" if event_id == "between-turns" else event_id) for at_ns, event_id in audio
+    ]
 
 
 @thorough
@@ -122,14 +132,18 @@ def appended(played: Played) -> list[tuple[int, str]]:
 def test_the_microphone_sends_audio_without_any_drift(steps: list[Step], noticed_ns: int) -> None:
     script = build_script(*steps, turn_detection=VAD)
     after = {
-        f"turn-{turn.plan.number}-append-{len(turn.speech)}": noticed(turn.plan.number, noticed_ns)
-        + answered(turn.plan.number, noticed_ns + 40 * MS + 7)
+        f"turn-{turn.plan.number}-append-{len(turn.speech)}": (
+            noticed(turn.plan.number, noticed_ns)
+            + answered(turn.plan.number, noticed_ns + 40 * MS + 7)
+        )
         for turn in script.turns
     }
     played = Played(script, Hearing(after=after))
 
     durations = {
-        message.data: message.duration_ns for turn in script.turns for message in (*turn.speech, *turn.silence_chunks)
+        message.data: message.duration_ns
+        for turn in script.turns
+        for message in (*turn.speech, *turn.silence_chunks)
     }
     durations |= {message.data: message.duration_ns for message in script.silence_chunks}
     due_ns = played.start_ns + GREETED_NS
@@ -142,7 +156,9 @@ def test_the_microphone_sends_audio_without_any_drift(steps: list[Step], noticed
 
 @pytest.mark.parametrize("detection", [VAD, None])
 @pytest.mark.parametrize("late_ns", [1, SLOT_NS - 1, SLOT_NS])
-def test_a_microphone_opens_at_the_next_common_instant(detection: TurnDetection | None, late_ns: int) -> None:
+def test_a_microphone_opens_at_the_next_common_instant(
+    detection: TurnDetection | None, late_ns: int
+) -> None:
     """So the chunks of many sessions are due together."""
     service = Hearing(settings_ns=30 * MS + late_ns, after=hearing(2))
     played = Played(build_script(play(200, chunk_ms=100), turn_detection=detection), service)
@@ -165,7 +181,8 @@ def test_a_caller_speaks_again_only_after_the_reply_was_played() -> None:
     heard_ns = played.after_ns(1, "first_audio") + script.jitter_buffer_ns + 3_000 * MS
     began_ns = next(at_ns for at_ns, name in appended(played) if name == "turn-2-append-1")
     assert played.after_ns(1, "ended") < heard_ns
-    assert heard_ns + 100 * MS <= began_ns <= heard_ns + 200 * MS  # after the chunk that was being recorded
+    # after the chunk that was being recorded
+    assert heard_ns + 100 * MS <= began_ns <= heard_ns + 200 * MS
 
 
 def test_a_pause_starts_when_the_reply_has_been_played() -> None:
@@ -173,7 +190,10 @@ def test_a_pause_starts_when_the_reply_has_been_played() -> None:
     played = Played(script, Hearing(after=hearing(2, audio_ms=3_000)))
 
     (asked_ns,) = played.sent_at("conversation.item.create")
-    assert asked_ns == played.after_ns(1, "first_audio") + script.jitter_buffer_ns + 3_000 * MS + 700 * MS
+    assert (
+        asked_ns
+        == played.after_ns(1, "first_audio") + script.jitter_buffer_ns + 3_000 * MS + 700 * MS
+    )
 
 
 def test_a_manual_turn_does_not_wait_for_its_reply_to_be_played() -> None:
@@ -221,7 +241,11 @@ def test_endless_noise_delays_the_next_turn_by_at_most_the_response_timeout(cloc
     after, cancelled = hearing(2), {"type": "cancelled", "reason": "turn_detected"}
     for number in range(40):
         began_ms, name, answer = 700 + 2_500 * number, f"n{number}", f"rn{number}"
-        where = ({"audio_start_ms": began_ms + 400}, {"audio_end_ms": began_ms + 1_100}) if clock else ({}, {})
+        where = (
+            ({"audio_start_ms": began_ms + 400}, {"audio_end_ms": began_ms + 1_100})
+            if clock
+            else ({}, {})
+        )
         after["turn-1-append-2"] += [
             (began_ms * MS, speech_started(name, **where[0])),
             ((began_ms + 700) * MS, speech_stopped(name, **where[1])),
@@ -229,7 +253,9 @@ def test_endless_noise_delays_the_next_turn_by_at_most_the_response_timeout(cloc
             ((began_ms + 800) * MS, created(answer)),
             ((began_ms + 2_510) * MS, done(answer, "cancelled", **cancelled)),
         ]
-    script = build_script(play(200), play(200), turn_detection=VAD, limits=Timeouts(response=20, end_of_turn=3))
+    script = build_script(
+        play(200), play(200), turn_detection=VAD, limits=Timeouts(response=20, end_of_turn=3)
+    )
     played = Played(script, Hearing(after=after))
 
     first, second = played.turns
@@ -246,7 +272,9 @@ def test_endless_noise_delays_the_next_turn_by_at_most_the_response_timeout(cloc
 
 @pytest.mark.parametrize("at_ms", range(0, 6_000, 130))
 @pytest.mark.parametrize("detection", [VAD, ASKED])
-def test_every_turn_has_an_outcome_if_the_run_ends_at_any_moment(at_ms: int, detection: TurnDetection) -> None:
+def test_every_turn_has_an_outcome_if_the_run_ends_at_any_moment(
+    at_ms: int, detection: TurnDetection
+) -> None:
     script = build_script(play(300), PauseStep(0.3), play(200), play(100), turn_detection=detection)
     after = hearing(3, 2, 1, audio_ms=900)
     played = Played(script, Hearing(after=after), ending=lambda ns: ns >= at_ms * MS)
@@ -283,7 +311,9 @@ class Full(GuardedTransport):
         assert message is not None
         self.clock.now_ns += 7 * MS
         if self._goes:
-            self.closed = ConnectionClosed(1006, self.clock.now_ns, "the connection broke while sending")
+            self.closed = ConnectionClosed(
+                1006, self.clock.now_ns, "the connection broke while sending"
+            )
         return self.send(message)
 
 
@@ -318,7 +348,9 @@ def test_a_connection_that_closes_while_a_chunk_is_sent_ends_the_session() -> No
 
 @pytest.mark.parametrize("abandoned", [False, True])
 def test_a_finished_session_leaves_no_reference_cycles(abandoned: bool) -> None:
-    """A garbage collection that finds reference cycles of a session would delay all sessions of the process."""
+    """A garbage collection that finds reference cycles of a session would delay all sessions of
+    the process.
+    """
     script = build_script(play(300), say(), turn_detection=VAD)
     transport = GuardedTransport(Hearing(after=hearing(3)))
     session = seated(script, transport)[0]

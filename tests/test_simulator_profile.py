@@ -1,4 +1,6 @@
-"""The conversion of a run to a profile of the simulator. The profile has the delays that the run measured."""
+"""The conversion of a run to a profile of the simulator. The profile has the delays that the run
+measured.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.write(tmp_path_factory.mktemp("run"), PLAN)
 
 
-def test_the_profile_has_the_first_audio_delays_of_the_target_s_successful_turns(folder: Path) -> None:
+def test_the_profile_has_the_first_audio_delays_of_the_target_s_successful_turns(
+    folder: Path,
+) -> None:
     run = rtbench.load(folder)
     good = run.turns[(run.turns["target"] == "west") & (run.turns["outcome"] == "ok")]
     took_ms = (good["first_audio_at_ns"] - good["request_sent_at_ns"]).to_numpy(dtype=float) / 1e6

@@ -14,11 +14,24 @@ from hypothesis import strategies as st
 
 from bench.base import standard_streams
 
-ENCODINGS = ("ascii", "latin-1", "cp1252", "euc_jp", "shift_jis", "iso8859-15", "koi8_r", "utf-16", "utf-8")
+ENCODINGS = (
+    "ascii",
+    "latin-1",
+    "cp1252",
+    "euc_jp",
+    "shift_jis",
+    "iso8859-15",
+    "koi8_r",
+    "utf-16",
+    "utf-8",
+)
 
 
 def test_other_characters_that_an_encoding_lacks_become_escapes() -> None:
-    assert "Zürich 我 \udcff✓".encode("latin-1", standard_streams.REPLACED) == b"Z\xfcrich \\u6211 \\udcffv"
+    assert (
+        "Zürich 我 \udcff✓".encode("latin-1", standard_streams.REPLACED)
+        == b"Z\xfcrich \\u6211 \\udcffv"
+    )
 
 
 @given(text=st.text(), encoding=st.sampled_from(ENCODINGS))
@@ -29,7 +42,10 @@ def test_every_text_can_be_printed_in_every_encoding(text: str, encoding: str) -
 def test_a_full_disk_is_reported_once_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     reported = io.StringIO()
     monkeypatch.setattr(sys, "stderr", reported)
-    with open("/dev/full", "wb", buffering=0) as full, standard_streams.OutputFile(full.fileno(), "wb", False) as file:
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        standard_streams.OutputFile(full.fileno(), "wb", False) as file,
+    ):
         assert [file.write(b"one\n"), file.write(b"two\n")] == [4, 4]
         assert file.error is not None
         assert file.error.errno == errno.ENOSPC

@@ -1,4 +1,6 @@
-"""`rtbench init`: the files that it writes are valid without a change, and it never overwrites a user's file."""
+"""`rtbench init`: the files that it writes are valid without a change, and it never overwrites a
+user's file.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_a_placeholder_that_is_left_in_the_targets_is_named(tmp_path: Path) -> N
     own = ServiceOptions(targets=("simulator",), target_file=tmp_path / "targets.yaml")
 
     assert [target.label for target in resolve_targets({}, own)] == ["simulator"]
-    with pytest.raises(UsageError, match=r"targets\.yaml:13:5: endpoint still has the placeholder RESOURCE"):
+    with pytest.raises(
+        UsageError, match=r"targets\.yaml:13:5: endpoint still has the placeholder RESOURCE"
+    ):
         resolve_targets({}, replace(own, targets=("service",)))
 
 
@@ -61,26 +65,45 @@ def test_every_generated_file_is_valid(tmp_path: Path) -> None:
 def test_init_agent_writes_calls_and_a_target_for_each_protocol(tmp_path: Path) -> None:
     assert all(write_starter(tmp_path, agent_files(CiSystem.GITHUB)).values())
     ways = ("twilio", "acs", "pcm", "sip", "simulator")
-    targets = resolve_targets({}, ServiceOptions(targets=ways, target_file=tmp_path / "targets.yaml"))
+    targets = resolve_targets(
+        {}, ServiceOptions(targets=ways, target_file=tmp_path / "targets.yaml")
+    )
     script = load_script(tmp_path / "scenarios" / "scripts" / "agent.yaml")
 
     assert [target.dialect.name for target in targets] == ["twilio", "acs", "pcm", "sip", "twilio"]
-    assert [turn.name for turn in script.turns] == ["greeting", "opening_hours", "late_parcel", "not_today"]
-    assert all(CompiledScript(script, target.dialect).prepare_session(0, 0).steps for target in targets)
+    assert [turn.name for turn in script.turns] == [
+        "greeting",
+        "opening_hours",
+        "late_parcel",
+        "not_today",
+    ]
+    assert all(
+        CompiledScript(script, target.dialect).prepare_session(0, 0).steps for target in targets
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service.starter])
-def test_init_service_writes_targets_that_compare_a_service_with_ga(name: str, tmp_path: Path) -> None:
+def test_init_service_writes_targets_that_compare_a_service_with_ga(
+    name: str, tmp_path: Path
+) -> None:
     write_starter(tmp_path, {**starter_files(CiSystem.GITHUB), **service_files(name)})
     variables = {f"{SERVICES[name].api_key_env}": "a-key", "OPENAI_API_KEY": "another-key"}
-    options = ServiceOptions(targets=("simulator", name, "realtime"), target_file=tmp_path / "targets.yaml")
+    options = ServiceOptions(
+        targets=("simulator", name, "realtime"), target_file=tmp_path / "targets.yaml"
+    )
     targets = resolve_targets(variables, options)
     script = load_script(tmp_path / "scenarios" / "scripts" / "voice_turns.yaml")
     scripts = [with_target_settings(script, target.session, "targets.yaml") for target in targets]
 
-    assert [target.dialect for target in targets] == [DIALECTS[name], DIALECTS[name], DIALECTS["ga"]]
+    assert [target.dialect for target in targets] == [
+        DIALECTS[name],
+        DIALECTS[name],
+        DIALECTS["ga"],
+    ]
     assert [target.loopback for target in targets] == [True, False, False]
-    assert all(CompiledScript(own, target.dialect) for own, target in zip(scripts, targets, strict=True))
+    assert all(
+        CompiledScript(own, target.dialect) for own, target in zip(scripts, targets, strict=True)
+    )
     assert all(variable in (tmp_path / "README.md").read_text() for variable in variables)
 
 
@@ -90,8 +113,13 @@ def test_init_service_refuses_an_unknown_service_and_an_agent(tmp_path: Path) ->
         for options in (("--service", "gemni"), ("--agent", "--service", "gemini"))
     )
 
-    assert str(unknown) == "--service has no service 'gemni'; did you mean gemini? (allowed: gemini)"
-    assert str(agent) == "--service names a service, but --agent writes calls to an agent: use one of them"
+    assert (
+        str(unknown) == "--service has no service 'gemni'; did you mean gemini? (allowed: gemini)"
+    )
+    assert (
+        str(agent)
+        == "--service names a service, but --agent writes calls to an agent: use one of them"
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -102,14 +130,21 @@ def test_init_agent_writes_thresholds_for_agent_metrics_and_a_workflow_that_chec
     limits = read_thresholds(tmp_path / "scenarios" / "ci.yaml")
     commands = (tmp_path / WORKFLOWS[CiSystem.AZURE]).read_text()
 
-    assert {limit.metric for limit in limits} == {"greeting", "voice_to_voice", "barge_in_yield", "failure_rate"}
+    assert {limit.metric for limit in limits} == {
+        "greeting",
+        "voice_to_voice",
+        "barge_in_yield",
+        "failure_rate",
+    }
     assert "rtbench run scenarios/scripts/agent.yaml" in commands
     assert "voice_turns" not in commands
     assert not (tmp_path / WORKFLOWS[CiSystem.GITHUB]).exists()
 
 
 @pytest.mark.parametrize("ci", CiSystem)
-def test_the_workflow_installs_a_wheel_from_the_folder_that_init_names(tmp_path: Path, ci: CiSystem) -> None:
+def test_the_workflow_installs_a_wheel_from_the_folder_that_init_names(
+    tmp_path: Path, ci: CiSystem
+) -> None:
     output = call("init", tmp_path, "--ci", ci.value).output
     workflow = (tmp_path / WORKFLOWS[ci]).read_text()
 
@@ -120,7 +155,11 @@ def test_the_workflow_installs_a_wheel_from_the_folder_that_init_names(tmp_path:
 
 def test_the_first_run_of_a_new_folder_starts_its_simulator(tmp_path: Path) -> None:
     output = call("init", tmp_path, "--with", "barge-in").output
-    commands = [line for line in (output + (tmp_path / "README.md").read_text()).splitlines() if "rtbench run " in line]
+    commands = [
+        line
+        for line in (output + (tmp_path / "README.md").read_text()).splitlines()
+        if "rtbench run " in line
+    ]
 
     assert len(commands) == 3
     assert all(" --simulator" in command for command in commands)
@@ -146,7 +185,9 @@ def test_the_first_workflow_has_enough_calls_to_decide_its_thresholds(tmp_path: 
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_an_extra_script_is_written_with_its_audio_and_can_be_loaded(tmp_path: Path, name: str) -> None:
+def test_an_extra_script_is_written_with_its_audio_and_can_be_loaded(
+    tmp_path: Path, name: str
+) -> None:
     write_starter(tmp_path, starter_files(CiSystem.GITHUB, extras_of(name)))
     (script,) = (place for place in EXTRAS[name] if place.endswith(".yaml"))
 
@@ -157,7 +198,8 @@ def test_extra_scripts_are_separated_by_commas_and_an_unknown_one_is_refused() -
     assert extras_of("barge-in, tools") == ["barge-in", "tools"]
     assert extras_of("") == []
     with pytest.raises(
-        UsageError, match=r"--with has no script 'barge_in'; did you mean barge-in\? \(allowed: barge-in, "
+        UsageError,
+        match=r"--with has no script 'barge_in'; did you mean barge-in\? \(allowed: barge-in, ",
     ):
         extras_of("barge_in")
 
@@ -175,7 +217,10 @@ def test_existing_files_are_not_changed_and_the_others_are_written(tmp_path: Pat
     (tmp_path / "targets.yaml").symlink_to("nowhere")
     written = write_starter(tmp_path, starter_files(CiSystem.GITHUB))
 
-    assert {path.name for path, done in written.items() if not done} == {"README.md", "targets.yaml"}
+    assert {path.name for path, done in written.items() if not done} == {
+        "README.md",
+        "targets.yaml",
+    }
     assert (tmp_path / "README.md").read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
     assert not any(write_starter(tmp_path, starter_files(CiSystem.GITHUB)).values())
@@ -195,7 +240,10 @@ def test_doctor_checks_every_target_of_the_file_if_no_service_is_named(
     write_starter(tmp_path, starter_files(CiSystem.GITHUB))
     named_resource(tmp_path)
     monkeypatch.chdir(tmp_path)
-    azure = {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "d"}
+    azure = {
+        "AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com",
+        "AZURE_OPENAI_DEPLOYMENT_NAME": "d",
+    }
 
     def labels(environ: dict[str, str], options: ServiceOptions) -> list[str]:
         return [target.label for target in resolve_every_target(environ, options)]

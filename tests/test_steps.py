@@ -32,7 +32,9 @@ TALK = "steps:\n  - text: One\n  - clap: 0.1\n  - text: Two\n"
 
 @dataclass(frozen=True)
 class Clap(Step):
-    """A step in which the caller claps. `clap` is the time in seconds since the end of the previous turn."""
+    """A step in which the caller claps. `clap` is the time in seconds since the end of the
+    previous turn.
+    """
 
     verb: ClassVar = "clap"
 
@@ -44,7 +46,9 @@ class Clap(Step):
 
 @dataclass(frozen=True)
 class ClapWithin(Clap):
-    """A step in which the caller claps. `clap` is the time in seconds since the input of the previous turn was sent."""
+    """A step in which the caller claps. `clap` is the time in seconds since the input of the
+    previous turn was sent.
+    """
 
     @property
     def within_turn(self) -> bool:
@@ -53,7 +57,9 @@ class ClapWithin(Clap):
 
 @pytest.fixture
 def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Register a handler for claps. Return a list of the instants of the claps on the clock of the session."""
+    """Register a handler for claps. Return a list of the instants of the claps on the clock of
+    the session.
+    """
     heard_ns: list[int] = []
 
     def clap(session: Session, step: Any) -> None:
@@ -65,8 +71,12 @@ def claps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return heard_ns
 
 
-def written(folder: Path, kind: type[Clap], monkeypatch: pytest.MonkeyPatch, text: str = TALK) -> Path:
-    """Write a script that contains claps of the type `kind`. Register this type with the reader of scripts."""
+def written(
+    folder: Path, kind: type[Clap], monkeypatch: pytest.MonkeyPatch, text: str = TALK
+) -> Path:
+    """Write a script that contains claps of the type `kind`. Register this type with the reader
+    of scripts.
+    """
     monkeypatch.setitem(kinds.STEP_TABLES, "clap", kinds.step_table(kind))
     path = folder / "talk.yaml"
     path.write_text(text)
@@ -80,7 +90,11 @@ def prepared(path: Path) -> PreparedScript:
 
 @pytest.mark.parametrize(("kind", "after_reply"), [(Clap, True), (ClapWithin, False)])
 def test_a_new_step_type_is_read_prepared_and_played(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claps: list[int], kind: type[Clap], after_reply: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    claps: list[int],
+    kind: type[Clap],
+    after_reply: bool,
 ) -> None:
     played = Played(prepared(written(tmp_path, kind, monkeypatch)))
     first, second = (turn.instants for turn in played.turns)
@@ -113,11 +127,17 @@ def test_a_new_step_type_does_not_count_as_a_turn(
 def test_a_step_type_within_a_turn_must_follow_a_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Clap], refused: bool
 ) -> None:
-    path = written(tmp_path, kind, monkeypatch, "steps:\n  - text: One\n  - pause: 1\n  - clap: 0.1\n")
+    path = written(
+        tmp_path, kind, monkeypatch, "steps:\n  - text: One\n  - pause: 1\n  - clap: 0.1\n"
+    )
     if not refused:
         assert isinstance(load_script(path).steps[-1], kind)
         return
     with pytest.raises(
-        ScriptError, match="must come after a turn: put it after a `text`, `audio`, `request_response` or `wait_for`"
+        ScriptError,
+        match=(
+            "must come after a turn: put it after a `text`, `audio`, `request_response` or"
+            " `wait_for`"
+        ),
     ):
         load_script(path)

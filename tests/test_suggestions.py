@@ -23,10 +23,15 @@ from rtbench.cli import app
 
 
 @pytest.mark.parametrize("wrong", ["voice_turn.py", "voice_turns.yaml", "Voice_turns.py"])
-def test_a_file_that_does_not_exist_has_the_similar_file_of_its_folder(wrong: str, tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_has_the_similar_file_of_its_folder(
+    wrong: str, tmp_path: Path
+) -> None:
     (tmp_path / "voice_turns.py").touch()
 
-    assert no_such_file(tmp_path / wrong) == f"no such file; did you mean {tmp_path / 'voice_turns.py'}?"
+    assert (
+        no_such_file(tmp_path / wrong)
+        == f"no such file; did you mean {tmp_path / 'voice_turns.py'}?"
+    )
 
 
 @pytest.mark.parametrize("path", ["nowhere/file.yaml", "nothing like it.yaml", "nul\0.yaml"])
@@ -82,9 +87,21 @@ def test_each_other_name_is_the_name_of_no_metric_and_means_some() -> None:
     ("line", "problem"),
     [
         ("foo", "there is no command 'foo'; see rtbench --help"),
-        ("validat runs/a", "there is no command 'validat'; did you mean validate? see rtbench --help"),
-        ("mine.yaml -u 4", "there is no command 'mine.yaml'; did you mean rtbench run mine.yaml? see rtbench --help"),
-        ("doctor --api-key secret", "--api-key does not exist, because other users see a command line: put the key"),
+        (
+            "validat runs/a",
+            "there is no command 'validat'; did you mean validate? see rtbench --help",
+        ),
+        (
+            "mine.yaml -u 4",
+            (
+                "there is no command 'mine.yaml'; did you mean rtbench run mine.yaml? see rtbench"
+                " --help"
+            ),
+        ),
+        (
+            "doctor --api-key secret",
+            "--api-key does not exist, because other users see a command line: put the key",
+        ),
     ],
 )
 def test_a_wrong_command_line_has_the_right_one(
@@ -100,9 +117,10 @@ def test_a_wrong_command_line_has_the_right_one(
 
 @pytest.mark.parametrize("option", ["--api-key", "--apikey", "--key", "--token", "--auth-token"])
 def test_no_option_takes_a_key(option: str) -> None:
-    assert secret_option(f"ambiguous option: {option} could match") == (
-        f"{option} does not exist, because other users see a command line: put the key into a variable, and write "
-        "--api-key-env with its name"
+    assert (
+        secret_option(f"ambiguous option: {option} could match")
+        == f"{option} does not exist, because other users see a command line: put the key into a"
+        " variable, and write --api-key-env with its name"
     )
     assert secret_option("argument --api-key-env: expected one argument") == ""
 
@@ -122,9 +140,18 @@ def test_a_setting_that_is_still_a_placeholder_is_named(text: str) -> None:
         ),
         ("wss://HOST/openai/v1/realtime?model=m", "still has the placeholder HOST of an example"),
         ("wss://a b/c", "contains a space, which a URL cannot have: remove it, or write %20"),
-        ("wss://a/é", r"contains the character '\\xe9', which a URL cannot have: remove it, or write %C3%A9"),
-        ("https://mine.openai.azure.com/", "is an Azure resource without a path: set endpoint to https://mine.openai"),
-        ("wss://mine.openai.azure.com", "is an Azure resource without a path: set endpoint to https://mine.openai"),
+        (
+            "wss://a/é",
+            r"contains the character '\\xe9', which a URL cannot have: remove it, or write %C3%A9",
+        ),
+        (
+            "https://mine.openai.azure.com/",
+            "is an Azure resource without a path: set endpoint to https://mine.openai",
+        ),
+        (
+            "wss://mine.openai.azure.com",
+            "is an Azure resource without a path: set endpoint to https://mine.openai",
+        ),
     ],
 )
 def test_a_wrong_url_has_what_is_wrong_in_it(url: str, problem: str) -> None:
@@ -147,11 +174,13 @@ def test_an_option_precedes_the_dialect_of_an_address() -> None:
 
 def test_the_url_of_a_call_over_webrtc_begins_like_that_of_a_websocket(tmp_path: Path) -> None:
     (tmp_path / "targets.yaml").write_text(
-        "targets:\n  rtc: {url: 'http://127.0.0.1:8765/openai/v1/realtime?model=m', transport: webrtc}\n"
+        "targets:\n  rtc: {url: 'http://127.0.0.1:8765/openai/v1/realtime?model=m', transport:"
+        " webrtc}\n"
     )
 
     with pytest.raises(
-        ScriptError, match=r"targets\.yaml:2:\d+: url must begin with ws://, also with `transport: webrtc`"
+        ScriptError,
+        match=r"targets\.yaml:2:\d+: url must begin with ws://, also with `transport: webrtc`",
     ):
         check_targets(tmp_path / "targets.yaml")
 

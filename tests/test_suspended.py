@@ -1,8 +1,9 @@
-"""A process that is suspended when a timeout ends. It reads the received data before it decides on an outcome.
+"""A process that is suspended when a timeout ends. It reads the received data before it decides on
+an outcome.
 
-If the arrival of a message is unknown, the outcome is not a timeout of the service. The session uses a real connection.
-After it has sent the request, the process is busy, as if it were suspended by SIGSTOP. It continues when a thread has
-sent the messages of the service.
+If the arrival of a message is unknown, the outcome is not a timeout of the service. The session
+uses a real connection. After it has sent the request, the process is busy, as if it were suspended
+by SIGSTOP. It continues when a thread has sent the messages of the service.
 """
 
 from __future__ import annotations
@@ -24,11 +25,24 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.services.openai.dialect import GA
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.connect import kernel_timestamps
-from tests.helpers import MS, Listening, build_script, created, delta, done, reply, say, seated, session_created
+from tests.helpers import (
+    MS,
+    Listening,
+    build_script,
+    created,
+    delta,
+    done,
+    reply,
+    say,
+    seated,
+    session_created,
+)
 from tests.helpers import session_updated as updated
 from tests.transport.tcp_peers import GUARD_S, KINDS, Peer, connected_websocket, wait_until_there
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kernel stamps are Linux's")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="kernel stamps are Linux's"
+)
 LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
 
 
@@ -60,7 +74,8 @@ class HeldUp(Listening):
 
 
 Said = Sequence[bytes] | Close | None
-"""Messages that the peer sends, a close frame, or None for the end of the stream without a close frame."""
+"""Messages that the peer sends, a close frame, or None for the end of the stream without a close
+frame."""
 
 
 def send_all_messages(peer: Peer, messages: Said) -> None:
@@ -77,7 +92,8 @@ def played(
 ) -> tuple[SessionObservation, TurnObservation]:
     """Run a session whose process is blocked until its service has sent `early` and then `late`.
 
-    The timeout of the first delta ends after `early` was sent and before `late` is sent, however long the sends take.
+    The timeout of the first delta ends after `early` was sent and before `late` is sent, however
+    long the sends take.
     """
     with connected_websocket(tls, certificate) as (transport, peer):
 
@@ -85,13 +101,17 @@ def played(
             send_all_messages(peer, early)
             ends_ns = (wait_until_there(transport._stream) if early != () else monotonic_ns()) + MS
             (turn,) = timeline.turns.open
-            timeline.limits = replace(LONG, first_delta=(ends_ns - turn.instants["request_sent"]) / 1e9)
+            timeline.limits = replace(
+                LONG, first_delta=(ends_ns - turn.instants["request_sent"]) / 1e9
+            )
             while monotonic_ns() < ends_ns + 10 * MS:
                 pass
             send_all_messages(peer, late)
 
         send_all_messages(peer, [session_created(), updated()])
-        session, timeline, listening = seated(build_script(say(), limits=LONG), transport, HeldUp(hold_up))
+        session, timeline, listening = seated(
+            build_script(say(), limits=LONG), transport, HeldUp(hold_up)
+        )
         session.run()
     (turn,) = listening.turns
     return timeline.session(), turn
@@ -113,8 +133,12 @@ def test_a_reply_that_arrived_in_time_counts_even_if_it_is_read_late(
 def test_a_reply_that_may_have_arrived_in_time_is_not_a_timeout(
     tls: bool, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    """If data are read together, they have only one kernel timestamp, which is that of the last packet."""
-    session, turn = played(certificate, [created("r1"), delta(GA, "audio", "r1")], [done("r1")], tls=tls)
+    """If data are read together, they have only one kernel timestamp, which is that of the last
+    packet.
+    """
+    session, turn = played(
+        certificate, [created("r1"), delta(GA, "audio", "r1")], [done("r1")], tls=tls
+    )
 
     assert (session.outcome, turn.outcome) == ("ok", STARVED)
     assert "this process did not run" in turn.detail
@@ -137,12 +161,18 @@ def test_a_reply_that_certainly_arrived_too_late_is_a_timeout(
         (Close(1011, "sorry"), (), "closed:1011"),
         ((), Close(1011, "sorry"), "timeout:first_delta"),
     ],
-    ids=["the connection ends within the limit", "a close frame within it", "a close frame after it"],
+    ids=[
+        "the connection ends within the limit",
+        "a close frame within it",
+        "a close frame after it",
+    ],
 )
 def test_a_connection_end_that_may_have_been_in_time_has_its_own_outcome(
     early: Said, late: Said, outcome: str, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    """The close frame and the end of the stream may come in either order. In both cases the service has failed."""
+    """The close frame and the end of the stream may come in either order. In both cases the
+    service has failed.
+    """
     session, turn = played(certificate, early, late)
 
     assert (session.outcome, turn.outcome) == (outcome, outcome)
@@ -154,4 +184,8 @@ def test_without_kernel_timestamps_the_arrival_during_a_suspension_is_unknown(
     monkeypatch.setattr("bench.transport.tcp.enable_timestamps", lambda sock: False)
     session, turn = played(certificate, WHOLE, ())
 
-    assert (session.outcome, turn.outcome, turn.receive_timestamp_source) == ("ok", STARVED, "userspace")
+    assert (session.outcome, turn.outcome, turn.receive_timestamp_source) == (
+        "ok",
+        STARVED,
+        "userspace",
+    )

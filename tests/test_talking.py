@@ -1,8 +1,8 @@
 """Complete conversations with the behaviour of the simulator, without a network.
 
-Each measured value is compared with the ground truth. The client and the service share one virtual clock, and messages
-arrive without a delay. The ground truth contains all that the simulator sent, all that the session sent, the instants
-of both, and the samples of the reply.
+Each measured value is compared with the ground truth. The client and the service share one virtual
+clock, and messages arrive without a delay. The ground truth contains all that the simulator sent,
+all that the session sent, the instants of both, and the samples of the reply.
 """
 
 from __future__ import annotations
@@ -99,26 +99,41 @@ def check(talk: Talked, edges: Mapping[int, tuple[int, int]]) -> None:
         instants = truth.instants(turn.turn)
         assert turn.outcome == "ok"
         assert turn.instants.keys() == instants.keys()
-        assert {name: at_ns for name, at_ns in turn.instants.items() if abs(at_ns - instants[name]) >= 1} == {}
+        assert {
+            name: at_ns for name, at_ns in turn.instants.items() if abs(at_ns - instants[name]) >= 1
+        } == {}
 
         measured_from = "request_sent" if "request_sent" in instants else "speech_end"
         instants["measured_from"] = instants[measured_from]
-        metrics = {name: instants[end] - instants[begin] for name, (begin, end) in METRICS.items()
-                    if {begin, end} <= instants.keys()}  # fmt: skip
+        metrics = {
+            name: instants[end] - instants[begin]
+            for name, (begin, end) in METRICS.items()
+            if {begin, end} <= instants.keys()
+        }
         deltas = truth.deltas(turn.turn)
         if deltas:
             _, metrics["stall_duration"], stall_count = truth.played(turn.turn)
             assert turn.stall_count == stall_count
-            assert turn.gaps_ns == tuple(after - before for (before, _), (after, _) in pairwise(deltas))
-            rate = cast("OpenAIDialect", talk.script.dialect).output_format_for(talk.script.settings).bytes_per_s
+            assert turn.gaps_ns == tuple(
+                after - before for (before, _), (after, _) in pairwise(deltas)
+            )
+            rate = (
+                cast("OpenAIDialect", talk.script.dialect)
+                .output_format_for(talk.script.settings)
+                .bytes_per_s
+            )
             after_first_s = sum(len(data) for _, data in deltas[1:]) / rate
-            assert turn.audio_speed == pytest.approx(after_first_s / ((deltas[-1][0] - deltas[0][0]) / S))
+            assert turn.audio_speed == pytest.approx(
+                after_first_s / ((deltas[-1][0] - deltas[0][0]) / S)
+            )
         assert turn.audio_bytes_received == sum(len(data) for _, data in deltas)
         assert turn.measured_from == measured_from
         assert (turn.reply_text, turn.input_text) == truth.words(turn.turn)
         assert (turn.usage.audio_out > 0 if turn.usage else None) == bool(deltas)
         assert turn.metrics_ns().keys() == metrics.keys()
-        assert {name: ns for name, ns in turn.metrics_ns().items() if abs(ns - metrics[name]) >= 2} == {}
+        assert {
+            name: ns for name, ns in turn.metrics_ns().items() if abs(ns - metrics[name]) >= 2
+        } == {}
         cut = segments(turn.instants)
         assert sum(ns for _, _, ns in cut) == turn.metrics_ns().get("voice_to_voice", 0)
         assert bool(cut) == ("voice_to_voice" in metrics)
@@ -148,16 +163,37 @@ def truth_of_the_first_answer(talk: Talked, edges: Mapping[int, tuple[int, int]]
 
 WAYS: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
     "server VAD": (VAD, (speak(*SPEECH, 200), PauseStep(0.9), speak(*SPEECH, 200, chunk_ms=60))),
-    "semantic VAD": (TurnDetection(type="semantic_vad", eagerness="high"), (speak(*SPEECH), speak(*SPEECH))),
-    "VAD and client request": (TurnDetection(create_response=False), (speak(*SPEECH), speak(*SPEECH))),
+    "semantic VAD": (
+        TurnDetection(type="semantic_vad", eagerness="high"),
+        (speak(*SPEECH), speak(*SPEECH)),
+    ),
+    "VAD and client request": (
+        TurnDetection(create_response=False),
+        (speak(*SPEECH), speak(*SPEECH)),
+    ),
     "client commit": (None, (speak(*SPEECH), PauseStep(0.3), speak(*SPEECH, 100, chunk_ms=20))),
     "client commit, unpaced": (None, (speak(*SPEECH, paced=False), speak(*SPEECH, paced=False))),
     "typed": (None, (say(), say(output="text"), respond())),
-    "text and speech": (VAD, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), speak(*SPEECH))),
-    "text and speech, client commit": (None, (MessageStep(build_message("I am Ada.")), speak(*SPEECH), say())),
-    "out of band": (None, (say(), respond(conversation="none", input=(build_message("Is it rude?"),)), say())),
-    "out of band with a VAD": (VAD, (speak(*SPEECH), respond(conversation="none", output="text"), speak(*SPEECH))),
-    "mixed": (VAD, (say(), speak(*SPEECH), PauseStep(2), say(output="text"), speak(*SPEECH, chunk_ms=200))),
+    "text and speech": (
+        VAD,
+        (MessageStep(build_message("I am Ada.")), speak(*SPEECH), speak(*SPEECH)),
+    ),
+    "text and speech, client commit": (
+        None,
+        (MessageStep(build_message("I am Ada.")), speak(*SPEECH), say()),
+    ),
+    "out of band": (
+        None,
+        (say(), respond(conversation="none", input=(build_message("Is it rude?"),)), say()),
+    ),
+    "out of band with a VAD": (
+        VAD,
+        (speak(*SPEECH), respond(conversation="none", output="text"), speak(*SPEECH)),
+    ),
+    "mixed": (
+        VAD,
+        (say(), speak(*SPEECH), PauseStep(2), say(output="text"), speak(*SPEECH, chunk_ms=200)),
+    ),
 }
 OF_VOICE_LIVE: dict[str, tuple[TurnDetection | None, tuple[Step, ...]]] = {
     name: (
@@ -173,7 +209,8 @@ TALKS_OF_OTHERS = [
     for dialect in OTHERS
     for way, (detection, _) in WAYS.items()
     if not way.startswith("out of band")
-    if detection is None or dialect.unsupported_setting(SessionSettings(turn_detection=detection)) is None
+    if detection is None
+    or dialect.unsupported_setting(SessionSettings(turn_detection=detection)) is None
 ]
 TALKS = [
     pytest.param(way, dialect, id=f"{way}-{dialect.name}")
@@ -193,15 +230,26 @@ def test_the_metrics_of_all_dialects_and_turn_detections_equal_the_ground_truth(
 
 
 @pytest.mark.parametrize(("way", "dialect"), TALKS_OF_OTHERS)
-def test_the_metrics_of_other_services_dialects_equal_the_ground_truth(way: str, dialect: Dialect) -> None:
+def test_the_metrics_of_other_services_dialects_equal_the_ground_truth(
+    way: str, dialect: Dialect
+) -> None:
     check_all_metrics(way, 4.0, None, dialect)
 
 
-def check_all_metrics(way: str, speed: float, format: AudioFormatName | None, dialect: Dialect) -> None:
+def check_all_metrics(
+    way: str, speed: float, format: AudioFormatName | None, dialect: Dialect
+) -> None:
     detection, steps = (WAYS | OF_VOICE_LIVE)[way]
     profile = replace(quiet_profile(), generation_speed=speed)
-    talk = converse(*steps, profile=profile, dialect=dialect, turn_detection=detection, input_format=format,
-                    output_format=format, seed=len(way))  # fmt: skip
+    talk = converse(
+        *steps,
+        profile=profile,
+        dialect=dialect,
+        turn_detection=detection,
+        input_format=format,
+        output_format=format,
+        seed=len(way),
+    )
 
     assert talk.session.outcome == "ok"
     assert len(talk.turns) == len(talk.script.turns)
@@ -219,7 +267,9 @@ def check_all_metrics(way: str, speed: float, format: AudioFormatName | None, di
 
 
 def edge_in_ms(talk: Talked) -> Fraction:
-    """Return the end of speech that the session measured, in ms after the ground truth of the recording's start."""
+    """Return the end of speech that the session measured, in ms after the ground truth of the
+    recording's start.
+    """
     end_ns = talk.turns[0].instants["speech_end"]
     return (end_ns - Truth(talk, {}).microphone(1, 0)) / MS
 
@@ -253,7 +303,11 @@ def test_a_reply_to_a_pause_that_is_cancelled_fails_only_its_turn() -> None:
     talk = converse(speak(*HALTING), speak(*SPEECH), turn_detection=hasty)
 
     assert [turn.outcome for turn in talk.turns] == ["cancelled:turn_detected", "ok"]
-    assert (talk.session.outcome, talk.session.turns_succeeded, talk.session.unattributed_commits) == ("ok", 1, 0)
+    assert (
+        talk.session.outcome,
+        talk.session.turns_succeeded,
+        talk.session.unattributed_commits,
+    ) == ("ok", 1, 0)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -264,13 +318,20 @@ def test_a_reply_to_a_pause_that_is_not_cancelled_splits_the_turn(seed: int) -> 
     (turn,) = talk.turns
     refused = talk.session.service_errors
     assert (turn.outcome, turn.vad_splits) == ("ok", 1)
-    assert len({sent.response_id for sent in talk.simulator.said if sent.response_id}) == 2 - refused
+    assert (
+        len({sent.response_id for sent in talk.simulator.said if sent.response_id}) == 2 - refused
+    )
     assert turn.metrics_ns()["end_of_turn_delay"] > 0
-    assert sum(ns for _, _, ns in segments(turn.instants)) == turn.metrics_ns().get("voice_to_voice", 0)
+    assert sum(ns for _, _, ns in segments(turn.instants)) == turn.metrics_ns().get(
+        "voice_to_voice", 0
+    )
 
 
 def test_a_pause_causes_no_request_if_the_client_requests_responses() -> None:
-    talk = converse(speak(*HALTING), turn_detection=TurnDetection(silence_duration_ms=200, create_response=False))
+    talk = converse(
+        speak(*HALTING),
+        turn_detection=TurnDetection(silence_duration_ms=200, create_response=False),
+    )
 
     (turn,) = talk.turns
     assert (turn.outcome, turn.vad_splits) == ("ok", 1)
@@ -320,22 +381,36 @@ class Distant(Simulator):
 def test_a_client_requests_the_response_only_after_the_last_speech_was_committed(
     pause_ms: int, last_ms: int, away_ms: int, silence_ms: int, interrupts: bool, seed: int
 ) -> None:
-    detection = TurnDetection(create_response=False, interrupt_response=interrupts, silence_duration_ms=silence_ms)
-    script = build_script(speak(100, 1_200, pause_ms, last_ms, 900), speak(*SPEECH), turn_detection=detection)
+    detection = TurnDetection(
+        create_response=False, interrupt_response=interrupts, silence_duration_ms=silence_ms
+    )
+    script = build_script(
+        speak(100, 1_200, pause_ms, last_ms, 900), speak(*SPEECH), turn_detection=detection
+    )
     talk = talked(script, Distant(GA, quiet_profile(), seed, away_ms * MS))
 
     first, second = talk.turns
-    committed_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.committed"]
+    committed_ns = [
+        sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.committed"
+    ]
     assert (first.outcome, second.outcome, second.vad_splits) == ("ok", "ok", 0)
     assert len(committed_ns) == (first.vad_splits or 0) + 2
-    assert first.instants["request_sent"] == first.instants["committed"] == committed_ns[-2] + away_ms * MS
+    assert (
+        first.instants["request_sent"]
+        == first.instants["committed"]
+        == committed_ns[-2] + away_ms * MS
+    )
     assert talk.session.unattributed_commits == 0
 
 
 def test_a_vad_that_detects_no_speech_causes_an_end_of_turn_timeout() -> None:
     deaf = TurnDetection(threshold=1.0)
-    talk = talked(build_script(speak(*SPEECH, level=600), turn_detection=deaf, limits=Timeouts(end_of_turn=3)),
-                  Simulator(GA, quiet_profile(), 1))  # fmt: skip
+    talk = talked(
+        build_script(
+            speak(*SPEECH, level=600), turn_detection=deaf, limits=Timeouts(end_of_turn=3)
+        ),
+        Simulator(GA, quiet_profile(), 1),
+    )
 
     (turn,) = talk.turns
     assert turn.outcome == talk.session.outcome == "timeout:end_of_turn"
@@ -346,10 +421,16 @@ def test_a_vad_that_detects_no_speech_causes_an_end_of_turn_timeout() -> None:
 def test_the_delay_of_idle_prompts_equals_the_ground_truth(speed: float) -> None:
     idle = TurnDetection(silence_duration_ms=400, idle_timeout_ms=5_000)
     profile = replace(quiet_profile(), generation_speed=speed)
-    talk = converse(speak(*SPEECH), PauseStep(40), speak(*SPEECH), turn_detection=idle, profile=profile)
+    talk = converse(
+        speak(*SPEECH), PauseStep(40), speak(*SPEECH), turn_detection=idle, profile=profile
+    )
 
     truth = Truth(talk, {1: EDGES, 2: EDGES})
-    prompts_ns = [sent.due_ns for sent in talk.simulator.said if sent.type == "input_audio_buffer.timeout_triggered"]
+    prompts_ns = [
+        sent.due_ns
+        for sent in talk.simulator.said
+        if sent.type == "input_audio_buffer.timeout_triggered"
+    ]
     late_ns = talk.session.metrics_ns()["idle_prompt"]
     assert abs(late_ns - (prompts_ns[0] - truth.ends_ns(1) - 5 * S)) < 2
     assert talk.session.idle_prompts == len(prompts_ns) > 1
@@ -379,18 +460,29 @@ def test_every_conversation_ends_and_every_turn_has_one_outcome(held: Conversati
     assert session.audio_bytes_sent == talk.listening.audio_sent
     for turn in talk.turns:
         assert turn.outcome
-        assert sum(ns for _, _, ns in segments(turn.instants)) == turn.metrics_ns().get("voice_to_voice", 0)
-        later = ("first_audible", "answer_audible", "function_audible", "input_transcribed", "barge_in_silent",
+        assert sum(ns for _, _, ns in segments(turn.instants)) == turn.metrics_ns().get(
+            "voice_to_voice", 0
+        )
+        later = (
+            "first_audible",
+            "answer_audible",
+            "function_audible",
+            "input_transcribed",
+            "barge_in_silent",
             "first_input_transcript",
             "truncate_sent",
-                 "truncated")  # fmt: skip
+            "truncated",
+        )
         arrived = {name: at_ns for name, at_ns in turn.instants.items() if name not in later}
-        assert max(arrived.values()) == turn.instants["ended"]  # The instants that `later` names may follow the end.
+        # The instants that `later` names may follow the end.
+        assert max(arrived.values()) == turn.instants["ended"]
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
-    steps=st.lists(st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, UNTRACKED_STEPS), min_size=1, max_size=5),
+    steps=st.lists(
+        st.one_of(SPOKEN, SPOKEN, TYPED, PAUSES, UNTRACKED_STEPS), min_size=1, max_size=5
+    ),
     start=STARTS,
     dialect=st.sampled_from(FIRST_OF_FAMILIES),
     detection=DETECTIONS,
@@ -407,7 +499,9 @@ def test_with_a_service_without_faults_only_vad_errors_fail_turns(
 ) -> None:
     assume(sayable(steps, dialect))
     profile = replace(quiet_profile(), generation_speed=speed)
-    talk = converse(*steps, dialect=dialect, turn_detection=detection, profile=profile, seed=seed, **start)
+    talk = converse(
+        *steps, dialect=dialect, turn_detection=detection, profile=profile, seed=seed, **start
+    )
 
     deaf = detection is not None and detection.threshold == 1.0
     unheard = {"timeout:end_of_turn"} if deaf else set()

@@ -1,7 +1,9 @@
-"""A dialect that has nothing in common with the shipped dialects. One object is enough to run and measure its sessions.
+"""A dialect that has nothing in common with the shipped dialects. One object is enough to run and
+measure its sessions.
 
-The dialect resembles a walkie-talkie. The service sends no greeting. A client message has one key, which is its name.
-There are no IDs. One message of the service may have several meanings. Audio has 16,000 samples per second.
+The dialect resembles a walkie-talkie. The service sends no greeting. A client message has one key,
+which is its name. There are no IDs. One message of the service may have several meanings. Audio has
+16,000 samples per second.
 """
 
 from __future__ import annotations
@@ -68,10 +70,16 @@ class Walkie(Dialect):
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.voice is None:
             return None
-        return UnsupportedSetting(("voice",), "voice is not a setting of the walkie dialect: remove it")
+        return UnsupportedSetting(
+            ("voice",), "voice is not a setting of the walkie dialect: remove it"
+        )
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        return self._message("tune", settings.instructions), AwaitedEvent(EventKind.SESSION_UPDATED, "ready")
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
+        return self._message("tune", settings.instructions), AwaitedEvent(
+            EventKind.SESSION_UPDATED, "ready"
+        )
 
     missing_features = MappingProxyType({Feature.IMAGE: "and this is a radio"})
 
@@ -79,7 +87,9 @@ class Walkie(Dialect):
         return self._message("type", message.text)
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        return ClientMessage(MessageKind.RAW, event["type"], msgspec.json.encode({event["type"]: None}))
+        return ClientMessage(
+            MessageKind.RAW, event["type"], msgspec.json.encode({event["type"]: None})
+        )
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         return self._message("talk", base64.b64encode(audio).decode())
@@ -102,17 +112,30 @@ class Walkie(Dialect):
         except msgspec.MsgspecError as error:
             return [ServerEvent(EventKind.MALFORMED, reason=str(error))]
         events = (
-            [ServerEvent(EventKind.SESSION_CREATED, "ready"), ServerEvent(EventKind.SESSION_UPDATED, "ready")]
+            [
+                ServerEvent(EventKind.SESSION_CREATED, "ready"),
+                ServerEvent(EventKind.SESSION_UPDATED, "ready"),
+            ]
             if wire.ready
             else []
         )
         if len(wire.voice):
             size = base64_bytes(wire.voice)
-            events.append(ServerEvent(EventKind.AUDIO_DELTA, "voice", payload_bytes=size, payload=wire.voice))
+            events.append(
+                ServerEvent(EventKind.AUDIO_DELTA, "voice", payload_bytes=size, payload=wire.voice)
+            )
         if len(wire.words):
             size = text_characters(wire.words)
-            events.append(ServerEvent(EventKind.TRANSCRIPT_DELTA, "words", payload_bytes=size, payload=wire.words))
-        return [*events, ServerEvent(EventKind.RESPONSE_DONE, "over", status="completed")] if wire.over else events
+            events.append(
+                ServerEvent(
+                    EventKind.TRANSCRIPT_DELTA, "words", payload_bytes=size, payload=wire.words
+                )
+            )
+        return (
+            [*events, ServerEvent(EventKind.RESPONSE_DONE, "over", status="completed")]
+            if wire.over
+            else events
+        )
 
     def without_audio(self, message: bytes) -> bytes:
         fields = msgspec.json.decode(message)
@@ -121,7 +144,9 @@ class Walkie(Dialect):
 
 
 WALKIE = Walkie()
-LOUD = base64.b64encode((b"\xff\x7f" * (RATE_HZ // 400) + b"\x01\x80" * (RATE_HZ // 400)) * 20).decode()
+LOUD = base64.b64encode(
+    (b"\xff\x7f" * (RATE_HZ // 400) + b"\x01\x80" * (RATE_HZ // 400)) * 20
+).decode()
 """100 ms of a buzz of 200 Hz that is audible from its first sample."""
 
 
@@ -148,18 +173,32 @@ def walked(*steps: Step, **session: Any) -> CompiledScript:
     script = build_script(*steps)
     settings = SessionSettings(**session)
     walked = Script(
-        name=script.name, path=Path("talk.yaml"), digest="d1", session=settings, timeouts=script.limits, steps=steps
+        name=script.name,
+        path=Path("talk.yaml"),
+        digest="d1",
+        session=settings,
+        timeouts=script.limits,
+        steps=steps,
     )
     return CompiledScript(walked, WALKIE)
 
 
-def played(path: Path, *steps: Step) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:
+def played(
+    path: Path, *steps: Step
+) -> tuple[SessionObservation, list[TurnObservation], MemoryTransport, Listening]:
     """Run a session over a transport without a network, and write its event log to `path`."""
-    script, transport, listening = walked(*steps).prepare_session(0, 0), MemoryTransport(station), Listening()
+    script, transport, listening = (
+        walked(*steps).prepare_session(0, 0),
+        MemoryTransport(station),
+        Listening(),
+    )
     log = EventLog(path, hide=str, record_audio=False)
     facts = about("run", RowContext("s", "here", "talk", script.name), script)
     timeline = LoggedTimeline(
-        SessionStart(transport.now_ns(), len(steps), script.limits), script.dialect, log=log, about=facts
+        SessionStart(transport.now_ns(), len(steps), script.limits),
+        script.dialect,
+        log=log,
+        about=facts,
     )
     Session(script, LoggedTransport(transport, log), timeline, listening, lambda: False).run()
     log.close()
@@ -172,7 +211,12 @@ def test_speech_is_sent_at_the_sample_rate_of_the_dialect(tmp_path: Path) -> Non
     assert (session.outcome, turn.outcome) == ("ok", "ok")
     assert session.audio_bytes_sent == RATE_HZ * 2 // 4
     assert [next(iter(msgspec.json.decode(data))) for _, data in transport.sent] == [
-        *("tune", "talk", "talk", "talk", "out", "come in"),
+        "tune",
+        "talk",
+        "talk",
+        "talk",
+        "out",
+        "come in",
     ]
     assert turn.instants["request_sent"] - turn.start_ns == 250 * MS - 100 * MS
 
@@ -183,7 +227,9 @@ def test_the_log_of_an_invented_dialect_is_replayed_without_its_audio(tmp_path: 
     again: ReplayedSession = replay_log(tmp_path / "log.jsonl")
     assert (again.session, list(again.turns)) == (session, turns)
     logged = [passage for passage in again.passages if passage.event is not None]
-    assert [passage.event.kind for passage in logged if passage.event] == [event.kind for event in listening.events]
+    assert [passage.event.kind for passage in logged if passage.event] == [
+        event.kind for event in listening.events
+    ]
     lines = map(msgspec.json.decode, (tmp_path / "log.jsonl").read_bytes().splitlines())
     wire_bytes = sum(line["wire_bytes"] for line in lines if line["action"] == "received")
     assert wire_bytes == session.wire_bytes_received
@@ -191,5 +237,7 @@ def test_the_log_of_an_invented_dialect_is_replayed_without_its_audio(tmp_path: 
 
 
 def test_a_setting_that_the_dialect_does_not_have_is_refused() -> None:
-    with pytest.raises(ScriptError, match="voice is not a setting of the walkie dialect: remove it"):
+    with pytest.raises(
+        ScriptError, match="voice is not a setting of the walkie dialect: remove it"
+    ):
         walked(say(), voice="alloy")

@@ -49,12 +49,16 @@ def test_the_last_caller_completes_a_meeting_that_leaves_time_for_the_longest_sp
 
     assert second is first
     assert second.end_ns is not None
-    assert second.end_ns - long.speech_ns >= 5_000 * MS > second.end_ns - long.speech_ns - 1_000 * MS
+    assert (
+        second.end_ns - long.speech_ns >= 5_000 * MS > second.end_ns - long.speech_ns - 1_000 * MS
+    )
     assert meetings.join("hours", long, 6_000 * MS) is not first
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**10), st.booleans())
-def test_an_aligned_microphone_begins_a_chunk_at_the_instant(opened_ns: int, later_ns: int, recorded: bool) -> None:
+def test_an_aligned_microphone_begins_a_chunk_at_the_instant(
+    opened_ns: int, later_ns: int, recorded: bool
+) -> None:
     microphone = Microphone([CHUNK])
     microphone.open(opened_ns)
     before_ns = microphone.pop_due()[1] if recorded else opened_ns
@@ -66,8 +70,12 @@ def test_an_aligned_microphone_begins_a_chunk_at_the_instant(opened_ns: int, lat
     assert (microphone.due_ns - at_ns) % (100 * MS) == 0
 
 
-@pytest.mark.parametrize("detection", [TurnDetection(), None], ids=["an open microphone", "a manual commit"])
-def test_the_speech_of_a_caller_ends_at_the_instant_of_its_meeting(detection: TurnDetection | None) -> None:
+@pytest.mark.parametrize(
+    "detection", [TurnDetection(), None], ids=["an open microphone", "a manual commit"]
+)
+def test_the_speech_of_a_caller_ends_at_the_instant_of_its_meeting(
+    detection: TurnDetection | None,
+) -> None:
     script = build_script(replace(play(730), together=2), turn_detection=detection)
     transport, listening = GuardedTransport(Service()), Meeter()
     session, _, _ = seated(script, transport, listening)
@@ -76,9 +84,13 @@ def test_the_speech_of_a_caller_ends_at_the_instant_of_its_meeting(detection: Tu
     session.run_step(script.steps[0])
 
     (turn,) = script.turns
-    ends = ((number, chunk.instants.get("speech_end")) for number, chunk in enumerate(turn.speech, 1))
+    ends = (
+        (number, chunk.instants.get("speech_end")) for number, chunk in enumerate(turn.speech, 1)
+    )
     number, after_ns = next((number, after_ns) for number, after_ns in ends if after_ns is not None)
-    (sent_ns,) = (at_ns for at_ns, data in transport.sent if f'"turn-1-append-{number}"'.encode() in data)
+    (sent_ns,) = (
+        at_ns for at_ns, data in transport.sent if f'"turn-1-append-{number}"'.encode() in data
+    )
     assert sent_ns - after_ns == listening.end_ns
 
 
@@ -107,7 +119,9 @@ def test_a_caller_whom_the_others_do_not_join_is_unfinished() -> None:
 
 
 def test_a_caller_who_is_stopped_while_it_waits_leaves_its_meeting() -> None:
-    """A user is stopped when the run ramps down: its greenlet is killed in whatever it waits for."""
+    """A user is stopped when the run ramps down: its greenlet is killed in whatever it waits
+    for.
+    """
     script = build_script(replace(say(), together=2))
     listening = Meeter()
     meeting = Meeting(2, 1)
@@ -139,8 +153,14 @@ def test_an_interruption_cannot_meet_other_callers() -> None:
 
 def test_a_run_with_too_few_users_in_a_process_is_refused() -> None:
     script = Script(
-        name="talk", path=Path("talk.yaml"), digest="d1", session=SessionSettings(), steps=(replace(say(), together=3),)
+        name="talk",
+        path=Path("talk.yaml"),
+        digest="d1",
+        session=SessionSettings(),
+        steps=(replace(say(), together=3),),
     )
     check_meetings(Concurrency(6, 1, 2), [script])
-    with pytest.raises(UsageError, match=r"the step say needs 3 callers .* but a process has 2 users: add -u 6"):
+    with pytest.raises(
+        UsageError, match=r"the step say needs 3 callers .* but a process has 2 users: add -u 6"
+    ):
         check_meetings(Concurrency(5, 1, 2), [script])

@@ -1,4 +1,6 @@
-"""Sessions that only transcribe, against the simulator on a virtual clock. The simulator's events are the truth."""
+"""Sessions that only transcribe, against the simulator on a virtual clock. The simulator's
+events are the truth.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def transcribe(
 ) -> Talked:
     """Play a session that only transcribes."""
     transcription = InputTranscription(model=model)
-    script = build_script(*steps, dialect=dialect, output="transcript", input_transcription=transcription, **session)
+    script = build_script(
+        *steps, dialect=dialect, output="transcript", input_transcription=transcription, **session
+    )
     simulator = Simulator(dialect, profile or profile_of(), 1, wire=WIRES[dialect.name])
     return talked(script, simulator)
 
@@ -68,7 +72,9 @@ def check(talk: Talked, turns: int) -> None:
         completed, committed = sent(talk, ".completed")[number], sent(talk, ".committed")[number]
         item_id = fields(completed)["item_id"]
         assert (turn.item_id, turn.input_text) == (item_id, fields(completed)["transcript"])
-        deltas = [event for event in sent(talk, f"{FAMILY}.delta") if fields(event)["item_id"] == item_id]
+        deltas = [
+            event for event in sent(talk, f"{FAMILY}.delta") if fields(event)["item_id"] == item_id
+        ]
         assert turn.input_transcript_deltas == len(deltas) > 0
         assert turn.instants["first_input_transcript"] == deltas[0].due_ns
         assert turn.instants["input_transcribed"] == turn.instants["ended"] == completed.due_ns
@@ -78,12 +84,16 @@ def check(talk: Talked, turns: int) -> None:
 
 @pytest.mark.parametrize("dialect", [GA, PREVIEW], ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("detection", [None, VAD], ids=["client commit", "server VAD"])
-def test_the_instants_of_all_dialects_equal_the_truth(detection: TurnDetection | None, dialect: Dialect) -> None:
+def test_the_instants_of_all_dialects_equal_the_truth(
+    detection: TurnDetection | None, dialect: Dialect
+) -> None:
     steps = speak(30, 700, 200), PauseStep(0.9), speak(30, 700, 200, chunk_ms=60), speak(30, 700)
     talk = transcribe(*steps, model="gpt-4o-transcribe", dialect=dialect, turn_detection=detection)
 
     check(talk, 3)
-    assert {turn.measured_from for turn in talk.turns} == {"speech_end" if detection else "request_sent"}
+    assert {turn.measured_from for turn in talk.turns} == {
+        "speech_end" if detection else "request_sent"
+    }
     assert talk.session.model == "gpt-4o-transcribe"
     assert not talk.session.is_answered
 
@@ -98,7 +108,9 @@ def test_recordings_that_are_sent_at_once_are_transcribed() -> None:
 @pytest.mark.parametrize("lag_ms", [0, 450, 2_500])
 def test_the_lag_of_a_stream_equals_the_lag_of_the_profile(lag_ms: int) -> None:
     base = profile_of()
-    delays = replace(base.delays, input_transcript_lag=constant(lag_ms), input_transcribed=constant(5_000))
+    delays = replace(
+        base.delays, input_transcript_lag=constant(lag_ms), input_transcribed=constant(5_000)
+    )
     turns = [speak(*LONG, 200), speak(*LONG, 200)]
     talk = transcribe(*turns, model="gpt-live-transcribe", profile=replace(base, delays=delays))
 
@@ -106,7 +118,9 @@ def test_the_lag_of_a_stream_equals_the_lag_of_the_profile(lag_ms: int) -> None:
     for turn in talk.turns:
         assert turn.input_transcript_deltas == WORDS
         assert turn.transcript_lag_ns == pytest.approx(lag_of(talk, turn), abs=WORD_NS)
-        assert turn.metrics_ns()["input_transcript_first"] == pytest.approx((500 + lag_ms) * MS, abs=CHUNK_NS)
+        assert turn.metrics_ns()["input_transcript_first"] == pytest.approx(
+            (500 + lag_ms) * MS, abs=CHUNK_NS
+        )
 
 
 WORD_NS = 300 * MS
@@ -116,7 +130,9 @@ CHUNK_NS = 100 * MS
 
 def lag_of(talk: Talked, turn: TurnObservation) -> float:
     """Return the median lag of a turn's deltas, from the positions that the simulator recorded."""
-    heard = [(at_ns, event) for at_ns, event in talk.simulator.heard if event["type"].endswith(".append")]
+    heard = [
+        (at_ns, event) for at_ns, event in talk.simulator.heard if event["type"].endswith(".append")
+    ]
     ends, total = [], 0
     for at_ns, event in heard:
         total += len(event["audio"]) // 4 * 3 - event["audio"].count("=")
@@ -134,8 +150,12 @@ def lag_of(talk: Talked, turn: TurnObservation) -> float:
 def test_the_lag_is_exact_for_words_of_equal_length() -> None:
     text = " ".join(["word"] * WORDS)
     base = replace(profile_of(), transcripts=TranscriptSettings(texts=(text,), words_per_s=2))
-    delays = replace(base.delays, input_transcript_lag=constant(700), input_transcribed=constant(5_000))
-    talk = transcribe(speak(*LONG, 200), model="gpt-live-transcribe", profile=replace(base, delays=delays))
+    delays = replace(
+        base.delays, input_transcript_lag=constant(700), input_transcribed=constant(5_000)
+    )
+    talk = transcribe(
+        speak(*LONG, 200), model="gpt-live-transcribe", profile=replace(base, delays=delays)
+    )
 
     (turn,) = talk.turns
     assert turn.transcript_lag_ns == pytest.approx(lag_of(talk, turn), abs=MS)
@@ -144,7 +164,9 @@ def test_the_lag_is_exact_for_words_of_equal_length() -> None:
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
 def test_the_word_errors_are_those_of_the_profile(rate: float) -> None:
     turn: AudioTurn = replace(speak(30, 700), transcript=(TEXT,))
-    talk = transcribe(*[turn] * 4, model="gpt-4o-transcribe", profile=profile_of(word_error_rate=rate))
+    talk = transcribe(
+        *[turn] * 4, model="gpt-4o-transcribe", profile=profile_of(word_error_rate=rate)
+    )
 
     errors = sum(turn.quality.input_word_errors or 0 for turn in talk.turns)
     assert errors == int(rate * 4 * WORDS)
@@ -152,7 +174,12 @@ def test_the_word_errors_are_those_of_the_profile(rate: float) -> None:
 
 
 def test_a_failed_transcription_fails_its_turn_and_not_the_session() -> None:
-    talk = transcribe(speak(30, 700), speak(30, 700), model="gpt-4o-transcribe", profile=profile_of(failure_rate=1.0))
+    talk = transcribe(
+        speak(30, 700),
+        speak(30, 700),
+        model="gpt-4o-transcribe",
+        profile=profile_of(failure_rate=1.0),
+    )
 
     assert [turn.outcome for turn in talk.turns] == ["failed:transcription"] * 2
     assert re.search("server_error: Input transcription failed", talk.turns[0].detail)

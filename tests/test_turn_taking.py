@@ -1,4 +1,6 @@
-"""The pause at which simulated services cut callers off, and how often, from conversations in virtual time."""
+"""The pause at which simulated services cut callers off, and how often, from conversations in
+virtual time.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,16 @@ def was_cut_off(turn: TurnObservation) -> bool:
 
 
 def talk(folder: Path, way: str, pause_ms: int) -> tuple[TurnObservation, bool]:
-    """Return a turn with this pause, from a conversation in virtual time, and whether it was really cut off.
+    """Return a turn with this pause, from a conversation in virtual time, and whether it was really
+    cut off.
 
-    A turn with an agent is if the agent sent at least three frames of sound (60 ms) before the speech ended. An agent
-    that stops earlier was not heard: its replies begin with silence.
+    A turn with an agent is if the agent sent at least three frames of sound (60 ms) before the
+    speech ended. An agent that stops earlier was not heard: its replies begin with silence.
     """
     if way == "ga":
-        path = write(folder, f"{{type: server_vad, silence_duration_ms: {SILENCE_MS[way]}}}", str(pause_ms))
+        path = write(
+            folder, f"{{type: server_vad, silence_duration_ms: {SILENCE_MS[way]}}}", str(pause_ms)
+        )
         script = CompiledScript(load_script(path), DIALECTS[way]).prepare_session(0, 0)
         turn = talked(script, Simulator(DIALECTS[way], quiet_profile(), 1)).turns[0]
         return turn, pause_ms > SILENCE_MS[way]
@@ -64,7 +69,11 @@ def talk(folder: Path, way: str, pause_ms: int) -> tuple[TurnObservation, bool]:
     session.run()
     turn = listening.turns[1]
     in_turn = range(turn.start_ns, turn.instants["speech_end"])
-    sounding = [sent for sent in transport.agent.said if sent.audible_byte is not None and sent.due_ns in in_turn]
+    sounding = [
+        sent
+        for sent in transport.agent.said
+        if sent.audible_byte is not None and sent.due_ns in in_turn
+    ]
     return turn, len(sounding) >= 3
 
 
@@ -75,7 +84,9 @@ Ladder = tuple[int, list[tuple[TurnObservation, bool]]]
 @pytest.fixture(scope="module", params=SILENCE_MS)
 def ladder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ladder:
     folder = tmp_path_factory.mktemp(request.param)
-    return SILENCE_MS[request.param], [talk(folder, request.param, pause_ms) for pause_ms in LADDER_MS]
+    return SILENCE_MS[request.param], [
+        talk(folder, request.param, pause_ms) for pause_ms in LADDER_MS
+    ]
 
 
 def test_the_cut_off_pause_is_the_silence_that_ends_a_turn_within_20_ms(ladder: Ladder) -> None:
@@ -91,7 +102,10 @@ def test_the_interval_of_the_share_of_cut_off_turns_covers_the_true_share_in_95_
     ladder: Ladder,
 ) -> None:
     _, talks = ladder
-    cut, truth = (np.array(column) for column in zip(*((was_cut_off(turn), true) for turn, true in talks), strict=True))
+    cut, truth = (
+        np.array(column)
+        for column in zip(*((was_cut_off(turn), true) for turn, true in talks), strict=True)
+    )
     rng, runs, covered = np.random.default_rng(5), 400, 0
     for _ in range(runs):
         drawn = rng.integers(0, len(talks), 120)
@@ -101,7 +115,9 @@ def test_the_interval_of_the_share_of_cut_off_turns_covers_the_true_share_in_95_
     assert 0.95 * runs - 1.65 * (0.95 * 0.05 * runs) ** 0.5 <= covered < runs
 
 
-def test_a_session_uses_one_of_several_pauses_and_each_pause_has_its_exact_length(tmp_path: Path) -> None:
+def test_a_session_uses_one_of_several_pauses_and_each_pause_has_its_exact_length(
+    tmp_path: Path,
+) -> None:
     script = load_script(write(tmp_path, "server_vad", "[300, 1000]"))
     short, long = script.turns[0].recordings
 

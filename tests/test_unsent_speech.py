@@ -1,4 +1,6 @@
-"""Turns whose speech was not sent: the agent holds the call, or the kernel refuses packets. Time is virtual."""
+"""Turns whose speech was not sent: the agent holds the call, or the kernel refuses packets. Time
+is virtual.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,17 @@ Window = tuple[int, int]
 HEAD = "session: {turn_detection: full_duplex}\nsteps:\n  - wait_for: greeting\n"
 QUESTION = f"  - {{audio: {AUDIO}/late_parcel.wav, chunk_ms: 20}}\n"
 SCRIPTS = {
-    "interruption": f"{HEAD}{QUESTION}  - interrupt: {{audio: {AUDIO}/not_today.wav, after: 1.2}}\n    chunk_ms: 20\n",
-    "sound": f"{HEAD}{QUESTION}  - sound: {{audio: {AUDIO}/uh_huh.wav, kind: backchannel, after: 1.0, chunk_ms: 20}}\n",
+    "interruption": (
+        f"{HEAD}{QUESTION}  - interrupt: {{audio: {AUDIO}/not_today.wav, after: 1.2}}\n   "
+        " chunk_ms: 20\n"
+    ),
+    "sound": (
+        f"{HEAD}{QUESTION}  - sound: {{audio: {AUDIO}/uh_huh.wav, kind: backchannel, after: 1.0,"
+        " chunk_ms: 20}\n"
+    ),
     "silence": (
-        f"{HEAD}{QUESTION}  - sound: {{audio: {AUDIO}/not_today.wav, kind: talking_to_others, during: silence}}\n"
-        f"{QUESTION}"
+        f"{HEAD}{QUESTION}  - sound: {{audio: {AUDIO}/not_today.wav, kind: talking_to_others,"
+        f" during: silence}}\n{QUESTION}"
     ),
 }
 
@@ -44,7 +52,9 @@ class Holding(Transport):
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         now_ns = self.clock.now_ns
-        if isinstance(message, BinaryMessage) and any(start <= now_ns <= end for start, end in self.windows):
+        if isinstance(message, BinaryMessage) and any(
+            start <= now_ns <= end for start, end in self.windows
+        ):
             self.unsent += 1
             return SendReceipt(SendTime(now_ns), 0, self.reason)
         self.sent_bytes += len(message) * isinstance(message, BinaryMessage)
@@ -88,7 +98,8 @@ def of_speech(turn: TurnObservation, first: float, last: float) -> Window:
 
 
 @pytest.mark.parametrize(
-    ("reason", "outcome"), [(HELD, "failed:hold"), (REFUSED, "failed:unsent"), (NO_BUFFERS, "exhausted:memory")]
+    ("reason", "outcome"),
+    [(HELD, "failed:hold"), (REFUSED, "failed:unsent"), (NO_BUFFERS, "exhausted:memory")],
 )
 @pytest.mark.parametrize("part", [(-0.1, 1.1), (0.9, 1.1), (-0.1, 0.3), (0.4, 0.5)])
 def test_a_turn_of_whose_speech_a_part_was_not_sent_has_this_cause(

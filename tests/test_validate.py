@@ -45,7 +45,11 @@ def written(path: Path, text: str) -> Path:
 
 
 def places(result: Result, path: Path) -> list[str]:
-    return [line.removeprefix(f"{path}:").split(": ")[0] for line in result.stdout.splitlines() if ": " in line]
+    return [
+        line.removeprefix(f"{path}:").split(": ")[0]
+        for line in result.stdout.splitlines()
+        if ": " in line
+    ]
 
 
 def test_a_script_with_ten_mistakes_has_ten_lines(tmp_path: Path) -> None:
@@ -66,14 +70,18 @@ def test_a_run_prints_all_mistakes_too(tmp_path: Path) -> None:
     assert len(each_error(caught.value)) == len(PLACES) - 1, "thresholds are judged by the run"
 
 
-def test_addresses_and_headers_of_telephones_are_checked_without_an_environment(tmp_path: Path) -> None:
+def test_addresses_and_headers_of_telephones_are_checked_without_an_environment(
+    tmp_path: Path,
+) -> None:
     lines = [
         "a: {service: sip, headers: {From: x}}",
         'b: {url: "sip:a@h.example;x="}',
         'c: {url: "sip:a@h.example", proxy: "sip:p;maddr=192.0.2.9"}',
         'd: {url: "sip:${USER}-{uuid}@h.example", proxy: "${PROXY}", headers: {X-Id: "{uuid}"}}',
     ]
-    targets = written(tmp_path / "targets.yaml", "targets:\n" + "".join(f"  {line}\n" for line in lines))
+    targets = written(
+        tmp_path / "targets.yaml", "targets:\n" + "".join(f"  {line}\n" for line in lines)
+    )
 
     assert places(validate(targets), targets) == ["2:21", "3:7", "4:31"]
 
@@ -103,13 +111,18 @@ VARIABLES = """targets:
 
 
 def test_variables_are_refused_where_they_are_not_filled_in(tmp_path: Path) -> None:
-    """A report has the names of models and regions, and is compared by them. Values of variables are hidden."""
+    """A report has the names of models and regions, and is compared by them. Values of variables
+    are hidden.
+    """
     targets = written(tmp_path / "targets.yaml", VARIABLES)
     result = validate(targets)
 
     lines = [int(place.partition(":")[0]) for place in places(result, targets)]
     assert lines == [3, 4, 5, 6, 7, 8, 9, 10, 12, 12, 13, 14, 17, 21]
-    only = "but variables are filled in only in url, headers, subprotocols, proxy, from: write the value"
+    only = (
+        "but variables are filled in only in url, headers, subprotocols, proxy, from: write the"
+        " value"
+    )
     assert f":4:5: deployment contains $MODEL, {only}" in result.stdout
     assert f":5:5: region contains ${{REGION}}, {only}" in result.stdout
     assert "url has $MODEL, which is not filled in: write ${MODEL}" in result.stdout
@@ -117,13 +130,20 @@ def test_variables_are_refused_where_they_are_not_filled_in(tmp_path: Path) -> N
 
 
 def test_variables_in_the_host_of_a_url_are_refused(tmp_path: Path) -> None:
-    targets = written(tmp_path / "targets.yaml", "targets:\n  a: {url: 'wss://${HOST}/v1/realtime?model=m'}\n")
+    targets = written(
+        tmp_path / "targets.yaml", "targets:\n  a: {url: 'wss://${HOST}/v1/realtime?model=m'}\n"
+    )
 
-    assert "has a variable before its path, where none is filled in: write the host" in validate(targets).stdout
+    assert (
+        "has a variable before its path, where none is filled in: write the host"
+        in validate(targets).stdout
+    )
 
 
 def test_targets_and_thresholds_are_recognized_by_their_keys(tmp_path: Path) -> None:
-    targets = written(tmp_path / "a.yaml", "targets:\n  a: {url: ws://x, label: b}\n  b: {compression: gzip}\n")
+    targets = written(
+        tmp_path / "a.yaml", "targets:\n  a: {url: ws://x, label: b}\n  b: {compression: gzip}\n"
+    )
     thresholds = written(tmp_path / "b.yaml", "ttfa: p(95)<800\nfoo: x\nttft: [med<x, p(95)>3]\n")
 
     assert places(validate(targets), targets) == ["2:20", "3:7"]
@@ -131,7 +151,10 @@ def test_targets_and_thresholds_are_recognized_by_their_keys(tmp_path: Path) -> 
 
 
 def test_every_valid_file_has_one_line(tmp_path: Path) -> None:
-    files = [*sorted((ROOT / "scenarios" / "scripts").glob("*.yaml")), ROOT / "scenarios" / "ci.yaml"]
+    files = [
+        *sorted((ROOT / "scenarios" / "scripts").glob("*.yaml")),
+        ROOT / "scenarios" / "ci.yaml",
+    ]
     result = validate(*files, ROOT / "scenarios" / "targets.example.yaml")
 
     assert (result.exit_code, result.stderr) == (0, "")
@@ -152,8 +175,9 @@ def test_the_speech_of_each_recording_of_a_script_is_printed(tmp_path: Path) -> 
     many = "steps:\n" + "".join(f"- audio: {name}.wav\n" for name in (*range(10), "noisy"))
     paths = [written(tmp_path / "few.yaml", few), written(tmp_path / "many.yaml", many)]
     noisy = (
-        "  noisy.wav: speech 0.04 to 2.56 of 2.60 s, level -13 dBFS, background -57 dBFS; not certain: its first "
-        "N ms and its last N ms are quiet, like noise or breath: remove the noise, or state `speech` in the script"
+        "  noisy.wav: speech 0.04 to 2.56 of 2.60 s, level -13 dBFS, background -57 dBFS; not"
+        " certain: its first N ms and its last N ms are quiet, like noise or breath: remove the"
+        " noise, or state `speech` in the script"
     )
 
     assert re.sub(r"\d+ ms", "N ms", validate(*paths).stdout).splitlines() == [
@@ -168,7 +192,9 @@ def test_the_speech_of_each_recording_of_a_script_is_printed(tmp_path: Path) -> 
 
 def test_speech_that_a_script_states_is_certain(tmp_path: Path) -> None:
     voiced(tmp_path / "a.wav", lead_s=0.6, noise_dbfs=-42)
-    path = written(tmp_path / "mine.yaml", "steps:\n- audio: a.wav\n  speech: {start: 0.6, end: 2.1}\n")
+    path = written(
+        tmp_path / "mine.yaml", "steps:\n- audio: a.wav\n  speech: {start: 0.6, end: 2.1}\n"
+    )
 
     assert validate(path).stdout.splitlines()[1:] == [
         "  a.wav: speech 0.60 to 2.10 of 2.60 s, level -13 dBFS, background -57 dBFS"
@@ -185,7 +211,9 @@ def test_an_offset_changes_neither_the_speech_nor_its_levels(tmp_path: Path) -> 
 
 
 def voiced(path: Path, *, lead_s: float, noise_dbfs: float | None, offset: float = 0) -> None:
-    """Write 1.5 s of a voice after `lead_s` and before 0.5 s, with noise in all of it that rises and falls."""
+    """Write 1.5 s of a voice after `lead_s` and before 0.5 s, with noise in all of it that rises
+    and falls.
+    """
     samples = np.zeros(round((lead_s + 2) * RATE_HZ))
     first = round(lead_s * RATE_HZ)
     samples[first : first + 36_000] = 0.3 * np.sin(2 * np.pi * 200 * np.arange(36_000) / RATE_HZ)
@@ -211,7 +239,9 @@ def test_a_file_is_recognized_by_the_schema_that_it_names(tmp_path: Path) -> Non
 
 
 def test_a_threshold_of_a_step_that_the_script_does_not_have_is_a_mistake(tmp_path: Path) -> None:
-    text = 'thresholds:\n  "ttfa{step:greting}": p(95)<800\nsteps:\n- text: Hello\n  name: greeting\n'
+    text = (
+        'thresholds:\n  "ttfa{step:greting}": p(95)<800\nsteps:\n- text: Hello\n  name: greeting\n'
+    )
     path = written(tmp_path / "mine.yaml", text)
 
     assert f"{path}:2:3: " in validate(path).stdout
@@ -219,7 +249,9 @@ def test_a_threshold_of_a_step_that_the_script_does_not_have_is_a_mistake(tmp_pa
 
 
 def test_the_mistake_of_a_script_with_thresholds_is_printed(tmp_path: Path) -> None:
-    path = written(tmp_path / "mine.yaml", 'thresholds:\n  "ttfa{step:a}": p(95)<800\nsteps:\n- txt: Hello\n')
+    path = written(
+        tmp_path / "mine.yaml", 'thresholds:\n  "ttfa{step:a}": p(95)<800\nsteps:\n- txt: Hello\n'
+    )
 
     assert places(validate(path), path) == ["4:3"]
 
@@ -227,7 +259,10 @@ def test_the_mistake_of_a_script_with_thresholds_is_printed(tmp_path: Path) -> N
 def test_a_python_file_is_refused_with_the_command_that_runs_it(tmp_path: Path) -> None:
     result = validate(written(tmp_path / "mine.py", "x = 1\n"))
 
-    assert (result.exit_code, f"`rtbench run {tmp_path / 'mine.py'}` runs it" in result.stdout) == (2, True)
+    assert (result.exit_code, f"`rtbench run {tmp_path / 'mine.py'}` runs it" in result.stdout) == (
+        2,
+        True,
+    )
 
 
 def test_an_invalid_file_does_not_hide_another_file(tmp_path: Path) -> None:

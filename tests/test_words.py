@@ -1,4 +1,6 @@
-"""The words of texts in all scripts: which texts are equal, and what counts as a word or a character."""
+"""The words of texts in all scripts: which texts are equal, and what counts as a word or a
+character.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 from bench.catalogue.words import HeardText, character_count, contains, normalized_words
 
 TEXTS = st.text(max_size=20) | st.text(
-    st.sampled_from("aIiıİßΣσςé\u0301\u0307\u0323कि्\u200dน้ำ字が한\u1112\u1161ぁ's’1,.٣ \u00ad\u0651ا\u0654-。\n"),
+    st.sampled_from(
+        "aIiıİßΣσςé\u0301\u0307\u0323कि्\u200dน้ำ字が한\u1112\u1161ぁ's’1,.٣ \u00ad\u0651ا\u0654-。\n"
+    ),
     max_size=12,
 )
 
@@ -42,7 +46,10 @@ TEXTS = st.text(max_size=20) | st.text(
         ("नमस्ते।", "नमस्ते"),
         ("I ❤️ it 1️⃣ 葛󠄀", "i it 1 葛"),
         ("น\u0e49\u0e33", "น\u0e49\u0e4d\u0e32"),
-        *((text, unicodedata.normalize("NFD", text)) for text in ("ẹ̀kọ́", "Tiếng Việt", "한국어", "カギが", "أكل")),
+        *(
+            (text, unicodedata.normalize("NFD", text))
+            for text in ("ẹ̀kọ́", "Tiếng Việt", "한국어", "カギが", "أكل")
+        ),
     ],
 )
 def test_typography_is_no_difference_between_words(one: str, other: str) -> None:
@@ -87,7 +94,11 @@ def test_marks_that_belong_to_the_spelling_make_a_difference(one: str, other: st
         ("ចង់", "ច|ង់", 2),
         ("བོད་སྐད", "བོ|ད|སྐ|ད", 4),
         ("𠮷野\U0002ebf0", "𠮷|野|\U0002ebf0", 3),
-        ("It's 1,000.50, or 3.14. End: rock'n'roll 'quoted'", "it's|1,000.50|or|3.14|end|rock'n'roll|quoted", 0),
+        (
+            "It's 1,000.50, or 3.14. End: rock'n'roll 'quoted'",
+            "it's|1,000.50|or|3.14|end|rock'n'roll|quoted",
+            0,
+        ),
         ("col·lecció snake_case", "col·lecció|snake_case", 0),
         ("example.com e.g. AT&T 😀 –", "example|com|e|g|at|t", 0),
     ],
@@ -107,7 +118,13 @@ def test_words_do_not_depend_on_case_or_on_the_normal_form(text: str) -> None:
     words = normalized_words(text)
     assert normalized_words(" ".join(words)) == words
     composed = unicodedata.normalize("NFC", text)
-    for same in (unicodedata.normalize("NFD", text), composed, composed.upper(), composed.lower(), composed.casefold()):
+    for same in (
+        unicodedata.normalize("NFD", text),
+        composed,
+        composed.upper(),
+        composed.lower(),
+        composed.casefold(),
+    ):
         assert normalized_words(same) == words
 
 
@@ -123,7 +140,9 @@ def test_words_do_not_depend_on_case_or_on_the_normal_form(text: str) -> None:
         ("We’re at the cafe\u0301.", "we're AT the café", True),
     ],
 )
-def test_a_phrase_is_contained_by_whole_words_or_by_characters(text: str, phrase: str, found: bool) -> None:
+def test_a_phrase_is_contained_by_whole_words_or_by_characters(
+    text: str, phrase: str, found: bool
+) -> None:
     assert contains(text, phrase) is found
 
 
@@ -156,4 +175,5 @@ def test_a_text_of_marks_does_not_delay_its_process() -> None:
         normalized_words(text)
         return time.process_time() - started
 
-    assert cost("a" + "\u0301\u0323" * 20_000) < 10 * cost("á ọ" * 13_333)  # without a limit, 100 times
+    # without a limit, 100 times
+    assert cost("a" + "\u0301\u0323" * 20_000) < 10 * cost("á ọ" * 13_333)

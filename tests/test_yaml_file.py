@@ -1,4 +1,6 @@
-"""The reader of all YAML files of a user. An error has the same message, with its position, in every type of file."""
+"""The reader of all YAML files of a user. An error has the same message, with its position, in
+every type of file.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,11 @@ LAUGHS = "".join(f"a{n}: &a{n + 1} [1{f', *a{n}' * 9 * (n > 0)}]\n" for n in ran
         ("1: 2\n", ":1:1", "the (file|script|profile) has a key that is not a string"),
         ("a: {b: [}\n", ":1:9", "is not YAML: "),
         ("a:\n\tb: 1\n", ":2:1", "is not YAML: .*; indent with spaces, not with tabs"),
-        ("a:\n  - b\n c: 2\n", ":3:2", "is not YAML: expected <block end>, .* \\(usually wrong indentation\\)$"),
+        (
+            "a:\n  - b\n c: 2\n",
+            ":3:2",
+            "is not YAML: expected <block end>, .* \\(usually wrong indentation\\)$",
+        ),
         ('a:\n- "b\n- c\n', ":2:3", "is not YAML: this quote is not closed"),
         ("a: *b\n", ":1:4", "is not YAML: found undefined alias"),
         (f"a: *{'b' * 600}\n", ":1:4", "is not YAML: found undefined alias '[b]{100,180}…$"),
@@ -63,7 +69,9 @@ def test_every_reader_reports_the_same_mistake_with_the_same_message(
 
     with pytest.raises(ScriptError) as caught:
         READERS[kind](path)
-    assert re.match(rf"{re.escape(str(path))}{place}: {problem}", str(caught.value)), str(caught.value)
+    assert re.match(rf"{re.escape(str(path))}{place}: {problem}", str(caught.value)), str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -89,7 +97,9 @@ def content_of(value: LocatedValue) -> object:
 
 
 def test_scalars_without_a_supported_python_type_have_an_opaque_content(tmp_path: Path) -> None:
-    items = value_of(tmp_path, "[0o14, .nan, .inf, 2026-13-45, 2026-11-01T10:00:00, !!binary aGk=]").content()
+    items = value_of(
+        tmp_path, "[0o14, .nan, .inf, 2026-13-45, 2026-11-01T10:00:00, !!binary aGk=]"
+    ).content()
 
     assert isinstance(items, list)
     for item in items:
@@ -97,10 +107,16 @@ def test_scalars_without_a_supported_python_type_have_an_opaque_content(tmp_path
 
 
 def test_merged_keys_have_lower_precedence_and_keep_their_position(tmp_path: Path) -> None:
-    root = value_of(tmp_path, "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc:\n  <<: [*a, *b]\n  x: 3\n")
+    root = value_of(
+        tmp_path, "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc:\n  <<: [*a, *b]\n  x: 3\n"
+    )
 
     assert content_of(root.nearest("c")) == {"x": 3, "y": 1, "z": 2}
-    assert [root.nearest("c", key).position.rpartition("any.yaml")[2] for key in "xyz"] == [":5:3", ":1:14", ":2:14"]
+    assert [root.nearest("c", key).position.rpartition("any.yaml")[2] for key in "xyz"] == [
+        ":5:3",
+        ":1:14",
+        ":2:14",
+    ]
 
 
 def test_an_empty_file_is_null(tmp_path: Path) -> None:
@@ -120,11 +136,18 @@ def as_python(located: LocatedValue) -> object:
     content = located.content()
     if isinstance(content, list):
         return [as_python(item) for item in content]
-    return {key: as_python(item) for key, item in content.items()} if isinstance(content, dict) else content
+    return (
+        {key: as_python(item) for key, item in content.items()}
+        if isinstance(content, dict)
+        else content
+    )
 
 
 def test_tables_and_lists_of_tables_are_written_with_a_line_for_each_value() -> None:
-    content = {"session": {"turn_detection": "full_duplex"}, "steps": [{"audio": "a.wav", "speech": {"start": 0.2}}]}
+    content = {
+        "session": {"turn_detection": "full_duplex"},
+        "steps": [{"audio": "a.wav", "speech": {"start": 0.2}}],
+    }
 
     assert yaml_text(content).splitlines() == [
         "session: {turn_detection: full_duplex}",
@@ -136,19 +159,46 @@ def test_tables_and_lists_of_tables_are_written_with_a_line_for_each_value() -> 
 
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\x00")
 AMBIGUOUS = (
-    *("yes", "null", "~", "1", "0x1f", "1e3", ".nan", "1:30", "2025-03-01", "=", "<<"),
-    *("- a", "a: b", "# a", " a ", "a\nb\n", "{", "'", '"', "\x85", "\u2028", "\t", "?a", "? a"),
+    "yes",
+    "null",
+    "~",
+    "1",
+    "0x1f",
+    "1e3",
+    ".nan",
+    "1:30",
+    "2025-03-01",
+    "=",
+    "<<",
+    "- a",
+    "a: b",
+    "# a",
+    " a ",
+    "a\nb\n",
+    "{",
+    "'",
+    '"',
+    "\x85",
+    "\u2028",
+    "\t",
+    "?a",
+    "? a",
 )
 TEXTS = st.text(CHARACTERS, max_size=30) | st.sampled_from(AMBIGUOUS)
 VALUES = st.recursive(
-    TEXTS | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans(),
+    TEXTS
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.booleans(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
 
 
 @given(content=st.dictionaries(TEXTS, VALUES, min_size=1, max_size=4))
-def test_what_is_written_is_read_again(content: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_is_written_is_read_again(
+    content: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.getbasetemp() / "round.yaml"
     path.write_text(yaml_text(content), encoding="utf-8")
 

@@ -36,16 +36,27 @@ def written(text: str) -> str:
     def own(found: re.Match[str]) -> str:
         if "github.io" in found[0]:
             return site
-        return repository if found[0].startswith("https:") else repository.removeprefix("https://github.com/")
+        return (
+            repository
+            if found[0].startswith("https:")
+            else repository.removeprefix("https://github.com/")
+        )
 
     return OWN.sub(own, text)
 
 
 def files() -> Iterator[Path]:
-    """Yield every file that may contain an address. Leave out pyproject.toml, the source of the addresses."""
+    """Yield every file that may contain an address. Leave out pyproject.toml, the source of the
+    addresses.
+    """
     inside = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
     for path in (*ROOT.iterdir(), *inside):
-        if path.suffix in SUFFIXES and not path.name.startswith(".") and path != PROJECT and path.is_file():
+        if (
+            path.suffix in SUFFIXES
+            and not path.name.startswith(".")
+            and path != PROJECT
+            and path.is_file()
+        ):
             yield path
 
 

@@ -1,6 +1,8 @@
-"""The tables of clients in docs/simulator.md. `python -m tools.client_table` writes them (`make schema`).
+"""The tables of clients in docs/simulator.md. `python -m tools.client_table` writes them (`make
+schema`).
 
-The outcomes in the table are the parameters of `tests/system/clients/test_cells.py` and of `make clients`.
+The outcomes in the table are the parameters of `tests/system/clients/test_cells.py` and of `make
+clients`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,13 @@ def _matrix() -> str:
     """Return the table of clients."""
     rows = []
     for client in CLIENTS:
-        rows.append((f"{client.name} {client.tried}", ", ".join(client.dialects), ", ".join(client.not_tried)))
+        rows.append(
+            (
+                f"{client.name} {client.tried}",
+                ", ".join(client.dialects),
+                ", ".join(client.not_tried),
+            )
+        )
     return table(("client", "dialects", "not tried"), rows)
 
 

@@ -1,9 +1,9 @@
 """The newest release of each client, tried with the simulator (`make clients`).
 
-Each client gets an environment of its own in build/clients, with the newest releases from the registries. It runs its
-program and its steps (tests/clients). The program prints what changed since the version in the table of
-docs/simulator.md, and ends with status 1 if a client fails. A word after the command selects the clients whose names
-contain it.
+Each client gets an environment of its own in build/clients, with the newest releases from the
+registries. It runs its program and its steps (tests/clients). The program prints what changed since
+the version in the table of docs/simulator.md, and ends with status 1 if a client fails. A word
+after the command selects the clients whose names contain it.
 """
 
 from __future__ import annotations
@@ -47,12 +47,18 @@ def main() -> None:
     """Try each client, and print a line for each."""
     clients = [client for client in CLIENTS if all(word in client.name for word in sys.argv[1:])]
     if not clients:
-        sys.exit(f"no client has such a name: the clients are {', '.join(client.name for client in CLIENTS)}")
+        sys.exit(
+            "no client has such a name: the clients are"
+            f" {', '.join(client.name for client in CLIENTS)}"
+        )
     failed = changed = 0
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         ca = str(scratch / "ca.pem")
-        with patient_simulator(scratch) as plain, patient_simulator(scratch, "--tls", "--ca-out", ca) as secure:
+        with (
+            patient_simulator(scratch) as plain,
+            patient_simulator(scratch, "--tls", "--ca-out", ca) as secure,
+        ):
             for client in clients:
                 newest, problems = tried(client, Simulators(plain, secure))
                 failed += bool(problems)
@@ -72,16 +78,25 @@ def line_of(client: Client, newest: str, problems: Sequence[str]) -> str:
 
 
 def tried(client: Client, simulators: Simulators) -> tuple[str, list[str]]:
-    """Install a client, and return its version, and each problem; `unknown` if it cannot be installed."""
+    """Install a client, and return its version, and each problem; `unknown` if it cannot be
+    installed.
+    """
     home = FOLDER / re.sub(r"\W+", "_", client.name).strip("_").lower()
     try:
-        run = in_node(home, with_newest(client.packages)) if client.is_node else in_python(home, client.packages)
+        run = (
+            in_node(home, with_newest(client.packages))
+            if client.is_node
+            else in_python(home, client.packages)
+        )
         newest = version(client, home, run)
     except FileNotFoundError as error:
         return "unknown", [f"{error.filename} is not installed"]
     except subprocess.CalledProcessError as error:
         return "unknown", [f"its packages cannot be installed: {last_line(error.stderr)}"]
-    return newest, [*of_program(client, run, home, simulators), *of_steps(client, run, home, simulators)]
+    return newest, [
+        *of_program(client, run, home, simulators),
+        *of_steps(client, run, home, simulators),
+    ]
 
 
 def with_newest(packages: Sequence[str]) -> list[str]:
@@ -93,13 +108,19 @@ def version(client: Client, home: Path, run: Sequence[str]) -> str:
     """Return the installed version of a client's first package."""
     name = client.packages[0].partition("[")[0]
     if client.is_node:
-        document = json.loads((home / "node_modules" / name / "package.json").read_text(encoding="utf-8"))
+        document = json.loads(
+            (home / "node_modules" / name / "package.json").read_text(encoding="utf-8")
+        )
         return str(document["version"])
     question = f"import importlib.metadata as m; print(m.version({name!r}))"
-    return subprocess.run([*run, "-c", question], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [*run, "-c", question], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
-def of_program(client: Client, run: Sequence[str], home: Path, simulators: Simulators) -> Iterator[str]:
+def of_program(
+    client: Client, run: Sequence[str], home: Path, simulators: Simulators
+) -> Iterator[str]:
     """Yield a problem if the client's program does not print a reply of the simulator."""
     ready = simulators.of(client)
     text = source(client.name).replace(ADDRESS, f"127.0.0.1:{ready.port}")
@@ -108,7 +129,9 @@ def of_program(client: Client, run: Sequence[str], home: Path, simulators: Simul
         yield f"its program: {what_failed(printed)}"
 
 
-def of_steps(client: Client, run: Sequence[str], home: Path, simulators: Simulators) -> Iterator[str]:
+def of_steps(
+    client: Client, run: Sequence[str], home: Path, simulators: Simulators
+) -> Iterator[str]:
     """Yield a problem for each step, in each dialect, whose outcome differs from the table."""
     text = caller(client.name)
     for dialect in client.dialects:
@@ -138,17 +161,27 @@ def written(home: Path, name: str, text: str) -> str:
 
 def started(command: Sequence[str], folder: Path, ready: Ready) -> subprocess.CompletedProcess[str]:
     """Run a program. Return its output, and the status 124 if it does not end."""
-    trust = {"NODE_EXTRA_CA_CERTS": str(ready.ca), "SSL_CERT_FILE": str(ready.ca)} if ready.ca else {}
+    trust = (
+        {"NODE_EXTRA_CA_CERTS": str(ready.ca), "SSL_CERT_FILE": str(ready.ca)} if ready.ca else {}
+    )
     try:
         return subprocess.run(
-            command, cwd=folder, env=os.environ | trust, capture_output=True, text=True, timeout=LIMIT_S, check=False
+            command,
+            cwd=folder,
+            env=os.environ | trust,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"no end after {LIMIT_S} s")
 
 
 def outcomes_of(printed: subprocess.CompletedProcess[str]) -> Mapping[str, str] | None:
-    """Return the outcomes in the last line that a program printed; None if it failed, or printed none."""
+    """Return the outcomes in the last line that a program printed; None if it failed, or printed
+    none.
+    """
     try:
         outcomes = json.loads(last_line(printed.stdout))
     except ValueError:
@@ -157,7 +190,9 @@ def outcomes_of(printed: subprocess.CompletedProcess[str]) -> Mapping[str, str] 
 
 
 def what_failed(printed: subprocess.CompletedProcess[str]) -> str:
-    return f"exit {printed.returncode}: {last_line(printed.stderr) or printed.stdout.strip()[-200:]}"
+    return (
+        f"exit {printed.returncode}: {last_line(printed.stderr) or printed.stdout.strip()[-200:]}"
+    )
 
 
 def last_line(text: str) -> str:

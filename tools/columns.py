@@ -23,7 +23,8 @@ from tools.made_page import listed, made_anew
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = DOCS / "run-folder.md", DOCS / "metrics.md"
 STAMPS = {"arrival": "", "send": " ↑", "clock": " ◷"}
-"""The symbol for each source of a timestamp. Most timestamps are arrivals, so arrivals have no symbol."""
+"""The symbol for each source of a timestamp. Most timestamps are arrivals, so arrivals have no
+symbol."""
 
 
 def written(page: str) -> str:
@@ -51,10 +52,14 @@ def _columns(columns: Iterable[ColumnGroup]) -> str:
 def _named(names: tuple[str, ...]) -> str:
     """Return the names of columns as text.
 
-    If more than three columns have the name of an instant and the same ending, return one pattern instead. The names of
-    the instants are in docs/metrics.md.
+    If more than three columns have the name of an instant and the same ending, return one pattern
+    instead. The names of the instants are in docs/metrics.md.
     """
-    endings = [ending for ending in ("_at_ns", "_uncertainty_ns") if all(name.endswith(ending) for name in names)]
+    endings = [
+        ending
+        for ending in ("_at_ns", "_uncertainty_ns")
+        if all(name.endswith(ending) for name in names)
+    ]
     return _code([f"<instant>{endings[0]}"] if endings and len(names) > 3 else names)
 
 

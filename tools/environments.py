@@ -1,4 +1,6 @@
-"""Environments for packages of others: virtual environments of Python, and folders with packages of Node."""
+"""Environments for packages of others: virtual environments of Python, and folders with packages
+of Node.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from pathlib import Path
 
 
 def in_python(home: Path, packages: Sequence[str]) -> list[str]:
-    """Return the Python of a new environment with these packages. Raise CalledProcessError if pip fails."""
+    """Return the Python of a new environment with these packages. Raise CalledProcessError if
+    pip fails.
+    """
     venv.create(home, with_pip=True, clear=True)
     python = home / "bin" / "python"
     _installed(str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages)

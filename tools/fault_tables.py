@@ -1,6 +1,8 @@
-"""The tables of faults on the pages of the simulator. `python -m tools.fault_tables` writes them (`make schema`).
+"""The tables of faults on the pages of the simulator. `python -m tools.fault_tables` writes them
+(`make schema`).
 
-The kinds, places and keys of faults come from the simulator. The outcomes are the parameters of `test_cells.py`.
+The kinds, places and keys of faults come from the simulator. The outcomes are the parameters of
+`test_cells.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from tools.made_page import listed, made_anew, table
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "simulator.md", ROOT / "bench" / "simulator" / "README.md"
 GATHERED = {EVERYWHERE: "everywhere", IN_SESSION: "in the session", ON_EVENTS: "events"}
-GATHERED |= {(*places, *OF_TRANSCRIPTS): f"{word}, transcripts" for places, word in GATHERED.items()}
+GATHERED |= {
+    (*places, *OF_TRANSCRIPTS): f"{word}, transcripts" for places, word in GATHERED.items()
+}
 
 
 def tables() -> dict[str, str]:
@@ -58,7 +62,8 @@ def _kinds() -> str:
 def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
     """Yield the names and the description of each kind of fault.
 
-    All refusals of one service are yielded as one kind, because the table of outcomes describes each refusal.
+    All refusals of one service are yielded as one kind, because the table of outcomes describes
+    each refusal.
     """
     for name, kind in KINDS.items():
         alike = next((each for each in (BEFORE_UPGRADE, AFTER_UPGRADE) if name in each), None)
@@ -74,13 +79,17 @@ def _named_kinds() -> Iterator[tuple[str, FaultKind]]:
 
 
 def _where(kind: FaultKind) -> str:
-    """Return the places at which a kind of fault can occur. If there are several, add the default place."""
+    """Return the places at which a kind of fault can occur. If there are several, add the
+    default place.
+    """
     default = f"; {kind.default}" if len(kind.places) > 1 else ""
     return _gathered(kind.places) + default
 
 
 def _gathered(places: Sequence[str]) -> str:
-    """Return the word that stands for exactly these places, or a list of the places if there is no such word."""
+    """Return the word that stands for exactly these places, or a list of the places if there is
+    no such word.
+    """
     for all_of_them, word in GATHERED.items():
         if tuple(places) == all_of_them:
             return word
@@ -113,7 +122,10 @@ def _outcomes() -> str:
 
 
 def _of_telephones() -> str:
-    return table(("fault", "outcome"), ((f"`{fault}`", f"`{outcome}`") for fault, outcome in TELEPHONE_CASES.items()))
+    return table(
+        ("fault", "outcome"),
+        ((f"`{fault}`", f"`{outcome}`") for fault, outcome in TELEPHONE_CASES.items()),
+    )
 
 
 def _rows_of_gemini() -> Iterator[tuple[str, str, str]]:
@@ -125,11 +137,15 @@ def _rows_of_gemini() -> Iterator[tuple[str, str, str]]:
 def _outcome_rows() -> Iterator[tuple[str, str, str]]:
     """Yield the rows of the table of outcomes.
 
-    Faults share a row if they have no note and only one outcome, and if this outcome and its places are the same.
+    Faults share a row if they have no note and only one outcome, and if this outcome and its places
+    are the same.
     """
     shared: dict[tuple[str, str], list[str]] = {}
     for case in CASES:
-        cells = [(_gathered(places.split()), _outcome(outcome)) for places, outcome in case.outcomes.items()]
+        cells = [
+            (_gathered(places.split()), _outcome(outcome))
+            for places, outcome in case.outcomes.items()
+        ]
         if len(cells) == 1 and not case.note:
             shared.setdefault(cells[0], []).append(_fault(case))
             continue

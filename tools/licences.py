@@ -1,4 +1,6 @@
-"""The page with the licences of the packages on which ours depends. `python -m tools.licences` writes it."""
+"""The page with the licences of the packages on which ours depends. `python -m tools.licences`
+writes it.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,27 @@ writes a bill of materials with versions (CycloneDX), and `make schema` writes t
 | --- | --- |
 """
 SHORT = 40
-"""The length in characters from which a metadata field contains the text of a licence instead of its name."""
+"""The length in characters from which a metadata field contains the text of a licence instead of
+its name."""
 
 
 def page() -> str:
     """Return the page, which has a row for each distribution."""
     rows = sorted(
-        {name: _licence(distribution(name).metadata) for name in _needed("rtbench", ("otel",), set())}.items()
+        {
+            name: _licence(distribution(name).metadata)
+            for name in _needed("rtbench", ("otel",), set())
+        }.items()
     )
-    return HEAD + "".join(f"| {name} | {licence} |\n" for name, licence in rows if name != "rtbench")
+    return HEAD + "".join(
+        f"| {name} | {licence} |\n" for name, licence in rows if name != "rtbench"
+    )
 
 
 def _needed(name: str, extras: tuple[str, ...], seen: set[str]) -> Iterator[str]:
-    """Yield the canonical names of a distribution and of all distributions on which it depends on this platform."""
+    """Yield the canonical names of a distribution and of all distributions on which it depends
+    on this platform.
+    """
     own = canonicalize_name(name)
     if own in seen:
         return
@@ -50,11 +60,14 @@ def _needed(name: str, extras: tuple[str, ...], seen: set[str]) -> Iterator[str]
 def _licence(metadata: object) -> str:
     """Return the licence of a distribution: the licence expression of its metadata.
 
-    Older metadata have no expression. Return their short licence field or their licence classifier instead.
+    Older metadata have no expression. Return their short licence field or their licence classifier
+    instead.
     """
     fields = cast(Message, metadata)
     field = fields.get("License-Expression") or fields.get("License") or ""
-    classifiers = [text for text in fields.get_all("Classifier") or () if text.startswith("License ::")]
+    classifiers = [
+        text for text in fields.get_all("Classifier") or () if text.startswith("License ::")
+    ]
     if (field and (len(field) < SHORT or fields.get("License-Expression"))) or not classifiers:
         return str(field)
     return str(classifiers[0].rpartition(" :: ")[2])

@@ -12,7 +12,9 @@ SECTION = "<!-- made: {} -->\n{}<!-- end -->"
 
 
 def made_anew(page: str, sections: Mapping[str, str]) -> str:
-    """Return the page with new text in these sections. The key of a section is the name in its marker."""
+    """Return the page with new text in these sections. The key of a section is the name in its
+    marker.
+    """
     for name, text in sections.items():
         section = SECTION.format(name, text).replace("\\", r"\\")
         page = re.sub(SECTION.format(name, "(?s:.*?)"), section, page)
@@ -20,7 +22,9 @@ def made_anew(page: str, sections: Mapping[str, str]) -> str:
 
 
 def listed(entries: Iterable[tuple[str, str]]) -> str:
-    """Return a Markdown list with one item for each (term, meaning), and a blank line before and after the list."""
+    """Return a Markdown list with one item for each (term, meaning), and a blank line before and
+    after the list.
+    """
     return "\n" + "".join(f"- {term}: {meaning}\n" for term, meaning in entries) + "\n"
 
 

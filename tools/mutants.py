@@ -1,11 +1,14 @@
-"""Count the mutants of the product that the tests kill. A mutant is one changed expression, drawn with a seed.
+"""Count the mutants of the product that the tests kill. A mutant is one changed expression, drawn
+with a seed.
 
-python -m tools.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…] [--jobs N]
+python -m tools.mutants [--count N] [--seed N] [--again FILE] [--product PATH…] [--tests PATH…]
+[--jobs N]
 
-A first run records which tests execute each line (coverage contexts, in build/mutants). Then the tests that execute the
-line of a mutant test this mutant, in a forked process that imports the changed module. No file is changed. The result
-is written to build/mutants.json. `--again` repeats the mutants of an earlier result, except those that were killed by a
-test that still exists. `--product` selects the folders or files to mutate, and `--tests` selects the tests to run (by
+A first run records which tests execute each line (coverage contexts, in build/mutants). Then the
+tests that execute the line of a mutant test this mutant, in a forked process that imports the
+changed module. No file is changed. The result is written to build/mutants.json. `--again` repeats
+the mutants of an earlier result, except those that were killed by a test that still exists.
+`--product` selects the folders or files to mutate, and `--tests` selects the tests to run (by
 default all except tests/system).
 """
 
@@ -36,16 +39,32 @@ RESULT = Path("build/mutants.json")
 FIRST_TESTS, FIRST_FILES = 40, 8
 """The maximum number of tests, and the maximum number of test files, in the first part of a trial.
 
-The quickest tests run first. They come from few files, because the import of a file takes longer than most tests.
+The quickest tests run first. They come from few files, because the import of a file takes longer
+than most tests.
 """
 LONGEST_S = 40.0
-"""The maximum total duration of the tests of one mutant, from durations that were measured without mutants."""
+"""The maximum total duration of the tests of one mutant, from durations that were measured
+without mutants."""
 HANGS_S = 240
 SWAPPED: dict[type, type] = {
-    ast.Lt: ast.GtE, ast.LtE: ast.Lt, ast.Gt: ast.LtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div,
-}  # fmt: skip
+    ast.Lt: ast.GtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.LtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Div,
+}
 NO_LOGIC = (ast.JoinedStr, ast.Raise, ast.Assert)
 
 
@@ -53,7 +72,8 @@ NO_LOGIC = (ast.JoinedStr, ast.Raise, ast.Assert)
 class Mutant:
     """A change of one expression. `was` is the original expression, and `now` replaces it.
 
-    `line` is the text of the line that contains the expression. The line is found again by this text.
+    `line` is the text of the line that contains the expression. The line is found again by this
+    text.
     """
 
     path: str
@@ -65,13 +85,17 @@ class Mutant:
     fate: str = ""
     """The result of the test of this mutant.
 
-    It is `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`, or `gone` (the line
-    does not exist any more).
+    It is `killed by TEST`, `killed: it hangs`, `killed: the process ends`, `lives`, `not covered`,
+    or `gone` (the line does not exist any more).
     """
 
     def find(self, text: str) -> bool:
-        """Set `number` to the nearest line of `text` that has the text `line`. Return whether there is such a line."""
-        found = [number for number, line in enumerate(text.splitlines()) if line.strip() == self.line]
+        """Set `number` to the nearest line of `text` that has the text `line`. Return whether
+        there is such a line.
+        """
+        found = [
+            number for number, line in enumerate(text.splitlines()) if line.strip() == self.line
+        ]
         self.number = min(found, key=lambda at: abs(at - self.number), default=self.number)
         return bool(found)
 
@@ -96,7 +120,9 @@ def mutants(path: str, text: str) -> Iterator[Mutant]:
         for now in _spoilt(node):
             number = node.lineno - 1  # type: ignore[attr-defined]
             line = lines[number]
-            first, end = (len(line.encode()[:at].decode()) for at in (node.col_offset, node.end_col_offset))  # type: ignore[attr-defined]
+            first, end = (
+                len(line.encode()[:at].decode()) for at in (node.col_offset, node.end_col_offset)
+            )  # type: ignore[attr-defined]
             indent = len(line) - len(line.lstrip())
             yield Mutant(path, number, line.strip(), line[first:end], now, first - indent)
 
@@ -105,7 +131,13 @@ def _logic(node: ast.AST, *, inside: bool = False) -> Iterator[ast.AST]:
     """Yield the statements and expressions inside functions. Leave out annotations and messages."""
     inside |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
     for name, value in ast.iter_fields(node):
-        if name not in ("annotation", "returns", "args", "decorator_list", "type_params") or isinstance(node, ast.Call):
+        if name not in (
+            "annotation",
+            "returns",
+            "args",
+            "decorator_list",
+            "type_params",
+        ) or isinstance(node, ast.Call):
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.AST) and not isinstance(child, NO_LOGIC):
                     if inside and hasattr(child, "col_offset"):
@@ -119,7 +151,9 @@ def _spoilt(node: ast.AST) -> Iterable[str]:
             yield f"({ast.unparse(ast.Compare(left, [SWAPPED[type(op)]()], [right]))})"
         case ast.BoolOp(op, values):
             yield f"({ast.unparse(ast.BoolOp(SWAPPED[type(op)](), values))})"
-        case ast.BinOp(left, op, right) if type(op) in SWAPPED and not isinstance(left, ast.Constant | ast.JoinedStr):
+        case ast.BinOp(left, op, right) if type(op) in SWAPPED and not isinstance(
+            left, ast.Constant | ast.JoinedStr
+        ):
             yield f"({ast.unparse(ast.BinOp(left, SWAPPED[type(op)](), right))})"
         case ast.UnaryOp(ast.Not(), operand):
             yield f"bool({ast.unparse(operand)})"
@@ -136,7 +170,10 @@ def _spoilt(node: ast.AST) -> Iterable[str]:
 def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
     """Draw `count` lines of the product, and draw one mutant for each of these lines."""
     listed = subprocess.run(
-        ["git", "ls-files", "bench/*.py", "reports/*.py", "rtbench/*.py"], cwd=tree, capture_output=True, text=True
+        ["git", "ls-files", "bench/*.py", "reports/*.py", "rtbench/*.py"],
+        cwd=tree,
+        capture_output=True,
+        text=True,
     )
     by_line: dict[tuple[str, int], list[Mutant]] = {}
     for path in sorted(listed.stdout.split()):
@@ -149,7 +186,8 @@ def chosen(tree: Path, seed: int, count: int) -> list[Mutant]:
 class Contexts:
     """A plugin for the first run, which records the lines that each test executes.
 
-    It uses the test function as the name of a test's coverage context, and records the duration of each test.
+    It uses the test function as the name of a test's coverage context, and records the duration of
+    each test.
     """
 
     def __init__(self) -> None:
@@ -200,21 +238,38 @@ def measure(tests: Sequence[str]) -> None:
     for old in FOLDER.glob("covered*"):
         old.unlink()
     coverage = [sys.executable, "-m", "coverage"]
-    command = [*coverage, "run", f"--rcfile={settings}", "-m", "pytest", "-q", "-n", "2", "-p", "tools.mutants"]
+    command = [
+        *coverage,
+        "run",
+        f"--rcfile={settings}",
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        "-p",
+        "tools.mutants",
+    ]
     environment = os.environ | {"CI": "1", "COVERAGE_RUN": "1"}
     subprocess.run(
-        [*command, "-p", "no:cacheprovider", "--ignore", "tests/system", *tests], env=environment, check=True
+        [*command, "-p", "no:cacheprovider", "--ignore", "tests/system", *tests],
+        env=environment,
+        check=True,
     )
     subprocess.run([*coverage, "combine", "-q", f"--rcfile={settings}"], check=True)
 
 
 class Suite:
-    """The tests that execute each line of the product, and the duration of each of these tests in seconds."""
+    """The tests that execute each line of the product, and the duration of each of these tests
+    in seconds.
+    """
 
     def __init__(self) -> None:
         from coverage import CoverageData
 
-        self.seconds: dict[str, float] = json.loads((FOLDER / "seconds.json").read_text(encoding="utf-8"))
+        self.seconds: dict[str, float] = json.loads(
+            (FOLDER / "seconds.json").read_text(encoding="utf-8")
+        )
         self._data = CoverageData(str(FOLDER / "covered"))
         self._data.read()
         self._lines: dict[str, dict[int, list[str]]] = {}
@@ -224,7 +279,9 @@ class Suite:
         path = str(Path(mutant.path).resolve())
         if path not in self._lines:
             self._lines[path] = self._data.contexts_by_lineno(path)
-        found = [test for test in self._lines[path].get(mutant.number + 1, []) if test in self.seconds]
+        found = [
+            test for test in self._lines[path].get(mutant.number + 1, []) if test in self.seconds
+        ]
         return sorted(found, key=lambda test: self.seconds[test])
 
 
@@ -253,7 +310,9 @@ def parts(tests: Sequence[str], seconds: dict[str, float]) -> Iterator[list[str]
 
 
 class Killer:
-    """A plugin that runs tests in the given order, and writes the name of each failing test to a pipe."""
+    """A plugin that runs tests in the given order, and writes the name of each failing test to a
+    pipe.
+    """
 
     def __init__(self, order: Sequence[str], pipe: int) -> None:
         self._order = {test: at for at, test in enumerate(order)}
@@ -273,7 +332,9 @@ class Killer:
 
 
 def run(mutant: Mutant, tests: Sequence[str], pipe: int) -> None:
-    """Run tests with a mutant in this process. This process must not have imported the product before."""
+    """Run tests with a mutant in this process. This process must not have imported the product
+    before.
+    """
     path = str(Path(mutant.path).resolve())
     changed = mutant.spoil(Path(path).read_text(encoding="utf-8"))
     original = SourceFileLoader.get_code
@@ -303,7 +364,9 @@ class Trial:
         self.ends_at = 0.0
 
     def go_on(self) -> bool:
-        """Start the next part. Return False if there is no next part, or if the mutant has already been killed."""
+        """Start the next part. Return False if there is no next part, or if the mutant has
+        already been killed.
+        """
         tests = next(self._parts, [])
         if not tests or self.mutant.fate != "lives":
             return False
@@ -323,7 +386,9 @@ class Trial:
         return True
 
     def end(self) -> None:
-        """Kill the process of the current part, which has ended or hangs. Read the result of the mutant."""
+        """Kill the process of the current part, which has ended or hangs. Read the result of the
+        mutant.
+        """
         hangs = time.monotonic() >= self.ends_at
         with_signal(self.pid)
         _, status = os.waitpid(self.pid, 0)
@@ -382,14 +447,18 @@ def write(every: Sequence[Mutant]) -> None:
 
 def main() -> None:
     """Measure the tests, test the mutants, and print the share of killed mutants."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--again", type=Path)
     parser.add_argument("--product", nargs="*", default=["bench", "reports", "rtbench"])
     parser.add_argument("--tests", nargs="*", default=["tests"])
-    parser.add_argument("--measured", action="store_true", help="use the lines that an earlier run noted")
+    parser.add_argument(
+        "--measured", action="store_true", help="use the lines that an earlier run noted"
+    )
     given = parser.parse_args()
     if not given.measured:
         measure(given.tests)
@@ -412,7 +481,10 @@ def main() -> None:
     write(every)
     there = [one for one in every if one.fate != "gone"]
     killed = sum(one.fate.startswith("killed") for one in there)
-    print(f"{killed} of {len(there)} mutants are killed; {len(every) - len(there)} no longer have their line")
+    print(
+        f"{killed} of {len(there)} mutants are killed; {len(every) - len(there)} no longer have"
+        " their line"
+    )
 
 
 def is_there(one: Mutant, suite: Suite, tests: Sequence[str]) -> bool:
@@ -427,8 +499,16 @@ def is_there(one: Mutant, suite: Suite, tests: Sequence[str]) -> bool:
 
 
 PRELOADED = (
-    "hypothesis", "jsonschema", "msgspec", "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "soundfile", "yaml",
-)  # fmt: skip
+    "hypothesis",
+    "jsonschema",
+    "msgspec",
+    "numpy",
+    "pandas",
+    "pyarrow.parquet",
+    "scipy.stats",
+    "soundfile",
+    "yaml",
+)
 """The packages that most tests import."""
 
 if __name__ == "__main__":

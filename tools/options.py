@@ -1,4 +1,6 @@
-"""The list of options in docs/options.md. `python -m tools.options` generates it from `rtbench options`."""
+"""The list of options in docs/options.md. `python -m tools.options` generates it from `rtbench
+options`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def written(page: str) -> str:
 
 
 def _marked(purpose: str) -> str:
-    """Return the purpose of an option. Words that are possible values of the option are formatted as code."""
+    """Return the purpose of an option. Words that are possible values of the option are
+    formatted as code.
+    """
     said, of, words = purpose.partition("; one of ")
     return said + of + re.sub(r"[\w-]+", r"`\g<0>`", words)
 

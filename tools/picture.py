@@ -1,4 +1,5 @@
-"""The command that draws docs/report.png: the first screen and the curves of a synthetic run with two targets.
+"""The command that draws docs/report.png: the first screen and the curves of a synthetic run with
+two targets.
 
 make picture
 """
@@ -15,16 +16,29 @@ from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import started
 
 PICTURE = Path(__file__).parents[1] / "docs" / "report.png"
-RUN = Plan(sessions=240, turns=6, targets=("sweden", "eastus2"), failed=0.01, seconds=600, paired=True, usage=True)
+RUN = Plan(
+    sessions=240,
+    turns=6,
+    targets=("sweden", "eastus2"),
+    failed=0.01,
+    seconds=600,
+    paired=True,
+    usage=True,
+)
 WIDE, HIGH = 1120, 1640
 
 
 def main() -> None:
     """Write the picture with the installed Chromium."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        run = synthetic.write(Path(folder) / "runs" / "20261120T091400Z-voice_turns", RUN, interleaved=True)
+        run = synthetic.write(
+            Path(folder) / "runs" / "20261120T091400Z-voice_turns", RUN, interleaved=True
+        )
         page = write_report(load_for_report(run)).html
-        with started(Path(folder) / "profile") as browser, browser.page(page, WIDE, HIGH, "light") as shown:
+        with (
+            started(Path(folder) / "profile") as browser,
+            browser.page(page, WIDE, HIGH, "light") as shown,
+        ):
             PICTURE.write_bytes(shown.picture(whole=False))
 
 

@@ -1,7 +1,7 @@
 """Write the JSON Schemas of the files of this tool: `python -m tools.schemas`.
 
-The schemas are generated from the types of these files, for a release and for the site. They are not committed. `make
-schema` writes them into `reports/schemas`, which is part of the wheel.
+The schemas are generated from the types of these files, for a release and for the site. They are
+not committed. `make schema` writes them into `reports/schemas`, which is part of the wheel.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def event_log_line() -> Any:
 
 
 def _without_raw(line: type[Input]) -> Any:
-    """Return a copy of the type `line`, with the field type Any instead of `msgspec.Raw` (undecoded JSON).
+    """Return a copy of the type `line`, with the field type Any instead of `msgspec.Raw` (undecoded
+    JSON).
 
     msgspec cannot generate a schema for `msgspec.Raw`.
     """
@@ -85,14 +86,21 @@ def _without_raw(line: type[Input]) -> Any:
         if field.type is msgspec.Raw:
             made.append((field.name, Any, None))
         elif field.default_factory is not msgspec.NODEFAULT:
-            made.append((field.name, field.type, msgspec.field(default_factory=field.default_factory)))
+            made.append(
+                (field.name, field.type, msgspec.field(default_factory=field.default_factory))
+            )
         else:
             made.append((field.name, field.type, *([] if field.required else [field.default])))
     config = line.__struct_config__
     docs = [kind.__doc__ for kind in line.__mro__ if issubclass(kind, Input) and kind is not Input]
     about = {"__doc__": "\n\n    ".join(filter(None, docs))}
     return msgspec.defstruct(
-        line.__name__, made, tag=config.tag, tag_field=config.tag_field, namespace=about, kw_only=True
+        line.__name__,
+        made,
+        tag=config.tag,
+        tag_field=config.tag_field,
+        namespace=about,
+        kw_only=True,
     )
 
 

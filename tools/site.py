@@ -1,6 +1,8 @@
-"""A hook of mkdocs. It converts the pages of `docs/` to pages of the site, and adds the JSON Schemas.
+"""A hook of mkdocs. It converts the pages of `docs/` to pages of the site, and adds the JSON
+Schemas.
 
-On the site, links to files outside `docs/` lead to the repository, whose address is in pyproject.toml.
+On the site, links to files outside `docs/` lead to the repository, whose address is in
+pyproject.toml.
 """
 
 from __future__ import annotations
@@ -41,9 +43,13 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the JSON Schema of each machine-readable file to the site, as `schemas/<name>.schema.json`."""
+    """Add the JSON Schema of each machine-readable file to the site, as
+    `schemas/<name>.schema.json`.
+    """
     for name, schema in schemas().items():
-        files.append(File.generated(config, f"schemas/{name}.schema.json", content=schema_text(schema)))
+        files.append(
+            File.generated(config, f"schemas/{name}.schema.json", content=schema_text(schema))
+        )
     return files
 
 

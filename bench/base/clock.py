@@ -1,9 +1,9 @@
 """The clock readings of Python code, and the conversion of kernel timestamps to CLOCK_MONOTONIC.
 
-All instants are integer nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes of a host. The kernel's
-timestamps use CLOCK_REALTIME, both for received segments (SO_TIMESTAMPNS) and for sent segments
-(`transport/tx_timestamps.py`). NTP may step CLOCK_REALTIME. Therefore this module reads both clocks together at once,
-computes the age of the kernel timestamp, and uses only the age.
+All instants are integer nanoseconds of CLOCK_MONOTONIC, which is one clock for all processes of a
+host. The kernel's timestamps use CLOCK_REALTIME, both for received segments (SO_TIMESTAMPNS) and
+for sent segments (`transport/tx_timestamps.py`). NTP may step CLOCK_REALTIME. Therefore this module
+reads both clocks together at once, computes the age of the kernel timestamp, and uses only the age.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _keep_stamping: socket.socket | None = None
 
 
 class Arrival(NamedTuple):
-    """The instant of an arrival, and its maximum error. `is_kernel` is True if the kernel recorded the instant."""
+    """The instant of an arrival, and its maximum error. `is_kernel` is True if the kernel
+    recorded the instant.
+    """
 
     at_ns: int
     uncertainty_ns: int = 0
@@ -44,7 +46,8 @@ class Arrival(NamedTuple):
 class SendTime(NamedTuple):
     """The clock just before a send call, and the duration of the call.
 
-    `ticket` identifies the kernel's timestamp of the send; 0 if none was requested, or none is available.
+    `ticket` identifies the kernel's timestamp of the send; 0 if none was requested, or none is
+    available.
     """
 
     at_ns: int
@@ -53,10 +56,12 @@ class SendTime(NamedTuple):
 
 
 def enable_timestamps(sock: socket.socket) -> bool:
-    """Ask the kernel to timestamp the data that arrives on `sock`. Return False if the platform has no such timestamps.
+    """Ask the kernel to timestamp the data that arrives on `sock`. Return False if the platform has
+    no such timestamps.
 
-    The kernel enables timestamps asynchronously. It disables them when the last socket with this option is closed.
-    Therefore this function opens a dummy socket with the option, which keeps timestamps enabled until the process ends.
+    The kernel enables timestamps asynchronously. It disables them when the last socket with this
+    option is closed. Therefore this function opens a dummy socket with the option, which keeps
+    timestamps enabled until the process ends.
     """
     global _keep_stamping
     if not sys.platform.startswith("linux"):
@@ -74,28 +79,35 @@ def enable_timestamps(sock: socket.socket) -> bool:
 
 
 def now_with_realtime() -> tuple[int, int]:
-    """Return (CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant. After a preemption, read again, up to TRIES times."""
-    closest, pair = 1 << 62, (0, 0)
+    """Return (CLOCK_MONOTONIC, CLOCK_REALTIME) of one instant. After a preemption, read again,
+    up to TRIES times.
+    """
+    closest = 1 << 62
+    pair = (0, 0)
     for _ in range(TRIES):
         before = time.monotonic_ns()
         wall = time.time_ns()
         after = time.monotonic_ns()
         if after - before < closest:
-            closest, pair = after - before, (after, wall)
+            closest = after - before
+            pair = (after, wall)
         if closest <= MAX_CLOCK_GAP_NS:
             break
     return pair
 
 
 def monotonic_of(realtime_ns: int) -> int | None:
-    """Convert a timestamp to CLOCK_MONOTONIC; None if its age, below 0 or over 60 s, shows a stepped wall clock."""
+    """Convert a timestamp to CLOCK_MONOTONIC; None if its age, below 0 or over 60 s, shows a
+    stepped wall clock.
+    """
     now, wall = now_with_realtime()
     lag = wall - realtime_ns
     return now - lag if 0 <= lag <= MAX_LAG_NS else None
 
 
 def arrival_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int | None:
-    """Return the kernel's receive timestamp in CLOCK_MONOTONIC, from the ancillary data of `recvmsg`.
+    """Return the kernel's receive timestamp in CLOCK_MONOTONIC, from the ancillary data of
+    `recvmsg`.
 
     Return None if there is none. The caller then reads its own clock, and counts this.
     """

@@ -1,4 +1,6 @@
-"""The CPU cores that this process may use, its priority on them, and the CPU time that programs used."""
+"""The CPU cores that this process may use, its priority on them, and the CPU time that programs
+used.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,25 @@ CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 It has the microseconds of CPU time per period, or `max`, and the period in microseconds.
 """
 BUSY = 0.7
-"""A share of all cores' time. If at least this share is in use, a process sometimes waits for a core."""
+"""A share of all cores' time. If at least this share is in use, a process sometimes waits for a
+core."""
 STOLEN = 0.02
-"""A share of all cores' time. If the hypervisor takes at least this share, it counts as a cause of delays. For the
-worst time window, the limit is twice as high."""
-OTHERS = "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing else"
-HYPERVISOR = "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with dedicated cores"
+"""A share of all cores' time. If the hypervisor takes at least this share, it counts as a cause of
+delays. For the worst time window, the limit is twice as high."""
+OTHERS = (
+    "other programs use this machine's CPU: stop them, or measure on a machine that runs nothing"
+    " else"
+)
+HYPERVISOR = (
+    "the hypervisor gave CPU time of this machine to others (steal): measure on a machine with"
+    " dedicated cores"
+)
 
 
 def allowed_cores() -> frozenset[int]:
-    """Return the numbers of the cores that this process may use; none if the system cannot bind processes to cores."""
+    """Return the numbers of the cores that this process may use; none if the system cannot bind
+    processes to cores.
+    """
     return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
 
 
@@ -48,10 +59,12 @@ def cpu_limit() -> float | None:
 
 
 class CpuUsage(TypedDict):
-    """The use of a machine's cores, as shares of the time of all cores; null if the system does not report it.
+    """The use of a machine's cores, as shares of the time of all cores; null if the system does not
+    report it.
 
-    `all_programs` includes this run and the kernel. `total_max` (with the hypervisor) and `steal_max` are those of the
-    worst time window of some seconds. `load_start` and `load_end` are the load average over one minute.
+    `all_programs` includes this run and the kernel. `total_max` (with the hypervisor) and
+    `steal_max` are those of the worst time window of some seconds. `load_start` and `load_end` are
+    the load average over one minute.
     """
 
     cores: int
@@ -65,7 +78,9 @@ class CpuUsage(TypedDict):
 
 
 class CpuTimes(NamedTuple):
-    """Seconds of CPU time. `own_s` is that of this process; the others are of all cores since the machine started."""
+    """Seconds of CPU time. `own_s` is that of this process; the others are of all cores since
+    the machine started.
+    """
 
     all_s: float
     taken_s: float
@@ -80,7 +95,9 @@ def cpu_times() -> CpuTimes | None:
         times = psutil.cpu_times()
     except (OSError, RuntimeError, ValueError):
         return None
-    taken_s = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq"))
+    taken_s = sum(
+        getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq")
+    )
     stolen_s = getattr(times, "steal", None)  # only Linux reports it
     all_s = taken_s + times.idle + getattr(times, "iowait", 0.0) + (stolen_s or 0.0)
     return CpuTimes(all_s, taken_s, stolen_s, sum(os.times()[:2]))
@@ -96,13 +113,25 @@ class CpuMonitor:
         self._stolen_max: float | None = None
 
     def sample(self) -> CpuUsage:
-        """Return the use since the start. The time since the last sample is a window, unless it is below about 1 s."""
-        cores, now = os.cpu_count() or 1, cpu_times()
+        """Return the use since the start. The time since the last sample is a window, unless it
+        is below about 1 s.
+        """
+        cores = os.cpu_count() or 1
+        now = cpu_times()
         own = programs = stolen = taken_max = None
-        if now is not None and self._begin is not None and self._last is not None and now.all_s > self._begin.all_s:
-            if now.all_s - self._last.all_s >= cores:  # in a shorter window one clock tick is a large share
+        if (
+            now is not None
+            and self._begin is not None
+            and self._last is not None
+            and now.all_s > self._begin.all_s
+        ):
+            # in a shorter window one clock tick is a large share
+            if now.all_s - self._last.all_s >= cores:
                 _, _, stolen, taken = shares(self._last, now)
-                self._taken_max, self._stolen_max = max(self._taken_max, taken), _larger(self._stolen_max, stolen)
+                self._taken_max, self._stolen_max = (
+                    max(self._taken_max, taken),
+                    _larger(self._stolen_max, stolen),
+                )
                 self._last = now
             own, programs, stolen, taken = shares(self._begin, now)
             taken_max = max(self._taken_max, taken)
@@ -123,8 +152,11 @@ def _larger(*values: float | None) -> float | None:
 
 
 def shares(start: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, float]:
-    """Return the shares of all cores' time of this process, programs, the hypervisor (None: unknown), the last two."""
-    all_s, programs_s = end.all_s - start.all_s, end.taken_s - start.taken_s
+    """Return the shares of all cores' time of this process, programs, the hypervisor (None:
+    unknown), the last two.
+    """
+    all_s = end.all_s - start.all_s
+    programs_s = end.taken_s - start.taken_s
     is_known = start.stolen_s is not None and end.stolen_s is not None
     stolen_s = (end.stolen_s or 0.0) - (start.stolen_s or 0.0)
     parts_s = end.own_s - start.own_s, programs_s, stolen_s, programs_s + stolen_s
@@ -135,7 +167,8 @@ def shares(start: CpuTimes, end: CpuTimes) -> tuple[float, float, float | None, 
 def merge_cpu_usage(usages: Sequence[CpuUsage]) -> CpuUsage | None:
     """Merge the values that several processes measured on one machine over the same time.
 
-    Sum the processes' own use. Take the maximum of each other value. Return None for an empty sequence.
+    Sum the processes' own use. Take the maximum of each other value. Return None for an empty
+    sequence.
     """
     if not usages:
         return None
@@ -148,13 +181,19 @@ def merge_cpu_usage(usages: Sequence[CpuUsage]) -> CpuUsage | None:
 
 
 def others_are_busy(processors: Mapping[str, Any]) -> bool:
-    """Return whether the cores were in use most of the time, and other programs used most of what was used."""
-    own, programs, taken = (processors.get(key) or 0.0 for key in ("this_run", "all_programs", "total_max"))
+    """Return whether the cores were in use most of the time, and other programs used most of
+    what was used.
+    """
+    own, programs, taken = (
+        processors.get(key) or 0.0 for key in ("this_run", "all_programs", "total_max")
+    )
     return taken >= BUSY and programs >= 3 * own
 
 
 def busy_reason(processors: Mapping[str, Any] | None) -> str:
-    """Return why other programs or the hypervisor delayed this process, with the remedy; "" if neither did."""
+    """Return why other programs or the hypervisor delayed this process, with the remedy; "" if
+    neither did.
+    """
     if processors is None:
         return ""
     stolen, stolen_max = (processors.get(key) or 0.0 for key in ("steal", "steal_max"))
@@ -164,34 +203,41 @@ def busy_reason(processors: Mapping[str, Any] | None) -> str:
 
 
 def load_average() -> float | None:
-    """Return the mean number of processes that had a core or waited for one in the last minute; None if unknown."""
+    """Return the mean number of processes that had a core or waited for one in the last minute;
+    None if unknown.
+    """
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:
         return None
 
 
-# Priority on a core is niceness, from 19 down to −20. Linux weighs a process by it within its group (sched(7)). If the
-# kernel makes a group of each terminal session (autogroup), the niceness of the group counts against programs of other
-# terminals.
+# Priority on a core is niceness, from 19 down to −20. Linux weighs a process by it within its group
+# (sched(7)). If the kernel makes a group of each terminal session (autogroup), the niceness of the
+# group counts against programs of other terminals.
 
-RAISED, LOWERED = -10, 10
-"""Values of niceness: of a process that asks for more priority, and of processes with other work during sessions.
+RAISED = -10
+LOWERED = 10
+"""Values of niceness: of a process that asks for more priority, and of processes with other work
+during sessions.
 
-A process with RAISED has nine times the weight of an ordinary process, but the kernel's own work still runs.
+A process with RAISED has nine times the weight of an ordinary process, but the kernel's own work
+still runs.
 """
-AUTOGROUP, OWN_GROUP = Path("/proc/sys/kernel/sched_autogroup_enabled"), Path("/proc/self/autogroup")
+AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
+OWN_GROUP = Path("/proc/self/autogroup")
 """Two files of the kernel about groups of processes.
 
-AUTOGROUP contains 1 if the kernel groups processes by terminal session, else 0. OWN_GROUP contains the group of this
-process, in a line such as `/autogroup-812 nice 0`.
+AUTOGROUP contains 1 if the kernel groups processes by terminal session, else 0. OWN_GROUP contains
+the group of this process, in a line such as `/autogroup-812 nice 0`.
 """
 
 
 class Priority(NamedTuple):
     """The niceness of a process that asks for more priority.
 
-    `hindrance` is why it has little or no effect, and `remedy` how to change this; "" if it has its full effect.
+    `hindrance` is why it has little or no effect, and `remedy` how to change this; "" if it has its
+    full effect.
     """
 
     niceness: int
@@ -200,52 +246,63 @@ class Priority(NamedTuple):
 
 
 def niceness() -> int:
-    """Return the niceness of this process. On Linux, it is that of the calling thread, which runs the sessions."""
+    """Return the niceness of this process. On Linux, it is that of the calling thread, which
+    runs the sessions.
+    """
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def set_niceness(value: int) -> None:
-    """Set the niceness. Raise PermissionError without the permission to lower it (RLIMIT_NICE, CAP_SYS_NICE)."""
+    """Set the niceness. Raise PermissionError without the permission to lower it (RLIMIT_NICE,
+    CAP_SYS_NICE).
+    """
     os.setpriority(os.PRIO_PROCESS, 0, value)
 
 
 def available_priority() -> Priority:
-    """Return the priority that this process gets: ask for it, read the result, and restore the old one."""
+    """Return the priority that this process gets: ask for it, read the result, and restore the
+    old one.
+    """
     before = niceness()
     try:
         set_niceness(min(RAISED, before))
     except PermissionError:
         permit = (
-            "to permit it, run `sudo prlimit --pid $$ --nice=30` in the shell, or start the Docker container "
-            "with `--ulimit nice=30`"
+            "to permit it, run `sudo prlimit --pid $$ --nice=30` in the shell, or start the Docker"
+            " container with `--ulimit nice=30`"
         )
         return Priority(before, "is not permitted", permit)
     raised = niceness()
     set_niceness(before)
-    # the process may be in the group of its terminal session, and the niceness of that group is not raised
+    # the process may be in the group of its terminal session, and the niceness of that group is not
+    # raised
     with suppress(OSError, ValueError):
         if (
             AUTOGROUP.read_text(encoding="utf-8").strip() == "1"
             and int(OWN_GROUP.read_text(encoding="utf-8").rpartition(" ")[2]) > RAISED
         ):
             everywhere = (
-                f"run `echo {RAISED} > /proc/$$/autogroup` in this shell, so that the priority takes effect "
-                "against all programs"
+                f"run `echo {RAISED} > /proc/$$/autogroup` in this shell, so that the priority"
+                " takes effect against all programs"
             )
-            return Priority(raised, "takes effect only against programs of this terminal", everywhere)
+            return Priority(
+                raised, "takes effect only against programs of this terminal", everywhere
+            )
     return Priority(raised)
 
 
 PROC = Path("/proc")
 MAX_SIMULATOR_CORES = 4
 PROGRAMS = ("user", "nice", "system", "steal")
-"""The kinds of CPU time, by programs or the hypervisor, that count as use of a core. Interrupts do not, because those
-of the network are part of the work that is measured."""
+"""The kinds of CPU time, by programs or the hypervisor, that count as use of a core. Interrupts do
+not, because those of the network are part of the work that is measured."""
 
 
 @dataclass(frozen=True)
 class CpuAssignment:
-    """The cores of the load generator and of the simulator; empty if the system cannot bind processes to cores."""
+    """The cores of the load generator and of the simulator; empty if the system cannot bind
+    processes to cores.
+    """
 
     load_generator: frozenset[int]
     simulator: frozenset[int]
@@ -266,7 +323,9 @@ class CpuAssignment:
 
 
 def assign_cores(allowed: frozenset[int]) -> CpuAssignment:
-    """Divide the cores: one for the load generator, the others for the simulator. Of one core, both use it."""
+    """Divide the cores: one for the load generator, the others for the simulator. Of one core,
+    both use it.
+    """
     if len(allowed) < 2:
         return CpuAssignment(allowed, allowed)
     *others, last = sorted(allowed)
@@ -275,7 +334,9 @@ def assign_cores(allowed: frozenset[int]) -> CpuAssignment:
 
 @contextmanager
 def pinned_to(cores: frozenset[int]) -> Iterator[None]:
-    """Run the processes that the block starts on these cores. They remain on these cores when the block has ended."""
+    """Run the processes that the block starts on these cores. They remain on these cores when
+    the block has ended.
+    """
     if sys.platform != "linux" or not cores:
         yield
         return
@@ -288,7 +349,9 @@ def pinned_to(cores: frozenset[int]) -> Iterator[None]:
 
 
 class CpuReading(NamedTuple):
-    """The seconds of CPU time that two processes and a set of cores have used until `at_ns`; None if unknown."""
+    """The seconds of CPU time that two processes and a set of cores have used until `at_ns`;
+    None if unknown.
+    """
 
     at_ns: int
     load_generator_s: float | None
@@ -297,7 +360,9 @@ class CpuReading(NamedTuple):
 
 
 class ProcessCpuUsage(NamedTuple):
-    """The CPU use of the load generator, the simulator and all other programs, in cores: 2.0 means two full cores."""
+    """The CPU use of the load generator, the simulator and all other programs, in cores: 2.0
+    means two full cores.
+    """
 
     load_generator: float | None
     simulator: float | None
@@ -306,7 +371,9 @@ class ProcessCpuUsage(NamedTuple):
 
 def read_cpu(load_generator: int, simulator: int, cores: frozenset[int]) -> CpuReading:
     """Read the CPU time of two processes, by their ids, and of everything that ran on `cores`."""
-    return CpuReading(monotonic_ns(), _process_s(load_generator), _process_s(simulator), _busy_s(cores))
+    return CpuReading(
+        monotonic_ns(), _process_s(load_generator), _process_s(simulator), _busy_s(cores)
+    )
 
 
 def cpu_usage(start: CpuReading, end: CpuReading) -> ProcessCpuUsage:
@@ -322,16 +389,24 @@ def cpu_usage(start: CpuReading, end: CpuReading) -> ProcessCpuUsage:
 
 
 def peak_rss_bytes(process: int) -> int | None:
-    """Return the peak memory of a process in bytes (VmHWM of proc_pid_status(5)); None if it is unknown."""
+    """Return the peak memory of a process in bytes (VmHWM of proc_pid_status(5)); None if it is
+    unknown.
+    """
     try:
-        lines = (PROC / str(process) / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (
+            (PROC / str(process) / "status")
+            .read_text(encoding="utf-8", errors="replace")
+            .splitlines()
+        )
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def _process_s(process: int) -> float | None:
-    """Return the seconds of CPU time of a process and its running children; None if the process has ended."""
+    """Return the seconds of CPU time of a process and its running children; None if the process
+    has ended.
+    """
     try:
         parent = psutil.Process(process)
         if parent.status() == psutil.STATUS_ZOMBIE:
@@ -343,9 +418,12 @@ def _process_s(process: int) -> float | None:
 
 
 def _busy_s(cores: frozenset[int]) -> float | None:
-    """Return the seconds of CPU time that all programs used on these cores; None if the system does not report them."""
+    """Return the seconds of CPU time that all programs used on these cores; None if the system
+    does not report them.
+    """
     core_times = psutil.cpu_times(percpu=True)
-    # if a core is offline, the list has no entry for it, and a position is no longer a core's number
+    # if a core is offline, the list has no entry for it, and a position is no longer a core's
+    # number
     if not cores or len(core_times) <= max(cores):
         return None
     return float(sum(getattr(core_times[core], name, 0.0) for core in cores for name in PROGRAMS))

@@ -1,9 +1,9 @@
-"""The errors that this package raises on purpose, and the reference to a page that their messages end with.
+"""The errors that this package raises on purpose, and the reference to a page that their messages
+end with.
 
-RtbenchError
-├── UsageError          a request of the user that cannot be fulfilled: one line, exit status 2
-│   └── ScriptError     the same, at a position of a file
-└── ConnectError        a session that could not be opened: an outcome of metrics.md, with the service's message
+RtbenchError ├── UsageError          a request of the user that cannot be fulfilled: one line, exit
+status 2 │   └── ScriptError     the same, at a position of a file └── ConnectError        a session
+that could not be opened: an outcome of metrics.md, with the service's message
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
-INVALID_VALUE, INVALID_TYPE = "invalid_value", "invalid_type"
-"""The codes of refused values: a value that is not permitted, and one of another type. Services use the same codes."""
+INVALID_VALUE = "invalid_value"
+INVALID_TYPE = "invalid_type"
+"""The codes of refused values: a value that is not permitted, and one of another type. Services
+use the same codes."""
 PASS_STATUS: Final = 0
 FAIL_STATUS: Final = 1
 USAGE_STATUS: Final = 2
@@ -28,31 +30,43 @@ INTERRUPTED_STATUS: Final = 130
 - USAGE_STATUS: the request cannot be fulfilled
 - INCONCLUSIVE_STATUS: the data are too few for a verdict
 - INVALID_STATUS: the values must not be used, or there are none
-- INTERRUPTED_STATUS: a signal interrupted the run. Shells report 130 for SIGINT (128 + 2). SIGTERM has the same status,
-  because both signals end a run in the same way
+- INTERRUPTED_STATUS: a signal interrupted the run. Shells report 130 for SIGINT (128 + 2). SIGTERM
+  has the same status, because both signals end a run in the same way
 """
 OnInconclusive = Literal["fail", "pass", "warn"]
-"""The effect of an inconclusive verdict on the exit status: INCONCLUSIVE_STATUS, PASS_STATUS, or this with a warning.
+"""The effect of an inconclusive verdict on the exit status: INCONCLUSIVE_STATUS, PASS_STATUS, or
+this with a warning.
 """
 
 
 class RtbenchError(Exception):
-    """The base of all errors that are raised on purpose. Its text is one line that a user can act on."""
+    """The base of all errors that are raised on purpose. Its text is one line that a user can
+    act on.
+    """
 
 
 class UsageError(RtbenchError):
-    """An error that the user can fix; `others` were found at the same time. Commands print it, and exit with 2."""
+    """An error that the user can fix; `others` were found at the same time. Commands print it,
+    and exit with 2.
+    """
 
     others: tuple[UsageError, ...] = ()
 
 
 class ScriptError(UsageError):
-    """An error in a file of the user, with the line and column (from 1; None if unknown), and what is wrong."""
+    """An error in a file of the user, with the line and column (from 1; None if unknown), and
+    what is wrong.
+    """
 
-    def __init__(self, path: Path, line: int | None, problem: str, column: int | None = None) -> None:
+    def __init__(
+        self, path: Path, line: int | None, problem: str, column: int | None = None
+    ) -> None:
         position = ":".join(str(value) for value in (path, line, column) if value is not None)
         super().__init__(f"{position}: {problem}")
-        self.path, self.line, self.error_text, self.column = path, line, problem, column
+        self.path = path
+        self.line = line
+        self.error_text = problem
+        self.column = column
 
 
 class Mistakes:
@@ -63,7 +77,9 @@ class Mistakes:
 
     @contextmanager
     def gather(self) -> Iterator[None]:
-        """Run the block and collect its UsageError, if it raises one. The block ends at this error."""
+        """Run the block and collect its UsageError, if it raises one. The block ends at this
+        error.
+        """
         try:
             yield
         except UsageError as error:
@@ -74,7 +90,9 @@ class Mistakes:
         error.others = ()
 
     def refuse(self) -> None:
-        """Raise the first collected error, with all other errors in its `others`. Return if there are no errors."""
+        """Raise the first collected error, with all other errors in its `others`. Return if
+        there are no errors.
+        """
         if self.errors:
             first, *others = self.errors
             first.others = tuple(others)
@@ -82,21 +100,31 @@ class Mistakes:
 
 
 def each_error(error: RtbenchError) -> list[RtbenchError]:
-    """Return an error and the errors in its `others`, in the order of their positions in the file."""
+    """Return an error and the errors in its `others`, in the order of their positions in the
+    file.
+    """
     return sorted(
         [error, *(error.others if isinstance(error, UsageError) else ())],
-        key=lambda each: (each.line or 0, each.column or 0) if isinstance(each, ScriptError) else (0, 0),
+        key=lambda each: (
+            (each.line or 0, each.column or 0) if isinstance(each, ScriptError) else (0, 0)
+        ),
     )
 
 
 class ConnectError(RtbenchError):
-    """A failure to open a session: its outcome, such as `connect_failed:401`, and the response's headers."""
+    """A failure to open a session: its outcome, such as `connect_failed:401`, and the response's
+    headers.
+    """
 
     def __init__(self, outcome: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{outcome}: {detail}")
-        self.outcome, self.detail, self.headers = outcome, detail, headers or {}
+        self.outcome = outcome
+        self.detail = detail
+        self.headers = headers or {}
 
 
 def see(page: str, section: str = "") -> str:
-    """Return the command that prints a page of the documentation, or a section. Messages end with this command."""
+    """Return the command that prints a page of the documentation, or a section. Messages end
+    with this command.
+    """
     return f"`rtbench docs {page}{'#' if section else ''}{section}`"

@@ -1,7 +1,9 @@
-"""The memory that must be left before libraries are imported, because some do not survive without it.
+"""The memory that must be left before libraries are imported, because some do not survive without
+it.
 
-If no memory or no thread is left, OpenBLAS (in NumPy and SciPy) asks for memory without end, ends the process with the
-status of a failed threshold, or sends it SIGINT. Other libraries fail with errors that do not state the cause.
+If no memory or no thread is left, OpenBLAS (in NumPy and SciPy) asks for memory without end, ends
+the process with the status of a failed threshold, or sends it SIGINT. Other libraries fail with
+errors that do not state the cause.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ RUN_BYTES = 384 << 20
 
 
 class RoomCheck(MetaPathFinder):
-    """A finder that finds no module. It raises MemoryError if a library of `ROOM_BYTES` would have too little room."""
+    """A finder that finds no module. It raises MemoryError if a library of `ROOM_BYTES` would
+    have too little room.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -45,8 +49,8 @@ def require(size_bytes: int) -> None:
 FRUGAL = {"OPENBLAS_NUM_THREADS": "1", "MIMALLOC_ARENA_RESERVE": "64MiB"}
 """Environment variables of libraries, which limit their address space, here and in child processes.
 
-OpenBLAS takes 40 MiB for each thread, one per core, and makes no product of this tool faster with several. Mimalloc, in
-PyArrow, reserves 1 GiB.
+OpenBLAS takes 40 MiB for each thread, one per core, and makes no product of this tool faster with
+several. Mimalloc, in PyArrow, reserves 1 GiB.
 """
 
 

@@ -1,7 +1,8 @@
-"""The standard streams of our processes, and a status line that is redrawn in the same place of a terminal.
+"""The standard streams of our processes, and a status line that is redrawn in the same place of a
+terminal.
 
-A stream that is closed, full, or not in UTF-8 ends no process. The exit status is a verdict, and a run was paid for. So
-neither depends on where the text is printed.
+A stream that is closed, full, or not in UTF-8 ends no process. The exit status is a verdict, and a
+run was paid for. So neither depends on where the text is printed.
 """
 
 from __future__ import annotations
@@ -23,11 +24,44 @@ if TYPE_CHECKING:
 
 STDERR = 2
 ASCII_SIGNS = {
-    **{"−": "-", "–": "-", "·": "|", "…": "...", "\N{NO-BREAK SPACE}": " ", "’": "'", "“": '"', "”": '"'},
-    **{"×": "x", "÷": "/", "±": "+/-", "≤": "<=", "≥": ">=", "≈": "~", "∞": "inf", "µ": "u", "²": "^2", "Σ": "sum"},
-    **{"✓": "v", "✕": "x", "◇": "o", "→": "->", "←": "<-", "↕": "|", "♪": "~", "●": "*", "░": ".", "█": "#", "│": "|"},
+    **{
+        "−": "-",
+        "–": "-",
+        "·": "|",
+        "…": "...",
+        "\N{NO-BREAK SPACE}": " ",
+        "’": "'",
+        "“": '"',
+        "”": '"',
+    },
+    **{
+        "×": "x",
+        "÷": "/",
+        "±": "+/-",
+        "≤": "<=",
+        "≥": ">=",
+        "≈": "~",
+        "∞": "inf",
+        "µ": "u",
+        "²": "^2",
+        "Σ": "sum",
+    },
+    **{
+        "✓": "v",
+        "✕": "x",
+        "◇": "o",
+        "→": "->",
+        "←": "<-",
+        "↕": "|",
+        "♪": "~",
+        "●": "*",
+        "░": ".",
+        "█": "#",
+        "│": "|",
+    },
 }
-"""The signs of our texts, as an encoding without them prints them. None becomes `?`, which marks an open verdict."""
+"""The signs of our texts, as an encoding without them prints them. None becomes `?`, which marks
+an open verdict."""
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -36,7 +70,9 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
     if sign is not None:
         return sign, error.start + 1
     # one character at a time: one of ours may follow
-    one = UnicodeEncodeError(error.encoding, error.object, error.start, error.start + 1, error.reason)
+    one = UnicodeEncodeError(
+        error.encoding, error.object, error.start, error.start + 1, error.reason
+    )
     return codecs.backslashreplace_errors(one)
 
 
@@ -44,13 +80,18 @@ codecs.register_error(REPLACED := "rtbench.replaced", _replaced)
 
 
 class OutputFile(io.FileIO):
-    """The file of an output stream. Text that it does not take (`rtbench check RUN | head -1`) is discarded."""
+    """The file of an output stream. Text that it does not take (`rtbench check RUN | head -1`)
+    is discarded.
+    """
 
     error: OSError | None = None
-    """The error by which output was lost. A reader that closes the pipe wants no more output, so it loses none."""
+    """The error by which output was lost. A reader that closes the pipe wants no more output, so
+    it loses none."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write as FileIO does, and wait for a full descriptor. Report the first OSError on standard error instead."""
+        """Write as FileIO does, and wait for a full descriptor. Report the first OSError on
+        standard error instead.
+        """
         try:
             while (written := super().write(data)) is None:
                 select.select([], [self], [])
@@ -58,17 +99,22 @@ class OutputFile(io.FileIO):
             if error.errno != errno.EPIPE and self.error is None:
                 self.error = error
                 if self.fileno() != STDERR:
-                    print(f"rtbench: the output cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+                    print(
+                        f"rtbench: the output cannot be written: {error.strerror}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
             return memoryview(data).nbytes
         return written
 
 
 def prepare() -> None:
-    """Make the standard streams of this process safe to use. Do this before the process opens files.
+    """Make the standard streams of this process safe to use. Do this before the process opens
+    files.
 
-    A missing stream (`>&-`) becomes the null device, also for child processes. Otherwise the next file that is opened
-    would get its number. Characters that the encoding of a stream lacks are replaced. Streams of notebooks and tests
-    stay.
+    A missing stream (`>&-`) becomes the null device, also for child processes. Otherwise the next
+    file that is opened would get its number. Characters that the encoding of a stream lacks are
+    replaced. Streams of notebooks and tests stay.
     """
     for number in range(STDERR + 1):
         try:
@@ -96,7 +142,9 @@ def _safe(stream: TextIO | None, original: TextIO | None) -> TextIO:
 
 
 def lost_output() -> bool:
-    """Return whether standard output could not be written. Write what is still in its buffer first."""
+    """Return whether standard output could not be written. Write what is still in its buffer
+    first.
+    """
     sys.stdout.flush()
     file = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(file, OutputFile) and file.error is not None
@@ -105,7 +153,8 @@ def lost_output() -> bool:
 # The status line.
 
 SEPARATOR = " · "
-USUAL_COLUMNS, USUAL_ROWS = 80, 24
+USUAL_COLUMNS = 80
+USUAL_ROWS = 24
 MAX_WIDTH = 100
 """The maximum width of text, in columns. It is also the width if there is no terminal."""
 ERASE_REST = "\x1b[K"
@@ -119,10 +168,12 @@ def text_width() -> int:
 
 @dataclass(frozen=True)
 class StatusPart:
-    """A part of the status line, in several complete forms of decreasing length, and then in incomplete ones.
+    """A part of the status line, in several complete forms of decreasing length, and then in
+    incomplete ones.
 
-    If the line is too long, the part with the highest `rank` is shortened first: among complete forms, then among
-    incomplete ones, and then by removal. So problems have low ranks: they stay longer than good news.
+    If the line is too long, the part with the highest `rank` is shortened first: among complete
+    forms, then among incomplete ones, and then by removal. So problems have low ranks: they stay
+    longer than good news.
     """
 
     rank: int
@@ -132,31 +183,47 @@ class StatusPart:
 
 
 def fitted(parts: Iterable[StatusPart], width: int | None = None, *, colour: bool = False) -> str:
-    """Return the parts as one line of at most `width` columns. If `width` is None, there is no limit."""
+    """Return the parts as one line of at most `width` columns. If `width` is None, there is no
+    limit.
+    """
     remaining = list(parts)
-    while width is not None and remaining and len(SEPARATOR.join(part.forms[0] for part in remaining)) > width:
+    while (
+        width is not None
+        and remaining
+        and len(SEPARATOR.join(part.forms[0] for part in remaining)) > width
+    ):
         _shorten(remaining)
     return SEPARATOR.join(
-        f"\x1b[{COLOURS[part.style]}m{part.forms[0]}\x1b[0m" if colour and part.style else part.forms[0]
+        (
+            f"\x1b[{COLOURS[part.style]}m{part.forms[0]}\x1b[0m"
+            if colour and part.style
+            else part.forms[0]
+        )
         for part in remaining
     )
 
 
 def _shorten(parts: list[StatusPart]) -> None:
-    """Shorten one part. If no part has a shorter complete form, replace a part by its incomplete form, or remove it."""
+    """Shorten one part. If no part has a shorter complete form, replace a part by its incomplete
+    form, or remove it.
+    """
     shortenable = [index for index, part in enumerate(parts) if len(part.forms) > 1]
     index = max(shortenable or range(len(parts)), key=lambda index: parts[index].rank)
     part = parts[index]
     if shortenable:
         parts[index] = replace(part, forms=part.forms[1:])
     elif part.shorter_forms:
-        parts[index] = replace(part, forms=part.shorter_forms[:1], shorter_forms=part.shorter_forms[1:])
+        parts[index] = replace(
+            part, forms=part.shorter_forms[:1], shorter_forms=part.shorter_forms[1:]
+        )
     else:
         del parts[index]
 
 
 class StatusLine:
-    """A status line on a stream. Write other text through this object, so that it does not run into the line."""
+    """A status line on a stream. Write other text through this object, so that it does not run
+    into the line.
+    """
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
         self._stream = stream
@@ -167,14 +234,18 @@ class StatusLine:
 
     @property
     def width(self) -> int:
-        """The number of columns that the line may have. The last column stays free, or a terminal would wrap there."""
+        """The number of columns that the line may have. The last column stays free, or a
+        terminal would wrap there.
+        """
         columns = 0
         with contextlib.suppress(OSError, ValueError):
             columns = os.get_terminal_size(self._stream.fileno()).columns
         return (columns or USUAL_COLUMNS) - 1
 
     def can_write(self) -> bool:
-        """Return whether the stream accepts a line now. Writing to a stopped terminal (Ctrl-S) would block."""
+        """Return whether the stream accepts a line now. Writing to a stopped terminal (Ctrl-S)
+        would block.
+        """
         try:
             return bool(select.select([], [self._stream], [], 0)[1])
         except (OSError, ValueError):  # the stream has no file: it is in memory
@@ -186,7 +257,9 @@ class StatusLine:
         self._drawn = True
 
     def write(self, text: str) -> None:
-        """Write text in the place of the line. The next call of `draw` draws the line again, after the text."""
+        """Write text in the place of the line. The next call of `draw` draws the line again,
+        after the text.
+        """
         self.clear()
         self._put(text)
 
@@ -200,6 +273,7 @@ class StatusLine:
             self._drawn = False
 
     def _put(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # if the reader is gone, the work continues without the line
+        # if the reader is gone, the work continues without the line
+        with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()

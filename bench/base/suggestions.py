@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 OPTION_SIMILARITY = 0.75
-"""The similarity from which one option, without its dashes, may be a misspelling of another: options are many."""
+"""The similarity from which one option, without its dashes, may be a misspelling of another:
+options are many."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -22,14 +23,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def near_options(unknown: str, flags: Iterable[str]) -> list[str]:
-    """Return the options of which an unknown option may be a misspelling, the most similar first."""
+    """Return the options of which an unknown option may be a misspelling, the most similar
+    first.
+    """
     names = {flag.lstrip("-"): flag for flag in flags if flag.startswith("--")}
     near = difflib.get_close_matches(unknown.lstrip("-"), list(names), cutoff=OPTION_SIMILARITY)
     return [names[name] for name in near]
 
 
 def no_such_file(path: Path, presets: Collection[str] = ()) -> str:
-    """Return the problem with a file that does not exist, and the file or preset that was probably meant.
+    """Return the problem with a file that does not exist, and the file or preset that was probably
+    meant.
 
     `presets`: the names that the user may write instead of a file.
     """
@@ -40,4 +44,6 @@ def no_such_file(path: Path, presets: Collection[str] = ()) -> str:
     similar = nearest(path.name, [*presets, *siblings])
     if similar is None:
         return "no such file"
-    return f"no such file; did you mean {similar if similar in presets else path.with_name(similar)}?"
+    return (
+        f"no such file; did you mean {similar if similar in presets else path.with_name(similar)}?"
+    )

@@ -1,4 +1,6 @@
-"""Factors between units (integers, so that ns stay integers), the unit of bytes, and the endless future."""
+"""Factors between units (integers, so that ns stay integers), the unit of bytes, and the endless
+future.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ BYTES_PER_MB = 1_000_000
 
 
 def byte_unit(largest: float) -> tuple[float, str]:
-    """Return the unit for numbers of bytes up to `largest`, as (bytes per unit, name of the unit)."""
+    """Return the unit for numbers of bytes up to `largest`, as (bytes per unit, name of the
+    unit).
+    """
     for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if largest >= size:
             return size, name

@@ -1,9 +1,9 @@
 """The columns of a run's tables: the name, type, source, meaning and file of each column.
 
-Other modules and pages are made from this list: the schemas of Parquet and of the spool (`bench.record.folder`), the
-rows (`bench.record.rows`), the dtypes of frames (`reports.data.runs`), and the tables of docs/run-folder.md and
-docs/metrics.md. The end of a column's name is its unit: `_ns`, `_bytes_…`, `_words`. Others are counts, shares or
-texts.
+Other modules and pages are made from this list: the schemas of Parquet and of the spool
+(`bench.record.folder`), the rows (`bench.record.rows`), the dtypes of frames (`reports.data.runs`),
+and the tables of docs/run-folder.md and docs/metrics.md. The end of a column's name is its unit:
+`_ns`, `_bytes_…`, `_words`. Others are counts, shares or texts.
 """
 
 from __future__ import annotations
@@ -17,19 +17,24 @@ from typing import Literal
 from bench.catalogue.metrics import CATALOGUE
 
 ColumnKind = Literal["label", "text", "whole", "number", "flag"]
-"""The type of a column. Rows often repeat a label; they seldom repeat a text. Whole numbers have 64 bits."""
+"""The type of a column. Rows often repeat a label; they seldom repeat a text. Whole numbers have
+64 bits."""
 InstantSource = Literal["arrival", "send", "clock"]
 """The source of an instant. It determines in which direction the instant may be wrong.
 
-An arrival may really have been earlier than its timestamp, by up to its uncertainty. A send may really have been later
-than its timestamp, by up to the duration of the send call. The load generator's own clock is exact.
+An arrival may really have been earlier than its timestamp, by up to its uncertainty. A send may
+really have been later than its timestamp, by up to the duration of the send call. The load
+generator's own clock is exact.
 """
-FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "tokens", "quality", "own"]
+FilledBy = Literal[
+    "identity", "same", "or null", "instant", "error", "width", "tokens", "quality", "own"
+]
 """The source of the value that a column has in the row of a turn or session.
 
 - `same`: the field of the turn's or session's observation that has the name of the column.
 - `or null`: the same field, but null if its text is empty.
-- `instant`, `error`, `width`: an instant, the uncertainty of an arrival, or the uncertainty of a send.
+- `instant`, `error`, `width`: an instant, the uncertainty of an arrival, or the uncertainty of a
+  send.
 - `tokens`: a number of tokens.
 - `quality`: the score of a turn.
 - `identity`: the identity that all rows of a session share.
@@ -38,29 +43,59 @@ FilledBy = Literal["identity", "same", "or null", "instant", "error", "width", "
 
 
 OF_CALLS = re.compile("(peer_)?rtp_|relay_")
-RTP_METRICS = [m.column for m in CATALOGUE.values() if m.scope == "session" and OF_CALLS.match(m.column) and not m.of]
+RTP_METRICS = [
+    m.column
+    for m in CATALOGUE.values()
+    if m.scope == "session" and OF_CALLS.match(m.column) and not m.of
+]
 """The columns that are metrics of a call with RTP. They are made from the rows of the metrics."""
 SETUP_OF_CALLS = ("offer_answered", "ice_connected", "dtls_done")
 """The instants of the set-up of a call with ICE and DTLS."""
 NETWORK_COUNTS = ("network_dropped", "network_delayed", "network_stalls")
 """The columns of what an impaired network did to the messages of a session."""
-ADDED = frozenset({
-    *RTP_METRICS,
-    "interruption_missed", "speech_pause_ns", "input_characters", "reply_characters",
-    "interruptions_planned", "interruptions_missed", "sounds_planned", "sounds_missed", "expectations_planned",
-    "expectations_missed", *NETWORK_COUNTS, "rtp_unsent", "rtp_dropped", "rtp_uncounted_pauses", "rtp_restarts",
-    "other_hosts", "speech_left_at_ns", "unrequested_responses", "answers_uncertain", "input_kindless_tokens",
-    "output_kindless_tokens", "audio_after_end_ns", "relay_allocated_at_ns",
-    *(f"{instant}_{unit}" for instant in SETUP_OF_CALLS for unit in ("at_ns", "uncertainty_ns")),
-})  # fmt: skip
-"""The columns that this version of the run folder has gained. In the rows of an older tool their values are unknown."""
+ADDED = frozenset(
+    {
+        *RTP_METRICS,
+        "interruption_missed",
+        "speech_pause_ns",
+        "input_characters",
+        "reply_characters",
+        "interruptions_planned",
+        "interruptions_missed",
+        "sounds_planned",
+        "sounds_missed",
+        "expectations_planned",
+        "expectations_missed",
+        *NETWORK_COUNTS,
+        "rtp_unsent",
+        "rtp_dropped",
+        "rtp_uncounted_pauses",
+        "rtp_restarts",
+        "other_hosts",
+        "speech_left_at_ns",
+        "unrequested_responses",
+        "answers_uncertain",
+        "input_kindless_tokens",
+        "output_kindless_tokens",
+        "audio_after_end_ns",
+        "relay_allocated_at_ns",
+        *(
+            f"{instant}_{unit}"
+            for instant in SETUP_OF_CALLS
+            for unit in ("at_ns", "uncertainty_ns")
+        ),
+    }
+)
+"""The columns that this version of the run folder has gained. In the rows of an older tool their
+values are unknown."""
 
 
 @dataclass(frozen=True)
 class ColumnGroup:
     """Columns that share one description, a sentence in Markdown.
 
-    `audit` is True if the columns contain the uncertainty of other columns. Such columns are stored in a separate file.
+    `audit` is True if the columns contain the uncertainty of other columns. Such columns are stored
+    in a separate file.
     """
 
     names: tuple[str, ...]
@@ -72,7 +107,9 @@ class ColumnGroup:
 
 @dataclass(frozen=True)
 class InstantGroup:
-    """Instants that share one description, a sentence in Markdown. Their columns are named `<name>_at_ns`."""
+    """Instants that share one description, a sentence in Markdown. Their columns are named
+    `<name>_at_ns`.
+    """
 
     names: tuple[str, ...]
     source: InstantSource
@@ -85,43 +122,56 @@ def _group(
     return ColumnGroup(tuple(names.split()), kind, sentence, filled, audit)
 
 
-_label, _whole, _flag = partial(_group, "label"), partial(_group, "whole"), partial(_group, "flag")
-_number, _text = partial(_group, "number"), partial(_group, "text", filled="or null")
+_label = partial(_group, "label")
+_whole = partial(_group, "whole")
+_flag = partial(_group, "flag")
+_number = partial(_group, "number")
+_text = partial(_group, "text", filled="or null")
 
 
 def _instants(source: InstantSource, names: str, sentence: str) -> InstantGroup:
     return InstantGroup(tuple(names.split()), source, sentence)
 
 
-_arrival, _send, _clock = partial(_instants, "arrival"), partial(_instants, "send"), partial(_instants, "clock")
+_arrival = partial(_instants, "arrival")
+_send = partial(_instants, "send")
+_clock = partial(_instants, "clock")
 
 
 def names_of(
     groups: Iterable[ColumnGroup] | Iterable[InstantGroup], *sources: FilledBy | InstantSource
 ) -> tuple[str, ...]:
-    """Return the names of columns or instants, in the order of the groups; if `sources` are given, only of these."""
-    return tuple(name for group in groups if not sources or group.source in sources for name in group.names)
+    """Return the names of columns or instants, in the order of the groups; if `sources` are
+    given, only of these.
+    """
+    return tuple(
+        name for group in groups if not sources or group.source in sources for name in group.names
+    )
 
 
 def _of_instants(instants: tuple[InstantGroup, ...]) -> tuple[ColumnGroup, ...]:
     """Return the columns of instants, and the columns of their uncertainties."""
-    at_ns, sends, arrivals = names_of(instants), names_of(instants, "send"), names_of(instants, "arrival")
+    at_ns = names_of(instants)
+    sends = names_of(instants, "send")
+    arrivals = names_of(instants, "arrival")
     return (
         _whole(
             " ".join(f"{name}_at_ns" for name in at_ns),
-            "[instants](metrics.md#instants): nanoseconds after the row's `start_ns`, null if they did not happen",
+            "[instants](metrics.md#instants): nanoseconds after the row's `start_ns`, null if they"
+            " did not happen",
             "instant",
         ),
         _whole(
             " ".join(f"{name}_uncertainty_ns" for name in sends),
-            "by how much the send may really have been later; 0 with the kernel's timestamp. Null if unknown",
+            "by how much the send may really have been later; 0 with the kernel's timestamp. Null"
+            " if unknown",
             "width",
             audit=True,
         ),
         _whole(
             " ".join(f"{name}_uncertainty_ns" for name in arrivals),
-            "by how much the arrival may have been earlier: its [uncertainty](metrics.md#timestamp-uncertainty); "
-            "null if unknown",
+            "by how much the arrival may have been earlier: its"
+            " [uncertainty](metrics.md#timestamp-uncertainty); null if unknown",
             "error",
             audit=True,
         ),
@@ -133,7 +183,8 @@ DETAIL_CHARACTERS = 300
 _RUN = _label("run_id", "the folder's name; of a merged run that of the merged one", "identity")
 _TARGET = _label(
     "target",
-    "label of the service: its name in `targets.yaml`, else its host; of a variant `<target>.<variant>`",
+    "label of the service: its name in `targets.yaml`, else its host; of a variant"
+    " `<target>.<variant>`",
     "identity",
 )
 _WORKER = _whole("worker", "number of the process that recorded it, from 0", "identity")
@@ -144,36 +195,58 @@ IDENTITY = (
     _RUN,
     _label("session_id", "ours, unique in the run: `w0-000001`", "identity"),
     _label(
-        "service_session_id", "the service's own; for a call with an agent, the `{uuid}` in its address", "identity"
+        "service_session_id",
+        "the service's own; for a call with an agent, the `{uuid}` in its address",
+        "identity",
     ),
     _TARGET,
     _whole(
         "block pair",
-        "the two minutes of the run in which its pair of sessions began, from 0; the number of the pair",
+        "the two minutes of the run in which its pair of sessions began, from 0; the number of the"
+        " pair",
         "identity",
     ),
     _label(
-        "phase", "`warmup` or `measurement`, by when the pair started; a row without a phase is measured", "identity"
+        "phase",
+        "`warmup` or `measurement`, by when the pair started; a row without a phase is measured",
+        "identity",
     ),
     _label("scenario script", "the Locust file and the script's name", "identity"),
     _WORKER,
     _HOST,
     _SIMULATED,
     _label("outcome", "[how it ended](metrics.md#outcomes)"),
-    _label("detail", f"the service's message about how it ended, at most {DETAIL_CHARACTERS} characters", "or null"),
+    _label(
+        "detail",
+        f"the service's message about how it ended, at most {DETAIL_CHARACTERS} characters",
+        "or null",
+    ),
     _whole("start_ns", "when it began, on CLOCK_MONOTONIC"),
     _whole("start_utc_ns", "when it began, in UTC", "own"),
 )
-"""Columns that turns and sessions share. They contain the identity of a row, how it ended, and when it began."""
+"""Columns that turns and sessions share. They contain the identity of a row, how it ended, and
+when it began."""
 
 TOKENS = (
-    *("text_in", "audio_in", "cached_in", "cached_text_in", "cached_audio_in"),
-    *("text_out", "audio_out", "image_in", "cached_image_in", "cache_write_in", "kindless_in", "kindless_out"),
+    "text_in",
+    "audio_in",
+    "cached_in",
+    "cached_text_in",
+    "cached_audio_in",
+    "text_out",
+    "audio_out",
+    "image_in",
+    "cached_image_in",
+    "cache_write_in",
+    "kindless_in",
+    "kindless_out",
 )
 
 
 def token_column(kind: str) -> str:
-    """Return the column of a kind of tokens. For example, `cached_text_in` has `input_cached_text_tokens`."""
+    """Return the column of a kind of tokens. For example, `cached_text_in` has
+    `input_cached_text_tokens`.
+    """
     *names, direction = kind.split("_")
     return "_".join(("input" if direction == "in" else "output", *names, "tokens"))
 
@@ -184,53 +257,66 @@ def _tokens(sentence: str) -> ColumnGroup:
 
 _CARRIED = "audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received"
 _CARRIED_SENTENCE = "decoded audio; WebSocket frames with headers, before TLS"
-_RETRY = "the [delay](metrics.md#limits-of-the-service) that the service requested when it refused or throttled the "
+_RETRY = (
+    "the [delay](metrics.md#limits-of-the-service) that the service requested when it refused or"
+    " throttled the "
+)
 
 TURN_INSTANT_GROUPS = (
     _send(
         "speech_start speech_end",
-        "the first, and the last, sample of the caller's [speech](#where-speech-ends): when its chunk was handed to "
-        "the kernel, less the part of the chunk after it. Absent if audio is not paced",
+        "the first, and the last, sample of the caller's [speech](#where-speech-ends): when its"
+        " chunk was handed to the kernel, less the part of the chunk after it. Absent if audio is"
+        " not paced",
     ),
     _clock(
         "speech_left",
-        "`speech_end` plus the delay of the caller's [impaired network](#impaired-networks); absent without such a "
-        "network, and if the packet was dropped",
+        "`speech_end` plus the delay of the caller's [impaired network](#impaired-networks); absent"
+        " without such a network, and if the packet was dropped",
     ),
     _send(
         "request_sent",
-        "`response.create` handed to the kernel; absent if the service starts the response by itself. In a session "
-        "that only transcribes: `input_audio_buffer.commit`",
+        "`response.create` handed to the kernel; absent if the service starts the response by"
+        " itself. In a session that only transcribes: `input_audio_buffer.commit`",
     ),
     _clock(
         "request_acked",
         "the TCP acknowledgement of `response.create`; null if it comes after the turn's end",
     ),
-    _arrival("speech_started speech_stopped", "the first and the last event of these names, of the service's VAD"),
+    _arrival(
+        "speech_started speech_stopped",
+        "the first and the last event of these names, of the service's VAD",
+    ),
     _arrival("committed", "`input_audio_buffer.committed`, the last of several"),
     _arrival("response_created", "`response.created`"),
-    _arrival("first_text first_audio first_transcript", "the first delta of that kind with a payload"),
+    _arrival(
+        "first_text first_audio first_transcript", "the first delta of that kind with a payload"
+    ),
     _arrival(
         "first_audible",
         "the reply's first [audible](#what-the-caller-hears) sample is played",
     ),
     _arrival(
         "last_audible",
-        "the reply's last audible sample is played, if replies are [found in the audio](#services-without-turn-events)"
-        "; its uncertainty includes the sound's",
+        "the reply's last audible sample is played, if replies are [found in the"
+        " audio](#services-without-turn-events); its uncertainty includes the sound's",
     ),
     _arrival("last_audio", "the last audio delta"),
     _arrival("audio_done transcript_done response_done", "the closing events, of several the last"),
-    _arrival("first_input_transcript", "the first delta with text of the transcript of the caller's audio"),
+    _arrival(
+        "first_input_transcript",
+        "the first delta with text of the transcript of the caller's audio",
+    ),
     _arrival(
         "input_transcribed",
-        "the finished transcript of the caller's audio, of several commits the last. In a session that only "
-        "transcribes: of all commits",
+        "the finished transcript of the caller's audio, of several commits the last. In a session"
+        " that only transcribes: of all commits",
     ),
     _arrival(
         "function_call_added function_call_done",
-        "the first item that names a [function](#function-calls) or a tool of an [MCP server](#mcp-servers), or the "
-        "first [delegated](#delegation) task; the end of the last call's arguments in the first response with calls",
+        "the first item that names a [function](#function-calls) or a tool of an [MCP"
+        " server](#mcp-servers), or the first [delegated](#delegation) task; the end of the last"
+        " call's arguments in the first response with calls",
     ),
     _arrival(
         "mcp_call_started mcp_call_ended",
@@ -238,15 +324,18 @@ TURN_INSTANT_GROUPS = (
     ),
     _send(
         "answer_request_sent",
-        "the last `response.create` after results of functions or MCP calls; or the result of a task that was "
-        "delegated to the client",
+        "the last `response.create` after results of functions or MCP calls; or the result of a"
+        " task that was delegated to the client",
     ),
-    _arrival("answer_audio answer_audible", "`first_audio` and `first_audible` of the [answer](#answers-in-parts)"),
+    _arrival(
+        "answer_audio answer_audible",
+        "`first_audio` and `first_audible` of the [answer](#answers-in-parts)",
+    ),
     _arrival("function_audible", "`answer_audible`, of turns with function calls"),
     _send(
         "barge_in",
-        "the [interruption](#interruptions): the first sample of the speech or sound, or the clock before "
-        "`response.cancel`",
+        "the [interruption](#interruptions): the first sample of the speech or sound, or the clock"
+        " before `response.cancel`",
     ),
     _arrival("barge_in_detected", "the `speech_started` that this caused"),
     _arrival(
@@ -273,7 +362,8 @@ TURNS = (
     _whole("turn", "the number of the turn in its session, from 1"),
     _label(
         "measured_from",
-        "the [instant](metrics.md#instants) that latency counts from: `request_sent` or `speech_end`",
+        "the [instant](metrics.md#instants) that latency counts from: `request_sent` or"
+        " `speech_end`",
     ),
     _label(
         "turn_type",
@@ -286,16 +376,23 @@ TURNS = (
     ),
     _label(
         "send_timestamp_source",
-        "where `request_sent` and `speech_end` come from: `kernel`, `userspace` (our clock), `mixed`",
+        "where `request_sent` and `speech_end` come from: `kernel`, `userspace` (our clock),"
+        " `mixed`",
     ),
-    _label("receive_timestamp_source", "where this turn's arrivals come from: `kernel`, `userspace`, `mixed`"),
+    _label(
+        "receive_timestamp_source",
+        "where this turn's arrivals come from: `kernel`, `userspace`, `mixed`",
+    ),
     _whole(
         "timestamp_uncertainty_ns timestamp_uncertainty_max_ns",
-        "[timestamp uncertainty](decisions/0002-timestamp-uncertainty.md) of the first delta (of audio if there is "
-        "any); the largest of the turn's events",
+        "[timestamp uncertainty](decisions/0002-timestamp-uncertainty.md) of the first delta (of"
+        " audio if there is any); the largest of the turn's events",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
-    _whole("events audio_deltas text_deltas transcript_deltas unknown_events", "counts of received events"),
+    _whole(
+        "events audio_deltas text_deltas transcript_deltas unknown_events",
+        "counts of received events",
+    ),
     _whole(
         "input_transcript_deltas",
         "deltas with text of the transcript of the caller's audio; null if it is not transcribed",
@@ -325,49 +422,66 @@ TURNS = (
         "stall_duration_ns stall_count",
         "silence within the reply because its audio arrived late, and how often",
     ),
-    _whole("stall_duration_uncertainty_ns", "the uncertainty of `stall_duration_ns`, in both directions", audit=True),
     _whole(
-        "onset_uncertainty_ns",
-        "the uncertainty of the [start of the reply in its audio](accuracy.md#audio-onset-detection): a part of "
-        "`first_audible_uncertainty_ns`",
+        "stall_duration_uncertainty_ns",
+        "the uncertainty of `stall_duration_ns`, in both directions",
         audit=True,
     ),
-    _whole("vad_splits", "commits beyond the first: pauses that the service took for the end of speech"),
+    _whole(
+        "onset_uncertainty_ns",
+        "the uncertainty of the [start of the reply in its"
+        " audio](accuracy.md#audio-onset-detection): a part of `first_audible_uncertainty_ns`",
+        audit=True,
+    ),
+    _whole(
+        "vad_splits", "commits beyond the first: pauses that the service took for the end of speech"
+    ),
     _whole(
         "network_rtt_ns network_rtt_smoothed_ns retransmits",
-        "from TCP_INFO at the turn's end: shortest and smoothed round trip; segments of ours sent again since the "
-        "session's last turn. Null off Linux. In a telephone call the round trips of RTCP",
+        "from TCP_INFO at the turn's end: shortest and smoothed round trip; segments of ours sent"
+        " again since the session's last turn. Null off Linux. In a telephone call the round trips"
+        " of RTCP",
     ),
     _number("audio_speed", "how much faster than playback the reply's audio was received, ×"),
     _label(
         "rtt_scope",
-        "where the round trips and `retransmits` end: at the `service` (its nearest end of TCP), or at a `proxy`",
+        "where the round trips and `retransmits` end: at the `service` (its nearest end of TCP), or"
+        " at a `proxy`",
     ),
     _whole("retry_after_ns", _RETRY + "turn"),
     _whole(
         "context_tokens context_cached_tokens",
-        "input tokens of the turn's first response, and the cached among them; null if it reported none",
+        "input tokens of the turn's first response, and the cached among them; null if it reported"
+        " none",
     ),
     _flag(
         "preamble",
-        "whether audio was received before the answer; null without audio, in failed turns, and if no event marks "
-        "the answer",
+        "whether audio was received before the answer; null without audio, in failed turns, and if"
+        " no event marks the answer",
     ),
     _flag(
-        "yielded", "of interruptions: whether the player was silent within 2 s; null if the reply had ended by itself"
+        "yielded",
+        "of interruptions: whether the player was silent within 2 s; null if the reply had ended by"
+        " itself",
     ),
-    _flag("false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"),
+    _flag(
+        "false_yield", "of sounds that are no interruption: whether the reply stopped within 1 s"
+    ),
     _flag(
         "truncation_correct",
-        "of truncated replies, if the script checks it: whether the service [retained nothing beyond what was "
-        "played](metrics.md#interruptions)",
+        "of truncated replies, if the script checks it: whether the service [retained nothing"
+        " beyond what was played](metrics.md#interruptions)",
     ),
-    _flag("false_reply", "of sounds during silence before this turn: whether the service replied to them"),
+    _flag(
+        "false_reply",
+        "of sounds during silence before this turn: whether the service replied to them",
+    ),
     _flag("cut_off", "of VAD turns: whether a reply was played before the caller's speech ended"),
     _whole("speech_pause_ns", "of speech [in parts](scripts.md#then): the pause between two parts"),
     _label(
         "interruption",
-        "of the reply: by `speech` or by the `client`; or the sound in it: `backchannel`, `noise`, `talking_to_others`",
+        "of the reply: by `speech` or by the `client`; or the sound in it: `backchannel`, `noise`,"
+        " `talking_to_others`",
     ),
     _flag(
         "interruption_missed",
@@ -379,15 +493,15 @@ TURNS = (
     ),
     _whole(
         "mcp_calls mcp_execution_ns",
-        "calls of [MCP servers](metrics.md#mcp-servers); how long the service executed them. Null if the session "
-        "declares no server",
+        "calls of [MCP servers](metrics.md#mcp-servers); how long the service executed them. Null"
+        " if the session declares no server",
     ),
     _flag("mcp_call_failed", "whether an MCP call failed; null without MCP calls"),
     _label("mcp_error", "the first MCP call that failed, and its error", "or null"),
     _whole(
         "delegations",
-        "[delegated](metrics.md#delegation) tasks, or responses that called functions; null if the session declares "
-        "none",
+        "[delegated](metrics.md#delegation) tasks, or responses that called functions; null if the"
+        " session declares none",
     ),
     _whole("dead_air_ns", "the longest silence of the simulated player within the turn"),
     _whole(
@@ -397,15 +511,19 @@ TURNS = (
     _whole("received_audio_ns", "`audio_bytes_received` as time, of all responses of the turn"),
     _whole("overlap_ns", "of interrupted replies: how long both spoke"),
     _tokens(
-        "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached and written ones "
-        "are a part of the input, kindless ones of the text"
+        "of all of the turn's responses, [as the service reported them](metrics.md#tokens); cached"
+        " and written ones are a part of the input, kindless ones of the text"
     ),
     _whole(
         "input_words input_word_errors reply_words reply_word_errors",
         "words of the references, and the [errors](metrics.md#quality)",
         "quality",
     ),
-    _flag("task_success", "whether the turn did what the script calls [success](metrics.md#quality)", "quality"),
+    _flag(
+        "task_success",
+        "whether the turn did what the script calls [success](metrics.md#quality)",
+        "quality",
+    ),
     _whole(
         "input_characters reply_characters",
         "of these words: how many are [characters](metrics.md#quality) of scripts without spaces",
@@ -414,8 +532,14 @@ TURNS = (
 )
 
 SESSION_INSTANT_GROUPS = (
-    _clock("call_arrival", "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop"),
-    _clock("previous_reply_end", "the end of playback of the last reply in the session that this one replaces"),
+    _clock(
+        "call_arrival",
+        "when the [call](load.md#calls-that-arrive) arrived; absent in a closed loop",
+    ),
+    _clock(
+        "previous_reply_end",
+        "the end of playback of the last reply in the session that this one replaces",
+    ),
     _clock("intended_start", "its planned start"),
     _clock("connect_start", "the start of connecting, after sign-in"),
     _clock(
@@ -424,24 +548,34 @@ SESSION_INSTANT_GROUPS = (
     ),
     _arrival("ringing", "180 Ringing, for an agent on a telephone"),
     _clock("relay_allocated", "the address at the TURN server that the target names"),
-    _arrival(" ".join(SETUP_OF_CALLS), "the answer to the offer, and the ends of ICE and DTLS, if a call has them"),
+    _arrival(
+        " ".join(SETUP_OF_CALLS),
+        "the answer to the offer, and the ends of ICE and DTLS, if a call has them",
+    ),
     _arrival(
         "opened",
-        "the answer to the upgrade to WebSocket, the agent's answer on a telephone, or the open data channel",
+        "the answer to the upgrade to WebSocket, the agent's answer on a telephone, or the open"
+        " data channel",
     ),
     _arrival("session_created", "`session.created`"),
     _send("update_sent", "`session.update` handed to the kernel"),
     _arrival("session_updated", "`session.updated`"),
-    _arrival("mcp_listed", "the last `mcp_list_tools.completed`, if the script declares MCP servers"),
+    _arrival(
+        "mcp_listed", "the last `mcp_list_tools.completed`, if the script declares MCP servers"
+    ),
     _clock("history_start", "before the first item of a history is sent"),
     _arrival("history_acked", "the acknowledgement of its last item"),
     _arrival(
         "first_reply",
-        "the first audio delta of the first turn's reply, else its first text delta, else its finished transcript",
+        "the first audio delta of the first turn's reply, else its first text delta, else its"
+        " finished transcript",
     ),
     _arrival("first_audible", "`first_audible` of the same reply"),
     _arrival("greeting_audible", "`first_audible` of the [greeting](scripts.md#wait_for)"),
-    _clock("idle_prompt_due", "when the service should speak by itself: its idle timeout after the reply was played"),
+    _clock(
+        "idle_prompt_due",
+        "when the service should speak by itself: its idle timeout after the reply was played",
+    ),
     _arrival("idle_prompt_received", "`input_audio_buffer.timeout_triggered`"),
     _clock("ended", "the session's end"),
 )
@@ -460,10 +594,10 @@ SESSIONS = (
         "in the script; started; with a row; succeeded; planned and not started",
     ),
     _whole(
-        "interruptions_planned interruptions_missed sounds_planned sounds_missed expectations_planned "
-        "expectations_missed",
-        "[interruptions, sounds and expectations](metrics.md#interruptions) of the script, and those that did not "
-        "take place. Null for recorded calls",
+        "interruptions_planned interruptions_missed sounds_planned sounds_missed"
+        " expectations_planned expectations_missed",
+        "[interruptions, sounds and expectations](metrics.md#interruptions) of the script, and"
+        " those that did not take place. Null for recorded calls",
     ),
     _whole(_CARRIED, _CARRIED_SENTENCE),
     _whole("events", "events received"),
@@ -472,12 +606,19 @@ SESSIONS = (
     _whole("timestamp_fallbacks", "events without a usable kernel timestamp"),
     _whole(
         "unattributed_commits",
-        "commits that no turn of the script caused: noise, sounds during silence, or the idle timeout",
+        "commits that no turn of the script caused: noise, sounds during silence, or the idle"
+        " timeout",
     ),
-    _whole("unrequested_responses", "responses that no request and no commit caused; null if unknown"),
+    _whole(
+        "unrequested_responses", "responses that no request and no commit caused; null if unknown"
+    ),
     _flag("answers_uncertain", "whether one of them may be the answer of a turn"),
     _whole("audio_after_end_ns", "audio after its `response.done`, which no turn has"),
-    _flag("renewed", "whether [another session of its call](scripts.md#calls-that-outlive-their-session) replaced it"),
+    _flag(
+        "renewed",
+        "whether [another session of its call](scripts.md#calls-that-outlive-their-session)"
+        " replaced it",
+    ),
     _whole("idle_prompts", "how often the service spoke by itself, at its idle timeout"),
     _whole(
         "billed_ns paused_ns",
@@ -485,23 +626,26 @@ SESSIONS = (
     ),
     _whole(
         "rtp_expected rtp_lost rtp_late rtp_dropped rtp_sent rtp_unsent",
-        "of a [telephone](agents.md#telephones) call, until the end of its last turn: RTP packets that should have "
-        "arrived, never arrived, were too late for a jitter buffer of 60 ms, and that this machine dropped unread; "
-        "that the caller sent, and that the kernel of this machine refused to send",
+        "of a [telephone](agents.md#telephones) call, until the end of its last turn: RTP packets"
+        " that should have arrived, never arrived, were too late for a jitter buffer of 60 ms, and"
+        " that this machine dropped unread; that the caller sent, and that the kernel of this"
+        " machine refused to send",
     ),
     _whole(
         "rtp_uncounted_pauses rtp_restarts",
-        "how often the agent's RTP packets stopped for longer than their timestamps say, and how often its stream "
-        "began again: another source (SSRC), new numbers or timestamps, or a much longer delay",
+        "how often the agent's RTP packets stopped for longer than their timestamps say, and how"
+        " often its stream began again: another source (SSRC), new numbers or timestamps, or a much"
+        " longer delay",
     ),
     _whole(
         "peer_rtp_expected peer_rtp_lost",
-        "by the agent's last RTCP report: the caller's packets that should have reached it, and that did not",
+        "by the agent's last RTCP report: the caller's packets that should have reached it, and"
+        " that did not",
     ),
     _whole(
         " ".join(NETWORK_COUNTS),
-        "of a target with [`network`](targets.md#impaired-networks): RTP packets that were dropped; packets or "
-        "messages that left later; stalls of a WebSocket that delayed any",
+        "of a target with [`network`](targets.md#impaired-networks): RTP packets that were dropped;"
+        " packets or messages that left later; stalls of a WebSocket that delayed any",
         "own",
     ),
     _whole(
@@ -509,12 +653,17 @@ SESSIONS = (
         "the [metrics](metrics.md#metrics-of-a-session) of these names",
     ),
     _tokens("of all responses [that belong to no turn](metrics.md#tokens)"),
-    _whole("variables_row", "which row of the script's variables it took, from 1; null without variables", "own"),
+    _whole(
+        "variables_row",
+        "which row of the script's variables it took, from 1; null without variables",
+        "own",
+    ),
     _flag("event_log", "whether its events are in `events/`", "own"),
     _whole("close_code", "if the peer closed, or the connection broke"),
     _label(
         "other_hosts",
-        "the hosts that only the agent on a telephone named, and to which the call sent audio or SIP",
+        "the hosts that only the agent on a telephone named, and to which the call sent audio"
+        " or SIP",
         "or null",
     ),
     _label("close_reason", "the peer's words", "or null"),
@@ -524,7 +673,9 @@ SESSIONS = (
         "own",
     ),
     _text("request_id", "of the upgrade, as the service named it", filled="own"),
-    _label("effective_settings", "JSON: the session's settings as the service confirmed them", "own"),
+    _label(
+        "effective_settings", "JSON: the session's settings as the service confirmed them", "own"
+    ),
     _text("response_headers", "JSON: the response headers of the upgrade", filled="own"),
 )
 
@@ -533,7 +684,8 @@ SECONDS = (
     _whole("second", "UTC, seconds since 1970"),
     _whole(
         "duration_ns",
-        "the recorded part of the second: less at both ends of the run, more if the event loop was blocked",
+        "the recorded part of the second: less at both ends of the run, more if the event loop was"
+        " blocked",
     ),
     _label("phase", "`warmup` or `measurement`, by when the second began"),
     _TARGET,
@@ -542,36 +694,46 @@ SECONDS = (
     _SIMULATED,
     _whole(
         "calls_offered calls_blocked calls_delayed calls_not_started",
-        "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot, that started late "
-        "(counted at their start), and that were still waiting when the run ended",
+        "[calls that arrived](load.md#calls-that-arrive); of them those that found no free slot,"
+        " that started late (counted at their start), and that were still waiting when the run"
+        " ended",
     ),
     _whole(
         "calls_backed_off callers_backing_off",
-        "in a closed loop, [after refused calls](load.md#refused-calls): the number of calls whose delay started in "
-        "the second; the number of callers who are delayed at its end",
+        "in a closed loop, [after refused calls](load.md#refused-calls): the number of calls whose"
+        " delay started in the second; the number of callers who are delayed at its end",
     ),
     _whole("sessions_active session_starts", "open at the end of the second; started within it"),
     _whole("turns_started turns_ended turns_failed", "turns that began, ended and failed in it"),
-    _whole("events audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received", "as of turns"),
+    _whole(
+        "events audio_bytes_sent audio_bytes_received wire_bytes_sent wire_bytes_received",
+        "as of turns",
+    ),
     _whole(
         "receive_delay_max_ns event_loop_delay_max_ns",
-        "the maximum of the second; `event_loop_delay` belongs to the process, and is the same for all targets",
+        "the maximum of the second; `event_loop_delay` belongs to the process, and is the same for"
+        " all targets",
     ),
     _whole("throttled", "sessions and turns that ended as `throttled:…` in it"),
     _whole(
         "requests_limit requests_remaining tokens_limit tokens_remaining",
-        "what the service reported of its [limits](metrics.md#limits-of-the-service): the last limit, and the "
-        "minimum that remained",
+        "what the service reported of its [limits](metrics.md#limits-of-the-service): the last"
+        " limit, and the minimum that remained",
     ),
     _number("cpu", "share of one core that the worker's process took"),
 )
 
-TURN_INSTANTS, SESSION_INSTANTS = names_of(TURN_INSTANT_GROUPS), names_of(SESSION_INSTANT_GROUPS)
-TURN_ARRIVALS, SESSION_ARRIVALS = names_of(TURN_INSTANT_GROUPS, "arrival"), names_of(SESSION_INSTANT_GROUPS, "arrival")
-TURN_SENDS, SESSION_SENDS = names_of(TURN_INSTANT_GROUPS, "send"), names_of(SESSION_INSTANT_GROUPS, "send")
+TURN_INSTANTS = names_of(TURN_INSTANT_GROUPS)
+SESSION_INSTANTS = names_of(SESSION_INSTANT_GROUPS)
+TURN_ARRIVALS = names_of(TURN_INSTANT_GROUPS, "arrival")
+SESSION_ARRIVALS = names_of(SESSION_INSTANT_GROUPS, "arrival")
+TURN_SENDS = names_of(TURN_INSTANT_GROUPS, "send")
+SESSION_SENDS = names_of(SESSION_INSTANT_GROUPS, "send")
 TURN_KEYS = ("session_id", "turn")
 """The columns that identify a turn in a file of turns."""
 UNCERTAINTY_COLUMNS = tuple(name for group in TURNS if group.audit for name in group.names)
 """The columns of a turn's uncertainties, which are stored in a separate file, after TURN_KEYS."""
-LABELS = frozenset(name for group in (*TURNS, *SESSIONS, *SECONDS) if group.kind == "label" for name in group.names)
+LABELS = frozenset(
+    name for group in (*TURNS, *SESSIONS, *SECONDS) if group.kind == "label" for name in group.names
+)
 """The columns with texts that rows often repeat."""

@@ -1,8 +1,9 @@
 """The catalogue of metrics: the one definition of each value that the tool prints. Pure.
 
-A metric of a turn or session is the difference of two instants unless its definition states otherwise. Instants are
-columns of the run folder (`bench.catalogue.columns`). Metrics are not stored: they are computed when a run is read.
-Reports use the names, units and sentences of this module. Live views publish quantiles by the same rule.
+A metric of a turn or session is the difference of two instants unless its definition states
+otherwise. Instants are columns of the run folder (`bench.catalogue.columns`). Metrics are not
+stored: they are computed when a run is read. Reports use the names, units and sentences of this
+module. Live views publish quantiles by the same rule.
 """
 
 from __future__ import annotations
@@ -18,50 +19,62 @@ Scope = Literal["turn", "session", "event", "load_generator"]
 Better = Literal["lower", "higher", "neither"]
 
 DEFINITIONS_VERSION = 5
-"""The version of the definitions. It grows if a value's meaning changes. Runs of two versions are not compared."""
+"""The version of the definitions. It grows if a value's meaning changes. Runs of two versions
+are not compared."""
 
 JITTER_BUFFER_MS = 60
-"""How long the jitter buffer of a call with RTP waits for a packet: as long as the buffers of common telephones."""
+"""How long the jitter buffer of a call with RTP waits for a packet: as long as the buffers of
+common telephones."""
 
 MEASURED_FROM = ("request_sent", "speech_end")
-"""The instants from which latency may be measured, and is, from the first that a turn has, as in the column
-`measured_from`."""
+"""The instants from which latency may be measured, and is, from the first that a turn has, as in
+the column `measured_from`."""
 ORIGIN = "measured_from"
-"""The value of `begin` for metrics that begin at the instant that the column `measured_from` names."""
+"""The value of `begin` for metrics that begin at the instant that the column `measured_from`
+names."""
 REGULAR = "regular"
 """The turn type of turns that have none of the properties TURN_TYPES."""
 TURN_TYPES = ("function_calls", "after_interruption", "after_truncation", "filler")
 """Properties of turns. Turns that have one are not pooled with other turns of the same step.
 
-The column `turn_type` contains the properties of a turn in this order, joined by `+`. All turns of a session with
-fillers have the property `filler`, because no event marks a filler, and a filler may share an item with the answer.
+The column `turn_type` contains the properties of a turn in this order, joined by `+`. All turns of
+a session with fillers have the property `filler`, because no event marks a filler, and a filler may
+share an item with the answer.
 """
 SLOPE: Final = "ms/1k tokens"
-"""The unit of metrics that describe how much latency grows with the conversation, over all turns of a session."""
+"""The unit of metrics that describe how much latency grows with the conversation, over all turns
+of a session."""
 BYTES_PER_S: Final = "B/s"
-"""The unit of a session's data rates, each in one direction. The same rates are reported for each second of a run."""
+"""The unit of a session's data rates, each in one direction. The same rates are reported for
+each second of a run."""
 FIRST_DELTAS = {"first_audio": "ttfa", "first_text": "ttft"}
-"""The instants for which a caller waits, and the metric of each. A turn counts with the first of them that it has."""
+"""The instants for which a caller waits, and the metric of each. A turn counts with the first of
+them that it has."""
 TRANSCRIPT = "input_transcribed"
 """The instant for which the user of a session without replies waits: the finished transcript."""
 TRANSCRIPT_METRICS = ("input_transcript_total", "input_transcript")
-"""The metrics of that instant. The second one is for recordings that are not paced, which have no end of speech."""
+"""The metrics of that instant. The second one is for recordings that are not paced, which have
+no end of speech."""
 CONNECT_PHASES = ("connect_start", "dns_done", "tcp_done", "tls_done", "opened")
-"""The ends of the phases of connecting, in their order. A phase that did not happen (a name lookup, TLS) took no time:
-the next phase begins when the phase before it ends."""
+"""The ends of the phases of connecting, in their order. A phase that did not happen (a name lookup,
+TLS) took no time: the next phase begins when the phase before it ends."""
 
 Numbers = TypeVar("Numbers", bound=Any)
-"""A number for each row: an array for the rows of a table, or one number for one row. A missing number is NaN."""
+"""A number for each row: an array for the rows of a table, or one number for one row. A missing
+number is NaN."""
 
 
 class MetricRows(Protocol[Numbers]):
-    """Rows of turns or sessions from which metrics are computed: those of a table, or one turn or session.
+    """Rows of turns or sessions from which metrics are computed: those of a table, or one turn or
+    session.
 
     Whole numbers of one row stay exact; those of a table are floats.
     """
 
     def instant(self, name: str) -> Numbers:
-        """Return an instant of each row in ns. ORIGIN is that from which the latency of the row is measured."""
+        """Return an instant of each row in ns. ORIGIN is that from which the latency of the row
+        is measured.
+        """
 
     def since(self, start: Numbers, end: Numbers) -> Numbers:
         """Return the time from `start` to `end`."""
@@ -79,7 +92,9 @@ class MetricRows(Protocol[Numbers]):
         """Return whether the column has this value in each row."""
 
     def where(self, condition: Any, then: Any, otherwise: Any) -> Numbers:
-        """Return `then` for the rows for which the condition holds, and `otherwise` for the others."""
+        """Return `then` for the rows for which the condition holds, and `otherwise` for the
+        others.
+        """
 
     def larger(self, first: Any, second: Any) -> Numbers:
         """Return the larger of two numbers; NaN if one of them is missing."""
@@ -87,14 +102,16 @@ class MetricRows(Protocol[Numbers]):
 
 @dataclass(frozen=True)
 class Metric:
-    """The definition of one metric: the difference of two instants in nanoseconds, or the value of a column.
+    """The definition of one metric: the difference of two instants in nanoseconds, or the value of
+    a column.
 
-    `begin` and `end` name the instants. If `begin` did not happen, another instant may replace it (`begins`). `less` is
-    a column in ns: its value is subtracted from the difference. `column` is the column that contains the metric. If
-    `of` is set, the metric is the percentage that this is of the column `of`. `unless` is a column and a value: the
-    metric is absent in rows in which the column has this value.
-    `is_latency` is True if a failed turn counts as an endless wait; it has this effect only on the difference of two
-    instants. `signed` is True if values may be negative, as slopes may.
+    `begin` and `end` name the instants. If `begin` did not happen, another instant may replace it
+    (`begins`). `less` is a column in ns: its value is subtracted from the difference. `column` is
+    the column that contains the metric. If `of` is set, the metric is the percentage that this is
+    of the column `of`. `unless` is a column and a value: the metric is absent in rows in which the
+    column has this value. `is_latency` is True if a failed turn counts as an endless wait; it has
+    this effect only on the difference of two instants. `signed` is True if values may be negative,
+    as slopes may.
     """
 
     name: str
@@ -113,7 +130,9 @@ class Metric:
 
     @cached_property
     def begins(self) -> tuple[str, ...]:
-        """The instants at which the metric may begin. It begins at the first of them that happened."""
+        """The instants at which the metric may begin. It begins at the first of them that
+        happened.
+        """
         if self.begin == ORIGIN:
             return MEASURED_FROM
         if self.begin in CONNECT_PHASES:
@@ -127,7 +146,9 @@ class Metric:
 
     @cached_property
     def is_answer_wait(self) -> bool:
-        """True if the metric is the wait for an answer. A reply before the turn's end is none: the value is absent."""
+        """True if the metric is the wait for an answer. A reply before the turn's end is none:
+        the value is absent.
+        """
         return self.begin in (ORIGIN, "speech_end") and not self.signed
 
     @cached_property
@@ -143,14 +164,22 @@ class Metric:
     def lack_reason(self, lacks: Mapping[str, str]) -> str:
         """Return why a turn or session can have no value; "" if it may have one.
 
-        `lacks` has the instants and columns that the turn or session does not have, each with the reason.
+        `lacks` has the instants and columns that the turn or session does not have, each with the
+        reason.
         """
         starts = [lacks.get(name, "") for name in self.begins]
         start = starts[0] if starts and all(starts) else ""
-        return lacks.get(self.end, "") or lacks.get(self.column, "") or lacks.get(self.less, "") or start
+        return (
+            lacks.get(self.end, "")
+            or lacks.get(self.column, "")
+            or lacks.get(self.less, "")
+            or start
+        )
 
     def values(self, rows: MetricRows[Numbers]) -> Numbers:
-        """Compute the metric of each row: in nanoseconds, or as the values of the metric's column. Missing is NaN."""
+        """Compute the metric of each row: in nanoseconds, or as the values of the metric's
+        column. Missing is NaN.
+        """
         values: Any
         if self.column:
             values = rows.number(self.column)
@@ -161,7 +190,8 @@ class Metric:
             first, others = self._starts
             start: Any = rows.instant(first)
             for other in others:
-                start = rows.where(start != start, rows.instant(other), start)  # NaN differs from itself
+                # NaN differs from itself
+                start = rows.where(start != start, rows.instant(other), start)
             values = rows.since(start, rows.instant(self.end))
             if self.is_answer_wait:
                 values = rows.where(values < 0, math.nan, values)
@@ -176,95 +206,822 @@ class Metric:
 CATALOGUE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("ttfa", "ms", "turn", "lower", "Time to first audio delta: from the turn's origin (response.create handed to the kernel; the end of speech if the service starts the response itself) to the arrival of the first audio delta with a payload.", "measured_from", "first_audio"),
-        Metric("ttft", "ms", "turn", "lower", "Time to first text delta: from the turn's origin to the arrival of the first text delta with a payload.", "measured_from", "first_text"),
-        Metric("transcript_first", "ms", "turn", "lower", "From the turn's origin to the first delta of the reply's transcript.", "measured_from", "first_transcript"),
-        Metric("transcript_total", "ms", "turn", "lower", "From the turn's origin to the end of the reply's transcript.", "measured_from", "transcript_done"),
-        Metric("transcript_lead", "ms", "turn", "higher", "From the first transcript delta to the first audio delta: positive if the transcript precedes the audio, negative if it follows.", "first_transcript", "first_audio", signed=True),
-        Metric("response_total", "ms", "turn", "lower", "From the turn's origin to response.done.", "measured_from", "response_done"),
-        Metric("voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech, in microphone time, to the instant at which the simulated player plays the reply's first audible sample, its jitter buffer included. Absent if the reply begins before that end, because it then does not answer this question.", "speech_end", "first_audible"),
-        Metric("answer_ttfa", "ms", "turn", "lower", "From the turn's origin to the first audio delta of the answer. The answer is the last message item of the last response that is not commentary. In contrast, ttfa ends at the first audio of the turn, which may be a preamble.", "measured_from", "answer_audio"),
-        Metric("answer_voice_to_voice", "ms", "turn", "lower", "Spoken turns: from the end of the caller's speech to the answer's first audible sample. In contrast, voice_to_voice ends at the first audible sample of the turn, which may belong to a preamble.", "speech_end", "answer_audible"),
-        Metric("function_call_added", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the first output item that names a function, the earliest instant at which a client can act.", "measured_from", "function_call_added"),
-        Metric("function_call_done", "ms", "turn", "lower", "Turns with function calls: from the turn's origin to the end of the arguments of the call, or of the last call if the response makes several.", "measured_from", "function_call_done"),
-        Metric("function_execution", "ms", "turn", "neither", "Turns with function calls: how long our own functions took, from the last call to the last output handed to the kernel.", column="function_execution_ns"),
-        Metric("mcp_execution", "ms", "turn", "lower", "Turns with MCP calls: how long the service executed calls of MCP servers, as it reports it; calls that run at the same time count once.", column="mcp_execution_ns"),
-        Metric("function_answer_ttfa", "ms", "turn", "lower", "Turns with function calls: from the response.create that follows the outputs, or the MCP calls, to the first audio delta of the answer.", "answer_request_sent", "answer_audio"),
-        Metric("function_call_to_answer", "ms", "turn", "lower", "Turns with function calls or delegated tasks: from the first event that names one to the first audible sample of the answer, our own functions' time included.", "function_call_added", "function_audible"),
-        Metric("function_voice_to_voice", "ms", "turn", "lower", "Spoken turns with function calls: from the end of the caller's speech to the first audible sample of the answer, our own functions' time included.", "speech_end", "function_audible"),
-        Metric("function_voice_to_voice_minus_execution", "ms", "turn", "lower", "function_voice_to_voice without the time that our own functions took.", "speech_end", "function_audible", less="function_execution_ns"),
-        Metric("dead_air", "ms", "turn", "lower", "Turns with several output items: the player's longest silence, before the first item or between two.", column="dead_air_ns"),
-        Metric("barge_in_detection", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech, in microphone time, to speech_started.", "barge_in", "barge_in_detected"),
-        Metric("barge_in_yield", "ms", "turn", "lower", "Replies interrupted by speech: from the first sample of the interrupting speech until the simulated player is silent. The player stops at speech_started.", "barge_in", "barge_in_silent"),
-        Metric("barge_in_last_audio", "ms", "turn", "lower", "Interrupted replies: from the interruption to the last audio delta of a response that it ended; absent if all of them precede the interruption.", "barge_in", "barge_in_last_audio"),
-        Metric("barge_in_response_done", "ms", "turn", "lower", "Interrupted replies: from the interruption to response.done of a response that it ended.", "barge_in", "barge_in_response_done"),
-        Metric("barge_in_late_audio", "ms", "turn", "lower", "Interrupted replies: audio received after the player was stopped.", column="late_audio_ns"),
-        Metric("unplayed_audio", "ms", "turn", "lower", "Interrupted replies: audio received but never played.", column="unplayed_audio_ns"),
-        Metric("overlap", "ms", "turn", "lower", "Replies interrupted by speech, or by a sound: how long both are audible, until the reply is silent or the interruption ends.", column="overlap_ns"),
-        Metric("truncate_ack", "ms", "turn", "lower", "Interrupted replies: from conversation.item.truncate handed to the kernel to conversation.item.truncated.", "truncate_sent", "truncated"),
-        Metric("end_of_turn_delay", "ms", "turn", "lower", "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped: how long the service needed to detect it. Negative if it took a pause for the end.", "speech_end", "speech_stopped", signed=True),
-        Metric("start_of_speech_delay", "ms", "turn", "lower", "VAD turns: from the instant at which a microphone had recorded the first speech sample to speech_started.", "speech_start", "speech_started"),
-        Metric("input_transcript", "ms", "turn", "lower", "From the commit of the caller's audio to its complete transcript.", "committed", "input_transcribed"),
-        Metric("input_transcript_total", "ms", "turn", "lower", "From the end of the caller's speech, in microphone time, to its complete transcript.", "speech_end", "input_transcribed"),
-        Metric("input_transcript_first", "ms", "turn", "lower", "From the instant at which a microphone had recorded the first speech sample to the first delta with text of the transcript of the caller's audio.", "speech_start", "first_input_transcript"),
-        Metric("transcript_lag", "ms", "turn", "lower", "Median over the deltas of the transcript of the caller's audio: from the instant at which a microphone had recorded the last word of a delta to the arrival of the delta. The position of a word is estimated from its share of the final text, at an even pace. Only turns with at least 3 s of speech and 5 deltas.", column="transcript_lag_ns"),
-        Metric("transcript_lag_max", "ms", "turn", "lower", "The same as transcript_lag, but the maximum over the deltas.", column="transcript_lag_max_ns"),
-        Metric("transcription_speed", "×", "turn", "higher", "Recordings that are sent all at once: seconds of audio, per second from the first send to the complete transcript.", column="transcription_speed"),
-        Metric("stall_duration", "ms", "turn", "lower", "Silence of the simulated player within a reply because audio was received too late.", column="stall_duration_ns"),
-        Metric("stall_count", "n", "turn", "lower", "How often the simulated player ran out of audio within a reply.", column="stall_count"),
-        Metric("audio_speed", "×", "turn", "higher", "Seconds of audio received after the first delta, per second from the first to the last delta. Above 1 the reply is sent faster than it is played.", column="audio_speed"),
-        Metric("vad_splits", "n", "turn", "lower", "Commits beyond the first in one turn: pauses that the service took for the end of the caller's speech.", column="vad_splits"),
-        Metric("cached_share", "%", "turn", "higher", "Share of a turn's input tokens that the service had cached, as reported for its first response; a session's first turn is excluded.", column="context_cached_tokens", of="context_tokens", unless=("turn", 1)),
-        Metric("network_rtt", "ms", "turn", "lower", "Minimum recent TCP round trip of the kernel (tcpi_min_rtt at the turn's end), to the nearest TLS terminator or to a proxy before it; in a telephone call, the minimum round trip of RTCP.", column="network_rtt_ns"),
-        Metric("request_ack", "ms", "turn", "lower", "From response.create leaving the kernel to the peer's TCP acknowledging it: one network round trip of this turn, to the same endpoint as network_rtt. It is an upper bound, because a peer may delay an acknowledgement by up to 40 ms.", "request_sent", "request_acked", is_latency=False),
-        Metric("retransmits", "n", "turn", "lower", "TCP segments that this machine retransmitted since the session's last turn; absent in telephone calls.", column="retransmits"),
-        Metric("ttfa_minus_rtt", "ms", "turn", "lower", "ttfa without one network round trip. It distinguishes a slow service from a distant one. Absent behind a proxy.", "measured_from", "first_audio", less="network_rtt_ns", unless=("rtt_scope", "proxy")),
-        Metric("network_delay", "ms", "turn", "neither", "Spoken turns of a target with `network`: by how much the impaired network delayed the chunk with the end of the caller's speech. Absent if its packet was dropped.", "speech_end", "speech_left", is_latency=False),
-        Metric("voice_to_voice_minus_network_delay", "ms", "turn", "lower", "voice_to_voice without network_delay: from the departure of the end of the caller's speech. Absent if the reply begins before that end.", "speech_left", "first_audible", unless=("cut_off", True)),
-        Metric("delta_gap", "ms", "event", "lower", "Between neighbouring audio deltas of a response, if both timestamps are exact to 1 ms."),
-        Metric("auth_wait", "ms", "session", "lower", "How long a session waited for a sign-in before it could connect; 0 if a token was already valid, or if the target uses a key.", column="auth_wait_ns"),
-        Metric("connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"),
+        Metric(
+            "ttfa",
+            "ms",
+            "turn",
+            "lower",
+            "Time to first audio delta: from the turn's origin (response.create handed to the"
+            " kernel; the end of speech if the service starts the response itself) to the arrival"
+            " of the first audio delta with a payload.",
+            "measured_from",
+            "first_audio",
+        ),
+        Metric(
+            "ttft",
+            "ms",
+            "turn",
+            "lower",
+            "Time to first text delta: from the turn's origin to the arrival of the first text"
+            " delta with a payload.",
+            "measured_from",
+            "first_text",
+        ),
+        Metric(
+            "transcript_first",
+            "ms",
+            "turn",
+            "lower",
+            "From the turn's origin to the first delta of the reply's transcript.",
+            "measured_from",
+            "first_transcript",
+        ),
+        Metric(
+            "transcript_total",
+            "ms",
+            "turn",
+            "lower",
+            "From the turn's origin to the end of the reply's transcript.",
+            "measured_from",
+            "transcript_done",
+        ),
+        Metric(
+            "transcript_lead",
+            "ms",
+            "turn",
+            "higher",
+            "From the first transcript delta to the first audio delta: positive if the transcript"
+            " precedes the audio, negative if it follows.",
+            "first_transcript",
+            "first_audio",
+            signed=True,
+        ),
+        Metric(
+            "response_total",
+            "ms",
+            "turn",
+            "lower",
+            "From the turn's origin to response.done.",
+            "measured_from",
+            "response_done",
+        ),
+        Metric(
+            "voice_to_voice",
+            "ms",
+            "turn",
+            "lower",
+            "Spoken turns: from the end of the caller's speech, in microphone time, to the instant"
+            " at which the simulated player plays the reply's first audible sample, its jitter"
+            " buffer included. Absent if the reply begins before that end, because it then does not"
+            " answer this question.",
+            "speech_end",
+            "first_audible",
+        ),
+        Metric(
+            "answer_ttfa",
+            "ms",
+            "turn",
+            "lower",
+            "From the turn's origin to the first audio delta of the answer. The answer is the last"
+            " message item of the last response that is not commentary. In contrast, ttfa ends at"
+            " the first audio of the turn, which may be a preamble.",
+            "measured_from",
+            "answer_audio",
+        ),
+        Metric(
+            "answer_voice_to_voice",
+            "ms",
+            "turn",
+            "lower",
+            "Spoken turns: from the end of the caller's speech to the answer's first audible"
+            " sample. In contrast, voice_to_voice ends at the first audible sample of the turn,"
+            " which may belong to a preamble.",
+            "speech_end",
+            "answer_audible",
+        ),
+        Metric(
+            "function_call_added",
+            "ms",
+            "turn",
+            "lower",
+            "Turns with function calls: from the turn's origin to the first output item that names"
+            " a function, the earliest instant at which a client can act.",
+            "measured_from",
+            "function_call_added",
+        ),
+        Metric(
+            "function_call_done",
+            "ms",
+            "turn",
+            "lower",
+            "Turns with function calls: from the turn's origin to the end of the arguments of the"
+            " call, or of the last call if the response makes several.",
+            "measured_from",
+            "function_call_done",
+        ),
+        Metric(
+            "function_execution",
+            "ms",
+            "turn",
+            "neither",
+            "Turns with function calls: how long our own functions took, from the last call to the"
+            " last output handed to the kernel.",
+            column="function_execution_ns",
+        ),
+        Metric(
+            "mcp_execution",
+            "ms",
+            "turn",
+            "lower",
+            "Turns with MCP calls: how long the service executed calls of MCP servers, as it"
+            " reports it; calls that run at the same time count once.",
+            column="mcp_execution_ns",
+        ),
+        Metric(
+            "function_answer_ttfa",
+            "ms",
+            "turn",
+            "lower",
+            "Turns with function calls: from the response.create that follows the outputs, or the"
+            " MCP calls, to the first audio delta of the answer.",
+            "answer_request_sent",
+            "answer_audio",
+        ),
+        Metric(
+            "function_call_to_answer",
+            "ms",
+            "turn",
+            "lower",
+            "Turns with function calls or delegated tasks: from the first event that names one to"
+            " the first audible sample of the answer, our own functions' time included.",
+            "function_call_added",
+            "function_audible",
+        ),
+        Metric(
+            "function_voice_to_voice",
+            "ms",
+            "turn",
+            "lower",
+            "Spoken turns with function calls: from the end of the caller's speech to the first"
+            " audible sample of the answer, our own functions' time included.",
+            "speech_end",
+            "function_audible",
+        ),
+        Metric(
+            "function_voice_to_voice_minus_execution",
+            "ms",
+            "turn",
+            "lower",
+            "function_voice_to_voice without the time that our own functions took.",
+            "speech_end",
+            "function_audible",
+            less="function_execution_ns",
+        ),
+        Metric(
+            "dead_air",
+            "ms",
+            "turn",
+            "lower",
+            "Turns with several output items: the player's longest silence, before the first item"
+            " or between two.",
+            column="dead_air_ns",
+        ),
+        Metric(
+            "barge_in_detection",
+            "ms",
+            "turn",
+            "lower",
+            "Replies interrupted by speech: from the first sample of the interrupting speech, in"
+            " microphone time, to speech_started.",
+            "barge_in",
+            "barge_in_detected",
+        ),
+        Metric(
+            "barge_in_yield",
+            "ms",
+            "turn",
+            "lower",
+            "Replies interrupted by speech: from the first sample of the interrupting speech until"
+            " the simulated player is silent. The player stops at speech_started.",
+            "barge_in",
+            "barge_in_silent",
+        ),
+        Metric(
+            "barge_in_last_audio",
+            "ms",
+            "turn",
+            "lower",
+            "Interrupted replies: from the interruption to the last audio delta of a response that"
+            " it ended; absent if all of them precede the interruption.",
+            "barge_in",
+            "barge_in_last_audio",
+        ),
+        Metric(
+            "barge_in_response_done",
+            "ms",
+            "turn",
+            "lower",
+            "Interrupted replies: from the interruption to response.done of a response that it"
+            " ended.",
+            "barge_in",
+            "barge_in_response_done",
+        ),
+        Metric(
+            "barge_in_late_audio",
+            "ms",
+            "turn",
+            "lower",
+            "Interrupted replies: audio received after the player was stopped.",
+            column="late_audio_ns",
+        ),
+        Metric(
+            "unplayed_audio",
+            "ms",
+            "turn",
+            "lower",
+            "Interrupted replies: audio received but never played.",
+            column="unplayed_audio_ns",
+        ),
+        Metric(
+            "overlap",
+            "ms",
+            "turn",
+            "lower",
+            "Replies interrupted by speech, or by a sound: how long both are audible, until the"
+            " reply is silent or the interruption ends.",
+            column="overlap_ns",
+        ),
+        Metric(
+            "truncate_ack",
+            "ms",
+            "turn",
+            "lower",
+            "Interrupted replies: from conversation.item.truncate handed to the kernel to"
+            " conversation.item.truncated.",
+            "truncate_sent",
+            "truncated",
+        ),
+        Metric(
+            "end_of_turn_delay",
+            "ms",
+            "turn",
+            "lower",
+            "VAD turns: from the end of the caller's speech, in microphone time, to speech_stopped:"
+            " how long the service needed to detect it. Negative if it took a pause for the end.",
+            "speech_end",
+            "speech_stopped",
+            signed=True,
+        ),
+        Metric(
+            "start_of_speech_delay",
+            "ms",
+            "turn",
+            "lower",
+            "VAD turns: from the instant at which a microphone had recorded the first speech sample"
+            " to speech_started.",
+            "speech_start",
+            "speech_started",
+        ),
+        Metric(
+            "input_transcript",
+            "ms",
+            "turn",
+            "lower",
+            "From the commit of the caller's audio to its complete transcript.",
+            "committed",
+            "input_transcribed",
+        ),
+        Metric(
+            "input_transcript_total",
+            "ms",
+            "turn",
+            "lower",
+            "From the end of the caller's speech, in microphone time, to its complete transcript.",
+            "speech_end",
+            "input_transcribed",
+        ),
+        Metric(
+            "input_transcript_first",
+            "ms",
+            "turn",
+            "lower",
+            "From the instant at which a microphone had recorded the first speech sample to the"
+            " first delta with text of the transcript of the caller's audio.",
+            "speech_start",
+            "first_input_transcript",
+        ),
+        Metric(
+            "transcript_lag",
+            "ms",
+            "turn",
+            "lower",
+            "Median over the deltas of the transcript of the caller's audio: from the instant at"
+            " which a microphone had recorded the last word of a delta to the arrival of the delta."
+            " The position of a word is estimated from its share of the final text, at an even"
+            " pace. Only turns with at least 3 s of speech and 5 deltas.",
+            column="transcript_lag_ns",
+        ),
+        Metric(
+            "transcript_lag_max",
+            "ms",
+            "turn",
+            "lower",
+            "The same as transcript_lag, but the maximum over the deltas.",
+            column="transcript_lag_max_ns",
+        ),
+        Metric(
+            "transcription_speed",
+            "×",
+            "turn",
+            "higher",
+            "Recordings that are sent all at once: seconds of audio, per second from the first send"
+            " to the complete transcript.",
+            column="transcription_speed",
+        ),
+        Metric(
+            "stall_duration",
+            "ms",
+            "turn",
+            "lower",
+            "Silence of the simulated player within a reply because audio was received too late.",
+            column="stall_duration_ns",
+        ),
+        Metric(
+            "stall_count",
+            "n",
+            "turn",
+            "lower",
+            "How often the simulated player ran out of audio within a reply.",
+            column="stall_count",
+        ),
+        Metric(
+            "audio_speed",
+            "×",
+            "turn",
+            "higher",
+            "Seconds of audio received after the first delta, per second from the first to the last"
+            " delta. Above 1 the reply is sent faster than it is played.",
+            column="audio_speed",
+        ),
+        Metric(
+            "vad_splits",
+            "n",
+            "turn",
+            "lower",
+            "Commits beyond the first in one turn: pauses that the service took for the end of the"
+            " caller's speech.",
+            column="vad_splits",
+        ),
+        Metric(
+            "cached_share",
+            "%",
+            "turn",
+            "higher",
+            "Share of a turn's input tokens that the service had cached, as reported for its first"
+            " response; a session's first turn is excluded.",
+            column="context_cached_tokens",
+            of="context_tokens",
+            unless=("turn", 1),
+        ),
+        Metric(
+            "network_rtt",
+            "ms",
+            "turn",
+            "lower",
+            "Minimum recent TCP round trip of the kernel (tcpi_min_rtt at the turn's end), to the"
+            " nearest TLS terminator or to a proxy before it; in a telephone call, the minimum"
+            " round trip of RTCP.",
+            column="network_rtt_ns",
+        ),
+        Metric(
+            "request_ack",
+            "ms",
+            "turn",
+            "lower",
+            "From response.create leaving the kernel to the peer's TCP acknowledging it: one"
+            " network round trip of this turn, to the same endpoint as network_rtt. It is an upper"
+            " bound, because a peer may delay an acknowledgement by up to 40 ms.",
+            "request_sent",
+            "request_acked",
+            is_latency=False,
+        ),
+        Metric(
+            "retransmits",
+            "n",
+            "turn",
+            "lower",
+            "TCP segments that this machine retransmitted since the session's last turn; absent in"
+            " telephone calls.",
+            column="retransmits",
+        ),
+        Metric(
+            "ttfa_minus_rtt",
+            "ms",
+            "turn",
+            "lower",
+            "ttfa without one network round trip. It distinguishes a slow service from a distant"
+            " one. Absent behind a proxy.",
+            "measured_from",
+            "first_audio",
+            less="network_rtt_ns",
+            unless=("rtt_scope", "proxy"),
+        ),
+        Metric(
+            "network_delay",
+            "ms",
+            "turn",
+            "neither",
+            "Spoken turns of a target with `network`: by how much the impaired network delayed the"
+            " chunk with the end of the caller's speech. Absent if its packet was dropped.",
+            "speech_end",
+            "speech_left",
+            is_latency=False,
+        ),
+        Metric(
+            "voice_to_voice_minus_network_delay",
+            "ms",
+            "turn",
+            "lower",
+            "voice_to_voice without network_delay: from the departure of the end of the caller's"
+            " speech. Absent if the reply begins before that end.",
+            "speech_left",
+            "first_audible",
+            unless=("cut_off", True),
+        ),
+        Metric(
+            "delta_gap",
+            "ms",
+            "event",
+            "lower",
+            "Between neighbouring audio deltas of a response, if both timestamps are exact to"
+            " 1 ms.",
+        ),
+        Metric(
+            "auth_wait",
+            "ms",
+            "session",
+            "lower",
+            "How long a session waited for a sign-in before it could connect; 0 if a token was"
+            " already valid, or if the target uses a key.",
+            column="auth_wait_ns",
+        ),
+        Metric(
+            "connect_dns", "ms", "session", "lower", "Name lookup.", "connect_start", "dns_done"
+        ),
         Metric("connect_tcp", "ms", "session", "lower", "TCP connection.", "dns_done", "tcp_done"),
         Metric("connect_tls", "ms", "session", "lower", "TLS handshake.", "tcp_done", "tls_done"),
-        Metric("connect_upgrade", "ms", "session", "lower", "WebSocket upgrade; in a telephone call, the wait for the answer.", "tls_done", "opened"),
-        Metric("connect_total", "ms", "session", "lower", "From the start of connecting to the open transport.", "connect_start", "opened"),
-        Metric("connect_offer", "ms", "session", "lower", "Calls over WebRTC: from the open connection to the answer to the offer.", "tls_done", "offer_answered"),
-        Metric("connect_relay", "ms", "session", "lower", "Calls over WebRTC with a TURN server of the target: from the open connection to the address at the server. A part of connect_offer.", "tls_done", "relay_allocated"),
-        Metric("connect_ice", "ms", "session", "lower", "Calls over WebRTC: from the answer to the address that ICE selected.", "offer_answered", "ice_connected"),
-        Metric("connect_dtls", "ms", "session", "lower", "Calls over WebRTC: from that address to the keys of SRTP.", "ice_connected", "dtls_done"),
-        Metric("post_dial_delay", "ms", "session", "lower", "Agents on a telephone: from the start of the call to 180 Ringing.", "connect_start", "ringing"),
-        Metric("session_ready", "ms", "session", "lower", "From the start of connecting to session.created.", "connect_start", "session_created"),
-        Metric("session_update", "ms", "session", "lower", "From session.update handed to the kernel to session.updated.", "update_sent", "session_updated"),
-        Metric("mcp_listing", "ms", "session", "lower", "From session.update handed to the kernel to the last mcp_list_tools.completed: how long the service needed for the tools of the MCP servers.", "update_sent", "mcp_listed"),
-        Metric("service_time", "ms", "session", "lower", "Delays of the service before the first reply: from the start of connecting until the session is ready, plus from the first turn's origin to the first delta of its reply.", "connect_start", "first_reply", less="caller_time_ns"),
-        Metric("response_time", "ms", "session", "lower", "service_time from the instant at which the call arrived, so any delay of its start is included. Only for calls that arrive (--arrival-rate).", "call_arrival", "first_reply", less="caller_time_ns"),
-        Metric("history_load", "ms", "session", "lower", "From just before the first message of the history is sent to the service's acknowledgement of the last one.", "history_start", "history_acked"),
-        Metric("connect_to_first_audible", "ms", "session", "lower", "How long a caller who dials is without an answer: from the start of connecting to the first audible sample of the first turn's reply as the simulated player plays it, without the caller's own speaking time. Its parts: session_ready, session_update, and the first turn's voice_to_voice; for a text turn, ttfa and the delay of the player.", "connect_start", "first_audible", less="caller_time_ns"),
-        Metric("greeting", "ms", "session", "lower", "Services that speak first: from the start of connecting to the first audible sample of the greeting as the simulated player plays it.", "connect_start", "greeting_audible"),
-        Metric("answer_to_greeting", "ms", "session", "lower", "Services that speak first: from the open transport, in a telephone call from 200 OK, to the first audible sample of the greeting as the simulated player plays it.", "opened", "greeting_audible"),
-        Metric("renewal_gap", "ms", "session", "lower", "Sessions that replace one at its maximum age: from the end of the last reply in the old one, as the simulated player played it, to the first audible sample of the first reply in the new one, without the caller's own time. Its parts: the time until the new connection is started, session_ready, session_update, history_load, and the first turn's latency. Absent if the reply before or after is text; negative if a reply was sent faster than it was played.", "previous_reply_end", "first_audible", less="caller_time_ns", signed=True),
-        Metric("idle_prompt", "ms", "session", "lower", "How late the service spoke by itself, the first time in a session: from the instant at which it should (its idle timeout after the end of the reply's playback) to timeout_triggered. Negative if it spoke too early.", "idle_prompt_due", "idle_prompt_received", signed=True),
-        Metric("rtp_loss", "%", "session", "lower", "Calls with RTP: share of the agent's RTP packets that never arrived, by their sequence numbers, until the end of the last turn.", column="rtp_lost", of="rtp_expected"),
-        Metric("rtp_late_share", "%", "session", "lower", f"Calls with RTP: share of the agent's RTP packets that arrived too late for a jitter buffer of {JITTER_BUFFER_MS} ms, until the end of the last turn.", column="rtp_late", of="rtp_expected"),
-        Metric("peer_rtp_loss", "%", "session", "lower", "Calls with RTP: share of the caller's RTP packets that did not reach the agent, by its last RTCP report.", column="peer_rtp_lost", of="peer_rtp_expected"),
-        Metric("rtp_jitter", "ms", "session", "lower", "Calls with RTP: jitter of the agent's RTP packets (RFC 3550) at the end of the last turn.", column="rtp_jitter_ns"),
-        Metric("peer_rtp_jitter", "ms", "session", "lower", "Calls with RTP: jitter of the caller's RTP packets at the agent, by its last RTCP report.", column="peer_rtp_jitter_ns"),
-        Metric("relay_rtt", "ms", "session", "lower", "Calls over WebRTC that a TURN server relays: shortest round trip to this server until the end of the last turn. An upper bound, because it includes the server's time for a request.", column="relay_rtt_ns"),
-        Metric("relay_path_rtt", "ms", "session", "lower", "Calls over WebRTC that a TURN server relays: shortest round trip through this server to the agent's ICE. A path without the server shortens a latency by less than this.", column="relay_path_rtt_ns"),
-        Metric("latency_slope", SLOPE, "session", "lower", "How much longer the main metric becomes with each 1,000 input tokens of the conversation: Theil and Sen's slope over the successful turns of a session. Only for sessions whose conversation grows by 1,000 tokens or more, in at least four turns."),
-        Metric("latency_slope_uncached", SLOPE, "session", "lower", "latency_slope with each 1,000 input tokens that were not cached."),
-        Metric("session_duration", "ms", "session", "neither", "From the start of connecting to the end of the session.", "connect_start", "ended"),
-        Metric("receive_delay", "ms", "load_generator", "lower", "From the kernel's receive timestamp to the instant at which this process handled the event. Timestamps of the process's own clock have this error; kernel timestamps do not."),
-        Metric("event_loop_delay", "ms", "load_generator", "lower", "How late a 10 ms timer of the event loop ran."),
-        Metric("send_delay", "ms", "load_generator", "lower", "How late a paced audio chunk was handed to the kernel, relative to the instant at which it was due."),
-        Metric("start_delay", "ms", "load_generator", "lower", "How late a session began: from its planned start to the start of connecting, without the wait for a token.", "intended_start", "connect_start", less="auth_wait_ns"),
-        Metric("timestamp_uncertainty", "ms", "load_generator", "lower", "The maximum error of an event's arrival timestamp: 0 if the event ended a read that emptied the socket; otherwise the time since the socket was last known to be empty."),
-        Metric("wire_sent", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames, or of the RTP packets of a telephone call, sent per second, per session and per target; before TLS, handshake excluded."),
-        Metric("wire_received", BYTES_PER_S, "session", "higher", "Bytes of WebSocket frames, or of the RTP packets of a telephone call, received per second, per session and per target; before TLS, handshake excluded."),
-        Metric("audio_sent", BYTES_PER_S, "session", "higher", "Decoded audio sent per second, per session and per target."),
-        Metric("audio_received", BYTES_PER_S, "session", "higher", "Decoded audio received per second, per session and per target."),
+        Metric(
+            "connect_upgrade",
+            "ms",
+            "session",
+            "lower",
+            "WebSocket upgrade; in a telephone call, the wait for the answer.",
+            "tls_done",
+            "opened",
+        ),
+        Metric(
+            "connect_total",
+            "ms",
+            "session",
+            "lower",
+            "From the start of connecting to the open transport.",
+            "connect_start",
+            "opened",
+        ),
+        Metric(
+            "connect_offer",
+            "ms",
+            "session",
+            "lower",
+            "Calls over WebRTC: from the open connection to the answer to the offer.",
+            "tls_done",
+            "offer_answered",
+        ),
+        Metric(
+            "connect_relay",
+            "ms",
+            "session",
+            "lower",
+            "Calls over WebRTC with a TURN server of the target: from the open connection to the"
+            " address at the server. A part of connect_offer.",
+            "tls_done",
+            "relay_allocated",
+        ),
+        Metric(
+            "connect_ice",
+            "ms",
+            "session",
+            "lower",
+            "Calls over WebRTC: from the answer to the address that ICE selected.",
+            "offer_answered",
+            "ice_connected",
+        ),
+        Metric(
+            "connect_dtls",
+            "ms",
+            "session",
+            "lower",
+            "Calls over WebRTC: from that address to the keys of SRTP.",
+            "ice_connected",
+            "dtls_done",
+        ),
+        Metric(
+            "post_dial_delay",
+            "ms",
+            "session",
+            "lower",
+            "Agents on a telephone: from the start of the call to 180 Ringing.",
+            "connect_start",
+            "ringing",
+        ),
+        Metric(
+            "session_ready",
+            "ms",
+            "session",
+            "lower",
+            "From the start of connecting to session.created.",
+            "connect_start",
+            "session_created",
+        ),
+        Metric(
+            "session_update",
+            "ms",
+            "session",
+            "lower",
+            "From session.update handed to the kernel to session.updated.",
+            "update_sent",
+            "session_updated",
+        ),
+        Metric(
+            "mcp_listing",
+            "ms",
+            "session",
+            "lower",
+            "From session.update handed to the kernel to the last mcp_list_tools.completed: how"
+            " long the service needed for the tools of the MCP servers.",
+            "update_sent",
+            "mcp_listed",
+        ),
+        Metric(
+            "service_time",
+            "ms",
+            "session",
+            "lower",
+            "Delays of the service before the first reply: from the start of connecting until the"
+            " session is ready, plus from the first turn's origin to the first delta of its reply.",
+            "connect_start",
+            "first_reply",
+            less="caller_time_ns",
+        ),
+        Metric(
+            "response_time",
+            "ms",
+            "session",
+            "lower",
+            "service_time from the instant at which the call arrived, so any delay of its start is"
+            " included. Only for calls that arrive (--arrival-rate).",
+            "call_arrival",
+            "first_reply",
+            less="caller_time_ns",
+        ),
+        Metric(
+            "history_load",
+            "ms",
+            "session",
+            "lower",
+            "From just before the first message of the history is sent to the service's"
+            " acknowledgement of the last one.",
+            "history_start",
+            "history_acked",
+        ),
+        Metric(
+            "connect_to_first_audible",
+            "ms",
+            "session",
+            "lower",
+            "How long a caller who dials is without an answer: from the start of connecting to the"
+            " first audible sample of the first turn's reply as the simulated player plays it,"
+            " without the caller's own speaking time. Its parts: session_ready, session_update, and"
+            " the first turn's voice_to_voice; for a text turn, ttfa and the delay of the player.",
+            "connect_start",
+            "first_audible",
+            less="caller_time_ns",
+        ),
+        Metric(
+            "greeting",
+            "ms",
+            "session",
+            "lower",
+            "Services that speak first: from the start of connecting to the first audible sample of"
+            " the greeting as the simulated player plays it.",
+            "connect_start",
+            "greeting_audible",
+        ),
+        Metric(
+            "answer_to_greeting",
+            "ms",
+            "session",
+            "lower",
+            "Services that speak first: from the open transport, in a telephone call from 200 OK,"
+            " to the first audible sample of the greeting as the simulated player plays it.",
+            "opened",
+            "greeting_audible",
+        ),
+        Metric(
+            "renewal_gap",
+            "ms",
+            "session",
+            "lower",
+            "Sessions that replace one at its maximum age: from the end of the last reply in the"
+            " old one, as the simulated player played it, to the first audible sample of the first"
+            " reply in the new one, without the caller's own time. Its parts: the time until the"
+            " new connection is started, session_ready, session_update, history_load, and the first"
+            " turn's latency. Absent if the reply before or after is text; negative if a reply was"
+            " sent faster than it was played.",
+            "previous_reply_end",
+            "first_audible",
+            less="caller_time_ns",
+            signed=True,
+        ),
+        Metric(
+            "idle_prompt",
+            "ms",
+            "session",
+            "lower",
+            "How late the service spoke by itself, the first time in a session: from the instant at"
+            " which it should (its idle timeout after the end of the reply's playback) to"
+            " timeout_triggered. Negative if it spoke too early.",
+            "idle_prompt_due",
+            "idle_prompt_received",
+            signed=True,
+        ),
+        Metric(
+            "rtp_loss",
+            "%",
+            "session",
+            "lower",
+            "Calls with RTP: share of the agent's RTP packets that never arrived, by their sequence"
+            " numbers, until the end of the last turn.",
+            column="rtp_lost",
+            of="rtp_expected",
+        ),
+        Metric(
+            "rtp_late_share",
+            "%",
+            "session",
+            "lower",
+            "Calls with RTP: share of the agent's RTP packets that arrived too late for a jitter"
+            f" buffer of {JITTER_BUFFER_MS} ms, until the end of the last turn.",
+            column="rtp_late",
+            of="rtp_expected",
+        ),
+        Metric(
+            "peer_rtp_loss",
+            "%",
+            "session",
+            "lower",
+            "Calls with RTP: share of the caller's RTP packets that did not reach the agent, by its"
+            " last RTCP report.",
+            column="peer_rtp_lost",
+            of="peer_rtp_expected",
+        ),
+        Metric(
+            "rtp_jitter",
+            "ms",
+            "session",
+            "lower",
+            "Calls with RTP: jitter of the agent's RTP packets (RFC 3550) at the end of the last"
+            " turn.",
+            column="rtp_jitter_ns",
+        ),
+        Metric(
+            "peer_rtp_jitter",
+            "ms",
+            "session",
+            "lower",
+            "Calls with RTP: jitter of the caller's RTP packets at the agent, by its last RTCP"
+            " report.",
+            column="peer_rtp_jitter_ns",
+        ),
+        Metric(
+            "relay_rtt",
+            "ms",
+            "session",
+            "lower",
+            "Calls over WebRTC that a TURN server relays: shortest round trip to this server until"
+            " the end of the last turn. An upper bound, because it includes the server's time for a"
+            " request.",
+            column="relay_rtt_ns",
+        ),
+        Metric(
+            "relay_path_rtt",
+            "ms",
+            "session",
+            "lower",
+            "Calls over WebRTC that a TURN server relays: shortest round trip through this server"
+            " to the agent's ICE. A path without the server shortens a latency by less than this.",
+            column="relay_path_rtt_ns",
+        ),
+        Metric(
+            "latency_slope",
+            SLOPE,
+            "session",
+            "lower",
+            "How much longer the main metric becomes with each 1,000 input tokens of the"
+            " conversation: Theil and Sen's slope over the successful turns of a session. Only for"
+            " sessions whose conversation grows by 1,000 tokens or more, in at least four turns.",
+        ),
+        Metric(
+            "latency_slope_uncached",
+            SLOPE,
+            "session",
+            "lower",
+            "latency_slope with each 1,000 input tokens that were not cached.",
+        ),
+        Metric(
+            "session_duration",
+            "ms",
+            "session",
+            "neither",
+            "From the start of connecting to the end of the session.",
+            "connect_start",
+            "ended",
+        ),
+        Metric(
+            "receive_delay",
+            "ms",
+            "load_generator",
+            "lower",
+            "From the kernel's receive timestamp to the instant at which this process handled the"
+            " event. Timestamps of the process's own clock have this error; kernel timestamps do"
+            " not.",
+        ),
+        Metric(
+            "event_loop_delay",
+            "ms",
+            "load_generator",
+            "lower",
+            "How late a 10 ms timer of the event loop ran.",
+        ),
+        Metric(
+            "send_delay",
+            "ms",
+            "load_generator",
+            "lower",
+            "How late a paced audio chunk was handed to the kernel, relative to the instant at"
+            " which it was due.",
+        ),
+        Metric(
+            "start_delay",
+            "ms",
+            "load_generator",
+            "lower",
+            "How late a session began: from its planned start to the start of connecting, without"
+            " the wait for a token.",
+            "intended_start",
+            "connect_start",
+            less="auth_wait_ns",
+        ),
+        Metric(
+            "timestamp_uncertainty",
+            "ms",
+            "load_generator",
+            "lower",
+            "The maximum error of an event's arrival timestamp: 0 if the event ended a read that"
+            " emptied the socket; otherwise the time since the socket was last known to be empty.",
+        ),
+        Metric(
+            "wire_sent",
+            BYTES_PER_S,
+            "session",
+            "higher",
+            "Bytes of WebSocket frames, or of the RTP packets of a telephone call, sent per second,"
+            " per session and per target; before TLS, handshake excluded.",
+        ),
+        Metric(
+            "wire_received",
+            BYTES_PER_S,
+            "session",
+            "higher",
+            "Bytes of WebSocket frames, or of the RTP packets of a telephone call, received per"
+            " second, per session and per target; before TLS, handshake excluded.",
+        ),
+        Metric(
+            "audio_sent",
+            BYTES_PER_S,
+            "session",
+            "higher",
+            "Decoded audio sent per second, per session and per target.",
+        ),
+        Metric(
+            "audio_received",
+            BYTES_PER_S,
+            "session",
+            "higher",
+            "Decoded audio received per second, per session and per target.",
+        ),
     )
-}  # fmt: skip
+}
 
 AUDIBLE = 104
 """The smallest magnitude of an audible sample: −50 dBFS, 104 of 32,768. Replies begin with less."""
@@ -280,16 +1037,23 @@ SEGMENT_NAMES = {
 }
 """The name of each segment of `voice_to_voice`, by the instant at which the segment ends."""
 VAD_SEGMENTS = tuple(SEGMENT_NAMES)
-MANUAL_SEGMENTS = tuple(name for name in VAD_SEGMENTS if name not in ("speech_stopped", "committed"))
-"""The instants that divide `voice_to_voice`, of turns whose end the service detects, and of other turns.
+MANUAL_SEGMENTS = tuple(
+    name for name in VAD_SEGMENTS if name not in ("speech_stopped", "committed")
+)
+"""The instants that divide `voice_to_voice`, of turns whose end the service detects, and of other
+turns.
 
-If an instant did not happen, the segments before and after it merge, so that the segments always add up to the whole. A
-segment may be negative.
+If an instant did not happen, the segments before and after it merge, so that the segments always
+add up to the whole. A segment may be negative.
 """
 HEADLINE = ("ttfa", "ttft", "voice_to_voice")
 """The headline metrics. If the values of one of them are not exact, the run is invalid."""
-OF_TRANSCRIPTS = (("transcript_first", "transcript_total"), *((name,) for name in TRANSCRIPT_METRICS))
-"""The metrics that take their place: those of the first tuple of which a run without headline metrics has any."""
+OF_TRANSCRIPTS = (
+    ("transcript_first", "transcript_total"),
+    *((name,) for name in TRANSCRIPT_METRICS),
+)
+"""The metrics that take their place: those of the first tuple of which a run without headline
+metrics has any."""
 CAN_DECIDE = (*HEADLINE, *chain.from_iterable(OF_TRANSCRIPTS))
 """All metrics whose uncertainty can make a run invalid."""
 WAITS = (*FIRST_DELTAS.values(), *TRANSCRIPT_METRICS)
@@ -297,9 +1061,11 @@ WAITS = (*FIRST_DELTAS.values(), *TRANSCRIPT_METRICS)
 
 
 def awaited(instants: Mapping[str, int]) -> tuple[str, str] | None:
-    """Return (instant, metric) for which the caller of a turn waited first; None if it did not come.
+    """Return (instant, metric) for which the caller of a turn waited first; None if it did not
+    come.
 
-    It is the first delta of the reply. A turn without a reply has the finished transcript of its speech instead.
+    It is the first delta of the reply. A turn without a reply has the finished transcript of its
+    speech instead.
     """
     for instant, metric in FIRST_DELTAS.items():
         if instant in instants:
@@ -310,57 +1076,75 @@ def awaited(instants: Mapping[str, int]) -> tuple[str, str] | None:
 
 
 def turn_type_of(names: Collection[str]) -> str:
-    """Return the turn type: those `names` that are in TURN_TYPES, in its order, joined by `+`; else REGULAR."""
+    """Return the turn type: those `names` that are in TURN_TYPES, in its order, joined by `+`;
+    else REGULAR.
+    """
     return "+".join(name for name in TURN_TYPES if name in names) or REGULAR
 
 
 def segments(instants: Mapping[str, int]) -> list[tuple[str, str, int]]:
-    """Return (start, end, ns) of each segment of `voice_to_voice`; [] if `voice_to_voice` is absent."""
+    """Return (start, end, ns) of each segment of `voice_to_voice`; [] if `voice_to_voice` is
+    absent.
+    """
     chain = VAD_SEGMENTS if "speech_stopped" in instants else MANUAL_SEGMENTS
-    if chain[0] not in instants or chain[-1] not in instants or instants[chain[0]] > instants[chain[-1]]:
+    if (
+        chain[0] not in instants
+        or chain[-1] not in instants
+        or instants[chain[0]] > instants[chain[-1]]
+    ):
         return []
     reached = [name for name in chain if name in instants]
     return [(start, end, instants[end] - instants[start]) for start, end in pairwise(reached)]
 
 
 MIN_TURNS_BEYOND = 5
-"""The minimum number n(1−p) of turns beyond a quantile p, for it to be published. It does not apply to the median."""
-ALIKE, INDEPENDENT = 0.5, 3.6
+"""The minimum number n(1−p) of turns beyond a quantile p, for it to be published. It does not
+apply to the median."""
+ALIKE = 0.5
+INDEPENDENT = 3.6
 """Assumptions about when a quantile in a tail is published.
 
-ALIKE is the assumed correlation between the turns of one session. INDEPENDENT turns must lie beyond a quantile so that
-the largest turn bounds it. The bound needs p^n ≤ 2.5 %, so n(1−p) must be 3.6 at p95, and 3.7 at p99.
+ALIKE is the assumed correlation between the turns of one session. INDEPENDENT turns must lie beyond
+a quantile so that the largest turn bounds it. The bound needs p^n ≤ 2.5 %, so n(1−p) must be 3.6 at
+p95, and 3.7 at p99.
 """
 MIN_EFFECTIVE_SESSIONS = 6
 """The minimum effective number of sessions (Kish) for a published quantile.
 
-With n sessions, the probability that the medians of all sessions are below the real median is 2^−n. From six sessions
-on, this probability is below 2.5 %. Then the largest of the medians is an upper bound.
+With n sessions, the probability that the medians of all sessions are below the real median is 2^−n.
+From six sessions on, this probability is below 2.5 %. Then the largest of the medians is an upper
+bound.
 """
 SESSIONS_OF_FEW_TURNS = ((2, 9), (4, 7))
-"""Minimum numbers of sessions for a published median if sessions have few turns: (turns of a session, sessions).
+"""Minimum numbers of sessions for a published median if sessions have few turns: (turns of a
+session, sessions).
 
-A session with fewer turns than stated needs at least this many sessions. From these numbers G on, the median has an
-upper bound: n / (1 + (k − 1)/2) · (z/t)² ≥ 5.3, where n = Gk and t has G − 1 degrees of freedom. With one turn in each
-session, the left side is also multiplied by (G − 1)/G, the inverse of the design effect.
+A session with fewer turns than stated needs at least this many sessions. From these numbers G on,
+the median has an upper bound: n / (1 + (k − 1)/2) · (z/t)² ≥ 5.3, where n = Gk and t has G − 1
+degrees of freedom. With one turn in each session, the left side is also multiplied by (G − 1)/G,
+the inverse of the design effect.
 """
 
 
 def sessions_to_publish(p: float, turns: float, sessions: float, effective_sessions: float) -> int:
     """Return the number of sessions that a quantile needs to be published.
 
-    `turns`, `sessions` and `effective_sessions` describe the design of the run. `effective_sessions` is the effective
-    number of sessions (Kish). Only the design decides whether a quantile is published. If the result also decided, low
-    values would be published more often. Each quantile needs six effective sessions (2^−6 < 2.5 %), and a median up to
-    nine if sessions have few turns. A quantile in a tail also needs 5 turns beyond it, and enough turns to bound it: n
-    / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). It assumes a correlation of one half within sessions.
+    `turns`, `sessions` and `effective_sessions` describe the design of the run.
+    `effective_sessions` is the effective number of sessions (Kish). Only the design decides whether
+    a quantile is published. If the result also decided, low values would be published more often.
+    Each quantile needs six effective sessions (2^−6 < 2.5 %), and a median up to nine if sessions
+    have few turns. A quantile in a tail also needs 5 turns beyond it, and enough turns to bound it:
+    n / (1 + (Σn_g²/n − 1)/2) ≥ 3.6 / (1−p). It assumes a correlation of one half within sessions.
     """
     times = MIN_EFFECTIVE_SESSIONS / effective_sessions
     if p == 0.5:
-        minimum = next((least for few, least in SESSIONS_OF_FEW_TURNS if turns / effective_sessions < few), 0)
+        minimum = next(
+            (least for few, least in SESSIONS_OF_FEW_TURNS if turns / effective_sessions < few), 0
+        )
         times = max(times, minimum / effective_sessions)
     else:
-        tail, independent = min(p, 1 - p), turns / (1 + ALIKE * (turns / effective_sessions - 1))
+        tail = min(p, 1 - p)
+        independent = turns / (1 + ALIKE * (turns / effective_sessions - 1))
         times = max(times, INDEPENDENT / tail / independent, MIN_TURNS_BEYOND / tail / turns)
     return math.ceil(sessions * times - 1e-9)
 
@@ -369,4 +1153,5 @@ PlannedEvent = Literal["interruptions", "sounds", "expectations"]
 PLANNED_COLUMNS: dict[PlannedEvent, tuple[str, str]] = {
     event: (f"{event}_planned", f"{event}_missed") for event in get_args(PlannedEvent)
 }
-"""The columns of sessions that count a script's planned events, besides turns, and those that did not happen."""
+"""The columns of sessions that count a script's planned events, besides turns, and those that
+did not happen."""

@@ -1,9 +1,11 @@
-"""The table of outcomes: the class, the text and the remedy of each. It holds for any service. Pure.
+"""The table of outcomes: the class, the text and the remedy of each. It holds for any service.
+Pure.
 
-The key of a row is the code of the outcome, or the beginning of the code before the colon, which holds for all codes
-that have no row of their own. A remedy is found by the code, and by the cause that the detail states: one of the texts
-below, or the error code of the service. `rtbench doctor` has more specific remedies, because it
-knows the target. docs/metrics.md, "Outcomes", lists the outcomes for users.
+The key of a row is the code of the outcome, or the beginning of the code before the colon, which
+holds for all codes that have no row of their own. A remedy is found by the code, and by the cause
+that the detail states: one of the texts below, or the error code of the service. `rtbench doctor`
+has more specific remedies, because it knows the target. docs/metrics.md, "Outcomes", lists the
+outcomes for users.
 """
 
 from __future__ import annotations
@@ -14,56 +16,93 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Literal, NamedTuple, ParamSpec
 
-UNHEARD = "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too high?)"
+UNHEARD = (
+    "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too"
+    " high?)"
+)
 NOTHING_AUDIBLE = "no audible audio was received"
 SIP_STATUS = "SIP"
-"""The word before the status with which a telephone call was refused or ended, in the detail of an outcome."""
-ONLY_RANG, NO_RESPONSE_TO_INVITE = "it only rang", "there was no response to INVITE"
-MALFORMED, IGNORED = "malformed message", "ignored"
-LAST_RESPONSE, WITHOUT_ANSWER = "the last response was", "which did not answer"
+"""The word before the status with which a telephone call was refused or ended, in the detail of
+an outcome."""
+ONLY_RANG = "it only rang"
+NO_RESPONSE_TO_INVITE = "there was no response to INVITE"
+MALFORMED = "malformed message"
+IGNORED = "ignored"
+LAST_RESPONSE = "the last response was"
+WITHOUT_ANSWER = "which did not answer"
 """Texts about a telephone call that was not answered."""
 FOREIGN_HOST = "but the called host is on this machine, and this one is not"
-"""The text about a host that only the peer of a telephone call names, and to which nothing may be sent."""
-CHECKS_FROM, UNPERMITTED_SOURCE = "its checks come from", "to which nothing may be sent"
-"""Texts about the address from which the peer of a call over WebRTC answers although it names another one."""
+"""The text about a host that only the peer of a telephone call names, and to which nothing may
+be sent."""
+CHECKS_FROM = "its checks come from"
+UNPERMITTED_SOURCE = "to which nothing may be sent"
+"""Texts about the address from which the peer of a call over WebRTC answers although it names
+another one."""
 TURN_SERVER = "the TURN server"
-TURN_LOGIN, TURN_FULL = "refuses the user or the password", "has no allocation left for this user"
+TURN_LOGIN = "refuses the user or the password"
+TURN_FULL = "has no allocation left for this user"
 TURN_EXHAUSTED = "has no capacity left"
-TURN_REFUSED, TURN_SILENT = "refuses the allocation", "does not answer"
-TURN_ENDED, TURN_FORBIDDEN = "has ended the allocation", "refuses to relay to"
-TURN_UNREACHED, TURN_NO_TLS = "is not reached", "completes no TLS handshake"
-TURN_DISTRUSTED, TURN_OTHER_NAME = "has a certificate that is not trusted", "has a certificate for other names"
+TURN_REFUSED = "refuses the allocation"
+TURN_SILENT = "does not answer"
+TURN_ENDED = "has ended the allocation"
+TURN_FORBIDDEN = "refuses to relay to"
+TURN_UNREACHED = "is not reached"
+TURN_NO_TLS = "completes no TLS handshake"
+TURN_DISTRUSTED = "has a certificate that is not trusted"
+TURN_OTHER_NAME = "has a certificate for other names"
 TURN_NOT_VALID = "has a certificate that is not valid today"
 """Texts about a TURN server, after `TURN_SERVER` and its name."""
-HELD, CANNOT_SEND = "the agent held the call", "this machine could not send the packets"
+HELD = "the agent held the call"
+CANNOT_SEND = "this machine could not send the packets"
 NO_BUFFERS = f"{CANNOT_SEND}, because it has no memory for them"
 """Texts about audio of the caller that was not sent."""
 NO_PAIR = "no pair of UDP ports from"
 """The text about ports for RTP and RTCP."""
-REDIRECTED, UNNAMED = "the call was redirected to", "which the target does not name"
+REDIRECTED = "the call was redirected to"
+UNNAMED = "which the target does not name"
 """Texts about the host of a redirection, in the detail of a telephone call that failed."""
-REQUIRES_SRTP, REQUIRES_DTLS_SRTP = "the peer requires SRTP", "the peer requires DTLS-SRTP"
-WITHOUT_SRTP, NO_SRTP_KEY = "the peer does not use SRTP", "the peer has no SRTP key that is supported"
+REQUIRES_SRTP = "the peer requires SRTP"
+REQUIRES_DTLS_SRTP = "the peer requires DTLS-SRTP"
+WITHOUT_SRTP = "the peer does not use SRTP"
+NO_SRTP_KEY = "the peer has no SRTP key that is supported"
 """Texts about a telephone call whose two sides do not agree on the encryption of the audio."""
-OTHER_CERTIFICATE = "the certificate of the peer's DTLS does not have the fingerprint of its session description"
-REFUSED_CERTIFICATES = ("alert unknown ca", "alert bad certificate", "alert certificate unknown", "alert decrypt error")
-"""Texts about DTLS, with which this side, or the peer, refuses the certificate of the other side."""
-LOGIN_REFUSED, NO_DIGEST = "the peer refused the user or the password", "its kind of sign-in is not supported"
-"""Texts about a telephone call that the peer refused although the caller has a user and a password."""
-HUNG_UP, NO_KEYS = "the peer hung up", "the peer accepts no telephone events"
+OTHER_CERTIFICATE = (
+    "the certificate of the peer's DTLS does not have the fingerprint of its session description"
+)
+REFUSED_CERTIFICATES = (
+    "alert unknown ca",
+    "alert bad certificate",
+    "alert certificate unknown",
+    "alert decrypt error",
+)
+"""Texts about DTLS, with which this side, or the peer, refuses the certificate of the other
+side."""
+LOGIN_REFUSED = "the peer refused the user or the password"
+NO_DIGEST = "its kind of sign-in is not supported"
+"""Texts about a telephone call that the peer refused although the caller has a user and a
+password."""
+HUNG_UP = "the peer hung up"
+NO_KEYS = "the peer accepts no telephone events"
 """Texts about the end of a telephone call: by the peer, and because the script sends a key."""
-OWN_HANG_UP, OTHER_CODEC = "this tool hung up", "the peer answers with a codec that was not offered"
-NO_ACK, NOT_REFRESHED = "the peer sent no ACK of the response to its INVITE", "the session was not refreshed in time"
-UNANSWERED, FORGOTTEN = "the peer did not answer a request in the call", "the peer no longer knows the call"
+OWN_HANG_UP = "this tool hung up"
+OTHER_CODEC = "the peer answers with a codec that was not offered"
+NO_ACK = "the peer sent no ACK of the response to its INVITE"
+NOT_REFRESHED = "the session was not refreshed in time"
+UNANSWERED = "the peer did not answer a request in the call"
+FORGOTTEN = "the peer no longer knows the call"
 """Texts about the end of a telephone call by this tool, with its reasons."""
 NO_READ = "the peer accepted no data"
 """The text about a connection that this tool ended, because nothing could be sent."""
-NO_MESSAGE, NO_AUDIO, INAUDIBLE = "no message was received", "but none of them has audio", "but none of it is audible"
-"""Texts about an inaudible reply: no message, no message with audio, or no audio that was loud enough."""
+NO_MESSAGE = "no message was received"
+NO_AUDIO = "but none of them has audio"
+INAUDIBLE = "but none of it is audible"
+"""Texts about an inaudible reply: no message, no message with audio, or no audio that was loud
+enough."""
 ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
 """A text about audio without a reply. After it follows the number of tones."""
 NO_PACKET = "no RTP packet with the agreed audio was received"
-OTHER_TYPES, OTHER_KEY = "packets with another payload type", "packets that SRTP rejected"
+OTHER_TYPES = "packets with another payload type"
+OTHER_KEY = "packets that SRTP rejected"
 """Texts about received packets without the agreed audio. Before each is its number."""
 NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
 ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"
@@ -75,8 +114,8 @@ OTHER_LOGIN = "it accepts only "
 LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
 """The text about name lookups that the DNS resolver does not answer."""
 CANCELLED_SPLIT = "cancelled:turn_detected"
-"""The outcome of a turn whose reply the service cancelled because the caller went on speaking, or because of a sound.
-A turn that is divided ends before its second commit."""
+"""The outcome of a turn whose reply the service cancelled because the caller went on speaking, or
+because of a sound. A turn that is divided ends before its second commit."""
 NO_REPLY = "timeout:first_delta"
 SERVICE_REPORTED = "the service reported: "
 """The text before the service's message, in a detail that begins with this tool's own text."""
@@ -86,9 +125,11 @@ Inputs = ParamSpec("Inputs")
 OutcomeClass = Literal["success", "failed", "unfinished"]
 
 STARVED = "starved"
-"""The outcome if this process did not run when a limit ended, so that it is unknown whether the limit was met."""
+"""The outcome if this process did not run when a limit ended, so that it is unknown whether the
+limit was met."""
 EXHAUSTED = "exhausted:"
-"""The prefix of outcomes of calls and turns that a limit of this machine prevented. The name of the resource follows.
+"""The prefix of outcomes of calls and turns that a limit of this machine prevented. The name of the
+resource follows.
 """
 THROTTLED = "throttled:"
 """The prefix of outcomes that a limit of the service caused."""
@@ -96,96 +137,117 @@ REFUSED = "connect_failed:"
 """The prefix of outcomes of sessions that the service refused, so that they never opened."""
 EXPIRED = "session_expired"
 EXPECTED = "failed:missing_"
-"""The prefix of the outcome if an expected event was not received. The name of the event follows."""
-HOLD, UNSENT = "failed:hold", "failed:unsent"
-"""The outcomes of a turn whose speech was not sent: the agent held the call, or this machine could not send."""
+"""The prefix of the outcome if an expected event was not received. The name of the event
+follows."""
+HOLD = "failed:hold"
+UNSENT = "failed:unsent"
+"""The outcomes of a turn whose speech was not sent: the agent held the call, or this machine
+could not send."""
 OWN_FAULT = "failed:load_generator"
 """The outcome of a session that failed because of a fault of this tool or of this machine."""
 HANG_UP = "failed:hung_up"
 """The outcome of an answered telephone call that this tool ended before the end of the script."""
-NO_MEDIA, NO_SOUND = "timeout:media", "timeout:sound"
-"""The outcomes of an answered telephone call in which nothing was audible until the first limit: no packet with audio
-was received, or all packets had silence, even noise, or tones."""
+NO_MEDIA = "timeout:media"
+NO_SOUND = "timeout:sound"
+"""The outcomes of an answered telephone call in which nothing was audible until the first limit: no
+packet with audio was received, or all packets had silence, even noise, or tones."""
 
 IDLE_BEFORE = "no message had passed for"
 """The text of a detail that is followed by the idle time of a connection before its end."""
 IDLE_REMEDY = (
-    "the service, or a load balancer, proxy or firewall on the way, seems to end connections without messages: see in "
-    "the message after how long, and raise the idle timeout there, or shorten the pause (this tool sends a ping after "
-    "20 s without a byte)"
+    "the service, or a load balancer, proxy or firewall on the way, seems to end connections"
+    " without messages: see in the message after how long, and raise the idle timeout there, or"
+    " shorten the pause (this tool sends a ping after 20 s without a byte)"
 )
 
 REALTIME_MODELS = (
-    *("gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2", "gpt-realtime-1.5", "gpt-realtime"),
-    *("gpt-realtime-mini", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview"),
+    "gpt-realtime-2.1",
+    "gpt-realtime-2.1-mini",
+    "gpt-realtime-2",
+    "gpt-realtime-1.5",
+    "gpt-realtime",
+    "gpt-realtime-mini",
+    "gpt-4o-realtime-preview",
+    "gpt-4o-mini-realtime-preview",
 )
 """The models with speech output, from the newest to the oldest."""
 AGENT_DIALECTS = "twilio, acs or pcm"
 """The dialects of agents on a WebSocket, for texts. `bench.services.agents` has the dialects."""
-NO_PROXY = "the proxy does not answer: check its URL (--proxy, HTTPS_PROXY), and that this machine may reach it"
+NO_PROXY = (
+    "the proxy does not answer: check its URL (--proxy, HTTPS_PROXY), and that this machine may"
+    " reach it"
+)
 OTHER_PROXY_LOGIN = (
-    "this tool signs in to proxies only with user and password (Basic), not by NTLM or Kerberos: let a local proxy "
-    "such as px or cntlm sign in, and set --proxy to its URL"
+    "this tool signs in to proxies only with user and password (Basic), not by NTLM or Kerberos:"
+    " let a local proxy such as px or cntlm sign in, and set --proxy to its URL"
 )
 CLOSED_WITHOUT_ANSWER = "the service closed the connection without an answer"
 CUT_ANSWER = "ended after"
 REFUSED_OFFER = "the offer was refused"
 ENDS_CONNECTIONS = (
-    "the service, or a gateway in front of it, ends connections early at this address: check host and path, and its log"
+    "the service, or a gateway in front of it, ends connections early at this address: check host"
+    " and path, and its log"
 )
 OUT_OF_ORDER = "the service has an internal error: retry later, and check its status page"
-NO_DEPLOYMENT, NO_QUOTA = "DeploymentNotFound", "insufficient_quota"
-"""Error codes of services: the path exists, but the deployment does not; the account has no credit."""
+NO_DEPLOYMENT = "DeploymentNotFound"
+NO_QUOTA = "insufficient_quota"
+"""Error codes of services: the path exists, but the deployment does not; the account has no
+credit."""
 NO_CREDIT = "the account has no credit left: check its billing page"
 TONES = (
-    "the agent was not connected, or sends only tones, which are no reply: check in its log whether it answered the "
-    "call, and whether it speaks"
+    "the agent was not connected, or sends only tones, which are no reply: check in its log whether"
+    " it answered the call, and whether it speaks"
 )
 TURN_LOGIN_REMEDY = (
-    "the TURN server does not know this user and password: set the variable that --turn-login-env names to "
-    "user:password; a login that a service issues is valid for a short time"
+    "the TURN server does not know this user and password: set the variable that --turn-login-env"
+    " names to user:password; a login that a service issues is valid for a short time"
 )
 TURN_SILENT_REMEDY = (
-    "check host and port of the TURN server (--turn-server), and that a firewall passes its packets; where UDP is "
-    "blocked, reach it over TCP: turn:HOST:PORT?transport=tcp, or turns:HOST"
+    "check host and port of the TURN server (--turn-server), and that a firewall passes its"
+    " packets; where UDP is blocked, reach it over TCP: turn:HOST:PORT?transport=tcp, or turns:HOST"
 )
 TURN_NO_TLS_REMEDY = (
-    "the port of the TURN server may be one without TLS: use its port for TLS (turns:HOST:5349), or no TLS: "
-    "turn:HOST:PORT?transport=tcp"
+    "the port of the TURN server may be one without TLS: use its port for TLS (turns:HOST:5349), or"
+    " no TLS: turn:HOST:PORT?transport=tcp"
 )
 DOCTOR = (
-    "run `rtbench doctor` with the same --url or --targets, and key: it checks each step of the connection, and prints "
-    "what to do about the first step that fails"
+    "run `rtbench doctor` with the same --url or --targets, and key: it checks each step of the"
+    " connection, and prints what to do about the first step that fails"
 )
 REFUSED_KEY = (
-    "copy the key of this resource again into its variable (that of --api-key-env, if it is given); with Entra ID, check "
-    "role, tenant and this machine's clock; `rtbench doctor` with the same --url or --targets names the cause"
+    "copy the key of this resource again into its variable (that of --api-key-env, if it is given);"
+    " with Entra ID, check role, tenant and this machine's clock; `rtbench doctor` with the same"
+    " --url or --targets names the cause"
 )
-NO_PATH = "the server has no such path: set the path at which it accepts calls, by --url or `url` of the target"
+NO_PATH = (
+    "the server has no such path: set the path at which it accepts calls, by --url or `url` of the"
+    " target"
+)
 NO_RESOLVER = (
-    "the DNS resolver does not answer: check /etc/resolv.conf and the VPN, or set the address: --resolve ADDRESS"
+    "the DNS resolver does not answer: check /etc/resolv.conf and the VPN, or set the address:"
+    " --resolve ADDRESS"
 )
 NO_WAY = (
-    "this machine has no route to that address: check its network, VPN, and IPv6, or set another address: "
-    "--resolve ADDRESS"
+    "this machine has no route to that address: check its network, VPN, and IPv6, or set another"
+    " address: --resolve ADDRESS"
 )
 ENDLESS = (
-    "the audio has no silence that ends a reply (`reply_silence_ms`), for example because of background music "
-    "or voices: configure silence between its answers"
+    "the audio has no silence that ends a reply (`reply_silence_ms`), for example because of"
+    " background music or voices: configure silence between its answers"
 )
 NO_COMMON_AUDIO = (
-    "the agent accepts none of the offered audio formats: configure it for PCMU or PCMA, and set no `codec` (--codec), "
-    "so that both are offered; if it requires encrypted audio, set `srtp: required` (--srtp), and if it has none, "
-    "`srtp: none`"
+    "the agent accepts none of the offered audio formats: configure it for PCMU or PCMA, and set no"
+    " `codec` (--codec), so that both are offered; if it requires encrypted audio, set `srtp:"
+    " required` (--srtp), and if it has none, `srtp: none`"
 )
 
 
 class OutcomeRow(NamedTuple):
     """A row of the table.
 
-    `text` is the meaning of the outcome, and `of_session` its meaning for sessions, if that differs. `causes` maps a
-    text in the detail to the remedy for this cause, which precedes `remedy`. Without text or remedy, those of the
-    code's beginning hold.
+    `text` is the meaning of the outcome, and `of_session` its meaning for sessions, if that
+    differs. `causes` maps a text in the detail to the remedy for this cause, which precedes
+    `remedy`. Without text or remedy, those of the code's beginning hold.
     """
 
     text: str = ""
@@ -196,175 +258,535 @@ class OutcomeRow(NamedTuple):
 
 
 OUTCOMES: Mapping[str, OutcomeRow] = {
-    "ok": OutcomeRow("completed, with the kind of output that was requested", kind="success", of_session="opened, completed its script, and was closed by the load generator"),
+    "ok": OutcomeRow(
+        "completed, with the kind of output that was requested",
+        kind="success",
+        of_session="opened, completed its script, and was closed by the load generator",
+    ),
     "interrupted": OutcomeRow("cancelled because the script interrupted it", kind="success"),
-    "renewed": OutcomeRow("the service's age limit for sessions was reached, and the call renewed it", kind="success"),
-    "unfinished": OutcomeRow("started, cut by the end of the run", kind="unfinished", of_session="cut by the end of the run"),
-    STARVED: OutcomeRow("unknown: the load generator was not running when a time limit expired", kind="unfinished"),
-    "exhausted": OutcomeRow("prevented by a limit of this machine, which is no failure of the service", kind="unfinished"),
-    "exhausted:ports": OutcomeRow("not made: this machine had no free local port", "this machine has no local port left for that address: run fewer sessions at a time, or use more machines", kind="unfinished", causes={
-        NO_PAIR: "use more UDP ports for audio (--rtp-ports), or run fewer sessions at a time",
-    }),
-    "exhausted:files": OutcomeRow("not made: this process, or this machine, had reached its limit of open files", "this process has reached its limit of open files: raise `ulimit -n`", kind="unfinished", causes={
-        "in system": "this machine has reached its limit of open files: raise it (sysctl fs.file-max), or run fewer sessions at a time",
-    }),
-    "exhausted:memory": OutcomeRow("not made: this machine, or its container, had no memory left", "no memory is left: run fewer sessions at a time, or give this machine or its container more memory (`ulimit -v`)", kind="unfinished"),
-    "exhausted:threads": OutcomeRow("not made: no more threads could be started", "no more threads can be started: raise the limit of processes (`ulimit -u`, or that of the container), or of memory (`ulimit -v`)", kind="unfinished"),
-    "failed": OutcomeRow("the response failed, or an error event referred to it", "the service reports an error: fix the setting that its message names; otherwise retry and check the service's status page"),
-    "failed:no_audio": OutcomeRow("completed, but without the requested audio", "no audio was received, although it was requested: check that the deployment's model supports audio output", causes={
-        TEXT_SESSION: "the service sends only text: check that its model supports audio output, and that the service reads the settings of this dialect (--dialect)",
-    }),
-    "failed:inaudible": OutcomeRow("completed, but nothing in the requested audio was audible (only silence, clicks, or even noise)", "the service sends audio without sound: check its voice and that it sends the expected format (`output_format`); listen to it with `rtbench probe --save-audio FILE`"),
-    "failed:no_text": OutcomeRow("completed, but without the requested text", "no text was received, although it was requested: check that the service supports the settings that request text"),
-    "failed:transcription": OutcomeRow("the service could not transcribe the audio", "the service could not transcribe what it committed: see its message, and check the model of `input_transcription` (on Azure the deployment)"),
-    "failed:no_transcript": OutcomeRow("the transcript has no words", "the model found no words in the recording: check its format (`input_format`) and its language (`languages`)"),
-    "failed:unknown_status": OutcomeRow("the response ended with a status that the protocol does not define"),
-    "failed:delegation": OutcomeRow("the service delegated a task to the client, which could not do it", "declare functions in the script (`tools`), whose outputs become the result of the task, or let a backend of the service do it (`delegation: {type: responses, …}`)"),
-    "failed:mcp_list_tools": OutcomeRow("the service could not list the tools of an MCP server", "the service cannot get the tools of an MCP server: check its `url`, `connector_id` or `tunnel_id`, its access token (`authorization_env`), whether the service can reach it, and the names in `allowed_tools`"),
-    "failed:mcp_approval": OutcomeRow("the service asked for the approval of an MCP call, which the script does not give", "set `require_approval: never` in `mcp_servers`, or `approve: true`, if the calls may be made without a person"),
-    OWN_FAULT: OutcomeRow("a fault of this tool, not of the service", "this is a bug of this tool: report it, with its message", causes={
-        LOOKUPS_FULL: NO_RESOLVER,
-    }),
-    HOLD: OutcomeRow("the agent held the call while the caller spoke, so the speech was not sent", "the agent holds calls (SDP `a=sendonly`, `a=inactive`, or the address 0.0.0.0), and callers on hold are silent: check in its log why; if it is right, let the caller speak later (`pause`)"),
-    UNSENT: OutcomeRow("this machine could not send the caller's speech", "this machine has no way to the address in the agent's SDP, or a firewall on it refuses the packets: see the reason, and let the agent name an address that this machine reaches (Asterisk: `external_media_address`)"),
-    HANG_UP: OutcomeRow("this tool ended the telephone call, for the reason in the message", "the agent broke a rule or a limit of the call: see the reason in the message, and the log of the agent"),
-    "failed:backend_failed": OutcomeRow(remedy="the model of `delegation` reports an error: see its message; check that its name is right, and that your account may use it"),
-    "failed:invalid_parameter": OutcomeRow(causes={
-        "transcription session": "sessions that only transcribe have an address of their own, with intent=transcription and without a model: use it together with `output: transcript`, and no other",
-    }),
-    EXPECTED: OutcomeRow("the script expected {}, which did not occur", "an event that the script expects was not received in time: check that the session requests it (`input_transcription`, `tools`), and that `within` is long enough"),
-    "timeout": OutcomeRow("nothing was received within the time limit of this stage", "the service did not continue in time: try fewer sessions; if a single one is not faster, check its status page, or raise the script's `timeouts`"),
-    NO_MEDIA: OutcomeRow("a call was answered, and no RTP packet with audio was received", "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open the UDP ports 16384 to 32767 (or --rtp-ports) of this machine, and check to which address the agent sends RTP; if the agent waits for its caller, remove `wait_for: greeting`", causes={
-        OTHER_TYPES: "the agent sends audio of another codec than its answer names: let it send the codec of its answer, or offer it the codec that it sends (`codec` of the target, --codec)",
-        OTHER_KEY: "the agent encrypts its audio with another key than that of its answer: see its log, and check whether a server on the way changes the answer",
-    }),
-    NO_SOUND: OutcomeRow("a call was answered, and nothing in its audio was audible", "the agent sends silence: check in its log whether its speech output works, and whether it hears the caller; if it waits for its caller, remove `wait_for: greeting`", causes={
-        ONLY_TONES: TONES,
-    }),
-    NO_REPLY: OutcomeRow("no reply started within the time limit (a missing or a late reply)", "the service did not reply in time: try fewer sessions; if replies are also missing with a single one, the service misses turns: tell its owner, or choose another model; if they only come late, raise `first_delta` of the script's `timeouts`", causes={
-        NO_MESSAGE: "the agent accepts the call and sends nothing: it may expect the messages of another provider (--dialect) or a parameter (`extra`); see its log",
-        NO_PACKET: "the agent stopped sending audio during the call: see its log",
-        NO_AUDIO: f"the agent sends messages, but no audio in the form of this dialect: it may expect another provider (--dialect {AGENT_DIALECTS})",
-        ONLY_TONES: TONES,
-        INAUDIBLE: "the agent's audio is never louder than its background: check that it supports this input format (`input_format`), that it sends the expected format (`output_format`), and that it answers by itself; see its log",
-    }),
+    "renewed": OutcomeRow(
+        "the service's age limit for sessions was reached, and the call renewed it", kind="success"
+    ),
+    "unfinished": OutcomeRow(
+        "started, cut by the end of the run",
+        kind="unfinished",
+        of_session="cut by the end of the run",
+    ),
+    STARVED: OutcomeRow(
+        "unknown: the load generator was not running when a time limit expired", kind="unfinished"
+    ),
+    "exhausted": OutcomeRow(
+        "prevented by a limit of this machine, which is no failure of the service",
+        kind="unfinished",
+    ),
+    "exhausted:ports": OutcomeRow(
+        "not made: this machine had no free local port",
+        "this machine has no local port left for that address: run fewer sessions at a time, or use"
+        " more machines",
+        kind="unfinished",
+        causes={
+            NO_PAIR: "use more UDP ports for audio (--rtp-ports), or run fewer sessions at a time",
+        },
+    ),
+    "exhausted:files": OutcomeRow(
+        "not made: this process, or this machine, had reached its limit of open files",
+        "this process has reached its limit of open files: raise `ulimit -n`",
+        kind="unfinished",
+        causes={
+            "in system": (
+                "this machine has reached its limit of open files: raise it (sysctl fs.file-max),"
+                " or run fewer sessions at a time"
+            ),
+        },
+    ),
+    "exhausted:memory": OutcomeRow(
+        "not made: this machine, or its container, had no memory left",
+        "no memory is left: run fewer sessions at a time, or give this machine or its container"
+        " more memory (`ulimit -v`)",
+        kind="unfinished",
+    ),
+    "exhausted:threads": OutcomeRow(
+        "not made: no more threads could be started",
+        "no more threads can be started: raise the limit of processes (`ulimit -u`, or that of the"
+        " container), or of memory (`ulimit -v`)",
+        kind="unfinished",
+    ),
+    "failed": OutcomeRow(
+        "the response failed, or an error event referred to it",
+        "the service reports an error: fix the setting that its message names; otherwise retry and"
+        " check the service's status page",
+    ),
+    "failed:no_audio": OutcomeRow(
+        "completed, but without the requested audio",
+        "no audio was received, although it was requested: check that the deployment's model"
+        " supports audio output",
+        causes={
+            TEXT_SESSION: (
+                "the service sends only text: check that its model supports audio output, and that"
+                " the service reads the settings of this dialect (--dialect)"
+            ),
+        },
+    ),
+    "failed:inaudible": OutcomeRow(
+        "completed, but nothing in the requested audio was audible (only silence, clicks, or even"
+        " noise)",
+        "the service sends audio without sound: check its voice and that it sends the expected"
+        " format (`output_format`); listen to it with `rtbench probe --save-audio FILE`",
+    ),
+    "failed:no_text": OutcomeRow(
+        "completed, but without the requested text",
+        "no text was received, although it was requested: check that the service supports the"
+        " settings that request text",
+    ),
+    "failed:transcription": OutcomeRow(
+        "the service could not transcribe the audio",
+        "the service could not transcribe what it committed: see its message, and check the model"
+        " of `input_transcription` (on Azure the deployment)",
+    ),
+    "failed:no_transcript": OutcomeRow(
+        "the transcript has no words",
+        "the model found no words in the recording: check its format (`input_format`) and its"
+        " language (`languages`)",
+    ),
+    "failed:unknown_status": OutcomeRow(
+        "the response ended with a status that the protocol does not define"
+    ),
+    "failed:delegation": OutcomeRow(
+        "the service delegated a task to the client, which could not do it",
+        "declare functions in the script (`tools`), whose outputs become the result of the task, or"
+        " let a backend of the service do it (`delegation: {type: responses, …}`)",
+    ),
+    "failed:mcp_list_tools": OutcomeRow(
+        "the service could not list the tools of an MCP server",
+        "the service cannot get the tools of an MCP server: check its `url`, `connector_id` or"
+        " `tunnel_id`, its access token (`authorization_env`), whether the service can reach it,"
+        " and the names in `allowed_tools`",
+    ),
+    "failed:mcp_approval": OutcomeRow(
+        "the service asked for the approval of an MCP call, which the script does not give",
+        "set `require_approval: never` in `mcp_servers`, or `approve: true`, if the calls may be"
+        " made without a person",
+    ),
+    OWN_FAULT: OutcomeRow(
+        "a fault of this tool, not of the service",
+        "this is a bug of this tool: report it, with its message",
+        causes={
+            LOOKUPS_FULL: NO_RESOLVER,
+        },
+    ),
+    HOLD: OutcomeRow(
+        "the agent held the call while the caller spoke, so the speech was not sent",
+        "the agent holds calls (SDP `a=sendonly`, `a=inactive`, or the address 0.0.0.0), and"
+        " callers on hold are silent: check in its log why; if it is right, let the caller speak"
+        " later (`pause`)",
+    ),
+    UNSENT: OutcomeRow(
+        "this machine could not send the caller's speech",
+        "this machine has no way to the address in the agent's SDP, or a firewall on it refuses the"
+        " packets: see the reason, and let the agent name an address that this machine reaches"
+        " (Asterisk: `external_media_address`)",
+    ),
+    HANG_UP: OutcomeRow(
+        "this tool ended the telephone call, for the reason in the message",
+        "the agent broke a rule or a limit of the call: see the reason in the message, and the log"
+        " of the agent",
+    ),
+    "failed:backend_failed": OutcomeRow(
+        remedy=(
+            "the model of `delegation` reports an error: see its message; check that its name is"
+            " right, and that your account may use it"
+        )
+    ),
+    "failed:invalid_parameter": OutcomeRow(
+        causes={
+            "transcription session": (
+                "sessions that only transcribe have an address of their own, with"
+                " intent=transcription and without a model: use it together with `output:"
+                " transcript`, and no other"
+            ),
+        }
+    ),
+    EXPECTED: OutcomeRow(
+        "the script expected {}, which did not occur",
+        "an event that the script expects was not received in time: check that the session requests"
+        " it (`input_transcription`, `tools`), and that `within` is long enough",
+    ),
+    "timeout": OutcomeRow(
+        "nothing was received within the time limit of this stage",
+        "the service did not continue in time: try fewer sessions; if a single one is not faster,"
+        " check its status page, or raise the script's `timeouts`",
+    ),
+    NO_MEDIA: OutcomeRow(
+        "a call was answered, and no RTP packet with audio was received",
+        "a firewall or NAT drops the agent's RTP, or the agent sends it to another address: open"
+        " the UDP ports 16384 to 32767 (or --rtp-ports) of this machine, and check to which address"
+        " the agent sends RTP; if the agent waits for its caller, remove `wait_for: greeting`",
+        causes={
+            OTHER_TYPES: (
+                "the agent sends audio of another codec than its answer names: let it send the"
+                " codec of its answer, or offer it the codec that it sends (`codec` of the target,"
+                " --codec)"
+            ),
+            OTHER_KEY: (
+                "the agent encrypts its audio with another key than that of its answer: see its"
+                " log, and check whether a server on the way changes the answer"
+            ),
+        },
+    ),
+    NO_SOUND: OutcomeRow(
+        "a call was answered, and nothing in its audio was audible",
+        "the agent sends silence: check in its log whether its speech output works, and whether it"
+        " hears the caller; if it waits for its caller, remove `wait_for: greeting`",
+        causes={
+            ONLY_TONES: TONES,
+        },
+    ),
+    NO_REPLY: OutcomeRow(
+        "no reply started within the time limit (a missing or a late reply)",
+        "the service did not reply in time: try fewer sessions; if replies are also missing with a"
+        " single one, the service misses turns: tell its owner, or choose another model; if they"
+        " only come late, raise `first_delta` of the script's `timeouts`",
+        causes={
+            NO_MESSAGE: (
+                "the agent accepts the call and sends nothing: it may expect the messages of"
+                " another provider (--dialect) or a parameter (`extra`); see its log"
+            ),
+            NO_PACKET: "the agent stopped sending audio during the call: see its log",
+            NO_AUDIO: (
+                "the agent sends messages, but no audio in the form of this dialect: it may expect"
+                f" another provider (--dialect {AGENT_DIALECTS})"
+            ),
+            ONLY_TONES: TONES,
+            INAUDIBLE: (
+                "the agent's audio is never louder than its background: check that it supports this"
+                " input format (`input_format`), that it sends the expected format"
+                " (`output_format`), and that it answers by itself; see its log"
+            ),
+        },
+    ),
     "timeout:next_delta": OutcomeRow("the reply stalled: no delta within the time limit"),
-    "timeout:turn": OutcomeRow("the turn, with all its responses, did not end within the time limit", "the turn had too many responses for its timeout, or too slow ones: check what its functions return, and how long they run, or raise `turn` among the script's `timeouts`", causes={
-        NO_PAUSE: ENDLESS,
-    }),
-    "timeout:response": OutcomeRow("the reply did not end within the time limit", "if replies are long, raise `response` among the script's `timeouts`, or lower `max_output_tokens`; if they are short, try fewer sessions", causes={
-        NO_PAUSE: ENDLESS,
-    }),
-    "timeout:end_of_turn": OutcomeRow("the service's VAD detected no end of speech within the time limit", "the VAD takes noise above its threshold for speech: use a quieter recording, or set a higher threshold", causes={
-        UNHEARD: "a service that detects turns reports `turn_detection` in session.updated; if it cannot detect turns, let the client commit the audio (`turn_detection: none`; in a probe --manual-commit)",
-    }),
-    "timeout:session": OutcomeRow("session.created, session.updated or mcp_list_tools.completed was not received within the time limit", f"the upgrade was accepted, but no session.created was received: the path may be that of another service, or of an agent (set --dialect {AGENT_DIALECTS}), or the model may still be loading", causes={
-        "session.updated was not received": "the service sent session.created, but did not confirm the settings: check that it supports them (`session`, `extra`, --dialect)",
-    }),
+    "timeout:turn": OutcomeRow(
+        "the turn, with all its responses, did not end within the time limit",
+        "the turn had too many responses for its timeout, or too slow ones: check what its"
+        " functions return, and how long they run, or raise `turn` among the script's `timeouts`",
+        causes={
+            NO_PAUSE: ENDLESS,
+        },
+    ),
+    "timeout:response": OutcomeRow(
+        "the reply did not end within the time limit",
+        "if replies are long, raise `response` among the script's `timeouts`, or lower"
+        " `max_output_tokens`; if they are short, try fewer sessions",
+        causes={
+            NO_PAUSE: ENDLESS,
+        },
+    ),
+    "timeout:end_of_turn": OutcomeRow(
+        "the service's VAD detected no end of speech within the time limit",
+        "the VAD takes noise above its threshold for speech: use a quieter recording, or set a"
+        " higher threshold",
+        causes={
+            UNHEARD: (
+                "a service that detects turns reports `turn_detection` in session.updated; if it"
+                " cannot detect turns, let the client commit the audio (`turn_detection: none`; in"
+                " a probe --manual-commit)"
+            ),
+        },
+    ),
+    "timeout:session": OutcomeRow(
+        "session.created, session.updated or mcp_list_tools.completed was not received within the"
+        " time limit",
+        "the upgrade was accepted, but no session.created was received: the path may be that of"
+        f" another service, or of an agent (set --dialect {AGENT_DIALECTS}), or the model may still"
+        " be loading",
+        causes={
+            "session.updated was not received": (
+                "the service sent session.created, but did not confirm the settings: check that it"
+                " supports them (`session`, `extra`, --dialect)"
+            ),
+        },
+    ),
     "timeout:proxy": OutcomeRow("the proxy did not respond within the time limit", NO_PROXY),
     "timeout:dns": OutcomeRow(remedy=NO_RESOLVER),
-    "timeout:tcp": OutcomeRow(remedy="no response: a firewall may drop the packets; open port 443 to this host, or set a proxy: --proxy URL"),
-    "timeout:tls": OutcomeRow(remedy="the server accepts the connection and does not answer: a proxy may inspect TLS, or the server does not use TLS"),
-    "timeout:upgrade": OutcomeRow(remedy="the server accepts the connection and does not answer: a proxy on the way may not support WebSockets"),
-    "limit_exceeded": OutcomeRow("the service sent more for one turn than is plausible", "no real reply is that long: check that it is a realtime service, and that its replies end if there is only one caller"),
-    "limit_exceeded:calls": OutcomeRow("the service called functions again and again", "the service calls functions again after each result: if `session` has `tool_choice: required`, set it on the turn instead; otherwise check that the results contain what the model asked for"),
+    "timeout:tcp": OutcomeRow(
+        remedy=(
+            "no response: a firewall may drop the packets; open port 443 to this host, or set a"
+            " proxy: --proxy URL"
+        )
+    ),
+    "timeout:tls": OutcomeRow(
+        remedy=(
+            "the server accepts the connection and does not answer: a proxy may inspect TLS, or the"
+            " server does not use TLS"
+        )
+    ),
+    "timeout:upgrade": OutcomeRow(
+        remedy=(
+            "the server accepts the connection and does not answer: a proxy on the way may not"
+            " support WebSockets"
+        )
+    ),
+    "limit_exceeded": OutcomeRow(
+        "the service sent more for one turn than is plausible",
+        "no real reply is that long: check that it is a realtime service, and that its replies end"
+        " if there is only one caller",
+    ),
+    "limit_exceeded:calls": OutcomeRow(
+        "the service called functions again and again",
+        "the service calls functions again after each result: if `session` has `tool_choice:"
+        " required`, set it on the turn instead; otherwise check that the results contain what the"
+        " model asked for",
+    ),
     "limit_exceeded:responses": OutcomeRow("more responses to one turn than are plausible"),
     "limit_exceeded:items": OutcomeRow("more parts in one reply than are plausible"),
     "limit_exceeded:events": OutcomeRow("more events for one turn than are plausible"),
     "limit_exceeded:bytes": OutcomeRow("more bytes for one turn than are plausible"),
     "limit_exceeded:marks": OutcomeRow("the agent sent more marks than are plausible in a call"),
     "limit_exceeded:audio": OutcomeRow("the agent sent more unplayed audio than is plausible"),
-    "connect_failed": OutcomeRow("no session was opened", "the service refuses the connection: see its message"),
-    "connect_failed:token": OutcomeRow("no token for the sign-in was obtained", "the token could not be renewed: see the message; run `az login` again, or check the identity endpoint"),
-    "connect_failed:host": OutcomeRow("the peer named another host for the call, to which nothing may be sent", "the agent runs on this machine, and names another host: let it name this machine, or permit the host with --yes, or in `call_hosts` of the target (--call-hosts)"),
-    "connect_failed:proxy": OutcomeRow("the proxy did not open a tunnel to the host", "the proxy refuses the connection: see its message; it may require user and password in its URL, or forbid this host or port", causes={
-        OTHER_LOGIN: OTHER_PROXY_LOGIN,
-    }),
-    "connect_failed:dns": OutcomeRow("the host name could not be resolved", "this name cannot be resolved: check the host of the URL or endpoint; a private network needs a DNS zone that contains it", causes={
-        "emporary failure": NO_RESOLVER,
-    }),
-    "connect_failed:tcp": OutcomeRow("the host did not accept a TCP connection", "no server listens on this port, or a firewall rejects the connection: check the port, and that this machine may reach it", causes={
-        "Network is unreachable": NO_WAY,
-        "No route to host": NO_WAY,
-        "Cannot assign requested address": NO_WAY,
-    }),
-    "connect_failed:tls": OutcomeRow("the TLS handshake failed", "check that a TLS server listens on this port; if a proxy inspects TLS, or the CA is private, give the CA's PEM file: --ca-file FILE"),
-    "connect_failed:refused": OutcomeRow("the agent refused the offer of a call in its answer", "the agent refuses the offer: see its message, and its log"),
+    "connect_failed": OutcomeRow(
+        "no session was opened", "the service refuses the connection: see its message"
+    ),
+    "connect_failed:token": OutcomeRow(
+        "no token for the sign-in was obtained",
+        "the token could not be renewed: see the message; run `az login` again, or check the"
+        " identity endpoint",
+    ),
+    "connect_failed:host": OutcomeRow(
+        "the peer named another host for the call, to which nothing may be sent",
+        "the agent runs on this machine, and names another host: let it name this machine, or"
+        " permit the host with --yes, or in `call_hosts` of the target (--call-hosts)",
+    ),
+    "connect_failed:proxy": OutcomeRow(
+        "the proxy did not open a tunnel to the host",
+        "the proxy refuses the connection: see its message; it may require user and password in its"
+        " URL, or forbid this host or port",
+        causes={
+            OTHER_LOGIN: OTHER_PROXY_LOGIN,
+        },
+    ),
+    "connect_failed:dns": OutcomeRow(
+        "the host name could not be resolved",
+        "this name cannot be resolved: check the host of the URL or endpoint; a private network"
+        " needs a DNS zone that contains it",
+        causes={
+            "emporary failure": NO_RESOLVER,
+        },
+    ),
+    "connect_failed:tcp": OutcomeRow(
+        "the host did not accept a TCP connection",
+        "no server listens on this port, or a firewall rejects the connection: check the port, and"
+        " that this machine may reach it",
+        causes={
+            "Network is unreachable": NO_WAY,
+            "No route to host": NO_WAY,
+            "Cannot assign requested address": NO_WAY,
+        },
+    ),
+    "connect_failed:tls": OutcomeRow(
+        "the TLS handshake failed",
+        "check that a TLS server listens on this port; if a proxy inspects TLS, or the CA is"
+        " private, give the CA's PEM file: --ca-file FILE",
+    ),
+    "connect_failed:refused": OutcomeRow(
+        "the agent refused the offer of a call in its answer",
+        "the agent refuses the offer: see its message, and its log",
+    ),
     "connect_failed:401": OutcomeRow("the service did not accept the key or token", REFUSED_KEY),
     "connect_failed:403": OutcomeRow("the service refused access"),
     "connect_failed:404": OutcomeRow("the service has no such deployment or path"),
     "connect_failed:media": OutcomeRow(remedy=NO_COMMON_AUDIO),
-    "connect_failed:relay": OutcomeRow("the TURN server did not relay the call", "the TURN server refuses to relay the call: see its message, and its log", causes={
-        TURN_LOGIN: TURN_LOGIN_REMEDY,
-        TURN_FULL: "the TURN server has no allocation left: raise its quota (coturn: `user-quota`, `total-quota`), or run fewer calls at a time; allocations of calls that broke end after their lifetime",
-        TURN_EXHAUSTED: "the TURN server has no port left: widen its range of ports (coturn: `min-port`, `max-port`), or run fewer calls at a time",
-        TURN_FORBIDDEN: "the TURN server may not relay to the agent's address: permit it there (coturn: `allowed-peer-ip`, or remove its `denied-peer-ip`)",
-        TURN_DISTRUSTED: "set the certificate authority of the TURN server, or its own certificate if that is signed by itself, with --ca-file FILE",
-        TURN_OTHER_NAME: "name the TURN server by a host that its certificate contains (--turn-server)",
-        TURN_NOT_VALID: "the TURN server must renew its certificate, or this machine's clock is wrong",
-        TURN_NO_TLS: TURN_NO_TLS_REMEDY,
-        TURN_UNREACHED: TURN_SILENT_REMEDY,
-    }),
-    "timeout:relay": OutcomeRow("the TURN server did not answer within the time limit", TURN_SILENT_REMEDY, causes={
-        TURN_NO_TLS: TURN_NO_TLS_REMEDY,
-    }),
-    "connect_failed:sip": OutcomeRow(remedy="the signalling of the call failed: see its message, and the log of the SIP server"),
-    "connect_failed:upgrade": OutcomeRow(remedy="the server that answers is not a WebSocket server: check that host and path are those of a realtime service", causes={
-        ACCEPT_HEADER: "this is the answer to another request: it comes from a cache or proxy on the way that does not support WebSockets, or from a server with a wrong handshake (RFC 6455 §4.2.2)",
-        "the connection broke": "the server closed the connection at the upgrade: a proxy may not support WebSockets",
-        CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
-    }),
-    EXPIRED: OutcomeRow("the service's age limit for sessions was reached", "the session reached the service's maximum duration: shorten the script, or continue its calls in another session (`renew_after`)"),
-    "closed": OutcomeRow("the connection was closed during a turn", "the service closed the connection: see its close code and reason"),
-    "closed:1000": OutcomeRow("the service closed normally, during a turn", causes={IDLE_BEFORE: IDLE_REMEDY}),
-    "closed:1001": OutcomeRow("the service closed because it restarted or removed the host from service", causes={IDLE_BEFORE: IDLE_REMEDY}),
-    "closed:1008": OutcomeRow("the service closed because a message violated its policy", "the service rejects what was sent, or who sent it: see its message"),
-    "closed:1009": OutcomeRow("the service closed because a message was too large", "a message was too large for the service: use shorter chunks (`chunk_ms`), or smaller images"),
+    "connect_failed:relay": OutcomeRow(
+        "the TURN server did not relay the call",
+        "the TURN server refuses to relay the call: see its message, and its log",
+        causes={
+            TURN_LOGIN: TURN_LOGIN_REMEDY,
+            TURN_FULL: (
+                "the TURN server has no allocation left: raise its quota (coturn: `user-quota`,"
+                " `total-quota`), or run fewer calls at a time; allocations of calls that broke end"
+                " after their lifetime"
+            ),
+            TURN_EXHAUSTED: (
+                "the TURN server has no port left: widen its range of ports (coturn: `min-port`,"
+                " `max-port`), or run fewer calls at a time"
+            ),
+            TURN_FORBIDDEN: (
+                "the TURN server may not relay to the agent's address: permit it there (coturn:"
+                " `allowed-peer-ip`, or remove its `denied-peer-ip`)"
+            ),
+            TURN_DISTRUSTED: (
+                "set the certificate authority of the TURN server, or its own certificate if that"
+                " is signed by itself, with --ca-file FILE"
+            ),
+            TURN_OTHER_NAME: (
+                "name the TURN server by a host that its certificate contains (--turn-server)"
+            ),
+            TURN_NOT_VALID: (
+                "the TURN server must renew its certificate, or this machine's clock is wrong"
+            ),
+            TURN_NO_TLS: TURN_NO_TLS_REMEDY,
+            TURN_UNREACHED: TURN_SILENT_REMEDY,
+        },
+    ),
+    "timeout:relay": OutcomeRow(
+        "the TURN server did not answer within the time limit",
+        TURN_SILENT_REMEDY,
+        causes={
+            TURN_NO_TLS: TURN_NO_TLS_REMEDY,
+        },
+    ),
+    "connect_failed:sip": OutcomeRow(
+        remedy="the signalling of the call failed: see its message, and the log of the SIP server"
+    ),
+    "connect_failed:upgrade": OutcomeRow(
+        remedy=(
+            "the server that answers is not a WebSocket server: check that host and path are those"
+            " of a realtime service"
+        ),
+        causes={
+            ACCEPT_HEADER: (
+                "this is the answer to another request: it comes from a cache or proxy on the way"
+                " that does not support WebSockets, or from a server with a wrong handshake (RFC"
+                " 6455 §4.2.2)"
+            ),
+            "the connection broke": (
+                "the server closed the connection at the upgrade: a proxy may not support"
+                " WebSockets"
+            ),
+            CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
+        },
+    ),
+    EXPIRED: OutcomeRow(
+        "the service's age limit for sessions was reached",
+        "the session reached the service's maximum duration: shorten the script, or continue its"
+        " calls in another session (`renew_after`)",
+    ),
+    "closed": OutcomeRow(
+        "the connection was closed during a turn",
+        "the service closed the connection: see its close code and reason",
+    ),
+    "closed:1000": OutcomeRow(
+        "the service closed normally, during a turn", causes={IDLE_BEFORE: IDLE_REMEDY}
+    ),
+    "closed:1001": OutcomeRow(
+        "the service closed because it restarted or removed the host from service",
+        causes={IDLE_BEFORE: IDLE_REMEDY},
+    ),
+    "closed:1008": OutcomeRow(
+        "the service closed because a message violated its policy",
+        "the service rejects what was sent, or who sent it: see its message",
+    ),
+    "closed:1009": OutcomeRow(
+        "the service closed because a message was too large",
+        "a message was too large for the service: use shorter chunks (`chunk_ms`), or smaller"
+        " images",
+    ),
     "closed:1011": OutcomeRow("the service closed because of an internal error", OUT_OF_ORDER),
-    "closed:1006": OutcomeRow("the connection ended without a close frame", "the service, or a proxy or firewall on the way, cut the connection: try again", causes={
-        TURN_SERVER: "the TURN server that relayed the call ended it: see its message, and its log (was it restarted, or did a firewall drop its packets?)",
-        NO_READ: "the peer stopped reading for 10 s, so this tool ended the connection: check whether it is overloaded, and whether a proxy on the way buffers",
-        IDLE_BEFORE: IDLE_REMEDY,
-    }),
-    "closed:reset": OutcomeRow("the connection was reset by the service or by the network", "the service, or a load balancer, proxy or firewall on the way, reset the connection: check whether the service restarted or rejected a message, and whether a device on the way ends old connections", causes={IDLE_BEFORE: IDLE_REMEDY}),
-    "closed:timed_out": OutcomeRow("the connection timed out: the peer stopped acknowledging data", "the peer stopped acknowledging packets: check that the network is up, and that no firewall or NAT on the way drops idle connections"),
-    "closed:unreachable": OutcomeRow("the connection failed: there was no route to the peer", NO_WAY),
-    "protocol_error": OutcomeRow("the service sent data that is not valid in this protocol", "the answers are not those of a realtime service: check the URL, and whether a proxy changes messages"),
+    "closed:1006": OutcomeRow(
+        "the connection ended without a close frame",
+        "the service, or a proxy or firewall on the way, cut the connection: try again",
+        causes={
+            TURN_SERVER: (
+                "the TURN server that relayed the call ended it: see its message, and its log (was"
+                " it restarted, or did a firewall drop its packets?)"
+            ),
+            NO_READ: (
+                "the peer stopped reading for 10 s, so this tool ended the connection: check"
+                " whether it is overloaded, and whether a proxy on the way buffers"
+            ),
+            IDLE_BEFORE: IDLE_REMEDY,
+        },
+    ),
+    "closed:reset": OutcomeRow(
+        "the connection was reset by the service or by the network",
+        "the service, or a load balancer, proxy or firewall on the way, reset the connection: check"
+        " whether the service restarted or rejected a message, and whether a device on the way ends"
+        " old connections",
+        causes={IDLE_BEFORE: IDLE_REMEDY},
+    ),
+    "closed:timed_out": OutcomeRow(
+        "the connection timed out: the peer stopped acknowledging data",
+        "the peer stopped acknowledging packets: check that the network is up, and that no firewall"
+        " or NAT on the way drops idle connections",
+    ),
+    "closed:unreachable": OutcomeRow(
+        "the connection failed: there was no route to the peer", NO_WAY
+    ),
+    "protocol_error": OutcomeRow(
+        "the service sent data that is not valid in this protocol",
+        "the answers are not those of a realtime service: check the URL, and whether a proxy"
+        " changes messages",
+    ),
     "protocol_error:base64": OutcomeRow("the payload of an audio delta was not base64"),
     "protocol_error:frame": OutcomeRow("a WebSocket frame was not valid"),
-    "protocol_error:too_large": OutcomeRow("a message was larger than --max-message-mib allows", "if messages of that size are right, raise --max-message-mib"),
+    "protocol_error:too_large": OutcomeRow(
+        "a message was larger than --max-message-mib allows",
+        "if messages of that size are right, raise --max-message-mib",
+    ),
     "protocol_error:json": OutcomeRow("an event was not valid JSON"),
-    "protocol_error:dialect": OutcomeRow("the service used another dialect than the configured one", "the service uses the other dialect: set --dialect, or `dialect` of the target"),
+    "protocol_error:dialect": OutcomeRow(
+        "the service used another dialect than the configured one",
+        "the service uses the other dialect: set --dialect, or `dialect` of the target",
+    ),
     "cancelled": OutcomeRow("the service cancelled the response without a request by the script"),
-    CANCELLED_SPLIT: OutcomeRow("the service began to reply before the caller had finished, and stopped because the speech continued (a cut-in); or a sound of the script stopped its reply", "the service took the turn too early: if the caller had paused, set a longer `silence_duration_ms`, or a lower `eagerness`, in `turn_detection`; some services also cut in where there is no pause"),
-    "incomplete": OutcomeRow("the service cut the reply short", "the service cut the reply, for example by its content filter: see its message"),
+    CANCELLED_SPLIT: OutcomeRow(
+        "the service began to reply before the caller had finished, and stopped because the speech"
+        " continued (a cut-in); or a sound of the script stopped its reply",
+        "the service took the turn too early: if the caller had paused, set a longer"
+        " `silence_duration_ms`, or a lower `eagerness`, in `turn_detection`; some services also"
+        " cut in where there is no pause",
+    ),
+    "incomplete": OutcomeRow(
+        "the service cut the reply short",
+        "the service cut the reply, for example by its content filter: see its message",
+    ),
     "incomplete:content_filter": OutcomeRow("the service's content filter cut the reply"),
-    "incomplete:max_output_tokens": OutcomeRow("the reply reached its token limit", "the reply is longer than the session allows: raise `max_output_tokens` among its settings"),
-    "throttled": OutcomeRow("the service limited the rate", "the quota is spent: start fewer sessions at a time (-u, --connect-rate), shorten the turns, or raise the quota"),
+    "incomplete:max_output_tokens": OutcomeRow(
+        "the reply reached its token limit",
+        "the reply is longer than the session allows: raise `max_output_tokens` among its settings",
+    ),
+    "throttled": OutcomeRow(
+        "the service limited the rate",
+        "the quota is spent: start fewer sessions at a time (-u, --connect-rate), shorten the"
+        " turns, or raise the quota",
+    ),
     "throttled:response": OutcomeRow("the service returned a rate limit error"),
-    "throttled:handshake": OutcomeRow("the service took no more calls (HTTP status 429, SIP status 480, 503 or 600, or an answer that names a limit)"),
-}  # fmt: skip
+    "throttled:handshake": OutcomeRow(
+        "the service took no more calls (HTTP status 429, SIP status 480, 503 or 600, or an answer"
+        " that names a limit)"
+    ),
+}
 SUCCESSFUL, UNFINISHED = (
-    frozenset(code for code, row in OUTCOMES.items() if row.kind == kind) for kind in ("success", "unfinished")
+    frozenset(code for code, row in OUTCOMES.items() if row.kind == kind)
+    for kind in ("success", "unfinished")
 )
 WHOLE = SUCCESSFUL | {STARVED}
 """The outcomes of turns with a complete reply. They include replies that may have been too late."""
 CODES = {
-    "invalid_api_key": "OpenAI does not know the key: copy it again into the variable that --api-key-env names",
+    "invalid_api_key": (
+        "OpenAI does not know the key: copy it again into the variable that --api-key-env names"
+    ),
     "beta_api_shape_disabled": "OpenAI has switched the preview off: use --dialect ga",
     "missing_model": f"the URL names no model: add ?model={REALTIME_MODELS[0]}",
     "invalid_model": f"the model is not a realtime model: use {' or '.join(REALTIME_MODELS[:2])}",
-    "model_not_found": f"the model does not exist, or this key may not use it: use {REALTIME_MODELS[0]}; older models "
-    "are switched off",
+    "model_not_found": (
+        f"the model does not exist, or this key may not use it: use {REALTIME_MODELS[0]}; older"
+        " models are switched off"
+    ),
     "server_error": OUT_OF_ORDER,
     "internal_error": OUT_OF_ORDER,
-    "inference_service_unavailable_error": "the service's model did not answer: retry later; if only long "
-    "conversations fail (in the report: Failures by context length), give its support the turns of that section",
+    "inference_service_unavailable_error": (
+        "the service's model did not answer: retry later; if only long conversations fail (in the"
+        " report: Failures by context length), give its support the turns of that section"
+    ),
     NO_QUOTA: NO_CREDIT,
-    "conversation_already_has_active_response": "another response was in progress when the script requested one, "
-    "for example a response that nothing requested (`unrequested_responses`): check what else makes the service "
-    "respond, or set a longer pause before this turn (`pause`)",
-    "inference_not_authorized_error": "the key is restricted: permit it to use the Realtime API, or use another key",
+    "conversation_already_has_active_response": (
+        "another response was in progress when the script requested one, for example a response"
+        " that nothing requested (`unrequested_responses`): check what else makes the service"
+        " respond, or set a longer pause before this turn (`pause`)"
+    ),
+    "inference_not_authorized_error": (
+        "the key is restricted: permit it to use the Realtime API, or use another key"
+    ),
 }
 """The remedies by the error code of the service."""
 
@@ -373,9 +795,9 @@ CODES = {
 class OwnRemedies:
     """The remedies of one kind of service, which precede those of all services.
 
-    `rows` has the form of `OUTCOMES`. `of_refusal` returns the remedy for the detail of a refusal; "" if there is
-    none. It is None if the refusals are HTTP statuses. `in_doctor` are the remedies, by outcome, for the calls of
-    `rtbench doctor`, in place of the general ones.
+    `rows` has the form of `OUTCOMES`. `of_refusal` returns the remedy for the detail of a refusal;
+    "" if there is none. It is None if the refusals are HTTP statuses. `in_doctor` are the remedies,
+    by outcome, for the calls of `rtbench doctor`, in place of the general ones.
     """
 
     rows: Mapping[str, OutcomeRow] = field(default_factory=dict)
@@ -383,15 +805,21 @@ class OwnRemedies:
     in_doctor: Mapping[str, str] = field(default_factory=dict)
 
 
-NO_ROW, NO_OWN = OutcomeRow(), OwnRemedies()
+NO_ROW = OutcomeRow()
+NO_OWN = OwnRemedies()
 _HTTP_STATUS = re.compile(r"HTTP \d{3}: ")
 _NOT_OFFERED = re.compile(rf"(subprotocol|extension) (\S+){NOT_OFFERED}")
-NOT_COMPUTED = "the remedy could not be determined, because of a bug of this tool: report it, with the message above"
+NOT_COMPUTED = (
+    "the remedy could not be determined, because of a bug of this tool: report it, with the message"
+    " above"
+)
 """The remedy if its computation fails. The other parts of a report do not depend on it."""
 
 
 def computed(remedy: Callable[Inputs, str]) -> Callable[Inputs, str]:
-    """Return `remedy`, with NOT_COMPUTED for an error: a peer may send any text, and a report must not fail."""
+    """Return `remedy`, with NOT_COMPUTED for an error: a peer may send any text, and a report
+    must not fail.
+    """
 
     @wraps(remedy)
     def remedy_or_note(*args: Inputs.args, **kwargs: Inputs.kwargs) -> str:
@@ -404,7 +832,9 @@ def computed(remedy: Callable[Inputs, str]) -> Callable[Inputs, str]:
 
 
 def outcome_class(outcome: str) -> OutcomeClass:
-    """Return the class of an outcome. Outcomes are, for example, `ok`, `timeout:first_delta` and `unfinished`."""
+    """Return the class of an outcome. Outcomes are, for example, `ok`, `timeout:first_delta` and
+    `unfinished`.
+    """
     return OUTCOMES.get(outcome, NO_ROW).kind
 
 
@@ -422,7 +852,9 @@ def is_own_limit(outcome: str) -> bool:
 
 
 def is_throttled(outcome: str) -> bool:
-    """Return whether a limit of the service, on requests, connections or tokens, caused the outcome."""
+    """Return whether a limit of the service, on requests, connections or tokens, caused the
+    outcome.
+    """
     return outcome.startswith(THROTTLED)
 
 
@@ -431,11 +863,17 @@ def meaning(outcome: str, *, of_session: bool = False) -> str:
     row = OUTCOMES.get(outcome, NO_ROW)
     if outcome.startswith(EXPECTED):
         return OUTCOMES[EXPECTED].text.format(outcome.removeprefix(EXPECTED))
-    return (row.of_session if of_session else "") or row.text or OUTCOMES.get(outcome.partition(":")[0], NO_ROW).text
+    return (
+        (row.of_session if of_session else "")
+        or row.text
+        or OUTCOMES.get(outcome.partition(":")[0], NO_ROW).text
+    )
 
 
 def service_code(detail: str) -> str:
-    """Return the error code of the service in a detail: the part before the first colon of its message."""
+    """Return the error code of the service in a detail: the part before the first colon of its
+    message.
+    """
     message = detail.partition(SERVICE_REPORTED)[2] or detail
     return _HTTP_STATUS.sub("", message, 1).partition(":")[0]
 
@@ -447,21 +885,29 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     `detail` is the detail of the outcome. `own` are the remedies of the dialect.
     """
     kind, _, code = outcome.partition(":")
-    row, family = (OUTCOMES.get(key, NO_ROW) for key in (outcome, code if code == EXPIRED else kind))
+    row, family = (
+        OUTCOMES.get(key, NO_ROW) for key in (outcome, code if code == EXPIRED else kind)
+    )
     if row.kind != "failed" and not row.remedy:
         return ""
     if outcome == "connect_failed:tls" and (own_remedy := detail.partition("; ")[2]):
         return own_remedy
     if outcome == "connect_failed:upgrade" and (found := _NOT_OFFERED.search(detail)):
         is_subprotocol = found[1] == "subprotocol"
-        return f"set `subprotocols: {found[2]}` in targets.yaml" if is_subprotocol else "set --compression deflate"
+        return (
+            f"set `subprotocols: {found[2]}` in targets.yaml"
+            if is_subprotocol
+            else "set --compression deflate"
+        )
     if kind == "throttled" and service_code(detail) == NO_QUOTA:
         return NO_CREDIT
     words, reported, _ = detail.partition(SERVICE_REPORTED)
     own_row = own.rows.get(outcome, NO_ROW)
     rows = (own_row, row, own.rows.get(kind, NO_ROW), OUTCOMES.get(kind, NO_ROW))
     causes = next((each.causes for each in rows if each.causes), {})
-    if remedy := next((remedy for cause, remedy in causes.items() if cause in words), own_row.remedy):
+    if remedy := next(
+        (remedy for cause, remedy in causes.items() if cause in words), own_row.remedy
+    ):
         return remedy
     if own.of_refusal is not None and (remedy := own.of_refusal(detail)):
         return remedy
@@ -469,8 +915,16 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
         return CODES.get(service_code(detail), OUTCOMES["failed"].remedy)
     if outcome.startswith(EXPECTED):
         return OUTCOMES[EXPECTED].remedy
-    if outcome == "connect_failed:404" and own.of_refusal is None and service_code(detail) != NO_DEPLOYMENT:
+    if (
+        outcome == "connect_failed:404"
+        and own.of_refusal is None
+        and service_code(detail) != NO_DEPLOYMENT
+    ):
         return NO_PATH
     if kind == "connect_failed" and (refused_with := refusal_status(outcome)) is not None:
         return OUT_OF_ORDER if refused_with >= 500 else row.remedy or DOCTOR
-    return row.remedy or (CODES.get(code, "") if kind in ("failed", "connect_failed") else "") or family.remedy
+    return (
+        row.remedy
+        or (CODES.get(code, "") if kind in ("failed", "connect_failed") else "")
+        or family.remedy
+    )

@@ -1,8 +1,9 @@
 """The cost of sessions: prices per kind of token and per minute, and the sum.
 
-The arithmetic is pure, and the same before, during and after a run. Rows contain the numbers of tokens. run.json
-contains the prices and their date. The cost is computed when a run is read, so a wrong price is corrected without a new
-run. A missing price is not zero: turns without a price are counted as unpriced.
+The arithmetic is pure, and the same before, during and after a run. Rows contain the numbers of
+tokens. run.json contains the prices and their date. The cost is computed when a run is read, so a
+wrong price is corrected without a new run. A missing price is not zero: turns without a price are
+counted as unpriced.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ class Billing(Enum):
 class Prices:
     """US dollars per million tokens, by kind of token, and per minute of a session.
 
-    Cached tokens are input that the service has read before. Some services have a higher price for input that they
-    write into their cache. If images have no price of their own, they cost as much as text. If minutes in standby have
-    none, they cost as much as other minutes.
+    Cached tokens are input that the service has read before. Some services have a higher price for
+    input that they write into their cache. If images have no price of their own, they cost as much
+    as text. If minutes in standby have none, they cost as much as other minutes.
     """
 
     text_input: float
@@ -61,7 +62,9 @@ class Prices:
 
 @dataclass(frozen=True)
 class PricingTerms:
-    """The facts that determine a target's prices in advance: the requested model or deployment, and own prices."""
+    """The facts that determine a target's prices in advance: the requested model or deployment,
+    and own prices.
+    """
 
     requested_model: str | None = None
     own: Prices | None = None
@@ -74,7 +77,9 @@ class PricingTerms:
 
 
 class BilledModel(NamedTuple):
-    """A model that the service reported, if it reported one. A backend's tokens are billed, but no minutes."""
+    """A model that the service reported, if it reported one. A backend's tokens are billed, but
+    no minutes.
+    """
 
     name: str | None
     is_backend: bool = False
@@ -82,7 +87,9 @@ class BilledModel(NamedTuple):
 
 @dataclass(frozen=True)
 class TurnPricing:
-    """The model and prices of a turn. `model` is "" if its name is unknown. `prices` is None if they are unknown."""
+    """The model and prices of a turn. `model` is "" if its name is unknown. `prices` is None if
+    they are unknown.
+    """
 
     model: str
     prices: Prices | None
@@ -94,16 +101,22 @@ def token_model(terms: PricingTerms, model: str | None, backend: str | None) -> 
     return BilledModel(backend, is_backend=True) if terms.has_backend else BilledModel(model)
 
 
-def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: BilledModel) -> TurnPricing:
-    """Return the model and prices of a turn, or of minutes. The same rule is used before, during and after a run.
+def tariff_of(
+    table: Mapping[str, Prices], terms: PricingTerms, answered: BilledModel
+) -> TurnPricing:
+    """Return the model and prices of a turn, or of minutes. The same rule is used before, during
+    and after a run.
 
-    The model is `answered`, the model that the service reported; if there is none, it is the requested model. The
-    target's own prices precede those of `table`, for any model. If a backend uses the tokens, own prices of minutes
-    alone say nothing about tokens, and own prices of tokens alone say nothing about minutes.
+    The model is `answered`, the model that the service reported; if there is none, it is the
+    requested model. The target's own prices precede those of `table`, for any model. If a backend
+    uses the tokens, own prices of minutes alone say nothing about tokens, and own prices of tokens
+    alone say nothing about minutes.
     """
     model = answered.name or (not answered.is_backend and terms.requested_model) or ""
     own = terms.own
-    if own is not None and (not terms.has_backend or (own.of_tokens if answered.is_backend else own.usd_per_minute)):
+    if own is not None and (
+        not terms.has_backend or (own.of_tokens if answered.is_backend else own.usd_per_minute)
+    ):
         return TurnPricing(model, own, "own")
     prices = prices_of(table, model) if terms.billing is not Billing.TIERS else None
     if prices is not None and answered.is_backend and not prices.of_tokens:
@@ -112,16 +125,24 @@ def tariff_of(table: Mapping[str, Prices], terms: PricingTerms, answered: Billed
 
 
 def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
-    """Return the cost of tokens in US dollars. `tokens` are the numbers of tokens, or columns of numbers, by kind.
+    """Return the cost of tokens in US dollars. `tokens` are the numbers of tokens, or columns of
+    numbers, by kind.
 
-    The kinds are text_in, audio_in, image_in, the cached_…_in of these three, cache_write_in, text_out, and audio_out.
-    The service counts cached tokens in the input too (`input_token_details`), so they are subtracted from the input.
-    Tokens that it writes into its cache are also a part of the input; all of them are text.
+    The kinds are text_in, audio_in, image_in, the cached_…_in of these three, cache_write_in,
+    text_out, and audio_out. The service counts cached tokens in the input too
+    (`input_token_details`), so they are subtracted from the input. Tokens that it writes into its
+    cache are also a part of the input; all of them are text.
     """
-    text_cached, audio_cached, image_cached = (tokens[f"cached_{kind}_in"] for kind in ("text", "audio", "image"))
+    text_cached, audio_cached, image_cached = (
+        tokens[f"cached_{kind}_in"] for kind in ("text", "audio", "image")
+    )
     image_in_usd = prices.text_input if prices.image_input is None else prices.image_input
-    image_cached_usd = prices.text_cached_input if prices.image_cached_input is None else prices.image_cached_input
-    cache_write_usd = prices.text_input if prices.text_cache_write is None else prices.text_cache_write
+    image_cached_usd = (
+        prices.text_cached_input if prices.image_cached_input is None else prices.image_cached_input
+    )
+    cache_write_usd = (
+        prices.text_input if prices.text_cache_write is None else prices.text_cache_write
+    )
     total = (
         (tokens["text_in"] - text_cached) * prices.text_input  # type: ignore[operator]
         + text_cached * prices.text_cached_input  # type: ignore[operator]
@@ -137,8 +158,14 @@ def cost_usd(prices: Prices, tokens: Mapping[str, Tokens]) -> Tokens:
 
 
 def minutes_usd(prices: Prices, minutes: float, standby: float) -> float:
-    """Return the cost of minutes of sessions, in US dollars. `standby` are those of them that were in standby."""
-    standby_usd = prices.usd_per_minute if prices.usd_per_standby_minute is None else prices.usd_per_standby_minute
+    """Return the cost of minutes of sessions, in US dollars. `standby` are those of them that
+    were in standby.
+    """
+    standby_usd = (
+        prices.usd_per_minute
+        if prices.usd_per_standby_minute is None
+        else prices.usd_per_standby_minute
+    )
     return minutes * prices.usd_per_minute + standby * (standby_usd - prices.usd_per_minute)
 
 
@@ -148,7 +175,9 @@ def audio_out_usd(prices: Prices, tokens: float) -> float:
 
 
 def prices_of(table: Mapping[str, Prices], model: str) -> Prices | None:
-    """Return the prices of a model, or of its undated name, and never those of a similar name; None if unknown."""
+    """Return the prices of a model, or of its undated name, and never those of a similar name;
+    None if unknown.
+    """
     return table.get(model) or table.get(undated(model))
 
 
@@ -158,7 +187,9 @@ def undated(model: str) -> str:
 
 
 def dollars(usd: float) -> str:
-    """Return an amount as text, without its unit: with cents, or with two significant digits below one cent."""
+    """Return an amount as text, without its unit: with cents, or with two significant digits
+    below one cent.
+    """
     if usd >= CENT or usd <= 0:
         return f"{usd:,.2f}"
     return f"{usd:.2g}" if usd >= 0.0001 else "0.0001"

@@ -1,11 +1,14 @@
-"""The reference workload: the scripts that represent what voice services are asked, and the load that measures them.
+"""The reference workload: the scripts that represent what voice services are asked, and the load
+that measures them.
 
-It has two forms: the caller speaks or types. Published values of services are comparable only if they were measured
-with the same version of a form. So this module pins their digests. docs/reference.md describes the workload. Pure.
+It has two forms: the caller speaks or types. Published values of services are comparable only if
+they were measured with the same version of a form. So this module pins their digests.
+docs/reference.md describes the workload. Pure.
 
-The number of sessions is chosen so that p50 and p95 of each published metric can be reported, by the rule
-`bench.catalogue.metrics.sessions_to_publish`. Interruptions and function calls occur in one script each, three and four
-times per session. Their p95 needs 48 sessions of this script; 60, of each script, leave a margin for failed sessions.
+The number of sessions is chosen so that p50 and p95 of each published metric can be reported, by
+the rule `bench.catalogue.metrics.sessions_to_publish`. Interruptions and function calls occur in
+one script each, three and four times per session. Their p95 needs 48 sessions of this script; 60,
+of each script, leave a margin for failed sessions.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 VERSION = "1"
-"""The version of the workload. A change of a script or recording needs a new version, because it changes a digest."""
+"""The version of the workload. A change of a script or recording needs a new version, because it
+changes a digest."""
 SCRIPT_NAMES = ("short_questions", "long_answers", "interruptions", "two_tools", "fifteen_turns")
 USERS = 8
 SESSIONS_OF_SCRIPT = 60

@@ -16,7 +16,9 @@ class ThresholdForm(Validator[str | dict[str, Any]]):
     table: ClassVar[StructOf[dict[str, Any]]] = StructOf(
         {
             "threshold": Field(TEXT, "The threshold, such as p(95)<800.", required=True),
-            "abort": Field(Boolean(), "Whether the run stops as soon as the threshold fails.", default=False),
+            "abort": Field(
+                Boolean(), "Whether the run stops as soon as the threshold fails.", default=False
+            ),
         },
         dict,
     )

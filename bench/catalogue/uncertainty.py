@@ -1,8 +1,9 @@
 """The uncertainty of the time between two instants: the one rule for a turn and for a table. Pure.
 
-An arrival may really have been earlier than its timestamp, and a send may really have been later. So the real time is
-longer if the start was really earlier and the end really later, and shorter in the opposite case. The uncertainty is
-the larger of the two possible errors. It is NaN if it is unknown.
+An arrival may really have been earlier than its timestamp, and a send may really have been later.
+So the real time is longer if the start was really earlier and the end really later, and shorter in
+the opposite case. The uncertainty is the larger of the two possible errors. It is NaN if it is
+unknown.
 """
 
 from __future__ import annotations

@@ -1,17 +1,19 @@
 """The words of a text, in a form in which texts can be compared. Pure.
 
-A word is that of Unicode's word boundaries (UAX #29), except that a full stop or a colon between letters separates
-words. Scripts without spaces between words are compared by characters, as the literature does for the character error
-rate (FLEURS, arXiv 2205.12446; Whisper, arXiv 2212.04356). A character is a letter with its combining marks. If a text
-has several scripts, only the letters of these scripts are characters, and the others form words.
+A word is that of Unicode's word boundaries (UAX #29), except that a full stop or a colon between
+letters separates words. Scripts without spaces between words are compared by characters, as the
+literature does for the character error rate (FLEURS, arXiv 2205.12446; Whisper, arXiv 2212.04356).
+A character is a letter with its combining marks. If a text has several scripts, only the letters of
+these scripts are characters, and the others form words.
 
 These differences between two texts are ignored:
 
 - case, compatibility forms, and the order of combining marks (NFKC)
-- punctuation and symbols, and characters that only control the layout: joiners, soft hyphens, variation selectors
+- punctuation and symbols, and characters that only control the layout: joiners, soft hyphens,
+  variation selectors
 - the form of an apostrophe, and the script of a decimal digit
-- the optional marks of Arabic (vowels, tatweel) and Hebrew (points, cantillation). In all other scripts, marks are a
-  part of the spelling
+- the optional marks of Arabic (vowels, tatweel) and Hebrew (points, cantillation). In all other
+  scripts, marks are a part of the spelling
 - the dot of an i, because I is the capital letter of i and of the Turkish dotless i
 """
 
@@ -22,34 +24,55 @@ import unicodedata
 from functools import cache
 
 SPACELESS = (
-    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f"  # Thai to Balinese
-    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u303c\u3041-\u312f\u31a0-\u31ff\u3400-\u9fff\uf900-\ufaff"  # Han, Kana, Bopomofo
-    "\ua980-\ua9ff\uaa60-\uaadf\U00011700-\U0001174f\U000116d0-\U000116ff\U0001aff0-\U0001b16f"  # Javanese, extensions
+    # Thai to Balinese
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f"
+    # Han, Kana, Bopomofo
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u303c\u3041-\u312f\u31a0-\u31ff\u3400-\u9fff\uf900-\ufaff"
+    # Javanese, extensions
+    "\ua980-\ua9ff\uaa60-\uaadf\U00011700-\U0001174f\U000116d0-\U000116ff\U0001aff0-\U0001b16f"
 )
-"""The scripts without spaces between words: Han, Kana, those of UAX #14's class SA, Tibetan, Javanese and Balinese."""
+"""The scripts without spaces between words: Han, Kana, those of UAX #14's class SA, Tibetan,
+Javanese and Balinese."""
 IDEOGRAPHS = "\U00020000-\U0003fffd"
 """The planes of ideographs, which Python does not know completely."""
 MAX_MARKS = 30
-"""The maximum number of combining marks of a letter (Stream-Safe Text Format, UAX #15). Sorting more takes too long."""
+"""The maximum number of combining marks of a letter (Stream-Safe Text Format, UAX #15). Sorting
+more takes too long."""
 
-_CHILLUS = dict(zip("\u0d23\u0d28\u0d30\u0d32\u0d33\u0d15\u0d2e\u0d2f\u0d34\u09a4",
-                    "\u0d7a\u0d7b\u0d7c\u0d7d\u0d7e\u0d7f\u0d54\u0d55\u0d56\u09ce", strict=True))  # fmt: skip
+_CHILLUS = dict(
+    zip(
+        "\u0d23\u0d28\u0d30\u0d32\u0d33\u0d15\u0d2e\u0d2f\u0d34\u09a4",
+        "\u0d7a\u0d7b\u0d7c\u0d7d\u0d7e\u0d7f\u0d54\u0d55\u0d56\u09ce",
+        strict=True,
+    )
+)
 _CHILLU = re.compile(f"([{''.join(_CHILLUS)}])[\u0d4d\u09cd]\u200d")
-"""A letter of Malayalam or Bengali with virama and joiner. `_CHILLUS` has the character with the same meaning."""
+"""A letter of Malayalam or Bengali with virama and joiner. `_CHILLUS` has the character with the
+same meaning."""
 _DOTTED = re.compile("i([^\\w\\s\u0307]*)\u0307+")
 _ABOVE = 230
-"""The combining class of marks above a letter. Marks of lower classes precede them in the normal form."""
+"""The combining class of marks above a letter. Marks of lower classes precede them in the normal
+form."""
 _APOSTROPHE = re.compile(
-    "['`\u00b4\u02b9\u02bb-\u02bf\u055a\u05f3\u07f4\u07f5\u1fbd\u1fbf\u1fef\u1ffd\u2018\u2019\u201b\u2032\ua78b\ua78c\uff07]"
+    "['`\u00b4\u02b9\u02bb-\u02bf\u055a\u05f3\u07f4\u07f5\u1fbd\u1fbf\u1fef\u1ffd\u2018"
+    "\u2019"
+    "\u201b\u2032\ua78b\ua78c\uff07]"
 )
 _IGNORED = re.compile(
     "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # Hebrew
-    "\u0610-\u061a\u0640\u064b-\u0652\u0656-\u0658\u0670\u06d6-\u06ed\u0897-\u089f\u08ca-\u08e1\u08e3-\u08f3"  # Arabic
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\u20dd-\u20e4"
+    # Arabic
+    "\u0610-\u061a\u0640\u064b-\u0652\u0656-\u0658\u0670\u06d6-\u06ed\u0897-\u089f\u08ca-"
+    "\u08e1"
+    "\u08e3-\u08f3"
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e"
+    "\u2060"
+    "-"
+    "\u206f\u20dd-\u20e4"
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 _OTHER_FORMS = (
-    *((form, '"') for form in ("\u05f4", "\u201c", "\u201d", "\u201e", "\u201f", "''")),  # gershayim of Hebrew
+    # gershayim of Hebrew
+    *((form, '"') for form in ("\u05f4", "\u201c", "\u201d", "\u201e", "\u201f", "''")),
     ("\u066b", "."),
     ("\u066c", ","),
     ("\u0e4d\u0e32", "\u0e33"),  # the vowel am of Thai and of Lao, which NFKC splits
@@ -62,22 +85,31 @@ _ASCII_WORD = re.compile(rf"\w++(?:(?:{_JOINT})\w++)*")
 _NO_WORD = re.compile(f"([^\\w\\s]{{{MAX_MARKS}}})[^\\w\\s]+")
 _NATIVE_DIGIT = re.compile(r"[^\D0-9]")
 _END = re.compile(r".*[\s\u3001\u3002\uff01\uff1f]", re.DOTALL)
-"""The part of a text up to the last character that certainly ends a word. A comma may be within a number."""
+"""The part of a text up to the last character that certainly ends a word. A comma may be within
+a number."""
 
 
 @cache
 def word_pattern() -> re.Pattern[str]:
-    """Return the pattern of a word. It has all combining marks, which takes 30 ms, so ASCII texts do without it.
+    """Return the pattern of a word. It has all combining marks, which takes 30 ms, so ASCII texts
+    do without it.
 
-    Unassigned characters count as marks: a later version of Unicode may know them as parts of a word.
+    Unassigned characters count as marks: a later version of Unicode may know them as parts of a
+    word.
     """
     codes = [c for c in range(0x300, 0x1E900) if unicodedata.category(chr(c)) in ("Mn", "Mc", "Cn")]
     starts = (c for c, before in zip(codes, [0, *codes], strict=False) if c != before + 1)
     ends = (c for c, after in zip(codes, [*codes[1:], 0], strict=True) if c + 1 != after)
-    mark = "[\u0e33\u0eb3" + "".join(f"{chr(a)}-{chr(b)}" for a, b in zip(starts, ends, strict=True)) + "]"
+    mark = (
+        "[\u0e33\u0eb3"
+        + "".join(f"{chr(a)}-{chr(b)}" for a, b in zip(starts, ends, strict=True))
+        + "]"
+    )
     letters = f"(?:[^\\W{_CHARACTERS}]++{mark}*+)++"
     joint = f'{_JOINT}|\u00b7|(?<=[\u05d0-\u05ea])"(?=[\u05d0-\u05ea])'
-    return re.compile(f"{letters}(?:(?:{joint}){letters})*|(?:(?=\\w)[{SPACELESS}]|[{IDEOGRAPHS}]){mark}*")
+    return re.compile(
+        f"{letters}(?:(?:{joint}){letters})*|(?:(?=\\w)[{SPACELESS}]|[{IDEOGRAPHS}]){mark}*"
+    )
 
 
 def _normalized(text: str) -> str:
@@ -92,7 +124,11 @@ def _normalized(text: str) -> str:
 
 
 def _without_dot(found: re.Match[str]) -> str:
-    return f"i{found[1]}" if all(0 < unicodedata.combining(mark) < _ABOVE for mark in found[1]) else found[0]
+    return (
+        f"i{found[1]}"
+        if all(0 < unicodedata.combining(mark) < _ABOVE for mark in found[1])
+        else found[0]
+    )
 
 
 def _compatible(text: str) -> str:
@@ -101,7 +137,8 @@ def _compatible(text: str) -> str:
 
 
 def normalized_words(text: str) -> list[str]:
-    """Return the words of a text, and the characters of scripts without spaces, in a form that can be compared.
+    """Return the words of a text, and the characters of scripts without spaces, in a form that can
+    be compared.
 
     Numbers stay as they are written. A hyphen separates words; an apostrophe does not.
     """
@@ -118,7 +155,9 @@ def character_count(words: list[str]) -> int:
 
 
 def contains(text: str, phrase: str) -> bool:
-    """Return whether a text contains the words of a phrase, in their order. No text contains a phrase without words."""
+    """Return whether a text contains the words of a phrase, in their order. No text contains a
+    phrase without words.
+    """
     return _contains(f" {' '.join(normalized_words(text))} ", phrase)
 
 
@@ -128,8 +167,11 @@ def _contains(spaced: str, phrase: str) -> bool:
 
 
 def _is_unended(normalized: str) -> bool:
-    """Return whether a text after this one may continue its last word, or add a mark to the word's last letter."""
-    before, last = normalized[-2:-1], normalized[-1:]
+    """Return whether a text after this one may continue its last word, or add a mark to the
+    word's last letter.
+    """
+    before = normalized[-2:-1]
+    last = normalized[-1:]
     if last in ("'", "\u00b7", '"') or (last in (".", ",") and before.isdecimal()):
         last = before
     return last.isalnum() or (last != "" and unicodedata.category(last) in ("Mn", "Mc", "Cn", "Pc"))
@@ -140,7 +182,9 @@ class HeardText:
 
     def __init__(self, max_characters: int) -> None:
         self._max = max_characters
-        self._ended, self._rest = " ", ""  # the ended words, each with a space after it, and the text after them
+        # the ended words, each with a space after it, and the text after them
+        self._ended = " "
+        self._rest = ""
 
     def add(self, part: str) -> None:
         """Add a part, which may continue the last word, or the last letter of it."""
@@ -153,7 +197,9 @@ class HeardText:
             self._ended = (self._ended + words)[-self._max :]
 
     def contains(self, phrase: str) -> bool:
-        """Return whether the text contains the words of a phrase, and no later part can change these words."""
+        """Return whether the text contains the words of a phrase, and no later part can change
+        these words.
+        """
         text = _normalized(self._rest)
         words = _words(text)[: -1 if _is_unended(text) else None]
         return _contains(f"{self._ended}{' '.join(words)} ", phrase)

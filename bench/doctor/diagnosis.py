@@ -1,7 +1,7 @@
 """The diagnosis of a refusal, or of a session that failed. Pure.
 
-The input is an outcome and the service's messages; the output is a remedy. docs/troubleshooting.md, "Messages and what
-to do", lists the messages for users.
+The input is an outcome and the service's messages; the output is a remedy. docs/troubleshooting.md,
+"Messages and what to do", lists the messages for users.
 
 A `CheckFinding` is the result of one check, in plain data, with its remedy.
 """
@@ -38,7 +38,8 @@ from bench.wire.events import EventKind
 from bench.wire.findings import CheckFinding
 from bench.wire.service import RefusedRequest, Signed
 
-NAME_WIDTH, STATE_WIDTH = 16, 8
+NAME_WIDTH = 16
+STATE_WIDTH = 8
 
 
 class CheckedTarget(msgspec.Struct, frozen=True):
@@ -83,33 +84,48 @@ def printable_finding(finding: CheckFinding, hide: Callable[[str], str] = str) -
 
 
 def lines(finding: CheckFinding, width: int) -> Iterator[str]:
-    """Yield the finding as lines of at most `width` columns. The first line starts with the result of the check."""
+    """Yield the finding as lines of at most `width` columns. The first line starts with the
+    result of the check.
+    """
     margin = " " * (STATE_WIDTH + 1 + NAME_WIDTH + 1)
     first = f"{finding.result:<{STATE_WIDTH}} {finding.name:<{NAME_WIDTH}} "
     wrapped = partial(textwrap.wrap, width=width, break_on_hyphens=False)
-    yield from wrapped(finding.message, initial_indent=first, subsequent_indent=margin) or [first.rstrip()]
-    yield from wrapped(finding.remedy, initial_indent=f"{margin}→ ", subsequent_indent=f"{margin}  ")
+    yield from wrapped(finding.message, initial_indent=first, subsequent_indent=margin) or [
+        first.rstrip()
+    ]
+    yield from wrapped(
+        finding.remedy, initial_indent=f"{margin}→ ", subsequent_indent=f"{margin}  "
+    )
 
 
-RECEIVED = frozenset({outcomes.NO_REPLY, "timeout:response", "timeout:turn", outcomes.NO_MEDIA, outcomes.NO_SOUND})
-"""The outcomes whose detail states what the client received. The remedy for such an outcome depends on this detail."""
+RECEIVED = frozenset(
+    {outcomes.NO_REPLY, "timeout:response", "timeout:turn", outcomes.NO_MEDIA, outcomes.NO_SOUND}
+)
+"""The outcomes whose detail states what the client received. The remedy for such an outcome
+depends on this detail."""
 NO_KEY = "no key was sent: name the variable that contains it: --api-key-env NAME"
 OF_SCHEMES = {
-    "basic": "the server requires a user and a password: set --auth basic, with USER:PASSWORD in the variable of "
-    "--api-key-env",
-    "bearer": "the server requires a bearer token: set --api-key-env, and --api-key-header Authorization if the key is "
-    "sent in another header, or sign in with --auth entra",
+    "basic": (
+        "the server requires a user and a password: set --auth basic, with USER:PASSWORD in the"
+        " variable of --api-key-env"
+    ),
+    "bearer": (
+        "the server requires a bearer token: set --api-key-env, and --api-key-header Authorization"
+        " if the key is sent in another header, or sign in with --auth entra"
+    ),
 }
-"""The remedies if a server accepts only one scheme of `WWW-Authenticate`, by its name in lower case."""
+"""The remedies if a server accepts only one scheme of `WWW-Authenticate`, by its name in lower
+case."""
 
 
 @dataclass(frozen=True)
 class Refusal:
     """A service's refusal of a session or turn.
 
-    `outcome` is the outcome of the session or turn. `message` is the service's text, with its error code. `wait_s` is
-    the wait that the service requests, in seconds; None if it requests no wait. `claims` are the public claims of the
-    token that the client sent. `greeting` is the session object in `session.created`.
+    `outcome` is the outcome of the session or turn. `message` is the service's text, with its error
+    code. `wait_s` is the wait that the service requests, in seconds; None if it requests no wait.
+    `claims` are the public claims of the token that the client sent. `greeting` is the session
+    object in `session.created`.
     """
 
     outcome: str
@@ -130,10 +146,13 @@ def explain(refusal: Refusal, target: Target) -> str:
         return outcomes.remedy_of(refusal.outcome, refusal.message, own)
     if (remedy := _agent_remedy(refusal.outcome, target)) and not refusal.greeting:
         return remedy
-    if own.in_doctor and (remedy := doctor_remedy(target.dialect, refusal.outcome, refusal.message)):
+    if own.in_doctor and (
+        remedy := doctor_remedy(target.dialect, refusal.outcome, refusal.message)
+    ):
         return remedy
     if refusal.outcome == "connect_failed:proxy":
-        proxy = target.network_path.proxy  # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
+        # an HTTP proxy opens a tunnel on CONNECT; a SOCKS proxy has its own command
+        proxy = target.network_path.proxy
         request = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         requirement = f"it must allow {request} to port {target.port}"
         if outcomes.OTHER_LOGIN in refusal.message:
@@ -143,27 +162,33 @@ def explain(refusal: Refusal, target: Target) -> str:
     if refusal.outcome.startswith("throttled:"):
         return _throttled(refusal, target)
     if "session_expired" in (refusal.outcome, cause):
-        return "the service ends sessions before a turn can be complete: check the deployment's limits"
+        return (
+            "the service ends sessions before a turn can be complete: check the deployment's limits"
+        )
     if (status := outcomes.refusal_status(refusal.outcome)) is not None:
         return _status(status, refusal, target)
     return outcomes.remedy_of(refusal.outcome, refusal.message, own)
 
 
 def _agent_remedy(outcome: str, target: Target) -> str:
-    """Return the remedy if the server may be an agent that is called like a realtime service; otherwise ""."""
+    """Return the remedy if the server may be an agent that is called like a realtime service;
+    otherwise "".
+    """
     path = known_path(plain_path(target.resource.partition("?")[0]))
     if target.dialect.peer is Peer.AGENT or target.service != "other" or route_at(path):
         return ""
     if outcome != "timeout:session" and not outcome.startswith("protocol_error:"):
         return ""
     return (
-        f"the server does not speak the {target.dialect.name} dialect: if it is an agent, use --dialect "
-        f"{either(agent_dialects(path))}; otherwise check the path"
+        f"the server does not speak the {target.dialect.name} dialect: if it is an agent, use"
+        f" --dialect {either(agent_dialects(path))}; otherwise check the path"
     )
 
 
 def _status(status: int, refusal: Refusal, target: Target) -> str:
-    path, signed, known = target.resource.partition("?")[0], signed_by(target), target.known_service
+    path = target.resource.partition("?")[0]
+    signed = signed_by(target)
+    known = target.known_service
     refused = RefusedRequest(
         status,
         refusal.message,
@@ -175,27 +200,37 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
         target.model,
         signed,
     )
-    # a gateway passes on the messages of the service behind it, so the service of the target says nothing
-    explanations = (service.explain(refused, service) for service in SERVICES.values() if service.explain is not None)
+    # a gateway passes on the messages of the service behind it, so the service of the target says
+    # nothing
+    explanations = (
+        service.explain(refused, service)
+        for service in SERVICES.values()
+        if service.explain is not None
+    )
     if remedy := next(filter(None, explanations), ""):
         return remedy
     match status:
         case 400:
-            return "the request is not what the service expects: compare path and query with the deployment's page"
+            return (
+                "the request is not what the service expects: compare path and query with the"
+                " deployment's page"
+            )
         case 401:
             return unauthorized(refusal.message, refusal.claims, target)
-        case 403 if signed == "nothing" and not (known and known.clouds and known.has_host(target.host)):
+        case 403 if signed == "nothing" and not (
+            known and known.clouds and known.has_host(target.host)
+        ):
             return NO_KEY
         case 403:
             return (
-                "the key or token is refused, or is not allowed to do this: check that it belongs to this server "
-                "(see the variable that --api-key-env names), that it may use this model, and that this address may "
-                "connect"
+                "the key or token is refused, or is not allowed to do this: check that it belongs"
+                " to this server (see the variable that --api-key-env names), that it may use this"
+                " model, and that this address may connect"
             )
         case 404:
             return (
-                f"the server has no path {path}: check that the host is that of the resource, and that the path is "
-                "that of the dialect"
+                f"the server has no path {path}: check that the host is that of the resource, and"
+                " that the path is that of the dialect"
             )
         case _ if status >= 500:
             return _later(outcomes.OUT_OF_ORDER, refusal.wait_s)
@@ -205,10 +240,15 @@ def _status(status: int, refusal: Refusal, target: Target) -> str:
 def _throttled(refusal: Refusal, target: Target) -> str:
     if outcomes.service_code(refusal.message) == outcomes.NO_QUOTA:
         return outcomes.NO_CREDIT
-    advice = "the deployment's quota of tokens or requests per minute is spent: raise it, or shorten the turns"
+    advice = (
+        "the deployment's quota of tokens or requests per minute is spent: raise it, or shorten the"
+        " turns"
+    )
     if refusal.outcome == "throttled:handshake":
-        advice = ("the deployment's quota of connections (preview) or requests per minute is spent: raise it on the "
-                  "deployment's page, or start fewer sessions (--connect-rate)")  # fmt: skip
+        advice = (
+            "the deployment's quota of connections (preview) or requests per minute is spent: raise"
+            " it on the deployment's page, or start fewer sessions (--connect-rate)"
+        )
     return _later(advice, refusal.wait_s)
 
 
@@ -217,30 +257,46 @@ def _later(advice: str, wait_s: float | None) -> str:
 
 
 def hint(replayed: ReplayedSession, target: Target | None = None) -> str:
-    """Return the first known remedy for a failed session or one of its turns; "" if no remedy is known.
+    """Return the first known remedy for a failed session or one of its turns; "" if no remedy is
+    known.
 
-    If `target` is None, as for a log, only the remedy for a wrong dialect can be found. All other remedies depend on
-    the target and on how the client called it.
+    If `target` is None, as for a log, only the remedy for a wrong dialect can be found. All other
+    remedies depend on the target and on how the client called it.
     """
     greetings = (
-        p.event for p in replayed.passages if p.event is not None and p.event.kind is EventKind.SESSION_CREATED
+        p.event
+        for p in replayed.passages
+        if p.event is not None and p.event.kind is EventKind.SESSION_CREATED
     )
     greeting = next((event.session for event in greetings), None) or UNGREETED
     session = replayed.session
-    ended = [(session.outcome, session.detail), *((turn.outcome, turn.detail) for turn in replayed.turns)]
+    ended = [
+        (session.outcome, session.detail),
+        *((turn.outcome, turn.detail) for turn in replayed.turns),
+    ]
     if target is None:
         dialect = DIALECTS[replayed.opened.about["dialect"]]
         remedies = (dialect_remedy(outcome, detail, dialect, greeting) for outcome, detail in ended)
     else:
-        refusals = (Refusal(outcome, detail_text(outcome, detail), greeting=greeting) for outcome, detail in ended)
+        refusals = (
+            Refusal(outcome, detail_text(outcome, detail), greeting=greeting)
+            for outcome, detail in ended
+        )
         remedies = (explain(refusal, target) for refusal in refusals)
     return next(filter(None, remedies), "")
 
 
 def doctor_remedy(dialect: Dialect, outcome: str, detail: str) -> str:
-    """Return the remedy for an outcome of a call of the doctor; "" if the dialect has remedies and none for it."""
+    """Return the remedy for an outcome of a call of the doctor; "" if the dialect has remedies
+    and none for it.
+    """
     own = dialect.remedies
-    if not own.in_doctor or outcome in own.rows or outcome in RECEIVED or outcomes.NO_READ in detail:
+    if (
+        not own.in_doctor
+        or outcome in own.rows
+        or outcome in RECEIVED
+        or outcomes.NO_READ in detail
+    ):
         return outcomes.remedy_of(outcome, detail, own)
     return own.in_doctor.get(outcome, "")
 
@@ -253,8 +309,11 @@ def signed_by(target: Target) -> Signed:
 
 
 def unauthorized(message: str, claims: Mapping[str, str], target: Target) -> str:
-    """Return the remedy for status 401. `claims` are the public claims of the token that the client sent."""
-    signed, known = signed_by(target), target.known_service
+    """Return the remedy for status 401. `claims` are the public claims of the token that the
+    client sent.
+    """
+    signed = signed_by(target)
+    known = target.known_service
     if remedy := _other_sign_in(message, target):
         return remedy
     if signed == "nothing":
@@ -263,13 +322,14 @@ def unauthorized(message: str, claims: Mapping[str, str], target: Target) -> str
         aud = claims.get("aud")
         sent = f" (the token is for {aud})" if aud else ""
         return (
-            f"the token is refused{sent}: check that it is for this cloud and tenant, and that this machine's clock "
-            "is right"
+            f"the token is refused{sent}: check that it is for this cloud and tenant, and that this"
+            " machine's clock is right"
         )
     if known is None or not known.key_page or not (known.has_host(target.host) or target.loopback):
         return (
-            f"the key in the header {_sent_header(target)[0]} is refused: check the variable that --api-key-env names, "
-            "and that the server reads the key from this header (--api-key-header)"
+            f"the key in the header {_sent_header(target)[0]} is refused: check the variable that"
+            " --api-key-env names, and that the server reads the key from this header"
+            " (--api-key-header)"
         )
     key_page = known.key_page.replace("{host}", target.host)
     return f"the key is wrong, or that of another resource: copy {key_page} again"
@@ -286,29 +346,39 @@ def _sent_header(target: Target) -> tuple[str, str]:
 
 
 def _other_sign_in(message: str, target: Target) -> str:
-    """Return the remedy if the server's challenges name other ways to sign in than that of the client; otherwise "".
+    """Return the remedy if the server's challenges name other ways to sign in than that of the
+    client; otherwise "".
 
-    Gateways name the header of their key, as Azure API Management does. The scheme says nothing at a resource of Azure,
-    which accepts both keys and tokens.
+    Gateways name the header of their key, as Azure API Management does. The scheme says nothing at
+    a resource of Azure, which accepts both keys and tokens.
     """
     remedies = []
-    (header, scheme), known = _sent_header(target), target.known_service
+    header, scheme = _sent_header(target)
+    known = target.known_service
     for name, parameters in challenges(message.partition(outcomes.CHALLENGE)[2]):
         key = excerpt(parameters.get("name", ""))
         if key and parameters.get("type", "").lower() == "query":
             if f"{key}=" in target.resource:
                 return ""
-            remedies.append(f"the server reads the key from the query: add {key}=${{VARIABLE}} to the URL")
+            remedies.append(
+                f"the server reads the key from the query: add {key}=${{VARIABLE}} to the URL"
+            )
         elif key:
             if key.lower() == header.lower():
                 return ""
             remedies.append(
-                f"the server reads the key from the header {key}: set --api-key-header {key}, with the key in the "
-                "variable of --api-key-env"
+                f"the server reads the key from the header {key}: set --api-key-header {key}, with"
+                " the key in the variable of --api-key-env"
             )
-        elif name.lower() == scheme.lower() or (known and known.clouds and known.has_host(target.host)):
+        elif name.lower() == scheme.lower() or (
+            known and known.clouds and known.has_host(target.host)
+        ):
             return ""
         else:
             other = f"the server does not accept the header {header}, see its WWW-Authenticate"
-            remedies.append(OF_SCHEMES.get(name.lower(), f"{other}: name the header of the key with --api-key-header"))
+            remedies.append(
+                OF_SCHEMES.get(
+                    name.lower(), f"{other}: name the header of the key with --api-key-header"
+                )
+            )
     return remedies[0] if remedies else ""

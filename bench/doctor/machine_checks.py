@@ -1,7 +1,8 @@
-"""The checks of this machine's capacity, of its clocks and timestamps, and of the network path to a service.
+"""The checks of this machine's capacity, of its clocks and timestamps, and of the network path to a
+service.
 
-The network path is checked step by step: proxy, name lookup, addresses, TLS, certificate. These checks send no request
-to the service.
+The network path is checked step by step: proxy, name lookup, addresses, TLS, certificate. These
+checks send no request to the service.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ from bench.transport.interface import ConnectTimings, Proxy, authority
 from bench.transport.tls import shake_hands, tls_context
 from bench.wire.findings import CheckFinding, warning_unless
 
-FEW_FILES, FEW_PORTS = 1_024, 4_096
+FEW_FILES = 1_024
+FEW_PORTS = 4_096
 OWN_FILES = 64
-"""The number of files that a process opens in addition to its sessions, for libraries, logs, and Locust's connections.
+"""The number of files that a process opens in addition to its sessions, for libraries, logs, and
+Locust's connections.
 """
 COARSE_S = 1e-5
-STEP_MS, WATCHED_S = 5.0, 0.25
+STEP_MS = 5.0
+WATCHED_S = 0.25
 SHOWN_MS = 0.01
 LIMIT_S = 5.0
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -62,24 +66,33 @@ def check_machine() -> Iterator[CheckFinding]:
 def installation(*, compiled: bool) -> CheckFinding:
     """Report the installed version. Warn if the compiled parts are missing.
 
-    `compiled` is True if the installation has the compiled parts (in C), which lower the CPU cost per event.
+    `compiled` is True if the installation has the compiled parts (in C), which lower the CPU cost
+    per event.
     """
     message = f"rtbench {tool_version()} on Python {platform.python_version()}"
     message += (
-        ", with the compiled parts" if compiled else ", without the compiled parts, which lower the CPU cost per event"
+        ", with the compiled parts"
+        if compiled
+        else ", without the compiled parts, which lower the CPU cost per event"
     )
-    remedy = "for many concurrent calls, install a C compiler and Python's headers, then install rtbench again"
+    remedy = (
+        "for many concurrent calls, install a C compiler and Python's headers, then install rtbench"
+        " again"
+    )
     return warning_unless(compiled, "installation", message, remedy)
 
 
 def open_files(soft: int, hard: int) -> CheckFinding:
     """Check the limit on open files. Each session needs one file.
 
-    `soft` and `hard` are the two values of RLIMIT_NOFILE. A negative value means that there is no limit.
+    `soft` and `hard` are the two values of RLIMIT_NOFILE. A negative value means that there is no
+    limit.
     """
     if soft < 0:
         return CheckFinding("open files", "pass", "no limit")
-    message = f"{soft:,} allowed: enough for about {max(0, soft - OWN_FILES):,} sessions in one process"
+    message = (
+        f"{soft:,} allowed: enough for about {max(0, soft - OWN_FILES):,} sessions in one process"
+    )
     maximum = "any number" if hard < 0 else f"up to {hard:,}"
     remedy = f"for more, run `ulimit -n 65536` before the run ({maximum} is allowed here)"
     return warning_unless(soft >= FEW_FILES, "open files", message, remedy)
@@ -88,27 +101,42 @@ def open_files(soft: int, hard: int) -> CheckFinding:
 def local_ports(first: int, last: int, used: int) -> CheckFinding:
     """Check the number of free local ports. Each connection to the same address needs one port.
 
-    `first` and `last` are the first and last port of the range; both are 0 if the range is unknown. `used` is the
-    number of ports in use.
+    `first` and `last` are the first and last port of the range; both are 0 if the range is unknown.
+    `used` is the number of ports in use.
     """
     if not last:
         return CheckFinding("local ports", "skipped", "the port range is unknown on this system")
     free = max(0, last - first + 1 - used)
-    message = f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address are possible"
+    message = (
+        f"{first:,} to {last:,}, {used:,} in use: {free:,} more connections to one address are"
+        " possible"
+    )
     remedy = 'widen the range: sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
     return warning_unless(free >= FEW_PORTS, "local ports", message, remedy)
 
 
 def timestamps() -> CheckFinding:
-    """Check whether the kernel timestamps received data. If it does not, report which timestamps are used instead."""
+    """Check whether the kernel timestamps received data. If it does not, report which timestamps
+    are used instead.
+    """
     try:
         has_timestamps = kernel_timestamps(LIMIT_S)
     except (OSError, ConnectError) as error:
         return CheckFinding(
-            "kernel timestamps", "warning", f"not checked: {error}", "allow loopback connections: the check needs one"
+            "kernel timestamps",
+            "warning",
+            f"not checked: {error}",
+            "allow loopback connections: the check needs one",
         )
-    message = "available (SO_TIMESTAMPING)" if has_timestamps else "not available: this process timestamps arrivals"
-    remedy = "measure on Linux outside a sandbox; if you measure here, keep the load low, and check `receive_delay`"
+    message = (
+        "available (SO_TIMESTAMPING)"
+        if has_timestamps
+        else "not available: this process timestamps arrivals"
+    )
+    remedy = (
+        "measure on Linux outside a sandbox; if you measure here, keep the load low, and check"
+        " `receive_delay`"
+    )
     return warning_unless(has_timestamps, "kernel timestamps", message, remedy)
 
 
@@ -126,12 +154,19 @@ def processors(cpus: int, load: float) -> CheckFinding:
 def priority(available: Priority) -> CheckFinding:
     """Report whether the option `--priority` of a run has an effect on this machine.
 
-    If it has no effect, the check is skipped and does not fail, because this is no defect of the machine. It has no
-    remedy, because few runs need the option. A run with the option prints the remedy.
+    If it has no effect, the check is skipped and does not fail, because this is no defect of the
+    machine. It has no remedy, because few runs need the option. A run with the option prints the
+    remedy.
     """
     if not available.hindrance:
-        return CheckFinding("priority", "pass", f"available: a run with `--priority` has niceness {available.niceness}")
-    return CheckFinding("priority", "skipped", f"the option `--priority` of a run {available.hindrance}")
+        return CheckFinding(
+            "priority",
+            "pass",
+            f"available: a run with `--priority` has niceness {available.niceness}",
+        )
+    return CheckFinding(
+        "priority", "skipped", f"the option `--priority` of a run {available.hindrance}"
+    )
 
 
 def wall_clock() -> CheckFinding:
@@ -151,7 +186,8 @@ def judged_wall_clock(moved_ms: float) -> CheckFinding:
 
 
 def _port_range() -> tuple[int, int, int]:
-    """Return the first local port, the last local port, and the number of ports in use; zeros if the range is unknown.
+    """Return the first local port, the last local port, and the number of ports in use; zeros if
+    the range is unknown.
 
     In the kernel's tables of connections, the second column is ADDRESS:PORT in hexadecimal.
     """
@@ -163,7 +199,8 @@ def _port_range() -> tuple[int, int, int]:
     for table in TCP_TABLES:
         with suppress(OSError):
             ports_in_use.update(
-                int(row.split()[1].rpartition(":")[2], 16) for row in table.read_text(encoding="ascii").splitlines()[1:]
+                int(row.split()[1].rpartition(":")[2], 16)
+                for row in table.read_text(encoding="ascii").splitlines()[1:]
             )
     return first, last, sum(first <= port <= last for port in ports_in_use)
 
@@ -174,9 +211,11 @@ NAMES_SHOWN = 3
 
 
 def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
-    """Yield the findings about the network path, from the proxy to TLS. After a failed step, skip the later ones.
+    """Yield the findings about the network path, from the proxy to TLS. After a failed step, skip
+    the later ones.
 
-    The path of a telephone call is that of its signalling to the first hop: the outbound proxy, or the agent.
+    The path of a telephone call is that of its signalling to the first hop: the outbound proxy, or
+    the agent.
     """
     path = target.network_path
     if path.proxy is not None:
@@ -187,24 +226,34 @@ def check_network(target: Target, limits: Timeouts) -> Iterator[CheckFinding]:
     target = replace(target, host=hop.host, port=hop.port, tls=hop.transport == "TLS")
     lookup_finding, addresses = _named(path.address or target.host, target.port, limits, target)
     yield lookup_finding
-    if hop.transport == "UDP":  # it has no connection, so only a call shows whether the agent is reachable
+    # it has no connection, so only a call shows whether the agent is reachable
+    if hop.transport == "UDP":
         return
     route_findings = [_try_route(address, limits, target) for address in addresses]
     reached = any(finding.result == "pass" for finding in route_findings)
-    # If another address answers, a failed address is no failure. But every connection tries the failed address first.
+    # If another address answers, a failed address is no failure. But every connection tries the
+    # failed address first.
     remedy = (
-        "another address answers, but each connection that tries this address first is delayed: set the other "
-        "address with --resolve ADDRESS"
+        "another address answers, but each connection that tries this address first is delayed: set"
+        " the other address with --resolve ADDRESS"
     )
     yield from (
-        replace(finding, result="warning", remedy=remedy) if finding.result == "fail" and reached else finding
+        (
+            replace(finding, result="warning", remedy=remedy)
+            if finding.result == "fail" and reached
+            else finding
+        )
         for finding in route_findings
     )
     yield from _tls(target, limits, reached=reached)
 
 
-def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[CheckFinding, list[Any]]:
-    """Look up a name. Return a finding about the lookup and its duration, and the addresses of the name."""
+def _named(
+    host: str, port: int, limits: Timeouts, target: Target
+) -> tuple[CheckFinding, list[Any]]:
+    """Look up a name. Return a finding about the lookup and its duration, and the addresses of
+    the name.
+    """
     try:
         addresses, start_ns, done_ns = look_up(host, port, limits.tcp)
     except ConnectError as error:
@@ -215,7 +264,12 @@ def _named(host: str, port: int, limits: Timeouts, target: Target) -> tuple[Chec
         known = "is set by --resolve" if target.network_path.address else "is an address"
         return CheckFinding("dns", "skipped", f"{host} {known}: no lookup"), addresses
     plural = "address" if len(hosts) == 1 else "addresses"
-    return CheckFinding("dns", "pass", f"{host}: {len(hosts)} {plural} in {duration}: {', '.join(hosts)}"), addresses
+    return (
+        CheckFinding(
+            "dns", "pass", f"{host}: {len(hosts)} {plural} in {duration}: {', '.join(hosts)}"
+        ),
+        addresses,
+    )
 
 
 def _try_route(address: Any, limits: Timeouts, target: Target) -> CheckFinding:
@@ -224,13 +278,19 @@ def _try_route(address: Any, limits: Timeouts, target: Target) -> CheckFinding:
         connect_first([address], limits.tcp).close()
     except ConnectError as error:
         return _failed("tcp", error.detail, error, target)
-    return CheckFinding("tcp", "pass", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - start_ns)}")
+    return CheckFinding(
+        "tcp", "pass", f"{authority(*address[4][:2])} in {_ms(monotonic_ns() - start_ns)}"
+    )
 
 
 def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> CheckFinding:
-    """Check the proxy, and then the tunnel through it. If the proxy is unreachable, skip the tunnel."""
+    """Check the proxy, and then the tunnel through it. If the proxy is unreachable, skip the
+    tunnel.
+    """
     try:
-        connect_first(look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy").close()
+        connect_first(
+            look_up(proxy.host, proxy.port, limits.tcp).addresses, limits.tcp, "proxy"
+        ).close()
     except ConnectError as error:
         return CheckFinding("proxy", "fail", f"{proxy.public}: {error.detail}", NO_PROXY)
     start_ns = monotonic_ns()
@@ -241,16 +301,23 @@ def _proxied(target: Target, proxy: Proxy, limits: Timeouts) -> CheckFinding:
     resolver = "the proxy" if proxy.remote_dns else "this machine"
     service_authority = authority(target.network_path.address or target.host, target.port)
     duration = _ms(monotonic_ns() - start_ns)
-    message = f"{proxy.public}: opened a tunnel to {service_authority} in {duration}; {resolver} resolves names"
+    message = (
+        f"{proxy.public}: opened a tunnel to {service_authority} in {duration}; {resolver} resolves"
+        " names"
+    )
     return CheckFinding("proxy", "pass", message)
 
 
 def _failed(name: str, message: str, error: ConnectError, target: Target) -> CheckFinding:
-    return CheckFinding(name, "fail", message, explain(Refusal(error.outcome, error.detail), target))
+    return CheckFinding(
+        name, "fail", message, explain(Refusal(error.outcome, error.detail), target)
+    )
 
 
 def _tls(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[CheckFinding]:
-    """Yield findings about TLS: version and cipher, and the certificate. An untrusted certificate is described, too."""
+    """Yield findings about TLS: version and cipher, and the certificate. An untrusted
+    certificate is described, too.
+    """
     if not reached:
         yield CheckFinding("tls", "skipped", "the service was not reached")
         return
@@ -270,7 +337,9 @@ def _tls(target: Target, limits: Timeouts, *, reached: bool) -> Iterator[CheckFi
     yield CheckFinding("tls", "pass", agreed)
     if certificate is not None:
         remedy = "the server's operator must renew it before it expires"
-        yield warning_unless(_days_left(certificate) >= FEW_DAYS, "certificate", _described(certificate), remedy)
+        yield warning_unless(
+            _days_left(certificate) >= FEW_DAYS, "certificate", _described(certificate), remedy
+        )
 
 
 def _days_left(certificate: x509.Certificate) -> float:
@@ -281,40 +350,51 @@ def _days_left(certificate: x509.Certificate) -> float:
 def _described(certificate: x509.Certificate) -> str:
     names: list[str] = []
     with suppress(x509.ExtensionNotFound):
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        extension = certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
         names = [str(name.value) for name in extension]
     more = len(names) - NAMES_SHOWN
     listed = ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     days = _days_left(certificate)
     left = f"{days:,.0f} days left" if days >= 0 else f"expired {-days:,.1f} days ago"
-    subject, issuer = _common_name(certificate.subject), _common_name(certificate.issuer)
+    subject = _common_name(certificate.subject)
+    issuer = _common_name(certificate.issuer)
     return f"{subject}, issued by {issuer}, {left}; for {listed or 'no name'}"
 
 
 def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFinding:
-    """Return the finding about a failed TLS connection, with the remedy that the error contains, if any.
+    """Return the finding about a failed TLS connection, with the remedy that the error contains, if
+    any.
 
     If the certificate is not trusted, the finding describes the certificate.
     """
     problem, _, remedy = error.detail.partition("; ")
     certificate_text = ""
     if error.outcome == "connect_failed:tls":
-        # This context sends only the handshake, so it is safe to accept a certificate that is not trusted.
+        # This context sends only the handshake, so it is safe to accept a certificate that is not
+        # trusted.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
         with suppress(ConnectError):
             if certificate := _agreed(target, limits, context)[1]:
                 certificate_text = f" (its certificate: {_described(certificate)})"
     return CheckFinding(
-        "tls", "fail", f"{problem}{certificate_text}", remedy or explain(Refusal(error.outcome, error.detail), target)
+        "tls",
+        "fail",
+        f"{problem}{certificate_text}",
+        remedy or explain(Refusal(error.outcome, error.detail), target),
     )
 
 
-def _agreed(target: Target, limits: Timeouts, context: ssl.SSLContext) -> tuple[str, x509.Certificate | None]:
+def _agreed(
+    target: Target, limits: Timeouts, context: ssl.SSLContext
+) -> tuple[str, x509.Certificate | None]:
     """Connect with TLS. Return (description, certificate). Raise ConnectError.
 
-    The description is a text with the TLS version, the cipher and the duration of the handshake. The certificate is
-    None if the server sends none.
+    The description is a text with the TLS version, the cipher and the duration of the handshake.
+    The certificate is None if the server sends none.
     """
     tcp = open_tcp(target.host, target.port, limits, ConnectTimings(), target.network_path)
     try:
@@ -327,7 +407,11 @@ def _agreed(target: Target, limits: Timeouts, context: ssl.SSLContext) -> tuple[
     cipher = (session.cipher() or ("no cipher",))[0]
     return (
         f"{session.version()} with {cipher} in {duration}",
-        None if encoded_certificate is None else x509.load_der_x509_certificate(encoded_certificate),
+        (
+            None
+            if encoded_certificate is None
+            else x509.load_der_x509_certificate(encoded_certificate)
+        ),
     )
 
 

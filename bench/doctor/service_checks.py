@@ -75,18 +75,25 @@ from bench.wire.findings import CheckFinding, warning_unless
 SHOWN_OF_CLAIM = 40
 NO_PASSWORD = "no user and password: an agent that requires them refuses the call"
 NOTHING_SENT = "neither a key nor a token is sent"
-VARIABLES_SENT = "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
+VARIABLES_SENT = (
+    "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
+)
 INFORMING = (KEYLESS, PROXIED)
 """Beginnings of notices that are only information. Such notices are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
 
 
-def examine(target: Target, prices: Mapping[str, Prices], *, with_turn: bool) -> Iterator[CheckFinding]:
+def examine(
+    target: Target, prices: Mapping[str, Prices], *, with_turn: bool
+) -> Iterator[CheckFinding]:
     """Yield the findings about a target, from its configuration to a turn. They contain no secrets.
 
-    `prices` are the prices by model. If `with_turn` is False, no turn is run, because a turn costs money.
+    `prices` are the prices by model. If `with_turn` is False, no turn is run, because a turn costs
+    money.
     """
-    return _harmless(target, lambda keyring: _examine_target(target, keyring, prices, with_turn=with_turn))
+    return _harmless(
+        target, lambda keyring: _examine_target(target, keyring, prices, with_turn=with_turn)
+    )
 
 
 def examine_offline(target: Target) -> Iterator[CheckFinding]:
@@ -103,7 +110,9 @@ def examine_offline(target: Target) -> Iterator[CheckFinding]:
     return _harmless(target, check)
 
 
-def _harmless(target: Target, check: Callable[[Keyring], Iterator[CheckFinding]]) -> Iterator[CheckFinding]:
+def _harmless(
+    target: Target, check: Callable[[Keyring], Iterator[CheckFinding]]
+) -> Iterator[CheckFinding]:
     """Yield the findings of `check`, but without secrets and control sequences.
 
     `check` is called with a keyring for the target.
@@ -137,18 +146,27 @@ def _examine_target(
         yield from (CheckFinding(name, "skipped", reason) for name in target.link.steps)
         return
     source = keyring.answered_by(target)
-    dialer, claims = Dialer(target, keyring), source.claims if source else {}
+    dialer = Dialer(target, keyring)
+    claims = source.claims if source else {}
     probe = ServiceProbe(dialer, prices, claims, keyring.redact)
     yield from probe.findings(with_turn=with_turn)
     if probe.is_unanswered:  # The agent did not greet; it waits for its caller to speak.
-        yield from ServiceProbe(dialer, prices, claims, keyring.redact, greets=False).answer_findings()
+        yield from ServiceProbe(
+            dialer, prices, claims, keyring.redact, greets=False
+        ).answer_findings()
 
 
 def configuration(target: Target) -> Iterator[CheckFinding]:
-    """Yield findings about a target's configuration: address, dialect, and notices. Open no connection."""
+    """Yield findings about a target's configuration: address, dialect, and notices. Open no
+    connection.
+    """
     message = f"{target.public_url}, {target.dialect.name} dialect"
     if (known := target.known_service) is not None and known.url:
-        limit = "" if known.minutes is None else f", whose sessions last at most {known.minutes} minutes"
+        limit = (
+            ""
+            if known.minutes is None
+            else f", whose sessions last at most {known.minutes} minutes"
+        )
         message += f" of {known.title}{limit}"
     yield CheckFinding("target", "pass", message)
     for notice in target.notices:
@@ -159,20 +177,29 @@ def configuration(target: Target) -> Iterator[CheckFinding]:
 
 
 def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
-    """Check the credentials: that a key is set, or, if the target uses Entra ID, that a token can be fetched."""
-    sign_in_kind, takes_password = signed_by(target), target.link.credential == "digest"
+    """Check the credentials: that a key is set, or, if the target uses Entra ID, that a token
+    can be fetched.
+    """
+    sign_in_kind = signed_by(target)
+    takes_password = target.link.credential == "digest"
     if sign_in_kind == "nothing":
         nothing = NO_PASSWORD if takes_password and not target.loopback else NOTHING_SENT
         is_usual = bool(target.secrets) or target.loopback or takes_password
         remedy = "set --api-key-env to the name of the key's variable, or set --auth entra"
-        return warning_unless(is_usual, "sign-in", VARIABLES_SENT if target.secrets else nothing, remedy)
+        return warning_unless(
+            is_usual, "sign-in", VARIABLES_SENT if target.secrets else nothing, remedy
+        )
     if sign_in_kind == "key":
         name, value = keyring.header(target, 0) or ("", "")
         scheme, _, key = value.rpartition(" ")
         if takes_password:
-            return CheckFinding("sign-in", "pass", "a user and a password, of which only digests are sent")
+            return CheckFinding(
+                "sign-in", "pass", "a user and a password, of which only digests are sent"
+            )
         message = f"a key of {len(key)} characters, in the header {name}"
-        return CheckFinding("sign-in", "pass", f"{message} ({scheme})" if scheme == "Basic" else message)
+        return CheckFinding(
+            "sign-in", "pass", f"{message} ({scheme})" if scheme == "Basic" else message
+        )
     try:
         keyring.open_tokens()
     except UsageError as error:
@@ -181,9 +208,13 @@ def examine_sign_in(target: Target, keyring: Keyring) -> CheckFinding:
     if source is None:
         return CheckFinding("sign-in", "pass", "a token")
     # Only the claims that identify the user or the application are reported.
-    claims = ", ".join(f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in source.claims.items() if name != "exp")
+    claims = ", ".join(
+        f"{name} {value[:SHOWN_OF_CLAIM]}" for name, value in source.claims.items() if name != "exp"
+    )
     validity = f"is valid for {duration_text(source.seconds_left)}, for {source.scope}"
-    message = f"{source.credential} issued a token that {validity}" + (f" ({claims})" if claims else "")
+    message = f"{source.credential} issued a token that {validity}" + (
+        f" ({claims})" if claims else ""
+    )
     return CheckFinding("sign-in", "pass", message)
 
 
@@ -203,21 +234,28 @@ def examine_call_key(target: Target, keyring: Keyring) -> CheckFinding:
 
 def _no_token(name: str, error: UsageError) -> CheckFinding:
     cause = error.__cause__
-    reason, remedy = (cause.reason, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
+    reason, remedy = (
+        (cause.reason, cause.remedy) if isinstance(cause, SignInError) else (str(error), "")
+    )
     return CheckFinding(name, "fail", reason, remedy)
 
 
 class ProbeListener(SessionListener):
-    """A listener that stores the greeting, the rate limits and the turns of a session, and facts about its audio."""
+    """A listener that stores the greeting, the rate limits and the turns of a session, and facts
+    about its audio.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self.greeting: Mapping[str, Any] = {}
         self.limits: tuple[RateLimit, ...] = ()
         self.turns: list[TurnObservation] = []
-        self.pace, self.headers = AudioPace(), FileHeaders()
+        self.pace = AudioPace()
+        self.headers = FileHeaders()
 
-    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+    def received(
+        self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int
+    ) -> None:
         for event in events:
             if event.kind is EventKind.SESSION_CREATED:
                 self.greeting = event.session or {}
@@ -228,7 +266,11 @@ class ProbeListener(SessionListener):
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         for delta in deltas:  # the transport keeps their messages
-            for event in self._dialect.decode(delta.data) if delta.event.kind is EventKind.AUDIO_DELTA else ():
+            for event in (
+                self._dialect.decode(delta.data)
+                if delta.event.kind is EventKind.AUDIO_DELTA
+                else ()
+            ):
                 self._add_audio(delta.at_ns, event)
 
     def _add_audio(self, at_ns: int, event: ServerEvent) -> None:
@@ -243,8 +285,9 @@ class ProbeListener(SessionListener):
 class ServiceProbe:
     """A check of a service on one connection.
 
-    `prices` are the prices by model. `claims` are the public claims of the token that the client sends. `hide` is a
-    function that removes secrets from a text. `greets` is True if the agent is expected to speak first.
+    `prices` are the prices by model. `claims` are the public claims of the token that the client
+    sends. `hide` is a function that removes secrets from a text. `greets` is True if the agent is
+    expected to speak first.
     """
 
     def __init__(
@@ -256,17 +299,22 @@ class ServiceProbe:
         *,
         greets: bool = True,
     ) -> None:
-        self._dialer, self._target = dialer, dialer.target
-        self._prices, self._claims, self._redact = prices, claims, hide
+        self._dialer = dialer
+        self._target = dialer.target
+        self._prices = prices
+        self._claims = claims
+        self._redact = hide
         self._script = _script(self._target, greets=greets)
         self._listener = ProbeListener(self._script.dialect)
         self.is_unanswered = False
-        """True if the agent did not greet. Then the caller has not spoken, and there is no answer to check."""
+        """True if the agent did not greet. Then the caller has not spoken, and there is no
+        answer to check."""
 
     def findings(self, *, with_turn: bool) -> Iterator[CheckFinding]:
         """Connect, run the checks, and yield each finding as soon as it is known."""
         timeline, transport = self._connected(turns=len(self._script.turns) if with_turn else 0)
-        observed, answered_ns = timeline.session(), utc_ns()
+        observed = timeline.session()
+        answered_ns = utc_ns()
         link = self._target.link
         first, *later = link.steps
         if transport is None:
@@ -300,13 +348,19 @@ class ServiceProbe:
         yield from check_headers(self._listener.headers)
         yield from check_unread_messages(timeline.session())
 
-    def _answer(self, turn: TurnObservation | None, observed: SessionObservation) -> Iterator[CheckFinding]:
-        return check_answer(turn, observed, self._listener.pace, self._reply_format, self._target.dialect)
+    def _answer(
+        self, turn: TurnObservation | None, observed: SessionObservation
+    ) -> Iterator[CheckFinding]:
+        return check_answer(
+            turn, observed, self._listener.pace, self._reply_format, self._target.dialect
+        )
 
     def _connected(self, *, turns: int) -> tuple[Timeline, Transport | None]:
         script = self._script
         timeline = Timeline(
-            session_start(script, monotonic_ns(), turns), script.dialect, reply_format=script.output_format.name
+            session_start(script, monotonic_ns(), turns),
+            script.dialect,
+            reply_format=script.output_format.name,
         )
         transport = connect(self._dialer, script, timeline, lambda headers, call_id: None)
         if transport is not None:
@@ -317,26 +371,42 @@ class ServiceProbe:
 
     @property
     def _reply_format(self) -> AudioFormat | None:
-        """The audio format of the replies; None if it cannot be wrong, because it is agreed or the only one."""
+        """The audio format of the replies; None if it cannot be wrong, because it is agreed or
+        the only one.
+        """
         dialect = self._script.dialect
-        return self._script.output_format if len(dialect.output_formats) > 1 and not dialect.has_track else None
+        return (
+            self._script.output_format
+            if len(dialect.output_formats) > 1 and not dialect.has_track
+            else None
+        )
 
-    def _session(self, transport: Transport, timeline: Timeline, *, with_turn: bool) -> Iterator[CheckFinding]:
+    def _session(
+        self, transport: Transport, timeline: Timeline, *, with_turn: bool
+    ) -> Iterator[CheckFinding]:
         session = Session(self._script, transport, timeline, self._listener, lambda: False)
         session.open()
-        is_ready, dialect = timeline.facts.is_ready, self._script.dialect
-        is_agent, has_track = dialect.peer is Peer.AGENT, dialect.has_track
+        is_ready = timeline.facts.is_ready
+        dialect = self._script.dialect
+        is_agent = dialect.peer is Peer.AGENT
+        has_track = dialect.has_track
         if is_ready and not is_agent:
             now_s = utc_ns() / NS_PER_S
             yield check_greeting(self._listener.greeting, timeline.session(), now_s)
             yield from check_retirement(
-                self._listener.greeting, self._target.service, datetime.fromtimestamp(now_s, UTC).date()
+                self._listener.greeting,
+                self._target.service,
+                datetime.fromtimestamp(now_s, UTC).date(),
             )
             yield CheckFinding(
-                "settings", "pass", f"defaults: {settings_in(self._listener.greeting) or 'not reported'}"
+                "settings",
+                "pass",
+                f"defaults: {settings_in(self._listener.greeting) or 'not reported'}",
             )
             if self._target.terms.has_backend:
-                yield check_delegation(self._listener.greeting, self._tariff(timeline.session().backend_model))
+                yield check_delegation(
+                    self._listener.greeting, self._tariff(timeline.session().backend_model)
+                )
             yield from in_other_dialect(self._listener.greeting, self._target.dialect)
         if is_ready and not has_track:  # otherwise it is known at the end of the call
             yield round_trip(transport.network())
@@ -348,7 +418,8 @@ class ServiceProbe:
         session.close()
         if is_agent and with_turn and timeline.facts.is_ready:
             yield from self._call(timeline.session())
-            if not self.is_unanswered:  # otherwise the next call is checked, in which the caller speaks
+            # otherwise the next call is checked, in which the caller speaks
+            if not self.is_unanswered:
                 yield from media_findings(transport)
         else:
             yield self._turn(timeline, with_turn=with_turn)
@@ -372,10 +443,14 @@ class ServiceProbe:
             return CheckFinding("turn", "skipped", "not run: a turn costs money")
         if not self._listener.turns:
             return self._refused("turn", timeline)
-        turn, session, target = self._listener.turns[-1], timeline.session(), self._target
+        turn = self._listener.turns[-1]
+        session = timeline.session()
+        target = self._target
         paid = tariff_of(self._prices, target.terms, BilledModel(session.model))
         if target.terms.has_backend:
-            return check_delegating_reply(turn, session, target, paid, self._tariff(session.backend_model))
+            return check_delegating_reply(
+                turn, session, target, paid, self._tariff(session.backend_model)
+            )
         return check_reply(turn, target, paid, self._listener.greeting)
 
     def _tariff(self, backend: str | None) -> TurnPricing:
@@ -384,7 +459,12 @@ class ServiceProbe:
 
     def _refused(self, name: str, timeline: Timeline) -> CheckFinding:
         return explain_refusal(
-            name, timeline.session(), self._target, self._claims, self._redact, self._listener.greeting
+            name,
+            timeline.session(),
+            self._target,
+            self._claims,
+            self._redact,
+            self._listener.greeting,
         )
 
 
@@ -394,17 +474,26 @@ def recording() -> Path:
 
 
 def _script(target: Target, *, greets: bool) -> PreparedScript:
-    """Return a script with one turn. The turn is text if the service accepts text and responds; otherwise it is speech.
+    """Return a script with one turn. The turn is text if the service accepts text and responds;
+    otherwise it is speech.
 
     If `greets` is True and the target is an agent, the turn follows the agent's greeting.
     """
     if target.output:
-        model = target.session.get("input_transcription") or target.model or target.dialect.transcribers[0]
-        return script_of(target, recording(), {"turn_detection": "none", "input_transcription": model})
+        model = (
+            target.session.get("input_transcription")
+            or target.model
+            or target.dialect.transcribers[0]
+        )
+        return script_of(
+            target, recording(), {"turn_detection": "none", "input_transcription": model}
+        )
     if Feature.TYPED not in target.dialect.missing_features:
         return script_of(target, WORDS, target.session)
     is_agent = target.dialect.peer is Peer.AGENT
-    return script_of(target, recording(), target.session, LIMITS if is_agent else {}, greets=greets and is_agent)
+    return script_of(
+        target, recording(), target.session, LIMITS if is_agent else {}, greets=greets and is_agent
+    )
 
 
 def media_findings(transport: Transport) -> Iterator[CheckFinding]:
@@ -417,6 +506,10 @@ def round_trip(network: NetworkMeasured | RtpMeasured | None) -> CheckFinding:
     if isinstance(network, RtpMeasured):
         return rtcp_round_trip(network)
     if network is None:
-        return CheckFinding("round trip", "skipped", "unknown on this system (TCP_INFO needs Linux)")
+        return CheckFinding(
+            "round trip", "skipped", "unknown on this system (TCP_INFO needs Linux)"
+        )
     to = "the proxy" if network.scope == "proxy" else "the nearest TCP endpoint"
-    return CheckFinding("round trip", "pass", f"minimum {network.min_rtt_ns / NS_PER_MS:.2f} ms to {to}")
+    return CheckFinding(
+        "round trip", "pass", f"minimum {network.min_rtt_ns / NS_PER_MS:.2f} ms to {to}"
+    )

@@ -1,1 +1,3 @@
-"""Input from others: files, services, proxies, users, and run folders that were copied from elsewhere."""
+"""Input from others: files, services, proxies, users, and run folders that were copied from
+elsewhere.
+"""

@@ -1,7 +1,8 @@
 """Safe reading of JSON with limited depth and of regular files, and complete writing of files.
 
-JSON comes from services, token endpoints, copied run folders and users. A parser accepts a thousand levels, and code
-that walks through such a value fails with RecursionError. A named pipe or a device in place of a file never ends.
+JSON comes from services, token endpoints, copied run folders and users. A parser accepts a thousand
+levels, and code that walks through such a value fails with RecursionError. A named pipe or a device
+in place of a file never ends.
 """
 
 from __future__ import annotations
@@ -21,29 +22,39 @@ from bench.base.suggestions import no_such_file
 from bench.files.sanitize import excerpt
 
 MAX_DEPTH = 64
-"""The maximum depth of nested lists and objects. Our files have nine levels. The tools of a service have twenty."""
+"""The maximum depth of nested lists and objects. Our files have nine levels. The tools of a
+service have twenty."""
 MAX_DOCUMENT = 64 << 20
-"""The maximum size of a document that is read at once, in bytes. A run.json with 10,000 incidents has 2 MB."""
+"""The maximum size of a document that is read at once, in bytes. A run.json with 10,000
+incidents has 2 MB."""
 WHOLE = range(-(2**63), 2**64)
 """The permitted range of integers in our JSON, and in scripts."""
 QUOTED = 200
 _LONG_NUMBER = re.compile(r"\d{19}"), re.compile(rb"\d{19}")
-_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE_SURROGATE = re.compile(rb"%s(?!%s)|(?<!%s)%s" % (_HIGH, _LOW, _HIGH, _LOW))
 _SHORT_ESCAPE = re.compile(rb"\\u[0-9a-fA-F]{0,3}[^0-9a-fA-F]")
 
 
 class JsonError(ValueError):
-    """A text that is not JSON, or not of the required type. The message is a few words on one line."""
+    """A text that is not JSON, or not of the required type. The message is a few words on one
+    line.
+    """
 
 
 def read_json(
-    data: bytes | str, kind: Any = Any, *, numbers: bool = True, make_value: Callable[[type, Any], Any] | None = None
+    data: bytes | str,
+    kind: Any = Any,
+    *,
+    numbers: bool = True,
+    make_value: Callable[[type, Any], Any] | None = None,
 ) -> Any:
     """Return the value of a JSON text, as the msgspec type `kind`.
 
-    Raise JsonError if the text is invalid or has too many levels. If `numbers` is True, integers must fit into 64 bits.
-    Set it to False for values that are only displayed. `make_value` makes values of types that msgspec does not know.
+    Raise JsonError if the text is invalid or has too many levels. If `numbers` is True, integers
+    must fit into 64 bits. Set it to False for values that are only displayed. `make_value` makes
+    values of types that msgspec does not know.
     """
     try:
         value = msgspec.json.decode(data, type=kind, dec_hook=make_value)
@@ -60,10 +71,11 @@ def read_json(
 
 
 def without_lone_surrogates(text: bytes) -> bytes:
-    """Return a JSON text in which U+FFFD replaces each escape of half a surrogate pair, with the same length.
+    """Return a JSON text in which U+FFFD replaces each escape of half a surrogate pair, with the
+    same length.
 
-    RFC 8259 §8.2 permits such escapes, and most parsers accept them. Services write them when they cut a text within a
-    character. msgspec refuses them, even in parts that it skips.
+    RFC 8259 §8.2 permits such escapes, and most parsers accept them. Services write them when they
+    cut a text within a character. msgspec refuses them, even in parts that it skips.
     """
     if b"\0" in text:  # never valid in JSON; it is the placeholder below
         return text
@@ -77,7 +89,9 @@ def readable_json(text: bytes) -> bytes:
 
 
 def json_problem(text: bytes, error: Exception) -> str:
-    """Return why msgspec cannot read a JSON text. Two of its own reasons are untrue for some texts."""
+    """Return why msgspec cannot read a JSON text. Two of its own reasons are untrue for some
+    texts.
+    """
     if isinstance(error, UnicodeDecodeError):  # the position in its text is not that in the message
         return f"invalid UTF-8: byte 0x{error.object[error.start]:02x}"
     if "truncated" in str(error) and _SHORT_ESCAPE.search(text.replace(rb"\\", b"")):
@@ -89,15 +103,24 @@ _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 
 def _is_suspect(data: bytes | str, *, numbers: bool) -> bool:
-    """Return whether `_check` might refuse a text. Such texts are rare, so most texts are parsed only once."""
+    """Return whether `_check` might refuse a text. Such texts are rare, so most texts are parsed
+    only once.
+    """
     if isinstance(data, str):
-        return data.count("[") + data.count("{") > MAX_DEPTH or (numbers and bool(_LONG_NUMBER[0].search(data)))
-    return data.count(b"[") + data.count(b"{") > MAX_DEPTH or (numbers and bool(_LONG_NUMBER[1].search(data)))
+        return data.count("[") + data.count("{") > MAX_DEPTH or (
+            numbers and bool(_LONG_NUMBER[0].search(data))
+        )
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH or (
+        numbers and bool(_LONG_NUMBER[1].search(data))
+    )
 
 
 def _check(value: Any, *, numbers: bool) -> None:
-    """Raise JsonError if a limit is exceeded. Go level by level, because Python limits recursion."""
-    level, depth = [value], 0
+    """Raise JsonError if a limit is exceeded. Go level by level, because Python limits
+    recursion.
+    """
+    level = [value]
+    depth = 0
     while level:
         if numbers and any(type(item) is int and item not in WHOLE for item in level):
             raise JsonError("it has an integer that does not fit into 64 bits")
@@ -105,12 +128,20 @@ def _check(value: Any, *, numbers: bool) -> None:
         depth += bool(containers)
         if depth > MAX_DEPTH:
             raise JsonError(_TOO_DEEP)
-        level = [inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)]
+        level = [
+            inner
+            for item in containers
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
 
 
 def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
-    """Open a regular file, or a link to one if `follow_link` is True. Raise OSError at once for all else."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW))
+    """Open a regular file, or a link to one if `follow_link` is True. Raise OSError at once for
+    all else.
+    """
+    file = os.open(
+        path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_link else os.O_NOFOLLOW)
+    )
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
@@ -118,7 +149,9 @@ def open_file(path: Path, *, follow_link: bool = True) -> BinaryIO:
 
 
 def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
-    """Return the content of a regular file. Raise OSError, also if it has more than `max_bytes` bytes."""
+    """Return the content of a regular file. Raise OSError, also if it has more than `max_bytes`
+    bytes.
+    """
     with open_file(path) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -127,7 +160,9 @@ def read_file(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
 
 
 def read_named(path: Path, max_bytes: int = -1) -> bytes:
-    """Return up to `max_bytes` bytes of a file that the user names. Raise UsageError if it cannot be read."""
+    """Return up to `max_bytes` bytes of a file that the user names. Raise UsageError if it
+    cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return file.read(max_bytes)
@@ -145,7 +180,9 @@ class AppendFile:
         self._good_bytes = 0
 
     def append(self, data: bytes) -> None:
-        """Write all of the data. If the write fails, remove the part that was written, and raise OSError."""
+        """Write all of the data. If the write fails, remove the part that was written, and raise
+        OSError.
+        """
         remaining = memoryview(data)
         try:
             while remaining:
@@ -162,7 +199,9 @@ class AppendFile:
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether this is a regular file and not a link. In a folder from others, a link can lead to any file."""
+    """Return whether this is a regular file and not a link. In a folder from others, a link can
+    lead to any file.
+    """
     return stat.S_ISREG(path.lstat().st_mode)
 
 
@@ -177,14 +216,19 @@ def fresh_beside(path: Path) -> Path:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a reader gets either the old content or the new content, complete."""
+    """Replace a file in one step, so that a reader gets either the old content or the new
+    content, complete.
+    """
     fresh = fresh_beside(path)
-    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file name may have any bytes
+    # a file name may have any bytes
+    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(fresh, path)
 
 
 def save_text(path: Path, text: str) -> None:
-    """Replace a file as `replace_text` does, and make its folder if there is none. Raise UsageError if it fails."""
+    """Replace a file as `replace_text` does, and make its folder if there is none. Raise
+    UsageError if it fails.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, text)

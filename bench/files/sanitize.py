@@ -1,7 +1,9 @@
-"""Texts from others, made safe to display: as one line that controls neither a terminal nor a CI, or as a name. Pure.
+"""Texts from others, made safe to display: as one line that controls neither a terminal nor a CI,
+or as a name. Pure.
 
-Texts from services, proxies and the files of others may contain line breaks, escape sequences, characters that change
-the writing direction, and commands to the program that reads a CI log. Here these become visible.
+Texts from services, proxies and the files of others may contain line breaks, escape sequences,
+characters that change the writing direction, and commands to the program that reads a CI log. Here
+these become visible.
 """
 
 from __future__ import annotations
@@ -15,25 +17,32 @@ from typing import Any
 MAX_SLUG_CHARACTERS = 64
 MAX_LINE_CHARACTERS = 600
 ENDING = 200
-"""The number of characters at the end of a long line that are not removed. The end of an error states what to do."""
+"""The number of characters at the end of a long line that are not removed. The end of an error
+states what to do."""
 MAX_KINDS = 5
 """The maximum number of kinds in a list, if others chose the names of the kinds."""
 _COMMAND = re.compile(r":(?=:[A-Za-z])|#(?=#(?:vso)?\[)")
-"""CI commands: `::name` of GitHub Actions at the start of a line, and `##vso[` of Azure Pipelines at any position."""
+"""CI commands: `::name` of GitHub Actions at the start of a line, and `##vso[` of Azure
+Pipelines at any position."""
 SUSPECT = r"[^ -~]|::|##"
-"""The pattern, also for RE2, which searches many texts at once, of texts that `escape_control` may change."""
+"""The pattern, also for RE2, which searches many texts at once, of texts that `escape_control`
+may change."""
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """The control characters of ASCII, except the tab."""
 _NO_WORD = re.compile("[^A-Za-z0-9_.-]")
 
 
 def escape_control(text: str) -> str:
-    r"""Return the text on one line. Control and format characters and line separators become escapes: `\x1b`, `\u2028`.
+    r"""Return the text on one line. Control and format characters and line separators become
+    escapes: `\x1b`, `\u2028`.
 
-    In a CI command, a backslash is inserted, so that it is no longer a command. A second call changes nothing.
+    In a CI command, a backslash is inserted, so that it is no longer a command. A second call
+    changes nothing.
     """
     if not text.isprintable():
-        text = "".join(character if _is_shown(character) else repr(character)[1:-1] for character in text)
+        text = "".join(
+            character if _is_shown(character) else repr(character)[1:-1] for character in text
+        )
     return _COMMAND.sub(r"\g<0>\\", text)
 
 
@@ -45,7 +54,11 @@ def _is_shown(character: str) -> bool:
 def one_line(text: str) -> str:
     """Return an error text as it is printed: on one line. If it is long, its middle is left out."""
     line = escape_control(text.strip())
-    return line if len(line) <= MAX_LINE_CHARACTERS else f"{line[: MAX_LINE_CHARACTERS - ENDING]} … {line[-ENDING:]}"
+    return (
+        line
+        if len(line) <= MAX_LINE_CHARACTERS
+        else f"{line[: MAX_LINE_CHARACTERS - ENDING]} … {line[-ENDING:]}"
+    )
 
 
 def to_safe_json(value: Any) -> str:
@@ -59,16 +72,23 @@ def excerpt(text: str, longest: int = 40) -> str:
 
 
 def top_counts(kinds: Mapping[str, int]) -> str:
-    """Return the most frequent kinds, whose names others chose: `restart 400, ping 12, 3 more kinds 7`."""
+    """Return the most frequent kinds, whose names others chose: `restart 400, ping 12, 3 more
+    kinds 7`.
+    """
     ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
     texts = [f"{excerpt(name) or 'without a name'} {count:,}" for name, count in ranked[:MAX_KINDS]]
     if more := ranked[MAX_KINDS:]:
-        texts.append(f"{len(more)} more {'kind' if len(more) == 1 else 'kinds'} {sum(count for _, count in more):,}")
+        texts.append(
+            f"{len(more)} more {'kind' if len(more) == 1 else 'kinds'}"
+            f" {sum(count for _, count in more):,}"
+        )
     return ", ".join(texts)
 
 
 def slug(text: str) -> str:
-    """Return a text as a part of an outcome: at most 64 characters, as `outcome_part` spells them."""
+    """Return a text as a part of an outcome: at most 64 characters, as `outcome_part` spells
+    them.
+    """
     return outcome_part(text[:MAX_SLUG_CHARACTERS])
 
 

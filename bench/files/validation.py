@@ -1,7 +1,8 @@
-"""Validators: the forms that a value in a file can have. Scripts, targets, prices and profiles are made of these forms.
+"""Validators: the forms that a value in a file can have. Scripts, targets, prices and profiles are
+made of these forms.
 
-Each validator reads a value, or rejects it with a message that states what is allowed. It also describes its form as
-JSON Schema (draft 2020-12), so that editors check the same rules.
+Each validator reads a value, or rejects it with a message that states what is allowed. It also
+describes its form as JSON Schema (draft 2020-12), so that editors check the same rules.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from bench.files.sanitize import excerpt
 if TYPE_CHECKING:
     from bench.files.yaml_file import LocatedValue
 
-ENTRY, ENTRIES = "entry", "entries"
+ENTRY = "entry"
+ENTRIES = "entries"
 T = TypeVar("T")
 Schema = dict[str, Any]
 END = r"$(?!\n)"
@@ -35,7 +37,9 @@ class Validator(ABC, Generic[T]):
 
     @abstractmethod
     def read(self, value: LocatedValue) -> T:
-        """Return the converted value. Raise UsageError with the problem, the position, and what is allowed."""
+        """Return the converted value. Raise UsageError with the problem, the position, and what
+        is allowed.
+        """
 
     @abstractmethod
     def schema(self) -> Schema:
@@ -44,7 +48,9 @@ class Validator(ABC, Generic[T]):
 
 @dataclass(frozen=True)
 class String(Validator[str]):
-    """A string, also empty or white space if `blank` is True. `allowed` describes the form in messages."""
+    """A string, also empty or white space if `blank` is True. `allowed` describes the form in
+    messages.
+    """
 
     allowed: str = "a string"
     blank: bool = False
@@ -72,7 +78,9 @@ def unicode_text(value: LocatedValue, text: str) -> str:
 
 @dataclass(frozen=True)
 class RegexString(Validator[str]):
-    """A string that matches the regular expression `pattern`. `allowed` describes this form in messages."""
+    """A string that matches the regular expression `pattern`. `allowed` describes this form in
+    messages.
+    """
 
     pattern: str
     allowed: str
@@ -104,7 +112,9 @@ class Date(Validator[date]):
 
 @dataclass(frozen=True)
 class Number(Validator[float]):
-    """A number from `minimum` to `maximum`, both included. `unit` is its unit in messages, such as `of seconds`."""
+    """A number from `minimum` to `maximum`, both included. `unit` is its unit in messages, such
+    as `of seconds`.
+    """
 
     minimum: float
     maximum: float
@@ -114,7 +124,11 @@ class Number(Validator[float]):
 
     def read(self, value: LocatedValue) -> float:
         number = value.content()
-        if not isinstance(number, int | float) or isinstance(number, bool) or not self._is_of_kind(number):
+        if (
+            not isinstance(number, int | float)
+            or isinstance(number, bool)
+            or not self._is_of_kind(number)
+        ):
             raise self._error(value, INVALID_TYPE)
         if not self.minimum <= number <= self.maximum:
             bound = "below_min" if number < self.minimum else "above_max"
@@ -126,7 +140,9 @@ class Number(Validator[float]):
 
     def _error(self, value: LocatedValue, code: str) -> UsageError:
         bounds = f"from {self.minimum:.10g} to {self.maximum:.10g}"
-        return value.type_error(" ".join(filter(None, (self.description, self.unit, bounds))), code=code)
+        return value.type_error(
+            " ".join(filter(None, (self.description, self.unit, bounds))), code=code
+        )
 
     def schema(self) -> Schema:
         return {"type": "number", "minimum": self.minimum, "maximum": self.maximum}
@@ -168,7 +184,11 @@ class Choice(Validator[str]):
     def read(self, value: LocatedValue) -> str:
         word = value.content()
         if not isinstance(word, str) or word not in self.keywords:
-            hint = did_you_mean(word, self.keywords) if isinstance(word, str) and not value.is_hidden else ""
+            hint = (
+                did_you_mean(word, self.keywords)
+                if isinstance(word, str) and not value.is_hidden
+                else ""
+            )
             raise value.type_error(either(self.keywords), hint, INVALID_VALUE)
         return word
 
@@ -197,7 +217,8 @@ class OneOrMore(Validator[tuple[T, ...]]):
 
 def _read_each(shape: Validator[T], items: Iterable[LocatedValue]) -> tuple[T, ...]:
     """Read the items of a list. Raise the errors of all items together."""
-    read, mistakes = [], Mistakes()
+    read = []
+    mistakes = Mistakes()
     for item in items:
         with mistakes.gather():
             read.append(shape.read(item))
@@ -223,7 +244,9 @@ class ListOf(Validator[tuple[T, ...]]):
 
 @dataclass(frozen=True)
 class MapOf(Validator[dict[str, T]]):
-    """A mapping of names that match `pattern` to values of the form `shape`. `allowed` describes all rules."""
+    """A mapping of names that match `pattern` to values of the form `shape`. `allowed` describes
+    all rules.
+    """
 
     pattern: str
     shape: Validator[T]
@@ -233,13 +256,18 @@ class MapOf(Validator[dict[str, T]]):
 
     def read(self, value: LocatedValue) -> dict[str, T]:
         entries = value.content()
-        if not isinstance(entries, dict) or not self.minimum <= len(entries) <= (self.maximum or len(entries)):
+        if not isinstance(entries, dict) or not self.minimum <= len(entries) <= (
+            self.maximum or len(entries)
+        ):
             raise value.type_error(self.allowed)
-        read, mistakes = {}, Mistakes()
+        read = {}
+        mistakes = Mistakes()
         for name, entry in entries.items():
             with mistakes.gather():
                 if not re.fullmatch(self.pattern, name):
-                    raise entry.error(f"{excerpt(name)} is not allowed here: {value.name} must be {self.allowed}")
+                    raise entry.error(
+                        f"{excerpt(name)} is not allowed here: {value.name} must be {self.allowed}"
+                    )
                 read[name] = self.shape.read(entry)
         mistakes.refuse()
         return read
@@ -273,7 +301,8 @@ class AnyJson(Validator[Any]):
             case float() as number if math.isfinite(number):
                 return number
         raise value.type_error(
-            "a JSON value (text, a number, true, false, null)", "; to make it text, put it in quotes"
+            "a JSON value (text, a number, true, false, null)",
+            "; to make it text, put it in quotes",
         )
 
     def schema(self) -> Schema:
@@ -311,7 +340,9 @@ class Converted(Validator[T]):
 
 @dataclass(frozen=True)
 class Deferred(Validator[T]):
-    """A value of the form that `make` returns. `make` is called at each use, because it imports a slow module."""
+    """A value of the form that `make` returns. `make` is called at each use, because it imports
+    a slow module.
+    """
 
     make: Callable[[], Validator[T]]
 
@@ -326,7 +357,8 @@ class Deferred(Validator[T]):
 class Field(Generic[T]):
     """The value at a key of a table, with a note of one line, and the default for an absent key.
 
-    If `nothing` is True, null is an absent key. If `is_hidden` is True, errors must not quote the value.
+    If `nothing` is True, null is an absent key. If `is_hidden` is True, errors must not quote the
+    value.
     """
 
     shape: Validator[T]
@@ -346,7 +378,9 @@ class Field(Generic[T]):
 
 
 def _or_null(schema: Schema) -> Schema:
-    """Return a schema that also permits null. It reports the same errors as the given schema alone."""
+    """Return a schema that also permits null. It reports the same errors as the given schema
+    alone.
+    """
     if "enum" in schema:
         return schema | {"enum": [*schema["enum"], None]}
     if isinstance(schema.get("type"), str):
@@ -355,20 +389,30 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def one_of_tables(key: str, tables: Mapping[str, Schema]) -> Schema:
-    """Return the schema of a mapping whose value at `key` selects one of `tables`, which reports the errors."""
+    """Return the schema of a mapping whose value at `key` selects one of `tables`, which reports
+    the errors.
+    """
     chosen = [
         {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": schema}
         for name, schema in tables.items()
     ]
-    return {"type": "object", "required": [key], "properties": {key: {"enum": list(tables)}}, "allOf": chosen}
+    return {
+        "type": "object",
+        "required": [key],
+        "properties": {key: {"enum": list(tables)}},
+        "allOf": chosen,
+    }
 
 
 class InvalidCombinationError(Exception):
-    """An error in a combination of values of a table. Each value alone is valid. The error is reported at `key`."""
+    """An error in a combination of values of a table. Each value alone is valid. The error is
+    reported at `key`.
+    """
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(problem)
-        self.key, self.error_text = key, problem
+        self.key = key
+        self.error_text = problem
 
 
 @dataclass(frozen=True)
@@ -392,7 +436,9 @@ class StructOf(Validator[T]):
             raise entries_of(value)[error.key].refuse(error.error_text) from None
 
     def gather(self, value: LocatedValue, mistakes: Mistakes) -> dict[str, Any]:
-        """Return the values of the readable keys, and the defaults of the others. Add the errors to `mistakes`."""
+        """Return the values of the readable keys, and the defaults of the others. Add the errors
+        to `mistakes`.
+        """
         values = dict(self._defaults)
         try:
             entries = entries_of(value, self._hint, nothing=self.nothing or bool(self.required))
@@ -420,7 +466,9 @@ class StructOf(Validator[T]):
 
     @cached_property
     def _defaults(self) -> Mapping[str, Any]:
-        return {key: field.default for key, field in self.fields.items() if field.default is not None}
+        return {
+            key: field.default for key, field in self.fields.items() if field.default is not None
+        }
 
     @cached_property
     def required(self) -> list[str]:
@@ -445,23 +493,31 @@ def field_key(
 ) -> Any:
     """Return a field of a dataclass that describes a table of a file.
 
-    The key in the file has the name of the field, without the final underscore of a keyword of Python. The value at the
-    key has the form `shape`. `absent` is the value of an absent key without a default.
+    The key in the file has the name of the field, without the final underscore of a keyword of
+    Python. The value at the key has the form `shape`. `absent` is the value of an absent key
+    without a default.
     """
     entry = Field(shape, note, required=required, default=default, is_hidden=quiet)
     value = absent if default is None else default
-    return field(metadata={ENTRY: entry}) if required else field(default=value, metadata={ENTRY: entry})
+    return (
+        field(metadata={ENTRY: entry})
+        if required
+        else field(default=value, metadata={ENTRY: entry})
+    )
 
 
 def field_keys(table: StructOf[Any]) -> Any:
-    """Return a field of a dataclass that has several keys of a table, at the level of the dataclass's other keys."""
+    """Return a field of a dataclass that has several keys of a table, at the level of the
+    dataclass's other keys.
+    """
     return field(default=table.build(), metadata={ENTRIES: table})
 
 
 def struct_of(kind: type[T], *, nulls: bool = True) -> StructOf[T]:
     """Return the table that a dataclass with `field_key` and `field_keys` describes.
 
-    If `nulls` is True, null is an absent key, if that is optional without a default. Otherwise, the table may be null.
+    If `nulls` is True, null is an absent key, if that is optional without a default. Otherwise, the
+    table may be null.
     """
     entries: dict[str, Field[Any]] = {}
     groups: dict[str, StructOf[Any]] = {}
@@ -497,12 +553,18 @@ class OrKeyword(Validator[Any]):
         return self.keyword if value.content() == self.keyword else self.shape.read(value)
 
     def schema(self) -> Schema:
-        return {"if": {"type": "string"}, "then": {"const": self.keyword}, "else": self.shape.schema()}
+        return {
+            "if": {"type": "string"},
+            "then": {"const": self.keyword},
+            "else": self.shape.schema(),
+        }
 
 
 @dataclass(frozen=True)
 class OrStruct(Validator[Any]):
-    """A value of the form `shape`, or a mapping of the form `table` that expresses the same in more detail."""
+    """A value of the form `shape`, or a mapping of the form `table` that expresses the same in
+    more detail.
+    """
 
     shape: Validator[Any]
     table: Validator[Any]
@@ -529,7 +591,9 @@ class OrNull(Validator[T | None]):
 
 @dataclass(frozen=True)
 class KindOf(Validator[T]):
-    """A mapping in which the word at `key` selects the form. `default` is the word if there is none."""
+    """A mapping in which the word at `key` selects the form. `default` is the word if there is
+    none.
+    """
 
     kinds: Mapping[str, Validator[T]]
     key: str = "type"
@@ -550,7 +614,9 @@ class KindOf(Validator[T]):
 
 @dataclass(frozen=True)
 class OneKeyOf(Validator[T]):
-    """A mapping that has exactly one of the keys of `tables`. This key selects the table that reads the mapping."""
+    """A mapping that has exactly one of the keys of `tables`. This key selects the table that
+    reads the mapping.
+    """
 
     tables: Mapping[str, StructOf[T]]
 
@@ -574,12 +640,19 @@ class OneKeyOf(Validator[T]):
             "properties": known,
             "additionalProperties": False,
             "oneOf": [{"required": [key]} for key in self.tables],
-            "allOf": [{"if": {"required": [key]}, "then": table.schema()} for key, table in self.tables.items()],
+            "allOf": [
+                {"if": {"required": [key]}, "then": table.schema()}
+                for key, table in self.tables.items()
+            ],
         }
 
 
-def entries_of(value: LocatedValue, hint: str = "", *, nothing: bool = True) -> dict[str, LocatedValue]:
-    """Return the values of a mapping; of null, if `nothing` is True, an empty one. Otherwise raise UsageError."""
+def entries_of(
+    value: LocatedValue, hint: str = "", *, nothing: bool = True
+) -> dict[str, LocatedValue]:
+    """Return the values of a mapping; of null, if `nothing` is True, an empty one. Otherwise
+    raise UsageError.
+    """
     content = value.content()
     if content is None and nothing:
         return {}

@@ -1,7 +1,7 @@
 """The values of a YAML file with their positions, so that every error states file, line and column.
 
-This module does not know what a value means: validators (`bench.files.validation`) read the values. Values from a
-Python program have the same interface.
+This module does not know what a value means: validators (`bench.files.validation`) read the values.
+Values from a Python program have the same interface.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from bench.files.sanitize import excerpt
 
 MAX_BYTES = 4 << 20
 MAX_VALUES = 100_000
-"""The maximum number of values, with aliases expanded. Few lines of nested aliases could fill the memory."""
+"""The maximum number of values, with aliases expanded. Few lines of nested aliases could fill
+the memory."""
 MAX_DEPTH = 64
 """The maximum depth of nested lists and mappings."""
 TAG = "tag:yaml.org,2002:"
@@ -37,7 +38,8 @@ TAG = "tag:yaml.org,2002:"
 class LocatedValue(ABC):
     """A value and its position, with the name that errors use, such as its key.
 
-    Errors quote no value that `is_hidden`. `context` is data about the whole file, which inner values have, too.
+    Errors quote no value that `is_hidden`. `context` is data about the whole file, which inner
+    values have, too.
     """
 
     name: str
@@ -52,7 +54,9 @@ class LocatedValue(ABC):
     @property
     @abstractmethod
     def position(self) -> str:
-        """The position FILE:LINE:COLUMN of the value's key, or of the value without one; "" without a file."""
+        """The position FILE:LINE:COLUMN of the value's key, or of the value without one; ""
+        without a file.
+        """
 
     @property
     @abstractmethod
@@ -61,7 +65,8 @@ class LocatedValue(ABC):
 
     @abstractmethod
     def content(self) -> object:
-        """Return the value: scalars, list[LocatedValue], dict[str, LocatedValue]; another object for other types.
+        """Return the value: scalars, list[LocatedValue], dict[str, LocatedValue]; another object
+        for other types.
 
         Raise UsageError for a mapping that contains a key twice, or a key that is not a string.
         """
@@ -70,16 +75,23 @@ class LocatedValue(ABC):
     def error(self, problem: str, code: str = INVALID_VALUE) -> UsageError:
         """Return the error for a problem at this position.
 
-        `code` names the kind of problem for programs. Only values that a program sent have errors with a code.
+        `code` names the kind of problem for programs. Only values that a program sent have errors
+        with a code.
         """
 
     def refuse(self, problem: str, code: str = INVALID_VALUE) -> UsageError:
-        """Return the error for a problem with this value. The message begins with the value's name."""
+        """Return the error for a problem with this value. The message begins with the value's
+        name.
+        """
         return self.error(f"{self.name} {problem}", code)
 
     def type_error(self, allowed: str, hint: str = "", code: str = INVALID_TYPE) -> UsageError:
-        """Return the error for a value that does not have the allowed form. `allowed` describes this form."""
-        return self.refuse(f"must be {allowed}{'' if self.is_hidden else f', not {self.displayed()}'}{hint}", code)
+        """Return the error for a value that does not have the allowed form. `allowed` describes
+        this form.
+        """
+        return self.refuse(
+            f"must be {allowed}{'' if self.is_hidden else f', not {self.displayed()}'}{hint}", code
+        )
 
     def missing(self, key: str) -> UsageError:
         """Return the error for a mapping that needs this key."""
@@ -90,7 +102,9 @@ class LocatedValue(ABC):
         return self.error(f"{table} has an unknown key '{excerpt(self.name)}'{hint}")
 
     def displayed(self) -> str:
-        """Return the value as errors quote it. Strings are marked as strings, because 5 and "5" differ."""
+        """Return the value as errors quote it. Strings are marked as strings, because 5 and "5"
+        differ.
+        """
         match self.content():
             case None:
                 return "nothing"
@@ -111,16 +125,22 @@ class LocatedValue(ABC):
         return replace(self, is_hidden=True)
 
     def within(self, *keys: str) -> LocatedValue | None:
-        """Follow the keys through nested mappings. Return the value at the last key; None if a key is absent."""
+        """Follow the keys through nested mappings. Return the value at the last key; None if a
+        key is absent.
+        """
         values = self._along(keys)
         return values[-1] if len(values) > len(keys) else None
 
     def nearest(self, *keys: str) -> LocatedValue:
-        """Follow the keys through nested mappings. Return the last value that exists, which may be this value."""
+        """Follow the keys through nested mappings. Return the last value that exists, which may
+        be this value.
+        """
         return self._along(keys)[-1]
 
     def _along(self, keys: tuple[str, ...]) -> list[LocatedValue]:
-        """Return this value, and the value at each of the nested keys, up to the first key that is absent."""
+        """Return this value, and the value at each of the nested keys, up to the first key that
+        is absent.
+        """
         content = self.content() if keys else None
         inner = content.get(keys[0]) if isinstance(content, dict) else None
         return [self, *inner._along(keys[1:])] if isinstance(inner, LocatedValue) else [self]
@@ -163,7 +183,9 @@ class PythonValue(LocatedValue):
 
 @dataclass(frozen=True)
 class YamlValue(LocatedValue):
-    """A node of a YAML file. The start of `mark`, which is its key if it has one, is the position in errors."""
+    """A node of a YAML file. The start of `mark`, which is its key if it has one, is the
+    position in errors.
+    """
 
     path: Path
     node: Node
@@ -200,7 +222,9 @@ class YamlValue(LocatedValue):
         return self.node
 
     def _entries(self, mapping: MappingNode) -> dict[str, LocatedValue]:
-        """Return the own entries, and those merged in (`<<`), of which the first with a name counts."""
+        """Return the own entries, and those merged in (`<<`), of which the first with a name
+        counts.
+        """
         own: dict[str, LocatedValue] = {}
         merged: dict[str, LocatedValue] = {}
         for key, node in mapping.value:
@@ -223,15 +247,21 @@ class YamlValue(LocatedValue):
 
 
 def yaml_text(content: Mapping[str, Any]) -> str:
-    """Return YAML with one line for each value of a table, and for each value of a list of tables."""
-    yaml, written = YAML(typ="rt", pure=True), io.StringIO()
-    yaml.width, yaml.default_flow_style = 10_000, None
+    """Return YAML with one line for each value of a table, and for each value of a list of
+    tables.
+    """
+    yaml = YAML(typ="rt", pure=True)
+    written = io.StringIO()
+    yaml.width = 10_000
+    yaml.default_flow_style = None
     yaml.dump(_quoted(content), written)
     return written.getvalue()
 
 
 def _quoted(value: Any) -> Any:
-    """Quote texts that the library writes plain and reads in another way: control characters, and a first `?`."""
+    """Quote texts that the library writes plain and reads in another way: control characters,
+    and a first `?`.
+    """
     match value:
         case str():
             is_safe = value.isprintable() and not value.startswith("?")
@@ -244,42 +274,60 @@ def _quoted(value: Any) -> Any:
 
 
 def read_yaml(path: Path, name: str) -> YamlValue:
-    """Return the content of a YAML file; null if it is empty. Raise ScriptError if it is unreadable or not YAML."""
+    """Return the content of a YAML file; null if it is empty. Raise ScriptError if it is
+    unreadable or not YAML.
+    """
     return parsed_yaml(path, read_text(path), name)
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file. Raise ScriptError if the file cannot be read, is too large, or is not UTF-8."""
+    """Return the text of a UTF-8 file. Raise ScriptError if the file cannot be read, is too
+    large, or is not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ScriptError(path, None, no_such_file(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ScriptError(path, None, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ScriptError(
+            path, None, f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if len(data) > MAX_BYTES:
-        raise ScriptError(path, None, f"is larger than {MAX_BYTES >> 20} MiB: is it the right file?")
+        raise ScriptError(
+            path, None, f"is larger than {MAX_BYTES >> 20} MiB: is it the right file?"
+        )
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise ScriptError(path, data.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
+        raise ScriptError(
+            path, data.count(b"\n", 0, error.start) + 1, "is not UTF-8 text"
+        ) from None
 
 
 def parsed_yaml(path: Path, text: str, name: str) -> YamlValue:
-    """Return the YAML document in `text`, the text of a file. Raise ScriptError, as `read_yaml` does."""
+    """Return the YAML document in `text`, the text of a file. Raise ScriptError, as `read_yaml`
+    does.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML 1.2 allows it
             root: Node | None = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
-        mark = error.context_mark if error.context == UNCLOSED else error.problem_mark or error.context_mark
+        mark = (
+            error.context_mark
+            if error.context == UNCLOSED
+            else error.problem_mark or error.context_mark
+        )
         line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
         raise ScriptError(path, line, _syntax_problem(error), column) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ScriptError(path, line, f"is not YAML: {error.reason}") from None
     except (KeyError, AssertionError):
-        raise ScriptError(path, None, "is not YAML: its %YAML line names an unknown version") from None
+        raise ScriptError(
+            path, None, "is not YAML: its %YAML line names an unknown version"
+        ) from None
     # unexpected errors of the parser
     except (YAMLError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise ScriptError(path, None, f"is not YAML ({type(error).__name__})") from None
@@ -301,15 +349,22 @@ def _syntax_problem(error: MarkedYAMLError) -> str:
     problem = excerpt(" ".join(str(error.problem).split()), 200)
     if r"'\t'" in problem:
         return f"is not YAML: {problem}; indent with spaces, not with tabs"
-    return f"is not YAML: {problem}{' (usually wrong indentation)' if problem.startswith(UNENDED) else ''}"
+    return (
+        "is not YAML:"
+        f" {problem}{' (usually wrong indentation)' if problem.startswith(UNENDED) else ''}"
+    )
 
 
 def _refuse_too_much(path: Path, root: Node) -> None:
-    """Raise ScriptError if a node contains itself, or, with aliases expanded, has too many values or levels."""
+    """Raise ScriptError if a node contains itself, or, with aliases expanded, has too many
+    values or levels.
+    """
     measured: dict[int, tuple[int, int] | None] = {}
 
     def measure(node: Node) -> tuple[int, int]:
-        """Return (number of values, depth) of a node. In `measured`, None marks nodes that are being counted."""
+        """Return (number of values, depth) of a node. In `measured`, None marks nodes that are
+        being counted.
+        """
         known = measured.get(id(node), (0, 0))
         if known is None:
             raise YamlValue("", path, node, node).error(
@@ -319,9 +374,12 @@ def _refuse_too_much(path: Path, root: Node) -> None:
             return known
         measured[id(node)] = None
         parts = [measure(child) for child in _count_values(node)]
-        values, levels = 1 + sum(count for count, _ in parts), 1 + max((depth for _, depth in parts), default=0)
+        values = 1 + sum(count for count, _ in parts)
+        levels = 1 + max((depth for _, depth in parts), default=0)
         if values > MAX_VALUES or levels > MAX_DEPTH:
-            problem = f"has more than {MAX_VALUES} values or {MAX_DEPTH} levels, with aliases expanded"
+            problem = (
+                f"has more than {MAX_VALUES} values or {MAX_DEPTH} levels, with aliases expanded"
+            )
             raise YamlValue("", path, node, node).error(problem)
         measured[id(node)] = values, levels
         return values, levels
@@ -339,7 +397,9 @@ def _count_values(node: Node) -> Iterator[Node]:
 
 
 def _scalar(node: ScalarNode) -> object:
-    """Return the value of a scalar; the node for a date or number that Python cannot read (`0o14`, `.nan`)."""
+    """Return the value of a scalar; the node for a date or number that Python cannot read
+    (`0o14`, `.nan`).
+    """
     if _is_a(node, "str"):
         return str(node.value)
     if _is_a(node, "null"):
@@ -352,7 +412,9 @@ def _scalar(node: ScalarNode) -> object:
 
 
 def _first_read(node: ScalarNode, *readers: Callable[[str], object]) -> object:
-    """Return the result of the first reader that can read the scalar; the node itself if no reader can."""
+    """Return the result of the first reader that can read the scalar; the node itself if no
+    reader can.
+    """
     for read in readers:
         try:
             return read(node.value)
@@ -362,5 +424,7 @@ def _first_read(node: ScalarNode, *readers: Callable[[str], object]) -> object:
 
 
 def _is_a(node: Node, *types: str) -> bool:
-    """Return whether a node is a scalar of one of these types: str, int, float, bool, null, timestamp, merge."""
+    """Return whether a node is a scalar of one of these types: str, int, float, bool, null,
+    timestamp, merge.
+    """
     return isinstance(node, ScalarNode) and node.tag in {TAG + name for name in types}

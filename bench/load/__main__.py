@@ -1,7 +1,7 @@
 """The process of `rtbench run`: `python -m bench.load FILE… OPTIONS`.
 
-It ends with one line, also while modules are imported. `rtbench run` starts it with blocked signals, because a signal
-during the start of Python would print a traceback.
+It ends with one line, also while modules are imported. `rtbench run` starts it with blocked
+signals, because a signal during the start of Python would print a traceback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from bench.base.memory import RUN_BYTES, require
 
 
 def interrupt(*_: object) -> None:
-    """Raise KeyboardInterrupt in the main greenlet, not in the greenlet of Locust that runs when the signal comes."""
+    """Raise KeyboardInterrupt in the main greenlet, not in the greenlet of Locust that runs when
+    the signal comes.
+    """
     hub = sys.modules["gevent"].get_hub() if "gevent" in sys.modules else None
     if hub is None or sys.modules["greenlet"].getcurrent() in (hub, hub.parent):
         raise KeyboardInterrupt

@@ -1,15 +1,16 @@
-"""The lifecycle of a run in one process: when sessions may start, when they drain, and when the run is closed.
+"""The lifecycle of a run in one process: when sessions may start, when they drain, and when the run
+is closed.
 
-This module is pure: it reads no clock and has no side effects. `runners/role.py` passes it events, and executes the
-actions that it returns, in this order. Four rules hold:
+This module is pure: it reads no clock and has no side effects. `runners/role.py` passes it events,
+and executes the actions that it returns, in this order. Four rules hold:
 
-* The first cause that ends a run is its reason. If the first stop has no reason, the first later cause with a reason
-  is the reason.
+* The first cause that ends a run is its reason. If the first stop has no reason, the first later
+  cause with a reason is the reason.
 * After the run begins to drain, no session and no turn starts.
-* A run that has started is drained once and then closed once, in all cases. After that, it ignores all events, except
-  that a signal ends a worker.
-* The process that leads a run ends it. A worker asks its master to end the run, and continues until the master lets it
-  drain.
+* A run that has started is drained once and then closed once, in all cases. After that, it ignores
+  all events, except that a signal ends a worker.
+* The process that leads a run ends it. A worker asks its master to end the run, and continues until
+  the master lets it drain.
 
     IDLE ──► SIGNING_IN ──► RUNNING ──► DRAINING ──► CLOSING ──► REPORTED
       └───────────┴── ended before it started ─────────────────────┘
@@ -64,7 +65,9 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StopRequested:
-    """A component requests the end of the run. `spent` is True if open turns get no further response (the budget)."""
+    """A component requests the end of the run. `spent` is True if open turns get no further
+    response (the budget).
+    """
 
     reason: str
     spent: bool = False
@@ -72,7 +75,9 @@ class StopRequested:
 
 @dataclass(frozen=True)
 class RunRefused:
-    """The run cannot start or continue, because the user must fix a problem. `spent` is as in `StopRequested`."""
+    """The run cannot start or continue, because the user must fix a problem. `spent` is as in
+    `StopRequested`.
+    """
 
     problem: str
     spent: bool = False
@@ -106,7 +111,9 @@ class UsersStopped:
 
 @dataclass(frozen=True)
 class ProcessQuitting:
-    """Locust ends the process. If the run has not ended before, the cause is a signal that Locust handles itself."""
+    """Locust ends the process. If the run has not ended before, the cause is a signal that
+    Locust handles itself.
+    """
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,9 @@ class RunClosed:
     failed: bool = False
 
 
-EndCause: TypeAlias = StopRequested | RunRefused | SignalReceived | MasterLost | UsersStopping | ProcessQuitting
+EndCause: TypeAlias = (
+    StopRequested | RunRefused | SignalReceived | MasterLost | UsersStopping | ProcessQuitting
+)
 RunEvent: TypeAlias = SignInStarted | RunStarted | EndCause | UsersStopped | RunClosed
 
 
@@ -146,7 +155,9 @@ class AskMaster:
 
 @dataclass(frozen=True)
 class StopTest:
-    """Make Locust stop the test. If the process ends with its run, also make Locust end the process."""
+    """Make Locust stop the test. If the process ends with its run, also make Locust end the
+    process.
+    """
 
 
 @dataclass(frozen=True)
@@ -156,7 +167,9 @@ class DrainSessions:
 
 @dataclass(frozen=True)
 class CloseRun:
-    """Close the recorded data and report it, when the sessions have ended. Then `RunClosed` follows."""
+    """Close the recorded data and report it, when the sessions have ended. Then `RunClosed`
+    follows.
+    """
 
 
 RunAction: TypeAlias = Say | SetExitStatus | AskMaster | StopTest | DrainSessions | CloseRun
@@ -164,7 +177,9 @@ RunActions: TypeAlias = tuple[RunAction, ...]
 
 
 class RunLifecycle:
-    """The lifecycle of one run in one process. `leads` is False in a worker: its master decides when the run ends."""
+    """The lifecycle of one run in one process. `leads` is False in a worker: its master decides
+    when the run ends.
+    """
 
     def __init__(self, *, leads: bool = True) -> None:
         self._leads = leads
@@ -237,12 +252,17 @@ class RunLifecycle:
     def _refused(self, refused: RunRefused) -> RunActions:
         if self.problem:
             return ()
-        before, self.problem, self.is_spent = self.state, refused.problem, self.is_spent or refused.spent
+        before = self.state
+        self.problem = refused.problem
+        self.is_spent = self.is_spent or refused.spent
         if before in NOT_STARTED:
-            self.state, self.reason = RunState.REPORTED, refused.problem
+            self.state = RunState.REPORTED
+            self.reason = refused.problem
         if not self._leads:
             return (AskMaster(refused),)
-        actions = self._end(refused.problem) if before is RunState.RUNNING else (Say(refused.problem),)
+        actions = (
+            self._end(refused.problem) if before is RunState.RUNNING else (Say(refused.problem),)
+        )
         stops = () if before in ENDING else (StopTest(),)
         return (SetExitStatus(USAGE_STATUS), *actions, *stops)
 
@@ -251,7 +271,8 @@ class RunLifecycle:
 
     def _end(self, reason: str) -> RunActions:
         """End the run for this reason: drain it if it has started."""
-        before, self.reason = self.state, reason
+        before = self.state
+        self.reason = reason
         if before is RunState.RUNNING:
             self.state = RunState.DRAINING
             return (*self._say_once(), DrainSessions())
@@ -262,13 +283,17 @@ class RunLifecycle:
         return (Say(not_started_text(reason)), SetExitStatus(status))
 
     def _say_once(self) -> RunActions:
-        """Return the action that prints the reason of the end, unless it is a reason that users expect."""
+        """Return the action that prints the reason of the end, unless it is a reason that users
+        expect.
+        """
         if not self._leads or self.reason in ("", ALL_DONE, INTERRUPTED):
             return ()
         return (Say(f"the run ends early: {self.reason}"),)
 
 
 def not_started_text(reason: str) -> str:
-    """Return a line about a run that ended during sign-in. `reason` is "" if its time was over, or it was stopped."""
+    """Return a line about a run that ended during sign-in. `reason` is "" if its time was over,
+    or it was stopped.
+    """
     cause = reason or "its time was over, or it was stopped"
     return f"the run did not start: {cause} (during sign-in); no session was opened"

@@ -12,7 +12,8 @@ from bench.plan.script import Script
 
 
 def locust_file_scripts(path: Path) -> list[Script]:
-    """Import a Locust file, and return the scripts of its users' tasks. Tasks in Python are rehearsed.
+    """Import a Locust file, and return the scripts of its users' tasks. Tasks in Python are
+    rehearsed.
 
     Raise UsageError if the file cannot be imported, has no user, or has an invalid script.
     """

@@ -1,7 +1,8 @@
 """What `rtbench run` does in its process, `python -m bench.load FILE… OPTIONS`.
 
-The files are scripts and Locust files. Locust's own parser reads the command line, so every option of `locust` is also
-an option here. Words that are neither options nor values of options are the names of the files.
+The files are scripts and Locust files. Locust's own parser reads the command line, so every option
+of `locust` is also an option here. Words that are neither options nor values of options are the
+names of the files.
 """
 
 from __future__ import annotations
@@ -23,13 +24,17 @@ from bench.load.runners import locust_events
 
 
 class Argument(str):
-    """A word of the command line. It has its position, because a parser returns only some of the words."""
+    """A word of the command line. It has its position, because a parser returns only some of the
+    words.
+    """
 
     position: int
 
 
 def positional_arguments(words: Sequence[str]) -> set[int]:
-    """Return the positions of the words that are neither options nor their values for Locust's parser."""
+    """Return the positions of the words that are neither options nor their values for Locust's
+    parser.
+    """
     parser = get_parser()
     parser._actions = [action for action in parser._actions if action.option_strings]
     placed = [Argument(word) for word in words]
@@ -40,7 +45,9 @@ def positional_arguments(words: Sequence[str]) -> set[int]:
 
 
 def run_files() -> None:
-    """Run the files that the command line names. End the process with the exit status of the run."""
+    """Run the files that the command line names. End the process with the exit status of the
+    run.
+    """
     locust_events.register()
     events.init_command_line_parser.add_listener(add_command)
     words = sys.argv[1:]
@@ -78,8 +85,12 @@ def run_files() -> None:
         locust()
     except SystemExit as end:
         for names in unknown_classes:
-            print(f"rtbench: {names}: no such file, and no such user class in the Locust files", file=sys.stderr)
-        # If the user must fix something, Locust ends with 1, which here is the status of a run that failed.
+            print(
+                f"rtbench: {names}: no such file, and no such user class in the Locust files",
+                file=sys.stderr,
+            )
+        # If the user must fix something, Locust ends with 1, which here is the status of a run that
+        # failed.
         sys.exit(USAGE_STATUS if end.code and not environments else end.code)
     except Exception:
         if environments:

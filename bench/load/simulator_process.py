@@ -1,6 +1,8 @@
-"""The simulator that `--simulator` calls: the one that runs on its usual port, or one that ends with the command.
+"""The simulator that `--simulator` calls: the one that runs on its usual port, or one that ends
+with the command.
 
-A command that starts other processes of this tool names its simulator to them in the environment variable `ADDRESS`.
+A command that starts other processes of this tool names its simulator to them in the environment
+variable `ADDRESS`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ from bench.wire.settings import FULL_DUPLEX
 T = TypeVar("T")
 ADDRESS = "RTBENCH_SIMULATOR"
 """The environment variable with the host and the port of the simulator that `--simulator` calls."""
-START_S, ENDS_S, POLL_S, ANSWER_S = 60.0, 30.0, 0.02, 2.0
+START_S = 60.0
+ENDS_S = 30.0
+POLL_S = 0.02
+ANSWER_S = 2.0
 LOG_LINES = 300
 LOOPBACK = "127.0.0.1"
 CONFLICTING = ("url", "targets", "target_file")
@@ -42,7 +47,9 @@ AGENT = "agent_"
 
 
 class CalledSimulator(NamedTuple):
-    """A simulator to call. `notice` is to be shown before the first call; "" if another process shows it."""
+    """A simulator to call. `notice` is to be shown before the first call; "" if another process
+    shows it.
+    """
 
     address: str
     notice: str
@@ -61,8 +68,13 @@ def simulator_to_call(profile: str | None) -> Iterator[CalledSimulator]:
         yield CalledSimulator(f"{LOOPBACK}:{SIMULATOR_PORT}", f"SIMULATED: the service is {what}")
     else:
         with simulator(*(() if profile is None else ("--profile", profile))) as ready:
-            what = f"`rtbench simulate` on port {ready['port']} of this machine, with the profile {ready['profile']}"
-            yield CalledSimulator(f"{LOOPBACK}:{ready['port']}", f"SIMULATED: the service is {what}")
+            what = (
+                f"`rtbench simulate` on port {ready['port']} of this machine, with the profile"
+                f" {ready['profile']}"
+            )
+            yield CalledSimulator(
+                f"{LOOPBACK}:{ready['port']}", f"SIMULATED: the service is {what}"
+            )
 
 
 def serves(port: int) -> bool:
@@ -82,23 +94,31 @@ def is_simulator(target: Target) -> bool:
     return target.loopback and not target.tls and serves(target.port)
 
 
-def with_simulator(options: ServiceOptions, address: str, scripts: Iterable[Script] = ()) -> ServiceOptions:
+def with_simulator(
+    options: ServiceOptions, address: str, scripts: Iterable[Script] = ()
+) -> ServiceOptions:
     """Return the options with the URL of the simulated service in place of `--simulator`.
 
-    It is the service of the option `--dialect`, or else an agent if a script is full duplex. Raise UsageError if the
-    options name another service, too, or a dialect that is not simulated.
+    It is the service of the option `--dialect`, or else an agent if a script is full duplex. Raise
+    UsageError if the options name another service, too, or a dialect that is not simulated.
     """
     if other := next((name for name in CONFLICTING if getattr(options, name)), None):
-        raise UsageError(f"--simulator and {OPTIONS[other].flag} both set the target: omit one of them")
+        raise UsageError(
+            f"--simulator and {OPTIONS[other].flag} both set the target: omit one of them"
+        )
     named = urls_at(address)
     urls = simulated_dialects(named)
     simulated = [name for name in get_args(DialectName) if name in urls]
     agent = next(name.removeprefix(AGENT) for name in named if name.startswith(AGENT))
     detections = [script.session.turn_detection for script in scripts]
-    needs_agent = any(detection is not None and detection.type == FULL_DUPLEX for detection in detections)
+    needs_agent = any(
+        detection is not None and detection.type == FULL_DUPLEX for detection in detections
+    )
     dialect = options.dialect or (agent if needs_agent else simulated[0])
     if dialect not in simulated:
-        raise UsageError(f"--simulator has no service with --dialect {dialect}; it has {', '.join(simulated)}")
+        raise UsageError(
+            f"--simulator has no service with --dialect {dialect}; it has {', '.join(simulated)}"
+        )
     called = replace(options, simulator=False, simulator_profile=None)
     return replace(called, url=urls[dialect], dialect=dialect, proxy=options.proxy or "none")
 
@@ -110,13 +130,22 @@ def simulated_dialects(urls: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def simulator(*options: str) -> Iterator[dict[str, Any]]:
-    """Run `rtbench simulate` in its own process, on a free port. Yield the content of its ready file."""
+    """Run `rtbench simulate` in its own process, on a free port. Yield the content of its ready
+    file.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        ready, log = Path(scratch) / "ready.json", Path(scratch) / "simulator.log"
-        command = python_command("rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options)
+        ready = Path(scratch) / "ready.json"
+        log = Path(scratch) / "simulator.log"
+        command = python_command(
+            "rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options
+        )
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=output, start_new_session=True, env=child_environment(os.environ)
+                command,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=child_environment(os.environ),
             )
         try:
             wait_until(ready.exists, process, "the simulator", log)
@@ -126,8 +155,12 @@ def simulator(*options: str) -> Iterator[dict[str, Any]]:
             terminate(process, ENDS_S)
 
 
-def wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], name: str, log: Path | None) -> T:
-    """Return the first result of `check`. Raise UsageError about `name` if the process ends, or after `START_S`."""
+def wait_until(
+    check: Callable[[], T | None], process: subprocess.Popen[bytes], name: str, log: Path | None
+) -> T:
+    """Return the first result of `check`. Raise UsageError about `name` if the process ends, or
+    after `START_S`.
+    """
     until_ns = monotonic_ns() + int(START_S * NS_PER_S)
     while not (result := check()):
         if process.poll() is not None or monotonic_ns() > until_ns:
@@ -137,6 +170,12 @@ def wait_until(check: Callable[[], T | None], process: subprocess.Popen[bytes], 
 
 
 def last_lines(printed: str | Path | None) -> str:
-    """Return the end of the last line that a process printed, or that is in its log; "" if there is none."""
-    text = printed.read_text(encoding="utf-8", errors="replace") if isinstance(printed, Path) else printed
+    """Return the end of the last line that a process printed, or that is in its log; "" if there
+    is none.
+    """
+    text = (
+        printed.read_text(encoding="utf-8", errors="replace")
+        if isinstance(printed, Path)
+        else printed
+    )
     return last_line(text or "")[-LOG_LINES:]

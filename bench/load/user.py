@@ -37,7 +37,15 @@ from bench.base.errors import UsageError
 from bench.base.units import NS_PER_S
 from bench.load.lifecycle import RunRefused
 from bench.load.planning.load_model import IN_SCENARIO
-from bench.load.planning.tasks import Caller, SessionTask, as_sessions, at_its_line, file_of, is_locust_word, script
+from bench.load.planning.tasks import (
+    Caller,
+    SessionTask,
+    as_sessions,
+    at_its_line,
+    file_of,
+    is_locust_word,
+    script,
+)
 from bench.load.runners import locust_events
 from bench.load.runners.role import ProcessRole
 from bench.plan.script import SETTINGS
@@ -48,24 +56,27 @@ IDLE_S = 0.1
 
 
 class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
-    """One simulated caller. It runs one of its tasks, which is one session, pauses, and runs the next task.
+    """One simulated caller. It runs one of its tasks, which is one session, pauses, and runs the
+    next task.
 
-    If a task is a method, it is rehearsed before the run, without a service and without `on_start`, so that its input
-    is known and prepared. When its session has ended (refused, timed out, the run ends), the next step leaves the
-    method. Use `pause` to wait: if a task sleeps in another way, its session sends and receives nothing meanwhile.
+    If a task is a method, it is rehearsed before the run, without a service and without `on_start`,
+    so that its input is known and prepared. When its session has ended (refused, timed out, the run
+    ends), the next step leaves the method. Use `pause` to wait: if a task sleeps in another way,
+    its session sends and receives nothing meanwhile.
 
-    Such a task has the settings of a script's file (`session`, `timeouts`, `tools`, …: see `bench.plan.script.Script`).
-    They are class attributes with the same names.
+    Such a task has the settings of a script's file (`session`, `timeouts`, `tools`, …: see
+    `bench.plan.script.Script`). They are class attributes with the same names.
 
-    `arrival_rate`, `arrival_pattern`, `max_concurrent` and `stages` have the same effect as the options with these
-    names. If an option is given, it has priority; see docs/load.md.
+    `arrival_rate`, `arrival_pattern`, `max_concurrent` and `stages` have the same effect as the
+    options with these names. If an option is given, it has priority; see docs/load.md.
 
-    A class with both a `script` and methods that are tasks runs both. The script has the weight of one task.
+    A class with both a `script` and methods that are tasks runs both. The script has the weight of
+    one task.
 
-    In a run that compares targets, a user runs a session with each target at the same time. Each target has its own
-    user, which runs the task: the first is the user itself, and the others are copies of it (`copy.copy`). A copy is
-    made before its first session, and is kept. So each copy has its own attributes, but lists and dicts that were in an
-    attribute before are shared.
+    In a run that compares targets, a user runs a session with each target at the same time. Each
+    target has its own user, which runs the task: the first is the user itself, and the others are
+    copies of it (`copy.copy`). A copy is made before its first session, and is kept. So each copy
+    has its own attributes, but lists and dicts that were in an attribute before are shared.
     """
 
     abstract = True
@@ -73,13 +84,15 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     """A YAML script. It replaces the tasks that the class inherits."""
 
     in_turn: ClassVar[bool] = False
-    """True if all users of the class run its tasks in turn, so that a process runs each of them equally often.
+    """True if all users of the class run its tasks in turn, so that a process runs each of them
+    equally often.
 
     If each user chose at random, short tasks would run more often than long ones.
     """
 
     declared_tasks: ClassVar[tuple[Any, ...]] = ()
-    """All tasks of the class. The attribute `tasks` lacks those that the option `--tags` excludes."""
+    """All tasks of the class. The attribute `tasks` lacks those that the option `--tags`
+    excludes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -101,7 +114,9 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
     # Sessions.
 
     def run(self) -> None:
-        """Run the user. Locust calls this. An error ends the run, because it would otherwise wait for this user."""
+        """Run the user. Locust calls this. An error ends the run, because it would otherwise
+        wait for this user.
+        """
         self._copies = ()
         for name in ("on_start", "on_stop"):
             setattr(self, name, partial(self._guard, name, getattr(self, name)))
@@ -119,7 +134,9 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             self._give_up(UsageError(problem).with_traceback(error.__traceback__))
 
     def _give_up(self, error: UsageError) -> NoReturn:
-        """End this user and the run. Raise GreenletExit, because Locust shows all other exceptions with a traceback."""
+        """End this user and the run. Raise GreenletExit, because Locust shows all other
+        exceptions with a traceback.
+        """
         located_error = at_its_line(error, file_of(type(self)), type(self).__name__)
         self.environment.rtbench.apply(RunRefused(str(located_error)))
         raise GreenletExit
@@ -138,7 +155,8 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
         except UsageError as error:
             self._give_up(error)
         except Exception:  # Locust shows it
-            self._sleep(live.session_pause_s)  # without this pause, Locust continues at once after an error
+            # without this pause, Locust continues at once after an error
+            self._sleep(live.session_pause_s)
             raise
         self._sleep(live.session_pause_s if has_run else IDLE_S)
 
@@ -152,7 +170,9 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
             gevent.sleep(min(left_ns / NS_PER_S, IDLE_S))
 
     def stop(self, force: bool = False) -> bool:
-        """Stop the user. Do nothing if it is already stopping, because two events can end a run at the same time."""
+        """Stop the user. Do nothing if it is already stopping, because two events can end a run
+        at the same time.
+        """
         return False if self.is_leaving() and not force else bool(super().stop(force))
 
     def is_leaving(self) -> bool:

@@ -30,9 +30,12 @@ from bench.wire.audio import Samples
 from bench.wire.direct_current import DirectCurrent, offsets_of
 
 Block = tuple[int, int, int, int, int]
-"""Energy, level, position of the first audible sample, position after the last one (both -1 if silent), and power."""
+"""Energy, level, position of the first audible sample, position after the last one (both -1 if
+silent), and power."""
 NO_BLOCK: Block = (0, 0, -1, -1, 0)
-LEFT, CONTINUED, TAKEN = 1, 2, 4
+LEFT = 1
+CONTINUED = 2
+TAKEN = 4
 """The parts of the result of `Blocks._skim`."""
 
 
@@ -100,7 +103,8 @@ class Blocks:
         self._behind_start = self._behind_sound = 0
         """The energy of the background at the start of the sound, and at its end."""
         self._onset: int | None = None
-        """The number of the first loud block of a possible sound; None if no sound may have begun."""
+        """The number of the first loud block of a possible sound; None if no sound may have
+        begun."""
         self._sounding = False
         self._moved = False
         """True if noise has moved the end of the sound back, which is not reported yet."""
@@ -111,23 +115,27 @@ class Blocks:
         self._last = 0
         """The position in the stream after the last audible sample of the sound."""
         self._group_power = self._recent = self._near = self._noise_energy = self._noise_power = 0
-        """The power of the current group, that of the loudest recent one, and the end of the last one near it; the
-        energy of noise between sounds, and its power, which is without the filter."""
+        """The power of the current group, that of the loudest recent one, and the end of the last
+        one near it; the energy of noise between sounds, and its power, which is without the
+        filter."""
         self._loudest_noise = self._certain = 0
-        """The energy above which a group is no noise, and the end of the sound's last such group."""
+        """The energy above which a group is no noise, and the end of the sound's last such
+        group."""
         self._unbroken = self._revised = self._unheard = 0
-        """The groups of the sound since the last quiet one, the block up to which its start is revised, and the power
-        above which a block revises it."""
+        """The groups of the sound since the last quiet one, the block up to which its start is
+        revised, and the power above which a block revises it."""
         self._peak = 0
         """The energy of the sound's loudest group."""
         self._level = self._same = 0
-        """The energy of the first of the last groups with the same level, and the number of these groups."""
+        """The energy of the first of the last groups with the same level, and the number of
+        these groups."""
         self._tone = False
         self._sent = True
         self._noise = 0
         """The number of groups of noise that the service sent after the last sound or silence."""
         self._streams = False
-        """True if the service sends the background continuously. A time without audio is then a delay, not silence."""
+        """True if the service sends the background continuously. A time without audio is then a
+        delay, not silence."""
 
     def _receive(self, samples: Samples) -> None:
         stream = np.concatenate((self._left, samples)) if len(self._left) else samples
@@ -135,7 +143,9 @@ class Blocks:
         self._left = stream[complete:]
         self._total += len(samples)
         if complete:
-            self._received = received = np.concatenate((self._received[-self._retained :], stream[:complete]))
+            self._received = received = np.concatenate(
+                (self._received[-self._retained :], stream[:complete])
+            )
             self._received_end += complete
             found, self._direct = measured_blocks(
                 received[-complete - self._lag :], self._lag, self._size, self._direct
@@ -149,18 +159,24 @@ class Blocks:
             level = self._level_of(energy, power)
             if self._sounding:
                 if is_continued(level, last, self._behind_sound):
-                    self._quiet, self._last, continued = 0, self._number * self._size + last, CONTINUED
+                    self._quiet = 0
+                    self._last = self._number * self._size + last
+                    continued = CONTINUED
                 elif self._moved or self._quiet + 1 >= self._pause:
                     break
                 else:
                     self._quiet += 1
-            elif self._onset is not None or (self._behind is not None and is_loud(level, first, self._behind)):
+            elif self._onset is not None or (
+                self._behind is not None and is_loud(level, first, self._behind)
+            ):
                 break
             self._take()
         return continued | (LEFT if self._measured else 0)
 
     def _level_of(self, energy: int, power: int) -> int:
-        """Return the level of the next block. In noise that the filter makes louder, a voice is found without it."""
+        """Return the level of the next block. In noise that the filter makes louder, a voice is
+        found without it.
+        """
         level = (energy + sum(self._energies)) // SMOOTHED
         if not FAINT < self._noise_power < self._noise_energy < self._noise_power * LOUDEST:
             return level
@@ -180,7 +196,8 @@ class Blocks:
         return block
 
     def _follow_loudness(self, mean: int) -> None:
-        power, self._group_power = self._group_power // GROUP, 0
+        power = self._group_power // GROUP
+        self._group_power = 0
         self._recent = max(power, self._recent - self._recent // FADING)
         if power * NEAR >= self._recent:
             self._near = self._number
@@ -193,9 +210,11 @@ class Blocks:
 
     @property
     def fading_ns(self) -> int:
-        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest recent part.
+        """The uncertainty of the sound's end if it ends now: the time since it was near its loudest
+        recent part.
 
-        In noise, this time begins at the latest with the last part that is certainly louder than the noise.
+        In noise, this time begins at the latest with the last part that is certainly louder than
+        the noise.
         """
         near = min(self._near, self._certain) if self._behind_sound >= HUSHED else self._near
         fading = -(-self._last // self._size) - near
@@ -242,26 +261,33 @@ class Blocks:
 
 
 def is_continued(level: int, last: int, behind: int) -> bool:
-    """Return whether a block belongs to a sound. `last` is the position after its last audible sample."""
+    """Return whether a block belongs to a sound. `last` is the position after its last audible
+    sample.
+    """
     return last >= 0 and level * FALL[1] > FALL[0] * behind
 
 
 def is_loud(level: int, first: int, behind: int) -> bool:
-    """Return whether a sound may start with a block. `first` is the position of its first audible sample."""
+    """Return whether a sound may start with a block. `first` is the position of its first
+    audible sample.
+    """
     return first >= 0 and level * RISE[1] > RISE[0] * behind
 
 
 def measured_blocks(
     wide: Samples, lag: int, size: int, direct: DirectCurrent
 ) -> tuple[list[tuple[int, int, int, int]], DirectCurrent]:
-    """Return (energy, first audible sample, position after the last audible sample, power) of each block.
+    """Return (energy, first audible sample, position after the last audible sample, power) of each
+    block.
 
-    The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks, and then the blocks
-    of `size` samples each. The energy is the mean square after a filter. For each sample, the filter takes the sample
-    that is `lag` samples earlier, and subtracts three quarters of it. The power is the mean square without the filter.
+    The positions are -1 if no sample is audible. `wide` contains `lag` samples before the blocks,
+    and then the blocks of `size` samples each. The energy is the mean square after a filter. For
+    each sample, the filter takes the sample that is `lag` samples earlier, and subtracts three
+    quarters of it. The power is the mean square without the filter.
 
-    Direct current is subtracted before (`bench.wire.direct_current`). `direct` is what precedes the first block; also
-    return what the last block leaves. A sample is audible if its magnitude is at least `AUDIBLE`.
+    Direct current is subtracted before (`bench.wire.direct_current`). `direct` is what precedes the
+    first block; also return what the last block leaves. A sample is audible if its magnitude is at
+    least `AUDIBLE`.
     """
     samples = wide.astype(np.int64)
     blocks = samples[lag:].reshape(-1, size)
@@ -278,6 +304,8 @@ def measured_blocks(
     return list(zip(*(column.tolist() for column in columns), strict=True)), direct
 
 
-def continue_sounds(detector: Any, sounds: Sequence[Any], limits: Any, continued: Sequence[Any]) -> int | None:
+def continue_sounds(
+    detector: Any, sounds: Sequence[Any], limits: Any, continued: Sequence[Any]
+) -> int | None:
     """Apply no delta: `ReplyDetector.continued` then applies each of them alone."""
     return None

@@ -1,20 +1,24 @@
-"""The attribution of responses and items to turns by their ids, and the service's pending work. Pure.
+"""The attribution of responses and items to turns by their ids, and the service's pending work.
+Pure.
 
-A response answers the request that it names: the request has its event id as metadata, and the service may return the
-metadata. If the service returns metadata in a session, a response without a name answers no request that has one. Else
-a response answers the oldest request that is neither answered nor refused, even if the turn of the request has ended. A
-request that the service may have refused also counts, until the next request is sent.
+A response answers the request that it names: the request has its event id as metadata, and the
+service may return the metadata. If the service returns metadata in a session, a response without a
+name answers no request that has one. Else a response answers the oldest request that is neither
+answered nor refused, even if the turn of the request has ended. A request that the service may have
+refused also counts, until the next request is sent.
 
-A request is a `response.create`, or a commit by a VAD that starts responses. If a VAD commits a turn's speech in
-several parts, one response answers all parts that were committed before the response began. Out-of-band responses may
-run at the same time as other responses.
+A request is a `response.create`, or a commit by a VAD that starts responses. If a VAD commits a
+turn's speech in several parts, one response answers all parts that were committed before the
+response began. Out-of-band responses may run at the same time as other responses.
 
-A service may begin a response that nothing requested. Such a response is counted. If a session has one, and the service
-did not name the answer of a turn, that answer may be the response that nothing requested.
+A service may begin a response that nothing requested. Such a response is counted. If a session has
+one, and the service did not name the answer of a turn, that answer may be the response that nothing
+requested.
 
-An item belongs to the turn that was speaking when the service announced the item, or to the turn that the client
-committed. Speech that a VAD detects belongs to no turn in three cases: no turn with a VAD is open, all speech of the
-open turn is already detected, or the speech follows the idle timeout. The response to such speech has no turn either.
+An item belongs to the turn that was speaking when the service announced the item, or to the turn
+that the client committed. Speech that a VAD detects belongs to no turn in three cases: no turn with
+a VAD is open, all speech of the open turn is already detected, or the speech follows the idle
+timeout. The response to such speech has no turn either.
 """
 
 from __future__ import annotations
@@ -34,10 +38,12 @@ ANNOUNCES_ITEM = frozenset({EventKind.SPEECH_STARTED, EventKind.COMMITTED, Event
 
 
 class Attribution(NamedTuple):
-    """The owner of an event, and the decision that follows from the event. The caller applies the decision to the turn.
+    """The owner of an event, and the decision that follows from the event. The caller applies the
+    decision to the turn.
 
-    `turn` is the turn that owns the event; None if no turn owns it, or if that turn was delivered. If the event begins
-    a response, `requests` is the number of the turn's requests that the response answers.
+    `turn` is the turn that owns the event; None if no turn owns it, or if that turn was delivered.
+    If the event begins a response, `requests` is the number of the turn's requests that the
+    response answers.
     """
 
     turn: PendingTurn | None
@@ -47,11 +53,13 @@ class Attribution(NamedTuple):
 
 UNATTRIBUTED = Attribution(None)
 Owners = dict[str, Attribution]
-"""A mapping from the id of a response or item to its owner. The `decides` of these owners is None."""
+"""A mapping from the id of a response or item to its owner. The `decides` of these owners is
+None."""
 
 
 class PendingRequest(NamedTuple):
-    """A request. `turn` is None if it is outside of any turn. `event_id` is that of the requesting client event.
+    """A request. `turn` is None if it is outside of any turn. `event_id` is that of the requesting
+    client event.
 
     `is_named` is True if the request has its event id as metadata.
     """
@@ -64,17 +72,20 @@ class PendingRequest(NamedTuple):
 
 
 class AnsweredRequest(NamedTuple):
-    """A request that a response answers. `number` is the number of its requests: a VAD may commit speech in parts."""
+    """A request that a response answers. `number` is the number of its requests: a VAD may
+    commit speech in parts.
+    """
 
     turn: PendingTurn | None
     number: int
 
 
 class Attributor:
-    """The owners of a session's responses and items. `service_responds`: the service's VAD starts responses.
+    """The owners of a session's responses and items. `service_responds`: the service's VAD starts
+    responses.
 
-    `announces_commits` is True if a commit follows each begin of speech. `reports_responses` is True if the service
-    reports each new response.
+    `announces_commits` is True if a commit follows each begin of speech. `reports_responses` is
+    True if the service reports each new response.
     """
 
     def __init__(
@@ -84,30 +95,38 @@ class Attributor:
         announces_commits: bool = True,
         reports_responses: bool = True,
     ) -> None:
-        self.service_responds, self._announces_commits = service_responds, announces_commits
+        self.service_responds = service_responds
+        self._announces_commits = announces_commits
         self._reports_responses = reports_responses
         self._by_response: Owners = {}
         self._by_item: Owners = {}
         self._names: dict[PendingTurn, list[tuple[Owners, str]]] = {}
-        self._committing: list[PendingTurn] = []  # turns with a commit by us that is not acknowledged yet
+        # turns with a commit by us that is not acknowledged yet
+        self._committing: list[PendingTurn] = []
         self._stray_items: set[str] = set()
         self._unanswered: list[PendingRequest] = []
-        self._doubted: list[PendingRequest] = []  # requests of `_unanswered` that the service may have refused
+        # requests of `_unanswered` that the service may have refused
+        self._doubted: list[PendingRequest] = []
         self._done: set[str] = set()  # ids of responses
-        self._under_way: set[str] = set()  # ids of responses that are not done, and of uncommitted speech items
+        # ids of responses that are not done, and of uncommitted speech items
+        self._under_way: set[str] = set()
         self._returns_names = False
         """True if a response of this session has named its request."""
         self._forgotten = 0
         """The number of requests that were dropped although a response to them may still arrive."""
         self._early: Counter[PendingTurn | None] = Counter()
-        """The number of each turn's responses that began before the service announced the commit that they answer."""
+        """The number of each turn's responses that began before the service announced the commit
+        that they answer."""
         self._has_guessed = self._has_commits = False
-        """True if a turn has a response that does not name its request; True if the service has announced a commit."""
+        """True if a turn has a response that does not name its request; True if the service has
+        announced a commit."""
         self._unrequested = self.unattributed_commits = 0
 
     @property
     def unrequested_responses(self) -> int | None:
-        """The number of responses that nothing requested; None if the service does not report what requested them."""
+        """The number of responses that nothing requested; None if the service does not report
+        what requested them.
+        """
         if not self._reports_responses or (self.service_responds and not self._has_commits):
             return None
         return self._unrequested
@@ -118,17 +137,22 @@ class Attributor:
         return self._has_guessed and bool(self.unrequested_responses)
 
     def expect(self, request: PendingRequest) -> None:
-        """Add a sent request. Drop doubted requests: a response to them would have arrived by now."""
+        """Add a sent request. Drop doubted requests: a response to them would have arrived by
+        now.
+        """
         if self._doubted:
-            self._unanswered = [pending for pending in self._unanswered if pending not in self._doubted]
+            self._unanswered = [
+                pending for pending in self._unanswered if pending not in self._doubted
+            ]
             self._doubted = []
         self._unanswered.append(request)
 
     def doubt(self, turn: PendingTurn) -> None:
         """Record that an error without an event id may have refused this turn's request.
 
-        If a response to the request still arrives, the response belongs to the turn. The client sends its next request
-        only after that response, or after the wait for that response has ended.
+        If a response to the request still arrives, the response belongs to the turn. The client
+        sends its next request only after that response, or after the wait for that response has
+        ended.
         """
         self._doubted = [request for request in self._unanswered if request.turn is turn]
 
@@ -143,7 +167,9 @@ class Attributor:
         return response_id in self._done
 
     def owner_of(self, response_id: str) -> PendingTurn | None:
-        """Return the turn that owns a response; None if the response is unknown, or if no turn owns it."""
+        """Return the turn that owns a response; None if the response is unknown, or if no turn
+        owns it.
+        """
         return self._by_response.get(response_id, UNATTRIBUTED).turn
 
     def committed(self, turn: PendingTurn) -> None:
@@ -151,8 +177,8 @@ class Attributor:
         self._committing.append(turn)
 
     def attribute(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
-        """Return the owner of an event, which is known from the ids of the event, and the decision that follows from
-        the event.
+        """Return the owner of an event, which is known from the ids of the event, and the decision
+        that follows from the event.
 
         `current` is the turn that started last; None if that turn has ended.
         """
@@ -161,13 +187,18 @@ class Attributor:
         if event.item_id:
             return self._claim_of_item(event, current)
         # a server that omits ids, or the backend of a delegation
-        return Attribution(current) if event.kind in ARRIVALS or event.kind in DELEGATION_KINDS else UNATTRIBUTED
+        return (
+            Attribution(current)
+            if event.kind in ARRIVALS or event.kind in DELEGATION_KINDS
+            else UNATTRIBUTED
+        )
 
     def _adopt(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
         """Store and return the owner of a new response.
 
-        If the response answers a pending request, `_take_request` returns it. Otherwise it may be a filler of the
-        current turn, or a response that the VAD started before the service announced the commit.
+        If the response answers a pending request, `_take_request` returns it. Otherwise it may be a
+        filler of the current turn, or a response that the VAD started before the service announced
+        the commit.
         """
         attribution = UNATTRIBUTED
         # In order of certainty: requested responses, fillers, then responses that a VAD starts.
@@ -175,14 +206,20 @@ class Attributor:
         if answered is not None:
             attribution = Attribution(answered.turn, "answers", answered.number)
             self._has_guessed |= answered.turn is not None and not event.request
-        elif current is not None and current.state is State.CALLING and current.turn_source is not SOUND:
-            # There is no request for it: all requests are answered, and the client has not requested the continuation.
+        elif (
+            current is not None
+            and current.state is State.CALLING
+            and current.turn_source is not SOUND
+        ):
+            # There is no request for it: all requests are answered, and the client has not
+            # requested the continuation.
             attribution = Attribution(current, "fills")
             if not current.may_have_filler:
                 self._count_unrequested()
                 self._has_guessed = True
         elif current is not None and self.service_responds and current.is_speech_end_detected:
-            attribution = Attribution(current, "answers", 1)  # the service announces its commit later, or never
+            # the service announces its commit later, or never
+            attribution = Attribution(current, "answers", 1)
             self._has_guessed = True
             self._early[current] += 1
         else:
@@ -198,10 +235,11 @@ class Attributor:
             self._unrequested += 1
 
     def _take_request(self, event: ServerEvent) -> AnsweredRequest | None:
-        """Remove and return the request that a response answers; None if it answers no pending request.
+        """Remove and return the request that a response answers; None if it answers no pending
+        request.
 
-        `event` is the first event of the response. If the response names no request, remove the oldest in-band request.
-        If there is no in-band request, remove the oldest request.
+        `event` is the first event of the response. If the response names no request, remove the
+        oldest in-band request. If there is no in-band request, remove the oldest request.
         """
         self._returns_names |= event.request != ""
         may_name = event.kind is EventKind.RESPONSE_CREATED or event.kind is EventKind.RESPONSE_DONE
@@ -216,7 +254,8 @@ class Attributor:
             return None
         index, request = taken
         end = index + 1
-        # If a VAD committed one turn's speech in several parts, one response answers all consecutive parts.
+        # If a VAD committed one turn's speech in several parts, one response answers all
+        # consecutive parts.
         while request.by_vad and self._unanswered[end : end + 1] == [request]:
             end += 1
         del self._unanswered[index:end]
@@ -230,7 +269,8 @@ class Attributor:
     def _claim_of_item(self, event: ServerEvent, current: PendingTurn | None) -> Attribution:
         is_stray = event.kind is EventKind.SPEECH_STOPPED and event.item_id in self._stray_items
         if is_stray and _reaches_into(event, current):
-            self._stray_items.remove(event.item_id)  # a noise that continued into the caller's speech
+            # a noise that continued into the caller's speech
+            self._stray_items.remove(event.item_id)
             return self._item_owner(current, event.item_id)
         if event.item_id in self._by_item:
             attribution = self._by_item[event.item_id]
@@ -261,9 +301,11 @@ class Attributor:
         return Attribution(turn, "speaks")
 
     def note(self, event: ServerEvent, turn: PendingTurn | None) -> bool:
-        """Update the service's pending work. `event` is not a delta, and `turn` is the owner of the event.
+        """Update the service's pending work. `event` is not a delta, and `turn` is the owner of the
+        event.
 
-        Return True if the event ends a response without ids, and the response answers a request of the turn.
+        Return True if the event ends a response without ids, and the response answers a request of
+        the turn.
         """
         if event.response_id and event.item_id and event.item_id not in self._by_item:
             self._own(self._by_item, event.item_id, turn)  # a part of the response
@@ -275,7 +317,10 @@ class Attributor:
                 self._done.add(event.response_id)
                 return False
             # a server that omits ids
-            return self._drop(request for request in self._unanswered if request.turn is turn) is not None
+            return (
+                self._drop(request for request in self._unanswered if request.turn is turn)
+                is not None
+            )
         elif event.kind is EventKind.SPEECH_STARTED and self._announces_commits:
             self._under_way.add(event.item_id)
         elif event.kind is EventKind.COMMITTED:
@@ -292,7 +337,9 @@ class Attributor:
         return False
 
     def _drop(self, requests: Iterable[PendingRequest]) -> PendingRequest | None:
-        """Drop and return the first of these requests, to which no response will arrive; None if there is none."""
+        """Drop and return the first of these requests, to which no response will arrive; None if
+        there is none.
+        """
         request = next(iter(requests), None)
         if request is not None:
             self._unanswered.remove(request)
@@ -303,15 +350,22 @@ class Attributor:
             self._committing.remove(turn)
 
     def drop_event(self, event_id: str) -> None:
-        """Drop the request or commit of a client event that the service refused, even if its turn has ended."""
+        """Drop the request or commit of a client event that the service refused, even if its
+        turn has ended.
+        """
         self._drop(request for request in self._unanswered if request.event_id == event_id)
-        committing = next((turn for turn in self._committing if event_id.startswith(turn.plan.event_prefix)), None)
+        committing = next(
+            (turn for turn in self._committing if event_id.startswith(turn.plan.event_prefix)), None
+        )
         if committing is not None:
             self.drop_commit(committing)
 
     def drop_answer(self) -> PendingTurn | None:
-        """Drop the request of the VAD's last commit, which the service refused. Return its turn, if any."""
-        # The service sends this refusal directly after the commit that it refuses, so it refuses the last commit.
+        """Drop the request of the VAD's last commit, which the service refused. Return its turn,
+        if any.
+        """
+        # The service sends this refusal directly after the commit that it refuses, so it refuses
+        # the last commit.
         request = self._drop(request for request in reversed(self._unanswered) if request.by_vad)
         return None if request is None else request.turn
 
@@ -320,7 +374,9 @@ class Attributor:
         return bool(self._under_way or self._unanswered)
 
     def give_up(self) -> None:
-        """Forget the service's pending work, so that no wait for it continues. It belongs to ended turns."""
+        """Forget the service's pending work, so that no wait for it continues. It belongs to
+        ended turns.
+        """
         self._under_way.clear()
         if self.service_responds:
             self._forgotten += len(self._unanswered)
@@ -337,14 +393,16 @@ class Attributor:
 
 
 def _may_speak(event: ServerEvent, turn: PendingTurn) -> bool:
-    """Return whether an item that the service announces can be the open turn's speech, and not a later sound."""
+    """Return whether an item that the service announces can be the open turn's speech, and not a
+    later sound.
+    """
     if event.kind is EventKind.IDLE_TIMEOUT or turn.input_speech.is_finished:
         return False
     end_ns = turn.input_speech.clock_ns.get("speech_end")
     if event.kind is not EventKind.SPEECH_STARTED or event.audio_ms is None or end_ns is None:
         return True
-    # The client and the service count the same samples. A sound after the end of the speech does not belong to the
-    # turn.
+    # The client and the service count the same samples. A sound after the end of the speech does
+    # not belong to the turn.
     return event.audio_ms * NS_PER_MS < end_ns
 
 

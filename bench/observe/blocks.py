@@ -1,4 +1,6 @@
-"""The blocks of 5 ms of a stream: their energies, their levels, and the samples of the last ones. Pure."""
+"""The blocks of 5 ms of a stream: their energies, their levels, and the samples of the last
+ones. Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,14 @@ except ModuleNotFoundError as missing:
 __all__ = ["STEADY", "Blocks", "continue_sounds", "end_of_even", "is_even"]
 
 STEADY = 4
-"""The ratio of levels from which on they are not steady: a background does not exceed it, and a voice may."""
+"""The ratio of levels from which on they are not steady: a background does not exceed it, and a
+voice may."""
 
 
 def is_even(levels: Sequence[int], ratio: tuple[int, int]) -> bool:
-    """Return whether the ratio of the highest to the lowest level is at most `ratio`, as (numerator, denominator)."""
+    """Return whether the ratio of the highest to the lowest level is at most `ratio`, as
+    (numerator, denominator).
+    """
     return max(levels) * ratio[1] <= min(levels) * ratio[0]
 
 

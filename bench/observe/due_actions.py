@@ -1,12 +1,14 @@
 """The actions that a session must do now. The timeline determines them from its state. Pure.
 
-The session takes a finished list of actions, executes all of them, and takes the next list, until a list is empty. The
-inputs that an execution causes (a sent message, a measurement, the end of the connection) are applied between two
-lists, and never while the timeline's state is searched for actions.
+The session takes a finished list of actions, executes all of them, and takes the next list, until a
+list is empty. The inputs that an execution causes (a sent message, a measurement, the end of the
+connection) are applied between two lists, and never while the timeline's state is searched for
+actions.
 
-The lists have a fixed order, and each is determined after the inputs of the lists before it. So a turn is delivered
-after the network was measured for it, and the response that continues a reply is requested after the function outputs
-were sent. Actions of the same list do not depend on each other's inputs.
+The lists have a fixed order, and each is determined after the inputs of the lists before it. So a
+turn is delivered after the network was measured for it, and the response that continues a reply is
+requested after the function outputs were sent. Actions of the same list do not depend on each
+other's inputs.
 """
 
 from __future__ import annotations
@@ -23,18 +25,26 @@ NONE: Sequence[Action] = ()
 
 
 class DueActions:
-    """The actions of `timeline` that are due at `now_ns`. `judges` has the same meaning as in `Timeline.pop_turns`."""
+    """The actions of `timeline` that are due at `now_ns`. `judges` has the same meaning as in
+    `Timeline.pop_turns`.
+    """
 
     __slots__ = ("_judges", "_lists", "_now_ns", "_timeline", "_turn")
 
-    def __init__(self, timeline: Timeline, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> None:
-        self._timeline, self._now_ns, self._judges = timeline, now_ns, judges
+    def __init__(
+        self, timeline: Timeline, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES
+    ) -> None:
+        self._timeline = timeline
+        self._now_ns = now_ns
+        self._judges = judges
         self._turn: PendingTurn | None = None
         """The current turn after the deliveries, if the session is not over."""
         self._lists: Iterator[Callable[[DueActions], Sequence[Action]]] = iter(LISTS)
 
     def take(self) -> Sequence[Action]:
-        """Return the next actions; none if all have been taken. Execute them before the next call."""
+        """Return the next actions; none if all have been taken. Execute them before the next
+        call.
+        """
         for determine in self._lists:
             if actions := determine(self):
                 return actions
@@ -64,19 +74,30 @@ class DueActions:
 
     def _deliveries(self) -> Sequence[Action]:
         turns = self._timeline.turns.all
-        if not turns or (turns[0].state is not State.OVER and len(turns) == 1):  # only the last turn is open
+        # only the last turn is open
+        if not turns or (turns[0].state is not State.OVER and len(turns) == 1):
             return NONE
-        return [inputs.DeliverTurn(turn) for turn in self._timeline.pop_turns(self._now_ns, self._judges)]
+        return [
+            inputs.DeliverTurn(turn)
+            for turn in self._timeline.pop_turns(self._now_ns, self._judges)
+        ]
 
     def _request(self) -> Sequence[Action]:
         self._turn = turn = None if self._timeline.is_over else self._timeline.turns.current
-        return [inputs.RequestResponse()] if turn is not None and turn.wants_request(self._now_ns) else NONE
+        return (
+            [inputs.RequestResponse()]
+            if turn is not None and turn.wants_request(self._now_ns)
+            else NONE
+        )
 
     def _approvals(self) -> Sequence[Action]:
         if self._turn is None or not (requested := self._turn.calls.mcp.pop_requested()):
             return NONE
         prefix = self._turn.plan.event_prefix
-        return [inputs.ApproveMcpCall(request_id, f"{prefix}approval-{number}") for number, request_id in requested]
+        return [
+            inputs.ApproveMcpCall(request_id, f"{prefix}approval-{number}")
+            for number, request_id in requested
+        ]
 
     def _calls(self) -> Sequence[Action]:
         if self._turn is None or not self._turn.calls.complete_calls:
@@ -84,7 +105,11 @@ class DueActions:
         return [inputs.CallFunction(call) for call in self._turn.calls.pop_new_calls()]
 
     def _continuation(self) -> Sequence[Action]:
-        return [inputs.RequestContinuation()] if self._turn is not None and self._turn.wants_continuation else NONE
+        return (
+            [inputs.RequestContinuation()]
+            if self._turn is not None and self._turn.wants_continuation
+            else NONE
+        )
 
 
 LISTS: Sequence[Callable[[DueActions], Sequence[Action]]] = (

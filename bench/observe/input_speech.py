@@ -1,18 +1,21 @@
-"""A turn's speech and request: when this machine sent them, and how much of the speech the service has detected. Pure.
+"""A turn's speech and request: when this machine sent them, and how much of the speech the service
+has detected. Pure.
 
-The process reads its clock before a send call. Between the clock reading and the call, the operating system may take
-the CPU away from the process. The message is then sent later than the clock reading. The kernel's timestamp does not
-have this error. When the timestamp arrives, the instants of the message are moved later by the difference.
+The process reads its clock before a send call. Between the clock reading and the call, the
+operating system may take the CPU away from the process. The message is then sent later than the
+clock reading. The kernel's timestamp does not have this error. When the timestamp arrives, the
+instants of the message are moved later by the difference.
 
-A service's VAD may mistake a pause for the end of speech. The session's clock of input audio counts samples, and the
-client and the service count the same samples. So a position on this clock shows whether the VAD has detected all of the
-speech, or only the speech up to a pause. If the service does not report a position on this clock, the arrival of its
-event is used instead.
+A service's VAD may mistake a pause for the end of speech. The session's clock of input audio counts
+samples, and the client and the service count the same samples. So a position on this clock shows
+whether the VAD has detected all of the speech, or only the speech up to a pause. If the service
+does not report a position on this clock, the arrival of its event is used instead.
 
-A turn has one segment of the transcript for each commit. The transcript has the segments in the order of their commits,
-whatever the order in which they are transcribed. A segment counts once, even if its transcript arrives twice. Deltas
-contain no positions in the audio. Their lag behind the speech therefore assumes that the words are spoken at an even
-pace: the share of the final text that was received is the share of the speech that is transcribed.
+A turn has one segment of the transcript for each commit. The transcript has the segments in the
+order of their commits, whatever the order in which they are transcribed. A segment counts once,
+even if its transcript arrives twice. Deltas contain no positions in the audio. Their lag behind the
+speech therefore assumes that the words are spoken at an even pace: the share of the final text that
+was received is the share of the speech that is transcribed.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 class SendTimestamps:
     sends: int = 0
     departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
-    """A mapping from the ticket of a message to (clock before the send call, instants of the message)."""
+    """A mapping from the ticket of a message to (clock before the send call, instants of the
+    message)."""
     timestamped: set[int] = field(default_factory=set)
     """The tickets of messages for which the kernel has reported the time of sending."""
 
@@ -46,21 +50,28 @@ class SendTimestamps:
             self.departures[send_time.ticket] = send_time.at_ns, instants
 
     def transmitted(self, timestamp: Transmitted) -> tuple[Sequence[str], int]:
-        """Return (instants of the message with this timestamp, number of ns by which to move them later).
+        """Return (instants of the message with this timestamp, number of ns by which to move them
+        later).
 
-        Return no instants if the timestamp is an acknowledgement, or is not the first timestamp of its message. If a
-        segment is retransmitted, the kernel reports another timestamp, but the first one counts. Also return no
-        instants if the timestamp is before the send call. Such a timestamp is wrong, because the wall clock was
-        stepped.
+        Return no instants if the timestamp is an acknowledgement, or is not the first timestamp of
+        its message. If a segment is retransmitted, the kernel reports another timestamp, but the
+        first one counts. Also return no instants if the timestamp is before the send call. Such a
+        timestamp is wrong, because the wall clock was stepped.
         """
         send_start_ns, instants = self.departures.get(timestamp.ticket, (NEVER_NS, ()))
-        if timestamp.acknowledged or timestamp.ticket in self.timestamped or timestamp.at_ns < send_start_ns:
+        if (
+            timestamp.acknowledged
+            or timestamp.ticket in self.timestamped
+            or timestamp.at_ns < send_start_ns
+        ):
             return (), 0
         self.timestamped.add(timestamp.ticket)
         return instants, timestamp.at_ns - send_start_ns
 
     def acknowledged(self, timestamp: Transmitted) -> Sequence[str]:
-        """Return the instants of an acknowledged message; none if the message has no send timestamp."""
+        """Return the instants of an acknowledged message; none if the message has no send
+        timestamp.
+        """
         is_known = timestamp.acknowledged and timestamp.ticket in self.timestamped
         return self.departures[timestamp.ticket][1] if is_known else ()
 
@@ -72,14 +83,16 @@ MIN_DELTAS = 5
 MAX_DELTAS = 16_384
 """The maximum number of deltas of a turn that are stored. If there are more, the lag is unknown."""
 MAX_UNEQUAL_SHARE = 0.1
-"""The maximum difference of characters, as a share of the final text, of which the deltas are parts."""
+"""The maximum difference of characters, as a share of the final text, of which the deltas are
+parts."""
 
 
 class TranscriptLag(NamedTuple):
-    """The lags of a turn's deltas: their median and maximum, and by how much each may really have been less, in ns.
+    """The lags of a turn's deltas: their median and maximum, and by how much each may really have
+    been less, in ns.
 
-    Each lag is between itself and itself minus its uncertainty. Therefore the median is between the medians of both,
-    and the maximum between the maxima.
+    Each lag is between itself and itself minus its uncertainty. Therefore the median is between the
+    medians of both, and the maximum between the maxima.
     """
 
     median_ns: int
@@ -89,17 +102,25 @@ class TranscriptLag(NamedTuple):
 
 
 def character_count(text: str) -> int:
-    """Return the number of characters without white space, which deltas and final texts may have differently."""
+    """Return the number of characters without white space, which deltas and final texts may have
+    differently.
+    """
     return len("".join(text.split()))
 
 
 def lags_ns(
-    received: Sequence[int], arrivals_ns: Sequence[int], total: int, speech_start_ns: int, speech_end_ns: int
+    received: Sequence[int],
+    arrivals_ns: Sequence[int],
+    total: int,
+    speech_start_ns: int,
+    speech_end_ns: int,
 ) -> list[int]:
-    """Return the lag of each delta: its arrival minus the instant at which its last word was spoken.
+    """Return the lag of each delta: its arrival minus the instant at which its last word was
+    spoken.
 
-    `received` are the characters of all deltas up to and including each one. `total` are the characters of the final
-    text. The last word is spoken at the share `received` ÷ `total` of the speech.
+    `received` are the characters of all deltas up to and including each one. `total` are the
+    characters of the final text. The last word is spoken at the share `received` ÷ `total` of the
+    speech.
     """
     speech_ns = speech_end_ns - speech_start_ns
     return [
@@ -152,7 +173,9 @@ class InputTranscript:
         return self.deltas == 1
 
     def end_segment(self, event: ServerEvent) -> bool:
-        """Add the transcript of a segment, or its failure. Return False if the segment has already ended."""
+        """Add the transcript of a segment, or its failure. Return False if the segment has
+        already ended.
+        """
         item_id = event.item_id or f"\0{len(self._ended)}"  # from a server that omits ids
         if item_id in self._ended:
             return False
@@ -167,29 +190,42 @@ class InputTranscript:
         return True
 
     def lag(self, speech_start_ns: int, speech_end_ns: int, width_ns: int) -> TranscriptLag | None:
-        """Return the lag; None if it is unknown. The speech may really have been sent `width_ns` later."""
+        """Return the lag; None if it is unknown. The speech may really have been sent `width_ns`
+        later.
+        """
         total = character_count(self.text)
-        if speech_end_ns - speech_start_ns < MIN_SPEECH_NS or not MIN_DELTAS <= self.deltas <= MAX_DELTAS:
+        if (
+            speech_end_ns - speech_start_ns < MIN_SPEECH_NS
+            or not MIN_DELTAS <= self.deltas <= MAX_DELTAS
+        ):
             return None
         if self.failed or not total or abs(self._characters - total) > MAX_UNEQUAL_SHARE * total:
             return None
         lags = lags_ns(self._received, self._arrivals_ns, total, speech_start_ns, speech_end_ns)
-        least = [lag_ns - error_ns for lag_ns, error_ns in zip(lags, self._uncertainties_ns, strict=True)]
-        median_ns, max_ns = round(statistics.median(lags)), max(lags)
+        least = [
+            lag_ns - error_ns for lag_ns, error_ns in zip(lags, self._uncertainties_ns, strict=True)
+        ]
+        median_ns = round(statistics.median(lags))
+        max_ns = max(lags)
         return TranscriptLag(
-            median_ns, max_ns, median_ns - round(statistics.median(least)) + width_ns, max_ns - max(least) + width_ns
+            median_ns,
+            max_ns,
+            median_ns - round(statistics.median(least)) + width_ns,
+            max_ns - max(least) + width_ns,
         )
 
 
 UNDETECTED_NS = 1_000_000_000
-"""The wait for the VAD after the end of speech. What it has not detected by then, it will not detect."""
+"""The wait for the VAD after the end of speech. What it has not detected by then, it will not
+detect."""
 MAX_UNSENT_NS = 40 * NS_PER_MS
-"""The speech that may be missing: two packets, shorter than a syllable. The end, a measured instant, may not."""
+"""The speech that may be missing: two packets, shorter than a syllable. The end, a measured
+instant, may not."""
 UNSENT_BY_CAUSE = {HELD: HOLD, NO_BUFFERS: f"{EXHAUSTED}memory"}
 """The outcomes of turns whose speech was not sent. Those of all other causes are UNSENT."""
 
-# kind of event → the instant of its arrival: the first one for the start of speech and for deltas, the last one for all
-# others
+# kind of event → the instant of its arrival: the first one for the start of speech and for deltas,
+# the last one for all others
 SPEECH_INSTANTS = {
     EventKind.SPEECH_STARTED: "speech_started",
     EventKind.SPEECH_STOPPED: "speech_stopped",
@@ -201,16 +237,20 @@ SPEECH_INSTANTS = {
 
 @dataclass(slots=True, eq=False)
 class InputSpeech(Instants):
-    """The speech of one turn. `vad`, `end_tolerance_ns` and `awaits_transcript` follow from its `TurnPlan`."""
+    """The speech of one turn. `vad`, `end_tolerance_ns` and `awaits_transcript` follow from its
+    `TurnPlan`.
+    """
 
     vad: bool
     end_tolerance_ns: int
     awaits_transcript: bool = False
     """The field of `TurnPlan`."""
     clock_ns: dict[str, int] = field(default_factory=dict)
-    """A mapping from an instant of the speech to its position on the session's clock of input audio."""
+    """A mapping from an instant of the speech to its position on the session's clock of input
+    audio."""
     received_to_ns: int | None = None
-    """The last reported end of speech on the session's clock of input audio; None if no position was reported."""
+    """The last reported end of speech on the session's clock of input audio; None if no position
+    was reported."""
     open: bool = False
     """True if the service detects speech and has not reported its end."""
     uncommitted: bool = False
@@ -225,14 +265,17 @@ class InputSpeech(Instants):
     """The duration of the speech that was not sent."""
     unsent_cause: str = ""
     lacks_part: bool = False
-    """True if a part was not sent without which no value of the turn is known, such as the end of the speech."""
+    """True if a part was not sent without which no value of the turn is known, such as the end
+    of the speech."""
 
-    def set_instants(self, moments: Mapping[str, int], send_time: SendTime, clock_ns: int) -> list[str]:
-        """Set the instants of speech that a sent message contains and that are not set yet. Return the names of these
-        instants.
+    def set_instants(
+        self, moments: Mapping[str, int], send_time: SendTime, clock_ns: int
+    ) -> list[str]:
+        """Set the instants of speech that a sent message contains and that are not set yet. Return
+        the names of these instants.
 
-        `moments` maps each instant to the number of ns by which it is before `send_time`. `clock_ns` is the duration of
-        the audio that the session has sent, including this message.
+        `moments` maps each instant to the number of ns by which it is before `send_time`.
+        `clock_ns` is the duration of the audio that the session has sent, including this message.
         """
         new_instants = [instant for instant in moments if instant not in self.instants]
         for instant in new_instants:
@@ -241,19 +284,25 @@ class InputSpeech(Instants):
         return new_instants
 
     def clear_instants(self, instant: str) -> tuple[int, int]:
-        """Remove an instant that does not belong to the turn. Return (its time, the duration of its send call)."""
+        """Remove an instant that does not belong to the turn. Return (its time, the duration of
+        its send call).
+        """
         del self.clock_ns[instant]
         return self.instants.pop(instant), self.widths_ns.pop(instant)
 
     def note_unsent(self, unsent_ns: int, cause: str, *, is_essential: bool) -> None:
-        """Record speech that was not sent. `is_essential` is True if no value of the turn is known without it."""
+        """Record speech that was not sent. `is_essential` is True if no value of the turn is
+        known without it.
+        """
         self.unsent_ns += unsent_ns
         self.unsent_cause = self.unsent_cause or cause
         self.lacks_part |= is_essential
 
     @property
     def unsent_ending(self) -> tuple[str, str] | None:
-        """The outcome and detail of a turn whose speech was not sent; None if enough of it was sent, with its end."""
+        """The outcome and detail of a turn whose speech was not sent; None if enough of it was
+        sent, with its end.
+        """
         if not self.lacks_part and self.unsent_ns <= MAX_UNSENT_NS:
             return None
         missing = f"{self.unsent_ns // NS_PER_MS:,} ms of the caller's speech were not sent"
@@ -270,7 +319,8 @@ class InputSpeech(Instants):
             self.open = False
             self.received_to_ns = None if event.audio_ms is None else event.audio_ms * NS_PER_MS
         elif kind is EventKind.COMMITTED:
-            self.uncommitted, self.committed_item = False, event.item_id
+            self.uncommitted = False
+            self.committed_item = event.item_id
             if event.item_id:
                 self.words.add_segment(event.item_id)
             self.instants.pop("input_transcribed", None)  # the transcription of the previous commit
@@ -299,10 +349,11 @@ class InputSpeech(Instants):
         return self.words.text if self.is_transcribed and not self.words.failed else None
 
     def transcribed_ns(self) -> int | None:
-        """Return from when on the whole speech is transcribed; None if it is not. For sessions that only transcribe.
+        """Return from when on the whole speech is transcribed; None if it is not. For sessions that
+        only transcribe.
 
-        With turn detection, the speech may continue after the commits so far: either the VAD has detected the speech up
-        to its end, or it detects no more within UNDETECTED_NS.
+        With turn detection, the speech may continue after the commits so far: either the VAD has
+        detected the speech up to its end, or it detects no more within UNDETECTED_NS.
         """
         if not self.is_transcribed or not self.is_speech_sent or self.open or self.uncommitted:
             return None
@@ -317,13 +368,22 @@ class InputSpeech(Instants):
 
     @property
     def is_end_detected(self) -> bool:
-        """True if the VAD has detected an end of speech, and has detected no new speech after it."""
+        """True if the VAD has detected an end of speech, and has detected no new speech after
+        it.
+        """
         return self.vad and "speech_stopped" in self.instants and not self.open
 
     @property
     def is_finished(self) -> bool:
-        """True if the VAD has detected and committed the speech up to its end, and not only up to a pause."""
-        if not self.is_end_detected or "speech_end" not in self.instants or not self.commits or self.uncommitted:
+        """True if the VAD has detected and committed the speech up to its end, and not only up
+        to a pause.
+        """
+        if (
+            not self.is_end_detected
+            or "speech_end" not in self.instants
+            or not self.commits
+            or self.uncommitted
+        ):
             return False
         start_ns = self.clock_ns.get("speech_start", 0)
         if self.received_to_ns is None or self.received_to_ns < start_ns:  # or on another clock
@@ -344,7 +404,9 @@ class InputSpeech(Instants):
         return self.all_committed(now_ns) and self.answered >= self.commits
 
     def await_rest(self) -> None:
-        """Wait for the rest of the speech after an answered pause. Remove the instants of the pause."""
+        """Wait for the rest of the speech after an answered pause. Remove the instants of the
+        pause.
+        """
         if self.answered >= self.commits and not self.uncommitted:
             self.instants.pop("speech_stopped", None)
             self.instants.pop("committed", None)

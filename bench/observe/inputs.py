@@ -1,12 +1,14 @@
-"""The inputs of a session's timeline: one value for each action of the session, and for each event that is not a
-message.
+"""The inputs of a session's timeline: one value for each action of the session, and for each event
+that is not a message.
 
-An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values and of the messages
-between them (`bench.record.event_log`). The lines of the log omit fields with their default value. Received messages
-are the most frequent events, so they are not inputs: `Timeline.received` applies them.
+An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values and
+of the messages between them (`bench.record.event_log`). The lines of the log omit fields with their
+default value. Received messages are the most frequent events, so they are not inputs:
+`Timeline.received` applies them.
 
-`bench.observe.due_actions` determines the actions that are due now, one value for each. The session performs these
-actions and reports them as inputs. The inputs that a transport reports are in `bench.wire.connection`.
+`bench.observe.due_actions` determines the actions that are due now, one value for each. The session
+performs these actions and reports them as inputs. The inputs that a transport reports are in
+`bench.wire.connection`.
 """
 
 from __future__ import annotations
@@ -38,12 +40,14 @@ NO_JSON = msgspec.Raw()
 class SessionStart(Input, frozen=True):
     """The parameters of a session's timeline. The session is live, or replayed from a log.
 
-    `start_ns` is the start of connecting. `planned` is the number of turns of the script. `service_responds` is True if
-    the service's VAD starts responses. `intended_ns` is the planned start of the session; None if the start was not
-    planned. `called_ns` is the arrival of the session's call; None if calls do not arrive at a rate. `renewable` is
-    True if the call continues in another session when this session expires. `reply_silence_ns` is the silence that ends
-    a reply if no event ends it. `mcp_servers` is the number of MCP servers that the session declares.
-    `planned_events` are the numbers of the script's interruptions, sounds and expectations; empty if they are unknown.
+    `start_ns` is the start of connecting. `planned` is the number of turns of the script.
+    `service_responds` is True if the service's VAD starts responses. `intended_ns` is the planned
+    start of the session; None if the start was not planned. `called_ns` is the arrival of the
+    session's call; None if calls do not arrive at a rate. `renewable` is True if the call continues
+    in another session when this session expires. `reply_silence_ns` is the silence that ends a
+    reply if no event ends it. `mcp_servers` is the number of MCP servers that the session declares.
+    `planned_events` are the numbers of the script's interruptions, sounds and expectations; empty
+    if they are unknown.
     """
 
     start_ns: int
@@ -59,7 +63,9 @@ class SessionStart(Input, frozen=True):
 
 
 def session_start(script: PreparedScript, start_ns: int, turns: int, **of_run: Any) -> SessionStart:
-    """Return the start of a session of `turns` turns. Fields that only the run knows replace those of the script."""
+    """Return the start of a session of `turns` turns. Fields that only the run knows replace
+    those of the script.
+    """
     of_script: dict[str, Any] = {
         "service_responds": script.service_responds,
         "reply_silence_ns": script.reply_silence_ns,
@@ -76,13 +82,15 @@ class TurnStarted(Input, frozen=True, tag="begin"):
 
 
 class Sent(Input, frozen=True, tag="sent"):
-    """A client event that the kernel has accepted. It belongs to the current turn; without one, to the session.
+    """A client event that the kernel has accepted. It belongs to the current turn; without one, to
+    the session.
 
-    The send call took `uncertainty_ns`. `Transmitted` refers to the message by `ticket`. `instants` are instants of
-    speech, each with the nanoseconds from its recording by a microphone to the send. `late` is True if the message was
-    sent later than its schedule. `event` is the content of the message, and is set only in a log. It contains audio
-    only if audio is recorded, and is omitted if it is long. `untracked` is the event id if the script itself sent the
-    event outside of any turn. `item` is the item that the event retrieves, or truncates after `played_ms`.
+    The send call took `uncertainty_ns`. `Transmitted` refers to the message by `ticket`. `instants`
+    are instants of speech, each with the nanoseconds from its recording by a microphone to the
+    send. `late` is True if the message was sent later than its schedule. `event` is the content of
+    the message, and is set only in a log. It contains audio only if audio is recorded, and is
+    omitted if it is long. `untracked` is the event id if the script itself sent the event outside
+    of any turn. `item` is the item that the event retrieves, or truncates after `played_ms`.
     """
 
     name: str
@@ -100,7 +108,9 @@ class Sent(Input, frozen=True, tag="sent"):
 
 
 class NotSent(Input, frozen=True, tag="not_sent"):
-    """Audio that was not sent at the last `Sent`: the kernel refused it, or the peer holds the call."""
+    """Audio that was not sent at the last `Sent`: the kernel refused it, or the peer holds the
+    call.
+    """
 
     audio_bytes: int
     reason: str
@@ -117,7 +127,8 @@ class HistoryStarted(Input, frozen=True, tag="history"):
 class ContinuesCall(Input, frozen=True, tag="renews"):
     """The continuation of a call from an expired session. It is the session's first input.
 
-    `previous_reply_end_ns` is when the playback of the previous session's last reply ended; None if there was no reply.
+    `previous_reply_end_ns` is when the playback of the previous session's last reply ended; None if
+    there was no reply.
     """
 
     previous_reply_end_ns: int | None = None
@@ -128,16 +139,20 @@ class ReplacedBySession(Input, frozen=True, tag="renewed"):
 
 
 class EventExpected(Input, frozen=True, tag="expect"):
-    """An event that the script requires by an instant. `kind` is the name of an `EventKind` in lower case."""
+    """An event that the script requires by an instant. `kind` is the name of an `EventKind` in
+    lower case.
+    """
 
     kind: str
     until_ns: int
 
 
 class InterruptionAwaited(Input, frozen=True, tag="await_interruption"):
-    """The script's plan to interrupt the playback of the current turn's reply, or to play a sound during that playback.
+    """The script's plan to interrupt the playback of the current turn's reply, or to play a sound
+    during that playback.
 
-    `verify_truncation` is True if the client must check that the service keeps nothing beyond the truncation.
+    `verify_truncation` is True if the client must check that the service keeps nothing beyond the
+    truncation.
     """
 
     kind: InterruptionKind
@@ -151,7 +166,9 @@ class ClientInterrupted(Input, frozen=True, tag="interrupt"):
 
 
 class SoundStarted(Input, frozen=True, tag="break_silence"):
-    """The start of a sound in silence that needs no reply. A reply to it is played with these settings."""
+    """The start of a sound in silence that needs no reply. A reply to it is played with these
+    settings.
+    """
 
     reply_format: AudioFormatName = "pcm16"
     jitter_buffer_ns: int = 0
@@ -162,7 +179,9 @@ class SoundEnded(Input, frozen=True, tag="restore_silence"):
 
 
 class FunctionOutputSent(Input, frozen=True, tag="call"):
-    """The sending of a function's output. `wrong` is the error in the service's call; "" if there is none."""
+    """The sending of a function's output. `wrong` is the error in the service's call; "" if
+    there is none.
+    """
 
     call_id: str
     at_ns: int
@@ -178,7 +197,8 @@ class DeadlinePassed(Input, frozen=True, tag="expire"):
 class TurnEnded(Input, frozen=True, tag="end_turn"):
     """The end of the open turns in a recorded call: the caller speaks again, or the recording ends.
 
-    The caller of a live session waits for the silence that ends a reply. The caller of a recorded call did not.
+    The caller of a live session waits for the silence that ends a reply. The caller of a recorded
+    call did not.
     """
 
     at_ns: int
@@ -189,7 +209,9 @@ class StoppedWaiting(Input, frozen=True, tag="give_up"):
 
 
 class SessionFailed(Input, frozen=True, tag="fail"):
-    """A failure of the session. It ends the session and every open turn, unless they have already ended."""
+    """A failure of the session. It ends the session and every open turn, unless they have
+    already ended.
+    """
 
     outcome: str
     at_ns: int
@@ -203,9 +225,11 @@ class ScriptFinished(Input, frozen=True, tag="finish"):
 
 
 class TurnsDelivered(Input, frozen=True, tag="deliver"):
-    """The delivery of turns, by number. These turns have ended, and await no late event at this instant.
+    """The delivery of turns, by number. These turns have ended, and await no late event at this
+    instant.
 
-    `tasks_done` maps turn numbers to whether the turn has done its task. It has the turns that a Python program judges.
+    `tasks_done` maps turn numbers to whether the turn has done its task. It has the turns that a
+    Python program judges.
     """
 
     at_ns: int
@@ -245,7 +269,9 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class ReportUsage(Action, frozen=True):
-    """The tokens of ended responses. Each response is reported once, even if it belongs to no turn."""
+    """The tokens of ended responses. Each response is reported once, even if it belongs to no
+    turn.
+    """
 
     usage: TokenUsage
 
@@ -257,7 +283,9 @@ class CancelResponse(Action, frozen=True):
 
 
 class TruncateItem(Action, frozen=True):
-    """The truncation of an item of a stopped reply, so that the service knows how much the caller has heard."""
+    """The truncation of an item of a stopped reply, so that the service knows how much the
+    caller has heard.
+    """
 
     item_id: str
     played_ms: int
@@ -288,11 +316,15 @@ class DeliverTurn(Action, frozen=True):
 
 
 class RequestResponse(Action, frozen=True):
-    """The request of the turn's response. The VAD has committed all of the speech, but starts no responses itself."""
+    """The request of the turn's response. The VAD has committed all of the speech, but starts no
+    responses itself.
+    """
 
 
 class CallFunction(Action, frozen=True):
-    """The execution of a function. The output becomes an input of the timeline when it has been sent."""
+    """The execution of a function. The output becomes an input of the timeline when it has been
+    sent.
+    """
 
     call: FunctionCall
 
@@ -305,4 +337,6 @@ class ApproveMcpCall(Action, frozen=True):
 
 
 class RequestContinuation(Action, frozen=True):
-    """The request of the next response, after all function outputs were sent and all MCP calls executed."""
+    """The request of the next response, after all function outputs were sent and all MCP calls
+    executed.
+    """

@@ -1,8 +1,9 @@
 """The detection of the start of sound in the items of replies that a service names. Pure.
 
-The detector is that of streams (`bench.observe.onsets`), so that a click or another inaudible sound is no start of a
-reply in any dialect. It is fed with the audio of an item until its sound begins. Later audio is not decoded. Each delta
-that was searched gets the position of the start, so that a log without audio gives the same replies.
+The detector is that of streams (`bench.observe.onsets`), so that a click or another inaudible sound
+is no start of a reply in any dialect. It is fed with the audio of an item until its sound begins.
+Later audio is not decoded. Each delta that was searched gets the position of the start, so that a
+log without audio gives the same replies.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from bench.wire.audio import AudioFormat, SampleStream, end_of_audible
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio, audio_payload
 
 STEP_MS = 25
-"""The audio after which the search stops if the sound has begun, because no change after the start is needed."""
+"""The audio after which the search stops if the sound has begun, because no change after the
+start is needed."""
 MAX_ITEMS = 16
-"""The maximum number of items that are searched at the same time. A service sends one after the other."""
+"""The maximum number of items that are searched at the same time. A service sends one after the
+other."""
 TONE_START_ERROR_NS = BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a tone, which is that of its first loud block."""
 CONSONANT_NS = 100 * NS_PER_MS
-"""The duration below which a quiet start of an item is a consonant. No line and no room precedes the voice of a model,
-so only a longer start may be a breath."""
+"""The duration below which a quiet start of an item is a consonant. No line and no room precedes
+the voice of a model, so only a longer start may be a breath."""
 AUDIO_DELTA = EventKind.AUDIO_DELTA
 ENDS = frozenset({EventKind.AUDIO_DONE, EventKind.RESPONSE_DONE})
 """The events after which an item has no more audio."""
@@ -45,7 +48,8 @@ class ItemSound:
         """The number of samples in the last delta, and in the item."""
 
     def add(self, data: bytes, *, with_end: bool) -> StrippedAudio:
-        """Return the start of the sound, if it becomes known with this delta. `with_end`: also the end of its sound.
+        """Return the start of the sound, if it becomes known with this delta. `with_end`: also the
+        end of its sound.
 
         If a delta ends in the middle of a sample, the sample belongs to the next delta.
         """
@@ -62,12 +66,16 @@ class ItemSound:
         return StrippedAudio(until=until)
 
     def end(self) -> StrippedAudio:
-        """Return the start of the sound, relative to the end of the item. Its last sound may be short, or a tone."""
+        """Return the start of the sound, relative to the end of the item. Its last sound may be
+        short, or a tone.
+        """
         if not self._received:
             return StrippedAudio()
         rate_hz = self._stream.audio.rate_hz
-        onsets, received = self._onsets, self._received
-        self._onsets, self._received = OnsetDetector(rate_hz, after_silence=True), 0
+        onsets = self._onsets
+        received = self._received
+        self._onsets = OnsetDetector(rate_hz, after_silence=True)
+        self._received = 0
         silence = np.zeros(HELD_NS * rate_hz // NS_PER_S, np.int16)
         end = len(silence)
         for change in onsets.add(silence):
@@ -83,18 +91,24 @@ def _start_error_ns(change: SoundChange) -> int:
 
 
 class ItemSounds:
-    """The items of a session whose sound has not begun. With `with_ends`, the ends of their sound are searched, too."""
+    """The items of a session whose sound has not begun. With `with_ends`, the ends of their
+    sound are searched, too.
+    """
 
     def __init__(self, *, with_ends: bool) -> None:
         self._with_ends = with_ends
         self._items: dict[Key, ItemSound | None] = {}
         """The search in each item, by response and item; None if its sound has begun."""
 
-    def detect_replies(self, events: Sequence[ServerEvent], audio: AudioFormat) -> Sequence[ServerEvent]:
-        """Return a message's events. Where an item is searched, the position of its sound replaces the audio.
+    def detect_replies(
+        self, events: Sequence[ServerEvent], audio: AudioFormat
+    ) -> Sequence[ServerEvent]:
+        """Return a message's events. Where an item is searched, the position of its sound replaces
+        the audio.
 
-        The start of a sound that only the end of its item decides is a part of the event of this end. If this message
-        also has the last delta of the item, it is a part of the delta: the message of a log has one position.
+        The start of a sound that only the end of its item decides is a part of the event of this
+        end. If this message also has the last delta of the item, it is a part of the delta: the
+        message of a log has one position.
         """
         if len(events) == 1 and self._has_begun(events[0]):
             return events
@@ -107,21 +121,30 @@ class ItemSounds:
             elif event.kind is EventKind.AUDIO_DONE:
                 self._decide((event.response_id, event.item_id), place, found, last)
             elif event.kind is EventKind.RESPONSE_DONE:
-                items = [key for key in self._items if key[0] in ("", event.response_id) or not event.response_id]
+                items = [
+                    key
+                    for key in self._items
+                    if key[0] in ("", event.response_id) or not event.response_id
+                ]
                 if items:
                     self._decide(items[-1], place, found, last)
                 self._forget(items)
-            elif event.kind is EventKind.RESPONSE_CREATED:  # late audio of a response without an id is over
+            elif (
+                event.kind is EventKind.RESPONSE_CREATED
+            ):  # late audio of a response without an id is over
                 self._forget([key for key in self._items if not key[0]])
         return found
 
     def _has_begun(self, event: ServerEvent) -> bool:
-        """Return whether an event is audio of an item whose sound has begun, as in most messages."""
+        """Return whether an event is audio of an item whose sound has begun, as in most
+        messages.
+        """
         key = event.response_id, event.item_id
         return event.kind is AUDIO_DELTA and key in self._items and self._items[key] is None
 
     def _searched(self, event: ServerEvent, audio: AudioFormat) -> ServerEvent:
-        raw, key = event.payload, (event.response_id, event.item_id)
+        raw = event.payload
+        key = (event.response_id, event.item_id)
         if event.payload_bytes <= 0 or isinstance(raw, StrippedAudio) or not len(raw):
             return event
         item = self._items.get(key) or self._begin(key, audio)
@@ -144,8 +167,12 @@ class ItemSounds:
         item = self._items[key] = ItemSound(audio)
         return item
 
-    def _decide(self, key: Key, place: int, found: list[ServerEvent], last: Mapping[Key, int]) -> None:
-        """Decide whether the item that ends with the event at `place` has sound, if that is not known yet."""
+    def _decide(
+        self, key: Key, place: int, found: list[ServerEvent], last: Mapping[Key, int]
+    ) -> None:
+        """Decide whether the item that ends with the event at `place` has sound, if that is not
+        known yet.
+        """
         item = self._items.get(key)
         sound = StrippedAudio() if item is None else item.end()
         if item is None or sound.audible is None:
@@ -154,7 +181,9 @@ class ItemSounds:
         delta = found[last[key]].payload if key in last else None
         if isinstance(delta, StrippedAudio):
             place = last[key]
-            sound = msgspec.structs.replace(sound, audible=item.samples + sound.audible, until=delta.until)
+            sound = msgspec.structs.replace(
+                sound, audible=item.samples + sound.audible, until=delta.until
+            )
         found[place] = msgspec.structs.replace(found[place], payload=sound)
 
     def _forget(self, items: Iterable[Key]) -> None:

@@ -1,11 +1,13 @@
 """Observations of turns and sessions. Each has instants, counts, and one outcome when it has ended.
 
-An observation has a mapping of instants. The names are those of `bench.catalogue.columns`. The values are absolute
-CLOCK_MONOTONIC nanoseconds. An instant that did not happen is not in the mapping. Metrics are derived from the instants
-when the metrics are read (`bench.catalogue.metrics`).
+An observation has a mapping of instants. The names are those of `bench.catalogue.columns`. The
+values are absolute CLOCK_MONOTONIC nanoseconds. An instant that did not happen is not in the
+mapping. Metrics are derived from the instants when the metrics are read
+(`bench.catalogue.metrics`).
 
-The words of a turn are scored against the script's reference. Word errors are those of the alignment with the fewest
-errors (substitutions, deletions and insertions). The score also states whether the turn has done its task.
+The words of a turn are scored against the script's reference. Word errors are those of the
+alignment with the fewest errors (substitutions, deletions and insertions). The score also states
+whether the turn has done its task.
 """
 
 from __future__ import annotations
@@ -47,15 +49,18 @@ class Instants:
     uncertainties_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
     """The ns by which an arrival may really have been earlier, by instant."""
     widths_ns: dict[str, int] = field(default_factory=dict, kw_only=True)
-    """The ns by which a send may really have been later, by instant: the duration of the send call."""
+    """The ns by which a send may really have been later, by instant: the duration of the send
+    call."""
 
     def arrived(self, instant: str, arrival: Arrival) -> None:
-        self.instants[instant], self.uncertainties_ns[instant] = arrival.at_ns, arrival.uncertainty_ns
+        self.instants[instant] = arrival.at_ns
+        self.uncertainties_ns[instant] = arrival.uncertainty_ns
 
     def sent(self, instant: str, at_ns: int, width_ns: int) -> None:
         """Set an instant to the time `at_ns` of a send, unless the instant is already set."""
         if instant not in self.instants:
-            self.instants[instant], self.widths_ns[instant] = at_ns, width_ns
+            self.instants[instant] = at_ns
+            self.widths_ns[instant] = width_ns
 
     def include(self, *others: Instants) -> None:
         for other in others:
@@ -65,12 +70,12 @@ class Instants:
 
 
 class TurnScore(NamedTuple):
-    """The score of a turn's words. The fields are the columns of the same names. A field is None if there is nothing to
-    score.
+    """The score of a turn's words. The fields are the columns of the same names. A field is None if
+    there is nothing to score.
 
-    `input_words` and `reply_words` are the numbers of words in the reference. The word error rate is the number of word
-    errors divided by the number of words in the reference. Of these words, `input_characters` and `reply_characters`
-    are characters of scripts without spaces.
+    `input_words` and `reply_words` are the numbers of words in the reference. The word error rate
+    is the number of word errors divided by the number of words in the reference. Of these words,
+    `input_characters` and `reply_characters` are characters of scripts without spaces.
     """
 
     input_words: int | None = None
@@ -85,12 +90,15 @@ class TurnScore(NamedTuple):
 UNJUDGED = TurnScore()
 
 
-def score_turn(reference: TurnReference, outcome: str, transcript: str | None, reply: str) -> TurnScore:
+def score_turn(
+    reference: TurnReference, outcome: str, transcript: str | None, reply: str
+) -> TurnScore:
     """Score a turn that has ended.
 
-    `transcript` is the service's transcription of the caller's words; None if some of them were not transcribed.
-    `reply` is the text of the reply. If `reply` is empty and the turn succeeded, the task success of the turn is
-    unknown. Word errors of a reply are counted only if the outcome is ok.
+    `transcript` is the service's transcription of the caller's words; None if some of them were not
+    transcribed. `reply` is the text of the reply. If `reply` is empty and the turn succeeded, the
+    task success of the turn is unknown. Word errors of a reply are counted only if the outcome is
+    ok.
     """
     input_words, input_errors, input_characters = _errors(reference.words, transcript)
     spoken = reply if reply and outcome == "ok" else None
@@ -99,11 +107,21 @@ def score_turn(reference: TurnReference, outcome: str, transcript: str | None, r
     if reference.has_task and (reply or outcome not in SUCCESSFUL):
         has_words = all(contains(reply, text) for text in reference.contains)
         success = is_done(outcome, lambda: has_words and re.search(reference.matches, reply))
-    return TurnScore(input_words, input_errors, reply_words, reply_errors, success, input_characters, reply_characters)
+    return TurnScore(
+        input_words,
+        input_errors,
+        reply_words,
+        reply_errors,
+        success,
+        input_characters,
+        reply_characters,
+    )
 
 
 def word_errors(reference: str, words: str) -> tuple[int, int, int]:
-    """Return (number of words in `reference`, at least one; word errors in `words`; characters of the former)."""
+    """Return (number of words in `reference`, at least one; word errors in `words`; characters
+    of the former).
+    """
     import jiwer  # imported only if words are counted, because it takes 40 ms
 
     expected = normalized_words(reference)
@@ -118,23 +136,35 @@ def load_scorer() -> None:
 
 
 def is_done(outcome: str, judge: Callable[[], object]) -> bool | None:
-    """Return the result of `judge` if the turn succeeded, None if it is unfinished, and otherwise False."""
+    """Return the result of `judge` if the turn succeeded, None if it is unfinished, and
+    otherwise False.
+    """
     ending_class = outcome_class(outcome)
     return None if ending_class == "unfinished" else ending_class == "success" and bool(judge())
 
 
 def _errors(reference: str, words: str | None) -> tuple[int | None, int | None, int | None]:
-    return (None, None, None) if words is None or not normalized_words(reference) else word_errors(reference, words)
+    return (
+        (None, None, None)
+        if words is None or not normalized_words(reference)
+        else word_errors(reference, words)
+    )
 
 
 NAN = math.nan
-TIMES = {scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"] for scope in get_args(Scope)}
+TIMES = {
+    scope: [m for m in CATALOGUE.values() if m.scope == scope and m.unit == "ms"]
+    for scope in get_args(Scope)
+}
 NO_TURNS_MISSING = UNFINISHED | {"ok", "renewed"}
-"""The outcomes of sessions that completed the script, continue in another session, or were ended by this side."""
+"""The outcomes of sessions that completed the script, continue in another session, or were ended
+by this side."""
 
 
 class OneRow:
-    """A turn or session as the one row of `bench.catalogue.metrics.MetricRows`. A missing number is NaN."""
+    """A turn or session as the one row of `bench.catalogue.metrics.MetricRows`. A missing number
+    is NaN.
+    """
 
     __slots__ = ()
 
@@ -144,7 +174,9 @@ class OneRow:
         widths_ns: Any
 
     def value(self, metric: Metric) -> Any:
-        """Return the value of a metric, a time in ns; None if this turn or session does not have the metric."""
+        """Return the value of a metric, a time in ns; None if this turn or session does not have
+        the metric.
+        """
         return _known(metric.values(self))
 
     def number(self, column: str) -> Any:
@@ -177,10 +209,11 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     """One user input and the whole response to it. The fields are the columns of its row
     (`bench.catalogue.columns.TURNS`).
 
-    `uncertainties_ns` is how much earlier each arrival may really have been. `widths_ns` is how much later each send
-    may really have been. `gaps_ns` is the gaps between audio deltas whose timestamps are exact. `usage` is the sum of
-    the tokens of all responses of the turn; None if the service reported no tokens. `quality` is the score of the
-    turn's words against the script's reference.
+    `uncertainties_ns` is how much earlier each arrival may really have been. `widths_ns` is how
+    much later each send may really have been. `gaps_ns` is the gaps between audio deltas whose
+    timestamps are exact. `usage` is the sum of the tokens of all responses of the turn; None if the
+    service reported no tokens. `quality` is the score of the turn's words against the script's
+    reference.
     """
 
     turn: int
@@ -263,17 +296,22 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     @property
     def measured_from(self) -> str | None:
         """The instant from which this turn's latency is measured; None if the turn ended before."""
-        for name in MEASURED_FROM:  # a generator takes four times as long, and this runs several times per turn
+        # a generator takes four times as long, and this runs several times per turn
+        for name in MEASURED_FROM:
             if name in self.instants:
                 return name
         return None
 
     @property
     def timestamp_uncertainty_ns(self) -> int | None:
-        """The uncertainty of the first audio delta, else of the first other delta, else of the finished transcript."""
+        """The uncertainty of the first audio delta, else of the first other delta, else of the
+        finished transcript.
+        """
         if "first_audio" in self.uncertainties_ns:
             return self.uncertainties_ns["first_audio"]
-        deltas = [name for name in ("first_text", "first_transcript") if name in self.uncertainties_ns]
+        deltas = [
+            name for name in ("first_text", "first_transcript") if name in self.uncertainties_ns
+        ]
         if not deltas:
             return self.uncertainties_ns.get(TRANSCRIPT) if awaited(self.instants) else None
         return self.uncertainties_ns[min(deltas, key=self.instants.__getitem__)]
@@ -287,8 +325,8 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     def retry_after_ns(self) -> int | None:
         """The wait that the service requested in the text of the error when it throttled this turn.
 
-        None if the service did not throttle the turn or requested no wait. No other part of the error contains this
-        wait.
+        None if the service did not throttle the turn or requested no wait. No other part of the
+        error contains this wait.
         """
         return wait_in(self.detail) if is_throttled(self.outcome) else None
 
@@ -297,7 +335,9 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
         return times_ns(self, "turn")
 
     def bound_ns(self, metric: Metric) -> int | None:
-        """Return the uncertainty of a time between two instants, from their timestamps; None if it is unknown."""
+        """Return the uncertainty of a time between two instants, from their timestamps; None if
+        it is unknown.
+        """
         bound_ns: int | None = _known(uncertainty_ns(metric, self))
         return bound_ns
 
@@ -308,9 +348,13 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
         return self.widths_ns.get(self.measured_from if instant == ORIGIN else instant, NAN)  # type: ignore[arg-type]
 
     def earlier(self, instant: str) -> Any:
-        """Return by how much an arrival may have been earlier; without that of an onset, which is no timestamp."""
+        """Return by how much an arrival may have been earlier; without that of an onset, which
+        is no timestamp.
+        """
         error_ns = self.uncertainties_ns.get(instant, NAN)
-        return error_ns - (self.onset_uncertainty_ns or 0) if instant == "first_audible" else error_ns
+        return (
+            error_ns - (self.onset_uncertainty_ns or 0) if instant == "first_audible" else error_ns
+        )
 
 
 @dataclass(slots=True)
@@ -323,10 +367,11 @@ class SessionObservation(Instants, OneRow):
     service_session_id: str = ""
     auth_wait_ns: int = 0
     caller_time_ns: int | None = None
-    """The time from when the session was ready to the instant from which the first turn is measured.
+    """The time from when the session was ready to the instant from which the first turn is
+    measured.
 
-    The session was ready at the last of `session_updated`, `mcp_listed` and `history_acked`. The caller takes this
-    time, so it is not a latency of the service.
+    The session was ready at the last of `session_updated`, `mcp_listed` and `history_acked`. The
+    caller takes this time, so it is not a latency of the service.
     """
     renewed: bool = False
     """True if another session continues the script."""
@@ -349,9 +394,11 @@ class SessionObservation(Instants, OneRow):
     service_errors: int = 0
     timestamp_fallbacks: int = 0
     unattributed_commits: int = 0
-    """The number of commits of no turn: after noise between turns, or after the service's idle timeout."""
+    """The number of commits of no turn: after noise between turns, or after the service's idle
+    timeout."""
     unrequested_responses: int | None = None
-    """The number of responses that nothing requested; None if the service does not report what requested them."""
+    """The number of responses that nothing requested; None if the service does not report what
+    requested them."""
     answers_uncertain: bool = False
     """True if the answer of a turn may be a response that nothing requested."""
     idle_prompts: int = 0
@@ -359,13 +406,15 @@ class SessionObservation(Instants, OneRow):
     audio_after_end_ns: int = 0
     """The duration of audio of responses that arrived after the service had ended them."""
     billed_ns: int | None = None
-    """The billable duration that the service reported at the session's end; None if it reported none."""
+    """The billable duration that the service reported at the session's end; None if it reported
+    none."""
     paused_ns: int | None = None
     """The part of `billed_ns` in standby; None if the service reported none."""
     rtp: RtpMeasured | None = None
     """The numbers of a telephone call at the end of the last turn; None elsewhere."""
     stray_usage: TokenUsage | None = None
-    """The usage of responses outside of any turn, or that ended after their turn; None if none was reported."""
+    """The usage of responses outside of any turn, or that ended after their turn; None if none
+    was reported."""
     close_code: int | None = None
     close_reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -392,10 +441,11 @@ class SessionObservation(Instants, OneRow):
 
     @property
     def retry_after_ns(self) -> int | None:
-        """The wait that the service requested when it refused this session; None if it requested no wait.
+        """The wait that the service requested when it refused this session; None if it requested no
+        wait.
 
-        The headers of the refusal contain the wait. If a rate limit caused the refusal, the text of the error may
-        contain the wait instead.
+        The headers of the refusal contain the wait. If a rate limit caused the refusal, the text of
+        the error may contain the wait instead.
         """
         throttled = is_throttled(self.outcome)
         if not throttled and not self.outcome.startswith(REFUSED):
@@ -404,7 +454,9 @@ class SessionObservation(Instants, OneRow):
         return wait_in(self.detail) if wait_ns is None and throttled else wait_ns
 
     def metrics_ns(self) -> dict[str, int]:
-        """Return every time metric of the session, including the delays that the load generator added."""
+        """Return every time metric of the session, including the delays that the load generator
+        added.
+        """
         return times_ns(self, "session", "load_generator")
 
     def number(self, column: str) -> Any:
@@ -412,7 +464,9 @@ class SessionObservation(Instants, OneRow):
         return NAN if value is None else value
 
     def column(self, name: str) -> Any:
-        """Return the field of this name, else the field of `rtp` without `rtp_` in its name; None without RTP."""
+        """Return the field of this name, else the field of `rtp` without `rtp_` in its name;
+        None without RTP.
+        """
         if hasattr(self, name):
             return getattr(self, name)
         return None if self.rtp is None else getattr(self.rtp, name.replace("rtp_", ""))
@@ -423,7 +477,9 @@ TRANSCRIPTION_OBJECT = "realtime.transcription_session"
 
 
 def model_of(settings: Mapping[str, Any]) -> str | None:
-    """Return the model in a service's settings, or that of a session which only transcribes; None without one."""
+    """Return the model in a service's settings, or that of a session which only transcribes;
+    None without one.
+    """
     model = settings.get("model")
     if not is_answered(settings):
         model = _transcription(settings).get("model")
@@ -431,12 +487,18 @@ def model_of(settings: Mapping[str, Any]) -> str | None:
 
 
 def is_answered(settings: Mapping[str, Any]) -> bool:
-    """Return whether a service's settings are those of a session with replies, which does not only transcribe."""
-    return settings.get("type") != "transcription" and settings.get("object") != TRANSCRIPTION_OBJECT
+    """Return whether a service's settings are those of a session with replies, which does not
+    only transcribe.
+    """
+    return (
+        settings.get("type") != "transcription" and settings.get("object") != TRANSCRIPTION_OBJECT
+    )
 
 
 def _transcription(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of the transcription, with the names of GA or of the preview; {} if there are none."""
+    """Return the settings of the transcription, with the names of GA or of the preview; {} if
+    there are none.
+    """
     value: Any = settings.get("input_audio_transcription")
     if value is None:
         value = settings
@@ -446,12 +508,16 @@ def _transcription(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def detail_text(outcome: str, detail: str) -> str:
-    """Return the detail for display after its outcome, without the error code that the outcome ends with."""
+    """Return the detail for display after its outcome, without the error code that the outcome
+    ends with.
+    """
     return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
 
 
 def receive_timestamp_source(kernel: int, user: int) -> str | None:
-    """Return `kernel`, `userspace` or `mixed`, from the numbers of timestamps; None if there are none."""
+    """Return `kernel`, `userspace` or `mixed`, from the numbers of timestamps; None if there are
+    none.
+    """
     if kernel and user:
         return "mixed"
     if kernel:

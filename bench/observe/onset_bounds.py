@@ -1,14 +1,17 @@
-"""The uncertainties of the start and the end of the sound in a stream (`bench.observe.onsets`). Pure.
+"""The uncertainties of the start and the end of the sound in a stream (`bench.observe.onsets`).
+Pure.
 
-Room tone, a breath, or a weak consonant before a voice is a part of the sound, and its duration is the uncertainty of
-the start: the time until the sound is at most 9 dB below its loudest part (`WITHIN`), and remains so. A click in the
-tone does not. A voice begins at once if it rises steadily, or if this part is clearly voiced, at most 20 dB below, and
-becomes louder, but not from nothing: many rooms have a hum. What is after the last such part, at 5 dB (`NEAR`),
-is the uncertainty of the end, and so is a steady end, which may be the room. Levels are compared without the filter,
-because noise and consonants are louder in it. If new noise has ended the sound, its last word may be in that noise.
+Room tone, a breath, or a weak consonant before a voice is a part of the sound, and its duration is
+the uncertainty of the start: the time until the sound is at most 9 dB below its loudest part
+(`WITHIN`), and remains so. A click in the tone does not. A voice begins at once if it rises
+steadily, or if this part is clearly voiced, at most 20 dB below, and becomes louder, but not from
+nothing: many rooms have a hum. What is after the last such part, at 5 dB (`NEAR`), is the
+uncertainty of the end, and so is a steady end, which may be the room. Levels are compared without
+the filter, because noise and consonants are louder in it. If new noise has ended the sound, its
+last word may be in that noise.
 
-In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`, `ENDS_NS`; `make benchmark
-PARTS=voices` measures them with recorded voices, docs/accuracy.md).
+In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`,
+`ENDS_NS`; `make benchmark PARTS=voices` measures them with recorded voices, docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -24,21 +27,31 @@ from bench.observe.onset_limits import BLOCK_MS, CERTAIN, FAINT, GROUP, HUSHED, 
 from bench.observe.tones import is_clearly_voiced
 
 WITHIN = 8
-"""A sound has certainly begun when it is at most 9 dB below its loudest part. This is the ratio of energies."""
+"""A sound has certainly begun when it is at most 9 dB below its loudest part. This is the ratio
+of energies."""
 ABRUPT = 3
-"""The maximum number of blocks up to that level that are the attack of a voice. More may be a breath or noise."""
-LASTS, LASTED, AMONG = 3, 5, 6
-"""The sound remains at a level if `LASTS` of `AMONG` blocks from there on have it; before its end, `LASTED` of them."""
+"""The maximum number of blocks up to that level that are the attack of a voice. More may be a
+breath or noise."""
+LASTS = 3
+LASTED = 5
+AMONG = 6
+"""The sound remains at a level if `LASTS` of `AMONG` blocks from there on have it; before its
+end, `LASTED` of them."""
 HUM_DEPTH = 100
-"""The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A hum is voiced, too."""
+"""The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A
+hum is voiced, too."""
 LOUDER = 3, 2
-"""The minimum ratio of the second half of that part to its first half, as (numerator, denominator)."""
+"""The minimum ratio of the second half of that part to its first half, as (numerator,
+denominator)."""
 RISING = 7
 """The maximum number of blocks of an attack in which each block is louder than all before."""
 DEPTH = 1_000
-"""The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio of energies."""
-FADED_DEPTH, INAUDIBLE_DEPTH = 500, 100_000
-"""The maximum distances below its loudest part of what has faded in, and of what is before it: 27 and 50 dB."""
+"""The maximum distance of the start and end of a voice below its loudest part: 30 dB, as a ratio
+of energies."""
+FADED_DEPTH = 500
+INAUDIBLE_DEPTH = 100_000
+"""The maximum distances below its loudest part of what has faded in, and of what is before it:
+27 and 50 dB."""
 ERRORS_NS = (
     (4_000, 50 * NS_PER_MS),
     (1_000, 100 * NS_PER_MS),
@@ -50,9 +63,10 @@ ERRORS_NS = (
 )
 """The maximum errors of the start of a voice in noise, in descending order of loudness.
 
-Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the energy of the loudest 50 ms of the
-sound, divided by the energy of the background. `make benchmark PARTS=voices` measures them with recorded voices in
-white, pink and brown noise: 1 of 250 errors is larger. Voices begin with consonants that the noise hides.
+Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the energy of the
+loudest 50 ms of the sound, divided by the energy of the background. `make benchmark PARTS=voices`
+measures them with recorded voices in white, pink and brown noise: 1 of 250 errors is larger. Voices
+begin with consonants that the noise hides.
 """
 ENDS_NS = (
     (4_000, 100 * NS_PER_MS),
@@ -65,28 +79,34 @@ ENDS_NS = (
     (16, 2_000 * NS_PER_MS),
     (0, 3_500 * NS_PER_MS),
 )
-"""The maximum errors of the end of a voice in noise, as in `ERRORS_NS`. The noise hides the end of the last word.
+"""The maximum errors of the end of a voice in noise, as in `ERRORS_NS`. The noise hides the end of
+the last word.
 
-They are more than 1.5 times as large as 499 of 500 errors of the speakers with whom they were measured: other people
-end with weaker and longer words.
+They are more than 1.5 times as large as 499 of 500 errors of the speakers with whom they were
+measured: other people end with weaker and longer words.
 
 Around a quiet voice, what is inaudible (`FAINT`) hides it in the same way.
 """
 LOUDEST_NOISE = 2, 10
-"""A group of a sound is certainly no noise at (this multiple of, the largest level but one of this many) groups."""
+"""A group of a sound is certainly no noise at (this multiple of, the largest level but one of
+this many) groups."""
 
 ROOM = 40
-"""The minimum number of steady blocks at the end of a sound that may be the room: few vowels are so steady."""
+"""The minimum number of steady blocks at the end of a sound that may be the room: few vowels are
+so steady."""
 REVISED = 300
-"""The number of blocks in which the loudest part of a sound may change the uncertainty of its start."""
+"""The number of blocks in which the loudest part of a sound may change the uncertainty of its
+start."""
 PRECEDING = 60
 """The number of blocks before a sound that may be its voice, although no sample is audible."""
 REMEMBERED = 150
-"""The number of blocks between the start of a sound and its last revision. All of them are stored."""
+"""The number of blocks between the start of a sound and its last revision. All of them are
+stored."""
 STORED = 155
 """The number of blocks before the end of a silence in which the end of the sound is judged."""
 RETAINED = CERTAIN + GROUP
-"""The stored blocks before those received last; at a stream's start also `SETTLED`, which are judged again."""
+"""The stored blocks before those received last; at a stream's start also `SETTLED`, which are
+judged again."""
 
 
 class BoundedSound(Blocks):
@@ -117,27 +137,39 @@ class BoundedSound(Blocks):
         self._at_once = True
         """True if the sound is a voice from its start on."""
         self._before = self._loudest_before = 0
-        """The power of the block before it, and that of the loudest one of `PRECEDING` blocks before it."""
+        """The power of the block before it, and that of the loudest one of `PRECEDING` blocks
+        before it."""
         self._early_ns = 0
-        """The time from the start of the stream to its first sound, if the stream may have started with a voice;
-        otherwise 0.
+        """The time from the start of the stream to its first sound, if the stream may have started
+        with a voice; otherwise 0.
 
-        This sound, and another sound soon after it, may continue that voice. Their uncertainty is at least this time.
+        This sound, and another sound soon after it, may continue that voice. Their uncertainty is
+        at least this time.
         """
         self._lead_ns = 0
-        """The duration of the search for the start, if the energy did not rise in it; otherwise 0."""
+        """The duration of the search for the start, if the energy did not rise in it; otherwise
+        0."""
         self._rises = [(0, 0)]
-        """The blocks from which the sound remains louder than before: their numbers in the sound, and their powers."""
+        """The blocks from which the sound remains louder than before: their numbers in the
+        sound, and their powers."""
         self._followed = self._loudest = self._attack = 0
-        """The block after them, the power of the loudest group, and the number of blocks up to that level."""
+        """The block after them, the power of the loudest group, and the number of blocks up to
+        that level."""
         self._error_ns = self._faint_ns = 0
-        """The uncertainty of the sound's start that its own loudness causes, and that of its inaudible start."""
+        """The uncertainty of the sound's start that its own loudness causes, and that of its
+        inaudible start."""
 
     def _begin(self, start: int, offset: int, behind: int) -> None:
-        """Begin the uncertainties of a sound that starts in the block `start`, with this background before it."""
-        self._start, self._offset, self._at_once = start, offset, True
+        """Begin the uncertainties of a sound that starts in the block `start`, with this
+        background before it.
+        """
+        self._start = start
+        self._offset = offset
+        self._at_once = True
         self._before = self._at(start - 1)[4]
-        self._loudest_before = max(self._powers(start - PRECEDING, start - 1)) if behind < HUSHED else 0
+        self._loudest_before = (
+            max(self._powers(start - PRECEDING, start - 1)) if behind < HUSHED else 0
+        )
         self._behind_start = self._behind_sound = behind
         self._revised = start + REVISED
         levels = sorted(self._group_levels())
@@ -149,7 +181,8 @@ class BoundedSound(Blocks):
         self._update_error()
 
     def _update_error(self) -> None:
-        """Determine how much later or earlier the sound may have started, from the loudest part of it so far.
+        """Determine how much later or earlier the sound may have started, from the loudest part of
+        it so far.
 
         A much quieter start may be no voice. Inaudible sound before the start may be the voice.
         """
@@ -173,38 +206,50 @@ class BoundedSound(Blocks):
         if attack != self._attack:
             self._attack, self._at_once = attack, self._begins_at_once(attack)
         self._error_ns = self._fade_ns() if self._at_once else (attack + 1) * BLOCK_MS * NS_PER_MS
-        is_stored = self._number - self._start < REMEMBERED - PRECEDING  # all that precedes the start
+        # all that precedes the start
+        is_stored = self._number - self._start < REMEMBERED - PRECEDING
         if self._behind_start < HUSHED and (is_stored or not self._faint_ns):
             self._faint_ns = self._inaudible_ns()
 
     def _fade_ns(self) -> int:
         """Return the time in which the start of a voice may be faded in; 0 if it is not very quiet.
 
-        What fades in has an inaudible part before its start, and is later as loud as a voice that begins hard.
+        What fades in has an inaudible part before its start, and is later as loud as a voice that
+        begins hard.
         """
         fades = self._before * INAUDIBLE_DEPTH >= self._loudest
         depth = FADED_DEPTH if fades else DEPTH
-        faint = next((at for at, power in self._rises if power * depth >= self._loudest), self._attack)
+        faint = next(
+            (at for at, power in self._rises if power * depth >= self._loudest), self._attack
+        )
         if faint > 1:
             return (faint + 1) * BLOCK_MS * NS_PER_MS
-        rest = self._size - self._offset  # of the first block, which may contain little of the sound
+        # of the first block, which may contain little of the sound
+        rest = self._size - self._offset
         is_heard = self._rises[:2][-1][1] * self._size * depth >= self._loudest * rest
         return 0 if is_heard else rest * BLOCK_MS * NS_PER_MS // self._size
 
     def _inaudible_ns(self) -> int:
-        """Return the time from the start of a quiet voice, within 30 dB of its loudest part, to its audible start."""
+        """Return the time from the start of a quiet voice, within 30 dB of its loudest part, to
+        its audible start.
+        """
         if self._loudest >= DEPTH * AUDIBLE * AUDIBLE:
             return 0
         depth = DEPTH * BLOCK_MS  # a single millisecond of a block may be so loud
         faint = PRECEDING
         if self._loudest_before * depth >= self._loudest:
             earlier = self._powers(self._start - PRECEDING, self._start - 1)
-            faint = next((at for at, power in enumerate(earlier) if power * depth >= self._loudest), PRECEDING)
+            faint = next(
+                (at for at, power in enumerate(earlier) if power * depth >= self._loudest),
+                PRECEDING,
+            )
         samples = (PRECEDING - faint) * self._size + self._offset
         return -(-samples * BLOCK_MS * NS_PER_MS // self._size)
 
     def _begins_at_once(self, attack: int) -> bool:
-        """Return whether the first `attack` blocks of the sound are a voice: it rises steadily, or is voiced."""
+        """Return whether the first `attack` blocks of the sound are a voice: it rises steadily,
+        or is voiced.
+        """
         rises = sum(at < attack for at, _ in self._rises)
         if attack <= ABRUPT or (attack <= RISING and rises > attack):
             return True
@@ -213,13 +258,19 @@ class BoundedSound(Blocks):
         powers = self._powers(self._start, self._start + attack - 1)
         if sum(powers) * HUM_DEPTH < self._loudest * attack:
             return False
-        first, (half, later) = powers[: attack // 3], (powers[: attack // 2], powers[-(attack // 2) :])
-        if sum(first) * DEPTH < self._loudest * len(first) or sum(later) * LOUDER[1] < sum(half) * LOUDER[0]:
+        first = powers[: attack // 3]
+        half, later = (powers[: attack // 2], powers[-(attack // 2) :])
+        if (
+            sum(first) * DEPTH < self._loudest * len(first)
+            or sum(later) * LOUDER[1] < sum(half) * LOUDER[0]
+        ):
             return False
         return is_clearly_voiced(self._samples(self._start, attack))
 
     def _error_of_end(self, number: int) -> int:
-        """Return by how much earlier or later the sound may have ended, in ns. Its silence lasts up to `number`."""
+        """Return by how much earlier or later the sound may have ended, in ns. Its silence lasts
+        up to `number`.
+        """
         first = max(self._start, number + 1 - STORED)
         end = -(-self._last // self._size)
         powers = self._powers(first, number)
@@ -231,12 +282,20 @@ class BoundedSound(Blocks):
         decay = max(decay, _steady(self._levels(first, end - 1)))
         error = decay + AMONG - LASTED if decay > ABRUPT else 0
         if self._behind_sound >= HUSHED:
-            error = max(error, end - self._certain + GROUP)  # noise that rises and falls seems to continue the sound
-            if self._behind_sound > self._behind_start:  # new noise, which is known from its steadiness
+            # noise that rises and falls seems to continue the sound
+            error = max(error, end - self._certain + GROUP)
+            # new noise, which is known from its steadiness
+            if self._behind_sound > self._behind_start:
                 error = max(error, number - end)
-            return max(error * BLOCK_MS * NS_PER_MS, error_in_noise(ENDS_NS, self._peak, self._behind_sound))
+            return max(
+                error * BLOCK_MS * NS_PER_MS,
+                error_in_noise(ENDS_NS, self._peak, self._behind_sound),
+            )
         silence = powers[len(spoken) :]
-        faint = next((at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest), len(silence))
+        faint = next(
+            (at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest),
+            len(silence),
+        )
         error_ns = max(error, len(silence) - faint) * BLOCK_MS * NS_PER_MS
         if loudest < (DEPTH if error else HUM_DEPTH) * AUDIBLE * AUDIBLE:
             error_ns = max(error_ns, error_in_noise(ENDS_NS, loudest, FAINT))
@@ -258,24 +317,32 @@ def _loudest_group(powers: Sequence[int]) -> int:
 
 
 def _decay(powers: Sequence[int], loudest: int) -> int:
-    """Return the number of blocks since a sound was near its loudest part. `powers` are its blocks, the last one first.
+    """Return the number of blocks since a sound was near its loudest part. `powers` are its blocks,
+    the last one first.
 
-    A click in the tone of a room is not near it, because it does not last. But a single block of a deep voice that ends
-    hard may be quieter.
+    A click in the tone of a room is not near it, because it does not last. But a single block of a
+    deep voice that ends hard may be quieter.
     """
-    if any(sum(powers[at : at + SMOOTHED]) * NEAR >= loudest * SMOOTHED for at in range(ABRUPT + 1)):
+    if any(
+        sum(powers[at : at + SMOOTHED]) * NEAR >= loudest * SMOOTHED for at in range(ABRUPT + 1)
+    ):
         return 0
     near = [power * NEAR >= loudest for power in powers]
-    lasting = (at for at, is_near in enumerate(near) if is_near and sum(near[at : at + AMONG]) >= LASTED)
+    lasting = (
+        at for at, is_near in enumerate(near) if is_near and sum(near[at : at + AMONG]) >= LASTED
+    )
     return next(lasting, len(powers))
 
 
 def _steady(levels: Sequence[int]) -> int:
-    """Return the number of the last levels of a sound that are as steady as a room; 0 if they are too few for one."""
+    """Return the number of the last levels of a sound that are as steady as a room; 0 if they
+    are too few for one.
+    """
     low = high = levels[-1] if levels else 0
     count = 0
     for level in reversed(levels):
-        low, high = min(low, level), max(high, level)
+        low = min(low, level)
+        high = max(high, level)
         if high > low * STEADY:
             break
         count += 1
@@ -283,5 +350,7 @@ def _steady(levels: Sequence[int]) -> int:
 
 
 def error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: float, behind: float) -> int:
-    """Return the maximum error of a table such as `ERRORS_NS` for a sound with this energy in this background."""
+    """Return the maximum error of a table such as `ERRORS_NS` for a sound with this energy in
+    this background.
+    """
     return next(error_ns for times, error_ns in errors_ns if energy >= times * behind)

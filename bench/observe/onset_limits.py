@@ -1,4 +1,6 @@
-"""The limits of onset detection that the compiled code shares with the rest (`bench.observe.onsets`)."""
+"""The limits of onset detection that the compiled code shares with the rest
+(`bench.observe.onsets`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from bench.catalogue.metrics import AUDIBLE
 
 BLOCK_MS = 5
 SMOOTHED = 4
-"""The number of blocks in a moving average. A block's level is the mean energy of the last `SMOOTHED` blocks."""
+"""The number of blocks in a moving average. A block's level is the mean energy of the last
+`SMOOTHED` blocks."""
 GROUP = 10
 """The number of blocks in a group."""
 GROUPS = 60
@@ -14,42 +17,56 @@ GROUPS = 60
 FADING = 14
 """The part by which the power of the loudest recent part falls with each group: 6 dB a second."""
 LOUDEST = 4
-"""The filter makes no noise louder than this ratio of energies. White noise becomes 1.6 times as loud."""
+"""The filter makes no noise louder than this ratio of energies. White noise becomes 1.6 times as
+loud."""
 FOLLOWED = 8
 """The number of groups of noise between sounds over which its energy and its power are averaged."""
 NEAR = 3
-"""A sound has not ended while it is at most 5 dB below its loudest recent part. This is the ratio of energies."""
+"""A sound has not ended while it is at most 5 dB below its loudest recent part. This is the
+ratio of energies."""
 UNBROKEN = 240
-"""The number of groups without a quiet one after which a sound is background: 12 s. No voice has so long no pause."""
+"""The number of groups without a quiet one after which a sound is background: 12 s. No voice has
+so long no pause."""
 FIFTH = 5
 FAINT = AUDIBLE * AUDIBLE // 32
 """The energy below which a background is inaudible, even if it has peaks."""
-RISE, FALL = (16, 4), (12, 4)
-"""The minimum ratios of energy to the background, as (numerator, denominator), for the start of a sound and for its
-continuation."""
+RISE = (16, 4)
+FALL = (12, 4)
+"""The minimum ratios of energy to the background, as (numerator, denominator), for the start of a
+sound and for its continuation."""
 UNKNOWN = 40
 """The number of blocks that the detector needs at the start of a stream to know the background."""
 SETTLED = 120
-"""The number of blocks after which the start of a stream is judged again: a sound there may have stopped."""
+"""The number of blocks after which the start of a stream is judged again: a sound there may have
+stopped."""
 HELD = 7
 """The number of groups with the same level after which a sound is checked for a held tone."""
-CERTAIN, CHANGING = 36, 80
-"""The blocks after which a sound with the same spectral lines, and with changing lines, is certainly a tone."""
-SAME, NEARLY_SAME = (103, 100), (5, 4)
-"""The maximum ratios of energies at which the level of a tone counts as constant, as (numerator, denominator).
+CERTAIN = 36
+CHANGING = 80
+"""The blocks after which a sound with the same spectral lines, and with changing lines, is
+certainly a tone."""
+SAME = (103, 100)
+NEARLY_SAME = (5, 4)
+"""The maximum ratios of energies at which the level of a tone counts as constant, as (numerator,
+denominator).
 
-`SAME` is for the first groups of a stream. It is small because the level of music also changes little in its first
-groups. `NEARLY_SAME` is for later checks.
+`SAME` is for the first groups of a stream. It is small because the level of music also changes
+little in its first groups. `NEARLY_SAME` is for later checks.
 """
 RECHECKED = 20
 """The number of groups between two checks of whether a sound is still a held tone."""
 TONE_GROUPS = 5
-"""The number of groups with the same level after which the detector checks whether a tone has followed a sound."""
+"""The number of groups with the same level after which the detector checks whether a tone has
+followed a sound."""
 STREAMED = 16
-"""The number of groups of noise that proves a continuously sent background. No reply ends with so much."""
+"""The number of groups of noise that proves a continuously sent background. No reply ends with
+so much."""
 EVEN = 5, 2
 """The maximum ratio of the highest to the lowest level of noise, as (numerator, denominator)."""
-PLATEAU, QUIETER = 36, 8
-"""Noise ends a sound if it is steady for `PLATEAU` blocks, and the sound's energy `QUIETER` times as high."""
+PLATEAU = 36
+QUIETER = 8
+"""Noise ends a sound if it is steady for `PLATEAU` blocks, and the sound's energy `QUIETER`
+times as high."""
 HUSHED = 16
-"""The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible sample is exact."""
+"""The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible
+sample is exact."""

@@ -1,34 +1,38 @@
-"""The detection of the start and end of sound in a continuous stream, also with noise or music in the background. Pure.
+"""The detection of the start and end of sound in a continuous stream, also with noise or music in
+the background. Pure.
 
-Energy is measured in blocks of 5 ms, after a high-pass filter. The energy of the background is the 20th percentile of
-the levels of the last 3 s. A sound is at least 6 dB above the background for 40 of its first 80 ms, and contains an
-audible sample (`bench.catalogue.metrics.AUDIBLE`). It starts with the block in which the energy rose. In a quiet
-stream, it starts with its first audible sample. The background at the start of the sound determines its end: a block
-belongs to the sound if it is 5 dB above that background. The sound ends if no such block follows for `PAUSE_NS`. Its
-end is the last such block. All arithmetic is in integers, so the result depends neither on the packets of the stream
-nor on the machine.
+Energy is measured in blocks of 5 ms, after a high-pass filter. The energy of the background is the
+20th percentile of the levels of the last 3 s. A sound is at least 6 dB above the background for 40
+of its first 80 ms, and contains an audible sample (`bench.catalogue.metrics.AUDIBLE`). It starts
+with the block in which the energy rose. In a quiet stream, it starts with its first audible sample.
+The background at the start of the sound determines its end: a block belongs to the sound if it is 5
+dB above that background. The sound ends if no such block follows for `PAUSE_NS`. Its end is the
+last such block. All arithmetic is in integers, so the result depends neither on the packets of the
+stream nor on the machine.
 
-The filter makes white noise louder, and voices quieter. In such noise, the energy without the filter counts, too, after
-a gain that makes the noise equally loud (`Blocks._level_of`).
+The filter makes white noise louder, and voices quieter. In such noise, the energy without the
+filter counts, too, after a gain that makes the noise equally loud (`Blocks._level_of`).
 
-A loud and steady start of a stream may be a sound or background. It is no background if it is a tone (`is_tone`), or if
-it stops within `SETTLED` blocks.
+A loud and steady start of a stream may be a sound or background. It is no background if it is a
+tone (`is_tone`), or if it stops within `SETTLED` blocks.
 
-Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that is not voiced
-(`bench.observe.tones`) is therefore not reported until it is. If `LEAD` steady blocks precede its voiced part, they
-are background. A sound without any voiced part for `SETTLED` blocks is background if it is steady, and otherwise a
-sound. A quiet one that is over before is a breath: it is a sound only if a voice follows within `PAUSE_NS`. Steady
-noise after a voice ends the sound. A voice is no background: while a sound lasts, the background becomes louder only
-after 12 s without a quiet group.
+Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that is
+not voiced (`bench.observe.tones`) is therefore not reported until it is. If `LEAD` steady blocks
+precede its voiced part, they are background. A sound without any voiced part for `SETTLED` blocks
+is background if it is steady, and otherwise a sound. A quiet one that is over before is a breath:
+it is a sound only if a voice follows within `PAUSE_NS`. Steady noise after a voice ends the sound.
+A voice is no background: while a sound lasts, the background becomes louder only after 12 s without
+a quiet group.
 
-A telephone tone (`bench.observe.tones`) is neither a sound nor background. If the start of a sound may be a tone, the
-detector waits until the tone ends, or until it has lasted for `CERTAIN` blocks. If the sound then turns out to be a
-voice, its start is still the instant at which the energy rose. In a tone, a voice starts with the first block that is
-no tone.
+A telephone tone (`bench.observe.tones`) is neither a sound nor background. If the start of a sound
+may be a tone, the detector waits until the tone ends, or until it has lasted for `CERTAIN` blocks.
+If the sound then turns out to be a voice, its start is still the instant at which the energy rose.
+In a tone, a voice starts with the first block that is no tone.
 
-`bench.observe.onset_bounds` has the uncertainties. No voice starts before its stream. If a loud start of a stream is
-voiced and its level changes, the sound began with the stream. If the start is not steady, a sound may have started with
-the stream. If a second voice is in the background of the agent's voice, it is detected like any other sound.
+`bench.observe.onset_bounds` has the uncertainties. No voice starts before its stream. If a loud
+start of a stream is voiced and its level changes, the sound began with the stream. If the start is
+not steady, a sound may have started with the stream. If a second voice is in the background of the
+agent's voice, it is detected like any other sound.
 """
 
 from __future__ import annotations
@@ -67,16 +71,19 @@ from bench.wire.audio import Samples
 PAUSE_NS = 200 * NS_PER_MS
 """The silence that separates two sounds. It is longer than the silence within a word."""
 EDGE = (7, 4)
-"""The minimum ratio of energy to the background, as (numerator, denominator), for the first blocks of a sound, before
-its first loud block."""
-WINDOW, LOUD = 16, 8
+"""The minimum ratio of energy to the background, as (numerator, denominator), for the first blocks
+of a sound, before its first loud block."""
+WINDOW = 16
+LOUD = 8
 """A sound has at least `LOUD` loud blocks among its first `WINDOW` blocks."""
 REACH = 24
 """The maximum number of blocks by which a sound may start before its first loud block."""
 VARIED = 12
-"""The ratio of the highest to the lowest level in `UNKNOWN` blocks that a voice may exceed, and noise does not."""
+"""The ratio of the highest to the lowest level in `UNKNOWN` blocks that a voice may exceed, and
+noise does not."""
 EARLY = 200
-"""A sound that starts in these first blocks may be the second word of a voice from the stream's start."""
+"""A sound that starts in these first blocks may be the second word of a voice from the stream's
+start."""
 RECENT = 16
 """The number of blocks that are checked while a tone lasts."""
 SILENT = 8
@@ -84,22 +91,26 @@ SILENT = 8
 VOICE_AT_TONE_ERROR_NS = (RECENT + GROUP) * BLOCK_MS * NS_PER_MS
 """The maximum error of the start of a voice in a tone, and of the end of a voice before one."""
 LEAD = 50
-"""The minimum number of even blocks before a voice that are noise, and no unvoiced consonant of the voice."""
+"""The minimum number of even blocks before a voice that are noise, and no unvoiced consonant of
+the voice."""
 CHECKED = 5
 """The number of blocks between two checks of whether a sound is voiced."""
 CLEAR = 2**19
-"""The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS has this level."""
+"""The level above which a sound is no noise, even if it is not voiced. White noise at −35 dBFS
+has this level."""
 HELD_NS = 800 * NS_PER_MS
-"""The maximum audio between the start of a sound and its detection, which takes longest if it is not voiced."""
+"""The maximum audio between the start of a sound and its detection, which takes longest if it is
+not voiced."""
 What = Literal["begins", "sounds", "ends"]
 
 
 class SoundChange(NamedTuple):
     """A change in a stream: a sound begins, continues or has ended.
 
-    `back` is the position of the change, in samples before the end of the received samples. If a sound continues or has
-    ended, the position is the end of its last audible sample. `uncertainty_ns` is the uncertainty of the sound's end if
-    it has ended, and otherwise that of its start, which may change while the sound continues.
+    `back` is the position of the change, in samples before the end of the received samples. If a
+    sound continues or has ended, the position is the end of its last audible sample.
+    `uncertainty_ns` is the uncertainty of the sound's end if it has ended, and otherwise that of
+    its start, which may change while the sound continues.
     """
 
     what: What
@@ -109,14 +120,16 @@ class SoundChange(NamedTuple):
 
 NOTHING: tuple[()] = ()
 Known = Iterable[tuple[What, int]]
-"""The changes that become known with a block. Each entry is (type of change, number of the sample at which it is)."""
+"""The changes that become known with a block. Each entry is (type of change, number of the
+sample at which it is)."""
 
 
 class SuspectedTone:
     """A sound that may be a tone. `start` and `last` are its first and last loud blocks."""
 
     def __init__(self, start: int, last: int) -> None:
-        self.start, self.last = start, last
+        self.start = start
+        self.last = last
         self.checked = last
         """The last block of the last check."""
         self.changed: int | None = None
@@ -127,7 +140,8 @@ class SuspectedTone:
 class OnsetDetector(BoundedSound):
     """The detector of sound in one stream of samples. With `keys_count`, a phone key is a sound.
 
-    With `after_silence`, digital silence precedes the stream, so that no start of the stream is background.
+    With `after_silence`, digital silence precedes the stream, so that no start of the stream is
+    background.
     """
 
     __slots__ = (  # an object with more than 30 attributes is slow without it
@@ -141,26 +155,38 @@ class OnsetDetector(BoundedSound):
         "tones",
     )
 
-    def __init__(self, rate_hz: int, *, keys_count: bool = False, after_silence: bool = False) -> None:
-        super().__init__(rate_hz, SETTLED + REACH + WINDOW, SETTLED + RETAINED, PAUSE_NS // (BLOCK_MS * NS_PER_MS))
+    def __init__(
+        self, rate_hz: int, *, keys_count: bool = False, after_silence: bool = False
+    ) -> None:
+        super().__init__(
+            rate_hz,
+            SETTLED + REACH + WINDOW,
+            SETTLED + RETAINED,
+            PAUSE_NS // (BLOCK_MS * NS_PER_MS),
+        )
         self.tones = list[Tone]()
-        """The tones that have ended, or that are certain. The end of the last one may still move."""
+        """The tones that have ended, or that are certain. The end of the last one may still
+        move."""
         self._keys_count = keys_count
         self._suspect: SuspectedTone | None = None
         self._first_level = 0
-        """The energy at the start of the stream, if this start is audible and counts as background; otherwise 0."""
+        """The energy at the start of the stream, if this start is audible and counts as
+        background; otherwise 0."""
         self._loud = 0
         self._unsteady = False
         """True if the stream may have started with a voice."""
         self._end_error_ns = 0
         """The uncertainty of the last end."""
         self._faint: tuple[int, int] | None = None
-        """The first and the last block of the last quiet and unvoiced sound, which may be the start of the next one."""
+        """The first and the last block of the last quiet and unvoiced sound, which may be the
+        start of the next one."""
         if after_silence:
             self._began_from(0)
 
     def add(self, samples: Samples, *, sent: bool = True) -> list[SoundChange]:
-        """Return the changes in the next samples. `sent` is False for silence that the service did not send."""
+        """Return the changes in the next samples. `sent` is False for silence that the service
+        did not send.
+        """
         self._sent = sent
         self._receive(samples)
         return self.changes(self._skim())
@@ -186,14 +212,18 @@ class OnsetDetector(BoundedSound):
 
     @property
     def pending(self) -> int | None:
-        """The start of an uncertain sound, in samples before the end of the received samples; None if there is none."""
+        """The start of an uncertain sound, in samples before the end of the received samples;
+        None if there is none.
+        """
         if self._onset is None or (self._suspect is not None and self._suspect.is_certain):
             return None
         return self._total - self._onset * self._size
 
     def drop(self) -> None:
         """Forget the current sound, whose rest will not be played. Its end is not reported."""
-        self._sounding, self._onset, self._suspect = False, None, None
+        self._sounding = False
+        self._onset = None
+        self._suspect = None
         self._forget_levels()
 
     def _pop(self) -> Known:
@@ -214,17 +244,23 @@ class OnsetDetector(BoundedSound):
         return self._decide(number)
 
     def _decide(self, number: int) -> Known:
-        """Return the changes that the block `number` makes known. It is the last one, and the background is known."""
+        """Return the changes that the block `number` makes known. It is the last one, and the
+        background is known.
+        """
         if self._sounding or self._onset is not None:
             return self._classify(number)
         if self._is_loud(number):
-            self._onset, self._loud = number, 1
+            self._onset = number
+            self._loud = 1
         return NOTHING
 
     def _search_back(self) -> Known:
-        """Determine the background from the first `UNKNOWN` blocks, and yield the changes in these blocks."""
+        """Determine the background from the first `UNKNOWN` blocks, and yield the changes in
+        these blocks.
+        """
         levels = self._levels(SMOOTHED - 1, UNKNOWN - 1)
-        min_level, max_level = min(levels), max(levels)
+        min_level = min(levels)
+        max_level = max(levels)
         if min_level < HUSHED:
             self._behind = min_level
         elif self._is_pure(0, UNKNOWN - 1):
@@ -232,8 +268,8 @@ class OnsetDetector(BoundedSound):
         elif max_level > CLEAR and not is_even(levels, EVEN) and self._begins_voiced():
             self._began_from(0)
         else:
-            # A voice may be among these blocks and is then detected late. Its uncertainty in the first second reaches
-            # back to the start.
+            # A voice may be among these blocks and is then detected late. Its uncertainty in the
+            # first second reaches back to the start.
             self._unsteady = max_level > STEADY * min_level or self._begins_voiced()
             is_varied = max_level > VARIED * min_level
             groups = self._group_levels()
@@ -246,10 +282,14 @@ class OnsetDetector(BoundedSound):
 
     def _begins_voiced(self) -> bool:
         """Return whether a part of the first blocks of the stream is voiced."""
-        return any(is_voiced(self._samples(first)) for first in range(0, UNKNOWN - GROUP + 1, CHECKED))
+        return any(
+            is_voiced(self._samples(first)) for first in range(0, UNKNOWN - GROUP + 1, CHECKED)
+        )
 
     def _search_again(self) -> Known:
-        """Yield the changes since a start of the stream that is a sound: it has stopped by now, or is a tone."""
+        """Yield the changes since a start of the stream that is a sound: it has stopped by now,
+        or is a tone.
+        """
         quietest = min(self._levels(UNKNOWN, SETTLED - 1))
         if self._first_level > VARIED * quietest:
             self._began_from(quietest)
@@ -261,16 +301,21 @@ class OnsetDetector(BoundedSound):
             yield from self._classify(number)
 
     def _began_from(self, behind: int) -> None:
-        """Use this energy as the background before the stream. Store it for all groups, so that it remains."""
-        self._behind, self._first_level, self._onset, self._suspect = behind, 0, None, None
+        """Use this energy as the background before the stream. Store it for all groups, so that
+        it remains.
+        """
+        self._behind = behind
+        self._first_level = 0
+        self._onset = None
+        self._suspect = None
         self.tones.clear()
         self._fill_groups(behind)
 
     def _is_tone(self, groups: int, ratio: tuple[int, int]) -> bool:
         """Return whether the first groups of the stream are a tone.
 
-        All groups after the first one must have the same level: the ratio of their energies is at most `ratio`. The
-        last group must be a tone.
+        All groups after the first one must have the same level: the ratio of their energies is at
+        most `ratio`. The last group must be a tone.
         """
         levels = self._group_levels()[1:groups]
         if len(levels) < groups - 1:  # a tone began later
@@ -278,7 +323,9 @@ class OnsetDetector(BoundedSound):
         return is_even(levels, ratio) and is_tone(self._samples((groups - 1) * GROUP))
 
     def _is_pure(self, start: int, end: int) -> bool:
-        """Return whether the loud blocks from `start` to `end`, without the first one and the last one, are a tone."""
+        """Return whether the loud blocks from `start` to `end`, without the first one and the
+        last one, are a tone.
+        """
         limit = self._loud_energy
         while start < end and self._at(start)[0] <= limit:
             start += 1
@@ -287,7 +334,8 @@ class OnsetDetector(BoundedSound):
         return is_pure(self._samples(start + 1, end - start - 1), keys_count=self._keys_count)
 
     def _end_group(self) -> None:
-        mean, self._group = self._group // GROUP, 0
+        mean = self._group // GROUP
+        self._group = 0
         self._follow_loudness(mean)
         if self._suspect is not None:
             self._noise = 0
@@ -305,13 +353,17 @@ class OnsetDetector(BoundedSound):
         self._add_group(mean)
 
     def _is_louder(self) -> bool:
-        """Return whether the last group contains a block that may change the uncertainty of the sound's start."""
+        """Return whether the last group contains a block that may change the uncertainty of the
+        sound's start.
+        """
         return max(self._powers(self._number - GROUP, self._number - 1)) > self._unheard
 
     def _holds_tone(self, mean: int) -> bool:
         low, high = sorted((mean, self._level))
         if high * NEARLY_SAME[1] > low * NEARLY_SAME[0]:
-            self._level, self._same, self._tone = mean, 1, False
+            self._level = mean
+            self._same = 1
+            self._tone = False
             return False
         self._same += 1
         if self._same >= HELD and (self._same - HELD) % RECHECKED == 0:
@@ -320,13 +372,17 @@ class OnsetDetector(BoundedSound):
 
     def _settle(self, first: int, last: int) -> int:
         """Use the mean energy of these blocks as the background from now on, and return it."""
-        self._behind = sum(self._at(number)[0] for number in range(first, last + 1)) // (last + 1 - first)
+        self._behind = sum(self._at(number)[0] for number in range(first, last + 1)) // (
+            last + 1 - first
+        )
         self._noise_energy = self._noise_power = 0
         self._fill_groups(self._behind)
         return self._behind
 
     def _end_in_noise(self) -> None:
-        """If steady noise has followed the sound, move the end of the sound back to the start of the noise."""
+        """If steady noise has followed the sound, move the end of the sound back to the start of
+        the noise.
+        """
         last = self._number - 1
         levels = self._levels(last - PLATEAU + 1, last)
         if not is_even(levels, EVEN) or is_voiced(self._samples(last - GROUP + 1)):
@@ -335,10 +391,14 @@ class OnsetDetector(BoundedSound):
         first = last - PLATEAU
         while first >= 0 and level < STEADY * self._at(first)[1] < STEADY * STEADY * level:
             first -= 1
-        self._last, self._quiet, self._moved = (first + 1) * self._size, last - first, True
+        self._last = (first + 1) * self._size
+        self._quiet = last - first
+        self._moved = True
 
     def _is_background(self, mean: int) -> bool:
-        """Return whether the last group shows the background. Unsent silence does not if the service sends noise."""
+        """Return whether the last group shows the background. Unsent silence does not if the
+        service sends noise.
+        """
         if not self._sent:
             return not self._streams
         if self._sounding or mean < HUSHED:
@@ -367,7 +427,8 @@ class OnsetDetector(BoundedSound):
         loud = self._is_loud(number)
         if self._onset is None:
             if loud:
-                self._onset, self._loud = number, 1
+                self._onset = number
+                self._loud = 1
             return
         if self._suspect is not None:
             yield from self._follow_tone(self._suspect, number, is_loud=loud)
@@ -379,7 +440,10 @@ class OnsetDetector(BoundedSound):
             if (number - self._onset + 1 - WINDOW) % CHECKED:
                 return
             if self._is_pure(self._onset, number):
-                last = next((block for block in range(number, self._onset - 1, -1) if self._is_loud(block)), None)
+                last = next(
+                    (block for block in range(number, self._onset - 1, -1) if self._is_loud(block)),
+                    None,
+                )
                 if last is None:  # the background has risen since
                     self._onset = None
                 else:
@@ -395,12 +459,16 @@ class OnsetDetector(BoundedSound):
         self._onset, self._loud = (loud[0], len(loud)) if loud else (None, 0)
 
     def _start_if_voiced(self, start: int, number: int) -> Known:
-        """Start a sound if it is voiced or over. Noise before its voiced part becomes the background."""
+        """Start a sound if it is voiced or over. Noise before its voiced part becomes the
+        background.
+        """
         voiced = number + 1 - GROUP
         waits = number - start + 1 > WINDOW
         if max(self._levels(voiced, number)) > CLEAR or self._is_voiced(start, number):
             noise = self._last_noise(start, voiced) if waits else None
-        elif max(self._levels(number - SILENT + 1, number)) * EDGE[1] <= EDGE[0] * (self._behind or 0):
+        elif max(self._levels(number - SILENT + 1, number)) * EDGE[1] <= EDGE[0] * (
+            self._behind or 0
+        ):
             if self._loud >= WINDOW:  # more than a click
                 self._faint = start, number - SILENT
             self._onset = None
@@ -416,13 +484,17 @@ class OnsetDetector(BoundedSound):
         self._search_from(noise + 1, number)
 
     def _is_voiced(self, start: int, number: int) -> bool:
-        """Return whether the last blocks of a quiet sound are voiced. Noise is, by chance, for shorter than a voice."""
+        """Return whether the last blocks of a quiet sound are voiced. Noise is, by chance, for
+        shorter than a voice.
+        """
         if not is_voiced(self._samples(number + 1 - GROUP)):
             return False
         return is_voiced(self._samples(max(start, number + 1 - 2 * GROUP), 2 * GROUP))
 
     def _last_noise(self, start: int, end: int) -> int | None:
-        """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there are none."""
+        """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there
+        are none.
+        """
         first = start + SMOOTHED - 1
         end_of_noise = end_of_even(self._levels(first, end), LEAD, EVEN)
         return None if end_of_noise is None else first - 1 + end_of_noise
@@ -454,19 +526,29 @@ class OnsetDetector(BoundedSound):
         elif tone.changed is None:
             tone.changed = number
         elif tone.is_certain:
-            yield from self._start_sound(self._voice_in(tone.changed, number), number, VOICE_AT_TONE_ERROR_NS)
+            yield from self._start_sound(
+                self._voice_in(tone.changed, number), number, VOICE_AT_TONE_ERROR_NS
+            )
         else:
-            yield from self._start_sound(tone.start, number, (number - tone.start) * BLOCK_MS * NS_PER_MS)
+            yield from self._start_sound(
+                tone.start, number, (number - tone.start) * BLOCK_MS * NS_PER_MS
+            )
 
     def _note_tone(self, tone: SuspectedTone) -> None:
-        loud = (block for block in range(tone.last, tone.start, -1) if self._at(block)[0] > self._loud_energy)
+        loud = (
+            block
+            for block in range(tone.last, tone.start, -1)
+            if self._at(block)[0] > self._loud_energy
+        )
         found = Tone(tone.start * self._size, (next(loud, tone.start) + 1) * self._size)
         if self.tones and self.tones[-1].start == found.start:
             self.tones.pop()
         self.tones.append(found)
 
     def _voice_in(self, changed: int, number: int) -> int:
-        """Return the first block of a voice in a tone: after the first quiet block, if there is one."""
+        """Return the first block of a voice in a tone: after the first quiet block, if there is
+        one.
+        """
         first = changed - GROUP
         loud = [self._at(block)[0] > self._loud_energy for block in range(first, number + 1)]
         quiet = loud.index(False) if False in loud else 0
@@ -480,22 +562,30 @@ class OnsetDetector(BoundedSound):
         """End the sound, because a tone has followed it without a pause. Yield its end."""
         start = number - CERTAIN
         level = self._at(start + 1)[1]
-        while start > number - CERTAIN - 3 * GROUP and level < 2 * self._at(start - 1)[1] < 4 * level:
+        while (
+            start > number - CERTAIN - 3 * GROUP and level < 2 * self._at(start - 1)[1] < 4 * level
+        ):
             start -= 1
         start -= SMOOTHED - 1  # the level rises slowly
-        last = next((block for block in range(start - 1, start - SETTLED, -1) if self._continues(block)), start)
+        last = next(
+            (block for block in range(start - 1, start - SETTLED, -1) if self._continues(block)),
+            start,
+        )
         self._last = min(self._last, last * self._size + max(0, self._at(last)[3]))
-        self._sounding, self._onset, self._suspect = False, start, SuspectedTone(start, number)
+        self._sounding = False
+        self._onset = start
+        self._suspect = SuspectedTone(start, number)
         self._suspect.is_certain = True
         self._note_tone(self._suspect)
         self._end_error_ns = VOICE_AT_TONE_ERROR_NS
         yield "ends", self._last
 
     def _start_sound(self, start: int, number: int, tone_error_ns: int = 0) -> Known:
-        """Yield the changes of a detected sound: that it begins, and that it continues up to the block `number`.
+        """Yield the changes of a detected sound: that it begins, and that it continues up to the
+        block `number`.
 
-        The sound begins before the block `start` if the energy rose slowly. `tone_error_ns` is the uncertainty that a
-        tone before the sound causes.
+        The sound begins before the block `start` if the energy rose slowly. `tone_error_ns` is the
+        uncertainty that a tone before the sound causes.
         """
         loud = start
         behind = self._behind or 0
@@ -507,10 +597,13 @@ class OnsetDetector(BoundedSound):
             start = earlier
         # the energy did not rise here: the background is louder than `behind`
         self._lead_ns = REACH * BLOCK_MS * NS_PER_MS if loud - start == REACH else 0
-        faint, self._faint = self._faint, None
+        faint = self._faint
+        self._faint = None
         if faint is not None and start - faint[1] < self._pause and number - faint[0] < REMEMBERED:
             start = faint[0]
-        self._sounding, self._onset, self._suspect = True, None, None
+        self._sounding = True
+        self._onset = None
+        self._suspect = None
         offset = max(0, self._at(start)[2]) if behind < FAINT else 0
         begin = start * self._size + offset
         self._level = self._same = 0
@@ -523,8 +616,13 @@ class OnsetDetector(BoundedSound):
             self._early_ns = self._early_ns or -(-begin * BLOCK_MS * NS_PER_MS // self._size)
         self._begin(start, offset, behind)
         yield "begins", begin
-        last_audible = next((block for block in range(number, start - 1, -1) if self._continues(block)), start)
-        self._quiet, self._last = number - last_audible, last_audible * self._size + max(0, self._at(last_audible)[3])
+        last_audible = next(
+            (block for block in range(number, start - 1, -1) if self._continues(block)), start
+        )
+        self._quiet, self._last = (
+            number - last_audible,
+            last_audible * self._size + max(0, self._at(last_audible)[3]),
+        )
         yield "sounds", self._last
 
     def _is_loud(self, number: int) -> bool:

@@ -1,8 +1,9 @@
 """The turns that have started and are not yet delivered, and the endings of their session. Pure.
 
-At most two turns are open: the current turn, and the turn whose reply the current turn interrupts. All other turns have
-ended and wait for late events. An ending of the session (an error of the service, the close of the connection, a
-failure) also ends its open turns. An error may instead end one turn, or be counted only.
+At most two turns are open: the current turn, and the turn whose reply the current turn interrupts.
+All other turns have ended and wait for late events. An ending of the session (an error of the
+service, the close of the connection, a failure) also ends its open turns. An error may instead end
+one turn, or be counted only.
 """
 
 from __future__ import annotations
@@ -24,18 +25,32 @@ from bench.wire.audio import AudioFormat
 from bench.wire.dialect import SESSION_PREFIX
 from bench.wire.events import ErrorScope, EventKind, ServiceFailure
 
-CANCEL, TRUNCATE, RETRIEVE = "cancel", "truncate", "retrieve"
+CANCEL = "cancel"
+TRUNCATE = "truncate"
+RETRIEVE = "retrieve"
 STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
 """The suffixes of the ids of messages that stop a turn's reply or check its truncation."""
 
 
 class PendingTurns:
-    """The turns of one session. `truncates` is True if the client reports where it has stopped a reply."""
+    """The turns of one session. `truncates` is True if the client reports where it has stopped a
+    reply.
+    """
 
-    __slots__ = ("_retransmits", "_retrieves", "_truncates", "all", "awaits_network", "events", "interrupted", "last")
+    __slots__ = (
+        "_retransmits",
+        "_retrieves",
+        "_truncates",
+        "all",
+        "awaits_network",
+        "events",
+        "interrupted",
+        "last",
+    )
 
     def __init__(self, events: PlannedEvents, *, truncates: bool = True) -> None:
-        self.events, self._truncates = events, truncates
+        self.events = events
+        self._truncates = truncates
         self.all: list[PendingTurn] = []
         self.last: PendingTurn | None = None
         """The turn that started last, also after its delivery."""
@@ -47,7 +62,9 @@ class PendingTurns:
         self._retrieves = 0  # number of sent requests for a truncated item
 
     def start(self, turn: PendingTurn) -> None:
-        """Add a turn that starts. If the previous turn is open, the new turn interrupts its reply."""
+        """Add a turn that starts. If the previous turn is open, the new turn interrupts its
+        reply.
+        """
         if (previous := self.current) is not None:
             turn.interrupts = previous.interruption
         self.last = turn
@@ -61,7 +78,9 @@ class PendingTurns:
         return None if turn is None or turn.state is State.OVER else turn
 
     def current_at(self, at_ns: int) -> PendingTurn | None:
-        """Return the open turn that started last before an instant. A greeting may start before its turn."""
+        """Return the open turn that started last before an instant. A greeting may start before
+        its turn.
+        """
         turn = self.current
         if turn is None or turn.start_ns <= at_ns or turn.plan.greeting:
             return turn
@@ -69,7 +88,9 @@ class PendingTurns:
 
     @property
     def open(self) -> list[PendingTurn]:
-        """The open turns: the current turn, and the turn whose reply the current turn interrupts."""
+        """The open turns: the current turn, and the turn whose reply the current turn
+        interrupts.
+        """
         return [turn for turn in self.all if turn.state is not State.OVER]
 
     @property
@@ -83,28 +104,43 @@ class PendingTurns:
 
     @property
     def is_answering(self) -> bool:
-        """True if an item of the current turn's reply is incomplete, and the script requires no further event."""
+        """True if an item of the current turn's reply is incomplete, and the script requires no
+        further event.
+        """
         turn = self.last
-        return turn is not None and turn.state is State.ANSWERING and not turn.is_between_items and not turn.expected
+        return (
+            turn is not None
+            and turn.state is State.ANSWERING
+            and not turn.is_between_items
+            and not turn.expected
+        )
 
     @property
     def is_streaming(self) -> bool:
-        """True if the first deltas of the current turn's reply have arrived, and only its end is awaited."""
+        """True if the first deltas of the current turn's reply have arrived, and only its end is
+        awaited.
+        """
         turn = self.last
         return turn is not None and self.is_answering and turn.is_streaming
 
     def awaits_output(self, call_id: str) -> bool:
-        """Return whether the client must still send the output of a call: if the current turn made it."""
+        """Return whether the client must still send the output of a call: if the current turn
+        made it.
+        """
         turn = self.current
         return turn is not None and call_id in turn.calls.made
 
     @property
     def played_until_ns(self) -> int | None:
-        """The instant at which the received audio of the last turn's reply has been played; None without audio."""
+        """The instant at which the received audio of the last turn's reply has been played; None
+        without audio.
+        """
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
     def next_timeout(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
-        """Return (instant, outcome, detail, turn) of the earliest deadline of the open turns; None without one."""
+        """Return (instant, outcome, detail, turn) of the earliest deadline of the open turns;
+        None without one.
+        """
         first: tuple[int, str, str, PendingTurn] | None = None
         for turn in self.all:
             if turn.state is not State.OVER:
@@ -115,29 +151,44 @@ class PendingTurns:
 
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
         """Return the ended turns that await no late event; after the session's end, all of them."""
-        return [t for t in self.all if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))]
+        return [
+            t
+            for t in self.all
+            if t.state is State.OVER and (session_over or not t.is_incomplete(now_ns))
+        ]
 
     def cuts(self) -> list[inputs.Action]:
-        """Return the messages that cancel and truncate a stopped reply, and those that retrieve truncated items."""
+        """Return the messages that cancel and truncate a stopped reply, and those that retrieve
+        truncated items.
+        """
         found: list[inputs.Action] = []
         stopped_turn = self.interrupted
         if stopped_turn is not None and stopped_turn.interruption is not None and self._truncates:
-            interruption, prefix = stopped_turn.interruption, stopped_turn.plan.event_prefix
+            interruption = stopped_turn.interruption
+            prefix = stopped_turn.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False
                 found.append(inputs.CancelResponse(f"{prefix}{CANCEL}"))
             if interruption.stopped_ns is not None and "truncate_sent" not in interruption.instants:
                 for number, (item_id, played_ms) in enumerate(stopped_turn.reply.cuts(), 1):
-                    found.append(inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{TRUNCATE}"))
+                    found.append(
+                        inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{TRUNCATE}")
+                    )
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
                 for item_id in sorted(turn.check.truncated - turn.check.requested):
                     self._retrieves += 1
-                    found.append(inputs.RetrieveItem(item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}"))
+                    found.append(
+                        inputs.RetrieveItem(
+                            item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}"
+                        )
+                    )
         return found
 
     def remove(self, turn: PendingTurn, at_ns: int) -> None:
-        """Remove a delivered turn. After the wait for late events, missing events fail the check of its truncation."""
+        """Remove a delivered turn. After the wait for late events, missing events fail the check
+        of its truncation.
+        """
         self.all.remove(turn)
         self.events.occur("expectations", turn.met_expectations)
         if outcomes.outcome_class(turn.outcome) == "unfinished":
@@ -170,8 +221,11 @@ class PendingTurns:
             turn.transmitted(timestamp)
 
     def expect(self, expected: inputs.EventExpected) -> None:
-        """Record that the script requires an event of the last turn. If that turn is over, the event is missed."""
-        kind, turn = EventKind[expected.kind.upper()], self.last
+        """Record that the script requires an event of the last turn. If that turn is over, the
+        event is missed.
+        """
+        kind = EventKind[expected.kind.upper()]
+        turn = self.last
         self.events.reach("expectations")
         if turn is not None and ARRIVALS[kind] in all_instants(turn).instants:
             self.events.occur("expectations")
@@ -182,17 +236,21 @@ class PendingTurns:
         self.awaits_network = False
         if self.last is not None:
             self.last.network = network
-            if network.retransmits is not None:  # the kernel counts from the start of the connection
+            # the kernel counts from the start of the connection
+            if network.retransmits is not None:
                 self.last.retransmits = network.retransmits - self._retransmits
                 self._retransmits = network.retransmits
 
     def mark_barge_in(self, turn: PendingTurn, instants: Sequence[str]) -> None:
-        """Record the edges of an interruption, or of a sound during a reply, from the new instants of the speech."""
+        """Record the edges of an interruption, or of a sound during a reply, from the new
+        instants of the speech.
+        """
         input_speech = turn.input_speech
         if turn.interrupts is not None:
             if "speech_start" in instants and self.is_interruptible:
                 self.events.begin_awaited()
-                start_ns, width_ns = input_speech.instants["speech_start"], input_speech.widths_ns["speech_start"]
+                start_ns = input_speech.instants["speech_start"]
+                width_ns = input_speech.widths_ns["speech_start"]
                 turn.interrupts.sent("barge_in", start_ns, width_ns)
             if "speech_end" in instants:
                 turn.interrupts.spoken_ns = input_speech.instants["speech_end"]
@@ -204,18 +262,29 @@ class PendingTurns:
                 turn.interruption.spoken_ns, _ = input_speech.clear_instants("sound_end")
 
     def note_unsent(self, turn: PendingTurn, unsent: inputs.NotSent, unsent_ns: int) -> None:
-        """Record unsent audio of the caller for the turns whose values depend on it. It lasts `unsent_ns`."""
-        speech, sound, cause = turn.input_speech.instants, turn.interruption, unsent.reason
-        ends_speech, ends_sound = "speech_end" in unsent.instants, "sound_end" in unsent.instants
+        """Record unsent audio of the caller for the turns whose values depend on it. It lasts
+        `unsent_ns`.
+        """
+        speech = turn.input_speech.instants
+        sound = turn.interruption
+        cause = unsent.reason
+        ends_speech = "speech_end" in unsent.instants
+        ends_sound = "sound_end" in unsent.instants
         if "speech_start" in speech and (ends_speech or "speech_end" not in speech):
             turn.input_speech.note_unsent(unsent_ns, cause, is_essential=ends_speech)
             if turn.interrupts is not None and self.interrupted is not None:
                 self.interrupted.input_speech.note_unsent(unsent_ns, cause, is_essential=True)
-        elif sound is not None and "barge_in" in sound.instants and (ends_sound or sound.spoken_ns is None):
+        elif (
+            sound is not None
+            and "barge_in" in sound.instants
+            and (ends_sound or sound.spoken_ns is None)
+        ):
             turn.input_speech.note_unsent(unsent_ns, cause, is_essential=True)
 
     def note_uncancelled(self, failure: ServiceFailure) -> None:
-        """Apply an error to a cancel, truncate or retrieve, which only came too late and so ends no turn."""
+        """Apply an error to a cancel, truncate or retrieve, which only came too late and so ends
+        no turn.
+        """
         for turn in self.all:
             if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
                 continue
@@ -226,7 +295,8 @@ class PendingTurns:
 
 
 MIN_IDLE_NS = 10 * NS_PER_S
-"""The minimum time without a message before the end of a connection that the detail of the end states.
+"""The minimum time without a message before the end of a connection that the detail of the end
+states.
 
 Devices on the way end idle connections after 20 s or more.
 """
@@ -237,8 +307,9 @@ UNEXPLAINED = ("timeout:", "closed:", outcomes.EXPECTED)
 class SessionEndings:
     """The endings of one session.
 
-    `renewable` is True if the call continues in another session when this session expires. `expiry` is the close code
-    of an expired session, and a part of its reason; None if the service reports the expiry in no such way.
+    `renewable` is True if the call continues in another session when this session expires. `expiry`
+    is the close code of an expired session, and a part of its reason; None if the service reports
+    the expiry in no such way.
     """
 
     __slots__ = ("_expiry", "_facts", "_owners", "_renewable", "_turns", "last_error")
@@ -252,13 +323,18 @@ class SessionEndings:
         renewable: bool,
         expiry: tuple[int, str] | None,
     ) -> None:
-        self._facts, self._turns, self._owners = facts, turns, owners
-        self._renewable, self._expiry = renewable, expiry
+        self._facts = facts
+        self._turns = turns
+        self._owners = owners
+        self._renewable = renewable
+        self._expiry = expiry
         self.last_error: ServiceFailure | None = None
         """The last error since the last turn started that ended neither a turn nor the session."""
 
     def explain(self, outcome: str, detail: str) -> str:
-        """Return the detail of an ending, with the last error before it if the outcome does not state its cause."""
+        """Return the detail of an ending, with the last error before it if the outcome does not
+        state its cause.
+        """
         if self.last_error is None or not outcome.startswith(UNEXPLAINED):
             return detail
         return "; ".join(filter(None, (detail, outcomes.SERVICE_REPORTED + self.last_error.detail)))
@@ -270,18 +346,28 @@ class SessionEndings:
             turn.end(outcome, at_ns, detail)
 
     def _expire(self, at_ns: int, detail: str) -> None:
-        """End a session that reached its age limit. It has not failed if the call continues in another session."""
+        """End a session that reached its age limit. It has not failed if the call continues in
+        another session.
+        """
         if self._renewable and self._facts.is_ready:
-            self._facts.end("renewed", at_ns, detail)  # the first outcome is final; open turns fail nevertheless
+            # the first outcome is final; open turns fail nevertheless
+            self._facts.end("renewed", at_ns, detail)
         self.fail("session_expired", at_ns, detail)
 
     def apply_error(self, failure: ServiceFailure, at_ns: int) -> None:
-        """Apply an error. The error ends the session, ends the turn whose message it names, or is only counted."""
-        cause, effect = failure.cause or "unknown", failure.effect
+        """Apply an error. The error ends the session, ends the turn whose message it names, or
+        is only counted.
+        """
+        cause = failure.cause or "unknown"
+        effect = failure.effect
         if effect is ErrorScope.EXPIRED:
             self._expire(at_ns, failure.detail)
         elif effect is ErrorScope.FATAL:
-            self.fail(f"failed:{cause}" if self._facts.is_ready else f"connect_failed:{cause}", at_ns, failure.detail)
+            self.fail(
+                f"failed:{cause}" if self._facts.is_ready else f"connect_failed:{cause}",
+                at_ns,
+                failure.detail,
+            )
         elif effect is ErrorScope.UNCONNECTED:
             self.fail(f"{failure.type}:{cause}", at_ns, failure.message)
         elif failure.event_id.startswith(SESSION_PREFIX):
@@ -297,10 +383,11 @@ class SessionEndings:
     def _apply_refusal(self, failure: ServiceFailure, at_ns: int) -> None:
         """Apply the refusal of a response that names no message: another response is in progress.
 
-        The service has refused the answer to the last commit of its VAD. If it owes none, it has refused the request of
-        the current turn.
+        The service has refused the answer to the last commit of its VAD. If it owes none, it has
+        refused the request of the current turn.
         """
-        turn, owners = self._turns.current, self._owners
+        turn = self._turns.current
+        owners = self._owners
         if owners.service_responds and (unanswered := owners.drop_answer()) is not None:
             unanswered.input_speech.answered += 1
         elif turn is not None and owners.awaits_response(turn):
@@ -310,13 +397,18 @@ class SessionEndings:
         self._count(failure)
 
     def _apply_turn_error(self, failure: ServiceFailure, at_ns: int) -> None:
-        """End the turn of an error. Drop the request or commit that the error answers, or doubt the request.
+        """End the turn of an error. Drop the request or commit that the error answers, or doubt the
+        request.
 
-        An error belongs to the turn of the message that it names. An error without a message id ends the current turn
-        if a limit was reached, or if its effect is that the turn has failed.
+        An error belongs to the turn of the message that it names. An error without a message id
+        ends the current turn if a limit was reached, or if its effect is that the turn has failed.
         """
         if failure.event_id:
-            named = (turn for turn in self._turns.open if failure.event_id.startswith(turn.plan.event_prefix))
+            named = (
+                turn
+                for turn in self._turns.open
+                if failure.event_id.startswith(turn.plan.event_prefix)
+            )
             turn = next(named, None)
             self._owners.drop_event(failure.event_id)
         else:
@@ -335,15 +427,20 @@ class SessionEndings:
         self.last_error = failure
 
     def close(self, closed: inputs.ConnectionClosed, last_message_ns: int) -> None:
-        """Apply the end of the connection. If the session has already ended, its outcome does not change.
+        """Apply the end of the connection. If the session has already ended, its outcome does not
+        change.
 
         The last message was sent or received at `last_message_ns`.
         """
-        code, at_ns, reason, facts = closed.code, closed.at_ns, closed.reason, self._facts
+        code = closed.code
+        at_ns = closed.at_ns
+        reason = closed.reason
+        facts = self._facts
         is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
         facts.is_closed = True
         if not is_hang_up:  # these columns have the words of a service that closes
-            facts.close_code, facts.close_reason = code, reason
+            facts.close_code = code
+            facts.close_reason = reason
         is_expiry = self._expiry and code == self._expiry[0] and self._expiry[1] in reason
         if is_expiry or (facts.is_expiring and not closed.ours):
             self._expire(at_ns, reason)
@@ -358,26 +455,44 @@ class SessionEndings:
             self.fail(outcomes.HANG_UP, at_ns, reason)
         else:
             idle_ns = at_ns - closed.uncertainty_ns - last_message_ns
-            idle = f"{outcomes.IDLE_BEFORE} {idle_ns // NS_PER_S} s" if idle_ns >= MIN_IDLE_NS else ""
-            self.fail(f"closed:{closed.cause or code}", at_ns, "; ".join(filter(None, (reason, idle))))
+            idle = (
+                f"{outcomes.IDLE_BEFORE} {idle_ns // NS_PER_S} s" if idle_ns >= MIN_IDLE_NS else ""
+            )
+            self.fail(
+                f"closed:{closed.cause or code}", at_ns, "; ".join(filter(None, (reason, idle)))
+            )
 
 
 def _outcome(failure: ServiceFailure, kind: str) -> str:
-    return "throttled:error" if failure.effect is ErrorScope.THROTTLED else f"{kind}:{failure.cause or 'unknown'}"
+    return (
+        "throttled:error"
+        if failure.effect is ErrorScope.THROTTLED
+        else f"{kind}:{failure.cause or 'unknown'}"
+    )
 
 
 class UnansweredAudio:
-    """The messages, audio and tones that arrived after the last reply or the caller's speech ended, and are no reply.
+    """The messages, audio and tones that arrived after the last reply or the caller's speech ended,
+    and are no reply.
 
-    `detector` is None if the service names its replies. `has_track` is True if the audio arrives in packets.
+    `detector` is None if the service names its replies. `has_track` is True if the audio arrives in
+    packets.
     """
 
     __slots__ = ("_before", "_detector", "_facts", "_has_track", "_turns")
 
     def __init__(
-        self, facts: SessionFacts, turns: PendingTurns, detector: ReplyDetector | None, *, has_track: bool
+        self,
+        facts: SessionFacts,
+        turns: PendingTurns,
+        detector: ReplyDetector | None,
+        *,
+        has_track: bool,
     ) -> None:
-        self._facts, self._turns, self._detector, self._has_track = facts, turns, detector, has_track
+        self._facts = facts
+        self._turns = turns
+        self._detector = detector
+        self._has_track = has_track
         self._before = 0, 0, 0
 
     def restart(self) -> None:
@@ -388,19 +503,30 @@ class UnansweredAudio:
     def _received(self) -> tuple[int, int, int]:
         """The (number of events, number of decoded bytes of audio, number of tones) of the session.
 
-        If the service is full-duplex, the bytes are those of the whole stream. Otherwise they are those of all turns.
+        If the service is full-duplex, the bytes are those of the whole stream. Otherwise they are
+        those of all turns.
         """
         audio_bytes = self._facts.audio_bytes_received
         if self._detector is not None:
             return self._facts.events, audio_bytes, self._detector.tones
-        return self._facts.events, audio_bytes + sum(turn.audio_bytes_received for turn in self._turns.all), 0
+        return (
+            self._facts.events,
+            audio_bytes + sum(turn.audio_bytes_received for turn in self._turns.all),
+            0,
+        )
 
     def description(self, audio: AudioFormat) -> str:
-        """Return the text for the detail of a turn whose reply never began. `audio` is the format of the reply."""
-        messages, size, tones = (count - earlier for count, earlier in zip(self._received, self._before, strict=True))
+        """Return the text for the detail of a turn whose reply never began. `audio` is the
+        format of the reply.
+        """
+        messages, size, tones = (
+            count - earlier for count, earlier in zip(self._received, self._before, strict=True)
+        )
         if not messages:
             return outcomes.NO_PACKET if self._has_track else outcomes.NO_MESSAGE
-        arrivals = f"{messages} {'packet' if self._has_track else 'message'}{'s' * (messages > 1)} came"
+        arrivals = (
+            f"{messages} {'packet' if self._has_track else 'message'}{'s' * (messages > 1)} came"
+        )
         if not size:
             return f"{arrivals}, {outcomes.NO_AUDIO}"
         seconds = audio.duration_ns(size) / NS_PER_S

@@ -1,11 +1,12 @@
-"""The reply to one turn: its items and deltas, its closing events, and the playback of its audio. Pure.
+"""The reply to one turn: its items and deltas, its closing events, and the playback of its audio.
+Pure.
 
-A reply may have several items, in one response or in several: a preamble, and then the answer. Gaps, stalls and speed
-are measured within items, because no audio is due between items.
+A reply may have several items, in one response or in several: a preamble, and then the answer.
+Gaps, stalls and speed are measured within items, because no audio is due between items.
 
-The simulated player starts after an item's first audio delta and the length of the jitter buffer. It plays at the
-format's byte rate. If a delta arrives after all earlier audio was played, the player was silent (a stall) and continues
-at once.
+The simulated player starts after an item's first audio delta and the length of the jitter buffer.
+It plays at the format's byte rate. If a delta arrives after all earlier audio was played, the
+player was silent (a stall) and continues at once.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ from bench.wire.events import (
 
 
 class ItemPlayer:
-    """The player of one item of a reply. It starts when earlier audio has been played, at `busy_until_ns` or later.
+    """The player of one item of a reply. It starts when earlier audio has been played, at
+    `busy_until_ns` or later.
 
-    In a track (`is_track`), a delta is a frame, whose instant the jitter buffer of the track has determined
-    (`bench.transport.media.jitter`). So it is played `jitter_buffer_ns` after its own instant, and how late other
-    frames are does not move it. Only stalls are those of a player that starts with the first frame.
+    In a track (`is_track`), a delta is a frame, whose instant the jitter buffer of the track has
+    determined (`bench.transport.media.jitter`). So it is played `jitter_buffer_ns` after its own
+    instant, and how late other frames are does not move it. Only stalls are those of a player that
+    starts with the first frame.
     """
 
     def __init__(
@@ -58,34 +61,40 @@ class ItemPlayer:
         is_track: bool = False,
     ) -> None:
         self._audio = audio
-        self._jitter_buffer_ns, self._is_track = jitter_buffer_ns, is_track
+        self._jitter_buffer_ns = jitter_buffer_ns
+        self._is_track = is_track
         self._first_uncertainty_ns = self._stall_uncertainty_ns = error_ns
         self.uncertainty_ns = error_ns
-        """The uncertainty of the arrival of the delta that started the playback since the last stall.
+        """The uncertainty of the arrival of the delta that started the playback since the last
+        stall.
 
         In a track, it is that of the last frame.
         """
         first_ns = first_audio_ns + jitter_buffer_ns
         self.started_ns = self._start_ns = first_ns if is_track else max(first_ns, busy_until_ns)
-        """The start of playback, and of playback since the last stall, so that rounding errors do not add up.
+        """The start of playback, and of playback since the last stall, so that rounding errors do
+        not add up.
 
         In a track, the latter is what it would be if all frames had the delay of the last one.
         """
         self.ends_ns = self.empty_ns = self._start_ns
-        """The instant at which the player has played all received audio, and that from which it stalls.
+        """The instant at which the player has played all received audio, and that from which it
+        stalls.
 
         In a track, the latter is by the schedule of the first frame.
         """
-        self._bytes = self._bytes_before = 0  # bytes played in the continuous playback, and before it
+        # bytes played in the continuous playback, and before it
+        self._bytes = self._bytes_before = 0
         self._begun: list[tuple[int, int, int]] = [(0, self._start_ns, error_ns)]
-        """Where and when each continuous playback began, until the start of the sound is known: its first byte, its
-        start, and its uncertainty. In a track, each frame begins one."""
+        """Where and when each continuous playback began, until the start of the sound is known: its
+        first byte, its start, and its uncertainty. In a track, each frame begins one."""
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
-        """The uncertainty of `first_audible_ns` that follows from timestamps: `uncertainty_ns` of its playback.
+        """The uncertainty of `first_audible_ns` that follows from timestamps: `uncertainty_ns` of
+        its playback.
 
-        A later delta may really have arrived earlier. It does not move `first_audible_ns`, because the player did not
-        wait for that delta.
+        A later delta may really have arrived earlier. It does not move `first_audible_ns`, because
+        the player did not wait for that delta.
         """
         self.onset_uncertainty_ns = 0
         """The uncertainty of the start of the sound within the audio."""
@@ -95,9 +104,9 @@ class ItemPlayer:
     def stall_duration_uncertainty_ns(self) -> int:
         """The uncertainty of `stall_duration_ns`.
 
-        The duration may be too short by the uncertainty of the first delta, and too long by the uncertainty of the last
-        late delta. The reason: the total of all stalls is the largest delay of any delta behind the first one's
-        schedule, and that delta caused the last stall.
+        The duration may be too short by the uncertainty of the first delta, and too long by the
+        uncertainty of the last late delta. The reason: the total of all stalls is the largest delay
+        of any delta behind the first one's schedule, and that delta caused the last stall.
         """
         return max(self._first_uncertainty_ns, self._stall_uncertainty_ns)
 
@@ -107,18 +116,25 @@ class ItemPlayer:
         return self._audio.duration_ns(self._bytes_before) + since_ns
 
     def played_at_ns(self, length_ns: int) -> int:
-        """Return when this duration has been played; perhaps too late if that was before an ended stall."""
+        """Return when this duration has been played; perhaps too late if that was before an
+        ended stall.
+        """
         return self._start_ns + max(0, length_ns - self._audio.duration_ns(self._bytes_before))
 
-    def add(self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0) -> None:
+    def add(
+        self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0
+    ) -> None:
         """Play a delta that arrived at `at_ns`, or up to `error_ns` earlier."""
-        # The player is as simple as possible. Players that stretch audio over a gap hide the gap, each in its own way.
+        # The player is as simple as possible. Players that stretch audio over a gap hide the gap,
+        # each in its own way.
         is_track = self._is_track
         if at_ns > self.empty_ns:
             self.stall_duration_ns += at_ns - self.empty_ns
             self.stall_count += 1
             self._bytes_before += self._bytes
-            self._bytes, self.empty_ns, self._stall_uncertainty_ns = 0, at_ns, error_ns
+            self._bytes = 0
+            self.empty_ns = at_ns
+            self._stall_uncertainty_ns = error_ns
             if not is_track:
                 self._begin(at_ns, error_ns)
         received = self._bytes_before + self._bytes
@@ -134,16 +150,24 @@ class ItemPlayer:
 
     def _begin(self, at_ns: int, error_ns: int) -> None:
         """Begin to play the next audio at `at_ns`, or up to `error_ns` earlier."""
-        self._start_ns, self.uncertainty_ns = at_ns - self._audio.duration_ns(self._bytes), error_ns
+        self._start_ns = at_ns - self._audio.duration_ns(self._bytes)
+        self.uncertainty_ns = error_ns
         if self.first_audible_ns is None:
             self._begun.append((self._bytes_before + self._bytes, at_ns, error_ns))
 
     def sounds(self, sound: StrippedAudio, received: int) -> None:
-        """Set the start of the sound, if it is known and was played. Its position is relative to `received` bytes."""
+        """Set the start of the sound, if it is known and was played. Its position is relative to
+        `received` bytes.
+        """
         if sound.audible is None or self.first_audible_ns is not None:
             return
         # If the first half of a sample is in the previous delta, the sample begins there.
-        first = max(0, received - received % self._audio.sample_bytes + sound.audible * self._audio.sample_bytes)
+        first = max(
+            0,
+            received
+            - received % self._audio.sample_bytes
+            + sound.audible * self._audio.sample_bytes,
+        )
         if first >= self._bytes_before + self._bytes:
             return
         begun, start_ns, uncertainty_ns = self._begun.pop()
@@ -156,10 +180,12 @@ class ItemPlayer:
 
 
 EXACT_GAP_NS = 1_000_000
-AUDIO_DELTA, TRANSCRIPT_DELTA = EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA
+AUDIO_DELTA = EventKind.AUDIO_DELTA
+TRANSCRIPT_DELTA = EventKind.TRANSCRIPT_DELTA
 """Constants, because access to an attribute of an enumeration is slow for each delta."""
 
-# kind of event → the instant of its arrival: the first one for opening events, the last one for closing events
+# kind of event → the instant of its arrival: the first one for opening events, the last one for
+# closing events
 REPLY_INSTANTS = {
     EventKind.RESPONSE_CREATED: "response_created",
     EventKind.TEXT_DELTA: "first_text",
@@ -189,8 +215,8 @@ class ItemAudio:
 class Reply(Instants):
     """A reply in the format `audio`, which is played with a jitter buffer.
 
-    `spoken_answer` is the search for the answer among the sounds of the reply. It is None if events mark the answer, or
-    if answers are not distinguished from fillers.
+    `spoken_answer` is the search for the answer among the sounds of the reply. It is None if events
+    mark the answer, or if answers are not distinguished from fillers.
     """
 
     audio: AudioFormat
@@ -204,7 +230,8 @@ class Reply(Instants):
     _heard: HeardText = field(default_factory=lambda: HeardText(MAX_TEXT_CHARACTERS))
     """The decoded part of the transcript."""
     unread: list[msgspec.Raw | StrippedAudio] = field(default_factory=list)
-    """The transcript deltas that are not decoded. They are needed only if a script looks for a word."""
+    """The transcript deltas that are not decoded. They are needed only if a script looks for a
+    word."""
     unread_bytes: int = 0
     parts: list[str | FunctionCall] = field(default_factory=list)
     """The texts and function calls, in the order in which they were completed."""
@@ -220,7 +247,8 @@ class Reply(Instants):
     phases: dict[str, str] = field(default_factory=dict)
     """The phase of each item that has one: commentary or answer."""
     created_ns: int | None = None
-    """The creation of the response in progress; its first event if the service does not report the creation."""
+    """The creation of the response in progress; its first event if the service does not report
+    the creation."""
     earlier_items: int = 0
     """The number of items with audio before the request of the response in progress."""
     gaps_ns: list[int] = field(default_factory=list)
@@ -233,23 +261,27 @@ class Reply(Instants):
     _scheduled_end_ns: int = 0
     """The same by the schedule of the first frame, if the audio is a track."""
     late_until_ns: int = 0
-    """The end of playback of the last sound that arrived after the stop, if only the service stops the player."""
+    """The end of playback of the last sound that arrived after the stop, if only the service
+    stops the player."""
     longest_pause_ns: int = 0
     """The longest silence between two detected sounds."""
     start_uncertainty_ns: int = 0
-    """The uncertainty of the start of the first sound, in addition to those of the timestamps and of the codec."""
+    """The uncertainty of the start of the first sound, in addition to those of the timestamps
+    and of the codec."""
     uneven_ns: int = 0
     """The part of `start_uncertainty_ns` that late deltas near the start cause."""
     last_sound: Arrival | None = None
     """The arrival of the last delta with sound."""
     end_uncertainty_ns: int = 0
-    """The uncertainty of the end of the last sound, in addition to those of the timestamps and of the codec."""
+    """The uncertainty of the end of the last sound, in addition to those of the timestamps and
+    of the codec."""
     plays_on: bool = False
     """True if the service plays the reply in real time, so the client cannot stop it."""
     is_track: bool = False
     """True if the audio is a track of packets, so each delta is played at its own instant."""
     heard_until: Arrival | None = None
-    """The end of playback of the last audible sample; None if there is none. It is only known if `plays_on` is True."""
+    """The end of playback of the last audible sample; None if there is none. It is only known if
+    `plays_on` is True."""
 
     @property
     def has_started(self) -> bool:
@@ -263,8 +295,8 @@ class Reply(Instants):
 
         `is_heard` is True if replies are detected in the audio.
 
-        The event of a matched delta has no payload. The payload is not needed, because the delta's item is already
-        audible, and the script does not look for a word in the delta.
+        The event of a matched delta has no payload. The payload is not needed, because the delta's
+        item is already audible, and the script does not look for a word in the delta.
         """
         counts = self.deltas
         for delta in deltas:
@@ -274,7 +306,8 @@ class Reply(Instants):
                 return False
             if kind not in counts:
                 instant = REPLY_INSTANTS[kind]
-                self.instants[instant], self.uncertainties_ns[instant] = at_ns, error_ns
+                self.instants[instant] = at_ns
+                self.uncertainties_ns[instant] = error_ns
             if self.created_ns is None:
                 self.created_ns = at_ns
             counts[kind] += 1
@@ -299,7 +332,8 @@ class Reply(Instants):
             self.end_uncertainty_ns = sound.end_error_ns or self.end_uncertainty_ns
             return
         self.end_uncertainty_ns = sound.end_error_ns
-        first, self.last_sound = self.last_sound is None, Arrival(at_ns, error_ns)
+        first = self.last_sound is None
+        self.last_sound = Arrival(at_ns, error_ns)
         if first and sound.place is not None:
             self.uneven_ns = sound.place.uneven_ns
         if self.stopped_ns is not None:
@@ -320,7 +354,9 @@ class Reply(Instants):
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
                 onset_ns = sound.error_ns + self.audio.codec_errors.start_ns
                 sound_error_ns = self.item.player.uncertainty_ns + onset_ns + uneven_ns
-                self.spoken_answer.on_sound(audible_ns, self.silent_ns, sound_error_ns, at_ns, gap_ns)
+                self.spoken_answer.on_sound(
+                    audible_ns, self.silent_ns, sound_error_ns, at_ns, gap_ns
+                )
         if self.longest_pause_ns < PAUSE_NS:  # no second sound, whose start has another uncertainty
             self.start_uncertainty_ns = sound.error_ns + self.uneven_ns
 
@@ -338,7 +374,9 @@ class Reply(Instants):
             self.unread.append(WORD_END)
 
     def heard(self) -> HeardText:
-        """Return the transcript that was received. It is limited to its last `MAX_TEXT_CHARACTERS` characters."""
+        """Return the transcript that was received. It is limited to its last
+        `MAX_TEXT_CHARACTERS` characters.
+        """
         self._heard.add("".join(map(delta_text, self.unread)))
         self.unread.clear()
         self.unread_bytes = 0
@@ -355,14 +393,17 @@ class Reply(Instants):
             self.answer_id = item_id
 
     def add_calls(self, calls: Iterable[FunctionCall]) -> None:
-        """Add the new function calls. `calls` are all calls of the turn, including those that were added before."""
+        """Add the new function calls. `calls` are all calls of the turn, including those that
+        were added before.
+        """
         new = list(calls)[self.calls :]
         self.parts += new
         self.calls += len(new)
 
     def _add_audio(self, event: ServerEvent, payload_bytes: int, at_ns: int, error_ns: int) -> None:
         """Add the audio of a delta to its item and play it."""
-        item, payload = self.item, event.payload
+        item = self.item
+        payload = event.payload
         if item is None or event.item_id != self.item_id:
             position = payload.place if isinstance(payload, StrippedAudio) else None
             item = self._next_item(event.item_id, payload_bytes, Arrival(at_ns, error_ns), position)
@@ -371,7 +412,8 @@ class Reply(Instants):
                 item.player.sounds(payload, item.bytes)
             self.late_bytes += payload_bytes
             item.bytes += payload_bytes
-            item.last_ns, item.last_uncertainty_ns = at_ns, error_ns
+            item.last_ns = at_ns
+            item.last_uncertainty_ns = error_ns
             return
         if item.bytes:
             # A gap is exact if both of its ends are. Other gaps are only counted.
@@ -380,7 +422,8 @@ class Reply(Instants):
             else:
                 self.uncertain_gaps += 1
         item.bytes += payload_bytes
-        item.last_ns, item.last_uncertainty_ns = at_ns, error_ns
+        item.last_ns = at_ns
+        item.last_uncertainty_ns = error_ns
         item.player.add(at_ns, payload_bytes, payload, error_ns)
         if self.plays_on and (end := audible_end(payload, self.audio)) is not None:
             start_ns = item.player.ends_ns - self.audio.duration_ns(payload_bytes)
@@ -391,7 +434,9 @@ class Reply(Instants):
     def _next_item(
         self, item_id: str, payload_bytes: int, first: Arrival, position: PlayoutPosition | None
     ) -> ItemAudio:
-        """Return the item with this id. It is played at its `position`, or after the items before it."""
+        """Return the item with this id. It is played at its `position`, or after the items
+        before it.
+        """
         if self.item is not None:
             self.others_end_ns = max(self.others_end_ns, self.item.player.ends_ns)
         item = self.items.get(item_id)
@@ -400,25 +445,42 @@ class Reply(Instants):
             playback_ns = first.at_ns + delay_ns
             busy_until_ns = self.playback_ends_ns
             player = ItemPlayer(
-                self.audio, self.jitter_buffer_ns, playback_ns, error_ns, busy_until_ns, is_track=self.is_track
+                self.audio,
+                self.jitter_buffer_ns,
+                playback_ns,
+                error_ns,
+                busy_until_ns,
+                is_track=self.is_track,
             )
             item = ItemAudio(player, first, payload_bytes, *first[:2])
             self.items[item_id] = item
-        self.item, self.item_id = item, item_id
+        self.item = item
+        self.item_id = item_id
         return item
 
     # Playback.
 
     def cuts(self) -> list[tuple[str, int]]:
-        """Return (item, played ms) of each item that was not completely played. The milliseconds are rounded down."""
+        """Return (item, played ms) of each item that was not completely played. The milliseconds
+        are rounded down.
+        """
         stopped_ns = self.stopped_ns or 0
-        played = [(name, item.bytes, item.player.played_ns(stopped_ns)) for name, item in self.items.items()]
-        return [(name, ns // NS_PER_MS) for name, size, ns in played if ns < self.audio.duration_ns(size)]
+        played = [
+            (name, item.bytes, item.player.played_ns(stopped_ns))
+            for name, item in self.items.items()
+        ]
+        return [
+            (name, ns // NS_PER_MS)
+            for name, size, ns in played
+            if ns < self.audio.duration_ns(size)
+        ]
 
     def played_at_ns(self, length_ns: int) -> int | None:
-        """Return when this duration of the reply has been played; None if not enough audio has arrived.
+        """Return when this duration of the reply has been played; None if not enough audio has
+        arrived.
 
-        A service that plays replies itself sends silence before them: it counts from the first audible sample.
+        A service that plays replies itself sends silence before them: it counts from the first
+        audible sample.
         """
         if self.plays_on:
             audible = first_audible(item.player for item in self.items.values())
@@ -456,13 +518,17 @@ class Reply(Instants):
 
     @property
     def playback_ends_ns(self) -> int:
-        """The instant at which the player has played all received audio, or was stopped; 0 if no audio arrived."""
+        """The instant at which the player has played all received audio, or was stopped; 0 if no
+        audio arrived.
+        """
         ends_ns = 0 if self.item is None else max(self.others_end_ns, self.item.player.ends_ns)
         return ends_ns if self.stopped_ns is None else min(ends_ns, self.stopped_ns)
 
     @property
     def silent_from(self) -> Arrival:
-        """The end of the last sound if the audio stream continues after the reply; otherwise the end of playback."""
+        """The end of the last sound if the audio stream continues after the reply; otherwise the
+        end of playback.
+        """
         if self.heard_until is not None:
             return self.heard_until
         error_ns = 0 if self.last_sound is None else self.last_sound.uncertainty_ns
@@ -474,11 +540,15 @@ class Reply(Instants):
         return Arrival(self.playback_ends_ns, error_ns)
 
     def longest_silence_ns(self, since_ns: int) -> int:
-        """Return the longest silence after an instant: before the first item, or between two items."""
-        longest_ns, silent_ns = 0, since_ns
+        """Return the longest silence after an instant: before the first item, or between two
+        items.
+        """
+        longest_ns = 0
+        silent_ns = since_ns
         for item in self.items.values():
             audible_ns = item.player.first_audible_ns or item.player.started_ns
-            longest_ns, silent_ns = max(longest_ns, audible_ns - silent_ns), item.player.ends_ns
+            longest_ns = max(longest_ns, audible_ns - silent_ns)
+            silent_ns = item.player.ends_ns
         return longest_ns
 
     @property
@@ -488,13 +558,19 @@ class Reply(Instants):
 
     @property
     def is_inaudible(self) -> bool:
-        """True if nothing is audible in the audio of the last response, or of all if that response has no audio."""
+        """True if nothing is audible in the audio of the last response, or of all if that
+        response has no audio.
+        """
         items = list(self.items.values())
-        return all(item.player.first_audible_ns is None for item in items[self.earlier_items :] or items)
+        return all(
+            item.player.first_audible_ns is None for item in items[self.earlier_items :] or items
+        )
 
     @property
     def onset_uncertainty_ns(self) -> int | None:
-        """The uncertainty of the start of the first sound within the audio; None if there is no sound."""
+        """The uncertainty of the start of the first sound within the audio; None if there is no
+        sound.
+        """
         if self.last_sound is not None:
             return self.start_uncertainty_ns + self.audio.codec_errors.start_ns
         player = first_heard(item.player for item in self.items.values())
@@ -502,42 +578,61 @@ class Reply(Instants):
 
     @property
     def answer(self) -> ItemAudio | None:
-        """The answer: the last response's first item with phase ANSWER, else its last item that is no COMMENTARY."""
+        """The answer: the last response's first item with phase ANSWER, else its last item that
+        is no COMMENTARY.
+        """
         items = list(self.items.items())[self.earlier_items :]
         answers = (item for item_id, item in items if self.phases.get(item_id) == ANSWER)
-        others = (item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY)
+        others = (
+            item for item_id, item in reversed(items) if self.phases.get(item_id) != COMMENTARY
+        )
         return next(answers, None) or next(others, None)
 
     @property
     def preamble(self) -> bool | None:
-        """True if audio came before the answer. None if there is no audio, or no sound is long enough for an answer."""
+        """True if audio came before the answer. None if there is no audio, or no sound is long
+        enough for an answer.
+        """
         if self.spoken_answer is not None:
-            return None if self.spoken_answer.sound is None else not self.spoken_answer.sound.is_first
+            return (
+                None if self.spoken_answer.sound is None else not self.spoken_answer.sound.is_first
+            )
         return self.answer is not next(iter(self.items.values())) if self.items else None
 
     def audio_instants(self) -> dict[str, Arrival | None]:
-        """Return the instants of the audio, each with how much earlier it may really have been; None if unknown."""
+        """Return the instants of the audio, each with how much earlier it may really have been;
+        None if unknown.
+        """
         if self.item is None:
             return {}
-        instants: dict[str, Arrival | None] = {"last_audio": Arrival(self.item.last_ns, self.item.last_uncertainty_ns)}
+        instants: dict[str, Arrival | None] = {
+            "last_audio": Arrival(self.item.last_ns, self.item.last_uncertainty_ns)
+        }
         if self.last_sound is not None:
             last_audible_ns = self.late_until_ns or self.silent_ns
-            error_ns = self.last_sound.uncertainty_ns if self.is_track else self.item.player.uncertainty_ns
+            error_ns = (
+                self.last_sound.uncertainty_ns if self.is_track else self.item.player.uncertainty_ns
+            )
             error_ns += self.end_uncertainty_ns + self.audio.codec_errors.end_ns
             instants["last_audible"] = Arrival(last_audible_ns, error_ns)
-        player, onset_ns = first_heard(item.player for item in self.items.values()), self.onset_uncertainty_ns
+        player = first_heard(item.player for item in self.items.values())
+        onset_ns = self.onset_uncertainty_ns
         if player is not None and player.first_audible_ns is not None and onset_ns is not None:
-            instants["first_audible"] = Arrival(player.first_audible_ns, player.audible_uncertainty_ns + onset_ns)
+            instants["first_audible"] = Arrival(
+                player.first_audible_ns, player.audible_uncertainty_ns + onset_ns
+            )
         if self.spoken_answer is not None:
             if (sound := self.spoken_answer.sound) is not None:
                 instants["answer_audible"] = Arrival(sound.at_ns, sound.uncertainty_ns)
         elif (answer := self.answer) is not None:
-            instants["answer_audio"], instants["answer_audible"] = answer.first, first_audible([answer.player])
+            instants["answer_audio"] = answer.first
+            instants["answer_audible"] = first_audible([answer.player])
         return instants
 
     @property
     def audio_speed(self) -> float | None:
-        """The seconds of audio that arrived per second. The first delta of each item is not counted.
+        """The seconds of audio that arrived per second. The first delta of each item is not
+        counted.
 
         The time of an item is from its first delta to its last. None if no item has a second delta.
         """
@@ -553,7 +648,9 @@ def first_audible(players: Iterable[ItemPlayer]) -> Arrival | None:
     player = first_heard(players)
     if player is None or player.first_audible_ns is None:
         return None
-    return Arrival(player.first_audible_ns, player.audible_uncertainty_ns + player.onset_uncertainty_ns)
+    return Arrival(
+        player.first_audible_ns, player.audible_uncertainty_ns + player.onset_uncertainty_ns
+    )
 
 
 def first_heard(players: Iterable[ItemPlayer]) -> ItemPlayer | None:

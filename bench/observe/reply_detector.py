@@ -1,17 +1,19 @@
-"""The detection of replies in a continuous audio stream, and their conversion to events of the timeline. Pure.
+"""The detection of replies in a continuous audio stream, and their conversion to events of the
+timeline. Pure.
 
-A full-duplex service streams audio even when it does not speak, and names neither responses nor turns. A reply begins
-with the delta in which sound begins (`bench.observe.onsets`). A reply ends when the deltas without sound after it add
-up to the silence that ends a reply. If the service stops sending instead, the reply ends when nothing has been played
-for the same time. The detector creates an id for the response and for its item. It does not pass on a delta until it
-knows whether sound begins in the delta. The result depends only on the sound in each delta and on the arrival of the
-delta. `detect_replies` stores in each delta the positions of its sound, so that a log without audio gives the same
-replies.
+A full-duplex service streams audio even when it does not speak, and names neither responses nor
+turns. A reply begins with the delta in which sound begins (`bench.observe.onsets`). A reply ends
+when the deltas without sound after it add up to the silence that ends a reply. If the service stops
+sending instead, the reply ends when nothing has been played for the same time. The detector creates
+an id for the response and for its item. It does not pass on a delta until it knows whether sound
+begins in the delta. The result depends only on the sound in each delta and on the arrival of the
+delta. `detect_replies` stores in each delta the positions of its sound, so that a log without audio
+gives the same replies.
 
-A telephony provider puts all audio of an agent into one queue and plays it without a break. If the agent requests it
-(`clear`), the provider drops all audio that it has not played. An agent can mark a position in the queue. When the
-audio before the mark was played, or was dropped, the provider reports this to the agent (Twilio, Media Streams, "mark"
-and "clear").
+A telephony provider puts all audio of an agent into one queue and plays it without a break. If the
+agent requests it (`clear`), the provider drops all audio that it has not played. An agent can mark
+a position in the queue. When the audio before the mark was played, or was dropped, the provider
+reports this to the agent (Twilio, Media Streams, "mark" and "clear").
 """
 
 from __future__ import annotations
@@ -33,18 +35,30 @@ from bench.observe.onset_limits import BLOCK_MS
 from bench.observe.onsets import HELD_NS, PAUSE_NS, WINDOW, OnsetDetector, SoundChange
 from bench.wire.audio import AudioFormat, Samples, SampleStream, expansion
 from bench.wire.connection import MatchedDelta
-from bench.wire.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio, audio_payload, delta_text
+from bench.wire.events import (
+    EventKind,
+    PlayoutPosition,
+    ServerEvent,
+    StrippedAudio,
+    audio_payload,
+    delta_text,
+)
 
 MAX_MARKERS = 1_000
-"""The maximum number of pending marks. It allows one mark for each word of several minutes of speech."""
+"""The maximum number of pending marks. It allows one mark for each word of several minutes of
+speech."""
 GAP_NS = 100 * NS_PER_MS
-"""The minimum time without audio that counts as silence that was not sent. A shorter time is a delay on the network."""
+"""The minimum time without audio that counts as silence that was not sent. A shorter time is a
+delay on the network."""
 LATE_NS = 200 * NS_PER_MS
-"""The maximum time from the connection to the start of a stream. If the first audio is later, silence precedes it."""
+"""The maximum time from the connection to the start of a stream. If the first audio is later,
+silence precedes it."""
 
 
 class PlaybackTime(NamedTuple):
-    """The latest playback time of a delta without jitter buffer, and how much earlier it may really be."""
+    """The latest playback time of a delta without jitter buffer, and how much earlier it may
+    really be.
+    """
 
     at_ns: int
     uncertainty_ns: int
@@ -55,25 +69,27 @@ class PlayoutQueue:
 
     `until_ns` is when the received audio will have been played; 0 before any audio.
 
-    Audio that arrives up to `GAP_NS` after the queue ran empty was delayed on the network. It does not delay the
-    playback of later audio. After a gap of at least twice `GAP_NS`, the stream starts again, and all later audio is
-    played later by the whole gap. If the gap is between the two limits, the later audio is delayed by a part of the
-    gap. So a timestamp close to a limit cannot change an instant by a step.
+    Audio that arrives up to `GAP_NS` after the queue ran empty was delayed on the network. It does
+    not delay the playback of later audio. After a gap of at least twice `GAP_NS`, the stream starts
+    again, and all later audio is played later by the whole gap. If the gap is between the two
+    limits, the later audio is delayed by a part of the gap. So a timestamp close to a limit cannot
+    change an instant by a step.
 
-    The playback time of the next audio is the maximum of one value for each arrival. This value depends on the
-    timestamp of the arrival and on when the queue was empty, and the latter is also a maximum. Errors do not add up in
-    a maximum. So the error of an instant is at most three times the error of one timestamp, for any number of earlier
-    deltas.
+    The playback time of the next audio is the maximum of one value for each arrival. This value
+    depends on the timestamp of the arrival and on when the queue was empty, and the latter is also
+    a maximum. Errors do not add up in a maximum. So the error of an instant is at most three times
+    the error of one timestamp, for any number of earlier deltas.
 
-    In a track (`is_track`), the jitter buffer has determined the instant at which each piece of audio is played. So
-    there, no audio waits for earlier audio.
+    In a track (`is_track`), the jitter buffer has determined the instant at which each piece of
+    audio is played. So there, no audio waits for earlier audio.
     """
 
     def __init__(self, *, is_track: bool = False) -> None:
         self.is_track = is_track
         self.until_ns = 0
         self.overflow: tuple[str, str] | None = None
-        """The exceeded limit, as (kind of queued items, description of the limit); None if no limit is exceeded."""
+        """The exceeded limit, as (kind of queued items, description of the limit); None if no
+        limit is exceeded."""
         self._earliest_until_ns = 0
         """The value of `until_ns` if all timestamps are as early as possible."""
         self._due_ns = 0, 0
@@ -82,14 +98,18 @@ class PlayoutQueue:
         self._played: deque[str] = deque()
 
     def play(self, at_ns: int, duration_ns: int, error_ns: int = 0) -> PlaybackTime:
-        """Queue audio that arrived at `at_ns`, or up to `error_ns` earlier. Return the playback time of the audio."""
+        """Queue audio that arrived at `at_ns`, or up to `error_ns` earlier. Return the playback
+        time of the audio.
+        """
         if self.is_track:
             self.until_ns = max(self.until_ns, at_ns + duration_ns)
             return PlaybackTime(at_ns, error_ns)
         earliest_at_ns = at_ns - error_ns
-        # The longer a gap is, the smaller is its part that counts as network delay. The latest instant has the longest
-        # gap.
-        earliest_ns = max(self._due_ns[0], earliest_at_ns - _delay_ns(earliest_at_ns - self.until_ns))
+        # The longer a gap is, the smaller is its part that counts as network delay. The latest
+        # instant has the longest gap.
+        earliest_ns = max(
+            self._due_ns[0], earliest_at_ns - _delay_ns(earliest_at_ns - self.until_ns)
+        )
         latest_ns = max(self._due_ns[1], at_ns - _delay_ns(at_ns - self._earliest_until_ns))
         self._due_ns = earliest_ns + duration_ns, latest_ns + duration_ns
         self._earliest_until_ns = max(self._earliest_until_ns, earliest_at_ns) + duration_ns
@@ -106,7 +126,9 @@ class PlayoutQueue:
             self.overflow = "marks", f"{MAX_MARKERS} marks wait for what was not played yet"
 
     def clear(self, at_ns: int, error_ns: int = 0) -> None:
-        """Drop the unplayed audio at a `clear`, which may be `error_ns` earlier. Its marks count as played."""
+        """Drop the unplayed audio at a `clear`, which may be `error_ns` earlier. Its marks count
+        as played.
+        """
         self.until_ns = min(self.until_ns, at_ns)
         self._earliest_until_ns = min(self._earliest_until_ns, at_ns - error_ns)
         self._due_ns = min(self._due_ns[0], at_ns - error_ns), min(self._due_ns[1], at_ns)
@@ -114,14 +136,17 @@ class PlayoutQueue:
 
     @property
     def due_ns(self) -> int:
-        """The instant of the next mark; 0 if one was played and not reported, `NEVER_NS` if there is none."""
+        """The instant of the next mark; 0 if one was played and not reported, `NEVER_NS` if
+        there is none.
+        """
         if self._played:
             return 0
         return self._waiting[0][0] if self._waiting else NEVER_NS
 
     def played_by(self, now_ns: int) -> list[str]:
         self._pass(now_ns)
-        played, self._played = self._played, deque()
+        played = self._played
+        self._played = deque()
         return list(played)
 
     def _pass(self, now_ns: int) -> None:
@@ -130,22 +155,29 @@ class PlayoutQueue:
 
 
 def _delay_ns(gap_ns: int) -> int:
-    """Return the maximum network delay after a gap. The longer the gap, the more of it is unsent silence."""
+    """Return the maximum network delay after a gap. The longer the gap, the more of it is unsent
+    silence.
+    """
     return min(GAP_NS, max(0, 2 * GAP_NS - gap_ns))
 
 
 SILENCE_NS = 800 * NS_PER_MS
-"""The silence that ends a reply the caller has spoken into. It is longer than pauses within speech."""
+"""The silence that ends a reply the caller has spoken into. It is longer than pauses within
+speech."""
 CAUGHT = "turn_detected"
 """The status reason of a reply that the caller's speech cancels, as in the Realtime API."""
 MAX_GAP_S = 3
-"""The maximum silence that is passed to the onset detector. A longer silence would have the same effect."""
+"""The maximum silence that is passed to the onset detector. A longer silence would have the same
+effect."""
 KNOWN_NS = WINDOW * BLOCK_MS * NS_PER_MS
-"""The audio that the detector needs to detect a voiced sound. Until an unvoiced one is detected, it is pending."""
+"""The audio that the detector needs to detect a voiced sound. Until an unvoiced one is detected,
+it is pending."""
 
 
 class HeldDelta(NamedTuple):
-    """A delta without sound at its arrival. `end` is its end in the stream in samples, `playing` its playback."""
+    """A delta without sound at its arrival. `end` is its end in the stream in samples, `playing`
+    its playback.
+    """
 
     event: ServerEvent
     arrival: Arrival
@@ -156,12 +188,15 @@ class HeldDelta(NamedTuple):
 class ReplyDetector:
     """The reply detector of one session, for audio in the format `audio`.
 
-    `silence_ns` is the silence that ends a reply. `pauses` is True if the service may stop sending when it is silent.
-    `is_track` is True if the audio is a track of packets.
+    `silence_ns` is the silence that ends a reply. `pauses` is True if the service may stop sending
+    when it is silent. `is_track` is True if the audio is a track of packets.
     """
 
-    def __init__(self, audio: AudioFormat, silence_ns: int, *, pauses: bool = False, is_track: bool = False) -> None:
-        self._silence_ns, self._pauses = silence_ns, pauses
+    def __init__(
+        self, audio: AudioFormat, silence_ns: int, *, pauses: bool = False, is_track: bool = False
+    ) -> None:
+        self._silence_ns = silence_ns
+        self._pauses = pauses
         self.playout = PlayoutQueue(is_track=is_track)
         self.audio = audio
         self.expansion = expansion(audio)
@@ -185,13 +220,17 @@ class ReplyDetector:
         """The id of the last reply, and of its item."""
         self._speaking = False
         self._cut = False
-        """True after a clear. Sound without a pause still belongs to the cleared reply: it was sent before."""
+        """True after a clear. Sound without a pause still belongs to the cleared reply: it was
+        sent before."""
         self._dropped = False
-        """True if audio of the reply was cleared or came after it, so the service has cancelled the reply."""
+        """True if audio of the reply was cleared or came after it, so the service has cancelled
+        the reply."""
         self._pending: int | None = None
-        """The position in the stream, in samples, of a sound that is not certain yet; None if there is none."""
+        """The position in the stream, in samples, of a sound that is not certain yet; None if
+        there is none."""
         self._began_ns = self._caller_ns = 0
-        """The arrival of the last reply's first delta, and the last start of the caller's speech."""
+        """The arrival of the last reply's first delta, and the last start of the caller's
+        speech."""
         self._words = ""
 
     @property
@@ -199,7 +238,9 @@ class ReplyDetector:
         return self._replies > 0
 
     def hear_early(self, data: bytes, end_ns: int) -> None:
-        """Process the audio before the answer of a telephone call, which ended at `end_ns`. No reply begins in it."""
+        """Process the audio before the answer of a telephone call, which ended at `end_ns`. No
+        reply begins in it.
+        """
         found = self._onsets.add(self.audio.decode(data))
         changes = [(what, -back, error_ns) for what, back, error_ns in found]
         self._early = EarlySound(changes, self.audio.rate_hz, end_ns)
@@ -213,12 +254,15 @@ class ReplyDetector:
         """Record that the caller starts to speak, during a reply or after it."""
         self._caller_ns = at_ns
 
-    def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return the events of a message. In the audio events, the positions of the detected sound replace the audio.
+    def detect_replies(
+        self, events: Sequence[ServerEvent], arrival: Arrival
+    ) -> Sequence[ServerEvent]:
+        """Return the events of a message. In the audio events, the positions of the detected sound
+        replace the audio.
 
-        An event that already contains the positions does not change. If a message ends in the middle of a sample, that
-        sample counts with the message that completes it, because the line plays the bytes in sequence. `clear` also
-        drops the half sample.
+        An event that already contains the positions does not change. If a message ends in the
+        middle of a sample, that sample counts with the message that completes it, because the line
+        plays the bytes in sequence. `clear` also drops the half sample.
         """
         return [self._detect_replies(event, arrival) for event in events]
 
@@ -227,7 +271,11 @@ class ReplyDetector:
             self._onsets.drop()
             self._stream.rest = b""
         raw = event.payload
-        if event.kind is not EventKind.AUDIO_DELTA or event.payload_bytes <= 0 or isinstance(raw, StrippedAudio):
+        if (
+            event.kind is not EventKind.AUDIO_DELTA
+            or event.payload_bytes <= 0
+            or isinstance(raw, StrippedAudio)
+        ):
             return event
         data = audio_payload(raw)
         if data is None:
@@ -254,49 +302,72 @@ class ReplyDetector:
         return self._with_sound(event, changes, len(samples))
 
     def _begin(self, arrival: Arrival) -> None:
-        """Begin the stream with its first audio. A service that has sent nothing until then was silent."""
+        """Begin the stream with its first audio. A service that has sent nothing until then was
+        silent.
+        """
         self._has_begun = True
         if self._early is not None:
             gap_ns = min(arrival.at_ns - self._early.end_ns, MAX_GAP_S * NS_PER_S)
             if gap_ns >= GAP_NS:
                 silence = np.zeros(gap_ns * self.audio.rate_hz // NS_PER_S, np.int16)
                 self._early.without(self._changes(silence, sent=False), len(silence))
-        elif self._connected_ns is not None and arrival.at_ns - arrival.uncertainty_ns > self._connected_ns + LATE_NS:
+        elif (
+            self._connected_ns is not None
+            and arrival.at_ns - arrival.uncertainty_ns > self._connected_ns + LATE_NS
+        ):
             self._onsets = OnsetDetector(self.audio.rate_hz, after_silence=True)
 
-    def _with_sound(self, event: ServerEvent, changes: Iterable[Change], samples: int) -> ServerEvent:
+    def _with_sound(
+        self, event: ServerEvent, changes: Iterable[Change], samples: int
+    ) -> ServerEvent:
         """Return an event with the positions of the sound in its samples."""
-        known_tones, self._known_tones = self._known_tones, len(self._onsets.tones)
+        known_tones = self._known_tones
+        self._known_tones = len(self._onsets.tones)
         audible = until = None
         error_ns = end_error_ns = 0
         for what, position, uncertainty_ns in changes:
             if what == "ends":
                 end_error_ns = uncertainty_ns
                 continue
-            error_ns, end_error_ns = uncertainty_ns, 0
+            error_ns = uncertainty_ns
+            end_error_ns = 0
             if what == "begins" and audible is None:
                 audible = position
             elif what == "sounds":
-                audible, until = min(0, position) if audible is None else audible, position
+                audible = min(0, position) if audible is None else audible
+                until = position
                 end_error_ns = self._onsets.fading_ns
         size = samples * self.audio.sample_bytes
-        back, tones = self._onsets.pending, max(0, self._known_tones - known_tones)
+        back = self._onsets.pending
+        tones = max(0, self._known_tones - known_tones)
         pending = None if back is None else samples - back
-        payload = StrippedAudio(audible, until, error_ns, tones=tones, pending=pending, end_error_ns=end_error_ns)
+        payload = StrippedAudio(
+            audible, until, error_ns, tones=tones, pending=pending, end_error_ns=end_error_ns
+        )
         return msgspec.structs.replace(event, payload_bytes=size, payload=payload)
 
     def _changes(self, samples: Samples, *, sent: bool = True) -> list[Change]:
-        """Return the changes that these samples reveal, with positions relative to the first sample."""
+        """Return the changes that these samples reveal, with positions relative to the first
+        sample.
+        """
         return _in_samples(self._onsets.add(samples, sent=sent), len(samples))
 
     def _unsent(self, arrival: Arrival) -> int:
-        """Return how much silence, in samples, the service has not sent before a delta that arrives now."""
+        """Return how much silence, in samples, the service has not sent before a delta that
+        arrives now.
+        """
         played_ns = self.playout.until_ns
         silent_ns = arrival.at_ns - played_ns
-        return silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
+        return (
+            silent_ns * self.audio.rate_hz // NS_PER_S if played_ns and silent_ns >= GAP_NS else 0
+        )
 
-    def events_in(self, events: Iterable[ServerEvent], arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield the timeline's events for those of `detect_replies`, with arrivals. Added events have no name."""
+    def events_in(
+        self, events: Iterable[ServerEvent], arrival: Arrival
+    ) -> Iterator[tuple[ServerEvent, Arrival]]:
+        """Yield the timeline's events for those of `detect_replies`, with arrivals. Added events
+        have no name.
+        """
         for event in events:
             if event.kind is EventKind.TRANSCRIPT_DELTA:
                 self._words = (self._words + delta_text(event.payload))[:MAX_TEXT_CHARACTERS]
@@ -320,11 +391,15 @@ class ReplyDetector:
         """The id of the current reply and of its item; "" between two replies."""
         return self._reply_id if self._speaking else ""
 
-    def continued(self, sounds: Sequence[MatchedDelta], until_ns: int) -> tuple[list[MatchedDelta], ServerEvent | None]:
-        """Detect and apply the sound in deltas, until a reply may begin or end, or a delta is later than `until_ns`.
+    def continued(
+        self, sounds: Sequence[MatchedDelta], until_ns: int
+    ) -> tuple[list[MatchedDelta], ServerEvent | None]:
+        """Detect and apply the sound in deltas, until a reply may begin or end, or a delta is later
+        than `until_ns`.
 
-        Return the applied deltas, and the event of the next one, which only `events_in` applies; None if all were
-        applied. Their events are those of the reply, or between two replies of none.
+        Return the applied deltas, and the event of the next one, which only `events_in` applies;
+        None if all were applied. Their events are those of the reply, or between two replies of
+        none.
         """
         continued: list[MatchedDelta] = []
         if not self._has_begun:
@@ -340,11 +415,17 @@ class ReplyDetector:
                 event = self._detected(template, data, arrival)
             else:
                 samples = size // self.audio.sample_bytes
-                event = self._with_sound(template, _in_samples(self._onsets.changes(skimmed), samples), samples)
+                event = self._with_sound(
+                    template, _in_samples(self._onsets.changes(skimmed), samples), samples
+                )
             sound = event.payload
             assert isinstance(sound, StrippedAudio), "the sound was detected"
             # the listener must get the size that was received
-            if at_ns > until_ns or event.payload_bytes != size or self._is_change(sound, size, arrival):
+            if (
+                at_ns > until_ns
+                or event.payload_bytes != size
+                or self._is_change(sound, size, arrival)
+            ):
                 return continued, event
             event = self._continue(event, sound, arrival)
             continued.append(MatchedDelta(event, at_ns, error_ns, lag_ns, size, wire_bytes))
@@ -364,10 +445,15 @@ class ReplyDetector:
         return self._is_over_by(end, None if sound.pending is None else start + sound.pending)
 
     def _continue(self, event: ServerEvent, sound: StrippedAudio, arrival: Arrival) -> ServerEvent:
-        """Apply sound with which no reply begins or ends. Return the event as one of the reply, if there is one."""
+        """Apply sound with which no reply begins or ends. Return the event as one of the reply,
+        if there is one.
+        """
         self.tones += sound.tones
-        start, size = self._end, event.payload_bytes
-        playing = self.playout.play(arrival.at_ns, self.audio.duration_ns(size), arrival.uncertainty_ns)
+        start = self._end
+        size = event.payload_bytes
+        playing = self.playout.play(
+            arrival.at_ns, self.audio.duration_ns(size), arrival.uncertainty_ns
+        )
         self._end += size // self.audio.sample_bytes
         self._pending = None if sound.pending is None else start + sound.pending
         if sound.audible is None or sound.until is None:
@@ -378,7 +464,9 @@ class ReplyDetector:
         return self._of_reply(event) if self._speaking else event
 
     def _hold(self, delta: HeldDelta, samples: int) -> None:
-        """Store a delta without sound, in which a sound may turn out to have begun. Forget those that are too old."""
+        """Store a delta without sound, in which a sound may turn out to have begun. Forget those
+        that are too old.
+        """
         if samples:
             self._held.append(delta)
             old = self._end - HELD_NS * self.audio.rate_hz // NS_PER_S
@@ -404,12 +492,19 @@ class ReplyDetector:
             yield from self._ending(arrival)
         self._end += samples
         self._pending = None if sound.pending is None else self._end - samples + sound.pending
-        # The end of a sound may become known in the next delta, which then contains no sound. If the reply with the
-        # sound is over, the delta must not begin another reply.
-        if sound.audible is None or sound.until is None or (not self._speaking and sound.until <= sound.audible):
+        # The end of a sound may become known in the next delta, which then contains no sound. If
+        # the reply with the sound is over, the delta must not begin another reply.
+        if (
+            sound.audible is None
+            or sound.until is None
+            or (not self._speaking and sound.until <= sound.audible)
+        ):
             self._hold(HeldDelta(event, arrival, self._end, playing), samples)
             is_of_reply = self._speaking and not self._cut
-            yield self._of_reply(event) if is_of_reply else ServerEvent(EventKind.NOTED, event.name), arrival
+            yield (
+                self._of_reply(event) if is_of_reply else ServerEvent(EventKind.NOTED, event.name),
+                arrival,
+            )
             if self._is_over:
                 yield from self._ending(arrival)
             return
@@ -418,7 +513,9 @@ class ReplyDetector:
             yield from self._ending(arrival)
         self._last = self._end - samples + sound.until
         if not self._speaking:
-            yield from self._start_reply(HeldDelta(event, arrival, self._end, playing), sound, start)
+            yield from self._start_reply(
+                HeldDelta(event, arrival, self._end, playing), sound, start
+            )
         else:
             if self._cut:  # with the pause before it
                 self._dropped = True
@@ -442,7 +539,9 @@ class ReplyDetector:
         )
 
     def _is_paused(self, start: int) -> bool:
-        """Return whether a sound that begins at the sample `start` is no part of the reply before it."""
+        """Return whether a sound that begins at the sample `start` is no part of the reply
+        before it.
+        """
         return (start - self._last) * NS_PER_S >= self._pause_ns * self.audio.rate_hz
 
     def _may_continue(self, pending: int | None) -> bool:
@@ -453,17 +552,25 @@ class ReplyDetector:
     def _pause_ns(self) -> int:
         if self._cut:
             return PAUSE_NS
-        return min(SILENCE_NS, self._silence_ns) if self._caller_ns > self._began_ns else self._silence_ns
+        return (
+            min(SILENCE_NS, self._silence_ns)
+            if self._caller_ns > self._began_ns
+            else self._silence_ns
+        )
 
     def _samples_ns(self, samples: int) -> int:
         return self.audio.duration_ns(samples * self.audio.sample_bytes)
 
     @property
     def over_ns(self) -> int:
-        """The end of the current reply if no more of it arrives; `NEVER_NS` if only audio can end it."""
+        """The end of the current reply if no more of it arrives; `NEVER_NS` if only audio can
+        end it.
+        """
         if not (self._pauses and self._speaking):
             return NEVER_NS
-        silent_ns = 0 if self._may_continue(self._pending) else self._samples_ns(self._end - self._last)
+        silent_ns = (
+            0 if self._may_continue(self._pending) else self._samples_ns(self._end - self._last)
+        )
         return self.playout.until_ns + self._pause_ns + KNOWN_NS - silent_ns
 
     def ended_by(self, now_ns: int) -> Iterator[tuple[ServerEvent, Arrival]]:
@@ -475,11 +582,13 @@ class ReplyDetector:
         if self._speaking:
             yield from self._ending(Arrival(at_ns))
 
-    def _cleared(self, event: ServerEvent, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
+    def _cleared(
+        self, event: ServerEvent, arrival: Arrival
+    ) -> Iterator[tuple[ServerEvent, Arrival]]:
         """Apply a `clear`: drop the audio of the reply that is not played yet.
 
-        If all audio of the reply was played before, end the reply. If its playback ended less than `PAUSE_NS` ago, do
-        not end it yet, because more audio of the reply may follow.
+        If all audio of the reply was played before, end the reply. If its playback ended less than
+        `PAUSE_NS` ago, do not end it yet, because more audio of the reply may follow.
         """
         if arrival.at_ns < self.playout.until_ns:
             self._cut = self._dropped = self._speaking
@@ -492,8 +601,12 @@ class ReplyDetector:
         self.playout.clear(arrival.at_ns, arrival.uncertainty_ns)
         yield event, arrival
 
-    def _start_reply(self, last: HeldDelta, sound: StrippedAudio, start: int) -> Iterator[tuple[ServerEvent, Arrival]]:
-        """Yield a reply's first deltas: the stored ones from its start, and `last`, in which it was detected."""
+    def _start_reply(
+        self, last: HeldDelta, sound: StrippedAudio, start: int
+    ) -> Iterator[tuple[ServerEvent, Arrival]]:
+        """Yield a reply's first deltas: the stored ones from its start, and `last`, in which it
+        was detected.
+        """
         self._replies += 1
         self._reply_id = f"heard-{self._replies}"
         self._speaking = True
@@ -501,25 +614,34 @@ class ReplyDetector:
         known = StrippedAudio(audible, sound.until, sound.error_ns, end_error_ns=sound.end_error_ns)
         first = next((held for held in self._held if held.end > start), last)
         position = self._position(first, last, start, sound.error_ns) if self._pauses else None
-        deltas = [*self._held_sound(start, sound), (self._of_reply(last.event, known), last.arrival)]
+        deltas = [
+            *self._held_sound(start, sound),
+            (self._of_reply(last.event, known), last.arrival),
+        ]
         self._began_ns = deltas[0][1].at_ns
         for number, (event, arrival) in enumerate(deltas):
             if number == 0 and isinstance(event.payload, StrippedAudio):
-                event = msgspec.structs.replace(event, payload=msgspec.structs.replace(event.payload, place=position))
+                event = msgspec.structs.replace(
+                    event, payload=msgspec.structs.replace(event.payload, place=position)
+                )
             yield event, arrival
 
-    def _position(self, first: HeldDelta, last: HeldDelta, start: int, error_ns: int) -> PlayoutPosition:
+    def _position(
+        self, first: HeldDelta, last: HeldDelta, start: int, error_ns: int
+    ) -> PlayoutPosition:
         """Return the position of a reply's first delta in the playout queue.
 
-        The start of the reply may be wrong by `error_ns`, so the reply may really begin in another delta. `uneven_ns`
-        of the result covers all deltas in which the reply may begin.
+        The start of the reply may be wrong by `error_ns`, so the reply may really begin in another
+        delta. `uneven_ns` of the result covers all deltas in which the reply may begin.
         """
         margin = error_ns * self.audio.rate_hz // NS_PER_S
-        # The playback time of each delta in which the reply may begin, minus its time in the stream.
+        # The playback time of each delta in which the reply may begin, minus its time in the
+        # stream.
         offsets_ns = [
             held.playing.at_ns - self._start_of(held) * NS_PER_S // self.audio.rate_hz
             for held in (first, *self._held, last)
-            if held is first or (held.end > start - margin and self._start_of(held) <= start + margin)
+            if held is first
+            or (held.end > start - margin and self._start_of(held) <= start + margin)
         ]
         uneven_ns = max(offsets_ns) - min(offsets_ns)
         playback_ns, error_ns = first.playing
@@ -528,13 +650,18 @@ class ReplyDetector:
     def _start_of(self, held: HeldDelta) -> int:
         return held.end - held.event.payload_bytes // self.audio.sample_bytes
 
-    def _held_sound(self, start: int, sound: StrippedAudio) -> Iterator[tuple[ServerEvent, Arrival]]:
+    def _held_sound(
+        self, start: int, sound: StrippedAudio
+    ) -> Iterator[tuple[ServerEvent, Arrival]]:
         """Yield the stored deltas that contain a sound which begins at the sample `start`."""
         for held in self._held:
             if held.end > start:
                 audible = max(0, start - self._start_of(held))
                 size = held.event.payload_bytes // self.audio.sample_bytes
-                yield self._of_reply(held.event, StrippedAudio(audible, size, sound.error_ns)), held.arrival
+                yield (
+                    self._of_reply(held.event, StrippedAudio(audible, size, sound.error_ns)),
+                    held.arrival,
+                )
 
     def _of_reply(self, event: ServerEvent, sound: StrippedAudio | None = None) -> ServerEvent:
         name = self._reply_id
@@ -542,7 +669,8 @@ class ReplyDetector:
         return msgspec.structs.replace(event, response_id=name, item_id=name, payload=payload)
 
     def _ending(self, arrival: Arrival) -> Iterator[tuple[ServerEvent, Arrival]]:
-        name, words = self._reply_id, self._words.strip()
+        name = self._reply_id
+        words = self._words.strip()
         status, reason = ("cancelled", CAUGHT) if self._dropped else ("completed", "")
         self._speaking = self._cut = self._dropped = False
         self._words = ""

@@ -1,12 +1,14 @@
-"""The facts of a session outside of its turns: instants, settings, counts and the outcome of the session. Pure.
+"""The facts of a session outside of its turns: instants, settings, counts and the outcome of the
+session. Pure.
 
-Some sounds of the caller need no reply: words to another person, a noise or a murmur. The script plays such a sound
-while no reply is played and no turn is open, so a response that begins then has no turn. The load generator plays this
-response nevertheless, because a caller would hear it. After a long silence of its caller, the service may speak (the
-idle timeout). Such speech is not a reply to a sound.
+Some sounds of the caller need no reply: words to another person, a noise or a murmur. The script
+plays such a sound while no reply is played and no turn is open, so a response that begins then has
+no turn. The load generator plays this response nevertheless, because a caller would hear it. After
+a long silence of its caller, the service may speak (the idle timeout). Such speech is not a reply
+to a sound.
 
-A planned interruption or sound does not take place if its cue never comes: the reply ends earlier, or has no such
-words. An expectation takes place if its event arrives in time.
+A planned interruption or sound does not take place if its cue never comes: the reply ends earlier,
+or has no such words. An expectation takes place if its event arrives in time.
 """
 
 from __future__ import annotations
@@ -23,7 +25,14 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent, awaited
 from bench.catalogue.outcomes import SUCCESSFUL, WHOLE
 from bench.observe.attribution import Attributor
-from bench.observe.inputs import Connected, ContinuesCall, HistoryStarted, ReplacedBySession, RtpMeasured, SessionStart
+from bench.observe.inputs import (
+    Connected,
+    ContinuesCall,
+    HistoryStarted,
+    ReplacedBySession,
+    RtpMeasured,
+    SessionStart,
+)
 from bench.observe.observation import NO_TURNS_MISSING, SessionObservation, TurnObservation
 from bench.observe.reply import Reply
 from bench.observe.turn import PendingTurn, State
@@ -34,12 +43,16 @@ from bench.wire.events import EventKind, ServerEvent, TokenUsage
 
 
 class PlannedEvents:
-    """The planned events of one session. `planned` is the number of each in the script; 0 if it is unknown."""
+    """The planned events of one session. `planned` is the number of each in the script; 0 if it
+    is unknown.
+    """
 
     __slots__ = ("_awaited", "_occurred", "_planned", "_reached")
 
     def __init__(self, planned: Mapping[str, int]) -> None:
-        self._planned, self._reached, self._occurred = planned, Counter[str](), Counter[str]()
+        self._planned = planned
+        self._reached = Counter[str]()
+        self._occurred = Counter[str]()
         self._awaited: PlannedEvent | None = None
         """The interruption or sound whose cue is awaited; also that of the last missed cue."""
 
@@ -62,7 +75,9 @@ class PlannedEvents:
             self._awaited = None
 
     def withdraw(self, event: PlannedEvent, number: int) -> None:
-        """Do not count events that the session has come to, because the end of the run prevented them."""
+        """Do not count events that the session has come to, because the end of the run prevented
+        them.
+        """
         self._reached[event] -= number
 
     def withdraw_awaited(self) -> None:
@@ -72,37 +87,49 @@ class PlannedEvents:
             self._awaited = None
 
     def counts(self, outcome: str) -> dict[str, Any]:
-        """Return the columns of planned and missed events; of a failed session, also of those it did not come to."""
+        """Return the columns of planned and missed events; of a failed session, also of those it
+        did not come to.
+        """
         columns: dict[str, Any] = {}
         is_complete = outcome in NO_TURNS_MISSING
         for event, (planned_column, missed_column) in PLANNED_COLUMNS.items():
             planned = self._reached[event]
             if not is_complete:
                 planned = max(planned, self._planned.get(event, 0))
-            columns[planned_column], columns[missed_column] = planned, planned - self._occurred[event]
+            columns[planned_column] = planned
+            columns[missed_column] = planned - self._occurred[event]
         return columns
 
 
 class FalseReplies:
-    """The replies of a service to the script's sounds that need none. They are recorded with the next turn."""
+    """The replies of a service to the script's sounds that need none. They are recorded with the
+    next turn.
+    """
 
     def __init__(self, events: PlannedEvents, owners: Attributor) -> None:
-        self._events, self._owners = events, owners
+        self._events = events
+        self._owners = owners
         self.reply: Reply | None = None
-        """The audio of the replies to the current sound, as the caller hears it; None between sounds."""
+        """The audio of the replies to the current sound, as the caller hears it; None between
+        sounds."""
         self.is_unsent = False
-        """True if audio of the caller was not sent meanwhile, so that the service may not have received the sound."""
+        """True if audio of the caller was not sent meanwhile, so that the service may not have
+        received the sound."""
         self._is_answered = False
         self._prompts = 0
         """The number of reported idle timeouts for which the service has not spoken yet."""
         self._replied: bool | None = None
-        """True if the service replied to a sound since the last turn started; None if there was no sound."""
+        """True if the service replied to a sound since the last turn started; None if there was
+        no sound."""
 
     def start(self, reply: Reply) -> None:
         """Apply the start of a sound. `reply` gets the audio of the replies to it."""
         self._events.reach("sounds")
         self._events.occur("sounds")
-        self.reply, self.is_unsent, self._is_answered, self._prompts = reply, False, False, 0
+        self.reply = reply
+        self.is_unsent = False
+        self._is_answered = False
+        self._prompts = 0
 
     def end(self) -> None:
         """Apply the end of the sound. Store nothing if the client requests all responses."""
@@ -111,49 +138,65 @@ class FalseReplies:
         self.reply = None
 
     def pop(self) -> bool | None:
-        """Return whether the service replied to a sound since the last call; None if there was no sound."""
-        replied, self._replied = self._replied, None
+        """Return whether the service replied to a sound since the last call; None if there was
+        no sound.
+        """
+        replied = self._replied
+        self._replied = None
         return replied
 
     def received(self, event: ServerEvent, arrival: Arrival, *, is_first: bool) -> None:
-        """Apply an event that belongs to no turn. `is_first` is True if it is the first event of its response."""
+        """Apply an event that belongs to no turn. `is_first` is True if it is the first event of
+        its response.
+        """
         if event.kind is EventKind.IDLE_TIMEOUT:
             self._prompts += 1
         elif is_first and self._prompts:
             self._prompts -= 1
         elif is_first:
             self._is_answered = True
-        if self.reply is not None and event.kind is EventKind.AUDIO_DELTA and event.payload_bytes > 0:
-            delta = MatchedDelta(event, arrival.at_ns, arrival.uncertainty_ns, 0, event.payload_bytes, 0)
+        if (
+            self.reply is not None
+            and event.kind is EventKind.AUDIO_DELTA
+            and event.payload_bytes > 0
+        ):
+            delta = MatchedDelta(
+                event, arrival.at_ns, arrival.uncertainty_ns, 0, event.payload_bytes, 0
+            )
             self.reply.received_deltas([delta])
 
 
 class ConversationLength:
     """The length of one session's conversation, from the input tokens of its responses.
 
-    The input of a response is the whole conversation that the service keeps, and the conversation grows. If a response
-    has fewer input tokens than the previous response, and the client removed nothing, the service has truncated the
-    conversation. The service does this when the conversation no longer fits into its model's context (`truncation`,
-    Realtime API reference).
+    The input of a response is the whole conversation that the service keeps, and the conversation
+    grows. If a response has fewer input tokens than the previous response, and the client removed
+    nothing, the service has truncated the conversation. The service does this when the conversation
+    no longer fits into its model's context (`truncation`, Realtime API reference).
     """
 
     def __init__(self) -> None:
-        # input tokens of the previous response; None if the next response may have fewer without a truncation
+        # input tokens of the previous response; None if the next response may have fewer without a
+        # truncation
         self._tokens: int | None = None
 
     def client_changed(self) -> None:
-        """Record that the client deleted an item or changed the settings, which makes the number of tokens unknown."""
+        """Record that the client deleted an item or changed the settings, which makes the number
+        of tokens unknown.
+        """
         self._tokens = None
 
     def answered(self, usage: TokenUsage, *, instructed: bool) -> bool:
         """Return whether the service has truncated the conversation.
 
-        The service has truncated it if this response has fewer input tokens than the previous response. `instructed` is
-        True if this response had its own instructions in place of the session's.
+        The service has truncated it if this response has fewer input tokens than the previous
+        response. `instructed` is True if this response had its own instructions in place of the
+        session's.
         """
         if not usage.input:  # no input, or none reported: the response was cancelled before
             return False
-        previous, self._tokens = self._tokens, None if instructed else usage.input
+        previous = self._tokens
+        self._tokens = None if instructed else usage.input
         return previous is not None and not instructed and usage.input < previous
 
 
@@ -162,13 +205,15 @@ DESCRIPTIONS: Mapping[EventKind, str] = {
     EventKind.SESSION_CREATED: "session_created",
     EventKind.SESSION_UPDATED: "session_updated",
 }
-"""A mapping from an event in which the service describes the session to the instant at which it first arrived."""
+"""A mapping from an event in which the service describes the session to the instant at which it
+first arrived."""
 AWAITED: Mapping[EventKind, str] = {**DESCRIPTIONS, EventKind.MCP_LISTED: "mcp_listed"}
 """A mapping from an event for which the set-up waits to the instant at which the wait ends."""
 STARTS = ("first_audible", "answer_audible", "function_audible")
 """The instants that may be the start of the same sound."""
 CONSTANT_SETTINGS = ("model",)
-"""Settings that never change during a session. They are stored even if a later description omits them."""
+"""Settings that never change during a session. They are stored even if a later description omits
+them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -185,7 +230,8 @@ class SessionFacts(SessionObservation):
     is_closed: bool = False
     """True if the service has ended the session, or the connection is closed."""
     resumption: str = ""
-    """The last handle with which another session can continue this one; "" if the service has sent none."""
+    """The last handle with which another session can continue this one; "" if the service has
+    sent none."""
     is_expiring: bool = False
     """True if the service has announced that it will close the connection."""
     last_sent_ns: int = 0
@@ -209,7 +255,9 @@ class SessionFacts(SessionObservation):
     """True if a response of a turn had audio."""
 
     def __post_init__(self, start: SessionStart) -> None:
-        self.start_ns, self.turns_planned, self.mcp_unlisted = start.start_ns, start.planned, start.mcp_servers
+        self.start_ns = start.start_ns
+        self.turns_planned = start.planned
+        self.mcp_unlisted = start.mcp_servers
         planned = {"call_arrival": start.called_ns, "intended_start": start.intended_ns}
         self.instants |= {name: at_ns for name, at_ns in planned.items() if at_ns is not None}
         self.instants["connect_start"] = start.start_ns
@@ -221,13 +269,19 @@ class SessionFacts(SessionObservation):
 
     @property
     def connected_ns(self) -> int | None:
-        """The instant from which the service may send audio: it has answered the call, or has described the session."""
-        return max((self.instants[name] for name in DESCRIPTIONS.values() if name in self.instants), default=None)
+        """The instant from which the service may send audio: it has answered the call, or has
+        described the session.
+        """
+        return max(
+            (self.instants[name] for name in DESCRIPTIONS.values() if name in self.instants),
+            default=None,
+        )
 
     def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
         """End the session, unless it has already ended: the first terminal cause wins."""
         if not self.outcome:
-            self.outcome, self.detail = outcome, detail
+            self.outcome = outcome
+            self.detail = detail
             self.instants.setdefault("ended", at_ns)
 
     def set_connection(self, connected: Connected) -> None:
@@ -238,7 +292,8 @@ class SessionFacts(SessionObservation):
             error_ns = connected.uncertainties_ns.get("opened", 0)
             for instant in DESCRIPTIONS.values():
                 self.arrived(instant, Arrival(open_ns, error_ns))
-        self.headers, self.auth_wait_ns = connected.headers, connected.auth_wait_ns
+        self.headers = connected.headers
+        self.auth_wait_ns = connected.auth_wait_ns
         self.service_session_id = connected.call_id
 
     def set_description(self, event: ServerEvent, arrival: Arrival) -> None:
@@ -246,8 +301,13 @@ class SessionFacts(SessionObservation):
         self.instants.setdefault(instant, arrival.at_ns)
         self.uncertainties_ns.setdefault(instant, arrival.uncertainty_ns)
         if event.session:
-            previous, changed = self.effective_settings, event.session
-            constants = {name: previous[name] for name in CONSTANT_SETTINGS if name in previous and name not in changed}
+            previous = self.effective_settings
+            changed = event.session
+            constants = {
+                name: previous[name]
+                for name in CONSTANT_SETTINGS
+                if name in previous and name not in changed
+            }
             self.effective_settings = constants | event.session if constants else event.session
         self.service_session_id = self.service_session_id or event.session_id
 
@@ -256,11 +316,12 @@ class SessionFacts(SessionObservation):
         self._bound_greeting()
 
     def history_start(self, history: HistoryStarted) -> None:
-        self.instants["history_start"], self.history_left = history.at_ns, history.messages
+        self.instants["history_start"] = history.at_ns
+        self.history_left = history.messages
 
     def item_added(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Record the acknowledgement of a history message. The service adds the items in the order in which they were
-        sent.
+        """Record the acknowledgement of a history message. The service adds the items in the order
+        in which they were sent.
 
         Items of MCP servers are the service's own. A list of tools names its server.
         """
@@ -274,17 +335,21 @@ class SessionFacts(SessionObservation):
                 self.arrived("history_acked", arrival)
 
     def mcp_listed(self, arrival: Arrival) -> None:
-        """Record that the service has the tools of an MCP server. The instant is that of the last server."""
+        """Record that the service has the tools of an MCP server. The instant is that of the
+        last server.
+        """
         self.mcp_unlisted -= 1
         if not self.mcp_unlisted:
             self.arrived("mcp_listed", arrival)
 
-    def idle_prompt_received(self, arrival: Arrival, played_ns: int, timeout_ms: int | None) -> None:
-        """Count an idle timeout, after which the service speaks. For the first one, record when it arrived and when it
-        was due.
+    def idle_prompt_received(
+        self, arrival: Arrival, played_ns: int, timeout_ms: int | None
+    ) -> None:
+        """Count an idle timeout, after which the service speaks. For the first one, record when it
+        arrived and when it was due.
 
-        The idle timeout is due `timeout_ms` after `played_ns`, the end of the last reply's playback. `played_ns` is 0
-        if there was no reply, or if a turn is open.
+        The idle timeout is due `timeout_ms` after `played_ns`, the end of the last reply's
+        playback. `played_ns` is 0 if there was no reply, or if a turn is open.
         """
         self.idle_prompts += 1
         if self.idle_prompts == 1 and played_ns and timeout_ms is not None:
@@ -297,15 +362,19 @@ class SessionFacts(SessionObservation):
 
     def renewed_by(self, _: ReplacedBySession) -> None:
         """Record that another session replaces this one and runs the remaining turns."""
-        self.turns_planned, self.renewed = self.turns_started, True
+        self.turns_planned = self.turns_started
+        self.renewed = True
 
     def count_unknown(self, name: str) -> None:
-        """Count an unknown event. After `UNKNOWN_NAMES` different names, all new names count as "other"."""
+        """Count an unknown event. After `UNKNOWN_NAMES` different names, all new names count as
+        "other".
+        """
         known = name in self.unknown_events or len(self.unknown_events) < UNKNOWN_NAMES
         self.unknown_events[name if known else "other"] += 1
 
     def bill(self, response_id: str, usage: TokenUsage, turn: PendingTurn | None) -> None:
-        """Add the tokens of a response, even of one that does not count, to its turn, else to the session.
+        """Add the tokens of a response, even of one that does not count, to its turn, else to the
+        session.
 
         The turn is open, or its tokens follow its end.
         """
@@ -316,7 +385,8 @@ class SessionFacts(SessionObservation):
         if turn is None or (turn.state is State.OVER and not turn.plan.usage_follows):
             self.stray_usage = usage if self.stray_usage is None else self.stray_usage + usage
             return
-        turn.usage, turn.billed_response_id = usage if turn.usage is None else turn.usage + usage, response_id
+        turn.usage = usage if turn.usage is None else turn.usage + usage
+        turn.billed_response_id = response_id
         if turn.turn_source is SOUND:  # the tokens are those of a backend, not of the conversation
             return
         if turn.context is None and usage.input:
@@ -328,9 +398,11 @@ class SessionFacts(SessionObservation):
     def _without_certain_text(self, usage: TokenUsage, turn: PendingTurn | None) -> TokenUsage:
         """Return a usage in which only those tokens are without a kind that may be audio.
 
-        Tokens of a backend are text. The input may have audio if the caller or the service has spoken before.
+        Tokens of a backend are text. The input may have audio if the caller or the service has
+        spoken before.
         """
-        may_read, may_speak = self.audio_bytes_sent > 0 or self.has_spoken, self.has_spoken
+        may_read = self.audio_bytes_sent > 0 or self.has_spoken
+        may_speak = self.has_spoken
         if turn is not None:
             may_speak = turn.audio_bytes_received > 0
             self.has_spoken |= may_speak
@@ -343,7 +415,9 @@ class SessionFacts(SessionObservation):
         )
 
     def turn_ended(self, turn: TurnObservation, *, first: bool, greeting: bool) -> None:
-        """Count a turn: the session's `first` one, or one with a `greeting`, in which the service spoke first."""
+        """Count a turn: the session's `first` one, or one with a `greeting`, in which the
+        service spoke first.
+        """
         self.turns_ended += 1
         self.turns_succeeded += turn.outcome in SUCCESSFUL
         if turn.outcome not in WHOLE:
@@ -353,7 +427,9 @@ class SessionFacts(SessionObservation):
         if greeting and "first_audible" in turn.instants:
             self.instants["greeting_audible"] = turn.instants["first_audible"]
             self.greeting_onset_ns = turn.onset_uncertainty_ns or 0
-            self.greeting_frame_ns = turn.uncertainties_ns.get("first_audible", 0) - self.greeting_onset_ns
+            self.greeting_frame_ns = (
+                turn.uncertainties_ns.get("first_audible", 0) - self.greeting_onset_ns
+            )
             self._bound_greeting()
 
     def _bound_greeting(self) -> None:
@@ -370,17 +446,22 @@ class SessionFacts(SessionObservation):
         return self.rtp.start_uncertainty_ns + more_ns
 
     def with_bound(self, turn: TurnObservation) -> TurnObservation:
-        """Return a turn with the uncertainty of its reply's start, by the packets until the last measurement.
+        """Return a turn with the uncertainty of its reply's start, by the packets until the last
+        measurement.
 
-        The first packet of a stream says nothing about its own delay, which may be longer than the assumed one.
+        The first packet of a stream says nothing about its own delay, which may be longer than the
+        assumed one.
         """
-        start_ns, onset_ns = turn.uncertainties_ns.get("first_audible", 0), turn.onset_uncertainty_ns or 0
+        start_ns = turn.uncertainties_ns.get("first_audible", 0)
+        onset_ns = turn.onset_uncertainty_ns or 0
         bound_ns = self._frame_bound_ns(start_ns - onset_ns) + onset_ns
         if bound_ns == start_ns:
             return turn
         at_ns = turn.instants["first_audible"]
         bounds_ns = {name: bound_ns for name in STARTS if turn.instants.get(name) == at_ns}
-        return msgspec.structs.replace(turn, uncertainties_ns={**turn.uncertainties_ns, **bounds_ns})
+        return msgspec.structs.replace(
+            turn, uncertainties_ns={**turn.uncertainties_ns, **bounds_ns}
+        )
 
     def _copy(self, instant: str, turn: TurnObservation, name: str) -> None:
         if name in turn.instants:
@@ -393,7 +474,10 @@ class SessionFacts(SessionObservation):
             return
         self._copy("first_reply", turn, first[0])
         self._copy("first_audible", turn, "first_audible")
-        ready_ns = max(self.instants.get(name, 0) for name in ("session_updated", "mcp_listed", "history_acked"))
+        ready_ns = max(
+            self.instants.get(name, 0)
+            for name in ("session_updated", "mcp_listed", "history_acked")
+        )
         # a pipelined turn may be requested before the session is ready
         self.caller_time_ns = max(0, turn.instants[turn.measured_from] - ready_ns)
 

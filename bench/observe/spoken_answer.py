@@ -1,11 +1,12 @@
 """The detection of the answer among the sounds of one reply, if no event marks it. Pure.
 
-Sounds are separated by pauses of `PAUSE_NS`. The answer is the first sound that is long enough, and that begins after
-the service has the result of a delegated task, if it has delegated one. Each sound before it is a filler.
+Sounds are separated by pauses of `PAUSE_NS`. The answer is the first sound that is long enough, and
+that begins after the service has the result of a delegated task, if it has delegated one. Each
+sound before it is a filler.
 
-An answer may follow a filler without a pause. If a filler continues after the result, and is then longer than a filler
-can be, it contains the answer. The answer begins after the longest gap in that part, and its uncertainty reaches back
-to the result. If there is no gap, its start is unknown.
+An answer may follow a filler without a pause. If a filler continues after the result, and is then
+longer than a filler can be, it contains the answer. The answer begins after the longest gap in that
+part, and its uncertainty reaches back to the result. If there is no gap, its start is unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ MAX_FILLER_NS = 5 * NS_PER_S // 2
 
 
 class Sound(NamedTuple):
-    """A sound without a pause: its playback, perhaps `uncertainty_ns` earlier, and its first delta's arrival."""
+    """A sound without a pause: its playback, perhaps `uncertainty_ns` earlier, and its first
+    delta's arrival.
+    """
 
     at_ns: int
     uncertainty_ns: int
@@ -31,7 +34,9 @@ class Sound(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class SpokenAnswer:
-    """The search for the answer in one reply. `min_ns` is the minimum duration of a sound that is an answer."""
+    """The search for the answer in one reply. `min_ns` is the minimum duration of a sound that
+    is an answer.
+    """
 
     min_ns: int
     _from_ns: int = 0
@@ -50,8 +55,12 @@ class SpokenAnswer:
     _is_start_unknown: bool = False
     """True if the answer follows a filler without a gap."""
 
-    def on_sound(self, at_ns: int, end_ns: int, uncertainty_ns: int, arrived_ns: int, gap_ns: int) -> None:
-        """Apply the sound in a delta. It is played from `at_ns` to `end_ns`, `gap_ns` after the sound before it."""
+    def on_sound(
+        self, at_ns: int, end_ns: int, uncertainty_ns: int, arrived_ns: int, gap_ns: int
+    ) -> None:
+        """Apply the sound in a delta. It is played from `at_ns` to `end_ns`, `gap_ns` after the
+        sound before it.
+        """
         if self._sound is None or gap_ns >= PAUSE_NS:
             self.end_sound()
             self._sound = Sound(at_ns, uncertainty_ns, arrived_ns, is_first=self._sound is None)
@@ -59,22 +68,36 @@ class SpokenAnswer:
             early_ns = max(0, at_ns - self._from_ns)
             self._merged = Sound(at_ns, early_ns + uncertainty_ns, arrived_ns, is_first=False)
             self._merged_gap_ns = gap_ns
-        self._end_ns, self._arrived_ns = end_ns, arrived_ns
+        self._end_ns = end_ns
+        self._arrived_ns = arrived_ns
         is_long = end_ns - self._sound.at_ns >= self.min_ns
-        if is_long and self._sound.arrived_ns >= self._from_ns and self._sound not in self._candidates[-1:]:
+        if (
+            is_long
+            and self._sound.arrived_ns >= self._from_ns
+            and self._sound not in self._candidates[-1:]
+        ):
             self._candidates.append(self._sound)
 
     def await_result(self) -> None:
-        """Reject all sounds until `expect` is called, because the service has no result to speak about."""
+        """Reject all sounds until `expect` is called, because the service has no result to speak
+        about.
+        """
         self.expect(NEVER_NS)
 
     def expect(self, from_ns: int) -> None:
-        """Reject the sounds that arrived before this instant, at which the service received the last result."""
-        self._from_ns, self._merged, self._merged_gap_ns, self._is_start_unknown = from_ns, None, 0, False
+        """Reject the sounds that arrived before this instant, at which the service received the
+        last result.
+        """
+        self._from_ns = from_ns
+        self._merged = None
+        self._merged_gap_ns = 0
+        self._is_start_unknown = False
         self._candidates = [sound for sound in self._candidates if sound.arrived_ns >= from_ns]
 
     def end_sound(self) -> None:
-        """Apply the end of the current sound. It contains the answer if it is too long for a filler."""
+        """Apply the end of the current sound. It contains the answer if it is too long for a
+        filler.
+        """
         if self._candidates or not self.merged_ns or self._sound is None:
             return
         if self._end_ns - self._sound.at_ns >= (self.min_ns or MAX_FILLER_NS):
@@ -82,7 +105,9 @@ class SpokenAnswer:
             self._candidates += [self._merged] if self._merged is not None else []
 
     def reject_before(self, at_ns: int) -> None:
-        """Reject the sounds that were played before the end of the caller's speech, which they do not answer."""
+        """Reject the sounds that were played before the end of the caller's speech, which they
+        do not answer.
+        """
         self._candidates = [sound for sound in self._candidates if sound.at_ns >= at_ns]
 
     @property
@@ -104,7 +129,9 @@ class SpokenAnswer:
 
     @property
     def merged_ns(self) -> int:
-        """The part after the result of a filler that began before it. The answer may follow without a pause."""
+        """The part after the result of a filler that began before it. The answer may follow
+        without a pause.
+        """
         if self._sound is None or not self._sound.arrived_ns < self._from_ns <= self._arrived_ns:
             return 0
         return max(0, self._end_ns - self._from_ns)

@@ -1,16 +1,17 @@
-"""The conversion of sent and received messages to observations: one per turn, and one of the session.
+"""The conversion of sent and received messages to observations: one per turn, and one of the
+session.
 
-The timeline is pure: it reads no clock and has no socket. So it gives the same result for live traffic, a recorded log
-and a test. Four rules define it:
+The timeline is pure: it reads no clock and has no socket. So it gives the same result for live
+traffic, a recorded log and a test. Four rules define it:
 
 - Events belong to a turn by `response_id` and `item_id`, as `bench.observe.attribution` describes.
-- The first terminal cause wins. When a turn has an outcome, the outcome does not change. If a deadline passed before an
-event arrived, the deadline is the earlier cause.
-- A transcription of the caller's audio may be late. It is attached to its turn for up to `LATE_TRANSCRIPT_NS` after the
-turn's end, even while the next turn is open.
-- A limit has expired only if the next message certainly arrived after the limit. If the process did not run meanwhile,
-the arrival is uncertain and may really have been before the limit. Then the turn continues. If it later succeeds, its
-outcome is `starved`.
+- The first terminal cause wins. When a turn has an outcome, the outcome does not change. If a
+  deadline passed before an event arrived, the deadline is the earlier cause.
+- A transcription of the caller's audio may be late. It is attached to its turn for up to
+  `LATE_TRANSCRIPT_NS` after the turn's end, even while the next turn is open.
+- A limit has expired only if the next message certainly arrived after the limit. If the process did
+  not run meanwhile, the arrival is uncertain and may really have been before the limit. Then the
+  turn continues. If it later succeeds, its outcome is `starved`.
 """
 
 from __future__ import annotations
@@ -53,13 +54,19 @@ from bench.wire.events import DELTAS, WITH_AUDIO, EventKind, ServerEvent, Servic
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 AT_ONCE_BYTES = 1 << 26
-"""An upper limit for the bytes of deltas that are applied together, from one read or a few reads."""
+"""An upper limit for the bytes of deltas that are applied together, from one read or a few
+reads."""
 NOT_KNOWN = 0
 NO_JUDGES: dict[int, SuccessPredicate] = {}
 SESSION_KINDS = frozenset(
     {
-        *(*AWAITED, EventKind.MCP_NOT_LISTED, EventKind.SESSION_CLOSED, EventKind.GOING_AWAY),
-        *(EventKind.RESUMABLE, EventKind.MALFORMED, EventKind.ERROR),
+        *AWAITED,
+        EventKind.MCP_NOT_LISTED,
+        EventKind.SESSION_CLOSED,
+        EventKind.GOING_AWAY,
+        EventKind.RESUMABLE,
+        EventKind.MALFORMED,
+        EventKind.ERROR,
     }
 )
 """The kinds of events that belong to the whole session, even if they have the ids of a turn."""
@@ -69,8 +76,12 @@ DETECTS_CALLER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
 
 UNTIMED = frozenset(
     {
-        *(EventKind.ITEM_ADDED, EventKind.ITEM_DELETED, EventKind.ITEM_RETRIEVED),
-        *(EventKind.NOTED, EventKind.RATE_LIMITS, EventKind.UNKNOWN),
+        EventKind.ITEM_ADDED,
+        EventKind.ITEM_DELETED,
+        EventKind.ITEM_RETRIEVED,
+        EventKind.NOTED,
+        EventKind.RATE_LIMITS,
+        EventKind.UNKNOWN,
     }
 )
 """Events that never make a deadline earlier."""
@@ -82,21 +93,45 @@ NOT_ANSWERED = "the agent had not answered when the caller spoke again, or when 
 OF_PACKETS = frozenset({"first_audio", "answer_audio", "last_audio", "audio_done"})
 """The instants that have no meaning in a track."""
 ENDS_SESSION = ("protocol_error:", "limit_exceeded:", "failed:delegation")
-"""The prefixes of turn outcomes that also end the session, because later results of the session would be wrong."""
+"""The prefixes of turn outcomes that also end the session, because later results of the session
+would be wrong."""
 
 
 class Timeline:
-    """The state machine of a session. `reply_format` is the format of audio that may come before the first turn."""
+    """The state machine of a session. `reply_format` is the format of audio that may come before
+    the first turn.
+    """
 
     __slots__ = (
-        *("_delivered", "_detector", "_dialect", "_endings", "_false_replies", "_first", "_format", "_items"),
-        *("_max_bytes", "_max_events", "_responses_left", "_unanswered", "_wake_ns", "arrived_ns", "facts", "limits"),
-        *("owners", "playout", "turns"),
+        "_delivered",
+        "_detector",
+        "_dialect",
+        "_endings",
+        "_false_replies",
+        "_first",
+        "_format",
+        "_items",
+        "_max_bytes",
+        "_max_events",
+        "_responses_left",
+        "_unanswered",
+        "_wake_ns",
+        "arrived_ns",
+        "facts",
+        "limits",
+        "owners",
+        "playout",
+        "turns",
     )
 
-    def __init__(self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None) -> None:
-        self.limits, self._dialect = start.timeouts, dialect
-        self.facts = SessionFacts(start=start, announced=dialect.peer is Peer.SERVICE, has_backend=dialect.delegates)
+    def __init__(
+        self, start: SessionStart, dialect: Dialect, *, reply_format: AudioFormatName | None = None
+    ) -> None:
+        self.limits = start.timeouts
+        self._dialect = dialect
+        self.facts = SessionFacts(
+            start=start, announced=dialect.peer is Peer.SERVICE, has_backend=dialect.delegates
+        )
         truncates = MessageKind.TRUNCATE in dialect.message_kinds.values()
         self.turns = PendingTurns(PlannedEvents(start.planned_events), truncates=truncates)
         self.owners = Attributor(
@@ -108,20 +143,27 @@ class Timeline:
         self._detector: ReplyDetector | None = None
         if dialect.turn_source is SOUND:
             self._detector = ReplyDetector(
-                self._format, start.reply_silence_ns, pauses=dialect.peer is Peer.AGENT, is_track=dialect.has_track
+                self._format,
+                start.reply_silence_ns,
+                pauses=dialect.peer is Peer.AGENT,
+                is_track=dialect.has_track,
             )
         self._items = ItemSounds(with_ends=dialect.has_track)
         self.playout = PlayoutQueue() if self._detector is None else self._detector.playout
         """The caller's playout queue; empty if the service names its replies."""
         self._false_replies = FalseReplies(self.turns.events, self.owners)
-        self._unanswered = UnansweredAudio(self.facts, self.turns, self._detector, has_track=dialect.has_track)
+        self._unanswered = UnansweredAudio(
+            self.facts, self.turns, self._detector, has_track=dialect.has_track
+        )
         self._endings = SessionEndings(
             self.facts, self.turns, self.owners, renewable=start.renewable, expiry=dialect.expiry
         )
         self._first = 0  # the number of the first turn
         self.arrived_ns = start.start_ns
         self._wake_ns = NOT_KNOWN
-        self._max_events, self._max_bytes, self._responses_left = MAX_EVENTS, MAX_BYTES, MAX_RESPONSES
+        self._max_events = MAX_EVENTS
+        self._max_bytes = MAX_BYTES
+        self._responses_left = MAX_RESPONSES
         self._delivered: list[TurnObservation] = []  # not yet popped
 
     # Inputs of the session.
@@ -134,12 +176,14 @@ class Timeline:
         _NOTED[type(session_input)](self, session_input)
 
     def _start_turn(self, started: inputs.TurnStarted) -> None:
-        plan, facts = started.plan, self.facts
+        plan = started.plan
+        facts = self.facts
         self._format = self._dialect.output_formats[plan.reply_format]
         is_track = self._dialect.has_track
         plays_on = is_track and self._dialect.turn_source is not SOUND
         turn = PendingTurn(plan, started.at_ns, self._format, plays_on, is_track)
-        # A sound in silence is not a turn and has no row. The replies to it are recorded with the next turn.
+        # A sound in silence is not a turn and has no row. The replies to it are recorded with the
+        # next turn.
         turn.false_reply = self._false_replies.pop()
         turn.may_have_filler = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
         self.turns.start(turn)
@@ -148,11 +192,13 @@ class Timeline:
         self._endings.last_error = None
         if plan.greeting:
             self._unanswered.restart()
-        self._max_events, self._max_bytes = facts.events + MAX_EVENTS, facts.wire_bytes_received + MAX_BYTES
+        self._max_events = facts.events + MAX_EVENTS
+        self._max_bytes = facts.wire_bytes_received + MAX_BYTES
         self._responses_left = MAX_RESPONSES
 
     def _sent(self, sent: Sent) -> None:
-        facts, turns = self.facts, self.turns
+        facts = self.facts
+        turns = self.turns
         facts.wire_bytes_sent += sent.wire_bytes
         facts.audio_bytes_sent += sent.audio_bytes
         facts.last_sent_ns = sent.at_ns
@@ -166,8 +212,13 @@ class Timeline:
             if is_request:
                 self.owners.expect(PendingRequest(None, by_vad=False, event_id=sent.untracked))
             return
-        turn, interrupted = turns.current, turns.interrupted
-        if message_kind is MessageKind.TRUNCATE and interrupted is not None and interrupted.interruption is not None:
+        turn = turns.current
+        interrupted = turns.interrupted
+        if (
+            message_kind is MessageKind.TRUNCATE
+            and interrupted is not None
+            and interrupted.interruption is not None
+        ):
             interrupted.interruption.truncate_sent(sent)
         elif message_kind is MessageKind.RETRIEVE:
             for check in (turn.check for turn in turns.all if turn.check is not None):
@@ -178,10 +229,14 @@ class Timeline:
         send_time = SendTime(sent.at_ns, sent.uncertainty_ns, sent.ticket)
         instants: Sequence[str] = ()
         if sent.instants:
-            clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(facts.audio_bytes_sent)
+            clock_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(
+                facts.audio_bytes_sent
+            )
             instants = turn.input_speech.set_instants(sent.instants, send_time, clock_ns)
             turns.mark_barge_in(turn, instants)
-            if self._detector is not None and ("speech_start" in instants or "barge_in" in instants):
+            if self._detector is not None and (
+                "speech_start" in instants or "barge_in" in instants
+            ):
                 self._detector.caller_speaks(sent.at_ns)
         if message_kind is MessageKind.ITEM:
             turn.item_sent = send_time
@@ -192,15 +247,19 @@ class Timeline:
             self._wake_ns = NOT_KNOWN
         if "speech_end" in instants:
             self._unanswered.restart()
-        if is_request and self._detector is None:  # otherwise no response names the request that it answers
+        # otherwise no response names the request that it answers
+        if is_request and self._detector is None:
             plan = turn.plan
-            request = PendingRequest(turn, False, turn.request_event_id, plan.out_of_band, plan.names_requests)
+            request = PendingRequest(
+                turn, False, turn.request_event_id, plan.out_of_band, plan.names_requests
+            )
             self.owners.expect(request)
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
     def sent_chunks(self, wire_bytes: int, audio_bytes: int, last_ns: int, *, late: int) -> None:
-        """Count chunks of audio that contain no instant, of which `late` were late. The last was sent at `last_ns`.
+        """Count chunks of audio that contain no instant, of which `late` were late. The last was
+        sent at `last_ns`.
 
         The result is the same as if `apply` applied the `Sent` of each.
         """
@@ -213,19 +272,23 @@ class Timeline:
     def _not_sent(self, unsent: inputs.NotSent) -> None:
         self._false_replies.is_unsent = True
         if (turn := self.turns.current) is not None:
-            unsent_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(unsent.audio_bytes)
+            unsent_ns = self._dialect.input_formats[turn.plan.speech_format].duration_ns(
+                unsent.audio_bytes
+            )
             self.turns.note_unsent(turn, unsent, unsent_ns)
 
     # Received messages.
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
-        """Apply a message that contains these events. Before, apply the deadlines that passed before its arrival."""
+        """Apply a message that contains these events. Before, apply the deadlines that passed
+        before its arrival.
+        """
         _, arrival, wire_bytes = message
         at_ns, _, kernel = arrival
         # a quick test first: `_wake_ns` is NOT_KNOWN or the deadline
         if at_ns > self._wake_ns and at_ns > self.next_deadline_ns:
-            # An arrival at the deadline is in time. Without a kernel timestamp, the message may have arrived at any
-            # time.
+            # An arrival at the deadline is in time. Without a kernel timestamp, the message may
+            # have arrived at any time.
             self._expire(at_ns - 1, at_ns - arrival.uncertainty_ns if kernel else 0)
         facts = self.facts
         facts.wire_bytes_received += wire_bytes
@@ -233,9 +296,13 @@ class Timeline:
         self.arrived_ns = at_ns
         facts.events += len(events)
         if facts.events > self._max_events:
-            self._endings.fail("limit_exceeded:events", at_ns, f"over {MAX_EVENTS} events since the turn began")
+            self._endings.fail(
+                "limit_exceeded:events", at_ns, f"over {MAX_EVENTS} events since the turn began"
+            )
         elif facts.wire_bytes_received > self._max_bytes:
-            self._endings.fail("limit_exceeded:bytes", at_ns, f"over {MAX_BYTES} bytes since the turn began")
+            self._endings.fail(
+                "limit_exceeded:bytes", at_ns, f"over {MAX_BYTES} bytes since the turn began"
+            )
         # Nearly every message has one event.
         if self._detector is not None or len(events) != 1 or events[0].kind in SEARCHED:
             events = self.detect_replies(events, arrival)
@@ -255,26 +322,39 @@ class Timeline:
             self._attribute(event, arrival, wire_bytes)
             wire_bytes = 0  # the bytes belong to the whole message, and count once
 
-    def detect_replies(self, events: Sequence[ServerEvent], arrival: Arrival) -> Sequence[ServerEvent]:
-        """Return a message's events. Positions of sound replace audio that was searched for the start of a reply."""
+    def detect_replies(
+        self, events: Sequence[ServerEvent], arrival: Arrival
+    ) -> Sequence[ServerEvent]:
+        """Return a message's events. Positions of sound replace audio that was searched for the
+        start of a reply.
+        """
         if self._detector is None:
             return self._items.detect_replies(events, self._format)
         return self._detector.detect_replies(events, arrival)
 
-    def continued(self, sounds: Sequence[MatchedDelta]) -> tuple[list[MatchedDelta], ServerEvent | None]:
-        """Apply received sound, each delta of which is the only event of a message, until a reply may begin or end.
+    def continued(
+        self, sounds: Sequence[MatchedDelta]
+    ) -> tuple[list[MatchedDelta], ServerEvent | None]:
+        """Apply received sound, each delta of which is the only event of a message, until a reply
+        may begin or end.
 
-        Return the applied deltas, and the event of the next one with the positions of its sound, which only `received`
-        can apply; None if all were applied. `received_sound` must get the deltas before `received` applies that event.
-        The result is the same as if `received` applied each of them.
+        Return the applied deltas, and the event of the next one with the positions of its sound,
+        which only `received` can apply; None if all were applied. `received_sound` must get the
+        deltas before `received` applies that event. The result is the same as if `received` applied
+        each of them.
         """
-        facts, detector = self.facts, self._detector
+        facts = self.facts
+        detector = self._detector
         assert detector is not None, "the dialect has no sound to detect"
-        wire_bytes, reply_id = sum([sound.wire_bytes for sound in sounds]), detector.reply_id
+        wire_bytes = sum([sound.wire_bytes for sound in sounds])
+        reply_id = detector.reply_id
         exceeds_limit = (
-            facts.events + len(sounds) > self._max_events or facts.wire_bytes_received + wire_bytes > self._max_bytes
+            facts.events + len(sounds) > self._max_events
+            or facts.wire_bytes_received + wire_bytes > self._max_bytes
         )
-        is_other = self._false_replies.reply is not None or (reply_id != "" and not self._is_answered_by(reply_id))
+        is_other = self._false_replies.reply is not None or (
+            reply_id != "" and not self._is_answered_by(reply_id)
+        )
         until_ns = 0 if exceeds_limit or is_other else self.next_deadline_ns
         continued, event = detector.continued(sounds, until_ns)
         if continued:
@@ -285,7 +365,9 @@ class Timeline:
         return continued, event
 
     def _is_answered_by(self, reply_id: str) -> bool:
-        """Return whether more audio of a reply changes only the reply of the turn that started last."""
+        """Return whether more audio of a reply changes only the reply of the turn that started
+        last.
+        """
         turn = self.turns.last
         if turn is None or turn.reply.item_id != reply_id or not self.turns.is_answering:
             return False
@@ -297,16 +379,29 @@ class Timeline:
             turn_events.received_deltas(turn, deltas)
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Apply deltas of the open turn's reply. The result is the same as if `received` applied each delta."""
-        facts, turn, last_ns = self.facts, self.turns.current, deltas[-1].at_ns
+        """Apply deltas of the open turn's reply. The result is the same as if `received` applied
+        each delta.
+        """
+        facts = self.facts
+        turn = self.turns.current
+        last_ns = deltas[-1].at_ns
         may_end = not self.turns.is_answering or last_ns > self.next_deadline_ns
         exceeds_limit = facts.events + len(deltas) > self._max_events
-        # Apply the deltas one by one if a turn's end, a deadline or a limit may lie between two of them.
-        if turn is None or may_end or exceeds_limit or self._max_bytes - facts.wire_bytes_received < AT_ONCE_BYTES:
+        # Apply the deltas one by one if a turn's end, a deadline or a limit may lie between two of
+        # them.
+        if (
+            turn is None
+            or may_end
+            or exceeds_limit
+            or self._max_bytes - facts.wire_bytes_received < AT_ONCE_BYTES
+        ):
             for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
                 event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
-                # not `self.received`: a subclass logs its messages there, and has already logged these
-                Timeline.received(self, (event,), ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes))
+                # not `self.received`: a subclass logs its messages there, and has already logged
+                # these
+                Timeline.received(
+                    self, (event,), ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes)
+                )
             return
         wire_bytes = turn.wire_bytes_received
         turn_events.received_deltas(turn, deltas)
@@ -315,16 +410,18 @@ class Timeline:
         self.arrived_ns = last_ns
 
     def may_match(self, event: ServerEvent) -> bool:
-        """Return whether later deltas like `event` need only their arrival and length. `event` is the last received
-        event.
+        """Return whether later deltas like `event` need only their arrival and length. `event` is
+        the last received event.
 
-        The result is True if the deltas belong to the current turn, the script requires no more events of the turn, and
-        the turn's audio is already audible. The caller checks that the script looks for no word in the deltas.
+        The result is True if the deltas belong to the current turn, the script requires no more
+        events of the turn, and the turn's audio is already audible. The caller checks that the
+        script looks for no word in the deltas.
         """
         turn = self.turns.last
         if turn is None or turn.turn_source is SOUND or not self.turns.is_answering:
             return False
-        if event.payload_bytes <= 0:  # an empty delta begins no item, so later deltas may be of an unknown item
+        # an empty delta begins no item, so later deltas may be of an unknown item
+        if event.payload_bytes <= 0:
             return False
         if event.kind is EventKind.AUDIO_DELTA and not turn.reply.is_audible:
             return False
@@ -335,7 +432,9 @@ class Timeline:
             self._endings.fail("protocol_error:json", arrival.at_ns, event.reason)
         elif event.kind is EventKind.SESSION_CLOSED:
             facts = self.facts
-            facts.billed_ns, facts.paused_ns, facts.is_closed = event.billed_ns, event.paused_ns, True
+            facts.billed_ns = event.billed_ns
+            facts.paused_ns = event.paused_ns
+            facts.is_closed = True
         elif event.kind is EventKind.GOING_AWAY:
             self.facts.is_expiring = True
         elif event.kind is EventKind.RESUMABLE:
@@ -356,7 +455,8 @@ class Timeline:
                     turn.may_have_filler = True
 
     def _attribute(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
-        kind, is_watched = event.kind, self._false_replies.reply is not None
+        kind = event.kind
+        is_watched = self._false_replies.reply is not None
         if kind in SESSION_KINDS:
             self._session_event(event, arrival)
             return
@@ -368,7 +468,11 @@ class Timeline:
         # a reply in sound is detected some time after its first delta
         is_detected = self._detector is not None and event.response_id
         current = self.turns.current_at(arrival.at_ns) if is_detected else self.turns.current
-        if current is None and kind in TRANSCRIPTIONS and self._dialect.turn_source is TurnSource.REPLIES:
+        if (
+            current is None
+            and kind in TRANSCRIPTIONS
+            and self._dialect.turn_source is TurnSource.REPLIES
+        ):
             current = self.turns.last  # no commit names the turn of a late transcript
         attribution = self.owners.attribute(event, current)
         turn = attribution.turn
@@ -380,8 +484,8 @@ class Timeline:
             self._on_event(event, arrival, turn)
             if kind not in UNTIMED:
                 self._wake_ns = NOT_KNOWN
-        # The tokens are counted before the turn applies the event: the event may end the turn, and tokens after its end
-        # belong to no turn.
+        # The tokens are counted before the turn applies the event: the event may end the turn, and
+        # tokens after its end belong to no turn.
         response_id = event.response_id or event.backend_response_id
         if event.usage is not None and response_id not in self.facts.billed:
             self.facts.bill(response_id, event.usage, turn)
@@ -390,12 +494,18 @@ class Timeline:
         if kind is EventKind.DELEGATED and turn is None and event.calls:
             self._endings.fail("failed:delegation", arrival.at_ns, DELEGATED_OUTSIDE)
         elif event.other_dialect:
-            self._endings.fail("protocol_error:dialect", arrival.at_ns, f"{event.name} belongs to the other dialect")
+            self._endings.fail(
+                "protocol_error:dialect",
+                arrival.at_ns,
+                f"{event.name} belongs to the other dialect",
+            )
         elif kind is EventKind.AUDIO_DELTA and (turn is None or turn.state is State.OVER):
             self._hear_outside(turn, event, arrival)
         elif turn is None:
             return
-        elif kind in TRANSCRIPTIONS and (turn.state is State.OVER or turn.output != ONLY_TRANSCRIPT):
+        elif kind in TRANSCRIPTIONS and (
+            turn.state is State.OVER or turn.output != ONLY_TRANSCRIPT
+        ):
             turn.note_transcript(event, arrival)
         elif kind is EventKind.TRUNCATED or kind is EventKind.ITEM_RETRIEVED:
             turn.on_truncation_event(event, arrival)
@@ -403,7 +513,8 @@ class Timeline:
             self._open_turn_event(turn, event, arrival, wire_bytes)
 
     def _hear_outside(self, turn: PendingTurn | None, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply audio that belongs to no open turn. Count it if the service had already ended its response.
+        """Apply audio that belongs to no open turn. Count it if the service had already ended its
+        response.
 
         A player plays such audio. In a track, audio arrives after the events about it.
         """
@@ -415,7 +526,9 @@ class Timeline:
             self.facts.audio_bytes_received += event.payload_bytes
 
     def _on_event(self, event: ServerEvent, arrival: Arrival, turn: PendingTurn | None) -> None:
-        """Apply an event that is not a delta to the facts of the session. `turn` is the owner of the event, if any."""
+        """Apply an event that is not a delta to the facts of the session. `turn` is the owner of
+        the event, if any.
+        """
         kind = event.kind
         if kind is EventKind.COMMITTED and turn is not None:
             turn.input_speech.commits += 1
@@ -436,15 +549,24 @@ class Timeline:
                 detail = f"over {MAX_RESPONSES} responses since the turn began"
                 self._endings.fail("limit_exceeded:responses", arrival.at_ns, detail)
 
-    def _open_turn_event(self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
-        """Apply an event to its open turn. Protocol errors and exceeded limits also end the session."""
-        before, between_items = turn.state, turn.is_between_items
+    def _open_turn_event(
+        self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int
+    ) -> None:
+        """Apply an event to its open turn. Protocol errors and exceeded limits also end the
+        session.
+        """
+        before = turn.state
+        between_items = turn.is_between_items
         ending = turn_events.received(turn, event, arrival, wire_bytes)
         if ending is not None:
             outcome, detail = ending
             if outcome == "failed:no_audio":
                 setting = self._dialect.text_only(self.facts.effective_settings)
-                detail = f"{TEXT_SESSION}: {setting} of the service's session is without audio" if setting else ""
+                detail = (
+                    f"{TEXT_SESSION}: {setting} of the service's session is without audio"
+                    if setting
+                    else ""
+                )
             if outcome.startswith(ENDS_SESSION):
                 self._endings.fail(outcome, arrival.at_ns, detail)
             turn.end(outcome, arrival.at_ns, detail)
@@ -464,8 +586,8 @@ class Timeline:
     def next_deadline_ns(self) -> int:
         """An instant before which no deadline expires.
 
-        It is computed again when a deadline is reached, or may have become earlier. Deltas, the most frequent events,
-        only extend a deadline, so they cause no new computation.
+        It is computed again when a deadline is reached, or may have become earlier. Deltas, the
+        most frequent events, only extend a deadline, so they cause no new computation.
         """
         if self._wake_ns == NOT_KNOWN:
             due = self.turns.next_timeout(self.limits)
@@ -481,12 +603,14 @@ class Timeline:
                 self.apply(inputs.DeadlinePassed(now_ns))
 
     def _expire(self, now_ns: int, earliest_ns: int = NEVER_NS) -> None:
-        """End the turn with the next deadline, if the deadline was due by `now_ns`. A timeout also ends the session.
+        """End the turn with the next deadline, if the deadline was due by `now_ns`. A timeout also
+        ends the session.
 
-        The turn ends at the instant of its deadline. `earliest_ns` is the earliest possible arrival of the next
-        message. If that arrival may have been before the deadline, the message may have been in time: the turn is
-        doubted and continues. If the message extends the deadline, it is never decided whether the message was in time.
-        Otherwise the deadline is still due, and ends the turn after all messages that arrived by then.
+        The turn ends at the instant of its deadline. `earliest_ns` is the earliest possible arrival
+        of the next message. If that arrival may have been before the deadline, the message may have
+        been in time: the turn is doubted and continues. If the message extends the deadline, it is
+        never decided whether the message was in time. Otherwise the deadline is still due, and ends
+        the turn after all messages that arrived by then.
         """
         self._wake_ns = NOT_KNOWN
         if self._detector is not None:
@@ -498,7 +622,11 @@ class Timeline:
         at_ns, outcome, detail, turn = due
         if detail.startswith(NOTHING_AUDIBLE):
             detail = f"{detail}: {self._unanswered.description(turn.format)}"
-            if self._dialect.has_track and self._detector is not None and not self._detector.has_detected:
+            if (
+                self._dialect.has_track
+                and self._detector is not None
+                and not self._detector.has_detected
+            ):
                 outcome = NO_SOUND if self.facts.events else NO_MEDIA
         elif detail.startswith(NOT_ENDED):
             detail = f"{detail}: {turn.calls.mcp.unended_tools}"
@@ -531,31 +659,46 @@ class Timeline:
 
     @property
     def playback_ends_ns(self) -> int:
-        """The instant at which the player has played the last reply; 0 if there is no playback to wait for."""
+        """The instant at which the player has played the last reply; 0 if there is no playback
+        to wait for.
+        """
         if self._false_replies.reply is not None:
             return self._false_replies.reply.playback_ends_ns
         last = self.turns.last
         return last.reply.playback_ends_ns if last is not None and last.outcome in WHOLE else 0
 
     def session(self) -> SessionObservation:
-        """Return the observation of the session. Call it after `pop_turns`, when the session has ended."""
+        """Return the observation of the session. Call it after `pop_turns`, when the session has
+        ended.
+        """
         return self.facts.observation(self.owners, self.turns.events)
 
     # Delivery of turns.
 
-    def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
-        """Return the turns to deliver. `judges` maps turn numbers to functions, each of which runs once."""
+    def pop_turns(
+        self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES
+    ) -> list[TurnObservation]:
+        """Return the turns to deliver. `judges` maps turn numbers to functions, each of which
+        runs once.
+        """
         if done := self.turns.done(now_ns, session_over=self.is_over):
-            # The delivery is an input like all others, so that the replay of a log delivers the same turns at the same
-            # instants.
-            answers = {turn.plan.number: task_success(turn, judges) for turn in done} if judges else {}
-            tasks_done = {number: answer for number, answer in answers.items() if answer is not None}
-            self.apply(inputs.TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done))
+            # The delivery is an input like all others, so that the replay of a log delivers the
+            # same turns at the same instants.
+            answers = (
+                {turn.plan.number: task_success(turn, judges) for turn in done} if judges else {}
+            )
+            tasks_done = {
+                number: answer for number, answer in answers.items() if answer is not None
+            }
+            self.apply(
+                inputs.TurnsDelivered(now_ns, [turn.plan.number for turn in done], tasks_done)
+            )
         return self.pop_delivered()
 
     def pop_delivered(self) -> list[TurnObservation]:
         """Return the turns that were delivered and that this method has not returned before."""
-        delivered, self._delivered = self._delivered, []
+        delivered = self._delivered
+        self._delivered = []
         return delivered
 
     def _deliver(self, delivered: inputs.TurnsDelivered) -> None:
@@ -568,7 +711,9 @@ class Timeline:
             self._delivered.append(self.facts.with_bound(observed))
             if self._detector is None:
                 self.facts.audio_bytes_received += observed.audio_bytes_received
-            self.facts.turn_ended(observed, first=observed.turn == self._first, greeting=turn.plan.greeting)
+            self.facts.turn_ended(
+                observed, first=observed.turn == self._first, greeting=turn.plan.greeting
+            )
 
     def _connected(self, connected: inputs.Connected) -> None:
         self.facts.set_connection(connected)
@@ -594,9 +739,16 @@ class Timeline:
 def _without_packets(turn: TurnObservation) -> TurnObservation:
     """Return a turn without the arrivals of audio. A track also has packets while no one speaks."""
     instants = {name: at_ns for name, at_ns in turn.instants.items() if name not in OF_PACKETS}
-    uncertainties_ns = {name: error_ns for name, error_ns in turn.uncertainties_ns.items() if name not in OF_PACKETS}
+    uncertainties_ns = {
+        name: error_ns for name, error_ns in turn.uncertainties_ns.items() if name not in OF_PACKETS
+    }
     return msgspec.structs.replace(
-        turn, instants=instants, uncertainties_ns=uncertainties_ns, gaps_ns=(), uncertain_gaps=0, audio_speed=None
+        turn,
+        instants=instants,
+        uncertainties_ns=uncertainties_ns,
+        gaps_ns=(),
+        uncertain_gaps=0,
+        audio_speed=None,
     )
 
 
@@ -610,7 +762,9 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.ReplacedBySession: lambda timeline, renewed: timeline.facts.renewed_by(renewed),
     inputs.Transmitted: lambda timeline, timestamp: timeline.turns.transmitted(timestamp),
     inputs.EventExpected: lambda timeline, expected: timeline.turns.expect(expected),
-    inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(awaited),
+    inputs.InterruptionAwaited: lambda timeline, awaited: timeline.turns.await_interruption(
+        awaited
+    ),
     inputs.ClientInterrupted: lambda timeline, interrupted: timeline.turns.interrupt(interrupted),
     inputs.SoundStarted: lambda timeline, started: timeline._false_replies.start(
         Reply(
@@ -626,7 +780,9 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.DeadlinePassed: lambda timeline, expired: timeline._expire(expired.at_ns),
     inputs.TurnEnded: Timeline._end_turn,
     inputs.StoppedWaiting: lambda timeline, _: timeline.owners.give_up(),
-    inputs.SessionFailed: lambda timeline, failed: timeline._endings.fail(failed.outcome, failed.at_ns, failed.detail),
+    inputs.SessionFailed: lambda timeline, failed: timeline._endings.fail(
+        failed.outcome, failed.at_ns, failed.detail
+    ),
     inputs.ConnectionClosed: Timeline._close,
     inputs.ScriptFinished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),
     inputs.TurnsDelivered: Timeline._deliver,

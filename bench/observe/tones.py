@@ -1,13 +1,16 @@
-"""The distinction of telephone tones (ring tones, beeps, chimes), voiced sounds (such as vowels), and noise. Pure.
+"""The distinction of telephone tones (ring tones, beeps, chimes), voiced sounds (such as vowels),
+and noise. Pure.
 
-A tone consists of at most `MAX_LINES` sines (ITU-T E.180: ring tones have one or two, and those that are modulated have
-three). At least `MIN_SHARE` of its energy is in these spectral lines. The lines are above the pitch of a voice. A voice
-has more lines, the lines are multiples of its pitch, and they move. In 50,000 windows of 150 ms from 2,000 recordings
-and synthesized voices, none was taken for a tone. Windows of 80 ms are less certain: 1 of 10,000 was.
+A tone consists of at most `MAX_LINES` sines (ITU-T E.180: ring tones have one or two, and those
+that are modulated have three). At least `MIN_SHARE` of its energy is in these spectral lines. The
+lines are above the pitch of a voice. A voice has more lines, the lines are multiples of its pitch,
+and they move. In 50,000 windows of 150 ms from 2,000 recordings and synthesized voices, none was
+taken for a tone. Windows of 80 ms are less certain: 1 of 10,000 was.
 
-A voiced sound is periodic: it correlates with itself one period of the pitch earlier. The correlation must first fall,
-because that of the mains' hum falls later than one period of a voice. In 48,000 windows of 50 ms of white and pink
-noise, a room, and hum, one counted as voiced. Whispers and unvoiced consonants are noise.
+A voiced sound is periodic: it correlates with itself one period of the pitch earlier. The
+correlation must first fall, because that of the mains' hum falls later than one period of a voice.
+In 48,000 windows of 50 ms of white and pink noise, a room, and hum, one counted as voiced. Whispers
+and unvoiced consonants are noise.
 """
 
 from __future__ import annotations
@@ -26,13 +29,16 @@ RATE_HZ = 8_000
 MIN_SAMPLES = RATE_HZ * 30 // 1_000
 MAX_LINES = 3
 MIN_SHARE = 1 - 1 / 80
-"""The minimum share of the energy in the spectral lines. The rest may be noise that is 19 dB lower than the tone."""
-MIN_HZ, MAX_HZ = 300, 3_600
+"""The minimum share of the energy in the spectral lines. The rest may be noise that is 19 dB
+lower than the tone."""
+MIN_HZ = 300
+MAX_HZ = 3_600
 """The range of the lines. The lowest telephone tones have 350 Hz. Voices are rarely so high."""
 PITCH_HZ = 600
 """The maximum pitch of a voice. Lines that are multiples of a lower frequency are a voice."""
 MULTIPLE = 0.04
-"""The maximum relative difference of two frequencies of which one is called a multiple of the other."""
+"""The maximum relative difference of two frequencies of which one is called a multiple of the
+other."""
 KEYS_HZ = tuple(product((697, 770, 852, 941), (1_209, 1_336, 1_477, 1_633)))
 """The frequencies of phone keys (ITU-T Q.23)."""
 KEY_TOLERANCE = 0.025
@@ -46,7 +52,9 @@ class Tone(NamedTuple):
 
 
 def is_pure(samples: Samples, *, keys_count: bool = False) -> bool:
-    """Return whether 30 to 200 ms of audio at 8 kHz are a tone. With `keys_count`, a phone key is not a tone."""
+    """Return whether 30 to 200 ms of audio at 8 kHz are a tone. With `keys_count`, a phone key
+    is not a tone.
+    """
     lines = _lines_hz(samples)[0] if len(samples) >= MIN_SAMPLES else ()
     lowest = min(lines, default=0)
     if not lines or (lowest < PITCH_HZ and any(_is_multiple(line, lowest) for line in lines)):
@@ -64,7 +72,8 @@ def is_key(lines_hz: Sequence[float]) -> bool:
     """Return whether the two strongest spectral lines are those of a phone key."""
     low, high = sorted(lines_hz[:2]) if len(lines_hz) > 1 else (0, 0)
     return any(
-        abs(low - row) < KEY_TOLERANCE * row and abs(high - column) < KEY_TOLERANCE * column for row, column in KEYS_HZ
+        abs(low - row) < KEY_TOLERANCE * row and abs(high - column) < KEY_TOLERANCE * column
+        for row, column in KEYS_HZ
     )
 
 
@@ -74,17 +83,22 @@ def _is_multiple(line: float, lowest: float) -> bool:
 
 
 def _lines_hz(samples: Samples) -> tuple[Sequence[float], float]:
-    """Return (spectral lines in Hz, the strongest first; share of the other energy); no lines without a tone."""
+    """Return (spectral lines in Hz, the strongest first; share of the other energy); no lines
+    without a tone.
+    """
     count = len(samples)
     bins = 1_024 if count <= 640 else 2_048
     spectrum = np.fft.rfft(samples * _window(count), bins)
     powers = spectrum.real**2 + spectrum.imag**2
-    lowest, highest, width = MIN_HZ * bins // RATE_HZ, MAX_HZ * bins // RATE_HZ, 2 * bins // count + 1
+    lowest = MIN_HZ * bins // RATE_HZ
+    highest = MAX_HZ * bins // RATE_HZ
+    width = 2 * bins // count + 1
     powers[:width] = 0  # direct current
     peak = int(powers.argmax())
     if not lowest <= peak <= highest:  # as in most voices
         return (), 1
-    total, lines = float(powers.sum()), list[float]()
+    total = float(powers.sum())
+    lines = list[float]()
     rest = total
     while lowest <= peak <= highest and len(lines) < MAX_LINES:
         lines.append(peak * RATE_HZ / bins)
@@ -102,13 +116,15 @@ def _window(count: int) -> NDArray[np.float64]:
     return np.hanning(count + 1)[:count]
 
 
-# A tone is a sum of a few sines and can be predicted from the samples before it; noise cannot. Each sample is predicted
-# as the best weighted sum of the samples before it, which leaves only the rounding of up to ORDER / 2 sines. White and
-# pink noise, and a room, leave more than a fiftieth of their energy. Voices and music may leave as little as tones for
-# some time, but their level changes, which is checked first. The sums are of integers, and the rest is calculated in a
-# fixed order, so the result does not depend on the machine.
+# A tone is a sum of a few sines and can be predicted from the samples before it; noise cannot. Each
+# sample is predicted as the best weighted sum of the samples before it, which leaves only the
+# rounding of up to ORDER / 2 sines. White and pink noise, and a room, leave more than a fiftieth of
+# their energy. Voices and music may leave as little as tones for some time, but their level
+# changes, which is checked first. The sums are of integers, and the rest is calculated in a fixed
+# order, so the result does not depend on the machine.
 HUM = 72
-"""The ratio of the energy of a tone of 150 Hz to that of the differences of its samples. That of a hum is larger."""
+"""The ratio of the energy of a tone of 150 Hz to that of the differences of its samples. That of
+a hum is larger."""
 MAX_HUM = 2**19
 """The maximum energy of a hum in the background: −33 dBFS."""
 ORDER = 16
@@ -116,27 +132,39 @@ ORDER = 16
 GAIN = 50
 """The minimum ratio of a tone's energy to the part of its energy that cannot be predicted."""
 ROUNDING = 1 / 12
-"""The energy of the rounding error of a sample. Without this energy, a pure tone has more than one best prediction."""
+"""The energy of the rounding error of a sample. Without this energy, a pure tone has more than
+one best prediction."""
 
 
 def is_tone(samples: Samples) -> bool:
-    """Return whether 50 ms at 8 kHz are a tone. Direct current and quiet hum of the mains are none."""
+    """Return whether 50 ms at 8 kHz are a tone. Direct current and quiet hum of the mains are
+    none.
+    """
     count = len(samples) - ORDER
     wide = samples.astype(np.int64)
     wide -= int(wide.sum()) // len(wide)
-    steps, hum = np.diff(wide), int(wide @ wide)
+    steps = np.diff(wide)
+    hum = int(wide @ wide)
     if hum < MAX_HUM * len(wide) and HUM * int(steps @ steps) < hum:
         return False
     shifted = np.array([wide[ORDER - step :][:count] for step in range(ORDER + 1)])
     (energy, *correlations), *products = (shifted @ shifted.T).tolist()
     if energy <= GAIN * count * ROUNDING:
         return False
-    return bool(_unpredicted([row[1:] for row in products], correlations, energy, count * ROUNDING) * GAIN < energy)
+    return bool(
+        _unpredicted([row[1:] for row in products], correlations, energy, count * ROUNDING) * GAIN
+        < energy
+    )
 
 
-def _unpredicted(products: list[list[int]], correlations: list[int], energy: float, rounding: float) -> float:
-    """Return the energy that the best prediction leaves, by a Cholesky decomposition of the normal equations."""
-    rows, solved = list[list[float]](), list[float]()
+def _unpredicted(
+    products: list[list[int]], correlations: list[int], energy: float, rounding: float
+) -> float:
+    """Return the energy that the best prediction leaves, by a Cholesky decomposition of the
+    normal equations.
+    """
+    rows = list[list[float]]()
+    solved = list[float]()
     for index, product_row in enumerate(products):
         row = list[float]()
         for before, earlier in enumerate(rows):
@@ -155,7 +183,8 @@ def _unpredicted(products: list[list[int]], correlations: list[int], energy: flo
 VOICE_RATE_HZ = 4_000
 LAGS = range(VOICE_RATE_HZ // 400, VOICE_RATE_HZ // 75 + 1)
 """The periods of voices in samples: 75 to 400 Hz."""
-CORRELATION, CLEARLY = 1 / 2, 2 / 3
+CORRELATION = 1 / 2
+CLEARLY = 2 / 3
 """The minimum correlations of a voiced and of a clearly voiced sound over one period."""
 PART = RATE_HZ * 50 // 1_000
 """The minimum number of samples of which a sound is known to be voiced or not."""
@@ -164,11 +193,14 @@ FALLEN = 1 / 10
 
 
 def is_voiced(samples: Samples, correlation: float = CORRELATION) -> bool:
-    """Return whether 50 ms of audio at 8 kHz are voiced: with at least this correlation over one period."""
+    """Return whether 50 ms of audio at 8 kHz are voiced: with at least this correlation over one
+    period.
+    """
     size = len(samples) // 2
     if size <= LAGS.stop:
         return False
-    wide = samples[: 2 * size].astype(np.float64)  # all products and sums are whole numbers below 2 ** 53, so exact
+    # all products and sums are whole numbers below 2 ** 53, so exact
+    wide = samples[: 2 * size].astype(np.float64)
     wide = wide[::2] + wide[1::2]
     wide -= wide.sum() // size
     products = np.correlate(wide, wide, "full")[size : size + LAGS.stop - 1]
@@ -181,7 +213,9 @@ def is_voiced(samples: Samples, correlation: float = CORRELATION) -> bool:
 
 
 def is_clearly_voiced(samples: Samples) -> bool:
-    """Return whether audio at 8 kHz is clearly voiced in all of its parts of 50 ms or a little more."""
+    """Return whether audio at 8 kHz is clearly voiced in all of its parts of 50 ms or a little
+    more.
+    """
     count = max(1, len(samples) // PART)
     bounds = [len(samples) * part // count for part in range(count + 1)]
     return all(is_voiced(samples[first:after], CLEARLY) for first, after in pairwise(bounds))

@@ -1,4 +1,6 @@
-"""The effect of received events and of deadlines on an open turn: the functions return its ending, or None. Pure."""
+"""The effect of received events and of deadlines on an open turn: the functions return its
+ending, or None. Pure.
+"""
 
 from __future__ import annotations
 
@@ -30,27 +32,41 @@ from bench.wire.settings import ONLY_TRANSCRIPT
 
 REPLYING = DELTAS | CALL_INSTANTS.keys() | MCP_KINDS
 
-# A mapping: state → kind of event → next state. Events that are not listed change nothing. Sending response.create
-# changes SENDING to WAITING. The end of speech changes SENDING to UNNOTICED if the service has a VAD. An outcome
-# changes every state to OVER.
+# A mapping: state → kind of event → next state. Events that are not listed change nothing. Sending
+# response.create changes SENDING to WAITING. The end of speech changes SENDING to UNNOTICED if the
+# service has a VAD. An outcome changes every state to OVER.
 NEXT_STATE: dict[State, dict[EventKind, State]] = {
-    State.UNNOTICED: {EventKind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING),
-    State.WAITING: {EventKind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING),
+    State.UNNOTICED: (
+        {EventKind.SPEECH_STOPPED: State.WAITING} | dict.fromkeys(REPLYING, State.ANSWERING)
+    ),
+    State.WAITING: (
+        {EventKind.SPEECH_STARTED: State.UNNOTICED} | dict.fromkeys(REPLYING, State.ANSWERING)
+    ),
 }
 
-ITEM_EDGES = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.MCP_CALL_ADDED})
+ITEM_EDGES = frozenset(
+    {EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.MCP_CALL_ADDED}
+)
 WHOLE_TEXTS = frozenset({EventKind.TEXT_DONE, EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE})
 
 
-def received(turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> Ending | None:
-    """Apply an event of this open turn: counts, instants and state. Return the ending of the turn, if any."""
-    (at_ns, error_ns, kernel), kind = arrival, event.kind
-    sent = event.name != "" or turn.turn_source is not SOUND  # otherwise the event was detected in the audio
+def received(
+    turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int
+) -> Ending | None:
+    """Apply an event of this open turn: counts, instants and state. Return the ending of the
+    turn, if any.
+    """
+    at_ns, error_ns, kernel = arrival
+    kind = event.kind
+    # otherwise the event was detected in the audio
+    sent = event.name != "" or turn.turn_source is not SOUND
     _count(turn, sent, at_ns, error_ns, wire_bytes, kernel)
     if kind in DELTAS:
         if not event.payload_bytes:  # neither audio nor text, so it is not the first delta
             return None
-        return _deltas(turn, (MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),))
+        return _deltas(
+            turn, (MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),)
+        )
     ending = _apply_event(turn, event, arrival)
     turn.unknown_events += kind is EventKind.UNKNOWN
     if kind in ITEM_EDGES:
@@ -60,14 +76,23 @@ def received(turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes
 
 
 def received_deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> None:
-    """Count deltas of this open turn's unfinished reply. The effect is that of `received` for each of them."""
+    """Count deltas of this open turn's unfinished reply. The effect is that of `received` for
+    each of them.
+    """
     worst_error_ns = max([delta.uncertainty_ns for delta in deltas])
     wire_bytes = sum([delta.wire_bytes for delta in deltas])
     _count(turn, len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, True)
     _deltas(turn, deltas)
 
 
-def _count(turn: PendingTurn, messages: int, last_ns: int, worst_error_ns: int, wire_bytes: int, kernel: bool) -> None:
+def _count(
+    turn: PendingTurn,
+    messages: int,
+    last_ns: int,
+    worst_error_ns: int,
+    wire_bytes: int,
+    kernel: bool,
+) -> None:
     """Count received messages. The last one arrived at `last_ns`."""
     turn.events += messages
     if kernel:
@@ -96,16 +121,22 @@ def _deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> Ending | None:
 
 
 def _advance(turn: PendingTurn, kind: EventKind) -> None:
-    """Change to the state after an event. Remove the event from the events that the script requires."""
+    """Change to the state after an event. Remove the event from the events that the script
+    requires.
+    """
     if turn.expected and turn.expected.pop(kind, None) is not None:
         turn.met_expectations += 1
-    # a service that need not report the end of speech is awaited as one that does not report the speech at all
-    if turn.state in NEXT_STATE and not (kind is EventKind.SPEECH_STARTED and turn.turn_source is TurnSource.REPLIES):
+    # a service that need not report the end of speech is awaited as one that does not report the
+    # speech at all
+    if turn.state in NEXT_STATE and not (
+        kind is EventKind.SPEECH_STARTED and turn.turn_source is TurnSource.REPLIES
+    ):
         turn.state = NEXT_STATE[turn.state].get(kind, turn.state)
 
 
 def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    kind, at_ns = event.kind, arrival.at_ns
+    kind = event.kind
+    at_ns = arrival.at_ns
     if kind in TRANSCRIPTIONS:
         turn.note_transcript(event, arrival)
         if kind is EventKind.INPUT_DELTA and turn.state is State.WAITING:
@@ -113,7 +144,8 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
     elif kind in REPLY_INSTANTS:
         turn.reply.on_event(event, arrival)
     elif kind in SPEECH_INSTANTS:
-        # The service detects that the caller continues. From here, the limit for detecting the end counts again.
+        # The service detects that the caller continues. From here, the limit for detecting the end
+        # counts again.
         if kind is EventKind.SPEECH_STARTED and turn.state is not State.UNNOTICED:
             turn.undetected_ns = at_ns
         turn.input_speech.on_event(event, arrival)
@@ -140,7 +172,11 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
         return None
     if turn.output == ONLY_TRANSCRIPT:
         transcribed_ns = turn.transcribed_ns
-        return transcript_ending(turn) if transcribed_ns is not None and transcribed_ns <= at_ns else None
+        return (
+            transcript_ending(turn)
+            if transcribed_ns is not None and transcribed_ns <= at_ns
+            else None
+        )
     return _ending(turn, event, arrival) if kind is EventKind.RESPONSE_DONE else None
 
 
@@ -156,17 +192,23 @@ def _apply_mcp_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) ->
 
 
 def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    """Return (outcome, detail) of the turn when its response is done; None if another response follows."""
+    """Return (outcome, detail) of the turn when its response is done; None if another response
+    follows.
+    """
     failure = event.failure or ServiceFailure()
     if event.status == "completed":
         return _completion(turn, event, arrival)
-    # The caller continued after a pause that the service had answered, and the service cancelled that response. The
-    # turn's response follows.
+    # The caller continued after a pause that the service had answered, and the service cancelled
+    # that response. The turn's response follows.
     has_yielded = event.status == "cancelled" and turn.plan.vad and not turn.is_interrupted
     if has_yielded and turn.turn_source is not TurnSource.EVENTS and turn.is_early:
         _await_next_reply(turn, arrival.at_ns)
         return None
-    if turn.interruption is not None and turn.interruption.is_wanted and event.status == "cancelled":
+    if (
+        turn.interruption is not None
+        and turn.interruption.is_wanted
+        and event.status == "cancelled"
+    ):
         turn.interruption.cancelled = True
         if turn.reply.late_until_ns:
             turn.interruption.on_late_silence(turn.reply.silent_from)
@@ -176,22 +218,32 @@ def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending |
     if not failure.cause and event.status not in ("", "failed"):
         return "failed:unknown_status", f"the status of the response is {event.status}"
     throttled = failure.effect is ErrorScope.THROTTLED
-    return "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}", failure.detail
+    return (
+        "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}",
+        failure.detail,
+    )
 
 
 def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    """Return the ending of a turn whose response is completed. It is good only with the requested kind of output."""
+    """Return the ending of a turn whose response is completed. It is good only with the
+    requested kind of output.
+    """
     at_ns = arrival.at_ns
     service_responds = turn.plan.vad and turn.plan.service_responds
-    # A VAD may mistake a pause for the end and answer it completely. That reply does not count; the next one does.
-    if not (turn.input_speech.fully_answered(at_ns) if service_responds else turn.input_speech.is_speech_sent):
+    # A VAD may mistake a pause for the end and answer it completely. That reply does not count; the
+    # next one does.
+    if not (
+        turn.input_speech.fully_answered(at_ns)
+        if service_responds
+        else turn.input_speech.is_speech_sent
+    ):
         _await_next_reply(turn, at_ns)
         return None
     distinguishes = turn.plan.answer_min_ns or turn.is_delegated
     if distinguishes and not turn.is_interrupted and _lacks_answer(turn, at_ns):
         return None
-    # The function calls are checked before the output, because a response that calls functions need not contain
-    # speech.
+    # The function calls are checked before the output, because a response that calls functions need
+    # not contain speech.
     if turn.calls.end_response(event, arrival):
         turn.reply.add_calls(turn.calls.complete_calls.values())
         turn.reply.await_another()
@@ -203,7 +255,9 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
         return failed_expectation(next(iter(turn.expected)))
     # If audio is billed and none was decoded, this dialect does not know the service's event names.
     if turn.plan.wants_audio and EventKind.AUDIO_DELTA not in turn.reply.deltas:
-        return ("protocol_error:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"), ""
+        return (
+            "protocol_error:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"
+        ), ""
     if not turn.plan.wants_audio and EventKind.TEXT_DELTA not in turn.reply.deltas:
         return "failed:no_text", ""
     if turn.interruption is not None and turn.reply.last_sound is not None:
@@ -219,7 +273,9 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
 
 
 def _lacks_answer(turn: PendingTurn, at_ns: int) -> bool:
-    """Return whether the ended reply contains only fillers. If it does, the caller continues to wait."""
+    """Return whether the ended reply contains only fillers. If it does, the caller continues to
+    wait.
+    """
     if turn.state is State.CALLING:
         turn.reply.await_another()
         turn.has_ended_answer = _spoken_answer(turn).has_begun
@@ -241,16 +297,22 @@ def _await_next_reply(turn: PendingTurn, at_ns: int) -> None:
     turn.input_speech.await_rest()
     turn.calls.forget_response()
     turn.dropped.append(turn.reply)
-    turn.reply, turn.awaited_ns = turn.new_reply(), at_ns
+    turn.reply = turn.new_reply()
+    turn.awaited_ns = at_ns
     turn.state = turn.state_after_speech() if turn.input_speech.is_speech_sent else State.SENDING
 
 
 def transcript_ending(turn: PendingTurn) -> Ending:
-    """Return (outcome, detail) of a turn without a reply, whose transcript is complete or has failed."""
+    """Return (outcome, detail) of a turn without a reply, whose transcript is complete or has
+    failed.
+    """
     words = turn.input_speech.words
     if words.failure is not None:
         throttled = words.failure.effect is ErrorScope.THROTTLED
-        return "throttled:transcription" if throttled else "failed:transcription", words.failure.detail
+        return (
+            "throttled:transcription" if throttled else "failed:transcription",
+            words.failure.detail,
+        )
     if turn.expected:
         return failed_expectation(next(iter(turn.expected)))
     return ("ok", "") if words.text else ("failed:no_transcript", "the transcript has no words")
@@ -258,7 +320,11 @@ def transcript_ending(turn: PendingTurn) -> Ending:
 
 def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None:
     turn.calls.on_output_sent(call_id, at_ns, error)
-    if turn.state is State.CALLING and turn.delegations.are_possible and not turn.calls.is_request_due:
+    if (
+        turn.state is State.CALLING
+        and turn.delegations.are_possible
+        and not turn.calls.is_request_due
+    ):
         turn.instants["answer_request_sent"] = turn.item_sent.at_ns
         turn.widths_ns["answer_request_sent"] = turn.item_sent.width_ns
         if turn.calls.are_all_answered:
@@ -266,8 +332,11 @@ def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None
         _check_result(turn, turn.item_sent.at_ns)
 
 
-def _apply_delegation_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    kind, at_ns = event.kind, arrival.at_ns
+def _apply_delegation_event(
+    turn: PendingTurn, event: ServerEvent, arrival: Arrival
+) -> Ending | None:
+    kind = event.kind
+    at_ns = arrival.at_ns
     if kind is EventKind.DELEGATED:
         if event.calls and not turn.plan.functions:
             return "failed:delegation", NO_FUNCTIONS
@@ -278,7 +347,9 @@ def _apply_delegation_event(turn: PendingTurn, event: ServerEvent, arrival: Arri
         turn.delegations.on_started(event.backend_response_id, at_ns)
         _await_result(turn)
     elif kind is EventKind.RESULT_ACCEPTED:
-        is_ours = event.request.startswith(turn.plan.event_prefix) and turn.delegations.result_ns > 0
+        is_ours = (
+            event.request.startswith(turn.plan.event_prefix) and turn.delegations.result_ns > 0
+        )
         if is_ours or (not event.request and turn.delegations.awaits_backend):
             _spoken_answer(turn).expect(at_ns)
     else:
@@ -287,7 +358,9 @@ def _apply_delegation_event(turn: PendingTurn, event: ServerEvent, arrival: Arri
 
 
 def _end_backend(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    """Return the ending of the turn if the backend failed, or if the answer has already been spoken."""
+    """Return the ending of the turn if the backend failed, or if the answer has already been
+    spoken.
+    """
     if event.status != "completed":
         failure = event.failure or ServiceFailure(code=event.reason)
         return f"failed:backend_{event.status}", f"{NOT_DONE}: {failure.detail}"
@@ -306,13 +379,20 @@ def _spoken_answer(turn: PendingTurn) -> SpokenAnswer:
 
 def _await_result(turn: PendingTurn) -> None:
     """Wait for the result of a delegated task. Meanwhile the service may say fillers."""
-    turn.state, turn.has_ended_answer = State.CALLING, False
+    turn.state = State.CALLING
+    turn.has_ended_answer = False
     _spoken_answer(turn).await_result()
 
 
 def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
-    """Wait for the answer if all results are there. Return the ending if it was spoken before its backend ended."""
-    if turn.delegations.awaits_backend or turn.calls.is_request_due or not turn.calls.are_all_answered:
+    """Wait for the answer if all results are there. Return the ending if it was spoken before
+    its backend ended.
+    """
+    if (
+        turn.delegations.awaits_backend
+        or turn.calls.is_request_due
+        or not turn.calls.are_all_answered
+    ):
         return None
     turn.delegations.result_ns = at_ns
     if _spoken_answer(turn).awaits_result:
@@ -328,7 +408,9 @@ def failed_expectation(kind: EventKind) -> Ending:
 
 # Deadlines.
 
-UNDETECTED = "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
+UNDETECTED = (
+    "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
+)
 NOTHING = "nothing came"
 NO_MORE = "neither another item nor response.done came"
 NO_END = "response.done did not come"
@@ -338,44 +420,60 @@ NO_WHOLE_TRANSCRIPT = "neither more text nor the finished transcript of the call
 
 
 def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
-    """Return (instant, outcome, detail): when and how a turn ends at its next deadline; None without one."""
+    """Return (instant, outcome, detail): when and how a turn ends at its next deadline; None
+    without one.
+    """
     deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
     if turn.state is State.PLAYING:
         deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
     elif turn.calls.mcp.unended and (turn.state is State.CALLING or turn.is_between_items):
-        deadlines.append(_timed_out(turn.calls.mcp.changed_ns, limits.response, "response", NOT_ENDED))
+        deadlines.append(
+            _timed_out(turn.calls.mcp.changed_ns, limits.response, "response", NOT_ENDED)
+        )
     elif turn.state is State.CALLING and turn.filler and turn.calls.are_all_answered:
         waits_from_ns = max(turn.progress_ns, turn.calls.last_output_ns)
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
     elif turn.state is State.CALLING and turn.delegations.awaits_backend:
-        deadlines.append(_timed_out(turn.delegations.handed_ns, limits.response, "response", NOT_DONE))
-    elif (transcribed_ns := turn.transcribed_ns if turn.output == ONLY_TRANSCRIPT else None) is not None:
+        deadlines.append(
+            _timed_out(turn.delegations.handed_ns, limits.response, "response", NOT_DONE)
+        )
+    elif (
+        transcribed_ns := turn.transcribed_ns if turn.output == ONLY_TRANSCRIPT else None
+    ) is not None:
         deadlines.append((transcribed_ns, *transcript_ending(turn)))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
         due_ns, outcome, detail = _timeout(turn, limits)
-        # The answer to a pause can be overdue while the caller still speaks. This deadline applies only when the
-        # service must act.
+        # The answer to a pause can be overdue while the caller still speaks. This deadline applies
+        # only when the service must act.
         deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
     soonest = min(deadlines, default=None)
     latest_ns = turn.input_complete_ns + limits.turn * NS_PER_S
     if turn.input_complete_ns and (soonest is None or soonest[0] > latest_ns):  # seldom
         missing = NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else NOT_OVER
-        return None if turn.state is State.OVER else _timed_out(turn.input_complete_ns, limits.turn, "turn", missing)
+        return (
+            None
+            if turn.state is State.OVER
+            else _timed_out(turn.input_complete_ns, limits.turn, "turn", missing)
+        )
     return soonest
 
 
 def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
-    has_events, instants = turn.turn_source is not SOUND, turn.input_speech.instants
+    has_events = turn.turn_source is not SOUND
+    instants = turn.input_speech.instants
     if turn.state is State.UNNOTICED:
         missing = UNDETECTED if "speech_started" in instants else UNHEARD
         timeout = _timed_out(turn.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
     elif turn.state is State.WAITING:
         request_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
         waits_from_ns = request_ns or instants.get("speech_stopped", turn.undetected_ns)
-        missing = NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
+        missing = (
+            NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
+        )
         if turn.delegations.result_ns:
             waits_from_ns = max(turn.delegations.result_ns, turn.reply.playback_ends_ns)
-            if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:  # the filler was the answer, too
+            # the filler was the answer, too
+            if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:
                 return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", ""
             missing = NOT_SPOKEN
         missing = NO_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else missing
@@ -383,10 +481,13 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
     elif turn.is_between_items:
         timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
     else:
-        # If the service sends no turn events, no delta is due before the received audio has been played.
+        # If the service sends no turn events, no delta is due before the received audio has been
+        # played.
         played_ns = 0 if has_events else turn.reply.playback_ends_ns
         missing = NO_WHOLE_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else NOTHING
-        timeout = _timed_out(max(turn.progress_ns, played_ns), limits.next_delta, "next_delta", missing)
+        timeout = _timed_out(
+            max(turn.progress_ns, played_ns), limits.next_delta, "next_delta", missing
+        )
     if turn.reply.created_ns is None:
         return timeout
     no_end = NO_END if has_events else NO_PAUSE
@@ -394,7 +495,9 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
     return timeout if timeout[0] < response_timeout[0] else response_timeout
 
 
-def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING) -> tuple[int, str, str]:
+def _timed_out(
+    from_ns: int, limit_s: float, stage: str, missing: str = NOTHING
+) -> tuple[int, str, str]:
     limit_ns, outcome, detail = _limit(limit_s, stage, missing)
     return from_ns + limit_ns, outcome, detail
 
@@ -402,4 +505,8 @@ def _timed_out(from_ns: int, limit_s: float, stage: str, missing: str = NOTHING)
 @cache
 def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
     """Return (limit in ns, outcome, detail). It is cached, because every second event calls it."""
-    return int(limit_s * NS_PER_S), f"timeout:{stage}", f"{missing} within {limit_s:g} s (timeout `{stage}`)"
+    return (
+        int(limit_s * NS_PER_S),
+        f"timeout:{stage}",
+        f"{missing} within {limit_s:g} s (timeout `{stage}`)",
+    )

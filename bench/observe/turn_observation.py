@@ -1,4 +1,6 @@
-"""The conversion of an ended turn to its observation: instants, uncertainties, turn type and counts. Pure."""
+"""The conversion of an ended turn to its observation: instants, uncertainties, turn type and
+counts. Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from bench.base.units import NEVER_NS
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
 from bench.catalogue.outcomes import CANCELLED_SPLIT, SUCCESSFUL, outcome_class
 from bench.observe.input_speech import TranscriptLag
-from bench.observe.observation import UNJUDGED, Instants, TurnObservation, is_done, receive_timestamp_source, score_turn
+from bench.observe.observation import (
+    UNJUDGED,
+    Instants,
+    TurnObservation,
+    is_done,
+    receive_timestamp_source,
+    score_turn,
+)
 from bench.observe.reply import first_audible
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
@@ -22,22 +31,53 @@ from bench.wire.events import EventKind
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
-"""A mapping from an instant to the instant from which it is copied. These instants belong to a response that an
-interruption ended. The copy is made only if the copied instant came after the interruption."""
+"""A mapping from an instant to the instant from which it is copied. These instants belong to a
+response that an interruption ended. The copy is made only if the copied instant came after the
+interruption."""
 
 SAME = (
-    *("outcome", "detail", "start_ns", "response_id", "answer_response_id", "item_id", "kernel_stamps", "user_stamps"),
-    *("audio_bytes_sent", "audio_bytes_received", "wire_bytes_sent", "wire_bytes_received", "events"),
-    *("unknown_events", "late_chunks", "retransmits", "usage", "transmit_delay_ns", "false_reply"),
+    "outcome",
+    "detail",
+    "start_ns",
+    "response_id",
+    "answer_response_id",
+    "item_id",
+    "kernel_stamps",
+    "user_stamps",
+    "audio_bytes_sent",
+    "audio_bytes_received",
+    "wire_bytes_sent",
+    "wire_bytes_received",
+    "events",
+    "unknown_events",
+    "late_chunks",
+    "retransmits",
+    "usage",
+    "transmit_delay_ns",
+    "false_reply",
 )
 RECEIVED = frozenset(
     {
-        *("start", "speech_start", "speech_end", "speech_left", "first_audible", "last_audible", "answer_audible"),
-        *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "ended"),
-        *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
+        "start",
+        "speech_start",
+        "speech_end",
+        "speech_left",
+        "first_audible",
+        "last_audible",
+        "answer_audible",
+        "barge_in",
+        "barge_in_detected",
+        "barge_in_silent",
+        "barge_in_last_audio",
+        "ended",
+        "function_call_added",
+        "function_call_done",
+        "answer_request_sent",
+        "function_audible",
     }
 )
-"""The instants that can be known if the service reports nothing about turns, but perhaps its caller's speech."""
+"""The instants that can be known if the service reports nothing about turns, but perhaps its
+caller's speech."""
 UNREPORTED: Mapping[str, Any] = {
     "response_id": "",
     "gaps_ns": (),
@@ -51,8 +91,11 @@ UNREPORTED: Mapping[str, Any] = {
 
 
 def all_instants(turn: PendingTurn) -> Instants:
-    """Return every known instant of a turn; only those of `RECEIVED` if the service sends no turn events."""
-    found, interruption = Instants(), turn.interruption
+    """Return every known instant of a turn; only those of `RECEIVED` if the service sends no
+    turn events.
+    """
+    found = Instants()
+    interruption = turn.interruption
     found.include(turn, turn.input_speech, turn.calls, turn.reply, turn.calls.mcp)
     for removed in turn.input_speech.uncertainties_ns.keys() - turn.input_speech.instants.keys():
         del found.uncertainties_ns[removed]
@@ -72,12 +115,16 @@ def all_instants(turn: PendingTurn) -> Instants:
         absent = set() if turn.plan.answer_min_ns or turn.is_delegated else {"answer_audible"}
         if turn.outcome != "ok":  # the last sound may have been dropped, or may not be the end
             absent.add("last_audible")
-        found.instants = {name: at_ns for name, at_ns in found.instants.items() if name in RECEIVED - absent}
+        found.instants = {
+            name: at_ns for name, at_ns in found.instants.items() if name in RECEIVED - absent
+        }
     return found
 
 
 def _function_audible(turn: PendingTurn) -> Arrival | None:
-    """Return the start of the audible answer of a turn with calls or delegated tasks; None if there is none."""
+    """Return the start of the audible answer of a turn with calls or delegated tasks; None if
+    there is none.
+    """
     if turn.is_delegated:
         sound = turn.reply.spoken_answer.sound if turn.reply.spoken_answer is not None else None
         return None if sound is None else Arrival(sound.at_ns, sound.uncertainty_ns)
@@ -86,10 +133,14 @@ def _function_audible(turn: PendingTurn) -> Arrival | None:
 
 
 def turn_type(turn: PendingTurn) -> str:
-    """Return how a turn differs from other turns of its step. Turns of different types are never pooled."""
+    """Return how a turn differs from other turns of its step. Turns of different types are never
+    pooled.
+    """
     differences = {
         "function_calls": bool(turn.calls.rounds) or turn.is_delegated,
-        "after_interruption": turn.interrupts is not None and turn.interrupts.stopped_ns is not None,
+        "after_interruption": (
+            turn.interrupts is not None and turn.interrupts.stopped_ns is not None
+        ),
         "after_truncation": turn.after_truncation,
         "filler": turn.may_have_filler or bool(turn.fillers),
     }
@@ -97,10 +148,12 @@ def turn_type(turn: PendingTurn) -> str:
 
 
 def cut_off(turn: PendingTurn) -> bool | None:
-    """Return whether playback of a reply began before the speech ended; None if that is unknown, or without a VAD.
+    """Return whether playback of a reply began before the speech ended; None if that is unknown, or
+    without a VAD.
 
-    A turn may end before its speech does. A reply that was played by then cut the caller off. Otherwise no reply will
-    if the service cancelled its only one; after another end of the turn it is unknown what would have followed.
+    A turn may end before its speech does. A reply that was played by then cut the caller off.
+    Otherwise no reply will if the service cancelled its only one; after another end of the turn it
+    is unknown what would have followed.
     """
     speech = turn.input_speech.instants
     if not turn.plan.vad or "speech_start" not in speech:
@@ -113,7 +166,9 @@ def cut_off(turn: PendingTurn) -> bool | None:
 
 
 def _is_missed(turn: PendingTurn) -> bool | None:
-    """Return whether the reply ended before the planned interruption or sound; None if unplanned or unfinished."""
+    """Return whether the reply ended before the planned interruption or sound; None if unplanned
+    or unfinished.
+    """
     if turn.interruption is None or outcome_class(turn.outcome) == "unfinished":
         return None
     return not turn.interruption.has_begun
@@ -130,12 +185,16 @@ def _overlap_ns(turn: PendingTurn) -> int | None:
 
 
 def _dead_air_ns(turn: PendingTurn, instants: Mapping[str, int]) -> int | None:
-    """Return the player's longest silence after the instant from which latency is measured; None if it is unknown.
+    """Return the player's longest silence after the instant from which latency is measured; None if
+    it is unknown.
 
-    If the service sends turn events, the silence is known for a turn with function calls or several items. If the
-    service sends no turn events, the silence is known if the reply was audible and began after that instant.
+    If the service sends turn events, the silence is known for a turn with function calls or several
+    items. If the service sends no turn events, the silence is known if the reply was audible and
+    began after that instant.
     """
-    measured_from_ns = next((at_ns for name in MEASURED_FROM if (at_ns := instants.get(name)) is not None), None)
+    measured_from_ns = next(
+        (at_ns for name in MEASURED_FROM if (at_ns := instants.get(name)) is not None), None
+    )
     if turn.turn_source is SOUND:
         audible_ns = instants.get("first_audible")
         if measured_from_ns is None or audible_ns is None or audible_ns < measured_from_ns:
@@ -147,39 +206,58 @@ def _dead_air_ns(turn: PendingTurn, instants: Mapping[str, int]) -> int | None:
 
 
 def _delegations(turn: PendingTurn) -> int | None:
-    """Return how often the service needed a result before it could answer; None if it can have needed none."""
+    """Return how often the service needed a result before it could answer; None if it can have
+    needed none.
+    """
     if turn.delegations.are_possible:
         return turn.delegations.count
     return turn.calls.rounds if turn.plan.functions or turn.plan.mcp_servers else None
 
 
 def _transcript_lag(turn: PendingTurn) -> TranscriptLag | None:
-    """Return how far the deltas of the caller's transcript lagged behind the speech; None if it is unknown."""
+    """Return how far the deltas of the caller's transcript lagged behind the speech; None if it
+    is unknown.
+    """
     speech = turn.input_speech
     start_ns, end_ns = (speech.instants.get(name) for name in ("speech_start", "speech_end"))
     if start_ns is None or end_ns is None or turn.turn_source is SOUND:
         return None
-    return speech.words.lag(start_ns, end_ns, max(speech.widths_ns["speech_start"], speech.widths_ns["speech_end"]))
+    return speech.words.lag(
+        start_ns, end_ns, max(speech.widths_ns["speech_start"], speech.widths_ns["speech_end"])
+    )
 
 
 def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
-    """Return the audio of an unpaced recording divided by the time until its transcript; None if there is none."""
+    """Return the audio of an unpaced recording divided by the time until its transcript; None if
+    there is none.
+    """
     transcribed_ns = turn.input_speech.instants.get("input_transcribed")
-    if turn.output != ONLY_TRANSCRIPT or "speech_start" in turn.input_speech.instants or transcribed_ns is None:
+    if (
+        turn.output != ONLY_TRANSCRIPT
+        or "speech_start" in turn.input_speech.instants
+        or transcribed_ns is None
+    ):
         return None
     return audio_ns / max(1, transcribed_ns - turn.start_ns)
 
 
 def task_success(turn: PendingTurn, judges: dict[int, SuccessPredicate]) -> bool | None:
-    """Return the judgement of the turn's function, which runs only once; None without a function."""
+    """Return the judgement of the turn's function, which runs only once; None without a
+    function.
+    """
     judge = judges.pop(turn.plan.number, None)
     return None if judge is None else is_done(turn.outcome, lambda: judge(observation(turn)))
 
 
 def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObservation:
-    """Return the observation of a turn. `task_success` is the judgement of a Python program, if there is one."""
-    reply, calls, mcp = turn.reply, turn.calls, turn.calls.mcp
-    interruption, network = turn.interruption, turn.network
+    """Return the observation of a turn. `task_success` is the judgement of a Python program, if
+    there is one.
+    """
+    reply = turn.reply
+    calls = turn.calls
+    mcp = turn.calls.mcp
+    interruption = turn.interruption
+    network = turn.network
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
     false_yield = interruption.false_yield if interruption is not None else None
@@ -211,22 +289,32 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         audio_speed=reply.audio_speed,
         stall_duration_ns=sum(p.stall_duration_ns for p in players) if players else None,
         stall_count=sum(p.stall_count for p in players) if players else None,
-        stall_duration_uncertainty_ns=sum(p.stall_duration_uncertainty_ns for p in players) if players else None,
-        vad_splits=max(0, turn.input_speech.commits - 1) if turn.plan.vad and turn.plan.reports_speech else None,
+        stall_duration_uncertainty_ns=(
+            sum(p.stall_duration_uncertainty_ns for p in players) if players else None
+        ),
+        vad_splits=(
+            max(0, turn.input_speech.commits - 1)
+            if turn.plan.vad and turn.plan.reports_speech
+            else None
+        ),
         network_rtt_ns=network.min_rtt_ns if network else None,
         network_rtt_smoothed_ns=network.rtt_ns if network else None,
         reply_text=reply.text,
         reply_parts=tuple(reply.parts),
         input_text=turn.input_speech.words.text,
         input_audio_ns=input_audio_ns,
-        input_transcript_deltas=turn.input_speech.words.deltas if turn.plan.transcription_due else None,
+        input_transcript_deltas=(
+            turn.input_speech.words.deltas if turn.plan.transcription_due else None
+        ),
         transcript_lag_ns=lag.median_ns if lag else None,
         transcript_lag_max_ns=lag.max_ns if lag else None,
         transcript_lag_uncertainty_ns=lag.median_uncertainty_ns if lag else None,
         transcript_lag_max_uncertainty_ns=lag.max_uncertainty_ns if lag else None,
         transcription_speed=_transcription_speed(turn, input_audio_ns),
         rtt_scope=network.scope if network else None,
-        send_timestamp_source=receive_timestamp_source(timestamped, turn.sending.sends - timestamped),
+        send_timestamp_source=receive_timestamp_source(
+            timestamped, turn.sending.sends - timestamped
+        ),
         preamble=reply.preamble if is_answer_known and turn.outcome in SUCCESSFUL else None,
         function_calls=len(calls.complete_calls) if turn.plan.functions else None,
         function_execution_ns=calls.own_ns if calls.of_rounds or turn.is_delegated else None,
@@ -253,4 +341,8 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         context_tokens=turn.context.input if turn.context else None,
         context_cached_tokens=turn.context.cached_in if turn.context else None,
     )
-    return observed if turn.turn_source is not SOUND else msgspec.structs.replace(observed, **UNREPORTED)
+    return (
+        observed
+        if turn.turn_source is not SOUND
+        else msgspec.structs.replace(observed, **UNREPORTED)
+    )

@@ -1,26 +1,32 @@
-"""The optional parts of a turn: function calls, delegated tasks, and the interruption of its reply. Pure.
+"""The optional parts of a turn: function calls, delegated tasks, and the interruption of its reply.
+Pure.
 
-A response that calls functions is followed by another one that continues the reply. The client requests it after it has
-sent the function outputs. There may be several such rounds; the instants are those of the first round.
+A response that calls functions is followed by another one that continues the reply. The client
+requests it after it has sent the function outputs. There may be several such rounds; the instants
+are those of the first round.
 
-Calls of MCP servers' tools belong to the same rounds, but the service executes them. A response that makes them ends
-when their arguments are complete, or when they have ended. In both cases the client requests the next response, which
-reads the results: "After the response is done and all of its MCP calls have finished, send another `response.create`
-event" (OpenAI's guide "Realtime with tools"). The client approves a call if the script says so.
+Calls of MCP servers' tools belong to the same rounds, but the service executes them. A response
+that makes them ends when their arguments are complete, or when they have ended. In both cases the
+client requests the next response, which reads the results: "After the response is done and all of
+its MCP calls have finished, send another `response.create` event" (OpenAI's guide "Realtime with
+tools"). The client approves a call if the script says so.
 
-A turn with delegated tasks waits for the results of all of them, and then for the answer: the first sound that begins
-after the service has the last result. Sound before it is a filler ("let me check that"; `spoken_answer.py`). A task is
-for the client, which returns its result, or for a backend of the service, which may call the client's functions in one
-or several responses. The backend owes a result while a response of it is in progress or must still start.
+A turn with delegated tasks waits for the results of all of them, and then for the answer: the first
+sound that begins after the service has the last result. Sound before it is a filler ("let me check
+that"; `spoken_answer.py`). A task is for the client, which returns its result, or for a backend of
+the service, which may call the client's functions in one or several responses. The backend owes a
+result while a response of it is in progress or must still start.
 
-Speech, the client, or a sound that needs no reply can interrupt a reply during its playback. If the service reports
-that its caller speaks (`speech_started`), the client stops its player. A client that interrupts without the service
-stops the player at once. The caller has heard what was played by then. Definitions: τ-voice (arXiv 2603.13686) for the
-yield latency and the rates, and Full-Duplex-Bench v1.5 (arXiv 2507.23159).
+Speech, the client, or a sound that needs no reply can interrupt a reply during its playback. If the
+service reports that its caller speaks (`speech_started`), the client stops its player. A client
+that interrupts without the service stops the player at once. The caller has heard what was played
+by then. Definitions: τ-voice (arXiv 2603.13686) for the yield latency and the rates, and
+Full-Duplex-Bench v1.5 (arXiv 2507.23159).
 
-After the service has reported the truncation of an item, the client requests the item (`conversation.item.retrieve`).
-The item must contain no more audio than the caller has heard, and no text: a truncation deletes the transcript, so that
-the conversation has no text that the caller has not heard (Realtime API reference, `conversation.item.truncate`).
+After the service has reported the truncation of an item, the client requests the item
+(`conversation.item.retrieve`). The item must contain no more audio than the caller has heard, and
+no text: a truncation deletes the transcript, so that the conversation has no text that the caller
+has not heard (Realtime API reference, `conversation.item.truncate`).
 """
 
 from __future__ import annotations
@@ -45,7 +51,8 @@ MCP_INSTANTS = {
     EventKind.MCP_CALL_ENDED: "mcp_call_ended",
     EventKind.MCP_CALL_FAILED: "mcp_call_ended",
 }
-"""A mapping from the kind of an event of a call to the instant of the first such event in a turn."""
+"""A mapping from the kind of an event of a call to the instant of the first such event in a
+turn."""
 MCP_KINDS = MCP_INSTANTS.keys() | {EventKind.MCP_CALL_ADDED, EventKind.MCP_CALL_DONE}
 NOT_ENDED = "the MCP call did not end"
 
@@ -58,7 +65,8 @@ class McpCalls(Instants):
     changed_ns: int = 0
     """The instant of the last event of a call. The limit of an unended call counts from there."""
     execution_ns: int = 0
-    """The time in which calls were executed. Time in which several of them were executed counts once."""
+    """The time in which calls were executed. Time in which several of them were executed counts
+    once."""
     _forgotten: set[str] = field(default_factory=set)
     _running: set[str] = field(default_factory=set)
     _running_since_ns: int = 0
@@ -66,7 +74,8 @@ class McpCalls(Instants):
     _approvals: set[str] = field(default_factory=set)
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
-        kind, item_id = event.kind, event.item_id
+        kind = event.kind
+        item_id = event.item_id
         if item_id in self._forgotten:
             return
         self.changed_ns = arrival.at_ns
@@ -106,10 +115,13 @@ class McpCalls(Instants):
             self._requested.append(item_id)
 
     def pop_requested(self) -> list[tuple[int, str]]:
-        """Return (number in the turn, id) of each request for an approval that is not answered yet."""
+        """Return (number in the turn, id) of each request for an approval that is not answered
+        yet.
+        """
         if not self._requested:
             return []
-        first, requested = len(self._approvals) - len(self._requested) + 1, self._requested
+        first = len(self._approvals) - len(self._requested) + 1
+        requested = self._requested
         self._requested = []
         return list(enumerate(requested, first))
 
@@ -134,21 +146,30 @@ def tool_name(item: McpItem) -> str:
     return ".".join(filter(None, (item.server, item.tool))) or "a tool without a name"
 
 
-CALL_INSTANTS = {EventKind.CALL_ADDED: "function_call_added", EventKind.CALL_DONE: "function_call_done"}
-MCP_CALL_INSTANTS = {EventKind.MCP_CALL_ADDED: "function_call_added", EventKind.MCP_CALL_DONE: "function_call_done"}
+CALL_INSTANTS = {
+    EventKind.CALL_ADDED: "function_call_added",
+    EventKind.CALL_DONE: "function_call_done",
+}
+MCP_CALL_INSTANTS = {
+    EventKind.MCP_CALL_ADDED: "function_call_added",
+    EventKind.MCP_CALL_DONE: "function_call_done",
+}
 COMPLETE = frozenset({EventKind.CALL_DONE, EventKind.MCP_CALL_DONE})
 """The kinds of events after which the arguments of a call are complete."""
 
 
 @dataclass(slots=True, eq=False)
 class TurnFunctionCalls(Instants):
-    """The function calls of one turn. `expected` is the required number for each function, if the script sets it."""
+    """The function calls of one turn. `expected` is the required number for each function, if
+    the script sets it.
+    """
 
     expected: Mapping[str, int] | None = None
     complete_calls: dict[str, FunctionCall] = field(default_factory=dict)
     mcp: McpCalls = field(default_factory=McpCalls)
     names: dict[str, str] = field(default_factory=dict)
-    """The function of each call, by the id of the call. It is set if the service reported it before the arguments."""
+    """The function of each call, by the id of the call. It is set if the service reported it
+    before the arguments."""
     rounds: int = 0
     """The number of ended responses that called functions."""
     of_rounds: int = 0
@@ -156,15 +177,18 @@ class TurnFunctionCalls(Instants):
     mcp_of_rounds: int = 0
     """The number of MCP calls in these responses."""
     made: set[str] = field(default_factory=set)
-    """The ids of the calls that were returned for execution. Some may belong to a response that does not count."""
+    """The ids of the calls that were returned for execution. Some may belong to a response that
+    does not count."""
     returned: set[str] = field(default_factory=set)
     """The ids of the calls whose outputs were sent."""
     own_ns: int = 0
-    """The time of the functions, summed over rounds, each from its last call to its last sent output."""
+    """The time of the functions, summed over rounds, each from its last call to its last sent
+    output."""
     last_done_ns: int = 0
     last_output_ns: int = 0
     is_request_due: bool = False
-    """True if the client must request the next response: an output was sent, or the last response made MCP calls."""
+    """True if the client must request the next response: an output was sent, or the last
+    response made MCP calls."""
     wrong: str = ""
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
@@ -190,36 +214,53 @@ class TurnFunctionCalls(Instants):
         self.last_done_ns = arrival.at_ns
 
     def on_delegated(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply the delegation of a task. A task for the client counts as a round, because no response contains it."""
+        """Apply the delegation of a task. A task for the client counts as a round, because no
+        response contains it.
+        """
         if "function_call_added" not in self.instants:
             self.arrived("function_call_added", arrival)
         for call in event.calls:
             self._complete(call, arrival)
             if not self.rounds:
                 self.arrived("function_call_done", arrival)
-            self.of_rounds, self.rounds = len(self.complete_calls), self.rounds + 1
+            self.of_rounds = len(self.complete_calls)
+            self.rounds = self.rounds + 1
 
     def end_response(self, event: ServerEvent, arrival: Arrival) -> bool:
-        """Apply the end of a response. Return whether it made calls, so that another response follows."""
+        """Apply the end of a response. Return whether it made calls, so that another response
+        follows.
+        """
         for call in event.calls:
             if call.call_id not in self.complete_calls:  # the service sent no events of this call
                 self._complete(call, arrival)
                 if not self.rounds:
                     self.arrived("function_call_done", arrival)
-        functions, mcp_calls = len(self.complete_calls), len(self.mcp.items)
+        functions = len(self.complete_calls)
+        mcp_calls = len(self.mcp.items)
         if (functions, mcp_calls) == (self.of_rounds, self.mcp_of_rounds):
             return False
         self.is_request_due |= mcp_calls > self.mcp_of_rounds
-        self.of_rounds, self.mcp_of_rounds, self.rounds = functions, mcp_calls, self.rounds + 1
+        self.of_rounds = functions
+        self.mcp_of_rounds = mcp_calls
+        self.rounds = self.rounds + 1
         return True
 
     @property
     def exceeded_limit(self) -> tuple[str, str] | None:
-        """The ending of a turn that has exceeded a limit on calls or rounds; None if it has exceeded none."""
+        """The ending of a turn that has exceeded a limit on calls or rounds; None if it has
+        exceeded none.
+        """
         if self.rounds > MAX_ROUNDS:
-            return "limit_exceeded:calls", f"over {MAX_ROUNDS} responses in a row that called functions"
+            return (
+                "limit_exceeded:calls",
+                f"over {MAX_ROUNDS} responses in a row that called functions",
+            )
         calls = len(self.complete_calls) + self.mcp.count
-        return ("limit_exceeded:calls", f"over {MAX_CALLS} calls of functions") if calls > MAX_CALLS else None
+        return (
+            ("limit_exceeded:calls", f"over {MAX_CALLS} calls of functions")
+            if calls > MAX_CALLS
+            else None
+        )
 
     def forget_response(self) -> None:
         for call_id in list(self.complete_calls)[self.of_rounds :]:
@@ -231,14 +272,19 @@ class TurnFunctionCalls(Instants):
 
     def pop_new_calls(self) -> list[FunctionCall]:
         """Return the calls to make now. Each call is returned once."""
-        new_calls = [call for call_id, call in self.complete_calls.items() if call_id not in self.made]
+        new_calls = [
+            call for call_id, call in self.complete_calls.items() if call_id not in self.made
+        ]
         self.made.update(call.call_id for call in new_calls)
         return new_calls
 
     def on_output_sent(self, call_id: str, at_ns: int, wrong: str) -> None:
-        """Record that a function output was sent. `wrong` is the error in its call; "" if there is none."""
+        """Record that a function output was sent. `wrong` is the error in its call; "" if there
+        is none.
+        """
         self.wrong = self.wrong or wrong
-        # otherwise the call is of a response that does not count, and the turn does not wait for its output
+        # otherwise the call is of a response that does not count, and the turn does not wait for
+        # its output
         if call_id in self.complete_calls:
             self.last_output_ns = at_ns
             self.returned.add(call_id)
@@ -261,15 +307,29 @@ class TurnFunctionCalls(Instants):
             return self.wrong
         if any(call.of_delegation for call in self.complete_calls.values()):
             return ""  # the client does the expected calls for the task
-        missing = Counter(self.expected) - Counter(call.name for call in self.complete_calls.values())
-        return f"the script expects a call of {next(iter(missing))}, and none came" if missing else ""
+        missing = Counter(self.expected) - Counter(
+            call.name for call in self.complete_calls.values()
+        )
+        return (
+            f"the script expects a call of {next(iter(missing))}, and none came" if missing else ""
+        )
 
 
 DELEGATION_KINDS = frozenset(
-    {EventKind.DELEGATED, EventKind.BACKEND_STARTED, EventKind.RESULT_ACCEPTED, EventKind.BACKEND_DONE}
+    {
+        EventKind.DELEGATED,
+        EventKind.BACKEND_STARTED,
+        EventKind.RESULT_ACCEPTED,
+        EventKind.BACKEND_DONE,
+    }
 )
-NO_FUNCTIONS = "the service delegated a task to the client, and the script has no functions (`tools`) that could do it"
-DELEGATED_OUTSIDE = "the service delegated a task to the client while no turn was open, so nothing can do it"
+NO_FUNCTIONS = (
+    "the service delegated a task to the client, and the script has no functions (`tools`) that"
+    " could do it"
+)
+DELEGATED_OUTSIDE = (
+    "the service delegated a task to the client while no turn was open, so nothing can do it"
+)
 NOT_DONE = "the backend did not complete the delegated task"
 NOT_SPOKEN = "nothing was said after the result of the delegated task"
 
@@ -282,7 +342,8 @@ class Delegations:
     """True if the service may delegate tasks. Then a request is for the backend."""
     count: int = 0
     handed_ns: int = 0
-    """The instant at which the backend last received work or started a response, from which its limit counts."""
+    """The instant at which the backend last received work or started a response, from which its
+    limit counts."""
     result_ns: int = 0
     """The instant at which the last open task got its result; 0 while a task is open."""
     _to_start: int = 0
@@ -303,14 +364,16 @@ class Delegations:
 
     def hand_over(self, at_ns: int) -> None:
         """Record that the backend received work, so that it owes a response."""
-        self._to_start, self.handed_ns = self._to_start + 1, at_ns
+        self._to_start = self._to_start + 1
+        self.handed_ns = at_ns
 
     def on_started(self, response_id: str, at_ns: int) -> None:
         """Record the start of a backend's response. A repeated report changes nothing."""
         if response_id not in self._started:
             self._started.add(response_id)
             self._running.add(response_id)
-            self._to_start, self.handed_ns = max(0, self._to_start - 1), at_ns
+            self._to_start = max(0, self._to_start - 1)
+            self.handed_ns = at_ns
             self.result_ns = 0
 
     def on_done(self, response_id: str, at_ns: int) -> None:
@@ -335,7 +398,8 @@ class TruncationCheck:
     right: set[str] = field(default_factory=set)
     """The ids of the items of which the service keeps no more than the caller has heard."""
     failed: bool = False
-    """True if an item was not truncated, was not returned, or contains more than the caller has heard."""
+    """True if an item was not truncated, was not returned, or contains more than the caller has
+    heard."""
 
     def on_event(self, event: ServerEvent) -> None:
         if event.item_id not in self.played_ms:
@@ -356,14 +420,18 @@ class TruncationCheck:
 
     @property
     def verdict(self) -> bool | None:
-        """True if the service keeps only what was heard; None if it truncated nothing, or the wait was too short."""
+        """True if the service keeps only what was heard; None if it truncated nothing, or the
+        wait was too short.
+        """
         if self.failed:
             return False
         return True if self.played_ms and not self.is_pending else None
 
 
-YIELD_NS, FALSE_YIELD_NS = 2 * NS_PER_S, NS_PER_S
-"""Two limits: the time from a barge-in to silence, and the time in which a stop counts as caused by a sound."""
+YIELD_NS = 2 * NS_PER_S
+FALSE_YIELD_NS = NS_PER_S
+"""Two limits: the time from a barge-in to silence, and the time in which a stop counts as caused
+by a sound."""
 
 
 @dataclass(slots=True, eq=False)
@@ -379,7 +447,8 @@ class Interruption(Instants):
     unconfirmed_truncations: int = 0
     """The number of truncated items that the service has not confirmed."""
     check: TruncationCheck | None = None
-    """The check that the service keeps nothing beyond the truncation; None if the script does not request it."""
+    """The check that the service keeps nothing beyond the truncation; None if the script does
+    not request it."""
 
     @property
     def is_wanted(self) -> bool:
@@ -388,11 +457,15 @@ class Interruption(Instants):
 
     @property
     def has_begun(self) -> bool:
-        """True if the speech, the sound or the client's interruption began while the reply was played."""
+        """True if the speech, the sound or the client's interruption began while the reply was
+        played.
+        """
         return "barge_in" in self.instants
 
     def on_detected(self, arrival: Arrival, *, plays_on: bool) -> None:
-        """Record the service's report that its caller speaks. The report stops the player, unless it `plays_on`."""
+        """Record the service's report that its caller speaks. The report stops the player,
+        unless it `plays_on`.
+        """
         self.arrived("barge_in_detected", arrival)
         if not plays_on:
             self.arrived("barge_in_silent", arrival)
@@ -418,7 +491,9 @@ class Interruption(Instants):
             self.check.on_event(event)
 
     def on_played_out(self, at_ns: int) -> None:
-        """Record the end of playback. After the limit for speech, it is also the instant of silence."""
+        """Record the end of playback. After the limit for speech, it is also the instant of
+        silence.
+        """
         barge_in_ns = self.instants.get("barge_in")
         is_late = barge_in_ns is not None and at_ns - barge_in_ns > YIELD_NS
         if self.kind == "speech" and self.stopped_ns is None and is_late:
@@ -430,9 +505,17 @@ class Interruption(Instants):
             self.arrived("barge_in_silent", silent_from)
 
     def on_silence(self, silent_from: Arrival, last_sound: Arrival) -> None:
-        """Record that a reply ended, for a service that does not report whether the reply was stopped or complete."""
-        barge_in_ns, at_ns = self.instants.get("barge_in"), silent_from.at_ns
-        if self.kind != "speech" or self.stopped_ns is not None or barge_in_ns is None or at_ns <= barge_in_ns:
+        """Record that a reply ended, for a service that does not report whether the reply was
+        stopped or complete.
+        """
+        barge_in_ns = self.instants.get("barge_in")
+        at_ns = silent_from.at_ns
+        if (
+            self.kind != "speech"
+            or self.stopped_ns is not None
+            or barge_in_ns is None
+            or at_ns <= barge_in_ns
+        ):
             return
         self.arrived("barge_in_silent", silent_from)
         self.stopped_ns = at_ns
@@ -441,19 +524,25 @@ class Interruption(Instants):
 
     @property
     def has_yielded(self) -> bool | None:
-        """True if the player was silent in time; None without speech, or if the reply ended normally by then."""
+        """True if the player was silent in time; None without speech, or if the reply ended
+        normally by then.
+        """
         latency_ns = self._latency_ns if self.kind == "speech" else None
         return None if latency_ns is None else latency_ns <= YIELD_NS
 
     @property
     def false_yield(self) -> bool | None:
-        """True if a sound stopped the reply; None if this is no sound, or if it came after the reply."""
+        """True if a sound stopped the reply; None if this is no sound, or if it came after the
+        reply.
+        """
         if self.is_wanted or not self.has_begun:
             return None
         return self._latency_ns is not None and self._latency_ns <= FALSE_YIELD_NS
 
     @property
     def _latency_ns(self) -> int | None:
-        """The time from the start of the interruption to the player's silence; None if either is missing."""
+        """The time from the start of the interruption to the player's silence; None if either is
+        missing.
+        """
         silent_ns, barge_in_ns = map(self.instants.get, ("barge_in_silent", "barge_in"))
         return None if silent_ns is None or barge_in_ns is None else silent_ns - barge_in_ns

@@ -1,6 +1,7 @@
 """A script that is encoded once for all sessions, and what differs between sessions. Pure.
 
-A `CompiledScript` chooses a session's row of variables, the length of pauses, and one of a turn's recordings.
+A `CompiledScript` chooses a session's row of variables, the length of pauses, and one of a turn's
+recordings.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ OUTSIDE = ("history", "mcp_servers")
 class CompiledScript:
     """A script for any number of sessions, encoded for one dialect.
 
-    Its turns' speech is encoded once. The constructor raises ScriptError for what the dialect cannot express.
-    `chunk_ms` is the duration of a chunk if the script does not set it.
+    Its turns' speech is encoded once. The constructor raises ScriptError for what the dialect
+    cannot express. `chunk_ms` is the duration of a chunk if the script does not set it.
     """
 
     def __init__(self, script: Script, dialect: Dialect, chunk_ms: int = CHUNK_MS) -> None:
@@ -34,7 +35,8 @@ class CompiledScript:
             script.session, script.history.messages if script.history else ()
         )
         _reject_unsupported(script, self._settings, dialect)
-        self.script, self.dialect = script, dialect
+        self.script = script
+        self.dialect = dialect
         self._encoder = ScriptEncoder(
             dialect,
             script.session,
@@ -52,7 +54,9 @@ class CompiledScript:
         self._only = None if varies else self._session(0, SessionChoices(0, 0))
 
     def prepare_session(self, number: int, seed: int) -> PreparedScript:
-        """Return the prepared script of session `number`. Sessions are numbered from 0, over all processes."""
+        """Return the prepared script of session `number`. Sessions are numbered from 0, over all
+        processes.
+        """
         choices = SessionChoices(seed, number)
         prepared = self._only or self._session(number, choices)
         if self._only and any(step.draws for step in self.script.steps):
@@ -64,12 +68,20 @@ class CompiledScript:
             prepared = replace(prepared, steps=tuple(steps))
         prepared = replace(prepared, choices=choices) if prepared.functions else prepared
         chunk_ns = prepared.silence_chunks[0].duration_ns if prepared.silence_chunks else None
-        return replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns)) if chunk_ns else prepared
+        return (
+            replace(prepared, phase_ns=int(number * GOLDEN_RATIO_STEP % 1 * chunk_ns))
+            if chunk_ns
+            else prepared
+        )
 
-    def step(self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW) -> PreparedStep:
-        """Return a step as a session plays it. Raise UsageError for an event that the dialect cannot send.
+    def step(
+        self, step: Step, number: int, choices: SessionChoices, row: Mapping[str, str] = NO_ROW
+    ) -> PreparedStep:
+        """Return a step as a session plays it. Raise UsageError for an event that the dialect
+        cannot send.
 
-        `number` is the number of the turn, from 1; for another step, that of the last turn before it.
+        `number` is the number of the turn, from 1; for another step, that of the last turn before
+        it.
         """
         if problem := step.unsupported_reason(self.dialect, self.script.session):
             raise UsageError(f"{step.verb} {problem}")
@@ -80,7 +92,9 @@ class CompiledScript:
         rows = script.variables.rows if script.variables else ()
         row = rows[number % len(rows)] if rows else NO_ROW
         settings = self._encoder.with_instructions(self._settings, row)
-        steps = tuple(self.step(step, turn_number, choices, row) for turn_number, step in self._numbered)
+        steps = tuple(
+            self.step(step, turn_number, choices, row) for turn_number, step in self._numbered
+        )
         set_up = self.dialect.setup_messages(settings, SET_UP_ID)
         if script.pipelined:
             set_up = [step for step in set_up if not isinstance(step, AwaitedEvent)]
@@ -92,7 +106,8 @@ class CompiledScript:
             settings=settings,
             steps=steps,
             silence_chunks=next(
-                (step.silence_chunks for step in steps if step.is_turn and step.silence_chunks), self._encoder.silence()
+                (step.silence_chunks for step in steps if step.is_turn and step.silence_chunks),
+                self._encoder.silence(),
             ),
             jitter_buffer_ns=self._encoder.jitter_buffer_ns,
             variables_row=number % len(rows) + 1 if rows else None,
@@ -101,13 +116,17 @@ class CompiledScript:
             history=self._history,
             pipelined=script.pipelined,
             history_items=script.history.messages if script.history else (),
-            renew_after_ns=None if script.renew_after is None else round(script.renew_after * NS_PER_S),
+            renew_after_ns=(
+                None if script.renew_after is None else round(script.renew_after * NS_PER_S)
+            ),
             reply_silence_ns=round(script.reply_silence_ms * NS_PER_MS),
         )
 
 
 def _reject_unsupported(script: Script, settings: SessionSettings, dialect: Dialect) -> None:
-    """Raise ScriptError for what the dialect does not support. `settings` have the history if it is one of them."""
+    """Raise ScriptError for what the dialect does not support. `settings` have the history if it
+    is one of them.
+    """
     refused = dialect.unsupported_setting(settings)
     if refused is not None:
         keys = refused.setting if refused.setting[0] in OUTSIDE else ("session", *refused.setting)
@@ -140,7 +159,9 @@ def _at(script: Script, keys: tuple[str, ...], problem: str) -> UsageError:
 
 
 def _numbered(script: Script) -> Iterator[tuple[int, Step]]:
-    """Yield (number, step) of each step. The number is that of the turn, or of the last turn before the step."""
+    """Yield (number, step) of each step. The number is that of the turn, or of the last turn
+    before the step.
+    """
     number = 0
     for step in script.steps:
         number += step.is_turn

@@ -1,8 +1,9 @@
 """The messages that a script adds to a conversation.
 
-They come from a step, from a response's own input, or from a history file. Images are PNG or JPEG, and are sent
-unchanged, as data URLs (RFC 2397). The cost of an image depends on its size in pixels, so only this is read: from the
-first chunk of a PNG (ISO/IEC 15948, 11.2.2), or the frame header of a JPEG (ITU-T T.81, B.2.2).
+They come from a step, from a response's own input, or from a history file. Images are PNG or JPEG,
+and are sent unchanged, as data URLs (RFC 2397). The cost of an image depends on its size in pixels,
+so only this is read: from the first chunk of a PNG (ISO/IEC 15948, 11.2.2), or the frame header of
+a JPEG (ITU-T T.81, B.2.2).
 """
 
 from __future__ import annotations
@@ -17,26 +18,41 @@ from typing import Generic, TypeVar, get_args
 
 from bench.base.errors import UsageError
 from bench.files.safe_io import JsonError, read_json, read_named
-from bench.files.validation import Choice, Converted, Field, InvalidCombinationError, String, StructOf, Validator
+from bench.files.validation import (
+    Choice,
+    Converted,
+    Field,
+    InvalidCombinationError,
+    String,
+    StructOf,
+    Validator,
+)
 from bench.files.yaml_file import LocatedValue, PythonValue, read_text
 from bench.wire.settings import Image, Message, MessageRole
 
 T = TypeVar("T")
 MAX_MESSAGES = 10_000
 MAX_BYTES = 4 << 20
-"""The maximum size of an image file. In base64 it is a third larger, and an event has at most 15 MiB."""
-PNG, PNG_HEADER, PNG_END = b"\x89PNG\r\n\x1a\n", slice(8, 16), b"\x00\x00\x00\x00IEND"
+"""The maximum size of an image file. In base64 it is a third larger, and an event has at most 15
+MiB."""
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_HEADER = slice(8, 16)
+PNG_END = b"\x00\x00\x00\x00IEND"
 FIRST_CHUNK = b"\x00\x00\x00\x0dIHDR"
-JPEG, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+JPEG = b"\xff\xd8\xff"
+JPEG_END = b"\xff\xd9"
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The markers SOF0 to SOF15, which begin a frame, without three others in this range (T.81, table B.1)."""
+"""The markers SOF0 to SOF15, which begin a frame, without three others in this range (T.81,
+table B.1)."""
 START_OF_SCAN = 0xDA
 Size = tuple[int, int]
 """Width and height in pixels."""
 
 
 def file_of(load: Callable[..., T]) -> Validator[T]:
-    """Return a validator of the path of a file, relative to the file that names it. `load` reads the file."""
+    """Return a validator of the path of a file, relative to the file that names it. `load` reads
+    the file.
+    """
 
     def load_path(value: LocatedValue, path: str) -> T:
         if not path.isprintable():
@@ -56,7 +72,8 @@ class ReadOnce(Generic[T]):
     """
 
     def __init__(self, load: Callable[[Path], T], max_files: int) -> None:
-        self._load, self._max_files = load, max_files
+        self._load = load
+        self._max_files = max_files
         self._cache: dict[Path, tuple[tuple[int, int], T]] = {}
 
     def __call__(self, path: Path) -> T:
@@ -79,14 +96,20 @@ class ReadOnce(Generic[T]):
 
 
 def load_image(path: Path) -> Image:
-    """Read an image. Raise UsageError for a file that is missing, too large, truncated, or neither PNG nor JPEG."""
+    """Read an image. Raise UsageError for a file that is missing, too large, truncated, or
+    neither PNG nor JPEG.
+    """
     data = read_named(path, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UsageError(f"{path}: is larger than {MAX_BYTES >> 20} MiB; make the image smaller")
     if data.startswith(PNG):
-        kind, size, is_complete = "png", png_size(data), PNG_END in data
+        kind = "png"
+        size = png_size(data)
+        is_complete = PNG_END in data
     elif data.startswith(JPEG):
-        kind, size, is_complete = "jpeg", jpeg_size(data), JPEG_END in data
+        kind = "jpeg"
+        size = jpeg_size(data)
+        is_complete = JPEG_END in data
     else:
         raise UsageError(f"{path}: is neither a PNG nor a JPEG image; services accept only these")
     if size is None or not is_complete:
@@ -126,7 +149,9 @@ def _positive(width: int, height: int) -> Size | None:
 
 @dataclass(frozen=True)
 class History:
-    """The messages before a session. `digest` is the SHA-256, in hex, over the file and the images that it names."""
+    """The messages before a session. `digest` is the SHA-256, in hex, over the file and the
+    images that it names.
+    """
 
     path: Path
     digest: str
@@ -135,7 +160,9 @@ class History:
 
 def _message(role: MessageRole, text: str, image: Image | None = None) -> Message:
     if image is not None and role != "user":
-        raise InvalidCombinationError("image", f"needs a message of the user, not of the role {role}")
+        raise InvalidCombinationError(
+            "image", f"needs a message of the user, not of the role {role}"
+        )
     return Message(role=role, text=text, image=image)
 
 
@@ -151,9 +178,11 @@ MESSAGE = StructOf(
 
 
 def load_history(path: Path) -> History:
-    """Read a .jsonl file of messages, one with the keys of `MESSAGE` on each line that is not empty.
+    """Read a .jsonl file of messages, one with the keys of `MESSAGE` on each line that is not
+    empty.
 
-    Raise UsageError, with the line if there is one, for a file without messages or with anything else.
+    Raise UsageError, with the line if there is one, for a file without messages or with anything
+    else.
     """
     text = read_text(path)
     lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
@@ -170,6 +199,8 @@ def _read_line(path: Path, number: int, line: str) -> Message:
     try:
         return MESSAGE.read(PythonValue("the message", read_json(line), path.parent))
     except JsonError:
-        raise UsageError(f'{path}:{number}: must be JSON, as in {{"role": "user", "text": "Hello"}}') from None
+        raise UsageError(
+            f'{path}:{number}: must be JSON, as in {{"role": "user", "text": "Hello"}}'
+        ) from None
     except UsageError as error:
         raise UsageError(f"{path}:{number}: {error}") from None

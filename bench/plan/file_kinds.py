@@ -1,7 +1,8 @@
 """The kind of a file, from its first bytes: audio in a WAV, or which other file it is. Pure.
 
-Files have names that differ from their content: a download that failed is an error page, and a voice may be an MP3.
-Programs that write a WAV to a pipe or a connection do not know its length, so its header may state another size.
+Files have names that differ from their content: a download that failed is an error page, and a
+voice may be an MP3. Programs that write a WAV to a pipe or a connection do not know its length, so
+its header may state another size.
 """
 
 from __future__ import annotations
@@ -13,30 +14,37 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Reader = Callable[[int, int], bytes]
-"""A function that returns the bytes of a file from a position on, given (position, number of bytes)."""
+"""A function that returns the bytes of a file from a position on, given (position, number of
+bytes)."""
 ORDERS: dict[bytes, Literal["<", ">"]] = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">"}
-"""The first bytes of a WAV, and its byte order. `RF64` and `BW64` have sizes of 64 bits in the chunk `ds64`."""
+"""The first bytes of a WAV, and its byte order. `RF64` and `BW64` have sizes of 64 bits in the
+chunk `ds64`."""
 CONVERT = "convert it to WAV"
 MAX_CHUNKS = 10_000
 MAX_FORMAT_BYTES = 4_096
-ADPCM, MIN_BLOCK_BYTES = (0x02, 0x11), 32
-"""The tags of Microsoft's and IMA's ADPCM, and the minimum of their blocks. libsndfile reads each block alone, so
-smaller blocks would take minutes."""
+ADPCM = (0x02, 0x11)
+MIN_BLOCK_BYTES = 32
+"""The tags of Microsoft's and IMA's ADPCM, and the minimum of their blocks. libsndfile reads each
+block alone, so smaller blocks would take minutes."""
 MAX_AUDIO_BYTES = 0xFFFF_0000
 ALL_ONES = 0xFFFF_FFFF
-NO_AUDIO_S, NO_AUDIO_BYTES = 0.1, 65
-"""A stated duration, and a stated size, below which a header has a placeholder if other data than chunks follow."""
+NO_AUDIO_S = 0.1
+NO_AUDIO_BYTES = 65
+"""A stated duration, and a stated size, below which a header has a placeholder if other data
+than chunks follow."""
 SEVERAL = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"data")
 """The chunks that contain more audio, if they follow the audio."""
 _SEVERAL = f"contains several recordings, one after another: separate them, and {CONVERT}"
 MAX_SEARCHED_BYTES = 256 << 20
 MAX_LAST_CHUNKS = 16
 MIN_REST_BYTES = 8
-"""The minimum number of bytes after the stated audio that may be audio. Fewer are no more than 1 ms."""
+"""The minimum number of bytes after the stated audio that may be audio. Fewer are no more than 1
+ms."""
 LAST_BYTES = 1 << 20
 """The size of the end of a file in which the chunks after the audio are searched."""
 _LAST_CHUNK = re.compile(
-    rb"LIST|list|id3 |ID3 |bext|iXML|axml|aXML|cue |smpl|inst|fact|PEAK|JUNK|junk|PAD |FLLR|cart|DISP|afsp|_PMX|acid"
+    rb"LIST|list|id3 |ID3 |bext|iXML|axml|aXML|cue |smpl|inst|fact|PEAK|JUNK|junk|PAD"
+    rb" |FLLR|cart|DISP|afsp|_PMX|acid"
     rb"|note|labl|ltxt|plst|chna|umid|minf|elm1|regn|LGWV|strc|ovwf|C2PA"
 )
 _ID = re.compile(rb"[\x20-\x7e]{4}\Z")
@@ -58,11 +66,13 @@ UNREADABLE_CODECS = {
     0xA109: "Speex",
     0xF1AC: "FLAC",
 }
-"""The codecs of a WAV that rtbench does not read, by the format tag. The decoder of MP3 hides damage."""
+"""The codecs of a WAV that rtbench does not read, by the format tag. The decoder of MP3 hides
+damage."""
 
 
 class WavError(ValueError):
-    """A WAV that cannot be read. The text continues a sentence whose subject is the file, and ends with `CONVERT`.
+    """A WAV that cannot be read. The text continues a sentence whose subject is the file, and ends
+    with `CONVERT`.
 
     `codec` is its lossy codec; "" if it has none, or if it is unknown.
     """
@@ -74,7 +84,9 @@ class WavError(ValueError):
 
 @dataclass(frozen=True)
 class WavAudio:
-    """The audio of a WAV: the bytes of its file from `start` to `end`. `header` states their number."""
+    """The audio of a WAV: the bytes of its file from `start` to `end`. `header` states their
+    number.
+    """
 
     header: bytes
     start: int
@@ -84,19 +96,26 @@ class WavAudio:
 def wav_audio(read: Reader, offset: int, file_bytes: int) -> WavAudio | None:
     """Return the audio of the WAV at `offset` of a file; None if there is none, or with true sizes.
 
-    Raise WavError if the audio is truncated, not the only audio of the file, or of a codec that is not read.
+    Raise WavError if the audio is truncated, not the only audio of the file, or of a codec that is
+    not read.
     """
     head = read(offset, 12)
     if head[:4] not in ORDERS or head[8:] != b"WAVE":
         return None
     order = ORDERS[head[:4]]
-    riff_bytes, format, wide_bytes = _u32(head, 4, order), b"", None
+    riff_bytes = _u32(head, 4, order)
+    format = b""
+    wide_bytes = None
     position = offset + 12
     for _ in range(MAX_CHUNKS):
         chunk = read(position, 8)
         if len(chunk) < 8:
-            raise WavError(f"is not readable audio, or is damaged (it ends before its audio begins); {CONVERT}")
-        name, size, start = chunk[:4], _u32(chunk, 4, order), position + 8
+            raise WavError(
+                f"is not readable audio, or is damaged (it ends before its audio begins); {CONVERT}"
+            )
+        name = chunk[:4]
+        size = _u32(chunk, 4, order)
+        start = position + 8
         if name == b"data":
             break
         if name == b"fmt ":
@@ -105,17 +124,23 @@ def wav_audio(read: Reader, offset: int, file_bytes: int) -> WavAudio | None:
             wide_bytes = int.from_bytes(read(start + 8, 8), "little")
         position = _after(read, start, size)
     else:
-        raise WavError(f"is damaged: it has more than {MAX_CHUNKS:,} chunks before its audio; {CONVERT}")
+        raise WavError(
+            f"is damaged: it has more than {MAX_CHUNKS:,} chunks before its audio; {CONVERT}"
+        )
     if len(format) < 16:
         raise WavError(f"is damaged: its header does not state the format of its audio; {CONVERT}")
     if codec := UNREADABLE_CODECS.get(_tag(format, order)):
         codec_name = re.sub(r".*\(|[.)-]", "", codec.lower()) if codec != "FLAC" else ""
-        raise WavError(f"contains {codec} (format 0x{_tag(format, order):04X}); {CONVERT}", codec_name)
+        raise WavError(
+            f"contains {codec} (format 0x{_tag(format, order):04X}); {CONVERT}", codec_name
+        )
     if _tag(format, order) in ADPCM and (block := _u16(format, 12, order)) < MIN_BLOCK_BYTES:
         raise WavError(f"is damaged: its header states blocks of {block} bytes; {CONVERT}")
     stated = wide_bytes if size == ALL_ONES and wide_bytes is not None else size
     is_whole = abs(offset + 8 + riff_bytes - file_bytes) <= 1
-    end = _audio_end(read, start, file_bytes, stated, _u32(format, 8, order), order, is_whole=is_whole)
+    end = _audio_end(
+        read, start, file_bytes, stated, _u32(format, 8, order), order, is_whole=is_whole
+    )
     if offset == 0 and 8 + riff_bytes == file_bytes and end == start + size:
         return None
     if end - start > MAX_AUDIO_BYTES:
@@ -124,15 +149,22 @@ def wav_audio(read: Reader, offset: int, file_bytes: int) -> WavAudio | None:
     format += b"\0" * (len(format) % 2)
     chunks = b"WAVEfmt " + struct.pack(f"{order}I", len(format)) + format + b"data"
     size = end - start
-    return WavAudio(form + struct.pack(f"{order}I", len(chunks) + 4 + size) + chunks + struct.pack(f"{order}I", size),
-                    start, end)  # fmt: skip
+    return WavAudio(
+        form
+        + struct.pack(f"{order}I", len(chunks) + 4 + size)
+        + chunks
+        + struct.pack(f"{order}I", size),
+        start,
+        end,
+    )
 
 
 def is_placeholder(stated: int) -> bool:
-    """Return whether a stated number of bytes is a placeholder, because a recording has it by no chance.
+    """Return whether a stated number of bytes is a placeholder, because a recording has it by no
+    chance.
 
-    Placeholders are near a power of two or a multiple of 100 MB, or larger than any file. A program may subtract the
-    size of a header, or round to its buffer.
+    Placeholders are near a power of two or a multiple of 100 MB, or larger than any file. A program
+    may subtract the size of a header, or round to its buffer.
     """
     power = 1 << stated.bit_length()
     if stated < (1 << 24) - 64:
@@ -150,15 +182,24 @@ def is_placeholder(stated: int) -> bool:
 def cut_or_placeholder(stated: int, actual: int) -> str:
     """Return the refusal of a file whose header states more bytes of audio than it has."""
     return (
-        f"is truncated, or its header has a placeholder: it states {stated} bytes of audio, but has {actual}; if it "
-        f"was cut, get it again; otherwise {CONVERT}"
+        f"is truncated, or its header has a placeholder: it states {stated} bytes of audio, but has"
+        f" {actual}; if it was cut, get it again; otherwise {CONVERT}"
     )
 
 
 def _audio_end(
-    read: Reader, start: int, file_bytes: int, stated: int, bytes_per_s: int, order: str, *, is_whole: bool
+    read: Reader,
+    start: int,
+    file_bytes: int,
+    stated: int,
+    bytes_per_s: int,
+    order: str,
+    *,
+    is_whole: bool,
 ) -> int:
-    """Return the end of the audio. `is_whole` is True if the other size in the header is that of the file."""
+    """Return the end of the audio. `is_whole` is True if the other size in the header is that of
+    the file.
+    """
     available = file_bytes - start
     if stated > available:
         if is_whole or is_placeholder(stated):
@@ -172,20 +213,25 @@ def _audio_end(
     if is_padding(read, end, file_bytes):
         return end
     raise WavError(
-        f"states {stated} bytes of audio in its header, but {available} follow: the size is a placeholder, or the file "
-        f"was not closed; {CONVERT} (with -ignore_length 1 before -i, if all of them are audio)"
+        f"states {stated} bytes of audio in its header, but {available} follow: the size is a"
+        f" placeholder, or the file was not closed; {CONVERT} (with -ignore_length 1 before -i, if"
+        " all of them are audio)"
     )
 
 
 def is_padding(read: Reader, start: int, end: int) -> bool:
-    """Return whether the bytes of a file after its audio are zeros, or tags, or too few for audio."""
+    """Return whether the bytes of a file after its audio are zeros, or tags, or too few for
+    audio.
+    """
     if end - start < MIN_REST_BYTES or read(start, MIN_REST_BYTES).startswith(_TAGS):
         return True
     return not any(any(read(position, LAST_BYTES)) for position in range(start, end, LAST_BYTES))
 
 
 def are_chunks(read: Reader, position: int, end: int, order: str) -> bool:
-    """Return whether chunks, the last perhaps cut, or nothing follow a position. Raise WavError if they have audio."""
+    """Return whether chunks, the last perhaps cut, or nothing follow a position. Raise WavError
+    if they have audio.
+    """
     if end - position <= 1:  # the end, or a padding byte
         return True
     for number in range(MAX_CHUNKS):
@@ -206,7 +252,8 @@ def are_chunks(read: Reader, position: int, end: int, order: str) -> bool:
 def _before_last_chunks(read: Reader, start: int, end: int, order: str) -> int:
     """Return the end of audio that lasts until the end of a file, or until the chunks there.
 
-    The last of these chunks ends where the file ends. Raise WavError if another WAV is within the audio.
+    The last of these chunks ends where the file ends. Raise WavError if another WAV is within the
+    audio.
     """
     for position in range(start, min(end, start + MAX_SEARCHED_BYTES), LAST_BYTES):
         if b"WAVEfmt " in read(position, LAST_BYTES + 8):
@@ -230,9 +277,15 @@ def _before_last_chunks(read: Reader, start: int, end: int, order: str) -> int:
 
 
 def _after(read: Reader, start: int, size: int) -> int:
-    """Return the position after a chunk. A chunk of odd size has a padding byte, which some programs omit."""
+    """Return the position after a chunk. A chunk of odd size has a padding byte, which some
+    programs omit.
+    """
     end = start + size
-    return end if size % 2 == 0 or (_ID.match(read(end, 4)) and not _ID.match(read(end + 1, 4))) else end + 1
+    return (
+        end
+        if size % 2 == 0 or (_ID.match(read(end, 4)) and not _ID.match(read(end + 1, 4)))
+        else end + 1
+    )
 
 
 def _tag(format: bytes, order: str) -> int:
@@ -256,8 +309,8 @@ FIRST_BYTES = 1 << 14
 class FileKind(NamedTuple):
     """What a file is, as the rest of a sentence, and its lossy codec, or "".
 
-    `converter` is the command that converts it to a WAV, before the file; None if `text` has the remedy. `options`
-    follow the file.
+    `converter` is the command that converts it to a WAV, before the file; None if `text` has the
+    remedy. `options` follow the file.
     """
 
     text: str
@@ -268,20 +321,32 @@ class FileKind(NamedTuple):
 
 UNKNOWN = FileKind("is not a format that is read")
 RAW = FileKind(
-    "is not readable audio: it has no header of a known format; if it is raw audio, state its rate and its encoding "
-    "(mulaw, alaw or s16le)",
+    "is not readable audio: it has no header of a known format; if it is raw audio, state its rate"
+    " and its encoding (mulaw, alaw or s16le)",
     "ffmpeg -f mulaw -ar 8000 -ac 1 -i",
 )
 FILL_GAPS = "-af aresample=async=1 "
-"""The option of ffmpeg that fills the time between packets that were not stored with silence. Without it, all later
-sounds are too early."""
+"""The option of ffmpeg that fills the time between packets that were not stored with silence.
+Without it, all later sounds are too early."""
 _LATER = "download it again"
 _SILK = FileKind(
-    "is SILK, which neither ffmpeg nor SoX reads: convert it with the decoder of the SILK SDK to a WAV whose name ends "
-    "with .silk.wav",
+    "is SILK, which neither ffmpeg nor SoX reads: convert it with the decoder of the SILK SDK to a"
+    " WAV whose name ends with .silk.wav",
     converter=None,
 )
-AUDIO = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b".snd", b"dns.", b"fLaC", b"OggS", b"caff")
+AUDIO = (
+    b"RIFF",
+    b"RIFX",
+    b"RF64",
+    b"BW64",
+    b"riff",
+    b"FORM",
+    b".snd",
+    b"dns.",
+    b"fLaC",
+    b"OggS",
+    b"caff",
+)
 """The first bytes of the formats that are read."""
 _MAGIC: tuple[tuple[int, bytes, FileKind], ...] = (
     # ffmpeg drops the frames of pauses, and ends with an error
@@ -302,7 +367,11 @@ _MAGIC: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\xfd7zXZ", FileKind("is compressed with xz: unpack it", converter=None)),
     (0, b"\x28\xb5\x2f\xfd", FileKind("is compressed with zstd: unpack it", converter=None)),
     (0, b"%PDF", FileKind(f"is a PDF, and no audio: {_LATER}", converter=None)),
-    (0, b"version https://git-lfs", FileKind("is a pointer of Git LFS: run git lfs pull", converter=None)),
+    (
+        0,
+        b"version https://git-lfs",
+        FileKind("is a pointer of Git LFS: run git lfs pull", converter=None),
+    ),
 )
 _KBPS = {  # (MPEG version 1, layer) → kbit/s by index
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -324,7 +393,9 @@ def tag_bytes(first: bytes) -> int:
 
 
 def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
-    """Return the kind of a file that is not read, or None. `is_tagged` is True if ID3 tags precede `first`."""
+    """Return the kind of a file that is not read, or None. `is_tagged` is True if ID3 tags
+    precede `first`.
+    """
     if first.startswith(AUDIO):
         return None
     for at, magic, kind in _MAGIC:
@@ -338,8 +409,9 @@ def kind_of(first: bytes, *, is_tagged: bool) -> FileKind | None:
         return FileKind("is an MPEG transport stream", codec="aac", options=FILL_GAPS)
     if not any(first):
         return FileKind(
-            "is not readable audio: it begins with zeros only; if its download failed, get it again; if it is raw "
-            "audio that begins with silence, state its rate and its encoding (s16le)",
+            "is not readable audio: it begins with zeros only; if its download failed, get it"
+            " again; if it is raw audio that begins with silence, state its rate and its encoding"
+            " (s16le)",
             "ffmpeg -f s16le -ar 8000 -ac 1 -i",
         )
     if text := _text_kind(first):
@@ -357,7 +429,9 @@ def _text_kind(first: bytes) -> FileKind | None:
             if error.start < len(first) - 4 or error.start < 16:  # otherwise, a character is cut
                 return None
             text = first[: error.start].decode("utf-8-sig")
-    if sum(character.isprintable() or character in "\t\r\n\f" for character in text) < 0.99 * len(text):
+    if sum(character.isprintable() or character in "\t\r\n\f" for character in text) < 0.99 * len(
+        text
+    ):
         return None
     start = text.lstrip()[:200].lower()
     if start.startswith(("<!doctype html", "<html", "<head", "<body")):
@@ -370,7 +444,9 @@ def _text_kind(first: bytes) -> FileKind | None:
         name = "a playlist"
     else:
         name = "a text"
-    return FileKind(f"is not readable audio: it is {name}; read it in an editor, and {_LATER}", converter=None)
+    return FileKind(
+        f"is not readable audio: it is {name}; read it in an editor, and {_LATER}", converter=None
+    )
 
 
 def _has_frames(first: bytes, frame_bytes: Callable[[bytes], int]) -> bool:
@@ -383,8 +459,11 @@ def _mpeg_frame_bytes(header: bytes) -> int:
     """Return the size of the MPEG audio frame with this header; 0 if it is not a header."""
     if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
         return 0
-    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
-    kbps_index, rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    version = header[1] >> 3 & 3
+    layer = 4 - (header[1] >> 1 & 3)
+    kbps_index = header[2] >> 4
+    rate_index = header[2] >> 2 & 3
+    padding = header[2] >> 1 & 1
     if version == 1 or layer == 4 or kbps_index in (0, 15) or rate_index == 3:
         return 0
     is_first = version == 3
@@ -397,7 +476,12 @@ def _mpeg_frame_bytes(header: bytes) -> int:
 
 def _adts_frame_bytes(header: bytes) -> int:
     """Return the size of the AAC frame with this header; 0 if it is not a header."""
-    if len(header) < 6 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0 or header[2] >> 2 & 0xF > 12:
+    if (
+        len(header) < 6
+        or header[0] != 0xFF
+        or header[1] & 0xF6 != 0xF0
+        or header[2] >> 2 & 0xF > 12
+    ):
         return 0
     size = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
     return size if size >= 7 else 0

@@ -1,4 +1,6 @@
-"""The position of the speech in the recordings of a script, for the user, and the reasons to doubt it. Pure."""
+"""The position of the speech in the recordings of a script, for the user, and the reasons to
+doubt it. Pure.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,14 @@ from bench.wire.direct_current import without_direct_current
 
 QUIETEST = 0.1
 """The share of the windows, the quietest, that have at most the level of the background."""
-CERTAIN, CERTAIN_AT_ONCE = 10 ** (25 / 10), 10 ** (15 / 10)
-"""The maximum distances below the level of speech of what is certainly speech, in silence and in noise: 25 and 15 dB,
-as ratios of energies."""
+CERTAIN = 10 ** (25 / 10)
+CERTAIN_AT_ONCE = 10 ** (15 / 10)
+"""The maximum distances below the level of speech of what is certainly speech, in silence and in
+noise: 25 and 15 dB, as ratios of energies."""
 REMEDY = "remove the noise, or state `speech` in the script"
 FAINT_MS = 100
-"""The duration from which quiet sound at the start or the end of speech is a doubt. A weak consonant is shorter."""
+"""The duration from which quiet sound at the start or the end of speech is a doubt. A weak
+consonant is shorter."""
 PAUSES_S = 1.5
 """The duration of speech from which it has a window that is 15 dB quieter."""
 
@@ -38,8 +42,9 @@ PAUSES_S = 1.5
 class FoundSpeech:
     """The speech of a recording.
 
-    `background_dbfs` is None if the background is digital silence. `doubt` is the reason why the start or the end
-    may be wrong, as the rest of a sentence; "" if there is none, or if the script states the speech.
+    `background_dbfs` is None if the background is digital silence. `doubt` is the reason why the
+    start or the end may be wrong, as the rest of a sentence; "" if there is none, or if the script
+    states the speech.
     """
 
     name: str
@@ -52,24 +57,33 @@ class FoundSpeech:
 
     @property
     def text(self) -> str:
-        background = "silent" if self.background_dbfs is None else f"{self.background_dbfs:.0f} dBFS"
+        background = (
+            "silent" if self.background_dbfs is None else f"{self.background_dbfs:.0f} dBFS"
+        )
         found = (
-            f"{self.name}: speech {self.start_s:.2f} to {self.end_s:.2f} of {self.seconds:.2f} s, level "
-            f"{self.level_dbfs:.0f} dBFS, background {background}"
+            f"{self.name}: speech {self.start_s:.2f} to {self.end_s:.2f} of {self.seconds:.2f} s,"
+            f" level {self.level_dbfs:.0f} dBFS, background {background}"
         )
         return f"{found}; not certain: {self.doubt}" if self.doubt else found
 
 
 def speeches(script: Script) -> list[FoundSpeech]:
-    """Return the speech of each recording of a script, once, in the order of the steps. Noise has no speech."""
-    spoken = (step for step in script.steps if not (isinstance(step, SoundStep) and step.sound.kind == "noise"))
+    """Return the speech of each recording of a script, once, in the order of the steps. Noise
+    has no speech.
+    """
+    spoken = (
+        step
+        for step in script.steps
+        if not (isinstance(step, SoundStep) and step.sound.kind == "noise")
+    )
     recordings = (pcm for step in spoken for pcm in step.recordings)
     each = {(pcm.path, pcm.speech, pcm.samples): pcm for pcm in recordings}
     return [found_speech(pcm) for pcm in each.values()]
 
 
 def found_speech(pcm: Pcm) -> FoundSpeech:
-    samples, span = without_direct_current(np.frombuffer(pcm.data, np.int16), RATE_HZ), pcm.speech
+    samples = without_direct_current(np.frombuffer(pcm.data, np.int16), RATE_HZ)
+    span = pcm.speech
     level = speech_level(samples, RATE_HZ)
     background = _background(samples)
     is_found = pcm.pause_ns is None and speech_span(samples, RATE_HZ) == span
@@ -89,7 +103,9 @@ def _dbfs(energy: float) -> float:
 
 
 def _background(samples: NDArray[np.int16]) -> float:
-    """Return the energy of the background: at most that of the quietest windows within the recording."""
+    """Return the energy of the background: at most that of the quietest windows within the
+    recording.
+    """
     energies = window_energies(samples, RATE_HZ // 1_000)[WINDOW_MS - 1 : 1 - WINDOW_MS]
     return float(np.quantile(energies, QUIETEST))
 
@@ -101,6 +117,13 @@ def _doubt(samples: NDArray[np.int16], span: SpeechSpan, level: float, backgroun
         return f"no part is quiet, so start and end are those of the file: {REMEDY}"
     floor = min(level / CERTAIN_AT_ONCE, max(level / CERTAIN, ABOVE_NOISE * background))
     certain = speech_span(samples, RATE_HZ, min_energy=floor)
-    edges_ms = (certain.begin - span.begin) * 1_000 // RATE_HZ, (span.end - certain.end) * 1_000 // RATE_HZ
-    quiet = [f"its {edge} {ms} ms" for edge, ms in zip(("first", "last"), edges_ms, strict=True) if ms >= FAINT_MS]
+    edges_ms = (
+        (certain.begin - span.begin) * 1_000 // RATE_HZ,
+        (span.end - certain.end) * 1_000 // RATE_HZ,
+    )
+    quiet = [
+        f"its {edge} {ms} ms"
+        for edge, ms in zip(("first", "last"), edges_ms, strict=True)
+        if ms >= FAINT_MS
+    ]
     return f"{' and '.join(quiet)} are quiet, like noise or breath: {REMEDY}" if quiet else ""

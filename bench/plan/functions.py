@@ -1,7 +1,8 @@
-"""The functions that a script declares to the service, and their results. Pure: the caller passes the time.
+"""The functions that a script declares to the service, and their results. Pure: the caller passes
+the time.
 
-A result is fixed, the next of a list, or that of a Python callable. As from a real client, each call gets an output; an
-invalid one gets an error that the model can read.
+A result is fixed, the next of a list, or that of a Python callable. As from a real client, each
+call gets an output; an invalid one gets an error that the model can read.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ Compute = Callable[..., Any]
 class ScriptFunction:
     """A function that a script declares, with the results of its calls, which are used in turn.
 
-    `compute` is a callable that is used instead. `delay` is the duration of a call in seconds, or its distribution.
+    `compute` is a callable that is used instead. `delay` is the duration of a call in seconds, or
+    its distribution.
     """
 
     tool: FunctionTool
@@ -44,13 +46,17 @@ class ScriptFunction:
 
     def output(self, arguments: Mapping[str, Any], number: int) -> str:
         """Return the result of call `number` (from 0): a text unchanged, anything else as JSON."""
-        value = self.compute(**arguments) if self.compute else self.returns[number % len(self.returns)]
+        value = (
+            self.compute(**arguments) if self.compute else self.returns[number % len(self.returns)]
+        )
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class ExpectedFunctionCall:
-    """A function call that a script expects from a turn. The call must have at least these arguments."""
+    """A function call that a script expects from a turn. The call must have at least these
+    arguments.
+    """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -62,12 +68,15 @@ class ExpectedFunctionCall:
 
 
 def error_text(
-    call: FunctionCall, functions: Mapping[str, ScriptFunction], expected: Sequence[ExpectedFunctionCall] | None
+    call: FunctionCall,
+    functions: Mapping[str, ScriptFunction],
+    expected: Sequence[ExpectedFunctionCall] | None,
 ) -> tuple[str, dict[str, Any] | None]:
     """Return (problem of a call; "" if it is valid, arguments; None if it cannot be executed).
 
-    A call has no arguments if they are blank or null, as some models write them for a function without parameters.
-    `expected` are the calls that the turn expects; None if any call is accepted.
+    A call has no arguments if they are blank or null, as some models write them for a function
+    without parameters. `expected` are the calls that the turn expects; None if any call is
+    accepted.
     """
     try:
         value = read_json(call.arguments.strip() or "null", numbers=False)
@@ -76,16 +85,27 @@ def error_text(
     arguments = {} if value is None else value if isinstance(value, dict) else None
     function = functions.get(call.name)
     if function is None:
-        return f"the service called {call.name or 'a function without a name'}, which the script does not declare", None
+        return (
+            (
+                f"the service called {call.name or 'a function without a name'}, which the script"
+                " does not declare"
+            ),
+            None,
+        )
     if arguments is None:
         return f"the arguments of {call.name} are not a JSON object", None
     missing = [name for name in function.tool.required if name not in arguments]
     if missing:
         return f"the call of {call.name} has no {', '.join(missing)}", None
-    if expected is None or any(expected_call.is_met_by(call.name, arguments) for expected_call in expected):
+    if expected is None or any(
+        expected_call.is_met_by(call.name, arguments) for expected_call in expected
+    ):
         return "", arguments
     is_expected = any(expected_call.name == call.name for expected_call in expected)
-    return f"the script expects {'other arguments of' if is_expected else 'no call of'} {call.name}", arguments
+    return (
+        f"the script expects {'other arguments of' if is_expected else 'no call of'} {call.name}",
+        arguments,
+    )
 
 
 def error_of(problem: str) -> str:
@@ -94,7 +114,9 @@ def error_of(problem: str) -> str:
 
 
 class FunctionResult(NamedTuple):
-    """The result of a call, the instant of its return, its number in the turn (from 1), and its error, or ""."""
+    """The result of a call, the instant of its return, its number in the turn (from 1), and its
+    error, or "".
+    """
 
     due_ns: int
     number: int
@@ -106,7 +128,8 @@ class FunctionRunner:
     """The runner of a session's function calls, turn by turn."""
 
     def __init__(self, functions: Mapping[str, ScriptFunction], choices: SessionChoices) -> None:
-        self._functions, self._choices = functions, choices
+        self._functions = functions
+        self._choices = choices
         self._made: Counter[str] = Counter()
         self._waiting: list[FunctionResult] = []
         self._expected: Sequence[ExpectedFunctionCall] | None = None
@@ -117,25 +140,42 @@ class FunctionRunner:
         self.called = 0
         """The number of calls that the service has made in the current turn."""
         self.outputs: dict[str, FunctionOutput] = {}
-        """The returned outputs, by the id of their call. The code that uses an output removes it."""
+        """The returned outputs, by the id of their call. The code that uses an output removes
+        it."""
 
-    def start(self, expected: Sequence[ExpectedFunctionCall] | None, response: ResponseSettings, prefix: str) -> None:
-        """Begin a turn whose message ids have this prefix. Drop outputs that the preceding turn still awaits."""
+    def start(
+        self,
+        expected: Sequence[ExpectedFunctionCall] | None,
+        response: ResponseSettings,
+        prefix: str,
+    ) -> None:
+        """Begin a turn whose message ids have this prefix. Drop outputs that the preceding turn
+        still awaits.
+        """
         self._waiting.clear()
-        self._expected, self._response = expected, msgspec.structs.replace(response, tool_choice=None)
-        self.prefix, self.called, self._requests = prefix, 0, 1
+        self._expected = expected
+        self._response = msgspec.structs.replace(response, tool_choice=None)
+        self.prefix = prefix
+        self.called = 0
+        self._requests = 1
 
     def call(self, call: FunctionCall, now_ns: int) -> None:
         """Execute a function call.
 
-        The output is an error if the function is not declared, or if its arguments are invalid. For a delegated task,
-        execute the functions that do it, one after the other. The result is the outputs of all of them.
+        The output is an error if the function is not declared, or if its arguments are invalid. For
+        a delegated task, execute the functions that do it, one after the other. The result is the
+        outputs of all of them.
         """
         self.called += 1
-        results = [*map(self._do, self._calls_for_task())] if call.of_delegation else [self._run(call)]
+        results = (
+            [*map(self._do, self._calls_for_task())] if call.of_delegation else [self._run(call)]
+        )
         outputs, errors, delays_ns = zip(*results, strict=True)
         output = FunctionOutput(
-            call_id=call.call_id, name=call.name, output="\n".join(outputs), of_delegation=call.of_delegation
+            call_id=call.call_id,
+            name=call.name,
+            output="\n".join(outputs),
+            of_delegation=call.of_delegation,
         )
         error = next(filter(None, errors), "")
         self._waiting.append(FunctionResult(now_ns + sum(delays_ns), self.called, output, error))
@@ -152,16 +192,28 @@ class FunctionRunner:
     def _calls_for_task(self) -> Sequence[ExpectedFunctionCall]:
         """Return the calls that do a delegated task, of which the service reports nothing.
 
-        They are the calls that the turn expects, or else a call of a function that is drawn at random.
+        They are the calls that the turn expects, or else a call of a function that is drawn at
+        random.
         """
-        return self._expected or [ExpectedFunctionCall(self._choices.one_of(sorted(self._functions)))]
+        return self._expected or [
+            ExpectedFunctionCall(self._choices.one_of(sorted(self._functions)))
+        ]
 
     def _do(self, call: ExpectedFunctionCall) -> tuple[str, str, int]:
-        """Return (output, error, delay in ns) of a delegated task's call. Only computed functions need arguments."""
+        """Return (output, error, delay in ns) of a delegated task's call. Only computed
+        functions need arguments.
+        """
         function = self._functions[call.name]
-        missing = [name for name in function.tool.required if name not in call.arguments] if function.compute else []
+        missing = (
+            [name for name in function.tool.required if name not in call.arguments]
+            if function.compute
+            else []
+        )
         if missing:
-            error = f"a delegated task has no arguments: give {call.name} its {', '.join(missing)} in `expected_calls`"
+            error = (
+                f"a delegated task has no arguments: give {call.name} its {', '.join(missing)} in"
+                " `expected_calls`"
+            )
             return error_of(error), error, 0
         return self._output(function, call.arguments), "", self._choices.delay_ns(function.delay)
 
@@ -183,6 +235,8 @@ class FunctionRunner:
         return done
 
     def next_request(self) -> tuple[ResponseSettings, str]:
-        """Return (settings without `tool_choice`, event id) of the request that continues the reply after a call."""
+        """Return (settings without `tool_choice`, event id) of the request that continues the
+        reply after a call.
+        """
         self._requests += 1
         return self._response, f"{self.prefix}response-{self._requests}"

@@ -1,7 +1,9 @@
-"""The encoding of everything that a session sends, before the first session opens. A session then only paces and sends.
+"""The encoding of everything that a session sends, before the first session opens. A session then
+only paces and sends.
 
-This module has the encoded turns, and the `ScriptEncoder`, which makes messages from texts and recordings. The class of
-a step determines which messages the step needs (`steps.py`). `compiled_script.py` chooses the messages of each session.
+This module has the encoded turns, and the `ScriptEncoder`, which makes messages from texts and
+recordings. The class of a step determines which messages the step needs (`steps.py`).
+`compiled_script.py` chooses the messages of each session.
 """
 
 from __future__ import annotations
@@ -30,9 +32,24 @@ from bench.plan.recordings import (
     noise_alone,
     silence,
 )
-from bench.plan.turn_plan import InterruptTrigger, SoundKind, SuccessPredicate, TurnPlan, TurnReference
+from bench.plan.turn_plan import (
+    InterruptTrigger,
+    SoundKind,
+    SuccessPredicate,
+    TurnPlan,
+    TurnReference,
+)
 from bench.wire.audio import AudioFormat
-from bench.wire.dialect import MESSAGE_ID, NO_INSTANTS, SET_UP_ID, SOUND, AwaitedEvent, ClientMessage, Dialect, SaidItem
+from bench.wire.dialect import (
+    MESSAGE_ID,
+    NO_INSTANTS,
+    SET_UP_ID,
+    SOUND,
+    AwaitedEvent,
+    ClientMessage,
+    Dialect,
+    SaidItem,
+)
 from bench.wire.events import FunctionCall
 from bench.wire.settings import FunctionOutput, Message, ResponseSettings, SessionSettings, merged
 
@@ -40,7 +57,8 @@ Settings = TypeVar("Settings", SessionSettings, ResponseSettings)
 InputKind = Literal["text", "none", "audio"]
 AS_SESSION = ResponseSettings()
 """Response settings that change nothing: the settings of the session apply."""
-OF_SPEECH, OF_SOUND = ("speech_start", "speech_end"), ("barge_in", "sound_end")
+OF_SPEECH = ("speech_start", "speech_end")
+OF_SOUND = ("barge_in", "sound_end")
 """The names of two instants, the start and the end: for the caller's speech, and for a sound."""
 BETWEEN_S = 5.0  # the duration of the noise between turns, which is repeated
 BETWEEN_ID = "between-turns"
@@ -48,18 +66,21 @@ BETWEEN_ID = "between-turns"
 
 @dataclass(frozen=True, slots=True)
 class PreparedTurn:
-    """One turn. The session sends `speech` at the rate of a microphone, then `inputs` at once, then `request`.
+    """One turn. The session sends `speech` at the rate of a microphone, then `inputs` at once, then
+    `request`.
 
     `opening` precedes the speech; None if nothing does.
 
-    `plan` has the facts of the turn that its observation needs. Its number counts from 1 in the session. The ids of all
-    events of the turn begin with `event_prefix` of the plan, so the `event_id` of an error identifies the turn.
-    `silence_chunks` is the audio that the microphone records after the speech. It is sent repeatedly, and is () if the
-    microphone is switched off. `judge` returns whether the turn has done its task. `response` has the settings of the
-    turn's responses. `calls` are the expected function calls; None if any call is accepted. `interrupts` is the trigger
-    at which the turn interrupts the preceding reply; None if the turn waits for the end of that reply. `verifies` is
-    True if the client checks that the service retains no part of that reply that was not played. `item` is the message
-    of a text turn. `together` is the number of callers who end this turn at the same instant; 0 if they do not meet.
+    `plan` has the facts of the turn that its observation needs. Its number counts from 1 in the
+    session. The ids of all events of the turn begin with `event_prefix` of the plan, so the
+    `event_id` of an error identifies the turn. `silence_chunks` is the audio that the microphone
+    records after the speech. It is sent repeatedly, and is () if the microphone is switched off.
+    `judge` returns whether the turn has done its task. `response` has the settings of the turn's
+    responses. `calls` are the expected function calls; None if any call is accepted. `interrupts`
+    is the trigger at which the turn interrupts the preceding reply; None if the turn waits for the
+    end of that reply. `verifies` is True if the client checks that the service retains no part of
+    that reply that was not played. `item` is the message of a text turn. `together` is the number
+    of callers who end this turn at the same instant; 0 if they do not meet.
     """
 
     is_turn: ClassVar[Literal[True]] = True
@@ -81,7 +102,9 @@ class PreparedTurn:
 
     @property
     def speech_ns(self) -> int:
-        """The time from the start of the first paced chunk to the end of speech; 0 without paced audio."""
+        """The time from the start of the first paced chunk to the end of speech; 0 without paced
+        audio.
+        """
         recorded_ns = 0
         for chunk in self.speech:
             recorded_ns += chunk.duration_ns or 0
@@ -102,7 +125,8 @@ class PreparedTurn:
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
-    """A step that sends one message and does not wait, also while a turn is open if `within_turn` is True.
+    """A step that sends one message and does not wait, also while a turn is open if `within_turn`
+    is True.
 
     `item` is the item that the message adds to the conversation.
     """
@@ -116,7 +140,9 @@ class PreparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSound:
-    """A paced sound that should neither interrupt a reply nor cause one. `trigger` is None if it is in silence."""
+    """A paced sound that should neither interrupt a reply nor cause one. `trigger` is None if it
+    is in silence.
+    """
 
     is_turn: ClassVar[Literal[False]] = False
 
@@ -133,7 +159,9 @@ class PreparedSound:
 
 @dataclass(frozen=True, slots=True)
 class PreparedInterruption:
-    """An interruption of the preceding reply by the client, as if the caller had pressed a button."""
+    """An interruption of the preceding reply by the client, as if the caller had pressed a
+    button.
+    """
 
     is_turn: ClassVar[Literal[False]] = False
     within_turn: ClassVar[Literal[True]] = True
@@ -163,19 +191,28 @@ class PreparedExpectation:
     within_s: float
 
 
-PreparedStep = PreparedTurn | PreparedSound | PreparedInterruption | PreparedPause | PreparedExpectation | PreparedEvent
+PreparedStep = (
+    PreparedTurn
+    | PreparedSound
+    | PreparedInterruption
+    | PreparedPause
+    | PreparedExpectation
+    | PreparedEvent
+)
 
 
 @dataclass(frozen=True)
 class PreparedScript:
     """The content of one session, encoded for one dialect.
 
-    `setup_messages` are the messages to send and the events to wait for, in this order, to set the session up. They
-    contain no events if `pipelined` is True. `history_items` is the conversation before the first turn. `history` is
-    the same conversation in encoded form. `renew_after_ns` is `Script.renew_after` in ns. `silence_chunks` is the audio
-    that an open microphone records before the first turn. `phase_ns` is the time from the instant at which the session
-    is ready to the start of the microphone. It differs between sessions. Otherwise the chunks of sessions that start
-    together would be due at the same instant. `variables_row` is the number of the row of variables, from 1.
+    `setup_messages` are the messages to send and the events to wait for, in this order, to set the
+    session up. They contain no events if `pipelined` is True. `history_items` is the conversation
+    before the first turn. `history` is the same conversation in encoded form. `renew_after_ns` is
+    `Script.renew_after` in ns. `silence_chunks` is the audio that an open microphone records before
+    the first turn. `phase_ns` is the time from the instant at which the session is ready to the
+    start of the microphone. It differs between sessions. Otherwise the chunks of sessions that
+    start together would be due at the same instant. `variables_row` is the number of the row of
+    variables, from 1.
     """
 
     name: str
@@ -203,11 +240,15 @@ class PreparedScript:
         return replace(self, history=history, history_items=tuple(items))
 
     def resumed(self, handle: str) -> PreparedScript:
-        """Return the same script for a session that continues another one, by a handle of the service."""
+        """Return the same script for a session that continues another one, by a handle of the
+        service.
+        """
         assert self.dialect.resumption is not None, "only such a dialect has handles"
         extra = merged(self.settings.extra, self.dialect.resumption(handle))
         settings = msgspec.structs.replace(self.settings, extra=extra, history=())
-        return replace(self, setup_messages=tuple(self.dialect.setup_messages(settings, SET_UP_ID)), history=())
+        return replace(
+            self, setup_messages=tuple(self.dialect.setup_messages(settings, SET_UP_ID)), history=()
+        )
 
     @property
     def turns(self) -> tuple[PreparedTurn, ...]:
@@ -218,14 +259,18 @@ class PreparedScript:
         """The numbers of interruptions, sounds and expectations of the script."""
         by_speech = sum(turn.interrupts is not None for turn in self.turns)
         return {
-            "interruptions": by_speech + sum(isinstance(step, PreparedInterruption) for step in self.steps),
+            "interruptions": (
+                by_speech + sum(isinstance(step, PreparedInterruption) for step in self.steps)
+            ),
             "sounds": sum(isinstance(step, PreparedSound) for step in self.steps),
             "expectations": sum(isinstance(step, PreparedExpectation) for step in self.steps),
         }
 
     @property
     def offer_members(self) -> Mapping[str, Any]:
-        """The further members of an offer in JSON. In their texts, `{uuid}` is the id of the call."""
+        """The further members of an offer in JSON. In their texts, `{uuid}` is the id of the
+        call.
+        """
         return self.settings.extra if self.dialect.has_extra_in_offer else {}
 
     @property
@@ -245,7 +290,9 @@ class PreparedScript:
 
     @property
     def renewable(self) -> bool:
-        """True if a call continues in a new session when its session has reached the maximum age."""
+        """True if a call continues in a new session when its session has reached the maximum
+        age.
+        """
         return self.renew_after_ns is not None
 
 
@@ -256,8 +303,9 @@ CHUNK_MS = 100
 class ScriptEncoder:
     """An encoder of a script's texts and recordings for one dialect, each recording once.
 
-    `fills` is True if texts have variables. `jitter_buffer_ns` is the audio that the simulated player buffers before it
-    plays. `answer_min_ns` is that of `TurnPlan`. `chunk_ms` is the duration of a chunk if the script does not set it.
+    `fills` is True if texts have variables. `jitter_buffer_ns` is the audio that the simulated
+    player buffers before it plays. `answer_min_ns` is that of `TurnPlan`. `chunk_ms` is the
+    duration of a chunk if the script does not set it.
     """
 
     def __init__(
@@ -271,14 +319,19 @@ class ScriptEncoder:
         fills: bool = False,
         chunk_ms: int = CHUNK_MS,
     ) -> None:
-        self.dialect, self.session, self._background, self._fills = dialect, session, background, fills
+        self.dialect = dialect
+        self.session = session
+        self._background = background
+        self._fills = fills
         self._default_chunk_ms = chunk_ms
-        self.jitter_buffer_ns, self.answer_min_ns = jitter_buffer_ns, answer_min_ns
+        self.jitter_buffer_ns = jitter_buffer_ns
+        self.answer_min_ns = answer_min_ns
         self.input_format = dialect.input_format_for(session)
         self.output_format = dialect.output_format_for(session)
         self._wires: dict[tuple[str, SpeechSpan], bytes] = {}
         self._encoded: dict[tuple[Any, ...], tuple[ClientMessage, ...]] = {}
-        """The messages of recordings. The key is the recording with the parameters of its encoding."""
+        """The messages of recordings. The key is the recording with the parameters of its
+        encoding."""
         self._sounds = 0
         self._end_tolerances_ns: dict[tuple[str, SpeechSpan], int] = {}
 
@@ -288,7 +341,9 @@ class ScriptEncoder:
         return self.session.turn_detection is not None
 
     def fill_variables(self, text: str, row: Mapping[str, str]) -> str:
-        """Return a text in which the values of `row` replace the variables. `row` has the variables of a session."""
+        """Return a text in which the values of `row` replace the variables. `row` has the
+        variables of a session.
+        """
         return fill_variables(text, row) if self._fills else text
 
     def message(self, message: Message, row: Mapping[str, str]) -> Message:
@@ -299,15 +354,25 @@ class ScriptEncoder:
         """Return settings in whose instructions the values of `row` replace the variables."""
         if settings.instructions is None:
             return settings
-        return msgspec.structs.replace(settings, instructions=self.fill_variables(settings.instructions, row))
+        return msgspec.structs.replace(
+            settings, instructions=self.fill_variables(settings.instructions, row)
+        )
 
     def reference(self, reference: TurnReference, row: Mapping[str, str]) -> TurnReference:
-        """Return the reference of a turn. The values of `row` replace the variables in its texts."""
+        """Return the reference of a turn. The values of `row` replace the variables in its
+        texts.
+        """
         contains = tuple(self.fill_variables(text, row) for text in reference.contains)
-        return replace(reference, reply=self.fill_variables(reference.reply, row), contains=contains)
+        return replace(
+            reference, reply=self.fill_variables(reference.reply, row), contains=contains
+        )
 
-    def request(self, response: ResponseSettings, prefix: str, row: Mapping[str, str]) -> ClientMessage | None:
-        """Return the request for a response; None if the service decides when to speak, or has no requests."""
+    def request(
+        self, response: ResponseSettings, prefix: str, row: Mapping[str, str]
+    ) -> ClientMessage | None:
+        """Return the request for a response; None if the service decides when to speak, or has
+        no requests.
+        """
         if self.dialect.turn_source is SOUND or not self.dialect.has_requests:
             return None
         response = self.with_instructions(response, row)
@@ -320,13 +385,17 @@ class ScriptEncoder:
     def speech(
         self, pcm: Pcm, given_ms: int | None, *, paced: bool, number: int, keep: bool = False
     ) -> tuple[ClientMessage, ...]:
-        """Return the messages of the speech of turn `number`. `keep` stores them for other sessions."""
+        """Return the messages of the speech of turn `number`. `keep` stores them for other
+        sessions.
+        """
         chunk_ms = self._chunk_ms(given_ms)
         key = ("speech", pcm.digest, pcm.speech, chunk_ms, paced, number)
         if key in self._encoded:
             return self._encoded[key]
         pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, pad=self.detects_turns))
-        messages = tuple(self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if paced else None))
+        messages = tuple(
+            self._appends(pieces, pcm, f"turn-{number}-append", OF_SPEECH if paced else None)
+        )
         if keep:
             self._encoded[key] = messages
         return messages
@@ -337,31 +406,47 @@ class ScriptEncoder:
         key = ("sound", pcm.digest, pcm.speech, chunk_ms)
         if key not in self._encoded:
             pieces = tuple(chunks(self._wire(pcm), self.input_format, chunk_ms, pad=True))
-            self._encoded[key] = tuple(self._appends(pieces, pcm, f"sound-{self._sounds}", OF_SOUND))
+            self._encoded[key] = tuple(
+                self._appends(pieces, pcm, f"sound-{self._sounds}", OF_SOUND)
+            )
             self._sounds += 1
         return self._encoded[key]
 
     def silence_chunks(self, pcm: Pcm, given_ms: int | None) -> tuple[ClientMessage, ...]:
-        """Return the noise or silence that an open microphone records after a recording; () if it is closed."""
+        """Return the noise or silence that an open microphone records after a recording; () if
+        it is closed.
+        """
         if not self.detects_turns or self._background is None:
             return self.silence(given_ms)
         chunk_ms = self._chunk_ms(given_ms)
         key = ("between", pcm.digest, pcm.speech, chunk_ms)
         if key not in self._encoded:
             noise = replace(pcm, data=noise_alone(pcm, self._background, BETWEEN_S))
-            pieces = chunks(encoded(noise, self.input_format), self.input_format, chunk_ms, pad=False)
+            pieces = chunks(
+                encoded(noise, self.input_format), self.input_format, chunk_ms, pad=False
+            )
             complete = [piece for piece in pieces if piece.duration_ns == chunk_ms * NS_PER_MS]
-            self._encoded[key] = tuple(self._append(piece, BETWEEN_ID, paced=True) for piece in complete)
+            self._encoded[key] = tuple(
+                self._append(piece, BETWEEN_ID, paced=True) for piece in complete
+            )
         return self._encoded[key]
 
     def silence(self, given_ms: int | None = None) -> tuple[ClientMessage, ...]:
-        """Return the audio that an open microphone records in silence; () if the microphone is closed."""
+        """Return the audio that an open microphone records in silence; () if the microphone is
+        closed.
+        """
         if not self.detects_turns:
             return ()
-        return (self._append(silence(self.input_format, self._chunk_ms(given_ms)), BETWEEN_ID, paced=True),)
+        return (
+            self._append(
+                silence(self.input_format, self._chunk_ms(given_ms)), BETWEEN_ID, paced=True
+            ),
+        )
 
     def end_tolerance_ns(self, pcm: Pcm) -> int:
-        """Return half of the duration of the last phrase, which is the speech after the last pause of a recording."""
+        """Return half of the duration of the last phrase, which is the speech after the last
+        pause of a recording.
+        """
         key = (pcm.digest, pcm.speech)
         if key not in self._end_tolerances_ns:
             last = last_phrase(np.frombuffer(pcm.data, "<i2"), pcm.speech, RATE_HZ)
@@ -369,7 +454,9 @@ class ScriptEncoder:
         return self._end_tolerances_ns[key]
 
     def _chunk_ms(self, given_ms: int | None) -> int:
-        """Return the duration of a chunk in ms: that of the script, unless the provider or the codec prescribes one."""
+        """Return the duration of a chunk in ms: that of the script, unless the provider or the
+        codec prescribes one.
+        """
         return self.dialect.frame_ms or given_ms or self._default_chunk_ms
 
     def _wire(self, pcm: Pcm) -> bytes:
@@ -380,26 +467,44 @@ class ScriptEncoder:
         return self._wires[key]
 
     def _appends(
-        self, pieces: Sequence[AudioChunk], pcm: Pcm, event_id: str, instants: tuple[str, ...] | None
+        self,
+        pieces: Sequence[AudioChunk],
+        pcm: Pcm,
+        event_id: str,
+        instants: tuple[str, ...] | None,
     ) -> Iterator[ClientMessage]:
-        """Yield the messages of a recording. If the speech starts or ends in a message, the message has that position.
+        """Yield the messages of a recording. If the speech starts or ends in a message, the message
+        has that position.
 
-        `instants` are the names of the start and the end; None if the recording is sent all at once.
+        `instants` are the names of the start and the end; None if the recording is sent all at
+        once.
         """
-        recorded_ns, total_ns, paced = 0, sum(chunk.duration_ns for chunk in pieces), instants is not None
-        boundaries_ns = dict(zip(instants or (), (_ns(pcm.speech.begin + 1), _ns(pcm.speech.end)), strict=False))
+        recorded_ns = 0
+        total_ns = sum(chunk.duration_ns for chunk in pieces)
+        paced = instants is not None
+        boundaries_ns = dict(
+            zip(instants or (), (_ns(pcm.speech.begin + 1), _ns(pcm.speech.end)), strict=False)
+        )
         # resampling may shorten the audio by a sample
         boundaries_ns = {name: min(at_ns, total_ns) for name, at_ns in boundaries_ns.items()}
         for number, chunk in enumerate(pieces, 1):
-            start_ns, recorded_ns = recorded_ns, recorded_ns + chunk.duration_ns
+            start_ns = recorded_ns
+            recorded_ns = recorded_ns + chunk.duration_ns
             moments = {
-                name: recorded_ns - at_ns for name, at_ns in boundaries_ns.items() if start_ns < at_ns <= recorded_ns
+                name: recorded_ns - at_ns
+                for name, at_ns in boundaries_ns.items()
+                if start_ns < at_ns <= recorded_ns
             }
-            yield replace(self._append(chunk, f"{event_id}-{number}", paced=paced), instants=moments or NO_INSTANTS)
+            yield replace(
+                self._append(chunk, f"{event_id}-{number}", paced=paced),
+                instants=moments or NO_INSTANTS,
+            )
 
     def _append(self, chunk: AudioChunk, event_id: str, *, paced: bool) -> ClientMessage:
         message = self.dialect.append(chunk.data, event_id)
-        return replace(message, duration_ns=chunk.duration_ns if paced else None, audio_bytes=len(chunk.data))
+        return replace(
+            message, duration_ns=chunk.duration_ns if paced else None, audio_bytes=len(chunk.data)
+        )
 
 
 def request_event_id(prefix: str) -> str:

@@ -1,8 +1,9 @@
 """The random choices that differ between sessions of a script.
 
-The choices depend only on the run's seed and the session's number. They are the recording that a turn plays, the pause
-in its speech, the delay of a function call, and think times, which are the caller's silences. A script's variables are
-the rows of a table. A session uses one row, whose values replace the variables in the script's texts.
+The choices depend only on the run's seed and the session's number. They are the recording that a
+turn plays, the pause in its speech, the delay of a function call, and think times, which are the
+caller's silences. A script's variables are the rows of a table. A session uses one row, whose
+values replace the variables in the script's texts.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ from bench.files.sanitize import excerpt
 from bench.files.yaml_file import read_text
 
 MAX_PAUSE_S = 3_600.0
-"""The maximum duration of a pause in a script, in seconds. It applies to fixed pauses and to random pauses."""
-PAUSES, DELAYS, NAMES, SPEECH_PAUSES = 2, 3, 4, 5
-"""Numbers that are appended to the seed, so that kinds of choices are independent. `bench.load.execution.pairs` uses
-the number 1."""
+"""The maximum duration of a pause in a script, in seconds. It applies to fixed pauses and to
+random pauses."""
+PAUSES = 2
+DELAYS = 3
+NAMES = 4
+SPEECH_PAUSES = 5
+"""Numbers that are appended to the seed, so that kinds of choices are independent.
+`bench.load.execution.pairs` uses the number 1."""
 GOLDEN_RATIO_STEP = (5**0.5 - 1) / 2
 """The step whose multiples, modulo 1, are evenly distributed for any count."""
 _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -40,9 +45,9 @@ _SECONDS = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 class LogNormalTimes:
     """Think times with a log-normal distribution.
 
-    `median_s` is the median of the think times. `sigma` is the standard deviation of their natural logarithm. A think
-    time longer than `most_s` is reduced to `most_s`. It is not drawn again, because that would lower the median, and
-    would change later draws of the session.
+    `median_s` is the median of the think times. `sigma` is the standard deviation of their natural
+    logarithm. A think time longer than `most_s` is reduced to `most_s`. It is not drawn again,
+    because that would lower the median, and would change later draws of the session.
     """
 
     median_s: float
@@ -51,10 +56,13 @@ class LogNormalTimes:
 
     @property
     def mean_s(self) -> float:
-        """The expected value of the think times in seconds. It takes the limit `most_s` into account."""
+        """The expected value of the think times in seconds. It takes the limit `most_s` into
+        account.
+        """
         if self.sigma == 0:
             return self.median_s
-        normal, max_z = NormalDist(), math.log(self.most_s / self.median_s) / self.sigma
+        normal = NormalDist()
+        max_z = math.log(self.most_s / self.median_s) / self.sigma
         below_s = self.median_s * math.exp(self.sigma**2 / 2) * normal.cdf(max_z - self.sigma)
         return below_s + self.most_s * normal.cdf(-max_z)
 
@@ -88,7 +96,8 @@ ThinkTime = LogNormalTimes | RecordedTimes
 
 
 def load_think_times(path: Path) -> RecordedTimes:
-    """Read a file of think times: a number of seconds on each line, except comments (`#`) and blank lines.
+    """Read a file of think times: a number of seconds on each line, except comments (`#`) and blank
+    lines.
 
     Raise ScriptError with the line for anything else, and ScriptError for a file without a number.
     """
@@ -111,22 +120,28 @@ def _numbers(path: Path, text: str) -> Iterator[float]:
 
 
 class SessionChoices:
-    """The random choices of session `number` (from 0, over all processes), drawn in the order of its steps."""
+    """The random choices of session `number` (from 0, over all processes), drawn in the order of
+    its steps.
+    """
 
     def __init__(self, seed: int, number: int) -> None:
-        self._seed, self._number = seed, number
+        self._seed = seed
+        self._number = number
         self._speech_pauses = 0
         self._generators: dict[tuple[int, ...], np.random.Generator] = {}
 
     def recording(self) -> int:
-        """Draw a number, modulo which a turn selects its recording. Draw one also for a turn without recordings."""
+        """Draw a number, modulo which a turn selects its recording. Draw one also for a turn
+        without recordings.
+        """
         return int(self._generator().integers(1 << 30))
 
     def speech_pause(self, count: int) -> int:
         """Return which of `count` pauses the speech of a turn has.
 
-        Each `count` sessions use each pause once in this turn, in random order. Other turns of these sessions use the
-        same order from other places. Thus few sessions use most pauses, and none of them much more often than others.
+        Each `count` sessions use each pause once in this turn, in random order. Other turns of
+        these sessions use the same order from other places. Thus few sessions use most pauses, and
+        none of them much more often than others.
         """
         block, place = divmod(self._number, count)
         place += round(self._speech_pauses * GOLDEN_RATIO_STEP * count)
@@ -139,16 +154,22 @@ class SessionChoices:
         return round(length.draw_s(self._generator(PAUSES)) * NS_PER_S)
 
     def delay_ns(self, delay: float | ThinkTime) -> int:
-        """Return the delay of a function call in ns. `delay` is a time in seconds, or the distribution to draw from."""
+        """Return the delay of a function call in ns. `delay` is a time in seconds, or the
+        distribution to draw from.
+        """
         seconds = delay if isinstance(delay, float | int) else delay.draw_s(self._generator(DELAYS))
         return round(seconds * NS_PER_S)
 
     def one_of(self, names: Sequence[str]) -> str:
         """Draw a name, with equal chances. Of a single name, draw nothing."""
-        return names[0] if len(names) == 1 else names[int(self._generator(NAMES).integers(len(names)))]
+        return (
+            names[0] if len(names) == 1 else names[int(self._generator(NAMES).integers(len(names)))]
+        )
 
     def _generator(self, *stream: int) -> np.random.Generator:
-        """Return the random generator for one kind of choices. It is created when it is first used."""
+        """Return the random generator for one kind of choices. It is created when it is first
+        used.
+        """
         if stream not in self._generators:
             self._generators[stream] = np.random.default_rng([self._seed, self._number, *stream])
         return self._generators[stream]
@@ -162,7 +183,9 @@ _PLACE = re.compile(rf"(\$+)\{{({_NAME.pattern})\}}")
 
 @dataclass(frozen=True)
 class VariableRows:
-    """The rows of a file of variables. All rows have the same names. `digest` is the SHA-256 of the file, in hex."""
+    """The rows of a file of variables. All rows have the same names. `digest` is the SHA-256 of
+    the file, in hex.
+    """
 
     path: Path
     digest: str
@@ -174,7 +197,9 @@ class VariableRows:
 
 
 def fill_variables(text: str, row: Mapping[str, str]) -> str:
-    """Return a text with the values of each `${name}`. `$$` before a brace is `$`. Raise UsageError for other names."""
+    """Return a text with the values of each `${name}`. `$$` before a brace is `$`. Raise
+    UsageError for other names.
+    """
 
     def value(match: re.Match[str]) -> str:
         dollars, name = match.groups()
@@ -193,16 +218,23 @@ def names_in(text: str) -> set[str]:
 
 
 def unknown_name(name: str, names: Iterable[str]) -> str:
-    """Return the error text for a `${name}` in a text, if `name` is not one of the variables `names`."""
+    """Return the error text for a `${name}` in a text, if `name` is not one of the variables
+    `names`.
+    """
     known = excerpt(", ".join(names), LISTED)
     name = excerpt(name)
-    return f"contains ${{{name}}}, but the variables are only {known} (for the literal text write $${{{name}}})"
+    return (
+        f"contains ${{{name}}}, but the variables are only {known} (for the literal text write"
+        f" $${{{name}}})"
+    )
 
 
 def load_rows(path: Path) -> VariableRows:
-    """Read the rows of a .csv file, whose first line has the names, or of a .jsonl file, whose lines are objects.
+    """Read the rows of a .csv file, whose first line has the names, or of a .jsonl file, whose
+    lines are objects.
 
-    Raise UsageError with the file if there is no row, and with file and line if a row lacks a value.
+    Raise UsageError with the file if there is no row, and with file and line if a row lacks a
+    value.
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
@@ -218,7 +250,9 @@ def _text(path: Path, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _refusal(path, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text") from None
+        raise _refusal(
+            path, content.count(b"\n", 0, error.start) + 1, "is not UTF-8 text"
+        ) from None
 
 
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -232,12 +266,16 @@ def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
     if others:
         shown = OTHER_SEPARATORS[others[0]]
         raise _refusal(
-            path, number, f"has the name {_quoted(''.join(names))}: separate cells by commas, not by {shown}"
+            path,
+            number,
+            f"has the name {_quoted(''.join(names))}: separate cells by commas, not by {shown}",
         )
     _check_names(path, number, names)
     for number, cells in lines:
         if len(cells) != len(names):
-            raise _refusal(path, number, f"must have {len(names)} cells, one for each name, not {len(cells)}")
+            raise _refusal(
+                path, number, f"must have {len(names)} cells, one for each name, not {len(cells)}"
+            )
         yield _checked_row(path, number, dict(zip(names, cells, strict=True)))
 
 
@@ -245,7 +283,9 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield (number of the last line, cells) of each row that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        yield from ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells)
+        yield from (
+            (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells
+        )
     except csv.Error as error:
         raise _refusal(path, reader.line_num, f"is not CSV: {error}") from None
 
@@ -259,19 +299,30 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
                 names = list(row)
                 _check_names(path, number, names)
             if row.keys() != set(names):
-                raise _refusal(path, number, f"has the names {_listed(row)}, the first row has {_listed(names)}")
+                raise _refusal(
+                    path,
+                    number,
+                    f"has the names {_listed(row)}, the first row has {_listed(names)}",
+                )
             yield _checked_row(path, number, row)
 
 
 def _json_row(path: Path, number: int, line: str) -> dict[str, str]:
-    """Return the object on one line of a .jsonl file. Numbers stay as they are written in the file."""
+    """Return the object on one line of a .jsonl file. Numbers stay as they are written in the
+    file.
+    """
     try:
         pairs = json.loads(
-            line, object_pairs_hook=tuple, parse_int=str, parse_float=str, parse_constant=lambda name: [name]
+            line,
+            object_pairs_hook=tuple,
+            parse_int=str,
+            parse_float=str,
+            parse_constant=lambda name: [name],
         )
     except (ValueError, RecursionError):
         raise _refusal(path, number, "is not JSON") from None
-    if not isinstance(pairs, tuple):  # arrays are lists; a dict would have only one of two equal names
+    # arrays are lists; a dict would have only one of two equal names
+    if not isinstance(pairs, tuple):
         raise _refusal(path, number, 'must be an object, as in {"name": "Ada"}')
     for name, value in pairs:
         if not isinstance(value, str):
@@ -285,7 +336,9 @@ def _check_names(path: Path, number: int, names: list[str]) -> None:
         raise _refusal(path, number, "has no names")
     for name in names:
         if not _NAME.fullmatch(name) or not name.isprintable():
-            raise _refusal(path, number, f"has the name {_quoted(name)}; a name is text without $, {{ and }}")
+            raise _refusal(
+                path, number, f"has the name {_quoted(name)}; a name is text without $, {{ and }}"
+            )
         if names.count(name) > 1:
             raise _refusal(path, number, f"has the name {_quoted(name)} twice")
 
@@ -295,7 +348,9 @@ def _checked_row(path: Path, number: int, row: dict[str, str]) -> dict[str, str]
         if not value:
             raise _refusal(path, number, f"has no value for {_quoted(name)}")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise _refusal(path, number, f"must have Unicode text, without surrogates, for {_quoted(name)}")
+            raise _refusal(
+                path, number, f"must have Unicode text, without surrogates, for {_quoted(name)}"
+            )
     return row
 
 

@@ -1,17 +1,19 @@
-"""The caller's audio. A file becomes 24 kHz, one channel, 16 bits little-endian, and then chunks for the connection.
+"""The caller's audio. A file becomes 24 kHz, one channel, 16 bits little-endian, and then chunks
+for the connection.
 
-All files are accepted that `bench.plan.audio_files` reads (any rate, channels and sample type), except audio that would
-make a turn meaningless: see `load_pcm`.
+All files are accepted that `bench.plan.audio_files` reads (any rate, channels and sample type),
+except audio that would make a turn meaningless: see `load_pcm`.
 
-Noise is mixed with speech at a given signal-to-noise ratio. The ratio is computed from two RMS values. One is the RMS
-of the speech alone, from its first sample to its last. The other is the RMS of the complete noise. If the noise is
-shorter than the audio, it is repeated.
+Noise is mixed with speech at a given signal-to-noise ratio. The ratio is computed from two RMS
+values. One is the RMS of the speech alone, from its first sample to its last. The other is the RMS
+of the complete noise. If the noise is shorter than the audio, it is repeated.
 
-The start and end of the speech in a recording are found once, before the run. For this, the energy is measured in
-windows of 20 ms; one window starts every millisecond. The level of speech is the RMS of the loudest 5 % of the windows
-with sound, so it does not depend on the amount of silence around the speech. Windows that are at most 35 dB below this
-level, and at least 6 dB above steady noise, are speech. In the first and the last of these windows, the exact samples
-of the start and the end are then found. An offset (`bench.wire.direct_current`) is no sound.
+The start and end of the speech in a recording are found once, before the run. For this, the energy
+is measured in windows of 20 ms; one window starts every millisecond. The level of speech is the RMS
+of the loudest 5 % of the windows with sound, so it does not depend on the amount of silence around
+the speech. Windows that are at most 35 dB below this level, and at least 6 dB above steady noise,
+are speech. In the first and the last of these windows, the exact samples of the start and the end
+are then found. An offset (`bench.wire.direct_current`) is no sound.
 """
 
 from __future__ import annotations
@@ -41,17 +43,22 @@ DEPTH = 10 ** (35 / 10)
 LOUDEST_SHARE = 0.05
 ABOVE_NOISE = 10 ** (6 / 10)
 """The minimum distance of speech above the background: 6 dB, as a ratio of energies."""
-STEADY_MS, STEADY, QUIETER = 250, 10 ** (6 / 10), 10 ** (12 / 10)
+STEADY_MS = 250
+STEADY = 10 ** (6 / 10)
+QUIETER = 10 ** (12 / 10)
 """The properties of noise behind speech, as `background` describes them."""
 CLICK_MS = 40
-"""The maximum duration of a click. A sound that is shorter, and has no other sound within FAR_MS, is not speech."""
+"""The maximum duration of a click. A sound that is shorter, and has no other sound within
+FAR_MS, is not speech."""
 FAR_MS = 300
 PAUSE_MS = 100
 PAUSE_DEPTH = 10 ** (20 / 10)
-"""The depth of a pause below the level of speech, which a VAD may take for silence: 20 dB of energy."""
+"""The depth of a pause below the level of speech, which a VAD may take for silence: 20 dB of
+energy."""
 
 Windows = NDArray[np.intp]
-"""Ascending indexes of windows. Window n ends with millisecond n, so the first begin before the recording."""
+"""Ascending indexes of windows. Window n ends with millisecond n, so the first begin before the
+recording."""
 
 
 class SampleSequence(Protocol):
@@ -71,16 +78,21 @@ class SpeechSpan:
 
 
 def find_speech(samples: NDArray[np.int16], rate_hz: int) -> SpeechSpan:
-    """Find the speech of a recording of one channel, from its first sound to its last, including pauses."""
+    """Find the speech of a recording of one channel, from its first sound to its last, including
+    pauses.
+    """
     return speech_span(without_direct_current(samples, rate_hz), rate_hz)
 
 
-def speech_span(samples: NDArray[np.int16], rate_hz: int, min_energy: float | None = None) -> SpeechSpan:
+def speech_span(
+    samples: NDArray[np.int16], rate_hz: int, min_energy: float | None = None
+) -> SpeechSpan:
     """Find the speech of a recording without direct current.
 
-    If the speech begins within 1 ms of the recording's start, it is extended to the start. The same applies to the end.
-    If the recording is silent, all of it counts as speech. Windows with less than `min_energy` are noise, or, if it is
-    None, those less than 6 dB above the noise at the edges.
+    If the speech begins within 1 ms of the recording's start, it is extended to the start. The same
+    applies to the end. If the recording is silent, all of it counts as speech. Windows with less
+    than `min_energy` are noise, or, if it is None, those less than 6 dB above the noise at the
+    edges.
     """
     per_ms = rate_hz // 1_000
     energies = window_energies(samples, per_ms)
@@ -90,9 +102,15 @@ def speech_span(samples: NDArray[np.int16], rate_hz: int, min_energy: float | No
     noise = background(energies, level) * ABOVE_NOISE if min_energy is None else min_energy
     floor = max(level / DEPTH, min(noise, energies.max()))
     windows = _audible_windows(energies, floor)
-    first, last = (_loud_samples(samples, int(window), per_ms, floor) for window in windows[[0, -1]])
-    start, end = int(first[0]), int(last[-1]) + 1
-    return SpeechSpan(begin=0 if start < per_ms else start, end=len(samples) if end > len(samples) - per_ms else end)
+    first, last = (
+        _loud_samples(samples, int(window), per_ms, floor) for window in windows[[0, -1]]
+    )
+    start = int(first[0])
+    end = int(last[-1]) + 1
+    return SpeechSpan(
+        begin=0 if start < per_ms else start,
+        end=len(samples) if end > len(samples) - per_ms else end,
+    )
 
 
 def _loud_samples(samples: NDArray[np.int16], window: int, per_ms: int, floor: float) -> Windows:
@@ -104,35 +122,48 @@ def _loud_samples(samples: NDArray[np.int16], window: int, per_ms: int, floor: f
 
 
 def background(energies: NDArray[np.float64], level: float) -> float:
-    """Return the energy of the noise behind speech of this level, from the windows of a recording; 0 if unknown.
+    """Return the energy of the noise behind speech of this level, from the windows of a recording;
+    0 if unknown.
 
-    Noise is known if the level of the first or last 250 ms changes by at most 6 dB, and is at least 12 dB below the
-    speech.
+    Noise is known if the level of the first or last 250 ms changes by at most 6 dB, and is at least
+    12 dB below the speech.
     """
     inside = energies[WINDOW_MS - 1 : 1 - WINDOW_MS]
     edges = [inside[:STEADY_MS], inside[-STEADY_MS:]] if len(inside) >= STEADY_MS else []
-    noises = [edge for edge in edges if STEADY * edge.min() >= edge.max() and edge.max() * QUIETER <= level]
+    noises = [
+        edge
+        for edge in edges
+        if STEADY * edge.min() >= edge.max() and edge.max() * QUIETER <= level
+    ]
     return float(min((edge.mean() for edge in noises), default=0.0))
 
 
 def speech_level(samples: SampleSequence, rate_hz: int) -> float:
-    """Return the level of the speech in a recording: the mean energy of the loudest windows with sound."""
+    """Return the level of the speech in a recording: the mean energy of the loudest windows with
+    sound.
+    """
     return _speech_level(window_energies(samples, rate_hz // 1_000))
 
 
 def last_phrase(samples: NDArray[np.int16], speech: SpeechSpan, rate_hz: int) -> SpeechSpan:
-    """Return the part of the speech after its last pause of at least 100 ms. If it has no pause, return all of it."""
+    """Return the part of the speech after its last pause of at least 100 ms. If it has no pause,
+    return all of it.
+    """
     per_ms = rate_hz // 1_000
     energies = window_energies(samples[speech.begin : speech.end], per_ms)
     loud = np.flatnonzero(energies >= _level(energies) / PAUSE_DEPTH)
     pauses = np.flatnonzero(np.diff(loud) > PAUSE_MS - WINDOW_MS)
     if not pauses.size:
         return speech
-    return SpeechSpan(min(speech.begin + int(loud[pauses[-1] + 1]) * per_ms, speech.end - 1), speech.end)
+    return SpeechSpan(
+        min(speech.begin + int(loud[pauses[-1] + 1]) * per_ms, speech.end - 1), speech.end
+    )
 
 
 def window_energies(samples: SampleSequence, per_ms: int) -> NDArray[np.float64]:
-    """Return the mean square of the samples in each window. Outside of the recording, the samples are 0."""
+    """Return the mean square of the samples in each window. Outside of the recording, the
+    samples are 0.
+    """
     means = mean_squares(samples, per_ms)
     if rest := len(samples) % per_ms:
         last = samples[len(samples) - rest :].astype(np.float64)
@@ -142,7 +173,8 @@ def window_energies(samples: SampleSequence, per_ms: int) -> NDArray[np.float64]
 
 def mean_squares(samples: SampleSequence, size: int) -> NDArray[np.float64]:
     """Return the mean square of each complete block of `size` samples."""
-    count, at_once = len(samples) // size, max(1, BLOCK_SAMPLES // size)
+    count = len(samples) // size
+    at_once = max(1, BLOCK_SAMPLES // size)
     means = np.empty(count)
     for first in range(0, count, at_once):
         last = min(count, first + at_once)
@@ -162,7 +194,9 @@ def _level(energies: NDArray[np.float64]) -> float:
 
 
 def _audible_windows(energies: NDArray[np.float64], floor: float) -> Windows:
-    """Return the windows with an energy of at least `floor`. Clicks are left out, unless there are only clicks."""
+    """Return the windows with an energy of at least `floor`. Clicks are left out, unless there
+    are only clicks.
+    """
     windows = np.flatnonzero(energies >= floor)
     bursts = np.split(windows, np.flatnonzero(np.diff(windows) > FAR_MS - WINDOW_MS) + 1)
     longer = [burst for burst in bursts if len(burst) >= CLICK_MS + WINDOW_MS]
@@ -170,20 +204,24 @@ def _audible_windows(energies: NDArray[np.float64], floor: float) -> Windows:
 
 
 RATE_HZ = 24_000
-"""The sample rate of a script's audio before it is encoded for the connection, which may have another rate."""
+"""The sample rate of a script's audio before it is encoded for the connection, which may have
+another rate."""
 SAMPLE_BYTES = 2
 FULL_SCALE = 32_768
 MIN_MS = 100  # the service rejects a commit of less (`input_audio_buffer_commit_empty`)
 MAX_MINUTES = 15
-SILENT_DBFS = -60.0  # peaks of speech are at least 40 dB above this, and the noise of a good room is below it
+# peaks of speech are at least 40 dB above this, and the noise of a good room is below it
+SILENT_DBFS = -60.0
 CANCELLED = 10 ** (20 / 10)
-"""The minimum loss of energy, 20 dB as a ratio, by mixing channels that cancel each other. Others lose none, or
-gain."""
+"""The minimum loss of energy, 20 dB as a ratio, by mixing channels that cancel each other. Others
+lose none, or gain."""
 
 
 @dataclass(frozen=True)
 class Pcm:
-    """Mono PCM16 at 24 kHz, with the SHA-256 of its file in hex, and the text that was synthesized, or ""."""
+    """Mono PCM16 at 24 kHz, with the SHA-256 of its file in hex, and the text that was
+    synthesized, or "".
+    """
 
     path: Path
     digest: str
@@ -191,7 +229,8 @@ class Pcm:
     speech: SpeechSpan
     text: str = ""
     pause_ns: int | None = None
-    """The pause before each further part of the speech, if the recording was joined from parts; else None."""
+    """The pause before each further part of the speech, if the recording was joined from parts;
+    else None."""
 
     @property
     def samples(self) -> int:
@@ -211,20 +250,24 @@ class AudioChunk:
 
 
 def load_pcm(path: Path) -> Pcm:
-    """Read the audio of a file, mix it to mono, and resample it. Samples beyond full scale are clipped.
+    """Read the audio of a file, mix it to mono, and resample it. Samples beyond full scale are
+    clipped.
 
-    Raise UsageError, with the reason, for a file that is unreadable, silent, shorter than 100 ms, or longer than 15
-    minutes.
+    Raise UsageError, with the reason, for a file that is unreadable, silent, shorter than 100 ms,
+    or longer than 15 minutes.
     """
     with open_audio(path, MAX_MINUTES) as audio:
         energies = _MixedEnergies()
         mixed = map(energies.mix, audio.blocks())
-        pcm = np.concatenate([to_pcm16(block) for block in resampled_blocks(mixed, audio.rate_hz, RATE_HZ)])
+        pcm = np.concatenate(
+            [to_pcm16(block) for block in resampled_blocks(mixed, audio.rate_hz, RATE_HZ)]
+        )
         digest = audio.digest()
     if energies.are_cancelled:
         raise UsageError(
-            f"{path}: its channels cancel each other: one is the inverse of another; use one of them: "
-            f"ffmpeg -i {quote(path.name)} -af 'pan=mono|c0=c0' {quote(f'{path.stem}-pcm.wav')}"
+            f"{path}: its channels cancel each other: one is the inverse of another; use one of"
+            f" them: ffmpeg -i {quote(path.name)} -af 'pan=mono|c0=c0'"
+            f" {quote(f'{path.stem}-pcm.wav')}"
         )
     clean = without_direct_current(pcm, RATE_HZ)
     _check_usable(path, clean)
@@ -234,15 +277,28 @@ def load_pcm(path: Path) -> Pcm:
 def joined(first: Pcm, parts: Sequence[Pcm], pause_ms: int) -> Pcm:
     """Return the speech of several recordings as one, with a pause before each of `parts`.
 
-    The silence at the ends of the recordings is left out, so that each pause has exactly this length.
+    The silence at the ends of the recordings is left out, so that each pause has exactly this
+    length.
     """
-    spoken = [pcm.data[pcm.speech.begin * SAMPLE_BYTES : pcm.speech.end * SAMPLE_BYTES] for pcm in (first, *parts)]
+    spoken = [
+        pcm.data[pcm.speech.begin * SAMPLE_BYTES : pcm.speech.end * SAMPLE_BYTES]
+        for pcm in (first, *parts)
+    ]
     data = bytes(pause_ms * RATE_HZ // 1_000 * SAMPLE_BYTES).join(spoken)
     digests = ":".join(
-        [*(f"{pcm.digest}-{pcm.speech.begin}-{pcm.speech.end}" for pcm in (first, *parts)), str(pause_ms)]
+        [
+            *(f"{pcm.digest}-{pcm.speech.begin}-{pcm.speech.end}" for pcm in (first, *parts)),
+            str(pause_ms),
+        ]
     )
     digest = hashlib.sha256(digests.encode()).hexdigest()
-    return Pcm(first.path, digest, data, SpeechSpan(0, len(data) // SAMPLE_BYTES), pause_ns=pause_ms * NS_PER_MS)
+    return Pcm(
+        first.path,
+        digest,
+        data,
+        SpeechSpan(0, len(data) // SAMPLE_BYTES),
+        pause_ns=pause_ms * NS_PER_MS,
+    )
 
 
 @dataclass
@@ -279,7 +335,8 @@ def resampled_blocks(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield samples at another rate. A block has the shape frames or frames × channels.
 
-    The result is that of resampling all samples at once, and the position of a sound in time does not change.
+    The result is that of resampling all samples at once, and the position of a sound in time does
+    not change.
     """
     if rate_hz == new_rate_hz:
         yield from blocks
@@ -295,14 +352,18 @@ def resampled_blocks(
 
 
 def resampled(samples: NDArray[np.int16], rate_hz: int, new_rate_hz: int) -> NDArray[np.int16]:
-    """Return samples of one channel at another rate. The position of a sound in time does not change."""
+    """Return samples of one channel at another rate. The position of a sound in time does not
+    change.
+    """
     if rate_hz == new_rate_hz:
         return samples
     return to_pcm16(soxr.resample(samples.astype(np.float32) / FULL_SCALE, rate_hz, new_rate_hz))
 
 
 def to_pcm16(mono: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Convert samples in the range ±1.0 to PCM16. Others are clipped, because an overflow would sound like a click."""
+    """Convert samples in the range ±1.0 to PCM16. Others are clipped, because an overflow would
+    sound like a click.
+    """
     scaled = np.rint(mono * FULL_SCALE)
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 
@@ -317,7 +378,8 @@ def encoded(pcm: Pcm, format: AudioFormat) -> bytes:
 def chunks(audio: bytes, format: AudioFormat, chunk_ms: int, *, pad: bool) -> Iterator[AudioChunk]:
     """Yield audio of the connection's format in chunks of `chunk_ms` milliseconds.
 
-    The last may be shorter. If `pad` is True, silence completes it, as from a microphone that stays open.
+    The last may be shorter. If `pad` is True, silence completes it, as from a microphone that stays
+    open.
     """
     silent_chunk = silence(format, chunk_ms)
     for start in range(0, len(audio), len(silent_chunk.data)):
@@ -333,7 +395,9 @@ def silence(format: AudioFormat, chunk_ms: int) -> AudioChunk:
 
 
 def write_wav(path: Path, audio: bytes, format: AudioFormat) -> None:
-    """Write audio from the wire as a WAV of 16 bits, at the rate of `format`. Raise UsageError if that fails."""
+    """Write audio from the wire as a WAV of 16 bits, at the rate of `format`. Raise UsageError
+    if that fails.
+    """
     write_channels(path, Channels(format.decode(audio), format.rate_hz))
 
 
@@ -344,13 +408,17 @@ def write_channels(path: Path, channels: Channels) -> None:
     try:
         path.write_bytes(wav.getbuffer())
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+        raise UsageError(
+            f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})"
+        ) from None
 
 
 def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:
-    """Raise UsageError for audio shorter than 100 ms, which the service rejects, and for silent audio.
+    """Raise UsageError for audio shorter than 100 ms, which the service rejects, and for silent
+    audio.
 
-    `pcm` has no direct current. The service would answer silence, so silent audio could not be detected later.
+    `pcm` has no direct current. The service would answer silence, so silent audio could not be
+    detected later.
     """
     length_ms = len(pcm) * 1_000 / RATE_HZ
     if length_ms < MIN_MS:
@@ -359,26 +427,32 @@ def _check_usable(path: Path, pcm: NDArray[np.int16]) -> None:
     level_dbfs = 20 * np.log10(peak / FULL_SCALE) if peak else -np.inf
     if level_dbfs < SILENT_DBFS:
         raise UsageError(
-            f"{path}: is silent: its peak is {level_dbfs:.0f} dBFS, that of speech is above {SILENT_DBFS:.0f} dBFS"
+            f"{path}: is silent: its peak is {level_dbfs:.0f} dBFS, that of speech is above"
+            f" {SILENT_DBFS:.0f} dBFS"
         )
 
 
 @dataclass(frozen=True)
 class BackgroundNoise:
-    """Background noise. `snr_db` is by how much the level of speech is above the level of the noise, in dB."""
+    """Background noise. `snr_db` is by how much the level of speech is above the level of the
+    noise, in dB.
+    """
 
     noise: Pcm
     snr_db: float
 
 
 def mixed(pcm: Pcm, background: BackgroundNoise) -> Pcm:
-    """Return a recording with noise added to all of it, clipped. `speech` remains the position found without noise."""
+    """Return a recording with noise added to all of it, clipped. `speech` remains the position
+    found without noise.
+    """
     noise = _noise(pcm, background, 0, pcm.samples)
     return replace(pcm, data=to_pcm16(_floats(pcm) + noise).tobytes())
 
 
 def noise_alone(pcm: Pcm, background: BackgroundNoise, seconds: float) -> bytes:
-    """Return the noise that continues after the end of `mixed(pcm, background)`, as PCM16 at 24 kHz.
+    """Return the noise that continues after the end of `mixed(pcm, background)`, as PCM16 at 24
+    kHz.
 
     `pcm` is the recording without noise, because its speech determines the level of the noise.
     """
@@ -386,7 +460,9 @@ def noise_alone(pcm: Pcm, background: BackgroundNoise, seconds: float) -> bytes:
 
 
 def _noise(pcm: Pcm, background: BackgroundNoise, start: int, count: int) -> NDArray[np.float32]:
-    """Return `count` samples of the repeated noise from `start` on, at a level that the speech of `pcm` determines."""
+    """Return `count` samples of the repeated noise from `start` on, at a level that the speech
+    of `pcm` determines.
+    """
     speech = _floats(pcm)[pcm.speech.begin : pcm.speech.end]
     noise = _floats(background.noise)
     gain = _rms(speech) / _rms(noise) / 10 ** (background.snr_db / 20)

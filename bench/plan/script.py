@@ -1,8 +1,9 @@
 """A script: the content of one session, from YAML and the files that it names, or from Python.
 
-docs/scripts.md describes the format. `python -m bench.plan.script` prints the JSON Schema for editors (`make schema`).
-YAML and Python have the same table of keys, the fields of `Script`, whose values `script_keys.py` and `steps.py` read.
-An error is a `ScriptError` with the line, or, in a Python call, a `UsageError` with the key.
+docs/scripts.md describes the format. `python -m bench.plan.script` prints the JSON Schema for
+editors (`make schema`). YAML and Python have the same table of keys, the fields of `Script`, whose
+values `script_keys.py` and `steps.py` read. An error is a `ScriptError` with the line, or, in a
+Python call, a `UsageError` with the key.
 """
 
 from __future__ import annotations
@@ -36,7 +37,14 @@ from bench.plan.script_keys import (
     TIMEOUTS,
     TOOLS,
 )
-from bench.plan.steps import NO_TURN_AFTER, PauseStep, StepReader, StepRules, StepsValidator, is_turn
+from bench.plan.steps import (
+    NO_TURN_AFTER,
+    PauseStep,
+    StepReader,
+    StepRules,
+    StepsValidator,
+    is_turn,
+)
 from bench.plan.synthesizer import SYNTHESIZER, SpeechSource, Synthesizer
 from bench.plan.turn_plan import NO_REFERENCE
 from bench.plan.turns import CALLS, ScriptTurn, Step, undeclared
@@ -57,22 +65,28 @@ Task = Callable[[Any], object]
 class Script:
     """The content of one session.
 
-    `digest` is the SHA-256, in hex, over the script's file and all other files that it names. The digest excludes
-    thresholds, because they do not change the sessions.
+    `digest` is the SHA-256, in hex, over the script's file and all other files that it names. The
+    digest excludes thresholds, because they do not change the sessions.
 
-    A field that `field_key` declares is a key of a script's file. Except for `steps`, Python classes of tasks have it,
-    too.
+    A field that `field_key` declares is a key of a script's file. Except for `steps`, Python
+    classes of tasks have it, too.
     """
 
     name: str
     path: Path
     digest: str
-    session: SessionSettings = field_key(SESSION, "Sent once, as session.update.", absent=SessionSettings())
-    timeouts: Timeouts = field_key(TIMEOUTS, "The timeout of each stage, in seconds.", absent=Timeouts())
+    session: SessionSettings = field_key(
+        SESSION, "Sent once, as session.update.", absent=SessionSettings()
+    )
+    timeouts: Timeouts = field_key(
+        TIMEOUTS, "The timeout of each stage, in seconds.", absent=Timeouts()
+    )
     variables: VariableRows | None = field_key(
         ROWS, "A .csv or .jsonl file. Each session takes one of its rows for ${name} in its texts."
     )
-    background_noise: BackgroundNoise | None = field_key(BACKGROUND_NOISE, "Noise behind the caller's voice.")
+    background_noise: BackgroundNoise | None = field_key(
+        BACKGROUND_NOISE, "Noise behind the caller's voice."
+    )
     tools: tuple[ScriptFunction, ...] = field_key(
         TOOLS, "Functions that the service may call, with their results.", absent=()
     )
@@ -80,10 +94,13 @@ class Script:
         MCP_SERVERS, "MCP servers whose tools the service may call. GA only.", absent=()
     )
     synthesizer: Synthesizer | None = field_key(
-        SYNTHESIZER, "A command or a service that makes WAVs of the texts to `say`: see rtbench synthesize."
+        SYNTHESIZER,
+        "A command or a service that makes WAVs of the texts to `say`: see rtbench synthesize.",
     )
     jitter_buffer_ms: float = field_key(
-        Number(0, 2_000), "Audio that the simulated player buffers before it plays (jitter buffer).", 50.0
+        Number(0, 2_000),
+        "Audio that the simulated player buffers before it plays (jitter buffer).",
+        50.0,
     )
     reply_silence_ms: float = field_key(
         Number(300, 30_000),
@@ -92,32 +109,44 @@ class Script:
     )
     answer_min_ms: float = field_key(
         Number(0, 60_000),
-        "For the same services: sound of at least this length is the answer, shorter sound a filler; 0: no "
-        "distinction.",
+        "For the same services: sound of at least this length is the answer, shorter sound a"
+        " filler; 0: no distinction.",
         0.0,
     )
-    history: History | None = field_key(HISTORY, "A .jsonl file of messages that precede the first turn.")
+    history: History | None = field_key(
+        HISTORY, "A .jsonl file of messages that precede the first turn."
+    )
     pipelined: bool = field_key(
         Boolean(), "Send the settings and the first turn before session.created is received.", False
     )
     renew_after: float | None = field_key(
-        SECONDS, "The age at which the call continues in a new session, also if the service ends the old one before."
+        SECONDS,
+        "The age at which the call continues in a new session, also if the service ends the old one"
+        " before.",
     )
     recorded_call: bool = field_key(
-        Boolean(), "The script plays the caller of a recorded call. rtbench import writes this key.", False
+        Boolean(),
+        "The script plays the caller of a recorded call. rtbench import writes this key.",
+        False,
     )
     thresholds: Mapping[str, tuple[str, ...]] | None = field_key(
         THRESHOLDS, "Thresholds of a run, as in a file of --thresholds."
     )
-    steps: tuple[Step, ...] = field_key(StepsValidator(), "What the caller does, in this order.", required=True)
+    steps: tuple[Step, ...] = field_key(
+        StepsValidator(), "What the caller does, in this order.", required=True
+    )
     task: Task | None = field(default=None, repr=False, compare=False)
-    """The task of a script in Python, which runs the steps in a session. `steps` are those of its rehearsal."""
-    reader: StepReader = field(default_factory=lambda: StepReader(Path()), repr=False, compare=False)
+    """The task of a script in Python, which runs the steps in a session. `steps` are those of
+    its rehearsal."""
+    reader: StepReader = field(
+        default_factory=lambda: StepReader(Path()), repr=False, compare=False
+    )
     """A reader of the steps of the task."""
     is_complete: bool = True
     """False if the rehearsal of an endless task has taken only some of a session's steps."""
     written: LocatedValue | None = field(default=None, repr=False, compare=False)
-    """The content of the script's file, with positions for errors that depend on the dialect; None in Python."""
+    """The content of the script's file, with positions for errors that depend on the dialect;
+    None in Python."""
 
     @property
     def turns(self) -> tuple[ScriptTurn, ...]:
@@ -126,28 +155,38 @@ class Script:
 
     @property
     def turns_planned(self) -> int | None:
-        """The number of turns of a session; None if the task of the script runs as long as the session."""
+        """The number of turns of a session; None if the task of the script runs as long as the
+        session.
+        """
         return len(self.turns) if self.is_complete else None
 
     @property
     def compares_words(self) -> bool:
         """True if words are compared with those of a reference or of a cue."""
-        has_reference = any(turn.reference != NO_REFERENCE or turn.expected_words for turn in self.turns)
+        has_reference = any(
+            turn.reference != NO_REFERENCE or turn.expected_words for turn in self.turns
+        )
         return has_reference or any(Feature.CUE in step.features() for step in self.steps)
 
     @property
     def think_s(self) -> float:
-        """The sum of the caller's pauses in one session, in seconds. A random pause counts with its mean."""
+        """The sum of the caller's pauses in one session, in seconds. A random pause counts with
+        its mean.
+        """
         return sum(step.think_s for step in self.steps)
 
     @property
     def lasts_s(self) -> float:
-        """The maximum duration of the caller's speech and pauses in a session, in seconds. Replies are not included."""
+        """The maximum duration of the caller's speech and pauses in a session, in seconds.
+        Replies are not included.
+        """
         return sum(step.lasts_s for step in self.steps)
 
 
 SCRIPT: StructOf[dict[str, Any]] = StructOf(struct_of(Script, nulls=False).fields, dict)
-SETTINGS = replace(SCRIPT, fields={name: entry for name, entry in SCRIPT.fields.items() if name != "steps"})
+SETTINGS = replace(
+    SCRIPT, fields={name: entry for name, entry in SCRIPT.fields.items() if name != "steps"}
+)
 """The settings that a Python class of tasks may have: all keys of a script except `steps`."""
 
 
@@ -156,7 +195,8 @@ def load_script(path: Path) -> Script:
     text = read_text(path)
     root = parsed_yaml(path, text, "the script")
     synthesizer = root.within("synthesizer")
-    source = SpeechSource(path, SYNTHESIZER.read(synthesizer) if synthesizer else None)  # each text to say needs it
+    # each text to say needs it
+    source = SpeechSource(path, SYNTHESIZER.read(synthesizer) if synthesizer else None)
     root = replace(root, context=source)
     mistakes = Mistakes()
     parts = SCRIPT.gather(root, mistakes)
@@ -164,26 +204,33 @@ def load_script(path: Path) -> Script:
         for value in _templates(root):
             for problem in _unfillable(str(value.content()), parts["variables"]):
                 mistakes.errors.append(value.refuse(problem))
-    if mistakes.errors and isinstance(_content(root), dict):  # otherwise the rules of steps find these
+    # otherwise the rules of steps find these
+    if mistakes.errors and isinstance(_content(root), dict):
         mistakes.errors += _undeclared(root)
     mistakes.refuse()
     script = _script(path, _without_thresholds(root, text), parts)
     steps = _items(root.within("steps"))
     for number, key, problem in _impossible_steps(script):
-        step, verb = steps[number], script.steps[number].verb
+        step = steps[number]
+        verb = script.steps[number].verb
         mistakes.errors.append((step.within(key) or step.within(verb, key) or step).refuse(problem))
     mistakes.refuse()
     return replace(script, written=root)
 
 
-def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step], *, is_complete: bool = True) -> Script:
-    """Return the script of the Python program in the file `path`. Relative paths start in the folder of that file.
+def build_script(
+    path: Path, settings: Mapping[str, Any], steps: Iterable[Step], *, is_complete: bool = True
+) -> Script:
+    """Return the script of the Python program in the file `path`. Relative paths start in the
+    folder of that file.
 
-    `settings` are the keys of a script's file, without `steps`. `is_complete` is True if a session has no further
-    steps. Raise UsageError for anything that would also be an error in a file.
+    `settings` are the keys of a script's file, without `steps`. `is_complete` is True if a session
+    has no further steps. Raise UsageError for anything that would also be an error in a file.
     """
     parts = script_settings(settings, path.parent)
-    script = replace(_script(path, read_text(path), {**parts, "steps": tuple(steps)}), is_complete=is_complete)
+    script = replace(
+        _script(path, read_text(path), {**parts, "steps": tuple(steps)}), is_complete=is_complete
+    )
     check_steps(script)
     for text in _texts(script):
         for problem in _unfillable(text, script.variables):
@@ -192,15 +239,21 @@ def build_script(path: Path, settings: Mapping[str, Any], steps: Iterable[Step],
 
 
 def script_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Read some of the keys of a script's file. Paths are relative to `folder`. Raise UsageError for invalid values."""
+    """Read some of the keys of a script's file. Paths are relative to `folder`. Raise UsageError
+    for invalid values.
+    """
     return SETTINGS.read(PythonValue("the script", settings, folder))
 
 
 def session_of(parts: Mapping[str, Any]) -> SessionSettings:
-    """Return the settings of a session. They contain the functions and MCP servers that the script declares."""
+    """Return the settings of a session. They contain the functions and MCP servers that the
+    script declares.
+    """
     session: SessionSettings = parts.get("session", SessionSettings())
     functions = tuple(function.tool for function in parts.get("tools", ()))
-    return msgspec.structs.replace(session, tools=functions, mcp_servers=parts.get("mcp_servers", ()))
+    return msgspec.structs.replace(
+        session, tools=functions, mcp_servers=parts.get("mcp_servers", ())
+    )
 
 
 def check_steps(script: Script) -> None:
@@ -210,19 +263,23 @@ def check_steps(script: Script) -> None:
 
 
 def with_target_settings(script: Script, session: Mapping[str, Any], source: str) -> Script:
-    """Return a script with the same turns, in which the settings of a target replace those of the script.
+    """Return a script with the same turns, in which the settings of a target replace those of the
+    script.
 
     If the target only transcribes, the script's settings of replies are dropped.
 
-    `source` is the origin of the target's settings, for errors. In `turn_detection`, the keys of target and script are
-    merged if both have the same type. The keys in `extra` are always merged. Raise UsageError for invalid settings, and
-    for settings with which a step of the script is impossible.
+    `source` is the origin of the target's settings, for errors. In `turn_detection`, the keys of
+    target and script are merged if both have the same type. The keys in `extra` are always merged.
+    Raise UsageError for invalid settings, and for settings with which a step of the script is
+    impossible.
     """
     if not session:
         return script
     try:
-        own, target_settings = script.session, dict(session)
-        script_detection, target_detection = own.turn_detection, target_settings.get(DETECTION)
+        own = script.session
+        target_settings = dict(session)
+        script_detection = own.turn_detection
+        target_detection = target_settings.get(DETECTION)
         if (
             isinstance(target_detection, Mapping)
             and script_detection is not None
@@ -235,7 +292,8 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
         settings = {name: getattr(parsed, name) for name in target_settings} | {
             "extra": merged(own.extra, parsed.extra)
         }
-        if parsed.output == ONLY_TRANSCRIPT != own.output:  # the script's settings of replies have no effect
+        # the script's settings of replies have no effect
+        if parsed.output == ONLY_TRANSCRIPT != own.output:
             settings = dict.fromkeys(REPLY_SETTINGS) | settings
         changed = replace(script, session=msgspec.structs.replace(own, **settings), written=None)
         check_steps(changed)
@@ -248,14 +306,21 @@ def with_target_settings(script: Script, session: Mapping[str, Any], source: str
 
 
 def unfilled_names(script: Script) -> list[str]:
-    """Return each name that occurs as `${name}` in a script without variables. Such texts are sent unchanged."""
+    """Return each name that occurs as `${name}` in a script without variables. Such texts are
+    sent unchanged.
+    """
     if script.variables is not None:
         return []
     return list(dict.fromkeys(name for text in _texts(script) for name in sorted(names_in(text))))
 
 
 def _script(path: Path, text: str, parts: Mapping[str, Any]) -> Script:
-    return Script(name=path.stem, path=path, digest=_digest(text, parts), **{**parts, "session": session_of(parts)})
+    return Script(
+        name=path.stem,
+        path=path,
+        digest=_digest(text, parts),
+        **{**parts, "session": session_of(parts)},
+    )
 
 
 def _without_thresholds(root: YamlValue, text: str) -> str:
@@ -263,7 +328,8 @@ def _without_thresholds(root: YamlValue, text: str) -> str:
     thresholds = root.within(JUDGED)
     if not isinstance(thresholds, YamlValue):
         return text
-    before, after = text[: thresholds.mark.start_mark.index], text[thresholds.node.end_mark.index :].lstrip()
+    before = text[: thresholds.mark.start_mark.index]
+    after = text[thresholds.node.end_mark.index :].lstrip()
     return before + after if after else before.rstrip() + "\n"
 
 
@@ -281,7 +347,9 @@ def _digest(text: str, parts: Mapping[str, Any]) -> str:
 
 
 def _undeclared(root: LocatedValue) -> Iterator[UsageError]:
-    """Yield an error for each expected function call whose function is not declared by the script."""
+    """Yield an error for each expected function call whose function is not declared by the
+    script.
+    """
     for step in _items(root.within("steps")):
         with contextlib.suppress(UsageError):  # an unreadable value has an error of its own
             tools = root.within("tools")
@@ -299,7 +367,11 @@ def _impossible_steps(script: Script) -> Iterator[tuple[int, str, str]]:
     for number, step in enumerate(script.steps):
         for key, problem in rules.problems(step):
             yield number, key, problem
-        if script.is_complete and step.is_before_turn and not any(later.is_turn for later in script.steps[number:]):
+        if (
+            script.is_complete
+            and step.is_before_turn
+            and not any(later.is_turn for later in script.steps[number:])
+        ):
             yield number, step.verb, NO_TURN_AFTER
 
 
@@ -332,7 +404,9 @@ def _items(value: LocatedValue | None) -> list[LocatedValue]:
 
 
 def _content(value: LocatedValue) -> object:
-    """Return the content of a value. Return None if it cannot be read; this error is reported elsewhere."""
+    """Return the content of a value. Return None if it cannot be read; this error is reported
+    elsewhere.
+    """
     try:
         return value.content()
     except UsageError:
@@ -340,8 +414,13 @@ def _content(value: LocatedValue) -> object:
 
 
 def script_schema() -> Schema:
-    """Return the JSON Schema (draft 2020-12) of the keys that `script_keys.py` and `steps.py` declare."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A script of Realtime Bench"}
+    """Return the JSON Schema (draft 2020-12) of the keys that `script_keys.py` and `steps.py`
+    declare.
+    """
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A script of Realtime Bench",
+    }
     return head | SCRIPT.schema()
 
 

@@ -1,4 +1,6 @@
-"""The kinds of steps of a script, their rules, and the reading of steps. Steps that are turns are in `turns.py`."""
+"""The kinds of steps of a script, their rules, and the reading of steps. Steps that are turns
+are in `turns.py`.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ OF_AUDIO = (*OF_SPEECH, "committed")
 OF_SPOKEN_ANSWER = ("audio_delta", "transcript_delta", "audio_done", "transcript_done")
 EXPECTED_EVENTS = (*OF_AUDIO, "response_created", "text_delta", *OF_SPOKEN_ANSWER)
 """The events that a script can expect. Each name is a name in `bench.wire.events`."""
-NEEDS_VAD = "needs `turn_detection` in the session: without it the service processes only committed audio"
+NEEDS_VAD = (
+    "needs `turn_detection` in the session: without it the service processes only committed audio"
+)
 UNPLAYED = "needs a reply with audio, but the turn before requests text"
 NO_ROW: Mapping[str, str] = {}
 
@@ -87,15 +91,26 @@ def _cue(
     keys = [name for name, value in times.items() if value is not None]
     if len(keys) > 1:
         raise InvalidCombinationError(
-            keys[1], f"sets the instant, and so does {keys[0]}: use only one of after, after_share and after_text"
+            keys[1],
+            f"sets the instant, and so does {keys[0]}: use only one of after, after_share and"
+            " after_text",
         )
-    return InterruptTrigger(round((after or 0) * NS_PER_S), after_share, after_text or "") if keys else None
+    return (
+        InterruptTrigger(round((after or 0) * NS_PER_S), after_share, after_text or "")
+        if keys
+        else None
+    )
 
 
 CUE = StructOf(
     {
-        "after": Field(Number(0, MAX_PAUSE_S, "of seconds"), "After this many seconds of the reply were played."),
-        "after_share": Field(Number(0, 1), "After this share of the reply was played: 0.5 is half of it."),
+        "after": Field(
+            Number(0, MAX_PAUSE_S, "of seconds"),
+            "After this many seconds of the reply were played.",
+        ),
+        "after_share": Field(
+            Number(0, 1), "After this share of the reply was played: 0.5 is half of it."
+        ),
         "after_text": Field(WORDS, "After the reply's transcript contains these words."),
     },
     _cue,
@@ -113,10 +128,14 @@ class InterruptSettings:
     """The keys inside `interrupt`."""
 
     audio: tuple[Pcm, ...] = field_key(
-        OneOrMore(AUDIO), "The caller's speech; without it the client interrupts (`response.cancel`).", absent=()
+        OneOrMore(AUDIO),
+        "The caller's speech; without it the client interrupts (`response.cancel`).",
+        absent=(),
     )
     speech: SpeechSpan | None = field_key(SPEECH, SPEECH_NOTE)
-    verify_truncation: bool = field_key(Boolean(), "Check that the service retains only what was played.", False)
+    verify_truncation: bool = field_key(
+        Boolean(), "Check that the service retains only what was played.", False
+    )
     cue: InterruptTrigger | None = field_keys(CUE)
 
     def __post_init__(self) -> None:
@@ -125,13 +144,17 @@ class InterruptSettings:
 
 @dataclass(frozen=True)
 class InterruptStep(AudioTurnBase):
-    """An interruption of the preceding reply, by the caller's speech, which is a turn, or by the client."""
+    """An interruption of the preceding reply, by the caller's speech, which is a turn, or by the
+    client.
+    """
 
     verb: ClassVar = "interrupt"
     within_turn: ClassVar = True
 
     interrupt: InterruptSettings = field_key(
-        struct_of(InterruptSettings, nulls=False), "When the reply is interrupted, and by what speech.", required=True
+        struct_of(InterruptSettings, nulls=False),
+        "When the reply is interrupted, and by what speech.",
+        required=True,
     )
 
     def __post_init__(self) -> None:
@@ -144,7 +167,10 @@ class InterruptStep(AudioTurnBase):
             "success": self.reference.has_task,
             **msgspec.structs.asdict(self.response),
         }
-        problem = "belongs to a turn, but an interruption without speech is not a turn: add `audio` under `interrupt`"
+        problem = (
+            "belongs to a turn, but an interruption without speech is not a turn: add `audio` under"
+            " `interrupt`"
+        )
         for name, value in of_turn.items():
             if value:
                 raise InvalidCombinationError(name, problem)
@@ -164,7 +190,9 @@ class InterruptStep(AudioTurnBase):
         if not self.is_turn or self.interrupt.verify_truncation:
             yield Feature.CUT
 
-    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+    def problems(
+        self, session: SessionSettings, turn: ScriptTurn | None
+    ) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)
         if turn is not None and turn.requested_output(session) == "text":
             yield self.verb, UNPLAYED
@@ -175,12 +203,20 @@ class InterruptStep(AudioTurnBase):
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
         if not self.is_turn:
-            return PreparedInterruption(self.interrupt.cue or AT_ONCE, self.interrupt.verify_truncation)
+            return PreparedInterruption(
+                self.interrupt.cue or AT_ONCE, self.interrupt.verify_truncation
+            )
         return super().prepared(encoder, number, choices, row)
 
-    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+    def prepared_turn(
+        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
+    ) -> PreparedTurn:
         turn = super().prepared_turn(encoder, number, choice, row)
-        return replace(turn, interrupts=self.interrupt.cue or AT_ONCE, verifies=self.interrupt.verify_truncation)
+        return replace(
+            turn,
+            interrupts=self.interrupt.cue or AT_ONCE,
+            verifies=self.interrupt.verify_truncation,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,18 +225,30 @@ class SoundSettings:
 
     audio: Pcm = field_key(AUDIO, "A WAV of the sound, or a text to say.", required=True)
     kind: SoundKind = field_key(
-        Choice(get_args(SoundKind)), "A backchannel (uh-huh), a noise, or speech to another person.", required=True
+        Choice(get_args(SoundKind)),
+        "A backchannel (uh-huh), a noise, or speech to another person.",
+        required=True,
     )
     during: Literal["reply", "silence"] = field_key(
-        Choice(("reply", "silence")), "Whether it is played during a reply or during silence.", "reply"
+        Choice(("reply", "silence")),
+        "Whether it is played during a reply or during silence.",
+        "reply",
     )
     chunk_ms: int | None = field_key(CHUNK, CHUNK_NOTE)
     cue: InterruptTrigger | None = field_keys(CUE)
 
     def __post_init__(self) -> None:
         if self.during == "silence" and self.cue is not None:
-            key = "after_share" if self.cue.share is not None else "after_text" if self.cue.text else "after"
-            raise InvalidCombinationError(key, "needs a reply, but there is none during silence: remove one of the two")
+            key = (
+                "after_share"
+                if self.cue.share is not None
+                else "after_text"
+                if self.cue.text
+                else "after"
+            )
+            raise InvalidCombinationError(
+                key, "needs a reply, but there is none during silence: remove one of the two"
+            )
 
 
 @dataclass(frozen=True)
@@ -233,7 +281,9 @@ class SoundStep(Step):
         yield Feature.SOUND
         yield from _cue_features(self.sound.cue)
 
-    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+    def problems(
+        self, session: SessionSettings, turn: ScriptTurn | None
+    ) -> Iterator[tuple[str, str]]:
         if self.within_turn and turn is not None and turn.requested_output(session) == "text":
             yield self.verb, UNPLAYED
         elif session.turn_detection is None:
@@ -242,9 +292,12 @@ class SoundStep(Step):
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
-        sound, trigger = self.sound, (self.sound.cue or AT_ONCE) if self.within_turn else None
+        sound = self.sound
+        trigger = (self.sound.cue or AT_ONCE) if self.within_turn else None
         chunks = encoder.sound(sound.audio, sound.chunk_ms)
-        return PreparedSound(sound.kind, trigger, chunks, encoder.silence_chunks(sound.audio, sound.chunk_ms))
+        return PreparedSound(
+            sound.kind, trigger, chunks, encoder.silence_chunks(sound.audio, sound.chunk_ms)
+        )
 
 
 # Steps that are not turns.
@@ -252,7 +305,9 @@ class SoundStep(Step):
 
 @dataclass(frozen=True)
 class PauseStep(Step):
-    """A pause, in which the caller is silent: a duration in seconds, or a distribution from which sessions draw."""
+    """A pause, in which the caller is silent: a duration in seconds, or a distribution from
+    which sessions draw.
+    """
 
     verb: ClassVar = "pause"
 
@@ -274,12 +329,14 @@ class PauseStep(Step):
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
     ) -> PreparedStep:
         pause = self.pause
-        return PreparedPause(choices.pause_ns(pause) if isinstance(pause, ThinkTime) else round(pause * NS_PER_S))
+        return PreparedPause(
+            choices.pause_ns(pause) if isinstance(pause, ThinkTime) else round(pause * NS_PER_S)
+        )
 
 
 WITHIN = (
-    "Timeout in seconds, from the sending of the step before; after a WAV from its end, trailing silence "
-    "included; after another expect from its event."
+    "Timeout in seconds, from the sending of the step before; after a WAV from its end, trailing"
+    " silence included; after another expect from its event."
 )
 
 
@@ -288,7 +345,9 @@ class ExpectSettings:
     """The keys inside `expect`."""
 
     event: str = field_key(
-        Choice(EXPECTED_EVENTS), "The event that the turn before must receive, or has already received.", required=True
+        Choice(EXPECTED_EVENTS),
+        "The event that the turn before must receive, or has already received.",
+        required=True,
     )
     within: float = field_key(SECONDS, WITHIN, required=True)
 
@@ -301,23 +360,31 @@ class ExpectStep(Step):
     within_turn: ClassVar = True
 
     expect: ExpectSettings = field_key(
-        struct_of(ExpectSettings, nulls=False), "An event that the turn before must receive.", required=True
+        struct_of(ExpectSettings, nulls=False),
+        "An event that the turn before must receive.",
+        required=True,
     )
 
     def features(self) -> Iterator[Feature]:
         yield Feature.EXPECTATION
 
-    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+    def problems(
+        self, session: SessionSettings, turn: ScriptTurn | None
+    ) -> Iterator[tuple[str, str]]:
         if turn is None:
             return
-        event, output = self.expect.event, turn.requested_output(session)
+        event = self.expect.event
+        output = turn.requested_output(session)
         reasons = {
             "has no audio": event in OF_AUDIO and turn.kind != "audio",
-            "is committed by this tool, as there is no turn detection": event in OF_SPEECH
-            and session.turn_detection is None,
+            "is committed by this tool, as there is no turn detection": (
+                event in OF_SPEECH and session.turn_detection is None
+            ),
             "requests an answer in text": event in OF_SPOKEN_ANSWER and output == "text",
             "gets no reply": event not in OF_AUDIO and output == ONLY_TRANSCRIPT,
-            "requests audio, whose words arrive as transcript_delta": event == "text_delta" and output == "audio",
+            "requests audio, whose words arrive as transcript_delta": (
+                event == "text_delta" and output == "audio"
+            ),
         }
         for reason, applies in reasons.items():
             if applies:
@@ -335,7 +402,9 @@ class MessageStep(Step):
 
     verb: ClassVar = "message"
 
-    message: Message = field_key(MESSAGE, "A message without a request for an answer.", required=True)
+    message: Message = field_key(
+        MESSAGE, "A message without a request for an answer.", required=True
+    )
 
     @property
     def said(self) -> tuple[Message, ...]:
@@ -360,19 +429,25 @@ def _typed(value: LocatedValue, event: dict[str, Any]) -> dict[str, Any]:
 
 
 TYPED = {"type": {"type": "string", "minLength": 1}}
-EVENT = Converted(JsonObject(), _typed, {"type": "object", "properties": TYPED, "required": ["type"]})
+EVENT = Converted(
+    JsonObject(), _typed, {"type": "object", "properties": TYPED, "required": ["type"]}
+)
 """A validator of an event in the service's own format. It checks only the event's `type`."""
 
 
 @dataclass(frozen=True)
 class SendStep(Step):
-    """An event in the service's own format, sent at once. It belongs to no turn, even if it requests a response."""
+    """An event in the service's own format, sent at once. It belongs to no turn, even if it
+    requests a response.
+    """
 
     verb: ClassVar = "send"
     within_turn: ClassVar = True
     is_of_turn: ClassVar = False
 
-    send: Mapping[str, Any] = field_key(EVENT, "An event in the service's own format.", required=True)
+    send: Mapping[str, Any] = field_key(
+        EVENT, "An event in the service's own format.", required=True
+    )
 
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
         return dialect.unsupported_event(self.send, session)
@@ -386,13 +461,23 @@ class SendStep(Step):
 
 
 KINDS: tuple[type[Step], ...] = (
-    *(TextTurn, AudioTurn, RequestTurn, GreetingTurn, InterruptStep),
-    *(SoundStep, PauseStep, ExpectStep, MessageStep, SendStep),
+    TextTurn,
+    AudioTurn,
+    RequestTurn,
+    GreetingTurn,
+    InterruptStep,
+    SoundStep,
+    PauseStep,
+    ExpectStep,
+    MessageStep,
+    SendStep,
 )
 
 
 def step_table(kind: type[Step]) -> StructOf[Step]:
-    """Return the keys of a kind of step: first its verb, and then the keys that may occur next to the verb."""
+    """Return the keys of a kind of step: first its verb, and then the keys that may occur next
+    to the verb.
+    """
     table = struct_of(kind, nulls=False)
     return replace(table, fields={kind.verb: table.fields[kind.verb]} | dict(table.fields))
 
@@ -400,12 +485,16 @@ def step_table(kind: type[Step]) -> StructOf[Step]:
 STEP_TABLES = {kind.verb: step_table(kind) for kind in KINDS}
 STEP = OneKeyOf[Step](STEP_TABLES)
 TURN_KEYS = ("text", "audio", "request_response", "wait_for")
-NO_TURN_BEFORE = f"must come after a turn: put it after a {either(f'`{verb}`' for verb in TURN_KEYS)}"
+NO_TURN_BEFORE = (
+    f"must come after a turn: put it after a {either(f'`{verb}`' for verb in TURN_KEYS)}"
+)
 NO_TURN_AFTER = (
-    "during silence needs a turn after it, and there is none: add a `text`, `audio` or `request_response` step"
+    "during silence needs a turn after it, and there is none: add a `text`, `audio` or"
+    " `request_response` step"
 )
 AMBIGUOUS_NAME = (
-    "is the name of a text turn and of a voice turn, which are measured from different instants: use different names"
+    "is the name of a text turn and of a voice turn, which are measured from different instants:"
+    " use different names"
 )
 
 
@@ -413,13 +502,18 @@ def is_turn(step: Step) -> TypeGuard[ScriptTurn]:
     return step.is_turn
 
 
-def step_of(verb: str, folder: Path = Path(), source: SpeechSource | None = None, **values: Any) -> Step:
-    """Return the step that a script's file with these keys would have. Keys whose value is None are ignored.
+def step_of(
+    verb: str, folder: Path = Path(), source: SpeechSource | None = None, **values: Any
+) -> Step:
+    """Return the step that a script's file with these keys would have. Keys whose value is None are
+    ignored.
 
-    Paths are relative to `folder`. `source` is the script's synthesized speech. A name that is no key next to the verb
-    is taken as a key inside the verb's table. Raise UsageError for anything that would also be an error in a file.
+    Paths are relative to `folder`. `source` is the script's synthesized speech. A name that is no
+    key next to the verb is taken as a key inside the verb's table. Raise UsageError for anything
+    that would also be an error in a file.
     """
-    table, values = STEP_TABLES[verb], {name: value for name, value in values.items() if value is not None}
+    table = STEP_TABLES[verb]
+    values = {name: value for name, value in values.items() if value is not None}
     if verb not in values:
         step_keys = {name for name in values if name in table.fields}
         nested = {name: values.pop(name) for name in values.keys() - step_keys}
@@ -428,17 +522,22 @@ def step_of(verb: str, folder: Path = Path(), source: SpeechSource | None = None
 
 
 class StepRules:
-    """The rules for the order of a session's steps, in YAML and in Python, which checks them during the session."""
+    """The rules for the order of a session's steps, in YAML and in Python, which checks them
+    during the session.
+    """
 
     def __init__(self, session: SessionSettings) -> None:
         self._session = session
         self._turn: ScriptTurn | None = None
         """The turn that is open; None if no turn is open."""
         self._kinds: dict[str, bool] = {}
-        """The kind of each turn, by the turn's name: True for a voice turn, False for any other turn."""
+        """The kind of each turn, by the turn's name: True for a voice turn, False for any other
+        turn."""
 
     def problems(self, step: Step) -> Iterator[tuple[str, str]]:
-        """Yield (key, problem) for each rule that the next step violates. `step` is this next step."""
+        """Yield (key, problem) for each rule that the next step violates. `step` is this next
+        step.
+        """
         if step.is_of_turn and self._turn is None:
             yield step.verb, NO_TURN_BEFORE
         if step.is_first and self._kinds:
@@ -455,18 +554,24 @@ class StepRules:
 
 @dataclass(frozen=True)
 class StepsValidator(Validator[tuple[Step, ...]]):
-    """A validator of a list of steps, of which one or more are turns. A turn without a name becomes `turn_<number>`."""
+    """A validator of a list of steps, of which one or more are turns. A turn without a name
+    becomes `turn_<number>`.
+    """
 
     def read(self, value: LocatedValue) -> tuple[Step, ...]:
         content = value.content()
         if not isinstance(content, list):
             raise value.type_error("a list")
-        steps, turns, mistakes = list[Step](), 0, Mistakes()
+        steps = list[Step]()
+        turns = 0
+        mistakes = Mistakes()
         for number, item in enumerate(content, 1):
             with mistakes.gather():
                 step = STEP.read(item.renamed(f"step {number}"))
                 turns += step.is_turn
-                steps.append(replace(step, name=step.name or f"turn_{turns}") if is_turn(step) else step)
+                steps.append(
+                    replace(step, name=step.name or f"turn_{turns}") if is_turn(step) else step
+                )
         mistakes.refuse()
         if not turns:
             raise value.refuse(f"has no turn: it needs a {either(f'`{key}`' for key in TURN_KEYS)}")
@@ -478,14 +583,18 @@ class StepsValidator(Validator[tuple[Step, ...]]):
 
 
 MAX_RETAINED = 64
-"""The maximum number of steps with files in memory, for tasks that repeat them. Others are quickly read again."""
+"""The maximum number of steps with files in memory, for tasks that repeat them. Others are
+quickly read again."""
 
 
 class StepReader:
-    """A reader of a task's steps in Python, with paths relative to `folder`. Steps with files are cached."""
+    """A reader of a task's steps in Python, with paths relative to `folder`. Steps with files
+    are cached.
+    """
 
     def __init__(self, folder: Path, source: SpeechSource | None = None) -> None:
-        self._folder, self._source = folder, source
+        self._folder = folder
+        self._source = source
         self._kept: dict[str, Step] = {}
 
     def read(self, verb: str, **values: Any) -> Step:

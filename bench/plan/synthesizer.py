@@ -1,8 +1,9 @@
 """Speech from text: the synthesizer of a script, and the WAV that it makes of each text.
 
-This module only reads WAVs. `rtbench synthesize` makes them, so a script from another person runs nothing until the
-user asks. The name of a WAV is a digest of everything that determines its sound. If the text, the voice, or the
-synthesizer changes, the WAV has another name, and is missing until it is made.
+This module only reads WAVs. `rtbench synthesize` makes them, so a script from another person runs
+nothing until the user asks. The name of a WAV is a digest of everything that determines its sound.
+If the text, the voice, or the synthesizer changes, the WAV has another name, and is missing until
+it is made.
 """
 
 from __future__ import annotations
@@ -78,25 +79,34 @@ class CommandSynthesizer:
     def problem(self, text: str, voice: str | None) -> str:
         """Return the reason why the command cannot say a text with a voice; "" if it can."""
         if self.has("voice") and voice is None:
-            return "needs `voice`, here or in `synthesizer`, because a word of `command` contains {voice}"
+            return (
+                "needs `voice`, here or in `synthesizer`, because a word of `command` contains"
+                " {voice}"
+            )
         if voice is not None and not self.has("voice"):
             return (
-                "has a `voice` without effect, because no word of `command` contains {voice}: add it, or remove voice"
+                "has a `voice` without effect, because no word of `command` contains {voice}: add"
+                " it, or remove voice"
             )
         if "\0" in text:
             return "contains a NUL, which a command cannot get"
-        bare = next((number for number, word in enumerate(self.command) if word.startswith("{text}")), None)
+        bare = next(
+            (number for number, word in enumerate(self.command) if word.startswith("{text}")), None
+        )
         if text.startswith("-") and bare is not None and "--" not in self.command[:bare]:
             return (
-                'begins with -, so the command would take it for an option: put the word "--" before "{text}", or '
-                'leave "{text}" out; then the text goes to the standard input of the command'
+                'begins with -, so the command would take it for an option: put the word "--"'
+                ' before "{text}", or leave "{text}" out; then the text goes to the standard input'
+                " of the command"
             )
         return ""
 
 
 @dataclass(frozen=True)
 class HttpSynthesizer:
-    """A service with OpenAI's `/audio/speech` at `url`. `api_key_env` is None if it needs no key."""
+    """A service with OpenAI's `/audio/speech` at `url`. `api_key_env` is None if it needs no
+    key.
+    """
 
     url: str
     model: str
@@ -134,7 +144,9 @@ class SpeechText:
 
 @dataclass(frozen=True)
 class SpeechSource:
-    """The synthesized speech of a script. `file` is the script, and `synthesizer` is None if it has none."""
+    """The synthesized speech of a script. `file` is the script, and `synthesizer` is None if it
+    has none.
+    """
 
     file: Path
     synthesizer: Synthesizer | None
@@ -180,14 +192,18 @@ class CommandValidator(Validator[tuple[str, ...]]):
         for item, word in zip(content, words, strict=True):
             if not isinstance(word, str):
                 raise item.error(
-                    f"each word of {value.name} must be a string, not {item.displayed()}: put it in quotes"
+                    f"each word of {value.name} must be a string, not {item.displayed()}: put it in"
+                    " quotes"
                 )
             unicode_text(item, word)
         command = tuple(map(str, words))
         if not command[0].strip():
             raise value.refuse("must begin with the name of a program")
         if not any("{file}" in word for word in command):
-            raise value.refuse('needs "{file}" in one of its words: the path of the WAV that the command must write')
+            raise value.refuse(
+                'needs "{file}" in one of its words: the path of the WAV that the command must'
+                " write"
+            )
         return command
 
     def schema(self) -> Schema:
@@ -220,7 +236,9 @@ def _endpoint(value: LocatedValue, text: str) -> str:
 def _command_synthesizer(command: tuple[str, ...], voice: str | None = None) -> CommandSynthesizer:
     synthesizer = CommandSynthesizer(command, voice)
     if voice is not None and not synthesizer.has("voice"):
-        raise InvalidCombinationError("voice", "has no effect, because no word of `command` contains {voice}")
+        raise InvalidCombinationError(
+            "voice", "has no effect, because no word of `command` contains {voice}"
+        )
     return synthesizer
 
 
@@ -232,7 +250,9 @@ def _http_synthesizer(
     known = service_at(host, "")
     variable = api_key_env or (known.api_key_env if known else None)
     if variable is not None and parts.scheme == "http" and not is_loopback(host):
-        raise InvalidCombinationError("url", "must begin with https://: otherwise the key is sent without encryption")
+        raise InvalidCombinationError(
+            "url", "must begin with https://: otherwise the key is sent without encryption"
+        )
     return HttpSynthesizer(url, model, variable, voice)
 
 
@@ -243,7 +263,8 @@ SYNTHESIZER = OneKeyOf[Synthesizer](
             {
                 "command": Field(
                     CommandValidator(),
-                    "The words of a command that writes the WAV {file}; {text} and {voice} are replaced, too.",
+                    "The words of a command that writes the WAV {file}; {text} and {voice} are"
+                    " replaced, too.",
                     required=True,
                 ),
                 "voice": VOICE,
@@ -257,7 +278,9 @@ SYNTHESIZER = OneKeyOf[Synthesizer](
                     "The URL of an OpenAI-compatible service, to /v1 or /audio/speech.",
                     required=True,
                 ),
-                "model": Field(String(), "The model that speaks; on Azure its deployment.", required=True),
+                "model": Field(
+                    String(), "The model that speaks; on Azure its deployment.", required=True
+                ),
                 "api_key_env": Field(VARIABLE, "The environment variable with the key."),
                 "voice": VOICE,
             },
@@ -277,17 +300,26 @@ SAY: StructOf[dict[str, str]] = StructOf(
 
 @dataclass(frozen=True)
 class SpeechValidator(Validator[Pcm]):
-    """A validator of a text to say, which becomes a recording. Its context is the `SpeechSource` of its script."""
+    """A validator of a text to say, which becomes a recording. Its context is the `SpeechSource`
+    of its script.
+    """
 
     def read(self, value: LocatedValue) -> Pcm:
-        entries, source = SAY.read(value), value.context
+        entries = SAY.read(value)
+        source = value.context
         text = " ".join(entries["say"].split())  # some programs say only one line
         located = value.within("say") or value
         if names := sorted(names_in(text)):
-            problem = f"contains ${{{excerpt(names[0])}}}, but the words of a WAV are the same in all sessions"
+            problem = (
+                f"contains ${{{excerpt(names[0])}}}, but the words of a WAV are the same in all"
+                " sessions"
+            )
             raise located.refuse(f"{problem}: write the words, or list several texts")
         if not isinstance(source, SpeechSource) or source.synthesizer is None:
-            problem = "needs the key `synthesizer` in the script: the command or service that makes the WAV"
+            problem = (
+                "needs the key `synthesizer` in the script: the command or service that makes"
+                " the WAV"
+            )
             raise located.refuse(f"{problem}; see {see('scripts', 'speech-from-text')}")
         synthesizer = source.synthesizer
         voice = entries.get("voice", synthesizer.voice)

@@ -1,4 +1,6 @@
-"""The facts of a turn that its observation needs: its plan, its expected words, and its interruption. Pure."""
+"""The facts of a turn that its observation needs: its plan, its expected words, and its
+interruption. Pure.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from bench.wire.settings import ONLY_TRANSCRIPT, Output
 class TurnReference:
     """The expected content of a turn. An empty field means that this content is unknown.
 
-    `words` are the words of the caller. `reply` are the words that the reply should have. The turn has done its
-    task if the regular expression `matches` is found in its reply, and if the reply contains each text in `contains`.
+    `words` are the words of the caller. `reply` are the words that the reply should have. The turn
+    has done its task if the regular expression `matches` is found in its reply, and if the reply
+    contains each text in `contains`.
     """
 
     words: str = ""
@@ -26,7 +29,9 @@ class TurnReference:
     contains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError if `matches`, perhaps from another person's log, is not a regular expression."""
+        """Raise ValueError if `matches`, perhaps from another person's log, is not a regular
+        expression.
+        """
         try:
             re.compile(self.matches)
         except re.error as error:
@@ -40,30 +45,34 @@ class TurnReference:
 
 NO_REFERENCE = TurnReference()
 SuccessPredicate = Callable[[Any], object]
-"""A Python function that gets the observation of a successful turn, and returns whether the task is done."""
+"""A Python function that gets the observation of a successful turn, and returns whether the task
+is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnPlan:
     """The facts of a turn that its observation needs.
 
-    `event_prefix` is the start of the ids of all client events of the turn. `vad` is True if the service detects the
-    end of the caller's speech. `service_responds` is True if the service then also starts the response.
-    `end_tolerance_ns` is a tolerance: if a VAD reports the end of speech at most this long before its real end, it has
-    processed all of the speech, and not only the part before a pause. `audio` is the name of the file that is played,
-    and `pause_ns` the length of each pause between its parts; None without parts. `out_of_band` is True if the response
-    is not a part of the conversation. `names_requests` is the attribute of the dialect. `functions` is True if the
-    session declares functions. `mcp_servers` maps each MCP server that the session declares to whether the client
-    approves its calls; None if the session declares none. `expected_calls` is the number of calls that the script
-    expects of each function; None if the script does not specify calls. `reference` has the expected words of the turn.
-    `instructed` is True if the request for the response has its own instructions. `fillers` is True if the session
-    requests fillers during delays.
-    `has_turn_events` is False if only the audible part of the turn is known (`turn_source`). `reports_speech` is False
-    if the service need not report the caller's speech. `usage_follows` is the attribute of the dialect.
-    `greeting` is True if the service speaks first, without a request. `answer_min_ns` is used if the service sends no
-    turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds before the answer are
-    fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the dialect.
-    `only_transcribed` is True if the turn gets no reply: it ends with the transcript of the caller's audio.
+    `event_prefix` is the start of the ids of all client events of the turn. `vad` is True if the
+    service detects the end of the caller's speech. `service_responds` is True if the service then
+    also starts the response. `end_tolerance_ns` is a tolerance: if a VAD reports the end of speech
+    at most this long before its real end, it has processed all of the speech, and not only the part
+    before a pause. `audio` is the name of the file that is played, and `pause_ns` the length of
+    each pause between its parts; None without parts. `out_of_band` is True if the response is not a
+    part of the conversation. `names_requests` is the attribute of the dialect. `functions` is True
+    if the session declares functions. `mcp_servers` maps each MCP server that the session declares
+    to whether the client approves its calls; None if the session declares none. `expected_calls` is
+    the number of calls that the script expects of each function; None if the script does not
+    specify calls. `reference` has the expected words of the turn. `instructed` is True if the
+    request for the response has its own instructions. `fillers` is True if the session requests
+    fillers during delays. `has_turn_events` is False if only the audible part of the turn is known
+    (`turn_source`). `reports_speech` is False if the service need not report the caller's speech.
+    `usage_follows` is the attribute of the dialect. `greeting` is True if the service speaks first,
+    without a request. `answer_min_ns` is used if the service sends no turn events. It is the
+    minimum duration of a sound that counts as the answer; shorter sounds before the answer are
+    fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the
+    dialect. `only_transcribed` is True if the turn gets no reply: it ends with the transcript of
+    the caller's audio.
     """
 
     number: int
@@ -98,7 +107,9 @@ class TurnPlan:
 
     @property
     def turn_source(self) -> TurnSource:
-        """The source of the turn and its reply. The audio of replies may be a track of its own in both cases."""
+        """The source of the turn and its reply. The audio of replies may be a track of its own
+        in both cases.
+        """
         if not self.has_turn_events:
             return SOUND
         return TurnSource.EVENTS if self.reports_speech else TurnSource.REPLIES
@@ -115,16 +126,20 @@ class TurnPlan:
 
 
 SoundKind = Literal["backchannel", "noise", "talking_to_others"]
-"""The kinds of sounds that should not interrupt: a word of assent, a noise, and words to another person."""
+"""The kinds of sounds that should not interrupt: a word of assent, a noise, and words to another
+person."""
 InterruptionKind = Literal["speech", "client", "backchannel", "noise", "talking_to_others"]
 WATCH_NS = 2_000_000_000
-"""The minimum wait for a reply after a sound in silence (τ-voice, arXiv 2603.13686). A begun reply extends it."""
+"""The minimum wait for a reply after a sound in silence (τ-voice, arXiv 2603.13686). A begun
+reply extends it."""
 SOUNDS: frozenset[str] = frozenset(get_args(SoundKind))
 
 
 @dataclass(frozen=True)
 class InterruptTrigger:
-    """The cue for an interruption: a duration or share of the reply that must be played, or words in its transcript."""
+    """The cue for an interruption: a duration or share of the reply that must be played, or
+    words in its transcript.
+    """
 
     after_ns: int = 0
     share: float | None = None

@@ -1,8 +1,8 @@
 """The base class of all steps of a script, and the steps that are turns.
 
-The class of a kind of step has everything about that kind: the keys of a script's file (`field_key`), from which the
-reading of YAML, the calls of a task in Python, and the JSON Schema are made; the features that it needs from a service;
-its rules, its duration and its messages.
+The class of a kind of step has everything about that kind: the keys of a script's file
+(`field_key`), from which the reading of YAML, the calls of a task in Python, and the JSON Schema
+are made; the features that it needs from a service; its rules, its duration and its messages.
 """
 
 from __future__ import annotations
@@ -41,16 +41,33 @@ from bench.files.validation import (
 from bench.files.yaml_file import LocatedValue
 from bench.plan.conversation import IMAGE, MESSAGE
 from bench.plan.functions import ExpectedFunctionCall
-from bench.plan.prepared import AS_SESSION, InputKind, PreparedStep, PreparedTurn, ScriptEncoder, request_event_id
+from bench.plan.prepared import (
+    AS_SESSION,
+    InputKind,
+    PreparedStep,
+    PreparedTurn,
+    ScriptEncoder,
+    request_event_id,
+)
 from bench.plan.random_choices import SessionChoices
 from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan, joined
 from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS
 from bench.plan.synthesizer import AUDIO
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference
 from bench.wire.dialect import SOUND, Dialect, Feature, TurnSource
-from bench.wire.settings import FULL_DUPLEX, ONLY_TRANSCRIPT, Image, Message, ResponseSettings, SessionSettings
+from bench.wire.settings import (
+    FULL_DUPLEX,
+    ONLY_TRANSCRIPT,
+    Image,
+    Message,
+    ResponseSettings,
+    SessionSettings,
+)
 
-UNPACED = "must be true with turn detection, because speech has no end if all of its audio is sent at once"
+UNPACED = (
+    "must be true with turn detection, because speech has no end if all of its audio is sent at"
+    " once"
+)
 
 
 class Step(ABC):
@@ -67,7 +84,9 @@ class Step(ABC):
 
     @property
     def within_turn(self) -> bool:
-        """True if the step runs while the preceding turn is open. Otherwise it waits for the end of that turn."""
+        """True if the step runs while the preceding turn is open. Otherwise it waits for the end
+        of that turn.
+        """
         return False
 
     @property
@@ -82,7 +101,9 @@ class Step(ABC):
 
     @property
     def draws(self) -> bool:
-        """True if each session draws a random value for the step. `ScriptTurn.varies` is about recordings."""
+        """True if each session draws a random value for the step. `ScriptTurn.varies` is about
+        recordings.
+        """
         return False
 
     @property
@@ -117,7 +138,9 @@ class Step(ABC):
 
     @property
     def lasts_s(self) -> float:
-        """The maximum seconds of the caller's speech and think time, with the means of random durations."""
+        """The maximum seconds of the caller's speech and think time, with the means of random
+        durations.
+        """
         return self.think_s
 
     def features(self) -> Iterator[Feature]:
@@ -125,8 +148,12 @@ class Step(ABC):
         if self.images:
             yield Feature.IMAGE
 
-    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
-        """Yield (key, problem) for each reason why the step is impossible. `turn` is the open turn."""
+    def problems(
+        self, session: SessionSettings, turn: ScriptTurn | None
+    ) -> Iterator[tuple[str, str]]:
+        """Yield (key, problem) for each reason why the step is impossible. `turn` is the open
+        turn.
+        """
         yield from ()
 
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
@@ -143,7 +170,8 @@ class Step(ABC):
     ) -> PreparedStep:
         """Return the step in prepared form, with the session's variables (`row`).
 
-        `number` is the number of the turn, from 1; for another step, that of the last turn before it.
+        `number` is the number of the turn, from 1; for another step, that of the last turn before
+        it.
         """
 
 
@@ -158,14 +186,17 @@ def _pattern(value: LocatedValue, text: str) -> str:
 PATTERN = Converted(String(), _pattern, {"format": "regex"})
 STEP_NAME = RegexString("[A-Za-z0-9._-]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 MATCHES = Field(PATTERN, "A regular expression that the reply's text must contain.", required=True)
-CONTAINS = Field(OneOrMore(WORDS), "Words that the reply must contain, all of several.", required=True)
+CONTAINS = Field(
+    OneOrMore(WORDS), "Words that the reply must contain, all of several.", required=True
+)
 SUCCESS = OneKeyOf[TurnReference](
     {
         "reply_matches": StructOf(
             {"reply_matches": MATCHES}, lambda reply_matches: TurnReference(matches=reply_matches)
         ),
         "reply_contains": StructOf(
-            {"reply_contains": CONTAINS}, lambda reply_contains: TurnReference(contains=reply_contains)
+            {"reply_contains": CONTAINS},
+            lambda reply_contains: TurnReference(contains=reply_contains),
         ),
     }
 )
@@ -186,7 +217,9 @@ CALL = StructOf(
 
 CALLS: Validator[tuple[ExpectedFunctionCall, ...]] = Converted(
     OneOrMore(OrStruct(NAME, CALL)),
-    lambda _, calls: tuple(ExpectedFunctionCall(call) if isinstance(call, str) else call for call in calls),
+    lambda _, calls: tuple(
+        ExpectedFunctionCall(call) if isinstance(call, str) else call for call in calls
+    ),
 )
 """The validator of one function call or several. Each call is a name, or a name with arguments."""
 
@@ -209,7 +242,9 @@ class ScriptTurn(Step):
     )
     """The function calls that the turn expects; None if any calls are accepted."""
     together: int = field_key(
-        Integer(2, 10_000), "The number of callers who end their input to this turn at the same instant.", 0
+        Integer(2, 10_000),
+        "The number of callers who end their input to this turn at the same instant.",
+        0,
     )
     judge: SuccessPredicate | None = None
 
@@ -229,7 +264,9 @@ class ScriptTurn(Step):
 
     @property
     def expected_words(self) -> tuple[str, ...]:
-        """The words of each recording of the turn; () if they are unknown, "" for a recording with unknown words."""
+        """The words of each recording of the turn; () if they are unknown, "" for a recording
+        with unknown words.
+        """
         return self.transcript
 
     @property
@@ -245,11 +282,18 @@ class ScriptTurn(Step):
     def features(self) -> Iterator[Feature]:
         yield from super().features()
         judged = self.judge is not None
-        if self.response != AS_SESSION or self.expected_calls is not None or judged or self.reference != NO_REFERENCE:
+        if (
+            self.response != AS_SESSION
+            or self.expected_calls is not None
+            or judged
+            or self.reference != NO_REFERENCE
+        ):
             yield Feature.REPLY
 
     def requested_output(self, session: SessionSettings) -> str:
-        """Return which output the turn requests: `audio` or `text`, or `transcript` if there is no reply."""
+        """Return which output the turn requests: `audio` or `text`, or `transcript` if there is
+        no reply.
+        """
         return self.response.output or session.output
 
     def unsupported_reason(self, dialect: Dialect, session: SessionSettings) -> str:
@@ -257,9 +301,13 @@ class ScriptTurn(Step):
         name = next((name for name, value in own.items() if value is not None), None)
         if name is None or dialect.takes_response_settings:
             return ""
-        return f"sets {name}, which this service has only for the whole session: set it in `session`"
+        return (
+            f"sets {name}, which this service has only for the whole session: set it in `session`"
+        )
 
-    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+    def problems(
+        self, session: SessionSettings, turn: ScriptTurn | None
+    ) -> Iterator[tuple[str, str]]:
         if self.together and (self.is_first or self.within_turn):
             yield "together", "is only for a turn that the caller begins after a reply"
         known = {tool.name for tool in session.tools}
@@ -272,17 +320,23 @@ class ScriptTurn(Step):
     ) -> PreparedStep:
         return self.prepared_turn(encoder, number, choices.recording(), row)
 
-    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
-        """Return the turn, which has this number in the session, from 1. `choice` selects the recording."""
+    def prepared_turn(
+        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
+    ) -> PreparedTurn:
+        """Return the turn, which has this number in the session, from 1. `choice` selects the
+        recording.
+        """
         prefix = f"turn-{number}-"  # the final dash distinguishes turn 1 from turn 10
-        dialect, output = encoder.dialect, encoder.session.output
+        dialect = encoder.dialect
+        output = encoder.session.output
         plan = TurnPlan(
             number=number,
             step=self.name,
             event_prefix=prefix,
             request_event_id=request_event_id(prefix),
             wants_audio=self.requested_output(encoder.session) == "audio",
-            transcription_due=encoder.session.input_transcription is not None and self.kind == "audio",
+            transcription_due=encoder.session.input_transcription is not None
+            and self.kind == "audio",
             speech_format=encoder.input_format.name,
             reply_format=encoder.output_format.name,
             jitter_buffer_ns=encoder.jitter_buffer_ns,
@@ -291,8 +345,13 @@ class ScriptTurn(Step):
             names_requests=dialect.names_requests,
             only_transcribed=output == ONLY_TRANSCRIPT,
             functions=bool(encoder.session.tools),
-            mcp_servers={server.label: server.approve for server in encoder.session.mcp_servers} or None,
-            expected_calls=None if self.expected_calls is None else Counter(call.name for call in self.expected_calls),
+            mcp_servers={server.label: server.approve for server in encoder.session.mcp_servers}
+            or None,
+            expected_calls=(
+                None
+                if self.expected_calls is None
+                else Counter(call.name for call in self.expected_calls)
+            ),
             reference=encoder.reference(self.reference, row),
             instructed=self.response.instructions is not None,
             fillers=dialect.fillers(encoder.session) is not None,
@@ -307,7 +366,9 @@ class ScriptTurn(Step):
             speech=(),
             silence_chunks=(),
             inputs=(),
-            request=None if output == ONLY_TRANSCRIPT else encoder.request(self.response, prefix, row),
+            request=(
+                None if output == ONLY_TRANSCRIPT else encoder.request(self.response, prefix, row)
+            ),
             judge=self.judge,
             response=self.response,
             calls=self.expected_calls,
@@ -334,21 +395,35 @@ class TextTurn(ScriptTurn):
         yield from super().features()
         yield Feature.TYPED
 
-    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
-        turn, message = super().prepared_turn(encoder, number, choice, row), encoder.message(self.said[0], row)
-        inputs, request = encoder.dialect.typed_input(message, turn.request, encoder.session, turn.plan.event_prefix)
+    def prepared_turn(
+        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
+    ) -> PreparedTurn:
+        turn = super().prepared_turn(encoder, number, choice, row)
+        message = encoder.message(self.said[0], row)
+        inputs, request = encoder.dialect.typed_input(
+            message, turn.request, encoder.session, turn.plan.event_prefix
+        )
         return replace(turn, inputs=tuple(inputs), request=request, item=message)
 
 
 METADATA = MapOf(
-    ".{1,64}", RegexString(".{0,512}", "at most 512 characters"), "a table of at most 15 texts", maximum=15
+    ".{1,64}",
+    RegexString(".{0,512}", "at most 512 characters"),
+    "a table of at most 15 texts",
+    maximum=15,
 )
 ASKED = StructOf(
     RESPONSE_FIELDS
     | {
-        "conversation": Field(Choice(("auto", "none")), "none: the answer is not added to the conversation."),
-        "input": Field(ListOf(MESSAGE), "The input of the answer, instead of the conversation; []: none."),
-        "metadata": Field(METADATA, "Up to 15 texts that identify the response, which the service returns."),
+        "conversation": Field(
+            Choice(("auto", "none")), "none: the answer is not added to the conversation."
+        ),
+        "input": Field(
+            ListOf(MESSAGE), "The input of the answer, instead of the conversation; []: none."
+        ),
+        "metadata": Field(
+            METADATA, "Up to 15 texts that identify the response, which the service returns."
+        ),
     },
     ResponseSettings,
 )
@@ -361,7 +436,9 @@ class RequestTurn(ScriptTurn):
     verb: ClassVar = "request_response"
     kind: ClassVar[InputKind] = "none"
 
-    request_response: ResponseSettings = field_key(ASKED, "Requests a response without new input.", required=True)
+    request_response: ResponseSettings = field_key(
+        ASKED, "Requests a response without new input.", required=True
+    )
 
     @property
     def response(self) -> ResponseSettings:
@@ -378,7 +455,10 @@ class RequestTurn(ScriptTurn):
             yield Feature.OUT_OF_BAND
 
 
-NOT_ASKED = f"needs `turn_detection: {FULL_DUPLEX}`: for other services request a greeting with `request_response`"
+NOT_ASKED = (
+    f"needs `turn_detection: {FULL_DUPLEX}`: for other services request a greeting with"
+    " `request_response`"
+)
 NOT_FIRST = "must be the first turn: put it first"
 
 
@@ -395,18 +475,24 @@ class GreetingTurn(ScriptTurn):
         Choice(("greeting",)), "The caller is silent until the service has greeted.", required=True
     )
 
-    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+    def problems(
+        self, session: SessionSettings, turn: ScriptTurn | None
+    ) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)
         if session.turn_detection is None or session.turn_detection.type != FULL_DUPLEX:
             yield self.verb, NOT_ASKED
 
-    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
+    def prepared_turn(
+        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
+    ) -> PreparedTurn:
         turn = super().prepared_turn(encoder, number, choice, row)
         return replace(turn, plan=replace(turn.plan, greeting=True, answer_min_ns=0))
 
 
 CHUNK = Integer(20, 200)
-CHUNK_NOTE = "Milliseconds of audio per message (default: 100, or 20 if a target of the run prescribes it)."
+CHUNK_NOTE = (
+    "Milliseconds of audio per message (default: 100, or 20 if a target of the run prescribes it)."
+)
 POSITION = Number(0, MAX_MINUTES * 60, "of seconds")
 SPEECH = StructOf(
     {
@@ -427,7 +513,9 @@ def check_speech(audio: tuple[Pcm, ...], speech: SpeechSpan | None) -> None:
         raise InvalidCombinationError("speech", f"is for one WAV, but `audio` has {len(audio)}")
     if not speech.begin < speech.end <= audio[0].samples:
         length = f"{audio[0].path} lasts {audio[0].seconds:.3f} s"
-        raise InvalidCombinationError("speech", f"must start before it ends, and must not end after the WAV: {length}")
+        raise InvalidCombinationError(
+            "speech", f"must start before it ends, and must not end after the WAV: {length}"
+        )
 
 
 def with_speech(audio: tuple[Pcm, ...], speech: SpeechSpan | None) -> tuple[Pcm, ...]:
@@ -440,7 +528,9 @@ MAX_PAUSE_MS = 5_000
 
 @dataclass(frozen=True)
 class ContinuedSpeech:
-    """The parts of the caller's speech after the first, and the pauses, of which each session uses one."""
+    """The parts of the caller's speech after the first, and the pauses, of which each session
+    uses one.
+    """
 
     audio: tuple[Pcm, ...]
     pauses_ms: tuple[int, ...]
@@ -448,10 +538,13 @@ class ContinuedSpeech:
 
 CONTINUED = StructOf(
     {
-        "audio": Field(OneOrMore(AUDIO), "The further parts of the speech, in this order.", required=True),
+        "audio": Field(
+            OneOrMore(AUDIO), "The further parts of the speech, in this order.", required=True
+        ),
         "pauses_ms": Field(
             OneOrMore(Integer(50, MAX_PAUSE_MS, "of milliseconds")),
-            "The pause before each part: one for all sessions, or several, of which each session uses one.",
+            "The pause before each part: one for all sessions, or several, of which each session"
+            " uses one.",
             required=True,
         ),
     },
@@ -461,7 +554,9 @@ CONTINUED = StructOf(
 
 @dataclass(frozen=True, kw_only=True)
 class AudioTurnBase(ScriptTurn):
-    """A turn in which the caller sends audio. Each session plays one of its recordings. The encoder may add noise."""
+    """A turn in which the caller sends audio. Each session plays one of its recordings. The
+    encoder may add noise.
+    """
 
     kind: ClassVar[InputKind] = "audio"
 
@@ -470,7 +565,9 @@ class AudioTurnBase(ScriptTurn):
 
     @property
     def is_paced(self) -> bool:
-        """True if the audio is sent at the rate of a microphone; False if it is sent all at once."""
+        """True if the audio is sent at the rate of a microphone; False if it is sent all at
+        once.
+        """
         return True
 
     @property
@@ -487,12 +584,19 @@ class AudioTurnBase(ScriptTurn):
             encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number, keep=True)
             encoder.silence_chunks(pcm, self.chunk_ms)
 
-    def prepared_turn(self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]) -> PreparedTurn:
-        turn, choice = super().prepared_turn(encoder, number, choice, row), choice % len(self.recordings)
-        pcm, words = self.recordings[choice], self.expected_words[choice] if self.expected_words else ""
+    def prepared_turn(
+        self, encoder: ScriptEncoder, number: int, choice: int, row: Mapping[str, str]
+    ) -> PreparedTurn:
+        turn = super().prepared_turn(encoder, number, choice, row)
+        choice = choice % len(self.recordings)
+        pcm = self.recordings[choice]
+        words = self.expected_words[choice] if self.expected_words else ""
         messages = encoder.speech(pcm, self.chunk_ms, paced=self.is_paced, number=number)
         plan = replace(
-            turn.plan, audio=pcm.path.name, pause_ns=pcm.pause_ns, reference=replace(turn.plan.reference, words=words)
+            turn.plan,
+            audio=pcm.path.name,
+            pause_ns=pcm.pause_ns,
+            reference=replace(turn.plan.reference, words=words),
         )
         if encoder.detects_turns:  # the service's VAD ends the speech
             request = None if encoder.session.service_responds else turn.request
@@ -500,9 +604,12 @@ class AudioTurnBase(ScriptTurn):
             responds = request is None and encoder.session.output != ONLY_TRANSCRIPT
             tolerance_ns = encoder.end_tolerance_ns(pcm)
             plan = replace(plan, vad=True, service_responds=responds, end_tolerance_ns=tolerance_ns)
-            return replace(turn, plan=plan, speech=messages, silence_chunks=silence_chunks, request=request)
+            return replace(
+                turn, plan=plan, speech=messages, silence_chunks=silence_chunks, request=request
+            )
         turn = replace(turn, plan=plan)
-        opening, commit = encoder.dialect.speech_opening, encoder.dialect.commit(f"{turn.plan.event_prefix}commit")
+        opening = encoder.dialect.speech_opening
+        commit = encoder.dialect.commit(f"{turn.plan.event_prefix}commit")
         before, after = (() if message is None else (message,) for message in (opening, commit))
         if self.is_paced:
             return replace(turn, speech=messages, opening=opening, inputs=after)
@@ -521,15 +628,21 @@ class AudioTurn(AudioTurnBase):
         required=True,
     )
     transcript: tuple[str, ...] = field_key(
-        OneOrMore(WORDS), "The text of the WAV, or of each: for the word error rate. Default: `say`.", absent=()
+        OneOrMore(WORDS),
+        "The text of the WAV, or of each: for the word error rate. Default: `say`.",
+        absent=(),
     )
     speech: SpeechSpan | None = field_key(SPEECH, SPEECH_NOTE)
     then: ContinuedSpeech | None = field_key(CONTINUED, "How the speech continues after a pause.")
-    paced: bool = field_key(Boolean(), "Send at the speed of speech, as a microphone does; false: all at once.", True)
+    paced: bool = field_key(
+        Boolean(), "Send at the speed of speech, as a microphone does; false: all at once.", True
+    )
 
     def __post_init__(self) -> None:
         if self.then is not None and len(self.audio) != 1:
-            raise InvalidCombinationError("then", f"is for one WAV, but `audio` has {len(self.audio)}")
+            raise InvalidCombinationError(
+                "then", f"is for one WAV, but `audio` has {len(self.audio)}"
+            )
         if self.transcript and len(self.transcript) != len(self.audio):
             count = f"`audio` has {len(self.audio)}, `transcript` has {len(self.transcript)}"
             raise InvalidCombinationError("transcript", f"must have one text per WAV: {count}")
@@ -549,7 +662,9 @@ class AudioTurn(AudioTurnBase):
         audio = with_speech(self.audio, self.speech)
         if self.then is None:
             return audio
-        return tuple(joined(audio[0], self.then.audio, pause_ms) for pause_ms in self.then.pauses_ms)
+        return tuple(
+            joined(audio[0], self.then.audio, pause_ms) for pause_ms in self.then.pauses_ms
+        )
 
     def prepared(
         self, encoder: ScriptEncoder, number: int, choices: SessionChoices, row: Mapping[str, str]
@@ -558,7 +673,10 @@ class AudioTurn(AudioTurnBase):
             return super().prepared(encoder, number, choices, row)
         return self.prepared_turn(encoder, number, choices.speech_pause(len(self.recordings)), row)
 
-    def problems(self, session: SessionSettings, turn: ScriptTurn | None) -> Iterator[tuple[str, str]]:
+    def problems(
+        self, session: SessionSettings, turn: ScriptTurn | None
+    ) -> Iterator[tuple[str, str]]:
         yield from super().problems(session, turn)
-        if session.turn_detection is not None and not self.paced:  # otherwise the VAD detects no end of speech
+        # otherwise the VAD detects no end of speech
+        if session.turn_detection is not None and not self.paced:
             yield "paced", UNPACED

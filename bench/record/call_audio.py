@@ -1,8 +1,10 @@
-"""The audio of a logged session as a call in two channels: what the caller said, and what the caller heard.
+"""The audio of a logged session as a call in two channels: what the caller said, and what the
+caller heard.
 
-The log must have been recorded with its audio. The caller's audio is at the instants at which it was recorded by the
-microphone. The service's audio is at the instants at which the simulated player played it: with the jitter buffer, and
-without the audio that was dropped, or arrived too late, when the caller interrupted.
+The log must have been recorded with its audio. The caller's audio is at the instants at which it
+was recorded by the microphone. The service's audio is at the instants at which the simulated player
+played it: with the jitter buffer, and without the audio that was dropped, or arrived too late, when
+the caller interrupted.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from bench.wire.dialect import SOUND, Dialect, decoder_of
 from bench.wire.events import EMPTY, EventKind, ServerEvent, audio_payload
 
 JOINED_NS = 2 * NS_PER_MS
-"""The maximum distance of two pieces that are joined. A message that is sent later than that has its own instant."""
+"""The maximum distance of two pieces that are joined. A message that is sent later than that has
+its own instant."""
 MAX_HOURS = 4
 """The maximum duration of a call. No log has more hours of audio, because its size is limited."""
 STOPS_PLAYER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
@@ -37,7 +40,9 @@ STOPS_PLAYER = frozenset({EventKind.SPEECH_STARTED, EventKind.CLEARED})
 
 @dataclass
 class _Channel:
-    """One channel. Pieces that overlap, or are closer than `JOINED_NS`, follow each other without a gap."""
+    """One channel. Pieces that overlap, or are closer than `JOINED_NS`, follow each other
+    without a gap.
+    """
 
     audio: AudioFormat
     start_ns: int
@@ -59,7 +64,8 @@ class _Channel:
         position = max(0, (at_ns - self.start_ns) * self.audio.rate_hz // NS_PER_S)
         kept = ((start, samples[: max(0, position - start)]) for start, samples in self.pieces)
         self.pieces = [(start, samples) for start, samples in kept if len(samples)]
-        self.end, self.stream.rest = min(self.end, position), b""
+        self.end = min(self.end, position)
+        self.stream.rest = b""
 
     @property
     def end_ns(self) -> int:
@@ -75,14 +81,17 @@ class _Channel:
 class _Player:
     """The player of the service's audio.
 
-    After a stop it drops the rest of the items that it has begun. Agents name no items; they clear the queue instead.
+    After a stop it drops the rest of the items that it has begun. Agents name no items; they clear
+    the queue instead.
     """
 
     def __init__(self, channel: _Channel, dialect: Dialect) -> None:
-        self._channel, self._names_items = channel, dialect.turn_source is not SOUND
+        self._channel = channel
+        self._names_items = dialect.turn_source is not SOUND
         self._queue = PlayoutQueue()
         self._item_id = ""
-        self._begun, self._stopped = set[str](), frozenset[str]()
+        self._begun = set[str]()
+        self._stopped = frozenset[str]()
         self.jitter_buffer_ns = 0
 
     def stop(self, at_ns: int) -> None:
@@ -97,7 +106,10 @@ class _Player:
         if data is None:
             return
         if not self._names_items:
-            due_ns = self._queue.play(at_ns, self._channel.audio.duration_ns(len(data))).at_ns + self.jitter_buffer_ns
+            due_ns = (
+                self._queue.play(at_ns, self._channel.audio.duration_ns(len(data))).at_ns
+                + self.jitter_buffer_ns
+            )
             self._channel.add(due_ns, data)
         elif event.item_id not in self._stopped:
             if event.item_id != self._item_id:
@@ -109,7 +121,8 @@ class _Player:
 
 
 def call_audio(path: Path) -> Channels:
-    """Return the two channels of a logged session: the caller, and the service as the caller heard it.
+    """Return the two channels of a logged session: the caller, and the service as the caller heard
+    it.
 
     Raise UsageError if the file is not an event log, or contains no audio.
     """
@@ -124,14 +137,20 @@ def call_audio(path: Path) -> Channels:
             _format(path, dialect.output_formats, header, "output_format"),
         )
     )
-    player, decode, last_ns = _Player(service, dialect), decoder_of(dialect), header.start_ns
+    player = _Player(service, dialect)
+    decode = decoder_of(dialect)
+    last_ns = header.start_ns
     for line in lines:
         last_ns = max(last_ns, getattr(line, "at_ns", last_ns))
         if isinstance(line, inputs.TurnStarted):
             player.jitter_buffer_ns = line.plan.jitter_buffer_ns
         elif isinstance(line, inputs.ClientInterrupted):
             player.stop(line.at_ns)
-        elif isinstance(line, inputs.Sent) and line.audio_bytes and (data := sent_audio(line)) is not None:
+        elif (
+            isinstance(line, inputs.Sent)
+            and line.audio_bytes
+            and (data := sent_audio(line)) is not None
+        ):
             caller.add(line.at_ns - caller.audio.duration_ns(len(data)), data)
         elif isinstance(line, LoggedMessage):
             for event in logged_events(line, decode):
@@ -141,7 +160,9 @@ def call_audio(path: Path) -> Channels:
     rate_hz = max(caller.audio.rate_hz, service.audio.rate_hz)
     seconds = (max(last_ns, caller.end_ns, service.end_ns) - header.start_ns) / NS_PER_S
     if seconds > MAX_HOURS * 3_600:
-        raise UsageError(f"{path} lasts {seconds / 3_600:.1f} hours, the maximum of --wav is {MAX_HOURS}")
+        raise UsageError(
+            f"{path} lasts {seconds / 3_600:.1f} hours, the maximum of --wav is {MAX_HOURS}"
+        )
     both = [channel.samples(rate_hz, seconds) for channel in (caller, service)]
     length = min(map(len, both))
     return Channels(np.stack([samples[:length] for samples in both], axis=1), rate_hz)
@@ -149,7 +170,11 @@ def call_audio(path: Path) -> Channels:
 
 def received_audio(event: ServerEvent) -> bytes | None:
     """Return the audio of a delta; None if it has none."""
-    if event.kind is not EventKind.AUDIO_DELTA or not isinstance(event.payload, msgspec.Raw) or event.payload is EMPTY:
+    if (
+        event.kind is not EventKind.AUDIO_DELTA
+        or not isinstance(event.payload, msgspec.Raw)
+        or event.payload is EMPTY
+    ):
         return None
     return audio_payload(event.payload) or None
 
@@ -175,10 +200,14 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _format(path: Path, formats: Mapping[AudioFormatName, AudioFormat], header: LogHeader, key: str) -> AudioFormat:
+def _format(
+    path: Path, formats: Mapping[AudioFormatName, AudioFormat], header: LogHeader, key: str
+) -> AudioFormat:
     name = cast("AudioFormatName", str(header.about.get(key)))
     if name not in formats:
-        raise UsageError(f"{path}:1: this line does not state the {key}; an event log must be unchanged")
+        raise UsageError(
+            f"{path}:1: this line does not state the {key}; an event log must be unchanged"
+        )
     return formats[name]
 
 

@@ -1,4 +1,5 @@
-"""The structure of run.json, both of active and of finalized runs; `docs/run-folder.md` describes it.
+"""The structure of run.json, both of active and of finalized runs; `docs/run-folder.md` describes
+it.
 
 A key is NotRequired if only some runs have it, or only finalized runs.
 """
@@ -22,13 +23,20 @@ Count = Annotated[int, Meta(ge=0)]
 KILLED = "killed: rows and counts after the last flush are missing"
 """The stop reason of a run whose process was killed."""
 GIVEN_UP = "do not use these results: "
-"""The first words of the stop reason of a run that was aborted as invalid. The cause follows them."""
+"""The first words of the stop reason of a run that was aborted as invalid. The cause follows
+them."""
 INTERRUPTED = "interrupted"
-"""The stop reason of a run that a signal ended, or that the user stopped although it had --until-decided."""
-ORDINARY_ENDS = ("all sessions are done", "its time was over, or its users were stopped", "killed: ")
+"""The stop reason of a run that a signal ended, or that the user stopped although it had
+--until-decided."""
+ORDINARY_ENDS = (
+    "all sessions are done",
+    "its time was over, or its users were stopped",
+    "killed: ",
+)
 """The first words of stop reasons that need no remark.
 
-They are for runs that reached their planned end, and for killed runs. For a killed run, run.json has a separate notice.
+They are for runs that reached their planned end, and for killed runs. For a killed run, run.json
+has a separate notice.
 """
 
 
@@ -72,7 +80,12 @@ class PlannedTurnEntry(TypedDict):
     step: str
     measured_from: Annotated[
         Literal["request_sent", "speech_end"],
-        Meta(description="the instant from which its latency is measured, unless the service decides otherwise"),
+        Meta(
+            description=(
+                "the instant from which its latency is measured, unless the service decides"
+                " otherwise"
+            )
+        ),
     ]
     greeting: Annotated[bool, Meta(description="true if the service speaks first in this turn")]
 
@@ -85,12 +98,19 @@ class ScriptEntry(TypedDict):
     digest: str
     turns: Count
     plan: NotRequired[
-        Annotated[list[PlannedTurnEntry] | None, Meta(description="its turns; null if a task in Python chooses them")]
+        Annotated[
+            list[PlannedTurnEntry] | None,
+            Meta(description="its turns; null if a task in Python chooses them"),
+        ]
     ]
     think_s: NotRequired[
         Annotated[
             float | None,
-            Meta(description=("total duration of a session's pauses; a random pause counts with its mean")),
+            Meta(
+                description=(
+                    "total duration of a session's pauses; a random pause counts with its mean"
+                )
+            ),
         ]
     ]
     chunk_ms: float | None
@@ -107,7 +127,9 @@ class ScriptEntry(TypedDict):
     jitter_buffer_ms: NotRequired[float | None]
     reply_silence_ms: NotRequired[float | None]
     answer_min_ms: NotRequired[float | None]
-    recorded_call: NotRequired[Annotated[bool, Meta(description="the script plays the caller of a recorded call")]]
+    recorded_call: NotRequired[
+        Annotated[bool, Meta(description="the script plays the caller of a recorded call")]
+    ]
     background_snr_db: NotRequired[float | None]
     variables: NotRequired[Count | None]
 
@@ -191,7 +213,8 @@ class SequentialPlanEntry(TypedDict):
 StageEntry = TypedDict("StageEntry", {"duration_s": float, "from": float, "to": float})
 """A stage of a load profile.
 
-`duration_s` is its duration. `from` and `to` are the load at its start and at its end: calls per second, or sessions.
+`duration_s` is its duration. `from` and `to` are the load at its start and at its end: calls per
+second, or sessions.
 """
 
 
@@ -228,7 +251,9 @@ class TotalsEntry(TypedDict):
 
 
 class IncidentEntry(TypedDict):
-    """An event outside the measurements that may explain them. `late_ms` is how late a simulator was."""
+    """An event outside the measurements that may explain them. `late_ms` is how late a simulator
+    was.
+    """
 
     at_utc_ns: int
     worker: Count
@@ -253,8 +278,8 @@ ValidityStatus = Literal["valid", "invalid", "no_verdict"]
 class Check(Struct, frozen=True):
     """A validity check: a value, its limit, and what to do if the value is over the limit.
 
-    `result` is `not_evaluated` if the check does not apply, or if it has no data. `note` then states which of the two
-    it is.
+    `result` is `not_evaluated` if the check does not apply, or if it has no data. `note` then
+    states which of the two it is.
     """
 
     name: CheckName
@@ -274,9 +299,10 @@ class Check(Struct, frozen=True):
 class UncertainMetric(Struct, frozen=True, omit_defaults=True):
     """A metric that is uncertain in this run.
 
-    `value` is the p99 of the metric's uncertainty, which is over the limit; it is null if the uncertainty has no bound.
-    If `reason` is `early_replies`, `value` is instead the share of replies that started before the end of their
-    question, in percent. Without a `reason`, timestamps are too uncertain. Without a `host`, it applies to all hosts.
+    `value` is the p99 of the metric's uncertainty, which is over the limit; it is null if the
+    uncertainty has no bound. If `reason` is `early_replies`, `value` is instead the share of
+    replies that started before the end of their question, in percent. Without a `reason`,
+    timestamps are too uncertain. Without a `host`, it applies to all hosts.
     """
 
     target: str
@@ -291,8 +317,8 @@ class UncertainMetric(Struct, frozen=True, omit_defaults=True):
 class Validity(Struct, frozen=True):
     """The verdict on whether the values of a run may be used, with the reasons.
 
-    For an invalid run, `reasons` are the checks that failed. For a run without a verdict, they are the checks that have
-    no data, or `no_data` if nothing was measured.
+    For an invalid run, `reasons` are the checks that failed. For a run without a verdict, they are
+    the checks that have no data, or `no_data` if nothing was measured.
     """
 
     status: ValidityStatus
@@ -314,17 +340,22 @@ class RunEntry(TypedDict):
     labels: NotRequired[Annotated[dict[str, str], Meta(description="the values of --label")]]
     arrivals: NotRequired[ArrivalsEntry]
     stages: NotRequired[
-        Annotated[list[StageEntry], Meta(description="the stages of the number of sessions, in a closed loop")]
+        Annotated[
+            list[StageEntry],
+            Meta(description="the stages of the number of sessions, in a closed loop"),
+        ]
     ]
 
 
 class PartEntry(RunEntry):
     """A run that was merged into this run.
 
-    `worker_offset` is the number that the merge added to the worker numbers of that run, also in its session names.
+    `worker_offset` is the number that the merge added to the worker numbers of that run, also in
+    its session names.
 
-    `excluded_because` is the reason why none of the run's rows are in the merged run; it is null if they are in it. If
-    it is set, `sessions` and `turns` are the numbers of missing sessions and turns, or null if these are unknown.
+    `excluded_because` is the reason why none of the run's rows are in the merged run; it is null if
+    they are in it. If it is set, `sessions` and `turns` are the numbers of missing sessions and
+    turns, or null if these are unknown.
     """
 
     host: str
@@ -348,8 +379,9 @@ class RemoteWorkerEntry(TypedDict):
 class MissingWorkerEntry(TypedDict):
     """A worker whose data is incomplete.
 
-    `turns` and `calls` are the maximum numbers of its turns and calls without a row; null if there is no bound.
-    `since_utc_ns` is the time of the worker's last report in this folder. `why` is the damage to its part of the run.
+    `turns` and `calls` are the maximum numbers of its turns and calls without a row; null if there
+    is no bound. `since_utc_ns` is the time of the worker's last report in this folder. `why` is the
+    damage to its part of the run.
     """
 
     worker: Count
@@ -361,7 +393,9 @@ class MissingWorkerEntry(TypedDict):
 
 
 class InterimAnalysesEntry(TypedDict):
-    """The interim analyses during a run. `made` is their number. `stopped` is true if one of them ended the run."""
+    """The interim analyses during a run. `made` is their number. `stopped` is true if one of
+    them ended the run.
+    """
 
     made: Count
     stopped: bool
@@ -370,7 +404,8 @@ class InterimAnalysesEntry(TypedDict):
 class AbortAnalysisEntry(TypedDict):
     """An interim analysis of thresholds with `abort`.
 
-    `sessions` is the number of its sessions with each target. `share` is the share of the run that was over.
+    `sessions` is the number of its sessions with each target. `share` is the share of the run that
+    was over.
     """
 
     sessions: Count
@@ -387,8 +422,9 @@ class AbortReasonEntry(TypedDict):
 class AbortEntry(TypedDict):
     """The thresholds that stop the run if they fail, and the interim analyses that were made.
 
-    `alpha` is the nominal share of runs that are stopped although all values are exactly at their limits. `sessions` is
-    the maximum number of sessions with each target. `reason` is null if no analysis stopped the run.
+    `alpha` is the nominal share of runs that are stopped although all values are exactly at their
+    limits. `sessions` is the maximum number of sessions with each target. `reason` is null if no
+    analysis stopped the run.
     """
 
     thresholds: dict[str, list[str]]
@@ -404,31 +440,47 @@ class RunDocument(RunEntry):
     """run.json of a run folder of Realtime Bench."""
 
     schema: Annotated[int, Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
-    definitions_version: Annotated[int, Meta(ge=1, description="version of the metrics' definitions")]
+    definitions_version: Annotated[
+        int, Meta(ge=1, description="version of the metrics' definitions")
+    ]
     tool: ToolEntry
     scenario: str
     simulated: Annotated[bool | None, Meta(description="null until the run has ended")]
     writer: WriterEntry
     settings: dict[str, Any]
     command: NotRequired[
-        Annotated[list[str], Meta(description="the command that starts such a run again, as a list of words")]
+        Annotated[
+            list[str],
+            Meta(description="the command that starts such a run again, as a list of words"),
+        ]
     ]
     targets: list[TargetEntry]
     scripts: list[ScriptEntry]
     host: Annotated[MachineEntry, Meta(description="the machine that leads the run")]
-    hosts: NotRequired[Annotated[list[HostEntry], Meta(description="the machines that recorded the run")]]
+    hosts: NotRequired[
+        Annotated[list[HostEntry], Meta(description="the machines that recorded the run")]
+    ]
     workers: Count
     notices: list[str]
     part_of: NotRequired[Annotated[str | None, Meta(description="the value of --part-of")]]
     planned_load: NotRequired[
-        Annotated[dict[str, float], Meta(description="the planned load of a part of a run, or of all parts")]
+        Annotated[
+            dict[str, float],
+            Meta(description="the planned load of a part of a run, or of all parts"),
+        ]
     ]
-    whole_run: NotRequired[Annotated[dict[str, float], Meta(description="the values of --whole-run")]]
+    whole_run: NotRequired[
+        Annotated[dict[str, float], Meta(description="the values of --whole-run")]
+    ]
     parts: NotRequired[Annotated[list[PartEntry], Meta(description="the parts of a merged run")]]
     remote: NotRequired[list[RemoteWorkerEntry]]
     missing_workers: NotRequired[list[MissingWorkerEntry]]
-    concurrency: NotRequired[Annotated[Count, Meta(description="the planned maximum of open sessions")]]
-    stopping_utc_ns: NotRequired[Annotated[int, Meta(description="the instant from which no turn was started")]]
+    concurrency: NotRequired[
+        Annotated[Count, Meta(description="the planned maximum of open sessions")]
+    ]
+    stopping_utc_ns: NotRequired[
+        Annotated[int, Meta(description="the instant from which no turn was started")]
+    ]
     interleaved: NotRequired[bool]
     calibration: NotRequired[CalibrationEntry | None]
     prices: NotRequired[RunPrices]
@@ -439,11 +491,19 @@ class RunDocument(RunEntry):
     sequential_plan: NotRequired[SequentialPlanEntry]
     interim_analyses: NotRequired[InterimAnalysesEntry]
     abort: NotRequired[AbortEntry]
-    thresholds: NotRequired[Annotated[dict[str, list[str]], Meta(description="the thresholds of the run, by metric")]]
-    niceness: NotRequired[Annotated[int, Meta(description="the niceness of the load processes, as in setpriority(2)")]]
+    thresholds: NotRequired[
+        Annotated[dict[str, list[str]], Meta(description="the thresholds of the run, by metric")]
+    ]
+    niceness: NotRequired[
+        Annotated[int, Meta(description="the niceness of the load processes, as in setpriority(2)")]
+    ]
     stop_reason: NotRequired[str]
-    refused: NotRequired[Annotated[str, Meta(description="what the user must fix before the run can start")]]
-    aborted_because: NotRequired[Annotated[str, Meta(description="why the run was ended early as invalid")]]
+    refused: NotRequired[
+        Annotated[str, Meta(description="what the user must fix before the run can start")]
+    ]
+    aborted_because: NotRequired[
+        Annotated[str, Meta(description="why the run was ended early as invalid")]
+    ]
     receive_timestamp_source: NotRequired[Literal["kernel", "userspace", "mixed"] | None]
     totals: NotRequired[TotalsEntry]
     incidents: NotRequired[list[IncidentEntry]]

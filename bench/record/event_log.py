@@ -1,11 +1,11 @@
 """An event log: all inputs of a session's timeline, as JSON lines, so that they can be replayed.
 
-Logging an event costs as much as all other work on the event. So a run logs only a sample of its sessions. The sample
-depends on the numbers of the sessions, and is the same in every run.
+Logging an event costs as much as all other work on the event. So a run logs only a sample of its
+sessions. The sample depends on the numbers of the sessions, and is the same in every run.
 
-Audio is removed from the log, unless it is to be recorded. The simulated player needs only the size of a delta and the
-position at which the sound of its item begins. The secrets that `hide` removes are never written, nor are request
-headers. `bench.record.replay` reads the logs.
+Audio is removed from the log, unless it is to be recorded. The simulated player needs only the size
+of a delta and the position at which the sound of its item begins. The secrets that `hide` removes
+are never written, nor are request headers. `bench.record.replay` reads the logs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
 BUFFER_BYTES = 1 << 16
 QUOTED = 300
 MAX_BYTES = 1 << 30
-"""The maximum size of the log of one session, in bytes. A log of one hour with all audio has half of this size."""
+"""The maximum size of the log of one session, in bytes. A log of one hour with all audio has
+half of this size."""
 NO_MESSAGE = b""
 
 
@@ -54,13 +55,18 @@ def about(run_id: str, labels: RowContext, script: PreparedScript) -> dict[str, 
 
 
 class EventLog:
-    """The log file of one session, up to MAX_BYTES. It never raises: `error` is the failure that ended the log."""
+    """The log file of one session, up to MAX_BYTES. It never raises: `error` is the failure that
+    ended the log.
+    """
 
     def __init__(self, path: Path, *, hide: Callable[[str], str], record_audio: bool) -> None:
-        self.path, self.redact, self.record_audio = path, hide, record_audio
+        self.path = path
+        self.redact = hide
+        self.record_audio = record_audio
         self.error: str | None = None
         self.outgoing = NO_MESSAGE
-        """The message that is being sent. `LoggedTransport` sets it. The next line about a sent message contains it."""
+        """The message that is being sent. `LoggedTransport` sets it. The next line about a sent
+        message contains it."""
         self._file: BinaryIO | None = None
         self._left = MAX_BYTES
         self._guarded(self._open)
@@ -79,7 +85,10 @@ class EventLog:
         if self._left > 0:
             file.write(data)
         else:
-            print(f"rtbench: {self.path} is full at {MAX_BYTES >> 20} MiB; this event log ends here", file=sys.stderr)
+            print(
+                f"rtbench: {self.path} is full at {MAX_BYTES >> 20} MiB; this event log ends here",
+                file=sys.stderr,
+            )
 
     def flush(self) -> None:
         if self._file is not None and self.error is None:
@@ -93,23 +102,38 @@ class EventLog:
     def _guarded(self, action: Callable[[], object]) -> None:
         try:
             action()
-        except Exception as error:  # after any failure the session continues; the log ends here, with a message
+        except (
+            Exception
+        ) as error:  # after any failure the session continues; the log ends here, with a message
             if self.error is None:
-                error_text = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                error_text = (
+                    error.strerror
+                    if isinstance(error, OSError)
+                    else f"{type(error).__name__}: {error}"
+                )
                 self.error = f"cannot write {self.path}: {error_text}; this event log ends here"
                 print(f"rtbench: {self.error}", file=sys.stderr)
 
 
 class LoggedTransport:
-    """A transport that passes each sent message to the log, so that the log contains the content of client events."""
+    """A transport that passes each sent message to the log, so that the log contains the content
+    of client events.
+    """
 
     def __init__(self, transport: Transport, log: EventLog) -> None:
-        self._transport, self._log = transport, log
-        self.handshake, self.fill = transport.handshake, transport.fill
-        self.now_ns, self.handled_ns, self.network = transport.now_ns, transport.handled_ns, transport.network
-        self.transmitted, self.close, self.abort = transport.transmitted, transport.close, transport.abort
+        self._transport = transport
+        self._log = log
+        self.handshake = transport.handshake
+        self.fill = transport.fill
+        self.now_ns = transport.now_ns
+        self.handled_ns = transport.handled_ns
+        self.network = transport.network
+        self.transmitted = transport.transmitted
+        self.close = transport.close
+        self.abort = transport.abort
         self.receive_until = transport.receive_until
-        self.add_template, self.take_deltas = transport.add_template, transport.take_deltas
+        self.add_template = transport.add_template
+        self.take_deltas = transport.take_deltas
         self.flush = transport.flush
         self.keeps_texts = transport.keeps_texts = True
 
@@ -131,14 +155,28 @@ class LoggedTransport:
 
 
 class LoggedTimeline(Timeline):
-    """A timeline that logs each input before it applies it. `about` describes the session in the log's first line."""
+    """A timeline that logs each input before it applies it. `about` describes the session in the
+    log's first line.
+    """
 
     def __init__(
-        self, start: inputs.SessionStart, dialect: Dialect, *, log: EventLog, about: Mapping[str, Any]
+        self,
+        start: inputs.SessionStart,
+        dialect: Dialect,
+        *,
+        log: EventLog,
+        about: Mapping[str, Any],
     ) -> None:
         super().__init__(start, dialect, reply_format=about.get("output_format"))
         self._log = log
-        log.write(LogHeader(schema=SCHEMA_VERSION, tool=tool_version(), about=about, **msgspec.structs.asdict(start)))
+        log.write(
+            LogHeader(
+                schema=SCHEMA_VERSION,
+                tool=tool_version(),
+                about=about,
+                **msgspec.structs.asdict(start),
+            )
+        )
         log.flush()  # so that the file is a valid event log even if the process is killed
 
     def apply(self, session_input: inputs.AnyInput) -> None:
@@ -148,7 +186,9 @@ class LoggedTimeline(Timeline):
         super().apply(session_input)
 
     def _line(self, session_input: inputs.AnyInput) -> inputs.AnyInput:
-        """Return an input as it is logged, without secrets. A line about a sent message gets the message's content."""
+        """Return an input as it is logged, without secrets. A line about a sent message gets the
+        message's content.
+        """
         hide = self._log.redact
         session_input = _without_secrets(session_input, hide)
         match session_input:
@@ -157,14 +197,23 @@ class LoggedTimeline(Timeline):
                 return msgspec.structs.replace(
                     session_input,
                     instants=dict(session_input.instants),  # mapping proxies cannot be encoded
-                    headers={hide(name): hide(value) for name, value in headers if name not in HIDDEN_HEADERS},
+                    headers={
+                        hide(name): hide(value)
+                        for name, value in headers
+                        if name not in HIDDEN_HEADERS
+                    },
                     uncertainties_ns=dict(session_input.uncertainties_ns),
                     early_audio=session_input.early_audio if self._log.record_audio else b"",
                 )
             case inputs.Sent():
-                message, self._log.outgoing = self._log.outgoing, NO_MESSAGE
-                event = sent_event(message, self._dialect, hide, record_audio=self._log.record_audio)
-                return msgspec.structs.replace(session_input, instants=dict(session_input.instants), event=event)
+                message = self._log.outgoing
+                self._log.outgoing = NO_MESSAGE
+                event = sent_event(
+                    message, self._dialect, hide, record_audio=self._log.record_audio
+                )
+                return msgspec.structs.replace(
+                    session_input, instants=dict(session_input.instants), event=event
+                )
             case _:
                 return session_input
 
@@ -175,23 +224,41 @@ class LoggedTimeline(Timeline):
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         for delta in deltas:
-            message = ReceivedMessage(delta.data, Arrival(delta.at_ns, delta.uncertainty_ns), delta.wire_bytes)
+            message = ReceivedMessage(
+                delta.data, Arrival(delta.at_ns, delta.uncertainty_ns), delta.wire_bytes
+            )
             self._log.write(self._received_line(self._dialect.decode(delta.data), message))
         super().received_deltas(deltas)
 
-    def _received_line(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> LoggedMessage:
-        log, (at_ns, uncertainty_ns, kernel) = self._log, message.arrival
+    def _received_line(
+        self, events: Sequence[ServerEvent], message: ReceivedMessage
+    ) -> LoggedMessage:
+        log = self._log
+        at_ns, uncertainty_ns, kernel = message.arrival
         if unreadable := [event.reason for event in events if event.kind is EventKind.MALFORMED]:
             text = log.redact(message.data.decode("utf-8", "replace"))[:QUOTED]
             return LoggedMessage(
-                at_ns, message.wire_bytes, uncertainty_ns, kernel, unreadable=log.redact(unreadable[0]), text=text
+                at_ns,
+                message.wire_bytes,
+                uncertainty_ns,
+                kernel,
+                unreadable=log.redact(unreadable[0]),
+                text=text,
             )
-        raw_event = received_events(events, message.data, self._dialect, log.redact, record_audio=log.record_audio)
-        with_audio = next((event for event in events if event.kind in WITH_AUDIO or is_stripped(event)), None)
+        raw_event = received_events(
+            events, message.data, self._dialect, log.redact, record_audio=log.record_audio
+        )
+        with_audio = next(
+            (event for event in events if event.kind in WITH_AUDIO or is_stripped(event)), None
+        )
         stripped_audio = None
         if with_audio is not None and not log.record_audio:
-            stripped_audio = strip_audio(with_audio, self._format if self._dialect.has_track else None)
-        unknown = next((event.name for event in events if is_unknown_of_agent(event, self._dialect)), "")
+            stripped_audio = strip_audio(
+                with_audio, self._format if self._dialect.has_track else None
+            )
+        unknown = next(
+            (event.name for event in events if is_unknown_of_agent(event, self._dialect)), ""
+        )
         return LoggedMessage(
             at_ns,
             message.wire_bytes,
@@ -215,14 +282,17 @@ def _without_secrets(session_input: inputs.AnyInput, hide: Callable[[str], str])
 
 
 def is_stripped(event: ServerEvent) -> bool:
-    """Return whether positions of sound have replaced audio, or the event ends an item whose sound they state."""
+    """Return whether positions of sound have replaced audio, or the event ends an item whose
+    sound they state.
+    """
     return isinstance(event.payload, StrippedAudio)
 
 
 def strip_audio(event: ServerEvent, track: AudioFormat | None = None) -> LoggedAudio:
     """Return the data of an audio event that the simulated player needs.
 
-    If the start of the sound is known, that is the size, and in a track with this format also the end of the sound.
+    If the start of the sound is known, that is the size, and in a track with this format also the
+    end of the sound.
     """
     if isinstance(event.payload, StrippedAudio):
         stripped = event.payload
@@ -235,5 +305,9 @@ def strip_audio(event: ServerEvent, track: AudioFormat | None = None) -> LoggedA
             stripped.pending,
             stripped.end_error_ns,
         )
-    until = None if track is None or event.kind is EventKind.ITEM_RETRIEVED else audible_end(event.payload, track)
+    until = (
+        None
+        if track is None or event.kind is EventKind.ITEM_RETRIEVED
+        else audible_end(event.payload, track)
+    )
     return LoggedAudio(event.payload_bytes, until=until)

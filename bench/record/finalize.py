@@ -1,7 +1,8 @@
-"""The finalizing of a run: merge the workers' parts into Parquet files and histograms, and add the verdict to run.json.
+"""The finalizing of a run: merge the workers' parts into Parquet files and histograms, and add the
+verdict to run.json.
 
-A run that ended normally and a run that was killed are finalized in the same way. The part of a worker is removed only
-when all of its data is stored elsewhere.
+A run that ended normally and a run that was killed are finalized in the same way. The part of a
+worker is removed only when all of its data is stored elsewhere.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ from bench.record.validity_data import load_validity_data
 CLOSED = ("ended", "killed")
 SUMMED = ("unknown_events", "incident_counts")
 RATED = ["target", "phase", *RATED_INSTANTS, *CARRIED.values()]
-PER_SECOND, PER_SESSION = "run", "session"
-"""The two values of `step` in the histogram of a rate, which has one value for each second, or for each session."""
+PER_SECOND = "run"
+PER_SESSION = "session"
+"""The two values of `step` in the histogram of a rate, which has one value for each second, or
+for each session."""
 
 
 def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
@@ -62,12 +65,17 @@ def writer_is_gone(folder: Path, document: dict[str, Any]) -> bool:
     is_held = presence.is_held(folder)
     if is_held is None:
         is_held = is_alive(writer.get("pid"))
-    workers = (part for part in parts(folder) if part.host in ("", host_name()))  # a PID is of one host
-    return not is_held and not any(part.is_alive for part in workers if part.facts.pid != writer.get("pid"))
+    # a PID is of one host
+    workers = (part for part in parts(folder) if part.host in ("", host_name()))
+    return not is_held and not any(
+        part.is_alive for part in workers if part.facts.pid != writer.get("pid")
+    )
 
 
 def is_under_way(folder: Path, document: dict[str, Any]) -> bool:
-    """Return whether a process on this host may still write to a run; False if its writer is on another host."""
+    """Return whether a process on this host may still write to a run; False if its writer is on
+    another host.
+    """
     is_local = (document.get("writer") or {}).get("host") == socket.gethostname()
     return is_local and not writer_is_gone(folder, document)
 
@@ -80,24 +88,35 @@ def finalize(folder: Path) -> dict[str, Any]:
     document = files.read_document(folder)
     if not spool.is_stored(folder):
         return document
-    if document.get("state") not in CLOSED:  # otherwise the last attempt was ended during the removal of the parts
+    # otherwise the last attempt was ended during the removal of the parts
+    if document.get("state") not in CLOSED:
         recorded = parts(folder)
         document = merge_parts(
-            folder, document, recorded, lambda read, ends_ns: _missing(read, missing_of(document, recorded, ends_ns))
+            folder,
+            document,
+            recorded,
+            lambda read, ends_ns: _missing(read, missing_of(document, recorded, ends_ns)),
         )
-    spool.remove(folder)  # last: before run.json is final, a failed attempt can be repeated from the parts
+    # last: before run.json is final, a failed attempt can be repeated from the parts
+    spool.remove(folder)
     return document
 
 
-def missing_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int) -> list[MissingWorker]:
-    """Return the workers whose data is incomplete: they disconnected, were killed, or have damaged data.
+def missing_of(
+    document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_utc_ns: int
+) -> list[MissingWorker]:
+    """Return the workers whose data is incomplete: they disconnected, were killed, or have damaged
+    data.
 
-    Call this after the parts were read, because damage is detected when a part is read. `ends_utc_ns` is the end of the
-    run. It is used if `document` does not state when the run began to stop.
+    Call this after the parts were read, because damage is detected when a part is read.
+    `ends_utc_ns` is the end of the run. It is used if `document` does not state when the run began
+    to stop.
     """
     present = {part.worker for part in parts}
     absent = {
-        entry["worker"]: str(entry["host"]) for entry in document.get("remote") or [] if entry["worker"] not in present
+        entry["worker"]: str(entry["host"])
+        for entry in document.get("remote") or []
+        if entry["worker"] not in present
     }
     numbers = itertools.count()
     # workers without any file: their files are gone, or they wrote none
@@ -108,7 +127,10 @@ def missing_of(document: Mapping[str, Any], parts: Sequence[WorkerPart], ends_ut
     ends_utc_ns = document.get("stopping_utc_ns") or ends_utc_ns
     load = load_of(document, len(absent) + len(partial), [*present, *absent], ends_utc_ns)
     return [
-        *(MissingWorker(part.worker, part.host, load, part.facts.rows or None, part.damage_text) for part in partial),
+        *(
+            MissingWorker(part.worker, part.host, load, part.facts.rows or None, part.damage_text)
+            for part in partial
+        ),
         *(MissingWorker(worker, host, load) for worker, host in absent.items()),
     ]
 
@@ -121,15 +143,19 @@ def merge_parts(
 ) -> dict[str, Any]:
     """Write the final files of a run into its folder, from its parts; return the new run.json.
 
-    Parts are read one after another, batch by batch, so that memory does not grow with the run. `missing` is called
-    after all parts were read. Its arguments are a reader of the rows, and the end of the run (UTC). It returns the
-    entries of `missing_workers` in run.json.
+    Parts are read one after another, batch by batch, so that memory does not grow with the run.
+    `missing` is called after all parts were read. Its arguments are a reader of the rows, and the
+    end of the run (UTC). It returns the entries of `missing_workers` in run.json.
     """
     facts = [part.facts for part in parts]
     is_incomplete = not (facts and all(part_facts.done for part_facts in facts))
-    killed = is_incomplete or document.get("state") == "running"  # a live master first sets the state to "closing"
-    sessions = (rows for part in parts for rows in part.batches("sessions", files.SCHEMAS["sessions"]))
-    # the rows are checked, too: the facts of a killed worker may be older than its first simulated session
+    # a live master first sets the state to "closing"
+    killed = is_incomplete or document.get("state") == "running"
+    sessions = (
+        rows for part in parts for rows in part.batches("sessions", files.SCHEMAS["sessions"])
+    )
+    # the rows are checked, too: the facts of a killed worker may be older than its first simulated
+    # session
     simulated = any(part_facts.simulated for part_facts in facts) or any(
         pc.any(rows["simulated"]).as_py() for rows in sessions
     )
@@ -143,47 +169,73 @@ def merge_parts(
     started_utc_ns = document["started_utc_ns"]
     last_utc_ns = None if last_second is None else (last_second + 1) * NS_PER_S
     log = histograms.lines(started_utc_ns, last_utc_ns or started_utc_ns)
-    replace_text(files.histograms_path(folder), header(started_utc_ns, simulated=simulated) + "".join(log))
+    replace_text(
+        files.histograms_path(folder), header(started_utc_ns, simulated=simulated) + "".join(log)
+    )
     document |= {
         "simulated": simulated,
         "state": "killed" if killed else "ended",
         "ended_utc_ns": document.get("ended_utc_ns") or last_utc_ns or utc_ns(),
-        "missing_workers": missing(read, document.get("ended_utc_ns") or (last_utc_ns or started_utc_ns) + UNSEEN_NS),
+        "missing_workers": missing(
+            read, document.get("ended_utc_ns") or (last_utc_ns or started_utc_ns) + UNSEEN_NS
+        ),
         "hosts": recorded_by(parts, document, histograms),
         "receive_timestamp_source": _receive_timestamp_source(read),
         "totals": _totals(read, facts, histograms),
         "incidents": sorted(
-            itertools.chain(*(part_facts.incidents for part_facts in facts)), key=itemgetter("at_utc_ns")
+            itertools.chain(*(part_facts.incidents for part_facts in facts)),
+            key=itemgetter("at_utc_ns"),
         ),
     }
-    document["validity"] = to_builtins(evaluate_checks(*load_validity_data(read, histograms, document)))
+    document["validity"] = to_builtins(
+        evaluate_checks(*load_validity_data(read, histograms, document))
+    )
     # only such a run (incomplete, merged, or of several hosts) may have to be split by part later
     if document["missing_workers"] or "parts" in document or len(document["hosts"]) > 1:
         for part in parts:
             part.copy_documents(folder)
     if killed:
         document["stop_reason"] = document.get("stop_reason") or KILLED
-    files.write_document(folder, document)  # after all other files, because its state means that they are complete
-    pa.default_memory_pool().release_unused()  # a report may follow in this process, and needs the memory
+    # after all other files, because its state means that they are complete
+    files.write_document(folder, document)
+    # a report may follow in this process, and needs the memory
+    pa.default_memory_pool().release_unused()
     return document
 
 
-def _missing(read: files.ReadRows, missing_workers: Sequence[MissingWorker]) -> list[dict[str, Any]]:
-    """Return the run.json entries of workers whose data is incomplete. If there is no such worker, read no rows."""
+def _missing(
+    read: files.ReadRows, missing_workers: Sequence[MissingWorker]
+) -> list[dict[str, Any]]:
+    """Return the run.json entries of workers whose data is incomplete. If there is no such
+    worker, read no rows.
+    """
     if not missing_workers:
         return []
-    turns, sessions, seconds = read("turns", OF_TURNS), read("sessions", OF_SESSIONS), read("seconds", OF_SECONDS)
-    return missing_entries(missing_workers, turns.to_pandas(), sessions.to_pandas(), seconds.to_pandas())
+    turns = read("turns", OF_TURNS)
+    sessions = read("sessions", OF_SESSIONS)
+    seconds = read("seconds", OF_SECONDS)
+    return missing_entries(
+        missing_workers, turns.to_pandas(), sessions.to_pandas(), seconds.to_pandas()
+    )
 
 
-def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike], *, simulated: bool) -> None:
-    """Write a table batch by batch, so that memory does not grow with it. Each file is complete when it appears."""
-    about = {"rtbench.schema": str(SCHEMA_VERSION), "rtbench.simulated": "SIMULATED" if simulated else "no"}
+def _to_parquet(
+    folder: Path, table: files.TableName, parts: Sequence[PartLike], *, simulated: bool
+) -> None:
+    """Write a table batch by batch, so that memory does not grow with it. Each file is complete
+    when it appears.
+    """
+    about = {
+        "rtbench.schema": str(SCHEMA_VERSION),
+        "rtbench.simulated": "SIMULATED" if simulated else "no",
+    }
     schemas = {name: schema.with_metadata(about) for name, schema in files.STORED[table].items()}
     fresh = {name: fresh_beside(folder / f"{name}.parquet") for name in schemas}
     with ExitStack() as opened:
         writers = {
-            name: opened.enter_context(pq.ParquetWriter(opened.enter_context(file), schema, compression="zstd"))
+            name: opened.enter_context(
+                pq.ParquetWriter(opened.enter_context(file), schema, compression="zstd")
+            )
             for name, schema in schemas.items()
             if (file := fresh[name].open("wb"))
         }
@@ -196,7 +248,9 @@ def _to_parquet(folder: Path, table: files.TableName, parts: Sequence[PartLike],
 
 
 def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
-    """Write the transcripts of all parts into one file. Do nothing if no transcripts were recorded."""
+    """Write the transcripts of all parts into one file. Do nothing if no transcripts were
+    recorded.
+    """
     transcripts = [transcript for part in parts if (transcript := part.transcript()) is not None]
     if transcripts:
         fresh = fresh_beside(folder / TRANSCRIPT)
@@ -206,40 +260,55 @@ def _join_transcripts(folder: Path, parts: Sequence[PartLike]) -> None:
 
 
 def _add_rates(read: files.ReadRows, histograms: Histograms) -> None:
-    """Record bytes per second in both directions: for the whole run (the sum of all workers), and for each session."""
+    """Record bytes per second in both directions: for the whole run (the sum of all workers),
+    and for each session.
+    """
     seconds = read("seconds", files.SCHEMAS["seconds"].names).to_pandas()
     # a second of which less than half was recorded has no meaningful rate
     seconds = seconds[seconds["duration_ns"] >= NS_PER_S // 2]
     sessions = read("sessions", RATED).to_pandas()
     phases = sessions["phase"].fillna(MEASURED)
-    # the rate of each worker uses the worker's own duration; then the rates of all workers are summed
+    # the rate of each worker uses the worker's own duration; then the rates of all workers are
+    # summed
     columns = list(CARRIED.values())
-    by_worker = seconds.groupby(["target", "phase", "second", "worker"])[[*columns, "duration_ns"]].sum()
+    by_worker = seconds.groupby(["target", "phase", "second", "worker"])[
+        [*columns, "duration_ns"]
+    ].sum()
     rates = (
-        by_worker[columns].div(by_worker["duration_ns"] / NS_PER_S, axis=0).groupby(["target", "phase", "second"]).sum()
+        by_worker[columns]
+        .div(by_worker["duration_ns"] / NS_PER_S, axis=0)
+        .groupby(["target", "phase", "second"])
+        .sum()
     )
     rate_targets, rate_phases = (rates.index.get_level_values(name) for name in ("target", "phase"))
     for metric, column in CARRIED.items():
         for target, phase, rate in zip(rate_targets, rate_phases, rates[column], strict=True):
             histograms.record(HistogramKey(metric, target, PER_SECOND, phase), int(rate))
-        for target, phase, rate in zip(sessions["target"], phases, bytes_per_s(sessions, metric), strict=True):
+        for target, phase, rate in zip(
+            sessions["target"], phases, bytes_per_s(sessions, metric), strict=True
+        ):
             if not np.isnan(rate):
                 histograms.record(HistogramKey(metric, target, PER_SESSION, phase), int(rate))
 
 
 def _receive_timestamp_source(read: files.ReadRows) -> str | None:
-    """Return the source of the arrival timestamps of turns; "mixed" for several sources; None without timestamps."""
+    """Return the source of the arrival timestamps of turns; "mixed" for several sources; None
+    without timestamps.
+    """
     column = read("turns", ["receive_timestamp_source"])["receive_timestamp_source"]
     sources = set(pc.unique(column).to_pylist()) - {None}
     return sources.pop() if len(sources) == 1 else "mixed" if sources else None
 
 
-def _totals(read: files.ReadRows, facts: Sequence[PartFacts], histograms: Histograms) -> dict[str, Any]:
+def _totals(
+    read: files.ReadRows, facts: Sequence[PartFacts], histograms: Histograms
+) -> dict[str, Any]:
     turns = read("turns", ["outcome", "phase"])
     sessions = read("sessions", ["outcome", "turns_planned", "turns_not_started", "events"])
     turns_started = read("seconds", ["turns_started"])["turns_started"]
     summed = {
-        name: sum((Counter(getattr(part_facts, name)) for part_facts in facts), Counter[str]()) for name in SUMMED
+        name: sum((Counter(getattr(part_facts, name)) for part_facts in facts), Counter[str]())
+        for name in SUMMED
     }
     return {
         "sessions": _counted(sessions["outcome"]),
@@ -258,4 +327,6 @@ def _totals(read: files.ReadRows, facts: Sequence[PartFacts], histograms: Histog
 
 
 def _counted(column: pa.ChunkedArray) -> dict[str, int]:
-    return dict(sorted((entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist()))
+    return dict(
+        sorted((entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist())
+    )

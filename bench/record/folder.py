@@ -1,14 +1,17 @@
-"""The files of a run folder: names, schemas and reading. Analysis code reads measurements only through this module.
+"""The files of a run folder: names, schemas and reading. Analysis code reads measurements only
+through this module.
 
-`docs/run-folder.md` describes the files. `uncertainty.parquet` has a row for each row of `turns.parquet`, with the
-uncertainty of its instants. It is read only if a caller needs it. While the run is active, `spool/` contains one part
-for each worker. If a run is killed, its spool remains. Readers use the spool or the final files, whichever exists.
-Instants are columns `<name>_at_ns`, relative to the row's `start_ns` (CLOCK_MONOTONIC). Only instants are stored;
+`docs/run-folder.md` describes the files. `uncertainty.parquet` has a row for each row of
+`turns.parquet`, with the uncertainty of its instants. It is read only if a caller needs it. While
+the run is active, `spool/` contains one part for each worker. If a run is killed, its spool
+remains. Readers use the spool or the final files, whichever exists. Instants are columns
+`<name>_at_ns`, relative to the row's `start_ns` (CLOCK_MONOTONIC). Only instants are stored;
 metrics are computed from them when the rows are read.
 
-A folder may come from another person, and a table of a few kilobytes can contain a billion rows. Tables of this tool
-have at least 20 bytes per row, and are 30 times as large in memory. A table that is much more compressed is rejected
-before it is read. A column whose type differs from our schema is also rejected.
+A folder may come from another person, and a table of a few kilobytes can contain a billion rows.
+Tables of this tool have at least 20 bytes per row, and are 30 times as large in memory. A table
+that is much more compressed is rejected before it is read. A column whose type differs from our
+schema is also rejected.
 """
 
 from __future__ import annotations
@@ -39,37 +42,46 @@ from bench.record.document import SCHEMA_VERSION
 from bench.record.presence import not_a_run
 from bench.record.spool import parts, with_added
 
-ANY_ROWS, BYTES_PER_ROW = 100_000, 4
+ANY_ROWS = 100_000
+BYTES_PER_ROW = 4
 """A file may have `ANY_ROWS` rows, plus one row for each `BYTES_PER_ROW` bytes of its size."""
-ANY_BYTES, GROWTH = 256 << 20, 200
+ANY_BYTES = 256 << 20
+GROWTH = 200
 """A column may take `ANY_BYTES` of memory, plus `GROWTH` bytes for each byte of the file."""
 ENCODINGS = frozenset({"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "BIT_PACKED"})
-"""The encodings whose decoded size is known. With others, a text can be encoded as a copy of the text before it."""
+"""The encodings whose decoded size is known. With others, a text can be encoded as a copy of the
+text before it."""
 
 
 @contextmanager
 def open_rows(
     path: Path, schema: pa.Schema, dictionaries: Collection[str] = (), rows: int = 0
 ) -> Iterator[pq.ParquetFile]:
-    """Open a file of rows that has the columns of `schema`, except perhaps those of `columns.ADDED`.
+    """Open a file of rows that has the columns of `schema`, except perhaps those of
+    `columns.ADDED`.
 
-    `dictionaries` are the text columns that stay dictionary-encoded. The file may have at least `rows` rows, those of
-    the file to which it belongs, even if it is very small. Raise OSError if the path is not a regular file. Raise
-    pyarrow.ArrowException if it is not a Parquet file, or not such a table.
+    `dictionaries` are the text columns that stay dictionary-encoded. The file may have at least
+    `rows` rows, those of the file to which it belongs, even if it is very small. Raise OSError if
+    the path is not a regular file. Raise pyarrow.ArrowException if it is not a Parquet file, or not
+    such a table.
     """
     with open_file(path) as opened:
         size = os.fstat(opened.fileno()).st_size
-    with pa.OSFile(os.fsencode(path)) as file:  # Arrow rejects the surrogates of file names that are not UTF-8
+    # Arrow rejects the surrogates of file names that are not UTF-8
+    with pa.OSFile(os.fsencode(path)) as file:
         table = pq.ParquetFile(file)
         metadata = table.metadata
         if metadata.num_rows > max(rows, ANY_ROWS + size // BYTES_PER_ROW):
             raise pa.ArrowInvalid(
-                f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which is impossible for a run"
+                f"{path.name} has {metadata.num_rows:,} rows in {size:,} bytes, which is impossible"
+                " for a run"
             )
         if encoded := [name for name in metadata.schema.names if name in dictionaries]:
             table = pq.ParquetFile(file, metadata=metadata, read_dictionary=encoded)
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-        column_indexes = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
+        column_indexes = {
+            metadata.schema.column(index).path: index for index in range(metadata.num_columns)
+        }
         file_schema = table.schema_arrow
         for field in schema:
             if field.name in columns.ADDED and field.name not in file_schema.names:
@@ -77,13 +89,19 @@ def open_rows(
             _check_type(path, file_schema, field)
             chunks = [group.column(column_indexes[field.name]) for group in groups]
             is_text = pa.types.is_string(field.type) and field.name not in encoded
-            if not _is_of_size(path, file, metadata, field.name, chunks, ANY_BYTES + GROWTH * size, is_text=is_text):
-                raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is too large for a run")
+            if not _is_of_size(
+                path, file, metadata, field.name, chunks, ANY_BYTES + GROWTH * size, is_text=is_text
+            ):
+                raise pa.ArrowInvalid(
+                    f"the column {field.name} of {path.name} is too large for a run"
+                )
         yield table
 
 
 def _check_type(path: Path, file_schema: pa.Schema, field: pa.Field) -> None:
-    """Check that the file has the column exactly once, with the type of `field`. Raise pyarrow.ArrowInvalid if not."""
+    """Check that the file has the column exactly once, with the type of `field`. Raise
+    pyarrow.ArrowInvalid if not.
+    """
     indexes = file_schema.get_all_field_indices(field.name)
     if not indexes:
         raise pa.ArrowInvalid(f"{path.name} has no column {field.name}")
@@ -92,7 +110,9 @@ def _check_type(path: Path, file_schema: pa.Schema, field: pa.Field) -> None:
     stored_type = file_schema.field(indexes[0]).type
     stored_type = stored_type.value_type if pa.types.is_dictionary(stored_type) else stored_type
     if stored_type != field.type:
-        raise pa.ArrowInvalid(f"the column {field.name} of {path.name} is {stored_type}, but must be {field.type}")
+        raise pa.ArrowInvalid(
+            f"the column {field.name} of {path.name} is {stored_type}, but must be {field.type}"
+        )
 
 
 def _is_of_size(
@@ -105,15 +125,21 @@ def _is_of_size(
     *,
     is_text: bool,
 ) -> bool:
-    """Return whether a column takes at most `max_bytes` bytes in memory. Raise pyarrow.ArrowInvalid if that is unknown.
+    """Return whether a column takes at most `max_bytes` bytes in memory. Raise pyarrow.ArrowInvalid
+    if that is unknown.
 
-    Rows may share a text in the file, but not in memory. Texts are read only if their copies may be too large.
+    Rows may share a text in the file, but not in memory. Texts are read only if their copies may be
+    too large.
     """
     if other := {encoding for chunk in chunks for encoding in chunk.encodings} - ENCODINGS:
-        raise pa.ArrowInvalid(f"the column {name} of {path.name} has the unsupported encoding {min(other)}")
+        raise pa.ArrowInvalid(
+            f"the column {name} of {path.name} has the unsupported encoding {min(other)}"
+        )
     if sum(chunk.total_uncompressed_size for chunk in chunks) > max_bytes:
         return False
-    longest = (c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks)
+    longest = (
+        c.total_uncompressed_size * (c.num_values if c.has_dictionary_page else 1) for c in chunks
+    )
     if not is_text or sum(longest) <= max_bytes:
         return True
     with pq.ParquetFile(file, metadata=metadata, read_dictionary=[name]) as table:
@@ -127,11 +153,13 @@ def _is_of_size(
 
 
 BLOCK_NS = 120 * NS_PER_S
-"""The duration of a block of a run. Pairs of sessions that started in the same block had similar conditions."""
+"""The duration of a block of a run. Pairs of sessions that started in the same block had similar
+conditions."""
 TableName = Literal["turns", "sessions", "seconds"]
 ReadRows = Callable[[TableName, list[str]], pa.Table]
 SMALL_BYTES = 4 << 20
-"""The maximum size of a table that is read completely at once: about twenty thousand turns in Parquet."""
+"""The maximum size of a table that is read completely at once: about twenty thousand turns in
+Parquet."""
 
 TYPES: dict[ColumnKind, pa.DataType] = {
     "label": pa.string(),
@@ -152,21 +180,28 @@ SCHEMAS: dict[TableName, pa.Schema] = {
 BOUNDS_FILE = "uncertainty.parquet"
 STORED: dict[TableName, dict[str, pa.Schema]] = {
     "turns": {
-        "uncertainty": pa.schema([SCHEMAS["turns"].field(name) for name in (*TURN_KEYS, *UNCERTAINTY_COLUMNS)]),
-        "turns": pa.schema([field for field in SCHEMAS["turns"] if field.name not in UNCERTAINTY_COLUMNS]),
+        "uncertainty": pa.schema(
+            [SCHEMAS["turns"].field(name) for name in (*TURN_KEYS, *UNCERTAINTY_COLUMNS)]
+        ),
+        "turns": pa.schema(
+            [field for field in SCHEMAS["turns"] if field.name not in UNCERTAINTY_COLUMNS]
+        ),
     },
     "sessions": {"sessions": SCHEMAS["sessions"]},
     "seconds": {"seconds": SCHEMAS["seconds"]},
 }
 """The Parquet files of each table. All files of a table are written from the same batches.
 
-The file with the table's name appears last. So if `turns.parquet` exists, `uncertainty.parquet` exists, too. Rows in
-the spool contain all columns. Therefore a crash cannot separate a row from its uncertainty.
+The file with the table's name appears last. So if `turns.parquet` exists, `uncertainty.parquet`
+exists, too. Rows in the spool contain all columns. Therefore a crash cannot separate a row from its
+uncertainty.
 """
 
 
 def create(parent: Path, scenario: str, started_utc_ns: int) -> Path:
-    """Create the folder of a new run, with an empty spool. Raise UsageError if it cannot be written."""
+    """Create the folder of a new run, with an empty spool. Raise UsageError if it cannot be
+    written.
+    """
     folder = create_named(parent, scenario, started_utc_ns)
     with _writing_to(parent):
         spool.prepare(folder)
@@ -205,7 +240,9 @@ def _writing_to(parent: Path) -> Iterator[None]:
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """Read run.json. Raise UsageError if the folder is not a run, or has a format that this version does not read."""
+    """Read run.json. Raise UsageError if the folder is not a run, or has a format that this
+    version does not read.
+    """
     try:
         document = read_json(read_file(folder / "run.json"))
     except FileNotFoundError:
@@ -214,20 +251,26 @@ def read_document(folder: Path) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{folder / 'run.json'} cannot be read: {reason}") from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
-        raise UsageError(f"{folder / 'run.json'} is not the run.json of a run: it has no schema version")
+        raise UsageError(
+            f"{folder / 'run.json'} is not the run.json of a run: it has no schema version"
+        )
     if document["schema"] != SCHEMA_VERSION:
         writer = (
-            "a newer rtbench" if document["schema"] > SCHEMA_VERSION else "an rtbench from before its first release"
+            "a newer rtbench"
+            if document["schema"] > SCHEMA_VERSION
+            else "an rtbench from before its first release"
         )
         raise UsageError(
-            f"{folder} was written by {writer}: its format is {document['schema']}, but this version reads "
-            f"{SCHEMA_VERSION}; use the version that wrote it"
+            f"{folder} was written by {writer}: its format is {document['schema']}, but this"
+            f" version reads {SCHEMA_VERSION}; use the version that wrote it"
         )
     return document
 
 
 def write_document(folder: Path, document: dict[str, Any]) -> None:
-    """Replace run.json atomically: a reader gets either the old document or the new document, complete."""
+    """Replace run.json atomically: a reader gets either the old document or the new document,
+    complete.
+    """
     replace_text(folder / "run.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -236,16 +279,28 @@ def histograms_path(folder: Path) -> Path:
 
 
 def spooled_batches(folder: Path, table: TableName) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a table that the workers have written so far. The run is not finalized yet."""
+    """Yield the rows of a table that the workers have written so far. The run is not finalized
+    yet.
+    """
     return (batch for part in parts(folder) for batch in part.batches(table, SCHEMAS[table]))
 
 
 def read_table(
-    folder: Path, table: TableName, columns: list[str] | None = None, *, dictionaries: Collection[str] = ()
+    folder: Path,
+    table: TableName,
+    columns: list[str] | None = None,
+    *,
+    dictionaries: Collection[str] = (),
 ) -> pa.Table:
-    """Read a table, from the spool if the run is not finalized. `dictionaries` are as in `open_rows`."""
+    """Read a table, from the spool if the run is not finalized. `dictionaries` are as in
+    `open_rows`.
+    """
     path = folder / f"{table}.parquet"
-    schema = SCHEMAS[table] if columns is None else pa.schema([SCHEMAS[table].field(name) for name in columns])
+    schema = (
+        SCHEMAS[table]
+        if columns is None
+        else pa.schema([SCHEMAS[table].field(name) for name in columns])
+    )
     if path.exists():
         return _stored(folder, table, schema, dictionaries)
     batches = (batch.select(schema.names) for batch in spooled_batches(folder, table))
@@ -253,13 +308,19 @@ def read_table(
 
 
 def row_reader(folder: Path) -> ReadRows:
-    """Return a function that reads columns of a run. It reads a small table only once, and keeps it in memory."""
+    """Return a function that reads columns of a run. It reads a small table only once, and keeps
+    it in memory.
+    """
     small: dict[TableName, pa.Table] = {}
 
     def read(table: TableName, columns: list[str]) -> pa.Table:
         if table not in small:
             path = folder / f"{table}.parquet"
-            size = path.stat().st_size if path.exists() else sum(part.size_bytes(table) for part in parts(folder))
+            size = (
+                path.stat().st_size
+                if path.exists()
+                else sum(part.size_bytes(table) for part in parts(folder))
+            )
             if size > SMALL_BYTES:
                 return read_table(folder, table, columns)
             small[table] = read_table(folder, table)
@@ -268,11 +329,14 @@ def row_reader(folder: Path) -> ReadRows:
     return read
 
 
-def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Collection[str]) -> pa.Table:
+def _stored(
+    folder: Path, table: TableName, schema: pa.Schema, dictionaries: Collection[str]
+) -> pa.Table:
     """Read columns from Parquet. If the uncertainties are unknown, their columns are null.
 
-    One thread reads the file: several threads take 60 MB more for a million turns, and are hardly faster. Columns
-    without values are not read: most columns of a run have none, and to decode their nulls takes as long as the rest.
+    One thread reads the file: several threads take 60 MB more for a million turns, and are hardly
+    faster. Columns without values are not read: most columns of a run have none, and to decode
+    their nulls takes as long as the rest.
     """
     main_schema, uncertainties = _by_file(table, schema)
     with open_rows(folder / f"{table}.parquet", main_schema, dictionaries) as file:
@@ -281,26 +345,36 @@ def _stored(folder: Path, table: TableName, schema: pa.Schema, dictionaries: Col
     if not uncertainties.names:
         return rows
     if no_uncertainty(folder):
-        others = pa.table([pa.nulls(number, kind) for kind in uncertainties.types], schema=uncertainties)
+        others = pa.table(
+            [pa.nulls(number, kind) for kind in uncertainties.types], schema=uncertainties
+        )
     else:
         with open_rows(folder / BOUNDS_FILE, uncertainties, rows=number) as file:
             others = _valued(file, uncertainties)
     return pa.table(
-        [(rows if name in main_schema.names else others)[name] for name in schema.names], names=schema.names
+        [(rows if name in main_schema.names else others)[name] for name in schema.names],
+        names=schema.names,
     )
 
 
 def _valued(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
-    """Read the columns of a file that have values. The others, and those that the file lacks, are null."""
-    number, file_names = file.metadata.num_rows, file.schema_arrow.names
+    """Read the columns of a file that have values. The others, and those that the file lacks,
+    are null.
+    """
+    number = file.metadata.num_rows
+    file_names = file.schema_arrow.names
     groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
     names = [
         name
         for name in schema.names
-        if name in file_names and _has_values([group.column(file_names.index(name)) for group in groups])
+        if name in file_names
+        and _has_values([group.column(file_names.index(name)) for group in groups])
     ]
     read = file.read(names, use_threads=False)
-    nulls = {kind: pa.nulls(number, kind) for kind in {field.type for field in schema if field.name not in names}}
+    nulls = {
+        kind: pa.nulls(number, kind)
+        for kind in {field.type for field in schema if field.name not in names}
+    }
     arrays = [read[field.name] if field.name in names else nulls[field.type] for field in schema]
     return pa.table(arrays, names=schema.names)
 
@@ -314,52 +388,74 @@ def _has_values(chunks: Iterable[pq.ColumnChunkMetaData]) -> bool:
     return False
 
 
-def stored_batches(folder: Path, table: TableName, columns: Sequence[str], max_rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a finalized run in batches of at most `max_rows`. Raise OSError or pyarrow.ArrowException."""
-    main_schema, uncertainties = _by_file(table, pa.schema([SCHEMAS[table].field(name) for name in columns]))
+def stored_batches(
+    folder: Path, table: TableName, columns: Sequence[str], max_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a finalized run in batches of at most `max_rows`. Raise OSError or
+    pyarrow.ArrowException.
+    """
+    main_schema, uncertainties = _by_file(
+        table, pa.schema([SCHEMAS[table].field(name) for name in columns])
+    )
     with ExitStack() as files:
         file = files.enter_context(open_rows(folder / f"{table}.parquet", main_schema))
         stored = file.iter_batches(max_rows, columns=main_schema.names)
         batches: Iterator[pa.RecordBatch] = (with_added(batch, main_schema) for batch in stored)
         if uncertainties.names and no_uncertainty(folder):
-            nulls = pa.record_batch([pa.nulls(max_rows, kind) for kind in uncertainties.types], schema=uncertainties)
+            nulls = pa.record_batch(
+                [pa.nulls(max_rows, kind) for kind in uncertainties.types], schema=uncertainties
+            )
             batches = _side_by_side(batches, repeat(nulls))
         elif uncertainties.names:
             number = file.metadata.num_rows
             file = files.enter_context(open_rows(folder / BOUNDS_FILE, uncertainties, rows=number))
-            batches = _side_by_side(batches, file.iter_batches(max_rows, columns=uncertainties.names))
+            batches = _side_by_side(
+                batches, file.iter_batches(max_rows, columns=uncertainties.names)
+            )
         for batch in batches:
             yield batch.select(columns)
 
 
-def _side_by_side(batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Join the columns of two sequences of batches. Both sequences have the same rows; their batch sizes may differ."""
+def _side_by_side(
+    batches: Iterator[pa.RecordBatch], others: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Join the columns of two sequences of batches. Both sequences have the same rows; their
+    batch sizes may differ.
+    """
     buffered: pa.Table | None = None
     for batch in batches:
         while buffered is None or len(buffered) < len(batch):
             more = pa.Table.from_batches([next(others)])
             buffered = more if buffered is None else pa.concat_tables([buffered, more])
-        rows, buffered = buffered.slice(0, len(batch)).combine_chunks(), buffered.slice(len(batch))
+        rows = buffered.slice(0, len(batch)).combine_chunks()
+        buffered = buffered.slice(len(batch))
         columns = [*batch.columns, *(column.chunk(0) for column in rows.columns)]
         yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, *rows.column_names])
 
 
 def _by_file(table: TableName, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema]:
-    """Split columns of a table by file: those of the table's main file, and those of the file with uncertainties."""
+    """Split columns of a table by file: those of the table's main file, and those of the file
+    with uncertainties.
+    """
     uncertainties = set(UNCERTAINTY_COLUMNS if table == "turns" else ()).intersection(schema.names)
     main_fields = [field for field in schema if field.name not in uncertainties]
-    return pa.schema(main_fields), pa.schema([field for field in schema if field.name in uncertainties])
+    return pa.schema(main_fields), pa.schema(
+        [field for field in schema if field.name in uncertainties]
+    )
 
 
 def no_uncertainty(folder: Path) -> str:
-    """Return the reason why the timestamp uncertainty of a finalized run's turns is unknown; "" if it is known."""
+    """Return the reason why the timestamp uncertainty of a finalized run's turns is unknown; ""
+    if it is known.
+    """
     files = tuple(folder / name for name in ("turns.parquet", BOUNDS_FILE))
     stats = [file.stat() if file.exists() else None for file in files]
     file_states = tuple(stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
     return _unfit_uncertainty(*files, file_states) if stats[0] else ""
 
 
-@lru_cache(8)  # a reader that reads a table for one metric after another calls this function each time
+# a reader that reads a table for one metric after another calls this function each time
+@lru_cache(8)
 def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
     keys = pa.schema([SCHEMAS["turns"].field(name) for name in TURN_KEYS])
     with open_rows(turns, keys) as file:
@@ -375,12 +471,20 @@ def _unfit_uncertainty(turns: Path, uncertainty: Path, _: object) -> str:
 
 
 def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[int]) -> list[Any]:
-    """Return the values of a column in these rows of a finalized run. Only the row groups with these rows are read."""
+    """Return the values of a column in these rows of a finalized run. Only the row groups with
+    these rows are read.
+    """
     schema = pa.schema([SCHEMAS[table].field(column)])
     with open_rows(folder / f"{table}.parquet", schema) as file:
-        ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
+        ends = list(
+            accumulate(
+                file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)
+            )
+        )
         values: dict[int, Any] = {}
-        for group, group_indexes in groupby(sorted(indexes), lambda index: bisect_right(ends, index)):
+        for group, group_indexes in groupby(
+            sorted(indexes), lambda index: bisect_right(ends, index)
+        ):
             rows = with_added(file.read_row_group(group, [column]), schema).column(column)
             values |= {index: rows[index - ends[group]].as_py() for index in group_indexes}
     return [values[index] for index in indexes]
@@ -389,7 +493,8 @@ def read_values(folder: Path, table: TableName, column: str, indexes: Sequence[i
 def grouped(batches: Iterable[pa.RecordBatch], rows: int = 50_000) -> Iterator[pa.Table]:
     """Join small batches into tables of about `rows` rows.
 
-    Parquet works better with large batches, and one column in use keeps the memory of its whole batch allocated.
+    Parquet works better with large batches, and one column in use keeps the memory of its whole
+    batch allocated.
     """
     buffered: list[pa.RecordBatch] = []
     for batch in batches:

@@ -1,9 +1,10 @@
 """Upper bounds of the work of missing workers that was not recorded. Pure.
 
-The number of unrecorded turns is unknown, so an upper bound is computed. A worker that stopped reporting may have
-continued until the run's end. In each of its slots, sessions follow one another. So it started no more turns in a slot
-than fit into that time. The only assumption is that the time from the start of a turn to the start of the next turn in
-its slot was never shorter than the shortest such time that the run recorded.
+The number of unrecorded turns is unknown, so an upper bound is computed. A worker that stopped
+reporting may have continued until the run's end. In each of its slots, sessions follow one another.
+So it started no more turns in a slot than fit into that time. The only assumption is that the time
+from the start of a turn to the start of the next turn in its slot was never shorter than the
+shortest such time that the run recorded.
 """
 
 from __future__ import annotations
@@ -20,20 +21,30 @@ if TYPE_CHECKING:  # load generators without reports have no pandas
     import pandas as pd
 
 UNSEEN_NS = NS_PER_S
-"""The maximum time for which a process continued after its last second on disk, which is written when it is over."""
+"""The maximum time for which a process continued after its last second on disk, which is written
+when it is over."""
 OF_TURNS = ["session_id", "worker", "start_ns"]
 OF_SESSIONS = ["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
-OF_SECONDS = ["second", "duration_ns", "worker", "target", "calls_offered", "sessions_active", "turns_started"]
+OF_SECONDS = [
+    "second",
+    "duration_ns",
+    "worker",
+    "target",
+    "calls_offered",
+    "sessions_active",
+    "turns_started",
+]
 
 
 class WorkerLoad(NamedTuple):
     """The planned work of one worker.
 
-    `slots` is the maximum number of its concurrent sessions, 0 if unknown. `targets` is the number of slots that a pair
-    occupies. `pairs` is the maximum number of its pairs. `turns` is the maximum number of turns of a session. `pairs`
-    and `turns` are None without a limit. `peers` are the workers of its run, if calls arrive. Calls go to workers in
-    rotation, so this worker had at most one call more than any other worker. The run lasts from `started_utc_ns` to
-    `ends_utc_ns`, when it began to stop.
+    `slots` is the maximum number of its concurrent sessions, 0 if unknown. `targets` is the number
+    of slots that a pair occupies. `pairs` is the maximum number of its pairs. `turns` is the
+    maximum number of turns of a session. `pairs` and `turns` are None without a limit. `peers` are
+    the workers of its run, if calls arrive. Calls go to workers in rotation, so this worker had at
+    most one call more than any other worker. The run lasts from `started_utc_ns` to `ends_utc_ns`,
+    when it began to stop.
     """
 
     started_utc_ns: int
@@ -46,7 +57,9 @@ class WorkerLoad(NamedTuple):
 
 
 class MissingWorker(NamedTuple):
-    """A worker whose data is incomplete. `rows` are its own counts of written rows. `why` is the damage to its data."""
+    """A worker whose data is incomplete. `rows` are its own counts of written rows. `why` is the
+    damage to its data.
+    """
 
     worker: int
     host: str
@@ -56,7 +69,9 @@ class MissingWorker(NamedTuple):
 
 
 class KnownWork(NamedTuple):
-    """The known work of a missing worker: its `turns` with rows, and its counts at the end of its last second."""
+    """The known work of a missing worker: its `turns` with rows, and its counts at the end of
+    its last second.
+    """
 
     turns: int = 0
     turns_started: int = 0
@@ -64,10 +79,14 @@ class KnownWork(NamedTuple):
     until_utc_ns: int = 0
 
 
-def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None) -> int | None:
-    """Return the maximum number of turns that a worker started and that have no row; None without a bound.
+def unknown_turns(
+    record: KnownWork, load: WorkerLoad, shortest_ns: int | None, calls: int | None = None
+) -> int | None:
+    """Return the maximum number of turns that a worker started and that have no row; None without a
+    bound.
 
-    `shortest_ns` is as in `shortest_turn_ns`. `calls` is the maximum number of calls that arrived at the worker.
+    `shortest_ns` is as in `shortest_turn_ns`. `calls` is the maximum number of calls that arrived
+    at the worker.
     """
     silent_ns = max(0, load.ends_utc_ns - record.until_utc_ns)
     bounds = []
@@ -81,16 +100,19 @@ def unknown_turns(record: KnownWork, load: WorkerLoad, shortest_ns: int | None, 
 
 
 def unknown_calls(record: KnownWork, of_peers: Collection[int]) -> int | None:
-    """Return the maximum of a worker's unreported calls, by those of its complete peers; None if it has none."""
+    """Return the maximum of a worker's unreported calls, by those of its complete peers; None if
+    it has none.
+    """
     return max(0, max(of_peers) + 1 - record.calls) if of_peers else None
 
 
 def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
-    """Return the shortest time between the starts of two consecutive turns of a slot; None if no time is known.
+    """Return the shortest time between the starts of two consecutive turns of a slot; None if no
+    time is known.
 
-    Two consecutive turns are in one session, or in two consecutive sessions. For turns in two sessions, the time is the
-    shortest time from a session's last turn to its end, plus the shortest time from a session's start to its first
-    turn.
+    Two consecutive turns are in one session, or in two consecutive sessions. For turns in two
+    sessions, the time is the shortest time from a session's last turn to its end, plus the shortest
+    time from a session's start to its first turn.
     """
     import pandas as pd
 
@@ -100,32 +122,48 @@ def shortest_turn_ns(turns: pd.DataFrame, sessions: pd.DataFrame) -> int | None:
         [outcome_class(str(outcome)) == "unfinished" for outcome in sessions["outcome"]], dtype=bool
     )
     ends = sessions[~is_unfinished].drop_duplicates("session_id").set_index("session_id")
-    first, last = starts.min().reindex(ends.index), starts.max().reindex(ends.index)
-    shortest.append((first - ends["start_ns"]).min() + (ends["start_ns"] + ends["ended_at_ns"] - last).min())
+    first = starts.min().reindex(ends.index)
+    last = starts.max().reindex(ends.index)
+    shortest.append(
+        (first - ends["start_ns"]).min() + (ends["start_ns"] + ends["ended_at_ns"] - last).min()
+    )
     known = [int(duration_ns) for duration_ns in shortest if not pd.isna(duration_ns)]
     return max(1, min(known)) if known else None
 
 
 def missing_entries(
-    missing_workers: Sequence[MissingWorker], turns: pd.DataFrame, sessions: pd.DataFrame, seconds: pd.DataFrame
+    missing_workers: Sequence[MissingWorker],
+    turns: pd.DataFrame,
+    sessions: pd.DataFrame,
+    seconds: pd.DataFrame,
 ) -> list[dict[str, Any]]:
-    """Return the `MissingWorkerEntry` of missing workers, from the columns OF_TURNS, OF_SESSIONS and OF_SECONDS."""
+    """Return the `MissingWorkerEntry` of missing workers, from the columns OF_TURNS, OF_SESSIONS
+    and OF_SECONDS.
+    """
     if not missing_workers:
         return []
-    shortest_ns, known_work = shortest_turn_ns(turns, sessions), _reported(turns, seconds)
+    shortest_ns = shortest_turn_ns(turns, sessions)
+    known_work = _reported(turns, seconds)
     active = seconds.groupby(["worker", "second"])["sessions_active"].sum()
     max_turns = int(sessions["turns_started"].max()) if len(sessions) else 0
     entries = []
     for missing in missing_workers:
-        load = missing.load._replace(slots=max(missing.load.slots, int(active.max()) if len(active) else 0))
+        load = missing.load._replace(
+            slots=max(missing.load.slots, int(active.max()) if len(active) else 0)
+        )
         if load.turns is not None:
             load = load._replace(turns=max(load.turns, max_turns))
         record = known_work.get(missing.worker, KnownWork())
         if not record.until_utc_ns:
             record = record._replace(until_utc_ns=load.started_utc_ns)
-        entry = {"worker": missing.worker, "host": missing.host, "since_utc_ns": record.until_utc_ns}
+        entry = {
+            "worker": missing.worker,
+            "host": missing.host,
+            "since_utc_ns": record.until_utc_ns,
+        }
         entry |= {"why": missing.why} if missing.why else {}
-        if missing.rows is not None and "turns" in missing.rows:  # it reported the number of rows that it had written
+        # it reported the number of rows that it had written
+        if missing.rows is not None and "turns" in missing.rows:
             entry["turns"] = max(0, missing.rows["turns"] - record.turns)
         elif load.peers is None:
             entry["turns"] = unknown_turns(record, load, shortest_ns)
@@ -144,7 +182,9 @@ def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork
     calls = seconds.groupby(["worker", "target"])["calls_offered"].sum()
     turns_started = seconds.groupby("worker")["turns_started"].sum()
     # the end of a second is at least half of its duration after its start
-    ends_ns = seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
+    ends_ns = (
+        seconds["second"].astype(np.int64) * NS_PER_S + seconds["duration_ns"].astype(np.int64) // 2
+    )
     until_ns = ends_ns.groupby(seconds["worker"]).max()
     records = {worker: KnownWork(turns=count) for worker, count in rows.items()}
     for worker in until_ns.index.tolist():
@@ -154,10 +194,15 @@ def _reported(turns: pd.DataFrame, seconds: pd.DataFrame) -> dict[int, KnownWork
 
 
 def _calls_of_peers(
-    missing: MissingWorker, missing_workers: Sequence[MissingWorker], known_work: Mapping[int, KnownWork]
+    missing: MissingWorker,
+    missing_workers: Sequence[MissingWorker],
+    known_work: Mapping[int, KnownWork],
 ) -> list[int]:
-    """Return the number of calls of each peer of a missing worker whose data does not end before the run's end."""
-    incomplete, ends_ns = {other.worker for other in missing_workers}, missing.load.ends_utc_ns
+    """Return the number of calls of each peer of a missing worker whose data does not end before
+    the run's end.
+    """
+    incomplete = {other.worker for other in missing_workers}
+    ends_ns = missing.load.ends_utc_ns
     peers = (missing.load.peers or frozenset()) - {missing.worker}
     known = [
         (known_work[peer], ends_ns if peer in incomplete else ends_ns - NS_PER_S)
@@ -167,8 +212,12 @@ def _calls_of_peers(
     return [record.calls for record, min_until_ns in known if record.until_utc_ns >= min_until_ns]
 
 
-def load_of(document: Mapping[str, Any], missing_count: int, peers: Iterable[int], ends_utc_ns: int) -> WorkerLoad:
-    """Return the planned work of each missing worker. The users of the others may have moved to it before."""
+def load_of(
+    document: Mapping[str, Any], missing_count: int, peers: Iterable[int], ends_utc_ns: int
+) -> WorkerLoad:
+    """Return the planned work of each missing worker. The users of the others may have moved to
+    it before.
+    """
     workers = max(1, int(document.get("workers") or 1))
     target_count = len(document.get("targets") or [None]) if document.get("interleaved") else 1
     users = -(-int(document.get("concurrency") or 0) // target_count)

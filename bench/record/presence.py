@@ -1,8 +1,9 @@
-"""Checks of which files, folders and runs exist, and whether the process that writes a run is alive.
+"""Checks of which files, folders and runs exist, and whether the process that writes a run is
+alive.
 
-If the system does not permit a check, the check raises an error, because the file may exist. The writer of a run holds
-a lock until it ends, because a PID does not show whether it is alive: a later process or container may have the same
-one.
+If the system does not permit a check, the check raises an error, because the file may exist. The
+writer of a run holds a lock until it ends, because a PID does not show whether it is alive: a later
+process or container may have the same one.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ from bench.base.errors import UsageError
 
 FOLDER = Path("runs")
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-"""The error numbers that mean that a file does not exist. After any other error, such as EACCES, the file may exist."""
+"""The error numbers that mean that a file does not exist. After any other error, such as EACCES,
+the file may exist."""
 
 
 def file_status(path: Path) -> os.stat_result | None:
-    """Return the status of a file; None if it does not exist. Raise UsageError if that cannot be determined."""
+    """Return the status of a file; None if it does not exist. Raise UsageError if that cannot be
+    determined.
+    """
     try:
         return os.stat(path)
     except OSError as error:
         if error.errno in ABSENT:
             return None
         raise UsageError(
-            f"{path} cannot be read: {error.strerror}; check the permissions of its folder, or name another run"
+            f"{path} cannot be read: {error.strerror}; check the permissions of its folder, or name"
+            " another run"
         ) from None
 
 
@@ -64,36 +69,52 @@ def page_of(folder: Path) -> Path | None:
     """Return the page of a folder that is no run; None if there is none."""
     if not is_folder(folder) or is_run(folder):
         return None
-    pages = (page for name in WRITTEN_BY for page in sorted(folder.glob(name)) if page.suffix == ".html")
+    pages = (
+        page for name in WRITTEN_BY for page in sorted(folder.glob(name)) if page.suffix == ".html"
+    )
     return next(pages, None)
 
 
 def written_by(folder: Path) -> str | None:
-    """Return the command that wrote a folder that is no run; None if no command of this tool wrote it."""
+    """Return the command that wrote a folder that is no run; None if no command of this tool
+    wrote it.
+    """
     if not is_folder(folder):
         return None
     return next((command for name, command in WRITTEN_BY.items() if any(folder.glob(name))), None)
 
 
 def not_a_run(folder: Path) -> str:
-    """Return the text that a folder is not a run, with the command that wrote it and the command that shows it."""
+    """Return the text that a folder is not a run, with the command that wrote it and the command
+    that shows it.
+    """
     text = f"{folder} is not a run folder: it has no run.json"
     if (writer := written_by(folder)) is None:
         has_runs = is_folder(folder) and bool(run_folders(folder))
-        return f"{text}, but it contains runs, which `rtbench runs {folder}` lists" if has_runs else text
+        return (
+            f"{text}, but it contains runs, which `rtbench runs {folder}` lists"
+            if has_runs
+            else text
+        )
     page = page_of(folder)
-    shown = f"{page.name}, which `rtbench open {folder}` opens" if page else "levels; name one of its runs"
+    shown = (
+        f"{page.name}, which `rtbench open {folder}` opens"
+        if page
+        else "levels; name one of its runs"
+    )
     return f"{text}; `rtbench {writer}` wrote its {shown}"
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder` that are or may be runs. Raise UsageError if `folder` cannot be read."""
+    """Return the folders in `folder` that are or may be runs. Raise UsageError if `folder`
+    cannot be read.
+    """
     try:
         return [path for path in folder.iterdir() if _may_be_run(path)]
     except OSError as error:
         raise UsageError(
-            f"there are no runs in {folder} ({error.strerror}): make one (`rtbench quickstart`), or name a run "
-            "or the folder of runs"
+            f"there are no runs in {folder} ({error.strerror}): make one (`rtbench quickstart`), or"
+            " name a run or the folder of runs"
         ) from None
 
 
@@ -105,18 +126,23 @@ def _may_be_run(folder: Path) -> bool:
 
 
 CLOSES = "RTBENCH_CLOSES"
-"""The environment variable of a child process that may close the run of its parent: the folder of this run."""
+"""The environment variable of a child process that may close the run of its parent: the folder
+of this run."""
 
 
 def hold(folder: Path) -> None:
-    """Acquire the lock of a run's folder until this process ends. Do nothing on a file system without locks."""
+    """Acquire the lock of a run's folder until this process ends. Do nothing on a file system
+    without locks.
+    """
     file = os.open(folder, os.O_RDONLY)
     with suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def permission_to_close(folder: Path) -> dict[str, str]:
-    """Return the environment variable by which the writer of a run lets a child process close it."""
+    """Return the environment variable by which the writer of a run lets a child process close
+    it.
+    """
     return {CLOSES: str(folder.resolve())}
 
 
@@ -128,7 +154,8 @@ def may_close(folder: Path) -> bool:
 def is_held(folder: Path) -> bool | None:
     """Return whether a process holds the lock of a run's folder.
 
-    Return None if that is unknown, because the file system has no locks, or because this user may not open the folder.
+    Return None if that is unknown, because the file system has no locks, or because this user may
+    not open the folder.
     """
     try:
         file = os.open(folder, os.O_RDONLY)
@@ -141,7 +168,9 @@ def is_held(folder: Path) -> bool | None:
 
 
 def is_taken(file: int) -> bool | None:
-    """Return whether another process holds the lock of an open folder; None if its file system has no locks."""
+    """Return whether another process holds the lock of an open folder; None if its file system
+    has no locks.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,6 @@
-"""The origin of a run: its hosts (`HostEntry`), and the part of run.json that is known when the run starts."""
+"""The origin of a run: its hosts (`HostEntry`), and the part of run.json that is known when the
+run starts.
+"""
 
 from __future__ import annotations
 
@@ -24,32 +26,78 @@ CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("locust", "gevent", "websockets", "msgspec", "hdrhistogram", "pyarrow", "numpy")
 STORED_SETTINGS = frozenset(
     {
-        *("targets", "target_file", "url", "simulator", "dialect", "api_key_env", "auth"),
-        *("ca_file", "client_cert", "client_key"),
+        "targets",
+        "target_file",
+        "url",
+        "simulator",
+        "dialect",
+        "api_key_env",
+        "auth",
+        "ca_file",
+        "client_cert",
+        "client_key",
         # of the URL and the proxy, only the public forms are stored, without secrets
-        *(
-            "proxy",
-            "resolve",
-            "compression",
-            "max_message_mib",
-            "rtp_ports",
-            "codec",
-            "srtp",
-            "call_hosts",
-            "turn_server",
-            "offer",
-        ),
-        *("sessions", "connect_rate", "session_pause", "prices", "budget", "seed"),
-        *("arrival_rate", "arrival_pattern", "max_concurrent", "stages", "part_of", "whole_run"),
+        "proxy",
+        "resolve",
+        "compression",
+        "max_message_mib",
+        "rtp_ports",
+        "codec",
+        "srtp",
+        "call_hosts",
+        "turn_server",
+        "offer",
+        "sessions",
+        "connect_rate",
+        "session_pause",
+        "prices",
+        "budget",
+        "seed",
+        "arrival_rate",
+        "arrival_pattern",
+        "max_concurrent",
+        "stages",
+        "part_of",
+        "whole_run",
         "locust_metrics",
-        *("warmup", "until_decided", "thresholds", "baseline", "on_inconclusive", "interim_every"),
-        *("record_events", "record_audio", "record_transcripts", "runs_dir", "priority", "yes"),
-        *("locustfile", "num_users", "spawn_rate", "run_time", "processes", "stop_timeout", "reset_stats", "profile"),
-        *("headless", "autostart", "autoquit", "tags", "exclude_tags", "user_classes", "equal_weights"),
-        *("expect_workers", "exit_code_on_error", "loglevel", "only_summary", "csv_prefix", "html_file", "json_file"),
+        "warmup",
+        "until_decided",
+        "thresholds",
+        "baseline",
+        "on_inconclusive",
+        "interim_every",
+        "record_events",
+        "record_audio",
+        "record_transcripts",
+        "runs_dir",
+        "priority",
+        "yes",
+        "locustfile",
+        "num_users",
+        "spawn_rate",
+        "run_time",
+        "processes",
+        "stop_timeout",
+        "reset_stats",
+        "profile",
+        "headless",
+        "autostart",
+        "autoquit",
+        "tags",
+        "exclude_tags",
+        "user_classes",
+        "equal_weights",
+        "expect_workers",
+        "exit_code_on_error",
+        "loglevel",
+        "only_summary",
+        "csv_prefix",
+        "html_file",
+        "json_file",
     }
 )
-"""The options that are stored in run.json: ours, and Locust's that shape a load. All others may contain a secret."""
+"""The options that are stored in run.json: ours, and Locust's that shape a load. All others may
+contain a secret."""
 
 
 def opening_document(
@@ -108,7 +156,9 @@ def named_host() -> dict[str, Any]:
 
 @cache
 def host() -> dict[str, Any]:
-    """Return the facts about this machine, and about the packages that affect the measured values."""
+    """Return the facts about this machine, and about the packages that affect the measured
+    values.
+    """
     return {
         "kernel": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
@@ -125,7 +175,9 @@ def _cpu_model() -> str | None:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None
+    )
 
 
 RecordedPart = tuple[PartLike, Sequence[Mapping[str, Any]]]
@@ -133,12 +185,17 @@ LOAD_GENERATOR = {"event_loop_delay": "event_loop_delay_p99_ms", "send_delay": "
 """The key of the p99 of each histogram in a `HostEntry`."""
 
 
-def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histograms: Histograms) -> list[dict[str, Any]]:
-    """Return the `HostEntry` of each host that recorded a run, from its parts and the sum of their histograms.
+def recorded_by(
+    parts: Sequence[PartLike], document: Mapping[str, Any], histograms: Histograms
+) -> list[dict[str, Any]]:
+    """Return the `HostEntry` of each host that recorded a run, from its parts and the sum of their
+    histograms.
 
     If the facts of a part are damaged, the part is counted for the host that led the run.
     """
-    by_part: list[RecordedPart] = [(part, [*part.facts.hosts] or [leader_of(document)]) for part in parts]
+    by_part: list[RecordedPart] = [
+        (part, [*part.facts.hosts] or [leader_of(document)]) for part in parts
+    ]
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for host in chain.from_iterable(hosts for _, hosts in by_part):
         by_name.setdefault(str(host["name"]), []).append(host)
@@ -148,13 +205,18 @@ def recorded_by(parts: Sequence[PartLike], document: Mapping[str, Any], histogra
 
 
 def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    writer, host = document.get("writer") or {}, document.get("host") or {}
+    writer = document.get("writer") or {}
+    host = document.get("host") or {}
     extra = {key: document[key] for key in ("calibration", "niceness") if key in document}
-    return {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | extra | NO_CLOCK
+    return (
+        {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | extra | NO_CLOCK
+    )
 
 
 def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one entry for a host, with the sums of its workers and CPU use, and the first value of each other key."""
+    """Return one entry for a host, with the sums of its workers and CPU use, and the first value
+    of each other key.
+    """
     host: dict[str, Any] = {}
     for entry in entries:
         host |= {key: value for key, value in entry.items() if host.get(key) is None}
@@ -165,16 +227,21 @@ def _host_entry(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | None]:
-    """Return the p99s of a host's event-loop delay and send delay, in ms. Each is the larger of two values.
+    """Return the p99s of a host's event-loop delay and send delay, in ms. Each is the larger of two
+    values.
 
-    The first is of the sum of the parts that only this host recorded, the second the largest in its other entries.
+    The first is of the sum of the parts that only this host recorded, the second the largest in its
+    other entries.
     """
-    total, entries = Histograms(), []
+    total = Histograms()
+    entries = []
     for part, hosts in by_part:
         host_entries = [host for host in hosts if host["name"] == name]
         if host_entries and len(hosts) == 1:
             histograms = part.histograms()
-            histograms.discard({key.metric for key, _ in histograms.items()} - LOAD_GENERATOR.keys())
+            histograms.discard(
+                {key.metric for key, _ in histograms.items()} - LOAD_GENERATOR.keys()
+            )
             total.merge(histograms)
         else:
             entries += host_entries
@@ -186,5 +253,7 @@ def _lateness(name: str, by_part: Iterable[RecordedPart]) -> dict[str, float | N
 
 
 def p99s_ms(histograms: Histograms) -> dict[str, float | None]:
-    """Return the p99s of event-loop delay and send delay, in ms, for the processes that recorded these histograms."""
+    """Return the p99s of event-loop delay and send delay, in ms, for the processes that recorded
+    these histograms.
+    """
     return {key: worst_p99_ms(histograms, metric) for metric, key in LOAD_GENERATOR.items()}

@@ -1,7 +1,9 @@
-"""The recorder of a worker process in a run: rows of observations, and histograms of events and of the load generator.
+"""The recorder of a worker process in a run: rows of observations, and histograms of events and of
+the load generator.
 
-Histograms of the times of turns and sessions are computed from rows (`bench.record.metric_values`). Rows are in the
-spool within a second (`flush`), and histograms within ten seconds (`histogram_slices`), even if the process is killed.
+Histograms of the times of turns and sessions are computed from rows (`bench.record.metric_values`).
+Rows are in the spool within a second (`flush`), and histograms within ten seconds
+(`histogram_slices`), even if the process is killed.
 """
 
 from __future__ import annotations
@@ -36,24 +38,39 @@ from bench.record.rows import (
     turn_columns,
     turn_row,
 )
-from bench.record.spool import FACTS, HISTOGRAMS, TRANSCRIPT, BatchWriter, PartFacts, Spool, columns_of, rows_of
+from bench.record.spool import (
+    FACTS,
+    HISTOGRAMS,
+    TRANSCRIPT,
+    BatchWriter,
+    PartFacts,
+    Spool,
+    columns_of,
+    rows_of,
+)
 from bench.transport.impairment.line import NetworkCounts
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import is_simulated, simulator_late_ms
 from bench.wire.events import EventKind, ServerEvent, limits_in
 
-AUDIO_DELTA, SESSION_CREATED, RATE_LIMITS = EventKind.AUDIO_DELTA, EventKind.SESSION_CREATED, EventKind.RATE_LIMITS
-"""The event kinds with which every event is compared, because access to a member of an enumeration is slow."""
+AUDIO_DELTA = EventKind.AUDIO_DELTA
+SESSION_CREATED = EventKind.SESSION_CREATED
+RATE_LIMITS = EventKind.RATE_LIMITS
+"""The event kinds with which every event is compared, because access to a member of an
+enumeration is slow."""
 UNKNOWN_NAMES = 200
 SIMULATOR_OVERLOADED = (
-    "{}: since its start (restart it to reset this value), 99 % of the simulator's events were at most {:.1f} ms late"
+    "{}: since its start (restart it to reset this value), 99 % of the simulator's events were at"
+    " most {:.1f} ms late"
 )
 INCIDENTS = 100
 
 
 @dataclass(frozen=True)
 class RowContext:
-    """The values that identify a session. Each row of the session and of its turns contains them."""
+    """The values that identify a session. Each row of the session and of its turns contains
+    them.
+    """
 
     session_id: str
     target: str
@@ -81,7 +98,9 @@ NO_TRAFFIC = Traffic()
 
 @dataclass
 class _Target:
-    """The counts of one target in this process. `past` is the traffic up to the end of the last recorded second."""
+    """The counts of one target in this process. `past` is the traffic up to the end of the last
+    recorded second.
+    """
 
     second: SecondCounts = field(default_factory=SecondCounts)
     active: int = 0
@@ -92,7 +111,8 @@ class _Target:
 
     @property
     def traffic(self) -> Traffic:
-        past, second = self.past, self.second
+        past = self.past
+        second = self.second
         return Traffic(
             past.events_received + second.events,
             self.events_sent,
@@ -104,10 +124,11 @@ class _Target:
 class Recorder:
     """The recorder of one process in a run. It writes into the process's `spool`.
 
-    `hide` removes secrets from the service's messages. `transcripts` is true if transcripts are also stored.
-    `warm_until_ns` is the end of the warm-up (CLOCK_MONOTONIC) for seconds and the event-loop delay; the phase of a
-    session is in its `RowContext`. `host` has the facts of `named_host` and possibly others. `ahead_ns` is by how much
-    this machine's UTC clock is ahead of the run's clock.
+    `hide` removes secrets from the service's messages. `transcripts` is true if transcripts are
+    also stored. `warm_until_ns` is the end of the warm-up (CLOCK_MONOTONIC) for seconds and the
+    event-loop delay; the phase of a session is in its `RowContext`. `host` has the facts of
+    `named_host` and possibly others. `ahead_ns` is by how much this machine's UTC clock is ahead of
+    the run's clock.
     """
 
     def __init__(
@@ -124,9 +145,12 @@ class Recorder:
         self._redact = hide
         self._host = named_host() if host is None else dict(host)
         self._host_name = str(self._host["name"])
-        self._run_id, self._worker, self._started_utc_ns = spool.run_id, spool.worker, started_utc_ns
+        self._run_id = spool.run_id
+        self._worker = spool.worker
+        self._started_utc_ns = started_utc_ns
         self.histograms = Histograms()
-        self._words, self._spool = TextSanitizer(hide), spool
+        self._words = TextSanitizer(hide)
+        self._spool = spool
         self._tables: dict[files.TableName, BatchWriter] = {
             table: BatchWriter(
                 spool.stream(rows_of(table)),
@@ -140,14 +164,16 @@ class Recorder:
         self._transcripts: list[str] = []
         self._targets = defaultdict[str, _Target](_Target)
         self.calls: Counter[str] = Counter()
-        """The counts of calls since the start, by their columns of `seconds`. Each call is one of all targets."""
+        """The counts of calls since the start, by their columns of `seconds`. Each call is one
+        of all targets."""
         self._event_loop_delay_max_ns = 0
         self._record_event_loop_delay = {
             phase: self.histograms.recorder(HistogramKey("event_loop_delay", "all", phase=phase))
             for phase in (WARMUP, MEASURED)
         }
         self._cpu = CpuMonitor()
-        self._cpu_s, self._second_start_ns = time.process_time(), monotonic_ns()
+        self._cpu_s = time.process_time()
+        self._second_start_ns = monotonic_ns()
         self._ahead_ns = ahead_ns
         self._utc_offset_ns = utc_ns() - ahead_ns - monotonic_ns()
         self._warm_until_ns = warm_until_ns
@@ -158,15 +184,20 @@ class Recorder:
     # Methods for sessions.
 
     def count_calls(self, targets: Iterable[str], **counts: int) -> None:
-        """Add counts of calls to the current second of each target. The names of `counts` are columns of `seconds`."""
+        """Add counts of calls to the current second of each target. The names of `counts` are
+        columns of `seconds`.
+        """
         seconds = [self._targets[label].second for label in targets]
         for name, count in counts.items():
-            self.calls[name] += count  # True becomes 1; `update` of an empty counter would keep True
+            # True becomes 1; `update` of an empty counter would keep True
+            self.calls[name] += count
             for second in seconds:
                 setattr(second, name, getattr(second, name) + count)
 
     def back_off(self, targets: Iterable[str], *, starts: bool) -> None:
-        """Count the start or the end of a back-off: a delay of a call, because its caller's last call was refused."""
+        """Count the start or the end of a back-off: a delay of a call, because its caller's last
+        call was refused.
+        """
         self.count_calls(targets, calls_backed_off=starts)
         self.calls["callers_backing_off"] += 1 if starts else -1
 
@@ -179,13 +210,21 @@ class Recorder:
 
     def add_turn(self, labels: RowContext, service_session_id: str, turn: TurnObservation) -> None:
         """Record a turn that ended, with its transcript if transcripts are stored."""
-        self._tables["turns"].append(turn_row(self._identity(labels, service_session_id), turn, self._utc_offset_ns))
+        self._tables["turns"].append(
+            turn_row(self._identity(labels, service_session_id), turn, self._utc_offset_ns)
+        )
         if self._transcript is not None:
             line = transcript_line(labels.session_id, service_session_id, turn)
-            self._transcripts.append(json.dumps(self._words.clean_row(line), ensure_ascii=False) + "\n")
+            self._transcripts.append(
+                json.dumps(self._words.clean_row(line), ensure_ascii=False) + "\n"
+            )
 
-    def add_session(self, labels: RowContext, service_session_id: str, session: SessionObservation) -> None:
-        """Record a session that ended, and the events that it received and that this version does not know."""
+    def add_session(
+        self, labels: RowContext, service_session_id: str, session: SessionObservation
+    ) -> None:
+        """Record a session that ended, and the events that it received and that this version
+        does not know.
+        """
         facts = self._facts
         for raw_name, count in session.unknown_events.items():
             name = escape_control(self._redact(raw_name))
@@ -202,9 +241,18 @@ class Recorder:
     def _identity(self, labels: RowContext, service_session_id: str) -> tuple[Any, ...]:
         """Return the values of the columns IDENTITY, as far as they are known now."""
         return (
-            *(self._run_id, labels.session_id, service_session_id or None, labels.target),
-            *(labels.block, labels.pair, labels.phase, labels.scenario, labels.script),
-            *(self._worker, self._host_name, self._targets[labels.target].simulated),
+            self._run_id,
+            labels.session_id,
+            service_session_id or None,
+            labels.target,
+            labels.block,
+            labels.pair,
+            labels.phase,
+            labels.scenario,
+            labels.script,
+            self._worker,
+            self._host_name,
+            self._targets[labels.target].simulated,
         )
 
     # Methods that are called rarely.
@@ -212,17 +260,29 @@ class Recorder:
     def incident(self, kind: str, text: str, late_ms: float | None = None) -> None:
         """Record an incident that may explain results: count it, and store the first 100.
 
-        `kind` is the name of its kind, such as `value_dropped`. `late_ms` is how late a simulator was, if it was.
+        `kind` is the name of its kind, such as `value_dropped`. `late_ms` is how late a simulator
+        was, if it was.
         """
         facts = self._facts
         facts.incident_counts[kind] = facts.incident_counts.get(kind, 0) + 1
         if len(facts.incidents) < INCIDENTS:
             clean_text = self._words.clean("detail", text)
-            incident: IncidentEntry = {"at_utc_ns": utc_ns(), "worker": self._worker, "kind": kind, "text": clean_text}
-            facts.incidents.append(incident if late_ms is None else {**incident, "late_ms": late_ms})
+            incident: IncidentEntry = {
+                "at_utc_ns": utc_ns(),
+                "worker": self._worker,
+                "kind": kind,
+                "text": clean_text,
+            }
+            facts.incidents.append(
+                incident if late_ms is None else {**incident, "late_ms": late_ms}
+            )
 
-    def _refused(self, table: files.TableName, column: str, row: Mapping[str, Any], reason: str) -> None:
-        """Record an incident for a value that its column cannot hold, such as a number beyond 64 bits."""
+    def _refused(
+        self, table: files.TableName, column: str, row: Mapping[str, Any], reason: str
+    ) -> None:
+        """Record an incident for a value that its column cannot hold, such as a number beyond 64
+        bits.
+        """
         session_text = f" of session {row['session_id']}" if "session_id" in row else ""
         self.incident("value_dropped", f"{column} in {table}{session_text}, null there: {reason}")
 
@@ -237,7 +297,8 @@ class Recorder:
     def end_second(self) -> None:
         """End the current second: append one row for each target.
 
-        A failure becomes an incident, and counting continues: the rows of turns and sessions must still reach the disk.
+        A failure becomes an incident, and counting continues: the rows of turns and sessions must
+        still reach the disk.
         """
         try:
             self._append_seconds()
@@ -245,12 +306,14 @@ class Recorder:
             self.incident("second_dropped", f"{type(error).__name__}: {error}")
 
     def _append_seconds(self) -> None:
-        now_ns, cpu_s = monotonic_ns(), time.process_time()
+        now_ns = monotonic_ns()
+        cpu_s = time.process_time()
         duration_ns = max(1, now_ns - self._second_start_ns)
         cpu = (cpu_s - self._cpu_s) / (duration_ns / NS_PER_S)
         phase = self._phase(self._second_start_ns)
         second = (self._second_start_ns + duration_ns // 2 + self._utc_offset_ns) // NS_PER_S
-        self._cpu_s, self._second_start_ns = cpu_s, now_ns
+        self._cpu_s = cpu_s
+        self._second_start_ns = now_ns
         self._utc_offset_ns = utc_ns() - self._ahead_ns - now_ns
         common = {
             "run_id": self._run_id,
@@ -269,13 +332,15 @@ class Recorder:
                 | {"target": label, "simulated": target.simulated, "sessions_active": target.active}
                 | vars(target.second)
             )
-            target.past, target.second = target.traffic, SecondCounts()
+            target.past = target.traffic
+            target.second = SecondCounts()
         self._event_loop_delay_max_ns = 0
 
     def flush(self) -> None:
         """Write the buffered rows into the spool.
 
-        Raise OSError if the spool accepts no more rows. The rows then stay buffered for the next attempt.
+        Raise OSError if the spool accepts no more rows. The rows then stay buffered for the next
+        attempt.
         """
         for table in self._tables.values():
             table.flush()
@@ -297,7 +362,9 @@ class Recorder:
         return {label: target.traffic for label, target in self._targets.items()}
 
     def histogram_slices(self) -> Iterator[None]:
-        """Write the histograms and facts. Yield after every histogram, so that other greenlets can run."""
+        """Write the histograms and facts. Yield after every histogram, so that other greenlets
+        can run.
+        """
         log = [header(self._started_utc_ns, simulated=self.simulated)]
         for line in self.histograms.lines(self._started_utc_ns, utc_ns()):
             log.append(line)
@@ -306,7 +373,9 @@ class Recorder:
         self._write_facts(done=False)
 
     def close(self) -> None:
-        """Write the last rows, histograms and facts. Raise OSError if the spool accepts no more data."""
+        """Write the last rows, histograms and facts. Raise OSError if the spool accepts no more
+        data.
+        """
         self.end_second()
         self.flush()
         for _ in self.histogram_slices():
@@ -331,21 +400,28 @@ class Recorder:
 class SessionRecorder:
     """The recorder of one session; a `bench.session.session_io.SessionListener`.
 
-    It counts events in the current second of the target, and passes what ended to the `Recorder`, which has the files.
+    It counts events in the current second of the target, and passes what ended to the `Recorder`,
+    which has the files.
     """
 
     def __init__(self, recorder: Recorder, labels: RowContext, target: _Target) -> None:
-        self._recorder, self.labels, self.target = recorder, labels, target
+        self._recorder = recorder
+        self.labels = labels
+        self.target = target
         self.service_session_id = ""
         self.phase = labels.phase or MEASURED
         self._errors, self._lags, self._send_delays, self._gaps = (
             HistogramKey(metric, labels.target, phase=self.phase)
             for metric in ("timestamp_uncertainty", "receive_delay", "send_delay", "delta_gap")
         )
-        self._record_error, self._record_lag = map(recorder.histograms.recorder, (self._errors, self._lags))
+        self._record_error, self._record_lag = map(
+            recorder.histograms.recorder, (self._errors, self._lags)
+        )
 
     def connected(self, headers: Mapping[str, str], call_id: str = "") -> None:
-        """Record the headers of the response to the upgrade, of any status. `call_id` is that of an agent's call."""
+        """Record the headers of the response to the upgrade, of any status. `call_id` is that of
+        an agent's call.
+        """
         self.service_session_id = call_id
         self._set_simulated(headers, {})
         # much later than at the last incident that was recorded
@@ -358,7 +434,9 @@ class SessionRecorder:
     def _set_simulated(self, headers: Mapping[str, str], session: Mapping[str, Any]) -> None:
         self.target.simulated = self.target.simulated or is_simulated(headers, session)
 
-    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+    def received(
+        self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int
+    ) -> None:
         second = self.target.second
         _, (at_ns, uncertainty_ns, kernel), wire_bytes = message
         second.wire_bytes_received += wire_bytes
@@ -381,13 +459,18 @@ class SessionRecorder:
             self._record_lag(lag_ns // NS_PER_US)
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        second, histograms = self.target.second, self._recorder.histograms
+        second = self.target.second
+        histograms = self._recorder.histograms
         lags_ns = [delta.lag_ns for delta in deltas]
         second.events += len(deltas)
         second.wire_bytes_received += sum([delta.wire_bytes for delta in deltas])
-        second.audio_bytes_received += sum([d.payload_bytes for d in deltas if d.event.kind is AUDIO_DELTA])
+        second.audio_bytes_received += sum(
+            [d.payload_bytes for d in deltas if d.event.kind is AUDIO_DELTA]
+        )
         second.receive_delay_max_ns = max(second.receive_delay_max_ns, *lags_ns)
-        histograms.record_several(self._errors, [delta.uncertainty_ns // NS_PER_US for delta in deltas])
+        histograms.record_several(
+            self._errors, [delta.uncertainty_ns // NS_PER_US for delta in deltas]
+        )
         histograms.record_several(self._lags, [lag_ns // NS_PER_US for lag_ns in lags_ns])
 
     def sent(self, wire_bytes: int, audio_bytes: int, lags_ns: Sequence[int | None]) -> None:
@@ -408,7 +491,9 @@ class SessionRecorder:
         if outcome_class(turn.outcome) == "failed":
             second.turns_failed += 1
             second.throttled += is_throttled(turn.outcome)
-        self._recorder.histograms.record_several(self._gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns])
+        self._recorder.histograms.record_several(
+            self._gaps, [gap_ns // NS_PER_US for gap_ns in turn.gaps_ns]
+        )
         self._recorder.add_turn(self.labels, self.service_session_id, turn)
 
     def session_ended(self, session: SessionObservation) -> None:

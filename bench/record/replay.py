@@ -1,12 +1,12 @@
 """The replay of an event log: it returns the observations of the live session, and its messages.
 
-The replay does not have data that was never written: request headers, secret settings, and secrets in the service's
-messages.
+The replay does not have data that was never written: request headers, secret settings, and secrets
+in the service's messages.
 
-The first line of a log describes the session. After it, there is one line for each input of its timeline, in the order
-of the inputs. An instant is in absolute CLOCK_MONOTONIC nanoseconds. A field that has its default value is left out of
-a line. A reader ignores a field that it does not know. If an older reader would misread a change, the change raises
-`SCHEMA_VERSION`.
+The first line of a log describes the session. After it, there is one line for each input of its
+timeline, in the order of the inputs. An instant is in absolute CLOCK_MONOTONIC nanoseconds. A field
+that has its default value is left out of a line. A reader ignores a field that it does not know. If
+an older reader would misread a change, the change raises `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ SCHEMA_VERSION = 7
 class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
     """The first line: the session, and the parameters of its timeline.
 
-    `about` has the run, session, target, script, dialect (always) and formats, and the URL if the session is a probe.
-    Replies are detected in audio of `about["output_format"]`.
+    `about` has the run, session, target, script, dialect (always) and formats, and the URL if the
+    session is a probe. Replies are detected in audio of `about["output_format"]`.
     """
 
     schema: int
@@ -50,8 +50,9 @@ class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
 class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
     """The data of a delta whose audio was removed from the log.
 
-    `bytes` is the size of the decoded audio, or -1 if the audio is not base64. The other fields are those of
-    `StrippedAudio`. If the message has no audio, it ends an item, and they state what this end decides.
+    `bytes` is the size of the decoded audio, or -1 if the audio is not base64. The other fields are
+    those of `StrippedAudio`. If the message has no audio, it ends an item, and they state what this
+    end decides.
     """
 
     bytes: int
@@ -66,10 +67,11 @@ class LoggedAudio(msgspec.Struct, frozen=True, omit_defaults=True):
 class LoggedMessage(Input, frozen=True, tag="received"):
     """A message of the server, in frames of `wire_bytes` bytes.
 
-    It arrived at most `uncertainty_ns` before its timestamp. `event` is the message, with all events in it. `audio`
-    replaces the audio of the message, if the audio was removed. `unreadable` is the reason why the message has no
-    event; `text` is then the start of the message. `unknown` is set if an agent's message is unknown, or belongs to
-    another call; it is the name under which the message is counted.
+    It arrived at most `uncertainty_ns` before its timestamp. `event` is the message, with all
+    events in it. `audio` replaces the audio of the message, if the audio was removed. `unreadable`
+    is the reason why the message has no event; `text` is then the start of the message. `unknown`
+    is set if an agent's message is unknown, or belongs to another call; it is the name under which
+    the message is counted.
     """
 
     at_ns: int
@@ -90,7 +92,9 @@ NO_BYTES = b""
 
 @dataclass(frozen=True)
 class WireTransfer:
-    """A message on the wire, with the size of its decoded audio. It has an `event`, or it is ours, with a purpose."""
+    """A message on the wire, with the size of its decoded audio. It has an `event`, or it is
+    ours, with a purpose.
+    """
 
     at_ns: int
     name: str
@@ -101,7 +105,9 @@ class WireTransfer:
 
 @dataclass(frozen=True)
 class ReplayedSession:
-    """A replayed session. `cut` is true if the log ends before the session, which then counts as unfinished."""
+    """A replayed session. `cut` is true if the log ends before the session, which then counts as
+    unfinished.
+    """
 
     opened: LogHeader
     session: SessionObservation
@@ -111,12 +117,16 @@ class ReplayedSession:
 
 
 def replay_log(path: Path) -> ReplayedSession:
-    """Read and replay a log. Raise UsageError if the file is not a log, has another version, or is damaged."""
+    """Read and replay a log. Raise UsageError if the file is not a log, has another version, or
+    is damaged.
+    """
     try:
         with path.open("rb") as file:
             return _replayed(path, file)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name an event log (events/*.jsonl)") from None
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}; name an event log (events/*.jsonl)"
+        ) from None
 
 
 class _LogReader:
@@ -140,21 +150,32 @@ class _LogReader:
             case LoggedMessage():
                 events = logged_events(line, self._decode)
                 for event in events:
-                    audio_bytes = max(0, event.payload_bytes) if event.kind is EventKind.AUDIO_DELTA else 0
+                    audio_bytes = (
+                        max(0, event.payload_bytes) if event.kind is EventKind.AUDIO_DELTA else 0
+                    )
                     self.passages.append(WireTransfer(line.at_ns, event.name, audio_bytes, event))
                 self.timeline.received(
-                    events, Message(NO_BYTES, Arrival(line.at_ns, line.uncertainty_ns, line.kernel), line.wire_bytes)
+                    events,
+                    Message(
+                        NO_BYTES,
+                        Arrival(line.at_ns, line.uncertainty_ns, line.kernel),
+                        line.wire_bytes,
+                    ),
                 )
             case _:
                 if isinstance(line, inputs.Sent):
                     kind = self._dialect.message_kinds.get(line.name)
-                    self.passages.append(WireTransfer(line.at_ns, line.name, line.audio_bytes, message_kind=kind))
+                    self.passages.append(
+                        WireTransfer(line.at_ns, line.name, line.audio_bytes, message_kind=kind)
+                    )
                 self.timeline.apply(line)
                 self.turns += self.timeline.pop_delivered()
 
 
 def logged_events(line: LoggedMessage, decode: Decode) -> Sequence[ServerEvent]:
-    """Return the same events that were decoded when the message of this line arrived. `decode`: that of the session."""
+    """Return the same events that were decoded when the message of this line arrived. `decode`:
+    that of the session.
+    """
     if line.unreadable is not None:
         return (ServerEvent(EventKind.MALFORMED, reason=line.unreadable),)
     if line.unknown:
@@ -175,7 +196,11 @@ def logged_events(line: LoggedMessage, decode: Decode) -> Sequence[ServerEvent]:
     kinds = WITH_AUDIO if any(event.kind in WITH_AUDIO for event in events) else ENDS
     first = next((event for event in events if event.kind in kinds), None)
     return [
-        msgspec.structs.replace(event, **stripped) if event.kind in WITH_AUDIO or event is first else event
+        (
+            msgspec.structs.replace(event, **stripped)
+            if event.kind in WITH_AUDIO or event is first
+            else event
+        )
         for event in events
     ]
 
@@ -185,7 +210,8 @@ def logged_events(line: LoggedMessage, decode: Decode) -> Sequence[ServerEvent]:
 
 def _replayed(path: Path, file: Iterator[bytes]) -> ReplayedSession:
     opened = _opened(path, next(file, NO_BYTES))
-    number, is_complete = 1, True
+    number = 1
+    is_complete = True
     try:
         reader = _LogReader(opened)
         for text in file:
@@ -194,13 +220,21 @@ def _replayed(path: Path, file: Iterator[bytes]) -> ReplayedSession:
             if is_complete:
                 reader.apply(read_json(text, AnyLine))
     except (KeyError, ValueError, OverflowError):
-        raise UsageError(f"{path}:{number}: this line is damaged; an event log must be unchanged") from None
+        raise UsageError(
+            f"{path}:{number}: this line is damaged; an event log must be unchanged"
+        ) from None
     is_unfinished = not (is_complete and reader.timeline.is_over)
     if is_unfinished:
-        reader.timeline.apply(inputs.SessionFailed("unfinished", reader.last_ns, "the log ends here"))
+        reader.timeline.apply(
+            inputs.SessionFailed("unfinished", reader.last_ns, "the log ends here")
+        )
         reader.turns += reader.timeline.pop_turns(reader.last_ns)
     return ReplayedSession(
-        opened, reader.timeline.session(), tuple(reader.turns), tuple(reader.passages), is_unfinished
+        opened,
+        reader.timeline.session(),
+        tuple(reader.turns),
+        tuple(reader.passages),
+        is_unfinished,
     )
 
 
@@ -211,9 +245,15 @@ def _opened(path: Path, text: bytes) -> LogHeader:
         if head["action"] != "session":
             raise ValueError
         if schema > SCHEMA_VERSION:
-            raise UsageError(f"{path} was written by a newer rtbench (schema {schema}): upgrade to read it")
+            raise UsageError(
+                f"{path} was written by a newer rtbench (schema {schema}): upgrade to read it"
+            )
         if schema < SCHEMA_VERSION:
-            raise UsageError(f"{path} was written by an older rtbench (schema {schema}): record it again")
+            raise UsageError(
+                f"{path} was written by an older rtbench (schema {schema}): record it again"
+            )
         return cast(LogHeader, read_json(text, LogHeader))
     except (ValueError, KeyError, TypeError, OverflowError):
-        raise UsageError(f"{path} is not an event log: its first line does not describe a session") from None
+        raise UsageError(
+            f"{path} is not an event log: its first line does not describe a session"
+        ) from None

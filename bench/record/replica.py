@@ -1,9 +1,11 @@
-"""The copy of a worker's part of a run on the host of its master, in chunks that may be lost, repeated or reordered.
+"""The copy of a worker's part of a run on the host of its master, in chunks that may be lost,
+repeated or reordered.
 
-A chunk names its file, and the byte at which it starts. So the copy adds only the bytes that it lacks, and acknowledges
-its new size, from which the worker continues. Streams (rows, transcripts, event logs) only grow. Documents (histograms,
-facts) are replaced as a whole, and have version numbers. The facts may report that a worker is done: it reads them
-before its streams, but sends them after these, so that they arrive after all data that they count.
+A chunk names its file, and the byte at which it starts. So the copy adds only the bytes that it
+lacks, and acknowledges its new size, from which the worker continues. Streams (rows, transcripts,
+event logs) only grow. Documents (histograms, facts) are replaced as a whole, and have version
+numbers. The facts may report that a worker is done: it reads them before its streams, but sends
+them after these, so that they arrive after all data that they count.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from bench.record.folder import SCHEMAS
 from bench.record.spool import EVENTS, FACTS, HISTOGRAMS, TRANSCRIPT, path_of, rows_of
 
 CHUNK_BYTES = 128 << 10
-"""The maximum size of a chunk before compression. A worker takes one or two milliseconds to make such a chunk."""
+"""The maximum size of a chunk before compression. A worker takes one or two milliseconds to make
+such a chunk."""
 STREAMS = (*(rows_of(table) for table in SCHEMAS), TRANSCRIPT)
 DOCUMENTS = (HISTOGRAMS, FACTS)
 """The documents. The facts are sent last, because they may report that the worker is done."""
@@ -36,7 +39,8 @@ NO_DOCUMENT = 0, b""
 
 
 class PartChunk(msgspec.Struct, frozen=True):
-    """A piece of a file, from byte `offset` on, compressed with zlib. `total` is a document's size; 0 for a stream.
+    """A piece of a file, from byte `offset` on, compressed with zlib. `total` is a document's size;
+    0 for a stream.
 
     `seal` is a hash of all other fields, with a key that only the worker and its master know.
     """
@@ -49,17 +53,25 @@ class PartChunk(msgspec.Struct, frozen=True):
     seal: bytes
 
     @staticmethod
-    def sealed(key: bytes, name: str, version: int, offset: int, total: int, data: bytes) -> PartChunk:
-        return PartChunk(name, version, offset, total, data, _seal(key, (name, version, offset, total), data))
+    def sealed(
+        key: bytes, name: str, version: int, offset: int, total: int, data: bytes
+    ) -> PartChunk:
+        return PartChunk(
+            name, version, offset, total, data, _seal(key, (name, version, offset, total), data)
+        )
 
     def is_sealed(self, key: bytes) -> bool:
-        """Return whether the chunk is the same as when it was sent by the worker that has this key."""
+        """Return whether the chunk is the same as when it was sent by the worker that has this
+        key.
+        """
         seal = _seal(key, (self.name, self.version, self.offset, self.total), self.data)
         return hmac.compare_digest(seal, self.seal)
 
 
 class ChunkAck(msgspec.Struct, frozen=True):
-    """The acknowledgement of a chunk. `size` is the number of bytes that the copy has of this version of the file."""
+    """The acknowledgement of a chunk. `size` is the number of bytes that the copy has of this
+    version of the file.
+    """
 
     name: str
     version: int
@@ -75,24 +87,34 @@ def new_key() -> bytes:
 
 
 def _seal(key: bytes, header: tuple[str, int, int, int], data: bytes) -> bytes:
-    return hashlib.blake2b(repr(header).encode() + data, key=key[:KEY_BYTES], digest_size=16).digest()
+    return hashlib.blake2b(
+        repr(header).encode() + data, key=key[:KEY_BYTES], digest_size=16
+    ).digest()
 
 
 class PartSource:
-    """The files of worker number `worker` on its own host. It tracks how many bytes of each file the copy has."""
+    """The files of worker number `worker` on its own host. It tracks how many bytes of each file
+    the copy has.
+    """
 
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
-        self._folder, self._worker, self._key = folder, worker, key
+        self._folder = folder
+        self._worker = worker
+        self._key = key
         self.chunk_bytes = CHUNK_BYTES
         self._copied: dict[str, int] = {}
-        """The number of bytes that the copy has of each stream, and of the current version of each document."""
+        """The number of bytes that the copy has of each stream, and of the current version of
+        each document."""
         self._documents: dict[str, tuple[int, bytes]] = {}
         """The current version number of each document, and the bytes of this version."""
 
     def chunks(self) -> Iterator[PartChunk]:
-        """Yield chunks of the data that the copy does not have. The caller passes each one's receipt to `add`."""
+        """Yield chunks of the data that the copy does not have. The caller passes each one's
+        receipt to `add`.
+        """
         for name in DOCUMENTS:
-            # before the streams, because facts that report `done` must not arrive before the rows that they count
+            # before the streams, because facts that report `done` must not arrive before the rows
+            # that they count
             self._read(name)
         logs = sorted((self._folder / EVENTS).glob("*.jsonl"))
         for name in (*STREAMS, *(f"{EVENTS}/{log.name}" for log in logs)):
@@ -103,7 +125,8 @@ class PartSource:
                 yield chunk
 
     def add(self, receipt: ChunkAck) -> None:
-        # otherwise the document was read again in the meantime, and the copy has nothing of the new version
+        # otherwise the document was read again in the meantime, and the copy has nothing of the new
+        # version
         if receipt.version in (OF_STREAM, self._documents.get(receipt.name, NO_DOCUMENT)[0]):
             self._copied[receipt.name] = receipt.size
 
@@ -115,7 +138,11 @@ class PartSource:
                 data = file.read(self.chunk_bytes)
         except FileNotFoundError:
             return None
-        return PartChunk.sealed(self._key, name, OF_STREAM, offset, 0, zlib.compress(data, 1)) if data else None
+        return (
+            PartChunk.sealed(self._key, name, OF_STREAM, offset, 0, zlib.compress(data, 1))
+            if data
+            else None
+        )
 
     def _read(self, name: str) -> None:
         try:
@@ -124,26 +151,37 @@ class PartSource:
             return
         version, old_data = self._documents.get(name, NO_DOCUMENT)
         if data != old_data:
-            self._documents[name], self._copied[name] = (version + 1, data), 0
+            self._documents[name] = (version + 1, data)
+            self._copied[name] = 0
 
     def _of_document(self, name: str) -> PartChunk | None:
-        (version, data), offset = self._documents.get(name, NO_DOCUMENT), self._copied.get(name, 0)
+        version, data = self._documents.get(name, NO_DOCUMENT)
+        offset = self._copied.get(name, 0)
         if offset == len(data):
             return None
         piece = data[offset : offset + self.chunk_bytes]
-        return PartChunk.sealed(self._key, name, version, offset, len(data), zlib.compress(piece, 1))
+        return PartChunk.sealed(
+            self._key, name, version, offset, len(data), zlib.compress(piece, 1)
+        )
 
 
 class PartReplica:
-    """The copy of worker number `worker`'s files, in the master's run folder. Raises OSError if a write fails."""
+    """The copy of worker number `worker`'s files, in the master's run folder. Raises OSError if
+    a write fails.
+    """
 
     def __init__(self, folder: Path, worker: int, key: bytes) -> None:
-        self._folder, self._worker, self._key = folder, worker, key
+        self._folder = folder
+        self._worker = worker
+        self._key = key
         self._gathered: dict[str, tuple[int, bytearray]] = {}
-        """The newest version number of each document, and the bytes of this version that were received."""
+        """The newest version number of each document, and the bytes of this version that were
+        received."""
 
     def receive(self, chunk: PartChunk) -> ChunkAck:
-        """Store what is new in a chunk, and acknowledge it. Raise BadChunkError if no worker can have sent it."""
+        """Store what is new in a chunk, and acknowledge it. Raise BadChunkError if no worker can
+        have sent it.
+        """
         if not chunk.is_sealed(self._key):
             raise BadChunkError("it differs from what its worker sent")
         unpacking = zlib.decompressobj()
@@ -164,13 +202,15 @@ class PartReplica:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
             size = file.tell()
-            # only the missing data, because a chunk may arrive twice, or after an earlier chunk was lost
+            # only the missing data, because a chunk may arrive twice, or after an earlier chunk was
+            # lost
             if 0 <= chunk.offset <= size < chunk.offset + len(data):
                 try:
                     file.write(data[size - chunk.offset :])
                     file.flush()
                 except OSError:
-                    # if a part of a chunk stayed in the file, the complete chunk could not be appended later
+                    # if a part of a chunk stayed in the file, the complete chunk could not be
+                    # appended later
                     file.truncate(size)
                     raise
                 size = chunk.offset + len(data)
@@ -189,7 +229,10 @@ class PartReplica:
         if chunk.offset <= size < chunk.offset + len(data):
             gathered += data[size - chunk.offset :]
         if len(gathered) == chunk.total and (size < chunk.total or not chunk.total):
-            replace_text(part_file(self._folder, self._worker, chunk.name), gathered.decode("utf-8", "replace"))
+            replace_text(
+                part_file(self._folder, self._worker, chunk.name),
+                gathered.decode("utf-8", "replace"),
+            )
         return len(gathered)
 
 

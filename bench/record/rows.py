@@ -1,8 +1,9 @@
 """Rows of turns, sessions and seconds, and the removal of secrets and audio from messages. Pure.
 
-Rows and messages contain no secrets, and audio only if it is to be recorded. The columns of each table are in
-`bench.catalogue.columns`. Hundreds of turns end per second, so the row of a turn is a tuple (`TURN_COLUMNS`). `hide`
-removes secrets from texts. The caller that stores a row cleans its texts, other than JSON (`TextSanitizer`).
+Rows and messages contain no secrets, and audio only if it is to be recorded. The columns of each
+table are in `bench.catalogue.columns`. Hundreds of turns end per second, so the row of a turn is a
+tuple (`TURN_COLUMNS`). `hide` removes secrets from texts. The caller that stores a row cleans its
+texts, other than JSON (`TextSanitizer`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from bench.wire.events import LIMITED, WITH_AUDIO, EventKind, RateLimit, ServerE
 Hide = Callable[[str], str]
 HIDDEN_SETTINGS = frozenset({"client_secret"})
 MAX_SENT_CHARACTERS = 4096
-"""The maximum length of a recorded client event, without its audio, in bytes. A longer event is not recorded."""
+"""The maximum length of a recorded client event, without its audio, in bytes. A longer event is
+not recorded."""
 LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
 
@@ -50,13 +52,21 @@ def sent_event(message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bo
 
 
 def received_events(
-    events: Sequence[ServerEvent], message: bytes, dialect: Dialect, hide: Hide, *, record_audio: bool
+    events: Sequence[ServerEvent],
+    message: bytes,
+    dialect: Dialect,
+    hide: Hide,
+    *,
+    record_audio: bool,
 ) -> msgspec.Raw:
-    """Return a server's message as JSON. Unless `record_audio` is True, audio is removed; the ids remain."""
+    """Return a server's message as JSON. Unless `record_audio` is True, audio is removed; the
+    ids remain.
+    """
     if dialect.has_binary_texts:
         message = bytes(message)
     if record_audio or not any(
-        event.kind in WITH_AUDIO or event.other_dialect or is_unknown_of_agent(event, dialect) for event in events
+        event.kind in WITH_AUDIO or event.other_dialect or is_unknown_of_agent(event, dialect)
+        for event in events
     ):
         return clean(message, hide)
     try:
@@ -67,12 +77,16 @@ def received_events(
 
 
 def is_unknown_of_agent(event: ServerEvent, dialect: Dialect) -> bool:
-    """Return whether an agent's event is unknown, or belongs to another call. Such an event may also contain audio."""
+    """Return whether an agent's event is unknown, or belongs to another call. Such an event may
+    also contain audio.
+    """
     return event.kind is EventKind.UNKNOWN and dialect.peer is Peer.AGENT
 
 
 def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
-    """Return a message as JSON on one line, without secrets; a binary one as the value of a key, in base64."""
+    """Return a message as JSON on one line, without secrets; a binary one as the value of a key,
+    in base64.
+    """
     if isinstance(raw, BinaryMessage):
         return msgspec.Raw(msgspec.json.encode({BINARY: bytes(raw)}))
     try:
@@ -83,16 +97,19 @@ def clean(raw: bytes, hide: Hide) -> msgspec.Raw:
             value = msgspec.json.decode(raw)
         cleaned = without_secrets(value, hide)
         raw = raw if cleaned == value else msgspec.json.encode(cleaned)
-    # the unreadable text is in a part of the message that decoding skips; otherwise there would be no event
+    # the unreadable text is in a part of the message that decoding skips; otherwise there would be
+    # no event
     except UNREADABLE:
         raw = hide(raw.decode("utf-8", "replace")).encode()
     return msgspec.Raw(raw.translate(LINE_BREAKS))
 
 
 def without_secrets(value: Any, hide: Hide, depth: int = MAX_DEPTH // 2) -> Any:
-    """Return a decoded JSON value without secrets. In an encoded one, `hide` finds no secret with quotation marks.
+    """Return a decoded JSON value without secrets. In an encoded one, `hide` finds no secret with
+    quotation marks.
 
-    Values that are nested deeper than `depth` levels become null, because a replay could not read the log with them.
+    Values that are nested deeper than `depth` levels become null, because a replay could not read
+    the log with them.
     """
     match value:
         case str():
@@ -107,11 +124,27 @@ def without_secrets(value: Any, hide: Hide, depth: int = MAX_DEPTH // 2) -> Any:
     return value
 
 
-UNTRUSTED = frozenset({
-    "outcome", "detail", "close_reason", "service_session_id", "response_id", "answer_response_id", "item_id",
-    "model", "backend_model", "region", "request_id", "input_text", "reply_text", "mcp_error", "other_hosts",
-})  # fmt: skip
-"""The columns with texts from a service, or from an exception in a user's code. All others are our own."""
+UNTRUSTED = frozenset(
+    {
+        "outcome",
+        "detail",
+        "close_reason",
+        "service_session_id",
+        "response_id",
+        "answer_response_id",
+        "item_id",
+        "model",
+        "backend_model",
+        "region",
+        "request_id",
+        "input_text",
+        "reply_text",
+        "mcp_error",
+        "other_hosts",
+    }
+)
+"""The columns with texts from a service, or from an exception in a user's code. All others are
+our own."""
 SPOKEN = frozenset({"input_text", "reply_text"})
 """The columns of transcripts. Their texts are not escaped, because they are stored as JSON."""
 TRUNCATED = frozenset({"detail", "close_reason", "mcp_error"})
@@ -124,14 +157,19 @@ class TextSanitizer:
         self._redact = hide
 
     def clean(self, column: str, text: str) -> str:
-        """Remove secrets from a text of a column, then escape and truncate it: `hide` finds only complete secrets."""
+        """Remove secrets from a text of a column, then escape and truncate it: `hide` finds only
+        complete secrets.
+        """
         text = text.encode("utf-8", "replace").decode()
         cleaned = self._redact(text) if column in UNTRUSTED else text
         cleaned = escape_control(cleaned) if column in UNTRUSTED - SPOKEN else cleaned
         return cleaned[:DETAIL_CHARACTERS] if column in TRUNCATED else cleaned
 
     def clean_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        return {column: self.clean(column, value) if isinstance(value, str) else value for column, value in row.items()}
+        return {
+            column: self.clean(column, value) if isinstance(value, str) else value
+            for column, value in row.items()
+        }
 
     def clean_column(self, column: str, texts: Sequence[str | None]) -> Sequence[str | None]:
         """Clean each text of a column.
@@ -150,16 +188,21 @@ class TextSanitizer:
 
 HIDDEN_HEADERS = frozenset({"set-cookie", "authorization", "api-key"})
 NO_TOKENS = (None,) * len(TOKENS)
-VALUES, OR_NULL = names_of(TURNS, "same", "or null"), names_of(TURNS, "or null")
-SESSION_VALUES, SESSION_OR_NULL = names_of(SESSIONS, "same"), names_of(SESSIONS, "or null")
+VALUES = names_of(TURNS, "same", "or null")
+OR_NULL = names_of(TURNS, "or null")
+SESSION_VALUES = names_of(SESSIONS, "same")
+SESSION_OR_NULL = names_of(SESSIONS, "or null")
 
 
 IDENTITY = names_of(TURNS, "identity")
-"""The columns that identify the session of a row, in the order of the argument `identity` of `turn_row`."""
+"""The columns that identify the session of a row, in the order of the argument `identity` of
+`turn_row`."""
 TEXTS = tuple(name for group in TURNS if group.kind in ("label", "text") for name in group.names)
 TURN_COLUMNS = (
     *IDENTITY,
-    *("start_utc_ns", "delta_gap_max_ns", "delta_gap_p95_ns"),
+    "start_utc_ns",
+    "delta_gap_max_ns",
+    "delta_gap_p95_ns",
     *VALUES,
     *names_of(TURNS, "instant"),
     *names_of(TURNS, "error"),
@@ -170,9 +213,12 @@ TURN_COLUMNS = (
 """The columns of `turns`, in the order of the tuples that `turn_row` returns."""
 
 
-def turn_row(identity: tuple[Any, ...], turn: TurnObservation, utc_offset_ns: int) -> tuple[Any, ...]:
+def turn_row(
+    identity: tuple[Any, ...], turn: TurnObservation, utc_offset_ns: int
+) -> tuple[Any, ...]:
     """Return the row of a turn, before its texts are cleaned. `turn_columns` cleans them."""
-    start_ns, usage = turn.start_ns, turn.usage
+    start_ns = turn.start_ns
+    usage = turn.usage
     at_ns = {name: instant_ns - start_ns for name, instant_ns in turn.instants.items()}
     return (
         *identity,
@@ -191,12 +237,17 @@ _values = attrgetter(*VALUES)
 _token_counts = attrgetter(*TOKENS)
 
 
-def turn_columns(rows: Sequence[tuple[Any, ...]], sanitizer: TextSanitizer) -> dict[str, Sequence[Any]]:
+def turn_columns(
+    rows: Sequence[tuple[Any, ...]], sanitizer: TextSanitizer
+) -> dict[str, Sequence[Any]]:
     """Return the columns of several rows that `turn_row` returned. Empty texts become null.
 
-    The texts of all rows are cleaned together, because cleaning each row separately takes twice as long.
+    The texts of all rows are cleaned together, because cleaning each row separately takes twice as
+    long.
     """
-    columns: dict[str, Sequence[Any]] = dict(zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True))
+    columns: dict[str, Sequence[Any]] = dict(
+        zip(TURN_COLUMNS, zip(*rows, strict=True), strict=True)
+    )
     columns |= {name: [text or None for text in columns[name]] for name in OR_NULL}
     return columns | {name: sanitizer.clean_column(name, columns[name]) for name in TEXTS}
 
@@ -210,7 +261,9 @@ def _longest_gaps(gaps_ns: Sequence[int]) -> tuple[int | None, int | None]:
 
 
 class TranscriptLine(TypedDict):
-    """A line of transcripts.jsonl: the service's transcript of the caller's speech in a turn, and the reply."""
+    """A line of transcripts.jsonl: the service's transcript of the caller's speech in a turn,
+    and the reply.
+    """
 
     session_id: str
     service_session_id: str | None
@@ -222,7 +275,9 @@ class TranscriptLine(TypedDict):
     reply_text: str | None
 
 
-def transcript_line(session_id: str, service_session_id: str, turn: TurnObservation) -> TranscriptLine:
+def transcript_line(
+    session_id: str, service_session_id: str, turn: TurnObservation
+) -> TranscriptLine:
     """Return the line of transcripts.jsonl for a turn."""
     return {
         "session_id": session_id,
@@ -236,7 +291,9 @@ def transcript_line(session_id: str, service_session_id: str, turn: TurnObservat
     }
 
 
-def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = str) -> dict[str, Any]:
+def session_row(
+    session: SessionObservation, utc_offset_ns: int, hide: Hide = str
+) -> dict[str, Any]:
     """Return the columns of `sessions` that come from the observation of the session."""
     row: dict[str, Any] = {
         "start_utc_ns": session.start_ns + utc_offset_ns,
@@ -249,11 +306,13 @@ def session_row(session: SessionObservation, utc_offset_ns: int, hide: Hide = st
         "response_headers": _json(session.headers, HIDDEN_HEADERS, hide),
     }
     usage = session.stray_usage
-    known = usage is not None and not usage.unread  # otherwise an incomplete count would seem complete
+    # otherwise an incomplete count would seem complete
+    known = usage is not None and not usage.unread
     tokens = {token_column(name): getattr(usage, name) for name in TOKENS} if known else {}
     row |= {f"{name}_at_ns": at_ns - session.start_ns for name, at_ns in session.instants.items()}
     row |= {
-        f"{name}_uncertainty_ns": ns for name, ns in (*session.uncertainties_ns.items(), *session.widths_ns.items())
+        f"{name}_uncertainty_ns": ns
+        for name, ns in (*session.uncertainties_ns.items(), *session.widths_ns.items())
     }
     row |= {name: session.column(name) for name in SESSION_VALUES}
     return row | {name: session.column(name) or None for name in SESSION_OR_NULL} | tokens
@@ -288,10 +347,21 @@ class SecondCounts:
     tokens_remaining: int | None = None
 
     def add(self, limits: Iterable[RateLimit]) -> None:
-        """Record the last value of each rate limit that the service reported, and the smallest remaining amount."""
+        """Record the last value of each rate limit that the service reported, and the smallest
+        remaining amount.
+        """
         for limit in limits:
             if limit.name in LIMITED:
-                limit_column, remaining_column = f"{limit.name}_limit", f"{limit.name}_remaining"
-                setattr(self, limit_column, getattr(self, limit_column) if limit.limit is None else limit.limit)
+                limit_column = f"{limit.name}_limit"
+                remaining_column = f"{limit.name}_remaining"
+                setattr(
+                    self,
+                    limit_column,
+                    getattr(self, limit_column) if limit.limit is None else limit.limit,
+                )
                 amounts = (limit.remaining, getattr(self, remaining_column))
-                setattr(self, remaining_column, min((amount for amount in amounts if amount is not None), default=None))
+                setattr(
+                    self,
+                    remaining_column,
+                    min((amount for amount in amounts if amount is not None), default=None),
+                )

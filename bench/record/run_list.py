@@ -54,8 +54,8 @@ class _Document(_Listed, frozen=True):
 class ListedRun(_Listed, frozen=True):
     """A run in a list of runs. `name` is the name of its folder.
 
-    Counts that are computed when the run is finalized are null before that. `under_way` is true if a process may still
-    write to the run; it is null if only another host can know that.
+    Counts that are computed when the run is finalized are null before that. `under_way` is true if
+    a process may still write to the run; it is null if only another host can know that.
     """
 
     name: str
@@ -70,7 +70,9 @@ class ListedRun(_Listed, frozen=True):
 
 
 class RunList(msgspec.Struct, frozen=True):
-    """The runs of a folder, newest first. `notices` are the reasons why runs are damaged or cannot be read."""
+    """The runs of a folder, newest first. `notices` are the reasons why runs are damaged or
+    cannot be read.
+    """
 
     schema: Literal[2]
     folder: str
@@ -81,14 +83,22 @@ class RunList(msgspec.Struct, frozen=True):
 def list_runs(folder: Path) -> RunList:
     """Return the runs in this folder. Raise UsageError if `folder` is not a folder."""
     notices: list[str] = []
-    runs = [_listed_run(path, document, read) for path, document, read in _readable(folder, notices)]
+    runs = [
+        _listed_run(path, document, read) for path, document, read in _readable(folder, notices)
+    ]
     written = {path.parent for name in WRITTEN_BY for path in folder.glob(f"*/{name}")}
     notices += [not_a_run(path) for path in sorted(written) if not is_run(path)]
-    return RunList(SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices)
+    return RunList(
+        SCHEMA, str(folder), sorted(runs, key=lambda run: (-run.started_utc_ns, run.name)), notices
+    )
 
 
-def _readable(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any], _Document]]:
-    """Yield the readable runs of a folder. Append the reason why each other run cannot be read to `problems`."""
+def _readable(
+    folder: Path, problems: list[str]
+) -> Iterator[tuple[Path, dict[str, Any], _Document]]:
+    """Yield the readable runs of a folder. Append the reason why each other run cannot be read
+    to `problems`.
+    """
     for path in run_folders(folder):
         try:
             document = files.read_document(path)
@@ -112,11 +122,15 @@ def resolve_run(name: str, folder: Path) -> Path:
     for path in (Path(name), folder / name):
         if is_folder(path):
             raise UsageError(not_a_run(path))
-    raise UsageError(f"there is no run {name}, and none of this name in {folder}: run `rtbench runs` for a list")
+    raise UsageError(
+        f"there is no run {name}, and none of this name in {folder}: run `rtbench runs` for a list"
+    )
 
 
 def newest_run(folder: Path, *, prefer_valid: bool = False) -> Path:
-    """Return the ended, readable run that started last; preferably a valid one. Raise UsageError if there is none."""
+    """Return the ended, readable run that started last; preferably a valid one. Raise UsageError
+    if there is none.
+    """
     problems: list[str] = []
     start_keys = {
         path: (prefer_valid and read.validity.status == "valid", read.started_utc_ns, path.name)
@@ -125,7 +139,9 @@ def newest_run(folder: Path, *, prefer_valid: bool = False) -> Path:
     }
     if not start_keys and problems:
         more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
-        raise UsageError(f"none of the completed runs in {folder} can be read: {min(problems)}{more}")
+        raise UsageError(
+            f"none of the completed runs in {folder} can be read: {min(problems)}{more}"
+        )
     if not start_keys:
         raise UsageError(f"no run in {folder} has ended: wait for one, or name a run by its folder")
     return max(start_keys, key=lambda path: start_keys[path])

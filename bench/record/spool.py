@@ -6,15 +6,17 @@ Its files are in `spool/`. The name of each file contains the number of its work
     transcripts-0.jsonl                                 transcripts
     histograms-0.hlog worker-0.json                     histograms and counts
 
-Each part is complete without the others. All parts together are the run. A part consists of streams, which only grow,
-and of documents, which are replaced as a whole. Rows are buffered in memory until they are flushed in batches. A stream
-is readable up to its last complete batch. If a write fails (a full disk), the stream is unchanged, and the rows stay in
-memory. So the next attempt continues where the last successful attempt ended. Workers on other hosts write the same
-files into a local folder, from which the files are copied (`bench.record.replica`).
+Each part is complete without the others. All parts together are the run. A part consists of
+streams, which only grow, and of documents, which are replaced as a whole. Rows are buffered in
+memory until they are flushed in batches. A stream is readable up to its last complete batch. If a
+write fails (a full disk), the stream is unchanged, and the rows stay in memory. So the next attempt
+continues where the last successful attempt ended. Workers on other hosts write the same files into
+a local folder, from which the files are copied (`bench.record.replica`).
 
-Event logs are written to their final place, the folder `events/` of the run folder. When a run is finalized, the
-documents of all workers are summed, and the sum cannot be split again. Therefore a run of several hosts, an incomplete
-run, and a merged run also store the documents of each worker, in `workers/`.
+Event logs are written to their final place, the folder `events/` of the run folder. When a run is
+finalized, the documents of all workers are summed, and the sum cannot be split again. Therefore a
+run of several hosts, an incomplete run, and a merged run also store the documents of each worker,
+in `workers/`.
 """
 
 from __future__ import annotations
@@ -36,12 +38,20 @@ import pyarrow as pa
 from bench.base.errors import UsageError
 from bench.base.installation import is_alive
 from bench.catalogue import columns
-from bench.files.safe_io import AppendFile, JsonError, fresh_beside, open_file, read_json, replace_text
+from bench.files.safe_io import (
+    AppendFile,
+    JsonError,
+    fresh_beside,
+    open_file,
+    read_json,
+    replace_text,
+)
 from bench.files.sanitize import escape_control, excerpt
 from bench.record.document import HostEntry, IncidentEntry
 from bench.record.histograms import Histograms, decode
 
-SPOOL, WORKERS = "spool", "workers"
+SPOOL = "spool"
+WORKERS = "workers"
 EVENTS = "events"
 """The name of the folder in a run folder that contains the event logs."""
 OF_WORKER = re.compile(r"\w+-(\d{1,9})\.\w+", re.ASCII)
@@ -54,15 +64,21 @@ class Spool:
     """
 
     def __init__(self, folder: Path, worker: int, run_id: str = "") -> None:
-        self._folder, self.run_id, self.worker = folder, run_id or folder.name, worker
+        self._folder = folder
+        self.run_id = run_id or folder.name
+        self.worker = worker
         self.events = folder / EVENTS
 
     def stream(self, name: str) -> AppendFile:
-        """Create and return a stream. Call this once for each name. Raise OSError if the stream cannot be created."""
+        """Create and return a stream. Call this once for each name. Raise OSError if the stream
+        cannot be created.
+        """
         return AppendFile(path_of(self._folder, self.worker, name))
 
     def replace(self, name: str, text: str) -> None:
-        """Replace the document of this name. If that fails, the old document remains, and OSError is raised."""
+        """Replace the document of this name. If that fails, the old document remains, and
+        OSError is raised.
+        """
         replace_text(path_of(self._folder, self.worker, name), text)
 
 
@@ -77,8 +93,11 @@ def prepare(folder: Path) -> None:
 
 
 def is_stored(folder: Path) -> bool:
-    """Return whether the run folder still contains the parts of its workers, because the run was not finalized."""
-    return (folder / SPOOL).is_dir() and not (folder / SPOOL).is_symlink()  # a link would lead out of the run folder
+    """Return whether the run folder still contains the parts of its workers, because the run was
+    not finalized.
+    """
+    # a link would lead out of the run folder
+    return (folder / SPOOL).is_dir() and not (folder / SPOOL).is_symlink()
 
 
 def remove(folder: Path) -> None:
@@ -102,7 +121,9 @@ def store(folder: Path, worker: int, name: str, data: bytes) -> None:
 
 
 def is_reached(folder: Path, host: str) -> bool:
-    """Return whether a worker in this process is on the machine of its master, and can write to the master's spool."""
+    """Return whether a worker in this process is on the machine of its master, and can write to
+    the master's spool.
+    """
     return host == socket.gethostname() and folder.is_dir()
 
 
@@ -114,7 +135,8 @@ Columns = Mapping[str, Sequence[Any]]
 class BatchWriter:
     """The writer of one table, in batches.
 
-    If a column cannot hold a value, null is stored, and `refused` is called with the column, the row, and the reason.
+    If a column cannot hold a value, null is stored, and `refused` is called with the column, the
+    row, and the reason.
     """
 
     def __init__(
@@ -124,17 +146,23 @@ class BatchWriter:
         columns_of: Callable[[Sequence[Any]], Columns],
         refused: Callable[[str, Mapping[str, Any], str], None],
     ) -> None:
-        self._stream, self._schema, self._columns_of, self._refused = stream, schema, columns_of, refused
+        self._stream = stream
+        self._schema = schema
+        self._columns_of = columns_of
+        self._refused = refused
         self._by_type: dict[pa.DataType, list[str]] = {}
         for field in schema:
             self._by_type.setdefault(field.type, []).append(field.name)
         self._rows: list[Any] = []
         self._sealed = deque([(0, schema.serialize().to_pybytes())])
         self.written = 0
-        self._batch({}, 1)  # the first batch imports pandas, which takes 0.2 s and should not happen between two events
+        # the first batch imports pandas, which takes 0.2 s and should not happen between two events
+        self._batch({}, 1)
 
     def append(self, row: Any) -> None:
-        """Add a row. Every 200th row completes a batch (1.5 ms), so that no flush blocks the event loop for longer."""
+        """Add a row. Every 200th row completes a batch (1.5 ms), so that no flush blocks the
+        event loop for longer.
+        """
         self._rows.append(row)
         if len(self._rows) == BATCH_ROWS:
             self._seal()
@@ -144,7 +172,9 @@ class BatchWriter:
         return sum(rows for rows, _ in self._sealed) + len(self._rows)
 
     def flush(self) -> None:
-        """Write the buffered rows, in batches. If a write fails, keep the rows that were not written; raise OSError."""
+        """Write the buffered rows, in batches. If a write fails, keep the rows that were not
+        written; raise OSError.
+        """
         while self._sealed or self._rows:
             # only if no batch waits; otherwise every flush on a full disk would make another batch
             if not self._sealed:
@@ -166,25 +196,33 @@ class BatchWriter:
         self._stream.close()
 
     def _batch(self, columns: Columns, rows: int) -> pa.RecordBatch:
-        """Return the columns as a batch with `rows` rows. Those of one type are converted together, which is faster."""
+        """Return the columns as a batch with `rows` rows. Those of one type are converted
+        together, which is faster.
+        """
         nulls = (None,) * rows
         arrays: dict[str, pa.Array] = {}
         for data_type, names in self._by_type.items():
             values = [columns.get(name, nulls) for name in names]
             try:
                 joined = pa.array(list(chain.from_iterable(values)), data_type)
-            # raised by Arrow, or by Python for a large integer: a value of one of the columns is the cause
+            # raised by Arrow, or by Python for a large integer: a value of one of the columns is
+            # the cause
             except Exception:
                 arrays |= {name: self._column(name, data_type, columns, rows) for name in names}
             else:
-                arrays |= {name: joined.slice(index * rows, rows) for index, name in enumerate(names)}
-        return pa.RecordBatch.from_arrays([arrays[name] for name in self._schema.names], schema=self._schema)
+                arrays |= {
+                    name: joined.slice(index * rows, rows) for index, name in enumerate(names)
+                }
+        return pa.RecordBatch.from_arrays(
+            [arrays[name] for name in self._schema.names], schema=self._schema
+        )
 
     def _column(self, name: str, data_type: pa.DataType, columns: Columns, rows: int) -> pa.Array:
         values = columns.get(name, (None,) * rows)
         try:
             return pa.array(values, data_type)
-        # as above; the values are converted one by one, so that only unusable ones become null and are reported
+        # as above; the values are converted one by one, so that only unusable ones become null and
+        # are reported
         except Exception:
             cells: list[Any] = []
             for index, value in enumerate(values):
@@ -192,7 +230,9 @@ class BatchWriter:
                     pa.array([value], data_type)
                     cells.append(value)
                 except Exception as error:
-                    row = {column: column_values[index] for column, column_values in columns.items()}
+                    row = {
+                        column: column_values[index] for column, column_values in columns.items()
+                    }
                     self._refused(name, row, f"{type(error).__name__}: {error}".splitlines()[0])
                     cells.append(None)
             return pa.array(cells, data_type)
@@ -206,7 +246,9 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
 # Reading a part.
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
-TRANSCRIPT, HISTOGRAMS, FACTS = "transcripts.jsonl", "histograms.hlog", "worker.json"
+TRANSCRIPT = "transcripts.jsonl"
+HISTOGRAMS = "histograms.hlog"
+FACTS = "worker.json"
 
 
 def rows_of(table: str) -> str:
@@ -216,8 +258,9 @@ def rows_of(table: str) -> str:
 class PartFacts(msgspec.Struct):
     """The counts of a worker that are not in rows and histograms.
 
-    `done` is true if the worker has written its last row. `out_of_range` and `negative` are the numbers of values that
-    no histogram can hold, by metric. `hosts` is the machine that recorded the part, unless the facts are damaged.
+    `done` is true if the worker has written its last row. `out_of_range` and `negative` are the
+    numbers of values that no histogram can hold, by metric. `hosts` is the machine that recorded
+    the part, unless the facts are damaged.
     """
 
     done: bool = False
@@ -235,7 +278,9 @@ class PartFacts(msgspec.Struct):
 
 
 class PartLike(Protocol):
-    """A part of a run: a `WorkerPart`, or a finalized run that is merged. The final files are made from the parts."""
+    """A part of a run: a `WorkerPart`, or a finalized run that is merged. The final files are
+    made from the parts.
+    """
 
     @property
     def facts(self) -> PartFacts: ...
@@ -245,30 +290,41 @@ class PartLike(Protocol):
     def transcript(self) -> Iterator[bytes] | None: ...
 
     def histograms(self) -> Histograms:
-        """Return the histograms of events and of the load generator; others are computed again from the rows."""
+        """Return the histograms of events and of the load generator; others are computed again
+        from the rows.
+        """
 
     def copy_documents(self, folder: Path) -> None:
-        """Store the histograms and facts of each worker in a run folder, if the part has them separately."""
+        """Store the histograms and facts of each worker in a run folder, if the part has them
+        separately.
+        """
 
 
 class WorkerPart:
-    """The record of worker number `worker`, counted from 0. It is read up to the last complete batch or line.
+    """The record of worker number `worker`, counted from 0. It is read up to the last complete
+    batch or line.
 
     `damage` has, for each stream or document, a description of the data that could not be read.
     """
 
     def __init__(self, folder: Path, worker: int, subfolder: str = SPOOL) -> None:
-        self._folder, self.worker, self._subfolder = folder, worker, subfolder
+        self._folder = folder
+        self.worker = worker
+        self._subfolder = subfolder
         self.damage: dict[str, str] = {}
 
     @cached_property
     def has_started(self) -> bool:
-        """True if the worker has started to record. A worker writes its facts before it writes anything else."""
+        """True if the worker has started to record. A worker writes its facts before it writes
+        anything else.
+        """
         return self._read(FACTS) is not None
 
     @cached_property
     def facts(self) -> PartFacts:
-        """The last facts that the worker wrote; if missing or damaged, the facts of a worker that is not done."""
+        """The last facts that the worker wrote; if missing or damaged, the facts of a worker
+        that is not done.
+        """
         if (data := self._read(FACTS)) is not None:
             try:
                 return cast(PartFacts, read_json(data, PartFacts))
@@ -292,7 +348,9 @@ class WorkerPart:
 
     @property
     def damage_text(self) -> str:
-        """The damage as text, such as `turns.arrows: second is of type string, not int64`; empty if there is none."""
+        """The damage as text, such as `turns.arrows: second is of type string, not int64`; empty
+        if there is none.
+        """
         return "; ".join(f"{name}: {reason}" for name, reason in sorted(self.damage.items()))
 
     def batches(self, table: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -300,7 +358,8 @@ class WorkerPart:
 
         The rows of a damaged or truncated file end with its last complete batch.
         """
-        name, count = rows_of(table), 0
+        name = rows_of(table)
+        count = 0
         if (file := self._open(name)) is not None:
             with file:
                 try:
@@ -324,7 +383,8 @@ class WorkerPart:
             return file.seek(0, os.SEEK_END)
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Return an iterator over the complete lines of the transcripts, a JSON line per turn; None if there are none.
+        """Return an iterator over the complete lines of the transcripts, a JSON line per turn; None
+        if there are none.
 
         The file is opened again when it is read, so that no unread file stays open.
         """
@@ -340,7 +400,9 @@ class WorkerPart:
         return complete_lines()
 
     def histograms(self) -> Histograms:
-        """Return the last histograms that the worker wrote; empty histograms if they are missing or cannot be read."""
+        """Return the last histograms that the worker wrote; empty histograms if they are missing
+        or cannot be read.
+        """
         if (data := self._read(HISTOGRAMS)) is not None:
             try:
                 return decode(data, f"{HISTOGRAMS} of worker {self.worker}")
@@ -348,8 +410,12 @@ class WorkerPart:
                 self._set_damage(HISTOGRAMS, error)
         return Histograms()
 
-    def copy_documents(self, folder: Path, as_worker: int | None = None, facts: PartFacts | None = None) -> None:
-        """Store the worker's histograms and facts in a run folder, with another number or other facts if given."""
+    def copy_documents(
+        self, folder: Path, as_worker: int | None = None, facts: PartFacts | None = None
+    ) -> None:
+        """Store the worker's histograms and facts in a run folder, with another number or other
+        facts if given.
+        """
         worker = self.worker if as_worker is None else as_worker
         store(folder, worker, FACTS, msgspec.json.encode(self.facts if facts is None else facts))
         if HISTOGRAMS not in self.damage and (data := self._read(HISTOGRAMS)) is not None:
@@ -379,7 +445,9 @@ class WorkerPart:
 
 
 def with_added(rows: Rows, schema: pa.Schema) -> Rows:
-    """Add those of `columns.ADDED` in the schema that the rows lack, with nulls: an older tool wrote the rows."""
+    """Add those of `columns.ADDED` in the schema that the rows lack, with nulls: an older tool
+    wrote the rows.
+    """
     for field in schema:
         if field.name in columns.ADDED and field.name not in rows.schema.names:
             rows = rows.append_column(field, pa.nulls(len(rows), field.type))
@@ -387,7 +455,9 @@ def with_added(rows: Rows, schema: pa.Schema) -> Rows:
 
 
 def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch with the columns of a schema. Raise ValueError if a column is missing or has another type."""
+    """Return a batch with the columns of a schema. Raise ValueError if a column is missing or
+    has another type.
+    """
     if batch.schema.equals(schema):
         return batch
     batch = with_added(batch, schema)
@@ -396,7 +466,9 @@ def with_columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         if field.name not in names:
             raise ValueError(f"{field.name} is missing")
         if batch.schema.field(field.name).type != field.type:
-            raise ValueError(f"{field.name} is of type {batch.schema.field(field.name).type}, not {field.type}")
+            raise ValueError(
+                f"{field.name} is of type {batch.schema.field(field.name).type}, not {field.type}"
+            )
     return pa.RecordBatch.from_arrays([batch[name] for name in schema.names], schema=schema)
 
 
@@ -406,4 +478,7 @@ def parts(folder: Path, subfolder: str = SPOOL) -> Sequence[WorkerPart]:
     If `subfolder` is `WORKERS`, return the parts that are stored in a finalized run.
     """
     names = (OF_WORKER.fullmatch(path.name) for path in (folder / subfolder).glob("*"))
-    return [WorkerPart(folder, worker, subfolder) for worker in sorted({int(name[1]) for name in names if name})]
+    return [
+        WorkerPart(folder, worker, subfolder)
+        for worker in sorted({int(name[1]) for name in names if name})
+    ]

@@ -1,6 +1,8 @@
-"""The plan of a whole run that independent load generators execute in equal parts, and the share of each part. Pure.
+"""The plan of a whole run that independent load generators execute in equal parts, and the share of
+each part. Pure.
 
-No part knows which of the parts it is. Therefore all shares are equal, and the plan must be divisible.
+No part knows which of the parts it is. Therefore all shares are equal, and the plan must be
+divisible.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from bench.base.errors import UsageError
 Load: TypeAlias = Mapping[str, float]
 """Quantities of a load, by the names of QUANTITIES. A quantity without a limit is absent."""
 PARTS = "parts"
-MAX_COUNT, MAX_PARTS = 1_000_000_000, 10_000
-"""The maximum values of a quantity, and of the number of parts. Each missing part is an entry of a merged run."""
+MAX_COUNT = 1_000_000_000
+MAX_PARTS = 10_000
+"""The maximum values of a quantity, and of the number of parts. Each missing part is an entry of
+a merged run."""
 QUANTITIES: Mapping[str, str] = {
     "users": "{:,.0f} users",
     "sessions": "{:,.0f} sessions",
@@ -29,7 +33,9 @@ WHOLE = ("users", "sessions", "max_concurrent")
 
 
 def problem_of(load: Load, whole: Load | None) -> str:
-    """Return what is wrong with a recorded load of a part, or with its plan; "" if nothing is. Files may be damaged."""
+    """Return what is wrong with a recorded load of a part, or with its plan; "" if nothing is.
+    Files may be damaged.
+    """
     for key, numbers in (("planned_load", load), ("whole_run", whole or {})):
         for name, value in numbers.items():
             if not 0 <= value <= MAX_COUNT:
@@ -41,7 +47,8 @@ def problem_of(load: Load, whole: Load | None) -> str:
 
 
 def shares(whole: Load) -> dict[str, float]:
-    """Return the share of one part, without `users`, which the platform may have divided. Raise UsageError.
+    """Return the share of one part, without `users`, which the platform may have divided. Raise
+    UsageError.
 
     An error means that a whole number cannot be divided.
     """
@@ -54,21 +61,23 @@ def shares(whole: Load) -> dict[str, float]:
             below = int(whole[name] // parts * parts)
             near = f"{below:,} or {below + parts:,}" if below else f"{parts:,}"
             raise UsageError(
-                f"--whole-run: {QUANTITIES[name].format(whole[name])} cannot be divided into {parts} equal parts: "
-                f"use {near}"
+                f"--whole-run: {QUANTITIES[name].format(whole[name])} cannot be divided into"
+                f" {parts} equal parts: use {near}"
             )
         taken[name] = whole[name] // parts if name in WHOLE else whole[name] / parts
     return taken
 
 
 def users_of_part(whole: Load, given: int | None) -> int | None:
-    """Return the users of a part: `given`, which must be its share, or the share; None if the plan states no users.
+    """Return the users of a part: `given`, which must be its share, or the share; None if the plan
+    states no users.
 
     Raise UsageError if the given number is not a share, rounded down or up.
     """
     if "users" not in whole:
         return given
-    parts, users = int(whole[PARTS]), int(whole["users"])
+    parts = int(whole[PARTS])
+    users = int(whole["users"])
     share, rest = divmod(users, parts)
     allowed = {share, share + bool(rest)} - {0}
     if given is None and rest == 0 and share:
@@ -77,61 +86,92 @@ def users_of_part(whole: Load, given: int | None) -> int | None:
         wanted = " or ".join(f"{number:,}" for number in sorted(allowed))
         has = "no number of users" if given is None else f"{given:,} users"
         raise UsageError(
-            f"--whole-run: this run has {has}, but one of {parts} parts of {users:,} users has {wanted}: set --users "
-            f"(LOCUST_USERS), or the number of parts, so that each part has its share"
+            f"--whole-run: this run has {has}, but one of {parts} parts of {users:,} users has"
+            f" {wanted}: set --users (LOCUST_USERS), or the number of parts, so that each part has"
+            " its share"
         )
     return given
 
 
 def share_text(name: str, load: Load, whole: Load | None) -> str:
-    """Return what a part of the run `name` takes as its share of `whole`, which is None if it is not known."""
+    """Return what a part of the run `name` takes as its share of `whole`, which is None if it is
+    not known.
+    """
     if whole is None:
         limits = ", ".join(_amounts(load)) or "no limit"
         return (
-            f"part of {name}: {limits} for this part alone; without --whole-run the merged run cannot state whether "
-            "parts are missing"
+            f"part of {name}: {limits} for this part alone; without --whole-run the merged run"
+            " cannot state whether parts are missing"
         )
     taken = [
         f"{_number(load[key])} of {form.format(whole[key])}"
         for key, form in QUANTITIES.items()
         if key in load and key in whole
     ]
-    return f"part of {name}: {', '.join(taken) or 'no limit'} (1 of {int(whole[PARTS])} equal parts)"
+    return (
+        f"part of {name}: {', '.join(taken) or 'no limit'} (1 of {int(whole[PARTS])} equal parts)"
+    )
 
 
 def sum_text(loads: Sequence[Load], excluded: int, whole: Load | None) -> str:
-    """Return whether the parts of a merged run sum up to its plan. `excluded` is the number of damaged parts."""
+    """Return whether the parts of a merged run sum up to its plan. `excluded` is the number of
+    damaged parts.
+    """
     if whole is None:
-        return "Its parts state no plan of the whole run (--whole-run), so it is unknown whether parts are missing."
-    total, planned = summed(loads), int(whole[PARTS])
-    amounts = ", ".join([f"{planned} parts", *_amounts({key: whole[key] for key in QUANTITIES if key in whole})])
-    absent, more = planned - len(loads) - excluded, len(loads) + excluded - planned
-    differing = [key for key in QUANTITIES if key in whole and not _is_equal(total.get(key), whole[key])]
+        return (
+            "Its parts state no plan of the whole run (--whole-run), so it is unknown whether parts"
+            " are missing."
+        )
+    total = summed(loads)
+    planned = int(whole[PARTS])
+    amounts = ", ".join(
+        [f"{planned} parts", *_amounts({key: whole[key] for key in QUANTITIES if key in whole})]
+    )
+    absent = planned - len(loads) - excluded
+    more = len(loads) + excluded - planned
+    differing = [
+        key for key in QUANTITIES if key in whole and not _is_equal(total.get(key), whole[key])
+    ]
     if not (absent or excluded or differing):
         return f"The parts sum up to the plan of the whole run: {amounts}."
-    reached = ", ".join([f"{len(loads)} parts", *_amounts({key: total[key] for key in differing if key in total})])
+    reached = ", ".join(
+        [f"{len(loads)} parts", *_amounts({key: total[key] for key in differing if key in total})]
+    )
     reasons = [
-        f"{absent} of {planned} parts {'is' if absent == 1 else 'are'} missing" if absent > 0 else "",
+        (
+            f"{absent} of {planned} parts {'is' if absent == 1 else 'are'} missing"
+            if absent > 0
+            else ""
+        ),
         f"{more} more parts than planned were merged" if more > 0 else "",
     ]
     because = f" ({'; '.join(filter(None, reasons))})" if any(reasons) else ""
     return (
-        f"The parts do not sum up to the plan of the whole run: {amounts} were planned, {reached} were merged{because}."
+        f"The parts do not sum up to the plan of the whole run: {amounts} were planned, {reached}"
+        f" were merged{because}."
     )
 
 
 def absent_parts(present: int, whole: Load | None) -> int:
-    """Return the number of planned parts of which there is no folder; 0 if the plan is not known."""
+    """Return the number of planned parts of which there is no folder; 0 if the plan is not
+    known.
+    """
     return 0 if whole is None else max(0, int(whole[PARTS]) - present)
 
 
 def summed(loads: Sequence[Load]) -> dict[str, float]:
     """Return the sum of each quantity that all parts have."""
-    return {key: sum(load[key] for load in loads) for key in QUANTITIES if all(key in load for load in loads)}
+    return {
+        key: sum(load[key] for load in loads)
+        for key in QUANTITIES
+        if all(key in load for load in loads)
+    }
 
 
 def absent_turns(document: Mapping[str, Any], load: Load) -> int | None:
-    """Return the maximum number of turns of a missing part, by a part with this load; None without a bound."""
+    """Return the maximum number of turns of a missing part, by a part with this load; None
+    without a bound.
+    """
     turns = [script.get("turns") for script in document.get("scripts") or []]
     if "sessions" not in load or not turns or None in turns:
         return None

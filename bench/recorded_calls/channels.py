@@ -1,4 +1,6 @@
-"""The channels of a recorded call. One that cannot be measured is refused with one line and a remedy."""
+"""The channels of a recorded call. One that cannot be measured is refused with one line and a
+remedy.
+"""
 
 from __future__ import annotations
 
@@ -42,17 +44,20 @@ _CODECS_OF_SUBTYPES = {
     "VORBIS": "vorbis",
     "OPUS": "opus",
     "GSM610": "gsm",
-    **dict.fromkeys(("IMA_ADPCM", "MS_ADPCM", "VOX_ADPCM", "G721_32", "G723_24", "G723_40"), "adpcm"),
+    **dict.fromkeys(
+        ("IMA_ADPCM", "MS_ADPCM", "VOX_ADPCM", "G721_32", "G723_24", "G723_40"), "adpcm"
+    ),
     **dict.fromkeys(("NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32"), "adpcm"),
 }
 _CODECS_OF_SUFFIXES = {"m4a": "aac", "mp4": "aac", "webm": "opus", "ogg": "vorbis", "mp2": "mp3"}
 
 
 def lossy_codec(path: Path, subtype: str) -> str | None:
-    """Return the lossy codec of a recording: of its samples, or of the file that was converted; None if none is known.
+    """Return the lossy codec of a recording: of its samples, or of the file that was converted;
+    None if none is known.
 
-    `subtype` is the name of libsndfile for the encoding of the samples. A file that was converted has the name of its
-    codec before its suffix: `call.mp3.wav`.
+    `subtype` is the name of libsndfile for the encoding of the samples. A file that was converted
+    has the name of its codec before its suffix: `call.mp3.wav`.
     """
     if subtype in _CODECS_OF_SUBTYPES:
         return _CODECS_OF_SUBTYPES[subtype]
@@ -64,41 +69,62 @@ def lossy_codec(path: Path, subtype: str) -> str | None:
 MAX_CALL_MINUTES = 120
 MIN_CALL_S = 1.0
 MIN_RATE_HZ = 6_000
-"""The minimum sample rate of a recording. Telephony has 8 kHz, and some old recorders have 6 kHz."""
-FORMATS: Sequence[AudioFormat] = [ALL_FORMATS[name] for name in ("pcm16@8000", "pcm16@16000", "pcm16")]
-"""The formats in which a call is measured. The first one is used that keeps all of its frequencies."""
+"""The minimum sample rate of a recording. Telephony has 8 kHz, and some old recorders have 6
+kHz."""
+FORMATS: Sequence[AudioFormat] = [
+    ALL_FORMATS[name] for name in ("pcm16@8000", "pcm16@16000", "pcm16")
+]
+"""The formats in which a call is measured. The first one is used that keeps all of its
+frequencies."""
 CLIPPED_SHARE = 0.001
 """The share of samples at full scale from which a channel counts as clipped."""
 MAX_SOUND_S = 30.0
-"""The duration of a sound without a pause from which it counts as music. No one speaks for so long without a pause."""
+"""The duration of a sound without a pause from which it counts as music. No one speaks for so
+long without a pause."""
 PAUSE_DEPTH = 10 ** (15 / 10)
-"""The minimum depth of a pause of `PAUSE_NS` below the level of the voice: 15 dB, as a ratio of energies."""
+"""The minimum depth of a pause of `PAUSE_NS` below the level of the voice: 15 dB, as a ratio of
+energies."""
 QUIET_DEPTH = 10 ** (25 / 10)
-"""The minimum depth of the quietest part of a channel with music: 25 dB. Noise that is louder has no such part."""
+"""The minimum depth of the quietest part of a channel with music: 25 dB. Noise that is louder
+has no such part."""
 SAME = 0.98
 """The correlation of two channels from which they count as one."""
-COPY_MS, COPY = 20, 0.9
-"""The duration of the blocks in which copies of a voice are searched, and the minimum correlation of a copy."""
+COPY_MS = 20
+COPY = 0.9
+"""The duration of the blocks in which copies of a voice are searched, and the minimum
+correlation of a copy."""
 VOICED = 10 ** (-15 / 10)
 """The minimum energy of a block of a voice, relative to the loudest blocks of its channel."""
 EQUAL = 10 ** (-0.5 / 10)
-"""The minimum ratio of the energies of a sound that is in both channels, such as a beep, and no copy."""
+"""The minimum ratio of the energies of a sound that is in both channels, such as a beep, and no
+copy."""
 COPIED_SHARE = 0.05
-"""The minimum share of a voice's blocks that are copied into the other channel, if the channels are mixed."""
+"""The minimum share of a voice's blocks that are copied into the other channel, if the channels
+are mixed."""
 CHANGING_DB = 10.0
-"""The minimum range of the level of copies, from their 10th to their 90th percentile, that no echo has."""
-FOLLOWING_SHARE, FOLLOWING, AUDIBLE_RANGE, FAR_BELOW = 0.2, 0.3, 10 ** (-30 / 10), 10 ** (-10 / 10)
-"""The evidence that a codec's noise in one channel follows the voice in the other one: the minimum share of the voice's
-blocks with such noise, the minimum correlation of their levels, the minimum energy of the voice, relative to its
-loudest blocks, and the maximum energy of the noise, relative to the voice."""
+"""The minimum range of the level of copies, from their 10th to their 90th percentile, that no
+echo has."""
+FOLLOWING_SHARE = 0.2
+FOLLOWING = 0.3
+AUDIBLE_RANGE = 10 ** (-30 / 10)
+FAR_BELOW = 10 ** (-10 / 10)
+"""The evidence that a codec's noise in one channel follows the voice in the other one: the minimum
+share of the voice's blocks with such noise, the minimum correlation of their levels, the minimum
+energy of the voice, relative to its loudest blocks, and the maximum energy of the noise, relative
+to the voice."""
 SEPARATE_KBPS = {"wma": 128}
 OTHER_KBPS = 64
-"""The bitrate from which a codec does not mix two channels, for codecs that are not in `SEPARATE_KBPS`.
+"""The bitrate from which a codec does not mix two channels, for codecs that are not in
+`SEPARATE_KBPS`.
 
-Opus, with the default settings of libopus 1.3 and 1.5, mixes them below 32 kbit/s; with a constant bitrate, protection
-against 20 % loss and the lowest complexity below 48. MP3, AAC, AC-3 and Vorbis mixed them at no bitrate."""
+Opus, with the default settings of libopus 1.3 and 1.5, mixes them below 32 kbit/s; with a constant
+bitrate, protection against 20 % loss and the lowest complexity below 48. MP3, AAC, AC-3 and Vorbis
+mixed them at no bitrate."""
 TWO_CHANNELS = "record the caller and the agent in two channels (Twilio: RecordingChannels=dual)"
-JOIN = "if both have a file of their own, which start together, join them: sox -M caller.wav agent.wav call.wav"
+JOIN = (
+    "if both have a file of their own, which start together, join them: sox -M caller.wav agent.wav"
+    " call.wav"
+)
 CallerChannel = Literal["auto", "1", "2"]
 
 
@@ -117,8 +143,8 @@ class Remark(NamedTuple):
 class RecordedCall:
     """A recorded call that can be measured.
 
-    The samples of both channels have the rate of `audio`, which also states the errors of the lossy codec of the
-    recording. The caller's channel has no echo of the agent.
+    The samples of both channels have the rate of `audio`, which also states the errors of the lossy
+    codec of the recording. The caller's channel has no echo of the agent.
     """
 
     path: Path
@@ -139,14 +165,20 @@ class RecordedCall:
 def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> RecordedCall:
     """Read a recorded call. Raise UsageError, with a remedy, if it cannot be measured.
 
-    `caller` is the channel of the caller. With `auto` it is the first one, and the call is refused if an echo shows
-    that it is the second one. `source` is the lossy codec of the recording, if the file does not state it.
+    `caller` is the channel of the caller. With `auto` it is the first one, and the call is refused
+    if an echo shows that it is the second one. `source` is the lossy codec of the recording, if the
+    file does not state it.
     """
     if os.path.isdir(path):
-        raise UsageError(f"{path}: is a folder in which no recording was found; name the files, as in {path}/*/*.wav")
+        raise UsageError(
+            f"{path}: is a folder in which no recording was found; name the files, as in"
+            f" {path}/*/*.wav"
+        )
     with open_audio(path, MAX_CALL_MINUTES) as file:
         _refuse_header(file)
-        audio = next((known for known in FORMATS if known.rate_hz >= file.rate_hz), ALL_FORMATS["pcm16"])
+        audio = next(
+            (known for known in FORMATS if known.rate_hz >= file.rate_hz), ALL_FORMATS["pcm16"]
+        )
         assert audio.rate_hz <= RATE_HZ, "a script's audio keeps all frequencies of the call"
         channels = _stored(file, audio.rate_hz)
         codec = source or lossy_codec(path, file.subtype)
@@ -175,21 +207,25 @@ def read_call(path: Path, caller: CallerChannel, source: str | None = None) -> R
         level = f"{round(path_to_agent.level_db)} dB"
         if path_to_caller is None and caller == "auto":
             raise UsageError(
-                f"{path}: channel {number} is audible in channel {3 - number} as an echo ({level}), so the channels "
-                "seem to be swapped: add --caller 2, or --caller 1 if they are not"
+                f"{path}: channel {number} is audible in channel {3 - number} as an echo ({level}),"
+                " so the channels seem to be swapped: add --caller 2, or --caller 1 if they"
+                " are not"
             )
         raise UsageError(
-            f"{path}: the agent's channel contains the caller's voice ({level}), so the start of a reply is unknown: "
-            "export the channels before they are mixed"
+            f"{path}: the agent's channel contains the caller's voice ({level}), so the start of a"
+            " reply is unknown: export the channels before they are mixed"
         )
     if path_to_caller is not None:
         near = StoredSamples(without_echo(near, far, audio.rate_hz, path_to_caller))
         heard = sounds(near, audio.rate_hz, keys_count=True)
-    for whose, samples, found, channel in (("caller's", near, heard, number), ("agent's", far, spoken, 3 - number)):
+    for whose, samples, found, channel in (
+        ("caller's", near, heard, number),
+        ("agent's", far, spoken, 3 - number),
+    ):
         if not found:
             raise UsageError(
-                f"{path}: channel {channel} has no sound above its background, so the call has no {whose} voice: "
-                "leave it out"
+                f"{path}: channel {channel} has no sound above its background, so the call has no"
+                f" {whose} voice: leave it out"
             )
         _refuse_music(path, samples, found, whose, channel, audio.rate_hz)
     remarks = tuple(_remarks(near, far, number, path_to_caller, codec, cleaned))
@@ -205,14 +241,17 @@ def _refuse_header(file: AudioFile) -> None:
         raise UsageError(f"{file.path}: has {file.channels} channels; {TWO_CHANNELS}")
     if file.rate_hz < MIN_RATE_HZ:
         raise UsageError(
-            f"{file.path}: has {file.rate_hz} samples per second, the minimum is {MIN_RATE_HZ}; is its header wrong?"
+            f"{file.path}: has {file.rate_hz} samples per second, the minimum is {MIN_RATE_HZ}; is"
+            " its header wrong?"
         )
 
 
 def _stored(file: AudioFile, rate_hz: int) -> tuple[StoredSamples, StoredSamples]:
     """Return both channels at another rate."""
     channels = StoredSamples(), StoredSamples()
-    rounded = (to_pcm16(block).astype(np.float32) / np.float32(FULL_SCALE) for block in file.blocks())
+    rounded = (
+        to_pcm16(block).astype(np.float32) / np.float32(FULL_SCALE) for block in file.blocks()
+    )
     for block in resampled_blocks(rounded, file.rate_hz, rate_hz):
         for index, channel in enumerate(channels):
             channel.append(to_pcm16(block[:, index]))
@@ -228,53 +267,71 @@ def _kbps(file: AudioFile, seconds: float) -> int | None:
 def _refuse_unmeasurable(
     path: Path, near: SampleSequence, far: SampleSequence, number: int, coding: str | None
 ) -> None:
-    near_energy, far_energy, product = 0.0, 0.0, 0.0
+    near_energy = 0.0
+    far_energy = 0.0
+    product = 0.0
     for start in range(0, len(near), BLOCK_SAMPLES):
         part = slice(start, start + BLOCK_SAMPLES)
-        near_part, far_part = near[part].astype(np.float64), far[part].astype(np.float64)
+        near_part = near[part].astype(np.float64)
+        far_part = far[part].astype(np.float64)
         near_energy += float((near_part * near_part).sum())
         far_energy += float((far_part * far_part).sum())
         product += float((near_part * far_part).sum())
-    for whose, energy, channel in (("caller's", near_energy, number), ("agent's", far_energy, 3 - number)):
+    for whose, energy, channel in (
+        ("caller's", near_energy, number),
+        ("agent's", far_energy, 3 - number),
+    ):
         if not energy:
             raise UsageError(
-                f"{path}: channel {channel}, the {whose}, is silent: record both channels, or name the caller's with "
-                "--caller 1 or --caller 2"
+                f"{path}: channel {channel}, the {whose}, is silent: record both channels, or name"
+                " the caller's with --caller 1 or --caller 2"
             )
     if abs(product) > SAME * sqrt(near_energy * far_energy):
         inverted = " (one of them inverted)" if product < 0 else ""
         cause = f", or {coding} stored one channel for both" if coding else ""
         raise UsageError(
-            f"{path}: both channels are the same{inverted}, a mono recording{cause}; {TWO_CHANNELS}; {JOIN}"
+            f"{path}: both channels are the same{inverted}, a mono recording{cause};"
+            f" {TWO_CHANNELS}; {JOIN}"
         )
 
 
 def _refuse_mixed(
-    path: Path, near: SampleSequence, far: SampleSequence, rate_hz: int, codec: str | None, coding: str | None
+    path: Path,
+    near: SampleSequence,
+    far: SampleSequence,
+    rate_hz: int,
+    codec: str | None,
+    coding: str | None,
 ) -> None:
-    """Raise UsageError if each channel contains the other one, as after the stereo coding of a lossy codec.
+    """Raise UsageError if each channel contains the other one, as after the stereo coding of a
+    lossy codec.
 
-    Such a codec mixes the samples of one instant, and changes their gain from frame to frame. An echo is later. A codec
-    that codes the sum and the difference of the channels adds noise to both, whose level follows the voice.
+    Such a codec mixes the samples of one instant, and changes their gain from frame to frame. An
+    echo is later. A codec that codes the sum and the difference of the channels adds noise to both,
+    whose level follows the voice.
     """
     copies = _copies(near, far, rate_hz)
-    is_mixed = all(one.is_heard for one in copies) or any(one.is_heard and one.is_changing for one in copies)
+    is_mixed = all(one.is_heard for one in copies) or any(
+        one.is_heard and one.is_changing for one in copies
+    )
     if is_mixed or (codec and all(one.is_followed for one in copies)):
         by = (
-            f"{coding} mixed them (its stereo coding)" if coding else "as the stereo coding of a lossy codec mixes them"
+            f"{coding} mixed them (its stereo coding)"
+            if coding
+            else "as the stereo coding of a lossy codec mixes them"
         )
         raise UsageError(
-            f"{path}: each channel contains the voice of the other one, without a delay: {by}, so no start and no end "
-            "of speech is certain; record each channel in a file of its own, or both with at least "
-            f"{SEPARATE_KBPS.get(codec or '', OTHER_KBPS)} kbit/s"
+            f"{path}: each channel contains the voice of the other one, without a delay: {by}, so"
+            " no start and no end of speech is certain; record each channel in a file of its own,"
+            f" or both with at least {SEPARATE_KBPS.get(codec or '', OTHER_KBPS)} kbit/s"
         )
 
 
 class _Copies(NamedTuple):
     """What one channel's voice leaves in the other channel.
 
-    `share` is the share of the voice's blocks that are copied, and `levels_db` are the levels of the copies.
-    `is_followed` is True if noise in the other channel follows the voice.
+    `share` is the share of the voice's blocks that are copied, and `levels_db` are the levels of
+    the copies. `is_followed` is True if noise in the other channel follows the voice.
     """
 
     share: float
@@ -291,20 +348,33 @@ class _Copies(NamedTuple):
 
 
 def _copies(near: SampleSequence, far: SampleSequence, rate_hz: int) -> tuple[_Copies, _Copies]:
-    """Return the copies of the near voice in the far channel, and those of the far voice in the near channel."""
-    size, parts = rate_hz * COPY_MS // 1_000, list[NDArray[np.float64]]()
+    """Return the copies of the near voice in the far channel, and those of the far voice in the
+    near channel.
+    """
+    size = rate_hz * COPY_MS // 1_000
+    parts = list[NDArray[np.float64]]()
     at_once = BLOCK_SAMPLES // size * size
     for start in range(0, len(near) // size * size, at_once):
         stop = min(start + at_once, len(near) // size * size)
-        blocks = [channel[start:stop].astype(np.float64).reshape(-1, size) for channel in (near, far)]
+        blocks = [
+            channel[start:stop].astype(np.float64).reshape(-1, size) for channel in (near, far)
+        ]
         first, second = (block - block.mean(axis=1, keepdims=True) for block in blocks)
-        parts.append(np.stack([(first**2).mean(axis=1), (second**2).mean(axis=1), (first * second).mean(axis=1)]))
+        parts.append(
+            np.stack(
+                [(first**2).mean(axis=1), (second**2).mean(axis=1), (first * second).mean(axis=1)]
+            )
+        )
     near_energies, far_energies, products = np.concatenate(parts, axis=1)
     correlated = np.abs(products) >= COPY * np.sqrt(near_energies * far_energies)
-    return _copied(near_energies, far_energies, correlated), _copied(far_energies, near_energies, correlated)
+    return _copied(near_energies, far_energies, correlated), _copied(
+        far_energies, near_energies, correlated
+    )
 
 
-def _copied(voice: NDArray[np.float64], other: NDArray[np.float64], correlated: NDArray[np.bool_]) -> _Copies:
+def _copied(
+    voice: NDArray[np.float64], other: NDArray[np.float64], correlated: NDArray[np.bool_]
+) -> _Copies:
     loudest = float(np.sort(voice)[-max(1, len(voice) // 20) :].mean())
     spoken = (voice >= max(VOICED * loudest, FAINT)) & (other < EQUAL * voice)
     copied = spoken & correlated & (other >= FAINT)
@@ -318,13 +388,19 @@ def _is_followed(voice: NDArray[np.float64], other: NDArray[np.float64], loudest
     audible = spoken & (other >= FAINT)
     if not audible.any() or audible.sum() < FOLLOWING_SHARE * spoken.sum():
         return False
-    levels, followed = np.log(voice[audible]), np.log(other[audible])
+    levels = np.log(voice[audible])
+    followed = np.log(other[audible])
     product = float(((levels - levels.mean()) * (followed - followed.mean())).mean())
     return product >= FOLLOWING * float(levels.std() * followed.std()) > 0
 
 
 def _refuse_music(
-    path: Path, samples: SampleSequence, found: Sequence[ChannelSound], whose: str, channel: int, rate_hz: int
+    path: Path,
+    samples: SampleSequence,
+    found: Sequence[ChannelSound],
+    whose: str,
+    channel: int,
+    rate_hz: int,
 ) -> None:
     """Raise UsageError if a channel has sound for a long time without a pause."""
     stretches = [(sound.end - sound.start, sound.start) for sound in found]
@@ -332,16 +408,18 @@ def _refuse_music(
     if length > MAX_SOUND_S * rate_hz:
         start_s = start // rate_hz
         raise UsageError(
-            f"{path}: channel {channel}, the {whose}, has {length / rate_hz:.0f} s of sound without a pause at "
-            f"{start_s // 60}:{start_s % 60:02}, like hold music: cut the file before or after it"
+            f"{path}: channel {channel}, the {whose}, has {length / rate_hz:.0f} s of sound without"
+            f" a pause at {start_s // 60}:{start_s % 60:02}, like hold music: cut the file before"
+            " or after it"
         )
 
 
 def _longest_stretch(samples: SampleSequence, rate_hz: int) -> tuple[int, int]:
-    """Return (length, start) of the longest stretch without a pause. Loud noise, which has no pause at all, has none.
+    """Return (length, start) of the longest stretch without a pause. Loud noise, which has no pause
+    at all, has none.
 
-    The detector of sounds takes music for background after a few seconds. In constructed speech without any silence
-    between sentences, the longest stretch was 8 s.
+    The detector of sounds takes music for background after a few seconds. In constructed speech
+    without any silence between sentences, the longest stretch was 8 s.
     """
     size = round(rate_hz * PAUSE_NS / NS_PER_S)
     energies = mean_squares(samples, size)
@@ -362,18 +440,32 @@ def _remarks(
     cleaned: Sequence[WithoutTones],
 ) -> Iterator[Remark]:
     for whose, samples, channel in (("caller's", near, number), ("agent's", far, 3 - number)):
-        parts = (samples[start : start + BLOCK_SAMPLES] for start in range(0, len(samples), BLOCK_SAMPLES))
-        share = sum(int((np.abs(part.astype(np.int32)) >= FULL_SCALE - 2).sum()) for part in parts) / len(samples)
+        parts = (
+            samples[start : start + BLOCK_SAMPLES]
+            for start in range(0, len(samples), BLOCK_SAMPLES)
+        )
+        share = sum(
+            int((np.abs(part.astype(np.int32)) >= FULL_SCALE - 2).sum()) for part in parts
+        ) / len(samples)
         if share > CLIPPED_SHARE:
-            text = f"channel {channel}, the {whose}, is clipped in {100 * share:.1f} % of its samples"
-            yield Remark(f"the {whose} channel is clipped", f"{text}: lower the level of the recording")
+            text = (
+                f"channel {channel}, the {whose}, is clipped in {100 * share:.1f} % of its samples"
+            )
+            yield Remark(
+                f"the {whose} channel is clipped", f"{text}: lower the level of the recording"
+            )
     if echo is not None:
         text = "the caller's channel contained the agent's voice, which was removed"
         yield Remark(text, f"{text} ({round(echo.level_db)} dB)")
     if codec:
-        text = f"the recording is lossy ({codec}), which moves starts and ends of speech; the bounds include it"
+        text = (
+            f"the recording is lossy ({codec}), which moves starts and ends of speech; the bounds"
+            " include it"
+        )
         yield Remark(text, text)
     if cleaned:
         near_tones, far_tones = (channel.tones for channel in cleaned)
         text = "tones (such as beeps or ring tones) are no speech"
-        yield Remark(text, f"{text}: {near_tones} in the caller's channel, {far_tones} in the agent's")
+        yield Remark(
+            text, f"{text}: {near_tones} in the caller's channel, {far_tones} in the agent's"
+        )

@@ -1,14 +1,17 @@
-"""The sounds in the channels of a recorded call, the speech within them, and the turns that they make. Pure.
+"""The sounds in the channels of a recorded call, the speech within them, and the turns that they
+make. Pure.
 
-The starts of sounds come from the detector that also listens to live agents (`bench.observe.onsets`). The end of a
-caller's speech is searched as in the recordings of a script (`bench.plan.recordings.speech_span`). In noise the end of
-speech is below the noise, so the end that is found may be too early. `TAILS_NS` has the maximum errors. The noise is
-that around the sound, or that after it if it is louder. The room may be heard for longer than the voice, as behind a
-noise gate. So the bound covers what is quiet at the end of speech, unless it is clearly a voice that fades.
+The starts of sounds come from the detector that also listens to live agents
+(`bench.observe.onsets`). The end of a caller's speech is searched as in the recordings of a script
+(`bench.plan.recordings.speech_span`). In noise the end of speech is below the noise, so the end
+that is found may be too early. `TAILS_NS` has the maximum errors. The noise is that around the
+sound, or that after it if it is louder. The room may be heard for longer than the voice, as behind
+a noise gate. So the bound covers what is quiet at the end of speech, unless it is clearly a voice
+that fades.
 
-A turn of the caller consists of all its sounds until the agent starts to speak, or until a pause of `MAX_PAUSE_S`. If
-the caller starts while the agent speaks, the speech is an interruption. It is a backchannel if it is short and the
-agent continues after it.
+A turn of the caller consists of all its sounds until the agent starts to speak, or until a pause of
+`MAX_PAUSE_S`. If the caller starts while the agent speaks, the speech is an interruption. It is a
+backchannel if it is short and the agent continues after it.
 """
 
 from __future__ import annotations
@@ -49,24 +52,30 @@ NOISE_QUANTILE = 0.2
 AROUND_S = 3.0
 MIN_OUTSIDE_MS = 300
 """The minimum duration around a sound from which its background is known."""
-EDGE_MS, AFTER_MS = 100, 1_000
+EDGE_MS = 100
+AFTER_MS = 1_000
 """The part of the time after speech in which noise is searched."""
 PEAK = 10 ** (1 / 10)
-"""The minimum distance of speech above the loudest window of the noise after it: 1 dB, as a ratio of energies."""
+"""The minimum distance of speech above the loudest window of the noise after it: 1 dB, as a
+ratio of energies."""
 STOPPED_MS = 200
 """The silence after a quiet sound that shows that it was no background."""
 STEP_MS = 10
 """The windows in which the level of the last sound is measured."""
-QUIET, FAINT = 10 ** (8 / 10), 10 ** (20 / 10)
-"""The distances below the level of speech from which its end is quiet and faint: 8 and 20 dB, as ratios of energies."""
-ABRUPT_MS, HARD_MS = 15, 2
+QUIET = 10 ** (8 / 10)
+FAINT = 10 ** (20 / 10)
+"""The distances below the level of speech from which its end is quiet and faint: 8 and 20 dB, as
+ratios of energies."""
+ABRUPT_MS = 15
+HARD_MS = 2
 """The maximum quiet and faint parts of speech that ends hard."""
 MAX_FADE_MS = 250
 """The maximum duration of a voice that fades."""
 LOUDER = 1.5
 """The minimum ratio of the first half of such a voice to its second half."""
 LOUD_DEPTH = 10 ** (30 / 10)
-"""The maximum distance of its last third below the level of the speech: 30 dB, as a ratio of energies."""
+"""The maximum distance of its last third below the level of the speech: 30 dB, as a ratio of
+energies."""
 TAILS_NS = (
     (4_000, 90 * NS_PER_MS),
     (1_000, 300 * NS_PER_MS),
@@ -78,14 +87,17 @@ TAILS_NS = (
 )
 """The maximum errors of the end of speech in noise, in descending order of loudness.
 
-Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the level of the speech, divided by the
-energy of the background. Speech less than 15 dB above it may lose its last words. `make benchmark PARTS=voices`
-measures them with recorded voices in white, pink and brown noise: 1 of 200 errors is larger.
+Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the level of the
+speech, divided by the energy of the background. Speech less than 15 dB above it may lose its last
+words. `make benchmark PARTS=voices` measures them with recorded voices in white, pink and brown
+noise: 1 of 200 errors is larger.
 """
 
 
 class ChannelSound(NamedTuple):
-    """A sound without a pause, in samples. It may really have started up to `uncertainty_ns` earlier."""
+    """A sound without a pause, in samples. It may really have started up to `uncertainty_ns`
+    earlier.
+    """
 
     start: int
     end: int
@@ -93,14 +105,18 @@ class ChannelSound(NamedTuple):
 
 
 class Speech(NamedTuple):
-    """Speech in samples. Its real end is within `uncertainty_ns`, mostly later: below noise, which may lengthen it."""
+    """Speech in samples. Its real end is within `uncertainty_ns`, mostly later: below noise,
+    which may lengthen it.
+    """
 
     start: int
     end: int
     uncertainty_ns: int
 
 
-def sounds(samples: SampleSequence, rate_hz: int, *, keys_count: bool = False) -> list[ChannelSound]:
+def sounds(
+    samples: SampleSequence, rate_hz: int, *, keys_count: bool = False
+) -> list[ChannelSound]:
     """Return all sounds in one channel, in order. With `keys_count`, a phone key is a sound."""
     return sounds_and_tones(samples, rate_hz, keys_count=keys_count)[0]
 
@@ -109,8 +125,11 @@ def sounds_and_tones(
     samples: SampleSequence, rate_hz: int, *, keys_count: bool = False
 ) -> tuple[list[ChannelSound], list[Tone]]:
     """Return the sounds of `sounds`, and all telephone tones in the channel."""
-    detector, found = OnsetDetector(rate_hz, keys_count=keys_count), list[ChannelSound]()
-    start, until, uncertainty_ns = None, 0, 0
+    detector = OnsetDetector(rate_hz, keys_count=keys_count)
+    found = list[ChannelSound]()
+    start = None
+    until = 0
+    uncertainty_ns = 0
     padded = len(samples) + FLUSH_S * rate_hz
     for position in range(0, padded, rate_hz):
         piece = samples[position : position + rate_hz]
@@ -118,9 +137,11 @@ def sounds_and_tones(
         for what, back, error_ns in detector.add(piece):
             at = position + len(piece) - back
             if what == "begins":
-                start, uncertainty_ns = at, error_ns
+                start = at
+                uncertainty_ns = error_ns
             elif what == "sounds":
-                until, uncertainty_ns = at, error_ns
+                until = at
+                uncertainty_ns = error_ns
             elif start is not None:
                 found.append(ChannelSound(start, min(at, len(samples)), uncertainty_ns))
                 start = None
@@ -129,23 +150,37 @@ def sounds_and_tones(
     return found, detector.tones
 
 
-def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int, limit: int) -> Speech:
-    """Return the speech in the sounds `found`, which ends before `until`. No other sound follows before `limit`."""
-    margin, per_ms = round(AROUND_S * rate_hz), rate_hz // 1_000
+def speech(
+    samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int, limit: int
+) -> Speech:
+    """Return the speech in the sounds `found`, which ends before `until`. No other sound follows
+    before `limit`.
+    """
+    margin = round(AROUND_S * rate_hz)
+    per_ms = rate_hz // 1_000
     origin = max(0, found.begin - margin)
     read = without_direct_current(samples[origin : max(found.end + margin, until)], rate_hz)
-    begin, end = found.begin - origin, found.end - origin
+    begin = found.begin - origin
+    end = found.end - origin
     around = window_energies(read[: end + margin], per_ms)
-    outside = np.append(around[: begin // per_ms], around[end // per_ms + EDGE_MS :])  # a long voice is no background
-    noise = float(np.quantile(outside if len(outside) >= MIN_OUTSIDE_MS else around, NOISE_QUANTILE))
+    # a long voice is no background
+    outside = np.append(around[: begin // per_ms], around[end // per_ms + EDGE_MS :])
+    noise = float(
+        np.quantile(outside if len(outside) >= MIN_OUTSIDE_MS else around, NOISE_QUANTILE)
+    )
     # what follows the quiet edge of the last word is noise, even if there was none before
     after = read[end + EDGE_MS * per_ms : min(limit - origin, end + AFTER_MS * per_ms)]
-    loudest = window_energies(after, per_ms)[WINDOW_MS - 1 : 1 - WINDOW_MS].max(initial=0) if len(after) else 0.0
+    loudest = (
+        window_energies(after, per_ms)[WINDOW_MS - 1 : 1 - WINDOW_MS].max(initial=0)
+        if len(after)
+        else 0.0
+    )
     level = speech_level(read[begin : until - origin], rate_hz)
     changed_ns = 0
     if loudest * PEAK > max(noise * ABOVE_NOISE, level / DEPTH):
         changed_ns = max(WINDOW_MS, _stops_ms(after, per_ms, level)) * NS_PER_MS
-        noise, until = float(loudest) * PEAK / ABOVE_NOISE, min(until, found.end + WINDOW_MS * per_ms)
+        noise = float(loudest) * PEAK / ABOVE_NOISE
+        until = min(until, found.end + WINDOW_MS * per_ms)
     segment = read[begin : until - origin]
     span = speech_span(segment, rate_hz, min_energy=noise * ABOVE_NOISE)
     error_ns = 0
@@ -159,15 +194,23 @@ def speech(samples: SampleSequence, rate_hz: int, found: SpeechSpan, until: int,
 
 
 def _stops_ms(after: Samples, per_ms: int, level: float) -> int:
-    """Return how long after speech of this level the sound stops that may be its last word; 0 if it does not stop."""
+    """Return how long after speech of this level the sound stops that may be its last word; 0 if
+    it does not stop.
+    """
     loud = np.flatnonzero(window_energies(after, per_ms)[: 1 - WINDOW_MS] >= level / DEPTH)
-    return EDGE_MS + int(loud[-1]) + 1 if len(loud) and loud[-1] < len(after) // per_ms - STOPPED_MS else 0
+    return (
+        EDGE_MS + int(loud[-1]) + 1
+        if len(loud) and loud[-1] < len(after) // per_ms - STOPPED_MS
+        else 0
+    )
 
 
 def _tail_ns(samples: Samples, rate_hz: int, level: float) -> int:
-    """Return how long speech of this level has been quiet at its end: in its last sound, or in what followed it.
+    """Return how long speech of this level has been quiet at its end: in its last sound, or in what
+    followed it.
 
-    It is not in doubt if the last sound is clearly voiced and fades. Then only its last, faint part is.
+    It is not in doubt if the last sound is clearly voiced and fades. Then only its last, faint part
+    is.
     """
     per_ms = rate_hz // 1_000
     energies = np.convolve(mean_squares(samples, per_ms), np.full(STEP_MS, 1 / STEP_MS), "valid")
@@ -184,10 +227,16 @@ def _since(energies: NDArray[np.float64], energy: float) -> int:
 
 
 def _fades(tail: Samples, rate_hz: int, level: float) -> bool:
-    """Return whether the last part of speech is clearly voiced and becomes quieter, but not by a step."""
+    """Return whether the last part of speech is clearly voiced and becomes quieter, but not by a
+    step.
+    """
     power = tail.astype(np.float64) ** 2
-    half, third = len(power) // 2, len(power) // 3
-    if len(tail) > MAX_FADE_MS * rate_hz // 1_000 or power[:half].mean() < LOUDER * power[-half:].mean():
+    half = len(power) // 2
+    third = len(power) // 3
+    if (
+        len(tail) > MAX_FADE_MS * rate_hz // 1_000
+        or power[:half].mean() < LOUDER * power[-half:].mean()
+    ):
         return False
     if power.mean() * HUM_DEPTH < level or power[-third:].mean() * LOUD_DEPTH < level:
         return False
@@ -195,19 +244,24 @@ def _fades(tail: Samples, rate_hz: int, level: float) -> bool:
 
 
 MAX_PAUSE_S = 3.0
-"""The maximum pause within a turn of the caller. Before a longer pause is a turn without an answer."""
+"""The maximum pause within a turn of the caller. Before a longer pause is a turn without an
+answer."""
 BACKCHANNEL_S = 1.0
 """The maximum duration of a backchannel, such as "uh-huh"."""
 CONTINUES_S = 0.5
 """The minimum time for which the agent continues after a backchannel."""
 SENTENCE_PAUSE_S = 0.5
-"""The maximum pause in a sentence of the agent. One that stops for the caller waits for the end of speech."""
+"""The maximum pause in a sentence of the agent. One that stops for the caller waits for the end
+of speech."""
 IGNORES_S = 1.0
-"""The time for which the agent continues after a short utterance, until it has certainly ignored the utterance."""
+"""The time for which the agent continues after a short utterance, until it has certainly ignored
+the utterance."""
 MAX_REPLY_PAUSE_S = 10.0
-"""The maximum pause within a reply of the agent. Speech after a longer pause does not belong to the reply."""
+"""The maximum pause within a reply of the agent. Speech after a longer pause does not belong to
+the reply."""
 SPARE_S = 0.3
-"""The time that is added to the longest pause within a reply, because the replies of other calls differ."""
+"""The time that is added to the longest pause within a reply, because the replies of other calls
+differ."""
 
 Kind = Literal["turn", "interruption", "backchannel"]
 
@@ -216,10 +270,10 @@ Kind = Literal["turn", "interruption", "backchannel"]
 class CallerUtterance:
     """Speech of the caller, as positions in the recording, in samples.
 
-    `start` and `end` are the start of its first sound and the end of its last one. `until` is the start of the caller's
-    next sound, or the end of the recording. `reply_start` and `reply_end` are the start and the end of the agent's
-    speech before this utterance; None if there is none since the last utterance. `answered` is True if the agent speaks
-    after it.
+    `start` and `end` are the start of its first sound and the end of its last one. `until` is the
+    start of the caller's next sound, or the end of the recording. `reply_start` and `reply_end` are
+    the start and the end of the agent's speech before this utterance; None if there is none since
+    the last utterance. `answered` is True if the agent speaks after it.
     """
 
     kind: Kind
@@ -239,9 +293,10 @@ class CallerUtterance:
 class RecordedConversation:
     """The turns of a call.
 
-    `greets` is True if the agent speaks first. `reply_silence_s` is the silence that certainly ends a reply.
-    `late_speeches` is the number of times that the agent spoke again after a longer silence. `unanswered` is True if
-    the last utterance, which is not in `utterances`, was not answered.
+    `greets` is True if the agent speaks first. `reply_silence_s` is the silence that certainly ends
+    a reply. `late_speeches` is the number of times that the agent spoke again after a longer
+    silence. `unanswered` is True if the last utterance, which is not in `utterances`, was not
+    answered.
     """
 
     greets: bool
@@ -254,7 +309,9 @@ class RecordedConversation:
 def conversation(
     caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int, length: int
 ) -> RecordedConversation:
-    """Return the turns of a call of `length` samples. `caller` and `agent` are the sounds of each channel."""
+    """Return the turns of a call of `length` samples. `caller` and `agent` are the sounds of
+    each channel.
+    """
     speeches = _speeches(agent, rate_hz)
     groups = _grouped(caller, speeches, rate_hz)
     utterances = list(_utterances(groups, speeches, rate_hz, length))
@@ -266,11 +323,15 @@ def conversation(
     within = [pause_s for pause_s in pauses if pause_s <= MAX_REPLY_PAUSE_S]
     longest_s = max(within, default=0.0) + SPARE_S
     silence_s = max(REPLY_SILENCE_MS / 1_000, -(-longest_s * 10 // 1) / 10)
-    return RecordedConversation(greets, tuple(utterances), silence_s, len(pauses) - len(within), unanswered)
+    return RecordedConversation(
+        greets, tuple(utterances), silence_s, len(pauses) - len(within), unanswered
+    )
 
 
 def without_greeting(talk: RecordedConversation) -> RecordedConversation:
-    """Return the turns of a script that does not wait for the greeting. What was said over the greeting is a turn."""
+    """Return the turns of a script that does not wait for the greeting. What was said over the
+    greeting is a turn.
+    """
     first = tuple(replace(utterance, kind="turn") for utterance in talk.utterances[:1])
     return replace(talk, greets=False, utterances=(*first, *talk.utterances[1:]))
 
@@ -286,7 +347,9 @@ def _speeches(agent: Sequence[ChannelSound], rate_hz: int) -> list[ChannelSound]
     return joined
 
 
-def _grouped(caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int) -> list[list[ChannelSound]]:
+def _grouped(
+    caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int
+) -> list[list[ChannelSound]]:
     groups: list[list[ChannelSound]] = []
     for sound in caller:
         if groups and not _is_separate(groups[-1], sound, agent, rate_hz):
@@ -299,8 +362,11 @@ def _grouped(caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate
 def _is_separate(
     group: Sequence[ChannelSound], sound: ChannelSound, agent: Sequence[ChannelSound], rate_hz: int
 ) -> bool:
-    """Return whether a sound of the caller does not belong to the utterance whose sounds are `group`."""
-    start, last = group[0].start, group[-1]
+    """Return whether a sound of the caller does not belong to the utterance whose sounds are
+    `group`.
+    """
+    start = group[0].start
+    last = group[-1]
     if sound.start - last.end > MAX_PAUSE_S * rate_hz:
         return True
     if any(last.start < spoken.start < sound.start and spoken.end > last.end for spoken in agent):
@@ -311,18 +377,26 @@ def _is_separate(
 
 
 def _utterances(
-    groups: Sequence[Sequence[ChannelSound]], agent: Sequence[ChannelSound], rate_hz: int, length: int
+    groups: Sequence[Sequence[ChannelSound]],
+    agent: Sequence[ChannelSound],
+    rate_hz: int,
+    length: int,
 ) -> Iterator[CallerUtterance]:
     previous_end = 0
     for number, group in enumerate(groups):
-        start, end = group[0].start, group[-1].end
+        start = group[0].start
+        end = group[-1].end
         following = groups[number + 1][0].start if number + 1 < len(groups) else length
         before = [spoken for spoken in agent if spoken.start < start and spoken.end > previous_end]
         over = _interrupted(agent, start, end, rate_hz)
         kind: Kind = "turn"
         if over is not None:
             is_short = end - start <= BACKCHANNEL_S * rate_hz
-            kind = "backchannel" if is_short and over.end - end >= CONTINUES_S * rate_hz else "interruption"
+            kind = (
+                "backchannel"
+                if is_short and over.end - end >= CONTINUES_S * rate_hz
+                else "interruption"
+            )
         yield CallerUtterance(
             kind=kind,
             start=start,
@@ -337,16 +411,23 @@ def _utterances(
             previous_end = end
 
 
-def _interrupted(agent: Sequence[ChannelSound], start: int, end: int, rate_hz: int) -> ChannelSound | None:
+def _interrupted(
+    agent: Sequence[ChannelSound], start: int, end: int, rate_hz: int
+) -> ChannelSound | None:
     """Return the agent's sound over which an utterance starts; None if the agent is silent.
 
-    An utterance may start in a pause within a sentence of the agent. Then it interrupts the sound after the pause.
+    An utterance may start in a pause within a sentence of the agent. Then it interrupts the sound
+    after the pause.
     """
     for spoken in agent:
         if spoken.start < start < spoken.end:
             return spoken
     max_pause = rate_hz * SILENCE_NS // NS_PER_S
-    pauses = ((first.end, second) for first, second in pairwise(agent) if second.start - first.end < max_pause)
+    pauses = (
+        (first.end, second)
+        for first, second in pairwise(agent)
+        if second.start - first.end < max_pause
+    )
     return next((second for paused, second in pauses if paused <= start < second.start < end), None)
 
 
@@ -356,5 +437,7 @@ def _reply_pauses(
     """Yield the duration of each pause in the agent's speech in which the caller does not speak."""
     for first, second in pairwise(agent):
         quiet_from = first.end - rate_hz * PAUSE_NS // NS_PER_S
-        if not any(spoken.start < second.start and spoken.end > quiet_from for spoken in utterances):
+        if not any(
+            spoken.start < second.start and spoken.end > quiet_from for spoken in utterances
+        ):
             yield (second.start - first.end) / rate_hz

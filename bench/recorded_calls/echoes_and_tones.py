@@ -1,16 +1,20 @@
-"""The removal of what is no speech from a channel: telephone tones, and the echo of the other channel. Pure.
+"""The removal of what is no speech from a channel: telephone tones, and the echo of the other
+channel. Pure.
 
-The detector of sounds finds the tones that are alone (`bench.observe.tones`): ring tones, busy tones, and the beeps of
-a recorder. These beeps have one frequency and one duration, so they are also found over speech. They are subtracted.
+The detector of sounds finds the tones that are alone (`bench.observe.tones`): ring tones, busy
+tones, and the beeps of a recorder. These beeps have one frequency and one duration, so they are
+also found over speech. They are subtracted.
 
-A telephone's loudspeaker is near its microphone, so the caller's channel may contain the agent's voice. The impulse
-response of the echo's path is estimated from the spectra of both channels, averaged over the whole call (Wiener
-filter), also without the blocks in which the near channel is too loud for an echo. It is convolved with the far
-channel, which gives the expected echo, and the expected echo is subtracted. A block in which less remains than was
-expected is no sound of the near channel.
+A telephone's loudspeaker is near its microphone, so the caller's channel may contain the agent's
+voice. The impulse response of the echo's path is estimated from the spectra of both channels,
+averaged over the whole call (Wiener filter), also without the blocks in which the near channel is
+too loud for an echo. It is convolved with the far channel, which gives the expected echo, and the
+expected echo is subtracted. A block in which less remains than was expected is no sound of the near
+channel.
 
-A piece of the channel's background replaces both, because silence would look like a change of the background. It never
-replaces a quieter block. A call of two hours would fill the memory, so the changed samples are in a temporary file.
+A piece of the channel's background replaces both, because silence would look like a change of the
+background. It never replaces a quieter block. A call of two hours would fill the memory, so the
+changed samples are in a temporary file.
 """
 
 from __future__ import annotations
@@ -32,34 +36,45 @@ from bench.plan.audio_files import BLOCK_SAMPLES
 from bench.plan.recordings import SampleSequence, mean_squares
 from bench.wire.audio import Samples
 
-MIN_BEEP_S, MAX_BEEP_S = 0.1, 0.7
+MIN_BEEP_S = 0.1
+MAX_BEEP_S = 0.7
 MAX_TONE_S = 30.0
 """The maximum duration of a tone that is removed. A longer one is like hold music."""
 SAME_HZ = 2.0
 """The maximum difference of the frequencies of the beeps of one recorder."""
 MIN_ALONE = 2
-"""The minimum number of beeps that are alone, in both channels, from which beeps over speech are searched."""
+"""The minimum number of beeps that are alone, in both channels, from which beeps over speech are
+searched."""
 PURE = 0.02
 """The maximum share of a beep's energy that one sine does not explain."""
 HOP_S = 0.005
-LEVEL, PHASE = 0.4, 0.7
-"""The maximum difference of each quarter of a beep over speech: relative amplitude; phase in radians."""
+LEVEL = 0.4
+PHASE = 0.7
+"""The maximum difference of each quarter of a beep over speech: relative amplitude; phase in
+radians."""
 MARGIN_S = 0.06
 FAINT = 4
-"""The maximum ratio of the energy of a block, if it has only the rest of a beep, to the energy of `Beep.rest`."""
+"""The maximum ratio of the energy of a block, if it has only the rest of a beep, to the energy
+of `Beep.rest`."""
 MIN_REST = 1e-4
 """The minimum of `Beep.rest` here: phase and amplitude have errors, too."""
 NEARLY = 1 / 100
-"""The maximum ratio of the energy that remains to the energy of the beep, if only the beep was audible."""
-FADE, FADED = 2, 1 / 4
-"""The number of blocks at the edges of a beep, and the maximum ratio of their energies to the energy of the beep."""
-BACKGROUND_S, QUIET = 0.2, 10
+"""The maximum ratio of the energy that remains to the energy of the beep, if only the beep was
+audible."""
+FADE = 2
+FADED = 1 / 4
+"""The number of blocks at the edges of a beep, and the maximum ratio of their energies to the
+energy of the beep."""
+BACKGROUND_S = 0.2
+QUIET = 10
 
 Floats = NDArray[np.float64]
 
 
 class StoredSamples:
-    """Samples in a nameless temporary file, which ends with its last use. Raises OSError if it cannot be written."""
+    """Samples in a nameless temporary file, which ends with its last use. Raises OSError if it
+    cannot be written.
+    """
 
     def __init__(self, blocks: Iterable[Samples] = ()) -> None:
         self._file, name = tempfile.mkstemp(prefix="rtbench-")
@@ -81,11 +96,15 @@ class StoredSamples:
     def __getitem__(self, part: slice, /) -> Samples:
         start, stop, _ = part.indices(self._length)
         size = np.dtype(np.int16).itemsize
-        return np.frombuffer(os.pread(self._file, max(0, stop - start) * size, start * size), np.int16)
+        return np.frombuffer(
+            os.pread(self._file, max(0, stop - start) * size, start * size), np.int16
+        )
 
 
 class Beep(NamedTuple):
-    """The beep of a recorder. `length` is in samples. `rest` is the share of its energy that is no sine."""
+    """The beep of a recorder. `length` is in samples. `rest` is the share of its energy that is
+    no sine.
+    """
 
     hz: float
     amplitude: float
@@ -94,7 +113,9 @@ class Beep(NamedTuple):
 
 
 class WithoutTones(NamedTuple):
-    """A channel without tones. `tones` is their number. `removed` are the stretches that differ, in samples."""
+    """A channel without tones. `tones` is their number. `removed` are the stretches that differ,
+    in samples.
+    """
 
     samples: SampleSequence
     tones: int
@@ -106,29 +127,44 @@ def without_tones(
 ) -> tuple[WithoutTones, WithoutTones]:
     """Return both channels without tones. `tones` are those of each channel that are alone.
 
-    In the agent's channel, only the beeps of a recorder are removed: the detector of replies ignores the other tones,
-    and knows its errors next to them.
+    In the agent's channel, only the beeps of a recorder are removed: the detector of replies
+    ignores the other tones, and knows its errors next to them.
     """
     kinds = _beeps((caller, agent), tones, rate_hz)
-    return _without(caller, kinds, tones[0], rate_hz, all_tones=True), _without(agent, kinds, tones[1], rate_hz)
+    return _without(caller, kinds, tones[0], rate_hz, all_tones=True), _without(
+        agent, kinds, tones[1], rate_hz
+    )
 
 
 def _without(
-    samples: SampleSequence, kinds: Sequence[Beep], alone: Sequence[Tone], rate_hz: int, *, all_tones: bool = False
+    samples: SampleSequence,
+    kinds: Sequence[Beep],
+    alone: Sequence[Tone],
+    rate_hz: int,
+    *,
+    all_tones: bool = False,
 ) -> WithoutTones:
-    pieces, margin = [found for beep in kinds for found in _found(samples, beep, rate_hz)], round(HOP_S * rate_hz)
+    pieces = [found for beep in kinds for found in _found(samples, beep, rate_hz)]
+    margin = round(HOP_S * rate_hz)
     beeps = [(start, start + len(piece)) for start, piece in pieces]
-    others = [tone for tone in alone if not any(start < tone.end and tone.start < end for start, end in beeps)]
+    others = [
+        tone
+        for tone in alone
+        if not any(start < tone.end and tone.start < end for start, end in beeps)
+    ]
     for tone in others if all_tones else ():
         if tone.end - tone.start <= MAX_TONE_S * rate_hz:
-            start, end = max(0, tone.start - margin), min(len(samples), tone.end + margin)
+            start = max(0, tone.start - margin)
+            end = min(len(samples), tone.end + margin)
             pieces.append((start, _background(samples, start, end, rate_hz)))
     removed = [(start, start + len(piece)) for start, piece in pieces]
     cleaned = StoredSamples(_replaced(samples, pieces)) if pieces else samples
     return WithoutTones(cleaned, len(beeps) + len(others), removed)
 
 
-def _beeps(channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], rate_hz: int) -> list[Beep]:
+def _beeps(
+    channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], rate_hz: int
+) -> list[Beep]:
     """Return the kinds of beeps that occur several times."""
     kinds = list[list[Beep]]()
     for samples, alone in zip(channels, tones, strict=True):
@@ -141,7 +177,8 @@ def _beeps(channels: Sequence[SampleSequence], tones: Sequence[Sequence[Tone]], 
                 kinds.append(kind := [])
             kind.append(beep)
     return [
-        Beep(hz, amplitude, max(beep.length for beep in kind), rest)  # the others may begin or end in speech
+        # the others may begin or end in speech
+        Beep(hz, amplitude, max(beep.length for beep in kind), rest)
         for kind in kinds
         if len(kind) >= MIN_ALONE
         for hz, amplitude, _, rest in [np.median(kind, axis=0).tolist()]
@@ -159,7 +196,8 @@ def _beep(samples: SampleSequence, tone: Tone, rate_hz: int) -> Beep | None:
     hz = float(np.abs(np.fft.rfft(wide * np.hanning(len(wide)), size)).argmax()) * rate_hz / size
     half = len(wide) // 2
     for _ in range(2):  # the phases of both halves give the frequency
-        first, second = _phasor(wide[:half], hz, rate_hz, 0), _phasor(wide[half : 2 * half], hz, rate_hz, half)
+        first = _phasor(wide[:half], hz, rate_hz, 0)
+        second = _phasor(wide[half : 2 * half], hz, rate_hz, half)
         hz += float(np.angle(second / first)) / (2 * np.pi) * rate_hz / half
     phasor = _phasor(wide, hz, rate_hz, 0)
     rest = wide - _sine(phasor, hz, rate_hz, 0, len(wide))
@@ -168,7 +206,9 @@ def _beep(samples: SampleSequence, tone: Tone, rate_hz: int) -> Beep | None:
 
 
 def _phasor(wide: Floats, hz: float, rate_hz: int, at: int) -> complex:
-    """Return the amplitude and the phase of a sine in the samples, which begin at the position `at`."""
+    """Return the amplitude and the phase of a sine in the samples, which begin at the position
+    `at`.
+    """
     angles = 2 * np.pi * hz / rate_hz * np.arange(at, at + len(wide))
     return 2 * complex((wide * np.exp(-1j * angles)).mean()) if len(wide) else 0j
 
@@ -189,7 +229,10 @@ def _found(samples: SampleSequence, beep: Beep, rate_hz: int) -> Iterator[tuple[
     count = len(sums) - 4 * quarter
     if count <= 0:
         return
-    quarters = [(sums[(n + 1) * quarter :][:count] - sums[n * quarter :][:count]) / quarter for n in range(4)]
+    quarters = [
+        (sums[(n + 1) * quarter :][:count] - sums[n * quarter :][:count]) / quarter
+        for n in range(4)
+    ]
     whole = np.mean(quarters, axis=0)
     fits = (np.abs(np.abs(whole) - beep.amplitude) <= LEVEL * beep.amplitude) & np.all(
         [np.abs(part - whole) <= PHASE * np.abs(whole) for part in quarters], axis=0
@@ -200,15 +243,21 @@ def _found(samples: SampleSequence, beep: Beep, rate_hz: int) -> Iterator[tuple[
         yield _subtracted(samples, beep, peak * hop, rate_hz)
 
 
-def _hops(samples: SampleSequence, start: int, hz: float, rate_hz: int, hop: int) -> NDArray[np.complex128]:
+def _hops(
+    samples: SampleSequence, start: int, hz: float, rate_hz: int, hop: int
+) -> NDArray[np.complex128]:
     wide = samples[start : start + BLOCK_SAMPLES // hop * hop].astype(np.float64)
     wide = wide[: len(wide) // hop * hop]
     angles = 2 * np.pi * (hz / rate_hz * np.arange(start, start + len(wide)) % 1)
     return np.asarray(2 * (wide * np.exp(-1j * angles)).reshape(-1, hop).mean(axis=1))
 
 
-def _subtracted(samples: SampleSequence, beep: Beep, start: int, rate_hz: int) -> tuple[int, Samples]:
-    """Subtract a beep near the position `start`. Its edges are those with which the least energy remains."""
+def _subtracted(
+    samples: SampleSequence, beep: Beep, start: int, rate_hz: int
+) -> tuple[int, Samples]:
+    """Subtract a beep near the position `start`. Its edges are those with which the least energy
+    remains.
+    """
     margin = round(MARGIN_S * rate_hz)
     first = max(0, start - margin)
     wide = samples[first : start + beep.length + margin].astype(np.float64)
@@ -217,13 +266,20 @@ def _subtracted(samples: SampleSequence, beep: Beep, start: int, rate_hz: int) -
     sine = _sine(phasor, beep.hz, rate_hz, first, len(wide))
     gains = np.concatenate(([0], np.cumsum(sine * (2 * wide - sine))))
     half = len(wide) // 2
-    begin, end = int(gains[:half].argmin()), half + int(gains[half:].argmax())
-    size, energy = round(HOP_S * rate_hz), abs(phasor) ** 2 / 2
+    begin = int(gains[:half].argmin())
+    end = half + int(gains[half:].argmax())
+    size = round(HOP_S * rate_hz)
+    energy = abs(phasor) ** 2 / 2
     places = range(max(0, begin - FADE * size), min(end + FADE * size, len(wide)), size)
     edges = begin + FADE * size, end - FADE * size
     rest = wide - sine
-    alone = [at for at in places if edges[0] <= at < edges[1] and _energy(rest[at : at + size]) <= NEARLY * energy]
-    if alone:  # a part of the beep is before or after the speech, and shows its phase and amplitude better
+    alone = [
+        at
+        for at in places
+        if edges[0] <= at < edges[1] and _energy(rest[at : at + size]) <= NEARLY * energy
+    ]
+    # a part of the beep is before or after the speech, and shows its phase and amplitude better
+    if alone:
         shown = np.concatenate([np.arange(at, at + size) for at in alone])
         angles = 2 * np.pi * beep.hz / rate_hz * np.arange(len(wide))
         waves = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -243,7 +299,9 @@ def _energy(wide: Floats) -> float:
 
 
 def _background(samples: SampleSequence, start: int, end: int, rate_hz: int) -> Samples:
-    """Return the nearest `BACKGROUND_S` without a voice: at most `QUIET` times as loud as the quietest around."""
+    """Return the nearest `BACKGROUND_S` without a voice: at most `QUIET` times as loud as the
+    quietest around.
+    """
     size = round(BACKGROUND_S * rate_hz)
     around = (*range(start - 15 * size, start, size), *range(end, end + 15 * size, size))
     firsts = sorted(around, key=lambda at: abs(at - start))
@@ -260,7 +318,8 @@ def _replaced(samples: SampleSequence, pieces: Sequence[tuple[int, Samples]]) ->
     for start in range(0, len(samples), BLOCK_SAMPLES):
         block = samples[start : start + BLOCK_SAMPLES].copy()
         for at, piece in pieces:
-            first, last = max(at, start), min(at + len(piece), start + len(block))
+            first = max(at, start)
+            last = min(at + len(piece), start + len(block))
             if first < last:
                 block[first - start : last - start] = piece[first - at : last - at]
         yield block
@@ -270,33 +329,41 @@ WINDOW_S = 2.048
 PART_S = 20
 """The duration of the parts in which a call is processed."""
 MAX_DELAY_S = 0.6
-"""The maximum delay of an echo. The recording of a telephony provider has the round trip to the telephone."""
+"""The maximum delay of an echo. The recording of a telephony provider has the round trip to the
+telephone."""
 REACH_S = 0.064
 """The duration of the impulse response before and after its largest value."""
 OWN_MS = 40
 """The duration of the blocks in which the near channel's own voice is searched."""
 LOUDEST_ECHOES = (10 ** (30 / 10), 10 ** (-5 / 10), 10 ** (-25 / 10))
-"""The maximum energy of an echo for each estimate of its path, relative to the far channel just before it. Louder
-blocks are the near channel's own voice, and are left out."""
+"""The maximum energy of an echo for each estimate of its path, relative to the far channel just
+before it. Louder blocks are the near channel's own voice, and are left out."""
 SIGNIFICANT = (25.0, 0.95), (8.0, 0.5)
-"""The evidence of an echo: (minimum ratio of the largest value of an impulse response to its median magnitude, maximum
-share of the energy that remains without the echo, in half of the blocks with a loud echo).
+"""The evidence of an echo: (minimum ratio of the largest value of an impulse response to its median
+magnitude, maximum share of the energy that remains without the echo, in half of the blocks with a
+loud echo).
 
-The ratio increases with the length of the call, and finds an echo below noise. The share does not depend on the length,
-and finds an echo that is louder than the noise, as each echo is that counts as a sound. In 454 calls of real voices, of
-one to three turns and without an echo, the share was at least 1.1 wherever the ratio was 8 or more."""
+The ratio increases with the length of the call, and finds an echo below noise. The share does not
+depend on the length, and finds an echo that is louder than the noise, as each echo is that counts
+as a sound. In 454 calls of real voices, of one to three turns and without an echo, the share was at
+least 1.1 wherever the ratio was 8 or more."""
 LOUD = 10 ** (-10 / 10)
-"""The minimum energy of a block of the expected echo that is loud, relative to the loudest block."""
+"""The minimum energy of a block of the expected echo that is loud, relative to the loudest
+block."""
 AROUND_BLOCKS = 6
-"""The number of blocks before and after a block whose expected echo also counts. Rooms and codecs widen an echo."""
+"""The number of blocks before and after a block whose expected echo also counts. Rooms and
+codecs widen an echo."""
 REMAINS = 0.5
-"""The minimum ratio of the energy that remains to the energy of the expected echo, if the block is a sound."""
+"""The minimum ratio of the energy that remains to the energy of the expected echo, if the block
+is a sound."""
 QUIET_BLOCKS = 40
 """The number of blocks of the background that replaces an echo."""
 
 
 class EchoPath(NamedTuple):
-    """The path of an echo. `response` is its impulse response, which starts `delay` samples after the sound."""
+    """The path of an echo. `response` is its impulse response, which starts `delay` samples
+    after the sound.
+    """
 
     response: NDArray[np.float64]
     delay: int
@@ -307,21 +374,29 @@ class EchoPath(NamedTuple):
         return float(10 * np.log10((self.response**2).sum()))
 
 
-def echo_paths(near: SampleSequence, far: SampleSequence, rate_hz: int) -> tuple[EchoPath | None, EchoPath | None]:
-    """Return (path to near, path to far), None if inaudible. Two echoes of each other count as one."""
-    to_near, to_far = _echo_path(near, far, rate_hz), _echo_path(far, near, rate_hz)
+def echo_paths(
+    near: SampleSequence, far: SampleSequence, rate_hz: int
+) -> tuple[EchoPath | None, EchoPath | None]:
+    """Return (path to near, path to far), None if inaudible. Two echoes of each other count as
+    one.
+    """
+    to_near = _echo_path(near, far, rate_hz)
+    to_far = _echo_path(far, near, rate_hz)
     if to_near is not None and to_far is not None:
         return (to_near, None) if to_near.level_db >= to_far.level_db else (None, to_far)
     return to_near, to_far
 
 
 def _echo_path(near: SampleSequence, far: SampleSequence, rate_hz: int) -> EchoPath | None:
-    """Return the path by which the far channel is audible in the near channel; None if it is not audible."""
+    """Return the path by which the far channel is audible in the near channel; None if it is not
+    audible.
+    """
     best: EchoPath | None = None
     least = np.inf
     for response in _responses(near, far, rate_hz):
         magnitudes = np.abs(response)
-        peak, usual = int(magnitudes.argmax()), float(np.median(magnitudes))
+        peak = int(magnitudes.argmax())
+        usual = float(np.median(magnitudes))
         if magnitudes[peak] <= SIGNIFICANT[-1][0] * usual:
             continue
         reach = round(REACH_S * rate_hz)
@@ -333,20 +408,31 @@ def _echo_path(near: SampleSequence, far: SampleSequence, rate_hz: int) -> EchoP
         if energies.peak < AUDIBLE:
             continue
         share = _unexplained(energies)
-        is_echo = any(magnitudes[peak] > ratio * usual and share < limit for ratio, limit in SIGNIFICANT)
+        is_echo = any(
+            magnitudes[peak] > ratio * usual and share < limit for ratio, limit in SIGNIFICANT
+        )
         if is_echo and share < least:
-            best, least = path, share
+            best = path
+            least = share
     return best
 
 
-def _responses(near: SampleSequence, far: SampleSequence, rate_hz: int) -> Iterator[NDArray[np.float64]]:
-    """Yield an estimate of the impulse response from far to near for each of `LOUDEST_ECHOES` (Wiener filter)."""
+def _responses(
+    near: SampleSequence, far: SampleSequence, rate_hz: int
+) -> Iterator[NDArray[np.float64]]:
+    """Yield an estimate of the impulse response from far to near for each of `LOUDEST_ECHOES`
+    (Wiener filter).
+    """
     size = round(WINDOW_S * rate_hz)
-    taper, block = np.hanning(size), rate_hz * OWN_MS // 1_000
+    taper = np.hanning(size)
+    block = rate_hz * OWN_MS // 1_000
     energies = mean_squares(near, block)
     reach = round((MAX_DELAY_S + REACH_S) * 1_000 / OWN_MS)
-    heard = maximum_filter1d(mean_squares(far, block), reach + 1, mode="constant", origin=reach // 2)
-    own = [np.append(energies > loudest * heard, True) for loudest in LOUDEST_ECHOES]  # the last block is incomplete
+    heard = maximum_filter1d(
+        mean_squares(far, block), reach + 1, mode="constant", origin=reach // 2
+    )
+    # the last block is incomplete
+    own = [np.append(energies > loudest * heard, True) for loudest in LOUDEST_ECHOES]
     cross = np.zeros((len(own), size // 2 + 1), np.complex128)
     power = np.zeros(size // 2 + 1)
     for start in range(0, len(far) - size + 1, size // 2):
@@ -354,7 +440,8 @@ def _responses(near: SampleSequence, far: SampleSequence, rate_hz: int) -> Itera
         power += np.abs(far_spectrum) ** 2
         tapered = near[start : start + size] * taper
         spectrum = np.fft.rfft(tapered)
-        first, last = start // block, (start + size - 1) // block + 1
+        first = start // block
+        last = (start + size - 1) // block + 1
         for sums, voice in zip(cross, own, strict=True):
             if not voice[first:last].any():
                 sums += spectrum * far_spectrum.conj()
@@ -363,11 +450,14 @@ def _responses(near: SampleSequence, far: SampleSequence, rate_hz: int) -> Itera
                 sums += np.fft.rfft(np.where(silent, 0.0, tapered)) * far_spectrum.conj()
     if power.any():
         for sums in cross:
-            yield np.fft.irfft(sums / (power + power.mean() * 1e-3), size)[: round(MAX_DELAY_S * rate_hz)]
+            yield np.fft.irfft(sums / (power + power.mean() * 1e-3), size)[
+                : round(MAX_DELAY_S * rate_hz)
+            ]
 
 
 class _Energies(NamedTuple):
-    """The mean energies of the blocks of the near channel, of the expected echo, and of the channel without it.
+    """The mean energies of the blocks of the near channel, of the expected echo, and of the channel
+    without it.
 
     `peak` is the largest amplitude of the expected echo.
     """
@@ -379,16 +469,20 @@ class _Energies(NamedTuple):
 
     @property
     def left(self) -> NDArray[np.float64]:
-        """The energies of the blocks of which the echo is subtracted, unless a block is quieter with it."""
+        """The energies of the blocks of which the echo is subtracted, unless a block is quieter
+        with it.
+        """
         return np.minimum(self.near, self.cleaned)
 
 
 def _energies(near: SampleSequence, far: SampleSequence, rate_hz: int, path: EchoPath) -> _Energies:
-    size, peak = rate_hz * BLOCK_MS // 1_000, 0.0
+    size = rate_hz * BLOCK_MS // 1_000
+    peak = 0.0
     parts = list[list[NDArray[np.float64]]]()
     for start in range(0, len(near) - size + 1, PART_S * rate_hz):
         stop = min(start + PART_S * rate_hz, len(near) // size * size)
-        samples, expected = near[start:stop].astype(np.float64), _expected(far, path, start, stop)
+        samples = near[start:stop].astype(np.float64)
+        expected = _expected(far, path, start, stop)
         peak = max(peak, float(np.abs(expected).max()))
         signals = (samples, expected, samples - expected)
         parts.append([(signal.reshape(-1, size) ** 2).mean(axis=1) for signal in signals])
@@ -397,7 +491,9 @@ def _energies(near: SampleSequence, far: SampleSequence, rate_hz: int, path: Ech
 
 
 def _unexplained(energies: _Energies) -> float:
-    """Return the share of the energy that remains without the expected echo, in half of the blocks where it is loud."""
+    """Return the share of the energy that remains without the expected echo, in half of the
+    blocks where it is loud.
+    """
     expected = energies.expected
     if not expected.any():  # the echo of the last sound would be after the end
         return np.inf
@@ -410,41 +506,58 @@ def _expected(far: SampleSequence, path: EchoPath, start: int, stop: int) -> NDA
 
     needed = stop - start + len(path.response) - 1
     source = far[max(0, stop - path.delay - needed) : max(0, stop - path.delay)].astype(np.float64)
-    expected: NDArray[np.float64] = oaconvolve(np.pad(source, (needed - len(source), 0)), path.response, mode="valid")
+    expected: NDArray[np.float64] = oaconvolve(
+        np.pad(source, (needed - len(source), 0)), path.response, mode="valid"
+    )
     return expected
 
 
-def without_echo(near: SampleSequence, far: SampleSequence, rate_hz: int, path: EchoPath) -> Iterator[Samples]:
-    """Yield the near channel without the echo of the far channel, in parts. No block becomes louder."""
-    energies, size = _energies(near, far, rate_hz, path), rate_hz * BLOCK_MS // 1_000
+def without_echo(
+    near: SampleSequence, far: SampleSequence, rate_hz: int, path: EchoPath
+) -> Iterator[Samples]:
+    """Yield the near channel without the echo of the far channel, in parts. No block becomes
+    louder.
+    """
+    energies = _energies(near, far, rate_hz, path)
+    size = rate_hz * BLOCK_MS // 1_000
     is_quieter = energies.cleaned < energies.near
 
     def cleaned(start: int, stop: int) -> Samples:
-        samples, first = near[start:stop].astype(np.float64), start // size
+        samples = near[start:stop].astype(np.float64)
+        first = start // size
         subtracted = is_quieter[first : first + len(samples) // size]
         echo = _expected(far, path, start, stop)[: len(subtracted) * size].reshape(-1, size)
         samples[: echo.size] -= np.where(subtracted[:, np.newaxis], echo, 0.0).ravel()
         return np.clip(np.rint(samples), -32_768, 32_767).astype(np.int16)
 
-    expected = maximum_filter1d(energies.expected, 2 * AROUND_BLOCKS + 1, mode="constant")  # the largest energy around
+    # the largest energy around
+    expected = maximum_filter1d(energies.expected, 2 * AROUND_BLOCKS + 1, mode="constant")
     is_echo = energies.cleaned < REMAINS * expected
     quietest = _quietest(energies.left, ~is_echo | (energies.left <= HUSHED))
-    background, levels = np.zeros(QUIET_BLOCKS * size, np.int16), np.zeros(QUIET_BLOCKS)
+    background = np.zeros(QUIET_BLOCKS * size, np.int16)
+    levels = np.zeros(QUIET_BLOCKS)
     if quietest is not None:
         blocks = slice(quietest, quietest + QUIET_BLOCKS)
-        background, levels = cleaned(blocks.start * size, blocks.stop * size), energies.left[blocks]
+        background = cleaned(blocks.start * size, blocks.stop * size)
+        levels = energies.left[blocks]
     for start in range(0, len(near), PART_S * rate_hz):
         part = cleaned(start, min(start + PART_S * rate_hz, len(near)))
         first = start // size
         for block in np.flatnonzero(is_echo[first : first + len(part) // size]):
             other = (first + block) % QUIET_BLOCKS
             if levels[other] <= energies.near[first + block]:
-                part[block * size : (block + 1) * size] = background[other * size : (other + 1) * size]
+                part[block * size : (block + 1) * size] = background[
+                    other * size : (other + 1) * size
+                ]
         yield part
 
 
 def _quietest(energies: NDArray[np.float64], usable: NDArray[np.bool_]) -> int | None:
-    """Return the first block of the quietest `QUIET_BLOCKS` in which no echo is expected; None if there are none."""
+    """Return the first block of the quietest `QUIET_BLOCKS` in which no echo is expected; None
+    if there are none.
+    """
     starts = range(0, len(usable) - QUIET_BLOCKS, QUIET_BLOCKS // 2)
     quiet = (start for start in starts if usable[start : start + QUIET_BLOCKS].all())
-    return min(quiet, key=lambda start: float(energies[start : start + QUIET_BLOCKS].sum()), default=None)
+    return min(
+        quiet, key=lambda start: float(energies[start : start + QUIET_BLOCKS].sum()), default=None
+    )

@@ -1,4 +1,6 @@
-"""The import of recorded calls: a script for each call, and one run folder with rows as of a live run."""
+"""The import of recorded calls: a script for each call, and one run folder with rows as of a
+live run.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,19 @@ from bench.record.finalize import finalize
 from bench.record.provenance import opening_document
 from bench.record.recorder import Recorder, RowContext
 from bench.record.spool import Spool
-from bench.recorded_calls.channels import CallerChannel, RecordedCall, Remark, channel_number, read_call
-from bench.recorded_calls.conversation import MAX_REPLY_PAUSE_S, RecordedConversation, conversation, without_greeting
+from bench.recorded_calls.channels import (
+    CallerChannel,
+    RecordedCall,
+    Remark,
+    channel_number,
+    read_call,
+)
+from bench.recorded_calls.conversation import (
+    MAX_REPLY_PAUSE_S,
+    RecordedConversation,
+    conversation,
+    without_greeting,
+)
 from bench.recorded_calls.playback import MeasuredCall, compiled_for_call, measure
 from bench.recorded_calls.script_files import (
     RecordedUtterance,
@@ -50,11 +63,19 @@ from bench.wire.settings import FULL_DUPLEX
 
 TARGET = "recorded"
 NOTICE = (
-    "RECORDED: these are recorded calls, not calls of this tool. Times of day are those of an import that played the "
-    "calls one after another."
+    "RECORDED: these are recorded calls, not calls of this tool. Times of day are those of an"
+    " import that played the calls one after another."
 )
 COMPARED = (
-    *("name", "scenario", "digest", "turns", "think_s", "chunk_ms", "output", "jitter_buffer_ms", "reply_silence_ms"),
+    "name",
+    "scenario",
+    "digest",
+    "turns",
+    "think_s",
+    "chunk_ms",
+    "output",
+    "jitter_buffer_ms",
+    "reply_silence_ms",
     "answer_min_ms",
 )
 """The facts that a recorded call has, too. Dialect, formats and timeouts belong to a service."""
@@ -84,8 +105,9 @@ class ImportedCall:
 class ImportOptions:
     """The options of an import.
 
-    `scripts_dir` is the folder of the scripts. `session` are the settings of their sessions. `transcript` is a JSON
-    file, or a folder with a JSON file for each call. `source` is the lossy codec of the recordings before a conversion.
+    `scripts_dir` is the folder of the scripts. `session` are the settings of their sessions.
+    `transcript` is a JSON file, or a folder with a JSON file for each call. `source` is the lossy
+    codec of the recordings before a conversion.
     """
 
     runs_dir: Path
@@ -101,8 +123,8 @@ class ImportOptions:
 class Import:
     """The result of an import. `refused` has one line for each call that was left out.
 
-    `remarks` has one line for each property of a call that the user should know. `folder` is the run folder; None if no
-    call was imported.
+    `remarks` has one line for each property of a call that the user should know. `folder` is the
+    run folder; None if no call was imported.
     """
 
     calls: int = 0
@@ -117,13 +139,18 @@ class Import:
 
 
 def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
-    """Import recorded calls. Raise UsageError if the run or the scripts cannot be written at all."""
-    result, calls, remarked = Import(), list[ImportedCall](), Counter[str]()
+    """Import recorded calls. Raise UsageError if the run or the scripts cannot be written at
+    all.
+    """
+    result = Import()
+    calls = list[ImportedCall]()
+    remarked = Counter[str]()
     files.make_parent(options.runs_dir)
     _prepare_folder(options.scripts_dir)
     if options.transcript is not None and os.path.isfile(options.transcript) and len(paths) > 1:
         raise UsageError(
-            f"{options.transcript} has the words of one call, not of {len(paths)}: name a folder with CALL.json files"
+            f"{options.transcript} has the words of one call, not of {len(paths)}: name a folder"
+            " with CALL.json files"
         )
     start_ns = at_ns = monotonic_ns()
     named: dict[str, Path] = {}
@@ -150,9 +177,13 @@ def import_calls(paths: Sequence[Path], options: ImportOptions) -> Import:
     if calls:
         notices = [f"{count} of {len(calls)} calls: {kind}." for kind, count in remarked.items()]
         if result.refused:
-            notices.insert(0, f"{len(result.refused)} of {len(paths)} recordings could not be imported.")
+            notices.insert(
+                0, f"{len(result.refused)} of {len(paths)} recordings could not be imported."
+            )
         transcripts = options.transcript is not None
-        result.folder = write_run(options.runs_dir, options.name, calls, start_ns, notices, transcripts=transcripts)
+        result.folder = write_run(
+            options.runs_dir, options.name, calls, start_ns, notices, transcripts=transcripts
+        )
     return result
 
 
@@ -164,9 +195,13 @@ def _refusal(path: Path, error: Exception) -> str:
             return f"{path}: needs more memory than this machine has free: cut the file into parts"
         case OSError():
             reason = error.strerror or str(error) or type(error).__name__
-            return f"{path}: cannot be imported: {reason} (temporary files are in {tempfile.gettempdir()})"
+            return (
+                f"{path}: cannot be imported: {reason} (temporary files are in"
+                f" {tempfile.gettempdir()})"
+            )
     return (
-        f"{path}: cannot be imported, because of an error of rtbench: {type(error).__name__}: {error}; please report it"
+        f"{path}: cannot be imported, because of an error of rtbench: {type(error).__name__}:"
+        f" {error}; please report it"
     )
 
 
@@ -175,7 +210,9 @@ def _prepare_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}; name another folder with --out") from None
+        raise UsageError(
+            f"{folder} cannot be written: {error.strerror}; name another folder with --out"
+        ) from None
 
 
 class AlreadyImportedError(Exception):
@@ -195,10 +232,15 @@ def _imported(
         talk = without_greeting(talk)
     utterances = recorded_utterances(call, talk)
     if not utterances:
-        raise UsageError(f"{path}: the agent answers nothing that the caller says: leave it out, or check --caller")
+        raise UsageError(
+            f"{path}: the agent answers nothing that the caller says: leave it out, or check"
+            " --caller"
+        )
     words = _words(call, utterances, found, options.caller)
     caller_words = {name: caller for name, (caller, _) in words.items()}
-    script_path = write_script(call, talk, utterances, options.scripts_dir, options.session, caller_words)
+    script_path = write_script(
+        call, talk, utterances, options.scripts_dir, options.session, caller_words
+    )
     try:
         compiled = compiled_for_call(load_script(script_path), call)
         measured = measure(call, utterances, compiled.prepare_session(0, 0), start_ns)
@@ -210,20 +252,31 @@ def _imported(
         raise
     finally:
         load_wav.clear()
-    imported = ImportedCall(script_path.stem, path.name, call.seconds, facts, _with_words(measured, words))
+    imported = ImportedCall(
+        script_path.stem, path.name, call.seconds, facts, _with_words(measured, words)
+    )
     return imported, [*order, *call.remarks, *_remarks(talk)]
 
 
-def _order_remark(call: RecordedCall, found: Sequence[Phrase], caller: CallerChannel) -> Iterator[Remark]:
-    """Yield a remark if the channels seem swapped. Raise UsageError if the user has not named the caller's."""
+def _order_remark(
+    call: RecordedCall, found: Sequence[Phrase], caller: CallerChannel
+) -> Iterator[Remark]:
+    """Yield a remark if the channels seem swapped. Raise UsageError if the user has not named
+    the caller's.
+    """
     if not are_swapped(found, call.caller_sounds, call.agent_sounds, call.audio.rate_hz):
         return
     number = channel_number(caller)
     text = "the transcript shows that the channels are swapped"
     where = f"the agent's words are in channel {number}, the caller's"
     if caller == "auto":
-        raise UsageError(f"{call.path}: {text} ({where}): add --caller 2, or --caller 1 if they are not")
-    yield Remark(f"{text} (--caller {3 - number} swaps them)", f"{text} ({where}): --caller {3 - number} swaps them")
+        raise UsageError(
+            f"{call.path}: {text} ({where}): add --caller 2, or --caller 1 if they are not"
+        )
+    yield Remark(
+        f"{text} (--caller {3 - number} swaps them)",
+        f"{text} ({where}): --caller {3 - number} swaps them",
+    )
 
 
 def _remarks(talk: RecordedConversation) -> Iterator[Remark]:
@@ -231,45 +284,74 @@ def _remarks(talk: RecordedConversation) -> Iterator[Remark]:
         text = "the caller's last words, which the agent did not answer, are not in the script"
         yield Remark(text, text)
     if talk.late_speeches:
-        text = f"the agent spoke again after a silence of more than {MAX_REPLY_PAUSE_S:g} s, which is not measured"
+        text = (
+            f"the agent spoke again after a silence of more than {MAX_REPLY_PAUSE_S:g} s, which is"
+            " not measured"
+        )
         yield Remark(text, f"{text} ({talk.late_speeches}×)")
 
 
 def _words(
-    call: RecordedCall, utterances: Iterable[RecordedUtterance], spoken: Sequence[Phrase], channel: CallerChannel
+    call: RecordedCall,
+    utterances: Iterable[RecordedUtterance],
+    spoken: Sequence[Phrase],
+    channel: CallerChannel,
 ) -> dict[str, tuple[str, str]]:
-    """Return (words of the caller, words of the agent) for each step, from the transcript of the call."""
+    """Return (words of the caller, words of the agent) for each step, from the transcript of the
+    call.
+    """
     if not spoken:
         return {}
     caller_channel = channel_number(channel)
     found = aligned(spoken, call.caller_sounds[0].start / call.audio.rate_hz, caller_channel)
-    caller, agent = SideWords(found, "caller", caller_channel), SideWords(found, "agent", caller_channel)
-    rate_hz, listed, words = call.audio.rate_hz, list(utterances), {}
+    caller = SideWords(found, "caller", caller_channel)
+    agent = SideWords(found, "agent", caller_channel)
+    rate_hz = call.audio.rate_hz
+    listed = list(utterances)
+    words = {}
     for number, recorded in enumerate(listed):
         until = listed[number + 1].utterance.start if number + 1 < len(listed) else len(call.agent)
-        reply = replace(recorded.utterance.span, begin=recorded.utterance.end, end=max(recorded.utterance.end, until))
-        words[recorded.name] = (caller.text_in(recorded.utterance.span, rate_hz), agent.text_in(reply, rate_hz))
+        reply = replace(
+            recorded.utterance.span,
+            begin=recorded.utterance.end,
+            end=max(recorded.utterance.end, until),
+        )
+        words[recorded.name] = (
+            caller.text_in(recorded.utterance.span, rate_hz),
+            agent.text_in(reply, rate_hz),
+        )
     return words
 
 
 def _phrases(transcript: Path | None, recording: Path) -> list[Phrase]:
-    """Return the phrases of a call's transcript; none without a transcript. Raise UsageError if it cannot be read."""
+    """Return the phrases of a call's transcript; none without a transcript. Raise UsageError if
+    it cannot be read.
+    """
     if transcript is None:
         return []
     path = transcript / f"{recording.stem}.json" if os.path.isdir(transcript) else transcript
     try:
         return phrases(read_json(read_file(path)))
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such transcript; name a JSON file, or a folder with CALL.json files") from None
+        raise UsageError(
+            f"{path}: no such transcript; name a JSON file, or a folder with CALL.json files"
+        ) from None
     except OSError as error:
         raise UsageError(f"{path}: the transcript cannot be read: {error.strerror}") from None
     except (JsonError, json.JSONDecodeError, UnknownFormError) as error:
-        raise UsageError(f"{path}: is not a transcript with times ({error}); known are {KNOWN_FORMS}") from None
+        raise UsageError(
+            f"{path}: is not a transcript with times ({error}); known are {KNOWN_FORMS}"
+        ) from None
 
 
 def _with_words(measured: MeasuredCall, words: Mapping[str, tuple[str, str]]) -> MeasuredCall:
-    texts = ((turn, *words.get(turn.step, (turn.input_text, turn.reply_text))) for turn in measured.turns)
-    turns = (msgspec.structs.replace(turn, input_text=said, reply_text=reply) for turn, said, reply in texts)
+    texts = (
+        (turn, *words.get(turn.step, (turn.input_text, turn.reply_text))) for turn in measured.turns
+    )
+    turns = (
+        msgspec.structs.replace(turn, input_text=said, reply_text=reply)
+        for turn, said, reply in texts
+    )
     return replace(measured, turns=tuple(turns))
 
 
@@ -282,7 +364,8 @@ def write_run(
     *,
     transcripts: bool,
 ) -> Path:
-    """Write the run of recorded calls, and return its folder. Raise UsageError if it cannot be written.
+    """Write the run of recorded calls, and return its folder. Raise UsageError if it cannot be
+    written.
 
     The first call starts at `start_ns`, which is before now. In the run, the calls end then.
     """
@@ -294,7 +377,9 @@ def write_run(
         folder.name, name, started_utc_ns, {}, [TARGET_ENTRY], scripts, 1, [NOTICE, *notices]
     ) | {"labels": {}, "interleaved": False, "warmup_s": 0.0}
     files.write_document(folder, document)
-    recorder = Recorder(Spool(folder, 0), started_utc_ns, transcripts=transcripts, ahead_ns=total_ns)
+    recorder = Recorder(
+        Spool(folder, 0), started_utc_ns, transcripts=transcripts, ahead_ns=total_ns
+    )
     for call in calls:
         labels = RowContext(call.name, TARGET, name, call.facts["name"])
         session = recorder.session(labels)
@@ -304,7 +389,11 @@ def write_run(
             session.turn_ended(turn)
         session.session_ended(call.measured.session)
     recorder.close()
-    stopped = {"state": "closing", "ended_utc_ns": started_utc_ns + total_ns, "stop_reason": "all sessions are done"}
+    stopped = {
+        "state": "closing",
+        "ended_utc_ns": started_utc_ns + total_ns,
+        "stop_reason": "all sessions are done",
+    }
     files.write_document(folder, document | stopped)
     finalize(folder)
     return folder

@@ -2,7 +2,8 @@
 
 These forms are known:
 
-- Twilio, Conversational Intelligence, "Transcript Sentence": `sentences`, with `media_channel` from 1
+- Twilio, Conversational Intelligence, "Transcript Sentence": `sentences`, with `media_channel` from
+  1
 - Azure Speech, batch transcription: `recognizedPhrases`, with `channel` from 0 and ticks of 100 ns
 - Azure Speech, fast transcription: `phrases`, with `channel` from 0
 - Deepgram: `results.utterances`, with `channel` from 0
@@ -12,9 +13,10 @@ These forms are known:
 
 Times of day count from the first message of the caller, which is then the caller's first utterance.
 
-A transcript with roles also shows which channel is the caller's. Its clock may differ from that of the recording, and
-some frameworks state only one time for each message. So the words of both roles are compared with the sounds of both
-channels at each offset. Nothing is concluded if both orders of the channels agree about equally.
+A transcript with roles also shows which channel is the caller's. Its clock may differ from that of
+the recording, and some frameworks state only one time for each message. So the words of both roles
+are compared with the sounds of both channels at each offset. Nothing is concluded if both orders of
+the channels agree about equally.
 """
 
 from __future__ import annotations
@@ -43,9 +45,14 @@ STEPS_PER_S = 20
 """The resolution with which words are compared with sounds."""
 MAX_OFFSET_S = 3
 """The maximum offset of times that are positions in the call. Times of day may have any offset."""
-MIN_AGREEMENT, MIN_DISTANCE = 0.5, 0.25
-"""The minimum agreement of swapped channels with the words, and its minimum distance to that of the other order."""
-KNOWN_FORMS = "Twilio's sentences, Azure's phrases, Deepgram's utterances, or messages of LiveKit Agents or Pipecat"
+MIN_AGREEMENT = 0.5
+MIN_DISTANCE = 0.25
+"""The minimum agreement of swapped channels with the words, and its minimum distance to that of
+the other order."""
+KNOWN_FORMS = (
+    "Twilio's sentences, Azure's phrases, Deepgram's utterances, or messages of LiveKit Agents or"
+    " Pipecat"
+)
 ROLES: Mapping[str, Literal["caller", "agent"]] = {
     **dict.fromkeys(("user", "caller", "customer", "human"), "caller"),
     **dict.fromkeys(("assistant", "agent", "bot", "ai"), "agent"),
@@ -53,7 +60,9 @@ ROLES: Mapping[str, Literal["caller", "agent"]] = {
 
 
 class Phrase(NamedTuple):
-    """Words of one side, with their position in the call in seconds. `channel` counts from 1; `role` may replace it."""
+    """Words of one side, with their position in the call in seconds. `channel` counts from 1;
+    `role` may replace it.
+    """
 
     start_s: float
     end_s: float
@@ -67,7 +76,9 @@ class UnknownFormError(ValueError):
 
 
 def phrases(document: Any) -> list[Phrase]:
-    """Return the phrases of a transcript in order. Raise UnknownFormError if it has none of the known forms."""
+    """Return the phrases of a transcript in order. Raise UnknownFormError if it has none of the
+    known forms.
+    """
     try:
         found = [phrase for phrase in _phrases(document) if phrase.text.strip()]
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
@@ -80,12 +91,16 @@ def phrases(document: Any) -> list[Phrase]:
 
 
 class SideWords:
-    def __init__(self, found: Sequence[Phrase], whose: Literal["caller", "agent"], caller_channel: int) -> None:
+    def __init__(
+        self, found: Sequence[Phrase], whose: Literal["caller", "agent"], caller_channel: int
+    ) -> None:
         spoken = (phrase for phrase in found if _side(phrase, caller_channel) == whose)
         self._texts = sorted(
-            ((phrase.start_s + phrase.end_s) / 2, number, phrase.text.strip()) for number, phrase in enumerate(spoken)
+            ((phrase.start_s + phrase.end_s) / 2, number, phrase.text.strip())
+            for number, phrase in enumerate(spoken)
         )
-        """The middle of each phrase in seconds, its number in the order of the transcript, and its text."""
+        """The middle of each phrase in seconds, its number in the order of the transcript, and
+        its text."""
 
     def text_in(self, span: SpeechSpan, rate_hz: int) -> str:
         """Return the words that were spoken in a part of the call; "" if there are none."""
@@ -95,12 +110,17 @@ class SideWords:
 
 
 def aligned(found: Sequence[Phrase], first_s: float, caller_channel: int) -> list[Phrase]:
-    """Return phrases with times from the start of the call, in which the caller first speaks at `first_s`."""
+    """Return phrases with times from the start of the call, in which the caller first speaks at
+    `first_s`.
+    """
     first = next((phrase for phrase in found if _side(phrase, caller_channel) == "caller"), None)
     if first is None or first.start_s < MIN_EPOCH_S:
         return list(found)
     shift_s = first_s - first.start_s
-    return [phrase._replace(start_s=phrase.start_s + shift_s, end_s=phrase.end_s + shift_s) for phrase in found]
+    return [
+        phrase._replace(start_s=phrase.start_s + shift_s, end_s=phrase.end_s + shift_s)
+        for phrase in found
+    ]
 
 
 def _side(phrase: Phrase, caller_channel: int) -> Literal["caller", "agent"] | None:
@@ -115,13 +135,20 @@ def _phrases(document: Any) -> Iterator[Phrase]:
     elif "sentences" in document:
         for entry in document["sentences"]:
             start_s = _seconds(entry["start_time"])
-            yield Phrase(start_s, _seconds(entry["end_time"]), entry["transcript"], int(entry["media_channel"]))
+            yield Phrase(
+                start_s,
+                _seconds(entry["end_time"]),
+                entry["transcript"],
+                int(entry["media_channel"]),
+            )
     elif "recognizedPhrases" in document:
         for entry in document["recognizedPhrases"]:
             if entry.get("recognitionStatus", "Success") == "Success":
                 start_s = _seconds(entry["offsetInTicks"]) / TICKS_PER_S
                 end_s = start_s + _seconds(entry["durationInTicks"]) / TICKS_PER_S
-                yield Phrase(start_s, end_s, entry["nBest"][0]["display"], int(entry["channel"]) + 1)
+                yield Phrase(
+                    start_s, end_s, entry["nBest"][0]["display"], int(entry["channel"]) + 1
+                )
     elif "phrases" in document:
         for entry in document["phrases"]:
             start_s = _seconds(entry["offsetMilliseconds"]) / 1_000
@@ -130,16 +157,23 @@ def _phrases(document: Any) -> Iterator[Phrase]:
     elif "results" in document:
         for entry in document["results"]["utterances"]:
             channel = int(entry["channel"]) + 1
-            yield Phrase(_seconds(entry["start"]), _seconds(entry["end"]), entry["transcript"], channel)
+            yield Phrase(
+                _seconds(entry["start"]), _seconds(entry["end"]), entry["transcript"], channel
+            )
     else:
         history = document.get("chat_history", document)
         listed = history.get("items", history.get("segments", history.get("messages")))
-        yield from (_message(entry) for entry in listed if entry.get("type", "message") == "message")
+        yield from (
+            _message(entry) for entry in listed if entry.get("type", "message") == "message"
+        )
 
 
 def _message(entry: Mapping[str, Any]) -> Phrase:
     metrics = entry.get("metrics") or {}
-    starts = (metrics.get("started_speaking_at"), *map(entry.get, ("start", "start_time", "timestamp", "created_at")))
+    starts = (
+        metrics.get("started_speaking_at"),
+        *map(entry.get, ("start", "start_time", "timestamp", "created_at")),
+    )
     start_s = _seconds(next((value for value in starts if value is not None), None))
     ends = (metrics.get("stopped_speaking_at"), *map(entry.get, ("end", "end_time")))
     end_s = next((_seconds(value) for value in ends if value is not None), start_s)
@@ -154,18 +188,26 @@ def _seconds(value: object) -> float:
     """Return a time in seconds. A time of day counts from 1970."""
     if isinstance(value, str) and ("T" in value or ":" in value):
         return datetime.fromisoformat(value).timestamp()
-    if isinstance(value, int | float | str) and not isinstance(value, bool) and isfinite(seconds := float(value)):
+    if (
+        isinstance(value, int | float | str)
+        and not isinstance(value, bool)
+        and isfinite(seconds := float(value))
+    ):
         return seconds
     raise TypeError("a time is missing")
 
 
 def are_swapped(
-    found: Sequence[Phrase], caller: Sequence[ChannelSound], agent: Sequence[ChannelSound], rate_hz: int
+    found: Sequence[Phrase],
+    caller: Sequence[ChannelSound],
+    agent: Sequence[ChannelSound],
+    rate_hz: int,
 ) -> bool:
     """Return whether the words of both roles lie in the channel of the other role.
 
-    The agreement of a role is the share of the time of its words in which its channel sounds, minus the share in which
-    the other channel sounds. The agreement of a call is the smaller one of both roles, at the best offset.
+    The agreement of a role is the share of the time of its words in which its channel sounds, minus
+    the share in which the other channel sounds. The agreement of a call is the smaller one of both
+    roles, at the best offset.
     """
     spoken = [phrase for phrase in found if phrase.role is not None]
     if len({phrase.role for phrase in spoken}) < 2:
@@ -174,7 +216,9 @@ def are_swapped(
     sounding = np.zeros(max(sound.end for sound in both) * STEPS_PER_S // rate_hz + 1)
     for sounds, sign in ((caller, 1), (agent, -1)):
         for sound in sounds:
-            sounding[sound.start * STEPS_PER_S // rate_hz : sound.end * STEPS_PER_S // rate_hz + 1] += sign
+            sounding[
+                sound.start * STEPS_PER_S // rate_hz : sound.end * STEPS_PER_S // rate_hz + 1
+            ] += sign
     letters = sum(len(phrase.text) for phrase in spoken)
     letter_s = sum(sound.end - sound.start for sound in both) / rate_hz / letters
     callers, agents = (
@@ -197,19 +241,23 @@ def _agreements(
 ) -> NDArray[np.float64]:
     """Return the agreement of the words of a role with the caller's channel, at each offset.
 
-    `letter_s` is the mean duration of a letter. It gives the duration of words of which one time is known: their start,
-    or their end if `ends` is True.
+    `letter_s` is the mean duration of a letter. It gives the duration of words of which one time is
+    known: their start, or their end if `ends` is True.
     """
-    first_s, limit = min(phrase.start_s for phrase in spoken), len(sounding)
+    first_s = min(phrase.start_s for phrase in spoken)
+    limit = len(sounding)
     is_time_of_day = first_s >= MIN_EPOCH_S
     origin_s = first_s if is_time_of_day else 0.0
     said = np.zeros(2 * limit)
     for phrase in spoken:
         if phrase.role == role:
-            start_s, end_s = phrase.start_s - origin_s, phrase.end_s - origin_s
+            start_s = phrase.start_s - origin_s
+            end_s = phrase.end_s - origin_s
             if start_s == end_s:
                 length_s = len(phrase.text) * letter_s
-                start_s, end_s = (start_s - length_s, end_s) if ends else (start_s, end_s + length_s)
+                start_s, end_s = (
+                    (start_s - length_s, end_s) if ends else (start_s, end_s + length_s)
+                )
             said[max(0, round(start_s * STEPS_PER_S)) : max(0, round(end_s * STEPS_PER_S))] = 1
     size = 4 * limit
     spectrum = np.fft.rfft(sounding, size) * np.fft.rfft(said, size).conj()

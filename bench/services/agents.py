@@ -1,8 +1,9 @@
 """The dialects for calls to agents: Azure Communication Services, Twilio, and a plain WebSocket.
 
-The agent is the server. The load generator is both the agent's caller and the telephony provider. The agent may speak
-at any time, and usually speaks first. Its audio waits in the caller's playout queue
-(`bench.observe.reply_detector.PlayoutQueue`). A call is open as soon as its connection is open.
+The agent is the server. The load generator is both the agent's caller and the telephony provider.
+The agent may speak at any time, and usually speaks first. Its audio waits in the caller's playout
+queue (`bench.observe.reply_detector.PlayoutQueue`). A call is open as soon as its connection is
+open.
 """
 
 from __future__ import annotations
@@ -27,7 +28,16 @@ from bench.catalogue.outcomes import (
 from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from bench.services.full_duplex import FullDuplexDialect
 from bench.services.openai import track
-from bench.wire.audio import DECODED_OPUS, G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, by_name
+from bench.wire.audio import (
+    DECODED_OPUS,
+    G711_ALAW,
+    G711_ULAW,
+    PCM16,
+    PCM16_8K,
+    PCM16_16K,
+    PCM16_48K,
+    by_name,
+)
 from bench.wire.dialect import (
     BINARY,
     CALL_ID,
@@ -48,18 +58,26 @@ from bench.wire.service import WEBRTC_AGENT, Service, Tracks
 from bench.wire.settings import SessionSettings, UnsupportedSetting
 
 OF_AGENTS = {
-    "connect_failed:401": "the agent requires a signature (X-Twilio-Signature) or a token, and none is sent: configure "
-    "it to accept calls without one, or set a token in the target's `headers`",
+    "connect_failed:401": (
+        "the agent requires a signature (X-Twilio-Signature) or a token, and none is sent:"
+        " configure it to accept calls without one, or set a token in the target's `headers`"
+    ),
     "connect_failed:404": NO_PATH,
     "connect_failed:tcp": (
-        "no server listens on this port: check that the agent is running, and that it uses this port"
+        "no server listens on this port: check that the agent is running, and that it uses this"
+        " port"
     ),
-    "connect_failed:upgrade": "the server does not accept this WebSocket: check the path, and the target's "
-    "`subprotocols`",
-    "protocol_error:json": "the agent's messages are those of another provider: set --dialect to the dialect of that "
-    "provider: acs, twilio, pcm",
-    "closed:1000": "the agent closed the connection: see its log for the reason; it may require a parameter (`extra`) "
-    "or a header",
+    "connect_failed:upgrade": (
+        "the server does not accept this WebSocket: check the path, and the target's `subprotocols`"
+    ),
+    "protocol_error:json": (
+        "the agent's messages are those of another provider: set --dialect to the dialect of that "
+        "provider: acs, twilio, pcm"
+    ),
+    "closed:1000": (
+        "the agent closed the connection: see its log for the reason; it may require a parameter"
+        " (`extra`) or a header"
+    ),
     "limit_exceeded:audio": ENDLESS,
 }
 """The remedies for outcomes of a call that `rtbench doctor` makes with an agent."""
@@ -68,17 +86,25 @@ SAME = {"connect_failed:403": "connect_failed:401"} | dict.fromkeys(
 )
 """For some outcomes, another outcome that has the same remedy."""
 CUTS = (
-    "the server ends the connection before its answer is complete: check host and path, such as /api/offer, and its log"
+    "the server ends the connection before its answer is complete: check host and path, such as"
+    " /api/offer, and its log"
 )
-REMEDIES = OwnRemedies(in_doctor=OF_AGENTS | {outcome: OF_AGENTS[same] for outcome, same in SAME.items()})
+REMEDIES = OwnRemedies(
+    in_doctor=OF_AGENTS | {outcome: OF_AGENTS[same] for outcome, same in SAME.items()}
+)
 
 NO_OFFERS = "the server answers no offers in JSON here: check the path, such as /api/offer"
 NEEDS_MEMBERS = (
-    "the agent refuses the members of the offer: see its message; `extra` of the script's session sets further ones, "
-    "for example `extra: {webrtc_id: '{uuid}'}`"
+    "the agent refuses the members of the offer: see its message; `extra` of the script's session"
+    " sets further ones, for example `extra: {webrtc_id: '{uuid}'}`"
 )
-NEEDS_TOKEN = "the agent requires a token, and none or another one is sent: set it in the target's `headers`"
-NO_SLOT = "the agent takes no more calls now: raise its limit of calls, or start fewer at a time (-u, --connect-rate)"
+NEEDS_TOKEN = (
+    "the agent requires a token, and none or another one is sent: set it in the target's `headers`"
+)
+NO_SLOT = (
+    "the agent takes no more calls now: raise its limit of calls, or start fewer at a time (-u,"
+    " --connect-rate)"
+)
 OF_OFFERS = {
     **track.REMEDIES.rows,
     **dict.fromkeys(("connect_failed:404", "connect_failed:405"), OutcomeRow(remedy=NO_OFFERS)),
@@ -89,15 +115,20 @@ OF_OFFERS = {
         causes={CUT_ANSWER: CUTS, CLOSED_WITHOUT_ANSWER: CUTS, "the connection broke": CUTS},
     ),
     "timeout:upgrade": OutcomeRow(
-        remedy="the agent accepts the connection, and does not answer the offer in time: see its log, or raise "
-        "`upgrade` among the script's `timeouts`",
+        remedy=(
+            "the agent accepts the connection, and does not answer the offer in time: see its log,"
+            " or raise `upgrade` among the script's `timeouts`"
+        ),
     ),
     "throttled:handshake": OutcomeRow(remedy=NO_SLOT),
     NO_MEDIA: OutcomeRow(
-        remedy="the agent sends no audio, although UDP passes (ICE and DTLS succeeded): check in its log whether its "
-        "pipeline started; it may wait for a data channel that its own answer refuses, for a message or a member of "
-        "the offer (`extra`), or for its caller (then remove `wait_for: greeting`), or refuse the certificate of an "
-        "offer that a proxy changed",
+        remedy=(
+            "the agent sends no audio, although UDP passes (ICE and DTLS succeeded): check in its"
+            " log whether its pipeline started; it may wait for a data channel that its own answer"
+            " refuses, for a message or a member of the offer (`extra`), or for its caller (then"
+            " remove `wait_for: greeting`), or refuse the certificate of an offer that a proxy"
+            " changed"
+        ),
     ),
 }
 REMEDIES_OF_OFFERS = OwnRemedies(OF_OFFERS, in_doctor=REMEDIES.in_doctor)
@@ -112,14 +143,20 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class AgentDialect(FullDuplexDialect):
-    """The dialects for agents. `audio_in` has the names of the objects with audio, and its keys in these objects."""
+    """The dialects for agents. `audio_in` has the names of the objects with audio, and its keys
+    in these objects.
+    """
 
     audio_in: ClassVar[tuple[frozenset[str], frozenset[str]]]
     usual_path: ClassVar[str]
     """A regular expression for words in the paths of such agents."""
     settings = frozenset({"turn_detection", "input_format", "output_format", "extra"})
-    peer, codec, remedies = Peer.AGENT, CallCodec, REMEDIES
-    only_duplex = "an agent always receives its caller's audio, and decides by itself when to answer"
+    peer = Peer.AGENT
+    codec = CallCodec
+    remedies = REMEDIES
+    only_duplex = (
+        "an agent always receives its caller's audio, and decides by itself when to answer"
+    )
     also_missing = (Feature.HISTORY,)
     has_binary_texts = False
 
@@ -131,27 +168,43 @@ class AgentDialect(FullDuplexDialect):
         }
 
     def read_text(self, message: bytes) -> ServerEvent:
-        """Return the event of a text message. Raise one of the errors in `NOT_JSON` if the message is unreadable."""
+        """Return the event of a text message. Raise one of the errors in `NOT_JSON` if the
+        message is unreadable.
+        """
         raise NotImplementedError
 
     def read_binary(self, message: BinaryMessage) -> ServerEvent:
         """Return the event of a binary message. Raise the errors of `read_text` if it is a text."""
         if self.has_binary_texts:
             return self.read_text(message)
-        return ServerEvent(EventKind.MALFORMED, reason="a binary message was received, but only text is expected")
+        return ServerEvent(
+            EventKind.MALFORMED, reason="a binary message was received, but only text is expected"
+        )
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         try:
-            return (self.read_binary(message) if isinstance(message, BinaryMessage) else self.read_text(message),)
+            return (
+                (
+                    self.read_binary(message)
+                    if isinstance(message, BinaryMessage)
+                    else self.read_text(message)
+                ),
+            )
         except NOT_JSON as error:
             return decode_again(self.decode, message, error)
 
     def without_audio(self, message: bytes) -> bytes:
         objects, names = self.audio_in
         fields = _decode_fields(message)
-        audio_names = [name for name in fields if name in objects and bytes(fields[name]).startswith(b"{")]
+        audio_names = [
+            name for name in fields if name in objects and bytes(fields[name]).startswith(b"{")
+        ]
         for name in audio_names:
-            other_fields = {inner: value for inner, value in _decode_fields(fields[name]).items() if inner not in names}
+            other_fields = {
+                inner: value
+                for inner, value in _decode_fields(fields[name]).items()
+                if inner not in names
+            }
             fields[name] = msgspec.Raw(msgspec.json.encode(other_fields))
         return msgspec.json.encode(fields) if audio_names else message
 
@@ -163,7 +216,10 @@ class AgentDialect(FullDuplexDialect):
 
 # Azure Communication Services
 
-METADATA, AUDIO_DATA, DTMF_DATA, STOP_AUDIO = "AudioMetadata", "AudioData", "DtmfData", "StopAudio"
+METADATA = "AudioMetadata"
+AUDIO_DATA = "AudioData"
+DTMF_DATA = "DtmfData"
+STOP_AUDIO = "StopAudio"
 HEADERS = tuple((f"x-ms-call-{id}-id", CALL_ID) for id in ("connection", "correlation"))
 CALLER = f"4:+1555{'0' * 7}"
 """The caller's id (`participantRawID`). It is a phone number that is not in use."""
@@ -175,7 +231,9 @@ class _AcsAudio(msgspec.Struct):
 
 
 class _AcsWire(msgspec.Struct):
-    """The decoded fields of a message. The other two dialects of this module have a similar class."""
+    """The decoded fields of a message. The other two dialects of this module have a similar
+    class.
+    """
 
     kind: str = ""
     capital_kind: str = msgspec.field(name="Kind", default="")
@@ -187,47 +245,59 @@ _decode_acs = msgspec.json.Decoder(_AcsWire).decode
 
 
 class AcsCallCodec(CallCodec):
-    """The codec of one call. It adds the recording timestamp to each piece of the caller's audio."""
+    """The codec of one call. It adds the recording timestamp to each piece of the caller's
+    audio.
+    """
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
         self._audio_ms = 0
         self._head = b""
-        """The start of the messages of the current second. A frame does not extend beyond a second."""
+        """The start of the messages of the current second. A frame does not extend beyond a
+        second."""
 
     def encode(self, kind: MessageKind, data: bytes) -> bytes:
         if kind is not MessageKind.APPEND:
             return super().encode(kind, data)
         seconds, milliseconds = divmod(self._audio_ms, 1_000)
         if not milliseconds:
-            minutes, hours = seconds // 60, seconds // 3_600
-            instant = f"1970-01-{1 + hours // 24:02}T{hours % 24:02}:{minutes % 60:02}:{seconds % 60:02}."
+            minutes = seconds // 60
+            hours = seconds // 3_600
+            instant = (
+                f"1970-01-{1 + hours // 24:02}T{hours % 24:02}:{minutes % 60:02}:{seconds % 60:02}."
+            )
             self._head = f'{{"kind":"{AUDIO_DATA}","audioData":{{"timestamp":"{instant}'.encode()
         self._audio_ms += FRAME_MS
         return b'%b%03dZ",%b}' % (self._head, milliseconds, data)
 
 
 class Acs(AgentDialect):
-    """Bidirectional audio streaming of Call Automation, for agents behind Azure Communication Services.
+    """Bidirectional audio streaming of Call Automation, for agents behind Azure Communication
+    Services.
 
     The sources of the messages are Azure's "Audio streaming quickstart", and `StreamingData` of
-    @azure/communication-call-automation. The agent receives `AudioMetadata` first, and later `DtmfData`. `AudioData`
-    (PCM, 16 or 24 kHz, one channel, 20 ms) is sent in both directions. The agent may send `StopAudio`, which drops
-    unplayed audio. Agents write keys and kinds with a small first letter, as that package does (`audioData`), or with a
-    capital letter. Both are accepted. The timestamps of sent audio (`timestamp`) begin at the start of 1970, which is
-    the start of the call.
+    @azure/communication-call-automation. The agent receives `AudioMetadata` first, and later
+    `DtmfData`. `AudioData` (PCM, 16 or 24 kHz, one channel, 20 ms) is sent in both directions. The
+    agent may send `StopAudio`, which drops unplayed audio. Agents write keys and kinds with a small
+    first letter, as that package does (`audioData`), or with a capital letter. Both are accepted.
+    The timestamps of sent audio (`timestamp`) begin at the start of 1970, which is the start of the
+    call.
     """
 
     name = "acs"
     title = "an agent behind Azure Communication Services"
     usual_path = r"\bacs\b|call-?automation|communication-?services"
     settings = AgentDialect.settings - {"extra"}
-    codec, frame_ms, upgrade_headers = AcsCallCodec, FRAME_MS, HEADERS
+    codec = AcsCallCodec
+    frame_ms = FRAME_MS
+    upgrade_headers = HEADERS
     input_formats = output_formats = by_name(PCM16_16K, PCM16)
     message_kinds = MappingProxyType({AUDIO_DATA: MessageKind.APPEND})
     audio_in = frozenset({"audioData", "AudioData"}), frozenset({"data", "Data"})
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
         format = self.input_format_for(settings)
         metadata = {
             "subscriptionId": CALL_ID,
@@ -242,7 +312,11 @@ class Acs(AgentDialect):
         return _acs_message(DTMF_DATA, {"data": event["digit"]})
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        audio_data = {"participantRawID": CALLER, "data": base64.b64encode(audio).decode(), "silent": not any(audio)}
+        audio_data = {
+            "participantRawID": CALLER,
+            "data": base64.b64encode(audio).decode(),
+            "silent": not any(audio),
+        }
         return ClientMessage(MessageKind.APPEND, AUDIO_DATA, msgspec.json.encode(audio_data)[1:])
 
     def read_text(self, message: bytes) -> ServerEvent:
@@ -252,7 +326,9 @@ class Acs(AgentDialect):
         kind = name[:1].upper() + name[1:]
         if kind == AUDIO_DATA:
             payload = audio.data if len(audio.data) else audio.capital_data
-            return ServerEvent(EventKind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload)
+            return ServerEvent(
+                EventKind.AUDIO_DELTA, name, payload_bytes=base64_bytes(payload), payload=payload
+            )
         return ServerEvent(EventKind.CLEARED if kind == STOP_AUDIO else EventKind.UNKNOWN, name)
 
 
@@ -266,9 +342,18 @@ ACS = Acs()
 
 # Twilio
 
-CONNECTED, START, MEDIA, MARK, CLEAR, DTMF, STOP = "connected", "start", "media", "mark", "clear", "dtmf", "stop"
-STREAM, CALL, ACCOUNT = f"MZ{CALL_ID}", f"CA{CALL_ID}", f"AC{0:032}"
-"""The ids of a stream, of the stream's call and of the account. Each is two letters and 32 hexadecimal digits."""
+CONNECTED = "connected"
+START = "start"
+MEDIA = "media"
+MARK = "mark"
+CLEAR = "clear"
+DTMF = "dtmf"
+STOP = "stop"
+STREAM = f"MZ{CALL_ID}"
+CALL = f"CA{CALL_ID}"
+ACCOUNT = f"AC{0:032}"
+"""The ids of a stream, of the stream's call and of the account. Each is two letters and 32
+hexadecimal digits."""
 NUMBER = b"{number}"
 """The placeholder for the sequence number of a message."""
 OF_STREAM = frozenset({EventKind.AUDIO_DELTA, EventKind.MARKED, EventKind.CLEARED})
@@ -291,14 +376,24 @@ class _TwilioWire(msgspec.Struct):
 
 
 _MEDIA = (
-    b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d","payload":"%b"},'
+    b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","times'
+    b"t"
+    b"a"
+    b"m"
+    b"p"
+    b'"'
+    b":"
+    b'"'
+    b'%d","payload":"%b"},'
     b'"streamSid":"%b"}'
 )
 _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 
 
 class TwilioCallCodec(CallCodec):
-    """The codec of one call. It numbers the messages and the pieces of audio, and adds the times of these pieces."""
+    """The codec of one call. It numbers the messages and the pieces of audio, and adds the times
+    of these pieces.
+    """
 
     def __init__(self, call_id: str) -> None:
         super().__init__(call_id)
@@ -316,7 +411,8 @@ class TwilioCallCodec(CallCodec):
             return encoded.replace(NUMBER, str(self._sequence_number).encode(), 1)
         self._sequence_number += 1
         self._chunks += 1
-        at_ms, self._audio_ms = self._audio_ms, self._audio_ms + FRAME_MS
+        at_ms = self._audio_ms
+        self._audio_ms = self._audio_ms + FRAME_MS
         return _MEDIA % (self._sequence_number, self._chunks, at_ms, data, self._stream_id)
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
@@ -337,42 +433,56 @@ class TwilioCallCodec(CallCodec):
 class Twilio(AgentDialect):
     """Twilio's Media Streams, in both directions (`<Connect><Stream>`).
 
-    The source of the messages is Twilio, "Media Streams - WebSocket messages". The agent receives `connected`, `start`,
-    `media` (G.711 µ-law, 8 kHz, 20 ms), `mark`, `dtmf` and `stop`. The agent sends `media`, `mark` and `clear`. All
-    messages to the agent except `connected` have a number, from 1, and the id of their stream. A mark is returned after
-    all earlier audio was played, or dropped by `clear`. If an agent's message has the id of another stream, or no id,
-    the message is dropped, as Twilio drops it (its warning 31951).
+    The source of the messages is Twilio, "Media Streams - WebSocket messages". The agent receives
+    `connected`, `start`, `media` (G.711 µ-law, 8 kHz, 20 ms), `mark`, `dtmf` and `stop`. The agent
+    sends `media`, `mark` and `clear`. All messages to the agent except `connected` have a number,
+    from 1, and the id of their stream. A mark is returned after all earlier audio was played, or
+    dropped by `clear`. If an agent's message has the id of another stream, or no id, the message is
+    dropped, as Twilio drops it (its warning 31951).
 
-    The script's `extra` contains the custom parameters of the stream. In them, `{uuid}` is the id of the call. Twilio
-    signs its requests (`X-Twilio-Signature`) with a secret token. The upgrade of this dialect is not signed.
+    The script's `extra` contains the custom parameters of the stream. In them, `{uuid}` is the id
+    of the call. Twilio signs its requests (`X-Twilio-Signature`) with a secret token. The upgrade
+    of this dialect is not signed.
     """
 
     name = "twilio"
     title = "an agent behind Twilio"
     usual_path = "twilio|media-?stream"
-    codec, frame_ms = TwilioCallCodec, FRAME_MS
+    codec = TwilioCallCodec
+    frame_ms = FRAME_MS
     input_formats = output_formats = by_name(G711_ULAW)
     message_kinds = MappingProxyType({MEDIA: MessageKind.APPEND})
     audio_in = frozenset({MEDIA}), frozenset({"payload"})
 
     def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        parameter = next((name for name, value in settings.extra.items() if not isinstance(value, str)), None)
+        parameter = next(
+            (name for name, value in settings.extra.items() if not isinstance(value, str)), None
+        )
         if parameter is None:
             return None
         return UnsupportedSetting(
-            ("extra", parameter), f"extra must contain custom parameters, which are texts: put {parameter} in quotes"
+            ("extra", parameter),
+            f"extra must contain custom parameters, which are texts: put {parameter} in quotes",
         )
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
         start = {
             **OF_CALL,
             "streamSid": STREAM,
             "tracks": ["inbound"],
-            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": G711_ULAW.rate_hz, "channels": 1},
+            "mediaFormat": {
+                "encoding": "audio/x-mulaw",
+                "sampleRate": G711_ULAW.rate_hz,
+                "channels": 1,
+            },
             "customParameters": settings.extra,
         }
         greeting = {"event": CONNECTED, "protocol": "Call", "version": "1.0.0"}
-        return ClientMessage(MessageKind.RAW, CONNECTED, msgspec.json.encode(greeting)), _twilio_message(START, start)
+        return ClientMessage(
+            MessageKind.RAW, CONNECTED, msgspec.json.encode(greeting)
+        ), _twilio_message(START, start)
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
         return _twilio_message(DTMF, {"track": "inbound_track", "digit": event["digit"]})
@@ -382,20 +492,30 @@ class Twilio(AgentDialect):
 
     def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_twilio(message)
-        name, stream = wire.event[:MAX_ID_CHARACTERS], wire.stream[:MAX_ID_CHARACTERS]
+        name = wire.event[:MAX_ID_CHARACTERS]
+        stream = wire.stream[:MAX_ID_CHARACTERS]
         if name == MEDIA:
             payload = EMPTY if wire.media is None else wire.media.payload
             size = base64_bytes(payload)
-            return ServerEvent(EventKind.AUDIO_DELTA, name, payload_bytes=size, payload=payload, session_id=stream)
+            return ServerEvent(
+                EventKind.AUDIO_DELTA, name, payload_bytes=size, payload=payload, session_id=stream
+            )
         if name == MARK:
             return ServerEvent(
-                EventKind.MARKED, name, text=(wire.mark or _Mark()).name[:MAX_MESSAGE_CHARACTERS], session_id=stream
+                EventKind.MARKED,
+                name,
+                text=(wire.mark or _Mark()).name[:MAX_MESSAGE_CHARACTERS],
+                session_id=stream,
             )
-        return ServerEvent(EventKind.CLEARED if name == CLEAR else EventKind.UNKNOWN, name, session_id=stream)
+        return ServerEvent(
+            EventKind.CLEARED if name == CLEAR else EventKind.UNKNOWN, name, session_id=stream
+        )
 
 
 def _twilio_message(name: str, fields: Mapping[str, Any]) -> ClientMessage:
-    """Return a message with placeholders for its number and the stream's id, which the codec of a call replaces."""
+    """Return a message with placeholders for its number and the stream's id, which the codec of
+    a call replaces.
+    """
     message = {"event": name, "sequenceNumber": NUMBER.decode(), name: fields, "streamSid": STREAM}
     return ClientMessage(MessageKind.RAW, name, msgspec.json.encode(message))
 
@@ -405,11 +525,15 @@ TWILIO = Twilio()
 
 # A plain WebSocket
 
-AUDIO, TEXT, CLEAR_WORD = "audio", "text", b'"clear"'
+AUDIO = "audio"
+TEXT = "text"
+CLEAR_WORD = b'"clear"'
 
 
 class _PcmWire(msgspec.Struct):
-    """The decoded fields of a text message. `binary` is the audio of a binary message, in the form that logs use."""
+    """The decoded fields of a text message. `binary` is the audio of a binary message, in the
+    form that logs use.
+    """
 
     binary: msgspec.Raw = EMPTY
     action: msgspec.Raw = EMPTY
@@ -423,22 +547,28 @@ _decode_pcm = msgspec.json.Decoder(_PcmWire).decode
 class PcmAgent(AgentDialect):
     """Binary messages of raw audio in both directions, on a plain WebSocket.
 
-    voicebench, many self-made agents, and pipecat with its serializer for Vonage use this format. No standard defines
-    it. Text messages are JSON without a known vocabulary: they are stored in logs and set no instant. As an exception,
-    a text message whose `action` (Vonage, "Audio Connector"), `event` or `type` is `clear` drops the audio that was not
-    played.
+    voicebench, many self-made agents, and pipecat with its serializer for Vonage use this format.
+    No standard defines it. Text messages are JSON without a known vocabulary: they are stored in
+    logs and set no instant. As an exception, a text message whose `action` (Vonage, "Audio
+    Connector"), `event` or `type` is `clear` drops the audio that was not played.
     """
 
     name = "pcm"
     title = "an agent on a plain WebSocket"
     usual_path = r"\bpcm\b|vonage"
     one_format = False
-    input_formats = output_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K, G711_ULAW, G711_ALAW)
+    input_formats = output_formats = by_name(
+        PCM16_16K, PCM16_8K, PCM16, PCM16_48K, G711_ULAW, G711_ALAW
+    )
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND, TEXT: MessageKind.RAW})
     binary_sound = ServerEvent(EventKind.AUDIO_DELTA, AUDIO)
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        """Return the script's `extra` as the first message, for agents that need a first message."""
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
+        """Return the script's `extra` as the first message, for agents that need a first
+        message.
+        """
         return (self.raw(settings.extra, event_id),) if settings.extra else ()
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
@@ -452,13 +582,18 @@ class PcmAgent(AgentDialect):
 
     def read_binary(self, message: BinaryMessage) -> ServerEvent:
         encoded = b'"' + binascii.b2a_base64(message, newline=False) + b'"'
-        return msgspec.structs.replace(self.binary_sound, payload_bytes=len(message), payload=msgspec.Raw(encoded))
+        return msgspec.structs.replace(
+            self.binary_sound, payload_bytes=len(message), payload=msgspec.Raw(encoded)
+        )
 
     def read_text(self, message: bytes) -> ServerEvent:
         wire = _decode_pcm(message)
         if len(wire.binary):
             return ServerEvent(
-                EventKind.AUDIO_DELTA, AUDIO, payload_bytes=base64_bytes(wire.binary), payload=wire.binary
+                EventKind.AUDIO_DELTA,
+                AUDIO,
+                payload_bytes=base64_bytes(wire.binary),
+                payload=wire.binary,
             )
         clears = CLEAR_WORD in (bytes(wire.action), bytes(wire.event), bytes(wire.type))
         return ServerEvent(EventKind.CLEARED if clears else EventKind.NOTED, TEXT)
@@ -473,12 +608,15 @@ class PcmAgent(AgentDialect):
 class TrackAgent(PcmAgent):
     """An agent whose audio is in packets. There are no messages."""
 
-    has_track, one_format = True, True
+    has_track = True
+    one_format = True
     settings = AgentDialect.settings - {"extra"}
     frame_ms = FRAME_MS
     message_kinds = MappingProxyType({AUDIO: MessageKind.APPEND})
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
         return ()
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
@@ -486,10 +624,11 @@ class TrackAgent(PcmAgent):
 
 
 class WebRtcAgent(TrackAgent):
-    """An agent that answers an offer in JSON, as pipecat's `SmallWebRTCTransport` does. Its audio is Opus.
+    """An agent that answers an offer in JSON, as pipecat's `SmallWebRTCTransport` does. Its audio
+    is Opus.
 
-    The script's `extra` contains further members of the offer. The messages of its data channel have a vocabulary of
-    their own, and no effect.
+    The script's `extra` contains further members of the offer. The messages of its data channel
+    have a vocabulary of their own, and no effect.
     """
 
     name = "webrtc"
@@ -497,13 +636,16 @@ class WebRtcAgent(TrackAgent):
     settings = AgentDialect.settings
     has_extra_in_offer = True
     remedies = REMEDIES_OF_OFFERS
-    input_formats, output_formats = by_name(PCM16), by_name(DECODED_OPUS)
+    input_formats = by_name(PCM16)
+    output_formats = by_name(DECODED_OPUS)
 
     def own_unsupported(self, settings: SessionSettings) -> UnsupportedSetting | None:
         member = next((name for name in ("sdp", "type") if name in settings.extra), None)
         if member is None:
             return None
-        return UnsupportedSetting(("extra", member), f"extra must not contain {member}, which the offer has: remove it")
+        return UnsupportedSetting(
+            ("extra", member), f"extra must not contain {member}, which the offer has: remove it"
+        )
 
     def read_text(self, message: bytes) -> ServerEvent:
         try:
@@ -520,10 +662,20 @@ class WebRtcNarrowAgent(WebRtcAgent):
     input_formats = output_formats = by_name(G711_ULAW)
 
 
-PCM, OFFERED = PcmAgent(), WebRtcAgent()
+PCM = PcmAgent()
+OFFERED = WebRtcAgent()
 AGENTS: tuple[AgentDialect, ...] = (TWILIO, ACS, PCM)
 SERVICES = (
-    *(Service(agent.name, agent.title, agent, "ws://localhost:5050/ws") for agent in (ACS, TWILIO, PCM)),
-    Service(OFFERED.name, OFFERED.title, OFFERED, "http://localhost:7860/api/offer", links=(WEBRTC_AGENT,)),
+    *(
+        Service(agent.name, agent.title, agent, "ws://localhost:5050/ws")
+        for agent in (ACS, TWILIO, PCM)
+    ),
+    Service(
+        OFFERED.name,
+        OFFERED.title,
+        OFFERED,
+        "http://localhost:7860/api/offer",
+        links=(WEBRTC_AGENT,),
+    ),
 )
 TRACKS: Mapping[Dialect, Tracks] = {OFFERED: Tracks(WEBRTC_AGENT, OFFERED, WebRtcNarrowAgent())}

@@ -15,17 +15,23 @@ from bench.wire.settings import SessionSettings
 class Glm(ServerVadOnly, Preview):
     """Zhipu's GLM-Realtime. It has the preview's names, and also `beta_fields`.
 
-    If the type of turn detection is `client_vad`, the client ends turns. The input formats `pcm16` and `pcm24` have 16
-    and 24 kHz. The format of replies is `pcm`, with 24 kHz (MetaGLM/glm-realtime-sdk).
+    If the type of turn detection is `client_vad`, the client ends turns. The input formats `pcm16`
+    and `pcm24` have 16 and 24 kHz. The format of replies is `pcm`, with 24 kHz
+    (MetaGLM/glm-realtime-sdk).
     """
 
     name = "glm"
     transcribers = ()
-    own_kinds = dict.fromkeys(("heartbeat", "response.function_call.simple_browser"), EventKind.NOTED)
+    own_kinds = dict.fromkeys(
+        ("heartbeat", "response.function_call.simple_browser"), EventKind.NOTED
+    )
     missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16)
     output_formats = by_name(PCM16)
-    stored = {**Preview.stored, ("beta_fields", "chat_mode"): "only calls with audio are supported"}  # noqa: RUF012
+    stored = {
+        **Preview.stored,
+        ("beta_fields", "chat_mode"): "only calls with audio are supported",
+    }  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         rate = self.input_format_for(settings).rate_hz // 1_000

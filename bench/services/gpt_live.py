@@ -1,17 +1,18 @@
 """The dialect of GPT-Live: OpenAI's `/v1/live/sessions`, Azure's `/openai/v1/live/sessions`.
 
-The names and fields are those of the Live API's client and server events in openai-python 3.51 to 3.57 (`types/live`).
-Audio, including silence, is sent continuously in both directions. There is nothing to request, commit, cancel or
-truncate.
+The names and fields are those of the Live API's client and server events in openai-python 3.51 to
+3.57 (`types/live`). Audio, including silence, is sent continuously in both directions. There is
+nothing to request, commit, cancel or truncate.
 
 The model hands a task over (a *delegation*) and continues to speak meanwhile:
 
-- To the client, by default. The event does not contain the task. The client sends the result as commentary, which the
-  model speaks.
-- To a backend of the service, a model of the Responses API (`delegation: {type: responses, …}`). The backend's events
-  are nested in `response.event`. It calls the client's functions. After their outputs the client must request the next
-  response, but not while any call of the session is unanswered (`function_call_outputs_required`). The tokens of the
-  backend are billed in addition to the minutes of the session.
+- To the client, by default. The event does not contain the task. The client sends the result as
+  commentary, which the model speaks.
+- To a backend of the service, a model of the Responses API (`delegation: {type: responses, …}`).
+  The backend's events are nested in `response.event`. It calls the client's functions. After their
+  outputs the client must request the next response, but not while any call of the session is
+  unanswered (`function_call_outputs_required`). The tokens of the backend are billed in addition to
+  the minutes of the session.
 """
 
 from __future__ import annotations
@@ -67,27 +68,51 @@ from bench.wire.settings import (
 )
 
 FIRST_MODEL = "gpt-live-1"
-START, APPEND = "session.start", "session.input_audio.append"
-AUDIO_DELTA, TRANSCRIPT_DELTA = "session.output_audio.delta", "session.output_transcript.delta"
-STARTED, CLOSE, CLOSED, ERROR = "session.started", "session.close", "session.closed", "error"
+START = "session.start"
+APPEND = "session.input_audio.append"
+AUDIO_DELTA = "session.output_audio.delta"
+TRANSCRIPT_DELTA = "session.output_transcript.delta"
+STARTED = "session.started"
+CLOSE = "session.close"
+CLOSED = "session.closed"
+ERROR = "error"
 DELEGATED = "session.delegation.created"
-COMMENTARY, COMMENTARY_ACCEPTED = "session.commentary.append", "session.commentary.appended"
-BACKEND_ITEM, BACKEND_REQUEST, BACKEND_EVENT = "response.item.create", "response.create", "response.event"
-NOTED = frozenset({
-    *("session.updated", "session.input_audio.muted", "session.input_audio.unmuted", "session.input_transcript.delta"),
-    *("session.output_audio.fixture.playing", "session.output_audio.fixture.played", "session.instructions.appended"),
-    *("session.thinking.appended", "session.usage.updated", "decision.event", "decision.item.created"),
-    *("decision.item.deleted", "info"),
-})  # fmt: skip
+COMMENTARY = "session.commentary.append"
+COMMENTARY_ACCEPTED = "session.commentary.appended"
+BACKEND_ITEM = "response.item.create"
+BACKEND_REQUEST = "response.create"
+BACKEND_EVENT = "response.event"
+NOTED = frozenset(
+    {
+        "session.updated",
+        "session.input_audio.muted",
+        "session.input_audio.unmuted",
+        "session.input_transcript.delta",
+        "session.output_audio.fixture.playing",
+        "session.output_audio.fixture.played",
+        "session.instructions.appended",
+        "session.thinking.appended",
+        "session.usage.updated",
+        "decision.event",
+        "decision.item.created",
+        "decision.item.deleted",
+        "info",
+    }
+)
 """Known events that set no instant."""
 BACKEND_KINDS: Mapping[str, EventKind] = MappingProxyType(
     {"response.created": EventKind.BACKEND_STARTED}
-    | dict.fromkeys(("response.completed", "response.failed", "response.incomplete"), EventKind.BACKEND_DONE)
+    | dict.fromkeys(
+        ("response.completed", "response.failed", "response.incomplete"), EventKind.BACKEND_DONE
+    )
 )
-"""The backend's events that contain a response. Two others contain an item: a call, or a message."""
-CLIENT, BACKEND = "client", "responses"
+"""The backend's events that contain a response. Two others contain an item: a call, or a
+message."""
+CLIENT = "client"
+BACKEND = "responses"
 """The executors of delegated tasks. The default is the client."""
-ASKED_TO_CLOSE, EXPIRED = "close_requested", "expired"
+ASKED_TO_CLOSE = "close_requested"
+EXPIRED = "expired"
 STORED: Mapping[Keys, str] = MappingProxyType(
     {
         ("model",): "use `model`",
@@ -105,7 +130,9 @@ MAX_SESSION_S = 1_000_000.0
 ROLES = {"system": "developer"}
 """A mapping from the role of a message in a script to GPT-Live's role, if the names differ."""
 ACKNOWLEDGEMENT: dict[str, Any] = {
-    "acknowledgement_delay_ms": Field(Integer(0, 600_000), "The delay of an automatic filler, in ms.")
+    "acknowledgement_delay_ms": Field(
+        Integer(0, 600_000), "The delay of an automatic filler, in ms."
+    )
 }
 DELEGATION = Converted(
     OrStruct(
@@ -115,7 +142,9 @@ DELEGATION = Converted(
                 "client": ACKNOWLEDGEMENT,
                 "responses": {
                     "responses": Field(
-                        JsonObject(), "The backend: its `model`, `instructions` and so on, in the service's format."
+                        JsonObject(),
+                        "The backend: its `model`, `instructions` and so on, in the service's"
+                        " format.",
                     ),
                     **ACKNOWLEDGEMENT,
                 },
@@ -126,9 +155,13 @@ DELEGATION = Converted(
 )
 SETTING_KEYS = SettingKeys(
     {
-        "model": Field(String(), "The model that answers, if it is a setting of the session. GPT-Live only."),
+        "model": Field(
+            String(), "The model that answers, if it is a setting of the session. GPT-Live only."
+        ),
         "delegation": Field(
-            DELEGATION, "Who does the tasks that GPT-Live delegates: client (the default), or a table with a `type`."
+            DELEGATION,
+            "Who does the tasks that GPT-Live delegates: client (the default), or a table with a"
+            " `type`.",
         ),
     }
 )
@@ -169,13 +202,26 @@ class GptLive(FullDuplexDialect):
     title = "GPT-Live"
     settings = frozenset(
         {
-            *("output", "instructions", "voice", "turn_detection", "input_format", "output_format", "model", "extra"),
-            *("delegation", "tools", "tool_choice", "history"),
+            "output",
+            "instructions",
+            "voice",
+            "turn_detection",
+            "input_format",
+            "output_format",
+            "model",
+            "extra",
+            "delegation",
+            "tools",
+            "tool_choice",
+            "history",
         }
     )
     only_duplex = "GPT-Live decides by itself when to speak, and does not accept commits"
     has_history_in_settings = True
-    delegates, billing, expiry, setting_keys = True, Billing.BACKEND, MAX_DURATION_CLOSE, SETTING_KEYS
+    delegates = True
+    billing = Billing.BACKEND
+    expiry = MAX_DURATION_CLOSE
+    setting_keys = SETTING_KEYS
     input_formats = output_formats = by_name(PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
     message_kinds = MappingProxyType(
         {
@@ -197,10 +243,16 @@ class GptLive(FullDuplexDialect):
         if not (settings.voice is None or isinstance(settings.voice, str)):
             return UnsupportedSetting(("voice",), "voice must be the name of a GPT-Live voice")
         if settings.tool_choice is not None and not _is_backed(settings):
-            problem = f"tool_choice needs `delegation: {{type: {BACKEND}}}`: a task for the client names no function"
+            problem = (
+                f"tool_choice needs `delegation: {{type: {BACKEND}}}`: a task for the client names"
+                " no function"
+            )
             return UnsupportedSetting(("tool_choice",), problem)
         if _is_backed(settings) and backend_model(settings.delegation) is None:
-            problem = f"names no model of the backend: `delegation: {{type: {BACKEND}, {BACKEND}: {{model: NAME}}}}`"
+            problem = (
+                f"names no model of the backend: `delegation: {{type: {BACKEND}, {BACKEND}:"
+                " {model: NAME}}`"
+            )
             return UnsupportedSetting(("delegation",), f"delegation {problem}")
         if (count := len(settings.history)) > MAX_HISTORY:
             problem = f"the history has {count} messages: GPT-Live accepts at most {MAX_HISTORY}"
@@ -209,15 +261,21 @@ class GptLive(FullDuplexDialect):
 
     # Sent messages.
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
         """Return the set-up. The client sends the first message."""
         start = self._message(
-            MessageKind.SET_UP, START, event_id, session=merged(self._session(settings), settings.extra)
+            MessageKind.SET_UP,
+            START,
+            event_id,
+            session=merged(self._session(settings), settings.extra),
         )
         return start, AwaitedEvent(EventKind.SESSION_UPDATED, STARTED)
 
     def _session(self, settings: SessionSettings) -> dict[str, Any]:
-        voice, format = {"output": {"voice": settings.voice}} if settings.voice else {}, self.input_format_for(settings)
+        voice = {"output": {"voice": settings.voice}} if settings.voice else {}
+        format = self.input_format_for(settings)
         return without_none(
             model=settings.model or FIRST_MODEL,
             instructions=settings.instructions,
@@ -232,13 +290,18 @@ class GptLive(FullDuplexDialect):
         session = event.get("session")
         delegation = session.get("delegation") if isinstance(session, Mapping) else None
         if isinstance(delegation, Mapping) and delegation.get("type") not in (CLIENT, BACKEND):
-            return f"must not delegate to {delegation.get('type')}: the tokens of that backend are not reported"
+            return (
+                f"must not delegate to {delegation.get('type')}: the tokens of that backend are not"
+                " reported"
+            )
         if event["type"] == CLOSE:
             return "ends the session, which this tool does after the last step"
         return ""
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        return self._message(MessageKind.APPEND, APPEND, event_id, audio=base64.b64encode(audio).decode("ascii"))
+        return self._message(
+            MessageKind.APPEND, APPEND, event_id, audio=base64.b64encode(audio).decode("ascii")
+        )
 
     def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
         if result.of_delegation:
@@ -255,7 +318,9 @@ class GptLive(FullDuplexDialect):
         return self._message(MessageKind.CLOSE, CLOSE, event_id)
 
     def _message(self, kind: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
-        return ClientMessage(kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields))
+        return ClientMessage(
+            kind, name, msgspec.json.encode({"type": name, "event_id": event_id} | fields)
+        )
 
     # Received messages.
 
@@ -265,10 +330,18 @@ class GptLive(FullDuplexDialect):
             name = wire.type[:MAX_ID_CHARACTERS]
             if name == AUDIO_DELTA:
                 size = base64_bytes(wire.delta)
-                return (ServerEvent(EventKind.AUDIO_DELTA, name, payload_bytes=size, payload=wire.delta),)
+                return (
+                    ServerEvent(
+                        EventKind.AUDIO_DELTA, name, payload_bytes=size, payload=wire.delta
+                    ),
+                )
             if name == TRANSCRIPT_DELTA:
                 size = text_characters(wire.delta)
-                return (ServerEvent(EventKind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta),)
+                return (
+                    ServerEvent(
+                        EventKind.TRANSCRIPT_DELTA, name, payload_bytes=size, payload=wire.delta
+                    ),
+                )
             if decode := self.decoders.get(name):
                 return decode(wire)
             return (ServerEvent(EventKind.NOTED if name in NOTED else EventKind.UNKNOWN, name),)
@@ -276,11 +349,13 @@ class GptLive(FullDuplexDialect):
             return decode_again(self.decode, message, error)
 
     def without_audio(self, message: bytes) -> bytes:
-        (event, *_) = self.decode(message)
+        event, *_ = self.decode(message)
         if event.kind is not EventKind.AUDIO_DELTA and event.name != APPEND:
             return message
         fields = _decode_fields(message)
-        return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("audio", "delta")})
+        return msgspec.json.encode(
+            {name: value for name, value in fields.items() if name not in ("audio", "delta")}
+        )
 
 
 def _is_backed(settings: SessionSettings) -> bool:
@@ -306,49 +381,77 @@ def _started(wire: Wire) -> Sequence[ServerEvent]:
     session = shortened_settings(object_in(wire.session), len(wire.session)) or None
     session_id = get_text(session or {}, "id")
     kinds = (EventKind.SESSION_CREATED, EventKind.SESSION_UPDATED)
-    return tuple(ServerEvent(kind, STARTED, session=session, session_id=session_id) for kind in kinds)
+    return tuple(
+        ServerEvent(kind, STARTED, session=session, session_id=session_id) for kind in kinds
+    )
 
 
 def _closed(wire: Wire) -> Sequence[ServerEvent]:
-    """Return the event for the end of a session, which the client requested or the service caused."""
+    """Return the event for the end of a session, which the client requested or the service
+    caused.
+    """
     reason = slug(string_in(wire.reason)[:MAX_ID_CHARACTERS]) or "unknown"
-    billed_ns, paused_ns = (_ns(object_in(wire.usage).get(name)) for name in ("seconds", "paused_seconds"))
+    billed_ns, paused_ns = (
+        _ns(object_in(wire.usage).get(name)) for name in ("seconds", "paused_seconds")
+    )
     closed = ServerEvent(EventKind.SESSION_CLOSED, CLOSED, billed_ns=billed_ns, paused_ns=paused_ns)
     if reason == ASKED_TO_CLOSE:
         return (closed,)
     effect = ErrorScope.EXPIRED if reason == EXPIRED else ErrorScope.FATAL
-    failure = ServiceFailure("session_closed", reason, f"the service closed the session: {reason}", effect=effect)
+    failure = ServiceFailure(
+        "session_closed", reason, f"the service closed the session: {reason}", effect=effect
+    )
     return closed, ServerEvent(EventKind.ERROR, CLOSED, failure=failure)
 
 
 def _ns(seconds: Any) -> int | None:
     """Return a reported duration; None if it is not a number of seconds."""
-    valid = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < MAX_SESSION_S
+    valid = (
+        isinstance(seconds, int | float)
+        and not isinstance(seconds, bool)
+        and 0 <= seconds < MAX_SESSION_S
+    )
     return round(seconds * NS_PER_S) if valid else None
 
 
 def _delegated(wire: Wire) -> Sequence[ServerEvent]:
-    """Return the event for a delegated task. A task for the client is a function call without a name."""
+    """Return the event for a delegated task. A task for the client is a function call without a
+    name.
+    """
     delegation = object_in(wire.delegation)
-    task_id, target = get_text(delegation, "id"), slug(get_text(delegation, "target"))
+    task_id = get_text(delegation, "id")
+    target = slug(get_text(delegation, "target"))
     if target == CLIENT:
-        return (ServerEvent(EventKind.DELEGATED, DELEGATED, calls=(FunctionCall(task_id, of_delegation=True),)),)
+        return (
+            ServerEvent(
+                EventKind.DELEGATED, DELEGATED, calls=(FunctionCall(task_id, of_delegation=True),)
+            ),
+        )
     if target == BACKEND:
         response_id = get_text(delegation, "response_id")
         return (ServerEvent(EventKind.DELEGATED, DELEGATED, backend_response_id=response_id),)
     text = (
-        f"the service delegated a task to {target or 'an unknown backend'}, whose tokens and results it does not report"
+        f"the service delegated a task to {target or 'an unknown backend'}, whose tokens and"
+        " results it does not report"
     )
     failure = ServiceFailure("delegation", "delegation", text, effect=ErrorScope.FATAL)
     return (ServerEvent(EventKind.ERROR, DELEGATED, failure=failure),)
 
 
 def _accepted(wire: Wire) -> Sequence[ServerEvent]:
-    return (ServerEvent(EventKind.RESULT_ACCEPTED, COMMENTARY_ACCEPTED, request=string_in(wire.client_event_id)),)
+    return (
+        ServerEvent(
+            EventKind.RESULT_ACCEPTED, COMMENTARY_ACCEPTED, request=string_in(wire.client_event_id)
+        ),
+    )
 
 
 def _error(wire: Wire) -> Sequence[ServerEvent]:
-    return (ServerEvent(EventKind.ERROR, ERROR, failure=failure_of(object_in(wire.error), "client_event_id")),)
+    return (
+        ServerEvent(
+            EventKind.ERROR, ERROR, failure=failure_of(object_in(wire.error), "client_event_id")
+        ),
+    )
 
 
 def _backend_event(wire: Wire) -> Sequence[ServerEvent]:
@@ -369,7 +472,8 @@ def _backend_event(wire: Wire) -> Sequence[ServerEvent]:
     if kind is EventKind.NOTED:
         return (ServerEvent(kind, name),)
     response = object_in(nested.response)
-    details, error = get_object(response, "incomplete_details"), get_object(response, "error")
+    details = get_object(response, "incomplete_details")
+    error = get_object(response, "error")
     event = ServerEvent(
         kind,
         name,

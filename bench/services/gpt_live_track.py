@@ -1,8 +1,10 @@
-"""GPT-Live over WebRTC: the events are messages of a data channel, and the audio is a track in both directions. Pure.
+"""GPT-Live over WebRTC: the events are messages of a data channel, and the audio is a track in both
+directions. Pure.
 
-The offer has the settings of the session, and its answer starts the session (OpenAI's reference, "Create session" of
-the Live API; `LiveCreateParams` and `LiveCreateResponse` of openai-python 3.51 to 3.57). The first event on the data
-channel is `session.started`. The call determines the format of the audio.
+The offer has the settings of the session, and its answer starts the session (OpenAI's reference,
+"Create session" of the Live API; `LiveCreateParams` and `LiveCreateResponse` of openai-python 3.51
+to 3.57). The first event on the data channel is `session.started`. The call determines the format
+of the audio.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class GptLiveTrack(TrackDialect, GptLive):
 
     name = "gpt-live-webrtc"
     message_kinds = MappingProxyType(
-        {name: kind for name, kind in GptLive.message_kinds.items() if name != APPEND} | {AUDIO: MessageKind.APPEND}
+        {name: kind for name, kind in GptLive.message_kinds.items() if name != APPEND}
+        | {AUDIO: MessageKind.APPEND}
     )
     binary_sound = ServerEvent(EventKind.AUDIO_DELTA, AUDIO)
 
@@ -41,14 +44,22 @@ class GptLiveTrack(TrackDialect, GptLive):
         self.decoders = MappingProxyType({**DECODERS, CALL_FAILED: _failed})
 
     def _session(self, settings: SessionSettings) -> dict[str, Any]:
-        """Return the settings without the format, which the offer and the answer of the call determine."""
+        """Return the settings without the format, which the offer and the answer of the call
+        determine.
+        """
         session = super()._session(settings)
         session["audio"].pop("format")
-        return session if session["audio"] else {name: value for name, value in session.items() if name != "audio"}
+        return (
+            session
+            if session["audio"]
+            else {name: value for name, value in session.items() if name != "audio"}
+        )
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         if (audio := audio_of(message)) is not None:
-            sound = msgspec.structs.replace(self.binary_sound, payload_bytes=base64_bytes(audio), payload=audio)
+            sound = msgspec.structs.replace(
+                self.binary_sound, payload_bytes=base64_bytes(audio), payload=audio
+            )
             return (sound,)
         return super().decode(message)
 
@@ -57,7 +68,11 @@ def _failed(wire: Wire) -> Sequence[ServerEvent]:
     """Return the event for a call that was not connected. It ends the session."""
     failure = failure_of(object_in(wire.error))
     effect = ErrorScope.UNCONNECTED if failure.type in UNCONNECTED else ErrorScope.FATAL
-    return (ServerEvent(EventKind.ERROR, CALL_FAILED, failure=msgspec.structs.replace(failure, effect=effect)),)
+    return (
+        ServerEvent(
+            EventKind.ERROR, CALL_FAILED, failure=msgspec.structs.replace(failure, effect=effect)
+        ),
+    )
 
 
 class GptLiveNarrowTrack(GptLiveTrack):

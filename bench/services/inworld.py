@@ -10,7 +10,9 @@ from bench.wire.settings import Output
 
 
 class Inworld(Ga):
-    """Like GA, but audio always has text (pipecat 1.14.0, `services/inworld/realtime`; Mastra's adapter)."""
+    """Like GA, but audio always has text (pipecat 1.14.0, `services/inworld/realtime`; Mastra's
+    adapter).
+    """
 
     name = "inworld"
     names_requests = False  # undocumented

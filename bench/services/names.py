@@ -1,4 +1,6 @@
-"""The names of the dialects. Every command imports this module when it starts, so it imports nothing."""
+"""The names of the dialects. Every command imports this module when it starts, so it imports
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ from typing import Literal
 
 AgentName = Literal["acs", "twilio", "pcm", "sip"]
 """The dialects of agents."""
-TrackName = Literal["ga-webrtc", "ga-webrtc-g711", "gpt-live-webrtc", "gpt-live-webrtc-g711", "webrtc-g711"]
+TrackName = Literal[
+    "ga-webrtc", "ga-webrtc-g711", "gpt-live-webrtc", "gpt-live-webrtc-g711", "webrtc-g711"
+]
 """The dialects of calls over WebRTC that the keys `transport` and `codec` of a target select."""
 DialectName = Literal[
     "ga",
@@ -27,6 +31,7 @@ DialectName = Literal[
 ]
 """The names of dialects. `bench.services.registry` has the dialects."""
 OfferForm = Literal["form", "sdp", "ephemeral"]
-"""The form of the offers over WebRTC: the part of a form, the whole body, or the whole body with an ephemeral key."""
+"""The form of the offers over WebRTC: the part of a form, the whole body, or the whole body with
+an ephemeral key."""
 WITH_CALL_KEY: OfferForm = "ephemeral"
 """The form that needs a key, which the service issues for calls."""

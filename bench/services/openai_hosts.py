@@ -48,4 +48,10 @@ HUGGINGFACE = Service(
     f"ws://localhost:8765{PATH}?model={{model}}",
     model="speech-to-speech",
 )
-LITELLM = Service("litellm", "LiteLLM", GA, f"ws://localhost:4000{PATH}?model={{model}}", api_key_env="LITELLM_API_KEY")
+LITELLM = Service(
+    "litellm",
+    "LiteLLM",
+    GA,
+    f"ws://localhost:4000{PATH}?model={{model}}",
+    api_key_env="LITELLM_API_KEY",
+)

@@ -13,22 +13,30 @@ from bench.wire.settings import SessionSettings
 
 
 class Qwen(ShelledFunctions):
-    """Alibaba's Qwen-Omni-Realtime (DashScope). It has the preview's names. Each function is in a `function` object.
+    """Alibaba's Qwen-Omni-Realtime (DashScope). It has the preview's names. Each function is in a
+    `function` object.
 
-    By default, the caller's audio has 16 kHz and replies have 24 kHz; both formats are then the word `pcm`. For other
-    rates, the formats are in `audio.input.format` and `audio.output.format` (dashscope 2.0.2, `AudioFormatConfig`).
+    By default, the caller's audio has 16 kHz and replies have 24 kHz; both formats are then the
+    word `pcm`. For other rates, the formats are in `audio.input.format` and `audio.output.format`
+    (dashscope 2.0.2, `AudioFormatConfig`).
     """
 
     name = "qwen"
     transcribers = ()
-    own_kinds = dict.fromkeys(("conversation.item.input_audio_transcription.text", "session.finished"), EventKind.NOTED)
+    own_kinds = dict.fromkeys(
+        ("conversation.item.input_audio_transcription.text", "session.finished"), EventKind.NOTED
+    )
     missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)
     output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K)
-    stored = {**Preview.stored, ("audio",): "use `input_format` and `output_format`"}  # noqa: RUF012
+    stored = {
+        **Preview.stored,
+        ("audio",): "use `input_format` and `output_format`",
+    }  # noqa: RUF012
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        input_format, output_format = self.input_format_for(settings), self.output_format_for(settings)
+        input_format = self.input_format_for(settings)
+        output_format = self.output_format_for(settings)
         if (input_format, output_format) == (PCM16_16K, PCM16):
             return {"input_audio_format": "pcm", "output_audio_format": "pcm"}
         return {"audio": {"input": _pcm_format(input_format), "output": _pcm_format(output_format)}}

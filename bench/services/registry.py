@@ -1,6 +1,8 @@
-"""The list of the services, each one object in a file or folder of its own, and the dialects that are confused. Pure.
+"""The list of the services, each one object in a file or folder of its own, and the dialects that
+are confused. Pure.
 
-GA and preview have the same addresses. The service's error messages, and the form of its session, show a wrong dialect.
+GA and preview have the same addresses. The service's error messages, and the form of its session,
+show a wrong dialect.
 """
 
 from __future__ import annotations
@@ -31,9 +33,21 @@ from bench.wire.service import WEBSOCKET, Link, Route, Service, Tracks
 SERVICES: Mapping[str, Service] = {
     service.name: service
     for service in (
-        *(OPENAI, AZURE, xai.SERVICE, qwen.SERVICE, stepfun.SERVICE, glm.SERVICE, inworld.SERVICE),
-        *(*gemini.SERVICES, deepgram.SERVICE, LOCALAI, HUGGINGFACE, vllm_omni.SERVICE, *agents.SERVICES),
-        *(telephone.SERVICE, LITELLM),
+        OPENAI,
+        AZURE,
+        xai.SERVICE,
+        qwen.SERVICE,
+        stepfun.SERVICE,
+        glm.SERVICE,
+        inworld.SERVICE,
+        *gemini.SERVICES,
+        deepgram.SERVICE,
+        LOCALAI,
+        HUGGINGFACE,
+        vllm_omni.SERVICE,
+        *agents.SERVICES,
+        telephone.SERVICE,
+        LITELLM,
     )
 }
 
@@ -55,7 +69,9 @@ PUBLIC_CLOUD = next(cloud for service in SERVICES.values() for cloud in service.
 
 
 def service_at(host: str, path: str) -> Service | None:
-    """Return the service at an address, or None. Hosts precede paths, except if its customers have own hosts."""
+    """Return the service at an address, or None. Hosts precede paths, except if its customers
+    have own hosts.
+    """
     services = SERVICES.values()
     by_path = [service for service in services if service.has_path(path)]
     by_host = [service for service in services if service.has_host(host)]
@@ -64,30 +80,43 @@ def service_at(host: str, path: str) -> Service | None:
 
 
 def dialect_of(target: Mapping[str, Any]) -> Dialect:
-    """Return the dialect of a target in run.json. If this version does not know it, return one without properties."""
+    """Return the dialect of a target in run.json. If this version does not know it, return one
+    without properties.
+    """
     return DIALECTS.get(target.get("dialect") or "", UNKNOWN)
 
 
 def own_formats(dialect: Dialect) -> set[str]:
-    """Return the keys of the formats that cannot be PCM16 of 24 kHz, the default of the Realtime API."""
+    """Return the keys of the formats that cannot be PCM16 of 24 kHz, the default of the Realtime
+    API.
+    """
     formats = {"input_format": dialect.input_formats, "output_format": dialect.output_formats}
     return {key for key, known in formats.items() if PCM16.name not in known}
 
 
 def retirement_of(service: str, model: str) -> Retirement | None:
-    """Return the retirement of a model, by the name that the service reports; None if no retirement is known."""
+    """Return the retirement of a model, by the name that the service reports; None if no
+    retirement is known.
+    """
     models = SERVICES[service].retirements if service in SERVICES else {}
     return models.get(model) or models.get(undated(model))
 
 
 def links_of(dialect: Dialect) -> tuple[Link, ...]:
     """Return the kinds of connections that a dialect has. The first one is the default."""
-    having = (service for service in SERVICES.values() if service.dialect is dialect or service.route_of(dialect))
-    return tuple(dict.fromkeys(link for service in having for link in service.links)) or (WEBSOCKET,)
+    having = (
+        service
+        for service in SERVICES.values()
+        if service.dialect is dialect or service.route_of(dialect)
+    )
+    return tuple(dict.fromkeys(link for service in having for link in service.links)) or (
+        WEBSOCKET,
+    )
 
 
 def link_at(scheme: str, service: Service | None, dialect: Dialect) -> Link | None:
-    """Return the kind of connection of a URL. The links of its service come before the others of its dialect.
+    """Return the kind of connection of a URL. The links of its service come before the others of
+    its dialect.
 
     Return None if the dialect has none with this scheme.
     """
@@ -98,21 +127,32 @@ def link_at(scheme: str, service: Service | None, dialect: Dialect) -> Link | No
 
 def scope_of(dialect: Dialect) -> str:
     """Return the scope of a dialect's tokens in the public cloud; "" if it is that of the cloud."""
-    routes = (route for service in SERVICES.values() for route in service.routes if route.dialect is dialect)
+    routes = (
+        route
+        for service in SERVICES.values()
+        for route in service.routes
+        if route.dialect is dialect
+    )
     return next((route.scope for route in routes if route.scope), "")
 
 
 def agent_dialects(path: str) -> list[str]:
     """Return the dialects of the agents that may have this path, which no realtime service has."""
-    return [agent.name for agent in agents.AGENTS if re.search(agent.usual_path, path, re.IGNORECASE)][:1] or [
-        agent.name for agent in agents.AGENTS
-    ]
+    return [
+        agent.name for agent in agents.AGENTS if re.search(agent.usual_path, path, re.IGNORECASE)
+    ][:1] or [agent.name for agent in agents.AGENTS]
 
 
 def simulated_agent(path: str) -> Dialect | None:
-    """Return the dialect of the simulator's agent at a path; None if the path is that of no agent."""
+    """Return the dialect of the simulator's agent at a path; None if the path is that of no
+    agent.
+    """
     dialect = DIALECTS.get(path.removeprefix(agents.SIMULATED_PATH))
-    is_agent = path.startswith(agents.SIMULATED_PATH) and dialect is not None and dialect.peer is Peer.AGENT
+    is_agent = (
+        path.startswith(agents.SIMULATED_PATH)
+        and dialect is not None
+        and dialect.peer is Peer.AGENT
+    )
     return dialect if is_agent else None
 
 
@@ -123,51 +163,79 @@ def route_at(path: str) -> Route | None:
 
 
 def known_path(path: str) -> str:
-    """Return a path without the prefix of a gateway, such as Azure API Management, if its end identifies a service."""
+    """Return a path without the prefix of a gateway, such as Azure API Management, if its end
+    identifies a service.
+    """
     unique = (route for service in SERVICES.values() for route in service.routes if route.is_unique)
     ends = (route.end_of(path) for route in (*AZURE.routes, *unique))
     return max(ends, key=len) or path
 
 
 def plain_path(path: str) -> str:
-    """Return a path without repeated slashes, which some SDKs send, and without a slash at its end."""
+    """Return a path without repeated slashes, which some SDKs send, and without a slash at its
+    end.
+    """
     return re.sub("/{2,}", "/", path).rstrip("/")
 
 
 OWN_PARAMETERS: dict[Dialect, tuple[str, ...]] = {
     GA: ("type", "audio", "output_modalities"),
-    PREVIEW: ("modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription",
-              "input_audio_noise_reduction", "turn_detection", "temperature", "max_response_output_tokens"),
-}  # fmt: skip
-"""For each dialect, the top-level keys of a request's `session` or `response` that only this dialect has."""
+    PREVIEW: (
+        "modalities",
+        "voice",
+        "input_audio_format",
+        "output_audio_format",
+        "input_audio_transcription",
+        "input_audio_noise_reduction",
+        "turn_detection",
+        "temperature",
+        "max_response_output_tokens",
+    ),
+}
+"""For each dialect, the top-level keys of a request's `session` or `response` that only this
+dialect has."""
 OWN_SHAPE: dict[Dialect, tuple[str, ...]] = {
     GA: ("output_modalities", "audio"),
     PREVIEW: ("modalities", "input_audio_format", "output_audio_format"),
 }
-"""For each dialect, the top-level keys of a service's `session` object that only this dialect has."""
+"""For each dialect, the top-level keys of a service's `session` object that only this dialect
+has."""
 UNGREETED: Mapping[str, Any] = MappingProxyType({})
 """The session object if the service has not described its session."""
 OTHER_CAUSES = UNFINISHED | {"ok", "throttled", "session_expired"}
-"""The outcomes that a wrong dialect never causes. The text after the colon of an outcome is left out."""
+"""The outcomes that a wrong dialect never causes. The text after the colon of an outcome is left
+out."""
 DIALECT_REMEDIES: dict[Dialect, str] = {
-    GA: "the service uses the GA dialect: use --dialect ga. This tool uses preview if --dialect, a target's "
-    f"`dialect` or OPENAI_API_VERSION sets it, or if the path is {PREVIEW_ROUTE.path}",
-    PREVIEW: "the service uses the preview dialect: use --dialect preview. This tool uses GA if --dialect or a "
-    f"target's `dialect` sets it, if OPENAI_API_VERSION is not set, and for other paths than {PREVIEW_ROUTE.path}",
+    GA: (
+        "the service uses the GA dialect: use --dialect ga. This tool uses preview if --dialect, a"
+        f" target's `dialect` or OPENAI_API_VERSION sets it, or if the path is {PREVIEW_ROUTE.path}"
+    ),
+    PREVIEW: (
+        "the service uses the preview dialect: use --dialect preview. This tool uses GA if"
+        " --dialect or a target's `dialect` sets it, if OPENAI_API_VERSION is not set, and for"
+        f" other paths than {PREVIEW_ROUTE.path}"
+    ),
 }
 """The remedies if the client uses the wrong dialect, by the dialect that the service uses."""
 SIBLINGS: dict[Dialect, Dialect] = {GA: PREVIEW, PREVIEW: GA}
-"""For each dialect, the dialect with which it is easily confused, because both have the same addresses."""
+"""For each dialect, the dialect with which it is easily confused, because both have the same
+addresses."""
 _PARAMETER = re.compile(r"'(?:session|response)\.(\w+)")
 
 
 def shape_of(session: Mapping[str, Any]) -> Dialect | None:
-    """Return the dialect in which a service described its session; None if the form fits both dialects, or neither."""
-    shapes = [dialect for dialect, names in OWN_SHAPE.items() if any(name in session for name in names)]
+    """Return the dialect in which a service described its session; None if the form fits both
+    dialects, or neither.
+    """
+    shapes = [
+        dialect for dialect, names in OWN_SHAPE.items() if any(name in session for name in names)
+    ]
     return shapes[0] if len(shapes) == 1 else None
 
 
-def dialect_remedy(outcome: str, message: str, dialect: Dialect, greeting: Mapping[str, Any] = UNGREETED) -> str:
+def dialect_remedy(
+    outcome: str, message: str, dialect: Dialect, greeting: Mapping[str, Any] = UNGREETED
+) -> str:
     """Return the remedy if the client's wrong dialect caused the outcome; otherwise "".
 
     `message` is the service's text, and `greeting` the session object in `session.created`.

@@ -10,7 +10,9 @@ from bench.wire.settings import SessionSettings, UnsupportedSetting
 
 
 class StepFun(ServerVadOnly, ShelledFunctions):
-    """The preview with functions in `function` objects, PCM of 24 kHz, and audio replies (livekit-plugins-stepfun)."""
+    """The preview with functions in `function` objects, PCM of 24 kHz, and audio replies
+    (livekit-plugins-stepfun).
+    """
 
     name = "stepfun"
     transcribers = ()
@@ -21,7 +23,8 @@ class StepFun(ServerVadOnly, ShelledFunctions):
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if settings.output == "text":
             return UnsupportedSetting(
-                ("output",), "output must be audio in the stepfun dialect, whose replies are always audio"
+                ("output",),
+                "output must be audio in the stepfun dialect, whose replies are always audio",
             )
         return super().unsupported_setting(settings)
 

@@ -1,9 +1,10 @@
 """vLLM-Omni's full-duplex server, `/v1/realtime?duplex=1`: its dialect, and its service.
 
-Names and fields are those of vllm-omni 0.30.0 (`clients/duplex.py`, `entrypoints/duplex`, `engine/duplex`). The server
-sends the events of GA, and further ones. The first message opens the session: without `autostart=0` in the query, the
-server would open one without `ref_audio`, which cannot change later. A reply needs committed audio, so texts are not
-answered. After a commit the model may decide to keep listening (`response.listen`), and then no reply follows.
+Names and fields are those of vllm-omni 0.30.0 (`clients/duplex.py`, `entrypoints/duplex`,
+`engine/duplex`). The server sends the events of GA, and further ones. The first message opens the
+session: without `autostart=0` in the query, the server would open one without `ref_audio`, which
+cannot change later. A reply needs committed audio, so texts are not answered. After a commit the
+model may decide to keep listening (`response.listen`), and then no reply follows.
 """
 
 from __future__ import annotations
@@ -29,18 +30,28 @@ UNANSWERED = "but vLLM-Omni answers only speech: use a recording (`audio`)"
 
 
 class VllmOmni(ServerVadOnly, Ga):
-    """GA, except that the set-up opens the session, audio has text, and the caller's audio has 16 kHz by default."""
+    """GA, except that the set-up opens the session, audio has text, and the caller's audio has
+    16 kHz by default.
+    """
 
     name = "vllm-omni"
-    transcribers, only_detection = (), "server_vad"
+    transcribers = ()
+    only_detection = "server_vad"
     own_kinds = dict(Ga.own_kinds) | dict.fromkeys(
         (
-            *("response.speak", "response.listen", "overlap.decision", "turn.event", "playback.acknowledged"),
-            *("session.heartbeat_ack", "output_audio_buffer.cleared", "duplex.function_call.done"),
+            "response.speak",
+            "response.listen",
+            "overlap.decision",
+            "turn.event",
+            "playback.acknowledged",
+            "session.heartbeat_ack",
+            "output_audio_buffer.cleared",
+            "duplex.function_call.done",
         ),
         EventKind.NOTED,
     )
-    input_formats, output_formats = by_name(PCM16_16K, PCM16), by_name(PCM16)
+    input_formats = by_name(PCM16_16K, PCM16)
+    output_formats = by_name(PCM16)
     missing_features = MappingProxyType(
         {
             **UNKNOWN,
@@ -58,14 +69,21 @@ class VllmOmni(ServerVadOnly, Ga):
             return refused
         detection = settings.turn_detection
         if detection is None:
-            problem = "turn_detection must be server_vad: without it, the model alone decides when to reply"
+            problem = (
+                "turn_detection must be server_vad: without it, the model alone decides when to"
+                " reply"
+            )
             return UnsupportedSetting(("turn_detection",), problem)
         for key, reason in FIXED.items():
             if getattr(detection, key) not in (None, True):
-                return UnsupportedSetting(("turn_detection", key), f"{key} cannot be changed: {reason}")
+                return UnsupportedSetting(
+                    ("turn_detection", key), f"{key} cannot be changed: {reason}"
+                )
         return None
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> tuple[ClientMessage | AwaitedEvent, ...]:
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> tuple[ClientMessage | AwaitedEvent, ...]:
         greeting, *others = super().setup_messages(settings, event_id)
         update = next(step for step in others if isinstance(step, ClientMessage))
         return update, greeting, *(step for step in others if step is not update)

@@ -11,16 +11,20 @@ from bench.wire.settings import SessionSettings
 
 
 class Xai(ServerVadOnly, Ga):
-    """xAI's Grok Voice Agent. It is like GA, but voice and turn detection are at the top level of the session.
+    """xAI's Grok Voice Agent. It is like GA, but voice and turn detection are at the top level of
+    the session.
 
-    The service ignores these two settings at the positions that they have in GA (xAI's voice guide; livekit-plugins-xai
-    1.8.9, `_wrap_session_update`; pipecat 1.14.0, `services/xai/realtime/events.py`).
+    The service ignores these two settings at the positions that they have in GA (xAI's voice guide;
+    livekit-plugins-xai 1.8.9, `_wrap_session_update`; pipecat 1.14.0,
+    `services/xai/realtime/events.py`).
     """
 
     name = "xai"
     transcribers = ()
     own_kinds = dict(Ga.own_kinds) | {
-        **dict.fromkeys(("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED),
+        **dict.fromkeys(
+            ("conversation.item.input_audio_transcription.updated", "ping"), EventKind.NOTED
+        ),
         "response.text.delta": EventKind.TEXT_DELTA,  # text has either name
         "response.text.done": EventKind.TEXT_DONE,
     }

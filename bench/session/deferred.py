@@ -1,4 +1,6 @@
-"""The sound that a session applies several frames at a time, because that takes a third of the time."""
+"""The sound that a session applies several frames at a time, because that takes a third of the
+time.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +13,35 @@ from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EMPTY, EventKind, ServerEvent, StrippedAudio, audio_payload
 
 AUDIO_DELTA = EventKind.AUDIO_DELTA
-DEFERRED_NS, MANY = 80_000_000, 16
-"""The time for which received sound is deferred while the session waits for the end of a turn, and the number of
-messages and chunks that are deferred."""
+DEFERRED_NS = 80_000_000
+MANY = 16
+"""The time for which received sound is deferred while the session waits for the end of a turn, and
+the number of messages and chunks that are deferred."""
 
 
-def received_sound(events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> MatchedDelta | None:
-    """Return the sound that is the only event of a message; None if it is another event, or cannot be deferred.
+def received_sound(
+    events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int
+) -> MatchedDelta | None:
+    """Return the sound that is the only event of a message; None if it is another event, or cannot
+    be deferred.
 
     If the event has no payload, the message is nothing but audio.
     """
     data, (at_ns, error_ns, kernel), wire_bytes = message
     event = events[0]
-    if len(events) != 1 or event.kind is not AUDIO_DELTA or not kernel or isinstance(event.payload, StrippedAudio):
+    if (
+        len(events) != 1
+        or event.kind is not AUDIO_DELTA
+        or not kernel
+        or isinstance(event.payload, StrippedAudio)
+    ):
         return None
     audio: bytes | None = data
     if event.payload is not EMPTY or not isinstance(data, BinaryMessage):
         audio = audio_payload(event.payload) if event.payload_bytes > 0 else None
         event = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-    return MatchedDelta(event, at_ns, error_ns, handled_ns - at_ns, len(audio), wire_bytes, audio) if audio else None
+    return (
+        MatchedDelta(event, at_ns, error_ns, handled_ns - at_ns, len(audio), wire_bytes, audio)
+        if audio
+        else None
+    )

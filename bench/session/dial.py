@@ -1,4 +1,6 @@
-"""The code that connects to a target. The session's timeline gets the result, even an unexpected error."""
+"""The code that connects to a target. The session's timeline gets the result, even an unexpected
+error.
+"""
 
 from __future__ import annotations
 
@@ -37,39 +39,54 @@ MAX_CHALLENGE_CHARACTERS = 300
 
 
 class RunEnded(GreenletExit):  # type: ignore[misc]  # greenlet is not typed
-    """An exception that a session gets when the run ends. The session's user continues until Locust stops it."""
+    """An exception that a session gets when the run ends. The session's user continues until
+    Locust stops it.
+    """
 
     def __init__(self, outcome: str = "unfinished", detail: str = "the run ended") -> None:
         super().__init__(outcome, detail)
-        self.outcome, self.detail = outcome, detail
+        self.outcome = outcome
+        self.detail = detail
 
 
 class Dialer:
-    """An object that opens connections to one target, with its certificates, its headers, and its token or key.
+    """An object that opens connections to one target, with its certificates, its headers, and its
+    token or key.
 
-    A process has one dialer per target, so that it makes the TLS context only once. The constructor raises UsageError
-    if a client certificate cannot be used.
+    A process has one dialer per target, so that it makes the TLS context only once. The constructor
+    raises UsageError if a client certificate cannot be used.
     """
 
     def __init__(self, target: Target, keyring: Keyring) -> None:
-        self.target, self._keyring = target, keyring
+        self.target = target
+        self._keyring = keyring
         path = target.network_path
         has_tls = target.tls or not target.link.is_tls_by_scheme
         self._context = tls_context(path.ca, path.client_cert, path.client_key) if has_tls else None
 
     def open(
-        self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any] = MappingProxyType({})
+        self,
+        limits: Timeouts,
+        phases: ConnectTimings,
+        offer_members: Mapping[str, Any] = MappingProxyType({}),
     ) -> Transport:
-        """Open the transport of the target's kind of connection. `offer_members` are those of an offer in JSON.
+        """Open the transport of the target's kind of connection. `offer_members` are those of an
+        offer in JSON.
 
-        Remove secrets from the headers of the service's response, and from the text of an error. Raise ConnectError if
-        the connection fails, as `OpenTransport` does; with the outcome `connect_failed:token` if there is no token.
+        Remove secrets from the headers of the service's response, and from the text of an error.
+        Raise ConnectError if the connection fails, as `OpenTransport` does; with the outcome
+        `connect_failed:token` if there is no token.
         """
         has_call_key = self.target.network_path.has_call_key
         header = self._keyring.call_header if has_call_key else self._keyring.header
-        authorization, call_id = self._authorization(header, limits, phases), uuid.uuid4().hex
-        headers = [*self.target.connection_headers(call_id), *([authorization] if authorization else [])]
-        url, path = self.target.connection_url(call_id), self.target.network_path
+        authorization = self._authorization(header, limits, phases)
+        call_id = uuid.uuid4().hex
+        headers = [
+            *self.target.connection_headers(call_id),
+            *([authorization] if authorization else []),
+        ]
+        url = self.target.connection_url(call_id)
+        path = self.target.network_path
         if offer_members:
             members = msgspec.json.encode(offer_members).replace(CALL_ID.encode(), call_id.encode())
             path = dataclasses.replace(path, offer_members=members)
@@ -80,12 +97,16 @@ class Dialer:
         except ConnectError as error:
             detail = self._keyring.redact(error.detail)
             received = with_arrival(self._hidden(error.headers), utc_ns() / NS_PER_S)
-            if (challenge := received.get("www-authenticate")) and self.target.link.credential == "header":
+            if (
+                challenge := received.get("www-authenticate")
+            ) and self.target.link.credential == "header":
                 detail += f"{CHALLENGE}{excerpt(challenge, MAX_CHALLENGE_CHARACTERS)}"
             raise ConnectError(error.outcome, detail, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)
         agent_call_id = call_id if self.target.dialect.peer is Peer.AGENT else ""
-        transport.handshake = replace(transport.handshake, headers=redacted_headers, call_id=agent_call_id)
+        transport.handshake = replace(
+            transport.handshake, headers=redacted_headers, call_id=agent_call_id
+        )
         transport.fill = self._keyring.fill
         return transport
 
@@ -99,12 +120,14 @@ class Dialer:
         limits: Timeouts,
         phases: ConnectTimings,
     ) -> tuple[str, str] | None:
-        """Return a header of the keyring, which authenticates the client; None if it sends no key and no token.
+        """Return a header of the keyring, which authenticates the client; None if it sends no key
+        and no token.
 
-        Record the time in `phases` as a wait for a token only if the event loop polled during it, because only then did
-        this greenlet wait.
+        Record the time in `phases` as a wait for a token only if the event loop polled during it,
+        because only then did this greenlet wait.
         """
-        monitor, start_ns = LoopMonitor.of_hub(), monotonic_ns()
+        monitor = LoopMonitor.of_hub()
+        start_ns = monotonic_ns()
         polls = monitor.polls
         try:
             return header(self.target, limits.upgrade)
@@ -114,14 +137,18 @@ class Dialer:
 
 
 def connect(
-    dialer: Dialer, script: PreparedScript, timeline: Timeline, on_handshake: Callable[[Mapping[str, str], str], None]
+    dialer: Dialer,
+    script: PreparedScript,
+    timeline: Timeline,
+    on_handshake: Callable[[Mapping[str, str], str], None],
 ) -> Transport | None:
-    """Open a connection for a script. Return None if there is none; the timeline then contains the outcome.
+    """Open a connection for a script. Return None if there is none; the timeline then contains the
+    outcome.
 
-    `on_handshake` is called with the headers of the service's response and the id of the call. The headers are empty if
-    there was no response. The id is "" if the service is not an agent. If the greenlet is ended, or an unexpected error
-    occurs, record the outcome in the timeline and then raise the exception again. Such a session counts as a failure,
-    and never as a missing sample.
+    `on_handshake` is called with the headers of the service's response and the id of the call. The
+    headers are empty if there was no response. The id is "" if the service is not an agent. If the
+    greenlet is ended, or an unexpected error occurs, record the outcome in the timeline and then
+    raise the exception again. Such a session counts as a failure, and never as a missing sample.
     """
     phases = ConnectTimings()
     try:
@@ -138,8 +165,9 @@ def connect(
         if (limit := own_limit(error)) is not None:
             _failed(timeline, phases, limit.outcome, limit.detail)
             return None
-        # Any error may occur during connecting, and a session without an end would be a missing sample. Therefore it
-        # ends as `failed:load_generator`, and the caller gets the error and shows it.
+        # Any error may occur during connecting, and a session without an end would be a missing
+        # sample. Therefore it ends as `failed:load_generator`, and the caller gets the error and
+        # shows it.
         _failed(timeline, phases, OWN_FAULT, f"{type(error).__name__}: {error}")
         raise
     on_handshake(transport.handshake.headers, transport.handshake.call_id)
@@ -148,7 +176,11 @@ def connect(
 
 
 def _failed(
-    timeline: Timeline, phases: ConnectTimings, outcome: str, detail: str, headers: Mapping[str, str] | None = None
+    timeline: Timeline,
+    phases: ConnectTimings,
+    outcome: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     timeline.apply(phases.connected(headers or {}))
     timeline.apply(SessionFailed(outcome, monotonic_ns(), detail))

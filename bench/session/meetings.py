@@ -1,7 +1,7 @@
 """The meetings of callers, who end their input to the same turn at the same instant. Pure.
 
-A meeting is complete when all of its callers wait for the turn. The instant is then in the future, so that each caller
-has noticed it, and has time for its speech.
+A meeting is complete when all of its callers wait for the turn. The instant is then in the future,
+so that each caller has noticed it, and has time for its speech.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ MARGIN_NS = 10 * POLL_NS
 
 @dataclass
 class Meeting:
-    """The meeting of `size` callers. `end_ns` is when they end their input; None until all of them wait."""
+    """The meeting of `size` callers. `end_ns` is when they end their input; None until all of
+    them wait.
+    """
 
     size: int
     waiting: int = 0

@@ -1,8 +1,9 @@
-"""The input and output of one session: it sends and receives messages, and executes the actions of the timeline.
+"""The input and output of one session: it sends and receives messages, and executes the actions of
+the timeline.
 
-The session sleeps in `SessionIO.receive_until`. Meanwhile the event loop passes each message to `_on_message`, and
-calls `send_due` to send the microphone's chunks. The timeline determines the actions, and the session determines what
-is sent next.
+The session sleeps in `SessionIO.receive_until`. Meanwhile the event loop passes each message to
+`_on_message`, and calls `send_due` to send the microphone's chunks. The timeline determines the
+actions, and the session determines what is sent next.
 """
 
 from __future__ import annotations
@@ -33,23 +34,37 @@ from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, MessageKind,
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT
 
-APPEND, SET_UP = MessageKind.APPEND, MessageKind.SET_UP
-"""The kinds with which every message is compared, because access to a member of an enumeration is slow."""
+APPEND = MessageKind.APPEND
+SET_UP = MessageKind.SET_UP
+"""The kinds with which every message is compared, because access to a member of an enumeration
+is slow."""
 LATE_SHARE = 10
 """A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
 FAR_NS = 3_600_000_000_000
 DECISIVE = frozenset(
     (
-        *(EventKind.INPUT_TRANSCRIBED, EventKind.INPUT_NOT_TRANSCRIBED, EventKind.SPEECH_STARTED, EventKind.CALL_DONE),
-        *(EventKind.MCP_APPROVAL, EventKind.MCP_CALL_ENDED, EventKind.MCP_CALL_FAILED, EventKind.DELEGATED),
-        *(EventKind.BACKEND_DONE, EventKind.RESPONSE_DONE, EventKind.TRUNCATED, EventKind.CLEARED, EventKind.MARKED),
+        EventKind.INPUT_TRANSCRIBED,
+        EventKind.INPUT_NOT_TRANSCRIBED,
+        EventKind.SPEECH_STARTED,
+        EventKind.CALL_DONE,
+        EventKind.MCP_APPROVAL,
+        EventKind.MCP_CALL_ENDED,
+        EventKind.MCP_CALL_FAILED,
+        EventKind.DELEGATED,
+        EventKind.BACKEND_DONE,
+        EventKind.RESPONSE_DONE,
+        EventKind.TRUNCATED,
+        EventKind.CLEARED,
+        EventKind.MARKED,
     )
 )
 """The events after which the session may have work to do although the turn continues."""
 
 
 class TrackFrame(NamedTuple):
-    """A received frame of a track: its event, if the audio belongs to a reply, and the instant of its handling."""
+    """A received frame of a track: its event, if the audio belongs to a reply, and the instant
+    of its handling.
+    """
 
     event: ServerEvent | None
     message: ReceivedMessage
@@ -57,9 +72,13 @@ class TrackFrame(NamedTuple):
 
 
 class SessionListener(Protocol):
-    """The callbacks of a session. For mypy, a method without a statement is abstract, hence the `return`s."""
+    """The callbacks of a session. For mypy, a method without a statement is abstract, hence the
+    `return`s.
+    """
 
-    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int) -> None:
+    def received(
+        self, events: Sequence[ServerEvent], message: ReceivedMessage, handled_ns: int
+    ) -> None:
         """Receive a message and its events, after they were handled."""
 
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
@@ -76,25 +95,40 @@ class SessionListener(Protocol):
         return
 
     def usage_reported(self, usage: TokenUsage) -> None:
-        """Receive the tokens of finished responses. Each response is reported once, and may belong to no turn."""
+        """Receive the tokens of finished responses. Each response is reported once, and may
+        belong to no turn.
+        """
         return
 
     def may_request(self) -> bool:
-        """Return whether the open turn may request another response; False after the run's budget is used up."""
+        """Return whether the open turn may request another response; False after the run's
+        budget is used up.
+        """
         return True
 
     def meet(self, turn: PreparedTurn, now_ns: int) -> Meeting:
-        """Join the meeting of the callers who end this turn together. A caller without others meets no one."""
+        """Join the meeting of the callers who end this turn together. A caller without others
+        meets no one.
+        """
         return Meeting(1, 1, end_ns=now_ns + turn.speech_ns)
 
 
 class SessionIO:
-    """The I/O of one session over an open transport. It sends the microphone's chunks while it receives."""
+    """The I/O of one session over an open transport. It sends the microphone's chunks while it
+    receives.
+    """
 
     def __init__(
-        self, script: PreparedScript, transport: Transport, timeline: Timeline, listener: SessionListener
+        self,
+        script: PreparedScript,
+        transport: Transport,
+        timeline: Timeline,
+        listener: SessionListener,
     ) -> None:
-        self._script, self._transport, self._timeline, self._listener = script, transport, timeline, listener
+        self._script = script
+        self._transport = transport
+        self._timeline = timeline
+        self._listener = listener
         self._decode = decoder_of(script.dialect)
         self._keeps_words = script.dialect.session_decoder is not None
         """True if the decoder collects the words of a reply from its deltas."""
@@ -103,8 +137,11 @@ class SessionIO:
         self.microphone = Microphone(script.silence_chunks)
         self.functions = FunctionRunner(script.functions, script.choices)
         self._is_unanswered = script.settings.output == ONLY_TRANSCRIPT
-        self._asks_late = bool(script.silence_chunks) and not (script.service_responds or self._is_unanswered)
-        """True if the client requests the response after the VAD, which starts none, has committed the speech."""
+        self._asks_late = bool(script.silence_chunks) and not (
+            script.service_responds or self._is_unanswered
+        )
+        """True if the client requests the response after the VAD, which starts none, has
+        committed the speech."""
         self._turn: PreparedTurn | None = None
         """The last turn that was started."""
         self._judges: dict[int, SuccessPredicate] = {}
@@ -112,13 +149,15 @@ class SessionIO:
         self._opening: ClientMessage | None = None
         """The first chunk of the last turn that was started, until it is sent."""
         self.streaming = self._was_streaming = False
-        """True if only the end of a reply is awaited; True if the reply was streaming when the session fell asleep."""
+        """True if only the end of a reply is awaited; True if the reply was streaming when the
+        session fell asleep."""
         self._wake_ns = 0
         """The instant at which the session wakes if no message wakes it earlier."""
         self._for_turn = False
         """True if the session sleeps until the turn's end."""
         self._matches = False
-        """True if no later step within the turn depends on the content of deltas, so that deltas may be matched."""
+        """True if no later step within the turn depends on the content of deltas, so that deltas
+        may be matched."""
         self._offered: tuple[ClientMessage, int] | None = None
         """The chunk that could not be sent without waiting, and the instant at which it was due."""
         self.retry_after_ns = 0
@@ -126,8 +165,8 @@ class SessionIO:
         self._chunks: list[SentChunk] = []
         self._sounds: list[MatchedDelta] = []
         self._frames: list[TrackFrame] = []
-        """The sent chunks, the received sound, and the received frames of a track next to events that the timeline and
-        the listener have not received yet."""
+        """The sent chunks, the received sound, and the received frames of a track next to events
+        that the timeline and the listener have not received yet."""
         self._is_woken = False
         """True if something that was deferred, and is applied now, wakes the session."""
         self._is_logged = transport.keeps_texts
@@ -139,7 +178,8 @@ class SessionIO:
         self.plain = PlainChunks(self.microphone, encode, self._chunks, MANY) if is_plain else None
         self._binary_sound = script.dialect.binary_sound
         self._ticket = 0
-        """The ticket of the last message that was sent with a timestamp; 0 if its acknowledgement was reported."""
+        """The ticket of the last message that was sent with a timestamp; 0 if its
+        acknowledgement was reported."""
 
     # The current turn.
 
@@ -165,11 +205,17 @@ class SessionIO:
         return self._opening is None
 
     def until_sound_sent(self, timeline: Timeline, _: int) -> int | None:
-        """Return the next deadline while the microphone has speech to record, else None. This is a WaitCondition."""
-        return timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
+        """Return the next deadline while the microphone has speech to record, else None. This is
+        a WaitCondition.
+        """
+        return (
+            timeline.next_deadline_ns if self.microphone.speaking and not timeline.is_over else None
+        )
 
     def until_speech_sent(self, timeline: Timeline, now_ns: int) -> int | None:
-        """Return the next deadline while the microphone has speech of an open turn to record, else None."""
+        """Return the next deadline while the microphone has speech of an open turn to record,
+        else None.
+        """
         is_over = self._opening is None and timeline.turns.are_all_over
         return None if is_over else self.until_sound_sent(timeline, now_ns)
 
@@ -183,17 +229,25 @@ class SessionIO:
 
     def send(self, message: ClientMessage) -> None:
         """Send a message. If the connection is gone, report that to the timeline instead."""
-        self._record_sent(message, self._transport.send(self._encode(message), stamped=self._is_stamped(message)))
+        self._record_sent(
+            message, self._transport.send(self._encode(message), stamped=self._is_stamped(message))
+        )
 
     def _encode(self, message: ClientMessage) -> bytes:
-        data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+        data = (
+            message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+        )
         if message.kind is SET_UP and (fill := self._transport.fill) is not None:
             return fill(data)
         return data
 
     def _is_stamped(self, message: ClientMessage) -> bool:
-        """Return whether the kernel's timestamp of a message is needed. Without replies, the commit is the request."""
-        is_request = message.kind is MessageKind.REQUEST or (message.kind is MessageKind.COMMIT and self._is_unanswered)
+        """Return whether the kernel's timestamp of a message is needed. Without replies, the
+        commit is the request.
+        """
+        is_request = message.kind is MessageKind.REQUEST or (
+            message.kind is MessageKind.COMMIT and self._is_unanswered
+        )
         return is_request or "speech_end" in message.instants
 
     def close(self) -> None:
@@ -206,8 +260,12 @@ class SessionIO:
                 self._record_sent(goodbye, sent)
         self._transport.close()
 
-    def _record_sent(self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None) -> None:
-        """Report a sent message, or the connection's end if it was not sent. `due_ns` is None if it is not paced."""
+    def _record_sent(
+        self, message: ClientMessage, sent: SendReceipt | None, due_ns: int | None = None
+    ) -> None:
+        """Report a sent message, or the connection's end if it was not sent. `due_ns` is None if
+        it is not paced.
+        """
         self._settle()
         if sent is None:
             self._record_close()
@@ -252,22 +310,35 @@ class SessionIO:
 
     @property
     def due_ns(self) -> int | None:
-        """The instant at which the microphone's next chunk is due; None if there is none, or one is being sent."""
+        """The instant at which the microphone's next chunk is due; None if there is none, or one
+        is being sent.
+        """
         return None if self._offered is not None else self.microphone.due_ns
 
     def send_due(self) -> bool:
-        """Send the microphone's chunks that are due, without waiting. Return True if the session must wake."""
-        microphone, sent, opening, now_ns = self.microphone, bool(self._chunks), self._opening, self._transport.now_ns
+        """Send the microphone's chunks that are due, without waiting. Return True if the session
+        must wake.
+        """
+        microphone = self.microphone
+        sent = bool(self._chunks)
+        opening = self._opening
+        now_ns = self._transport.now_ns
         if self.plain is not None and self.plain.offered is not None:
-            self._offered, self.plain.offered = self.plain.offered, None
+            self._offered = self.plain.offered
+            self.plain.offered = None
             return True
         if self.plain is not None and self.plain.refused is not None:
-            refused, self.plain.refused = self.plain.refused, None
+            refused = self.plain.refused
+            self.plain.refused = None
             self._record_sent(*refused)
         if self._settle_if_many():
             return True
         was_speaking = microphone.speaking
-        while (due_ns := microphone.due_ns) is not None and self._offered is None and now_ns() >= due_ns:
+        while (
+            (due_ns := microphone.due_ns) is not None
+            and self._offered is None
+            and now_ns() >= due_ns
+        ):
             if self._transport.closed is not None:
                 return True
             self._try_send(*microphone.pop_due())
@@ -283,8 +354,11 @@ class SessionIO:
         """Send a chunk, or as much of it as is possible without waiting."""
         if message is self._opening and self._turn is not None:
             self._open_with(None)
-            self._start(self._turn)  # before the send, because no instant of a turn may precede its start
-        data = message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+            # before the send, because no instant of a turn may precede its start
+            self._start(self._turn)
+        data = (
+            message.data if self._codec is None else self._codec.encode(message.kind, message.data)
+        )
         receipt = self._transport.try_send(data, stamped="speech_end" in message.instants)
         if receipt is None:
             self._offered = message, due_ns
@@ -292,17 +366,26 @@ class SessionIO:
             self._record_sent(message, receipt, due_ns)
         else:
             (at_ns, _, _), wire_bytes, _, _ = receipt
-            lag_ns, audio_bytes = at_ns - due_ns, message.audio_bytes
-            self._chunks.append(SentChunk(at_ns, wire_bytes, audio_bytes, lag_ns, message.duration_ns))
+            lag_ns = at_ns - due_ns
+            audio_bytes = message.audio_bytes
+            self._chunks.append(
+                SentChunk(at_ns, wire_bytes, audio_bytes, lag_ns, message.duration_ns)
+            )
             self._settle_if_many()
 
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
-        """Sleep until an instant, or a message that needs a decision. `for_turn`: only the turn's end is awaited."""
-        timeline, far_ns = self._timeline, self._transport.now_ns() + FAR_NS
+        """Sleep until an instant, or a message that needs a decision. `for_turn`: only the
+        turn's end is awaited.
+        """
+        timeline = self._timeline
+        far_ns = self._transport.now_ns() + FAR_NS
         until_ns = min(until_ns, self.functions.due_ns, timeline.playout.due_ns, far_ns)
-        self._was_streaming, self._wake_ns, self._is_woken = timeline.turns.is_streaming, until_ns, False
+        self._was_streaming = timeline.turns.is_streaming
+        self._wake_ns = until_ns
+        self._is_woken = False
         self._for_turn = for_turn and not self._asks_late
-        # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a length of it
+        # a step after speech, an `expect` or a cue may wait for a word of the reply, or for a
+        # length of it
         self._matches = for_turn and not self.microphone.speaking
         self.streaming = self._was_streaming and self._matches
         # a chunk that is due now may have results, to which the session must react before it sleeps
@@ -313,10 +396,11 @@ class SessionIO:
                 self._transport.receive_until(until_ns, self._on_message, reply, self)
             finally:
                 self._settle()
-        # The order matters: what was sent before the connection ended is reported before its end, and what ends a turn
-        # is reported before the next actions are determined.
+        # The order matters: what was sent before the connection ended is reported before its end,
+        # and what ends a turn is reported before the next actions are determined.
         if self._offered is not None:  # wait until the rest of the chunk is handed over
-            (message, due_ns), self._offered = self._offered, None
+            message, due_ns = self._offered
+            self._offered = None
             self._record_sent(message, self._transport.flush(), due_ns)
         self._record_close()
         self._send_function_outputs()
@@ -336,7 +420,8 @@ class SessionIO:
 
     def _on_message(self, message: ReceivedMessage) -> bool:
         """Handle a message. Return False if the session need not wake."""
-        # first, because the time at which the request left changes the instant from which this message is measured
+        # first, because the time at which the request left changes the instant from which this
+        # message is measured
         if self._ticket:
             self._record_transmitted()
         defers = self._may_defer and self._for_turn and message.arrival.is_kernel
@@ -351,7 +436,12 @@ class SessionIO:
             self._transport.add_template(message, events[0], is_sound=True)
             self._sounds.append(sound)
             return self._settle_if_many()
-        if self._defers_frames and self._for_turn and message.arrival.is_kernel and type(message.data) is BinaryMessage:
+        if (
+            self._defers_frames
+            and self._for_turn
+            and message.arrival.is_kernel
+            and type(message.data) is BinaryMessage
+        ):
             event = events[0] if events else None
             if event is None or (self._matches and self._timeline.may_match(event)):
                 self._frames.append(TrackFrame(event, message, handled_ns))
@@ -360,15 +450,22 @@ class SessionIO:
         return self._apply(events, message, handled_ns) or is_woken
 
     def _settle_if_many(self) -> bool:
-        """Apply what is deferred if there is much of it, or if it is old. Return True if the session must wake."""
-        sounds, frames = self._sounds, self._frames
+        """Apply what is deferred if there is much of it, or if it is old. Return True if the
+        session must wake.
+        """
+        sounds = self._sounds
+        frames = self._frames
         is_old = bool(sounds) and sounds[-1].at_ns - sounds[0].at_ns >= DEFERRED_NS
-        if frames and frames[-1].message.arrival.at_ns - frames[0].message.arrival.at_ns >= DEFERRED_NS:
+        if (
+            frames
+            and frames[-1].message.arrival.at_ns - frames[0].message.arrival.at_ns >= DEFERRED_NS
+        ):
             is_old = True
         return (is_old or len(sounds) + len(frames) + len(self._chunks) >= MANY) and self._settle()
 
     def _settle(self) -> bool:
-        """Apply what is deferred: sent chunks, sound and frames. Return True if the session must wake.
+        """Apply what is deferred: sent chunks, sound and frames. Return True if the session must
+        wake.
 
         The work takes a third of the time if it is done for several messages at once.
         """
@@ -376,8 +473,12 @@ class SessionIO:
             self._sounds += self._transport.take_deltas()
         if not (self._chunks or self._sounds or self._frames):
             return False
-        timeline, is_woken, counted = self._timeline, self._apply_frames(), 0
-        chunks, sounds, self._sounds = self._chunks[:], self._sounds, []
+        timeline = self._timeline
+        is_woken = self._apply_frames()
+        counted = 0
+        chunks = self._chunks[:]
+        sounds = self._sounds
+        self._sounds = []
         self._chunks.clear()  # not replaced, because `plain` adds to this list
         while sounds:
             continued, other = timeline.continued(sounds)
@@ -398,11 +499,13 @@ class SessionIO:
         return is_woken
 
     def _apply_frames(self) -> bool:
-        """Apply the frames of a track, together if they belong to the same reply. Return True if the session must wake.
+        """Apply the frames of a track, together if they belong to the same reply. Return True if
+        the session must wake.
 
         Frames between replies are silent, and are only counted.
         """
-        frames, self._frames = self._frames, []
+        frames = self._frames
+        self._frames = []
         for is_silent, several in groupby(frames, lambda frame: frame.event is None):
             if is_silent:
                 messages = [message for _, message, _ in several]
@@ -410,7 +513,15 @@ class SessionIO:
                 self._timeline.received((), messages[-1]._replace(wire_bytes=size))
             else:
                 deltas = [
-                    MatchedDelta(event, at_ns, error_ns, handled_ns - at_ns, event.payload_bytes, wire_bytes, b"")
+                    MatchedDelta(
+                        event,
+                        at_ns,
+                        error_ns,
+                        handled_ns - at_ns,
+                        event.payload_bytes,
+                        wire_bytes,
+                        b"",
+                    )
                     for event, (_, (at_ns, error_ns, _), wire_bytes), handled_ns in several
                     if event is not None
                 ]
@@ -453,8 +564,9 @@ class SessionIO:
             if self._matches and event.kind in DELTAS and timeline.may_match(event):
                 keeps_text = self._keeps_words and event.kind is not EventKind.AUDIO_DELTA
                 self._transport.add_template(message, event, keeps_text=keeps_text)
-        # A wake-up costs more than decoding a message. Therefore a session that waits for the turn's end wakes only if
-        # it must: after an event of `DECISIVE`, if the reply has begun or ceased to stream, or for a deadline.
+        # A wake-up costs more than decoding a message. Therefore a session that waits for the
+        # turn's end wakes only if it must: after an event of `DECISIVE`, if the reply has begun or
+        # ceased to stream, or for a deadline.
         if not self._for_turn:
             return True
         for event in events:
@@ -490,7 +602,10 @@ class SessionIO:
             case inputs.ReportUsage(usage):
                 self._listener.usage_reported(usage)
             case inputs.AcknowledgeMark(mark):
-                if self._codec is not None and (report := self._codec.acknowledge(mark)) is not None:
+                if (
+                    self._codec is not None
+                    and (report := self._codec.acknowledge(mark)) is not None
+                ):
                     self.send(report)
             case inputs.CancelResponse(event_id):
                 self.send(dialect.cancel(event_id))
@@ -519,10 +634,14 @@ class SessionIO:
                 self.send(dialect.request(*self.functions.next_request()))
             case inputs.RequestContinuation():
                 now_ns = self._transport.now_ns()
-                self._timeline.apply(inputs.SessionFailed("unfinished", now_ns, "the run's budget is spent"))
+                self._timeline.apply(
+                    inputs.SessionFailed("unfinished", now_ns, "the run's budget is spent")
+                )
 
     def _send_function_outputs(self) -> None:
-        """Send the outputs that functions have returned by now. Drop those for turns that are over."""
+        """Send the outputs that functions have returned by now. Drop those for turns that are
+        over.
+        """
         now_ns = self._transport.now_ns()
         if self.functions.due_ns > now_ns:
             return
@@ -530,7 +649,9 @@ class SessionIO:
             if self._timeline.turns.awaits_output(result.output.call_id):
                 event_id = f"{self.functions.prefix}output-{result.number}"
                 self.send(self._script.dialect.function_output(result.output, event_id))
-                output_sent = inputs.FunctionOutputSent(result.output.call_id, self._transport.now_ns(), result.error)
+                output_sent = inputs.FunctionOutputSent(
+                    result.output.call_id, self._transport.now_ns(), result.error
+                )
                 self._timeline.apply(output_sent)
 
 

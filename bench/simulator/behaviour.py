@@ -1,12 +1,14 @@
-"""The behaviour of one simulated session: client events in, server events out. Pure: no clock, socket, or sleep.
+"""The behaviour of one simulated session: client events in, server events out. Pure: no clock,
+socket, or sleep.
 
     behaviour = Behaviour(…); behaviour.open(now_ns)
     behaviour.receive(event, at_ns)     a client event and its arrival instant; or receive_text, receive_binary
     behaviour.next_due_ns()             the instant of the next call of `due`
     behaviour.due(now_ns)               the server events that are due, rendered in this call
 
-A client event is validated when it arrives. Its responses are due after a random delay, in the order of the client
-events. No client event raises an exception: an invalid one causes an `error` event and changes nothing.
+A client event is validated when it arrives. Its responses are due after a random delay, in the
+order of the client events. No client event raises an exception: an invalid one causes an `error`
+event and changes nothing.
 """
 
 from __future__ import annotations
@@ -44,25 +46,40 @@ class Behaviour(SimulatedSession):
     """One session of the Realtime API, in the dialect of a service."""
 
     def __init__(self, dialect: WireDialect, model: str, parts: SessionParts) -> None:
-        ids, profile, rng = parts.ids, parts.profile, parts.rng
-        self.ids, self._dialect, self._profile, self._rng = ids, dialect, profile, rng
+        ids = parts.ids
+        profile = parts.profile
+        rng = parts.rng
+        self.ids = ids
+        self._dialect = dialect
+        self._profile = profile
+        self._rng = rng
         self._delays = profile.delays
-        self._events = _TRANSCRIPTION_EVENTS[dialect.names.is_ga] if dialect.transcribes else dialect.events
-        self.session = EffectiveSession(dialect.form(dialect), ids.session, model, parts.expires_at_s)
+        self._events = (
+            _TRANSCRIPTION_EVENTS[dialect.names.is_ga] if dialect.transcribes else dialect.events
+        )
+        self.session = EffectiveSession(
+            dialect.form(dialect), ids.session, model, parts.expires_at_s
+        )
         self._conversation = Conversation(ids, dialect.names)
         self._reader = ItemReader(self._conversation, dialect.items or ITEMS[dialect.names.is_ga])
         self._outbox = Outbox(ids, rng, obfuscated=profile.obfuscation and dialect.names.is_ga)
         self._servers = parts.servers
         self._servers.sessions += 1
         self._mcp = McpServers(self._conversation, self._outbox, profile.mcp, rng)
-        composer = Composer(parts, self.session, self._conversation, self._reader, self._outbox, self._mcp)
+        composer = Composer(
+            parts, self.session, self._conversation, self._reader, self._outbox, self._mcp
+        )
         self._responses = ResponseManager(composer)
         self._turns = CallerTurns(composer, self._responses)
 
     def open(self, at_ns: int) -> None:
         if self._dialect.greeting:
-            created = {"conversation": {"id": self.ids.new("conv"), "object": "realtime.conversation"}}
-            self._outbox.answer(at_ns, self._delays.session_created, (self._dialect.greeting, created))
+            created = {
+                "conversation": {"id": self.ids.new("conv"), "object": "realtime.conversation"}
+            }
+            self._outbox.answer(
+                at_ns, self._delays.session_created, (self._dialect.greeting, created)
+            )
         self._send_session(at_ns, "created", self._delays.session_created)
 
     def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
@@ -85,7 +102,9 @@ class Behaviour(SimulatedSession):
         if event_type is None:
             raise EventValue("", event).missing("type")
         if not isinstance(event_type, str) or event_type not in self._events:
-            raise EventValue("type", event_type).type_error(either(self._events), code=INVALID_VALUE)
+            raise EventValue("type", event_type).type_error(
+                either(self._events), code=INVALID_VALUE
+            )
         return self._events[event_type].handled(self, event, at_ns)
 
     def _session_update(self, event: Json, at_ns: int) -> None:
@@ -109,7 +128,9 @@ class Behaviour(SimulatedSession):
         if is_approval:
             self._mcp.check_answer(item.body["approval_request_id"])
         previous = self._conversation.insert(item, event.get("previous_item_id"))
-        due_ns = self._outbox.answer(at_ns, self._delays.item_created, *self._conversation.events(item, previous))
+        due_ns = self._outbox.answer(
+            at_ns, self._delays.item_created, *self._conversation.events(item, previous)
+        )
         if is_approval:
             self._mcp.answer(item.body["approval_request_id"], item.body["approve"], due_ns)
         return {"item": item.id, "call": item.body.get("call_id")}
@@ -135,7 +156,11 @@ class Behaviour(SimulatedSession):
         return {"item": item.id}
 
     def _response_create(self, event: Json, at_ns: int) -> ReceiptFields:
-        settings = self.session.form.response_settings.read(event["response"]) if "response" in event else {}
+        settings = (
+            self.session.form.response_settings.read(event["response"])
+            if "response" in event
+            else {}
+        )
         if "additional_instructions" in event:
             instructions = self.session.output(settings).instructions
             settings["instructions"] = f"{instructions}\n{event['additional_instructions']}"
@@ -159,7 +184,10 @@ class Behaviour(SimulatedSession):
         self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
 
 
-_CUT: dict[str, Validator[Any]] = {"content_index": checks.whole(0, 0), "audio_end_ms": checks.whole(0, 1 << 40)}
+_CUT: dict[str, Validator[Any]] = {
+    "content_index": checks.whole(0, 0),
+    "audio_end_ms": checks.whole(0, 1 << 40),
+}
 EVENTS: dict[str, ClientEvent[Behaviour]] = {
     "session.update": client_event(Behaviour._session_update, "session", session=checks.LATER),
     "input_audio_buffer.append": client_event(Behaviour._append, "audio", audio=AUDIO),
@@ -168,11 +196,20 @@ EVENTS: dict[str, ClientEvent[Behaviour]] = {
     "conversation.item.create": client_event(
         Behaviour._item_create, "item", item=checks.LATER, previous_item_id=checks.TEXT
     ),
-    "conversation.item.retrieve": client_event(Behaviour._item_retrieve, "item_id", item_id=checks.TEXT),
-    "conversation.item.truncate": client_event(
-        Behaviour._item_truncate, "item_id", "content_index", "audio_end_ms", item_id=checks.TEXT, **_CUT
+    "conversation.item.retrieve": client_event(
+        Behaviour._item_retrieve, "item_id", item_id=checks.TEXT
     ),
-    "conversation.item.delete": client_event(Behaviour._item_delete, "item_id", item_id=checks.TEXT),
+    "conversation.item.truncate": client_event(
+        Behaviour._item_truncate,
+        "item_id",
+        "content_index",
+        "audio_end_ms",
+        item_id=checks.TEXT,
+        **_CUT,
+    ),
+    "conversation.item.delete": client_event(
+        Behaviour._item_delete, "item_id", item_id=checks.TEXT
+    ),
     "response.create": client_event(Behaviour._response_create, response=checks.LATER),
     "response.cancel": client_event(Behaviour._response_cancel, response_id=checks.TEXT),
 }
@@ -181,18 +218,19 @@ _TRANSCRIPTION_EVENTS: dict[bool, dict[str, ClientEvent[Behaviour]]] = {
     is_ga: {update: EVENTS["session.update"], **_LISTENING}
     for is_ga, update in ((True, "session.update"), (False, "transcription_session.update"))
 }
-"""The client events that a transcription session accepts, by `WireNames.is_ga`. The list is an assumption. It has only
-the events that such a session needs."""
+"""The client events that a transcription session accepts, by `WireNames.is_ga`. The list is an
+assumption. It has only the events that such a session needs."""
 
 
 @dataclass(frozen=True)
 class WireDialect:
     """The dialect of a service that implements the Realtime API, for events in both directions.
 
-    `form`: a function that returns the form of the service's sessions. `formats`: the audio formats that the service
-    accepts and sends, if a profile can change them; the first is the default. `greeting`: the type of the event before
-    session.created; None if there is none. `items`: the check of the items that clients create; None for the usual
-    items. `events`: the client events. `transcribes`: True if the session only transcribes and has no responses.
+    `form`: a function that returns the form of the service's sessions. `formats`: the audio formats
+    that the service accepts and sends, if a profile can change them; the first is the default.
+    `greeting`: the type of the event before session.created; None if there is none. `items`: the
+    check of the items that clients create; None for the usual items. `events`: the client events.
+    `transcribes`: True if the session only transcribes and has no responses.
     """
 
     name: str
@@ -209,4 +247,6 @@ class WireDialect:
 
     def __call__(self, model: str, parts: SessionParts) -> Behaviour:
         formats = parts.profile.formats
-        return Behaviour(replace(self, formats=formats) if formats and self.formats else self, model, parts)
+        return Behaviour(
+            replace(self, formats=formats) if formats and self.formats else self, model, parts
+        )

@@ -1,11 +1,12 @@
-"""Random delays, from distributions that a profile gives in milliseconds. Each distribution has a class and keys.
+"""Random delays, from distributions that a profile gives in milliseconds. Each distribution has a
+class and keys.
 
-450                                                  constant
-{p50: 450, p95: 900}                                 log-normal, by median and 95th percentile
-{p50: 450, p95: 900, p99: 1500}                      the same up to p95, with another tail beyond it
-{mean: 500, shape: 4}                                gamma, by mean and shape
-{quantiles: [300, 420, 450, 700, 2600]}              measured: values at equal shares, with linear interpolation
-{mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02, p50: 4000, p95: 6000}]}
+450                                                  constant {p50: 450, p95: 900}
+log-normal, by median and 95th percentile {p50: 450, p95: 900, p99: 1500}                      the
+same up to p95, with another tail beyond it {mean: 500, shape: 4}
+gamma, by mean and shape {quantiles: [300, 420, 450, 700, 2600]}              measured: values at
+equal shares, with linear interpolation {mixture: [{share: 0.98, p50: 450, p95: 900}, {share: 0.02,
+p50: 4000, p95: 6000}]}
 
 `DelayDrift` multiplies the delays of responses by a slowly varying factor.
 """
@@ -58,7 +59,9 @@ class Delay(ABC):
         """Return a delay whose quantiles are those of this delay, multiplied by `factor`."""
 
     def median_ms(self) -> float:
-        """Return the median, in ms. It is estimated from random delays, with a standard error of about 1 %."""
+        """Return the median, in ms. It is estimated from random delays, with a standard error of
+        about 1 %.
+        """
         rng = np.random.default_rng(0)
         return float(np.median([self.draw_ms(rng) for _ in range(MEDIAN_DRAWS)]))
 
@@ -73,12 +76,13 @@ MILLISECONDS = Number(0.001, MAX_MS)
 
 @dataclass(frozen=True)
 class LogNormal(Delay):
-    """A log-normal delay, by its median and 95th percentile. If p95 equals p50, the delay is constant.
+    """A log-normal delay, by its median and 95th percentile. If p95 equals p50, the delay is
+    constant.
 
-    With p99, the delay is log-normal in two pieces: the logarithm of its quantile is a linear function of the quantile
-    of the standard normal distribution, with one slope up to p95 and another one beyond. So the three quantiles are
-    exact, each tail may be lighter or heavier than a log-normal's, and all moments are finite. Without p99 the slope is
-    the same everywhere.
+    With p99, the delay is log-normal in two pieces: the logarithm of its quantile is a linear
+    function of the quantile of the standard normal distribution, with one slope up to p95 and
+    another one beyond. So the three quantiles are exact, each tail may be lighter or heavier than a
+    log-normal's, and all moments are finite. Without p99 the slope is the same everywhere.
     """
 
     p50_ms: float
@@ -95,7 +99,9 @@ class LogNormal(Delay):
 
     def scaled(self, factor: float) -> LogNormal:
         return LogNormal(
-            self.p50_ms * factor, self.p95_ms * factor, None if self.p99_ms is None else self.p99_ms * factor
+            self.p50_ms * factor,
+            self.p95_ms * factor,
+            None if self.p99_ms is None else self.p99_ms * factor,
         )
 
     def median_ms(self) -> float:
@@ -121,13 +127,16 @@ class Gamma(Delay):
 
 @dataclass(frozen=True)
 class Empirical(Delay):
-    """A delay given by its quantiles at equal shares, from minimum to maximum, with linear interpolation."""
+    """A delay given by its quantiles at equal shares, from minimum to maximum, with linear
+    interpolation.
+    """
 
     quantiles_ms: tuple[float, ...]
 
     def draw_ms(self, rng: np.random.Generator) -> float:
         position, fraction = divmod(rng.random() * (len(self.quantiles_ms) - 1), 1.0)
-        below, above = self.quantiles_ms[int(position)], self.quantiles_ms[int(position) + 1]
+        below = self.quantiles_ms[int(position)]
+        above = self.quantiles_ms[int(position) + 1]
         return below + fraction * (above - below)
 
     def scaled(self, factor: float) -> Empirical:
@@ -136,7 +145,9 @@ class Empirical(Delay):
 
 @dataclass(frozen=True)
 class Mixture(Delay):
-    """A mixture of delays. Each is drawn with the probability `share`. The shares are normalized to a sum of 1."""
+    """A mixture of delays. Each is drawn with the probability `share`. The shares are normalized
+    to a sum of 1.
+    """
 
     parts: tuple[tuple[float, Delay], ...]
 
@@ -162,7 +173,9 @@ def _log_normal(p50: float, p95: float, p99: float | None = None) -> LogNormal:
 
 def _empirical(quantiles: tuple[float, ...]) -> Empirical:
     if len(quantiles) < 2 or list(quantiles) != sorted(quantiles):
-        raise InvalidCombinationError("quantiles", "must be two values or more, none less than the one before it")
+        raise InvalidCombinationError(
+            "quantiles", "must be two values or more, none less than the one before it"
+        )
     return Empirical(quantiles)
 
 
@@ -173,15 +186,21 @@ def _mixture(mixture: tuple[tuple[float, Delay], ...]) -> Mixture:
 
 
 def _table(build: Callable[..., Any], **keys: tuple[Validator[Any], str]) -> StructOf[Any]:
-    return StructOf({key: Field(shape, note, required=True) for key, (shape, note) in keys.items()}, build)
+    return StructOf(
+        {key: Field(shape, note, required=True) for key, (shape, note) in keys.items()}, build
+    )
 
 
 SIMPLE: dict[str, StructOf[Delay]] = {
     "p50": StructOf(
         {
-            "p50": Field(MILLISECONDS, "Milliseconds; half of the delays are shorter.", required=True),
+            "p50": Field(
+                MILLISECONDS, "Milliseconds; half of the delays are shorter.", required=True
+            ),
             "p95": Field(MILLISECONDS, "Milliseconds; one in twenty is longer.", required=True),
-            "p99": Field(MILLISECONDS, "Milliseconds; one in a hundred is longer. Without it: log-normal."),
+            "p99": Field(
+                MILLISECONDS, "Milliseconds; one in a hundred is longer. Without it: log-normal."
+            ),
         },
         _log_normal,
     ),
@@ -191,19 +210,28 @@ SIMPLE: dict[str, StructOf[Delay]] = {
         shape=(Number(0.01, 10_000), "Below 1: more variable than an exponential distribution."),
     ),
     "quantiles": _table(
-        _empirical, quantiles=(ListOf(MILLISECONDS), "Milliseconds: quantiles at equal shares, in ascending order.")
+        _empirical,
+        quantiles=(
+            ListOf(MILLISECONDS),
+            "Milliseconds: quantiles at equal shares, in ascending order.",
+        ),
     ),
 }
-"""The validators of all distributions except mixtures, by the key that identifies the distribution."""
+"""The validators of all distributions except mixtures, by the key that identifies the
+distribution."""
 
 
 def _shared(table: StructOf[Delay]) -> StructOf[tuple[float, Delay]]:
-    """Return a validator of a distribution that is a part of a mixture. It has the additional key `share`."""
+    """Return a validator of a distribution that is a part of a mixture. It has the additional
+    key `share`.
+    """
     share = {"share": Field(Number(0, 1), "Share of the cases.", required=True)}
     return StructOf(share | dict(table.fields), lambda share, **keys: (share, table.build(**keys)))
 
 
-PARTS: ListOf[tuple[float, Delay]] = ListOf(OneKeyOf({key: _shared(table) for key, table in SIMPLE.items()}))
+PARTS: ListOf[tuple[float, Delay]] = ListOf(
+    OneKeyOf({key: _shared(table) for key, table in SIMPLE.items()})
+)
 DELAY: Validator[Delay] = OrStruct(
     Converted(MILLISECONDS, lambda value, constant_ms: LogNormal(constant_ms, constant_ms)),
     OneKeyOf(SIMPLE | {"mixture": _table(_mixture, mixture=(PARTS, "Its parts."))}),
@@ -216,17 +244,19 @@ WAVES = 256
 
 @dataclass(frozen=True)
 class DelayDrift:
-    """A slow drift of delays: a stationary Gaussian process with exponential autocorrelation (Ornstein-Uhlenbeck).
+    """A slow drift of delays: a stationary Gaussian process with exponential autocorrelation
+    (Ornstein-Uhlenbeck).
 
-    `sd` is the standard deviation of the logarithm of the factor. After `time_constant_s` the autocorrelation is 1/e.
-    The factor is a pure function of the instant and the seed. All processes of a host share the clock CLOCK_MONOTONIC,
-    so two simulators with the same seed drift together.
+    `sd` is the standard deviation of the logarithm of the factor. After `time_constant_s` the
+    autocorrelation is 1/e. The factor is a pure function of the instant and the seed. All processes
+    of a host share the clock CLOCK_MONOTONIC, so two simulators with the same seed drift together.
 
-    The process is a sum of cosines with random phases. Their frequencies follow the spectrum of the process, a Cauchy
-    distribution with the scale 1 / time constant. The spectrum is divided into equal shares, and one frequency is drawn
-    from each share. So the autocorrelation of each seed is approximately exponential, and the mean over all seeds is
-    exactly exponential. Source: M. Shinozuka, G. Deodatis, "Simulation of stochastic processes by spectral
-    representation", Applied Mechanics Reviews 44 (1991).
+    The process is a sum of cosines with random phases. Their frequencies follow the spectrum of the
+    process, a Cauchy distribution with the scale 1 / time constant. The spectrum is divided into
+    equal shares, and one frequency is drawn from each share. So the autocorrelation of each seed is
+    approximately exponential, and the mean over all seeds is exactly exponential. Source: M.
+    Shinozuka, G. Deodatis, "Simulation of stochastic processes by spectral representation", Applied
+    Mechanics Reviews 44 (1991).
     """
 
     sd: float = field_key(Number(0, 2), "Standard deviation of the logarithm.", required=True)
@@ -236,7 +266,9 @@ class DelayDrift:
     seed: int = field_key(Integer(0, 1 << 32), "Seed of the random generator.", required=True)
 
     def factor(self, at_ns: int) -> float:
-        """Return the factor on delays at an instant of CLOCK_MONOTONIC. The logarithm of the factor is the process."""
+        """Return the factor on delays at an instant of CLOCK_MONOTONIC. The logarithm of the
+        factor is the process.
+        """
         rates, phases = self._waves
         waves = np.cos(rates * (at_ns / NS_PER_S) + phases)
         return float(np.exp(self.sd * np.sqrt(2 / WAVES) * waves.sum()))
@@ -246,4 +278,6 @@ class DelayDrift:
         """The angular frequencies in radians per second, and the phases."""
         rng = np.random.default_rng(self.seed)
         shares = (np.arange(WAVES) + rng.random(WAVES)) / WAVES
-        return np.tan(np.pi * (shares - 0.5)) / self.time_constant_s, rng.uniform(0, 2 * np.pi, WAVES)
+        return np.tan(np.pi * (shares - 0.5)) / self.time_constant_s, rng.uniform(
+            0, 2 * np.pi, WAVES
+        )

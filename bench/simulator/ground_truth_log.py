@@ -1,8 +1,9 @@
-"""The ground-truth log: the actions of the simulator and their instants (docs/simulator.md, "The ground-truth log").
+"""The ground-truth log: the actions of the simulator and their instants (docs/simulator.md, "The
+ground-truth log").
 
-Each process writes its lines at least once a second, in blocks of whole lines. So the lines of several workers do not
-mix, but a later line may describe an earlier event. If a simulator is killed, the last line may be incomplete.
-`read_truth` omits such a line.
+Each process writes its lines at least once a second, in blocks of whole lines. So the lines of
+several workers do not mix, but a later line may describe an earlier event. If a simulator is
+killed, the last line may be incomplete. `read_truth` omits such a line.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class ReceivedEvent(EventReceipt, frozen=True):
 
 
 class OpenedSession(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A session that was opened. `token`: the number of the client's token; null if the client used a key.
+    """A session that was opened. `token`: the number of the client's token; null if the client used
+    a key.
 
     `call_id`: the Call-ID of a telephone call. `caller`: the URI in its From.
     """
@@ -111,7 +113,15 @@ class WorkerEnd(msgspec.Struct, frozen=True):
     rtp_dropped: NonNegative = 0
 
 
-TRUTH_LINES = (TruthHead, SentEvent, ReceivedEvent, OpenedSession, RefusedSession, FaultEntry, WorkerEnd)
+TRUTH_LINES = (
+    TruthHead,
+    SentEvent,
+    ReceivedEvent,
+    OpenedSession,
+    RefusedSession,
+    FaultEntry,
+    WorkerEnd,
+)
 """The types of the lines of a log."""
 
 
@@ -121,22 +131,33 @@ class GroundTruthLog:
     def __init__(self, path: Path, profile: str, seed: int) -> None:
         try:
             self._file = open(  # noqa: SIM115
-                path, "wb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_APPEND, 0o666)
+                path,
+                "wb",
+                buffering=0,
+                opener=lambda name, flags: os.open(name, flags | os.O_APPEND, 0o666),
             )
         except OSError as error:
-            raise UsageError(f"{path}: the ground-truth log cannot be written: {error.strerror}") from error
+            raise UsageError(
+                f"{path}: the ground-truth log cannot be written: {error.strerror}"
+            ) from error
         self._lines: list[str] = []
         self._write(TruthHead(SCHEMA, True, profile, seed))
         self.flush()  # once, before workers fork
 
     def sent(
-        self, session: str, event: OutgoingEvent, send_start_ns: int, send_end_ns: int | None, wire_bytes: int
+        self,
+        session: str,
+        event: OutgoingEvent,
+        send_start_ns: int,
+        send_end_ns: int | None,
+        wire_bytes: int,
     ) -> None:
-        # For speed, the line is formatted without a JSON encoder, because every delta is logged. Only ids that clients
-        # chose may need escaping.
+        # For speed, the line is formatted without a JSON encoder, because every delta is logged.
+        # Only ids that clients chose may need escaping.
         response = f'"{event.response_id}"' if event.response_id else "null"
         self._add(
-            f'{{"session":"{session}","direction":"out","type":"{event.type}","due_ns":{event.due_ns},"send_start_ns":{send_start_ns},'
+            f'{{"session":"{session}","direction":"out","type":"{event.type}","due_ns":'
+            f'{event.due_ns},"send_start_ns":{send_start_ns},'
             f'"send_end_ns":{"null" if send_end_ns is None else send_end_ns},"response":{response},'
             f'"audio_bytes":{event.audio_bytes},"frame_bytes":{wire_bytes}{_further(event)}}}\n'
         )
@@ -146,7 +167,14 @@ class GroundTruthLog:
         fields = msgspec.structs.asdict(event)
         self._write(ReceivedEvent(session, "in", arrival.at_ns, arrival.since_ns, source, **fields))
 
-    def opened(self, session: str, token: int | None, at_ns: int, call_id: str | None = None, caller: str = "") -> None:
+    def opened(
+        self,
+        session: str,
+        token: int | None,
+        at_ns: int,
+        call_id: str | None = None,
+        caller: str = "",
+    ) -> None:
         self._write(OpenedSession(session, "open", at_ns, token, call_id, caller))
 
     def refused(self, status: int, code: str, at_ns: int) -> None:
@@ -157,9 +185,20 @@ class GroundTruthLog:
 
     def ended(self, counts: ServedCounts) -> None:
         lateness = counts.lateness
-        p50_ms, p99_ms, max_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99), lateness.max_ns / NS_PER_MS
+        p50_ms = lateness.quantile_ms(0.5)
+        p99_ms = lateness.quantile_ms(0.99)
+        max_ms = lateness.max_ns / NS_PER_MS
         cpu_s = round(counts.cpu_s, 3)
-        end = WorkerEnd("end", counts.sessions, lateness.count, p50_ms, p99_ms, max_ms, cpu_s, counts.rtp_dropped)
+        end = WorkerEnd(
+            "end",
+            counts.sessions,
+            lateness.count,
+            p50_ms,
+            p99_ms,
+            max_ms,
+            cpu_s,
+            counts.rtp_dropped,
+        )
         self._write(end)
         self.flush()
 
@@ -172,7 +211,8 @@ class GroundTruthLog:
             self.flush()
 
     def flush(self) -> None:
-        block, self._lines = "".join(self._lines).encode(), []
+        block = "".join(self._lines).encode()
+        self._lines = []
         while block:  # one write, unless the disk is full
             block = block[self._file.write(block) :]
 
@@ -185,9 +225,17 @@ def _further(event: OutgoingEvent) -> str:
     item = f',"item":{msgspec.json.encode(event.item_id).decode()}' if event.item_id else ""
     call = f',"call":{msgspec.json.encode(event.call_id).decode()}' if event.call_id else ""
     if event.audio_bytes:
-        item = f'{item},"audible_at_byte":{"null" if event.audible_byte is None else event.audible_byte}'
+        item = (
+            f'{item},"audible_at_byte":'
+            f"{'null' if event.audible_byte is None else event.audible_byte}"
+        )
     nested = f',"event":"{event.nested}"' if event.nested else ""
-    return item + call + nested + (f",{msgspec.json.encode(event.facts).decode()[1:-1]}" if event.facts else "")
+    return (
+        item
+        + call
+        + nested
+        + (f",{msgspec.json.encode(event.facts).decode()[1:-1]}" if event.facts else "")
+    )
 
 
 def read_truth(path: Path) -> Iterator[dict[str, Any]]:
@@ -208,10 +256,11 @@ def read_truth(path: Path) -> Iterator[dict[str, Any]]:
 STEP_NS = 100_000
 STEPS = 10_000  # the last step counts all events that are 1 s or more late
 LATE_MS = 1.0
-"""The highest p99 lateness at which the log is a valid reference. It equals the permitted measurement error."""
+"""The highest p99 lateness at which the log is a valid reference. It equals the permitted
+measurement error."""
 WARN_MS = 5.0
-"""The p99 lateness above which the simulator warns. This limit is higher than `LATE_MS`, because simulated delays of
-100 ms and more tolerate more lateness."""
+"""The p99 lateness above which the simulator warns. This limit is higher than `LATE_MS`, because
+simulated delays of 100 ms and more tolerate more lateness."""
 
 
 class LatenessCounts:
@@ -232,16 +281,21 @@ class LatenessCounts:
             self.max_ns = late_ns
 
     def merge(self, other: LatenessCounts) -> None:
-        self._counts = [count + other_count for count, other_count in zip(self._counts, other._counts, strict=True)]
+        self._counts = [
+            count + other_count
+            for count, other_count in zip(self._counts, other._counts, strict=True)
+        ]
         self.count += other.count
         self.max_ns = max(self.max_ns, other.max_ns)
 
     def quantile_ms(self, share: float) -> float:
-        """Return the quantile `share` of the lateness in ms, rounded up to the end of its step of 0.1 ms.
+        """Return the quantile `share` of the lateness in ms, rounded up to the end of its step of
+        0.1 ms.
 
         Return 0 if there are no events.
         """
-        rank, cumulative = share * self.count, 0
+        rank = share * self.count
+        cumulative = 0
         for step, count in enumerate(self._counts):
             cumulative += count
             if count and cumulative >= rank:
@@ -253,8 +307,8 @@ class LatenessCounts:
 class ServedCounts:
     """The counts of one process. `faults`: the number of injected faults.
 
-    `cpu_s`: the CPU time of the process, in seconds, since the process started to listen. `rtp_dropped`: the number of
-    RTP packets that the profile's path dropped.
+    `cpu_s`: the CPU time of the process, in seconds, since the process started to listen.
+    `rtp_dropped`: the number of RTP packets that the profile's path dropped.
     """
 
     sessions: int
@@ -270,18 +324,29 @@ def summary(processes: Sequence[ServedCounts]) -> str:
     lateness = LatenessCounts()
     for process in processes:
         lateness.merge(process.lateness)
-    sessions, refused = sum(process.sessions for process in processes), sum(process.refused for process in processes)
+    sessions = sum(process.sessions for process in processes)
+    refused = sum(process.refused for process in processes)
     faults = sum(process.faults for process in processes)
     dropped = sum(process.rtp_dropped for process in processes)
     rarities = ((refused, "refused"), (faults, "faults"), (dropped, "RTP packets dropped"))
     rare = "".join(f"{count} {name}, " for count, name in rarities if count)
     counts = f"{sessions} sessions, {rare}{lateness.count} events sent"
-    p50_ms, p99_ms = lateness.quantile_ms(0.5), lateness.quantile_ms(0.99)
+    p50_ms = lateness.quantile_ms(0.5)
+    p99_ms = lateness.quantile_ms(0.99)
     worst_ms = max(process.lateness.quantile_ms(0.99) for process in processes)
-    worst = f" (latest of {len(processes)} workers: p99 ≤ {worst_ms:.1f} ms)" if len(processes) > 1 else ""
-    warning = "WARN: the simulator was late, so latencies exceed its profile: " if worst_ms > WARN_MS else ""
+    worst = (
+        f" (latest of {len(processes)} workers: p99 ≤ {worst_ms:.1f} ms)"
+        if len(processes) > 1
+        else ""
+    )
+    warning = (
+        "WARN: the simulator was late, so latencies exceed its profile: "
+        if worst_ms > WARN_MS
+        else ""
+    )
     lateness_text = (
-        f"sent − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max {lateness.max_ns / NS_PER_MS:.1f} ms"
+        f"sent − due: p50 ≤ {p50_ms:.1f} ms, p99 ≤ {p99_ms:.1f} ms{worst}, max"
+        f" {lateness.max_ns / NS_PER_MS:.1f} ms"
     )
     return f"SIMULATED: {counts}, {warning}{lateness_text}"
 
@@ -309,17 +374,21 @@ class LiveView:
     def __init__(self, line: StatusLine) -> None:
         self._line = line
         self._progress: dict[int, ServerProgress] = {}
-        self._events, self._shown_ns = 0, 0
+        self._events = 0
+        self._shown_ns = 0
 
     def update(self, worker: int, progress: ServerProgress, now_ns: int) -> None:
-        """Update the progress of a process, and draw the status line if it is due. `now_ns`: CLOCK_MONOTONIC."""
+        """Update the progress of a process, and draw the status line if it is due. `now_ns`:
+        CLOCK_MONOTONIC.
+        """
         self._progress[worker] = progress
         since_ns = now_ns - self._shown_ns
         if since_ns < REDRAW_NS or not self._line.can_write():
             return
         events = sum(process.events for process in self._progress.values())
         per_s = (events - self._events) * NS_PER_S / since_ns if self._shown_ns else 0.0
-        self._events, self._shown_ns = events, now_ns
+        self._events = events
+        self._shown_ns = now_ns
         parts = live_parts(self._progress.values(), per_s)
         self._line.draw(fitted(parts, self._line.width, colour=self._line.colour))
 
@@ -327,9 +396,11 @@ class LiveView:
 def live_parts(processes: Collection[ServerProgress], events_per_s: float) -> Iterator[StatusPart]:
     """Yield the parts of the status line.
 
-    The displayed lateness is that of the process with the highest lateness, as in the warning of `summary`.
+    The displayed lateness is that of the process with the highest lateness, as in the warning of
+    `summary`.
     """
-    sessions, open_ = sum(process.sessions for process in processes), sum(process.open for process in processes)
+    sessions = sum(process.sessions for process in processes)
+    open_ = sum(process.open for process in processes)
     responses = sum(process.responses for process in processes)
     late_ms = max(process.late_p99_ms for process in processes)
     yield StatusPart(3, ("SIMULATED",), "sim")
@@ -338,4 +409,6 @@ def live_parts(processes: Collection[ServerProgress], events_per_s: float) -> It
     yield StatusPart(2, (f"{events_per_s:.0f} events/s",))
     if any(process.events for process in processes):
         p99_text = f"p99 ≤ {late_ms:.1f} ms"
-        yield StatusPart(0, (f"sent − due {p99_text}", f"late {p99_text}"), "bad" if late_ms > WARN_MS else "")
+        yield StatusPart(
+            0, (f"sent − due {p99_text}", f"late {p99_text}"), "bad" if late_ms > WARN_MS else ""
+        )

@@ -1,4 +1,5 @@
-"""The simulator's profile: a small YAML file with the delays and other properties of the simulated service.
+"""The simulator's profile: a small YAML file with the delays and other properties of the simulated
+service.
 
 Delays have distributions (`delay.py`). They are drawn from a generator with a seed per session.
 """
@@ -55,7 +56,9 @@ def is_drawn(share: float, rng: np.random.Generator) -> bool:
 
 @dataclass(frozen=True)
 class Delays:
-    """The delays of a service. The comments in profiles/quiet.yaml state where each delay starts and ends."""
+    """The delays of a service. The comments in profiles/quiet.yaml state where each delay starts
+    and ends.
+    """
 
     session_created: Delay
     session_updated: Delay
@@ -80,7 +83,9 @@ class Delays:
 
 @dataclass(frozen=True)
 class SpanValidator(Validator[tuple[int, int]]):
-    """The validator of a list [MIN, MAX]. MIN and MAX are integers from `min_value` to `max_value`."""
+    """The validator of a list [MIN, MAX]. MIN and MAX are integers from `min_value` to
+    `max_value`.
+    """
 
     min_value: int
     max_value: int
@@ -105,7 +110,9 @@ SHARE = Number(0, 1)
 
 
 STATISTICS: StructOf[dict[str, Any]] = StructOf(
-    {name: Field(Number(0.001, 600_000), "In ms.") for name in ("mean", "p50", "p95", "p99")}, dict, nothing=False
+    {name: Field(Number(0.001, 600_000), "In ms.") for name in ("mean", "p50", "p95", "p99")},
+    dict,
+    nothing=False,
 )
 
 
@@ -113,20 +120,27 @@ STATISTICS: StructOf[dict[str, Any]] = StructOf(
 class FunctionCalls:
     """Settings of the function calls that the model makes."""
 
-    share: float = field_key(SHARE, "Share of the caller's turns with function calls, if the model may choose.", 1.0)
+    share: float = field_key(
+        SHARE, "Share of the caller's turns with function calls, if the model may choose.", 1.0
+    )
     parallel: tuple[int, int] = field_key(
         SpanValidator(1, MAX_CALLS), "Minimum and maximum number of calls in a response.", (1, 1)
     )
-    rounds: int = field_key(Integer(1, 100), "Consecutive responses with calls before one answers.", 1)
+    rounds: int = field_key(
+        Integer(1, 100), "Consecutive responses with calls before one answers.", 1
+    )
     preamble: float = field_key(SHARE, "Share of the responses with calls that speak first.", 0.0)
     wrong_name: float = field_key(SHARE, "Share of the calls of an undeclared function.", 0.0)
     wrong_arguments: float = field_key(SHARE, "Share of the calls with wrong arguments.", 0.0)
-    arguments_tokens_per_s: float = field_key(Number(0.1, 100_000), "Tokens of arguments generated per second.", 60.0)
+    arguments_tokens_per_s: float = field_key(
+        Number(0.1, 100_000), "Tokens of arguments generated per second.", 60.0
+    )
 
 
 @dataclass(frozen=True)
 class PreambleSettings:
-    """Settings of the commentaries that precede answers. `phases`: True if messages contain their phase.
+    """Settings of the commentaries that precede answers. `phases`: True if messages contain their
+    phase.
 
     `phases` has an effect only if `share` is above 0.
     """
@@ -137,9 +151,13 @@ class PreambleSettings:
 
 @dataclass(frozen=True)
 class TokenCache:
-    """Settings of the cache for the tokens that a response shares with the context of an earlier response."""
+    """Settings of the cache for the tokens that a response shares with the context of an earlier
+    response.
+    """
 
-    min_tokens: int = field_key(Integer(0, 1_000_000), "Minimum number of equal tokens at the start.", 0)
+    min_tokens: int = field_key(
+        Integer(0, 1_000_000), "Minimum number of equal tokens at the start.", 0
+    )
     block_tokens: int = field_key(Integer(1, 1_000_000), "Number of tokens in a cached block.", 64)
 
 
@@ -147,8 +165,12 @@ class TokenCache:
 class ContextLatency:
     """The time that the service takes to read the context, before any output."""
 
-    ms_per_1000_tokens: float = field_key(Number(0, 600_000), "Time for 1,000 tokens that are not cached.", 0.0)
-    ms_per_1000_cached_tokens: float = field_key(Number(0, 600_000), "Time for 1,000 cached tokens.", 0.0)
+    ms_per_1000_tokens: float = field_key(
+        Number(0, 600_000), "Time for 1,000 tokens that are not cached.", 0.0
+    )
+    ms_per_1000_cached_tokens: float = field_key(
+        Number(0, 600_000), "Time for 1,000 cached tokens.", 0.0
+    )
 
     def ns(self, tokens: int, cached_tokens: int) -> int:
         """Return the time to read `tokens`, of which `cached_tokens` are cached."""
@@ -168,26 +190,36 @@ class TurnTakingSettings:
     """The rules by which a service takes turns with its caller. `turn_taking.py` applies them."""
 
     yield_ms: Delay | None = field_key(
-        DELAY, "Time from the start of speech during a reply until the reply stops. None: `speech_started` of `delays`."
+        DELAY,
+        "Time from the start of speech during a reply until the reply stops. None: `speech_started`"
+        " of `delays`.",
     )
     no_reply_share: float = field_key(SHARE, "Share of the spoken turns that get no reply.", 0.0)
     cut_in_share: float = field_key(
-        SHARE, "Share of the spoken turns in which the service replies while the caller speaks.", 0.0
+        SHARE,
+        "Share of the spoken turns in which the service replies while the caller speaks.",
+        0.0,
     )
     cut_in_ms: Delay = field_key(
-        DELAY, "Time from the start of speech to the cut-in. Shorter speech has none.", absent=LogNormal(1000, 1500)
+        DELAY,
+        "Time from the start of speech to the cut-in. Shorter speech has none.",
+        absent=LogNormal(1000, 1500),
     )
     ignored_backchannel_share: float = field_key(
         SHARE, "Share of the short utterances during a reply that are ignored.", 0.0
     )
-    backchannel_ms: int = field_key(Integer(1, 600_000), "Duration below which an utterance is short.", 500)
+    backchannel_ms: int = field_key(
+        Integer(1, 600_000), "Duration below which an utterance is short.", 500
+    )
 
 
 @dataclass(frozen=True)
 class LatencyGrowth:
     """The increase of response delays within a session. A new session starts without it."""
 
-    per_min: float = field_key(Number(0, 100), "Increase per minute of the session; 0.5 is 50 %.", required=True)
+    per_min: float = field_key(
+        Number(0, 100), "Increase per minute of the session; 0.5 is 50 %.", required=True
+    )
     max_factor: float = field_key(Number(1, 100), "Maximum factor on the delays.", 10.0)
 
     def factor(self, minutes: float) -> float:
@@ -198,15 +230,21 @@ class LatencyGrowth:
 class TranscriptSettings:
     """Settings of the transcripts of the caller's audio.
 
-    The segments of a session have the `texts` in order. After the last text, the first one follows again. If no texts
-    are given, the simulator invents the transcripts.
+    The segments of a session have the `texts` in order. After the last text, the first one follows
+    again. If no texts are given, the simulator invents the transcripts.
     """
 
-    texts: tuple[str, ...] | None = field_key(OneOrMore(String()), "The transcript of each segment of a session.")
-    word_error_rate: float = field_key(SHARE, "Share of the words that are transcribed wrongly.", 0.0)
+    texts: tuple[str, ...] | None = field_key(
+        OneOrMore(String()), "The transcript of each segment of a session."
+    )
+    word_error_rate: float = field_key(
+        SHARE, "Share of the words that are transcribed wrongly.", 0.0
+    )
     failure_rate: float = field_key(SHARE, "Share of the segments that cannot be transcribed.", 0.0)
     words_per_s: float = field_key(
-        Number(0.1, 100), "Words per second of the caller, for models that transcribe while the caller speaks.", 2.5
+        Number(0.1, 100),
+        "Words per second of the caller, for models that transcribe while the caller speaks.",
+        2.5,
     )
 
     def __post_init__(self) -> None:
@@ -219,40 +257,61 @@ class AgentSettings:
     """Properties of agents, except their delays."""
 
     greets: bool = field_key(Boolean(), "Whether the agent speaks first.", True)
-    greeting_pause_ms: Delay | None = field_key(DELAY, "Silence between two phrases of the greeting. None: one phrase.")
-    noise_dbfs: float | None = field_key(Number(-90, 0), "Level of the background noise, which never stops.")
+    greeting_pause_ms: Delay | None = field_key(
+        DELAY, "Silence between two phrases of the greeting. None: one phrase."
+    )
+    noise_dbfs: float | None = field_key(
+        Number(-90, 0), "Level of the background noise, which never stops."
+    )
     filler: float = field_key(SHARE, "Share of the answers that begin with a filler.", 0.0)
 
 
 @dataclass(frozen=True)
 class PacketPathSettings:
-    """Properties of the network path of telephone calls (RTP). `telephone/packet_path.py` describes the delays."""
+    """Properties of the network path of telephone calls (RTP). `telephone/packet_path.py`
+    describes the delays.
+    """
 
     loss: float = field_key(SHARE, "Share of the packets that are dropped, in each direction.", 0.0)
-    jitter_ms: float = field_key(Number(0, 10_000), "Maximum of the random delay of a sent packet.", 0.0)
-    reorder: float = field_key(SHARE, "Share of the sent packets that arrive after the next one.", 0.0)
+    jitter_ms: float = field_key(
+        Number(0, 10_000), "Maximum of the random delay of a sent packet.", 0.0
+    )
+    reorder: float = field_key(
+        SHARE, "Share of the sent packets that arrive after the next one.", 0.0
+    )
     duplicate: float = field_key(SHARE, "Share of the sent packets that are sent twice.", 0.0)
-    set_up_ms: Delay | None = field_key(DELAY, "Time from a telephone call's INVITE to its answer. None: at once.")
+    set_up_ms: Delay | None = field_key(
+        DELAY, "Time from a telephone call's INVITE to its answer. None: at once."
+    )
 
 
-NETWORK_PATHS = {"carrier": PacketPathSettings(loss=0.000_01, jitter_ms=5.8, set_up_ms=LogNormal(384, 460))}
+NETWORK_PATHS = {
+    "carrier": PacketPathSettings(loss=0.000_01, jitter_ms=5.8, set_up_ms=LogNormal(384, 460))
+}
 """The network paths with a name.
 
-`carrier`: a live trunk of Twilio, measured in 60 calls (thevoiceguy/siphon-ai, results of its load test of 21
-Aug 2026): jitter (RFC 3550 §6.4.1) p50 1.94 and p95 2.17 ms, loss 0.001 %, set-up p50 384 and p95 460 ms. Independent
-uniform delays up to j have the jitter j / 3.
+`carrier`: a live trunk of Twilio, measured in 60 calls (thevoiceguy/siphon-ai, results of its load
+test of 21 Aug 2026): jitter (RFC 3550 §6.4.1) p50 1.94 and p95 2.17 ms, loss 0.001 %, set-up p50
+384 and p95 460 ms. Independent uniform delays up to j have the jitter j / 3.
 """
 NETWORK_PATH: Validator[PacketPathSettings] = OrStruct(
-    Converted(Choice(tuple(NETWORK_PATHS)), lambda value, name: NETWORK_PATHS[name]), struct_of(PacketPathSettings)
+    Converted(Choice(tuple(NETWORK_PATHS)), lambda value, name: NETWORK_PATHS[name]),
+    struct_of(PacketPathSettings),
 )
 
 
 @dataclass(frozen=True)
 class Slowdown:
-    """The increase of response delays with the number of sessions that are open on the whole server."""
+    """The increase of response delays with the number of sessions that are open on the whole
+    server.
+    """
 
-    sessions: int = field_key(Integer(0, 1_000_000), "Number of open sessions without a slowdown.", required=True)
-    per_session: float = field_key(Number(0, 100), "Increase per further session; 0.01 is 1 %.", required=True)
+    sessions: int = field_key(
+        Integer(0, 1_000_000), "Number of open sessions without a slowdown.", required=True
+    )
+    per_session: float = field_key(
+        Number(0, 100), "Increase per further session; 0.01 is 1 %.", required=True
+    )
 
     def factor(self, open_sessions: int) -> float:
         return 1 + self.per_session * max(0, open_sessions - self.sessions)
@@ -260,14 +319,22 @@ class Slowdown:
 
 @dataclass(frozen=True)
 class DelegationSettings:
-    """Properties of the tasks that a full-duplex model delegates. The default delays are assumptions."""
+    """Properties of the tasks that a full-duplex model delegates. The default delays are
+    assumptions.
+    """
 
-    filler: float = field_key(SHARE, "Share of the delegated turns in which the service says a filler first.", 1.0)
+    filler: float = field_key(
+        SHARE, "Share of the delegated turns in which the service says a filler first.", 1.0
+    )
     backend_ms: Delay = field_key(
-        DELAY, "Duration of each response of the backend, from its request.", absent=LogNormal(1200, 2500)
+        DELAY,
+        "Duration of each response of the backend, from its request.",
+        absent=LogNormal(1200, 2500),
     )
     answer_ms: Delay = field_key(
-        DELAY, "Time from the accepted result to the start of its answer.", absent=LogNormal(900, 1500)
+        DELAY,
+        "Time from the accepted result to the start of its answer.",
+        absent=LogNormal(900, 1500),
     )
     unanswered: float = field_key(SHARE, "Share of the results after which nothing is said.", 0.0)
 
@@ -277,7 +344,9 @@ class McpSettings:
     """Properties of the MCP servers that clients declare. The default delays are assumptions."""
 
     listing_ms: Delay = field_key(
-        DELAY, "Time from session.updated to the end of each list of tools.", absent=LogNormal(400, 1200)
+        DELAY,
+        "Time from session.updated to the end of each list of tools.",
+        absent=LogNormal(400, 1200),
     )
     call_ms: Delay = field_key(DELAY, "Duration of each call.", absent=LogNormal(600, 2000))
     failed_listings: float = field_key(SHARE, "Share of the lists of tools that fail.", 0.0)
@@ -287,14 +356,21 @@ class McpSettings:
 
 @dataclass(frozen=True)
 class PublishedValues:
-    """Published values of the real service that are no keys of their own. Benchmarks compare the simulator with them.
+    """Published values of the real service that are no keys of their own. Benchmarks compare the
+    simulator with them.
 
     `voice_to_voice_ms` and `yield_ms`: by statistic, such as p50.
     """
 
-    voice_to_voice_ms: Mapping[str, float] = field(default_factory=dict, metadata={ENTRY: Field(STATISTICS, "In ms.")})
-    yield_ms: Mapping[str, float] = field(default_factory=dict, metadata={ENTRY: Field(STATISTICS, "In ms.")})
-    between_sessions: float | None = field_key(SHARE, "Share of the variance of log latencies between sessions.")
+    voice_to_voice_ms: Mapping[str, float] = field(
+        default_factory=dict, metadata={ENTRY: Field(STATISTICS, "In ms.")}
+    )
+    yield_ms: Mapping[str, float] = field(
+        default_factory=dict, metadata={ENTRY: Field(STATISTICS, "In ms.")}
+    )
+    between_sessions: float | None = field_key(
+        SHARE, "Share of the variance of log latencies between sessions."
+    )
 
 
 SEE_PROFILE = f"See {see('simulator', 'the-profile')}."
@@ -314,62 +390,104 @@ class Profile:
 
     name: str
     delays: Delays
-    generation_speed: float = field_key(Number(0.1, 1_000), "Seconds of audio generated per second.", required=True)
-    text_tokens_per_s: float = field_key(Number(0.1, 100_000), "Tokens of text generated per second.", required=True)
+    generation_speed: float = field_key(
+        Number(0.1, 1_000), "Seconds of audio generated per second.", required=True
+    )
+    text_tokens_per_s: float = field_key(
+        Number(0.1, 100_000), "Tokens of text generated per second.", required=True
+    )
     transcript_lead_deltas: tuple[int, int] = field_key(
         SpanValidator(0, 100), "Deltas of the transcript before the first audio.", required=True
     )
-    rate_limits_updated: str = field_key(Choice(RATE_LIMITS), "When rate_limits.updated is sent.", required=True)
-    obfuscation: bool = field_key(Boolean(), "Whether deltas of text are padded.", required=True)
-    events_per_segment: int = field_key(Integer(1, 1_000), "Events in a TCP segment.", required=True)
-    ping_interval_s: float = field_key(Number(0.1, 3_600), "Seconds between pings.", required=True)
-    faults: tuple[Fault, ...] = field_key(FAULTS, "Injected faults, with their places and times.", absent=())
-    max_session_s: float = field_key(Number(0.01, 86_400), "Maximum duration of a session.", absent=SESSION_CAP_S)
-    quota: QuotaLimits = field_key(QUOTAS, "Limits per minute, of the whole server.", absent=UNLIMITED)
-    drift: DelayDrift | None = field_key(struct_of(DelayDrift), "Random drift of the delays.")
-    slowdown: Slowdown | None = field_key(struct_of(Slowdown), "Increase of response delays with the open sessions.")
-    max_concurrent_responses: int | None = field_key(
-        Integer(1, 100_000), "Maximum number of concurrent responses; others are queued. None: any number."
+    rate_limits_updated: str = field_key(
+        Choice(RATE_LIMITS), "When rate_limits.updated is sent.", required=True
     )
-    functions: FunctionCalls = field_key(struct_of(FunctionCalls), "Function calls.", absent=FunctionCalls())
+    obfuscation: bool = field_key(Boolean(), "Whether deltas of text are padded.", required=True)
+    events_per_segment: int = field_key(
+        Integer(1, 1_000), "Events in a TCP segment.", required=True
+    )
+    ping_interval_s: float = field_key(Number(0.1, 3_600), "Seconds between pings.", required=True)
+    faults: tuple[Fault, ...] = field_key(
+        FAULTS, "Injected faults, with their places and times.", absent=()
+    )
+    max_session_s: float = field_key(
+        Number(0.01, 86_400), "Maximum duration of a session.", absent=SESSION_CAP_S
+    )
+    quota: QuotaLimits = field_key(
+        QUOTAS, "Limits per minute, of the whole server.", absent=UNLIMITED
+    )
+    drift: DelayDrift | None = field_key(struct_of(DelayDrift), "Random drift of the delays.")
+    slowdown: Slowdown | None = field_key(
+        struct_of(Slowdown), "Increase of response delays with the open sessions."
+    )
+    max_concurrent_responses: int | None = field_key(
+        Integer(1, 100_000),
+        "Maximum number of concurrent responses; others are queued. None: any number.",
+    )
+    functions: FunctionCalls = field_key(
+        struct_of(FunctionCalls), "Function calls.", absent=FunctionCalls()
+    )
     mcp: McpSettings = field_key(struct_of(McpSettings), "MCP servers.", absent=McpSettings())
     preamble: PreambleSettings = field_key(
-        struct_of(PreambleSettings), "Answers that begin with a commentary.", absent=PreambleSettings()
+        struct_of(PreambleSettings),
+        "Answers that begin with a commentary.",
+        absent=PreambleSettings(),
     )
     reasoning_ms: Mapping[str, Delay] = field(
-        default_factory=dict, metadata={ENTRY: Field(REASONING, "Duration of reasoning, by effort.")}
+        default_factory=dict,
+        metadata={ENTRY: Field(REASONING, "Duration of reasoning, by effort.")},
     )
-    cache: TokenCache = field_key(struct_of(TokenCache), "Cache of tokens that are read again.", absent=TokenCache())
+    cache: TokenCache = field_key(
+        struct_of(TokenCache), "Cache of tokens that are read again.", absent=TokenCache()
+    )
     context_latency: ContextLatency = field_key(
         struct_of(ContextLatency), "Time to read the context.", absent=ContextLatency()
     )
     context_limit_tokens: int | None = field_key(
         Integer(1, 100_000_000), "Maximum number of tokens that a response can read."
     )
-    vad: SpeechDetection = field_key(struct_of(SpeechDetection), "Detection of speech.", absent=SpeechDetection())
+    vad: SpeechDetection = field_key(
+        struct_of(SpeechDetection), "Detection of speech.", absent=SpeechDetection()
+    )
     turn_taking: TurnTakingSettings = field_key(
-        struct_of(TurnTakingSettings), "Interruptions, missing replies and cut-ins.", absent=TurnTakingSettings()
+        struct_of(TurnTakingSettings),
+        "Interruptions, missing replies and cut-ins.",
+        absent=TurnTakingSettings(),
     )
     session_sd: float = field_key(
-        Number(0, 2), "Standard deviation of the logarithm of a session's factor on response delays.", absent=0.0
+        Number(0, 2),
+        "Standard deviation of the logarithm of a session's factor on response delays.",
+        absent=0.0,
     )
-    growth: LatencyGrowth | None = field_key(struct_of(LatencyGrowth), "Increase of response delays within a session.")
+    growth: LatencyGrowth | None = field_key(
+        struct_of(LatencyGrowth), "Increase of response delays within a session."
+    )
     published: PublishedValues = field_key(
-        struct_of(PublishedValues), "Published values of the real service.", absent=PublishedValues()
+        struct_of(PublishedValues),
+        "Published values of the real service.",
+        absent=PublishedValues(),
     )
     ignored_truncate_share: float = field_key(
         SHARE, "Share of truncates that are acknowledged, but change nothing.", absent=0.0
     )
     transcripts: TranscriptSettings = field_key(
-        struct_of(TranscriptSettings), "Transcripts of the caller's audio.", absent=TranscriptSettings()
+        struct_of(TranscriptSettings),
+        "Transcripts of the caller's audio.",
+        absent=TranscriptSettings(),
     )
-    agent: AgentSettings = field_key(struct_of(AgentSettings), "Behaviour of agents.", absent=AgentSettings())
+    agent: AgentSettings = field_key(
+        struct_of(AgentSettings), "Behaviour of agents.", absent=AgentSettings()
+    )
     rtp: PacketPathSettings = field_key(
         NETWORK_PATH, "Network path of telephone calls, or its name.", absent=PacketPathSettings()
     )
-    delegates: float = field_key(SHARE, "Share of the turns whose task a full-duplex model delegates.", absent=0.0)
+    delegates: float = field_key(
+        SHARE, "Share of the turns whose task a full-duplex model delegates.", absent=0.0
+    )
     delegation: DelegationSettings = field_key(
-        struct_of(DelegationSettings), "Tasks that a full-duplex model delegates.", absent=DelegationSettings()
+        struct_of(DelegationSettings),
+        "Tasks that a full-duplex model delegates.",
+        absent=DelegationSettings(),
     )
     formats: tuple[AudioFormatName, ...] | None = field_key(
         OneOrMore(Choice(tuple(GA_FORMATS))),
@@ -385,7 +503,11 @@ class Profile:
         return drifted if self.slowdown is None else drifted * self.slowdown.factor(open_sessions)
 
     def adjusted(
-        self, *, ttfa_p50_ms: float | None = None, speed: float | None = None, faults: Iterable[Fault] = ()
+        self,
+        *,
+        ttfa_p50_ms: float | None = None,
+        speed: float | None = None,
+        faults: Iterable[Fault] = (),
     ) -> Profile:
         """Return this profile with another median of first audio, another speed, or more faults.
 
@@ -399,16 +521,28 @@ class Profile:
 
 
 DELAYS: StructOf[dict[str, Any]] = StructOf(
-    {delay.name: Field(DELAY, "See profiles/quiet.yaml.") for delay in fields(Delays)}, dict, nothing=False
+    {delay.name: Field(DELAY, "See profiles/quiet.yaml.") for delay in fields(Delays)},
+    dict,
+    nothing=False,
 )
-KEYS = {key.name: replace(key.metadata[ENTRY], required=False) for key in fields(Profile) if key.metadata}
+KEYS = {
+    key.name: replace(key.metadata[ENTRY], required=False)
+    for key in fields(Profile)
+    if key.metadata
+}
 PROFILE: StructOf[dict[str, Any]] = StructOf(
     {"delays_ms": Field(DELAYS, "Delays, each by its distribution.")} | KEYS, dict, nothing=False
 )
 
 
 PROFILES = resources.files("bench.simulator") / "profiles"
-PRESETS = tuple(sorted(file.name.removesuffix(".yaml") for file in PROFILES.iterdir() if file.name.endswith(".yaml")))
+PRESETS = tuple(
+    sorted(
+        file.name.removesuffix(".yaml")
+        for file in PROFILES.iterdir()
+        if file.name.endswith(".yaml")
+    )
+)
 """The profiles in the package. The file of each profile states the source of its values."""
 USUAL = "gpt-realtime"
 QUIET = "quiet"
@@ -432,22 +566,25 @@ def _preset_settings(name: str) -> dict[str, Any]:
 
 
 def load_profile(path: Path) -> Profile:
-    """Return the profile in the file `path`. If there is no such file, return the preset with that name.
+    """Return the profile in the file `path`. If there is no such file, return the preset with that
+    name.
 
     Missing keys have the values of `quiet`. Raise UsageError with the position of a mistake.
     """
     if str(path) in PRESETS and not path.exists():
         return _profile(str(path), _preset_settings(str(path)))
     if path.suffix not in (".yaml", ".yml") and not path.exists():
-        raise UsageError(f"{path}: {no_such_file(path, PRESETS)}; the presets are {', '.join(PRESETS)}")
+        raise UsageError(
+            f"{path}: {no_such_file(path, PRESETS)}; the presets are {', '.join(PRESETS)}"
+        )
     return _profile(path.stem, PROFILE.read(read_yaml(path, "the profile")))
 
 
 def measured_profile(
     name: str, delays_ms: Mapping[str, Sequence[float]], generation_speed: float | None = None
 ) -> Profile:
-    """Return the profile `quiet` with measured delays. `delays_ms`: the quantiles of each delay, at equally spaced
-    shares.
+    """Return the profile `quiet` with measured delays. `delays_ms`: the quantiles of each delay, at
+    equally spaced shares.
 
     A delay without quantiles has its value in `quiet`.
     """

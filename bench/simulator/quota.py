@@ -1,7 +1,8 @@
-"""Resources that all sessions of a server share: quotas per minute, and servers for responses. Pure.
+"""Resources that all sessions of a server share: quotas per minute, and servers for responses.
+Pure.
 
-A quota is a bucket with the capacity of one minute, which is refilled at a constant rate. The state of the bucket is
-one instant: the time when the bucket will be full again (GCRA, ITU-T I.371).
+A quota is a bucket with the capacity of one minute, which is refilled at a constant rate. The state
+of the bucket is one instant: the time when the bucket will be full again (GCRA, ITU-T I.371).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ UNLIMITED = QuotaLimits()
 class MinuteQuota:
     """A quota of `limit` units per minute.
 
-    All instants are on CLOCK_MONOTONIC. An instant may be slightly earlier than the previous one, because connections
-    are not synchronized.
+    All instants are on CLOCK_MONOTONIC. An instant may be slightly earlier than the previous one,
+    because connections are not synchronized.
     """
 
     def __init__(self, limit: int) -> None:
@@ -40,11 +41,15 @@ class MinuteQuota:
         self._full_at_ns = 0
 
     def wait_ns(self, units: int, at_ns: int) -> int:
-        """Return the time until `units` are available. More units than the limit are available when it is full."""
+        """Return the time until `units` are available. More units than the limit are available
+        when it is full.
+        """
         return max(0, self.reset_ns(at_ns) + self._cost_ns(min(units, self.limit)) - MINUTE_NS)
 
     def spend(self, units: int, at_ns: int) -> None:
-        """Take units, even if they are not available. The bucket may then have a deficit, which is refilled first."""
+        """Take units, even if they are not available. The bucket may then have a deficit, which
+        is refilled first.
+        """
         self._full_at_ns = max(self._full_at_ns, at_ns) + self._cost_ns(units)
 
     def reset_ns(self, at_ns: int) -> int:
@@ -52,7 +57,9 @@ class MinuteQuota:
         return max(0, self._full_at_ns - at_ns)
 
     def used(self, at_ns: int) -> int:
-        """Return the used units that are not refilled yet, rounded up. They exceed the limit if there is a deficit."""
+        """Return the used units that are not refilled yet, rounded up. They exceed the limit if
+        there is a deficit.
+        """
         return -(-self.reset_ns(at_ns) * self.limit // MINUTE_NS)
 
     def remaining(self, at_ns: int) -> int:
@@ -66,8 +73,12 @@ class ServiceQuota:
     """The quotas of one server."""
 
     def __init__(self, limits: QuotaLimits) -> None:
-        limit_by_name = {name.removesuffix("_per_minute"): limit for name, limit in vars(limits).items()}
-        self._of_responses = {name: MinuteQuota(limit) for name, limit in limit_by_name.items() if limit is not None}
+        limit_by_name = {
+            name.removesuffix("_per_minute"): limit for name, limit in vars(limits).items()
+        }
+        self._of_responses = {
+            name: MinuteQuota(limit) for name, limit in limit_by_name.items() if limit is not None
+        }
         self._connections = self._of_responses.pop("connections", None)
 
     def connect(self, at_ns: int) -> int:
@@ -80,7 +91,9 @@ class ServiceQuota:
         return wait_ns
 
     def respond(self, input_tokens: int, model: str, at_ns: int) -> dict[str, str] | None:
-        """Take one request and its input tokens. If they are not available, take nothing and return the error."""
+        """Take one request and its input tokens. If they are not available, take nothing and
+        return the error.
+        """
         requested = {"requests": 1, "tokens": input_tokens}
         for name, allowance in self._of_responses.items():
             wait_ns = allowance.wait_ns(requested[name], at_ns)
@@ -96,7 +109,9 @@ class ServiceQuota:
         return None
 
     def spend(self, output_tokens: int, at_ns: int) -> None:
-        """Take the output tokens of a response. They are known only at its end, so the quota may be overdrawn."""
+        """Take the output tokens of a response. They are known only at its end, so the quota may
+        be overdrawn.
+        """
         if "tokens" in self._of_responses:
             self._of_responses["tokens"].spend(output_tokens, at_ns)
 
@@ -113,8 +128,12 @@ class ServiceQuota:
         ]
 
     def headers(self, at_ns: int) -> dict[str, str]:
-        """Return the rate-limit headers of an upgrade. Those of `requests` are of connections if these are limited."""
-        quotas = ({} if self._connections is None else {"requests": self._connections}) | self._of_responses
+        """Return the rate-limit headers of an upgrade. Those of `requests` are of connections if
+        these are limited.
+        """
+        quotas = (
+            {} if self._connections is None else {"requests": self._connections}
+        ) | self._of_responses
         return {
             f"x-ratelimit-{header}-{name}": value
             for name, allowance in quotas.items()
@@ -127,7 +146,9 @@ class ServiceQuota:
 
 
 def duration(span_ns: int) -> str:
-    """Return a duration in the format of the service, rounded up to whole milliseconds: 250ms, 6.232s, 1m26.4s."""
+    """Return a duration in the format of the service, rounded up to whole milliseconds: 250ms,
+    6.232s, 1m26.4s.
+    """
     span_ms = -(-span_ns // NS_PER_MS)
     if span_ms < 1000:
         return f"{span_ms}ms"
@@ -137,12 +158,14 @@ def duration(span_ns: int) -> str:
 
 
 class ResponseSlots:
-    """A number of servers (`count`) that generate responses in order of request. `count`: None if unlimited.
+    """A number of servers (`count`) that generate responses in order of request. `count`: None if
+    unlimited.
 
-    A response waits until a server is free. The response occupies the server until its planned end, even if it is
-    cancelled earlier. If arrivals are random, this is the queue M/G/c. If callers wait for their replies, it is the
-    machine repair model. Instants are on CLOCK_MONOTONIC. `sessions`: the number of sessions that share the servers
-    now. `responses`: the number of responses that the servers generated, with or without a wait.
+    A response waits until a server is free. The response occupies the server until its planned end,
+    even if it is cancelled earlier. If arrivals are random, this is the queue M/G/c. If callers
+    wait for their replies, it is the machine repair model. Instants are on CLOCK_MONOTONIC.
+    `sessions`: the number of sessions that share the servers now. `responses`: the number of
+    responses that the servers generated, with or without a wait.
     """
 
     def __init__(self, count: int | None = None) -> None:

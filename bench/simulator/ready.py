@@ -15,7 +15,8 @@ from bench.simulator.services.registry import SERVICES
 from bench.simulator.serving.service import ServerAddress
 from bench.transport.interface import authority
 
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # the loopback address of a server that listens on all addresses
+# the loopback address of a server that listens on all addresses
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def urls_at(authority: str) -> dict[str, str]:
@@ -31,8 +32,10 @@ Urls = Annotated[
     dict[str, str],
     msgspec.Meta(
         title="Urls",
-        description="The complete URL of each service and agent. A client only adds its key.\n\n"
-        "Several workers have no telephone. `agent_sips` is the telephone over TLS.",
+        description=(
+            "The complete URL of each service and agent. A client only adds its key.\n\n"
+            "Several workers have no telephone. `agent_sips` is the telephone over TLS."
+        ),
         extra_json_schema={
             "properties": {name: {"type": "string"} for name in _urls(ServerAddress("", True, 1))},
             "required": list(_urls(ServerAddress("", False, 2))),
@@ -49,7 +52,8 @@ class IdentityEntry(msgspec.Struct, frozen=True):
 
 
 class ReadyDocument(msgspec.Struct, frozen=True):
-    """The content of a ready file. `ca`: the file with the certificate authority that clients must trust.
+    """The content of a ready file. `ca`: the file with the certificate authority that clients must
+    trust.
 
     `profile`: its name. `pids`: the ids of the processes that serve clients.
     """
@@ -67,11 +71,27 @@ class ReadyDocument(msgspec.Struct, frozen=True):
 
 
 def ready_document(
-    host: str, port: int, ca: Path | None, identity: IdentityEntry | None, pids: list[int], profile: str
+    host: str,
+    port: int,
+    ca: Path | None,
+    identity: IdentityEntry | None,
+    pids: list[int],
+    profile: str,
 ) -> ReadyDocument:
-    """Return the ready document of this process. `host`, `port`: the address at which the process listens."""
+    """Return the ready document of this process. `host`, `port`: the address at which the
+    process listens.
+    """
     address = ServerAddress(authority(WILDCARDS.get(host, host), port), ca is not None, len(pids))
     authority_file = str(ca) if ca else None
     return ReadyDocument(
-        1, True, os.getpid(), port, ca is not None, authority_file, _urls(address), identity, pids, profile
+        1,
+        True,
+        os.getpid(),
+        port,
+        ca is not None,
+        authority_file,
+        _urls(address),
+        identity,
+        pids,
+        profile,
     )

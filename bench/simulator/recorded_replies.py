@@ -1,9 +1,10 @@
-"""Short recorded replies, split into the service's blocks and encoded in base64 once, at the start of the simulator.
+"""Short recorded replies, split into the service's blocks and encoded in base64 once, at the start
+of the simulator.
 
-The block sizes are those that were measured (docs/protocol.md, "Audio"): 100 ms, 150 ms, then 250 ms each, and a last
-block of 500, 550 or 600 ms. All sizes are multiples of an audio token, which is 50 ms. Up to 100 ms of silence are
-added to a reply, so that its length is a sum of these sizes. Each reply starts with a silence, as the service's replies
-do.
+The block sizes are those that were measured (docs/protocol.md, "Audio"): 100 ms, 150 ms, then 250
+ms each, and a last block of 500, 550 or 600 ms. All sizes are multiples of an audio token, which is
+50 ms. Up to 100 ms of silence are added to a reply, so that its length is a sum of these sizes.
+Each reply starts with a silence, as the service's replies do.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ FIRST_TOKENS = (2, 3)  # 100 ms, 150 ms
 BLOCK_TOKENS = 5  # 250 ms
 LAST_TOKENS = (10, 11, 12)  # 500, 550, 600 ms
 
-OPENING_SILENCE_MS = (75, 140, 205, 270, 340)  # of each reply in turn; the range measured at the service
+# of each reply in turn; the range measured at the service
+OPENING_SILENCE_MS = (75, 140, 205, 270, 340)
 
 _TOKEN = re.compile(r"\s?\w+(?:'\w+)?|\S")
 
@@ -38,7 +40,8 @@ _TOKEN = re.compile(r"\s?\w+(?:'\w+)?|\S")
 class AudioBlock:
     """The payload of one audio delta.
 
-    `audible_byte`: the offset of the reply's first audible sample; None if that sample is in another block.
+    `audible_byte`: the offset of the reply's first audible sample; None if that sample is in
+    another block.
     """
 
     audio_ms: int
@@ -65,7 +68,9 @@ class RecordedReply:
 
 def load_replies() -> tuple[RecordedReply, ...]:
     folder = resources.files("bench.simulator") / "voices"
-    names = sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt"))
+    names = sorted(
+        entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt")
+    )
     return tuple(
         build_reply(
             name,
@@ -77,11 +82,15 @@ def load_replies() -> tuple[RecordedReply, ...]:
 
 
 def reply_samples(reply: RecordedReply, format: AudioFormat) -> Samples:
-    return format.decode(b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[format.name]))
+    return format.decode(
+        b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[format.name])
+    )
 
 
 def opening_with_silence(samples: Samples, silence_ms: int) -> Samples:
-    """Return the samples (24 kHz) from the first audible one on, with `silence_ms` of silence before them."""
+    """Return the samples (24 kHz) from the first audible one on, with `silence_ms` of silence
+    before them.
+    """
     return np.pad(samples[first_audible(samples) or 0 :], (silence_ms * RATE_HZ // 1000, 0))
 
 
@@ -106,12 +115,17 @@ def build_reply(name: str, transcript: str, samples: Samples) -> RecordedReply:
         rate_hz: _resampled(padded, rate_hz)
         for rate_hz in {audio_format.rate_hz for audio_format in ALL_FORMATS.values()}
     }
-    blocks = {name: _split(samples_by_rate[format.rate_hz], sizes, format) for name, format in ALL_FORMATS.items()}
+    blocks = {
+        name: _split(samples_by_rate[format.rate_hz], sizes, format)
+        for name, format in ALL_FORMATS.items()
+    }
     return RecordedReply(name, tuple(_TOKEN.findall(transcript)), blocks)
 
 
 def fitting_tokens(tokens: int) -> int:
-    """Return the shortest length, in audio tokens, that is at least `tokens` and a sum of the service's block sizes."""
+    """Return the shortest length, in audio tokens, that is at least `tokens` and a sum of the
+    service's block sizes.
+    """
     head = sum(FIRST_TOKENS)
     tokens = max(tokens, head + LAST_TOKENS[0])
     over = (tokens - head) % BLOCK_TOKENS
@@ -119,7 +133,9 @@ def fitting_tokens(tokens: int) -> int:
 
 
 def block_tokens(tokens: int) -> list[int]:
-    """Return the service's block sizes, in audio tokens, for a length that `fitting_tokens` returned."""
+    """Return the service's block sizes, in audio tokens, for a length that `fitting_tokens`
+    returned.
+    """
     remaining = tokens - sum(FIRST_TOKENS)
     last = LAST_TOKENS[0] + remaining % BLOCK_TOKENS
     return [*FIRST_TOKENS, *[BLOCK_TOKENS] * ((remaining - last) // BLOCK_TOKENS), last]
@@ -128,12 +144,17 @@ def block_tokens(tokens: int) -> list[int]:
 def _split(samples: Samples, sizes: Sequence[int], format: AudioFormat) -> tuple[AudioBlock, ...]:
     audio = format.encode(samples)
     audible = audible_byte(audio, format)
-    blocks, start = [], 0
+    blocks = []
+    start = 0
     for tokens in sizes:
         piece = audio[start : start + tokens * TOKEN_MS * format.bytes_per_s // 1000]
         offset = -1 if audible is None else audible - start
         encoded = b'"' + base64.b64encode(piece) + b'"'
-        blocks.append(AudioBlock(tokens * TOKEN_MS, len(piece), encoded, offset if 0 <= offset < len(piece) else None))
+        blocks.append(
+            AudioBlock(
+                tokens * TOKEN_MS, len(piece), encoded, offset if 0 <= offset < len(piece) else None
+            )
+        )
         start += len(piece)
     return tuple(blocks)
 

@@ -1,7 +1,8 @@
 """All ways in which the services refuse a connection, by name (docs/simulator.md, "Refusals").
 
-Azure sends an HTTP error instead of the upgrade, with `{"error": {"code", "message"}}`. OpenAI accepts the upgrade,
-sends one error event, and closes the connection. If only the code of a refusal is known, the message is an assumption.
+Azure sends an HTTP error instead of the upgrade, with `{"error": {"code", "message"}}`. OpenAI
+accepts the upgrade, sends one error event, and closes the connection. If only the code of a refusal
+is known, the message is an assumption.
 """
 
 from __future__ import annotations
@@ -53,36 +54,50 @@ class RefusedUpgrade:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers that state the wait, in whole seconds and in milliseconds, both rounded up."""
+        """The headers that state the wait, in whole seconds and in milliseconds, both rounded
+        up.
+        """
         if not self.wait_ns:
             return {}
-        return {"retry-after": str(-(-self.wait_ns // NS_PER_S)), "retry-after-ms": str(-(-self.wait_ns // NS_PER_MS))}
+        return {
+            "retry-after": str(-(-self.wait_ns // NS_PER_S)),
+            "retry-after-ms": str(-(-self.wait_ns // NS_PER_MS)),
+        }
 
 
 BAD_KEY = RefusedUpgrade(
     401,
     "401",
-    "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an "
-    "active subscription and use a correct regional API endpoint for your resource.",
+    "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a"
+    " valid key for an active subscription and use a correct regional API endpoint for your"
+    " resource.",
 )
 DEAD_TOKEN = RefusedUpgrade(
     401,
     "401",
-    "Unauthorized. Access token is missing, invalid, audience is incorrect (https://cognitiveservices.azure.com), "
-    "or have expired.",
+    "Unauthorized. Access token is missing, invalid, audience is incorrect"
+    " (https://cognitiveservices.azure.com), or have expired.",
 )
-STRAY_VERSION = RefusedUpgrade(401, "401", "api-version is not allowed on the /openai/v1 path; remove it.")
+STRAY_VERSION = RefusedUpgrade(
+    401, "401", "api-version is not allowed on the /openai/v1 path; remove it."
+)
 NO_DEPLOYMENT = RefusedUpgrade(
     404,
     "DeploymentNotFound",
-    "The API deployment for this resource does not exist. If you created the deployment within the last 5 minutes, "
-    "please wait a moment and try again.",
+    "The API deployment for this resource does not exist. If you created the deployment within the"
+    " last 5 minutes, please wait a moment and try again.",
 )
-NO_MODEL = RefusedUpgrade(400, "BadRequest", "The query parameter model is missing, and agents are not simulated.")
+NO_MODEL = RefusedUpgrade(
+    400, "BadRequest", "The query parameter model is missing, and agents are not simulated."
+)
 NO_SUCH_PATH = RefusedUpgrade(404, "404", "Resource not found")
 BAD_VERSION = RefusedUpgrade(400, "BadRequest", "API version not supported")
-TOO_MANY_HEADERS = RefusedUpgrade(431, "431", "Request Header Fields Too Large: more than 10 custom headers.")
-TOO_MANY_CALLS = RefusedUpgrade(503, "503", "This process of the simulator plays no more telephone calls.")
+TOO_MANY_HEADERS = RefusedUpgrade(
+    431, "431", "Request Header Fields Too Large: more than 10 custom headers."
+)
+TOO_MANY_CALLS = RefusedUpgrade(
+    503, "503", "This process of the simulator plays no more telephone calls."
+)
 
 BAD_OPENAI_KEY = PostUpgradeRefusal("invalid_api_key", "Incorrect API key provided.", 3000)
 MISSING_MODEL = PostUpgradeRefusal("missing_model", "You must provide a model parameter.", 4000)
@@ -95,8 +110,8 @@ def throttled(wait_ns: int) -> RefusedUpgrade:
     """Return the refusal with status 429: too many connections per minute."""
     seconds = -(-wait_ns // NS_PER_S)
     problem = (
-        "Requests to the Realtime Operation under Azure OpenAI API have exceeded call rate limit of your current "
-        f"pricing tier. Please retry after {seconds} seconds."
+        "Requests to the Realtime Operation under Azure OpenAI API have exceeded call rate limit"
+        f" of your current pricing tier. Please retry after {seconds} seconds."
     )
     return RefusedUpgrade(429, "429", problem, wait_ns)
 
@@ -106,32 +121,47 @@ BEFORE_UPGRADE: Mapping[str, RefusedUpgrade] = {
     "not_realtime": RefusedUpgrade(
         400,
         "OpperationNotSupported",  # the service's spelling
-        "The realtime operation does not work with the specified model. Please choose different model and try again.",
+        "The realtime operation does not work with the specified model. Please choose different"
+        " model and try again.",
     ),
     "bad_key": BAD_KEY,
     "expired_token": DEAD_TOKEN,
-    "missing_role": RefusedUpgrade(401, "PermissionDenied", "Principal does not have access to API/Operation."),
+    "missing_role": RefusedUpgrade(
+        401, "PermissionDenied", "Principal does not have access to API/Operation."
+    ),
     "forbidden": RefusedUpgrade(403, "403", "Access denied due to Virtual Network/Firewall rules."),
     "no_deployment": NO_DEPLOYMENT,
     "throttled": throttled(REFUSED_WAIT_NS),
-    "internal": RefusedUpgrade(500, "InternalServerError", "The server had an error while processing your request."),
+    "internal": RefusedUpgrade(
+        500, "InternalServerError", "The server had an error while processing your request."
+    ),
     "unavailable": RefusedUpgrade(
-        503, "ServiceUnavailable", "The service is temporarily unable to process your request.", REFUSED_WAIT_NS
+        503,
+        "ServiceUnavailable",
+        "The service is temporarily unable to process your request.",
+        REFUSED_WAIT_NS,
     ),
 }
 AFTER_UPGRADE: Mapping[str, PostUpgradeRefusal] = {
     "invalid_api_key": BAD_OPENAI_KEY,
     "beta_api_shape_disabled": PostUpgradeRefusal(
-        "beta_api_shape_disabled", "The Realtime Beta API is no longer supported; use the GA API.", 4000
+        "beta_api_shape_disabled",
+        "The Realtime Beta API is no longer supported; use the GA API.",
+        4000,
     ),
     "missing_model": MISSING_MODEL,
-    "invalid_model": PostUpgradeRefusal("invalid_model", "The model is not supported in realtime mode.", 4000),
+    "invalid_model": PostUpgradeRefusal(
+        "invalid_model", "The model is not supported in realtime mode.", 4000
+    ),
     "model_not_found": PostUpgradeRefusal(
         "model_not_found", "The model does not exist or you do not have access to it.", 4004
     ),
 }
 NOTES: Mapping[str, str] = {
-    **{name: f"Azure's HTTP {refusal.status}: {refusal.code}" for name, refusal in BEFORE_UPGRADE.items()},
+    **{
+        name: f"Azure's HTTP {refusal.status}: {refusal.code}"
+        for name, refusal in BEFORE_UPGRADE.items()
+    },
     **{
         name: f"OpenAI's error after the upgrade, and close {complaint.close_code}"
         for name, complaint in AFTER_UPGRADE.items()

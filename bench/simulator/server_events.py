@@ -1,13 +1,16 @@
-"""Server events as bytes: event names in both dialects, ids, templates for frequent events, and the outbox.
+"""Server events as bytes: event names in both dialects, ids, templates for frequent events, and the
+outbox.
 
-Deltas are sent hundreds of times a second. So the JSON of a delta is split once per response into constant pieces, and
-only the event id and the payload are inserted for each delta. All other events use the JSON encoder. docs/protocol.md,
-"Two dialects", lists the names that differ between the dialects.
+Deltas are sent hundreds of times a second. So the JSON of a delta is split once per response into
+constant pieces, and only the event id and the payload are inserted for each delta. All other events
+use the JSON encoder. docs/protocol.md, "Two dialects", lists the names that differ between the
+dialects.
 
-The outbox contains the events that one session will send. They are planned as series of steps, and the outbox merges
-the series by due instant. Steps of a series keep their order. If two series have steps at the same instant, all steps
-of the series that was added first precede those of the other. The next step of a series is requested only after the
-previous step was taken. Responses to client events keep the order of the client events.
+The outbox contains the events that one session will send. They are planned as series of steps, and
+the outbox merges the series by due instant. Steps of a series keep their order. If two series have
+steps at the same instant, all steps of the series that was added first precede those of the other.
+The next step of a series is requested only after the previous step was taken. Responses to client
+events keep the order of the client events.
 """
 
 from __future__ import annotations
@@ -44,15 +47,17 @@ class ArrivalSpan(NamedTuple):
 class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
     """A server event and the instant (CLOCK_MONOTONIC, ns) at which the service would send it.
 
-    Some fields are only for the ground-truth log. `item_id` and `call_id`: the ids of the event's item and function
-    call. `audible_byte`: the offset, in the delta's audio, at which the item is first audible. `facts`: other values,
-    by their keys in the log. `nested`: the type of the event within a `response.event` of GPT-Live. `utterance`: the
-    number of the utterance in its session, if the event is a delta of GPT-Live's speech.
+    Some fields are only for the ground-truth log. `item_id` and `call_id`: the ids of the event's
+    item and function call. `audible_byte`: the offset, in the delta's audio, at which the item is
+    first audible. `facts`: other values, by their keys in the log. `nested`: the type of the event
+    within a `response.event` of GPT-Live. `utterance`: the number of the utterance in its session,
+    if the event is a delta of GPT-Live's speech.
 
-    `context_tokens`: the input tokens of the response that begins with the event. Faults may depend on them.
+    `context_tokens`: the input tokens of the response that begins with the event. Faults may depend
+    on them.
 
-    `close`: the code and the reason with which the connection is closed after the event; None if it stays open. Then
-    `body` may be empty, and nothing is sent before the close.
+    `close`: the code and the reason with which the connection is closed after the event; None if it
+    stays open. Then `body` may be empty, and nothing is sent before the close.
     """
 
     due_ns: int
@@ -71,7 +76,8 @@ class OutgoingEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class WireNames(NamedTuple):
-    """The event families whose names differ between the dialects, and the types of an assistant's content parts.
+    """The event families whose names differ between the dialects, and the types of an assistant's
+    content parts.
 
     `is_ga` is True if items and settings have the form of GA, under these names.
     """
@@ -103,15 +109,20 @@ GA_FORMATS: Mapping[AudioFormatName, Json] = {
     "pcm16@16000": {"type": "audio/pcm", "rate": 16_000},
     "pcm16@48000": {"type": "audio/pcm", "rate": 48_000},
 }
-"""The formats in the notation of GA. The client has another table, so that a mistake in one of them is found."""
+"""The formats in the notation of GA. The client has another table, so that a mistake in one of
+them is found."""
 
 
 class RejectedError(UsageError):
-    """A client event that violates a rule of the service. It causes one `error` event and changes nothing."""
+    """A client event that violates a rule of the service. It causes one `error` event and
+    changes nothing.
+    """
 
     def __init__(self, code: str | None, message: str, param: str | None = None) -> None:
         super().__init__(message)
-        self.code, self.message, self.param = code, message, param
+        self.code = code
+        self.message = message
+        self.param = param
 
 
 class Ids:
@@ -136,8 +147,16 @@ class Ids:
         return f"{kind}_{self._tag}{self._others:09d}"
 
 
-def error_fields(code: str | None, message: str, param: str | None = None, event_id: str | None = None) -> Json:
-    error = {"type": "invalid_request_error", "code": code, "message": message, "param": param, "event_id": event_id}
+def error_fields(
+    code: str | None, message: str, param: str | None = None, event_id: str | None = None
+) -> Json:
+    error = {
+        "type": "invalid_request_error",
+        "code": code,
+        "message": message,
+        "param": param,
+        "event_id": event_id,
+    }
     return {"error": error}
 
 
@@ -146,7 +165,9 @@ def event_bytes(event_type: str, event_id: str, fields: Json) -> bytes:
 
 
 class DeltaTemplate:
-    """A template for the deltas of one event family and content part. `render` inserts the event id and the payload."""
+    """A template for the deltas of one event family and content part. `render` inserts the event
+    id and the payload.
+    """
 
     def __init__(self, family: str, response_id: str, item_id: str, output_index: int) -> None:
         self.type = f"{family}.delta"
@@ -162,7 +183,8 @@ class DeltaTemplate:
 
 def whole_frame(body: bytes) -> bytes:
     """Return a message as one unmasked frame (RFC 6455 §5.2). Frames of servers are not masked."""
-    size, first = len(body), b"\x82" if type(body) is BinaryMessage else b"\x81"
+    size = len(body)
+    first = b"\x82" if type(body) is BinaryMessage else b"\x81"
     if size < 126:
         return first + size.to_bytes(1, "big") + body
     if size < 65536:
@@ -170,7 +192,8 @@ def whole_frame(body: bytes) -> bytes:
     return first + b"\x7f" + size.to_bytes(8, "big") + body
 
 
-Render = Callable[[int], OutgoingEvent | None]  # from the due instant; None if there is nothing to send
+# from the due instant; None if there is nothing to send
+Render = Callable[[int], OutgoingEvent | None]
 OutboxStep = tuple[int, Render]
 
 
@@ -187,7 +210,9 @@ class Outbox:
     """The planned events of one session. `obfuscated`: True if text deltas are padded."""
 
     def __init__(self, ids: Ids, rng: np.random.Generator, *, obfuscated: bool) -> None:
-        self.ids, self._rng, self._obfuscated = ids, rng, obfuscated
+        self.ids = ids
+        self._rng = rng
+        self._obfuscated = obfuscated
         self._heap: list[tuple[int, int, Render, PlannedSeries]] = []
         self._planned = 0
         self.answered_ns = 0  # due instant of the last answer to a client event
@@ -196,7 +221,8 @@ class Outbox:
         return self._heap[0][0] if self._heap else None
 
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
-        """Yield the due events. Each event is rendered when it is requested, so it depends on the events before it.
+        """Yield the due events. Each event is rendered when it is requested, so it depends on the
+        events before it.
 
         The consumer may stop early and take the remaining events later.
         """
@@ -226,25 +252,38 @@ class Outbox:
         return at_ns + delay.draw_ns(self._rng)
 
     def answer_due(self, at_ns: int, delay: Delay) -> int:
-        """Return the instant at which a client event is answered. `at_ns`: the time when the event was received.
+        """Return the instant at which a client event is answered. `at_ns`: the time when the event
+        was received.
 
         The instant is not before the answers to earlier client events.
         """
         return self.answer_from(self.after(at_ns, delay))
 
     def answer_from(self, due_ns: int) -> int:
-        """Return the first instant from `due_ns` on that is not before the answers to earlier client events."""
+        """Return the first instant from `due_ns` on that is not before the answers to earlier
+        client events.
+        """
         self.answered_ns = max(self.answered_ns, due_ns)
         return self.answered_ns
 
     def answer(self, at_ns: int, delay: Delay, *events: tuple[str, Json]) -> int:
-        """Plan the events that answer one client event. All are due at the same instant. Return this instant."""
+        """Plan the events that answer one client event. All are due at the same instant. Return
+        this instant.
+        """
         due_ns = self.answer_due(at_ns, delay)
-        self.plan([(due_ns, partial(self.event, event_type, fields)) for event_type, fields in events])
+        self.plan(
+            [(due_ns, partial(self.event, event_type, fields)) for event_type, fields in events]
+        )
         return due_ns
 
     def event(
-        self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None, response_id: str | None = None
+        self,
+        event_type: str,
+        fields: Json,
+        due_ns: int,
+        *,
+        facts: Json | None = None,
+        response_id: str | None = None,
     ) -> OutgoingEvent:
         item = fields.get("item", {})
         return OutgoingEvent(
@@ -258,10 +297,14 @@ class Outbox:
         )
 
     def obfuscation(self) -> str | None:
-        """Return the random letters with which OpenAI pads a text delta; None if deltas are not padded."""
+        """Return the random letters with which OpenAI pads a text delta; None if deltas are not
+        padded.
+        """
         if not self._obfuscated:
             return None
-        letters: Any = self._rng.integers(97, 123, self._rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8)
+        letters: Any = self._rng.integers(
+            97, 123, self._rng.integers(*OBFUSCATION_LETTERS, endpoint=True), np.uint8
+        )
         return bytes(letters).decode()
 
     def error(self, rejected: RejectedError, event_id: str | None, due_ns: int) -> OutgoingEvent:

@@ -1,4 +1,6 @@
-"""The interface of a simulated session, and the descriptions of the client events that it handles. Pure."""
+"""The interface of a simulated session, and the descriptions of the client events that it
+handles. Pure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,15 @@ from bench.simulator.faults.injection import PLACE_OF_EVENT, without_audio_token
 from bench.simulator.profile import Profile
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
-from bench.simulator.server_events import Ids, Json, Outbox, OutgoingEvent, RejectedError, error_fields, event_bytes
+from bench.simulator.server_events import (
+    Ids,
+    Json,
+    Outbox,
+    OutgoingEvent,
+    RejectedError,
+    error_fields,
+    event_bytes,
+)
 from bench.simulator.session import checks
 from bench.simulator.turn_taking import TurnDecision
 
@@ -26,10 +36,11 @@ NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 class EventReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """The result of one client event, for the ground-truth log.
 
-    `response` is the id of the response that the event created or cancelled. Byte positions are offsets in the
-    session's stream of input audio; a range includes its start and excludes its end. `not_simulated` are the parameters
-    that were accepted, but have no effect. `audio_end_ms` is the item's remaining audio after a truncate. `delegation`
-    is the id of the delegation that the event answers or continues. `decisions` are those about the caller's turn.
+    `response` is the id of the response that the event created or cancelled. Byte positions are
+    offsets in the session's stream of input audio; a range includes its start and excludes its end.
+    `not_simulated` are the parameters that were accepted, but have no effect. `audio_end_ms` is the
+    item's remaining audio after a truncate. `delegation` is the id of the delegation that the event
+    answers or continues. `decisions` are those about the caller's turn.
     """
 
     type: str
@@ -58,11 +69,14 @@ class SimulatedSession(ABC):
     """A function that returns an event without the tokens of audio that is not sent."""
     _outbox: Outbox
     wake: Callable[[], None] = staticmethod(lambda: None)
-    """A function that lets the connection look for due events. It is called after input that is not a message."""
+    """A function that lets the connection look for due events. It is called after input that is
+    not a message."""
 
     @abstractmethod
     def open(self, at_ns: int) -> None:
-        """Start the session. The connection calls this after the response to the client's upgrade."""
+        """Start the session. The connection calls this after the response to the client's
+        upgrade.
+        """
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
         try:
@@ -71,7 +85,9 @@ class SimulatedSession(ABC):
             event = None
         if isinstance(event, dict):
             return self.receive(event, at_ns)
-        return self._unreadable(at_ns, "invalid_json", "Could not parse the message as a JSON object.")
+        return self._unreadable(
+            at_ns, "invalid_json", "Could not parse the message as a JSON object."
+        )
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
         return self._unreadable(at_ns, "invalid_event", "A binary message is not supported.")
@@ -83,7 +99,11 @@ class SimulatedSession(ABC):
     def receive(self, event: Json, at_ns: int) -> EventReceipt:
         event_id = event.get("event_id")
         event_id = event_id if isinstance(event_id, str) else None
-        fields: ReceiptFields = {"type": str(event.get("type")), "event_id": event_id, "response": None}
+        fields: ReceiptFields = {
+            "type": str(event.get("type")),
+            "event_id": event_id,
+            "response": None,
+        }
         try:
             fields |= self._handle(event, at_ns) or {}
         except RejectedError as rejected:
@@ -100,8 +120,12 @@ class SimulatedSession(ABC):
         """End a response early. Do nothing if it has ended, or if the session has no responses."""
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
-        """Return the event with which the service ends the session. `reason`: the reason in GPT-Live's event."""
-        body = event_bytes("error", self.ids.event(), error_fields(refusals.SESSION_EXPIRED, message))
+        """Return the event with which the service ends the session. `reason`: the reason in
+        GPT-Live's event.
+        """
+        body = event_bytes(
+            "error", self.ids.event(), error_fields(refusals.SESSION_EXPIRED, message)
+        )
         return OutgoingEvent(due_ns, "error", body, close=(refusals.GOING_AWAY, message))
 
     @abstractmethod
@@ -142,7 +166,9 @@ class ClosingSession(SimulatedSession):
 
 
 class SessionParts(NamedTuple):
-    """What a server gives to each of its sessions. `quota` and `servers` are shared by all sessions."""
+    """What a server gives to each of its sessions. `quota` and `servers` are shared by all
+    sessions.
+    """
 
     expires_at_s: int
     profile: Profile
@@ -173,7 +199,13 @@ class ClientEvent(NamedTuple, Generic[SessionT]):
         return receipt | {"not_simulated": noted} if noted else receipt
 
 
-def client_event(handler: Handler[SessionT], *required: str, **fields: Validator[Any]) -> ClientEvent[SessionT]:
-    """Return the description of a type of client event. `fields` are those in addition to `type` and `event_id`."""
-    form = checks.object_of({"type": checks.ANYTHING, "event_id": checks.short(512), **fields}, *required)
+def client_event(
+    handler: Handler[SessionT], *required: str, **fields: Validator[Any]
+) -> ClientEvent[SessionT]:
+    """Return the description of a type of client event. `fields` are those in addition to `type`
+    and `event_id`.
+    """
+    form = checks.object_of(
+        {"type": checks.ANYTHING, "event_id": checks.short(512), **fields}, *required
+    )
     return ClientEvent(handler, form)

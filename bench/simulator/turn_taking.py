@@ -1,12 +1,15 @@
 """How a simulated service takes turns with its caller: one rule for all services. Pure.
 
-A service passes the caller's audio to `TurnTaking.append`, and reacts to the speech that this yields:
+A service passes the caller's audio to `TurnTaking.append`, and reacts to the speech that this
+yields:
 
-- `stop_ns` of a start of speech: the instant at which the service notices the speech, and stops its reply
+- `stop_ns` of a start of speech: the instant at which the service notices the speech, and stops its
+  reply
 - `is_answered` of an end of speech: False if the service says nothing, and waits for the next turn
 
-The delays of each reply are multiplied by `TurnTaking.slowness`. The rules are the keys `turn_taking`, `session_sd` and
-`growth` of the profile. docs/simulator.md, "Turn-taking", describes them.
+The delays of each reply are multiplied by `TurnTaking.slowness`. The rules are the keys
+`turn_taking`, `session_sd` and `growth` of the profile. docs/simulator.md, "Turn-taking", describes
+them.
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ class TurnDecision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     - `no_reply`: the service does not answer a turn
     - `answer`: the service answers a turn, with delays of its session's own
 
-    `from_ns`: the start of the speech; `at_ns`: the instant at which the service stops or begins to speak. `slowness`:
-    the factor of the session on the delays of the answer.
+    `from_ns`: the start of the speech; `at_ns`: the instant at which the service stops or begins to
+    speak. `slowness`: the factor of the session on the delays of the answer.
     """
 
     kind: Literal["yield", "ignored_backchannel", "cut_in", "no_reply", "answer"]
@@ -51,7 +54,8 @@ class CallerSpeech(NamedTuple):
 
     edge: SpeechEdge
     stop_ns: int
-    """At a start: the instant at which the service notices the speech and stops its reply. At an end: 0."""
+    """At a start: the instant at which the service notices the speech and stops its reply. At an
+    end: 0."""
     stops_reply: bool = False
     """At a start: whether the speech interrupts a reply."""
     is_answered: bool = True
@@ -62,31 +66,45 @@ class TurnTaking:
     """The turn-taking of one session. `audio`: the caller's audio."""
 
     def __init__(self, profile: Profile, rng: np.random.Generator, servers: ResponseSlots) -> None:
-        self._profile, self._rules, self._rng, self._servers = profile, profile.turn_taking, rng, servers
+        self._profile = profile
+        self._rules = profile.turn_taking
+        self._rng = rng
+        self._servers = servers
         self.audio = InputAudio(profile.vad.min_speech_ms)
-        self._own_factor = math.exp(profile.session_sd * rng.standard_normal()) if profile.session_sd else 1.0
+        self._own_factor = (
+            math.exp(profile.session_sd * rng.standard_normal()) if profile.session_sd else 1.0
+        )
         self._since_ns: int | None = None  # the session's first audio or reply
         self._stop_ns = 0  # the instant at which the last interrupted reply stops
         self._cuts_in = False  # the next reply begins at once, because the caller still speaks
         self._is_cut = False  # the next speech is the rest of speech that the service has ended
         self._ignores = self._rules.ignored_backchannel_share > 0
-        self._ignores_next, self._drawn_for = False, -1  # whether the next sound is ignored if it is short; its number
+        # whether the next sound is ignored if it is short; its number
+        self._ignores_next = False
+        self._drawn_for = -1
         self._decisions: list[TurnDecision] = []
 
-    def append(self, audio: bytes, settings: InputSettings, at_ns: int, *, is_replying: bool) -> Iterator[CallerSpeech]:
+    def append(
+        self, audio: bytes, settings: InputSettings, at_ns: int, *, is_replying: bool
+    ) -> Iterator[CallerSpeech]:
         """Append input audio that arrives at `at_ns`. Yield the starts and ends of speech.
 
         `is_replying`: True if the service prepares or says a reply, or the caller still plays one.
         """
         if self._since_ns is None:
             self._since_ns = at_ns
-        is_during_reply = is_replying and settings.detection is not None and settings.detection.interrupt_response
+        is_during_reply = (
+            is_replying and settings.detection is not None and settings.detection.interrupt_response
+        )
         self._prepare_sound(is_during_reply)
         for edge in self.audio.append(audio, settings):
             assert settings.detection is not None
             if edge.began:
-                is_during_reply, self._is_cut = is_during_reply or self._is_cut, False
-                yield self._started(edge, at_ns, is_during_reply, answers=settings.detection.create_response)
+                is_during_reply = is_during_reply or self._is_cut
+                self._is_cut = False
+                yield self._started(
+                    edge, at_ns, is_during_reply, answers=settings.detection.create_response
+                )
             else:
                 yield self._ended(edge, at_ns, answers=settings.detection.create_response)
                 self._prepare_sound(is_during_reply or self._is_cut)
@@ -98,15 +116,20 @@ class TurnTaking:
         """Return the fields of the receipt of appended audio, which began at `from_byte`."""
         fields: dict[str, Any] = {"from_byte": from_byte, "to_byte": self.audio.end.byte}
         if self._decisions:
-            fields["decisions"], self._decisions = self._decisions, []
+            fields["decisions"] = self._decisions
+            self._decisions = []
         return fields
 
     def answer_ns(self, at_ns: int) -> int:
-        """Return the instant from which a reply is prepared that is due at `at_ns`: after the reply before it."""
+        """Return the instant from which a reply is prepared that is due at `at_ns`: after the
+        reply before it.
+        """
         return max(at_ns, self._stop_ns)
 
     def slowness(self, at_ns: int) -> float:
-        """Return the factor on the delays of a reply that starts at `at_ns`. It is 0 if the service cuts in."""
+        """Return the factor on the delays of a reply that starts at `at_ns`. It is 0 if the
+        service cuts in.
+        """
         if self._since_ns is None:
             self._since_ns = at_ns
         if self._cuts_in:
@@ -133,7 +156,9 @@ class TurnTaking:
         if self._ignores_next:
             self.audio.min_speech_ms = max(self.audio.min_speech_ms, self._rules.backchannel_ms)
 
-    def _started(self, edge: SpeechEdge, at_ns: int, is_during_reply: bool, *, answers: bool) -> CallerSpeech:
+    def _started(
+        self, edge: SpeechEdge, at_ns: int, is_during_reply: bool, *, answers: bool
+    ) -> CallerSpeech:
         from_ns = at_ns - (self.audio.clock_ms - edge.begin_ms) * NS_PER_MS
         if is_during_reply:
             self.audio.cut_in_ms = None
@@ -145,7 +170,9 @@ class TurnTaking:
             self._decisions.append(TurnDecision("yield", from_ns, stop_ns))
             return CallerSpeech(edge, stop_ns, True)
         cuts_in = answers and is_drawn(self._rules.cut_in_share, self._rng)
-        self.audio.cut_in_ms = self._rules.cut_in_ms.draw_ns(self._rng) / NS_PER_MS if cuts_in else None
+        self.audio.cut_in_ms = (
+            self._rules.cut_in_ms.draw_ns(self._rng) / NS_PER_MS if cuts_in else None
+        )
         return CallerSpeech(edge, at_ns + self._profile.delays.speech_started.draw_ns(self._rng))
 
     def _ended(self, edge: SpeechEdge, at_ns: int, *, answers: bool) -> CallerSpeech:

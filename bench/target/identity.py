@@ -1,10 +1,12 @@
 """The request for one token from Microsoft Entra ID, by azure-identity.
 
-The result is a token, with the credential that returned it, or the reasons why no credential returned one.
+The result is a token, with the credential that returned it, or the reasons why no credential
+returned one.
 
-azure-identity is imported at the first sign-in, because gevent must patch the standard library before that. All
-blocking operations of azure-identity (sockets, the Azure CLI) then switch to other greenlets, so it runs in a plain
-greenlet. A thread of gevent's pool cannot start processes, as each first request does (`uname`).
+azure-identity is imported at the first sign-in, because gevent must patch the standard library
+before that. All blocking operations of azure-identity (sockets, the Azure CLI) then switch to other
+greenlets, so it runs in a plain greenlet. A thread of gevent's pool cannot start processes, as each
+first request does (`uname`).
 """
 
 from __future__ import annotations
@@ -33,24 +35,40 @@ from bench.transport.gevent_patch import LimitReached
 from bench.transport.interface import Proxy
 
 FIRST_RETRIES = 2
-"""The retries of azure-identity at the start, after a 429 or 500. Later, `TokenRenewer` retries instead."""
-CONNECT_LIMIT_S, READ_LIMIT_S = 3, 10
+"""The retries of azure-identity at the start, after a 429 or 500. Later, `TokenRenewer` retries
+instead."""
+CONNECT_LIMIT_S = 3
+READ_LIMIT_S = 10
 FETCH_LIMIT_S = 30
 """The time limit for fetching a token, and for each program that azure-identity runs.
 
 azure-identity itself limits each connect and each read, but not the total time. A first call of the
 Azure CLI on a busy machine needs up to 15 s.
 """
-WHY_LENGTH, WHY_IN_CHAIN_LENGTH = 200, 110
+WHY_LENGTH = 200
+WHY_IN_CHAIN_LENGTH = 110
 
-SECRET_VARIABLES = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
-                    "IDENTITY_HEADER", "MSI_SECRET")  # fmt: skip
-"""The environment variables that azure-identity reads and that must never be shown, besides those of proxies."""
+SECRET_VARIABLES = (
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "AZURE_PASSWORD",
+    "IDENTITY_HEADER",
+    "MSI_SECRET",
+)
+"""The environment variables that azure-identity reads and that must never be shown, besides
+those of proxies."""
 
 REMEDIES = {
-    "default": "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use a key",
-    "managed_identity": "assign a managed identity to this machine; if it has several, set client_id",
-    "service_principal": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET (or _CERTIFICATE_PATH)",
+    "default": (
+        "sign in with `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET,"
+        " or use a key"
+    ),
+    "managed_identity": (
+        "assign a managed identity to this machine; if it has several, set client_id"
+    ),
+    "service_principal": (
+        "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET (or _CERTIFICATE_PATH)"
+    ),
     "workload_identity": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE",
     "azure_cli": "sign in with `az login`",
 }
@@ -64,10 +82,14 @@ _CLAIMS = ("aud", "tid", "appid", "azp", "oid", "exp")
 _TOKEN_LIKE = re.compile(r"[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}(\.[A-Za-z0-9_-]*)?")
 _QUOTED_ANSWER = re.compile(r"\{.*\}|Content: .*", re.DOTALL)
 _LINKS = re.compile(
-    r"(See|Visit|To mitigate|For more|Please refer)[^.]*?https://\S+( to troubleshoot this issue)?\.?|https://\S+"
+    r"(See|Visit|To mitigate|For more|Please refer)[^.]*?https://\S+( to troubleshoot this"
+    r" issue)?\.?|https://\S+"
 )
-_MISLEADING = re.compile(r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?")
-"""azure-identity's misleading text if the endpoint of a managed identity refuses, with any status."""
+_MISLEADING = re.compile(
+    r"configuration not found in environment\. Token request error: \(\w+\) (None, None)?"
+)
+"""azure-identity's misleading text if the endpoint of a managed identity refuses, with any
+status."""
 _UNAVAILABLE = re.compile(r"^(\w+Credential:) \w+Credential authentication unavailable[.,]? ?")
 _UNANSWERED = re.compile(r"Failed to invoke (the Azure CLI|PowerShell|the Azure Developer CLI)")
 """azure-identity's text if a program ran longer than its time limit."""
@@ -79,11 +101,14 @@ _NOT_SET_UP = re.compile(
 
 
 class SignInError(RtbenchError):
-    """The error if a sign-in returns no token. Its line has the credentials, why each failed, and the remedy."""
+    """The error if a sign-in returns no token. Its line has the credentials, why each failed,
+    and the remedy.
+    """
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(f"{reason}: {remedy}" if remedy else reason)
-        self.reason, self.remedy = reason, remedy
+        self.reason = reason
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -101,11 +126,14 @@ class Token:
 
 
 Fetch = Callable[[EntraSignIn, int], Token]
-"""A function that returns a token, or raises SignInError. Its arguments are the sign-in and the number of retries."""
+"""A function that returns a token, or raises SignInError. Its arguments are the sign-in and the
+number of retries."""
 
 
 def fetch_token(entra: EntraSignIn, retries: int) -> Token:
-    """Request a token with a new credential object, because one repeats its token for 30 s. Raise SignInError."""
+    """Request a token with a new credential object, because one repeats its token for 30 s.
+    Raise SignInError.
+    """
     try:
         with _certificates(entra.ca) as trusted, _credential(entra, retries, trusted) as credential:
             options = {"tenant_id": entra.tenant_id} if entra.tenant_id else {}
@@ -114,12 +142,15 @@ def fetch_token(entra: EntraSignIn, retries: int) -> Token:
             except LimitReached as interruption:
                 raise TimeoutError(unanswered(_asked(credential, interruption))) from None
         return read_token(str(info.token), int(info.expires_on), _issuer(credential))
-    except Exception as error:  # azure-identity passes on any exception of its responses, files and processes
+    except (
+        Exception
+    ) as error:  # azure-identity passes on any exception of its responses, files and processes
         raise sign_in_error(entra, error) from None
 
 
 def read_token(secret: str, expires_s: int, issuer: str) -> Token:
-    """Return a token with the received secret. `expires_s` is the end of the token's life, in Unix time.
+    """Return a token with the received secret. `expires_s` is the end of the token's life, in Unix
+    time.
 
     Raise SignInError if the token has expired, or cannot be sent in a header.
     """
@@ -129,13 +160,21 @@ def read_token(secret: str, expires_s: int, issuer: str) -> Token:
         raise SignInError(f"{issuer}: the response has no token that can be sent in a header")
     if left_ns <= 0:
         raise SignInError(
-            f"{issuer}: the token expired {-left_ns / NS_PER_S:.0f} s ago; is this machine's clock right?"
+            f"{issuer}: the token expired {-left_ns / NS_PER_S:.0f} s ago; is this machine's clock"
+            " right?"
         )
-    return Token(Credential("Authorization", secret, "Bearer"), now_ns + left_ns, issuer, public_claims(secret))
+    return Token(
+        Credential("Authorization", secret, "Bearer"),
+        now_ns + left_ns,
+        issuer,
+        public_claims(secret),
+    )
 
 
 def public_claims(secret: str) -> dict[str, str]:
-    """Return the claims about audience, identity and expiry of a token; {} if it is not a JWT (RFC 7519)."""
+    """Return the claims about audience, identity and expiry of a token; {} if it is not a JWT
+    (RFC 7519).
+    """
     try:
         payload = secret.split(".")[1]
         claims = read_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -145,13 +184,18 @@ def public_claims(secret: str) -> dict[str, str]:
 
 
 def sign_in_error(entra: EntraSignIn, error: Exception) -> SignInError:
-    """Return a one-line error. azure-identity's own text has many lines, with links and even with responses."""
+    """Return a one-line error. azure-identity's own text has many lines, with links and even
+    with responses.
+    """
     proxy = [*proxy_secrets(entra.proxy)] if isinstance(entra.proxy, Proxy) else []
     message = str(getattr(error, "message", None) or error or type(error).__name__)
     text = redacted(message, [*environment_secrets(), *proxy])
     _, chain, attempts = text.partition("Attempted credentials:")
     max_length = WHY_IN_CHAIN_LENGTH if chain else WHY_LENGTH
-    public_reasons = [public_reason(reason, max_length) for reason in (attempts.split("\n\t") if chain else [text])]
+    public_reasons = [
+        public_reason(reason, max_length)
+        for reason in (attempts.split("\n\t") if chain else [text])
+    ]
     reasons = "; ".join(_causes_first(filter(None, public_reasons))) or type(error).__name__
     slow = [command for program, command in PROGRAMS.values() if unanswered(program) in reasons]
     remedy = REMEDIES.get(entra.kind, REMEDIES["default"])
@@ -166,7 +210,9 @@ def unanswered(asked: str) -> str:
 
 
 def _causes_first(reasons: Iterable[str]) -> list[str]:
-    """Return the reasons of credentials that are set up here, and one with the names of the others."""
+    """Return the reasons of credentials that are set up here, and one with the names of the
+    others.
+    """
     reasons = list(reasons)
     not_set_up = [match[1] for match in map(_NOT_SET_UP.match, reasons) if match]
     causes = [reason for reason in reasons if not _NOT_SET_UP.match(reason)]
@@ -186,7 +232,9 @@ def _asked(credential: Any, interruption: BaseException) -> str:
 
 
 def public_reason(message: str, max_length: int) -> str:
-    """Return the message of one credential on one line, without links, tokens and quoted responses."""
+    """Return the message of one credential on one line, without links, tokens and quoted
+    responses.
+    """
     message = message.partition("\nTo mitigate this issue")[0]
     message = _TOKEN_LIKE.sub("***", _QUOTED_ANSWER.sub("{…}", message))
     message = " ".join(_MISLEADING.sub("endpoint refused: ", _LINKS.sub("", message)).split())
@@ -204,18 +252,25 @@ def environment_secrets() -> Iterator[Credential]:
 def proxies_of(entra: EntraSignIn) -> dict[str, str]:
     """Return the proxies for azure-identity, in the form that `requests` needs.
 
-    An empty proxy means a direct connection. The endpoints of managed identities have no TLS. They are on this machine
-    or on its host, and need no proxy. If no proxy is set here, the environment's variables determine it.
+    An empty proxy means a direct connection. The endpoints of managed identities have no TLS. They
+    are on this machine or on its host, and need no proxy. If no proxy is set here, the
+    environment's variables determine it.
     """
     direct = {"http": ""}
     if isinstance(entra.proxy, Proxy) and entra.kind != "managed_identity":
         return direct | {"https": proxy_url(entra.proxy)}
-    return direct if entra.proxy is None and entra.kind != "managed_identity" else direct | {"https": ""}
+    return (
+        direct
+        if entra.proxy is None and entra.kind != "managed_identity"
+        else direct | {"https": ""}
+    )
 
 
 @contextmanager
 def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
-    """Yield azure-identity's setting for a file with the usual authorities and `ca`; {} if `ca` is None."""
+    """Yield azure-identity's setting for a file with the usual authorities and `ca`; {} if `ca`
+    is None.
+    """
     if ca is None:
         yield {}
         return
@@ -228,14 +283,19 @@ def _certificates(ca: Path | None) -> Iterator[dict[str, Any]]:
 
 
 def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) -> Any:
-    """Return a new credential object of the kind that `entra` names. Its constructor may raise any exception."""
+    """Return a new credential object of the kind that `entra` names. Its constructor may raise
+    any exception.
+    """
     _silence()
     from azure import identity
 
     network: dict[str, Any] = {
-        "retry_total": retries, "connection_timeout": CONNECT_LIMIT_S, "read_timeout": READ_LIMIT_S,
-        "proxies": proxies_of(entra), **trusted,
-    }  # fmt: skip
+        "retry_total": retries,
+        "connection_timeout": CONNECT_LIMIT_S,
+        "read_timeout": READ_LIMIT_S,
+        "proxies": proxies_of(entra),
+        **trusted,
+    }
     authority = {"authority": entra.authority} if entra.authority else {}
     client: dict[str, Any] = {"client_id": entra.client_id} if entra.client_id else {}
     match entra.kind:
@@ -258,8 +318,9 @@ def _credential(entra: EntraSignIn, retries: int, trusted: Mapping[str, Any]) ->
 def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
     """Return the credential of a service principal.
 
-    If the target names no client and no tenant, everything comes from the environment. Otherwise the environment
-    provides the secret or the certificate, and the ids that the target does not name.
+    If the target names no client and no tenant, everything comes from the environment. Otherwise
+    the environment provides the secret or the certificate, and the ids that the target does not
+    name.
     """
     from azure import identity
 
@@ -277,7 +338,8 @@ def _service_principal(entra: EntraSignIn, settings: dict[str, Any]) -> Any:
 def _issuer(credential: Any) -> str:
     """Return the name of the credential class that returned the token.
 
-    Of a chain, it is that of the successful credential. The class of a wrapped credential follows it.
+    Of a chain, it is that of the successful credential. The class of a wrapped credential follows
+    it.
     """
     link = getattr(credential, "_successful_credential", None) or credential
     inner = getattr(link, "_credential", None)
@@ -286,7 +348,9 @@ def _issuer(credential: Any) -> str:
 
 
 def _silence() -> None:
-    """Silence azure-identity's log. It repeats the errors in many lines and, at level DEBUG, contains headers."""
+    """Silence azure-identity's log. It repeats the errors in many lines and, at level DEBUG,
+    contains headers.
+    """
     for name in ("azure", "msal"):
         logger = logging.getLogger(name)
         logger.propagate = False

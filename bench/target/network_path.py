@@ -1,8 +1,10 @@
-"""The network path to a target, from its settings: certificates, a proxy, another address, compression, SRTP.
+"""The network path to a target, from its settings: certificates, a proxy, another address,
+compression, SRTP.
 
-A proxy is named by a URL, or by the usual environment variables: HTTPS_PROXY or, if that is not set, ALL_PROXY.
-NO_PROXY has the exceptions. If a name is set in lower case and in upper case, lower case has priority (as in curl and
-Python). HTTP_PROXY is for addresses without TLS. Such targets are on this machine, and need no proxy (as in Go).
+A proxy is named by a URL, or by the usual environment variables: HTTPS_PROXY or, if that is not
+set, ALL_PROXY. NO_PROXY has the exceptions. If a name is set in lower case and in upper case, lower
+case has priority (as in curl and Python). HTTP_PROXY is for addresses without TLS. Such targets are
+on this machine, and need no proxy (as in Go).
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
     "socks4": ("socks4", 1080, False),
     "socks4a": ("socks4", 1080, True),
 }
-"""The proxy schemes of URLs, each with (protocol, usual port, True if the proxy resolves host names)."""
+"""The proxy schemes of URLs, each with (protocol, usual port, True if the proxy resolves host
+names)."""
 PROXIED = "through the proxy"
 """The start of the notice that names the proxy."""
 EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
@@ -60,9 +63,15 @@ def network_path_of(
     link = address.link
     for key in dict.fromkeys(key for each in LINKS if each.has_media for key in each.settings):
         if key not in (*link.settings, *WEBSOCKET.settings) and getattr(settings, key) is not None:
-            having = either(f"{each.title} ({each.selector})" for each in LINKS if key in each.settings)
+            having = either(
+                f"{each.title} ({each.selector})" for each in LINKS if key in each.settings
+            )
             raise context.refuse(key, f"is only for {having}")
-    unused = [key for key in WEBSOCKET.settings if key not in link.settings and getattr(settings, key) is not None]
+    unused = [
+        key
+        for key in WEBSOCKET.settings
+        if key not in link.settings and getattr(settings, key) is not None
+    ]
     notices = tuple(f"{context.names[key]} is not used by {link.title}" for key in unused)
     if link.address_form == "SIP URI":
         path, proxy_notices = _telephone_path(settings, context, address)
@@ -70,7 +79,9 @@ def network_path_of(
     proxy, proxy_notices = _proxy(settings.proxy, context, address)
     notices = (*proxy_notices, *notices)
     if proxy is not None and link.has_media:
-        raise context.refuse("proxy", f"must be none for {link.title}, whose audio does not pass a proxy")
+        raise context.refuse(
+            "proxy", f"must be none for {link.title}, whose audio does not pass a proxy"
+        )
     path = replace(
         _direct_path(settings, context, link),
         proxy=proxy,
@@ -80,17 +91,25 @@ def network_path_of(
     )
     if address.tls:
         return path, notices
-    # without TLS everyone on the path can read everything, even keys, so it must not leave this machine
-    for key, host in (("resolve", path.address), ("proxy", path.proxy.host if path.proxy else None)):
+    # without TLS everyone on the path can read everything, even keys, so it must not leave this
+    # machine
+    for key, host in (
+        ("resolve", path.address),
+        ("proxy", path.proxy.host if path.proxy else None),
+    ):
         if host is not None and not is_loopback(host):
-            raise context.refuse(key, f"is not on this machine, so TLS is required: use {link.schemes[1]}://")
+            raise context.refuse(
+                key, f"is not on this machine, so TLS is required: use {link.schemes[1]}://"
+            )
     unused = [key for key in ("ca_file", "client_cert") if getattr(settings, key) is not None]
     problem = "is not used: the connection to the target does not use TLS"
     return path, (*notices, *(f"{context.names[key]} {problem}" for key in unused))
 
 
 def _direct_path(settings: TargetSettings, context: SettingsContext, link: Link) -> NetworkPath:
-    """Return what all links have in common: the certificates, the address, and the settings of media."""
+    """Return what all links have in common: the certificates, the address, and the settings of
+    media.
+    """
     return NetworkPath(
         ca=_certificates(settings.ca_file, "ca_file", context),
         client_cert=_certificates(settings.client_cert, "client_cert", context),
@@ -105,30 +124,40 @@ def _direct_path(settings: TargetSettings, context: SettingsContext, link: Link)
 
 
 def _turn_server(settings: TargetSettings, context: SettingsContext) -> TurnServer | None:
-    """Return the TURN server of calls over WebRTC. Errors do not quote the login, nor its variable."""
-    uri, variable, names = settings.turn_server, settings.turn_login_env, context.names
+    """Return the TURN server of calls over WebRTC. Errors do not quote the login, nor its
+    variable.
+    """
+    uri = settings.turn_server
+    variable = settings.turn_login_env
+    names = context.names
     if uri is None:
         if variable is not None:
             raise context.refuse("turn_login_env", f"needs {names['turn_server']}, the TURN server")
         return None
     if variable is None:
         raise context.refuse(
-            "turn_server", f"needs {names['turn_login_env']}, the variable that contains user:password"
+            "turn_server",
+            f"needs {names['turn_login_env']}, the variable that contains user:password",
         )
     # a user that is valid for a short time has a colon: `1790000000:NAME`
     user, _, password = unquoted(context.environ.get(variable, "")).rpartition(":")
     if not user or not password:
-        raise context.refuse("turn_login_env", "names a variable that does not contain user:password")
+        raise context.refuse(
+            "turn_login_env", "names a variable that does not contain user:password"
+        )
     server = parse_turn_uri(uri, TurnLogin(user, password))
     if server is None:
         raise context.refuse(
-            "turn_server", "must be the URI of a TURN server, as in turn:HOST:3478?transport=udp or turns:HOST"
+            "turn_server",
+            "must be the URI of a TURN server, as in turn:HOST:3478?transport=udp or turns:HOST",
         )
     return server
 
 
 def turn_secrets(server: TurnServer) -> Iterator[Credential]:
-    """Yield the secrets of a TURN server. Services that issue a login for a short time have a secret in the user."""
+    """Yield the secrets of a TURN server. Services that issue a login for a short time have a
+    secret in the user.
+    """
     yield from (Credential("turn_server", text) for text in (*server.login, ":".join(server.login)))
 
 
@@ -137,7 +166,8 @@ def _telephone_path(
 ) -> tuple[NetworkPath, tuple[str, ...]]:
     """Return the network path of telephone calls. The proxies of the environment are not for SIP.
 
-    The signalling contains the keys of SRTP. So by default the audio is encrypted if TLS protects the signalling.
+    The signalling contains the keys of SRTP. So by default the audio is encrypted if TLS protects
+    the signalling.
     """
     if settings.codec == OPUS.lower():
         raise context.refuse("codec", "must be PCMU or PCMA for telephone calls")
@@ -156,9 +186,13 @@ def _telephone_path(
 
 def _call_hosts(entries: tuple[str, ...], context: SettingsContext) -> tuple[HostPort, ...]:
     try:
-        return tuple(parse_host_port(text.strip()) for entry in entries for text in entry.split(","))
+        return tuple(
+            parse_host_port(text.strip()) for entry in entries for text in entry.split(",")
+        )
     except ValueError:
-        problem = "must have hosts, or hosts and ports, as in sip.example.com:5070 or [2001:db8::4]:5070"
+        problem = (
+            "must have hosts, or hosts and ports, as in sip.example.com:5070 or [2001:db8::4]:5070"
+        )
         raise context.refuse("call_hosts", problem) from None
 
 
@@ -169,11 +203,16 @@ def _rtp_ports(text: str | None, context: SettingsContext) -> range:
     first, last = (int(port) for port in text.split("-"))
     ports = range(first + first % 2, last, 2)
     if not 1_024 <= first < last < 65_536 or not ports:
-        raise context.refuse("rtp_ports", "must be a range of at least two ports from 1024 to 65535, as in 20000-20999")
+        raise context.refuse(
+            "rtp_ports",
+            "must be a range of at least two ports from 1024 to 65535, as in 20000-20999",
+        )
     return ports
 
 
-def _proxy(url: str | None, context: SettingsContext, address: Address) -> tuple[Proxy | None, tuple[str, ...]]:
+def _proxy(
+    url: str | None, context: SettingsContext, address: Address
+) -> tuple[Proxy | None, tuple[str, ...]]:
     if url is not None:
         encode = str if is_variable(url) else percent_encoded
         text, _ = fill_variables(url, context.environ, "proxy", "proxy", encode=encode)
@@ -189,7 +228,9 @@ def _ip_address(text: str | None, context: SettingsContext) -> str | None:
     try:
         return text and str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
     except ValueError:
-        raise context.refuse("resolve", "must be an IP address, as in 10.0.0.4 or 2001:db8::4") from None
+        raise context.refuse(
+            "resolve", "must be an IP address, as in 10.0.0.4 or 2001:db8::4"
+        ) from None
 
 
 def _certificates(path: str | None, key: str, context: SettingsContext) -> Path | None:
@@ -200,7 +241,9 @@ def _certificates(path: str | None, key: str, context: SettingsContext) -> Path 
     try:
         load_pem_x509_certificates(_content(path, key, context))
     except ValueError:
-        raise context.refuse(key, f"{path} contains no PEM certificate (-----BEGIN CERTIFICATE-----)") from None
+        raise context.refuse(
+            key, f"{path} contains no PEM certificate (-----BEGIN CERTIFICATE-----)"
+        ) from None
     return context.folder / path
 
 
@@ -209,9 +252,13 @@ def _client_key(settings: TargetSettings, context: SettingsContext) -> Path | No
     if path is None:
         return None
     if settings.client_cert is None:
-        raise context.refuse("client_key", f"needs {context.names['client_cert']}, the key's certificate")
+        raise context.refuse(
+            "client_key", f"needs {context.names['client_cert']}, the key's certificate"
+        )
     if b"PRIVATE KEY-----" not in _content(path, "client_key", context):
-        raise context.refuse("client_key", f"{path} contains no PEM key (-----BEGIN PRIVATE KEY-----)")
+        raise context.refuse(
+            "client_key", f"{path} contains no PEM key (-----BEGIN PRIVATE KEY-----)"
+        )
     return context.folder / path
 
 
@@ -225,7 +272,9 @@ def _content(path: str, key: str, context: SettingsContext) -> bytes:
 
 
 def parsed_proxy(text: str, source: str) -> Proxy:
-    """Parse the URL of a proxy. Raise SettingError, which never quotes the URL, because of its password."""
+    """Parse the URL of a proxy. Raise SettingError, which never quotes the URL, because of its
+    password.
+    """
 
     def refuse(problem: str) -> SettingError:
         return SettingError("proxy", f"{source} {problem}")
@@ -240,15 +289,21 @@ def parsed_proxy(text: str, source: str) -> Proxy:
     if port == 0 or not is_host(parts) or parts.path.strip("/") or parts.query or parts.fragment:
         raise refuse(f"is not the URL of a proxy: {EXAMPLE}")
     protocol, usual_port, remote_dns = SCHEMES[scheme]
-    user, password = (None if value is None else unquote(value) for value in (parts.username, parts.password))
+    user, password = (
+        None if value is None else unquote(value) for value in (parts.username, parts.password)
+    )
     if protocol == "socks4" and password:
         raise refuse("contains a password, but SOCKS4 has none: use socks5:// or socks5h://")
     return Proxy(protocol, parts.hostname or "", port or usual_port, user, password, remote_dns)
 
 
 def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple[Proxy, str] | None:
-    """Return (the proxy that the environment sets for a host, the name of the variable); None for a direct path."""
-    variable = next((variable for name in VARIABLES if (variable := _variable(environ, name)) is not None), None)
+    """Return (the proxy that the environment sets for a host, the name of the variable); None
+    for a direct path.
+    """
+    variable = next(
+        (variable for name in VARIABLES if (variable := _variable(environ, name)) is not None), None
+    )
     _, no_proxy = _variable(environ, "NO_PROXY") or ("", "")
     exceptions = no_proxy.replace(",", " ").lower().split()
     if (
@@ -262,7 +317,9 @@ def environment_proxy(environ: Mapping[str, str], host: str, port: int) -> tuple
 
 
 def proxy_url(proxy: Proxy) -> str:
-    """Return the URL of a proxy with user and password, as libraries need it. It must not be stored or shown."""
+    """Return the URL of a proxy with user and password, as libraries need it. It must not be
+    stored or shown.
+    """
     dns_suffix = {"socks5": "h", "socks4": "a"}.get(proxy.scheme, "") if proxy.remote_dns else ""
     password = "" if proxy.password is None else f":{quote(proxy.password, safe='')}"
     user = "" if proxy.user is None else f"{quote(proxy.user, safe='')}{password}@"
@@ -270,27 +327,39 @@ def proxy_url(proxy: Proxy) -> str:
 
 
 def proxy_secrets(proxy: Proxy) -> Iterator[Credential]:
-    """Yield a proxy's secrets in each encoding. A user without a password counts, because it may be a token."""
+    """Yield a proxy's secrets in each encoding. A user without a password counts, because it may
+    be a token.
+    """
     secret = proxy.password or proxy.user
     if secret:
         user_and_password = f"{proxy.user or ''}:{proxy.password or ''}"
         encoded_pairs = {
-            base64.b64encode(user_and_password.encode(code, "replace")).decode() for code in ("utf-8", "latin-1")
+            base64.b64encode(user_and_password.encode(code, "replace")).decode()
+            for code in ("utf-8", "latin-1")
         }
-        yield from (Credential("proxy", spelling) for spelling in {secret, quote(secret, safe="")} | encoded_pairs)
+        yield from (
+            Credential("proxy", spelling)
+            for spelling in {secret, quote(secret, safe="")} | encoded_pairs
+        )
 
 
 def environment_proxy_secrets(environ: Mapping[str, str]) -> Iterator[Credential]:
-    """Yield users and passwords of the environment's proxies, which errors may quote even from invalid URLs."""
+    """Yield users and passwords of the environment's proxies, which errors may quote even from
+    invalid URLs.
+    """
     for name in READ_BY_OTHERS:
         for spelling in (name.lower(), name):
             user_part = environ.get(spelling, "").rpartition("@")[0].rpartition("://")[2]
             password = user_part.partition(":")[2] or user_part
-            yield from (Credential(spelling, text) for text in {user_part, password, unquote(password)})
+            yield from (
+                Credential(spelling, text) for text in {user_part, password, unquote(password)}
+            )
 
 
 def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
-    """Return (name, value) of a variable, in lower case before upper case; None if it is not set, or empty."""
+    """Return (name, value) of a variable, in lower case before upper case; None if it is not
+    set, or empty.
+    """
     for spelling in (name.lower(), name):
         value = environ.get(spelling)
         if value is not None:
@@ -299,7 +368,9 @@ def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str] | None:
 
 
 def _names(entry: str, host: str, port: int) -> bool:
-    """Return whether an entry of NO_PROXY (`*`, address, CIDR range, or domain; a port) matches a host and port."""
+    """Return whether an entry of NO_PROXY (`*`, address, CIDR range, or domain; a port) matches
+    a host and port.
+    """
     if entry == "*":
         return True
     name, entry_port = _host_and_port(entry)

@@ -1,4 +1,6 @@
-"""The forms of prices in files, and the price table: the prices of each model, with their date and sources."""
+"""The forms of prices in files, and the price table: the prices of each model, with their date
+and sources.
+"""
 
 from __future__ import annotations
 
@@ -43,17 +45,25 @@ OF_TOKENS: dict[str, Field[float]] = {
 NOT_TOKENS: dict[str, Field[float]] = {
     "image_input": Field(DOLLARS, "Input images; default: the price of text."),
     "image_cached_input": Field(DOLLARS, "Cached input images; default: the price of text."),
-    "text_cache_write": Field(DOLLARS, "Input text that is written into the cache; default: the price of input text."),
-    PER_MINUTE_OF_SESSION: Field(DOLLARS, "Per minute of a session. Prices of tokens are then optional."),
+    "text_cache_write": Field(
+        DOLLARS, "Input text that is written into the cache; default: the price of input text."
+    ),
+    PER_MINUTE_OF_SESSION: Field(
+        DOLLARS, "Per minute of a session. Prices of tokens are then optional."
+    ),
 }
 OF_STANDBY: dict[str, Field[float]] = {
-    "usd_per_standby_minute": Field(DOLLARS, "Per minute of a session in standby; default: as other minutes.")
+    "usd_per_standby_minute": Field(
+        DOLLARS, "Per minute of a session in standby; default: as other minutes."
+    )
 }
 
 
 @dataclass(frozen=True)
 class PricesValidator(Validator[T]):
-    """The validator of prices. If there is a price of minutes, each omitted price of tokens is 0."""
+    """The validator of prices. If there is a price of minutes, each omitted price of tokens is
+    0.
+    """
 
     build: Callable[..., T]
     extra_keys: Mapping[str, Field[Any]] = field(default_factory=dict)
@@ -64,25 +74,37 @@ class PricesValidator(Validator[T]):
         return self._table(by_minute=by_minute).read(value)
 
     def schema(self) -> Schema:
-        of_tokens, by_minute = (self._table(by_minute=by_minute).schema() for by_minute in (False, True))
+        of_tokens, by_minute = (
+            self._table(by_minute=by_minute).schema() for by_minute in (False, True)
+        )
         return {"if": {"required": [PER_MINUTE_OF_SESSION]}, "then": by_minute, "else": of_tokens}
 
     def _table(self, *, by_minute: bool) -> StructOf[T]:
-        of_tokens, extra_keys = OF_TOKENS, NOT_TOKENS
+        of_tokens = OF_TOKENS
+        extra_keys = NOT_TOKENS
         if by_minute:
-            of_tokens = {name: replace(entry, required=False, default=0.0) for name, entry in OF_TOKENS.items()}
-            extra_keys = extra_keys | {PER_MINUTE_OF_SESSION: replace(extra_keys[PER_MINUTE_OF_SESSION], required=True)}
+            of_tokens = {
+                name: replace(entry, required=False, default=0.0)
+                for name, entry in OF_TOKENS.items()
+            }
+            extra_keys = extra_keys | {
+                PER_MINUTE_OF_SESSION: replace(extra_keys[PER_MINUTE_OF_SESSION], required=True)
+            }
             extra_keys |= OF_STANDBY
         return StructOf({**of_tokens, **extra_keys, **self.extra_keys}, self.build, nothing=False)
 
 
-PRICES = OrStruct(String("the name of a model of the price table, or a table of prices"), PricesValidator(Prices))
+PRICES = OrStruct(
+    String("the name of a model of the price table, or a table of prices"), PricesValidator(Prices)
+)
 GIVE_PRICES = "add `prices:` to the target in targets.yaml, or use a price file: --prices FILE"
 
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Prices as of a date, YYYY-MM-DD, from the file `name`. `sources` has a line for each model."""
+    """Prices as of a date, YYYY-MM-DD, from the file `name`. `sources` has a line for each
+    model.
+    """
 
     as_of: str
     name: str
@@ -102,7 +124,9 @@ def _priced(source: str = "", **prices: float) -> PricedModel:
     return PricedModel(Prices(**prices), source)
 
 
-PRICED = PricesValidator(_priced, {"source": Field(String(blank=True), "The source of the prices, in words.")})
+PRICED = PricesValidator(
+    _priced, {"source": Field(String(blank=True), "The source of the prices, in words.")}
+)
 
 
 @dataclass(frozen=True)
@@ -110,16 +134,22 @@ class PriceFileValidator:
     """The validator of a file of prices."""
 
     as_of: date = field_key(Date(), "The date of the prices.", required=True)
-    models: dict[str, PricedModel] = field_key(MapOf("[!-~]{1,100}", PRICED), "Prices by model.", required=True)
+    models: dict[str, PricedModel] = field_key(
+        MapOf("[!-~]{1,100}", PRICED), "Prices by model.", required=True
+    )
 
 
 def load_price_table(path: Path | None) -> PriceTable:
-    """Return the price table in a file; the built-in one if `path` is None. Raise ScriptError with the line."""
+    """Return the price table in a file; the built-in one if `path` is None. Raise ScriptError
+    with the line.
+    """
     if path is None:
         return _shipped()
     file = struct_of(PriceFileValidator).read(read_yaml(path, "the file"))
     models = {name: model.prices for name, model in file.models.items()}
-    sources = tuple(f"{name}: {model.source}" for name, model in file.models.items() if model.source)
+    sources = tuple(
+        f"{name}: {model.source}" for name, model in file.models.items() if model.source
+    )
     return PriceTable(file.as_of.isoformat(), path.name, sources, models)
 
 
@@ -130,5 +160,9 @@ def _shipped() -> PriceTable:
 
 
 def usage_usd(prices: Prices, usage: TokenUsage) -> float:
-    """Return the cost of these tokens in US dollars; the higher one if some of them are text or audio."""
-    return max(float(cost_usd(prices, msgspec.structs.asdict(each))) for each in (usage, usage.as_audio))
+    """Return the cost of these tokens in US dollars; the higher one if some of them are text or
+    audio.
+    """
+    return max(
+        float(cost_usd(prices, msgspec.structs.asdict(each))) for each in (usage, usage.as_audio)
+    )

@@ -1,4 +1,6 @@
-"""A target: a service, and the data that is needed to connect to it, with the credentials that identify the caller."""
+"""A target: a service, and the data that is needed to connect to it, with the credentials that
+identify the caller.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,15 @@ from bench.base.errors import UsageError
 from bench.catalogue.pricing import Prices, PricingTerms
 from bench.files.sanitize import outcome_part
 from bench.services.registry import SERVICES
-from bench.transport.interface import DIRECT, WEB_PORTS, NetworkPath, Proxy, authority, bracketed, is_loopback
+from bench.transport.interface import (
+    DIRECT,
+    WEB_PORTS,
+    NetworkPath,
+    Proxy,
+    authority,
+    bracketed,
+    is_loopback,
+)
 from bench.transport.sip.hops import CallAddress, call_address
 from bench.wire.dialect import CALL_ID, Dialect, Peer
 from bench.wire.service import WEBSOCKET, Link, Service
@@ -30,16 +40,20 @@ A shorter part may be the start of all keys of one kind.
 """
 HIDDEN = "***"
 _USERS = re.compile(r'(?<=://)(?!USER:PASSWORD@)[^\s/?#"<>]+(?=@)')
-"""The user in a URL (RFC 3986 §3.2.1), with a password or without. Our example USER:PASSWORD is not secret."""
+"""The user in a URL (RFC 3986 §3.2.1), with a password or without. Our example USER:PASSWORD is
+not secret."""
 
 
 class Credential:
-    """A header with a secret, which follows `scheme`, such as Bearer, if there is one. Only `header` returns it."""
+    """A header with a secret, which follows `scheme`, such as Bearer, if there is one. Only
+    `header` returns it.
+    """
 
     __slots__ = ("_secret", "_spellings", "name", "scheme")
 
     def __init__(self, name: str, secret: str, scheme: str = "") -> None:
-        self.name, self.scheme = name, scheme
+        self.name = name
+        self.scheme = scheme
         self._secret = secret
         in_outcome = outcome_part(secret)
         is_distinct = len(in_outcome.replace("_", "")) >= MIN_SECRET_CHARACTERS
@@ -66,7 +80,9 @@ class Credential:
         return f"Credential({self.name!r}, hidden)"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a credential is not to be pickled or copied: it would end in a file or on a wire")
+        raise TypeError(
+            "a credential is not to be pickled or copied: it would end in a file or on a wire"
+        )
 
 
 def _without(text: str, secret: str) -> str:
@@ -86,7 +102,8 @@ def _without(text: str, secret: str) -> str:
 
 
 def redacted(text: str, secrets: Iterable[Credential]) -> str:
-    """Return the text without these secrets, and without the user in URLs, which is the part before the @.
+    """Return the text without these secrets, and without the user in URLs, which is the part before
+    the @.
 
     The longest secret is hidden first, because a shorter one may be its start.
     """
@@ -102,35 +119,46 @@ _PLACEHOLDER = re.compile(r"\.\.\.|…|<[A-Za-z][A-Za-z _-]{0,40}>")
 def clean(text: str, source: str) -> str:
     """Return a key or setting, perhaps "", without the white space and quotes around it.
 
-    Raise UsageError if it is a placeholder. Raise UsageError, which quotes nothing, if anything else than visible ASCII
-    is in it.
+    Raise UsageError if it is a placeholder. Raise UsageError, which quotes nothing, if anything
+    else than visible ASCII is in it.
     """
     text = unquoted(text)
     if _PLACEHOLDER.fullmatch(text):
-        raise UsageError(f"{source} is still the placeholder {text} of an example: replace it with your own value")
+        raise UsageError(
+            f"{source} is still the placeholder {text} of an example: replace it with your own"
+            " value"
+        )
     if not all("!" <= character <= "~" for character in text):
-        raise UsageError(f"{source} contains a space, a line break or a non-ASCII character: copy it again")
+        raise UsageError(
+            f"{source} contains a space, a line break or a non-ASCII character: copy it again"
+        )
     return text
 
 
-def variable_secret(variable: str, environ: Mapping[str, str], source: str, kind: str) -> Credential:
+def variable_secret(
+    variable: str, environ: Mapping[str, str], source: str, kind: str
+) -> Credential:
     """Return the secret, of a kind such as `access token`, that an environment variable contains.
 
     Raise UsageError if it is missing, or too short to be hidden in texts.
     """
     token = clean(environ.get(variable, ""), f"{source}: the environment variable {variable}")
     if not token:
-        raise UsageError(f"{source}: the environment variable {variable} is not set: set it to the {kind}")
+        raise UsageError(
+            f"{source}: the environment variable {variable} is not set: set it to the {kind}"
+        )
     if len(token) < MIN_SECRET_CHARACTERS:
         raise UsageError(
-            f"{source}: the environment variable {variable} has fewer than {MIN_SECRET_CHARACTERS} characters, "
-            f"which is too short for an {kind}: check it"
+            f"{source}: the environment variable {variable} has fewer than {MIN_SECRET_CHARACTERS}"
+            f" characters, which is too short for an {kind}: check it"
         )
     return Credential(variable, token)
 
 
 def unquoted(text: str) -> str:
-    """Return a text without the white space and quotes around it, which .env files and copying add."""
+    """Return a text without the white space and quotes around it, which .env files and copying
+    add.
+    """
     text = text.strip()
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
@@ -147,11 +175,12 @@ _PUBLIC_QUERY = frozenset(
 
 @dataclass(frozen=True)
 class EntraSignIn:
-    """A sign-in without a key: the credential of azure-identity, the scope, and the network path to the sign-in host.
+    """A sign-in without a key: the credential of azure-identity, the scope, and the network path to
+    the sign-in host.
 
-    `kind` is default (DefaultAzureCredential), managed_identity, service_principal, workload_identity or azure_cli.
-    `authority` is the host of a sovereign cloud. `proxy` is None if the environment determines it. `ca` has another
-    authority.
+    `kind` is default (DefaultAzureCredential), managed_identity, service_principal,
+    workload_identity or azure_cli. `authority` is the host of a sovereign cloud. `proxy` is None if
+    the environment determines it. `ca` has another authority.
     """
 
     scope: str
@@ -171,7 +200,8 @@ Auth = Credential | EntraSignIn | None
 class Address:
     """The address and dialect of a target, and messages to show before a run.
 
-    `resource` is the path and query. `zoned` is the IPv6 address of the host with its zone, or None.
+    `resource` is the path and query. `zoned` is the IPv6 address of the host with its zone, or
+    None.
     """
 
     host: str
@@ -201,15 +231,23 @@ class Address:
         """The headers that select the dialect."""
         path = self.resource.partition("?")[0].rstrip("/")
         routes = (route for service in SERVICES.values() for route in service.routes)
-        return next((route.headers for route in routes if (route.path, route.dialect) == (path, self.dialect)), ())
+        return next(
+            (
+                route.headers
+                for route in routes
+                if (route.path, route.dialect) == (path, self.dialect)
+            ),
+            (),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target(Address):
-    """A service, and the data that is needed to connect to it, under the `label` of rows and reports.
+    """A service, and the data that is needed to connect to it, under the `label` of rows and
+    reports.
 
-    `headers` are sent with the upgrade, and never stored. `session` has the settings that replace a script's settings.
-    `variant_of` is the target from which a variant is derived.
+    `headers` are sent with the upgrade, and never stored. `session` has the settings that replace a
+    script's settings. `variant_of` is the target from which a variant is derived.
     """
 
     label: str
@@ -225,12 +263,14 @@ class Target(Address):
     """The name of the model or deployment that is requested."""
     session: Mapping[str, Any] = field(default_factory=dict)
     session_source: str = ""
-    """The position of the `session` settings in a file, such as targets.yaml:12. Errors contain it."""
+    """The position of the `session` settings in a file, such as targets.yaml:12. Errors contain
+    it."""
     variant_of: str | None = None
     subprotocols: tuple[str, ...] = field(default=(), repr=False)
     """The values that are offered in `Sec-WebSocket-Protocol`. They are never stored."""
     secrets: tuple[Credential, ...] = field(default=(), repr=False)
-    """Secrets other than the key, which must never be shown: the values of `${NAME}`, and the parts of a password."""
+    """Secrets other than the key, which must never be shown: the values of `${NAME}`, and the
+    parts of a password."""
 
     @property
     def loopback(self) -> bool:
@@ -239,7 +279,8 @@ class Target(Address):
 
     @property
     def far_host(self) -> str:
-        """The first host outside of this machine to which something may be sent; "" if there is none.
+        """The first host outside of this machine to which something may be sent; "" if there is
+        none.
 
         A SIP proxy on this machine passes the calls to the host of the URL.
         """
@@ -252,46 +293,66 @@ class Target(Address):
 
     @property
     def first_hop(self) -> CallAddress:
-        """The host that gets the first request, unless the network path has another address, and the transport."""
+        """The host that gets the first request, unless the network path has another address, and
+        the transport.
+        """
         if self.link.address_form == "SIP URI":
             return call_address(self.network_path.sip_proxy or self.url)
         return CallAddress(self.host, self.port, "TLS" if self.tls else "TCP")
 
     @property
     def output(self) -> Literal["transcript"] | None:
-        """The output that the address requests; None if none. An agent's query has its own meaning."""
+        """The output that the address requests; None if none. An agent's query has its own
+        meaning.
+        """
         query = "" if self.dialect.peer is Peer.AGENT else self.resource.partition("?")[2]
         return ONLY_TRANSCRIPT if requests_transcription(query) else None
 
     @property
     def script_settings(self) -> Mapping[str, Any]:
-        """The settings that replace a script's settings: `session`, and the output that the address implies."""
+        """The settings that replace a script's settings: `session`, and the output that the
+        address implies.
+        """
         return {"output": self.output, **self.session} if self.output else self.session
 
     @property
     def settings_source(self) -> str:
         """The origin of `script_settings`, for errors."""
-        return self.session_source or (f"{self.label}, which only transcribes" if self.output else "")
+        return self.session_source or (
+            f"{self.label}, which only transcribes" if self.output else ""
+        )
 
     def session_mismatch(self, output: str) -> str:
-        """Return why this output is impossible here; "" if it is not. People's own servers may have both kinds."""
+        """Return why this output is impossible here; "" if it is not. People's own servers may
+        have both kinds.
+        """
         transcribes = output == ONLY_TRANSCRIPT
         if self.output and not transcribes:
-            return f"{self.label} only transcribes (intent=transcription): set `output: {ONLY_TRANSCRIPT}`"
+            return (
+                f"{self.label} only transcribes (intent=transcription): set `output:"
+                f" {ONLY_TRANSCRIPT}`"
+            )
         is_separate = self.known_service is not None and self.known_service.transcription != "any"
         if transcribes and not self.output and is_separate:
             intent = "with intent=transcription and no model in its query"
-            return f"`output: {ONLY_TRANSCRIPT}` needs another address at {self.label}: set `url` to one {intent}"
+            return (
+                f"`output: {ONLY_TRANSCRIPT}` needs another address at {self.label}: set `url` to"
+                f" one {intent}"
+            )
         return ""
 
     @property
     def terms(self) -> PricingTerms:
-        """The terms that determine the price of a turn, as far as they are known before the service has answered."""
+        """The terms that determine the price of a turn, as far as they are known before the
+        service has answered.
+        """
         return PricingTerms(self.model, self.prices, self.dialect.billing)
 
     @property
     def url(self) -> str:
-        """The URL of a connection. The resource of a telephone is the user, and after an `@` the parameters."""
+        """The URL of a connection. The resource of a telephone is the user, and after an `@` the
+        parameters.
+        """
         if self.link.address_form == "SIP URI":
             user, _, parameters = self.resource.partition("@")
             return sip_url(user, self.host, self.port, parameters, tls=self.tls)
@@ -300,14 +361,21 @@ class Target(Address):
         return f"{scheme}://{bracketed(self.host)}{port}{self.resource}"
 
     def connection_url(self, call_id: str) -> str:
-        """Return the URL of one connection. If the target's URL needs an id of the call, it contains `call_id`."""
+        """Return the URL of one connection. If the target's URL needs an id of the call, it
+        contains `call_id`.
+        """
         return self.url.replace(CALL_ID, call_id)
 
     def connection_headers(self, call_id: str) -> list[tuple[str, str]]:
-        """Return the headers for an upgrade: the target's, and those of its dialect that the target does not set."""
+        """Return the headers for an upgrade: the target's, and those of its dialect that the
+        target does not set.
+        """
         own_names = {name.lower() for name, _ in self.headers}
         provided = self.dialect.upgrade_headers
-        headers = (*(header for header in provided if header[0].lower() not in own_names), *self.headers)
+        headers = (
+            *(header for header in provided if header[0].lower() not in own_names),
+            *self.headers,
+        )
         return [(name, value.replace(CALL_ID, call_id)) for name, value in headers]
 
     @property
@@ -326,7 +394,9 @@ class Target(Address):
 
 
 def requests_transcription(query: str) -> bool:
-    """Return whether a query requests a session that only transcribes, in which no turn is answered."""
+    """Return whether a query requests a session that only transcribes, in which no turn is
+    answered.
+    """
     return any((name.lower(), value.lower()) == TRANSCRIPTION for name, value in parse_qsl(query))
 
 
@@ -338,6 +408,8 @@ def _masked(parameter: str) -> str:
 
 
 def sip_url(user: str, host: str, port: int, parameters: str, *, tls: bool) -> str:
-    """Return a SIP URI. `parameters` starts with `;`, or is "". TLS is a parameter, or the scheme sips."""
+    """Return a SIP URI. `parameters` starts with `;`, or is "". TLS is a parameter, or the
+    scheme sips.
+    """
     scheme = "sips" if tls and ";transport=tls" not in parameters.lower() else "sip"
     return f"{scheme}:{f'{user}@' if user else ''}{authority(host, port)}{parameters}"

@@ -1,9 +1,12 @@
-"""The settings of a target: every key of `targets.yaml`, and every option that names a service or the path to it.
+"""The settings of a target: every key of `targets.yaml`, and every option that names a service or
+the path to it.
 
-A setting is declared once, with its permitted values, its text, and its option if there is one. Five inputs use the
-declarations: the file, its JSON Schema (`python -m bench.target.target_settings` prints it), the environment, the
-command line of runs with its environment variables, and the command lines of other commands. Each of them except the
-schema becomes a `TargetSettings`, from which `targets.py` makes the target. `docs/targets.md` has the details.
+A setting is declared once, with its permitted values, its text, and its option if there is one.
+Five inputs use the declarations: the file, its JSON Schema (`python -m
+bench.target.target_settings` prints it), the environment, the command line of runs with its
+environment variables, and the command lines of other commands. Each of them except the schema
+becomes a `TargetSettings`, from which `targets.py` makes the target. `docs/targets.md` has the
+details.
 
 Every command imports this module when it starts, so this module imports nothing slow.
 """
@@ -50,7 +53,9 @@ EVENT_FORMATS = tuple(name for name in get_args(DialectName) if name not in get_
 """The values of `dialect`."""
 SIMULATOR_PORT = 8765
 """The port that `rtbench simulate` listens on by default."""
-SignInName = Literal["entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"]
+SignInName = Literal[
+    "entra", "managed_identity", "service_principal", "workload_identity", "azure_cli"
+]
 """The credentials of azure-identity. `entra` is its default chain."""
 AUTHS = ("key", "basic", *get_args(SignInName))
 """The ways to sign in."""
@@ -64,7 +69,10 @@ FILE = String("the path of a file", blank=True)
 MODEL = RegexString(WORD_PATTERN, "a name without spaces")
 ID = RegexString(SHORT_WORD_PATTERN, "an id, not a secret")
 HEADERS = MapOf(
-    HEADER_NAME, String(blank=True), f"a table of at most {MAX_HEADERS} headers (`header: text`)", maximum=MAX_HEADERS
+    HEADER_NAME,
+    String(blank=True),
+    f"a table of at most {MAX_HEADERS} headers (`header: text`)",
+    maximum=MAX_HEADERS,
 )
 
 
@@ -96,10 +104,13 @@ class ApiVersionValidator(RegexString):
 
 @dataclass(frozen=True)
 class CallerValidator(String):
-    """The validator of a caller. YAML reads a number such as +15550100 without quotes as an integer without the +."""
+    """The validator of a caller. YAML reads a number such as +15550100 without quotes as an
+    integer without the +.
+    """
 
     def read(self, value: LocatedValue) -> str:
-        text, content = value.source_text, value.content()
+        text = value.source_text
+        content = value.content()
         if isinstance(content, int) and not isinstance(content, bool) and text is not None:
             return text
         return super().read(value)
@@ -114,9 +125,13 @@ CALLER = CallerValidator("the number or SIP URI of a caller")
 
 @dataclass(frozen=True)
 class AuthSettings:
-    """The sign-in through Microsoft Entra ID. Secrets come from azure-identity's own environment variables."""
+    """The sign-in through Microsoft Entra ID. Secrets come from azure-identity's own environment
+    variables.
+    """
 
-    type: SignInName = field_key(Choice(get_args(SignInName)), "The credential class of azure-identity.", "entra")
+    type: SignInName = field_key(
+        Choice(get_args(SignInName)), "The credential class of azure-identity.", "entra"
+    )
     scope: str | None = field_key(
         Deferred(_scope), "The scope of the token; default: determined by the host.", quiet=True
     )
@@ -125,7 +140,9 @@ class AuthSettings:
         "The sign-in host; default: determined by the target's host.",
         quiet=True,
     )
-    client_id: str | None = field_key(ID, "The id of an application or a user-assigned identity.", quiet=True)
+    client_id: str | None = field_key(
+        ID, "The id of an application or a user-assigned identity.", quiet=True
+    )
     tenant_id: str | None = field_key(ID, "The tenant, if the credential needs one.", quiet=True)
 
 
@@ -133,7 +150,9 @@ class AuthSettings:
 class VariantSettings:
     """The settings of a variant: the same target with some other settings."""
 
-    session: dict[str, Any] | None = field_key(JsonObject(), "Settings that replace those of the script's `session`.")
+    session: dict[str, Any] | None = field_key(
+        JsonObject(), "Settings that replace those of the script's `session`."
+    )
     deployment: str | None = field_key(MODEL, "Another deployment.")
     model: str | None = field_key(MODEL, "Another model.")
     from_: str | None = field_key(CALLER, "Another caller of telephone calls.", quiet=True)
@@ -145,9 +164,9 @@ class VariantSettings:
 class TargetOption:
     """An option of a command line.
 
-    `note` is its purpose, without a capital letter and a full stop. `words` are the permitted values. `kind` is the
-    type of its value: int, Path or str, bool for a switch, or tuple for names that are separated by commas. `word`
-    is another word than the name.
+    `note` is its purpose, without a capital letter and a full stop. `words` are the permitted
+    values. `kind` is the type of its value: int, Path or str, bool for a switch, or tuple for names
+    that are separated by commas. `word` is another word than the name.
     """
 
     note: str
@@ -170,26 +189,38 @@ class TargetOption:
         return f"{self.note[0].upper()}{self.note[1:]}."
 
     def read(self, value: Any) -> Any:
-        """Return a value of the command line as `ServiceOptions` needs it. Raise UsageError for an empty name."""
+        """Return a value of the command line as `ServiceOptions` needs it. Raise UsageError for
+        an empty name.
+        """
         if self.kind is not tuple:
             return self.kind(value)
         names = tuple(name.strip() for name in value.split(","))
         if not all(names):
-            raise UsageError(f"{self.flag} must be names of targets.yaml, separated by commas, as in west,east")
+            raise UsageError(
+                f"{self.flag} must be names of targets.yaml, separated by commas, as in west,east"
+            )
         return names
 
 
 def only_option(note: str, metavar: str | None, *, default: Any = None, **more: Any) -> Any:
-    """Return a field that is an option, but no key of `targets.yaml`. `more` is for `TargetOption`."""
+    """Return a field that is an option, but no key of `targets.yaml`. `more` is for
+    `TargetOption`.
+    """
     return field(default=default, metadata={OPTION: TargetOption(note, metavar, **more)})
 
 
 def option(
-    note: str, metavar: str | None = None, shape: Validator[Any] | None = None, *, quiet: bool = False, **more: Any
+    note: str,
+    metavar: str | None = None,
+    shape: Validator[Any] | None = None,
+    *,
+    quiet: bool = False,
+    **more: Any,
 ) -> Any:
     """Return a field that is a key of `targets.yaml` and an option. `more` is for `TargetOption`.
 
-    The value has the form `shape`, or is one of the option's `words`. If `quiet` is True, errors do not quote it.
+    The value has the form `shape`, or is one of the option's `words`. If `quiet` is True, errors do
+    not quote it.
     """
     made = TargetOption(note, metavar, **more)
     entry = Field(shape or Choice(made.words), made.sentence, is_hidden=quiet)
@@ -206,14 +237,18 @@ class TargetSettings:
         quiet=True,
     )
     url: str | None = option(
-        "WebSocket URL of any compatible server, or SIP URI of a telephone (sip:agent@HOST), instead of an Azure "
-        "endpoint; ${NAME} is an environment variable",
+        "WebSocket URL of any compatible server, or SIP URI of a telephone (sip:agent@HOST),"
+        " instead of an Azure endpoint; ${NAME} is an environment variable",
         shape=String("a string such as wss://HOST/PATH", blank=True),
         quiet=True,
     )
-    service: str | None = field_key(Deferred(_service), "A known service, instead of its `url` or in addition to it.")
+    service: str | None = field_key(
+        Deferred(_service), "A known service, instead of its `url` or in addition to it."
+    )
     dialect: str | None = option(
-        "format of the service's events (default: determined by its address)", "NAME", words=EVENT_FORMATS
+        "format of the service's events (default: determined by its address)",
+        "NAME",
+        words=EVENT_FORMATS,
     )
     transport: str | None = option(
         "transport of the audio: in messages, or over WebRTC (default: websocket)",
@@ -230,7 +265,9 @@ class TargetSettings:
         RegexString(SHORT_WORD_PATTERN, "1 to 64 of A-Z a-z 0-9 . _ -"),
         "The name in rows and reports, if it differs from the key.",
     )
-    region: str | None = field_key(RegexString("[ -~]{1,64}", "1 to 64 ASCII characters"), "Its region, for reports.")
+    region: str | None = field_key(
+        RegexString("[ -~]{1,64}", "1 to 64 ASCII characters"), "Its region, for reports."
+    )
     api_key_env: str | None = option(
         "environment variable that contains the key; with a URL no other key is sent",
         "NAME",
@@ -238,39 +275,49 @@ class TargetSettings:
         quiet=True,
     )
     api_key_header: str | None = option(
-        "header in which the key is sent, as in Ocp-Apim-Subscription-Key (default: api-key for Azure, else "
-        "Authorization, as a bearer token)",
+        "header in which the key is sent, as in Ocp-Apim-Subscription-Key (default: api-key for"
+        " Azure, else Authorization, as a bearer token)",
         "NAME",
         RegexString(HEADER_NAME, "the name of a header, not the key"),
         quiet=True,
     )
     auth: Literal["key", "basic"] | SignInName | AuthSettings | None = option(
-        "how to sign in: key, Basic authentication, or Entra ID (entra: DefaultAzureCredential) (default: key, "
-        "if one is set)",
+        "how to sign in: key, Basic authentication, or Entra ID (entra: DefaultAzureCredential)"
+        " (default: key, if one is set)",
         "KIND",
         OrStruct(Choice(AUTHS), struct_of(AuthSettings)),
         words=AUTHS,
         quiet=True,
     )
-    headers: dict[str, str] | None = field_key(HEADERS, "More headers; ${NAME} is an environment variable.", quiet=True)
+    headers: dict[str, str] | None = field_key(
+        HEADERS, "More headers; ${NAME} is an environment variable.", quiet=True
+    )
     subprotocols: tuple[str, ...] | None = field_key(
         OneOrMore(String("the name of a subprotocol")),
         "WebSocket subprotocols to offer; ${NAME} is an environment variable.",
         quiet=True,
     )
-    session: dict[str, Any] | None = field_key(JsonObject(), "Settings that replace those of the script's `session`.")
+    session: dict[str, Any] | None = field_key(
+        JsonObject(), "Settings that replace those of the script's `session`."
+    )
     ca_file: str | None = option(
-        "a certificate authority (PEM) to trust in addition to the system's", "FILE", FILE, kind=Path
+        "a certificate authority (PEM) to trust in addition to the system's",
+        "FILE",
+        FILE,
+        kind=Path,
     )
     client_cert: str | None = option(
         "client certificate (PEM), for a service that requires one", "FILE", FILE, kind=Path
     )
     client_key: str | None = option(
-        "private key (PEM) of the client certificate, if it is in another file", "FILE", FILE, kind=Path
+        "private key (PEM) of the client certificate, if it is in another file",
+        "FILE",
+        FILE,
+        kind=Path,
     )
     proxy: str | None = option(
-        "proxy (http://, socks5://, socks5h://, socks4://; sip: for telephone calls), or none (default: "
-        "HTTPS_PROXY); ${NAME} is an environment variable",
+        "proxy (http://, socks5://, socks5h://, socks4://; sip: for telephone calls), or none"
+        " (default: HTTPS_PROXY); ${NAME} is an environment variable",
         "URL",
         String("a string such as http://HOST:PORT, or none", blank=True),
         quiet=True,
@@ -292,13 +339,15 @@ class TargetSettings:
         kind=int,
     )
     rtp_ports: str | None = option(
-        "local UDP ports for the audio of calls by telephone or WebRTC, two for each call (default: 16384-32767)",
+        "local UDP ports for the audio of calls by telephone or WebRTC, two for each call (default:"
+        " 16384-32767)",
         "FIRST-LAST",
         RegexString(r"\d{1,5}-\d{1,5}", "a range of ports, as in 16384-32767"),
     )
     from_: str | None = option(
-        "number or SIP URI of the caller in telephone calls, as in '\"Support\" <sip:+15550100@example.com>'; a number "
-        "gets the host of the URL (default: sip:rtbench@ADDRESS)",
+        'number or SIP URI of the caller in telephone calls, as in \'"Support"'
+        " <sip:+15550100@example.com>'; a number gets the host of the URL (default:"
+        " sip:rtbench@ADDRESS)",
         "CALLER",
         CALLER,
         quiet=True,
@@ -315,20 +364,22 @@ class TargetSettings:
         words=("opus", "PCMU", "PCMA"),
     )
     call_hosts: tuple[str, ...] | None = option(
-        "hosts to which telephone calls may be redirected, and which an agent on this machine, or a service over "
-        "WebRTC, may name, as HOST or HOST:PORT (default: only the host and port of the URL and the proxy)",
+        "hosts to which telephone calls may be redirected, and which an agent on this machine, or a"
+        " service over WebRTC, may name, as HOST or HOST:PORT (default: only the host and port of"
+        " the URL and the proxy)",
         "A,B",
         OneOrMore(String("a host, or a host and a port, as in sip.example.com:5070")),
         quiet=True,
     )
     offer: OfferForm | None = option(
-        "body of offers over WebRTC: a form, only SDP, or SDP with an ephemeral key (default: form)",
+        "body of offers over WebRTC: a form, only SDP, or SDP with an ephemeral key (default:"
+        " form)",
         "FORM",
         words=get_args(OfferForm),
     )
     turn_server: str | None = option(
-        "TURN server that may relay calls over WebRTC, as in turn:HOST:PORT?transport=tcp or turns:HOST (default: "
-        "those that the service names)",
+        "TURN server that may relay calls over WebRTC, as in turn:HOST:PORT?transport=tcp or"
+        " turns:HOST (default: those that the service names)",
         "URI",
         String("a string such as turn:HOST:PORT?transport=udp", blank=True),
     )
@@ -354,7 +405,8 @@ class TargetSettings:
 
 TARGET = struct_of(TargetSettings)
 TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
-    {"targets": Field(MapOf(NAME, TARGET, minimum=1), "One entry per service.", required=True)}, lambda targets: targets
+    {"targets": Field(MapOf(NAME, TARGET, minimum=1), "One entry per service.", required=True)},
+    lambda targets: targets,
 )
 
 
@@ -362,25 +414,31 @@ TARGETS: StructOf[dict[str, TargetSettings]] = StructOf(
 class ServiceOptions(TargetSettings):
     """The options of a command line for the service. Each option may be missing.
 
-    The values of settings are those of the command line. `resolve_targets` checks and converts them. `targets` are
-    names in `target_file`; a variant is `name.variant`. `price_file` is None for the built-in price table.
+    The values of settings are those of the command line. `resolve_targets` checks and converts
+    them. `targets` are names in `target_file`; a variant is `name.variant`. `price_file` is None
+    for the built-in price table.
     """
 
     targets: tuple[str, ...] = only_option(
-        "targets of targets.yaml, as in west,east.quick (a variant of east), called in pairs of sessions",
+        "targets of targets.yaml, as in west,east.quick (a variant of east), called in pairs of"
+        " sessions",
         "A,B",
         default=(),
         kind=tuple,
     )
-    target_file: Path | None = only_option("file that describes --targets (default: targets.yaml)", "FILE", kind=Path)
+    target_file: Path | None = only_option(
+        "file that describes --targets (default: targets.yaml)", "FILE", kind=Path
+    )
     simulator: bool = only_option(
-        f"call a simulator on this machine: the one on port {SIMULATOR_PORT}, or one that ends with the command",
+        f"call a simulator on this machine: the one on port {SIMULATOR_PORT}, or one that ends with"
+        " the command",
         None,
         default=False,
         kind=bool,
     )
     simulator_profile: str | None = only_option(
-        "profile of the simulator that --simulator then starts, as in `rtbench simulate --profile`", "PROFILE"
+        "profile of the simulator that --simulator then starts, as in `rtbench simulate --profile`",
+        "PROFILE",
     )
     price_file: Path | None = only_option(
         "file of token prices, instead of the built-in prices", "FILE", kind=Path, word="prices"
@@ -389,23 +447,40 @@ class ServiceOptions(TargetSettings):
     @staticmethod
     def of(values: Mapping[str, Any]) -> ServiceOptions:
         """Return the options with these values, by name; None means no value. Raise UsageError."""
-        options: Any = {name: OPTIONS[name].read(value) for name, value in values.items() if value is not None}
+        options: Any = {
+            name: OPTIONS[name].read(value) for name, value in values.items() if value is not None
+        }
         found = ServiceOptions(**options)
         if found.simulator_profile is not None and not found.simulator:
-            raise UsageError(f"{OPTIONS['simulator_profile'].flag} needs {OPTIONS['simulator'].flag}: add it")
+            raise UsageError(
+                f"{OPTIONS['simulator_profile'].flag} needs {OPTIONS['simulator'].flag}: add it"
+            )
         return found
 
     def arguments(self) -> list[str]:
         """Return the command-line arguments that set these options."""
         values = {option.flag: getattr(self, option.name) for option in OPTIONS.values()}
-        texts = {flag: ",".join(value) if isinstance(value, tuple) else value for flag, value in values.items()}
-        given = {flag: value for flag, value in texts.items() if value not in (None, "") and value is not False}
-        return [str(word) for flag, value in given.items() for word in ((flag,) if value is True else (flag, value))]
+        texts = {
+            flag: ",".join(value) if isinstance(value, tuple) else value
+            for flag, value in values.items()
+        }
+        given = {
+            flag: value
+            for flag, value in texts.items()
+            if value not in (None, "") and value is not False
+        }
+        return [
+            str(word)
+            for flag, value in given.items()
+            for word in ((flag,) if value is True else (flag, value))
+        ]
 
 
 OPTIONS = {
     entry.name: replace(entry.metadata[OPTION], name=entry.name)
-    for entry in sorted(fields(ServiceOptions), key=lambda entry: not entry.name.startswith("target"))
+    for entry in sorted(
+        fields(ServiceOptions), key=lambda entry: not entry.name.startswith("target")
+    )
     if OPTION in entry.metadata
 }
 """The options in the order of the help: first those that name targets."""
@@ -445,13 +520,18 @@ class SettingsContext:
     price_file: Path | None = None
 
     def refuse(self, key: str, problem: str) -> SettingError:
-        """Return an error for the setting `key`. `problem` follows the name of the setting in the text."""
+        """Return an error for the setting `key`. `problem` follows the name of the setting in
+        the text.
+        """
         return SettingError(key, f"{self.names[key]} {problem}")
 
 
 def targets_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of `targets.yaml`."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Targets of Realtime Bench"}
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Targets of Realtime Bench",
+    }
     return head | TARGETS.schema()
 
 

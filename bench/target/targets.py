@@ -1,11 +1,13 @@
-"""The choice of services to measure: by names in a `targets.yaml`, by a URL, or by Azure's variables.
+"""The choice of services to measure: by names in a `targets.yaml`, by a URL, or by Azure's
+variables.
 
-If the service is chosen by a URL, only two things are read from the environment: the key that `--api-key-env` names,
-and the usual variables of proxies. So no key is sent to a server for which it is not intended, and clients sign in only
-on request.
+If the service is chosen by a URL, only two things are read from the environment: the key that
+`--api-key-env` names, and the usual variables of proxies. So no key is sent to a server for which
+it is not intended, and clients sign in only on request.
 
-A target is made from its settings: its address, its prices, and its sign-in. The settings may come from any source. The
-sign-in is by a key or through Microsoft Entra ID, or there is none. This module fetches nothing from a network.
+A target is made from its settings: its address, its prices, and its sign-in. The settings may come
+from any source. The sign-in is by a key or through Microsoft Entra ID, or there is none. This
+module fetches nothing from a network.
 """
 
 from __future__ import annotations
@@ -84,7 +86,8 @@ PATHS = ("ca_file", "client_cert", "client_key")
 
 
 def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """Return the targets that a command line or the environment names, one or more, with unique names.
+    """Return the targets that a command line or the environment names, one or more, with unique
+    names.
 
     Raise UsageError. Its text is one line, which names what to change.
     """
@@ -97,17 +100,25 @@ def resolve_targets(environ: Mapping[str, str], service_options: ServiceOptions)
     return [_from_environment(options, context)]
 
 
-def resolve_every_target(environ: Mapping[str, str], service_options: ServiceOptions) -> list[Target]:
-    """Return the targets as `resolve_targets` does; all in the file if neither options nor environment name one."""
+def resolve_every_target(
+    environ: Mapping[str, str], service_options: ServiceOptions
+) -> list[Target]:
+    """Return the targets as `resolve_targets` does; all in the file if neither options nor
+    environment name one.
+    """
     path = service_options.target_file or TARGET_FILE
     named = service_options.targets or service_options.url is not None
-    if named or (service_options.target_file is None and (environ.get(ENDPOINT) or not path.exists())):
+    if named or (
+        service_options.target_file is None and (environ.get(ENDPOINT) or not path.exists())
+    ):
         return resolve_targets(environ, service_options)
     return resolve_targets(environ, replace(service_options, targets=target_names(path)))
 
 
 def _options(service_options: ServiceOptions) -> TargetSettings:
-    """Return the values of the options, checked like the keys of a file. Errors name the options."""
+    """Return the values of the options, checked like the keys of a file. Errors name the
+    options.
+    """
     settings = TargetSettings(
         **{
             name: TARGET.fields[IN_FILE[name]].read(PythonValue(OPTIONS[name].flag, value))
@@ -118,15 +129,21 @@ def _options(service_options: ServiceOptions) -> TargetSettings:
     return settings if settings.url is None else replace(settings, url=unquoted(settings.url))
 
 
-def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings) -> list[Target]:
-    """Return the named targets of a file, or variants (`name.variant`), with `options` in place of settings.
+def _from_file(
+    environ: Mapping[str, str], service_options: ServiceOptions, options: TargetSettings
+) -> list[Target]:
+    """Return the named targets of a file, or variants (`name.variant`), with `options` in place of
+    settings.
 
     Raise ScriptError with the line, or UsageError if names or options are wrong.
     """
     if service_options.url is not None:
         raise UsageError("--targets and --url both set the target: omit one of them")
-    names, path = service_options.targets, service_options.target_file or TARGET_FILE
-    option = next((name for name in OF_ONE_TARGET if getattr(service_options, name) is not None), None)
+    names = service_options.targets
+    path = service_options.target_file or TARGET_FILE
+    option = next(
+        (name for name in OF_ONE_TARGET if getattr(service_options, name) is not None), None
+    )
     if option is not None and len(names) > 1:
         problem = f"is for one target, but --targets names {len(names)}: set it in the file"
         raise UsageError(f"{OPTIONS[option].flag} {problem}")
@@ -142,8 +159,14 @@ def _from_file(environ: Mapping[str, str], service_options: ServiceOptions, opti
     labels = [target.label for target in targets]
     for name, label in zip(names, labels, strict=True):
         if labels.count(label) > 1:
-            raise UsageError(f"--targets: {name} has the name {label}, and so has another target: rename one of them")
-    signing_in = next((number for number, target in enumerate(targets) if isinstance(target.auth, EntraSignIn)), None)
+            raise UsageError(
+                f"--targets: {name} has the name {label}, and so has another target: rename one of"
+                " them"
+            )
+    signing_in = next(
+        (number for number, target in enumerate(targets) if isinstance(target.auth, EntraSignIn)),
+        None,
+    )
     if signing_in is not None and environ.get(API_KEY):
         notice = f"{API_KEY} is ignored: {labels[signing_in]} signs in through Microsoft Entra ID"
         targets[signing_in] = _with_notices(targets[signing_in], notice)
@@ -155,7 +178,11 @@ def _from_environment(options: TargetSettings, context: SettingsContext) -> Targ
     environ = context.environ
     if options.dialect is not None:
         refuse_agent(DIALECTS[options.dialect], context.names)
-    endpoint = _setting(environ, ENDPOINT, f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url; {WITHOUT_SERVICE}")
+    endpoint = _setting(
+        environ,
+        ENDPOINT,
+        f"your resource, e.g. {EXAMPLE_ENDPOINT}, or use --url; {WITHOUT_SERVICE}",
+    )
     deployment = _setting(environ, DEPLOYMENT, "the name of your deployment of a realtime model")
     version = clean(environ.get(API_VERSION, ""), API_VERSION) or None
     settings = replace(options, endpoint=endpoint, deployment=deployment, api_version=version)
@@ -169,7 +196,10 @@ def _from_environment(options: TargetSettings, context: SettingsContext) -> Targ
         named = replace(context, names={**context.names, "api_key_env": API_KEY})
         return build_target(replace(settings, api_key_env=API_KEY), named)
     if options.auth == "key" or options.api_key_header is not None:
-        raise UsageError(f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in without one")
+        raise UsageError(
+            f"{API_KEY} is not set: it is the key of the resource; `--auth entra` signs in"
+            " without one"
+        )
     target = build_target(replace(settings, auth="entra"), context)
     return _with_notices(target, f"{KEYLESS} through Microsoft Entra ID (DefaultAzureCredential)")
 
@@ -186,14 +216,17 @@ def _setting(environ: Mapping[str, str], name: str, meaning: str) -> str:
 
 
 def target_names(path: Path) -> tuple[str, ...]:
-    """Return the names of the targets in a file, without the names of variants. Raise ScriptError with the line."""
+    """Return the names of the targets in a file, without the names of variants. Raise
+    ScriptError with the line.
+    """
     return tuple(_read_targets(path)[1])
 
 
 FILLED_KEYS = ("url", "headers", "subprotocols", "proxy", "from")
 """The keys of a target in which `${NAME}` is an environment variable. Its value is hidden.
 
-Reports show the other keys, and compare runs by them. They must be the same on each machine of a run.
+Reports show the other keys, and compare runs by them. They must be the same on each machine of a
+run.
 """
 REFERENCE = re.compile(r"\$\{[^}]*\}?|\$\([^)]*\)?|\$[A-Za-z_]\w*")
 """What users of shells and CIs write for a variable: `${NAME}`, `$NAME` and `$(NAME)`."""
@@ -201,7 +234,8 @@ REFERENCE = re.compile(r"\$\{[^}]*\}?|\$\([^)]*\)?|\$[A-Za-z_]\w*")
 
 def _read_targets(path: Path) -> tuple[LocatedValue, dict[str, TargetSettings]]:
     """Return the content of a file, and the settings of its targets. Raise ScriptError."""
-    file, mistakes = read_yaml(path, "the file"), Mistakes()
+    file = read_yaml(path, "the file")
+    mistakes = Mistakes()
     for target in _inner(file.within("targets")):
         for settings in (target, *_inner(target.within("variants"))):
             for entry in _inner(settings):
@@ -224,9 +258,11 @@ def _inner(value: LocatedValue | None) -> Iterable[LocatedValue]:
 def _check_references(entry: LocatedValue) -> None:
     """Check the variables of a setting of a target. Raise ScriptError.
 
-    In `session`, texts may have the variables of a script, but only instructions may be nothing else.
+    In `session`, texts may have the variables of a script, but only instructions may be nothing
+    else.
     """
-    key, values = entry.name, [entry]
+    key = entry.name
+    values = [entry]
     if key == "variants":
         return
     search = REFERENCE.fullmatch if key == "session" else REFERENCE.search
@@ -247,7 +283,9 @@ def _check_references(entry: LocatedValue) -> None:
 
 
 def check_targets(path: Path) -> None:
-    """Check a file of targets, as far as this needs no environment. Raise ScriptError with the line of each mistake."""
+    """Check a file of targets, as far as this needs no environment. Raise ScriptError with the
+    line of each mistake.
+    """
     mistakes = Mistakes()
     file, targets = _read_targets(path)
     for name, settings in targets.items():
@@ -263,25 +301,35 @@ def check_targets(path: Path) -> None:
                         sip_uri(text, key, IN_FILE)
             except SettingError as error:
                 raise file.nearest("targets", name, error.key).error(str(error)) from None
-        variants = {("variants", key): variant.from_ for key, variant in (settings.variants or {}).items()}
+        variants = {
+            ("variants", key): variant.from_ for key, variant in (settings.variants or {}).items()
+        }
         for keys, caller in ({(): settings.from_} | variants).items():
             if is_sip and caller is not None and "${" not in caller:
                 with mistakes.gather():
                     try:
                         caller_address(caller, "host.example", IN_FILE)
                     except SettingError as error:
-                        raise file.nearest("targets", name, *keys, "from").error(str(error)) from None
+                        raise file.nearest("targets", name, *keys, "from").error(
+                            str(error)
+                        ) from None
     mistakes.refuse()
 
 
 def _refuse_names(path: Path, names: Sequence[str], known: Sequence[str]) -> None:
     if not names:
-        raise UsageError(f"--target-file needs --targets, with names from {path}: {', '.join(known)}")
+        raise UsageError(
+            f"--target-file needs --targets, with names from {path}: {', '.join(known)}"
+        )
     for name in names:
         if name not in known:
-            raise UsageError(f"--targets: {path} has no target '{excerpt(name)}'; it has {', '.join(known)}")
+            raise UsageError(
+                f"--targets: {path} has no target '{excerpt(name)}'; it has {', '.join(known)}"
+            )
         if names.count(name) > 1:
-            raise UsageError(f"--targets names {name} twice: a target cannot be compared with itself")
+            raise UsageError(
+                f"--targets names {name} twice: a target cannot be compared with itself"
+            )
 
 
 def _with_name(
@@ -301,7 +349,9 @@ def _with_name(
         return replace(target, session_source=source)
     variant_keys = (*keys, "variants", variant_name)
     variant = (settings.variants or {})[variant_name]
-    changed = replace(_with_changes(file, variant_keys, settings, variant), name=f"{label}.{variant_name}")
+    changed = replace(
+        _with_changes(file, variant_keys, settings, variant), name=f"{label}.{variant_name}"
+    )
     return replace(
         _built(file, variant_keys, changed, options, context),
         variant_of=label,
@@ -311,7 +361,9 @@ def _with_name(
 
 
 def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `session` settings, replaced by those of a variant; in `extra`, only the keys that the variant has."""
+    """Return `session` settings, replaced by those of a variant; in `extra`, only the keys that
+    the variant has.
+    """
     combined = dict(own) | dict(variant)
     extras = own.get(EXTRA), variant.get(EXTRA)
     if all(isinstance(extra, Mapping) for extra in extras):
@@ -322,10 +374,16 @@ def _with_variants(own: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[s
 def _with_changes(
     file: LocatedValue, keys: tuple[str, ...], settings: TargetSettings, variant: VariantSettings
 ) -> TargetSettings:
-    """Return settings, replaced by those of a variant. The target's prices do not hold for another model."""
+    """Return settings, replaced by those of a variant. The target's prices do not hold for
+    another model.
+    """
     if variant.deployment is not None and variant.model is not None:
-        raise file.nearest(*keys, "model").error("model and deployment set the same value: omit one of them")
-    settings = replace(settings, from_=variant.from_ or settings.from_, network=variant.network or settings.network)
+        raise file.nearest(*keys, "model").error(
+            "model and deployment set the same value: omit one of them"
+        )
+    settings = replace(
+        settings, from_=variant.from_ or settings.from_, network=variant.network or settings.network
+    )
     model = variant.deployment or variant.model
     if variant.prices is not None or model is not None:
         settings = replace(settings, prices=variant.prices)
@@ -336,7 +394,9 @@ def _with_changes(
         return replace(settings, **named)
     url = with_model(settings.url, model)
     if url is None:
-        raise file.nearest(*keys).error("model cannot be replaced, because the target's `url` names no model")
+        raise file.nearest(*keys).error(
+            "model cannot be replaced, because the target's `url` names no model"
+        )
     return replace(settings, url=url)
 
 
@@ -347,7 +407,9 @@ def _built(
     options: TargetSettings,
     context: SettingsContext,
 ) -> Target:
-    """Build a target or variant. If a variant inherited a wrong setting, the error has the target's position."""
+    """Build a target or variant. If a variant inherited a wrong setting, the error has the
+    target's position.
+    """
     overrides = {name: value for name, value in vars(options).items() if value is not None}
     names = IN_FILE | {name: ON_COMMAND_LINE[name] for name in overrides}
     try:
@@ -366,25 +428,35 @@ def _built(
 
 
 def _with_overrides(settings: TargetSettings, overrides: dict[str, Any]) -> TargetSettings:
-    """Return the file's settings, replaced by options. One that sets the sign-in removes the other way to sign in."""
+    """Return the file's settings, replaced by options. One that sets the sign-in removes the
+    other way to sign in.
+    """
     paths = {name: str(Path(overrides[name]).absolute()) for name in PATHS if name in overrides}
     other = {"api_key_env": "auth", "auth": "api_key_env"}
     cleared = {
-        other[name]: None for name in other if name in overrides and overrides.get("auth") not in ("key", "basic")
+        other[name]: None
+        for name in other
+        if name in overrides and overrides.get("auth") not in ("key", "basic")
     }
     return replace(settings, **(cleared | overrides | paths))
 
 
 def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
-    """Return the target with these settings, named after its host by default. Raise SettingError or UsageError."""
+    """Return the target with these settings, named after its host by default. Raise SettingError
+    or UsageError.
+    """
     if settings.service is not None:
         settings = with_service_defaults(settings, SERVICES[settings.service], context)
     address = _address(settings, context.names)
     has_sip_uri = address.link.address_form == "SIP URI"
     encode = escaped_user if has_sip_uri else percent_encoded
-    resource, url_secrets = fill_variables(address.resource, context.environ, "url", "the url", encode=encode)
+    resource, url_secrets = fill_variables(
+        address.resource, context.environ, "url", "the url", encode=encode
+    )
     if address.dialect.peer is Peer.SERVICE:  # again, because a variable may have set it
-        check_transcription(resource.partition("?")[2], address.dialect, address.known_service, context.names["url"])
+        check_transcription(
+            resource.partition("?")[2], address.dialect, address.known_service, context.names["url"]
+        )
     network_path, path_notices = network_path_of(settings, context, address)
     if settings.network is not None:
         try:
@@ -393,19 +465,34 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
             raise context.refuse("network", str(error)) from None
         network_path = replace(network_path, network=network)
     auth, auth_secrets, sign_in_notices = auth_of(settings, context, address, network_path)
-    own_headers, is_sip = settings.headers or {}, not address.link.is_http
+    own_headers = settings.headers or {}
+    is_sip = not address.link.is_http
     target_headers, header_secrets = further_headers(own_headers, context.environ, is_sip=is_sip)
     caller, caller_secrets = _caller(settings, context, address)
     tool_headers = (("User-Agent", f"rtbench/{tool_version()}"), *address.dialect_headers, *caller)
-    target_header_names = {name.lower() for name, _ in target_headers}  # if both set a header, the target's is used
+    # if both set a header, the target's is used
+    target_header_names = {name.lower() for name, _ in target_headers}
     offered, subprotocol_secrets = subprotocols(settings.subprotocols or (), context.environ)
     target = Target(
-        **vars(address) | {"resource": resource, "notices": address.notices + sign_in_notices + path_notices},
+        **vars(address)
+        | {
+            "resource": resource,
+            "notices": address.notices + sign_in_notices + path_notices,
+        },
         label=settings.name or re.sub(r"[^A-Za-z0-9._-]", "_", address.host),
         auth=auth,
-        headers=(*(header for header in tool_headers if header[0].lower() not in target_header_names), *target_headers),
+        headers=(
+            *(header for header in tool_headers if header[0].lower() not in target_header_names),
+            *target_headers,
+        ),
         subprotocols=offered,
-        secrets=(*url_secrets, *auth_secrets, *header_secrets, *subprotocol_secrets, *caller_secrets),
+        secrets=(
+            *url_secrets,
+            *auth_secrets,
+            *header_secrets,
+            *subprotocol_secrets,
+            *caller_secrets,
+        ),
         session=settings.session or {},
         network_path=network_path,
         region=settings.region,
@@ -414,21 +501,30 @@ def build_target(settings: TargetSettings, context: SettingsContext) -> Target:
         model=address.requested_model or (settings.session or {}).get("model"),
     )
     if has_sip_uri:
-        sip_uri(target.connection_url("0" * CALL_ID_CHARACTERS), "url", context.names)  # again, with the variables
+        # again, with the variables
+        sip_uri(target.connection_url("0" * CALL_ID_CHARACTERS), "url", context.names)
     return target
 
 
 def _address(settings: TargetSettings, names: KeyNames) -> Address:
     address = _address_of_events(settings, names)
     tracks = TRACKS.get(address.dialect)
-    wanted = settings.transport if tracks is None or tracks.link is not address.link else tracks.link.transport
+    wanted = (
+        settings.transport
+        if tracks is None or tracks.link is not address.link
+        else tracks.link.transport
+    )
     if wanted in (None, WEBSOCKET.transport):
         return address
     source = f"{names['transport']} {wanted}"
     if tracks is None or tracks.link.transport != wanted:
         schemes = address.link.schemes
-        known = either(dialect.name for dialect, each in TRACKS.items() if each.link.schemes == schemes)
-        raise SettingError("transport", f"{source} needs the dialect {known}, not {address.dialect.name}")
+        known = either(
+            dialect.name for dialect, each in TRACKS.items() if each.link.schemes == schemes
+        )
+        raise SettingError(
+            "transport", f"{source} needs the dialect {known}, not {address.dialect.name}"
+        )
     dialect = tracks.opus if settings.codec in (None, OPUS.lower()) else tracks.g711
     return replace(address, dialect=dialect, link=tracks.link)
 
@@ -438,28 +534,38 @@ def _address_of_events(settings: TargetSettings, names: KeyNames) -> Address:
         if settings.endpoint is not None:
             other = "url" if settings.service is None else "service"
             raise SettingError(
-                "endpoint", f"endpoint and {other} both set the address of the service: omit one of them"
+                "endpoint",
+                f"endpoint and {other} both set the address of the service: omit one of them",
             )
         for key in ("deployment", "model", "api_version"):
             if getattr(settings, key) is not None:
                 raise SettingError(key, f"{key} needs `endpoint`: with `url`, put it into the URL")
         return url_address(settings.url, settings, names)
     if settings.endpoint is None:
-        raise SettingError("endpoint", "the target needs `endpoint` (Azure), `service` or `url` (any service)")
+        raise SettingError(
+            "endpoint", "the target needs `endpoint` (Azure), `service` or `url` (any service)"
+        )
     if settings.deployment is not None and settings.model is not None:
         raise SettingError("model", "model and deployment set the same value: omit one of them")
     deployment = settings.deployment or settings.model
     if deployment is None:
-        raise SettingError("deployment", "the target needs `deployment`, the name of a deployment of a realtime model")
-    return endpoint_address(clean(settings.endpoint, names["endpoint"]), deployment, settings, names)
+        raise SettingError(
+            "deployment",
+            "the target needs `deployment`, the name of a deployment of a realtime model",
+        )
+    return endpoint_address(
+        clean(settings.endpoint, names["endpoint"]), deployment, settings, names
+    )
 
 
 def _caller(
     settings: TargetSettings, context: SettingsContext, address: Address
 ) -> tuple[Sequence[tuple[str, str]], tuple[Credential, ...]]:
-    """Return (the headers that name the caller of telephone calls, the values of variables in them).
+    """Return (the headers that name the caller of telephone calls, the values of variables in
+    them).
 
-    Carriers check P-Asserted-Identity (RFC 3325), or From. A host in .invalid names no one (RFC 3323 §4.1.1.3).
+    Carriers check P-Asserted-Identity (RFC 3325), or From. A host in .invalid names no one (RFC
+    3323 §4.1.1.3).
     """
     if settings.from_ is None:
         return (), ()
@@ -479,14 +585,20 @@ def _prices(settings: TargetSettings, price_file: Path | None) -> Prices | None:
             table = load_price_table(price_file)
             prices = prices_of(table.models, model)
             if prices is None:
-                raise SettingError("prices", f"prices must name a model of {table.name}: {', '.join(table.models)}")
+                raise SettingError(
+                    "prices", f"prices must name a model of {table.name}: {', '.join(table.models)}"
+                )
             return prices
 
 
-def with_service_defaults(settings: TargetSettings, known: Service, context: SettingsContext) -> TargetSettings:
-    """Return the settings, in which the service's defaults replace missing settings. Raise SettingError.
+def with_service_defaults(
+    settings: TargetSettings, known: Service, context: SettingsContext
+) -> TargetSettings:
+    """Return the settings, in which the service's defaults replace missing settings. Raise
+    SettingError.
 
-    The key in its usual variable is sent only to its own address. A `url` needs the name of the variable.
+    The key in its usual variable is sent only to its own address. A `url` needs the name of the
+    variable.
     """
     if settings.url is not None:
         return settings
@@ -499,65 +611,102 @@ def with_service_defaults(settings: TargetSettings, known: Service, context: Set
             session["extra"] = {"model": model, **session.get("extra", {})}
         named = replace(settings, url=known.url, session=session)
     elif model is None:
-        raise SettingError("model", f"the target needs `model`, the name of a model of {known.title}")
+        raise SettingError(
+            "model", f"the target needs `model`, the name of a model of {known.title}"
+        )
     else:
         named = replace(settings, url=known.url.replace(MODEL, quote(model, safe="")))
-    return replace(named, model=None, api_key_env=settings.api_key_env or _usual_key(settings, known, context))
+    return replace(
+        named, model=None, api_key_env=settings.api_key_env or _usual_key(settings, known, context)
+    )
 
 
 def _usual_key(settings: TargetSettings, known: Service, context: SettingsContext) -> str | None:
-    """Return the usual variable of the service's key; None if the target signs in in another way."""
+    """Return the usual variable of the service's key; None if the target signs in in another
+    way.
+    """
     if known.api_key_env is None or settings.headers or settings.auth not in (None, "key", "basic"):
         return None
     is_set = bool(unquoted(context.environ.get(known.api_key_env, "")))
     if known.hosts and not is_set:
         other = "`api_key_env` names another variable"
-        problem = f"{known.api_key_env} is not set: it must contain the key of {known.title}, unless {other}"
+        problem = (
+            f"{known.api_key_env} is not set: it must contain the key of {known.title}, unless"
+            f" {other}"
+        )
         raise SettingError("service", problem)
     return known.api_key_env if is_set else None
 
 
 class SignInResult(NamedTuple):
-    """The sign-in of a target. `secrets` are its secrets other than the key. `notices` are to be shown before a run."""
+    """The sign-in of a target. `secrets` are its secrets other than the key. `notices` are to be
+    shown before a run.
+    """
 
     auth: Auth
     secrets: tuple[Credential, ...] = ()
     notices: tuple[str, ...] = ()
 
 
-def auth_of(settings: TargetSettings, context: SettingsContext, address: Address, path: NetworkPath) -> SignInResult:
-    """Return the sign-in of a target. Raise SettingError, or UsageError for a key that cannot be in a header."""
-    auth, names = settings.auth, context.names
+def auth_of(
+    settings: TargetSettings, context: SettingsContext, address: Address, path: NetworkPath
+) -> SignInResult:
+    """Return the sign-in of a target. Raise SettingError, or UsageError for a key that cannot be
+    in a header.
+    """
+    auth = settings.auth
+    names = context.names
     needs_password = address.link.credential == "digest"
-    if needs_password and auth != "basic" and (auth is not None or settings.api_key_env is not None):
+    if (
+        needs_password
+        and auth != "basic"
+        and (auth is not None or settings.api_key_env is not None)
+    ):
         needs = f"with user:password in the variable that {names['api_key_env']} names"
         raise context.refuse("auth", f"must be basic for telephone calls, {needs}")
     if (header := settings.api_key_header) is not None:
         if auth not in (None, "key"):
-            raise context.refuse("api_key_header", "is for a key, but `auth` sets another way to sign in: omit one")
+            raise context.refuse(
+                "api_key_header", "is for a key, but `auth` sets another way to sign in: omit one"
+            )
         if is_of_upgrade(header) or header.lower() in map(str.lower, settings.headers or {}):
-            raise context.refuse("api_key_header", f"must not be {header}: the upgrade or `headers` sets this header")
+            raise context.refuse(
+                "api_key_header", f"must not be {header}: the upgrade or `headers` sets this header"
+            )
         if settings.api_key_env is None:
-            raise context.refuse("api_key_header", f"needs {names['api_key_env']}, the name of the key's variable")
+            raise context.refuse(
+                "api_key_header", f"needs {names['api_key_env']}, the name of the key's variable"
+            )
     if auth is None or auth == "key" or auth == "basic":
         return _by_key(settings, context, address)
     if settings.api_key_env is not None:
-        raise context.refuse("auth", f"and {names['api_key_env']} are two ways to sign in: omit one of them")
+        raise context.refuse(
+            "auth", f"and {names['api_key_env']} are two ways to sign in: omit one of them"
+        )
     entra = _by_entra(AuthSettings(type=auth) if isinstance(auth, str) else auth, context, address)
     proxy: Proxy | Literal["none"] | None = None if settings.proxy is None else path.proxy or NONE
     return SignInResult(replace(entra, proxy=proxy, ca=path.ca))
 
 
 def _by_key(settings: TargetSettings, context: SettingsContext, address: Address) -> SignInResult:
-    source, variable = context.names["api_key_env"], settings.api_key_env
+    source = context.names["api_key_env"]
+    variable = settings.api_key_env
     if variable is not None:
-        key = clean(context.environ.get(variable, ""), source if source == variable else f"the variable of {source}")
+        key = clean(
+            context.environ.get(variable, ""),
+            source if source == variable else f"the variable of {source}",
+        )
         if not key:  # the error does not quote it, because some users give the key itself
             problem = "names a variable that is not set: use the variable's name, not the key"
             raise context.refuse("api_key_env", problem)
         if address.link.credential == "digest" and ":" not in key:
-            raise context.refuse("api_key_env", "names a variable that does not contain user:password")
-        if settings.api_key_header is not None and settings.api_key_header.lower() != "authorization":
+            raise context.refuse(
+                "api_key_env", "names a variable that does not contain user:password"
+            )
+        if (
+            settings.api_key_header is not None
+            and settings.api_key_header.lower() != "authorization"
+        ):
             return SignInResult(Credential(settings.api_key_header, key))
         own = address.known_service.key_header if address.known_service else BEARER
         if settings.auth == "basic" or (settings.auth is None and own is BASIC):
@@ -565,7 +714,9 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
         header = BEARER if own is BASIC or settings.api_key_header is not None else own
         return SignInResult(Credential(header.name, key, header.scheme))
     if settings.auth is not None:
-        raise context.refuse("auth", f"{settings.auth} needs {source}, the name of the key's variable")
+        raise context.refuse(
+            "auth", f"{settings.auth} needs {source}, the name of the key's variable"
+        )
     is_agent = address.dialect.peer is Peer.AGENT  # most agents need no key
     may_need_none = is_agent or address.known_service is None or is_loopback(address.host)
     query = parse_qsl(address.resource.partition("?")[2])
@@ -573,17 +724,23 @@ def _by_key(settings: TargetSettings, context: SettingsContext, address: Address
     if may_need_none or has_key or settings.headers or settings.subprotocols:
         return SignInResult(None)
     return SignInResult(
-        None, notices=(f"no key is sent: set {source} to the name of the variable that contains the key",)
+        None,
+        notices=(
+            f"no key is sent: set {source} to the name of the variable that contains the key",
+        ),
     )
 
 
 def _basic(key: str) -> SignInResult:
-    """Return a sign-in by Basic authentication (RFC 7617). The key is user:password, or its base64 form."""
+    """Return a sign-in by Basic authentication (RFC 7617). The key is user:password, or its
+    base64 form.
+    """
     if ":" not in key:
         return SignInResult(Credential(BASIC.name, key, BASIC.scheme))
     coded = base64.b64encode(key.encode()).decode()
     return SignInResult(
-        Credential(BASIC.name, coded, BASIC.scheme), (Credential("key", key), Credential("key", key.partition(":")[2]))
+        Credential(BASIC.name, coded, BASIC.scheme),
+        (Credential("key", key), Credential("key", key.partition(":")[2])),
     )
 
 
@@ -591,7 +748,9 @@ def _by_entra(auth: AuthSettings, context: SettingsContext, address: Address) ->
     service = address.known_service
     if auth.scope is None and not (service and service.clouds) and not is_loopback(address.host):
         remedy = "set the scope of its tokens in `auth` of targets.yaml"
-        raise context.refuse("auth", f"is for Azure, but {address.host} is not an Azure host: {remedy}")
+        raise context.refuse(
+            "auth", f"is for Azure, but {address.host} is not an Azure host: {remedy}"
+        )
     scope, authority = cloud = (service and service.cloud_of(address.host)) or PUBLIC_CLOUD
     if cloud is PUBLIC_CLOUD:
         scope = scope_of(address.dialect) or scope

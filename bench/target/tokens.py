@@ -1,8 +1,10 @@
-"""The tokens of a run. They are fetched before its sessions, renewed in the background, and hidden in every text.
+"""The tokens of a run. They are fetched before its sessions, renewed in the background, and hidden
+in every text.
 
-There is one token for each way of signing in. All targets that sign in in this way share the token. It is renewed when
-half of its life is over, so callers wait only for the first token. After a failed renewal, the old token is used. A key
-that the service of a target issues for its calls is renewed in the same way.
+There is one token for each way of signing in. All targets that sign in in this way share the token.
+It is renewed when half of its life is over, so callers wait only for the first token. After a
+failed renewal, the old token is used. A key that the service of a target issues for its calls is
+renewed in the same way.
 """
 
 from __future__ import annotations
@@ -41,22 +43,26 @@ from bench.transport.tls import tls_context
 from bench.wire.dialect import secret_placeholder
 
 MARGIN_S = 0.5
-"""The last part of a token's life, in which it is not sent, because it could expire before its check."""
+"""The last part of a token's life, in which it is not sent, because it could expire before its
+check."""
 MIN_PAUSE_S = 0.5
 MAX_PAUSE_S = 6 * 60 * 60.0
 """The maximum time between two renewals. An issuer may state an end that no timer can wait for."""
 MAX_BACKOFF_S = 60.0
 MAX_OUTAGE_BACKOFF_S = 5.0
-"""The maximum time between two renewals without a valid token. It is short, because sessions fail meanwhile."""
+"""The maximum time between two renewals without a valid token. It is short, because sessions
+fail meanwhile."""
 MAX_SESSION_NS = 60 * 60 * NS_PER_S
 """The time after a token's end for which a session that was opened with it may still quote it."""
 REFRESH: Final = "auth_refresh"
 MIN_KEY_LIFE_S = 60
-"""The life of an issued key without a plausible end (`stated_end_s`): the shortest of the services."""
+"""The life of an issued key without a plausible end (`stated_end_s`): the shortest of the
+services."""
 ENTRA = "signing in through Entra ID"
 
 NoteIncident = Callable[[str, str], None]
-"""A callback for incidents of the load generator outside of its sessions: (kind, one line of text)."""
+"""A callback for incidents of the load generator outside of its sessions: (kind, one line of
+text)."""
 
 
 def ignore(kind: str, text: str) -> None:
@@ -65,7 +71,9 @@ def ignore(kind: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class TokenSource:
-    """The origin of a token, and its claims aud, tid, appid, azp, oid and exp; {} if it is not a JWT."""
+    """The origin of a token, and its claims aud, tid, appid, azp, oid and exp; {} if it is not a
+    JWT.
+    """
 
     credential: str
     scope: str
@@ -74,9 +82,11 @@ class TokenSource:
 
 
 class Keyring:
-    """The credentials for all targets. Each process has one keyring per run. No other object stores tokens.
+    """The credentials for all targets. Each process has one keyring per run. No other object stores
+    tokens.
 
-    `mcp_tokens` are the access tokens that the service sends to MCP servers. Their names are environment variables.
+    `mcp_tokens` are the access tokens that the service sends to MCP servers. Their names are
+    environment variables.
     """
 
     def __init__(
@@ -96,7 +106,9 @@ class Keyring:
             incident(kind, self.redact(text))
 
         self._renewers = {
-            sign_in: TokenRenewer(partial(fetch, sign_in), partial(sign_in_error, sign_in), ENTRA, note)
+            sign_in: TokenRenewer(
+                partial(fetch, sign_in), partial(sign_in_error, sign_in), ENTRA, note
+            )
             for sign_in in sign_ins
         }
         self._call_keys = {
@@ -111,9 +123,11 @@ class Keyring:
         }
 
     def open(self) -> None:
-        """Fetch every token and issued key, and start to renew them. Raise UsageError, with one line, on a refusal.
+        """Fetch every token and issued key, and start to renew them. Raise UsageError, with one
+        line, on a refusal.
 
-        This blocks on networks and processes. So call it after gevent has patched them, or when nothing else runs.
+        This blocks on networks and processes. So call it after gevent has patched them, or when
+        nothing else runs.
         """
         with closed_on_failure(self):
             self.open_tokens()
@@ -132,9 +146,11 @@ class Keyring:
             renewer.open()
 
     def header(self, target: Target, limit_s: float) -> tuple[str, str] | None:
-        """Return (name, value) of the header that signs in to a target; None if the target needs none.
+        """Return (name, value) of the header that signs in to a target; None if the target needs
+        none.
 
-        Block while no token is valid, and raise ConnectError `connect_failed:token` after `limit_s`.
+        Block while no token is valid, and raise ConnectError `connect_failed:token` after
+        `limit_s`.
         """
         auth = target.auth
         if isinstance(auth, EntraSignIn):
@@ -158,7 +174,8 @@ class Keyring:
 
     def _fetched_call_key(self, target: Target, retries: int) -> Token:
         """Return a new key for the calls of a target. Raise SignInError."""
-        limits, path = Timeouts(), target.network_path
+        limits = Timeouts()
+        path = target.network_path
         context = tls_context(path.ca, path.client_cert, path.client_key) if target.tls else None
         try:
             own = self.header(target, limits.upgrade)
@@ -177,13 +194,17 @@ class Keyring:
         """Return a message in which the tokens of MCP servers replace their placeholders."""
         for credential in self._mcp_tokens:
             variable, token = credential.header()
-            message = message.replace(secret_placeholder(variable).encode(), json.dumps(token)[1:-1].encode())
+            message = message.replace(
+                secret_placeholder(variable).encode(), json.dumps(token)[1:-1].encode()
+            )
         return message
 
     def redact(self, text: str) -> str:
-        """Return the text without keys, tokens, values of variables in headers, and passwords of proxies.
+        """Return the text without keys, tokens, values of variables in headers, and passwords of
+        proxies.
 
-        A service may quote them. So each external text comes here on arrival, before it is truncated.
+        A service may quote them. So each external text comes here on arrival, before it is
+        truncated.
         """
         tokens = (token.bearer for renewer in self._every for token in renewer.tokens)
         return redacted(text, (*self._secrets, *tokens))
@@ -219,7 +240,9 @@ def call_key_error(target: Target, error: Exception) -> SignInError:
 
 @contextmanager
 def closed_on_failure(keyring: Keyring) -> Iterator[None]:
-    """Close a keyring if the body of the `with` statement fails. Otherwise it would renew its tokens forever."""
+    """Close a keyring if the body of the `with` statement fails. Otherwise it would renew its
+    tokens forever.
+    """
     try:
         yield
     except BaseException:
@@ -230,8 +253,9 @@ def closed_on_failure(keyring: Keyring) -> Iterator[None]:
 class TokenRenewer:
     """The renewer, a thread or greenlet, of the token for one way of signing in.
 
-    `fetch` returns a new token. Its argument is the number of retries. `error_of` makes its error from another one.
-    `what` names the renewal in incidents. `tokens` are all tokens that a text may still contain, the newest last.
+    `fetch` returns a new token. Its argument is the number of retries. `error_of` makes its error
+    from another one. `what` names the renewal in incidents. `tokens` are all tokens that a text may
+    still contain, the newest last.
     """
 
     def __init__(
@@ -241,7 +265,10 @@ class TokenRenewer:
         what: str,
         incident: NoteIncident,
     ) -> None:
-        self._fetch, self._error_of, self._what, self._incident = fetch, error_of, what, incident
+        self._fetch = fetch
+        self._error_of = error_of
+        self._what = what
+        self._incident = incident
         self.tokens: tuple[Token, ...] = ()
         self._error = "no token was received"
         self._requested_ns: int | None = None
@@ -270,9 +297,13 @@ class TokenRenewer:
             finally:
                 self.waiter_count -= 1
         if token is None:
-            request_ns, reason = self._requested_ns, self._error
+            request_ns = self._requested_ns
+            reason = self._error
             if request_ns is not None:
-                reason += f"; the next one was requested {(monotonic_ns() - request_ns) / NS_PER_S:.0f} s ago"
+                reason += (
+                    f"; the next one was requested {(monotonic_ns() - request_ns) / NS_PER_S:.0f}"
+                    " s ago"
+                )
             raise ConnectError("connect_failed:token", reason)
         return token
 
@@ -284,11 +315,16 @@ class TokenRenewer:
         self._closed.set()
 
     def _living(self) -> Token | None:
-        return self.current_token if self.current_token is not None and _left_s(self.current_token) > MARGIN_S else None
+        return (
+            self.current_token
+            if self.current_token is not None and _left_s(self.current_token) > MARGIN_S
+            else None
+        )
 
     def _renew_for_ever(self) -> None:
         while not self._closed.wait(self._pause_s()):
-            with suppress(Exception):  # an exception of the incident callback must not end the loop; only `close` does
+            # an exception of the incident callback must not end the loop; only `close` does
+            with suppress(Exception):
                 self._renew()
 
     def _pause_s(self) -> float:
@@ -298,7 +334,9 @@ class TokenRenewer:
         most the back-off, which doubles with each failure. While no token is valid, it is at most
         MAX_OUTAGE_BACKOFF_S.
         """
-        left_s = 0.0 if self.current_token is None else max(0.0, _left_s(self.current_token) - MARGIN_S)
+        left_s = (
+            0.0 if self.current_token is None else max(0.0, _left_s(self.current_token) - MARGIN_S)
+        )
         if not self._failures:
             return min(MAX_PAUSE_S, max(MIN_PAUSE_S, left_s / 2))
         backoff_s = min(MAX_BACKOFF_S, 2.0 ** min(self._failures - 1, 10))
@@ -330,13 +368,19 @@ class TokenRenewer:
             self._requested_ns = None
 
     def _store(self, token: Token) -> None:
-        """Use a new token from now on. Ignore it if it does not expire later than the current token."""
+        """Use a new token from now on. Ignore it if it does not expire later than the current
+        token.
+        """
         self._failures = 0
         if self.current_token is not None and token.expires_ns <= self.current_token.expires_ns:
             return
-        ended_ns, same = monotonic_ns() - MAX_SESSION_NS, token.bearer.header()
-        # A session that is still open may have been opened with a token that ended after this instant.
-        quotable = (old for old in self.tokens if old.expires_ns > ended_ns and old.bearer.header() != same)
+        ended_ns = monotonic_ns() - MAX_SESSION_NS
+        same = token.bearer.header()
+        # A session that is still open may have been opened with a token that ended after this
+        # instant.
+        quotable = (
+            old for old in self.tokens if old.expires_ns > ended_ns and old.bearer.header() != same
+        )
         with self._renewed:
             self.tokens = (*quotable, token)
             self._renewed.notify_all()
@@ -347,7 +391,9 @@ class TokenRenewer:
         self._failures += 1
         self._error = problem
         left_s = 0.0 if self.current_token is None else _left_s(self.current_token)
-        state = f"the token is valid for another {left_s:.0f} s" if left_s > 0 else "no token is valid"
+        state = (
+            f"the token is valid for another {left_s:.0f} s" if left_s > 0 else "no token is valid"
+        )
         self._incident(REFRESH, f"{problem} ({state}; next try in {self._pause_s():.1f} s)")
 
 

@@ -1,4 +1,6 @@
-"""The Python implementation of `_datagrams.pyx`. The docstrings of `_datagrams.pyx` have the details."""
+"""The Python implementation of `_datagrams.pyx`. The docstrings of `_datagrams.pyx` have the
+details.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,22 @@ class DatagramReader:
     def close(self) -> None:
         """Do nothing: the socket itself knows that it is closed."""
 
-    def receive(self, empty_ns: int, most: int = HANDFUL) -> tuple[list[tuple[bytes, tuple[Any, ...], Arrival]], int]:
+    def receive(
+        self, empty_ns: int, most: int = HANDFUL
+    ) -> tuple[list[tuple[bytes, tuple[Any, ...], Arrival]], int]:
         datagrams: list[tuple[bytes, tuple[Any, ...], Arrival]] = []
         while len(datagrams) < most:
             try:
                 data, ancillary, _, source = self._sock.recvmsg(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
             except OSError as error:
                 return datagrams, error.errno or errno.EIO
-            at_ns, now_ns = arrival_ns(ancillary), monotonic_ns()
-            arrival = Arrival(now_ns, now_ns - empty_ns, is_kernel=False) if at_ns is None else Arrival(at_ns)
+            at_ns = arrival_ns(ancillary)
+            now_ns = monotonic_ns()
+            arrival = (
+                Arrival(now_ns, now_ns - empty_ns, is_kernel=False)
+                if at_ns is None
+                else Arrival(at_ns)
+            )
             datagrams.append((data, source, arrival))
         return datagrams, 0
 

@@ -11,7 +11,8 @@ from bench.base.clock import thread_cpu_ns
 
 READABLE = 1 | 16  # EPOLLIN or EPOLLHUP of linux/eventpoll.h
 READY = 1024
-_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # only Linux has a usage per thread
+# only Linux has a usage per thread
+_THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
 def readable(epoll: int) -> list[int] | None:

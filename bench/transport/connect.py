@@ -1,17 +1,18 @@
 """Connections to services. The phases are name lookup, TCP or a proxy's tunnel, and TLS.
 
-Each phase has its own timing and its own limit. Only this module creates client sockets. It converts every `OSError` on
-the network path to a `ConnectError`, once.
+Each phase has its own timing and its own limit. Only this module creates client sockets. It
+converts every `OSError` on the network path to a `ConnectError`, once.
 
-The system's resolver looks names up, so that /etc/hosts, nsswitch.conf and search domains have the same effect as in
-all other programs. It blocks, so each lookup runs in its own thread, which also reads the clock. gevent's pool has only
-ten threads for all purposes. If ten lookups occupied them, the next one would wait in this process, and that wait is
-not network time.
+The system's resolver looks names up, so that /etc/hosts, nsswitch.conf and search domains have the
+same effect as in all other programs. It blocks, so each lookup runs in its own thread, which also
+reads the clock. gevent's pool has only ten threads for all purposes. If ten lookups occupied them,
+the next one would wait in this process, and that wait is not network time.
 
-A tunnel is negotiated over our own TCP stream, which then carries all other data. python-socks does so for SOCKS. To
-connect through a chain of proxies, it calls `connect` of an object `forward`, which opens the connection to the next
-proxy. Here, `forward` is our stream with the interface of a socket. It reads nothing beyond the proxy's answer, so
-later bytes and their timestamps stay in the stream.
+A tunnel is negotiated over our own TCP stream, which then carries all other data. python-socks does
+so for SOCKS. To connect through a chain of proxies, it calls `connect` of an object `forward`,
+which opens the connection to the next proxy. Here, `forward` is our stream with the interface of a
+socket. It reads nothing beyond the proxy's answer, so later bytes and their timestamps stay in the
+stream.
 """
 
 from __future__ import annotations
@@ -57,17 +58,19 @@ from bench.transport.tls import shake_hands
 
 getaddrinfo = monkey.get_original("socket", "getaddrinfo")
 MAX_LOOKUPS = 500
-"""The maximum number of lookups in progress in a process. After its timeout, a lookup still occupies its thread until
-the resolver gives up."""
+"""The maximum number of lookups in progress in a process. After its timeout, a lookup still
+occupies its thread until the resolver gives up."""
 IDLE_S = 60.0
 """The idle time after which a thread ends."""
 STOPPED_NS = 20_000_000
-"""The maximum delay after which a wait normally ends. If the delay was longer, this process did not run, and neither
-did the lookup's thread."""
+"""The maximum delay after which a wait normally ends. If the delay was longer, this process did not
+run, and neither did the lookup's thread."""
 
 
 class Lookup(NamedTuple):
-    """The addresses of a name, as `getaddrinfo` returns them, and when the lookup started and ended."""
+    """The addresses of a name, as `getaddrinfo` returns them, and when the lookup started and
+    ended.
+    """
 
     addresses: list[Any]
     started_ns: int
@@ -81,7 +84,9 @@ def look_up(host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
     """
     start_ns = monotonic_ns()
     try:  # an address needs no resolver, and so no thread, for which a busy process would wait
-        addresses = list(getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST))
+        addresses = list(
+            getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+        )
     except (OSError, UnicodeError):
         return Resolver.of_hub().look_up(_Query(host, port, family), limit_s)
     return Lookup(addresses, start_ns, monotonic_ns())
@@ -94,14 +99,19 @@ def warm_up() -> None:
 
 
 class _Query:
-    """A lookup to do. `started_ns` is the instant at which its thread started the lookup; 0 before that."""
+    """A lookup to do. `started_ns` is the instant at which its thread started the lookup; 0
+    before that.
+    """
 
     def __init__(self, host: str, port: int, family: int) -> None:
-        self.host, self.started_ns = host, 0
+        self.host = host
+        self.started_ns = 0
         self._query = host, port, family, socket.SOCK_STREAM
 
     def run(self) -> Lookup | OSError | UnicodeError:
-        """Do the lookup in the thread. Return an error instead of raising it, because gevent would print it."""
+        """Do the lookup in the thread. Return an error instead of raising it, because gevent
+        would print it.
+        """
         self.started_ns = monotonic_ns()
         try:
             addresses = list(getaddrinfo(*self._query))
@@ -168,7 +178,8 @@ def _wait_for_answer(async_result: AsyncResult, query: _Query, limit_ns: int) ->
         async_result.wait(left_ns / NS_PER_S)
         overslept_ns = monotonic_ns() - until_ns
         if overslept_ns > STOPPED_NS:
-            paused_ns += 2 * overslept_ns  # the lost time, and the same time again, in which the thread can run
+            # the lost time, and the same time again, in which the thread can run
+            paused_ns += 2 * overslept_ns
     return True
 
 
@@ -189,11 +200,13 @@ def connect(
     phases: ConnectTimings,
     path: NetworkPath = DIRECT,
 ) -> ByteStream:
-    """Look up the name, connect, and do the TLS handshake for `host`, even if `path` has another address or a proxy.
+    """Look up the name, connect, and do the TLS handshake for `host`, even if `path` has another
+    address or a proxy.
 
-    With a proxy, `dns_done` is the instant at which the proxy's name was looked up. If the proxy does not look up the
-    service's name, `dns_done` includes that lookup, too. `tcp_done` is the instant at which the tunnel is open. Raise
-    ConnectError with the outcome `connect_failed:dns|tcp|proxy|tls` or `timeout:…`.
+    With a proxy, `dns_done` is the instant at which the proxy's name was looked up. If the proxy
+    does not look up the service's name, `dns_done` includes that lookup, too. `tcp_done` is the
+    instant at which the tunnel is open. Raise ConnectError with the outcome
+    `connect_failed:dns|tcp|proxy|tls` or `timeout:…`.
     """
     tcp = open_tcp(host, port, limits, phases, path)
     phases.set_instant("tcp_done")
@@ -208,10 +221,15 @@ def connect(
     return tls
 
 
-def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, path: NetworkPath) -> TcpStream:
-    """Connect to the service, or open a tunnel to it. With a proxy, the limit `limits.tcp` includes the tunnel."""
+def open_tcp(
+    host: str, port: int, limits: Timeouts, phases: ConnectTimings, path: NetworkPath
+) -> TcpStream:
+    """Connect to the service, or open a tunnel to it. With a proxy, the limit `limits.tcp`
+    includes the tunnel.
+    """
     phases.set_instant("connect_start")
-    requested_host, proxy = path.address or host, path.proxy
+    requested_host = path.address or host
+    proxy = path.proxy
     if proxy is None:
         return open_stream(_look_up(phases, requested_host, port, limits.tcp), limits.tcp)
     addresses = _look_up(phases, proxy.host, proxy.port, limits.tcp)
@@ -220,7 +238,8 @@ def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, pat
         requested_host = str(_look_up(phases, requested_host, port, limits.tcp, family)[0][4][0])
     until_ns = monotonic_ns() + int(limits.tcp * NS_PER_S)
     tcp = open_stream(addresses, limits.tcp, "proxy", "proxy")
-    if (now_ns := monotonic_ns()) >= until_ns:  # the proxy was in time, but this process did not run
+    # the proxy was in time, but this process did not run
+    if (now_ns := monotonic_ns()) >= until_ns:
         until_ns = now_ns + int(limits.tcp * NS_PER_S)
     try:
         tunnel(tcp, proxy, requested_host, port, until_ns)
@@ -230,31 +249,39 @@ def open_tcp(host: str, port: int, limits: Timeouts, phases: ConnectTimings, pat
     return tcp
 
 
-def _look_up(phases: ConnectTimings, host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC) -> list[Any]:
+def _look_up(
+    phases: ConnectTimings, host: str, port: int, limit_s: float, family: int = socket.AF_UNSPEC
+) -> list[Any]:
     """Look up the addresses of a host. Record in `phases` how long the resolver took."""
     addresses, start_ns, done_ns = look_up(host, port, limit_s, family)
     phases.set_lookup(start_ns, done_ns)
     return addresses
 
 
-def open_stream(addresses: list[Any], limit_s: float, stage: str = "tcp", scope: PeerScope = "service") -> TcpStream:
+def open_stream(
+    addresses: list[Any], limit_s: float, stage: str = "tcp", scope: PeerScope = "service"
+) -> TcpStream:
     """Connect as `connect_first` does, and return the connection as a stream."""
     connect_start_ns = monotonic_ns()
     return TcpStream(connect_first(addresses, limit_s, stage), connect_start_ns, scope)
 
 
 def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:
-    """Connect to the first address that answers. Raise ConnectError `connect_failed:<stage>` or `timeout:<stage>`.
+    """Connect to the first address that answers. Raise ConnectError `connect_failed:<stage>` or
+    `timeout:<stage>`.
 
-    All addresses share one limit. Each address gets an equal share of the remaining time. So if the packets to one
-    address are dropped, because there is no route for its family, for example, time is left for the other addresses.
-    If a limit of this machine prevented the connection to an address, it is unknown whether this address would have
-    answered. Then raise ConnectError `exhausted:<resource>`.
+    All addresses share one limit. Each address gets an equal share of the remaining time. So if the
+    packets to one address are dropped, because there is no route for its family, for example, time
+    is left for the other addresses. If a limit of this machine prevented the connection to an
+    address, it is unknown whether this address would have answered. Then raise ConnectError
+    `exhausted:<resource>`.
     """
     until_ns = monotonic_ns() + int(limit_s * NS_PER_S)
-    problem, limit = ConnectError("connect_failed:dns", "the host name has no address"), None
+    problem = ConnectError("connect_failed:dns", "the host name has no address")
+    limit = None
     for index, (family, kind, proto, _, address) in enumerate(addresses):
-        address_text, sock = authority(*address[:2]), None
+        address_text = authority(*address[:2])
+        sock = None
         start_ns = monotonic_ns()
         share_s = max(0.001, (until_ns - start_ns) / NS_PER_S / (len(addresses) - index))
         try:
@@ -267,14 +294,19 @@ def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> A
                 sock.close()
             raise
         except TimeoutError:
-            # The loop may have woken long after the limit. A connection that the kernel has made by now counts.
+            # The loop may have woken long after the limit. A connection that the kernel has made by
+            # now counts.
             if sock is not None and sock._sock.connect_ex(address) in (0, errno.EISCONN):
                 return sock
             # time that the next address has not used
             until_ns += max(0, monotonic_ns() - start_ns - int(share_s * NS_PER_S))
-            problem = ConnectError(f"timeout:{stage}", f"{address_text} did not answer within {share_s:.3g} s")
+            problem = ConnectError(
+                f"timeout:{stage}", f"{address_text} did not answer within {share_s:.3g} s"
+            )
         except OSError as error:
-            problem = ConnectError(f"connect_failed:{stage}", f"{address_text}: {error.strerror or error}")
+            problem = ConnectError(
+                f"connect_failed:{stage}", f"{address_text}: {error.strerror or error}"
+            )
             limit = own_limit_of_port(error, address_text, (family, address)) or limit
         if sock is not None:
             sock.close()
@@ -295,7 +327,8 @@ def is_refused(host: str, port: int, limit_s: float) -> bool:
 def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int) -> None:
     """Request a tunnel to `host` from the proxy at the other end of `stream`.
 
-    Raise ConnectError: `connect_failed:proxy` with the text of the proxy's answer, or `timeout:proxy`.
+    Raise ConnectError: `connect_failed:proxy` with the text of the proxy's answer, or
+    `timeout:proxy`.
     """
     proxy_socket = ProxySocket(stream, until_ns)
     try:
@@ -313,14 +346,20 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
             )
             negotiator.connect(host, port)
     except TimeoutError:
-        raise ConnectError("timeout:proxy", f"the proxy {proxy.public} did not answer in time") from None
+        raise ConnectError(
+            "timeout:proxy", f"the proxy {proxy.public} did not answer in time"
+        ) from None
     except ProxyError as error:
         text = _shown(proxy, str(error))
-        raise _refusal(proxy, f"{text}; {_login_text(proxy)}" if NO_METHOD in text else text) from None
+        raise _refusal(
+            proxy, f"{text}; {_login_text(proxy)}" if NO_METHOD in text else text
+        ) from None
     except UnicodeDecodeError:
         raise _refusal(proxy, "its response cannot be read") from None
     except ValueError:  # its text may quote a password
-        raise _refusal(proxy, f"{proxy.scheme} cannot encode its user, its password or the host") from None
+        raise _refusal(
+            proxy, f"{proxy.scheme} cannot encode its user, its password or the host"
+        ) from None
     except OSError as error:
         broken = _refusal(proxy, f"the connection broke: {error.strerror or error}")
         raise own_limit(error, f"the proxy {proxy.public}") or broken from None
@@ -330,11 +369,16 @@ def tunnel(stream: TcpStream, proxy: Proxy, host: str, port: int, until_ns: int)
 
 
 def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> None:
-    """Request a tunnel to `service` by CONNECT (RFC 9110 §9.3.6). Any status 2xx opens it, and has no body.
+    """Request a tunnel to `service` by CONNECT (RFC 9110 §9.3.6). Any status 2xx opens it, and has
+    no body.
 
     Raise ConnectError with the words of the proxy's page if the proxy refuses.
     """
-    lines = [f"CONNECT {service} HTTP/1.1", f"Host: {service}", f"User-Agent: rtbench/{tool_version()}"]
+    lines = [
+        f"CONNECT {service} HTTP/1.1",
+        f"Host: {service}",
+        f"User-Agent: rtbench/{tool_version()}",
+    ]
     if proxy.user:
         basic = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode("latin-1")).decode()
         lines.append(f"Proxy-Authorization: Basic {basic}")
@@ -346,26 +390,40 @@ def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> N
     until_ns = min(proxy_socket.until_ns, monotonic_ns() + BODY_NS)
     response = receive_body(proxy_socket.stream, response, until_ns)
     page = service_message(response.content, MAX_REFUSAL_BYTES)
-    text = _shown(proxy, ": ".join(filter(None, (f"{response.status} {response.reason}".strip(), page))))
-    schemes = [challenge.scheme for challenge in challenges(response.headers.get("proxy-authenticate", ""))]
-    if response.status == UNAUTHORIZED and schemes and not any(scheme.lower() == "basic" for scheme in schemes):
-        text += f"; {OTHER_LOGIN}{excerpt(', '.join(schemes), QUOTED)}, which this tool does not support"
+    text = _shown(
+        proxy, ": ".join(filter(None, (f"{response.status} {response.reason}".strip(), page)))
+    )
+    schemes = [
+        challenge.scheme for challenge in challenges(response.headers.get("proxy-authenticate", ""))
+    ]
+    if (
+        response.status == UNAUTHORIZED
+        and schemes
+        and not any(scheme.lower() == "basic" for scheme in schemes)
+    ):
+        text += (
+            f"; {OTHER_LOGIN}{excerpt(', '.join(schemes), QUOTED)}, which this tool does not"
+            " support"
+        )
     elif response.status == UNAUTHORIZED:
         text += f"; {_login_text(proxy)}"
     raise _refusal(proxy, text)
 
 
 class ProxySocket:
-    """A TCP stream with the socket interface that python-socks needs. It is also the `forward` of python-socks.
+    """A TCP stream with the socket interface that python-socks needs. It is also the `forward` of
+    python-socks.
 
-    `beyond` contains received bytes that were not requested. If this process takes time to answer, that time is added
-    to `until_ns`, because the proxy waits for the answer.
+    `beyond` contains received bytes that were not requested. If this process takes time to answer,
+    that time is added to `until_ns`, because the proxy waits for the answer.
     """
 
     def __init__(self, stream: TcpStream, until_ns: int) -> None:
-        self.stream, self.until_ns = stream, until_ns
+        self.stream = stream
+        self.until_ns = until_ns
         self.beyond = b""
-        self._received_ns, self._received_bytes = NEVER_NS, 0
+        self._received_ns = NEVER_NS
+        self._received_bytes = 0
 
     def connect(self, **_: Any) -> ProxySocket:
         return self
@@ -375,20 +433,25 @@ class ProxySocket:
         self.until_ns += max(0, monotonic_ns() - self._received_ns)
 
     def http_response(self) -> HttpResponse:
-        """Return the answer of an HTTP proxy, with the received part of its body. Raise ProxyError if it is no answer.
+        """Return the answer of an HTTP proxy, with the received part of its body. Raise ProxyError
+        if it is no answer.
 
         The head may arrive in parts, after interim answers.
         """
         while (response := read_response(self.beyond)) is None:
-            self.beyond, size = without_interim(self.beyond), self._received_bytes
+            self.beyond = without_interim(self.beyond)
+            size = self._received_bytes
             if not may_be_response(self.beyond) or size > MAX_HEAD_BYTES or not self._more():
-                raise ProxyError(f"Invalid proxy response: {service_message(self.beyond, MAX_REFUSAL_BYTES)}")
+                raise ProxyError(
+                    f"Invalid proxy response: {service_message(self.beyond, MAX_REFUSAL_BYTES)}"
+                )
         return response
 
     def recv(self, count: int) -> bytes:
         if not self.beyond:
             self._more()
-        data, self.beyond = self.beyond[:count], self.beyond[count:]
+        data = self.beyond[:count]
+        self.beyond = self.beyond[count:]
         return data
 
     def _more(self) -> bool:
@@ -411,7 +474,9 @@ class ProxySocket:
 
 
 def receive_body(stream: ByteStream, response: HttpResponse, until_ns: int) -> HttpResponse:
-    """Wait for the body of a refusal. Return the refusal with the part of the body that arrived before `until_ns`."""
+    """Wait for the body of a refusal. Return the refusal with the part of the body that arrived
+    before `until_ns`.
+    """
     while not response.is_complete and len(response.body) < MAX_REFUSAL_BYTES:
         read = stream.read(until_ns)
         if read is None or not read.data:
@@ -427,20 +492,26 @@ def _refusal(proxy: Proxy, reason: str) -> ConnectError:
 def _shown(proxy: Proxy, text: str) -> str:
     """Return a text of a proxy on one line: without the proxy's password, and then shortened."""
     if proxy.password:
-        basic = base64.b64encode(f"{proxy.user}:{proxy.password}".encode("latin-1", "replace")).decode()
+        basic = base64.b64encode(
+            f"{proxy.user}:{proxy.password}".encode("latin-1", "replace")
+        ).decode()
         text = text.replace(basic, "***").replace(proxy.password, "***")
     return " ".join(text.split())[:QUOTED].encode("utf-8", "replace").decode()
 
 
 def _login_text(proxy: Proxy) -> str:
     requirement = (
-        "it requires a user and a password" if proxy.user is None else "it does not accept this user and password"
+        "it requires a user and a password"
+        if proxy.user is None
+        else "it does not accept this user and password"
     )
     return f"{requirement}: {proxy.scheme}://USER:PASSWORD@HOST:PORT"
 
 
 def kernel_timestamps(limit_s: float) -> bool:
-    """Return whether the kernel timestamps received data. Raise OSError or ConnectError if localhost is unreachable."""
+    """Return whether the kernel timestamps received data. Raise OSError or ConnectError if
+    localhost is unreachable.
+    """
     server = StreamServer((LOOPBACK, 0), _answer_request)
     server.start()
     try:
@@ -456,7 +527,9 @@ def kernel_timestamps(limit_s: float) -> bool:
 
 
 def _answer_request(sock: Any, _: object) -> None:
-    """Wait for a request, and answer it. When the answer arrives, the kernel's timestamps are switched on."""
+    """Wait for a request, and answer it. When the answer arrives, the kernel's timestamps are
+    switched on.
+    """
     sock.recv(1)
     sock.sendall(b"!")
     sock.close()

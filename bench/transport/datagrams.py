@@ -1,7 +1,8 @@
-"""UDP sockets whose datagrams have the kernel's arrival timestamps. They need no event loop of their own.
+"""UDP sockets whose datagrams have the kernel's arrival timestamps. They need no event loop of
+their own.
 
-A datagram has its own timestamp, so its arrival is exact. Only without a kernel timestamp is the arrival uncertain: it
-is then at most as early as the last instant at which the socket was empty.
+A datagram has its own timestamp, so its arrival is exact. Only without a kernel timestamp is the
+arrival uncertain: it is then at most as early as the last instant at which the socket was empty.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ except ModuleNotFoundError as missing:
 
 SO_MEMINFO = 55  # asm-generic/socket.h; Python's socket module has no name for it
 MEMORY_INFO = struct.Struct("9I")
-"""The answer to SO_MEMINFO. Its last number is that of the datagrams that did not enter the socket (Linux 4.12)."""
+"""The answer to SO_MEMINFO. Its last number is that of the datagrams that did not enter the
+socket (Linux 4.12)."""
 EMPTY = (0, errno.EAGAIN, errno.EINTR)
 """The error numbers of a read after which the socket is empty, or is read again."""
 SocketAddress = tuple[Any, ...]
@@ -44,7 +46,9 @@ Datagram = tuple[bytes, SocketAddress, Arrival]
 
 
 class DatagramSender(Protocol):
-    """What sends the packets of a call: a socket, or a relay. The members are those of `DatagramSocket`."""
+    """What sends the packets of a call: a socket, or a relay. The members are those of
+    `DatagramSocket`.
+    """
 
     unsent: int
     refusal: int
@@ -60,12 +64,14 @@ class DatagramSender(Protocol):
 class DatagramSocket:
     """A UDP socket that never blocks.
 
-    If `notes_refusals` is True, it notes the ICMP errors about its datagrams, as far as the platform reports them.
+    If `notes_refusals` is True, it notes the ICMP errors about its datagrams, as far as the
+    platform reports them.
     """
 
     def __init__(self, raw: socket.socket, *, notes_refusals: bool = False) -> None:
         self._raw = raw
-        self._reader, self._writer = DatagramReader(raw), DatagramWriter(raw)
+        self._reader = DatagramReader(raw)
+        self._writer = DatagramWriter(raw)
         self._notes_refusals = notes_refusals and _request_errors(raw)
         raw.setblocking(False)
         enable_timestamps(raw)
@@ -74,15 +80,19 @@ class DatagramSocket:
         self.unsent = 0
         """The number of datagrams that the kernel did not accept."""
         self.refusal = 0
-        """The number of the error with which the kernel refused the last of them, such as ENETUNREACH."""
+        """The number of the error with which the kernel refused the last of them, such as
+        ENETUNREACH."""
         self.refused: dict[tuple[str, int], int] = {}
-        """The destinations, each a host and a port, of datagrams about which an ICMP error arrived, with its number."""
+        """The destinations, each a host and a port, of datagrams about which an ICMP error
+        arrived, with its number."""
 
     def fileno(self) -> int:
         return self._raw.fileno()
 
     def receive(self, most: int = HANDFUL) -> list[Datagram]:
-        """Return the datagrams that have arrived, at most `most` of up to `HANDFUL`. The others stay in the socket."""
+        """Return the datagrams that have arrived, at most `most` of up to `HANDFUL`. The others
+        stay in the socket.
+        """
         now_ns = monotonic_ns()
         datagrams, error = self._reader.receive(self._empty_ns, most)
         if error not in EMPTY:  # an ICMP error, which the kernel reports once
@@ -93,7 +103,8 @@ class DatagramSocket:
 
     @property
     def dropped(self) -> int | None:
-        """The number of datagrams that the kernel of this machine dropped, as this process did not read them in time.
+        """The number of datagrams that the kernel of this machine dropped, as this process did not
+        read them in time.
 
         None if the platform does not count them.
         """
@@ -122,7 +133,9 @@ class DatagramSocket:
         return None
 
     def _read_errors(self) -> bool:
-        """Empty the error queue, because its socket is always ready otherwise. Return whether it had an error."""
+        """Empty the error queue, because its socket is always ready otherwise. Return whether it
+        had an error.
+        """
         has_any = False
         while self._notes_refusals:
             try:
@@ -142,7 +155,9 @@ class DatagramSocket:
 
 
 def _request_errors(raw: socket.socket) -> bool:
-    """Ask the kernel to queue ICMP errors (IP_RECVERR). Return False if the platform has no queue for them."""
+    """Ask the kernel to queue ICMP errors (IP_RECVERR). Return False if the platform has no
+    queue for them.
+    """
     if not sys.platform.startswith("linux"):
         return False
     level, kind = RECEIVED_ERRORS[raw.family == socket.AF_INET6]
@@ -157,12 +172,16 @@ def family_of(host: str) -> socket.AddressFamily:
 
 
 def host_of(address: SocketAddress) -> str:
-    """Return the host of a socket's address: an IP address, with the zone of a link-local one, such as fe80::1%2."""
+    """Return the host of a socket's address: an IP address, with the zone of a link-local one,
+    such as fe80::1%2.
+    """
     return f"{address[0]}%{address[3]}" if len(address) > 3 and address[3] else str(address[0])
 
 
 def udp_socket(host: str, port: int = 0) -> socket.socket:
-    """Return a UDP socket on a port of an IP address; on any free port if it is 0. Raise OSError."""
+    """Return a UDP socket on a port of an IP address; on any free port if it is 0. Raise
+    OSError.
+    """
     sock = socket.socket(family_of(host), socket.SOCK_DGRAM)
     address, _, zone = host.partition("%")
     try:
@@ -174,20 +193,29 @@ def udp_socket(host: str, port: int = 0) -> socket.socket:
 
 
 def own_host(family: int, peer: SocketAddress) -> str:
-    """Return the address from which this machine sends packets to the peer. Raise OSError if it cannot."""
+    """Return the address from which this machine sends packets to the peer. Raise OSError if it
+    cannot.
+    """
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(peer)
         return host_of(probe.getsockname())
 
 
 def is_this_machine(host: str) -> bool:
-    """Return whether a host is one of this machine: localhost, or an IP address to which a socket can be bound.
+    """Return whether a host is one of this machine: localhost, or an IP address to which a socket
+    can be bound.
 
-    An address of one link (fe80::1%2) counts as another machine. Raise ConnectError for a limit of this machine.
+    An address of one link (fe80::1%2) counts as another machine. Raise ConnectError for a limit of
+    this machine.
     """
     if is_loopback(host):
         return True
-    if not is_address(host) or "%" in host or ipaddress.ip_address(host).is_multicast or host in UNSPECIFIED:
+    if (
+        not is_address(host)
+        or "%" in host
+        or ipaddress.ip_address(host).is_multicast
+        or host in UNSPECIFIED
+    ):
         return False
     try:
         with udp_socket(host) as sock:
@@ -200,14 +228,22 @@ def is_this_machine(host: str) -> bool:
 
 
 def own_addresses(family: int) -> list[str]:
-    """Return the IP addresses of this machine, without link-local ones, which are valid on one interface only."""
+    """Return the IP addresses of this machine, without link-local ones, which are valid on one
+    interface only.
+    """
     interfaces = psutil.net_if_addrs().values()
-    hosts = dict.fromkeys(each.address for every in interfaces for each in every if each.family == family)
-    return [host for host in hosts if is_address(host) and not ipaddress.ip_address(host).is_link_local]
+    hosts = dict.fromkeys(
+        each.address for every in interfaces for each in every if each.family == family
+    )
+    return [
+        host for host in hosts if is_address(host) and not ipaddress.ip_address(host).is_link_local
+    ]
 
 
 def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket]:
-    """Return the sockets for RTP and RTCP, on an even port and the next one. Raise ConnectError if no pair is free."""
+    """Return the sockets for RTP and RTCP, on an even port and the next one. Raise ConnectError
+    if no pair is free.
+    """
     first = secrets.randbelow(len(ports))
     for port in (*ports[first:], *ports[:first]):
         opened: list[socket.socket] = []

@@ -1,14 +1,16 @@
-"""Extensions of gevent's event loop for schedules: due callbacks, and sockets that are polled together.
+"""Extensions of gevent's event loop for schedules: due callbacks, and sockets that are polled
+together.
 
-`CallbackScheduler` runs due callbacks in passes of the loop. If there are few callbacks, each runs within microseconds.
-If there are many, several run together in one pass. A pass sends first, and after each of its other callbacks it sends
-what became due meanwhile. The loop's own timers are late by up to a millisecond, because the loop waits in whole
-milliseconds. A timer that is a file (`timerfd`) does not have this delay. Each pass costs a wake-up of the process,
-which takes longer than sending a chunk of audio.
+`CallbackScheduler` runs due callbacks in passes of the loop. If there are few callbacks, each runs
+within microseconds. If there are many, several run together in one pass. A pass sends first, and
+after each of its other callbacks it sends what became due meanwhile. The loop's own timers are late
+by up to a millisecond, because the loop waits in whole milliseconds. A timer that is a file
+(`timerfd`) does not have this delay. Each pass costs a wake-up of the process, which takes longer
+than sending a chunk of audio.
 
-`Poller` polls the sockets of streaming replies together: in each pass, and at least every few milliseconds. The kernel
-timestamps the data when it arrives, so a late poll loses no information. A process that wakes up for each delta would
-spend most of its time on wake-ups.
+`Poller` polls the sockets of streaming replies together: in each pass, and at least every few
+milliseconds. The kernel timestamps the data when it arrives, so a late poll loses no information. A
+process that wakes up for each delta would spend most of its time on wake-ups.
 
 `Listener` waits for the datagrams of several sockets.
 """
@@ -38,20 +40,22 @@ except ModuleNotFoundError as missing:
     from bench.transport._loop_interpreted import make_alarm, set_alarm
 
 READABLE = 1
-"""The event of gevent's watchers for readable files. It is also EPOLLIN of linux/eventpoll.h. gevent removes that
-constant from the module select."""
+"""The event of gevent's watchers for readable files. It is also EPOLLIN of linux/eventpoll.h.
+gevent removes that constant from the module select."""
 MIN_PASS_INTERVAL_NS = 700_000
 """The minimum time between the starts of two passes. So a callback may be late by this time."""
 IDLE_NS = 60_000_000_000
 POLL_PERIOD_NS = 2_000_000
-"""The maximum time between two polls while a reply is streaming. A read has one timestamp. A delta in the read may have
-arrived earlier than that, by up to one period."""
+"""The maximum time between two polls while a reply is streaming. A read has one timestamp. A delta
+in the read may have arrived earlier than that, by up to one period."""
 
 
 class ScheduledCallback:
-    """A callback, and the function that sends what is due before any callback of the pass runs; None if there is none.
+    """A callback, and the function that sends what is due before any callback of the pass runs;
+    None if there is none.
 
-    `send` returns the next instant of the callback, which is in the future, or 0 if `call` must be called now.
+    `send` returns the next instant of the callback, which is in the future, or 0 if `call` must be
+    called now.
     """
 
     __slots__ = ("call", "send")
@@ -101,7 +105,8 @@ class CallbackScheduler(HubLocal):
     ) -> ScheduledCallback:
         """Schedule a callback. The event loop calls it at the instant `due_ns`, or soon after it.
 
-        If the callback returns an instant, it is scheduled again. `send` is that of `ScheduledCallback`.
+        If the callback returns an instant, it is scheduled again. `send` is that of
+        `ScheduledCallback`.
         """
         tick = ScheduledCallback(call, send)
         self._add(due_ns, tick)
@@ -118,8 +123,8 @@ class CallbackScheduler(HubLocal):
             self._arm(due_ns)
 
     def _arm(self, due_ns: int) -> None:
-        # Each pass costs a wake-up of the process, which takes longer than the callbacks, so passes have a minimum
-        # interval.
+        # Each pass costs a wake-up of the process, which takes longer than the callbacks, so passes
+        # have a minimum interval.
         self._armed_ns = self._monitor.wake_ns = at_ns = max(due_ns, self._earliest_ns)
         if self._alarm is not None:
             set_alarm(self._alarm, at_ns)
@@ -130,12 +135,16 @@ class CallbackScheduler(HubLocal):
         self._watcher.start(self._pass, update=True)
 
     def _pass(self) -> None:
-        now_ns, self._armed_ns = monotonic_ns(), 0  # no alarm is armed before all callbacks have run
+        # no alarm is armed before all callbacks have run
+        now_ns = monotonic_ns()
+        self._armed_ns = 0
         self._earliest_ns = now_ns + MIN_PASS_INTERVAL_NS
         self.send_due()
-        # A callback that these callbacks schedule runs in a later pass. So a callback that is always due does not stop
-        # the loop.
-        due, self._due, ticks = self._due, [], self._ticks
+        # A callback that these callbacks schedule runs in a later pass. So a callback that is
+        # always due does not stop the loop.
+        due = self._due
+        self._due = []
+        ticks = self._ticks
         for tick in due:
             if tick.call is not None and (due_ns := self._run(tick.call)) is not None:
                 self._add(due_ns, tick)
@@ -194,8 +203,9 @@ class Poller(HubLocal):
     def add(self, fd: int, on_readable: Callable[[int], None]) -> None:
         """Poll a socket until it is removed.
 
-        When the socket is readable, `on_readable` is called. It reads the available bytes, lets the scheduler send what
-        is due, and must not block. Its argument is the instant of the previous poll.
+        When the socket is readable, `on_readable` is called. It reads the available bytes, lets the
+        scheduler send what is due, and must not block. Its argument is the instant of the previous
+        poll.
         """
         self._on_readable[fd] = on_readable
         self._epoll.register(fd, READABLE)
@@ -211,7 +221,8 @@ class Poller(HubLocal):
             self.due_ns = NEVER_NS
 
     def poll(self) -> None:
-        before_ns, self._polled_ns = self._polled_ns, monotonic_ns()
+        before_ns = self._polled_ns
+        self._polled_ns = monotonic_ns()
         self.due_ns = self._polled_ns + POLL_PERIOD_NS
         # all of them: a socket that is not reported was empty
         for fd, _ in self._epoll.poll(0, len(self._on_readable)):
@@ -240,14 +251,16 @@ class Listener:
         self._hub: Any = gevent.get_hub()
         self._ticker = CallbackScheduler.of_hub()
         self._watchers = [
-            (sock, self._hub.loop.io(sock.fileno(), READABLE, priority=self._hub.loop.MAXPRI)) for sock in sockets
+            (sock, self._hub.loop.io(sock.fileno(), READABLE, priority=self._hub.loop.MAXPRI))
+            for sock in sockets
         ]
         self._poller = Poller.of_hub() if sys.platform == "linux" else None  # Linux has epoll
         self._polled: list[int] = []
         """The files that the poller polls for this wait."""
         self._waiter: Any = None
         self._callbacks: Callbacks | None = None
-        """The callbacks of the greenlet that listens; None after it was woken, so that they form no reference cycle."""
+        """The callbacks of the greenlet that listens; None after it was woken, so that they form
+        no reference cycle."""
         self._tick: ScheduledCallback | None = None
         self._tick_ns = NEVER_NS
         self._error: BaseException | None = None
@@ -265,10 +278,11 @@ class Listener:
     ) -> None:
         """Wait until a callback returns True, or until `until_ns`.
 
-        The loop calls `on_readable` when a socket other than `unwatched` is readable, and `on_due` at the instant that
-        `due_ns` returns. This instant may become earlier when a socket is read. `send` sends before that, and returns
-        whether nothing else is due. The callbacks must not block. Their exceptions, and the errors of `wake`, are
-        raised here. `polled` is True if the sockets may be polled only every few milliseconds.
+        The loop calls `on_readable` when a socket other than `unwatched` is readable, and `on_due`
+        at the instant that `due_ns` returns. This instant may become earlier when a socket is read.
+        `send` sends before that, and returns whether nothing else is due. The callbacks must not
+        block. Their exceptions, and the errors of `wake`, are raised here. `polled` is True if the
+        sockets may be polled only every few milliseconds.
         """
         if self._error is not None:
             raise self._error
@@ -330,7 +344,9 @@ class Listener:
         return due_ns
 
     def _call(self, work: Callable[[], bool]) -> bool:
-        """Call a callback. Wake the greenlet if the callback requires that, or raises. Return whether it is woken."""
+        """Call a callback. Wake the greenlet if the callback requires that, or raises. Return
+        whether it is woken.
+        """
         try:
             if not work():
                 return False
@@ -340,7 +356,9 @@ class Listener:
         return True
 
     def wake(self, error: BaseException | None = None) -> None:
-        """Wake the greenlet, or raise an error in it. If it does not wait, it gets the error when it waits next."""
+        """Wake the greenlet, or raise an error in it. If it does not wait, it gets the error
+        when it waits next.
+        """
         if self._callbacks is None:
             self._error = self._error or error
             return

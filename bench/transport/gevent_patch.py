@@ -16,20 +16,22 @@ READABLE = 1
 SIGNALS_BYTES = 512
 T = TypeVar("T")
 LimitReached = gevent.Timeout
-"""The exception in `work` at the limit of `with_timeout`. `work` may raise an error in its place."""
+"""The exception in `work` at the limit of `with_timeout`. `work` may raise an error in its
+place."""
 
 
 def patch() -> None:
     """Patch the standard library. A command that opens connections must call this first.
 
-    Modules that import names from `ssl` (azure's, requests) must be imported after the patch. After it, Ctrl-C ends the
-    command without gevent's own messages.
+    Modules that import names from `ssl` (azure's, requests) must be imported after the patch. After
+    it, Ctrl-C ends the command without gevent's own messages.
     """
     monkey.patch_all()
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
-    # Between the loop's check of signals and its poll, a signal is only recorded, and what the main greenlet then
-    # requests of the loop is too late for this poll. A byte in the pipe ends the poll at once.
+    # Between the loop's check of signals and its poll, a signal is only recorded, and what the main
+    # greenlet then requests of the loop is too late for this poll. A byte in the pipe ends the poll
+    # at once.
     signals, wake = os.pipe()  # macOS has no `pipe2`
     for end in (signals, wake):
         os.set_blocking(end, False)
@@ -40,12 +42,14 @@ def patch() -> None:
 def with_timeout(limit_s: float, work: Callable[[], T]) -> T:
     """Run `work` and return its result. Raise TimeoutError if it takes longer than the limit.
 
-    If gevent has patched the standard library, the limit interrupts `work` while it waits. Otherwise `work` runs in a
-    thread, which cannot be interrupted: it continues after the limit, and its result is ignored.
+    If gevent has patched the standard library, the limit interrupts `work` while it waits.
+    Otherwise `work` runs in a thread, which cannot be interrupted: it continues after the limit,
+    and its result is ignored.
     """
     if not monkey.is_module_patched("threading"):
         return _by_thread(work).result(limit_s)
-    with gevent.Timeout(limit_s, False):  # a BaseException, so no library handles it as its own error
+    # a BaseException, so no library handles it as its own error
+    with gevent.Timeout(limit_s, False):
         return work()
     raise TimeoutError
 
@@ -56,7 +60,9 @@ def _by_thread(work: Callable[[], T]) -> Future[T]:
     def settle() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # raised where the result is read: a thread would only print it
+        except (
+            BaseException
+        ) as error:  # raised where the result is read: a thread would only print it
             future.set_exception(error)
 
     threading.Thread(target=settle, daemon=True).start()

@@ -1,8 +1,10 @@
-"""The impairment of what a client sends on an open connection: packets of audio, or the messages of a WebSocket.
+"""The impairment of what a client sends on an open connection: packets of audio, or the messages of
+a WebSocket.
 
-The set-up of the connection, and what the service sends, are not impaired. A message that leaves late has two instants:
-when the client handed it over, and when it leaves. A receipt has the first one, and the delay. If this process lets a
-message leave later than planned, that time counts as `send_delay`, and the kernel's timestamp moves the receipt later.
+The set-up of the connection, and what the service sends, are not impaired. A message that leaves
+late has two instants: when the client handed it over, and when it leaves. A receipt has the first
+one, and the delay. If this process lets a message leave later than planned, that time counts as
+`send_delay`, and the kernel's timestamp moves the receipt later.
 """
 
 from __future__ import annotations
@@ -30,22 +32,29 @@ OnSent = Callable[[int, int, Sequence[int | None]], None]
 def impaired(
     transport: Transport, network: NetworkProfile, seed: str, counts: NetworkCounts, on_sent: OnSent
 ) -> Transport:
-    """Return an open connection with the impairment of a network. The same seed gives the same impairment.
+    """Return an open connection with the impairment of a network. The same seed gives the same
+    impairment.
 
-    `counts` counts what happens. `on_sent` receives by how much this process let something leave later than planned.
+    `counts` counts what happens. `on_sent` receives by how much this process let something leave
+    later than planned.
     """
     random = Random(seed).random
     if isinstance(transport, TrackTransport):
-        transport.track.send_packet = ImpairedPackets(PacketLine(network, random, counts), on_sent).send
+        transport.track.send_packet = ImpairedPackets(
+            PacketLine(network, random, counts), on_sent
+        ).send
         return transport
-    return ImpairedMessages(transport, StreamLine(network, random, counts, transport.now_ns()), on_sent)
+    return ImpairedMessages(
+        transport, StreamLine(network, random, counts, transport.now_ns()), on_sent
+    )
 
 
 class ImpairedPackets:
     """The sending of a track's packets of audio. The event loop sends the delayed ones."""
 
     def __init__(self, line: PacketLine, on_sent: OnSent) -> None:
-        self._line, self._on_sent = line, on_sent
+        self._line = line
+        self._on_sent = on_sent
 
     def send(self, sock: DatagramSender, packet: bytes, destination: SocketAddress) -> SendReceipt:
         delay_ns = self._line.delay_ns()
@@ -54,17 +63,23 @@ class ImpairedPackets:
         now_ns = monotonic_ns()
         if delay_ns is not None:
             due_ns = now_ns + delay_ns
-            CallbackScheduler.of_hub().at(due_ns, partial(self._let_leave, sock, packet, destination, due_ns))
+            CallbackScheduler.of_hub().at(
+                due_ns, partial(self._let_leave, sock, packet, destination, due_ns)
+            )
         return SendReceipt(SendTime(now_ns), len(packet), delay_ns=delay_ns)
 
-    def _let_leave(self, sock: DatagramSender, packet: bytes, destination: SocketAddress, due_ns: int) -> None:
+    def _let_leave(
+        self, sock: DatagramSender, packet: bytes, destination: SocketAddress, due_ns: int
+    ) -> None:
         if sock.fileno() >= 0:
             left = send_now(sock, packet, destination)
             self._on_sent(0, 0, (left.handed.at_ns - due_ns,))
 
 
 class HeldMessage(NamedTuple):
-    """A message that leaves at `due_ns`, `delay_ns` after it was handed over. `ticket` is 0 without a timestamp."""
+    """A message that leaves at `due_ns`, `delay_ns` after it was handed over. `ticket` is 0
+    without a timestamp.
+    """
 
     message: bytes
     due_ns: int
@@ -73,22 +88,30 @@ class HeldMessage(NamedTuple):
 
 
 class ImpairedMessages:
-    """A `Transport` of messages that leave when a line carries them. Its tickets of held messages are below 0.
+    """A `Transport` of messages that leave when a line carries them. Its tickets of held messages
+    are below 0.
 
     While it listens, it is the `PacedSender` of the connection.
     """
 
     def __init__(self, transport: Transport, line: StreamLine, on_sent: OnSent) -> None:
-        self._transport, self._line, self._on_sent = transport, line, on_sent
-        self.handshake, self.fill = transport.handshake, transport.fill
-        self.now_ns, self.handled_ns, self.network = transport.now_ns, transport.handled_ns, transport.network
-        self.add_template, self.take_deltas = transport.add_template, transport.take_deltas
+        self._transport = transport
+        self._line = line
+        self._on_sent = on_sent
+        self.handshake = transport.handshake
+        self.fill = transport.fill
+        self.now_ns = transport.now_ns
+        self.handled_ns = transport.handled_ns
+        self.network = transport.network
+        self.add_template = transport.add_template
+        self.take_deltas = transport.take_deltas
         self._held: deque[HeldMessage] = deque()
         self._half_sent: HeldMessage | None = None
         """The message that could not be sent without waiting."""
         self._tickets = 0
         self._stamped: dict[int, HeldMessage] = {}
-        """The messages that were held and sent with a timestamp, by the tickets of the connection."""
+        """The messages that were held and sent with a timestamp, by the tickets of the
+        connection."""
         self._sender: PacedSender | None = None
 
     @property
@@ -121,20 +144,31 @@ class ImpairedMessages:
         return _undelayed(self._transport.flush())
 
     def _hold(self, message: bytes, *, stamped: bool) -> SendReceipt | None:
-        """Hold a message if it leaves later. Return None if it leaves now, or if the connection has ended."""
+        """Hold a message if it leaves later. Return None if it leaves now, or if the connection
+        has ended.
+        """
         if self._transport.closed is not None:
             return None
         self._let_leave()
-        now_ns, wire_bytes = self.now_ns(), frame_bytes(len(message)) + MASK_BYTES
+        now_ns = self.now_ns()
+        wire_bytes = frame_bytes(len(message)) + MASK_BYTES
         due_ns = self._line.departure_ns(now_ns, wire_bytes)
         if due_ns <= now_ns and not self._held and self._half_sent is None:
             return None
         self._tickets -= stamped
-        self._held.append(HeldMessage(message, due_ns, due_ns - now_ns, self._tickets if stamped else 0))
-        return SendReceipt(SendTime(now_ns, 0, self._tickets if stamped else 0), wire_bytes, delay_ns=due_ns - now_ns)
+        self._held.append(
+            HeldMessage(message, due_ns, due_ns - now_ns, self._tickets if stamped else 0)
+        )
+        return SendReceipt(
+            SendTime(now_ns, 0, self._tickets if stamped else 0),
+            wire_bytes,
+            delay_ns=due_ns - now_ns,
+        )
 
     def _let_leave(self) -> bool:
-        """Send the messages that are due, without waiting. Return False if one of them was not sent completely."""
+        """Send the messages that are due, without waiting. Return False if one of them was not
+        sent completely.
+        """
         while self._half_sent is None and self._held and self._held[0].due_ns <= self.now_ns():
             held = self._held.popleft()
             receipt = self._transport.try_send(held.message, stamped=bool(held.ticket))
@@ -150,7 +184,9 @@ class ImpairedMessages:
         self._on_sent(0, 0, (receipt.handed.at_ns - held.due_ns,))
 
     def _finish(self) -> None:
-        """Wait until the message that was half sent is sent completely, or the connection has ended."""
+        """Wait until the message that was half sent is sent completely, or the connection has
+        ended.
+        """
         if (held := self._half_sent) is not None:
             receipt = self._transport.flush()
             self._half_sent = None

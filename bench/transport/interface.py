@@ -1,7 +1,9 @@
-"""The interface between a session and the network. It has complete messages, and no sockets, TLS or frames.
+"""The interface between a session and the network. It has complete messages, and no sockets, TLS or
+frames.
 
-A transport is connected when it is created, and is closed once. The session uses only the clock of its transport. The
-real transport has the process's clock. The transport in memory has a virtual clock.
+A transport is connected when it is created, and is closed once. The session uses only the clock of
+its transport. The real transport has the process's clock. The transport in memory has a virtual
+clock.
 """
 
 from __future__ import annotations
@@ -30,17 +32,23 @@ from bench.wire.connection import (
 from bench.wire.events import ServerEvent
 
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})")
-NORMAL, BAD_FRAME, ABNORMAL, TOO_LARGE = 1000, 1002, 1006, 1009
-"""The close codes of all transports: normal, unreadable, without a close frame, too large (RFC 6455 §7.4.1)."""
+NORMAL = 1000
+BAD_FRAME = 1002
+ABNORMAL = 1006
+TOO_LARGE = 1009
+"""The close codes of all transports: normal, unreadable, without a close frame, too large (RFC
+6455 §7.4.1)."""
 UNSPECIFIED = ("0.0.0.0", "::")
 """The addresses of no host. The kernel sends packets for them to this machine."""
 WEB_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
 """The default ports, by the schemes of URLs of TCP servers."""
 DISCARD_PORT = 9
-"""The port of no service: that of a line m= whose address is in its candidates (RFC 8839 §4.1.2)."""
+"""The port of no service: that of a line m= whose address is in its candidates (RFC 8839
+§4.1.2)."""
 MIB = 1 << 20
 MAX_MESSAGE_MIB = 16
-"""The default maximum size of a message. The largest messages of services have one hundredth of this size."""
+"""The default maximum size of a message. The largest messages of services have one hundredth of
+this size."""
 
 
 Headers = Iterable[tuple[str, str]]
@@ -62,10 +70,11 @@ class HostPort(NamedTuple):
 class SendReceipt(NamedTuple):
     """The receipt of a send.
 
-    `handed` is the instant at which the kernel accepted the message. `wire_bytes` is the size of the message's frame.
-    `unsent` is the reason if the message is audio that was not sent, because the peer holds the call or the kernel
-    refused the packet. `handed` is then the instant at which it would have been sent. `delay_ns` is by how much the
-    caller's impaired network delays the message; None if the network is not impaired, or drops the message.
+    `handed` is the instant at which the kernel accepted the message. `wire_bytes` is the size of
+    the message's frame. `unsent` is the reason if the message is audio that was not sent, because
+    the peer holds the call or the kernel refused the packet. `handed` is then the instant at which
+    it would have been sent. `delay_ns` is by how much the caller's impaired network delays the
+    message; None if the network is not impaired, or drops the message.
     """
 
     handed: SendTime
@@ -77,7 +86,8 @@ class SendReceipt(NamedTuple):
 class SentChunk(NamedTuple):
     """A sent chunk of audio that contains no instant.
 
-    `lag_ns` is the time from its due instant to the send at `at_ns`. `duration_ns` is the duration of its audio.
+    `lag_ns` is the time from its due instant to the send at `at_ns`. `duration_ns` is the duration
+    of its audio.
     """
 
     at_ns: int
@@ -88,7 +98,9 @@ class SentChunk(NamedTuple):
 
 
 class ChunkSender(Protocol):
-    """A sender of the chunks that need no decision (`PlainChunks` of `bench.transport.fast.sending`)."""
+    """A sender of the chunks that need no decision (`PlainChunks` of
+    `bench.transport.fast.sending`).
+    """
 
     def send(
         self,
@@ -97,10 +109,14 @@ class ChunkSender(Protocol):
         keep: Callable[[int, bytes, int], None],
         encrypt: Callable[[bytes], bytes] | None = None,
     ) -> int:
-        """Send the chunks that are due. Return the instant at which the next one is due; 0 if the session must act."""
+        """Send the chunks that are due. Return the instant at which the next one is due; 0 if
+        the session must act.
+        """
 
     def send_by(self, try_send: Callable[[bytes], SendReceipt | None]) -> int:
-        """Do the same, by the method of a transport that sends a chunk whole or not at all, such as a packet."""
+        """Do the same, by the method of a transport that sends a chunk whole or not at all, such
+        as a packet.
+        """
 
 
 @dataclass(slots=True)
@@ -120,19 +136,26 @@ class ConnectTimings:
     def set_lookup(self, start_ns: int, done_ns: int) -> None:
         """Set the end of a name lookup.
 
-        If the lookup waited in this process before it started, the instant of `connect_start` is moved later by that
-        wait.
+        If the lookup waited in this process before it started, the instant of `connect_start` is
+        moved later by that wait.
         """
         before_ns = self.instants.get("dns_done", self.instants["connect_start"])
         self.instants["connect_start"] += start_ns - before_ns
         self.instants["dns_done"] = done_ns
 
     def set_arrival(self, instant: str, at_ns: int, error_ns: int) -> None:
-        """Set an instant that is the arrival of data. It may have been earlier, by up to `error_ns`."""
-        self.instants[instant], self.uncertainties_ns[instant] = at_ns, error_ns
+        """Set an instant that is the arrival of data. It may have been earlier, by up to
+        `error_ns`.
+        """
+        self.instants[instant] = at_ns
+        self.uncertainties_ns[instant] = error_ns
 
-    def connected(self, headers: Mapping[str, str], early_audio: bytes = b"", early_end_ns: int = 0) -> Connected:
-        """Return the record of the success or refusal, with the instants that were reached until now."""
+    def connected(
+        self, headers: Mapping[str, str], early_audio: bytes = b"", early_end_ns: int = 0
+    ) -> Connected:
+        """Return the record of the success or refusal, with the instants that were reached until
+        now.
+        """
         return Connected(
             dict(self.instants),
             headers,
@@ -177,7 +200,9 @@ TurnTransport = Literal["udp", "tcp", "tls"]
 
 
 class TurnServer(NamedTuple):
-    """A TURN server (RFC 8656): its host, a name or an IP address, the transport to it, and the login."""
+    """A TURN server (RFC 8656): its host, a name or an IP address, the transport to it, and the
+    login.
+    """
 
     host: str
     port: int
@@ -186,7 +211,9 @@ class TurnServer(NamedTuple):
 
     def __str__(self) -> str:
         """Return the URI of the server (RFC 7065)."""
-        scheme, transport = ("turns", "tcp") if self.transport == "tls" else ("turn", self.transport)
+        scheme, transport = (
+            ("turns", "tcp") if self.transport == "tls" else ("turn", self.transport)
+        )
         return f"{scheme}:{authority(self.host, self.port)}?transport={transport}"
 
 
@@ -194,16 +221,18 @@ class TurnServer(NamedTuple):
 class NetworkPath:
     """The network path to a service.
 
-    `proxy` is the proxy, None for a direct path. `address` replaces the address of the service's name. `deflate` is
-    True if messages are compressed when the service agrees. `max_message_mib` is the maximum size of a message; a
-    larger message ends its connection. `ca`, `client_cert` and `client_key` are certificate files (PEM) for the TLS
-    context. Telephone calls use `sip_proxy`, the URI of an outbound proxy with its port, or "", and the local ports
-    `rtp_ports` for RTP. Each call also uses the port after that of its RTP. The calls offer `codecs`, in this order.
-    Their audio is encrypted if `srtp` is True. `call_hosts` are hosts, each with a port or None, to which a call may go
-    although only the peer names them. `may_leave` is True if a call to this machine may go to any host. `offer` is the
-    form of the request that places a call, and `offer_members` is a JSON object, whose members an offer in JSON has,
-    too. `network` impairs what calls send; None if nothing is impaired. `turn` is a TURN server that may relay calls
-    over WebRTC; None without one.
+    `proxy` is the proxy, None for a direct path. `address` replaces the address of the service's
+    name. `deflate` is True if messages are compressed when the service agrees. `max_message_mib` is
+    the maximum size of a message; a larger message ends its connection. `ca`, `client_cert` and
+    `client_key` are certificate files (PEM) for the TLS context. Telephone calls use `sip_proxy`,
+    the URI of an outbound proxy with its port, or "", and the local ports `rtp_ports` for RTP. Each
+    call also uses the port after that of its RTP. The calls offer `codecs`, in this order. Their
+    audio is encrypted if `srtp` is True. `call_hosts` are hosts, each with a port or None, to which
+    a call may go although only the peer names them. `may_leave` is True if a call to this machine
+    may go to any host. `offer` is the form of the request that places a call, and `offer_members`
+    is a JSON object, whose members an offer in JSON has, too. `network` impairs what calls send;
+    None if nothing is impaired. `turn` is a TURN server that may relay calls over WebRTC; None
+    without one.
     """
 
     proxy: Proxy | None = None
@@ -239,22 +268,28 @@ DIRECT = NetworkPath()
 
 
 def whole_number(text: str, max_digits: int) -> int | None:
-    """Return the number that ASCII digits state; None if the text is something else, or too long."""
+    """Return the number that ASCII digits state; None if the text is something else, or too
+    long.
+    """
     return int(text) if text.isascii() and text.isdigit() and len(text) <= max_digits else None
 
 
 def bracketed(host: str) -> str:
-    """Return a host in the form that URLs have: an IPv6 address is in brackets (RFC 3986 §3.2.2)."""
+    """Return a host in the form that URLs have: an IPv6 address is in brackets (RFC 3986
+    §3.2.2).
+    """
     return f"[{host}]" if ":" in host else host
 
 
 def is_host_name(host: str) -> bool:
     """Return whether a host is a possible DNS name.
 
-    It has at most 253 characters, in labels of 1 to 63 characters (RFC 1035 §2.3.4). `_` is permitted, because it is
-    used in practice.
+    It has at most 253 characters, in labels of 1 to 63 characters (RFC 1035 §2.3.4). `_` is
+    permitted, because it is used in practice.
     """
-    return len(host) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
+    return len(host) <= 253 and all(
+        _HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")
+    )
 
 
 def is_address(host: str) -> bool:
@@ -282,19 +317,23 @@ def authority(host: str, port: int) -> str:
 class DeltaListener(Protocol):
     """A listener for the deltas of a reply that has begun.
 
-    `streaming` is True if the client waits only for the end of the reply. The deltas may then be read slightly late.
+    `streaming` is True if the client waits only for the end of the reply. The deltas may then be
+    read slightly late.
     """
 
     streaming: bool
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
-        """Handle deltas that matched a template, without blocking. Return whether the listener must act."""
+        """Handle deltas that matched a template, without blocking. Return whether the listener
+        must act.
+        """
 
 
 SLOT_NS = 2_000_000
 """The instants at which microphones are opened are multiples of this time.
 
-So the chunks of many sessions are due at the same instant, and the process wakes up once for all of them.
+So the chunks of many sessions are due at the same instant, and the process wakes up once for all of
+them.
 """
 
 
@@ -308,14 +347,18 @@ class PacedSender(Protocol):
 
     @property
     def plain(self) -> ChunkSender | None:
-        """The sender of the chunks that the transport may send without `send_due`; None if there are no such chunks."""
+        """The sender of the chunks that the transport may send without `send_due`; None if there
+        are no such chunks.
+        """
 
     @property
     def due_ns(self) -> int | None:
         """The instant at which `send_due` must be called next; None if nothing is to be sent."""
 
     def send_due(self) -> bool:
-        """Send the messages that are due, without blocking. Return whether the listener must act."""
+        """Send the messages that are due, without blocking. Return whether the listener must
+        act.
+        """
 
 
 class Transport(Protocol):
@@ -331,14 +374,16 @@ class Transport(Protocol):
     def closed(self) -> ConnectionClosed | None:
         """The end of the connection.
 
-        It is None while the connection is open, and while messages from before the end are not delivered yet.
+        It is None while the connection is open, and while messages from before the end are not
+        delivered yet.
         """
 
     def now_ns(self) -> int:
         """Return the current instant, on the same clock as the timestamps."""
 
     def handled_ns(self) -> int:
-        """Return the current instant minus the time for which the transport held the message that it passes on.
+        """Return the current instant minus the time for which the transport held the message that
+        it passes on.
 
         Only a jitter buffer holds messages, because it waits for missing ones.
         """
@@ -346,18 +391,25 @@ class Transport(Protocol):
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         """Pass one message to the kernel. Return None if the connection has ended (see `closed`).
 
-        A `BinaryMessage` is audio, which a transport may send as media. All other messages are text. If `stamped` is
-        True, the kernel is asked to timestamp the message. `transmitted` returns the timestamp later.
+        A `BinaryMessage` is audio, which a transport may send as media. All other messages are
+        text. If `stamped` is True, the kernel is asked to timestamp the message. `transmitted`
+        returns the timestamp later.
         """
 
     def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        """Do the same as `send`, without blocking. If it returns None, `flush` must send the rest."""
+        """Do the same as `send`, without blocking. If it returns None, `flush` must send the
+        rest.
+        """
 
     def flush(self) -> SendReceipt | None:
-        """Send the rest of the message that was last passed to `try_send`. Return None if the connection has ended."""
+        """Send the rest of the message that was last passed to `try_send`. Return None if the
+        connection has ended.
+        """
 
     def transmitted(self) -> list[Transmitted]:
-        """Return the kernel's new timestamps for messages that were sent with `stamped`. Do not block."""
+        """Return the kernel's new timestamps for messages that were sent with `stamped`. Do not
+        block.
+        """
 
     def receive_until(
         self,
@@ -366,30 +418,41 @@ class Transport(Protocol):
         reply: DeltaListener | None = None,
         sender: PacedSender | None = None,
     ) -> None:
-        """Pass messages to `on_message` until it returns True, `until_ns` passes, or the connection ends.
+        """Pass messages to `on_message` until it returns True, `until_ns` passes, or the connection
+        ends.
 
-        The event loop calls `on_message` while the listener sleeps. The messages of one read are passed on together, up
-        to a number that can be handled quickly. If `until_ns` has already passed, all messages that arrived by then are
-        still passed on, and `watermark_ns` is then at least `until_ns`. Messages from before the end of the connection
-        are passed on before `closed` is set. The event loop calls `sender` when it is due, unless `until_ns` has
-        passed. If `sender` returns True, listening ends.
+        The event loop calls `on_message` while the listener sleeps. The messages of one read are
+        passed on together, up to a number that can be handled quickly. If `until_ns` has already
+        passed, all messages that arrived by then are still passed on, and `watermark_ns` is then at
+        least `until_ns`. Messages from before the end of the connection are passed on before
+        `closed` is set. The event loop calls `sender` when it is due, unless `until_ns` has passed.
+        If `sender` returns True, listening ends.
 
-        `reply` is set while the end of a reply is awaited. It receives deltas that match a template, several at a time.
-        It receives them before `on_message` receives any later message, and before listening ends. If `reply.streaming`
-        is True, the socket may be polled only every few milliseconds. If `reply` is None, the templates are deleted.
+        `reply` is set while the end of a reply is awaited. It receives deltas that match a
+        template, several at a time. It receives them before `on_message` receives any later
+        message, and before listening ends. If `reply.streaming` is True, the socket may be polled
+        only every few milliseconds. If `reply` is None, the templates are deleted.
         """
 
     def add_template(
-        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+        self,
+        message: ReceivedMessage,
+        event: ServerEvent,
+        *,
+        is_sound: bool = False,
+        keeps_text: bool = False,
     ) -> None:
-        """Learn a template: later deltas that are like `event` are passed to the listener of the reply.
+        """Learn a template: later deltas that are like `event` are passed to the listener of the
+        reply.
 
-        `event` must be the only event of `message`. If `is_sound` is True, the deltas contain their audio; if
-        `keeps_text` is True, their messages.
+        `event` must be the only event of `message`. If `is_sound` is True, the deltas contain their
+        audio; if `keeps_text` is True, their messages.
         """
 
     def take_deltas(self) -> list[MatchedDelta]:
-        """Return the matched deltas that the listener has not received yet. It does not receive them any more."""
+        """Return the matched deltas that the listener has not received yet. It does not receive
+        them any more.
+        """
 
     @property
     def watermark_ns(self) -> int:
@@ -399,7 +462,9 @@ class Transport(Protocol):
         """
 
     def network(self) -> NetworkMeasured | RtpMeasured | None:
-        """Return the current state of the path to the peer; None if the platform does not report it."""
+        """Return the current state of the path to the peer; None if the platform does not report
+        it.
+        """
 
     def close(self) -> None:
         """Send a close frame, wait a short time for the answer, and close the connection."""
@@ -414,14 +479,17 @@ OpenTransport = Callable[
 ]
 """A function that opens a transport, for each kind of connection.
 
-Its arguments are the URL, the headers, the context for TLS (None if the URL needs none), the limits, the instants that
-it sets, of which the last one is `opened`, the path, and the subprotocols to offer. It raises ConnectError with an
-outcome: `connect_failed:<stage or status>`, `throttled:handshake`, `timeout:<stage>`.
+Its arguments are the URL, the headers, the context for TLS (None if the URL needs none), the
+limits, the instants that it sets, of which the last one is `opened`, the path, and the subprotocols
+to offer. It raises ConnectError with an outcome: `connect_failed:<stage or status>`,
+`throttled:handshake`, `timeout:<stage>`.
 """
 
 
 class CallKey(NamedTuple):
-    """A key that a service issued for calls. `expires_s` is in seconds since 1970 UTC; None if it is not stated."""
+    """A key that a service issued for calls. `expires_s` is in seconds since 1970 UTC; None if
+    it is not stated.
+    """
 
     secret: str
     expires_s: float | None
@@ -431,10 +499,11 @@ class CallKey(NamedTuple):
 
 
 class CallKeyKind(NamedTuple):
-    """A kind of keys that services issue for calls: its name, the remedy for a refusal, and the request of one.
+    """A kind of keys that services issue for calls: its name, the remedy for a refusal, and the
+    request of one.
 
-    The arguments of `request` are the URL, the headers, the context for TLS, the limits and the path, as those of
-    `OpenTransport`. It raises ConnectError.
+    The arguments of `request` are the URL, the headers, the context for TLS, the limits and the
+    path, as those of `OpenTransport`. It raises ConnectError.
     """
 
     name: str

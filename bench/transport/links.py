@@ -1,7 +1,9 @@
-"""What the tool does for each kind of connection: it opens a transport, and requests keys for calls.
+"""What the tool does for each kind of connection: it opens a transport, and requests keys for
+calls.
 
-A row of `TRANSPORTS` is a function, because the libraries of calls over WebRTC are imported only if a run needs them.
-It does at the start what would otherwise delay the first call: it imports modules, and makes the certificate of DTLS.
+A row of `TRANSPORTS` is a function, because the libraries of calls over WebRTC are imported only if
+a run needs them. It does at the start what would otherwise delay the first call: it imports
+modules, and makes the certificate of DTLS.
 """
 
 from __future__ import annotations
@@ -48,4 +50,5 @@ TRANSPORTS: Mapping[Link, Callable[[], OpenTransport]] = {
 }
 """For each kind of connection a function that returns what opens its transport."""
 CALL_KEYS: Mapping[Link, CallKeyKind] = {WEBRTC: EPHEMERAL_KEYS}
-"""The keys that services issue for calls, by the kind of connection that may need one (`has_call_key` of its path)."""
+"""The keys that services issue for calls, by the kind of connection that may need one
+(`has_call_key` of its path)."""

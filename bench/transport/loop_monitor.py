@@ -1,8 +1,8 @@
 """Instants at which the sockets of gevent's event loop were certainly empty.
 
-`LoopMonitor` checks the loop's epoll set. gevent's loop runs `prepare` watchers directly before it polls, and `check`
-watchers directly after. The clock is read before a check or a poll. If it were read afterwards, the process could lose
-its core between the call and the reading.
+`LoopMonitor` checks the loop's epoll set. gevent's loop runs `prepare` watchers directly before it
+polls, and `check` watchers directly after. The clock is read before a check or a poll. If it were
+read afterwards, the process could lose its core between the call and the reading.
 """
 
 from __future__ import annotations
@@ -23,18 +23,23 @@ except ModuleNotFoundError as missing:
     from bench.transport._loop_interpreted import readable, thread_use
 
 CHECK_PERIOD_NS = 200_000
-"""The minimum time between two checks while the loop handles events. A check finds sockets that have become
-readable."""
+"""The minimum time between two checks while the loop handles events. A check finds sockets that
+have become readable."""
 ACCOUNT_NS = 100_000
-"""The maximum error of the times that the kernel reports for a thread. They do not include interrupts on its core."""
+"""The maximum error of the times that the kernel reports for a thread. They do not include
+interrupts on its core."""
 SHORT_NS = 1_000_000
-"""The duration of a poll up to which its start is enough as an instant at which sockets were empty."""
+"""The duration of a poll up to which its start is enough as an instant at which sockets were
+empty."""
 SCHEDSTAT = "/proc/thread-self/schedstat"
-"""The file with the kernel's values for this thread: its run time, its wait time for a core, and its number of runs."""
+"""The file with the kernel's values for this thread: its run time, its wait time for a core, and
+its number of runs."""
 
 
 class HubLocal:
-    """The base class of objects of which each hub of this process has one. The object is created at its first use."""
+    """The base class of objects of which each hub of this process has one. The object is created
+    at its first use.
+    """
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -45,7 +50,8 @@ class HubLocal:
 
         After a fork, the child's hub has the parent's object, so the child creates a new one.
         """
-        hub, name = gevent.get_hub(), f"rtbench_{cls.__name__}"
+        hub = gevent.get_hub()
+        name = f"rtbench_{cls.__name__}"
         existing = getattr(hub, name, None)
         if isinstance(existing, cls):
             if existing.process == os.getpid():
@@ -73,7 +79,9 @@ NO_SNAPSHOT = PollSnapshot(0, 0)
 
 
 class LoopMonitor(HubLocal):
-    """The counter of the loop's polls. While sockets are watched, it also checks the loop's epoll set."""
+    """The counter of the loop's polls. While sockets are watched, it also checks the loop's
+    epoll set.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,17 +90,20 @@ class LoopMonitor(HubLocal):
         self.check_due_ns = 0
         """The earliest instant at which `check_if_due` checks again."""
         self.quiet = False
-        """True if none of the watched files was ready when the last poll began, and the poll may have been long."""
+        """True if none of the watched files was ready when the last poll began, and the poll may
+        have been long."""
         self._snapshot = self._snapshot_before = NO_SNAPSHOT
         self.wake_ns = NEVER_NS
         """The latest instant at which the loop wakes next."""
         self._watched: set[int] = set()
-        """The sockets that the loop watches. Without them, there are no checks, which take the time of half a poll."""
+        """The sockets that the loop watches. Without them, there are no checks, which take the
+        time of half a poll."""
         self._found: dict[int, PollSnapshot] = {}
-        """The sockets that a check has found readable since they were last read. The value is the snapshot before that
-        check."""
+        """The sockets that a check has found readable since they were last read. The value is the
+        snapshot before that check."""
         self._switches = self._awake_ns = self._used_ns = 0
-        """The number of context switches, the time awake, and the clock, when the last quiet poll began."""
+        """The number of context switches, the time awake, and the clock, when the last quiet
+        poll began."""
         self._loop = gevent.get_hub().loop
         self._epoll = self._loop.backend == "epoll"
         try:
@@ -126,12 +137,16 @@ class LoopMonitor(HubLocal):
         self._watched.discard(fd)
 
     def check_if_due(self) -> None:
-        """Check the epoll set, unless the last check was less than 0.2 ms ago, or no socket is watched."""
+        """Check the epoll set, unless the last check was less than 0.2 ms ago, or no socket is
+        watched.
+        """
         if self._watched and monotonic_ns() >= self.check_due_ns:
             self.check()
 
     def check(self) -> None:
-        """Find out which sockets in the epoll set are readable. All other sockets in it are empty now."""
+        """Find out which sockets in the epoll set are readable. All other sockets in it are
+        empty now.
+        """
         now_ns = monotonic_ns()
         readable_fds = readable(self._loop.fileno()) if self._epoll else None
         for fd in readable_fds or ():
@@ -159,31 +174,45 @@ class LoopMonitor(HubLocal):
         self.check_due_ns = self.poll_end_ns + CHECK_PERIOD_NS
         self.polls += 1
         if self.quiet and (asleep_ns := self._asleep_ns()):
-            self._snapshot_before, self._snapshot = self._snapshot, PollSnapshot(asleep_ns, self.polls)
+            self._snapshot_before, self._snapshot = (
+                self._snapshot,
+                PollSnapshot(asleep_ns, self.polls),
+            )
 
     def empty_ns(self, fd: int, polls_when_watched: int, timestamp_ns: int) -> int:
-        """Return the latest instant before `timestamp_ns` at which a check proves that a socket was empty.
+        """Return the latest instant before `timestamp_ns` at which a check proves that a socket was
+        empty.
 
         Return 0 if no check proves it.
 
-        The loop has watched the socket since poll number `polls_when_watched`. So the socket is in the epoll set from
-        the next poll. It was drained after it was last reported, and it is read now. Therefore its earlier checks are
-        forgotten.
+        The loop has watched the socket since poll number `polls_when_watched`. So the socket is in
+        the epoll set from the next poll. It was drained after it was last reported, and it is read
+        now. Therefore its earlier checks are forgotten.
         """
-        snapshots = (snapshot,) if (snapshot := self._found.pop(fd, None)) else (self._snapshot, self._snapshot_before)
+        snapshots = (
+            (snapshot,)
+            if (snapshot := self._found.pop(fd, None))
+            else (self._snapshot, self._snapshot_before)
+        )
         for at_ns, polls in snapshots:
             if polls > polls_when_watched and at_ns <= timestamp_ns:
                 return at_ns
         return 0
 
     def _asleep_ns(self) -> int:
-        """Return an instant at which this thread still slept in the last quiet poll; 0 if no such instant is known.
+        """Return an instant at which this thread still slept in the last quiet poll; 0 if no such
+        instant is known.
 
-        No socket was readable at that instant. After its wake-up, a thread runs on a core or waits for one. A thread
-        that left its core more than once may have slept for another reason, or may have been stopped. A thread that
-        only lost its core to another thread was awake all the time.
+        No socket was readable at that instant. After its wake-up, a thread runs on a core or waits
+        for one. A thread that left its core more than once may have slept for another reason, or
+        may have been stopped. A thread that only lost its core to another thread was awake all the
+        time.
         """
         now_ns = monotonic_ns()
         switches, awake_ns = thread_use(self._schedstat)
         asleep_ns = now_ns - (awake_ns - self._awake_ns) - ACCOUNT_NS
-        return asleep_ns if awake_ns and switches == self._switches + 1 and asleep_ns > self._used_ns else 0
+        return (
+            asleep_ns
+            if awake_ns and switches == self._switches + 1 and asleep_ns > self._used_ns
+            else 0
+        )

@@ -1,6 +1,7 @@
 """The limits of this machine that prevent a call: local ports, open files, memory, and threads.
 
-A service is not responsible for a call that was never made. Therefore such a call has outcomes of its own.
+A service is not responsible for a call that was never made. Therefore such a call has outcomes of
+its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from bench.catalogue.outcomes import EXHAUSTED, remedy_of
 NO_MEMORY_LEFT = f"{EXHAUSTED}memory"
 NO_MEMORY = frozenset({errno.ENOMEM, errno.ENOBUFS})
 MORE_MEMORY = (
-    "no memory is left: give this machine or its container more (`ulimit -v`), or run the command on another machine"
+    "no memory is left: give this machine or its container more (`ulimit -v`), or run the command"
+    " on another machine"
 )
 """The remedy of a command without memory, which runs no sessions."""
 _RESOURCES = {errno.EMFILE: "files", errno.ENFILE: "files"} | dict.fromkeys(NO_MEMORY, "memory")
@@ -29,20 +31,26 @@ _NO_MAPPING = "failed to map segment"
 
 
 def own_limit(error: BaseException, where: str = "") -> ConnectError | None:
-    """Return the outcome of a call that a limit of this machine prevented; None if the error has another cause.
+    """Return the outcome of a call that a limit of this machine prevented; None if the error has
+    another cause.
 
     `where` is what the call needed, for example an address.
     """
-    if isinstance(error, MemoryError) or (isinstance(error, (ImportError, OSError)) and _NO_MAPPING in str(error)):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, (ImportError, OSError)) and _NO_MAPPING in str(error)
+    ):
         return exhausted("memory", where, os.strerror(errno.ENOMEM))
     if isinstance(error, Exception) and any(text in str(error) for text in _NO_THREAD):
         return exhausted("threads", where, _NO_THREAD[0])
     number = error.errno if isinstance(error, OSError) else None
-    return exhausted(_RESOURCES[number], where, os.strerror(number)) if number in _RESOURCES else None
+    return (
+        exhausted(_RESOURCES[number], where, os.strerror(number)) if number in _RESOURCES else None
+    )
 
 
 def limit_text(error: BaseException, problem: str, more_memory: str = "") -> str | None:
-    """Return a line on a `problem` that a limit of this machine caused; None if the error has another cause.
+    """Return a line on a `problem` that a limit of this machine caused; None if the error has
+    another cause.
 
     `more_memory` is what to do if no memory is left; if it is "", this is the remedy of calls.
     """
@@ -66,11 +74,13 @@ def _limit_text(limit: ConnectError | None, more_memory: str = "") -> str | None
     return f"{limit.detail}; {remedy or remedy_of(limit.outcome, limit.detail)}"
 
 
-def own_limit_of_port(error: OSError, where: str, peer: tuple[int, Any] | None = None) -> ConnectError | None:
+def own_limit_of_port(
+    error: OSError, where: str, peer: tuple[int, Any] | None = None
+) -> ConnectError | None:
     """Return the outcome if the kernel gave a socket no port, or as `own_limit`.
 
-    `peer` is the (family, address) to which the socket was to be connected. The kernel reports an address without a
-    route by the same error.
+    `peer` is the (family, address) to which the socket was to be connected. The kernel reports an
+    address without a route by the same error.
     """
     if error.errno not in _NO_PORT or (peer is not None and not _has_source(*peer)):
         return own_limit(error, where)

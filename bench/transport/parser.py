@@ -1,12 +1,12 @@
 """The parser of a WebSocket's data: the answer to the upgrade, and the frames. Pure.
 
-The head of a refusal contains everything that matters: status, retry delay, ids. Its body is often truncated or has no
-end, so the part of the body that has arrived is used (HTTP/1.1: RFC 9112).
+The head of a refusal contains everything that matters: status, retry delay, ids. Its body is often
+truncated or has no end, so the part of the body that has arrived is used (HTTP/1.1: RFC 9112).
 
-Complete text frames are nearly all traffic. They are read and written without a state machine. websockets' protocol
-object parses fragments, compressed messages, control frames, and all other frames in the same reads. It is slower, and
-implements all of RFC 6455. The bytes of frames are counted separately, because the protocol object does not report the
-end of a frame.
+Complete text frames are nearly all traffic. They are read and written without a state machine.
+websockets' protocol object parses fragments, compressed messages, control frames, and all other
+frames in the same reads. It is slower, and implements all of RFC 6455. The bytes of frames are
+counted separately, because the protocol object does not report the end of a frame.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from typing import NamedTuple
 
 from websockets.client import ClientProtocol
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
+from websockets.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    PerMessageDeflate,
+)
 from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # it masks in C if available
 from websockets.http11 import Response
 from websockets.protocol import State
@@ -34,23 +37,30 @@ from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 
 MAX_HEAD_BYTES = 65_536
-"""The maximum size of the head of an answer, including the interim answers before it. Servers send at most 8 to 16 kB.
+"""The maximum size of the head of an answer, including the interim answers before it. Servers send
+at most 8 to 16 kB.
 """
 MAX_CHUNK_HEAD_BYTES = 4_096
-SWITCHING, THROTTLED = 101, 429
+SWITCHING = 101
+THROTTLED = 429
 QUOTED = 300
 _LENGTH = re.compile(r"[0-9]{1,18}")
-"""The pattern of a content length: at most 18 digits, so that `int` can read it. The length may be larger than any body
-that the client waits for."""
+"""The pattern of a content length: at most 18 digits, so that `int` can read it. The length may be
+larger than any body that the client waits for."""
 _STATUS_LINE = re.compile(rb"(HTTP/\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]+(.*))?", re.IGNORECASE)
 # RFC 9112 §2.2: the end of a line may be a single LF
-_LINE_END, _HEAD_END = re.compile(rb"\r?\n"), re.compile(rb"\r?\n\r?\n")
+_LINE_END = re.compile(rb"\r?\n")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _LISTS = frozenset({"www-authenticate", "proxy-authenticate", "link"})
-"""The headers with challenges. A header may have several, and may be repeated (RFC 9110 §11.6.1)."""
+"""The headers with challenges. A header may have several, and may be repeated (RFC 9110
+§11.6.1)."""
 _OF_UPGRADE = re.compile(rb"(?:connection|upgrade|sec-websocket-[a-z]+)[ \t]*:", re.IGNORECASE)
-_MARKUP = re.compile(r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
-"""What is not text in a page: comments, programs, styles and tags. The pattern needs linear time."""
+_MARKUP = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL
+)
+"""What is not text in a page: comments, programs, styles and tags. The pattern needs linear
+time."""
 
 
 class HttpResponse(NamedTuple):
@@ -92,7 +102,8 @@ class HttpResponse(NamedTuple):
 
 
 def read_response(data: bytes) -> HttpResponse | None:
-    """Return an HTTP answer. Return None if its head is not complete yet, or if the data is not HTTP.
+    """Return an HTTP answer. Return None if its head is not complete yet, or if the data is not
+    HTTP.
 
     Interim answers before it are skipped.
     """
@@ -107,10 +118,16 @@ def read_response(data: bytes) -> HttpResponse | None:
 
 
 def without_interim(data: bytes) -> bytes:
-    """Return the data after complete interim answers, such as 100 and 103, but not 101 (RFC 9110 §15.2)."""
+    """Return the data after complete interim answers, such as 100 and 103, but not 101 (RFC 9110
+    §15.2).
+    """
     while (end := _HEAD_END.search(data)) is not None:
         status_line = _STATUS_LINE.match(_LINE_END.split(data, maxsplit=1)[0])
-        if status_line is None or not (100 <= int(status_line[2]) < 200) or int(status_line[2]) == SWITCHING:
+        if (
+            status_line is None
+            or not (100 <= int(status_line[2]) < 200)
+            or int(status_line[2]) == SWITCHING
+        ):
             break
         data = data[end.end() :]
     return data
@@ -126,19 +143,24 @@ def _headers(lines: Sequence[bytes]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(b":")
-        key, text = _text(name).strip().lower(), _text(value).strip()
+        key = _text(name).strip().lower()
+        text = _text(value).strip()
         headers[key] = f"{headers[key]}, {text}" if key in _LISTS and key in headers else text
     return headers
 
 
 def upgrade_head(head: bytes) -> bytes:
-    """Return the head of an answer with only the headers of the upgrade, as websockets' protocol object accepts it.
+    """Return the head of an answer with only the headers of the upgrade, as websockets' protocol
+    object accepts it.
 
-    That object refuses a missing reason, long lines and many headers, which have no effect on the upgrade.
+    That object refuses a missing reason, long lines and many headers, which have no effect on the
+    upgrade.
     """
     status_line, *lines = _LINE_END.split(_FOLD.sub(b" ", head))
     version, status = status_line.upper().split(maxsplit=2)[:2]
-    return b"\r\n".join([b"%s %s " % (version, status), *filter(_OF_UPGRADE.match, lines), b"", b""])
+    return b"\r\n".join(
+        [b"%s %s " % (version, status), *filter(_OF_UPGRADE.match, lines), b"", b""]
+    )
 
 
 def _text(data: bytes) -> str:
@@ -149,13 +171,22 @@ def _text(data: bytes) -> str:
 def refusal(response: HttpResponse) -> ConnectError:
     """Return the error for a refused upgrade, with the reason that the service gave."""
     message = service_message(response.content).removeprefix(f"{response.status}: ")
-    outcome = "throttled:handshake" if response.status == THROTTLED else f"connect_failed:{response.status}"
-    return ConnectError(outcome, f"HTTP {response.status}: {message or response.reason[:QUOTED]}", response.headers)
+    outcome = (
+        "throttled:handshake"
+        if response.status == THROTTLED
+        else f"connect_failed:{response.status}"
+    )
+    return ConnectError(
+        outcome, f"HTTP {response.status}: {message or response.reason[:QUOTED]}", response.headers
+    )
 
 
 def unchunked(body: bytes) -> bytes:
-    """Join the received chunks of a body (RFC 9112 §7.1). If a chunk is invalid, add the rest of the body unchanged."""
-    parts, at = list[bytes](), 0
+    """Join the received chunks of a body (RFC 9112 §7.1). If a chunk is invalid, add the rest of
+    the body unchanged.
+    """
+    parts = list[bytes]()
+    at = 0
     while at < len(body):
         start, size = _chunk_at(body, at)
         if size is None:
@@ -185,7 +216,9 @@ def complete_chunks(body: bytes | bytearray, at: int = 0) -> tuple[int, bool]:
 
 
 def _chunk_at(body: bytes | bytearray, at: int) -> tuple[int, int | None]:
-    """Return (the start of the data of the chunk at a position, its size, or None if it has no head)."""
+    """Return (the start of the data of the chunk at a position, its size, or None if it has no
+    head).
+    """
     end = body.find(b"\r\n", at, at + MAX_CHUNK_HEAD_BYTES)
     line = bytes(body[at : end if end >= 0 else at + MAX_CHUNK_HEAD_BYTES])
     try:
@@ -196,9 +229,11 @@ def _chunk_at(body: bytes | bytearray, at: int) -> tuple[int, int | None]:
 
 
 def service_message(body: bytes, longest: int = QUOTED) -> str:
-    """Return the code and message of a JSON error, such as Azure's `{"error": {"code", "message"}}`.
+    """Return the code and message of a JSON error, such as Azure's `{"error": {"code",
+    "message"}}`.
 
-    If the body is not such an error, return it as text, without the tags of a page. `longest` is the maximum length.
+    If the body is not such an error, return it as text, without the tags of a page. `longest` is
+    the maximum length.
     """
     text = _text(body)
     if text.lstrip().startswith("<"):
@@ -218,29 +253,43 @@ def service_message(body: bytes, longest: int = QUOTED) -> str:
 # Frames.
 
 
-FINAL_TEXT, FINAL_BINARY = 0x81, 0x82
-"""The first byte of a complete text or binary message: FIN, and the opcode 1 or 2 (RFC 6455 §5.2)."""
+FINAL_TEXT = 0x81
+FINAL_BINARY = 0x82
+"""The first byte of a complete text or binary message: FIN, and the opcode 1 or 2 (RFC 6455
+§5.2)."""
 WHOLE_MESSAGES = (FINAL_TEXT, FINAL_BINARY)
-SHORT, TWO_BYTES, EIGHT_BYTES, MASKED = 126, 126, 127, 0x80
-SHORT_HEADER, LONG_HEADER, MASK_BYTES = 2, 4, 4
+SHORT = 126
+TWO_BYTES = 126
+EIGHT_BYTES = 127
+MASKED = 0x80
+SHORT_HEADER = 2
+LONG_HEADER = 4
+MASK_BYTES = 4
 MAX_LENGTH = 0xFFFF
 
 
 def leading_messages(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
-    """Return the complete messages of one frame at the start of a read, and the number of bytes of these frames.
+    """Return the complete messages of one frame at the start of a read, and the number of bytes of
+    these frames.
 
-    The length of a frame must be given in seven bits, or in sixteen bits if seven are not enough. A frame that needs
-    more bits is left to the protocol object. The timestamp of a read is the arrival of its last segment. If the read is
-    complete, the timestamp is exact for the frame at its end.
+    The length of a frame must be given in seven bits, or in sixteen bits if seven are not enough. A
+    frame that needs more bits is left to the protocol object. The timestamp of a read is the
+    arrival of its last segment. If the read is complete, the timestamp is exact for the frame at
+    its end.
     """
     data, timestamp_ns, empty_ns, kernel, complete = read
     arrival = Arrival(timestamp_ns, timestamp_ns - empty_ns, kernel)
-    messages, at, size = [], 0, len(data)
+    messages = []
+    at = 0
+    size = len(data)
     while at + SHORT_HEADER <= size and (first := data[at]) in WHOLE_MESSAGES:
-        length, header = data[at + 1], SHORT_HEADER
+        length = data[at + 1]
+        header = SHORT_HEADER
         if length == TWO_BYTES and at + LONG_HEADER <= size:
-            length, header = data[at + 2] << 8 | data[at + 3], LONG_HEADER
-            # not the shortest header, which is required (RFC 6455 §5.2): left to the protocol object
+            length = data[at + 2] << 8 | data[at + 3]
+            header = LONG_HEADER
+            # not the shortest header, which is required (RFC 6455 §5.2): left to the protocol
+            # object
             if length < SHORT:
                 break
         elif length >= TWO_BYTES:  # eight bytes of length, a mask, or an incomplete header
@@ -252,15 +301,20 @@ def leading_messages(read: SocketRead) -> tuple[list[ReceivedMessage], int]:
             arrival = Arrival(timestamp_ns, 0, kernel)
         payload = data[at + header : end]
         messages.append(
-            ReceivedMessage(BinaryMessage(payload) if first == FINAL_BINARY else payload, arrival, end - at)
+            ReceivedMessage(
+                BinaryMessage(payload) if first == FINAL_BINARY else payload, arrival, end - at
+            )
         )
         at = end
     return messages, at
 
 
 def masked_frame(payload: bytes, mask: bytes) -> bytes:
-    """Return a message in one frame, as a client sends it: masked with the four random bytes `mask` (RFC 6455 §5.3)."""
-    length, first = len(payload), FINAL_BINARY if type(payload) is BinaryMessage else FINAL_TEXT
+    """Return a message in one frame, as a client sends it: masked with the four random bytes
+    `mask` (RFC 6455 §5.3).
+    """
+    length = len(payload)
+    first = FINAL_BINARY if type(payload) is BinaryMessage else FINAL_TEXT
     if length < SHORT:
         header = struct.pack("!BB", first, MASKED | length)
     elif length <= MAX_LENGTH:
@@ -273,19 +327,21 @@ def masked_frame(payload: bytes, mask: bytes) -> bytes:
 def missing_bytes(start: bytes) -> int:
     """Return how many bytes of an incomplete frame are missing.
 
-    If the header is incomplete, only its missing bytes are counted. Return 0 if `leading_messages` does not accept the
-    frame.
+    If the header is incomplete, only its missing bytes are counted. Return 0 if `leading_messages`
+    does not accept the frame.
     """
     size = len(start)
     if start[0] not in WHOLE_MESSAGES:
         return 0
     if size < SHORT_HEADER:
         return SHORT_HEADER - size
-    length, header = start[1], SHORT_HEADER
+    length = start[1]
+    header = SHORT_HEADER
     if length == TWO_BYTES:
         if size < LONG_HEADER:
             return LONG_HEADER - size
-        length, header = start[2] << 8 | start[3], LONG_HEADER
+        length = start[2] << 8 | start[3]
+        header = LONG_HEADER
         if length < SHORT:
             return 0
     elif length > TWO_BYTES:
@@ -294,13 +350,18 @@ def missing_bytes(start: bytes) -> int:
 
 
 PART_BYTES = 4_096
-"""The number of bytes of a read that are parsed before other greenlets run. It may have 2,048 pings to answer."""
-OWN_WINDOW_BITS, OWN_MEMORY_LEVEL = 12, 5
-"""The settings of our own compression. A connection needs 32 kB for sent data, with zlib's defaults 256 kB."""
+"""The number of bytes of a read that are parsed before other greenlets run. It may have 2,048
+pings to answer."""
+OWN_WINDOW_BITS = 12
+OWN_MEMORY_LEVEL = 5
+"""The settings of our own compression. A connection needs 32 kB for sent data, with zlib's
+defaults 256 kB."""
 
 
 def frame_bytes(payload: int) -> int:
-    """Return the size on the wire of an unmasked frame whose payload has `payload` bytes (RFC 6455 §5.2)."""
+    """Return the size on the wire of an unmasked frame whose payload has `payload` bytes (RFC
+    6455 §5.2).
+    """
     return payload + (2 if payload < SHORT else 4 if payload <= MAX_LENGTH else 10)
 
 
@@ -311,7 +372,8 @@ class ProtocolParser:
     """
 
     def __init__(self, protocol: ClientProtocol, yield_to_loop: Callable[[], None]) -> None:
-        self._protocol, self._rest = protocol, yield_to_loop
+        self._protocol = protocol
+        self._rest = yield_to_loop
         self.head = b"" if protocol.state is State.CONNECTING else None
         """The part of the answer to the upgrade that has arrived; None when frames are expected."""
         self.response: HttpResponse | None = None
@@ -335,42 +397,55 @@ class ProtocolParser:
         return is_complete and self.head is None and self.deflate is None
 
     def parse(self, read: SocketRead, start: bytes = b"") -> list[ReceivedMessage]:
-        """Return the messages that a read completes. `start` is the start of a frame that earlier reads left over."""
+        """Return the messages that a read completes. `start` is the start of a frame that
+        earlier reads left over.
+        """
         if start:
             self._fed += len(start)
             self._protocol.receive_data(start)
         self._fed += len(read.data)
         messages: list[ReceivedMessage] = []
         ends_message = False
-        for event in self._events(read.data) if self.head is None else self._answer_events(read.data):
+        for event in (
+            self._events(read.data) if self.head is None else self._answer_events(read.data)
+        ):
             if isinstance(event, Frame):
                 message = self._message_ended_by(event, read)
                 ends_message = message is not None
                 messages += [] if message is None else [message]
             elif isinstance(event, Response):
-                # the protocol object keeps them until the connection ends, and `handshake` has a copy
+                # the protocol object keeps them until the connection ends, and `handshake` has a
+                # copy
                 event.headers.clear()
                 extensions = (
-                    extension for extension in self._protocol.extensions if isinstance(extension, MeasuredDeflate)
+                    extension
+                    for extension in self._protocol.extensions
+                    if isinstance(extension, MeasuredDeflate)
                 )
                 self.deflate = next(extensions, None)
         # the timestamp is that of the last segment, and so exact
         if ends_message and read.is_complete and self._framed == self._fed:
-            messages[-1] = messages[-1]._replace(arrival=messages[-1].arrival._replace(uncertainty_ns=0))
+            messages[-1] = messages[-1]._replace(
+                arrival=messages[-1].arrival._replace(uncertainty_ns=0)
+            )
         return messages
 
     def _answer_events(self, data: bytes) -> Iterator[object]:
-        """Yield the protocol object's events for data of the answer to the upgrade, and of frames after it.
+        """Yield the protocol object's events for data of the answer to the upgrade, and of frames
+        after it.
 
-        The protocol object gets an upgrade when its head is complete, and data that is no answer as it is, so that its
-        error states why. It does not get a refusal. Raise ConnectError if the head is too long.
+        The protocol object gets an upgrade when its head is complete, and data that is no answer as
+        it is, so that its error states why. It does not get a refusal. Raise ConnectError if the
+        head is too long.
         """
         received_bytes = self._fed
         self.head = head = without_interim((self.head or b"") + data)
         self.response = response = read_response(head)
         body_bytes = 0 if response is None else len(response.body)
         if received_bytes - body_bytes > MAX_HEAD_BYTES:
-            raise ConnectError("connect_failed:upgrade", f"the answer's headers exceed {MAX_HEAD_BYTES >> 10} KiB")
+            raise ConnectError(
+                "connect_failed:upgrade", f"the answer's headers exceed {MAX_HEAD_BYTES >> 10} KiB"
+            )
         if response is not None:
             self._fed = body_bytes  # bytes of frames count from the end of the head
             if response.status == SWITCHING:
@@ -384,19 +459,24 @@ class ProtocolParser:
                 yield from self._events(data)
 
     def _events(self, data: bytes) -> Iterator[object]:
-        """Yield the protocol object's events for the data. Empty data means that the peer has closed the connection."""
+        """Yield the protocol object's events for the data. Empty data means that the peer has
+        closed the connection.
+        """
         if not data:
             self._protocol.receive_eof()
             yield from self._protocol.events_received()
         for at in range(0, len(data), PART_BYTES):
             if at:
-                # a read of tiny frames takes long, while the timestamps of other sockets become less exact
+                # a read of tiny frames takes long, while the timestamps of other sockets become
+                # less exact
                 self._rest()
             self._protocol.receive_data(data[at : at + PART_BYTES])
             yield from self._protocol.events_received()
 
     def _message_ended_by(self, frame: Frame, read: SocketRead) -> ReceivedMessage | None:
-        """Process a frame. Return the message that ends with this frame; None if no message ends with it."""
+        """Process a frame. Return the message that ends with this frame; None if no message ends
+        with it.
+        """
         deflate = self.deflate
         wire_bytes = frame_bytes(len(frame.data) if deflate is None else deflate.came.popleft())
         self._framed += wire_bytes
@@ -415,11 +495,14 @@ class ProtocolParser:
         message = ReceivedMessage(data, arrival, self._message_bytes)
         self._message_bytes = 0
         if self._begun:
-            self._begun = bytearray()  # a new one: `clear` would keep the memory of the largest message
+            # a new one: `clear` would keep the memory of the largest message
+            self._begun = bytearray()
         return message
 
     def close(self) -> None:
-        """Release the buffers. They may be large, and references to the closed connection may remain."""
+        """Release the buffers. They may be large, and references to the closed connection may
+        remain.
+        """
         self._begun = bytearray()
         self._protocol.reader.discard()
         self._protocol.parser.close()
@@ -438,7 +521,9 @@ class MeasuredDeflate(Extension):
         self.encode = deflate.encode  # type: ignore[method-assign]
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """Return the frame, decompressed if it was compressed. Control frames are never compressed."""
+        """Return the frame, decompressed if it was compressed. Control frames are never
+        compressed.
+        """
         self.came.append(len(frame.data))
         return self._deflate.decode(frame, max_size=max_size)
 
@@ -452,4 +537,6 @@ class _Offer(ClientPerMessageDeflateFactory):
 
 def offered_deflate() -> ClientPerMessageDeflateFactory:
     """Return an offer of compression for one connection. The service may decline it."""
-    return _Offer(client_max_window_bits=OWN_WINDOW_BITS, compress_settings={"memLevel": OWN_MEMORY_LEVEL})
+    return _Offer(
+        client_max_window_bits=OWN_WINDOW_BITS, compress_settings={"memLevel": OWN_MEMORY_LEVEL}
+    )

@@ -1,8 +1,8 @@
 """The audio of one call in RTP over UDP: its sockets, its media, and the frames for the session.
 
-Each frame of the peer's audio is a message. Its arrival is the instant at which it is played, without the delay of the
-jitter buffer, because the script's player adds a delay. Each chunk of the caller's audio is a packet. The same
-socket may have the messages of a data channel.
+Each frame of the peer's audio is a message. Its arrival is the instant at which it is played,
+without the delay of the jitter buffer, because the script's player adds a delay. Each chunk of the
+caller's audio is a packet. The same socket may have the messages of a data channel.
 """
 
 from __future__ import annotations
@@ -17,37 +17,61 @@ from random import SystemRandom
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.catalogue.outcomes import CANNOT_SEND, HELD, NO_BUFFERS
-from bench.transport.datagrams import Datagram, DatagramSender, DatagramSocket, SocketAddress, media_sockets
-from bench.transport.interface import UNSPECIFIED, DeltaListener, OnMessage, PacedSender, SendReceipt
+from bench.transport.datagrams import (
+    Datagram,
+    DatagramSender,
+    DatagramSocket,
+    SocketAddress,
+    media_sockets,
+)
+from bench.transport.interface import (
+    UNSPECIFIED,
+    DeltaListener,
+    OnMessage,
+    PacedSender,
+    SendReceipt,
+)
 from bench.transport.media.call_media import CallMedia, early_audio
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.packets import send_frame
 from bench.transport.media.rtp import StreamNumbers, is_report
 from bench.transport.own_limits import NO_MEMORY
-from bench.wire.connection import Connected, ConnectionClosed, MatchedDelta, ReceivedMessage, RtpMeasured, Transmitted
+from bench.wire.connection import (
+    Connected,
+    ConnectionClosed,
+    MatchedDelta,
+    ReceivedMessage,
+    RtpMeasured,
+    Transmitted,
+)
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EMPTY, ServerEvent
 from bench.wire.findings import CheckFinding
 
 MAX_EARLY_PACKETS = 500
 """The maximum number of packets that wait for the media of a call: 10 s of audio."""
-READ_PERIOD_NS, STREAMING_PERIOD_NS = 20 * NS_PER_MS, 100 * NS_PER_MS
-"""The maximum time between two reads of the audio of an open call, and that while a reply is streaming.
+READ_PERIOD_NS = 20 * NS_PER_MS
+STREAMING_PERIOD_NS = 100 * NS_PER_MS
+"""The maximum time between two reads of the audio of an open call, and that while a reply is
+streaming.
 
-Each packet has the kernel's timestamp. So a late read loses no information, and the audio is read when the caller's
-next packet is due.
+Each packet has the kernel's timestamp. So a late read loses no information, and the audio is read
+when the caller's next packet is due.
 """
 READ_SLACK_NS = 20 * NS_PER_MS
 """The time by which the audio is read earlier than necessary if the call has other work."""
-MAX_DELTAS, MAX_DELTAS_NS = 32, 80 * NS_PER_MS
-"""The maximum number of deltas that wait for the listener of the reply, and the maximum time between them."""
+MAX_DELTAS = 32
+MAX_DELTAS_NS = 80 * NS_PER_MS
+"""The maximum number of deltas that wait for the listener of the reply, and the maximum time
+between them."""
 
 
 class RtpTrack:
     """A track of audio in both directions. Its media are None until they are agreed.
 
-    If `is_muxed` is True, RTCP has the port of RTP, and the owner reads the socket, which has other packets, too.
+    If `is_muxed` is True, RTCP has the port of RTP, and the owner reads the socket, which has other
+    packets, too.
     """
 
     def __init__(self, host: str, ports: range, *, is_muxed: bool = False) -> None:
@@ -57,7 +81,8 @@ class RtpTrack:
             self.rtcp = self.rtp
         self._packets: DatagramSender = self.rtp
         self._reports: DatagramSender = self.rtcp
-        self.numbers, self.cname = StreamNumbers.drawn(secrets.randbits), f"{secrets.token_hex(6)}@rtbench"
+        self.numbers = StreamNumbers.drawn(secrets.randbits)
+        self.cname = f"{secrets.token_hex(6)}@rtbench"
         self.media: CallMedia | None = None
         self.drained_ns = monotonic_ns()
         """The last instant at which all packets that had arrived were read."""
@@ -69,7 +94,8 @@ class RtpTrack:
         Between them are the messages that were received in the same socket.
         """
         self.deltas: list[MatchedDelta] = []
-        """The usual frames for the listener of the reply. They are earlier than those of `frames`."""
+        """The usual frames for the listener of the reply. They are earlier than those of
+        `frames`."""
         self._reply: DeltaListener | None = None
         self._template: ServerEvent | None = None
         """The event of the deltas; None until the listener of the reply has received a frame."""
@@ -84,12 +110,17 @@ class RtpTrack:
         self.send_packet: SendPacket = send_now
         """The function that sends a packet of audio."""
         self._send_frame: Callable[[bytes], SendReceipt] | None = None
-        """The function that does the same as `send` for audio, while no packet is held, delayed, or replaced by a key.
+        """The function that does the same as `send` for audio, while no packet is held, delayed, or
+        replaced by a key.
         """
 
     def early_audio(self, agreed: AgreedMedia, answered_ns: int) -> tuple[bytes, int] | None:
-        """Return the last audio before the answer, and the instant at which it ended; None if there is none."""
-        return early_audio(self._early, self._new_media(agreed), answered_ns) if self._early else None
+        """Return the last audio before the answer, and the instant at which it ended; None if
+        there is none.
+        """
+        return (
+            early_audio(self._early, self._new_media(agreed), answered_ns) if self._early else None
+        )
 
     def use(self, agreed: AgreedMedia, answered_ns: int) -> None:
         """Use agreed media from now on. Audio from before the answer is not passed on."""
@@ -98,7 +129,8 @@ class RtpTrack:
             self.media.change(agreed)
             self._use_peer(self.media)
             return
-        self.media, self._start_ns = self._new_media(agreed), answered_ns
+        self.media = self._new_media(agreed)
+        self._start_ns = answered_ns
         self._use_peer(self.media)
         self.next_ns = self.media.next_ns
         while self._early:
@@ -106,15 +138,23 @@ class RtpTrack:
 
     def _new_media(self, agreed: AgreedMedia) -> CallMedia:
         now_ns = monotonic_ns()
-        return CallMedia(agreed, self.numbers, self.cname, now_ns, utc_ns() - now_ns, SystemRandom().random)
+        return CallMedia(
+            agreed, self.numbers, self.cname, now_ns, utc_ns() - now_ns, SystemRandom().random
+        )
 
     def _use_peer(self, media: CallMedia) -> None:
         self._send_frame = partial(
-            send_frame, media.audio_packets, self._packets.write, partial(send_now, self._packets), media.peer
+            send_frame,
+            media.audio_packets,
+            self._packets.write,
+            partial(send_now, self._packets),
+            media.peer,
         )
 
     def use_sender(self, sender: DatagramSender) -> None:
-        """Send the packets and the reports of media that are used later by `sender`, not by the sockets."""
+        """Send the packets and the reports of media that are used later by `sender`, not by the
+        sockets.
+        """
         self._packets = self._reports = sender
 
     @property
@@ -128,14 +168,21 @@ class RtpTrack:
             return SendReceipt(SendTime(monotonic_ns()), 0, HELD)
         return self.send_packet(self._packets, media.send_audio(audio), media.peer)
 
-    def frame_sender(self, send: Callable[[bytes], SendReceipt | None]) -> Callable[[bytes], SendReceipt | None]:
-        """Return the function for the next frames of audio: `send`, or one that does the same with less work."""
-        media, send_frame = self.media, self._send_frame
+    def frame_sender(
+        self, send: Callable[[bytes], SendReceipt | None]
+    ) -> Callable[[bytes], SendReceipt | None]:
+        """Return the function for the next frames of audio: `send`, or one that does the same
+        with less work.
+        """
+        media = self.media
+        send_frame = self._send_frame
         is_usual = media is not None and media.sends_audio and self.send_packet is send_now
         return send_frame if is_usual and send_frame is not None else send
 
     def read_audio(self, due_ns: int = 0) -> None:
-        """Read the RTP packets. A packet that arrived before the instant `due_ns` was to wait until then."""
+        """Read the RTP packets. A packet that arrived before the instant `due_ns` was to wait
+        until then.
+        """
         now_ns = monotonic_ns()
         datagrams = self.rtp.receive()
         while datagrams:
@@ -147,7 +194,8 @@ class RtpTrack:
 
     def read_reports(self) -> None:
         """Read the RTCP packets."""
-        media, sock = self.media, self.rtcp
+        media = self.media
+        sock = self.rtcp
         for data, _, arrival in sock.receive():
             if media is not None:
                 media.received_report(data, arrival.at_ns)
@@ -158,9 +206,13 @@ class RtpTrack:
         if media is None or self.on_packet is not None:
             return 0
         event = None if self._reply is None else self._template
-        return media.usual.take(datagrams, self._start_ns, monotonic_ns(), due_ns, self.frames, self.deltas, event)
+        return media.usual.take(
+            datagrams, self._start_ns, monotonic_ns(), due_ns, self.frames, self.deltas, event
+        )
 
-    def accept_muxed(self, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int = 0) -> None:
+    def accept_muxed(
+        self, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int = 0
+    ) -> None:
         """Accept a packet of RTP or RTCP."""
         if not is_report(data):
             self.accept(data, source, arrival, due_ns)
@@ -168,7 +220,8 @@ class RtpTrack:
             self.media.received_report(data, arrival.at_ns)
 
     def accept(self, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int = 0) -> None:
-        if self.media is None:  # the answer may be in another socket, or its session may not have run yet
+        # the answer may be in another socket, or its session may not have run yet
+        if self.media is None:
             self._early.append((data, source, arrival))
             return
         if arrival.at_ns < self._start_ns:
@@ -180,8 +233,11 @@ class RtpTrack:
         self.next_ns = self.media.next_ns
 
     def _release(self, media: CallMedia, frames: list[Frame], available_ns: int) -> None:
-        """Store frames that became available at an instant, as `UsualPackets.take` stores those of usual packets."""
-        event, now_ns = None if self._reply is None else self._template, monotonic_ns()
+        """Store frames that became available at an instant, as `UsualPackets.take` stores those
+        of usual packets.
+        """
+        event = None if self._reply is None else self._template
+        now_ns = monotonic_ns()
         for frame in frames:
             at_ns, uncertainty_ns, audio, size = frame
             if event is None or self.frames or not audio:
@@ -189,10 +245,14 @@ class RtpTrack:
                 continue
             lag_ns = now_ns - max(at_ns, available_ns)
             wire_bytes = size and size + media.overhead_bytes
-            self.deltas.append(MatchedDelta(event, at_ns, uncertainty_ns, lag_ns, len(audio), wire_bytes, audio))
+            self.deltas.append(
+                MatchedDelta(event, at_ns, uncertainty_ns, lag_ns, len(audio), wire_bytes, audio)
+            )
 
     def expire(self, now_ns: int) -> None:
-        """Release the frames whose earlier packets are missing, and send a report, if these are due."""
+        """Release the frames whose earlier packets are missing, and send a report, if these are
+        due.
+        """
         if (media := self.media) is None:
             return
         if (due_ns := media.buffer.next_ns) <= now_ns:
@@ -202,7 +262,9 @@ class RtpTrack:
         self.next_ns = media.next_ns
 
     def begin(self, reply: DeltaListener | None) -> None:
-        """Let usual frames be deltas for `reply` from now on, if a template is known. None forgets the template."""
+        """Let usual frames be deltas for `reply` from now on, if a template is known. None
+        forgets the template.
+        """
         self._reply = reply
         if reply is None:
             self._template = None
@@ -213,7 +275,8 @@ class RtpTrack:
         try:
             self._pass_deltas()
         finally:
-            self._reply, self._is_streaming = None, False
+            self._reply = None
+            self._is_streaming = False
 
     def add_template(self, message: ReceivedMessage, event: ServerEvent) -> None:
         """Use the event of a frame for the frames after it, if the frame is nothing but audio."""
@@ -221,15 +284,23 @@ class RtpTrack:
             self._template = event
 
     def take_deltas(self) -> list[MatchedDelta]:
-        deltas, self.deltas = self.deltas, []
+        deltas = self.deltas
+        self.deltas = []
         return deltas
 
     def _pass_deltas(self) -> bool:
-        return bool(self.deltas) and self._reply is not None and self._reply.on_deltas(self.take_deltas())
+        return (
+            bool(self.deltas)
+            and self._reply is not None
+            and self._reply.on_deltas(self.take_deltas())
+        )
 
     def pass_frames(self, on_message: OnMessage | None) -> bool:
         """Pass the received frames to the session. Return True if the session must act."""
-        frames, deltas, media, wakes = self.frames, self.deltas, self.media, False
+        frames = self.frames
+        deltas = self.deltas
+        media = self.media
+        wakes = False
         if on_message is None or media is None:
             return False
         if deltas and (
@@ -242,20 +313,28 @@ class RtpTrack:
         while frames and not wakes:
             frame, available_ns = frames.pop(0)
             if isinstance(frame, ReceivedMessage):
-                self.held_ns, wakes = 0, on_message(frame)
+                self.held_ns = 0
+                wakes = on_message(frame)
                 continue
             at_ns, uncertainty_ns, audio, size = frame
             self.held_ns = max(0, available_ns - at_ns)
             wire_bytes = size and size + media.overhead_bytes
-            wakes = on_message(ReceivedMessage(BinaryMessage(audio), Arrival(at_ns, uncertainty_ns), wire_bytes))
+            wakes = on_message(
+                ReceivedMessage(BinaryMessage(audio), Arrival(at_ns, uncertainty_ns), wire_bytes)
+            )
         return wakes
 
     def measured(self, other_hosts: str) -> RtpMeasured | None:
-        """Return the numbers of packets in both directions, and the round trip that RTCP measured."""
+        """Return the numbers of packets in both directions, and the round trip that RTCP
+        measured.
+        """
         if (media := self.media) is None:
             return None
-        receiver, played, peer = media.receiver, media.buffer.counts, media.rtcp.peer
-        has_report, dropped = bool(peer.reports), self.rtp.dropped
+        receiver = media.receiver
+        played = media.buffer.counts
+        peer = media.rtcp.peer
+        has_report = bool(peer.reports)
+        dropped = self.rtp.dropped
         return RtpMeasured(
             expected=receiver.expected,
             # a dropped packet has arrived; a socket of a data channel drops other packets, too
@@ -334,7 +413,9 @@ class TrackTransport:
         raise NotImplementedError
 
     def _send_due_of(self, sender: PacedSender | None, now_ns: int) -> bool:
-        """Let the sender send if it is due, or has more to do. Return True if the session must act."""
+        """Let the sender send if it is due, or has more to do. Return True if the session must
+        act.
+        """
         if sender is None:
             return False
         if sender.plain is not None:
@@ -342,7 +423,9 @@ class TrackTransport:
         return (due_ns := sender.due_ns) is not None and due_ns <= now_ns and sender.send_due()
 
     def _send_plain(self, sender: PacedSender | None, now_ns: int) -> int:
-        """Send the plain chunks that are due. Return the instant of the next one; 0 if the session must act."""
+        """Send the plain chunks that are due. Return the instant of the next one; 0 if the
+        session must act.
+        """
         if sender is None or sender.plain is None or sender.due_ns is None:
             return 0
         return sender.plain.send_by(self._frame_sender(now_ns))
@@ -369,7 +452,12 @@ class TrackTransport:
         return self.track.drained_ns
 
     def add_template(
-        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+        self,
+        message: ReceivedMessage,
+        event: ServerEvent,
+        *,
+        is_sound: bool = False,
+        keeps_text: bool = False,
     ) -> None:
         if is_sound:
             self.track.add_template(message, event)

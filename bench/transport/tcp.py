@@ -1,4 +1,6 @@
-"""A gevent socket whose reads have the kernel's arrival timestamp, and its handling in the event loop."""
+"""A gevent socket whose reads have the kernel's arrival timestamp, and its handling in the event
+loop.
+"""
 
 from __future__ import annotations
 
@@ -28,21 +30,25 @@ from bench.transport.tx_timestamps import TxTimestamps
 from bench.wire.connection import NetworkMeasured, Transmitted
 
 SHARE_NS = 10_000_000
-"""The time of work in the event loop after which a connection yields, although it could read more."""
+"""The time of work in the event loop after which a connection yields, although it could read
+more."""
 WRITABLE = 2
 LATER = (errno.EAGAIN, errno.EINTR)
 """The errors after which a send may succeed."""
 NEVER_POLLED_NS = 0
 SEND_LIMIT_NS = 10_000_000_000
 MAX_HELD_BYTES = 1 << 22
-"""The maximum number of bytes that are read while a write waits for the peer. After that, nothing more is read until
-the peer has read our data."""
+"""The maximum number of bytes that are read while a write waits for the peer. After that, nothing
+more is read until the peer has read our data."""
 TCP_INFO_BYTES = 152
-TCP_INFO_RTT, TCP_INFO_RETRANS, TCP_INFO_MIN_RTT = 68, 100, 148
-"""The offsets of tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt in `struct tcp_info` of linux/tcp.h. Times are in µs."""
+TCP_INFO_RTT = 68
+TCP_INFO_RETRANS = 100
+TCP_INFO_MIN_RTT = 148
+"""The offsets of tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt in `struct tcp_info` of
+linux/tcp.h. Times are in µs."""
 NOT_MEASURED = 0xFFFF_FFFF
-"""The value of tcpi_min_rtt if no segment has measured a round trip yet. This is so after a retransmitted handshake,
-for example."""
+"""The value of tcpi_min_rtt if no segment has measured a round trip yet. This is so after a
+retransmitted handshake, for example."""
 
 PeerScope = Literal["service", "proxy"]
 
@@ -62,29 +68,40 @@ TakeRead = Callable[[SocketRead], bool]
 class ByteStream(Protocol):
     """A connected byte stream.
 
-    Its owner waits for bytes with `read` and `receive_until`. If the bytes are messages that need no wait, such as the
-    packets of a relay, a `Listener` watches the stream, which is then read with `try_read`.
+    Its owner waits for bytes with `read` and `receive_until`. If the bytes are messages that need
+    no wait, such as the packets of a relay, a `Listener` watches the stream, which is then read
+    with `try_read`.
     """
 
     def fileno(self) -> int: ...
 
     sieve: Sieve
-    """The sieve that receives each read first. What the sieve leaves goes to `on_read` of `receive_until`."""
+    """The sieve that receives each read first. What the sieve leaves goes to `on_read` of
+    `receive_until`."""
 
     def read(self, until_ns: int) -> SocketRead | None:
-        """Wait for bytes. Return None if `until_ns` has passed and all bytes that arrived by then were read."""
+        """Wait for bytes. Return None if `until_ns` has passed and all bytes that arrived by
+        then were read.
+        """
 
     def try_read(self) -> SocketRead | None:
         """Do the same as `read`, without blocking. Return None if no bytes have arrived."""
 
     def receive_until(
-        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self,
+        until_ns: int,
+        on_read: TakeRead,
+        sender: PacedSender | None = None,
+        *,
+        polled: bool = False,
     ) -> bool:
-        """Pass reads to `on_read` in the event loop until it returns True. Return False if `until_ns` passes.
+        """Pass reads to `on_read` in the event loop until it returns True. Return False if
+        `until_ns` passes.
 
-        If `until_ns` has already passed, everything that arrived by then is still read. `sender` has the same meaning
-        as in `bench.transport.interface.Transport`. If `sender` returns True, this function returns True. `polled` is
-        True if the socket may be polled only every few milliseconds.
+        If `until_ns` has already passed, everything that arrived by then is still read. `sender`
+        has the same meaning as in `bench.transport.interface.Transport`. If `sender` returns True,
+        this function returns True. `polled` is True if the socket may be polled only every few
+        milliseconds.
         """
 
     @property
@@ -93,15 +110,21 @@ class ByteStream(Protocol):
 
     @property
     def active_ns(self) -> int:
-        """The instant of the last byte in either direction. Bytes that were sent count when this is read next."""
+        """The instant of the last byte in either direction. Bytes that were sent count when this
+        is read next.
+        """
 
     @property
     def failure(self) -> int:
-        """The number of the error that broke the connection; 0 if it is open, or if the peer has closed it."""
+        """The number of the error that broke the connection; 0 if it is open, or if the peer has
+        closed it.
+        """
 
     @property
     def error_text(self) -> str:
-        """The text of the error that broke the connection; "" if it is open, or if the peer has closed it."""
+        """The text of the error that broke the connection; "" if it is open, or if the peer has
+        closed it.
+        """
 
     def yield_to_loop(self) -> None:
         """Yield to other greenlets if the event loop has been busy for a long time."""
@@ -109,25 +132,34 @@ class ByteStream(Protocol):
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         """Pass all of `data` to the kernel. Raise OSError.
 
-        Raise TimeoutError at `until_ns`, or if the peer accepts no data for 10 s. Bytes that arrive during the write
-        are read and passed on later, because a peer may send all of its data before it reads any. If `stamped` is True,
-        `transmitted` returns the timestamp of the send later.
+        Raise TimeoutError at `until_ns`, or if the peer accepts no data for 10 s. Bytes that arrive
+        during the write are read and passed on later, because a peer may send all of its data
+        before it reads any. If `stamped` is True, `transmitted` returns the timestamp of the send
+        later.
         """
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
-        """Do the same as `write`, without blocking. Return None if `flush` or `try_flush` must send the rest."""
+        """Do the same as `write`, without blocking. Return None if `flush` or `try_flush` must
+        send the rest.
+        """
 
     def send_chunks(self, keep: Callable[[int, bytes, int], None]) -> None:
-        """Let the event loop send the plain chunks of a sender, as masked frames. `ChunkSender.send` gets `keep`."""
+        """Let the event loop send the plain chunks of a sender, as masked frames.
+        `ChunkSender.send` gets `keep`.
+        """
 
     def keep_rest(self, data: bytes, error: int) -> None:
-        """Keep bytes on the wire that the kernel did not accept, because of this error unless it is 0, for `flush`."""
+        """Keep bytes on the wire that the kernel did not accept, because of this error unless it
+        is 0, for `flush`.
+        """
 
     def flush(self) -> SendTime:
         """Send the rest of the data that was last passed to `try_write`. Raise OSError."""
 
     def try_flush(self) -> bool:
-        """Send as much of the rest as the kernel accepts. Return whether all is sent. Do not block."""
+        """Send as much of the rest as the kernel accepts. Return whether all is sent. Do not
+        block.
+        """
 
     def transmitted(self) -> list[Transmitted]:
         """Return the kernel's new timestamps for sent data. Do not block."""
@@ -137,7 +169,9 @@ class ByteStream(Protocol):
         """The addresses of the socket and of its peer, as the socket module has them."""
 
     def network(self) -> NetworkMeasured | None:
-        """Return the kernel's TCP_INFO; None if the platform does not report it, or if the socket is closed."""
+        """Return the kernel's TCP_INFO; None if the platform does not report it, or if the
+        socket is closed.
+        """
 
     def close(self) -> None:
         """Close the socket without waiting."""
@@ -150,43 +184,54 @@ class TcpStream:
     """
 
     def __init__(self, sock: Any, connect_start_ns: int, scope: PeerScope = "service") -> None:
-        self._sock, self._watch, self._scope = sock, LoopMonitor.of_hub(), scope
+        self._sock = sock
+        self._watch = LoopMonitor.of_hub()
+        self._scope = scope
         self._raw = sock._sock  # the non-blocking socket below gevent's
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a paced chunk must not wait for the next one
+        # a paced chunk must not wait for the next one
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stamped = enable_timestamps(sock)
         self._transmit = TxTimestamps(self._raw)
         hub = gevent.get_hub()
         self._hub = hub
         self._io: dict[int, Any] = {}
-        """The watchers of the socket, by the event that each waits for. A watcher is created when it is first used."""
+        """The watchers of the socket, by the event that each waits for. A watcher is created
+        when it is first used."""
         self._fd: int = sock.fileno()
-        # The watcher exists as long as the connection, because starting a new one for each read is slow. It has the
-        # highest priority in the loop, so that sockets are emptied before their data is processed.
+        # The watcher exists as long as the connection, because starting a new one for each read is
+        # slow. It has the highest priority in the loop, so that sockets are emptied before their
+        # data is processed.
         self._read_watcher = hub.loop.io(sock.fileno(), READABLE, priority=hub.loop.MAXPRI)
         self._poller = Poller.of_hub() if sys.platform == "linux" else None  # Linux has epoll
         self._polled_from_ns: int | None = None
-        """The instant at which the poller started to poll the socket; None if the poller does not poll it."""
+        """The instant at which the poller started to poll the socket; None if the poller does
+        not poll it."""
         self._take: TakeRead | None = None
         self.sieve = Sieve()
         self._sender: PacedSender | None = None
         self._keep: Callable[[int, bytes, int], None] | None = None
         self._encrypt: Callable[[bytes], bytes] | None = None
-        """The arguments of `ChunkSender.send`. `_keep` is None if the sender must send its chunks itself."""
+        """The arguments of `ChunkSender.send`. `_keep` is None if the sender must send its
+        chunks itself."""
         self._ticker = CallbackScheduler.of_hub()
         self._tick: ScheduledCallback | None = None
         self._unsent: UnsentBytes | None = None
         """The data of a write that the kernel has not accepted yet."""
         self._finished: SendTime | None = None
-        """The time at which the data of `try_write` was sent. It is set until `flush` returns it."""
+        """The time at which the data of `try_write` was sent. It is set until `flush` returns
+        it."""
         self._held: deque[SocketRead] = deque()
         """The reads that were made while a write was blocked. They are passed on later."""
         self._held_bytes = 0
         self._waiter: Any = None
         self._timer: Any = None
-        self._written, self._sent_ns = 0, connect_start_ns
-        """The number of written bytes when `active_ns` was read, and the instant at which it was found to be larger."""
+        self._written = 0
+        self._sent_ns = connect_start_ns
+        """The number of written bytes when `active_ns` was read, and the instant at which it was
+        found to be larger."""
         self._send_failure = 0
-        """The error number of the first failed send. It is stored because the kernel reports each error only once."""
+        """The error number of the first failed send. It is stored because the kernel reports
+        each error only once."""
         self._polls = 0
         """The loop's number of polls at the time when the loop started to watch the socket."""
         self._reader = SocketReader(self._raw, self._watch, connect_start_ns)
@@ -207,12 +252,14 @@ class TcpStream:
             self.yield_to_loop()
         while True:
             try:
-                # If the timer ended the wait, no poll has reported the socket, and no poll shows when it was empty.
+                # If the timer ended the wait, no poll has reported the socket, and no poll shows
+                # when it was empty.
                 return self._reader.read(NEVER_POLLED_NS, polls if on_time else None, None)
             except (BlockingIOError, InterruptedError):
                 if not on_time:
                     return None
-                self._transmit.drain()  # a report in the error queue makes every poll report the socket
+                # a report in the error queue makes every poll report the socket
+                self._transmit.drain()
                 polls = self._watch.start(self._fd)
                 on_time = self._wait(READABLE, until_ns)
 
@@ -223,14 +270,20 @@ class TcpStream:
             return None
 
     def receive_until(
-        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self,
+        until_ns: int,
+        on_read: TakeRead,
+        sender: PacedSender | None = None,
+        *,
+        polled: bool = False,
     ) -> bool:
         self._sender = sender
         while self._held:
             stored_read = self._held_by(until_ns)
             if stored_read is None or pass_on(self.sieve.sift(stored_read), self.sieve, on_read):
                 return stored_read is not None
-        # Otherwise the session does not sleep: everything that arrived by then is read now, however late that is.
+        # Otherwise the session does not sleep: everything that arrived by then is read now, however
+        # late that is.
         if self._reader.stamped_ns <= until_ns and monotonic_ns() < until_ns:
             return self._receive_until(until_ns, on_read, polled)
         while (read := self.read(until_ns)) is not None:
@@ -239,7 +292,9 @@ class TcpStream:
         return False
 
     def _receive_until(self, until_ns: int, on_read: TakeRead, polled: bool) -> bool:
-        """Let the event loop read until `on_read` returns True. Return False if `until_ns` passes before that."""
+        """Let the event loop read until `on_read` returns True. Return False if `until_ns`
+        passes before that.
+        """
         waiter = self._waiter = Waiter(self._hub)
         self._take = on_read
         self._join_poller(polled)
@@ -259,11 +314,15 @@ class TcpStream:
             self._tick = None
             return
         if self._keep is not None and sender.plain is not None:
-            send = partial(sender.plain.send, self._fd, self._transmit.note_written, self._keep, self._encrypt)
+            send = partial(
+                sender.plain.send, self._fd, self._transmit.note_written, self._keep, self._encrypt
+            )
         self._tick = self._ticker.at(due_ns, self._send_due, send)
 
     def _send_due(self) -> int | None:
-        """Let the sender send. Return the instant at which it is due again. The loop calls this: it must not block."""
+        """Let the sender send. Return the instant at which it is due again. The loop calls this:
+        it must not block.
+        """
         sender = self._sender
         if self._take is None or sender is None:  # the listener is already woken
             return None
@@ -302,7 +361,8 @@ class TcpStream:
             self._polled_from_ns = None
 
     def on_readable(self, polled_ns: int) -> None:
-        """Read the available bytes and pass them on. The loop or the poller calls this, so it must not block.
+        """Read the available bytes and pass them on. The loop or the poller calls this, so it must
+        not block.
 
         `polled_ns` is the instant of the poller's previous poll.
         """
@@ -316,13 +376,17 @@ class TcpStream:
             polls = None
             if self._polled_from_ns is None:
                 # a check is a proof only if the socket was drained before
-                polled_ns, polls = NEVER_POLLED_NS, self._polls if self._reader.drained else None
-            elif polled_ns < self._polled_from_ns:  # the socket was not among those that were polled
+                polled_ns = NEVER_POLLED_NS
+                polls = self._polls if self._reader.drained else None
+            elif (
+                polled_ns < self._polled_from_ns
+            ):  # the socket was not among those that were polled
                 polled_ns = NEVER_POLLED_NS
             try:
                 remainder = self._reader.read(polled_ns, polls, self.sieve)
             except (BlockingIOError, InterruptedError):
-                self._transmit.drain()  # a report in the error queue makes every poll report the socket
+                # a report in the error queue makes every poll report the socket
+                self._transmit.drain()
                 return
             if pass_on(remainder, self.sieve, on_read):
                 self._wake(self._waiter.switch, True)
@@ -331,14 +395,16 @@ class TcpStream:
         self._ticker.send_due()
 
     def _wake(self, resume: Callable[[Any], None], result: object) -> None:
-        """Wake the listener after the loop has read all readable sockets, and stop the listener's timer.
+        """Wake the listener after the loop has read all readable sockets, and stop the listener's
+        timer.
 
         `resume` is called with `result`.
         """
         self._take = None
         if self._tick is not None:
             self._tick.cancel()  # the listener decides what is sent next
-        self._timer.stop()  # it may be due in this iteration of the loop, and would report a timeout
+        # it may be due in this iteration of the loop, and would report a timeout
+        self._timer.stop()
         self._hub.loop.run_callback(resume, result)
 
     @property
@@ -351,12 +417,14 @@ class TcpStream:
     @property
     def active_ns(self) -> int:
         if self._transmit.written != self._written:  # no clock is read for each chunk that is sent
-            self._written, self._sent_ns = self._transmit.written, monotonic_ns()
+            self._written = self._transmit.written
+            self._sent_ns = monotonic_ns()
         return max(self._sent_ns, self._reader.stamped_ns)
 
     @property
     def failure(self) -> int:
-        return self._reader.failure or self._send_failure  # a send fails for any reason once a read has failed
+        # a send fails for any reason once a read has failed
+        return self._reader.failure or self._send_failure
 
     @property
     def error_text(self) -> str:
@@ -367,7 +435,8 @@ class TcpStream:
             gevent.sleep(0)
 
     def write(self, data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
-        if self._unsent is not None:  # the offered data is half sent: a frame within it would break both
+        # the offered data is half sent: a frame within it would break both
+        if self._unsent is not None:
             self._finished = self._write(self._unsent, until_ns)
         return self._write(UnsentBytes(data, stamped), until_ns)
 
@@ -375,7 +444,9 @@ class TcpStream:
         self._unsent = unsent
         limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         while (send_time := self._send_unsent(unsent)) is None:
-            reads = self._held_bytes < MAX_HELD_BYTES and not (self._held and not self._held[-1].data)
+            reads = self._held_bytes < MAX_HELD_BYTES and not (
+                self._held and not self._held[-1].data
+            )
             polls = self._watch.start(self._fd) if self._reader.drained else None
             bytes_left = len(unsent.data)
             on_time = self._wait(WRITABLE | READABLE if reads else WRITABLE, limit_ns)
@@ -383,7 +454,8 @@ class TcpStream:
                 self._hold(polls if on_time else None)
             if on_time:
                 continue
-            # The loop may have woken long after the limit. Bytes that the peer has taken by now count.
+            # The loop may have woken long after the limit. Bytes that the peer has taken by now
+            # count.
             if (send_time := self._send_unsent(unsent)) is not None:
                 break
             if len(unsent.data) == bytes_left:
@@ -406,7 +478,9 @@ class TcpStream:
         self._held_bytes += len(read.data)
 
     def _held_by(self, until_ns: int) -> SocketRead | None:
-        """Remove and return the oldest stored read. Return None if all of its bytes arrived after `until_ns`."""
+        """Remove and return the oldest stored read. Return None if all of its bytes arrived
+        after `until_ns`.
+        """
         if self._held[0].empty_ns >= until_ns:
             gevent.sleep(0)  # yield to the others also if this session is behind its schedule
             return None
@@ -416,7 +490,9 @@ class TcpStream:
         return read
 
     def _send_unsent(self, unsent: UnsentBytes) -> SendTime | None:
-        """Send until the kernel accepts no more. Return None if bytes are left over. Raise OSError."""
+        """Send until the kernel accepts no more. Return None if bytes are left over. Raise
+        OSError.
+        """
         while True:
             before_ns = monotonic_ns()
             try:
@@ -431,7 +507,11 @@ class TcpStream:
                 unsent.data = memoryview(unsent.data)[count:]
             else:
                 unsent.data = b""
-                return SendTime(before_ns, monotonic_ns() - before_ns, self._transmit.ticket if unsent.stamped else 0)
+                return SendTime(
+                    before_ns,
+                    monotonic_ns() - before_ns,
+                    self._transmit.ticket if unsent.stamped else 0,
+                )
 
     def try_write(self, data: bytes, *, stamped: bool = False) -> SendTime | None:
         if not stamped:
@@ -443,7 +523,9 @@ class TcpStream:
             if count >= 0:
                 self._transmit.note_written(count)
                 data = data[count:]
-            elif -count not in LATER:  # as in `_send_unsent`; the kernel reports each error only once
+            elif (
+                -count not in LATER
+            ):  # as in `_send_unsent`; the kernel reports each error only once
                 self._send_failure = self._send_failure or -count
         unsent = UnsentBytes(data, stamped)
         try:
@@ -454,16 +536,20 @@ class TcpStream:
         return send_time
 
     def send_chunks(
-        self, keep: Callable[[int, bytes, int], None], encrypt: Callable[[bytes], bytes] | None = None
+        self,
+        keep: Callable[[int, bytes, int], None],
+        encrypt: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        self._keep, self._encrypt = keep, encrypt
+        self._keep = keep
+        self._encrypt = encrypt
 
     def keep_rest(self, data: bytes, error: int) -> None:
         self._send_failure = self._send_failure or error
         self._unsent = UnsentBytes(data, stamped=False)
 
     def flush(self) -> SendTime:
-        send_time, self._finished = self._finished, None
+        send_time = self._finished
+        self._finished = None
         if self._unsent is not None:
             send_time = self._write(self._unsent)
         assert send_time is not None, "nothing was offered"
@@ -484,7 +570,9 @@ class TcpStream:
         return self._transmit.pop()
 
     def _wait(self, kind: int, until_ns: int) -> bool:
-        """Switch to the hub until the socket is ready. Return False if `until_ns` passes before that."""
+        """Switch to the hub until the socket is ready. Return False if `until_ns` passes before
+        that.
+        """
         if until_ns <= monotonic_ns():
             gevent.sleep(0)  # yield to the others also if this session is behind its schedule
             return False
@@ -499,9 +587,12 @@ class TcpStream:
             io.stop()
 
     def _sleep(self, waiter: Any, until_ns: int) -> bool:
-        """Switch to the hub until the waiter is woken. Return its value as a bool, or False at `until_ns`."""
+        """Switch to the hub until the waiter is woken. Return its value as a bool, or False at
+        `until_ns`.
+        """
         timer = self._timer = self._hub.loop.timer(max(0, until_ns - monotonic_ns()) / NS_PER_S)
-        timer.start(waiter.switch, False, update=True)  # otherwise it counts from the loop's last iteration
+        # otherwise it counts from the loop's last iteration
+        timer.start(waiter.switch, False, update=True)
         try:
             woken = bool(waiter.get())
         finally:

@@ -1,6 +1,7 @@
 """TLS over a TCP stream with the kernel's timestamps, and the certificates of client and server.
 
-TLS runs over `ssl.MemoryBIO`. An `SSLSocket` has no `recvmsg`, so the kernel's timestamp would be lost.
+TLS runs over `ssl.MemoryBIO`. An `SSLSocket` has no `recvmsg`, so the kernel's timestamp would be
+lost.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ TRUNCATED = "the connection was closed during the handshake"
 OPENSSL_FRAME = re.compile(r"^\[SSL(: \w+)?\] | \(_ssl\.c:\d+\)$")
 """The texts that Python's `ssl` module adds before and after OpenSSL's message of an error."""
 OWN_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
-OWN_CERTIFICATE_REMEDY = "the service requires a client certificate that it trusts: set it with --client-cert FILE"
+OWN_CERTIFICATE_REMEDY = (
+    "the service requires a client certificate that it trusts: set it with --client-cert FILE"
+)
 
-TRUST_REMEDY = "set its certificate authority with --ca-file FILE; a proxy that inspects TLS also has one"
+TRUST_REMEDY = (
+    "set its certificate authority with --ca-file FILE; a proxy that inspects TLS also has one"
+)
 CertificateProblem = Literal["untrusted", "not valid", "other name"]
 
 
@@ -40,38 +45,46 @@ UNTRUSTED = Distrust("untrusted", TRUST_REMEDY)
 _OTHER_NAME = Distrust("other name", "use a host name that the certificate contains")
 DISTRUST = {
     9: Distrust(
-        "not valid", "the certificate is not valid yet: its server needs a valid one, or this machine's clock is wrong"
+        "not valid",
+        "the certificate is not valid yet: its server needs a valid one, or this machine's clock is"
+        " wrong",
     ),
     10: Distrust(
-        "not valid", "the certificate has expired: its server must renew it, or this machine's clock is wrong"
+        "not valid",
+        "the certificate has expired: its server must renew it, or this machine's clock is wrong",
     ),
     62: _OTHER_NAME,
     64: _OTHER_NAME,
 }
-"""The distrust for each verification error X509_V_ERR_… of OpenSSL's x509_vfy.h. The errors are: not yet valid,
-expired, for other host names, for other addresses."""
+"""The distrust for each verification error X509_V_ERR_… of OpenSSL's x509_vfy.h. The errors are:
+not yet valid, expired, for other host names, for other addresses."""
 
 
 class HandshakeError(ConnectError):
     """A TLS handshake that failed. `reason` is without the host and the remedy.
 
-    `certificate` is what is wrong with the certificate of the peer; None if the handshake failed for another reason.
+    `certificate` is what is wrong with the certificate of the peer; None if the handshake failed
+    for another reason.
     """
 
-    def __init__(self, detail: str, reason: str, certificate: CertificateProblem | None = None) -> None:
+    def __init__(
+        self, detail: str, reason: str, certificate: CertificateProblem | None = None
+    ) -> None:
         super().__init__("connect_failed:tls", detail)
-        self.reason, self.certificate = reason, certificate
+        self.reason = reason
+        self.certificate = certificate
 
 
 INCOMING = ssl.MemoryBIO()
-"""The buffer for received bytes, which all connections share. OpenSSL's buffer never shrinks, and a shared buffer stays
-in the processor's cache."""
+"""The buffer for received bytes, which all connections share. OpenSSL's buffer never shrinks, and a
+shared buffer stays in the processor's cache."""
 
 
 class TlsStream:
     """TLS over a TCP stream.
 
-    Each read is decrypted completely before the next read. So the timestamp of a read is right for its decrypted data.
+    Each read is decrypted completely before the next read. So the timestamp of a read is right for
+    its decrypted data.
     """
 
     def __init__(self, tcp: TcpStream, context: ssl.SSLContext, host: str) -> None:
@@ -82,18 +95,25 @@ class TlsStream:
         """The TLS session, which has the version, the cipher, and the peer's certificate."""
         self._host = host
         self._decrypter = tcp.sieve = Decrypter(self.session, INCOMING, self._outgoing)
-        self.yield_to_loop, self.flush, self.transmitted = tcp.yield_to_loop, tcp.flush, tcp.transmitted
-        self.network, self.close, self.keep_rest = tcp.network, tcp.close, tcp.keep_rest
+        self.yield_to_loop = tcp.yield_to_loop
+        self.flush = tcp.flush
+        self.transmitted = tcp.transmitted
+        self.network = tcp.network
+        self.close = tcp.close
+        self.keep_rest = tcp.keep_rest
         self._end: SocketRead | None = None
         self._refused = False
         self._error_text = ""
 
     def handshake(self, until_ns: int) -> None:
-        """Do the handshake. Raise ssl.SSLError, or ConnectError if it takes too long or the peer closes the connection.
+        """Do the handshake. Raise ssl.SSLError, or ConnectError if it takes too long or the peer
+        closes the connection.
 
-        If this process takes time to answer, that time is added to the limit, because the peer waits for the answer.
+        If this process takes time to answer, that time is added to the limit, because the peer
+        waits for the answer.
         """
-        data, received_ns = b"", NEVER_NS
+        data = b""
+        received_ns = NEVER_NS
         while not self._shaken(data):
             until_ns += max(0, monotonic_ns() - received_ns)
             read = self._tcp.read(until_ns)
@@ -101,10 +121,13 @@ class TlsStream:
                 raise ConnectError("timeout:tls", "the TLS handshake timed out")
             if not read.data:
                 raise ConnectionError(TRUNCATED)
-            data, received_ns = read.data, read.timestamp_ns
+            data = read.data
+            received_ns = read.timestamp_ns
 
     def _shaken(self, data: bytes) -> bool:
-        """Continue the handshake with the received bytes, and send the answer. Return whether it is complete."""
+        """Continue the handshake with the received bytes, and send the answer. Return whether it
+        is complete.
+        """
         try:
             self._decrypter.shake_hands(data)
             is_complete = True
@@ -114,10 +137,11 @@ class TlsStream:
         return is_complete
 
     def read(self, until_ns: int) -> SocketRead | None:
-        """Do the same as `ByteStream.read`. Raise ConnectError if the peer's first data is an alert.
+        """Do the same as `ByteStream.read`. Raise ConnectError if the peer's first data is an
+        alert.
 
-        With TLS 1.3, a server checks our certificate only after our side has completed the handshake. So its refusal
-        arrives here.
+        With TLS 1.3, a server checks our certificate only after our side has completed the
+        handshake. So its refusal arrives here.
         """
         while self._end is None:
             read = self._tcp.read(until_ns)
@@ -132,7 +156,8 @@ class TlsStream:
     def try_read(self) -> SocketRead | None:
         """Do the same as `ByteStream.try_read`.
 
-        An answer of TLS, such as that to a key update, leaves before the next data, because this must not block.
+        An answer of TLS, such as that to a key update, leaves before the next data, because this
+        must not block.
         """
         while self._end is None:
             read = self._tcp.try_read()
@@ -145,20 +170,26 @@ class TlsStream:
         return self._end
 
     def receive_until(
-        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self,
+        until_ns: int,
+        on_read: TakeRead,
+        sender: PacedSender | None = None,
+        *,
+        polled: bool = False,
     ) -> bool:
         if self._end is not None:
             on_read(self._end)
             return True
         must_act = self._tcp.receive_until(until_ns, on_read, sender, polled=polled)
-        self._check_end()  # the listener sends answers, because code in the event loop must not wait for the kernel
+        # the listener sends answers, because code in the event loop must not wait for the kernel
+        self._check_end()
         return must_act
 
     def _check_end(self) -> None:
         """Check whether the last read ended the stream.
 
-        If the read has a record that needs an answer, such as a key update, send the answer. If the answer cannot be
-        sent, the stream has ended.
+        If the read has a record that needs an answer, such as a key update, send the answer. If the
+        answer cannot be sent, the stream has ended.
         """
         if not self._decrypter.wakes:
             return
@@ -169,10 +200,13 @@ class TlsStream:
             try:
                 self._flush()
             except OSError:
-                self._end, self._refused = self._decrypter.end(), True
+                self._end = self._decrypter.end()
+                self._refused = True
 
     def _note_end(self) -> ssl.SSLError | None:
-        """Note that the last read ended the stream, if it did. Return the error that is the reason, if there is one."""
+        """Note that the last read ended the stream, if it did. Return the error that is the
+        reason, if there is one.
+        """
         if not self._decrypter.ended or self._end is not None:
             return None
         self._end = self._decrypter.end()
@@ -231,7 +265,11 @@ class TlsStream:
 
     def _flush(self, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         data = self._outgoing.read()
-        return self._tcp.write(data, stamped=stamped, until_ns=until_ns) if data else SendTime(monotonic_ns())
+        return (
+            self._tcp.write(data, stamped=stamped, until_ns=until_ns)
+            if data
+            else SendTime(monotonic_ns())
+        )
 
 
 def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: float) -> TlsStream:
@@ -243,8 +281,11 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
     try:
         tls.handshake(monotonic_ns() + int(limit_s * NS_PER_S))
     except ssl.SSLCertVerificationError as error:
-        distrust, reason = DISTRUST.get(error.verify_code, UNTRUSTED), error.verify_message
-        raise HandshakeError(f"{host}: {reason}; {distrust.remedy}", reason, distrust.problem) from None
+        distrust = DISTRUST.get(error.verify_code, UNTRUSTED)
+        reason = error.verify_message
+        raise HandshakeError(
+            f"{host}: {reason}; {distrust.remedy}", reason, distrust.problem
+        ) from None
     except (ssl.SSLError, OSError) as error:
         text = _error_text(error)
         reason = _openssl_text(error)
@@ -259,9 +300,16 @@ def _openssl_text(error: OSError) -> str:
 
 
 def _error_text(error: OSError) -> str:
-    """Return the text of an error. If the error is an alert about our certificate, include the remedy."""
-    reason, text = getattr(error, "reason", None) or "", _openssl_text(error)
-    return f"{text}; {OWN_CERTIFICATE_REMEDY}" if any(word in reason for word in OWN_CERTIFICATE_ALERTS) else text
+    """Return the text of an error. If the error is an alert about our certificate, include the
+    remedy.
+    """
+    reason = getattr(error, "reason", None) or ""
+    text = _openssl_text(error)
+    return (
+        f"{text}; {OWN_CERTIFICATE_REMEDY}"
+        if any(word in reason for word in OWN_CERTIFICATE_ALERTS)
+        else text
+    )
 
 
 def tls_context(
@@ -269,15 +317,17 @@ def tls_context(
 ) -> ssl.SSLContext:
     """Return a TLS context.
 
-    It trusts the system's certificate authorities and the authority in `ca`. It has our own certificate if
-    `client_cert` is given. All files are PEM. Without `client_key`, the key is in the file of the certificate. Raise
-    UsageError if a certificate cannot be used.
+    It trusts the system's certificate authorities and the authority in `ca`. It has our own
+    certificate if `client_cert` is given. All files are PEM. Without `client_key`, the key is in
+    the file of the certificate. Raise UsageError if a certificate cannot be used.
     """
     context = ssl.create_default_context()
     if ca is not None:
         context.load_verify_locations(ca)
     if client_cert is not None:
-        both = f"the client certificate {client_cert}" + (f" with the key {client_key}" if client_key else "")
+        both = f"the client certificate {client_cert}" + (
+            f" with the key {client_key}" if client_key else ""
+        )
         try:
             # no prompt for a key's password: no one can answer during a run
             context.load_cert_chain(client_cert, client_key, password=_refuse_password)

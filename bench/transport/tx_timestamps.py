@@ -1,11 +1,13 @@
-"""Linux's transmit timestamps: when the kernel passed bytes to the network, and when the peer acknowledged them.
+"""Linux's transmit timestamps: when the kernel passed bytes to the network, and when the peer
+acknowledged them.
 
-`SO_TIMESTAMPING` identifies a timestamped byte by its position in the stream. So the sender counts all bytes that it
-writes. The kernel adds its reports to the socket's error queue. While the queue contains a report, every poll returns
-the socket as ready. So if a reader or writer finds nothing to do, it must empty the queue before it waits again. The
-kernel stores one report per segment. It stores no report while the socket's receive buffer is full, so reports may be
-missing. Source: Linux's Documentation/networking/timestamping.rst. The numbers are in include/uapi/linux/net_tstamp.h
-and errqueue.h.
+`SO_TIMESTAMPING` identifies a timestamped byte by its position in the stream. So the sender counts
+all bytes that it writes. The kernel adds its reports to the socket's error queue. While the queue
+contains a report, every poll returns the socket as ready. So if a reader or writer finds nothing to
+do, it must empty the queue before it waits again. The kernel stores one report per segment. It
+stores no report while the socket's receive buffer is full, so reports may be missing. Source:
+Linux's Documentation/networking/timestamping.rst. The numbers are in
+include/uapi/linux/net_tstamp.h and errqueue.h.
 """
 
 from __future__ import annotations
@@ -20,24 +22,31 @@ from bench.base.clock import monotonic_of
 from bench.base.units import NS_PER_S
 from bench.wire.connection import Transmitted
 
-SO_TIMESTAMPING = 37  # asm-generic/socket.h; Python's socket module has neither this constant nor the next ones
-TX_SOFTWARE, REPORT_SOFTWARE, OPT_ID, TX_ACK, OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 9, 1 << 11
+# asm-generic/socket.h; Python's socket module has neither this constant nor the next ones
+SO_TIMESTAMPING = 37
+TX_SOFTWARE = 1 << 1
+REPORT_SOFTWARE = 1 << 4
+OPT_ID = 1 << 7
+TX_ACK = 1 << 9
+OPT_TSONLY = 1 << 11
 OPT_ID_TCP = 1 << 16
-"""The option to count positions from the last written byte. Without it, they count from the last acknowledged byte. It
-needs Linux 6.2."""
+"""The option to count positions from the last written byte. Without it, they count from the last
+acknowledged byte. It needs Linux 6.2."""
 OPT_RX_FILTER = 1 << 17
-"""The option that stops the kernel from adding a second receive timestamp in this format (Linux 6.12)."""
+"""The option that stops the kernel from adding a second receive timestamp in this format (Linux
+6.12)."""
 FLAGS = REPORT_SOFTWARE | OPT_ID | OPT_TSONLY
 NEWEST_FIRST = (FLAGS | OPT_ID_TCP | OPT_RX_FILTER, FLAGS | OPT_ID_TCP, FLAGS)
 
 REPORT_BYTES = 512
 ERROR_QUEUE = getattr(socket, "MSG_ERRQUEUE", 0) | getattr(socket, "MSG_DONTWAIT", 0)
 RECEIVED_ERRORS = ((0, 11), (41, 25))
-"""The (level, type) pairs of the control messages that contain a `sock_extended_err`. They are (SOL_IP, IP_RECVERR) and
-(SOL_IPV6, IPV6_RECVERR)."""
+"""The (level, type) pairs of the control messages that contain a `sock_extended_err`. They are
+(SOL_IP, IP_RECVERR) and (SOL_IPV6, IPV6_RECVERR)."""
 TIMESTAMPING = 4
 """The value of `ee_origin` if the message is a timestamp report."""
-SENT, ACKNOWLEDGED = 0, 2
+SENT = 0
+ACKNOWLEDGED = 2
 """The values of `ee_info` for the two kinds of reports."""
 PLACES = 1 << 32
 
@@ -49,8 +58,8 @@ EXTENDED_ERROR = struct.Struct("IBBBBII")  # errno, origin, type, code, padding,
 class TxReport(NamedTuple):
     """The kernel's report that a byte was sent or acknowledged.
 
-    `kind` is SENT or ACKNOWLEDGED. `position` is the position of the byte, modulo 2**32. `realtime_ns` is the time on
-    CLOCK_REALTIME.
+    `kind` is SENT or ACKNOWLEDGED. `position` is the position of the byte, modulo 2**32.
+    `realtime_ns` is the time on CLOCK_REALTIME.
     """
 
     kind: int
@@ -61,10 +70,11 @@ class TxReport(NamedTuple):
 class TxTimestamps:
     """The transmit timestamps of one TCP socket.
 
-    The socket must be connected and non-blocking, and nothing must have been written to it before. `enabled` is True if
-    the platform supports transmit timestamps. All data must be written with `send`, or counted by `note_written`. The
-    ticket of a send is the number of bytes that were written up to its end. So if a ticket is acknowledged, all earlier
-    tickets are acknowledged, too.
+    The socket must be connected and non-blocking, and nothing must have been written to it before.
+    `enabled` is True if the platform supports transmit timestamps. All data must be written with
+    `send`, or counted by `note_written`. The ticket of a send is the number of bytes that were
+    written up to its end. So if a ticket is acknowledged, all earlier tickets are acknowledged,
+    too.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -89,7 +99,8 @@ class TxTimestamps:
     def send(self, data: bytes | memoryview, *, stamped: bool = False) -> int:
         """Send data, as `socket.send` does. Return the number of bytes that the kernel accepted.
 
-        If `stamped` is True, request two reports for the last byte: when it leaves, and when it is acknowledged.
+        If `stamped` is True, request two reports for the last byte: when it leaves, and when it is
+        acknowledged.
         """
         if not (stamped and self.enabled):
             count = self._sock.send(data)
@@ -109,7 +120,8 @@ class TxTimestamps:
         """Return the timestamps that arrived since the last `pop`."""
         if self.owed:
             self.drain()
-        timestamps, self._reported = self._reported, []
+        timestamps = self._reported
+        self._reported = []
         return timestamps
 
     def drain(self) -> None:
@@ -124,15 +136,18 @@ class TxTimestamps:
                 self._add(report)
 
     def _add(self, report: TxReport) -> None:
-        """Record a report. A retransmission causes further reports that the same byte was sent. These are ignored."""
-        ticket, acknowledged = self._requested.get(report.position), report.kind == ACKNOWLEDGED
+        """Record a report. A retransmission causes further reports that the same byte was sent.
+        These are ignored.
+        """
+        ticket = self._requested.get(report.position)
+        acknowledged = report.kind == ACKNOWLEDGED
         if ticket is None or (ticket <= self._left and not acknowledged):
             return
         self._left = max(self._left, ticket)
         at_ns = monotonic_of(report.realtime_ns)
         if at_ns is not None:
-            # Each conversion of the clock has an error of some ns. The kernel reports events in order, so the instants
-            # must not decrease.
+            # Each conversion of the clock has an error of some ns. The kernel reports events in
+            # order, so the instants must not decrease.
             self._last_ns = max(self._last_ns, at_ns)
             self._reported.append(Transmitted(ticket, self._last_ns, acknowledged))
         if acknowledged:
@@ -154,7 +169,9 @@ def _switch_on(sock: socket.socket) -> bool:
 
 
 def read_tx_report(ancillary: Iterable[tuple[int, int, bytes]]) -> TxReport | None:
-    """Return the report in the control messages of `recvmsg`; None if they contain no SENT or ACKNOWLEDGED report."""
+    """Return the report in the control messages of `recvmsg`; None if they contain no SENT or
+    ACKNOWLEDGED report.
+    """
     at_ns = error = None
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING) and len(data) >= _TIMESPEC.size:
@@ -165,4 +182,8 @@ def read_tx_report(ancillary: Iterable[tuple[int, int, bytes]]) -> TxReport | No
     if at_ns is None or error is None:
         return None
     _, origin, _, _, _, info, position = error
-    return TxReport(info, position, at_ns) if origin == TIMESTAMPING and info in (SENT, ACKNOWLEDGED) else None
+    return (
+        TxReport(info, position, at_ns)
+        if origin == TIMESTAMPING and info in (SENT, ACKNOWLEDGED)
+        else None
+    )

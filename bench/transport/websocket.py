@@ -1,9 +1,11 @@
-"""WebSocket over a stream, with websockets' Sans-I/O protocol: complete messages, each with its arrival.
+"""WebSocket over a stream, with websockets' Sans-I/O protocol: complete messages, each with its
+arrival.
 
-The loop follows websockets' `docs/howto/sansio.rst`: pass the received bytes to the protocol object, send what it
-requires (pongs, the close frame), and pass its events on. If a read emptied the socket, the timestamp of the event at
-its end is exact. Every other event of a read may have arrived earlier, but not before the last instant at which the
-socket was certainly empty. Its uncertainty states this.
+The loop follows websockets' `docs/howto/sansio.rst`: pass the received bytes to the protocol
+object, send what it requires (pongs, the close frame), and pass its events on. If a read emptied
+the socket, the timestamp of the event at its end is exact. Every other event of a read may have
+arrived earlier, but not before the last instant at which the socket was certainly empty. Its
+uncertainty states this.
 """
 
 from __future__ import annotations
@@ -54,7 +56,13 @@ from bench.transport.parser import (
 )
 from bench.transport.socket_read import SocketRead
 from bench.transport.tcp import ByteStream
-from bench.wire.connection import CloseCause, Connected, ConnectionClosed, MatchedDelta, ReceivedMessage
+from bench.wire.connection import (
+    CloseCause,
+    Connected,
+    ConnectionClosed,
+    MatchedDelta,
+    ReceivedMessage,
+)
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import ServerEvent
 
@@ -66,14 +74,16 @@ CAUSES: Mapping[int, CloseCause] = {
 }
 """The cause of an end without a close frame, by the error number."""
 GOODBYE_NS = 1_000_000_000
-"""The maximum duration of closing a connection. In this time, data that was half sent must be completed, our close
-frame sent, and the peer's answer received."""
+"""The maximum duration of closing a connection. In this time, data that was half sent must be
+completed, our close frame sent, and the peer's answer received."""
 CHOICES = {"subprotocol": "sec-websocket-protocol", "extensions": "sec-websocket-extensions"}
-"""The headers in which a server chooses one of the client's offers, by a word of websockets' error."""
+"""The headers in which a server chooses one of the client's offers, by a word of websockets'
+error."""
 TOKEN = re.compile(TOKEN_CHARACTER + "{1,64}")
 """The pattern of the names that errors quote."""
 PING_AFTER_NS = 20_000_000_000
-"""The silence of a connection after which the client sends a ping: devices on the way end idle connections.
+"""The silence of a connection after which the client sends a ping: devices on the way end idle
+connections.
 
 The clients of the services use the same interval (`ping_interval` of websockets).
 """
@@ -96,13 +106,17 @@ def open_websocket(
 ) -> WebSocket:
     """Connect and upgrade. `context` is set if the scheme is wss.
 
-    `phases` gets the instant of each phase that is reached. Raise ConnectError: `connect_failed:<status>`,
-    `connect_failed:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`, `timeout:<stage>`.
+    `phases` gets the instant of each phase that is reached. Raise ConnectError:
+    `connect_failed:<status>`, `connect_failed:dns|tcp|proxy|tls|upgrade`, `throttled:handshake`,
+    `timeout:<stage>`.
     """
     uri = parse_uri(url)
     stream = connect(uri.host, uri.port, context, limits, phases, path)
     try:
-        socket = WebSocket(stream, client_protocol(uri, path.max_message_mib * MIB, subprotocols, deflate=path.deflate))
+        socket = WebSocket(
+            stream,
+            client_protocol(uri, path.max_message_mib * MIB, subprotocols, deflate=path.deflate),
+        )
         socket.upgrade(headers, limits, phases)
     except BaseException:  # also at the end of the run: there is no other reference to the socket
         stream.close()
@@ -111,15 +125,20 @@ def open_websocket(
 
 
 def client_protocol(
-    uri: WebSocketURI, max_message_bytes: int, subprotocols: Sequence[str] = (), *, deflate: bool = False
+    uri: WebSocketURI,
+    max_message_bytes: int,
+    subprotocols: Sequence[str] = (),
+    *,
+    deflate: bool = False,
 ) -> ClientProtocol:
-    """Return the client's side of the WebSocket protocol. If `deflate` is True, it offers compression of messages.
+    """Return the client's side of the WebSocket protocol. If `deflate` is True, it offers
+    compression of messages.
 
     The service may choose one of the `subprotocols`, or none.
 
-    The limit `max_message_bytes` applies to complete decompressed messages. The connection ends as soon as it is clear
-    that a message will exceed the limit: from the length in a frame's header, from a fragment, or from the data that is
-    already decompressed.
+    The limit `max_message_bytes` applies to complete decompressed messages. The connection ends as
+    soon as it is clear that a message will exceed the limit: from the length in a frame's header,
+    from a fragment, or from the data that is already decompressed.
     """
     return ClientProtocol(
         uri,
@@ -134,8 +153,10 @@ class WebSocket:
     """An open connection; a `bench.transport.interface.Transport`."""
 
     def __init__(self, stream: ByteStream, protocol: ClientProtocol) -> None:
-        self._stream, self._protocol = stream, protocol
-        self.transmitted, self.network = stream.transmitted, stream.network
+        self._stream = stream
+        self._protocol = protocol
+        self.transmitted = stream.transmitted
+        self.network = stream.network
         self.handshake = Connected({}, {})
         self.fill: Callable[[bytes], bytes] | None = None
         self._end: ConnectionClosed | None = None
@@ -149,7 +170,8 @@ class WebSocket:
         self._offered = 0
         """The size of the frame that was last passed to `try_send`, in bytes."""
         longest = protocol.max_message_size
-        self._quick = longest is None or longest >= MAX_LENGTH  # the protocol object must check a lower limit
+        # the protocol object must check a lower limit
+        self._quick = longest is None or longest >= MAX_LENGTH
         self._reader = MessageReader()
         self._reader.expect(plain=self._is_plain())
         stream.sieve = self._reader
@@ -163,7 +185,9 @@ class WebSocket:
 
     handled_ns = now_ns
 
-    def upgrade(self, headers: Iterable[tuple[str, str]], limits: Timeouts, phases: ConnectTimings) -> None:
+    def upgrade(
+        self, headers: Iterable[tuple[str, str]], limits: Timeouts, phases: ConnectTimings
+    ) -> None:
         """Do the opening handshake (RFC 6455 §4.1)."""
         request = self._protocol.connect()
         for name, value in headers:
@@ -173,15 +197,26 @@ class WebSocket:
         until_ns = monotonic_ns() + (0 if send_error else int(limits.upgrade * NS_PER_S))
         response = self._wait_for_response(until_ns)
         if response is not None and response.status != SWITCHING:
-            raise refusal(receive_body(self._stream, response, min(until_ns, monotonic_ns() + BODY_NS)))
+            raise refusal(
+                receive_body(self._stream, response, min(until_ns, monotonic_ns() + BODY_NS))
+            )
         if send_error is not None:
-            raise ConnectError("connect_failed:upgrade", f"the connection broke: {send_error.strerror or send_error}")
+            raise ConnectError(
+                "connect_failed:upgrade",
+                f"the connection broke: {send_error.strerror or send_error}",
+            )
         if response is None and self._stream.error_text:
-            raise ConnectError("connect_failed:upgrade", f"the connection broke: {self._stream.error_text}")
+            raise ConnectError(
+                "connect_failed:upgrade", f"the connection broke: {self._stream.error_text}"
+            )
         if (problem := self._protocol.handshake_exc) is not None:
-            raise ConnectError("connect_failed:upgrade", _no_upgrade(problem, response.headers if response else {}))
+            raise ConnectError(
+                "connect_failed:upgrade", _no_upgrade(problem, response.headers if response else {})
+            )
         if response is None:
-            raise ConnectError("timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s")
+            raise ConnectError(
+                "timeout:upgrade", f"no answer to the upgrade within {limits.upgrade:g} s"
+            )
         phases.set_arrival("opened", self._timestamp_ns, self._response_uncertainty_ns)
         self.handshake = phases.connected(response.headers)
         if self._parser.deflate is None:
@@ -199,7 +234,9 @@ class WebSocket:
         return None
 
     def _wait_for_response(self, until_ns: int) -> HttpResponse | None:
-        """Wait for the answer to the upgrade. Return None if none arrived, or if it was not HTTP."""
+        """Wait for the answer to the upgrade. Return None if none arrived, or if it was not
+        HTTP.
+        """
         while (response := self._parser.response) is None and self._protocol.handshake_exc is None:
             read = self._stream.read(until_ns)
             if read is None:
@@ -226,7 +263,11 @@ class WebSocket:
     def _frame_of(self, message: bytes) -> bytes:
         if self._parser.deflate is None and self._protocol.state is OPEN:
             return masked_frame(message)
-        send = self._protocol.send_binary if type(message) is BinaryMessage else self._protocol.send_text
+        send = (
+            self._protocol.send_binary
+            if type(message) is BinaryMessage
+            else self._protocol.send_text
+        )
         send(message)
         return b"".join(self._protocol.data_to_send())
 
@@ -239,7 +280,9 @@ class WebSocket:
         return None if send_time is None else SendReceipt(send_time, len(data))
 
     def _keep(self, frame_bytes: int, rest: bytes, error: int) -> None:
-        """Keep the rest of a frame for `flush`. `error` is the number of the error that prevented the send, or 0."""
+        """Keep the rest of a frame for `flush`. `error` is the number of the error that
+        prevented the send, or 0.
+        """
         self._offered = frame_bytes
         self._stream.keep_rest(rest, error)
 
@@ -262,13 +305,15 @@ class WebSocket:
         if self._came:  # from the last batch: this connection had its time, and others may wait
             self._stream.yield_to_loop()
         self._reader.begin(reply)
-        pass_on, polled = partial(self._pass_on, on_message), reply is not None and reply.streaming
+        pass_on = partial(self._pass_on, on_message)
+        polled = reply is not None and reply.streaming
         try:
             while not self._came and self._end is None:
                 awake_ns = min(until_ns, self._ping_ns)
                 must_act = self._stream.receive_until(awake_ns, pass_on, sender, polled=polled)
                 if self._unread is not None:
-                    read, self._unread = self._unread, None
+                    read = self._unread
+                    self._unread = None
                     self._parse(read)
                 elif must_act or awake_ns == until_ns:
                     break
@@ -276,7 +321,8 @@ class WebSocket:
                     self._ping()
         finally:
             self._reader.end()
-        messages, self._came = self._came[:HANDFUL], self._came[HANDFUL:]
+        messages = self._came[:HANDFUL]
+        self._came = self._came[HANDFUL:]
         for message in messages:
             on_message(message)
 
@@ -297,7 +343,12 @@ class WebSocket:
             self._on_connection_lost(error)
 
     def add_template(
-        self, message: ReceivedMessage, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+        self,
+        message: ReceivedMessage,
+        event: ServerEvent,
+        *,
+        is_sound: bool = False,
+        keeps_text: bool = False,
     ) -> None:
         self._reader.add_template(message.data, event, is_sound=is_sound, keeps_text=keeps_text)
 
@@ -313,7 +364,9 @@ class WebSocket:
         self._reader.keeps_texts = keeps
 
     def _pass_on(self, on_message: OnMessage, read: SocketRead) -> bool:
-        """Pass on the messages of a read, in the event loop. If there are too many, leave them to the listener."""
+        """Pass on the messages of a read, in the event loop. If there are too many, leave them
+        to the listener.
+        """
         messages = self._reader.read(read)
         if isinstance(messages, SocketRead):
             self._unread = messages
@@ -328,7 +381,8 @@ class WebSocket:
         if not self._came:
             return self._stream.watermark_ns
         at_ns, error_ns, _ = self._came[0].arrival
-        return at_ns - error_ns - 1  # a deadline at the arrival of a buffered message has not passed
+        # a deadline at the arrival of a buffered message has not passed
+        return at_ns - error_ns - 1
 
     def _on_read(self, read: SocketRead) -> None:
         """Buffer the messages that a read completes."""
@@ -346,7 +400,8 @@ class WebSocket:
         """Parse one read, buffer the messages that it completes, and send the required answers."""
         self._timestamp_ns = read.timestamp_ns
         messages = self._parser.parse(read, self._reader.take_begun())
-        self._came += messages  # not earlier: others run during a long read, and may abort this connection
+        # not earlier: others run during a long read, and may abort this connection
+        self._came += messages
         self._reader.expect(plain=self._is_plain())
         self._answer_peer(read)
 
@@ -358,11 +413,10 @@ class WebSocket:
                 self._on_connection_lost(error)
         if self._protocol.state is State.OPEN or self._protocol.state is State.CONNECTING:
             return
-        received, problem = self._protocol.close_rcvd, self._protocol.parser_exc
-        at_ns, error_ns = (
-            read.timestamp_ns,
-            0 if read.is_kernel and read.is_complete else read.timestamp_ns - read.empty_ns,
-        )
+        received = self._protocol.close_rcvd
+        problem = self._protocol.parser_exc
+        at_ns = read.timestamp_ns
+        error_ns = 0 if read.is_kernel and read.is_complete else read.timestamp_ns - read.empty_ns
         if received is not None:
             self._set_end(received.code, received.reason, at_ns, error_ns)
         elif isinstance(problem, PayloadTooBig):
@@ -375,21 +429,36 @@ class WebSocket:
 
     def _flush(self) -> SendTime | None:
         data = b"".join(self._protocol.data_to_send())
-        return self._stream.write(data, until_ns=self._goodbye_until_ns) if data and not self._broken else None
+        return (
+            self._stream.write(data, until_ns=self._goodbye_until_ns)
+            if data and not self._broken
+            else None
+        )
 
     def _on_connection_lost(self, error: OSError) -> None:
-        """Handle a failed write: write no more data, read the data that had already arrived, then set the end."""
-        self._broken, until_ns = True, monotonic_ns()
-        reason = f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
+        """Handle a failed write: write no more data, read the data that had already arrived,
+        then set the end.
+        """
+        self._broken = True
+        until_ns = monotonic_ns()
+        reason = (
+            f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""
+        )
         while self._end is None:
             read = self._stream.read(until_ns)
             if read is None or not read.data:
-                self._set_end(ABNORMAL, f"the connection broke while sending{reason}", monotonic_ns())
+                self._set_end(
+                    ABNORMAL, f"the connection broke while sending{reason}", monotonic_ns()
+                )
             else:
                 self._on_read(read)
 
-    def _set_end(self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False) -> None:
-        """Record the end of the connection, once. If there was no close frame, the cause is the kernel's error."""
+    def _set_end(
+        self, code: int, reason: str, at_ns: int, error_ns: int = 0, *, ours: bool = False
+    ) -> None:
+        """Record the end of the connection, once. If there was no close frame, the cause is the
+        kernel's error.
+        """
         if self._end is None:
             cause = CAUSES.get(self._stream.failure, "") if code == ABNORMAL else ""
             self._end = ConnectionClosed(code, at_ns, reason, ours, cause, error_ns)
@@ -416,12 +485,17 @@ class WebSocket:
 
 
 def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> str:
-    """Return a text for an answer that is not an upgrade, although its status is 101, or that is not HTTP.
+    """Return a text for an answer that is not an upgrade, although its status is 101, or that is
+    not HTTP.
 
     `headers` are those of the answer.
     """
     for kind, header in CHOICES.items():
-        if isinstance(problem, NegotiationError) and kind in str(problem) and (name := TOKEN.match(headers[header])):
+        if (
+            isinstance(problem, NegotiationError)
+            and kind in str(problem)
+            and (name := TOKEN.match(headers[header]))
+        ):
             return f"the server chose the {kind.rstrip('s')} {name[0]}{NOT_OFFERED}"
     if isinstance(problem, InvalidHeader) and problem.name == ACCEPT_HEADER:
         if problem.value is None:

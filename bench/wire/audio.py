@@ -1,4 +1,6 @@
-"""Audio formats on the wire, narrowband ones by ITU-T G.711, and the conversion between samples and bytes."""
+"""Audio formats on the wire, narrowband ones by ITU-T G.711, and the conversion between samples
+and bytes.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,18 @@ except ModuleNotFoundError as missing:
     if missing.name != "bench.wire._audible":  # another import is missing, not the compiled module
         raise
     COMPILED = False
-AudioFormatName = Literal["pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"]
-"""The name of a format for users and in files. `pcm16` has 24 kHz; other PCM formats have their rate after `@`."""
+AudioFormatName = Literal[
+    "pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"
+]
+"""The name of a format for users and in files. `pcm16` has 24 kHz; other PCM formats have their
+rate after `@`."""
 Samples = NDArray[np.int16]
 
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """An audio format. `encode` and `decode` convert samples and bytes. `decode` drops an incomplete sample.
+    """An audio format. `encode` and `decode` convert samples and bytes. `decode` drops an
+    incomplete sample.
 
     `codec_errors` are those of the lossy codec from which the samples were decoded.
     """
@@ -62,7 +68,9 @@ def _pcm_samples(data: bytes) -> Samples:
 
 
 def ulaw(samples: Samples) -> bytes:
-    """Encode samples in G.711 µ-law: sign, exponent, mantissa of the biased 14-bit magnitude; all bits inverted."""
+    """Encode samples in G.711 µ-law: sign, exponent, mantissa of the biased 14-bit magnitude;
+    all bits inverted.
+    """
     magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 2, 8158) + 33
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 5
     mantissa = (magnitude >> (exponent + 1)) & 0x0F
@@ -71,7 +79,9 @@ def ulaw(samples: Samples) -> bytes:
 
 
 def alaw(samples: Samples) -> bytes:
-    """Encode samples in G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, with even bits inverted."""
+    """Encode samples in G.711 A-law: sign, exponent and mantissa of the 13-bit magnitude, with
+    even bits inverted.
+    """
     magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 3, 4095)
     exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 4, 0)
     mantissa = (magnitude >> np.maximum(exponent, 1)) & 0x0F
@@ -80,22 +90,29 @@ def alaw(samples: Samples) -> bytes:
 
 
 def _ulaw_table() -> Samples:
-    """Return the table of samples for µ-law bytes. A byte's sample is the middle of its quantization step."""
+    """Return the table of samples for µ-law bytes. A byte's sample is the middle of its
+    quantization step.
+    """
     code = ~np.arange(256) & 0xFF
     magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code >> 4) & 0x07)) - 0x84
     return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
 
 
 def _alaw_table() -> Samples:
-    """Return the table of samples for A-law bytes. A byte's sample is the middle of its quantization step."""
+    """Return the table of samples for A-law bytes. A byte's sample is the middle of its
+    quantization step.
+    """
     code = np.arange(256) ^ 0x55
-    exponent, step = (code >> 4) & 0x07, ((code & 0x0F) << 4) + 8
+    exponent = (code >> 4) & 0x07
+    step = ((code & 0x0F) << 4) + 8
     magnitude = np.where(exponent > 0, (step + 0x100) << np.maximum(exponent - 1, 0), step)
     return np.where(code & 0x80, magnitude, -magnitude).astype(np.int16)
 
 
 def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
-    """Return an encoder with a table of all 16-bit samples, made at first use, in which negative ones index the end."""
+    """Return an encoder with a table of all 16-bit samples, made at first use, in which negative
+    ones index the end.
+    """
 
     @cache
     def table() -> NDArray[np.uint8]:
@@ -113,16 +130,24 @@ def _decoder(table: Samples) -> Callable[[bytes], Samples]:
 
 def _pcm(name: AudioFormatName, rate_hz: int) -> AudioFormat:
     """Return a format of unencoded little-endian samples."""
-    return AudioFormat(name, rate_hz, 2, lambda samples: samples.astype("<i2").tobytes(), _pcm_samples)
+    return AudioFormat(
+        name, rate_hz, 2, lambda samples: samples.astype("<i2").tobytes(), _pcm_samples
+    )
 
 
 def by_name(*formats: AudioFormat) -> dict[AudioFormatName, AudioFormat]:
-    """Return a mapping from names to formats, in the given order. The first format is a service's default."""
+    """Return a mapping from names to formats, in the given order. The first format is a
+    service's default.
+    """
     return {format.name: format for format in formats}
 
 
-def resolve_format(formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None) -> AudioFormat:
-    """Return the format with this name. If the name is None, return the service's default: the first format."""
+def resolve_format(
+    formats: Mapping[AudioFormatName, AudioFormat], name: AudioFormatName | None
+) -> AudioFormat:
+    """Return the format with this name. If the name is None, return the service's default: the
+    first format.
+    """
     return next(iter(formats.values())) if name is None else formats[name]
 
 
@@ -151,7 +176,9 @@ def audible_position(samples: Samples) -> int | None:
 
 
 def audible_end(payload: msgspec.Raw | StrippedAudio, audio: AudioFormat) -> int | None:
-    """Return the position after the last audible sample of a delta; None if no sample is audible."""
+    """Return the position after the last audible sample of a delta; None if no sample is
+    audible.
+    """
     if isinstance(payload, StrippedAudio):
         return payload.until
     return end_of_audible(audio.decode(audio_payload(payload) or b""))

@@ -16,7 +16,9 @@ from bench.wire.events import ServerEvent
 
 
 class ReceivedMessage(NamedTuple):
-    """A text or `BinaryMessage` with its arrival. `wire_bytes` is the size of its frames with their headers."""
+    """A text or `BinaryMessage` with its arrival. `wire_bytes` is the size of its frames with
+    their headers.
+    """
 
     data: bytes
     arrival: Arrival
@@ -26,8 +28,8 @@ class ReceivedMessage(NamedTuple):
 class MatchedDelta(NamedTuple):
     """A delta that matched a template, with the template's event (`bench.transport.fast.reader`).
 
-    `lag_ns` is the time from its arrival to its match. `data` is its audio if it is sound, and its message if a log or
-    the decoder needs it.
+    `lag_ns` is the time from its arrival to its match. `data` is its audio if it is sound, and its
+    message if a log or the decoder needs it.
     """
 
     event: ServerEvent
@@ -49,11 +51,13 @@ class Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="action")
 
 
 class Connected(Input, frozen=True, tag="connected"):
-    """The success or refusal of the upgrade, with its phases, the service's response headers and the wait for a token.
+    """The success or refusal of the upgrade, with its phases, the service's response headers and
+    the wait for a token.
 
-    `uncertainties_ns` states how much earlier each phase may really have ended. Connecting starts when the token is
-    available. `call_id` is the id of the call that the agent received; "" for other services. `early_audio` is the
-    agent's audio before the answer of a telephone call. It ended at `early_end_ns`.
+    `uncertainties_ns` states how much earlier each phase may really have ended. Connecting starts
+    when the token is available. `call_id` is the id of the call that the agent received; "" for
+    other services. `early_audio` is the agent's audio before the answer of a telephone call. It
+    ended at `early_end_ns`.
     """
 
     instants: Mapping[str, int]
@@ -68,8 +72,8 @@ class Connected(Input, frozen=True, tag="connected"):
 class Transmitted(Input, frozen=True, tag="transmitted"):
     """The kernel's timestamp of a message's departure, or of its acknowledgement by the peer's TCP.
 
-    `ticket` is that of `bench.transport.interface.SendReceipt.handed`. The timestamp is used until the message's turn
-    is delivered, and changes no earlier decision.
+    `ticket` is that of `bench.transport.interface.SendReceipt.handed`. The timestamp is used until
+    the message's turn is delivered, and changes no earlier decision.
     """
 
     ticket: int
@@ -80,9 +84,10 @@ class Transmitted(Input, frozen=True, tag="transmitted"):
 class NetworkMeasured(Input, frozen=True, tag="measured"):
     """The state of the path to the peer (`TCP_INFO`, or RTCP).
 
-    `rtt_ns` is the smoothed round trip. `min_rtt_ns` is the recent minimum. `retransmits` is the number of segments
-    that were retransmitted since the connection was opened; None if the path has no retransmissions. `scope` states who
-    the peer is: the service (its nearest TCP endpoint), or the proxy in front of the service.
+    `rtt_ns` is the smoothed round trip. `min_rtt_ns` is the recent minimum. `retransmits` is the
+    number of segments that were retransmitted since the connection was opened; None if the path has
+    no retransmissions. `scope` states who the peer is: the service (its nearest TCP endpoint), or
+    the proxy in front of the service.
     """
 
     rtt_ns: int
@@ -94,18 +99,20 @@ class NetworkMeasured(Input, frozen=True, tag="measured"):
 class RtpMeasured(Input, frozen=True, tag="rtp"):
     """The numbers of RTP packets of a telephone call until now, and their jitter (RFC 3550 §6.4.1).
 
-    Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived too late for the
-    jitter buffer. `sent` are those of the caller. The peer reports by RTCP how many of them it expected and lost until
-    its report, and their jitter; all are None if it did not report. The round trips are None if no report had one.
-    `start_uncertainty_ns` is the uncertainty of the frames that had `ASSUMED_START_NS` when they arrived, also of those
-    that had more if `starts_on_arrival`: no player had to smooth the jitter of the path. `unsent` are
-    the caller's packets that the kernel refused. `other_hosts` are the hosts that only the peer named and to which the
-    call sent something, each with its purpose. `uncounted_pauses` is how often the peer's packets stopped for longer
-    than their timestamps say. `restarts` is how often its stream began again for another reason. `without_audio` states
-    how many packets were received that contain no new audio. `dropped` are the packets that arrived and that the
-    kernel of this machine dropped, because this process did not read them in time; None if they are not counted.
-    `relay_rtt_ns` is the shortest round trip to the TURN server of the call, and `relay_path_rtt_ns` that through it to
-    the peer; both are None if no server relays the call.
+    Of the peer's packets, `expected` should have arrived, `lost` did not arrive, and `late` arrived
+    too late for the jitter buffer. `sent` are those of the caller. The peer reports by RTCP how
+    many of them it expected and lost until its report, and their jitter; all are None if it did not
+    report. The round trips are None if no report had one. `start_uncertainty_ns` is the uncertainty
+    of the frames that had `ASSUMED_START_NS` when they arrived, also of those that had more if
+    `starts_on_arrival`: no player had to smooth the jitter of the path. `unsent` are the caller's
+    packets that the kernel refused. `other_hosts` are the hosts that only the peer named and to
+    which the call sent something, each with its purpose. `uncounted_pauses` is how often the peer's
+    packets stopped for longer than their timestamps say. `restarts` is how often its stream began
+    again for another reason. `without_audio` states how many packets were received that contain no
+    new audio. `dropped` are the packets that arrived and that the kernel of this machine dropped,
+    because this process did not read them in time; None if they are not counted. `relay_rtt_ns` is
+    the shortest round trip to the TURN server of the call, and `relay_path_rtt_ns` that through it
+    to the peer; both are None if no server relays the call.
     """
 
     expected: int
@@ -131,13 +138,15 @@ class RtpMeasured(Input, frozen=True, tag="rtp"):
 
 
 class ConnectionClosed(Input, frozen=True, tag="closed"):
-    """The end of the connection. OpenAI refuses a session with an error and a close after the upgrade.
+    """The end of the connection. OpenAI refuses a session with an error and a close after the
+    upgrade.
 
-    `code` is the close code, or 1006 if there was no close frame. `at_ns` is the instant of the end. The end may have
-    happened earlier than that, by up to `uncertainty_ns`. `ours` is True if the client ended the connection, because
-    the peer broke a rule of the protocol or exceeded a limit, or the script could not continue. `cause` is the kernel's
-    reason if the connection ended without a close frame: the peer or a device on the path reset it, the peer
-    acknowledged no more data, or there was no longer a route to the peer.
+    `code` is the close code, or 1006 if there was no close frame. `at_ns` is the instant of the
+    end. The end may have happened earlier than that, by up to `uncertainty_ns`. `ours` is True if
+    the client ended the connection, because the peer broke a rule of the protocol or exceeded a
+    limit, or the script could not continue. `cause` is the kernel's reason if the connection ended
+    without a close frame: the peer or a device on the path reset it, the peer acknowledged no more
+    data, or there was no longer a route to the peer.
     """
 
     code: int

@@ -1,7 +1,9 @@
-"""The base class of dialects. A dialect encodes client messages and decodes server events for one kind of service.
+"""The base class of dialects. A dialect encodes client messages and decodes server events for one
+kind of service.
 
-Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds (`bench.wire.events`),
-and settings (`bench.wire.settings`). Only dialects (`bench.services`) know their form.
+Code that prepares, runs, or observes a session uses message kinds (`MessageKind`), event kinds
+(`bench.wire.events`), and settings (`bench.wire.settings`). Only dialects (`bench.services`) know
+their form.
 """
 
 from __future__ import annotations
@@ -35,13 +37,16 @@ NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 SaidItem = Message | FunctionCall | FunctionOutput
 """An item of a conversation that a client can send again."""
 SIMULATOR_HEADER = "x-rtbench-simulator"
-"""A header of every response of `rtbench simulate`. If a gateway answers the upgrade, the header may be missing."""
+"""A header of every response of `rtbench simulate`. If a gateway answers the upgrade, the header
+may be missing."""
 SIMULATOR_LATE_HEADER = "x-rtbench-simulator-late-ms"
 """The header with the p99 lateness of the simulator since its start, in ms, while it is late."""
 SIMULATOR_VALUE = "rtbench_simulator"
-"""A key of the simulator's session description. Its value is true. No service has this key, and clients ignore it."""
+"""A key of the simulator's session description. Its value is true. No service has this key, and
+clients ignore it."""
 SESSION_PREFIX = "session-"
-"""The prefix of the ids of set-up messages. If a set-up message fails, the session differs from its script."""
+"""The prefix of the ids of set-up messages. If a set-up message fails, the session differs from
+its script."""
 SET_UP_ID = f"{SESSION_PREFIX}update"
 """The id that the client gives to the message that sets up a session."""
 MESSAGE_ID = f"{SESSION_PREFIX}message"
@@ -66,7 +71,8 @@ class MessageKind(Enum):
     REQUEST = auto()
     """Request a response."""
     RAW = auto()
-    """Send an event that the script has in the service's format, or a message of the telephony provider."""
+    """Send an event that the script has in the service's format, or a message of the telephony
+    provider."""
     CANCEL = auto()
     """Cancel the response in progress."""
     TRUNCATE = auto()
@@ -82,7 +88,9 @@ BINARY = "binary"
 
 
 class BinaryMessage(bytes):
-    """Bytes of binary frames (RFC 6455 §5.6) or other media: audio, or received texts (`has_binary_texts`)."""
+    """Bytes of binary frames (RFC 6455 §5.6) or other media: audio, or received texts
+    (`has_binary_texts`).
+    """
 
     __slots__ = ()
 
@@ -94,11 +102,13 @@ NO_INSTANTS: Mapping[str, int] = {}
 class ClientMessage:
     """One encoded message to the service. `name` is its name in the dialect.
 
-    `audio_bytes` is the size of the decoded audio in the message. `duration_ns` is the duration of audio that is sent
-    at the pace of a microphone; the message is due at its last sample. It is None if the message is sent at once.
-    `instants` maps instants of speech (`bench.catalogue.columns`) in the message to their time before the recording of
-    the last sample, in ns. `untracked` is the event id of a message that belongs to no turn, even if a turn is open. It
-    is "" for all other messages. `item` is the item that the message retrieves, or truncates after `played_ms`.
+    `audio_bytes` is the size of the decoded audio in the message. `duration_ns` is the duration of
+    audio that is sent at the pace of a microphone; the message is due at its last sample. It is
+    None if the message is sent at once. `instants` maps instants of speech
+    (`bench.catalogue.columns`) in the message to their time before the recording of the last
+    sample, in ns. `untracked` is the event id of a message that belongs to no turn, even if a turn
+    is open. It is "" for all other messages. `item` is the item that the message retrieves, or
+    truncates after `played_ms`.
     """
 
     kind: MessageKind
@@ -113,14 +123,18 @@ class ClientMessage:
 
 
 class AwaitedEvent(NamedTuple):
-    """An event that must arrive before the client continues the set-up. `name` is its name in the dialect."""
+    """An event that must arrive before the client continues the set-up. `name` is its name in
+    the dialect.
+    """
 
     kind: EventKind
     name: str
 
 
 class Feature(Enum):
-    """A feature that not every service has. The value is a predicate, which follows a step's name in an error."""
+    """A feature that not every service has. The value is a predicate, which follows a step's
+    name in an error.
+    """
 
     IMAGE = "has an image"
     OUT_OF_BAND = "requests a response outside the conversation, or to an input of its own"
@@ -141,39 +155,53 @@ class Feature(Enum):
 
 
 def secret_placeholder(variable: str) -> str:
-    """Return the placeholder of a secret, which `bench.target.tokens.Keyring.fill` inserts when it is sent."""
+    """Return the placeholder of a secret, which `bench.target.tokens.Keyring.fill` inserts when
+    it is sent.
+    """
     return f"{{secret:{variable}}}"
 
 
 CALL_ID = "{uuid}"
-"""The placeholder for the id of the call, or of the connection. It occurs in messages, in a header and in a query."""
+"""The placeholder for the id of the call, or of the connection. It occurs in messages, in a
+header and in a query."""
 
 OTHER_STREAM = " of another stream"
-"""The suffix of an event's name in counts. It is added if the event names no stream, or the stream of another call."""
+"""The suffix of an event's name in counts. It is added if the event names no stream, or the
+stream of another call."""
 
 
 class CallCodec:
-    """The converter for what differs by call in messages: ids, numbers and times. Unlike a dialect, it has state."""
+    """The converter for what differs by call in messages: ids, numbers and times. Unlike a
+    dialect, it has state.
+    """
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
 
     def encode(self, kind: MessageKind, data: bytes) -> bytes:
-        """Return a message that was encoded for all sessions with the ids, numbers and times of this one."""
+        """Return a message that was encoded for all sessions with the ids, numbers and times of
+        this one.
+        """
         if isinstance(data, BinaryMessage):
             return data
         return data.replace(CALL_ID.encode(), self.call_id.encode())
 
     def decode(self, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
-        """Return the events as this call receives them. Those of another call become unknown events."""
+        """Return the events as this call receives them. Those of another call become unknown
+        events.
+        """
         return events
 
     def acknowledge(self, mark: str) -> ClientMessage | None:
-        """Return the message that all audio before this mark was played or dropped; None if none is needed."""
+        """Return the message that all audio before this mark was played or dropped; None if none
+        is needed.
+        """
         return None
 
     def goodbye(self) -> ClientMessage | None:
-        """Return the last message that is sent before the connection is closed; None if no such message is needed."""
+        """Return the last message that is sent before the connection is closed; None if no such
+        message is needed.
+        """
         return None
 
 
@@ -187,13 +215,14 @@ class TurnSource(Enum):
     __hash__ = object.__hash__
 
     EVENTS = auto()
-    """Events name turns and responses. The audio is in them, or is a track whose parts the codec of the call gives to
-    responses. The client may request responses."""
+    """Events name turns and responses. The audio is in them, or is a track whose parts the codec of
+    the call gives to responses. The client may request responses."""
     REPLIES = auto()
-    """As EVENTS, but the service need not report its caller's speech, and reports neither commits nor new responses."""
+    """As EVENTS, but the service need not report its caller's speech, and reports neither
+    commits nor new responses."""
     SOUND = auto()
-    """The audio is continuous, and the service decides when to speak. No event names turns and replies: they are
-    detected in the audio."""
+    """The audio is continuous, and the service decides when to speak. No event names turns and
+    replies: they are detected in the audio."""
 
 
 SOUND = TurnSource.SOUND
@@ -203,18 +232,21 @@ class Peer(Enum):
     """The kind of server at the other end of a connection."""
 
     SERVICE = auto()
-    """A realtime service: it announces its sessions, has a query of its own, requires a key, and bills the client."""
+    """A realtime service: it announces its sessions, has a query of its own, requires a key, and
+    bills the client."""
     AGENT = auto()
-    """An application that answers a call, as it does behind a telephony provider. A call is open as soon as its
-    connection is open, and the agent may pause its audio while it is silent."""
+    """An application that answers a call, as it does behind a telephony provider. A call is open as
+    soon as its connection is open, and the agent may pause its audio while it is silent."""
 
 
 class Dialect:
-    """The message format of one kind of service. A dialect has no state: one object serves all sessions.
+    """The message format of one kind of service. A dialect has no state: one object serves all
+    sessions.
 
-    If a dialect does not override a method, its service does not have that function, and scripts that need it are
-    refused (`missing_features`). `event_id` is the id that the client gives to a message. If a message causes an error,
-    and the dialect has such ids, the error contains the id of the message (`ServiceFailure.event_id`).
+    If a dialect does not override a method, its service does not have that function, and scripts
+    that need it are refused (`missing_features`). `event_id` is the id that the client gives to a
+    message. If a message causes an error, and the dialect has such ids, the error contains the id
+    of the message (`ServiceFailure.event_id`).
     """
 
     name: str
@@ -224,28 +256,35 @@ class Dialect:
     peer = Peer.SERVICE
     """The kind of server."""
     has_track = False
-    """True if the audio is a track of packets in addition to the messages, as in a telephone call."""
+    """True if the audio is a track of packets in addition to the messages, as in a telephone
+    call."""
     has_binary_texts = True
     """True if a received binary message is a text. Otherwise it is audio, or not permitted."""
     binary_sound: ServerEvent | None = None
-    """The event of a binary message that is nothing but audio, without its payload; None if there are none."""
+    """The event of a binary message that is nothing but audio, without its payload; None if
+    there are none."""
     transcribers: tuple[str, ...] = ()
-    """Models that detect no turns, for sessions that only transcribe; () if the dialect has no such sessions."""
+    """Models that detect no turns, for sessions that only transcribe; () if the dialect has no
+    such sessions."""
     codec: type[CallCodec] | None = None
     """The codec of one call; None if the messages of all calls are the same."""
     session_decoder: Callable[[], Decode] | None = None
-    """A function that returns the decoder of one session, if its messages do not name their replies. It gets them all,
-    in their order. `decode` is then for a message alone."""
+    """A function that returns the decoder of one session, if its messages do not name their
+    replies. It gets them all, in their order. `decode` is then for a message alone."""
     resumption: Callable[[str], Mapping[str, Any]] | None = None
-    """A function that returns the settings with which a session continues another one, from the service's handle."""
+    """A function that returns the settings with which a session continues another one, from the
+    service's handle."""
     speech_opening: ClientMessage | None = None
-    """The message before the caller's speech, if the client ends the speech; None if none is needed."""
+    """The message before the caller's speech, if the client ends the speech; None if none is
+    needed."""
     frame_ms: int | None = None
     """The duration of each piece of the caller's audio; None if the script sets it."""
     has_extra_in_offer = False
-    """True if `extra` of a script contains further members of the offer in JSON that places the call."""
+    """True if `extra` of a script contains further members of the offer in JSON that places the
+    call."""
     upgrade_headers: tuple[tuple[str, str], ...] = ()
-    """Headers of the upgrade, in addition to the target's headers. In them, `{uuid}` is the id of the call."""
+    """Headers of the upgrade, in addition to the target's headers. In them, `{uuid}` is the id
+    of the call."""
     billing = Billing.MODELS
     """The way in which the service bills its sessions."""
     setting_keys = NO_KEYS
@@ -253,23 +292,28 @@ class Dialect:
     remedies = NO_OWN
     """The remedies for outcomes that only such a service has."""
     expiry: tuple[int, str] | None = None
-    """(code, part of the reason) of a close after which the session has reached its maximum age; None if unknown."""
+    """(code, part of the reason) of a close after which the session has reached its maximum age;
+    None if unknown."""
     takes_response_settings = True
     """True if a turn may have settings of its own for its responses."""
     only_detection: DetectorName | None = None
-    """The only turn detection of the service, if it always detects turns; None if the client may commit them."""
+    """The only turn detection of the service, if it always detects turns; None if the client may
+    commit them."""
     names_requests = False
-    """True if requests carry their event id as metadata, which the service may return with the response."""
+    """True if requests carry their event id as metadata, which the service may return with the
+    response."""
     has_requests = True
     """False if each input requests its response, and the client cannot request one otherwise."""
     continues_calls = False
-    """True if the service continues a reply by itself as soon as it has the outputs of all called functions."""
+    """True if the service continues a reply by itself as soon as it has the outputs of all
+    called functions."""
     usage_follows = False
     """True if the tokens of a reply are reported after its end."""
     has_history_in_settings = False
     """True if the set-up of a session contains its history, so that no messages follow for it."""
     delegates = False
-    """True if the service may delegate tasks, to a backend or to its client, while it continues to speak."""
+    """True if the service may delegate tasks, to a backend or to its client, while it continues
+    to speak."""
     input_formats: Mapping[AudioFormatName, AudioFormat] = MappingProxyType(by_name(PCM16))
     """The formats of the caller's audio, with their rates. The first is the service's default."""
     output_formats: Mapping[AudioFormatName, AudioFormat] = MappingProxyType(by_name(PCM16))
@@ -277,32 +321,45 @@ class Dialect:
     message_kinds: Mapping[str, MessageKind]
     """A mapping from the name of a client message in this dialect to the kind of the message."""
     missing_features: Mapping[Feature, str] = MappingProxyType({})
-    """A mapping from each feature that the service lacks to the end of its error message, which contains a remedy."""
+    """A mapping from each feature that the service lacks to the end of its error message, which
+    contains a remedy."""
 
     def with_history(
         self, settings: SessionSettings, history: Sequence[Message]
     ) -> tuple[SessionSettings, Sequence[Message]]:
-        """Return (the settings of a session with this history, the messages that the client must send)."""
+        """Return (the settings of a session with this history, the messages that the client must
+        send).
+        """
         if not self.has_history_in_settings:
             return settings, history
-        return (msgspec.structs.replace(settings, history=tuple(history)) if history else settings), ()
+        return (
+            msgspec.structs.replace(settings, history=tuple(history)) if history else settings
+        ), ()
 
     def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
         """Return `missing_features`, with the features that a session with these settings lacks."""
         return self.missing_features
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
-        """Return the first session setting that the dialect does not support; None if it supports all settings."""
+        """Return the first session setting that the dialect does not support; None if it
+        supports all settings.
+        """
         raise NotImplementedError
 
-    def unknown_format(self, settings: SessionSettings, suffix: str = "") -> UnsupportedSetting | None:
-        """Return the error for a format of the session that the dialect lacks; None if it has both."""
+    def unknown_format(
+        self, settings: SessionSettings, suffix: str = ""
+    ) -> UnsupportedSetting | None:
+        """Return the error for a format of the session that the dialect lacks; None if it has
+        both.
+        """
         for key, name, formats in (
             ("input_format", settings.input_format, self.input_formats),
             ("output_format", settings.output_format, self.output_formats),
         ):
             if name is not None and name not in formats:
-                return UnsupportedSetting((key,), f"{key} must be one of {', '.join(formats)}{suffix}, not {name}")
+                return UnsupportedSetting(
+                    (key,), f"{key} must be one of {', '.join(formats)}{suffix}, not {name}"
+                )
         return None
 
     def input_format_for(self, settings: SessionSettings) -> AudioFormat:
@@ -315,27 +372,41 @@ class Dialect:
 
     # Sent messages.
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
-        """Return the steps of a session's set-up: messages to send and events to wait for, in their sequence.
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
+        """Return the steps of a session's set-up: messages to send and events to wait for, in their
+        sequence.
 
-        The last step is to wait for an event of `EventKind.SESSION_UPDATED`, after which the session is ready.
+        The last step is to wait for an event of `EventKind.SESSION_UPDATED`, after which the
+        session is ready.
         """
         raise NotImplementedError
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        """Return why, with a remedy, an event conflicts with a setting on which this tool relies; "" if not."""
+        """Return why, with a remedy, an event conflicts with a setting on which this tool
+        relies; "" if not.
+        """
         return ""
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
-        """Return the client message that adds a message to the conversation, without requesting a response."""
+        """Return the client message that adds a message to the conversation, without requesting
+        a response.
+        """
         raise NotImplementedError
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
-        """Return the message for an event as a script contains it. If the event has no id, it gets `event_id`."""
-        return ClientMessage(MessageKind.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event}))
+        """Return the message for an event as a script contains it. If the event has no id, it
+        gets `event_id`.
+        """
+        return ClientMessage(
+            MessageKind.RAW, event["type"], msgspec.json.encode({"event_id": event_id, **event})
+        )
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
-        """Return the message with a piece of the caller's speech. `audio` is in the session's input format."""
+        """Return the message with a piece of the caller's speech. `audio` is in the session's
+        input format.
+        """
         raise NotImplementedError
 
     def commit(self, event_id: str) -> ClientMessage | None:
@@ -346,21 +417,33 @@ class Dialect:
         raise NotImplementedError
 
     def typed_input(
-        self, message: Message, request: ClientMessage | None, settings: SessionSettings, prefix: str
+        self,
+        message: Message,
+        request: ClientMessage | None,
+        settings: SessionSettings,
+        prefix: str,
     ) -> tuple[Sequence[ClientMessage], ClientMessage | None]:
-        """Return (the messages before the request, the request) of a typed turn. `prefix` begins the ids of both."""
+        """Return (the messages before the request, the request) of a typed turn. `prefix` begins
+        the ids of both.
+        """
         return (self.message(message, f"{prefix}item"),), request
 
     def clear(self, event_id: str) -> ClientMessage | None:
-        """Return the message that deletes the appended audio that was not committed; None if there is none."""
+        """Return the message that deletes the appended audio that was not committed; None if
+        there is none.
+        """
         raise NotImplementedError
 
     def request(self, settings: ResponseSettings, event_id: str) -> ClientMessage:
-        """Return the message that requests a response. It is needed if the service does not start responses itself."""
+        """Return the message that requests a response. It is needed if the service does not
+        start responses itself.
+        """
         raise NotImplementedError
 
     def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
-        """Return the message that repeats a function call of another session. The function's output must follow."""
+        """Return the message that repeats a function call of another session. The function's
+        output must follow.
+        """
         raise NotImplementedError
 
     def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
@@ -368,7 +451,9 @@ class Dialect:
         raise NotImplementedError
 
     def mcp_approval(self, request_id: str, event_id: str) -> ClientMessage:
-        """Return the message that approves an MCP call, which the service has requested with the item `request_id`."""
+        """Return the message that approves an MCP call, which the service has requested with the
+        item `request_id`.
+        """
         raise NotImplementedError
 
     def cancel(self, event_id: str) -> ClientMessage:
@@ -376,7 +461,9 @@ class Dialect:
         raise NotImplementedError
 
     def truncate(self, item_id: str, audio_end_ms: int, event_id: str) -> ClientMessage:
-        """Return the message that truncates an item. `audio_end_ms` is how much of the item the caller has heard."""
+        """Return the message that truncates an item. `audio_end_ms` is how much of the item the
+        caller has heard.
+        """
         raise NotImplementedError
 
     def retrieve(self, item_id: str, event_id: str) -> ClientMessage:
@@ -384,38 +471,49 @@ class Dialect:
         raise NotImplementedError
 
     def close(self, event_id: str) -> ClientMessage | None:
-        """Return the message after which the service reports the billable duration; None if it needs none."""
+        """Return the message after which the service reports the billable duration; None if it
+        needs none.
+        """
         return None
 
     # Received messages.
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
-        """Return the events in one message, of which at most one has audio; an empty sequence if it has none.
+        """Return the events in one message, of which at most one has audio; an empty sequence if it
+        has none.
 
         Never raise an error: an unreadable message is one event of `EventKind.MALFORMED`.
         """
         raise NotImplementedError
 
     def without_audio(self, message: bytes) -> bytes:
-        """Return a message without its audio, for storage. The message is from the client or the service.
+        """Return a message without its audio, for storage. The message is from the client or the
+        service.
 
-        The result still decodes to events of the same kinds. If an event has audio, or if another dialect would find
-        audio in it, only the ids of the event remain. A message without audio is returned unchanged.
+        The result still decodes to events of the same kinds. If an event has audio, or if another
+        dialect would find audio in it, only the ids of the event remain. A message without audio is
+        returned unchanged.
         """
         raise NotImplementedError
 
     # The session as the service describes it.
 
     def text_only(self, session: Mapping[str, Any]) -> str:
-        """Return the name of the setting that makes a session text-only; "" if the session has audio."""
+        """Return the name of the setting that makes a session text-only; "" if the session has
+        audio.
+        """
         return ""
 
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
-        """Return the caller's silence, in ms, after which the service speaks; None if it never does."""
+        """Return the caller's silence, in ms, after which the service speaks; None if it never
+        does.
+        """
         return None
 
     def fillers(self, settings: SessionSettings) -> Mapping[str, Any] | None:
-        """Return the settings that make a service speak fillers while its caller waits; None if there are none."""
+        """Return the settings that make a service speak fillers while its caller waits; None if
+        there are none.
+        """
         return None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
@@ -429,7 +527,9 @@ def decoder_of(dialect: Dialect) -> Decode:
 
 
 def simulator_late_ms(headers: Mapping[str, str]) -> float:
-    """Return the lateness in ms that the simulator reports; 0 if the header is missing or is not a number."""
+    """Return the lateness in ms that the simulator reports; 0 if the header is missing or is not
+    a number.
+    """
     try:
         return float(headers.get(SIMULATOR_LATE_HEADER) or 0)
     except ValueError:
@@ -437,14 +537,17 @@ def simulator_late_ms(headers: Mapping[str, str]) -> float:
 
 
 def is_simulated(headers: Mapping[str, str], session: Mapping[str, Any]) -> bool:
-    """Return whether the server is the simulator, by the upgrade's headers and the description of the session."""
+    """Return whether the server is the simulator, by the upgrade's headers and the description
+    of the session.
+    """
     return SIMULATOR_HEADER in headers or SIMULATOR_VALUE in session
 
 
 def decode_again(
     decode: Callable[[bytes], Sequence[ServerEvent]], message: bytes, error: Exception
 ) -> Sequence[ServerEvent]:
-    """Return the events of a message that `decode` could not read because of `error`, one of `NOT_JSON`.
+    """Return the events of a message that `decode` could not read because of `error`, one of
+    `NOT_JSON`.
 
     U+FFFD replaces lone surrogates in any part of the message.
     """

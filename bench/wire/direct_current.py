@@ -1,8 +1,10 @@
-"""Direct current in audio: the offset that analog adapters, sound cards and some exchanges add. It is no sound. Pure.
+"""Direct current in audio: the offset that analog adapters, sound cards and some exchanges add. It
+is no sound. Pure.
 
-A block of 5 ms is flat if all its samples are within `AUDIBLE` of each other. If two blocks in sequence have nearly the
-same mean, and the second one is flat, that mean is the direct current until the next such pair. A deep voice or a hum
-has no such blocks, because its mean changes from block to block.
+A block of 5 ms is flat if all its samples are within `AUDIBLE` of each other. If two blocks in
+sequence have nearly the same mean, and the second one is flat, that mean is the direct current
+until the next such pair. A deep voice or a hum has no such blocks, because its mean changes from
+block to block.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from bench.catalogue.metrics import AUDIBLE
 from bench.wire.audio import Samples
 
 MIN_OFFSET = 64
-"""The minimum direct current that is subtracted from samples: 0.2 %. Smaller means are also those of a deep voice."""
+"""The minimum direct current that is subtracted from samples: 0.2 %. Smaller means are also
+those of a deep voice."""
 SAME_OFFSET = 16
-"""The maximum change of the mean from one block to the next at which it is direct current, and no deep noise."""
+"""The maximum change of the mean from one block to the next at which it is direct current, and
+no deep noise."""
 BLOCKS_PER_S = 200
 UNKNOWN = 1 << 20
 """The offset of blocks before the first flat one."""
@@ -31,7 +35,9 @@ class DirectCurrent(NamedTuple):
     offset: int
 
 
-def offsets_of(blocks: NDArray[np.int64], before: DirectCurrent) -> tuple[NDArray[np.int64], DirectCurrent]:
+def offsets_of(
+    blocks: NDArray[np.int64], before: DirectCurrent
+) -> tuple[NDArray[np.int64], DirectCurrent]:
     """Return the direct current in each block, and what the last block leaves.
 
     `blocks` has the shape blocks × samples. `before` is what the blocks before them have left.
@@ -52,8 +58,8 @@ def offsets_of(blocks: NDArray[np.int64], before: DirectCurrent) -> tuple[NDArra
 def without_direct_current(samples: Samples, rate_hz: int) -> Samples:
     """Return a recording without its direct current.
 
-    Before its first flat block, the recording has the direct current of that block. If no block is flat, because of
-    noise, all of it has that of its median sample.
+    Before its first flat block, the recording has the direct current of that block. If no block is
+    flat, because of noise, all of it has that of its median sample.
     """
     size = rate_hz // BLOCKS_PER_S
     count = len(samples) // size

@@ -1,12 +1,16 @@
-"""The kinds and fields of a realtime service's events, the same for every dialect. A dialect's `decode` creates them.
+"""The kinds and fields of a realtime service's events, the same for every dialect. A dialect's
+`decode` creates them.
 
-An unreadable message is also an event (`EventKind.MALFORMED`). An event with an unknown name is `EventKind.UNKNOWN`.
+An unreadable message is also an event (`EventKind.MALFORMED`). An event with an unknown name is
+`EventKind.UNKNOWN`.
 
-The payload of a delta stays raw JSON. This module does not decode its audio to count bytes: the number of audio bytes
-follows from the length and the padding of the base64 text. Code that needs the samples decodes them (`audio_payload`).
+The payload of a delta stays raw JSON. This module does not decode its audio to count bytes: the
+number of audio bytes follows from the length and the padding of the base64 text. Code that needs
+the samples decodes them (`audio_payload`).
 
-A service reports its rate limits in an event and in the headers of its handshake. Only the message of an error contains
-a wait ("Please try again in 6.232s"). All this is only advice: unreadable values are ignored, and raise no error.
+A service reports its rate limits in an event and in the headers of its handshake. Only the message
+of an error contains a wait ("Please try again in 6.232s"). All this is only advice: unreadable
+values are ignored, and raise no error.
 """
 
 from __future__ import annotations
@@ -36,7 +40,8 @@ class EventKind(Enum):
     SESSION_CLOSED = auto()
     """The service has ended the session, and reports its billable duration."""
     GOING_AWAY = auto()
-    """The service announces that it will close the connection, because of the age of the session."""
+    """The service announces that it will close the connection, because of the age of the
+    session."""
     RESUMABLE = auto()
     """The service sends a handle (`text`) with which another session can continue this one."""
     SPEECH_STARTED = auto()
@@ -60,11 +65,13 @@ class EventKind(Enum):
     MCP_NOT_LISTED = auto()
     """The service could not get the list of an MCP server's tools."""
     MCP_CALL_ADDED = auto()
-    """An item of a response starts, and the item is a call of an MCP server's tool. The service executes the call."""
+    """An item of a response starts, and the item is a call of an MCP server's tool. The service
+    executes the call."""
     MCP_CALL_DONE = auto()
     """The arguments of an MCP call are complete."""
     MCP_APPROVAL = auto()
-    """The service executes an MCP call only if the client approves it. `item_id` is the id of the request."""
+    """The service executes an MCP call only if the client approves it. `item_id` is the id of
+    the request."""
     MCP_CALL_STARTED = auto()
     """The service executes an MCP call."""
     MCP_CALL_ENDED = auto()
@@ -72,21 +79,26 @@ class EventKind(Enum):
     MCP_CALL_FAILED = auto()
     """An MCP call has failed."""
     DELEGATED = auto()
-    """The service delegates a task: to a backend of its own, or, if the event has a call, to the client."""
+    """The service delegates a task: to a backend of its own, or, if the event has a call, to the
+    client."""
     BACKEND_STARTED = auto()
     """The backend of a delegation starts a response."""
     RESULT_ACCEPTED = auto()
-    """The service has the result of a delegation, or its beginning: what it says from now on may be the answer."""
+    """The service has the result of a delegation, or its beginning: what it says from now on may
+    be the answer."""
     BACKEND_DONE = auto()
     """The backend of a delegation has ended a response."""
     TRUNCATED = auto()
     """The service has truncated one of its items at the playback position that the client sent."""
     CLEARED = auto()
-    """The client must drop the audio that was not played yet, because the service has detected its caller's speech."""
+    """The client must drop the audio that was not played yet, because the service has detected
+    its caller's speech."""
     MARKED = auto()
-    """The client must report when all audio before this position, which is named `text`, was played."""
+    """The client must report when all audio before this position, which is named `text`, was
+    played."""
     ITEM_RETRIEVED = auto()
-    """The service returns the content that it keeps of an item, because the client has retrieved the item."""
+    """The service returns the content that it keeps of an item, because the client has retrieved
+    the item."""
     INPUT_DELTA = auto()
     """A part of the transcript of the caller's audio. `text` is the part."""
     INPUT_TRANSCRIBED = auto()
@@ -100,29 +112,34 @@ class EventKind(Enum):
     TRANSCRIPT_DONE = auto()
     RESPONSE_DONE = auto()
     RATE_LIMITS = auto()
-    """The service reports the rest of its rate limits, of the session or of all sessions, never of a turn."""
+    """The service reports the rest of its rate limits, of the session or of all sessions, never
+    of a turn."""
     ERROR = auto()
     NOTED = auto()
-    """A known event for which no instant is recorded. Examples are the end of a part and an acknowledgement."""
+    """A known event for which no instant is recorded. Examples are the end of a part and an
+    acknowledgement."""
     UNKNOWN = auto()
     MALFORMED = auto()
 
 
 QUOTE, PADDING = b'"='
 EMPTY = msgspec.Raw()
-COMMENTARY, ANSWER = "commentary", "final_answer"
+COMMENTARY = "commentary"
+ANSWER = "final_answer"
 """The phases of an item, if the service reports one: before the answer, and the answer itself."""
 DELTAS = frozenset({EventKind.TEXT_DELTA, EventKind.AUDIO_DELTA, EventKind.TRANSCRIPT_DELTA})
 WITH_AUDIO = frozenset({EventKind.AUDIO_DELTA, EventKind.ITEM_RETRIEVED})
 TOKEN_KINDS = ("text", "audio", "image")
-"""The kinds of input tokens. Cached tokens without a kind are assigned in this order. No output is an image."""
+"""The kinds of input tokens. Cached tokens without a kind are assigned in this order. No output
+is an image."""
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
-    """The tokens of responses. Input tokens include the cached ones, and those written into the cache.
+    """The tokens of responses. Input tokens include the cached ones, and those written into the
+    cache.
 
-    Tokens whose kind the service did not report count as text. `kindless_in` and `kindless_out` are the number of these
-    tokens that may be audio.
+    Tokens whose kind the service did not report count as text. `kindless_in` and `kindless_out` are
+    the number of these tokens that may be audio.
     """
 
     text_in: int = 0
@@ -163,20 +180,27 @@ class TokenUsage(msgspec.Struct, frozen=True):
         )
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
-        return TokenUsage(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
+        return TokenUsage(
+            *(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True))
+        )
 
 
 UNREAD = TokenUsage(unread=1)
 """The usage of a response whose reported usage is unreadable."""
 MANY_TOKENS = 2**40
-"""A number of tokens from which numbers are invalid, because a turn's sum would not fit its column."""
+"""A number of tokens from which numbers are invalid, because a turn's sum would not fit its
+column."""
 
 
 def token_count(value: Any) -> int | None:
-    """Return a reported number of tokens; None if it is missing. Raise ValueError if it is unreadable."""
+    """Return a reported number of tokens; None if it is missing. Raise ValueError if it is
+    unreadable.
+    """
     if isinstance(value, float) and value.is_integer():  # JSON has only one kind of number
         value = int(value)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MANY_TOKENS):
+    if value is None or (
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MANY_TOKENS
+    ):
         return value
     raise ValueError
 
@@ -185,7 +209,8 @@ class ErrorScope(Enum):
     """The effect of an error, the same for every dialect."""
 
     NONE = auto()
-    """The error ends neither the session nor a turn. If it names a client message, that message has failed."""
+    """The error ends neither the session nor a turn. If it names a client message, that message
+    has failed."""
     EXPIRED = auto()
     """The session has reached its maximum age and has ended."""
     FATAL = auto()
@@ -197,11 +222,14 @@ class ErrorScope(Enum):
     TURN_FAILED = auto()
     """The open turn has ended, even if the error names none of the turn's messages."""
     UNANSWERED = auto()
-    """A VAD has committed speech while a response was in progress. The service starts no response to this speech."""
+    """A VAD has committed speech while a response was in progress. The service starts no
+    response to this speech."""
 
 
 class ServiceFailure(msgspec.Struct, frozen=True):
-    """An error, or the failure of a response. `event_id` is the id of the client message that caused the error."""
+    """An error, or the failure of a response. `event_id` is the id of the client message that
+    caused the error.
+    """
 
     type: str = ""
     code: str = ""
@@ -236,7 +264,8 @@ class FunctionCall(msgspec.Struct, frozen=True):
 class McpItem(msgspec.Struct, frozen=True):
     """An item of an MCP server: the list of its tools, a call, or the request to approve a call.
 
-    `server` is its label. `tool` is the called tool, and `error` the error of a failed call; "" if there is none.
+    `server` is its label. `tool` is the called tool, and `error` the error of a failed call; "" if
+    there is none.
     """
 
     server: str
@@ -247,9 +276,10 @@ class McpItem(msgspec.Struct, frozen=True):
 class PlayoutPosition(NamedTuple):
     """The position of a delta in the caller's playout queue, which plays one delta after the other.
 
-    `delay_ns` is the time from the arrival of the delta to its playback, while the delta waits for earlier audio.
-    `uncertainty_ns` is the uncertainty of the playback time, which follows from the timestamps. `uneven_ns` is the
-    largest difference between the delays of this delta and of the deltas near it, some of which arrived late.
+    `delay_ns` is the time from the arrival of the delta to its playback, while the delta waits for
+    earlier audio. `uncertainty_ns` is the uncertainty of the playback time, which follows from the
+    timestamps. `uneven_ns` is the largest difference between the delays of this delta and of the
+    deltas near it, some of which arrived late.
     """
 
     delay_ns: int
@@ -260,13 +290,14 @@ class PlayoutPosition(NamedTuple):
 class StrippedAudio(msgspec.Struct, frozen=True):
     """The facts about an audio payload that was removed, or about an item that ends.
 
-    `audible` is the start of a sound, which may be before this payload. If replies are detected in the audio, it is 0
-    if a sound continues. `until` is the position after the last sample of the sound, which may also be before this
-    payload. `error_ns` is the uncertainty of the sound's start. `end_error_ns` is that of the end of the last sound,
-    which may become known only with a later payload without sound; while the sound may continue, it is that of audio
-    that stops here. `place` is set for the first payload of a reply, if the caller's line plays all received audio.
-    `tones` is the number of tones that ended or became certain: ring tones, beeps and the like. `pending` is the start
-    of a sound that is not certain yet; None if there is none.
+    `audible` is the start of a sound, which may be before this payload. If replies are detected in
+    the audio, it is 0 if a sound continues. `until` is the position after the last sample of the
+    sound, which may also be before this payload. `error_ns` is the uncertainty of the sound's
+    start. `end_error_ns` is that of the end of the last sound, which may become known only with a
+    later payload without sound; while the sound may continue, it is that of audio that stops here.
+    `place` is set for the first payload of a reply, if the caller's line plays all received audio.
+    `tones` is the number of tones that ended or became certain: ring tones, beeps and the like.
+    `pending` is the start of a sound that is not certain yet; None if there is none.
     """
 
     audible: int | None = None
@@ -282,23 +313,30 @@ class ServerEvent(msgspec.Struct, frozen=True):
     """One server event. A field has its default if events of this kind do not have the field.
 
     - `name` is "" if the service did not report the event, but other events imply it.
-    - `payload_bytes` is the size of the payload. For audio, it is the decoded bytes of a delta or of a retrieved item
-    (-1 if the audio is not base64). For another delta, it is the number of characters of its JSON text.
+    - `payload_bytes` is the size of the payload. For audio, it is the decoded bytes of a delta or
+      of a retrieved item (-1 if the audio is not base64). For another delta, it is the number of
+      characters of its JSON text.
     - `payload` is the content of a delta as raw JSON. Audio is a base64 string.
     - `text` is the complete text or transcript, if the event has it.
-    - `audio_ms` is the position of the start or end of speech on the session's clock of input audio; None if it is not
-    reported.
-    - `other_dialect` is True if the name of the event belongs to another dialect. All clients of this dialect misread
-    such an event.
-    - `request` is the client's id of the request that a response answers, if the service reports the id.
-    - `phase` is the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does not report it.
-    - `calls` is the function call of the event. If a response is done, it is all function calls of the response.
-    - `session` is the session as the service describes it. `session_id` is the service's id of the session.
+    - `audio_ms` is the position of the start or end of speech on the session's clock of input
+      audio; None if it is not reported.
+    - `other_dialect` is True if the name of the event belongs to another dialect. All clients of
+      this dialect misread such an event.
+    - `request` is the client's id of the request that a response answers, if the service reports
+      the id.
+    - `phase` is the phase of a response's item, `COMMENTARY` or `ANSWER`; "" if the service does
+      not report it.
+    - `calls` is the function call of the event. If a response is done, it is all function calls of
+      the response.
+    - `session` is the session as the service describes it. `session_id` is the service's id of the
+      session.
     - `mcp` is the item of the event, if it is an item of an MCP server.
     - `backend_response_id` is the id of a response of the backend that does a delegated task.
-    - `billed_ns` is the billable duration of a session that has ended. `paused_ns` is the part of it in standby.
-    - `status` is how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason` is why it ended.
-    Both become parts of outcomes, so they are single words. The codes of `failure` are single words too.
+    - `billed_ns` is the billable duration of a session that has ended. `paused_ns` is the part of
+      it in standby.
+    - `status` is how a response ended: "completed", "cancelled", "incomplete" or "failed". `reason`
+      is why it ended. Both become parts of outcomes, so they are single words. The codes of
+      `failure` are single words too.
     """
 
     kind: EventKind
@@ -327,7 +365,9 @@ class ServerEvent(msgspec.Struct, frozen=True):
 
 
 def base64_bytes(raw: msgspec.Raw) -> int:
-    """Return the decoded length of a base64 JSON string (RFC 4648 §4), from its length; -1 if it is invalid."""
+    """Return the decoded length of a base64 JSON string (RFC 4648 §4), from its length; -1 if it
+    is invalid.
+    """
     text = memoryview(raw)
     characters = len(text) - 2
     if characters <= 2 and text.tobytes() in (b"", b"null"):
@@ -343,19 +383,26 @@ def audio_payload(raw: msgspec.Raw) -> bytes | None:
         audio = binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
     except (ValueError, binascii.Error):
         return None
-    return audio if len(audio) == max(0, base64_bytes(raw)) else None  # otherwise binascii has ignored padding
+    # otherwise binascii has ignored padding
+    return audio if len(audio) == max(0, base64_bytes(raw)) else None
 
 
 def delta_text(payload: msgspec.Raw | StrippedAudio) -> str:
     """Return the text of a delta; "" if the delta has no text."""
     try:
-        return msgspec.json.decode(payload, type=str) if isinstance(payload, msgspec.Raw) and len(payload) else ""
+        return (
+            msgspec.json.decode(payload, type=str)
+            if isinstance(payload, msgspec.Raw) and len(payload)
+            else ""
+        )
     except msgspec.MsgspecError:
         return ""
 
 
 def text_characters(raw: msgspec.Raw) -> int:
-    """Return the number of characters of a JSON string on the wire, with its escapes; 0 if it is not a string."""
+    """Return the number of characters of a JSON string on the wire, with its escapes; 0 if it is
+    not a string.
+    """
     text = memoryview(raw)
     return len(text) - 2 if len(text) > 2 and text[0] == QUOTE else 0
 
@@ -363,15 +410,17 @@ def text_characters(raw: msgspec.Raw) -> int:
 # Rate limits.
 
 MAX_WAIT_S = 1e9
-"""The maximum wait in seconds. A longer one is ignored: it is an error, and might not fit its column."""
+"""The maximum wait in seconds. A longer one is ignored: it is an error, and might not fit its
+column."""
 RECEIVED_HEADER = "x-rtbench-received"
-"""Our own header of a refusal: its arrival, by this machine's wall clock, as an HTTP date. A stored refusal has it only
-if its `retry-after` is a date, and it has no `date`."""
+"""Our own header of a refusal: its arrival, by this machine's wall clock, as an HTTP date. A stored
+refusal has it only if its `retry-after` is a date, and it has no `date`."""
 MAX_NUMBER = 2**53
 """The largest integer that is exact in every JSON notation."""
 LIMITED = ("requests", "tokens")
 UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-"""The units of durations such as "1m26.4s", in seconds. Longer names begin with the same letters."""
+"""The units of durations such as "1m26.4s", in seconds. Longer names begin with the same
+letters."""
 
 _NUMBER = r"\d{1,12}(?:\.\d{1,12})?"
 _UNIT = r"(?:ms|milliseconds?|d(?:ays?)?|h(?:ours?)?|m(?:inutes?)?|s(?:econds?)?)(?![a-z])"
@@ -383,7 +432,9 @@ _asked = re.compile(rf"(?:try again|retry) (?:in|after) ({_LENGTH})", _FLAGS).se
 
 
 class RateLimit(msgspec.Struct, frozen=True):
-    """A limit, such as `requests` or `tokens`, its rest, and the seconds until its reset; None if unknown."""
+    """A limit, such as `requests` or `tokens`, its rest, and the seconds until its reset; None
+    if unknown.
+    """
 
     name: str
     limit: int | None = None
@@ -392,8 +443,12 @@ class RateLimit(msgspec.Struct, frozen=True):
 
 
 def rate_limits(value: object) -> tuple[RateLimit, ...]:
-    """Return the entries of `rate_limits` in the event `rate_limits.updated`. Entries without a name are ignored."""
-    entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+    """Return the entries of `rate_limits` in the event `rate_limits.updated`. Entries without a
+    name are ignored.
+    """
+    entries = (
+        [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+    )
     return tuple(
         RateLimit(
             name[:MAX_ID_CHARACTERS],
@@ -407,7 +462,9 @@ def rate_limits(value: object) -> tuple[RateLimit, ...]:
 
 
 def limits_in(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
-    """Return the limits in a handshake's headers: `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`."""
+    """Return the limits in a handshake's headers:
+    `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`.
+    """
     limits = []
     for name in LIMITED:
         limit, remaining, reset = (
@@ -419,7 +476,9 @@ def limits_in(headers: Mapping[str, str]) -> tuple[RateLimit, ...]:
 
 
 def wait_in(message: str) -> int | None:
-    """Return the wait, in ns, in an error message ("Please try again in 250ms", "… in 1m26.4s"), or None."""
+    """Return the wait, in ns, in an error message ("Please try again in 250ms", "… in 1m26.4s"),
+    or None.
+    """
     match = _asked(message)
     return None if match is None else _ns(_length_s(match[1]))
 
@@ -427,22 +486,25 @@ def wait_in(message: str) -> int | None:
 def wait_of(headers: Mapping[str, str]) -> int | None:
     """Return the wait, in ns, in the headers of a refusal; None if there is none.
 
-    It is `retry-after-ms`, or `retry-after` (RFC 9110 §10.2.3). A date is relative to the `date` of the response,
-    because clocks of hosts differ, or else to RECEIVED_HEADER.
+    It is `retry-after-ms`, or `retry-after` (RFC 9110 §10.2.3). A date is relative to the `date` of
+    the response, because clocks of hosts differ, or else to RECEIVED_HEADER.
     """
     if (ms := _number(headers.get("retry-after-ms"))) is not None:
         return _ns(ms / 1_000)
     retry_after = headers.get("retry-after")
     if (seconds := _number(retry_after)) is not None:
         return _ns(seconds)
-    until_s, now_s = _date_s(retry_after), _date_s(headers.get("date"))
+    until_s = _date_s(retry_after)
+    now_s = _date_s(headers.get("date"))
     if now_s is None:
         now_s = _date_s(headers.get(RECEIVED_HEADER))
     return None if until_s is None or now_s is None else _ns(max(0.0, until_s - now_s))
 
 
 def with_arrival(headers: Mapping[str, str], now_s: float) -> Mapping[str, str]:
-    """Return the headers of a refusal, with RECEIVED_HEADER if their wait depends on this machine's wall clock."""
+    """Return the headers of a refusal, with RECEIVED_HEADER if their wait depends on this
+    machine's wall clock.
+    """
     if _date_s(headers.get("retry-after")) is None or _date_s(headers.get("date")) is not None:
         return headers
     return {**headers, RECEIVED_HEADER: formatdate(now_s, usegmt=True)}
@@ -450,7 +512,8 @@ def with_arrival(headers: Mapping[str, str], now_s: float) -> Mapping[str, str]:
 
 def _length_s(text: str) -> float:
     units = (
-        (number, "ms" if unit.lower().startswith(("ms", "milli")) else unit[0].lower()) for number, unit in _parts(text)
+        (number, "ms" if unit.lower().startswith(("ms", "milli")) else unit[0].lower())
+        for number, unit in _parts(text)
     )
     return math.fsum(float(number) * UNITS_S[unit] for number, unit in units)
 
@@ -472,10 +535,13 @@ def _count(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    """Return `value` if it is a finite number, or a string with such a number; None for any other value."""
+    """Return `value` if it is a finite number, or a string with such a number; None for any
+    other value.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    if isinstance(value, str) and ("_" in value or not value.isascii()):  # numbers of Python, but not of JSON or HTTP
+    # numbers of Python, but not of JSON or HTTP
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
         return None
     try:
         number = float(value)
@@ -485,7 +551,9 @@ def _number(value: object) -> float | None:
 
 
 def _date_s(text: str | None) -> float | None:
-    """Return an HTTP date (GMT if it has no zone, RFC 9110 §5.6.7) in seconds since 1970; None if it is invalid."""
+    """Return an HTTP date (GMT if it has no zone, RFC 9110 §5.6.7) in seconds since 1970; None
+    if it is invalid.
+    """
     try:
         parsed = parsedate_tz(text) if text else None
         return None if parsed is None else float(mktime_tz((*parsed[:9], parsed[9] or 0)))

@@ -12,7 +12,8 @@ FindingState = Literal["pass", "warning", "fail", "skipped"]
 class CheckFinding:
     """The result of one check.
 
-    `message` states what was found, with the measured value. `remedy` is "" if there is nothing to do.
+    `message` states what was found, with the measured value. `remedy` is "" if there is nothing to
+    do.
     """
 
     name: str
@@ -22,5 +23,11 @@ class CheckFinding:
 
 
 def warning_unless(good: bool, name: str, message: str, remedy: str) -> CheckFinding:
-    """Return a finding. If `good` is True, the check passes. Otherwise the finding is a warning with the remedy."""
-    return CheckFinding(name, "pass", message) if good else CheckFinding(name, "warning", message, remedy)
+    """Return a finding. If `good` is True, the check passes. Otherwise the finding is a warning
+    with the remedy.
+    """
+    return (
+        CheckFinding(name, "pass", message)
+        if good
+        else CheckFinding(name, "warning", message, remedy)
+    )

@@ -1,6 +1,8 @@
-"""A service: its addresses, its sign-in, and the dialect of each address. Pure data, registered once for each service.
+"""A service: its addresses, its sign-in, and the dialect of each address. Pure data, registered
+once for each service.
 
-`bench.services.registry` lists the services. docs/targets.md has the sources, and reports what was tried.
+`bench.services.registry` lists the services. docs/targets.md has the sources, and reports what was
+tried.
 """
 
 from __future__ import annotations
@@ -17,21 +19,24 @@ from bench.wire.dialect import Dialect
 MODEL = "{model}"
 """The placeholder for the model in the address of a service."""
 VERSION = "{version}"
-"""The placeholder for the version in the path of a route. Services add versions, and keep the rest of the path."""
+"""The placeholder for the version in the path of a route. Services add versions, and keep the
+rest of the path."""
 
 
 @dataclass(frozen=True)
 class Link:
     """A kind of connection. A service has one or more, of which the scheme of a URL selects one.
 
-    `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one after the other.
-    `opened` states in messages that a connection is open. `peers` and `example` describe what has such addresses.
-    `settings` are the keys of targets that only some links have. `title` names such connections. `transport` is the
-    value of that key of targets which selects it; "" if only the scheme does. `codecs` are those that calls offer by
-    default. `credential` is presented in a header of the first request, or as a digest of user and password if the peer
-    demands it. `is_http` is True if an HTTP request opens the connection. `is_tls_by_scheme` is False if a later hop
-    may require TLS although the scheme does not. `has_media` is True if audio travels in RTP packets, which need ports
-    of their own. `sockets` is the number of sockets that a session needs.
+    `schemes` are without and with TLS. `steps` are the parts of a connection that can fail one
+    after the other. `opened` states in messages that a connection is open. `peers` and `example`
+    describe what has such addresses. `settings` are the keys of targets that only some links have.
+    `title` names such connections. `transport` is the value of that key of targets which selects
+    it; "" if only the scheme does. `codecs` are those that calls offer by default. `credential` is
+    presented in a header of the first request, or as a digest of user and password if the peer
+    demands it. `is_http` is True if an HTTP request opens the connection. `is_tls_by_scheme` is
+    False if a later hop may require TLS although the scheme does not. `has_media` is True if audio
+    travels in RTP packets, which need ports of their own. `sockets` is the number of sockets that a
+    session needs.
     """
 
     schemes: tuple[str, str]
@@ -57,47 +62,104 @@ class Link:
 
 
 WEBSOCKET = Link(
-    ("ws", "wss"), ("upgrade", "session", "turn"), "HTTP 101", "WebSocket servers", "wss://HOST/PATH",
-    settings=("compression", "max_message_mib"), title="WebSocket connections", transport="websocket",
-)  # fmt: skip
+    ("ws", "wss"),
+    ("upgrade", "session", "turn"),
+    "HTTP 101",
+    "WebSocket servers",
+    "wss://HOST/PATH",
+    settings=("compression", "max_message_mib"),
+    title="WebSocket connections",
+    transport="websocket",
+)
 SIP = Link(
-    ("sip", "sips"), ("call", "turn"), "the call was answered", "telephones", "sip:agent@sip.example.com",
-    settings=("rtp_ports", "codec", "from_", "srtp", "call_hosts"), title="telephone calls",
-    address_form="SIP URI", credential="digest", is_http=False, is_tls_by_scheme=False, has_media=True, sockets=3,
-)  # fmt: skip
-"""The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection may require TLS."""
+    ("sip", "sips"),
+    ("call", "turn"),
+    "the call was answered",
+    "telephones",
+    "sip:agent@sip.example.com",
+    settings=("rtp_ports", "codec", "from_", "srtp", "call_hosts"),
+    title="telephone calls",
+    address_form="SIP URI",
+    credential="digest",
+    is_http=False,
+    is_tls_by_scheme=False,
+    has_media=True,
+    sockets=3,
+)
+"""The link of telephone calls. Its sockets are for SIP, RTP and RTCP. A proxy or a redirection
+may require TLS."""
 WEBRTC = Link(
-    ("ws", "wss"), ("call", "session", "turn"), "the call is connected", "servers of the Realtime API", "wss://HOST/PATH",
-    settings=("max_message_mib", "rtp_ports", "codec", "call_hosts", "turn_server", "turn_login_env", "offer"),
-    title="calls over WebRTC", transport="webrtc",
-    codecs=("OPUS",), has_media=True, sockets=2,
-)  # fmt: skip
+    ("ws", "wss"),
+    ("call", "session", "turn"),
+    "the call is connected",
+    "servers of the Realtime API",
+    "wss://HOST/PATH",
+    settings=(
+        "max_message_mib",
+        "rtp_ports",
+        "codec",
+        "call_hosts",
+        "turn_server",
+        "turn_login_env",
+        "offer",
+    ),
+    title="calls over WebRTC",
+    transport="webrtc",
+    codecs=("OPUS",),
+    has_media=True,
+    sockets=2,
+)
 """The link of calls over WebRTC. Its sockets are for the offer, and for the packets of the call."""
 WEBRTC_SESSION = Link(
-    ("ws", "wss"), ("connection", "session", "turn"), "the host of the offer is connected", "servers of the Live API",
+    ("ws", "wss"),
+    ("connection", "session", "turn"),
+    "the host of the offer is connected",
+    "servers of the Live API",
     "wss://HOST/PATH",
-    settings=("max_message_mib", "rtp_ports", "codec", "call_hosts", "turn_server", "turn_login_env"),
-    title="sessions over WebRTC", transport="webrtc",
-    codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
-)  # fmt: skip
-"""The link of calls over WebRTC whose offer has the settings of the session. The first message places the call."""
+    settings=(
+        "max_message_mib",
+        "rtp_ports",
+        "codec",
+        "call_hosts",
+        "turn_server",
+        "turn_login_env",
+    ),
+    title="sessions over WebRTC",
+    transport="webrtc",
+    codecs=WEBRTC.codecs,
+    has_media=True,
+    sockets=WEBRTC.sockets,
+)
+"""The link of calls over WebRTC whose offer has the settings of the session. The first message
+places the call."""
 CALL_FAILED = "call.failed"
-"""The type of the message in which the transport of WEBRTC_SESSION reports that the call was not connected.
+"""The type of the message in which the transport of WEBRTC_SESSION reports that the call was not
+connected.
 
-Its `error` has the stage of the outcome as `type`, the rest of the outcome as `code`, and the detail as `message`.
+Its `error` has the stage of the outcome as `type`, the rest of the outcome as `code`, and the
+detail as `message`.
 """
 WEBRTC_AGENT = Link(
-    ("http", "https"), ("call", "turn"), "the call is connected", "agents over WebRTC", "https://HOST/api/offer",
+    ("http", "https"),
+    ("call", "turn"),
+    "the call is connected",
+    "agents over WebRTC",
+    "https://HOST/api/offer",
     settings=("rtp_ports", "codec", "call_hosts", "turn_server", "turn_login_env"),
-    title="agents over WebRTC", transport="webrtc",
-    codecs=WEBRTC.codecs, has_media=True, sockets=WEBRTC.sockets,
-)  # fmt: skip
+    title="agents over WebRTC",
+    transport="webrtc",
+    codecs=WEBRTC.codecs,
+    has_media=True,
+    sockets=WEBRTC.sockets,
+)
 """The link of calls over WebRTC to agents, which have no events."""
 LINKS = (WEBSOCKET, SIP, WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT)
 
 
 class Tracks(NamedTuple):
-    """The dialects of calls whose audio is a track next to the events, by its codec, and their kind of connection."""
+    """The dialects of calls whose audio is a track next to the events, by its codec, and their
+    kind of connection.
+    """
 
     link: Link
     opus: Dialect
@@ -109,17 +171,22 @@ class Tracks(NamedTuple):
 
 
 class KeyHeader(NamedTuple):
-    """The header that carries a key. `scheme` precedes the key; "" if the header contains only the key."""
+    """The header that carries a key. `scheme` precedes the key; "" if the header contains only
+    the key.
+    """
 
     name: str = "Authorization"
     scheme: str = "Bearer"
 
 
-BEARER, BASIC = KeyHeader(), KeyHeader(scheme="Basic")
+BEARER = KeyHeader()
+BASIC = KeyHeader(scheme="Basic")
 
 
 class Cloud(NamedTuple):
-    """A cloud of Entra ID: the scope of its tokens, and its sign-in host; None for azure-identity's default."""
+    """A cloud of Entra ID: the scope of its tokens, and its sign-in host; None for
+    azure-identity's default.
+    """
 
     scope: str
     authority: str | None = None
@@ -131,7 +198,9 @@ Signed = Literal["key", "entra", "nothing"]
 
 @dataclass(frozen=True)
 class RefusedRequest:
-    """A refused upgrade: the response's text, and the sent token's public claims. `path` has no gateway's prefix."""
+    """A refused upgrade: the response's text, and the sent token's public claims. `path` has no
+    gateway's prefix.
+    """
 
     status: int
     message: str
@@ -148,13 +217,14 @@ class RefusedRequest:
 class Route:
     """A path, perhaps with any VERSION, at which a service has a dialect.
 
-    `title` is the name of the product, if it is not that of the service. The query must have one of the parameters
-    `needs`; the first one names the model. `versions` are the known api-versions, of which the first one is the
-    default; () if the service refuses an api-version here, and None if it is not known whether it has one. `headers`
-    select the dialect, if the path has several. `scope` replaces the scope of the public cloud.
-    `other_hosts` maps the end of a host that does not have the path to the end of the host that has it.
-    `connects_per_min` is the quota of new connections. `is_unique` is True if no other service has such a path, so that
-    the path identifies the service at any host. `roles` are the roles of Entra ID that permit sessions.
+    `title` is the name of the product, if it is not that of the service. The query must have one of
+    the parameters `needs`; the first one names the model. `versions` are the known api-versions, of
+    which the first one is the default; () if the service refuses an api-version here, and None if
+    it is not known whether it has one. `headers` select the dialect, if the path has several.
+    `scope` replaces the scope of the public cloud. `other_hosts` maps the end of a host that does
+    not have the path to the end of the host that has it. `connects_per_min` is the quota of new
+    connections. `is_unique` is True if no other service has such a path, so that the path
+    identifies the service at any host. `roles` are the roles of Entra ID that permit sessions.
     """
 
     path: str
@@ -175,7 +245,9 @@ class Route:
         return re.compile(re.escape(self.path).replace(re.escape(VERSION), r"[\w-]+"))
 
     def end_of(self, path: str) -> str:
-        """Return the end of a path that is a path of this route, without a gateway's prefix; "" if there is none."""
+        """Return the end of a path that is a path of this route, without a gateway's prefix; ""
+        if there is none.
+        """
         found = re.search(f"{self.pattern.pattern}$", path)
         return found[0] if found else ""
 
@@ -184,18 +256,21 @@ class Route:
 class Service:
     """A service that is known by name.
 
-    `dialect` is its dialect, unless a route of the path has another one. `url` is its address, with `{model}` in place
-    of the model; "" if each customer has another host. `links` are the kinds of connections that it accepts. `hosts`
-    are the ends of its host names; a server that people run themselves has none. `folder` is the beginning of paths
-    that only this service has; "" if it has none. `model` is the default model. `key_header` carries the key, and
-    `api_key_env` is the variable from which the service's own clients read it. `clouds` maps the domain of a cloud to
-    its tokens; {} if the service accepts none of Entra ID. `minutes` is the maximum duration of a session; None if no
-    limit is known. `has_deployments` is True if requests name a deployment, whose name can differ from that of its
-    model. `retirements` maps a model to its retirement. `transcription` states which address a session without replies
-    needs: any, a separate one, or a separate one without a model. `telemetry_name` is the name in OpenTelemetry's
-    conventions, if it is not `name`. `key_page` states where the user finds the key. `starter` is the YAML of the
-    session settings that `rtbench init --service` writes; "" if it writes no folder for the service. `explain` returns
-    the remedy for a status; "" if the service does not cause such refusals.
+    `dialect` is its dialect, unless a route of the path has another one. `url` is its address, with
+    `{model}` in place of the model; "" if each customer has another host. `links` are the kinds of
+    connections that it accepts. `hosts` are the ends of its host names; a server that people run
+    themselves has none. `folder` is the beginning of paths that only this service has; "" if it has
+    none. `model` is the default model. `key_header` carries the key, and `api_key_env` is the
+    variable from which the service's own clients read it. `clouds` maps the domain of a cloud to
+    its tokens; {} if the service accepts none of Entra ID. `minutes` is the maximum duration of a
+    session; None if no limit is known. `has_deployments` is True if requests name a deployment,
+    whose name can differ from that of its model. `retirements` maps a model to its retirement.
+    `transcription` states which address a session without replies needs: any, a separate one, or a
+    separate one without a model. `telemetry_name` is the name in OpenTelemetry's conventions, if it
+    is not `name`. `key_page` states where the user finds the key. `starter` is the YAML of the
+    session settings that `rtbench init --service` writes; "" if it writes no folder for the
+    service. `explain` returns the remedy for a status; "" if the service does not cause such
+    refusals.
     """
 
     name: str
@@ -231,9 +306,18 @@ class Service:
         return any(name.endswith(f".{end}") for end in self.hosts)
 
     def cloud_of(self, host: str) -> Cloud | None:
-        """Return the cloud to which a host belongs; None if it belongs to none of the service's clouds."""
+        """Return the cloud to which a host belongs; None if it belongs to none of the service's
+        clouds.
+        """
         name = host.removesuffix(".")
-        return next((cloud for end, cloud in self.clouds.items() if self.has_host(host) and name.endswith(end)), None)
+        return next(
+            (
+                cloud
+                for end, cloud in self.clouds.items()
+                if self.has_host(host) and name.endswith(end)
+            ),
+            None,
+        )
 
     def route_of(self, dialect: Dialect) -> Route | None:
         """Return the service's first route with a dialect; None if it has none."""

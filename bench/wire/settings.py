@@ -1,9 +1,11 @@
-"""The settings of a session and its responses, and the content of messages, independent of dialects.
+"""The settings of a session and its responses, and the content of messages, independent of
+dialects.
 
-Settings that this tool does not know (`extra`) are merged into the update of the session, but cannot replace one on
-which this tool relies: which audio is sent, what ends a turn, what a reply contains. Otherwise the measurement would be
-wrong. Each dialect has its own names for these settings. A dialect declares the keys of `session` that only it has
-(`Dialect.setting_keys`). `bench.plan.script_keys` has the keys of all services.
+Settings that this tool does not know (`extra`) are merged into the update of the session, but
+cannot replace one on which this tool relies: which audio is sent, what ends a turn, what a reply
+contains. Otherwise the measurement would be wrong. Each dialect has its own names for these
+settings. A dialect declares the keys of `session` that only it has (`Dialect.setting_keys`).
+`bench.plan.script_keys` has the keys of all services.
 """
 
 from __future__ import annotations
@@ -49,11 +51,12 @@ DetectorName = Literal[
     "azure_semantic_vad_multilingual",
     "full_duplex",
 ]
-"""The types of turn detection. Types with `azure` in their name belong to Azure Voice Live. `full_duplex` is for
-GPT-Live and agents."""
+"""The types of turn detection. Types with `azure` in their name belong to Azure Voice Live.
+`full_duplex` is for GPT-Live and agents."""
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
-"""The types of noise reduction: for a near microphone, for a far microphone, and that of Azure Voice Live."""
+"""The types of noise reduction: for a near microphone, for a far microphone, and that of Azure
+Voice Live."""
 EchoCancellation = Literal["server_echo_cancellation"]
 
 
@@ -62,12 +65,16 @@ class PartialSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def explicit(self) -> dict[str, Any]:
-        """The settings that the script sets, without those for which the service's default is used."""
+        """The settings that the script sets, without those for which the service's default is
+        used.
+        """
         return without_none(**msgspec.structs.asdict(self))
 
 
 class TurnDetection(PartialSettings, frozen=True, kw_only=True):
-    """The service's VAD; None means the service's default. `plan/script_keys.py` has the options of each type."""
+    """The service's VAD; None means the service's default. `plan/script_keys.py` has the options
+    of each type.
+    """
 
     type: DetectorName = "server_vad"
     threshold: float | None = None
@@ -87,7 +94,8 @@ class TurnDetection(PartialSettings, frozen=True, kw_only=True):
 class InputTranscription(PartialSettings, frozen=True, kw_only=True):
     """How the service transcribes the caller's audio. None means the service's default.
 
-    The fields are those of `AudioTranscription` in the SDK `openai` 3.57. On Azure GA, `model` is a deployment.
+    The fields are those of `AudioTranscription` in the SDK `openai` 3.57. On Azure GA, `model` is a
+    deployment.
     """
 
     model: str
@@ -99,7 +107,9 @@ class InputTranscription(PartialSettings, frozen=True, kw_only=True):
 
 
 class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A function that the model may call. `parameters` is the JSON Schema of its arguments, which form an object."""
+    """A function that the model may call. `parameters` is the JSON Schema of its arguments,
+    which form an object.
+    """
 
     name: str
     description: str = ""
@@ -109,13 +119,19 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True):
     def required(self) -> tuple[str, ...]:
         """The required arguments of a call."""
         names = self.parameters.get("required")
-        return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+        return (
+            tuple(name for name in names if isinstance(name, str))
+            if isinstance(names, list)
+            else ()
+        )
 
 
 class McpServer(msgspec.Struct, frozen=True, kw_only=True):
-    """An MCP server whose tools the service calls itself, by a `url`, `connector_id` or `tunnel_id`. None: the default.
+    """An MCP server whose tools the service calls itself, by a `url`, `connector_id` or
+    `tunnel_id`. None: the default.
 
-    `authorization_env` names the variable of the token. With `approve`, the client approves calls if asked.
+    `authorization_env` names the variable of the token. With `approve`, the client approves calls
+    if asked.
     """
 
     label: str
@@ -149,14 +165,23 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 OF_RESPONSES = ("create_response", "interrupt_response")
 """The keys of turn detection that are about responses."""
 REPLY_SETTINGS = (
-    *("instructions", "voice", "max_output_tokens", "temperature", "output_format"),
-    *("reasoning", "truncation", "interim_response", "tool_choice"),
+    "instructions",
+    "voice",
+    "max_output_tokens",
+    "temperature",
+    "output_format",
+    "reasoning",
+    "truncation",
+    "interim_response",
+    "tool_choice",
 )
 """The settings of a session that have no effect if it only transcribes."""
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings that a script sends for a session; None means the default. `plan/script_keys.py` explains them."""
+    """The settings that a script sends for a session; None means the default.
+    `plan/script_keys.py` explains them.
+    """
 
     output: Output = "audio"
     instructions: str | None = None
@@ -182,19 +207,27 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
     delegation: dict[str, Any] | None = None
     """The executor of the tasks that GPT-Live delegates, in the service's format."""
     history: tuple[Message, ...] = ()
-    """The conversation before the session, if it is a setting of the session (`Dialect.with_history`)."""
+    """The conversation before the session, if it is a setting of the session
+    (`Dialect.with_history`)."""
     extra: dict[str, Any] = {}
-    """Additional settings in the dialect's format, which are merged into the update last (`merged`)."""
+    """Additional settings in the dialect's format, which are merged into the update last
+    (`merged`)."""
 
     @property
     def service_responds(self) -> bool:
         """True if the service starts responses, which is the default with turn detection."""
         detection = self.turn_detection
-        return detection is not None and detection.create_response is not False and self.output != ONLY_TRANSCRIPT
+        return (
+            detection is not None
+            and detection.create_response is not False
+            and self.output != ONLY_TRANSCRIPT
+        )
 
     @property
     def detection_update(self) -> dict[str, Any] | None:
-        """The explicit settings of turn detection; None if it is off. A session without responses has none of them."""
+        """The explicit settings of turn detection; None if it is off. A session without
+        responses has none of them.
+        """
         if self.turn_detection is None:
             return None
         explicit = self.turn_detection.explicit
@@ -212,13 +245,16 @@ class ResponseSettings(msgspec.Struct, frozen=True, kw_only=True):
     conversation: Literal["auto", "none"] | None = None
     """If it is `none`, the response is out of band and does not become part of the conversation."""
     input: tuple[Message, ...] | None = None
-    """The input of the response, in place of the conversation. If `input` is empty, the response has no input."""
+    """The input of the response, in place of the conversation. If `input` is empty, the response
+    has no input."""
     metadata: dict[str, str] | None = None
     tool_choice: str | None = None
 
     @property
     def out_of_band(self) -> bool:
-        """True if the response is outside of the conversation, so that another one may be in progress."""
+        """True if the response is outside of the conversation, so that another one may be in
+        progress.
+        """
         return self.conversation == "none"
 
 
@@ -228,37 +264,51 @@ def without_none(**fields: Any) -> dict[str, Any]:
 
 
 class UnsupportedSetting(NamedTuple):
-    """An unsupported setting: its path below a script's `session`, and the reason, a sentence with a remedy."""
+    """An unsupported setting: its path below a script's `session`, and the reason, a sentence
+    with a remedy.
+    """
 
     setting: tuple[str, ...]
     reason: str
 
 
 def merged(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings merged with `extra`: mappings key by key; any other value of `extra` replaces the old."""
+    """Return the settings merged with `extra`: mappings key by key; any other value of `extra`
+    replaces the old.
+    """
     result = dict(settings)
     for key, value in extra.items():
         old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        result[key] = (
+            merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        )
     return result
 
 
 def conflict(
     settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return the first setting in `extra`, with a remedy, that conflicts with one on which this tool relies, or None.
+    """Return the first setting in `extra`, with a remedy, that conflicts with one on which this
+    tool relies, or None.
 
-    `settings` is the update without `extra`. If it disables a setting, details of it in `extra` would enable it.
+    `settings` is the update without `extra`. If it disables a setting, details of it in `extra`
+    would enable it.
     """
     for path, remedy in stored.items():
         keys = _meeting(settings, extra, path)
         if keys is not None:
-            return UnsupportedSetting(keys, f"must not set {'.'.join(keys)}, which this tool relies on: {remedy}")
+            return UnsupportedSetting(
+                keys, f"must not set {'.'.join(keys)}, which this tool relies on: {remedy}"
+            )
     return None
 
 
-def foreign_setting(settings: SessionSettings, known: Collection[str], title: str) -> UnsupportedSetting | None:
-    """Return the first setting that differs from its default and is not `known` to the service with this title."""
+def foreign_setting(
+    settings: SessionSettings, known: Collection[str], title: str
+) -> UnsupportedSetting | None:
+    """Return the first setting that differs from its default and is not `known` to the service
+    with this title.
+    """
     unset = SessionSettings()
     for name in settings.__struct_fields__:
         if name not in known and getattr(settings, name) != getattr(unset, name):
@@ -269,31 +319,42 @@ def foreign_setting(settings: SessionSettings, known: Collection[str], title: st
 def undone(
     settings: Mapping[str, Any], extra: Mapping[str, Any], stored: Mapping[Keys, str]
 ) -> UnsupportedSetting | None:
-    """Return why, with the remedy, `extra` cannot be merged into `settings`, as in `conflict`; None if it can."""
+    """Return why, with the remedy, `extra` cannot be merged into `settings`, as in `conflict`;
+    None if it can.
+    """
     unsupported = conflict(settings, extra, stored)
-    return unsupported and UnsupportedSetting(("extra", *unsupported.setting), f"extra {unsupported.reason}")
+    return unsupported and UnsupportedSetting(
+        ("extra", *unsupported.setting), f"extra {unsupported.reason}"
+    )
 
 
 def _meeting(settings: Any, extra: Any, path: Keys) -> Keys | None:
-    """Return the first part of `path` at which `extra` replaces the value there; None if it does not."""
+    """Return the first part of `path` at which `extra` replaces the value there; None if it does
+    not.
+    """
     for depth, key in enumerate(path):
         if not isinstance(extra, Mapping) or not isinstance(settings, Mapping):
             return path[:depth]
         if key not in extra:
             return None
-        settings, extra = settings.get(key), extra[key]
+        settings = settings.get(key)
+        extra = extra[key]
     return path
 
 
 def backend_model(delegation: object) -> str | None:
-    """Return the backend's model in the setting `delegation`; None if it names none, or the client does the tasks."""
+    """Return the backend's model in the setting `delegation`; None if it names none, or the
+    client does the tasks.
+    """
     backend = delegation.get("responses") if isinstance(delegation, Mapping) else None
     model = backend.get("model") if isinstance(backend, Mapping) else None
     return model if isinstance(model, str) and model else None
 
 
 class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of a call of the function `name`, or the result of a delegated task (`of_delegation`)."""
+    """The output of a call of the function `name`, or the result of a delegated task
+    (`of_delegation`).
+    """
 
     call_id: str
     name: str = ""
@@ -305,7 +366,8 @@ class FunctionOutput(msgspec.Struct, frozen=True, kw_only=True):
 class SettingKeys:
     """The keys of `session` that only one service has.
 
-    `detection` has keys by type of turn detection, `detectors` more such types, and `voices` types of voices.
+    `detection` has keys by type of turn detection, `detectors` more such types, and `voices` types
+    of voices.
     """
 
     session: Mapping[str, Field[Any]] = field(default_factory=dict)
@@ -317,8 +379,12 @@ class SettingKeys:
 NO_KEYS = SettingKeys()
 
 
-def texts(shape: Validator[str] = String()) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
-    """Return a validator that accepts one text or a list of texts. The value becomes a list, as services require."""
+def texts(
+    shape: Validator[str] = String(),
+) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
+    """Return a validator that accepts one text or a list of texts. The value becomes a list, as
+    services require.
+    """
     return Converted(OneOrMore(shape), lambda _, texts: list(texts))
 
 
@@ -339,7 +405,10 @@ class TypedMapValidator(Validator[dict[str, Any]]):
 
     @property
     def _tables(self) -> dict[str, StructOf[dict[str, Any]]]:
-        types = {name: {"type": Field(Choice((name,)), "The type.", required=True)} for name in self.fields}
+        types = {
+            name: {"type": Field(Choice((name,)), "The type.", required=True)}
+            for name in self.fields
+        }
         return {name: StructOf({**types[name], **more}, dict) for name, more in self.fields.items()}
 
 
@@ -350,8 +419,12 @@ DETECTION_FIELDS: dict[str, Field[Any]] = {
     "interrupt_response": Field(Boolean(), "Whether speech stops an answer in progress."),
 }
 LEVEL_FIELDS: dict[str, Field[Any]] = {
-    "threshold": Field(Number(0, 1), "The service's confidence from which it takes sound for speech."),
-    "prefix_padding_ms": Field(Integer(0, 5_000), "Audio before the start of speech that is included, in ms."),
+    "threshold": Field(
+        Number(0, 1), "The service's confidence from which it takes sound for speech."
+    ),
+    "prefix_padding_ms": Field(
+        Integer(0, 5_000), "Audio before the start of speech that is included, in ms."
+    ),
     "silence_duration_ms": Field(Integer(0, 10_000), "Silence that ends a turn, in ms."),
 }
 

@@ -1,4 +1,6 @@
-"""The command that runs these clients, for example `python -m benchmarks.peers --sessions 50,200`."""
+"""The command that runs these clients, for example `python -m benchmarks.peers --sessions
+50,200`.
+"""
 
 import sys
 

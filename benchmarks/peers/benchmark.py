@@ -19,7 +19,8 @@ from benchmarks.watch import cores
 
 LOADS = (50, 200, 400, 800, 1400)
 TURNS, RAMP_S = 8, 4.0
-"""The turns of a session, and the ramp-up in s. A client that cannot sustain a load is ended after half a minute."""
+"""The turns of a session, and the ramp-up in s. A client that cannot sustain a load is ended
+after half a minute."""
 
 Runs = dict[tuple[int, str], list[table.Outcome]]
 """The outcomes of all runs, by load and client."""
@@ -35,8 +36,13 @@ def main(arguments: Sequence[str] = ()) -> None:
         able = [peer for peer in peers if not gave_up(runs, peer.name)]
         runs |= {(sessions, peer.name): [] for peer in able}
         for _, peer in product(range(options.repeat), able):
-            runs[sessions, peer.name].append(once(peer, Load(sessions, options.turns, options.ramp)))
-    show({key: middle(outcomes) for key, outcomes in runs.items()}, table.markdown if options.markdown else table.text)
+            runs[sessions, peer.name].append(
+                once(peer, Load(sessions, options.turns, options.ramp))
+            )
+    show(
+        {key: middle(outcomes) for key, outcomes in runs.items()},
+        table.markdown if options.markdown else table.text,
+    )
     if messages := differences(runs):
         sys.exit("\n".join(messages))
 
@@ -48,23 +54,38 @@ def show(outcomes: dict[tuple[int, str], table.Outcome], form: Callable[..., str
 
 def parser() -> argparse.ArgumentParser:
     loads = ",".join(map(str, LOADS))
-    argument_parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    argument_parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers", description=__doc__
+    )
     argument_parser.add_argument(
         "--sessions", type=numbers, default=LOADS, metavar="N,N", help=f"loads (default: {loads})"
     )
     argument_parser.add_argument(
-        "--turns", type=int, default=TURNS, metavar="N", help="turns per session (default: %(default)s)"
+        "--turns",
+        type=int,
+        default=TURNS,
+        metavar="N",
+        help="turns per session (default: %(default)s)",
     )
     argument_parser.add_argument(
-        "--ramp", type=float, default=RAMP_S, metavar="S", help="seconds in which sessions are opened"
+        "--ramp",
+        type=float,
+        default=RAMP_S,
+        metavar="S",
+        help="seconds in which sessions are opened",
     )
     argument_parser.add_argument(
         "--repeat", type=int, default=1, metavar="N", help="runs of each load; medians are shown"
     )
     argument_parser.add_argument(
-        "--peers", type=names, metavar="NAME,NAME", help=f"clients, of: {', '.join(peer.name for peer in PEERS)}"
+        "--peers",
+        type=names,
+        metavar="NAME,NAME",
+        help=f"clients, of: {', '.join(peer.name for peer in PEERS)}",
     )
-    argument_parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+    argument_parser.add_argument(
+        "--markdown", action="store_true", help="print the table in Markdown"
+    )
     return argument_parser
 
 
@@ -85,9 +106,9 @@ def conditions(turns: int, ramp_s: float, repeat: int) -> str:
     alone = "" if not where.shared else "; ONE core for both: each slows the other down"
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     return (
-        f"Python {platform.python_version()}, Linux {platform.release()}; client on core {client}, simulator on core "
-        f"{simulator}{alone}\n{turns} turns per session, sessions opened within {ramp_s:g} s, {repeat} runs of each; "
-        f"load average before it {load}"
+        f"Python {platform.python_version()}, Linux {platform.release()}; client on core {client},"
+        f" simulator on core {simulator}{alone}\n{turns} turns per session, sessions opened within"
+        f" {ramp_s:g} s, {repeat} runs of each; load average before it {load}"
     )
 
 
@@ -104,9 +125,12 @@ def differences(runs: Runs) -> list[str]:
     """Return a line per load at which clients did not receive the same bytes."""
     sizes_by_load: dict[int, set[int]] = defaultdict(set)
     for (sessions, _), outcomes in runs.items():
-        sizes_by_load[sessions] |= {outcome.wire_bytes for outcome in outcomes if isinstance(outcome, Figures)}
+        sizes_by_load[sessions] |= {
+            outcome.wire_bytes for outcome in outcomes if isinstance(outcome, Figures)
+        }
     return [
-        f"different work: at {sessions} sessions the clients received {' or '.join(map(str, sorted(sizes)))} bytes"
+        f"different work: at {sessions} sessions the clients received"
+        f" {' or '.join(map(str, sorted(sizes)))} bytes"
         for sessions, sizes in sizes_by_load.items()
         if len(sizes) > 1
     ]
@@ -129,7 +153,13 @@ def judged(played: Played | Cannot, load: Load) -> table.Outcome:
 
 
 def middle(outcomes: Sequence[table.Outcome]) -> table.Outcome:
-    """Return the median of the usable runs. If the client failed in one of the runs, return that failure."""
+    """Return the median of the usable runs. If the client failed in one of the runs, return that
+    failure.
+    """
     counted = [outcome for outcome in outcomes if outcome.usable] or outcomes
     failed = [outcome for outcome in counted if isinstance(outcome, Cannot)]
-    return failed[0] if failed else typical([outcome for outcome in counted if isinstance(outcome, Figures)])
+    return (
+        failed[0]
+        if failed
+        else typical([outcome for outcome in counted if isinstance(outcome, Figures)])
+    )

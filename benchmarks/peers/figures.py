@@ -27,9 +27,9 @@ MIN_NS = 1_000_000_000
 class ClientReport:
     """The report of a client, in a common form.
 
-    `stamps` has the columns session_id, turn, instant and at_ns. `requested` has the columns session_id, turn and
-    at_ns. `messages` is the number of messages that the client counted, and `wire_bytes` the number of their bytes,
-    both by session_id.
+    `stamps` has the columns session_id, turn, instant and at_ns. `requested` has the columns
+    session_id, turn and at_ns. `messages` is the number of messages that the client counted, and
+    `wire_bytes` the number of their bytes, both by session_id.
     """
 
     stamps: pd.DataFrame
@@ -42,8 +42,9 @@ class ClientReport:
 class Figures:
     """The values of one client at one load. Times are in ms.
 
-    `error_ms` has the quantiles p50, p99 and p99.9 of the errors of events, in the period in which all sessions were
-    open. `usable` is False if the simulator was late, because the values then depend on it more than on the client.
+    `error_ms` has the quantiles p50, p99 and p99.9 of the errors of events, in the period in which
+    all sessions were open. `usable` is False if the simulator was late, because the values then
+    depend on it more than on the client.
     """
 
     error_ms: tuple[float, ...]
@@ -65,7 +66,9 @@ class Figures:
 
 @dataclass(frozen=True)
 class Cannot:
-    """A client that cannot carry this load, and the reason. Not `usable` if the simulator was late."""
+    """A client that cannot carry this load, and the reason. Not `usable` if the simulator was
+    late.
+    """
 
     why: str
     simulator_late_ms: float = 0.0
@@ -82,9 +85,16 @@ def report_from_records(records: Sequence[SessionRecord], truth: Truth) -> Clien
     """
     stamps = {session.session_id: np.array(session.stamps, dtype=np.int64) for session in records}
     instants = truth.instants[truth.instants["session_id"].isin(stamps)]
-    received = instants[instants["place"] < instants["session_id"].map(lambda name: len(stamps[name]))]
-    at_ns = [stamps[name][index] for name, index in zip(received["session_id"], received["place"], strict=True)]
-    requested = [(s.session_id, turn, at) for s in records for turn, at in enumerate(s.requested, 1)]
+    received = instants[
+        instants["place"] < instants["session_id"].map(lambda name: len(stamps[name]))
+    ]
+    at_ns = [
+        stamps[name][index]
+        for name, index in zip(received["session_id"], received["place"], strict=True)
+    ]
+    requested = [
+        (s.session_id, turn, at) for s in records for turn, at in enumerate(s.requested, 1)
+    ]
     return ClientReport(
         received[[*ON, "instant"]].assign(at_ns=at_ns),
         pd.DataFrame(requested, columns=[*ON, "at_ns"]),
@@ -98,8 +108,12 @@ def report_from_rows(turns: pd.DataFrame, sessions: pd.DataFrame) -> ClientRepor
 
     Only successful turns and sessions count.
     """
-    turns = turns[turns["outcome"] == "ok"].rename(columns={"session_id": "_", "service_session_id": "session_id"})
-    absolute = turns[ON].assign(**{name: turns[f"{name}_at_ns"] + turns["start_ns"] for name in INSTANTS})
+    turns = turns[turns["outcome"] == "ok"].rename(
+        columns={"session_id": "_", "service_session_id": "session_id"}
+    )
+    absolute = turns[ON].assign(
+        **{name: turns[f"{name}_at_ns"] + turns["start_ns"] for name in INSTANTS}
+    )
     stamps = absolute.melt(ON, var_name="instant", value_name="at_ns").dropna()
     succeeded = sessions[sessions["outcome"] == "ok"].set_index("service_session_id")
     return ClientReport(
@@ -118,13 +132,22 @@ def unequal(report: ClientReport, truth: Truth, sessions: int, turns: int) -> st
     if len(report.messages) != sessions:
         return f"{len(report.messages)} of {sessions} sessions reached their end"
     if len(report.requested) != sessions * turns or len(truth.requests) != sessions * turns:
-        return f"{len(report.requested)} turns reported and {len(truth.requests)} received, not {sessions * turns}"
+        return (
+            f"{len(report.requested)} turns reported and {len(truth.requests)} received, not"
+            f" {sessions * turns}"
+        )
     for name, count in report.messages.items():
         wire, done = truth.wire[name], int(truth.sessions["done"][name])
         if not done < count <= len(wire):
-            return f"{name}: {count} messages of {len(wire)}, but the last turn ends with number {done + 1}"
+            return (
+                f"{name}: {count} messages of {len(wire)}, but the last turn ends with number"
+                f" {done + 1}"
+            )
         if report.wire_bytes[name] != wire[count - 1]:
-            return f"{name}: {report.wire_bytes[name]} bytes in {count} messages, but {wire[count - 1]} were sent"
+            return (
+                f"{name}: {report.wire_bytes[name]} bytes in {count} messages, but"
+                f" {wire[count - 1]} were sent"
+            )
     return None
 
 
@@ -133,11 +156,15 @@ def figures(report: ClientReport, truth: Truth, watched: Watched) -> Figures | C
     start_ns, end_ns = truth.steady()
     if end_ns - start_ns < MIN_NS:
         return Cannot(
-            "its first session ended before the last one was open: use more --turns or a shorter --ramp", late_ms(truth)
+            "its first session ended before the last one was open: use more --turns or a shorter"
+            " --ramp",
+            late_ms(truth),
         )
     errors_ms = errors(report, truth, start_ns, end_ns)
     if errors_ms.empty or errors_ms.isna().any():
-        return Cannot(f"{errors_ms.isna().sum()} of {len(errors_ms)} events have no timestamp", late_ms(truth))
+        return Cannot(
+            f"{errors_ms.isna().sum()} of {len(errors_ms)} events have no timestamp", late_ms(truth)
+        )
     ttfa = ttfas(report, truth)
     within = (truth.handed_ns >= start_ns) & (truth.handed_ns < end_ns)
     before = watched.rss_bytes(int(truth.sessions["created_ns"].min()))
@@ -164,7 +191,8 @@ def late_ms(truth: Truth, start_ns: int = 0, end_ns: int = 1 << 62) -> float:
 
 
 def errors(report: ClientReport, truth: Truth, start_ns: int, end_ns: int) -> pd.Series[float]:
-    """Return arrival timestamp − send timestamp, in ms, of the seven instants of each turn that were sent in this time.
+    """Return arrival timestamp − send timestamp, in ms, of the seven instants of each turn that
+    were sent in this time.
 
     NaN if the client has no timestamp.
     """
@@ -174,7 +202,9 @@ def errors(report: ClientReport, truth: Truth, start_ns: int, end_ns: int) -> pd
 
 
 def ttfas(report: ClientReport, truth: Truth) -> pd.DataFrame:
-    """Return the time to first audio of each turn: `reported_ms` by the client, `true_ms` by the simulator."""
+    """Return the time to first audio of each turn: `reported_ms` by the client, `true_ms` by the
+    simulator.
+    """
     reported = report.stamps[report.stamps["instant"] == "first_audio"].merge(
         report.requested, on=ON, suffixes=("", "_asked")
     )
@@ -194,7 +224,9 @@ def quantiles(values: object, *ps: float) -> tuple[float, ...]:
 
 def typical(runs: Sequence[Figures]) -> Figures:
     """Return the median of repeated runs, field by field."""
-    return Figures(**{item.name: middle([getattr(run, item.name) for run in runs]) for item in fields(Figures)})
+    return Figures(
+        **{item.name: middle([getattr(run, item.name) for run in runs]) for item in fields(Figures)}
+    )
 
 
 def middle(values: Sequence[Any]) -> Any:
@@ -205,8 +237,8 @@ def middle(values: Sequence[Any]) -> Any:
 
 
 def per_session(by_load: Mapping[int, float]) -> float | None:
-    """Return bytes of memory per session: the slope of resident memory over loads. None if there are fewer than two
-    loads.
+    """Return bytes of memory per session: the slope of resident memory over loads. None if there
+    are fewer than two loads.
     """
     if len(by_load) < 2:
         return None

@@ -1,7 +1,8 @@
-"""A typical Locust file for voice: websocket-client, a greenlet that sends the microphone, `json` and `base64`.
+"""A typical Locust file for voice: websocket-client, a greenlet that sends the microphone, `json`
+and `base64`.
 
-A chunk is encoded when it is due, as in the examples of the services. Each session speaks, then sends silence until its
-reply is over, and speaks again.
+A chunk is encoded when it is due, as in the examples of the services. Each session speaks, then
+sends silence until its reply is over, and speaks again.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Caller(User):  # type: ignore[misc]  # Locust is not typed
         microphone.kill()
         self.ws.close()
         if len(OPEN_NS) == WORK.sessions:
-            Path(WORK.out).write_text(json.dumps({"late_ms": LATE_MS, "open_ns": OPEN_NS}), encoding="utf-8")
+            Path(WORK.out).write_text(
+                json.dumps({"late_ms": LATE_MS, "open_ns": OPEN_NS}), encoding="utf-8"
+            )
             self.environment.runner.quit()
         raise StopUser
 

@@ -1,8 +1,9 @@
-"""A client with the official SDK as its documentation uses it: asyncio, one client, `base64.b64decode` of each delta.
+"""A client with the official SDK as its documentation uses it: asyncio, one client,
+`base64.b64decode` of each delta.
 
-`async for event in connection` calls `parse_event(await recv_bytes())` repeatedly. This client makes the two calls
-separately, to count the bytes. It reads the clock when the event is available: no user of the SDK has the event
-earlier.
+`async for event in connection` calls `parse_event(await recv_bytes())` repeatedly. This client
+makes the two calls separately, to count the bytes. It reads the clock when the event is available:
+no user of the SDK has the event earlier.
 """
 
 from __future__ import annotations

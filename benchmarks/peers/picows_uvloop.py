@@ -12,7 +12,14 @@ import time
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from benchmarks.peers.work import SessionRecord, Work, item_create, response_create, session_update, write_records
+from benchmarks.peers.work import (
+    SessionRecord,
+    Work,
+    item_create,
+    response_create,
+    session_update,
+    write_records,
+)
 
 TYPE_STARTS = len('{"type":"')
 TYPE_ENDS = 64  # longer than any type
@@ -55,13 +62,17 @@ def type_of(payload: memoryview) -> bytes:
 
 
 async def main(work: Work) -> None:
-    write_records(work.out, await asyncio.gather(*(play(work, number) for number in range(work.sessions))))
+    write_records(
+        work.out, await asyncio.gather(*(play(work, number) for number in range(work.sessions)))
+    )
 
 
 async def play(work: Work, number: int) -> SessionRecord:
     """Run one session from its due time on."""
     await asyncio.sleep(work.opens_after_s(number))
-    transport, caller = await ws_connect(lambda: Caller(work.turns), work.url, websocket_handshake_timeout=60)
+    transport, caller = await ws_connect(
+        lambda: Caller(work.turns), work.url, websocket_handshake_timeout=60
+    )
     assert isinstance(caller, Caller)
     await caller.done
     await transport.wait_disconnected()

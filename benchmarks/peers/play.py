@@ -1,4 +1,6 @@
-"""A run of one client with a simulator, each on its own core: the client's report, the run's cost, and the truth."""
+"""A run of one client with a simulator, each on its own core: the client's report, the run's
+cost, and the truth.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,20 @@ from benchmarks.peers.work import Work, read_records
 from benchmarks.watch import Watched, cores, watched
 from tests.simulator_process import ROOT, running_simulator
 
-PROFILE = "generation_speed: 4.5\nrate_limits_updated: none\ndelays_ms:\n  first_audio: {p50: 150, p95: 300}\n"
+PROFILE = (
+    "generation_speed: 4.5\nrate_limits_updated: none\ndelays_ms:\n  first_audio: {p50: 150, p95:"
+    " 300}\n"
+)
 """A profile of answers with a short delay and fast generation: 40 events per second and session.
 
-The events `rate_limits.updated` are omitted because their numbers depend on the time. So every client receives the same
-bytes.
+The events `rate_limits.updated` are omitted because their numbers depend on the time. So every
+client receives the same bytes.
 """
 TURN_S = 1.5
 """An upper bound of the mean duration of a turn with this profile."""
 PATIENCE = 1.5
-"""The maximum duration of a run as a multiple of the planned one. A client that takes longer cannot sustain the load.
+"""The maximum duration of a run as a multiple of the planned one. A client that takes longer cannot
+sustain the load.
 """
 START_S = 8.0
 """The time in s for the start of a client and for writing its report."""
@@ -92,7 +98,12 @@ def from_rows(work: Work, scratch: Path, truth: Truth) -> ClientReport:
 PEERS = (
     Peer("rtbench", rtbench.command, from_rows),
     Peer("websocket-client", locust_file("websocket_client"), from_records),
-    Peer("websocket-client unchecked", locust_file("websocket_client"), from_records, utf8_check=False),
+    Peer(
+        "websocket-client unchecked",
+        locust_file("websocket_client"),
+        from_records,
+        utf8_check=False,
+    ),
     Peer("openai SDK", module("openai_sdk"), from_records),
     Peer("picows + uvloop", module("picows_uvloop"), from_records),
     Peer("rtbench over TLS", rtbench.command, from_rows, tls=True),
@@ -114,7 +125,9 @@ def play(
     where, tls = cores(), ["--tls"] if peer.tls else []
     with (
         pinned_to(where.simulator),
-        running_simulator("--ground-truth", str(truth_log), "--profile", str(profile_path), *tls) as ready,
+        running_simulator(
+            "--ground-truth", str(truth_log), "--profile", str(profile_path), *tls
+        ) as ready,
     ):
         out = str(scratch / "records.json")
         work = Work(ready.urls["ga"], load.sessions, load.turns, load.ramp_s, out, peer.utf8_check)
@@ -131,7 +144,8 @@ def play(
     truth = truth_of(read_truth(truth_log))
     if seen is None:
         return Cannot(
-            f"more than {PATIENCE:g} times as slow as the service; stopped after {limit_s:.0f} s", late_ms(truth)
+            f"more than {PATIENCE:g} times as slow as the service; stopped after {limit_s:.0f} s",
+            late_ms(truth),
         )
     try:
         report = peer.read_report(work, scratch, truth)
@@ -142,10 +156,16 @@ def play(
 
 
 def environment(work: Work, ca: Path | None) -> dict[str, str]:
-    """Return the environment of this process, without the variables that would direct a client to another service.
+    """Return the environment of this process, without the variables that would direct a client to
+    another service.
 
-    `ca`: the only certificate authority that OpenSSL trusts. It replaces the authorities of the system.
+    `ca`: the only certificate authority that OpenSSL trusts. It replaces the authorities of the
+    system.
     """
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_OPENAI_", "OPENAI_"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AZURE_OPENAI_", "OPENAI_"))
+    }
     trusted = {} if ca is None else {"SSL_CERT_FILE": str(ca)}
     return clean | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)} | trusted | work.environment()

@@ -1,4 +1,6 @@
-"""The load generator as a user runs it: a headless Locust run of a script with everything recorded, and its rows."""
+"""The load generator as a user runs it: a headless Locust run of a script with everything
+recorded, and its rows.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ STEP = "  - {{text: '{}', name: step_{}}}\n"
 def command(work: Work, scratch: Path) -> list[str]:
     steps = "".join(STEP.format(words(turn), turn) for turn in range(1, work.turns + 1))
     scenario = write_scenario(scratch, script=f"session:\n  output: audio\nsteps:\n{steps}")
-    load = ["-u", str(work.sessions), "-r", f"{work.sessions / work.ramp_s:g}", "--sessions", str(work.sessions)]
+    load = [
+        "-u",
+        str(work.sessions),
+        "-r",
+        f"{work.sessions / work.ramp_s:g}",
+        "--sessions",
+        str(work.sessions),
+    ]
     where = ["--runs-dir", str(scratch / "runs"), "--url", work.url]
     return [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", *load, *where]
 

@@ -8,13 +8,23 @@ from benchmarks.peers.figures import Cannot, Figures, per_session
 
 Outcome = Figures | Cannot
 HEADER = (
-    "sessions", "client", "error p50", "p99", "p99.9 ms", "CPU µs/event", "events/s", "MB received",
-    "ttfa reported", "ttfa true, ms", "simulator late", "other programs",
-)  # fmt: skip
+    "sessions",
+    "client",
+    "error p50",
+    "p99",
+    "p99.9 ms",
+    "CPU µs/event",
+    "events/s",
+    "MB received",
+    "ttfa reported",
+    "ttfa true, ms",
+    "simulator late",
+    "other programs",
+)
 """The columns of the table.
 
-The error is arrival − send timestamp. The times to first audio are p50 · p99. The lateness of the simulator is a p99 in
-ms. The use by other programs is a share of the client's core.
+The error is arrival − send timestamp. The times to first audio are p50 · p99. The lateness of the
+simulator is a p99 in ms. The use by other programs is a share of the client's core.
 """
 LATE = "not used"
 
@@ -49,8 +59,13 @@ def milliseconds(value: float) -> str:
 
 
 def text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return aligned columns; the last cell of a row with empty cells may be wider than its column."""
-    widths = [max(len(row[at]) for row in (header, *(row for row in rows if all(row)))) for at in range(len(header))]
+    """Return aligned columns; the last cell of a row with empty cells may be wider than its
+    column.
+    """
+    widths = [
+        max(len(row[at]) for row in (header, *(row for row in rows if all(row))))
+        for at in range(len(header))
+    ]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in (header, *rows))
 
 
@@ -64,7 +79,9 @@ def markdown_line(cells: Sequence[str]) -> str:
 
 
 def memory(outcomes: Mapping[tuple[int, str], Outcome]) -> list[str]:
-    """Return a line per client with its memory per session: the slope over the loads that the client sustained."""
+    """Return a line per client with its memory per session: the slope over the loads that the
+    client sustained.
+    """
     lines = []
     for client in dict.fromkeys(client for _, client in outcomes):
         resident = {

@@ -1,7 +1,8 @@
-"""The times at which the simulator sent each event of a run. The row of a turn stores seven of these times.
+"""The times at which the simulator sent each event of a run. The row of a turn stores seven of
+these times.
 
-`rtbench.calibrate.ground_truth` reads the same log, but without the order and bytes of events. The order and bytes
-prove that all clients did equal work.
+`rtbench.calibrate.ground_truth` reads the same log, but without the order and bytes of events. The
+order and bytes prove that all clients did equal work.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ Ints = npt.NDArray[np.int64]
 class Truth:
     """The ground truth of one run.
 
-    `instants` has the columns session_id, turn, instant, place and handed_ns. The place is the number of the event in
-    its session, from 0. `requests` has the columns session_id, turn and at_ns, the arrival of response.create.
-    `sessions` has, by session_id, the place of the last response.done (`done`; −1 if there is none), and when the
-    session was created, opened and done. `wire` has, by session_id, the bytes up to and including each event.
-    `handed_ns` and `late_ns` have all events of the run, in the order of the log.
+    `instants` has the columns session_id, turn, instant, place and handed_ns. The place is the
+    number of the event in its session, from 0. `requests` has the columns session_id, turn and
+    at_ns, the arrival of response.create. `sessions` has, by session_id, the place of the last
+    response.done (`done`; −1 if there is none), and when the session was created, opened and done.
+    `wire` has, by session_id, the bytes up to and including each event. `handed_ns` and `late_ns`
+    have all events of the run, in the order of the log.
     """
 
     instants: pd.DataFrame
@@ -113,7 +115,11 @@ def truth_of(lines: Iterable[Mapping[str, Any]]) -> Truth:
             requests.append((line["session"], session.requests, line["at_ns"]))
     return Truth(
         pd.DataFrame(
-            [(name, turn, instant, *at) for name, s in sessions.items() for (turn, instant), at in s.found.items()],
+            [
+                (name, turn, instant, *at)
+                for name, s in sessions.items()
+                for (turn, instant), at in s.found.items()
+            ],
             columns=["session_id", "turn", "instant", "place", "handed_ns"],
         ),
         pd.DataFrame(requests, columns=["session_id", "turn", "at_ns"]),

@@ -1,7 +1,8 @@
-"""A typical Locust file: websocket-client, `json.loads` of each message, `base64.b64decode` of each delta.
+"""A typical Locust file: websocket-client, `json.loads` of each message, `base64.b64decode` of each
+delta.
 
-The file favours the library in two ways. It reads the clock as soon as `recv` returns, before the message is decoded.
-And the clock is perf_counter, not time.
+The file favours the library in two ways. It reads the clock as soon as `recv` returns, before the
+message is decoded. And the clock is perf_counter, not time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Caller(User):  # type: ignore[misc]  # Locust is not typed
 
     def on_start(self) -> None:
         self.record, self.turn = SessionRecord(), 0
-        self.ws: WebSocket = create_connection(WORK.url, timeout=60, skip_utf8_validation=not WORK.utf8_check)
+        self.ws: WebSocket = create_connection(
+            WORK.url, timeout=60, skip_utf8_validation=not WORK.utf8_check
+        )
         self.record.session_id = self.receive_until("session.created")["session"]["id"]
         self.ws.send(json.dumps(session_update()))
         self.receive_until("session.updated")

@@ -1,4 +1,6 @@
-"""The work, the messages and the report that all clients share. The module has no clock, no socket and no library."""
+"""The work, the messages and the report that all clients share. The module has no clock, no
+socket and no library.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ SESSION: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Work:
-    """`sessions` concurrent sessions of `turns` text turns; they are opened evenly over `ramp_s` seconds."""
+    """`sessions` concurrent sessions of `turns` text turns; they are opened evenly over `ramp_s`
+    seconds.
+    """
 
     url: str
     sessions: int
@@ -42,7 +46,9 @@ class Work:
         return {VARIABLE: json.dumps(asdict(self))}
 
     def opens_after_s(self, number: int) -> float:
-        """Return the time in s, after the start, at which session `number` (counted from 0) is due to be opened."""
+        """Return the time in s, after the start, at which session `number` (counted from 0) is
+        due to be opened.
+        """
         return number * self.ramp_s / self.sessions
 
 
@@ -52,7 +58,11 @@ def words(turn: int) -> str:
 
 
 def item(turn: int) -> dict[str, Any]:
-    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": words(turn)}]}
+    return {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": words(turn)}],
+    }
 
 
 def session_update() -> dict[str, Any]:
@@ -69,10 +79,12 @@ def response_create() -> dict[str, Any]:
 
 @dataclass(slots=True)
 class SessionRecord:
-    """The report of a client on one session. All instants are from the client's clock, CLOCK_MONOTONIC in ns.
+    """The report of a client on one session. All instants are from the client's clock,
+    CLOCK_MONOTONIC in ns.
 
-    `stamps`: the arrival of each message, from session.created to the last response.done, in order. `wire_bytes`: the
-    length of the frames of these messages. `requested`: the instant before each response.create was sent.
+    `stamps`: the arrival of each message, from session.created to the last response.done, in order.
+    `wire_bytes`: the length of the frames of these messages. `requested`: the instant before each
+    response.create was sent.
     """
 
     session_id: str = ""
@@ -114,6 +126,11 @@ def write_records(path: str, sessions: Sequence[SessionRecord]) -> None:
 
 def read_records(path: Path) -> list[SessionRecord]:
     return [
-        SessionRecord(row["session_id"], array("q", row["stamps"]), row["wire_bytes"], array("q", row["request_sent"]))
+        SessionRecord(
+            row["session_id"],
+            array("q", row["stamps"]),
+            row["wire_bytes"],
+            array("q", row["request_sent"]),
+        )
         for row in json.loads(path.read_text(encoding="utf-8"))
     ]

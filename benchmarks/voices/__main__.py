@@ -1,4 +1,6 @@
-"""The command that measures with recorded voices, for example `python -m benchmarks.voices --split held-out`."""
+"""The command that measures with recorded voices, for example `python -m benchmarks.voices
+--split held-out`.
+"""
 
 import sys
 

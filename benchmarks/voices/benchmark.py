@@ -35,9 +35,9 @@ def print_offline(options: argparse.Namespace) -> None:
         environment()
     listed = measured(conditions, options.split, options.count, options.peers)
     print(
-        "A value is beyond its bound if its error exceeds the bound by more than 5 ms; in recordings as they ship, by "
-        "more than 20 ms, which is how far the two rules agree. `bias` is the median error, `p95` that of its "
-        "magnitude.\n"
+        "A value is beyond its bound if its error exceeds the bound by more than 5 ms; in"
+        " recordings as they ship, by more than 20 ms, which is how far the two rules agree. `bias`"
+        " is the median error, `p95` that of its magnitude.\n"
     )
     print(text_of(listed, options.worst))
     print(f"{time.monotonic() - before:.0f} s\n")
@@ -45,18 +45,39 @@ def print_offline(options: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.voices", description=__doc__)
-    made.add_argument("--split", choices=("tuning", "held-out", "all"), default="held-out", help="the speakers")
     made.add_argument(
-        "--only", default="", metavar="TEXT", help="only conditions and lines whose name contains this text"
+        "--split", choices=("tuning", "held-out", "all"), default="held-out", help="the speakers"
     )
     made.add_argument(
-        "--count", type=int, default=150, metavar="N", help="streams by condition, 0 for none (default: %(default)s)"
+        "--only",
+        default="",
+        metavar="TEXT",
+        help="only conditions and lines whose name contains this text",
     )
-    made.add_argument("--peers", type=int, default=40, metavar="N", help="streams for the other detectors, 0 for none")
     made.add_argument(
-        "--calls", type=int, default=20, metavar="N", help="calls by line, 0 for none (default: %(default)s)"
+        "--count",
+        type=int,
+        default=150,
+        metavar="N",
+        help="streams by condition, 0 for none (default: %(default)s)",
     )
-    made.add_argument("--worst", type=int, default=0, metavar="N", help="print failing values, N by condition")
+    made.add_argument(
+        "--peers",
+        type=int,
+        default=40,
+        metavar="N",
+        help="streams for the other detectors, 0 for none",
+    )
+    made.add_argument(
+        "--calls",
+        type=int,
+        default=20,
+        metavar="N",
+        help="calls by line, 0 for none (default: %(default)s)",
+    )
+    made.add_argument(
+        "--worst", type=int, default=0, metavar="N", help="print failing values, N by condition"
+    )
     return made
 
 
@@ -71,13 +92,19 @@ def corpora() -> str:
         (
             package.name,
             package.version,
-            " ".join(sorted({one.language for one in all_recordings() if one.package == package.name})),
+            " ".join(
+                sorted({one.language for one in all_recordings() if one.package == package.name})
+            ),
             " ".join(
                 f"{speaker}{'*' if split_of()[speaker] == 'tuning' else ''}"
-                for speaker in sorted({one.speaker for one in all_recordings() if one.package == package.name})
+                for speaker in sorted(
+                    {one.speaker for one in all_recordings() if one.package == package.name}
+                )
             ),
             *(f"{count:,}" for count in counts[package.name]),
         )
         for package in packages()
     ]
-    return table(("package", "version", "languages", "speakers (* tuning)", "recordings", "used"), rows)
+    return table(
+        ("package", "version", "languages", "speakers (* tuning)", "recordings", "used"), rows
+    )

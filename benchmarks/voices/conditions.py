@@ -1,8 +1,10 @@
-"""Streams with a recorded voice, by condition. The voice starts and ends at known samples of its stream.
+"""Streams with a recorded voice, by condition. The voice starts and ends at known samples of its
+stream.
 
-The level of a voice is that of its windows of 10 ms within 30 dB of the loudest one. Without another statement, it is
-−22 dBFS, and digital silence is around the voice. The transformations are known, so the truth is: a voice that fades
-in is cut as all others are (`edges`). Opus delays audio by 6.5 ms, and so the truth.
+The level of a voice is that of its windows of 10 ms within 30 dB of the loudest one. Without
+another statement, it is −22 dBFS, and digital silence is around the voice. The transformations are
+known, so the truth is: a voice that fades in is cut as all others are (`edges`). Opus delays audio
+by 6.5 ms, and so the truth.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ MIN_TONE_S = 0.15
 """The minimum room tone of a recording from which more is made."""
 MARGIN_S = 0.03
 EVEN = 10.0
-"""The maximum ratio of the energy of room tone in 10 ms to the median, and the inverse of the minimum: 10 dB."""
+"""The maximum ratio of the energy of room tone in 10 ms to the median, and the inverse of the
+minimum: 10 dB."""
 FAR_BELOW = 10 ** (45 / 10)
 """What is 45 dB below a voice is no part of it by any rule."""
 LONG_S = (3.0, 15.0)
@@ -60,9 +63,10 @@ Span = tuple[float, float]
 class Voice(NamedTuple):
     """A recorded voice at a sample rate.
 
-    `sound` starts and ends with the voice. `recorded` is the complete recording, in which the voice is from `start` to
-    `end`. `tone` is the room of the recording, with an RMS of 1; empty if the recording has too little of it. `others`
-    are the parts of the recording, outside of the voice, that are louder than its room, as (start, end).
+    `sound` starts and ends with the voice. `recorded` is the complete recording, in which the voice
+    is from `start` to `end`. `tone` is the room of the recording, with an RMS of 1; empty if the
+    recording has too little of it. `others` are the parts of the recording, outside of the voice,
+    that are louder than its room, as (start, end).
     """
 
     rate_hz: int
@@ -77,8 +81,8 @@ class Voice(NamedTuple):
 class Stream(NamedTuple):
     """A stream with one voice from sample `start` to sample `end`. They need not be whole numbers.
 
-    `others` are the other sounds of its recording, such as breaths. A detector that finds them invents nothing.
-    `codec_errors` are those of the codec that its line has.
+    `others` are the other sounds of its recording, such as breaths. A detector that finds them
+    invents nothing. `codec_errors` are those of the codec that its line has.
     """
 
     samples: Samples
@@ -97,10 +101,12 @@ Line = Callable[[Samples], Samples]
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition of a voice. `rates_hz` are the rates of its streams, and `applies` chooses the recordings.
+    """A condition of a voice. `rates_hz` are the rates of its streams, and `applies` chooses the
+    recordings.
 
-    `is_long` is True if several voices of one speaker are joined before `build`. `tolerance_ms` is the precision of the
-    truth. At a cut, that of a start is less than 5 ms: its first millisecond is loud.
+    `is_long` is True if several voices of one speaker are joined before `build`. `tolerance_ms` is
+    the precision of the truth. At a cut, that of a start is less than 5 ms: its first millisecond
+    is loud.
     """
 
     build: Build
@@ -121,7 +127,11 @@ def gain_db(level_db: float) -> float:
 
 
 def at_rate(samples: Floats, rate_hz: int, new_rate_hz: int) -> Floats:
-    return samples if rate_hz == new_rate_hz else np.asarray(soxr.resample(samples, rate_hz, new_rate_hz))
+    return (
+        samples
+        if rate_hz == new_rate_hz
+        else np.asarray(soxr.resample(samples, rate_hz, new_rate_hz))
+    )
 
 
 @lru_cache(maxsize=4_096)
@@ -134,8 +144,19 @@ def voice(truth: Truth, rate_hz: int) -> Voice:
     start, end = (first + sample for sample in edges(recorded[first:last], rate_hz))
     sound = recorded[start:end]
     gain = min(gain_db(LEVEL_DBFS) / level_of(sound, rate_hz), MAX_PEAK / np.abs(sound).max())
-    others = tuple((first * rate_hz / file_hz, last * rate_hz / file_hz) for first, last in _others(samples, truth))
-    return Voice(rate_hz, sound * gain, recorded * gain, start, end, tone / rms(tone) if len(tone) else tone, others)
+    others = tuple(
+        (first * rate_hz / file_hz, last * rate_hz / file_hz)
+        for first, last in _others(samples, truth)
+    )
+    return Voice(
+        rate_hz,
+        sound * gain,
+        recorded * gain,
+        start,
+        end,
+        tone / rms(tone) if len(tone) else tone,
+        others,
+    )
 
 
 def level_of(sound: Floats, rate_hz: int) -> float:
@@ -145,12 +166,16 @@ def level_of(sound: Floats, rate_hz: int) -> float:
 
 
 def _tone(samples: Floats, truth: Truth) -> Floats:
-    """Return the longest part of a recording, outside of its voice, that has the level of its floor."""
+    """Return the longest part of a recording, outside of its voice, that has the level of its
+    floor.
+    """
     size, margin = round(WINDOW_S * truth.rate_hz), round(MARGIN_S * truth.rate_hz)
     runs = [samples[:0]]
     for part in (samples[: max(0, truth.start - margin)], samples[truth.end + margin :]):
         windows = energies(part, truth.rate_hz)
-        is_even = (windows > QUANTUM**2) & (windows * EVEN > truth.floor) & (windows < truth.floor * EVEN)
+        is_even = (
+            (windows > QUANTUM**2) & (windows * EVEN > truth.floor) & (windows < truth.floor * EVEN)
+        )
         changes = np.flatnonzero(np.diff(is_even, prepend=False, append=False)).reshape(-1, 2)
         runs += [part[first * size : last * size] for first, last in changes]
     longest = max(runs, key=len)
@@ -162,7 +187,11 @@ def _others(samples: Floats, truth: Truth) -> list[tuple[int, int]]:
     size, margin = round(WINDOW_S * truth.rate_hz), round(MARGIN_S * truth.rate_hz)
     limit = max(truth.floor * EVEN, truth.level / FAR_BELOW)
     starts = np.flatnonzero(energies(samples, truth.rate_hz) >= limit) * size
-    return [(int(at), int(at) + size) for at in starts if at + size <= truth.start - margin or at >= truth.end + margin]
+    return [
+        (int(at), int(at) + size)
+        for at in starts
+        if at + size <= truth.start - margin or at >= truth.end + margin
+    ]
 
 
 def has_tone(truth: Truth) -> bool:
@@ -187,7 +216,9 @@ def is_long(truth: Truth) -> bool:
 
 
 def joined(voices: Sequence[Voice], rng: np.random.Generator) -> Voice:
-    """Return voices one after another, for `LONG_S`. No pause in them is longer than `MAX_PAUSE_S`."""
+    """Return voices one after another, for `LONG_S`. No pause in them is longer than
+    `MAX_PAUSE_S`.
+    """
     rate_hz, parts = voices[0].rate_hz, list[Floats]()
     seconds = float(rng.uniform(LONG_S[0], LONG_S[1] - 3))
     while sum(len(part) for part in parts) < seconds * rate_hz:
@@ -223,7 +254,9 @@ def hard(voice: Voice, rng: np.random.Generator) -> Made:
 
 
 def natural(voice: Voice, rng: np.random.Generator) -> Made:
-    """Return the recording with what is around the voice. Its ends fade if they are not near the voice."""
+    """Return the recording with what is around the voice. Its ends fade if they are not near the
+    voice.
+    """
     recorded, ramp = voice.recorded.copy(), round(0.05 * voice.rate_hz)
     if voice.start > 2 * ramp:
         recorded[:ramp] *= np.linspace(0, 1, ramp)
@@ -240,7 +273,9 @@ def room_tone(
     voice: Voice,
     rng: np.random.Generator,
 ) -> Made:
-    """Return the voice with the room of its recording behind it, and for a time before and after it."""
+    """Return the voice with the room of its recording behind it, and for a time before and after
+    it.
+    """
     samples, start, end = hard(voice, rng)
     first = int(start) - round(rng.uniform(*before_ms) * voice.rate_hz / 1_000)
     last = int(end) + round(rng.uniform(*after_ms) * voice.rate_hz / 1_000)
@@ -251,15 +286,23 @@ def room_tone(
 
 
 def breath(gap_ms: float, voice: Voice, rng: np.random.Generator) -> Made:
-    """Return the voice after a breath: low-passed noise that rises and falls, of −36 to −56 dBFS."""
+    """Return the voice after a breath: low-passed noise that rises and falls, of −36 to −56
+    dBFS.
+    """
     samples, start, end = hard(voice, rng)
-    made = np.convolve(rng.standard_normal(round((BREATH_S + 0.01) * 8_000)), np.ones(5) / 5, "same")
+    made = np.convolve(
+        rng.standard_normal(round((BREATH_S + 0.01) * 8_000)), np.ones(5) / 5, "same"
+    )
     made = at_rate(made, 8_000, voice.rate_hz)[: round(BREATH_S * voice.rate_hz)] * np.hanning(
         round(BREATH_S * voice.rate_hz)
     )
-    loudest = np.sqrt(np.convolve(made**2, np.full(voice.rate_hz // 50, 50 / voice.rate_hz), "valid").max())
+    loudest = np.sqrt(
+        np.convolve(made**2, np.full(voice.rate_hz // 50, 50 / voice.rate_hz), "valid").max()
+    )
     last = int(start) - round(gap_ms * voice.rate_hz / 1_000)
-    samples[last - len(made) : last] += made * gain_db(rng.choice((-36, -40, -44, -48, -52, -56))) / loudest
+    samples[last - len(made) : last] += (
+        made * gain_db(rng.choice((-36, -40, -44, -48, -52, -56))) / loudest
+    )
     return samples, start, end
 
 
@@ -272,22 +315,35 @@ def hum(level_dbfs: float, voice: Voice, rng: np.random.Generator) -> Made:
     samples, start, end = hard(voice, rng)
     at_s = times_s(voice.rate_hz, len(samples)) + rng.uniform(0, 1)
     mains_hz = rng.choice((50, 60))
-    made = sum(gain_db(-10 * number) * np.sin(2 * np.pi * mains_hz * at_s * (2 * number + 1)) for number in range(3))
+    made = sum(
+        gain_db(-10 * number) * np.sin(2 * np.pi * mains_hz * at_s * (2 * number + 1))
+        for number in range(3)
+    )
     return samples + made / rms(np.asarray(made)) * gain_db(level_dbfs), start, end
 
 
 def brown(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
     """Return noise that falls by 6 dB an octave above 20 Hz."""
-    spectrum, tones_hz = np.fft.rfft(rng.standard_normal(count)), np.fft.rfftfreq(count, 1 / rate_hz)
+    spectrum, tones_hz = (
+        np.fft.rfft(rng.standard_normal(count)),
+        np.fft.rfftfreq(count, 1 / rate_hz),
+    )
     return np.fft.irfft(spectrum / np.maximum(tones_hz, 20), count)
 
 
 def noise(
-    made: Callable[[int, int, np.random.Generator], Floats], below_db: float, voice: Voice, rng: np.random.Generator
+    made: Callable[[int, int, np.random.Generator], Floats],
+    below_db: float,
+    voice: Voice,
+    rng: np.random.Generator,
 ) -> Made:
     samples, start, end = hard(voice, rng)
     behind = made(len(samples), voice.rate_hz, rng)
-    return samples + behind / rms(behind) * level_of(voice.sound, voice.rate_hz) / gain_db(below_db), start, end
+    return (
+        samples + behind / rms(behind) * level_of(voice.sound, voice.rate_hz) / gain_db(below_db),
+        start,
+        end,
+    )
 
 
 def quiet(peak_dbfs: float, voice: Voice, rng: np.random.Generator) -> Made:
@@ -309,7 +365,9 @@ def comfort(level_dbfs: float, voice: Voice, rng: np.random.Generator) -> Made:
     return samples + made, start, end
 
 
-def first_in_stream(silence_ms: tuple[float, float], voice: Voice, rng: np.random.Generator) -> Made:
+def first_in_stream(
+    silence_ms: tuple[float, float], voice: Voice, rng: np.random.Generator
+) -> Made:
     """Return a stream that begins with the voice, or shortly before it."""
     samples, start, _ = hard(voice, rng)
     lead = round(rng.uniform(*silence_ms) * voice.rate_hz / 1_000)
@@ -340,8 +398,14 @@ CONDITIONS: Mapping[str, Condition] = {
     **{f"room tone, −{below} dB": tone_of((below, below)) for below in (15, 20, 25, 30, 40)},
     "room tone before, −15 to −40 dB": tone_of(after_ms=(0, 0)),
     "room tone after, −15 to −40 dB": tone_of(before_ms=(0, 0)),
-    **{f"breath, ends {gap_ms} ms before": Condition(partial(breath, gap_ms)) for gap_ms in (0, 90, 200)},
-    **{f"offset, {share:g} %": Condition(partial(offset, share / 100)) for share in (0.2, 0.6, 1.2, 2)},
+    **{
+        f"breath, ends {gap_ms} ms before": Condition(partial(breath, gap_ms))
+        for gap_ms in (0, 90, 200)
+    },
+    **{
+        f"offset, {share:g} %": Condition(partial(offset, share / 100))
+        for share in (0.2, 0.6, 1.2, 2)
+    },
     "mains hum, −45 dBFS": Condition(partial(hum, -45)),
     "long, joined": Condition(hard, is_long=True),
     "long, real": Condition(hard, applies=is_long),
@@ -353,17 +417,27 @@ CONDITIONS: Mapping[str, Condition] = {
     **{f"peak −{-peak} dBFS": Condition(partial(quiet, peak)) for peak in (-2, -12, -20, -28, -35)},
     "fades in for 150 ms": Condition(fading_in),
     "begins with a consonant": Condition(hard, applies=begins_unvoiced),
-    **{f"comfort noise, −{-level} dBFS": Condition(partial(comfort, level)) for level in (-60, -50)},
+    **{
+        f"comfort noise, −{-level} dBFS": Condition(partial(comfort, level)) for level in (-60, -50)
+    },
     "stream begins with the voice": Condition(partial(first_in_stream, (0, 0))),
     "stream begins 5 to 100 ms before": Condition(partial(first_in_stream, (5, 100))),
-    "G.711 µ-law": Condition(hard, (8_000,), line=lambda samples: G711_ULAW.decode(G711_ULAW.encode(samples))),
-    "G.711 A-law": Condition(hard, (8_000,), line=lambda samples: G711_ALAW.decode(G711_ALAW.encode(samples))),
-    "Opus": Condition(hard, (24_000,), line=by_opus, delay_ns=DELAY_NS, codec_errors=CODECS["opus"]),
+    "G.711 µ-law": Condition(
+        hard, (8_000,), line=lambda samples: G711_ULAW.decode(G711_ULAW.encode(samples))
+    ),
+    "G.711 A-law": Condition(
+        hard, (8_000,), line=lambda samples: G711_ALAW.decode(G711_ALAW.encode(samples))
+    ),
+    "Opus": Condition(
+        hard, (24_000,), line=by_opus, delay_ns=DELAY_NS, codec_errors=CODECS["opus"]
+    ),
 }
 
 
 def stream(condition: Condition, voices: Sequence[Voice], rng: np.random.Generator) -> Stream:
-    """Return the stream of the first voice. The others are joined to it if the condition needs it."""
+    """Return the stream of the first voice. The others are joined to it if the condition needs
+    it.
+    """
     spoken = joined(voices, rng) if condition.is_long else voices[0]
     made, start, end = condition.build(spoken, rng)
     samples: NDArray[np.int16] = to_pcm16(made.astype(np.float32))
@@ -373,7 +447,9 @@ def stream(condition: Condition, voices: Sequence[Voice], rng: np.random.Generat
     from_recording = start - spoken.start
     others = [(first + from_recording, last + from_recording) for first, last in spoken.others]
     others = others if condition.build is natural else []
-    return Stream(samples, spoken.rate_hz, start + delay, end + delay, others, condition.codec_errors)
+    return Stream(
+        samples, spoken.rate_hz, start + delay, end + delay, others, condition.codec_errors
+    )
 
 
 def for_script(made: Stream, rate_hz: int) -> Samples:

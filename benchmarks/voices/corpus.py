@@ -2,18 +2,19 @@
 
 Two rules find the start and the end of the voice in a file, after a high-pass of 60 Hz:
 
-1. Energy. The level of a voice is the mean square of the loudest 5 % of its windows of 10 ms. A window belongs to the
-   voice if it is at most 30 dB below this level and at least 10 dB above the file's floor, and if half of the 100 ms
-   that follow it (before the end: that precede it) do too.
-2. Variance. The change point of two Gaussians with different variances (AIC) between the quiet part and the first
-   (last) window within 10 dB of the level.
+1. Energy. The level of a voice is the mean square of the loudest 5 % of its windows of 10 ms. A
+   window belongs to the voice if it is at most 30 dB below this level and at least 10 dB above the
+   file's floor, and if half of the 100 ms that follow it (before the end: that precede it) do too.
+2. Variance. The change point of two Gaussians with different variances (AIC) between the quiet part
+   and the first (last) window within 10 dB of the level.
 
-A recording counts if both rules agree within 20 ms at both ends, and if its level is at least 35 dB above its floor.
-The voice is then cut at the first and the last millisecond that are at most 30 dB below the level (`edges`).
+A recording counts if both rules agree within 20 ms at both ends, and if its level is at least 35 dB
+above its floor. The voice is then cut at the first and the last millisecond that are at most 30 dB
+below the level (`edges`).
 
-A speaker is a folder or a part of the file's name. Speakers of one language in KDE's packages count as one, because one
-translator may have recorded both. In each group of packages, the speakers are sorted by the hash of their name, and
-belong to the splits `tuning` and `held-out` in turn.
+A speaker is a folder or a part of the file's name. Speakers of one language in KDE's packages count
+as one, because one translator may have recorded both. In each group of packages, the speakers are
+sorted by the hash of their name, and belong to the splits `tuning` and `held-out` in turn.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ from benchmarks.voices.packages import CACHE, Package, packages
 Floats = NDArray[np.float64]
 Split = Literal["tuning", "held-out"]
 AUDIO = {".wav", ".gsm", ".ogg", ".raw", ".opus"}
-NO_VOICES = re.compile(r"/silence/|/beep|/tt-|tone|Noise\.wav|/confbridge-(join|leave)|/ascending|/descending|/vm-beep")
+NO_VOICES = re.compile(
+    r"/silence/|/beep|/tt-|tone|Noise\.wav|/confbridge-(join|leave)|/ascending|/descending|/vm-beep"
+)
 HIGH_PASS_HZ = 60.0
 WINDOW_S = 0.01
 DEPTH = 10 ** (30 / 10)
@@ -67,9 +70,11 @@ class Recording(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """The voice of a recording in samples of its file. `level` and `floor` are mean squares of windows of 10 ms.
+    """The voice of a recording in samples of its file. `level` and `floor` are mean squares of
+    windows of 10 ms.
 
-    `loudest_around` is that of the loudest window that is more than 20 ms away from the voice; 0 if there is none.
+    `loudest_around` is that of the loudest window that is more than 20 ms away from the voice; 0 if
+    there is none.
     """
 
     recording: Recording
@@ -92,7 +97,12 @@ def recordings(found: Iterable[Package]) -> Iterator[Recording]:
     for package in found:
         for path in sorted(package.folder.rglob("*")):
             name = str(path.relative_to(package.folder.parent))
-            if path.suffix in AUDIO and path.is_file() and not path.is_symlink() and not NO_VOICES.search(name):
+            if (
+                path.suffix in AUDIO
+                and path.is_file()
+                and not path.is_symlink()
+                and not NO_VOICES.search(name)
+            ):
                 known = _speaker(package.name, name)
                 if known is not None:
                     yield Recording(name, package.name, *known)
@@ -117,7 +127,11 @@ def _speaker(package: str, path: str) -> tuple[str, str, str] | None:
         return language, f"kde-{language}", "kde"
     if package.startswith("fillets"):
         language, role = parts[-2], parts[-1].split("-")[1:2]
-        return (language, f"fillets-{language}-{role[0]}", "fillets") if role in (["m"], ["v"]) else None
+        return (
+            (language, f"fillets-{language}-{role[0]}", "fillets")
+            if role in (["m"], ["v"])
+            else None
+        )
     return "zh", f"gcin-{Path(path).stem}", "gcin"
 
 
@@ -183,15 +197,26 @@ def truth(recording: Recording) -> Truth | None:
         len(samples) - end - by_variance(samples[::-1], rate_hz, len(samples) - end, level),
     )
     is_short = end - start < MIN_S * rate_hz
-    if is_short or level < MIN_SNR * floor or max(map(abs, differences)) > MAX_DIFFERENCE_S * rate_hz:
+    if (
+        is_short
+        or level < MIN_SNR * floor
+        or max(map(abs, differences)) > MAX_DIFFERENCE_S * rate_hz
+    ):
         return None
     margin = round(MAX_DIFFERENCE_S * rate_hz)
-    around = [energies(part, rate_hz) for part in (samples[: max(0, start - margin)], samples[end + margin :])]
-    return Truth(recording, rate_hz, start, end, level, floor, float(np.concatenate(around).max(initial=0)))
+    around = [
+        energies(part, rate_hz)
+        for part in (samples[: max(0, start - margin)], samples[end + margin :])
+    ]
+    return Truth(
+        recording, rate_hz, start, end, level, floor, float(np.concatenate(around).max(initial=0))
+    )
 
 
 def by_energy(samples: Floats, rate_hz: int) -> tuple[int, int, float, float] | None:
-    """Return the start and the end of the voice by the first rule, its level, and the file's floor."""
+    """Return the start and the end of the voice by the first rule, its level, and the file's
+    floor.
+    """
     size, windows = round(WINDOW_S * rate_hz), energies(samples, rate_hz)
     if windows.max() < QUANTUM**2:
         return None
@@ -221,13 +246,17 @@ def _held(loud: NDArray[np.bool_]) -> tuple[int, int] | None:
 
 
 def edges(sound: Floats, rate_hz: int) -> tuple[int, int]:
-    """Return the first and the last loud millisecond of a voice, in samples, at a rate that may not be its file's."""
+    """Return the first and the last loud millisecond of a voice, in samples, at a rate that may
+    not be its file's.
+    """
     size, per_ms = round(WINDOW_S * rate_hz), rate_hz // 1_000
     windows = energies(sound, rate_hz)
     limit = level_of(windows) / DEPTH
     first, last = _held(windows >= limit) or (0, len(windows))
     part = sound[first * size : last * size]
-    loud = np.flatnonzero((part[: len(part) // per_ms * per_ms].reshape(-1, per_ms) ** 2).mean(axis=1) >= limit)
+    loud = np.flatnonzero(
+        (part[: len(part) // per_ms * per_ms].reshape(-1, per_ms) ** 2).mean(axis=1) >= limit
+    )
     return first * size + int(loud[0]) * per_ms, first * size + int(loud[-1] + 1) * per_ms
 
 
@@ -264,7 +293,9 @@ def truths() -> tuple[Truth, ...]:
         with ProcessPoolExecutor() as pool:
             found = [entry for entry in pool.map(truth, chosen, chunksize=50) if entry is not None]
         temporary = stored.with_suffix(".part")
-        temporary.write_text(json.dumps([entry._asdict() | {"recording": entry.recording.path} for entry in found]))
+        temporary.write_text(
+            json.dumps([entry._asdict() | {"recording": entry.recording.path} for entry in found])
+        )
         temporary.rename(stored)
     known = {recording.path: recording for recording in chosen}
     listed = json.loads(stored.read_text())
@@ -292,4 +323,6 @@ def in_turns(entries: Iterable[Truth]) -> list[Truth]:
 
 def in_split(split: str) -> list[Truth]:
     splits = split_of()
-    return in_turns(entry for entry in truths() if split in ("all", splits[entry.recording.speaker]))
+    return in_turns(
+        entry for entry in truths() if split in ("all", splits[entry.recording.speaker])
+    )

@@ -1,4 +1,6 @@
-"""The speech that the product finds in a stream: live, in the channel of an imported call, and in a script's WAV."""
+"""The speech that the product finds in a stream: live, in the channel of an imported call, and
+in a script's WAV.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Found(NamedTuple):
 
 
 def live(stream: Stream) -> Found:
-    """Return the first and the last audible sample of a reply, as the live detector finds them in frames of 20 ms."""
+    """Return the first and the last audible sample of a reply, as the live detector finds them
+    in frames of 20 ms.
+    """
     replies = found(stream.samples, stream.rate_hz)
     spans = [(reply.start, reply.end) for reply in replies]
     own, invented = _own(spans, stream), _invented(spans, stream)
@@ -84,11 +88,15 @@ def _turns(listed: Sequence[ChannelSound], rate_hz: int) -> list[list[ChannelSou
 
 def _own(spans: Sequence[Span], stream: Stream) -> list[int]:
     """Return the indexes of the spans that overlap the voice."""
-    return [number for number, span in enumerate(spans) if _overlap(span, (stream.start, stream.end))]
+    return [
+        number for number, span in enumerate(spans) if _overlap(span, (stream.start, stream.end))
+    ]
 
 
 def _invented(spans: Sequence[Span], stream: Stream) -> int:
-    """Return the number of spans that overlap neither the voice nor another sound of its recording."""
+    """Return the number of spans that overlap neither the voice nor another sound of its
+    recording.
+    """
     real = [(stream.start, stream.end), *stream.others]
     return sum(not any(_overlap(span, sound) for sound in real) for span in spans)
 
@@ -97,4 +105,8 @@ def _overlap(span: Span, sound: Span) -> bool:
     return span[0] < sound[1] and span[1] > sound[0]
 
 
-FINDERS: Mapping[str, Callable[[Stream], Found]] = {"live": live, "import": imported, "script": in_script}
+FINDERS: Mapping[str, Callable[[Stream], Found]] = {
+    "live": live,
+    "import": imported,
+    "script": in_script,
+}

@@ -1,9 +1,11 @@
-"""Calls to an agent that answers with recorded voices, compared with the instants at which it sent them.
+"""Calls to an agent that answers with recorded voices, compared with the instants at which it sent
+them.
 
-The agent is the simulator's, with other recordings. The first and the last sample of each voice are known (`prompts`),
-and the ground-truth log has the instant of each frame; no detector is involved. The caller plays a recorded voice,
-whose end is known, too. Instants are compared with their own bounds, and `voice_to_voice` with its bound. The replies
-of `room tone` have 50 to 240 ms of the room of their recording before the voice, and 300 ms after it.
+The agent is the simulator's, with other recordings. The first and the last sample of each voice are
+known (`prompts`), and the ground-truth log has the instant of each frame; no detector is involved.
+The caller plays a recorded voice, whose end is known, too. Instants are compared with their own
+bounds, and `voice_to_voice` with its bound. The replies of `room tone` have 50 to 240 ms of the
+room of their recording before the voice, and 300 ms after it.
 """
 
 from __future__ import annotations
@@ -39,7 +41,14 @@ from bench.wire.audio import ALL_FORMATS, G711_ULAW, PCM16, PCM16_16K, AudioForm
 from benchmarks.calls import ENDS_S
 from benchmarks.voices.conditions import LEVEL_DBFS, gain_db, has_tone, voice
 from benchmarks.voices.corpus import Floats, Truth, energies, in_split
-from rtbench.calibrate.ground_truth import OPENERS, STREAM, GroundTruth, PlayedRecording, match_rows, parse_truth
+from rtbench.calibrate.ground_truth import (
+    OPENERS,
+    STREAM,
+    GroundTruth,
+    PlayedRecording,
+    match_rows,
+    parse_truth,
+)
 from tests.system.end_to_end.locust_process import ENDS_WELL, rtbench
 from tests.telephone_truth import MAX_LATE_NS
 from tools.made_page import table
@@ -63,7 +72,9 @@ STORED, OFFSETS = "replies.pickle", "offsets"
 
 @dataclass(frozen=True)
 class Line:
-    """How an agent is called. `url` is a name of the ready file. `instants` are those that are compared."""
+    """How an agent is called. `url` is a name of the ready file. `instants` are those that are
+    compared.
+    """
 
     dialect: str
     url: str
@@ -73,7 +84,8 @@ class Line:
     """The format in which the agent hears the caller."""
     instants: Sequence[str] = ("greeting", "first_audible", "last_audible", "voice_to_voice")
     speed: float = 1
-    """Seconds of audio that are generated in a second. The replies of the Realtime API come faster than they play."""
+    """Seconds of audio that are generated in a second. The replies of the Realtime API come
+    faster than they play."""
 
 
 LINES: Mapping[str, Line] = {
@@ -83,9 +95,14 @@ LINES: Mapping[str, Line] = {
     "SIP": Line("sip", "agent_sip"),
     "WebRTC, PCMU": Line("webrtc", "agent_webrtc", codec="PCMU"),
     "WebRTC, Opus": Line(
-        "webrtc", "agent_webrtc", received=PCM16, instants=("greeting", "first_audible", "last_audible")
+        "webrtc",
+        "agent_webrtc",
+        received=PCM16,
+        instants=("greeting", "first_audible", "last_audible"),
     ),
-    "Realtime (GA)": Line("ga", "openai", received=PCM16, instants=("first_audible", "voice_to_voice"), speed=6),
+    "Realtime (GA)": Line(
+        "ga", "openai", received=PCM16, instants=("first_audible", "voice_to_voice"), speed=6
+    ),
 }
 
 
@@ -136,8 +153,12 @@ def prompts(split: str, *, tone: bool) -> tuple[Prompt, ...]:
         samples = np.concatenate([np.zeros(start), sound, np.zeros(RATE_HZ * TAIL_MS // 1_000)])
         if tone:
             _add_room(samples, start, start + len(sound), voice(entry, RATE_HZ).tone, number)
-        reply = build_reply(f"reply-{number}", f"Reply {number}.", to_pcm16(samples.astype(np.float32)))
-        made.append(Prompt(reply, start / RATE_HZ, (start + len(sound)) / RATE_HZ, entry.recording.path))
+        reply = build_reply(
+            f"reply-{number}", f"Reply {number}.", to_pcm16(samples.astype(np.float32))
+        )
+        made.append(
+            Prompt(reply, start / RATE_HZ, (start + len(sound)) / RATE_HZ, entry.recording.path)
+        )
     return tuple(made)
 
 
@@ -149,7 +170,9 @@ def _add_room(samples: Floats, start: int, end: int, tone: Floats, number: int) 
 
 
 def simulate(folder: str, *words: str) -> None:
-    """Run `rtbench simulate` with the stored replies. The log then has the first sample of each voice."""
+    """Run `rtbench simulate` with the stored replies. The log then has the first sample of each
+    voice.
+    """
     from rtbench.cli.app import app
 
     said: tuple[Prompt, ...] = pickle.loads((Path(folder) / STORED).read_bytes())
@@ -157,7 +180,9 @@ def simulate(folder: str, *words: str) -> None:
     frames_of, calls, begin = agents.frames_of, count(), agents.AgentBehaviour.__init__
 
     @cache
-    def with_known_starts(reply: RecordedReply, format: AudioFormat) -> tuple[agents.AgentFrame, ...]:
+    def with_known_starts(
+        reply: RecordedReply, format: AudioFormat
+    ) -> tuple[agents.AgentFrame, ...]:
         frames = frames_of(reply, format)
         first, offset = divmod(round(starts[reply.name] * format.rate_hz), len(frames[0].samples))
         return tuple(
@@ -201,7 +226,9 @@ def write_caller(folder: Path, split: str, number: int) -> SpeechSpan:
     sound = _sound(entries[number % len(entries)])
     start = RATE_HZ // 10
     samples = np.concatenate([np.zeros(start), sound, np.zeros(RATE_HZ // 10)])
-    soundfile.write(folder / "caller.wav", to_pcm16(samples.astype(np.float32)), RATE_HZ, subtype="PCM_16")
+    soundfile.write(
+        folder / "caller.wav", to_pcm16(samples.astype(np.float32)), RATE_HZ, subtype="PCM_16"
+    )
     return SpeechSpan(start, start + len(sound))
 
 
@@ -224,9 +251,11 @@ class Compared(NamedTuple):
 
 
 def play(line: Line, number: int, split: str, calls: int) -> tuple[list[Compared], int, str]:
-    """Run the calls of a line. Return all values, the number of missed replies, and the run's verdict.
+    """Run the calls of a line. Return all values, the number of missed replies, and the run's
+    verdict.
 
-    A reply has no value if the log does not know its instant to half a millisecond, or if the agent sent it too late.
+    A reply has no value if the log does not know its instant to half a millisecond, or if the agent
+    sent it too late.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -236,14 +265,18 @@ def play(line: Line, number: int, split: str, calls: int) -> tuple[list[Compared
         said = prompts(split, tone=line.tone)
         (folder / STORED).write_bytes(pickle.dumps(said))
         with agent(folder) as urls:
-            target = {"url": urls[line.url], "dialect": line.dialect} | ({"codec": line.codec} if line.codec else {})
+            target = {"url": urls[line.url], "dialect": line.dialect} | (
+                {"codec": line.codec} if line.codec else {}
+            )
             (folder / "targets.yaml").write_text(json.dumps({"targets": {"agent": target}}))
             load = ("-u", min(calls, AT_ONCE), "--sessions", calls, "--targets", "agent")
             done = rtbench("run", "call.yaml", *load, "--name", "voices", cwd=folder)
         if done.returncode not in ENDS_WELL:
             sys.exit(f"{done.stdout[-2_000:]}\n{done.stderr[-2_000:]}")
         (run,) = (folder / "runs").iterdir()
-        recording = PlayedRecording.of(load_pcm(folder / "caller.wav"), line.received)._replace(speech=speech)
+        recording = PlayedRecording.of(load_pcm(folder / "caller.wav"), line.received)._replace(
+            speech=speech
+        )
         found = list(compared(line, run, Log.read(folder, recording), said))
         heard = files.read_table(run, "turns", ["measured_from", "first_audible_at_ns"]).to_pylist()
         missed = calls * ANSWERS - sum(None not in row.values() for row in heard)
@@ -269,8 +302,8 @@ def agent(folder: Path) -> Iterator[dict[str, str]]:
 class Log(NamedTuple):
     """The ground truth of a run.
 
-    `offsets` has the first reply of each call, and `frames` the due instant and the lateness of each frame of it. Their
-    keys are the ids that the run's rows have.
+    `offsets` has the first reply of each call, and `frames` the due instant and the lateness of
+    each frame of it. Their keys are the ids that the run's rows have.
     """
 
     truth: GroundTruth
@@ -295,15 +328,27 @@ class Log(NamedTuple):
         return cls(parse_truth(_with_tracks(lines, offsets), recording), offsets, frames)
 
     def is_on_time(self, call: str, start_ns: int, end_ns: int) -> bool:
-        """Return whether the agent sent all frames of this time so early that the player had them in time."""
-        near = [late_ns for due_ns, late_ns in self.frames.get(call, ()) if start_ns <= due_ns <= end_ns]
+        """Return whether the agent sent all frames of this time so early that the player had
+        them in time.
+        """
+        near = [
+            late_ns for due_ns, late_ns in self.frames.get(call, ()) if start_ns <= due_ns <= end_ns
+        ]
         return max(near, default=0) <= MAX_LATE_NS
 
 
-def _with_tracks(lines: Sequence[Mapping[str, Any]], offsets: Mapping[str, int]) -> Iterator[Mapping[str, Any]]:
-    """Yield the log. Before the first packet of a call over WebRTC, which has no line for its start, add that line."""
+def _with_tracks(
+    lines: Sequence[Mapping[str, Any]], offsets: Mapping[str, int]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the log. Before the first packet of a call over WebRTC, which has no line for its
+    start, add that line.
+    """
     known = {line["session"] for line in lines if line.get("direction") == "open"}
-    named = {line["session"] for line in lines if line.get("direction") == "in" and line["type"] in OPENERS}
+    named = {
+        line["session"]
+        for line in lines
+        if line.get("direction") == "in" and line["type"] in OPENERS
+    }
     for line in lines:
         session = line.get("session")
         if session in offsets and session not in known | named:
@@ -313,10 +358,20 @@ def _with_tracks(lines: Sequence[Mapping[str, Any]], offsets: Mapping[str, int])
 
 
 def compared(line: Line, run: Path, log: Log, said: Sequence[Prompt]) -> Iterator[Compared]:
-    """Yield the values of all turns of a run, except those of replies that the agent sent too late."""
+    """Yield the values of all turns of a run, except those of replies that the agent sent too
+    late.
+    """
     turns, sessions = files.read_table(run, "turns"), files.read_table(run, "sessions")
-    requests = dict(zip(*(sessions[name].to_pylist() for name in ("session_id", "request_id")), strict=True))
-    greeted = dict(zip(sessions["session_id"].to_pylist(), row_bounds(sessions, CATALOGUE["greeting"]), strict=True))
+    requests = dict(
+        zip(*(sessions[name].to_pylist() for name in ("session_id", "request_id")), strict=True)
+    )
+    greeted = dict(
+        zip(
+            sessions["session_id"].to_pylist(),
+            row_bounds(sessions, CATALOGUE["greeting"]),
+            strict=True,
+        )
+    )
     waited = row_bounds(turns, CATALOGUE["voice_to_voice"])
     assert log.truth.recording is not None
     for row, waited_ms in zip(turns.to_pylist(), waited.tolist(), strict=True):
@@ -327,7 +382,9 @@ def compared(line: Line, run: Path, log: Log, said: Sequence[Prompt]) -> Iterato
         errors = match_rows([row], log.truth, speeches, ("greeting", "voice_to_voice"))
         if "first_audible" not in errors.instants:
             continue
-        prompt = said[(log.offsets[call] + row["turn"] - 1) % len(said)] if call in log.offsets else None
+        prompt = (
+            said[(log.offsets[call] + row["turn"] - 1) % len(said)] if call in log.offsets else None
+        )
         error_ns = errors.instants["first_audible"][0]
         start_ns = row["start_ns"] + row["first_audible_at_ns"] - error_ns
         end_ns = start_ns + (round((prompt.end_s - prompt.start_s) * NS_PER_S) if prompt else 0)
@@ -348,11 +405,25 @@ def compared(line: Line, run: Path, log: Log, said: Sequence[Prompt]) -> Iterato
             yield Compared("last_audible", error_ms, bound_ms, path)
 
 
-HEAD = ("call", "value", "n", "bias, ms", "p95", "max", "bound p50", "bound p95", "beyond", "missed", "run")
+HEAD = (
+    "call",
+    "value",
+    "n",
+    "bias, ms",
+    "p95",
+    "max",
+    "bound p50",
+    "bound p95",
+    "beyond",
+    "missed",
+    "run",
+)
 
 
 def print_lines(split: str, only: str, calls: int, worst: int) -> None:
-    """Print the table of all lines, and of each value the `worst` that are furthest beyond their bounds."""
+    """Print the table of all lines, and of each value the `worst` that are furthest beyond their
+    bounds.
+    """
     rows = list[list[str]]()
     for number, (name, line) in enumerate(LINES.items()):
         if only.casefold() not in name.casefold():
@@ -360,13 +431,23 @@ def print_lines(split: str, only: str, calls: int, worst: int) -> None:
         values, missed, verdict = play(line, number, split, calls)
         for instant in line.instants:
             listed = [value for value in values if value.name == instant]
-            errors, bounds = [value.error_ms for value in listed], [value.bound_ms for value in listed]
+            errors, bounds = (
+                [value.error_ms for value in listed],
+                [value.bound_ms for value in listed],
+            )
             cells = ["–"] * 5
             if listed:
-                cells = [f"{np.median(errors):.2f}", *(f"{np.quantile(np.abs(errors), p):.2f}" for p in (0.95, 1))]
+                cells = [
+                    f"{np.median(errors):.2f}",
+                    *(f"{np.quantile(np.abs(errors), p):.2f}" for p in (0.95, 1)),
+                ]
                 cells += [f"{np.quantile(bounds, p):.2f}" for p in (0.5, 0.95)]
-            beyond = [value for value in listed if abs(value.error_ms) > value.bound_ms + TRUE_TO_MS]
-            rows.append([name, instant, f"{len(listed)}", *cells, f"{len(beyond)}", f"{missed}", verdict])
+            beyond = [
+                value for value in listed if abs(value.error_ms) > value.bound_ms + TRUE_TO_MS
+            ]
+            rows.append(
+                [name, instant, f"{len(listed)}", *cells, f"{len(beyond)}", f"{missed}", verdict]
+            )
             print(" · ".join(rows[-1]), flush=True)
             for value in sorted(beyond, key=lambda value: -abs(value.error_ms))[:worst]:
                 print(f"    {value.error_ms:.1f} ms, bound {value.bound_ms:.1f}: {value.path}")

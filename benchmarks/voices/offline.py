@@ -19,8 +19,17 @@ from tools.made_page import table
 BY_SPEAKER = 16
 """The number of voices that are joined at most."""
 HEAD = (
-    *("condition", "found by", "instant", "n", "bias, ms", "p95", "beyond, %", "bound p50", "bound p95"),
-    *("missed", "invented"),
+    "condition",
+    "found by",
+    "instant",
+    "n",
+    "bias, ms",
+    "p95",
+    "beyond, %",
+    "bound p50",
+    "bound p95",
+    "missed",
+    "invented",
 )
 
 
@@ -46,7 +55,9 @@ class Value(NamedTuple):
 
     @property
     def beyond_ms(self) -> float:
-        """Return how far the error is beyond the bound and the tolerance; at most 0 if it is not."""
+        """Return how far the error is beyond the bound and the tolerance; at most 0 if it is
+        not.
+        """
         return (
             0.0
             if self.bound_s is None
@@ -59,7 +70,9 @@ def seeded(*parts: object) -> np.random.Generator:
 
 
 def streams(name: str, split: str, count: int) -> Iterator[tuple[Truth, Stream]]:
-    """Yield `count` streams of a condition, with their first recording. Speakers and sample rates alternate."""
+    """Yield `count` streams of a condition, with their first recording. Speakers and sample
+    rates alternate.
+    """
     condition, listed = CONDITIONS[name], in_split(split)
     chosen: list[Truth] = []
     for entry in listed:
@@ -73,21 +86,42 @@ def streams(name: str, split: str, count: int) -> Iterator[tuple[Truth, Stream]]
         rates = condition.rates_hz
         rate_hz = rates[(number % len(chosen) + turn) % len(rates)]
         rng = seeded(name, entry.recording.path, rate_hz)
-        yield entry, stream(condition, [voice(one, rate_hz) for one in _spoken(condition, entry, listed, rng)], rng)
+        yield (
+            entry,
+            stream(
+                condition,
+                [voice(one, rate_hz) for one in _spoken(condition, entry, listed, rng)],
+                rng,
+            ),
+        )
 
 
-def _spoken(condition: Condition, entry: Truth, listed: Sequence[Truth], rng: np.random.Generator) -> list[Truth]:
+def _spoken(
+    condition: Condition, entry: Truth, listed: Sequence[Truth], rng: np.random.Generator
+) -> list[Truth]:
     if not condition.is_long:
         return [entry]
-    others = [one for one in listed if one.recording.speaker == entry.recording.speaker and one is not entry]
+    others = [
+        one
+        for one in listed
+        if one.recording.speaker == entry.recording.speaker and one is not entry
+    ]
     return [entry, *(others[index] for index in rng.permutation(len(others))[: BY_SPEAKER - 1])]
 
 
 def values(split: str, count: int, peer_count: int, name: str) -> list[Value]:
-    """Return the values of a condition: of all finders, and for `peer_count` streams of the other detectors."""
+    """Return the values of a condition: of all finders, and for `peer_count` streams of the
+    other detectors.
+    """
     made = list(streams(name, split, count))
-    found = [(entry, one, finder, find(one)) for entry, one in made for finder, find in FINDERS.items()]
-    result = [value for entry, one, finder, spoken in found for value in _values(name, entry, one, finder, spoken)]
+    found = [
+        (entry, one, finder, find(one)) for entry, one in made for finder, find in FINDERS.items()
+    ]
+    result = [
+        value
+        for entry, one, finder, spoken in found
+        for value in _values(name, entry, one, finder, spoken)
+    ]
     if peer_count:
         some = made[:peer_count]
         for finder, listed in vads([one for _, one in some]).items():
@@ -136,13 +170,17 @@ def rows(listed: Sequence[Value]) -> Iterator[tuple[str, ...]]:
 
 
 def worst(listed: Sequence[Value], count: int) -> list[Value]:
-    """Return the missed values, and those that are furthest beyond their bound: at most `count` by condition."""
+    """Return the missed values, and those that are furthest beyond their bound: at most `count`
+    by condition.
+    """
     result: list[Value] = []
     for name in dict.fromkeys(value.condition for value in listed):
         failing = [
             value
             for value in listed
-            if value.condition == name and value.bound_s is not None and (value.found_s is None or value.beyond_ms > 0)
+            if value.condition == name
+            and value.bound_s is not None
+            and (value.found_s is None or value.beyond_ms > 0)
         ]
         failing.sort(key=lambda value: (value.found_s is not None, -value.beyond_ms))
         result += failing[:count]
@@ -166,6 +204,16 @@ def shown(value: Value) -> tuple[str, ...]:
 def text_of(listed: Sequence[Value], worst_count: int) -> str:
     result = table(HEAD, rows(listed))
     if worst_count:
-        heads = ("condition", "found by", "instant", "true, ms", "found", "error", "bound", "Hz", "file")
+        heads = (
+            "condition",
+            "found by",
+            "instant",
+            "true, ms",
+            "found",
+            "error",
+            "bound",
+            "Hz",
+            "file",
+        )
         result += "\n" + table(heads, map(shown, worst(listed, worst_count)))
     return result

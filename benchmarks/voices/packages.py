@@ -1,4 +1,6 @@
-"""Debian's packages with recorded human speech. They are downloaded when they are first needed, and not installed."""
+"""Debian's packages with recorded human speech. They are downloaded when they are first needed,
+and not installed.
+"""
 
 from __future__ import annotations
 
@@ -40,18 +42,30 @@ def packages() -> list[Package]:
     if missing:
         print(f"downloading {', '.join(missing)} ...", file=sys.stderr)
         try:
-            subprocess.run(["apt-get", "download", "-qq", *missing], cwd=archives, check=True, capture_output=True)
+            subprocess.run(
+                ["apt-get", "download", "-qq", *missing],
+                cwd=archives,
+                check=True,
+                capture_output=True,
+            )
         except (OSError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", b"").decode().strip() or error
-            sys.exit(f"{reason}\nThe voices are in packages of Debian 12: run apt-get update there first")
+            sys.exit(
+                f"{reason}\nThe voices are in packages of Debian 12: run apt-get update there first"
+            )
     for name in missing:
         (archive,) = archives.glob(f"{name}_*.deb")
         subprocess.run(["dpkg-deb", "-x", archive, archives / name], check=True)
         (archives / f"{name}.version").write_text(_version(archive))
         archive.unlink()
-    return [Package(name, (archives / f"{name}.version").read_text(), archives / name) for name in PACKAGES]
+    return [
+        Package(name, (archives / f"{name}.version").read_text(), archives / name)
+        for name in PACKAGES
+    ]
 
 
 def _version(archive: Path) -> str:
-    shown = subprocess.run(["dpkg-deb", "-f", archive, "Version"], check=True, capture_output=True, text=True)
+    shown = subprocess.run(
+        ["dpkg-deb", "-f", archive, "Version"], check=True, capture_output=True, text=True
+    )
     return shown.stdout.strip()

@@ -1,6 +1,8 @@
-"""The program that runs webrtcvad and Silero on streams (`vads`). It needs none of this repository's modules.
+"""The program that runs webrtcvad and Silero on streams (`vads`). It needs none of this
+repository's modules.
 
-`vad_program.py STREAMS.npz` prints, by detector, a list for each stream: the start and the end of each speech in s.
+`vad_program.py STREAMS.npz` prints, by detector, a list for each stream: the start and the end of
+each speech in s.
 """
 
 import json
@@ -20,7 +22,12 @@ def main():
     rated = [(streams[name], int(name.rsplit("-", 1)[1])) for name in sorted(streams.files)]
     silero = Silero()
     print(
-        json.dumps({"webrtcvad": [by_webrtc(*one) for one in rated], "silero": [silero.speech(*one) for one in rated]})
+        json.dumps(
+            {
+                "webrtcvad": [by_webrtc(*one) for one in rated],
+                "silero": [silero.speech(*one) for one in rated],
+            }
+        )
     )
 
 
@@ -37,15 +44,23 @@ class Silero:
         options.inter_op_num_threads = options.intra_op_num_threads = 1
         packages = Path(onnxruntime.__file__).parents[1]
         self._model = onnxruntime.InferenceSession(
-            packages / "silero_vad" / "data" / "silero_vad.onnx", options, providers=["CPUExecutionProvider"]
+            packages / "silero_vad" / "data" / "silero_vad.onnx",
+            options,
+            providers=["CPUExecutionProvider"],
         )
 
     def speech(self, samples, rate_hz):
         size, context = (512, 64) if rate_hz == 16_000 else (256, 32)
-        frames = (samples[: len(samples) // size * size] / 32_768).astype(np.float32).reshape(-1, size)
+        frames = (
+            (samples[: len(samples) // size * size] / 32_768).astype(np.float32).reshape(-1, size)
+        )
         state, before, loud = np.zeros((2, 1, 128), np.float32), np.zeros(context, np.float32), []
         for frame in frames:
-            inputs = {"input": np.concatenate([before, frame])[None], "state": state, "sr": np.array(rate_hz)}
+            inputs = {
+                "input": np.concatenate([before, frame])[None],
+                "state": state,
+                "sr": np.array(rate_hz),
+            }
             probability, state = self._model.run(None, inputs)
             before = frame[-context:]
             loud.append(float(probability[0, 0]) >= THRESHOLD)

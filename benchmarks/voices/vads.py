@@ -32,7 +32,9 @@ def environment() -> Path:
     if not (home / "complete").exists():
         print(f"installing {', '.join(NEEDED)}, silero-vad ...", file=sys.stderr)
         in_python(home, NEEDED)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "silero-vad"], check=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "-q", "--no-deps", "silero-vad"], check=True
+        )
         (home / "complete").touch()
     return python
 
@@ -47,7 +49,9 @@ def vads(streams: Sequence[Stream]) -> dict[str, list[Found]]:
         }
         np.savez(path, **arrays)  # type: ignore[arg-type]
         program = Path(__file__).with_name("vad_program.py")
-        done = subprocess.run([environment(), program, path], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [environment(), program, path], capture_output=True, text=True, check=True
+        )
     listed: dict[str, list[list[list[float]]]] = json.loads(done.stdout)
     return {
         name: [_found(spans, one) for spans, one in zip(by_stream, streams, strict=True)]
@@ -66,7 +70,11 @@ def _found(spans: Sequence[Sequence[float]], stream: Stream) -> Found:
             joined[-1][1] = end_s
         else:
             joined.append([start_s, end_s])
-    own = [span for span in joined if span[0] * stream.rate_hz < stream.end and span[1] * stream.rate_hz > stream.start]
+    own = [
+        span
+        for span in joined
+        if span[0] * stream.rate_hz < stream.end and span[1] * stream.rate_hz > stream.start
+    ]
     if not own:
         return Found(None, None, invented=len(joined))
     return Found(own[0][0], own[-1][1], invented=len(joined) - len(own))

@@ -1,4 +1,5 @@
-"""`rtbench sample-size`: the number of sessions, the time, and the cost that are needed to detect a change.
+"""`rtbench sample-size`: the number of sessions, the time, and the cost that are needed to detect a
+change.
 
 They are estimated from a pilot run.
 """
@@ -48,9 +49,10 @@ from reports.statistics.quantiles import quantiles
 from reports.statistics.verdicts import SESSIONS
 
 _SHARE = re.compile(r"\+?\s*(\d+(?:\.\d+)?|\.\d+)\s*(%|pt)?")
-TIMES_MARGIN, EFFECT_POINTS = 2, 0.03
-"""The default effect to detect. For a rate it is EFFECT_POINTS, which is 3 points. For other metrics it is TIMES_MARGIN
-times the margin.
+TIMES_MARGIN = 2
+EFFECT_POINTS = 0.03
+"""The default effect to detect. For a rate it is EFFECT_POINTS, which is 3 points. For other
+metrics it is TIMES_MARGIN times the margin.
 """
 
 
@@ -58,8 +60,9 @@ times the margin.
 class PowerSpec:
     """The planned test of one metric.
 
-    `detect` is the true effect that the test detects with the probability `power`. It and `margin` are in points for a
-    rate, and otherwise the share of an increase or, if more is better, of a decrease.
+    `detect` is the true effect that the test detects with the probability `power`. It and `margin`
+    are in points for a rate, and otherwise the share of an increase or, if more is better, of a
+    decrease.
     """
 
     spec: MetricSpec
@@ -70,12 +73,16 @@ class PowerSpec:
 
     @property
     def level(self) -> float:
-        """The type I error that Holm's correction allows for this metric if it is the first metric to be rejected."""
+        """The type I error that Holm's correction allows for this metric if it is the first
+        metric to be rejected.
+        """
         return LEVEL / self.primary_metrics
 
     @property
     def effect(self) -> float:
-        """The effect on the scale of a comparison: in points, or as a ratio. A decrease by s is 1 / (1 − s) − 1."""
+        """The effect on the scale of a comparison: in points, or as a ratio. A decrease by s is
+        1 / (1 − s) − 1.
+        """
         return _compared(self.detect, self.spec)
 
     @property
@@ -87,36 +94,52 @@ class PowerSpec:
 
 
 def power_spec(
-    metric: str, detect: str | None, margin: str | None, power: float, primary_metrics: int = PRIMARY_METRICS
+    metric: str,
+    detect: str | None,
+    margin: str | None,
+    power: float,
+    primary_metrics: int = PRIMARY_METRICS,
 ) -> PowerSpec:
     """Parse the options of `rtbench sample-size`. Raise UsageError with the allowed values."""
     threshold_metric, statistic = metric_option(metric, "p95")
     if threshold_metric.unit == SLOPE:
-        raise UsageError(f"{threshold_metric.name} is a slope, which has no sample size to plan for: plan for ttfa")
+        raise UsageError(
+            f"{threshold_metric.name} is a slope, which has no sample size to plan for: plan for"
+            " ttfa"
+        )
     # for a statistic that cannot be planned, this raises even if a margin is given
     default = statistic.default_margin(threshold_metric.name)
     spec = MetricSpec(threshold_metric.name, statistic, default)
-    is_rate, is_decrease = spec.scale == "points", spec.scale != "points" and spec.better == "higher"
+    is_rate = spec.scale == "points"
+    is_decrease = spec.scale != "points" and spec.better == "higher"
     default_share = default.points if is_rate else default.ratio
     if is_decrease:
         default_share = round(1 - 1 / (1 + default.ratio), 12)
     accepted = _share(margin, "--margin") if margin else default_share
-    effect = _share(detect, "--detect") if detect else EFFECT_POINTS if is_rate else TIMES_MARGIN * accepted
+    effect = (
+        _share(detect, "--detect")
+        if detect
+        else EFFECT_POINTS
+        if is_rate
+        else TIMES_MARGIN * accepted
+    )
     if is_decrease and effect >= 1:
         raise UsageError(
-            f"{spec.metric} is better if it is higher, so an effect is a decrease, which is below 100 %, not "
-            f"{100 * effect:g} %: lower --detect or --margin"
+            f"{spec.metric} is better if it is higher, so an effect is a decrease, which is below"
+            f" 100 %, not {100 * effect:g} %: lower --detect or --margin"
         )
     if not effect > accepted:
         unit = "points" if is_rate else "%"
         raise UsageError(
-            f"an effect of {100 * effect:g} {unit} must be larger than the margin of {100 * accepted:g} {unit}: "
-            "raise --detect or lower --margin"
+            f"an effect of {100 * effect:g} {unit} must be larger than the margin of"
+            f" {100 * accepted:g} {unit}: raise --detect or lower --margin"
         )
     if not 0.5 <= power < 1:
         raise UsageError(f"--power must be from 0.5 to 0.99, not {power:g}")
     if primary_metrics < 1:
-        raise UsageError(f"--primary must be 1 or more, not {primary_metrics}: a check of one metric has 1")
+        raise UsageError(
+            f"--primary must be 1 or more, not {primary_metrics}: a check of one metric has 1"
+        )
     compared = Margin(**{"points" if is_rate else "ratio": _compared(accepted, spec)})
     return PowerSpec(replace(spec, margin=compared), effect, accepted, power, primary_metrics)
 
@@ -131,7 +154,8 @@ def _share(text: str, option: str) -> float:
     match = _SHARE.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"{option} {quoted(text)} is not a share: write 20% (for rates, 3% is three percentage points)"
+            f"{option} {quoted(text)} is not a share: write 20% (for rates, 3% is three percentage"
+            " points)"
         )
     number = float(match[1]) / (100 if match[2] else 1)
     if not match[2] and number > 1:
@@ -151,25 +175,37 @@ class SampleSize(ClosedJsonEntry, frozen=True):
     metric: str
     kind: Annotated[str, described("quantile, rate or within")]
     p: float | None
-    deadline_ms: Annotated[float | None, described("of within, the share of turns that have the metric by a deadline")]
-    better: Annotated[Direction, described("of the metric: if higher, the effect and the margin are decreases")]
+    deadline_ms: Annotated[
+        float | None, described("of within, the share of turns that have the metric by a deadline")
+    ]
+    better: Annotated[
+        Direction, described("of the metric: if higher, the effect and the margin are decreases")
+    ]
     detect: float
     margin: float
     power: float
     alpha: float
-    primary_metrics: Annotated[int, described("primary metrics of the check, which share the error level (Holm)")]
+    primary_metrics: Annotated[
+        int, described("primary metrics of the check, which share the error level (Holm)")
+    ]
     paired: bool
     pilot_sessions: int
     sessions: Annotated[int, described("of each target; pairs if the pilot has pairs")]
     sessions_single_metric: Annotated[int, described("the number for a single primary metric")]
     sessions_to_pass: Annotated[
-        int | None, described("of a rate: sessions per target needed to pass with the margin if no turn fails")
+        int | None,
+        described("of a rate: sessions per target needed to pass with the margin if no turn fails"),
     ]
-    seconds: Annotated[Number, described("duration of a run of both targets at once, at the session rate of the pilot")]
+    seconds: Annotated[
+        Number,
+        described("duration of a run of both targets at once, at the session rate of the pilot"),
+    ]
     usd: Annotated[Number, described("of both targets")]
     power_of_pilot: Annotated[Number, described("power with the sessions of the pilot")]
     turns_per_session: Number
-    sessions_per_min: Annotated[Number, described("session rate of the pilot; pairs if it has pairs")]
+    sessions_per_min: Annotated[
+        Number, described("session rate of the pilot; pairs if it has pairs")
+    ]
     usd_per_session: Annotated[Number, described("of one session on each target")]
     sigma: Number
     icc: Number
@@ -180,7 +216,8 @@ class SampleSize(ClosedJsonEntry, frozen=True):
 def sample_size(pilot: str | Path, spec: PowerSpec) -> SampleSize:
     """Return the sample size of a comparison. `pilot` is its pilot run, as `RUN` or `RUN:TARGET`.
 
-    Raise UsageError if there is no such run, or if it has fewer than 20 sessions or does not have the metric.
+    Raise UsageError if there is no such run, or if it has fewer than 20 sessions or does not have
+    the metric.
     """
     folder, target = split_name(pilot)
     return sample_size_of(runs.load_for_report(folder), spec, target, str(pilot))
@@ -192,33 +229,41 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
     `named` is the name of the run as the user wrote it, for errors.
     """
     targets = _pilot_targets(run, target)
-    base, sessions = targets[0], targets[0].sessions
+    base = targets[0]
+    sessions = targets[0].sessions
     if sessions < SESSIONS:
         there = plural(sessions, "pair" if len(targets) == 2 else "session").replace(NBSP, " ")
-        raise UsageError(f"{named} has {there}: a pilot needs at least {SESSIONS}, better {BETTER_SESSIONS}")
+        raise UsageError(
+            f"{named} has {there}: a pilot needs at least {SESSIONS}, better {BETTER_SESSIONS}"
+        )
     metric_spec = by_stratum(spec.spec, targets)[0]
     if any(compared_target.uncertain_reason(metric_spec) for compared_target in targets):
         raise UsageError(
-            f"{named}: {metric_spec.name} is uncertain in this run (`rtbench report {run.folder}` states why): use a "
-            "run on an idle machine as the pilot"
+            f"{named}: {metric_spec.name} is uncertain in this run (`rtbench report {run.folder}`"
+            " states why): use a run on an idle machine as the pilot"
         )
     rng = np.random.default_rng(seed_of(run_id_of(run)))
     pilot = metric_spec.statistic.pilot(targets, metric_spec, spec.effect, rng)
     if not math.isfinite(pilot.variance):
         raise UsageError(
-            f"{named} has no {metric_spec.name} to plan with: too few turns have this metric, or too many failed"
+            f"{named} has no {metric_spec.name} to plan with: too few turns have this metric, or"
+            " too many failed"
         )
     latency = metric_spec
     if metric_spec.scale == "points":  # for a rate, the variability of the main metric is reported
         stratum = next(iter(common_strata([base])), None)
-        latency = MetricSpec(base.main_metrics[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum)
+        latency = MetricSpec(
+            base.main_metrics[stratum] if stratum else "ttfa", Quantile(0.5), stratum=stratum
+        )
     sample = base.sample(latency)
     variability = variability_of(sample, *quantiles(sample, (0.5, 0.95)))
     minimum = metric_spec.statistic.min_sessions(base, metric_spec)
     needed = max(minimum, pilot.needed(spec.distance, spec.power, spec.level))
     measured_s = period_of(run, base.turns, measured_sessions(run)).measured_s
     per_min = sessions / measured_s * S_PER_MINUTE if measured_s > 0 else math.nan
-    costs = {cost.target: cost.usd_per_session for cost in money_of(run, base.turns.targets).targets}
+    costs = {
+        cost.target: cost.usd_per_session for cost in money_of(run, base.turns.targets).targets
+    }
     # with only one target, twice the cost of its session
     session_usd = sum(costs.get(of.name, math.nan) for of in targets) * (2 / len(targets))
     return entry_from(
@@ -250,13 +295,18 @@ def sample_size_of(run: RunFrames, spec: PowerSpec, target: str | None, named: s
 
 
 def _pilot_targets(run: RunFrames, target: str | None) -> Sequence[ComparedTarget]:
-    """Return the targets of the pilot: both targets of an interleaved run with two targets, if `target` is None.
+    """Return the targets of the pilot: both targets of an interleaved run with two targets, if
+    `target` is None.
 
     For other runs, return the named target or the only target.
     """
     if target is not None:
         refuse_unknown(run, target)
-    targets = [compared_target for compared_target in targets_of(run) if target in (None, compared_target.name)]
+    targets = [
+        compared_target
+        for compared_target in targets_of(run)
+        if target in (None, compared_target.name)
+    ]
     if len(targets) == 2 and (pairs := matched(*targets))[0].paired:
         return pairs
     if len(targets) > 1:

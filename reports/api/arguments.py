@@ -17,7 +17,8 @@ from reports.data.runs import RunFrames
 
 
 def given_run(run: RunFrames | Path | str) -> RunFrames | str:
-    """Return a loaded run unchanged, or the path of a run as text, which may end in the name of a target.
+    """Return a loaded run unchanged, or the path of a run as text, which may end in the name of a
+    target.
 
     Raise UsageError for any other argument.
     """
@@ -35,9 +36,11 @@ def found_run(run: RunFrames | Path | str) -> RunFrames | str:
 
 
 def path_of(text: str) -> str:
-    """Return the path of a run, which may end in the name of a target. Raise UsageError if there is no such run.
+    """Return the path of a run, which may end in the name of a target. Raise UsageError if there is
+    no such run.
 
-    Like commands, accept the name of a run in the folder of the runs, and "" for the newest run that has ended.
+    Like commands, accept the name of a run in the folder of the runs, and "" for the newest run
+    that has ended.
     """
     folder, target = split_name(text)
     if text and file_status(folder):
@@ -61,7 +64,8 @@ def given_texts(value: str | Sequence[str] | None, plural_noun: str) -> tuple[st
 
 
 def metrics_with_names(metric: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of one metric or several. The name of a metric's column (`ttfa_ms`) is also accepted.
+    """Return the names of one metric or several. The name of a metric's column (`ttfa_ms`) is also
+    accepted.
 
     Raise UsageError if there is none, or if one is not a string.
     """
@@ -74,22 +78,30 @@ def metrics_with_names(metric: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def quantile_levels(value: float | Sequence[float]) -> tuple[float, ...]:
-    """Return one level or a list of levels as a tuple. Raise UsageError for a level that is not between 0 and 1."""
+    """Return one level or a list of levels as a tuple. Raise UsageError for a level that is not
+    between 0 and 1.
+    """
     levels = (value,) if isinstance(value, Real) else _listed(value, "quantiles")
     if not levels:
         raise UsageError("name at least one quantile, such as 0.95")
     for level in levels:
         if not isinstance(level, Real) or not 0 < float(level) < 1:
-            raise UsageError(f"a quantile must be between 0 and 1, such as 0.95, not {_shown(level)}")
+            raise UsageError(
+                f"a quantile must be between 0 and 1, such as 0.95, not {_shown(level)}"
+            )
     # the shortest equal decimal: 0.95 for numpy's float32 0.95, which is exactly 0.949999988
-    return tuple(float(str(level)) if isinstance(level, np.floating) else float(level) for level in levels)
+    return tuple(
+        float(str(level)) if isinstance(level, np.floating) else float(level) for level in levels
+    )
 
 
 def _listed(value: Any, plural_noun: str) -> tuple[Any, ...]:
     if value is None:
         return ()
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
-        raise UsageError(f"pass {plural_noun} as separate arguments or as a list, not as {_shown(value)}")
+        raise UsageError(
+            f"pass {plural_noun} as separate arguments or as a list, not as {_shown(value)}"
+        )
     return tuple(value)
 
 

@@ -17,7 +17,19 @@ from reports.text.reasons import use
 
 COUNTS = ("turns", "sessions", "failed")
 DTYPES = dtypes_of(
-    (TEXT, ("run_id", "threshold", "title", "target", "metric", "statistic", "measured_from", "turn_type")),
+    (
+        TEXT,
+        (
+            "run_id",
+            "threshold",
+            "title",
+            "target",
+            "metric",
+            "statistic",
+            "measured_from",
+            "turn_type",
+        ),
+    ),
     (TEXT, ("script", "step", "unit")),
     (FLAG, ("primary",)),
     (TEXT, ("result", "verdict")),
@@ -52,20 +64,28 @@ def finding_row(judged: Judged) -> dict[str, Any]:
 
     A value, or the low end of its interval, is inf if it lies among failed turns.
     """
-    finding, sizes = written_finding(judged), [of.effective_sessions for of in judged.targets if of.sessions]
-    row: dict[str, Any] = dict.fromkeys(DTYPES) | structs.asdict(finding.value) | structs.asdict(finding)
+    finding = written_finding(judged)
+    sizes = [of.effective_sessions for of in judged.targets if of.sessions]
+    row: dict[str, Any] = (
+        dict.fromkeys(DTYPES) | structs.asdict(finding.value) | structs.asdict(finding)
+    )
     row |= {"value": finding.value.value, "difference": None}
     row |= dict.fromkeys((*COUNTS, "effective_sessions"))
     if judged.estimate or judged.relative:  # else the metric is uncertain
         row |= vars(judged.counts) | {"effective_sessions": min(sizes, default=None)}
     if short := judged.shortfall:
-        row |= {"required": short.needed, "available": short.there, "required_unit": f"{short.unit}s"}
+        row |= {
+            "required": short.needed,
+            "available": short.there,
+            "required_unit": f"{short.unit}s",
+        }
     if not judged.relative:
         row |= {"low": finding.value.low, "high": finding.value.high, "margin": None}
     else:
         row["margin"] = judged.spec.margin_text(sign=True)
         row |= {f"baseline_{name}": getattr(judged.targets[0], name) for name in COUNTS}
-        difference, (of_baseline, of_candidate) = judged.difference, judged.shortfalls
+        difference = judged.difference
+        (of_baseline, of_candidate) = judged.shortfalls
         if difference is None:
             row["sentence"] = None
         elif not of_baseline:

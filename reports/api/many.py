@@ -21,7 +21,9 @@ from reports.results.levels import LEVELS
 
 
 class Runs(tuple[Run, ...]):
-    """Several runs, in the order of loading. A frame has the rows of all runs; `run_id` is the run of a row."""
+    """Several runs, in the order of loading. A frame has the rows of all runs; `run_id` is the
+    run of a row.
+    """
 
     __slots__ = ()
 
@@ -31,11 +33,17 @@ class Runs(tuple[Run, ...]):
     def __getitem__(self, index: slice) -> Runs: ...
     def __getitem__(self, index: SupportsIndex | slice) -> Run | Runs:
         """Return the run at an index, or the runs of a slice."""
-        return Runs(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
+        return (
+            Runs(super().__getitem__(index))
+            if isinstance(index, slice)
+            else super().__getitem__(index)
+        )
 
     def __repr__(self) -> str:
         """Return `Runs(3 runs: 20261120T091400Z-voice_turns, …)`."""
-        return f"Runs({plural(len(self), 'run')}: {', '.join(map(run_id_of, self))})".replace(NBSP, " ")
+        return f"Runs({plural(len(self), 'run')}: {', '.join(map(run_id_of, self))})".replace(
+            NBSP, " "
+        )
 
     @property
     def turns(self) -> pd.DataFrame:
@@ -66,7 +74,9 @@ class Runs(tuple[Run, ...]):
         _refuse_mask(where)
         return self._frame(lambda run: run.quantiles(metric, p=p, by=by, where=where, **values))
 
-    def rates(self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object) -> pd.DataFrame:
+    def rates(
+        self, *, by: str | Sequence[str] = (), where: Where | None = None, **values: object
+    ) -> pd.DataFrame:
         """Return the rates of each run; see `Run.rates`."""
         _refuse_mask(where)
         return self._frame(lambda run: run.rates(by=by, where=where, **values))
@@ -86,7 +96,8 @@ class Runs(tuple[Run, ...]):
     def _frame(self, frame_of_run: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
         if not self:
             raise UsageError("there is no run, so there is no frame")
-        frames, unknown = [], list[UnknownValueError]()
+        frames = []
+        unknown = list[UnknownValueError]()
         for run in self:
             try:
                 frames.append(frame_of_run(run))
@@ -101,17 +112,19 @@ def _refuse_mask(where: Where | None) -> None:
     """Raise UsageError if `where` is a mask, because the index of a mask belongs to one run."""
     if isinstance(where, pd.Series):
         raise UsageError(
-            'where is a mask, which applies to one run only: for several runs, write a query such as where="turn > 1"'
+            "where is a mask, which applies to one run only: for several runs, write a query such"
+            ' as where="turn > 1"'
         )
 
 
 def load(path: Path | str | Iterable[Path | str] = "", *, all_columns: bool = True) -> Run | Any:
     """Return a run, or several runs as `Runs`.
 
-    `path` is the folder of a run, or its name in the folder of the runs (LOCUST_RUNS_DIR, or `runs`). By default, it is
-    the newest run that has ended. A pattern such as "runs/*", a folder of runs, and a list are several runs, also if
-    there is only one in them. `all_columns=False` reads only the columns of turns that a report needs, which saves four
-    fifths of the memory. Raise UsageError if the folder is no run, or its files cannot be read.
+    `path` is the folder of a run, or its name in the folder of the runs (LOCUST_RUNS_DIR, or
+    `runs`). By default, it is the newest run that has ended. A pattern such as "runs/*", a folder
+    of runs, and a list are several runs, also if there is only one in them. `all_columns=False`
+    reads only the columns of turns that a report needs, which saves four fifths of the memory.
+    Raise UsageError if the folder is no run, or its files cannot be read.
     """
     if isinstance(path, Iterable) and not isinstance(path, str):
         return load_many(path, all_columns=all_columns)
@@ -128,18 +141,27 @@ def load(path: Path | str | Iterable[Path | str] = "", *, all_columns: bool = Tr
 
 
 def load_many(paths: Path | str | Iterable[Path | str], *, all_columns: bool = True) -> Runs:
-    """Return several runs, or one as `Runs`. Each path is a run, a folder of runs, or a pattern such as "runs/*".
+    """Return several runs, or one as `Runs`. Each path is a run, a folder of runs, or a pattern
+    such as "runs/*".
 
-    Raise UsageError if there is no run, if a run cannot be read, or if two runs have the same run_id.
+    Raise UsageError if there is no run, if a run cannot be read, or if two runs have the same
+    run_id.
     """
-    path_list = [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
-    runs = Runs(load_run(folder, all_columns=all_columns) for path in path_list for folder in _folders(path))
+    path_list = (
+        [paths] if isinstance(paths, Path | str) or not isinstance(paths, Iterable) else paths
+    )
+    runs = Runs(
+        load_run(folder, all_columns=all_columns) for path in path_list for folder in _folders(path)
+    )
     if not runs:
         raise UsageError("no run folder is given")
     folders: dict[str, Path] = {}
     for run in runs:
         if (other := folders.setdefault(run_id_of(run), run.folder)) is not run.folder:
-            raise UsageError(f"{other} and {run.folder} contain the same run {run_id_of(run)}: load only one of them")
+            raise UsageError(
+                f"{other} and {run.folder} contain the same run {run_id_of(run)}: load only one of"
+                " them"
+            )
     return runs
 
 

@@ -1,4 +1,6 @@
-"""The frames of a run's values: the columns of each frame, and its rows, which contain the values of the report."""
+"""The frames of a run's values: the columns of each frame, and its rows, which contain the
+values of the report.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ from reports.text.reasons import use
 STRATUM = ("run_id", "target", "measured_from", "turn_type")
 """The labels of every quantile. Values that differ in one of these labels are never pooled."""
 STATUS = USE | dtypes_of((TEXT, ("status",)), (COUNT, ("required",)))
-COUNTED, ENDS, UNIT = ("n", "failed", "not_started", "unfinished"), ("value", "low", "high"), (TEXT, ("unit",))
+COUNTED = ("n", "failed", "not_started", "unfinished")
+ENDS = ("value", "low", "high")
+UNIT = (TEXT, ("unit",))
 QUANTILE = dtypes_of((TEXT, ("metric",)), (COUNT, COUNTED), (NUMBER, ("p", *ENDS)), UNIT) | STATUS
 """The columns of a frame of quantiles that follow the labels, with their dtypes."""
 SEEN = (COUNT, ("count", "total"))
@@ -53,7 +57,14 @@ OUTCOME = dtypes_of(
 )
 TOKENS = {token_column(kind): kind for kind in KINDS}
 PRICED = ("usd", "usd_per_turn", "usd_per_session", "usd_per_minute", "unattributed_usd", "minutes")
-PAID = (*("turns", "turns_priced", "turns_without_usage", "sessions", "unattributed_sessions", "sessions_unconfirmed"),)
+PAID = (
+    "turns",
+    "turns_priced",
+    "turns_without_usage",
+    "sessions",
+    "unattributed_sessions",
+    "sessions_unconfirmed",
+)
 COST = dtypes_of(
     (TEXT, ("run_id", "target")),
     (FLAG, ("simulated",)),
@@ -62,29 +73,44 @@ COST = dtypes_of(
     (COUNT, (*PAID, *TOKENS)),
     (NUMBER, ("unplayed_audio_s", "unplayed_audio_usd")),
 )
-DISTRIBUTION = dtypes_of((TEXT, ("run_id", "target", "metric", "per")), (COUNT, ("n",)), (NUMBER, ("p", "value")), UNIT)
+DISTRIBUTION = dtypes_of(
+    (TEXT, ("run_id", "target", "metric", "per")), (COUNT, ("n",)), (NUMBER, ("p", "value")), UNIT
+)
 PER = {"run": "second", "session": "session"}
-"""The step in the key of a histogram of bytes → the second or the session to which each of its values belongs."""
+"""The step in the key of a histogram of bytes → the second or the session to which each of its
+values belongs."""
 
 
 def dtypes_of_labels(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """Return the dtypes of label columns. A category becomes text; other columns keep the dtype that `frame` has."""
-    texts = {name for name in names if name in STRATUM or isinstance(frame.dtypes[name], pd.CategoricalDtype)}
+    """Return the dtypes of label columns. A category becomes text; other columns keep the dtype
+    that `frame` has.
+    """
+    texts = {
+        name
+        for name in names
+        if name in STRATUM or isinstance(frame.dtypes[name], pd.CategoricalDtype)
+    }
     return {name: TEXT if name in texts else frame.dtypes[name] for name in names}
 
 
 def is_of_sessions(metric: str) -> bool:
-    """Return whether the values of a metric belong to sessions. A slope belongs to the turns of a stratum."""
+    """Return whether the values of a metric belong to sessions. A slope belongs to the turns of
+    a stratum.
+    """
     return metric not in SLOPES and CATALOGUE[metric].scope == "session"
 
 
 def labels_of(metric: str, stratum: Stratum) -> dict[str, str | None]:
-    """Return the labels `measured_from` and `turn_type` of a value; None if the metric has no such label."""
+    """Return the labels `measured_from` and `turn_type` of a value; None if the metric has no
+    such label.
+    """
     return NO_LABELS if is_of_sessions(metric) else stratum.labels
 
 
 def _use(run: RunFrames, target: str, metric: str, missing: Reason | None) -> dict[str, Any]:
-    """Return the USE columns of a value. `missing` is the reason why there is no value; None if there is one."""
+    """Return the USE columns of a value. `missing` is the reason why there is no value; None if
+    there is one.
+    """
     is_invalid = validity_of(run.metadata).status == "invalid"
     uncertain = uncertain_reason(run.uncertain_metrics, target, metric)
     invalid = [*(invalid_reasons(run.metadata) if is_invalid else []), *filter(None, [uncertain])]
@@ -92,10 +118,17 @@ def _use(run: RunFrames, target: str, metric: str, missing: Reason | None) -> di
 
 
 def quantile_row(
-    run: RunFrames, metric: str, target: str, stratum: Stratum, keys: Mapping[str, Any], sample: Sample | MetricSummary,
+    run: RunFrames,
+    metric: str,
+    target: str,
+    stratum: Stratum,
+    keys: Mapping[str, Any],
+    sample: Sample | MetricSummary,
     estimate: QuantileEstimate,
-) -> dict[str, Any]:  # fmt: skip
-    """Return a row of a frame of quantiles. `keys` is the labels of the sample that are not in STRATUM."""
+) -> dict[str, Any]:
+    """Return a row of a frame of quantiles. `keys` is the labels of the sample that are not in
+    STRATUM.
+    """
     known = estimate.has_interval or estimate.status == "in_failures"
     return {
         "run_id": run_id_of(run),
@@ -116,11 +149,18 @@ def quantile_row(
 
 
 def rate_row(
-    run: RunFrames, name: str, target: str, events: Floats, totals: Floats, sessions: Integers, unit: RateUnit
+    run: RunFrames,
+    name: str,
+    target: str,
+    events: Floats,
+    totals: Floats,
+    sessions: Integers,
+    unit: RateUnit,
 ) -> dict[str, Any]:
     """Return a row of a frame of rates, with its run and target.
 
-    `events` is the numerator of the rate for each turn, `totals` is the denominator, which counts `unit`.
+    `events` is the numerator of the rate for each turn, `totals` is the denominator, which counts
+    `unit`.
     """
     rate = RATES[name]
     value = evaluate.rate(Subject(target=target), name, evaluate.Events(events, totals), sessions)
@@ -139,24 +179,36 @@ def rate_row(
 
 
 def summary_frame(summary: Summary) -> pd.DataFrame:
-    """Return `turn_metrics` and `session_metrics` of summary.json as a frame with a row for each quantile."""
+    """Return `turn_metrics` and `session_metrics` of summary.json as a frame with a row for each
+    quantile.
+    """
     rows = []
     for sample in (*summary.turn_metrics, *summary.session_metrics):
-        script, step = (None, None) if sample.step == ALL else summary.samples.turns.row_labels[sample.step]
+        script, step = (
+            (None, None) if sample.step == ALL else summary.samples.turns.row_labels[sample.step]
+        )
         labels = sample.metric, sample.target, sample.stratum, {"script": script, "step": step}
-        rows += [quantile_row(summary.run, *labels, sample, estimate) for estimate in sample.quantiles]
+        rows += [
+            quantile_row(summary.run, *labels, sample, estimate) for estimate in sample.quantiles
+        ]
     return frame_of(rows, dtypes_of((TEXT, (*STRATUM, "script", "step"))) | QUANTILE)
 
 
 def outcome_frame(summary: Summary) -> pd.DataFrame:
     """Return `outcomes` of summary.json as a frame with a row for each target and outcome."""
-    outcomes, rows = summary.endings, list[dict[str, Any]]()
+    outcomes = summary.endings
+    rows = list[dict[str, Any]]()
     for index, target in enumerate(summary.targets):
         labels = {"run_id": run_id_of(summary.run), "target": target}
         remedy = partial(remedy_of, own=outcomes.own_remedies[index])
         rows += [
             labels
-            | {"unit": unit, "outcome": ending.outcome, "outcome_class": ending.kind, "count": ending.counts[index]}
+            | {
+                "unit": unit,
+                "outcome": ending.outcome,
+                "outcome_class": ending.kind,
+                "count": ending.counts[index],
+            }
             | {"service_message": ending.message, "remedy": remedy(ending.outcome, ending.message)}
             for unit, endings in (("turns", outcomes.turns), ("sessions", outcomes.sessions))
             for ending in endings
@@ -164,7 +216,13 @@ def outcome_frame(summary: Summary) -> pd.DataFrame:
         ]
         if not_started := outcomes.targets[index].turns_not_started:
             rows.append(
-                labels | {"unit": "turns", "outcome": "not_started", "outcome_class": "failed", "count": not_started}
+                labels
+                | {
+                    "unit": "turns",
+                    "outcome": "not_started",
+                    "outcome_class": "failed",
+                    "count": not_started,
+                }
             )
     return frame_of(rows, OUTCOME)
 
@@ -176,7 +234,10 @@ def cost_frame(summary: Summary) -> pd.DataFrame:
         | {"models": ", ".join(charge.model for charge in cost.models) or None}
         | {name: getattr(cost, name) for name in (*PRICED, *PAID)}
         | {column: cost.tokens(kind) for column, kind in TOKENS.items()}
-        | {"unplayed_audio_s": cost.unplayed_audio.seconds, "unplayed_audio_usd": cost.unplayed_audio.usd}
+        | {
+            "unplayed_audio_s": cost.unplayed_audio.seconds,
+            "unplayed_audio_usd": cost.unplayed_audio.usd,
+        }
         for cost in summary.cost.targets
     ]
     return frame_of(rows, COST)
@@ -190,7 +251,13 @@ def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[floa
     targets_by_tag = {HistogramKey("", target).tag.split("|")[1]: target for target in targets}
     keys: dict[tuple[str, str, str | None], list[HistogramKey]] = {}
     for key, _ in run.histograms.items():
-        per = PER.get(key.step) if key.metric in CARRIED else "event" if key.metric in PER_EVENT else None
+        per = (
+            PER.get(key.step)
+            if key.metric in CARRIED
+            else "event"
+            if key.metric in PER_EVENT
+            else None
+        )
         if key.phase == MEASURED and per:
             if key.target in targets_by_tag:
                 keys.setdefault((key.metric, per, targets_by_tag[key.target]), []).append(key)
@@ -201,6 +268,8 @@ def distribution_frame(run: RunFrames, targets: Sequence[str], ps: Sequence[floa
         n, values, _ = histogram_quantiles(run, metric, target_keys, ps)
         labels = {"run_id": run_id_of(run), "target": target, "metric": metric, "per": per, "n": n}
         rows += [
-            labels | {"p": p, "value": v, "unit": CATALOGUE[metric].unit} for p, v in zip(ps, values, strict=True) if n
+            labels | {"p": p, "value": v, "unit": CATALOGUE[metric].unit}
+            for p, v in zip(ps, values, strict=True)
+            if n
         ]
     return frame_of(rows, DISTRIBUTION)

@@ -27,7 +27,18 @@ DTYPES = dtypes_of(
     (NUMBER, ("change", "change_low", "change_high")),
 )
 """The columns of a trend's frame with their dtypes."""
-SHOWN = ("scenario", "target", "run_id", "title", "value", "low", "high", "unit", "change", "reason")
+SHOWN = (
+    "scenario",
+    "target",
+    "run_id",
+    "title",
+    "value",
+    "low",
+    "high",
+    "unit",
+    "change",
+    "reason",
+)
 """The columns that a notebook shows."""
 
 
@@ -37,24 +48,36 @@ class TrendResult(trend.Trend):
     def to_frame(self) -> pd.DataFrame:
         """Return the trend as a frame with one row for each metric of each run.
 
-        A row has the value with its 95 % interval, in `unit`, as in the run's report. `usable` is True if the run is
-        compared; otherwise `reason` states why it is not. If the level changed at the run, `change` is the level after
-        the change relative to the level before it, with its interval. For a rate, it is the difference of the levels.
-        It is NaN if the level did not change.
+        A row has the value with its 95 % interval, in `unit`, as in the run's report. `usable` is
+        True if the run is compared; otherwise `reason` states why it is not. If the level changed
+        at the run, `change` is the level after the change relative to the level before it, with its
+        interval. For a rate, it is the difference of the levels. It is NaN if the level did not
+        change.
         """
         rows = []
         for metric in self.metrics:
-            spec, series = metric.spec, metric.series
+            spec = metric.spec
+            series = metric.series
             for point, run in zip(series.points, metric.values, strict=True):
                 change = next(iter(metric.changes_at(point)), None)
-                excluded, published = point.excluded, not math.isnan(run.value)
+                excluded = point.excluded
+                published = not math.isnan(run.value)
                 values = (
-                    *(series.scenario, series_name(series), point.target, point.run_id, point.validity),
+                    series.scenario,
+                    series_name(series),
+                    point.target,
+                    point.run_id,
+                    point.validity,
                     pd.Timestamp(point.started_utc_ns, unit="ns", tz="UTC"),
-                    *(spec.name, spec.metric, spec.p),
+                    spec.name,
+                    spec.metric,
+                    spec.p,
                     *(NO_LABELS if spec.stratum is None else spec.stratum.labels).values(),
                     spec.unit,
-                    *(run.value, run.low, run.high, run.n),
+                    run.value,
+                    run.low,
+                    run.high,
+                    run.n,
                     *use(run.missing, published=published, invalid=excluded).values(),
                     *((change.change, change.low, change.high) if change else (None, None, None)),
                 )

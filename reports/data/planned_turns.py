@@ -1,6 +1,7 @@
 """The turns that the scripts of a run plan, as its document has them. Pure.
 
-They determine the step of a turn that did not start, and what a turn measures if no turn of its step succeeded.
+They determine the step of a turn that did not start, and what a turn measures if no turn of its
+step succeeded.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ class TurnOfScript(NamedTuple):
 def planned_turns(
     document: Mapping[str, Any], targets: Sequence[str], started: Sequence[str]
 ) -> Iterator[TurnOfScript]:
-    """Yield the planned turns of the targets. `started` is the scripts that started turns. If it is only one, its
-    labels do not include its name.
+    """Yield the planned turns of the targets. `started` is the scripts that started turns. If it is
+    only one, its labels do not include its name.
     """
     instants = list(MEASURED_FROM_TEXTS)
     for script in document.get("scripts") or []:
         if script.get("target") not in targets:
             continue
         turns: Sequence[PlannedTurnEntry] = script.get("plan") or []
-        name, target = str(script.get("name")), targets.index(script["target"])
+        name = str(script.get("name"))
+        target = targets.index(script["target"])
         for number, turn in enumerate(turns, start=1):
             label = turn["step"] if list(started) == [name] else f"{name}: {turn['step']}"
             measured_from = instants.index(turn["measured_from"])

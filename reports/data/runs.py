@@ -1,10 +1,13 @@
-"""The data of a run folder: its rows as pandas frames with derived metrics, its histograms, and its document.
+"""The data of a run folder: its rows as pandas frames with derived metrics, its histograms, and its
+document.
 
-A run that ended is read from Parquet, and a killed run from its spool. A column always has the same dtype: integers are
-`Int64`, flags are `boolean`, metrics are `float64`, labels are categoricals, and ids of turns are Arrow texts.
+A run that ended is read from Parquet, and a killed run from its spool. A column always has the same
+dtype: integers are `Int64`, flags are `boolean`, metrics are `float64`, labels are categoricals,
+and ids of turns are Arrow texts.
 
-The data that reports need of a million turns fit in 120 MB, because `load_for_report` leaves them in Arrow, in the
-narrowest types, and `reports.data.turns` derives a metric only when it is first used.
+The data that reports need of a million turns fit in 120 MB, because `load_for_report` leaves them
+in Arrow, in the narrowest types, and `reports.data.turns` derives a metric only when it is first
+used.
 """
 
 from __future__ import annotations
@@ -50,31 +53,74 @@ from reports.results.json_entries import optional_keys
 
 TURN_METRICS = tuple(m for m in CATALOGUE.values() if m.scope == "turn")
 SESSION_METRICS = tuple(
-    m for m in CATALOGUE.values() if m.scope in ("session", "load_generator") and (m.end or m.column)
+    m
+    for m in CATALOGUE.values()
+    if m.scope in ("session", "load_generator") and (m.end or m.column)
 )
 
 REPORTED = (
-    *("session_id", "target", "phase", "outcome", "detail", "script", "step", "turn", "measured_from", "turn_type"),
-    *("start_utc_ns", "simulated", "start_ns", "last_audible_at_ns", "ended_at_ns", "audio_bytes_received"),
+    "session_id",
+    "target",
+    "phase",
+    "outcome",
+    "detail",
+    "script",
+    "step",
+    "turn",
+    "measured_from",
+    "turn_type",
+    "start_utc_ns",
+    "simulated",
+    "start_ns",
+    "last_audible_at_ns",
+    "ended_at_ns",
+    "audio_bytes_received",
     *(f"{name}_at_ns" for name in ("speech_start", *VAD_SEGMENTS)),
-    *("unplayed_audio_ns", "received_audio_ns", "uncertain_gaps", "rtt_scope", "retry_after_ns"),
+    "unplayed_audio_ns",
+    "received_audio_ns",
+    "uncertain_gaps",
+    "rtt_scope",
+    "retry_after_ns",
+    "context_tokens",
+    "context_cached_tokens",
+    "input_audio_ns",
+    "input_transcript_deltas",
+    "mcp_error",
+    "speech_pause_ns",
     *(
-        "context_tokens",
-        "context_cached_tokens",
-        "input_audio_ns",
-        "input_transcript_deltas",
-        "mcp_error",
-        "speech_pause_ns",
+        name
+        for rate in OF_COLUMNS
+        for name in (rate.column, rate.words_column, rate.characters_column)
+        if name
     ),
-    *(name for rate in OF_COLUMNS for name in (rate.column, rate.words_column, rate.characters_column) if name),
-    *("input_text_tokens", "input_audio_tokens", "input_image_tokens", "output_text_tokens", "output_audio_tokens"),
-    *("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "input_cached_image_tokens"),
-    *("input_cache_write_tokens", "input_kindless_tokens", "output_kindless_tokens", "delegations"),
+    "input_text_tokens",
+    "input_audio_tokens",
+    "input_image_tokens",
+    "output_text_tokens",
+    "output_audio_tokens",
+    "input_cached_tokens",
+    "input_cached_text_tokens",
+    "input_cached_audio_tokens",
+    "input_cached_image_tokens",
+    "input_cache_write_tokens",
+    "input_kindless_tokens",
+    "output_kindless_tokens",
+    "delegations",
 )
-"""The columns of turns that a report needs, in addition to the columns from which metrics are computed."""
+"""The columns of turns that a report needs, in addition to the columns from which metrics are
+computed."""
 UNREPORTED = {
-    *("run_id", "scenario", "worker", "turns_planned", "turns_ended", "turns_succeeded", "variables_row"),
-    *("events", "unknown_events", "service_errors", "timestamp_fallbacks"),
+    "run_id",
+    "scenario",
+    "worker",
+    "turns_planned",
+    "turns_ended",
+    "turns_succeeded",
+    "variables_row",
+    "events",
+    "unknown_events",
+    "service_errors",
+    "timestamp_fallbacks",
     *names_of(SESSIONS, "width", "error"),
 }
 _OF_METRICS = {name for metric in TURN_METRICS for name in metric.columns}
@@ -85,8 +131,12 @@ OF_REPORTS: dict[TableName, list[str]] = {
 OF_HOSTS = ("host", "timestamp_uncertainty_ns")
 """The further columns of turns that a report needs if several hosts recorded the run."""
 FEW = 16
-"""The dtype of a column with at most this many labels is cached, so that columns with the same labels share it."""
-WIDTHS = tuple((2 ** (kind.bit_width - 1) - 1, kind) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64()))
+"""The dtype of a column with at most this many labels is cached, so that columns with the same
+labels share it."""
+WIDTHS = tuple(
+    (2 ** (kind.bit_width - 1) - 1, kind)
+    for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())
+)
 """The integer types, from the narrowest, each with the largest number that it can hold."""
 CLASSES = pd.CategoricalDtype(["success", "failed", "unfinished"])
 
@@ -103,12 +153,16 @@ DTYPES |= {pa.string(): pd.ArrowDtype(pa.string())}
 """The pandas dtype for each Arrow type. The dtypes do not depend on whether values are missing."""
 
 
-def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: type) -> npt.NDArray[Any]:
+def by_label(
+    labels: Any, value: Callable[[str], Any], missing: object, dtype: type
+) -> npt.NDArray[Any]:
     """Return `value(label)` for the label of each row; `missing` for rows without a label.
 
     `labels` is a categorical.
     """
-    values: npt.NDArray[Any] = np.array([*(value(str(label)) for label in labels.categories), missing], dtype=dtype)
+    values: npt.NDArray[Any] = np.array(
+        [*(value(str(label)) for label in labels.categories), missing], dtype=dtype
+    )
     of_rows: npt.NDArray[Any] = values[np.asarray(labels.codes)]  # `take` is slower
     return of_rows
 
@@ -117,7 +171,8 @@ def by_label(labels: Any, value: Callable[[str], Any], missing: object, dtype: t
 class RunFrames:
     """A loaded run.
 
-    Its frames have the columns of `bench.record.folder.SCHEMAS`, and those that this module derives.
+    Its frames have the columns of `bench.record.folder.SCHEMAS`, and those that this module
+    derives.
     """
 
     folder: Path
@@ -127,8 +182,8 @@ class RunFrames:
     seconds: pd.DataFrame
     histograms: Histograms
     finalized: bool
-    """True if the run was read from Parquet. False if it was read from the spool, because it is in progress or was
-    killed."""
+    """True if the run was read from Parquet. False if it was read from the spool, because it is in
+    progress or was killed."""
 
     def __repr__(self) -> str:
         """Return `Run(runs/20261120T091400Z-voice_turns: 400 turns, 40 sessions)`."""
@@ -136,7 +191,9 @@ class RunFrames:
 
     @property
     def folder_name(self) -> str:
-        """The displayed name of the run's folder. It is escaped, because anyone may have chosen the name."""
+        """The displayed name of the run's folder. It is escaped, because anyone may have chosen
+        the name.
+        """
         return escape_control(self.folder.name)
 
     @cached_property
@@ -146,9 +203,13 @@ class RunFrames:
 
     @property
     def simulated(self) -> bool:
-        """True if the run was measured against `rtbench simulate`, according to its document or to any row."""
+        """True if the run was measured against `rtbench simulate`, according to its document or
+        to any row.
+        """
         return bool(self.metadata.get("simulated")) or any(
-            bool(frame["simulated"].eq(True).any()) for frame in (self.turns, self.sessions) if len(frame)
+            bool(frame["simulated"].eq(True).any())
+            for frame in (self.turns, self.sessions)
+            if len(frame)
         )
 
     @property
@@ -158,8 +219,9 @@ class RunFrames:
 
 
 def load_frames(path: Path | str, *, all_columns: bool = True) -> RunFrames:
-    """Read a run, without the timestamp uncertainties of its turns. If `all_columns` is False, the turns have only
-    run_id and the columns that reports need. Raise UsageError if the folder is no run, or if its files cannot be read.
+    """Read a run, without the timestamp uncertainties of its turns. If `all_columns` is False, the
+    turns have only run_id and the columns that reports need. Raise UsageError if the folder is no
+    run, or if its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -178,8 +240,8 @@ def load_for_report(path: Path) -> RunFrames:
     """Read only the columns of a run that reports need (OF_REPORTS).
 
     To save memory, the integers of turns have the narrowest type, and turns have no metrics:
-    `reports.data.turns.TurnArrays.value` derives them. Raise UsageError if the folder is no run, or its files cannot be
-    read.
+    `reports.data.turns.TurnArrays.value` derives them. Raise UsageError if the folder is no run, or
+    its files cannot be read.
     """
 
     def turns(folder: Path, document: Mapping[str, Any]) -> pd.DataFrame:
@@ -192,16 +254,20 @@ def load_for_report(path: Path) -> RunFrames:
 
 
 def hosts_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the hosts that recorded a run. Only the document of a finalized run lists them; otherwise return []."""
+    """Return the hosts that recorded a run. Only the document of a finalized run lists them;
+    otherwise return [].
+    """
     return document.get("hosts") or []
 
 
 def bounds_of(run: RunFrames) -> pd.DataFrame:
-    """Return the timestamp uncertainties of each row of `run.turns`, and the columns TURN_KEYS of the row. Raise
-    UsageError if they cannot be read.
+    """Return the timestamp uncertainties of each row of `run.turns`, and the columns TURN_KEYS of
+    the row. Raise UsageError if they cannot be read.
     """
     with _reading(run.folder):
-        bounds = pd.DataFrame(_columns(run.folder, [*TURN_KEYS, *UNCERTAINTY_COLUMNS], _array), copy=False)
+        bounds = pd.DataFrame(
+            _columns(run.folder, [*TURN_KEYS, *UNCERTAINTY_COLUMNS], _array), copy=False
+        )
         if reason := run_folder.no_uncertainty(run.folder):
             raise UsageError(f"the timestamp uncertainty of {run.folder} is unknown: {reason}")
     keys = run.turns[list(TURN_KEYS)].astype({"session_id": str})
@@ -209,12 +275,18 @@ def bounds_of(run: RunFrames) -> pd.DataFrame:
         return bounds
     # a spool may have grown since the turns were read
     by_key = bounds.astype({"session_id": str}).set_index(list(TURN_KEYS))
-    return by_key.reindex(pd.MultiIndex.from_frame(keys)).reset_index().assign(session_id=run.turns["session_id"].array)
+    return (
+        by_key.reindex(pd.MultiIndex.from_frame(keys))
+        .reset_index()
+        .assign(session_id=run.turns["session_id"].array)
+    )
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Raise UsageError if the block cannot read a file. UnicodeDecodeError means that a column name is damaged."""
+    """Raise UsageError if the block cannot read a file. UnicodeDecodeError means that a column
+    name is damaged.
+    """
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -238,14 +310,20 @@ def _load(
     ids, of_turns = (frame["session_id"].cat for frame in (sessions, turns))
     numbers = turns["turn"].to_numpy(dtype=np.float64, na_value=np.nan)
     # a session or turn with two rows would count twice
-    if wrong := repeated(ids.codes.to_numpy(), ids.categories.__getitem__, of_turns.codes.to_numpy(), numbers):
+    if wrong := repeated(
+        ids.codes.to_numpy(), ids.categories.__getitem__, of_turns.codes.to_numpy(), numbers
+    ):
         raise UsageError(f"{path} is damaged: {wrong}")
     closed = (path / "turns.parquet").exists()
-    return RunFrames(path, document, turns, sessions, seconds, read_histograms(path, document), closed)
+    return RunFrames(
+        path, document, turns, sessions, seconds, read_histograms(path, document), closed
+    )
 
 
 def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.Table:
-    """Return some columns of a table, or all of them. Raise UsageError if a column contains impossible values."""
+    """Return some columns of a table, or all of them. Raise UsageError if a column contains
+    impossible values.
+    """
     table = run_folder.read_table(path, name, columns, dictionaries=LABELS)
     if wrong := wrong_column(name, table):
         raise UsageError(f"{path} is damaged: {wrong}")
@@ -253,8 +331,8 @@ def _table(path: Path, name: TableName, columns: list[str] | None = None) -> pa.
 
 
 def document_of(path: Path) -> dict[str, Any]:
-    """Return the document run.json of a folder. Raise UsageError if the folder is no run. Every text in the document is
-    escaped for display.
+    """Return the document run.json of a folder. Raise UsageError if the folder is no run. Every
+    text in the document is escaped for display.
     """
     try:
         document: dict[str, Any] = _displayed(run_folder.read_document(path))
@@ -265,18 +343,24 @@ def document_of(path: Path) -> dict[str, Any]:
 
 
 def stated_validity(document: Mapping[str, Any]) -> Validity:
-    """Return the validity that a run's document states. If it states none, the run has no verdict. Raise UsageError if
-    it is damaged.
+    """Return the validity that a run's document states. If it states none, the run has no verdict.
+    Raise UsageError if it is damaged.
     """
-    stated = {name: value for name, value in (document.get("validity") or {}).items() if value is not None}
+    stated = {
+        name: value for name, value in (document.get("validity") or {}).items() if value is not None
+    }
     try:
         return msgspec.convert({"status": "no_verdict"} | stated, Validity)
     except msgspec.ValidationError as error:
-        raise UsageError(f"the validity in run.json is damaged: {excerpt(str(error), 200)}") from None
+        raise UsageError(
+            f"the validity in run.json is damaged: {excerpt(str(error), 200)}"
+        ) from None
 
 
 def _displayed(value: Any) -> Any:
-    """Return a JSON value with every text escaped for display. Raise ValidationError for integers beyond 64 bits."""
+    """Return a JSON value with every text escaped for display. Raise ValidationError for
+    integers beyond 64 bits.
+    """
     if isinstance(value, dict):
         return {escape_control(key): _displayed(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -287,11 +371,15 @@ def _displayed(value: Any) -> Any:
 
 
 def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
-    """Return columns of the turns. To save memory, the columns of a large Parquet file are read in groups. The columns
-    of a spool are all read together, because a spool may grow while it is read.
+    """Return columns of the turns. To save memory, the columns of a large Parquet file are read in
+    groups. The columns of a spool are all read together, because a spool may grow while it is read.
     """
     parquet = path / "turns.parquet"
-    size = TOGETHER if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES else len(names)
+    size = (
+        TOGETHER
+        if parquet.exists() and parquet.stat().st_size > run_folder.SMALL_BYTES
+        else len(names)
+    )
     columns: Columns = {}
     for first in range(0, len(names), size):
         columns |= _arrays(_table(path, "turns", names[first : first + size]), converted)
@@ -299,8 +387,9 @@ def _columns(path: Path, names: list[str], converted: Convert) -> Columns:
 
 
 def turn_frame(table: pa.Table) -> pd.DataFrame:
-    """Return the turns with their stored columns and the derived columns. The derived columns are `start`, `measured`,
-    `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares in percent.
+    """Return the turns with their stored columns and the derived columns. The derived columns are
+    `start`, `measured`, `outcome_class`, `measured_from_at_ns`, `<metric>_ms`, and the shares in
+    percent.
     """
     return _derived(_arrays(table))
 
@@ -311,7 +400,9 @@ def _derived(stored: Columns) -> pd.DataFrame:
     columns = {
         "start": _instants(stored["start_utc_ns"]),
         "measured": _measured(stored),
-        "measured_from_at_ns": pd.arrays.IntegerArray(np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns)),
+        "measured_from_at_ns": pd.arrays.IntegerArray(
+            np.nan_to_num(origins_ns).astype(np.int64), np.isnan(origins_ns)
+        ),
         "outcome_class": _classes(stored),
     }
     for metric in TURN_METRICS:
@@ -325,9 +416,9 @@ def _derived(stored: Columns) -> pd.DataFrame:
 def session_frame(table: pa.Table, kept: Kept | None = None) -> pd.DataFrame:
     """Return the sessions with their stored columns and the derived columns.
 
-    The derived columns are `start`, `measured`, `outcome_class`, `<metric>_ms`, the shares in percent, and the
-    throughput of each session in bytes per second. `kept` returns the array to keep for the values of a column; by
-    default, these values.
+    The derived columns are `start`, `measured`, `outcome_class`, `<metric>_ms`, the shares in
+    percent, and the throughput of each session in bytes per second. `kept` returns the array to
+    keep for the values of a column; by default, these values.
     """
     kept = kept or _itself
     columns = _arrays(table, lambda column: kept(_array(column)))
@@ -348,10 +439,11 @@ def _itself(values: Any) -> Any:
 
 
 def _sharing() -> Kept:
-    """Return a function that returns an array or, if it has no values, the first such array of its dtype.
+    """Return a function that returns an array or, if it has no values, the first such array of its
+    dtype.
 
-    So columns without values take no memory. Most columns of sessions have none: the sessions of a million turns take
-    25 instead of 100 MB. A frame with such columns must not be changed in place.
+    So columns without values take no memory. Most columns of sessions have none: the sessions of a
+    million turns take 25 instead of 100 MB. A frame with such columns must not be changed in place.
     """
     empty: Columns = {}
 
@@ -370,7 +462,9 @@ def second_frame(table: pa.Table) -> pd.DataFrame:
 
 def _instants(utc_ns: pd.arrays.IntegerArray) -> pd.DatetimeIndex:
     """Convert nanoseconds since 1970 to `datetime64[ns, UTC]`, without rounding."""
-    return pd.DatetimeIndex(utc_ns.to_numpy("M8[ns]", na_value=np.datetime64("NaT"))).tz_localize("UTC")
+    return pd.DatetimeIndex(utc_ns.to_numpy("M8[ns]", na_value=np.datetime64("NaT"))).tz_localize(
+        "UTC"
+    )
 
 
 def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
@@ -379,17 +473,22 @@ def _measured(columns: Columns) -> npt.NDArray[np.bool_]:
 
 
 def _classes(columns: Columns) -> pd.Categorical[Any]:
-    """Return the class of each row's outcome. A row without an outcome did not end, so its class is `unfinished`."""
+    """Return the class of each row's outcome. A row without an outcome did not end, so its class
+    is `unfinished`.
+    """
     code = {name: index for index, name in enumerate(CLASSES.categories)}
-    codes = by_label(columns["outcome"], lambda name: code[outcome_class(name)], code["unfinished"], np.int8)
+    codes = by_label(
+        columns["outcome"], lambda name: code[outcome_class(name)], code["unfinished"], np.int8
+    )
     return pd.Categorical.from_codes(codes, dtype=CLASSES, validate=False)
 
 
 def _array(column: pa.ChunkedArray) -> Any:
-    """Return a column of integers, booleans, texts, or floats as a pandas or numpy array. Its dtype depends only on the
-    type of the column, not on the values.
+    """Return a column of integers, booleans, texts, or floats as a pandas or numpy array. Its dtype
+    depends only on the type of the column, not on the values.
     """
-    if column.type == pa.int64() and not column.null_count:  # takes a quarter of the time of the general case
+    # takes a quarter of the time of the general case
+    if column.type == pa.int64() and not column.null_count:
         values = np.require(column.to_numpy(), requirements="W")
         return pd.arrays.IntegerArray(values, np.zeros(values.size, dtype=bool))
     dtype = DTYPES.get(column.type)
@@ -397,11 +496,16 @@ def _array(column: pa.ChunkedArray) -> Any:
 
 
 def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
-    """Return a column as a categorical. Labels are escaped for display, because some are texts from services."""
+    """Return a column as a categorical. Labels are escaped for display, because some are texts
+    from services.
+    """
     if column.null_count == len(column):
         return _no_labels(len(column))
-    encoded = (column if pa.types.is_dictionary(column.type) else column.dictionary_encode()).combine_chunks()
-    labels, codes = encoded.dictionary, encoded.indices.fill_null(-1).to_numpy()
+    encoded = (
+        column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    ).combine_chunks()
+    labels = encoded.dictionary
+    codes = encoded.indices.fill_null(-1).to_numpy()
     kind = _few(tuple(labels.to_pylist())) if len(labels) <= FEW else _kind(labels)
     if kind is None:
         texts = [escape_control(label) for label in labels.to_pylist()]
@@ -411,18 +515,24 @@ def _labels(column: pa.ChunkedArray) -> pd.Categorical[Any]:
 
 @lru_cache(4)
 def _no_labels(rows: int) -> pd.Categorical[Any]:
-    """Return a column without labels. Columns share its codes, and pandas copies them before it changes them."""
+    """Return a column without labels. Columns share its codes, and pandas copies them before it
+    changes them.
+    """
     return pd.Categorical.from_codes(np.full(rows, -1, np.int8), dtype=_few(()), validate=False)
 
 
 @lru_cache(256)
 def _few(labels: tuple[str, ...]) -> pd.CategoricalDtype | None:
-    """Return the dtype of a column with few labels. It is cached, because most columns have at most one label."""
+    """Return the dtype of a column with few labels. It is cached, because most columns have at
+    most one label.
+    """
     return _kind(pa.array(labels, pa.string()))
 
 
 def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
-    """Return the dtype of a column with these labels; None if a label must be escaped for display."""
+    """Return the dtype of a column with these labels; None if a label must be escaped for
+    display.
+    """
     if pc.any(pc.match_substring_regex(labels, SUSPECT)).as_py() and any(
         label != escape_control(label) for label in labels.to_pylist()
     ):
@@ -431,16 +541,18 @@ def _kind(labels: pa.Array) -> pd.CategoricalDtype | None:
 
 
 def _arrays(table: pa.Table, converted: Convert = _array) -> Columns:
-    """Return the columns of a table: label columns as categoricals, and other columns converted by `converted`. For
-    small runs, this is twice as fast as `to_pandas`.
+    """Return the columns of a table: label columns as categoricals, and other columns converted by
+    `converted`. For small runs, this is twice as fast as `to_pandas`.
     """
     named = zip(table.column_names, table.columns, strict=True)
-    return {name: _labels(column) if name in LABELS else converted(column) for name, column in named}
+    return {
+        name: _labels(column) if name in LABELS else converted(column) for name, column in named
+    }
 
 
 def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
-    """Return a column as an Arrow array, with integers in the narrowest type that holds them. A million values take 1
-    to 8 MB. They take no memory if all are null.
+    """Return a column as an Arrow array, with integers in the narrowest type that holds them. A
+    million values take 1 to 8 MB. They take no memory if all are null.
     """
     if column.null_count == len(column):
         return pd.arrays.ArrowExtensionArray(pa.nulls(len(column)))
@@ -452,13 +564,14 @@ def _narrow(column: pa.ChunkedArray) -> pd.arrays.ArrowExtensionArray:
 
 
 def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
-    """Return the final histograms of a run; if it has none yet, the histograms of the data written up to now. They
-    include the counts of the values that are outside the range of the histograms.
+    """Return the final histograms of a run; if it has none yet, the histograms of the data written
+    up to now. They include the counts of the values that are outside the range of the histograms.
     """
     final = run_folder.histograms_path(path)
     if not final.exists():
         return all_histograms(run_folder.row_reader(path), parts(path))
-    histograms, totals = hdr.read(final), document.get("totals") or {}
+    histograms = hdr.read(final)
+    totals = document.get("totals") or {}
     histograms.out_of_range.update(totals.get("out_of_range") or {})
     histograms.negative.update(totals.get("negative") or {})
     return histograms
@@ -466,7 +579,10 @@ def read_histograms(path: Path, document: dict[str, Any]) -> Histograms:
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a few rows as dictionaries of the stored values. A missing value is NaN."""
-    columns = {str(name): pa.array(column.array, from_pandas=True).to_pylist() for name, column in rows.items()}
+    columns = {
+        str(name): pa.array(column.array, from_pandas=True).to_pylist()
+        for name, column in rows.items()
+    }
     return [
         {name: np.nan if value is None else value for name, value in zip(columns, row, strict=True)}
         for row in zip(*columns.values(), strict=True)
@@ -474,10 +590,11 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
-    """Return the response ids that the service gave for some rows of `run.turns`; "" for a row without an id.
+    """Return the response ids that the service gave for some rows of `run.turns`; "" for a row
+    without an id.
 
-    A spool may have grown since the run was loaded, so its rows are found by session and turn, not by their index.
-    Raise UsageError if the ids cannot be read.
+    A spool may have grown since the run was loaded, so its rows are found by session and turn, not
+    by their index. Raise UsageError if the ids cannot be read.
     """
     if run.finalized:
         with _reading(run.folder):
@@ -489,14 +606,19 @@ def response_ids(run: RunFrames, rows: Sequence[int]) -> list[str]:
     selected = run.turns[keys].iloc[list(rows)]
     sessions = pa.array(selected["session_id"].astype(object), pa.string())
     spool_rows = table.filter(pc.is_in(table.column("session_id"), sessions)).to_pylist()
-    named = {tuple(row[key] for key in keys): escape_control(str(row["response_id"] or "")) for row in spool_rows}
+    named = {
+        tuple(row[key] for key in keys): escape_control(str(row["response_id"] or ""))
+        for row in spool_rows
+    }
     return [named.get(key, "") for key in selected.itertuples(index=False, name=None)]
 
 
 def sequence(frame: pd.DataFrame, name: str) -> list[str]:
     """Return the labels that occur in a categorical column, in alphabetical order."""
     column = frame[name]
-    return sorted(str(label) for label in column.cat.categories[np.unique(column.cat.codes[column.notna()])])
+    return sorted(
+        str(label) for label in column.cat.categories[np.unique(column.cat.codes[column.notna()])]
+    )
 
 
 def labels_of(document: Mapping[str, Any]) -> dict[str, str]:
@@ -510,7 +632,9 @@ def run_id_of(run: RunFrames) -> str:
 
 
 def title_of(name: str, labels: Mapping[str, str]) -> str:
-    """Return the name of a scenario with the labels of its run, such as `voice_turns (commit 1a2b3c, build 77)`."""
+    """Return the name of a scenario with the labels of its run, such as `voice_turns (commit
+    1a2b3c, build 77)`.
+    """
     text = ", ".join(f"{key} {value}" for key, value in labels.items())
     return f"{name} ({text})" if text else name
 
@@ -518,4 +642,8 @@ def title_of(name: str, labels: Mapping[str, str]) -> str:
 def titles_of(documents: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the titles of several runs. Runs with the same scenario and labels share one title."""
     named = (document for document in documents if document.get("scenario"))
-    return list(dict.fromkeys(title_of(str(document["scenario"]), labels_of(document)) for document in named))
+    return list(
+        dict.fromkeys(
+            title_of(str(document["scenario"]), labels_of(document)) for document in named
+        )
+    )

@@ -1,16 +1,20 @@
-"""The samples of metrics, which are made from turns. A sample is a `reports.statistics.quantiles.Sample`.
+"""The samples of metrics, which are made from turns. A sample is a
+`reports.statistics.quantiles.Sample`.
 
-A successful turn contributes its value. If it has no value of the metric, it is not in the sample: for example, a turn
-without text has no ttft. A failed turn, and a planned turn that did not start, contributes +inf if the metric *applies*
-to its target and step:
+A successful turn contributes its value. If it has no value of the metric, it is not in the sample:
+for example, a turn without text has no ttft. A failed turn, and a planned turn that did not start,
+contributes +inf if the metric *applies* to its target and step:
 
-- If the target has successful turns of the step, the metric applies if one of these turns has a value.
-- If only other targets have successful turns of the step, the metric applies if one of those turns has a value.
-- If no target has a successful turn of the step, only the main metric and response_total apply. To a step in which the
-service speaks first, no metric applies: `greeting` is a metric of sessions.
+- If the target has successful turns of the step, the metric applies if one of these turns has a
+  value.
+- If only other targets have successful turns of the step, the metric applies if one of those turns
+  has a value.
+- If no target has a successful turn of the step, only the main metric and response_total apply. To
+  a step in which the service speaks first, no metric applies: `greeting` is a metric of sessions.
 
-For metrics that are no latencies (audio_speed, transcript_lead, stall, request_ack), +inf has no meaning, so their
-failed turns are only counted. Unfinished turns are not in any sample, but are counted.
+For metrics that are no latencies (audio_speed, transcript_lead, stall, request_ack), +inf has no
+meaning, so their failed turns are only counted. Unfinished turns are not in any sample, but are
+counted.
 """
 
 from __future__ import annotations
@@ -49,17 +53,20 @@ VOICE_TO_VOICE = "voice_to_voice"
 MAINS = ("ttfa", "ttft", VOICE_TO_VOICE)
 """The metrics that may be the main metric of a stratum. An earlier one has priority."""
 FUNCTION_VOICE_TO_VOICE = "function_voice_to_voice"
-"""The latency until the first audible sample of the answer, of turns with function calls or delegated tasks."""
+"""The latency until the first audible sample of the answer, of turns with function calls or
+delegated tasks."""
 ANSWER_VOICE_TO_VOICE = "answer_voice_to_voice"
-"""The latency until the first audible sample of the answer. The answer begins after the preamble, if there is one."""
+"""The latency until the first audible sample of the answer. The answer begins after the
+preamble, if there is one."""
 
 
 @dataclass(frozen=True)
 class MetricSample:
-    """The values of one metric in the whole run, in ascending order. So a sample of some of the values needs no sort.
+    """The values of one metric in the whole run, in ascending order. So a sample of some of the
+    values needs no sort.
 
-    `values`, `index` and `failed` are about the turns that started. A `Sample` also contains the turns that did not
-    start.
+    `values`, `index` and `failed` are about the turns that started. A `Sample` also contains the
+    turns that did not start.
     """
 
     metric: Metric
@@ -73,7 +80,9 @@ class MetricSample:
     """True if the metric applies, by target (row) and step (column)."""
 
     def part(self, target: int, steps: Flags) -> tuple[Floats, Integers]:
-        """Return the ascending values of some steps of a target, and the index of each value's turn in `turns`."""
+        """Return the ascending values of some steps of a target, and the index of each value's
+        turn in `turns`.
+        """
         is_included = np.zeros_like(self.applies)
         is_included[target] = steps
         if is_included.all():
@@ -82,43 +91,54 @@ class MetricSample:
         return self.values[positions], self.index[positions]
 
     def not_started(self, target: int, steps: Flags) -> Integers:
-        """Return the indexes in `turns.not_started` of the turns of some steps of a target. Steps to which the metric
-        does not apply are left out.
+        """Return the indexes in `turns.not_started` of the turns of some steps of a target. Steps
+        to which the metric does not apply are left out.
         """
         return np.flatnonzero(self.turns.not_started.of(target, steps & self.applies[target]))
 
-    def of(self, target: int, steps: Flags, selection: tuple[Floats, Integers] | None = None) -> Sample:
-        """Return the sample of some steps of a target. `selection` is the result of `part` for these steps, if it is
-        known.
+    def of(
+        self, target: int, steps: Flags, selection: tuple[Floats, Integers] | None = None
+    ) -> Sample:
+        """Return the sample of some steps of a target. `selection` is the result of `part` for
+        these steps, if it is known.
         """
         return self._sample(*(selection or self.part(target, steps)), target, steps)
 
     def by_step(
         self, target: int, steps: Flags, selection: tuple[Floats, Integers] | None = None
     ) -> Iterable[tuple[int, Sample]]:
-        """Yield the sample of each step that has the metric, with the index of the step. `selection` is the result of
-        `part` for these steps, if it is known.
+        """Yield the sample of each step that has the metric, with the index of the step.
+        `selection` is the result of `part` for these steps, if it is known.
         """
         values, index = selection or self.part(target, steps)
         rows_by_step = dict(split(self.turns.step[index]))
         for step in np.flatnonzero(self.applies[target] & steps).tolist():
             positions = rows_by_step.get(step, index[:0])
-            yield step, self._sample(values[positions], index[positions], target, np.arange(steps.size) == step)
+            yield (
+                step,
+                self._sample(
+                    values[positions], index[positions], target, np.arange(steps.size) == step
+                ),
+            )
 
     def by_group(
         self, target: int, steps: Flags, turn_groups: Integers, not_started_groups: Integers
     ) -> Iterable[tuple[int, Sample]]:
-        """Yield the sample of each group, with its number. The samples contain only turns of some steps of a target.
+        """Yield the sample of each group, with its number. The samples contain only turns of some
+        steps of a target.
 
         Groups without such turns are left out.
 
         - `turn_groups` is the group of each turn that started; −1 for no group
         - `not_started_groups` is the group of each turn that did not start; −1 for no group
         """
-        turns, steps = self.turns, steps & self.applies[target]
+        turns = self.turns
+        steps = steps & self.applies[target]
         size = 1 + max(turn_groups.max(initial=-1), not_started_groups.max(initial=-1))
         failed, censored = (
-            np.bincount(turn_groups[indices[is_included & (turn_groups[indices] >= 0)]], minlength=size)
+            np.bincount(
+                turn_groups[indices[is_included & (turn_groups[indices] >= 0)]], minlength=size
+            )
             for indices in (turns.failed, turns.unfinished)
             for is_included in [(turns.target[indices] == target) & steps[turns.step[indices]]]
         )
@@ -129,40 +149,63 @@ class MetricSample:
         values, index = self.part(target, steps)
         of_session = np.bincount(turns.session[index], minlength=turns.sessions)
         if has_infinite:
-            of_session = of_session + np.bincount(turns.not_started.session[not_started], minlength=turns.sessions)
+            of_session = of_session + np.bincount(
+                turns.not_started.session[not_started], minlength=turns.sessions
+            )
         rows_by_group = dict(split(turn_groups[index] + 1))  # 0 is no group
         has_group = np.isin(np.arange(1, size + 1), [*rows_by_group])
-        for group in np.flatnonzero(has_group | (failed + censored + not_started_counts > 0)).tolist():
+        for group in np.flatnonzero(
+            has_group | (failed + censored + not_started_counts > 0)
+        ).tolist():
             rows = rows_by_group.get(group + 1, index[:0])
-            group_values, sessions = values[rows], turns.session[index[rows]]
+            group_values = values[rows]
+            sessions = turns.session[index[rows]]
             if not_started_counts[group] and has_infinite:
                 group_values = np.append(group_values, np.full(not_started_counts[group], np.inf))
-                sessions = np.append(sessions, turns.not_started.session[grouped[not_started_groups[grouped] == group]])
+                sessions = np.append(
+                    sessions,
+                    turns.not_started.session[grouped[not_started_groups[grouped] == group]],
+                )
             never_started = int(not_started_counts[group])
-            failures, unfinished = int(failed[group]) + never_started, int(censored[group])
+            failures = int(failed[group]) + never_started
+            unfinished = int(censored[group])
             sizes = np.bincount(sessions, minlength=turns.sessions)
             has_whole_sessions = bool(((sizes == of_session) | (sizes == 0)).all())
-            yield group, Sample(group_values, sessions, failures, unfinished, never_started, has_whole_sessions)
+            yield (
+                group,
+                Sample(
+                    group_values, sessions, failures, unfinished, never_started, has_whole_sessions
+                ),
+            )
 
     def _sample(self, values: Floats, index: Integers, target: int, steps: Flags) -> Sample:
-        failed, censored = (int(counts[target][steps].sum()) for counts in (self.failed, self.censored))
+        failed, censored = (
+            int(counts[target][steps].sum()) for counts in (self.failed, self.censored)
+        )
         sessions = self.turns.session[index]
         not_started = self.turns.not_started.session[self.not_started(target, steps)]
         if not_started.size and is_latency(self.metric):
-            values, sessions = np.append(values, np.full(not_started.size, np.inf)), np.append(sessions, not_started)
+            values = np.append(values, np.full(not_started.size, np.inf))
+            sessions = np.append(sessions, not_started)
         return Sample(values, sessions, failed + not_started.size, censored, not_started.size)
 
-    def in_time(self, target: int, steps: Flags, deadline: float) -> tuple[Flags, Integers, Integers]:
+    def in_time(
+        self, target: int, steps: Flags, deadline: float
+    ) -> tuple[Flags, Integers, Integers]:
         """Return whether each turn of some steps of a target has a value of at most `deadline`.
 
-        A turn that failed or did not start has no value, even if the metric is no latency. The other results are the
-        indexes of these turns: in `turns` of those that started, which are the first, and in `turns.not_started`.
+        A turn that failed or did not start has no value, even if the metric is no latency. The
+        other results are the indexes of these turns: in `turns` of those that started, which are
+        the first, and in `turns.not_started`.
         """
-        turns, not_started = self.turns, self.not_started(target, steps)
+        turns = self.turns
+        not_started = self.not_started(target, steps)
         values, started = self.part(target, steps)
         if not is_latency(self.metric):
             steps = steps & self.applies[target]
-            failed = turns.failed[(turns.target[turns.failed] == target) & steps[turns.step[turns.failed]]]
+            failed = turns.failed[
+                (turns.target[turns.failed] == target) & steps[turns.step[turns.failed]]
+            ]
             started = np.append(started, failed)
         values = np.append(values, np.full(started.size + not_started.size - values.size, np.inf))
         return values <= deadline, started, not_started
@@ -170,9 +213,9 @@ class MetricSample:
     def pools(self) -> Iterable[Pool]:
         """Yield the pools of this metric for each target that has it.
 
-        Turns of different turn types are never pooled. Turns whose response the script starts are pooled with turns
-        whose response the service starts only if the metric does not depend on it: a latency from `measured_from` or
-        from the end of speech has a pool for each.
+        Turns of different turn types are never pooled. Turns whose response the script starts are
+        pooled with turns whose response the service starts only if the metric does not depend on
+        it: a latency from `measured_from` or from the end of speech has a pool for each.
         """
         start = self.metric.begin
         for target, label in enumerate(self.turns.targets):
@@ -182,42 +225,61 @@ class MetricSample:
                 yield from having
             elif start == "speech_end":
                 strata = [pool.stratum for pool in having]
-                yield from (replace(pool, label=pool_label(label, pool.stratum, strata, STARTED_BY)) for pool in having)
+                yield from (
+                    replace(pool, label=pool_label(label, pool.stratum, strata, STARTED_BY))
+                    for pool in having
+                )
             else:
                 strata = list(dict.fromkeys(Stratum("", pool.stratum.turn_type) for pool in having))
                 for stratum in strata:
-                    yield Pool(target, stratum, pool_label(label, stratum, strata, {}), self.turns.steps_in(stratum))
+                    yield Pool(
+                        target,
+                        stratum,
+                        pool_label(label, stratum, strata, {}),
+                        self.turns.steps_in(stratum),
+                    )
 
 
-def sampled(turns: TurnArrays, name: str, mains: Mapping[Stratum, str], changes: Floats | None = None) -> MetricSample:
+def sampled(
+    turns: TurnArrays, name: str, mains: Mapping[Stratum, str], changes: Floats | None = None
+) -> MetricSample:
     """Return the sample of one metric over the run. `mains` is the main metric of each stratum.
 
-    If a step has no successful turn on any target, only its main metric and the metric ALWAYS apply. `changes` is added
-    to the value of each turn.
+    If a step has no successful turn on any target, only its main metric and the metric ALWAYS
+    apply. `changes` is added to the value of each turn.
     """
-    metric, values = CATALOGUE[name], turns.value(name)
+    metric = CATALOGUE[name]
+    values = turns.value(name)
     if changes is not None:
         values = values + changes
-    main_of_step = np.array([mains[turns.strata[position]] for position in turns.stratum], dtype=object)
+    main_of_step = np.array(
+        [mains[turns.strata[position]] for position in turns.stratum], dtype=object
+    )
     always = ((main_of_step == name) | (name == ALWAYS)) & ~turns.is_greeting
     has_value = turns.succeeded & ~np.isnan(values)
-    has, succeeded = turns.by_group(has_value) > 0, turns.succeeded_by_group > 0
+    has = turns.by_group(has_value) > 0
+    succeeded = turns.succeeded_by_group > 0
     elsewhere = np.where(succeeded.any(axis=0), has.any(axis=0), always)
     applies: Flags = np.where(succeeded, has, elsewhere[None, :])
-    sorted_values, index = values[has_value], np.flatnonzero(has_value).astype(np.int32)
+    sorted_values = values[has_value]
+    index = np.flatnonzero(has_value).astype(np.int32)
     order = order_of_values(sorted_values)
-    sorted_values, index = sorted_values[order], index[order]
+    sorted_values = sorted_values[order]
+    index = index[order]
     if is_latency(metric):
         failed = turns.failed[applies.ravel()[turns.group[turns.failed]]]
-        sorted_values, index = np.append(sorted_values, np.full(failed.size, np.inf)), np.append(index, failed)
-    counts, censored = (turns.by_group(indices) * applies for indices in (turns.failed, turns.unfinished))
+        sorted_values = np.append(sorted_values, np.full(failed.size, np.inf))
+        index = np.append(index, failed)
+    counts, censored = (
+        turns.by_group(indices) * applies for indices in (turns.failed, turns.unfinished)
+    )
     return MetricSample(metric, turns, sorted_values, index, counts, censored, applies)
 
 
 @dataclass(frozen=True, eq=False)
 class MetricSamples:
-    """The sample of each metric of a run's turns, made when it is first used. `mains` is the main metric of each
-    stratum.
+    """The sample of each metric of a run's turns, made when it is first used. `mains` is the main
+    metric of each stratum.
     """
 
     turns: TurnArrays
@@ -233,33 +295,42 @@ class MetricSamples:
 def samples_of(run: RunFrames) -> MetricSamples:
     """Return the samples of measured turns. Raise UsageError if a row has no target.
 
-    The main metric of a stratum is the first of ttfa, ttft, and voice_to_voice that every target with successful turns
-    of the stratum has. So a target without turn events can be compared with others. If they have none in common, it is
-    the first of these that any successful turn has. If no turn has one, it is voice_to_voice if all targets are full
-    duplex, ttft if the scripts requested only text, and otherwise ttfa. If sessions only transcribe, it is that of the
-    finished transcript.
+    The main metric of a stratum is the first of ttfa, ttft, and voice_to_voice that every target
+    with successful turns of the stratum has. So a target without turn events can be compared with
+    others. If they have none in common, it is the first of these that any successful turn has. If
+    no turn has one, it is voice_to_voice if all targets are full duplex, ttft if the scripts
+    requested only text, and otherwise ttfa. If sessions only transcribe, it is that of the finished
+    transcript.
     """
     turns = measured_turns(run)
     requested_outputs = {script.get("output") for script in run.metadata.get("scripts") or []}
     is_audio_only = all(target.get("full_duplex") for target in run.metadata.get("targets") or [{}])
-    unknown = VOICE_TO_VOICE if is_audio_only else "ttft" if requested_outputs == {"text"} else "ttfa"
+    unknown = (
+        VOICE_TO_VOICE if is_audio_only else "ttft" if requested_outputs == {"text"} else "ttfa"
+    )
     names: tuple[str, ...] = MAINS
     if TRANSCRIPT_OUTPUT in requested_outputs:
         names = (*names, *TRANSCRIPT_METRICS)
         unknown = TRANSCRIPT_METRICS[0] if requested_outputs == {TRANSCRIPT_OUTPUT} else unknown
-    having = {name: turns.by_group(turns.succeeded & ~np.isnan(turns.value(name))) for name in names}
+    having = {
+        name: turns.by_group(turns.succeeded & ~np.isnan(turns.value(name))) for name in names
+    }
     mains = {}
     for index, stratum in enumerate(turns.strata):
         steps = turns.stratum == index
         succeeded = np.flatnonzero(turns.succeeded_by_group[:, steps].sum(axis=1))
-        counts = {name: of[:, steps].sum(axis=1) for name, of in having.items() if of[:, steps].any()}
+        counts = {
+            name: of[:, steps].sum(axis=1) for name, of in having.items() if of[:, steps].any()
+        }
         common = (name for name, of_target in counts.items() if of_target[succeeded].all())
         mains[stratum] = next(common, next(iter(counts), unknown))
     return MetricSamples(turns, mains)
 
 
 def is_latency(metric: Metric) -> bool:
-    """Return whether the metric is a latency that is computed as a time between two instants, and is better if less."""
+    """Return whether the metric is a latency that is computed as a time between two instants,
+    and is better if less.
+    """
     return metric.is_latency and metric.better == "lower" and not metric.column
 
 
@@ -270,54 +341,81 @@ OF_SAMPLE = ["outcome_class", "turns_started"]
 def session_sample(
     frame: pd.DataFrame, name: str, chosen: Flags | None = None, *, expected: bool = False
 ) -> Sample | None:
-    """Return the sample of one metric of sessions; None if no session has the metric. Each session is a cluster.
+    """Return the sample of one metric of sessions; None if no session has the metric. Each session
+    is a cluster.
 
-    `chosen` is a mask of the sessions to use; by default, all sessions are used. If the metric is `expected`, the
-    sample contains the failed sessions even if none of the sessions has the metric.
+    `chosen` is a mask of the sessions to use; by default, all sessions are used. If the metric is
+    `expected`, the sample contains the failed sessions even if none of the sessions has the metric.
 
-    - A session that failed before the end of the metric counts as +inf. A session that failed later has its value.
-    - If the metric ends with the first reply, a session that started a turn but has no value also counts as +inf.
+    - A session that failed before the end of the metric counts as +inf. A session that failed later
+      has its value.
+    - If the metric ends with the first reply, a session that started a turn but has no value also
+      counts as +inf.
     - session_duration is no latency, so failed sessions are not in its sample, but are counted.
-    - A metric of a column (jitter, packet loss) is no latency either: failed sessions with a value are in its sample,
-    and those without are only counted.
-    - A throughput has its value even if the session failed. If no session carried such bytes, for example audio in a
-    run of text, no session has the metric.
+    - A metric of a column (jitter, packet loss) is no latency either: failed sessions with a value
+      are in its sample, and those without are only counted.
+    - A throughput has its value even if the session failed. If no session carried such bytes, for
+      example audio in a run of text, no session has the metric.
     """
     values = frame[column_of(name)].to_numpy(dtype=np.float64)
-    kind, has_value = frame["outcome_class"].cat.codes.to_numpy(), ~np.isnan(values)
+    kind = frame["outcome_class"].cat.codes.to_numpy()
+    has_value = ~np.isnan(values)
     metric = CATALOGUE[name]
     carried = metric.unit == BYTES_PER_S
-    if not (has_value.any() or (expected and has_value.size)) or (carried and not values[has_value].any()):
+    if not (has_value.any() or (expected and has_value.size)) or (
+        carried and not values[has_value].any()
+    ):
         return None
     is_wait = is_latency(metric)
-    failed = (kind == FAILED) & (~has_value if is_wait or metric.column or carried else np.ones_like(has_value))
+    failed = (kind == FAILED) & (
+        ~has_value if is_wait or metric.column or carried else np.ones_like(has_value)
+    )
     if metric.end == "first_reply":
-        failed |= (kind == GOOD) & ~has_value & (frame["turns_started"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
+        failed |= (
+            (kind == GOOD)
+            & ~has_value
+            & (frame["turns_started"].to_numpy(dtype=np.float64, na_value=0.0) > 0)
+        )
     is_chosen = np.ones_like(has_value) if chosen is None else chosen
     rows = np.flatnonzero(is_chosen & ((has_value & ~failed) | (failed if is_wait else False)))
     sample_values = np.where(failed[rows], np.inf, values[rows])
     is_unfinished = is_chosen & (kind == UNFINISHED) & ~has_value
-    return sample(sample_values, rows, failed=int((is_chosen & failed).sum()), censored=int(is_unfinished.sum()))
+    return sample(
+        sample_values,
+        rows,
+        failed=int((is_chosen & failed).sum()),
+        censored=int(is_unfinished.sum()),
+    )
 
 
 def rate_counts(turns: TurnArrays, name: str) -> tuple[Floats, Floats]:
-    """Return the events and the trials of a rate for each started turn. Both are NaN if the turn does not count. The
-    trials of a turn are its words if the rate is a share of words, and otherwise 1.
+    """Return the events and the trials of a rate for each started turn. Both are NaN if the turn
+    does not count. The trials of a turn are its words if the rate is a share of words, and
+    otherwise 1.
     """
-    rate, ones = RATES[name], np.ones(turns.rows.size)
+    rate = RATES[name]
+    ones = np.ones(turns.rows.size)
     if rate.column:
         values = turns.column(rate.column)
-        events, units = values, turns.column(rate.words_column) if rate.words_column else ones
+        events = values
+        units = turns.column(rate.words_column) if rate.words_column else ones
         counts = ~np.isnan(events) & ~np.isnan(units)
     elif name == "stall_rate":
-        events, units = turns.value("stall_count"), ones
+        events = turns.value("stall_count")
+        units = ones
         counts = turns.succeeded & ~np.isnan(events)
     elif name == "throttle_rate":
         throttled = by_label(turns.frame["outcome"].cat, is_throttled, False, np.bool_)
-        counts, events, units = turns.kind != UNFINISHED, of_rows(throttled, turns.rows), ones
+        counts = turns.kind != UNFINISHED
+        events = of_rows(throttled, turns.rows)
+        units = ones
     else:
-        counts, events, units = turns.kind != UNFINISHED, turns.kind == FAILED, ones
-    return np.where(counts, events if rate.words_column else events > 0, np.nan), np.where(counts, units, np.nan)
+        counts = turns.kind != UNFINISHED
+        events = turns.kind == FAILED
+        units = ones
+    return np.where(counts, events if rate.words_column else events > 0, np.nan), np.where(
+        counts, units, np.nan
+    )
 
 
 def rate_unit(turns: TurnArrays, name: str, chosen: Integers) -> RateUnit:
@@ -325,5 +423,7 @@ def rate_unit(turns: TurnArrays, name: str, chosen: Integers) -> RateUnit:
     rate = RATES[name]
     if not rate.words_column:
         return rate.units
-    words, characters = (turns.column(column)[chosen] for column in (rate.words_column, rate.characters_column))
+    words, characters = (
+        turns.column(column)[chosen] for column in (rate.words_column, rate.characters_column)
+    )
     return rate.unit(np.nansum(words), np.nansum(characters))

@@ -19,15 +19,17 @@ from bench.record.validity_data import early_replies, metric_uncertainties
 from reports.results.reason import Reason
 
 GOES_WITH = {"stall_rate": "stall_duration", "stall_count": "stall_duration"}
-"""The rates and counts that have the uncertainty of another metric. The value is the name of that metric."""
+"""The rates and counts that have the uncertainty of another metric. The value is the name of
+that metric."""
 
 
 class UncertainMetric(document.UncertainMetric, frozen=True, omit_defaults=False):
     """A metric that is uncertain in this run.
 
-    `value` is the p99 of its uncertainty, which is above the limit; null if it is unbounded. If `reason` is
-    `early_replies`, `value` is the share of replies that started before their question ended, in percent. A `reason` of
-    null means that timestamps are too uncertain, and a `host` of null means all hosts.
+    `value` is the p99 of its uncertainty, which is above the limit; null if it is unbounded. If
+    `reason` is `early_replies`, `value` is the share of replies that started before their question
+    ended, in percent. A `reason` of null means that timestamps are too uncertain, and a `host` of
+    null means all hosts.
     """
 
     @property
@@ -43,7 +45,9 @@ class UncertainMetric(document.UncertainMetric, frozen=True, omit_defaults=False
 
 
 def uncertain_metrics_of(folder: Path, metadata: Mapping[str, Any]) -> tuple[UncertainMetric, ...]:
-    """Return the uncertain metrics of a run from its document; if it has no validity yet, from its rows."""
+    """Return the uncertain metrics of a run from its document; if it has no validity yet, from
+    its rows.
+    """
     entries: object = (metadata.get("validity") or {}).get("uncertain_metrics") or []
     if metadata.get("validity") is None:
         rows = files.row_reader(folder)
@@ -53,15 +57,18 @@ def uncertain_metrics_of(folder: Path, metadata: Mapping[str, Any]) -> tuple[Unc
 
 
 def uncertain_reason(metrics: Iterable[UncertainMetric], target: str, metric: str) -> Reason | None:
-    """Return why a metric or rate of a target is too uncertain for a decision; None if it is certain enough."""
+    """Return why a metric or rate of a target is too uncertain for a decision; None if it is
+    certain enough.
+    """
     named = GOES_WITH.get(metric, metric)
     found = (each for each in metrics if (each.target, each.metric) == (target, named))
     return next((Reason("uncertain", {"metrics": [each.numbers]}) for each in found), None)
 
 
 def joint_reason(reasons: Iterable[tuple[Reason | None, str]]) -> Reason | None:
-    """Return why a metric of several targets is too uncertain; None if it is certain enough on all of them. Each item
-    is the reason of one target, and the name of the target, which is "" if it is not needed.
+    """Return why a metric of several targets is too uncertain; None if it is certain enough on all
+    of them. Each item is the reason of one target, and the name of the target, which is "" if it is
+    not needed.
     """
     metrics = [
         each | ({"on": label} if label else {})

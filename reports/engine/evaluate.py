@@ -1,6 +1,7 @@
 """Values of turns: which turns, which rate of them, and its interval.
 
-A rate is given as the events and the trials of each turn, as `reports.data.samples.rate_counts` returns them.
+A rate is given as the events and the trials of each turn, as `reports.data.samples.rate_counts`
+returns them.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ AVERAGES: Mapping[str, Callable[[Floats], Any]] = {MEDIAN: np.median, MEAN: np.m
 
 
 class Events(NamedTuple):
-    """The events and the trials of a rate for each turn (or session); both are NaN if it does not count."""
+    """The events and the trials of a rate for each turn (or session); both are NaN if it does
+    not count.
+    """
 
     events: Floats
     trials: Floats
 
 
 def events_of(happened: Flags, known: Flags) -> Events:
-    """Return the events of turns. A turn counts if it is `known` whether it `happened` in the turn."""
+    """Return the events of turns. A turn counts if it is `known` whether it `happened` in the
+    turn.
+    """
     trials = np.where(known, 1.0, np.nan)
     return Events(trials * happened, trials)
 
@@ -67,11 +72,15 @@ def by_step(turns: TurnArrays) -> Iterator[ChosenTurns]:
 
 def subject_of(turns: TurnArrays, pool: Pool, step: str = "") -> Subject:
     """Return the subject of the turns of a pool. `step` is the name of its steps; "" for all."""
-    return Subject(target=turns.targets[pool.target], title=pool.label, step=step, **pool.stratum._asdict())
+    return Subject(
+        target=turns.targets[pool.target], title=pool.label, step=step, **pool.stratum._asdict()
+    )
 
 
 def parts_of(turns: TurnArrays, pool: Pool) -> Iterator[tuple[ChosenTurns, Pool]]:
-    """Yield the turns of a pool, then those of each of its steps if it has several, each with its own pool."""
+    """Yield the turns of a pool, then those of each of its steps if it has several, each with
+    its own pool.
+    """
     yield ChosenTurns(subject_of(turns, pool), turns.of(pool)), pool
     steps = np.unique(turns.step[turns.of(pool)]).tolist()
     for step in steps if len(steps) > 1 else ():
@@ -80,16 +89,23 @@ def parts_of(turns: TurnArrays, pool: Pool) -> Iterator[tuple[ChosenTurns, Pool]
 
 
 def by_value(of: ChosenTurns, key: str, values: Floats, parts: int) -> Iterator[ChosenTurns]:
-    """Divide turns by a value that all of them have: a group of each distinct value, or `parts` ranges of them."""
+    """Divide turns by a value that all of them have: a group of each distinct value, or `parts`
+    ranges of them.
+    """
     distinct = np.unique(values[of.turns])
     for part in np.array_split(distinct, min(parts, distinct.size)):
-        start, end = float(part[0]), float(part[-1])
-        group = Group(by=key, name=f"{start:g}–{end:g}" if end > start else f"{start:g}", start=start, end=end)
+        start = float(part[0])
+        end = float(part[-1])
+        group = Group(
+            by=key, name=f"{start:g}–{end:g}" if end > start else f"{start:g}", start=start, end=end
+        )
         mine = of.turns & (values >= start) & (values <= end)
         yield ChosenTurns(Subject(target=of.subject.target, group=group), mine)
 
 
-def rates(turns: TurnArrays, selections: Iterable[ChosenTurns], of_rates: Mapping[str, Events]) -> Iterator[Value]:
+def rates(
+    turns: TurnArrays, selections: Iterable[ChosenTurns], of_rates: Mapping[str, Events]
+) -> Iterator[Value]:
     """Yield each rate of each selection of turns."""
     for subject, mine in selections:
         for name, (events, trials) in of_rates.items():
@@ -98,21 +114,38 @@ def rates(turns: TurnArrays, selections: Iterable[ChosenTurns], of_rates: Mappin
             yield replace(value, unit=rate_unit(turns, name, rows)) if name in RATES else value
 
 
-def rate(subject: Subject, metric: str, of: Events, sessions: Integers, confidence: float = CONFIDENCE) -> Value:
-    """Return a rate of turns, or sessions, with its interval. `of` and `sessions` have one element for each of them."""
+def rate(
+    subject: Subject, metric: str, of: Events, sessions: Integers, confidence: float = CONFIDENCE
+) -> Value:
+    """Return a rate of turns, or sessions, with its interval. `of` and `sessions` have one
+    element for each of them.
+    """
     codes, size = dense_codes(sessions)
     events, trials = (np.bincount(codes, each).astype(np.float64) for each in of)
     return replace(rate_of_clusters(subject, metric, (events, trials), confidence), sessions=size)
 
 
-def share(subject: Subject, metric: str, chosen: Flags, sessions: Integers, confidence: float = CONFIDENCE) -> Value:
+def share(
+    subject: Subject, metric: str, chosen: Flags, sessions: Integers, confidence: float = CONFIDENCE
+) -> Value:
     """Return the share of turns, or of sessions, that are `chosen`, with its interval."""
-    return rate(subject, metric, Events(chosen.astype(np.float64), np.ones(chosen.size)), sessions, confidence)
+    return rate(
+        subject,
+        metric,
+        Events(chosen.astype(np.float64), np.ones(chosen.size)),
+        sessions,
+        confidence,
+    )
 
 
-def rate_of_clusters(subject: Subject, metric: str, totals: PerCluster, confidence: float = CONFIDENCE) -> Value:
-    """Return a rate with its interval. `totals` are the events and the trials of each session, or pair of sessions."""
-    known, tail = ratio_of(totals), (1 - confidence) / 2
+def rate_of_clusters(
+    subject: Subject, metric: str, totals: PerCluster, confidence: float = CONFIDENCE
+) -> Value:
+    """Return a rate with its interval. `totals` are the events and the trials of each session,
+    or pair of sessions.
+    """
+    known = ratio_of(totals)
+    tail = (1 - confidence) / 2
     return entry_from(
         Value,
         subject,
@@ -135,13 +168,17 @@ def published(value: Value) -> Value:
 
 
 def counted(subject: Subject, metric: str, number: int, sessions: int = 0) -> Value:
-    """Return a number of turns as a value. `sessions` is the number of their sessions, if it is known."""
+    """Return a number of turns as a value. `sessions` is the number of their sessions, if it is
+    known.
+    """
     named = {"metric": metric, "statistic": COUNT, "value": number, "n": number}
     return entry_from(Value, subject, **named, sessions=sessions)
 
 
 class PlannedTurns(NamedTuple):
-    """Whether each planned turn failed or did not start, and its session. Unfinished turns are left out."""
+    """Whether each planned turn failed or did not start, and its session. Unfinished turns are
+    left out.
+    """
 
     failed: Flags
     sessions: Integers
@@ -149,12 +186,15 @@ class PlannedTurns(NamedTuple):
 
     def joined(self, other: PlannedTurns) -> PlannedTurns:
         """Return the turns of both."""
-        failed, sessions = np.append(self.failed, other.failed), np.append(self.sessions, other.sessions)
+        failed = np.append(self.failed, other.failed)
+        sessions = np.append(self.sessions, other.sessions)
         return PlannedTurns(failed, sessions, self.not_started + other.not_started)
 
 
 def planned_turns(turns: TurnArrays, started: Integers, not_started: Integers) -> PlannedTurns:
-    """Return the planned turns among those that started and those that did not, given by their indexes."""
+    """Return the planned turns among those that started and those that did not, given by their
+    indexes.
+    """
     ended = started[turns.kind[started] != UNFINISHED]
     failed = np.append(turns.kind[ended] == FAILED, np.ones(not_started.size, dtype=bool))
     sessions = np.append(turns.session[ended], turns.not_started.session[not_started])
@@ -168,17 +208,27 @@ def failures(subject: Subject, of: PlannedTurns, confidence: float = CONFIDENCE)
 
 
 def quantile_values(
-    subject: Subject, metric: str, of: Sample, levels: Sequence[float], confidence: float = CONFIDENCE
+    subject: Subject,
+    metric: str,
+    of: Sample,
+    levels: Sequence[float],
+    confidence: float = CONFIDENCE,
 ) -> Iterator[Value]:
-    """Yield quantiles of a metric, in its unit. One that may not be printed has no numbers, but a reason."""
+    """Yield quantiles of a metric, in its unit. One that may not be printed has no numbers, but
+    a reason.
+    """
     counts = {"n": of.n, "failed": of.failed, "not_started": of.not_started}
     for level, estimate in zip(levels, quantiles(of, levels, confidence), strict=True):
         named = {"metric": metric, "statistic": LEVEL_NAMES[level]}
         yield entry_from(Value, subject, estimate.published(), **named, **counts)
 
 
-def average(turns: TurnArrays, of: ChosenTurns, metric: str, values: Floats, statistic: str = MEDIAN) -> Value:
-    """Return the median or the mean of the selected turns that have a value, without an interval."""
+def average(
+    turns: TurnArrays, of: ChosenTurns, metric: str, values: Floats, statistic: str = MEDIAN
+) -> Value:
+    """Return the median or the mean of the selected turns that have a value, without an
+    interval.
+    """
     rows = np.flatnonzero(of.turns & ~np.isnan(values))
     return entry_from(
         Value,

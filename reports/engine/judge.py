@@ -1,7 +1,9 @@
-"""A metric of a target that is judged against a limit, or against the same metric of a baseline. Pure.
+"""A metric of a target that is judged against a limit, or against the same metric of a baseline.
+Pure.
 
-The difference from a baseline is measured first, and then gets its verdict, because Holm's correction covers several
-metrics. `compare`, `check`, and interim analyses judge in the same way. Their documents contain a `Finding` for each.
+The difference from a baseline is measured first, and then gets its verdict, because Holm's
+correction covers several metrics. `compare`, `check`, and interim analyses judge in the same way.
+Their documents contain a `Finding` for each.
 """
 
 from __future__ import annotations
@@ -26,25 +28,30 @@ from reports.statistics.verdicts import BECAUSE_OF, NOT_AFTER_HOLM, Verdict, flo
 
 NO_VERDICT = Verdict("inconclusive")
 NO_VALUE = Reason("no_value_here")
-"""The reason of a relative threshold that is not evaluated, because a target has no value of the metric."""
+"""The reason of a relative threshold that is not evaluated, because a target has no value of the
+metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """One metric of one target, with its verdict.
 
-    - `targets` has the counts of the baseline, then those of the target; only the latter if there is a `limit`
+    - `targets` has the counts of the baseline, then those of the target; only the latter if there
+      is a `limit`
     - `threshold` is the text of the threshold; "" if no threshold asks for the verdict
     - `estimate` is None if there is no limit, or if the metric is too uncertain in the run
     - `bound` is the bound by which a limit was passed or failed
-    - `difference` is None if there is a limit, if a target has no value, or if the metric is too uncertain in a run
-    - `unfit` is the reason why the metric cannot be compared: it is too uncertain, or no run is stored
+    - `difference` is None if there is a limit, if a target has no value, or if the metric is too
+      uncertain in a run
+    - `unfit` is the reason why the metric cannot be compared: it is too uncertain, or no run is
+      stored
     - `cluster` is the unit that is resampled
-    - `assumes` is True if the verdict depends on an assumption that more runs would make unnecessary
-    - `analysis` is the number of the interim analysis that decided, from 1. `corrected` is then the difference,
-    corrected for the bias of stopping early.
-    - `peers` is True if two services are compared and neither is the baseline of the other. The verdicts are then
-    "slower" and "faster", not "regressed" and "improved".
+    - `assumes` is True if the verdict depends on an assumption that more runs would make
+      unnecessary
+    - `analysis` is the number of the interim analysis that decided, from 1. `corrected` is then the
+      difference, corrected for the bias of stopping early.
+    - `peers` is True if two services are compared and neither is the baseline of the other. The
+      verdicts are then "slower" and "faster", not "regressed" and "improved".
     - `notes` are what the values do not show
     """
 
@@ -99,23 +106,31 @@ class Judged:
     def floor(self, baseline: str) -> Reason | None:
         """Return the reason why the difference cannot be decided; None if it can be decided.
 
-        The reasons are an uncertain metric, no or too few turns, and a baseline of 0, to which there is no ratio.
+        The reasons are an uncertain metric, no or too few turns, and a baseline of 0, to which
+        there is no ratio.
         """
         if self.unfit:
             return self.unfit
         names = [baseline, self.target]
-        if lacking := [name for name, target in zip(names, self.targets, strict=True) if not target.turns]:
+        if lacking := [
+            name for name, target in zip(names, self.targets, strict=True) if not target.turns
+        ]:
             return Reason("no_turns", {"metric": self.spec.metric, "targets": lacking})
-        counts = [(target.turns, target.sessions, target.effective_sessions) for target in self.targets]
+        counts = [
+            (target.turns, target.sessions, target.effective_sessions) for target in self.targets
+        ]
         turns, sessions, effective_sessions = zip(*counts, strict=True)
         reason = floor_reason(self.spec.p, turns, sessions, self.cluster, names, effective_sessions)
         if reason and reason.unit == "turn" and CATALOGUE[self.spec.metric].scope == "session":
             return Reason(reason.code, reason.numbers | {"unit": "session"})
-        return reason or (Reason("no_ratio") if self.difference and no_ratio(self.difference) else None)
+        return reason or (
+            Reason("no_ratio") if self.difference and no_ratio(self.difference) else None
+        )
 
     @property
     def direction(self) -> Literal["worse", "better", ""]:
-        """The direction of the difference if the whole interval is on one side of 0; the margin does not matter.
+        """The direction of the difference if the whole interval is on one side of 0; the margin
+        does not matter.
 
         It is "" if the interval contains 0, or if there are too few data.
         """
@@ -123,7 +138,11 @@ class Judged:
         if difference is None or self.reason not in (None, NOT_AFTER_HOLM, *BECAUSE_OF.values()):
             return ""
         if difference.low > 0 or difference.high < 0:
-            return "worse" if (difference.low > 0) == (better_direction(self.spec) == "lower") else "better"
+            return (
+                "worse"
+                if (difference.low > 0) == (better_direction(self.spec) == "lower")
+                else "better"
+            )
         return ""
 
     @property
@@ -132,50 +151,79 @@ class Judged:
 
         It is inf if no number would decide the metric, and NaN if it is decided.
         """
-        difference, reason = self.difference, self.reason
+        difference = self.difference
+        reason = self.reason
         if self.verdict.name != "inconclusive":
             return math.nan
         if reason and reason.code == "too_few":
-            of_turns = [target for target in self.targets if target.sessions and reason.unit == "turn"]
-            return math.ceil(reason.needed / min((of.turns / of.sessions for of in of_turns), default=1.0))
+            of_turns = [
+                target for target in self.targets if target.sessions and reason.unit == "turn"
+            ]
+            return math.ceil(
+                reason.needed / min((of.turns / of.sessions for of in of_turns), default=1.0)
+            )
         if difference is not None and self.verdict.more_sessions:
             return max(self.each("sessions")) + self.verdict.more_sessions
-        bounded = difference is not None and math.isfinite(difference.low) and math.isfinite(difference.high)
+        bounded = (
+            difference is not None
+            and math.isfinite(difference.low)
+            and math.isfinite(difference.high)
+        )
         return math.inf if bounded and (not reason or reason.code == "none_seen") else math.nan
 
     @property
     def shortfalls(self) -> list[Reason | None]:
         """For each target, how many turns or sessions its value lacks to be shown.
 
-        A shortfall is None if the value has enough of them. All are None if the metric is decided or has no value.
+        A shortfall is None if the value has enough of them. All are None if the metric is decided
+        or has no value.
         """
-        found, counts = self.difference or self.estimate, self.counts
+        found = self.difference or self.estimate
+        counts = self.counts
         if found is None or self.verdict.name != "inconclusive" or not counts.turns:
             return [None] * len(self.targets)
         if self.estimate and self.spec.p is not None and counts.sessions < self.estimate.required:
             return [too_few_to_print("session", self.estimate.required, counts.sessions)]
-        statistic, metric = self.spec.statistic, self.spec.metric
-        return [statistic.shortfall(metric, target.turns, target.sessions) for target in self.targets]
+        statistic = self.spec.statistic
+        metric = self.spec.metric
+        return [
+            statistic.shortfall(metric, target.turns, target.sessions) for target in self.targets
+        ]
 
     @property
     def shortfall(self) -> Reason | None:
-        """The largest shortfall, relative to the number that is needed; None without a shortfall."""
-        return min(filter(None, self.shortfalls), key=lambda one: one.there / one.needed, default=None)
+        """The largest shortfall, relative to the number that is needed; None without a
+        shortfall.
+        """
+        return min(
+            filter(None, self.shortfalls), key=lambda one: one.there / one.needed, default=None
+        )
 
     @property
     def published(self) -> Difference | None:
-        """The difference; None if it does not exist, or if a target has too few turns or sessions to show it."""
+        """The difference; None if it does not exist, or if a target has too few turns or
+        sessions to show it.
+        """
         return None if self.shortfall else self.difference
 
     @property
     def measured(self) -> tuple[float, float, float]:
-        """The value that has a limit, and its interval of 95 %; NaN if there are too few samples to show it."""
+        """The value that has a limit, and its interval of 95 %; NaN if there are too few samples
+        to show it.
+        """
         estimate = self.estimate
-        return (estimate.value, estimate.low, estimate.high) if estimate and not self.shortfall else (math.nan,) * 3
+        return (
+            (estimate.value, estimate.low, estimate.high)
+            if estimate and not self.shortfall
+            else (math.nan,) * 3
+        )
 
 
-def add_verdicts(differences: Sequence[Judged], baseline: str, *, level: float = LEVEL) -> list[Judged]:
-    """Return each measured difference with its verdict. Holm's correction covers only the primary metrics.
+def add_verdicts(
+    differences: Sequence[Judged], baseline: str, *, level: float = LEVEL
+) -> list[Judged]:
+    """Return each measured difference with its verdict. Holm's correction covers only the primary
+    metrics.
 
     `baseline` is the name of the baseline, which the texts of reasons use.
     """
@@ -187,50 +235,86 @@ def add_verdicts(differences: Sequence[Judged], baseline: str, *, level: float =
     )
     found = []
     for measured, verdict in zip(differences, judged, strict=True):
-        if (difference := measured.difference) and verdict.name == "inconclusive" and not verdict.reason:
-            unseen = measured.spec.statistic.nothing_seen(measured.spec, difference, measured.counts)
+        if (
+            (difference := measured.difference)
+            and verdict.name == "inconclusive"
+            and not verdict.reason
+        ):
+            unseen = measured.spec.statistic.nothing_seen(
+                measured.spec, difference, measured.counts
+            )
             if needed := difference.baseline_sessions:
-                unseen = Reason("few_baseline", {"needed": needed, "there": [measured.targets[0].sessions]})
+                unseen = Reason(
+                    "few_baseline", {"needed": needed, "there": [measured.targets[0].sessions]}
+                )
             verdict = replace(verdict, reason=unseen)
         verdict = replace(verdict, provisional=verdict.provisional or measured.assumes)
         found.append(replace(measured, verdict=verdict))
     return found
 
 
-def finding_of(judged: Judged, sentence: str = "", note: str = "", texts: FindingTexts | None = None) -> Finding:
+def finding_of(
+    judged: Judged, sentence: str = "", note: str = "", texts: FindingTexts | None = None
+) -> Finding:
     """Return a judged metric as an entry of a document, with its texts."""
-    spec, verdict, difference = judged.spec, judged.verdict, judged.published
+    spec = judged.spec
+    verdict = judged.verdict
+    difference = judged.published
     where = (spec.stratum or NO_STRATUM)._asdict() | {"step": spec.step, "metric": spec.metric}
     where["statistic"] = f"p{100 * spec.p:g}" if spec.p else spec.kind
     if spec.statistic.deadline_ms:
         where["statistic"] = spec.statistic.aggregate
-    names, numbers = [judged.target], [dict(zip(ENDS, judged.measured, strict=True))]
+    names = [judged.target]
+    numbers = [dict(zip(ENDS, judged.measured, strict=True))]
     if judged.relative:
         names = [judged.baseline, judged.target]
-        numbers = [{"value": getattr(difference, name, math.nan)} for name in ("baseline", "candidate")]
+        numbers = [
+            {"value": getattr(difference, name, math.nan)} for name in ("baseline", "candidate")
+        ]
     values = [
         entry_from(
-            Value, counts, target=name, n=counts.turns, **where, **of,
+            Value,
+            counts,
+            target=name,
+            n=counts.turns,
+            **where,
+            **of,
             reason=IN_FAILURES if of["value"] == math.inf else None,
         )
         for name, counts, of in zip(names, judged.targets, numbers, strict=True)
-    ]  # fmt: skip
+    ]
     measured = {"difference": math.nan}
     if difference:
         shares = (math.nan if end is None else end for end in difference.shares)
         measured = dict(zip(("difference", "low", "high"), shares, strict=True))
-    if difference and judged.analysis is None:  # the bounds of an interim analysis are those of its critical value
+    # the bounds of an interim analysis are those of its critical value
+    if difference and judged.analysis is None:
         measured |= {
-            "confidence": round(1 - difference.level, 12), "se": difference.se, "df": difference.df,
-            "worse_low": difference.worse.low, "worse_high": difference.worse.high, "p_worse": difference.worse.p,
-            "better_low": difference.better.low, "p_better": difference.better.p,
-        }  # fmt: skip
+            "confidence": round(1 - difference.level, 12),
+            "se": difference.se,
+            "df": difference.df,
+            "worse_low": difference.worse.low,
+            "worse_high": difference.worse.high,
+            "p_worse": difference.worse.p,
+            "better_low": difference.better.low,
+            "p_better": difference.better.p,
+        }
     corrected = as_share(judged.corrected, spec.scale)
     return entry_from(
-        Finding, judged, spec, value=values[-1], against=values[0] if judged.relative else None,
+        Finding,
+        judged,
+        spec,
+        value=values[-1],
+        against=values[0] if judged.relative else None,
         operator=None if judged.relative else judged.operator,
         margin=vars(spec.margin) if judged.relative else {},
-        verdict=verdict.name, direction=judged.direction or None, more_sessions=verdict.more_sessions,
-        completed_shares=judged.each("completed_share"), corrected=math.nan if corrected is None else corrected,
-        sentence=sentence, note=note, texts=texts, **measured,
-    )  # fmt: skip
+        verdict=verdict.name,
+        direction=judged.direction or None,
+        more_sessions=verdict.more_sessions,
+        completed_shares=judged.each("completed_share"),
+        corrected=math.nan if corrected is None else corrected,
+        sentence=sentence,
+        note=note,
+        texts=texts,
+        **measured,
+    )

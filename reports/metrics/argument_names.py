@@ -1,4 +1,6 @@
-"""The names of arguments in errors: options of a command, or parameters of a function of `rtbench`."""
+"""The names of arguments in errors: options of a command, or parameters of a function of
+`rtbench`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def option(name: str, value: str = "") -> str:
 
 
 def option_of_text(name: str, text: str) -> str:
-    """Return an argument whose value is a text: `--metric ttfa:p95`, or `metrics="ttfa:p95"` in Python."""
+    """Return an argument whose value is a text: `--metric ttfa:p95`, or `metrics="ttfa:p95"` in
+    Python.
+    """
     return option(name, f'"{text}"' if _IN_PYTHON.get() else text)
 
 

@@ -1,4 +1,6 @@
-"""The specification of a value to compare: its statistic, its metric, its turns, and its margin. Pure."""
+"""The specification of a value to compare: its statistic, its metric, its turns, and its margin.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,15 @@ from reports.statistics.target_counts import TargetCounts
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
 
 POINTS = 0.01
-"""One percentage point: the default margin of a rate, and the minimum difference of shares that is reported."""
+"""One percentage point: the default margin of a rate, and the minimum difference of shares that
+is reported."""
 NO_MARGIN = Margin()
 
 
 class Source(Protocol):
-    """The turns of one target, grouped by cluster. A cluster is a session, or a pair of sessions."""
+    """The turns of one target, grouped by cluster. A cluster is a session, or a pair of
+    sessions.
+    """
 
     @property
     def sessions(self) -> int:
@@ -56,7 +61,9 @@ class Source(Protocol):
         """Return for each cluster the events and the trials of a rate."""
 
     def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
-        """Return for each cluster the turns that have a metric by a deadline, and all turns that should have it."""
+        """Return for each cluster the turns that have a metric by a deadline, and all turns that
+        should have it.
+        """
 
 
 class Sources(Protocol):
@@ -70,17 +77,21 @@ class Sources(Protocol):
 
     @property
     def is_weighted_by_number(self) -> bool:
-        """True if the sessions of both targets differ in length, so that turns are weighted by their number."""
+        """True if the sessions of both targets differ in length, so that turns are weighted by
+        their number.
+        """
 
     @property
     def weighted(self) -> tuple[Source, Source]:
-        """The baseline and the candidate, with weighted turns in rates and means if sessions differ in length."""
+        """The baseline and the candidate, with weighted turns in rates and means if sessions
+        differ in length.
+        """
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return the samples of both targets.
 
-        The steps are included if the candidate's turns must be weighted to the shares that the steps, or the steps and
-        the turn numbers, have in the baseline.
+        The steps are included if the candidate's turns must be weighted to the shares that the
+        steps, or the steps and the turn numbers, have in the baseline.
         """
 
 
@@ -95,10 +106,11 @@ class MeasuredDifferences(NamedTuple):
 
 
 class StoredComparison(NamedTuple):
-    """The result of a comparison with stored runs. `runs` is the number of stored runs that have the metric.
+    """The result of a comparison with stored runs. `runs` is the number of stored runs that have
+    the metric.
 
-    `counts` has the counts of the stored runs and of the target. Those of the stored runs are the smallest counts of
-    any of these runs, so that they show whether every run has enough.
+    `counts` has the counts of the stored runs and of the target. Those of the stored runs are the
+    smallest counts of any of these runs, so that they show whether every run has enough.
     """
 
     runs: int
@@ -116,7 +128,8 @@ class Statistic(ABC):
     per_stratum: ClassVar[bool] = False
     """True if the statistic is computed separately for each stratum of turns."""
     is_monotone: ClassVar[bool] = False
-    """True if the statistic never decreases, or never increases, when a value of the metric increases."""
+    """True if the statistic never decreases, or never increases, when a value of the metric
+    increases."""
 
     is_grouped: ClassVar[bool] = False
     """True if all statistics of this kind on a metric are compared together, from one sample."""
@@ -146,7 +159,9 @@ class Statistic(ABC):
 
     @classmethod
     def read(cls, aggregate: str) -> Statistic | None:
-        """Return the statistic that a threshold names; None if the text names no statistic of this class."""
+        """Return the statistic that a threshold names; None if the text names no statistic of
+        this class.
+        """
         return None
 
     @abstractmethod
@@ -177,79 +192,126 @@ class Statistic(ABC):
         """Return the value of the statistic for a target; NaN if the target has no such turns."""
 
     @abstractmethod
-    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        """Compare a candidate with its baseline. The specs in `group` differ only in quantile level and margin."""
+    def compare(
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
+    ) -> MeasuredDifferences:
+        """Compare a candidate with its baseline. The specs in `group` differ only in quantile
+        level and margin.
+        """
 
     def shortfall(self, metric: str, turns: int, sessions: int) -> Reason | None:
-        """Return how many more turns or sessions the value needs to be displayed; None if there are enough."""
+        """Return how many more turns or sessions the value needs to be displayed; None if there
+        are enough.
+        """
         return None
 
     def bad_event(self, metric: str) -> str:
-        """Return the name of the events that a pass must exclude, as `metric` of a reason; "" if unnamed."""
+        """Return the name of the events that a pass must exclude, as `metric` of a reason; "" if
+        unnamed.
+        """
         return ""
 
-    def nothing_seen(self, spec: MetricSpec, difference: Difference, candidate: TargetCounts) -> Reason | None:
-        """Return the reason if a comparison is inconclusive because the candidate had no event; None otherwise."""
+    def nothing_seen(
+        self, spec: MetricSpec, difference: Difference, candidate: TargetCounts
+    ) -> Reason | None:
+        """Return the reason if a comparison is inconclusive because the candidate had no event;
+        None otherwise.
+        """
         return None
 
     def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
-        """Return the value of the statistic for a target, and the bounds that are compared with a limit.
+        """Return the value of the statistic for a target, and the bounds that are compared with a
+        limit.
 
         `tail` is the type I error of each bound.
         """
         raise UsageError(f"{spec.name} has no limit: compare it with a baseline")
 
-    def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> Reason | None:
-        """Return a specific reason why a limit that lies between the bounds is inconclusive; None if there is none."""
+    def explain_limit(
+        self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float
+    ) -> Reason | None:
+        """Return a specific reason why a limit that lies between the bounds is inconclusive;
+        None if there is none.
+        """
         return None
 
     def allowed_misses(self, sign: Sign, limit: float) -> float | None:
-        """Return the share of turns that may miss a limit; None if the statistic states no share of turns."""
+        """Return the share of turns that may miss a limit; None if the statistic states no share
+        of turns.
+        """
         return None
 
     def misses(self, source: Source, spec: MetricSpec, sign: Sign, limit: float) -> PerCluster:
-        """Return for each cluster the turns that miss a limit, and all turns. `allowed_misses` states their share."""
+        """Return for each cluster the turns that miss a limit, and all turns. `allowed_misses`
+        states their share.
+        """
         raise NotImplementedError
 
-    def lost_shares(self, source: Source, spec: MetricSpec, limit: float) -> tuple[float, float] | None:
+    def lost_shares(
+        self, source: Source, spec: MetricSpec, limit: float
+    ) -> tuple[float, float] | None:
         """Return two shares of sessions whose turns all fail, although no session of the run did.
 
-        From the first share on, the value would be above an upper limit. The second is the upper bound of the share.
-        Return None if no session can matter that a run has none of by chance.
+        From the first share on, the value would be above an upper limit. The second is the upper
+        bound of the share. Return None if no session can matter that a run has none of by chance.
         """
         return None
 
     def default_margin(self, metric: str) -> Margin:
         """Return the margin that is used if the user gives no margin."""
-        raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
+        raise UsageError(
+            f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50"
+        )
 
     def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
-        """Return how many sessions are needed to pass if no turn fails; None if no number of sessions is enough."""
+        """Return how many sessions are needed to pass if no turn fails; None if no number of
+        sessions is enough.
+        """
         return 0
 
     def min_sessions(self, source: Source, spec: MetricSpec) -> int:
-        """Return the minimum number of sessions for a decision, if the sessions are like those of `source`."""
+        """Return the minimum number of sessions for a decision, if the sessions are like those
+        of `source`.
+        """
         return pairs_needed(None, 1.0)
 
-    def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
+    def pilot(
+        self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator
+    ) -> Pilot:
         """Return the variance of a difference, estimated from a pilot run.
 
         `sources` has one target, or two targets whose sessions are paired.
         """
-        raise UsageError(f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50")
+        raise UsageError(
+            f"a {self.kind} has no sample size to plan for: plan for a quantile, such as p50"
+        )
 
     def interim(
-        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self,
+        sources: Sources,
+        group: Sequence[MetricSpec],
+        draws: int,
+        rng: np.random.Generator,
+        error: float,
     ) -> list[InterimStatistic]:
-        """Return the statistic of each spec at an interim analysis. `error` is the type I error of the drift tests."""
+        """Return the statistic of each spec at an interim analysis. `error` is the type I error
+        of the drift tests.
+        """
         names = ", ".join(spec.name for spec in group)
         raise UsageError(f"{names} cannot be tested at an interim analysis: use rtbench compare")
 
     def against_stored(
-        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
+        self,
+        source: Source,
+        spec: MetricSpec,
+        runs: Sequence[Baseline],
+        rng: np.random.Generator,
+        inference: Inference,
     ) -> StoredComparison:
         """Compare a target with stored runs."""
-        raise UsageError(f"{spec.name}: stored baselines contain no {self.kind}; use a run as the baseline")
+        raise UsageError(
+            f"{spec.name}: stored baselines contain no {self.kind}; use a run as the baseline"
+        )
 
 
 @dataclass(frozen=True)
@@ -278,7 +340,9 @@ class MetricSpec:
 
     @property
     def title(self) -> str:
-        """The name with the turns, such as `ttfa p95 from end of speech, with function calls` or `failure_rate`."""
+        """The name with the turns, such as `ttfa p95 from end of speech, with function calls` or
+        `failure_rate`.
+        """
         if self.stratum is None:
             return self.name
         since = self.stratum.measured_from_text
@@ -306,22 +370,37 @@ class MetricSpec:
     def margin_text(self, *, sign: bool = False) -> str:
         """Return the margin as a text, such as `20 %`, `30 ms`, `20 % and 30 ms`, or `1 point`.
 
-        `sign` adds the sign that a threshold has. If more is better, the margin limits a decrease: 10 % is a ratio of
-        1/0.9.
+        `sign` adds the sign that a threshold has. If more is better, the margin limits a decrease:
+        10 % is a ratio of 1/0.9.
         """
         accepted = self.margin
         if self.scale == "points":
-            size, more = 100 * accepted.points, "−" if self.better == "higher" else "+"
-            return f"{more if sign else ''}{format_number(size)}{NBSP}point{'' if round(size, 9) == 1 else 's'}"
+            size = 100 * accepted.points
+            more = "−" if self.better == "higher" else "+"
+            return (
+                f"{more if sign else ''}{format_number(size)}{NBSP}point"
+                f"{'' if round(size, 9) == 1 else 's'}"
+            )
         if self.better == "higher":
-            return f"{'−' if sign else ''}{format_number(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
-        parts = [f"{format_number(100 * accepted.ratio)}{NBSP}%"] if accepted.ratio or not accepted.plus else []
+            return (
+                f"{'−' if sign else ''}{format_number(100 * (1 - 1 / (1 + accepted.ratio)))}{NBSP}%"
+            )
+        parts = (
+            [f"{format_number(100 * accepted.ratio)}{NBSP}%"]
+            if accepted.ratio or not accepted.plus
+            else []
+        )
         parts += [f"{format_number(accepted.plus)}{NBSP}{self.unit}"] if accepted.plus else []
         return " and ".join(f"{'+' if sign else ''}{text}" for text in parts)
 
     @property
     def entry_fields(self) -> dict[str, Any]:
-        own = {"metric": self.metric, "kind": self.kind, "p": self.p, "deadline_ms": self.statistic.deadline_ms}
+        own = {
+            "metric": self.metric,
+            "kind": self.kind,
+            "p": self.p,
+            "deadline_ms": self.statistic.deadline_ms,
+        }
         return own | (self.stratum or NO_STRATUM)._asdict()
 
 
@@ -329,7 +408,12 @@ def by_sample(specs: Iterable[MetricSpec]) -> list[list[MetricSpec]]:
     """Group the specs that need the same sample."""
     groups: dict[tuple[object, ...], list[MetricSpec]] = {}
     for spec in specs:
-        key = (spec.kind if spec.statistic.is_grouped else spec.statistic, spec.metric, spec.stratum, spec.step)
+        key = (
+            spec.kind if spec.statistic.is_grouped else spec.statistic,
+            spec.metric,
+            spec.stratum,
+            spec.step,
+        )
         groups.setdefault(key, []).append(spec)
     return list(groups.values())
 
@@ -340,13 +424,21 @@ class MetricSpecEntry(JsonEntry, frozen=True):
     metric: str
     kind: Annotated[str, described("the kind of statistic, such as quantile, mean, or rate")]
     p: float | None
-    measured_from: Annotated[Known, described("the instant that latency is measured from, if a run has several")]
-    turn_type: Annotated[Known, described("the turn type; null for regular turns, and if a run has no others")]
-    deadline_ms: Annotated[float | None, described("of within, the share of turns that have the metric by a deadline")]
+    measured_from: Annotated[
+        Known, described("the instant that latency is measured from, if a run has several")
+    ]
+    turn_type: Annotated[
+        Known, described("the turn type; null for regular turns, and if a run has no others")
+    ]
+    deadline_ms: Annotated[
+        float | None, described("of within, the share of turns that have the metric by a deadline")
+    ]
 
 
 def better_direction(spec: MetricSpec) -> Better:
-    """Return which values of the metric are better: `lower` or `higher`. Raise UsageError if neither is better."""
+    """Return which values of the metric are better: `lower` or `higher`. Raise UsageError if
+    neither is better.
+    """
     if spec.better == "neither":
         raise UsageError(f"{spec.metric} cannot be compared: neither more nor less of it is better")
     return spec.better

@@ -18,7 +18,8 @@ Steps = Sequence[tuple[str, str]]
 
 
 def matching(name: str, steps: Steps) -> npt.NDArray[np.bool_]:
-    """Return a mask of the steps that a user calls `name`: as `SCRIPT: STEP`, or by the step's own name.
+    """Return a mask of the steps that a user calls `name`: as `SCRIPT: STEP`, or by the step's own
+    name.
 
     If several scripts have a step with this own name, the name is ambiguous, and no step matches.
     """
@@ -40,6 +41,9 @@ def refusal(name: str, steps: Steps, absent: str = "") -> UsageError:
     if name in own_names:
         first = next(script for script, own in steps if own == name)
         return UsageError(
-            f"several scripts have a step {quoted(name)}: name the script, such as {first}: {name}; {listed}"
+            f"several scripts have a step {quoted(name)}: name the script, such as {first}: {name};"
+            f" {listed}"
         )
-    return UsageError(f"{absent or f'there is no step {quoted(name)}'}{near(name, [*own_names, *known])} {listed}")
+    return UsageError(
+        f"{absent or f'there is no step {quoted(name)}'}{near(name, [*own_names, *known])} {listed}"
+    )

@@ -1,4 +1,6 @@
-"""A stored baseline: some values of a run, and the conditions of the measurement. It is small enough for git."""
+"""A stored baseline: some values of a run, and the conditions of the measurement. It is small
+enough for git.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ SCHEMA = 4
 BY_PARTS = 3
 """The first schema whose files have the variances by parts of the run."""
 BY_CODE = 4
-"""The first schema whose conditions have their codes as keys. Older files have the keys of OLD_CONDITIONS."""
+"""The first schema whose conditions have their codes as keys. Older files have the keys of
+OLD_CONDITIONS."""
 PS = (0.5, 0.75, 0.9, 0.95, 0.99)
 
 
@@ -26,8 +29,9 @@ class StoredQuantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     - `values` is null for a quantile that is among failed turns
     - `variances` is the variance of the log of each quantile, between sessions
     - `infinite` is the share of resamples in which the quantile is among failed turns
-    - `by_quarters` and `by_sixths` are the variances if the clusters are quarters or sixths of the run, not sessions;
-    null if the quantile is among failed turns. Files before BY_PARTS do not have these keys.
+    - `by_quarters` and `by_sixths` are the variances if the clusters are quarters or sixths of the
+      run, not sessions; null if the quantile is among failed turns. Files before BY_PARTS do not
+      have these keys.
     """
 
     metric: str
@@ -53,7 +57,8 @@ class StoredRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """A share of turns.
 
     - `variance` is its variance between sessions; null with fewer than two sessions
-    - `by_sixths` is its variance if the clusters are sixths of the run. Files before BY_PARTS do not have this key.
+    - `by_sixths` is its variance if the clusters are sixths of the run. Files before BY_PARTS do
+      not have this key.
     """
 
     name: str
@@ -78,7 +83,9 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sessions: int
     turns: int
     quantile_levels: tuple[float, ...]
-    conditions: Annotated[dict[str, str], described("conditions of the measurement, by their codes")]
+    conditions: Annotated[
+        dict[str, str], described("conditions of the measurement, by their codes")
+    ]
     quantiles: tuple[StoredQuantiles, ...]
     rates: tuple[StoredRate, ...]
     labels: dict[str, str]
@@ -91,7 +98,8 @@ OLD_CONDITIONS = Path(__file__).with_name("old_conditions.json")
 def by_code(baseline: Baseline) -> Baseline:
     """Return the baseline with the codes of its conditions as keys. An unknown key remains.
 
-    If a run had several scripts, the old keys of their settings end with ` of ` and the name of the script.
+    If a run had several scripts, the old keys of their settings end with ` of ` and the name of the
+    script.
     """
     if baseline.schema >= BY_CODE:
         return baseline

@@ -1,4 +1,5 @@
-"""The parsing of absolute thresholds, which have the syntax of k6, of relative thresholds, and of the option --metric.
+"""The parsing of absolute thresholds, which have the syntax of k6, of relative thresholds, and of
+the option --metric.
 
 ttfa: ["p(95)<800", "med<500"]             against a limit, in the unit of the metric
 failure_rate: ["rate<0.01"]
@@ -18,7 +19,16 @@ from typing import Any, Literal, NamedTuple, cast
 
 from bench.base.errors import INVALID_VALUE, Mistakes, UsageError, see
 from bench.base.suggestions import did_you_mean
-from bench.catalogue.metrics import BYTES_PER_S, CATALOGUE, ORIGIN, REGULAR, SLOPE, TURN_TYPES, Better, turn_type_of
+from bench.catalogue.metrics import (
+    BYTES_PER_S,
+    CATALOGUE,
+    ORIGIN,
+    REGULAR,
+    SLOPE,
+    TURN_TYPES,
+    Better,
+    turn_type_of,
+)
 from bench.catalogue.other_names import meant_metric
 from bench.catalogue.threshold_form import THRESHOLD
 from bench.files.sanitize import excerpt
@@ -37,16 +47,16 @@ from reports.statistics.differences import Margin
 STATISTICS: tuple[type[Statistic], ...] = (Quantile, Mean, Rate, Within)
 Unit = Literal["ms", "×", "n", "%", "ms/1k tokens", "B/s", "share"]
 ONLY_IN_K6 = ("max", "min", "count")
-"""The aggregates that k6 has but that a threshold cannot use here. A single turn determines `max` and `min`, and `max`
-grows with the number of turns. `count` grows with the length of the run."""
+"""The aggregates that k6 has but that a threshold cannot use here. A single turn determines `max`
+and `min`, and `max` grows with the number of turns. `count` grows with the length of the run."""
 
 
 @dataclass(frozen=True)
 class ThresholdMetric:
     """A metric that may have thresholds.
 
-    `of_sessions` is True if it is a metric of sessions. `signed` is True if a value may be negative, so that a
-    percentage of it has no meaning.
+    `of_sessions` is True if it is a metric of sessions. `signed` is True if a value may be
+    negative, so that a percentage of it has no meaning.
     """
 
     name: str
@@ -58,20 +68,31 @@ class ThresholdMetric:
     @property
     def aggregates(self) -> tuple[str, ...]:
         """The aggregates that a threshold on the metric may use."""
-        return tuple(name for statistic in STATISTICS for name in statistic.aggregates(self.unit, self.better))
+        return tuple(
+            name
+            for statistic in STATISTICS
+            for name in statistic.aggregates(self.unit, self.better)
+        )
 
     def of(self, statistic: Statistic) -> ThresholdMetric:
         """Return what a threshold limits: the metric, or, for a share by a deadline, this share."""
         if statistic.unit(self.name) == self.unit:
             return self
-        name, better = statistic.title(self.name), statistic.better(self.name)
-        return replace(self, name=name, unit=cast(Unit, statistic.unit(self.name)), better=better, signed=False)
+        name = statistic.title(self.name)
+        better = statistic.better(self.name)
+        return replace(
+            self, name=name, unit=cast(Unit, statistic.unit(self.name)), better=better, signed=False
+        )
 
 
 THRESHOLD_METRICS = {
     **{
         metric.name: ThresholdMetric(
-            metric.name, cast(Unit, metric.unit), metric.better, metric.scope == "session", metric.signed
+            metric.name,
+            cast(Unit, metric.unit),
+            metric.better,
+            metric.scope == "session",
+            metric.signed,
         )
         for metric in CATALOGUE.values()
         if metric.scope in ("turn", "session")
@@ -90,10 +111,12 @@ def metric_named(name: str) -> ThresholdMetric:
         return THRESHOLD_METRICS[name]
     if name in CATALOGUE:
         raise UsageError(
-            f"{name} cannot be a threshold: it is counted over events, so its variance between sessions is unknown"
+            f"{name} cannot be a threshold: it is counted over events, so its variance between"
+            " sessions is unknown"
         )
     raise UsageError(
-        f"there is no metric {quoted(name)}{meant_metric(name, THRESHOLD_METRICS)} {see('metrics')} lists them"
+        f"there is no metric {quoted(name)}{meant_metric(name, THRESHOLD_METRICS)} {see('metrics')}"
+        " lists them"
     )
 
 
@@ -103,7 +126,9 @@ def quoted(text: str) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return a piece of an error message: `; did you mean ttfa?`, or `;` if no known name is similar."""
+    """Return a piece of an error message: `; did you mean ttfa?`, or `;` if no known name is
+    similar.
+    """
     return did_you_mean(name, known) or ";"
 
 
@@ -116,7 +141,8 @@ _AND = re.compile(r"\s+and\s+")
 class LimitForm(NamedTuple):
     """The syntax of a limit in one unit.
 
-    `factors` is the factor of each suffix. `limits` is examples of limits. `threshold` is an example of a threshold.
+    `factors` is the factor of each suffix. `limits` is examples of limits. `threshold` is an
+    example of a threshold.
     """
 
     factors: Mapping[str, int | Fraction]
@@ -131,7 +157,9 @@ FORMS: dict[Unit, LimitForm] = {
     "%": LimitForm({"": 1, "%": 1}, "80 or 80%", "med>60"),
     SLOPE: LimitForm({"": 1, "ms": 1}, "20 or 20ms", "med<20"),
     BYTES_PER_S: LimitForm(
-        {"": 1, "B/s": 1, "kB/s": 1_000, "MB/s": 1_000_000}, "30000, 30kB/s or 0.03MB/s", "med>30kB/s"
+        {"": 1, "B/s": 1, "kB/s": 1_000, "MB/s": 1_000_000},
+        "30000, 30kB/s or 0.03MB/s",
+        "med>30kB/s",
     ),
     "share": LimitForm({"": 1, "%": Fraction(1, 100)}, "0.01 or 1%", "rate<0.01"),
 }
@@ -140,29 +168,41 @@ POINTS: Mapping[str, int | Fraction] = {"": 1, "pt": Fraction(1, 100)}
 
 
 def limit_of(text: str, metric: ThresholdMetric) -> float:
-    """Parse a limit, such as `800ms`, in the unit of the metric. Raise UsageError with the allowed forms."""
-    match, form = _LIMIT.fullmatch(text), FORMS[metric.unit]
+    """Parse a limit, such as `800ms`, in the unit of the metric. Raise UsageError with the
+    allowed forms.
+    """
+    match = _LIMIT.fullmatch(text)
+    form = FORMS[metric.unit]
     if not match or match[2] not in form.factors:
-        raise UsageError(f"{quoted(text)} is not a limit of {metric.name}: write it as {form.limits}")
+        raise UsageError(
+            f"{quoted(text)} is not a limit of {metric.name}: write it as {form.limits}"
+        )
     limit = float(Fraction(match[1]) * form.factors[match[2]])
     if metric.unit == "share" and not 0 <= limit <= 1:
-        raise UsageError(f"{quoted(text)} is not a limit of {metric.name}: a rate is from 0 to 1, such as 0.01 or 1%")
+        raise UsageError(
+            f"{quoted(text)} is not a limit of {metric.name}: a rate is from 0 to 1, such as 0.01"
+            " or 1%"
+        )
     return limit
 
 
 def read_margin(text: str, metric: ThresholdMetric) -> Margin:
-    """Parse a margin, such as `+20%`, `+30ms`, or `+20% and +30ms`. If more is better, the sign is a minus: `-10%`."""
+    """Parse a margin, such as `+20%`, `+30ms`, or `+20% and +30ms`. If more is better, the sign
+    is a minus: `-10%`.
+    """
     sizes: dict[str, float] = {}
     for piece in _AND.split(text):
         match = _STEP.fullmatch(piece)
         size = _size(match[1], Fraction(match[2]), match[3], metric) if match else None
         if size is None or size[0] in sizes:
-            sign, example = ("negative", "-1pt" if metric.unit == "share" else "-10%")
+            sign = "negative"
+            example = "-1pt" if metric.unit == "share" else "-10%"
             if metric.better != "higher":
-                sign, example = "positive", MARGINS.get(metric.unit, "+20%")
+                sign = "positive"
+                example = MARGINS.get(metric.unit, "+20%")
             raise UsageError(
-                f"{quoted(text)} is not a margin of {metric.name}: {metric.better} values are better, so the margin is "
-                f"{sign}: write {example}"
+                f"{quoted(text)} is not a margin of {metric.name}: {metric.better} values are"
+                f" better, so the margin is {sign}: write {example}"
             )
         sizes[size[0]] = size[1]
     return Margin(**sizes)
@@ -176,17 +216,24 @@ MARGINS: dict[Unit, str] = {
 """Examples of margins on metrics of which less is better. Other units have only `+20%`."""
 
 
-def _size(sign: str, number: Fraction, unit: str, metric: ThresholdMetric) -> tuple[str, float] | None:
+def _size(
+    sign: str, number: Fraction, unit: str, metric: ThresholdMetric
+) -> tuple[str, float] | None:
     """Convert one piece of a margin. Return (the name of a field of `Margin`, its value).
 
-    Return None if the metric cannot have such a margin. If more is better, a margin of −10 % accepts 0.9 of the
-    baseline. The field `ratio` is written for metrics of which less is better, so its value is then 1/0.9 − 1.
+    Return None if the metric cannot have such a margin. If more is better, a margin of −10 %
+    accepts 0.9 of the baseline. The field `ratio` is written for metrics of which less is better,
+    so its value is then 1/0.9 − 1.
     """
     is_higher = metric.better == "higher"
     if sign != ("-" if is_higher else "+"):
         return None
     if metric.unit == "share":
-        return ("points", float(number * POINTS[unit])) if unit in POINTS and number * POINTS[unit] < 1 else None
+        return (
+            ("points", float(number * POINTS[unit]))
+            if unit in POINTS and number * POINTS[unit] < 1
+            else None
+        )
     if metric.unit == SLOPE:
         return ("plus", float(number)) if unit == "ms" else None
     if unit == "%" and is_higher:
@@ -223,15 +270,16 @@ class Threshold:
     step: str = ""
     target: str = ""
     turn_type: str = ""
-    """The turn type: `regular`, or the names from `bench.catalogue.metrics.TURN_TYPES`. If it is "", each turn type is
-    evaluated separately.
+    """The turn type: `regular`, or the names from `bench.catalogue.metrics.TURN_TYPES`. If it is
+    "", each turn type is evaluated separately.
     """
     measured_from: str = ""
-    """The instant from which latency is measured, from `bench.catalogue.metrics.MEASURED_FROM`. If it is "", each
-    instant is evaluated separately.
+    """The instant from which latency is measured, from `bench.catalogue.metrics.MEASURED_FROM`. If
+    it is "", each instant is evaluated separately.
     """
     abort: bool = False
-    """True if the run stops as soon as the threshold fails. Only an absolute threshold may do this."""
+    """True if the run stops as soon as the threshold fails. Only an absolute threshold may do
+    this."""
 
     @property
     def p(self) -> float | None:
@@ -240,7 +288,11 @@ class Threshold:
     @property
     def about(self) -> MetricSpec:
         """The spec, without a margin, of the value that the threshold limits."""
-        stratum = Stratum(turn_type="" if self.turn_type == REGULAR else self.turn_type) if self.turn_type else None
+        stratum = (
+            Stratum(turn_type="" if self.turn_type == REGULAR else self.turn_type)
+            if self.turn_type
+            else None
+        )
         return MetricSpec(self.metric, self.statistic, stratum=stratum, step=self.step)
 
     @property
@@ -267,7 +319,8 @@ def parse(metric: str, text: str, *, abort: bool = False) -> Threshold:
     `metric` may have a filter: `ttfa{step:greeting}`. `abort` is that of the threshold.
     """
     name, filters = _named(metric)
-    threshold_metric, match = metric_named(name), _PARTS.fullmatch(text.strip())
+    threshold_metric = metric_named(name)
+    match = _PARTS.fullmatch(text.strip())
     if match is None:
         raise UsageError(
             f"{quoted(text)} is not a threshold: write an aggregate, a sign and a limit, "
@@ -279,29 +332,45 @@ def parse(metric: str, text: str, *, abort: bool = False) -> Threshold:
         raise UsageError(f"{quoted(text)} has no aggregate; did you mean {first}{text.strip()}?")
     statistic = _statistic(aggregate, threshold_metric)
     if sign not in SIGNS:
-        raise UsageError(f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}")
+        raise UsageError(
+            f"{quoted(text)} has the operator {quoted(sign)}; allowed: {', '.join(SIGNS)}"
+        )
     for of_turns in ("step", "turn_type", "measured_from"):
         if of_turns in filters and threshold_metric.of_sessions:
-            raise UsageError(f"{name} is a metric of sessions, which have no {of_turns}: write {name} without it")
+            raise UsageError(
+                f"{name} is a metric of sessions, which have no {of_turns}: write {name} without it"
+            )
     if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
         raise UsageError(f"{name} is measured from one instant only: remove measured_from")
     threshold_metric = threshold_metric.of(statistic)
     # a margin has a sign and a unit, or an `and`; anything else is a limit
-    relative = bound.startswith("+") or (bound.startswith("-") and bound.endswith(("%", "pt"))) or " and " in bound
+    relative = (
+        bound.startswith("+")
+        or (bound.startswith("-") and bound.endswith(("%", "pt")))
+        or " and " in bound
+    )
     if relative and abort:
         raise UsageError(
-            f"{text.strip()} is relative, so it cannot have `abort`: --until-decided stops a run by relative thresholds"
+            f"{text.strip()} is relative, so it cannot have `abort`: --until-decided stops a run by"
+            " relative thresholds"
         )
     # a limit in the wrong direction is a mistake, because the worst values would pass
     if relative and threshold_metric.signed:
-        raise UsageError(f"{threshold_metric.name} may be negative, so a relative margin is undefined: give it a limit")
+        raise UsageError(
+            f"{threshold_metric.name} may be negative, so a relative margin is undefined: give it a"
+            " limit"
+        )
     if threshold_metric.better == "neither":
         if relative:
-            raise UsageError(f"{threshold_metric.name} has no better direction: it can have a limit, but no margin")
+            raise UsageError(
+                f"{threshold_metric.name} has no better direction: it can have a limit, but no"
+                " margin"
+            )
     elif (sign[0] == "<") != (threshold_metric.better == "lower"):
         better, right = ("less", "<") if threshold_metric.better == "lower" else ("more", ">")
         raise UsageError(
-            f"{threshold_metric.name} has the operator {sign}, but {better} of it is better: write {right}"
+            f"{threshold_metric.name} has the operator {sign}, but {better} of it is better: write"
+            f" {right}"
         )
     return Threshold(
         text=text.strip(),
@@ -316,12 +385,15 @@ def parse(metric: str, text: str, *, abort: bool = False) -> Threshold:
 
 
 def read_thresholds(path: Path) -> tuple[Threshold, ...]:
-    """Read a YAML file of thresholds. Raise UsageError with the file, the line, and the allowed forms."""
+    """Read a YAML file of thresholds. Raise UsageError with the file, the line, and the allowed
+    forms.
+    """
     return tuple(threshold for _, threshold in placed_thresholds(read_yaml(path, "the file")))
 
 
 _LINE = re.compile(r"\s*(\w+(?:\{[^{}]*\})?)\s*(:?)\s*(.+)", re.ASCII | re.DOTALL)
-"""A metric with its filters, a colon, and a condition. Without the colon, it is a threshold with a mistake."""
+"""A metric with its filters, a colon, and a condition. Without the colon, it is a threshold with
+a mistake."""
 
 
 @dataclass(frozen=True)
@@ -335,9 +407,11 @@ class _LineValue(PythonValue):
 
 
 def threshold_tables(given: Iterable[str]) -> Iterator[tuple[Path | None, LocatedValue]]:
-    """Yield the table of each value of `--thresholds`, with its file; None for a threshold in one line.
+    """Yield the table of each value of `--thresholds`, with its file; None for a threshold in one
+    line.
 
-    Raise UsageError if a value is neither a readable file nor a threshold such as `ttfa: p(95)<800`.
+    Raise UsageError if a value is neither a readable file nor a threshold such as `ttfa:
+    p(95)<800`.
     """
     for text in given:
         line = _LINE.fullmatch(text) if "<" in text or ">" in text else None
@@ -345,17 +419,23 @@ def threshold_tables(given: Iterable[str]) -> Iterator[tuple[Path | None, Locate
             path = Path(text)
             yield path, read_yaml(path, "the file")
             continue
-        metric, colon, condition = line[1], line[2], line[3].strip()
+        metric = line[1]
+        colon = line[2]
+        condition = line[3].strip()
         if not colon:
             aggregate = "rate" if condition.startswith(tuple(SIGNS)) else ""
             meant = quoted(f"{metric}: {aggregate}{condition}")
-            raise UsageError(f"--thresholds {quoted(text)} has no colon after the metric: write {meant}")
+            raise UsageError(
+                f"--thresholds {quoted(text)} has no colon after the metric: write {meant}"
+            )
         yield None, _LineValue("--thresholds", {metric: condition}, line=text)
 
 
 def requested_thresholds(given: Iterable[str]) -> tuple[Threshold, ...]:
     """Return the thresholds of all values of `--thresholds`. Raise UsageError."""
-    return tuple(found for _, table in threshold_tables(given) for _, found in placed_thresholds(table))
+    return tuple(
+        found for _, table in threshold_tables(given) for _, found in placed_thresholds(table)
+    )
 
 
 def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]]:
@@ -363,7 +443,8 @@ def placed_thresholds(root: LocatedValue) -> list[tuple[LocatedValue, Threshold]
 
     Raise UsageError if the table has no threshold, or one that `parse` rejects.
     """
-    thresholds, mistakes = [], Mistakes()
+    thresholds = []
+    mistakes = Mistakes()
     for value, metric, text, abort in _entries(root, mistakes):
         try:
             thresholds.append((value, parse(metric, text, abort=abort)))
@@ -384,14 +465,17 @@ def parse_all(texts: Mapping[str, Iterable[str]]) -> list[Threshold]:
 
 
 class Recorded(NamedTuple):
-    """The thresholds that are recorded with a run, and why this version cannot read others, by their texts."""
+    """The thresholds that are recorded with a run, and why this version cannot read others, by
+    their texts.
+    """
 
     thresholds: list[Threshold]
     unread: dict[str, str]
 
 
 def recorded(document: Mapping[str, Any]) -> Recorded:
-    """Return the thresholds that are recorded with a run, and why this version cannot read others, by their texts.
+    """Return the thresholds that are recorded with a run, and why this version cannot read others,
+    by their texts.
 
     `document` is the content of run.json. Another version of the tool may have written it.
     """
@@ -418,7 +502,9 @@ def by_metric(thresholds: Iterable[Threshold]) -> dict[str, list[str]]:
     return texts
 
 
-def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedValue, str, str, bool]]:
+def _entries(
+    root: LocatedValue, mistakes: Mistakes
+) -> Iterator[tuple[LocatedValue, str, str, bool]]:
     """Yield each threshold as (its value in the file, metric, text, `abort`).
 
     For every other entry, add an error to `mistakes`.
@@ -451,27 +537,30 @@ def _entries(root: LocatedValue, mistakes: Mistakes) -> Iterator[tuple[LocatedVa
 def _named(text: str) -> tuple[str, dict[str, str]]:
     match = _NAMED.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{quoted(text)} is not a metric: write ttfa, or ttfa{{step:greeting}} with a filter")
+        raise UsageError(
+            f"{quoted(text)} is not a metric: write ttfa, or ttfa{{step:greeting}} with a filter"
+        )
     filters: dict[str, str] = {}
     for filter_text in match[2].split(",") if match[2] is not None else ():
         key, colon, value = (piece.strip() for piece in filter_text.partition(":"))
         if key not in FILTERS or not colon or not value or key in filters:
             raise UsageError(
-                f"{quoted(text)} has a filter {quoted(filter_text)}; allowed: step:NAME, target:NAME, turn_type:NAME "
-                f"and measured_from:{' or '.join(MEASURED_FROM_TEXTS)}"
+                f"{quoted(text)} has a filter {quoted(filter_text)}; allowed: step:NAME,"
+                f" target:NAME, turn_type:NAME and measured_from:{' or '.join(MEASURED_FROM_TEXTS)}"
             )
         if key == "turn_type" and value != REGULAR:
             names = [name.strip() for name in value.split("+")]
             if not set(names) <= set(TURN_TYPES):
                 raise UsageError(
-                    f"{quoted(value)} is not a turn type; allowed: {REGULAR}, {', '.join(TURN_TYPES)}, or several with "
-                    "+ between them"
+                    f"{quoted(value)} is not a turn type; allowed: {REGULAR},"
+                    f" {', '.join(TURN_TYPES)}, or several with + between them"
                 )
             value = turn_type_of(names)  # the parts of the turn type, in their fixed order
         filters[key] = value
     if (instant := filters.get("measured_from")) is not None and instant not in MEASURED_FROM_TEXTS:
         raise UsageError(
-            f"{quoted(instant)} is not an instant to measure from; allowed: {', '.join(MEASURED_FROM_TEXTS)}"
+            f"{quoted(instant)} is not an instant to measure from; allowed:"
+            f" {', '.join(MEASURED_FROM_TEXTS)}"
         )
     return match[1].strip(), filters
 
@@ -479,22 +568,28 @@ def _named(text: str) -> tuple[str, dict[str, str]]:
 def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
     if text in ONLY_IN_K6:
         raise UsageError(
-            f"{text} of {metric.name} cannot be a threshold: it depends on a single turn, or on the length of the run: "
-            "use a quantile such as p(99), or a rate, such as failure_rate: rate<0.01"
+            f"{text} of {metric.name} cannot be a threshold: it depends on a single turn, or on the"
+            " length of the run: use a quantile such as p(99), or a rate, such as failure_rate:"
+            " rate<0.01"
         )
     if text == "avg" and metric.unit == "ms":
-        raise UsageError(f"avg of {metric.name} cannot be a threshold: a single timeout changes it; use med or p(95)")
+        raise UsageError(
+            f"avg of {metric.name} cannot be a threshold: a single timeout changes it; use med or"
+            " p(95)"
+        )
     if text == "rate" and metric.unit == "%":
         raise UsageError(
-            f"rate of {metric.name} cannot be a threshold: each {'session' if metric.of_sessions else 'turn'} has a "
-            "value in %; use avg or p(95), with a limit such as 1%"
+            f"rate of {metric.name} cannot be a threshold: each"
+            f" {'session' if metric.of_sessions else 'turn'} has a value in %; use avg or p(95),"
+            " with a limit such as 1%"
         )
     if parsed := _read(text, metric):
         return parsed
     closed = _closed(text)
     hint = f"; did you mean {closed}?" if closed != text and _read(closed, metric) else ";"
     raise UsageError(
-        f"{quoted(text)} is not an aggregate of {metric.name}{hint} allowed: {', '.join(metric.aggregates)}"
+        f"{quoted(text)} is not an aggregate of {metric.name}{hint} allowed:"
+        f" {', '.join(metric.aggregates)}"
     )
 
 
@@ -509,13 +604,17 @@ def _closed(aggregate: str) -> str:
 
 
 def metric_option(text: str, default: str) -> tuple[ThresholdMetric, Statistic]:
-    """Parse a metric with its statistic, such as `ttfa:p95`. Raise UsageError with the allowed values.
+    """Parse a metric with its statistic, such as `ttfa:p95`. Raise UsageError with the allowed
+    values.
 
-    If the text names no statistic, `default` is used; a metric without quantiles has its first statistic instead.
+    If the text names no statistic, `default` is used; a metric without quantiles has its first
+    statistic instead.
     """
     name, _, aggregate = text.partition(":")
     metric = metric_named(name.strip())
-    written = aggregate.strip() or (default if "p(N)" in metric.aggregates else metric.aggregates[0])
+    written = aggregate.strip() or (
+        default if "p(N)" in metric.aggregates else metric.aggregates[0]
+    )
     if parsed := _read(_closed(written), metric):
         return metric, parsed
     if metric.unit == "share":

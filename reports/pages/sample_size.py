@@ -15,18 +15,30 @@ def sample_size_blocks(size: SampleSize) -> list[list[Block]]:
     error, power = (f"{format_number(100 * share)}{NBSP}%" for share in (size.alpha, size.power))
     unit = "points" if size.p is None else "%"
     effect, margin = (
-        f"{format_number(100 * share)}{NBSP}{'point' if unit == 'points' and share == 0.01 else unit}"
+        f"{format_number(100 * share)}{NBSP}"
+        f"{'point' if unit == 'points' and share == 0.01 else unit}"
         for share in (size.detect, size.margin)
     )
-    shared = f", corrected for {size.primary_metrics} primary metrics (Holm)" if size.primary_metrics > 1 else ""
+    shared = (
+        f", corrected for {size.primary_metrics} primary metrics (Holm)"
+        if size.primary_metrics > 1
+        else ""
+    )
     sign = "−" if size.better == "higher" else "+"
-    to_find = f"to detect {sign}{effect} with a margin of {margin}, power {power}, type I error {error}{shared}"
+    to_find = (
+        f"to detect {sign}{effect} with a margin of {margin}, power {power}, type I error"
+        f" {error}{shared}"
+    )
     warnings: list[Block] = []
     if size.validity != "valid":
-        text = f"The pilot is {TITLES[size.validity]}, so do not rely on this plan: use a valid run."
+        text = (
+            f"The pilot is {TITLES[size.validity]}, so do not rely on this plan: use a valid run."
+        )
         warnings.append(Paragraph(text, "bad"))
     if size.simulated:
-        warnings.append(Paragraph("◇ SIMULATED: the pilot was simulated; a real service varies differently."))
+        warnings.append(
+            Paragraph("◇ SIMULATED: the pilot was simulated; a real service varies differently.")
+        )
     heads = (Column("size", left=True), Column("value", left=True))
     return [warnings, [Paragraph(f"{size.title}: {to_find}", "bold")], [table(heads, _rows(size))]]
 
@@ -48,7 +60,9 @@ def _rows(size: SampleSize) -> list[tuple[str, str]]:
     rows = {
         "pairs" if size.paired else "sessions per target": count(size.sessions),
         "with --primary 1": count(size.sessions_single_metric) if size.primary_metrics > 1 else "",
-        f"to pass, none {'late' if size.deadline_ms else 'failed'}": count(size.sessions_to_pass or 0),
+        f"to pass, none {'late' if size.deadline_ms else 'failed'}": count(
+            size.sessions_to_pass or 0
+        ),
         "duration": duration,
         "cost": cost,
         "power of the pilot": f"{power}, with {plural(size.pilot_sessions, noun)}",

@@ -1,4 +1,6 @@
-"""The results of a check, as a page shows them, and the check that is stored in the folder of a run."""
+"""The results of a check, as a page shows them, and the check that is stored in the folder of a
+run.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ ROWS_SHOWN = 10
 
 
 def stored_check(run: RunFrames) -> CheckDocument | None:
-    """Return the check in check.json; None if there is none, or if it does not cover the rows of the run.
+    """Return the check in check.json; None if there is none, or if it does not cover the rows of
+    the run.
 
     A run that was checked while it was in progress has more rows at its end.
     """
@@ -34,7 +37,8 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
     """Return a table with a row for each threshold and target, the worst result first."""
     results = sorted(checked.findings, key=lambda finding: BY_SEVERITY.index(finding.result))
     several = len({finding.value.target for finding in results}) > 1
-    relative, judged = any(finding.limit is None for finding in results), any(map(_is_judged, results))
+    relative = any(finding.limit is None for finding in results)
+    judged = any(map(_is_judged, results))
     heads: list[b.Head] = [
         b.Column("metric", left=True),
         *([b.Column("target", left=True)] if several else []),
@@ -59,12 +63,16 @@ def _is_judged(result: Finding) -> bool:
 
 
 def _row(result: Finding, *, several: bool, relative: bool, judged: bool) -> b.Row:
-    texts, is_judged = _texts(result), _is_judged(result)
+    texts = _texts(result)
+    is_judged = _is_judged(result)
     values = [*([texts.baseline] if relative else []), texts.value, texts.interval]
     cells = [
         b.Cell(result.title),
         *([b.Cell(result.value.target)] if several else []),
-        *(b.Cell(value.replace(" ", NBSP), style="" if is_judged else "struck") for value in values),
+        *(
+            b.Cell(value.replace(" ", NBSP), style="" if is_judged else "struck")
+            for value in values
+        ),
         b.Cell(texts.limit.replace(" ", NBSP)),
         *([b.Cell(texts.distance)] if judged else []),
         _verdict(result) if is_judged else b.Cell(NOT_JUDGED, style="soft-ink"),
@@ -73,7 +81,9 @@ def _row(result: Finding, *, several: bool, relative: bool, judged: bool) -> b.R
 
 
 def _verdict(result: Finding) -> b.Cell:
-    marker, style = b.MARKS[result.result].marker, b.MARKS[result.result].colour
-    verdict, reason = _texts(result).verdict, _texts(result).reason
+    marker = b.MARKS[result.result].marker
+    style = b.MARKS[result.result].colour
+    verdict = _texts(result).verdict
+    reason = _texts(result).reason
     text = b.Strong(verdict) if result.result in ("fail", "not_evaluated") else verdict
     return b.Cell((f"{marker} ", text), below=reason, brief="", style=f"{style}-ink")

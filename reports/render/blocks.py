@@ -1,4 +1,6 @@
-"""The blocks of a document. Their texts are plain; `html`, `markdown`, and `terminal` render and escape them."""
+"""The blocks of a document. Their texts are plain; `html`, `markdown`, and `terminal` render and
+escape them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Link(NamedTuple):
 
 
 class WebLink(NamedTuple):
-    """A link to an address. `url` is already a URL: the characters that a URL must not contain are encoded."""
+    """A link to an address. `url` is already a URL: the characters that a URL must not contain
+    are encoded.
+    """
 
     text: Inline
     url: str
@@ -52,7 +56,9 @@ Inline = str | Term | Code | Link | WebLink | Strong | VerdictText | tuple["Inli
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table. `brief` is the text that a terminal shows instead of `below`, if these two differ."""
+    """A cell of a table. `brief` is the text that a terminal shows instead of `below`, if these
+    two differ.
+    """
 
     text: Inline
     below: Inline = ""
@@ -130,7 +136,9 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and the texts next to it, which take at most `max_lines` on a terminal; not shown without texts."""
+    """A name and the texts next to it, which take at most `max_lines` on a terminal; not shown
+    without texts.
+    """
 
     name: str
     texts: Sequence[Inline]
@@ -141,7 +149,9 @@ class Fact:
 
 @dataclass(frozen=True)
 class Command:
-    """A command that is never wrapped, so that a user can paste it. `title` is the purpose of the command."""
+    """A command that is never wrapped, so that a user can paste it. `title` is the purpose of
+    the command.
+    """
 
     title: str
     text: str
@@ -189,7 +199,8 @@ class Definitions:
 class Details:
     """Blocks that a reader can fold, and that are unfolded at first if `open`.
 
-    `again` is True if they repeat the values of a figure or table. A terminal shows a title that is `stated`.
+    `again` is True if they repeat the values of a figure or table. A terminal shows a title that is
+    `stated`.
     """
 
     title: str
@@ -205,14 +216,18 @@ WHY = "Why these verdicts"
 
 @dataclass(frozen=True)
 class Explanation:
-    """Texts that explain the error rates of verdicts. A page folds them. A terminal shows them on request."""
+    """Texts that explain the error rates of verdicts. A page folds them. A terminal shows them
+    on request.
+    """
 
     texts: Sequence[Inline]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG in its frame, one of several in a figure. `head` is its title. `narrow` is the SVG for a phone."""
+    """An SVG in its frame, one of several in a figure. `head` is its title. `narrow` is the SVG
+    for a phone.
+    """
 
     svg: str
     head: str = ""
@@ -223,7 +238,8 @@ class Drawing:
 class Figure:
     """A drawing with its caption, the texts of its readout (`stops`), and the blocks below it.
 
-    `svg` is "" if there is no drawing. `numbers` replace it in a format without drawings; a page folds them.
+    `svg` is "" if there is no drawing. `numbers` replace it in a format without drawings; a page
+    folds them.
     """
 
     svg: str
@@ -250,16 +266,30 @@ class Tabs:
 
 
 Block = (
-    Table | Paragraph | Fact | Command | ReadingGuide | Heading | Bullets | Banner | Definitions | Details
-    | Explanation | Drawing | Figure | SideBySide | Tabs
-)  # fmt: skip
+    Table
+    | Paragraph
+    | Fact
+    | Command
+    | ReadingGuide
+    | Heading
+    | Bullets
+    | Banner
+    | Definitions
+    | Details
+    | Explanation
+    | Drawing
+    | Figure
+    | SideBySide
+    | Tabs
+)
 
 
 @dataclass(frozen=True)
 class Section:
     """A part of a document with a heading, and the question that it answers.
 
-    If `folded`, a page shows only these at first. `brief` is the blocks that a terminal shows instead.
+    If `folded`, a page shows only these at first. `brief` is the blocks that a terminal shows
+    instead.
     """
 
     anchor: str
@@ -272,7 +302,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Badge:
-    """A word with its sign at the top of a page, and the text next to it. `style` is the name of its colours."""
+    """A word with its sign at the top of a page, and the text next to it. `style` is the name of
+    its colours.
+    """
 
     style: str
     marker: str
@@ -291,7 +323,10 @@ def source_badges(*, simulated: bool | None, recorded: bool) -> list[Badge]:
 
 def source_marks(*, simulated: bool | None, recorded: bool) -> list[str]:
     """Return `source_badges` as texts, such as `◇ SIMULATED`."""
-    return [f"{badge.marker} {badge.text}" for badge in source_badges(simulated=simulated, recorded=recorded)]
+    return [
+        f"{badge.marker} {badge.text}"
+        for badge in source_badges(simulated=simulated, recorded=recorded)
+    ]
 
 
 MEASURED_AGAINST: Inline = (
@@ -305,7 +340,9 @@ MEASURED_AGAINST: Inline = (
 
 @dataclass(frozen=True)
 class Page:
-    """The content of a page. `lead` is shown below the headline. `answer` is shown above the sections."""
+    """The content of a page. `lead` is shown below the headline. `answer` is shown above the
+    sections.
+    """
 
     title: str
     badges: Sequence[Badge]
@@ -322,14 +359,17 @@ class Page:
     """The text next to the badges."""
     footer: Inline = ""
     targets: Sequence[str] = ()
-    """The targets that a reader can hide, in the order of their numbers. It is empty if figures show only one target.
+    """The targets that a reader can hide, in the order of their numbers. It is empty if figures
+    show only one target.
     """
     struck: bool = False
     """True if no value of the page may be used; its values are then struck through."""
 
     @property
     def tabs(self) -> list[str]:
-        """The keys of all panes of tabs. By these keys, the style sheet shows and hides the panes."""
+        """The keys of all panes of tabs. By these keys, the style sheet shows and hides the
+        panes.
+        """
         keys: list[str] = []
         blocks = [block for section in self.sections for block in section.blocks]
         while blocks:
@@ -357,7 +397,8 @@ def table(
     """Return a table. `left` is the indexes of the heads to left-align."""
     texts = {index % len(heads) for index in left}
     columns = tuple(
-        head if isinstance(head, Column) else Column(head, left=index in texts) for index, head in enumerate(heads)
+        head if isinstance(head, Column) else Column(head, left=index in texts)
+        for index, head in enumerate(heads)
     )
     lines = tuple(row if isinstance(row, Row) else make_row(row) for row in rows)
     return Table(columns, lines, stacked, style, caption, answers, shown)
@@ -375,19 +416,28 @@ def make_row(
 
 
 def coded(text: str) -> Inline:
-    """Return a text in which each part between backticks becomes code; an empty inline if the text is ""."""
-    return tuple(Code(piece) if index % 2 else piece for index, piece in enumerate(text.split("`"))) if text else ()
+    """Return a text in which each part between backticks becomes code; an empty inline if the
+    text is "".
+    """
+    return (
+        tuple(Code(piece) if index % 2 else piece for index, piece in enumerate(text.split("`")))
+        if text
+        else ()
+    )
 
 
 class VerdictMarker(NamedTuple):
-    """The marker of a verdict, the style of its badge on a page, and the style of its word on a terminal."""
+    """The marker of a verdict, the style of its badge on a page, and the style of its word on a
+    terminal.
+    """
 
     marker: str
     badge: str
     colour: str
 
 
-GOOD, BAD = VerdictMarker("✓", "ok", "good"), VerdictMarker("✕", "no", "bad")
+GOOD = VerdictMarker("✓", "ok", "good")
+BAD = VerdictMarker("✕", "no", "bad")
 UNDECIDED = VerdictMarker("?", "hm", "warn")
 MARKS = {
     # verdicts on a compared metric

@@ -21,12 +21,16 @@ class PagePaths(NamedTuple):
 
 
 def write_page(page: Page, json: str, paths: PagePaths, what: str) -> PagePaths:
-    """Write the three files, each atomically. Raise UsageError, which names `what`, if their folder is not writable."""
+    """Write the three files, each atomically. Raise UsageError, which names `what`, if their
+    folder is not writable.
+    """
     texts = render_html(page), render_markdown(page), json
     try:
         paths.html.parent.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, texts, strict=True):
             replace_text(path, content)
     except OSError as error:
-        raise UsageError(f"{what} cannot be written to {paths.html.parent}: {error.strerror}") from None
+        raise UsageError(
+            f"{what} cannot be written to {paths.html.parent}: {error.strerror}"
+        ) from None
     return paths

@@ -1,4 +1,6 @@
-"""The rendering of a page as HTML, by one template and its macros. Only this module escapes texts for HTML."""
+"""The rendering of a page as HTML, by one template and its macros. Only this module escapes
+texts for HTML.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,18 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from reports.formatting import capitalize
-from reports.render.blocks import WHY, Code, Inline, Link, Page, Strong, Term, VerdictText, WebLink, more_notes
+from reports.render.blocks import (
+    WHY,
+    Code,
+    Inline,
+    Link,
+    Page,
+    Strong,
+    Term,
+    VerdictText,
+    WebLink,
+    more_notes,
+)
 from reports.render.markers import MARKER_CHARACTERS, colour_class
 
 OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
@@ -22,7 +35,9 @@ OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 
 @cache
 def environment() -> Environment:
-    """Return the environment of the templates in this package. It escapes all texts; an undefined name is an error."""
+    """Return the environment of the templates in this package. It escapes all texts; an
+    undefined name is an error.
+    """
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(("html.j2",)),
@@ -30,7 +45,12 @@ def environment() -> Environment:
         trim_blocks=True,
     )
     templates.filters["kind"] = lambda block: type(block).__name__
-    templates.globals |= {"glyphs": MARKER_CHARACTERS, "capital": capitalize, "more_notes": more_notes, "why": WHY}
+    templates.globals |= {
+        "glyphs": MARKER_CHARACTERS,
+        "capital": capitalize,
+        "more_notes": more_notes,
+        "why": WHY,
+    }
     templates.globals |= {"say": _text, "look": _style}
     templates.globals["colour"] = lambda target: "" if target is None else colour_class(target, "t")
     return templates
@@ -48,13 +68,17 @@ def _text(context: Context, text: Inline) -> Markup:
         case Code(code):
             return Markup("<code>{}</code>").format(_unbroken(code))
         case Link(words, path):
-            return Markup('<a href="{}">{}</a>').format(quote(os.fsencode(path)), _text(context, words))
+            return Markup('<a href="{}">{}</a>').format(
+                quote(os.fsencode(path)), _text(context, words)
+            )
         case WebLink(words, url):
             return Markup('<a href="{}">{}</a>').format(url, _text(context, words))
         case Strong(words):
             return Markup("<b>{}</b>").format(words)
         case VerdictText(words, word):
-            return Markup('<span class="fig v-ink v-{}">{}</span>').format(word.replace(" ", "-"), words)
+            return Markup('<span class="fig v-ink v-{}">{}</span>').format(
+                word.replace(" ", "-"), words
+            )
     return Markup("").join(_text(context, piece) for piece in text)
 
 
@@ -69,4 +93,8 @@ def _style(*classes: str) -> Markup:
 
 def render_html(page: Page) -> str:
     """Return the page as one self-contained file."""
-    return environment().get_template("page.html.j2").render(page=page, defs=page.definitions, tabs=page.tabs)
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(page=page, defs=page.definitions, tabs=page.tabs)
+    )

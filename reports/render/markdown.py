@@ -1,4 +1,6 @@
-"""The rendering of a page or of blocks as Markdown, without figures and repetitions. All texts are escaped here."""
+"""The rendering of a page or of blocks as Markdown, without figures and repetitions. All texts
+are escaped here.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ from reports.render import blocks as b
 
 ANSWER = "answer"
 """The anchor of the only section that is not folded."""
-CLOSE: set[tuple[type, type]] = {(b.Heading, b.Paragraph), (b.Paragraph, b.Bullets), (b.Details, b.Details)}
+CLOSE: set[tuple[type, type]] = {
+    (b.Heading, b.Paragraph),
+    (b.Paragraph, b.Bullets),
+    (b.Details, b.Details),
+}
 """The pairs of consecutive blocks that have no blank line between them."""
 MAX_CHARACTERS = 65_000
 """The maximum length of a page. GitHub refuses a comment with more than 65,536 characters."""
@@ -46,7 +52,11 @@ def _most_rows(rendered: Callable[[int], str]) -> int:
 def _page(page: b.Page, in_answer: int, in_sections: int) -> str:
     opening: list[b.Inline] = []
     for badge in page.badges:
-        opening += [b.Strong(f"{badge.marker} {badge.text}"), f" {badge.note}" if badge.note else "", " · "]
+        opening += [
+            b.Strong(f"{badge.marker} {badge.text}"),
+            f" {badge.note}" if badge.note else "",
+            " · ",
+        ]
     blocks: list[b.Block] = [
         b.Heading(f"{page.badges[0].marker} {page.headline}"),
         b.Paragraph((*opening, page.notes) if page.notes else tuple(opening[:-1])),
@@ -62,7 +72,9 @@ def _page(page: b.Page, in_answer: int, in_sections: int) -> str:
 
 
 def _shortened(blocks: Iterable[b.Block], most: int) -> Iterator[b.Block]:
-    """Yield the blocks with at most `most` rows in each table and list, and the number of the others."""
+    """Yield the blocks with at most `most` rows in each table and list, and the number of the
+    others.
+    """
     for block in _without_figures(blocks):
         match block:
             case b.Table(rows=rows) if len(rows) > most:
@@ -93,24 +105,37 @@ def plain(text: str) -> str:
 
 
 def _rendered(blocks: Iterable[b.Block], within: bool = False) -> str:
-    """Return the text of blocks, without a heading that has no content. Folds `within` a fold are open."""
-    parts = [(type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))]
+    """Return the text of blocks, without a heading that has no content. Folds `within` a fold
+    are open.
+    """
+    parts = [
+        (type(block), text) for block in _without_figures(blocks) if (text := _block(block, within))
+    ]
     kinds = [kind for kind, _ in parts] + [b.Heading]
     displayed = [
-        entry for entry, after in zip(parts, kinds[1:], strict=True) if (entry[0], after) != (b.Heading, b.Heading)
+        entry
+        for entry, after in zip(parts, kinds[1:], strict=True)
+        if (entry[0], after) != (b.Heading, b.Heading)
     ]
-    gaps = ["\n" if (first, second) in CLOSE else "\n\n" for (first, _), (second, _) in pairwise(displayed)]
+    gaps = [
+        "\n" if (first, second) in CLOSE else "\n\n"
+        for (first, _), (second, _) in pairwise(displayed)
+    ]
     return "".join(f"{text}{gap}" for (_, text), gap in zip(displayed, [*gaps, ""], strict=False))
 
 
 def _without_figures(blocks: Iterable[b.Block]) -> Iterable[b.Block]:
-    """Yield the blocks with the numbers of a figure in its place, and with the first pane of tabs."""
+    """Yield the blocks with the numbers of a figure in its place, and with the first pane of
+    tabs.
+    """
     for block in blocks:
         figure = block.panes[0][2] if isinstance(block, b.Tabs) else block
         if isinstance(figure, b.SideBySide):
             yield from _without_figures(figure.figures)
         elif isinstance(figure, b.Figure):
-            yield from _without_figures([*([b.Heading(figure.head)] if figure.head else []), *figure.below])
+            yield from _without_figures(
+                [*([b.Heading(figure.head)] if figure.head else []), *figure.below]
+            )
             yield from figure.numbers
         else:
             yield figure
@@ -125,7 +150,11 @@ def _block(block: b.Block, within: bool) -> str:
         case b.Bullets(texts, shown=shown):
             listed = "\n".join(f"- {_inline(text)}" for text in texts[:shown])
             more = b.Bullets(texts[shown:]) if shown is not None and len(texts) > shown else None
-            return f"{listed}\n\n{_block(b.Details(b.more_notes(texts[shown:]), [more]), within)}" if more else listed
+            return (
+                f"{listed}\n\n{_block(b.Details(b.more_notes(texts[shown:]), [more]), within)}"
+                if more
+                else listed
+            )
         case b.Fact(name, texts) if texts:
             return f"**{plain(capitalize(name))}** {' · '.join(map(_inline, texts))}"
         case b.Command(title, text):
@@ -135,29 +164,46 @@ def _block(block: b.Block, within: bool) -> str:
         case b.Table(rows=rows, shown=shown) if shown is not None and len(rows) > shown:
             remaining = replace(block, rows=rows[shown:], shown=None)
             title = f"{len(remaining.rows)} more row{'s'[len(remaining.rows) == 1 :]}"
-            return f"{_table(replace(block, rows=rows[:shown]))}\n\n{_block(b.Details(title, [remaining]), within)}"
+            return (
+                f"{_table(replace(block, rows=rows[:shown]))}\n\n"
+                f"{_block(b.Details(title, [remaining]), within)}"
+            )
         case b.Table(rows=rows) if rows:
             return _table(block)
         case b.Explanation(texts):
-            return _block(b.Bullets(texts) if within else b.Details(b.WHY, [b.Bullets(texts)]), within)
+            return _block(
+                b.Bullets(texts) if within else b.Details(b.WHY, [b.Bullets(texts)]), within
+            )
         case b.Details(title, blocks, again=False) if body := _rendered(blocks, within=True):
             opened = " open" if within else ""
-            return f"<details{opened}><summary>{html.escape(title, quote=False)}</summary>\n\n{body}\n\n</details>"
+            return (
+                f"<details{opened}><summary>{html.escape(title, quote=False)}</summary>"
+                f"\n"
+                f"\n"
+                f"{body}\n\n</details>"
+            )
     return ""
 
 
 def _table(table: b.Table) -> str:
     """Return a table as Markdown. The ids of rows are in an additional column."""
     ids = any(row.ids for row in table.rows)
-    displayed = [(index, column) for index, column in enumerate(table.columns) if not column.plotted]
+    displayed = [
+        (index, column) for index, column in enumerate(table.columns) if not column.plotted
+    ]
     columns = [column for _, column in displayed] + ([b.Column("ids", left=True)] if ids else [])
-    alignments = "|".join("---" if column.left or not index else "--:" for index, column in enumerate(columns))
+    alignments = "|".join(
+        "---" if column.left or not index else "--:" for index, column in enumerate(columns)
+    )
     lines = [f"| {' | '.join(_inline(column.head) for column in columns)} |", f"|{alignments}|"]
     for row in table.rows:
-        cells = [cell for of_row in row.cells for cell in (of_row, *[b.Cell("")] * (of_row.columns - 1))]
+        cells = [
+            cell for of_row in row.cells for cell in (of_row, *[b.Cell("")] * (of_row.columns - 1))
+        ]
         texts = []
         for index, column in ((index, column) for index, column in displayed if index < len(cells)):
-            cell, struck = cells[index], table.style == "struck" and index and not column.left
+            cell = cells[index]
+            struck = table.style == "struck" and index and not column.left
             has_text = cell.text or cell.below
             strike = "~~" if has_text and (struck or "struck" in cell.style.split()) else ""
             below = f" ({_inline(cell.below)})" if cell.below else ""

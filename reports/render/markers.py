@@ -1,4 +1,6 @@
-"""The colour and the marker of each target. They are the same in drawings, tables, and legends, and on a terminal."""
+"""The colour and the marker of each target. They are the same in drawings, tables, and legends,
+and on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,16 @@ MARKER_CHARACTERS = "●◆▲■▼✚★⬢"
 
 
 def colour_class(target: int, of: str = "s") -> str:
-    """Return the CSS class of a target's colour: `s` for strokes and fills, `t` for texts. Colours repeat."""
+    """Return the CSS class of a target's colour: `s` for strokes and fills, `t` for texts.
+    Colours repeat.
+    """
     return f"{of}{target % COLOURS}"
 
 
 def curve_class(target: int) -> str:
-    """Return the CSS classes of a target's line. It is dashed if another target has the same colour."""
+    """Return the CSS classes of a target's line. It is dashed if another target has the same
+    colour.
+    """
     return f"curve {colour_class(target)}{' again' if target >= COLOURS else ''}"
 
 

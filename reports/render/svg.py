@@ -1,11 +1,13 @@
 """The scales, axes, and markers of the SVG plots of a page.
 
-There is no chart library. In headless Chromium, a page with our SVG was 0.4 MB and loaded in 0.1 s. With plotly, it was
-4.8 MB and loaded in 1.3 to 2 s, and a keyboard or a screen reader could not reach its plots. CI artifacts, mail, and
-print run no script. No chart library has an axis of nines with room for failed turns.
+There is no chart library. In headless Chromium, a page with our SVG was 0.4 MB and loaded in 0.1 s.
+With plotly, it was 4.8 MB and loaded in 1.3 to 2 s, and a keyboard or a screen reader could not
+reach its plots. CI artifacts, mail, and print run no script. No chart library has an axis of nines
+with room for failed turns.
 
-Colours are CSS classes, so that one drawing serves both themes: `s0` to `s3` for strokes and fills, `t0` to `t3` for
-texts. A plot is drawn once. On a phone, its text keeps its size, and the plot is scrolled.
+Colours are CSS classes, so that one drawing serves both themes: `s0` to `s3` for strokes and fills,
+`t0` to `t3` for texts. A plot is drawn once. On a phone, its text keeps its size, and the plot is
+scrolled.
 """
 
 from __future__ import annotations
@@ -24,12 +26,15 @@ from reports.formatting import count, excerpt, instant, nice, time_step
 from reports.render.blocks import Drawing, Figure, Inline
 from reports.render.markers import colour_class, marker_char
 
-WIDE, HALF = 1080, 524
+WIDE = 1080
+HALF = 524
 """The widths of figures in pixels: of the page, and of each of two figures side by side."""
 FAILED_BAND = 12
 """The height of the band for failed turns at the top of a plot."""
-LEGEND_PITCH, LEGEND_LETTERS = 16, 32
-LEGEND_LEFT, LEGEND_RIGHT = 56, 356
+LEGEND_PITCH = 16
+LEGEND_LETTERS = 32
+LEGEND_LEFT = 56
+LEGEND_RIGHT = 356
 """The ends of a legend, in pixels. A phone shows all of it."""
 LETTER = 7.2
 """The maximum width of a letter in the label of a tick, in pixels."""
@@ -53,9 +58,16 @@ def identity(value: float) -> float:
 class PixelScale:
     """A map from values to pixels. Each value is transformed by `f`, then scaled linearly."""
 
-    def __init__(self, f: Callable[[float], float], low: float, high: float, start: float, end: float) -> None:
-        self.f, self.a, self.b, self.start, self.end = f, f(low), f(high), start, end
-        self.low, self.high = low, high
+    def __init__(
+        self, f: Callable[[float], float], low: float, high: float, start: float, end: float
+    ) -> None:
+        self.f = f
+        self.a = f(low)
+        self.b = f(high)
+        self.start = start
+        self.end = end
+        self.low = low
+        self.high = high
 
     def __call__(self, value: float) -> float:
         return self.start + (self.f(value) - self.a) / (self.b - self.a) * (self.end - self.start)
@@ -73,7 +85,13 @@ def log_ticks(low: float, high: float, max_ticks: int = 7) -> list[float]:
     """Return round numbers between the ends of a logarithmic axis."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
-    for mantissas in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+    for mantissas in (
+        (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
+        (1, 1.5, 2, 3, 5, 7),
+        (1, 2, 5),
+        (1, 3),
+        (1,),
+    ):
         ticks = [m * 10.0**d for d in decades for m in mantissas if low <= m * 10.0**d <= high]
         if len(ticks) <= max_ticks:
             return ticks
@@ -93,27 +111,49 @@ def even_ticks(length: float, step: float) -> list[float]:
 
 
 class Plot:
-    """A drawing to which elements are added. `named` is the legend, whose rows increase `h` and `top`."""
+    """A drawing to which elements are added. `named` is the legend, whose rows increase `h` and
+    `top`.
+    """
 
     def __init__(
-        self, w: int, h: int, named: Sequence[LegendEntry] = (), *, left: int, right: int, top: int = 10,
-        bottom: int = 42, title: str, desc: str = "",
-    ) -> None:  # fmt: skip
-        entries = [(target, f"{marker_char(target)} {excerpt(name, LEGEND_LETTERS)}") for target, name in named]
+        self,
+        w: int,
+        h: int,
+        named: Sequence[LegendEntry] = (),
+        *,
+        left: int,
+        right: int,
+        top: int = 10,
+        bottom: int = 42,
+        title: str,
+        desc: str = "",
+    ) -> None:
+        entries = [
+            (target, f"{marker_char(target)} {excerpt(name, LEGEND_LETTERS)}")
+            for target, name in named
+        ]
         start = float(min(left, LEGEND_LEFT))
         rows = in_rows(entries, LEGEND_RIGHT - start, _width)
         above = LEGEND_PITCH * len(rows)
-        self.w, self.h, self.title, self.desc = w, h + above, title, desc
-        self.x0, self.x1, self.y0, self.y1 = left, w - right, h + above - bottom, top + above
+        self.w = w
+        self.h = h + above
+        self.title = title
+        self.desc = desc
+        self.x0 = left
+        self.x1 = w - right
+        self.y0 = h + above - bottom
+        self.y1 = top + above
         self.parts: list[str] = []
         self.stops: dict[str, list[Any]] = {}
         self.run = ""
-        """The axis of the run's time as text: its first pixel, its last pixel, its length in seconds, and its height on
-        the plot."""
+        """The axis of the run's time as text: its first pixel, its last pixel, its length in
+        seconds, and its height on the plot."""
         for row, row_entries in enumerate(rows):
             x = start
             for target, text in row_entries:
-                self.text(x, 14 + LEGEND_PITCH * row, text, f"dl {colour_class(target, 't')} n{target}")
+                self.text(
+                    x, 14 + LEGEND_PITCH * row, text, f"dl {colour_class(target, 't')} n{target}"
+                )
                 x += _width(text)
 
     def add(self, element: str) -> None:
@@ -126,18 +166,28 @@ class Plot:
         self.add(closing)
 
     def of(self, target: int) -> AbstractContextManager[None]:
-        """Return a context manager. The elements added in its block belong to a target, which a reader may hide."""
+        """Return a context manager. The elements added in its block belong to a target, which a
+        reader may hide.
+        """
         return self._within(f'<g class="o{target}">')
 
     def along_run(self) -> AbstractContextManager[None]:
-        """Return a context manager. The elements added in its block, no texts, move if a reader zooms in on the run."""
+        """Return a context manager. The elements added in its block, no texts, move if a reader
+        zooms in on the run.
+        """
         return self._within(f'<g class="stretch" data-y="{self.y1:g} {self.y0:g}"><g>', "</g></g>")
 
     def text(self, x: float, y: float, text: str, cls: str = "", anchor: str = "start") -> None:
-        self.add(f'<text x="{x:.1f}" y="{y:.1f}" class="{cls}" text-anchor="{anchor}">{clean(text)}</text>')
+        self.add(
+            f'<text x="{x:.1f}" y="{y:.1f}" class="{cls}"'
+            f' text-anchor="{anchor}">{clean(text)}</text>'
+        )
 
     def rect(self, x: float, y: float, w: float, h: float, cls: str, tip: str = "") -> None:
-        box = f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(w, 0):.1f}" height="{max(h, 0):.1f}" class="{cls}"'
+        box = (
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(w, 0):.1f}" height="{max(h, 0):.1f}"'
+            f' class="{cls}"'
+        )
         self.add(f"{box}><title>{clean(tip)}</title></rect>" if tip else f"{box}/>")
 
     def line(self, x1: float, y1: float, x2: float, y2: float, cls: str) -> None:
@@ -159,7 +209,9 @@ class Plot:
             self.add(f'<path d="{_outline(x, y, shape, r)}" class="{cls}">{title}</path>')
 
     def point(self, x: float, y: float, cls: str) -> None:
-        """Draw a dot as a line of length 0 with round ends. It stays round if the axis is stretched."""
+        """Draw a dot as a line of length 0 with round ends. It stays round if the axis is
+        stretched.
+        """
         self.add(f'<path d="M{x:.1f} {y:.1f}h0" class="point {cls}"/>')
 
     def y_axis(self, scale: PixelScale, ticks: Sequence[float], write: Write) -> None:
@@ -169,14 +221,21 @@ class Plot:
             self.text(self.x0 - 6, y + 4, write(value), "tick", "end")
 
     def x_axis(
-        self, scale: PixelScale, ticks: Sequence[float], write: Write, label: str = "", *, grid: bool = False
+        self,
+        scale: PixelScale,
+        ticks: Sequence[float],
+        write: Write,
+        label: str = "",
+        *,
+        grid: bool = False,
     ) -> None:
         self.line(self.x0, self.y0, self.x1, self.y0, "axis")
         for value in ticks:
             x = scale(value)
             self.line(x, self.y1 if grid else self.y0, x, self.y0 + 4, "grid" if grid else "axis")
             text = write(value)
-            beyond = x - LETTER * len(text) / 2 < self.x0  # the label would cover the labels of the other axis
+            # the label would cover the labels of the other axis
+            beyond = x - LETTER * len(text) / 2 < self.x0
             self.text(x, self.y0 + 17, text, "tick", "start" if beyond else "middle")
         if label:
             self.text(self.x1, self.y0 + 35, label, "lab", "end")
@@ -200,19 +259,32 @@ class Plot:
         return scale
 
     def read_lines(
-        self, stops: Sequence[tuple[Stop, float, str]], lines: Sequence[tuple[str, Mapping[Stop, str]]]
+        self,
+        stops: Sequence[tuple[Stop, float, str]],
+        lines: Sequence[tuple[str, Mapping[Stop, str]]],
     ) -> None:
-        """Add a readout with a stop for each (key, x, name), and the label and text of each line that has this key."""
-        labelled = [(label.replace(" · ", ", "), texts) for label, texts in lines]  # a dot separates the cells of a row
+        """Add a readout with a stop for each (key, x, name), and the label and text of each line
+        that has this key.
+        """
+        # a dot separates the cells of a row
+        labelled = [(label.replace(" · ", ", "), texts) for label, texts in lines]
         rows = [
-            " · ".join([name, *(f"{label} {texts[key]}" for label, texts in labelled if key in texts)])
+            " · ".join(
+                [name, *(f"{label} {texts[key]}" for label, texts in labelled if key in texts)]
+            )
             for key, _, name in stops
         ]
         self.readout([x for _, x, _ in stops], rows)
 
     def readout(self, xs: Sequence[float], rows: Sequence[str]) -> None:
-        """Set the positions of the crosshair's stops, and the texts that are shown and spoken there."""
-        self.stops = {"x": [round(x, 1) for x in xs], "t": list(rows), "y": [round(self.y1, 1), round(self.y0, 1)]}
+        """Set the positions of the crosshair's stops, and the texts that are shown and spoken
+        there.
+        """
+        self.stops = {
+            "x": [round(x, 1) for x in xs],
+            "t": list(rows),
+            "y": [round(self.y1, 1), round(self.y0, 1)],
+        }
 
     def svg(self, cls: str = "figure") -> str:
         """Return the SVG element. It can get the keyboard focus if it has a readout."""
@@ -223,12 +295,14 @@ class Plot:
         live += f' data-run="{self.run}"' if self.run else ""
         label = clean(f"{self.title}. {self.desc}".strip())
         return (
-            f'<svg class="{cls}" viewBox="0 0 {self.w} {self.h}" width="{self.w}" height="{self.h}" role="img" '
-            f'aria-label="{label}"{live}>{"".join(self.parts)}</svg>'
+            f'<svg class="{cls}" viewBox="0 0 {self.w} {self.h}" width="{self.w}" height="{self.h}"'
+            f' role="img" aria-label="{label}"{live}>{"".join(self.parts)}</svg>'
         )
 
 
-def in_rows(entries: Iterable[LegendEntry], room: float, width: Callable[[str], float]) -> list[list[LegendEntry]]:
+def in_rows(
+    entries: Iterable[LegendEntry], room: float, width: Callable[[str], float]
+) -> list[list[LegendEntry]]:
     """Return the entries of a legend in rows that are not wider than `room`."""
     rows: list[list[LegendEntry]] = []
     for entry in entries:
@@ -251,15 +325,23 @@ def _outline(x: float, y: float, shape: str, r: float) -> str:
     if shape == "wedge":
         return f"M{x:.1f} {y + q:.1f}l{q} {-1.8 * q:.1f}h{-2 * q}Z"
     if shape == "cross":
-        a, b = 0.4 * q, 0.75 * q
+        a = 0.4 * q
+        b = 0.75 * q
         return (
-            f"M{x - a:.1f} {y - a - b:.1f}h{2 * a:.1f}v{b:.1f}h{b:.1f}v{2 * a:.1f}h{-b:.1f}v{b:.1f}h{-2 * a:.1f}"
+            f"M{x - a:.1f}"
+            f" {y - a - b:.1f}h{2 * a:.1f}v{b:.1f}h{b:.1f}v{2 * a:.1f}h{-b:.1f}v{b:.1f}h"
+            f"{-2 * a:.1f}"
             f"v{-b:.1f}h{-b:.1f}v{-2 * a:.1f}h{b:.1f}Z"
         )
     if shape in ("star", "hexagon"):
         rays, outer, inner = (5, 1.25 * q, 0.55 * q) if shape == "star" else (6, 1.05 * q, 0.91 * q)
-        turns = [(math.pi * k / rays, inner if k % 2 else outer) for k in range(2 * rays)]  # the first ray points up
-        return "M" + "L".join(f"{x + r * math.sin(a):.1f} {y - r * math.cos(a):.1f}" for a, r in turns) + "Z"
+        # the first ray points up
+        turns = [(math.pi * k / rays, inner if k % 2 else outer) for k in range(2 * rays)]
+        return (
+            "M"
+            + "L".join(f"{x + r * math.sin(a):.1f} {y - r * math.cos(a):.1f}" for a, r in turns)
+            + "Z"
+        )
     return f"M{x - 0.9 * q:.1f} {y - 0.9 * q:.1f}h{1.8 * q:.1f}v{1.8 * q:.1f}h{-1.8 * q:.1f}Z"
 
 

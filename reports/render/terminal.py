@@ -1,4 +1,6 @@
-"""The rendering of blocks as lines of a terminal with a maximum width. They are in colour only if `colour` is True."""
+"""The rendering of blocks as lines of a terminal with a maximum width. They are in colour only
+if `colour` is True.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +19,40 @@ COLOURS = {
     **{"t0": "34", "t1": "33", "t2": "36", "t3": "37"},
 }
 """The colour codes of the styles of words, of badges, and of targets."""
-INDENT, BELOW = 16, 6
-"""The width of the indent before a text next to a name, and before a text below a row, in columns."""
+INDENT = 16
+BELOW = 6
+"""The width of the indent before a text next to a name, and before a text below a row, in
+columns."""
 GAP = 2
 BETWEEN_BADGES = "     "
 MAX_KEPT_COLUMNS = 59
 """The maximum length of a text next to a name that is never split over two lines."""
 MIN_WIDTH = 20
 MAX_FIRST_WIDTH = 20
-"""The maximum length of the first cell of a row. A longer one is on a line of its own, above its row."""
+"""The maximum length of the first cell of a row. A longer one is on a line of its own, above its
+row."""
 
 
-def render_page(page: b.Page, width: int = 100, colour: bool = False, *, explain: bool = False) -> str:
-    """Return a page in lines of at most `width` columns: its answer, the `brief` of its sections, and its notes.
+def render_page(
+    page: b.Page, width: int = 100, colour: bool = False, *, explain: bool = False
+) -> str:
+    """Return a page in lines of at most `width` columns: its answer, the `brief` of its sections,
+    and its notes.
 
     Explanations are shown only if `explain`.
     """
     notes = [block for block in page.lead if isinstance(block, b.Bullets | b.Explanation)]
-    opening = [b.Paragraph(page.headline, "bold"), *(block for block in page.lead if block not in notes)]
+    opening = [
+        b.Paragraph(page.headline, "bold"),
+        *(block for block in page.lead if block not in notes),
+    ]
     briefs = [block for section in page.sections for block in section.brief]
     body = [*(page.answer or ()), *briefs, *notes]
     body = [block for block in body if explain or not isinstance(block, b.Explanation)]
-    groups = (list(group) for _, group in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block)))
+    groups = (
+        list(group)
+        for _, group in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block))
+    )
     text = render_lines((opening, *groups, page.next), width, colour)  # a table is a separate group
     return "".join(f"{line}\n" for line in _badges(page, width, colour)).replace(NBSP, " ") + text
 
@@ -49,9 +63,16 @@ def essentials(page: b.Page) -> str:
     return " · ".join(filter(None, (*badges, page.notes))).replace(NBSP, " ")
 
 
-def render_lines(groups: Iterable[Iterable[b.Block]], width: int = 100, colour: bool = False) -> str:
-    """Return the text of groups of blocks. There is a blank line between two groups; empty groups are left out."""
-    texts = ("\n".join(line for block in group for line in _lines(block, width, colour)) for group in groups)
+def render_lines(
+    groups: Iterable[Iterable[b.Block]], width: int = 100, colour: bool = False
+) -> str:
+    """Return the text of groups of blocks. There is a blank line between two groups; empty
+    groups are left out.
+    """
+    texts = (
+        "\n".join(line for block in group for line in _lines(block, width, colour))
+        for group in groups
+    )
     return "\n\n".join(filter(None, texts)).replace(NBSP, " ") + "\n"
 
 
@@ -60,7 +81,9 @@ def coloured(text: str, style: str, colour: bool = True) -> str:
 
     If `colour` is False, return it unchanged.
     """
-    for code in (COLOURS.get(word.removesuffix("-ink")) for word in style.split()) if colour else ():
+    for code in (
+        (COLOURS.get(word.removesuffix("-ink")) for word in style.split()) if colour else ()
+    ):
         text = f"\x1b[{code}m{text}\x1b[0m" if code else text
     return text
 
@@ -93,7 +116,9 @@ def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
 
 
 def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
-    """Return the notes of a page, and its badges at the end of the line or, without room, on the next one."""
+    """Return the notes of a page, and its badges at the end of the line or, without room, on the
+    next one.
+    """
     words = [f"{badge.marker} {badge.text}" for badge in page.badges]
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
@@ -112,26 +137,38 @@ def _both(cell: b.Cell) -> tuple[str, str]:
 
 
 def _text(inline: b.Inline) -> str:
-    """Return a text with control characters escaped. This is the only place that escapes them for a terminal."""
+    """Return a text with control characters escaped. This is the only place that escapes them
+    for a terminal.
+    """
     if isinstance(inline, str):
         return escape_control(inline)
     return "".join(map(_text, inline)) if type(inline) is tuple else _text(inline[0])
 
 
 def _wrapped(text: str, width: int, max_lines: int | None = None) -> list[str]:
-    """Return a text in lines without splitting words. A no-break space keeps a number and its unit together."""
-    return textwrap.wrap(text, max(MIN_WIDTH, width), break_on_hyphens=False, max_lines=max_lines, placeholder="…")
+    """Return a text in lines without splitting words. A no-break space keeps a number and its
+    unit together.
+    """
+    return textwrap.wrap(
+        text, max(MIN_WIDTH, width), break_on_hyphens=False, max_lines=max_lines, placeholder="…"
+    )
 
 
 def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
-    """Yield the lines of a fact, such as `name   a · b · c`. All lines of texts have the same indent."""
+    """Yield the lines of a fact, such as `name   a · b · c`. All lines of texts have the same
+    indent.
+    """
     indent = min(block.indent, max(0, width - MIN_WIDTH))
-    room, name = width - indent, block.name
+    room = width - indent
+    name = block.name
     if len(name) >= indent > 0:  # the name is above the texts
         yield coloured(name, block.style, colour)
         name = ""
     texts = map(_text, block.texts)
-    unbroken = [text.replace(" ", NBSP) if len(text) <= min(MAX_KEPT_COLUMNS, room) else text for text in texts]
+    unbroken = [
+        text.replace(" ", NBSP) if len(text) <= min(MAX_KEPT_COLUMNS, room) else text
+        for text in texts
+    ]
     for index, line in enumerate(_wrapped(" · ".join(unbroken), room, block.max_lines)):
         yield coloured(f"{'' if index else name:<{indent}}{line}", block.style, colour)
 
@@ -147,24 +184,37 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
     layout, sizes = _fitting(table.columns, full, width)
     min_width = table.columns[0].min_width
     firsts = (
-        _split_columns([line[0][0] for line in full], sizes[0], min_width // 2) if min_width and 0 in layout else {}
+        _split_columns([line[0][0] for line in full], sizes[0], min_width // 2)
+        if min_width and 0 in layout
+        else {}
     )
     for row, line in zip(rows, lines, strict=True):
         if len(line) == 1:
-            yield from (coloured(text, "soft", colour) for text in _wrapped(line[0][1], width) or [""])
+            yield from (
+                coloured(text, "soft", colour) for text in _wrapped(line[0][1], width) or [""]
+            )
             continue
-        styles = [cell.style if cell.target is None else colour_class(cell.target, "t") for cell in row.cells]
+        styles = [
+            cell.style if cell.target is None else colour_class(cell.target, "t")
+            for cell in row.cells
+        ]
         texts = {0: line[0][0]} | {index: line[index][short] for index, short in layout.items()}
         texts[0] = firsts.get(texts[0], texts[0])
         if len(texts[0]) > sizes.get(0, 0):
             yield coloured(f"  {excerpt(texts[0].rstrip(), width - 2)}", styles[0], colour)
             texts[0] = styles[0] = ""
         padded = {
-            index: texts[index].ljust(size) if table.columns[index].left or not index else texts[index].rjust(size)
+            index: (
+                texts[index].ljust(size)
+                if table.columns[index].left or not index
+                else texts[index].rjust(size)
+            )
             for index, size in sizes.items()
         }
         padded[max(padded)] = padded[max(padded)].rstrip()
-        cells = (" " * GAP).join(coloured(text, styles[index], colour) for index, text in padded.items())
+        cells = (" " * GAP).join(
+            coloured(text, styles[index], colour) for index, text in padded.items()
+        )
         yield coloured(f"  {cells}".rstrip(), row.style, colour)
         for block in row.more:
             if isinstance(block, b.Paragraph):
@@ -172,7 +222,9 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
 
 
 def _layouts(columns: Sequence[b.Column]) -> Iterable[dict[int, bool]]:
-    """Yield the layouts of a table, the widest first: for each shown column, whether it loses the text below cells."""
+    """Yield the layouts of a table, the widest first: for each shown column, whether it loses
+    the text below cells.
+    """
     layout = {index: False for index, column in enumerate(columns) if not column.plotted}
     yield layout
     for step in range(1, 1 + max(max(column.shorten, column.leave_out) for column in columns)):
@@ -188,11 +240,16 @@ def _fitting(
     columns: Sequence[b.Column], rows: Sequence[Sequence[tuple[str, str]]], width: int
 ) -> tuple[dict[int, bool], dict[int, int]]:
     """Return the layout of a table that fits, and the width of each column in it."""
-    layout, sizes = dict[int, bool](), dict[int, int]()
+    layout = dict[int, bool]()
+    sizes = dict[int, int]()
     for layout in _layouts(columns):
-        sizes = {index: max(len(row[index][short]) for row in rows) for index, short in layout.items()}
+        sizes = {
+            index: max(len(row[index][short]) for row in rows) for index, short in layout.items()
+        }
         if 0 in layout and not columns[0].min_width:
-            sizes[0] = max((len(row[0][0]) for row in rows if len(row[0][0]) <= MAX_FIRST_WIDTH), default=0)
+            sizes[0] = max(
+                (len(row[0][0]) for row in rows if len(row[0][0]) <= MAX_FIRST_WIDTH), default=0
+            )
         over = 2 + sum(size + GAP for size in sizes.values()) - GAP - width
         if over <= 0:
             break
@@ -203,13 +260,20 @@ def _fitting(
 
 
 def truncate(text: str, room: int, ending: int) -> str:
-    """Return the text, without its middle if it is longer than `room`. `ending` letters at its end stay."""
+    """Return the text, without its middle if it is longer than `room`. `ending` letters at its
+    end stay.
+    """
     head_length = room - ending - 1
-    return text if len(text) <= room else f"{text[:head_length]}…{text[len(text) - room + head_length + 1 :]}"
+    return (
+        text
+        if len(text) <= room
+        else f"{text[:head_length]}…{text[len(text) - room + head_length + 1 :]}"
+    )
 
 
 def _split_columns(texts: Sequence[str], room: int, ending: int) -> dict[str, str]:
-    """Return each text with a different short form of `room` letters, with `ending` letters of its end if possible.
+    """Return each text with a different short form of `room` letters, with `ending` letters of its
+    end if possible.
 
     Return {} if that is impossible.
     """

@@ -46,4 +46,10 @@ class Estimate:
     @property
     def reported_value(self) -> float:
         """The quantile; if one end of its interval is open, the other end instead."""
-        return self.value if self.status != "unbounded" else self.low if math.isfinite(self.low) else self.high
+        return (
+            self.value
+            if self.status != "unbounded"
+            else self.low
+            if math.isfinite(self.low)
+            else self.high
+        )

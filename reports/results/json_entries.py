@@ -1,12 +1,13 @@
-"""JSON documents that programs read. One Python type defines a document: its JSON and its JSON Schema are made from it.
+"""JSON documents that programs read. One Python type defines a document: its JSON and its JSON
+Schema are made from it.
 
     class Row(JsonEntry):
         target: str
         failed: Count = field(name="turns_failed")      # the attribute `failed`, under another key
         usd_per_turn: Rounded
 
-This module is the only place where NaN and infinity become null. `optional_keys` makes the type of a reader that
-accepts documents with missing keys.
+This module is the only place where NaN and infinity become null. `optional_keys` makes the type of
+a reader that accepts documents with missing keys.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ AnyValue = TypeVar("AnyValue")
 
 
 class JsonEntry(msgspec.Struct, frozen=True):
-    """An object with a key for each field. Later versions may add keys, which readers of this version skip."""
+    """An object with a key for each field. Later versions may add keys, which readers of this
+    version skip.
+    """
 
 
 class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
@@ -71,21 +74,29 @@ class ClosedJsonEntry(JsonEntry, frozen=True, forbid_unknown_fields=True):
 
 
 def entry_from(kind: type[Read], /, *sources: object, **values: Any) -> Read:
-    """Return an entry with these values. Each other field is the attribute of this name that a source has."""
+    """Return an entry with these values. Each other field is the attribute of this name that a
+    source has.
+    """
     for source in sources:
-        missing = (name for name in kind.__struct_fields__ if name not in values and hasattr(source, name))
+        missing = (
+            name for name in kind.__struct_fields__ if name not in values and hasattr(source, name)
+        )
         values |= {name: getattr(source, name) for name in [*missing]}
     return kind(**values)
 
 
 def to_json_data(document: JsonEntry) -> dict[str, Any]:
-    """Return a document as lists, dictionaries, strings, and numbers. Raise ValidationError if a type is wrong."""
+    """Return a document as lists, dictionaries, strings, and numbers. Raise ValidationError if a
+    type is wrong.
+    """
     plain = msgspec.to_builtins(document, enc_hook=_builtin)
     try:
         return _through_json(plain, type(document))
     except UnicodeEncodeError:
         # a file name may contain any byte: each byte that is not valid UTF-8 is written as `\udcff`
-        escaped = map_values(plain, str, lambda text: text.encode("utf-8", "backslashreplace").decode())
+        escaped = map_values(
+            plain, str, lambda text: text.encode("utf-8", "backslashreplace").decode()
+        )
         return _through_json(escaped, type(document))
 
 
@@ -96,8 +107,8 @@ def _through_json(plain: Any, kind: type[JsonEntry]) -> dict[str, Any]:
 
 
 def read_document(data: bytes, kind: type[Read]) -> Read:
-    """Read a document of this type. Raise JsonError if it is invalid. If the type was made by `optional_keys`, the
-    document may lack keys, and a key with null counts as missing.
+    """Read a document of this type. Raise JsonError if it is invalid. If the type was made by
+    `optional_keys`, the document may lack keys, and a key with null counts as missing.
     """
     return cast("Read", read_json(data, kind, make_value=_build))
 
@@ -108,13 +119,18 @@ def _build(kind: type, value: Any) -> Any:
 
 def text_of(data: dict[str, Any]) -> str:
     """Return the text to write to the file of a document."""
-    # msgspec makes the indents, because the json module makes them in Python, which takes five times as long
-    return msgspec.json.format(json.dumps(data, ensure_ascii=False, allow_nan=False), indent=2) + "\n"
+    # msgspec makes the indents, because the json module makes them in Python, which takes five
+    # times as long
+    return (
+        msgspec.json.format(json.dumps(data, ensure_ascii=False, allow_nan=False), indent=2) + "\n"
+    )
 
 
 def schema_of(kind: Any, name: str, title: str) -> dict[str, Any]:
     """Return the JSON Schema of a document of this type."""
-    return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | msgspec.json.schema(kind, schema_hook=_schema)
+    return {"$schema": DRAFT, "$id": f"rtbench:{name}", "title": title} | msgspec.json.schema(
+        kind, schema_hook=_schema
+    )
 
 
 def _builtin(value: Any) -> Any:
@@ -128,7 +144,11 @@ def _plain(value: Any) -> Any:
     """Return the JSON value for a value of the types above."""
     if isinstance(value, Known):
         return str(value) or None
-    return float(f"{value:.{DIGITS}g}" if isinstance(value, Rounded) else value) if math.isfinite(value) else None
+    return (
+        float(f"{value:.{DIGITS}g}" if isinstance(value, Rounded) else value)
+        if math.isfinite(value)
+        else None
+    )
 
 
 def _schema(kind: type) -> dict[str, Any]:
@@ -137,7 +157,8 @@ def _schema(kind: type) -> dict[str, Any]:
 
 def optional_keys(kind: Any) -> Any:
     """Return the same type with optional keys. A key that may be missing may also be null."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    origin = typing.get_origin(kind)
+    inner = typing.get_args(kind)
     if origin is NotRequired:
         return optional_keys(inner[0])
     if origin is Annotated:
@@ -161,8 +182,12 @@ def optional_keys(kind: Any) -> Any:
     return TypedDict(kind.__name__, keys, total=False)  # type: ignore[operator]
 
 
-def map_values(result: AnyValue, kind: type[Read] | type[str], change: Callable[[Any], Any]) -> AnyValue:
-    """Return a struct, a dataclass, or a collection in which `change` has replaced each value of this type."""
+def map_values(
+    result: AnyValue, kind: type[Read] | type[str], change: Callable[[Any], Any]
+) -> AnyValue:
+    """Return a struct, a dataclass, or a collection in which `change` has replaced each value of
+    this type.
+    """
     made: Any = result
     if isinstance(result, kind):
         made = change(result)
@@ -172,10 +197,19 @@ def map_values(result: AnyValue, kind: type[Read] | type[str], change: Callable[
         items = [map_values(item, kind, change) for item in result]
         made = type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
     elif isinstance(result, dict):
-        made = {map_values(key, kind, change): map_values(value, kind, change) for key, value in result.items()}
+        made = {
+            map_values(key, kind, change): map_values(value, kind, change)
+            for key, value in result.items()
+        }
     elif isinstance(result, msgspec.Struct):
-        mapped = {name: map_values(getattr(result, name), kind, change) for name in result.__struct_fields__}
+        mapped = {
+            name: map_values(getattr(result, name), kind, change)
+            for name in result.__struct_fields__
+        }
         made = msgspec.structs.replace(result, **mapped)
     elif is_dataclass(result) and not isinstance(result, type):
-        made = replace(result, **{name: map_values(value, kind, change) for name, value in vars(result).items()})
+        made = replace(
+            result,
+            **{name: map_values(value, kind, change) for name, value in vars(result).items()},
+        )
     return cast("AnyValue", made)

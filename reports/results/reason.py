@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 class Reason(ClosedJsonEntry, frozen=True):
-    """A reason. Programs read its code and its numbers, people read its text. `reports.text.reasons` has all codes, and
-    writes the texts. Only documents contain a text.
+    """A reason. Programs read its code and its numbers, people read its text.
+    `reports.text.reasons` has all codes, and writes the texts. Only documents contain a text.
     """
 
     code: str
-    numbers: Annotated[dict[str, Any], described("the numbers and names of the reason, by name")] = field(
-        default_factory=dict
-    )
+    numbers: Annotated[
+        dict[str, Any], described("the numbers and names of the reason, by name")
+    ] = field(default_factory=dict)
     text: Annotated[Known, described("the reason as a sentence")] = ""
 
     @property
@@ -47,10 +47,15 @@ IN_FAILURES = Reason("in_failures")
 
 
 def too_few(
-    unit: Counted, needed: int, there: Sequence[int], targets: Sequence[str] = (), p: float | None = None
+    unit: Counted,
+    needed: int,
+    there: Sequence[int],
+    targets: Sequence[str] = (),
+    p: float | None = None,
 ) -> Reason:
-    """Return the reason for a result that is based on too few of a unit. Each target needs `needed`. `there` is the
-    existing number in each target; at least one of them is too small. `p` is the level of a quantile.
+    """Return the reason for a result that is based on too few of a unit. Each target needs
+    `needed`. `there` is the existing number in each target; at least one of them is too small. `p`
+    is the level of a quantile.
     """
     named = {"targets": list(targets)} if targets else {}
     level = {} if p is None else {"p": p}
@@ -58,7 +63,9 @@ def too_few(
 
 
 def too_few_to_print(unit: Counted, needed: int, there: int) -> Reason:
-    """Return the reason why a value may not be printed. A verdict on it needs more of the unit than printing it."""
+    """Return the reason why a value may not be printed. A verdict on it needs more of the unit
+    than printing it.
+    """
     return Reason("too_few_to_print", {"unit": unit, "needed": needed, "there": [there]})
 
 

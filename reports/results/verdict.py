@@ -16,7 +16,14 @@ from reports.results.reason import Reason, unique
 Result = Literal["pass", "fail", "inconclusive", "not_evaluated"]
 """Whether a threshold, a check, or a comparison passes."""
 VerdictName = Literal[
-    "regressed", "improved", "equivalent", "not_regressed", "inconclusive", "pass", "fail", "not_evaluated"
+    "regressed",
+    "improved",
+    "equivalent",
+    "not_regressed",
+    "inconclusive",
+    "pass",
+    "fail",
+    "not_evaluated",
 ]
 """Whether a metric of two targets differs, or whether a value meets its limit."""
 RESULTS: dict[VerdictName, Result] = {
@@ -41,7 +48,9 @@ RESULT_OF_STATUS: dict[VerdictStatus, Result] = {
 
 
 class ValidityEntry(JsonEntry, frozen=True):
-    """Whether the values of a check or comparison may be used: the reasons if not, and these as lines with remedies."""
+    """Whether the values of a check or comparison may be used: the reasons if not, and these as
+    lines with remedies.
+    """
 
     status: ValidityStatus
     reasons: list[Reason]
@@ -49,15 +58,21 @@ class ValidityEntry(JsonEntry, frozen=True):
 
 
 def validity_entry(status: ValidityStatus, reasons: Sequence[Reason]) -> ValidityEntry:
-    """Return the validity, still without messages. `status` is that of the run. If there are `reasons` and the run is
-    valid, the entry is invalid.
+    """Return the validity, still without messages. `status` is that of the run. If there are
+    `reasons` and the run is valid, the entry is invalid.
     """
-    return ValidityEntry("invalid" if reasons and status == "valid" else status, unique(reasons), [])
+    return ValidityEntry(
+        "invalid" if reasons and status == "valid" else status, unique(reasons), []
+    )
 
 
 class Conclusion(JsonEntry, frozen=True, kw_only=True):
     """The verdict of a document, in the same form in each of them."""
 
-    result: Annotated[Result, described("not_evaluated: the values may not be used, or there are none")]
-    exit_status: Annotated[VerdictStatus, described("0 pass, 1 fail, 3 inconclusive, 4 not evaluated")]
+    result: Annotated[
+        Result, described("not_evaluated: the values may not be used, or there are none")
+    ]
+    exit_status: Annotated[
+        VerdictStatus, described("0 pass, 1 fail, 3 inconclusive, 4 not evaluated")
+    ]
     headline: Annotated[str, described("the verdict as a sentence")]

@@ -1,20 +1,22 @@
 """Sort orders and distinct codes of arrays, and the number of calls in progress over time. Pure.
 
-numpy sorts a million integers several times as fast as it computes their sort order. So this module packs each key and
-its position into one integer, and sorts these integers. An order is an array of positions, as
-`numpy.argsort(kind="stable")` returns it. Codes are integers from 0.
+numpy sorts a million integers several times as fast as it computes their sort order. So this module
+packs each key and its position into one integer, and sorts these integers. An order is an array of
+positions, as `numpy.argsort(kind="stable")` returns it. Codes are integers from 0.
 
-A call is in progress from its start up to its end. Instants and durations are integer nanoseconds; instants count from
-1970.
+A call is in progress from its start up to its end. Instants and durations are integer nanoseconds;
+instants count from 1970.
 
-**The load changed** if, for long enough, clearly more calls were in progress than usual. c(t) is the number of calls in
-progress. b is the number that c did not exceed during 40 % of the time. E is the root mean square of the excess of c
-over b, weighted by c. The load changed if both conditions hold:
+**The load changed** if, for long enough, clearly more calls were in progress than usual. c(t) is
+the number of calls in progress. b is the number that c did not exceed during 40 % of the time. E is
+the root mean square of the excess of c over b, weighted by c. The load changed if both conditions
+hold:
 
     E² = ∫ c · max(0, c − b)² dt / ∫ c dt        E > b/4   and   E > 1.7·√(b + 1)
 
-A run of constant load ramps up at its start and down at its end. It has fewer calls for a while, but never more than b,
-so E is close to 0. If calls arrive at random at a constant rate, E is 0.9 to 1.3 times √(b + 1).
+A run of constant load ramps up at its start and down at its end. It has fewer calls for a while,
+but never more than b, so E is close to 0. If calls arrive at random at a constant rate, E is 0.9 to
+1.3 times √(b + 1).
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ def order_of_values(values: Floats) -> Integers:
 
 
 def order_of_codes(codes: Integers) -> Integers:
-    """Return the positions of codes in ascending order. For codes of 16 bits, numpy's radix sort is faster."""
+    """Return the positions of codes in ascending order. For codes of 16 bits, numpy's radix sort
+    is faster.
+    """
     if codes.max(initial=0) < 1 << 16:
         return np.argsort(codes.astype(np.uint16), kind="stable")
     return _order(codes.astype(np.uint64))
@@ -62,8 +66,8 @@ def order_of_codes(codes: Integers) -> Integers:
 def _order(keys: Keys) -> Integers:
     """Return the positions of keys in ascending order.
 
-    Sort integers that have as many of the highest bits of a key as fit with its position into 64 bits. Then sort the
-    few keys that differ from their neighbour only in the bits that did not fit.
+    Sort integers that have as many of the highest bits of a key as fit with its position into 64
+    bits. Then sort the few keys that differ from their neighbour only in the bits that did not fit.
     """
     if keys.size:
         keys -= keys.min()
@@ -90,7 +94,9 @@ def distinct(codes: Integers) -> Integers:
 
 
 def dense_codes(codes: Integers) -> tuple[Integers, int]:
-    """Return the codes renumbered from 0 without gaps, in the same order, and the number of distinct codes."""
+    """Return the codes renumbered from 0 without gaps, in the same order, and the number of
+    distinct codes.
+    """
     occurs = np.bincount(codes) > 0
     new_codes = np.cumsum(occurs, dtype=np.int32) - 1
     return new_codes[codes], int(occurs.sum())
@@ -98,7 +104,8 @@ def dense_codes(codes: Integers) -> tuple[Integers, int]:
 
 def split(codes: Integers) -> Iterable[tuple[int, Integers]]:
     """Yield each code that occurs, ascending, and its positions."""
-    order, counts = order_of_codes(codes), np.bincount(codes)
+    order = order_of_codes(codes)
+    counts = np.bincount(codes)
     ends = np.cumsum(counts)
     for code in np.flatnonzero(counts).tolist():
         yield code, order[ends[code] - counts[code] : ends[code]]
@@ -109,10 +116,12 @@ CallCounts = npt.NDArray[np.int32]
 
 SUSTAINED_SHARE = 0.4
 """The share of the time in which the number of calls in progress is at most the usual number."""
-APART, BY_CHANCE = 0.25, 1.7
+APART = 0.25
+BY_CHANCE = 1.7
 """The minimum excess over the usual number of calls in progress that counts as a change of load.
 
-APART is a share of the usual number. BY_CHANCE is a multiple of √(usual number + 1). The excess must exceed both.
+APART is a share of the usual number. BY_CHANCE is a multiple of √(usual number + 1). The excess
+must exceed both.
 """
 
 
@@ -120,7 +129,8 @@ APART is a share of the usual number. BY_CHANCE is a multiple of √(usual numbe
 class ConcurrencySeries:
     """The number of calls in progress over time.
 
-    `counts` has the number from each instant of `at_ns` up to the next one. The instants ascend; several may be equal.
+    `counts` has the number from each instant of `at_ns` up to the next one. The instants ascend;
+    several may be equal.
     """
 
     at_ns: Nanoseconds
@@ -138,11 +148,15 @@ class ConcurrencySeries:
         first, last = np.searchsorted(self.at_ns, (start_ns, end_ns), side="right")
         ends = np.array([start_ns, end_ns])
         at_ns = np.concatenate([ends[:1], self.at_ns[first:last], ends[1:]])
-        return ConcurrencySeries(at_ns, np.concatenate([self.at(ends[:1]), self.counts[first:last], self.at(ends[1:])]))
+        return ConcurrencySeries(
+            at_ns, np.concatenate([self.at(ends[:1]), self.counts[first:last], self.at(ends[1:])])
+        )
 
 
 def concurrency_series(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> ConcurrencySeries:
-    """Return the number of calls in progress over time, given the start and the end of each call in any order."""
+    """Return the number of calls in progress over time, given the start and the end of each call
+    in any order.
+    """
     edges_ns = np.concatenate([starts_ns, ends_ns])
     order = np.argsort(edges_ns)
     steps = np.where(order < starts_ns.size, 1, -1).astype(np.int32)
@@ -151,7 +165,8 @@ def concurrency_series(starts_ns: Nanoseconds, ends_ns: Nanoseconds) -> Concurre
 
 def load_changed(series: ConcurrencySeries) -> bool:
     """Return whether the load changed during a series, by the rule of this module."""
-    counts, lengths_ns = series.counts[:-1], np.diff(series.at_ns).astype(np.float64)
+    counts = series.counts[:-1]
+    lengths_ns = np.diff(series.at_ns).astype(np.float64)
     calls_ns = counts * lengths_ns
     if not calls_ns.any():
         return False

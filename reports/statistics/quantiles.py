@@ -1,31 +1,35 @@
 """Quantiles of clustered samples, their intervals, and the rules for printing them. Pure.
 
-A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; unfinished turns are left out.
-Sessions are the sampling unit: turns of one session resemble each other, so an interval uses order statistics with a
-design effect. There are G sessions with n turns in total. Session g has n_g turns, and S_g of these are ≤ q. F = ΣS_g /
-n is the share of all turns that are ≤ q:
+A quantile is the inverse CDF: the smallest x with F(x) ≥ p. Failed turns are +inf; unfinished turns
+are left out. Sessions are the sampling unit: turns of one session resemble each other, so an
+interval uses order statistics with a design effect. There are G sessions with n turns in total.
+Session g has n_g turns, and S_g of these are ≤ q. F = ΣS_g / n is the share of all turns that are ≤
+q:
 
     v = (G−1)/G · Σ((S_g − F·n_g) / (n − n_g))²     deff = max(1, v·n / (p(1−p)))     n_e = n/deff · (z / t_{K−1})²
     p_L = BetaInv(a/2; p·n_e, n_e − p·n_e + 1)     p_U = BetaInv(1−a/2; p·n_e + 1, n_e − p·n_e)
 
-The bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open if its rank does not exist. The upper
-end is also open if p^n_e > a/2, because then even the largest value is no bound at this confidence. (To have an upper
-end, independent turns must number 6 for p50, 36 for p90, 72 for p95, and 368 for p99.) With one session, both ends are
-open, because it gives no information about other sessions.
+The bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open if its rank does not
+exist. The upper end is also open if p^n_e > a/2, because then even the largest value is no bound at
+this confidence. (To have an upper end, independent turns must number 6 for p50, 36 for p90, 72 for
+p95, and 368 for p99.) With one session, both ends are open, because it gives no information about
+other sessions.
 
-v is the jackknife variance: each session is left out once (CR3). For sessions of equal length it is G/(G−1)·Σ(S_g −
-F·n_g)²/n². K = n² / Σn_g² is Kish's effective number of sessions: 60 sessions, one of which has half of the turns,
-count as 4. After: Kish, Survey Sampling (1965); Bell, McCaffrey, "Bias reduction in standard errors for linear
-regression with multi-stage samples" (2002).
+v is the jackknife variance: each session is left out once (CR3). For sessions of equal length it is
+G/(G−1)·Σ(S_g − F·n_g)²/n². K = n² / Σn_g² is Kish's effective number of sessions: 60 sessions, one
+of which has half of the turns, count as 4. After: Kish, Survey Sampling (1965); Bell, McCaffrey,
+"Bias reduction in standard errors for linear regression with multi-stage samples" (2002).
 
-v uses F, not p, because of ties. If many values are equal to q, all sessions have more than p·n_g turns ≤ q. This is
-not a difference between sessions, so it must not increase v. Without ties, F is as close to p as n turns allow.
+v uses F, not p, because of ties. If many values are equal to q, all sessions have more than p·n_g
+turns ≤ q. This is not a difference between sessions, so it must not increase v. Without ties, F is
+as close to p as n turns allow.
 
-Sessions that fail completely are rare and have a large effect. If a run has few of them by chance, v is too small. So
-if at least half of the turns of a session failed, and at least two turns, the upper end must also allow for one more,
-unseen session (`reports.statistics.unseen`). Take the share of turns above x, and its upper bound at error a/2. The
-upper end is then at least the smallest x for which this bound is at most 1 − p. If long sessions differ from short
-ones, both ends of the interval allow for an unseen session.
+Sessions that fail completely are rare and have a large effect. If a run has few of them by chance,
+v is too small. So if at least half of the turns of a session failed, and at least two turns, the
+upper end must also allow for one more, unseen session (`reports.statistics.unseen`). Take the share
+of turns above x, and its upper bound at error a/2. The upper end is then at least the smallest x
+for which this bound is at most 1 − p. If long sessions differ from short ones, both ends of the
+interval allow for an unseen session.
 """
 
 from __future__ import annotations
@@ -51,16 +55,17 @@ from reports.statistics.unseen import differ_by_length, lower_share, upper_share
 CONFIDENCE = 0.95
 """The confidence of the two-sided interval."""
 COUNTS_AT_ONCE = 1 << 14
-"""The maximum number of counts (sessions × quantiles) that are computed in one step. This many take 128 kB, which fit
-in a core's cache."""
+"""The maximum number of counts (sessions × quantiles) that are computed in one step. This many take
+128 kB, which fit in a core's cache."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """The values of one metric in ascending order, and the session of each value, as a code.
 
-    The values include failed turns as +inf, at the end. `failed` and `unfinished` are numbers of turns; they also count
-    turns that are not among the values. `not_started` is the part of `failed` that did not start.
+    The values include failed turns as +inf, at the end. `failed` and `unfinished` are numbers of
+    turns; they also count turns that are not among the values. `not_started` is the part of
+    `failed` that did not start.
     """
 
     values: Floats
@@ -71,8 +76,8 @@ class Sample:
     has_whole_sessions: bool = True
     """True if the sample has all turns of its sessions.
 
-    False if it is a subset of the turns. Then the numbers of turns per session give no information about an unseen
-    session.
+    False if it is a subset of the turns. Then the numbers of turns per session give no information
+    about an unseen session.
     """
 
     def __repr__(self) -> str:
@@ -100,11 +105,12 @@ class Sample:
 
 
 class QuantileEstimate(Estimate, JsonEntry, frozen=True):
-    """A quantile with its interval, in the unit of the metric. Pages print and JSON stores the computed values.
+    """A quantile with its interval, in the unit of the metric. Pages print and JSON stores the
+    computed values.
 
-    `value` is +inf if the quantile lies among failed turns, and NaN if the sample is empty. `low` is −inf and `high`
-    +inf if the interval is open on that side. JSON has null for all of these values: `in_failures` and `reason` state
-    why.
+    `value` is +inf if the quantile lies among failed turns, and NaN if the sample is empty. `low`
+    is −inf and `high` +inf if the interval is open on that side. JSON has null for all of these
+    values: `in_failures` and `reason` state why.
     """
 
     p: float
@@ -114,22 +120,37 @@ class QuantileEstimate(Estimate, JsonEntry, frozen=True):
     deff: Annotated[Rounded, described("design effect")]
     reason: Annotated[
         Reason | None,
-        described("null if it is reported with an interval that has two ends; unbounded: an end is missing"),
+        described(
+            "null if it is reported with an interval that has two ends; unbounded: an end is"
+            " missing"
+        ),
     ]
     sessions: Annotated[Count, described("those with a value")] = 0
-    effective_sessions: Annotated[Rounded, described("Kish's effective number of these sessions")] = 0.0
+    effective_sessions: Annotated[
+        Rounded, described("Kish's effective number of these sessions")
+    ] = 0.0
     by_length: Annotated[
         bool, described("long sessions differ from short ones, and a few contain many of the turns")
     ] = False
-    in_failures: Annotated[bool, described("the quantile is infinite because too many turns failed")] = False
-    reported: Annotated[bool, described("can be compared: it has an interval with two ends")] = False
-    successes: Annotated[Rounded, described("the same quantile of successful turns alone")] = math.nan
+    in_failures: Annotated[
+        bool, described("the quantile is infinite because too many turns failed")
+    ] = False
+    reported: Annotated[bool, described("can be compared: it has an interval with two ends")] = (
+        False
+    )
+    successes: Annotated[Rounded, described("the same quantile of successful turns alone")] = (
+        math.nan
+    )
 
     def published(self) -> QuantileEstimate:
-        """Return a copy in which the numbers that may not be printed are NaN. A value of +inf may be printed."""
+        """Return a copy in which the numbers that may not be printed are NaN. A value of +inf
+        may be printed.
+        """
         if self.has_interval:
             return self
-        return replace(self, value=self.value if self.in_failures else math.nan, low=math.nan, high=math.nan)
+        return replace(
+            self, value=self.value if self.in_failures else math.nan, low=math.nan, high=math.nan
+        )
 
 
 NO_VALUES = Sample(np.zeros(0), np.zeros(0, dtype=np.int64))
@@ -159,7 +180,9 @@ def rank(p: float, n: int) -> int:
 
 
 def quantile(ascending: Floats, p: float) -> float:
-    """Return the p-quantile of values in ascending order (the inverse CDF at p); NaN without values."""
+    """Return the p-quantile of values in ascending order (the inverse CDF at p); NaN without
+    values.
+    """
     return float(ascending[rank(p, ascending.size) - 1]) if ascending.size else math.nan
 
 
@@ -168,29 +191,39 @@ def quantiles(
 ) -> list[QuantileEstimate]:
     """Return the quantile at each p of `ps`, with a two-sided interval at this confidence.
 
-    Give False for `unseen` if the clusters are parts of a run. If True, the intervals allow for an unseen session, as
-    this module's docstring describes. They do not if the sample is a subset of its sessions' turns. Raise UsageError if
-    a p or the confidence is not between 0 and 1.
+    Give False for `unseen` if the clusters are parts of a run. If True, the intervals allow for an
+    unseen session, as this module's docstring describes. They do not if the sample is a subset of
+    its sessions' turns. Raise UsageError if a p or the confidence is not between 0 and 1.
     """
     unseen = unseen and sample.has_whole_sessions
     if not all(0 < share < 1 for share in (*ps, confidence)):
         wrong = next(share for share in (*ps, confidence) if not 0 < share < 1)
-        raise UsageError(f"quantiles and their confidence must be between 0 and 1, such as 0.95, not {wrong:g}")
+        raise UsageError(
+            f"quantiles and their confidence must be between 0 and 1, such as 0.95, not {wrong:g}"
+        )
     if not sample.n:
         nothing = math.nan, -math.inf, math.inf, math.nan
-        return [QuantileEstimate(p, *nothing, too_few_to_print("turn", turns_to_publish(p), 0)) for p in ps]
+        return [
+            QuantileEstimate(p, *nothing, too_few_to_print("turn", turns_to_publish(p), 0))
+            for p in ps
+        ]
     of_session = np.bincount(sample.sessions)
-    effective_sessions, clusters = effective_size(of_session), int(np.count_nonzero(of_session))
+    effective_sessions = effective_size(of_session)
+    clusters = int(np.count_nonzero(of_session))
     effects = _design_effects(sample, of_session, sorted({*ps, *map(nearer, ps)}))
     deffs = [max(effects[p], effects[nearer(p)]) for p in ps]
     shrink = shrink_of(effective_sessions, confidence)
-    ends, needs = [(-math.inf, math.inf)] * len(ps), [math.inf] * len(ps)
+    ends = [(-math.inf, math.inf)] * len(ps)
+    needs = [math.inf] * len(ps)
     by_length = unseen and differ_by_length(sample.sessions)
     if clusters > 1 and shrink:
         ends = bounds(sample.values, ps, sample.n / np.array(deffs) * shrink, confidence)
         longest = int(of_session.max()) if by_length else 0
         needs = [
-            max(turns_to_publish(p), math.ceil(max(deff / shrink, longest) * smallest_publishable(p, confidence)))
+            max(
+                turns_to_publish(p),
+                math.ceil(max(deff / shrink, longest) * smallest_publishable(p, confidence)),
+            )
             for p, deff in zip(ps, deffs, strict=True)
         ]
     if unseen and (by_length or fail_together(sample, of_session)):
@@ -198,13 +231,23 @@ def quantiles(
         for index, (p, (low, high)) in enumerate(zip(ps, ends, strict=True)):
             lower_end = lower_with_unseen(sample, of_session, p, error, low) if by_length else low
             ends[index] = lower_end, upper_with_unseen(sample, of_session, p, error, high)
-    estimates, succeeded = [], sample.succeeded
+    estimates = []
+    succeeded = sample.succeeded
     for p, deff, (low, high), turns in zip(ps, deffs, ends, needs, strict=True):
         needed = sessions_to_publish(p, sample.n, clusters, effective_sessions)
-        value, reason = quantile(sample.values, p), _reason(sample, p, (low, high), turns, clusters, needed)
+        value = quantile(sample.values, p)
+        reason = _reason(sample, p, (low, high), turns, clusters, needed)
         estimates.append(
             QuantileEstimate(
-                *(p, value, low, high, deff, reason, clusters, effective_sessions, by_length),
+                p,
+                value,
+                low,
+                high,
+                deff,
+                reason,
+                clusters,
+                effective_sessions,
+                by_length,
                 in_failures=value == math.inf,
                 reported=reason is None,
                 successes=quantile(succeeded, p),
@@ -214,7 +257,8 @@ def quantiles(
 
 
 def fail_together(sample: Sample, of_session: Integers) -> bool:
-    """Return whether in any session at least half of the turns failed, and at least two. This is rarely due to chance.
+    """Return whether in any session at least half of the turns failed, and at least two. This is
+    rarely due to chance.
 
     `of_session` is the number of turns of each session.
     """
@@ -222,16 +266,26 @@ def fail_together(sample: Sample, of_session: Integers) -> bool:
 
 
 def longest_failure(sample: Sample, of_session: Integers) -> int:
-    """Return the largest number of such sessions that follow each other. Sessions are in the order of their start."""
+    """Return the largest number of such sessions that follow each other. Sessions are in the
+    order of their start.
+    """
     failed = np.bincount(sample.sessions[sample.succeeded.size :], minlength=of_session.size)
-    edges = np.flatnonzero(np.concatenate(([True], (failed < 2) | (2 * failed < of_session), [True])))
+    edges = np.flatnonzero(
+        np.concatenate(([True], (failed < 2) | (2 * failed < of_session), [True]))
+    )
     return int(np.diff(edges).max()) - 1
 
 
 def upper_with_unseen(
-    sample: Sample, of_session: Integers | Floats, p: float, error: float, high: float, weights: Floats | None = None
+    sample: Sample,
+    of_session: Integers | Floats,
+    p: float,
+    error: float,
+    high: float,
+    weights: Floats | None = None,
 ) -> float:
-    """Return the upper end of the p-quantile's interval that allows for an unseen session; +inf if it is open.
+    """Return the upper end of the p-quantile's interval that allows for an unseen session; +inf if
+    it is open.
 
     - `of_session` is the number of turns of each session, or the sum of their weights.
     - `error` is the type I error of the end.
@@ -243,7 +297,8 @@ def upper_with_unseen(
         above = np.searchsorted(sample.values, sample.values[index], side="right")
         return upper_share(*_share_from(int(above), sample, of_session, weights), error) <= 1 - p
 
-    succeeded, known = sample.succeeded.size, int(np.searchsorted(sample.values, high))
+    succeeded = sample.succeeded.size
+    known = int(np.searchsorted(sample.values, high))
     if high == math.inf or holds(known):
         return high
     index = known + 1 + bisect_left(range(known + 1, succeeded), True, key=holds)
@@ -251,12 +306,18 @@ def upper_with_unseen(
 
 
 def lower_with_unseen(
-    sample: Sample, of_session: Integers | Floats, p: float, error: float, low: float, weights: Floats | None = None
+    sample: Sample,
+    of_session: Integers | Floats,
+    p: float,
+    error: float,
+    low: float,
+    weights: Floats | None = None,
 ) -> float:
-    """Return the lower end of the p-quantile's interval that allows for an unseen session; −inf if it is open.
+    """Return the lower end of the p-quantile's interval that allows for an unseen session; −inf if
+    it is open.
 
-    `low` is the lower end without an unseen session; the result is at most this. The other parameters are those of
-    `upper_with_unseen`.
+    `low` is the lower end without an unseen session; the result is at most this. The other
+    parameters are those of `upper_with_unseen`.
     """
 
     def fails(index: int) -> bool:
@@ -273,7 +334,9 @@ def lower_with_unseen(
 def _share_from(
     first: int, sample: Sample, of_session: Integers | Floats, weights: Floats | None
 ) -> tuple[float, float, float]:
-    """Return the first three arguments of `unseen.upper_share`, for the values from index `first` on."""
+    """Return the first three arguments of `unseen.upper_share`, for the values from index
+    `first` on.
+    """
     of_values = None if weights is None else weights[first:]
     turns = np.bincount(sample.sessions[first:], of_values, of_session.size)
     total = float(of_session.sum())
@@ -282,33 +345,44 @@ def _share_from(
 
 
 def nearer(p: float) -> float:
-    """Return the share that is twice as far as p from its end of the distribution, but at most 0.5 from it.
+    """Return the share that is twice as far as p from its end of the distribution, but at most 0.5
+    from it.
 
     Examples: 0.95 → 0.9, 0.05 → 0.1, 0.6 → 0.5.
     """
     return max(0.5, 1 - 2 * (1 - p)) if p >= 0.5 else min(0.5, 2 * p)
 
 
-def _design_effects(sample: Sample, of_session: Integers, ps: Sequence[float]) -> dict[float, float]:
-    """Return the design effect of each of the quantiles `ps`, which must ascend. They are computed in one step.
+def _design_effects(
+    sample: Sample, of_session: Integers, ps: Sequence[float]
+) -> dict[float, float]:
+    """Return the design effect of each of the quantiles `ps`, which must ascend. They are computed
+    in one step.
 
     `of_session` is the number of turns of each session.
     """
     effects: dict[float, float] = {}
-    reached, below = 0, np.zeros_like(of_session)
+    reached = 0
+    below = np.zeros_like(of_session)
     at_once = max(1, COUNTS_AT_ONCE // of_session.size)
     sizes = sizes_of(of_session)
     for chunk in (ps[first : first + at_once] for first in range(0, len(ps), at_once)):
         ends = sample.values.searchsorted([quantile(sample.values, p) for p in chunk], side="right")
         cells = sample.sessions[reached : ends[-1]]
         if len(chunk) > 1:
-            cells = cells + np.repeat(np.arange(len(chunk)), np.diff(ends, prepend=reached)) * of_session.size
+            cells = (
+                cells
+                + np.repeat(np.arange(len(chunk)), np.diff(ends, prepend=reached)) * of_session.size
+            )
         counts = np.bincount(cells, minlength=len(chunk) * of_session.size)
         counts_by_p = counts.reshape(len(chunk), -1)
-        for row in counts_by_p:  # a loop over rows is ten times as fast as numpy's cumsum if there are many sessions
+        # a loop over rows is ten times as fast as numpy's cumsum if there are many sessions
+        for row in counts_by_p:
             row += below
             below = row
-        effects |= zip(chunk, design_effect(sizes, counts_by_p, np.array(chunk)).tolist(), strict=True)
+        effects |= zip(
+            chunk, design_effect(sizes, counts_by_p, np.array(chunk)).tolist(), strict=True
+        )
         reached = ends[-1]
     return effects
 
@@ -337,14 +411,15 @@ def sizes_of(of_session: Integers) -> Sizes:
 def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
     """Return the design effect of a share: its variance relative to that of independent turns.
 
-    It is at least 1; NaN with one session. `below` is the number of turns in each session that are at most the
-    quantile. For several p, it has one row per p.
+    It is at least 1; NaN with one session. `below` is the number of turns in each session that are
+    at most the quantile. For several p, it has one row per p.
     """
     of_session, others, n, clusters = sizes
     if clusters < 2:
         return np.full(below.shape[:-1], math.nan)
     errors = below.sum(axis=-1, keepdims=True) / n * of_session
-    np.subtract(below, errors, out=errors)  # in place, because there may be a hundred thousand sessions
+    # in place, because there may be a hundred thousand sessions
+    np.subtract(below, errors, out=errors)
     errors /= others
     errors *= errors
     squares = errors.sum(axis=-1)
@@ -353,41 +428,63 @@ def design_effect(sizes: Sizes, below: Integers, p: float | Floats) -> Floats:
 
 
 def shrink_of(effective_sessions: float, confidence: float) -> float:
-    """Return (z / t)², the factor that reduces the effective size, because the variance is estimated from few sessions.
+    """Return (z / t)², the factor that reduces the effective size, because the variance is
+    estimated from few sessions.
 
     Return 0 if there are too few sessions to estimate the variance.
     """
     tail = 1 - (1 - confidence) / 2
-    return float((ndtri(tail) / stdtrit(effective_sessions - 1, tail)) ** 2) if effective_sessions > 1 + 1e-3 else 0.0
+    return (
+        float((ndtri(tail) / stdtrit(effective_sessions - 1, tail)) ** 2)
+        if effective_sessions > 1 + 1e-3
+        else 0.0
+    )
 
 
 def end_shares(ps: Sequence[float], effective: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Return, for each p, the shares of values below the lower end and below the upper end of its interval.
+    """Return, for each p, the shares of values below the lower end and below the upper end of its
+    interval.
 
-    The upper share is NaN if the upper end is open. `effective` is the effective number of independent values, one
-    number for each p.
+    The upper share is NaN if the upper end is open. `effective` is the effective number of
+    independent values, one number for each p.
     """
-    a, p = 1 - confidence, np.array(ps)
-    lower = np.asarray(betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=np.float64)
-    upper = np.asarray(betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=np.float64)
+    a = 1 - confidence
+    p = np.array(ps)
+    lower = np.asarray(
+        betaincinv(p * effective, effective - p * effective + 1, a / 2), dtype=np.float64
+    )
+    upper = np.asarray(
+        betaincinv(p * effective + 1, effective - p * effective, 1 - a / 2), dtype=np.float64
+    )
     reachable = [
-        enough >= smallest_publishable(share, confidence) for share, enough in zip(ps, effective.tolist(), strict=True)
+        enough >= smallest_publishable(share, confidence)
+        for share, enough in zip(ps, effective.tolist(), strict=True)
     ]
     return lower, np.where(reachable, upper, np.nan)
 
 
-def bounds(ascending: Floats, ps: Sequence[float], effective: Floats, confidence: float) -> list[tuple[float, float]]:
-    """Return both ends of each interval, ±inf if open, given the effective number of independent values for each p."""
-    n, (lower, upper) = ascending.size, end_shares(ps, effective, confidence)
-    first, last = np.floor(lower * n).astype(int), np.ceil(np.nan_to_num(upper, nan=2.0) * n).astype(int)
+def bounds(
+    ascending: Floats, ps: Sequence[float], effective: Floats, confidence: float
+) -> list[tuple[float, float]]:
+    """Return both ends of each interval, ±inf if open, given the effective number of independent
+    values for each p.
+    """
+    n = ascending.size
+    lower, upper = end_shares(ps, effective, confidence)
+    first = np.floor(lower * n).astype(int)
+    last = np.ceil(np.nan_to_num(upper, nan=2.0) * n).astype(int)
     return [
-        (float(ascending[low - 1]) if low >= 1 else -math.inf, float(ascending[high - 1]) if high <= n else math.inf)
+        (
+            float(ascending[low - 1]) if low >= 1 else -math.inf,
+            float(ascending[high - 1]) if high <= n else math.inf,
+        )
         for low, high in zip(first.tolist(), last.tolist(), strict=True)
     ]
 
 
 def smallest_publishable(p: float, confidence: float = CONFIDENCE) -> float:
-    """Return the minimum number n of independent values whose largest value is an upper bound of the p-quantile.
+    """Return the minimum number n of independent values whose largest value is an upper bound of
+    the p-quantile.
 
     The condition is p^n ≤ a/2, with a = 1 − confidence.
     """
@@ -395,31 +492,46 @@ def smallest_publishable(p: float, confidence: float = CONFIDENCE) -> float:
 
 
 def turns_to_publish(p: float) -> int:
-    """Return the minimum number of turns to print a quantile. It is 50 for p90, 100 for p95, and 500 for p99.
+    """Return the minimum number of turns to print a quantile. It is 50 for p90, 100 for p95, and
+    500 for p99.
 
     Up to p50, it is the number of turns that an interval needs.
     """
-    return math.ceil(smallest_publishable(p)) if p <= 0.5 else math.ceil(MIN_TURNS_BEYOND / (1 - p) - 1e-9)
+    return (
+        math.ceil(smallest_publishable(p))
+        if p <= 0.5
+        else math.ceil(MIN_TURNS_BEYOND / (1 - p) - 1e-9)
+    )
 
 
 def sessions_needed(p: float, of_session: Integers | Floats) -> int:
-    """Return the minimum number of sessions to print a quantile. `of_session` is the number of turns of each session.
+    """Return the minimum number of sessions to print a quantile. `of_session` is the number of
+    turns of each session.
 
-    If sessions are equally long, the median needs 6 sessions with ten turns, p90 20, p95 40, p99 198. With one turn per
-    session, the median needs 9, p90 50, p95 100, p99 500.
+    If sessions are equally long, the median needs 6 sessions with ten turns, p90 20, p95 40, p99
+    198. With one turn per session, the median needs 9, p90 50, p95 100, p99 500.
     """
     n = round(of_session.sum())  # if the sizes are shares, their sum is almost an integer
-    return sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session)) if n else 0
+    return (
+        sessions_to_publish(p, n, int(np.count_nonzero(of_session)), effective_size(of_session))
+        if n
+        else 0
+    )
 
 
 def shortfall(p: float, turns: int, sessions: int) -> Reason | None:
-    """Return which unit a target lacks to print the quantile, sessions or turns; None if it has enough of both.
+    """Return which unit a target lacks to print the quantile, sessions or turns; None if it has
+    enough of both.
 
     The turns are assumed to be distributed equally over the sessions.
     """
     if sessions and sessions < (needs := sessions_needed(p, np.full(sessions, turns / sessions))):
         return too_few_to_print("session", needs, sessions)
-    return too_few_to_print("turn", turns_to_publish(p), turns) if turns < turns_to_publish(p) else None
+    return (
+        too_few_to_print("turn", turns_to_publish(p), turns)
+        if turns < turns_to_publish(p)
+        else None
+    )
 
 
 def _reason(
@@ -434,7 +546,8 @@ def _reason(
     """
     near, far = ends if p >= 0.5 else ends[::-1]
     if sample.values[0] == math.inf:
-        return IN_FAILURES  # if all turns failed, any number of turns is enough to report the failure
+        # if all turns failed, any number of turns is enough to report the failure
+        return IN_FAILURES
     if clusters < sessions:
         return too_few_to_print("session", sessions, clusters)
     if quantile(sample.values, p) == math.inf:
@@ -446,4 +559,6 @@ def _reason(
     needed = math.ceil(clusters * turns / sample.n) if sample.n < turns < math.inf else 0
     if not math.isfinite(near):
         return too_few_to_print("session", needed, clusters)
-    return Reason("unbounded", {"unit": "session", "needed": needed, "there": [clusters]} if needed else {})
+    return Reason(
+        "unbounded", {"unit": "session", "needed": needed, "there": [clusters]} if needed else {}
+    )

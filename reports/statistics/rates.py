@@ -1,25 +1,28 @@
-"""Means and rates of two targets, and upper bounds of rates. Each is a ratio of two sums over sessions. Pure.
+"""Means and rates of two targets, and upper bounds of rates. Each is a ratio of two sums over
+sessions. Pure.
 
-A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. A target has G sessions, and r = Σx/Σn. The jackknife gives
+A mean is Σ amounts / Σ turns, a rate Σ events / Σ turns. A target has G sessions, and r = Σx/Σn.
+The jackknife gives
 
     V(r) = (G−1)/G · Σ((x_g − r·n_g) / (Σn − n_g))²      V(log r) = V(r) / r²
 
-For sessions of equal length, V(r) is G/(G−1)·Σ(x_g − r·n_g)²/(Σn)². Intervals of differences are d ∓ t·SE with Welch's
-df. For G pairs, SE² = (G−1)/G·Σe². Each pair contributes e = e_cand − e_base. For each target, e is (x − r·n)/(Σn − n);
-for logs it is divided by r. Degrees of freedom use Kish's effective number of sessions, or of pairs
-(`reports.statistics.quantiles.effective_size`).
+For sessions of equal length, V(r) is G/(G−1)·Σ(x_g − r·n_g)²/(Σn)². Intervals of differences are d
+∓ t·SE with Welch's df. For G pairs, SE² = (G−1)/G·Σe². Each pair contributes e = e_cand − e_base.
+For each target, e is (x − r·n)/(Σn − n); for logs it is divided by r. Degrees of freedom use Kish's
+effective number of sessions, or of pairs (`reports.statistics.quantiles.effective_size`).
 
-With few failures the SE of a rate is too small. So "not worse" uses the largest of three upper bounds of the
-difference. The first is d + t·SE. The second combines both targets' own bounds, as Newcombe does: their distances are
-squared and added. The third adds the upper bound that the candidate would have without any failure, because failures
-that both targets have in common prove nothing:
+With few failures the SE of a rate is too small. So "not worse" uses the largest of three upper
+bounds of the difference. The first is d + t·SE. The second combines both targets' own bounds, as
+Newcombe does: their distances are squared and added. The third adds the upper bound that the
+candidate would have without any failure, because failures that both targets have in common prove
+nothing:
 
     d + √((upper_cand − r_cand)² + (r_base − lower_base)²)      d + upper_cand of no failure
 
-If the baseline has far fewer sessions than the candidate, its SE is too small too. So "worse" uses the smaller of two
-lower bounds, d − t·SE and the one that mirrors the second bound above. In the same way, "better" uses it if the
-candidate has far fewer sessions. With sessions of 1:2 or more it counts fully, with equal numbers not at all, and
-between them in proportion to the log of the ratio:
+If the baseline has far fewer sessions than the candidate, its SE is too small too. So "worse" uses
+the smaller of two lower bounds, d − t·SE and the one that mirrors the second bound above. In the
+same way, "better" uses it if the candidate has far fewer sessions. With sessions of 1:2 or more it
+counts fully, with equal numbers not at all, and between them in proportion to the log of the ratio:
 
     d − √((upper_base − r_base)² + (r_cand − lower_cand)²)
 
@@ -39,21 +42,29 @@ from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped, unused-
 
 from reports.statistics import differences
 from reports.statistics.counting import Floats
-from reports.statistics.differences import LEVEL, Better, Difference, Inference, Margin, OneSidedBounds, StandardError
+from reports.statistics.differences import (
+    LEVEL,
+    Better,
+    Difference,
+    Inference,
+    Margin,
+    OneSidedBounds,
+    StandardError,
+)
 from reports.statistics.quantiles import effective_size
 from reports.statistics.unseen import lower_share, upper_share
 
 PerCluster = tuple[Floats, Floats]
-"""The sum of amounts, or of events, in each session, and the number of turns in each session. If sessions are paired,
-the numbers are those of each pair."""
+"""The sum of amounts, or of events, in each session, and the number of turns in each session. If
+sessions are paired, the numbers are those of each pair."""
 
 
 @dataclass(frozen=True)
 class RatioEstimate:
     """A mean or a rate of one target, its variance, and the numbers of turns and sessions.
 
-    - `square` is set for a rate. Take the share of events in the session of each turn; `square` is the mean of its
-    square over all turns.
+    - `square` is set for a rate. Take the share of events in the session of each turn; `square` is
+      the mean of its square over all turns.
     - `effective_sessions` is Kish's effective number of sessions.
     - `sessions_if_all_longest` is the number of turns divided by that of the longest session.
     - `words` is True for a rate over words. It is assumed that no session fails in all its words.
@@ -76,7 +87,9 @@ class RatioEstimate:
         if math.isnan(self.effective_sessions):
             square = self.value**2 + (self.clusters - 1) * self.variance
             vars(self).update(
-                square=square, effective_sessions=float(self.clusters), sessions_if_all_longest=float(self.clusters)
+                square=square,
+                effective_sessions=float(self.clusters),
+                sessions_if_all_longest=float(self.clusters),
             )
 
     @property
@@ -93,7 +106,9 @@ class RatioEstimate:
         return max(1.0, self.variance / independent) if independent > 0 else 1.0
 
     def upper(self, level: float) -> float:
-        """Return the upper bound of a rate at a one-sided type I error. It is also valid if there are few events."""
+        """Return the upper bound of a rate at a one-sided type I error. It is also valid if
+        there are few events.
+        """
         if self.value > 1:
             return self._student(level).high
         return upper_share(self.value, self.square, self.sessions_if_all_longest, level)
@@ -113,7 +128,9 @@ class RatioEstimate:
         return float(stdtrit(self.effective_sessions - 1, 1 - level)) * math.sqrt(self.variance)
 
     def unseen(self, level: float) -> float:
-        """Return the upper bound that the rate would have without any event; 0 for a rate over words."""
+        """Return the upper bound that the rate would have without any event; 0 for a rate over
+        words.
+        """
         return 0.0 if self.words else upper_share(0.0, 0.0, self.sessions_if_all_longest, level)
 
     def left(self) -> RatioEstimate:
@@ -125,10 +142,14 @@ class RatioEstimate:
 
         The word error rate may be above 1, because there may be more errors than words.
         """
-        return differences.student(self.value, math.sqrt(self.variance), self.effective_sessions - 1, level)
+        return differences.student(
+            self.value, math.sqrt(self.variance), self.effective_sessions - 1, level
+        )
 
     def with_sessions(self, more: int, existing: int) -> RatioEstimate:
-        """Return the estimate as it would be with more sessions: `more` for each `existing` sessions."""
+        """Return the estimate as it would be with more sessions: `more` for each `existing`
+        sessions.
+        """
         times = 1 + more / existing
         return replace(
             self,
@@ -141,8 +162,11 @@ class RatioEstimate:
 
 
 def ratio_of(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
-    """Return the mean or the rate of one target, NaN without turns. Sessions without a turn do not count."""
-    turns, clusters = float(totals[1].sum()), int(np.count_nonzero(totals[1]))
+    """Return the mean or the rate of one target, NaN without turns. Sessions without a turn do
+    not count.
+    """
+    turns = float(totals[1].sum())
+    clusters = int(np.count_nonzero(totals[1]))
     value = float(totals[0].sum()) / turns if turns else math.nan
     with np.errstate(divide="ignore", invalid="ignore"):
         square = (
@@ -166,7 +190,9 @@ def ratio_of(totals: PerCluster, *, words: bool = False) -> RatioEstimate:
 
 @dataclass(frozen=True)
 class ClusterTotals:
-    """The sums of both targets in each session, or in each pair. `words` is True for a rate over words."""
+    """The sums of both targets in each session, or in each pair. `words` is True for a rate over
+    words.
+    """
 
     base: PerCluster
     cand: PerCluster
@@ -186,27 +212,36 @@ class ClusterTotals:
         return _jackknife_variance(parts, int(np.count_nonzero(self.base[1] + self.cand[1])))
 
 
-def mean_difference(totals: ClusterTotals, margin: Margin, better: Better, inference: Inference) -> Difference:
+def mean_difference(
+    totals: ClusterTotals, margin: Margin, better: Better, inference: Inference
+) -> Difference:
     """Compare two means of positive amounts by the log of their ratio.
 
     The bounds are open if a mean is not positive.
     """
     base, cand = totals.ratios
     if totals.paired:
-        parts = _jackknife_contributions(totals.cand) / (cand.value or math.nan) - _jackknife_contributions(
-            totals.base
-        ) / (base.value or math.nan)
-        within, df = totals.variance_of_pairs(parts), totals.df_of_pairs
+        parts = _jackknife_contributions(totals.cand) / (
+            cand.value or math.nan
+        ) - _jackknife_contributions(totals.base) / (base.value or math.nan)
+        within = totals.variance_of_pairs(parts)
+        df = totals.df_of_pairs
     else:
         variances = base.log_variance, cand.log_variance
-        within, df = sum(variances), differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
-    se, clusters = math.sqrt(within + inference.run_variance), max(base.clusters, cand.clusters)
+        within = sum(variances)
+        df = differences.welch(variances, (base.effective_sessions, cand.effective_sessions))
+    se = math.sqrt(within + inference.run_variance)
+    clusters = max(base.clusters, cand.clusters)
     error = StandardError(se, df, clusters, inference.run_variance)
     return log_difference((base.value, cand.value), error, margin, better, inference.level)
 
 
 def log_difference(
-    values: tuple[float, float], error: StandardError, margin: Margin, better: Better, level: float = LEVEL
+    values: tuple[float, float],
+    error: StandardError,
+    margin: Margin,
+    better: Better,
+    level: float = LEVEL,
 ) -> Difference:
     """Compare two values by the log of their ratio. `values` has the baseline's value first.
 
@@ -215,13 +250,28 @@ def log_difference(
     base, cand = (np.array([value]) for value in values)
     d = float(differences.log_ratio(cand, base)[0])
     bad_by, good_by = (
-        float(differences.excess_over_margin(pair, margin, better)[0]) for pair in ((base, cand), (cand, base))
+        float(differences.excess_over_margin(pair, margin, better)[0])
+        for pair in ((base, cand), (cand, base))
     )
-    interval, bad, good = (differences.student(value, error.se, error.df, level) for value in (d, bad_by, good_by))
-    more = None if differences.is_conclusive(bad) else differences.more_sessions(bad_by, error, level)
+    interval, bad, good = (
+        differences.student(value, error.se, error.df, level) for value in (d, bad_by, good_by)
+    )
+    more = (
+        None if differences.is_conclusive(bad) else differences.more_sessions(bad_by, error, level)
+    )
     return Difference(
-        "ratio", *values, d, interval.low, interval.high, error.se, error.df, bad, good, level, more,
-    )  # fmt: skip
+        "ratio",
+        *values,
+        d,
+        interval.low,
+        interval.high,
+        error.se,
+        error.df,
+        bad,
+        good,
+        level,
+        more,
+    )
 
 
 def between_runs(rates: Iterable[float], run_sd: float) -> float:
@@ -245,7 +295,8 @@ def complement(totals: PerCluster) -> PerCluster:
 
 
 def mirrored(difference: Difference) -> Difference:
-    """Return the difference of two rates of which more is better. `difference` is that of their complements.
+    """Return the difference of two rates of which more is better. `difference` is that of their
+    complements.
 
     The complements are tested, so `worse` and `better` are not changed.
     """
@@ -283,7 +334,9 @@ def se_of_rates(totals: ClusterTotals) -> StandardError:
     clusters = max(base.clusters, cand.clusters)
     if totals.paired:
         se = math.sqrt(
-            totals.variance_of_pairs(_jackknife_contributions(totals.cand) - _jackknife_contributions(totals.base))
+            totals.variance_of_pairs(
+                _jackknife_contributions(totals.cand) - _jackknife_contributions(totals.base)
+            )
         )
         return StandardError(se, totals.df_of_pairs, clusters)
     variances = base.variance, cand.variance
@@ -292,14 +345,22 @@ def se_of_rates(totals: ClusterTotals) -> StandardError:
 
 
 def points_difference(
-    base: RatioEstimate, cand: RatioEstimate, error: StandardError, margin: Margin, level: float = LEVEL
+    base: RatioEstimate,
+    cand: RatioEstimate,
+    error: StandardError,
+    margin: Margin,
+    level: float = LEVEL,
 ) -> Difference:
     """Compare two rates by the candidate's rate minus the baseline's, given the standard error.
 
-    The lower bounds of `_worse` decide "worse" and "better". The largest of three upper bounds decides "not worse".
+    The lower bounds of `_worse` decide "worse" and "better". The largest of three upper bounds
+    decides "not worse".
     """
-    d, se, df = cand.value - base.value, error.se, error.df
-    high, low = upper_of_points(base, cand, se, df, level), -upper_of_points(cand, base, se, df, level)
+    d = cand.value - base.value
+    se = error.se
+    df = error.df
+    high = upper_of_points(base, cand, se, df, level)
+    low = -upper_of_points(cand, base, se, df, level)
     bad = replace(_worse(base, cand, error, margin.points, level), high=high - margin.points)
     good = replace(_worse(cand, base, error, margin.points, level), high=-low - margin.points)
     needed = None
@@ -311,13 +372,25 @@ def points_difference(
     elif not differences.is_conclusive(bad):
         more = _more_to_pass((base, cand), error, margin, level)
     return Difference(
-        "points", base.value, cand.value, d, bad.low + margin.points, high, se, df, bad, good, level, more,
+        "points",
+        base.value,
+        cand.value,
+        d,
+        bad.low + margin.points,
+        high,
+        se,
+        df,
+        bad,
+        good,
+        level,
+        more,
         baseline_sessions=needed,
-    )  # fmt: skip
+    )
 
 
 FAR_FEWER = 2.0
-"""The ratio of the numbers of sessions from which on the target with fewer sessions needs a bound of its own."""
+"""The ratio of the numbers of sessions from which on the target with fewer sessions needs a
+bound of its own."""
 
 
 def _worse(
@@ -325,8 +398,8 @@ def _worse(
 ) -> OneSidedBounds:
     """Return the bounds of the candidate's rate minus the baseline's and minus `points`.
 
-    If the baseline has far fewer sessions, the lower bound allows for one unseen session of the baseline. The p-value
-    is that of Student's t with a standard error that gives this bound.
+    If the baseline has far fewer sessions, the lower bound allows for one unseen session of the
+    baseline. The p-value is that of Student's t with a standard error that gives this bound.
     """
     value = cand.value - base.value - points
     bounds = differences.student(value, error.se, error.df, level)
@@ -339,15 +412,19 @@ def _worse(
     if low == bounds.low:
         return bounds
     se = (value - low) / float(stdtrit(error.df, 1 - level))
-    return replace(bounds, low=low, p=max(bounds.p, differences.student(value, se, error.df, level).p))
+    return replace(
+        bounds, low=low, p=max(bounds.p, differences.student(value, se, error.df, level).p)
+    )
 
 
 def _baseline_sessions(
     base: RatioEstimate, cand: RatioEstimate, error: StandardError, points: float, level: float
 ) -> int | None:
-    """Return the approximate number of sessions of the baseline with which the candidate is worse by its lower bound.
+    """Return the approximate number of sessions of the baseline with which the candidate is worse
+    by its lower bound.
 
-    The rates are assumed to be the estimated ones. Return None if MAX_SESSIONS_RATIO times the sessions do not suffice.
+    The rates are assumed to be the estimated ones. Return None if MAX_SESSIONS_RATIO times the
+    sessions do not suffice.
     """
 
     def is_worse(more: int) -> bool:
@@ -356,16 +433,26 @@ def _baseline_sessions(
     most = differences.MAX_SESSIONS_RATIO * base.clusters
     if not is_worse(most):
         return None
-    return differences.two_digits(base.clusters + bisect_left(range(1, most), True, key=is_worse) + 1)
+    return differences.two_digits(
+        base.clusters + bisect_left(range(1, most), True, key=is_worse) + 1
+    )
 
 
-def upper_of_points(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> float:
-    """Return the upper bound of the candidate's rate minus the baseline's: the largest of three bounds."""
+def upper_of_points(
+    base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float
+) -> float:
+    """Return the upper bound of the candidate's rate minus the baseline's: the largest of three
+    bounds.
+    """
     return max(_upper_bounds(base, cand, se, df, level))
 
 
-def _upper_bounds(base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float) -> Iterator[float]:
-    """Yield the three upper bounds of the difference, the slowest to compute last. The largest is used."""
+def _upper_bounds(
+    base: RatioEstimate, cand: RatioEstimate, se: float, df: float, level: float
+) -> Iterator[float]:
+    """Yield the three upper bounds of the difference, the slowest to compute last. The largest
+    is used.
+    """
     d = cand.value - base.value
     yield differences.student(d, se, df, level).high
     yield d + cand.unseen(level)
@@ -380,23 +467,25 @@ def _reach(base: RatioEstimate, cand: RatioEstimate, level: float) -> float:
 def _more_to_pass(
     ratios: tuple[RatioEstimate, RatioEstimate], error: StandardError, margin: Margin, level: float
 ) -> int | None:
-    """Return the approximate number of additional sessions with which the candidate passes with a power of 80 %.
+    """Return the approximate number of additional sessions with which the candidate passes with a
+    power of 80 %.
 
-    To pass, the upper bound of the difference must be below the margin. The true rates are assumed to be the estimated
-    ones. Return None if MAX_SESSIONS_RATIO times the existing sessions do not suffice. The bound has no inverse, so the
-    number is found by bisection.
+    To pass, the upper bound of the difference must be below the margin. The true rates are assumed
+    to be the estimated ones. Return None if MAX_SESSIONS_RATIO times the existing sessions do not
+    suffice. The bound has no inverse, so the number is found by bisection.
     """
     base, cand = ratios
-    clusters, fixed = error.clusters, error.fixed
+    clusters = error.clusters
+    fixed = error.fixed
 
     def passes(more: int) -> bool:
-        larger_base, larger_cand = (
-            base if error.alone else base.with_sessions(more, clusters),
-            cand.with_sessions(more, clusters),
-        )
+        larger_base = base if error.alone else base.with_sessions(more, clusters)
+        larger_cand = cand.with_sessions(more, clusters)
         times = 1 + more / clusters
         now = math.sqrt(fixed + max(0.0, error.se**2 - fixed) / times)
-        highs = _upper_bounds(larger_base, larger_cand, now, error.df if fixed else error.df * times, level)
+        highs = _upper_bounds(
+            larger_base, larger_cand, now, error.df if fixed else error.df * times, level
+        )
         return all(high + float(ndtri(differences.POWER)) * now < margin.points for high in highs)
 
     max_more = differences.MAX_SESSIONS_RATIO * clusters
@@ -407,25 +496,36 @@ def _more_to_pass(
 
 
 def any_event(totals: PerCluster) -> RatioEstimate:
-    """Return the share of sessions with an event. Sessions are independent, so its variance is binomial."""
+    """Return the share of sessions with an event. Sessions are independent, so its variance is
+    binomial.
+    """
     sessions = int(np.count_nonzero(totals[1]))
     share = np.count_nonzero(totals[0][totals[1] > 0]) / sessions if sessions else math.nan
-    return RatioEstimate(share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions)
+    return RatioEstimate(
+        share, share * (1 - share) / sessions if sessions else math.nan, float(sessions), sessions
+    )
 
 
 def newcombe(base: RatioEstimate, cand: RatioEstimate, level: float = LEVEL) -> tuple[float, float]:
-    """Return Newcombe's interval of the difference of two shares. It is computed from Wilson's limits of each share."""
+    """Return Newcombe's interval of the difference of two shares. It is computed from Wilson's
+    limits of each share.
+    """
     z = float(ndtri(1 - level))
 
     def upper(low: RatioEstimate, high: RatioEstimate) -> float:
-        ends = (wilson(ratio.value, ratio.turns, sign * z) - ratio.value for ratio, sign in ((high, 1), (low, -1)))
+        ends = (
+            wilson(ratio.value, ratio.turns, sign * z) - ratio.value
+            for ratio, sign in ((high, 1), (low, -1))
+        )
         return high.value - low.value + math.hypot(*ends)
 
     return -upper(cand, base), upper(base, cand)
 
 
 def _jackknife_contributions(totals: PerCluster) -> Floats:
-    """Return the contribution of each cluster to the error of the ratio, by the jackknife: (x − r·n) / (Σn − n)."""
+    """Return the contribution of each cluster to the error of the ratio, by the jackknife: (x −
+    r·n) / (Σn − n).
+    """
     amounts, turns = totals
     total = turns.sum()
     if not total:
@@ -440,6 +540,8 @@ def _jackknife_variance(parts: Floats, clusters: int) -> float:
 
 
 def wilson(share: float, n: float, z: float) -> float:
-    """Return Wilson's limit of a share in n trials: the upper one if z is above 0, the lower one if z is below 0."""
+    """Return Wilson's limit of a share in n trials: the upper one if z is above 0, the lower one
+    if z is below 0.
+    """
     root = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (share + z**2 / (2 * n) + z * root) / (1 + z**2 / n)

@@ -16,7 +16,8 @@ class TargetCounts:
     """The numbers of turns and sessions of one target from which the value of a metric is computed.
 
     - `turns` are those that count for the metric, and `failed` those that failed
-    - `sessions` are those (or pairs) with at least one of these turns; `effective_sessions` is Kish's effective number
+    - `sessions` are those (or pairs) with at least one of these turns; `effective_sessions` is
+      Kish's effective number
     - `completed_share` is the share of the planned turns that have a value; NaN for rates
     - `sessions_if_all_longest` is the turns divided by those of the longest session
     """
@@ -37,9 +38,12 @@ def of_equal_sessions(turns: int, sessions: int, failed: int) -> TargetCounts:
 NO_TURNS = of_equal_sessions(0, 0, 0)
 
 
-def of_turns(turns: Integers | Floats, failed: int, completed_share: float = math.nan) -> TargetCounts:
+def of_turns(
+    turns: Integers | Floats, failed: int, completed_share: float = math.nan
+) -> TargetCounts:
     """Return the counts from the number of turns of each session."""
-    n, sessions = int(turns.sum()), int(np.count_nonzero(turns))
+    n = int(turns.sum())
+    sessions = int(np.count_nonzero(turns))
     longest = n / float(turns.max()) if n else 0.0
     return TargetCounts(n, sessions, failed, completed_share, effective_size(turns), longest)
 

@@ -1,19 +1,20 @@
 """One value of one target, compared with a limit. Pure.
 
-Reports and checks show a value with its two-sided interval of 95 %. The decision uses two other bounds, each with a
-type I error of 5 %. A limit is passed if both bounds meet it, and failed if neither does. These bounds usually lie
-within the interval. Those of a rate may lie outside it, because the variance between sessions, or between parts of the
-run if events come in bursts, makes only them wider.
+Reports and checks show a value with its two-sided interval of 95 %. The decision uses two other
+bounds, each with a type I error of 5 %. A limit is passed if both bounds meet it, and failed if
+neither does. These bounds usually lie within the interval. Those of a rate may lie outside it,
+because the variance between sessions, or between parts of the run if events come in bursts, makes
+only them wider.
 
-If a few long sessions dominate a quantile, it is also computed with equal weight for each session. It is the smallest x
-at which the mean, over sessions, of the share of turns ≤ x reaches p. Each session contributes equally, so its interval
-holds for sessions of any lengths. There are G sessions. s_g is the share of turns ≤ x in session g. z and t are defined
-as in `quantiles`:
+If a few long sessions dominate a quantile, it is also computed with equal weight for each session.
+It is the smallest x at which the mean, over sessions, of the share of turns ≤ x reaches p. Each
+session contributes equally, so its interval holds for sessions of any lengths. There are G
+sessions. s_g is the share of turns ≤ x in session g. z and t are defined as in `quantiles`:
 
     v = var(s_g) / G      n_e = min(n, p(1−p)/v) · (z / t_{G−1})²
 
-The ratio v / (p(1−p)) is computed twice: at p, and at the share that is twice as far from the end of the distribution
-(`quantiles.nearer`). The larger ratio is used.
+The ratio v / (p(1−p)) is computed twice: at p, and at the share that is twice as far from the end
+of the distribution (`quantiles.nearer`). The larger ratio is used.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ class BySession(NamedTuple):
     high: float
 
 
-def with_equal_weights(values: Floats, sessions: Integers, p: float, confidence: float) -> BySession:
+def with_equal_weights(
+    values: Floats, sessions: Integers, p: float, confidence: float
+) -> BySession:
     """Return the quantile of `values` with equal weight for each session.
 
-    `values` are in ascending order, and `sessions` is the session of each value. At least two sessions are needed.
+    `values` are in ascending order, and `sessions` is the session of each value. At least two
+    sessions are needed.
     """
     turns = np.bincount(sessions)
     clusters = int(np.count_nonzero(turns))
@@ -57,12 +61,16 @@ def with_equal_weights(values: Floats, sessions: Integers, p: float, confidence:
         return float(values[index]) if index < values.size else math.inf
 
     def effective(share: float) -> float:
-        below = np.bincount(sessions[: np.searchsorted(values, at(share), side="right")], minlength=turns.size)
+        below = np.bincount(
+            sessions[: np.searchsorted(values, at(share), side="right")], minlength=turns.size
+        )
         shares = below[turns > 0] / turns[turns > 0]
         variance = float(shares.var(ddof=1)) / clusters
         return share * (1 - share) / variance if variance else math.inf
 
-    effective_size = min(values.size, effective(p), effective(nearer(p))) * shrink_of(clusters, confidence)
+    effective_size = min(values.size, effective(p), effective(nearer(p))) * shrink_of(
+        clusters, confidence
+    )
     (low,), (high,) = end_shares([p], np.array([effective_size]), confidence)
     first = int(np.searchsorted(reached, low, side="right")) - 1
     lower_end = float(values[first]) if first >= 0 else -math.inf
@@ -78,9 +86,12 @@ class ThresholdEstimate:
     - `lower` and `upper` are the bounds that decide; ±inf if open.
     - `reason` is the reason why the value decides nothing; None if it decides.
     - `required` is the number of sessions that are needed to print a quantile.
-    - `order` is the autocorrelation found in the sessions. If it is set, the bounds are computed from parts of the run.
-    - `by_parts` is True if parts of the run give the bounds of a rate, because their variance is larger.
-    - `by_session` is the quantile with equal weight for each session. It is set if a few long sessions dominate.
+    - `order` is the autocorrelation found in the sessions. If it is set, the bounds are computed
+      from parts of the run.
+    - `by_parts` is True if parts of the run give the bounds of a rate, because their variance is
+      larger.
+    - `by_session` is the quantile with equal weight for each session. It is set if a few long
+      sessions dominate.
     """
 
     value: float
@@ -103,6 +114,10 @@ def no_estimate() -> ThresholdEstimate:
     return ThresholdEstimate(math.nan, *ends, *ends, NO_TURNS, few_sessions(NO_TURNS))
 
 
-def few_sessions(counts: TargetCounts, unit: Literal["session", "pair"] = "session") -> Reason | None:
-    """Return the reason if the number of sessions, or their effective number, is too small to decide; else None."""
+def few_sessions(
+    counts: TargetCounts, unit: Literal["session", "pair"] = "session"
+) -> Reason | None:
+    """Return the reason if the number of sessions, or their effective number, is too small to
+    decide; else None.
+    """
     return floor_reason(None, (), (counts.sessions,), unit, (), (counts.effective_sessions,))

@@ -1,28 +1,32 @@
-"""Changes that quantiles over all turns do not show: the typical change, the worst step, and slopes. Pure.
+"""Changes that quantiles over all turns do not show: the typical change, the worst step, and
+slopes. Pure.
 
-The p50 over all turns describes the median caller. `typical_change` describes the change of the typical turn. Its value
-does not depend on which steps changed, and it needs fewer sessions. The log of each latency is centred: the centre of
-its step is subtracted. Then the mean of the logs between the ranks of 10 and 90 % is computed, separately for each
-target. With medians, many centred logs would be exactly zero, and these ties would bias the change towards zero.
+The p50 over all turns describes the median caller. `typical_change` describes the change of the
+typical turn. Its value does not depend on which steps changed, and it needs fewer sessions. The log
+of each latency is centred: the centre of its step is subtracted. Then the mean of the logs between
+the ranks of 10 and 90 % is computed, separately for each target. With medians, many centred logs
+would be exactly zero, and these ties would bias the change towards zero.
 
-The sampling unit is the pair: one session of each target that start together. The standard error of the trimmed mean is
-linearized. q_10 and q_90 are the quantiles of 10 and 90 %, and n is the number of values of the target. Each value x
-contributes (clip(x, q_10, q_90) − mean of all clipped values) / 0.8 / n. For each of the G pairs, r is the sum of the
-candidate's contributions minus that of the baseline's, and SE² = G/(G−1) · Σ r².
+The sampling unit is the pair: one session of each target that start together. The standard error of
+the trimmed mean is linearized. q_10 and q_90 are the quantiles of 10 and 90 %, and n is the number
+of values of the target. Each value x contributes (clip(x, q_10, q_90) − mean of all clipped values)
+/ 0.8 / n. For each of the G pairs, r is the sum of the candidate's contributions minus that of the
+baseline's, and SE² = G/(G−1) · Σ r².
 
-A slope describes how much a value y grows with another value x within a session. It is the Theil-Sen estimator: the
-median of the slopes between all pairs of points of the session. A few outliers do not change it much. The value of a
-target is the median slope of its sessions.
+A slope describes how much a value y grows with another value x within a session. It is the
+Theil-Sen estimator: the median of the slopes between all pairs of points of the session. A few
+outliers do not change it much. The value of a target is the median slope of its sessions.
 
-Slopes may be negative, so two targets are compared by d = median_cand − median_base. s_cand and s_base are the slopes
-of the sessions. Monotone functions preserve quantiles, so for any K > 0
+Slopes may be negative, so two targets are compared by d = median_cand − median_base. s_cand and
+s_base are the slopes of the sessions. Monotone functions preserve quantiles, so for any K > 0
 
     d = K · (log median(exp(s_cand / K)) − log median(exp(s_base / K)))
 
-This is a difference of two quantiles as in `differences`, and it has the same intervals, tests for drift, and verdicts.
+This is a difference of two quantiles as in `differences`, and it has the same intervals, tests for
+drift, and verdicts.
 
-After: Theil, "A rank-invariant method of linear and polynomial regression analysis" (1950); Sen, "Estimates of the
-regression coefficient based on Kendall's tau" (1968).
+After: Theil, "A rank-invariant method of linear and polynomial regression analysis" (1950); Sen,
+"Estimates of the regression coefficient based on Kendall's tau" (1968).
 """
 
 from __future__ import annotations
@@ -62,7 +66,9 @@ class StepLatencies:
 
 @dataclass(frozen=True)
 class LogRatio:
-    """The log of the ratio of candidate to baseline, and its standard error over pairs. Both are NaN if undefined."""
+    """The log of the ratio of candidate to baseline, and its standard error over pairs. Both are
+    NaN if undefined.
+    """
 
     d: float
     se: float
@@ -70,7 +76,9 @@ class LogRatio:
 
 @dataclass(frozen=True)
 class StepMedian:
-    """The ratio of both targets' medians of one step, and the p-value of "not worse than the margin"."""
+    """The ratio of both targets' medians of one step, and the p-value of "not worse than the
+    margin".
+    """
 
     step: int
     change: LogRatio
@@ -80,11 +88,14 @@ class StepMedian:
 def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogRatio:
     """Return the metric `ttfa_typical_change`, over all steps.
 
-    If 10 % or more of the turns failed, the change is undefined, and the failure rate decides. The centre of a step is
-    the trimmed mean of the logs of both targets together. The standard error treats the centre as a constant.
+    If 10 % or more of the turns failed, the change is undefined, and the failure rate decides. The
+    centre of a step is the trimmed mean of the logs of both targets together. The standard error
+    treats the centre as a constant.
     """
-    values, steps = np.r_[base.values, cand.values], np.r_[base.steps, cand.steps]
-    middle = np.zeros(int(steps.max(initial=-1)) + 1)  # the centre of each step; 0 for a step without a centre
+    values = np.r_[base.values, cand.values]
+    steps = np.r_[base.steps, cand.steps]
+    # the centre of each step; 0 for a step without a centre
+    middle = np.zeros(int(steps.max(initial=-1)) + 1)
     for step in np.unique(steps):
         middle[step] = trimmed_mean(np.sort(logs_of(values[steps == step])))
     middle = np.nan_to_num(middle, posinf=0.0, neginf=0.0)
@@ -96,8 +107,14 @@ def typical_change(base: StepLatencies, cand: StepLatencies, pairs: int) -> LogR
     for target_logs, latencies in zip(logs, (base, cand), strict=True):
         ascending = np.sort(target_logs)
         clipped = np.clip(target_logs, quantile(ascending, TRIM), quantile(ascending, 1 - TRIM))
-        parts.append(np.bincount(latencies.pairs, clipped - clipped.mean(), pairs) / (1 - 2 * TRIM) / target_logs.size)
-    return LogRatio(second - first, math.sqrt(pairs / (pairs - 1) * float(((parts[1] - parts[0]) ** 2).sum())))
+        parts.append(
+            np.bincount(latencies.pairs, clipped - clipped.mean(), pairs)
+            / (1 - 2 * TRIM)
+            / target_logs.size
+        )
+    return LogRatio(
+        second - first, math.sqrt(pairs / (pairs - 1) * float(((parts[1] - parts[0]) ** 2).sum()))
+    )
 
 
 def logs_of(values: Floats) -> Floats:
@@ -108,14 +125,16 @@ def logs_of(values: Floats) -> Floats:
 def trimmed_mean(ascending: Floats) -> float:
     """Return the mean of the values between the ranks of 10 and 90 %. The values must ascend.
 
-    The result is NaN without values, and +inf if there are failures between these ranks. A rank may lie inside a value;
-    then only a part of this value counts.
+    The result is NaN without values, and +inf if there are failures between these ranks. A rank may
+    lie inside a value; then only a part of this value counts.
     """
     n = ascending.size
     if not n:
         return math.nan
     reached = np.arange(1, n + 1)
-    weights = np.clip(reached, TRIM * n, (1 - TRIM) * n) - np.clip(reached - 1, TRIM * n, (1 - TRIM) * n)
+    weights = np.clip(reached, TRIM * n, (1 - TRIM) * n) - np.clip(
+        reached - 1, TRIM * n, (1 - TRIM) * n
+    )
     is_inside = weights > 0
     return float((ascending[is_inside] * weights[is_inside]).sum() / weights.sum())
 
@@ -125,9 +144,9 @@ def worst_step(
 ) -> list[StepMedian]:
     """Return the change of the median of each step, with a test against WORST_STEP_MARGIN.
 
-    The steps most likely to be worse come first. Steps with few turns, or with an infinite median, are left out. If a
-    resample has an infinite or missing median, it is left out of the variance. If fewer than half of the resamples
-    remain, the variance is undefined, and the step is left out.
+    The steps most likely to be worse come first. Steps with few turns, or with an infinite median,
+    are left out. If a resample has an infinite or missing median, it is left out of the variance.
+    If fewer than half of the resamples remain, the variance is undefined, and the step is left out.
     """
     step_medians = []
     for step in np.intersect1d(base.steps, cand.steps):
@@ -146,7 +165,9 @@ def worst_step(
             log_ratios = (np.log(high) - np.log(low))[:, 0]
         change = LogRatio(math.log(medians[1] / medians[0]), math.sqrt(variance(log_ratios, 0.5)))
         if change.se > 0:
-            p_worse = float(stdtr(pairs - 1, (math.log1p(WORST_STEP_MARGIN) - change.d) / change.se))
+            p_worse = float(
+                stdtr(pairs - 1, (math.log1p(WORST_STEP_MARGIN) - change.d) / change.se)
+            )
             step_medians.append(StepMedian(int(step), change, p_worse))
     return sorted(step_medians, key=lambda step_median: step_median.p_worse)
 
@@ -156,18 +177,21 @@ POINTS = 4
 CELLS = 200_000
 """The maximum number of slopes between two points that are computed in one step."""
 K = 1_000.0
-"""The constant K of this module's docstring, in ms per 1,000 tokens. It is far larger than the differences of slopes.
+"""The constant K of this module's docstring, in ms per 1,000 tokens. It is far larger than the
+differences of slopes.
 """
 
 
 def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
     """Return the slope of each session, in ascending order.
 
-    `sessions` is the session of each point (x, y). A session has a slope only if it has at least POINTS points, and if
-    its largest x exceeds its smallest by at least `span`.
+    `sessions` is the session of each point (x, y). A session has a slope only if it has at least
+    POINTS points, and if its largest x exceeds its smallest by at least `span`.
     """
     order = np.argsort(sessions, kind="stable")
-    x, y, sessions = x[order], y[order], sessions[order]
+    x = x[order]
+    y = y[order]
+    sessions = sessions[order]
     names, first, sizes = np.unique(sessions, return_index=True, return_counts=True)
     slopes = np.full(names.size, np.nan)
     for size in distinct(sizes[sizes >= POINTS]).tolist():
@@ -177,7 +201,8 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
             chunk = alike[start : start + step]
             rows = first[chunk][:, None] + np.arange(size)
             wide = np.ptp(x[rows], axis=1) >= span
-            chunk, rows = chunk[wide], rows[wide]
+            chunk = chunk[wide]
+            rows = rows[wide]
             with np.errstate(divide="ignore", invalid="ignore"):
                 between = (y[rows[:, j]] - y[rows[:, i]]) / (x[rows[:, j]] - x[rows[:, i]])
             slopes[chunk] = np.nanmedian(np.where(np.isfinite(between), between, np.nan), axis=1)
@@ -187,7 +212,10 @@ def theil_sen(x: Floats, y: Floats, sessions: Integers, span: float) -> Sample:
 
 
 def slope_differences(
-    samples: TwoSamples, margins: Sequence[tuple[float, Margin]], better: Better, inference: Inference
+    samples: TwoSamples,
+    margins: Sequence[tuple[float, Margin]],
+    better: Better,
+    inference: Inference,
 ) -> list[Difference]:
     """Compare quantiles of slopes. Only the `plus` of each margin is used.
 
@@ -203,10 +231,16 @@ def slope_differences(
     )
     return [
         replace(
-            difference, scale="slope", baseline=quantile(samples.base.values, p),
-            candidate=quantile(samples.cand.values, p), d=K * difference.d, low=K * difference.low,
-            high=K * difference.high, se=K * difference.se,
-            worse=difference.worse.scaled(K), better=difference.better.scaled(K),
+            difference,
+            scale="slope",
+            baseline=quantile(samples.base.values, p),
+            candidate=quantile(samples.cand.values, p),
+            d=K * difference.d,
+            low=K * difference.low,
+            high=K * difference.high,
+            se=K * difference.se,
+            worse=difference.worse.scaled(K),
+            better=difference.better.scaled(K),
         )
         for difference, (p, _) in zip(differences, margins, strict=True)
-    ]  # fmt: skip
+    ]

@@ -57,22 +57,52 @@ class CheckText(NamedTuple):
 
 
 CHECKS: dict[CheckName, CheckText] = {
-    "timestamp_uncertainty": CheckText("Timestamps are accurate", "timestamps are too uncertain",
-        "the load generator fell behind incoming data", "timestamps may be off by {}"),
-    "rtp_stream": CheckText("The agent's RTP is regular", "the agent's RTP does not determine when replies begin",
-        "the agent's RTP stream is too irregular", "replies may begin {} earlier"),
-    "event_loop_delay": CheckText("Event loop keeps up", "the event loop was delayed",
-        "the load generator could not keep up", "event loop delayed by up to {}"),
-    "send_delay": CheckText("Audio is sent on time", "audio was sent late",
-        "the load generator could not keep up", "audio sent up to {} late"),
-    "start_delay": CheckText("Calls start on time", "calls started late",
-        "the load differed from the planned load", "calls started up to {} late"),
-    "own_limits": CheckText("This machine makes all calls", "the load generator was the limit",
-        "calls were not made, because of a limit of this machine", "{} of the calls not made"),
-    "dropped_packets": CheckText("Packets are read in time", "packets were not read in time",
-        "the load generator stood still", "this machine dropped packets of {} of the calls"),
-    "missing_data": CheckText("Data is complete", "data is missing", "data is missing", "{} of the turns missing"),
-}  # fmt: skip
+    "timestamp_uncertainty": CheckText(
+        "Timestamps are accurate",
+        "timestamps are too uncertain",
+        "the load generator fell behind incoming data",
+        "timestamps may be off by {}",
+    ),
+    "rtp_stream": CheckText(
+        "The agent's RTP is regular",
+        "the agent's RTP does not determine when replies begin",
+        "the agent's RTP stream is too irregular",
+        "replies may begin {} earlier",
+    ),
+    "event_loop_delay": CheckText(
+        "Event loop keeps up",
+        "the event loop was delayed",
+        "the load generator could not keep up",
+        "event loop delayed by up to {}",
+    ),
+    "send_delay": CheckText(
+        "Audio is sent on time",
+        "audio was sent late",
+        "the load generator could not keep up",
+        "audio sent up to {} late",
+    ),
+    "start_delay": CheckText(
+        "Calls start on time",
+        "calls started late",
+        "the load differed from the planned load",
+        "calls started up to {} late",
+    ),
+    "own_limits": CheckText(
+        "This machine makes all calls",
+        "the load generator was the limit",
+        "calls were not made, because of a limit of this machine",
+        "{} of the calls not made",
+    ),
+    "dropped_packets": CheckText(
+        "Packets are read in time",
+        "packets were not read in time",
+        "the load generator stood still",
+        "this machine dropped packets of {} of the calls",
+    ),
+    "missing_data": CheckText(
+        "Data is complete", "data is missing", "data is missing", "{} of the turns missing"
+    ),
+}
 SLOPE_OF_ALL = "latency_slope"
 KINDS = {"ttfa": "audio", "ttft": "text"}
 TRANSCRIPT_ENDS = {
@@ -89,22 +119,25 @@ TRANSCRIPT_BEGINS = {
 }
 """Their beginnings."""
 COMPARABLE = (
-    "ttfa of VAD turns and of manual turns cannot be compared: it is measured from the end of speech in "
-    "VAD turns, from response.create in manual turns. voice_to_voice has one definition, but with VAD it includes "
-    "silence_duration_ms, which manual turns do not have."
+    "ttfa of VAD turns and of manual turns cannot be compared: it is measured from the end of"
+    " speech in VAD turns, from response.create in manual turns. voice_to_voice has one definition,"
+    " but with VAD it includes silence_duration_ms, which manual turns do not have."
 )
 
 
 def run_badges(summary: Summary) -> list[str]:
-    """Return the badges of a run, such as `✓ VALID` and `◇ SIMULATED`: its verdict, and its source if that is no live
-    service.
+    """Return the badges of a run, such as `✓ VALID` and `◇ SIMULATED`: its verdict, and its source
+    if that is no live service.
     """
-    return [with_marker(summary.validity.title), *source_marks(simulated=summary.simulated, recorded=summary.recorded)]
+    return [
+        with_marker(summary.validity.title),
+        *source_marks(simulated=summary.simulated, recorded=summary.recorded),
+    ]
 
 
 def result(result: str) -> tuple[str, str]:
-    """Return the text for the result of a check, and its style. The texts are `✓ pass`, `✕ fail`, and `– not
-    evaluated`.
+    """Return the text for the result of a check, and its style. The texts are `✓ pass`, `✕ fail`,
+    and `– not evaluated`.
     """
     if result not in ("pass", "fail"):
         return f"– {result.replace('_', ' ')}", "soft"
@@ -112,8 +145,8 @@ def result(result: str) -> tuple[str, str]:
 
 
 FAILED_TURNS = (
-    "Failed turns count as infinite latencies in every percentile. Turns cut by the end of the run, and those that "
-    "ended as starved, are excluded and counted separately."
+    "Failed turns count as infinite latencies in every percentile. Turns cut by the end of the run,"
+    " and those that ended as starved, are excluded and counted separately."
 )
 """The explanation of failed turns on a page."""
 INFINITE = "∞"
@@ -121,11 +154,16 @@ UNBOUNDED = "unbounded"
 """The text for an interval that is open on both sides."""
 
 
-def interval(low: float | None, high: float | None, write: Callable[[float], str], between: str = " to ") -> str:
-    """Return an interval as a text, such as `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, or `up to +12 %`. An end
-    that is infinite or None is open. `write` returns the text of an end; `between` is the text between both ends.
+def interval(
+    low: float | None, high: float | None, write: Callable[[float], str], between: str = " to "
+) -> str:
+    """Return an interval as a text, such as `969 – 1,010`, `+47 to +87 %`, `640 ms to 1.24 s`, or
+    `up to +12 %`. An end that is infinite or None is open. `write` returns the text of an end;
+    `between` is the text between both ends.
     """
-    first, last = ("" if end is None or not math.isfinite(end) else write(end) for end in (low, high))
+    first, last = (
+        "" if end is None or not math.isfinite(end) else write(end) for end in (low, high)
+    )
     if not first and not last:
         return UNBOUNDED
     if not first or not last:
@@ -149,41 +187,68 @@ def shortfall_text(there: int, noun: str, needs: int) -> str:
 
 
 def quantile_cell(row: MetricSummary, p: float, noun: str = "turn") -> Cell:
-    """Return the cell of a percentile: a value such as `986` above its interval `969 – 1,010`, or why there is none.
-    `noun` is the unit of a value. If it is "", the reason does not include the number of failures.
+    """Return the cell of a percentile: a value such as `986` above its interval `969 – 1,010`, or
+    why there is none. `noun` is the unit of a value. If it is "", the reason does not include the
+    number of failures.
     """
     return estimate_cell(row.at(p), row.n, row.failed, noun)
 
 
 def estimate_cell(
-    estimate: QuantileEstimate | Value, n: int, failed: int, noun: str = "turn", *, uncertain: bool = False
+    estimate: QuantileEstimate | Value,
+    n: int,
+    failed: int,
+    noun: str = "turn",
+    *,
+    uncertain: bool = False,
 ) -> Cell:
-    """Return the cell of a percentile of n turns. If it is infinite, the cell also has the percentile of successful
-    turns. If its values are uncertain, the cell states that they are.
+    """Return the cell of a percentile of n turns. If it is infinite, the cell also has the
+    percentile of successful turns. If its values are uncertain, the cell states that they are.
     """
     if uncertain:
         cell = estimate_cell(estimate, n, failed, noun)
-        return replace(cell, below="; ".join(filter(None, (str(cell.below), "uncertain in this run"))))
+        return replace(
+            cell, below="; ".join(filter(None, (str(cell.below), "uncertain in this run")))
+        )
     if estimate.reason is None:
         return Cell(format_number(estimate.value), _interval(estimate))
     if not n:
         return Cell("n/a", f"no {noun or 'turn'}")
     failures = f"{count(failed)} of {count(n)} failed" if noun else ""
     if estimate.status == "in_failures":
-        successes = f"successes {format_number(estimate.successes)}" if math.isfinite(estimate.successes) else ""
-        return Cell(INFINITE, "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""))
+        successes = (
+            f"successes {format_number(estimate.successes)}"
+            if math.isfinite(estimate.successes)
+            else ""
+        )
+        return Cell(
+            INFINITE,
+            "; ".join(filter(None, (failures, successes))) or ("all failed" if failed == n else ""),
+        )
     if estimate.status == "unbounded":
         lacks = f"no {'upper' if math.isfinite(estimate.low) else 'lower'} bound"
         reason = f": {'long sessions differ' if estimate.by_length else failures or 'failures'}"
         needs = f"; needs {plural(estimate.required, 'session')}" if estimate.required else reason
-        return Cell(f"{open_end_sign(estimate)}{format_number(estimate.reported_value)}", f"{lacks}{needs}", lacks)
-    units = (n, noun or "turn") if estimate.status == "too_few_turns" else (estimate.sessions, "session")
-    return Cell("n/a", shortfall_text(*units, estimate.required), f"needs {plural(estimate.required, units[1])}")
+        return Cell(
+            f"{open_end_sign(estimate)}{format_number(estimate.reported_value)}",
+            f"{lacks}{needs}",
+            lacks,
+        )
+    units = (
+        (n, noun or "turn")
+        if estimate.status == "too_few_turns"
+        else (estimate.sessions, "session")
+    )
+    return Cell(
+        "n/a",
+        shortfall_text(*units, estimate.required),
+        f"needs {plural(estimate.required, units[1])}",
+    )
 
 
 def open_end_sign(estimate: Estimate) -> str:
-    """Return the sign before a percentile: `≥ ` if its interval has no upper bound, `≤ ` if it has no lower bound.
-    Return "" if it has both.
+    """Return the sign before a percentile: `≥ ` if its interval has no upper bound, `≤ ` if it has
+    no lower bound. Return "" if it has both.
     """
     if estimate.status != "unbounded":
         return ""
@@ -191,8 +256,8 @@ def open_end_sign(estimate: Estimate) -> str:
 
 
 def failures(result: MainResult) -> Cell:
-    """Return a cell with the share of planned turns that failed or did not start, above the counts. Example: `52.9 %`
-    above `45 of 85`.
+    """Return a cell with the share of planned turns that failed or did not start, above the counts.
+    Example: `52.9 %` above `45 of 85`.
     """
     return Cell(
         percent(result.failed_or_not_started, result.turns_planned),
@@ -201,11 +266,13 @@ def failures(result: MainResult) -> Cell:
 
 
 def completed_share(row: MetricSummary) -> Cell:
-    """Return a cell with the share of planned turns that have the metric, above the number of turns that lack it.
-    Example: `71.2 %` above `115 failed, …`.
+    """Return a cell with the share of planned turns that have the metric, above the number of turns
+    that lack it. Example: `71.2 %` above `115 failed, …`.
     """
     never = f", {count(row.not_started)} not started" if row.not_started else ""
-    return Cell(percent(row.completed_share, 1), f"{count(row.failed)} failed{never}" if row.failed else "")
+    return Cell(
+        percent(row.completed_share, 1), f"{count(row.failed)} failed{never}" if row.failed else ""
+    )
 
 
 def _interval(estimate: Estimate) -> str:
@@ -215,12 +282,15 @@ def _interval(estimate: Estimate) -> str:
 def cause(summary: Summary) -> str:
     """Return the reason why a run is invalid, without the values of the failed checks.
 
-    If other programs used the machine, they are the reason, because the load generator could not keep up with them.
+    If other programs used the machine, they are the reason, because the load generator could not
+    keep up with them.
     """
     failed = summary.validity.failed
     if not failed:
         return "a check failed"
-    others = [machine["other_programs"] or 0.0 for machine in summary.machines if others_are_busy(machine)]
+    others = [
+        machine["other_programs"] or 0.0 for machine in summary.machines if others_are_busy(machine)
+    ]
     if others and failed[0].name in LOAD_GENERATOR_CHECKS:
         return f"other programs used {percent(max(others), 1)} of the CPU"
     return CHECKS[failed[0].name].consequence
@@ -232,16 +302,26 @@ def check_value(check: Check, value: float | None) -> str:
 
 
 def check_values(check: Check) -> str:
-    """Return the value, the limit, and the note of a check. Example: `send_delay p99 14.2 ms, limit 10 ms; half a
-    chunk`.
+    """Return the value, the limit, and the note of a check. Example: `send_delay p99 14.2 ms, limit
+    10 ms; half a chunk`.
     """
-    named = f"{check.name} p99" if check.unit == "ms" else "turns" if check.name == "missing_data" else "calls"
+    named = (
+        f"{check.name} p99"
+        if check.unit == "ms"
+        else "turns"
+        if check.name == "missing_data"
+        else "calls"
+    )
     note = f"; {check.note}" if check.note else ""
-    return f"{named} {check_value(check, check.value)}, limit {check_value(check, check.limit)}{note}"
+    return (
+        f"{named} {check_value(check, check.value)}, limit {check_value(check, check.limit)}{note}"
+    )
 
 
 def check_text(check: Check) -> str:
-    """Return the value and the limit of a check as a text, such as `ttfa may be off by 2.9 ms (p99; limit 3.8 ms)`."""
+    """Return the value and the limit of a check as a text, such as `ttfa may be off by 2.9 ms
+    (p99; limit 3.8 ms)`.
+    """
     text = CHECKS[check.name].value.format(check_value(check, check.value))
     if check.name == "timestamp_uncertainty" and check.note:
         text = text.replace("timestamps", check.note, 1)
@@ -254,12 +334,15 @@ def check_text(check: Check) -> str:
 
 
 def with_remedies(checks: Sequence[Check]) -> Iterable[tuple[Check, str]]:
-    """Yield each check with its remedy as a sentence; "" if it has none. If several checks have the same remedy, only
-    the last of them gets it.
+    """Yield each check with its remedy as a sentence; "" if it has none. If several checks have the
+    same remedy, only the last of them gets it.
     """
     last = {check.remedy: check for check in checks}
     for check in checks:
-        yield check, f"{check.remedy.rstrip('. ')}." if check.remedy and last[check.remedy] is check else ""
+        yield (
+            check,
+            f"{check.remedy.rstrip('. ')}." if check.remedy and last[check.remedy] is check else "",
+        )
 
 
 def lasted(summary: Summary) -> str:
@@ -278,9 +361,9 @@ INPUTS = {
 
 
 class ResultRows(NamedTuple):
-    """Rows of the first table of a report, for one metric. There is one row for each target and stratum.
-    `measured_from` and `end` are the names of the instants at which the metric starts and ends. `turns` is such as
-    `spoken turns`; "" if the metric is only of spoken turns.
+    """Rows of the first table of a report, for one metric. There is one row for each target and
+    stratum. `measured_from` and `end` are the names of the instants at which the metric starts and
+    ends. `turns` is such as `spoken turns`; "" if the metric is only of spoken turns.
     """
 
     metric: str
@@ -290,14 +373,16 @@ class ResultRows(NamedTuple):
     turns: str = ""
 
     def distinction(self, result: MainResult) -> str:
-        """Return how a row differs from other rows of its target, such as `with function calls`. If its values are
-        uncertain, the text includes `uncertain in this run`.
+        """Return how a row differs from other rows of its target, such as `with function calls`. If
+        its values are uncertain, the text includes `uncertain in this run`.
         """
         which = result.title.removeprefix(result.target).lstrip(" ·")
         if CATALOGUE[self.metric].begin == "measured_from":
             several = len({row.stratum.turn_type for row in self.rows}) > 1
             which = result.stratum.turn_type_text or (REGULAR if several else "")
-        return " · ".join(filter(None, [which, "uncertain in this run" if result.uncertain else ""]))
+        return " · ".join(
+            filter(None, [which, "uncertain in this run" if result.uncertain else ""])
+        )
 
 
 def main_metrics(summary: Summary) -> set[str]:
@@ -306,39 +391,70 @@ def main_metrics(summary: Summary) -> set[str]:
 
 
 def tables(summary: Summary) -> list[ResultRows]:
-    """Return the rows of the first table, grouped by metric and by the instant from which it is measured. The groups
-    are in this order: voice_to_voice, first deltas and transcripts, transcripts of the caller, greetings.
+    """Return the rows of the first table, grouped by metric and by the instant from which it is
+    measured. The groups are in this order: voice_to_voice, first deltas and transcripts,
+    transcripts of the caller, greetings.
     """
     strata = summary.turns.strata
     ends = {name: f"the first {kind} delta" for name, kind in KINDS.items()}
     audible_end = f"the first audible sample, {settings.player(summary.playback)}"
     answer_end = f"the first audible sample of the answer, {settings.player(summary.playback)}"
-    ends |= {READ: "the first words of the transcript", VOICE_TO_VOICE: audible_end, **TRANSCRIPT_ENDS}
+    ends |= {
+        READ: "the first words of the transcript",
+        VOICE_TO_VOICE: audible_end,
+        **TRANSCRIPT_ENDS,
+    }
     main_rows = [
         ResultRows(
             rows[0].metric,
             _begin(rows[0].metric, measured_from),
             ends[rows[0].metric],
             rows,
-            "" if rows[0].metric == VOICE_TO_VOICE else INPUTS[frozenset(summary.turns.spoken_from(measured_from))],
+            (
+                ""
+                if rows[0].metric == VOICE_TO_VOICE
+                else INPUTS[frozenset(summary.turns.spoken_from(measured_from))]
+            ),
         )
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
         for waits in (summary.results, summary.transcript_first)
-        if (rows := [a for s in strata if s.measured_from == measured_from for a in waits if a.stratum == s])
+        if (
+            rows := [
+                a
+                for s in strata
+                if s.measured_from == measured_from
+                for a in waits
+                if a.stratum == s
+            ]
+        )
     ]
     first = (
-        ResultRows(VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], audible_end, summary.voice_to_voice),
-        ResultRows(ANSWER_VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], answer_end, summary.answered),
+        ResultRows(
+            VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], audible_end, summary.voice_to_voice
+        ),
+        ResultRows(
+            ANSWER_VOICE_TO_VOICE, MEASURED_FROM_TEXTS["speech_end"], answer_end, summary.answered
+        ),
     )
-    greeted = ResultRows(GREETING, "start of connecting", "the first audible sample of the greeting", summary.greeting)
+    greeted = ResultRows(
+        GREETING,
+        "start of connecting",
+        "the first audible sample of the greeting",
+        summary.greeting,
+    )
     streamed = (
         ResultRows(
-            name, TRANSCRIPT_BEGINS[name], TRANSCRIPT_ENDS[name], [a for a in summary.transcripts if a.metric == name]
+            name,
+            TRANSCRIPT_BEGINS[name],
+            TRANSCRIPT_ENDS[name],
+            [a for a in summary.transcripts if a.metric == name],
         )
         for name in TRANSCRIPT_RESULTS
     )
     groups = [results for results in (*first, *main_rows, *streamed, greeted) if results.rows]
-    planned = [results for results in groups if any(row.turns or row.turns_planned for row in results.rows)]
+    planned = [
+        results for results in groups if any(row.turns or row.turns_planned for row in results.rows)
+    ]
     return planned or groups
 
 
@@ -352,15 +468,15 @@ def as_sentence(text: str) -> str:
 
 
 def metric_title(metric: str, stratum: Stratum) -> str:
-    """Return the name of a metric, such as `ttfa from end of speech`. The name has the instant from which the metric is
-    measured, if turns differ in it.
+    """Return the name of a metric, such as `ttfa from end of speech`. The name has the instant from
+    which the metric is measured, if turns differ in it.
     """
     return f"{metric}{measured_from_text(metric, stratum)}"
 
 
 def measured_from_text(metric: str, stratum: Stratum) -> str:
-    """Return the instant from which a metric is measured, such as ` from end of speech`. Return "" if the metric always
-    has the same start.
+    """Return the instant from which a metric is measured, such as ` from end of speech`. Return ""
+    if the metric always has the same start.
     """
     return (
         f" {stratum.measured_from_text}"
@@ -375,27 +491,33 @@ def row_title(row: MetricSummary) -> str:
 
 
 def row_target(row: MetricSummary) -> str:
-    """Return the target of a row. If its values are uncertain, the text includes `uncertain in this run`. If the title
-    of the row (`row_title`) does not contain the stratum, this text contains it.
+    """Return the target of a row. If its values are uncertain, the text includes `uncertain in this
+    run`. If the title of the row (`row_title`) does not contain the stratum, this text contains it.
     """
     name = row.target if measured_from_text(row.metric, row.stratum) else row.title
     return f"{name} · uncertain in this run" if row.uncertain else name
 
 
 def stalled_cell(stalled: int, replies: int) -> str:
-    """Return the number of stalled replies as a text, such as `3 of 40 replies stalled while playing (7.5 %)`."""
+    """Return the number of stalled replies as a text, such as `3 of 40 replies stalled while
+    playing (7.5 %)`.
+    """
     of = f"{count(stalled)} of {plural(replies, 'reply', 'replies')}"
     return f"{of} stalled while playing ({percent(stalled, replies)})"
 
 
 def rate_events(rate: Value) -> str:
-    """Return the two counts of a rate: `3 of 40` for turns, `12 of 400 words` for words, or `1 of 8 characters`."""
+    """Return the two counts of a rate: `3 of 40` for turns, `12 of 400 words` for words, or `1
+    of 8 characters`.
+    """
     units = "" if rate.unit == "turns" else f"{NBSP}{rate.unit}"
     return f"{count(rate.events)} of {count(rate.n)}{units}"
 
 
 def rate_cell(rate: Value) -> Cell:
-    """Return the cell of a rate: `92.5 %` above `79.6 to 98.4 %`, or `n/a` above `needs 10 turns`."""
+    """Return the cell of a rate: `92.5 %` above `79.6 to 98.4 %`, or `n/a` above `needs 10
+    turns`.
+    """
     if rate.n < MIN_RATE_UNITS:
         return Cell("n/a", f"needs {MIN_RATE_UNITS} {rate.unit}")
     return Cell(percent(rate.value, 1), interval(rate.low, rate.high, partial(percent, total=1)))
@@ -408,62 +530,89 @@ def rate_title(rate: Value) -> str:
 
 
 def share_cell(share: Value) -> Cell:
-    """Return the cell of a share: `92.5 %` above `37 of 40`. With too few turns, it has only the two counts."""
+    """Return the cell of a share: `92.5 %` above `37 of 40`. With too few turns, it has only the
+    two counts.
+    """
     counts = f"{count(share.events)} of {count(share.n)}"
     if not share.n:
         return Cell("n/a", "no turn")
-    return Cell(percent(share.events, share.n), counts) if share.n >= MIN_RATE_UNITS else Cell(counts)
+    return (
+        Cell(percent(share.events, share.n), counts) if share.n >= MIN_RATE_UNITS else Cell(counts)
+    )
 
 
 OF_EVERY_TURN = frozenset({"cut_off_rate", "preamble_rate"})
-"""The rates that all runs have, even if the script does not need them. They are printed only if an event occurred."""
+"""The rates that all runs have, even if the script does not need them. They are printed only if
+an event occurred."""
 
 
 def rate_lines(summary: Summary) -> list[str]:
-    """Return a line for each rate, such as `yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40)`. If there are several
-    targets, a line begins with the target.
+    """Return a line for each rate, such as `yield_rate 92.5 % (79.6 to 98.4 %; 37 of 40)`. If there
+    are several targets, a line begins with the target.
     """
-    lines, several = [], len(summary.targets) > 1
+    lines = []
+    several = len(summary.targets) > 1
     rates = [rate for rate in summary.rates if rate.count or rate.metric not in OF_EVERY_TURN]
     for rate in (*rates, *summary.within):
-        cell, title = rate_cell(rate), rate.title or rate.target
+        cell = rate_cell(rate)
+        title = rate.title or rate.target
         is_shown = rate.n >= MIN_RATE_UNITS
-        value = f"{cell.text} ({cell.below}; {rate_events(rate)})" if is_shown else rate_events(rate)
-        lines.append(f"{f'{title}: ' if several or title != rate.target else ''}{rate_title(rate)} {value}")
+        value = (
+            f"{cell.text} ({cell.below}; {rate_events(rate)})" if is_shown else rate_events(rate)
+        )
+        lines.append(
+            f"{f'{title}: ' if several or title != rate.target else ''}{rate_title(rate)} {value}"
+        )
     return lines
 
 
 def medians(summary: Summary, names: Sequence[str]) -> list[str]:
-    """Return a line with the median of each metric, such as `barge_in_yield p50 110 ms (104 – 120), max 180 ms`. If
-    there are several targets, there is a line for each.
+    """Return a line with the median of each metric, such as `barge_in_yield p50 110 ms (104 – 120),
+    max 180 ms`. If there are several targets, there is a line for each.
     """
-    summaries = [row for name in names for row in summary.turn_metrics if row.metric == name and row.step == ALL]
+    summaries = [
+        row
+        for name in names
+        for row in summary.turn_metrics
+        if row.metric == name and row.step == ALL
+    ]
     has_titles = len({row.title for row in summaries}) > 1
     lines = []
     for row in summaries:
-        cell, where = quantile_cell(row, 0.5), f" on {row.title}" if has_titles else ""
+        cell = quantile_cell(row, 0.5)
+        where = f" on {row.title}" if has_titles else ""
         value = f"{cell.text} ({cell.below})" if cell.below else f"{cell.text}"
         reached_by = f", completed by {completed_share(row).text}" if row.failed else ""
-        lines.append(f"{row.metric} p50{where} {value}, max {format_number(row.high)}{NBSP}{row.unit}{reached_by}")
+        lines.append(
+            f"{row.metric} p50{where} {value}, max"
+            f" {format_number(row.high)}{NBSP}{row.unit}{reached_by}"
+        )
     return lines
 
 
 def slope_lines(summary: Summary) -> list[str]:
-    """Return a line for each slope that may be printed. Example: `latency_slope p50 on direct 12 ms/1k tokens (9.1 –
-    15)`. Only slopes over all input tokens are included, not those without cached tokens.
+    """Return a line for each slope that may be printed. Example: `latency_slope p50 on direct 12
+    ms/1k tokens (9.1 – 15)`. Only slopes over all input tokens are included, not those without
+    cached tokens.
     """
-    slopes = [row for row in summary.slopes if row.metric == SLOPE_OF_ALL and row.at(0.5).has_interval]
+    slopes = [
+        row for row in summary.slopes if row.metric == SLOPE_OF_ALL and row.at(0.5).has_interval
+    ]
     several = len({row.stratum for row in slopes}) > 1
     return [
-        f"{row.metric} p50{f' on {row.title if several else row.target}' if len(slopes) > 1 else ''} "
-        f"{format_number(row.at(0.5).value)}{NBSP}{row.unit} ({_interval(row.at(0.5))})"
+        f"{row.metric}"
+        f" p50{f' on {row.title if several else row.target}' if len(slopes) > 1 else ''}"
+        f" {format_number(row.at(0.5).value)}{NBSP}{row.unit} ({_interval(row.at(0.5))})"
         for row in slopes
     ]
 
 
 def detection(counts: ValuesOfSubject) -> list[str]:
-    """Return the errors of the service's turn detection, with their counts; [] if there are none."""
-    faults, early = list[str](), counts["end_detected_early"]
+    """Return the errors of the service's turn detection, with their counts; [] if there are
+    none.
+    """
+    faults = list[str]()
+    early = counts["end_detected_early"]
     split, splits = (counts[name].n for name in ("turns_split", "splits"))
     if split:
         commits = "commit" if splits == 1 else "commits"
@@ -476,27 +625,46 @@ def detection(counts: ValuesOfSubject) -> list[str]:
 
 
 def slowest_step(summary: Summary, stratum: Stratum) -> str:
-    """Return a sentence on the slowest step, such as `Slowest step by p50: order_status on direct (785 ms)`."""
+    """Return a sentence on the slowest step, such as `Slowest step by p50: order_status on
+    direct (785 ms)`.
+    """
     slowest = []
     for label in summary.targets:
-        published = [row for row in steps_of(summary, stratum) if row.target == label and row.at(0.5).reported]
+        published = [
+            row
+            for row in steps_of(summary, stratum)
+            if row.target == label and row.at(0.5).reported
+        ]
         if len(published) > 1:
             top = max(published, key=lambda row: row.at(0.5).value)
             where = f" on {label}" if len(summary.targets) > 1 else ""
             slowest.append(f"{top.step}{where} ({ms(top.at(0.5).value)})")
     if not slowest:
         return "Too few turns per step to rank steps by their median."
-    return f"Slowest step by p50: {join_words(slowest)}." if len(slowest) <= 3 else "Steps in the order of the script."
+    return (
+        f"Slowest step by p50: {join_words(slowest)}."
+        if len(slowest) <= 3
+        else "Steps in the order of the script."
+    )
 
 
 def steps_of(summary: Summary, stratum: Stratum) -> list[MetricSummary]:
     """Return the summaries of the main metric of a stratum, one for each step and target."""
     main = summary.mains[stratum]
-    return [row for row in summary.turn_metrics if row.metric == main and row.step != ALL and row.stratum == stratum]
+    return [
+        row
+        for row in summary.turn_metrics
+        if row.metric == main and row.step != ALL and row.stratum == stratum
+    ]
 
 
 ROLES: dict[Role, str] = {
-    **{"median": "median turn", "slowest": "slowest", "second": "second slowest", "stall": "longest stall"},
+    **{
+        "median": "median turn",
+        "slowest": "slowest",
+        "second": "second slowest",
+        "stall": "longest stall",
+    },
     **{"interrupted": "interrupted", "calls": "with a function call", "only": "its only turn"},
 }
 
@@ -507,21 +675,29 @@ def example_name(example: ExampleTurn) -> str:
 
 
 def breakdown_title(row: Breakdown) -> str:
-    """Return the title of a breakdown. Examples: `order_status, VAD turns`; `all steps, manual turns (incomplete)`;
-    `typical (p50), VAD turns, …`.
+    """Return the title of a breakdown. Examples: `order_status, VAD turns`; `all steps, manual
+    turns (incomplete)`; `typical (p50), VAD turns, …`.
     """
     of = "all steps" if row.step == ALL else row.step
     if isinstance(row, PercentileBand):
         of = f"{'typical' if row.p == 0.5 else 'slow'} (p{row.p * 100:g})"
-    kind = f"{of}, {'VAD' if row.has_end_detection else 'manual'} turns{'' if row.is_complete else ' (incomplete)'}"
+    kind = (
+        f"{of}, {'VAD' if row.has_end_detection else 'manual'}"
+        f" turns{'' if row.is_complete else ' (incomplete)'}"
+    )
     return f"{kind}, {turn_type_text(row.turn_type)}" if row.turn_type else kind
 
 
 def breakdown(row: Breakdown, summary: Summary) -> str:
-    """Return a breakdown as one line: the mean of each segment, and the total. Example: `end-of-turn detection (VAD)
-    319 · audio commit 4 · … · total 727 ms (mean of 40 turns)`.
+    """Return a breakdown as one line: the mean of each segment, and the total. Example:
+    `end-of-turn detection (VAD) 319 · audio commit 4 · … · total 727 ms (mean of 40 turns)`.
     """
-    parts = " · ".join(f"{segment_title(segment)} {format_number(segment.mean_ms)}" for segment in row.segments)
+    parts = " · ".join(
+        f"{segment_title(segment)} {format_number(segment.mean_ms)}" for segment in row.segments
+    )
     where = f" on {row.target}" if len(summary.targets) > 1 else ""
     of = f" {turn_type_text(row.turn_type)}" if row.turn_type else ""
-    return f"{parts} · total {format_number(row.mean_ms)}{NBSP}ms (mean of {plural(row.turns, 'turn')}{of}{where})"
+    return (
+        f"{parts} · total {format_number(row.mean_ms)}{NBSP}ms (mean of"
+        f" {plural(row.turns, 'turn')}{of}{where})"
+    )

@@ -30,9 +30,12 @@ from reports.text.reasons import EXPLAINING, NOT_STORED, reason_line, reason_tex
 from reports.text.verdicts import in_unit, share, signed
 
 INTERVALS = (
-    "Intervals of values are 95 %, as in a report. A one-sided bound with a type I error of 5 % decides a threshold."
+    "Intervals of values are 95 %, as in a report. A one-sided bound with a type I error of 5 %"
+    " decides a threshold."
 )
-DIFFERENCES = "Intervals of differences are 90 %, as in a comparison: their ends are the bounds that decide."
+DIFFERENCES = (
+    "Intervals of differences are 90 %, as in a comparison: their ends are the bounds that decide."
+)
 MEANINGS = {
     PASS_STATUS: "pass",
     FAIL_STATUS: "a threshold failed or a metric regressed",
@@ -42,9 +45,11 @@ MEANINGS = {
 
 
 def value_text(result: Judged) -> str:
-    """Return the value of the target as text, such as `640 ms`; `∞` if it lies among the failed turns.
+    """Return the value of the target as text, such as `640 ms`; `∞` if it lies among the failed
+    turns.
 
-    If there are too few samples, the text has their number instead, such as `n/a (20 sessions; needs 40)`.
+    If there are too few samples, the text has their number instead, such as `n/a (20 sessions;
+    needs 40)`.
     """
     if result.relative:
         return values_of(result)[1]
@@ -73,29 +78,44 @@ def interval_text(result: Judged) -> str:
 
 
 def completed_text(result: Judged) -> str:
-    """Return the share of the planned turns that have a value, as text; a dash if the metric is no latency."""
+    """Return the share of the planned turns that have a value, as text; a dash if the metric is
+    no latency.
+    """
     return percent(result.counts.completed_share, 1)
 
 
 def limit_text(result: Judged) -> str:
-    """Return the limit with its operator, such as `< 800 ms`. For a relative threshold, return its margin."""
+    """Return the limit with its operator, such as `< 800 ms`. For a relative threshold, return
+    its margin.
+    """
     if result.limit is None:
         return result.spec.margin_text(sign=True)
-    sign, limit = {"<=": "≤", ">=": "≥"}.get(result.operator, result.operator), result.limit
+    sign = {"<=": "≤", ">=": "≥"}.get(result.operator, result.operator)
+    limit = result.limit
     is_share = result.spec.scale == "points" and limit
-    return f"{sign}{NBSP}{f'{format_number(100 * limit)}{NBSP}%' if is_share else in_unit(result.spec.unit, limit)}"
+    return (
+        f"{sign}{NBSP}"
+        f"{f'{format_number(100 * limit)}{NBSP}%' if is_share else in_unit(result.spec.unit, limit)}"
+    )
 
 
 def distance_text(result: Judged) -> str:
-    """Return the distance from the value to the limit, such as `215 ms (27 %) below`; "" if there is no value.
+    """Return the distance from the value to the limit, such as `215 ms (27 %) below`; "" if there
+    is no value.
 
     The distance from a difference to its margin is in percentage points.
     """
     if result.limit is None:
-        change, margin = result.published, _signed_margin(result.spec)
+        change = result.published
+        margin = _signed_margin(result.spec)
         value = change.shares[0] if change is not None else None
-        return "" if value is None or margin is None else _beside(value - margin, f"{_points(value - margin)}")
-    limit, distance = result.limit, result.measured[0] - result.limit
+        return (
+            ""
+            if value is None or margin is None
+            else _beside(value - margin, f"{_points(value - margin)}")
+        )
+    limit = result.limit
+    distance = result.measured[0] - result.limit
     if not result.counts.turns or not math.isfinite(distance):
         return ""
     if result.spec.scale == "points":
@@ -113,7 +133,8 @@ def _points(distance: float) -> str:
 
 
 def _signed_margin(spec: MetricSpec) -> float | None:
-    """Return the largest accepted difference as a share or in points; None if the margin is in the unit of the metric.
+    """Return the largest accepted difference as a share or in points; None if the margin is in the
+    unit of the metric.
 
     If more is better, the margin is negative.
     """
@@ -126,15 +147,22 @@ def _signed_margin(spec: MetricSpec) -> float | None:
 
 
 def threshold_texts(checked: CheckResult) -> list[FindingTexts]:
-    """Return the texts of each result. That no run is stored is stated once, or only in the headline."""
-    headline, texts, reasons = check_headline(checked), list[FindingTexts](), set[str]()
+    """Return the texts of each result. That no run is stored is stated once, or only in the
+    headline.
+    """
+    headline = check_headline(checked)
+    texts = list[FindingTexts]()
+    reasons = set[str]()
     for result in checked.thresholds:
         counts = has_verdict(result, checked)
         reason = remark(result) if counts else ""
         if is_not_stored(result) and (why(result) in headline or reason in reasons):
             reason = ""
         reasons.add(reason)
-        verdict = f"{displayed_result(result)}{within_text(result)}{', provisional' if result.provisional else ''}"
+        verdict = (
+            f"{displayed_result(result)}{within_text(result)}"
+            f"{', provisional' if result.provisional else ''}"
+        )
         values = {
             "baseline": baseline_text(result),
             "value": value_text(result),
@@ -142,31 +170,45 @@ def threshold_texts(checked: CheckResult) -> list[FindingTexts]:
             "limit": limit_text(result),
             "distance": distance_text(result) if counts else "",
         }
-        texts.append(FindingTexts(**values, verdict=verdict if counts else NO_VERDICT, reason=reason))
+        texts.append(
+            FindingTexts(**values, verdict=verdict if counts else NO_VERDICT, reason=reason)
+        )
     return texts
 
 
 def check_headline(checked: CheckResult) -> str:
-    """Return the verdict in a sentence. If only relative thresholds decide, it is the sentence of their comparison."""
+    """Return the verdict in a sentence. If only relative thresholds decide, it is the sentence
+    of their comparison.
+    """
     if checked.exit_status == INVALID_STATUS:
         if causes := checked.validity.reasons:
             text = _first([*map(reason_line, validity.summarized(causes))], "reason")
             return f"{validity.LEAD if checked.causes else NO_VERDICT}: {text}"
-        return f"{NO_VERDICT}: {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
+        return (
+            f"{NO_VERDICT}:"
+            f" {_first([*map(result_sentence, checked.of('not_evaluated'))], 'threshold')}"
+        )
     deciding = checked.of("fail") or checked.of("inconclusive") or checked.thresholds
-    if all(result.relative for result in deciding) and (sentence := _sentence_of_comparison(checked)):
+    if all(result.relative for result in deciding) and (
+        sentence := _sentence_of_comparison(checked)
+    ):
         return sentence.rstrip(".")
     if failed := checked.of("fail"):
         return _first([result_sentence(result) for result in failed], "threshold")
     if inconclusive := checked.of("inconclusive"):
         first, *others = map(inconclusive_text, inconclusive)
-        return f"inconclusive: {_first([first, *(text for text in others if text != first)], 'threshold')}"
+        return (
+            "inconclusive:"
+            f" {_first([first, *(text for text in others if text != first)], 'threshold')}"
+        )
     number = len(checked.thresholds)
     return f"pass: all {plural(number, 'threshold')}" if number > 1 else "pass: 1 of 1 threshold"
 
 
 def _sentence_of_comparison(checked: CheckResult) -> str:
-    """Return the joint result of the relative thresholds. It is "" if a target has no stored baseline."""
+    """Return the joint result of the relative thresholds. It is "" if a target has no stored
+    baseline.
+    """
     if checked.decision is not None:
         return decision_headline(checked.decision)
     if any(map(is_not_stored, checked.thresholds)):
@@ -176,14 +218,18 @@ def _sentence_of_comparison(checked: CheckResult) -> str:
 
 def against_text(checked: CheckResult) -> str:
     """Return the baseline as a text, such as `direct, in the same run`; "" if there is none."""
-    text, decision = reason_text(checked.against), checked.decision
+    text = reason_text(checked.against)
+    decision = checked.decision
     if decision is None:
         return text
     stopped = made_text(decision) or "their number is unknown"
     if not decision.analyses:
         stopped = "none was made"
     elif decision.is_decided_by_analysis or not decision.ended:
-        stopped = f"{'stopped at' if decision.stopped_by_analysis else 'the last one is'} {analysis_place(decision)}"
+        stopped = (
+            f"{'stopped at' if decision.stopped_by_analysis else 'the last one is'}"
+            f" {analysis_place(decision)}"
+        )
     return f"{text}: {stopped}"
 
 
@@ -192,14 +238,18 @@ def warnings(checked: CheckResult) -> list[str]:
 
 
 def _notes(checked: CheckResult) -> list[Reason]:
-    """Return the notices on the comparison and on the thresholds, then those on the runs of a comparison."""
+    """Return the notices on the comparison and on the thresholds, then those on the runs of a
+    comparison.
+    """
     relative = {one.spec.metric for one in checked.thresholds if one.relative}
     of_runs = (reason for targets in checked.compared for reason in run_reasons(targets, relative))
     return unique([*checked.notes, *of_runs])
 
 
 def explanations(checked: CheckResult) -> list[str]:
-    """Return what explains the error rates of the verdicts: the intervals, then the notices on their assumptions."""
+    """Return what explains the error rates of the verdicts: the intervals, then the notices on
+    their assumptions.
+    """
     results = checked.thresholds
     intervals = [INTERVALS] if any(not result.relative for result in results) else []
     intervals += [DIFFERENCES] if any(result.relative for result in results) else []
@@ -207,9 +257,12 @@ def explanations(checked: CheckResult) -> list[str]:
 
 
 def notices(checked: CheckResult) -> list[str]:
-    """Return the notices on the comparison, on the thresholds, and on the runs, without `explanations`."""
+    """Return the notices on the comparison, on the thresholds, and on the runs, without
+    `explanations`.
+    """
     absolute = {one.spec.metric for one in checked.thresholds if not one.relative}
-    texts, run = [reason_text(note) for note in _notes(checked) if note.code not in EXPLAINING], checked.run
+    texts = [reason_text(note) for note in _notes(checked) if note.code not in EXPLAINING]
+    run = checked.run
     if run is not None and checked.data_notes is not None:
         unread = unread_notice(run.metadata)  # a warning of the check, or without effect on it
         texts += [notice for notice in run_notices(run, checked.data_notes) if notice != unread]
@@ -217,7 +270,9 @@ def notices(checked: CheckResult) -> list[str]:
 
 
 def why(result: Judged) -> str:
-    """Return the reason for the result, and its notes; "" if the values of the result show the reason."""
+    """Return the reason for the result, and its notes; "" if the values of the result show the
+    reason.
+    """
     return "; ".join(filter(None, (reason_text(result.reason), reasons_text(result.notes))))
 
 
@@ -226,7 +281,8 @@ def result_sentence(result: Judged) -> str:
 
     Example: `ttfa p95 of b is over its limit: 1,580 ms (1,420 to 1,690 ms), limit < 800 ms`.
     """
-    subject, reason = f"{result.title} of {result.target}", why(result)
+    subject = f"{result.title} of {result.target}"
+    reason = why(result)
     if result.result == "not_evaluated":
         return f"{subject} has no data: {reason}"
     if result.published:
@@ -239,7 +295,9 @@ def result_sentence(result: Judged) -> str:
 
 
 def values_text(result: Judged) -> str:
-    """Return the measured value and the limit, such as `1,580 ms (1,420 to 1,690 ms), limit < 800 ms`."""
+    """Return the measured value and the limit, such as `1,580 ms (1,420 to 1,690 ms), limit <
+    800 ms`.
+    """
     if result.relative:
         return f"{interval_text(result)}, margin {limit_text(result)}"
     bounds = "" if result.shortfall else f" ({interval_text(result)})"
@@ -249,8 +307,8 @@ def values_text(result: Judged) -> str:
 def inconclusive_text(result: Judged) -> str:
     """Return why a result is inconclusive.
 
-    Example: `ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120`. That no run is stored is a
-    reason for all metrics of a target.
+    Example: `ttfa p95 of b: too few turns to decide: p95 needs 400, this run has 120`. That no run
+    is stored is a reason for all metrics of a target.
     """
     if is_not_stored(result):
         return why(result)
@@ -273,10 +331,15 @@ def more(result: Judged) -> str:
 
 
 def remark(result: Judged) -> str:
-    """Return what the values of a result do not show: the reason, the corrected estimate, the completed share."""
-    parts, completed = [f"{why(result)}{more(result)}".removeprefix("; ")], result.counts.completed_share
+    """Return what the values of a result do not show: the reason, the corrected estimate, the
+    completed share.
+    """
+    parts = [f"{why(result)}{more(result)}".removeprefix("; ")]
+    completed = result.counts.completed_share
     if (corrected := as_share(result.corrected, result.spec.scale)) is not None:
-        parts.insert(0, f"corrected {signed(corrected, result.spec.scale)}, analysis {result.analysis}")
+        parts.insert(
+            0, f"corrected {signed(corrected, result.spec.scale)}, analysis {result.analysis}"
+        )
     if not math.isnan(completed) and completed != 1:
         of = "sessions" if THRESHOLD_METRICS[result.spec.metric].of_sessions else "planned turns"
         parts.append(f"{completed_text(result)} of the {of} have a value")
@@ -284,15 +347,20 @@ def remark(result: Judged) -> str:
 
 
 def outcome_text(checked: CheckDocument) -> str:
-    """Return the number of thresholds with the result of the check, such as `1 of 2 thresholds failed`."""
+    """Return the number of thresholds with the result of the check, such as `1 of 2 thresholds
+    failed`.
+    """
     words: dict[Result, str] = {"fail": "failed", "inconclusive": "inconclusive", "pass": "passed"}
-    counts, total = checked.result_counts, plural(sum(checked.result_counts.values()), "threshold")
+    counts = checked.result_counts
+    total = plural(sum(checked.result_counts.values()), "threshold")
     if checked.exit_status == INVALID_STATUS:
         without = sum(one.texts.verdict == NO_VERDICT for one in checked.findings if one.texts)
         return f"{count(without)} of {total} {NO_VERDICT}"
     result = checked.result if counts[checked.result] else "inconclusive"
     accepted = counts["inconclusive"] if result == "pass" else 0
-    return f"{count(counts[result])} of {total} {words[result]}" + (f", {accepted} inconclusive" if accepted else "")
+    return f"{count(counts[result])} of {total} {words[result]}" + (
+        f", {accepted} inconclusive" if accepted else ""
+    )
 
 
 def result_line(checked: CheckDocument) -> str:
@@ -302,8 +370,11 @@ def result_line(checked: CheckDocument) -> str:
 
 
 def ending(checked: CheckResult) -> str:
-    """Return the exit status with its meaning, such as `exit status 1: a threshold failed or a metric regressed`."""
-    inconclusive, meaning = len(checked.of("inconclusive")), MEANINGS[checked.exit_status]
+    """Return the exit status with its meaning, such as `exit status 1: a threshold failed or a
+    metric regressed`.
+    """
+    inconclusive = len(checked.of("inconclusive"))
+    meaning = MEANINGS[checked.exit_status]
     if checked.exit_status == PASS_STATUS and inconclusive:
         all_are = inconclusive == len(checked.thresholds)
         meaning = "inconclusive," if all_are else f"pass, {count(inconclusive)} inconclusive"
@@ -312,7 +383,8 @@ def ending(checked: CheckResult) -> str:
 
 
 def has_verdict(result: Judged, checked: CheckResult) -> bool:
-    """Return whether a result counts. It does not count if the run is invalid or the comparison is unfair.
+    """Return whether a result counts. It does not count if the run is invalid or the comparison is
+    unfair.
 
     If stored baselines were measured under other conditions, only absolute thresholds count.
     """
@@ -330,12 +402,16 @@ def displayed_result(result: Judged) -> str:
 
 
 def within_text(result: Judged) -> str:
-    """Return the margin, such as ` (slower, within 20 %)`, if the verdict alone could be misunderstood; else ""."""
+    """Return the margin, such as ` (slower, within 20 %)`, if the verdict alone could be
+    misunderstood; else "".
+    """
     return within(result) if result.difference else ""
 
 
 def check_badges(checked: CheckResult) -> list[Badge]:
-    """Return the badges of a check: its result if the run is valid, the validity, and the source of the run."""
+    """Return the badges of a check: its result if the run is valid, the validity, and the source
+    of the run.
+    """
     usable = not (checked.causes and checked.against)
     run = validity.run_status(TITLES[checked.status], usable=usable)
     badges = [Badge(MARKS[run].badge, MARKS[run].marker, run, "")]
@@ -345,7 +421,9 @@ def check_badges(checked: CheckResult) -> list[Badge]:
 
 
 def result_badge(checked: CheckDocument) -> Badge:
-    """Return the badge of the result of a check, such as `✕ FAIL` and `1 of 2 thresholds failed`."""
+    """Return the badge of the result of a check, such as `✕ FAIL` and `1 of 2 thresholds
+    failed`.
+    """
     note = "" if checked.exit_status == INVALID_STATUS else outcome_text(checked)
     accepted = checked.result == "pass" and checked.result_counts["inconclusive"]
     style = MARKS["inconclusive" if accepted else checked.result]

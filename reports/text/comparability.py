@@ -8,7 +8,16 @@ from typing import Any
 from reports.analysis.summary.run_validity import TITLES
 from reports.analysis.summary.targets import FAIR, Interleaving
 from reports.analysis.targets.fairness import WORKLOAD, FairnessCheck
-from reports.formatting import NBSP, NONE, count, excerpt, format_number, join_words, percent, plural
+from reports.formatting import (
+    NBSP,
+    NONE,
+    count,
+    excerpt,
+    format_number,
+    join_words,
+    percent,
+    plural,
+)
 from reports.render.blocks import MARKS
 from reports.text.conditions import condition_name
 from reports.text.invalid import Numbers
@@ -33,10 +42,12 @@ CHECK_NAMES = {
     "sessions_with_failures": "sessions with a failed turn",
     **FACTS,
 }
-"""The names of the checks. A condition of the workload has its own name. The code of any other check is its name."""
+"""The names of the checks. A condition of the workload has its own name. The code of any other
+check is its name."""
 SERVICES = {"simulated": "◇ SIMULATED", "recorded": "◉ RECORDED", "real": "a real service"}
 FAILURES_DIFFER = (
-    f"Failure rates of the targets differ by more than {100 * FAIR:g}{NBSP}point ({{}}): examine the failures first."
+    f"Failure rates of the targets differ by more than {100 * FAIR:g}{NBSP}point ({{}}): examine"
+    " the failures first."
 )
 
 
@@ -50,7 +61,9 @@ def check_texts(check: FairnessCheck) -> list[str]:
     if write := VALUES.get(check.code):
         return [write(value) for value in check.values]
     texts = [str(value or NONE) for value in check.values]
-    return [excerpt(text, MAX_TEXT_CHARACTERS) for text in texts] if check.result == "fail" else texts
+    return (
+        [excerpt(text, MAX_TEXT_CHARACTERS) for text in texts] if check.result == "fail" else texts
+    )
 
 
 def _status(status: Any) -> str:
@@ -62,7 +75,9 @@ def _share_of_failures(value: Any) -> str:
     if value is None:
         return NONE
     share, *ends = value
-    return percent(share, 1) + (f" ({difference_interval(ends[0], ends[1], 'points')} points)" if ends else "")
+    return percent(share, 1) + (
+        f" ({difference_interval(ends[0], ends[1], 'points')} points)" if ends else ""
+    )
 
 
 VALUES: Mapping[str, Callable[[Any], str]] = {
@@ -71,7 +86,10 @@ VALUES: Mapping[str, Callable[[Any], str]] = {
     "throttled": lambda share: percent(share, 1),
     **dict.fromkeys(
         ("same_workload", "same_scripts"),
-        lambda values: "; ".join(f"{condition_name(code)} {text}" for code, text in values.items()) or "not recorded",
+        lambda values: (
+            "; ".join(f"{condition_name(code)} {text}" for code, text in values.items())
+            or "not recorded"
+        ),
     ),
     "definitions": lambda version: f"version {version}",
     "service": SERVICES.__getitem__,
@@ -92,19 +110,28 @@ def _unequal_sessions(numbers: Numbers) -> str:
 
 
 def _step_shares(numbers: Numbers) -> str:
-    (base, cand), (was, now) = numbers["targets"], [percent(share, 1) for share in numbers["shares"]]
-    differ = f"The shares of steps differ: {numbers['step']} has {was} of the turns of {base} and {now} of the turns of"
-    weights = f"{cand}. Percentiles are compared after weighting the steps of {cand} to the shares of {base}"
+    base, cand = numbers["targets"]
+    was, now = [percent(share, 1) for share in numbers["shares"]]
+    differ = (
+        f"The shares of steps differ: {numbers['step']} has {was} of the turns of {base} and {now}"
+        " of the turns of"
+    )
+    weights = (
+        f"{cand}. Percentiles are compared after weighting the steps of {cand} to the shares of"
+        f" {base}"
+    )
     rates = "" if numbers["rates_weighted"] else " Rates and means are not weighted."
     return f"{differ} {weights}, so they differ from those of a report.{rates}"
 
 
 def _session_lengths(numbers: Numbers) -> str:
-    (base, cand), turns = numbers["targets"], [format_number(n) for n in numbers["turns"]]
+    base, cand = numbers["targets"]
+    turns = [format_number(n) for n in numbers["turns"]]
     text = (
-        f"Sessions differ in length: {base} has {turns[0]} turns in a session, and {cand} has {turns[1]}. Percentiles, "
-        f"rates and means are compared after weighting the turns of {cand} by their number in the session to the "
-        f"shares of {base}, so they differ from those of a report."
+        f"Sessions differ in length: {base} has {turns[0]} turns in a session, and {cand} has"
+        f" {turns[1]}. Percentiles, rates and means are compared after weighting the turns of"
+        f" {cand} by their number in the session to the shares of {base}, so they differ from those"
+        " of a report."
     )
     if not any(numbers["excluded"]):
         return text
@@ -115,84 +142,112 @@ def _session_lengths(numbers: Numbers) -> str:
 
 def _incomplete(numbers: Numbers) -> str:
     (pairs,) = numbers["there"]
-    return f"{plural(pairs, 'pair')} without a session of each target {'is' if pairs == 1 else 'are'} excluded."
+    return (
+        f"{plural(pairs, 'pair')} without a session of each target {'is' if pairs == 1 else 'are'}"
+        " excluded."
+    )
 
 
 def _unfinished(numbers: Numbers) -> str:
     (pairs,) = numbers["there"]
-    cut = f"{plural(pairs, 'pair')} of the {count(numbers['pairs'])} {'was' if pairs == 1 else 'were'} cut"
-    return f"{cut} by the end of the run: their finished turns count here; interim analyses exclude such pairs."
+    cut = (
+        f"{plural(pairs, 'pair')} of the {count(numbers['pairs'])}"
+        f" {'was' if pairs == 1 else 'were'} cut"
+    )
+    return (
+        f"{cut} by the end of the run: their finished turns count here; interim analyses exclude"
+        " such pairs."
+    )
 
 
 def _one_seed(numbers: Numbers) -> str:
     first, other = numbers["targets"]
     return (
-        f"{first} and {other} have almost equal values: their {numbers['metric']} differs less than independent "
-        "samples do. If they are two simulators with one seed, restart one of them with another seed: rtbench simulate "
-        "--seed 2."
+        f"{first} and {other} have almost equal values: their {numbers['metric']} differs less than"
+        " independent samples do. If they are two simulators with one seed, restart one of them"
+        " with another seed: rtbench simulate --seed 2."
     )
 
 
 def _lacking(numbers: Numbers) -> str:
-    targets, metrics = numbers["targets"], numbers["metrics"]
-    has, these = "has" if len(targets) == 1 else "have", "it is" if len(metrics) == 1 else "these are"
+    targets = numbers["targets"]
+    metrics = numbers["metrics"]
+    has = "has" if len(targets) == 1 else "have"
+    these = "it is" if len(metrics) == 1 else "these are"
     return f"{join_words(targets)} {has} no {join_words(metrics)}, so {these} not compared there."
 
 
 def _widened(numbers: Numbers) -> str:
     allow = f"allow for the uncertainty of each value: {numbers['errors']}"
-    return f"Intervals of {join_words(numbers['metrics'])} {allow}." if "metrics" in numbers else f"the bounds {allow}"
+    return (
+        f"Intervals of {join_words(numbers['metrics'])} {allow}."
+        if "metrics" in numbers
+        else f"the bounds {allow}"
+    )
 
 
 def _by_length(numbers: Numbers) -> str:
     return (
-        f"The change of {join_words(numbers['metrics'])} differs between long and short sessions, and a few sessions "
-        "contain many of the turns: the bound in the direction of the long sessions allows for an unseen session."
+        f"The change of {join_words(numbers['metrics'])} differs between long and short sessions,"
+        " and a few sessions contain many of the turns: the bound in the direction of the long"
+        " sessions allows for an unseen session."
     )
 
 
 def _coarse_ticks(numbers: Numbers) -> str:
     tick, margin = (f"{format_number(numbers[name])}{NBSP}ms" for name in ("tick_ms", "margin_ms"))
     wider = (
-        f"{numbers['statistic']}<+{format_number(100 * numbers['ratio'])}% and +{format_number(numbers['tick_ms'])}ms"
+        f"{numbers['statistic']}<+{format_number(100 * numbers['ratio'])}% and"
+        f" +{format_number(numbers['tick_ms'])}ms"
     )
     return (
-        f"{numbers['metric']} has steps of {tick}, and its margin is {margin}: a change below a step may exceed it. "
-        f"Allow a step, too: {wider}."
+        f"{numbers['metric']} has steps of {tick}, and its margin is {margin}: a change below a"
+        f" step may exceed it. Allow a step, too: {wider}."
     )
 
 
 def _metrics_of_targets(numbers: Numbers) -> str:
-    """Return the names of metrics. If there are several candidates, each has the name of its candidate."""
-    return join_words([f"{metric} of {target}" if target else metric for metric, target in numbers["metrics"]])
+    """Return the names of metrics. If there are several candidates, each has the name of its
+    candidate.
+    """
+    return join_words(
+        [f"{metric} of {target}" if target else metric for metric, target in numbers["metrics"]]
+    )
 
 
 def _drifted(numbers: Numbers) -> str:
     return (
-        f"Latency of one target drifted ({_metrics_of_targets(numbers)}): neighbouring {numbers['unit']}s are "
-        "autocorrelated. Quarters of the run are resampled, and these verdicts are provisional: if the true value is "
-        f"exactly on the margin, {OWN_DRIFT}. A longer run reduces this error. In 1 of 20 metrics without drift, drift "
-        "is found by chance."
+        f"Latency of one target drifted ({_metrics_of_targets(numbers)}): neighbouring"
+        f" {numbers['unit']}s are autocorrelated. Quarters of the run are resampled, and these"
+        f" verdicts are provisional: if the true value is exactly on the margin, {OWN_DRIFT}. A"
+        " longer run reduces this error. In 1 of 20 metrics without drift, drift is found by"
+        " chance."
     )
 
 
 def _had_bursts(numbers: Numbers) -> str:
     return (
-        f"Failures or slow turns of one target occurred in bursts ({_metrics_of_targets(numbers)}). Sixths of the run "
-        f"are counted, not {numbers['unit']}s, and these verdicts are provisional: the run may have missed rarer "
-        "bursts. A longer run is more reliable. In 1 of 30 metrics without bursts, bursts are found by chance."
+        f"Failures or slow turns of one target occurred in bursts ({_metrics_of_targets(numbers)})."
+        f" Sixths of the run are counted, not {numbers['unit']}s, and these verdicts are"
+        " provisional: the run may have missed rarer bursts. A longer run is more reliable. In 1"
+        " of 30 metrics without bursts, bursts are found by chance."
     )
 
 
 def _ended_by_analyses(numbers: Numbers) -> str:
     return (
-        f"{numbers['run']} was ended by interim analyses, so a test of a fixed size has a larger type I error than its "
-        f"confidence states; `rtbench check {numbers['folder']}` shows the decision of the analyses."
+        f"{numbers['run']} was ended by interim analyses, so a test of a fixed size has a larger"
+        f" type I error than its confidence states; `rtbench check {numbers['folder']}` shows the"
+        " decision of the analyses."
     )
 
 
 def _run_notice(numbers: Numbers) -> str:
-    return f"{numbers['target']}: {numbers['notice']}" if "target" in numbers else str(numbers["notice"])
+    return (
+        f"{numbers['target']}: {numbers['notice']}"
+        if "target" in numbers
+        else str(numbers["notice"])
+    )
 
 
 SENTENCES: Mapping[str, Callable[[Numbers], str]] = {

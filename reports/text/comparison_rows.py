@@ -1,4 +1,6 @@
-"""The texts and axis positions of a metric comparison: its values, difference, interval, margin, and verdict. Pure."""
+"""The texts and axis positions of a metric comparison: its values, difference, interval, margin,
+and verdict. Pure.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,20 @@ from reports.text.verdicts import NOT_SHOWN, in_unit, interval_of, share
 
 UNITS: dict[Scale, str] = {"ratio": "%", "points": "points", "slope": SLOPE}
 ONE_IN = {
-    0.5: "half of the {}s", 0.75: "one {} in four", 0.9: "one {} in ten", 0.95: "one {} in twenty",
+    0.5: "half of the {}s",
+    0.75: "one {} in four",
+    0.9: "one {} in ten",
+    0.95: "one {} in twenty",
     0.99: "one {} in a hundred",
-}  # fmt: skip
+}
 """The turns beyond each quantile, as a text. `{}` is the noun for a turn."""
 BETWEEN_PEERS: dict[str, tuple[str, str]] = {
     "regressed": ("slower", "worse"),
     "improved": ("faster", "better"),
     "not_regressed": ("not slower", "not worse"),
 }
-"""The names of verdicts if two services are compared, with no baseline: for a latency, and for any other metric."""
+"""The names of verdicts if two services are compared, with no baseline: for a latency, and for
+any other metric."""
 
 
 def displayed_verdict(name: str, spec: MetricSpec, *, peers: bool) -> str:
@@ -49,7 +55,11 @@ def size(d: float, comparison: Judged, *, longer: bool = False) -> str:
 
     If `longer`, differences of times are written as `65 % longer` or `4 % shorter`.
     """
-    more, less = ("longer", "shorter") if longer and verdicts.is_latency(comparison.spec) else ("more", "less")
+    more, less = (
+        ("longer", "shorter")
+        if longer and verdicts.is_latency(comparison.spec)
+        else ("more", "less")
+    )
     word = more if d >= 0 else less
     if comparison.spec.scale != "ratio":
         return f"{_amount(d, comparison)}{NBSP}{UNITS[comparison.spec.scale]} {word}"
@@ -57,12 +67,14 @@ def size(d: float, comparison: Judged, *, longer: bool = False) -> str:
 
 
 def range_of(comparison: Judged, *, longer: bool = True) -> str:
-    """Return the range of a difference, such as `5 to 19 % longer` or `from 3 % shorter to 19 % longer`.
+    """Return the range of a difference, such as `5 to 19 % longer` or `from 3 % shorter to 19 %
+    longer`.
 
-    An unbounded range is written as `anything`. If `longer`, differences of times are written with longer and shorter,
-    otherwise with more and less.
+    An unbounded range is written as `anything`. If `longer`, differences of times are written with
+    longer and shorter, otherwise with more and less.
     """
-    difference, spec = comparison.difference, comparison.spec
+    difference = comparison.difference
+    spec = comparison.spec
     assert difference is not None, "there is a difference"
     if not (math.isfinite(difference.low) and math.isfinite(difference.high)):
         return f"anything ({interval_of(difference)})"
@@ -100,7 +112,8 @@ NOT_JUDGED = f"– {NO_VERDICT}"
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """A comparison as a row of texts and axis positions, which are logs of a ratio, or percentage points.
+    """A comparison as a row of texts and axis positions, which are logs of a ratio, or percentage
+    points.
 
     `usable` is False if the values must not be used: the row then has no verdict.
     """
@@ -115,8 +128,11 @@ class ComparisonRow:
 
     @property
     def ends(self) -> tuple[float, float, float]:
-        """The positions of the difference and of both ends of its interval; NaN if there is none."""
-        published, scale = self.comparison.published, 100.0 if self.comparison.spec.scale == "points" else 1.0
+        """The positions of the difference and of both ends of its interval; NaN if there is
+        none.
+        """
+        published = self.comparison.published
+        scale = 100.0 if self.comparison.spec.scale == "points" else 1.0
         if not published:
             return (math.nan,) * 3
         return published.d * scale, published.low * scale, published.high * scale
@@ -125,13 +141,19 @@ class ComparisonRow:
     def margin(self) -> float:
         """The axis position of the margin.
 
-        A margin `plus` in ms is first converted to a share of the baseline's value. If the margin also has a ratio, the
-        larger one is the position, because a regression must exceed both.
+        A margin `plus` in ms is first converted to a share of the baseline's value. If the margin
+        also has a ratio, the larger one is the position, because a regression must exceed both.
         """
-        scale, margin, difference = self.comparison.spec.scale, self.comparison.spec.margin, self.comparison.published
+        scale = self.comparison.spec.scale
+        margin = self.comparison.spec.margin
+        difference = self.comparison.published
         if scale != "ratio":
             return 100 * margin.points if scale == "points" else margin.plus
-        plus = margin.plus / difference.baseline if difference and 0 < difference.baseline < math.inf else 0.0
+        plus = (
+            margin.plus / difference.baseline
+            if difference and 0 < difference.baseline < math.inf
+            else 0.0
+        )
         return math.log1p(max(margin.ratio, plus))
 
     @property
@@ -140,40 +162,56 @@ class ComparisonRow:
 
     @property
     def outcome(self) -> str:
-        displayed = displayed_verdict(self.verdict_name, self.comparison.spec, peers=self.comparison.peers)
+        displayed = displayed_verdict(
+            self.verdict_name, self.comparison.spec, peers=self.comparison.peers
+        )
         return f"{displayed}{' (Holm)' if self.after_holm else ''}" if self.usable else NO_VERDICT
 
     @property
     def within(self) -> str:
-        """The margin of a verdict that a reader could understand as "no change", such as ` (slower, within 20 %)`."""
+        """The margin of a verdict that a reader could understand as "no change", such as `
+        (slower, within 20 %)`.
+        """
         return within(self.comparison) if self.usable else ""
 
     @property
     def reason(self) -> str:
-        """The direction of an inconclusive metric and the sessions that would decide it; "" for other verdicts.
+        """The direction of an inconclusive metric and the sessions that would decide it; "" for
+        other verdicts.
 
         Example: `slower; needs about 370 pairs`.
         """
-        one, needed = self.comparison, self.comparison.required_sessions
+        one = self.comparison
+        needed = self.comparison.required_sessions
         if one.verdict.name != "inconclusive" or not self.usable:
             return ""
         text = reasons.reason_text(one.reason)
         if not one.reason and not math.isnan(needed):
             more_than = f"more than {count(MAX_SESSIONS_RATIO * max(one.each('sessions')))}"
             number_text = f"about {count(needed)}" if math.isfinite(needed) else more_than
-            text = f"needs {number_text} {'pairs' if one.cluster == 'pair' else 'sessions per target'}"
+            text = (
+                f"needs {number_text} {'pairs' if one.cluster == 'pair' else 'sessions per target'}"
+            )
         return "; ".join(filter(None, (direction_of(one), text)))
 
     @property
     def after_holm(self) -> bool:
-        """True if the interval is beyond the margin, but the verdict is inconclusive after Holm's correction."""
-        difference, reason = self.comparison.difference, self.comparison.reason
-        return self.usable and difference is not None and difference.worse.low > 0 and reason == NOT_AFTER_HOLM
+        """True if the interval is beyond the margin, but the verdict is inconclusive after
+        Holm's correction.
+        """
+        difference = self.comparison.difference
+        reason = self.comparison.reason
+        return (
+            self.usable
+            and difference is not None
+            and difference.worse.low > 0
+            and reason == NOT_AFTER_HOLM
+        )
 
     @property
     def is_doubted(self) -> bool:
-        """True if the verdict is provisional because one target drifted. A difference between two runs is noted once,
-        for all metrics.
+        """True if the verdict is provisional because one target drifted. A difference between two
+        runs is noted once, for all metrics.
         """
         difference = self.comparison.difference
         drifted = difference is not None and difference.order is not None
@@ -189,8 +227,12 @@ class ComparisonRow:
 
     @property
     def note(self) -> str:
-        """The text below the name if the row has little room, such as `from end of speech, secondary`."""
-        text = ", ".join(filter(None, (self.turns_text, "" if self.comparison.spec.primary else "secondary")))
+        """The text below the name if the row has little room, such as `from end of speech,
+        secondary`.
+        """
+        text = ", ".join(
+            filter(None, (self.turns_text, "" if self.comparison.spec.primary else "secondary"))
+        )
         return text if len(text) <= ROOM else excerpt(self.turns_text, ROOM)
 
     @property
@@ -199,17 +241,27 @@ class ComparisonRow:
 
     @property
     def signed(self) -> str:
-        """The verdict with its sign but without the word `provisional`, such as `? inconclusive (Holm)`."""
-        return NOT_JUDGED if self.outcome == NO_VERDICT else f"{MARKS[self.verdict_name].marker} {self.outcome}"
+        """The verdict with its sign but without the word `provisional`, such as `? inconclusive
+        (Holm)`.
+        """
+        return (
+            NOT_JUDGED
+            if self.outcome == NO_VERDICT
+            else f"{MARKS[self.verdict_name].marker} {self.outcome}"
+        )
 
     @property
     def verdict(self) -> str:
-        """The verdict with its sign, such as `? inconclusive (Holm)` or `≈ equivalent (provisional)`."""
+        """The verdict with its sign, such as `? inconclusive (Holm)` or `≈ equivalent
+        (provisional)`.
+        """
         return f"{self.signed}{' (provisional)' if self.is_doubted else ''}"
 
     @property
     def verdict_text(self) -> str:
-        """The verdict with its sign and, if it is needed, its margin, such as `≈ equivalent (within 40 %)`."""
+        """The verdict with its sign and, if it is needed, its margin, such as `≈ equivalent
+        (within 40 %)`.
+        """
         return self.verdict + self.within
 
     @property
@@ -219,28 +271,40 @@ class ComparisonRow:
 
     @property
     def measured(self) -> str:
-        """The value of the baseline and of the candidate, such as `1,600 → 2,640 ms`; "" if neither is displayed."""
-        (base, candidate), unit = values_of(self.comparison), f"{NBSP}{self.comparison.spec.shown_unit}"
-        base = base.removesuffix(unit) if candidate.endswith(unit) else base  # once, if both have it
+        """The value of the baseline and of the candidate, such as `1,600 → 2,640 ms`; "" if
+        neither is displayed.
+        """
+        base, candidate = values_of(self.comparison)
+        unit = f"{NBSP}{self.comparison.spec.shown_unit}"
+        # once, if both have it
+        base = base.removesuffix(unit) if candidate.endswith(unit) else base
         return "" if {base, candidate} <= {NONE, NOT_SHOWN} else f"{base} → {candidate}"
 
 
 def values_of(comparison: Judged) -> tuple[str, str]:
     """Return the value of the baseline and of the candidate, each with its unit."""
-    difference, (base, candidate) = comparison.difference, comparison.shortfalls
+    difference = comparison.difference
+    base, candidate = comparison.shortfalls
     if difference is None:
         return NONE, NONE
-    return _value(difference.baseline, base, comparison.spec), _value(difference.candidate, candidate, comparison.spec)
+    return _value(difference.baseline, base, comparison.spec), _value(
+        difference.candidate, candidate, comparison.spec
+    )
 
 
 def interval_text(comparison: Judged) -> str:
     """Return the interval of the difference, or why it is not shown."""
-    published, shortfall = comparison.published, comparison.shortfall
+    published = comparison.published
+    shortfall = comparison.shortfall
     if shortfall:
         return reasons.reason_text(shortfall)
     if comparison.unfit:
         return "uncertain in this run"
-    return "" if published and verdicts.has_zero_baseline(published) else verdicts.interval_of(published)
+    return (
+        ""
+        if published and verdicts.has_zero_baseline(published)
+        else verdicts.interval_of(published)
+    )
 
 
 def change_of(comparison: Judged) -> str:
@@ -250,27 +314,38 @@ def change_of(comparison: Judged) -> str:
 
 def change_text(comparison: Judged) -> str:
     """Return the difference with its interval, such as `+65 % (+47 to +87 %)`."""
-    change, interval = change_of(comparison), interval_text(comparison)
+    change = change_of(comparison)
+    interval = interval_text(comparison)
     return f"{change} ({interval})" if interval else change
 
 
 def direction_of(comparison: Judged) -> str:
-    """Return the direction that is known even if there is no verdict: slower, or worse; "" if it is unknown."""
+    """Return the direction that is known even if there is no verdict: slower, or worse; "" if it
+    is unknown.
+    """
     is_latency = verdicts.is_latency(comparison.spec)
-    return {"worse": "slower", "better": "faster"}.get(comparison.direction, "") if is_latency else comparison.direction
+    return (
+        {"worse": "slower", "better": "faster"}.get(comparison.direction, "")
+        if is_latency
+        else comparison.direction
+    )
 
 
 NEAR = 0.05
-"""The limit for the distance of a ratio from 1. If an equivalent result is farther from 1, its margin is shown."""
+"""The limit for the distance of a ratio from 1. If an equivalent result is farther from 1, its
+margin is shown."""
 
 
 def within(comparison: Judged) -> str:
-    """Return a text with the margin for a verdict that a reader could understand as "no change"; otherwise "".
+    """Return a text with the margin for a verdict that a reader could understand as "no change";
+    otherwise "".
 
-    It is ` (slower, within 20 %)` if a metric passes although it is worse, and ` (within 40 %)` if an equivalent ratio
-    is far from 1.
+    It is ` (slower, within 20 %)` if a metric passes although it is worse, and ` (within 40 %)` if
+    an equivalent ratio is far from 1.
     """
-    verdict, difference, accepted = comparison.verdict.name, comparison.difference, comparison.spec.margin_text()
+    verdict = comparison.verdict.name
+    difference = comparison.difference
+    accepted = comparison.spec.margin_text()
     if verdict in ("equivalent", "not_regressed") and comparison.direction == "worse":
         return f" ({direction_of(comparison)}, within {accepted})"
     if verdict != "equivalent" or difference is None or difference.scale != "ratio":
@@ -286,11 +361,17 @@ def definition(metric: str) -> str:
 
 
 def _value(value: float, shortfall: Reason | None, spec: MetricSpec) -> str:
-    """Return a value with its unit. If there are too few turns for a rate, return the two counts, such as `3 of 4`."""
+    """Return a value with its unit. If there are too few turns for a rate, return the two
+    counts, such as `3 of 4`.
+    """
     if math.isnan(value):
         return NOT_SHOWN
     if spec.scale == "points":
-        return f"{round(value * shortfall.there)} of {shortfall.there}" if shortfall else f"{share(value)}{NBSP}%"
+        return (
+            f"{round(value * shortfall.there)} of {shortfall.there}"
+            if shortfall
+            else f"{share(value)}{NBSP}%"
+        )
     if shortfall or value == math.inf:
         return NOT_SHOWN if shortfall else INFINITE
     return f"{format_number(value)}{NBSP}{spec.shown_unit}".rstrip()

@@ -1,4 +1,6 @@
-"""The sentences at the top of a comparison. They are templates with numbers, and judge only what code can compute."""
+"""The sentences at the top of a comparison. They are templates with numbers, and judge only what
+code can compute.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,16 @@ from reports.text.reasons import remedies, remedies_text
 from reports.text.verdicts import RUN_TO_RUN
 
 BY_ANALYSES = (
-    "Interim analyses that were planned before the run decided the verdict. The table contains all pairs of the run, "
-    "evaluated as one test of a fixed size."
+    "Interim analyses that were planned before the run decided the verdict. The table contains all"
+    " pairs of the run, evaluated as one test of a fixed size."
 )
 PROVISIONAL = (
-    f"Provisional: runs of an unchanged service differ by chance; a standard deviation of {RUN_TO_RUN} was assumed."
+    "Provisional: runs of an unchanged service differ by chance; a standard deviation of"
+    f" {RUN_TO_RUN} was assumed."
 )
-AVOID = "To avoid the assumption, run both targets in one run (--targets A,B), or store five baselines."
+AVOID = (
+    "To avoid the assumption, run both targets in one run (--targets A,B), or store five baselines."
+)
 
 
 def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
@@ -44,7 +49,11 @@ def candidates(comparison: Comparison) -> list[tuple[str, VerdictName | None]]:
     verdicts = {mine[0].target: verdict for verdict, mine in worst_first(comparison.primary)}
     return [
         *verdicts.items(),
-        *((target.label, None) for target in comparison.targets[1:] if target.label not in verdicts),
+        *(
+            (target.label, None)
+            for target in comparison.targets[1:]
+            if target.label not in verdicts
+        ),
     ]
 
 
@@ -55,13 +64,19 @@ def verdict_title(comparison: Comparison) -> str:
     """
     if comparison.decision is not None:
         verdict = comparison.decision.verdict
-        mine = [compared for compared in comparison.decision.comparisons if compared.verdict.name == verdict]
+        mine = [
+            compared
+            for compared in comparison.decision.comparisons
+            if compared.verdict.name == verdict
+        ]
         return displayed_overall(mine) or verdict
     return displayed_overall(worst_first(comparison.primary)[0][1]) if comparison.primary else ""
 
 
 def comparison_headline(comparison: Comparison) -> str:
-    """Return the result in a sentence. With several candidates, the sentence is about the worst one."""
+    """Return the result in a sentence. With several candidates, the sentence is about the worst
+    one.
+    """
     if comparison.failed_checks:
         return validity.do_not_use(validity.summarized(comparison.invalid_reasons))
     if comparison.decision is not None:
@@ -84,7 +99,10 @@ def unusable_status(comparison: Comparison) -> str:
     It is INVALID or NO VERDICT if a candidate's run has that status, otherwise INVALID COMPARISON.
     """
     validities = [validity_of(target.run.metadata) for target in comparison.targets[1:]]
-    unfit = next((run_validity for run_validity in validities if run_validity.status != "valid"), validities[0])
+    unfit = next(
+        (run_validity for run_validity in validities if run_validity.status != "valid"),
+        validities[0],
+    )
     return validity.run_status(unfit.title, usable=False)
 
 
@@ -93,24 +111,29 @@ def assumption(comparison: Comparison) -> str:
 
     Return "" if none was assumed, or if the comparison has no verdict.
     """
-    assumed = comparison.method.run_sd and any(one.verdict.provisional for one in comparison.comparisons)
+    assumed = comparison.method.run_sd and any(
+        one.verdict.provisional for one in comparison.comparisons
+    )
     if not assumed or comparison.failed_checks:
         return ""
     return f"{PROVISIONAL} {AVOID}"
 
 
 def worst_steps(comparison: Comparison) -> list[str]:
-    """Return a text for each candidate on its step that is most likely to be worse: name, difference, and verdict."""
+    """Return a text for each candidate on its step that is most likely to be worse: name,
+    difference, and verdict.
+    """
     texts = []
     for target in comparison.targets[1:]:
         mine = [compared for compared in comparison.steps if compared.target == target.label]
         if mine:
-            worst, spec = ComparisonRow(mine[0], not comparison.failed_checks), mine[0].spec
+            worst = ComparisonRow(mine[0], not comparison.failed_checks)
+            spec = mine[0].spec
             metric = replace(spec, step="").title
             texts.append(
-                f"{spec.step} of {target.label}, {metric} {worst.change_text}, margin {worst.margin_text}: "
-                f"{worst.verdict} (secondary; the worst of {len(mine)} steps, with an interval that is not corrected "
-                "for this choice)"
+                f"{spec.step} of {target.label}, {metric} {worst.change_text}, margin"
+                f" {worst.margin_text}: {worst.verdict} (secondary; the worst of {len(mine)} steps,"
+                " with an interval that is not corrected for this choice)"
             )
     return texts
 
@@ -122,13 +145,16 @@ def written_check(check: FairnessCheck) -> FairnessCheck:
 
 
 def all_notices(comparison: Comparison) -> list[Reason]:
-    """Return the notices on the comparison, then those on each run, which have no code of their own."""
+    """Return the notices on the comparison, then those on each run, which have no code of their
+    own.
+    """
     primary = {compared.spec.metric for compared in comparison.primary}
     return [*comparison.notices, *run_reasons(comparison.targets, primary)]
 
 
 def run_reasons(targets: Sequence[ComparedTarget], metrics: Collection[str]) -> list[Reason]:
-    """Return the notices on the runs of these targets, and on those of `metrics` that are uncertain in a run.
+    """Return the notices on the runs of these targets, and on those of `metrics` that are uncertain
+    in a run.
 
     A notice names the runs that it is about, unless it is about all of them.
     """
@@ -136,15 +162,22 @@ def run_reasons(targets: Sequence[ComparedTarget], metrics: Collection[str]) -> 
     runs = {id(target.run): target for target in targets}.values()
     for target in runs:
         notes = data_notes(target.run, target.turns, measured_sessions(target.run))
-        for line in dict.fromkeys((*run_notices(target.run, notes), uncertain_line(target.run, metrics))):
+        for line in dict.fromkeys(
+            (*run_notices(target.run, notes), uncertain_line(target.run, metrics))
+        ):
             labels.setdefault(line, []).append(target.label)
     return [
-        Reason("run_notice", ({} if len(of) == len(runs) else {"target": join_words(of)}) | {"notice": line})
+        Reason(
+            "run_notice",
+            ({} if len(of) == len(runs) else {"target": join_words(of)}) | {"notice": line},
+        )
         for line, of in labels.items()
         if line
     ]
 
 
 def interval_text(level: float) -> str:
-    """Return the confidence of the two-sided interval between two one-sided bounds, such as `90 %`."""
+    """Return the confidence of the two-sided interval between two one-sided bounds, such as `90
+    %`.
+    """
     return f"{format_number(100 * (1 - 2 * level))}{NBSP}%"

@@ -34,7 +34,9 @@ LABELS = {
 
 
 def condition_name(code: str) -> str:
-    """Return the name of a condition, such as `users`, or `timeouts, s of talk` for the code `timeouts:talk`."""
+    """Return the name of a condition, such as `users`, or `timeouts, s of talk` for the code
+    `timeouts:talk`.
+    """
     setting, _, script = code.partition(":")
     name = LABELS.get(setting, setting.replace("_", " "))
     return f"{name} of {script}" if script else name

@@ -1,4 +1,6 @@
-"""The sentences and the remedies of the reasons why values may not be used, or why a run has no verdict."""
+"""The sentences and the remedies of the reasons why values may not be used, or why a run has no
+verdict.
+"""
 
 from __future__ import annotations
 
@@ -19,34 +21,48 @@ NAMED = 4
 
 
 def over_the_limit(share: float) -> str:
-    """Return a text on the throttled share, such as `3.1 % of turns or sessions were throttled (limit 1 %)`."""
+    """Return a text on the throttled share, such as `3.1 % of turns or sessions were throttled
+    (limit 1 %)`.
+    """
     return f"{percent(share, 1)} of turns or sessions were throttled (limit {percent(FAIR, 1)})"
 
 
 def endings_text(sessions: Mapping[str, int]) -> str:
-    """Return the outcomes of sessions as a text, such as `3 sessions ended as connect_failed:401`. If there are several
-    outcomes, the text has the count of each.
+    """Return the outcomes of sessions as a text, such as `3 sessions ended as connect_failed:401`.
+    If there are several outcomes, the text has the count of each.
     """
-    ends = [f"{count(n)} × {outcome}" for outcome, n in sessions.items()] if len(sessions) > 1 else [*sessions]
+    ends = (
+        [f"{count(n)} × {outcome}" for outcome, n in sessions.items()]
+        if len(sessions) > 1
+        else [*sessions]
+    )
     return f"{plural(sum(sessions.values()), 'session')} ended as {join_words(ends)}"
 
 
 def run_title(labels: list[str]) -> str:
-    """Return the name of a run in a sentence: `the run`, or such as `the run of new` if the targets are named."""
+    """Return the name of a run in a sentence: `the run`, or such as `the run of new` if the
+    targets are named.
+    """
     return f"{RUN} of {join_words(labels)}" if labels else RUN
 
 
 def _of_run(write: str | Callable[[Numbers], str], numbers: Numbers) -> str:
-    """Return why a run is invalid or has no verdict. The text names the run, unless the sentence is about no run."""
+    """Return why a run is invalid or has no verdict. The text names the run, unless the sentence
+    is about no run.
+    """
     text = write if isinstance(write, str) else write(numbers)
     if "status" not in numbers:
         return text
     is_invalid = numbers["status"] == "invalid"
-    return f"{run_title(numbers['labels'])} {'is INVALID' if is_invalid else 'has no verdict'}: {text}"
+    return (
+        f"{run_title(numbers['labels'])} {'is INVALID' if is_invalid else 'has no verdict'}: {text}"
+    )
 
 
 def _check(name: Any, numbers: Numbers) -> str:
-    check = Check(name, numbers["value"], numbers["limit"], "fail", numbers["note"], "", numbers["unit"])
+    check = Check(
+        name, numbers["value"], numbers["limit"], "fail", numbers["note"], "", numbers["unit"]
+    )
     return f"{CHECKS[check.name].failure} ({check_values(check)})"
 
 
@@ -67,12 +83,15 @@ def _throttled(numbers: Numbers) -> str:
 
 
 def _workload_differs(numbers: Numbers) -> str:
-    values = ", ".join(f"{excerpt(text, 90)} in {target}" for target, text in numbers["values"].items())
+    values = ", ".join(
+        f"{excerpt(text, 90)} in {target}" for target, text in numbers["values"].items()
+    )
     return f"{condition_name(numbers['condition'])}: {values}"
 
 
 def _workloads_differ(numbers: Numbers) -> str:
-    named, others = numbers["conditions"][:NAMED], len(numbers["conditions"][NAMED:])
+    named = numbers["conditions"][:NAMED]
+    others = len(numbers["conditions"][NAMED:])
     more = [plural(others, "other condition")] if others else []
     return f"the workloads differ in {join_words([*map(condition_name, named), *more])}"
 
@@ -83,9 +102,13 @@ def _simulated_differs(numbers: Numbers) -> str:
 
 
 def _not_started(numbers: Numbers) -> str:
-    target, lost = numbers["target"], numbers["failed_or_not_started"]
+    target = numbers["target"]
+    lost = numbers["failed_or_not_started"]
     failed = "did not start" if numbers["not_started"] == lost else "failed or did not start"
-    what = f"{percent(lost, numbers['planned'])} of the planned turns{f' of {target}' if target else ''} {failed}"
+    what = (
+        f"{percent(lost, numbers['planned'])} of the planned"
+        f" turns{f' of {target}' if target else ''} {failed}"
+    )
     return f'{what}, but no threshold limits failures: add failure_rate: ["rate<0.01"]'
 
 
@@ -116,20 +139,36 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
 
 def _of_verdict(numbers: Numbers) -> str:
     ended = numbers.get("state") == "ended"
-    return "run `rtbench report` to see how its turns ended" if ended else "run it again and let it finish"
+    return (
+        "run `rtbench report` to see how its turns ended"
+        if ended
+        else "run it again and let it finish"
+    )
 
 
-AGAIN = ("run_not_ended", "run_not_finalized", "run_killed", "check_not_evaluated", "nothing_measured")
+AGAIN = (
+    "run_not_ended",
+    "run_not_finalized",
+    "run_killed",
+    "check_not_evaluated",
+    "nothing_measured",
+)
 REMEDIES: Mapping[str, str | Callable[[Numbers], str]] = {
     **{name: lambda n: str(n["remedy"]) for name in CHECKS},
     **dict.fromkeys(AGAIN, _of_verdict),
     "target_without_turns": "run `rtbench report` to see why no turn started",
-    "throttled": f"lower the load until at most {percent(FAIR, 1)} of turns and sessions are throttled, or raise the "
-    "quota, and run it again",
+    "throttled": (
+        f"lower the load until at most {percent(FAIR, 1)} of turns and sessions are throttled, or"
+        " raise the quota, and run it again"
+    ),
     **dict.fromkeys(
-        ("workload_differs", "workloads_differ"), "run both targets with the same scripts, audio, load and warm-up"
+        ("workload_differs", "workloads_differ"),
+        "run both targets with the same scripts, audio, load and warm-up",
     ),
     "simulated_differs": "measure both targets in the same way",
-    "conditions_differ": "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different",
+    "conditions_differ": (
+        "Save new ones with `rtbench baseline save`, or allow the difference with --allow-different"
+    ),
 }
-"""The remedy of each code that has one, or a function that writes it from the numbers of the reason."""
+"""The remedy of each code that has one, or a function that writes it from the numbers of the
+reason."""

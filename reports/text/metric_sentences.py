@@ -1,7 +1,7 @@
 """Metric comparisons in sentences, which are the same in every form of output. Pure.
 
-If two services are compared, one is slower or faster than the other. If a candidate is compared with its baseline, it
-has regressed or improved (`Judged.peers`).
+If two services are compared, one is slower or faster than the other. If a candidate is compared
+with its baseline, it has regressed or improved (`Judged.peers`).
 """
 
 from __future__ import annotations
@@ -28,40 +28,62 @@ from reports.text.comparison_rows import (
 )
 from reports.text.verdicts import NOT_SHOWN, share
 
-WORST: tuple[VerdictName, ...] = ("regressed", "inconclusive", "improved", "not_regressed", "equivalent")
-"""The verdicts in the order of their priority. The verdict on several primary metrics together is the first verdict of
-this list that one of them has.
+WORST: tuple[VerdictName, ...] = (
+    "regressed",
+    "inconclusive",
+    "improved",
+    "not_regressed",
+    "equivalent",
+)
+"""The verdicts in the order of their priority. The verdict on several primary metrics together is
+the first verdict of this list that one of them has.
 """
-VERBS: dict[VerdictName, str] = {"regressed": "regressed", "not_regressed": "has not regressed", "improved": "improved"}
+VERBS: dict[VerdictName, str] = {
+    "regressed": "regressed",
+    "not_regressed": "has not regressed",
+    "improved": "improved",
+}
 """The verbs of the verdicts on a candidate that is compared with a baseline."""
-HAPPENS = {"failure_rate": "fail or do not start", "throttle_rate": "are throttled", "stall_rate": "stall"}
+HAPPENS = {
+    "failure_rate": "fail or do not start",
+    "throttle_rate": "are throttled",
+    "stall_rate": "stall",
+}
 RUNS_DIFFER = (
-    "More sessions would not decide it, because two runs differ by chance: measure both targets in one run (--targets)."
+    "More sessions would not decide it, because two runs differ by chance: measure both targets in"
+    " one run (--targets)."
 )
 
 
 def overall(primary: Sequence[Judged]) -> VerdictName | None:
-    """Return the verdict on several primary metrics together; None if there is no primary metric."""
+    """Return the verdict on several primary metrics together; None if there is no primary
+    metric.
+    """
     names = {one.verdict.name for one in primary}
     return next((verdict for verdict in WORST if verdict in names), None)
 
 
 def worst_first(primary: Sequence[Judged]) -> list[tuple[VerdictName | None, list[Judged]]]:
-    """Group the primary metrics by candidate, with the worst candidate first. Each group has its joint verdict."""
+    """Group the primary metrics by candidate, with the worst candidate first. Each group has its
+    joint verdict.
+    """
     groups: dict[str, list[Judged]] = {}
     for one in primary:
         groups.setdefault(one.target, []).append(one)
 
     def rank(mine: Sequence[Judged]) -> tuple[int, float]:
         representative = subject(mine)
-        distance, name = _reach(representative), representative.verdict.name
+        distance = _reach(representative)
+        name = representative.verdict.name
         return WORST.index(name), distance if name == "improved" else -distance
 
     return [(overall(mine), mine) for mine in sorted(groups.values(), key=rank)]
 
 
 def displayed_overall(primary: Sequence[Judged]) -> str:
-    """Return the displayed joint verdict of primary metrics, such as `slower` or `regressed`; "" if there are none."""
+    """Return the displayed joint verdict of primary metrics, such as `slower` or `regressed`; ""
+    if there are none.
+    """
     return displayed(subject(primary)) if primary else ""
 
 
@@ -71,7 +93,9 @@ def displayed(comparison: Judged) -> str:
 
 
 def headline(primary: Sequence[Judged]) -> str:
-    """Return a sentence with the result of the primary metrics. With several candidates, it is about the worst one."""
+    """Return a sentence with the result of the primary metrics. With several candidates, it is
+    about the worst one.
+    """
     if not primary:
         return "There is no verdict, because there is no primary metric."
     _, mine = worst_first(primary)[0]
@@ -79,9 +103,11 @@ def headline(primary: Sequence[Judged]) -> str:
 
 
 def headline_details(primary: Sequence[Judged], *, settle: bool = True) -> str:
-    """Return the text after the `headline`: its confidence, and the other metrics of the same candidate.
+    """Return the text after the `headline`: its confidence, and the other metrics of the same
+    candidate.
 
-    If `settle`, the text also has the number of sessions that would decide the inconclusive metrics.
+    If `settle`, the text also has the number of sessions that would decide the inconclusive
+    metrics.
     """
     if not primary:
         return ""
@@ -94,18 +120,30 @@ def headline_details(primary: Sequence[Judged], *, settle: bool = True) -> str:
 
 
 def settling(inconclusive: Sequence[Judged]) -> str:
-    """Return how many sessions would decide these metrics, or that more sessions are unlikely to decide them.
+    """Return how many sessions would decide these metrics, or that more sessions are unlikely to
+    decide them.
 
-    With several metrics, the text starts with the largest number. Then it has the number of each metric.
+    With several metrics, the text starts with the largest number. Then it has the number of each
+    metric.
     """
     endless = [one for one in inconclusive if math.isinf(one.required_sessions)]
     finite = [one for one in inconclusive if math.isfinite(one.required_sessions)]
-    if any(one.verdict.provisional and one.difference and not one.difference.order for one in endless):
+    if any(
+        one.verdict.provisional and one.difference and not one.difference.order for one in endless
+    ):
         return RUNS_DIFFER
-    needs = [(one.spec.title, f"more than {count(MAX_SESSIONS_RATIO * max(one.each('sessions')))}") for one in endless]
+    needs = [
+        (one.spec.title, f"more than {count(MAX_SESSIONS_RATIO * max(one.each('sessions')))}")
+        for one in endless
+    ]
     for one in sorted(finite, key=lambda one: -one.required_sessions):
         is_minimum = one.verdict.reason is not None and one.verdict.reason.code == "too_few"
-        needs.append((one.spec.title, f"{'at least' if is_minimum else 'about'} {count(int(one.required_sessions))}"))
+        needs.append(
+            (
+                one.spec.title,
+                f"{'at least' if is_minimum else 'about'} {count(int(one.required_sessions))}",
+            )
+        )
     if not needs:
         return ""
     units = "pairs" if all(one.cluster == "pair" for one in inconclusive) else "sessions per target"
@@ -125,31 +163,56 @@ def sentence(comparison: Judged) -> str:
 
 
 def _opening(comparison: Judged, primary: Sequence[Judged]) -> str:
-    """Return the first sentence, with the verdict. The comparison represents all metrics of `primary`."""
-    spec, verdict, difference = comparison.spec, comparison.verdict.name, comparison.difference
-    label, base, margin, change = comparison.target, comparison.baseline, spec.margin_text(), change_of(comparison)
+    """Return the first sentence, with the verdict. The comparison represents all metrics of
+    `primary`.
+    """
+    spec = comparison.spec
+    verdict = comparison.verdict.name
+    difference = comparison.difference
+    label = comparison.target
+    base = comparison.baseline
+    margin = spec.margin_text()
+    change = change_of(comparison)
     if verdict == "inconclusive" or difference is None:
         return _inconclusive(comparison, primary)
     verb = f"is {displayed(comparison)} than {base}" if comparison.peers else VERBS.get(verdict, "")
     longer = f"{spec.title} is {size(difference.d, comparison, longer=True)}"
     if verdict == "regressed":
-        return f"{label} {verb}: {_so_far(comparison, f'{size(difference.d, comparison)} than on {base}')}."
+        return (
+            f"{label} {verb}:"
+            f" {_so_far(comparison, f'{size(difference.d, comparison)} than on {base}')}."
+        )
     if verdict == "improved":
         return f"{label} {verb}: {longer}{'' if comparison.peers else f' than on {base}'}."
     if comparison.direction == "worse":
-        return f"{label} is {direction_of(comparison)} than {base}, but within the margin of {margin}: {longer}."
+        return (
+            f"{label} is {direction_of(comparison)} than {base}, but within the margin of {margin}:"
+            f" {longer}."
+        )
     if verdict == "not_regressed":
-        return f"{label} {verb}: {spec.title} differs by {change}, which is within the margin of {margin}."
+        return (
+            f"{label} {verb}: {spec.title} differs by {change}, which is within the margin of"
+            f" {margin}."
+        )
     than = f" to {base}" if comparison.peers else ""
     return f"{label} is equivalent{than}: {spec.title} differs by {change}, within ±{margin}."
 
 
 def _inconclusive(comparison: Judged, primary: Sequence[Judged]) -> str:
-    reason, name, label = comparison.verdict.reason, comparison.spec.title, comparison.target
-    (lead, details), margin = reasons.parts(reason), comparison.spec.margin_text()
+    reason = comparison.verdict.reason
+    name = comparison.spec.title
+    label = comparison.target
+    lead, details = reasons.parts(reason)
+    margin = comparison.spec.margin_text()
     code = reason.code if reason else ""
     if comparison.direction == "worse":
-        after = " after Holm’s correction" if reason == NOT_AFTER_HOLM else f" ({details})" if details else ""
+        after = (
+            " after Holm’s correction"
+            if reason == NOT_AFTER_HOLM
+            else f" ({details})"
+            if details
+            else ""
+        )
         now = _so_far(comparison, range_of(comparison, longer=False))
         worse = f"{label} is {direction_of(comparison)} than {comparison.baseline}: {now}"
         return f"{worse}. Whether this exceeds the margin of {margin} is inconclusive{after}."
@@ -164,40 +227,59 @@ def _inconclusive(comparison: Judged, primary: Sequence[Judged]) -> str:
         if code == "uncertain":
             return f"{inconclusive}: {name} is {details}."
         absent = code in ("no_turns", "no_value", "no_ratio", "no_analysis")
-        return f"{inconclusive}: {details}." if absent else f"{inconclusive}: {name}: {details or 'no estimate'}."
+        return (
+            f"{inconclusive}: {details}."
+            if absent
+            else f"{inconclusive}: {name}: {details or 'no estimate'}."
+        )
     may = f"{inconclusive}: {name} may be {range_of(comparison)} and the margin is {margin}"
     return f"{may} ({details})." if details else f"{may}."
 
 
 def _confidence(comparison: Judged) -> str:
-    """Return the confidence that the candidate has regressed, and the minimum size of the regression; else ""."""
-    difference, spec = comparison.difference, comparison.spec
+    """Return the confidence that the candidate has regressed, and the minimum size of the
+    regression; else "".
+    """
+    difference = comparison.difference
+    spec = comparison.spec
     if difference is None or comparison.verdict.name != "regressed":
         return ""
     sure = f"With {format_number(100 * (1 - difference.level))}{NBSP}% confidence it is at least"
     bound = difference.low if is_lower(spec) else difference.high
-    minimum = f"{sure} {size(bound, comparison, longer=True)}; the" if math.isfinite(bound) else "The"
+    minimum = (
+        f"{sure} {size(bound, comparison, longer=True)}; the" if math.isfinite(bound) else "The"
+    )
     return f"{minimum} margin is {spec.margin_text()}."
 
 
 def _so_far(comparison: Judged, more: str) -> str:
-    """Return a sentence part about a metric that became worse. `more` is the size, such as `65 % more than on direct`.
+    """Return a sentence part about a metric that became worse. `more` is the size, such as `65 %
+    more than on direct`.
 
     Example: `one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95)`.
     """
-    difference, spec, peers = comparison.difference, comparison.spec, comparison.peers
+    difference = comparison.difference
+    spec = comparison.spec
+    peers = comparison.peers
     assert difference is not None, "what became worse has a difference"
-    now, value = "" if peers else "now ", value_text(difference.candidate, spec)
+    now = "" if peers else "now "
+    value = value_text(difference.candidate, spec)
     if spec.metric in HAPPENS:
         noun = "replies" if spec.metric == "stall_rate" else "turns"
         return f"{share(difference.candidate)}{NBSP}% of its {noun} {HAPPENS[spec.metric]}, {more}"
     if spec.p not in ONE_IN or not verdicts.is_latency(spec):
         return f"{spec.title} is {value}, {more}"
-    which, several = ONE_IN[spec.p].format(CATALOGUE[spec.metric].scope), spec.p == 0.5
+    which = ONE_IN[spec.p].format(CATALOGUE[spec.metric].scope)
+    several = spec.p == 0.5
     if math.isinf(difference.candidate):
-        was = f"on {comparison.baseline} it {'is' if peers else 'was'} {value_text(difference.baseline, spec)}"
+        was = (
+            f"on {comparison.baseline} it {'is' if peers else 'was'}"
+            f" {value_text(difference.baseline, spec)}"
+        )
         return f"{which} {now}{'fail' if several else 'fails'} ({spec.title}; {was})"
-    return f"{which} {now}{'take' if several else 'takes'} longer than {value}, {more} ({spec.title})"
+    return (
+        f"{which} {now}{'take' if several else 'takes'} longer than {value}, {more} ({spec.title})"
+    )
 
 
 def subject(primary: Sequence[Judged]) -> Judged:
@@ -215,39 +297,58 @@ def subject(primary: Sequence[Judged]) -> Judged:
 
 
 def _reach(comparison: Judged) -> float:
-    """Return how far the metric is beyond its margin: the deciding bound as a multiple of the margin.
+    """Return how far the metric is beyond its margin: the deciding bound as a multiple of the
+    margin.
 
     If an interim analysis decided the metric, the difference itself is used instead of the bound.
     """
-    difference, margin, verdict = comparison.difference, comparison.spec.margin, comparison.verdict.name
+    difference = comparison.difference
+    margin = comparison.spec.margin
+    verdict = comparison.verdict.name
     if difference is None:
         return math.inf
-    bound = {"regressed": difference.worse.low, "improved": difference.better.low}.get(verdict, difference.worse.high)
+    bound = {"regressed": difference.worse.low, "improved": difference.better.low}.get(
+        verdict, difference.worse.high
+    )
     if comparison.analysis is not None:
         bound = difference.d if is_lower(comparison.spec) else -difference.d
-    accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[difference.scale]
+    accepted = {"points": margin.points, "slope": margin.plus, "ratio": math.log1p(margin.ratio)}[
+        difference.scale
+    ]
     return bound / max(accepted, 0.005)
 
 
 def _others(mine: Sequence[Judged], representative: Judged) -> Iterable[str]:
-    """Yield a sentence for each verdict that other primary metrics have, such as `Also regressed: ttfa p50 +57 %.`."""
-    others = sorted((one for one in mine if one is not representative), key=lambda one: WORST.index(one.verdict.name))
+    """Yield a sentence for each verdict that other primary metrics have, such as `Also
+    regressed: ttfa p50 +57 %.`.
+    """
+    others = sorted(
+        (one for one in mine if one is not representative),
+        key=lambda one: WORST.index(one.verdict.name),
+    )
     groups: dict[tuple[VerdictName, str], list[Judged]] = {}
     for one in others:
         groups.setdefault((one.verdict.name, displayed(one)), []).append(one)
     for (verdict, text), group in groups.items():
         lead = f"{'Also ' if verdict == representative.verdict.name else ''}{text}"
-        changes = (f"{one.spec.title} {change_of(one)}".removesuffix(f" {NOT_SHOWN}") for one in group)
-        details = "; ".join(map(_undecided, group)) if verdict == "inconclusive" else ", ".join(changes)
+        changes = (
+            f"{one.spec.title} {change_of(one)}".removesuffix(f" {NOT_SHOWN}") for one in group
+        )
+        details = (
+            "; ".join(map(_undecided, group)) if verdict == "inconclusive" else ", ".join(changes)
+        )
         yield f"{lead[:1].upper()}{lead[1:]}: {details}."
 
 
 def _undecided(comparison: Judged) -> str:
-    """Return the text of an inconclusive metric, such as `ttfa p95, 10 to 23 % longer (margin 20 %)`.
+    """Return the text of an inconclusive metric, such as `ttfa p95, 10 to 23 % longer (margin 20
+    %)`.
 
     For a rate of which no event occurred, the text has the values that the rate may have.
     """
-    name, difference, reason = comparison.spec.title, comparison.difference, comparison.verdict.reason
+    name = comparison.spec.title
+    difference = comparison.difference
+    reason = comparison.verdict.reason
     lead, details = reasons.parts(reason)
     if reason and reason.code == "none_seen":
         return f"{name}: {lead or details}"

@@ -1,4 +1,6 @@
-"""The notices that a report prints before its values, for example on missing data or on groups that differ."""
+"""The notices that a report prints before its values, for example on missing data or on groups
+that differ.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,17 @@ from reports.text.groups import difference_text, key_text
 from reports.text.reasons import reason_text, uncertainty_text
 
 LARGE_CLOCK_OFFSET_NS = NS_PER_S
-"""The minimum clock offset of a host that a notice reports. With NTP, offsets are about a hundredth of it."""
+"""The minimum clock offset of a host that a notice reports. With NTP, offsets are about a
+hundredth of it."""
 NAMED = 3
-"""The maximum number of metrics that a notice names. If there are more, it has only their number."""
+"""The maximum number of metrics that a notice names. If there are more, it has only their
+number."""
 DECIDED = ("regressed", "not_regressed")
 
 
 def notices(summary: Summary) -> list[str]:
-    """Return all notices to read before the values of a report. They are on the run, on uncertain metrics, on
-    differences between targets, and on values that mix different groups of turns.
+    """Return all notices to read before the values of a report. They are on the run, on uncertain
+    metrics, on differences between targets, and on values that mix different groups of turns.
     """
     return [
         *run_notices(summary.run, summary.data_notes),
@@ -48,56 +52,88 @@ def notices(summary: Summary) -> list[str]:
 
 
 def pooled_notices(summary: Summary) -> list[str]:
-    """Return the notices on values of the whole run that mix groups of turns. These groups differ significantly."""
+    """Return the notices on values of the whole run that mix groups of turns. These groups
+    differ significantly.
+    """
     texts = []
     for _, several in groupby(
         summary.group_differences, key=lambda difference: (difference.of.by, difference.of.label)
     ):
         group = list(several)
-        of, differences = group[0].of, "; ".join(map(difference_text, group))
-        alone = len({(latency.by, latency.label) for latency in summary.grouped_latency if latency.by == of.by}) == 1
+        of = group[0].of
+        differences = "; ".join(map(difference_text, group))
+        alone = (
+            len(
+                {
+                    (latency.by, latency.label)
+                    for latency in summary.grouped_latency
+                    if latency.by == of.by
+                }
+            )
+            == 1
+        )
         if of.compared == "pairs":
             pooled = "Pooled" if alone else f"{of.label}: pooled"
             places = f"{len(of.places)} {key_text(of.by).head}s"
             texts.append(f"{pooled} over {places} that differ: {differences}.")
         else:
-            texts.append(f"{'' if alone else f'{of.label}: '}{differences}: results of the whole run combine both.")
+            texts.append(
+                f"{'' if alone else f'{of.label}: '}{differences}: results of the whole run combine"
+                " both."
+            )
     return texts
 
 
 def unfair_notices(outcomes: Outcomes, targets: Sequence[str]) -> Iterable[str]:
-    """Yield the reasons why targets may not be comparable: their failure rates differ, or one of them was throttled."""
+    """Yield the reasons why targets may not be comparable: their failure rates differ, or one of
+    them was throttled.
+    """
     if len(targets) < 2:
         return
     rows = list(zip(targets, outcomes.targets, strict=True))
-    failures = {name: entry.failure_rate for name, entry in rows if not math.isnan(entry.failure_rate)}
+    failures = {
+        name: entry.failure_rate for name, entry in rows if not math.isnan(entry.failure_rate)
+    }
     if failures and max(failures.values()) - min(failures.values()) > FAIR:
         ends = min(failures, key=failures.__getitem__), max(failures, key=failures.__getitem__)
-        yield FAILURES_DIFFER.format(" to ".join(f"{name} {percent(failures[name], 1)}" for name in ends))
-    shares = [f"{name} {percent(entry.throttled, 1)}" for name, entry in rows if entry.throttled > FAIR]
+        yield FAILURES_DIFFER.format(
+            " to ".join(f"{name} {percent(failures[name], 1)}" for name in ends)
+        )
+    shares = [
+        f"{name} {percent(entry.throttled, 1)}" for name, entry in rows if entry.throttled > FAIR
+    ]
     if shares:
         over = f"More than {percent(FAIR, 1)} of turns or sessions were throttled"
         yield f"{over} ({', '.join(shares)}): such targets cannot be compared."
 
 
 def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield the notices on a run. Those that its document contains come first. The notice on uncertain metrics is not
-    included; `uncertain_line` returns it.
+    """Yield the notices on a run. Those that its document contains come first. The notice on
+    uncertain metrics is not included; `uncertain_line` returns it.
     """
     yield from (str(notice) for notice in run.metadata.get("notices") or [])
     yield from filter(None, [unread_notice(run.metadata)])
     totals = run.metadata.get("totals") or {}
     started = totals.get("turns_started")
     if isinstance(started, int) and started > len(run.turns):
-        yield f"{started:,} turns started, but only {len(run.turns):,} were recorded: the other outcomes are unknown."
+        yield (
+            f"{started:,} turns started, but only {len(run.turns):,} were recorded: the other"
+            " outcomes are unknown."
+        )
     fallbacks = totals.get("timestamp_fallbacks")
     if fallbacks:
-        yield f"{fallbacks:,} events had no usable kernel timestamp; the load generator timestamped them."
+        yield (
+            f"{fallbacks:,} events had no usable kernel timestamp; the load generator timestamped"
+            " them."
+        )
     yield from _unknown(run.metadata)
     for host in hosts_of(run.metadata):
         ahead_ns = host.get("clock_offset_ns") or 0
         if abs(ahead_ns) >= LARGE_CLOCK_OFFSET_NS:
-            offset = f"{format_duration(abs(ahead_ns) / NS_PER_S)} {'ahead of' if ahead_ns > 0 else 'behind'}"
+            offset = (
+                f"{format_duration(abs(ahead_ns) / NS_PER_S)}"
+                f" {'ahead of' if ahead_ns > 0 else 'behind'}"
+            )
             led = "that of the leader"
             corrected = "its seconds and phases are corrected, its own logs are not"
             yield f"The clock of {host.get('name')} was {offset} {led}; {corrected}."
@@ -117,18 +153,25 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
     if known.filled_in:
         are = "1 turn is" if known.filled_in == 1 else f"{known.filled_in:,} turns are"
         yield (
-            f"{are} from sessions with fillers (interim_response): the first sound, and so ttfa and "
-            "voice_to_voice, may belong to a filler; events do not distinguish them."
+            f"{are} from sessions with fillers (interim_response): the first sound, and so ttfa and"
+            " voice_to_voice, may belong to a filler; events do not distinguish them."
         )
     yield from _missed(known.planned_events)
     if known.unattributed_commits:
-        made = "1 commit was" if known.unattributed_commits == 1 else f"{known.unattributed_commits:,} commits were"
-        yield f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
+        made = (
+            "1 commit was"
+            if known.unattributed_commits == 1
+            else f"{known.unattributed_commits:,} commits were"
+        )
+        yield (
+            f"{made} not caused by a turn of the script: noise, sounds during silence, or the idle"
+            " timeout."
+        )
     if known.sessions_with_audio_after_end:
         in_sessions = plural(known.sessions_with_audio_after_end, "session")
         yield (
-            f"{format_duration(known.audio_after_end_s)} of audio arrived after the response.done of its response (in "
-            f"{in_sessions}). No turn has it, although a player plays it."
+            f"{format_duration(known.audio_after_end_s)} of audio arrived after the response.done"
+            f" of its response (in {in_sessions}). No turn has it, although a player plays it."
         )
     several = len(run.metadata.get("targets") or []) > 1
     for unrequested in known.unrequested:
@@ -136,13 +179,15 @@ def run_notices(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 
 def _unrequested(responses: UnrequestedResponses, whose: str) -> Iterable[str]:
-    """Yield the notices on a target's responses that nothing requested. `whose` is the beginning of each."""
+    """Yield the notices on a target's responses that nothing requested. `whose` is the beginning
+    of each.
+    """
     if responses.uncertain:
         sessions = f"{responses.uncertain:,} of {plural(responses.sessions, 'session')}"
         yield (
-            f"{whose}More responses than requests arrived in {sessions} ({responses.surplus:,} more), and not every "
-            "response named its request: the latencies of these sessions are uncertain, because the answer of a turn "
-            "may be a response that nothing requested."
+            f"{whose}More responses than requests arrived in {sessions} ({responses.surplus:,}"
+            " more), and not every response named its request: the latencies of these sessions are"
+            " uncertain, because the answer of a turn may be a response that nothing requested."
         )
     if responses.known:
         arrived = f"{plural(responses.known, 'response')} arrived that nothing requested"
@@ -150,26 +195,40 @@ def _unrequested(responses: UnrequestedResponses, whose: str) -> Iterable[str]:
 
 
 def unread_notice(document: dict[str, Any]) -> str:
-    """Return a notice on recorded thresholds that this version cannot read; "" if it can read all."""
+    """Return a notice on recorded thresholds that this version cannot read; "" if it can read
+    all.
+    """
     unread = recorded(document).unread
-    return reason_text(Reason("thresholds_not_read", {"thresholds": list(unread)})) if unread else ""
+    return (
+        reason_text(Reason("thresholds_not_read", {"thresholds": list(unread)})) if unread else ""
+    )
 
 
 def _replayed(run: RunFrames) -> Iterable[str]:
-    """Yield a notice if sessions play the callers of recorded calls, and a call is played by several sessions."""
-    scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or [] if script.get("recorded_call")}
+    """Yield a notice if sessions play the callers of recorded calls, and a call is played by
+    several sessions.
+    """
+    scripts = {
+        str(script.get("name"))
+        for script in run.metadata.get("scripts") or []
+        if script.get("recorded_call")
+    }
     played = run.sessions.loc[run.sessions["measured"], "script"].astype(str) if scripts else []
     sessions = [name for name in played if name in scripts]
-    if sessions and len(sessions) > len(calls := set(sessions)) * len(run.metadata.get("targets") or [{}]):
+    if sessions and len(sessions) > len(calls := set(sessions)) * len(
+        run.metadata.get("targets") or [{}]
+    ):
         yield (
-            f"{plural(len(sessions), 'session')} replay {plural(len(calls), 'recorded call')}: intervals and verdicts "
-            f"hold for {'this call' if len(calls) == 1 else f'these {len(calls):,} calls'}, not for other calls."
+            f"{plural(len(sessions), 'session')} replay {plural(len(calls), 'recorded call')}:"
+            " intervals and verdicts hold for"
+            f" {'this call' if len(calls) == 1 else f'these {len(calls):,} calls'}, not for other"
+            " calls."
         )
 
 
 NO_CUE = (
-    "did not take place: the reply was over before the cue, or the session failed. Check the script's `after`, "
-    "`after_share` or `after_text`"
+    "did not take place: the reply was over before the cue, or the session failed. Check the"
+    " script's `after`, `after_share` or `after_text`"
 )
 MISSED: dict[PlannedEvent, str] = {
     "interruptions": NO_CUE,
@@ -186,22 +245,28 @@ def _missed(planned_events: Sequence[PlannedEvents]) -> Iterable[str]:
         counts = [event for event in planned_events if event.event == kind]
         if any(event.missed for event in counts):
             shares = [
-                f"{count(event.missed)} of {count(event.planned)}{f' on {event.target}' if several else ''}"
+                f"{count(event.missed)} of"
+                f" {count(event.planned)}{f' on {event.target}' if several else ''}"
                 for event in counts
             ]
             yield f"Of the planned {kind}, {join_words(shares)} {text}."
 
 
 def _audio_only(run: RunFrames) -> Iterable[str]:
-    """Yield a notice if turns were measured of a target whose protocol has no events for them. Also yield a notice if
-    messages were ignored.
+    """Yield a notice if turns were measured of a target whose protocol has no events for them. Also
+    yield a notice if messages were ignored.
     """
     targets = [target for target in run.metadata.get("targets") or [] if target.get("full_duplex")]
     if targets and len(run.turns):
-        whose = "" if len(targets) == len(run.metadata["targets"]) else f"{join_words([t['name'] for t in targets])}: "
+        whose = (
+            ""
+            if len(targets) == len(run.metadata["targets"])
+            else f"{join_words([t['name'] for t in targets])}: "
+        )
         yield (
-            f"{whose}The protocol has no events for turns: voice_to_voice, greetings and interruptions are measured by "
-            "audio onset detection; ttfa, transcripts, turn detection, tokens of speech and ids are absent, not zero."
+            f"{whose}The protocol has no events for turns: voice_to_voice, greetings and"
+            " interruptions are measured by audio onset detection; ttfa, transcripts, turn"
+            " detection, tokens of speech and ids are absent, not zero."
         )
     unknown = (run.metadata.get("totals") or {}).get("unknown_events") or {}
     if targets and unknown:
@@ -209,11 +274,16 @@ def _audio_only(run: RunFrames) -> Iterable[str]:
 
 
 def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
-    """Yield a notice for each model, of replies or of transcripts, that its service retires soon after the run."""
+    """Yield a notice for each model, of replies or of transcripts, that its service retires soon
+    after the run.
+    """
     if run.simulated:
         return
     today = datetime.fromtimestamp((run.metadata.get("started_utc_ns") or 0) / NS_PER_S, UTC).date()
-    services = {str(target.get("name")): str(target.get("service")) for target in run.metadata.get("targets") or []}
+    services = {
+        str(target.get("name")): str(target.get("service"))
+        for target in run.metadata.get("targets") or []
+    }
     for target, model in known.models:
         retirement = retirement_of(services.get(target, ""), model)
         if retirement is not None and retirement.days_left(today) <= SOON_DAYS:
@@ -222,10 +292,11 @@ def _retirements(run: RunFrames, known: DataNotes) -> Iterable[str]:
 
 
 def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> str:
-    """Return a notice on the metrics whose timestamps are too uncertain, with the worst of them; "" if there are none.
-    `metrics` are the metrics to consider; None for all.
+    """Return a notice on the metrics whose timestamps are too uncertain, with the worst of them; ""
+    if there are none. `metrics` are the metrics to consider; None for all.
     """
-    early = {entry.metric for entry in run.uncertain_metrics if entry.is_early}  # the headline reports these
+    # the headline reports these
+    early = {entry.metric for entry in run.uncertain_metrics if entry.is_early}
     uncertain = [
         entry
         for entry in run.uncertain_metrics
@@ -236,43 +307,59 @@ def uncertain_line(run: RunFrames, metrics: Collection[str] | None = None) -> st
         return ""
     # the uncertainty relative to its limit
     worst = max(
-        uncertain, key=lambda entry: entry.value / entry.limit if entry.value is not None and entry.limit else math.inf
+        uncertain,
+        key=lambda entry: (
+            entry.value / entry.limit if entry.value is not None and entry.limit else math.inf
+        ),
     )
     which = join_words(names) if len(names) <= NAMED else f"{len(names)} metrics"
     them = "it" if len(names) == 1 else "them"
     on = f" on {worst.target}" if len(run.metadata.get("targets") or []) > 1 else ""
     return (
-        f"Timestamp uncertainty is too high for {which}: comparisons of {them} and thresholds on {them} include the "
-        f"uncertainty: {worst.metric}{on} may be off {uncertainty_text(worst.numbers)}."
+        f"Timestamp uncertainty is too high for {which}: comparisons of {them} and thresholds on"
+        f" {them} include the uncertainty: {worst.metric}{on} may be off"
+        f" {uncertainty_text(worst.numbers)}."
     )
 
 
 def decision_notice(run: RunFrames) -> str:
-    """Return a notice with the decision of the interim analyses and what ended the run, read from decision.json. Return
-    "" if no analysis decided.
+    """Return a notice with the decision of the interim analyses and what ended the run, read from
+    decision.json. Return "" if no analysis decided.
     """
     try:
-        decision = read_json(read_file(run.folder / "decision.json")) if run.metadata.get("sequential_plan") else {}
+        decision = (
+            read_json(read_file(run.folder / "decision.json"))
+            if run.metadata.get("sequential_plan")
+            else {}
+        )
         invalid = decision["invalid"]
         if not decision.get("stopped_by_analysis"):
             is_open = decision["end"] in ("pending", "no_analysis") or invalid
             return "" if is_open else str(decision["sentence"])
-        completed, planned = len(decision["analyses"]), len(decision["plan"]["analyses"])
+        completed = len(decision["analyses"])
+        planned = len(decision["plan"]["analyses"])
         kind = "final" if completed == planned else "interim"
         how = "Decided" if decision["end"] in DECIDED and not invalid else "Ended"
         pairs = plural(decision["pairs"], "pair")
-        return f"{how} by {kind} analysis{NBSP}{completed} of {planned}, {pairs}. {decision['headline']}"
+        return (
+            f"{how} by {kind} analysis{NBSP}{completed} of {planned}, {pairs}."
+            f" {decision['headline']}"
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
 
 
 def _unknown(document: dict[str, Any]) -> Iterable[str]:
-    """Yield a notice for each missing worker. Example: `Worker 1 on west went missing 9 s into the run: up to 57 turns
-    and 12 calls are missing`.
+    """Yield a notice for each missing worker. Example: `Worker 1 on west went missing 9 s into the
+    run: up to 57 turns and 12 calls are missing`.
     """
     for worker in document.get("missing_workers") or []:
         counts = [(worker.get("turns"), "turn"), (worker.get("calls"), "call")]
-        missing = [plural(count, name) for count, name in counts if count or (count == 0 and name == "turn")]
+        missing = [
+            plural(count, name)
+            for count, name in counts
+            if count or (count == 0 and name == "turn")
+        ]
         host = f" on {worker['host']}" if worker.get("host") else ""
         what = "went missing"
         if worker.get("since_utc_ns") is not None:

@@ -24,15 +24,28 @@ from reports.text.verdicts import in_unit, share
 NOT_STORED = ("no_run_stored", "only_checked_run_stored", "stored_by_older_version")
 """The codes of the reasons why a target has no stored baseline."""
 EXPLAINING = (
-    "several_limits", "unequal_lengths", "dependent_sessions", "run_sd_assumed", "drift_in_analyses",
-    "metrics_drifted", "metrics_had_bursts", "by_length", "widened",
-)  # fmt: skip
+    "several_limits",
+    "unequal_lengths",
+    "dependent_sessions",
+    "run_sd_assumed",
+    "drift_in_analyses",
+    "metrics_drifted",
+    "metrics_had_bursts",
+    "by_length",
+    "widened",
+)
 """The codes of the reasons that explain the error rates of verdicts. A page folds them."""
 NOUNS = {
-    "failure_rate": "failure", "throttle_rate": "throttled turn", "stall_rate": "stalled reply",
-    "cut_off_rate": "turn cut off", "false_yield_rate": "false yield", "false_reply_rate": "false response",
-    "input_wer": "word error", "reply_wer": "word error", **{name: name for name in LATE.values()},
-}  # fmt: skip
+    "failure_rate": "failure",
+    "throttle_rate": "throttled turn",
+    "stall_rate": "stalled reply",
+    "cut_off_rate": "turn cut off",
+    "false_yield_rate": "false yield",
+    "false_reply_rate": "false response",
+    "input_wer": "word error",
+    "reply_wer": "word error",
+    **{name: name for name in LATE.values()},
+}
 BOUNDS = {
     "uncertainty": "that allow for the uncertainty of each value",
     "parts": "that parts of the run give",
@@ -42,15 +55,16 @@ BOUNDS = {
 
 
 def reason_text(reason: Reason | None) -> str:
-    """Return a reason as a text; "" if there is none. Example: `too few turns to decide: p95 needs 400 per target, 96
-    on new`.
+    """Return a reason as a text; "" if there is none. Example: `too few turns to decide: p95 needs
+    400 per target, 96 on new`.
     """
     return ": ".join(filter(None, parts(reason)))
 
 
 def parts(reason: Reason | None) -> tuple[str, str]:
-    """Return a reason as two texts: the reason, and its numbers. The first one is "" if a reason has one text only.
-    Example: `too few turns to decide` and `p95 needs 400 per target, 96 measured`.
+    """Return a reason as two texts: the reason, and its numbers. The first one is "" if a reason
+    has one text only. Example: `too few turns to decide` and `p95 needs 400 per target, 96
+    measured`.
     """
     if reason is None:
         return "", ""
@@ -64,7 +78,9 @@ def parts(reason: Reason | None) -> tuple[str, str]:
 
 
 def reason_line(reason: Reason) -> str:
-    """Return a reason with its remedy, such as `the run is INVALID: audio was sent late (…). Lower the load.`."""
+    """Return a reason with its remedy, such as `the run is INVALID: audio was sent late (…).
+    Lower the load.`.
+    """
     return " ".join(filter(None, (f"{reason_text(reason).rstrip('.')}.", remedies_text([reason]))))
 
 
@@ -88,8 +104,9 @@ def remedies_text(reasons: Iterable[Reason]) -> str:
 def document_data(
     document: JsonEntry, write: Callable[[Reason], str] = reason_text, findings: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a text from `write`.
-    `findings` are the keys of its findings, which are written without keys that are null.
+    """Return a document as lists, dictionaries, strings, and numbers. Each of its reasons has a
+    text from `write`. `findings` are the keys of its findings, which are written without keys that
+    are null.
     """
 
     def with_text(reason: Reason) -> Reason:
@@ -101,15 +118,21 @@ def document_data(
 
 
 def _known(entry: dict[str, Any]) -> dict[str, Any]:
-    values = {key: _known(of) for key in ("value", "against") if isinstance(of := entry.get(key), dict)}
+    values = {
+        key: _known(of) for key in ("value", "against") if isinstance(of := entry.get(key), dict)
+    }
     return {key: of for key, of in entry.items() if of is not None or key == "value"} | values
 
 
-def use(*missing: Reason | None, published: bool, invalid: Iterable[Reason] = (), note: str = "") -> dict[str, Any]:
-    """Return the columns of `frames.USE` for one value. `missing` is the reasons why there is no value or no verdict.
-    `invalid` is the reasons why the value may not be used. `note` is a remark that the text contains, too.
+def use(
+    *missing: Reason | None, published: bool, invalid: Iterable[Reason] = (), note: str = ""
+) -> dict[str, Any]:
+    """Return the columns of `frames.USE` for one value. `missing` is the reasons why there is no
+    value or no verdict. `invalid` is the reasons why the value may not be used. `note` is a remark
+    that the text contains, too.
     """
-    refused, absent = unique(invalid), unique(filter(None, missing))
+    refused = unique(invalid)
+    absent = unique(filter(None, missing))
     first = next(iter((*refused, *absent)), None)
     texts = filter(None, (*map(reason_text, absent), note, *map(reason_text, refused)))
     return {
@@ -128,14 +151,18 @@ def units(reason: Reason) -> str:
 
 def uncertainty_text(metric: Numbers) -> str:
     """Return the uncertainty of a metric as text, such as `by 31 ms (p99; limit 20 ms)`."""
-    value, unit, host = metric["value"], metric["unit"], metric.get("host")
+    value = metric["value"]
+    unit = metric["unit"]
+    host = metric.get("host")
     amount = "by an unknown amount" if value is None else f"by {format_number(value)}{NBSP}{unit}"
     on = f" on {host}" if host else ""
     return f"{amount} (p99; limit {format_number(metric['limit'])}{NBSP}{unit}){on}"
 
 
 def early_text(metric: Numbers) -> str:
-    """Return the text `12 % of the replies started before their question had ended (limit 1 %)`, with its numbers."""
+    """Return the text `12 % of the replies started before their question had ended (limit 1 %)`,
+    with its numbers.
+    """
     early, limit = (f"{format_number(metric[name] or 0.0)}{NBSP}%" for name in ("value", "limit"))
     return f"{early} of the replies started before their question had ended (limit {limit})"
 
@@ -153,31 +180,43 @@ def _uncertain(numbers: Numbers) -> str:
 
 def _too_few(numbers: Numbers) -> tuple[str, str] | str:
     reason = Reason("too_few", dict(numbers))
-    unit, p, about, there = reason.unit, numbers.get("p"), numbers.get("about_sessions"), numbers["there"]
+    unit = reason.unit
+    p = numbers.get("p")
+    about = numbers.get("about_sessions")
+    there = numbers["there"]
     if side := numbers.get("interval"):  # the whole interval is on one side of a limit
         on = "" if p is None else f" on p{p * 100:g}"
         sessions = f" (about {plural(about, 'session')})" if about else ""
         needs = f"needs {plural(reason.needed, unit)}{sessions}"
-        return f"the interval is {side} the limit, but a verdict{on} {needs}; this run has {count(there[0])}"
+        return (
+            f"the interval is {side} the limit, but a verdict{on} {needs}; this run has"
+            f" {count(there[0])}"
+        )
     if (events := numbers.get("events")) is not None:
-        lead, rate = f"too few {units(reason)} to decide", f"a rate needs {reason.needed} {units(reason)}"
+        lead = f"too few {units(reason)} to decide"
+        rate = f"a rate needs {reason.needed} {units(reason)}"
         return lead, f"{events} of {there[0]}; {rate}"
     lead = f"too few {unit}s to decide"
     if unit == "pair":
         return lead, f"{reason.needed} needed, {reason.there:,} measured"
     needs = f"needs {reason.needed:,}" if p is None else f"p{p * 100:g} needs {reason.needed:,}"
     if len(there) == 1:  # the number of one target, compared with a limit
-        return lead, f"{needs}{f' (about {about:,} sessions)' if about else ''}, this run has {there[0]:,}"
+        return (
+            lead,
+            f"{needs}{f' (about {about:,} sessions)' if about else ''}, this run has {there[0]:,}",
+        )
     needed = f"{reason.needed} needed" if p is None else needs
     return lead, f"{needed} per target, {_existing(reason)}"
 
 
 def _existing(reason: Reason) -> str:
-    """Return the existing numbers that are too small, such as `96 on new` or `96 on old and 120 on new`.
+    """Return the existing numbers that are too small, such as `96 on new` or `96 on old and 120 on
+    new`.
 
     Return `96 measured` if all targets have the same number, or if the targets are unknown.
     """
-    there, targets = reason.numbers["there"], reason.numbers.get("targets")
+    there = reason.numbers["there"]
+    targets = reason.numbers.get("targets")
     if not targets or len(set(there)) == 1:
         return f"{min(there):,} measured"
     both = zip(there, targets, strict=True)
@@ -186,49 +225,70 @@ def _existing(reason: Reason) -> str:
 
 def _unequal(numbers: Numbers) -> tuple[str, str]:
     unit = numbers["unit"]
-    return unequal_reason(numbers["there"][0], numbers["effective_sessions"], unit), f"{numbers['needed']} needed"
+    return (
+        unequal_reason(numbers["there"][0], numbers["effective_sessions"], unit),
+        f"{numbers['needed']} needed",
+    )
 
 
 def _no_event(numbers: Numbers, *, is_limit: bool) -> tuple[str, str]:
-    # with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are needed
-    metric, end = numbers["metric"], numbers["upper"]
-    observed = f"with no {NOUNS.get(metric, f'{metric} turn')} in {plural(numbers['there'][0], 'session')}"
+    # with no failure in 100 sessions the rate may still be up to 2.95 %: about 299 sessions are
+    # needed
+    metric = numbers["metric"]
+    end = numbers["upper"]
+    observed = (
+        f"with no {NOUNS.get(metric, f'{metric} turn')} in {plural(numbers['there'][0], 'session')}"
+    )
     may_be = "the upper bound is" if is_limit else "the rate may still be up to"
     if metric in LATE.values():  # the rate is that of the other turns
-        may_be, end = "the lower bound is" if is_limit else "the rate may still be as low as", 1 - end
-    bound, needed = f"{observed} {may_be} {share(end)}{NBSP}%", numbers.get("needed")
+        may_be = "the lower bound is" if is_limit else "the rate may still be as low as"
+        end = 1 - end
+    bound = f"{observed} {may_be} {share(end)}{NBSP}%"
+    needed = numbers.get("needed")
     return (bound, f"about {plural(needed, 'session')} are needed") if needed else ("", bound)
 
 
 def _few_baseline(numbers: Numbers) -> tuple[str, str]:
-    lead = f"worse than the margin, but the baseline has only {plural(numbers['there'][0], 'session')}"
+    lead = (
+        f"worse than the margin, but the baseline has only {plural(numbers['there'][0], 'session')}"
+    )
     return lead, f"it needs about {count(numbers['needed'])}"
 
 
 def _no_analysis(numbers: Numbers) -> tuple[str, str]:
-    return "no interim analysis", f"{count(numbers['there'][0])} of {plural(numbers['needed'], 'pair')} ended"
+    return (
+        "no interim analysis",
+        f"{count(numbers['there'][0])} of {plural(numbers['needed'], 'pair')} ended",
+    )
 
 
 def _within_bounds(numbers: Numbers) -> str:
     if not numbers:
         return "the limit lies within the interval"
-    lower, upper = numbers["lower"], numbers["upper"]
+    lower = numbers["lower"]
+    upper = numbers["upper"]
     bounds = interval(lower, upper, partial(in_unit, numbers["unit"]), " and ")
     return f"the limit lies between the bounds {BOUNDS[numbers['bounds_from']]}, {bounds}"
 
 
 def _no_step(numbers: Numbers) -> str:
-    step, steps = numbers["step"], [(script, own) for script, own in numbers["steps"]]
+    step = numbers["step"]
+    steps = [(script, own) for script, own in numbers["steps"]]
     return str(step_names.refusal(step, steps, f"no turn of a step {step} was measured"))
 
 
 def _save(what: str, numbers: Numbers) -> str:
-    return f"save {what} with `rtbench baseline save RUN --baselines-dir {numbers['baselines_dir']}`"
+    return (
+        f"save {what} with `rtbench baseline save RUN --baselines-dir {numbers['baselines_dir']}`"
+    )
 
 
 def _older_version(numbers: Numbers) -> str:
     runs = plural(numbers["stored_runs"], "stored run")
-    return f"{runs} of an older version cannot show bursts or drift during a run: {_save('the run again', numbers)}"
+    return (
+        f"{runs} of an older version cannot show bursts or drift during a run:"
+        f" {_save('the run again', numbers)}"
+    )
 
 
 def _nothing_succeeded(numbers: Numbers) -> str:
@@ -242,14 +302,22 @@ def inner(numbers: Numbers) -> Reason:
 
 
 def _cannot_pass(numbers: Numbers) -> str:
-    pairs, enough = count(numbers["pairs"]), numbers.get("needed")
-    text = f"{numbers['threshold']} cannot pass with {pairs} pairs, because {reason_text(inner(numbers))}"
+    pairs = count(numbers["pairs"])
+    enough = numbers.get("needed")
+    text = (
+        f"{numbers['threshold']} cannot pass with {pairs} pairs, because"
+        f" {reason_text(inner(numbers))}"
+    )
     return f"{text}: raise --sessions to {enough} or more, or widen the margin" if enough else text
 
 
 def _too_few_runs(numbers: Numbers) -> str:
-    runs, side = plural(numbers["there"][0], "run"), MIN_SIDE_RUNS
-    return f"{runs} to compare; finding a change requires {numbers['needed']}: {side} before and {side} after it"
+    runs = plural(numbers["there"][0], "run")
+    side = MIN_SIDE_RUNS
+    return (
+        f"{runs} to compare; finding a change requires {numbers['needed']}: {side} before and"
+        f" {side} after it"
+    )
 
 
 SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
@@ -270,7 +338,9 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "no_value_here": "the run or its baseline has no such value",
     "no_ratio": "the value of the stored runs is 0, so there is no ratio",
     "in_failures": "the quantile is infinite: too many turns failed",
-    "failure_rate_decides": "the quantile is infinite because too many turns failed: failure_rate decides",
+    "failure_rate_decides": (
+        "the quantile is infinite because too many turns failed: failure_rate decides"
+    ),
     "after_holm": "worse than the margin by itself, but not after Holm’s correction",
     "drift": "latency of one target drifted during the run",
     "bursts": "failures or slow turns of one target occurred in bursts",
@@ -281,13 +351,18 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     ),
     "stored_by_older_version": _older_version,
     "conditions_differ": lambda n: (
-        f"The stored baselines were measured under other conditions: {'; '.join(map(reason_text, n['conditions']))}"
+        "The stored baselines were measured under other conditions:"
+        f" {'; '.join(map(reason_text, n['conditions']))}"
     ),
     "not_reported": "not reported",
     "provisional": lambda n: f"{reason_text(inner(n))} The verdicts are provisional.",
-    "unbounded": lambda n: f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded",
+    "unbounded": lambda n: (
+        f"needs {plural(n['needed'], 'session')}" if n else "the interval is unbounded"
+    ),
     "too_few_runs": _too_few_runs,
-    "found_again": lambda n: f"{plural(n['targets'], 'target')} of runs found more than once, shown once.",
+    "found_again": lambda n: (
+        f"{plural(n['targets'], 'target')} of runs found more than once, shown once."
+    ),
     "cannot_pass": _cannot_pass,
     **check_reasons.SENTENCES,
     **invalid.SENTENCES,

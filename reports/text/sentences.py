@@ -14,7 +14,16 @@ from reports.analysis.summary.outcomes import OutcomeCount
 from reports.analysis.summary.run_validity import within_warmup
 from reports.analysis.summary.summary import MainResult, Summary
 from reports.data.samples import VOICE_TO_VOICE
-from reports.formatting import AT_LEAST, capitalize, count, format_ms_list, join_words, percent, plural, usd
+from reports.formatting import (
+    AT_LEAST,
+    capitalize,
+    count,
+    format_ms_list,
+    join_words,
+    percent,
+    plural,
+    usd,
+)
 from reports.metrics.strata import Stratum
 from reports.statistics.verdicts import turns_to_decide
 from reports.text import cells, remarks
@@ -27,15 +36,22 @@ AFTER = {"speech_end": "the end of speech", "request_sent": "the request"}
 
 
 def main_results_of(summary: Summary) -> Sequence[MainResult]:
-    """Return the results that the first sentences of a report use. They are those of voice_to_voice if any target has
-    its median, or if no metric has a median and a reply was heard. Otherwise they are those of the main metrics.
+    """Return the results that the first sentences of a report use. They are those of voice_to_voice
+    if any target has its median, or if no metric has a median and a reply was heard. Otherwise they
+    are those of the main metrics.
     """
     heard = _heard(summary)
-    return heard if any(map(_has_median, heard)) or not any(map(_has_median, summary.results)) else summary.results
+    return (
+        heard
+        if any(map(_has_median, heard)) or not any(map(_has_median, summary.results))
+        else summary.results
+    )
 
 
 def _heard(summary: Summary) -> Sequence[MainResult]:
-    """Return the results of voice_to_voice. If no successful turn has it, return those of the main metrics."""
+    """Return the results of voice_to_voice. If no successful turn has it, return those of the
+    main metrics.
+    """
     is_heard = any(result.n > result.failed for result in summary.voice_to_voice)
     return summary.voice_to_voice if is_heard else summary.results
 
@@ -49,8 +65,8 @@ def _has_median(result: MainResult) -> bool:
 
 
 def run_headline(summary: Summary) -> str:
-    """Return the first sentences of a report: the latency of each stratum with a median. If none has one, return the
-    reason.
+    """Return the first sentences of a report: the latency of each stratum with a median. If none
+    has one, return the reason.
     """
     if summary.validity.status == "invalid":
         return f"Do not use these results: {cells.cause(summary)}."
@@ -63,11 +79,17 @@ def run_headline(summary: Summary) -> str:
         ends = {ending.outcome: sum(ending.counts) for ending in summary.endings.sessions}
         return f"No turn started: {endings_text(ends)}."
     medians = _with_medians(summary)
-    several, named = _has_several(summary), len(summary.targets) > 1
+    several = _has_several(summary)
+    named = len(summary.targets) > 1
     sentences = [_sentence(results, named=named, several=several) for results in medians]
     failed_targets = too_few_text(summary)
-    if not any(map(_has_median, _heard(summary))):  # the headline is the latency that callers hear, if there is any
-        results = [result for result in _heard(summary) if result.turns and result.target not in failed_targets]
+    # the headline is the latency that callers hear, if there is any
+    if not any(map(_has_median, _heard(summary))):
+        results = [
+            result
+            for result in _heard(summary)
+            if result.turns and result.target not in failed_targets
+        ]
         sentences = [*_no_medians(results), *sentences]
     sentences += [f"{join_words(failed_targets)}: no turn succeeded."] if failed_targets else []
     return " ".join([*sentences, *(f"{reply}." for reply in early_replies(summary))])
@@ -80,16 +102,21 @@ def _with_medians(summary: Summary) -> list[list[MainResult]]:
 
 
 def _sentence(results: Sequence[MainResult], *, named: bool, several: bool) -> str:
-    """Return a sentence on the latency of one stratum. `named` adds the names of the targets; `several` adds the
-    stratum. Example: `Callers hear the reply 0.70 s after they stop speaking (median voice_to_voice); p95 1.35 s`.
+    """Return a sentence on the latency of one stratum. `named` adds the names of the targets;
+    `several` adds the stratum. Example: `Callers hear the reply 0.70 s after they stop speaking
+    (median voice_to_voice); p95 1.35 s`.
     """
-    metric, stratum = results[0].metric, results[0].stratum
-    lead, since = "Callers hear the reply", "they stop speaking"
+    metric = results[0].metric
+    stratum = results[0].stratum
+    lead = "Callers hear the reply"
+    since = "they stop speaking"
     if metric in cells.TRANSCRIPT_BEGINS:
-        lead, since = "The transcript is finished", cells.TRANSCRIPT_BEGINS[metric]
+        lead = "The transcript is finished"
+        since = cells.TRANSCRIPT_BEGINS[metric]
         since = since if since.startswith("the ") else f"the {since}"
     elif metric != VOICE_TO_VOICE:
-        lead, since = f"The first {cells.KINDS[metric]} of the reply arrives", AFTER[stratum.measured_from]
+        lead = f"The first {cells.KINDS[metric]} of the reply arrives"
+        since = AFTER[stratum.measured_from]
     p50, *p95 = _quantiles(results, named=named)
     which = f" in {stratum.turns}" if several else ""
     # names of targets such as "after" do not precede the word "after"
@@ -98,15 +125,20 @@ def _sentence(results: Sequence[MainResult], *, named: bool, several: bool) -> s
 
 
 def _quantiles(results: Sequence[MainResult], *, named: bool) -> list[str]:
-    """Return a text for p50, and a text for p95 if all targets have it. All values have the same unit. If there are
-    more than three targets, a text has only the lowest and the highest value.
+    """Return a text for p50, and a text for p95 if all targets have it. All values have the same
+    unit. If there are more than three targets, a text has only the lowest and the highest value.
     """
     ps = [p for p in (0.5, 0.95) if all(result.at(p).has_interval for result in results)]
     displayed = {p: results if len(results) <= 3 else _ends(results, p) for p in ps}
-    times = iter(format_ms_list(*(result.at(p).reported_value for p in ps for result in displayed[p])))
+    times = iter(
+        format_ms_list(*(result.at(p).reported_value for p in ps for result in displayed[p]))
+    )
     texts = []
     for p in ps:
-        of = [(cells.open_end_sign(result.at(p)), f" on {result.target}" if named else "") for result in displayed[p]]
+        of = [
+            (cells.open_end_sign(result.at(p)), f" on {result.target}" if named else "")
+            for result in displayed[p]
+        ]
         parts = [f"{sign}{next(times)}{where}" for sign, where in of]
         texts.append(" to ".join(parts) if len(results) > 3 else join_words(parts))
     return texts
@@ -122,82 +154,120 @@ def _no_medians(results: Sequence[MainResult]) -> Iterable[str]:
     if len(strata) > 1 and any(result.n > result.failed for result in results):
         for stratum in strata:
             yield _no_median(
-                [result for result in results if result.stratum == stratum], f" {stratum.turns_text(strata)}"
+                [result for result in results if result.stratum == stratum],
+                f" {stratum.turns_text(strata)}",
             )
     elif results:
         yield _no_median(results)
 
 
 def _no_median(results: Sequence[MainResult], which: str = " turns") -> str:
-    """Return a sentence with the reason why there is no median, and with the values that are known. `which` is the name
-    of the turns.
+    """Return a sentence with the reason why there is no median, and with the values that are known.
+    `which` is the name of the turns.
     """
-    turns, failed = sum(a.n for a in results), sum(a.failed for a in results)
+    turns = sum(a.n for a in results)
+    failed = sum(a.failed for a in results)
     if failed and failed == turns:
         return f"All{which} failed: {count(failed)} of {count(turns)}."
     if any(a.at(0.5).status == "in_failures" for a in results):
         return f"At least half of the{which} failed: {count(failed)} of {count(turns)}."
     values = [end for a in results for end in (a.low, a.high) if math.isfinite(end)]
-    if not values and any(result.turns_planned > result.failed_or_not_started for result in results):
+    if not values and any(
+        result.turns_planned > result.failed_or_not_started for result in results
+    ):
         return f"There is no latency: no event marks the first output of the successful{which}."
     if not values:
         started = count(sum(a.turns for a in results))
-        return f"No turn ended: {started}{which if which != ' turns' else ''} were cut by the end of the run."
+        return (
+            f"No turn ended: {started}{which if which != ' turns' else ''} were cut by the end of"
+            " the run."
+        )
     latency = " to ".join(dict.fromkeys(format_ms_list(min(values), max(values))))
     of = plural(turns, which.strip().replace("turns", "turn", 1), which.strip())
     return f"Too few sessions for a median: {results[0].metric} of {of} was {latency}."
 
 
 def run_essentials(summary: Summary, checked: str = "") -> str:
-    """Return a run as one line. Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3 failed · 1.32 USD`.
-    `checked` is the badge of its check, and its result in words.
+    """Return a run as one line. Example: `✓ VALID · ttfa p50 482 ms, p95 902 ms · 412 turns, 3
+    failed · 1.32 USD`. `checked` is the badge of its check, and its result in words.
     """
     least = AT_LEAST if summary.cost.is_lower_bound else ""
-    spent = [] if summary.simulated or math.isnan(summary.cost.usd) else [f"{least}{usd(summary.cost.usd)}"]
+    spent = (
+        []
+        if summary.simulated or math.isnan(summary.cost.usd)
+        else [f"{least}{usd(summary.cost.usd)}"]
+    )
     if summary.validity.status == "invalid":
         texts = [cells.cause(summary)]
     else:
-        medians, texts = _with_medians(summary), []
+        medians = _with_medians(summary)
+        texts = []
         for results in medians:
-            quantiles = zip(("p50", "p95"), _quantiles(results, named=len(summary.targets) > 1), strict=False)
+            quantiles = zip(
+                ("p50", "p95"), _quantiles(results, named=len(summary.targets) > 1), strict=False
+            )
             which = f" of {results[0].stratum.turns}" if _has_several(summary) else ""
-            texts.append(f"{results[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}")
-    return " · ".join([*cells.run_badges(summary), *filter(None, [checked]), *texts, *_counted(summary), *spent])
+            texts.append(
+                f"{results[0].metric}{which} {', '.join(f'{p} {value}' for p, value in quantiles)}"
+            )
+    return " · ".join(
+        [*cells.run_badges(summary), *filter(None, [checked]), *texts, *_counted(summary), *spent]
+    )
 
 
 def _counted(summary: Summary) -> list[str]:
-    """Return the numbers of turns as texts, such as `412 turns, 3 failed`. Targets without a successful turn come
-    first. If no turn started, return the outcomes of sessions, such as `10 sessions connect_failed:401`.
+    """Return the numbers of turns as texts, such as `412 turns, 3 failed`. Targets without a
+    successful turn come first. If no turn started, return the outcomes of sessions, such as `10
+    sessions connect_failed:401`.
     """
     outcomes = summary.endings
     if within_warmup(summary.run.metadata):
         return ["nothing was measured"]
     if not outcomes.started and outcomes.sessions:
-        ends = [f"{plural(sum(ending.counts), 'session')} {ending.outcome}" for ending in outcomes.sessions]
-        return [*ends, *([f"{plural(outcomes.not_started, 'turn')} not started"] if outcomes.not_started else [])]
-    unmet, failed_targets = count(outcomes.failed_or_not_started), too_few_text(summary)
+        ends = [
+            f"{plural(sum(ending.counts), 'session')} {ending.outcome}"
+            for ending in outcomes.sessions
+        ]
+        return [
+            *ends,
+            *(
+                [f"{plural(outcomes.not_started, 'turn')} not started"]
+                if outcomes.not_started
+                else []
+            ),
+        ]
+    unmet = count(outcomes.failed_or_not_started)
+    failed_targets = too_few_text(summary)
     failed = f"{unmet} of {count(outcomes.planned)} planned" if outcomes.not_started else unmet
     no_success = [f"{join_words(failed_targets)}: no turn succeeded"] if failed_targets else []
     return [*no_success, f"{plural(outcomes.started, 'turn')}, {failed} failed"]
 
 
 EARLY_REMEDIES = {
-    True: "raise the script's reply_silence_ms, or set answer_min_ms to the minimum duration of an answer",
+    True: (
+        "raise the script's reply_silence_ms, or set answer_min_ms to the minimum duration of an"
+        " answer"
+    ),
     False: "raise silence_duration_ms of the script's turn_detection",
 }
-"""The remedy for replies that are too early. The key is True if replies are detected only in the audio."""
+"""The remedy for replies that are too early. The key is True if replies are detected only in the
+audio."""
 NAMED = 3
 """The maximum number of targets that a sentence names."""
 
 
 def run_second(summary: Summary) -> str:
-    """Return the sentences after the headline: the numbers of failed, stalled, and excluded turns."""
+    """Return the sentences after the headline: the numbers of failed, stalled, and excluded
+    turns.
+    """
     outcomes = summary.endings
     if not outcomes.started:
         return ""
-    unfinished, sentences = sum(entry.turns_unfinished for entry in outcomes.targets), _failures(summary)
+    unfinished = sum(entry.turns_unfinished for entry in outcomes.targets)
+    sentences = _failures(summary)
     stalls = [value for value in summary.counts if value.metric == "stall_rate"]
-    replies, stalled = sum(value.n for value in stalls), sum(value.events for value in stalls)
+    replies = sum(value.n for value in stalls)
+    stalled = sum(value.events for value in stalls)
     if stalled:
         sentences.append(f"{cells.stalled_cell(stalled, replies)}.")
     starved = sum(sum(ending.counts) for ending in outcomes.turns if ending.outcome == STARVED)
@@ -210,12 +280,18 @@ def run_second(summary: Summary) -> str:
         sentences.append(f"{_outcomes_text(cut)} cut by the end of the run and excluded.")
     if calls or prevented:
         excluded = join_words(
-            [*([plural(calls, "call")] if calls else []), *([plural(prevented, "turn")] if prevented else [])]
+            [
+                *([plural(calls, "call")] if calls else []),
+                *([plural(prevented, "turn")] if prevented else []),
+            ]
         )
         were = "was" if calls + prevented == 1 else "were"
         sentences.append(f"{excluded} {were} prevented by a limit of this machine and excluded.")
     if starved:
-        reason = "because the load generator was not running when a time limit expired: their outcome is unknown"
+        reason = (
+            "because the load generator was not running when a time limit expired: their outcome is"
+            " unknown"
+        )
         sentences.append(f"{_outcomes_text(starved)} excluded, {reason}.")
     if summary.validity.status == "no_verdict":
         reason = verdict_reason(summary.validity)
@@ -228,10 +304,11 @@ def _outcomes_text(number: int) -> str:
 
 
 def remedy(summary: Summary) -> str:
-    """Return the remedy for the most frequent outcome. Return "" unless most of the planned turns failed or did not
-    start.
+    """Return the remedy for the most frequent outcome. Return "" unless most of the planned turns
+    failed or did not start.
     """
-    remedies, outcomes = summary.endings.remedies(), summary.endings
+    remedies = summary.endings.remedies()
+    outcomes = summary.endings
     mostly = 2 * outcomes.failed_or_not_started > outcomes.planned
     line = remedy_line(remedies[0]) if remedies and mostly else ""
     return f"How to fix {line}{'' if line.endswith('?') else '.'}" if line else ""
@@ -253,39 +330,50 @@ class LongerRun:
 
 
 def longer_runs(summary: Summary) -> list[LongerRun]:
-    """Return the longer runs that a median and p95 would need. Return [] if this run is long enough or invalid."""
+    """Return the longer runs that a median and p95 would need. Return [] if this run is long
+    enough or invalid.
+    """
     if summary.validity.status == "invalid":
         return []
     with_median = [result for result in summary.results if result.at(0.5).has_interval]
     short = [] if decision_notice(summary.run) else with_median or summary.results
     quantiles = (("a median", 0.5), ("p95", 0.95))
     needed = [
-        (name, max((_required_sessions(summary, result, p) for result in short), default=0)) for name, p in quantiles
+        (name, max((_required_sessions(summary, result, p) for result in short), default=0))
+        for name, p in quantiles
     ]
     return [_longer(summary, name, sessions) for name, sessions in needed if sessions]
 
 
 SUPPORT = (
-    "Failures rise with the length of the conversation: give the service’s support the turns of the section Failures "
-    "by context length, with their instants, input tokens, outcomes and IDs."
+    "Failures rise with the length of the conversation: give the service’s support the turns of the"
+    " section Failures by context length, with their instants, input tokens, outcomes and IDs."
 )
 
 
 MARGIN_OF_EXAMPLE = 1.2
-"""The factor from the upper bound of a median to the limit of an example. The limit has two digits."""
+"""The factor from the upper bound of a median to the limit of an example. The limit has two
+digits."""
 
 
 def next_step(summary: Summary, *, checked: bool = False) -> str:
-    """Return the next step for the user, as sentences. Return "" for an invalid run, because its remedy is shown
-    instead. `checked` is True if the run was checked.
+    """Return the next step for the user, as sentences. Return "" for an invalid run, because its
+    remedy is shown instead. `checked` is True if the run was checked.
     """
     if summary.validity.status == "invalid":
         return ""
     with_median = [result for result in summary.results if result.at(0.5).has_interval]
-    plays = "; ".join(f"for {run.percentile}, use {run.options} or more{run.amount}" for run in longer_runs(summary))
+    plays = "; ".join(
+        f"for {run.percentile}, use {run.options} or more{run.amount}"
+        for run in longer_runs(summary)
+    )
     folder = summary.run.folder.resolve()
     run = escape_control(f"{folder.parent.name}/{folder.name}")
-    reported = f"{SUPPORT} `rtbench report {run} --evidence` writes a page for it. " if summary.context_failures else ""
+    reported = (
+        f"{SUPPORT} `rtbench report {run} --evidence` writes a page for it. "
+        if summary.context_failures
+        else ""
+    )
     longer = reported + (f"{capitalize(plays)}. " if plays else "")
     if not with_median:
         return longer.rstrip()
@@ -300,12 +388,19 @@ def next_step(summary: Summary, *, checked: bool = False) -> str:
 
 
 def _limit_above(result: MainResult, strata: Collection[Stratum]) -> str:
-    """Return a limit on the median of a metric, which this result meets, as an example that can be pasted.
+    """Return a limit on the median of a metric, which this result meets, as an example that can be
+    pasted.
 
-    It has the filters that leave out all other `strata` of the run, because they may have longer latencies.
+    It has the filters that leave out all other `strata` of the run, because they may have longer
+    latencies.
     """
-    filters, left = [], list(strata)
-    for key in ("measured_from", "turn_type") if CATALOGUE[result.metric].begin == ORIGIN else ("turn_type",):
+    filters = []
+    left = list(strata)
+    for key in (
+        ("measured_from", "turn_type")
+        if CATALOGUE[result.metric].begin == ORIGIN
+        else ("turn_type",)
+    ):
         own = result.stratum.labels[key]
         if {stratum.labels[key] for stratum in left} != {own}:
             filters.append(f"{key}:{own}")
@@ -317,8 +412,8 @@ def _limit_above(result: MainResult, strata: Collection[Stratum]) -> str:
 
 
 def _required_sessions(summary: Summary, result: MainResult, p: float) -> int:
-    """Return the number of sessions that a target needs for a percentile; 0 if the run has enough. The number includes
-    sessions that have no turn with the metric.
+    """Return the number of sessions that a target needs for a percentile; 0 if the run has enough.
+    The number includes sessions that have no turn with the metric.
     """
     estimate = result.at(p)
     required = estimate.required if estimate.status == "too_few_sessions" else 0
@@ -336,8 +431,9 @@ def _tested(summary: Summary) -> str:
 
 
 def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
-    """Return a longer run with this number of sessions. Its options are `--sessions 45`, or `--run-time 5m`, or both.
-    If the run has stages, or consists of recordings, only the number of sessions is returned.
+    """Return a longer run with this number of sessions. Its options are `--sessions 45`, or
+    `--run-time 5m`, or both. If the run has stages, or consists of recordings, only the number of
+    sessions is returned.
     """
     if summary.recorded:
         return LongerRun(percentile, f"{count(sessions)} recorded calls", "", "")
@@ -346,7 +442,9 @@ def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
         return LongerRun(percentile, f"{count(sessions)} sessions", "", "")
     options = dict[str, str]()
     run_time_s = settings.get("run_time")
-    played = max(1, *(int((summary.run.sessions["target"] == target).sum()) for target in summary.targets))
+    played = max(
+        1, *(int((summary.run.sessions["target"] == target).sum()) for target in summary.targets)
+    )
     times = sessions / played
     if run_time_s:
         options["--run-time"] = f"{math.ceil(float(run_time_s) * times / 60)}m"
@@ -362,23 +460,31 @@ def _longer(summary: Summary, percentile: str, sessions: int) -> LongerRun:
 
 
 def _amount_of(summary: Summary, times: float, *, is_timed: bool) -> str:
-    """Return the duration and the cost of a run that has `times` as many sessions at the same load, in parentheses.
+    """Return the duration and the cost of a run that has `times` as many sessions at the same load,
+    in parentheses.
 
     If `is_timed` is True, an option states the duration.
     """
-    parts = [] if is_timed else [f"about {count(max(1, round(summary.measured_s * times / 60)))} min"]
+    parts = (
+        [] if is_timed else [f"about {count(max(1, round(summary.measured_s * times / 60)))} min"]
+    )
     if not summary.simulated and not math.isnan(summary.cost.usd):
-        parts.append(f"about {usd(summary.cost.usd * times)}" if is_timed else usd(summary.cost.usd * times))
+        parts.append(
+            f"about {usd(summary.cost.usd * times)}" if is_timed else usd(summary.cost.usd * times)
+        )
     return f" ({', '.join(parts)})" if parts else ""
 
 
-UNCONFIRMED, CONFIRM = 20, "--yes"
-"""UNCONFIRMED is the maximum number of sessions on a service that start without confirmation. CONFIRM is the option
-that confirms more."""
+UNCONFIRMED = 20
+CONFIRM = "--yes"
+"""UNCONFIRMED is the maximum number of sessions on a service that start without confirmation.
+CONFIRM is the option that confirms more."""
 
 
 def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str:
-    """Return the command of this run, but with these options changed; "" if the command is unknown."""
+    """Return the command of this run, but with these options changed; "" if the command is
+    unknown.
+    """
     command = summary.run.metadata.get("command")
     if not (isinstance(command, list) and command):
         return ""
@@ -387,31 +493,47 @@ def _command(summary: Summary, options: Mapping[str, str], sessions: int) -> str
         words = [word for word in words if not word.startswith(f"{flag}=")]
         index = words.index(flag) if flag in words else len(words)
         words[index : index + 2] = [flag, value]
-    asks = not summary.simulated and sessions * len(summary.targets) > UNCONFIRMED and "quickstart" not in words
+    asks = (
+        not summary.simulated
+        and sessions * len(summary.targets) > UNCONFIRMED
+        and "quickstart" not in words
+    )
     return escape_control(shlex.join([*words, CONFIRM] if asks and CONFIRM not in words else words))
 
 
 def _failures(summary: Summary) -> list[str]:
-    """Return a sentence on the turns that failed or did not start; [] if no turns were planned. Example: `112 of 170
-    planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006 (37); …`.
+    """Return a sentence on the turns that failed or did not start; [] if no turns were planned.
+    Example: `112 of 170 planned turns failed (65.9 %; 6 of 24 on a), most often as closed:1006
+    (37); …`.
     """
     outcomes = summary.endings
-    unmet, planned, not_started = outcomes.failed_or_not_started, outcomes.planned, outcomes.not_started
+    unmet = outcomes.failed_or_not_started
+    planned = outcomes.planned
+    not_started = outcomes.not_started
     if not planned:
         return []
     if not unmet:
-        return ["The turn did not fail." if planned == 1 else f"None of the {count(planned)} turns failed."]
+        return [
+            (
+                "The turn did not fail."
+                if planned == 1
+                else f"None of the {count(planned)} turns failed."
+            )
+        ]
     rows = zip(summary.targets, outcomes.targets, strict=True)
     by_target = [
         f"{count(entry.failed_or_not_started)} of {count(entry.turns_planned)} on {name}"
         for name, entry in rows
         if entry.failed_or_not_started
     ]
-    where = f"; {join_words(by_target)}" if len(summary.targets) > 1 and len(by_target) <= NAMED else ""
+    where = (
+        f"; {join_words(by_target)}" if len(summary.targets) > 1 and len(by_target) <= NAMED else ""
+    )
     failed = [ending for ending in outcomes.turns if ending.kind == "failed"]
     how = f", {_mostly(failed)}" if failed else ""
     not_started_text = (
-        f"; {count(not_started)} not started, their sessions ended {_mostly(outcomes.not_started_turns)}"
+        f"; {count(not_started)} not started, their sessions ended"
+        f" {_mostly(outcomes.not_started_turns)}"
         if not_started
         else ""
     )
@@ -420,8 +542,8 @@ def _failures(summary: Summary) -> list[str]:
 
 
 def _mostly(endings: Sequence[OutcomeCount]) -> str:
-    """Return the most frequent outcome, such as `most often as closed:1006 (17)`. If it is the only outcome, return a
-    text such as `as closed:1006`.
+    """Return the most frequent outcome, such as `most often as closed:1006 (17)`. If it is the only
+    outcome, return a text such as `as closed:1006`.
     """
     commonest = max(endings, key=lambda ending: sum(ending.counts))
     return (
@@ -432,7 +554,9 @@ def _mostly(endings: Sequence[OutcomeCount]) -> str:
 
 
 def too_few_text(summary: Summary) -> list[str]:
-    """Return the names of the targets without a successful turn. Return [] if the run has only one target."""
+    """Return the names of the targets without a successful turn. Return [] if the run has only
+    one target.
+    """
     rows = zip(summary.targets, summary.endings.targets, strict=True)
     failed_targets = [
         name
@@ -443,15 +567,16 @@ def too_few_text(summary: Summary) -> list[str]:
 
 
 def early_replies(summary: Summary) -> list[str]:
-    """Return a text for each target in which too many replies started before the end of the question. It has the
-    remedy.
+    """Return a text for each target in which too many replies started before the end of the
+    question. It has the remedy.
     """
     early = {metric.target: metric for metric in summary.run.uncertain_metrics if metric.is_early}
     targets = summary.run.metadata.get("targets") or []
     audio_only = {str(entry.get("name")) for entry in targets if entry.get("full_duplex")}
     return [
-        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{early_text(metric.numbers)}, so latencies may belong to "
-        f"the previous question and decide no verdict: {EARLY_REMEDIES[name in audio_only]}"
+        f"{f'{name}: ' if len(summary.targets) > 1 else ''}{early_text(metric.numbers)}, so"
+        " latencies may belong to the previous question and decide no verdict:"
+        f" {EARLY_REMEDIES[name in audio_only]}"
         for name, metric in early.items()
     ]
 
@@ -461,12 +586,16 @@ SCRIPTS = 5
 
 
 def load_line(summary: Summary) -> str:
-    """Return the load, the numbers of calls and turns, the duration, and the targets as one line. Example: `8 users ·
-    58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east and west`.
+    """Return the load, the numbers of calls and turns, the duration, and the targets as one line.
+    Example: `8 users · 58 calls, 217 turns: text_turns 183, voice_turns 34 · 20 min measured · east
+    and west`.
     """
-    outcomes, frame = summary.endings, summary.turns.frame
+    outcomes = summary.endings
+    frame = summary.turns.frame
     played = f"{plural(outcomes.opened, 'call')}, {plural(outcomes.started, 'turn')}"
-    scripts = frame["script"].iloc[summary.turns.rows].value_counts().items() if "script" in frame else ()
+    scripts = (
+        frame["script"].iloc[summary.turns.rows].value_counts().items() if "script" in frame else ()
+    )
     named = [f"{name} {count(number)}" for name, number in scripts if number]
     more = [f"{len(named) - SCRIPTS} other scripts"] if len(named) > SCRIPTS else []
     played += f": {', '.join([*named[:SCRIPTS], *more])}" if len(named) > 1 else ""
@@ -475,12 +604,16 @@ def load_line(summary: Summary) -> str:
 
 
 def offered_load(summary: Summary) -> str:
-    """Return the offered load, such as `8 users`, `poisson, 30/min`, or `up to 20 users in stages`; "" if unknown."""
+    """Return the offered load, such as `8 users`, `poisson, 30/min`, or `up to 20 users in
+    stages`; "" if unknown.
+    """
     if summary.arrivals is not None:
         return remarks.requested_load(summary.arrivals)
     settings = summary.run.metadata.get("settings") or {}
     users = settings.get("num_users")
     if settings.get("stages"):
         max_users = summary.run.metadata.get("concurrency")
-        return f"up to {plural(int(max_users), 'user')} in stages" if max_users else "users in stages"
+        return (
+            f"up to {plural(int(max_users), 'user')} in stages" if max_users else "users in stages"
+        )
     return plural(int(users), "user") if users else ""

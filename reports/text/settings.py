@@ -1,4 +1,6 @@
-"""Texts on settings: which parts of the measured values are settings of scripts, and the settings of targets."""
+"""Texts on settings: which parts of the measured values are settings of scripts, and the
+settings of targets.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,17 @@ from reports.render.blocks import Inline, Term
 from reports.text.breakdown import AUDIBLE, SEGMENT_TEXTS, STOPPED
 
 GROWS = ("ttfa", "transcript_*", "response_total", "end_of_turn_delay", "voice_to_voice")
-"""The metrics of VAD turns that are measured from the end of speech. So they include the delay of its packetisation."""
+"""The metrics of VAD turns that are measured from the end of speech. So they include the delay
+of its packetisation."""
 FACTS = {
     **{name: name for name in ("address", "dialect", "model", "region")},
-    **{"sign_in": "sign-in", "proxy": "proxy", "compression": "compression", "srtp": "SRTP", "voice": "voice"},
+    **{
+        "sign_in": "sign-in",
+        "proxy": "proxy",
+        "compression": "compression",
+        "srtp": "SRTP",
+        "voice": "voice",
+    },
     **{"turn_detection": "turn detection", "variant_settings": "own settings"},
 }
 """The fields of `TargetFacts` with settings of a target, and the printed name of each."""
@@ -25,7 +34,9 @@ def player(setup: PlaybackSetup) -> str:
 
 
 def packetisation(setup: PlaybackSetup) -> str:
-    """Return an explanation of why larger chunks increase the latency of VAD turns; "" without VAD turns."""
+    """Return an explanation of why larger chunks increase the latency of VAD turns; "" without
+    VAD turns.
+    """
     if not setup.vad_chunks_ms:
         return ""
     return (
@@ -37,7 +48,9 @@ def packetisation(setup: PlaybackSetup) -> str:
 
 def packetisation_note(setup: PlaybackSetup) -> Inline:
     """Return a short form of the explanation that `packetisation` returns; "" without VAD turns."""
-    return (f"{capitalize(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
+    return (
+        (f"{capitalize(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
+    )
 
 
 def _chunk(setup: PlaybackSetup) -> str:
@@ -45,10 +58,14 @@ def _chunk(setup: PlaybackSetup) -> str:
 
 
 def contained(setup: PlaybackSetup) -> str:
-    """Return sentences on the segments of voice_to_voice that contain settings, such as silence_duration_ms."""
+    """Return sentences on the segments of voice_to_voice that contain settings, such as
+    silence_duration_ms.
+    """
     waited_for: list[str] = []
     # The time that the service waits before it takes a turn as ended.
-    server_vads = [detection for detection in setup.detections if detection.get("type") == "server_vad"]
+    server_vads = [
+        detection for detection in setup.detections if detection.get("type") == "server_vad"
+    ]
     silences_ms = distinct_values(server_vads, "silence_duration_ms")
     if silences_ms:
         who_sets = "the script sets" if len(silences_ms) == 1 else "scripts set"
@@ -57,13 +74,23 @@ def contained(setup: PlaybackSetup) -> str:
         unset = " if a script sets none" if silences_ms else ", which no script sets"
         waited_for.append(f"the service’s own silence_duration_ms{unset}")
     eager = dict.fromkeys(
-        str(detection.get("eagerness")) for detection in setup.detections if detection.get("type") == "semantic_vad"
+        str(detection.get("eagerness"))
+        for detection in setup.detections
+        if detection.get("type") == "semantic_vad"
     )
     for eagerness in eager:
-        set_ = "the service’s own eagerness" if eagerness == "None" else f"the eagerness {eagerness} that a script sets"
+        set_ = (
+            "the service’s own eagerness"
+            if eagerness == "None"
+            else f"the eagerness {eagerness} that a script sets"
+        )
         waited_for.append(f"the delay of semantic_vad, by {set_}")
     detected = [f"{SEGMENT_TEXTS[STOPPED]} contains {setting}" for setting in waited_for]
-    buffered = _buffers(setup.jitter_buffers_ms) if setup.jitter_buffers_ms else "simulated player’s jitter buffer"
+    buffered = (
+        _buffers(setup.jitter_buffers_ms)
+        if setup.jitter_buffers_ms
+        else "simulated player’s jitter buffer"
+    )
     audible = f"{SEGMENT_TEXTS[AUDIBLE]} is the {buffered} and the reply’s leading silence"
     return " ".join(f"{capitalize(text)}." for text in (*detected, audible))
 

@@ -1,4 +1,6 @@
-"""The texts of a trend: values, changes, the headline, and notes. They are the same on a terminal and on the page."""
+"""The texts of a trend: values, changes, the headline, and notes. They are the same on a
+terminal and on the page.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,16 @@ from reports.analysis.trends.metric_trend import (
 )
 from reports.analysis.trends.trend import Trend
 from reports.analysis.trends.trend_point import RunValue, TrendPoint
-from reports.formatting import NBSP, NONE, excerpt, format_number, format_utc, join_words, percent, plural
+from reports.formatting import (
+    NBSP,
+    NONE,
+    excerpt,
+    format_number,
+    format_utc,
+    join_words,
+    percent,
+    plural,
+)
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.blocks import with_marker
 from reports.statistics.change_points import DAY, ENOUGH, MIN_SIDE_RUNS
@@ -28,8 +39,10 @@ from reports.text.conditions import condition_name
 from reports.text.reasons import reason_text
 from reports.text.verdicts import NOT_SHOWN, difference_interval, signed
 
-CONDITIONS_MAX, CONDITION_LENGTH_MAX = 2, 40
-"""The maximum number of conditions in the name of a series, and the maximum number of characters of each condition."""
+CONDITIONS_MAX = 2
+CONDITION_LENGTH_MAX = 40
+"""The maximum number of conditions in the name of a series, and the maximum number of characters
+of each condition."""
 
 
 def marker(point: TrendPoint) -> str:
@@ -38,12 +51,16 @@ def marker(point: TrendPoint) -> str:
 
 
 def unit_text(spec: MetricSpec) -> str:
-    """Return the unit that is printed next to the values of a metric; "" for a rate, whose values include the unit."""
+    """Return the unit that is printed next to the values of a metric; "" for a rate, whose
+    values include the unit.
+    """
     return "" if spec.unit == "share" else spec.shown_unit
 
 
 def number_text(number: float, spec: MetricSpec) -> str:
-    """Return a value as a text without its unit, such as `612`, `∞`, or `n/a`. A rate has its unit: `0.8 %`."""
+    """Return a value as a text without its unit, such as `612`, `∞`, or `n/a`. A rate has its
+    unit: `0.8 %`.
+    """
     if math.isnan(number):
         return NOT_SHOWN
     if math.isinf(number):
@@ -92,15 +109,19 @@ def change_text(change: SizedChange, spec: MetricSpec) -> str:
 
 
 def also_changed(change: TrendChange) -> str:
-    """Return the conditions that changed with the values, such as `model: gpt-realtime → gpt-realtime-2`."""
+    """Return the conditions that changed with the values, such as `model: gpt-realtime →
+    gpt-realtime-2`.
+    """
     texts = [
-        f"{condition_name(code)}: {was or NONE} → {now or NONE}" for code, (was, now) in change.also_changed.items()
+        f"{condition_name(code)}: {was or NONE} → {now or NONE}"
+        for code, (was, now) in change.also_changed.items()
     ]
     return "; ".join(texts) or "no recorded condition"
 
 
 def change_sentence(metric: MetricTrend, change: TrendChange | SlowTrendChange) -> str:
-    """Return a change as a text such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026, 02:00 UTC`.
+    """Return a change as a text such as `ttfa p50 of sim: +12 % (+4 to +21 %) since 12 Nov 2026,
+    02:00 UTC`.
 
     A slow change begins with `ttfa p50 of sim changes slowly: `.
     """
@@ -110,11 +131,15 @@ def change_sentence(metric: MetricTrend, change: TrendChange | SlowTrendChange) 
 
 
 def series_name(series: RunSeries) -> str:
-    """Return the name of a series: its target, and what distinguishes the series from others of the target.
+    """Return the name of a series: its target, and what distinguishes the series from others of the
+    target.
 
-    Examples: `sim` for the only series of a target; `sim (8 users)` and `sim (50 users)` for two series.
+    Examples: `sim` for the only series of a target; `sim (8 users)` and `sim (50 users)` for two
+    series.
     """
-    name, *earlier = (_distinguished(series.target, differs) for differs in (series.differs, *series.earlier))
+    name, *earlier = (
+        _distinguished(series.target, differs) for differs in (series.differs, *series.earlier)
+    )
     return f"{name}, series {len(earlier) + 1}" if name in earlier else name
 
 
@@ -143,8 +168,8 @@ def metric_name(metric: MetricTrend) -> str:
 def headline(trend: Trend) -> str:
     """Return the result of a trend as a sentence.
 
-    It contains the newest change. If there is none, it states that no change was found, or that there are too few runs
-    to find one.
+    It contains the newest change. If there is none, it states that no change was found, or that
+    there are too few runs to find one.
     """
     if slow := trend.slow_changes:
         steps = len(trend.changes_by_run)
@@ -155,7 +180,11 @@ def headline(trend: Trend) -> str:
         newest, *more = groups[0]
         others = f", with {plural(len(more), 'more change')}" if more else ""
         sentence = f"{change_sentence(*newest)}{others}."
-        return sentence if len(groups) == 1 else f"{plural(len(groups), 'change')}; the newest: {sentence}"
+        return (
+            sentence
+            if len(groups) == 1
+            else f"{plural(len(groups), 'change')}; the newest: {sentence}"
+        )
     if trend.comparisons:
         return f"No change found in {plural(trend.runs, 'run')}."
     both_sides = f"{MIN_SIDE_RUNS} before and {MIN_SIDE_RUNS} after it"
@@ -168,9 +197,13 @@ def day(utc_ns: int) -> str:
 
 
 def period(trend: Trend) -> str:
-    """Return the start of the first and of the last run, such as `3 Oct 2026, 02:00 UTC to 22 Nov 2026, 02:00 UTC`."""
+    """Return the start of the first and of the last run, such as `3 Oct 2026, 02:00 UTC to 22
+    Nov 2026, 02:00 UTC`.
+    """
     points = trend.points
-    return " to ".join(dict.fromkeys(format_utc(point.started_utc_ns) for point in (points[0], points[-1])))
+    return " to ".join(
+        dict.fromkeys(format_utc(point.started_utc_ns) for point in (points[0], points[-1]))
+    )
 
 
 def notice_texts(trend: Trend) -> list[str]:
@@ -184,12 +217,16 @@ def notes(trend: Trend) -> list[str]:
 
 
 def cycle_notes(trend: Trend) -> Iterator[str]:
-    """Yield a note with the metrics that differ between weekdays, and one with those that differ between hours.
+    """Yield a note with the metrics that differ between weekdays, and one with those that differ
+    between hours.
 
     For each metric, it has the weekdays or hours with the lowest and highest value.
     """
     hours = [f"{hour:02}:00" for hour in range(DAY.size)]
-    for what, names, cycle in (("Weekdays", list(day_abbr), "weekdays"), ("Hours of the day (UTC)", hours, "hours")):
+    for what, names, cycle in (
+        ("Weekdays", list(day_abbr), "weekdays"),
+        ("Hours of the day (UTC)", hours, "hours"),
+    ):
         differing = list[str]()
         for metric in trend.metrics:
             if effects := getattr(metric, cycle):
@@ -197,26 +234,34 @@ def cycle_notes(trend: Trend) -> Iterator[str]:
                 low, high = (f"{names[at]} {signed(effects[at], metric.spec.scale)}" for at in ends)
                 differing.append(f"{metric_name(metric)} ({low}, {high})")
         if differing:
-            yield f"{what} differ, so their effect is subtracted before the search for changes: {'; '.join(differing)}."
+            yield (
+                f"{what} differ, so their effect is subtracted before the search for changes:"
+                f" {'; '.join(differing)}."
+            )
 
 
 def unmarked_notes(trend: Trend) -> Iterator[str]:
-    """Yield a note for each change that is not marked, because neighbouring runs are autocorrelated."""
+    """Yield a note for each change that is not marked, because neighbouring runs are
+    autocorrelated.
+    """
     for metric in trend.metrics:
         for change in metric.unmarked_changes:
             yield (
-                f"{metric_name(metric)} may have changed by {change_size(change, metric.spec)} by "
-                f"{format_utc(change.first_started_utc_ns)}, but is not marked: neighbouring runs are autocorrelated "
-                f"({metric.autocorrelation:.2f}), so {plural(len(metric.compared), 'run')} count as "
-                f"{metric.effective_runs}."
+                f"{metric_name(metric)} may have changed by {change_size(change, metric.spec)} by"
+                f" {format_utc(change.first_started_utc_ns)}, but is not marked: neighbouring runs"
+                f" are autocorrelated ({metric.autocorrelation:.2f}), so"
+                f" {plural(len(metric.compared), 'run')} count as {metric.effective_runs}."
             )
 
 
 def few_runs_notes(trend: Trend) -> Iterator[str]:
-    """Yield a note with the series, or metrics of a series, that have too few comparable runs to find a change."""
+    """Yield a note with the series, or metrics of a series, that have too few comparable runs to
+    find a change.
+    """
     shortages = []
     for series, metrics in trend.by_series:
-        name, runs = f"{series.scenario}, {series_name(series)}", plural(len(series.points), "run")
+        name = f"{series.scenario}, {series_name(series)}"
+        runs = plural(len(series.points), "run")
         max_compared = max((len(metric.compared) for metric in metrics), default=0)
         if max_compared < ENOUGH:
             shortages.append(f"{name}: {max_compared} of {runs}")
@@ -225,13 +270,16 @@ def few_runs_notes(trend: Trend) -> Iterator[str]:
             if metric.not_searched and metric.compared:
                 shortages.append(f"{metric.title} of {name}: {len(metric.compared)} of {runs}")
     if shortages:
-        yield f"Finding a change requires {ENOUGH} comparable runs. There are only: {'; '.join(shortages)}."
+        yield (
+            f"Finding a change requires {ENOUGH} comparable runs. There are only:"
+            f" {'; '.join(shortages)}."
+        )
 
 
 def separate_series_notes(trend: Trend) -> Iterator[str]:
     """Yield a note if a target has several series."""
     if len(trend.series) > len({(series.scenario, series.target) for series in trend.series}):
         yield (
-            "Runs of one target with different scripts, loads, warm-ups or settings are separate series: these "
-            "differences change the values, although the service is the same."
+            "Runs of one target with different scripts, loads, warm-ups or settings are separate"
+            " series: these differences change the values, although the service is the same."
         )

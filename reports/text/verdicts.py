@@ -1,8 +1,9 @@
 """Texts for values, differences, and margins. Pure.
 
-The commands compare and check and the interim analyses share these texts. A difference is relative to the baseline:
-0.65 is +65 %. For rates it is a difference of shares: 0.01 is one percentage point. For slopes it is in the unit of the
-slope. If a bound is None, the interval is open on this side.
+The commands compare and check and the interim analyses share these texts. A difference is relative
+to the baseline: 0.65 is +65 %. For rates it is a difference of shares: 0.01 is one percentage
+point. For slopes it is in the unit of the slope. If a bound is None, the interval is open on this
+side.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ ZERO_BASELINE = f"{NOT_SHOWN} (baseline is 0)"
 
 OWN_DRIFT = "the type I error is up to 15 %, not 5 %"
 OWN_DRIFT_INTERIM = "the type I error is up to 20 %, not 5 %"
-"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true value is then assumed to
-be exactly on the margin.
+"""The maximum type I error of a comparison with interim analyses, if a target drifts. The true
+value is then assumed to be exactly on the margin.
 
 `make benchmark-statistics` measures this error (own_drift).
 """
@@ -42,7 +43,9 @@ def share(value: float) -> str:
 
 
 def points(value: float | None) -> str:
-    """Return a difference of rates in percentage points without the unit, such as +0.05, −1.15, or 0."""
+    """Return a difference of rates in percentage points without the unit, such as +0.05, −1.15,
+    or 0.
+    """
     if value is None or not math.isfinite(value):
         return UNBOUNDED
     text = f"{100 * value:+.{2 if abs(value) < 0.0995 else 1}f}"
@@ -61,8 +64,9 @@ def signed(value: float | None, scale: Scale) -> str:
 def difference(result: Difference | None) -> str:
     """Return the difference of candidate and baseline, such as `+65 %` or `−0.55 points`.
 
-    The text is `∞` if only the candidate's value lies among failed turns, `was ∞` if only the baseline's does,
-    `n/a (baseline is 0)` if this makes the ratio infinite, and `n/a` if there is no difference.
+    The text is `∞` if only the candidate's value lies among failed turns, `was ∞` if only the
+    baseline's does, `n/a (baseline is 0)` if this makes the ratio infinite, and `n/a` if there is
+    no difference.
     """
     if result is None or math.isnan(result.d):
         return NOT_SHOWN
@@ -86,12 +90,21 @@ def interval_of(result: Difference | None) -> str:
     """Return the interval of a difference as a text; "" if there is no difference."""
     if result is None or math.isnan(result.d):
         return ""
-    return difference_interval(as_share(result.low, result.scale), as_share(result.high, result.scale), result.scale)
+    return difference_interval(
+        as_share(result.low, result.scale), as_share(result.high, result.scale), result.scale
+    )
 
 
 def has_zero_baseline(result: Difference) -> bool:
-    """Return whether a ratio is infinite because the baseline is 0, not because turns of the candidate failed."""
-    return result.scale == "ratio" and result.d == math.inf and result.baseline == 0 and math.isfinite(result.candidate)
+    """Return whether a ratio is infinite because the baseline is 0, not because turns of the
+    candidate failed.
+    """
+    return (
+        result.scale == "ratio"
+        and result.d == math.inf
+        and result.baseline == 0
+        and math.isfinite(result.candidate)
+    )
 
 
 def is_latency(spec: MetricSpec) -> bool:

@@ -1,4 +1,6 @@
-"""The facts about an engine on which a run depends, and which the documents of a load-testing service may not state."""
+"""The facts about an engine on which a run depends, and which the documents of a load-testing
+service may not state.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,20 @@ def _output_of(*words: str) -> str:
 
 
 def _installation() -> dict[str, str]:
-    """Return the size of the installed packages, the time that unpacking took, and the age of the first process."""
-    files = [Path(str(file.locate())) for package in distributions() for file in package.files or ()]
+    """Return the size of the installed packages, the time that unpacking took, and the age of
+    the first process.
+    """
+    files = [
+        Path(str(file.locate())) for package in distributions() for file in package.files or ()
+    ]
     now_s = utc_ns() / NS_PER_S
     found = [path.stat() for path in files if path.is_file()]
     recent_s = [status.st_ctime for status in found if status.st_ctime > now_s - RECENT_S]
     return {
         "installed_mb": f"{sum(status.st_size for status in found) / 1e6:.0f}",
-        "unpacked_in_s": f"{max(recent_s) - min(recent_s):.0f}" if recent_s else "unknown: over an hour ago",
+        "unpacked_in_s": (
+            f"{max(recent_s) - min(recent_s):.0f}" if recent_s else "unknown: over an hour ago"
+        ),
         "container_age_s": f"{now_s - Path('/proc/1').stat().st_ctime:.0f}",
     }
 

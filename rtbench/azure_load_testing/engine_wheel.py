@@ -1,6 +1,7 @@
 """The wheel that engines install: the same files, without the packages that only reports need.
 
-`pip` installs what the metadata of a wheel requires, and has no option in a requirements file to omit one of them.
+`pip` installs what the metadata of a wheel requires, and has no option in a requirements file to
+omit one of them.
 """
 
 from __future__ import annotations
@@ -16,29 +17,49 @@ from pathlib import Path
 from bench.base.errors import UsageError
 from bench.base.installation import REPORT_PACKAGES
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, UnicodeError)
-"""The errors of zipfile for damaged archives, and for those that are encrypted or compressed in another way."""
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    UnicodeError,
+)
+"""The errors of zipfile for damaged archives, and for those that are encrypted or compressed in
+another way."""
 REQUIRES = re.compile(r"Requires-Dist: ([A-Za-z0-9._-]+)")
 
 
 def engine_wheel(path: Path) -> bytes:
-    """Return a wheel that does not require REPORT_PACKAGES. Raise UsageError if the file is no wheel of rtbench."""
+    """Return a wheel that does not require REPORT_PACKAGES. Raise UsageError if the file is no
+    wheel of rtbench.
+    """
     try:
         with zipfile.ZipFile(path) as wheel:
             contents = {entry: wheel.read(entry) for entry in wheel.infolist()}
     except (OSError, *DAMAGED) as error:
-        raise UsageError(f"--wheel {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise UsageError(
+            f"--wheel {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     names = {entry.filename: entry for entry in contents}
-    metadata = next((name for name in names if re.fullmatch(r"rtbench-[^/]+\.dist-info/METADATA", name)), "")
+    metadata = next(
+        (name for name in names if re.fullmatch(r"rtbench-[^/]+\.dist-info/METADATA", name)), ""
+    )
     record = metadata.replace("METADATA", "RECORD")
-    is_whole = record in names and len(names) == len(contents) and not any(map(_leaves_folder, names))
+    is_whole = (
+        record in names and len(names) == len(contents) and not any(map(_leaves_folder, names))
+    )
     try:
         if not is_whole or path.suffix != ".whl":
             raise ValueError
         contents[names[metadata]] = _without_reports(contents[names[metadata]])
-        contents[names[record]] = _with_digest(contents[names[record]], metadata, contents[names[metadata]])
+        contents[names[record]] = _with_digest(
+            contents[names[record]], metadata, contents[names[metadata]]
+        )
     except ValueError:  # also text that is not UTF-8
-        problem = "is not a wheel of rtbench, or is damaged: `make dist` in a checkout writes one to dist"
+        problem = (
+            "is not a wheel of rtbench, or is damaged: `make dist` in a checkout writes one to dist"
+        )
         raise UsageError(f"--wheel {path} {problem}") from None
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as wheel:
@@ -48,13 +69,19 @@ def engine_wheel(path: Path) -> bytes:
 
 
 def _leaves_folder(name: str) -> bool:
-    """Return whether the name of an entry is a path outside of the folder into which a wheel is unpacked."""
+    """Return whether the name of an entry is a path outside of the folder into which a wheel is
+    unpacked.
+    """
     return name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/")
 
 
 def _without_reports(metadata: bytes) -> bytes:
     lines = metadata.decode().splitlines(keepends=True)
-    needed = (line for line in lines if not ((found := REQUIRES.match(line)) and found[1].lower() in REPORT_PACKAGES))
+    needed = (
+        line
+        for line in lines
+        if not ((found := REQUIRES.match(line)) and found[1].lower() in REPORT_PACKAGES)
+    )
     return "".join(needed).encode()
 
 

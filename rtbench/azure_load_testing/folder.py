@@ -26,15 +26,24 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 def load_test_files(wheel: Path | None) -> Mapping[Path, bytes]:
-    """Return the contents of the files of the folder, by their paths. Raise UsageError if the wheel is not usable."""
+    """Return the contents of the files of the folder, by their paths. Raise UsageError if the
+    wheel is not usable.
+    """
     name = wheel.name if wheel else ANY_WHEEL
     texts = {
         path.relative_to(TEMPLATES): path.read_text(encoding="utf-8")
         for path in TEMPLATES.rglob("*")
         if path.is_file() and path.parent.name != "__pycache__"  # pip compiles what it installs
     }
-    files = {path: Template(text).safe_substitute(wheel=name).encode() for path, text in sorted(texts.items())}
-    return files | {Path("scenario.zip"): _archive()} | ({Path(name): engine_wheel(wheel)} if wheel else {})
+    files = {
+        path: Template(text).safe_substitute(wheel=name).encode()
+        for path, text in sorted(texts.items())
+    }
+    return (
+        files
+        | {Path("scenario.zip"): _archive()}
+        | ({Path(name): engine_wheel(wheel)} if wheel else {})
+    )
 
 
 def _archive() -> bytes:

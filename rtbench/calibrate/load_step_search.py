@@ -1,7 +1,9 @@
-"""The judgement of calibration steps. The conclusion is the load up to which a machine's values can be trusted. Pure.
+"""The judgement of calibration steps. The conclusion is the load up to which a machine's values can
+be trusted. Pure.
 
-`rtbench.load_search` chooses the loads. A step that fails gives no verdict, so it is run once more: noise makes values
-worse, never better. If the second try fails too, the search tries only lower loads.
+`rtbench.load_search` chooses the loads. A step that fails gives no verdict, so it is run once more:
+noise makes values worse, never better. If the second try fails too, the search tries only lower
+loads.
 """
 
 from __future__ import annotations
@@ -30,12 +32,16 @@ from rtbench.load_search import Bracket, LevelResult, LoadGrid, bracket_of, next
 FULL = 0.95
 """The CPU use, as a share of its cores, from which on a process is at its limit."""
 OTHERS = 0.2
-"""The CPU time, in cores, above which other programs on the cores of the run are the cause of a failed step."""
+"""The CPU time, in cores, above which other programs on the cores of the run are the cause of a
+failed step."""
 FAILED_SHARE = 0.01
-"""The maximum share of failed turns, and of turns without ground truth, which may contain the turns above p99."""
+"""The maximum share of failed turns, and of turns without ground truth, which may contain the
+turns above p99."""
 OPEN_SHARE = 0.99
-"""The share of the planned sessions that must be open during the whole step. A script lasts longer than a step."""
-DIED: tuple[Outcome, Reason] = ("simulator_late", Reason("simulator_died"))  # shows nothing about the load generator
+"""The share of the planned sessions that must be open during the whole step. A script lasts
+longer than a step."""
+# shows nothing about the load generator
+DIED: tuple[Outcome, Reason] = ("simulator_late", Reason("simulator_died"))
 CAUSES = {"simulator_late": "the simulator", "machine_busy": "other programs"}
 """A mapping from each outcome that prevents a verdict on a step to a description of its cause."""
 MAX_SESSIONS_OPTION = "--max-sessions"
@@ -51,17 +57,21 @@ def outcome_of(
     - `workers` is the number of the simulator's processes, each on its own core.
     - `died` is True if a process of the simulator ended too early.
 
-    If the simulator died or was late, the step shows nothing about the load generator. There is one exception: a load
-    generator at its own limit slows the simulator, so the step fails. Other programs make values worse, never better.
-    So a step that passes in spite of other programs passes, and a step that fails may fail because of them.
+    If the simulator died or was late, the step shows nothing about the load generator. There is one
+    exception: a load generator at its own limit slows the simulator, so the step fails. Other
+    programs make values worse, never better. So a step that passes in spite of other programs
+    passes, and a step that fails may fail because of them.
     """
     if died:
         return DIED
-    late, wrong = _simulator(step, workers), _failure(step, failed)
+    late = _simulator(step, workers)
+    wrong = _failure(step, failed)
     if wrong and step.cpu is not None and step.cpu >= FULL:
         return "fail", Reason("at_full_cpu", {"reason": wrong})
     if (late or wrong) and step.background is not None and step.background > OTHERS:
-        return "machine_busy", Reason("machine_busy", {"used": step.background, "reason": late or wrong})
+        return "machine_busy", Reason(
+            "machine_busy", {"used": step.background, "reason": late or wrong}
+        )
     if late:
         return "simulator_late", late
     return ("fail", wrong) if wrong else ("pass", None)
@@ -89,7 +99,11 @@ def _failure(step: LoadStep, failed: Reason | None) -> Reason | None:
     if step.validity != "valid":
         return failed or Reason("no_verdict")
     metric, error = max(step.errors.items(), key=lambda item: item[1].p99)
-    return Reason("too_large_error", {"metric": metric, "p99_ms": error.p99}) if error.p99 > LIMIT_MS else None
+    return (
+        Reason("too_large_error", {"metric": metric, "p99_ms": error.p99})
+        if error.p99 > LIMIT_MS
+        else None
+    )
 
 
 def calibration_of(
@@ -101,7 +115,9 @@ def calibration_of(
     quick: bool = False,
     dialect: DialectName = GA,
 ) -> Calibration:
-    """Return the calibration that follows from the steps. A kind is not in `trusted` if no step of it has a verdict."""
+    """Return the calibration that follows from the steps. A kind is not in `trusted` if no step
+    of it has a verdict.
+    """
     by_kind = {kind: [step for step in steps if step.kind == kind] for kind in kinds_of(dialect)}
     ended = {kind: cause for kind, kind_steps in by_kind.items() if (cause := _cause(kind_steps))}
     trusted = {kind: _trusted(kind_steps, has_passed) for kind, kind_steps in by_kind.items()}
@@ -110,7 +126,9 @@ def calibration_of(
         date_utc=date_utc,
         machine=dict(machine),
         tls=tls,
-        trusted={kind: load for kind, load in trusted.items() if load.sessions or kind not in ended},
+        trusted={
+            kind: load for kind, load in trusted.items() if load.sessions or kind not in ended
+        },
         exact={kind: _trusted(kind_steps, is_exact) for kind, kind_steps in by_kind.items()},
         ended=ended,
         steps=list(steps),
@@ -132,9 +150,13 @@ def _trusted(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> T
 
 
 def _bracket(steps: Sequence[LoadStep], passes: Callable[[LoadStep], bool]) -> Bracket:
-    """Return the bracket that follows from the steps. If a load was tried twice, the last try counts."""
+    """Return the bracket that follows from the steps. If a load was tried twice, the last try
+    counts.
+    """
     last = {step.sessions: passes(step) for step in steps}
-    return bracket_of(LevelResult(load, "pass" if passed else "fail") for load, passed in last.items())
+    return bracket_of(
+        LevelResult(load, "pass" if passed else "fail") for load, passed in last.items()
+    )
 
 
 def _cause(steps: Sequence[LoadStep]) -> str:
@@ -157,10 +179,14 @@ def is_coarse(calibration: Calibration) -> bool:
 
 
 def bytes_per_session(steps: Sequence[LoadStep]) -> float | None:
-    """Return how much the peak memory grows with each session (least squares); None if there is only one load."""
+    """Return how much the peak memory grows with each session (least squares); None if there is
+    only one load.
+    """
     peaks = [(step.sessions, step.rss_bytes) for step in steps if step.rss_bytes is not None]
     with suppress(StatisticsError):
-        return linear_regression([sessions for sessions, _ in peaks], [rss for _, rss in peaks]).slope
+        return linear_regression(
+            [sessions for sessions, _ in peaks], [rss for _, rss in peaks]
+        ).slope
     return None
 
 
@@ -173,16 +199,22 @@ def result_of(step: LoadStep) -> LevelResult:
 
 
 def max_duration(grid: LoadGrid, seconds: Callable[[int], float]) -> float:
-    """Return the maximum duration, in seconds, of a search on a machine that supports at least the first load.
+    """Return the maximum duration, in seconds, of a search on a machine that supports at least the
+    first load.
 
     `seconds` returns the duration of a step with a number of sessions.
     """
     first = min(grid.first, grid.max)
-    return max(_duration(grid, capacity, seconds) for capacity in range(first, grid.max + 1, max(1, first // 4)))
+    return max(
+        _duration(grid, capacity, seconds)
+        for capacity in range(first, grid.max + 1, max(1, first // 4))
+    )
 
 
 def _duration(grid: LoadGrid, capacity: int, seconds: Callable[[int], float]) -> float:
-    """Return the duration, in seconds, of a search on a machine that supports exactly `capacity` sessions."""
+    """Return the duration, in seconds, of a search on a machine that supports exactly `capacity`
+    sessions.
+    """
     results: list[LevelResult] = []
     while (step := next_level(grid, results)) is not None and not step.confirmation_run:
         results.append(LevelResult(step.load, "pass" if step.load <= capacity else "not_evaluated"))

@@ -1,8 +1,8 @@
 """The load steps of a calibration: the run of each load, and the step that follows from it.
 
-A load needs the simulator, in its own processes, and a headless Locust run, which is started as users start it. Their
-cores differ if there are at least two. The steady part of a run begins when all sessions have started, and ends when
-no more turns start.
+A load needs the simulator, in its own processes, and a headless Locust run, which is started as
+users start it. Their cores differ if there are at least two. The steady part of a run begins when
+all sessions have started, and ends when no more turns start.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ import pyarrow.compute as pc
 from msgspec import convert
 
 from bench.base.clock import monotonic_ns
-from bench.base.cpu import CpuAssignment, ProcessCpuUsage, cpu_usage, peak_rss_bytes, pinned_to, read_cpu
+from bench.base.cpu import (
+    CpuAssignment,
+    ProcessCpuUsage,
+    cpu_usage,
+    peak_rss_bytes,
+    pinned_to,
+    read_cpu,
+)
 from bench.base.errors import USAGE_STATUS, UsageError
 from bench.base.installation import EXAMPLES
 from bench.base.units import NS_PER_MS, NS_PER_S, US_PER_MS, US_PER_S
@@ -36,7 +43,15 @@ from bench.load.simulator_process import simulated_dialects, simulator
 from bench.plan.recordings import load_pcm
 from bench.record import folder as files
 from bench.record import histograms as hdr
-from bench.record.calibration import AGENTS, FIRST_SESSIONS, GA, LoadStep, Percentiles, SessionKind, kinds_of
+from bench.record.calibration import (
+    AGENTS,
+    FIRST_SESSIONS,
+    GA,
+    LoadStep,
+    Percentiles,
+    SessionKind,
+    kinds_of,
+)
 from bench.record.document import Validity
 from bench.services.names import DialectName
 from bench.services.registry import DIALECTS
@@ -62,9 +77,11 @@ from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, without_proxies
 
 AROUND_S = 9
-"""The time, in seconds, that a step takes in addition to its load, for start, last turns, finalizing, and reading."""
+"""The time, in seconds, that a step takes in addition to its load, for start, last turns,
+finalizing, and reading."""
 TURN_S: dict[SessionKind, float] = {"text": 1.2, "voice": 9.0, **dict.fromkeys(AGENTS, 12.0)}
-"""The duration of a turn in seconds, with a small reserve; for an agent that of two turns, one of them interrupted."""
+"""The duration of a turn in seconds, with a small reserve; for an agent that of two turns, one
+of them interrupted."""
 LOAD_GENERATOR = ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
 SESSION_COLUMNS = ["outcome", "turns_not_started"]
 Row = Mapping[str, Any]
@@ -74,7 +91,8 @@ Row = Mapping[str, Any]
 class CalibrationPlan:
     """The plan of a calibration: the loads to try, and the timing of each step.
 
-    If p99 needs more turns, the steady part of a step is longer than in `pace`, up to `steady_most_s` seconds.
+    If p99 needs more turns, the steady part of a step is longer than in `pace`, up to
+    `steady_most_s` seconds.
     """
 
     grid: LoadGrid
@@ -88,7 +106,9 @@ class CalibrationPlan:
 
     @property
     def minutes_at_most(self) -> float:
-        """The maximum duration, in minutes, of the calibration on a machine that supports at least the first load."""
+        """The maximum duration, in minutes, of the calibration on a machine that supports at
+        least the first load.
+        """
 
         def seconds(kind: SessionKind, sessions: int) -> float:
             pace = pace_of(self, kind, sessions)
@@ -98,34 +118,55 @@ class CalibrationPlan:
 
 
 def plan_of(max_sessions: int, *, quick: bool, dialect: DialectName = GA) -> CalibrationPlan:
-    """Return the plan of a calibration. A quick one has short steps, and only loads of four times the previous one."""
+    """Return the plan of a calibration. A quick one has short steps, and only loads of four
+    times the previous one.
+    """
     if quick:
         return CalibrationPlan(
-            LoadGrid(FIRST_SESSIONS, max_sessions, precision=3.0, factor=4), LoadStepTiming(3, 8), 8, dialect
+            LoadGrid(FIRST_SESSIONS, max_sessions, precision=3.0, factor=4),
+            LoadStepTiming(3, 8),
+            8,
+            dialect,
         )
-    return CalibrationPlan(LoadGrid(FIRST_SESSIONS, max_sessions, precision=0.25), LoadStepTiming(5, 10), 40, dialect)
+    return CalibrationPlan(
+        LoadGrid(FIRST_SESSIONS, max_sessions, precision=0.25), LoadStepTiming(5, 10), 40, dialect
+    )
 
 
 def pace_of(plan: CalibrationPlan, kind: SessionKind, sessions: int) -> LoadStepTiming:
-    """Return the timing of a step, which is long enough for the turns that p99 needs, up to the limit in the plan."""
+    """Return the timing of a step, which is long enough for the turns that p99 needs, up to the
+    limit in the plan.
+    """
     needed_s = math.ceil(turns_to_publish(0.99) * TURN_S[kind] / sessions)
     return replace(plan.pace, steady_s=min(max(needed_s, plan.pace.steady_s), plan.steady_most_s))
 
 
 def refuse_without_truth(dialect: DialectName) -> None:
-    """Raise UsageError if the ground-truth log of a simulated service has no turns, or if it is not simulated."""
+    """Raise UsageError if the ground-truth log of a simulated service has no turns, or if it is
+    not simulated.
+    """
     urls = simulated_dialects(urls_at(""))
-    known = [name for name in DIALECTS if name in urls and (name in AGENTS or DIALECTS[name].turn_source is not SOUND)]
+    known = [
+        name
+        for name in DIALECTS
+        if name in urls and (name in AGENTS or DIALECTS[name].turn_source is not SOUND)
+    ]
     if dialect not in known:
-        raise UsageError(f"calibrate cannot call --dialect {dialect}: use one of {', '.join(known)}")
+        raise UsageError(
+            f"calibrate cannot call --dialect {dialect}: use one of {', '.join(known)}"
+        )
 
 
 def run_load_steps(
     kind: SessionKind, grid: LoadGrid, step: Callable[[SessionKind, int], LoadStep]
 ) -> Iterator[LoadStep]:
-    """Run the steps of one kind of session, and yield each result. `step` runs one step with a number of sessions."""
+    """Run the steps of one kind of session, and yield each result. `step` runs one step with a
+    number of sessions.
+    """
     steps: list[LoadStep] = []
-    while (level := next_level(grid, map(result_of, steps))) is not None and not level.confirmation_run:
+    while (
+        level := next_level(grid, map(result_of, steps))
+    ) is not None and not level.confirmation_run:
         tries = [tried.result for tried in steps[-MAX_TRIES:]]
         if tries == ["machine_busy"] * MAX_TRIES and not any(map(has_passed, steps)):
             return  # other programs affect every load
@@ -144,12 +185,16 @@ def run_load_step(
         return load_step_entry(kind, sessions, run, cores.workers, plan.dialect)
 
 
-def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers: int, dialect: DialectName) -> LoadStep:
+def load_step_entry(
+    kind: SessionKind, sessions: int, run: FinishedRun, workers: int, dialect: DialectName
+) -> LoadStep:
     """Return the step that a run gives. `workers` is the number of the simulator's processes."""
     recording = played_recording(dialect)
     truth = read_log(run.truth, recording)
     simulator_died = truth.ended < workers
-    outcome, reason = DIED if simulator_died else ("fail", Reason("run_died", {"message": run.died}))
+    outcome, reason = (
+        DIED if simulator_died else ("fail", Reason("run_died", {"message": run.died}))
+    )
     step = LoadStep(
         kind=kind,
         sessions=sessions,
@@ -165,14 +210,22 @@ def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers:
     document = files.read_document(run.folder)
     turns = files.read_table(run.folder, "turns", list(COLUMNS))
     if kind == "sip":  # the simulator knows a call by its Call-ID
-        turns = _with_request_ids(turns, files.read_table(run.folder, "sessions", ["session_id", "request_id"]))
+        turns = _with_request_ids(
+            turns, files.read_table(run.folder, "sessions", ["session_id", "request_id"])
+        )
     rows = _steady(turns, "start_utc_ns", run, 1)
     # each call with an agent has one greeting, before the steady part
-    greetings = turns.filter(pc.is_null(turns["measured_from"])).to_pylist() if kind in AGENTS else []
+    greetings = (
+        turns.filter(pc.is_null(turns["measured_from"])).to_pylist() if kind in AGENTS else []
+    )
     compared = [*rows, *(row for row in greetings if row not in rows)]
-    errors = match_rows(compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS))
+    errors = match_rows(
+        compared, truth, {RECORDING.name: recording.speech}, COMPARED.get(kind, METRICS)
+    )
     seconds = _steady(files.read_table(run.folder, "seconds"), "second", run, 10**9)
-    missing_turns = _failed_or_not_started(files.read_table(run.folder, "sessions", SESSION_COLUMNS))
+    missing_turns = _failed_or_not_started(
+        files.read_table(run.folder, "sessions", SESSION_COLUMNS)
+    )
     validity = convert(document.get("validity") or {"status": "no_verdict"}, Validity)
     step = msgspec.structs.replace(
         step,
@@ -190,19 +243,29 @@ def load_step_entry(kind: SessionKind, sessions: int, run: FinishedRun, workers:
         simulator_late_p99_ms=_late_p99_ms(truth, rows, run),
         left_out=truth.left_out,
     )
-    result, why = outcome_of(step, failed=_failed_check(validity), workers=workers, died=simulator_died)
+    result, why = outcome_of(
+        step, failed=_failed_check(validity), workers=workers, died=simulator_died
+    )
     return msgspec.structs.replace(step, result=result, why=reason_text(why))
 
 
 def _with_request_ids(turns: pa.Table, sessions: pa.Table) -> pa.Table:
-    """Return the rows of turns with the request id of their session as the service's id of the session."""
-    ids = dict(zip(*(sessions[name].to_pylist() for name in ("session_id", "request_id")), strict=True))
+    """Return the rows of turns with the request id of their session as the service's id of the
+    session.
+    """
+    ids = dict(
+        zip(*(sessions[name].to_pylist() for name in ("session_id", "request_id")), strict=True)
+    )
     column = turns.schema.get_field_index("service_session_id")
-    return turns.set_column(column, "service_session_id", [[ids[name] for name in turns["session_id"].to_pylist()]])
+    return turns.set_column(
+        column, "service_session_id", [[ids[name] for name in turns["session_id"].to_pylist()]]
+    )
 
 
 def _failed_or_not_started(sessions: pa.Table) -> int:
-    """Return the number of sessions that failed at any time, plus the turns that they did not start."""
+    """Return the number of sessions that failed at any time, plus the turns that they did not
+    start.
+    """
     failed = [row for row in sessions.to_pylist() if outcome_class(row["outcome"]) == "failed"]
     return sum(1 + row["turns_not_started"] for row in failed)
 
@@ -210,11 +273,15 @@ def _failed_or_not_started(sessions: pa.Table) -> int:
 def _steady(table: pa.Table, column: str, run: FinishedRun, unit_ns: int) -> list[dict[str, Any]]:
     """Return the rows that start in the steady part of the run.
 
-    `column` is the start of a row in units of `unit_ns` ns since 1970. A unit that is partly outside is left out.
+    `column` is the start of a row in units of `unit_ns` ns since 1970. A unit that is partly
+    outside is left out.
     """
-    start, end = -(-run.begin_utc_ns // unit_ns), run.end_utc_ns // unit_ns
+    start = -(-run.begin_utc_ns // unit_ns)
+    end = run.end_utc_ns // unit_ns
     at = table[column]
-    rows: list[dict[str, Any]] = table.filter(pc.and_(pc.greater_equal(at, start), pc.less(at, end))).to_pylist()
+    rows: list[dict[str, Any]] = table.filter(
+        pc.and_(pc.greater_equal(at, start), pc.less(at, end))
+    ).to_pylist()
     return rows
 
 
@@ -222,7 +289,8 @@ def _late_p99_ms(truth: GroundTruth, rows: Sequence[Row], run: FinishedRun) -> f
     """Return the p99 of the events' lateness in the steady part, in ms; None if it is unknown."""
     if not rows:
         return None
-    offset_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]  # between UTC and the clock of the log
+    # between UTC and the clock of the log
+    offset_ns = rows[0]["start_utc_ns"] - rows[0]["start_ns"]
     late = truth.late_within(run.begin_utc_ns - offset_ns, run.end_utc_ns - offset_ns)
     return percentiles(late / NS_PER_MS).p99 if len(late) else None
 
@@ -232,7 +300,9 @@ def _failed_check(validity: Validity) -> Reason | None:
     failed = next((check for check in validity.checks if check.result == "fail"), None)
     if failed is None:
         return None
-    return Reason("check_failed", {"name": failed.name, "value": failed.value, "limit": failed.limit})
+    return Reason(
+        "check_failed", {"name": failed.name, "value": failed.value, "limit": failed.limit}
+    )
 
 
 def _events_per_s(seconds: Sequence[Row]) -> float:
@@ -241,7 +311,9 @@ def _events_per_s(seconds: Sequence[Row]) -> float:
 
 
 def _us_per_event(seconds: Sequence[Row]) -> float | None:
-    """Return the total CPU time of the load generator divided by the number of events, in µs; None without events."""
+    """Return the total CPU time of the load generator divided by the number of events, in µs;
+    None without events.
+    """
     spent_s = sum((row["cpu"] or 0.0) * row["duration_ns"] / NS_PER_S for row in seconds)
     events = sum(row["events"] for row in seconds)
     return spent_s / events * US_PER_S if events else None
@@ -256,7 +328,9 @@ def load_generator_stats(histograms: hdr.Histograms) -> dict[str, Percentiles]:
                 pooled.add(histogram)
         tops, counts = hdr.distribution(pooled)
         if len(tops):
-            p50, p99, p999, high = ((hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0))
+            p50, p99, p999, high = (
+                (hdr.quantile(pooled, p) or 0) / US_PER_MS for p in (0.5, 0.99, 0.999, 1.0)
+            )
             stats[metric] = Percentiles(int(np.sum(counts)), p50, p99, p999, high)
     return stats
 
@@ -270,7 +344,9 @@ PROFILE = "generation_speed: 6.0\ndelays_ms:\n  first_audio: {p50: 150, p95: 300
 
 
 def played_recording(dialect: DialectName) -> PlayedRecording:
-    return PlayedRecording.of(load_pcm(RECORDING), resolve_format(DIALECTS[dialect].input_formats, None))
+    return PlayedRecording.of(
+        load_pcm(RECORDING), resolve_format(DIALECTS[dialect].input_formats, None)
+    )
 
 
 SCENARIO = """\
@@ -287,7 +363,8 @@ ANSWERED_THEN_INTERRUPTED = (
 )
 OF_AGENT = "{turn_detection: full_duplex}"
 OF_NAMELESS = "{turn_detection: full_duplex, extra: {id: '{uuid}'}}"
-"""The session settings for an agent on a plain WebSocket, in which only the message in `extra` gives the call an id."""
+"""The session settings for an agent on a plain WebSocket, in which only the message in `extra`
+gives the call an id."""
 OF_CALL = ("{wait_for: greeting}", *ANSWERED_THEN_INTERRUPTED * (STEPS // 2))
 SCRIPTS: dict[SessionKind, tuple[str, Sequence[str]]] = {
     "text": ("{output: audio}", ["{text: Hello, name: answer}"] * STEPS),
@@ -306,16 +383,19 @@ COMPARED: dict[SessionKind, Sequence[str]] = {
 }
 """The metrics of each kind of call that are compared with the ground truth.
 
-Over a plain WebSocket and by telephone, no message shows when the agent stopped speaking. The greeting of a telephone
-call starts with its first packets, which the simulator may send late.
+Over a plain WebSocket and by telephone, no message shows when the agent stopped speaking. The
+greeting of a telephone call starts with its first packets, which the simulator may send late.
 """
 END_S = 120.0
-"""The time, in seconds, that a run may take after its steady part to end its last turns and to finalize."""
+"""The time, in seconds, that a run may take after its steady part to end its last turns and to
+finalize."""
 
 
 @dataclass(frozen=True)
 class LoadStepTiming:
-    """The timing of a step: the time in which the sessions start, and the time in which all of them run."""
+    """The timing of a step: the time in which the sessions start, and the time in which all of
+    them run.
+    """
 
     ramp_s: int
     steady_s: int
@@ -351,21 +431,27 @@ def run_load(
 
     Raise UsageError if a process does not start, or if the run is refused.
     """
-    scenario, truth = _write_scenario(kind, scratch), scratch / "truth.jsonl"
+    scenario = _write_scenario(kind, scratch)
+    truth = scratch / "truth.jsonl"
     with ExitStack() as running:
         with pinned_to(cores.simulator):
-            ready = running.enter_context(simulator(*_simulated(scratch, truth, cores.workers, tls=tls)))
+            ready = running.enter_context(
+                simulator(*_simulated(scratch, truth, cores.workers, tls=tls))
+            )
         with pinned_to(cores.load_generator):
             arguments = _arguments(dialect, scenario, scratch, sessions, pace, ready)
             environ = _environment(os.environ, scratch)
-            run = running.enter_context(locust_run(arguments, environ, log=scratch / "locust.log", folder=scratch))
+            run = running.enter_context(
+                locust_run(arguments, environ, log=scratch / "locust.log", folder=scratch)
+            )
         return _watched(run, int(ready["pid"]), pace, cores, scratch, truth)
 
 
 def _write_scenario(kind: SessionKind, scratch: Path) -> Path:
     session, steps = SCRIPTS[kind]
     (scratch / "script.yaml").write_text(
-        f"session: {session}\nsteps:\n" + "".join(f"  - {step}\n" for step in steps), encoding="utf-8"
+        f"session: {session}\nsteps:\n" + "".join(f"  - {step}\n" for step in steps),
+        encoding="utf-8",
     )
     (scratch / "scenario.py").write_text(SCENARIO, encoding="utf-8")
     (scratch / "profile.yaml").write_text(PROFILE, encoding="utf-8")
@@ -379,39 +465,63 @@ def _simulated(scratch: Path, truth: Path, workers: int, *, tls: bool) -> list[s
 
 
 def _arguments(
-    dialect: DialectName, scenario: Path, scratch: Path, sessions: int, pace: LoadStepTiming, ready: Mapping[str, Any]
+    dialect: DialectName,
+    scenario: Path,
+    scratch: Path,
+    sessions: int,
+    pace: LoadStepTiming,
+    ready: Mapping[str, Any],
 ) -> list[str]:
     trust = {"--ca-file": ready["ca"]} if ready["ca"] else {}
     options: dict[str, object] = {
-        **{"-u": sessions, "-r": -(-sessions // pace.ramp_s), "-t": f"{pace.ramp_s + pace.steady_s}s"},
-        "--url": simulated_dialects(ready["urls"])["sips" if dialect == "sip" and trust else dialect],
+        **{
+            "-u": sessions,
+            "-r": -(-sessions // pace.ramp_s),
+            "-t": f"{pace.ramp_s + pace.steady_s}s",
+        },
+        "--url": simulated_dialects(ready["urls"])[
+            "sips" if dialect == "sip" and trust else dialect
+        ],
         "--dialect": dialect,
         **{"--runs-dir": scratch / "runs", "--loglevel": "WARNING"},
     }
-    return ["-f", str(scenario), "--headless", *(str(word) for pair in (options | trust).items() for word in pair)]
+    return [
+        "-f",
+        str(scenario),
+        "--headless",
+        *(str(word) for pair in (options | trust).items() for word in pair),
+    ]
 
 
 def _environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return the environment of the run, without proxies and without settings for other runs.
 
-    `home` replaces the user's home folder, which may contain such settings. Packages of this user are still found.
+    `home` replaces the user's home folder, which may contain such settings. Packages of this user
+    are still found.
     """
     variables = environment_without(without_proxies(environ), "LOCUST_", "XDG_")
     return variables | {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
 
 
 def _watched(
-    run: LocustRun, simulating: int, pace: LoadStepTiming, cores: CpuAssignment, scratch: Path, truth: Path
+    run: LocustRun,
+    simulating: int,
+    pace: LoadStepTiming,
+    cores: CpuAssignment,
+    scratch: Path,
+    truth: Path,
 ) -> FinishedRun:
     """Watch the run until it ends. Raise UsageError if the run was refused."""
-    folder, process = run.wait_for_folder(scratch / "runs"), run.process
+    folder = run.wait_for_folder(scratch / "runs")
+    process = run.process
     steady_ns = run.started_ns(folder) + pace.ramp_s * NS_PER_S
     start_ns = files.read_document(folder)["started_utc_ns"] + pace.ramp_s * NS_PER_S
     end_ns = start_ns + pace.steady_s * NS_PER_S
     _sleep_until(steady_ns)
     first = read_cpu(process.pid, simulating, cores.used)
     _sleep_until(steady_ns + pace.steady_s * NS_PER_S)
-    used, peak = cpu_usage(first, read_cpu(process.pid, simulating, cores.used)), peak_rss_bytes(process.pid)
+    used = cpu_usage(first, read_cpu(process.pid, simulating, cores.used))
+    peak = peak_rss_bytes(process.pid)
     died = run.wait_for_end(folder, END_S)
     if process.returncode == USAGE_STATUS:
         raise UsageError(died)

@@ -1,4 +1,5 @@
-"""The display of a calibration: line by line in a terminal of 100 columns, and as a page in the report's style.
+"""The display of a calibration: line by line in a terminal of 100 columns, and as a page in the
+report's style.
 
 The page has the answer, one picture, and the table of every load.
 """
@@ -10,7 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from bench.base.units import BYTES_PER_MB
-from bench.record.calibration import EXACT_MS, LIMIT_MS, Calibration, LoadStep, Percentiles, SessionKind
+from bench.record.calibration import (
+    EXACT_MS,
+    LIMIT_MS,
+    Calibration,
+    LoadStep,
+    Percentiles,
+    SessionKind,
+)
 from reports.formatting import NONE, count, format_number, log_range, ms
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
 from reports.render.svg import WIDE, Plot, log_scale, log_ticks, plot_figure
@@ -20,15 +28,29 @@ from rtbench.calibrate.load_step_search import CAUSES
 from rtbench.calibrate.text import conclusions, notes
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
-STEP = (("sessions", 10), ("events/s", 10), ("turns", 8), ("error p50", 11), ("p99", 8), ("p99.9", 8), ("max", 8),
-        ("recv lag", 10), ("uncert.", 9), ("send lag", 10), ("CPU", 6))  # fmt: skip
-"""The columns of a step's line: (head, width). The delays and the timestamp uncertainty are p99. Times are in ms."""
+STEP = (
+    ("sessions", 10),
+    ("events/s", 10),
+    ("turns", 8),
+    ("error p50", 11),
+    ("p99", 8),
+    ("p99.9", 8),
+    ("max", 8),
+    ("recv lag", 10),
+    ("uncert.", 9),
+    ("send lag", 10),
+    ("CPU", 6),
+)
+"""The columns of a step's line: (head, width). The delays and the timestamp uncertainty are p99.
+Times are in ms."""
 MEASURE = (("sessions", 10), ("n", 9), ("p50", 10), ("p99", 10), ("p99.9", 10), ("max", 10))
 NAME = 30
 
 
 def step_heads(kind: SessionKind) -> list[str]:
-    """Return the two lines above the steps of a kind of session: a title, and the heads of the columns."""
+    """Return the two lines above the steps of a kind of session: a title, and the heads of the
+    columns.
+    """
     heads = row((head for head, _ in STEP), STEP)
     return [f"{kind} sessions; times in ms, delays and timestamp uncertainty p99", heads]
 
@@ -41,15 +63,27 @@ def step_lines(step: LoadStep) -> list[str]:
         for name in ("receive_delay", "timestamp_uncertainty", "send_delay")
     ]
     cpu = NONE if step.cpu is None else f"{step.cpu:.0%}"
-    cells = [count(step.sessions), count(step.events_per_s), count(step.turns), *_quantiles(worst), *own, cpu]
-    return [SYMBOLS[step.result][0] + row(cells, STEP)[1:], *(f"    {note}" for note in notes(step))]
+    cells = [
+        count(step.sessions),
+        count(step.events_per_s),
+        count(step.turns),
+        *_quantiles(worst),
+        *own,
+        cpu,
+    ]
+    return [
+        SYMBOLS[step.result][0] + row(cells, STEP)[1:],
+        *(f"    {note}" for note in notes(step)),
+    ]
 
 
 def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
     """Yield the error percentiles of each metric at each load."""
     yield f"{'|value − truth|, ms':<{NAME}}" + row((head for head, _ in MEASURE), MEASURE)
     for kind in dict.fromkeys(step.kind for step in steps):
-        of_kind = sorted((step for step in steps if step.kind == kind), key=lambda step: step.sessions)
+        of_kind = sorted(
+            (step for step in steps if step.kind == kind), key=lambda step: step.sessions
+        )
         for metric in dict.fromkeys(name for step in of_kind for name in step.errors):
             for index, step in enumerate(step for step in of_kind if metric in step.errors):
                 name = f"{kind}: {metric}" if not index else ""
@@ -60,32 +94,53 @@ def error_lines(steps: Sequence[LoadStep]) -> Iterable[str]:
 
 
 def _quantiles(percentiles: Percentiles | None) -> list[str]:
-    """Return p50, p99, p99.9 and the maximum as texts. p99.9 is shown only if there are enough values."""
+    """Return p50, p99, p99.9 and the maximum as texts. p99.9 is shown only if there are enough
+    values.
+    """
     if percentiles is None:
         return [NONE] * 4
     p999 = percentiles.p999 if percentiles.n >= turns_to_publish(0.999) else None
-    return [format_number(value) for value in (percentiles.p50, percentiles.p99, p999, percentiles.high)]
+    return [
+        format_number(value) for value in (percentiles.p50, percentiles.p99, p999, percentiles.high)
+    ]
 
 
 LIMITS = {LIMIT_MS: "1 ms", EXACT_MS: "100 µs"}
 CHART = (
-    "p99 of |value − truth| of the metric with the largest error, over sessions; the truth is the simulator's. Hollow "
-    "marks: loads that failed. Loads at which the simulator was late, or other programs used the CPU, are left out, "
-    "because they show nothing about the load generator."
+    "p99 of |value − truth| of the metric with the largest error, over sessions; the truth is the"
+    " simulator's. Hollow marks: loads that failed. Loads at which the simulator was late, or other"
+    " programs used the CPU, are left out, because they show nothing about the load generator."
 )
-LOADS = ("load", "result", "events/s", "receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay",
-         "CPU", "µs per event", "memory", "simulator late, p99", "other programs")  # fmt: skip
+LOADS = (
+    "load",
+    "result",
+    "events/s",
+    "receive_delay",
+    "timestamp_uncertainty",
+    "send_delay",
+    "event_loop_delay",
+    "CPU",
+    "µs per event",
+    "memory",
+    "simulator late, p99",
+    "other programs",
+)
 ERRORS = ("metric", "sessions", "n", "p50", "p99", "p99.9", "max")
 
 
 def calibration_page(calibration: Calibration) -> Page:
-    """Return the page. It has the answer, how the answer was found, the picture, and both tables."""
+    """Return the page. It has the answer, how the answer was found, the picture, and both
+    tables.
+    """
     *lines, answer = conclusions(calibration)
-    steps, transport = calibration.steps, "over TLS" if calibration.tls else "without TLS"
+    steps = calibration.steps
+    transport = "over TLS" if calibration.tls else "without TLS"
     facts = " · ".join(f"{name} {value}" for name, value in calibration.machine.items())
     caption = "Delays and timestamp uncertainty: p50, p99 and p99.9, ms"
     loads = table(LOADS, [_load(step) for step in steps], caption=caption)
-    rows = [row for field in ("errors", "instants") for row in _errors(steps, calibration.kinds, field)]
+    rows = [
+        row for field in ("errors", "instants") for row in _errors(steps, calibration.kinds, field)
+    ]
     errors = table(ERRORS, rows, caption="|value − truth|, ms")
     chart_blocks: list[Block] = [Paragraph(CHART), plot_figure(chart(steps, calibration.kinds))]
     return Page(
@@ -97,9 +152,19 @@ def calibration_page(calibration: Calibration) -> Page:
             Paragraph(f"{calibration.date_utc}, {transport} · {facts}", "meta"),
         ],
         sections=[
-            Section("answer", "Errors by load level", "How large are the errors at each load?", chart_blocks),
+            Section(
+                "answer",
+                "Errors by load level",
+                "How large are the errors at each load?",
+                chart_blocks,
+            ),
             Section("loads", "Load levels", "What did each load require?", [loads]),
-            Section("metrics", "Errors by metric", "How large is the error of each metric at each load?", [errors]),
+            Section(
+                "metrics",
+                "Errors by metric",
+                "How large is the error of each metric at each load?",
+                [errors],
+            ),
         ],
     )
 
@@ -110,10 +175,21 @@ def _errors(
     """Return the table rows with the errors of metrics, or of instants, sorted by rising load."""
     at = "at " if field == "instants" else ""
     rising = sorted(steps, key=lambda step: (kinds.index(step.kind), step.sessions))
-    rows = [(step, name, percentiles) for step in rising for name, percentiles in getattr(step, field).items()]
+    rows = [
+        (step, name, percentiles)
+        for step in rising
+        for name, percentiles in getattr(step, field).items()
+    ]
     rows.sort(key=lambda row: (kinds.index(row[0].kind), row[1]))
-    return [[f"{step.kind}: {at}{name}", count(step.sessions), count(percentiles.n), *_quantiles(percentiles)]
-            for step, name, percentiles in rows]  # fmt: skip
+    return [
+        [
+            f"{step.kind}: {at}{name}",
+            count(step.sessions),
+            count(percentiles.n),
+            *_quantiles(percentiles),
+        ]
+        for step, name, percentiles in rows
+    ]
 
 
 def _load(step: LoadStep) -> Line:
@@ -122,7 +198,11 @@ def _load(step: LoadStep) -> Line:
         f"{SYMBOLS[step.result][0]} {'; '.join(notes(step))}".rstrip(),
         count(step.events_per_s),
         *(
-            " · ".join(_quantiles(step.load_generator[name])[:3]) if name in step.load_generator else NONE
+            (
+                " · ".join(_quantiles(step.load_generator[name])[:3])
+                if name in step.load_generator
+                else NONE
+            )
             for name in ("receive_delay", "timestamp_uncertainty", "send_delay", "event_loop_delay")
         ),
         _share(step.cpu),
@@ -138,13 +218,23 @@ def _share(cores: float | None) -> str:
 
 
 def chart(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
-    """Draw the p99 of the error over the number of sessions, with the two limits. Both axes are logarithmic."""
+    """Draw the p99 of the error over the number of sessions, with the two limits. Both axes are
+    logarithmic.
+    """
     plotted = [step for step in steps if step.worst_p99_ms and step.result not in CAUSES]
     title = "Error of the values over sessions per process"
-    desc = "; ".join(f"{step.kind} {step.sessions}: {ms(step.worst_p99_ms or 0)}" for step in plotted)
-    plot = Plot(WIDE, 364, list(enumerate(kinds)), left=56, right=60, top=18, title=title, desc=desc)
+    desc = "; ".join(
+        f"{step.kind} {step.sessions}: {ms(step.worst_p99_ms or 0)}" for step in plotted
+    )
+    plot = Plot(
+        WIDE, 364, list(enumerate(kinds)), left=56, right=60, top=18, title=title, desc=desc
+    )
     x = log_scale(*log_range(step.sessions for step in plotted), plot.x0, plot.x1)
-    y = log_scale(*log_range([*LIMITS, *(step.worst_p99_ms or math.nan for step in plotted)]), plot.y0, plot.y1)
+    y = log_scale(
+        *log_range([*LIMITS, *(step.worst_p99_ms or math.nan for step in plotted)]),
+        plot.y0,
+        plot.y1,
+    )
     plot.y_axis(y, log_ticks(y.low, y.high, 7), ms)
     plot.x_axis(x, log_ticks(x.low, x.high, 8), count, "sessions per process")
     for limit, name in LIMITS.items():
@@ -152,7 +242,9 @@ def chart(steps: Sequence[LoadStep], kinds: Sequence[SessionKind]) -> Plot:
         plot.text(plot.x1 + 4, y(limit) + 4, name, "lab")
     for colour, kind in enumerate(kinds):
         points = []
-        for step in sorted((step for step in plotted if step.kind == kind), key=lambda step: step.sessions):
+        for step in sorted(
+            (step for step in plotted if step.kind == kind), key=lambda step: step.sessions
+        ):
             error = step.worst_p99_ms or 0
             tip = f"{kind}, {count(step.sessions)} sessions: {ms(error)}"
             points.append(LoadPoint(x(step.sessions), y(error), step.result == "pass", tip))

@@ -33,12 +33,17 @@ def reason_text(reason: Reason | None) -> str:
     """Return why a step did not pass as a text; "" if there is no reason."""
     if reason is None:
         return ""
-    texts = {name: reason_text(value) if isinstance(value, Reason) else value for name, value in reason.numbers.items()}
+    texts = {
+        name: reason_text(value) if isinstance(value, Reason) else value
+        for name, value in reason.numbers.items()
+    }
     return SENTENCES[reason.code].format(**texts)
 
 
 def notes(step: LoadStep) -> list[str]:
-    """Return the notes on a step: why it did not pass, and why some of its values are missing or uncertain."""
+    """Return the notes on a step: why it did not pass, and why some of its values are missing or
+    uncertain.
+    """
     left_out = f"{plural(step.unmatched, 'turn')} could not be compared" if step.unmatched else ""
     return [note for note in (step.why, few_turns(step), left_out) if note]
 
@@ -52,39 +57,63 @@ def few_turns(step: LoadStep) -> str:
 
 
 def conclusions(calibration: Calibration) -> list[str]:
-    """Return the last lines of the output: the result for each kind of session, and the answer in the last line."""
-    lines = [_of_kind(calibration, kind) for kind in calibration.kinds if kind in calibration.trusted]
+    """Return the last lines of the output: the result for each kind of session, and the answer
+    in the last line.
+    """
+    lines = [
+        _of_kind(calibration, kind) for kind in calibration.kinds if kind in calibration.trusted
+    ]
     if not is_concluded(calibration):
         unknown = [kind for kind in calibration.kinds if kind not in calibration.trusted]
         causes = " and ".join(dict.fromkeys(calibration.ended[kind] for kind in unknown))
-        return [*lines, f"no conclusion for {' and '.join(unknown)} sessions: {causes} set the limit"]
+        return [
+            *lines,
+            f"no conclusion for {' and '.join(unknown)} sessions: {causes} set the limit",
+        ]
     if calibration.quick:
         lines.append(
-            "this is a rough result: few loads were tested, each for a short time; leave --quick out for a precise one"
+            "this is a rough result: few loads were tested, each for a short time; leave --quick"
+            " out for a precise one"
         )
     exact = min(load.sessions for load in calibration.exact.values())
-    return [*lines, f"errors are within 100 µs (p99) up to {exact:,} sessions per process", _answer(calibration)]
+    return [
+        *lines,
+        f"errors are within 100 µs (p99) up to {exact:,} sessions per process",
+        _answer(calibration),
+    ]
 
 
 def _of_kind(calibration: Calibration, kind: SessionKind) -> str:
     """Return the result of one kind of session.
 
-    An example is `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400; 96 kB per session`.
+    An example is `text: within 1 ms up to 700 sessions (17,900 events/s), within 100 µs up to 400;
+    96 kB per session`.
     """
-    trusted, exact = calibration.trusted[kind], calibration.exact[kind]
+    trusted = calibration.trusted[kind]
+    exact = calibration.exact[kind]
     steps = [step for step in calibration.steps if step.kind == kind]
     memory = bytes_per_session(steps) or 0.0
     parts = [
-        f"{kind}: within 1 ms up to {at_least(calibration.ended.get(kind, ''))}{trusted.sessions:,} sessions "
-        f"({trusted.events_per_s:,.0f} events/s), within 100 µs up to {exact.sessions:,}",
+        (
+            f"{kind}: within 1 ms up to"
+            f" {at_least(calibration.ended.get(kind, ''))}{trusted.sessions:,} sessions"
+            f" ({trusted.events_per_s:,.0f} events/s), within 100 µs up to {exact.sessions:,}"
+        ),
         f"{memory / 1000:,.0f} kB per session" if memory >= 1000 else "",
-        next((few_turns(step) for step in reversed(steps) if step.sessions == trusted.sessions), ""),
+        next(
+            (few_turns(step) for step in reversed(steps) if step.sessions == trusted.sessions), ""
+        ),
     ]
     return "; ".join(filter(None, parts))
 
 
 def _answer(calibration: Calibration) -> str:
-    kind, lowest = min(calibration.trusted.items(), key=lambda pair: (pair[1].sessions, pair[0] in calibration.ended))
+    kind, lowest = min(
+        calibration.trusted.items(),
+        key=lambda pair: (pair[1].sessions, pair[0] in calibration.ended),
+    )
     cause = calibration.ended.get(kind, "")
     trusted = f"trust this machine up to {at_least(cause)}{lowest.sessions:,} sessions per process"
-    return f"{trusted}; {cause}, not the load generator, ended the calibration" if cause else trusted
+    return (
+        f"{trusted}; {cause}, not the load generator, ended the calibration" if cause else trusted
+    )

@@ -1,12 +1,13 @@
 """The conclusion of a search from its levels: which loads pass, which fail, and why. Pure.
 
-The share of turns that violate a threshold does not fall with the load. So two levels contradict each other if this
-share is significantly larger at the lower load (or at an equal load). The test is a one-sided z test of two
-shares (Newcombe, "Interval estimation for the difference between independent proportions", 1998). The variances of the
-shares include the design effect of sessions and batches. The test is made for every pair of levels and every threshold.
-`CONTRADICTION_ALPHA` is the error of all these tests together (Bonferroni). If two levels contradict each other, the
-service changed between levels. No level then shows how the service was before or after the change, and the search is
-inconclusive.
+The share of turns that violate a threshold does not fall with the load. So two levels contradict
+each other if this share is significantly larger at the lower load (or at an equal load). The test
+is a one-sided z test of two shares (Newcombe, "Interval estimation for the difference between
+independent proportions", 1998). The variances of the shares include the design effect of sessions
+and batches. The test is made for every pair of levels and every threshold. `CONTRADICTION_ALPHA` is
+the error of all these tests together (Bonferroni). If two levels contradict each other, the service
+changed between levels. No level then shows how the service was before or after the change, and the
+search is inconclusive.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from rtbench.capacity.search import (
 from rtbench.load_search import Bracket, bracket_of
 
 DRIFT = 0.25
-"""The relative change of p50 in the confirmation run above which the service drifts, if 95 % intervals are disjoint."""
+"""The relative change of p50 in the confirmation run above which the service drifts, if 95 %
+intervals are disjoint."""
 
 
 def conclude(
@@ -47,16 +49,31 @@ def conclude(
     scenario: str,
     interrupted: bool = False,
 ) -> CapacityDocument:
-    """Return the conclusion of a search from its levels, without texts. The user ended it if `interrupted`."""
-    tried, contradiction = bracket_of(results_of(levels)), contradiction_of(levels)
+    """Return the conclusion of a search from its levels, without texts. The user ended it if
+    `interrupted`.
+    """
+    tried = bracket_of(results_of(levels))
+    contradiction = contradiction_of(levels)
     bracket = tried if contradiction is None else Bracket()
     failed = [level for level in levels if level.result == "fail"]
-    point = breaking_point(min(failed, key=lambda level: level.load)) if failed and bracket.lowest_fail else None
+    point = (
+        breaking_point(min(failed, key=lambda level: level.load))
+        if failed and bracket.lowest_fail
+        else None
+    )
     reason: Ended = "interrupted" if interrupted else _ended(plan, levels, tried)
-    highest_pass, lowest_fail = bracket.highest_pass or None, bracket.lowest_fail
-    confirmed = next((level.result for level in levels if level.confirmation_run and level.load == highest_pass), None)
+    highest_pass = bracket.highest_pass or None
+    lowest_fail = bracket.lowest_fail
+    confirmed = next(
+        (level.result for level in levels if level.confirmation_run and level.load == highest_pass),
+        None,
+    )
     rough = rough_estimate(levels)
-    if rough is not None and (highest_pass or not rough.highest_pass) and (lowest_fail or not rough.lowest_fail):
+    if (
+        rough is not None
+        and (highest_pass or not rough.highest_pass)
+        and (lowest_fail or not rough.lowest_fail)
+    ):
         rough = None  # no estimate is needed: both ends were shown
     status = status_of(plan.required, bracket, interrupted=interrupted)
     notes = _notes(plan, levels, tried, reason)
@@ -88,24 +105,39 @@ def _ended(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket) -> 
     if bracket.ceiling is not None:
         at = [level for level in levels if level.load == bracket.ceiling]
         return "crashed" if at[-1].crashed else "load_generator"
-    return "max_reached" if bracket.lowest_fail is None and bracket.highest >= plan.max else "precision_reached"
+    return (
+        "max_reached"
+        if bracket.lowest_fail is None and bracket.highest >= plan.max
+        else "precision_reached"
+    )
 
 
-def status_of(required: int | None, bracket: Bracket, *, interrupted: bool = False) -> VerdictStatus:
-    """Return the exit status of a search. It passes if the load `required` passed; if this is None, if any load did."""
+def status_of(
+    required: int | None, bracket: Bracket, *, interrupted: bool = False
+) -> VerdictStatus:
+    """Return the exit status of a search. It passes if the load `required` passed; if this is
+    None, if any load did.
+    """
     load = required or 1
     if bracket.highest_pass >= load:
         return PASS_STATUS
     if bracket.lowest_fail is not None and bracket.lowest_fail <= load:
         return FAIL_STATUS
-    return INVALID_STATUS if bracket.ceiling is not None and not interrupted else INCONCLUSIVE_STATUS
+    return (
+        INVALID_STATUS if bracket.ceiling is not None and not interrupted else INCONCLUSIVE_STATUS
+    )
 
 
-def _notes(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket, ended: Ended) -> list[Reason]:
+def _notes(
+    plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket, ended: Ended
+) -> list[Reason]:
     """Return the notes on single levels that a reader needs in addition to the result."""
     judged = {level.load for level in levels if level.is_evaluated}
     silent = {level.load: level.why for level in levels if level.why and level.load not in judged}
-    notes = [Reason("level_silent", {"by": plan.by, "load": load, "reason": why}) for load, why in silent.items()]
+    notes = [
+        Reason("level_silent", {"by": plan.by, "load": load, "reason": why})
+        for load, why in silent.items()
+    ]
     if ended == "load_generator" and bracket.ceiling is not None:
         notes.append(Reason("generator_limit", {"by": plan.by, "load": bracket.ceiling}))
     if ended == "max_reached" and bracket.highest not in bracket.inconclusive:
@@ -113,20 +145,32 @@ def _notes(plan: SearchPlan, levels: Sequence[LevelEntry], bracket: Bracket, end
     if bracket.inconclusive:
         min_s = min_time_s(plan, levels)
         longer = min_s if plan.time_s < min_s else None
-        notes.append(Reason("undecided", {"loads": list(bracket.inconclusive), "min_time_s": longer}))
+        notes.append(
+            Reason("undecided", {"loads": list(bracket.inconclusive), "min_time_s": longer})
+        )
     return notes
 
 
 def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Reason | None:
-    """Return a note if the confirmation run differs from the earlier level at its load: the service drifts."""
+    """Return a note if the confirmation run differs from the earlier level at its load: the
+    service drifts.
+    """
     longer = next((level for level in levels if level.confirmation_run), None)
-    before = next((level for level in levels if longer and level.load == longer.load and level.result == "pass"), None)
+    before = next(
+        (
+            level
+            for level in levels
+            if longer and level.load == longer.load and level.result == "pass"
+        ),
+        None,
+    )
     if longer is None or before is None:
         return None
     about = {"by": plan.by, "load": longer.load}
     if longer.result == "fail":
         return Reason("longer_run_failed", about | {"duration_s": before.duration_s})
-    was, now = before.latency_p50, longer.latency_p50
+    was = before.latency_p50
+    now = longer.latency_p50
     disjoint = was.high < now.low or now.high < was.low  # False if a needed end is unknown
     if disjoint and was.value and abs(now.value / was.value - 1) > DRIFT:
         return Reason("p50_drifted", about | {"p50_ms": [was.value, now.value]})
@@ -134,7 +178,9 @@ def _drift(plan: SearchPlan, levels: Sequence[LevelEntry]) -> Reason | None:
 
 
 def breaking_point(level: LevelEntry) -> Reason:
-    """Return why the lowest failing level failed: the main cause of violations of its worst threshold."""
+    """Return why the lowest failing level failed: the main cause of violations of its worst
+    threshold.
+    """
     # the list is empty if the level failed only at an early analysis
     exceeded = [share for share in level.violations if share.value.low > allowed_by(share)]
     worst = max(exceeded or level.violations, key=lambda share: share.value.low / allowed_by(share))
@@ -148,7 +194,8 @@ def breaking_point(level: LevelEntry) -> Reason:
 
 
 CONTRADICTION_ALPHA = 0.05
-"""The maximum probability that the levels of a service that does not change contradict each other."""
+"""The maximum probability that the levels of a service that does not change contradict each
+other."""
 
 
 def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
@@ -159,8 +206,11 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
     loads, thresholds = _comparable(levels)
     pairs = [
         (
-            (lower.value - higher.value) / math.sqrt(_variance(lower, typical_deff) + _variance(higher, typical_deff)),
-            *(shares[0].threshold, (low, lower), (high, higher)),
+            (lower.value - higher.value)
+            / math.sqrt(_variance(lower, typical_deff) + _variance(higher, typical_deff)),
+            shares[0].threshold,
+            (low, lower),
+            (high, higher),
         )
         for shares in thresholds
         for values in [[share.value for share in shares]]
@@ -173,18 +223,23 @@ def contradiction_of(levels: Sequence[LevelEntry]) -> Reason | None:
     z, threshold, (low, lower), (high, higher) = max(pairs, key=lambda pair: pair[0])
     if NormalDist().cdf(-z) >= CONTRADICTION_ALPHA / len(pairs):
         return None
-    both = [{"load": at, "share": share.value, "turns": share.n} for at, share in ((low, lower), (high, higher))]
+    both = [
+        {"load": at, "share": share.value, "turns": share.n}
+        for at, share in ((low, lower), (high, higher))
+    ]
     return Reason("contradiction", {"threshold": threshold, "levels": both})
 
 
 def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
-    """Return an estimate of the highest load that passes and the lowest that fails; None if no level has shares.
+    """Return an estimate of the highest load that passes and the lowest that fails; None if no
+    level has shares.
 
-    For each threshold, the estimate splits the levels by load into two groups. The levels of the upper group fail. In
-    this group, some number of turns violated the threshold, and a smaller number was allowed to. The split is at
-    the load at which the difference of these two numbers is largest. This is the split of isotonic regression (Barlow,
-    Bartholomew, Bremner, Brunk, Statistical Inference under Order Restrictions, 1972). The estimated breaking point is
-    the lowest split of all thresholds.
+    For each threshold, the estimate splits the levels by load into two groups. The levels of the
+    upper group fail. In this group, some number of turns violated the threshold, and a smaller
+    number was allowed to. The split is at the load at which the difference of these two numbers is
+    largest. This is the split of isotonic regression (Barlow, Bartholomew, Bremner, Brunk,
+    Statistical Inference under Order Restrictions, 1972). The estimated breaking point is the
+    lowest split of all thresholds.
     """
     loads, thresholds = _comparable(levels)
     if not thresholds:
@@ -196,20 +251,26 @@ def rough_estimate(levels: Sequence[LevelEntry]) -> RoughEstimate | None:
         for load, share in sorted(zip(loads, shares, strict=True), key=lambda pair: -pair[0]):
             excess += (share.value.value - allowed_by(share)) * share.value.n
             if excess > max_excess:
-                max_excess, split = excess, load
+                max_excess = excess
+                split = load
         splits.append(split)
     fails = min(splits)
     return RoughEstimate(
-        max((load for load in loads if load < fails), default=None), None if fails == math.inf else int(fails)
+        max((load for load in loads if load < fails), default=None),
+        None if fails == math.inf else int(fails),
     )
 
 
 def _comparable(levels: Sequence[LevelEntry]) -> tuple[list[int], list[list[Finding]]]:
-    """Return (the loads, the shares for each threshold) of the levels that have a share for each threshold."""
+    """Return (the loads, the shares for each threshold) of the levels that have a share for each
+    threshold.
+    """
     comparable = [
         level
         for level in levels
-        if level.is_evaluated and level.violations and all(share.value.n for share in level.violations)
+        if level.is_evaluated
+        and level.violations
+        and all(share.value.n for share in level.violations)
     ]
     by_threshold = zip(*(level.violations for level in comparable), strict=True)
     return [level.load for level in comparable], [list(shares) for shares in by_threshold]

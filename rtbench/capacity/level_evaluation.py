@@ -1,4 +1,6 @@
-"""The evaluation of one level: it runs the level, reads its results during and after the run, and judges them."""
+"""The evaluation of one level: it runs the level, reads its results during and after the run,
+and judges them.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,14 @@ from reports.results.verdict import Result
 from reports.statistics.counting import Integers
 from reports.statistics.group_sequential import spending
 from reports.statistics.rates import PerCluster
-from rtbench.capacity.level_run import NO_LIMIT_NS, FinishedLevel, LevelTask, LocustCommand, run_level, worker_count
+from rtbench.capacity.level_run import (
+    NO_LIMIT_NS,
+    FinishedLevel,
+    LevelTask,
+    LocustCommand,
+    run_level,
+    worker_count,
+)
 from rtbench.capacity.load_thresholds import (
     GIVEN_UP,
     GIVEN_UP_LAST,
@@ -70,7 +79,8 @@ from rtbench.load_search import NextLevel
 BLOCKED_SHARE = 0.01
 """The share of blocked calls above which a level did not deliver its nominal load."""
 CARRIED_SHARE = 0.9
-"""The share of a level's calls that must be in progress, if the service delayed starts, so that the level can pass."""
+"""The share of a level's calls that must be in progress, if the service delayed starts, so that
+the level can pass."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +100,18 @@ class SearchConfig:
     until_ns: int = NO_LIMIT_NS
 
 
-def evaluate_level(search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget) -> LevelEntry:
+def evaluate_level(
+    search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget
+) -> LevelEntry:
     """Run a level and judge it. Raise UsageError if the first level of the search was refused."""
     start_ns = monotonic_ns()
-    paced = step.load * 60 / search.connect_rate if search.connect_rate and search.plan.by == "concurrency" else 0
-    warm_s = max(min_ramp_s(budget.load_s), paced) + AFTER_RAMP_S  # the time until all users have connected
+    paced = (
+        step.load * 60 / search.connect_rate
+        if search.connect_rate and search.plan.by == "concurrency"
+        else 0
+    )
+    # the time until all users have connected
+    warm_s = max(min_ramp_s(budget.load_s), paced) + AFTER_RAMP_S
     if warm_s > budget.load_s / 2:
         numbers = {"load": step.load, "warm_s": warm_s, "level_s": budget.load_s}
         return _silent(step, budget, Reason("slow_connections", numbers))
@@ -107,15 +124,26 @@ def evaluate_level(search: SearchConfig, number: int, step: NextLevel, budget: L
     return msgspec.structs.replace(level, duration_s=(monotonic_ns() - start_ns) / NS_PER_S)
 
 
-def _run_level(search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget, warm_s: float) -> LevelEntry:
-    parts = [(fraction * budget.load_s - warm_s) / (budget.load_s - warm_s) for fraction in ANALYSES]
+def _run_level(
+    search: SearchConfig, number: int, step: NextLevel, budget: LevelBudget, warm_s: float
+) -> LevelEntry:
+    parts = [
+        (fraction * budget.load_s - warm_s) / (budget.load_s - warm_s) for fraction in ANALYSES
+    ]
     callers = step.load if search.plan.by == "concurrency" else math.inf
     monitor = _LevelMonitor(
-        search.thresholds, spending(ANALYSES, budget.error), parts, callers, step.confirmation_run, step.last
+        search.thresholds,
+        spending(ANALYSES, budget.error),
+        parts,
+        callers,
+        step.confirmation_run,
+        step.last,
     )
     name = f"{number:02d}-{'hold' if step.confirmation_run else 'level'}-{step.load}"
     ramp_s = warm_s - AFTER_RAMP_S
-    task = LevelTask(name, step.load, budget.load_s, ramp_s, search.max_concurrent, budget.budget_usd)
+    task = LevelTask(
+        name, step.load, budget.load_s, ramp_s, search.max_concurrent, budget.budget_usd
+    )
     run = run_level(search.locust, task, monitor.is_clear, search.until_ns)
     if run.died:
         if monotonic_ns() >= search.until_ns:
@@ -125,7 +153,11 @@ def _run_level(search: SearchConfig, number: int, step: NextLevel, budget: Level
 
 
 def _silent(
-    step: NextLevel, budget: LevelBudget, why: Reason, run: str = "", answer: Result = "not_evaluated"
+    step: NextLevel,
+    budget: LevelBudget,
+    why: Reason,
+    run: str = "",
+    answer: Result = "not_evaluated",
 ) -> LevelEntry:
     return LevelEntry(step.load, step.confirmation_run, answer, why, run, 0.0, budget.error)
 
@@ -135,7 +167,8 @@ class _LevelMonitor:
     """The interim analyses of a level while it runs.
 
     - `answer` is the result of the analyses; None if only the final analysis decides.
-    - `parts` is the part of the measured time that is over at each analysis. It is below 0 during the warm-up.
+    - `parts` is the part of the measured time that is over at each analysis. It is below 0 during
+      the warm-up.
     - `hold` is True for a confirmation run, which ends early only if it fails.
     - `last` is True if no other level needs the time.
     """
@@ -149,51 +182,79 @@ class _LevelMonitor:
     answer: Result | None = None
 
     def is_clear(self, folder: Path, number: int) -> bool:
-        """Return whether the level may end: its answer is clear, or no answer can be expected at its end."""
+        """Return whether the level may end: its answer is clear, or no answer can be expected at
+        its end.
+        """
         target = target_of(folder)
-        counts, allowed = (
-            interim_counts(target, self.thresholds),
-            list(map(allowed_share, self.thresholds)),
+        counts = interim_counts(target, self.thresholds)
+        allowed = list(map(allowed_share, self.thresholds))
+        answer = analysis_result(
+            counts.completed, counts.known, allowed, self.errors[number], self.callers
         )
-        answer = analysis_result(counts.completed, counts.known, allowed, self.errors[number], self.callers)
         judged = target, self.thresholds, self.errors[number], self.callers
         if answer == "pass" and (self.hold or _drains(target) or _backed_off(*judged)):
             answer = "inconclusive"
         if answer != "inconclusive":
             self.answer = answer
         elif not self.hold and self.parts[number] >= FUTILE_FROM:
-            elapsed, doubt = self.parts[number], GIVEN_UP_LAST if self.last else GIVEN_UP
-            if is_futile(counts.completed, counts.known, allowed, elapsed, self.errors[-1], self.callers, doubt):
+            elapsed = self.parts[number]
+            doubt = GIVEN_UP_LAST if self.last else GIVEN_UP
+            if is_futile(
+                counts.completed,
+                counts.known,
+                allowed,
+                elapsed,
+                self.errors[-1],
+                self.callers,
+                doubt,
+            ):
                 self.answer = "inconclusive"
         return self.answer is not None
 
 
 def _evaluated(
-    search: SearchConfig, step: NextLevel, budget: LevelBudget, run: FinishedLevel, monitor: _LevelMonitor
+    search: SearchConfig,
+    step: NextLevel,
+    budget: LevelBudget,
+    run: FinishedLevel,
+    monitor: _LevelMonitor,
 ) -> LevelEntry:
     target = target_of(run.folder)
     check_opened(target.run)
-    document, thresholds = target.run.metadata, search.thresholds
+    document = target.run.metadata
+    thresholds = search.thresholds
     error = monitor.errors[-1 if monitor.answer is None else run.analyses - 1]
     known = [violations(target, threshold) for threshold in thresholds]
     complete = (
-        [violations(replace(target, clusters=completed_sessions(target)), threshold) for threshold in thresholds]
+        [
+            violations(replace(target, clusters=completed_sessions(target)), threshold)
+            for threshold in thresholds
+        ]
         if run.was_stopped
         else known
     )
     answer = monitor.answer or analysis_result(
         complete, known, list(map(allowed_share, thresholds)), error, monitor.callers
     )
-    calls, blocked_calls = in_progress(target.run), blocked(target.run)
+    calls = in_progress(target.run)
+    blocked_calls = blocked(target.run)
     arrived = blocked_calls + len(target.run.sessions)
     sure = _is_conclusive(answer, target, thresholds, error, monitor.callers)
-    ours = _ours(document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure)
+    ours = _ours(
+        document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure
+    )
     if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
         ours = Reason("no_free_slot", {"blocked": blocked_calls, "arrived": arrived})
     reason = None
     if answer == "pass":
-        held_back = _held_back(document, target.name, step, calls) if search.plan.by == "concurrency" else None
-        reason = held_back or _backed_off(target, thresholds, error, monitor.callers) or _drains(target)
+        held_back = (
+            _held_back(document, target.name, step, calls)
+            if search.plan.by == "concurrency"
+            else None
+        )
+        reason = (
+            held_back or _backed_off(target, thresholds, error, monitor.callers) or _drains(target)
+        )
     if reason:
         answer = "inconclusive"
     elif answer == "inconclusive":
@@ -227,17 +288,25 @@ def _evaluated(
 
 
 def check_opened(run: RunFrames) -> None:
-    """Raise UsageError if calls failed, none opened, and none was throttled: this shows nothing about any load."""
+    """Raise UsageError if calls failed, none opened, and none was throttled: this shows nothing
+    about any load.
+    """
     refused = run.sessions[run.sessions["outcome_class"] == "failed"]
     opened = run.sessions["session_ready_ms"].notna().any()
     if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
         return
-    ends = Counter(zip(refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True))
+    ends = Counter(
+        zip(
+            refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True
+        )
+    )
     ((outcome, detail), _), *_ = ends.most_common(1)
     ended = f"{outcome}: {detail.rstrip('.')}" if detail else outcome
     remedy = remedy_of(outcome, detail, dialect_of(run.metadata["targets"][0]).remedies)
     text = "; ".join(filter(None, [ended, remedy]))
-    raise UsageError(f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {text}")
+    raise UsageError(
+        f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {text}"
+    )
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> Reason | None:
@@ -248,11 +317,14 @@ def _held_back(document: Any, target: str, step: NextLevel, calls: float | None)
     return Reason("starts_delayed", {"delayed_s": delayed_s, "in_progress": calls})
 
 
-def _backed_off(target: ComparedTarget, thresholds: Sequence[Threshold], error: float, callers: float) -> Reason | None:
-    """Return the reason if callers waited after refused calls, so that a level may only seem to pass.
+def _backed_off(
+    target: ComparedTarget, thresholds: Sequence[Threshold], error: float, callers: float
+) -> Reason | None:
+    """Return the reason if callers waited after refused calls, so that a level may only seem to
+    pass.
 
-    A caller who waits makes no calls that could be refused. So the part of the callers' time in which they wait counts
-    as turns that violated the threshold.
+    A caller who waits makes no calls that could be refused. So the part of the callers' time in
+    which they wait counts as turns that violated the threshold.
     """
     waiting = callers_backing_off(target.run)
     waiting_share = waiting / callers
@@ -265,23 +337,37 @@ def _backed_off(target: ComparedTarget, thresholds: Sequence[Threshold], error: 
 
 
 def _drains(target: ComparedTarget) -> Reason | None:
-    """Return the reason if a limit of the service is being used up, so that the level would not pass for long."""
+    """Return the reason if a limit of the service is being used up, so that the level would not
+    pass for long.
+    """
     exhausting = exhausting_limit(target.run, target.name)
-    return exhausting and Reason("limit_exhausted", {"limit": exhausting[0], "left_s": exhausting[1]})
+    return exhausting and Reason(
+        "limit_exhausted", {"limit": exhausting[0], "left_s": exhausting[1]}
+    )
 
 
 def _is_conclusive(
-    answer: Result, target: ComparedTarget, thresholds: Sequence[Threshold], error: float, callers: float
+    answer: Result,
+    target: ComparedTarget,
+    thresholds: Sequence[Threshold],
+    error: float,
+    callers: float,
 ) -> bool:
-    """Return whether the answer would be the same if every timestamp were wrong by its maximum uncertainty."""
+    """Return whether the answer would be the same if every timestamp were wrong by its maximum
+    uncertainty.
+    """
     if answer not in ("pass", "fail"):
         return True
     extremes = [_with_errors(target, threshold, worse=answer == "pass") for threshold in thresholds]
-    return analysis_result(extremes, extremes, list(map(allowed_share, thresholds)), error, callers) == answer
+    return (
+        analysis_result(extremes, extremes, list(map(allowed_share, thresholds)), error, callers)
+        == answer
+    )
 
 
 def _with_errors(target: ComparedTarget, threshold: Threshold, *, worse: bool) -> PerCluster:
-    """Return the violations if every value were worse, or better, by its maximum error. Rates use no timestamps.
+    """Return the violations if every value were worse, or better, by its maximum error. Rates use
+    no timestamps.
 
     If no error is known, all turns violate the threshold, or none does.
     """
@@ -296,33 +382,48 @@ def _with_errors(target: ComparedTarget, threshold: Threshold, *, worse: bool) -
 
 
 def _ours(document: Any, calls: int, *, sure: bool) -> Reason | None:
-    """Return why a run shows nothing about the service. `sure`: its answer does not depend on uncertain timestamps."""
+    """Return why a run shows nothing about the service. `sure`: its answer does not depend on
+    uncertain timestamps.
+    """
     concurrency = Concurrency(calls, 1, worker_count(document))
     failed = [
         check
         for check in convert(document.get("validity") or {"status": "no_verdict"}, Validity).checks
-        if check.result == "fail" and not (sure and check.name in ("timestamp_uncertainty", "rtp_stream"))
+        if check.result == "fail"
+        and not (sure and check.name in ("timestamp_uncertainty", "rtp_stream"))
     ]
     if failed:
-        check = {name: getattr(failed[0], name) for name in ("name", "value", "unit", "limit", "remedy")}
+        check = {
+            name: getattr(failed[0], name) for name in ("name", "value", "unit", "limit", "remedy")
+        }
         load = {"calls_per_process": concurrency.per_process, "processes": concurrency.processes}
         return Reason("check_failed", check | load)
     cited = document.get("calibration")
-    advice = [] if cited is None or cited.get("ended") else process_advice(concurrency, cited, core_count())
+    advice = (
+        []
+        if cited is None or cited.get("ended")
+        else process_advice(concurrency, cited, core_count())
+    )
     return Reason("above_calibration", {"message": "".join(advice)}) if advice else None
 
 
 THROTTLED = MetricSpec("throttle_rate", Rate())
-DRAIN_SECONDS, DRAINED_SHARE, DRAINS_S = 5, 0.05, 600.0
-"""A limit of the service is being used up if it was reported in at least `DRAIN_SECONDS` different seconds, its
-remaining share fell by more than `DRAINED_SHARE`, and nothing will be left within `DRAINS_S` at this rate.
+DRAIN_SECONDS = 5
+DRAINED_SHARE = 0.05
+DRAINS_S = 600.0
+"""A limit of the service is being used up if it was reported in at least `DRAIN_SECONDS` different
+seconds, its remaining share fell by more than `DRAINED_SHARE`, and nothing will be left within
+`DRAINS_S` at this rate.
 """
 VALUES_ALPHA = 0.05
-"""The probability that a displayed interval, counting both of its ends, does not contain the true value."""
+"""The probability that a displayed interval, counting both of its ends, does not contain the
+true value."""
 
 
 class SessionCounts(NamedTuple):
-    """The counts of `violations` by threshold, for the sessions before the oldest open one, and for all sessions."""
+    """The counts of `violations` by threshold, for the sessions before the oldest open one, and
+    for all sessions.
+    """
 
     completed: Sequence[PerCluster]
     known: Sequence[PerCluster]
@@ -345,22 +446,31 @@ def target_of(folder: Path) -> ComparedTarget:
 def completed_sessions(target: ComparedTarget) -> Clusters:
     """Return the sessions that started before the oldest open session of their worker.
 
-    A worker numbers its sessions from 0. In a run that has ended, the end of the run abandoned the open sessions.
+    A worker numbers its sessions from 0. In a run that has ended, the end of the run abandoned the
+    open sessions.
     """
-    sessions, workers = target.run.sessions, int(target.run.metadata.get("workers") or 1)
+    sessions = target.run.sessions
+    workers = int(target.run.metadata.get("workers") or 1)
     number = sessions["pair"].to_numpy(dtype=np.int64)
     ended = (sessions["outcome_class"] != "unfinished").to_numpy()
     # if a session was renewed, its call continues in another session and is not over
     over = ended & ~sessions["renewed"].to_numpy(dtype=bool)
-    open_from = [_first_open(number[over & (number % workers == worker)] // workers) for worker in range(workers)]
+    open_from = [
+        _first_open(number[over & (number % workers == worker)] // workers)
+        for worker in range(workers)
+    ]
     rows = target.clusters.rows
-    is_complete = ended[rows] & (number[rows] // workers < np.array(open_from)[number[rows] % workers])
+    is_complete = ended[rows] & (
+        number[rows] // workers < np.array(open_from)[number[rows] % workers]
+    )
     of_code = np.full_like(target.clusters.of_code, -1)
     new_code = np.full(target.clusters.count, -1, dtype=np.int64)
     new_code[target.clusters.of_row[is_complete]] = np.arange(int(is_complete.sum()))
     has_code = target.clusters.of_code >= 0
     of_code[has_code] = new_code[target.clusters.of_code[has_code]]
-    return Clusters(int(is_complete.sum()), of_code, rows[is_complete], np.arange(int(is_complete.sum())))
+    return Clusters(
+        int(is_complete.sum()), of_code, rows[is_complete], np.arange(int(is_complete.sum()))
+    )
 
 
 def _first_open(ended: Integers) -> int:
@@ -370,17 +480,23 @@ def _first_open(ended: Integers) -> int:
 
 
 def violations(target: ComparedTarget, threshold: Threshold) -> PerCluster:
-    """Return two numbers for each session: the turns that violate a threshold, and the turns to which it applies."""
-    events, turns = np.zeros(target.clusters.count), np.zeros(target.clusters.count)
+    """Return two numbers for each session: the turns that violate a threshold, and the turns to
+    which it applies.
+    """
+    events = np.zeros(target.clusters.count)
+    turns = np.zeros(target.clusters.count)
     assert threshold.limit is not None, f"{threshold.source_text} is relative"
     for spec in specs_of(target, threshold):
         of_spec = threshold.statistic.misses(target, spec, threshold.sign, threshold.limit)
-        events, turns = events + of_spec[0], turns + of_spec[1]
+        events = events + of_spec[0]
+        turns = turns + of_spec[1]
     return events, turns
 
 
 def specs_of(target: ComparedTarget, threshold: Threshold) -> list[MetricSpec]:
-    """Return the specs of the turns of a threshold: one for each stratum, if it names an instant of measurement."""
+    """Return the specs of the turns of a threshold: one for each stratum, if it names an instant
+    of measurement.
+    """
     about = threshold.about
     return specs_of_thresholds(threshold, about, [target]) if threshold.measured_from else [about]
 
@@ -402,7 +518,8 @@ def shares_of(
 ) -> list[Finding]:
     """Return, for each threshold, the share of turns that violated it, against the allowed share.
 
-    `complete` is the violations of completed sessions, which can show that a level passes; None if all are completed.
+    `complete` is the violations of completed sessions, which can show that a level passes; None if
+    all are completed.
     """
     known = [violations(target, threshold) for threshold in thresholds]
     found = []
@@ -411,7 +528,10 @@ def shares_of(
         share = violation_share(target.name, missed, error, len(thresholds), callers)
         failed = share.events if threshold.metric in FAILINGS else 0
         if threshold.statistic.is_monotone:
-            infinite = [int(np.isinf(target.sample(spec).values).sum()) for spec in specs_of(target, threshold)]
+            infinite = [
+                int(np.isinf(target.sample(spec).values).sum())
+                for spec in specs_of(target, threshold)
+            ]
             failed = min(share.events, sum(infinite))
         result = threshold_result(ended, missed, allowed, error, len(thresholds), callers)
         found.append(
@@ -428,8 +548,13 @@ def shares_of(
 
 
 def latencies_of(target: ComparedTarget, metric: str) -> list[Value]:
-    """Return p50 and p95 with 95 % intervals as a report publishes them, of the stratum with most turns."""
-    samples = [(spec, target.sample(spec)) for spec in by_stratum(MetricSpec(metric, Quantile(0.5)), [target])]
+    """Return p50 and p95 with 95 % intervals as a report publishes them, of the stratum with
+    most turns.
+    """
+    samples = [
+        (spec, target.sample(spec))
+        for spec in by_stratum(MetricSpec(metric, Quantile(0.5)), [target])
+    ]
     spec, sample = max(samples, key=lambda of: of[1].n)
     subject = Subject(target=target.name, **(spec.stratum or NO_STRATUM)._asdict())
     return [*quantile_values(subject, metric, sample, [0.5, 0.95], 1 - VALUES_ALPHA)]
@@ -437,11 +562,15 @@ def latencies_of(target: ComparedTarget, metric: str) -> list[Value]:
 
 def failures_of(target: ComparedTarget) -> Value:
     """Return the share of turns that failed or were not started, with its 95 % interval."""
-    return violation_share(target.name, target.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf, FAILURES.metric)
+    return violation_share(
+        target.name, target.counts(FAILURES), VALUES_ALPHA / 2, 1, math.inf, FAILURES.metric
+    )
 
 
 def in_progress(run: RunFrames) -> float | None:
-    """Return the median number of calls in progress in the measured phase; None if that phase has no seconds."""
+    """Return the median number of calls in progress in the measured phase; None if that phase
+    has no seconds.
+    """
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds.groupby("second")["sessions_active"].sum()
     return float(by_second.median()) if len(by_second) else None
@@ -450,7 +579,8 @@ def in_progress(run: RunFrames) -> float | None:
 def median_call_s(run: RunFrames) -> float | None:
     """Return the median duration of the successful calls, in seconds.
 
-    Return None if there are none, or if the end of the run cut more calls, because the long ones are then missing.
+    Return None if there are none, or if the end of the run cut more calls, because the long ones
+    are then missing.
     """
     sessions = run.sessions
     durations_ms = sessions["session_duration_ms"][sessions["outcome_class"] == "success"].dropna()
@@ -459,31 +589,51 @@ def median_call_s(run: RunFrames) -> float | None:
 
 
 def callers_backing_off(run: RunFrames) -> float:
-    """Return the mean number of callers who waited after a refused call, over the seconds of the measured phase."""
+    """Return the mean number of callers who waited after a refused call, over the seconds of the
+    measured phase.
+    """
     seconds = run.seconds[run.seconds["measured"].to_numpy()]
     by_second = seconds["callers_backing_off"].fillna(0).groupby(seconds["second"]).sum()
     return float(by_second.mean()) if len(by_second) else 0.0
 
 
 def rate_limits_remaining(run: RunFrames, target: str) -> dict[str, float]:
-    """Return the lowest remaining share, during the run, of each limit that the service reported."""
-    started_ns, ended_ns = int(run.metadata["started_utc_ns"]), int(run.metadata.get("ended_utc_ns") or 0)
+    """Return the lowest remaining share, during the run, of each limit that the service
+    reported.
+    """
+    started_ns = int(run.metadata["started_utc_ns"])
+    ended_ns = int(run.metadata.get("ended_utc_ns") or 0)
     quota = rate_limits_of(run, [target], started_ns, max(0.0, (ended_ns - started_ns) / NS_PER_S))
-    return {left.limit: float(left.share.min()) for target_quota in quota.targets for left in target_quota.remaining}
+    return {
+        left.limit: float(left.share.min())
+        for target_quota in quota.targets
+        for left in target_quota.remaining
+    }
 
 
 def exhausting_limit(run: RunFrames, target: str) -> tuple[str, float] | None:
-    """Return (a limit of the service that is being used up, seconds until nothing is left); None if there is none.
+    """Return (a limit of the service that is being used up, seconds until nothing is left); None if
+    there is none.
 
-    A quota per minute is full when a level starts, so a load that exceeds the quota succeeds at first.
+    A quota per minute is full when a level starts, so a load that exceeds the quota succeeds at
+    first.
     """
-    seconds = run.seconds[run.seconds["measured"].to_numpy() & (run.seconds["target"] == target).to_numpy()]
+    seconds = run.seconds[
+        run.seconds["measured"].to_numpy() & (run.seconds["target"] == target).to_numpy()
+    ]
     for limit in LIMITS:
-        left = (seconds[f"{limit}_remaining"] / seconds[f"{limit}_limit"]).groupby(seconds["second"]).min().dropna()
+        left = (
+            (seconds[f"{limit}_remaining"] / seconds[f"{limit}_limit"])
+            .groupby(seconds["second"])
+            .min()
+            .dropna()
+        )
         if len(left) < DRAIN_SECONDS:
             continue
-        at_s, share = left.index.to_numpy(dtype=np.float64), left.to_numpy(dtype=np.float64)
-        pace, fallen = float(np.polyfit(at_s, share, 1)[0]), float(share[0] - share[-1])
+        at_s = left.index.to_numpy(dtype=np.float64)
+        share = left.to_numpy(dtype=np.float64)
+        pace = float(np.polyfit(at_s, share, 1)[0])
+        fallen = float(share[0] - share[-1])
         if pace < 0 and fallen > DRAINED_SHARE and (left_s := float(share[-1]) / -pace) < DRAINS_S:
             return limit, left_s
     return None

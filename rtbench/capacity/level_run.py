@@ -1,4 +1,6 @@
-"""The preparation of a search, and the headless Locust run of one level, which ends early if its answer is clear."""
+"""The preparation of a search, and the headless Locust run of one level, which ends early if its
+answer is clear.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,15 @@ from rtbench.capacity.text import unit
 from rtbench.locust_run import environment_without, locust_run
 
 CALLS_PER_SLOT_S = 300
-"""The maximum mean duration of a call, in seconds, for which the default number of slots is enough."""
+"""The maximum mean duration of a call, in seconds, for which the default number of slots is
+enough."""
 POLL_S = 0.2
 END_S = 300.0
 """How many seconds a run may take to end its last turns and to finalize, before it is killed."""
 NO_LIMIT_NS = 1 << 62  # an instant that is never reached
 CLOSE_S = 10.0
-"""How many seconds before the end of a search the open turns are abandoned, so that the run is finalized in time."""
+"""How many seconds before the end of a search the open turns are abandoned, so that the run is
+finalized in time."""
 GUARD_S = 60.0
 """How many seconds after its planned end a run ends on its own, if the search has not ended it."""
 DRY_RUN_S = 600.0
@@ -43,7 +47,8 @@ DRY_RUN_S = 600.0
 
 @dataclass(frozen=True)
 class LevelTask:
-    """A level to run, of at most `load_s` seconds. `load` is the number of concurrent calls, or of calls per minute.
+    """A level to run, of at most `load_s` seconds. `load` is the number of concurrent calls, or of
+    calls per minute.
 
     `max_concurrent` is the maximum number of arriving calls in progress.
     """
@@ -58,7 +63,9 @@ class LevelTask:
 
 @dataclass(frozen=True)
 class LocustCommand:
-    """The command that starts a run. `options` are those that name the service, and those of the user."""
+    """The command that starts a run. `options` are those that name the service, and those of the
+    user.
+    """
 
     files: Sequence[Path]
     by: LoadUnit
@@ -67,16 +74,31 @@ class LocustCommand:
 
     def arguments(self, task: LevelTask) -> list[str]:
         warm_s = task.ramp_s + AFTER_RAMP_S
-        load: dict[str, object] = {"--run-time": f"{task.load_s + GUARD_S:.0f}s", "--warmup": f"{warm_s:.0f}s"}
+        load: dict[str, object] = {
+            "--run-time": f"{task.load_s + GUARD_S:.0f}s",
+            "--warmup": f"{warm_s:.0f}s",
+        }
         if self.by == "concurrency":
-            load |= {"--users": task.load, "--spawn-rate": f"{task.load / task.ramp_s:.4g}", "--session-pause": 0}
+            load |= {
+                "--users": task.load,
+                "--spawn-rate": f"{task.load / task.ramp_s:.4g}",
+                "--session-pause": 0,
+            }
         else:
             slots = task.max_concurrent or max(1, round(task.load * CALLS_PER_SLOT_S / 60))
             load |= {"--arrival-rate": f"{task.load}/min", "--max-concurrent": slots}
         if task.budget_usd is not None:
             load["--budget"] = f"{task.budget_usd:.6f}"
         own = [word for name, value in load.items() for word in (name, str(value))]
-        run_options = ["--headless", "--name", task.name, "--runs-dir", str(self.runs), "--loglevel", "WARNING"]
+        run_options = [
+            "--headless",
+            "--name",
+            task.name,
+            "--runs-dir",
+            str(self.runs),
+            "--loglevel",
+            "WARNING",
+        ]
         return ["-f", locust_files(*self.files)[0], *run_options, *own, *self.options]
 
 
@@ -84,7 +106,8 @@ class LocustCommand:
 class FinishedLevel:
     """The run of a level that has ended, and the number of its interim analyses.
 
-    `died` is how it ended if it did not reach its end; else "". `was_stopped` is True if open turns were abandoned.
+    `died` is how it ended if it did not reach its end; else "". `was_stopped` is True if open turns
+    were abandoned.
     """
 
     folder: Path
@@ -94,15 +117,20 @@ class FinishedLevel:
 
 
 def run_level(
-    locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int = NO_LIMIT_NS
+    locust: LocustCommand,
+    task: LevelTask,
+    is_clear: Callable[[Path, int], bool],
+    until_ns: int = NO_LIMIT_NS,
 ) -> FinishedLevel:
     """Run a level.
 
-    - `is_clear` returns, for the folder and the number (from 0) of an interim analysis, whether the answer is clear.
-    - `until_ns` is the latest end of the run, on CLOCK_MONOTONIC: the load ends `AROUND_S` before, open turns are
-    abandoned `CLOSE_S` before, and then the run is killed.
+    - `is_clear` returns, for the folder and the number (from 0) of an interim analysis, whether the
+      answer is clear.
+    - `until_ns` is the latest end of the run, on CLOCK_MONOTONIC: the load ends `AROUND_S` before,
+      open turns are abandoned `CLOSE_S` before, and then the run is killed.
 
-    Raise UsageError if the run was refused. KeyboardInterrupt propagates, after the run has ended normally.
+    Raise UsageError if the run was refused. KeyboardInterrupt propagates, after the run has ended
+    normally.
     """
     log = locust.runs.with_name("logs") / f"{task.name}.log"
     log.parent.mkdir(exist_ok=True)
@@ -111,7 +139,9 @@ def run_level(
         was_stopped = False
         try:
             latest_ns = until_ns - int(AROUND_S * NS_PER_S)
-            analyses = _watched(run.process, folder, run.started_ns(folder), task.load_s, is_clear, latest_ns)
+            analyses = _watched(
+                run.process, folder, run.started_ns(folder), task.load_s, is_clear, latest_ns
+            )
         finally:
             was_stopped = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
             died = run.wait_for_end(folder, min(END_S, _left_s(until_ns)))
@@ -134,9 +164,11 @@ def _watched(
     is_clear: Callable[[Path, int], bool],
     latest_ns: int,
 ) -> int:
-    """Wait until a level's time is over, or its answer is clear. Return the number of interim analyses.
+    """Wait until a level's time is over, or its answer is clear. Return the number of interim
+    analyses.
 
-    On CLOCK_MONOTONIC, its load ends at `latest_ns` or earlier. The final analysis, after the run, does not count.
+    On CLOCK_MONOTONIC, its load ends at `latest_ns` or earlier. The final analysis, after the run,
+    does not count.
     """
     for number, fraction in enumerate(ANALYSES):
         due_ns = start_ns + int(fraction * load_s * NS_PER_S)
@@ -151,7 +183,9 @@ def _watched(
 
 
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
-    """End a run normally by SIGINT. If turns are still open after `drain_s` seconds, abandon them and return True."""
+    """End a run normally by SIGINT. If turns are still open after `drain_s` seconds, abandon
+    them and return True.
+    """
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
@@ -166,11 +200,24 @@ def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> 
 SHAPING = frozenset(
     f"LOCUST_{name}"
     for name in (
-        *("USERS", "SPAWN_RATE", "RUN_TIME", "SESSIONS", "ARRIVAL_RATE", "MAX_CONCURRENT", "STAGES", "WARMUP"),
-        *("BUDGET", "NAME", "RUNS_DIR", "HEADLESS", "UNTIL_DECIDED", "SESSION_PAUSE"),
+        "USERS",
+        "SPAWN_RATE",
+        "RUN_TIME",
+        "SESSIONS",
+        "ARRIVAL_RATE",
+        "MAX_CONCURRENT",
+        "STAGES",
+        "WARMUP",
+        "BUDGET",
+        "NAME",
+        "RUNS_DIR",
+        "HEADLESS",
+        "UNTIL_DECIDED",
+        "SESSION_PAUSE",
     )
 )
-"""The environment variables that contain settings of a run which the search sets for each level itself."""
+"""The environment variables that contain settings of a run which the search sets for each level
+itself."""
 
 
 def worker_count(document: Mapping[str, Any]) -> int:
@@ -183,7 +230,8 @@ class PreparedSearch:
 
     - `call_s` is the expected duration of a call, in seconds.
     - `costs` is the lines about cost, which are printed before the search starts.
-    - `missing_features` is what can never be measured with each script (`reports.metrics.measurable`).
+    - `missing_features` is what can never be measured with each script
+      (`reports.metrics.measurable`).
     """
 
     locust: LocustCommand
@@ -206,7 +254,8 @@ def refuse_closed_port(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in WEB_PORTS:
         return
-    host, port = parts.hostname or "", parts.port or WEB_PORTS[parts.scheme]
+    host = parts.hostname or ""
+    port = parts.port or WEB_PORTS[parts.scheme]
     if is_refused(host, port, CONNECT_S):
         raise UsageError(f"no server listens on {host} port {port}: start it, or check --url")
 
@@ -221,34 +270,47 @@ def prepare_search(
     yes: bool,
     max_concurrent: int | None = None,
 ) -> PreparedSearch:
-    """Prepare a search. Raise UsageError if it is impossible, or if the service is billed and `yes` is False."""
+    """Prepare a search. Raise UsageError if it is impossible, or if the service is billed and
+    `yes` is False.
+    """
     own = {name.replace("LOCUST_", "--").replace("_", "-").lower() for name in SHAPING}
     for word in options:
         name = word.partition("=")[0]
         if name in own or name in ("-u", "-r", "-t"):
             raise UsageError(f"the search sets {name} for each level: leave it out after --")
     arguments = [*service_options.arguments(), *options, *(["--yes"] if yes else [])]
-    arrives = ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
+    arrives = (
+        ["--arrival-rate", "1/min", "--max-concurrent", "1"] if plan.by == "arrival_rate" else []
+    )
     forecast = _dry_run(script_files, [*arguments, *arrives])
     if len(forecast["targets"]) != 1:
         labels = ", ".join(target["name"] for target in forecast["targets"])
-        raise UsageError(f"capacity calls one target, but several are selected: {labels}; name one with --targets")
+        raise UsageError(
+            f"capacity calls one target, but several are selected: {labels}; name one with"
+            " --targets"
+        )
     (target,) = forecast["targets"]
-    option, calls = ("--to", plan.max) if plan.by == "concurrency" else ("--max-concurrent", max_concurrent)
+    option, calls = (
+        ("--to", plan.max) if plan.by == "concurrency" else ("--max-concurrent", max_concurrent)
+    )
     if target["max_calls"] is not None and calls is not None and calls > target["max_calls"]:
         raise UsageError(
-            f"the ports for RTP are for {target['max_calls']} calls at the same time, but the search has up to "
-            f"{calls}: use more ports (--rtp-ports), or lower {option}"
+            f"the ports for RTP are for {target['max_calls']} calls at the same time, but the"
+            f" search has up to {calls}: use more ports (--rtp-ports), or lower {option}"
         )
     if target["loopback"]:
         refuse_closed_port(str(target["url"]))
     if not target["loopback"] and not yes:
         amounts = "; ".join(cost_amounts(forecast, plan))
         raise UsageError(
-            f"a search opens hundreds of sessions to {target['url']}, which may cost money ({amounts}): add --yes to "
-            "allow it, and --budget USD to limit the cost"
+            f"a search opens hundreds of sessions to {target['url']}, which may cost money"
+            f" ({amounts}): add --yes to allow it, and --budget USD to limit the cost"
         )
-    costs = tuple(forecast["notices"]) if target["loopback"] else (*forecast["notices"], *cost_lines(forecast, plan))
+    costs = (
+        tuple(forecast["notices"])
+        if target["loopback"]
+        else (*forecast["notices"], *cost_lines(forecast, plan))
+    )
     return PreparedSearch(
         LocustCommand(script_files, plan.by, runs, arguments),
         target["name"],
@@ -261,7 +323,9 @@ def prepare_search(
 
 
 def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> float | None:
-    """Return the number of calls if the largest level runs during the whole search; None if it is unknown."""
+    """Return the number of calls if the largest level runs during the whole search; None if it
+    is unknown.
+    """
     if by == "arrival_rate":
         return max_load * time_s / 60
     return max_load * time_s / session_s if session_s else None
@@ -279,17 +343,22 @@ def cost_amounts(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
     if forecast["session_usd"] is not None and calls is not None:
         usd = dollars(calls * forecast["session_usd"][1])
         lines.append(
-            f"the search makes at most {calls:,.0f} calls for {usd} USD, if all of its time is spent at "
-            f"{unit(plan.by, plan.max)}"
+            f"the search makes at most {calls:,.0f} calls for {usd} USD, if all of its time is"
+            f" spent at {unit(plan.by, plan.max)}"
         )
     return lines
 
 
 def _dry_run(script_files: Sequence[Path], arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the plan of a run, with the cost of a session. Raise UsageError if the run is impossible."""
+    """Return the plan of a run, with the cost of a session. Raise UsageError if the run is
+    impossible.
+    """
     locust_value = locust_files(*script_files)[0]
-    command = python_command("bench.load.runners.dry_run", "-f", locust_value, "--headless", *arguments)
-    environ, named = child_environment(_environ(script_files)), ", ".join(map(str, script_files))
+    command = python_command(
+        "bench.load.runners.dry_run", "-f", locust_value, "--headless", *arguments
+    )
+    environ = child_environment(_environ(script_files))
+    named = ", ".join(map(str, script_files))
     try:
         process = subprocess.run(
             command,
@@ -301,7 +370,9 @@ def _dry_run(script_files: Sequence[Path], arguments: Sequence[str]) -> dict[str
             timeout=DRY_RUN_S,
         )
     except subprocess.TimeoutExpired:
-        raise UsageError(f"{named} cannot be run: it was not planned within {DRY_RUN_S:.0f} s") from None
+        raise UsageError(
+            f"{named} cannot be run: it was not planned within {DRY_RUN_S:.0f} s"
+        ) from None
     lines = process.stdout.strip().splitlines()
     if process.returncode or not lines:
         raise UsageError(f"{named} cannot be run: {last_lines(process.stderr)}")

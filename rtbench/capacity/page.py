@@ -1,4 +1,6 @@
-"""The display of a search: line by line in a terminal of 100 columns, and as a page with two charts and tables."""
+"""The display of a search: line by line in a terminal of 100 columns, and as a page with two
+charts and tables.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,31 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from reports.formatting import NBSP, NONE, count, format_duration, format_number, log_range, ms, percent, plural, usd
+from reports.formatting import (
+    NBSP,
+    NONE,
+    count,
+    format_duration,
+    format_number,
+    log_range,
+    ms,
+    percent,
+    plural,
+    usd,
+)
 from reports.metrics.thresholds import requested_thresholds
 from reports.render import svg
 from reports.render.blocks import SIMULATED, Block, Line, Page, Paragraph, Section, table
-from reports.render.svg import WIDE, PixelScale, Plot, Write, identity, linear_ticks, log_scale, log_ticks
+from reports.render.svg import (
+    WIDE,
+    PixelScale,
+    Plot,
+    Write,
+    identity,
+    linear_ticks,
+    log_scale,
+    log_ticks,
+)
 from reports.results.value import Finding, Value
 from reports.text.cells import as_sentence
 from rtbench.capacity.load_thresholds import allowed_share
@@ -26,8 +48,17 @@ from rtbench.capacity.text import UNITS, headline_parts, reason_text, result_wor
 from rtbench.load_search import SYMBOLS, LoadPoint, draw_curve, row
 
 COLUMNS = 100
-HEADS = (("level", 11), ("result", 15), ("calls", 7), ("turns", 8), ("p50", 7), ("p95", 7), ("failed", 8))
-SHARE, TOOK = 27, 8
+HEADS = (
+    ("level", 11),
+    ("result", 15),
+    ("calls", 7),
+    ("turns", 8),
+    ("p50", 7),
+    ("p95", 7),
+    ("failed", 8),
+)
+SHARE = 27
+TOOK = 8
 
 
 def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[str]:
@@ -38,18 +69,23 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
         purpose = f"tests whether {thresholds} {passes} at {unit(plan.by, plan.first)}"
     else:
         limits = f"from {count(plan.first)} up to {count(plan.max)}, to within {plan.precision:.0%}"
-        purpose = f"finds the highest number of {UNITS[plan.by][1]} at which {thresholds} {passes}, {limits}"
+        purpose = (
+            f"finds the highest number of {UNITS[plan.by][1]} at which {thresholds} {passes},"
+            f" {limits}"
+        )
     min_s = min_time_s(plan)
     quick = (
-        f"quick search: levels of {format_duration(min_level_s(plan))} until the time ends, for a rough estimate; "
-        f"a verified answer needs {format_duration(min_s)} or more"
+        f"quick search: levels of {format_duration(min_level_s(plan))} until the time ends, for a"
+        f" rough estimate; a verified answer needs {format_duration(min_s)} or more"
     )
-    sure = f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses together"
+    sure = (
+        f"the answer is wrong in at most {plan.error:.0%} of searches, over all levels and analyses"
+        " together"
+    )
     lines = [
         purpose,
-        f"up to {plural(plan.max_levels, 'level')} and a longer run, in {format_duration(plan.time_s)}{budget}".replace(
-            NBSP, " "
-        ),
+        f"up to {plural(plan.max_levels, 'level')} and a longer run, in"
+        f" {format_duration(plan.time_s)}{budget}".replace(NBSP, " "),
         quick if plan.time_s < min_s else sure,
         *costs,
     ]
@@ -60,7 +96,11 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
 def level_heads(plan: SearchPlan) -> str:
     """Return the column heads for the lines of levels. The columns p50 and p95 are in ms."""
     allowed = list(map(allowed_share, requested_thresholds(plan.thresholds)))
-    missed = f"violations (max {_percents(allowed[0])} %)" if len(allowed) == 1 else "worst violations, max"
+    missed = (
+        f"violations (max {_percents(allowed[0])} %)"
+        if len(allowed) == 1
+        else "worst violations, max"
+    )
     return row((head for head, _ in HEADS), HEADS) + missed.rjust(SHARE + 2) + "time".rjust(TOOK)
 
 
@@ -68,13 +108,22 @@ def level_lines(level: LevelEntry) -> list[str]:
     """Return the lines of a level: its values, the share of its worst threshold, and its reason."""
     waits = [_value(wait, format_number) for wait in (level.latency_p50, level.latency_p95)]
     load = f"{'confirm ' if level.confirmation_run else ''}{count(level.load)}"
-    result, counts = _result(level).replace(NBSP, " "), (count(level.sessions), count(level.turns))
+    result = _result(level).replace(NBSP, " ")
+    counts = (count(level.sessions), count(level.turns))
     cells = [load, result, *counts, *waits, as_percent(level.failure_rate)]
-    worst = max(level.violations, key=lambda share: share.value.high / allowed_by(share), default=None)
-    allowed = "" if worst is None or len(level.violations) == 1 else f" of {_percents(allowed_by(worst))} %"
+    worst = max(
+        level.violations, key=lambda share: share.value.high / allowed_by(share), default=None
+    )
+    allowed = (
+        ""
+        if worst is None or len(level.violations) == 1
+        else f" of {_percents(allowed_by(worst))} %"
+    )
     missed = NONE if worst is None else share_text(worst) + (allowed if worst.value.n else "")
     line = (
-        row(cells, HEADS) + missed.rjust(SHARE + 2) + format_duration(level.duration_s).replace(NBSP, " ").rjust(TOOK)
+        row(cells, HEADS)
+        + missed.rjust(SHARE + 2)
+        + format_duration(level.duration_s).replace(NBSP, " ").rjust(TOOK)
     )
     return [line, *_wrapped(reason_text(level.why), "    ")]
 
@@ -99,23 +148,44 @@ def _value(interval: Value, write: Write) -> str:
 
 
 def closing_lines(capacity: CapacityDocument) -> list[str]:
-    notes = [line for note in capacity.notes for line in _wrapped(reason_text(note), "  ", first="· ")]
+    notes = [
+        line for note in capacity.notes for line in _wrapped(reason_text(note), "  ", first="· ")
+    ]
     return [*notes, *_wrapped(as_sentence("; ".join(headline_parts(capacity))), "")]
 
 
 def _wrapped(text: str, indent: str, first: str = "") -> list[str]:
-    return textwrap.wrap(text.replace(NBSP, " "), COLUMNS, initial_indent=first or indent, subsequent_indent=indent,
-                         break_long_words=False, break_on_hyphens=False)  # fmt: skip
+    return textwrap.wrap(
+        text.replace(NBSP, " "),
+        COLUMNS,
+        initial_indent=first or indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
-HEIGHT, MAIN = 300, "the main metric"
-LEVELS = ("level", "result", "concurrency", "sessions", "turns", "p50, ms", "p95, ms", "failed, %",
-          "rate limits left", "cost", "duration", "run")  # fmt: skip
+HEIGHT = 300
+MAIN = "the main metric"
+LEVELS = (
+    "level",
+    "result",
+    "concurrency",
+    "sessions",
+    "turns",
+    "p50, ms",
+    "p95, ms",
+    "failed, %",
+    "rate limits left",
+    "cost",
+    "duration",
+    "run",
+)
 SHARES = ("threshold", "level", "violations", "allowed", "turns", "slow", "failed", "throttled")
 LATENCIES = (
-    "with 95 % intervals by session, of the most frequent kind of turns. Horizontal lines are the thresholds. "
-    "Hollow marks: levels that did not pass. The breaking point is in the band between the highest level that passes "
-    "and the lowest that fails."
+    "with 95 % intervals by session, of the most frequent kind of turns. Horizontal lines are the"
+    " thresholds. Hollow marks: levels that did not pass. The breaking point is in the band between"
+    " the highest level that passes and the lowest that fails."
 )
 
 
@@ -131,7 +201,9 @@ def capacity_page(capacity: CapacityDocument) -> Page:
         method += "; verdicts by intervals between sessions, with a probability of error of "
         method += f"at most {chance} over all levels and interim analyses together"
     facts = f"{capacity.date_utc} · {capacity.scenario} · {capacity.target}"
-    levels_table = table(LEVELS, [_level(level) for level in levels], caption="95 % intervals in brackets")
+    levels_table = table(
+        LEVELS, [_level(level) for level in levels], caption="95 % intervals in brackets"
+    )
     thresholds = table(SHARES, _shares(levels))
     plotted = [level for level in levels if level.turns]
     waits: list[Block] = [Paragraph(f"p50 and p95 of {plan.metric or MAIN}, {LATENCIES}")]
@@ -153,13 +225,20 @@ def capacity_page(capacity: CapacityDocument) -> Page:
             Section("answer", "Latency by load level", "What is the latency at each load?", waits),
             Section("failures", "Failures by load level", "What fails at each load?", failed),
             Section("levels", "Load levels", "What did each level show?", [levels_table]),
-            Section("thresholds", "Threshold results by level", "Which thresholds pass at each level?", [thresholds]),
+            Section(
+                "thresholds",
+                "Threshold results by level",
+                "Which thresholds pass at each level?",
+                [thresholds],
+            ),
         ],
     )
 
 
 def _level(level: LevelEntry) -> Line:
-    left = ", ".join(f"{name} {percent(remaining, 1)}" for name, remaining in level.rate_limits_remaining.items())
+    left = ", ".join(
+        f"{name} {percent(remaining, 1)}" for name, remaining in level.rate_limits_remaining.items()
+    )
     return [
         _named(level),
         ": ".join(filter(None, (_result(level), reason_text(level.why)))),
@@ -188,16 +267,23 @@ def _shares(levels: Sequence[LevelEntry]) -> list[Line]:
     shares = [(share, level) for level in levels for share in level.violations]
     thresholds = list(dict.fromkeys(share.threshold for share, _ in shares))
     return [
-        [share.threshold, _named(level), share_text(share), percent(allowed_by(share), 1),
-         *map(count, (share.value.n, *level.causes(share).values()))]
+        [
+            share.threshold,
+            _named(level),
+            share_text(share),
+            percent(allowed_by(share), 1),
+            *map(count, (share.value.n, *level.causes(share).values())),
+        ]
         for share, level in sorted(shares, key=lambda pair: thresholds.index(pair[0].threshold))
-    ]  # fmt: skip
+    ]
 
 
 def _with_ends(interval: Value, write: Write) -> str:
     if not math.isfinite(interval.value):
         return NONE
-    low, high = (write(end) if math.isfinite(end) else NONE for end in (interval.low, interval.high))
+    low, high = (
+        write(end) if math.isfinite(end) else NONE for end in (interval.low, interval.high)
+    )
     return f"{write(interval.value)} ({low}–{high})"
 
 
@@ -206,9 +292,16 @@ MIN_TICK_DISTANCE_PX = 44
 
 
 def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> Plot:
-    """Draw p50 and p95 over the load, with their intervals and the thresholds' limits. Both axes are logarithmic."""
+    """Draw p50 and p95 over the load, with their intervals and the thresholds' limits. Both axes
+    are logarithmic.
+    """
     plan = capacity.plan
-    plot = _frame([(0, "p50"), (1, "p95")], f"{plan.metric or MAIN} over {UNITS[plan.by][1]}", levels, capacity)
+    plot = _frame(
+        [(0, "p50"), (1, "p95")],
+        f"{plan.metric or MAIN} over {UNITS[plan.by][1]}",
+        levels,
+        capacity,
+    )
     waits = [wait for level in levels for wait in (level.latency_p50, level.latency_p95)]
     ends = [end for wait in waits for end in (wait.value, wait.low, wait.high)]
     x = _load_axis(plot, capacity, levels)
@@ -233,23 +326,37 @@ def failure_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> P
     y = PixelScale(identity, 0.0, min(1.0, top * 1.05), plot.y0, plot.y1)
     plot.y_axis(y, linear_ticks(0.0, min(1.0, top), 5), lambda share: percent(share, 1))
     _bracket_band(plot, x, capacity)
-    _curve(plot, x, y, 0, [(level, level.failure_rate) for level in levels], lambda share: percent(share, 1))
+    _curve(
+        plot,
+        x,
+        y,
+        0,
+        [(level, level.failure_rate) for level in levels],
+        lambda share: percent(share, 1),
+    )
     return plot
 
 
 def _frame(
-    series: Sequence[tuple[int, str]], title: str, levels: Sequence[LevelEntry], capacity: CapacityDocument
+    series: Sequence[tuple[int, str]],
+    title: str,
+    levels: Sequence[LevelEntry],
+    capacity: CapacityDocument,
 ) -> Plot:
     description = "; ".join(
-        f"{unit(capacity.plan.by, level.load)}: {result_word(level)}, p50 {_value(level.latency_p50, ms)}, "
-        f"p95 {_value(level.latency_p95, ms)}, {as_percent(level.failure_rate)} failed"
+        f"{unit(capacity.plan.by, level.load)}: {result_word(level)}, p50"
+        f" {_value(level.latency_p50, ms)}, p95 {_value(level.latency_p95, ms)},"
+        f" {as_percent(level.failure_rate)} failed"
         for level in levels
     )
-    return Plot(WIDE, HEIGHT, list(series), left=64, right=24, top=18, title=title, desc=description)
+    return Plot(
+        WIDE, HEIGHT, list(series), left=64, right=24, top=18, title=title, desc=description
+    )
 
 
 def _load_axis(plot: Plot, capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> PixelScale:
-    low, high = min(level.load for level in levels), max(level.load for level in levels)
+    low = min(level.load for level in levels)
+    high = max(level.load for level in levels)
     x = log_scale(low / 1.2, high * 1.2, plot.x0, plot.x1)
     ends = [end for end in (capacity.highest_pass, capacity.lowest_fail) if end is not None]
     ticks = list[float]()
@@ -262,19 +369,32 @@ def _load_axis(plot: Plot, capacity: CapacityDocument, levels: Sequence[LevelEnt
 
 def _bracket_band(plot: Plot, x: PixelScale, capacity: CapacityDocument) -> None:
     if capacity.highest_pass is not None and capacity.lowest_fail is not None:
-        left, right = x(capacity.highest_pass), x(capacity.lowest_fail)
-        plot.band([(left, plot.y0), (right, plot.y0)], [(left, plot.y1), (right, plot.y1)], "band s0")
+        left = x(capacity.highest_pass)
+        right = x(capacity.lowest_fail)
+        plot.band(
+            [(left, plot.y0), (right, plot.y0)], [(left, plot.y1), (right, plot.y1)], "band s0"
+        )
 
 
 def _curve(
-    plot: Plot, x: PixelScale, y: PixelScale, colour: int, points: Sequence[tuple[LevelEntry, Value]], write: Write
+    plot: Plot,
+    x: PixelScale,
+    y: PixelScale,
+    colour: int,
+    points: Sequence[tuple[LevelEntry, Value]],
+    write: Write,
 ) -> None:
-    """Draw a line through the levels. If one ran twice, the line goes through the second run, which was longer.
+    """Draw a line through the levels. If one ran twice, the line goes through the second run, which
+    was longer.
 
     The marker of the confirmation run is slightly to the right of its load.
     """
     markers = []
-    later = {level.load: level for level, at in points if not level.confirmation_run and math.isfinite(at.value)}
+    later = {
+        level.load: level
+        for level, at in points
+        if not level.confirmation_run and math.isfinite(at.value)
+    }
     for level, at in points:
         if math.isfinite(at.value):
             ends = (y.clip(at.low), y.clip(at.high)) if math.isfinite(at.low) else None
@@ -282,5 +402,9 @@ def _curve(
             tip = f"{count(level.load)}{run_note}, {result_word(level)}: {_with_ends(at, write)}"
             across = x(level.load) + (6 if level.confirmation_run else 0)
             joined = level is later.get(level.load)
-            markers.append(LoadPoint(across, y.clip(at.value), level.result == "pass", tip, ends, is_connected=joined))
+            markers.append(
+                LoadPoint(
+                    across, y.clip(at.value), level.result == "pass", tip, ends, is_connected=joined
+                )
+            )
     draw_curve(plot, colour, markers)

@@ -39,7 +39,9 @@ def reason_text(reason: Reason | None) -> str:
 
 
 def result_word(level: LevelEntry) -> str:
-    """Return the result of a level as a word. If a level is not evaluated, the word is the cause."""
+    """Return the result of a level as a word. If a level is not evaluated, the word is the
+    cause.
+    """
     if level.result != "not_evaluated":
         return level.result
     return "crashed" if level.crashed else "overloaded"
@@ -53,7 +55,9 @@ def document_data(capacity: CapacityDocument) -> dict[str, Any]:
 
 def headline_parts(capacity: CapacityDocument) -> list[str]:
     """Return the result as texts without a full stop: the answer, then its details."""
-    plan, passes, fails = capacity.plan, capacity.highest_pass, capacity.lowest_fail
+    plan = capacity.plan
+    passes = capacity.highest_pass
+    fails = capacity.lowest_fail
     if passes is not None and fails is not None:
         answer = f"passes at {count(passes)} and fails at {unit(plan.by, fails)}"
     elif passes is not None:
@@ -67,8 +71,12 @@ def headline_parts(capacity: CapacityDocument) -> list[str]:
     parts = [f"{answer} ({', '.join(plan.thresholds)})"]
     if (point := capacity.breaking_point) is not None:
         parts.append(f"the breaking point is one of {point.code} ({reason_text(point)})")
-    if (rough := capacity.rough_estimate) is not None and (capacity.ended != "max_reached" or passes is None):
-        parts.append(f"a rough estimate of the breaking point is {_estimated(plan.by, rough)}, not verified")
+    if (rough := capacity.rough_estimate) is not None and (
+        capacity.ended != "max_reached" or passes is None
+    ):
+        parts.append(
+            f"a rough estimate of the breaking point is {_estimated(plan.by, rough)}, not verified"
+        )
     if passes is not None:
         held = f"a longer run confirmed {count(passes)}"
         parts.append(held if capacity.confirmed else "not confirmed by a longer run")
@@ -86,7 +94,10 @@ def _estimated(by: LoadUnit, rough: RoughEstimate) -> str:
 
 
 def _slow_connections(numbers: Numbers) -> str:
-    needed = f"{count(numbers['load'])} calls need {numbers['warm_s']:.0f} s to connect at this rate of connections"
+    needed = (
+        f"{count(numbers['load'])} calls need {numbers['warm_s']:.0f} s to connect at this rate of"
+        " connections"
+    )
     remedy = "use a longer --max-time, or `-- --connect-rate N`"
     return f"{needed}, but the level lasts {numbers['level_s']:.0f} s: {remedy}"
 
@@ -95,7 +106,9 @@ def _check_failed(numbers: Numbers) -> str:
     value, limit = (f"{numbers[name]:.3g}" for name in ("value", "limit"))
     check = f"{numbers['name']} was {value} {numbers['unit']} (limit {limit})"
     load = f"with {count(numbers['calls_per_process'])} calls per process"
-    more = f"free cores of this machine, and add `-- --processes {2 * numbers['processes']}` or more"
+    more = (
+        f"free cores of this machine, and add `-- --processes {2 * numbers['processes']}` or more"
+    )
     remedy = numbers["remedy"] if numbers["name"] == "own_limits" else more
     return f"INVALID: {check} {load}; {remedy}"
 
@@ -125,18 +138,24 @@ def _limit_exhausted(numbers: Numbers) -> str:
 def _breaking_point(numbers: Numbers) -> str:
     """Return the counts of the violated threshold and, for a quota, what remained of it."""
     turns = plural(numbers["turns"], "turn")
-    slow, failed = count(numbers["slow"]), count(numbers["failed"])
+    slow = count(numbers["slow"])
+    failed = count(numbers["failed"])
     counts = f"{numbers['threshold']}, {slow} of {turns} were too slow, {failed} failed"
     if (remaining := numbers.get("rate_limits_remaining")) is None:
         return counts
     left = ", ".join(f"{name} {percent(share, 1)}" for name, share in remaining.items())
-    limits = f"lowest remaining limits per minute: {left}" if left else "the service reported no limits"
+    limits = (
+        f"lowest remaining limits per minute: {left}" if left else "the service reported no limits"
+    )
     return f"{counts}, of which the service throttled {count(numbers['throttled'])}; {limits}"
 
 
 def _level_silent(numbers: Numbers) -> str:
     why = reason_text(reasons.inner(numbers))
-    return f"the level of {unit(numbers['by'], numbers['load'])} shows nothing about the service: {why}"
+    return (
+        f"the level of {unit(numbers['by'], numbers['load'])} shows nothing about the service:"
+        f" {why}"
+    )
 
 
 def _generator_limit(numbers: Numbers) -> str:
@@ -152,21 +171,30 @@ def _undecided(numbers: Numbers) -> str:
 
 def _contradiction(numbers: Numbers) -> str:
     missed = " and ".join(
-        f"{percent(level['share'], 1)} of {plural(level['turns'], 'turn')} at {count(level['load'])}"
+        f"{percent(level['share'], 1)} of {plural(level['turns'], 'turn')} at"
+        f" {count(level['load'])}"
         for level in numbers["levels"]
     )
-    remedy = "search again with a longer --max-time, so that each level lasts longer than such a change"
+    remedy = (
+        "search again with a longer --max-time, so that each level lasts longer than such a change"
+    )
     return f"{missed} violated {numbers['threshold']}: the service changed between levels; {remedy}"
 
 
 def _longer_run_failed(numbers: Numbers) -> str:
-    passed = f"{unit(numbers['by'], numbers['load'])} passed for {format_duration(numbers['duration_s'])}"
+    passed = (
+        f"{unit(numbers['by'], numbers['load'])} passed for"
+        f" {format_duration(numbers['duration_s'])}"
+    )
     return f"{passed} and failed in the longer run: the service slows down under load, or drifts"
 
 
 def _p50_drifted(numbers: Numbers) -> str:
     was, now = (f"{value:.0f}{NBSP}ms" for value in numbers["p50_ms"])
-    return f"p50 of {unit(numbers['by'], numbers['load'])} was {was}, and {now} in the longer run: the service drifts"
+    return (
+        f"p50 of {unit(numbers['by'], numbers['load'])} was {was}, and {now} in the longer run: the"
+        " service drifts"
+    )
 
 
 SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
@@ -186,7 +214,9 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     # notes on the result
     "level_silent": _level_silent,
     "generator_limit": _generator_limit,
-    "none_failed": lambda n: f"no level failed up to --to {n['max']}: a higher --to finds the breaking point",
+    "none_failed": lambda n: (
+        f"no level failed up to --to {n['max']}: a higher --to finds the breaking point"
+    ),
     "undecided": _undecided,
     "contradiction": _contradiction,
     "longer_run_failed": _longer_run_failed,

@@ -1,4 +1,6 @@
-"""The command line: all commands, grouped by theme. A command imports the code that it needs when it runs."""
+"""The command line: all commands, grouped by theme. A command imports the code that it needs
+when it runs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from typing import Annotated, Any
 import typer
 
 from bench.base import standard_streams
-from bench.base.errors import INTERRUPTED_STATUS, PASS_STATUS, USAGE_STATUS, RtbenchError, each_error
+from bench.base.errors import (
+    INTERRUPTED_STATUS,
+    PASS_STATUS,
+    USAGE_STATUS,
+    RtbenchError,
+    each_error,
+)
 from bench.base.suggestions import did_you_mean, near_options
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
@@ -58,18 +66,26 @@ class Commands(Group):
         return completed
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Return Click's result. Raise its error for an unknown command, with the command that was probably meant."""
+        """Return Click's result. Raise its error for an unknown command, with the command that
+        was probably meant.
+        """
         from bench.load.planning.command_line import LOCUST_SUFFIX, SCRIPT_SUFFIXES
 
         name = args[0]
         if name not in self.commands and not name.startswith("-"):
             is_script = Path(name).suffix in (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
-            hint = f"; did you mean rtbench run {name}?" if is_script else did_you_mean(name, self.commands)
+            hint = (
+                f"; did you mean rtbench run {name}?"
+                if is_script
+                else did_you_mean(name, self.commands)
+            )
             ctx.fail(f"there is no command {name!r}{hint}")
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(name="rtbench", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="rtbench", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False
+)
 
 
 def _print_version(requested: bool) -> None:
@@ -82,11 +98,15 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def rtbench(
-    version: Annotated[bool, option("Print the version.", "--version", callback=_print_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, option("Print the version.", "--version", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
-    """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI and others.
+    """Load testing and latency benchmarking for voice on the Realtime API of Azure OpenAI, OpenAI
+    and others.
 
-    `rtbench run FILE` runs a script. `locust -f FILE` has the same options, for Locust's web page and several machines.
+    `rtbench run FILE` runs a script. `locust -f FILE` has the same options, for Locust's web page
+    and several machines.
     """
 
 
@@ -100,7 +120,12 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "capacity": capacity,
         "docs": docs,
     },
-    "Judge a run": {"check": check, "compare": compare, "baseline": baseline, "sample-size": sample_size},
+    "Judge a run": {
+        "check": check,
+        "compare": compare,
+        "baseline": baseline,
+        "sample-size": sample_size,
+    },
     "Look at runs": {
         "report": report,
         "open": open_run,
@@ -120,14 +145,17 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     },
     "Simulate a service": {"simulate": simulate},
 }
-"""The headings of groups and their commands, in the order of use, in which the help and the documents show them."""
+"""The headings of groups and their commands, in the order of use, in which the help and the
+documents show them."""
 for group, members in GROUPS.items():
     for name, member in members.items():
         if isinstance(member, typer.Typer):
             app.add_typer(member, name=name, rich_help_panel=group)
         else:
             cls = ReadByLocust if member is run else Command
-            app.command(name, cls=cls, rich_help_panel=group, help="\n\n".join(paragraphs(member.__doc__)))(member)
+            app.command(
+                name, cls=cls, rich_help_panel=group, help="\n\n".join(paragraphs(member.__doc__))
+            )(member)
 
 
 @cache
@@ -141,24 +169,36 @@ FILE_OPTIONS = ("-f", "--locustfile")
 
 
 def _takes_files(error: Any) -> str:
-    """Return the problem if a command got `-f FILE`, but takes files without an option; otherwise ""."""
+    """Return the problem if a command got `-f FILE`, but takes files without an option;
+    otherwise "".
+    """
     if getattr(error, "option_name", None) not in FILE_OPTIONS or error.ctx is None:
         return ""
-    takes = any((argument.metavar or "").startswith("FILE") for argument in error.ctx.command.params)
+    takes = any(
+        (argument.metavar or "").startswith("FILE") for argument in error.ctx.command.params
+    )
     path = error.ctx.command_path
     return f"{path} takes files without {error.option_name}: {path} mine.yaml" if takes else ""
 
 
 def _problem(error: Any) -> str:
-    """Return an error of the command line on one line, with the option that the user probably meant."""
+    """Return an error of the command line on one line, with the option that the user probably
+    meant.
+    """
     if name := getattr(error, "option_name", None):
         from bench.load.planning.command_line import option_of_other_tool, secret_option
 
         if problem := secret_option(name):
             return problem
-        known = [flag for parameter in error.ctx.command.params for flag in parameter.opts] if error.ctx else []
+        known = (
+            [flag for parameter in error.ctx.command.params for flag in parameter.opts]
+            if error.ctx
+            else []
+        )
         meant = option_of_other_tool(name)
-        error.possibilities = [meant] if meant in known else near_options(name, error.possibilities or ())
+        error.possibilities = (
+            [meant] if meant in known else near_options(name, error.possibilities or ())
+        )
     return one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
 
 
@@ -186,12 +226,16 @@ def main() -> None:
             error.show()
         else:
             end = " " if message.endswith("?") else "; "
-            print(f"rtbench: {message.rstrip('.')}{end}see {error.ctx.command_path} --help", file=sys.stderr)
+            print(
+                f"rtbench: {message.rstrip('.')}{end}see {error.ctx.command_path} --help",
+                file=sys.stderr,
+            )
         sys.exit(USAGE_STATUS)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED_STATUS)
     except Exception as error:
-        from bench.transport.own_limits import MORE_MEMORY, limit_text  # needed only here, and slow to import
+        # needed only here, and slow to import
+        from bench.transport.own_limits import MORE_MEMORY, limit_text
 
         if (limit := limit_text(error, "the command could not run", MORE_MEMORY)) is not None:
             print(f"rtbench: {limit}", file=sys.stderr)

@@ -1,7 +1,8 @@
-"""The decision on a run at its end: `python -m rtbench.cli.decision FOLDER`. The process that leads the run starts it.
+"""The decision on a run at its end: `python -m rtbench.cli.decision FOLDER`. The process that leads
+the run starts it.
 
-This module finalizes the folder, writes decision.json, and prints the decision in one sentence. Users run `rtbench
-check` instead.
+This module finalizes the folder, writes decision.json, and prints the decision in one sentence.
+Users run `rtbench check` instead.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`rtbench docs`: the documentation of the installed version in the terminal.
 
-In a checkout, the pages are in `docs`. In an installed wheel, they are in `share/doc/rtbench` of the environment.
+In a checkout, the pages are in `docs`. In an installed wheel, they are in `share/doc/rtbench` of
+the environment.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ from rtbench.cli.report import wants_colour
 
 NAME_WIDTH = 18
 LESS_OPTIONS = "-RFX"
-"""The options of the pager `less`: show colours, exit if the text fits, and leave the text on the screen."""
+"""The options of the pager `less`: show colours, exit if the text fits, and leave the text on
+the screen."""
 
 
 def docs(
     page: Annotated[
-        str, argument("A page, a section (check#baselines), or an example (ci/azure-steps.yml).", "NAME")
+        str,
+        argument(
+            "A page, a section (check#baselines), or an example (ci/azure-steps.yml).", "NAME"
+        ),
     ] = "",
 ) -> None:
     """Print a page of the documentation; without a name, list the pages.
 
-    On a terminal the page is formatted and shown in a pager. Into a pipe or file it is written as Markdown.
+    On a terminal the page is formatted and shown in a pager. Into a pipe or file it is written as
+    Markdown.
     """
     name, _, section = page.partition("#")
     if not name:
@@ -55,7 +61,9 @@ def _list_pages() -> None:
     for group, pages in groupby(entries(index), key=lambda entry: entry.group):
         rows = [Fact(entry.name, [entry.about], indent=NAME_WIDTH) for entry in pages]
         sys.stdout.write(f"{group}\n" + render_lines([rows], text_width(), wants_colour()) + "\n")
-    sys.stdout.write("`rtbench docs NAME` prints a page, `rtbench docs NAME#SECTION` a section of it.\n")
+    sys.stdout.write(
+        "`rtbench docs NAME` prints a page, `rtbench docs NAME#SECTION` a section of it.\n"
+    )
 
 
 def _show(text: str, *, markdown: bool) -> None:
@@ -66,7 +74,9 @@ def _show(text: str, *, markdown: bool) -> None:
     console = Console(no_color=not wants_colour())
     console.width = min(console.width, MAX_WIDTH)
     with console.pager(styles=wants_colour()):
-        console.print(Markdown(text, hyperlinks=False) if markdown else text, markup=False, highlight=False)
+        console.print(
+            Markdown(text, hyperlinks=False) if markdown else text, markup=False, highlight=False
+        )
 
 
 INDEX = "index.md"
@@ -85,11 +95,14 @@ class Entry(NamedTuple):
 
 
 def folder() -> Path:
-    """Return the folder of the documentation pages. Raise UsageError if this installation has no pages."""
+    """Return the folder of the documentation pages. Raise UsageError if this installation has no
+    pages.
+    """
     checkout = Path(PACKAGE_ROOT)
     if (checkout / "pyproject.toml").is_file() and (checkout / "docs" / INDEX).is_file():
         return checkout / "docs"
-    from importlib.metadata import PackageNotFoundError, distribution  # slow, and every command imports this module
+    # slow, and every command imports this module
+    from importlib.metadata import PackageNotFoundError, distribution
 
     try:
         installed = distribution("rtbench").files or []
@@ -98,12 +111,17 @@ def folder() -> Path:
     for file in installed:
         if file.as_posix().endswith(INSTALLED):
             return Path(str(file.locate())).resolve().parent
-    raise UsageError("this installation has no documentation pages: install the rtbench wheel with pip or uv")
+    raise UsageError(
+        "this installation has no documentation pages: install the rtbench wheel with pip or uv"
+    )
 
 
 def entries(index: str) -> list[Entry]:
-    """Return the pages that `index`, the text of the index page, lists, in the order of the index."""
-    pages, group = [], ""
+    """Return the pages that `index`, the text of the index page, lists, in the order of the
+    index.
+    """
+    pages = []
+    group = ""
     for line in index.splitlines():
         if heading := HEADING.match(line):
             group = heading[2]
@@ -118,23 +136,35 @@ def plain(text: str) -> str:
 
 
 def find(name: str) -> Path:
-    """Return the file of a page (`check`, `check.md`) or example (`ci/azure-steps.yml`). Raise UsageError."""
+    """Return the file of a page (`check`, `check.md`) or example (`ci/azure-steps.yml`). Raise
+    UsageError.
+    """
     root = folder()
     known = {
-        path.relative_to(root).with_suffix("" if path.suffix == ".md" else path.suffix).as_posix(): path
+        path.relative_to(root)
+        .with_suffix("" if path.suffix == ".md" else path.suffix)
+        .as_posix(): path
         for path in (*root.glob("*.md"), *root.glob("ci/**/*.*"))
         if path.is_file()
     }
     page_name = name.removeprefix("docs/").removesuffix(".md")
     if page_name not in known:
         sections = _sections(page_name, known)
-        hint = f"; did you mean {' or '.join(sections)}?" if sections else did_you_mean(page_name, known)
-        raise UsageError(f"there is no documentation page {name!r}{hint or '; `rtbench docs` lists the pages'}")
+        hint = (
+            f"; did you mean {' or '.join(sections)}?"
+            if sections
+            else did_you_mean(page_name, known)
+        )
+        raise UsageError(
+            f"there is no documentation page {name!r}{hint or '; `rtbench docs` lists the pages'}"
+        )
     return known[page_name]
 
 
 def _sections(anchor: str, known: Mapping[str, Path]) -> list[str]:
-    """Return the arguments of `rtbench docs` for the sections of all pages that have this anchor."""
+    """Return the arguments of `rtbench docs` for the sections of all pages that have this
+    anchor.
+    """
     pages = {name: path for name, path in known.items() if path.suffix == ".md"}
     return [
         f"{name}#{anchor}"
@@ -144,7 +174,9 @@ def _sections(anchor: str, known: Mapping[str, Path]) -> list[str]:
 
 
 def section_of(text: str, anchor: str) -> str:
-    """Return the section of a page that has this anchor, with its subsections. Raise UsageError if there is none."""
+    """Return the section of a page that has this anchor, with its subsections. Raise UsageError
+    if there is none.
+    """
     lines = text.splitlines(keepends=True)
     anchors = headings(text)
     if anchor not in anchors:
@@ -152,7 +184,9 @@ def section_of(text: str, anchor: str) -> str:
         hint = did_you_mean(f"#{anchor}", known) or f"; it has {', '.join(known)}"
         raise UsageError(f"the page has no section {anchor!r}{hint}")
     start, depth = anchors[anchor]
-    end = next((line for line, other in anchors.values() if line > start and other <= depth), len(lines))
+    end = next(
+        (line for line, other in anchors.values() if line > start and other <= depth), len(lines)
+    )
     return "".join(lines[start:end])
 
 
@@ -173,5 +207,7 @@ def anchor_of(heading: str) -> str:
 
 
 def linked(text: str) -> str:
-    """Return the Markdown with changed links: each link to another page becomes an argument of `rtbench docs`."""
+    """Return the Markdown with changed links: each link to another page becomes an argument of
+    `rtbench docs`.
+    """
     return re.sub(r"]\(([\w-]+)\.md(#[\w-]+)?\)", lambda link: f"]({link[1]}{link[2] or ''})", text)

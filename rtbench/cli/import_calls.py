@@ -1,4 +1,6 @@
-"""`rtbench import`: recorded calls become scripts, and a run with the measurements of what the agent did."""
+"""`rtbench import`: recorded calls become scripts, and a run with the measurements of what the
+agent did.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +20,39 @@ MAX_LINES = 20
 
 
 def import_calls(
-    files: Annotated[list[Path], argument("Recordings in two channels, or folders of them.", "CALL")],
+    files: Annotated[
+        list[Path], argument("Recordings in two channels, or folders of them.", "CALL")
+    ],
     caller: Annotated[
-        Literal["auto", "1", "2"], option("The channel of the caller; auto: 1, with a check.", "--caller")
+        Literal["auto", "1", "2"],
+        option("The channel of the caller; auto: 1, with a check.", "--caller"),
     ] = "auto",
-    out: Annotated[Path, option("The folder of the scripts and their WAVs.", "--out")] = Path("recorded"),
+    out: Annotated[Path, option("The folder of the scripts and their WAVs.", "--out")] = Path(
+        "recorded"
+    ),
     transcript: Annotated[
-        Path | None, option("A JSON file with words and times, or a folder with CALL.json files.", "--transcript")
+        Path | None,
+        option(
+            "A JSON file with words and times, or a folder with CALL.json files.", "--transcript"
+        ),
     ] = None,
     source: Annotated[
-        str | None, option("The lossy codec before a conversion to WAV, such as mp3; it widens the bounds.", "--source")
+        str | None,
+        option(
+            "The lossy codec before a conversion to WAV, such as mp3; it widens the bounds.",
+            "--source",
+        ),
     ] = None,
     turn_detection: Annotated[
         Literal["full_duplex", "server_vad", "semantic_vad"],
-        option("Of the scripts. full_duplex: for agents; others: for the Realtime API.", "--turn-detection"),
+        option(
+            "Of the scripts. full_duplex: for agents; others: for the Realtime API.",
+            "--turn-detection",
+        ),
     ] = "full_duplex",
     input_transcription: Annotated[
-        str | None, option("The scripts' transcription model, to check the words.", "--input-transcription")
+        str | None,
+        option("The scripts' transcription model, to check the words.", "--input-transcription"),
     ] = None,
     name: Annotated[str, option("The name of the run.", "--name")] = "recorded",
     runs_dir: Annotated[Path, option("The folder for run folders.", "--runs-dir")] = Path("runs"),
@@ -43,9 +61,10 @@ def import_calls(
 
     A recording has the caller and the agent in two channels (WAV, FLAC, Ogg; PCM, G.711 or Opus).
 
-    `rtbench import calls/*.wav` writes recorded/*.yaml and a run folder, which is marked as RECORDED. Then `rtbench run
-    recorded/*.yaml` plays the callers against today's agent, and `rtbench compare RECORDED NEW` compares both runs. A
-    later import into the same folder adds the new calls.
+    `rtbench import calls/*.wav` writes recorded/*.yaml and a run folder, which is marked as
+    RECORDED. Then `rtbench run recorded/*.yaml` plays the callers against today's agent, and
+    `rtbench compare RECORDED NEW` compares both runs. A later import into the same folder adds the
+    new calls.
 
     Exit status: 0 if all calls were imported, 1 if some were left out, 2 if none was imported.
     """
@@ -56,14 +75,20 @@ def import_calls(
     session: dict[str, Any] = {"turn_detection": turn_detection}
     if input_transcription is not None:
         if turn_detection == "full_duplex":
-            raise UsageError("--input-transcription needs --turn-detection server_vad: agents do not transcribe")
+            raise UsageError(
+                "--input-transcription needs --turn-detection server_vad: agents do not transcribe"
+            )
         session["input_transcription"] = input_transcription
     if slug(name) != name or not name.strip("."):
-        raise UsageError(f"--name {name!r} must be 1 to 64 letters, digits, and the characters . _ -")
+        raise UsageError(
+            f"--name {name!r} must be 1 to 64 letters, digits, and the characters . _ -"
+        )
     if source is not None and source not in CODECS:
         raise UsageError(f"--source {source!r} is no lossy codec; known are {', '.join(CODECS)}")
     found, left_out = _recordings(files)
-    result = import_calls(found, ImportOptions(runs_dir, out, name, caller, session, transcript, source))
+    result = import_calls(
+        found, ImportOptions(runs_dir, out, name, caller, session, transcript, source)
+    )
     _print_lines([*left_out, *result.known, *result.remarks])
     for line in result.refused[:-1] if result.folder is None else result.refused:
         print(f"rtbench: {one_line(line)}", file=sys.stderr)
@@ -72,20 +97,31 @@ def import_calls(
         return
     if result.folder is None:
         raise UsageError(result.refused[-1])
-    calls, turns = f"{result.calls} of {result.calls + len(result.refused)} calls", plural(result.turns, "turn")
+    calls = f"{result.calls} of {result.calls + len(result.refused)} calls"
+    turns = plural(result.turns, "turn")
     print(f"Imported {calls}, with {turns}, RECORDED:")
     run = quote(str(result.folder))
     is_all = len(result.scripts) == len(list(out.glob("*.yaml")))
-    scripts = f"{quote(str(out))}/*.yaml" if is_all else " ".join(quote(str(path)) for path in result.scripts)
+    scripts = (
+        f"{quote(str(out))}/*.yaml"
+        if is_all
+        else " ".join(quote(str(path)) for path in result.scripts)
+    )
     print(f"  {run}: what the agent did; see it with rtbench report {run}")
-    print(f"  {scripts}: what the callers did; play it with rtbench run {scripts} --url URL --dialect DIALECT")
+    print(
+        f"  {scripts}: what the callers did; play it with rtbench run {scripts} --url URL --dialect"
+        " DIALECT"
+    )
     if result.refused:
         raise typer.Exit(FAIL_STATUS)
 
 
 def _recordings(files: list[Path]) -> tuple[list[Path], list[str]]:
-    """Return (recordings, one line for each folder with other entries). A folder stands for all audio files in it."""
-    found, lines = list[Path](), list[str]()
+    """Return (recordings, one line for each folder with other entries). A folder stands for all
+    audio files in it.
+    """
+    found = list[Path]()
+    lines = list[str]()
     for path in files:
         try:
             entries = sorted(path.iterdir()) if path.is_dir() else []
@@ -95,13 +131,19 @@ def _recordings(files: list[Path]) -> tuple[list[Path], list[str]]:
         found += inside or [path]
         if inside and (others := [entry.name for entry in entries if entry not in inside]):
             listed = ", ".join([*others[:3], "…"] if len(others) > 3 else others)
-            lines.append(f"{path}: left out {len(others)} of {len(entries)} entries, which are not audio: {listed}")
+            lines.append(
+                f"{path}: left out {len(others)} of {len(entries)} entries, which are not audio:"
+                f" {listed}"
+            )
     return found, lines
 
 
 REFUSED_SUFFIXES = (".mp3", ".m4a", ".mp4", ".aac", ".amr", ".wma", ".webm", ".gsm", ".raw")
-SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".au", ".aiff", ".aif", ".caf", ".w64", *REFUSED_SUFFIXES))
-"""The suffixes of audio files. The import names each audio file that it cannot read, with a remedy."""
+SUFFIXES = frozenset(
+    (".wav", ".flac", ".ogg", ".opus", ".au", ".aiff", ".aif", ".caf", ".w64", *REFUSED_SUFFIXES)
+)
+"""The suffixes of audio files. The import names each audio file that it cannot read, with a
+remedy."""
 
 
 def _print_lines(lines: list[str]) -> None:

@@ -1,4 +1,6 @@
-"""The form of options and arguments: a sentence, the names that the help shows, and further settings of Typer."""
+"""The form of options and arguments: a sentence, the names that the help shows, and further
+settings of Typer.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def without_type_of_switches(parameters: list[Any]) -> list[Any]:
 
 
 def option(text: str, *names: str, **more: Any) -> Any:
-    """Return an option for `Annotated`. `names` is its flags, and the name of its value: "-o", "--out", "FOLDER".
+    """Return an option for `Annotated`. `names` is its flags, and the name of its value: "-o",
+    "--out", "FOLDER".
 
     Without a flag, the name of the option is that of the parameter.
     """
@@ -39,7 +42,9 @@ def option(text: str, *names: str, **more: Any) -> Any:
     return typer.Option(*flags, help=text, metavar=metavar, **more)
 
 
-def argument(text: str, metavar: str | None = None, *, show_default: bool = False, **more: Any) -> Any:
+def argument(
+    text: str, metavar: str | None = None, *, show_default: bool = False, **more: Any
+) -> Any:
     """Return an argument for `Annotated`. `metavar` is its name in the help."""
     return typer.Argument(metavar=metavar, help=text, show_default=show_default, **more)
 

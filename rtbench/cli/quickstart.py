@@ -1,4 +1,6 @@
-"""The run of `rtbench quickstart`: shipped scenarios in one Locust process, with the simulator or a named service."""
+"""The run of `rtbench quickstart`: shipped scenarios in one Locust process, with the simulator
+or a named service.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from pathlib import Path
 
 from bench.base.clock import monotonic_ns
 from bench.base.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_average, shares
-from bench.base.errors import FAIL_STATUS, INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, UsageError
+from bench.base.errors import (
+    FAIL_STATUS,
+    INTERRUPTED_STATUS,
+    INVALID_STATUS,
+    PASS_STATUS,
+    UsageError,
+)
 from bench.base.installation import EXAMPLES
 from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import CANCELLED_SPLIT, NO_REPLY
@@ -49,7 +57,8 @@ class DemoLoad:
     spawn_rate: int
     sessions: int
     played_failures: frozenset[str] = frozenset()
-    """The outcomes that fail turns and sessions, but not the quick run, because the simulated service plays them."""
+    """The outcomes that fail turns and sessions, but not the quick run, because the simulated
+    service plays them."""
 
     @property
     def options(self) -> list[str]:
@@ -59,22 +68,38 @@ class DemoLoad:
 
 
 SIMULATED = DemoLoad(
-    ("quickstart",), users=100, spawn_rate=10, sessions=135, played_failures=frozenset({CANCELLED_SPLIT, NO_REPLY})
+    ("quickstart",),
+    users=100,
+    spawn_rate=10,
+    sessions=135,
+    played_failures=frozenset({CANCELLED_SPLIT, NO_REPLY}),
 )
-"""The load with at least two free cores: a third each of calls with an interruption, spoken calls, and typed calls, of
-four turns. A p95 needs 45 calls of each kind."""
-CALLS_PER_CORE, MIN_USERS, RAMP_S = 50, 30, 10
+"""The load with at least two free cores: a third each of calls with an interruption, spoken calls,
+and typed calls, of four turns. A p95 needs 45 calls of each kind."""
+CALLS_PER_CORE = 50
+MIN_USERS = 30
+RAMP_S = 10
 OBSERVED_S = 0.5
 BILLED = DemoLoad(("voice_turns",), users=3, spawn_rate=1, sessions=6)
 """The load on a billed service: as many sessions as a median needs."""
 
 
-def quick_run(service_options: ServiceOptions, *, yes: bool, runs: Path, sessions: int | None = None) -> int:
-    """Run the demo. Return its exit status; 0 if the user rejects its cost. `sessions` is None for the default."""
+def quick_run(
+    service_options: ServiceOptions, *, yes: bool, runs: Path, sessions: int | None = None
+) -> int:
+    """Run the demo. Return its exit status; 0 if the user rejects its cost. `sessions` is None
+    for the default.
+    """
     if not service_options.simulator and (service_options.targets or os.environ.get(ENDPOINT)):
         file = (service_options.target_file or TARGET_FILE).resolve()
-        target_options = replace(service_options, target_file=file) if service_options.targets else ServiceOptions()
-        return _run_billed(replace(BILLED, sessions=sessions or BILLED.sessions), target_options, runs, yes=yes)
+        target_options = (
+            replace(service_options, target_file=file)
+            if service_options.targets
+            else ServiceOptions()
+        )
+        return _run_billed(
+            replace(BILLED, sessions=sessions or BILLED.sessions), target_options, runs, yes=yes
+        )
     load = fitting_load(spare := spare_cores())
     with nullcontext() if service_options.simulator else called_simulator():
         if load.users < SIMULATED.users:
@@ -86,20 +111,31 @@ def quick_run(service_options: ServiceOptions, *, yes: bool, runs: Path, session
 def fewer_at_a_time(load: DemoLoad, spare: float) -> str:
     """Return why fewer calls run at a time than on an idle machine."""
     others = (os.cpu_count() or 1) - core_count()
-    reserved = f" (the machine has {plural(others, 'more core')} that this process may not use)" if others > 0 else ""
+    reserved = (
+        f" (the machine has {plural(others, 'more core')} that this process may not use)"
+        if others > 0
+        else ""
+    )
     return (
-        f"{spare:.1f} of {plural(core_count(), 'core')} {'is' if core_count() == 1 else 'are'} free{reserved}, so "
-        f"{load.users} calls run at a time instead of {SIMULATED.users}. The run lasts up to three minutes.\n"
-        "If other programs delay the run, it is INVALID."
+        f"{spare:.1f} of {plural(core_count(), 'core')} {'is' if core_count() == 1 else 'are'}"
+        f" free{reserved}, so {load.users} calls run at a time instead of {SIMULATED.users}. The"
+        " run lasts up to three minutes.\nIf other programs delay the run, it is INVALID."
     )
 
 
 def uncertain_run_text(summary: Summary) -> str:
-    """Return the last lines of a quick run whose values are uncertain: the tool works, and the cause."""
-    turns, failed = summary.endings.started, summary.endings.failed
+    """Return the last lines of a quick run whose values are uncertain: the tool works, and the
+    cause.
+    """
+    turns = summary.endings.started
+    failed = summary.endings.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
     busy = any(busy_reason(machine) for machine in summary.machines)
-    cause = "This machine was busy with other work" if busy else "This machine was too slow for this load"
+    cause = (
+        "This machine was busy with other work"
+        if busy
+        else "This machine was too slow for this load"
+    )
     failures = []
     for check in summary.validity.failed:
         value, limit = (cells.check_value(check, number) for number in (check.value, check.limit))
@@ -113,19 +149,28 @@ def uncertain_run_text(summary: Summary) -> str:
 
 
 def played_text(summary: Summary) -> str:
-    """Return a sentence on the failures of a quick run that the simulated service plays: cut-ins, missing replies."""
+    """Return a sentence on the failures of a quick run that the simulated service plays:
+    cut-ins, missing replies.
+    """
     counts = {end.outcome: sum(end.counts) for end in summary.endings.turns}
     cut, missing = (counts.get(outcome, 0) for outcome in (CANCELLED_SPLIT, NO_REPLY))
     played = []
     if cut:
-        played.append(f"in {plural(cut, 'turn')} it replied before the caller had finished (a cut-in)")
+        played.append(
+            f"in {plural(cut, 'turn')} it replied before the caller had finished (a cut-in)"
+        )
     if missing:
         unstarted = summary.endings.not_started
-        ended = f", which ended the call, so {plural(unstarted, 'later turn')} did not start" if unstarted else ""
+        ended = (
+            f", which ended the call, so {plural(unstarted, 'later turn')} did not start"
+            if unstarted
+            else ""
+        )
         played.append(f"{plural(missing, 'turn')} got no reply{ended}")
     return (
-        f"The simulated service behaves like real ones (`rtbench docs simulator`): {join_words(played)}.\n"
-        "Such turns fail here as they would in your calls, but the exit status of this first run ignores them."
+        "The simulated service behaves like real ones (`rtbench docs simulator`):"
+        f" {join_words(played)}.\nSuch turns fail here as they would in your calls, but the exit"
+        " status of this first run ignores them."
     )
 
 
@@ -135,7 +180,10 @@ def _run_billed(load: DemoLoad, service_options: ServiceOptions, runs: Path, *, 
     load_text = f"{' and '.join(load.scenarios)}, {_amount(load, targets)}"
     print(f"This calls {urls} with {load_text}: {_cost(load, targets)}.", flush=True)
     if not yes and not _confirm():
-        print("No call was made. Add --yes to skip this question, or --simulator to call the simulator.")
+        print(
+            "No call was made. Add --yes to skip this question, or --simulator to call the"
+            " simulator."
+        )
         return 0
     return _run_and_explain(load, runs, os.environ, *service_options.arguments(), "--yes")
 
@@ -144,14 +192,17 @@ def spare_cores() -> float:
     """Return how many of the cores that this process may use are free."""
     start = cpu_times()
     time.sleep(OBSERVED_S)
-    end, cores = cpu_times(), min(core_count(), cpu_limit() or math.inf)
+    end = cpu_times()
+    cores = min(core_count(), cpu_limit() or math.inf)
     if start is None or end is None or end.all_s <= start.all_s:
         return max(0.0, cores - (load_average() or 0.0))
     return (1 - shares(start, end)[-1]) * cores
 
 
 def fitting_load(spare: float) -> DemoLoad:
-    """Return the load for `spare` free cores. It has as many calls as `SIMULATED`, but perhaps fewer at a time."""
+    """Return the load for `spare` free cores. It has as many calls as `SIMULATED`, but perhaps
+    fewer at a time.
+    """
     users = max(MIN_USERS, min(SIMULATED.users, int(CALLS_PER_CORE * spare)))
     return replace(SIMULATED, users=users, spawn_rate=math.ceil(users / RAMP_S))
 
@@ -159,8 +210,8 @@ def fitting_load(spare: float) -> DemoLoad:
 def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
     """Run the load, and return the exit status.
 
-    If only checks of the load generator failed, the run is not INVALID, because a quick run is not a gate. If only
-    failures occurred that the simulated service plays, it has not failed.
+    If only checks of the load generator failed, the run is not INVALID, because a quick run is not
+    a gate. If only failures occurred that the simulated service plays, it has not failed.
     """
     before = set(runs.glob("*")) if runs.is_dir() else set()
     status = _locust(load, runs, environ, *options)
@@ -168,9 +219,15 @@ def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *op
     if status not in (FAIL_STATUS, INVALID_STATUS) or len(made) != 1:
         return status
     summary = summarise(load_run(made[0]))
-    failures = {end.outcome for end in (*summary.endings.turns, *summary.endings.sessions) if end.kind == "failed"}
+    failures = {
+        end.outcome
+        for end in (*summary.endings.turns, *summary.endings.sessions)
+        if end.kind == "failed"
+    }
     checks = summary.validity.failed
-    if status == INVALID_STATUS and (not checks or {check.name for check in checks} - LOAD_GENERATOR_CHECKS.keys()):
+    if status == INVALID_STATUS and (
+        not checks or {check.name for check in checks} - LOAD_GENERATOR_CHECKS.keys()
+    ):
         return status
     explained = [played_text(summary)] if failures & load.played_failures else []
     if status == INVALID_STATUS:
@@ -184,36 +241,53 @@ def _run_and_explain(load: DemoLoad, runs: Path, environ: Mapping[str, str], *op
 
 
 def _amount(load: DemoLoad, targets: Sized) -> str:
-    """Return the number of sessions as text. With several targets, a user runs a pair: one session on each."""
+    """Return the number of sessions as text. With several targets, a user runs a pair: one
+    session on each.
+    """
     if len(targets) == 1:
         return f"{load.sessions} sessions, {load.users} at a time"
-    return f"{load.sessions} sessions on each of {len(targets)} targets, {load.users} pairs at a time"
+    return (
+        f"{load.sessions} sessions on each of {len(targets)} targets, {load.users} pairs at a time"
+    )
 
 
 def _cost(load: DemoLoad, targets: Iterable[Target]) -> str:
     table = load_price_table(None)
     scripts = [load_script(EXAMPLES / "scripts" / f"{name}.yaml") for name in load.scenarios]
     return estimate_text(
-        [session_cost(target, scripts, table.models, table.as_of) for target in targets], load.sessions
+        [session_cost(target, scripts, table.models, table.as_of) for target in targets],
+        load.sessions,
     )
 
 
 def _confirm() -> bool:
     if not sys.stdin.isatty():
         raise UsageError(
-            "there is no terminal to confirm the cost: add --yes (make: YES=1) to call the deployment, "
-            "or --simulator (make: SIMULATOR=1)"
+            "there is no terminal to confirm the cost: add --yes (make: YES=1) to call the"
+            " deployment, or --simulator (make: SIMULATOR=1)"
         )
     return input("Continue? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: str) -> int:
-    """Run Locust without settings for other runs (LOCUST_…, a locust.conf), and return its exit status."""
-    arguments = [*load.options, "--headless", *options, "--runs-dir", str(runs.resolve()), "--loglevel", "WARNING"]
+    """Run Locust without settings for other runs (LOCUST_…, a locust.conf), and return its exit
+    status.
+    """
+    arguments = [
+        *load.options,
+        "--headless",
+        *options,
+        "--runs-dir",
+        str(runs.resolve()),
+        "--loglevel",
+        "WARNING",
+    ]
     variables = {COMMAND: json.dumps([program("rtbench"), *sys.argv[1:]])}
     with (
         tempfile.TemporaryDirectory() as scratch,
-        locust_run(arguments, environment_without(environ, "LOCUST_") | variables, folder=Path(scratch)) as run,
+        locust_run(
+            arguments, environment_without(environ, "LOCUST_") | variables, folder=Path(scratch)
+        ) as run,
         _forward_output(signal.SIGTERM, run.process),
     ):
         return _wait(run.process)
@@ -221,7 +295,9 @@ def _locust(load: DemoLoad, runs: Path, environ: Mapping[str, str], *options: st
 
 @contextmanager
 def _forward_output(number: signal.Signals, process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Forward a signal to another process, so that it ends normally. Both processes receive Ctrl-C."""
+    """Forward a signal to another process, so that it ends normally. Both processes receive
+    Ctrl-C.
+    """
     before = signal.signal(number, lambda *_: process.send_signal(number))
     try:
         yield
@@ -230,7 +306,9 @@ def _forward_output(number: signal.Signals, process: subprocess.Popen[bytes]) ->
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait until the process ends. Ignore Ctrl-C, because the process also receives it, and then ends."""
+    """Wait until the process ends. Ignore Ctrl-C, because the process also receives it, and then
+    ends.
+    """
     until_ns = monotonic_ns() + int(RUN_S * NS_PER_S)
     while True:
         try:
@@ -238,4 +316,6 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         except KeyboardInterrupt:
             continue
         except subprocess.TimeoutExpired:
-            raise UsageError(f"the run did not end within {RUN_S / 60:.0f} min and was stopped") from None
+            raise UsageError(
+                f"the run did not end within {RUN_S / 60:.0f} min and was stopped"
+            ) from None

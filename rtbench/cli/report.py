@@ -1,4 +1,6 @@
-"""`rtbench report` and `rtbench export`: a run as a report and as data; and how commands find and finalize runs."""
+"""`rtbench report` and `rtbench export`: a run as a report and as data; and how commands find
+and finalize runs.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
     from reports.data.export import Format
 
 RunName = Annotated[str, argument("Folder or name of a run (default: the newest).", "[RUN]")]
-Explain = Annotated[bool, option("Also print what explains the error rates of the verdicts.", "--explain")]
+Explain = Annotated[
+    bool, option("Also print what explains the error rates of the verdicts.", "--explain")
+]
 COLOURLESS = ("dumb", "unknown")  # values of TERM
 
 
 def run_with_name(name: str) -> Path:
-    """Return the folder of a run by its path, or by its name in the runs folder. Raise UsageError if there is none.
+    """Return the folder of a run by its path, or by its name in the runs folder. Raise UsageError
+    if there is none.
 
     If `name` is "", return the newest run, and print its folder on stderr.
     """
@@ -42,7 +47,8 @@ def run_with_name(name: str) -> Path:
 
 
 def without_other_folders(names: Sequence[str]) -> list[str]:
-    """Return the names without folders of other commands, if several are named, as by a pattern of the shell.
+    """Return the names without folders of other commands, if several are named, as by a pattern of
+    the shell.
 
     Print each of these folders with the command that opens it. The result has at least one name.
     """
@@ -60,36 +66,47 @@ def without_other_folders(names: Sequence[str]) -> list[str]:
 
 
 def newest_valid_run() -> Path:
-    """Return the folder of the newest valid run, or of the newest run if none is valid. Print it on stderr."""
+    """Return the folder of the newest valid run, or of the newest run if none is valid. Print it
+    on stderr.
+    """
     from bench.record.run_list import newest_run
 
-    run, newest = newest_run(runs_folder(), prefer_valid=True), newest_run(runs_folder())
+    run = newest_run(runs_folder(), prefer_valid=True)
+    newest = newest_run(runs_folder())
     noun = "the newest run" if run == newest else "the newest valid run"
     print(f"rtbench: {escape_control(str(run))}, {noun}", file=sys.stderr)
     return run
 
 
 def report(
-    names: Annotated[list[str] | None, argument("Folder or name of a run (default: the newest).", "[RUN]")] = None,
+    names: Annotated[
+        list[str] | None, argument("Folder or name of a run (default: the newest).", "[RUN]")
+    ] = None,
     evidence: Annotated[
-        bool, option("Write evidence.html, .md and .json for the service's support instead.", "--evidence")
+        bool,
+        option(
+            "Write evidence.html, .md and .json for the service's support instead.", "--evidence"
+        ),
     ] = False,
     explain: Explain = False,
 ) -> None:
-    """Write a run's report: report.html, report.md and summary.json in its folder, and print a summary.
+    """Write a run's report: report.html, report.md and summary.json in its folder, and print a
+    summary.
 
-    A run that was killed is finalized first. The last line is the path of report.html; the line before it has the
-    verdict. `rtbench compare A B` shows how runs differ, and `rtbench trend` values over time.
+    A run that was killed is finalized first. The last line is the path of report.html; the line
+    before it has the verdict. `rtbench compare A B` shows how runs differ, and `rtbench trend`
+    values over time.
 
-    With --evidence, the page for a support case is written instead: failures with their shares, instants, IDs and
-    errors as received, and what was excluded as our fault. It contains no transcripts and no credentials.
+    With --evidence, the page for a support case is written instead: failures with their shares,
+    instants, IDs and errors as received, and what was excluded as our fault. It contains no
+    transcripts and no credentials.
     """
     runs = [run_with_name(name) for name in without_other_folders(names or [""])]
     if len(runs) > 1:
         named = " ".join(quote(str(run)) for run in runs[:2])
         raise UsageError(
-            f"a report is about one run, but {len(runs)} are named: `rtbench compare {named}` shows how they "
-            "differ, and `rtbench trend` values over time"
+            f"a report is about one run, but {len(runs)} are named: `rtbench compare {named}` shows"
+            " how they differ, and `rtbench trend` values over time"
         )
     if evidence:
         _evidence(runs[0])
@@ -104,7 +121,8 @@ def report(
 
     summary = summarise(runs[0])
     checked = stored_check(summary.run)
-    page, is_valid = run_page(summary, checked), summary.validity.status == "valid"
+    page = run_page(summary, checked)
+    is_valid = summary.validity.status == "valid"
     outcome = result_line(checked) if checked and is_valid else ""
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
     sys.stdout.write(f"{run_essentials(summary, outcome)}\n".replace(NBSP, " "))
@@ -120,11 +138,15 @@ def _evidence(run: Path) -> None:
     page = evidence_page(made)
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour()))
     paths = write_evidence(made, page)
-    sys.stdout.writelines(f"{escape_control(str(path))}\n" for path in (paths.json, paths.markdown, paths.html))
+    sys.stdout.writelines(
+        f"{escape_control(str(path))}\n" for path in (paths.json, paths.markdown, paths.html)
+    )
 
 
 def summarise(run: Path) -> Summary:
-    """Return the summary of a run. Finalize it first if its writer is gone, or lets this child process close it."""
+    """Return the summary of a run. Finalize it first if its writer is gone, or lets this child
+    process close it.
+    """
     from bench.record import presence
     from reports.analysis.summary.summary import summarise
     from reports.data import runs
@@ -134,7 +156,8 @@ def summarise(run: Path) -> Summary:
 
 
 def close_if_left(folder: Path, *, by_writer: bool = False) -> None:
-    """Finalize a run if the process that wrote it is gone, or lets this child close it (`by_writer`).
+    """Finalize a run if the process that wrote it is gone, or lets this child close it
+    (`by_writer`).
 
     Raise UsageError if the folder is not a run.
     """
@@ -151,7 +174,9 @@ def close_if_left(folder: Path, *, by_writer: bool = False) -> None:
 
 
 def wants_colour() -> bool:
-    """Return whether to use colour: on a terminal, or with FORCE_COLOR, unless NO_COLOR or TERM forbids it."""
+    """Return whether to use colour: on a terminal, or with FORCE_COLOR, unless NO_COLOR or TERM
+    forbids it.
+    """
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") in COLOURLESS:
         return False
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
@@ -168,16 +193,19 @@ def export(
     form: Annotated[
         ReportFormat, option("Write rows as CSV or Parquet, or the histograms.", "--format")
     ] = ReportFormat.CSV,
-    out: Annotated[Path | None, option("Write to this folder (default: export in the run's folder).", "FOLDER")] = None,
+    out: Annotated[
+        Path | None, option("Write to this folder (default: export in the run's folder).", "FOLDER")
+    ] = None,
     metric: Annotated[
-        str | None, option("With hlog: write only the histograms of this metric, such as ttfa.", "NAME")
+        str | None,
+        option("With hlog: write only the histograms of this metric, such as ttfa.", "NAME"),
     ] = None,
     force: Annotated[bool, option("Overwrite the files of an earlier export.", "--force")] = False,
 ) -> None:
     """Write a run's rows with their metrics, or its histograms, as files for other tools.
 
-    Prints a line for each file that it wrote. A run that was killed is finalized first; of a run in progress, the rows
-    so far are written.
+    Prints a line for each file that it wrote. A run that was killed is finalized first; of a run in
+    progress, the rows so far are written.
     """
     from bench.catalogue.metrics import CATALOGUE
     from reports.analysis.summary.run_validity import validity_of
@@ -185,7 +213,9 @@ def export(
     from reports.data.runs import document_of
 
     if form is not ReportFormat.HLOG and metric is not None:
-        raise UsageError("--metric needs --format hlog: rows contain every metric; leave --metric out")
+        raise UsageError(
+            "--metric needs --format hlog: rows contain every metric; leave --metric out"
+        )
     if metric is not None and metric not in CATALOGUE:
         raise UsageError(f"unknown metric {metric}: {see('metrics')} lists the metrics")
     run = run_with_name(name)
@@ -197,4 +227,7 @@ def export(
     for file in files:
         sys.stdout.write(f"{escape_control(str(file.path))}  {file.count:,} {file.what}\n")
     if validity_of(document_of(run)).status == "invalid":
-        print("rtbench: the run is INVALID: do not use its values; the rows help to find the cause", file=sys.stderr)
+        print(
+            "rtbench: the run is INVALID: do not use its values; the rows help to find the cause",
+            file=sys.stderr,
+        )

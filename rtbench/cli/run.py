@@ -1,6 +1,8 @@
-"""`rtbench run`: runs scripts and Locust files with Locust, and checks the run against its thresholds.
+"""`rtbench run`: runs scripts and Locust files with Locust, and checks the run against its
+thresholds.
 
-Locust reads the command line (`bench.load.run_files`). The help shows the most important options from its tables.
+Locust reads the command line (`bench.load.run_files`). The help shows the most important options
+from its tables.
 """
 
 from __future__ import annotations
@@ -19,21 +21,39 @@ from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
 from rtbench.cli.options import Command, without_type_of_switches
 
-LOAD, VERDICT, SERVICE, OUTPUT = "Load", "Verdict", "The service and the connection to it", "Output files"
+LOAD = "Load"
+VERDICT = "Verdict"
+SERVICE = "The service and the connection to it"
+OUTPUT = "Output files"
 OF_LOCUST = (
-    ("--users", "-u", "N", "concurrent users; each starts a call when its last one has ended (default: 1)"),
+    (
+        "--users",
+        "-u",
+        "N",
+        "concurrent users; each starts a call when its last one has ended (default: 1)",
+    ),
     ("--run-time", "-t", "TIME", "duration of the run: 90s, 10m, 1h30m"),
     ("--spawn-rate", "-r", "N", "users to start per second (default: all, up to 100)"),
     ("--processes", "", "N", "processes that share the users; -1: one per core"),
 )
 """The options of Locust that the help shows. Each is (name, short form, value, purpose)."""
 DISPLAYED_OPTIONS = {
-    LOAD: ("sessions", "arrival_rate", "max_concurrent", "stages", "warmup", "until_decided", "yes", "budget"),
+    LOAD: (
+        "sessions",
+        "arrival_rate",
+        "max_concurrent",
+        "stages",
+        "warmup",
+        "until_decided",
+        "yes",
+        "budget",
+    ),
     VERDICT: ("thresholds", "baseline", "on_inconclusive", "write", "junit", "explain"),
     SERVICE: ("targets", "target_file", "url", "simulator", "dialect", "api_key_env", "auth"),
     OUTPUT: ("name", "label", "runs_dir", "record_events", "record_transcripts"),
 }
-"""The options of rtbench that the help shows, in groups. The names are those in the tables of options."""
+"""The options of rtbench that the help shows, in groups. The names are those in the tables of
+options."""
 
 
 @cache
@@ -42,7 +62,9 @@ def displayed_parameters() -> list[Any]:
     from bench.load.planning.run_options import OF_CHECK, RUN_OPTIONS
     from bench.target.target_settings import OPTIONS
 
-    tables = {option.name: option for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OPTIONS.values())}
+    tables = {
+        option.name: option for option in (*RUN_OPTIONS.values(), *OF_CHECK, *OPTIONS.values())
+    }
     flags = {option.flag[2:].replace("-", "_"): option for option in tables.values()}
     help_text = "YAML scripts, Locust files (.py), or the word reference or reference-typed"
     files = Annotated[list[Path], typer.Argument(metavar="FILE", help=help_text)]
@@ -64,10 +86,14 @@ def displayed_parameters() -> list[Any]:
     return list(command.params)
 
 
-def _option(flag: str, note: str, metavar: str | None, panel: str, *short: str) -> inspect.Parameter:
+def _option(
+    flag: str, note: str, metavar: str | None, panel: str, *short: str
+) -> inspect.Parameter:
     sentence = f"{note[0].upper()}{note[1:]}.".replace("%%", "%")
     value = (metavar or "").replace("%%", "%") or None
-    option = typer.Option(flag, *short, help=sentence, metavar=value, rich_help_panel=panel, show_default=False)
+    option = typer.Option(
+        flag, *short, help=sentence, metavar=value, rich_help_panel=panel, show_default=False
+    )
     kind = Annotated[bool, option] if metavar is None else Annotated[str, option]
     return _parameter(flag[2:].replace("-", "_"), kind, False if metavar is None else "")
 
@@ -77,7 +103,9 @@ def _parameter(name: str, kind: Any, default: Any = inspect.Parameter.empty) -> 
 
 
 class ReadByLocust(Command):
-    """A command that passes its arguments on unchanged. It handles only a request for help itself."""
+    """A command that passes its arguments on unchanged. It handles only a request for help
+    itself.
+    """
 
     def get_params(self, ctx: Any) -> list[Any]:
         return [*without_type_of_switches(displayed_parameters()), *super().get_params(ctx)]
@@ -93,11 +121,14 @@ class ReadByLocust(Command):
 def run(ctx: typer.Context) -> None:
     """Run a script, print the report, and check the run against its thresholds.
 
-    `rtbench run mine.yaml -u 4 --sessions 50` runs 50 calls, 4 at a time. --sessions or --run-time ends a run.
+    `rtbench run mine.yaml -u 4 --sessions 50` runs 50 calls, 4 at a time. --sessions or --run-time
+    ends a run.
 
-    These are the most important options; `rtbench options` and `locust --help` list the others, which also work here.
+    These are the most important options; `rtbench options` and `locust --help` list the others,
+    which also work here.
 
-    Exit status: 0 pass, 1 fail, 3 inconclusive, 4 invalid; without thresholds 1 if a turn failed; 130 interrupted.
+    Exit status: 0 pass, 1 fail, 3 inconclusive, 4 invalid; without thresholds 1 if a turn failed;
+    130 interrupted.
     """
     from bench.load.planning.command_line import NO_FILE
 
@@ -105,5 +136,6 @@ def run(ctx: typer.Context) -> None:
         raise UsageError(NO_FILE)
     sys.stdout.flush()
     command = python_command("bench.load", *ctx.args)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # until it handles them
+    # until it handles them
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     os.execve(command[0], command, child_environment(os.environ, captured=False))

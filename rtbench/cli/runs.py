@@ -1,4 +1,6 @@
-"""`rtbench runs`, `rtbench open`, `rtbench merge`, and `rtbench upload`: the commands on run folders."""
+"""`rtbench runs`, `rtbench open`, `rtbench merge`, and `rtbench upload`: the commands on run
+folders.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def runs(
     from bench.record.run_list import list_runs
 
     if is_run(folder):
-        raise UsageError(f"{folder} is one run, not a folder of runs: run `rtbench report {folder}`")
+        raise UsageError(
+            f"{folder} is one run, not a folder of runs: run `rtbench report {folder}`"
+        )
     if as_json:
         import msgspec
 
@@ -40,14 +44,21 @@ def runs(
 
 def open_run(
     run: Annotated[
-        str, argument("Folder or name of a run, or of a search, or a page (.html) (default: the newest run).", "RUN")
+        str,
+        argument(
+            "Folder or name of a run, or of a search, or a page (.html) (default: the newest run).",
+            "RUN",
+        ),
     ] = "",
-    runs_dir: Annotated[Path, option("Folder of the runs.", "--runs-dir", "FOLDER", envvar="LOCUST_RUNS_DIR")] = FOLDER,
+    runs_dir: Annotated[
+        Path, option("Folder of the runs.", "--runs-dir", "FOLDER", envvar="LOCUST_RUNS_DIR")
+    ] = FOLDER,
 ) -> None:
-    """Open a run's report.html in the browser, or another page of the tool; without a browser, print its path.
+    """Open a run's report.html in the browser, or another page of the tool; without a browser,
+    print its path.
 
-    `rtbench open RUN/compare.html` opens this page, and `rtbench open FOLDER` the page of a search, a comparison or a
-    trend. A killed run gets its report first. The last line is the path.
+    `rtbench open RUN/compare.html` opens this page, and `rtbench open FOLDER` the page of a search,
+    a comparison or a trend. A killed run gets its report first. The last line is the path.
     """
     from bench.record.finalize import is_under_way
     from bench.record.folder import read_document
@@ -62,7 +73,8 @@ def open_run(
     if not page.exists():
         if is_under_way(path, read_document(path)):
             raise UsageError(
-                f"{path} is in progress and has no report yet: run `rtbench report {path}` for the rows so far"
+                f"{path} is in progress and has no report yet: run `rtbench report {path}` for the"
+                " rows so far"
             )
         from reports.pages.run_report.document import write_report
         from rtbench.cli.report import summarise
@@ -76,15 +88,20 @@ def open_run(
 
 def merge(
     parts: Annotated[
-        list[Path], argument("Folders of runs that ended or were killed, or a folder of such folders.", "PART…")
+        list[Path],
+        argument(
+            "Folders of runs that ended or were killed, or a folder of such folders.", "PART…"
+        ),
     ],
-    out: Annotated[Path, option("The run folder to create.", "--out", "-o", "RUN", show_default=False)],
+    out: Annotated[
+        Path, option("The run folder to create.", "--out", "-o", "RUN", show_default=False)
+    ],
 ) -> None:
     """Merge several runs into one: runs of separate load generators, or of several regions.
 
-    The parts must not share a session. They are not changed; a run that was killed is finalized first. A worker's own
-    folder replaces what its master received from it. The result is a run folder like any other. Exit status 0; 4: the
-    merged run is not valid. The last line is its path.
+    The parts must not share a session. They are not changed; a run that was killed is finalized
+    first. A worker's own folder replaces what its master received from it. The result is a run
+    folder like any other. Exit status 0; 4: the merged run is not valid. The last line is its path.
     """
     from bench.record.merging.merge import merge_runs
 
@@ -100,22 +117,32 @@ def merge(
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
-    """Return the lines of the output: a line for each part, the notices, and the totals of all parts."""
-    totals, word = document["totals"], str(document["validity"]["status"]).replace("_", " ").upper()
+    """Return the lines of the output: a line for each part, the notices, and the totals of all
+    parts.
+    """
+    totals = document["totals"]
+    word = str(document["validity"]["status"]).replace("_", " ").upper()
     return [
         *(
-            f"{part['run_id']}  {part['host']}  {'excluded' if part['excluded_because'] else part['state']}  "
-            f"{_size(part['sessions'], part['turns'])}"
+            f"{part['run_id']}  {part['host']} "
+            f" {'excluded' if part['excluded_because'] else part['state']} "
+            f" {_size(part['sessions'], part['turns'])}"
             for part in document["parts"]
         ),
         *document["notices"],
-        f"{word}: {_size(sum(totals['sessions'].values()), sum(totals['turns'].values()))} of {len(document['hosts'])} "
-        f"{'host' if len(document['hosts']) == 1 else 'hosts'}",
+        (
+            f"{word}: {_size(sum(totals['sessions'].values()), sum(totals['turns'].values()))} of"
+            f" {len(document['hosts'])} {'host' if len(document['hosts']) == 1 else 'hosts'}"
+        ),
     ]
 
 
 def _size(sessions: int | None, turns: int | None) -> str:
-    return "size unknown" if sessions is None or turns is None else f"{sessions:,} sessions, {turns:,} turns"
+    return (
+        "size unknown"
+        if sessions is None or turns is None
+        else f"{sessions:,} sessions, {turns:,} turns"
+    )
 
 
 def upload(
@@ -123,16 +150,18 @@ def upload(
     url: Annotated[
         str,
         argument(
-            "https://ACCOUNT.blob.core.windows.net/CONTAINER, with ?SAS or with Entra ID; or any HTTPS server.",
+            "https://ACCOUNT.blob.core.windows.net/CONTAINER, with ?SAS or with Entra ID; or any"
+            " HTTPS server.",
             "URL",
             envvar="LOCUST_UPLOAD",
         ),
     ],
 ) -> None:
-    """Upload the files of a run that ended or was killed to a folder of its name. Existing files are replaced.
+    """Upload the files of a run that ended or was killed to a folder of its name. Existing files
+    are replaced.
 
-    If the URL of a container has no signature (SAS), the command signs in with Entra ID. Symbolic links are not
-    uploaded. The last line is the address.
+    If the URL of a container has no signature (SAS), the command signs in with Entra ID. Symbolic
+    links are not uploaded. The last line is the address.
     """
     from bench.record.upload import Uploader, destination_of
 

@@ -1,4 +1,6 @@
-"""The runs of a folder as a table for a terminal. It is in a separate module, so that the commands start fast."""
+"""The runs of a folder as a table for a terminal. It is in a separate module, so that the
+commands start fast.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,17 @@ from bench.files.sanitize import escape_control, one_line
 from bench.record.document import ValidityStatus
 from bench.record.run_list import ListedRun, RunList
 from reports.formatting import NONE, count, excerpt, quantity
-from reports.render.blocks import Block, Cell, Column, Line, Paragraph, Row, make_row, source_marks, table
+from reports.render.blocks import (
+    Block,
+    Cell,
+    Column,
+    Line,
+    Paragraph,
+    Row,
+    make_row,
+    source_marks,
+    table,
+)
 from reports.render.terminal import render_lines
 
 HEADS = (
@@ -25,9 +37,14 @@ MAX_TARGETS = 24
 
 
 def runs_text(run_list: RunList, width: int = 100, *, colour: bool = False) -> str:
-    """Return the table, with the labels of each run below its row, and the notices on runs that cannot be read."""
+    """Return the table, with the labels of each run below its row, and the notices on runs that
+    cannot be read.
+    """
     return render_lines(
-        (_runs(run_list), (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in run_list.notices)),
+        (
+            _runs(run_list),
+            (Paragraph(f"not shown: {one_line(notice)}", "warn") for notice in run_list.notices),
+        ),
         width,
         colour,
     )

@@ -1,4 +1,6 @@
-"""`rtbench calibrate` and `rtbench capacity`: searches for the load up to which values are exact, or all pass."""
+"""`rtbench calibrate` and `rtbench capacity`: searches for the load up to which values are
+exact, or all pass.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.base.clock import monotonic_ns, utc_ns
-from bench.base.errors import INTERRUPTED_STATUS, INVALID_STATUS, PASS_STATUS, USAGE_STATUS, UsageError
+from bench.base.errors import (
+    INTERRUPTED_STATUS,
+    INVALID_STATUS,
+    PASS_STATUS,
+    USAGE_STATUS,
+    UsageError,
+)
 from bench.base.units import NS_PER_S
 from bench.record.presence import runs_folder
 from bench.services.names import DialectName
@@ -36,16 +44,25 @@ SPARE_DESCRIPTORS = 100
 
 def calibrate(
     max_sessions: Annotated[int, option("Maximum number of sessions.", min=1, max=100_000)] = 1600,
-    quick: Annotated[bool, option("Test fewer loads, each for a shorter time, for a rough result.", "--quick")] = False,
-    tls: Annotated[bool, option("Call the simulator over TLS, as a service is called.", "--tls")] = False,
-    dialect: Annotated[DialectName, option("Dialect of the simulated service or agent to call.")] = "ga",
-    out: Annotated[Path | None, option("Also write the page and the data to this folder.", "FOLDER")] = None,
+    quick: Annotated[
+        bool, option("Test fewer loads, each for a shorter time, for a rough result.", "--quick")
+    ] = False,
+    tls: Annotated[
+        bool, option("Call the simulator over TLS, as a service is called.", "--tls")
+    ] = False,
+    dialect: Annotated[
+        DialectName, option("Dialect of the simulated service or agent to call.")
+    ] = "ga",
+    out: Annotated[
+        Path | None, option("Also write the page and the data to this folder.", "FOLDER")
+    ] = None,
 ) -> None:
-    """Run the load generator against the simulator at rising load; print the highest load at which values are exact.
+    """Run the load generator against the simulator at rising load; print the highest load at which
+    values are exact.
 
-    Each run's rows are compared with the ground truth of the simulator. The result is saved. Later runs cite it, and
-    warn if their load is higher. Exit status 4: there is no conclusion, because the simulator or other programs set
-    the limit; 130: interrupted.
+    Each run's rows are compared with the ground truth of the simulator. The result is saved. Later
+    runs cite it, and warn if their load is higher. Exit status 4: there is no conclusion, because
+    the simulator or other programs set the limit; 130: interrupted.
     """
     from bench.base.cpu import allowed_cores, assign_cores
     from bench.record.calibration import date_of, file_name, machine
@@ -59,17 +76,31 @@ def calibrate(
     refuse_without_truth(dialect)
     _check_descriptors(max_sessions, links_of(DIALECTS[dialect])[0].sockets)
     folders = _writable_folders(out)
-    plan, cores = plan_of(max_sessions, quick=quick, dialect=dialect), assign_cores(allowed_cores())
+    plan = plan_of(max_sessions, quick=quick, dialect=dialect)
+    cores = assign_cores(allowed_cores())
     start_utc_ns = utc_ns()
-    typer.echo(_opening(plan, cores, [folder / file_name(tls=tls, dialect=dialect) for folder in folders], tls=tls))
+    typer.echo(
+        _opening(
+            plan,
+            cores,
+            [folder / file_name(tls=tls, dialect=dialect) for folder in folders],
+            tls=tls,
+        )
+    )
     steps: list[LoadStep] = []
     try:
         with terminable():
             _run_steps(plan, cores, steps, tls=tls)
     except KeyboardInterrupt:
-        typer.echo("\n".join(["", *error_lines(steps), "interrupted: there is no result, and nothing was saved"]))
+        typer.echo(
+            "\n".join(
+                ["", *error_lines(steps), "interrupted: there is no result, and nothing was saved"]
+            )
+        )
         raise
-    result = calibration_of(steps, machine(), date_of(start_utc_ns), tls=tls, quick=quick, dialect=dialect)
+    result = calibration_of(
+        steps, machine(), date_of(start_utc_ns), tls=tls, quick=quick, dialect=dialect
+    )
     typer.echo("\n".join(["", *error_lines(steps), "", *conclusions(result)]))
     if not is_concluded(result):
         raise typer.Exit(INVALID_STATUS)
@@ -85,8 +116,10 @@ def _check_descriptors(max_sessions: int, per_session: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < max_sessions * per_session + SPARE_DESCRIPTORS:
         lower = max(1, (hard - SPARE_DESCRIPTORS) // per_session)
-        raise UsageError(f"a process may open only {hard} files, too few for {max_sessions:,} sessions: "
-                         f"raise the limit with `ulimit -n`, or calibrate with --max-sessions {lower}")  # fmt: skip
+        raise UsageError(
+            f"a process may open only {hard} files, too few for {max_sessions:,} sessions: "
+            f"raise the limit with `ulimit -n`, or calibrate with --max-sessions {lower}"
+        )
 
 
 def _writable_folders(out: Path | None) -> list[Path]:
@@ -106,33 +139,41 @@ def _writable_folders(out: Path | None) -> list[Path]:
         return folders
 
 
-def _opening(plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path], *, tls: bool) -> str:
+def _opening(
+    plan: CalibrationPlan, cores: CpuAssignment, files: Iterable[Path], *, tls: bool
+) -> str:
     where = (
         "load generator and simulator share cores: errors are larger than with separate cores"
         if cores.shared
         else "load generator on core {}, simulator on {}".format(
-            *(", ".join(map(str, sorted(core_set))) for core_set in (cores.load_generator, cores.simulator))
+            *(
+                ", ".join(map(str, sorted(core_set)))
+                for core_set in (cores.load_generator, cores.simulator)
+            )
         )
     )
     transport = "over TLS" if tls else "without TLS (services use TLS: add --tls)"
     first = min(plan.grid.first, plan.grid.max)
     return (
-        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one process\n"
-        f"{where}\n"
-        f"{transport}\n"
-        f"at most about {plan.minutes_at_most:.0f} min, or longer if {first} sessions are already too many\n"
+        f"SIMULATED: {' and '.join(plan.kinds)} sessions, up to {plan.grid.max:,} in one"
+        f" process\n{where}\n{transport}\nat most about {plan.minutes_at_most:.0f} min, or longer"
+        f" if {first} sessions are already too many\n"
         + "\n".join(f"the page will be {file.with_suffix('.html')}" for file in files)
     )
 
 
-def _run_steps(plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool) -> None:
+def _run_steps(
+    plan: CalibrationPlan, cores: CpuAssignment, steps: list[LoadStep], *, tls: bool
+) -> None:
     from rtbench.calibrate.load_steps import run_load_step, run_load_steps
     from rtbench.calibrate.page import step_heads, step_lines
     from rtbench.load_search import SYMBOLS
 
     for kind in plan.kinds:
         typer.echo("\n".join(["", *step_heads(kind)]))
-        for step in run_load_steps(kind, plan.grid, partial(run_load_step, plan=plan, cores=cores, tls=tls)):
+        for step in run_load_steps(
+            kind, plan.grid, partial(run_load_step, plan=plan, cores=cores, tls=tls)
+        ):
             steps.append(step)
             typer.secho("\n".join(step_lines(step)), fg=SYMBOLS[step.result][1])
 
@@ -149,10 +190,13 @@ def _error_text(calibration: Calibration, folder: Path) -> str:
     from rtbench.calibrate.page import calibration_page
 
     before = load_calibration(folder / calibration.file_name)
-    is_fuller = before is not None and not is_coarse(before) and before.machine == calibration.machine
+    is_fuller = (
+        before is not None and not is_coarse(before) and before.machine == calibration.machine
+    )
     if is_coarse(calibration) and before is not None and is_fuller:
         typer.echo(
-            f"{folder / calibration.file_name} was not replaced: it is a fuller calibration, of {before.date_utc}",
+            f"{folder / calibration.file_name} was not replaced: it is a fuller calibration, of"
+            f" {before.date_utc}",
             err=True,
         )
         return ""
@@ -167,7 +211,8 @@ def _error_text(calibration: Calibration, folder: Path) -> str:
 
 
 MAX_LEVEL = 100_000
-MIN_PRECISION, MAX_PRECISION = 5, 100
+MIN_PRECISION = 5
+MAX_PRECISION = 100
 """The limits of the precision that the user requests, in percent."""
 
 
@@ -190,29 +235,39 @@ def capacity(
     by: Annotated[
         LevelUnit, option("concurrency: concurrent calls; arrival-rate: calls per minute.")
     ] = LevelUnit.CONCURRENCY,
-    first: Annotated[int, option("The first level; it is doubled until a level fails.", "--from", min=1)] = 1,
+    first: Annotated[
+        int, option("The first level; it is doubled until a level fails.", "--from", min=1)
+    ] = 1,
     last: Annotated[int, option("The highest level.", "--to", min=1, max=MAX_LEVEL)] = 256,
     max_time: Annotated[str, option("Maximum duration of the search.", "SPAN")] = "30m",
     budget: Annotated[float | None, option("Maximum cost of the search.", "USD")] = None,
-    precision: Annotated[str, option("Maximum gap between the levels that pass and fail.", "SHARE")] = "10%",
+    precision: Annotated[
+        str, option("Maximum gap between the levels that pass and fail.", "SHARE")
+    ] = "10%",
     require: Annotated[
         int | None, option("Exit with 0 if this load passes, otherwise with 1, 3 or 4.", "N", min=1)
     ] = None,
     max_concurrent: Annotated[
         int | None, option("With --by arrival-rate: maximum concurrent calls.", "N", min=1)
     ] = None,
-    json_file: Annotated[Path | None, option("Also write capacity.json to this path.", "--json-file", "FILE")] = None,
-    out: Annotated[
-        Path | None, option("Write the report and all runs to this folder.", "-o", "--out", "FOLDER")
+    json_file: Annotated[
+        Path | None, option("Also write capacity.json to this path.", "--json-file", "FILE")
     ] = None,
-    yes: Annotated[bool, option("Allow calls to a host that is not loopback, which may cost money.", "--yes")] = False,
+    out: Annotated[
+        Path | None,
+        option("Write the report and all runs to this folder.", "-o", "--out", "FOLDER"),
+    ] = None,
+    yes: Annotated[
+        bool, option("Allow calls to a host that is not loopback, which may cost money.", "--yes")
+    ] = False,
 ) -> None:
     """Find the highest load at which the thresholds pass, and what fails above it.
 
     `rtbench capacity mine.yaml --thresholds "ttfa: p(95)<800"` runs mine.yaml at rising load.
 
-    Exit status: 0 a load passes (with --require: this load), 1 the breaking point is lower, 2 bad thresholds or
-    arguments, or no call opens, 3 inconclusive, 4 the load generator was the limit, 130 interrupted.
+    Exit status: 0 a load passes (with --require: this load), 1 the breaking point is lower, 2 bad
+    thresholds or arguments, or no call opens, 3 inconclusive, 4 the load generator was the limit,
+    130 interrupted.
     """
     import msgspec
 
@@ -247,7 +302,9 @@ def capacity(
         )
     )
     if max_concurrent is not None and by is LevelUnit.CONCURRENCY:
-        raise UsageError("--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out")
+        raise UsageError(
+            "--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out"
+        )
     folder = _folder(out, script_files)
     try:
         ready = prepare_search(
@@ -264,28 +321,37 @@ def capacity(
             refuse_unmeasurable(threshold, ready.missing_features, named)
         plan = msgspec.structs.replace(plan, call_s=ready.call_s)
     except UsageError:
-        with suppress(OSError):  # an empty folder is removed, so that the next search can use the name
+        # an empty folder is removed, so that the next search can use the name
+        with suppress(OSError):
             (folder / "levels").rmdir()
             folder.rmdir()
         raise
     until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
-    search = SearchConfig(plan, required, ready.locust, max_concurrent, ready.connect_rate, until_ns)
+    search = SearchConfig(
+        plan, required, ready.locust, max_concurrent, ready.connect_rate, until_ns
+    )
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
     raise typer.Exit(_searched(search, ready, folder, json_file))
 
 
 def _files_and_options(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return (the scripts and Locust files, the options of Locust) of a command line. Raise UsageError."""
+    """Return (the scripts and Locust files, the options of Locust) of a command line. Raise
+    UsageError.
+    """
     from bench.load.planning.command_line import BUILT_IN, refuse_other_files
 
-    count = next((position for position, word in enumerate(words) if word.startswith("-")), len(words))
+    count = next(
+        (position for position, word in enumerate(words) if word.startswith("-")), len(words)
+    )
     script_files = [BUILT_IN.get(word, Path(word)) for word in words[:count]]
     refuse_other_files(script_files)
     return script_files, list(words[count:])
 
 
 def _checked(plan: SearchPlan) -> SearchPlan:
-    """Return the plan, completed with the maximum number of levels. Raise UsageError if the plan is impossible."""
+    """Return the plan, completed with the maximum number of levels. Raise UsageError if the plan
+    is impossible.
+    """
     import msgspec
 
     from rtbench.capacity.search import BASE_LEVEL_S, grid_of
@@ -296,7 +362,10 @@ def _checked(plan: SearchPlan) -> SearchPlan:
     if plan.budget_usd is not None and not 0 < plan.budget_usd < float("inf"):
         raise UsageError("--budget must be more than 0 USD")
     if plan.time_s < BASE_LEVEL_S:
-        raise UsageError(f"--max-time {plan.time_s:g}s is too short for a level: use at least {BASE_LEVEL_S:.0f} s")
+        raise UsageError(
+            f"--max-time {plan.time_s:g}s is too short for a level: use at least"
+            f" {BASE_LEVEL_S:.0f} s"
+        )
     return msgspec.structs.replace(plan, max_levels=levels_left(grid_of(plan), []))
 
 
@@ -313,12 +382,17 @@ def _precision(text: str) -> float:
     """Return a percentage as a fraction of 1. Raise UsageError if it is outside of the limits."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text.strip(), re.ASCII)
     if match is None or not MIN_PRECISION <= float(match[1]) <= MAX_PRECISION:
-        raise UsageError(f"--precision must be from {MIN_PRECISION}% to {MAX_PRECISION}%, such as 10%, not {text}")
+        raise UsageError(
+            f"--precision must be from {MIN_PRECISION}% to {MAX_PRECISION}%, such as 10%, not"
+            f" {text}"
+        )
     return float(match[1]) / 100
 
 
 def _folder(out: Path | None, script_files: Sequence[Path]) -> Path:
-    """Create the folders of a search and of its runs. Raise UsageError if they already contain a search."""
+    """Create the folders of a search and of its runs. Raise UsageError if they already contain a
+    search.
+    """
     from bench.load.planning.command_line import scenario_of
     from bench.record.folder import create_named, make_parent
 
@@ -329,8 +403,12 @@ def _folder(out: Path | None, script_files: Sequence[Path]) -> Path:
     return folder
 
 
-def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_file: Path | None) -> int:
-    """Search, print and save the result, and return the exit status. On Ctrl-C, the result has the completed levels."""
+def _searched(
+    search: SearchConfig, ready: PreparedSearch, folder: Path, json_file: Path | None
+) -> int:
+    """Search, print and save the result, and return the exit status. On Ctrl-C, the result has
+    the completed levels.
+    """
     from bench.record.calibration import date_of
     from rtbench.capacity.conclusion import conclude
     from rtbench.capacity.level_evaluation import evaluate_level
@@ -340,7 +418,8 @@ def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_fi
     from rtbench.locust_run import terminable
 
     levels: list[LevelEntry] = []
-    date_utc, interrupted = date_of(utc_ns()), False
+    date_utc = date_of(utc_ns())
+    interrupted = False
     typer.echo("\n" + level_heads(search.plan))
     try:
         with terminable():
@@ -349,7 +428,12 @@ def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path, json_fi
     except KeyboardInterrupt:
         interrupted = True
     outcome = conclude(
-        search.plan, levels, date_utc=date_utc, target=ready.target, scenario=ready.scenario, interrupted=interrupted
+        search.plan,
+        levels,
+        date_utc=date_utc,
+        target=ready.target,
+        scenario=ready.scenario,
+        interrupted=interrupted,
     )
     typer.echo("\n".join(["", *closing_lines(outcome)]))
     _save(outcome, folder, json_file)
@@ -363,7 +447,8 @@ def _save(outcome: CapacityDocument, folder: Path, json_file: Path | None) -> No
     from rtbench.capacity.page import capacity_page
     from rtbench.capacity.text import document_data
 
-    data, page = text_of(document_data(outcome)), render_html(capacity_page(outcome))
+    data = text_of(document_data(outcome))
+    page = render_html(capacity_page(outcome))
     files = {folder / "capacity.json": data, folder / "capacity.html": page}
     if json_file is not None:
         files[json_file] = data

@@ -1,4 +1,6 @@
-"""`rtbench simulate`: a local server that speaks the dialects of the services and knows the ground truth."""
+"""`rtbench simulate`: a local server that speaks the dialects of the services and knows the
+ground truth.
+"""
 
 from __future__ import annotations
 
@@ -31,26 +33,39 @@ if TYPE_CHECKING:
 
 def simulate(
     host: Annotated[str, option("Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, option("Port to listen on; 0: any free port.", min=0, max=65535)] = SIMULATOR_PORT,
-    tls: Annotated[bool, option("Serve wss with a self-made certificate for loopback.", "--tls")] = False,
-    ca_out: Annotated[Path | None, option("Where to write the certificate authority to trust (with --tls).")] = None,
+    port: Annotated[
+        int, option("Port to listen on; 0: any free port.", min=0, max=65535)
+    ] = SIMULATOR_PORT,
+    tls: Annotated[
+        bool, option("Serve wss with a self-made certificate for loopback.", "--tls")
+    ] = False,
+    ca_out: Annotated[
+        Path | None, option("Where to write the certificate authority to trust (with --tls).")
+    ] = None,
     profile: Annotated[
-        Path | None, option("YAML file of delays and behaviour, or a preset; by default gpt-realtime.")
+        Path | None,
+        option("YAML file of delays and behaviour, or a preset; by default gpt-realtime."),
     ] = None,
     from_run: Annotated[
         str | None, option("Use the delays and the pace that this run measured.", "RUN[:TARGET]")
     ] = None,
-    from_run_step: Annotated[str | None, option("With --from-run: use only the turns of this step.")] = None,
+    from_run_step: Annotated[
+        str | None, option("With --from-run: use only the turns of this step.")
+    ] = None,
     seed: Annotated[int, option("Seed of all delays and replies.", min=0)] = 1,
     ttfa_p50_ms: Annotated[
-        float | None, option("Median time to first audio, instead of the profile's.", min=0.001, max=60_000)
+        float | None,
+        option("Median time to first audio, instead of the profile's.", min=0.001, max=60_000),
     ] = None,
-    speed: Annotated[float | None, option("Seconds of audio generated per second.", min=0.1, max=1000)] = None,
+    speed: Annotated[
+        float | None, option("Seconds of audio generated per second.", min=0.1, max=1000)
+    ] = None,
     key: Annotated[str | None, option("Require this key (default: accept every client).")] = None,
     token_lifetime: Annotated[
         float | None,
         option(
-            "Require access tokens with this lifetime in seconds, and serve an endpoint that issues them.",
+            "Require access tokens with this lifetime in seconds, and serve an endpoint that issues"
+            " them.",
             min=0.5,
             max=86_400,
         ),
@@ -58,16 +73,26 @@ def simulate(
     fault: Annotated[
         list[str] | None,
         option(
-            f"Inject this fault, as in close,code=1011,share=0.1; may be repeated. See {see('simulator', 'faults')}."
+            "Inject this fault, as in close,code=1011,share=0.1; may be repeated. See"
+            f" {see('simulator', 'faults')}."
         ),
     ] = None,
-    deflate: Annotated[bool, option("Compress messages if the client offers it.", "--deflate")] = False,
+    deflate: Annotated[
+        bool, option("Compress messages if the client offers it.", "--deflate")
+    ] = False,
     workers: Annotated[
-        int, option("Processes that share the port, for more load than one core serves.", min=1, max=64)
+        int,
+        option("Processes that share the port, for more load than one core serves.", min=1, max=64),
     ] = 1,
-    clients: Annotated[bool, option("Print the code that connects each SDK to it.", "--clients")] = False,
-    ground_truth: Annotated[Path | None, option("Log what was sent and received, and when, as JSON lines.")] = None,
-    ready_file: Annotated[Path | None, option("Write JSON with port and URLs to this file when it listens.")] = None,
+    clients: Annotated[
+        bool, option("Print the code that connects each SDK to it.", "--clients")
+    ] = False,
+    ground_truth: Annotated[
+        Path | None, option("Log what was sent and received, and when, as JSON lines.")
+    ] = None,
+    ready_file: Annotated[
+        Path | None, option("Write JSON with port and URLs to this file when it listens.")
+    ] = None,
 ) -> None:
     """Serve a SIMULATED Realtime API on this machine, to try the tool and to check its values."""
     from bench.simulator.faults.kinds import read_line
@@ -82,22 +107,44 @@ def simulate(
     from bench.simulator.serving.workers import WorkerDiedError, reserve
 
     faults = [read_line(line) for line in fault or ()]
-    chosen = _profile(profile, from_run, from_run_step).adjusted(ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults)
+    chosen = _profile(profile, from_run, from_run_step).adjusted(
+        ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults
+    )
     tokens = None if token_lifetime is None else TokenIssuer(token_lifetime, secrets.token_urlsafe)
     if key == "":
-        raise UsageError("--key: the key is empty: give a key, or leave --key out to accept every client")
-    identity = None if tokens is None else IdentityEndpoint(tokens, secrets.token_urlsafe(), chosen.faults, seed)
+        raise UsageError(
+            "--key: the key is empty: give a key, or leave --key out to accept every client"
+        )
+    identity = (
+        None
+        if tokens is None
+        else IdentityEndpoint(tokens, secrets.token_urlsafe(), chosen.faults, seed)
+    )
     if ready_file:
         _clear(ready_file)
     _reject_impossible(chosen, tls, ca_out, tokens, workers)
-    own_folder = tempfile.TemporaryDirectory(prefix="rtbench-") if tls and not ca_out else nullcontext()
-    with own_folder as folder, listen(host, port) if workers == 1 else reserve(host, port) as listener:
+    own_folder = (
+        tempfile.TemporaryDirectory(prefix="rtbench-") if tls and not ca_out else nullcontext()
+    )
+    with (
+        own_folder as folder,
+        listen(host, port) if workers == 1 else reserve(host, port) as listener,
+    ):
         ca = Path(folder) / "ca.pem" if folder else ca_out
         log = GroundTruthLog(ground_truth, chosen.name, seed) if ground_truth else None
-        tls_context, authenticator = _tls(ca) if ca else None, Authenticator(key, tokens)
+        tls_context = _tls(ca) if ca else None
+        authenticator = Authenticator(key, tokens)
         bound_address, bound_port = listener.getsockname()[:2]
         offer = ServerConfig(
-            chosen, load_replies(), seed, authenticator, tls_context, deflate, log, identity, services=SERVICES
+            chosen,
+            load_replies(),
+            seed,
+            authenticator,
+            tls_context,
+            deflate,
+            log,
+            identity,
+            services=SERVICES,
         )
 
         def ready(endpoint: str | None, pids: list[int]) -> None:
@@ -107,7 +154,11 @@ def simulate(
                 typer.echo(f"rtbench: {open_to}", err=True)
             if clients:
                 ws = document.urls["openai"].partition("/v1/")[0]
-                typer.echo("\n".join(to_paste(ws, document.ca, keyed=offer.authenticator.requires_credentials)))
+                typer.echo(
+                    "\n".join(
+                        to_paste(ws, document.ca, keyed=offer.authenticator.requires_credentials)
+                    )
+                )
             _announce(document, chosen, seed, ready_file)
 
         try:
@@ -121,7 +172,9 @@ def simulate(
 
 
 def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
-    """Return a warning if others can use the simulator without a key, or "". `address` is that of the bound socket."""
+    """Return a warning if others can use the simulator without a key, or "". `address` is that
+    of the bound socket.
+    """
     from bench.transport.interface import is_loopback
 
     services = [] if authenticator.requires_credentials else ["sessions"]
@@ -129,11 +182,17 @@ def exposed(address: str, authenticator: Authenticator, workers: int) -> str:
     if not services or is_loopback(address):
         return ""
     services_text = " and ".join(services)
-    return f"everyone who reaches {address} may open {services_text}: add --key KEY, or listen on --host 127.0.0.1"
+    return (
+        f"everyone who reaches {address} may open {services_text}: add --key KEY, or listen on"
+        " --host 127.0.0.1"
+    )
 
 
 def _served(
-    offer: ServerConfig, listener: socket.socket, workers: int, ready: Callable[[str | None, list[int]], None]
+    offer: ServerConfig,
+    listener: socket.socket,
+    workers: int,
+    ready: Callable[[str | None, list[int]], None],
 ) -> list[ServedCounts]:
     """Serve until the server ends. If there is a terminal, show a status line."""
     from bench.base.standard_streams import StatusLine
@@ -143,7 +202,11 @@ def _served(
 
     line = StatusLine(sys.stderr, os.environ)
     view = LiveView(line)
-    on_progress = (lambda number, standing: view.update(number, standing, monotonic_ns())) if line.in_place else None
+    on_progress = (
+        (lambda number, standing: view.update(number, standing, monotonic_ns()))
+        if line.in_place
+        else None
+    )
     try:
         if workers == 1:
             return [serve(offer, listener, ready, on_progress=on_progress)]
@@ -153,13 +216,18 @@ def _served(
 
 
 def _clear(ready_file: Path) -> None:
-    """Remove the ready file of an earlier run, because programs wait for it. Raise UsageError if it is not writable."""
+    """Remove the ready file of an earlier run, because programs wait for it. Raise UsageError if
+    it is not writable.
+    """
     try:
         ready_file.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"--ready-file {ready_file} cannot be written: {error.strerror}") from None
     if not os.access(ready_file.parent, os.W_OK):
-        raise UsageError(f"--ready-file {ready_file} cannot be written: its folder does not exist, or is read-only")
+        raise UsageError(
+            f"--ready-file {ready_file} cannot be written: its folder does not exist, or is"
+            " read-only"
+        )
 
 
 def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
@@ -182,7 +250,9 @@ def _profile(path: Path | None, like: str | None, step: str | None) -> Profile:
 def _reject_impossible(
     profile: Profile, tls: bool, ca_out: Path | None, tokens: TokenIssuer | None, workers: int
 ) -> None:
-    """Raise UsageError for options and faults that have no effect, and for limits that workers do not share."""
+    """Raise UsageError for options and faults that have no effect, and for limits that workers
+    do not share.
+    """
     from bench.simulator.faults.kinds import IDENTITY
     from bench.simulator.quota import UNLIMITED
 
@@ -192,18 +262,23 @@ def _reject_impossible(
         if fault.at == "tls" and not tls:
             raise UsageError(f"the fault {fault} needs --tls: without it there is no TLS handshake")
         if fault.at == IDENTITY and tokens is None:
-            raise UsageError(f"the fault {fault} needs --token-lifetime: without it there is no identity endpoint")
+            raise UsageError(
+                f"the fault {fault} needs --token-lifetime: without it there is no identity"
+                " endpoint"
+            )
     if workers == 1:
         return
     unset = {"quota": UNLIMITED, "max_concurrent_responses": None, "slowdown": None}
     for name, value in unset.items():
         if getattr(profile, name) != value:
             raise UsageError(
-                f"--workers: profile {profile.name} has {name}, which workers do not share; use one worker"
+                f"--workers: profile {profile.name} has {name}, which workers do not share; use one"
+                " worker"
             )
     if tokens is not None:
         raise UsageError(
-            "--workers cannot be used with --token-lifetime: workers do not share the tokens; use one worker"
+            "--workers cannot be used with --token-lifetime: workers do not share the tokens; use"
+            " one worker"
         )
 
 
@@ -213,7 +288,9 @@ def _tls(ca: Path) -> Any:
     try:
         return loopback_tls(ca)
     except OSError as error:
-        raise UsageError(f"{ca}: the certificate authority cannot be written: {error.strerror}") from error
+        raise UsageError(
+            f"{ca}: the certificate authority cannot be written: {error.strerror}"
+        ) from error
 
 
 def announced_urls(urls: Mapping[str, str]) -> dict[str, str]:
@@ -222,18 +299,26 @@ def announced_urls(urls: Mapping[str, str]) -> dict[str, str]:
 
     titles = {title: service.note for service in SERVICES for title in service.titles.values()}
     named = {name: title for service in SERVICES for name, title in service.titles.items()}
-    texts = {title: ", ".join(url for name, url in urls.items() if named.get(name) == title) for title in titles}
+    texts = {
+        title: ", ".join(url for name, url in urls.items() if named.get(name) == title)
+        for title in titles
+    }
     return {title: f"{text}  {titles[title]}".rstrip() for title, text in texts.items()}
 
 
 def _truth_of(profile: Profile) -> str:
     """Return a sentence on the origin of the values of a profile."""
     if profile.published.voice_to_voice_ms:
-        return "It has the published latencies, missing replies and cut-ins of a real service (--profile quiet: none)."
+        return (
+            "It has the published latencies, missing replies and cut-ins of a real service"
+            " (--profile quiet: none)."
+        )
     return "Its delays are assumptions, not those of a service."
 
 
-def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: Path | None) -> None:
+def _announce(
+    document: ReadyDocument, profile: Profile, seed: int, ready_file: Path | None
+) -> None:
     import msgspec
 
     identity = document.identity
@@ -258,11 +343,15 @@ def _announce(document: ReadyDocument, profile: Profile, seed: int, ready_file: 
         partial.write_text(f"{ready}\n", encoding="utf-8")
         partial.replace(ready_file)
     except OSError as error:
-        raise UsageError(f"{ready_file}: the ready file cannot be written: {error.strerror}") from error
+        raise UsageError(
+            f"{ready_file}: the ready file cannot be written: {error.strerror}"
+        ) from error
 
 
 class ClientSnippet(NamedTuple):
-    """The code that connects a client. `{http}` and `{ws}` stand for its address, `{key}` for a key."""
+    """The code that connects a client. `{http}` and `{ws}` stand for its address, `{key}` for a
+    key.
+    """
 
     name: str
     lines: tuple[str, ...]
@@ -271,51 +360,101 @@ class ClientSnippet(NamedTuple):
 
 
 CLIENTS = (
-    ClientSnippet("openai (Python)", (
-        'client = AsyncOpenAI(api_key="{key}", base_url="{http}/v1")',
-        'async with client.realtime.connect(model="gpt-realtime") as connection:',
-    )),
-    ClientSnippet("openai (Node)", (
-        'const client = new OpenAI({{ apiKey: "{key}", baseURL: "{http}/v1" }});',
-        'const connection = new OpenAIRealtimeWS({{ model: "gpt-realtime" }}, client);',
-    ), secure=True),
-    ClientSnippet("openai-agents", (
-        'at = {{"api_key": "{key}", "url": "{ws}/v1/realtime?model=gpt-realtime"}}',
-        "async with await RealtimeRunner(agent).run(model_config=at) as session:",
-    )),
-    ClientSnippet("@openai/agents-realtime (Node)", (
-        'const url = "{ws}/v1/realtime?model=gpt-realtime";',
-        'await session.connect({{ apiKey: "{key}", url }});',
-    )),
-    ClientSnippet("rtclient", (
-        'url, key = "{http}", AzureKeyCredential("{key}")',
-        'async with RTClient(url, key_credential=key, azure_deployment="gpt-realtime") as client:',
-    )),
-    ClientSnippet("azure-ai-voicelive", (
-        'url, key = "{http}", AzureKeyCredential("{key}")',
-        'async with connect(endpoint=url, credential=key, model="gpt-realtime") as connection:',
-    )),
-    ClientSnippet("@azure/ai-voicelive (Node)", (
-        'const client = new VoiceLiveClient("{http}", new AzureKeyCredential("{key}"));',
-        'const session = client.createSession("gpt-realtime");',
-    )),
-    ClientSnippet("google-genai", (
-        'client = genai.Client(api_key="{key}", http_options={{"base_url": "{http}"}})',
-        'async with client.aio.live.connect(model="gemini-3.8-live", config=config) as session:',
-    ), secure=True),
-    ClientSnippet("@google/genai (Node)", (
-        'const ai = new GoogleGenAI({{ apiKey: "{key}", httpOptions: {{ baseUrl: "{http}" }} }});',
-        'const session = await ai.live.connect({{ model: "gemini-3.8-live", config, callbacks }});',
-    )),
-    ClientSnippet("LiveKit", (
-        'model = realtime.RealtimeModel(api_key="{key}", base_url="{http}/v1", model="gpt-realtime")',
-        "session = model.session()",
-    )),
-    ClientSnippet("pipecat", (
-        'url = "{ws}/v1/realtime"',
-        'service = OpenAIRealtimeLLMService(api_key="{key}", base_url=url)',
-    )),
-)  # fmt: skip
+    ClientSnippet(
+        "openai (Python)",
+        (
+            'client = AsyncOpenAI(api_key="{key}", base_url="{http}/v1")',
+            'async with client.realtime.connect(model="gpt-realtime") as connection:',
+        ),
+    ),
+    ClientSnippet(
+        "openai (Node)",
+        (
+            'const client = new OpenAI({{ apiKey: "{key}", baseURL: "{http}/v1" }});',
+            'const connection = new OpenAIRealtimeWS({{ model: "gpt-realtime" }}, client);',
+        ),
+        secure=True,
+    ),
+    ClientSnippet(
+        "openai-agents",
+        (
+            'at = {{"api_key": "{key}", "url": "{ws}/v1/realtime?model=gpt-realtime"}}',
+            "async with await RealtimeRunner(agent).run(model_config=at) as session:",
+        ),
+    ),
+    ClientSnippet(
+        "@openai/agents-realtime (Node)",
+        (
+            'const url = "{ws}/v1/realtime?model=gpt-realtime";',
+            'await session.connect({{ apiKey: "{key}", url }});',
+        ),
+    ),
+    ClientSnippet(
+        "rtclient",
+        (
+            'url, key = "{http}", AzureKeyCredential("{key}")',
+            (
+                'async with RTClient(url, key_credential=key, azure_deployment="gpt-realtime") as'
+                " client:"
+            ),
+        ),
+    ),
+    ClientSnippet(
+        "azure-ai-voicelive",
+        (
+            'url, key = "{http}", AzureKeyCredential("{key}")',
+            'async with connect(endpoint=url, credential=key, model="gpt-realtime") as connection:',
+        ),
+    ),
+    ClientSnippet(
+        "@azure/ai-voicelive (Node)",
+        (
+            'const client = new VoiceLiveClient("{http}", new AzureKeyCredential("{key}"));',
+            'const session = client.createSession("gpt-realtime");',
+        ),
+    ),
+    ClientSnippet(
+        "google-genai",
+        (
+            'client = genai.Client(api_key="{key}", http_options={{"base_url": "{http}"}})',
+            (
+                'async with client.aio.live.connect(model="gemini-3.8-live", config=config) as'
+                " session:"
+            ),
+        ),
+        secure=True,
+    ),
+    ClientSnippet(
+        "@google/genai (Node)",
+        (
+            (
+                'const ai = new GoogleGenAI({{ apiKey: "{key}", httpOptions: {{ baseUrl: "{http}"'
+                " }} }});"
+            ),
+            (
+                'const session = await ai.live.connect({{ model: "gemini-3.8-live", config,'
+                " callbacks }});"
+            ),
+        ),
+    ),
+    ClientSnippet(
+        "LiveKit",
+        (
+            (
+                'model = realtime.RealtimeModel(api_key="{key}", base_url="{http}/v1",'
+                ' model="gpt-realtime")'
+            ),
+            "session = model.session()",
+        ),
+    ),
+    ClientSnippet(
+        "pipecat",
+        (
+            'url = "{ws}/v1/realtime"',
+            'service = OpenAIRealtimeLLMService(api_key="{key}", base_url=url)',
+        ),
+    ),
+)
 
 
 def lines_for(client: ClientSnippet, ws: str, key: str) -> list[str]:
@@ -331,6 +470,10 @@ def to_paste(ws: str, ca: str | None, *, keyed: bool) -> list[str]:
     key = "YOUR-KEY" if keyed else "any"
     lines = [f"trust: export SSL_CERT_FILE={ca} NODE_EXTRA_CA_CERTS={ca}"] if ca else []
     for client in CLIENTS:
-        needs = " (supports only wss: start the simulator with --tls)" if client.secure and ca is None else ""
+        needs = (
+            " (supports only wss: start the simulator with --tls)"
+            if client.secure and ca is None
+            else ""
+        )
         lines += [f"{client.name}{needs}", *(f"  {line}" for line in lines_for(client, ws, key))]
     return lines

@@ -23,8 +23,9 @@ from rtbench.cli.report import wants_colour
 from rtbench.cli.service import with_service_options
 
 INTRODUCTION = (
-    "A run has these options in addition to Locust's own, which `locust --help` lists. Set an option on the command "
-    "line, in locust.conf (without the dashes), or by the environment variable at the end of its description."
+    "A run has these options in addition to Locust's own, which `locust --help` lists. Set an"
+    " option on the command line, in locust.conf (without the dashes), or by the environment"
+    " variable at the end of its description."
 )
 INDENT = 28
 KEPT_PATHS = (
@@ -37,7 +38,8 @@ KEPT_PATHS = (
     "audio/order_number.wav",
     "audio/goodbye.wav",
 )
-"""The files with the same path in the tool's `scenarios` and the user's folder, so that commands work in both."""
+"""The files with the same path in the tool's `scenarios` and the user's folder, so that commands
+work in both."""
 AGENT_PATHS = (
     "agent.py",
     "targets.schema.json",
@@ -48,7 +50,8 @@ AGENT_PATHS = (
     "audio/not_today.wav",
 )
 """The files with the same path in both folders, for a user who tests an agent."""
-FIRST_CALLS, AGENT_CALLS = b"-u 5 -r 1 --sessions 20", b"-u 10 -r 1 --sessions 100 --yes"
+FIRST_CALLS = b"-u 5 -r 1 --sessions 20"
+AGENT_CALLS = b"-u 10 -r 1 --sessions 100 --yes"
 """The options for the load in the generated workflow: for a service, and for an agent."""
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "barge-in": ("scripts/barge_in.yaml", "audio/uh_huh.wav", "audio/not_today.wav"),
@@ -62,39 +65,54 @@ class CiSystem(StrEnum):
     AZURE = "azure"
 
 
-WORKFLOWS = {CiSystem.GITHUB: ".github/workflows/latency.yml", CiSystem.AZURE: "azure-pipelines.yml"}
+WORKFLOWS = {
+    CiSystem.GITHUB: ".github/workflows/latency.yml",
+    CiSystem.AZURE: "azure-pipelines.yml",
+}
 
 
 def init(
     folder: Annotated[
         Path, argument("The folder to write to; created if it does not exist.", show_default=True)
     ] = Path("."),
-    ci: Annotated[CiSystem, option("Write a workflow for GitHub Actions, or for Azure Pipelines.")] = (CiSystem.GITHUB),
+    ci: Annotated[
+        CiSystem, option("Write a workflow for GitHub Actions, or for Azure Pipelines.")
+    ] = (CiSystem.GITHUB),
     agent: Annotated[
-        bool, option("Write calls to your own agent over Twilio, Azure, a plain WebSocket or SIP.", "--agent")
+        bool,
+        option(
+            "Write calls to your own agent over Twilio, Azure, a plain WebSocket or SIP.", "--agent"
+        ),
     ] = False,
     service: Annotated[
         str | None,
         option(
-            "Write targets to compare this service with OpenAI's Realtime API; an unknown name prints the list.",
+            "Write targets to compare this service with OpenAI's Realtime API; an unknown name"
+            " prints the list.",
             "--service",
             "NAME",
         ),
     ] = None,
     azure_load_testing: Annotated[
         bool,
-        option("Write a folder for Azure Load Testing, and nothing else: engines that execute one run together."),
+        option(
+            "Write a folder for Azure Load Testing, and nothing else: engines that execute one run"
+            " together."
+        ),
     ] = False,
     wheel: Annotated[
         Path | None,
         option(
-            "Wheel of rtbench for the engines of --azure-load-testing, as `make dist` writes it.", "--wheel", "FILE"
+            "Wheel of rtbench for the engines of --azure-load-testing, as `make dist` writes it.",
+            "--wheel",
+            "FILE",
         ),
     ] = None,
     extras: Annotated[
         str,
         option(
-            "Add further scripts: barge-in (callers who interrupt), tools (functions that the service calls).",
+            "Add further scripts: barge-in (callers who interrupt), tools (functions that the"
+            " service calls).",
             "--with",
             "NAMES",
             show_default=False,
@@ -106,14 +124,20 @@ def init(
     Existing files are not changed. The new files run against the simulator without a change.
     """
     if wheel is not None and not azure_load_testing:
-        raise UsageError("--wheel is for the engines of --azure-load-testing: add it, or omit --wheel")
+        raise UsageError(
+            "--wheel is for the engines of --azure-load-testing: add it, or omit --wheel"
+        )
     if azure_load_testing:
         if agent or extras or service:
-            raise UsageError("--azure-load-testing writes its own folder: omit --agent, --service and --with")
+            raise UsageError(
+                "--azure-load-testing writes its own folder: omit --agent, --service and --with"
+            )
         _init_load_test(folder, wheel)
         return
     if agent and (extras or service):
-        name, adds = ("--with", "adds scripts for a service") if extras else ("--service", "names a service")
+        name, adds = (
+            ("--with", "adds scripts for a service") if extras else ("--service", "names a service")
+        )
         raise UsageError(f"{name} {adds}, but --agent writes calls to an agent: use one of them")
     further = extras_of(extras)
     files = agent_files(ci) if agent else starter_files(ci, further)
@@ -125,14 +149,20 @@ def init(
     doctor = "doctor --targets twilio (or acs, pcm, sip)" if agent else "doctor --offline"
     if service is not None:
         doctor += " --targets simulator"  # the others need their keys
-    script, targets = ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", simulator)
+    script, targets = (
+        ("agent.yaml", "--targets twilio") if agent else ("voice_turns.yaml", simulator)
+    )
     load = f"-u 5 --sessions 20 {targets}"
     print(f"Next: {escape_control(enter)}rtbench {doctor}")
-    print(f"Then (see README.md): rtbench run scenarios/scripts/{script} {load} --thresholds scenarios/ci.yaml")
+    print(
+        f"Then (see README.md): rtbench run scenarios/scripts/{script} {load} --thresholds"
+        " scenarios/ci.yaml"
+    )
     wheels = escape_control(str(folder / "wheels"))
     print(
-        f"The workflow installs a wheel from {wheels}, because rtbench is not published yet: `make dist` in a checkout "
-        f"of rtbench writes the wheel to dist; copy it to {wheels} and commit it"
+        f"The workflow installs a wheel from {wheels}, because rtbench is not published yet: `make"
+        f" dist` in a checkout of rtbench writes the wheel to dist; copy it to {wheels} and"
+        " commit it"
     )
     for name in further:
         command = f"rtbench run scenarios/{EXTRAS[name][0]} -u 4 --sessions 20 {simulator}"
@@ -152,7 +182,8 @@ def _init_load_test(folder: Path, wheel: Path | None) -> None:
     _write_and_print(folder, load_test_files(wheel))
     if wheel is None:
         print(
-            "The engines need a wheel: `make dist` in a checkout of rtbench writes it to dist; repeat this command in"
+            "The engines need a wheel: `make dist` in a checkout of rtbench writes it to dist;"
+            " repeat this command in"
         )
         print("an empty folder with --wheel FILE")
     readme = escape_control(str(folder / "README.md"))
@@ -160,7 +191,9 @@ def _init_load_test(folder: Path, wheel: Path | None) -> None:
 
 
 def extras_of(names: str) -> list[str]:
-    """Return the names in a comma-separated list of further scripts. Raise UsageError for an unknown name."""
+    """Return the names in a comma-separated list of further scripts. Raise UsageError for an
+    unknown name.
+    """
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
         _refuse_unknown(name, EXTRAS, "--with has no script")
@@ -170,18 +203,24 @@ def extras_of(names: str) -> list[str]:
 def _refuse_unknown(name: str, known: Collection[str], problem: str) -> None:
     """Raise UsageError with this problem if a name is unknown."""
     if name not in known:
-        raise UsageError(f"{problem} {name!r}{did_you_mean(name, known)} (allowed: {', '.join(known)})")
+        raise UsageError(
+            f"{problem} {name!r}{did_you_mean(name, known)} (allowed: {', '.join(known)})"
+        )
 
 
 def starter_files(ci: CiSystem, extras: Iterable[str] = ()) -> Mapping[Path, bytes]:
     """Return the contents of the files of a new folder."""
-    own = {Path(WORKFLOWS[ci]): _starter(f"{ci}.yml"), Path("scenarios/ci.yaml"): _starter("first_ci.yaml")}
+    own = {
+        Path(WORKFLOWS[ci]): _starter(f"{ci}.yml"),
+        Path("scenarios/ci.yaml"): _starter("first_ci.yaml"),
+    }
     paths = dict.fromkeys((*KEPT_PATHS, *(path for name in extras for path in EXTRAS[name])))
     return _copies("README.md", "targets.yaml", paths) | own
 
 
 def service_files(name: str) -> Mapping[Path, bytes]:
-    """Return the contents of the files that differ in a folder for a service. Raise UsageError for an unknown service.
+    """Return the contents of the files that differ in a folder for a service. Raise UsageError for
+    an unknown service.
 
     Its dialect has the same name, and is simulated.
     """
@@ -234,18 +273,23 @@ def _starter(name: str) -> bytes:
 
 
 def write_starter(folder: Path, files: Mapping[Path, bytes]) -> dict[Path, bool]:
-    """Write the files of a new folder. Return whether each file was written. Existing files are not changed.
+    """Write the files of a new folder. Return whether each file was written. Existing files are not
+    changed.
 
     Raise UsageError if the folder cannot be written.
     """
     try:
         return {path: _write_files(folder / path, content) for path, content in files.items()}
     except OSError as error:
-        raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            f"{error.filename or folder} cannot be written: {error.strerror}"
+        ) from error
 
 
 def _write_files(path: Path, content: bytes) -> bool:
-    """Write a file, and return whether it was written. It is not written if the path exists, even as a broken link."""
+    """Write a file, and return whether it was written. It is not written if the path exists,
+    even as a broken link.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("xb") as file:
@@ -262,13 +306,16 @@ def quickstart(
     sessions: Annotated[
         int | None, option("Number of sessions with each target, instead of the default.", min=1)
     ] = None,
-    runs_dir: Annotated[Path, option("Create run folders in this folder.", "FOLDER")] = Path("runs"),
+    runs_dir: Annotated[Path, option("Create run folders in this folder.", "FOLDER")] = Path(
+        "runs"
+    ),
 ) -> None:
-    """Run the shipped scenarios for a short time (on a deployment: voice only) and print the metrics.
+    """Run the shipped scenarios for a short time (on a deployment: voice only) and print the
+    metrics.
 
-    Without targets and Azure's variables it starts the simulator in its own process, and all output contains SIMULATED.
-    Before it calls a deployment, it prints the estimated cost and asks. Exit status: that of the run; 130 if it was
-    interrupted.
+    Without targets and Azure's variables it starts the simulator in its own process, and all output
+    contains SIMULATED. Before it calls a deployment, it prints the estimated cost and asks. Exit
+    status: that of the run; 130 if it was interrupted.
     """
     from rtbench.cli.quickstart import quick_run
 
@@ -276,23 +323,31 @@ def quickstart(
 
 
 def options() -> None:
-    """Print the options of a run that this tool adds to Locust's own, with their variables and purposes."""
+    """Print the options of a run that this tool adds to Locust's own, with their variables and
+    purposes.
+    """
     from bench.load.planning.run_options import add_options
     from reports.render.blocks import Fact, Paragraph
     from reports.render.terminal import render_lines
 
     listed = OptionCollector()
     add_options(listed)
-    rows = (Fact(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed)
+    rows = (
+        Fact(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed
+    )
     sys.stdout.write(render_lines([[Paragraph(INTRODUCTION)], rows], text_width(), wants_colour()))
 
 
 class OptionCollector(list[tuple[str, str, str]]):
-    """A list of (the name and value of an option, its variable, its purpose) that is filled as Locust's parser is."""
+    """A list of (the name and value of an option, its variable, its purpose) that is filled as
+    Locust's parser is.
+    """
 
     def add_argument(self, name: str, **settings: Any) -> None:
         """Add an option. `settings` are those of argparse, and `env_var` as in Locust."""
         value = settings.get("metavar", "" if "action" in settings else name[2:].upper())
-        purpose = settings["help"] + (f"; one of {', '.join(settings['choices'])}" if "choices" in settings else "")
+        purpose = settings["help"] + (
+            f"; one of {', '.join(settings['choices'])}" if "choices" in settings else ""
+        )
         usage = f"{name} {value}".rstrip()
         self.append((usage.replace("%%", "%"), settings["env_var"], purpose.replace("%%", "%")))

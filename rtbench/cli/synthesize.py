@@ -11,11 +11,14 @@ from bench.files.sanitize import one_line
 from rtbench.cli.options import argument
 
 
-def synthesize(files: Annotated[list[Path], argument("Scripts and Locust files.", "FILE…")]) -> None:
+def synthesize(
+    files: Annotated[list[Path], argument("Scripts and Locust files.", "FILE…")],
+) -> None:
     """Make the missing WAVs of the texts that scripts say, with the `synthesizer` of each script.
 
-    It runs the command that a script names, or sends the texts to the service that it names. A WAV that exists is not
-    made again: delete it to make it again. Exit status 2: a script has mistakes, or a WAV could not be made.
+    It runs the command that a script names, or sends the texts to the service that it names. A WAV
+    that exists is not made again: delete it to make it again. Exit status 2: a script has mistakes,
+    or a WAV could not be made.
     """
     from bench.load.planning.command_line import LOCUST_SUFFIX
 
@@ -25,13 +28,22 @@ def synthesize(files: Annotated[list[Path], argument("Scripts and Locust files."
         patch()  # before the imports of Locust
     from rtbench.synthesis import SynthesizedFile, synthesize_file, unused_wavs
 
-    results, mistakes = list[SynthesizedFile](), Mistakes()
+    results = list[SynthesizedFile]()
+    mistakes = Mistakes()
     for path in files:
         with mistakes.gather():
-            result, failures = synthesize_file(path, os.environ, lambda line: print(one_line(line), flush=True))
+            result, failures = synthesize_file(
+                path, os.environ, lambda line: print(one_line(line), flush=True)
+            )
             mistakes.errors += failures
             results.append(result)
-            print(one_line(f"{path}: {result.summary}" if result.texts or failures else f"{path}: says no text"))
+            print(
+                one_line(
+                    f"{path}: {result.summary}"
+                    if result.texts or failures
+                    else f"{path}: says no text"
+                )
+            )
     mistakes.refuse()
     for wav in unused_wavs(results):
         print(one_line(f"{os.path.relpath(wav)}: belongs to no text of these files"))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 MAX_CERTAIN = 8
-"""The maximum number of recordings of a script that are printed, if the position of their speech is certain."""
+"""The maximum number of recordings of a script that are printed, if the position of their speech
+is certain."""
 
 
 class FileKind(StrEnum):
@@ -31,14 +32,16 @@ class FileKind(StrEnum):
 def validate(
     files: Annotated[list[Path], argument("Scripts, targets and thresholds files.", "FILE…")],
     kind: Annotated[
-        FileKind | None, option("Kind of the files, if their keys do not show it.", "--as", show_default=False)
+        FileKind | None,
+        option("Kind of the files, if their keys do not show it.", "--as", show_default=False),
     ] = None,
 ) -> None:
-    """Check scripts, targets and thresholds files, and print every mistake with its place; needs no service.
+    """Check scripts, targets and thresholds files, and print every mistake with its place; needs no
+    service.
 
-    Of a script, also print where the speech of each recording starts and ends, and whether that is certain. A file is
-    recognized by its keys, or by the schema that its first line names; if neither is enough, use --as. Exit status 2:
-    there are mistakes.
+    Of a script, also print where the speech of each recording starts and ends, and whether that is
+    certain. A file is recognized by its keys, or by the schema that its first line names; if
+    neither is enough, use --as. Exit status 2: there are mistakes.
     """
     count = 0
     for path in files:
@@ -57,7 +60,9 @@ def validate(
 
 
 def _speeches(script: Script) -> Iterator[str]:
-    """Yield a line for each recording of a script. Of many recordings, those whose speech is certain are counted."""
+    """Yield a line for each recording of a script. Of many recordings, those whose speech is
+    certain are counted.
+    """
     from bench.plan.found_speech import speeches
 
     found = speeches(script)
@@ -69,7 +74,9 @@ def _speeches(script: Script) -> Iterator[str]:
 
 
 def _checked(path: Path, kind: FileKind | None) -> tuple[FileKind, Script | None]:
-    """Check a file. Return its kind, and the script, if it is one. Raise UsageError with all mistakes in the file."""
+    """Check a file. Return its kind, and the script, if it is one. Raise UsageError with all
+    mistakes in the file.
+    """
     from bench.files.yaml_file import parsed_yaml, read_text
     from bench.plan.script import load_script
     from bench.target.targets import check_targets
@@ -78,12 +85,14 @@ def _checked(path: Path, kind: FileKind | None) -> tuple[FileKind, Script | None
 
     if path.suffix == ".py":
         raise UsageError(
-            f"{path}: a Python file, but `rtbench validate` checks only YAML; `rtbench run {path}` runs it"
+            f"{path}: a Python file, but `rtbench validate` checks only YAML; `rtbench run {path}`"
+            " runs it"
         )
     text = read_text(path)
     root = parsed_yaml(path, text, "the file")
     kind = kind or _recognized(root, text)
-    mistakes, script = Mistakes(), None
+    mistakes = Mistakes()
+    script = None
     with mistakes.gather():
         if kind is FileKind.script:
             script = load_script(path)
@@ -107,7 +116,9 @@ def _checked(path: Path, kind: FileKind | None) -> tuple[FileKind, Script | None
 
 
 def _recognized(root: YamlValue, text: str) -> FileKind:
-    """Return the kind of a file by its first line or its keys. Raise UsageError if neither shows it."""
+    """Return the kind of a file by its first line or its keys. Raise UsageError if neither shows
+    it.
+    """
     from bench.plan.script import SCRIPT
     from reports.metrics.thresholds import THRESHOLD_METRICS
 
@@ -124,6 +135,6 @@ def _recognized(root: YamlValue, text: str) -> FileKind:
     if {key.partition("{")[0].strip() for key in keys} & THRESHOLD_METRICS.keys():
         return FileKind.thresholds
     raise UsageError(
-        f"{root.position}: unknown kind of file: a script has `steps`, targets have `targets`, and a "
-        "thresholds file names metrics; use --as script, targets or thresholds"
+        f"{root.position}: unknown kind of file: a script has `steps`, targets have `targets`, and"
+        " a thresholds file names metrics; use --as script, targets or thresholds"
     )

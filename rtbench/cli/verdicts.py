@@ -1,4 +1,6 @@
-"""The commands that give verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and `trend`."""
+"""The commands that give verdicts: `rtbench check`, `compare`, `baseline`, `sample-size` and
+`trend`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, OnInconclusive, RtbenchError, UsageError
+from bench.base.errors import (
+    FAIL_STATUS,
+    INCONCLUSIVE_STATUS,
+    INVALID_STATUS,
+    OnInconclusive,
+    RtbenchError,
+    UsageError,
+)
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, one_line, to_safe_json
 from bench.record.presence import FOLDER, runs_folder
@@ -46,37 +55,52 @@ def compare(
     names: Annotated[
         list[str] | None,
         argument(
-            "Runs or targets of runs; the first is the baseline (default: the targets of the newest run).",
+            "Runs or targets of runs; the first is the baseline (default: the targets of the newest"
+            " run).",
             "[RUN[:TARGET]]...",
         ),
     ] = None,
     out: Annotated[
-        Path | None, option("Where to write compare.html, .md and .json (default: the last run's folder).", "FOLDER")
+        Path | None,
+        option(
+            "Where to write compare.html, .md and .json (default: the last run's folder).", "FOLDER"
+        ),
     ] = None,
     confidence: Annotated[
-        float, option("Confidence of each verdict: it is wrong in 1 - CONFIDENCE of runs (one-sided).")
+        float,
+        option("Confidence of each verdict: it is wrong in 1 - CONFIDENCE of runs (one-sided)."),
     ] = 0.95,
     fail_on_regression: Annotated[
-        bool, option("Exit 1 if a primary metric regressed (with two services: is slower).", "--fail-on-regression")
+        bool,
+        option(
+            "Exit 1 if a primary metric regressed (with two services: is slower).",
+            "--fail-on-regression",
+        ),
     ] = False,
     on_inconclusive: Annotated[
         OnInconclusive | None,
-        option("With --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0 and a warning."),
+        option(
+            "With --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0 and a warning."
+        ),
     ] = None,
     explain: Explain = False,
 ) -> None:
-    """Compare runs, or the targets of one interleaved run: each metric's difference, its interval, a verdict.
+    """Compare runs, or the targets of one interleaved run: each metric's difference, its interval,
+    a verdict.
 
-    `compare` and `check` share their metrics, margins and verdicts. `compare` explains a difference: all metrics, on a
-    page. It exits 0 with any verdict, unless --fail-on-regression is given. `check` is about one run: your
-    thresholds, stored baselines, JUnit; its exit status is the verdict.
+    `compare` and `check` share their metrics, margins and verdicts. `compare` explains a
+    difference: all metrics, on a page. It exits 0 with any verdict, unless --fail-on-regression is
+    given. `check` is about one run: your thresholds, stored baselines, JUnit; its exit status is
+    the verdict.
 
-    Exit status: 0 compared; 4 no fair comparison, or no data. With --fail-on-regression also 1 a primary metric
-    regressed; 3 inconclusive, only with --on-inconclusive fail. Runs that were killed are finalized first. The last
-    line is the path of compare.html.
+    Exit status: 0 compared; 4 no fair comparison, or no data. With --fail-on-regression also 1 a
+    primary metric regressed; 3 inconclusive, only with --on-inconclusive fail. Runs that were
+    killed are finalized first. The last line is the path of compare.html.
     """
     if on_inconclusive is not None and not fail_on_regression:
-        raise UsageError("--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out")
+        raise UsageError(
+            "--on-inconclusive needs --fail-on-regression: add it, or leave --on-inconclusive out"
+        )
     from reports.analysis.comparisons.comparison import compare_targets, one_sided_alpha
     from reports.analysis.targets.named import parse_targets, split_name
     from reports.pages.comparisons.document import write_comparison
@@ -90,11 +114,16 @@ def compare(
     targets = parse_targets(target_names)
     comparison = compare_targets(targets, confidence=confidence)
     page = comparison_page(comparison)
-    sys.stdout.write(f"{render_page(page, text_width(), colour=wants_colour(), explain=explain)}{essentials(page)}\n")
+    sys.stdout.write(
+        f"{render_page(page, text_width(), colour=wants_colour(), explain=explain)}"
+        f"{essentials(page)}\n"
+    )
     with nullcontext() if out else _optional():
         paths = write_comparison(comparison, page, out or targets[-1].run.folder)
         sys.stdout.write(f"{escape_control(str(paths.html))}\n")
-    if comparison.exit_status == INVALID_STATUS or (fail_on_regression and comparison.exit_status == FAIL_STATUS):
+    if comparison.exit_status == INVALID_STATUS or (
+        fail_on_regression and comparison.exit_status == FAIL_STATUS
+    ):
         raise typer.Exit(comparison.exit_status)
     if comparison.exit_status == INCONCLUSIVE_STATUS and on_inconclusive == "warn":
         print("rtbench: inconclusive; passes because of --on-inconclusive warn", file=sys.stderr)
@@ -125,18 +154,28 @@ def sample_size(
     ] = "",
     metric: Annotated[str, option("ttfa:p95, response_total:p50, failure_rate, …")] = "ttfa:p95",
     detect: Annotated[
-        str | None, option("The change to detect: 20% (default: twice the margin; for rates 3%, in points).", "SHARE")
+        str | None,
+        option(
+            "The change to detect: 20% (default: twice the margin; for rates 3%, in points).",
+            "SHARE",
+        ),
     ] = None,
     margin: Annotated[
-        str | None, option("The accepted degradation: 10% (default: that of `rtbench compare`).", "SHARE")
+        str | None,
+        option("The accepted degradation: 10% (default: that of `rtbench compare`).", "SHARE"),
     ] = None,
     power: Annotated[float, option("Probability of detecting the change.")] = 0.9,
     primary: Annotated[
-        int, option("Number of primary metrics that share the error of the check (Holm); 3: p50, p95 and failure_rate.")
+        int,
+        option(
+            "Number of primary metrics that share the error of the check (Holm); 3: p50, p95 and"
+            " failure_rate."
+        ),
     ] = 3,
     as_json: Annotated[bool, option("Print JSON.", "--json")] = False,
 ) -> None:
-    """Print the sessions, hours and dollars that are needed to detect a change (sample size by power).
+    """Print the sessions, hours and dollars that are needed to detect a change (sample size by
+    power).
 
     Exit status: 0; 4 if the pilot run is INVALID or has no verdict.
     """
@@ -157,24 +196,31 @@ def sample_size(
 
 def trend(
     folder: Annotated[
-        list[Path] | None, argument("Folders of runs or of stored baselines, or runs (default: runs).", "FOLDER")
+        list[Path] | None,
+        argument("Folders of runs or of stored baselines, or runs (default: runs).", "FOLDER"),
     ] = None,
     metric: Annotated[
         list[str] | None,
         option(
-            "ttfa:p95, response_total:p50, failure_rate, …; may be repeated (default: latencies and the failure rate).",
+            "ttfa:p95, response_total:p50, failure_rate, …; may be repeated (default: latencies and"
+            " the failure rate).",
             "METRIC",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
-        Path | None, option("Where to write the page (default: trend.html in the first FOLDER).", "FILE")
+        Path | None,
+        option("Where to write the page (default: trend.html in the first FOLDER).", "FILE"),
     ] = None,
-    as_json: Annotated[bool, option("Print the series as JSON, and write no page.", "--json")] = False,
+    as_json: Annotated[
+        bool, option("Print the series as JSON, and write no page.", "--json")
+    ] = False,
 ) -> None:
-    """Show each metric over weeks, a point for each run and target, and mark the changes of its level.
+    """Show each metric over weeks, a point for each run and target, and mark the changes of its
+    level.
 
-    Exit status 0: shown, with or without changes; 4: no run is valid. The last line is the path of the page.
+    Exit status 0: shown, with or without changes; 4: no run is valid. The last line is the path of
+    the page.
     """
     from bench.record.presence import is_run
     from reports.analysis.trends.trend import in_folders, trend_of, trend_spec
@@ -182,7 +228,9 @@ def trend(
     folders = [Path(name) for name in without_other_folders([*map(str, folder or [runs_folder()])])]
     if len(folders) == 1 and is_run(folders[0]):
         named = quote(str(folders[0]))
-        raise UsageError(f"a trend is about several runs: name their folder, or run `rtbench report {named}`")
+        raise UsageError(
+            f"a trend is about several runs: name their folder, or run `rtbench report {named}`"
+        )
     specs = [trend_spec(text) for text in metric or ()]
     runs, stored = in_folders(folders)
     result = trend_of(runs, stored, specs)
@@ -210,16 +258,20 @@ def check(
     baseline: Annotated[
         str | None,
         option(
-            "RUN, RUN:TARGET, a folder of `rtbench baseline save`, FOLDER:TARGET, or a target of this interleaved run "
+            "RUN, RUN:TARGET, a folder of `rtbench baseline save`, FOLDER:TARGET, or a target of"
+            " this interleaved run "
             "(default: its first one).",
             "RUN|FOLDER|TARGET",
         ),
     ] = None,
-    on_inconclusive: Annotated[OnInconclusive, option("fail: exit 3; pass: 0; warn: 0 and a clear warning.")] = "fail",
+    on_inconclusive: Annotated[
+        OnInconclusive, option("fail: exit 3; pass: 0; warn: 0 and a clear warning.")
+    ] = "fail",
     write: Annotated[
         list[str] | None,
         option(
-            "Also write the check to a file in this format, such as junit=junit.xml; may be repeated.",
+            "Also write the check to a file in this format, such as junit=junit.xml; may be"
+            " repeated.",
             "FORMAT=FILE",
             show_default=False,
         ),
@@ -228,27 +280,32 @@ def check(
     allow_different: Annotated[
         str,
         option(
-            "Conditions in which stored baselines may differ, such as model,region: api_version, client_version, "
+            "Conditions in which stored baselines may differ, such as model,region: api_version,"
+            " client_version, "
             "concurrency, model, pacing, region, scripts, service, voice, warmup.",
             "NAMES",
         ),
     ] = "",
     explain: Explain = False,
-    quiet: Annotated[bool, option("Print only the annotations for GitHub and Azure.", "--quiet")] = False,
+    quiet: Annotated[
+        bool, option("Print only the annotations for GitHub and Azure.", "--quiet")
+    ] = False,
 ) -> None:
     """Check a run against thresholds, a baseline, or both. The exit status is the verdict.
 
-    `check` and `compare` share their metrics, margins and verdicts. `check` is about one run: your thresholds,
-    stored baselines, JUnit, and an exit status for CI. `compare` explains a difference between runs or targets: all
-    metrics, on a page; it exits 0 with any verdict, unless --fail-on-regression is given.
+    `check` and `compare` share their metrics, margins and verdicts. `check` is about one run: your
+    thresholds, stored baselines, JUnit, and an exit status for CI. `compare` explains a difference
+    between runs or targets: all metrics, on a page; it exits 0 with any verdict, unless
+    --fail-on-regression is given.
 
-    A run that was started with --until-decided is checked by its interim analyses, also while it is in progress, and
-    they are shown. Margins or a baseline that differ from the planned ones are refused; a baseline from another run is
-    not.
+    A run that was started with --until-decided is checked by its interim analyses, also while it is
+    in progress, and they are shown. Margins or a baseline that differ from the planned ones are
+    refused; a baseline from another run is not.
 
-    Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3 inconclusive or not decided
-    yet, 4 invalid or no data. The check is written to check.json and check.md in the run's folder, and its report, if
-    there is one, shows it. If the check is refused, these files of an earlier check are removed.
+    Exit status: 0 passed, 1 regressed or over a threshold, 2 bad thresholds or arguments, 3
+    inconclusive or not decided yet, 4 invalid or no data. The check is written to check.json and
+    check.md in the run's folder, and its report, if there is one, shows it. If the check is
+    refused, these files of an earlier check are removed.
     """
     from bench.files.safe_io import save_text
     from bench.record.presence import may_close
@@ -256,16 +313,24 @@ def check(
     from reports.analysis.targets.conditions import allowed
     from reports.metrics.thresholds import requested_thresholds
     from reports.pages.check.ci import refusal_lines, result_lines
-    from reports.pages.check.document import append_summary, files_of, requested_files, write_check, write_refusal
+    from reports.pages.check.document import (
+        append_summary,
+        files_of,
+        requested_files,
+        write_check,
+        write_refusal,
+    )
     from reports.pages.check.report import check_page
     from reports.pages.run_report.document import renew_report
     from reports.render.terminal import render_page
 
-    run, files = Path(name or FOLDER), []
+    run = Path(name or FOLDER)
+    files = []
     try:
         files = requested_files([*(write or ()), *([f"junit={junit}"] if junit else [])])
         run = _whole_run(name)
-        limits, may_differ = requested_thresholds(thresholds or ()), allowed(allow_different)
+        limits = requested_thresholds(thresholds or ())
+        may_differ = allowed(allow_different)
         close_if_left(run, by_writer=may_close(run))
         result = check_of(run, limits, baseline, on_inconclusive=on_inconclusive, allow=may_differ)
     except RtbenchError as error:
@@ -277,7 +342,8 @@ def check(
             if files_of(run):
                 renew_report(run)
         raise
-    comment, page = None, check_page(result)
+    comment = None
+    page = check_page(result)
     with _optional():
         comment = write_check(result, page, run)
         renew_report(run)
@@ -297,7 +363,9 @@ def check(
 
 @contextmanager
 def _optional() -> Iterator[None]:
-    """Write files on which the exit status does not depend. If one cannot be written, print a warning."""
+    """Write files on which the exit status does not depend. If one cannot be written, print a
+    warning.
+    """
     try:
         yield
     except UsageError as error:
@@ -305,15 +373,17 @@ def _optional() -> Iterator[None]:
 
 
 def _whole_run(name: str) -> Path:
-    """Return the folder of a run. Raise UsageError if the name is RUN:TARGET, or if there is no such run."""
+    """Return the folder of a run. Raise UsageError if the name is RUN:TARGET, or if there is no
+    such run.
+    """
     from bench.record.presence import file_status, is_folder
     from reports.analysis.targets.named import split_name
 
     folder, target = split_name(name)
     if not file_status(Path(name)) and is_folder(folder):
         raise UsageError(
-            f"check accepts only a whole run, {folder}; to check one target, write ttfa{{target:{target}}} in the "
-            "thresholds"
+            f"check accepts only a whole run, {folder}; to check one target, write"
+            f" ttfa{{target:{target}}} in the thresholds"
         )
     return run_with_name(name)
 
@@ -338,7 +408,9 @@ def save(name: RunName = "", folder: Folder = BASELINES) -> None:
     if reason := next(filter(None, map(baselines.unfit_reason, targets)), None):
         raise UsageError(f"{run} cannot be a baseline: {reason_line(reason)}".replace(NBSP, " "))
     for target in targets:
-        sys.stdout.write(f"{escape_control(str(baselines.save(baselines.baseline_of(target), folder)))}\n")
+        sys.stdout.write(
+            f"{escape_control(str(baselines.save(baselines.baseline_of(target), folder)))}\n"
+        )
 
 
 @baseline.command(name="list", cls=Command)
@@ -352,22 +424,34 @@ def listing(folder: Folder = BASELINES) -> None:
 
 
 @baseline.command(cls=Command)
-def show(which: Annotated[str, argument("", "SCENARIO/TARGET")], folder: Folder = BASELINES) -> None:
+def show(
+    which: Annotated[str, argument("", "SCENARIO/TARGET")], folder: Folder = BASELINES
+) -> None:
     """Show the stored runs of a target, and the run-to-run variation of their values."""
     from reports.pages.check.baselines import describe_baselines
     from reports.render.terminal import render_lines
 
     scenario, _, target = which.partition("/")
     stored, notices = _stored(folder)
-    matching = [entry for entry in stored if (entry.baseline.scenario, entry.baseline.target) == (scenario, target)]
+    matching = [
+        entry
+        for entry in stored
+        if (entry.baseline.scenario, entry.baseline.target) == (scenario, target)
+    ]
     if not matching:
-        known = dict.fromkeys(f"{entry.baseline.scenario}/{entry.baseline.target}" for entry in stored)
+        known = dict.fromkeys(
+            f"{entry.baseline.scenario}/{entry.baseline.target}" for entry in stored
+        )
         raise UsageError(f"{folder} has no baseline of {which}; it has {', '.join(known)}")
-    sys.stdout.write(render_lines(describe_baselines(matching), text_width(), wants_colour()) + notices)
+    sys.stdout.write(
+        render_lines(describe_baselines(matching), text_width(), wants_colour()) + notices
+    )
 
 
 def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
-    """Return (the baselines of a folder, a line for each other file). Raise UsageError if it has no baselines."""
+    """Return (the baselines of a folder, a line for each other file). Raise UsageError if it has
+    no baselines.
+    """
     from reports.analysis.check import baselines
     from reports.analysis.check.stored_runs import without_duplicates
     from reports.text.reasons import reason_text
@@ -375,6 +459,7 @@ def _stored(folder: Path) -> tuple[list[baselines.StoredBaseline], str]:
     stored, notices = without_duplicates(baselines.read_baselines(folder))
     if not stored:
         raise UsageError(
-            f"{folder} has no baselines: save one with `rtbench baseline save RUN --baselines-dir {folder}`"
+            f"{folder} has no baselines: save one with `rtbench baseline save RUN --baselines-dir"
+            f" {folder}`"
         )
     return stored, "".join(f"note: {reason_text(notice)}\n" for notice in notices)

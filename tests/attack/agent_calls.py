@@ -49,7 +49,9 @@ MEMORY_KB = 64 * 1024
 
 
 def recording(name: str, ms: int) -> Pcm:
-    samples = (8_000 * np.sin(np.arange(24 * ms) / 24) * (np.arange(24 * ms) % 4_800 < 3_600)).astype("<i2")
+    samples = (
+        8_000 * np.sin(np.arange(24 * ms) / 24) * (np.arange(24 * ms) % 4_800 < 3_600)
+    ).astype("<i2")
     return Pcm(Path(name), name, samples.tobytes(), SpeechSpan(0, len(samples)))
 
 
@@ -69,7 +71,8 @@ class Agent:
     def __init__(self, actions: Actions) -> None:
         self._actions, self._numbers = actions, count()
         self._due = list[tuple[int, int, bytes | ConnectionClosed | None]]()
-        """Entries of (instant, number, message). The message is None if the entry only resumes the generator."""
+        """Entries of (instant, number, message). The message is None if the entry only resumes
+        the generator."""
         self._heard, self._awaited, self._loud = 0, 0, False
         self.echoes = False
         self.marks = list[tuple[int, str]]()

@@ -1,9 +1,9 @@
 """Misbehaving agents in three dialects, and the expected outcomes of a call with each agent.
 
-An agent is a generator. It yields a message to send now, a time in ms to wait, a `Cue`, or a `ConnectionClosed`. The
-caller waits for the greeting, asks something, and interrupts the answer after 0.2 s. In some cases the caller only
-waits for the greeting. Attacks below the level of messages do not depend on the dialect: see
-`tests.system.attack.evil_server`.
+An agent is a generator. It yields a message to send now, a time in ms to wait, a `Cue`, or a
+`ConnectionClosed`. The caller waits for the greeting, asks something, and interrupts the answer
+after 0.2 s. In some cases the caller only waits for the greeting. Attacks below the level of
+messages do not depend on the dialect: see `tests.system.attack.evil_server`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ FRAME_MS = 20
 
 
 class Cue(Enum):
-    """An action of an agent other than to send a message, to wait for a fixed time, or to close the connection."""
+    """An action of an agent other than to send a message, to wait for a fixed time, or to close
+    the connection.
+    """
 
     AFTER_UTTERANCE = auto()
     """Wait until the caller has finished an utterance."""
@@ -77,7 +79,9 @@ class AgentVoice:
         places = np.arange(round(self.format.rate_hz * ms / 1_000))
         at_ms = places * 1_000 // self.format.rate_hz
         phases = 2 * np.pi * 200 * places / self.format.rate_hz
-        return (level * (at_ms % 200 < 140) * (np.sin(phases) + np.sin(2 * phases) / 2) / 1.3).astype(np.int16)
+        return (
+            level * (at_ms % 200 < 140) * (np.sin(phases) + np.sin(2 * phases) / 2) / 1.3
+        ).astype(np.int16)
 
     def spoken(self, samples: Samples, *, pace: float = 1.0) -> Actions:
         """Yield the samples in frames. `pace` is the speed as a multiple of real time."""
@@ -105,14 +109,15 @@ def dumped(message: Any) -> bytes:
 
 
 FOR_EVER_MS = 4_000
-"""A duration longer than every time limit of the caller except `done`, which is 1.5 times this duration."""
+"""A duration longer than every time limit of the caller except `done`, which is 1.5 times this
+duration."""
 
 
 class HostileAgent(NamedTuple):
     """A misbehaving agent.
 
-    `act` is its behaviour. `outcomes` contains the outcomes of the caller's turns, in the order of the turns. `turns`
-    is the number of turns that are run; the script has three.
+    `act` is its behaviour. `outcomes` contains the outcomes of the caller's turns, in the order of
+    the turns. `turns` is the number of turns that are run; the script has three.
     """
 
     act: Callable[[AgentVoice], Actions]
@@ -141,19 +146,31 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 LONG = "x" * 1_000_000
 AMID = {
     # Twilio
-    "twilio binary where text is due": (TWILIO, BinaryMessage(b"\xff" * 160), "protocol_error:json"),
+    "twilio binary where text is due": (
+        TWILIO,
+        BinaryMessage(b"\xff" * 160),
+        "protocol_error:json",
+    ),
     "twilio an empty message": (TWILIO, b"", "protocol_error:json"),
     "twilio words": (TWILIO, b"hello", "protocol_error:json"),
     "twilio a list": (TWILIO, b'["media"]', "protocol_error:json"),
     "twilio half a message": (TWILIO, TWILIO.clear()[:-3], "protocol_error:json"),
     "twilio two messages in one": (TWILIO, TWILIO.clear() * 2, "protocol_error:json"),
-    "twilio deep JSON in an ignored field": (TWILIO, b'{"event":"x","more":' + DEEP + b"}", "protocol_error:json"),
+    "twilio deep JSON in an ignored field": (
+        TWILIO,
+        b'{"event":"x","more":' + DEEP + b"}",
+        "protocol_error:json",
+    ),
     "twilio deep JSON in audio": (
         TWILIO,
         b'{"event":"media","media":{"payload":' + DEEP + b"}}",
         "protocol_error:json",
     ),
-    "twilio not a number": (TWILIO, b'{"event":"media","media":{"payload":NaN}}', "protocol_error:json"),
+    "twilio not a number": (
+        TWILIO,
+        b'{"event":"media","media":{"payload":NaN}}',
+        "protocol_error:json",
+    ),
     "twilio an endless number": (TWILIO, b'{"event":"mark","sequenceNumber":1e999}', "ok"),
     "twilio no UTF-8 in an ignored field": (TWILIO, b'{"event":"media","x":"\xff\xfe"}', "ok"),
     "twilio half of a character": (TWILIO, b'{"event":"media","x":"\\ud800"}', "ok"),
@@ -162,10 +179,18 @@ AMID = {
         b'{"event":"mark","mark":{"name":"\\ud800"}}',
         "ok",
     ),
-    "twilio duplicate keys": (TWILIO, b'{"event":"clear","event":"x","media":null,"media":{}}', "ok"),
+    "twilio duplicate keys": (
+        TWILIO,
+        b'{"event":"clear","event":"x","media":null,"media":{}}',
+        "ok",
+    ),
     "twilio an event that is a number": (TWILIO, dumped({"event": 7}), "protocol_error:json"),
     "twilio an event that is null": (TWILIO, dumped({"event": None}), "protocol_error:json"),
-    "twilio media that is a text": (TWILIO, dumped({"event": "media", "media": "x"}), "protocol_error:json"),
+    "twilio media that is a text": (
+        TWILIO,
+        dumped({"event": "media", "media": "x"}),
+        "protocol_error:json",
+    ),
     "twilio media that is nothing": (TWILIO, dumped({"event": "media", "media": None}), "ok"),
     "twilio media without a payload": (TWILIO, dumped({"event": "media", "media": {}}), "ok"),
     "twilio audio that is a number": (TWILIO, TWILIO.text(5), "protocol_error:base64"),
@@ -182,7 +207,11 @@ AMID = {
     "twilio base64 in lines": (TWILIO, TWILIO.text("AAAA\nAAA"), "protocol_error:base64"),
     "twilio base64 with padding inside": (TWILIO, TWILIO.text("AA==AAAA"), "protocol_error:base64"),
     "twilio empty audio": (TWILIO, TWILIO.text(""), "ok"),
-    "twilio an event of the caller": (TWILIO, dumped({"event": "start", "start": {"streamSid": "MZ"}}), "ok"),
+    "twilio an event of the caller": (
+        TWILIO,
+        dumped({"event": "start", "start": {"streamSid": "MZ"}}),
+        "ok",
+    ),
     "twilio a stop": (TWILIO, dumped({"event": "stop"}), "ok"),
     "twilio an event of a megabyte": (TWILIO, dumped({"event": LONG}), "ok"),
     "twilio a mark of a megabyte": (TWILIO, TWILIO.mark(LONG), "ok"),
@@ -193,14 +222,30 @@ AMID = {
     "acs binary where text is due": (ACS, BinaryMessage(bytes(640)), "protocol_error:json"),
     "acs a kind that is a table": (ACS, dumped({"kind": {}}), "protocol_error:json"),
     "acs two kinds": (ACS, dumped({"kind": "AudioData", "Kind": "StopAudio"}), "ok"),
-    "acs audio that is a text": (ACS, dumped({"kind": "AudioData", "audioData": "AAAA"}), "protocol_error:json"),
+    "acs audio that is a text": (
+        ACS,
+        dumped({"kind": "AudioData", "audioData": "AAAA"}),
+        "protocol_error:json",
+    ),
     "acs audio that is a number": (ACS, ACS.text(5), "protocol_error:base64"),
     "acs audio that is no base64": (ACS, ACS.text("...."), "protocol_error:base64"),
     "acs audio without a field": (ACS, dumped({"kind": "AudioData"}), "ok"),
-    "acs no UTF-8 in an ignored field": (ACS, b'{"kind":"AudioData","audioData":{"x":"\xff"}}', "ok"),
-    "acs deep JSON": (ACS, b'{"kind":"AudioData","audioData":{"x":' + DEEP + b"}}", "protocol_error:json"),
+    "acs no UTF-8 in an ignored field": (
+        ACS,
+        b'{"kind":"AudioData","audioData":{"x":"\xff"}}',
+        "ok",
+    ),
+    "acs deep JSON": (
+        ACS,
+        b'{"kind":"AudioData","audioData":{"x":' + DEEP + b"}}",
+        "protocol_error:json",
+    ),
     "acs half a sample": (ACS, ACS.payload(b"\x01"), "ok"),
-    "acs metadata of the caller": (ACS, dumped({"kind": "AudioMetadata", "audioMetadata": {}}), "ok"),
+    "acs metadata of the caller": (
+        ACS,
+        dumped({"kind": "AudioMetadata", "audioMetadata": {}}),
+        "ok",
+    ),
     # a plain WebSocket
     "pcm words": (PCM, b"ready", "protocol_error:json"),
     "pcm no UTF-8": (PCM, b'{"x":"\xff"}', "ok"),
@@ -220,7 +265,9 @@ for name, (voice, message, outcome) in AMID.items():
 
 
 def sequence(*parts: Action | Callable[[AgentVoice], Iterable[Action]]) -> Act:
-    """Return an agent that executes these actions one after another. A callable part returns several actions."""
+    """Return an agent that executes these actions one after another. A callable part returns
+    several actions.
+    """
 
     def act(voice: AgentVoice) -> Actions:
         for part in parts:
@@ -262,15 +309,26 @@ def repeated(*actions: Action) -> Act:
 
 
 def edited(old: bytes, new: bytes) -> Act:
-    """Return an agent that speaks for one second. In each message that the agent sends, `old` is replaced by `new`."""
-    return sequence(lambda voice: (
-        action.replace(old, new) if isinstance(action, bytes) else action for action in voice.says(1_000)))  # fmt: skip
+    """Return an agent that speaks for one second. In each message that the agent sends, `old` is
+    replaced by `new`.
+    """
+    return sequence(
+        lambda voice: (
+            action.replace(old, new) if isinstance(action, bytes) else action
+            for action in voice.says(1_000)
+        )
+    )
 
 
 def followed(by: Callable[[AgentVoice, int], Action]) -> Act:
-    """Return an agent that greets. After each action of the greeting, the agent also does `by(voice, number)`."""
-    return sequence(lambda voice: (
-        one for number, action in enumerate(voice.says()) for one in (action, by(voice, number))))  # fmt: skip
+    """Return an agent that greets. After each action of the greeting, the agent also does
+    `by(voice, number)`.
+    """
+    return sequence(
+        lambda voice: (
+            one for number, action in enumerate(voice.says()) for one in (action, by(voice, number))
+        )
+    )
 
 
 def cut_in_two(voice: AgentVoice) -> Actions:
@@ -295,72 +353,162 @@ NO_ANSWER = "ok interrupted timeout:first_delta"
 SEQUENCES: dict[str, tuple[str, AgentVoice, Act]] = {
     # (outcomes, dialect, actions) Missing or invalid audio.
     "never greets": ("timeout:first_delta", PCM, sequence(AFTER_UTTERANCE)),
-    "speaks on the stream of another call":
-        ("timeout:first_delta", TWILIO, sequence(edited(b'"MZ"', b'"MZ2"'), AFTER_UTTERANCE)),
-    "speaks on no stream":
-        ("timeout:first_delta", TWILIO, sequence(edited(b'"streamSid"', b'"stream_sid"'), AFTER_UTTERANCE)),
+    "speaks on the stream of another call": (
+        "timeout:first_delta",
+        TWILIO,
+        sequence(edited(b'"MZ"', b'"MZ2"'), AFTER_UTTERANCE),
+    ),
+    "speaks on no stream": (
+        "timeout:first_delta",
+        TWILIO,
+        sequence(edited(b'"streamSid"', b'"stream_sid"'), AFTER_UTTERANCE),
+    ),
     "endless silence": ("timeout:first_delta", PCM, silent(FOR_EVER_MS)),
-    "endless noise":
-        ("timeout:first_delta", PCM, spoken(lambda _: np.random.default_rng(1).normal(0, 3_000, PLACES.size))),
-    "endless clipped noise":
-        ("timeout:first_delta", PCM, spoken(lambda _: np.random.default_rng(1).choice([-32_768, 32_767], PLACES.size))),
+    "endless noise": (
+        "timeout:first_delta",
+        PCM,
+        spoken(lambda _: np.random.default_rng(1).normal(0, 3_000, PLACES.size)),
+    ),
+    "endless clipped noise": (
+        "timeout:first_delta",
+        PCM,
+        spoken(lambda _: np.random.default_rng(1).choice([-32_768, 32_767], PLACES.size)),
+    ),
     "a hum": ("ok", PCM, spoken(lambda _: 9_000 * np.sin(PLACES / 25))),
     "a chord": ("ok", PCM, spoken(lambda _: 3_000 * CHORD)),
-    "endless music with a beat":
-        ("timeout:response", PCM, spoken(lambda _: 8_000 * np.sin(LONGER / 12) * (1 - LONGER % 6_400 / 6_400))),
-    "endless direct current": ("timeout:first_delta", PCM, spoken(lambda _: np.full(PLACES.size, 20_000))),
-    "a voice on a direct current":
-        ("ok", PCM, spoken(lambda voice: np.concatenate((STEADY, voice.speech(400) + np.int16(2_000), STEADY)))),
-    "whispers": ("timeout:first_delta", PCM, spoken(lambda voice: voice.speech(FOR_EVER_MS, level=20))),
+    "endless music with a beat": (
+        "timeout:response",
+        PCM,
+        spoken(lambda _: 8_000 * np.sin(LONGER / 12) * (1 - LONGER % 6_400 / 6_400)),
+    ),
+    "endless direct current": (
+        "timeout:first_delta",
+        PCM,
+        spoken(lambda _: np.full(PLACES.size, 20_000)),
+    ),
+    "a voice on a direct current": (
+        "ok",
+        PCM,
+        spoken(lambda voice: np.concatenate((STEADY, voice.speech(400) + np.int16(2_000), STEADY))),
+    ),
+    "whispers": (
+        "timeout:first_delta",
+        PCM,
+        spoken(lambda voice: voice.speech(FOR_EVER_MS, level=20)),
+    ),
     "clicks": ("timeout:first_delta", PCM, spoken(clicking)),
-    "a voice that is clipped": ("ok", PCM, spoken(lambda voice: np.sign(voice.speech(400)) * np.int16(32_767))),
-    "a sample rate that is too low": ("ok", PCM, sequence(silent(300), spoken(lambda voice: voice.speech(800)[::2]))),
-    "a sample rate that is too high": ("ok", PCM, spoken(lambda voice: np.repeat(voice.speech(400), 3))),
-    "mu-law for PCM":
-        ("ok", PCM, sequence(silent(300), spoken(lambda m: np.frombuffer(G711_ULAW.encode(m.speech(800)), "<i2")))),
+    "a voice that is clipped": (
+        "ok",
+        PCM,
+        spoken(lambda voice: np.sign(voice.speech(400)) * np.int16(32_767)),
+    ),
+    "a sample rate that is too low": (
+        "ok",
+        PCM,
+        sequence(silent(300), spoken(lambda voice: voice.speech(800)[::2])),
+    ),
+    "a sample rate that is too high": (
+        "ok",
+        PCM,
+        spoken(lambda voice: np.repeat(voice.speech(400), 3)),
+    ),
+    "mu-law for PCM": (
+        "ok",
+        PCM,
+        sequence(
+            silent(300), spoken(lambda m: np.frombuffer(G711_ULAW.encode(m.speech(800)), "<i2"))
+        ),
+    ),
     "bytes in the wrong order": ("ok", PCM, spoken(lambda voice: voice.speech(400).byteswap())),
     "samples that are cut in two": ("ok", PCM, cut_in_two),
     "an endless greeting": ("timeout:response", PCM, says(2 * FOR_EVER_MS)),
-    "more audio at once than the response limit": ("timeout:response", PCM, at_once(2 * FOR_EVER_MS)),
-    "audio at a thousand times real time":
-        ("limit_exceeded:audio", TWILIO, lambda voice: cycle((voice.audio(voice.speech(20_000)), 20))),
+    "more audio at once than the response limit": (
+        "timeout:response",
+        PCM,
+        at_once(2 * FOR_EVER_MS),
+    ),
+    "audio at a thousand times real time": (
+        "limit_exceeded:audio",
+        TWILIO,
+        lambda voice: cycle((voice.audio(voice.speech(20_000)), 20)),
+    ),
     "audio at half real time": ("ok", PCM, lambda voice: voice.spoken(voice.speech(400), pace=0.5)),
     "answers an hour later": ("ok timeout:first_delta", PCM, sequence(ASKED, LATER, GREETS)),
     "greets an hour later": ("timeout:first_delta", PCM, sequence(silent(100), LATER, GREETS)),
     "empty frames": ("timeout:first_delta", PCM, repeated(*[BinaryMessage(b"")] * 5, 20)),
-    "frames of half a sample": ("timeout:first_delta", PCM, repeated(*[BinaryMessage(b"\x01")] * 5, 20)),
-    "one sample at a time":
-        ("ok", TWILIO, sequence(lambda voice: (voice.audio(np.array([sample])) for sample in voice.speech(200)))),
+    "frames of half a sample": (
+        "timeout:first_delta",
+        PCM,
+        repeated(*[BinaryMessage(b"\x01")] * 5, 20),
+    ),
+    "one sample at a time": (
+        "ok",
+        TWILIO,
+        sequence(lambda voice: (voice.audio(np.array([sample])) for sample in voice.speech(200))),
+    ),
     "endless messages": ("limit_exceeded:events", PCM, repeated(b"{}")),
     # Speech at unexpected times.
     "echoes what it is asked": ("ok ok", PCM, sequence(GREETS, ECHO)),
     "answers while it is asked": ("ok ok", PCM, sequence(GREETS, 1_700, GREETS)),
-    "keeps speaking while it is asked": ("ok timeout:first_delta", PCM, sequence(GREETS, 900, says(1_500))),
+    "keeps speaking while it is asked": (
+        "ok timeout:first_delta",
+        PCM,
+        sequence(GREETS, 900, says(1_500)),
+    ),
     "answers twice": ("ok ok", PCM, sequence(ASKED, GREETS, 1_200, GREETS)),
     "never falls silent": (NO_ANSWER, PCM, sequence(ASKED, says(2_500))),
-    "ends before it is interrupted":
-        ("ok ok timeout:first_delta", PCM, sequence(ASKED, says(200))),
-    "late audio after the clear":
-        (NO_ANSWER, TWILIO, sequence(ASKED, at_once(3_000), 700, clears(), GREETS)),
-    "late audio after the clear and then an answer":
-        ("ok interrupted ok", TWILIO, sequence(ASKED, at_once(3_000), 700, clears(), GREETS, 400, GREETS)),
-    "clears and answers at once in silence":
-        ("ok interrupted ok", ACS, sequence(ASKED, at_once(3_000), 400, clears(), silent(300), GREETS)),
-    "clears and speaks endlessly":
-        ("ok timeout:first_delta timeout:first_delta", ACS,
-         sequence(ASKED, at_once(3_000), 400, clears(), says(FOR_EVER_MS))),
-    "clears without an interruption": ("cancelled:turn_detected", TWILIO, sequence(at_once(600), 200, clears())),
+    "ends before it is interrupted": ("ok ok timeout:first_delta", PCM, sequence(ASKED, says(200))),
+    "late audio after the clear": (
+        NO_ANSWER,
+        TWILIO,
+        sequence(ASKED, at_once(3_000), 700, clears(), GREETS),
+    ),
+    "late audio after the clear and then an answer": (
+        "ok interrupted ok",
+        TWILIO,
+        sequence(ASKED, at_once(3_000), 700, clears(), GREETS, 400, GREETS),
+    ),
+    "clears and answers at once in silence": (
+        "ok interrupted ok",
+        ACS,
+        sequence(ASKED, at_once(3_000), 400, clears(), silent(300), GREETS),
+    ),
+    "clears and speaks endlessly": (
+        "ok timeout:first_delta timeout:first_delta",
+        ACS,
+        sequence(ASKED, at_once(3_000), 400, clears(), says(FOR_EVER_MS)),
+    ),
+    "clears without an interruption": (
+        "cancelled:turn_detected",
+        TWILIO,
+        sequence(at_once(600), 200, clears()),
+    ),
     # Clears, marks, and the messages that they depend on.
     "clears before anything": ("ok", TWILIO, sequence(clears(3), GREETS)),
     "clears after everything": ("ok", TWILIO, sequence(GREETS, 100, clears(3))),
     "clears all the time": ("ok ok", ACS, sequence(ASKED, clears(300), GREETS, clears(300))),
-    "a clear between all frames": ("cancelled:turn_detected", TWILIO, followed(lambda voice, _: voice.clear())),
+    "a clear between all frames": (
+        "cancelled:turn_detected",
+        TWILIO,
+        followed(lambda voice, _: voice.clear()),
+    ),
     "marks before any audio": ("ok", TWILIO, sequence(marks(1_100), GREETS)),
-    "more marks than the limit": ("limit_exceeded:marks", TWILIO, sequence(at_once(3_000), marks(1_100))),
-    "a mark after every frame": ("ok", TWILIO, followed(lambda voice, number: voice.mark(f"{number}"))),
-    "marks of one name that are cleared":
-        ("ok", TWILIO, sequence(GREETS, 1_900, at_once(3_000), marks(500), clears())),
-}  # fmt: skip
+    "more marks than the limit": (
+        "limit_exceeded:marks",
+        TWILIO,
+        sequence(at_once(3_000), marks(1_100)),
+    ),
+    "a mark after every frame": (
+        "ok",
+        TWILIO,
+        followed(lambda voice, number: voice.mark(f"{number}")),
+    ),
+    "marks of one name that are cleared": (
+        "ok",
+        TWILIO,
+        sequence(GREETS, 1_900, at_once(3_000), marks(500), clears()),
+    ),
+}
 for name, (outcomes, voice, act) in SEQUENCES.items():
     AGENTS[name] = HostileAgent(act, voice.dialect, outcomes, len(outcomes.split()))
 AGENTS["echoes from the beginning"] = HostileAgent(sequence(ECHO), "pcm", "timeout:first_delta", 2)
@@ -372,8 +520,8 @@ AGENTS["echoes from the beginning"] = HostileAgent(sequence(ECHO), "pcm", "timeo
 def hangs_up(code: int, *, after: int, heard: int = 0) -> Act:
     """Return an agent that closes the connection with this code after it has spoken for `after` ms.
 
-    If `heard` is 0, the agent closes during its greeting. Otherwise it closes during its reply to the caller's
-    utterance number `heard`.
+    If `heard` is 0, the agent closes during its greeting. Otherwise it closes during its reply to
+    the caller's utterance number `heard`.
     """
 
     def act(voice: AgentVoice) -> Actions:
@@ -399,4 +547,6 @@ for where, (when, outcomes) in ENDS.items():
     for code in (1000, 1001, 1006, 1011, 4000):
         ends = outcomes.format(f"closed:{code}")
         turns = 3 if "interrupted" in where else 2
-        AGENTS[f"hangs up {where} by {code}"] = HostileAgent(hangs_up(code, **when), "acs", ends, turns)
+        AGENTS[f"hangs up {where} by {code}"] = HostileAgent(
+            hangs_up(code, **when), "acs", ends, turns
+        )

@@ -1,4 +1,6 @@
-"""The readers of input files, and a check that each reader refuses a bad file with an error of one line."""
+"""The readers of input files, and a check that each reader refuses a bad file with an error of
+one line.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def read_log(path: Path) -> object:
 
 def read_targets(path: Path) -> object:
     names = ("east", "local.quick")
-    return resolve_targets({"A_KEY": "a-long-enough-key"}, ServiceOptions(targets=names, target_file=path))
+    return resolve_targets(
+        {"A_KEY": "a-long-enough-key"}, ServiceOptions(targets=names, target_file=path)
+    )
 
 
 READERS = {
@@ -85,7 +89,9 @@ READERS = {
     "thresholds": Reader("ci.yaml", THRESHOLDS, thresholds.read_thresholds),
     "event log": Reader("w0-000000.jsonl", LOG, read_log),
     "rows of CSV": Reader("rows.csv", b"name,city\nAnn,Rome\nBob,Oslo\n", load_rows),
-    "rows of JSONL": Reader("rows.jsonl", b'{"name":"Ann","n":1}\n{"name":"Bob","n":2}\n', load_rows),
+    "rows of JSONL": Reader(
+        "rows.jsonl", b'{"name":"Ann","n":1}\n{"name":"Bob","n":2}\n', load_rows
+    ),
     "history": Reader("history.jsonl", (SCRIPTS / "long_call.jsonl").read_bytes(), load_history),
     "think times": Reader("times.txt", b"# seconds\n1.5\n0.3\n2\n", load_think_times),
     "arrivals": Reader("calls.txt", b"0\n1.5\n2.25\n7\n", load_recorded),
@@ -103,7 +109,9 @@ An error names the problem, its place and the remedy, with short quotes.
 
 
 def check(read: Callable[[], object]) -> None:
-    """Assert that `read` either succeeds or raises an RtbenchError whose message is one printable line."""
+    """Assert that `read` either succeeds or raises an RtbenchError whose message is one
+    printable line.
+    """
     try:
         read()
     except RtbenchError as error:
@@ -115,7 +123,13 @@ def check(read: Callable[[], object]) -> None:
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the path of keys to each value of a document."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [path, *(found for key, part in inner for found in places(part, (*path, key)))]
 
 

@@ -1,7 +1,8 @@
-"""Calls with every agent of the table, in memory. Each turn has one outcome, and no metric is invented.
+"""Calls with every agent of the table, in memory. Each turn has one outcome, and no metric is
+invented.
 
-The clock is virtual. The observations of each call are compared with what the agent sent, and with a replay of the
-event log.
+The clock is virtual. The observations of each call are compared with what the agent sent, and with
+a replay of the event log.
 """
 
 from __future__ import annotations
@@ -52,10 +53,18 @@ def test_each_turn_with_a_hostile_agent_has_the_expected_outcome_and_no_invented
 
 
 HEARD_ALONE = {
-    *("voice_to_voice", "dead_air", "stall_duration", "overlap", "unplayed_audio"),
-    *("barge_in_yield", "barge_in_last_audio", "barge_in_detection", "barge_in_late_audio"),
+    "voice_to_voice",
+    "dead_air",
+    "stall_duration",
+    "overlap",
+    "unplayed_audio",
+    "barge_in_yield",
+    "barge_in_last_audio",
+    "barge_in_detection",
+    "barge_in_late_audio",
 }
-"""All metrics that a call can have if its service reports no events except that it detected the caller's speech."""
+"""All metrics that a call can have if its service reports no events except that it detected the
+caller's speech."""
 ENDS_CALL = ("timeout:", "closed:", "protocol_error:", "limit_exceeded:")
 
 
@@ -67,9 +76,14 @@ def assert_no_invented_metrics(turn: TurnObservation, session: SessionObservatio
     instants, metrics = turn.instants, turn.metrics_ns()
     assert set(metrics) <= HEARD_ALONE
     assert (turn.usage, turn.reply_text, turn.input_text, turn.response_id) == (None, "", "", "")
-    is_answered = "speech_end" in instants and instants.get("first_audible", -1) >= instants["speech_end"]
+    is_answered = (
+        "speech_end" in instants and instants.get("first_audible", -1) >= instants["speech_end"]
+    )
     assert ("voice_to_voice" in metrics) is is_answered
-    assert all(session.start_ns <= at_ns <= instants["ended"] + 2 * JITTER_MS * MS for at_ns in instants.values())
+    assert all(
+        session.start_ns <= at_ns <= instants["ended"] + 2 * JITTER_MS * MS
+        for at_ns in instants.values()
+    )
     assert all(value >= 0 for value in metrics.values())
     assert turn.cut_off or metrics.get("voice_to_voice", 0) >= 0
     assert (turn.interruption == "speech") is ("barge_in" in instants)
@@ -107,8 +121,12 @@ def test_a_mark_returns_once_the_audio_before_it_was_played_or_dropped(tmp_path:
     call = play_call(TWILIO, actions(), STEPS[:2], tmp_path / "call.jsonl")
 
     assert [(since_ms(call, at_ns), name) for at_ns, name in call.agent.marks] == [
-        (0, "first"), (600, "greeting_audible"), (640, "more"), (2_200, "dropped"), (2_200, "last"),
-    ]  # fmt: skip
+        (0, "first"),
+        (600, "greeting_audible"),
+        (640, "more"),
+        (2_200, "dropped"),
+        (2_200, "last"),
+    ]
 
 
 def test_audio_right_after_a_clear_belongs_to_the_interrupted_reply(tmp_path: Path) -> None:
@@ -133,8 +151,8 @@ def test_an_agent_that_is_not_silent_within_two_seconds_has_not_yielded(tmp_path
 def test_a_greeting_is_decoded_in_the_output_format_of_the_session(tmp_path: Path) -> None:
     """The session outputs 48 kHz.
 
-    If the greeting were decoded in a wrong format, its playback would last until the first answer. The greeting would
-    then count as part of that answer.
+    If the greeting were decoded in a wrong format, its playback would last until the first answer.
+    The greeting would then count as part of that answer.
     """
     voice = AgentVoice("pcm", PCM16_48K)
 

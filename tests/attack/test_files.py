@@ -1,4 +1,6 @@
-"""Damaged and hostile input files. Each reader either accepts such a file, or raises an error of one line."""
+"""Damaged and hostile input files. Each reader either accepts such a file, or raises an error of
+one line.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: repr(hostile[:12]))
-def test_a_file_with_hostile_bytes_is_read_or_refused_in_one_line(tmp_path: Path, kind: str, hostile: bytes) -> None:
+def test_a_file_with_hostile_bytes_is_read_or_refused_in_one_line(
+    tmp_path: Path, kind: str, hostile: bytes
+) -> None:
     reader = READERS[kind]
     contents = (hostile, hostile + reader.of, reader.of + hostile)
     for content in some(contents, 1, [*READERS].index(kind) + HOSTILE.index(hostile)):
@@ -40,7 +44,9 @@ def test_a_file_with_hostile_bytes_is_read_or_refused_in_one_line(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_a_file_with_an_overlong_word_is_read_or_refused_in_one_short_line(tmp_path: Path, kind: str) -> None:
+def test_a_file_with_an_overlong_word_is_read_or_refused_in_one_short_line(
+    tmp_path: Path, kind: str
+) -> None:
     """The test replaces one word of a valid file by a very long word, or by many words."""
     reader = READERS[kind]
     path = tmp_path / reader.name
@@ -54,7 +60,9 @@ def test_a_file_with_an_overlong_word_is_read_or_refused_in_one_short_line(tmp_p
 
 @pytest.mark.parametrize("kind", READERS)
 def test_each_reader_accepts_its_valid_file(tmp_path: Path, kind: str) -> None:
-    """If a reader refused its valid file too, the other tests could pass although the reader reads nothing."""
+    """If a reader refused its valid file too, the other tests could pass although the reader
+    reads nothing.
+    """
     path = tmp_path / READERS[kind].name
     path.write_bytes(READERS[kind].of)
 
@@ -66,7 +74,9 @@ def test_each_reader_accepts_its_valid_file(tmp_path: Path, kind: str) -> None:
 
 @pytest.fixture(scope="module")
 def run(scratch: Path) -> Path:
-    plan = Plan(sessions=6, turns=2, targets=("east", "west"), paired=True, usage=True, limited=True)
+    plan = Plan(
+        sessions=6, turns=2, targets=("east", "west"), paired=True, usage=True, limited=True
+    )
     return synthetic.write(scratch / "run", plan)
 
 
@@ -79,7 +89,9 @@ def write_reports(folder: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
-def test_a_run_json_with_wrong_values_is_reported_or_refused_in_one_line(run: Path, data: st.DataObject) -> None:
+def test_a_run_json_with_wrong_values_is_reported_or_refused_in_one_line(
+    run: Path, data: st.DataObject
+) -> None:
     path = run / "run.json"
     whole = path.read_bytes()
     document = json.loads(whole)
@@ -95,9 +107,16 @@ def test_a_run_json_with_wrong_values_is_reported_or_refused_in_one_line(run: Pa
 
 
 @pytest.mark.parametrize(
-    "validity", [{"a": 1}, {"status": "valid", "reasons": [], "checks": None}, {"status": "valid", "checks": [{}]}]
+    "validity",
+    [
+        {"a": 1},
+        {"status": "valid", "reasons": [], "checks": None},
+        {"status": "valid", "checks": [{}]},
+    ],
 )
-def test_a_validity_without_its_values_is_reported_or_refused_in_one_line(run: Path, validity: object) -> None:
+def test_a_validity_without_its_values_is_reported_or_refused_in_one_line(
+    run: Path, validity: object
+) -> None:
     path = run / "run.json"
     whole = path.read_bytes()
     try:

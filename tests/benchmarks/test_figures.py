@@ -1,4 +1,6 @@
-"""The calculations of the benchmarks. Client reports are joined with the truth log, and only equal work is compared."""
+"""The calculations of the benchmarks. Client reports are joined with the truth log, and only
+equal work is compared.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,12 @@ def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
             name = f"sess_{number}"
             if kind == TURN[0]:
                 lines.append(
-                    {"session": name, "direction": "in", "type": "response.create", "at_ns": at_ns - STEP_NS // 2}
+                    {
+                        "session": name,
+                        "direction": "in",
+                        "type": "response.create",
+                        "at_ns": at_ns - STEP_NS // 2,
+                    }
                 )
             n = 4800 if kind == "response.output_audio.delta" else 0
             lines.append(
@@ -80,7 +87,8 @@ def run_of(sessions: int, turns: int) -> list[dict[str, Any]]:
 
 
 def records_of(truth: Truth, late_ns: int = 0) -> list[SessionRecord]:
-    """Return the report of a client whose timestamp of each event is `late_ns` after the event was sent.
+    """Return the report of a client whose timestamp of each event is `late_ns` after the event was
+    sent.
 
     Requests have no such delay.
     """
@@ -96,12 +104,15 @@ def records_of(truth: Truth, late_ns: int = 0) -> list[SessionRecord]:
 def resource_use_of(truth: Truth) -> Watched:
     """Return the resource use of a client that uses half a core.
 
-    Its memory is 1 MB before the first session, and grows by 1 MB each second. The simulator uses a quarter of a core,
-    and other processes use no CPU time.
+    Its memory is 1 MB before the first session, and grows by 1 MB each second. The simulator uses a
+    quarter of a core, and other processes use no CPU time.
     """
     seconds = range(int(truth.handed_ns.max() // 1_000_000_000) + 2)
     return Watched(
-        [Sample(CpuReading(s * 1_000_000_000, s / 2, s / 4, s * 3 / 4), (s + 1) * 1_000_000) for s in seconds]
+        [
+            Sample(CpuReading(s * 1_000_000_000, s / 2, s / 4, s * 3 / 4), (s + 1) * 1_000_000)
+            for s in seconds
+        ]
     )
 
 
@@ -126,7 +137,11 @@ def test_errors_are_computed_only_from_events_of_the_steady_state() -> None:
 
 def test_each_instant_is_that_of_its_event() -> None:
     truth = truth_of(run_of(1, 2))
-    second = truth.instants[truth.instants["turn"] == 2].set_index("instant")["place"] - len(OPENING) - PER_TURN
+    second = (
+        truth.instants[truth.instants["turn"] == 2].set_index("instant")["place"]
+        - len(OPENING)
+        - PER_TURN
+    )
 
     assert second.to_dict() == {
         "response_created": 1,
@@ -149,8 +164,15 @@ def test_the_true_and_the_reported_ttfa_of_each_turn_are_returned() -> None:
 
 def test_a_report_from_run_rows_equals_one_from_timestamps() -> None:
     truth = truth_of(run_of(2, 2))
-    instants = truth.instants.pivot(index=["session_id", "turn"], columns="instant", values="handed_ns") - 7
-    turns = instants.add_suffix("_at_ns").assign(start_ns=7, outcome="ok", request_sent_at_ns=3.0).reset_index()
+    instants = (
+        truth.instants.pivot(index=["session_id", "turn"], columns="instant", values="handed_ns")
+        - 7
+    )
+    turns = (
+        instants.add_suffix("_at_ns")
+        .assign(start_ns=7, outcome="ok", request_sent_at_ns=3.0)
+        .reset_index()
+    )
     turns = turns.rename(columns={"session_id": "service_session_id"}).assign(session_id="ours")
     counts = {name: (len(wire), int(wire[-1])) for name, wire in truth.wire.items()}
     sessions = pd.DataFrame(
@@ -171,7 +193,10 @@ def report_of_truth(truth: Truth) -> ClientReport:
 def one_byte_more() -> tuple[ClientReport, Truth]:
     truth = truth_of(run_of(1, 1))
     report = report_of_truth(truth)
-    return replace(report, wire_bytes={name: count + 1 for name, count in report.wire_bytes.items()}), truth
+    return (
+        replace(report, wire_bytes={name: count + 1 for name, count in report.wire_bytes.items()}),
+        truth,
+    )
 
 
 def left_early() -> tuple[ClientReport, Truth]:
@@ -233,7 +258,9 @@ def test_an_event_without_a_timestamp_is_the_reason_why_a_row_has_no_metrics() -
     report = report_of_truth(truth)
     begin_ns, end_ns = truth.steady()
     middle = truth.instants[truth.instants["handed_ns"].between(begin_ns, end_ns, inclusive="left")]
-    found = figures(replace(report, stamps=report.stamps.drop(middle.index[0])), truth, resource_use_of(truth))
+    found = figures(
+        replace(report, stamps=report.stamps.drop(middle.index[0])), truth, resource_use_of(truth)
+    )
 
     assert isinstance(found, Cannot)
     assert found.why == f"1 of {len(middle)} events have no timestamp"
@@ -243,7 +270,9 @@ def test_repeated_runs_are_shown_by_their_medians() -> None:
     truth = truth_of(run_of(2, 2))
     one = figures(report_of_truth(truth), truth, resource_use_of(truth))
     assert isinstance(one, Figures)
-    found = typical([replace(one, cpu_us_per_event=cost, error_ms=(cost, 0, 0)) for cost in (30.0, 10.0, 14.0)])
+    found = typical(
+        [replace(one, cpu_us_per_event=cost, error_ms=(cost, 0, 0)) for cost in (30.0, 10.0, 14.0)]
+    )
 
     assert found.cpu_us_per_event == 14.0
     assert found.error_ms[0] == 14.0
@@ -251,11 +280,15 @@ def test_repeated_runs_are_shown_by_their_medians() -> None:
 
 
 def test_memory_per_session_is_the_slope_over_the_number_of_sessions() -> None:
-    assert per_session({100: 50e6 + 100 * 9e3, 200: 50e6 + 200 * 9e3, 400: 50e6 + 400 * 9e3}) == pytest.approx(9e3)
+    assert per_session(
+        {100: 50e6 + 100 * 9e3, 200: 50e6 + 200 * 9e3, 400: 50e6 + 400 * 9e3}
+    ) == pytest.approx(9e3)
     assert per_session({100: 50e6}) is None
 
 
-@pytest.mark.parametrize(("payload", "frame"), [(0, 2), (125, 127), (126, 130), (65_535, 65_539), (65_536, 65_546)])
+@pytest.mark.parametrize(
+    ("payload", "frame"), [(0, 2), (125, 127), (126, 130), (65_535, 65_539), (65_536, 65_546)]
+)
 def test_the_header_size_of_a_frame_depends_on_its_length(payload: int, frame: int) -> None:
     assert frame_bytes(payload) == frame
 
@@ -314,14 +347,21 @@ def test_a_client_that_fails_in_one_of_the_repeated_runs_fails() -> None:
 def test_clients_that_received_different_amounts_of_data_are_reported() -> None:
     other = replace(FIGURES, wire_bytes=FIGURES.wire_bytes + 1)
 
-    assert differences({(50, "one"): [FIGURES, FIGURES], (200, "one"): [other], (50, "two"): [Cannot("slow")]}) == []
+    assert (
+        differences(
+            {(50, "one"): [FIGURES, FIGURES], (200, "one"): [other], (50, "two"): [Cannot("slow")]}
+        )
+        == []
+    )
     assert differences({(50, "one"): [FIGURES], (50, "two"): [FIGURES, other]}) == [
         "different work: at 50 sessions the clients received 26595123 or 26595124 bytes"
     ]
 
 
 def test_cpu_per_chunk_counts_only_chunks_sent_while_all_sessions_talk() -> None:
-    half_a_core = Watched([Sample(CpuReading(at * MS, at / 2000, 0.0, 0.0), 0) for at in range(0, 3001, 100)])
+    half_a_core = Watched(
+        [Sample(CpuReading(at * MS, at / 2000, 0.0, 0.0), 0) for at in range(0, 3001, 100)]
+    )
     one = [("one", at * MS) for at in range(0, 2001, 50)]
     other = [("other", at * MS) for at in range(1000, 3001, 50)]
 

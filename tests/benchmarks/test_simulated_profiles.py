@@ -1,4 +1,6 @@
-"""The benchmark of profiles: its statistics, and that each preset gives the latency of its source."""
+"""The benchmark of profiles: its statistics, and that each preset gives the latency of its
+source.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,24 @@ from bench.simulator.profile import PRESETS, load_profile
 from benchmarks import resampled_calls
 from benchmarks.simulated_profiles import between_share, is_assumed, observe
 
-SOURCED = [name for name in PRESETS if "p50" in load_profile(Path(name)).published.voice_to_voice_ms]
+SOURCED = [
+    name for name in PRESETS if "p50" in load_profile(Path(name)).published.voice_to_voice_ms
+]
 
 
 @pytest.mark.parametrize("name", SOURCED)
 def test_a_preset_gives_the_voice_to_voice_of_its_source(name: str) -> None:
-    """With 20 turns, the standard error of the median is 5 %, so the limit is wider than the benchmark's."""
+    """With 20 turns, the standard error of the median is 5 %, so the limit is wider than the
+    benchmark's.
+    """
     profile = load_profile(Path(name))
-    waits_ms = [wait_ms for waits in observe(profile, 5, interrupts=False).waits_ms for wait_ms in waits]
+    waits_ms = [
+        wait_ms for waits in observe(profile, 5, interrupts=False).waits_ms for wait_ms in waits
+    ]
 
-    assert np.median(waits_ms) == pytest.approx(profile.published.voice_to_voice_ms["p50"], rel=0.15)
+    assert np.median(waits_ms) == pytest.approx(
+        profile.published.voice_to_voice_ms["p50"], rel=0.15
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
@@ -43,7 +53,15 @@ def test_a_value_that_its_file_calls_assumed_is_shown_as_assumed() -> None:
 def test_calls_are_read_whole_and_only_their_published_turns(tmp_path: Path) -> None:
     (tmp_path / "calls.csv").write_text(
         "platform,run,call,turn,step,response_ms,outcome\n"
-        "b,1,0,1,x,900,ok\na,1,0,1,x,800,ok\na,1,0,2,y,700,vad_disagree\na,1,1,1,x,600,ok\nb,1,0,2,x,950,ok\n"
+        "b,1,0,1,x,900,ok\na,1,0,1,x,800,ok\na,1,0,2,y,700,vad_disagree\na,1,1,1,x,600,ok\n"
+        "b"
+        ","
+        "1"
+        ","
+        "0"
+        ","
+        "2"
+        ",x,950,ok\n"
     )
 
     calls = resampled_calls.read_calls(tmp_path / "calls.csv")

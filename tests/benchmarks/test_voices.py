@@ -1,4 +1,6 @@
-"""The truth of the benchmark with recorded voices: rules and streams whose first and last samples are known."""
+"""The truth of the benchmark with recorded voices: rules and streams whose first and last
+samples are known.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ def test_both_rules_find_the_samples_at_which_a_voice_starts_and_ends(seed: int)
     assert (start, end) == (START, END)
     assert 57 < 10 * np.log10(level / floor) < 63
     assert abs(by_variance(samples, RATE_HZ, start, level) - START) <= 2
-    assert abs(by_variance(samples[::-1], RATE_HZ, len(samples) - end, level) - (len(samples) - END)) <= 2
+    assert (
+        abs(by_variance(samples[::-1], RATE_HZ, len(samples) - end, level) - (len(samples) - END))
+        <= 2
+    )
 
 
 def test_a_voice_is_cut_at_its_first_and_last_loud_millisecond() -> None:
@@ -53,7 +58,9 @@ def test_a_click_before_a_voice_is_no_part_of_it() -> None:
     assert found[0] == START
 
 
-@pytest.mark.parametrize("name", [name for name, made in CONDITIONS.items() if not made.is_long and made.line is None])
+@pytest.mark.parametrize(
+    "name", [name for name, made in CONDITIONS.items() if not made.is_long and made.line is None]
+)
 def test_the_voice_of_a_stream_is_where_the_stream_says(name: str) -> None:
     rng = np.random.default_rng(1)
     recorded = spoken(1)
@@ -74,10 +81,14 @@ def test_the_voice_of_a_stream_is_where_the_stream_says(name: str) -> None:
 def test_all_finders_find_a_clear_sound() -> None:
     recorded = spoken(1)
     at = np.arange(END - START) / RATE_HZ
-    sound = gain_db(LEVEL_DBFS) * sum(np.sin(2 * np.pi * 150 * number * at) / number for number in range(1, 12))
+    sound = gain_db(LEVEL_DBFS) * sum(
+        np.sin(2 * np.pi * 150 * number * at) / number for number in range(1, 12)
+    )
     sound = sound * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * at))
     made = stream(
-        CONDITIONS["hard"], [Voice(RATE_HZ, sound, recorded, START, END, sound[:0])], np.random.default_rng(1)
+        CONDITIONS["hard"],
+        [Voice(RATE_HZ, sound, recorded, START, END, sound[:0])],
+        np.random.default_rng(1),
     )
 
     for find in FINDERS.values():
@@ -92,7 +103,9 @@ def test_a_breath_of_the_recording_is_found_but_not_invented() -> None:
     recorded = np.concatenate([spoken(1), np.zeros(RATE_HZ), 0.3 * spoken(1)])
     breath = len(recorded) - len(spoken(1)) + START, len(recorded)
     voice = Voice(RATE_HZ, recorded[START:END], recorded, START, END, recorded[:0], (breath,))
-    made = stream(CONDITIONS["natural, with other sounds around"], [voice], np.random.default_rng(1))
+    made = stream(
+        CONDITIONS["natural, with other sounds around"], [voice], np.random.default_rng(1)
+    )
 
     assert FINDERS["live"](made).invented == 0
     assert FINDERS["live"](made._replace(others=())).invented == 1
@@ -100,13 +113,22 @@ def test_a_breath_of_the_recording_is_found_but_not_invented() -> None:
 
 def test_no_speaker_is_in_both_splits_and_one_who_speaks_two_languages_counts_once() -> None:
     paths = {
-        "asterisk-core-sounds-en-wav": "asterisk-core-sounds-en-wav/usr/share/asterisk/sounds/en_US_f_Allison/a.wav",
-        "asterisk-core-sounds-es-wav": "asterisk-core-sounds-es-wav/usr/share/asterisk/sounds/es_MX_f_Allison/a.wav",
-        "asterisk-core-sounds-it-wav": "asterisk-core-sounds-it-wav/usr/share/asterisk/sounds/it_IT_m_Carlo/a.wav",
+        "asterisk-core-sounds-en-wav": (
+            "asterisk-core-sounds-en-wav/usr/share/asterisk/sounds/en_US_f_Allison/a.wav"
+        ),
+        "asterisk-core-sounds-es-wav": (
+            "asterisk-core-sounds-es-wav/usr/share/asterisk/sounds/es_MX_f_Allison/a.wav"
+        ),
+        "asterisk-core-sounds-it-wav": (
+            "asterisk-core-sounds-it-wav/usr/share/asterisk/sounds/it_IT_m_Carlo/a.wav"
+        ),
         "klettres-data": "klettres-data/usr/share/klettres/en_GB/alpha/a.ogg",
         "ktuberling-data": "ktuberling-data/usr/share/ktuberling/sounds/en/hat.ogg",
     }
-    listed = [Recording(path, package, *(corpus._speaker(package, path) or ())) for package, path in paths.items()]
+    listed = [
+        Recording(path, package, *(corpus._speaker(package, path) or ()))
+        for package, path in paths.items()
+    ]
     splits = corpus._splits(listed)
 
     assert {entry.speaker for entry in listed} == {"Allison", "Carlo", "kde-en"}
@@ -115,7 +137,8 @@ def test_no_speaker_is_in_both_splits_and_one_who_speaks_two_languages_counts_on
 
 def test_a_value_is_beyond_its_bound_only_if_its_error_exceeds_bound_and_tolerance() -> None:
     within, beyond = (
-        Value("hard", "a.wav", RATE_HZ, "live", "start", 1.0, 1.0 + error_s, 0.02, 0) for error_s in (0.0249, 0.0251)
+        Value("hard", "a.wav", RATE_HZ, "live", "start", 1.0, 1.0 + error_s, 0.02, 0)
+        for error_s in (0.0249, 0.0251)
     )
 
     assert within.beyond_ms <= 0 < beyond.beyond_ms

@@ -35,7 +35,9 @@ def build_step(
     turns: int = 1000,
     unmatched: int = 0,
 ) -> LoadStep:
-    """Return a step with 25 events per second and session. The p99 of the error of `ttfa` is `p99` ms."""
+    """Return a step with 25 events per second and session. The p99 of the error of `ttfa` is
+    `p99` ms.
+    """
     return LoadStep(
         kind=kind,
         sessions=sessions,
@@ -49,7 +51,10 @@ def build_step(
         events_per_s=25.0 * sessions,
         errors={"ttfa": build_spread(p99, turns), "response_total": build_spread(p99 / 2, turns)},
         instants={"request_sent": build_spread(p99 / 4), "first_audio": build_spread(p99)},
-        load_generator={"receive_delay": build_spread(1.0), "timestamp_uncertainty": build_spread(0.1)},
+        load_generator={
+            "receive_delay": build_spread(1.0),
+            "timestamp_uncertainty": build_spread(0.1),
+        },
         cpu=0.5,
         us_per_event=20.0,
         rss_bytes=rss_bytes,
@@ -63,11 +68,17 @@ def build_step(
 def steps_of_both(*steps: tuple[int, Outcome]) -> list[LoadStep]:
     """Return these steps twice: once for each kind of session."""
     kinds: tuple[SessionKind, ...] = ("text", "voice")
-    return [build_step(sessions, outcome, kind=kind) for kind in kinds for sessions, outcome in steps]
+    return [
+        build_step(sessions, outcome, kind=kind) for kind in kinds for sessions, outcome in steps
+    ]
 
 
-def sent(type: str, at_ns: int, *, response: str | None = "resp_1", audio: int = 0, **more: Any) -> dict[str, Any]:
-    """Return the truth-log line of an event that the simulator began to send 10 ns after the event was due."""
+def sent(
+    type: str, at_ns: int, *, response: str | None = "resp_1", audio: int = 0, **more: Any
+) -> dict[str, Any]:
+    """Return the truth-log line of an event that the simulator began to send 10 ns after the
+    event was due.
+    """
     line = {
         "session": SESSION,
         "direction": "out",
@@ -96,8 +107,8 @@ def received(type: str, at_ns: int, **more: Any) -> dict[str, Any]:
 def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> list[dict[str, Any]]:
     """Return the truth-log lines of the audio of a turn.
 
-    The simulator received one chunk of `size` bytes at each instant of `chunks`. `begin` is the position of the first
-    byte of this audio in the audio of the session.
+    The simulator received one chunk of `size` bytes at each instant of `chunks`. `begin` is the
+    position of the first byte of this audio in the audio of the session.
     """
     return [
         received(
@@ -110,7 +121,9 @@ def appends(turn: int, begin: int, chunks: Iterable[int], size: int = 2400) -> l
     ]
 
 
-def build_row(start_ns: int = 0, measured_from: str | None = "request_sent", **instants_ns: int) -> dict[str, Any]:
+def build_row(
+    start_ns: int = 0, measured_from: str | None = "request_sent", **instants_ns: int
+) -> dict[str, Any]:
     """Return a row of a successful turn.
 
     All arguments are absolute times, but the row contains times after `start_ns`.

@@ -21,17 +21,25 @@ CAPACITY = 650
 
 
 def calibrate(monkeypatch: pytest.MonkeyPatch, state: Path, *options: str, play: Any) -> Result:
-    """Run the command. `play(kind, sessions)` returns the step for a kind of session and a number of sessions."""
+    """Run the command. `play(kind, sessions)` returns the step for a kind of session and a
+    number of sessions.
+    """
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
-    monkeypatch.setattr(load_steps, "run_load_step", lambda kind, sessions, **_: play(kind, sessions))
+    monkeypatch.setattr(
+        load_steps, "run_load_step", lambda kind, sessions, **_: play(kind, sessions)
+    )
     return call("calibrate", *options)
 
 
 def passing_to_600_sessions(kind: SessionKind, sessions: int) -> LoadStep:
-    return build_step(sessions, "pass" if sessions <= CAPACITY else "fail", kind=kind, p99=0.001 * sessions)
+    return build_step(
+        sessions, "pass" if sessions <= CAPACITY else "fail", kind=kind, p99=0.001 * sessions
+    )
 
 
-def test_the_conclusion_is_the_last_line_and_is_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_conclusion_is_the_last_line_and_is_saved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     result = calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
     saved = load_calibration(tmp_path / "rtbench" / file_name(tls=False))
 
@@ -42,8 +50,15 @@ def test_the_conclusion_is_the_last_line_and_is_saved(monkeypatch: pytest.Monkey
     ]
     assert saved is not None
     assert [step.sessions for step in saved.steps if step.kind == "voice"] == [
-        100, 200, 400, 800, 800, 566, 673, 673
-    ]  # fmt: skip
+        100,
+        200,
+        400,
+        800,
+        800,
+        566,
+        673,
+        673,
+    ]
 
 
 def test_a_calibration_with_another_dialect_is_saved_in_a_separate_file(
@@ -52,7 +67,8 @@ def test_a_calibration_with_another_dialect_is_saved_in_a_separate_file(
     calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
     result = calibrate(monkeypatch, tmp_path, "--dialect", "twilio", play=passing_to_600_sessions)
     saved, default = (
-        load_calibration(tmp_path / "rtbench" / file_name(tls=False, dialect=dialect)) for dialect in ("twilio", "ga")
+        load_calibration(tmp_path / "rtbench" / file_name(tls=False, dialect=dialect))
+        for dialect in ("twilio", "ga")
     )
 
     assert result.exit_code == 0, result.output
@@ -62,13 +78,26 @@ def test_a_calibration_with_another_dialect_is_saved_in_a_separate_file(
     assert {step.kind for step in saved.steps} == {"twilio"}
     assert default is not None
     assert {step.kind for step in default.steps} == {"text", "voice"}
-    assert "<svg" in (tmp_path / "rtbench" / file_name(tls=False, dialect="twilio")).with_suffix(".html").read_text()
+    assert (
+        "<svg"
+        in (tmp_path / "rtbench" / file_name(tls=False, dialect="twilio"))
+        .with_suffix(".html")
+        .read_text()
+    )
 
 
 def test_the_page_and_the_data_are_written_to_the_out_folder_and_the_state_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    calibrate(monkeypatch, tmp_path, "--quick", "--tls", "--out", str(tmp_path / "here"), play=passing_to_600_sessions)
+    calibrate(
+        monkeypatch,
+        tmp_path,
+        "--quick",
+        "--tls",
+        "--out",
+        str(tmp_path / "here"),
+        play=passing_to_600_sessions,
+    )
     name = Path(file_name(tls=True))
 
     for folder in (tmp_path / "here", tmp_path / "rtbench"):
@@ -82,7 +111,9 @@ def refuse(folder: Path) -> Path:
     return folder
 
 
-def test_no_step_is_run_if_the_result_cannot_be_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_step_is_run_if_the_result_cannot_be_saved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     loads: list[int] = []
 
     def record_and_pass(kind: SessionKind, sessions: int) -> LoadStep:
@@ -90,11 +121,17 @@ def test_no_step_is_run_if_the_result_cannot_be_saved(monkeypatch: pytest.Monkey
         return passing_to_600_sessions(kind, sessions)
 
     state = calibrate(monkeypatch, refuse(tmp_path / "state"), play=record_and_pass)
-    out = calibrate(monkeypatch, tmp_path, "--out", str(refuse(tmp_path / "out")), play=record_and_pass)
+    out = calibrate(
+        monkeypatch, tmp_path, "--out", str(refuse(tmp_path / "out")), play=record_and_pass
+    )
     monkeypatch.delenv("HOME", raising=False)
     homeless = calibrate(monkeypatch, Path("relative"), play=record_and_pass)
 
-    for result, expected in ((state, "cannot be saved"), (out, "cannot be saved"), (homeless, "set XDG_STATE_HOME")):
+    for result, expected in (
+        (state, "cannot be saved"),
+        (out, "cannot be saved"),
+        (homeless, "set XDG_STATE_HOME"),
+    ):
         assert isinstance(result.exception, UsageError)
         assert expected in str(result.exception)
     assert loads == []
@@ -104,13 +141,18 @@ def test_an_unwritable_state_folder_gives_one_warning_if_out_is_writable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     result = calibrate(
-        monkeypatch, refuse(tmp_path / "state"), "--out", str(tmp_path / "out"), play=passing_to_600_sessions
+        monkeypatch,
+        refuse(tmp_path / "state"),
+        "--out",
+        str(tmp_path / "out"),
+        play=passing_to_600_sessions,
     )
     folder = tmp_path / "state" / "rtbench"
 
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [
-        f"{folder}: the calibration cannot be saved: Not a directory; later runs will not cite this calibration"
+        f"{folder}: the calibration cannot be saved: Not a directory; later runs will not cite this"
+        " calibration"
     ]
     assert load_calibration(tmp_path / "out" / file_name(tls=False)) is not None
 
@@ -125,7 +167,9 @@ def test_the_conclusion_is_printed_if_a_folder_becomes_unwritable_during_the_run
             refuse(tmp_path / gone)
         return passing_to_600_sessions(kind, sessions)
 
-    result = calibrate(monkeypatch, tmp_path / "state", "--out", str(tmp_path / "out"), play=remove_folder_and_pass)
+    result = calibrate(
+        monkeypatch, tmp_path / "state", "--out", str(tmp_path / "out"), play=remove_folder_and_pass
+    )
     kept = ({"out", "state/rtbench"} - {gone}).pop()
 
     assert result.exit_code == status
@@ -142,7 +186,9 @@ def files_in(folder: Path) -> list[Path]:
 def test_without_a_conclusion_nothing_is_saved_and_the_status_is_4(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Outcome
 ) -> None:
-    result = calibrate(monkeypatch, tmp_path, play=lambda kind, sessions: build_step(sessions, outcome, kind=kind))
+    result = calibrate(
+        monkeypatch, tmp_path, play=lambda kind, sessions: build_step(sessions, outcome, kind=kind)
+    )
 
     assert result.exit_code == 4
     assert result.output.splitlines()[-1].startswith("no conclusion for text and voice sessions: ")
@@ -169,7 +215,9 @@ def test_an_interrupted_calibration_prints_its_results_and_saves_nothing(
 def test_every_line_before_the_answer_fits_a_hundred_columns(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Outcome
 ) -> None:
-    result = calibrate(monkeypatch, tmp_path, play=lambda kind, sessions: build_step(sessions, outcome, kind=kind))
+    result = calibrate(
+        monkeypatch, tmp_path, play=lambda kind, sessions: build_step(sessions, outcome, kind=kind)
+    )
     *lines, _ = result.output.splitlines()
 
     assert [line for line in lines if len(line) > 100 and str(tmp_path) not in line] == []
@@ -182,20 +230,38 @@ def test_max_sessions_limits_the_loads(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert result.output.splitlines()[-1].startswith(
         "trust this machine up to at least 40 sessions per process; --max-sessions"
     )
-    assert calibrate(monkeypatch, tmp_path, "--max-sessions", "0", play=passing_to_600_sessions).exit_code == 2
+    assert (
+        calibrate(
+            monkeypatch, tmp_path, "--max-sessions", "0", play=passing_to_600_sessions
+        ).exit_code
+        == 2
+    )
 
 
-def test_a_quick_calibration_does_not_replace_a_full_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_quick_calibration_does_not_replace_a_full_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     calibrate(monkeypatch, tmp_path, play=passing_to_600_sessions)
-    result = calibrate(monkeypatch, tmp_path, "--quick", "--out", str(tmp_path / "here"), play=passing_to_600_sessions)
-    kept, made = (load_calibration(tmp_path / folder / file_name(tls=False)) for folder in ("rtbench", "here"))
+    result = calibrate(
+        monkeypatch,
+        tmp_path,
+        "--quick",
+        "--out",
+        str(tmp_path / "here"),
+        play=passing_to_600_sessions,
+    )
+    kept, made = (
+        load_calibration(tmp_path / folder / file_name(tls=False)) for folder in ("rtbench", "here")
+    )
 
     assert result.exit_code == 0
     assert "was not replaced: it is a fuller calibration" in result.stderr
     assert (kept and kept.quick, made and made.quick) == (False, True)
 
 
-def test_sigterm_interrupts_a_calibration_like_ctrl_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sigterm_interrupts_a_calibration_like_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def send_sigterm(kind: SessionKind, sessions: int) -> LoadStep:
         os.kill(os.getpid(), signal.SIGTERM)
         return passing_to_600_sessions(kind, sessions)

@@ -1,4 +1,6 @@
-"""The join of rows with the truth log: the rows that are compared, and the rows that are left out."""
+"""The join of rows with the truth log: the rows that are compared, and the rows that are left
+out.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ from hypothesis import strategies as st
 from bench.catalogue.metrics import CATALOGUE
 from bench.plan.recordings import SpeechSpan
 from bench.wire.audio import PCM16_16K
-from rtbench.calibrate.ground_truth import PlayedRecording, match_rows, parse_truth, percentiles_of_errors
+from rtbench.calibrate.ground_truth import (
+    PlayedRecording,
+    match_rows,
+    parse_truth,
+    percentiles_of_errors,
+)
 from tests.calibrate.builders import SESSION, appends, build_row, received, sent
 
 TYPED = [
@@ -36,11 +43,18 @@ SPOKEN = [
 
 
 def test_the_error_of_a_metric_is_its_value_minus_the_true_value() -> None:
-    row = build_row(900, request_sent=990, first_audio=2007, first_transcript=1500, response_done=4003)
+    row = build_row(
+        900, request_sent=990, first_audio=2007, first_transcript=1500, response_done=4003
+    )
     errors = match_rows([row], parse_truth(TYPED), {})
 
     assert errors.metrics == {"ttfa": [17], "transcript_first": [10], "response_total": [13]}
-    assert errors.instants == {"request_sent": [-10], "first_audio": [7], "first_transcript": [0], "response_done": [3]}
+    assert errors.instants == {
+        "request_sent": [-10],
+        "first_audio": [7],
+        "first_transcript": [0],
+        "response_done": [3],
+    }
 
 
 def test_a_reply_in_two_items_begins_in_the_first_and_ends_in_the_last() -> None:
@@ -62,7 +76,10 @@ def test_turns_without_ids_are_found_by_the_end_of_their_speech() -> None:
     """The ids of responses are unique only within their session."""
     recording = PlayedRecording(PCM16_16K, SPEECH, received_bytes=3_200)
     spoken = [
-        *(line | {"event_id": None} for line in appends(1, 6_400, [CHUNK_NS, 2 * CHUNK_NS], size=1_600)),
+        *(
+            line | {"event_id": None}
+            for line in appends(1, 6_400, [CHUNK_NS, 2 * CHUNK_NS], size=1_600)
+        ),
         sent("audio.delta", 200_000_000, audio=480, response="reply-1", speech_at_byte=9_600),
         sent("audio.delta", 900_000_000, audio=480, response="reply-1") | {"session": "another"},
     ]
@@ -76,8 +93,14 @@ def test_turns_without_ids_are_found_by_the_end_of_their_speech() -> None:
 
 def test_true_speech_instants_are_those_of_the_recorded_sample() -> None:
     true = {"speech_start": 10_041_666, "speech_end": 2 * CHUNK_NS, "speech_started": 70_000_000}
-    row = build_row(0, measured_from="speech_end", **true, speech_stopped=160_000_000, first_audio=200_000_500,
-                    response_done=300_000_000) | {"audio": "hello.wav"}  # fmt: skip
+    row = build_row(
+        0,
+        measured_from="speech_end",
+        **true,
+        speech_stopped=160_000_000,
+        first_audio=200_000_500,
+        response_done=300_000_000,
+    ) | {"audio": "hello.wav"}
     errors = match_rows([row], parse_truth(SPOKEN), {"hello.wav": SPEECH})
 
     assert errors.metrics["ttfa"] == [500]
@@ -87,13 +110,21 @@ def test_true_speech_instants_are_those_of_the_recorded_sample() -> None:
 
 
 def test_an_unknown_recording_has_no_errors_of_metrics_that_begin_at_speech() -> None:
-    row = build_row(0, measured_from="speech_end", speech_end=1, first_audio=2) | {"audio": "other.wav"}
+    row = build_row(0, measured_from="speech_end", speech_end=1, first_audio=2) | {
+        "audio": "other.wav"
+    }
 
     assert match_rows([row], parse_truth(SPOKEN), {"hello.wav": SPEECH}).metrics == {}
 
 
 @pytest.mark.parametrize(
-    "change", [{"outcome": "timeout:response"}, {"vad_splits": 1}, {"response_id": "resp_2"}, {"response_id": None}]
+    "change",
+    [
+        {"outcome": "timeout:response"},
+        {"vad_splits": 1},
+        {"response_id": "resp_2"},
+        {"response_id": None},
+    ],
 )
 def test_turns_without_a_unique_true_value_are_skipped(change: dict[str, Any]) -> None:
     row = build_row(0, request_sent=990, first_audio=2007) | change
@@ -106,10 +137,13 @@ def test_turns_without_a_unique_true_value_are_skipped(change: dict[str, Any]) -
 @pytest.mark.parametrize("taken_ns", [None, 10**9], ids=["unknown send time", "slow send"])
 def test_an_event_with_an_uncertain_send_time_is_skipped_and_counted(taken_ns: int | None) -> None:
     lines = [
-        line | {"send_end_ns": taken_ns} if line["type"] == "response.output_audio.delta" else line for line in TYPED
+        line | {"send_end_ns": taken_ns} if line["type"] == "response.output_audio.delta" else line
+        for line in TYPED
     ]
     truth = parse_truth(lines)
-    errors = match_rows([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
+    errors = match_rows(
+        [build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {}
+    )
 
     assert errors.metrics == {"response_total": [0]}
     assert errors.unmatched == 1
@@ -118,9 +152,14 @@ def test_an_event_with_an_uncertain_send_time_is_skipped_and_counted(taken_ns: i
 
 def test_a_request_with_an_uncertain_arrival_time_is_skipped_and_counted() -> None:
     truth = parse_truth(
-        [line | {"earliest_ns": line["at_ns"] - 10**9} if line["direction"] == "in" else line for line in TYPED]
+        [
+            line | {"earliest_ns": line["at_ns"] - 10**9} if line["direction"] == "in" else line
+            for line in TYPED
+        ]
     )
-    errors = match_rows([build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {})
+    errors = match_rows(
+        [build_row(0, request_sent=1000, first_audio=2000, response_done=4000)], truth, {}
+    )
 
     assert (errors.metrics, errors.unmatched, truth.left_out) == ({}, 1, 1)
     assert set(errors.instants) == {"first_audio", "response_done"}
@@ -128,10 +167,16 @@ def test_a_request_with_an_uncertain_arrival_time_is_skipped_and_counted() -> No
 
 def test_speech_in_a_chunk_with_an_uncertain_arrival_time_has_no_instant() -> None:
     lines = [
-        line | {"earliest_ns": line["at_ns"] - 10**9} if line.get("event_id") == "turn-1-append-2" else line
+        (
+            line | {"earliest_ns": line["at_ns"] - 10**9}
+            if line.get("event_id") == "turn-1-append-2"
+            else line
+        )
         for line in SPOKEN
     ]
-    row = build_row(0, measured_from="speech_end", speech_end=1, speech_start=1, first_audio=2) | {"audio": "hello.wav"}
+    row = build_row(0, measured_from="speech_end", speech_end=1, speech_start=1, first_audio=2) | {
+        "audio": "hello.wav"
+    }
     errors = match_rows([row], parse_truth(lines), {"hello.wav": SPEECH})
 
     assert set(errors.instants) == {"speech_start", "first_audio"}
@@ -140,7 +185,12 @@ def test_speech_in_a_chunk_with_an_uncertain_arrival_time_has_no_instant() -> No
 
 def test_lateness_is_computed_from_the_events_due_within_the_interval() -> None:
     truth = parse_truth(
-        [*TYPED, {"schema": 2}, {"direction": "end", "events": 5}, {"direction": "refused", "at_ns": 1}]
+        [
+            *TYPED,
+            {"schema": 2},
+            {"direction": "end", "events": 5},
+            {"direction": "refused", "at_ns": 1},
+        ]
     )
 
     assert (truth.ended, parse_truth(TYPED).ended) == (1, 0)
@@ -150,12 +200,21 @@ def test_lateness_is_computed_from_the_events_due_within_the_interval() -> None:
 
 
 @given(st.lists(st.integers(-5000, 5000), min_size=6, max_size=6), st.integers(0, 10**9))
-def test_the_error_of_a_metric_is_the_difference_of_the_errors_of_its_instants(moved: list[int], start_ns: int) -> None:
-    true = {"request_sent": 1000, "first_transcript": 1500, "first_audio": 2000, "response_done": 4000}
+def test_the_error_of_a_metric_is_the_difference_of_the_errors_of_its_instants(
+    moved: list[int], start_ns: int
+) -> None:
+    true = {
+        "request_sent": 1000,
+        "first_transcript": 1500,
+        "first_audio": 2000,
+        "response_done": 4000,
+    }
     seen = {name: at_ns + by for (name, at_ns), by in zip(true.items(), moved, strict=False)}
     errors = match_rows([build_row(start_ns, "request_sent", **seen)], parse_truth(TYPED), {})
 
-    assert {name: by for name, (by,) in errors.instants.items()} == {n: seen[n] - true[n] for n in true}
+    assert {name: by for name, (by,) in errors.instants.items()} == {
+        n: seen[n] - true[n] for n in true
+    }
     for name, (error,) in errors.metrics.items():
         end = CATALOGUE[name].end
         assert error == errors.instants[end][0] - errors.instants["request_sent"][0]

@@ -1,4 +1,6 @@
-"""Rows of calls with an agent, joined with the truth log: when the agent became audible, and when it became silent."""
+"""Rows of calls with an agent, joined with the truth log: when the agent became audible, and
+when it became silent.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +14,33 @@ import pytest
 from bench.base.units import NS_PER_MS
 from bench.plan.recordings import Pcm, SpeechSpan
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat
-from rtbench.calibrate.ground_truth import OF_CALLS, MatchedErrors, PlayedRecording, match_rows, parse_truth
+from rtbench.calibrate.ground_truth import (
+    OF_CALLS,
+    MatchedErrors,
+    PlayedRecording,
+    match_rows,
+    parse_truth,
+)
 from tests.calibrate.builders import SESSION, build_row, received, sent
 
 CALL = "0a1b"
 FRAME_MS, FRAME_BYTES = 20, 160
 RECORDING = PlayedRecording(G711_ULAW, SpeechSpan(2_400, 12_000), received_bytes=4_160)
-"""A recording with speech from 100 to 500 ms. A speech detector classifies its first 520 ms as speech."""
+"""A recording with speech from 100 to 500 ms. A speech detector classifies its first 520 ms as
+speech."""
 BEGINS_MS = (1_000, 5_000)
 """The positions in the caller's audio, in ms, at which the recording is played."""
 LATE_MS = 3
-"""The time in ms from the instant when the caller plays a frame to the instant when the frame arrives at the agent."""
+"""The time in ms from the instant when the caller plays a frame to the instant when the frame
+arrives at the agent."""
 JITTER_MS = 50
 
 
 def lines() -> Iterator[dict[str, Any]]:
     """Yield the truth log of a call.
 
-    The agent begins a greeting at 400 ms, and an answer 700 ms after the speech of each recording ends. The agent
-    clears the first answer at 5,200 ms.
+    The agent begins a greeting at 400 ms, and an answer 700 ms after the speech of each recording
+    ends. The agent clears the first answer at 5,200 ms.
     """
     yield received("start", 0, event_id=f"MZ{CALL}")
     for place in range(400):
@@ -39,13 +49,16 @@ def lines() -> Iterator[dict[str, Any]]:
     yield from agent_frames(400, {"utterance": "greeting"}, silent=3)
     for begin_ms in BEGINS_MS:
         yield from agent_frames(
-            begin_ms + 1_220, {"utterance": "answer", "speech_at_byte": begin_ms * 8 + 4_160}, silent=2
+            begin_ms + 1_220,
+            {"utterance": "answer", "speech_at_byte": begin_ms * 8 + 4_160},
+            silent=2,
         )
     yield sent("clear", ms(5_200), response=None)
 
 
 def agent_frames(at_ms: int, facts: dict[str, Any], *, silent: int) -> Iterator[dict[str, Any]]:
-    """Yield `silent` frames without audible samples, and then a frame that is audible from its 80th byte (10 ms) on.
+    """Yield `silent` frames without audible samples, and then a frame that is audible from its 80th
+    byte (10 ms) on.
 
     `facts` is added to the first frame.
     """
@@ -53,7 +66,12 @@ def agent_frames(at_ms: int, facts: dict[str, Any], *, silent: int) -> Iterator[
         audible = 80 if place == silent else None
         first = facts if place == 0 else {}
         yield sent(
-            "media", ms(at_ms + place * FRAME_MS), response=None, audio=FRAME_BYTES, audible_at_byte=audible, **first
+            "media",
+            ms(at_ms + place * FRAME_MS),
+            response=None,
+            audio=FRAME_BYTES,
+            audible_at_byte=audible,
+            **first,
         )
 
 
@@ -73,7 +91,12 @@ def spoken_row(begin_ms: int, **instants_ms: float) -> dict[str, Any]:
 
 def call_row(measured_from: str | None, **instants_ms: float) -> dict[str, Any]:
     row = build_row(ms(100), None, **{name: ms(at_ms) for name, at_ms in instants_ms.items()})
-    return row | {"service_session_id": CALL, "response_id": None, "measured_from": measured_from, "audio": "hello.wav"}
+    return row | {
+        "service_session_id": CALL,
+        "response_id": None,
+        "measured_from": measured_from,
+        "audio": "hello.wav",
+    }
 
 
 def errors(*rows: dict[str, Any], log: Sequence[dict[str, Any]] | None = None) -> MatchedErrors:
@@ -110,17 +133,24 @@ def test_a_frame_by_telephone_is_audible_when_its_packet_is_sent_however_late_th
 
 
 def test_audio_sent_faster_than_real_time_is_audible_after_the_silence_before_it() -> None:
-    """The frames arrive at four times real time. The playout queue plays all earlier frames before the audible one."""
+    """The frames arrive at four times real time. The playout queue plays all earlier frames
+    before the audible one.
+    """
     log = list(agent_frames(400, {"utterance": "greeting"}, silent=3))
     for place, line in enumerate(log):
-        line |= {name: line[name] - ms(place * FRAME_MS * 3 / 4) for name in ("due_ns", "send_start_ns", "send_end_ns")}
+        line |= {
+            name: line[name] - ms(place * FRAME_MS * 3 / 4)
+            for name in ("due_ns", "send_start_ns", "send_end_ns")
+        }
     opened = received("start", 0, event_id=f"MZ{CALL}")
     row = call_row(None, first_audible=400 + 60 + 10 + JITTER_MS)
 
     assert errors_ms(errors(row, log=[opened, *log])) == {"greeting": [0]}
 
 
-@pytest.mark.parametrize(("late_ms", "heard_later_ms"), [(60, 0), (100, 0), (150, 100), (200, 200), (900, 900)])
+@pytest.mark.parametrize(
+    ("late_ms", "heard_later_ms"), [(60, 0), (100, 0), (150, 100), (200, 200), (900, 900)]
+)
 def test_a_late_frame_delays_later_audio_only_if_its_delay_exceeds_100_ms(
     late_ms: float, heard_later_ms: float
 ) -> None:
@@ -140,7 +170,11 @@ def test_a_late_frame_delays_later_audio_only_if_its_delay_exceeds_100_ms(
             else line["send_start_ns"]
         )
         log.append(
-            line | {"send_start_ns": come_ns, "send_end_ns": come_ns + line["send_end_ns"] - line["send_start_ns"]}
+            line
+            | {
+                "send_start_ns": come_ns,
+                "send_end_ns": come_ns + line["send_end_ns"] - line["send_start_ns"],
+            }
         )
     row = call_row(None, first_audible=2_400 + 60 + 10 + JITTER_MS)
 
@@ -149,11 +183,15 @@ def test_a_late_frame_delays_later_audio_only_if_its_delay_exceeds_100_ms(
 
 def test_an_interruption_is_compared_from_its_recording_to_the_clear() -> None:
     begin_ms = 5_000 + 2_401 / 24 + LATE_MS
-    row = spoken_row(1_000, barge_in=begin_ms - 1, barge_in_detected=5_200.5, barge_in_silent=5_200.5) | {
-        "outcome": "interrupted"
-    }
+    row = spoken_row(
+        1_000, barge_in=begin_ms - 1, barge_in_detected=5_200.5, barge_in_silent=5_200.5
+    ) | {"outcome": "interrupted"}
 
-    assert errors_ms(errors(row)) == {"voice_to_voice": [0], "barge_in_detection": [1.5], "barge_in_yield": [1.5]}
+    assert errors_ms(errors(row)) == {
+        "voice_to_voice": [0],
+        "barge_in_detection": [1.5],
+        "barge_in_yield": [1.5],
+    }
 
 
 def test_the_two_instants_of_a_metric_have_separate_errors() -> None:
@@ -179,7 +217,10 @@ def test_rows_without_a_match_in_the_truth_log_are_counted(row: dict[str, Any]) 
 
 
 def test_a_frame_with_an_unknown_send_time_has_no_instant() -> None:
-    log = [line | {"send_end_ns": None} if line.get("audible_at_byte") is not None else line for line in lines()]
+    log = [
+        line | {"send_end_ns": None} if line.get("audible_at_byte") is not None else line
+        for line in lines()
+    ]
     found = errors(spoken_row(1_000), log=log)
 
     assert (found.metrics, found.unmatched) == ({}, 1)
@@ -200,7 +241,9 @@ def test_a_silent_answer_does_not_affect_the_match_of_the_other_answers() -> Non
 
 @pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K], ids=["twilio", "acs"])
 def test_the_end_of_speech_of_a_recording_is_its_last_active_frame(format: AudioFormat) -> None:
-    """The recording contains 100 ms of silence, then a tone of half a second, and then silence again."""
+    """The recording contains 100 ms of silence, then a tone of half a second, and then silence
+    again.
+    """
     tone = np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 24), 250)
     samples = np.concatenate((np.zeros(2_400, np.int16), tone, np.zeros(1_200, np.int16)))
     pcm = Pcm(Path("tone.wav"), "", samples.tobytes(), SpeechSpan(2_400, 14_400))
@@ -209,7 +252,10 @@ def test_the_end_of_speech_of_a_recording_is_its_last_active_frame(format: Audio
 
 
 def test_a_call_is_identified_by_the_id_in_its_opening_message() -> None:
-    log = [line | {"event_id": CALL, "type": "AudioMetadata"} if line["type"] == "start" else line for line in lines()]
+    log = [
+        line | {"event_id": CALL, "type": "AudioMetadata"} if line["type"] == "start" else line
+        for line in lines()
+    ]
 
     assert errors_ms(errors(spoken_row(1_000), log=log)) == {"voice_to_voice": [0]}
     assert {line["session"] for line in log} == {SESSION}

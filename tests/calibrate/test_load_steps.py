@@ -23,7 +23,9 @@ from tests.calibrate.builders import build_step
     ("kind", "sessions", "steady_s"),
     [("voice", 400, 12), ("voice", 200, 23), ("voice", 5, 40), ("text", 30, 20), ("text", 100, 10)],
 )
-def test_the_duration_of_a_step_allows_a_p99_within_a_limit(kind: SessionKind, sessions: int, steady_s: int) -> None:
+def test_the_duration_of_a_step_allows_a_p99_within_a_limit(
+    kind: SessionKind, sessions: int, steady_s: int
+) -> None:
     assert pace_of(plan_of(1600, quick=False), kind, sessions) == LoadStepTiming(5, steady_s)
 
 
@@ -52,7 +54,9 @@ def test_a_load_that_does_not_pass_is_tried_again_and_two_busy_steps_end_the_sea
 ) -> None:
     given = iter(outcomes)
     steps = run_load_steps(
-        "text", LoadGrid(100, 400, precision=0.25), lambda kind, n: build_step(n, next(given), kind=kind)
+        "text",
+        LoadGrid(100, 400, precision=0.25),
+        lambda kind, n: build_step(n, next(given), kind=kind),
     )
 
     assert [step.sessions for _, step in zip(loads, steps, strict=False)] == loads
@@ -80,20 +84,34 @@ def test_each_dialect_is_called_by_its_own_url(tmp_path: Path) -> None:
     names: dict[DialectName, str] = {"ga": "ga", "voice-live": "voice_live", "sip": "agent_sip"}
     for dialect, name in names.items():
         ready = {"urls": {name: "ws://its-own", "gemini": "ws://another"}, "ca": None}
-        words = climbing._arguments(dialect, tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
+        words = climbing._arguments(
+            dialect, tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready
+        )
 
-        assert words[words.index("--url") : words.index("--url") + 4] == ["--url", "ws://its-own", "--dialect", dialect]
+        assert words[words.index("--url") : words.index("--url") + 4] == [
+            "--url",
+            "ws://its-own",
+            "--dialect",
+            dialect,
+        ]
 
 
 def test_a_dialect_without_ground_truth_of_turns_is_refused() -> None:
     for dialect in ("gpt-live", "stepfun"):
-        with pytest.raises(UsageError, match=f"cannot call --dialect {dialect}: use one of ga, preview, .*gemini"):
+        with pytest.raises(
+            UsageError, match=f"cannot call --dialect {dialect}: use one of ga, preview, .*gemini"
+        ):
             climbing.refuse_without_truth(dialect)
 
 
 def test_a_telephone_is_called_over_tls_if_the_simulator_uses_it(tmp_path: Path) -> None:
-    ready = {"urls": {"agent_sip": "sip:agent@here", "agent_sips": "sips:agent@here"}, "ca": "ca.pem"}
-    words = climbing._arguments("sip", tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready)
+    ready = {
+        "urls": {"agent_sip": "sip:agent@here", "agent_sips": "sips:agent@here"},
+        "ca": "ca.pem",
+    }
+    words = climbing._arguments(
+        "sip", tmp_path / "scenario.py", tmp_path, 10, LoadStepTiming(5, 10), ready
+    )
 
     assert words[words.index("--url") + 1] == "sips:agent@here"
 
@@ -107,14 +125,20 @@ def test_locust_and_proxy_variables_are_not_passed_to_a_step() -> None:
 
 
 def test_the_home_folder_is_not_passed_to_a_step_but_its_packages_are(tmp_path: Path) -> None:
-    given = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    given = {
+        "HOME": str(tmp_path),
+        "XDG_STATE_HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
     kept = climbing._environment(given, Path("/scratch"))
 
     assert kept == {"HOME": "/scratch", "PYTHONUSERBASE": site.getuserbase()}
 
 
 def test_the_simulator_has_one_worker_per_core(tmp_path: Path) -> None:
-    alone, four = (climbing._simulated(tmp_path, tmp_path / "truth.jsonl", n, tls=n == 4) for n in (1, 4))
+    alone, four = (
+        climbing._simulated(tmp_path, tmp_path / "truth.jsonl", n, tls=n == 4) for n in (1, 4)
+    )
 
     assert "--workers" not in alone
     assert four[-3:] == ["--workers", "4", "--tls"]

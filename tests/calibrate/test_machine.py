@@ -8,7 +8,15 @@ import time
 
 import pytest
 
-from bench.base.cpu import CpuAssignment, CpuReading, allowed_cores, assign_cores, cpu_usage, peak_rss_bytes, read_cpu
+from bench.base.cpu import (
+    CpuAssignment,
+    CpuReading,
+    allowed_cores,
+    assign_cores,
+    cpu_usage,
+    peak_rss_bytes,
+    read_cpu,
+)
 
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
 

@@ -49,7 +49,9 @@ def test_a_step_without_metrics_is_shown_with_its_reason() -> None:
 
     assert step_lines(bare)[1:] == ["    the run ended with status -9"]
     assert list(error_lines([bare]))[1:] == []
-    assert "<td>✕ the run ended with status -9</td>" in render_html(calibration_page(build_calibration([bare])))
+    assert "<td>✕ the run ended with status -9</td>" in render_html(
+        calibration_page(build_calibration([bare]))
+    )
 
 
 def test_a_step_has_notes_about_few_turns_and_unmatched_turns() -> None:

@@ -30,15 +30,17 @@ SESSIONS = 100
 
 @dataclass(frozen=True)
 class Run:
-    """A run with a turn every 100 ms, from 5 s before the steady part to 5 s after it. Each latency is 10 µs too long.
+    """A run with a turn every 100 ms, from 5 s before the steady part to 5 s after it. Each latency
+    is 10 µs too long.
 
-    `lates_ms` is the lateness of the simulator in ms for some turns, by the number of the turn. `ends` is the number of
-    simulator processes that ended normally.
+    `lates_ms` is the lateness of the simulator in ms for some turns, by the number of the turn.
+    `ends` is the number of simulator processes that ended normally.
     """
 
     validity: dict[str, Any] = field(default_factory=lambda: {"status": "valid"})
     open: dict[int, int] = field(default_factory=dict)
-    """The number of active sessions in each second in which not all sessions are active. The key is the second."""
+    """The number of active sessions in each second in which not all sessions are active. The key
+    is the second."""
     outcomes: dict[int, str] = field(default_factory=dict)
     """The outcome of each turn that did not succeed. The key is the number of the turn."""
     lates_ms: dict[int, float] = field(default_factory=dict)
@@ -76,7 +78,13 @@ def truth(run: Run) -> Iterable[dict[str, Any]]:
     for turn in TURNS:
         at_ns, late_ns = request_ns(turn) + 20 * MS, round(run.lates_ms.get(turn, 0.1) * MS)
         yield received("response.create", request_ns(turn), response=f"resp_{turn}")
-        yield sent("response.output_audio.delta", at_ns, response=f"resp_{turn}", audio=480, due_ns=at_ns - late_ns)
+        yield sent(
+            "response.output_audio.delta",
+            at_ns,
+            response=f"resp_{turn}",
+            audio=480,
+            due_ns=at_ns - late_ns,
+        )
     yield from [{"direction": "end"}] * run.ends
 
 
@@ -101,25 +109,34 @@ def step(scratch: Path, run: Run, workers: int = 1, **used: float) -> LoadStep:
     """Return the step that is computed from this run."""
     sessions = [{"outcome": outcome, "turns_not_started": lost} for outcome, lost in run.sessions]
     tables: tuple[tuple[files.TableName, list[dict[str, Any]]], ...] = (
-        ("turns", rows(run)), ("seconds", seconds(run)), ("sessions", sessions)
-    )  # fmt: skip
+        ("turns", rows(run)),
+        ("seconds", seconds(run)),
+        ("sessions", sessions),
+    )
     for name, of in tables:
         pq.write_table(pa.Table.from_pylist(of, files.SCHEMAS[name]), scratch / f"{name}.parquet")
     kept = hdr.Histograms()
     kept.record(hdr.HistogramKey("receive_delay", "sim"), 250)
     log = hdr.header(0, simulated=True) + "".join(kept.lines(0, S))
     files.histograms_path(scratch).write_text(log, encoding="ascii")
-    (scratch / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION, "validity": run.validity}))
+    (scratch / "run.json").write_text(
+        json.dumps({"schema": SCHEMA_VERSION, "validity": run.validity})
+    )
     (scratch / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth(run)))
     usage = ProcessCpuUsage(**({"load_generator": 0.5, "simulator": 0.3, "others": 0.0} | used))
-    played = FinishedRun(scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died)
+    played = FinishedRun(
+        scratch, scratch / "truth.jsonl", BEGIN_S * S, END_S * S, usage, 10**8, run.died
+    )
     return load_step_entry("text", SESSIONS, played, workers, "ga")
 
 
 def test_a_step_is_evaluated_in_its_steady_state_only(tmp_path: Path) -> None:
     outside = {turn: "timeout:response" for turn in TURNS if not 0 <= turn < 100}
     found = step(
-        tmp_path, Run(outcomes=outside, open={BEGIN_S - 1: 3, END_S: 3}, lates_ms=dict.fromkeys(outside, 50.0))
+        tmp_path,
+        Run(
+            outcomes=outside, open={BEGIN_S - 1: 3, END_S: 3}, lates_ms=dict.fromkeys(outside, 50.0)
+        ),
     )
 
     assert (found.result, found.why) == ("pass", "")
@@ -150,7 +167,11 @@ def test_a_step_with_a_late_simulator_is_detected(tmp_path: Path) -> None:
 def test_the_first_failed_validity_check_is_the_reason(tmp_path: Path) -> None:
     rules = [
         {"name": name, "result": result, "value": 6.04, "limit": 5, "note": "", "remedy": ""}
-        for name, result in (("timestamp_uncertainty", "pass"), ("send_delay", "fail"), ("event_loop_delay", "fail"))
+        for name, result in (
+            ("timestamp_uncertainty", "pass"),
+            ("send_delay", "fail"),
+            ("event_loop_delay", "fail"),
+        )
     ]
     found = step(tmp_path, Run(validity={"status": "invalid", "checks": rules}))
 
@@ -175,7 +196,10 @@ def test_failed_turns_and_turns_that_did_not_start_are_counted(
 ) -> None:
     found = step(tmp_path, run)
 
-    assert (found.result, found.why) == ("fail", f"{failed} of {turns} turns failed or did not start")
+    assert (found.result, found.why) == (
+        "fail",
+        f"{failed} of {turns} turns failed or did not start",
+    )
     assert (found.failed, found.turns) == (failed, turns)
 
 
@@ -192,10 +216,15 @@ def test_simulator_cpu_usage_is_relative_to_its_number_of_workers(tmp_path: Path
 
 def test_a_load_generator_at_full_cpu_is_detected(tmp_path: Path) -> None:
     found = step(
-        tmp_path, Run(validity={"status": "no_verdict"}, lates_ms=dict.fromkeys(TURNS, 50.0)), load_generator=0.99
+        tmp_path,
+        Run(validity={"status": "no_verdict"}, lates_ms=dict.fromkeys(TURNS, 50.0)),
+        load_generator=0.99,
     )
 
-    assert (found.result, found.why) == ("fail", "the run has no verdict; the load generator used all of its CPU time")
+    assert (found.result, found.why) == (
+        "fail",
+        "the run has no verdict; the load generator used all of its CPU time",
+    )
 
 
 @pytest.mark.parametrize(("ends", "outcome"), [(1, "fail"), (0, "simulator_late")])

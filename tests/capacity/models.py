@@ -1,4 +1,6 @@
-"""Models of services whose breaking point is known, and simulated searches at these models that take no time."""
+"""Models of services whose breaking point is known, and simulated searches at these models that
+take no time.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from reports.results.verdict import Result
 from reports.statistics.counting import Floats
 from reports.statistics.group_sequential import spending
 from reports.statistics.rates import PerCluster
-from rtbench.capacity.load_thresholds import GIVEN_UP, GIVEN_UP_LAST, analysis_result, is_futile, violation_share
+from rtbench.capacity.load_thresholds import (
+    GIVEN_UP,
+    GIVEN_UP_LAST,
+    analysis_result,
+    is_futile,
+    violation_share,
+)
 from rtbench.capacity.search import (
     ANALYSES,
     AROUND_S,
@@ -43,8 +51,12 @@ def threshold_of(text: str) -> Threshold:
     return requested_thresholds([text])[0]
 
 
-def build_plan(first: int = 1, most: int = 256, time_s: float = 1800.0, **changes: object) -> SearchPlan:
-    plan = SearchPlan("concurrency", ["ttfa: p(95)<800"], "ttfa", first, most, 0.1, ERROR, time_s, None, 0, None)
+def build_plan(
+    first: int = 1, most: int = 256, time_s: float = 1800.0, **changes: object
+) -> SearchPlan:
+    plan = SearchPlan(
+        "concurrency", ["ttfa: p(95)<800"], "ttfa", first, most, 0.1, ERROR, time_s, None, 0, None
+    )
     changed = msgspec.structs.replace(plan, **changes)
     return msgspec.structs.replace(changed, max_levels=levels_left(grid_of(changed), []))
 
@@ -59,9 +71,16 @@ def build_share(
     **more: object,
 ) -> Finding:
     share = msgspec.structs.replace(
-        unknown(VIOLATIONS, "rate"), value=value, low=value * 0.8, high=min(1.0, value * 1.2), n=turns, sessions=20,
-        count=slow + failed, failed=failed, **{"deff": 1.0} | more,
-    )  # fmt: skip
+        unknown(VIOLATIONS, "rate"),
+        value=value,
+        low=value * 0.8,
+        high=min(1.0, value * 1.2),
+        n=turns,
+        sessions=20,
+        count=slow + failed,
+        failed=failed,
+        **{"deff": 1.0} | more,
+    )
     return Finding(threshold=threshold, value=share, operator="<", limit=ALLOWED)
 
 
@@ -82,7 +101,9 @@ class Service(Protocol):
     def edge(self, most: int) -> int:
         """Return the highest load up to `most` that passes; 0 if no load passes."""
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+    def level(
+        self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget
+    ) -> LevelEntry:
         """Run a level and return its result."""
 
 
@@ -90,7 +111,8 @@ class Service(Protocol):
 class ModelService:
     """A service at which each turn violates the threshold with probability `missed(load)`.
 
-    A session has `turns` turns and lasts `session_s`. `alike` is the correlation of the turns of a session.
+    A session has `turns` turns and lasts `session_s`. `alike` is the correlation of the turns of a
+    session.
     """
 
     missed: Callable[[int], float]
@@ -102,28 +124,37 @@ class ModelService:
         """Try each load; return the highest one that passes, or 0 if none passes."""
         return max((load for load in range(1, most + 1) if self.missed(load) <= ALLOWED), default=0)
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Run a level. At an interim analysis, the last `load` sessions that began are still open."""
+    def level(
+        self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget
+    ) -> LevelEntry:
+        """Run a level. At an interim analysis, the last `load` sessions that began are still
+        open.
+        """
         measured_s = given.load_s - min_ramp_s(given.load_s)
         missed = self._missed(rng, step.load, int(step.load * measured_s / self.session_s))
 
         shown = share_of(missed, self.turns, self.session_s, step.load, measured_s)
-        return msgspec.structs.replace(level_result(step, given, ALLOWED, shown), call_s=self.session_s)
+        return msgspec.structs.replace(
+            level_result(step, given, ALLOWED, shown), call_s=self.session_s
+        )
 
     def _missed(self, rng: np.random.Generator, load: int, sessions: int) -> Floats:
         p, weight = self.missed(load), 1 / self.alike - 1
         if p in (0.0, 1.0):
             return np.full(sessions, p * self.turns)
-        return rng.binomial(self.turns, rng.beta(p * weight, (1 - p) * weight, sessions)).astype(np.float64)
+        return rng.binomial(self.turns, rng.beta(p * weight, (1 - p) * weight, sessions)).astype(
+            np.float64
+        )
 
 
 @dataclass
 class PhasedService:
-    """A service with slow minutes. The probability of a violation drifts over time, in the same way for all callers.
+    """A service with slow minutes. The probability of a violation drifts over time, in the same way
+    for all callers.
 
-    The logarithm of the probability is an Ornstein-Uhlenbeck process with standard deviation `sd` and time constant
-    `memory_s`. The long-run mean of the probability is `missed(load)`. The process continues from level to level, so
-    each search needs its own instance of this class.
+    The logarithm of the probability is an Ornstein-Uhlenbeck process with standard deviation `sd`
+    and time constant `memory_s`. The long-run mean of the probability is `missed(load)`. The
+    process continues from level to level, so each search needs its own instance of this class.
     """
 
     missed: Callable[[int], float]
@@ -137,13 +168,21 @@ class PhasedService:
     def edge(self, most: int) -> int:
         return ModelService(self.missed).edge(most)
 
-    def level(self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
-        """Run a level. At an interim analysis, the last `load` sessions that began are still open."""
+    def level(
+        self, rng: np.random.Generator, number: int, step: NextLevel, given: LevelBudget
+    ) -> LevelEntry:
+        """Run a level. At an interim analysis, the last `load` sessions that began are still
+        open.
+        """
         ramp_s = min_ramp_s(given.load_s)
         measured_s = given.load_s - ramp_s
-        begins_s = np.arange(int(step.load * measured_s / self.session_s)) * self.session_s / step.load
+        begins_s = (
+            np.arange(int(step.load * measured_s / self.session_s)) * self.session_s / step.load
+        )
         factors = self._factors(rng, self.at_s + ramp_s + begins_s)
-        missed = rng.binomial(self.turns, np.minimum(0.9, self.missed(step.load) * factors)).astype(np.float64)
+        missed = rng.binomial(self.turns, np.minimum(0.9, self.missed(step.load) * factors)).astype(
+            np.float64
+        )
 
         shown = share_of(missed, self.turns, self.session_s, step.load, measured_s)
         level = level_result(step, given, ALLOWED, shown)
@@ -151,7 +190,8 @@ class PhasedService:
         return level
 
     def _factors(self, rng: np.random.Generator, at_s: Floats) -> Floats:
-        """Return the factor by which the probability of a violation differs from its long-run mean at each instant.
+        """Return the factor by which the probability of a violation differs from its long-run mean
+        at each instant.
 
         The factor changes once per second.
         """
@@ -169,22 +209,27 @@ def share_of(
 ) -> Callable[[float], tuple[PerCluster, PerCluster]]:
     """Return a function that an interim analysis calls with its time after the ramp.
 
-    The function returns the violations of all complete sessions, and the violations of all sessions that have begun.
-    `missed` is the number of violations of each session. The last `callers` sessions that have begun are not complete
-    until the level ends.
+    The function returns the violations of all complete sessions, and the violations of all sessions
+    that have begun. `missed` is the number of violations of each session. The last `callers`
+    sessions that have begun are not complete until the level ends.
     """
 
     def shown(after_s: float) -> tuple[PerCluster, PerCluster]:
         begun = int(callers * after_s / session_s)
         ended = begun if after_s == measured_s else max(0, begun - callers)
-        complete, known = ((missed[:count], np.full(missed[:count].size, float(turns))) for count in (ended, begun))
+        complete, known = (
+            (missed[:count], np.full(missed[:count].size, float(turns))) for count in (ended, begun)
+        )
         return complete, known
 
     return shown
 
 
 def level_result(
-    step: NextLevel, given: LevelBudget, allowed: float, shown: Callable[[float], tuple[PerCluster, PerCluster]]
+    step: NextLevel,
+    given: LevelBudget,
+    allowed: float,
+    shown: Callable[[float], tuple[PerCluster, PerCluster]],
 ) -> LevelEntry:
     """Run the interim analyses of a level and return the level's result.
 
@@ -201,7 +246,9 @@ def level_result(
             break
         over = after_s / measured_s
         doubt = GIVEN_UP_LAST if step.last else GIVEN_UP
-        given_up = 0 < over < 1 and is_futile([complete], [known], [allowed], over, errors[-1], step.load, doubt)
+        given_up = 0 < over < 1 and is_futile(
+            [complete], [known], [allowed], over, errors[-1], step.load, doubt
+        )
         if over >= FUTILE_FROM and given_up and not step.confirmation_run:
             break
     length_s = part * given.load_s + AROUND_S

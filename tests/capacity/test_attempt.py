@@ -31,8 +31,17 @@ from rtbench.load_search import NextLevel
 from tests.capacity.models import build_plan, threshold_of
 from tests.reports.synthetic import Plan, write
 
-CALIBRATED = {"date": "2026-11-20", "kind": "voice", "sessions": 100, "events_per_s": 1000.0, "exact_sessions": 50,
-              "ended": "", "tls": True, "file": "calibration.json", "stale": []}  # fmt: skip
+CALIBRATED = {
+    "date": "2026-11-20",
+    "kind": "voice",
+    "sessions": 100,
+    "events_per_s": 1000.0,
+    "exact_sessions": 50,
+    "ended": "",
+    "tls": True,
+    "file": "calibration.json",
+    "stale": [],
+}
 GIVEN = LevelBudget(time_s=75.0, error=0.01, budget_usd=None, min_time_s=27.0)
 GOOD, BAD = "ttfa: p(95)<60s", "ttfa: p(95)<1"
 
@@ -63,13 +72,16 @@ def evaluate(
 
     monkeypatch.setattr(playing, "run_level", play)
     search = SearchConfig(
-        build_plan(), [threshold_of(threshold)], LocustCommand([Path("calls.py")], "concurrency", tmp_path)
+        build_plan(),
+        [threshold_of(threshold)],
+        LocustCommand([Path("calls.py")], "concurrency", tmp_path),
     )
     return evaluate_level(search, 3, NextLevel(load, hold), given)
 
 
 @pytest.mark.parametrize(
-    ("threshold", "answer"), [(GOOD, "pass"), (BAD, "fail"), ("failure_rate: rate<0.1%", "inconclusive")]
+    ("threshold", "answer"),
+    [(GOOD, "pass"), (BAD, "fail"), ("failure_rate: rate<0.1%", "inconclusive")],
 )
 def test_a_level_has_the_result_of_its_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threshold: str, answer: Result
@@ -82,7 +94,9 @@ def test_a_level_has_the_result_of_its_run(
     assert level.simulated
 
 
-def test_a_result_has_the_bounds_of_its_interim_analysis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_result_has_the_bounds_of_its_interim_analysis(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
     early = evaluate(monkeypatch, tmp_path / "early", plan)
     hold = evaluate(monkeypatch, tmp_path / "hold", plan, hold=True)
@@ -90,12 +104,18 @@ def test_a_result_has_the_bounds_of_its_interim_analysis(monkeypatch: pytest.Mon
     assert (early.result, hold.result) == ("pass", "pass")
     errors = spending(ANALYSES, GIVEN.error)
     assert early.violations[0].value.high == pytest.approx(1 - errors[3] ** (1 / 300))
-    assert hold.violations[0].value.high == pytest.approx(1 - errors[len(ANALYSES) - 1] ** (1 / 300))
+    assert hold.violations[0].value.high == pytest.approx(
+        1 - errors[len(ANALYSES) - 1] ** (1 / 300)
+    )
     assert (early.violations[0].result, hold.violations[0].result) == ("pass", "pass")
 
 
-def test_an_invalid_run_is_a_limit_of_the_load_generator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    level = evaluate(monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True, valid=False), BAD)
+def test_an_invalid_run_is_a_limit_of_the_load_generator(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    level = evaluate(
+        monkeypatch, tmp_path, Plan(sessions=300, turns=4, paired=True, valid=False), BAD
+    )
 
     assert level.result == "not_evaluated"
     assert reason_text(level.why).startswith("INVALID: ")
@@ -106,12 +126,20 @@ def test_uncertain_timestamps_invalidate_only_a_result_that_depends_on_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    check = {"name": "timestamp_uncertainty", "value": 12.0, "limit": 6.0, "result": "fail", "note": "", "remedy": ""}
+    check = {
+        "name": "timestamp_uncertainty",
+        "value": 12.0,
+        "limit": 6.0,
+        "result": "fail",
+        "note": "",
+        "remedy": "",
+    }
     verdict = {"status": "invalid", "uncertain_metrics": [], "checks": [check]}
     for off_ms, answer in ((12.0, "pass"), (59_900.0, "not_evaluated")):
         errors = np.full(plan.sessions * plan.turns, off_ms)
         monkeypatch.setattr(
-            "reports.analysis.targets.moved.bounds_of_rows", lambda folder, metric, errors=errors: errors
+            "reports.analysis.targets.moved.bounds_of_rows",
+            lambda folder, metric, errors=errors: errors,
         )
         played = evaluate(monkeypatch, tmp_path / answer, plan, GOOD, validity=verdict)
 
@@ -125,23 +153,37 @@ def test_a_load_above_the_calibrated_one_is_a_limit_of_the_load_generator(
     within = evaluate(monkeypatch, tmp_path / "within", plan, load=100, calibration=CALIBRATED)
     beyond = evaluate(monkeypatch, tmp_path / "beyond", plan, load=101, calibration=CALIBRATED)
     unknown = evaluate(
-        monkeypatch, tmp_path / "unknown", plan, load=101, calibration=CALIBRATED | {"ended": "the simulator"}
+        monkeypatch,
+        tmp_path / "unknown",
+        plan,
+        load=101,
+        calibration=CALIBRATED | {"ended": "the simulator"},
     )
 
-    assert [level.result for level in (within, beyond, unknown)] == ["pass", "not_evaluated", "pass"]
+    assert [level.result for level in (within, beyond, unknown)] == [
+        "pass",
+        "not_evaluated",
+        "pass",
+    ]
     assert "more than this machine is calibrated for" in reason_text(beyond.why)
 
 
-def test_a_level_whose_run_crashed_has_the_result_crashed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_level_whose_run_crashed_has_the_result_crashed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     level = evaluate(monkeypatch, tmp_path, Plan(paired=True), died="the run ended with status -9")
 
     assert (level.result, reason_text(level.why), level.run) == (
-        "not_evaluated", "the run ended with status -9", "run"
-    )  # fmt: skip
+        "not_evaluated",
+        "the run ended with status -9",
+        "run",
+    )
     assert level.crashed
 
 
-def test_more_calls_than_can_connect_in_time_are_a_limit_of_the_load_generator(tmp_path: Path) -> None:
+def test_more_calls_than_can_connect_in_time_are_a_limit_of_the_load_generator(
+    tmp_path: Path,
+) -> None:
     search = SearchConfig(
         build_plan(),
         [threshold_of(GOOD)],
@@ -160,18 +202,24 @@ def test_the_minimum_ramp_leaves_time_to_measure_in_a_level_of_any_duration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load_s: float
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
-    level = evaluate(monkeypatch, tmp_path, plan, given=LevelBudget(load_s + AROUND_S, 0.01, None, 0.0))
+    level = evaluate(
+        monkeypatch, tmp_path, plan, given=LevelBudget(load_s + AROUND_S, 0.01, None, 0.0)
+    )
 
     assert level.result == "pass"
 
 
-def test_a_refused_run_ends_the_search_only_if_it_is_the_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_refused_run_ends_the_search_only_if_it_is_the_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def refuse(*_: Any) -> FinishedLevel:
         raise UsageError("raise it with `ulimit -n`")
 
     monkeypatch.setattr(playing, "run_level", refuse)
     search = SearchConfig(
-        build_plan(), [threshold_of(GOOD)], LocustCommand([Path("calls.py")], "concurrency", tmp_path)
+        build_plan(),
+        [threshold_of(GOOD)],
+        LocustCommand([Path("calls.py")], "concurrency", tmp_path),
     )
 
     with pytest.raises(UsageError, match="ulimit"):
@@ -186,7 +234,9 @@ def test_a_level_whose_starts_the_service_delayed_does_not_pass(
 ) -> None:
     plan = Plan(sessions=300, turns=4, paired=True)
     held = evaluate(monkeypatch, tmp_path / "held", plan, load=4000, start_delays_s={"sim": 12.0})
-    carried = evaluate(monkeypatch, tmp_path / "carried", plan, load=1, start_delays_s={"sim": 12.0})
+    carried = evaluate(
+        monkeypatch, tmp_path / "carried", plan, load=1, start_delays_s={"sim": 12.0}
+    )
 
     assert (held.result, carried.result) == ("inconclusive", "pass")
     assert "starts were delayed for 12 s" in reason_text(held.why)

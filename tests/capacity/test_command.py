@@ -28,11 +28,18 @@ EDGE = 20
 Played = Callable[[SearchConfig, int, NextLevel, LevelBudget], LevelEntry]
 
 
-def decided_at_edge(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+def decided_at_edge(
+    search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
+) -> LevelEntry:
     """Return a level that passes up to the load `EDGE`, and that fails above it."""
     answer: results.Result = "pass" if step.load <= EDGE else "fail"
     return build_level(
-        step.load, answer, hold=step.confirmation_run, error=given.error, violations=[build_share()], turns=100
+        step.load,
+        answer,
+        hold=step.confirmation_run,
+        error=given.error,
+        violations=[build_share()],
+        turns=100,
     )
 
 
@@ -41,11 +48,15 @@ def written_file(folder: Path) -> Path:
     return file
 
 
-def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = decided_at_edge) -> Result:
+def capacity(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, played: Played = decided_at_edge
+) -> Result:
     monkeypatch.setattr(leveling, "evaluate_level", played)
     locust = LocustCommand([Path("calls.py")], "concurrency", folder / "levels")
     monkeypatch.setattr(
-        playing, "prepare_search", lambda *_, **__: PreparedSearch(locust, "west", "calls", None, 0.0, ())
+        playing,
+        "prepare_search",
+        lambda *_, **__: PreparedSearch(locust, "west", "calls", None, 0.0, ()),
     )
     given = [
         "capacity",
@@ -59,14 +70,22 @@ def capacity(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str, playe
     return call(*given)
 
 
-def test_the_conclusion_is_printed_and_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_conclusion_is_printed_and_saved(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     result = capacity(monkeypatch, tmp_path, "--json-file", str(tmp_path / "copy.json"))
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
 
     assert result.exit_code == 0, result.output
     assert "Passes at 20 and fails at 21 concurrent calls" in result.output
-    assert (document["highest_pass"], document["lowest_fail"], document["confirmed"]) == (20, 21, True)
-    assert (tmp_path / "copy.json").read_text() == (tmp_path / "found" / "capacity.json").read_text()
+    assert (document["highest_pass"], document["lowest_fail"], document["confirmed"]) == (
+        20,
+        21,
+        True,
+    )
+    assert (tmp_path / "copy.json").read_text() == (
+        tmp_path / "found" / "capacity.json"
+    ).read_text()
     jsonschema.validate(document, schemas()["capacity"])
     assert "<svg" in (tmp_path / "found" / "capacity.html").read_text()
 
@@ -81,27 +100,38 @@ def test_the_exit_status_says_whether_the_required_load_passes(
 def test_the_maximum_time_and_cost_are_printed_before_the_search(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    output = capacity(monkeypatch, tmp_path, "--max-time", "40m", "--budget", "12").output.splitlines()
+    output = capacity(
+        monkeypatch, tmp_path, "--max-time", "40m", "--budget", "12"
+    ).output.splitlines()
     plan = json.loads((tmp_path / "found" / "capacity.json").read_text())["plan"]
 
-    assert output[2] == f"up to {plan['max_levels']} levels and a longer run, in 40 min and 12.00 USD"
+    assert (
+        output[2] == f"up to {plan['max_levels']} levels and a longer run, in 40 min and 12.00 USD"
+    )
     assert (plan["time_s"], plan["budget_usd"], plan["error"]) == (2400.0, 12.0, 0.05)
 
 
 def test_a_threshold_without_data_in_the_script_is_refused_before_the_first_call(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    lacks = {"name": "talk", "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}], "session": {}}
+    lacks = {
+        "name": "talk",
+        "turns": [{"step": "a", "lacks": {"speech_end": "it has no spoken turn"}}],
+        "session": {},
+    }
     locust = LocustCommand([Path("calls.py")], "concurrency", tmp_path / "levels")
     ready = PreparedSearch(locust, "west", "calls", None, 0.0, (), [lacks])
     monkeypatch.setattr(leveling, "evaluate_level", lambda *_: pytest.fail("a level was played"))
     monkeypatch.setattr(playing, "prepare_search", lambda *_, **__: ready)
     thresholds = ("--thresholds", "ttfa: p(95)<800", "--thresholds", "voice_to_voice: p(95)<1500")
-    result = call("capacity", str(written_file(tmp_path)), *thresholds, "-o", str(tmp_path / "found"))
+    result = call(
+        "capacity", str(written_file(tmp_path)), *thresholds, "-o", str(tmp_path / "found")
+    )
 
     assert isinstance(result.exception, UsageError)
     assert str(result.exception).startswith(
-        '--thresholds "voice_to_voice: p(95)<1500" can never be evaluated, because it has no spoken turn in talk'
+        '--thresholds "voice_to_voice: p(95)<1500" can never be evaluated, because it has no spoken'
+        " turn in talk"
     )
     assert not (tmp_path / "found").exists(), "the next search may have this folder"
 
@@ -109,22 +139,36 @@ def test_a_threshold_without_data_in_the_script_is_refused_before_the_first_call
 def test_a_short_search_gives_a_rough_estimate_that_is_labelled(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def rough_level(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+    def rough_level(
+        search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
+    ) -> LevelEntry:
         share = build_share(0.01 if step.load <= EDGE else 0.3)
-        return build_level(step.load, "inconclusive", duration_s=27.0, error=given.error, violations=[share])
+        return build_level(
+            step.load, "inconclusive", duration_s=27.0, error=given.error, violations=[share]
+        )
 
     result = capacity(monkeypatch, tmp_path, "--max-time", "3m", played=rough_level)
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
     output = " ".join(result.output.split())
 
     assert "quick search: levels of 27 s until the time ends, for a rough estimate" in output
-    assert "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified" in output
-    assert (document["highest_pass"], document["rough_estimate"]) == (None, {"highest_pass": 16, "lowest_fail": 32})
+    assert (
+        "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified"
+        in output
+    )
+    assert (document["highest_pass"], document["rough_estimate"]) == (
+        None,
+        {"highest_pass": 16, "lowest_fail": 32},
+    )
     assert (result.exit_code, document["ended"], len(document["levels"])) == (3, "time", 6)
 
 
-def test_an_interrupted_search_saves_its_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupt_at_level_3(search: SearchConfig, number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
+def test_an_interrupted_search_saves_its_results(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupt_at_level_3(
+        search: SearchConfig, number: int, step: NextLevel, given: LevelBudget
+    ) -> LevelEntry:
         if number == 3:
             raise KeyboardInterrupt
         return decided_at_edge(search, number, step, given)
@@ -133,7 +177,11 @@ def test_an_interrupted_search_saves_its_results(monkeypatch: pytest.MonkeyPatch
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
 
     assert result.exit_code == 130
-    assert (document["highest_pass"], document["lowest_fail"], document["ended"]) == (2, None, "interrupted")
+    assert (document["highest_pass"], document["lowest_fail"], document["ended"]) == (
+        2,
+        None,
+        "interrupted",
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +206,9 @@ def test_invalid_options_are_refused_before_the_first_level(
     assert not (tmp_path / "found").exists()
 
 
-def test_a_second_search_in_the_same_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_second_search_in_the_same_folder_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     capacity(monkeypatch, tmp_path)
     again = capacity(monkeypatch, tmp_path)
 
@@ -166,22 +216,36 @@ def test_a_second_search_in_the_same_folder_is_refused(monkeypatch: pytest.Monke
     assert "already contains a search" in str(again.exception)
 
 
-@pytest.mark.parametrize("option", ["--users", "-u", "--arrival-rate=3/s", "--run-time", "--warmup", "--budget"])
-def test_options_that_the_search_sets_for_each_level_are_refused(tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    "option", ["--users", "-u", "--arrival-rate=3/s", "--run-time", "--warmup", "--budget"]
+)
+def test_options_that_the_search_sets_for_each_level_are_refused(
+    tmp_path: Path, option: str
+) -> None:
     with pytest.raises(UsageError, match=r"the search sets .* for each level"):
-        prepare_search(ServiceOptions(), [Path("calls.py")], build_plan(), tmp_path, [option, "3"], yes=False)
+        prepare_search(
+            ServiceOptions(), [Path("calls.py")], build_plan(), tmp_path, [option, "3"], yes=False
+        )
 
 
 def test_the_service_options_of_a_search_are_passed_to_its_runs(tmp_path: Path) -> None:
     options = ServiceOptions(targets=("west",), target_file=tmp_path / "t.yaml", max_message_mib=3)
 
-    assert options.arguments() == ["--targets", "west", "--target-file", str(tmp_path / "t.yaml"),
-                                      "--max-message-mib", "3"]  # fmt: skip
+    assert options.arguments() == [
+        "--targets",
+        "west",
+        "--target-file",
+        str(tmp_path / "t.yaml"),
+        "--max-message-mib",
+        "3",
+    ]
 
 
 def test_a_level_is_started_with_the_command_of_a_run(tmp_path: Path) -> None:
     task = LevelTask("03-level-8", 8, 60.0, 5.0, budget_usd=2.0)
-    words = LocustCommand([Path("calls.py")], "concurrency", tmp_path, ["--url", "ws://here"]).arguments(task)
+    words = LocustCommand(
+        [Path("calls.py")], "concurrency", tmp_path, ["--url", "ws://here"]
+    ).arguments(task)
 
     assert words[:2] == ["-f", "calls.py"]
     assert words[-2:] == ["--url", "ws://here"]
@@ -199,7 +263,9 @@ def test_a_level_is_started_with_the_command_of_a_run(tmp_path: Path) -> None:
 
 def test_a_level_of_arrivals_has_slots_for_long_calls(tmp_path: Path) -> None:
     ample = " ".join(
-        LocustCommand([Path("calls.py")], "arrival_rate", tmp_path).arguments(LevelTask("a", 30, 60.0, 5.0))
+        LocustCommand([Path("calls.py")], "arrival_rate", tmp_path).arguments(
+            LevelTask("a", 30, 60.0, 5.0)
+        )
     )
     given = " ".join(
         LocustCommand([Path("calls.py")], "arrival_rate", tmp_path).arguments(
@@ -223,7 +289,16 @@ def test_several_files_and_the_options_of_locust_are_passed_to_the_levels(
     monkeypatch.setattr(playing, "prepare_search", record)
     (tmp_path / "b.yaml").touch()
     files = [written_file(tmp_path), tmp_path / "b.yaml"]
-    words = [*map(str, files), "--thresholds", "ttfa: med<1s", "-o", str(tmp_path / "found"), "--", "--processes", "3"]
+    words = [
+        *map(str, files),
+        "--thresholds",
+        "ttfa: med<1s",
+        "-o",
+        str(tmp_path / "found"),
+        "--",
+        "--processes",
+        "3",
+    ]
     call("capacity", *words)
 
     assert (prepared[0][1], prepared[0][4]) == (files, ["--processes", "3"])
@@ -240,7 +315,11 @@ def test_several_files_and_the_options_of_locust_are_passed_to_the_levels(
     ],
 )
 def test_another_form_of_the_command_is_refused_with_the_right_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], problem: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    problem: str,
 ) -> None:
     monkeypatch.chdir(written_file(tmp_path).parent)
     monkeypatch.setattr("sys.argv", ["rtbench", "capacity", *words])

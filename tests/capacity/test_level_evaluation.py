@@ -59,10 +59,11 @@ def side(
     measured_from: int = 0,
     renewed: Sequence[int] = (),
 ) -> ComparedTarget:
-    """Return a target with one session for each entry of `pairs` and `outcomes`: its pair number and its outcome class.
+    """Return a target with one session for each entry of `pairs` and `outcomes`: its pair number
+    and its outcome class.
 
-    The codes of turns are the indexes of their sessions. `renewed` contains the indexes of the sessions whose call
-    continues in another session.
+    The codes of turns are the indexes of their sessions. `renewed` contains the indexes of the
+    sessions whose call continues in another session.
     """
     goes_on = [place in renewed for place in range(len(pairs))]
     frame = pd.DataFrame({"pair": pairs, "outcome_class": outcomes, "renewed": goes_on})
@@ -84,7 +85,9 @@ def side(
         ([1, 2], []),
     ],
 )
-def test_sessions_are_complete_before_the_oldest_open_session(pairs: list[int], kept: list[int]) -> None:
+def test_sessions_are_complete_before_the_oldest_open_session(
+    pairs: list[int], kept: list[int]
+) -> None:
     whole = completed_sessions(side(pairs, ["success"] * len(pairs)))
 
     assert sorted(pairs[row] for row in whole.rows) == kept
@@ -101,7 +104,8 @@ def test_a_call_is_complete_when_its_last_session_is() -> None:
 
 
 def test_each_worker_numbers_its_sessions_separately() -> None:
-    pairs = [0, 2, 4, 1, 5]  # worker 0 has the even pair numbers; pair 3 of worker 1 is not complete
+    # worker 0 has the even pair numbers; pair 3 of worker 1 is not complete
+    pairs = [0, 2, 4, 1, 5]
 
     whole = completed_sessions(side(pairs, ["success"] * 5, workers=2))
 
@@ -111,13 +115,17 @@ def test_each_worker_numbers_its_sessions_separately() -> None:
 def test_unfinished_sessions_are_open_and_warmup_sessions_are_excluded() -> None:
     pairs = [0, 1, 2, 3, 4]
 
-    whole = completed_sessions(side(pairs, ["success", "failed", "success", "unfinished", "success"], measured_from=1))
+    whole = completed_sessions(
+        side(pairs, ["success", "failed", "success", "unfinished", "success"], measured_from=1)
+    )
 
     assert [pairs[row] for row in whole.rows] == [1, 2]
 
 
 def sessions_of(*ended: tuple[str, str]) -> RunFrames:
-    """Return a run with one session for each (outcome, detail) pair. Successful sessions have a `session_ready_ms`."""
+    """Return a run with one session for each (outcome, detail) pair. Successful sessions have a
+    `session_ready_ms`.
+    """
     classes = [outcome_class(outcome) for outcome, _ in ended]
     ready = [50.0 if each == "success" else math.nan for each in classes]
     frame = pd.DataFrame(ended, columns=["outcome", "detail"]).astype("category")
@@ -135,12 +143,14 @@ def test_a_level_without_an_open_call_is_an_error_with_a_remedy() -> None:
     with pytest.raises(UsageError) as raised:
         check_opened(refused)
     assert str(raised.value) == (
-        "none of 10 calls to ws://127.0.0.1:1/v1 opened: connect_failed:tcp: 127.0.0.1:1: Connection refused; "
-        + remedy_of("connect_failed:tcp")
+        "none of 10 calls to ws://127.0.0.1:1/v1 opened: connect_failed:tcp: 127.0.0.1:1:"
+        " Connection refused; " + remedy_of("connect_failed:tcp")
     )
 
 
-@pytest.mark.parametrize("other", [("ok", ""), ("throttled:handshake", ""), None], ids=["opened", "throttled", "none"])
+@pytest.mark.parametrize(
+    "other", [("ok", ""), ("throttled:handshake", ""), None], ids=["opened", "throttled", "none"]
+)
 def test_a_level_with_an_opened_a_throttled_or_no_refused_call_is_accepted(other: Any) -> None:
     check_opened(sessions_of(*([REFUSED_TCP, other] if other else [("unfinished", "")])))
 
@@ -159,7 +169,9 @@ def test_violations_are_counted_by_session(tmp_path: Path) -> None:
 
 
 def test_turns_that_did_not_start_violate_each_latency_threshold(tmp_path: Path) -> None:
-    refusing = target_of(write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200)))
+    refusing = target_of(
+        write(tmp_path / "run", Plan(sessions=71, turns=4, refused=29, median_ms=200))
+    )
 
     late, counted = violations(refusing, threshold_of("ttfa: p(95)<5000"))
     (found,) = shares_of(refusing, [threshold_of("ttfa: p(95)<5000")], None, 0.01, 10)
@@ -174,7 +186,11 @@ def test_turns_that_did_not_start_violate_each_latency_threshold(tmp_path: Path)
 
 def test_violations_of_a_minimum_rate_are_the_turns_without_the_event(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=5))
-    edit(tmp_path, "turns", lambda i, row: row | ({"yielded": i % 10 == 1} if row["turn"] == 2 else {}))
+    edit(
+        tmp_path,
+        "turns",
+        lambda i, row: row | ({"yielded": i % 10 == 1} if row["turn"] == 2 else {}),
+    )
     events, counted = violations(target_of(tmp_path), threshold_of("yield_rate: rate>90%"))
 
     assert (events.sum(), counted.sum()) == (10, 20)
@@ -203,7 +219,9 @@ def test_turns_of_open_sessions_can_fail_a_threshold_but_not_pass_it(tmp_path: P
     thresholds = [threshold_of("ttfa: p(95)<60000"), threshold_of("ttfa: p(95)<1")]
     few = np.zeros(3), np.full(3, 5.0)
 
-    complete, incomplete = (shares_of(target, thresholds, ended, 0.01, 4) for ended in (None, [few, few]))
+    complete, incomplete = (
+        shares_of(target, thresholds, ended, 0.01, 4) for ended in (None, [few, few])
+    )
 
     assert [found.result for found in complete] == ["pass", "fail"]
     assert [found.result for found in incomplete] == ["inconclusive", "fail"]
@@ -213,7 +231,8 @@ def test_turns_of_open_sessions_can_fail_a_threshold_but_not_pass_it(tmp_path: P
 
 def test_a_run_in_progress_is_read_like_a_finished_run(tmp_path: Path) -> None:
     counts = interim_counts(
-        target_of(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True))), [LATE, FAILED]
+        target_of(write_killed(tmp_path / "run", Plan(sessions=20, turns=4, paired=True))),
+        [LATE, FAILED],
     )
 
     assert counts.known[0][1].sum() > 0
@@ -222,18 +241,30 @@ def test_a_run_in_progress_is_read_like_a_finished_run(tmp_path: Path) -> None:
 
 def test_sessions_that_began_after_an_open_one_are_not_complete(tmp_path: Path) -> None:
     write(tmp_path, Plan(sessions=20, turns=4, paired=True))
-    edit(tmp_path, "sessions", lambda _, row: row | {"outcome": "unfinished"} if row["pair"] == 7 else row)
+    edit(
+        tmp_path,
+        "sessions",
+        lambda _, row: row | {"outcome": "unfinished"} if row["pair"] == 7 else row,
+    )
     counts = interim_counts(target_of(tmp_path), [LATE])
 
     assert [which[0][1].sum() for which in (counts.completed, counts.known)] == [7 * 4, 20 * 4]
 
 
 @pytest.mark.parametrize("drained", [False, True])
-def test_a_passing_level_ends_early_unless_a_rate_limit_is_being_exhausted(tmp_path: Path, drained: bool) -> None:
+def test_a_passing_level_ends_early_unless_a_rate_limit_is_being_exhausted(
+    tmp_path: Path, drained: bool
+) -> None:
     write(tmp_path, Plan(sessions=200, turns=5, paired=True))
     left = {"requests_limit": 200}
-    edit(tmp_path, "seconds", lambda at, row: row | left | {"requests_remaining": 200 - 2 * at * drained})
-    looking = _LevelMonitor([threshold_of("ttfa: p(95)<60000")], [0.05], [0.5], math.inf, hold=False)
+    edit(
+        tmp_path,
+        "seconds",
+        lambda at, row: row | left | {"requests_remaining": 200 - 2 * at * drained},
+    )
+    looking = _LevelMonitor(
+        [threshold_of("ttfa: p(95)<60000")], [0.05], [0.5], math.inf, hold=False
+    )
 
     assert looking.is_clear(tmp_path, 0) is not drained
     assert looking.answer == (None if drained else "pass")
@@ -250,7 +281,9 @@ def test_a_level_does_not_pass_if_callers_in_back_off_could_have_changed_the_res
 
     assert looking.is_clear(tmp_path, 0) is holds
     why = _backed_off(target_of(tmp_path), thresholds, 0.05, 1000.0)
-    assert why == (None if holds else Reason("callers_waited", {"waiting": 60.0, "callers": 1000.0}))
+    assert why == (
+        None if holds else Reason("callers_waited", {"waiting": 60.0, "callers": 1000.0})
+    )
 
 
 def test_the_metrics_of_a_level_have_intervals(tmp_path: Path) -> None:
@@ -268,12 +301,17 @@ def test_the_metrics_of_a_level_have_intervals(tmp_path: Path) -> None:
     assert (in_progress(whole.run) or 0) > 0
 
 
-def test_a_level_never_pools_latencies_that_are_measured_from_different_instants(tmp_path: Path) -> None:
-    mixed = target_of(write(tmp_path / "run", Plan(sessions=60, turns=5, kinds=("typed", "vad", "vad"))))
+def test_a_level_never_pools_latencies_that_are_measured_from_different_instants(
+    tmp_path: Path,
+) -> None:
+    mixed = target_of(
+        write(tmp_path / "run", Plan(sessions=60, turns=5, kinds=("typed", "vad", "vad")))
+    )
     most, turns = latencies_of(mixed, "ttfa")[0], 60 * 5
     spec = MetricSpec("ttfa", Quantile(0.5), stratum=Stratum("speech_end"))
     spoken, typed = (
-        threshold_of(f"ttfa{{measured_from:{instant}}}: p(95)<700") for instant in ("speech_end", "request_sent")
+        threshold_of(f"ttfa{{measured_from:{instant}}}: p(95)<700")
+        for instant in ("speech_end", "request_sent")
     )
 
     assert most.value == pytest.approx(quantiles(mixed.sample(spec), [0.5], 0.95)[0].value)
@@ -304,7 +342,14 @@ def test_a_level_of_few_sessions_has_no_p95(tmp_path: Path) -> None:
         (lambda at_s: np.maximum(0, 1 - at_s / 20), 0),
         (lambda at_s: 1 - at_s % 10 / 20, None),
     ],
-    ids=["unused", "steady", "exhausted in a minute", "exhausted in hours", "exhausted", "refilled repeatedly"],
+    ids=[
+        "unused",
+        "steady",
+        "exhausted in a minute",
+        "exhausted in hours",
+        "exhausted",
+        "refilled repeatedly",
+    ],
 )
 def test_exhaustion_of_a_rate_limit_is_predicted(
     tmp_path: Path, left: Callable[[Any], Any], seconds: float | None
@@ -313,7 +358,10 @@ def test_exhaustion_of_a_rate_limit_is_predicted(
     at_s = np.arange(41.0)
     second_rows = pd.DataFrame({"second": at_s, "target": side.name, "measured": True})
     second_rows = second_rows.assign(
-        requests_limit=200, requests_remaining=200 * left(at_s), tokens_limit=np.nan, tokens_remaining=np.nan
+        requests_limit=200,
+        requests_remaining=200 * left(at_s),
+        tokens_limit=np.nan,
+        tokens_remaining=np.nan,
     )
     found = exhausting_limit(replace(side.run, seconds=second_rows), side.name)
 

@@ -38,8 +38,8 @@ class UnstoppableProcess:
 class SteppedClocks:
     """A monotonic clock and a wall clock, which advance only during a sleep.
 
-    `steps_s` contains the steps of the wall clock. The key is the second at which the step occurs; the value is its
-    size in seconds.
+    `steps_s` contains the steps of the wall clock. The key is the second at which the step occurs;
+    the value is its size in seconds.
     """
 
     steps_s: dict[float, float]
@@ -50,7 +50,9 @@ class SteppedClocks:
 
     def utc_ns(self) -> int:
         elapsed_s = self.now_ns / NS_PER_S - 1_000
-        return self.now_ns + int(sum(step for at, step in self.steps_s.items() if elapsed_s >= at) * NS_PER_S)
+        return self.now_ns + int(
+            sum(step for at, step in self.steps_s.items() if elapsed_s >= at) * NS_PER_S
+        )
 
     def sleep(self, seconds: float) -> None:
         self.now_ns += int(seconds * NS_PER_S) or 1
@@ -93,7 +95,9 @@ def test_a_wall_clock_step_does_not_move_the_interim_analyses_or_the_end_of_a_le
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "run.json").write_text(
-        json.dumps({"state": "closing", "started_utc_ns": clocks.utc_ns(), "schema": SCHEMA_VERSION})
+        json.dumps(
+            {"state": "closing", "started_utc_ns": clocks.utc_ns(), "schema": SCHEMA_VERSION}
+        )
     )
     run = LevelRun(folder, clocks)
     monkeypatch.setattr(playing, "monotonic_ns", clocks.monotonic_ns)
@@ -107,7 +111,9 @@ def test_a_wall_clock_step_does_not_move_the_interim_analyses_or_the_end_of_a_le
         return False
 
     task = LevelTask("01-level-4", 4, 160.0, 5.0)
-    played = run_level(LocustCommand([Path("calls.py")], "concurrency", tmp_path / "levels"), task, is_clear)
+    played = run_level(
+        LocustCommand([Path("calls.py")], "concurrency", tmp_path / "levels"), task, is_clear
+    )
 
     assert polled_s == pytest.approx([10.0, 20.0, 40.0, 80.0])
     assert clocks.now_ns / NS_PER_S - 1_000 == pytest.approx(160.0)

@@ -8,7 +8,13 @@ import pytest
 from bench.base.errors import UsageError
 from reports.results.reason import Reason
 from reports.statistics.rates import PerCluster
-from rtbench.capacity.load_thresholds import allowed_share, analysis_result, is_futile, too_few, violation_share
+from rtbench.capacity.load_thresholds import (
+    allowed_share,
+    analysis_result,
+    is_futile,
+    too_few,
+    violation_share,
+)
 from tests.capacity.models import threshold_of
 from tests.examples import trials
 
@@ -50,7 +56,9 @@ def test_a_threshold_allows_a_share_of_violations(text: str, metric: str, allowe
         ("ttfa: max<800", "cannot be a threshold"),
     ],
 )
-def test_a_threshold_that_one_run_cannot_evaluate_is_refused_in_one_line(text: str, words: str) -> None:
+def test_a_threshold_that_one_run_cannot_evaluate_is_refused_in_one_line(
+    text: str, words: str
+) -> None:
     with pytest.raises(UsageError, match=words) as refused:
         allowed_share(threshold_of(text))
 
@@ -66,8 +74,12 @@ def sessions(missed: list[int], turns: int = 5) -> PerCluster:
     return np.array(missed, dtype=float), np.full(len(missed), float(turns))
 
 
-def random_sessions(rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5) -> PerCluster:
-    """Return sessions of correlated turns. Each turn violates the threshold with probability `p`."""
+def random_sessions(
+    rng: np.random.Generator, p: float, count: int, alike: float = 0.2, turns: int = 5
+) -> PerCluster:
+    """Return sessions of correlated turns. Each turn violates the threshold with probability
+    `p`.
+    """
     weight = 1 / alike - 1
     return sessions(list(rng.binomial(turns, rng.beta(p * weight, (1 - p) * weight, count))), turns)
 
@@ -100,7 +112,10 @@ def test_the_upper_bound_is_1_if_all_sessions_violate_the_threshold() -> None:
 def test_a_share_of_few_sessions_has_bounds_and_is_inconclusive(count: int) -> None:
     lengths = np.array([1.0] * (count // 2) + [5.0] * (count - count // 2))
     none, all_ = (np.zeros(count), lengths), (lengths, lengths)
-    clean, missed = violation_share("west", none, ERROR, 1, 10), violation_share("west", all_, ERROR, 1, 10)
+    clean, missed = (
+        violation_share("west", none, ERROR, 1, 10),
+        violation_share("west", all_, ERROR, 1, 10),
+    )
 
     assert 0 == clean.low < clean.high < 1
     assert clean.high == pytest.approx(1 - ERROR ** (lengths.max() / lengths.sum()))
@@ -113,9 +128,15 @@ def test_a_level_of_too_few_calls_has_a_reason_with_their_effective_number() -> 
     unequal = np.zeros(21), np.array([1.0] * 10 + [5.0] * 11)
 
     reason = too_few(unequal)
-    assert too_few(sessions([0] * 12)) == Reason("too_few", {"unit": "session", "needed": 20, "there": [12]})
+    assert too_few(sessions([0] * 12)) == Reason(
+        "too_few", {"unit": "session", "needed": 20, "there": [12]}
+    )
     assert reason is not None
-    assert (reason.code, reason.there, round(reason.numbers["effective_sessions"])) == ("unequal", 21, 15)
+    assert (reason.code, reason.there, round(reason.numbers["effective_sessions"])) == (
+        "unequal",
+        21,
+        15,
+    )
     assert too_few(sessions([0] * 20)) is None
 
 
@@ -136,9 +157,14 @@ def test_turns_of_incomplete_sessions_can_fail_a_level_but_not_pass_it() -> None
 
 @pytest.mark.parametrize("p", [0.01, 0.05, 0.5])
 @pytest.mark.parametrize("count", [20, 80, 300])
-def test_the_error_rate_of_either_bound_at_the_true_share_is_at_most_the_error(p: float, count: int) -> None:
+def test_the_error_rate_of_either_bound_at_the_true_share_is_at_most_the_error(
+    p: float, count: int
+) -> None:
     rng = np.random.default_rng(7)
-    shares = [violation_share("west", random_sessions(rng, p, count), ERROR, 1, 10) for _ in range(SEARCHES)]
+    shares = [
+        violation_share("west", random_sessions(rng, p, count), ERROR, 1, 10)
+        for _ in range(SEARCHES)
+    ]
     tolerated = ERROR + 3 * np.sqrt(ERROR * (1 - ERROR) / SEARCHES)
 
     assert np.mean([share.high < p for share in shares]) <= tolerated
@@ -146,7 +172,8 @@ def test_the_error_rate_of_either_bound_at_the_true_share_is_at_most_the_error(p
 
 
 FUTILE: dict[str, tuple[list[int], float, bool]] = {
-    # (violations in each session, callers, whether the level is given up after a quarter of its time)
+    # (violations in each session, callers, whether the level is given up after a quarter of its
+    # time)
     "a level that can still pass continues": ([0] * 60, 1, False),
     "a level that can hardly pass ends": ([0] * 6, 1, True),
     "a level that may still fail continues": ([5, 0, 5, 5, 0, 0] * 2, 1, False),
@@ -157,7 +184,9 @@ FUTILE: dict[str, tuple[list[int], float, bool]] = {
 
 
 @pytest.mark.parametrize(("missed", "callers", "given_up"), FUTILE.values(), ids=FUTILE)
-def test_a_level_is_futile_if_more_time_cannot_decide_it(missed: list[int], callers: float, given_up: bool) -> None:
+def test_a_level_is_futile_if_more_time_cannot_decide_it(
+    missed: list[int], callers: float, given_up: bool
+) -> None:
     """All sessions in this test are complete."""
     seen = sessions(missed)
 

@@ -29,9 +29,16 @@ def test_levels_that_did_not_pass_have_open_marks() -> None:
 
 
 def test_a_curve_has_one_point_for_a_load_that_was_run_twice() -> None:
-    twice = [level(2, "pass", 300), level(4, "inconclusive", 400), level(4, "inconclusive", 500), level(8, "fail", 900)]
+    twice = [
+        level(2, "pass", 300),
+        level(4, "inconclusive", 400),
+        level(4, "inconclusive", 500),
+        level(8, "fail", 900),
+    ]
     drawn = [
-        part for part in latency_chart(searched(twice), twice).parts if part.startswith("<path") and "curve" in part
+        part
+        for part in latency_chart(searched(twice), twice).parts
+        if part.startswith("<path") and "curve" in part
     ]
 
     assert drawn[0].count("L") == 2

@@ -23,7 +23,10 @@ COST = "about 0.02 to 0.25 USD for a session"
 
 
 def searching(
-    monkeypatch: pytest.MonkeyPatch, *targets: dict[str, Any], plan: SearchPlan | None = None, **options: Any
+    monkeypatch: pytest.MonkeyPatch,
+    *targets: dict[str, Any],
+    plan: SearchPlan | None = None,
+    **options: Any,
 ) -> PreparedSearch:
     forecast = {
         "scenario": "calls",
@@ -39,7 +42,12 @@ def searching(
     monkeypatch.setattr(playing, "_dry_run", lambda file, words: forecast)
     options = {"yes": False} | options
     return prepare_search(
-        ServiceOptions(), [Path("calls.py")], plan or build_plan(), Path("levels"), ["--seed", "7"], **options
+        ServiceOptions(),
+        [Path("calls.py")],
+        plan or build_plan(),
+        Path("levels"),
+        ["--seed", "7"],
+        **options,
     )
 
 
@@ -47,21 +55,32 @@ def test_a_search_on_this_machine_has_no_cost(monkeypatch: pytest.MonkeyPatch) -
     ready = searching(monkeypatch, HERE)
 
     assert ready.costs == ("the token is old",)
-    assert (ready.target, ready.scenario, ready.connect_rate, ready.call_s) == ("here", "calls", 30.0, 26.0)
+    assert (ready.target, ready.scenario, ready.connect_rate, ready.call_s) == (
+        "here",
+        "calls",
+        30.0,
+        26.0,
+    )
     assert ready.locust.options == ["--seed", "7"]
 
 
-def test_a_closed_port_of_this_machine_is_named_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_port_of_this_machine_is_named_before_the_first_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
 
-    with pytest.raises(UsageError, match=f"no server listens on 127.0.0.1 port {port}: start it, or check --url"):
+    with pytest.raises(
+        UsageError, match=f"no server listens on 127.0.0.1 port {port}: start it, or check --url"
+    ):
         searching(monkeypatch, HERE | {"url": f"ws://127.0.0.1:{port}/v1"})
     assert searching(monkeypatch, HERE | {"url": f"sip:agent@127.0.0.1:{port}"}).target == "here"
 
 
 def test_calls_to_another_host_need_the_option_yes(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match=r"hundreds of sessions to wss://west.example/v1.* add --yes"):
+    with pytest.raises(
+        UsageError, match=r"hundreds of sessions to wss://west.example/v1.* add --yes"
+    ):
         searching(monkeypatch, AWAY)
 
     assert searching(monkeypatch, AWAY, yes=True).target == "west"
@@ -75,7 +94,10 @@ def test_the_maximum_cost_of_a_search_is_stated_before_it(monkeypatch: pytest.Mo
 
     assert ready.costs[1:] == (
         COST,
-        "the search makes at most 9,000 calls for 2,250.00 USD, if all of its time is spent at 100 concurrent calls",
+        (
+            "the search makes at most 9,000 calls for 2,250.00 USD, if all of its time is spent at"
+            " 100 concurrent calls"
+        ),
         "--budget USD limits the cost",
     )
     assert "--budget USD limits the cost" not in limited.costs
@@ -88,21 +110,32 @@ def test_several_targets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "max_concurrent", "option"), [("concurrency", None, "--to"), ("arrival_rate", 11, "--max-concurrent")]
+    ("by", "max_concurrent", "option"),
+    [("concurrency", None, "--to"), ("arrival_rate", 11, "--max-concurrent")],
 )
 def test_a_search_needs_a_pair_of_ports_for_each_telephone_call(
     monkeypatch: pytest.MonkeyPatch, by: Any, max_concurrent: int | None, option: str
 ) -> None:
     plan = build_plan(by=by, most=11)
 
-    with pytest.raises(UsageError, match=f"10 calls at the same time, but the search has up to 11: .* lower {option}$"):
+    with pytest.raises(
+        UsageError,
+        match=f"10 calls at the same time, but the search has up to 11: .* lower {option}$",
+    ):
         searching(monkeypatch, HERE | {"max_calls": 10}, plan=plan, max_concurrent=max_concurrent)
-    assert searching(monkeypatch, HERE | {"max_calls": 11}, plan=plan, max_concurrent=max_concurrent).target == "here"
+    assert (
+        searching(
+            monkeypatch, HERE | {"max_calls": 11}, plan=plan, max_concurrent=max_concurrent
+        ).target
+        == "here"
+    )
 
 
 @pytest.mark.parametrize(
     ("by", "session_s", "calls"),
     [("concurrency", 20.0, 9000.0), ("concurrency", 0.0, None), ("arrival_rate", 20.0, 3000.0)],
 )
-def test_the_maximum_number_of_calls_follows_from_load_and_time(by: Any, session_s: float, calls: float | None) -> None:
+def test_the_maximum_number_of_calls_follows_from_load_and_time(
+    by: Any, session_s: float, calls: float | None
+) -> None:
     assert max_calls(by, 100, 1800.0, session_s) == calls

@@ -50,13 +50,23 @@ def cliff(edge: int) -> Callable[[int], float]:
 
 @pytest.mark.parametrize(
     "service",
-    [ModelService(knee(20.5)), ModelService(knee(90.5)), ModelService(cliff(37)), ModelService(knee(50.5), alike=0.6)],
+    [
+        ModelService(knee(20.5)),
+        ModelService(knee(90.5)),
+        ModelService(cliff(37)),
+        ModelService(knee(50.5), alike=0.6),
+    ],
 )
-def test_the_interval_covers_the_breaking_point_within_the_time_limit(service: ModelService) -> None:
+def test_the_interval_covers_the_breaking_point_within_the_time_limit(
+    service: ModelService,
+) -> None:
     plan, edge = build_plan(), service.edge(256)
     searches = [searched(plan, service, seed) for seed in range(SEEDS)]
     brackets = [bracket_of(results_of(levels)) for levels in searches]
-    covered = [one.highest_pass <= edge and (one.lowest_fail is None or edge < one.lowest_fail) for one in brackets]
+    covered = [
+        one.highest_pass <= edge and (one.lowest_fail is None or edge < one.lowest_fail)
+        for one in brackets
+    ]
 
     assert sum(covered) >= 0.9 * SEEDS
     assert sum(bool(one.highest_pass and one.lowest_fail) for one in brackets) >= 0.6 * SEEDS
@@ -66,9 +76,14 @@ def test_the_interval_covers_the_breaking_point_within_the_time_limit(service: M
 
 
 @given(
-    st.lists(st.sampled_from(["pass", "fail", "inconclusive", "not_evaluated"]), min_size=60, max_size=60), st.data()
+    st.lists(
+        st.sampled_from(["pass", "fail", "inconclusive", "not_evaluated"]), min_size=60, max_size=60
+    ),
+    st.data(),
 )
-def test_levels_never_exceed_the_time_and_the_error_of_the_search(answers: list[Result], data: st.DataObject) -> None:
+def test_levels_never_exceed_the_time_and_the_error_of_the_search(
+    answers: list[Result], data: st.DataObject
+) -> None:
     plan = build_plan(most=64, time_s=3600.0)
     levels: list = []
 
@@ -105,7 +120,9 @@ def test_a_level_gets_the_time_left_over_by_earlier_levels() -> None:
     plan = build_plan(most=64)
     first = level_budget(plan, [], NextLevel(1, confirmation_run=False))
     quick = level_budget(
-        plan, [build_level(1, "pass", duration_s=20.0, error=first.error)], NextLevel(2, confirmation_run=False)
+        plan,
+        [build_level(1, "pass", duration_s=20.0, error=first.error)],
+        NextLevel(2, confirmation_run=False),
     )
 
     assert first.time_s == pytest.approx(plan.time_s / (plan.max_levels + 2))
@@ -122,20 +139,26 @@ def test_the_confirmation_run_lasts_twice_as_long_as_its_level() -> None:
 def inconclusive_levels(length_s: float) -> Callable[[int, NextLevel, LevelBudget], LevelEntry]:
     """Return a function that runs levels. The levels have no violations, but stay inconclusive.
 
-    A level lasts `length_s`, or all of the remaining time if less than that is left. The last level always lasts for
-    all of the remaining time.
+    A level lasts `length_s`, or all of the remaining time if less than that is left. The last level
+    always lasts for all of the remaining time.
     """
     clean = build_share(0.0, slow=0)
 
     def played(number: int, step: NextLevel, given: LevelBudget) -> LevelEntry:
         took_s = given.time_s if step.last else min(given.time_s, length_s)
-        return build_level(step.load, "inconclusive", duration_s=took_s, error=given.error, violations=[clean])
+        return build_level(
+            step.load, "inconclusive", duration_s=took_s, error=given.error, violations=[clean]
+        )
 
     return played
 
 
-@pytest.mark.parametrize(("first", "most", "time_s"), [(8, 8, 240.0), (8, 16, 120.0), (1, 256, 1800.0)])
-def test_a_search_without_decided_levels_uses_all_its_time(first: int, most: int, time_s: float) -> None:
+@pytest.mark.parametrize(
+    ("first", "most", "time_s"), [(8, 8, 240.0), (8, 16, 120.0), (1, 256, 1800.0)]
+)
+def test_a_search_without_decided_levels_uses_all_its_time(
+    first: int, most: int, time_s: float
+) -> None:
     plan = build_plan(first=first, most=most, time_s=time_s)
     levels: list[LevelEntry] = []
     list(run_levels(plan, levels, inconclusive_levels(17.0)))
@@ -159,7 +182,9 @@ def test_a_single_level_gets_all_the_time_and_its_confirmation_run_the_rest() ->
 
 def test_a_quick_search_repeats_one_inconclusive_level_in_the_remaining_time() -> None:
     plan, clean = build_plan(first=8, most=16, time_s=120.0), build_share(0.0, slow=0)
-    levels = [build_level(load, "inconclusive", duration_s=18.0, violations=[clean]) for load in (8, 16)]
+    levels = [
+        build_level(load, "inconclusive", duration_s=18.0, violations=[clean]) for load in (8, 16)
+    ]
 
     step, given = level_within(plan, levels) or (None, None)
     assert given is not None
@@ -170,12 +195,19 @@ def test_a_quick_search_repeats_one_inconclusive_level_in_the_remaining_time() -
 
 def test_an_inconclusive_level_is_repeated_in_the_time_beyond_the_confirmation_run() -> None:
     plan = build_plan(first=8, most=64, precision=1.0, time_s=1000.0)
-    levels = [build_level(8, "pass"), build_level(64, "fail"), *[build_level(16, "inconclusive")] * 2,
-              *[build_level(32, "inconclusive")] * 2]  # fmt: skip
+    levels = [
+        build_level(8, "pass"),
+        build_level(64, "fail"),
+        *[build_level(16, "inconclusive")] * 2,
+        *[build_level(32, "inconclusive")] * 2,
+    ]
     step, given = level_within(plan, levels) or (None, None)
     assert given is not None
 
-    assert (step, given.time_s) == (NextLevel(32, confirmation_run=False, last=True), 1000.0 - 6 * 60.0 - 2 * 60.0)
+    assert (step, given.time_s) == (
+        NextLevel(32, confirmation_run=False, last=True),
+        1000.0 - 6 * 60.0 - 2 * 60.0,
+    )
     short = build_plan(first=8, most=64, precision=1.0, time_s=6 * 60.0 + 130.0)
     assert level_within(short, levels) == (
         NextLevel(8, confirmation_run=True),
@@ -184,7 +216,9 @@ def test_an_inconclusive_level_is_repeated_in_the_time_beyond_the_confirmation_r
 
 
 def test_a_single_level_is_decided_in_the_default_time() -> None:
-    """The load and the session length are those of text calls to the simulator: 8 concurrent calls of 10 s each."""
+    """The load and the session length are those of text calls to the simulator: 8 concurrent
+    calls of 10 s each.
+    """
     plan = build_plan(first=8, most=8, time_s=240.0)
     for seed in range(SEEDS):
         levels = searched(plan, ModelService(lambda _: 0.0), seed)
@@ -200,7 +234,9 @@ def test_a_confirmation_run_follows_even_an_early_pass() -> None:
 @pytest.mark.parametrize(
     ("spent_s", "usd", "ended"), [(100.0, 0.1, None), (1790.0, 0.1, "time"), (100.0, 5.0, "budget")]
 )
-def test_a_search_ends_if_its_time_or_its_budget_is_spent(spent_s: float, usd: float, ended: str | None) -> None:
+def test_a_search_ends_if_its_time_or_its_budget_is_spent(
+    spent_s: float, usd: float, ended: str | None
+) -> None:
     plan = build_plan(budget_usd=5.0)
 
     assert stop_reason(plan, [build_level(1, "pass", duration_s=spent_s, usd=usd)]) == ended
@@ -210,7 +246,9 @@ def test_the_minimum_time_of_a_search_is_enough_for_each_of_its_levels() -> None
     plan = build_plan(most=64)
     least_s = min_time_s(plan)
 
-    given = level_budget(build_plan(most=64, time_s=least_s), [], NextLevel(1, confirmation_run=False))
+    given = level_budget(
+        build_plan(most=64, time_s=least_s), [], NextLevel(1, confirmation_run=False)
+    )
 
     assert given.time_s == pytest.approx(min_level_s(plan))
     assert results_of([build_level(1, "pass")]) == [LevelResult(1, "pass")]

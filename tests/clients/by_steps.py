@@ -1,4 +1,5 @@
-"""A client that has the methods that the steps use: `python -m tests.clients.by_steps CLIENT DIALECT PORT`.
+"""A client that has the methods that the steps use: `python -m tests.clients.by_steps CLIENT
+DIALECT PORT`.
 
 It runs the steps and prints their outcomes as JSON. It needs no package but the client's own.
 """

@@ -1,6 +1,8 @@
-"""The one table of clients: which version was tried last, and the outcome of each client at each step.
+"""The one table of clients: which version was tried last, and the outcome of each client at each
+step.
 
-Tests and `make clients` use the outcomes as parameters. A table of docs/simulator.md is generated from them.
+Tests and `make clients` use the outcomes as parameters. A table of docs/simulator.md is generated
+from them.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ NOT_OF_GEMINI = ("cancel", "invalid event")
 class Client(NamedTuple):
     """A client.
 
-    `tried` is the version of its first package that passed `make clients` last. `packages` are what pip or npm
-    installs. `not_tried` are the steps that it does not have, or that its caller does not try.
+    `tried` is the version of its first package that passed `make clients` last. `packages` are what
+    pip or npm installs. `not_tried` are the steps that it does not have, or that its caller does
+    not try.
     """
 
     name: str
@@ -57,12 +60,29 @@ CLIENTS = (
         ("OpenAI GA",),
         NOT_OF_FRAMEWORKS,
     ),
-    Client("LiveKit", "1.8.9", ("livekit-agents", "livekit-plugins-openai"), ("OpenAI GA",), ("invalid event",)),
-    Client("pipecat", "1.14.0", ("pipecat-ai[openai,google]",), ("OpenAI GA", "Gemini Live"), NOT_OF_FRAMEWORKS),
+    Client(
+        "LiveKit",
+        "1.8.9",
+        ("livekit-agents", "livekit-plugins-openai"),
+        ("OpenAI GA",),
+        ("invalid event",),
+    ),
+    Client(
+        "pipecat",
+        "1.14.0",
+        ("pipecat-ai[openai,google]",),
+        ("OpenAI GA", "Gemini Live"),
+        NOT_OF_FRAMEWORKS,
+    ),
     Client("google-genai", "3.6.1", ("google-genai",), ("Gemini Live",), NOT_OF_GEMINI),
     Client("@google/genai (Node)", "3.3.0", ("@google/genai",), ("Gemini Live",), NOT_OF_GEMINI),
     Client("azure-ai-voicelive", "1.3.1", ("azure-ai-voicelive[aiohttp]",), ("Voice Live",)),
-    Client("@azure/ai-voicelive (Node)", "1.1.0", ("@azure/ai-voicelive", "@azure/core-auth"), ("Voice Live",)),
+    Client(
+        "@azure/ai-voicelive (Node)",
+        "1.1.0",
+        ("@azure/ai-voicelive", "@azure/core-auth"),
+        ("Voice Live",),
+    ),
 )
 IN_TESTS = ("openai (Python)", "azure-ai-voicelive")
 """The clients that tests try, too: their packages can be installed with our pinned packages."""

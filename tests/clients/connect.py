@@ -1,4 +1,6 @@
-"""Connections to the simulator by each client whose packages can be installed with our pinned packages."""
+"""Connections to the simulator by each client whose packages can be installed with our pinned
+packages.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ def azure(port: int) -> AsyncAzureOpenAI:
     at = f"127.0.0.1:{port}"
     version = "2025-04-01-preview"
     return AsyncAzureOpenAI(
-        api_key=KEY, azure_endpoint=f"http://{at}", api_version=version, websocket_base_url=f"ws://{at}/openai"
+        api_key=KEY,
+        azure_endpoint=f"http://{at}",
+        api_version=version,
+        websocket_base_url=f"ws://{at}/openai",
     )
 
 
@@ -38,21 +43,31 @@ def voice_live(port: int) -> Connection:
     from azure.core.credentials import AzureKeyCredential
 
     return connect_voice_live(
-        endpoint=f"http://127.0.0.1:{port}", credential=AzureKeyCredential(KEY), model="gpt-realtime"
+        endpoint=f"http://127.0.0.1:{port}",
+        credential=AzureKeyCredential(KEY),
+        model="gpt-realtime",
     )
 
 
 CONNECT: dict[tuple[str, str], tuple[Callable[[int], Connection], Spelling]] = {
     ("openai (Python)", "Azure GA"): (
-        lambda port: openai(port, "/openai/v1").realtime.connect(model="gpt-realtime"), GA),
+        lambda port: openai(port, "/openai/v1").realtime.connect(model="gpt-realtime"),
+        GA,
+    ),
     ("openai (Python)", "Azure preview"): (
-        lambda port: azure(port).beta.realtime.connect(model="gpt-4o-realtime-preview"), PREVIEW),
+        lambda port: azure(port).beta.realtime.connect(model="gpt-4o-realtime-preview"),
+        PREVIEW,
+    ),
     ("openai (Python)", "OpenAI GA"): (
-        lambda port: openai(port, "/v1").realtime.connect(model="gpt-realtime"), GA),
+        lambda port: openai(port, "/v1").realtime.connect(model="gpt-realtime"),
+        GA,
+    ),
     ("openai (Python)", "OpenAI preview"): (
-        lambda port: openai(port, "/v1").beta.realtime.connect(model="gpt-4o-realtime-preview"), PREVIEW),
+        lambda port: openai(port, "/v1").beta.realtime.connect(model="gpt-4o-realtime-preview"),
+        PREVIEW,
+    ),
     ("azure-ai-voicelive", "Voice Live"): (voice_live, PREVIEW),
-}  # fmt: skip
+}
 
 
 def item_of(dialect: str) -> Callable[[Json], Any]:
@@ -61,8 +76,14 @@ def item_of(dialect: str) -> Callable[[Json], Any]:
 
 
 def _voice_live_item(item: Json) -> Any:
-    from azure.ai.voicelive.models import FunctionCallOutputItem, InputTextContentPart, UserMessageItem
+    from azure.ai.voicelive.models import (
+        FunctionCallOutputItem,
+        InputTextContentPart,
+        UserMessageItem,
+    )
 
     if item["type"] == "message":
-        return UserMessageItem(content=[InputTextContentPart(text=part["text"]) for part in item["content"]])
+        return UserMessageItem(
+            content=[InputTextContentPart(text=part["text"]) for part in item["content"]]
+        )
     return FunctionCallOutputItem(call_id=item["call_id"], output=item["output"])

@@ -34,7 +34,9 @@ def test_each_step_and_each_dialect_of_a_client_that_tests_try_is_tested() -> No
     in_tests = [client for client in CLIENTS if client.name in IN_TESTS]
 
     assert list(PLAYED) == list(STEPS)
-    assert {(client.name, dialect) for client in in_tests for dialect in client.dialects} == set(CONNECT)
+    assert {(client.name, dialect) for client in in_tests for dialect in client.dialects} == set(
+        CONNECT
+    )
     assert not any(client.not_tried for client in in_tests)
 
 
@@ -59,18 +61,32 @@ def test_a_line_states_the_change_of_a_version_and_each_problem() -> None:
     client = CLIENTS[0]._replace(name="an SDK", tried="1.2")
 
     assert line_of(client, "1.2", []) == "an SDK (1.2, unchanged): passed"
-    assert line_of(client, "2.0", ["GA, VAD: no audio"]) == "an SDK (1.2 → 2.0): FAILED\n    GA, VAD: no audio"
+    assert (
+        line_of(client, "2.0", ["GA, VAD: no audio"])
+        == "an SDK (1.2 → 2.0): FAILED\n    GA, VAD: no audio"
+    )
 
 
 def test_npm_installs_the_newest_version_unless_another_is_demanded() -> None:
-    assert with_newest(["@scope/name", "name", "ws@8"]) == ["@scope/name@latest", "name@latest", "ws@8"]
+    assert with_newest(["@scope/name", "name", "ws@8"]) == [
+        "@scope/name@latest",
+        "name@latest",
+        "ws@8",
+    ]
 
 
 @pytest.mark.parametrize(
     ("status", "text", "has_outcomes"),
-    [(0, 'a log\n{"text": "pass"}\n', True), (1, '{"text": "pass"}', False), (0, "", False), (0, "[]", False)],
+    [
+        (0, 'a log\n{"text": "pass"}\n', True),
+        (1, '{"text": "pass"}', False),
+        (0, "", False),
+        (0, "[]", False),
+    ],
 )
-def test_a_program_that_failed_or_printed_nothing_has_no_outcomes(status: int, text: str, has_outcomes: bool) -> None:
+def test_a_program_that_failed_or_printed_nothing_has_no_outcomes(
+    status: int, text: str, has_outcomes: bool
+) -> None:
     outcomes = outcomes_of(subprocess.CompletedProcess([], status, text, ""))
 
     assert outcomes == (json.loads(text.splitlines()[-1]) if has_outcomes else None)
@@ -83,7 +99,10 @@ NO_SIMULATORS = Simulators(*[Ready(0, [], port, {}, None, None, lambda: None) fo
     ("error", "words"),
     [
         (FileNotFoundError(2, "No such file", "npm"), "npm is not installed"),
-        (subprocess.CalledProcessError(1, "npm", stderr="a\nnot found: x@latest\n"), "not found: x@latest"),
+        (
+            subprocess.CalledProcessError(1, "npm", stderr="a\nnot found: x@latest\n"),
+            "not found: x@latest",
+        ),
     ],
 )
 def test_a_client_that_cannot_be_installed_has_failed(
@@ -101,7 +120,9 @@ def test_a_client_that_cannot_be_installed_has_failed(
     assert problems[0].endswith(words)
 
 
-def test_each_step_that_differs_from_the_table_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_step_that_differs_from_the_table_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     outcomes = dict.fromkeys(STEPS, "pass") | {"VAD": "no audio"}
     del outcomes["cancel"]
     printed = subprocess.CompletedProcess([], 0, json.dumps(outcomes), "")

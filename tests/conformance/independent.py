@@ -1,7 +1,8 @@
-"""A reader of the conformance set that follows docs/specification.md. It imports nothing of this project.
+"""A reader of the conformance set that follows docs/specification.md. It imports nothing of this
+project.
 
-It reads one dialect (GA) and PCM16 of 24 kHz, and prints nothing: `turns_of` returns the values of a log, and
-`quantile` those of several turns. Other programs may copy it.
+It reads one dialect (GA) and PCM16 of 24 kHz, and prints nothing: `turns_of` returns the values of
+a log, and `quantile` those of several turns. Other programs may copy it.
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ def turns_of(log: Path) -> list[Turn]:
             turns.append([])
         if turns:
             turns[-1].append(line)
-    return [_values(turn, _events(after)) for turn, after in zip(turns, [*turns[1:], []], strict=True)]
+    return [
+        _values(turn, _events(after)) for turn, after in zip(turns, [*turns[1:], []], strict=True)
+    ]
 
 
 def quantile(values: Iterable[float], p: float) -> float:
     """Return the smallest value with a share of at least `p` of all values at or below it."""
     ordered = sorted(values)
-    return next(value for number, value in enumerate(ordered, 1) if number >= p * len(ordered) - 1e-9)
+    return next(
+        value for number, value in enumerate(ordered, 1) if number >= p * len(ordered) - 1e-9
+    )
 
 
 def _events(lines: Iterable[Line]) -> Iterator[tuple[str, Line]]:
@@ -47,7 +52,9 @@ def _events(lines: Iterable[Line]) -> Iterator[tuple[str, Line]]:
 
 
 def _values(lines: list[Line], later: Iterable[tuple[str, Line]]) -> Turn:
-    """Return the values of one turn. `later` are the events of the next one: some of them end an interrupted reply."""
+    """Return the values of one turn. `later` are the events of the next one: some of them end an
+    interrupted reply.
+    """
     events = list(_events(lines))
     at: dict[str, int] = _sent(lines)
     bounds: dict[str, int] = {}
@@ -65,7 +72,9 @@ def _values(lines: list[Line], later: Iterable[tuple[str, Line]]) -> Turn:
     note("speech_started", "input_audio_buffer.speech_started")
     note("speech_stopped", "input_audio_buffer.speech_stopped", last=True)
     note("function_call_added", "response.output_item.added")
-    played = _play([line for name, line in events if name == AUDIO], lines[0]["plan"]["jitter_buffer_ns"])
+    played = _play(
+        [line for name, line in events if name == AUDIO], lines[0]["plan"]["jitter_buffer_ns"]
+    )
     if played is not None:
         at["first_audible"], bounds["first_audible"] = played[0], bounds["first_audio"]
     outcome = _outcome(events, lines)
@@ -92,13 +101,24 @@ def _values(lines: list[Line], later: Iterable[tuple[str, Line]]) -> Turn:
     }
     if played is not None:
         values["stall_duration"] = played[1] / MS
-    of_value = {"ttfa": "first_audio", "transcript_first": "first_transcript", "voice_to_voice": "first_audible"}
+    of_value = {
+        "ttfa": "first_audio",
+        "transcript_first": "first_transcript",
+        "voice_to_voice": "first_audible",
+    }
     errors = {name: bounds[end] / MS for name, end in of_value.items() if name in values}
-    return {"outcome": outcome, "measured_from": origin, "values_ms": values, "uncertainty_ms": errors}
+    return {
+        "outcome": outcome,
+        "measured_from": origin,
+        "values_ms": values,
+        "uncertainty_ms": errors,
+    }
 
 
 def _sent(lines: Iterable[Line]) -> dict[str, int]:
-    """Return the instants of the client's messages. The kernel's timestamp of a message replaces that of its send."""
+    """Return the instants of the client's messages. The kernel's timestamp of a message replaces
+    that of its send.
+    """
     at: dict[str, int] = {}
     tickets: dict[int, str] = {}
     for line in lines:
@@ -114,7 +134,9 @@ def _sent(lines: Iterable[Line]) -> dict[str, int]:
 
 
 def _play(deltas: list[Line], jitter_buffer_ns: int) -> tuple[int, int] | None:
-    """Return (the instant at which the first audible sample is played, the duration of all stalls)."""
+    """Return (the instant at which the first audible sample is played, the duration of all
+    stalls).
+    """
     audible_ns, stalled_ns, free_ns = None, 0, 0
     for delta in deltas:
         pcm = base64.b64decode(delta["event"]["delta"])
@@ -135,6 +157,14 @@ def _calls(events: Iterable[tuple[str, Line]]) -> bool:
 def _outcome(events: Iterable[tuple[str, Line]], lines: Iterable[Line]) -> str:
     ends = [line["event"]["response"] for name, line in events if name == "response.done"]
     if not ends:
-        return "timeout:first_delta" if any(line["action"] == "expire" for line in lines) else "unfinished"
+        return (
+            "timeout:first_delta"
+            if any(line["action"] == "expire" for line in lines)
+            else "unfinished"
+        )
     status, details = ends[-1]["status"], ends[-1]["status_details"] or {}
-    return "ok" if status == "completed" else f"{status}:{details.get('error', {}).get('code', details.get('reason'))}"
+    return (
+        "ok"
+        if status == "completed"
+        else f"{status}:{details.get('error', {}).get('code', details.get('reason'))}"
+    )

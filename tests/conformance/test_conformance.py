@@ -1,4 +1,6 @@
-"""The conformance set in docs/conformance: this tool, and a reader without its code, give the values in it."""
+"""The conformance set in docs/conformance: this tool, and a reader without its code, give the
+values in it.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,18 @@ def of_this_tool(log: Path) -> list[dict[str, Any]]:
     turns = []
     for turn in replay_log(log).turns:
         values_ms = {name: ns / NS_PER_MS for name, ns in turn.metrics_ns().items()}
-        errors = {name: (turn.bound_ns(CATALOGUE[name]) or 0) / NS_PER_MS for name in values_ms if name in BOUNDED}
+        errors = {
+            name: (turn.bound_ns(CATALOGUE[name]) or 0) / NS_PER_MS
+            for name in values_ms
+            if name in BOUNDED
+        }
         turns.append(
             {
                 "outcome": turn.outcome,
                 "measured_from": turn.measured_from,
-                "values_ms": {name: value for name, value in values_ms.items() if name in SET["metrics"]},
+                "values_ms": {
+                    name: value for name, value in values_ms.items() if name in SET["metrics"]
+                },
                 "uncertainty_ms": errors,
             }
         )
@@ -54,7 +62,9 @@ def test_the_set_names_the_definitions_that_this_tool_has() -> None:
     assert SET["definitions_version"] == DEFINITIONS_VERSION
 
 
-@pytest.mark.parametrize("turns_of", [independent.turns_of, of_this_tool], ids=["independent", "this tool"])
+@pytest.mark.parametrize(
+    "turns_of", [independent.turns_of, of_this_tool], ids=["independent", "this tool"]
+)
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.stem)
 def test_a_log_has_the_values_of_the_set(log: Path, turns_of: Any) -> None:
     expected = SET["logs"][log.name]
@@ -67,7 +77,10 @@ def test_turns_that_failed_are_infinite_in_quantiles() -> None:
     for entry in SET["quantiles"]:
         turns = [turn for log in LOGS for turn in SET["logs"][log.name]]
         counted = [turn for turn in turns if turn["measured_from"] == entry["measured_from"]]
-        values = [turn["values_ms"][entry["metric"]] if turn["outcome"] in GOOD else math.inf for turn in counted]
+        values = [
+            turn["values_ms"][entry["metric"]] if turn["outcome"] in GOOD else math.inf
+            for turn in counted
+        ]
 
         assert len(counted) == entry["turns"]
         for p, value in entry["quantiles"].items():

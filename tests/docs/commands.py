@@ -28,7 +28,9 @@ class Command(NamedTuple):
 def commands() -> Iterator[Command]:
     """Yield every command of every page, in the order of the pages and of their lines."""
     for page in PAGES:
-        for block, text in enumerate(BLOCK.findall(page.read_text(encoding="utf-8").replace("\\\n", " "))):
+        for block, text in enumerate(
+            BLOCK.findall(page.read_text(encoding="utf-8").replace("\\\n", " "))
+        ):
             for line in text.splitlines():
                 for command in line.split(" && "):
                     words = tuple(shlex.split(REDIRECTED.sub("", command), comments=True))

@@ -27,7 +27,13 @@ STORED = ROOT / "tests" / "reports" / "stored"
 NAMED = "runs/20261120T091400Z-voice_turns"
 """The run that the page's code loads."""
 PLAN = Plan(
-    sessions=60, turns=5, targets=("direct", "gateway"), kinds=("vad", "typed"), failed=0.08, warmup_s=5, usage=True
+    sessions=60,
+    turns=5,
+    targets=("direct", "gateway"),
+    kinds=("vad", "typed"),
+    failed=0.08,
+    warmup_s=5,
+    usage=True,
 )
 
 
@@ -43,7 +49,9 @@ def rows_of(heading: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """Return five runs: one with all data, one with text only, one without sessions, one killed, and one stored."""
+    """Return five runs: one with all data, one with text only, one without sessions, one killed,
+    and one stored.
+    """
     folder = tmp_path_factory.mktemp("loaded")
     full = Plan(targets=("a", "b"), paired=True, usage=True, limited=True, failed=0.1, refused=1)
     return [
@@ -71,7 +79,10 @@ def test_the_page_s_code_runs_and_its_quantiles_equal_those_of_the_report(
     assert len(answers) == 4
     assert len(frame) == 4 * len(answers)
     for answer in answers:
-        of_origin = frame[(frame["target"] == answer["target"]) & (frame["measured_from"] == answer["measured_from"])]
+        of_origin = frame[
+            (frame["target"] == answer["target"])
+            & (frame["measured_from"] == answer["measured_from"])
+        ]
         median = of_origin.set_index("p").loc[0.5]
         assert answer["failed"] > 0
         assert answer["p50"]["reported"]
@@ -83,13 +94,22 @@ def test_the_page_s_code_runs_and_its_quantiles_equal_those_of_the_report(
 
 
 def test_the_page_lists_exactly_the_derived_columns(loaded: list[Run]) -> None:
-    times = {"turns": (each for each in TURN_METRICS if each.unit == "ms"), "sessions": SESSION_METRICS}
-    named = {next(iter(names_in(frame))): names_in(columns) for frame, columns in rows_of("| frame | derived")}
+    times = {
+        "turns": (each for each in TURN_METRICS if each.unit == "ms"),
+        "sessions": SESSION_METRICS,
+    }
+    named = {
+        next(iter(names_in(frame))): names_in(columns)
+        for frame, columns in rows_of("| frame | derived")
+    }
     for frame, metrics in times.items():
-        named[frame] = named[frame] - {"<metric>_ms"} | {f"{metric.name}_ms" for metric in metrics if not metric.of}
+        named[frame] = named[frame] - {"<metric>_ms"} | {
+            f"{metric.name}_ms" for metric in metrics if not metric.of
+        }
 
     assert named == {
-        name: set(getattr(loaded[0], name).columns) - set(schema.names) for name, schema in SCHEMAS.items()
+        name: set(getattr(loaded[0], name).columns) - set(schema.names)
+        for name, schema in SCHEMAS.items()
     }
 
 
@@ -98,7 +118,9 @@ def test_columns_have_the_types_that_the_page_gives(loaded: list[Run]) -> None:
     allowed = {name: names_in(dtype) for columns, dtype, _ in named for name in names_in(columns)}
 
     def expected(column: str) -> set[str]:
-        return allowed.get(column) or (allowed["_ms"] if column.endswith("_ms") else names_in(other))
+        return allowed.get(column) or (
+            allowed["_ms"] if column.endswith("_ms") else names_in(other)
+        )
 
     wrong = {
         (run.folder.name, table, column, str(dtype))
@@ -113,13 +135,21 @@ def test_columns_have_the_types_that_the_page_gives(loaded: list[Run]) -> None:
 def test_every_column_with_a_type_on_the_page_exists(loaded: list[Run]) -> None:
     there = {column for table in SCHEMAS for column in getattr(loaded[0], table).columns}
 
-    assert {name for columns, _, _ in rows_of("| columns | dtype") for name in names_in(columns)} - there == {"_ms"}
+    assert {
+        name for columns, _, _ in rows_of("| columns | dtype") for name in names_in(columns)
+    } - there == {"_ms"}
 
 
 @pytest.mark.parametrize("table", SCHEMAS)
-def test_integer_columns_are_int64_even_with_missing_values(loaded: list[Run], table: TableName) -> None:
+def test_integer_columns_are_int64_even_with_missing_values(
+    loaded: list[Run], table: TableName
+) -> None:
     for run in loaded:
-        frame = getattr(run, table) if table != "turns" else run.turns.join(run.uncertainty[list(UNCERTAINTY_COLUMNS)])
+        frame = (
+            getattr(run, table)
+            if table != "turns"
+            else run.turns.join(run.uncertainty[list(UNCERTAINTY_COLUMNS)])
+        )
         numbers = [field.name for field in SCHEMAS[table] if str(field.type) == "int64"]
         assert {str(frame[name].dtype) for name in numbers} == {"Int64"}
 

@@ -1,4 +1,6 @@
-"""Every command in the README and in the documents is valid: its options and the files that it names exist."""
+"""Every command in the README and in the documents is valid: its options and the files that it
+names exist.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def test_every_rtbench_command_parses() -> None:
 
 
 def test_every_make_command_is_a_target() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     named = {words[0] for _, words in of("make") if words}
 
     assert named <= targets
@@ -45,17 +49,32 @@ def test_make_help_describes_every_target_and_lists_those_of_users_first() -> No
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     described = dict(re.findall(r"^([a-z-]+):.* (##|###) ", makefile, re.MULTILINE))
 
-    assert set(described) == {"test", *re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[0].split()}
-    assert [name for name, mark in described.items() if mark == "##"] == ["help", "bench", "test", "clean"]
+    assert set(described) == {
+        "test",
+        *re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[0].split(),
+    }
+    assert [name for name, mark in described.items() if mark == "##"] == [
+        "help",
+        "bench",
+        "test",
+        "clean",
+    ]
     assert makefile.index(".* ## ") < makefile.index(".* ### ")
 
 
 @pytest.mark.parametrize(("target", "environment"), [("bench", ".venv/run"), ("test", ".venv/dev")])
-def test_the_first_screen_of_the_readme_has_both_commands_and_each_works_alone(target: str, environment: str) -> None:
+def test_the_first_screen_of_the_readme_has_both_commands_and_each_works_alone(
+    target: str, environment: str
+) -> None:
     """Each target needs the environment that its recipe uses, so it works in a fresh clone."""
     first_screen = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:FIRST_SCREEN]
-    rules = re.findall(r"^([./a-z-]+): ?([^#\n=]*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    needs = {name: {word for other, words in rules if other == name for word in words.split()} for name, _ in rules}
+    rules = re.findall(
+        r"^([./a-z-]+): ?([^#\n=]*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    needs = {
+        name: {word for other, words in rules if other == name for word in words.split()}
+        for name, _ in rules
+    }
 
     assert [line for line in first_screen if line.split("#")[0].strip() == f"make {target}"]
     assert environment in needs[target]

@@ -86,28 +86,49 @@ def test_files_that_architecture_md_names_exist() -> None:
     Files of users are excluded.
     """
     folders = (
-        ROOT / name for name in ("bench", "reports", "rtbench", "scenarios", "tests", "benchmarks", "tools", "docs")
+        ROOT / name
+        for name in (
+            "bench",
+            "reports",
+            "rtbench",
+            "scenarios",
+            "tests",
+            "benchmarks",
+            "tools",
+            "docs",
+        )
     )
     files = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*.*"))]
-    named = set(re.findall(r"`([\w./-]+\.(?:py|pyx|md|yml|yaml|j2|toml))`", text("ARCHITECTURE.md"))) - {"bench.py"}
+    named = set(
+        re.findall(r"`([\w./-]+\.(?:py|pyx|md|yml|yaml|j2|toml))`", text("ARCHITECTURE.md"))
+    ) - {"bench.py"}
 
     parts = set(
         re.findall(
-            r"`((?:bench|reports|rtbench|scenarios|tests|benchmarks|tools|docs)/[\w/-]+)`", text("ARCHITECTURE.md")
+            r"`((?:bench|reports|rtbench|scenarios|tests|benchmarks|tools|docs)/[\w/-]+)`",
+            text("ARCHITECTURE.md"),
         )
     )
 
-    assert not {name for name in named if not any(path.as_posix().endswith(f"/{name}") for path in files)}
+    assert not {
+        name for name in named if not any(path.as_posix().endswith(f"/{name}") for path in files)
+    }
     assert not {name for name in parts if not (ROOT / name).exists()}
     assert named
     assert parts
 
 
 def test_the_targets_in_the_readme_are_valid(tmp_path: Path) -> None:
-    found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "targets:" in block]
+    found = [
+        block
+        for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
+        if "targets:" in block
+    ]
     file = tmp_path / "targets.yaml"
     file.write_text(found[0].replace("RESOURCE-", "mine-"), encoding="utf-8")
-    resolved = targets.resolve_targets({}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file))
+    resolved = targets.resolve_targets(
+        {}, ServiceOptions(targets=("eastus2", "sweden.quick"), target_file=file)
+    )
 
     assert [target.label for target in resolved] == ["eastus2", "sweden.quick"]
 
@@ -127,14 +148,19 @@ def test_every_page_is_in_the_index_and_on_the_site() -> None:
     listed = [entry.name for entry in docs.entries(text("docs/index.md"))]
 
     assert sorted(listed) == sorted(pages)
-    assert re.findall(r"([\w-]+)\.md", text("mkdocs.yml").partition("\nnav:\n")[2]) == ["index", *listed]
+    assert re.findall(r"([\w-]+)\.md", text("mkdocs.yml").partition("\nnav:\n")[2]) == [
+        "index",
+        *listed,
+    ]
 
 
 def test_every_address_of_the_project_is_the_one_in_pyproject_toml() -> None:
     files = [*addresses.files()]
     texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in files}
 
-    assert [path for path, own in texts.items() if addresses.written(own) != own] == [], "run `make schema`"
+    assert [path for path, own in texts.items() if addresses.written(own) != own] == [], (
+        "run `make schema`"
+    )
     assert sum(bool(addresses.OWN.search(own)) for own in texts.values()) > 3
 
 
@@ -144,7 +170,12 @@ def test_docs_commands_in_texts_name_existing_pages_and_sections() -> None:
     Unlike a link to a file, this command also works from a wheel.
     """
     folders = (ROOT / name for name in NAMING)
-    texts = [path for folder in folders for kind in ("md", "py", "yml", "yaml") for path in folder.rglob(f"*.{kind}")]
+    texts = [
+        path
+        for folder in folders
+        for kind in ("md", "py", "yml", "yaml")
+        for path in folder.rglob(f"*.{kind}")
+    ]
     named = {
         (page, section)
         for path in texts
@@ -158,8 +189,14 @@ def test_docs_commands_in_texts_name_existing_pages_and_sections() -> None:
 
 
 def test_no_message_names_a_file_of_docs() -> None:
-    """An installed wheel does not contain the files of docs. `see` returns the command that prints a page."""
-    texts = {path: path.read_text(encoding="utf-8") for top in PRODUCT for path in (ROOT / top).rglob("*.py")}
+    """An installed wheel does not contain the files of docs. `see` returns the command that
+    prints a page.
+    """
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for top in PRODUCT
+        for path in (ROOT / top).rglob("*.py")
+    }
     named = [
         (path.relative_to(ROOT), node.value)
         for path, own in texts.items()
@@ -178,19 +215,34 @@ def test_docs_simulator_explains_every_option() -> None:
 
 
 def test_the_script_in_the_readme_can_be_loaded(tmp_path: Path) -> None:
-    found = [block for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL) if "steps:" in block]
+    found = [
+        block
+        for block in re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
+        if "steps:" in block
+    ]
     script = tmp_path / "mine.yaml"
-    script.write_text(found[0].replace("scenarios/audio", str(ROOT / "scenarios" / "audio")), encoding="utf-8")
+    script.write_text(
+        found[0].replace("scenarios/audio", str(ROOT / "scenarios" / "audio")), encoding="utf-8"
+    )
 
     assert len(load_script(script).steps) == 3
 
 
 def test_the_table_of_sample_sizes_equals_the_tool_s_results() -> None:
-    lines = text("docs/sample-size.md").partition("<!-- sample-size -->")[2].strip().split("\n\n")[0].splitlines()
+    lines = (
+        text("docs/sample-size.md")
+        .partition("<!-- sample-size -->")[2]
+        .strip()
+        .split("\n\n")[0]
+        .splitlines()
+    )
     head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     turns_of_a_call = [int(number) for name in head[1:] for number in re.findall(r"\d+", name)]
     printed = [
-        (f"print p{p * 100:.0f}", [quantiles.sessions_needed(p, np.full(1000, turns)) for turns in turns_of_a_call])
+        (
+            f"print p{p * 100:.0f}",
+            [quantiles.sessions_needed(p, np.full(1000, turns)) for turns in turns_of_a_call],
+        )
         for p in (0.5, 0.9, 0.95, 0.99)
     ]
     decided = [
@@ -204,7 +256,10 @@ def test_the_table_of_sample_sizes_equals_the_tool_s_results() -> None:
         for p, (_, least) in zip((0.5, 0.9, 0.95, 0.99), printed, strict=True)
     ]
     failures = [
-        (f"decide that at most {share:.0%} ".replace("%", " %"), [unseen.sessions_without(share, LEVEL)] * 3)
+        (
+            f"decide that at most {share:.0%} ".replace("%", " %"),
+            [unseen.sessions_without(share, LEVEL)] * 3,
+        )
         for share in (0.05, 0.02, 0.01)
     ]
 
@@ -216,7 +271,9 @@ def test_the_table_of_sample_sizes_equals_the_tool_s_results() -> None:
 
 def test_links_have_existing_targets() -> None:
     links = [
-        (page, link) for page in PAGES for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+        (page, link)
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     ]
 
     assert [
@@ -227,8 +284,15 @@ def test_links_have_existing_targets() -> None:
 
 
 def test_pages_that_texts_name_exist() -> None:
-    """Names outside links are checked too: in comments, workflows and messages. Their anchors are not checked."""
-    texts = [path for kind in ("md", "py", "yml", "yaml") for top in NAMING for path in (ROOT / top).rglob(f"*.{kind}")]
+    """Names outside links are checked too: in comments, workflows and messages. Their anchors
+    are not checked.
+    """
+    texts = [
+        path
+        for kind in ("md", "py", "yml", "yaml")
+        for top in NAMING
+        for path in (ROOT / top).rglob(f"*.{kind}")
+    ]
     named = {
         (str(path.relative_to(ROOT)), page)
         for path in (*texts, *ROOT.glob("*.md"), *ROOT.glob("*.yml"))
@@ -257,7 +321,11 @@ def _strings(tree: ast.Module) -> Iterable[Any]:
     """Yield the strings of a module, except docstrings."""
     documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in documented
+        ):
             yield node
 
 
@@ -297,7 +365,9 @@ def test_a_code_block_with_a_word_for_tests_is_plain_code_on_the_site() -> None:
 
 def test_both_test_workflows_build_the_site() -> None:
     assert "make site" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8").count("run: make site") == 2
+    assert (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8").count(
+        "run: make site"
+    ) == 2
 
 
 def test_every_host_that_a_reader_has_to_replace_is_named_if_it_is_left_in() -> None:

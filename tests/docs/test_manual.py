@@ -62,7 +62,10 @@ def test_an_example_file_is_printed_unchanged() -> None:
         ("chexk", "there is no documentation page 'chexk'; did you mean check?"),
         (
             "thresholds",
-            "there is no documentation page 'thresholds'; did you mean check#thresholds or scripts#thresholds?",
+            (
+                "there is no documentation page 'thresholds'; did you mean check#thresholds or"
+                " scripts#thresholds?"
+            ),
         ),
         ("zzzzzz", "there is no documentation page 'zzzzzz'; `rtbench docs` lists the pages"),
         ("check#baseline", "the page has no section 'baseline'; did you mean #baselines?"),
@@ -83,12 +86,15 @@ def test_a_section_ends_at_the_next_heading_of_its_level_not_at_a_code_comment()
 
 
 def test_links_in_a_terminal_are_names_that_the_command_accepts() -> None:
-    assert docs.linked("[a](check.md#baselines), [b](load.md), [c](https://x.org/y.md)") == (
-        "[a](check#baselines), [b](load), [c](https://x.org/y.md)"
+    assert (
+        docs.linked("[a](check.md#baselines), [b](load.md), [c](https://x.org/y.md)")
+        == "[a](check#baselines), [b](load), [c](https://x.org/y.md)"
     )
 
 
-def test_an_installed_wheel_finds_its_pages_through_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_wheel_finds_its_pages_through_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packages, shared = tmp_path / "lib" / "site-packages", tmp_path / "share" / "doc" / "rtbench"
     info = packages / "rtbench-1.dist-info"
     info.mkdir(parents=True)
@@ -102,7 +108,9 @@ def test_an_installed_wheel_finds_its_pages_through_its_record(tmp_path: Path, m
     assert docs.folder() == shared
 
 
-def test_an_installation_without_pages_reports_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_without_pages_reports_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     info = tmp_path / "rtbench-1.dist-info"
     info.mkdir()
     (info / "RECORD").write_text("rtbench/__init__.py,,\n")

@@ -1,7 +1,9 @@
-"""Texts for users contain the terms of the field. They do not contain everyday words that once were terms of this tool.
+"""Texts for users contain the terms of the field. They do not contain everyday words that once were
+terms of this tool.
 
-The tests check all string literals of the tool, because screens, pages, help, columns and schemas consist of them.
-Docstrings and the messages of vendors are left out. The tests also check the README and docs, except their code.
+The tests check all string literals of the tool, because screens, pages, help, columns and schemas
+consist of them. Docstrings and the messages of vendors are left out. The tests also check the
+README and docs, except their code.
 """
 
 from __future__ import annotations
@@ -18,32 +20,70 @@ from rtbench.cli.app import commands
 
 ROOT = Path(__file__).parents[2]
 WORDS = (
-    "told", "kept", "broken", "wanted", "lost", "look", "looks", "arm", "arms", "side", "sides", "edge", "harness",
-    "figure", "figures", "stamp", "stamps", "wait", "waits", "worth", "apart", "beside", "alike", "drawn", "floor",
-    "ear", "begun", "least", "most", "void", "unsure",
-)  # fmt: skip
+    "told",
+    "kept",
+    "broken",
+    "wanted",
+    "lost",
+    "look",
+    "looks",
+    "arm",
+    "arms",
+    "side",
+    "sides",
+    "edge",
+    "harness",
+    "figure",
+    "figures",
+    "stamp",
+    "stamps",
+    "wait",
+    "waits",
+    "worth",
+    "apart",
+    "beside",
+    "alike",
+    "drawn",
+    "floor",
+    "ear",
+    "begun",
+    "least",
+    "most",
+    "void",
+    "unsure",
+)
 FORBIDDEN = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
 ORDINARY = (
     # superlatives and bounds in ordinary English
-    *("at least", "at most", "most often", "most sessions", "most turns", "needs most", "than at most"),
-    *("which has most", "the most", "least squares"),
+    "at least",
+    "at most",
+    "most often",
+    "most sessions",
+    "most turns",
+    "needs most",
+    "than at most",
+    "which has most",
+    "the most",
+    "least squares",
     # the verbs: to look at something, to wait for something
-    *(
-        "look at",
-        "look into",
-        "looks for",
-        "looks parcels up",
-        "looks up orders",
-        "no wait, just",
-        "look parcels up",
-        "to wait",
-        "waited for",
-        "wait for",
-        "waits for",
-    ),
-    *("kept up", "keeps up", "do not use these results"),
+    "look at",
+    "look into",
+    "looks for",
+    "looks parcels up",
+    "looks up orders",
+    "no wait, just",
+    "look parcels up",
+    "to wait",
+    "waited for",
+    "wait for",
+    "waits for",
+    "kept up",
+    "keeps up",
+    "do not use these results",
     # names in code that no screen shows
-    *("no_analysis", "final_analysis", "no figure"),
+    "no_analysis",
+    "final_analysis",
+    "no figure",
 )
 """Phrases of ordinary English that are allowed although they contain forbidden words."""
 VENDORS = ("bench/simulator/refusals.py", "bench/simulator/responses/lifecycle.py")
@@ -62,13 +102,16 @@ PAGES = [
 NO_PROSE = re.compile(r"`[^`]*`|--[a-z-]+|\]\([^)]*\)|<[^>]*>")
 """The parts of a page's text that are not checked: code, options, link targets, and tags."""
 FENCED = re.compile(r"```.*?```|<!-- made:.*?<!-- end -->", re.DOTALL)
-"""The blocks of a page that are not checked: code blocks, and tables that are generated from literals."""
+"""The blocks of a page that are not checked: code blocks, and tables that are generated from
+literals."""
 CODE = re.compile(r"[a-z0-9_.:/+-]*")
 """A literal that is a name and not a text: it has neither a space nor a capital letter."""
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line, text) of each string literal of a module that is neither a docstring nor a name."""
+    """Yield (line, text) of each string literal of a module that is neither a docstring nor a
+    name.
+    """
     module = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = set[int]()
     for node in ast.walk(module):

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from bench.catalogue.outcomes import INAUDIBLE, NO_AUDIO, NO_MEDIA, NO_MESSAGE, NO_PAUSE, NOTHING_AUDIBLE
+from bench.catalogue.outcomes import (
+    INAUDIBLE,
+    NO_AUDIO,
+    NO_MEDIA,
+    NO_MESSAGE,
+    NO_PAUSE,
+    NOTHING_AUDIBLE,
+)
 from bench.doctor.diagnosis import doctor_remedy, without_repeated_remedies
 from bench.doctor.service_findings import (
     AudioPace,
@@ -31,7 +38,8 @@ def turn(outcome: str = "ok", **facts: Any) -> TurnObservation:
 
 
 def pace(speed: float) -> AudioPace:
-    """Return the pace of audio that arrives in pieces of 20 ms: 2.4 s of audio, a pause, and another 0.2 s of audio.
+    """Return the pace of audio that arrives in pieces of 20 ms: 2.4 s of audio, a pause, and
+    another 0.2 s of audio.
 
     Within each part, the pieces arrive at `speed` times real time.
     """
@@ -46,9 +54,21 @@ def pace(speed: float) -> AudioPace:
     ("outcome", "detail", "expected"),
     [
         ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}", "sends nothing"),
-        ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}", "no audio in the form"),
-        ("timeout:first_delta", f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {INAUDIBLE}", "never louder"),
-        ("timeout:response", f"{NO_PAUSE} within 40 s (timeout `response`)", "has no silence that ends a reply"),
+        (
+            "timeout:first_delta",
+            f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {NO_AUDIO}",
+            "no audio in the form",
+        ),
+        (
+            "timeout:first_delta",
+            f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {INAUDIBLE}",
+            "never louder",
+        ),
+        (
+            "timeout:response",
+            f"{NO_PAUSE} within 40 s (timeout `response`)",
+            "has no silence that ends a reply",
+        ),
         ("connect_failed:404", "", "no such path"),
         ("connect_failed:403", "", "X-Twilio-Signature"),
         ("connect_failed:upgrade", "", "subprotocol"),
@@ -66,25 +86,46 @@ def test_each_outcome_of_a_call_has_its_remedy(outcome: str, detail: str, expect
 
 def test_ignored_messages_are_counted_by_type_with_a_remedy() -> None:
     assert list(check_unread_messages(build_session(unknown_events={}))) == []
-    (found,) = check_unread_messages(build_session(unknown_events={"media of another stream": 400, "ping": 2}))
+    (found,) = check_unread_messages(
+        build_session(unknown_events={"media of another stream": 400, "ping": 2})
+    )
 
-    assert (found.result, found.message.rpartition(": ")[2]) == ("warning", "media of another stream 400, ping 2")
+    assert (found.result, found.message.rpartition(": ")[2]) == (
+        "warning",
+        "media of another stream 400, ping 2",
+    )
     assert "streamSid" in found.remedy
-    assert "streamSid" not in next(check_unread_messages(build_session(unknown_events={"ping": 2}))).remedy
+    assert (
+        "streamSid"
+        not in next(check_unread_messages(build_session(unknown_events={"ping": 2}))).remedy
+    )
 
 
 def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_a_warning() -> None:
     spoken = build_session(instants={"connect_start": AT_NS, "greeting_audible": AT_NS + 400 * MS})
 
-    assert check_spoken_greeting(turn(), spoken, PCM).message == "the agent speaks first, 400 ms after the call started"
+    assert (
+        check_spoken_greeting(turn(), spoken, PCM).message
+        == "the agent speaks first, 400 ms after the call started"
+    )
     unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}")
     waits = check_spoken_greeting(unheard, build_session(instants={"connect_start": AT_NS}), PCM)
     assert waits.message == f"no audible audio within 12 s of the call: {NO_MESSAGE}"
-    assert (waits.result, waits.remedy.startswith("remove `wait_for: greeting` from")) == ("warning", True)
-    sends_nothing = check_spoken_greeting(turn(NO_MEDIA), build_session(instants={"connect_start": AT_NS}), PCM)
-    assert (sends_nothing.result, sends_nothing.remedy.startswith("the next call,")) == ("warning", True)
+    assert (waits.result, waits.remedy.startswith("remove `wait_for: greeting` from")) == (
+        "warning",
+        True,
+    )
+    sends_nothing = check_spoken_greeting(
+        turn(NO_MEDIA), build_session(instants={"connect_start": AT_NS}), PCM
+    )
+    assert (sends_nothing.result, sends_nothing.remedy.startswith("the next call,")) == (
+        "warning",
+        True,
+    )
     assert (
-        check_spoken_greeting(turn("timeout:response"), build_session(instants={"connect_start": AT_NS}), PCM).result
+        check_spoken_greeting(
+            turn("timeout:response"), build_session(instants={"connect_start": AT_NS}), PCM
+        ).result
         == "fail"
     )
 
@@ -94,22 +135,31 @@ def test_an_answer_is_reported_with_its_latency_and_a_missing_one_fails() -> Non
 
     assert [(each.name, each.result) for each in found] == [("turn", "pass"), ("audio", "pass")]
     assert found[0].message == "answered: voice_to_voice 900 ms"
-    (failed,) = check_answer(None, build_session(outcome="closed:1000"), AudioPace(), PCM16_16K, PCM)
+    (failed,) = check_answer(
+        None, build_session(outcome="closed:1000"), AudioPace(), PCM16_16K, PCM
+    )
     assert (failed.result, failed.message) == ("fail", "closed:1000")
 
 
 def test_a_remedy_is_shown_once() -> None:
     media = CheckFinding("media", "fail", "no RTP packet arrived", "open the ports")
-    found = without_repeated_remedies([replace(media, name="turn"), CheckFinding("audio", "fail", "x", "y")], [media])
+    found = without_repeated_remedies(
+        [replace(media, name="turn"), CheckFinding("audio", "fail", "x", "y")], [media]
+    )
 
     assert [finding.remedy for finding in found] == ["", "y"]
 
 
 def test_the_limits_of_a_call_are_those_of_the_doctor() -> None:
-    unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} within 12 s (timeout `first_delta`): {NO_MESSAGE}")
+    unheard = turn(
+        "timeout:first_delta",
+        detail=f"{NOTHING_AUDIBLE} within 12 s (timeout `first_delta`): {NO_MESSAGE}",
+    )
     (failed,) = check_answer(unheard, build_session(), AudioPace(), PCM16_16K, PCM)
 
-    assert f"{NOTHING_AUDIBLE} within 12 s (the limit of the doctor): {NO_MESSAGE}" in failed.message
+    assert (
+        f"{NOTHING_AUDIBLE} within 12 s (the limit of the doctor): {NO_MESSAGE}" in failed.message
+    )
 
 
 def test_an_agent_that_speaks_before_the_caller_has_finished_gave_no_answer() -> None:
@@ -136,12 +186,18 @@ def test_the_pace_is_the_audio_rate_relative_to_real_time(speed: float) -> None:
     assert AudioPace().speed(PCM16_16K) is None
 
 
-PACES = [(1.5, "24,000 Hz"), (0.5, "8,000 Hz"), (3.02, "48,000 Hz"),
-         *((speed, "") for speed in (1.0, 0.97, 1.2, 4.0, 6.1, None))]  # fmt: skip
+PACES = [
+    (1.5, "24,000 Hz"),
+    (0.5, "8,000 Hz"),
+    (3.02, "48,000 Hz"),
+    *((speed, "") for speed in (1.0, 0.97, 1.2, 4.0, 6.1, None)),
+]
 
 
 @pytest.mark.parametrize(("speed", "rate"), PACES)
-def test_audio_at_the_pace_of_another_sample_rate_is_a_warning(speed: float | None, rate: str) -> None:
+def test_audio_at_the_pace_of_another_sample_rate_is_a_warning(
+    speed: float | None, rate: str
+) -> None:
     found = check_pace(speed, PCM16_16K)
 
     assert (found.result == "warning", rate in found.remedy) == (bool(rate), True)

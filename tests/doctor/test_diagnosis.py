@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.outcomes import CHALLENGE, NOT_OFFERED, OTHER_LOGIN, SERVICE_REPORTED, TEXT_SESSION, UNHEARD
+from bench.catalogue.outcomes import (
+    CHALLENGE,
+    NOT_OFFERED,
+    OTHER_LOGIN,
+    SERVICE_REPORTED,
+    TEXT_SESSION,
+    UNHEARD,
+)
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
     NO_KEY,
@@ -53,21 +60,61 @@ SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
             KEY,
             "voice is not a deployment of a realtime model",
         ),
-        ("connect_failed:400", "HTTP 400: BadRequest: API version not supported", KEY, "2025-04-01-preview"),
-        ("connect_failed:400", "HTTP 400: the model version 2 is not ready", KEY, "compare path and query"),
-        ("connect_failed:401", "HTTP 401: PermissionDenied: no", ENTRA, "Cognitive Services OpenAI User"),
+        (
+            "connect_failed:400",
+            "HTTP 400: BadRequest: API version not supported",
+            KEY,
+            "2025-04-01-preview",
+        ),
+        (
+            "connect_failed:400",
+            "HTTP 400: the model version 2 is not ready",
+            KEY,
+            "compare path and query",
+        ),
+        (
+            "connect_failed:401",
+            "HTTP 401: PermissionDenied: no",
+            ENTRA,
+            "Cognitive Services OpenAI User",
+        ),
         ("connect_failed:401", "HTTP 401: Access denied", KEY, f"copy Key 1 of {HOST}"),
         ("connect_failed:401", "HTTP 401: Access denied", None, "--api-key-env"),
         ("connect_failed:401", "HTTP 401: Access token is missing or expired", ENTRA, "clock"),
-        ("connect_failed:403", "HTTP 403: Access denied due to Virtual Network/Firewall rules.", KEY, "Networking"),
-        ("connect_failed:403", "HTTP 403: Key-based authentication is disabled", KEY, "--auth entra"),
-        ("connect_failed:upgrade", "the answer is not a WebSocket upgrade: did not", KEY, "is not a WebSocket server"),
-        ("connect_failed:upgrade", "Sec-WebSocket-Accept is not that of our key", KEY, "a cache or proxy"),
+        (
+            "connect_failed:403",
+            "HTTP 403: Access denied due to Virtual Network/Firewall rules.",
+            KEY,
+            "Networking",
+        ),
+        (
+            "connect_failed:403",
+            "HTTP 403: Key-based authentication is disabled",
+            KEY,
+            "--auth entra",
+        ),
+        (
+            "connect_failed:upgrade",
+            "the answer is not a WebSocket upgrade: did not",
+            KEY,
+            "is not a WebSocket server",
+        ),
+        (
+            "connect_failed:upgrade",
+            "Sec-WebSocket-Accept is not that of our key",
+            KEY,
+            "a cache or proxy",
+        ),
         ("connect_failed:some_code", "its words", KEY, "see its message"),
         ("timeout:end_of_turn", UNHEARD, KEY, "turn_detection: none"),
         ("timeout:first_delta", f"{SILENT}internal_error: out of memory", KEY, "internal error"),
         ("failed:no_audio", f"{TEXT_SESSION}: modalities", KEY, "--dialect"),
-        ("connect_failed:404", "HTTP 404: DeploymentNotFound: no", KEY, "no deployment called voice"),
+        (
+            "connect_failed:404",
+            "HTTP 404: DeploymentNotFound: no",
+            KEY,
+            "no deployment called voice",
+        ),
         ("connect_failed:404", "HTTP 404: Resource not found", KEY, "/openai/v1/realtime"),
         ("throttled:response", "rate_limit_exceeded: limit", KEY, "shorten the turns"),
         ("throttled:response", "insufficient_quota: no", KEY, "billing"),
@@ -87,7 +134,10 @@ def test_a_refusal_has_a_remedy(outcome: str, words: str, auth: Auth, expected: 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_by_another_service_without_a_key_asks_for_a_key(status: int) -> None:
     """Azure's documentation of status 403 does not apply to services of other vendors."""
-    for host, resource in (("voice.test", "/v1/realtime?model=x"), ("voice.test", "/openai/v1/realtime?model=x")):
+    for host, resource in (
+        ("voice.test", "/v1/realtime?model=x"),
+        ("voice.test", "/openai/v1/realtime?model=x"),
+    ):
         target = replace(build_target(None, resource), host=host, service="other")
         output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
 
@@ -97,7 +147,9 @@ def test_a_refusal_by_another_service_without_a_key_asks_for_a_key(status: int) 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> None:
-    target = replace(build_target(resource="/v1/realtime?model=x"), host="voice.test", service="other")
+    target = replace(
+        build_target(resource="/v1/realtime?model=x"), host="voice.test", service="other"
+    )
     output = explain(Refusal(f"connect_failed:{status}", f"HTTP {status}: Forbidden"), target)
 
     assert "the variable that --api-key-env names" in output
@@ -115,52 +167,82 @@ def test_a_key_refused_by_another_service_has_no_azure_remedy(status: int) -> No
         ("/my-api/openai/v1/realtime?model=x", ""),
     ],
 )
-def test_a_server_that_may_be_an_agent_gets_the_dialects_of_agents(resource: str, expected: str, outcome: str) -> None:
+def test_a_server_that_may_be_an_agent_gets_the_dialects_of_agents(
+    resource: str, expected: str, outcome: str
+) -> None:
     target = replace(build_target(None, resource), host="localhost", service="other")
     output = explain(Refusal(outcome, "nothing"), target)
     assert expected in output
     assert ("if it is an agent" in output) == bool(expected)
-    assert "if it is an agent" not in explain(Refusal(outcome, "nothing", greeting={"id": "s"}), target)
-    assert "if it is an agent" not in explain(Refusal(outcome, "nothing"), replace(target, dialect=TWILIO))
+    assert "if it is an agent" not in explain(
+        Refusal(outcome, "nothing", greeting={"id": "s"}), target
+    )
+    assert "if it is an agent" not in explain(
+        Refusal(outcome, "nothing"), replace(target, dialect=TWILIO)
+    )
 
 
-APIM = 'AzureApiManagementKey realm="https://contoso.azure-api.net/my-api",name="api-key",type="header"'
+APIM = (
+    "AzureApiManagementKey"
+    ' realm="https://contoso.azure-api.net/my-api",name="api-key",type="header"'
+)
 
 
 @pytest.mark.parametrize(
     ("auth", "challenge", "expected"),
     [
         (Credential("Authorization", "k", "Bearer"), APIM, "set --api-key-header api-key"),
-        (Credential("api-key", "k"), APIM.replace("api-key", "Ocp-Apim-Subscription-Key"),
-         "set --api-key-header Ocp-Apim-Subscription-Key"),
+        (
+            Credential("api-key", "k"),
+            APIM.replace("api-key", "Ocp-Apim-Subscription-Key"),
+            "set --api-key-header Ocp-Apim-Subscription-Key",
+        ),
         (None, APIM, "set --api-key-header api-key, with the key in the variable of --api-key-env"),
         (ENTRA, APIM, "set --api-key-header api-key"),
         (Credential("API-Key", "k"), APIM, "the variable that --api-key-env names"),
         (KEY, APIM.replace("header", "query"), "add api-key=${VARIABLE} to the URL"),
         (KEY, 'Bearer realm="x", error="invalid_token"', "--api-key-header Authorization"),
-        (ENTRA, 'Bearer error="invalid_token", error_description="The audience is invalid"', "the token is refused"),
+        (
+            ENTRA,
+            'Bearer error="invalid_token", error_description="The audience is invalid"',
+            "the token is refused",
+        ),
         (KEY, "Basic realm=x", "--auth basic"),
         (KEY, 'Key realm="kong"', "name the header of the key with --api-key-header"),
         (KEY, f"Basic realm=x, {APIM.replace('api-key', 'x-key')}", "--auth basic"),
     ],
-)  # fmt: skip
-def test_a_challenge_that_names_another_sign_in_has_its_remedy(auth: Auth, challenge: str, expected: str) -> None:
+)
+def test_a_challenge_that_names_another_sign_in_has_its_remedy(
+    auth: Auth, challenge: str, expected: str
+) -> None:
     for resource in ("/my-api/openai/v1/realtime?model=x", "/v1/realtime?model=x"):
         service = "azure" if "openai" in resource else "other"
-        target = replace(build_target(auth, resource), host="contoso.azure-api.net", service=service)
-        output = explain(Refusal("connect_failed:401", f"HTTP 401: Access denied{CHALLENGE}{challenge}"), target)
+        target = replace(
+            build_target(auth, resource), host="contoso.azure-api.net", service=service
+        )
+        output = explain(
+            Refusal("connect_failed:401", f"HTTP 401: Access denied{CHALLENGE}{challenge}"), target
+        )
         assert expected in output
         assert "the key is wrong" not in output
 
 
 def test_a_403_of_azure_refers_to_its_network_rules_with_or_without_a_key() -> None:
     for auth in (KEY, None):
-        assert "Networking" in explain(Refusal("connect_failed:403", "HTTP 403: rules"), build_target(auth))
+        assert "Networking" in explain(
+            Refusal("connect_failed:403", "HTTP 403: rules"), build_target(auth)
+        )
 
 
-@pytest.mark.parametrize(("scheme", "asked"), [("http", "allow CONNECT to port 8443"), ("socks5", "to port 8443")])
-def test_a_refusal_by_a_proxy_names_the_rule_that_it_needs(scheme: Literal["http", "socks5"], asked: str) -> None:
-    target = replace(build_target(), port=8443, network_path=NetworkPath(proxy=Proxy(scheme, "proxy.test", 3128)))
+@pytest.mark.parametrize(
+    ("scheme", "asked"), [("http", "allow CONNECT to port 8443"), ("socks5", "to port 8443")]
+)
+def test_a_refusal_by_a_proxy_names_the_rule_that_it_needs(
+    scheme: Literal["http", "socks5"], asked: str
+) -> None:
+    target = replace(
+        build_target(), port=8443, network_path=NetworkPath(proxy=Proxy(scheme, "proxy.test", 3128))
+    )
     output = explain(Refusal("connect_failed:proxy", "403 Forbidden"), target)
 
     assert asked in output
@@ -191,27 +273,45 @@ def test_a_stray_api_version_has_another_remedy_than_a_wrong_key() -> None:
 
 
 EXPLANATIONS: dict[str, tuple[Refusal, Auth, str]] = {
-    "the role is for the owner of the token":
-        (Refusal("connect_failed:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}), ENTRA,
-         "az role assignment create --assignee object-7"),
-    "the audience of a refused token":
-        (Refusal("connect_failed:401", "Access denied", claims={"aud": "https://other.test"}), ENTRA,
-         "the token is for https://other.test"),
-    **{f"the wait that was asked for, after {outcome}": (Refusal(outcome, "later", wait_s=6.232), KEY,
-                                                         "requests a delay of 6.23 s")
-       for outcome in ("throttled:handshake", "throttled:response", "connect_failed:503")},
-    "too many headers are identified by their status":
-        (Refusal(f"connect_failed:{TOO_MANY_HEADERS.status}", "x"), KEY, "ten custom headers"),
-}  # fmt: skip
+    "the role is for the owner of the token": (
+        Refusal(
+            "connect_failed:401", "PermissionDenied: no", claims={"oid": "object-7", "aud": "x"}
+        ),
+        ENTRA,
+        "az role assignment create --assignee object-7",
+    ),
+    "the audience of a refused token": (
+        Refusal("connect_failed:401", "Access denied", claims={"aud": "https://other.test"}),
+        ENTRA,
+        "the token is for https://other.test",
+    ),
+    **{
+        f"the wait that was asked for, after {outcome}": (
+            Refusal(outcome, "later", wait_s=6.232),
+            KEY,
+            "requests a delay of 6.23 s",
+        )
+        for outcome in ("throttled:handshake", "throttled:response", "connect_failed:503")
+    },
+    "too many headers are identified by their status": (
+        Refusal(f"connect_failed:{TOO_MANY_HEADERS.status}", "x"),
+        KEY,
+        "ten custom headers",
+    ),
+}
 
 
 @pytest.mark.parametrize(("refusal", "auth", "expected"), EXPLANATIONS.values(), ids=EXPLANATIONS)
-def test_details_of_a_refusal_are_part_of_the_explanation(refusal: Refusal, auth: Auth, expected: str) -> None:
+def test_details_of_a_refusal_are_part_of_the_explanation(
+    refusal: Refusal, auth: Auth, expected: str
+) -> None:
     assert expected in explain(refusal, build_target(auth))
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from([KEY, ENTRA, None]))
-def test_any_refusal_text_is_explained_without_an_error(outcome: str, words: str, auth: Auth) -> None:
+def test_any_refusal_text_is_explained_without_an_error(
+    outcome: str, words: str, auth: Auth
+) -> None:
     assert isinstance(explain(Refusal(outcome, words), build_target(auth)), str)
 
 
@@ -224,11 +324,18 @@ TEXTS = st.lists(WORDS, max_size=40).map(" ".join)
 
 
 @given(STATES, TEXTS, TEXTS, st.integers(60, 100))
-def test_lines_fit_the_width_and_contain_each_word(state: FindingState, expected: str, remedy: str, width: int) -> None:
+def test_lines_fit_the_width_and_contain_each_word(
+    state: FindingState, expected: str, remedy: str, width: int
+) -> None:
     shown = list(lines(CheckFinding("tls", state, expected, remedy), width))
 
     assert max(map(len, shown)) <= width
-    assert " ".join(shown).replace("→", "").split() == [state, "tls", *expected.split(), *remedy.split()]
+    assert " ".join(shown).replace("→", "").split() == [
+        state,
+        "tls",
+        *expected.split(),
+        *remedy.split(),
+    ]
 
 
 def test_a_remedy_is_printed_below_its_finding() -> None:
@@ -244,7 +351,9 @@ def test_control_characters_of_a_service_s_text_are_escaped() -> None:
     assert (shown.message, shown.remedy) == (r"no\x1b[2J", r"a\nb")
 
 
-@pytest.mark.parametrize(("state", "failed"), [("pass", False), ("warning", False), ("skipped", False), ("fail", True)])
+@pytest.mark.parametrize(
+    ("state", "failed"), [("pass", False), ("warning", False), ("skipped", False), ("fail", True)]
+)
 def test_only_a_failed_finding_counts_as_failed(state: FindingState, failed: bool) -> None:
     assert any_failed([CheckFinding("x", "pass", ""), CheckFinding("x", state, "")]) is failed
 
@@ -261,10 +370,16 @@ def test_the_json_of_a_finding_has_all_its_fields() -> None:
 OTHER = replace(build_target(None, "/v1/realtime?model=x"), host="voice.test", service="other")
 
 
-def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA) -> ReplayedSession:
-    """Return the replay of a session that received the messages `heard`, and then ended with this outcome."""
+def played(
+    folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Dialect = GA
+) -> ReplayedSession:
+    """Return the replay of a session that received the messages `heard`, and then ended with
+    this outcome.
+    """
     log = EventLog(folder / "log.jsonl", hide=str, record_audio=False)
-    timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), spoken, log=log, about={"dialect": spoken.name})
+    timeline = LoggedTimeline(
+        SessionStart(AT_NS, 1, Timeouts()), spoken, log=log, about={"dialect": spoken.name}
+    )
     for data in heard:
         timeline.received(spoken.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
     timeline.apply(inputs.SessionFailed(outcome, at(5), detail))
@@ -273,7 +388,9 @@ def played(folder: Path, outcome: str, detail: str, *heard: bytes, spoken: Diale
 
 
 @pytest.mark.parametrize(("target", "expected"), [(OTHER, NO_KEY), (None, "")])
-def test_a_refusal_has_a_hint_only_if_the_target_is_known(tmp_path: Path, target: Target | None, expected: str) -> None:
+def test_a_refusal_has_a_hint_only_if_the_target_is_known(
+    tmp_path: Path, target: Target | None, expected: str
+) -> None:
     assert hint(played(tmp_path, "connect_failed:403", "HTTP 403: Forbidden"), target) == expected
 
 

@@ -1,4 +1,6 @@
-"""The doctor detects that a service speaks another dialect from the service's errors about parameters."""
+"""The doctor detects that a service speaks another dialect from the service's errors about
+parameters.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from bench.doctor.diagnosis import Refusal, explain
 from bench.doctor.service_findings import in_other_dialect
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.services.registry import DIALECT_REMEDIES, DIALECTS, OWN_PARAMETERS, dialect_remedy, shape_of
+from bench.services.registry import (
+    DIALECT_REMEDIES,
+    DIALECTS,
+    OWN_PARAMETERS,
+    dialect_remedy,
+    shape_of,
+)
 from bench.simulator.services.openai import OPENAI_GA, ga_form, ga_session, preview_session
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.session_schema import PREVIEW_RESPONSE, PREVIEW_SESSION
@@ -27,7 +35,12 @@ UNKNOWN = "failed:unknown_parameter"
 @pytest.mark.parametrize(
     ("spoken", "outcome", "words", "speaks"),
     [
-        (PREVIEW, "failed:missing_required_parameter", str(EventValue("session", {}).missing("type")), GA),
+        (
+            PREVIEW,
+            "failed:missing_required_parameter",
+            str(EventValue("session", {}).missing("type")),
+            GA,
+        ),
         (PREVIEW, UNKNOWN, "Unknown parameter: 'session.modalities'.", GA),
         (PREVIEW, UNKNOWN, "unknown_parameter: Unknown parameter: 'response.modalities'.", GA),
         (GA, UNKNOWN, "Unknown parameter: 'session.type'.", PREVIEW),
@@ -79,29 +92,48 @@ def test_the_parameters_that_identify_a_dialect_are_unknown_to_the_other() -> No
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from(list(DIALECTS.values())))
-def test_any_error_text_has_no_remedy_or_a_known_one(outcome: str, words: str, spoken: Dialect) -> None:
+def test_any_error_text_has_no_remedy_or_a_known_one(
+    outcome: str, words: str, spoken: Dialect
+) -> None:
     assert dialect_remedy(outcome, words, spoken) in ("", *DIALECT_REMEDIES.values())
 
 
 # The shape of the first event of a session reveals the dialect before anything else does.
 
 
-GREETINGS: dict[Dialect, dict[str, Any]] = {GA: ga_session("s", "m", 0), PREVIEW: preview_session("s", "m", 0)}
+GREETINGS: dict[Dialect, dict[str, Any]] = {
+    GA: ga_session("s", "m", 0),
+    PREVIEW: preview_session("s", "m", 0),
+}
 NAMES = [dialect.name for dialect in GREETINGS]
 
 
-@pytest.mark.parametrize("session", [{}, {"id": "s", "model": "m"}, GREETINGS[GA] | GREETINGS[PREVIEW]])
+@pytest.mark.parametrize(
+    "session", [{}, {"id": "s", "model": "m"}, GREETINGS[GA] | GREETINGS[PREVIEW]]
+)
 def test_a_session_with_neither_or_both_shapes_has_no_dialect(session: dict[str, Any]) -> None:
     assert shape_of(session) is None
 
 
 @pytest.mark.parametrize("spoken", GREETINGS, ids=NAMES)
 @pytest.mark.parametrize(
-    "outcome", ["timeout:session", "failed:invalid_value", "failed:no_audio", "timeout:end_of_turn", "closed:1000"]
+    "outcome",
+    [
+        "timeout:session",
+        "failed:invalid_value",
+        "failed:no_audio",
+        "timeout:end_of_turn",
+        "closed:1000",
+    ],
 )
-def test_a_greeting_in_the_other_dialect_explains_later_failures(spoken: Dialect, outcome: str) -> None:
+def test_a_greeting_in_the_other_dialect_explains_later_failures(
+    spoken: Dialect, outcome: str
+) -> None:
     target = replace(build_target(), dialect=spoken)
-    other, own = (explain(Refusal(outcome, "", greeting=GREETINGS[d]), target) for d in (OTHER[spoken], spoken))
+    other, own = (
+        explain(Refusal(outcome, "", greeting=GREETINGS[d]), target)
+        for d in (OTHER[spoken], spoken)
+    )
 
     assert other == DIALECT_REMEDIES[OTHER[spoken]]
     assert own not in DIALECT_REMEDIES.values()
@@ -116,11 +148,21 @@ def test_a_greeting_does_not_explain_failures_with_another_cause(outcome: str) -
 def test_an_open_session_in_the_other_dialect_is_a_warning(spoken: Dialect) -> None:
     (found,) = in_other_dialect(GREETINGS[OTHER[spoken]], spoken)
 
-    assert (found.name, found.result, found.remedy) == ("dialect", "warning", DIALECT_REMEDIES[OTHER[spoken]])
-    assert found.message.startswith(f"session.created has the form of the {OTHER[spoken].name} dialect")
+    assert (found.name, found.result, found.remedy) == (
+        "dialect",
+        "warning",
+        DIALECT_REMEDIES[OTHER[spoken]],
+    )
+    assert found.message.startswith(
+        f"session.created has the form of the {OTHER[spoken].name} dialect"
+    )
     assert list(in_other_dialect(GREETINGS[spoken], spoken)) == []
 
 
-@given(st.dictionaries(st.sampled_from(["audio", "modalities", "output_modalities"]), st.none() | st.integers()))
+@given(
+    st.dictionaries(
+        st.sampled_from(["audio", "modalities", "output_modalities"]), st.none() | st.integers()
+    )
+)
 def test_any_greeting_has_no_dialect_or_a_known_one(session: dict[str, Any]) -> None:
     assert shape_of(session) in (None, *DIALECTS.values())

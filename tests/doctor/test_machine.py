@@ -1,4 +1,6 @@
-"""The findings about a machine. Some are computed from given values, others on the machine that runs the test."""
+"""The findings about a machine. Some are computed from given values, others on the machine that
+runs the test.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,21 @@ FOUND: list[tuple[Callable[[], CheckFinding], str, str, str]] = [
     (lambda: installation(compiled=False), "warning", tool_version(), "install a C compiler"),
     (lambda: open_files(1_024, 4_096), "pass", "about 960 sessions", ""),
     (lambda: open_files(256, 4_096), "warning", "about 192 sessions", "up to 4,096"),
-    (lambda: open_files(256, resource.RLIM_INFINITY), "warning", "about 192 sessions", "any number"),
+    (
+        lambda: open_files(256, resource.RLIM_INFINITY),
+        "warning",
+        "about 192 sessions",
+        "any number",
+    ),
     (lambda: open_files(10, 10), "warning", "about 0 sessions", "ulimit -n"),
     (lambda: open_files(resource.RLIM_INFINITY, resource.RLIM_INFINITY), "pass", "no limit", ""),
     (lambda: local_ports(32_768, 60_999, 100), "pass", "28,132 more connections", ""),
-    (lambda: local_ports(50_000, 50_099, 90), "warning", "10 more connections", "ip_local_port_range"),
+    (
+        lambda: local_ports(50_000, 50_099, 90),
+        "warning",
+        "10 more connections",
+        "ip_local_port_range",
+    ),
     (lambda: local_ports(0, 0, 0), "skipped", "unknown", ""),
     (lambda: clock_resolution(1e-5), "pass", "", ""),
     (lambda: clock_resolution(0.015), "warning", "", "measure on another machine"),

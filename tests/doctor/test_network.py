@@ -1,4 +1,6 @@
-"""The checks of the route to a service. Each failure has a remedy that fits it, and no failure ends the doctor."""
+"""The checks of the route to a service. Each failure has a remedy that fits it, and no failure
+ends the doctor.
+"""
 
 from __future__ import annotations
 
@@ -121,16 +123,22 @@ def test_a_certificate_of_an_unknown_authority_is_shown_with_its_remedy(tmp_path
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_an_unreachable_proxy_has_no_remedy_about_its_rules(scheme: Literal["http", "socks5"]) -> None:
+def test_an_unreachable_proxy_has_no_remedy_about_its_rules(
+    scheme: Literal["http", "socks5"],
+) -> None:
     with serving() as port:
-        found = findings_by_name(build_target(port, NetworkPath(proxy=Proxy(scheme, "127.0.0.1", closed_port()))))
+        found = findings_by_name(
+            build_target(port, NetworkPath(proxy=Proxy(scheme, "127.0.0.1", closed_port())))
+        )
 
     assert (found["proxy"].result, found["tls"].result) == ("fail", "skipped")
     assert "Connection refused" in found["proxy"].message
     assert found["proxy"].remedy == NO_PROXY
 
 
-def test_an_unknown_name_of_a_proxy_is_a_failure_of_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_of_a_proxy_is_a_failure_of_the_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(*args: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -143,7 +151,9 @@ def test_an_unknown_name_of_a_proxy_is_a_failure_of_the_proxy(monkeypatch: pytes
 
 def test_a_refusal_by_a_reachable_proxy_names_the_rule_that_it_needs() -> None:
     with serving() as port, running_proxy("ann", "a-password-that-nobody-may-see") as proxy:
-        found = findings_by_name(build_target(port, NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port))))
+        found = findings_by_name(
+            build_target(port, NetworkPath(proxy=Proxy("http", "127.0.0.1", proxy.port)))
+        )
 
     assert "407" in found["proxy"].message
     assert f"allow CONNECT to port {port}" in found["proxy"].remedy

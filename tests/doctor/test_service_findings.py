@@ -61,22 +61,44 @@ FOUND: list[tuple[Callable[[], CheckFinding], str, str]] = [
     (lambda: at_a_clock(30), "pass", "30 s ahead"),
     (lambda: at_a_clock(-300), "warning", "300 s behind"),
     (lambda: at_a_clock(300), "warning", "300 s ahead"),
-    *((partial(at_a_clock, 0, date), "skipped", "") for date in (None, "", "yesterday", DATE.replace("14", "99"))),
-    (lambda: greeting(1_800), "pass", "model m, ends in at most 30 min, session.created after 12.0 ms"),
+    *(
+        (partial(at_a_clock, 0, date), "skipped", "")
+        for date in (None, "", "yesterday", DATE.replace("14", "99"))
+    ),
+    (
+        lambda: greeting(1_800),
+        "pass",
+        "model m, ends in at most 30 min, session.created after 12.0 ms",
+    ),
     (lambda: greeting(120), "pass", "ends in at most 2 min"),
     (lambda: greeting(119), "pass", "ends in at most 119 s"),
     (lambda: greeting(0.6), "pass", "ends in at most 1 s"),
     (lambda: greeting(1.7e12), "pass", "model m, session.created after 12.0 ms"),  # in milliseconds
-    (lambda: check_rate_limits((RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5))), "pass",
-     "requests: 199 of 200 left, reset in 0.3 s; tokens: 5 left"),
+    (
+        lambda: check_rate_limits(
+            (RateLimit("requests", 200, 199, 0.3), RateLimit("tokens", None, 5))
+        ),
+        "pass",
+        "requests: 199 of 200 left, reset in 0.3 s; tokens: 5 left",
+    ),
     (lambda: check_rate_limits(()), "skipped", ""),
-    (lambda: check_reply(build_observation(outcome="incomplete:max_output_tokens"), build_target(),
-                     TurnPricing("m", None, "")),
-     "fail", "incomplete:max_output_tokens"),
+    (
+        lambda: check_reply(
+            build_observation(outcome="incomplete:max_output_tokens"),
+            build_target(),
+            TurnPricing("m", None, ""),
+        ),
+        "fail",
+        "incomplete:max_output_tokens",
+    ),
     (lambda: compression(DECLINED, requested=False), "pass", ""),
     (lambda: compression(DECLINED, requested=True), "warning", ""),
-    (lambda: compression({"sec-websocket-extensions": "permessage-deflate"}, requested=True), "pass", ""),
-]  # fmt: skip
+    (
+        lambda: compression({"sec-websocket-extensions": "permessage-deflate"}, requested=True),
+        "pass",
+        "",
+    ),
+]
 
 
 @pytest.mark.parametrize(("tell", "result", "expected"), FOUND)
@@ -90,16 +112,25 @@ def test_settings_reported_by_a_service_are_findings(
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(
-        st.sampled_from(["audio", "input", "output", "format", "type", "voice", "turn_detection", "model"]), inner
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(
+                ["audio", "input", "output", "format", "type", "voice", "turn_detection", "model"]
+            ),
+            inner,
+        )
     ),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(
-    ("days_before", "state"), [(61, "pass"), (60, "warning"), (1, "warning"), (0, "warning"), (-30, "warning")]
+    ("days_before", "state"),
+    [(61, "pass"), (60, "warning"), (1, "warning"), (0, "warning"), (-30, "warning")],
 )
-def test_the_retirement_of_a_model_is_a_note_and_a_warning_in_the_last_60_days(days_before: int, state: str) -> None:
+def test_the_retirement_of_a_model_is_a_note_and_a_warning_in_the_last_60_days(
+    days_before: int, state: str
+) -> None:
     today = date(2027, 1, 20) - timedelta(days=days_before)
     (found,) = check_retirement({"model": "gpt-realtime-2025-08-28"}, "openai", today)
 
@@ -117,15 +148,23 @@ def test_the_retirement_of_a_model_is_a_note_and_a_warning_in_the_last_60_days(d
         ({"model": "gpt-realtime", SIMULATOR_VALUE: True}, "openai"),
     ],
 )
-def test_a_model_without_a_known_retirement_date_has_no_finding(greeting: dict[str, Any], service: str) -> None:
+def test_a_model_without_a_known_retirement_date_has_no_finding(
+    greeting: dict[str, Any], service: str
+) -> None:
     assert list(check_retirement(greeting, service, date(2027, 1, 1))) == []
 
 
 def test_the_retirement_of_a_backend_is_reported_too() -> None:
-    greeting = {"model": "gpt-live-1", "delegation": {"type": "responses", "responses": {"model": "gpt-5-mini"}}}
+    greeting = {
+        "model": "gpt-live-1",
+        "delegation": {"type": "responses", "responses": {"model": "gpt-5-mini"}},
+    }
     (found,) = check_retirement(greeting, "openai", date(2026, 11, 26))
 
-    assert (found.result, found.message[:42]) == ("warning", "gpt-5-mini is switched off on 2026-12-11, ")
+    assert (found.result, found.message[:42]) == (
+        "warning",
+        "gpt-5-mini is switched off on 2026-12-11, ",
+    )
     assert found.remedy == "name another model in `delegation`"
 
 
@@ -136,14 +175,41 @@ BACKED = {"delegation": {"type": "responses", "responses": {"model": "gpt-6-luna
 @pytest.mark.parametrize(
     ("greeting", "paid", "result", "words"),
     [
-        ({}, TurnPricing("", None, ""), "pass", "are for the client: the functions of a script (`tools`) do them"),
-        ({"delegation": {"type": "client"}}, TurnPricing("", None, ""), "pass", "are for the client"),
-        (BACKED, TurnPricing("gpt-6-luna", LUNA, "table"), "pass",
-         "a backend of the service, gpt-6-luna: $0.1 for a million tokens of input, $0.5 of output"),
-        (BACKED, TurnPricing("gpt-6-luna", None, ""), "warning", "gpt-6-luna: no price of gpt-6-luna is known"),
-        ({"delegation": {"type": "responses"}}, TurnPricing("", None, ""), "warning", "whose model it does not name"),
+        (
+            {},
+            TurnPricing("", None, ""),
+            "pass",
+            "are for the client: the functions of a script (`tools`) do them",
+        ),
+        (
+            {"delegation": {"type": "client"}},
+            TurnPricing("", None, ""),
+            "pass",
+            "are for the client",
+        ),
+        (
+            BACKED,
+            TurnPricing("gpt-6-luna", LUNA, "table"),
+            "pass",
+            (
+                "a backend of the service, gpt-6-luna: $0.1 for a million tokens of input, $0.5 of"
+                " output"
+            ),
+        ),
+        (
+            BACKED,
+            TurnPricing("gpt-6-luna", None, ""),
+            "warning",
+            "gpt-6-luna: no price of gpt-6-luna is known",
+        ),
+        (
+            {"delegation": {"type": "responses"}},
+            TurnPricing("", None, ""),
+            "warning",
+            "whose model it does not name",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_session_that_delegates_reports_who_does_the_tasks_and_their_price(
     greeting: dict[str, Any], paid: TurnPricing, result: str, words: str
 ) -> None:
@@ -164,12 +230,18 @@ def test_a_session_that_delegates_reports_who_does_the_tasks_and_their_price(
         ({"type": "responses"}, 1),
     ],
 )
-def test_a_backend_without_a_model_is_reported_before_any_call(delegation: Any, problems: int) -> None:
-    target = replace(build_target(), dialect=GPT_LIVE, session={"delegation": delegation} if delegation else {})
+def test_a_backend_without_a_model_is_reported_before_any_call(
+    delegation: Any, problems: int
+) -> None:
+    target = replace(
+        build_target(), dialect=GPT_LIVE, session={"delegation": delegation} if delegation else {}
+    )
     found = [finding for finding in configuration(target) if finding.result == "fail"]
 
     assert len(found) == problems
-    assert all("names no model" in finding.message and "model: NAME" in finding.remedy for finding in found)
+    assert all(
+        "names no model" in finding.message and "model: NAME" in finding.remedy for finding in found
+    )
 
 
 OPEN = {"opened": 0, "ended": 90 * S}
@@ -177,7 +249,12 @@ FIRST, DELEGATED, ANSWERED = 500 * MS, 400 * MS, 1_500 * MS
 
 
 def delegated(usage: TokenUsage | None = None, **changes: Any) -> TurnObservation:
-    instants = {"speech_end": 0, "first_audible": FIRST, "function_call_added": DELEGATED, "function_audible": ANSWERED}
+    instants = {
+        "speech_end": 0,
+        "first_audible": FIRST,
+        "function_call_added": DELEGATED,
+        "function_audible": ANSWERED,
+    }
     values: dict[str, Any] = {"instants": instants, "usage": usage, "delegations": 1}
     return build_observation(**values | changes)
 
@@ -189,32 +266,50 @@ def live_session(**changes: Any) -> SessionObservation:
 
 DELEGATING_TURNS: dict[str, tuple[TurnObservation, SessionObservation, Prices | None, str]] = {
     "a filler, an answer, and the tokens of the backend": (
-        delegated(TokenUsage(text_in=1_000_000)), live_session(billed_ns=60 * S), LUNA,
-        "filler after 500 ms; answer after 1,500 ms; 1 task delegated to gpt-6-luna after 400 ms, 1,100 ms before the "
-        "answer; 60 s of gpt-live-1 at $0.6 per minute: $0.60; tokens: 1000000 text in; $0.10",
+        delegated(TokenUsage(text_in=1_000_000)),
+        live_session(billed_ns=60 * S),
+        LUNA,
+        (
+            "filler after 500 ms; answer after 1,500 ms; 1 task delegated to gpt-6-luna after 400"
+            " ms, 1,100 ms before the answer; 60 s of gpt-live-1 at $0.6 per minute: $0.60; tokens:"
+            " 1000000 text in; $0.10"
+        ),
     ),
     "a backend without a price": (
-        delegated(TokenUsage(text_in=9)), live_session(billed_ns=60 * S), None,
-        "…; 60 s of gpt-live-1 at $0.6 per minute: $0.60; tokens: 9 text in; no price of gpt-6-luna is known",
+        delegated(TokenUsage(text_in=9)),
+        live_session(billed_ns=60 * S),
+        None,
+        (
+            "…; 60 s of gpt-live-1 at $0.6 per minute: $0.60; tokens: 9 text in; no price of"
+            " gpt-6-luna is known"
+        ),
     ),
     "a duration that the service did not confirm": (
-        delegated(), live_session(), LUNA,
+        delegated(),
+        live_session(),
+        LUNA,
         "…; 90 s (not confirmed by the service) of gpt-live-1 at $0.6 per minute: $0.90",
     ),
     "standby": (delegated(), live_session(billed_ns=60 * S, paused_ns=30 * S), LUNA, "…: $0.40"),
     "no task": (
-        delegated(delegations=0), live_session(billed_ns=60 * S), LUNA,
+        delegated(delegations=0),
+        live_session(billed_ns=60 * S),
+        LUNA,
         "reply after 500 ms, nothing was delegated; 60 s of gpt-live-1 at $0.6 per minute: $0.60",
     ),
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize(("turn", "session", "luna", "words"), DELEGATING_TURNS.values(), ids=DELEGATING_TURNS.keys())
+@pytest.mark.parametrize(
+    ("turn", "session", "luna", "words"), DELEGATING_TURNS.values(), ids=DELEGATING_TURNS.keys()
+)
 def test_a_turn_that_may_delegate_reports_its_sounds_its_tasks_and_its_cost(
     turn: TurnObservation, session: SessionObservation, luna: Prices | None, words: str
 ) -> None:
     minutes = TurnPricing("gpt-live-1", replace(LIVE, usd_per_standby_minute=0.2), "table")
-    found = check_delegating_reply(turn, session, build_target(), minutes, TurnPricing("gpt-6-luna", luna, ""))
+    found = check_delegating_reply(
+        turn, session, build_target(), minutes, TurnPricing("gpt-6-luna", luna, "")
+    )
 
     assert found.result == "pass"
     assert re.fullmatch(re.escape(words).replace("…", ".*"), found.message), found.message
@@ -237,7 +332,13 @@ NESTED = {
 @pytest.mark.parametrize(
     ("session", "expected"),
     [
-        (FLAT, "voice alloy, turn detection server_vad (200 ms of silence), input pcm16, output g711_ulaw"),
+        (
+            FLAT,
+            (
+                "voice alloy, turn detection server_vad (200 ms of silence), input pcm16, output"
+                " g711_ulaw"
+            ),
+        ),
         (NESTED, "voice marin, turn detection none, input audio/pcm, output audio/pcmu"),
         ({"sessionId": "s-1"}, ""),
     ],
@@ -246,17 +347,29 @@ def test_settings_are_read_in_both_dialects(session: dict[str, Any], expected: s
     assert settings_in(session) == expected
 
 
-@given(st.dictionaries(st.sampled_from(["audio", "voice", "turn_detection", "input_audio_format"]), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(["audio", "voice", "turn_detection", "input_audio_format"]), JSON
+    )
+)
 def test_any_settings_are_described_without_an_error(session: dict[str, Any]) -> None:
     assert isinstance(settings_in(session), str)
 
 
 def test_a_refusal_has_each_id_for_support_requests_once() -> None:
-    headers = {"apim-request-id": "id-7", "x-request-id": "id-7", "x-ms-region": "Sweden Central", "retry-after": "9"}
+    headers = {
+        "apim-request-id": "id-7",
+        "x-request-id": "id-7",
+        "x-ms-region": "Sweden Central",
+        "retry-after": "9",
+    }
     observed = SessionObservation("connect_failed:503", "HTTP 503: no", headers=headers)
     found = explain_refusal("upgrade", observed, build_target(), {}, str)
 
-    assert found.message == "connect_failed:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
+    assert (
+        found.message
+        == "connect_failed:503: HTTP 503: no; x-ms-region Sweden Central, apim-request-id id-7"
+    )
     assert "requests a delay of 9 s" in found.remedy
 
 
@@ -266,7 +379,9 @@ def test_a_truncated_secret_is_hidden_before_the_ids(length: int) -> None:
     detail = f"1008: no such key: {secret[:length]}"
     observed = SessionObservation("closed:1008", detail, headers={"x-ms-region": "Sweden Central"})
 
-    found = explain_refusal("session", observed, build_target(), {}, Credential("api-key", secret).redact)
+    found = explain_refusal(
+        "session", observed, build_target(), {}, Credential("api-key", secret).redact
+    )
 
     assert found.message == "closed:1008: no such key: ***; x-ms-region Sweden Central"
 
@@ -279,17 +394,26 @@ ENVIRONMENT = {
     "AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com",
     "AZURE_OPENAI_DEPLOYMENT_NAME": "voice",
 }
-FILE = "targets: {east: {endpoint: 'https://res.openai.azure.com', deployment: voice, auth: entra, variants: {v: {}}}}"
+FILE = (
+    "targets: {east: {endpoint: 'https://res.openai.azure.com', deployment: voice, auth: entra,"
+    " variants: {v: {}}}}"
+)
 
 
 @pytest.mark.parametrize("names", [(), ("east",), ("east.v",)])
-def test_a_valid_target_configuration_has_no_warning(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_valid_target_configuration_has_no_warning(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
     file = tmp_path / "targets.yaml"
     file.write_text(FILE)
-    (target,) = resolve_targets(ENVIRONMENT, ServiceOptions(targets=names, target_file=file if names else None))
+    (target,) = resolve_targets(
+        ENVIRONMENT, ServiceOptions(targets=names, target_file=file if names else None)
+    )
     found = [*configuration(target)]
 
-    assert any(finding.message.startswith("through the proxy http://proxy.test:3128") for finding in found)
+    assert any(
+        finding.message.startswith("through the proxy http://proxy.test:3128") for finding in found
+    )
     assert {finding.result for finding in found} == {"pass"}
 
 
@@ -301,10 +425,14 @@ def test_a_likely_mistake_in_the_url_is_a_warning() -> None:
 
 
 def test_a_known_service_is_named_with_its_maximum_session_duration() -> None:
-    (target,) = resolve_targets({}, ServiceOptions(url="wss://api.stepfun.ai/v1/realtime?model=step-audio-2"))
-    (finding, *_) = configuration(target)
+    (target,) = resolve_targets(
+        {}, ServiceOptions(url="wss://api.stepfun.ai/v1/realtime?model=step-audio-2")
+    )
+    finding, *_ = configuration(target)
 
-    assert finding.message.endswith("stepfun dialect of StepFun, whose sessions last at most 30 minutes")
+    assert finding.message.endswith(
+        "stepfun dialect of StepFun, whose sessions last at most 30 minutes"
+    )
 
 
 def headers_in(*messages: bytes) -> list[CheckFinding]:
@@ -317,13 +445,23 @@ def headers_in(*messages: bytes) -> list[CheckFinding]:
 @pytest.mark.parametrize(
     ("messages", "text", "remedy"),
     [
-        ([b"RIFF\x24\0\0\0WAVE", bytes(9)], "1 of 2 audio messages begins with the header of a file (WAV)", "44 bytes"),
-        ([b"RIFF\x24\0\0\0WAVE"] * 3, "3 of 3 audio messages begin with the header of a file (WAV)", "44 bytes"),
+        (
+            [b"RIFF\x24\0\0\0WAVE", bytes(9)],
+            "1 of 2 audio messages begins with the header of a file (WAV)",
+            "44 bytes",
+        ),
+        (
+            [b"RIFF\x24\0\0\0WAVE"] * 3,
+            "3 of 3 audio messages begin with the header of a file (WAV)",
+            "44 bytes",
+        ),
         ([b"OggS\0\2", bytes(9)], "(Ogg)", "agreed format"),
         ([b"ID3\4\0", bytes(9)], "(MP3)", "agreed format"),
     ],
 )
-def test_the_header_of_a_file_in_the_audio_is_one_warning(messages: list[bytes], text: str, remedy: str) -> None:
+def test_the_header_of_a_file_in_the_audio_is_one_warning(
+    messages: list[bytes], text: str, remedy: str
+) -> None:
     (finding,) = headers_in(*messages)
 
     assert finding.result == "warning"

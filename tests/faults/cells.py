@@ -1,8 +1,8 @@
 """The outcome of each fault at each place.
 
-A test uses the outcomes as parameters. The table of docs/simulator.md is generated from them. The outcomes are the same
-with both dialects and both transports, so each pair of a fault and a place appears once. Faults strike only the first
-response.
+A test uses the outcomes as parameters. The table of docs/simulator.md is generated from them. The
+outcomes are the same with both dialects and both transports, so each pair of a fault and a place
+appears once. Faults strike only the first response.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ EVENTS = "session settings speech response first_delta next_delta done"
 
 
 class FaultCase(NamedTuple):
-    """A fault and its outcomes. A key of `outcomes` lists the places at which the fault has the same outcome."""
+    """A fault and its outcomes. A key of `outcomes` lists the places at which the fault has the
+    same outcome.
+    """
 
     fault: str
     outcomes: dict[str, str]
@@ -31,8 +33,8 @@ class FaultCase(NamedTuple):
 class FaultCell(NamedTuple):
     """A fault at one place.
 
-    `outcomes` contains the allowed outcomes of the turn, or of the session if no turn was started. `gemini` contains
-    those with Gemini Live; () if only OpenAI has the fault.
+    `outcomes` contains the allowed outcomes of the turn, or of the session if no turn was started.
+    `gemini` contains those with Gemini Live; () if only OpenAI has the fault.
     """
 
     faults: tuple[str, ...]
@@ -49,23 +51,53 @@ class FaultCell(NamedTuple):
 
 
 CASES = (
-    FaultCase("reset", {"tcp": "connect_failed:tcp or connect_failed:upgrade or connect_failed:tls",
-        "tls": "connect_failed:tls",
-                        "upgrade": "connect_failed:upgrade", f"{OPENING} {TURN}": "closed:reset"},
-              note="at `tcp` it depends on when the client notices"),
-    FaultCase("hang", {"tcp": "timeout:upgrade or timeout:tls", "tls": "timeout:tls", "upgrade": "timeout:upgrade",
-                          OPENING: "timeout:session", "speech": "timeout:end_of_turn",
-                          "input response first_delta done": "timeout:first_delta", "next_delta": "timeout:next_delta"},
-              note="at `tcp`: in the TLS handshake, if there is one; before `done` no message is in progress"),
+    FaultCase(
+        "reset",
+        {
+            "tcp": "connect_failed:tcp or connect_failed:upgrade or connect_failed:tls",
+            "tls": "connect_failed:tls",
+            "upgrade": "connect_failed:upgrade",
+            f"{OPENING} {TURN}": "closed:reset",
+        },
+        note="at `tcp` it depends on when the client notices",
+    ),
+    FaultCase(
+        "hang",
+        {
+            "tcp": "timeout:upgrade or timeout:tls",
+            "tls": "timeout:tls",
+            "upgrade": "timeout:upgrade",
+            OPENING: "timeout:session",
+            "speech": "timeout:end_of_turn",
+            "input response first_delta done": "timeout:first_delta",
+            "next_delta": "timeout:next_delta",
+        },
+        note=(
+            "at `tcp`: in the TLS handshake, if there is one; before `done` no message is in"
+            " progress"
+        ),
+    ),
     FaultCase("hang,duration_s=0.1", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"),
-    FaultCase("freeze,duration_s=0.05", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"),
+    FaultCase(
+        "freeze,duration_s=0.05", {" ".join(EVERYWHERE): "ok"}, note="shorter than the limit"
+    ),
     FaultCase("tls_alert", {"tls": "connect_failed:tls"}),
-    *(FaultCase(f"http,status={code}", {"upgrade": f"connect_failed:{code}"}) for code in (302, 400, 403, 407, 502,
-        504)),
+    *(
+        FaultCase(f"http,status={code}", {"upgrade": f"connect_failed:{code}"})
+        for code in (302, 400, 403, 407, 502, 504)
+    ),
     FaultCase("http,status=429", {"upgrade": "throttled:handshake"}),
     *(
-        FaultCase(name,
-            {"upgrade": "throttled:handshake" if refusal.status == 429 else f"connect_failed:{refusal.status}"})
+        FaultCase(
+            name,
+            {
+                "upgrade": (
+                    "throttled:handshake"
+                    if refusal.status == 429
+                    else f"connect_failed:{refusal.status}"
+                )
+            },
+        )
         for name, refusal in BEFORE_UPGRADE.items()
     ),
     FaultCase("throttled,retry_after_s=0", {"upgrade": "throttled:handshake"}),
@@ -77,27 +109,59 @@ CASES = (
     ),
     FaultCase("session_expired", {f"{OPENING} {TURN}": "session_expired"}),
     FaultCase("error,code=anything", {EVENTS: "ok"}, note="counted in `service_errors`"),
-    FaultCase("error", {OPENING: "ok", "response first_delta next_delta done": "failed:server_error"},
-              note="counted if no turn is in progress"),
-    FaultCase("error", {"response": "failed:server_error"}, "hang,at=response,duration_s=0.1",
-              "the response is still received, and is not counted as the next turn's"),
-    FaultCase("error,code=rate_limit_exceeded", {OPENING: "ok", "response first_delta next_delta": "throttled:error"}),
-    FaultCase("error,code=rate_limit_exceeded", {"session": "throttled:error"}, "close,at=session",
-              "the service closes the connection after it"),
-    FaultCase("error,code=model_not_found", {OPENING: "connect_failed:model_not_found",
-                                             "response first_delta next_delta done": "failed:model_not_found"}),
+    FaultCase(
+        "error",
+        {OPENING: "ok", "response first_delta next_delta done": "failed:server_error"},
+        note="counted if no turn is in progress",
+    ),
+    FaultCase(
+        "error",
+        {"response": "failed:server_error"},
+        "hang,at=response,duration_s=0.1",
+        "the response is still received, and is not counted as the next turn's",
+    ),
+    FaultCase(
+        "error,code=rate_limit_exceeded",
+        {OPENING: "ok", "response first_delta next_delta": "throttled:error"},
+    ),
+    FaultCase(
+        "error,code=rate_limit_exceeded",
+        {"session": "throttled:error"},
+        "close,at=session",
+        "the service closes the connection after it",
+    ),
+    FaultCase(
+        "error,code=model_not_found",
+        {
+            OPENING: "connect_failed:model_not_found",
+            "response first_delta next_delta done": "failed:model_not_found",
+        },
+    ),
     FaultCase("failed", {"response first_delta next_delta": "failed:server_error"}),
-    FaultCase("failed,code=rate_limit_exceeded", {"response first_delta next_delta": "throttled:response"}),
+    FaultCase(
+        "failed,code=rate_limit_exceeded", {"response first_delta next_delta": "throttled:response"}
+    ),
     FaultCase("incomplete", {"response first_delta next_delta": "incomplete:content_filter"}),
-    FaultCase("incomplete,reason=max_output_tokens", {"next_delta": "incomplete:max_output_tokens"}),
+    FaultCase(
+        "incomplete,reason=max_output_tokens", {"next_delta": "incomplete:max_output_tokens"}
+    ),
     FaultCase("no_audio", {"response": "failed:no_audio"}),
     FaultCase("endless", {"next_delta": "timeout:response"}),
     FaultCase("burst", {"response first_delta next_delta": "ok"}),
     FaultCase("drip", {EVENTS: "ok"}),
-    FaultCase("drop", {OPENING: "timeout:session", "speech": "timeout:end_of_turn or ok", "done": "timeout:first_delta",
-                          "response first_delta next_delta": "ok"},
-              note="no message shows that a delta is missing; at `speech` it is `ok` if the reply begins "
-                   "within the limit and ends a second or more after the speech"),
+    FaultCase(
+        "drop",
+        {
+            OPENING: "timeout:session",
+            "speech": "timeout:end_of_turn or ok",
+            "done": "timeout:first_delta",
+            "response first_delta next_delta": "ok",
+        },
+        note=(
+            "no message shows that a delta is missing; at `speech` it is `ok` if the reply begins "
+            "within the limit and ends a second or more after the speech"
+        ),
+    ),
     FaultCase("drop,count=5", {"next_delta": "ok"}),
     FaultCase("duplicate", {EVENTS: "ok"}, note="no message shows that one was sent twice"),
     FaultCase("reorder", {"response first_delta next_delta": "ok"}),
@@ -109,7 +173,7 @@ CASES = (
     FaultCase("fragmented", {EVENTS: "ok"}),
     FaultCase("oversized", {EVENTS: "protocol_error:too_large"}),
     FaultCase("oversized,mib=15.9", {"first_delta": "ok"}),
-)  # fmt: skip
+)
 
 
 NOT_SIMULATED = "connect_failed:400"
@@ -124,8 +188,8 @@ GEMINI_CASES = {
     "drop": {"done": "ok"},
     "hang": {"done": "timeout:next_delta"},
 }
-"""The outcomes with Gemini Live of the faults whose outcomes differ there. All faults at the places `session` and
-`speech` are refused."""
+"""The outcomes with Gemini Live of the faults whose outcomes differ there. All faults at the places
+`session` and `speech` are refused."""
 
 
 def _with_gemini(fault: str, place: str, outcome: str) -> str:
@@ -143,7 +207,11 @@ def cells() -> Iterator[FaultCell]:
             for place in places.split():
                 at = f",at={place}" if len(KINDS[kind].places) > 1 else ""
                 faults = (case.fault + at, *filter(None, [case.with_it]))
-                with_gemini = () if kind in AFTER_UPGRADE else _with_gemini(case.fault, place, outcome).split(" or ")
+                with_gemini = (
+                    ()
+                    if kind in AFTER_UPGRADE
+                    else _with_gemini(case.fault, place, outcome).split(" or ")
+                )
                 yield FaultCell(faults, place, tuple(outcome.split(" or ")), tuple(with_gemini))
 
 

@@ -10,4 +10,7 @@ def test_the_tables_of_the_pages_are_up_to_date() -> None:
     pages = [page.read_text(encoding="utf-8") for page in PAGES]
 
     assert [written(page) for page in pages] == pages, "run `make schema`"
-    assert all(any(SECTION.format(name, table) in page for page in pages) for name, table in tables().items())
+    assert all(
+        any(SECTION.format(name, table) in page for page in pages)
+        for name, table in tables().items()
+    )

@@ -1,9 +1,10 @@
-"""Start `python -m MODULE` or `python -c PROGRAM` quickly for a test: fork a process that has done the imports.
+"""Start `python -m MODULE` or `python -c PROGRAM` quickly for a test: fork a process that has done
+the imports.
 
-`run` and `Popen` have the interface of subprocess. If a command begins like one of `PREPARATIONS`, it is forked from a
-fork server: an interpreter with the same options that has already imported what the command needs. A program can detect
-the fork only by its parent process. Any other command is started by subprocess. Tests of the start of processes use
-subprocess itself.
+`run` and `Popen` have the interface of subprocess. If a command begins like one of `PREPARATIONS`,
+it is forked from a fork server: an interpreter with the same options that has already imported what
+the command needs. A program can detect the fork only by its parent process. Any other command is
+started by subprocess. Tests of the start of processes use subprocess itself.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from typing import Any
 
 STORED = Path(__file__).parents[1] / "reports/stored"
 PATCHED = "from bench.transport.gevent_patch import patch; patch()\n"
-# Run one command in advance, so that everything that a first command reads and compiles is in memory. Then drop the
-# module, because runpy must be the first to run it.
+# Run one command in advance, so that everything that a first command reads and compiles is in
+# memory. Then drop the module, because runpy must be the first to run it.
 CALLED = """
 import rtbench.cli.app, contextlib, shutil, sys, tempfile
 del sys.modules["rtbench.cli.app"]
@@ -44,8 +45,8 @@ LOCUST = (
     "import inspect; inspect.stack()"
 )
 REPORT = (
-    "import bench.record.finalize, reports.pages.comparisons.document, reports.pages.check.document\n"
-    "import reports.pages.comparisons.interim"
+    "import bench.record.finalize, reports.pages.comparisons.document,"
+    " reports.pages.check.document\nimport reports.pages.comparisons.interim"
 )
 REPORT += CALLED.format(stored=str(STORED), words=["report", "{folder}/run"])
 VOICES = """
@@ -54,8 +55,9 @@ from functools import cache
 recorded_replies.load_replies = cache(recorded_replies.load_replies)
 recorded_replies.load_replies()
 """
-SIMULATE = f"import bench.simulator.serving.server, numpy.random, soundfile, soxr{VOICES}" + CALLED.format(
-    stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"]
+SIMULATE = (
+    f"import bench.simulator.serving.server, numpy.random, soundfile, soxr{VOICES}"
+    + CALLED.format(stored=str(STORED), words=["simulate", "--profile", "{folder}/none.yaml"])
 )
 CAPACITY = f"""{REPORT}
 import rtbench.locust_run, rtbench.capacity.level_run, rtbench.cli.searches, subprocess, types
@@ -66,7 +68,8 @@ with open(forked.__file__) as text:
 forking = types.SimpleNamespace(**vars(subprocess) | {{"Popen": forked.Popen, "run": forked.run}})
 rtbench.locust_run.subprocess = rtbench.capacity.level_run.subprocess = forking
 """
-"""The preparation for a capacity search. The search itself also forks the processes of its levels."""
+"""The preparation for a capacity search. The search itself also forks the processes of its
+levels."""
 REPORTING = (
     "report",
     "check",
@@ -84,16 +87,20 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ("bench.load.runners.dry_run",): LOCUST,
     ("bench.load",): LOCUST,
     ("rtbench.cli.app", "capacity"): CAPACITY,
-    ("rtbench.cli.app", "probe"): PATCHED + "import rtbench.cli.service, bench.probe, bench.target.targets",
-    ("rtbench.cli.app", "doctor"): PATCHED
-    + "import rtbench.cli.service, bench.doctor.service_checks, bench.target.targets",
+    ("rtbench.cli.app", "probe"): (
+        PATCHED + "import rtbench.cli.service, bench.probe, bench.target.targets"
+    ),
+    ("rtbench.cli.app", "doctor"): (
+        PATCHED + "import rtbench.cli.service, bench.doctor.service_checks, bench.target.targets"
+    ),
     ("rtbench.cli.app", "simulate"): SIMULATE,
     **{("rtbench.cli.app", command): REPORT for command in REPORTING},
     ("rtbench.cli.app", "replay"): "import rtbench.cli.service, bench.record.replay",
     ("rtbench.cli.decision",): REPORT,
     ("reports.pages.comparisons",): REPORT,
 }
-"""The preparation for each module. The key is the module, and in some cases the first argument of the command."""
+"""The preparation for each module. The key is the module, and in some cases the first argument
+of the command."""
 PROGRAMS = {
     "from locust": LOCUST,
     "import locust": LOCUST,
@@ -103,24 +110,29 @@ PROGRAMS = {
     "from bench.target.tokens": PATCHED + "import azure.identity, bench.target.tokens",
     "monkey.patch_all()": PATCHED,
 }
-"""The preparation for each program of `python -c`. The key is the beginning of a line of the program."""
+"""The preparation for each program of `python -c`. The key is the beginning of a line of the
+program."""
 FOLDER = "FORK_SERVERS"
 """The environment variable that contains the folder of the fork servers' sockets."""
-SERVER, HAND_ON = ((Path(__file__).parent / name).read_text() for name in ("server.py", "hand_on.py"))
+SERVER, HAND_ON = (
+    (Path(__file__).parent / name).read_text() for name in ("server.py", "hand_on.py")
+)
 STANDARD = {"p2cread": 0, "c2pwrite": 1, "errwrite": 2}
-"""The number of a child's standard stream for each stream of the caller. The key is the name that subprocess uses."""
+"""The number of a child's standard stream for each stream of the caller. The key is the name
+that subprocess uses."""
 EXECUTE = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
 
 
 cpu_s = 0.0
-"""The CPU time in s of all forked processes that have ended, including their child processes that have ended."""
+"""The CPU time in s of all forked processes that have ended, including their child processes
+that have ended."""
 
 
 class Server:
     """A connection to the fork server for one preparation and one interpreter with its options.
 
-    All processes of a test run share this fork server. The first process that needs the fork server starts it. The fork
-    server ends when the last of these processes ends.
+    All processes of a test run share this fork server. The first process that needs the fork server
+    starts it. The fork server ends when the last of these processes ends.
     """
 
     def __init__(self, interpreter: tuple[str, ...], preparation: str) -> None:
@@ -133,7 +145,10 @@ class Server:
             _server((sys.executable, "-P"), LOCUST)
         self.requests: socket.socket = socket.socket(socket.AF_UNIX)
         atexit.register(self.requests.close)
-        path = str(servers_folder() / hashlib.sha256(repr((interpreter, preparation)).encode()).hexdigest()[:16])
+        path = str(
+            servers_folder()
+            / hashlib.sha256(repr((interpreter, preparation)).encode()).hexdigest()[:16]
+        )
         with open(f"{path}.lock", "w") as lock, socket.socket(socket.AF_UNIX) as doorway:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with suppress(FileNotFoundError, ConnectionRefusedError):
@@ -144,12 +159,19 @@ class Server:
             doorway.listen(64)
             # before the server starts, so that it cannot wait for a first client that has died
             self.requests.connect(path)
-            # Its errors go to a file: the server may outlive the process that started it, and a reader of a pipe would
-            # wait for the end of the server.
+            # Its errors go to a file: the server may outlive the process that started it, and a
+            # reader of a pipe would wait for the end of the server.
             with warnings.catch_warnings(), open(f"{path}.errors", "w") as errors:
                 warnings.simplefilter("ignore", ResourceWarning)  # nothing waits for this process
                 subprocess.Popen(
-                    [*interpreter, "-c", SERVER, str(doorway.fileno()), preparation, *map(str, handed_on)],
+                    [
+                        *interpreter,
+                        "-c",
+                        SERVER,
+                        str(doorway.fileno()),
+                        preparation,
+                        *map(str, handed_on),
+                    ],
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -161,7 +183,8 @@ class Server:
     def fork(self, wanted: dict[str, Any], streams: list[int]) -> tuple[int, socket.socket]:
         """Start a process.
 
-        Return its pid, and the socket from which its wait status and its CPU time in µs can be read.
+        Return its pid, and the socket from which its wait status and its CPU time in µs can be
+        read.
         """
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile("w+", encoding="utf-8") as request:
@@ -173,9 +196,11 @@ class Server:
 
 @cache
 def servers_folder() -> Path:
-    """Return the folder of the fork servers' sockets. This process and its children use the same folder.
+    """Return the folder of the fork servers' sockets. This process and its children use the same
+    folder.
 
-    The folder is not in TMPDIR, because the path of TMPDIR may be long, and the path of a socket has at most 108 bytes.
+    The folder is not in TMPDIR, because the path of TMPDIR may be long, and the path of a socket
+    has at most 108 bytes.
     """
     if FOLDER not in os.environ:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="fork-servers-", dir="/tmp")
@@ -194,28 +219,38 @@ def _number(status_socket: socket.socket) -> int:
     while not digits.endswith(b"\n"):
         more = status_socket.recv(1)
         if not more:
-            raise ChildProcessError(f"the fork server has ended; what it said is in {servers_folder()}")
+            raise ChildProcessError(
+                f"the fork server has ended; what it said is in {servers_folder()}"
+            )
         digits += more
     return int(digits)
 
 
 class Popen(subprocess.Popen[Any]):
-    """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]` if it has a preparation.
+    """A subprocess.Popen that forks `[sys.executable, OPTIONS…, "-m", MODULE, WORDS…]` if it has a
+    preparation.
 
     Any other command is started by subprocess.
     """
 
     _status_socket: socket.socket | None = None
 
-    def __init__(self, command: Sequence[str], *, namespaces: Sequence[str] = (), **how: Any) -> None:
-        """Start the command. A forked process enters the namespaces of the files `namespaces` by setns(2)."""
+    def __init__(
+        self, command: Sequence[str], *, namespaces: Sequence[str] = (), **how: Any
+    ) -> None:
+        """Start the command. A forked process enters the namespaces of the files `namespaces` by
+        setns(2).
+        """
         self._namespaces = list(namespaces)
         super().__init__(command, **how)
 
     def _execute_child(self, *values: Any) -> None:
         how = EXECUTE.bind(self, *values).arguments
         command = executed([os.fsdecode(word) for word in how["args"]])
-        env = {os.fsdecode(k): os.fsdecode(v) for k, v in (os.environ if how["env"] is None else how["env"]).items()}
+        env = {
+            os.fsdecode(k): os.fsdecode(v)
+            for k, v in (os.environ if how["env"] is None else how["env"]).items()
+        }
         preparation = _preparation(command, env)
         if preparation is None:
             assert not self._namespaces, f"{command} is not prepared"
@@ -233,7 +268,9 @@ class Popen(subprocess.Popen[Any]):
             "namespaces": self._namespaces,
         }
         sys.audit("subprocess.Popen", command[0], command, wanted["cwd"], env)
-        streams = [standard if how[name] == -1 else how[name] for name, standard in STANDARD.items()]
+        streams = [
+            standard if how[name] == -1 else how[name] for name, standard in STANDARD.items()
+        ]
         self.pid, self._status_socket = _server(interpreter, preparation).fork(wanted, streams)
         self._child_created = True
         ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
@@ -265,9 +302,15 @@ class Popen(subprocess.Popen[Any]):
 
 
 def executed(command: list[str]) -> list[str]:
-    """Return the command by which `rtbench run` replaces its own process; any other command unchanged."""
+    """Return the command by which `rtbench run` replaces its own process; any other command
+    unchanged.
+    """
     interpreter, words = _split(command)
-    is_run = words[:3] == ["-m", "rtbench.cli.app", "run"] and not {"-h", "--help"} & {*words} and len(words) > 3
+    is_run = (
+        words[:3] == ["-m", "rtbench.cli.app", "run"]
+        and not {"-h", "--help"} & {*words}
+        and len(words) > 3
+    )
     return [interpreter[0], "-P", "-m", "bench.load", *words[3:]] if is_run else command
 
 
@@ -282,19 +325,32 @@ def _preparation(command: list[str], env: dict[str, str]) -> str | None:
     _, words = _split(command)
     if words[:1] == ["-c"]:
         return next((todo for line, todo in PROGRAMS.items() if f"\n{line}" in words[1]), None)
-    return next((todo for begin, todo in PREPARATIONS.items() if words[1 : len(begin) + 1] == [*begin]), None)
+    return next(
+        (todo for begin, todo in PREPARATIONS.items() if words[1 : len(begin) + 1] == [*begin]),
+        None,
+    )
 
 
 def _split(command: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Split a command before `-m` or `-c`: return the interpreter with its options, and the rest of the command."""
-    place = next((place for place, word in enumerate(command) if word in ("-m", "-c")), len(command))
+    """Split a command before `-m` or `-c`: return the interpreter with its options, and the rest
+    of the command.
+    """
+    place = next(
+        (place for place, word in enumerate(command) if word in ("-m", "-c")), len(command)
+    )
     return tuple(command[:place]), command[place:]
 
 
 def _of_python(environ: Any) -> dict[str, str]:
-    """Return the variables of Python, without the encoding that the streams of a forked process have."""
+    """Return the variables of Python, without the encoding that the streams of a forked process
+    have.
+    """
     variables = {name: value for name, value in environ.items() if name.startswith("PYTHON")}
-    return {name: value for name, value in variables.items() if (name, value) != ("PYTHONIOENCODING", "utf-8")}
+    return {
+        name: value
+        for name, value in variables.items()
+        if (name, value) != ("PYTHONIOENCODING", "utf-8")
+    }
 
 
 def run(

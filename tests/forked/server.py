@@ -1,9 +1,11 @@
-"""A fork server: an interpreter that has imported what a command needs, and that forks a process for each request.
+"""A fork server: an interpreter that has imported what a command needs, and that forks a process
+for each request.
 
-The server runs as `python OPTIONS -c TEXT FD PREPARATION`, where TEXT is the text of this file. The server is not a
-module of the tests, so that a new process has imported none of the packages of the tests. A child returns to the last
-lines of this file and runs its program there. Therefore the child ends like any interpreter, with its own exit status,
-tracebacks, atexit functions and warnings.
+The server runs as `python OPTIONS -c TEXT FD PREPARATION`, where TEXT is the text of this file. The
+server is not a module of the tests, so that a new process has imported none of the packages of the
+tests. A child returns to the last lines of this file and runs its program there. Therefore the
+child ends like any interpreter, with its own exit status, tracebacks, atexit functions and
+warnings.
 """
 
 from __future__ import annotations
@@ -21,19 +23,22 @@ from contextlib import suppress
 from select import select
 from typing import Any
 
-fork, wait4, close = os.fork, os.wait4, os.close  # before gevent replaces them by versions that need its hub
+# before gevent replaces them by versions that need its hub
+fork, wait4, close = os.fork, os.wait4, os.close
 
 
 def serve(doorway: socket.socket) -> dict[str, Any]:
     """Serve requests. Return only in a child, with the request of this child.
 
-    When a client ends, kill the children that the client requested. When the last client ends, end this process. A
-    request consists of five descriptors: a file with the request as JSON; a socket to which the child's pid, wait
-    status and CPU time in µs are written; and the child's three standard streams.
+    When a client ends, kill the children that the client requested. When the last client ends, end
+    this process. A request consists of five descriptors: a file with the request as JSON; a socket
+    to which the child's pid, wait status and CPU time in µs are written; and the child's three
+    standard streams.
     """
     clients = [doorway.accept()[0]]
     children: dict[int, tuple[int, int, socket.socket]] = {}
-    """The running children. The key is a pidfd. The value is the child's pid, its status socket, and the client."""
+    """The running children. The key is a pidfd. The value is the child's pid, its status socket,
+    and the client."""
     while True:
         ready, _, _ = select(list[Any]([doorway, *clients, *children]), [], [])
         for pidfd in children.keys() & set(ready):
@@ -92,16 +97,20 @@ def _forked() -> int:
 
 
 def leave_libraries(shared: dict[str, Any]) -> None:
-    """Prevent the destruction of the shared libraries at the end of a child, because it would copy them page by page.
+    """Prevent the destruction of the shared libraries at the end of a child, because it would copy
+    them page by page.
 
-    Our own modules and those of Python are destroyed as usual, because some of their objects act at exit.
+    Our own modules and those of Python are destroyed as usual, because some of their objects act at
+    exit.
     """
     for name in shared:
         sys.modules.pop(name, None)
 
 
 def become(wanted: dict[str, Any]) -> None:
-    """Make this process equal to an interpreter started for the request, except that it has done the imports."""
+    """Make this process equal to an interpreter started for the request, except that it has done
+    the imports.
+    """
     for path in wanted["namespaces"]:
         with open(path) as namespace:
             assert ctypes.CDLL(None).setns(namespace.fileno(), 0) == 0, path
@@ -122,7 +131,9 @@ if __name__ == "__main__":
     atexit.register(leave_libraries, libraries)  # registered first, so it runs last
     exec(sys.argv[2])
     libraries |= {
-        name: module for name, module in sys.modules.items() if "site-packages" in str(vars(module).get("__file__"))
+        name: module
+        for name, module in sys.modules.items()
+        if "site-packages" in str(vars(module).get("__file__"))
     }
     libraries["itself"] = libraries  # a frozen cycle, which is never freed
     gc.collect()

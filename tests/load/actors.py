@@ -1,4 +1,6 @@
-"""Stand-ins for Locust's users. Tests use them because the import of Locust's users patches the standard library."""
+"""Stand-ins for Locust's users. Tests use them because the import of Locust's users patches the
+standard library.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Actor(Caller):
 def actor(name: str, *tasks: Any, **given: Any) -> type[Actor]:
     """Return a class of stand-ins that has these tasks and settings."""
     sessions = as_sessions(tasks)
-    return type(name, (Actor,), {"declared_tasks": tuple(sessions), "tasks": sessions, "given": given})
+    return type(
+        name, (Actor,), {"declared_tasks": tuple(sessions), "tasks": sessions, "given": given}
+    )
 
 
 def tone(path: Path, seconds: float = 0.3, hertz: float = 440.0) -> Path:

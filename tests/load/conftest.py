@@ -17,7 +17,9 @@ POLLS = (
 
 @pytest.fixture(autouse=True, scope="package")
 def _frequent_analyses() -> Iterator[None]:
-    """Make all loops of `bench.load.execution` poll every 5 ms. The result of no test depends on this interval."""
+    """Make all loops of `bench.load.execution` poll every 5 ms. The result of no test depends on
+    this interval.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in POLLS:
             patch.setattr(f"bench.load.execution.{name}", 0.005)

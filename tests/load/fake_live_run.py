@@ -1,4 +1,6 @@
-"""A `LiveRun` in which functions take the place of services. It needs neither network connections nor Locust."""
+"""A `LiveRun` in which functions take the place of services. It needs neither network
+connections nor Locust.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,8 @@ def _set() -> Event:
 class FakeDialer:
     """A dialer that connects each session to a new service.
 
-    It waits until `answers` is set. Then it connects, or raises `unsupported_setting` if this is not None.
+    It waits until `answers` is set. Then it connects, or raises `unsupported_setting` if this is
+    not None.
     """
 
     service: Callable[[], Service] = Service
@@ -90,7 +93,9 @@ class FakeDialer:
     dialled: int = 0
     target: Target = HERE
 
-    def open(self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any]) -> SwitchingTransport:
+    def open(
+        self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any]
+    ) -> SwitchingTransport:
         self.dialled += 1
         gevent.sleep(0)
         self.answers.wait()
@@ -134,7 +139,9 @@ class FakeRun:
     ) -> None:
         (folder / "talk.yaml").write_text(text)
         self.folder = files.create(folder, "talk", utc_ns())
-        self.user = actor("Talker", does if does is not None else script(folder / "talk.yaml"), **settings)
+        self.user = actor(
+            "Talker", does if does is not None else script(folder / "talk.yaml"), **settings
+        )
         self.task: SessionTask = self.user.declared_tasks[0]
         self.targets: list[Target] = [
             replace(HERE, label=label, prices=prices, auth=auth) for label in labels or ("here",)
@@ -144,7 +151,10 @@ class FakeRun:
         keyring, options = Keyring(self.targets), replace(Options.of(parsed()), **given)
         targets = [
             TargetState(
-                target.label, plays[target.label], cast(Dialer, self.dialers[target.label]), StartPacer(per_minute)
+                target.label,
+                plays[target.label],
+                cast(Dialer, self.dialers[target.label]),
+                StartPacer(per_minute),
             )
             for target in self.targets
         ]
@@ -161,12 +171,23 @@ class FakeRun:
             fire=lambda exception, **_: self.failures.append(exception) if exception else None,
         )
         planned = RunPlan(
-            options, tuple(self.targets), plays, sessions, NO_PRICES, Concurrency(1, 1, 1), None, load_model=load_model
+            options,
+            tuple(self.targets),
+            plays,
+            sessions,
+            NO_PRICES,
+            Concurrency(1, 1, 1),
+            None,
+            load_model=load_model,
         )
-        slot = WorkerSlot(utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers)
+        slot = WorkerSlot(
+            utc_ns(), monotonic_ns() if began_ns is None else began_ns, warmup_s, worker, workers
+        )
         # the warm-up reads all sources, and changes this process's garbage collector
         with patch("bench.load.execution.live_run._warm_up"):
-            self.live = LiveRun(planned, slot, targets, keyring, spool or Spool(self.folder, worker), callbacks)
+            self.live = LiveRun(
+                planned, slot, targets, keyring, spool or Spool(self.folder, worker), callbacks
+            )
 
     def tell(self, event: RunEvent) -> None:
         """Handle an event as a worker does, and record the requests to the master that result."""
@@ -183,9 +204,13 @@ class FakeRun:
         self.tell(UsersStopping())
 
     def play(self, pairs: int = 1) -> bool:
-        """Let one user run this number of pairs, one after another. Return whether the last pair was run."""
+        """Let one user run this number of pairs, one after another. Return whether the last pair
+        was run.
+        """
         caller = Caller()
-        return [self.live.run_pair(self.user, self.task, cast(Any, caller)) for _ in range(pairs)][-1]
+        return [self.live.run_pair(self.user, self.task, cast(Any, caller)) for _ in range(pairs)][
+            -1
+        ]
 
     def rows(self, table: files.TableName) -> list[dict[str, Any]]:
         """End the run. Return the rows that it has recorded in this table."""
@@ -193,5 +218,7 @@ class FakeRun:
         if self.lifecycle.state is RunState.CLOSING:
             self.live.close()
             self.tell(RunClosed())
-        rows = pa.Table.from_batches(files.spooled_batches(self.folder, table), files.SCHEMAS[table]).to_pylist()
+        rows = pa.Table.from_batches(
+            files.spooled_batches(self.folder, table), files.SCHEMAS[table]
+        ).to_pylist()
         return sorted(rows, key=lambda row: row.get("start_ns") or 0)

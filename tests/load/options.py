@@ -30,7 +30,9 @@ class HelpParser(argparse.ArgumentParser):
     Tests compare its names, values and helps with those of our options.
     """
 
-    def add_argument(self, *names: Any, env_var: str = "", include_in_web_ui: bool = True, **settings: Any) -> Any:
+    def add_argument(
+        self, *names: Any, env_var: str = "", include_in_web_ui: bool = True, **settings: Any
+    ) -> Any:
         return super().add_argument(*names, **settings)
 
 

@@ -1,4 +1,6 @@
-"""After each refused call, a user of a closed loop waits longer. An open loop does not delay its arrivals."""
+"""After each refused call, a user of a closed loop waits longer. An open loop does not delay its
+arrivals.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,27 @@ BUSY = ConnectError("connect_failed:503", "busy", {"retry-after": "7"})
 
 
 class SkippingClock:
-    """A clock that advances in real time. Waits of refused callers take no real time; the clock skips them."""
+    """A clock that advances in real time. Waits of refused callers take no real time; the clock
+    skips them.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waited_ns = 0
         self.on_wait: Callable[[], object] = lambda: None
-        for module in (dial, live_run, fake_live_run, session_registry, start_scheduler, target_state):
+        for module in (
+            dial,
+            live_run,
+            fake_live_run,
+            session_registry,
+            start_scheduler,
+            target_state,
+        ):
             monkeypatch.setattr(module, "monotonic_ns", self.now_ns)
-        monkeypatch.setattr(target_state, "gevent", SimpleNamespace(sleep=self.sleep, GreenletExit=gevent.GreenletExit))
+        monkeypatch.setattr(
+            target_state,
+            "gevent",
+            SimpleNamespace(sleep=self.sleep, GreenletExit=gevent.GreenletExit),
+        )
 
     def now_ns(self) -> int:
         return monotonic_ns() + self.waited_ns
@@ -79,7 +94,9 @@ def calls_backed_off(run: FakeRun) -> int:
 
 
 @given(in_a_row=st.integers(1, 10_000), drawn=st.floats(0, 1))
-def test_back_off_doubles_up_to_a_limit_and_is_random_in_its_upper_half(in_a_row: int, drawn: float) -> None:
+def test_back_off_doubles_up_to_a_limit_and_is_random_in_its_upper_half(
+    in_a_row: int, drawn: float
+) -> None:
     whole_ns = min(FIRST_WAIT_NS * 2 ** min(in_a_row - 1, 40), MAX_WAIT_NS)
 
     wait_ns = due_ns([RefusedCall(500, 600, None)], in_a_row, drawn) - 500
@@ -96,11 +113,14 @@ def test_retry_after_counts_from_the_response_and_is_limited(asked_ns: int, draw
 
 
 @pytest.mark.parametrize("error", [NO_SERVER, NO_PORT])
-def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingClock, error: ConnectError) -> None:
+def test_a_refused_user_backs_off_exponentially(
+    tmp_path: Path, clock: SkippingClock, error: ConnectError
+) -> None:
     run = FakeRun(tmp_path, dialers={"here": Answers(None, error)}, settings={})
     run.play(21)
 
-    whole_s = [min(2**number, 60) for number in range(19)]  # the maximum waits before all calls except the first two
+    # the maximum waits before all calls except the first two
+    whole_s = [min(2**number, 60) for number in range(19)]
     assert sum(whole_s) / 2 <= clock.waited_ns / NS_PER_S <= sum(whole_s) + 19 * target_state.POLL_S
     assert calls_backed_off(run) == 19
     assert run.live.progress_report().calls_backed_off == 19
@@ -108,7 +128,9 @@ def test_a_refused_user_backs_off_exponentially(tmp_path: Path, clock: SkippingC
 
 
 def test_a_successful_call_resets_the_back_off(tmp_path: Path, clock: SkippingClock) -> None:
-    run = FakeRun(tmp_path, dialers={"here": Answers(None, *[NO_SERVER] * 9, None, NO_SERVER, None)})
+    run = FakeRun(
+        tmp_path, dialers={"here": Answers(None, *[NO_SERVER] * 9, None, NO_SERVER, None)}
+    )
     run.play(11)
     before_ns = clock.waited_ns
     assert before_ns > 60 * NS_PER_S
@@ -119,7 +141,9 @@ def test_a_successful_call_resets_the_back_off(tmp_path: Path, clock: SkippingCl
     assert clock.waited_ns - before_ns <= FIRST_WAIT_NS + target_state.POLL_S * NS_PER_S
 
 
-def test_a_user_waits_for_the_retry_after_of_the_service(tmp_path: Path, clock: SkippingClock) -> None:
+def test_a_user_waits_for_the_retry_after_of_the_service(
+    tmp_path: Path, clock: SkippingClock
+) -> None:
     run = FakeRun(tmp_path, dialers={"here": Answers(None, BUSY, None)})
     run.play(3)
 
@@ -144,7 +168,9 @@ def test_the_sessions_of_a_pair_back_off_together_and_their_start_delay_excludes
     assert meant_ns[0] - max(begun_ns) >= 29 * NS_PER_S, "they were meant to start after the wait"
 
 
-def test_users_do_not_back_off_before_the_first_session_has_opened(tmp_path: Path, clock: SkippingClock) -> None:
+def test_users_do_not_back_off_before_the_first_session_has_opened(
+    tmp_path: Path, clock: SkippingClock
+) -> None:
     run = FakeRun(tmp_path, dialers={"here": Answers(NO_SERVER)})
     run.play(MAX_INITIAL_FAILURES)
 
@@ -152,7 +178,9 @@ def test_users_do_not_back_off_before_the_first_session_has_opened(tmp_path: Pat
     assert clock.waited_ns == 0
 
 
-def test_the_end_of_the_run_ends_a_back_off_and_its_call_is_counted(tmp_path: Path, clock: SkippingClock) -> None:
+def test_the_end_of_the_run_ends_a_back_off_and_its_call_is_counted(
+    tmp_path: Path, clock: SkippingClock
+) -> None:
     run = FakeRun(tmp_path, dialers={"here": Answers(None, *[NO_SERVER] * 20)})
     clock.on_wait = run.end
 
@@ -161,7 +189,9 @@ def test_the_end_of_the_run_ends_a_back_off_and_its_call_is_counted(tmp_path: Pa
     assert calls_backed_off(run) == 1
 
 
-def test_a_user_in_back_off_does_not_delay_the_end_of_the_run(tmp_path: Path, clock: SkippingClock) -> None:
+def test_a_user_in_back_off_does_not_delay_the_end_of_the_run(
+    tmp_path: Path, clock: SkippingClock
+) -> None:
     run = FakeRun(tmp_path, dialers={"here": Answers(None, NO_SERVER, None)}, sessions=3)
     clock.on_wait = run.play
 
@@ -170,10 +200,14 @@ def test_a_user_in_back_off_does_not_delay_the_end_of_the_run(tmp_path: Path, cl
     assert run.dialers["here"].dialled == 3
 
 
-def test_arriving_calls_do_not_back_off_after_a_refused_call(tmp_path: Path, clock: SkippingClock) -> None:
+def test_arriving_calls_do_not_back_off_after_a_refused_call(
+    tmp_path: Path, clock: SkippingClock
+) -> None:
     recorded = RecordedArrivals(Path("calls.txt"), "", tuple(number / 1000 for number in range(12)))
     model, began_ns = LoadModel(Arrivals(1, 1, recorded=recorded)), monotonic_ns() - 2 * NS_PER_S
-    run = FakeRun(tmp_path, dialers={"here": Answers(None, NO_SERVER)}, load_model=model, began_ns=began_ns)
+    run = FakeRun(
+        tmp_path, dialers={"here": Answers(None, NO_SERVER)}, load_model=model, began_ns=began_ns
+    )
     gevent.idle()
     run.play(12)
 

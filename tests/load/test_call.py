@@ -1,4 +1,6 @@
-"""Calls that continue after the end of their session, on a virtual clock, with the behaviour of the simulator."""
+"""Calls that continue after the end of their session, on a virtual clock, with the behaviour of
+the simulator.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,11 @@ class CappedAgent(Simulator):
         self._ends_ns = at_ns + cap_ns
 
     def next_due_ns(self) -> int | None:
-        return min(self._ends_ns, due_ns) if (due_ns := super().next_due_ns()) is not None else self._ends_ns
+        return (
+            min(self._ends_ns, due_ns)
+            if (due_ns := super().next_due_ns()) is not None
+            else self._ends_ns
+        )
 
     def say(self, now_ns: int) -> Iterable[PeerAnswer]:
         if now_ns < self._ends_ns:
@@ -89,7 +95,9 @@ class SessionObserver(Listening):
 
 
 class SimulatedCall(Call):
-    """A call with a new simulated service for each session. The service ends its session after `cap_ns`."""
+    """A call with a new simulated service for each session. The service ends its session after
+    `cap_ns`.
+    """
 
     def __init__(
         self,
@@ -125,7 +133,9 @@ class SimulatedCall(Call):
         assert number == len(self.observers) + 1
         script, wanted = self.script, len(self.script.turns) - turns_started
         responds, renewable = script.service_responds, script.renewable
-        start = SessionStart(self.clock.now_ns, wanted, script.limits, responds, renewable=renewable)
+        start = SessionStart(
+            self.clock.now_ns, wanted, script.limits, responds, renewable=renewable
+        )
         timeline = Timeline(start, script.dialect)
         self.observers.append(SessionObserver(timeline))
         return cast(Any, self.observers[-1])
@@ -138,7 +148,9 @@ class SimulatedCall(Call):
     def connect(self) -> bool:
         listener, script = self._listener, self._script
         self.services.append(
-            CappedAgent(self._profile, self._seed + len(self.observers), self.clock.now_ns, self._cap_ns)
+            CappedAgent(
+                self._profile, self._seed + len(self.observers), self.clock.now_ns, self._cap_ns
+            )
         )
         self.histories.append(len(script.history))
         transport = PatientTransport(self.services[-1], self.clock)
@@ -163,26 +175,42 @@ class SimulatedCall(Call):
         return [turn for turns in self.turns_of_sessions for turn in turns]
 
     def history_received_by(self, session: int) -> list[tuple[str, ...]]:
-        """Return the items of the history that this session sent to its service before its first turn."""
+        """Return the items of the history that this session sent to its service before its first
+        turn.
+        """
         events = [event for _, event in self.services[session].heard]
         items = [event["item"] for event in events if event["event_id"] == "session-message"]
         return [item_facts(item) for item in items[: self.histories[session]]]
 
     def replied(self, session: int) -> list[tuple[str, ...]]:
-        """Return the items that the service of a session has output. Each function call is followed by its result."""
+        """Return the items that the service of a session has output. Each function call is
+        followed by its result.
+        """
         received = [event["item"] for _, event in self.services[session].heard if "item" in event]
-        returned = {item["call_id"]: item_facts(item) for item in received if item["type"] == "function_call_output"}
+        returned = {
+            item["call_id"]: item_facts(item)
+            for item in received
+            if item["type"] == "function_call_output"
+        }
         sent = [decoded(message.body) for message in self.services[session].said]
-        items = [item for event in sent if event["type"] == "response.done" for item in event["response"]["output"]]
-        behind = [[item_facts(item), *([returned[item["call_id"]]] if "call_id" in item else [])] for item in items]
+        items = [
+            item
+            for event in sent
+            if event["type"] == "response.done"
+            for item in event["response"]["output"]
+        ]
+        behind = [
+            [item_facts(item), *([returned[item["call_id"]]] if "call_id" in item else [])]
+            for item in items
+        ]
         return [item for pair in behind for item in pair]
 
 
 def item_facts(item: Any) -> tuple[str, ...]:
     """Return the facts of a conversation item.
 
-    These are (role, text) of a message, (name, call ID, arguments) of a function call, or (call ID, output) of its
-    result.
+    These are (role, text) of a message, (name, call ID, arguments) of a function call, or (call ID,
+    output) of its result.
     """
     if item["type"] == "message":
         (part,) = item["content"]
@@ -190,10 +218,22 @@ def item_facts(item: Any) -> tuple[str, ...]:
     return tuple(item[key] for key in ("name", "call_id", "arguments", "output") if key in item)
 
 
-def call(*steps: Step, after_s: float, cap_ns: int = NEVER >> 1, ends_ns: int = NEVER, seed: int = 1,
-         profile: Profile = PROFILE, functions: Mapping[str, ScriptFunction] | None = None, place_s: float = 0,
-         **session: Any) -> SimulatedCall:  # fmt: skip
-    script = replace(build_script(*steps, **session), renew_after_ns=round(after_s * S), functions=functions or {})
+def call(
+    *steps: Step,
+    after_s: float,
+    cap_ns: int = NEVER >> 1,
+    ends_ns: int = NEVER,
+    seed: int = 1,
+    profile: Profile = PROFILE,
+    functions: Mapping[str, ScriptFunction] | None = None,
+    place_s: float = 0,
+    **session: Any,
+) -> SimulatedCall:
+    script = replace(
+        build_script(*steps, **session),
+        renew_after_ns=round(after_s * S),
+        functions=functions or {},
+    )
     exchange = SimulatedCall(script, cap_ns, ends_ns, seed, profile)
     exchange.place_ns = START_NS + round(place_s * S)
     exchange.talk()
@@ -203,7 +243,11 @@ def call(*steps: Step, after_s: float, cap_ns: int = NEVER >> 1, ends_ns: int = 
 def test_a_session_is_renewed_before_the_next_turn() -> None:
     exchange = call(say(), say(), say(), after_s=0.001)
 
-    assert [[turn.turn for turn in turns] for turns in exchange.turns_of_sessions] == [[1], [2], [3]]
+    assert [[turn.turn for turn in turns] for turns in exchange.turns_of_sessions] == [
+        [1],
+        [2],
+        [3],
+    ]
     assert [session.outcome for session in exchange.sessions] == ["ok"] * 3
     assert {turn.outcome for turn in exchange.turns} == {"ok"}
     assert [session.renewed for session in exchange.sessions] == [True, True, False]
@@ -214,7 +258,13 @@ def test_a_session_is_renewed_before_the_next_turn() -> None:
 def test_the_new_session_receives_the_conversation_so_far() -> None:
     by_the_way = MessageStep(build_message("By the way.", "system"))
     exchange = call(
-        speak(*SPEECH), by_the_way, respond(conversation="none"), say(), after_s=4, history=1, turn_detection=VAD
+        speak(*SPEECH),
+        by_the_way,
+        respond(conversation="none"),
+        say(),
+        after_s=4,
+        history=1,
+        turn_detection=VAD,
     )
 
     spoken, *_ = exchange.turns
@@ -243,7 +293,9 @@ def test_the_new_session_receives_each_function_call_with_its_result_in_order(
 ) -> None:
     profile = replace(PROFILE, functions=functions, preamble=parts)
     finds = {ORDER.name: ScriptFunction(ORDER, [{"place": "here"}, {"place": "there"}], delay=0.1)}
-    exchange = call(say(), say(), after_s=0.001, profile=profile, functions=finds, tools=(ORDER,), seed=seed)
+    exchange = call(
+        say(), say(), after_s=0.001, profile=profile, functions=finds, tools=(ORDER,), seed=seed
+    )
 
     assert len(exchange.observers) == 2
     hello, *replied = exchange.history_received_by(1)
@@ -263,21 +315,29 @@ def test_a_call_continues_if_the_service_ends_its_session_within_a_turn() -> Non
     assert sum(session.turns_not_started for session in exchange.sessions) == 0
 
 
-@pytest.mark.parametrize("speed_of_turns", [(speak(*SPEECH), speak(*SPEECH)), (say(), say())], ids=["spoken", "typed"])
+@pytest.mark.parametrize(
+    "speed_of_turns", [(speak(*SPEECH), speak(*SPEECH)), (say(), say())], ids=["spoken", "typed"]
+)
 def test_the_renewal_gap_excludes_the_caller_s_own_time(
     speed_of_turns: tuple[Step, ...],
 ) -> None:
-    exchange = call(speed_of_turns[0], PauseStep(1), speed_of_turns[1], after_s=2.5, turn_detection=VAD)
+    exchange = call(
+        speed_of_turns[0], PauseStep(1), speed_of_turns[1], after_s=2.5, turn_detection=VAD
+    )
 
     before, after = exchange.sessions
     listening = Listening()
-    talked = Talked(exchange.script, exchange.services[0], exchange.turns_of_sessions[0], before, listening)
+    talked = Talked(
+        exchange.script, exchange.services[0], exchange.turns_of_sessions[0], before, listening
+    )
     ends_ns = Truth(talked, {1: EDGES}).ends_ns(1)
     (turn,) = exchange.turns_of_sessions[1]
     metrics = after.metrics_ns()
     assert abs(after.instants["previous_reply_end"] - ends_ns) < 2
     wait_ns = turn.instants["first_audible"] - turn.instants[turn.measured_from or ""]
-    parts_ns = metrics["session_ready"] + metrics["session_update"] + metrics["history_load"] + wait_ns
+    parts_ns = (
+        metrics["session_ready"] + metrics["session_update"] + metrics["history_load"] + wait_ns
+    )
     begun_ns = after.instants["connect_start"] - after.instants["previous_reply_end"]
     between_ns = metrics["renewal_gap"] - begun_ns - parts_ns
     assert 0 <= between_ns < MS, "nothing passes between the parts"
@@ -285,9 +345,16 @@ def test_the_renewal_gap_excludes_the_caller_s_own_time(
 
 @pytest.mark.parametrize(
     ("before", "after", "measured"),
-    [("audio", "audio", True), ("audio", "text", False), ("text", "audio", False), ("text", "text", False)],
+    [
+        ("audio", "audio", True),
+        ("audio", "text", False),
+        ("text", "audio", False),
+        ("text", "text", False),
+    ],
 )
-def test_the_renewal_gap_is_absent_if_an_adjacent_reply_is_text(before: Any, after: Any, measured: bool) -> None:
+def test_the_renewal_gap_is_absent_if_an_adjacent_reply_is_text(
+    before: Any, after: Any, measured: bool
+) -> None:
     exchange = call(say(output=before), say(output=after), after_s=0.001)
 
     first, second = exchange.sessions
@@ -318,10 +385,16 @@ def test_each_turn_is_sent_once_and_each_session_receives_the_earlier_conversati
     steps: list[str], after_s: float, cap_ms: int, detection: Any, seed: int
 ) -> None:
     played = [STEPS[name] for name in steps]
-    exchange = call(*played, after_s=after_s, cap_ns=cap_ms * MS, turn_detection=detection, seed=seed)
+    exchange = call(
+        *played, after_s=after_s, cap_ns=cap_ms * MS, turn_detection=detection, seed=seed
+    )
 
     assert [turn.turn for turn in exchange.turns] == list(range(1, len(exchange.script.turns) + 1))
-    assert {turn.outcome for turn in exchange.turns} <= {"ok", "session_expired", "cancelled:turn_detected"}
+    assert {turn.outcome for turn in exchange.turns} <= {
+        "ok",
+        "session_expired",
+        "cancelled:turn_detected",
+    }
     assert {session.outcome for session in exchange.sessions} <= {"ok", "renewed"}
     assert sum(session.turns_not_started for session in exchange.sessions) == 0
     for earlier, later in pairwise(range(len(exchange.observers))):
@@ -334,28 +407,41 @@ def test_each_turn_is_sent_once_and_each_session_receives_the_earlier_conversati
 
 
 def test_each_session_of_a_call_is_a_row_of_the_same_pair(tmp_path: Path) -> None:
-    run = FakeRun(tmp_path, text="renew_after: 0.001\nsteps:\n  - text: One\n  - text: Two\n", record_events=1)
+    run = FakeRun(
+        tmp_path, text="renew_after: 0.001\nsteps:\n  - text: One\n  - text: Two\n", record_events=1
+    )
     run.play(2)
 
     sessions = run.rows("sessions")
     assert [(row["session_id"], row["pair"], row["outcome"]) for row in sessions] == [
-        ("w0-000000", 0, "ok"), ("w0-000000.2", 0, "ok"), ("w0-000001", 1, "ok"), ("w0-000001.2", 1, "ok"),
-    ]  # fmt: skip
+        ("w0-000000", 0, "ok"),
+        ("w0-000000.2", 0, "ok"),
+        ("w0-000001", 1, "ok"),
+        ("w0-000001.2", 1, "ok"),
+    ]
     assert sorted((row["session_id"], row["turn"]) for row in run.rows("turns")) == [
-        ("w0-000000", 1), ("w0-000000.2", 2), ("w0-000001", 1), ("w0-000001.2", 2),
-    ]  # fmt: skip
+        ("w0-000000", 1),
+        ("w0-000000.2", 2),
+        ("w0-000001", 1),
+        ("w0-000001.2", 2),
+    ]
     assert [row["intended_start_at_ns"] is None for row in sessions] == [False, True] * 2
     assert not any(row["turns_not_started"] for row in sessions)
     standing = run.live.progress_report()
     assert (standing.sessions_done, standing.sessions_over, standing.sessions_open) == (4, 2, 0)
-    assert len([*(run.folder / "spool").rglob("*.jsonl"), *(run.folder / "events").rglob("*.jsonl")]) == 4
+    assert (
+        len([*(run.folder / "spool").rglob("*.jsonl"), *(run.folder / "events").rglob("*.jsonl")])
+        == 4
+    )
 
 
 PER_MINUTE, INTERVAL_NS = 300, 200 * MS
 
 
 def begins_ns(row: dict[str, Any]) -> int:
-    """Return the intended start of a session, or its actual start if the session has no intended start."""
+    """Return the intended start of a session, or its actual start if the session has no intended
+    start.
+    """
     return int(row["start_ns"] + (row["intended_start_at_ns"] or 0))
 
 
@@ -371,10 +457,14 @@ def test_a_renewal_is_scheduled_at_the_connect_rate(tmp_path: Path) -> None:
 
     begun_ns = {row["session_id"]: begins_ns(row) for row in run.rows("sessions")}
     assert begun_ns["w0-000000.2"] - begun_ns["w0-000000"] >= INTERVAL_NS
-    assert begun_ns["w0-000001"] - begun_ns["w0-000000"] >= 2 * INTERVAL_NS, "a place was taken before it"
+    assert begun_ns["w0-000001"] - begun_ns["w0-000000"] >= 2 * INTERVAL_NS, (
+        "a place was taken before it"
+    )
 
 
-def test_a_call_whose_session_the_service_ended_waits_for_its_scheduled_start(tmp_path: Path) -> None:
+def test_a_call_whose_session_the_service_ended_waits_for_its_scheduled_start(
+    tmp_path: Path,
+) -> None:
     services = iter([Service(turns=[lambda _: spoken([error("session_expired")])]), Service()])
     dialer = FakeDialer(service=lambda: next(services))
     text = "renew_after: 3600\nsteps:\n  - text: One\n  - text: Two\n"
@@ -420,7 +510,9 @@ def test_a_python_task_reads_the_outcomes_of_turns_of_renewed_sessions(tmp_path:
 
 @pytest.mark.parametrize("text", ["", "renew_after: 0.001\n"])
 def test_a_call_leaves_no_reference_cycles(text: str, tmp_path: Path) -> None:
-    """The test ignores the objects that existed before the call, because other tests of this process have left them."""
+    """The test ignores the objects that existed before the call, because other tests of this
+    process have left them.
+    """
     run = FakeRun(tmp_path, text=f"{text}steps:\n  - text: One\n  - text: Two\n")
     run.play()
     gc.collect()
@@ -428,7 +520,11 @@ def test_a_call_leaves_no_reference_cycles(text: str, tmp_path: Path) -> None:
     gc.disable()
     try:
         run.play(2)
-        left = [type(thing).__name__ for thing in parts_of_calls() if not any(thing is one for one in before)]
+        left = [
+            type(thing).__name__
+            for thing in parts_of_calls()
+            if not any(thing is one for one in before)
+        ]
     finally:
         gc.enable()
 
@@ -436,4 +532,8 @@ def test_a_call_leaves_no_reference_cycles(text: str, tmp_path: Path) -> None:
 
 
 def parts_of_calls() -> list[object]:
-    return [thing for thing in gc.get_objects() if isinstance(thing, Call | RunListener | Session | Timeline)]
+    return [
+        thing
+        for thing in gc.get_objects()
+        if isinstance(thing, Call | RunListener | Session | Timeline)
+    ]

@@ -46,8 +46,12 @@ HERE = Path(__file__)
 Step = dict[str, Any]
 
 
-def rehearse(task: Callable[[Actor], object], folder: Path = HERE.parent, *, detects: bool = False) -> TaskRecorder:
-    """Return the record of the rehearsal of a task. `detects` is True if the service detects the turns."""
+def rehearse(
+    task: Callable[[Actor], object], folder: Path = HERE.parent, *, detects: bool = False
+) -> TaskRecorder:
+    """Return the record of the rehearsal of a task. `detects` is True if the service detects the
+    turns.
+    """
     rules = StepRules(SessionSettings(turn_detection=TurnDetection() if detects else None))
     rehearsal = TaskRecorder(StepReader(folder), rules)
     run_task(Actor(), task, rehearsal)
@@ -85,20 +89,29 @@ class TaskRun:
     """A session over the memory transport, and the messages that the session has sent."""
 
     def __init__(
-        self, repertoire: CompiledScript, number: int = 0, seed: int = 1, service: Service | None = None
+        self,
+        repertoire: CompiledScript,
+        number: int = 0,
+        seed: int = 1,
+        service: Service | None = None,
     ) -> None:
         self.repertoire, self.number, self.seed = repertoire, number, seed
         self.script = repertoire.prepare_session(number, seed)
         self.transport = GuardedTransport(service or Service())
         timeline = Timeline(
-            SessionStart(self.transport.now_ns(), len(self.script.turns), self.script.limits), self.script.dialect
+            SessionStart(self.transport.now_ns(), len(self.script.turns), self.script.limits),
+            self.script.dialect,
         )
         self.timeline, self.listening = timeline, Listening()
         self.ending = False
-        self.session = Session(self.script, self.transport, timeline, self.listening, lambda: self.ending)
+        self.session = Session(
+            self.script, self.transport, timeline, self.listening, lambda: self.ending
+        )
 
     def play(self) -> list[tuple[int, bytes]]:
-        """Run the session from the steps of its script. Return the messages that the session sent."""
+        """Run the session from the steps of its script. Return the messages that the session
+        sent.
+        """
         self.session.open()
         for step in self.script.steps:
             if not self.session.run_step(step):
@@ -107,7 +120,9 @@ class TaskRun:
         return self.transport.sent
 
     def perform(self, task: Callable[[Actor], object], folder: Path) -> list[tuple[int, bytes]]:
-        """Run the session from the steps of a task in Python. Return the messages that the session sent."""
+        """Run the session from the steps of a task in Python. Return the messages that the
+        session sent.
+        """
         choices = SessionChoices(self.seed, self.number)
         stage = StepRunner(self.session, self.repertoire, self.script, StepReader(folder), choices)
         self.listening.on_turn = stage.turn_ended
@@ -149,7 +164,9 @@ def test_the_step_cache_has_a_maximum_size(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     reader = StepReader(tmp_path)
     asked = [f"order {number}" for number in range(2 * MAX_RETAINED)]
-    steps = [weakref.ref(reader.read("audio", audio="a.wav", expected_reply=text)) for text in asked]
+    steps = [
+        weakref.ref(reader.read("audio", audio="a.wav", expected_reply=text)) for text in asked
+    ]
     gc.collect()
 
     assert len([step for step in steps if step() is not None]) == MAX_RETAINED
@@ -165,39 +182,77 @@ def test_a_repeated_step_stays_in_the_cache(tmp_path: Path) -> None:
 
 
 def follows(step: Step) -> bool:
-    """Return whether a step ends the turn before it. After this step, an `expect` can no longer belong to that turn."""
+    """Return whether a step ends the turn before it. After this step, an `expect` can no longer
+    belong to that turn.
+    """
     return not {"expect", "send"} & step.keys()
 
 
 ROWS = "name\nAda\nBob\nCy\n"
 RESPONSES: st.SearchStrategy[Step] = st.fixed_dictionaries(
-    {}, optional={"output": st.sampled_from(["audio", "text"]), "instructions": st.just("Be kind to ${name}.")}
+    {},
+    optional={
+        "output": st.sampled_from(["audio", "text"]),
+        "instructions": st.just("Be kind to ${name}."),
+    },
 )
-ASIDES: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={
-    "conversation": st.just("none"), "input": st.sampled_from([[], [{"role": "user", "text": "I am ${name}"}]]),
-})  # fmt: skip
-LABELS: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"name": st.sampled_from(["a", "b.c"])})
-OF_SPOKEN: st.SearchStrategy[Step] = st.fixed_dictionaries({}, optional={"name": st.sampled_from(["d", "e.f"])})
+ASIDES: st.SearchStrategy[Step] = st.fixed_dictionaries(
+    {},
+    optional={
+        "conversation": st.just("none"),
+        "input": st.sampled_from([[], [{"role": "user", "text": "I am ${name}"}]]),
+    },
+)
+LABELS: st.SearchStrategy[Step] = st.fixed_dictionaries(
+    {}, optional={"name": st.sampled_from(["a", "b.c"])}
+)
+OF_SPOKEN: st.SearchStrategy[Step] = st.fixed_dictionaries(
+    {}, optional={"name": st.sampled_from(["d", "e.f"])}
+)
 TURNS = st.one_of(
-    st.tuples(st.sampled_from([{"text": "I am ${name}"}, {"text": "Look!", "image": "a.png"}]), LABELS, RESPONSES),
-    st.tuples(st.sampled_from(["a.wav", "b.wav", ["a.wav", "b.wav"]]).map(lambda wavs: {"audio": wavs}), OF_SPOKEN,
-              st.fixed_dictionaries({}, optional={"chunk_ms": st.integers(20, 200), "paced": st.booleans()})),
-    st.tuples(st.builds(lambda response, extra: {"request_response": response | extra}, RESPONSES, ASIDES), LABELS),
-).map(lambda parts: {key: value for part in parts for key, value in part.items()})  # fmt: skip
-PAUSES: list[Step] = [{"pause": 0.3}, {"pause": {"median": 2, "sigma": 0.5}}, {"pause": {"file": "think_times.txt"}}]
+    st.tuples(
+        st.sampled_from([{"text": "I am ${name}"}, {"text": "Look!", "image": "a.png"}]),
+        LABELS,
+        RESPONSES,
+    ),
+    st.tuples(
+        st.sampled_from(["a.wav", "b.wav", ["a.wav", "b.wav"]]).map(lambda wavs: {"audio": wavs}),
+        OF_SPOKEN,
+        st.fixed_dictionaries(
+            {}, optional={"chunk_ms": st.integers(20, 200), "paced": st.booleans()}
+        ),
+    ),
+    st.tuples(
+        st.builds(
+            lambda response, extra: {"request_response": response | extra}, RESPONSES, ASIDES
+        ),
+        LABELS,
+    ),
+).map(lambda parts: {key: value for part in parts for key, value in part.items()})
+PAUSES: list[Step] = [
+    {"pause": 0.3},
+    {"pause": {"median": 2, "sigma": 0.5}},
+    {"pause": {"file": "think_times.txt"}},
+]
 OTHERS: list[Step] = [
     {"message": {"role": "system", "text": "Be kind to ${name}."}},
     {"message": {"role": "user", "text": "What is this?", "image": "a.png"}},
     {"send": {"type": "input_audio_buffer.clear"}},
     {"expect": {"event": "response_created", "within": 5}},
 ]
-AFTER = st.lists(st.sampled_from([*OTHERS, *PAUSES]), max_size=3).map(lambda steps: sorted(steps, key=follows))
-STEPS = st.lists(st.tuples(TURNS, AFTER).map(lambda pair: [pair[0], *pair[1]]), min_size=1, max_size=4)
+AFTER = st.lists(st.sampled_from([*OTHERS, *PAUSES]), max_size=3).map(
+    lambda steps: sorted(steps, key=follows)
+)
+STEPS = st.lists(
+    st.tuples(TURNS, AFTER).map(lambda pair: [pair[0], *pair[1]]), min_size=1, max_size=4
+)
 
 
 @settings(max_examples=30)
 @given(STEPS, st.integers(0, 50), st.integers(0, 5))
-def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[Step]], number: int, seed: int) -> None:
+def test_a_task_sends_what_a_script_of_the_same_steps_sends(
+    groups: list[list[Step]], number: int, seed: int
+) -> None:
     steps = [step for group in groups for step in group]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -206,7 +261,11 @@ def test_a_task_sends_what_a_script_of_the_same_steps_sends(groups: list[list[St
         (folder / "rows.csv").write_text(ROWS)
         (folder / "a.png").write_bytes(png(2, 2))
         (folder / "think_times.txt").write_text("0.5\n1\n4\n")
-        document = {"session": {"instructions": "You talk to ${name}."}, "variables": "rows.csv", "steps": steps}
+        document = {
+            "session": {"instructions": "You talk to ${name}."},
+            "variables": "rows.csv",
+            "steps": steps,
+        }
         (folder / "talk.yaml").write_bytes(msgspec.json.encode(document))
         scripted = CompiledScript(load_script(folder / "talk.yaml"), GA)
         known = {"session": document["session"], "variables": "rows.csv"}
@@ -243,7 +302,9 @@ def trace_of(task: Callable[[Actor], object], run: TaskRun) -> list[str]:
 
 
 def test_a_closed_session_ends_the_task_and_runs_its_finally_block() -> None:
-    run = TaskRun(text_repertoire("One", "Two"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
+    run = TaskRun(
+        text_repertoire("One", "Two"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]])
+    )
 
     assert trace_of(task_of([{"text": "One"}, {"text": "Two"}]), run) == ["left"]
     assert [turn.outcome for turn in run.listening.turns] == ["closed:1011"]
@@ -252,7 +313,10 @@ def test_a_closed_session_ends_the_task_and_runs_its_finally_block() -> None:
 def test_an_unmet_expectation_fails_its_turn_and_the_task_continues() -> None:
     run = TaskRun(text_repertoire("One", "Two"))
     seen = trace_of(
-        task_of([{"text": "One"}, {"expect": {"event": "audio_done", "within": 0.001}}, {"text": "Two"}]), run
+        task_of(
+            [{"text": "One"}, {"expect": {"event": "audio_done", "within": 0.001}}, {"text": "Two"}]
+        ),
+        run,
     )
 
     assert seen == ["done", "left"]
@@ -265,7 +329,10 @@ def test_a_locust_exception_is_returned() -> None:
     def task(actor: Actor) -> None:
         raise word
 
-    assert run_task(Actor(), task, TaskRecorder(StepReader(HERE.parent), StepRules(SessionSettings()))) is word
+    assert (
+        run_task(Actor(), task, TaskRecorder(StepReader(HERE.parent), StepRules(SessionSettings())))
+        is word
+    )
 
 
 # The results of turns that a task receives.
@@ -273,14 +340,20 @@ def test_a_locust_exception_is_returned() -> None:
 
 def saying(words: str) -> Service:
     """Return a service whose first reply has the transcript `words`."""
-    transcript_done = message("response.output_audio_transcript.done", response_id="r1", transcript=words)
+    transcript_done = message(
+        "response.output_audio_transcript.done", response_id="r1", transcript=words
+    )
     answer = [created("r1"), delta(GA, "audio", "r1"), transcript_done, done("r1")]
     return Service(turns=[lambda _: spoken(answer)])
 
 
 @pytest.mark.parametrize("kind", ["text", "request_response", "audio"])
-@pytest.mark.parametrize(("words", "done"), [("We are open on Sunday.", True), ("We are closed.", False)])
-def test_the_success_function_of_a_turn_receives_its_result(kind: str, words: str, done: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "done"), [("We are open on Sunday.", True), ("We are closed.", False)]
+)
+def test_the_success_function_of_a_turn_receives_its_result(
+    kind: str, words: str, done: bool, tmp_path: Path
+) -> None:
     tone(tmp_path / "a.wav")
 
     def is_open(turn: Turn) -> bool:
@@ -311,7 +384,9 @@ def test_the_metrics_of_a_turn_are_in_ms_and_stay_available() -> None:
     run = TaskRun(text_repertoire("Hello"))
     run.perform(task, HERE.parent)
 
-    metrics = [{name: ns / MS for name, ns in turn.metrics_ns().items()} for turn in run.listening.turns]
+    metrics = [
+        {name: ns / MS for name, ns in turn.metrics_ns().items()} for turn in run.listening.turns
+    ]
     assert read_metrics == metrics
     assert read_metrics[0]["ttfa"] > 0
 
@@ -324,7 +399,9 @@ def test_a_turn_with_a_closed_connection_has_an_outcome() -> None:
         actor.text("Two")
         outcomes.append("went on")
 
-    run = TaskRun(text_repertoire("One"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]]))
+    run = TaskRun(
+        text_repertoire("One"), service=Service(turns=[lambda _: [closing(50 * MS, 1011)]])
+    )
     run.perform(task, HERE.parent)
 
     assert outcomes == ["closed:1011"]
@@ -349,7 +426,12 @@ def test_reading_a_missing_transcript_at_the_end_of_the_run_ends_the_task(tmp_pa
 def test_in_a_rehearsal_each_turn_is_ok_and_has_empty_texts() -> None:
     def task(actor: Actor) -> None:
         for turn in (actor.text("One"), actor.request_response()):
-            assert (turn.outcome, turn.input_text, turn.reply_text, dict(turn.metrics)) == ("ok", "", "", {})
+            assert (turn.outcome, turn.input_text, turn.reply_text, dict(turn.metrics)) == (
+                "ok",
+                "",
+                "",
+                {},
+            )
 
     assert len(rehearse(task).steps) == 2
 
@@ -365,29 +447,41 @@ def test_an_endless_task_may_end_its_rehearsal_with_a_sound(tmp_path: Path) -> N
     rehearsal = rehearse(task, tmp_path, detects=True)
     assert not rehearsal.steps[-1].within_turn
     assert build_script(
-        HERE, {"session": {"turn_detection": "server_vad"}}, rehearsal.steps, is_complete=rehearsal.is_complete
+        HERE,
+        {"session": {"turn_detection": "server_vad"}},
+        rehearsal.steps,
+        is_complete=rehearsal.is_complete,
     )
 
 
 UNSEEN: dict[str, tuple[Callable[[Actor], object], str]] = {
-    "audio at once with turn detection": (lambda actor: actor.audio("a.wav", name="late", paced=False),
-     "paced must be true with turn detection"),
+    "audio at once with turn detection": (
+        lambda actor: actor.audio("a.wav", name="late", paced=False),
+        "paced must be true with turn detection",
+    ),
     "an event after the end of its turn": (
         lambda actor: (
             actor.message("system", "Be brief.", None),
             actor.expect("response_created", 1),
         ),
-        "expect must come after a turn: put it after a `text`, `audio`, `request_response` or `wait_for`",
+        (
+            "expect must come after a turn: put it after a `text`, `audio`, `request_response` or"
+            " `wait_for`"
+        ),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", UNSEEN)
-def test_a_step_that_the_rehearsal_missed_is_validated_like_a_script(tmp_path: Path, kind: str) -> None:
+def test_a_step_that_the_rehearsal_missed_is_validated_like_a_script(
+    tmp_path: Path, kind: str
+) -> None:
     tone(tmp_path / "a.wav")
     unseen, problem = UNSEEN[kind]
     steps = rehearse(task_of([{"text": "Hello"}])).steps
-    run = TaskRun(CompiledScript(build_script(HERE, {"session": {"turn_detection": "server_vad"}}, steps), GA))
+    run = TaskRun(
+        CompiledScript(build_script(HERE, {"session": {"turn_detection": "server_vad"}}, steps), GA)
+    )
 
     def task(actor: Actor) -> None:
         actor.text("Hello")

@@ -37,12 +37,24 @@ from bench.simulator.recorded_replies import build_reply
 from bench.target.price_table import usage_usd
 from bench.target.target import Target
 from bench.wire.events import TokenUsage
-from bench.wire.settings import FunctionTool, Image, InputTranscription, McpServer, SessionSettings, TurnDetection
+from bench.wire.settings import (
+    FunctionTool,
+    Image,
+    InputTranscription,
+    McpServer,
+    SessionSettings,
+    TurnDetection,
+)
 from tests.helpers import build_message, play, respond, say
 from tests.talking import ORDER, SPEECH, VAD, Simulator, sound, speak, talked
 
 REALTIME = Prices(
-    text_input=4, text_cached_input=0.4, text_output=16, audio_input=32, audio_cached_input=0.4, audio_output=64
+    text_input=4,
+    text_cached_input=0.4,
+    text_output=16,
+    audio_input=32,
+    audio_cached_input=0.4,
+    audio_output=64,
 )
 TABLE = {"gpt-realtime": REALTIME}
 AS_OF = "2026-11-01"
@@ -70,7 +82,8 @@ def output_of(usage: TokenUsage) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "tokens"), [(1, 1, 255), (512, 512, 255), (1_024, 1_024, 765), (4_096, 2_048, 1_105)]
+    ("width", "height", "tokens"),
+    [(1, 1, 255), (512, 512, 255), (1_024, 1_024, 765), (4_096, 2_048, 1_105)],
 )
 def test_the_cost_of_an_image_follows_from_its_tiles(width: int, height: int, tokens: int) -> None:
     shown = Image(url="data:", width=width, height=height, digest="")
@@ -89,7 +102,8 @@ def test_the_cost_of_an_image_follows_from_its_tiles(width: int, height: int, to
         (say(), {}, (22, 60), (150, 400)),
         (say(), {"output": "text"}, (30, 0), (150, 0)),  # a text reply has only text tokens
         (say(output="text"), {}, (30, 0), (150, 0)),
-        (say(), {"max_output_tokens": 110}, (22, 60), (30, 80)),  # the limit on output tokens applies
+        # the limit on output tokens applies
+        (say(), {"max_output_tokens": 110}, (22, 60), (30, 80)),
         (say(max_output_tokens=110), {}, (22, 60), (30, 80)),
         (say(output="text"), {"max_output_tokens": 110}, (30, 0), (110, 0)),
         (say(), {"max_output_tokens": "inf"}, (22, 60), (150, 400)),
@@ -133,7 +147,9 @@ def agent(*steps: Step, **session: Any) -> Script:
 
 
 def expecting(*calls: str, **arguments: str) -> TextTurn:
-    return replace(say(), expected_calls=tuple(ExpectedFunctionCall(name, arguments) for name in calls))
+    return replace(
+        say(), expected_calls=tuple(ExpectedFunctionCall(name, arguments) for name in calls)
+    )
 
 
 def without_calls(*steps: Step, **session: Any) -> Script:
@@ -141,7 +157,9 @@ def without_calls(*steps: Step, **session: Any) -> Script:
 
 
 def test_an_expected_function_call_adds_a_response_that_reads_call_and_result() -> None:
-    plain, calls = (session_usage(made, LOW) for made in (without_calls(say()), agent(expecting("find"))))
+    plain, calls = (
+        session_usage(made, LOW) for made in (without_calls(say()), agent(expecting("find")))
+    )
 
     read, arguments, returned = plain.text_in, 1, 10
     assert calls.text_in == read + (read + arguments + returned)
@@ -150,7 +168,8 @@ def test_an_expected_function_call_adds_a_response_that_reads_call_and_result() 
 
 
 @pytest.mark.parametrize(
-    ("choice", "low", "high"), [("none", 1, 1), (None, 1, 2), ("auto", 1, 2), ("required", 2, 2), ("count", 2, 2)]
+    ("choice", "low", "high"),
+    [("none", 1, 1), (None, 1, 2), ("auto", 1, 2), ("required", 2, 2), ("count", 2, 2)],
 )
 @pytest.mark.parametrize("of", ["turn", "session"])
 def test_an_optional_function_call_is_only_in_the_upper_estimate(
@@ -198,7 +217,10 @@ def test_the_simulator_s_usage_is_within_the_estimate(
         rounds=1 if together else max(1, expected),
         preamble=preamble,
     )
-    asks = replace(speak(*SPEECH) if spoken else say(), expected_calls=(ExpectedFunctionCall(ORDER.name),) * expected)
+    asks = replace(
+        speak(*SPEECH) if spoken else say(),
+        expected_calls=(ExpectedFunctionCall(ORDER.name),) * expected,
+    )
     made = replace(
         script(asks, PauseStep(1), asks, tools=(ORDER,), turn_detection=VAD if spoken else None),
         tools=(ScriptFunction(ORDER, [{"place": "out for delivery"}]),),
@@ -225,7 +247,11 @@ sessions = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(st.sampled_from([*TURNS, *CALLING]), max_size=6), sessions, st.sampled_from([script, agent]))
+@given(
+    st.lists(st.sampled_from([*TURNS, *CALLING]), max_size=6),
+    sessions,
+    st.sampled_from([script, agent]),
+)
 def test_low_is_never_more_than_high(
     steps: list[Step], session: dict[str, Any], made_by: Callable[..., Script]
 ) -> None:
@@ -237,7 +263,10 @@ def test_low_is_never_more_than_high(
 
 @given(turns, turns.filter(bool))
 def test_more_turns_cost_more(steps: list[Step], more: list[Step]) -> None:
-    fewer, all_ = (session_cost(target(), [script(*taken)], TABLE, AS_OF).usd for taken in (steps, steps + more))
+    fewer, all_ = (
+        session_cost(target(), [script(*taken)], TABLE, AS_OF).usd
+        for taken in (steps, steps + more)
+    )
 
     assert fewer is not None
     assert all_ is not None
@@ -249,45 +278,88 @@ def test_more_turns_cost_more(steps: list[Step], more: list[Step]) -> None:
 
 
 def priced(**changes: Any) -> SessionCost:
-    values: dict[str, Any] = {"target": "azure", "model": "gpt-realtime", "usd": (0.05, 0.1375), "has_audio": True,
-                              "transcribed": False, "basis": "gpt-realtime, prices of 2026-11-01"}  # fmt: skip
+    values: dict[str, Any] = {
+        "target": "azure",
+        "model": "gpt-realtime",
+        "usd": (0.05, 0.1375),
+        "has_audio": True,
+        "transcribed": False,
+        "basis": "gpt-realtime, prices of 2026-11-01",
+    }
     return SessionCost(**values | changes)
 
 
-def quoted(*steps: Step, model: str = "gpt-realtime", service: str = "openai", **session: Any) -> list[SessionCost]:
-    return [session_cost(target(service=service, model=model), [script(*steps, **session)], TABLE, AS_OF)]
+def quoted(
+    *steps: Step, model: str = "gpt-realtime", service: str = "openai", **session: Any
+) -> list[SessionCost]:
+    return [
+        session_cost(
+            target(service=service, model=model), [script(*steps, **session)], TABLE, AS_OF
+        )
+    ]
 
 
 UNKNOWN = priced(target="east", model="voice-1", usd=None)
 BASIS = "(gpt-realtime, prices of 2026-11-01)"
 WORDS: dict[str, tuple[list[SessionCost], int | None, str]] = {
     # (costs of a session, number of sessions, the text); … in the text stands for any text
-    "the cost with its sessions and prices":
-        ([priced()], 8, f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed"),
-    "each target and price basis is named once": ([priced(), priced(), priced(basis="prices of the target east")], 1,
-     "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of 2026-11-01; prices "
-     "of the target east)…"),
+    "the cost with its sessions and prices": (
+        [priced()],
+        8,
+        f"about 0.40 to 1.10 USD for 8 sessions {BASIS}; replies of 3 to 20 s are assumed",
+    ),
+    "each target and price basis is named once": (
+        [priced(), priced(), priced(basis="prices of the target east")],
+        1,
+        (
+            "about 0.15 to 0.41 USD for 1 session with each of 3 targets (gpt-realtime, prices of"
+            " 2026-11-01; prices of the target east)…"
+        ),
+    ),
     "without a limit the cost is per session": ([priced()], None, "…USD for a session (…"),
-    "text replies have an assumed number of tokens":
-        (quoted(say(), output="text"), 1, "…; replies of 30 to 150 tokens are assumed"),
-    "transcription is billed separately":
-        (quoted(play(), input_transcription=WHISPER), 1, "…; transcription is not included"),
-    "a deployment named like a model is an assumption": (quoted(say(), service="azure"), 8,
-     "…(if gpt-realtime is the model of the deployment, prices of 2026-11-01)…"),
-    "a missing price has a reason and a remedy": (quoted(say(), service="azure", model="voice-1"), 8,
-     "the cost cannot be estimated, because no price of voice-1 is known: add `prices:`…"),
-    "a target without a price is named with the estimate of the others": ([priced(), UNKNOWN], 8,
-     f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is not included, because no price of voice-1 "
-     "is known: add `prices:`…"),
-    "targets with a price are counted": ([priced(), UNKNOWN, priced(target="west")], 8, "…with each of 2 targets (…"),
-}  # fmt: skip
+    "text replies have an assumed number of tokens": (
+        quoted(say(), output="text"),
+        1,
+        "…; replies of 30 to 150 tokens are assumed",
+    ),
+    "transcription is billed separately": (
+        quoted(play(), input_transcription=WHISPER),
+        1,
+        "…; transcription is not included",
+    ),
+    "a deployment named like a model is an assumption": (
+        quoted(say(), service="azure"),
+        8,
+        "…(if gpt-realtime is the model of the deployment, prices of 2026-11-01)…",
+    ),
+    "a missing price has a reason and a remedy": (
+        quoted(say(), service="azure", model="voice-1"),
+        8,
+        "the cost cannot be estimated, because no price of voice-1 is known: add `prices:`…",
+    ),
+    "a target without a price is named with the estimate of the others": (
+        [priced(), UNKNOWN],
+        8,
+        (
+            f"about 0.40 to 1.10 USD for 8 sessions with azure {BASIS}; …; east is not included,"
+            " because no price of voice-1 is known: add `prices:`…"
+        ),
+    ),
+    "targets with a price are counted": (
+        [priced(), UNKNOWN, priced(target="west")],
+        8,
+        "…with each of 2 targets (…",
+    ),
+}
 
 
 LIVE_TABLE = {"gpt-live-1": Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6), "gpt-6-luna": REALTIME}
 
 
 def live(model: str | None = None, prices: Prices | None = None) -> SessionCost:
-    """Return the cost of a session of GPT-Live. `model` is that of its backend; None if it has no backend."""
+    """Return the cost of a session of GPT-Live. `model` is that of its backend; None if it has
+    no backend.
+    """
     delegation = model and {"type": "responses", "responses": {"model": model}}
     session = {"turn_detection": None, "model": "gpt-live-1", "delegation": delegation}
     called = replace(target(model=None, prices=prices), dialect=GPT_LIVE)
@@ -302,32 +374,44 @@ def test_the_estimate_of_a_session_that_delegates_has_its_minutes_and_names_the_
     assert alone.usd is not None
     assert (alone.backends, own.backends) == ({}, {"my-luna": True})
     assert "backend" not in estimate_text([alone], 1)
-    assert estimate_text([backed], 1).endswith("; tokens of the backend gpt-6-luna are not included")
-    assert "gpt-6-luna, my-luna are not included, and no price of my-luna is known: add `prices:`" in estimate_text(
-        [backed, unpriced], 1
+    assert estimate_text([backed], 1).endswith(
+        "; tokens of the backend gpt-6-luna are not included"
+    )
+    assert (
+        "gpt-6-luna, my-luna are not included, and no price of my-luna is known: add `prices:`"
+        in estimate_text([backed, unpriced], 1)
     )
 
 
 @pytest.mark.parametrize(("quotes", "sessions", "words"), WORDS.values(), ids=WORDS)
-def test_an_estimate_is_formatted_as_text(quotes: list[SessionCost], sessions: int | None, words: str) -> None:
+def test_an_estimate_is_formatted_as_text(
+    quotes: list[SessionCost], sessions: int | None, words: str
+) -> None:
     assert re.fullmatch(re.escape(words).replace("…", ".*"), estimate_text(quotes, sessions))
 
 
 def test_the_estimate_of_a_run_is_the_sum_over_sessions_and_targets() -> None:
     assert estimate([priced(), priced(usd=(0.15, 0.2))], 10) == pytest.approx((2.0, 3.375))
-    assert estimate([priced(), priced(usd=None)], 8) is None, "one target without a price leaves none"
+    assert estimate([priced(), priced(usd=None)], 8) is None, (
+        "one target without a price leaves none"
+    )
 
 
 @pytest.mark.parametrize(
     ("budget_usd", "quotes", "sessions", "expected"),
     [
-        (0.1, [priced()], 8, "the budget of 0.10 USD is below the lower estimate (0.40): the run will end early"),
+        (
+            0.1,
+            [priced()],
+            8,
+            "the budget of 0.10 USD is below the lower estimate (0.40): the run will end early",
+        ),
         (0.4, [priced()], 8, ""),
         (None, [priced()], 8, ""),
         (0.1, [priced()], None, ""),
         (0.1, [priced(usd=None)], 8, ""),
     ],
-)  # fmt: skip
+)
 def test_a_budget_below_the_lower_estimate_gives_a_notice(
     budget_usd: float | None, quotes: list[SessionCost], sessions: int | None, expected: str
 ) -> None:

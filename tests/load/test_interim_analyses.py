@@ -24,7 +24,8 @@ LATE = "send_delay 14.2 ms > 10 ms"
 class RecordedWatch:
     """The overload watch of a run with this number of planned pairs, and a record of its effects.
 
-    `messages` contains the messages of the watch. `stopped` contains the reasons for which the watch ended the run.
+    `messages` contains the messages of the watch. `stopped` contains the reasons for which the
+    watch ended the run.
     """
 
     def __init__(self, pairs: int) -> None:
@@ -43,7 +44,13 @@ class RecordedWatch:
 def test_an_overloaded_load_generator_is_reported_and_pauses_interim_analyses() -> None:
     watch = RecordedWatch(500)
 
-    assert watch.consider((0, ""), (1, LATE), (2, LATE), (3, ""), (4, "")) == [False, True, True, False, False]
+    assert watch.consider((0, ""), (1, LATE), (2, LATE), (3, ""), (4, "")) == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
     assert len(watch.messages) == 2
     assert LATE in watch.messages[0]
     assert "the run ends if the overload lasts for 50 pairs" in watch.messages[0]
@@ -52,13 +59,17 @@ def test_an_overloaded_load_generator_is_reported_and_pauses_interim_analyses() 
 
 
 @pytest.mark.parametrize(("pairs", "most"), [(500, 50), (200, 20), (105, 11), (60, 10), (20, 10)])
-def test_a_run_ends_after_a_tenth_of_its_pairs_with_an_overloaded_load_generator(pairs: int, most: int) -> None:
+def test_a_run_ends_after_a_tenth_of_its_pairs_with_an_overloaded_load_generator(
+    pairs: int, most: int
+) -> None:
     watch = RecordedWatch(pairs)
     watch.consider((7, LATE), (6 + most, LATE))
     assert watch.stopped == []
     watch.consider((7 + most, LATE), (8 + most, LATE))
 
-    assert watch.stopped == [f"the load generator was overloaded for {most} pairs in a row ({LATE})"]
+    assert watch.stopped == [
+        f"the load generator was overloaded for {most} pairs in a row ({LATE})"
+    ]
 
 
 def test_pairs_before_the_end_of_an_earlier_overload_do_not_count() -> None:
@@ -124,15 +135,27 @@ def test_a_long_run_without_warmup_gives_a_notice_unless_warmup_is_0(
 
 
 def test_the_decision_is_printed_above_the_verdict_and_the_report_path() -> None:
-    summary = with_sentence("figures\nmore\nvalid\nreport.html", "not regressed: 3 looks\n\na table", 80)
+    summary = with_sentence(
+        "figures\nmore\nvalid\nreport.html", "not regressed: 3 looks\n\na table", 80
+    )
 
-    assert summary.splitlines() == ["figures", "more", "not regressed: 3 looks", "valid", "report.html"]
+    assert summary.splitlines() == [
+        "figures",
+        "more",
+        "not regressed: 3 looks",
+        "valid",
+        "report.html",
+    ]
 
 
 def test_the_decision_is_wrapped_to_the_terminal_and_the_last_two_lines_are_unchanged() -> None:
-    last = ["VALID, and a line that is longer than the terminal is wide", "runs/2026/" + "x" * 60 + "/report.html"]
+    last = [
+        "VALID, and a line that is longer than the terminal is wide",
+        "runs/2026/" + "x" * 60 + "/report.html",
+    ]
     sentence = (
-        "west regressed: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 % … +70 %), margin 20 %; failure rate −1"
+        "west regressed: ttfa p95 +47 % (corrected +45 %; 90 % interval +21 % … +70 %), margin 20"
+        " %; failure rate −1"
     )
     *wrapped, verdict, path = with_sentence("\n".join(last), sentence, 40).splitlines()
 
@@ -144,7 +167,14 @@ def test_the_decision_is_wrapped_to_the_terminal_and_the_last_two_lines_are_unch
 
 @pytest.mark.parametrize(
     ("validity", "status"),
-    [({"status": "valid"}, None), ({"status": "invalid"}, 4), ({"status": "no_verdict"}, 4), (None, 4)],
+    [
+        ({"status": "valid"}, None),
+        ({"status": "invalid"}, 4),
+        ({"status": "no_verdict"}, 4),
+        (None, 4),
+    ],
 )
-def test_only_a_valid_run_leaves_the_exit_status_to_locust(validity: dict[str, str] | None, status: int | None) -> None:
+def test_only_a_valid_run_leaves_the_exit_status_to_locust(
+    validity: dict[str, str] | None, status: int | None
+) -> None:
     assert run_status({"validity": validity}) == status

@@ -97,12 +97,16 @@ def test_both_sessions_of_a_logged_pair_have_a_log(tmp_path: Path) -> None:
     assert len(list((run.folder / "events").iterdir())) == 4
 
 
-def test_pairs_that_start_in_the_warmup_are_marked_and_excluded_from_latency(tmp_path: Path) -> None:
+def test_pairs_that_start_in_the_warmup_are_marked_and_excluded_from_latency(
+    tmp_path: Path,
+) -> None:
     run = FakeRun(tmp_path, "west", "east", warmup_s=3_600)
     run.play(2)
     standing = run.live.progress_report()
 
-    assert {row["phase"] for table in ("sessions", "turns") for row in run.rows(table)} == {"warmup"}
+    assert {row["phase"] for table in ("sessions", "turns") for row in run.rows(table)} == {
+        "warmup"
+    }
     assert (standing.pairs_done, standing.turns_succeeded, standing.times_us) == (0, 8, {})
     assert (standing.turns_stamped, standing.event_loop_delay_p99_ms) == (0, None)
 
@@ -150,7 +154,9 @@ def test_a_failed_task_is_raised_after_the_other_session_of_its_pair_ended(tmp_p
 
 
 @pytest.mark.parametrize("hurried", [False, True])
-def test_a_killed_user_or_a_hurried_run_leaves_no_open_session(hurried: bool, tmp_path: Path) -> None:
+def test_a_killed_user_or_a_hurried_run_leaves_no_open_session(
+    hurried: bool, tmp_path: Path
+) -> None:
     silent = {label: FakeDialer(answers=Event()) for label in ("west", "east")}
     run = FakeRun(tmp_path, "west", "east", dialers=silent)
     user = gevent.spawn(run.play)
@@ -195,19 +201,30 @@ def test_a_session_that_outlives_the_end_of_the_run_is_cut_and_counted(tmp_path:
 
 def test_reasons_and_failures_contain_no_secret(tmp_path: Path) -> None:
     secret = Credential("api-key", "a-key-that-nobody-may-see")
-    refusal = ConnectError("connect_failed:a-key-that-nobody-may-see", "a-key-that-nobody-may-see is wrong")
-    run = FakeRun(tmp_path, "west", "east", dialers={"east": FakeDialer(unsupported_setting=refusal)}, auth=secret)
+    refusal = ConnectError(
+        "connect_failed:a-key-that-nobody-may-see", "a-key-that-nobody-may-see is wrong"
+    )
+    run = FakeRun(
+        tmp_path,
+        "west",
+        "east",
+        dialers={"east": FakeDialer(unsupported_setting=refusal)},
+        auth=secret,
+    )
     run.play(MAX_INITIAL_FAILURES + 2)
 
     assert run.stopped == [
-        "10 sessions to east failed to open and none succeeded; the last: connect_failed:***: *** is wrong"
+        "10 sessions to east failed to open and none succeeded; the last: connect_failed:***: ***"
+        " is wrong"
     ]
     assert {str(failure) for failure in run.failures} == {"connect_failed:***: *** is wrong"}
     assert {row["outcome"] for row in run.rows("sessions")} == {"ok", "connect_failed:***"}
 
 
 def test_a_retry_after_of_one_target_delays_the_other_target(tmp_path: Path) -> None:
-    refusing = FakeDialer(unsupported_setting=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"}))
+    refusing = FakeDialer(
+        unsupported_setting=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"})
+    )
     run = FakeRun(tmp_path, "west", "east", dialers={"east": refusing})
     run.play()
     waiting = gevent.spawn(run.play)
@@ -222,7 +239,9 @@ def test_a_retry_after_of_one_target_delays_the_other_target(tmp_path: Path) -> 
 
 
 def test_pairs_that_wait_for_their_start_at_the_end_are_not_counted_as_done(tmp_path: Path) -> None:
-    refusing = FakeDialer(unsupported_setting=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"}))
+    refusing = FakeDialer(
+        unsupported_setting=ConnectError("throttled:handshake", "slow down", {"retry-after": "60"})
+    )
     run = FakeRun(tmp_path, dialers={"here": refusing}, sessions=2)
     run.play()
     waiting = gevent.spawn(run.play)
@@ -247,14 +266,19 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_short_waits")
 def test_after_a_throttled_start_one_session_probes_before_the_others_start(tmp_path: Path) -> None:
-    here = FakeDialer(unsupported_setting=ConnectError("throttled:handshake", "slow down", {"retry-after-ms": "1"}))
+    here = FakeDialer(
+        unsupported_setting=ConnectError(
+            "throttled:handshake", "slow down", {"retry-after-ms": "1"}
+        )
+    )
     run = FakeRun(tmp_path, dialers={"here": here})
     run.play()
     here.unsupported_setting, here.answers = None, Event()
     users = [gevent.spawn(run.play) for _ in range(3)]
     wait_for(lambda: here.dialled == 2)
     pacer = run.live.target_states[0].pacer
-    wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))  # wait until the pace no longer delays the other sessions
+    # wait until the pace no longer delays the other sessions
+    wait_for(lambda: monotonic_ns() > pacer.earliest_ns(0))
     for _ in range(100):
         gevent.sleep(0.001)
     assert here.dialled == 2
@@ -278,11 +302,19 @@ def test_a_session_whose_preparation_fails_frees_the_probe_for_the_next(tmp_path
 
 def test_a_throttled_last_turn_delays_the_next_session(tmp_path: Path) -> None:
     def refused(response_id: str) -> Iterable[PeerAnswer]:
-        error = {"type": "requests", "code": "rate_limit_exceeded", "message": "Please try again in 60s."}
-        return spoken([created(response_id), done(response_id, "failed", type="failed", error=error)])
+        error = {
+            "type": "requests",
+            "code": "rate_limit_exceeded",
+            "message": "Please try again in 60s.",
+        }
+        return spoken(
+            [created(response_id), done(response_id, "failed", type="failed", error=error)]
+        )
 
     run = FakeRun(
-        tmp_path, text="steps:\n  - text: One\n", dialers={"here": FakeDialer(lambda: Service(turns=[refused]))}
+        tmp_path,
+        text="steps:\n  - text: One\n",
+        dialers={"here": FakeDialer(lambda: Service(turns=[refused]))},
     )
     run.play()
     waiting = gevent.spawn(run.play)
@@ -318,7 +350,9 @@ def test_a_budget_spent_within_a_turn_ends_the_turn_after_that_response(tmp_path
             name="find",
             arguments="{}",
         )
-        return spoken([created(response_id), called, done(response_id, usage=usage(audio_out=1_000_000))])
+        return spoken(
+            [created(response_id), called, done(response_id, usage=usage(audio_out=1_000_000))]
+        )
 
     dear = FakeDialer(lambda: Service(turns=[calls] * 100))
     text = "tools: {find: {returns: depot}}\nsteps:\n  - text: One\n  - text: Two\n"
@@ -337,7 +371,9 @@ def test_the_cost_of_a_reply_without_a_turn_is_counted_on_its_session(tmp_path: 
         untracked = done("untracked", usage=usage(audio_out=2_000_000))
         return [*spoken(reply(GA, response_id)), *spoken([created("untracked"), untracked])]
 
-    run = FakeRun(tmp_path, dialers={"here": FakeDialer(lambda: Service(turns=[answered_twice, costly]))})
+    run = FakeRun(
+        tmp_path, dialers={"here": FakeDialer(lambda: Service(turns=[answered_twice, costly]))}
+    )
     run.play()
 
     (session,) = run.rows("sessions")
@@ -392,7 +428,9 @@ def arriving(*after_ms: int, slots: int = 2) -> LoadModel:
     return LoadModel(Arrivals(1, slots, recorded=recorded))
 
 
-def test_an_arriving_call_is_played_by_an_idle_user_and_has_its_arrival_time(tmp_path: Path) -> None:
+def test_an_arriving_call_is_played_by_an_idle_user_and_has_its_arrival_time(
+    tmp_path: Path,
+) -> None:
     began_ns = monotonic_ns() - NS_PER_S  # a start in the past, so that calls arrive at once
     run = FakeRun(tmp_path, load_model=arriving(0, 1), began_ns=began_ns)
     users = [gevent.spawn(run.play) for _ in range(2)]
@@ -403,7 +441,8 @@ def test_an_arriving_call_is_played_by_an_idle_user_and_has_its_arrival_time(tmp
     called_ns = sorted(row["start_ns"] + row["call_arrival_at_ns"] for row in sessions)
     assert called_ns == [began_ns + NS_PER_S, began_ns + NS_PER_S + 10**6]
     assert all(
-        row["call_arrival_at_ns"] == row["intended_start_at_ns"] <= row["connect_start_at_ns"] for row in sessions
+        row["call_arrival_at_ns"] == row["intended_start_at_ns"] <= row["connect_start_at_ns"]
+        for row in sessions
     )
     assert all(row["first_reply_at_ns"] is not None for row in sessions)
     assert run.stopped == [ALL_DONE]
@@ -431,7 +470,9 @@ def test_each_arrived_call_is_started_blocked_or_not_started(
     """
     now_ns = monotonic_ns()
     load_model = arriving(*sorted(at_ms))
-    run = FakeRun(tmp_path_factory.mktemp("calls"), load_model=load_model, began_ns=now_ns - NS_PER_S)
+    run = FakeRun(
+        tmp_path_factory.mktemp("calls"), load_model=load_model, began_ns=now_ns - NS_PER_S
+    )
     run.live.target_states[0].pacer.hold(now_ns + held_ms * 10**6, now_ns)
     players = [gevent.spawn(run.play) for _ in range(users)]
     gevent.idle()

@@ -68,7 +68,10 @@ def test_a_rate_is_parsed_as_calls_per_time(text: str, per_s: float | None) -> N
         ("stages: []", "must not be an empty list"),
         ("start: 1/s", "needs `stages`"),
         ("stages: [{target: 3}]", "needs `duration`"),
-        ("stages: [{duration: 1m, target: fast}]", "an arrival rate, such as 30/min, 2/s or 100/h, or a whole number"),
+        (
+            "stages: [{duration: 1m, target: fast}]",
+            "an arrival rate, such as 30/min, 2/s or 100/h, or a whole number",
+        ),
         ("stages: [{duration: -3, target: 3}]", "a time such as"),
         ("stages: [{duration: 1m, target: 2.5}]", "a whole number of sessions"),
         ("stages: [{duration: 1m, target: 2}, {duration: 1m, target: 2/s}]", "not both"),
@@ -77,7 +80,9 @@ def test_a_rate_is_parsed_as_calls_per_time(text: str, per_s: float | None) -> N
         ("stages: [{duration: 1m, targets: 3}]", "did you mean target"),
     ],
 )
-def test_an_invalid_stages_file_is_refused_with_its_position(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_invalid_stages_file_is_refused_with_its_position(
+    tmp_path: Path, text: str, problem: str
+) -> None:
     with pytest.raises(UsageError, match=problem) as refused:
         read_schedule(tmp_path, text)
 
@@ -120,7 +125,11 @@ class Recorded(Busy):
 
 
 def load_model(
-    *given: str, users: int | None = None, run_time: int | None = None, headless: bool = True, classes: Any = (Caller,)
+    *given: str,
+    users: int | None = None,
+    run_time: int | None = None,
+    headless: bool = True,
+    classes: Any = (Caller,),
 ) -> LoadModel:
     options = parsed(*given)
     options.num_users, options.run_time, options.headless = users, run_time, headless
@@ -130,7 +139,9 @@ def load_model(
 
 @pytest.fixture
 def stages(tmp_path: Path) -> tuple[str, str]:
-    """Write a file with stages of arrival rates, and a file with stages of sessions. Return their paths."""
+    """Write a file with stages of arrival rates, and a file with stages of sessions. Return
+    their paths.
+    """
     (tmp_path / "rates.yaml").write_text("stages: {duration: 1m, target: 60/min}")
     (tmp_path / "sessions.yaml").write_text("stages: {duration: 1m, target: 30}")
     return str(tmp_path / "rates.yaml"), str(tmp_path / "sessions.yaml")
@@ -138,7 +149,14 @@ def stages(tmp_path: Path) -> tuple[str, str]:
 
 def test_calls_at_an_arrival_rate_have_one_user_per_slot() -> None:
     arriving = load_model(
-        "--arrival-rate", "30/min", "--max-concurrent", "40", "--seed", "5", "--arrival-pattern", "gamma:2"
+        "--arrival-rate",
+        "30/min",
+        "--max-concurrent",
+        "40",
+        "--seed",
+        "5",
+        "--arrival-pattern",
+        "gamma:2",
     )
 
     assert arriving == LoadModel(Arrivals(5, 40, ArrivalPattern("gamma", 2.0), 0.5))
@@ -161,18 +179,28 @@ def test_stages_of_sessions_set_the_number_of_users(stages: tuple[str, str]) -> 
     assert (staged.users, staged.duration_s, staged.changes) == (30, 60.0, True)
 
 
-def test_the_option_that_sets_the_concurrency_is_that_of_the_load_model(stages: tuple[str, str]) -> None:
+def test_the_option_that_sets_the_concurrency_is_that_of_the_load_model(
+    stages: tuple[str, str],
+) -> None:
     calls, sessions = stages
 
     assert load_model().concurrency_option == "--users"
-    assert load_model("--arrival-rate", "30/min", "--max-concurrent", "8").concurrency_option == "--max-concurrent"
-    assert load_model("--stages", calls, "--max-concurrent", "8").concurrency_option == "--max-concurrent"
+    assert (
+        load_model("--arrival-rate", "30/min", "--max-concurrent", "8").concurrency_option
+        == "--max-concurrent"
+    )
+    assert (
+        load_model("--stages", calls, "--max-concurrent", "8").concurrency_option
+        == "--max-concurrent"
+    )
     assert load_model("--stages", sessions).concurrency_option == "--stages"
 
 
 def test_the_command_line_overrides_the_load_of_a_scenario(stages: tuple[str, str]) -> None:
     from_scenario = load_model(classes=(Busy,)).arrivals
-    overruled = load_model("--arrival-rate", "2/s", "--max-concurrent", "5", classes=(Busy,)).arrivals
+    overruled = load_model(
+        "--arrival-rate", "2/s", "--max-concurrent", "5", classes=(Busy,)
+    ).arrivals
     staged = load_model("--stages", stages[0], classes=(Busy,)).arrivals
 
     assert from_scenario is not None
@@ -192,26 +220,55 @@ def test_the_number_of_users_of_the_web_ui_is_the_number_of_slots() -> None:
 SLOTS = ("--arrival-rate", "1/s", "--max-concurrent", "3")
 REFUSED: list[tuple[list[str], dict[str, Any], str]] = [
     # (options, in which RATES, SESSIONS and CALLS are files; further arguments; the message)
-    (["--arrival-rate", "fast"], {},
-     "--arrival-rate must be an arrival rate, such as 30/min, 2/s or 100/h, up to 10,000/s"),
+    (
+        ["--arrival-rate", "fast"],
+        {},
+        "--arrival-rate must be an arrival rate, such as 30/min, 2/s or 100/h, up to 10,000/s",
+    ),
     (["--arrival-rate", "0/s"], {}, "--arrival-rate must be an arrival rate"),
     (["--arrival-rate", "1/s"], {}, "need --max-concurrent N"),
     (["--max-concurrent", "3"], {}, "--max-concurrent needs an arrival rate: add --arrival-rate"),
-    (["--arrival-pattern", "constant"], {}, "--arrival-pattern needs an arrival rate: add --arrival-rate"),
-    (["--arrival-pattern", "nowhere.txt"], {}, "must be poisson, constant, gamma:SHAPE, or a file of instants, but"),
-    (["--arrival-rate", "1/s", "--stages", "x.yaml"], {}, "--arrival-rate and --stages both set the rate"),
+    (
+        ["--arrival-pattern", "constant"],
+        {},
+        "--arrival-pattern needs an arrival rate: add --arrival-rate",
+    ),
+    (
+        ["--arrival-pattern", "nowhere.txt"],
+        {},
+        "must be poisson, constant, gamma:SHAPE, or a file of instants, but",
+    ),
+    (
+        ["--arrival-rate", "1/s", "--stages", "x.yaml"],
+        {},
+        "--arrival-rate and --stages both set the rate",
+    ),
     (["--stages", "nowhere.yaml"], {}, "nowhere.yaml"),
-    (["--arrival-pattern", "CALLS", *SLOTS], {}, "sets the instant of each call: omit --arrival-rate"),
-    (["--arrival-pattern", "CALLS", *SLOTS[2:], "--stages", "RATES"], {},
-     "sets the instant of each call: omit --stages"),
-    (["--stages", "SESSIONS"], {"run_time": 30}, "sets the duration of the run, 60 s: omit --run-time"),
+    (
+        ["--arrival-pattern", "CALLS", *SLOTS],
+        {},
+        "sets the instant of each call: omit --arrival-rate",
+    ),
+    (
+        ["--arrival-pattern", "CALLS", *SLOTS[2:], "--stages", "RATES"],
+        {},
+        "sets the instant of each call: omit --stages",
+    ),
+    (
+        ["--stages", "SESSIONS"],
+        {"run_time": 30},
+        "sets the duration of the run, 60 s: omit --run-time",
+    ),
     (["--stages", "SESSIONS"], {"users": 7}, "--users 7 contradicts --stages"),
     ([*SLOTS], {"users": 7}, "--users 7 contradicts --max-concurrent 3"),
     ([*SLOTS], {"classes": (Busy, Caller)}, "needs one user class, but there are Busy, Caller"),
-    ([], {"classes": (Busy, type("Slow", (Caller,), {"arrival_rate": "1/min"}))},
-     "the user classes have different values of `arrival"),
+    (
+        [],
+        {"classes": (Busy, type("Slow", (Caller,), {"arrival_rate": "1/min"}))},
+        "the user classes have different values of `arrival",
+    ),
     ([], {"classes": (Recorded,)}, f"there is no file {Path(__file__).parent / 'calls.txt'}"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("given", "known", "problem"), REFUSED)
@@ -231,7 +288,12 @@ def test_incompatible_options_are_refused_in_one_line(
 
 
 PATTERNS = st.sampled_from(
-    [ArrivalPattern("poisson"), ArrivalPattern(CONSTANT), ArrivalPattern(GAMMA, 0.3), ArrivalPattern(GAMMA, 7.0)]
+    [
+        ArrivalPattern("poisson"),
+        ArrivalPattern(CONSTANT),
+        ArrivalPattern(GAMMA, 0.3),
+        ArrivalPattern(GAMMA, 7.0),
+    ]
 )
 SHORT = COURSES.filter(lambda schedule: schedule.peak * schedule.duration_s < 5_000)
 
@@ -258,7 +320,11 @@ def test_calls_at_a_constant_rate_are_equally_spaced() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "variation"),
-    [(ArrivalPattern("poisson"), 1.0), (ArrivalPattern(GAMMA, 4.0), 0.5), (ArrivalPattern(GAMMA, 0.25), 2.0)],
+    [
+        (ArrivalPattern("poisson"), 1.0),
+        (ArrivalPattern(GAMMA, 4.0), 0.5),
+        (ArrivalPattern(GAMMA, 0.25), 2.0),
+    ],
 )
 def test_interarrival_times_have_the_mean_and_variation_of_their_pattern(
     pattern: ArrivalPattern, variation: float
@@ -271,7 +337,9 @@ def test_interarrival_times_have_the_mean_and_variation_of_their_pattern(
 
 
 def test_the_same_seed_gives_the_same_arrivals() -> None:
-    first, same, other = (list(islice(Arrivals(seed, 9, per_s=1.0).instants_s(), 50)) for seed in (7, 7, 8))
+    first, same, other = (
+        list(islice(Arrivals(seed, 9, per_s=1.0).instants_s(), 50)) for seed in (7, 7, 8)
+    )
 
     assert first == same
     assert first != other
@@ -279,7 +347,9 @@ def test_the_same_seed_gives_the_same_arrivals() -> None:
 
 @given(PATTERNS, SHORT, st.integers(0, 5))
 @example(
-    ArrivalPattern("gamma", 0.3), LoadSchedule("arrivals", 383.6037414272054, (LoadStage(1.5, 787.2142823092596),)), 1
+    ArrivalPattern("gamma", 0.3),
+    LoadSchedule("arrivals", 383.6037414272054, (LoadStage(1.5, 787.2142823092596),)),
+    1,
 )
 def test_arrivals_of_a_schedule_are_ordered_and_within_it(
     pattern: ArrivalPattern, schedule: LoadSchedule, seed: int
@@ -294,14 +364,17 @@ def test_arrivals_of_a_schedule_are_ordered_and_within_it(
 def test_a_constant_pattern_follows_the_integral_of_the_rate(schedule: LoadSchedule) -> None:
     """Call n arrives at an instant at which the integral of the rate is n.
 
-    If the rate is zero at this instant, the integral stays n, so the call may arrive at any time until the rate rises.
+    If the rate is zero at this instant, the integral stays n, so the call may arrive at any time
+    until the rate rises.
     """
     for number, at_s in enumerate(arrivals_of(ArrivalPattern(CONSTANT), schedule)):
         assert integral_of_rate(schedule, at_s) == pytest.approx(number, abs=1e-3 + 1e-6 * number)
 
 
 @given(PATTERNS, SHORT, st.integers(1, 7))
-def test_processes_share_the_arrivals_evenly(pattern: ArrivalPattern, schedule: LoadSchedule, workers: int) -> None:
+def test_processes_share_the_arrivals_evenly(
+    pattern: ArrivalPattern, schedule: LoadSchedule, workers: int
+) -> None:
     arrivals = Arrivals(1, 1, pattern, schedule=schedule)
     shares = [list(arrivals.share_ns(worker, workers)) for worker in range(workers)]
     whole = [round((head_start(workers) + at_s) * NS_PER_S) for at_s in arrivals.instants_s()]
@@ -349,7 +422,9 @@ def test_timestamps_in_an_arrivals_file_count_from_the_first(tmp_path: Path) -> 
         ("\x00\xff", "calls.txt:1: must be seconds"),
     ],
 )
-def test_an_invalid_arrivals_file_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_invalid_arrivals_file_is_refused_in_one_line(
+    tmp_path: Path, text: str, problem: str
+) -> None:
     path = tmp_path / "calls.txt"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(UsageError, match=problem) as refused:
@@ -359,7 +434,9 @@ def test_an_invalid_arrivals_file_is_refused_in_one_line(tmp_path: Path, text: s
 
 
 @given(st.text(max_size=60))
-def test_any_arrivals_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_arrivals_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     path = tmp_path_factory.mktemp("calls") / "calls.txt"
     path.write_text(text, encoding="utf-8", errors="replace")
     try:
@@ -370,7 +447,9 @@ def test_any_arrivals_file_is_read_or_refused(tmp_path_factory: pytest.TempPathF
     assert instants[0] >= 0
 
 
-def test_an_unreadable_or_too_large_arrivals_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_or_too_large_arrivals_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UsageError, match=r"calls\.txt cannot be read: No such file"):
         load_recorded(tmp_path / "calls.txt")
     monkeypatch.setattr("bench.load.planning.load_model.MAX_BYTES", 3)

@@ -27,11 +27,15 @@ def texts(count: int) -> str:
 def test_names_up_to_the_limit_are_accepted_and_one_more_is_refused(tmp_path: Path) -> None:
     most = (MAX_NAMES - 2) // 2  # besides the target, and the turns that did not start
     checked(tmp_path, texts(most), "ttfa")
-    with pytest.raises(UsageError, match=f"would have {MAX_NAMES + 2} names \\({most + 1} of metrics\\)"):
+    with pytest.raises(
+        UsageError, match=f"would have {MAX_NAMES + 2} names \\({most + 1} of metrics\\)"
+    ):
         checked(tmp_path, texts(most + 1), "ttfa")
     checked(tmp_path, texts(MAX_NAMES + 5))
 
 
 def test_a_metric_that_no_turn_can_have_is_refused_with_its_reason(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no turn can have voice_to_voice, because the script has no voice turn"):
+    with pytest.raises(
+        UsageError, match=r"no turn can have voice_to_voice, because the script has no voice turn"
+    ):
         checked(tmp_path, texts(2), "ttfa", "voice_to_voice")

@@ -41,7 +41,11 @@ def monitor(
         warmup_s=warmup_s,
     )
     return RunMonitor(
-        cast(RunPlan, planned), view, run_time_s=run_time_s, analyses=cast(InterimAnalyses, looks), aborts=aborts
+        cast(RunPlan, planned),
+        view,
+        run_time_s=run_time_s,
+        analyses=cast(InterimAnalyses, looks),
+        aborts=aborts,
     )
 
 
@@ -79,7 +83,9 @@ def test_interim_analyses_count_the_pairs_of_all_processes_and_are_shown() -> No
     screen = io.StringIO()
     asked: list[Any] = []
     looks = SimpleNamespace(
-        consider=lambda pairs, turns, late: asked.append(pairs), progress=(3, 10), end=lambda: asked.append("end")
+        consider=lambda pairs, turns, late: asked.append(pairs),
+        progress=(3, 10),
+        end=lambda: asked.append("end"),
     )
     both = monitor(view=TerminalView(screen, {}), looks=looks)
     both.on_report(0, ProgressReport(pairs_done=40))
@@ -92,11 +98,17 @@ def test_interim_analyses_count_the_pairs_of_all_processes_and_are_shown() -> No
 
 
 @pytest.mark.parametrize(
-    ("done", "usd", "share"), [(4, 0.0, 0.2), (4, 0.5, 0.5), (20, 0.5, 1.0)], ids=["calls", "budget", "the nearest end"]
+    ("done", "usd", "share"),
+    [(4, 0.0, 0.2), (4, 0.5, 0.5), (20, 0.5, 1.0)],
+    ids=["calls", "budget", "the nearest end"],
 )
-def test_analyses_of_limits_know_the_share_of_the_run_that_is_over(done: int, usd: float, share: float) -> None:
+def test_analyses_of_limits_know_the_share_of_the_run_that_is_over(
+    done: int, usd: float, share: float
+) -> None:
     asked: list[Any] = []
-    aborts = SimpleNamespace(consider=lambda over, late: asked.append(over), end=lambda: asked.append("end"))
+    aborts = SimpleNamespace(
+        consider=lambda over, late: asked.append(over), end=lambda: asked.append("end")
+    )
     both = monitor(n_targets=2, budget_usd=1.0, run_time_s=1e9, aborts=aborts)
     both.on_report(0, ProgressReport(sessions_done=done, usd=usd))
     both.poll()
@@ -108,9 +120,12 @@ def test_analyses_of_limits_know_the_share_of_the_run_that_is_over(done: int, us
 
 
 @pytest.mark.parametrize(
-    ("run_time_s", "done", "early"), [(None, 9, True), (None, 10, False), (600.0, 10, True), (0.5, 0, False)]
+    ("run_time_s", "done", "early"),
+    [(None, 9, True), (None, 10, False), (600.0, 10, True), (0.5, 0, False)],
 )
-def test_a_run_ends_early_if_its_time_or_sessions_remain(run_time_s: float | None, done: int, early: bool) -> None:
+def test_a_run_ends_early_if_its_time_or_sessions_remain(
+    run_time_s: float | None, done: int, early: bool
+) -> None:
     one = monitor(run_time_s=run_time_s)
     one.on_report(0, ProgressReport(sessions_done=done))
 
@@ -130,7 +145,9 @@ def test_without_a_view_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -
 
 
 class FakeKeyring:
-    """A stand-in for a keyring. `open` waits until `may_open` is set. Then it fails if `refuses`."""
+    """A stand-in for a keyring. `open` waits until `may_open` is set. Then it fails if
+    `refuses`.
+    """
 
     def __init__(self, refuses: bool = False) -> None:
         self.may_open, self.unsupported_setting = Event(), refuses

@@ -17,7 +17,9 @@ BAD = NetworkProfile(stall_ms=300, stall_every_s=0.3, rate_kbit=100)
 def counts_of(folder: Path, **networks: NetworkProfile | None) -> dict[str, list[tuple[Any, ...]]]:
     """Return the counts of each session of each target, in the order of the pairs."""
     dialers = {
-        label: FakeDialer(target=replace(HERE, network_path=replace(HERE.network_path, network=network)))
+        label: FakeDialer(
+            target=replace(HERE, network_path=replace(HERE.network_path, network=network))
+        )
         for label, network in networks.items()
     }
     text = "".join(f"  - text: Word {number}\n" for number in range(10))
@@ -25,7 +27,10 @@ def counts_of(folder: Path, **networks: NetworkProfile | None) -> dict[str, list
     run.play(PAIRS)
     rows = sorted(run.rows("sessions"), key=lambda row: int(row["pair"]))
     assert {row["outcome"] for row in rows} == {"ok"}
-    return {label: [tuple(row[n] for n in COUNTS) for row in rows if row["target"] == label] for label in networks}
+    return {
+        label: [tuple(row[n] for n in COUNTS) for row in rows if row["target"] == label]
+        for label in networks
+    }
 
 
 def test_sessions_have_the_counts_of_their_network_only(tmp_path: Path) -> None:
@@ -33,10 +38,15 @@ def test_sessions_have_the_counts_of_their_network_only(tmp_path: Path) -> None:
 
     assert found["none"] == [(None, None, None)] * PAIRS
     assert found["good"] == [(None, 0, 0)] * PAIRS
-    assert all(delayed >= 10 and stalls > 0 and dropped is None for dropped, delayed, stalls in found["bad"])
+    assert all(
+        delayed >= 10 and stalls > 0 and dropped is None
+        for dropped, delayed, stalls in found["bad"]
+    )
 
 
-def test_the_calls_of_a_pair_have_the_same_impairment_and_other_pairs_another(tmp_path: Path) -> None:
+def test_the_calls_of_a_pair_have_the_same_impairment_and_other_pairs_another(
+    tmp_path: Path,
+) -> None:
     found = counts_of(tmp_path, west=BAD, east=BAD)
 
     assert found["west"] == found["east"]

@@ -45,7 +45,9 @@ def points(*every: Message) -> dict[str, list[tuple[dict[str, Any], Any]]]:
     Return the (attributes, point) pairs of each metric after the last export.
     """
     reader = InMemoryMetricReader(
-        preferred_aggregation={Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)}
+        preferred_aggregation={
+            Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)
+        }
     )
     provider = MeterProvider([reader], shutdown_on_exit=False)
     instruments = Instruments(provider.get_meter("rtbench"), RUN)
@@ -54,14 +56,18 @@ def points(*every: Message) -> dict[str, list[tuple[dict[str, Any], Any]]]:
     (resource,) = reader.get_metrics_data().resource_metrics
     provider.shutdown()
     metrics = [metric for scope in resource.scope_metrics for metric in scope.metrics]
-    return {metric.name: [(dict(p.attributes or {}), p) for p in metric.data.data_points] for metric in metrics}
+    return {
+        metric.name: [(dict(p.attributes or {}), p) for p in metric.data.data_points]
+        for metric in metrics
+    }
 
 
 def test_latencies_are_histograms_by_metric_and_start_instant() -> None:
     found = points(progress_update(times_us={"sweden": {STEP: TIMES}}))
 
     waits = {
-        (a["rtbench.metric"], a["rtbench.measured_from"]): (p.count, p.sum) for a, p in found["rtbench.turn.latency"]
+        (a["rtbench.metric"], a["rtbench.measured_from"]): (p.count, p.sum)
+        for a, p in found["rtbench.turn.latency"]
     }
     assert waits == {
         ("ttfa", "request_sent"): (2, pytest.approx(1.2)),
@@ -76,20 +82,31 @@ def test_only_requested_responses_have_a_time_to_first_chunk() -> None:
     ]
 
     assert (point.count, point.sum) == (2, pytest.approx(1.2))
-    assert (attributes["gen_ai.request.model"], attributes["rtbench.step"]) == ("gpt-realtime", STEP)
+    assert (attributes["gen_ai.request.model"], attributes["rtbench.step"]) == (
+        "gpt-realtime",
+        STEP,
+    )
 
 
 def test_counters_are_summed_over_processes_and_open_sessions_are_current() -> None:
-    counts = [{"events_received": n, "bytes_sent": 10 * n, "usd": n / 10, "sessions_open": n} for n in (5, 9)]
+    counts = [
+        {"events_received": n, "bytes_sent": 10 * n, "usd": n / 10, "sessions_open": n}
+        for n in (5, 9)
+    ]
     outcomes = [{"sweden": {STEP: {"ok": n, "timeout": 1}}} for n in (5, 9)]
-    first, second = (progress_update(0, counts=c, outcomes=o) for c, o in zip(counts, outcomes, strict=True))
+    first, second = (
+        progress_update(0, counts=c, outcomes=o) for c, o in zip(counts, outcomes, strict=True)
+    )
     found = points(first, second, second, progress_update(1, counts=counts[0]))
 
     events = {a["network.io.direction"]: p.value for a, p in found["rtbench.events"]}
     assert events == {"receive": 14, "transmit": 0}
     assert found["rtbench.cost"][0][1].value == pytest.approx(1.4)
     assert found["rtbench.sessions.active"][0][1].value == 14
-    turns = {(a["rtbench.outcome"], a["rtbench.outcome_class"]): p.value for a, p in found["rtbench.turns"]}
+    turns = {
+        (a["rtbench.outcome"], a["rtbench.outcome_class"]): p.value
+        for a, p in found["rtbench.turns"]
+    }
     assert turns == {("ok", "success"): 9, ("timeout", "failed"): 1}
 
 
@@ -105,7 +122,9 @@ def test_an_overloaded_load_generator_is_exported(late: bool) -> None:
 
 
 def test_a_target_has_the_conventional_attributes_without_the_url_query() -> None:
-    target = resolve_target({}, url="wss://example.org:8443/v1/realtime?model=gpt-realtime&call_id=secret")
+    target = resolve_target(
+        {}, url="wss://example.org:8443/v1/realtime?model=gpt-realtime&call_id=secret"
+    )
 
     attributes = attributes_of(target)
     assert attributes["server.address"] == "example.org"
@@ -121,7 +140,9 @@ def missing_parent(name: str) -> ModuleSpec | None:
 
 
 @pytest.mark.parametrize("find_spec", [lambda name: None, missing_parent])
-def test_missing_otel_packages_are_reported_in_one_line(find_spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_otel_packages_are_reported_in_one_line(
+    find_spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(monitor, "find_spec", find_spec)
 
     with pytest.raises(UsageError, match=re.escape("pip install 'rtbench[otel]'")):

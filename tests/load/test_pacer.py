@@ -11,14 +11,22 @@ from hypothesis import strategies as st
 from bench.base.units import NS_PER_S
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.load.execution.pairs import WorkerSlot
-from bench.load.execution.target_state import MAX_WAIT_NS, Limited, StartPacer, earliest_ns, pacer_of
+from bench.load.execution.target_state import (
+    MAX_WAIT_NS,
+    Limited,
+    StartPacer,
+    earliest_ns,
+    pacer_of,
+)
 from bench.simulator.quota import MinuteQuota
 
 MINUTE_NS = 60 * NS_PER_S
 
 
 def starts(pacer: StartPacer, *arrivals: int) -> list[int]:
-    """Return the starts of pairs that arrive at these instants. Each start is acquired before the next pair arrives."""
+    """Return the starts of pairs that arrive at these instants. Each start is acquired before
+    the next pair arrives.
+    """
     taken = []
     for now_ns in arrivals:
         taken.append(earliest_ns([pacer], now_ns))
@@ -27,7 +35,9 @@ def starts(pacer: StartPacer, *arrivals: int) -> list[int]:
 
 
 def after_a_wait(pacer: StartPacer, what: Limited = "connection") -> int:
-    """Report a refusal to the pacer. Return the instant at which the wait after the refusal ends."""
+    """Report a refusal to the pacer. Return the instant at which the wait after the refusal
+    ends.
+    """
     pacer.on_throttled(what, 0, 0, None)
     return pacer.earliest_ns(0)
 
@@ -37,22 +47,41 @@ PACED: dict[str, tuple[float | None, list[tuple[int, int, int | None]], list[int
     "without a rate each start is immediate": (None, [], [5, 5, 9], [5, 5, 9]),
     "a rate of zero is no limit": (0, [], [7], [7]),
     "simultaneous starts are evenly spaced": (30, [], [0, 0, 0], [0, 2 * NS_PER_S, 4 * NS_PER_S]),
-    "idle time allows no burst": (60, [], [0, MINUTE_NS, MINUTE_NS], [0, MINUTE_NS, MINUTE_NS + NS_PER_S]),
-    "no start before the retry-after":
-        (None, [(0, 10, 5 * NS_PER_S)], [20], [10 + 5 * NS_PER_S]),
-    "starts after a wait keep their gap":
-        (12, [(0, 0, 5 * NS_PER_S)], [1, 1], [5 * NS_PER_S, 10 * NS_PER_S]),
-    "a retry-after of days is limited to ten minutes":
-        (None, [(0, 0, 10**6 * NS_PER_S)], [1], [MAX_HOLD_NS]),
-    "simultaneous refusals wait like one":
-        (None, [(5, 10, None), (5, 20, None), (5, 30, None)], [40], [10 + NS_PER_S]),
+    "idle time allows no burst": (
+        60,
+        [],
+        [0, MINUTE_NS, MINUTE_NS],
+        [0, MINUTE_NS, MINUTE_NS + NS_PER_S],
+    ),
+    "no start before the retry-after": (None, [(0, 10, 5 * NS_PER_S)], [20], [10 + 5 * NS_PER_S]),
+    "starts after a wait keep their gap": (
+        12,
+        [(0, 0, 5 * NS_PER_S)],
+        [1, 1],
+        [5 * NS_PER_S, 10 * NS_PER_S],
+    ),
+    "a retry-after of days is limited to ten minutes": (
+        None,
+        [(0, 0, 10**6 * NS_PER_S)],
+        [1],
+        [MAX_HOLD_NS],
+    ),
+    "simultaneous refusals wait like one": (
+        None,
+        [(5, 10, None), (5, 20, None), (5, 30, None)],
+        [40],
+        [10 + NS_PER_S],
+    ),
     "a retry-after of zero waits for a second": (None, [(0, 10, 0)], [10], [10 + NS_PER_S]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("rate", "refusals", "arrivals", "started"), PACED.values(), ids=PACED)
 def test_pairs_start_at_their_rate_and_after_retry_after(
-    rate: float | None, refusals: list[tuple[int, int, int | None]], arrivals: list[int], started: list[int]
+    rate: float | None,
+    refusals: list[tuple[int, int, int | None]],
+    arrivals: list[int],
+    started: list[int],
 ) -> None:
     pacer = StartPacer(rate)
     for refusal in refusals:
@@ -62,7 +91,9 @@ def test_pairs_start_at_their_rate_and_after_retry_after(
 
 
 @pytest.mark.parametrize(("requested_ns", "own"), [(5 * NS_PER_S, 0), (0, 1), (None, 1)])
-def test_only_delays_that_the_service_requested_count_as_requested(requested_ns: int | None, own: int) -> None:
+def test_only_delays_that_the_service_requested_count_as_requested(
+    requested_ns: int | None, own: int
+) -> None:
     pacer = StartPacer(None)
     pacer.on_throttled("connection", 0, 0, requested_ns)
     assert pacer.own_delays == own
@@ -78,7 +109,10 @@ def test_held_time_is_the_time_without_possible_starts(holds: list[tuple[int, in
     assert pacer.held_ns(1_000) == len(held)
 
 
-@given(st.floats(1, 600), st.lists(st.tuples(st.booleans(), st.integers(0, 10 * NS_PER_S)), min_size=2, max_size=30))
+@given(
+    st.floats(1, 600),
+    st.lists(st.tuples(st.booleans(), st.integers(0, 10 * NS_PER_S)), min_size=2, max_size=30),
+)
 def test_renewals_keep_the_rate_and_start_before_waiting_calls(
     per_minute: float, asking: list[tuple[bool, int]]
 ) -> None:
@@ -182,11 +216,17 @@ def test_starts_approach_the_unknown_rate_limit_of_a_service(per_minute: int) ->
 
 
 @given(st.integers(1, 6), st.integers(1, 600), st.integers(0, MINUTE_NS), st.data())
-def test_starts_are_even_over_all_processes(workers: int, per_minute: int, began_ns: int, data: st.DataObject) -> None:
+def test_starts_are_even_over_all_processes(
+    workers: int, per_minute: int, began_ns: int, data: st.DataObject
+) -> None:
     taken = []
     for worker in range(workers):
-        arrivals = sorted(data.draw(st.lists(st.integers(0, 5 * MINUTE_NS), min_size=1, max_size=10)))
-        taken += starts(pacer_of(per_minute, WorkerSlot(0, began_ns, worker=worker, workers=workers)), *arrivals)
+        arrivals = sorted(
+            data.draw(st.lists(st.integers(0, 5 * MINUTE_NS), min_size=1, max_size=10))
+        )
+        taken += starts(
+            pacer_of(per_minute, WorkerSlot(0, began_ns, worker=worker, workers=workers)), *arrivals
+        )
 
     gap_ns = 60 * NS_PER_S // per_minute
     # each start is rounded to 1 ns
@@ -195,7 +235,8 @@ def test_starts_are_even_over_all_processes(workers: int, per_minute: int, began
 
 def test_two_processes_start_half_an_interval_apart() -> None:
     first, second = (
-        starts(pacer_of(30, WorkerSlot(0, 100, worker=worker, workers=2)), 101, 101) for worker in range(2)
+        starts(pacer_of(30, WorkerSlot(0, 100, worker=worker, workers=2)), 101, 101)
+        for worker in range(2)
     )
 
     assert second == [100 + 2 * NS_PER_S, 100 + 6 * NS_PER_S]

@@ -1,4 +1,6 @@
-"""Pairs of sessions: the start, order and block of each pair, and the choice of the pairs that have event logs."""
+"""Pairs of sessions: the start, order and block of each pair, and the choice of the pairs that
+have event logs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_S
 from bench.load.execution.pairs import is_sampled, phase_of
 from bench.load.execution.start_scheduler import PairStart, StartScheduler
-from bench.load.execution.target_state import MAX_INITIAL_FAILURES, StartPacer, TargetState, earliest_ns
+from bench.load.execution.target_state import (
+    MAX_INITIAL_FAILURES,
+    StartPacer,
+    TargetState,
+    earliest_ns,
+)
 from bench.load.planning.run_plan import per_minute_of
 from bench.session.dial import Dialer
 from bench.target.tokens import Keyring
@@ -45,7 +52,9 @@ def test_a_pair_is_measured_if_it_starts_after_the_warmup(second: int, warmup_s:
 
 
 RATES = st.lists(st.sampled_from([None, 600.0, 900.0, 6_000.0]), min_size=1, max_size=4)
-EVENTS = st.lists(st.tuples(st.integers(0, NS_PER_S), st.none() | st.integers(0, NS_PER_S)), max_size=40)
+EVENTS = st.lists(
+    st.tuples(st.integers(0, NS_PER_S), st.none() | st.integers(0, NS_PER_S)), max_size=40
+)
 
 
 @given(RATES, EVENTS)
@@ -80,12 +89,14 @@ def test_logged_pairs_are_evenly_spaced(share: Fraction) -> None:
     assert gaps <= {math.floor(1 / share), math.ceil(1 / share)}
 
 
-# If several pairs request a start at the same time, they start one after another. Between two starts, the loop polls
-# its sockets.
+# If several pairs request a start at the same time, they start one after another. Between two
+# starts, the loop polls its sockets.
 
 
 def test_the_event_loop_polls_between_two_simultaneous_starts() -> None:
-    starts = StartScheduler([TargetState("", cast(Any, None), cast(Any, None), StartPacer(None))], lambda: False)
+    starts = StartScheduler(
+        [TargetState("", cast(Any, None), cast(Any, None), StartPacer(None))], lambda: False
+    )
     watch = LoopMonitor.of_hub()
     begun: list[tuple[int, PairStart]] = []
 
@@ -120,7 +131,8 @@ def session_with(outcome: str, **changes: Any) -> Any:
 def test_a_target_is_hopeless_after_ten_sessions_that_did_not_open() -> None:
     here = target_state()
     may_continue = [
-        here.count_session(session_with("connect_failed:tcp"), at(30)) for _ in range(MAX_INITIAL_FAILURES - 1)
+        here.count_session(session_with("connect_failed:tcp"), at(30))
+        for _ in range(MAX_INITIAL_FAILURES - 1)
     ]
 
     assert all(may_continue)
@@ -129,18 +141,24 @@ def test_a_target_is_hopeless_after_ten_sessions_that_did_not_open() -> None:
     assert here.is_hopeless
 
 
-@pytest.mark.parametrize(("outcome", "failed"), [("throttled:handshake", True), ("unfinished", False)])
-def test_a_target_with_throttled_or_unfinished_sessions_is_not_hopeless(outcome: str, failed: bool) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "failed"), [("throttled:handshake", True), ("unfinished", False)]
+)
+def test_a_target_with_throttled_or_unfinished_sessions_is_not_hopeless(
+    outcome: str, failed: bool
+) -> None:
     here = target_state()
 
-    assert [here.count_session(session_with(outcome), at(30)) for _ in range(MAX_INITIAL_FAILURES)] == [
-        failed
-    ] * MAX_INITIAL_FAILURES
+    assert [
+        here.count_session(session_with(outcome), at(30)) for _ in range(MAX_INITIAL_FAILURES)
+    ] == [failed] * MAX_INITIAL_FAILURES
     assert not here.is_hopeless
 
 
 def turn(outcome: str = "ok", detail: str = "", start_ns: int = at(0)) -> Any:
-    return build_observation(outcome=outcome, detail=detail, start_ns=start_ns, instants={"ended": start_ns + 20 * MS})
+    return build_observation(
+        outcome=outcome, detail=detail, start_ns=start_ns, instants={"ended": start_ns + 20 * MS}
+    )
 
 
 def test_a_throttled_turn_delays_starts_for_the_retry_after_from_its_end() -> None:

@@ -43,37 +43,71 @@ from tests.load.options import Parser, help_parser, parsed
 
 SERVICE: dict[str, tuple[str, Any]] = {
     # (the option's value, the parsed value)
-    "url": ("ws://localhost:1/v1/realtime",) * 2, "dialect": ("preview",) * 2, "api_key_env": ("KEY",) * 2,
-    "ca_file": ("ca.pem", Path("ca.pem")), "auth": ("azure_cli",) * 2, "client_cert": ("me.pem", Path("me.pem")),
-    "client_key": ("me.key", Path("me.key")), "proxy": ("none",) * 2, "resolve": ("::1",) * 2,
-    "compression": ("deflate",) * 2, "prices": ("prices.yaml", Path("prices.yaml")), "max_message_mib": ("2", 2),
+    "url": ("ws://localhost:1/v1/realtime",) * 2,
+    "dialect": ("preview",) * 2,
+    "api_key_env": ("KEY",) * 2,
+    "ca_file": ("ca.pem", Path("ca.pem")),
+    "auth": ("azure_cli",) * 2,
+    "client_cert": ("me.pem", Path("me.pem")),
+    "client_key": ("me.key", Path("me.key")),
+    "proxy": ("none",) * 2,
+    "resolve": ("::1",) * 2,
+    "compression": ("deflate",) * 2,
+    "prices": ("prices.yaml", Path("prices.yaml")),
+    "max_message_mib": ("2", 2),
     "srtp": ("required",) * 2,
-    "targets": ("a, b.quick", ("a", "b.quick")), "target_file": ("there.yaml", Path("there.yaml")),
-}  # fmt: skip
+    "targets": ("a, b.quick", ("a", "b.quick")),
+    "target_file": ("there.yaml", Path("there.yaml")),
+}
 RUN: dict[str, tuple[str, Any]] = {
-    "sessions": ("7", 7), "connect_rate": ("30", 30.0), "session_pause": ("0", 0.0), "seed": ("5", 5),
-    "budget": ("2.50", 2.5), "warmup": ("1m30s", 90.0), "thresholds": ("ttfa: med<1s", ("ttfa: med<1s",)),
-    "interim_every": ("25", 25), "record_events": ("2.5%", Fraction(1, 40)), "runs_dir": ("out", Path("out")),
-    "history": ("before.jsonl", Path("before.jsonl")), "worker_timeout": ("2m", 120.0),
-    "arrival_rate": ("30/min", 0.5), "arrival_pattern": ("gamma:2",) * 2, "max_concurrent": ("40", 40),
-    "name": ("checkout",) * 2, "part_of": ("nightly-7",) * 2,
-    "whole_run": ("parts=10, users=400,arrival-rate=30/min,budget=20",
-                  {"parts": 10, "users": 400, "arrival_rate": 0.5, "budget": 20.0}),
+    "sessions": ("7", 7),
+    "connect_rate": ("30", 30.0),
+    "session_pause": ("0", 0.0),
+    "seed": ("5", 5),
+    "budget": ("2.50", 2.5),
+    "warmup": ("1m30s", 90.0),
+    "thresholds": ("ttfa: med<1s", ("ttfa: med<1s",)),
+    "interim_every": ("25", 25),
+    "record_events": ("2.5%", Fraction(1, 40)),
+    "runs_dir": ("out", Path("out")),
+    "history": ("before.jsonl", Path("before.jsonl")),
+    "worker_timeout": ("2m", 120.0),
+    "arrival_rate": ("30/min", 0.5),
+    "arrival_pattern": ("gamma:2",) * 2,
+    "max_concurrent": ("40", 40),
+    "name": ("checkout",) * 2,
+    "part_of": ("nightly-7",) * 2,
+    "whole_run": (
+        "parts=10, users=400,arrival-rate=30/min,budget=20",
+        {"parts": 10, "users": 400, "arrival_rate": 0.5, "budget": 20.0},
+    ),
     "locust_metrics": ("ttfa, voice_to_voice", ("ttfa", "voice_to_voice")),
-}  # fmt: skip
-FIELDS = {"session_pause": "session_pause_s", "budget": "budget_usd", "warmup": "warmup_s",
-          "worker_timeout": "worker_timeout_s", "arrival_rate": "arrivals_per_s", "prices": "price_file"}  # fmt: skip
+}
+FIELDS = {
+    "session_pause": "session_pause_s",
+    "budget": "budget_usd",
+    "warmup": "warmup_s",
+    "worker_timeout": "worker_timeout_s",
+    "arrival_rate": "arrivals_per_s",
+    "prices": "price_file",
+}
 FLAGS = ("until_decided", "priority", "record_audio", "record_transcripts", "yes")
 
 
 def test_each_option_is_read() -> None:
-    given = [word for name, (value, _) in (SERVICE | RUN).items() for word in (f"--{name.replace('_', '-')}", value)]
+    given = [
+        word
+        for name, (value, _) in (SERVICE | RUN).items()
+        for word in (f"--{name.replace('_', '-')}", value)
+    ]
     given += [f"--{name.replace('_', '-')}" for name in FLAGS]
     options = Options.of(parsed(*given, "--label", "commit=1a2b3c", "--label", "note = two words"))
     flags: dict[str, Any] = dict.fromkeys(FLAGS, True)
 
     assert options == Options(
-        service_options=ServiceOptions(**{FIELDS.get(name, name): value for name, (_, value) in SERVICE.items()}),
+        service_options=ServiceOptions(
+            **{FIELDS.get(name, name): value for name, (_, value) in SERVICE.items()}
+        ),
         labels={"commit": "1a2b3c", "note": "two words"},
         stages=None,
         **{FIELDS.get(name, name): value for name, (_, value) in RUN.items()},
@@ -83,23 +117,54 @@ def test_each_option_is_read() -> None:
 
 REFUSED = {
     # (the option, the option's error, values that cause the error)
-    "a share of sessions is a percentage": ("--record-events", "--record-events must be a percentage from 0% to 100%",
-                                            ["5", "101%", "-1%", "nan%", "1e1%", "half", "%", "1%%"]),
-    "a seed is a whole number": ("--seed", "--seed must be a whole number from 0 to", ["-1", "1.5", "x", "²"]),
-    "a warm-up is a time": ("--warmup", "--warmup must be a time such as 90, 90s, 2m or 1m30s",
-                            ["-1", "soon", "1.5m", "s", "1s2m", "²", "1 m", " "]),
+    "a share of sessions is a percentage": (
+        "--record-events",
+        "--record-events must be a percentage from 0% to 100%",
+        ["5", "101%", "-1%", "nan%", "1e1%", "half", "%", "1%%"],
+    ),
+    "a seed is a whole number": (
+        "--seed",
+        "--seed must be a whole number from 0 to",
+        ["-1", "1.5", "x", "²"],
+    ),
+    "a warm-up is a time": (
+        "--warmup",
+        "--warmup must be a time such as 90, 90s, 2m or 1m30s",
+        ["-1", "soon", "1.5m", "s", "1s2m", "²", "1 m", " "],
+    ),
     "looks are for deciding": ("--interim-every", "--interim-every needs --until-decided", ["25"]),
     "a rate is not negative": ("--connect-rate", "--connect-rate", ["-1"]),
     "a budget is money": ("--budget", "--budget must be", ["0", "-1", "nan", "inf", "five"]),
     "a name can be a folder": ("--name", "--name", ["../elsewhere", "a/b", ".hidden", "x" * 81]),
-    "a plan of parts has known quantities": ("--whole-run", "--whole-run", ["400", "users=400", "parts=2,seed=1",
-                                             "parts=2,parts=2", "parts=0", "parts=2,users=", "parts=2,budget=0"]),
-    "a plan of parts has a name": ("--whole-run", "--whole-run needs the name of the whole run", ["parts=2"]),
-    "metrics in Locust's statistics are times of turns": ("--locust-metrics", "--locust-metrics: ",
-                                                          ["ttfb", "connect_total", "stall_count"]),
-    "a label has a name and a value": ("--label", "--label", ["commit", "commit=", "=1a2b3c", "a key=1",
-                                                              "commit=one\ntwo", f"commit={'x' * 201}"]),
-}  # fmt: skip
+    "a plan of parts has known quantities": (
+        "--whole-run",
+        "--whole-run",
+        [
+            "400",
+            "users=400",
+            "parts=2,seed=1",
+            "parts=2,parts=2",
+            "parts=0",
+            "parts=2,users=",
+            "parts=2,budget=0",
+        ],
+    ),
+    "a plan of parts has a name": (
+        "--whole-run",
+        "--whole-run needs the name of the whole run",
+        ["parts=2"],
+    ),
+    "metrics in Locust's statistics are times of turns": (
+        "--locust-metrics",
+        "--locust-metrics: ",
+        ["ttfb", "connect_total", "stall_count"],
+    ),
+    "a label has a name and a value": (
+        "--label",
+        "--label",
+        ["commit", "commit=", "=1a2b3c", "a key=1", "commit=one\ntwo", f"commit={'x' * 201}"],
+    ),
+}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +180,9 @@ def test_an_invalid_value_of_an_option_is_refused(option: str, expected: str, va
         Options.of(parsed(f"{option}={value}"))
 
 
-@pytest.mark.parametrize(("share", "wanted"), [("0%", 0), ("100 %", 1), (" 50% ", Fraction(1, 2)), ("", 0)])
+@pytest.mark.parametrize(
+    ("share", "wanted"), [("0%", 0), ("100 %", 1), (" 50% ", Fraction(1, 2)), ("", 0)]
+)
 def test_a_share_of_sessions_is_a_percentage(share: str, wanted: Fraction) -> None:
     assert Options.of(parsed("--record-events", share)).record_events == wanted
 
@@ -145,11 +212,18 @@ def test_each_format_of_a_check_is_passed_on() -> None:
     given = of_command("--write", "junit=a.xml", "--write", "json=a.json", "--junit", "b.xml")
 
     assert check_options(given, {"ttfa": ["p(50)<1s"]}) == [
-        "--write", "junit=a.xml", "--write", "json=a.json", "--junit", "b.xml"
-    ]  # fmt: skip
+        "--write",
+        "junit=a.xml",
+        "--write",
+        "json=a.json",
+        "--junit",
+        "b.xml",
+    ]
 
 
-@pytest.mark.parametrize("option", [("--junit", "found.xml"), ("--write", "json=a"), ("--on-inconclusive", "warn")])
+@pytest.mark.parametrize(
+    "option", [("--junit", "found.xml"), ("--write", "json=a"), ("--on-inconclusive", "warn")]
+)
 def test_an_option_of_a_check_without_thresholds_is_refused(option: tuple[str, str]) -> None:
     with pytest.raises(UsageError, match=f"{option[0]} needs thresholds"):
         check_options(of_command(*option), {})
@@ -177,7 +251,10 @@ def test_an_error_of_the_argument_parser_is_one_line(capsys: pytest.CaptureFixtu
         (("--concurrency", "4"), "--concurrency 4; did you mean --users? see rtbench run --help"),
         (("--rate", "5"), "--rate 5; did you mean --arrival-rate? see rtbench run --help"),
         (("--out", "x.json"), "--out x.json; did you mean --runs-dir? see rtbench run --help"),
-        (("--vus=5", "-n", "9"), "--vus=5 -n 9; did you mean --users, --sessions? see rtbench run --help"),
+        (
+            ("--vus=5", "-n", "9"),
+            "--vus=5 -n 9; did you mean --users, --sessions? see rtbench run --help",
+        ),
         (("-c100",), "-c100; did you mean --users? see rtbench run --help"),
     ],
 )
@@ -200,7 +277,9 @@ def test_the_web_page_and_the_master_listen_on_loopback_by_default() -> None:
     assert (given.web_host, given.master_bind_host) == (LOOPBACK, LOOPBACK)
 
 
-def test_processes_minus_one_means_one_process_per_allowed_core(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_minus_one_means_one_process_per_allowed_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(run_options, "core_count", lambda: 3)
     parser = Parser()
     parser.add_argument("--processes", type=int)
@@ -232,7 +311,8 @@ def read(line: str, free: str) -> RunArguments:
 
 def test_script_files_may_be_anywhere_and_other_words_keep_their_order() -> None:
     parsed_words = read(
-        "-u 4 mine.yaml --thresholds ci.yaml callers.py Caller other.yml -t 1m", "mine.yaml callers.py Caller other.yml"
+        "-u 4 mine.yaml --thresholds ci.yaml callers.py Caller other.yml -t 1m",
+        "mine.yaml callers.py Caller other.yml",
     )
 
     assert parsed_words.files == [Path("callers.py"), Path("mine.yaml"), Path("other.yml")]
@@ -240,7 +320,9 @@ def test_script_files_may_be_anywhere_and_other_words_keep_their_order() -> None
 
 
 def test_each_option_of_another_tool_is_none_of_ours_and_names_one_of_ours() -> None:
-    ours = {flag for action in help_parser()._actions for flag in action.option_strings} | {"--thresholds"}
+    ours = {flag for action in help_parser()._actions for flag in action.option_strings} | {
+        "--thresholds"
+    }
     flags = ours | {name for name, *_ in OF_LOCUST} | {short for _, short, *_ in OF_LOCUST}
 
     assert {*OF_OTHER_TOOLS.values()} <= flags
@@ -250,20 +332,50 @@ def test_each_option_of_another_tool_is_none_of_ours_and_names_one_of_ours() -> 
 @pytest.mark.parametrize(
     ("line", "free", "expected"),
     [
-        ("mine.yaml -t 5 min", "mine.yaml min", "-t 5 min: write the time without a blank, as in -t 5m"),
-        ("callers.py --run-time 2 Hours", "callers.py Hours", "--run-time 2 Hours: .*, as in --run-time 2h"),
-        ("mine.yaml --run-time=5 min", "mine.yaml min", "--run-time=5 min: .*, as in --run-time=5m"),
+        (
+            "mine.yaml -t 5 min",
+            "mine.yaml min",
+            "-t 5 min: write the time without a blank, as in -t 5m",
+        ),
+        (
+            "callers.py --run-time 2 Hours",
+            "callers.py Hours",
+            "--run-time 2 Hours: .*, as in --run-time 2h",
+        ),
+        (
+            "mine.yaml --run-time=5 min",
+            "mine.yaml min",
+            "--run-time=5 min: .*, as in --run-time=5m",
+        ),
         ("mine.yaml -t5 min -u 2", "mine.yaml min", "-t5 min: .*, as in -t5m"),
-        ("mine.yaml -t 1 h 30 Min -u 2", "mine.yaml h 30 Min", "-t 1 h 30 Min: .*, as in -t 1h30m$"),
+        (
+            "mine.yaml -t 1 h 30 Min -u 2",
+            "mine.yaml h 30 Min",
+            "-t 1 h 30 Min: .*, as in -t 1h30m$",
+        ),
         ("callers.py -t 1h 30m Caller", "callers.py 30m Caller", "-t 1h 30m: .*, as in -t 1h30m$"),
-        ("mine.yaml --name=my run", "mine.yaml run", "run: no such file; if it .*, write --name='my run'"),
-        ("mine.yaml --name my run", "mine.yaml run", "run: no such file; if it .*, write --name 'my run'"),
+        (
+            "mine.yaml --name=my run",
+            "mine.yaml run",
+            "run: no such file; if it .*, write --name='my run'",
+        ),
+        (
+            "mine.yaml --name my run",
+            "mine.yaml run",
+            "run: no such file; if it .*, write --name 'my run'",
+        ),
         ("mine.yaml typo", "mine.yaml typo", "typo: no such file"),
         ("typo mine.yaml --name=x", "typo mine.yaml", "^typo: no such file$"),
-        ("mine.yaml -rate=50", "mine.yaml", "unrecognized arguments: -rate=50; did you mean --arrival-rate?"),
+        (
+            "mine.yaml -rate=50",
+            "mine.yaml",
+            "unrecognized arguments: -rate=50; did you mean --arrival-rate?",
+        ),
     ],
 )
-def test_a_part_of_a_value_after_a_blank_is_refused_with_the_correct_form(line: str, free: str, expected: str) -> None:
+def test_a_part_of_a_value_after_a_blank_is_refused_with_the_correct_form(
+    line: str, free: str, expected: str
+) -> None:
     with pytest.raises(UsageError, match=expected):
         read(line, free)
 
@@ -273,7 +385,9 @@ def test_a_class_may_follow_the_value_of_an_option() -> None:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.word)
-def test_a_word_stands_for_the_reference_workload_with_its_load(workload: ReferenceWorkload) -> None:
+def test_a_word_stands_for_the_reference_workload_with_its_load(
+    workload: ReferenceWorkload,
+) -> None:
     arguments = read(f"{workload.word} --yes", workload.word)
 
     assert arguments.files == [EXAMPLES / workload.file]
@@ -282,7 +396,9 @@ def test_a_word_stands_for_the_reference_workload_with_its_load(workload: Refere
     assert arguments.defaults == {"num_users": USERS, "sessions": SESSIONS}
 
 
-@pytest.mark.parametrize("option", ["--arrival-rate 30/min", "--max-concurrent=9", "--stages stages.yaml"])
+@pytest.mark.parametrize(
+    "option", ["--arrival-rate 30/min", "--max-concurrent=9", "--stages stages.yaml"]
+)
 def test_an_option_that_sets_the_load_replaces_the_default_number_of_users(option: str) -> None:
     assert read(f"reference {option}", "reference").defaults == {"sessions": SESSIONS}
 
@@ -301,15 +417,29 @@ def test_other_files_have_no_default_load() -> None:
         ("nowhere.yaml", "nowhere.yaml", "nowhere.yaml: no such file"),
         ("mine.yaml nowhere.py", "mine.yaml nowhere.py", "nowhere.py: no such file"),
         ("scripts", "scripts", "scripts is a folder: name scripts, such as scripts/mine.yaml"),
-        ("notes.txt", "notes.txt", "notes.txt is not a script or a Locust file: use a file that ends in .yaml"),
+        (
+            "notes.txt",
+            "notes.txt",
+            "notes.txt is not a script or a Locust file: use a file that ends in .yaml",
+        ),
         ("plain", "plain", "plain is not a script"),
-        ("reference mine.yaml", "reference mine.yaml", "reference is a complete workload: run it without other files"),
-        ("reference reference-typed", "reference reference-typed", "reference is a complete workload"),
+        (
+            "reference mine.yaml",
+            "reference mine.yaml",
+            "reference is a complete workload: run it without other files",
+        ),
+        (
+            "reference reference-typed",
+            "reference reference-typed",
+            "reference is a complete workload",
+        ),
         ("-f mine.yaml", "", "takes files without -f: rtbench run mine.yaml"),
         ("--locustfile=mine.yaml", "", "takes files without -f"),
     ],
 )
-def test_an_invalid_command_is_refused_with_the_correct_command(line: str, free: str, problem: str) -> None:
+def test_an_invalid_command_is_refused_with_the_correct_command(
+    line: str, free: str, problem: str
+) -> None:
     with pytest.raises(UsageError) as refused:
         read(line, free)
 
@@ -364,17 +494,33 @@ def parser() -> Any:
     return made
 
 
-def command_line_of(words: str, *, judged: bool = False, environ: dict[str, str] | None = None) -> str:
+def command_line_of(
+    words: str, *, judged: bool = False, environ: dict[str, str] | None = None
+) -> str:
     made = parser()
     given = vars(made.parse_args(words.split(), env_vars={}))
     return " ".join(repeating_command(given, made._actions, environ or {}, judged=judged))
 
 
 def test_the_command_line_repeats_options_by_their_long_names() -> None:
-    given = "-f mine.py -u 4 -r 2.5 --headless --tags x y --sessions 12 --targets a,b --yes --name night --label k=v"
+    given = (
+        "-f mine.py -u 4 -r 2.5 --headless --tags x y --sessions 12 --targets a,b --yes --name"
+        " night --label k=v"
+    )
     words = command_line_of(given).split()
 
-    assert words[:10] == ["locust", "-f", "mine.py", "--headless", "--users", "4", "--spawn-rate", "2.5", "--tags", "x"]
+    assert words[:10] == [
+        "locust",
+        "-f",
+        "mine.py",
+        "--headless",
+        "--users",
+        "4",
+        "--spawn-rate",
+        "2.5",
+        "--tags",
+        "x",
+    ]
     for asked in ("--sessions 12", "--targets a,b", "--yes", "--name night", "--label k=v"):
         assert asked in " ".join(words)
     assert command_line_of(" ".join(words[1:])).split() == words
@@ -382,34 +528,50 @@ def test_the_command_line_repeats_options_by_their_long_names() -> None:
 
 @pytest.mark.parametrize(("file", "judged"), [("mine.yaml", False), ("mine.py", True)])
 def test_a_script_or_a_checked_run_is_repeated_by_rtbench_run(file: str, judged: bool) -> None:
-    assert command_line_of(f"-f {file} --headless --sessions 3", judged=judged) == f"rtbench run {file} --sessions 3"
+    assert (
+        command_line_of(f"-f {file} --headless --sessions 3", judged=judged)
+        == f"rtbench run {file} --sessions 3"
+    )
 
 
 def test_a_command_that_starts_runs_is_repeated_itself() -> None:
     words = "rtbench quickstart --simulator"
 
-    assert command_line_of("-f x.py --headless", environ={COMMAND: json.dumps(words.split())}) == words
+    assert (
+        command_line_of("-f x.py --headless", environ={COMMAND: json.dumps(words.split())}) == words
+    )
 
 
 def test_options_with_secrets_are_not_repeated() -> None:
     assert "hush" not in command_line_of("-f x.py --headless --web-login-secret hush --users 3")
 
 
-@pytest.mark.parametrize("load", ["--arrival-rate 60/min --max-concurrent 5", "--stages stages.yaml"])
+@pytest.mark.parametrize(
+    "load", ["--arrival-rate 60/min --max-concurrent 5", "--stages stages.yaml"]
+)
 def test_users_that_the_load_determines_are_not_repeated(load: str) -> None:
-    assert command_line_of(f"-f x.py --headless --users 5 --spawn-rate 5 {load}") == f"locust -f x.py --headless {load}"
+    assert (
+        command_line_of(f"-f x.py --headless --users 5 --spawn-rate 5 {load}")
+        == f"locust -f x.py --headless {load}"
+    )
 
 
 def test_the_simulator_is_repeated_as_a_switch() -> None:
-    assert command_line_of("-f x.py --headless --simulator") == "locust -f x.py --headless --simulator"
+    assert (
+        command_line_of("-f x.py --headless --simulator") == "locust -f x.py --headless --simulator"
+    )
 
 
-@pytest.mark.parametrize("words", ["-f x.py", "-f x.py --headless --master", "-f x.py --headless --worker"])
+@pytest.mark.parametrize(
+    "words", ["-f x.py", "-f x.py --headless --master", "-f x.py --headless --worker"]
+)
 def test_a_run_with_the_web_ui_or_several_machines_has_no_command_line(words: str) -> None:
     assert command_line_of(words) == ""
 
 
-def test_a_program_outside_the_path_is_called_by_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_program_outside_the_path_is_called_by_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/rtbench").touch()
     monkeypatch.setattr("shutil.which", lambda name: None)
@@ -450,18 +612,30 @@ def test_each_option_is_printed_with_its_value_variable_and_help(
 def test_each_choice_of_an_option_is_in_the_documentation() -> None:
     page = Path(__file__).parents[2] / "docs" / "options.md"
     rows = {
-        row.split("`")[1].partition(" ")[0]: row for row in page.read_text().splitlines() if row.startswith("- `--")
+        row.split("`")[1].partition(" ")[0]: row
+        for row in page.read_text().splitlines()
+        if row.startswith("- `--")
     }
-    words = {action.option_strings[0]: action.choices for action in help_parser()._actions if action.choices}
+    words = {
+        action.option_strings[0]: action.choices
+        for action in help_parser()._actions
+        if action.choices
+    }
 
     assert words.keys() >= {"--auth", "--dialect", "--compression"}
-    assert [(name, word) for name, of in words.items() for word in of if f"`{word}`" not in rows[name]] == []
+    assert [
+        (name, word) for name, of in words.items() for word in of if f"`{word}`" not in rows[name]
+    ] == []
 
 
-def test_the_command_replaces_its_process_by_the_one_that_system_tests_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_replaces_its_process_by_the_one_that_system_tests_fork(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     executed: list[list[str]] = []
     monkeypatch.setattr(os, "execve", lambda _, command, environ: executed.append(command))
     words = ["run", "mine.yaml", "-u", "4"]
     call(*words)
 
-    assert executed == [forked.executed([sys.executable, "-W", "error", "-m", "rtbench.cli.app", *words])]
+    assert executed == [
+        forked.executed([sys.executable, "-W", "error", "-m", "rtbench.cli.app", *words])
+    ]

@@ -70,7 +70,9 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_cost_notice_is_given_only_for_remote_services(tmp_path: Path) -> None:
     notices = plan(tmp_path, "--url", THERE).notices
 
-    assert any(notice.startswith("sessions may cost money, so at most 20 are opened") for notice in notices)
+    assert any(
+        notice.startswith("sessions may cost money, so at most 20 are opened") for notice in notices
+    )
     assert any("USD for 20 sessions" in notice for notice in notices)
     assert plan(tmp_path, "--url", HERE).notices == []
 
@@ -84,7 +86,9 @@ def test_an_agent_without_prices_has_no_cost_notice(tmp_path: Path) -> None:
 
 
 def test_a_budget_below_the_estimate_gives_a_notice(tmp_path: Path) -> None:
-    small, ample = (plan(tmp_path, "--url", THERE, "--budget", usd).notices for usd in ("0.0001", "100"))
+    small, ample = (
+        plan(tmp_path, "--url", THERE, "--budget", usd).notices for usd in ("0.0001", "100")
+    )
 
     assert "is below the lower estimate" in small[-1]
     assert not any("the lower estimate" in notice for notice in ample)
@@ -111,12 +115,19 @@ def test_the_plan_has_the_tokens_of_mcp_servers_and_no_document_has_them(
     planned = plan(tmp_path, "--url", HERE, text=MCP + "steps:\n  - text: Hello\n")
 
     assert [token.header() for token in planned.mcp_tokens] == [("DOCS_TOKEN", "token-of-docs")]
-    assert "token-of-docs" not in json.dumps(planned.opening_document("r", 0, {}, 1)) + repr(planned)
+    assert "token-of-docs" not in json.dumps(planned.opening_document("r", 0, {}, 1)) + repr(
+        planned
+    )
 
 
 @pytest.mark.parametrize(
     ("value", "problem"),
-    [(None, "is not set"), (" ", "is not set"), ("short", "has fewer than 8 characters"), ("two words", "contains a")],
+    [
+        (None, "is not set"),
+        (" ", "is not set"),
+        ("short", "has fewer than 8 characters"),
+        ("two words", "contains a"),
+    ],
 )
 def test_a_missing_or_unusable_token_of_an_mcp_server_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None, problem: str
@@ -127,14 +138,17 @@ def test_a_missing_or_unusable_token_of_an_mcp_server_is_one_line(
 
     with pytest.raises(UsageError) as refused:
         plan(tmp_path, "--url", HERE, text=MCP + "steps:\n  - text: Hello\n")
-    words = f"talk: mcp_servers.docs.authorization_env: the environment variable DOCS_TOKEN {problem}"
+    words = (
+        f"talk: mcp_servers.docs.authorization_env: the environment variable DOCS_TOKEN {problem}"
+    )
     assert str(refused.value).startswith(words)
 
 
 def test_each_target_is_planned_with_its_own_settings(tmp_path: Path) -> None:
     targets = tmp_path / "targets.yaml"
     targets.write_text(
-        f"targets:\n  west:\n    url: '{HERE}'\n    variants:\n      quick: {{session: {{voice: verse}}}}\n"
+        f"targets:\n  west:\n    url: '{HERE}'\n    variants:\n      quick: {{session: {{voice:"
+        " verse}}\n"
     )
     both = plan(tmp_path, "--targets", "west, west.quick", "--target-file", str(targets))
     document = both.opening_document("run", 0, {}, 1)
@@ -157,13 +171,17 @@ def test_until_decided_needs_two_targets_and_has_a_maximum_of_pairs(tmp_path: Pa
 
     assert both.sessions == 500
     for labels in (("west",), ("west", "east", "south")):
-        with pytest.raises(UsageError, match="--until-decided compares two targets, but this run has west"):
+        with pytest.raises(
+            UsageError, match="--until-decided compares two targets, but this run has west"
+        ):
             plan(tmp_path, *two(tmp_path, *labels), "--until-decided")
 
 
 def test_until_decided_with_possible_costs_needs_the_option_yes(tmp_path: Path) -> None:
     options = two(tmp_path, "west", "east")
-    (tmp_path / "targets.yaml").write_text((tmp_path / "targets.yaml").read_text().replace(HERE, THERE))
+    (tmp_path / "targets.yaml").write_text(
+        (tmp_path / "targets.yaml").read_text().replace(HERE, THERE)
+    )
 
     with pytest.raises(UsageError, match="add --yes"):
         plan(tmp_path, *options, "--until-decided")
@@ -174,7 +192,13 @@ def test_until_decided_with_possible_costs_needs_the_option_yes(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("given", "run_time_s", "cut_s"),
-    [((), None, 0), ((), 599, 0), ((), 600, 62), (("--warmup", "5"), None, 5), (("--warmup", "0"), 600, 0)],
+    [
+        ((), None, 0),
+        ((), 599, 0),
+        ((), 600, 62),
+        (("--warmup", "5"), None, 5),
+        (("--warmup", "0"), 600, 0),
+    ],
 )
 def test_the_document_has_the_warmup_duration(
     given: tuple[str, ...], run_time_s: int | None, cut_s: float, tmp_path: Path
@@ -186,7 +210,10 @@ def test_the_document_has_the_warmup_duration(
 
 
 def test_a_warmup_of_the_whole_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--warmup 60 s leaves nothing to measure, because the run lasts only 60 s"):
+    with pytest.raises(
+        UsageError,
+        match=r"--warmup 60 s leaves nothing to measure, because the run lasts only 60 s",
+    ):
         plan(tmp_path, "--url", HERE, "--warmup", "1m", run_time=60)
 
 
@@ -196,7 +223,9 @@ def test_plans_with_different_content_have_different_identities(tmp_path: Path) 
 
     assert one.identity == plan(tmp_path, "--url", HERE).identity
     assert one.identity != plan(tmp_path, "--url", HERE.replace("localhost", "127.0.0.1")).identity
-    assert one.identity != plan(tmp_path, "--url", HERE, text="steps:\n  - text: Goodbye\n").identity
+    assert (
+        one.identity != plan(tmp_path, "--url", HERE, text="steps:\n  - text: Goodbye\n").identity
+    )
     assert one.identity != louder.identity
 
 
@@ -205,7 +234,9 @@ def test_unreadable_prices_are_refused_before_the_run(tmp_path: Path) -> None:
         plan(tmp_path, "--url", HERE, "--prices", str(tmp_path / "nowhere.yaml"))
 
 
-@pytest.mark.parametrize(("got", "lines"), [(Priority(-10), 0), (Priority(0, "is not permitted", "permit it"), 1)])
+@pytest.mark.parametrize(
+    ("got", "lines"), [(Priority(-10), 0), (Priority(0, "is not permitted", "permit it"), 1)]
+)
 def test_an_unavailable_priority_gives_one_notice(
     got: Priority, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,14 +252,20 @@ CITED = {"sessions": 10, "kind": "text", "date": "2026-11-20"}
 
 
 def test_more_sessions_per_process_than_calibrated_give_a_notice(tmp_path: Path) -> None:
-    within, beyond = (replace(plan(tmp_path, "--url", HERE, users=users), calibration=CITED) for users in (10, 11))
+    within, beyond = (
+        replace(plan(tmp_path, "--url", HERE, users=users), calibration=CITED) for users in (10, 11)
+    )
 
     assert within.notices == []
     (notice,) = beyond.notices
-    assert notice.startswith("11 sessions in one process are more than this machine is calibrated for")
+    assert notice.startswith(
+        "11 sessions in one process are more than this machine is calibrated for"
+    )
 
 
-def test_the_document_cites_the_machine_s_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_document_cites_the_machine_s_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     before = plan(tmp_path, "--url", HERE).opening_document("run", 0, {}, 1)
     save_calibration(build_calibration(), state_folder(os.environ))
@@ -254,9 +291,15 @@ HISTORY = '{"role": "user", "text": "Hello"}\n{"role": "assistant", "text": "%s"
 def test_the_history_option_replaces_the_history_of_scripts(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text(HISTORY % "own")
     (tmp_path / "given.jsonl").write_text(HISTORY % "given")
-    text, option = "history: own.jsonl\nsteps:\n  - text: Hello\n", ("--history", str(tmp_path / "given.jsonl"))
+    text, option = (
+        "history: own.jsonl\nsteps:\n  - text: Hello\n",
+        ("--history", str(tmp_path / "given.jsonl")),
+    )
     plain, own = plan(tmp_path, "--url", THERE), plan(tmp_path, "--url", THERE, text=text)
-    both, given = plan(tmp_path, "--url", THERE, *option, text=text), plan(tmp_path, "--url", THERE, *option)
+    both, given = (
+        plan(tmp_path, "--url", THERE, *option, text=text),
+        plan(tmp_path, "--url", THERE, *option),
+    )
 
     histories = [
         play.prepare_session(0, 0).history
@@ -298,7 +341,9 @@ def test_the_default_warmup_is_ramp_up_plus_one_session_in_long_runs_only(
 def test_a_default_warmup_never_exceeds_its_maximum_share_of_a_run(
     run_time_s: float | None, ramp_s: float, longest_s: float
 ) -> None:
-    assert 0 <= warmup_s(None, run_time_s, ramp_s, longest_s) <= MAX_SHARE_OF_RUN * (run_time_s or 0)
+    assert (
+        0 <= warmup_s(None, run_time_s, ramp_s, longest_s) <= MAX_SHARE_OF_RUN * (run_time_s or 0)
+    )
 
 
 def test_the_ramp_up_lasts_until_the_slowest_target_has_all_sessions_open() -> None:
@@ -310,13 +355,19 @@ def test_the_ramp_up_lasts_until_the_slowest_target_has_all_sessions_open() -> N
 def test_the_session_duration_is_the_longest_speech_and_pauses(tmp_path: Path) -> None:
     for name, seconds in (("short", 0.5), ("long", 1.5)):
         tone(tmp_path / f"{name}.wav", seconds)
-    (tmp_path / "spoken.yaml").write_text("steps:\n  - audio: [short.wav, long.wav]\n  - pause: 2\n  - text: Thanks\n")
+    (tmp_path / "spoken.yaml").write_text(
+        "steps:\n  - audio: [short.wav, long.wav]\n  - pause: 2\n  - text: Thanks\n"
+    )
     (tmp_path / "typed.yaml").write_text("steps:\n  - text: Hello\n")
     scripts = [load_script(tmp_path / f"{name}.yaml") for name in ("spoken", "typed")]
 
     assert session_s(scripts) == pytest.approx(3.5, abs=0.01)
-    (tmp_path / "typed.yaml").write_text("steps:\n  - text: Hello\n  - pause: {median: 4, sigma: 0.5}\n")
-    assert session_s([*scripts, load_script(tmp_path / "typed.yaml")]) == pytest.approx(4 * math.exp(0.125))
+    (tmp_path / "typed.yaml").write_text(
+        "steps:\n  - text: Hello\n  - pause: {median: 4, sigma: 0.5}\n"
+    )
+    assert session_s([*scripts, load_script(tmp_path / "typed.yaml")]) == pytest.approx(
+        4 * math.exp(0.125)
+    )
     (tmp_path / "typed.yaml").write_text(
         "session: {turn_detection: server_vad}\nsteps:\n"
         "  - sound: {audio: long.wav, kind: talking_to_others, during: silence}\n"
@@ -326,19 +377,24 @@ def test_the_session_duration_is_the_longest_speech_and_pauses(tmp_path: Path) -
     assert session_s(scripts[1:]) == session_s([]) == 0
 
 
-# The number of concurrent sessions, and the advice if the load of a process exceeds its trusted load.
+# The number of concurrent sessions, and the advice if the load of a process exceeds its trusted
+# load.
 
 
 TEXT_350 = {"sessions": 350, "kind": "text", "date": "2026-11-20", "ended": "", "stale": []}
 
 
-def advice(users: int, cited: Any = TEXT_350, *, n_targets: int = 1, processes: int = 1, cores: int = 8) -> str:
+def advice(
+    users: int, cited: Any = TEXT_350, *, n_targets: int = 1, processes: int = 1, cores: int = 8
+) -> str:
     """Return the advice on the number of processes for a load; "" if there is no advice."""
     return "".join(process_advice(Concurrency(users, n_targets, processes), cited, cores))
 
 
 @given(st.integers(1, 5_000), st.integers(1, 5), st.integers(1, 2_000))
-def test_the_computed_number_of_processes_is_the_minimum(users: int, n_targets: int, trusted: int) -> None:
+def test_the_computed_number_of_processes_is_the_minimum(
+    users: int, n_targets: int, trusted: int
+) -> None:
     needed = Concurrency(users, n_targets, 1).processes_for(trusted)
 
     if needed is None:
@@ -356,12 +412,16 @@ def test_the_computed_number_of_processes_is_the_minimum(users: int, n_targets: 
         (1, "3 machines with 1 core each"),
     ],
 )
-def test_with_too_few_cores_the_advice_has_the_number_of_machines(cores: int, expected: str) -> None:
+def test_with_too_few_cores_the_advice_has_the_number_of_machines(
+    cores: int, expected: str
+) -> None:
     assert expected in advice(1_000, cores=cores)
 
 
 @pytest.mark.parametrize(("trusted", "n_targets"), [(0, 1), (1, 2)])
-def test_a_machine_below_one_trusted_user_gets_no_number_of_processes(trusted: int, n_targets: int) -> None:
+def test_a_machine_below_one_trusted_user_gets_no_number_of_processes(
+    trusted: int, n_targets: int
+) -> None:
     line = advice(10, TEXT_350 | {"sessions": trusted}, n_targets=n_targets)
 
     assert "no number of processes is enough" in line
@@ -374,15 +434,20 @@ def host_facts(name: str, trusted: int | None, workers: int = 2, cores: int = 4)
 
 def test_hosts_that_carry_the_load_together_are_confirmed() -> None:
     (line,) = hosts_advice(
-        Concurrency(600, 1, 6), [host_facts("east", 450), host_facts("west", 100), host_facts("south", 100)]
+        Concurrency(600, 1, 6),
+        [host_facts("east", 450), host_facts("west", 100), host_facts("south", 100)],
     )
 
-    assert line == "100 sessions in each of 6 processes on 3 hosts: each host is calibrated for this load"
+    assert (
+        line
+        == "100 sessions in each of 6 processes on 3 hosts: each host is calibrated for this load"
+    )
 
 
 def test_an_overloaded_or_uncalibrated_host_is_named() -> None:
     (line,) = hosts_advice(
-        Concurrency(600, 1, 6), [host_facts("east", 99), host_facts("west", None), host_facts("south", 450, 5)]
+        Concurrency(600, 1, 6),
+        [host_facts("east", 99), host_facts("west", None), host_facts("south", 450, 5)],
     )
 
     assert "more than they are calibrated for (east 99)" in line

@@ -66,7 +66,9 @@ def test_a_full_duplex_script_calls_an_agent_and_any_other_the_realtime_api() ->
 
 
 @pytest.mark.parametrize(
-    "other", [{"url": "ws://there"}, {"targets": ("west",)}, {"target_file": Path("targets.yaml")}], ids=str
+    "other",
+    [{"url": "ws://there"}, {"targets": ("west",)}, {"target_file": Path("targets.yaml")}],
+    ids=str,
 )
 def test_the_simulator_and_another_target_are_refused(other: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=r"--simulator and --.* both set the target"):
@@ -116,7 +118,9 @@ def test_only_a_simulator_on_the_usual_port_is_used_unless_a_profile_is_named(
         pass
 
 
-def test_a_simulator_that_another_process_found_is_used_without_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_simulator_that_another_process_found_is_used_without_a_notice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(ADDRESS, HERE)
 
     with simulator_to_call(None) as called:

@@ -1,4 +1,6 @@
-"""A run that cannot start ends with one line, which names a limit of this machine if that is the cause."""
+"""A run that cannot start ends with one line, which names a limit of this machine if that is the
+cause.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,16 @@ from rtbench.cli import app
         ),
         (MemoryError(), "Cannot allocate memory", "more memory"),
         (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files", "`ulimit -n`"),
-        (ImportError("_rust.so: failed to map segment from shared object"), "Cannot allocate memory", "more memory"),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "cannot write the run folder", "free disk space"),
+        (
+            ImportError("_rust.so: failed to map segment from shared object"),
+            "Cannot allocate memory",
+            "more memory",
+        ),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+            "cannot write the run folder",
+            "free disk space",
+        ),
         (UsageError("the budget is spent"), "the budget is spent", ""),
     ],
 )
@@ -54,7 +64,9 @@ def test_a_bug_is_not_taken_for_a_limit_of_this_machine(error: Exception) -> Non
 
 
 @pytest.mark.parametrize("link", [WEBRTC, WEBRTC_SESSION, WEBRTC_AGENT])
-def test_a_call_over_webrtc_makes_no_certificate_that_was_not_made_before_the_load(link: object) -> None:
+def test_a_call_over_webrtc_makes_no_certificate_that_was_not_made_before_the_load(
+    link: object,
+) -> None:
     own_identity.cache_clear()
     TRANSPORTS[link]()  # type: ignore[index]
 
@@ -107,6 +119,8 @@ def test_a_child_that_cannot_be_started_is_a_child_that_failed(
 def test_the_end_of_a_child_by_the_system_is_stated_even_if_it_printed_something() -> None:
     child = subprocess.CompletedProcess(["report"], -signal.SIGKILL, "", "half of a li")
 
-    assert finalized_run.child_problem(child, "the report could not be made") == (
-        "the report could not be made: SIGKILL ended its process, as the system or a library does if no memory is left"
+    assert (
+        finalized_run.child_problem(child, "the report could not be made")
+        == "the report could not be made: SIGKILL ended its process, as the system or a library"
+        " does if no memory is left"
     )

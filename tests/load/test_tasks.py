@@ -1,4 +1,6 @@
-"""Tasks that run as sessions: the tasks of a class, and the script that results from the rehearsal of a method."""
+"""Tasks that run as sessions: the tasks of a class, and the script that results from the
+rehearsal of a method.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,10 @@ def test_the_digest_depends_on_file_settings_and_recordings(tmp_path: Path) -> N
         ("user.audio('none.wav')", "Caller: audio .*none.wav: no such file"),
         (
             "nothing()",
-            r"Caller fails in its rehearsal \(a dry run without a service\): NameError: name 'nothing' is not defined",
+            (
+                r"Caller fails in its rehearsal \(a dry run without a service\): NameError: name"
+                r" 'nothing' is not defined"
+            ),
         ),
         ("helper(user)", "Caller: text must not be empty"),
     ],

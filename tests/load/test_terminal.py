@@ -1,4 +1,6 @@
-"""The live view: the text of its line, the shortening of this line to the width of the terminal, and its display."""
+"""The live view: the text of its line, the shortening of this line to the width of the terminal,
+and its display.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,24 @@ from tests.helpers import designs
 from tests.terminal import screen, terminal
 
 S = 1_000_000_000
-TTFA, TTFT = LiveMetricKey(WAIT, "ttfa", "request_sent"), LiveMetricKey(WAIT, "ttft", "request_sent")
-TIMES = {TTFA: [486_000] * 90 + [902_000] * 10, TTFA._replace(role=VALUE): [486_000] * 100,
-         LiveMetricKey(BOUND, "ttfa", "request_sent"): [20] * 100}  # fmt: skip
-USUAL: dict[str, Any] = {"sessions_open": 12, "sessions_done": 84, "turns_succeeded": 409, "turns_failed": 3,
-                         "turns_stamped": 412, "usd": 1.316, "times_us": {"sweden": TIMES}}  # fmt: skip
+TTFA, TTFT = (
+    LiveMetricKey(WAIT, "ttfa", "request_sent"),
+    LiveMetricKey(WAIT, "ttft", "request_sent"),
+)
+TIMES = {
+    TTFA: [486_000] * 90 + [902_000] * 10,
+    TTFA._replace(role=VALUE): [486_000] * 100,
+    LiveMetricKey(BOUND, "ttfa", "request_sent"): [20] * 100,
+}
+USUAL: dict[str, Any] = {
+    "sessions_open": 12,
+    "sessions_done": 84,
+    "turns_succeeded": 409,
+    "turns_failed": 3,
+    "turns_stamped": 412,
+    "usd": 1.316,
+    "times_us": {"sweden": TIMES},
+}
 MOMENT = RunPhase("measuring", 42, left_s=78, sessions=120, budget_usd=5.0)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -32,7 +47,9 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def tally(**changes: Any) -> LiveTotals:
     made = LiveTotals(100.0)
     given = USUAL | changes
-    times = {target: {"talk.order": list(times.items())} for target, times in given["times_us"].items()}
+    times = {
+        target: {"talk.order": list(times.items())} for target, times in given["times_us"].items()
+    }
     designed = designs(given["times_us"], given.get("failures", {}))
     made.add(0, ProgressReport(**{"targets": designed} | given | {"times_us": times}))
     return made
@@ -46,7 +63,10 @@ def target_waits(*labels: str, times: dict[LiveMetricKey, list[int]] = TIMES) ->
 
 
 def test_the_status_line_of_a_new_run_is_short() -> None:
-    assert status_text(LiveTotals(), RunPhase("connecting", 0)) == "connecting 00:00 · 0 active, 0 finished"
+    assert (
+        status_text(LiveTotals(), RunPhase("connecting", 0))
+        == "connecting 00:00 · 0 active, 0 finished"
+    )
 
 
 FEW = {TTFA: [486_000] * 99}
@@ -62,33 +82,56 @@ SHOWN_PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "some turns without a price": ({"unpriced": 4}, "1.32 USD of 5.00 (4 unpriced)"),
     "no turn with a price": ({"unpriced": 4, "usd": 0.0}, " · cost unknown (4 unpriced) · "),
     "all turns succeed": ({"turns_failed": 0}, "turns 409 ok 100 %"),
-    "nearly all turns succeed": ({"turns_succeeded": 99_999, "turns_failed": 1}, "turns 100000 ok 99.9 %"),
+    "nearly all turns succeed": (
+        {"turns_succeeded": 99_999, "turns_failed": 1},
+        "turns 100000 ok 99.9 %",
+    ),
     "no turn succeeds": ({"turns_succeeded": 0, "turns_failed": 3}, "turns 3 ok 0.0 %"),
-    "overload": ({"send_delay_p99_ms": 81.0}, "load generator overloaded: send_delay 81 ms > 50 ms"),
+    "overload": (
+        {"send_delay_p99_ms": 81.0},
+        "load generator overloaded: send_delay 81 ms > 50 ms",
+    ),
     "a text metric": ({"times_us": {"sweden": {TTFT: [8_400] * 100}}}, "ttft p50 8.4 p95 8.4 ms"),
-    "a metric with few sessions": ({"times_us": {"sweden": {TTFT: [8_400] * 99}}}, " · ttft p50 8.4 ms · "),
+    "a metric with few sessions": (
+        {"times_us": {"sweden": {TTFT: [8_400] * 99}}},
+        " · ttft p50 8.4 ms · ",
+    ),
     "an infinite p95": ({"failures": {"sweden": [(TTFA, 12)]}}, "ttfa p50 486 p95 ∞ · "),
     "an infinite median": ({"failures": {"sweden": [(TTFA, 120)]}}, "ttfa p50 ∞ p95 ∞ · "),
     "two targets": (target_waits("sweden", "east"), "ttfa p50/p95 east 486/902, sweden 486/902 ms"),
-    "a failing and a passing target":
-        ({"times_us": FAILING, "failures": {"east": [(TTFA, 9)]}},
-         "ttfa p50/p95 east ∞/–, north –/–, sweden 486/902, west 300/– ms"),
-    "only medians before any target has a p95":
-        (target_waits("east", "sweden", times=FEW), "ttfa p50 east 486, sweden 486 ms"),
+    "a failing and a passing target": (
+        {"times_us": FAILING, "failures": {"east": [(TTFA, 9)]}},
+        "ttfa p50/p95 east ∞/–, north –/–, sweden 486/902, west 300/– ms",
+    ),
+    "only medians before any target has a p95": (
+        target_waits("east", "sweden", times=FEW),
+        "ttfa p50 east 486, sweden 486 ms",
+    ),
     "at most four targets have values": (target_waits(*"abcdef"), "d 486/902 +2 ms"),
-    "latency measured from another instant is labelled":
-        ({"times_us": {"sweden": {TTFA._replace(measured_from="speech_end"): [700_000] * 120, TTFA: [400_000] * 100}}},
-         "ttfa from end of speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms"),
-}  # fmt: skip
+    "latency measured from another instant is labelled": (
+        {
+            "times_us": {
+                "sweden": {
+                    TTFA._replace(measured_from="speech_end"): [700_000] * 120,
+                    TTFA: [400_000] * 100,
+                }
+            }
+        },
+        "ttfa from end of speech p50 700 p95 700 ms · ttfa p50 400 p95 400 ms",
+    ),
+}
 
 
 @pytest.mark.parametrize(("changes", "expected"), SHOWN_PARTS.values(), ids=SHOWN_PARTS)
-def test_the_status_line_shows_each_special_condition(changes: dict[str, Any], expected: str) -> None:
+def test_the_status_line_shows_each_special_condition(
+    changes: dict[str, Any], expected: str
+) -> None:
     assert expected in status_text(tally(**changes), MOMENT)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "00:00"), (42.9, "00:42"), (3599, "59:59"), (3600, "1:00:00"), (90_061, "25:01:01")]
+    ("seconds", "text"),
+    [(0, "00:00"), (42.9, "00:42"), (3599, "59:59"), (3600, "1:00:00"), (90_061, "25:01:01")],
 )
 def test_durations_are_formatted_like_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
@@ -102,7 +145,10 @@ def test_durations_are_formatted_like_a_clock(seconds: float, text: str) -> None
     [
         (
             105,
-            "measuring 00:42 · 12 active · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD · load generator OK · 01:18 left",
+            (
+                "measuring 00:42 · 12 active · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD · load"
+                " generator OK · 01:18 left"
+            ),
         ),
         (80, "measuring 00:42 · 12 active · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
         (60, "measuring 00:42 · 412 ok 99.2 % · ttfa 486/902 ms · 1.32 USD"),
@@ -120,10 +166,18 @@ TROUBLE = {"sessions_refused": 45, "throttled": 45, "send_delay_p99_ms": 81.0}
     [
         (
             125,
-            "measuring 00:42 · 45 failed to connect · 412 ok 99.2 % · 45 throttled · ttfa 486/902 ms · "
-            "load generator overloaded",
+            (
+                "measuring 00:42 · 45 failed to connect · 412 ok 99.2 % · 45 throttled · ttfa"
+                " 486/902 ms · load generator overloaded"
+            ),
         ),
-        (105, "measuring 00:42 · 45 failed to connect · 45 throttled · ttfa 486/902 ms · load generator overloaded"),
+        (
+            105,
+            (
+                "measuring 00:42 · 45 failed to connect · 45 throttled · ttfa 486/902 ms · load"
+                " generator overloaded"
+            ),
+        ),
         (45, "measuring 00:42 · load generator overloaded"),
     ],
 )
@@ -133,7 +187,10 @@ def test_a_narrow_line_omits_successes_before_problems(width: int, text: str) ->
 
 @pytest.mark.parametrize(
     ("width", "text"),
-    [(200, "load generator delayed: timestamp_uncertainty "), (45, "measuring 00:42 · load generator delayed")],
+    [
+        (200, "load generator delayed: timestamp_uncertainty "),
+        (45, "measuring 00:42 · load generator delayed"),
+    ],
 )
 def test_uncertain_timestamps_are_shown_as_a_delay(width: int, text: str) -> None:
     late = TIMES | {TTFA._replace(role=BOUND): [90_000] * 100}
@@ -156,12 +213,16 @@ standings = st.builds(
     waiting_s=st.floats(0, 600),
     send_delay_p99_ms=st.none() | st.floats(0, 1e4),
     simulated=st.booleans(),
-    failures=st.dictionaries(labels, st.lists(FAILED, max_size=2, unique_by=lambda failed: failed[0]), max_size=6),
+    failures=st.dictionaries(
+        labels, st.lists(FAILED, max_size=2, unique_by=lambda failed: failed[0]), max_size=6
+    ),
     times_us=st.dictionaries(labels, st.just({"talk.order": list(TIMES.items())}), max_size=6),
 )
 moments = st.builds(
     RunPhase,
-    st.sampled_from(["connecting", "delayed", "warm-up", "measuring", "finishing calls", "writing report"]),
+    st.sampled_from(
+        ["connecting", "delayed", "warm-up", "measuring", "finishing calls", "writing report"]
+    ),
     st.floats(0, 1e6),
     left_s=st.none() | st.floats(0, 1e6),
     sessions=st.none() | st.integers(1, 10**6),
@@ -238,17 +299,22 @@ def test_the_line_is_drawn_at_most_twice_a_second() -> None:
 
 DRAWN: dict[str, tuple[Callable[[TerminalView], object], str]] = {
     # (the action after the line was displayed, the last output to the terminal)
-    "a message replaces the line":
-        (lambda view: (view.say("the run ends early"), view.say("twice")),
-         "\r\x1b[Krtbench: the run ends early\nrtbench: twice\n"),
-    "output of others begins on a new line":
-        (lambda view: print("a log's line", file=view), "\r\x1b[Ka log's line\n"),
+    "a message replaces the line": (
+        lambda view: (view.say("the run ends early"), view.say("twice")),
+        "\r\x1b[Krtbench: the run ends early\nrtbench: twice\n",
+    ),
+    "output of others begins on a new line": (
+        lambda view: print("a log's line", file=view),
+        "\r\x1b[Ka log's line\n",
+    ),
     "a cleared line is empty": (lambda view: (view.clear(), view.clear()), "\x1b[K\r\x1b[K"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("after", "last"), DRAWN.values(), ids=DRAWN)
-def test_later_output_begins_on_a_new_line(after: Callable[[TerminalView], object], last: str) -> None:
+def test_later_output_begins_on_a_new_line(
+    after: Callable[[TerminalView], object], last: str
+) -> None:
     with terminal() as (reads, stream):
         view = TerminalView(stream, {})
         view.show(tally(), MOMENT, 0)

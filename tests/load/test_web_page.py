@@ -22,7 +22,17 @@ from tests.load.options import parsed
 WAIT = LiveLatency("sweden", "voice_to_voice", "speech_end", 120, 7, 812.34, math.inf)
 LATE = "late: send_delay 14 ms > 10 ms"
 SWEDEN = TargetProgress(
-    "sweden", 12, 113, 7, (WAIT,), Traffic(900, 400, 80_000, 9_000), 1.25, 0, LATE, "VALID so far", "valid"
+    "sweden",
+    12,
+    113,
+    7,
+    (WAIT,),
+    Traffic(900, 400, 80_000, 9_000),
+    1.25,
+    0,
+    LATE,
+    "VALID so far",
+    "valid",
 )
 
 
@@ -31,15 +41,26 @@ def test_a_latency_row_has_its_start_instant_and_failed_turns() -> None:
 
     assert row == {
         "name": "0000",
-        "target": "sweden", "figure": "voice_to_voice", "measured_from": "end of speech",
-        "p50": 812.0, "p95": "∞", "turns": 120, "failed": 7, "verdict": "✓ VALID so far",
-    }  # fmt: skip
+        "target": "sweden",
+        "figure": "voice_to_voice",
+        "measured_from": "end of speech",
+        "p50": 812.0,
+        "p95": "∞",
+        "turns": 120,
+        "failed": 7,
+        "verdict": "✓ VALID so far",
+    }
 
 
 def test_a_target_row_has_its_traffic_cost_and_verdict() -> None:
     (row,) = stats([replace(SWEDEN, usd=None, unpriced=3, health="")])[1]["data"]
 
-    assert (row["turns"], row["failed"], row["eventsin"], row["bytesout"]) == (120, 7, 900, "9 kB/s")
+    assert (row["turns"], row["failed"], row["eventsin"], row["bytesout"]) == (
+        120,
+        7,
+        900,
+        "9 kB/s",
+    )
     assert (row["usd"], row["load_generator"]) == ("no price known (3 unpriced)", "no verdict yet")
     assert row["verdict"] == "✓ VALID so far"
 
@@ -56,8 +77,12 @@ def test_an_empty_cell_has_the_number_of_missing_sessions() -> None:
 
 FIELDS = sorted({"user_count", "spawn_rate", "run_time", *SHAPE})
 LENGTHS = st.sampled_from((1, 9, 19, 40, 400, 5_000))
-NUMBERS = st.one_of(LENGTHS.map(lambda length: "9" * length), st.integers().map(str), st.floats().map(str))
-VALUES = st.one_of(st.text(max_size=12), NUMBERS, NUMBERS.map("{}h".format), NUMBERS.map("{}/s".format))
+NUMBERS = st.one_of(
+    LENGTHS.map(lambda length: "9" * length), st.integers().map(str), st.floats().map(str)
+)
+VALUES = st.one_of(
+    st.text(max_size=12), NUMBERS, NUMBERS.map("{}h".format), NUMBERS.map("{}/s".format)
+)
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4))
@@ -86,9 +111,17 @@ LOAD = "https://load.example.com"
         (LOAD, "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com:443, inner.example"}),
         (LOAD, "127.0.0.1:8089", {"X-Forwarded-Host": "outer.example, load.example.com"}),
         (f"{LOAD}:8443", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com:8443"}),
-        (f"{LOAD}:8443", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com", "X-Forwarded-Port": "8443"}),
+        (
+            f"{LOAD}:8443",
+            "127.0.0.1:8089",
+            {"X-Forwarded-Host": "load.example.com", "X-Forwarded-Port": "8443"},
+        ),
         (f"{LOAD}:8443", "load.example.com", {"X-Forwarded-Port": "8443"}),
-        (f"{LOAD}:8443", "127.0.0.1:8089", {"X-Forwarded-Host": "load.example.com", "X-Forwarded-Port": "8443, 80"}),
+        (
+            f"{LOAD}:8443",
+            "127.0.0.1:8089",
+            {"X-Forwarded-Host": "load.example.com", "X-Forwarded-Port": "8443, 80"},
+        ),
         (LOAD, "127.0.0.1:8089", {"Forwarded": "for=192.0.2.1;host=load.example.com;proto=https"}),
         (LOAD, "127.0.0.1:8089", {"Forwarded": 'for="[::1]", for=x; Host="load.example.com:443"'}),
         (None, "127.0.0.1:8089", {}),
@@ -134,7 +167,9 @@ def test_a_page_of_another_origin_is_refused_with_the_headers_and_a_remedy(
 def test_forwarded_headers_do_not_permit_a_host_name_that_points_at_loopback() -> None:
     """A page that uses DNS rebinding is of the same origin, so it can send any of these headers."""
     headers = {"X-Forwarded-Host": "localhost", "Forwarded": "host=localhost"}
-    reason = cross_site_reason("evil.example:8089", "http://evil.example:8089", LOOPBACK_NAMES, headers)
+    reason = cross_site_reason(
+        "evil.example:8089", "http://evil.example:8089", LOOPBACK_NAMES, headers
+    )
     assert "only the host name localhost" in reason
     assert "evil.example:8089" in reason
 
@@ -144,7 +179,9 @@ def test_a_name_of_loopback_is_accepted_in_any_spelling(host: str) -> None:
     assert cross_site_reason(host, None, LOOPBACK_NAMES) == ""
 
 
-@pytest.mark.parametrize("measured_from", ["http://[::1", "http://[", "null", "", "//[x]", "http://localhost:80:90"])
+@pytest.mark.parametrize(
+    "measured_from", ["http://[::1", "http://[", "null", "", "//[x]", "http://localhost:80:90"]
+)
 def test_an_invalid_origin_is_treated_as_another_origin(measured_from: str) -> None:
     assert "other origins" in cross_site_reason("localhost:8089", measured_from, LOOPBACK_NAMES)
 
@@ -156,7 +193,9 @@ def test_any_headers_are_accepted_or_refused(host: str, measured_from: str | Non
 
 def test_the_form_of_locust_s_page_is_accepted() -> None:
     chosen = vars(parsed()) | {"num_users": None, "spawn_rate": None, "run_time": None}
-    asked = requested_options({"user_count": "3", "spawn_rate": "1.5", "run_time": "1h20m", "sessions": ""}, chosen)
+    asked = requested_options(
+        {"user_count": "3", "spawn_rate": "1.5", "run_time": "1h20m", "sessions": ""}, chosen
+    )
 
     assert isinstance(asked, argparse.Namespace)
     assert (asked.num_users, Options.of(asked).sessions) == (3, None)

@@ -15,7 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load.runners import worker_link
-from bench.load.runners.worker_link import MIN_BYTES, ClockOffset, MasterLiveness, PartSender, best, offset_of
+from bench.load.runners.worker_link import (
+    MIN_BYTES,
+    ClockOffset,
+    MasterLiveness,
+    PartSender,
+    best,
+    offset_of,
+)
 from bench.record.replica import CHUNK_BYTES, ChunkAck, PartChunk, PartSource, part_file
 
 TIMES = st.integers(0, 10**12)
@@ -107,7 +114,9 @@ def test_chunks_grow_again_with_receipts(source: PartSource) -> None:
     def send(chunk: dict[str, Any]) -> None:
         taken = msgspec.convert(chunk, PartChunk, builtin_types=(bytes,))
         size = taken.offset + len(zlib.decompress(taken.data))
-        gevent.spawn(shipper.receipt, msgspec.to_builtins(ChunkAck(taken.name, taken.version, size)))
+        gevent.spawn(
+            shipper.receipt, msgspec.to_builtins(ChunkAck(taken.name, taken.version, size))
+        )
 
     shipper = PartSender(source, send)
 

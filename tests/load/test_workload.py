@@ -44,7 +44,17 @@ from bench.wire.settings import TurnDetection
 from tests.helpers import MS, resolve_target, say
 from tests.load.actors import Actor, actor, tone
 from tests.simulator_process import AUDIO
-from tests.talking import HALTING, SPEECH, VAD, Talked, converse, over_reply, recording, sound, speak
+from tests.talking import (
+    HALTING,
+    SPEECH,
+    VAD,
+    Talked,
+    converse,
+    over_reply,
+    recording,
+    sound,
+    speak,
+)
 
 HERE = resolve_target({}, url="ws://localhost:1/openai/v1/realtime?model=x")
 THERE = resolve_target({}, url="wss://example.com/openai/v1/realtime?model=x")
@@ -90,16 +100,29 @@ def test_a_remote_host_gets_at_most_20_sessions_without_the_option_yes() -> None
 
 
 def test_a_run_that_needs_the_option_yes_states_what_it_costs() -> None:
-    costs = [SessionCost("there", "gpt-realtime", (0.01, 0.07), "prices of a day", has_audio=True, transcribed=False)]
+    costs = [
+        SessionCost(
+            "there",
+            "gpt-realtime",
+            (0.01, 0.07),
+            "prices of a day",
+            has_audio=True,
+            transcribed=False,
+        )
+    ]
 
-    with pytest.raises(UsageError, match=r"may cost money \(about 0.40 to 2.80 USD for 40 sessions\): add --yes"):
+    with pytest.raises(
+        UsageError, match=r"may cost money \(about 0.40 to 2.80 USD for 40 sessions\): add --yes"
+    ):
         check_cost([THERE], 4, 40, costs, yes=False)
 
 
 def test_every_process_needs_a_user_and_a_session() -> None:
     check_shares(Concurrency(2, 1, 2), 2)
     check_shares(Concurrency(1, 1, 2), None)
-    with pytest.raises(UsageError, match="2 processes with --sessions need at least 2 users and sessions"):
+    with pytest.raises(
+        UsageError, match="2 processes with --sessions need at least 2 users and sessions"
+    ):
         check_shares(Concurrency(1, 1, 2), 5)
 
 
@@ -122,7 +145,9 @@ def test_a_script_is_prepared_once_for_several_users(tmp_path: Path) -> None:
 
 
 def test_targets_with_equal_settings_share_a_prepared_script(tmp_path: Path) -> None:
-    quick = replace(HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3")
+    quick = replace(
+        HERE, label="quick", session={"voice": "verse"}, session_source="targets.yaml:3"
+    )
     preview = replace(HERE, label="preview", dialect=PREVIEW)
     parts = load_scripts([actor("One", script(talk(tmp_path)))])
     targets = workloads_of_targets(parts, [HERE, replace(HERE, label="twin"), quick, preview])
@@ -134,10 +159,17 @@ def test_targets_with_equal_settings_share_a_prepared_script(tmp_path: Path) -> 
     assert other.dialect is PREVIEW
 
 
-def test_targets_of_one_run_have_chunks_of_one_duration_unless_the_script_sets_it(tmp_path: Path) -> None:
-    """RTP prescribes 20 ms. Otherwise, the end of speech reaches the other target up to 100 ms later."""
+def test_targets_of_one_run_have_chunks_of_one_duration_unless_the_script_sets_it(
+    tmp_path: Path,
+) -> None:
+    """RTP prescribes 20 ms. Otherwise, the end of speech reaches the other target up to 100 ms
+    later.
+    """
     both = [HERE, replace(HERE, label="webrtc", dialect=DIALECTS["ga-webrtc"])]
-    turn = f"session: {{turn_detection: server_vad}}\nsteps:\n  - audio: {AUDIO / 'order_number.wav'}\n"
+    turn = (
+        "session: {turn_detection: server_vad}\nsteps:\n  - audio:"
+        f" {AUDIO / 'order_number.wav'}\n"
+    )
 
     def chunks_ms(text: str, targets: list[Target]) -> list[int]:
         parts = load_scripts([actor("One", script(talk(tmp_path, text)))])
@@ -151,7 +183,9 @@ def test_targets_of_one_run_have_chunks_of_one_duration_unless_the_script_sets_i
 def test_an_unsupported_setting_of_a_variant_is_refused_with_its_line(tmp_path: Path) -> None:
     warm = replace(HERE, session={"temperature": 0.8}, session_source="targets.yaml:3")
 
-    with pytest.raises(UsageError, match=r"^targets\.yaml:3: talk: temperature needs the preview dialect"):
+    with pytest.raises(
+        UsageError, match=r"^targets\.yaml:3: talk: temperature needs the preview dialect"
+    ):
         workloads_of_targets(load_scripts([actor("One", script(talk(tmp_path)))]), [warm])
 
 
@@ -173,20 +207,31 @@ def test_two_scripts_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_class_settings_are_refused_if_all_scripts_are_yaml(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match="One sets session, timeouts, which belongs in its YAML scripts: move it there"
+        UsageError,
+        match="One sets session, timeouts, which belongs in its YAML scripts: move it there",
     ):
-        plays_of(actor("One", script(talk(tmp_path)), session={"voice": "alloy"}, timeouts={"response": 3}))
+        plays_of(
+            actor(
+                "One", script(talk(tmp_path)), session={"voice": "alloy"}, timeouts={"response": 3}
+            )
+        )
 
 
 def test_an_unknown_class_setting_is_refused_with_its_class() -> None:
     with pytest.raises(
-        ScriptError, match=rf"test_workload.py:{LINE}: MisspelledSettings: session has an unknown key 'voic'; did you"
+        ScriptError,
+        match=(
+            rf"test_workload.py:{LINE}: MisspelledSettings: session has an unknown key 'voic';"
+            r" did you"
+        ),
     ):
         load_scripts([MisspelledSettings])
 
 
 def test_an_unsupported_setting_of_a_python_task_is_refused() -> None:
-    with pytest.raises(ScriptError, match=r"actors.py: Caller: temperature needs the preview dialect"):
+    with pytest.raises(
+        ScriptError, match=r"actors.py: Caller: temperature needs the preview dialect"
+    ):
         plays_of(actor("Caller", pay, session={"temperature": 0.8}))
 
 
@@ -195,7 +240,10 @@ def test_an_unknown_variable_name_is_refused_before_the_run(tmp_path: Path) -> N
 
     with pytest.raises(
         ScriptError,
-        match=r"test_workload.py: Caller: a text contains \$\{name\}, but the variables are only first_name",
+        match=(
+            r"test_workload.py: Caller: a text contains \$\{name\}, but the variables are only"
+            r" first_name"
+        ),
     ):
         load_scripts([actor("Caller", order, variables=tmp_path / "rows.csv")])
 
@@ -206,7 +254,9 @@ def test_an_unknown_variable_name_is_refused_before_the_run(tmp_path: Path) -> N
 TALK = {
     "typed": lambda: converse(say(), say(output="text")),
     "spoken and committed by the client": lambda: converse(speak(*SPEECH)),
-    "spoken, not transcribed": lambda: converse(speak(*SPEECH), turn_detection=VAD, input_transcription=None),
+    "spoken, not transcribed": lambda: converse(
+        speak(*SPEECH), turn_detection=VAD, input_transcription=None
+    ),
     "answered in a pause": lambda: converse(
         speak(*HALTING), speak(*SPEECH), turn_detection=TurnDetection(silence_duration_ms=200)
     ),
@@ -219,7 +269,11 @@ TALK = {
     "sounds": lambda: converse(
         speak(*SPEECH),
         SoundStep(
-            SoundSettings(kind="backchannel", audio=recording(sound(20, 300)), cue=InterruptTrigger(after_ns=200 * MS))
+            SoundSettings(
+                kind="backchannel",
+                audio=recording(sound(20, 300)),
+                cue=InterruptTrigger(after_ns=200 * MS),
+            )
         ),
         speak(*SPEECH),
         turn_detection=VAD,
@@ -236,21 +290,33 @@ def scripts_lacking(folder: Path, text: str, *, arrives: bool = False) -> Any:
 @pytest.mark.parametrize("talk", TALK.values(), ids=TALK)
 def test_instants_reported_as_lacking_are_never_observed(talk: Any) -> None:
     talked: Talked = talk()
-    assert {turn.outcome for turn in talked.turns} <= {"ok", "interrupted", "cancelled:turn_detected"}
+    assert {turn.outcome for turn in talked.turns} <= {
+        "ok",
+        "interrupted",
+        "cancelled:turn_detected",
+    }
 
     for prepared, turn in zip(talked.script.turns, talked.turns, strict=True):
         lacks = dict(_of_turn(talked.script, prepared))
-        columns = {name for name in lacks if getattr(turn, name, None) is not None and name not in ("task_success",)}
+        columns = {
+            name
+            for name in lacks
+            if getattr(turn, name, None) is not None and name not in ("task_success",)
+        }
         turn_type = {f"turn_type:{name}" for name in (turn.turn_type or "").split("+")}
         assert not lacks.keys() & (turn.instants.keys() | columns | turn_type)
-    assert not dict(_of_session(talked.script, arrives=False)).keys() & talked.session.instants.keys()
+    assert (
+        not dict(_of_session(talked.script, arrives=False)).keys() & talked.session.instants.keys()
+    )
 
 
 def test_names_of_lacking_data_are_row_columns() -> None:
     known = {*SCHEMAS["turns"].names, *(f"turn_type:{name}" for name in TURN_TYPES), "gaps_ns"}
 
     for lack in MISSING_FEATURES:
-        assert {name if name in known else f"{name}_at_ns" for name in lack.names} <= known, lack.reason
+        assert {name if name in known else f"{name}_at_ns" for name in lack.names} <= known, (
+            lack.reason
+        )
 
 
 def test_data_that_a_script_produces_is_not_listed_as_lacking(tmp_path: Path) -> None:
@@ -270,8 +336,14 @@ def test_a_text_script_lacks_first_audible(tmp_path: Path) -> None:
 
 
 def test_a_script_with_custom_events_has_no_list_of_lacking_data(tmp_path: Path) -> None:
-    assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - send: {type: response.cancel}\n") is None
-    assert scripts_lacking(tmp_path, "steps:\n  - text: One\n  - message: {role: user, text: Two}\n") is not None
+    assert (
+        scripts_lacking(tmp_path, "steps:\n  - text: One\n  - send: {type: response.cancel}\n")
+        is None
+    )
+    assert (
+        scripts_lacking(tmp_path, "steps:\n  - text: One\n  - message: {role: user, text: Two}\n")
+        is not None
+    )
 
 
 def test_a_python_task_has_no_list_of_lacking_data(tmp_path: Path) -> None:
@@ -296,7 +368,9 @@ def facts(*classes: type) -> list[dict[str, Any]]:
 
 def test_placeholders_in_a_script_without_variables_give_notices(tmp_path: Path) -> None:
     path = talk(tmp_path, "steps:\n  - text: 'Ask ${name} for ${price}.'\n")
-    notices = script_notices(played_by(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay)))
+    notices = script_notices(
+        played_by(actor("One", script(path)), actor("Other", script(path)), actor("Caller", pay))
+    )
 
     assert notices == [
         f"talk: text contains ${{{name}}}, but the script has no variables: it is sent unchanged"
@@ -307,11 +381,19 @@ def test_placeholders_in_a_script_without_variables_give_notices(tmp_path: Path)
 @pytest.mark.parametrize(
     ("session", "notices"),
     [
-        ("{}", ["talk: `transcript` cannot be checked, because session.input_transcription is not set"]),
+        (
+            "{}",
+            [
+                "talk: `transcript` cannot be checked, because session.input_transcription is"
+                " not set"
+            ],
+        ),
         ("{input_transcription: whisper-1}", []),
     ],
 )
-def test_a_transcript_that_cannot_be_checked_gives_a_notice(session: str, notices: list[str], tmp_path: Path) -> None:
+def test_a_transcript_that_cannot_be_checked_gives_a_notice(
+    session: str, notices: list[str], tmp_path: Path
+) -> None:
     tone(tmp_path / "a.wav")
     path = talk(tmp_path, f"session: {session}\nsteps:\n  - {{audio: a.wav, transcript: Hello}}\n")
 
@@ -321,14 +403,20 @@ def test_a_transcript_that_cannot_be_checked_gives_a_notice(session: str, notice
 def test_facts_of_a_script_have_its_audio_settings(tmp_path: Path) -> None:
     tone(tmp_path / "a.wav")
     (tmp_path / "rows.csv").write_text("name\nAda\nBob\n")
-    path = talk(tmp_path, (
-        "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format: g711_alaw}\n"
-        "variables: rows.csv\nbackground_noise: {file: a.wav, snr_db: 15}\njitter_buffer_ms: 80\n"
-        "steps:\n  - audio: a.wav\n    chunk_ms: 40\n  - text: Hello\n    output: text\n"))  # fmt: skip
+    path = talk(
+        tmp_path,
+        "session: {turn_detection: semantic_vad, input_format: g711_ulaw, output_format:"
+        " g711_alaw}\nvariables: rows.csv\nbackground_noise: {file: a.wav, snr_db:"
+        " 15}\njitter_buffer_ms: 80\nsteps:\n  - audio: a.wav\n    chunk_ms: 40\n  - text: Hello\n "
+        "   output: text\n",
+    )
     (fact,) = facts(actor("One", script(path)))
 
     assert fact["turn_detection_settings"] == {"type": "semantic_vad"}
-    assert {key: fact[key] for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")} == {
+    assert {
+        key: fact[key]
+        for key in ("turn_detection", "input_format", "output_format", "jitter_buffer_ms")
+    } == {
         "turn_detection": "semantic_vad",
         "input_format": "g711_ulaw",
         "output_format": "g711_alaw",
@@ -348,7 +436,9 @@ def test_facts_of_a_script_have_its_think_time_if_it_ends(tmp_path: Path) -> Non
             actor.text("Hello")
             actor.pause(1)
 
-    path = talk(tmp_path, "steps:\n  - text: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n")
+    path = talk(
+        tmp_path, "steps:\n  - text: Hello\n  - pause: 0.5\n  - pause: {median: 2, sigma: 0.5}\n"
+    )
     of_plays = facts(actor("One", script(path)), actor("Payer", pay), actor("Talker", talk_on))
 
     assert [fact["think_s"] for fact in of_plays] == [2.766, 0, None]
@@ -359,7 +449,10 @@ def test_facts_have_the_merged_extra_settings(tmp_path: Path) -> None:
     parts = load_scripts([actor("One", script(path))])
     varied = encode_workload(parts, GA, {"extra": {"a": {"c": None}}}, "targets.yaml:3")
 
-    assert [fact["extra"] for fact in script_facts({"here": encode_workload(parts, GA), "there": varied})] == [
+    assert [
+        fact["extra"]
+        for fact in script_facts({"here": encode_workload(parts, GA), "there": varied})
+    ] == [
         {"a": {"b": 1}},
         {"a": {"b": 1, "c": None}},
     ]
@@ -390,7 +483,8 @@ def test_facts_of_a_target_contain_no_secret() -> None:
     fact = target_facts(secretive, 30.0)
 
     assert not any(
-        secret in repr(fact) for secret in ("sk-secret-key", "confidential", "hush-hush", "ann-of-the-proxy")
+        secret in repr(fact)
+        for secret in ("sk-secret-key", "confidential", "hush-hush", "ann-of-the-proxy")
     )
     assert (fact["auth"], fact["proxy"]) == ("key", "http://proxy.example:8080")
     assert (fact["address"], fact["deflate"], fact["connect_rate"]) == ("127.0.0.1", True, 30.0)
@@ -399,12 +493,15 @@ def test_facts_of_a_target_contain_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "srtp", "fact"), [(TELEPHONE, True, True), (TELEPHONE, False, False), (GA, False, None)]
+    ("dialect", "srtp", "fact"),
+    [(TELEPHONE, True, True), (TELEPHONE, False, False), (GA, False, None)],
 )
 def test_the_facts_of_a_telephone_say_whether_its_audio_is_encrypted(
     dialect: Dialect, srtp: bool, fact: bool | None
 ) -> None:
-    target = replace(HERE, dialect=dialect, link=links_of(dialect)[0], network_path=NetworkPath(srtp=srtp))
+    target = replace(
+        HERE, dialect=dialect, link=links_of(dialect)[0], network_path=NetworkPath(srtp=srtp)
+    )
 
     assert target_facts(target, None)["srtp"] is fact
 
@@ -412,7 +509,9 @@ def test_the_facts_of_a_telephone_say_whether_its_audio_is_encrypted(
 def test_the_auth_of_a_target_has_the_name_of_its_option() -> None:
     chain, identity = EntraSignIn("scope"), EntraSignIn("scope", "managed_identity")
 
-    assert [target_facts(replace(HERE, auth=auth), None)["auth"] for auth in (None, chain, identity)] == [
+    assert [
+        target_facts(replace(HERE, auth=auth), None)["auth"] for auth in (None, chain, identity)
+    ] == [
         None,
         "entra",
         "managed_identity",
@@ -437,16 +536,22 @@ def environment_of(*classes: Any, **options: list[str]) -> Any:
         for user in classes:
             user.tasks = [task for task in user.tasks if stays(task)]
 
-    made = SimpleNamespace(user_classes=list(classes), available_user_tasks=None, parsed_options=parsed)
+    made = SimpleNamespace(
+        user_classes=list(classes), available_user_tasks=None, parsed_options=parsed
+    )
     made._filter_tasks_by_tags = filter_tasks
     return made
 
 
-def test_a_class_without_a_task_for_the_tags_gets_no_users_and_a_task_without_the_tag_is_not_planned() -> None:
+def test_a_class_without_a_task_for_the_tags_gets_no_users_and_a_task_without_the_tag_is_not_planned() -> (
+    None
+):
     typed, paying = actor("Typed", tagged(lambda user: order(user), "a"), pay), actor("Paying", pay)
     environment = environment_of(typed, paying, tags=["a"])
 
-    assert drop_classes_without_tasks(environment) == ["Paying gets no users, because --tags a leaves it no task"]
+    assert drop_classes_without_tasks(environment) == [
+        "Paying gets no users, because --tags a leaves it no task"
+    ]
     assert environment.user_classes == [typed]
     assert len(tasks_of(typed)) == 1
     assert drop_classes_without_tasks(environment) == []
@@ -456,8 +561,12 @@ def test_a_class_without_a_task_for_the_tags_gets_no_users_and_a_task_without_th
     ("options", "named"),
     [({"tags": ["nope"]}, "--tags nope"), ({"exclude_tags": ["a", "b"]}, "--exclude-tags a b")],
 )
-def test_tags_that_leave_no_task_are_refused_in_one_line(options: dict[str, list[str]], named: str) -> None:
-    classes = [actor(name, tagged(lambda user: pay(user), tag)) for name, tag in (("A", "a"), ("B", "b"))]
+def test_tags_that_leave_no_task_are_refused_in_one_line(
+    options: dict[str, list[str]], named: str
+) -> None:
+    classes = [
+        actor(name, tagged(lambda user: pay(user), tag)) for name, tag in (("A", "a"), ("B", "b"))
+    ]
 
     with pytest.raises(UsageError, match=f"{named} leaves no task in A, B"):
         drop_classes_without_tasks(environment_of(*classes, **options))

@@ -1,4 +1,6 @@
-"""Calls of agents whose audio is known: what the caller hears of their reply, in every dialect without turn events."""
+"""Calls of agents whose audio is known: what the caller hears of their reply, in every dialect
+without turn events.
+"""
 
 from __future__ import annotations
 
@@ -30,22 +32,31 @@ from tests.helpers import AT_NS, at, build_turn
 CONNECTED_MS, JITTER_MS = 100, 50
 NOT_LATE: Mapping[int, float] = MappingProxyType({})
 FORMATS: dict[str, AudioFormatName] = {
-    "pcm": "pcm16@8000", "acs": "pcm16@16000", "twilio": "g711_ulaw", "sip": "g711_ulaw", "webrtc": "pcm16",
-    "gpt-live": "g711_ulaw", "gpt-live-webrtc": "pcm16",
-}  # fmt: skip
+    "pcm": "pcm16@8000",
+    "acs": "pcm16@16000",
+    "twilio": "g711_ulaw",
+    "sip": "g711_ulaw",
+    "webrtc": "pcm16",
+    "gpt-live": "g711_ulaw",
+    "gpt-live-webrtc": "pcm16",
+}
 
 
 class Heard(NamedTuple):
-    """An instant at which the caller heard something, in ms after the playback of the first frame, and its error."""
+    """An instant at which the caller heard something, in ms after the playback of the first
+    frame, and its error.
+    """
 
     after_ms: float
     bound_ms: float
 
 
 class Call:
-    """A call that was connected at `CONNECTED_MS`. The caller waits for a greeting, or has spoken before the reply.
+    """A call that was connected at `CONNECTED_MS`. The caller waits for a greeting, or has spoken
+    before the reply.
 
-    `early` is the audio before the answer. If `deferred`, the session applies several frames at a time.
+    `early` is the audio before the answer. If `deferred`, the session applies several frames at a
+    time.
     """
 
     def __init__(
@@ -74,13 +85,20 @@ class Call:
         if is_service:
             self._receive(CONNECTED_MS, ServerEvent(EventKind.SESSION_CREATED, "session.started"))
         self._plan = build_turn(
-            reply_format=name, speech_format=name, jitter_buffer_ns=JITTER_MS * NS_PER_MS,
-            has_turn_events=False, service_responds=True, greeting=greeting, vad=not greeting,
-        )  # fmt: skip
+            reply_format=name,
+            speech_format=name,
+            jitter_buffer_ns=JITTER_MS * NS_PER_MS,
+            has_turn_events=False,
+            service_responds=True,
+            greeting=greeting,
+            vad=not greeting,
+        )
         self.timeline.apply(inputs.TurnStarted(at(CONNECTED_MS), self._plan))
         if not greeting:
             said = {"speech_start": 0, "speech_end": 0}
-            self.timeline.apply(inputs.Sent("audio", at(CONNECTED_MS), 9, audio_bytes=320, instants=said))
+            self.timeline.apply(
+                inputs.Sent("audio", at(CONNECTED_MS), 9, audio_bytes=320, instants=said)
+            )
 
     def hear(
         self,
@@ -90,7 +108,8 @@ class Call:
         interrupted_after: int | None = None,
         late_ms: Mapping[int, float] = NOT_LATE,
     ) -> TurnObservation:
-        """Return the turn after this audio. Its first frame arrives `after_ms` after the connection.
+        """Return the turn after this audio. Its first frame arrives `after_ms` after the
+        connection.
 
         The caller interrupts the reply after so many samples. `late_ms` states how late frames are.
         """
@@ -103,7 +122,9 @@ class Call:
             if interrupted_after is not None and place <= interrupted_after < place + size:
                 self._interrupt(at_ms)
             payload = msgspec.Raw(msgspec.json.encode(base64.b64encode(audio).decode()))
-            event = ServerEvent(EventKind.AUDIO_DELTA, "audio", payload_bytes=len(audio), payload=payload)
+            event = ServerEvent(
+                EventKind.AUDIO_DELTA, "audio", payload_bytes=len(audio), payload=payload
+            )
             if not self._deferred:
                 self._receive(at_ms, event, error_ms, audio)
                 continue
@@ -118,16 +139,25 @@ class Call:
         self.timeline.apply(inputs.InterruptionAwaited("speech"))
         plan = replace(self._plan, number=2, event_prefix="turn-2-", vad=True, greeting=False)
         self.timeline.apply(inputs.TurnStarted(at(at_ms), plan))
-        self.timeline.apply(inputs.Sent("audio", at(at_ms), 9, audio_bytes=320, instants={"speech_start": 0}))
+        self.timeline.apply(
+            inputs.Sent("audio", at(at_ms), 9, audio_bytes=320, instants={"speech_start": 0})
+        )
 
-    def _receive(self, at_ms: float, event: ServerEvent, error_ms: float = 0, audio: bytes = b"") -> None:
+    def _receive(
+        self, at_ms: float, event: ServerEvent, error_ms: float = 0, audio: bytes = b""
+    ) -> None:
         arrival = Arrival(at(at_ms), round(error_ms * NS_PER_MS))
         self.timeline.received((event,), ReceivedMessage(BinaryMessage(audio), arrival, len(audio)))
 
     def _settle(self, waiting: list[ReceivedMessage]) -> None:
         while waiting:
-            decoded = [received_sound(self.dialect.decode(each.data), each, each.arrival.at_ns) for each in waiting]
-            continued, event = self.timeline.continued([sound for sound in decoded if sound is not None])
+            decoded = [
+                received_sound(self.dialect.decode(each.data), each, each.arrival.at_ns)
+                for each in waiting
+            ]
+            continued, event = self.timeline.continued(
+                [sound for sound in decoded if sound is not None]
+            )
             if continued:
                 self.timeline.received_sound(continued)
             if event is not None:

@@ -16,11 +16,18 @@ def item(kind: str, response_id: str, item_id: str, **fields: Any) -> bytes:
 
 
 def call_added(response_id: str, call_id: str, name: str) -> bytes:
-    return item("added", response_id, f"item_{call_id}", type="function_call", call_id=call_id, name=name)
+    return item(
+        "added", response_id, f"item_{call_id}", type="function_call", call_id=call_id, name=name
+    )
 
 
 def function_call_done(response_id: str, call_id: str, arguments: str = "{}") -> bytes:
-    fields = {"response_id": response_id, "item_id": f"item_{call_id}", "call_id": call_id, "arguments": arguments}
+    fields = {
+        "response_id": response_id,
+        "item_id": f"item_{call_id}",
+        "call_id": call_id,
+        "arguments": arguments,
+    }
     return message("response.function_call_arguments.done", **fields)
 
 
@@ -48,17 +55,25 @@ def answer_call(talk: Talk, at_ms: float, *call_ids: str, wrong: str = "") -> No
 
 
 def final_response(talk: Talk, at_ms: float, response_id: str = "r2") -> TurnObservation:
-    talk.hear(at_ms, created(response_id), audio(response_id, f"item_{response_id}"), done(response_id))
+    talk.hear(
+        at_ms, created(response_id), audio(response_id, f"item_{response_id}"), done(response_id)
+    )
     return talk.only()
 
 
 def talk_with_filler(*, service_responds: bool = False) -> Talk:
-    """Return a talk in which the service waits for the result of a function. It sends a filler from 400 to 600 ms."""
+    """Return a talk in which the service waits for the result of a function. It sends a filler
+    from 400 to 600 ms.
+    """
     talk = Talk(service_responds=service_responds)
     if service_responds:
         speaks(talk, end_ms=50, functions=True)
         talk.hear(
-            80, *(message(f"input_audio_buffer.{name}", item_id="item_1") for name in ("speech_stopped", "committed"))
+            80,
+            *(
+                message(f"input_audio_buffer.{name}", item_id="item_1")
+                for name in ("speech_stopped", "committed")
+            ),
         )
     else:
         talk.ask(0, functions=True, jitter_buffer_ns=50 * MS)

@@ -1,4 +1,5 @@
-"""Sessions with a service that violates the protocol, and the properties that hold even in these sessions.
+"""Sessions with a service that violates the protocol, and the properties that hold even in these
+sessions.
 
 Tests and fuzzing use this module.
 """
@@ -39,31 +40,62 @@ from tests.helpers import (
 from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 
 HEADS = frozenset(
-    {"ok", "interrupted", "failed", "cancelled", "incomplete", "throttled", "timeout", "connect_failed",
-        "session_expired", "closed",
-     "protocol_error", "unfinished", STARVED}
-)  # fmt: skip
+    {
+        "ok",
+        "interrupted",
+        "failed",
+        "cancelled",
+        "incomplete",
+        "throttled",
+        "timeout",
+        "connect_failed",
+        "session_expired",
+        "closed",
+        "protocol_error",
+        "unfinished",
+        STARVED,
+    }
+)
 
 
 def failed(code: str | None, type_: str = "server_error") -> bytes:
-    return done("r1", "failed", type="failed", error={"type": type_, "code": code, "message": "No."})
+    return done(
+        "r1", "failed", type="failed", error={"type": type_, "code": code, "message": "No."}
+    )
 
 
 def played(
-    dialect: Dialect, outputs: list[str], came: list[bytes], gaps_ms: list[int], end: Callable[[Timeline, int], None]
+    dialect: Dialect,
+    outputs: list[str],
+    came: list[bytes],
+    gaps_ms: list[int],
+    end: Callable[[Timeline, int], None],
 ) -> tuple[Timeline, list[TurnObservation]]:
-    """Run a session that behaves correctly, with these messages of a service. Return its timeline and its turns."""
-    timeline = Timeline(SessionStart(AT_NS, len(outputs), Timeouts(first_delta=3, next_delta=3, response=4)), dialect)
+    """Run a session that behaves correctly, with these messages of a service. Return its
+    timeline and its turns.
+    """
+    timeline = Timeline(
+        SessionStart(AT_NS, len(outputs), Timeouts(first_delta=3, next_delta=3, response=4)),
+        dialect,
+    )
     taken: list[TurnObservation] = []
     left = list(enumerate(outputs, 1))
     now_ns = AT_NS
     for place, data in enumerate(came):
         now_ns += gaps_ms[place % len(gaps_ms)] * MS
-        if timeline.facts.is_ready and timeline.turns.are_all_over and not timeline.is_over and left:
+        if (
+            timeline.facts.is_ready
+            and timeline.turns.are_all_over
+            and not timeline.is_over
+            and left
+        ):
             number, output = left.pop(0)
             timeline.apply(
                 inputs.TurnStarted(
-                    now_ns, build_turn(number, wants_audio=output == "audio", transcription_due=output == "audio")
+                    now_ns,
+                    build_turn(
+                        number, wants_audio=output == "audio", transcription_due=output == "audio"
+                    ),
                 )
             )
             timeline.apply(inputs.Sent("input_audio_buffer.append", now_ns, 99, audio_bytes=480))
@@ -74,11 +106,14 @@ def played(
             taken += timeline.pop_turns(now_ns)
     end(timeline, now_ns + 1)
     taken += timeline.pop_turns(now_ns + 1)
-    return timeline, sorted(taken, key=lambda turn: turn.turn)  # a turn that awaits its transcript is delivered later
+    # a turn that awaits its transcript is delivered later
+    return timeline, sorted(taken, key=lambda turn: turn.turn)
 
 
 def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
-    """Check the properties of an ended session: each turn has one outcome, and the counts add up."""
+    """Check the properties of an ended session: each turn has one outcome, and the counts add
+    up.
+    """
     session = timeline.session()
     assert [turn.turn for turn in turns] == list(range(1, session.turns_started + 1))
     assert session.turns_ended == session.turns_started
@@ -96,7 +131,11 @@ def check_ended(timeline: Timeline, turns: list[TurnObservation]) -> None:
 def check_instants(turn: TurnObservation) -> None:
     """Check the properties that hold for the instants of every turn."""
     instants = turn.instants
-    while_open = {at_ns for name, at_ns in instants.items() if name != "input_transcribed" and "audible" not in name}
+    while_open = {
+        at_ns
+        for name, at_ns in instants.items()
+        if name != "input_transcribed" and "audible" not in name
+    }
     assert turn.start_ns <= min(while_open)
     assert max(while_open) == instants["ended"]
     assert ("first_audio" in instants) == ("last_audio" in instants) == (turn.audio_deltas > 0)
@@ -109,24 +148,45 @@ def check_instants(turn: TurnObservation) -> None:
 
 
 def whole_log(random: Random) -> tuple[Dialect, list[str], list[bytes]]:
-    """Return a dialect, the outputs of some turns, and all messages of a service that answers these turns correctly."""
-    dialect, outputs = random.choice(list(REALTIME.values())), random.choices(("audio", "text"), k=random.randint(1, 3))
+    """Return a dialect, the outputs of some turns, and all messages of a service that answers
+    these turns correctly.
+    """
+    dialect, outputs = (
+        random.choice(list(REALTIME.values())),
+        random.choices(("audio", "text"), k=random.randint(1, 3)),
+    )
     came = [session_created(), session_updated()]
     for number, output in enumerate(outputs, 1):
-        came += [committed(f"item_{number}"), *reply(dialect, f"r{number}", output, random.randint(1, 3))]
+        came += [
+            committed(f"item_{number}"),
+            *reply(dialect, f"r{number}", output, random.randint(1, 3)),
+        ]
         came += random.choice(([], [transcribed(f"item_{number}")]))
     return dialect, outputs, came
 
 
 JUNK = (
-    b"", b"{}", b"{", b"null", error(None), error("x", "turn-1-item"), error("y", "turn-2-response"),
-    error("rate_limit_exceeded", "turn-1-response"), message("unknown.event"), done("r9", "incomplete"),
-    failed("x"), created("r9"), delta(GA, "audio", "r9"), done("r2", "cancelled", reason="z"),
-)  # fmt: skip
+    b"",
+    b"{}",
+    b"{",
+    b"null",
+    error(None),
+    error("x", "turn-1-item"),
+    error("y", "turn-2-response"),
+    error("rate_limit_exceeded", "turn-1-response"),
+    message("unknown.event"),
+    done("r9", "incomplete"),
+    failed("x"),
+    created("r9"),
+    delta(GA, "audio", "r9"),
+    done("r2", "cancelled", reason="z"),
+)
 
 
 def spoil(came: list[bytes], random: Random, *ways: str) -> None:
-    """Change the list of messages in one of these ways: drop, double, move, corrupt or insert a message."""
+    """Change the list of messages in one of these ways: drop, double, move, corrupt or insert a
+    message.
+    """
     place = random.randint(0, len(came))
     match random.choice(ways):
         case "drop":
@@ -136,8 +196,11 @@ def spoil(came: list[bytes], random: Random, *ways: str) -> None:
         case "move" if came:
             came.insert(place, came.pop(random.randrange(len(came))))
         case "document" if place < len(came):
-            with suppress(ValueError, RecursionError):  # an earlier change has corrupted the message
-                came[place] = dumped(damaged_document(random, json.loads(came[place])), random.choice(LEVELS)).encode()
+            # an earlier change has corrupted the message
+            with suppress(ValueError, RecursionError):
+                came[place] = dumped(
+                    damaged_document(random, json.loads(came[place])), random.choice(LEVELS)
+                ).encode()
         case "bytes" if place < len(came):
             came[place] = damaged_bytes(random, came[place])
         case _:
@@ -152,7 +215,8 @@ ENDS: tuple[Callable[[Timeline, int], None], ...] = (
 
 
 def played_badly(random: Random, *ways: str) -> tuple[Timeline, list[TurnObservation]]:
-    """Run a session whose messages are changed in some of these ways, and end before all of them have arrived.
+    """Run a session whose messages are changed in some of these ways, and end before all of them
+    have arrived.
 
     Return its timeline and its turns.
     """
@@ -160,4 +224,6 @@ def played_badly(random: Random, *ways: str) -> tuple[Timeline, list[TurnObserva
     for _ in range(random.randint(0, 8)):
         spoil(came, random, *ways)
     gaps_ms = random.choices((0, 1, 50, 2_900, 3_100), k=5)
-    return played(dialect, outputs, came[: random.randint(0, len(came))], gaps_ms, random.choice(ENDS))
+    return played(
+        dialect, outputs, came[: random.randint(0, len(came))], gaps_ms, random.choice(ENDS)
+    )

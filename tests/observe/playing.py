@@ -24,15 +24,26 @@ def audio(item_id: str = "item_a", payload: str = SECOND, response_id: str = "r1
     return message("response.output_audio.delta", **fields)
 
 
-def playing(kind: InterruptionKind = "speech", *, seconds: int = 4, whole: bool = False, verify: bool = False) -> Talk:
-    """Return a talk with a reply. `seconds` seconds of the reply arrive at 100 ms, and their playback starts at 150 ms.
+def playing(
+    kind: InterruptionKind = "speech",
+    *,
+    seconds: int = 4,
+    whole: bool = False,
+    verify: bool = False,
+) -> Talk:
+    """Return a talk with a reply. `seconds` seconds of the reply arrive at 100 ms, and their
+    playback starts at 150 ms.
 
     If `whole`, the response is done.
     """
     talk = Talk(service_responds=True)
     talk.ask(0, jitter_buffer_ns=50 * MS)
     talk.timeline.apply(inputs.InterruptionAwaited(kind, verify))
-    talk.hear(100, created("r1"), message("response.output_item.added", response_id="r1", item={"id": "item_a"}))
+    talk.hear(
+        100,
+        created("r1"),
+        message("response.output_item.added", response_id="r1", item={"id": "item_a"}),
+    )
     talk.hear(100, *[audio() for _ in range(seconds)])
     if whole:
         talk.hear(110, part_done(GA, "audio", "r1"), done("r1"))

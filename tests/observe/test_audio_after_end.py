@@ -22,7 +22,9 @@ def answered(dialect: Dialect = GA) -> Talk:
 
 @pytest.mark.parametrize("dialect", [GA, PREVIEW], ids=["ga", "preview"])
 @pytest.mark.parametrize("is_delivered", [True, False])
-def test_audio_after_the_end_of_its_response_is_counted_by_the_session(dialect: Dialect, is_delivered: bool) -> None:
+def test_audio_after_the_end_of_its_response_is_counted_by_the_session(
+    dialect: Dialect, is_delivered: bool
+) -> None:
     talk = answered(dialect)
     if is_delivered:
         talk.take(250)

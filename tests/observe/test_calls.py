@@ -1,4 +1,6 @@
-"""Turns in which the service calls functions, answers in several items, or sends a filler while the caller waits."""
+"""Turns in which the service calls functions, answers in several items, or sends a filler while
+the caller waits.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,11 @@ def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> N
     assert not talk.timeline.turns.are_all_over
     assert [work.call.name for work in talk.work(116, CallFunction)] == ["function_c1"]
     assert not talk.work(117, CallFunction), "each is made once"
-    assert talk.deadline() == (at(300_000), "timeout:turn", f"{NOT_OVER} within 300 s (timeout `turn`)"), (
-        "it is ours to go on"
-    )
+    assert talk.deadline() == (
+        at(300_000),
+        "timeout:turn",
+        f"{NOT_OVER} within 300 s (timeout `turn`)",
+    ), "it is ours to go on"
     answer_call(talk, 400, "c1")
     turn = final_response(talk, 900)
 
@@ -54,7 +58,9 @@ def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> N
         "response_done": 900,
         "ended": 900,
     }
-    metrics = {name: ns / MS for name, ns in turn.metrics_ns().items() if name.startswith("function")}
+    metrics = {
+        name: ns / MS for name, ns in turn.metrics_ns().items() if name.startswith("function")
+    }
     assert metrics == {
         "function_call_added": 110,
         "function_call_done": 115,
@@ -74,20 +80,33 @@ def test_the_function_call_instants_of_a_turn_are_those_of_the_first_round() -> 
     answer_call(talk, 500, "c2")
     turn = final_response(talk, 900, "r3")
 
-    assert (turn.outcome, turn.function_calls, turn.function_execution_ns) == ("ok", 2, (85 + 185) * MS)
-    assert (after_ms(turn, "function_call_done"), after_ms(turn, "answer_request_sent")) == (115, 501)
+    assert (turn.outcome, turn.function_calls, turn.function_execution_ns) == (
+        "ok",
+        2,
+        (85 + 185) * MS,
+    )
+    assert (after_ms(turn, "function_call_done"), after_ms(turn, "answer_request_sent")) == (
+        115,
+        501,
+    )
     assert (turn.response_id, turn.answer_response_id) == ("r1", "r3")
 
 
 def test_function_calls_are_found_in_response_done_if_no_event_reported_them_before() -> None:
     talk = Talk()
     talk.ask(0, functions=True)
-    output = [{"type": "function_call", "id": "i", "call_id": "c1", "name": "find", "arguments": "{}"}]
+    output = [
+        {"type": "function_call", "id": "i", "call_id": "c1", "name": "find", "arguments": "{}"}
+    ]
     talk.hear(
-        100, created("r1"), message("response.done", response={"id": "r1", "status": "completed", "output": output})
+        100,
+        created("r1"),
+        message("response.done", response={"id": "r1", "status": "completed", "output": output}),
     )
 
-    assert [(work.call.call_id, work.call.name) for work in talk.work(101, CallFunction)] == [("c1", "find")]
+    assert [(work.call.call_id, work.call.name) for work in talk.work(101, CallFunction)] == [
+        ("c1", "find")
+    ]
     answer_call(talk, 200, "c1")
     assert after_ms(final_response(talk, 900), "function_call_done") == 100
 
@@ -131,7 +150,9 @@ def test_the_response_after_a_function_call_has_the_whole_timeout_again() -> Non
 
 
 def preamble(talk: Talk, phases: tuple[str | None, str | None]) -> TurnObservation:
-    """Return a turn whose reply has two items: 100 ms of sound at 100 ms, and 100 ms of sound at 2,000 ms."""
+    """Return a turn whose reply has two items: 100 ms of sound at 100 ms, and 100 ms of sound at
+    2,000 ms.
+    """
     talk.ask(0, jitter_buffer_ns=50 * MS)
     talk.hear(90, created("r1"))
     for at_ms, item_id, phase in ((100, "i1", phases[0]), (2_000, "i2", phases[1])):
@@ -165,18 +186,28 @@ def test_the_answer_is_the_final_answer_item_or_else_the_last_item(
 def test_stalls_gaps_and_audio_speed_are_not_measured_between_items() -> None:
     turn = preamble(Talk(), ("commentary", "final_answer"))
 
-    assert (turn.stall_duration_ns, turn.stall_count, turn.gaps_ns, turn.audio_speed) == (0, 0, (), None)
+    assert (turn.stall_duration_ns, turn.stall_count, turn.gaps_ns, turn.audio_speed) == (
+        0,
+        0,
+        (),
+        None,
+    )
     assert after_ms(turn, "answer_audible") == 2_050
 
 
-def test_too_many_function_calls_in_one_response_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_function_calls_in_one_response_end_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(bench.observe.turn_parts, "MAX_CALLS", 3)
     talk = Talk(wanted=1)
     talk.ask(0, functions=True)
     talk.hear(1, created("r1"), *(function_call_done("r1", f"c{number}") for number in range(3)))
     assert not talk.timeline.is_over
     talk.hear(2, function_call_done("r1", "c3"))
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
+    assert (talk.only().outcome, talk.timeline.session().outcome) == (
+        "limit_exceeded:calls",
+        "limit_exceeded:calls",
+    )
 
 
 STATIC = {"type": "static_interim_response", "triggers": ["tool"], "texts": ["One moment."]}
@@ -222,7 +253,9 @@ def test_the_tokens_of_a_filler_are_not_the_length_of_the_conversation() -> None
     talk.hear(2_500, created("r2"), audio("r2", "item_r2"), done("r2", usage=read))
     first = talk.only()
     talk.ask(3_000, 2)
-    talk.hear(3_100, created("r3"), audio("r3", "item_r3"), done("r3", usage=read | {"input_tokens": 19}))
+    talk.hear(
+        3_100, created("r3"), audio("r3", "item_r3"), done("r3", usage=read | {"input_tokens": 19})
+    )
     second = talk.only()
 
     assert (first.turn_type, second.turn_type) == ("function_calls+filler", "after_truncation")
@@ -240,7 +273,10 @@ def test_every_turn_of_a_session_with_fillers_has_the_filler_turn_type(
     talk.hear(1, updated(**described))
     talk.ask(10, fillers=sent, wants_audio=False)
     talk.hear(
-        100, created("r1"), message("response.text.delta", response_id="r1", item_id="i", delta="No."), done("r1")
+        100,
+        created("r1"),
+        message("response.text.delta", response_id="r1", item_id="i", delta="No."),
+        done("r1"),
     )
 
     assert talk.only().turn_type == ("filler" if on or sent else "regular")

@@ -1,4 +1,6 @@
-"""Voices in a background that changes: noise that begins, stops, or gets louder, and noise that a gate lets through."""
+"""Voices in a background that changes: noise that begins, stops, or gets louder, and noise that
+a gate lets through.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def noise(name: str, dbfs: float, seed: int = 1) -> np.ndarray:
 
 
 def changes(samples: np.ndarray, frame: int = 160) -> list[tuple[float, float, float]]:
-    """Return (start, end, uncertainty of the start) of each sound, in ms. Sounds with short pauses count as one."""
+    """Return (start, end, uncertainty of the start) of each sound, in ms. Sounds with short
+    pauses count as one.
+    """
     detector, found, is_new = OnsetDetector(RATE_HZ), list[tuple[float, float, float]](), True
     pcm = to_pcm16(samples.astype(np.float32))
     for position in range(0, len(pcm), frame):
@@ -52,7 +56,8 @@ def changes(samples: np.ndarray, frame: int = 160) -> list[tuple[float, float, f
 
 
 def padded(voice: int, lead_s: float, tail_s: float = 2.5) -> tuple[np.ndarray, slice]:
-    """Return `QUIET_S` of silence, silence of `lead_s`, a voice, and silence. The slice is the position of the voice.
+    """Return `QUIET_S` of silence, silence of `lead_s`, a voice, and silence. The slice is the
+    position of the voice.
 
     All of it is silent apart from the voice.
     """
@@ -62,10 +67,13 @@ def padded(voice: int, lead_s: float, tail_s: float = 2.5) -> tuple[np.ndarray, 
 
 
 def assert_one_voice(samples: np.ndarray, spoken: slice) -> tuple[float, float]:
-    """Check that the voice is the only sound, and starts within its bound. Return (error of the start, of the end)."""
+    """Check that the voice is the only sound, and starts within its bound. Return (error of the
+    start, of the end).
+    """
     ((begin_ms, end_ms, bound_ms),) = changes(samples)
     error_ms = begin_ms - spoken.start * 1_000 / RATE_HZ
-    assert abs(error_ms) <= bound_ms + 1  # noise at the very start may cancel the first audible samples
+    # noise at the very start may cancel the first audible samples
+    assert abs(error_ms) <= bound_ms + 1
     return error_ms, end_ms - spoken.stop * 1_000 / RATE_HZ
 
 
@@ -74,11 +82,22 @@ def assert_one_voice(samples: np.ndarray, spoken: slice) -> tuple[float, float]:
     dbfs=st.sampled_from([-40, -45, -50, -55, -60]),
     name=st.sampled_from(NOISES),
 )
-def test_noise_that_begins_after_silence_is_no_sound(begins_s: float, dbfs: float, name: str) -> None:
-    assert changes(np.concatenate([np.zeros(round(begins_s * RATE_HZ)), noise(name, dbfs)[: 4 * RATE_HZ]])) == []
+def test_noise_that_begins_after_silence_is_no_sound(
+    begins_s: float, dbfs: float, name: str
+) -> None:
+    assert (
+        changes(
+            np.concatenate([np.zeros(round(begins_s * RATE_HZ)), noise(name, dbfs)[: 4 * RATE_HZ]])
+        )
+        == []
+    )
 
 
-@given(ramp_s=st.sampled_from([0.0, 0.1, 3.0]), step_db=st.sampled_from([6, 12, 20]), name=st.sampled_from(NOISES))
+@given(
+    ramp_s=st.sampled_from([0.0, 0.1, 3.0]),
+    step_db=st.sampled_from([6, 12, 20]),
+    name=st.sampled_from(NOISES),
+)
 def test_noise_that_gets_louder_is_no_sound(ramp_s: float, step_db: float, name: str) -> None:
     at_s = np.arange(6 * RATE_HZ) / RATE_HZ
     gain_db = -step_db * np.interp(at_s, [2, 2 + max(ramp_s, 1e-6)], [1, 0])
@@ -124,7 +143,10 @@ def test_noise_through_a_gate_changes_the_start_by_at_most_its_bound_and_does_no
 
 @given(
     parts=st.lists(
-        st.tuples(st.sampled_from([None, *NOISES]), st.sampled_from([-40, -50]), st.integers(20, 900)), max_size=6
+        st.tuples(
+            st.sampled_from([None, *NOISES]), st.sampled_from([-40, -50]), st.integers(20, 900)
+        ),
+        max_size=6,
     ),
     voice=st.sampled_from(VOICES),
     frame=st.sampled_from([1, 39, 80, 241, 8_000]),
@@ -133,7 +155,9 @@ def test_the_division_of_a_changing_background_does_not_change_the_result(
     parts: list[tuple[str | None, float, int]], voice: int, frame: int
 ) -> None:
     pieces = [noise(name, dbfs)[: 8 * ms] if name else np.zeros(8 * ms) for name, dbfs, ms in parts]
-    samples = np.concatenate([*pieces, known.voices(RATE_HZ)[voice][:4_000], *pieces, np.zeros(4_000)])
+    samples = np.concatenate(
+        [*pieces, known.voices(RATE_HZ)[voice][:4_000], *pieces, np.zeros(4_000)]
+    )
 
     assert changes(samples, frame) == changes(samples)
 

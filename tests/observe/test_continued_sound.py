@@ -1,4 +1,5 @@
-"""Sound with which no reply begins or ends: it is applied several frames at a time, with the same result.
+"""Sound with which no reply begins or ends: it is applied several frames at a time, with the same
+result.
 
 The other result is that of a detector that decides for each frame whether a reply begins or ends.
 """
@@ -38,7 +39,10 @@ GAPS_MS = st.sampled_from([*[FRAME_MS] * 12, 0, 60, 99, 150, 400, 1_200])
 """The time between two frames."""
 ANY = st.lists(st.tuples(LEVELS, st.integers(1, 40), GAPS_MS), min_size=1, max_size=7)
 PAUSED = st.sampled_from([19, 20, 20, 21, 26]).map(
-    lambda count: [(level, frames, FRAME_MS) for level, frames in ((0, 30), (3_000, 20), (0, count), (3_000, 20))]
+    lambda count: [
+        (level, frames, FRAME_MS)
+        for level, frames in ((0, 30), (3_000, 20), (0, count), (3_000, 20))
+    ]
 )
 """A sound, and another one after about `SILENCE_NS`, which ends a reply."""
 FRAMES = st.builds(lambda first, rest: first + rest, PAUSED | st.just([]), ANY)
@@ -49,7 +53,9 @@ INSTANTS = st.lists(st.integers(0, 150), min_size=2, max_size=2).map(sorted)
 
 
 def frames_of(parts: Sequence[tuple[int, int, int]], odd: int) -> list[tuple[int, bytes]]:
-    """Return the frames, each with the time since the one before it. One in `odd` frames has a byte more."""
+    """Return the frames, each with the time since the one before it. One in `odd` frames has a
+    byte more.
+    """
     noise, frames = np.random.default_rng(7), list[tuple[int, bytes]]()
     for level, count, gap_ms in parts:
         for number in range(count):
@@ -67,7 +73,11 @@ class Call:
         start = SessionStart(AT_NS, 2, limits, service_responds=True, reply_silence_ns=SILENCE_NS)
         self.timeline = Timeline(start, DIALECTS["pcm"], reply_format=FORMAT)
         self.timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
-        self._facts = {"has_turn_events": False, "service_responds": True, "answer_min_ns": answer_min_ns}
+        self._facts = {
+            "has_turn_events": False,
+            "service_responds": True,
+            "answer_min_ns": answer_min_ns,
+        }
         self._start(AT_NS, greeting=True)
 
     def _start(self, at_ns: int, **facts: Any) -> None:
@@ -121,12 +131,15 @@ def test_sound_that_continues_has_the_same_result_as_single_messages(
                 several.timeline.received_sound(continued)
             if event is not None:
                 _, sound_ns, error_ns, _, _, wire_bytes, _ = waiting[len(continued)]
-                several.timeline.received((event,), ReceivedMessage(b"", Arrival(sound_ns, error_ns), wire_bytes))
+                several.timeline.received(
+                    (event,), ReceivedMessage(b"", Arrival(sound_ns, error_ns), wire_bytes)
+                )
             del waiting[: len(continued) + 1]
 
     def receive(message: ReceivedMessage) -> None:
         events = dialect.decode(message.data)
-        with patch.object(ReplyDetector, "_is_change", always):  # a mock would cost more than the rest
+        # a mock would cost more than the rest
+        with patch.object(ReplyDetector, "_is_change", always):
             single.timeline.received(events, message)
         if (sound := received_sound(events, message, message.arrival.at_ns)) is not None:
             waiting.append(sound)
@@ -137,14 +150,20 @@ def test_sound_that_continues_has_the_same_result_as_single_messages(
     for number, (gap_ms, data) in enumerate(frames_of(parts, odd)):
         at_ns += gap_ms * NS_PER_MS
         is_kernel = not uncertain or number % uncertain != 0
-        receive(ReceivedMessage(BinaryMessage(data), Arrival(at_ns, 0 if is_kernel else 900, is_kernel), len(data)))
+        receive(
+            ReceivedMessage(
+                BinaryMessage(data), Arrival(at_ns, 0 if is_kernel else 900, is_kernel), len(data)
+            )
+        )
         if cleared and number % cleared == cleared - 1:
             receive(ReceivedMessage(b'{"event":"clear"}', Arrival(at_ns), 17))
         if number % batch == 0:
             settle()
             assert single.timeline.playout.until_ns == several.timeline.playout.until_ns
             assert single.timeline.turns.is_answering == several.timeline.turns.is_answering
-        for instants in (instants for place, instants in zip(spoken, SPEECH, strict=True) if place == number):
+        for instants in (
+            instants for place, instants in zip(spoken, SPEECH, strict=True) if place == number
+        ):
             settle()
             for call in (single, several):
                 call.speak(at_ns, instants)

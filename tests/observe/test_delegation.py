@@ -1,4 +1,6 @@
-"""Turns whose tasks the service delegates, to its client or to a backend: the answer is not the filler."""
+"""Turns whose tasks the service delegates, to its client or to a backend: the answer is not the
+filler.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from tests.helpers import AT_NS, MS, at, build_turn, due_actions
 DELTA_MS, SPOKEN_MS = 100, 200
 """The duration of a delta, and the instant at which the caller's speech ends."""
 LOUD, SILENT = (
-    base64.b64encode(PCM16.encode(np.resize(np.array([level, -level], np.int16), 24 * DELTA_MS))).decode()
+    base64.b64encode(
+        PCM16.encode(np.resize(np.array([level, -level], np.int16), 24 * DELTA_MS))
+    ).decode()
     for level in (3_000, 0)
 )
 
@@ -36,13 +40,19 @@ class Call:
     """A session whose caller has just asked. Audio arrives in deltas of 100 ms, in real time."""
 
     def __init__(self, *, functions: bool = True, answer_min_ms: int = 0) -> None:
-        self.timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE)
+        self.timeline = Timeline(
+            SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE
+        )
         self.now_ms = 5
         self.receive("session.started", session={"id": "live_1"})
         plan = build_turn(
-            has_turn_events=False, vad=True, service_responds=True, functions=functions, delegates=True,
+            has_turn_events=False,
+            vad=True,
+            service_responds=True,
+            functions=functions,
+            delegates=True,
             answer_min_ns=answer_min_ms * MS,
-        )  # fmt: skip
+        )
         self.timeline.apply(inputs.TurnStarted(at(10), plan))
         instants = {"speech_start": 100 * MS, "speech_end": 0}
         self.now_ms = SPOKEN_MS
@@ -58,7 +68,10 @@ class Call:
         self.receive("response.event", delegation_id="d1", event={"type": name} | fields)
 
     def delegate(self, target: str, task: str = "d1") -> None:
-        self.receive("session.delegation.created", delegation={"id": task, "target": target, "type": "delegation"})
+        self.receive(
+            "session.delegation.created",
+            delegation={"id": task, "target": target, "type": "delegation"},
+        )
 
     def hear(self, pattern: str) -> None:
         """Receive a delta for each character: `#` is sound, `.` is silence."""
@@ -80,7 +93,9 @@ class Call:
         self.sent(BACKEND_ITEM)
         self.timeline.apply(inputs.FunctionOutputSent(call, at(self.now_ms), ""))
 
-    def respond(self, response_id: str, *items: dict[str, Any], status: str = "completed", **more: Any) -> None:
+    def respond(
+        self, response_id: str, *items: dict[str, Any], status: str = "completed", **more: Any
+    ) -> None:
         """Receive a complete response of the backend."""
         self.backend("response.created", response={"id": response_id})
         for item in items:
@@ -91,7 +106,9 @@ class Call:
     def actions(self) -> list[Any]:
         found = due_actions(self.timeline, at(self.now_ms))
         self.turns += [action.turn for action in found if isinstance(action, inputs.DeliverTurn)]
-        return [action for action in found if isinstance(action, CallFunction | RequestContinuation)]
+        return [
+            action for action in found if isinstance(action, CallFunction | RequestContinuation)
+        ]
 
     @property
     def turn(self) -> TurnObservation:
@@ -122,7 +139,12 @@ def test_the_answer_to_a_task_for_the_client_follows_the_accepted_result() -> No
     call.hear("...####" + SILENCE)
 
     turn = call.turn
-    assert (turn.outcome, turn.turn_type, turn.delegations, turn.function_calls) == ("ok", "function_calls", 1, 1)
+    assert (turn.outcome, turn.turn_type, turn.delegations, turn.function_calls) == (
+        "ok",
+        "function_calls",
+        1,
+        1,
+    )
     assert ms(turn, "function_call_added") == ms(turn, "function_call_done") == SPOKEN_MS
     assert ms(turn, "first_audible") == SPOKEN_MS + 300
     assert ms(turn, "answer_request_sent") == SPOKEN_MS + 1_000
@@ -179,7 +201,10 @@ def test_a_sound_that_is_too_long_for_a_filler_contains_the_answer(
     call.accept_result()
     call.hear(sounds + SILENCE)
 
-    assert (call.turn.outcome, ms(call.turns[0], "function_audible")) == ("ok", SPOKEN_MS + audible_ms)
+    assert (call.turn.outcome, ms(call.turns[0], "function_audible")) == (
+        "ok",
+        SPOKEN_MS + audible_ms,
+    )
 
 
 def test_a_short_answer_without_a_pause_is_accepted_if_no_other_sound_follows() -> None:
@@ -262,7 +287,12 @@ def test_a_backend_without_functions_needs_no_request() -> None:
     call.hear("..##" + SILENCE)
 
     turn = call.turn
-    assert (turn.outcome, turn.turn_type, turn.delegations, turn.function_calls) == ("ok", "function_calls", 1, None)
+    assert (turn.outcome, turn.turn_type, turn.delegations, turn.function_calls) == (
+        "ok",
+        "function_calls",
+        1,
+        None,
+    )
     assert (turn.function_execution_ns, ms(turn, "function_audible")) == (0, SPOKEN_MS + 300)
 
 
@@ -288,11 +318,23 @@ def test_no_continuation_is_requested_while_a_call_of_another_task_is_open() -> 
 @pytest.mark.parametrize(
     ("status", "more", "outcome", "words"),
     [
-        ("failed", {"error": {"code": "x", "message": "Oops."}}, "failed:backend_failed", "x: Oops."),
-        ("incomplete", {"incomplete_details": {"reason": "max_tokens"}}, "failed:backend_incomplete", "max_tokens"),
+        (
+            "failed",
+            {"error": {"code": "x", "message": "Oops."}},
+            "failed:backend_failed",
+            "x: Oops.",
+        ),
+        (
+            "incomplete",
+            {"incomplete_details": {"reason": "max_tokens"}},
+            "failed:backend_incomplete",
+            "max_tokens",
+        ),
     ],
-)  # fmt: skip
-def test_a_backend_that_fails_fails_its_turn(status: str, more: dict[str, Any], outcome: str, words: str) -> None:
+)
+def test_a_backend_that_fails_fails_its_turn(
+    status: str, more: dict[str, Any], outcome: str, words: str
+) -> None:
     call = Call()
     call.delegate("responses")
     call.hear(".##")
@@ -311,7 +353,10 @@ def test_repeated_and_reordered_events_of_a_backend_change_nothing() -> None:
     delegation = {"id": "d1", "target": "responses", "type": "delegation", "response_id": "resp_1"}
     call.receive("session.delegation.created", delegation=delegation)
     for _ in range(2):
-        call.backend("response.completed", response={"id": "resp_1", "usage": {"input_tokens": 5, "output_tokens": 5}})
+        call.backend(
+            "response.completed",
+            response={"id": "resp_1", "usage": {"input_tokens": 5, "output_tokens": 5}},
+        )
     call.hear("..##" + SILENCE)
 
     turn = call.turn
@@ -323,12 +368,25 @@ def test_repeated_and_reordered_events_of_a_backend_change_nothing() -> None:
 @given(
     st.lists(
         st.sampled_from(
-            ["client", "responses", "created", "call", "message", "completed", "result", "accepted", "output",
-             "request", "#", ".", "......................"]
+            [
+                "client",
+                "responses",
+                "created",
+                "call",
+                "message",
+                "completed",
+                "result",
+                "accepted",
+                "output",
+                "request",
+                "#",
+                ".",
+                "......................",
+            ]
         ),
         max_size=30,
     )
-)  # fmt: skip
+)
 def test_any_order_of_events_gives_at_most_one_answer_after_the_speech(steps: list[str]) -> None:
     call = Call()
     actions = {
@@ -351,6 +409,8 @@ def test_any_order_of_events_gives_at_most_one_answer_after_the_speech(steps: li
 
     turn = call.turn
     answer = turn.instants.get("function_audible")
-    assert answer is None or answer >= max(turn.instants["speech_end"], turn.instants.get("function_call_added", 0))
+    assert answer is None or answer >= max(
+        turn.instants["speech_end"], turn.instants.get("function_call_added", 0)
+    )
     if turn.outcome == "ok":
         assert answer is None or turn.turn_type == "function_calls"

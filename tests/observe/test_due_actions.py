@@ -1,4 +1,6 @@
-"""Actions are taken as finished lists; the inputs that their execution causes are applied between two lists."""
+"""Actions are taken as finished lists; the inputs that their execution causes are applied
+between two lists.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +36,8 @@ def test_each_list_is_determined_after_the_inputs_of_the_lists_before_it() -> No
             if isinstance(action, MeasureNetwork):
                 talk.timeline.apply(NetworkMeasured(900, 700, 2))
             elif isinstance(action, DeliverTurn):
-                assert action.turn.network_rtt_ns == 700, "the measurement is in the turn that is delivered after it"
+                assert action.turn.network_rtt_ns == 700, (
+                    "the measurement is in the turn that is delivered after it"
+                )
 
     assert kinds == [ReportUsage, MeasureNetwork, DeliverTurn]

@@ -1,4 +1,6 @@
-"""Turns that end because the caller of a recorded call spoke again, or because the recording ended."""
+"""Turns that end because the caller of a recorded call spoke again, or because the recording
+ended.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +27,31 @@ class Call:
     """A call to an agent, which streams 20 ms at a time."""
 
     def __init__(self) -> None:
-        start = SessionStart(AT_NS, 2, Timeouts(), service_responds=True, reply_silence_ns=3_000 * MS)
+        start = SessionStart(
+            AT_NS, 2, Timeouts(), service_responds=True, reply_silence_ns=3_000 * MS
+        )
         self.timeline = Timeline(start, PCM, reply_format="pcm16@8000")
         self.at_ms = 0
 
     def hear(self, milliseconds: int, level: int) -> None:
         for _ in range(milliseconds // FRAME_MS):
-            data = BinaryMessage(PCM16_8K.encode(RANDOM.uniform(-level, level, 8 * FRAME_MS).astype(np.int16)))
-            self.timeline.received(PCM.decode(data), ReceivedMessage(data, Arrival(at(self.at_ms)), len(data)))
+            data = BinaryMessage(
+                PCM16_8K.encode(RANDOM.uniform(-level, level, 8 * FRAME_MS).astype(np.int16))
+            )
+            self.timeline.received(
+                PCM.decode(data), ReceivedMessage(data, Arrival(at(self.at_ms)), len(data))
+            )
             self.at_ms += FRAME_MS
 
     def speak(self, number: int = 1) -> None:
-        plan = build_turn(number, vad=True, service_responds=True, reply_format=FORMAT, has_turn_events=False)
+        plan = build_turn(
+            number, vad=True, service_responds=True, reply_format=FORMAT, has_turn_events=False
+        )
         self.timeline.apply(inputs.TurnStarted(at(self.at_ms), plan))
         instants = {"speech_start": 0, "speech_end": 0}
-        self.timeline.apply(inputs.Sent("audio", at(self.at_ms), 9, audio_bytes=320, instants=instants))
+        self.timeline.apply(
+            inputs.Sent("audio", at(self.at_ms), 9, audio_bytes=320, instants=instants)
+        )
 
     def end(self) -> list[TurnObservation]:
         self.timeline.apply(inputs.TurnEnded(at(self.at_ms)))

@@ -1,4 +1,6 @@
-"""The end of a reply: exact if silence follows the voice at once, otherwise with a bound that reaches back to it."""
+"""The end of a reply: exact if silence follows the voice at once, otherwise with a bound that
+reaches back to it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ BEFORE_MS, VOICE_MS, NOISE_MS = 300, 1_200, 300
 
 
 def reply(rate_hz: int, quieter_db: float | None, noise_ms: int = NOISE_MS) -> Samples:
-    """Return a reply between silences. Its voice ends hard, or with noise that is so much quieter than the voice."""
+    """Return a reply between silences. Its voice ends hard, or with noise that is so much
+    quieter than the voice.
+    """
 
     def silence(milliseconds: int) -> np.ndarray:
         return np.zeros(rate_hz * milliseconds // 1_000)
@@ -33,15 +37,20 @@ def reply(rate_hz: int, quieter_db: float | None, noise_ms: int = NOISE_MS) -> S
     if quieter_db is not None:
         rms = np.sqrt(np.mean(voice**2))
         noise = np.random.default_rng(2).normal(0, rms * 10 ** (-quieter_db / 20), len(noise))
-    return np.rint(np.concatenate((silence(BEFORE_MS), voice, noise, silence(3_000)))).astype(np.int16)
+    return np.rint(np.concatenate((silence(BEFORE_MS), voice, noise, silence(3_000)))).astype(
+        np.int16
+    )
 
 
-@pytest.mark.parametrize(("dialect", "deferred"), [*((dialect, False) for dialect in FORMATS), ("pcm", True)])
+@pytest.mark.parametrize(
+    ("dialect", "deferred"), [*((dialect, False) for dialect in FORMATS), ("pcm", True)]
+)
 def test_the_end_of_a_reply_that_ends_hard_is_exact(dialect: str, deferred: bool) -> None:
     call = Call(dialect, deferred=deferred)
     end = call.heard(call.hear(reply(call.audio.rate_hz, None), 20), "last_audible")
     assert abs(end.after_ms - BEFORE_MS - VOICE_MS) < 1, end
-    assert end.bound_ms == call.audio.codec_errors.end_ns / NS_PER_MS  # only the codec may have moved it
+    # only the codec may have moved it
+    assert end.bound_ms == call.audio.codec_errors.end_ns / NS_PER_MS
 
 
 @pytest.mark.parametrize("dialect", FORMATS)
@@ -57,7 +66,9 @@ def test_only_opus_adds_the_errors_of_a_codec_to_the_bounds_of_a_reply(dialect: 
     assert turn.uncertainties_ns["last_audible"] == errors.end_ns
 
 
-@pytest.mark.parametrize(("dialect", "deferred"), [*((dialect, False) for dialect in FORMATS), ("pcm", True)])
+@pytest.mark.parametrize(
+    ("dialect", "deferred"), [*((dialect, False) for dialect in FORMATS), ("pcm", True)]
+)
 @pytest.mark.parametrize("quieter_db", [15, 20, 25, 30])
 def test_the_bound_of_the_end_covers_the_voice_before_quiet_noise(
     dialect: str, deferred: bool, quieter_db: float
@@ -85,7 +96,9 @@ def test_the_bound_also_covers_the_voice_if_the_agent_stops_sending_after_the_no
 
 def test_the_end_of_a_reply_that_stops_with_its_voice_is_exact() -> None:
     call = Call()
-    end = call.heard(call.hear(reply(8_000, None)[: 8 * (BEFORE_MS + VOICE_MS)], 20), "last_audible")
+    end = call.heard(
+        call.hear(reply(8_000, None)[: 8 * (BEFORE_MS + VOICE_MS)], 20), "last_audible"
+    )
     assert abs(end.after_ms - BEFORE_MS - VOICE_MS) < 1, end
     assert end.bound_ms == 0
 
@@ -99,7 +112,10 @@ def test_the_uncertainty_of_the_end_is_not_that_of_the_start() -> None:
 
 def test_the_end_of_a_reply_is_that_of_its_last_sound() -> None:
     """The noise after the first sound does not make the end of the second one uncertain."""
-    first, second = reply(8_000, 20, noise_ms=100)[: 8 * (BEFORE_MS + VOICE_MS + 100)], reply(8_000, None)
+    first, second = (
+        reply(8_000, 20, noise_ms=100)[: 8 * (BEFORE_MS + VOICE_MS + 100)],
+        reply(8_000, None),
+    )
     call = Call()
     end = call.heard(call.hear(np.concatenate((first, second)), 20), "last_audible")
     assert abs(end.after_ms - len(first) / 8 - BEFORE_MS - VOICE_MS) < 1, end
@@ -117,7 +133,9 @@ def test_noise_after_an_interrupted_reply_makes_its_silence_uncertain() -> None:
 
 
 @pytest.mark.parametrize("record_audio", [False, True])
-def test_the_replay_of_a_reply_with_an_uncertain_end_is_the_same(tmp_path: Path, record_audio: bool) -> None:
+def test_the_replay_of_a_reply_with_an_uncertain_end_is_the_same(
+    tmp_path: Path, record_audio: bool
+) -> None:
     path = tmp_path / "log.jsonl"
     log = EventLog(path, hide=str, record_audio=record_audio)
     turn = Call(log=log).hear(reply(8_000, 20), 20)

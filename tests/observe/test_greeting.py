@@ -30,14 +30,27 @@ from tests.helpers import AT_NS, S, at, build_turn, live_audio
 JITTER_MS = 50
 READY_MS = 20
 PLAN = TurnPlan(
-    1, "greeting", "turn-1-", "turn-1-request", speech_format="g711_ulaw", reply_format="g711_ulaw",
-    jitter_buffer_ns=JITTER_MS * NS_PER_MS, has_turn_events=False, greeting=True,
-)  # fmt: skip
+    1,
+    "greeting",
+    "turn-1-",
+    "turn-1-request",
+    speech_format="g711_ulaw",
+    reply_format="g711_ulaw",
+    jitter_buffer_ns=JITTER_MS * NS_PER_MS,
+    has_turn_events=False,
+    greeting=True,
+)
 
 
 def accepted_call(plan: TurnPlan = PLAN) -> Timeline:
-    """Return the timeline of a call that has just been accepted. The caller waits for a greeting."""
-    timeline = Timeline(SessionStart(AT_NS, 1, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
+    """Return the timeline of a call that has just been accepted. The caller waits for a
+    greeting.
+    """
+    timeline = Timeline(
+        SessionStart(AT_NS, 1, Timeouts(), service_responds=True),
+        GPT_LIVE,
+        reply_format="g711_ulaw",
+    )
     timeline.apply(inputs.Connected({"opened": at(10)}, {}))
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
     timeline.apply(inputs.TurnStarted(at(READY_MS), plan))
@@ -50,7 +63,9 @@ def receive(timeline: Timeline, at_ms: float, data: bytes) -> None:
 
 
 def hear(timeline: Timeline, samples: np.ndarray, after_ms: float = 0) -> None:
-    """Receive these samples as frames. The first frame begins `after_ms` after the session is ready."""
+    """Receive these samples as frames. The first frame begins `after_ms` after the session is
+    ready.
+    """
     size = 8 * FRAME_MS
     for number in range(len(samples) // size):
         delta = live_audio(G711_ULAW.encode(samples[number * size :][:size]))
@@ -76,8 +91,12 @@ def test_a_greeting_begins_at_its_first_audible_sample(behind: str, level_db: fl
 
 
 @pytest.mark.parametrize("later_ms", [0, 35])
-def test_later_packets_bound_the_start_of_a_reply_in_the_first_packets_of_a_call(later_ms: int) -> None:
-    """With 60 ms of jitter, the first packet may be later than the uncertainty of its frame says."""
+def test_later_packets_bound_the_start_of_a_reply_in_the_first_packets_of_a_call(
+    later_ms: int,
+) -> None:
+    """With 60 ms of jitter, the first packet may be later than the uncertainty of its frame
+    says.
+    """
     sent = stream("silence", 0, G711_ULAW, 1)
     timeline, size = accepted_call(replace(PLAN, answer_min_ns=NS_PER_MS)), 8 * FRAME_MS
     samples = sent.samples[: sent.sounds[0][1] + 8_000 * 2]
@@ -86,12 +105,20 @@ def test_later_packets_bound_the_start_of_a_reply_in_the_first_packets_of_a_call
         arrival = Arrival(at(READY_MS + (number + 1) * FRAME_MS), ASSUMED_START_NS)
         timeline.received(GPT_LIVE.decode(delta), ReceivedMessage(delta, arrival, len(delta)))
     start_ns = later_ms * NS_PER_MS
-    timeline.apply(inputs.RtpMeasured(100, 0, 0, 0, 90, start_uncertainty_ns=start_ns, starts_on_arrival=not later_ms))
+    timeline.apply(
+        inputs.RtpMeasured(
+            100, 0, 0, 0, 90, start_uncertainty_ns=start_ns, starts_on_arrival=not later_ms
+        )
+    )
     (turn,) = timeline.pop_turns(at(60_000))
 
     bound_ns = (turn.onset_uncertainty_ns or 0) + start_ns
     assert turn.instants["answer_audible"] == turn.instants["first_audible"]
-    assert turn.uncertainties_ns["first_audible"] == turn.uncertainties_ns["answer_audible"] == bound_ns
+    assert (
+        turn.uncertainties_ns["first_audible"]
+        == turn.uncertainties_ns["answer_audible"]
+        == bound_ns
+    )
     assert timeline.session().uncertainties_ns["greeting_audible"] == bound_ns
 
 
@@ -99,12 +126,17 @@ def test_later_packets_bound_the_start_of_a_reply_in_the_first_packets_of_a_call
 def test_an_interrupted_reply_is_silent_after_its_last_sound(behind: str, level_db: float) -> None:
     """The reply ends although the audio stream continues.
 
-    If there is background noise, the reply ends when the voice cannot be distinguished from the noise.
+    If there is background noise, the reply ends when the voice cannot be distinguished from the
+    noise.
     """
     sent = stream(behind, level_db, G711_ULAW, 1)
     (begin, end), *_ = sent.sounds
     interrupted_ms = READY_MS + (begin + end) / 2 / 8
-    timeline = Timeline(SessionStart(AT_NS, 2, Timeouts(), service_responds=True), GPT_LIVE, reply_format="g711_ulaw")
+    timeline = Timeline(
+        SessionStart(AT_NS, 2, Timeouts(), service_responds=True),
+        GPT_LIVE,
+        reply_format="g711_ulaw",
+    )
     receive(timeline, READY_MS, f'{{"type":"{STARTED}","session":{{"id":"s"}}}}'.encode())
     timeline.apply(inputs.TurnStarted(at(READY_MS), PLAN))
     samples = sent.samples[: end + 8_000 * 2]
@@ -113,17 +145,26 @@ def test_an_interrupted_reply_is_silent_after_its_last_sound(behind: str, level_
     timeline.apply(inputs.InterruptionAwaited("speech"))
     spoken = replace(PLAN, number=2, event_prefix="turn-2-", vad=True, greeting=False)
     timeline.apply(inputs.TurnStarted(at(interrupted_ms), spoken))
-    timeline.apply(inputs.Sent("session.input_audio.append", at(interrupted_ms), 9, instants={"speech_start": 0}))
+    timeline.apply(
+        inputs.Sent(
+            "session.input_audio.append", at(interrupted_ms), 9, instants={"speech_start": 0}
+        )
+    )
     hear(timeline, samples[half:], after_ms=half / 8)
     (turn,) = timeline.pop_turns(at(60_000))
 
     frame, place = divmod(end, 8 * FRAME_MS)
     silent_ms = READY_MS + (frame + 1) * FRAME_MS + place / 8 + JITTER_MS
     assert turn.outcome == "interrupted"
-    assert abs(turn.instants["barge_in_silent"] - at(silent_ms)) <= (0 if behind == "silence" else 130) * NS_PER_MS + 1
+    assert (
+        abs(turn.instants["barge_in_silent"] - at(silent_ms))
+        <= (0 if behind == "silence" else 130) * NS_PER_MS + 1
+    )
     assert turn.instants["barge_in_last_audio"] <= turn.instants["barge_in_silent"]
     assert turn.overlap_ns == turn.instants["barge_in_silent"] - at(interrupted_ms)
-    assert turn.metrics_ns()["barge_in_yield"] == turn.instants["barge_in_silent"] - at(interrupted_ms)
+    assert turn.metrics_ns()["barge_in_yield"] == turn.instants["barge_in_silent"] - at(
+        interrupted_ms
+    )
 
 
 FORMAT: AudioFormatName = "pcm16@16000"
@@ -146,17 +187,28 @@ def voice(number: int) -> BinaryMessage:
     return BinaryMessage(PCM16_16K.encode(tone.astype(np.int16)))
 
 
-def ended(frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[bytes] = ()) -> TurnObservation:
+def ended(
+    frames: Iterable[bytes], *, spoken: bool = True, before: Iterable[bytes] = ()
+) -> TurnObservation:
     """Return a turn that has ended because its deadlines have passed.
 
-    One frame arrives every 20 ms. The frames `before` arrive before the end of the caller's speech, and `frames` after
-    it.
+    One frame arrives every 20 ms. The frames `before` arrive before the end of the caller's speech,
+    and `frames` after it.
     """
     limits = Timeouts(first_delta=12, response=20, turn=60)
-    timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), DIALECTS["pcm"], reply_format=FORMAT)
+    timeline = Timeline(
+        SessionStart(AT_NS, 1, limits, service_responds=True), DIALECTS["pcm"], reply_format=FORMAT
+    )
     timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
-    facts = {"vad": spoken, "greeting": not spoken, "has_turn_events": False, "service_responds": True}
-    timeline.apply(inputs.TurnStarted(AT_NS, build_turn(reply_format=FORMAT, speech_format=FORMAT, **facts)))
+    facts = {
+        "vad": spoken,
+        "greeting": not spoken,
+        "has_turn_events": False,
+        "service_responds": True,
+    }
+    timeline.apply(
+        inputs.TurnStarted(AT_NS, build_turn(reply_format=FORMAT, speech_format=FORMAT, **facts))
+    )
     place = itertools.count(1)
     for frame in before:
         take_frame(timeline, next(place), frame)
@@ -191,7 +243,11 @@ WITH_AUDIO = f"{LIMIT}310 messages came with 6.2 s of audio, but none of it is a
             "the agent sends messages, but no audio in the form of this dialect",
         ),
         ([SILENCE] * 310, WITH_AUDIO, "the agent's audio is never louder than its background"),
-        ([noise() for _ in range(310)], WITH_AUDIO, "the agent's audio is never louder than its background"),
+        (
+            [noise() for _ in range(310)],
+            WITH_AUDIO,
+            "the agent's audio is never louder than its background",
+        ),
     ],
     ids=["nothing", "no audio", "silence", "noise"],
 )
@@ -215,7 +271,9 @@ QUIET_PACKET = BinaryMessage(G711_ULAW.encode(np.zeros(8 * FRAME_MS, np.int16)))
 
 
 def ended_telephone_call(*turns: Sequence[BinaryMessage]) -> Timeline:
-    """Return the timeline of a telephone call whose last turn reached its limit. Each turn receives these packets."""
+    """Return the timeline of a telephone call whose last turn reached its limit. Each turn
+    receives these packets.
+    """
     telephone = DIALECTS["sip"]
     timeline = Timeline(
         SessionStart(AT_NS, len(turns), Timeouts(first_delta=12), service_responds=True),
@@ -237,7 +295,12 @@ def ended_telephone_call(*turns: Sequence[BinaryMessage]) -> Timeline:
 @pytest.mark.parametrize(
     ("packets", "outcome", "detail", "remedy"),
     [
-        ([], "timeout:media", "no RTP packet with the agreed audio was received", "a firewall or NAT drops"),
+        (
+            [],
+            "timeout:media",
+            "no RTP packet with the agreed audio was received",
+            "a firewall or NAT drops",
+        ),
         (
             [QUIET_PACKET] * 50,
             "timeout:sound",
@@ -271,7 +334,10 @@ def test_a_telephone_call_that_falls_silent_after_a_sound_was_not_without_a_soun
     sent = stream("silence", 0, G711_ULAW, 1)
     size = 8 * FRAME_MS
     samples = sent.samples[: sent.sounds[0][1] + 8_000 * 3]
-    heard = [BinaryMessage(G711_ULAW.encode(samples[start:][:size])) for start in range(0, len(samples) - size, size)]
+    heard = [
+        BinaryMessage(G711_ULAW.encode(samples[start:][:size]))
+        for start in range(0, len(samples) - size, size)
+    ]
     timeline = ended_telephone_call(heard, [])
     first, second = timeline.pop_turns(AT_NS + 200 * S)
 

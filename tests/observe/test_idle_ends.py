@@ -1,4 +1,6 @@
-"""The end of a connection after a silence: its detail states the silence, and its remedy names who ends it."""
+"""The end of a connection after a silence: its detail states the silence, and its remedy names
+who ends it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def answered() -> Talk:
     return talk
 
 
-def end(talk: Talk, at_ms: float, code: int = 1006, reason: str = "", cause: CloseCause = "") -> SessionObservation:
+def end(
+    talk: Talk, at_ms: float, code: int = 1006, reason: str = "", cause: CloseCause = ""
+) -> SessionObservation:
     talk.timeline.apply(inputs.ConnectionClosed(code, at(at_ms), reason, cause=cause))
     return talk.timeline.session()
 
@@ -29,8 +33,18 @@ def end(talk: Talk, at_ms: float, code: int = 1006, reason: str = "", cause: Clo
 @pytest.mark.parametrize(
     ("code", "cause", "reason", "detail"),
     [
-        (1006, "", "unexpected end of stream", "unexpected end of stream; no message had passed for 60 s"),
-        (1006, "reset", "Connection reset by peer", "Connection reset by peer; no message had passed for 60 s"),
+        (
+            1006,
+            "",
+            "unexpected end of stream",
+            "unexpected end of stream; no message had passed for 60 s",
+        ),
+        (
+            1006,
+            "reset",
+            "Connection reset by peer",
+            "Connection reset by peer; no message had passed for 60 s",
+        ),
         (1001, "", "", "no message had passed for 60 s"),
         (1000, "", "idle", "idle; no message had passed for 60 s"),
     ],

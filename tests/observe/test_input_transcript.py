@@ -27,7 +27,9 @@ def whole(text: str, item_id: str = "item_1") -> ServerEvent:
 def streamed(
     words: list[str], arrivals_ns: list[int], *, final: str | None = None, error_ns: int = 0
 ) -> InputTranscript:
-    """Return a transcript whose words arrived as deltas at these instants, followed by the final text."""
+    """Return a transcript whose words arrived as deltas at these instants, followed by the final
+    text.
+    """
     transcript = InputTranscript()
     for word, at_ns in zip(words, arrivals_ns, strict=True):
         transcript.add_delta(part(word), Arrival(at_ns, error_ns))
@@ -49,11 +51,17 @@ def test_a_constant_lag_at_an_even_pace_is_measured_exactly(
     spoken_ns = [start_ns + speech_ms * MS * number // count for number in range(1, count + 1)]
     transcript = streamed(words, [at_ns + lag_ms * MS for at_ns in spoken_ns])
 
-    assert transcript.lag(start_ns, start_ns + speech_ms * MS, 0) == TranscriptLag(lag_ms * MS, lag_ms * MS, 0, 0)
+    assert transcript.lag(start_ns, start_ns + speech_ms * MS, 0) == TranscriptLag(
+        lag_ms * MS, lag_ms * MS, 0, 0
+    )
 
 
 @thorough
-@given(st.lists(st.integers(-2_000, 9_000), min_size=5, max_size=40), st.integers(0, 30), st.integers(0, 20))
+@given(
+    st.lists(st.integers(-2_000, 9_000), min_size=5, max_size=40),
+    st.integers(0, 30),
+    st.integers(0, 20),
+)
 def test_the_median_and_the_maximum_are_those_of_the_deltas_and_the_uncertainty_is_added(
     lags_ms: list[int], error_ms: int, width_ms: int
 ) -> None:
@@ -69,9 +77,19 @@ def test_the_median_and_the_maximum_are_those_of_the_deltas_and_the_uncertainty_
 
 
 @thorough
-@given(st.lists(st.tuples(st.integers(-2_000, 9_000), st.integers(0, 50), st.floats(0, 1)), min_size=5, max_size=40))
-def test_the_true_median_and_maximum_are_within_the_uncertainties(deltas: list[tuple[int, int, float]]) -> None:
-    """The true arrival of each delta is anywhere between its timestamp minus its uncertainty, and its timestamp."""
+@given(
+    st.lists(
+        st.tuples(st.integers(-2_000, 9_000), st.integers(0, 50), st.floats(0, 1)),
+        min_size=5,
+        max_size=40,
+    )
+)
+def test_the_true_median_and_maximum_are_within_the_uncertainties(
+    deltas: list[tuple[int, int, float]],
+) -> None:
+    """The true arrival of each delta is anywhere between its timestamp minus its uncertainty,
+    and its timestamp.
+    """
 
     def lag_of(arrivals: list[Arrival]) -> TranscriptLag:
         transcript = InputTranscript()
@@ -83,9 +101,14 @@ def test_the_true_median_and_maximum_are_within_the_uncertainties(deltas: list[t
         return lag
 
     at_ns = [number * S + lag_ms * MS for number, (lag_ms, _, _) in enumerate(deltas, 1)]
-    seen = lag_of([Arrival(at, error_ms * MS) for at, (_, error_ms, _) in zip(at_ns, deltas, strict=True)])
+    seen = lag_of(
+        [Arrival(at, error_ms * MS) for at, (_, error_ms, _) in zip(at_ns, deltas, strict=True)]
+    )
     true = lag_of(
-        [Arrival(at - round(share * error * MS), 0) for at, (_, error, share) in zip(at_ns, deltas, strict=True)]
+        [
+            Arrival(at - round(share * error * MS), 0)
+            for at, (_, error, share) in zip(at_ns, deltas, strict=True)
+        ]
     )
     assert seen.median_ns - seen.median_uncertainty_ns - 1 <= true.median_ns <= seen.median_ns
     assert seen.max_ns - seen.max_uncertainty_ns <= true.max_ns <= seen.max_ns
@@ -97,7 +120,12 @@ def test_the_true_median_and_maximum_are_within_the_uncertainties(deltas: list[t
         pytest.param(["word "] * 4, None, 10 * S, id="too few deltas"),
         pytest.param(["word "] * 8, None, MIN_SPEECH_NS - 1, id="too short speech"),
         pytest.param(["word "] * 8, "word " * 9, 10 * S, id="deltas are missing"),
-        pytest.param(["word " * number for number in range(1, 9)], "word " * 8, 10 * S, id="each delta has all words"),
+        pytest.param(
+            ["word " * number for number in range(1, 9)],
+            "word " * 8,
+            10 * S,
+            id="each delta has all words",
+        ),
         pytest.param(["word "] * 8, "", 10 * S, id="no final text"),
         pytest.param(["w "] * (MAX_DELTAS + 1), None, 10 * S, id="too many deltas"),
     ],
@@ -119,7 +147,9 @@ def test_a_missing_transcript_has_no_lag() -> None:
 def test_a_delta_without_text_is_not_the_first() -> None:
     transcript = InputTranscript()
 
-    assert [transcript.add_delta(part(text), Arrival(0, 0)) for text in ("", " \n", "Hi", " there")] == [
+    assert [
+        transcript.add_delta(part(text), Arrival(0, 0)) for text in ("", " \n", "Hi", " there")
+    ] == [
         False,
         False,
         True,
@@ -130,7 +160,9 @@ def test_a_delta_without_text_is_not_the_first() -> None:
 
 @thorough
 @given(st.permutations(range(6)), st.integers(0, 5))
-def test_segments_are_in_the_order_of_their_commits_and_count_once(order: list[int], again: int) -> None:
+def test_segments_are_in_the_order_of_their_commits_and_count_once(
+    order: list[int], again: int
+) -> None:
     transcript = InputTranscript()
     for number in range(6):
         transcript.add_segment(f"item_{number}")
@@ -145,7 +177,9 @@ def test_the_first_failure_is_reported() -> None:
     transcript = InputTranscript()
     for code in ("first", "second"):
         failure = ServiceFailure(code=code)
-        transcript.end_segment(ServerEvent(EventKind.INPUT_NOT_TRANSCRIBED, item_id=code, failure=failure))
+        transcript.end_segment(
+            ServerEvent(EventKind.INPUT_NOT_TRANSCRIBED, item_id=code, failure=failure)
+        )
 
     assert (transcript.failed, transcript.ended) == (2, 2)
     assert transcript.failure == ServiceFailure(code="first")

@@ -1,4 +1,6 @@
-"""Interrupted replies: the detection of the caller's speech, the silence of the player, and the truncated item."""
+"""Interrupted replies: the detection of the caller's speech, the silence of the player, and the
+truncated item.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,26 @@ def truncated(item_id: str = "item_a") -> bytes:
     return message("conversation.item.truncated", **fields)
 
 
-def retrieved(audio_ms: int = 0, transcript: str | None = None, item_id: str = "item_a", **part: Any) -> bytes:
-    """Return an item as the service stores it. `part` contains further keys of the item's content."""
-    content = {"type": "output_audio", "audio": base64_of(48 * audio_ms), "transcript": transcript} | part
-    return message("conversation.item.retrieved", item={"id": item_id, "type": "message", "content": [content]})
+def retrieved(
+    audio_ms: int = 0, transcript: str | None = None, item_id: str = "item_a", **part: Any
+) -> bytes:
+    """Return an item as the service stores it. `part` contains further keys of the item's
+    content.
+    """
+    content = {
+        "type": "output_audio",
+        "audio": base64_of(48 * audio_ms),
+        "transcript": transcript,
+    } | part
+    return message(
+        "conversation.item.retrieved", item={"id": item_id, "type": "message", "content": [content]}
+    )
 
 
 def cue_ns(talk: Talk, cue: InterruptTrigger) -> int | None:
-    """Return the instant at which the caller should interrupt the reply; None if this instant is not known yet."""
+    """Return the instant at which the caller should interrupt the reply; None if this instant is
+    not known yet.
+    """
     turn = talk.timeline.turns.interrupted
     assert turn is not None
     return turn.trigger_ns(cue)
@@ -72,17 +86,36 @@ def test_a_reply_that_speech_interrupts_is_silent_when_the_service_detects_speec
     turn = talk.only(1_101)
 
     assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "speech", True)
-    expected = {"barge_in": 1_000, "barge_in_detected": 1_080, "barge_in_silent": 1_080, "truncate_sent": 1_081,
-                "barge_in_last_audio": 1_085, "barge_in_response_done": 1_090, "truncated": 1_100,
-                "ended": 1_090}  # fmt: skip
+    expected = {
+        "barge_in": 1_000,
+        "barge_in_detected": 1_080,
+        "barge_in_silent": 1_080,
+        "truncate_sent": 1_081,
+        "barge_in_last_audio": 1_085,
+        "barge_in_response_done": 1_090,
+        "truncated": 1_100,
+        "ended": 1_090,
+    }
     assert {name: after_ms(turn, name) for name in expected} == expected
-    assert (turn.late_audio_ns, turn.unplayed_audio_ns, turn.received_audio_ns) == (1 * S, 5 * S - 930 * MS, 5 * S)
+    assert (turn.late_audio_ns, turn.unplayed_audio_ns, turn.received_audio_ns) == (
+        1 * S,
+        5 * S - 930 * MS,
+        5 * S,
+    )
     assert turn.overlap_ns == 80 * MS
-    metrics = {name: ns / MS for name, ns in turn.metrics_ns().items() if name.startswith(("barge", "truncate"))}
+    metrics = {
+        name: ns / MS
+        for name, ns in turn.metrics_ns().items()
+        if name.startswith(("barge", "truncate"))
+    }
     assert metrics == {
-        "barge_in_detection": 80, "barge_in_yield": 80, "barge_in_last_audio": 85, "barge_in_response_done": 90,
-        "barge_in_late_audio": 1_000, "truncate_ack": 19,
-    }  # fmt: skip
+        "barge_in_detection": 80,
+        "barge_in_yield": 80,
+        "barge_in_last_audio": 85,
+        "barge_in_response_done": 90,
+        "barge_in_late_audio": 1_000,
+        "truncate_ack": 19,
+    }
 
 
 def test_a_reply_that_was_received_completely_is_still_interrupted() -> None:
@@ -143,7 +176,11 @@ def test_a_client_that_interrupts_stops_playback_at_once_and_truncates_the_item(
     assert talk.work(1_000, CancelResponse) == []
     assert talk.work(1_000, TruncateItem) == [TruncateItem("item_a", 850, "turn-1-1-truncate")]
     talk.send(1_001, "conversation.item.truncate")
-    talk.hear(1_020, done("r1", status="cancelled", type="cancelled", reason="client_cancelled"), truncated())
+    talk.hear(
+        1_020,
+        done("r1", status="cancelled", type="cancelled", reason="client_cancelled"),
+        truncated(),
+    )
     turn = talk.only(1_030)
 
     assert (turn.outcome, turn.interruption, turn.yielded) == ("interrupted", "client", None)
@@ -175,24 +212,37 @@ def test_a_reply_that_ends_before_its_interruption_is_ok_and_has_not_yielded() -
     talk.timeline.expire(at(1_150))
     turn = talk.only(1_150)
 
-    assert (turn.outcome, turn.interruption, turn.yielded, after_ms(turn, "ended")) == ("ok", None, None, 1_150)
+    assert (turn.outcome, turn.interruption, turn.yielded, after_ms(turn, "ended")) == (
+        "ok",
+        None,
+        None,
+        1_150,
+    )
     assert turn.interruption_missed is True
     assert turn.unplayed_audio_ns is None
 
 
 @pytest.mark.parametrize(("from_ms", "yielded"), [(2_500, None), (2_000, False)])
-def test_a_reply_that_goes_on_for_two_seconds_has_not_yielded(from_ms: float, yielded: bool | None) -> None:
+def test_a_reply_that_goes_on_for_two_seconds_has_not_yielded(
+    from_ms: float, yielded: bool | None
+) -> None:
     talk = playing(whole=True)
     interrupts(talk, from_ms)
     talk.timeline.expire(at(4_150))
     (turn,) = talk.take(4_151)
 
     assert (turn.outcome, turn.yielded) == ("ok", yielded)
-    assert turn.metrics_ns().get("barge_in_yield") == (None if yielded is None else (4_150 - from_ms) * MS)
+    assert turn.metrics_ns().get("barge_in_yield") == (
+        None if yielded is None else (4_150 - from_ms) * MS
+    )
 
 
-@pytest.mark.parametrize(("heard_ms", "false_yield"), [(None, False), (1_400, True), (2_500, False)])
-def test_a_sound_that_stops_a_reply_within_a_second_is_a_false_yield(heard_ms: float | None, false_yield: bool) -> None:
+@pytest.mark.parametrize(
+    ("heard_ms", "false_yield"), [(None, False), (1_400, True), (2_500, False)]
+)
+def test_a_sound_that_stops_a_reply_within_a_second_is_a_false_yield(
+    heard_ms: float | None, false_yield: bool
+) -> None:
     talk = playing("backchannel", whole=True)
     talk.send(1_000, "input_audio_buffer.append", audio_bytes=4_800, instants={"barge_in": 0})
     if heard_ms is not None:
@@ -210,9 +260,14 @@ def test_false_yield_of_a_sound_is_recorded_even_if_speech_interrupts_the_reply_
     talk.timeline.apply(inputs.InterruptionAwaited("speech"))
     interrupts(talk, 2_000)
     talk.hear(2_080, speech_started("item_b"))
-    (turn, *_) = talk.take(100_000)
+    turn, *_ = talk.take(100_000)
 
-    assert (turn.outcome, turn.interruption, turn.yielded, turn.false_yield) == ("interrupted", "speech", True, False)
+    assert (turn.outcome, turn.interruption, turn.yielded, turn.false_yield) == (
+        "interrupted",
+        "speech",
+        True,
+        False,
+    )
 
 
 def test_the_last_of_two_sounds_sets_barge_in_and_the_interruption() -> None:
@@ -223,7 +278,11 @@ def test_the_last_of_two_sounds_sets_barge_in_and_the_interruption() -> None:
     talk.hear(2_100, speech_started("item_b"))
     (turn,) = talk.take(100_000)
 
-    assert (after_ms(turn, "barge_in"), turn.interruption, turn.false_yield) == (2_000, "talking_to_others", True)
+    assert (after_ms(turn, "barge_in"), turn.interruption, turn.false_yield) == (
+        2_000,
+        "talking_to_others",
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -296,7 +355,9 @@ def test_a_cue_text_is_found_by_whole_words_in_any_typography_and_any_deltas(
         transcribes(talk, 200 + place, words)
         cues.append(cue_ns(talk, InterruptTrigger(text=text)))
 
-    assert cues.index(at(200 + deltas.index(found))) == deltas.index(found) if found else not any(cues)
+    assert (
+        cues.index(at(200 + deltas.index(found))) == deltas.index(found) if found else not any(cues)
+    )
 
 
 def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
@@ -316,7 +377,9 @@ def test_an_interrupted_turn_still_waits_for_its_transcription() -> None:
 
 
 def interrupted_talk(heard_ms: int = 930) -> Talk:
-    """Return a talk after speech has interrupted its reply. The client truncated the reply's item at 1,081 ms."""
+    """Return a talk after speech has interrupted its reply. The client truncated the reply's
+    item at 1,081 ms.
+    """
     talk = playing(whole=True, verify=True)
     interrupts(talk, 1_000)
     talk.hear(1_080, speech_started("item_b"))
@@ -408,7 +471,10 @@ def test_all_truncated_items_of_a_reply_must_be_correct() -> None:
         talk.send(1_081, "conversation.item.truncate", item=work.item_id, played_ms=work.played_ms)
     talk.hear(1_100, truncated("item_b"), truncated("item_a"))
     shown = talk.work(1_100, RetrieveItem)
-    assert shown == [RetrieveItem("item_a", "turn-1-1-retrieve"), RetrieveItem("item_b", "turn-1-2-retrieve")]
+    assert shown == [
+        RetrieveItem("item_a", "turn-1-1-retrieve"),
+        RetrieveItem("item_b", "turn-1-2-retrieve"),
+    ]
     for work in shown:
         talk.send(1_101, "conversation.item.retrieve", item=work.item_id)
     talk.hear(1_150, retrieved(930))

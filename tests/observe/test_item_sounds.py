@@ -1,4 +1,6 @@
-"""The start of sound in replies that a service names, and turns in whose reply nothing is audible."""
+"""The start of sound in replies that a service names, and turns in whose reply nothing is
+audible.
+"""
 
 from __future__ import annotations
 
@@ -51,18 +53,27 @@ JITTER_MS = TurnPlan(1, "", "", "").jitter_buffer_ns / MS
 CREATED = b'{"type":"response.created","response":{"id":"r","status":"in_progress"}}'
 DONE = b'{"type":"response.done","response":{"id":"r","status":"completed","output":[]}}'
 NARROW: list[AudioFormatName] = ["pcm16", "g711_ulaw", "g711_alaw"]
-RIFF = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36, b"WAVEfmt ", 16, 1, 1, 24_000, 48_000, 2, 16, b"data", 0)
+RIFF = struct.pack(
+    "<4sI8sIHHIIHH4sI", b"RIFF", 36, b"WAVEfmt ", 16, 1, 1, 24_000, 48_000, 2, 16, b"data", 0
+)
 """The header of a WAV file."""
 
 
 def buzz(
-    silent_ms: float, loud_ms: float, audio: AudioFormat = PCM16, after_ms: float = 0, level: int = 9_000
+    silent_ms: float,
+    loud_ms: float,
+    audio: AudioFormat = PCM16,
+    after_ms: float = 0,
+    level: int = 9_000,
 ) -> bytes:
     """Return silence, a buzz of 200 Hz, and silence."""
     begin, end, length = (
-        round(audio.rate_hz * ms / 1_000) for ms in (silent_ms, silent_ms + loud_ms, silent_ms + loud_ms + after_ms)
+        round(audio.rate_hz * ms / 1_000)
+        for ms in (silent_ms, silent_ms + loud_ms, silent_ms + loud_ms + after_ms)
     )
-    samples = np.where(np.arange(length) // (audio.rate_hz // 400) % 2, -level, level).astype(np.int16)
+    samples = np.where(np.arange(length) // (audio.rate_hz // 400) % 2, -level, level).astype(
+        np.int16
+    )
     samples[:begin] = samples[end:] = 0
     return audio.encode(samples)
 
@@ -75,17 +86,25 @@ def delta_of(data: bytes, item: str = "i") -> bytes:
 class LoggedTalk:
     """A turn of a session that requests audio in this format, and logs its events."""
 
-    def __init__(self, log: Path, name: AudioFormatName = "pcm16", *, record_audio: bool = False) -> None:
+    def __init__(
+        self, log: Path, name: AudioFormatName = "pcm16", *, record_audio: bool = False
+    ) -> None:
         self.path, self.log = log, EventLog(log, hide=lambda text: text, record_audio=record_audio)
         about: dict[str, Any] = {"dialect": "ga", "output_format": name}
         start = SessionStart(AT_NS, 1, Timeouts(), service_responds=False)
         self.timeline = LoggedTimeline(start, GA, log=self.log, about=about)
-        self.timeline.apply(inputs.TurnStarted(at(0), TurnPlan(1, "", "turn-1-", "turn-1-request", reply_format=name)))
+        self.timeline.apply(
+            inputs.TurnStarted(
+                at(0), TurnPlan(1, "", "turn-1-", "turn-1-request", reply_format=name)
+            )
+        )
         self.timeline.apply(inputs.Sent("response.create", at(0), 9))
         self.receive(10, CREATED)
 
     def receive(self, at_ms: float, data: bytes) -> None:
-        self.timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data)))
+        self.timeline.received(
+            GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data))
+        )
 
     def end(self, at_ms: float = 60) -> TurnObservation:
         """End the reply. Return the turn, which the replay of the log gives, too."""
@@ -98,7 +117,11 @@ class LoggedTalk:
 
 
 def replied(
-    log: Path, pieces: Sequence[bytes], name: AudioFormatName = "pcm16", *, record_audio: bool = False
+    log: Path,
+    pieces: Sequence[bytes],
+    name: AudioFormatName = "pcm16",
+    *,
+    record_audio: bool = False,
 ) -> TurnObservation:
     """Return the turn of a reply whose deltas arrive from 20 ms on, one each millisecond."""
     talk = LoggedTalk(log, name, record_audio=record_audio)
@@ -114,7 +137,9 @@ def audible_ms(turn: TurnObservation) -> float | None:
 
 
 def cut(data: bytes, size: int, moved: Sequence[int] = ()) -> list[bytes]:
-    """Cut the bytes into pieces of `size` bytes. `moved` has the bytes by which the end of each piece is moved."""
+    """Cut the bytes into pieces of `size` bytes. `moved` has the bytes by which the end of each
+    piece is moved.
+    """
     ends = [
         min(len(data), end + (moved[number % len(moved)] if moved else 0))
         for number, end in enumerate(range(size, len(data), size))
@@ -144,12 +169,24 @@ CASES: dict[str, tuple[Callable[[AudioFormat], bytes], float | None]] = {
     "only the last 45 ms": (lambda audio: buzz(900, 45, audio), 900),
     "a short word and silence": (lambda audio: buzz(100, 90, audio, after_ms=300), 100),
     "a tone": (lambda audio: tone(audio, 440, 300, 700), 300),
-    "a click in the silence before it": (lambda audio: buzz(200, 1, audio) + buzz(299, 300, audio), 500),
-    "bytes of a header before it": (lambda audio: RIFF[:10] + buzz(500 - ms_of(10, audio), 300, audio), 500),
-    "a trailer after silence": (lambda audio: buzz(0, 0, audio, after_ms=800) + b"LIST\x1a\x00\x00\x00", None),
+    "a click in the silence before it": (
+        lambda audio: buzz(200, 1, audio) + buzz(299, 300, audio),
+        500,
+    ),
+    "bytes of a header before it": (
+        lambda audio: RIFF[:10] + buzz(500 - ms_of(10, audio), 300, audio),
+        500,
+    ),
+    "a trailer after silence": (
+        lambda audio: buzz(0, 0, audio, after_ms=800) + b"LIST\x1a\x00\x00\x00",
+        None,
+    ),
     "silence": (lambda audio: buzz(0, 0, audio, after_ms=800), None),
     "a click": (lambda audio: buzz(300, 1.5, audio, after_ms=300), None),
-    "a step to an offset": (lambda audio: audio.encode(np.full(audio.rate_hz, 200, np.int16)), None),
+    "a step to an offset": (
+        lambda audio: audio.encode(np.full(audio.rate_hz, 200, np.int16)),
+        None,
+    ),
     "dither": (lambda audio: audio.encode(noise(audio.rate_hz, 1)), None),
     "quiet noise": (lambda audio: audio.encode(noise(audio.rate_hz, 300)), None),
     "a faint voice": (lambda audio: buzz(100, 700, audio, level=60), None),
@@ -159,7 +196,9 @@ CASES: dict[str, tuple[Callable[[AudioFormat], bytes], float | None]] = {
 def tone(audio: AudioFormat, hz: float, silent_ms: int, loud_ms: int) -> bytes:
     at_s = np.arange(audio.rate_hz * loud_ms // 1_000) / audio.rate_hz
     sines = (8_000 * np.cos(2 * np.pi * hz * at_s)).astype(np.int16)
-    return audio.encode(np.concatenate([np.zeros(audio.rate_hz * silent_ms // 1_000, np.int16), sines]))
+    return audio.encode(
+        np.concatenate([np.zeros(audio.rate_hz * silent_ms // 1_000, np.int16), sines])
+    )
 
 
 def noise(count: int, level: int) -> Samples:
@@ -178,7 +217,9 @@ def test_the_reply_starts_with_its_sound_and_a_reply_without_sound_fails(
 ) -> None:
     audio = ALL_FORMATS[name]
     sound, start_ms = CASES[case]
-    turn = replied(tmp_path / "s.jsonl", cut(sound(audio), audio.bytes_per_s * delta_ms // 1_000), name)
+    turn = replied(
+        tmp_path / "s.jsonl", cut(sound(audio), audio.bytes_per_s * delta_ms // 1_000), name
+    )
 
     assert turn.outcome == ("ok" if start_ms is not None else "failed:inaudible")
     assert audible_ms(turn) == (None if start_ms is None else pytest.approx(start_ms, abs=1))
@@ -190,13 +231,19 @@ def test_the_header_of_a_file_in_each_delta_is_no_sound(delta_ms: int, tmp_path:
     pieces = [RIFF + piece for piece in cut(buzz(500, 600), 48 * delta_ms)]
     headers_ms = (500 // delta_ms + 1) * len(RIFF) / 48
 
-    assert audible_ms(replied(tmp_path / "s.jsonl", pieces)) == pytest.approx(500 + headers_ms, abs=1)
+    assert audible_ms(replied(tmp_path / "s.jsonl", pieces)) == pytest.approx(
+        500 + headers_ms, abs=1
+    )
 
 
-def test_the_uncertainty_of_a_start_in_noise_is_a_part_of_that_of_the_instant(tmp_path: Path) -> None:
+def test_the_uncertainty_of_a_start_in_noise_is_a_part_of_that_of_the_instant(
+    tmp_path: Path,
+) -> None:
     samples = np.frombuffer(buzz(0, 900, level=6_000), "<i2").copy()
     samples[: 24 * 500] = 0
-    turn = replied(tmp_path / "s.jsonl", cut(PCM16.encode(samples + noise(len(samples), 200)), 4_800))
+    turn = replied(
+        tmp_path / "s.jsonl", cut(PCM16.encode(samples + noise(len(samples), 200)), 4_800)
+    )
 
     assert turn.outcome == "ok"
     assert (turn.onset_uncertainty_ns or 0) > MS
@@ -221,7 +268,9 @@ def test_a_sound_that_becomes_certain_after_a_stall_was_played_before_it(tmp_pat
     assert turn.stall_count == 1
 
 
-def test_what_the_end_of_an_item_decides_is_in_the_log_of_a_message_that_also_has_its_audio(tmp_path: Path) -> None:
+def test_what_the_end_of_an_item_decides_is_in_the_log_of_a_message_that_also_has_its_audio(
+    tmp_path: Path,
+) -> None:
     items = ItemSounds(with_ends=False)
     audio = ServerEvent(EventKind.AUDIO_DELTA, "", "r", "i", 48 * 90, payload_of(buzz(45, 45)))
     end = ServerEvent(EventKind.AUDIO_DONE, "", "r", "i")
@@ -237,7 +286,10 @@ def payload_of(data: bytes) -> Any:
 
 def test_after_its_start_the_audio_of_an_item_is_not_decoded() -> None:
     items = ItemSounds(with_ends=False)
-    events = [ServerEvent(EventKind.AUDIO_DELTA, "", "r", "i", 4_800, payload_of(buzz(0, 100))) for _ in range(3)]
+    events = [
+        ServerEvent(EventKind.AUDIO_DELTA, "", "r", "i", 4_800, payload_of(buzz(0, 100)))
+        for _ in range(3)
+    ]
     first, second, third = (items.detect_replies([event], PCM16)[0] for event in events)
 
     assert isinstance(first.payload, StrippedAudio)
@@ -249,7 +301,9 @@ def test_items_of_a_service_that_names_endless_new_ones_are_forgotten() -> None:
     items = ItemSounds(with_ends=False)
     payload = payload_of(buzz(20, 0))
     for number in range(3 * MAX_ITEMS):
-        items.detect_replies([ServerEvent(EventKind.AUDIO_DELTA, "", "r", f"i{number}", 960, payload)], PCM16)
+        items.detect_replies(
+            [ServerEvent(EventKind.AUDIO_DELTA, "", "r", f"i{number}", 960, payload)], PCM16
+        )
         assert len(items._items) <= MAX_ITEMS
     items.detect_replies([ServerEvent(EventKind.RESPONSE_DONE, "", "r")], PCM16)
     assert not items._items
@@ -271,7 +325,9 @@ def test_audio_that_is_not_base64_ends_the_session(text: str) -> None:
 def test_in_every_dialect_a_silent_reply_is_no_success(dialect: Any) -> None:
     talk = Talk(dialect)
     talk.ask(0)
-    talk.hear(10, created("r1"), delta(dialect, "audio", "r1", SILENCE), part_done(dialect, "audio", "r1"))
+    talk.hear(
+        10, created("r1"), delta(dialect, "audio", "r1", SILENCE), part_done(dialect, "audio", "r1")
+    )
     talk.hear(20, done("r1"))
 
     assert talk.only().outcome == "failed:inaudible"
@@ -285,7 +341,9 @@ def test_a_silent_reply_is_a_failure_with_a_remedy() -> None:
 def test_a_text_reply_needs_no_sound() -> None:
     talk = Talk()
     talk.ask(0, wants_audio=False)
-    talk.hear(10, created("r1"), delta(GA, "text", "r1"), delta(GA, "audio", "r1", SILENCE), done("r1"))
+    talk.hear(
+        10, created("r1"), delta(GA, "text", "r1"), delta(GA, "audio", "r1", SILENCE), done("r1")
+    )
 
     assert talk.only().outcome == "ok"
 
@@ -302,7 +360,9 @@ def test_a_turn_that_is_only_transcribed_needs_no_sound() -> None:
 
 
 @pytest.mark.parametrize(("stop_ms", "outcome"), [(40, "interrupted"), (None, "failed:inaudible")])
-def test_a_reply_that_the_script_stops_before_its_sound_is_interrupted(stop_ms: int | None, outcome: str) -> None:
+def test_a_reply_that_the_script_stops_before_its_sound_is_interrupted(
+    stop_ms: int | None, outcome: str
+) -> None:
     talk = Talk()
     talk.ask(0)
     talk.timeline.apply(inputs.InterruptionAwaited("client"))
@@ -326,7 +386,12 @@ def test_a_reply_that_was_cut_before_its_sound_has_the_outcome_of_the_cut(
 ) -> None:
     talk = Talk()
     talk.ask(0)
-    talk.hear(10, created("r1"), delta(GA, "audio", "r1", SILENCE), done("r1", status, type=status, reason=reason))
+    talk.hear(
+        10,
+        created("r1"),
+        delta(GA, "audio", "r1", SILENCE),
+        done("r1", status, type=status, reason=reason),
+    )
 
     assert talk.only().outcome == outcome
 
@@ -372,7 +437,12 @@ def test_the_answer_after_a_function_call_must_be_audible_and_the_response_with_
 ) -> None:
     talk = Talk()
     talk.ask(0, functions=("find",))
-    talk.hear(10, created("r1"), *([delta(GA, "audio", "r1", preamble)] if preamble else []), *call_events("r1"))
+    talk.hear(
+        10,
+        created("r1"),
+        *([delta(GA, "audio", "r1", preamble)] if preamble else []),
+        *call_events("r1"),
+    )
     talk.timeline.apply(inputs.FunctionOutputSent("call_1", at(20)))
     talk.send(20, "conversation.item.create")
     talk.send(20, "response.create")
@@ -395,8 +465,15 @@ def test_one_audible_item_is_enough() -> None:
 
 def test_late_audio_of_a_service_without_ids_does_not_hide_the_sound_of_its_next_reply() -> None:
     items = ItemSounds(with_ends=False)
-    audio = ServerEvent(EventKind.AUDIO_DELTA, payload_bytes=4_800, payload=payload_of(buzz(0, 100)))
-    for event in (audio, ServerEvent(EventKind.RESPONSE_DONE), audio, ServerEvent(EventKind.RESPONSE_CREATED)):
+    audio = ServerEvent(
+        EventKind.AUDIO_DELTA, payload_bytes=4_800, payload=payload_of(buzz(0, 100))
+    )
+    for event in (
+        audio,
+        ServerEvent(EventKind.RESPONSE_DONE),
+        audio,
+        ServerEvent(EventKind.RESPONSE_CREATED),
+    ):
         items.detect_replies([event], PCM16)
     (found,) = items.detect_replies([audio], PCM16)
 

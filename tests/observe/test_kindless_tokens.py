@@ -49,7 +49,9 @@ def test_tokens_of_typed_turns_with_written_replies_are_text() -> None:
 
 
 @pytest.mark.parametrize(("kind", "counts"), [("audio", (20, 40)), ("text", (0, 0))])
-def test_a_response_of_no_turn_may_be_audio_if_the_service_has_spoken(kind: str, counts: tuple[int, int]) -> None:
+def test_a_response_of_no_turn_may_be_audio_if_the_service_has_spoken(
+    kind: str, counts: tuple[int, int]
+) -> None:
     talk = Talk()
     respond(talk, 0, 1, kind)
     talk.hear(1_000, created("r_stray"), done("r_stray", usage=TOTALS))

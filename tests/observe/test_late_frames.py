@@ -1,6 +1,8 @@
-"""Tracks of packets, some of which are late: a reply begins and ends when its own frames are played.
+"""Tracks of packets, some of which are late: a reply begins and ends when its own frames are
+played.
 
-A player delays each frame, and starts with the first packet. So how late other packets are moves no sound.
+A player delays each frame, and starts with the first packet. So how late other packets are moves no
+sound.
 """
 
 from __future__ import annotations
@@ -32,29 +34,39 @@ PCMU = "PCMU"
 JITTER_BUFFER_NS = JITTER_MS * NS_PER_MS
 BEFORE, SILENT, SPOKEN, AFTER = 120, 5, 25, 10
 COUNT = BEFORE + SILENT + SPOKEN + AFTER
-"""The numbers of packets before the response, and of those of its silence, its voice, and the silence after it."""
+"""The numbers of packets before the response, and of those of its silence, its voice, and the
+silence after it."""
 FIRST, LAST = BEFORE + SILENT, BEFORE + SILENT + SPOKEN - 1
 """The numbers of the first and the last packet of the voice."""
 ERROR_NS = NS_PER_MS // 4
-"""The maximum error of the position of a sound in its packet: that of the codec, and of samples that are rounded."""
+"""The maximum error of the position of a sound in its packet: that of the codec, and of samples
+that are rounded."""
 PERIOD = 5
-"""The least number of packets from one late packet to the next. More of them are jitter that a player smooths."""
+"""The least number of packets from one late packet to the next. More of them are jitter that a
+player smooths."""
 
 
 def voice(rate_hz: int, begins_ms: float) -> Samples:
-    """Return the audio of the packets. The voice begins after a part of its first packet, and ends with its last."""
+    """Return the audio of the packets. The voice begins after a part of its first packet, and
+    ends with its last.
+    """
     samples = np.zeros(COUNT * rate_hz // 50, np.int16)
-    start, end = FIRST * rate_hz // 50 + round(begins_ms * rate_hz / 1_000), (LAST + 1) * rate_hz // 50
+    start, end = (
+        FIRST * rate_hz // 50 + round(begins_ms * rate_hz / 1_000),
+        (LAST + 1) * rate_hz // 50,
+    )
     buzz = np.where(np.arange(end - start) // (rate_hz // 400) % 2, -6_000, 6_000)
     samples[start:end] = buzz
     return samples
 
 
-def hear(codec_name: str, late_ms: Mapping[int, float], begins_ms: float = 0.0) -> tuple[Reply, list[Frame]]:
+def hear(
+    codec_name: str, late_ms: Mapping[int, float], begins_ms: float = 0.0
+) -> tuple[Reply, list[Frame]]:
     """Return the reply to a turn, and the frames of its track.
 
-    `late_ms` states how late packets are. All others are late by at most 0.4 ms. The response is created before its
-    silence.
+    `late_ms` states how late packets are. All others are late by at most 0.4 ms. The response is
+    created before its silence.
     """
     codec, dialect = codec_of_call(codec_name), GA_TRACK if codec_name == OPUS else GA_NARROW_TRACK
     encode = (lambda audio: audio) if codec.encode is None else codec.encode
@@ -70,7 +82,9 @@ def hear(codec_name: str, late_ms: Mapping[int, float], begins_ms: float = 0.0) 
                 talk.timeline.received(decode(data), arrived)
         payload = encode(codec.audio.encode(samples[number * size : (number + 1) * size]))
         arrives_ns = at(number * 20 + late_ms.get(number, number % 5 / 10))
-        found = buffer.add(received(number, arrives_ns, ticks=number * codec.clock_hz // 50, payload=payload))
+        found = buffer.add(
+            received(number, arrives_ns, ticks=number * codec.clock_hz // 50, payload=payload)
+        )
         for frame in found:
             audio = BinaryMessage(frame.audio)
             arrived = ReceivedMessage(audio, Arrival(frame.at_ns, frame.uncertainty_ns), len(audio))
@@ -82,7 +96,8 @@ def hear(codec_name: str, late_ms: Mapping[int, float], begins_ms: float = 0.0) 
 
 
 LATE = st.lists(st.tuples(st.integers(PERIOD, 2 * PERIOD), st.floats(0, 18)), max_size=8)
-"""The number of packets since the late packet before it, or since the start of the response, and how late it is."""
+"""The number of packets since the late packet before it, or since the start of the response, and
+how late it is."""
 
 
 def lateness(late: list[tuple[int, float]]) -> dict[int, float]:
@@ -116,7 +131,9 @@ def test_a_reply_begins_when_the_frame_of_its_sound_is_played(
 @thorough
 @example(late=[(0, 18)])
 @given(late=LATE)
-def test_a_reply_is_silent_when_the_frame_of_its_last_sound_was_played(late: list[tuple[int, float]]) -> None:
+def test_a_reply_is_silent_when_the_frame_of_its_last_sound_was_played(
+    late: list[tuple[int, float]],
+) -> None:
     reply, frames = hear(PCMU, lateness(late))
     last = frames[LAST]
 
@@ -131,7 +148,9 @@ def test_a_reply_is_silent_when_the_frame_of_its_last_sound_was_played(late: lis
 def test_how_late_another_packet_is_moves_no_reply(codec: str, late_ms: float, number: int) -> None:
     regular, _ = hear(codec, {})
     moved, frames = hear(codec, {number: late_ms})
-    starts_ns = [item.player.first_audible_ns for reply in (regular, moved) for item in reply.items.values()]
+    starts_ns = [
+        item.player.first_audible_ns for reply in (regular, moved) for item in reply.items.values()
+    ]
 
     assert starts_ns[0] == starts_ns[1]
     assert regular.silent_from == moved.silent_from
@@ -145,7 +164,10 @@ def test_an_agent_by_telephone_ends_when_the_frame_of_its_last_sound_was_played(
     buzz = np.where(np.arange(40 * 160) // 20 % 2, -6_000, 6_000).astype(np.int16)
     samples = np.concatenate([buzz, np.zeros(24_000, np.int16)])
     late_ms = {late: 15.0}
-    turns = [Call("sip", deferred=deferred).hear(samples, 1_000, late_ms=late_ms) for deferred in (False, True)]
+    turns = [
+        Call("sip", deferred=deferred).hear(samples, 1_000, late_ms=late_ms)
+        for deferred in (False, True)
+    ]
     call = Call("sip")
     regular, moved = call.hear(samples, 1_000), turns[0]
 

@@ -1,4 +1,6 @@
-"""Agents that send nothing while they are silent: silence precedes their stream, so that it may begin with a voice."""
+"""Agents that send nothing while they are silent: silence precedes their stream, so that it may
+begin with a voice.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def voice(rate_hz: int, part: float, number: int = 3) -> Samples:
 
 def room(rate_hz: int, milliseconds: int) -> Samples:
     """Return the loud noise of a room, which would be a sound if it began after silence."""
-    return np.random.default_rng(1).normal(0, 1_000, rate_hz * milliseconds // 1_000).astype(np.int16)
+    return (
+        np.random.default_rng(1).normal(0, 1_000, rate_hz * milliseconds // 1_000).astype(np.int16)
+    )
 
 
 def room_and_voice(room_ms: int) -> Samples:
@@ -40,7 +44,9 @@ def room_and_voice(room_ms: int) -> Samples:
 @pytest.mark.parametrize("dialect", FORMATS)
 @pytest.mark.parametrize("greeting", [True, False], ids=["greeting", "reply"])
 @pytest.mark.parametrize("after_ms", [201, 5_000])
-def test_a_stream_that_begins_late_begins_with_its_voice(dialect: str, greeting: bool, after_ms: float) -> None:
+def test_a_stream_that_begins_late_begins_with_its_voice(
+    dialect: str, greeting: bool, after_ms: float
+) -> None:
     call = Call(dialect, greeting=greeting)
     heard = call.heard(call.hear(voice(call.audio.rate_hz, 0.34), after_ms))
     assert (abs(heard.after_ms) <= 5, heard.bound_ms <= 25) == (True, True), heard
@@ -48,14 +54,18 @@ def test_a_stream_that_begins_late_begins_with_its_voice(dialect: str, greeting:
 
 @pytest.mark.parametrize("deferred", [False, True])
 def test_a_soft_part_at_the_start_of_a_late_stream_is_not_its_background(deferred: bool) -> None:
-    """If the stream had begun at once, the soft part could be the background of the voice, which is louder."""
+    """If the stream had begun at once, the soft part could be the background of the voice, which
+    is louder.
+    """
     call = Call(deferred=deferred)
     heard = call.heard(call.hear(voice(8_000, 0), 201))
     assert (abs(heard.after_ms) <= 5, heard.bound_ms <= 25) == (True, True), heard
 
 
 @pytest.mark.parametrize(("after_ms", "error_ms"), [(20, 0), (199, 0), (200, 0), (210, 11)])
-def test_a_stream_that_may_have_begun_at_once_has_a_background(after_ms: float, error_ms: float) -> None:
+def test_a_stream_that_may_have_begun_at_once_has_a_background(
+    after_ms: float, error_ms: float
+) -> None:
     call = Call()
     heard = call.heard(call.hear(room_and_voice(1_500), after_ms, error_ms))
     assert abs(heard.after_ms - 1_500) <= heard.bound_ms < 400, heard

@@ -14,7 +14,18 @@ from bench.observe.inputs import ApproveMcpCall, CallFunction, RequestContinuati
 from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
 from bench.wire.connection import ReceivedMessage
-from tests.helpers import AT_NS, MS, Talk, after_ms, at, created, done, message, session_created, session_updated
+from tests.helpers import (
+    AT_NS,
+    MS,
+    Talk,
+    after_ms,
+    at,
+    created,
+    done,
+    message,
+    session_created,
+    session_updated,
+)
 from tests.observe.function_calls import (
     audio,
     final_response,
@@ -33,7 +44,9 @@ def mcp_event(state: str, item_id: str = "m1") -> bytes:
     return message(f"response.mcp_call.{state}", item_id=item_id, output_index=0)
 
 
-def calls(talk: Talk, at_ms: float = 100, response_id: str = "r1", *item_ids: str, tool: str = "search") -> None:
+def calls(
+    talk: Talk, at_ms: float = 100, response_id: str = "r1", *item_ids: str, tool: str = "search"
+) -> None:
     """Receive a response that makes MCP calls, one every 10 ms.
 
     Each call is complete after 5 ms. The response is done 15 ms after its last call was added.
@@ -42,7 +55,12 @@ def calls(talk: Talk, at_ms: float = 100, response_id: str = "r1", *item_ids: st
     for number, item_id in enumerate(item_ids or ("m1",), 1):
         added_ms = at_ms + 10 * number
         talk.hear(added_ms, item("added", response_id, item_id, **mcp_item(item_id, tool)))
-        arguments = {"response_id": response_id, "item_id": item_id, "output_index": 0, "arguments": "{}"}
+        arguments = {
+            "response_id": response_id,
+            "item_id": item_id,
+            "output_index": 0,
+            "arguments": "{}",
+        }
         talk.hear(added_ms + 5, message("response.mcp_call_arguments.done", **arguments))
     talk.hear(at_ms + 10 * len(item_ids or ("m1",)) + 15, done(response_id))
 
@@ -70,12 +88,23 @@ def test_the_answer_is_requested_when_the_response_is_done_and_its_mcp_call_has_
         "r1",
         "r2",
     )
-    assert (turn.mcp_calls, turn.mcp_execution_ns, turn.mcp_call_failed, turn.mcp_error) == (1, 500 * MS, False, "")
-    assert (turn.function_calls, turn.function_execution_ns) == (None, None), "no function of the client was called"
+    assert (turn.mcp_calls, turn.mcp_execution_ns, turn.mcp_call_failed, turn.mcp_error) == (
+        1,
+        500 * MS,
+        False,
+        "",
+    )
+    assert (turn.function_calls, turn.function_execution_ns) == (None, None), (
+        "no function of the client was called"
+    )
     assert turn.delegations == 1
     instants = ("function_call_added", "function_call_done", "mcp_call_started", "mcp_call_ended")
     assert [after_ms(turn, name) for name in instants] == [110, 115, 130, 630]
-    metrics = {name: ns / MS for name, ns in turn.metrics_ns().items() if name.startswith(("function", "mcp"))}
+    metrics = {
+        name: ns / MS
+        for name, ns in turn.metrics_ns().items()
+        if name.startswith(("function", "mcp"))
+    }
     assert metrics == {
         "function_call_added": 110,
         "function_call_done": 115,
@@ -103,19 +132,29 @@ def test_mcp_calls_at_the_same_time_count_once_in_the_execution() -> None:
     turn = final_response(talk, 1_200, "r3")
 
     assert (turn.outcome, turn.mcp_calls, turn.mcp_execution_ns) == ("ok", 3, (400 + 100) * MS)
-    assert (after_ms(turn, "mcp_call_started"), after_ms(turn, "mcp_call_ended")) == (200, 400), "of the first call"
+    assert (after_ms(turn, "mcp_call_started"), after_ms(turn, "mcp_call_ended")) == (200, 400), (
+        "of the first call"
+    )
     assert after_ms(turn, "answer_request_sent") == 901
 
 
 @pytest.mark.parametrize(
     ("reported", "error"),
     [
-        ({"type": "http_error", "code": 503, "message": "Busy"}, "docs.search: http_error 503: Busy"),
-        ({"type": "tool_execution_error", "message": "No index"}, "docs.search: tool_execution_error: No index"),
+        (
+            {"type": "http_error", "code": 503, "message": "Busy"},
+            "docs.search: http_error 503: Busy",
+        ),
+        (
+            {"type": "tool_execution_error", "message": "No index"},
+            "docs.search: tool_execution_error: No index",
+        ),
         (None, "docs.search"),
     ],
 )
-def test_a_failed_mcp_call_is_counted_and_named_and_the_turn_continues(reported: Any, error: str) -> None:
+def test_a_failed_mcp_call_is_counted_and_named_and_the_turn_continues(
+    reported: Any, error: str
+) -> None:
     talk = Talk()
     ask(talk)
     calls(talk)
@@ -126,7 +165,12 @@ def test_a_failed_mcp_call_is_counted_and_named_and_the_turn_continues(reported:
     talk.hear(332, item("done", "r1", "m1", **mcp_item("m1", error=reported)))
     turn = final_response(talk, 900)
 
-    assert (turn.outcome, turn.mcp_calls, turn.mcp_call_failed, turn.mcp_error) == ("ok", 1, True, error)
+    assert (turn.outcome, turn.mcp_calls, turn.mcp_call_failed, turn.mcp_error) == (
+        "ok",
+        1,
+        True,
+        error,
+    )
     assert turn.mcp_execution_ns == 200 * MS
 
 
@@ -145,8 +189,15 @@ def test_an_mcp_call_that_never_ends_times_out_with_its_name(is_done: bool) -> N
 
 
 def approval_requested(item_id: str = "a1", server: str = "docs") -> bytes:
-    request = {"id": item_id, "type": "mcp_approval_request", "server_label": server, "name": "search"}
-    return message("conversation.item.done", previous_item_id="m1", item=request | {"arguments": "{}"})
+    request = {
+        "id": item_id,
+        "type": "mcp_approval_request",
+        "server_label": server,
+        "name": "search",
+    }
+    return message(
+        "conversation.item.done", previous_item_id="m1", item=request | {"arguments": "{}"}
+    )
 
 
 def test_each_requested_approval_is_given_once() -> None:
@@ -164,7 +215,9 @@ def test_each_requested_approval_is_given_once() -> None:
 
 
 @pytest.mark.parametrize("servers", [{"docs": False}, {"other": True}, None])
-def test_a_turn_fails_if_its_script_does_not_approve_the_call(servers: dict[str, bool] | None) -> None:
+def test_a_turn_fails_if_its_script_does_not_approve_the_call(
+    servers: dict[str, bool] | None,
+) -> None:
     talk = Talk()
     ask(talk, mcp_servers=servers)
     calls(talk)
@@ -172,11 +225,17 @@ def test_a_turn_fails_if_its_script_does_not_approve_the_call(servers: dict[str,
 
     turn = talk.only()
     detail = "the service asks for the approval of a call of docs.search"
-    assert (turn.outcome, turn.detail, after_ms(turn, "ended")) == ("failed:mcp_approval", detail, 130)
+    assert (turn.outcome, turn.detail, after_ms(turn, "ended")) == (
+        "failed:mcp_approval",
+        detail,
+        130,
+    )
 
 
 @pytest.mark.parametrize("endless", ["calls", "approvals"])
-def test_too_many_mcp_calls_or_approvals_end_the_session(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_mcp_calls_or_approvals_end_the_session(
+    endless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bench.observe.turn_parts, "MAX_CALLS", 3)
     talk = Talk(wanted=1)
     ask(talk, mcp_servers={"docs": True})
@@ -186,7 +245,10 @@ def test_too_many_mcp_calls_or_approvals_end_the_session(endless: str, monkeypat
         called = item("added", "r1", f"m{number}", **mcp_item(f"m{number}"))
         talk.hear(101 + number, called if endless == "calls" else approval_requested(f"a{number}"))
 
-    assert (talk.only().outcome, talk.timeline.session().outcome) == ("limit_exceeded:calls", "limit_exceeded:calls")
+    assert (talk.only().outcome, talk.timeline.session().outcome) == (
+        "limit_exceeded:calls",
+        "limit_exceeded:calls",
+    )
 
 
 def test_the_mcp_calls_of_a_reply_to_a_pause_do_not_delay_the_answer() -> None:
@@ -221,7 +283,9 @@ class Listing:
 
     def hear(self, at_ms: float, *messages: bytes) -> None:
         for data in messages:
-            self.timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data)))
+            self.timeline.received(
+                GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data))
+            )
 
     def ends(self, at_ms: float, label: str, end: str = "completed") -> None:
         self.hear(at_ms, message(f"mcp_list_tools.{end}", item_id=f"list_{label}"))

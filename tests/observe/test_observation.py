@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.catalogue.columns import SESSION_INSTANTS, TURN_INSTANTS
-from bench.catalogue.metrics import CATALOGUE, MANUAL_SEGMENTS, SEGMENT_NAMES, VAD_SEGMENTS, segments
+from bench.catalogue.metrics import (
+    CATALOGUE,
+    MANUAL_SEGMENTS,
+    SEGMENT_NAMES,
+    VAD_SEGMENTS,
+    segments,
+)
 from bench.catalogue.outcomes import SUCCESSFUL, outcome_class
 from bench.observe.observation import receive_timestamp_source
 from bench.record.folder import SCHEMAS
@@ -34,30 +40,58 @@ def test_a_turn_s_metrics_are_differences_of_its_instants() -> None:
 
 MEASURED: dict[str, tuple[dict[str, float], str | None, dict[str, float]]] = {
     # (instants in ms, measured_from, metrics in ms)
-    "a text turn with a transcription":
-        ({"request_sent": 1, "committed": 2, "first_text": 31, "input_transcribed": 52}, "request_sent",
-         {"ttft": 30, "input_transcript": 50}),
-    "a voice turn is measured in microphone time":
-        ({"speech_start": -40, "speech_end": 1_000, "speech_started": 60, "speech_stopped": 1_500, "committed": 1_505,
-          "first_audio": 1_900, "first_audible": 2_020, "input_transcribed": 2_100}, "speech_end",
-         {"ttfa": 900, "voice_to_voice": 1_020, "end_of_turn_delay": 500, "start_of_speech_delay": 100,
-             "input_transcript": 595,
-          "input_transcript_total": 1_100}),
-    "a pause taken for the end gives a negative delay":
-        ({"speech_end": 1_000, "speech_stopped": 700}, "speech_end", {"end_of_turn_delay": -300}),
-    "latency is measured from speech_end without a request":
-        ({"speech_end": 10, "first_audio": 40, "ended": 50}, "speech_end", {"ttfa": 30}),
+    "a text turn with a transcription": (
+        {"request_sent": 1, "committed": 2, "first_text": 31, "input_transcribed": 52},
+        "request_sent",
+        {"ttft": 30, "input_transcript": 50},
+    ),
+    "a voice turn is measured in microphone time": (
+        {
+            "speech_start": -40,
+            "speech_end": 1_000,
+            "speech_started": 60,
+            "speech_stopped": 1_500,
+            "committed": 1_505,
+            "first_audio": 1_900,
+            "first_audible": 2_020,
+            "input_transcribed": 2_100,
+        },
+        "speech_end",
+        {
+            "ttfa": 900,
+            "voice_to_voice": 1_020,
+            "end_of_turn_delay": 500,
+            "start_of_speech_delay": 100,
+            "input_transcript": 595,
+            "input_transcript_total": 1_100,
+        },
+    ),
+    "a pause taken for the end gives a negative delay": (
+        {"speech_end": 1_000, "speech_stopped": 700},
+        "speech_end",
+        {"end_of_turn_delay": -300},
+    ),
+    "latency is measured from speech_end without a request": (
+        {"speech_end": 10, "first_audio": 40, "ended": 50},
+        "speech_end",
+        {"ttfa": 30},
+    ),
     "a turn without measured_from has no latency": ({"first_audio": 40, "ended": 50}, None, {}),
-    "transcript_lead is negative if the transcript follows the audio":
-        ({"first_transcript": 30, "first_audio": 10}, None, {"transcript_lead": -20}),
-}  # fmt: skip
+    "transcript_lead is negative if the transcript follows the audio": (
+        {"first_transcript": 30, "first_audio": 10},
+        None,
+        {"transcript_lead": -20},
+    ),
+}
 
 
 @pytest.mark.parametrize(("instants", "measured_from", "metrics"), MEASURED.values(), ids=MEASURED)
 def test_a_turn_has_the_metrics_between_its_instants(
     instants: dict[str, float], measured_from: str | None, metrics: dict[str, float]
 ) -> None:
-    turn = build_observation(instants={name: at(ms) for name, ms in instants.items()}, **NOTHING_ELSE)
+    turn = build_observation(
+        instants={name: at(ms) for name, ms in instants.items()}, **NOTHING_ELSE
+    )
 
     assert turn.measured_from == measured_from
     assert turn.metrics_ns() == {name: round(ms * MS) for name, ms in metrics.items()}
@@ -144,17 +178,35 @@ def test_a_session_s_metrics_are_differences_of_its_instants() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "user", "source"), [(0, 0, None), (3, 0, "kernel"), (0, 1, "userspace"), (9, 1, "mixed")]
+    ("kernel", "user", "source"),
+    [(0, 0, None), (3, 0, "kernel"), (0, 1, "userspace"), (9, 1, "mixed")],
 )
-def test_the_receive_timestamp_source_is_kernel_userspace_or_mixed(kernel: int, user: int, source: str | None) -> None:
+def test_the_receive_timestamp_source_is_kernel_userspace_or_mixed(
+    kernel: int, user: int, source: str | None
+) -> None:
     assert receive_timestamp_source(kernel, user) == source
 
 
 def test_planned_turns_count_as_not_started_unless_the_run_s_end_stopped_them() -> None:
-    assert build_session(outcome="timeout:response", turns_planned=5, turns_started=2).turns_not_started == 3
-    assert build_session(outcome="connect_failed:401", turns_planned=5, turns_started=0).turns_not_started == 5
-    assert build_session(outcome="unfinished", turns_planned=5, turns_started=2).turns_not_started == 0
-    assert build_session(outcome="exhausted:ports", turns_planned=5, turns_started=0).turns_not_started == 0
+    assert (
+        build_session(
+            outcome="timeout:response", turns_planned=5, turns_started=2
+        ).turns_not_started
+        == 3
+    )
+    assert (
+        build_session(
+            outcome="connect_failed:401", turns_planned=5, turns_started=0
+        ).turns_not_started
+        == 5
+    )
+    assert (
+        build_session(outcome="unfinished", turns_planned=5, turns_started=2).turns_not_started == 0
+    )
+    assert (
+        build_session(outcome="exhausted:ports", turns_planned=5, turns_started=0).turns_not_started
+        == 0
+    )
 
 
 # The catalogue.
@@ -179,8 +231,14 @@ def test_a_metric_names_instants_and_columns_that_a_row_has() -> None:
 
 # The segments of voice_to_voice.
 
-SPOKEN = {"speech_end": 0, "speech_stopped": 500, "committed": 510, "response_created": 560, "first_audio": 900,
-          "first_audible": 1_100}  # fmt: skip
+SPOKEN = {
+    "speech_end": 0,
+    "speech_stopped": 500,
+    "committed": 510,
+    "response_created": 560,
+    "first_audio": 900,
+    "first_audible": 1_100,
+}
 
 
 def test_request_sent_is_a_segment_boundary_if_the_client_requests_the_response() -> None:
@@ -194,7 +252,9 @@ def test_without_speech_end_or_first_audible_there_are_no_segments(missing: str)
 
 @thorough
 @given(
-    instants=st.dictionaries(st.sampled_from(sorted({*VAD_SEGMENTS, *MANUAL_SEGMENTS, "ended"})), st.integers()),
+    instants=st.dictionaries(
+        st.sampled_from(sorted({*VAD_SEGMENTS, *MANUAL_SEGMENTS, "ended"})), st.integers()
+    ),
     ends=st.tuples(st.integers(), st.integers()),
 )
 def test_segments_add_up_to_voice_to_voice_even_with_missing_or_negative_parts(
@@ -205,18 +265,29 @@ def test_segments_add_up_to_voice_to_voice_even_with_missing_or_negative_parts(
 
     metrics = build_observation(instants=instants).metrics_ns()
     assert ("voice_to_voice" in metrics) is (ends[1] >= ends[0]) is bool(cut)
-    assert sum(length_ns for _, _, length_ns in cut) == metrics.get("voice_to_voice", 0) == max(0, ends[1] - ends[0])
+    assert (
+        sum(length_ns for _, _, length_ns in cut)
+        == metrics.get("voice_to_voice", 0)
+        == max(0, ends[1] - ends[0])
+    )
     assert [end for _, end, _ in cut[:-1]] == [begin for begin, _, _ in cut[1:]]
     assert {place for begin, end, _ in cut for place in (begin, end)} <= SEGMENT_NAMES.keys()
 
 
 @pytest.mark.parametrize(
     ("outcome", "kind"),
-    [("ok", "success"), ("interrupted", "success"), ("renewed", "success"), ("unfinished", "unfinished"),
-     ("failed:x", "failed"), ("session_expired", "failed"), ("timeout:response", "failed"),
-     ("throttled:response", "failed"),
-     ("ok:unknown", "failed")],
-)  # fmt: skip
+    [
+        ("ok", "success"),
+        ("interrupted", "success"),
+        ("renewed", "success"),
+        ("unfinished", "unfinished"),
+        ("failed:x", "failed"),
+        ("session_expired", "failed"),
+        ("timeout:response", "failed"),
+        ("throttled:response", "failed"),
+        ("ok:unknown", "failed"),
+    ],
+)
 def test_every_outcome_has_its_class(outcome: str, kind: str) -> None:
     assert outcome_class(outcome) == kind
     assert (outcome in SUCCESSFUL) == (kind == "success")

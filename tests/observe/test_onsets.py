@@ -1,4 +1,6 @@
-"""The beginning and the end of sounds in a stream that never stops. tests/observe/test_tones.py is about tones."""
+"""The beginning and the end of sounds in a stream that never stops. tests/observe/test_tones.py
+is about tones.
+"""
 
 from __future__ import annotations
 
@@ -33,27 +35,42 @@ from benchmarks import onsets as known
 RATES = (8_000, 16_000, 24_000, 48_000)
 STREAMS = st.builds(
     lambda seed, levels: np.concatenate(
-        [np.random.default_rng(seed).normal(0, level, length).astype(np.int16) for level, length in levels]
+        [
+            np.random.default_rng(seed).normal(0, level, length).astype(np.int16)
+            for level, length in levels
+        ]
     ),
     st.integers(0, 999),
-    st.lists(st.tuples(st.sampled_from([0, 3, 60, 900, 6_000]), st.integers(1, 4_000)), min_size=1, max_size=8),
+    st.lists(
+        st.tuples(st.sampled_from([0, 3, 60, 900, 6_000]), st.integers(1, 4_000)),
+        min_size=1,
+        max_size=8,
+    ),
 )
 """Streams of samples at 8 kHz. Each stream consists of segments with different levels."""
 
 
-def marks(samples: Samples, cuts: Sequence[int] = (), rate_hz: int = 8_000) -> list[tuple[str, int]]:
+def marks(
+    samples: Samples, cuts: Sequence[int] = (), rate_hz: int = 8_000
+) -> list[tuple[str, int]]:
     """Return the sample numbers at which sounds begin and end.
 
     `cuts` are the places at which the stream is cut into pieces.
     """
     ear, found = OnsetDetector(rate_hz), list[tuple[str, int]]()
     for begin, end in pairwise([0, *sorted(cuts), len(samples)]):
-        found += [(mark.what, end - mark.back) for mark in ear.add(samples[begin:end]) if mark.what != "sounds"]
+        found += [
+            (mark.what, end - mark.back)
+            for mark in ear.add(samples[begin:end])
+            if mark.what != "sounds"
+        ]
     return found
 
 
 @given(stream=STREAMS, shares=st.lists(st.floats(0, 1), max_size=40))
-def test_the_sounds_found_do_not_depend_on_how_the_stream_is_split(stream: Samples, shares: list[float]) -> None:
+def test_the_sounds_found_do_not_depend_on_how_the_stream_is_split(
+    stream: Samples, shares: list[float]
+) -> None:
     assert marks(stream, [int(share * len(stream)) for share in shares]) == marks(stream)
 
 
@@ -111,7 +128,9 @@ def test_the_detectors_in_c_and_in_python_report_the_same_changes(
     cuts = sorted(int(share * len(stream)) for share in shares)
 
     for number, (begin, end) in enumerate(pairwise([0, *cuts, len(stream)])):
-        compiled, interpreted = ([*ear.add(stream[begin:end], sent=number % 4 != 3)] for ear in ears)
+        compiled, interpreted = (
+            [*ear.add(stream[begin:end], sent=number % 4 != 3)] for ear in ears
+        )
         assert compiled == interpreted
         assert ears[0].pending == ears[1].pending
         assert ears[0].tones == ears[1].tones
@@ -121,7 +140,9 @@ def test_the_detectors_in_c_and_in_python_report_the_same_changes(
 
 
 @given(stream=STREAMS, back=st.integers(0, 180), count=st.integers(0, 30))
-def test_both_detectors_store_the_same_blocks_and_samples(stream: Samples, back: int, count: int) -> None:
+def test_both_detectors_store_the_same_blocks_and_samples(
+    stream: Samples, back: int, count: int
+) -> None:
     ears = [each(8_000) for each in (OnsetDetector, without_compiler())]
     for begin in range(0, len(stream), 160):
         for ear in ears:
@@ -149,14 +170,20 @@ def test_the_loudest_samples_cause_no_overflow(blocks: type[interpreted.Blocks])
     [*((behind, 7) for behind in known.BEHIND), (("music", 20), 1_004)],
     ids=lambda value: str(value) if isinstance(value, int) else f"{value[0]} {value[1]}",
 )
-def test_the_error_of_a_begin_is_at_most_its_uncertainty(behind: tuple[str, float], seed: int) -> None:
-    """With seed 1,004, the detector takes a chord of music, 28 ms before a voice, for the beginning of the voice."""
+def test_the_error_of_a_begin_is_at_most_its_uncertainty(
+    behind: tuple[str, float], seed: int
+) -> None:
+    """With seed 1,004, the detector takes a chord of music, 28 ms before a voice, for the
+    beginning of the voice.
+    """
     if behind[0] == "other voices":
         pytest.skip("voices behind the voice are sound like any other")
     errors = known.errors(*behind, PCM16_8K, seed)
 
     assert not errors.missed
-    assert all(off <= bound + 1e-6 for off, bound in zip(errors.begins_ms, errors.bounds_ms, strict=True))
+    assert all(
+        off <= bound + 1e-6 for off, bound in zip(errors.begins_ms, errors.bounds_ms, strict=True)
+    )
 
 
 FORMATS = (G711_ULAW, G711_ALAW, PCM16_8K, PCM16_16K, PCM16, PCM16_48K)
@@ -168,7 +195,11 @@ QUIET_MS = 1_500
 
 def tone(format: AudioFormat, length_ms: float, *tones_hz: float, level: float = 0.1) -> np.ndarray:
     at_s = np.arange(round(format.rate_hz * length_ms / 1_000)) / format.rate_hz
-    return level / len(tones_hz) * sum((np.sin(2 * np.pi * hz * at_s) for hz in tones_hz), np.zeros(len(at_s)))
+    return (
+        level
+        / len(tones_hz)
+        * sum((np.sin(2 * np.pi * hz * at_s) for hz in tones_hz), np.zeros(len(at_s)))
+    )
 
 
 def silence(format: AudioFormat, length_ms: float) -> np.ndarray:
@@ -176,7 +207,9 @@ def silence(format: AudioFormat, length_ms: float) -> np.ndarray:
 
 
 def coded(format: AudioFormat, *parts: np.ndarray) -> Samples:
-    """Join the parts. Return the samples that result when they are encoded in this format and decoded again."""
+    """Join the parts. Return the samples that result when they are encoded in this format and
+    decoded again.
+    """
     return format.decode(format.encode(to_pcm16(np.concatenate(parts).astype(np.float32))))
 
 
@@ -186,8 +219,12 @@ def edges_ms(format: AudioFormat, *parts: np.ndarray) -> list[tuple[str, int]]:
     return [(what, round(sample * 1_000 / format.rate_hz)) for what, sample in found]
 
 
-def behind(name: str, level_db: float, format: AudioFormat, seed: int, length_ms: int) -> np.ndarray:
-    """Return background noise of the type `name`. It begins at a random position of a longer noise."""
+def behind(
+    name: str, level_db: float, format: AudioFormat, seed: int, length_ms: int
+) -> np.ndarray:
+    """Return background noise of the type `name`. It begins at a random position of a longer
+    noise.
+    """
     rng, count = np.random.default_rng(seed), format.rate_hz * length_ms // 1_000
     level = float(np.mean([known.rms(each) for each in known.voices(format.rate_hz)]))
     begin = int(rng.integers(count))
@@ -201,14 +238,22 @@ def test_a_hum_at_the_start_of_a_stream_is_a_sound_from_its_first_sample_to_its_
 ) -> None:
     sustained = tone(format, 8_000, *HUMS_HZ[name])
 
-    assert edges_ms(format, sustained, silence(format, QUIET_MS)) == [("begins", 0), ("ends", 8_000)]
+    assert edges_ms(format, sustained, silence(format, QUIET_MS)) == [
+        ("begins", 0),
+        ("ends", 8_000),
+    ]
 
 
 @pytest.mark.parametrize(
     ("kind", "length_ms"),
-    [*(("hum", length_ms) for length_ms in range(45, 800, 35)), *(("noise", ms) for ms in range(45, 550, 35))],
+    [
+        *(("hum", length_ms) for length_ms in range(45, 800, 35)),
+        *(("noise", ms) for ms in range(45, 550, 35)),
+    ],
 )
-def test_a_sound_at_the_start_of_a_stream_is_detected_if_it_stops(kind: str, length_ms: int) -> None:
+def test_a_sound_at_the_start_of_a_stream_is_detected_if_it_stops(
+    kind: str, length_ms: int
+) -> None:
     """The noises are short. A longer noise could be the background of a voice that never spoke."""
     noise = np.random.default_rng(1).normal(0, 0.05, PCM16_8K.rate_hz * length_ms // 1_000)
     sound = tone(PCM16_8K, length_ms, 220) if kind == "hum" else noise
@@ -220,7 +265,9 @@ def test_a_sound_at_the_start_of_a_stream_is_detected_if_it_stops(kind: str, len
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 @pytest.mark.parametrize("ahead_ms", [0, 1_000])
 @pytest.mark.parametrize("pause_ms", [300, 1_000])
-def test_a_voice_after_a_long_hum_is_detected(pause_ms: int, ahead_ms: int, format: AudioFormat) -> None:
+def test_a_voice_after_a_long_hum_is_detected(
+    pause_ms: int, ahead_ms: int, format: AudioFormat
+) -> None:
     voice = known.voices(format.rate_hz)[3]
     quiet = [silence(format, ms) for ms in (ahead_ms, pause_ms, QUIET_MS)]
     found = edges_ms(format, quiet[0], tone(format, 6_000, 220), quiet[1], voice, quiet[2])
@@ -231,14 +278,21 @@ def test_a_voice_after_a_long_hum_is_detected(pause_ms: int, ahead_ms: int, form
 
 @given(
     parts=st.lists(
-        st.tuples(st.sampled_from([0, 220, 697, 1_000]), st.integers(1, 900), st.sampled_from([0.002, 0.02, 0.1])),
-        min_size=1, max_size=6,
+        st.tuples(
+            st.sampled_from([0, 220, 697, 1_000]),
+            st.integers(1, 900),
+            st.sampled_from([0.002, 0.02, 0.1]),
+        ),
+        min_size=1,
+        max_size=6,
     ),
     shares=st.lists(st.floats(0, 1), max_size=40),
-)  # fmt: skip
+)
 def test_the_sounds_found_in_tones_do_not_depend_on_how_the_stream_is_split(
     parts: list[tuple[int, int, float]], shares: list[float]
 ) -> None:
-    stream = coded(PCM16_8K, *(tone(PCM16_8K, length_ms, hz, level=level) for hz, length_ms, level in parts))
+    stream = coded(
+        PCM16_8K, *(tone(PCM16_8K, length_ms, hz, level=level) for hz, length_ms, level in parts)
+    )
 
     assert marks(stream, [int(share * len(stream)) for share in shares]) == marks(stream)

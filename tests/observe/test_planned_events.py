@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from bench.observe.session_facts import PlannedEvents
-from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, SoundSettings, SoundStep
+from bench.plan.steps import (
+    ExpectSettings,
+    ExpectStep,
+    InterruptSettings,
+    InterruptStep,
+    SoundSettings,
+    SoundStep,
+)
 from bench.plan.turn_plan import InterruptTrigger
 from bench.plan.turns import Step
 from bench.services.openai.dialect import GA
@@ -22,7 +29,9 @@ def murmur(cue: InterruptTrigger | None = None) -> SoundStep:
 
 
 def counts(steps: tuple[Step, ...]) -> dict[str, tuple[int | None, int | None]]:
-    """Return (planned, missed) of each kind of planned event in a conversation with the simulator."""
+    """Return (planned, missed) of each kind of planned event in a conversation with the
+    simulator.
+    """
     session = converse(speak(30, 1_500), *steps, turn_detection=VAD).session
     return {
         "interruptions": (session.interruptions_planned, session.interruptions_missed),
@@ -39,16 +48,28 @@ def counts(steps: tuple[Step, ...]) -> dict[str, tuple[int | None, int | None]]:
         ((InterruptStep(InterruptSettings()),), (1, 0), (0, 0)),
         ((InterruptStep(InterruptSettings(audio=(MURMUR,), cue=LATE)),), (1, 1), (0, 0)),
         ((InterruptStep(InterruptSettings(audio=(MURMUR,))),), (1, 0), (0, 0)),
-        ((InterruptStep(InterruptSettings()), InterruptStep(InterruptSettings(cue=LATE))), (2, 1), (0, 0)),
+        (
+            (InterruptStep(InterruptSettings()), InterruptStep(InterruptSettings(cue=LATE))),
+            (2, 1),
+            (0, 0),
+        ),
         ((murmur(LATE),), (0, 0), (1, 1)),
         ((murmur(), murmur(LATE), InterruptStep(InterruptSettings(cue=LATE))), (1, 1), (2, 1)),
-        ((SoundStep(SoundSettings(audio=MURMUR, kind="noise", during="silence")), say()), (0, 0), (1, 0)),
+        (
+            (SoundStep(SoundSettings(audio=MURMUR, kind="noise", during="silence")), say()),
+            (0, 0),
+            (1, 0),
+        ),
     ],
 )
 def test_an_interruption_or_a_sound_whose_cue_never_comes_is_counted_as_missed(
     steps: tuple[Step, ...], interruptions: tuple[int, int], sounds: tuple[int, int]
 ) -> None:
-    assert counts(steps) == {"interruptions": interruptions, "sounds": sounds, "expectations": (0, 0)}
+    assert counts(steps) == {
+        "interruptions": interruptions,
+        "sounds": sounds,
+        "expectations": (0, 0),
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,16 +79,24 @@ def test_an_interruption_or_a_sound_whose_cue_never_comes_is_counted_as_missed(
 def test_an_expectation_whose_event_does_not_come_in_time_is_counted_as_missed(
     event: str, within_s: float, missed: int
 ) -> None:
-    session = Played(build_script(say(), ExpectStep(ExpectSettings(event, within_s)), say())).observation
+    session = Played(
+        build_script(say(), ExpectStep(ExpectSettings(event, within_s)), say())
+    ).observation
 
     assert (session.expectations_planned, session.expectations_missed) == (1, missed)
 
 
 @pytest.mark.parametrize(("event", "missed"), [("response_created", 0), ("audio_done", 1)])
-def test_an_expectation_of_a_turn_that_is_over_is_met_if_its_event_had_come(event: str, missed: int) -> None:
+def test_an_expectation_of_a_turn_that_is_over_is_met_if_its_event_had_come(
+    event: str, missed: int
+) -> None:
     cut = InterruptStep(InterruptSettings(cue=InterruptTrigger(after_ns=10 * MS)))
-    service = Service(turns=[lambda r: spoken([*reply(GA, r)[:3], *[delta(GA, "audio", r)] * 9, done(r)])])
-    session = Played(build_script(say(), cut, ExpectStep(ExpectSettings(event, 5)), say()), service).observation
+    service = Service(
+        turns=[lambda r: spoken([*reply(GA, r)[:3], *[delta(GA, "audio", r)] * 9, done(r)])]
+    )
+    session = Played(
+        build_script(say(), cut, ExpectStep(ExpectSettings(event, 5)), say()), service
+    ).observation
 
     assert (session.expectations_planned, session.expectations_missed) == (1, missed)
 
@@ -81,7 +110,10 @@ def test_the_end_of_the_run_is_no_missed_cue() -> None:
 
 
 def test_a_script_has_the_numbers_of_its_planned_events() -> None:
-    cut, barge_in = InterruptStep(InterruptSettings(cue=LATE)), InterruptStep(InterruptSettings(audio=(MURMUR,)))
+    cut, barge_in = (
+        InterruptStep(InterruptSettings(cue=LATE)),
+        InterruptStep(InterruptSettings(audio=(MURMUR,))),
+    )
     expect = ExpectStep(ExpectSettings("committed", 1))
     script = build_script(play(), cut, barge_in, murmur(), expect, turn_detection=VAD)
 

@@ -1,4 +1,6 @@
-"""The simulated player: the instant at which the caller hears the reply, and the stalls of the playback."""
+"""The simulated player: the instant at which the caller hears the reply, and the stalls of the
+playback.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ PCM, ULAW = FORMATS["pcm16"], FORMATS["g711_ulaw"]
 FORMAT_NAMES = st.sampled_from(sorted(FORMATS))
 
 
-def sound(silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level: int = 5_000) -> bytes:
+def sound(
+    silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level: int = 5_000
+) -> bytes:
     """Return the audio of a silence and of a sound after it: a buzz of 200 Hz."""
     samples = np.zeros(round(audio.rate_hz * (silent_ms + loud_ms) / 1_000), np.int16)
     loud = samples[round(audio.rate_hz * silent_ms / 1_000) :]
@@ -31,8 +35,12 @@ def sound(silent_ms: float, loud_ms: float = 0, audio: AudioFormat = PCM, level:
     return audio.encode(samples)
 
 
-def played(*deltas: tuple[float, bytes], jitter_ms: float = 50, audio: AudioFormat = PCM) -> ItemPlayer:
-    """Return a player that has received a whole item. A delta is given by its arrival in ms and its audio."""
+def played(
+    *deltas: tuple[float, bytes], jitter_ms: float = 50, audio: AudioFormat = PCM
+) -> ItemPlayer:
+    """Return a player that has received a whole item. A delta is given by its arrival in ms and
+    its audio.
+    """
     player, search = ItemPlayer(audio, round(jitter_ms * MS), AT_NS), ItemSound(audio)
     for at_ms, data in deltas:
         player.add(AT_NS + round(at_ms * MS), len(data), search.add(data, with_end=False))
@@ -47,19 +55,53 @@ def heard_ms(player: ItemPlayer) -> float | None:
 @pytest.mark.parametrize(
     ("deltas", "jitter_ms", "audible_ms", "end_ms", "stall_ms", "stall_count"),
     [
-        pytest.param([(0, sound(100)), (20, sound(75, 45))], 50, 225, 270, 0, 0, id="in the second delta"),
-        pytest.param([(0, sound(0, 100)), (150, sound(0, 50))], 50, 50, 200, 0, 0, id="just in time"),
-        pytest.param([(0, sound(0, 100)), (151, sound(0, 50))], 50, 50, 201, 1, 1, id="a millisecond late"),
-        pytest.param([(0, sound(100)), (400, sound(10, 40))], 0, 410, 450, 300, 1, id="silent after a stall"),
-        pytest.param([(0, sound(0, 10)), (90, sound(0, 20)), (100, sound(0, 10)), (160, sound(0, 10))],
-                     50, 50, 170, 70, 2, id="two stalls"),
-        pytest.param([(0, sound(10)), (90, sound(0, 20)), (100, sound(0, 10)), (160, sound(0, 20))],
-                     50, 90, 180, 70, 2, id="audible after one of two stalls, and certain after the other"),
-        pytest.param([(0, sound(100)), (10, sound(100))], 50, None, 250, 0, 0, id="nothing is audible"),
-        pytest.param([(0, sound(50, 1) + sound(50)), (10, sound(40, 60))], 50, 191, 251, 0, 0, id="after a click"),
-        pytest.param([(0, sound(50, 1) + sound(50))], 50, None, 151, 0, 0, id="nothing but a click"),
+        pytest.param(
+            [(0, sound(100)), (20, sound(75, 45))], 50, 225, 270, 0, 0, id="in the second delta"
+        ),
+        pytest.param(
+            [(0, sound(0, 100)), (150, sound(0, 50))], 50, 50, 200, 0, 0, id="just in time"
+        ),
+        pytest.param(
+            [(0, sound(0, 100)), (151, sound(0, 50))], 50, 50, 201, 1, 1, id="a millisecond late"
+        ),
+        pytest.param(
+            [(0, sound(100)), (400, sound(10, 40))], 0, 410, 450, 300, 1, id="silent after a stall"
+        ),
+        pytest.param(
+            [(0, sound(0, 10)), (90, sound(0, 20)), (100, sound(0, 10)), (160, sound(0, 10))],
+            50,
+            50,
+            170,
+            70,
+            2,
+            id="two stalls",
+        ),
+        pytest.param(
+            [(0, sound(10)), (90, sound(0, 20)), (100, sound(0, 10)), (160, sound(0, 20))],
+            50,
+            90,
+            180,
+            70,
+            2,
+            id="audible after one of two stalls, and certain after the other",
+        ),
+        pytest.param(
+            [(0, sound(100)), (10, sound(100))], 50, None, 250, 0, 0, id="nothing is audible"
+        ),
+        pytest.param(
+            [(0, sound(50, 1) + sound(50)), (10, sound(40, 60))],
+            50,
+            191,
+            251,
+            0,
+            0,
+            id="after a click",
+        ),
+        pytest.param(
+            [(0, sound(50, 1) + sound(50))], 50, None, 151, 0, 0, id="nothing but a click"
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_player_computes_first_audible_sample_end_and_stalls(
     deltas: list[tuple[float, bytes]],
     jitter_ms: float,
@@ -89,7 +131,10 @@ def replies(draw: st.DrawFn) -> tuple[AudioFormatName, list[bytes]]:
     samples = sound(draw(st.integers(0, 60)), draw(st.sampled_from([0, 45, 80, 200])), audio)
     places = draw(st.lists(st.integers(0, len(samples) // audio.sample_bytes), max_size=8))
     edges = [0, *sorted(places), len(samples) // audio.sample_bytes]
-    cut = [samples[a * audio.sample_bytes : b * audio.sample_bytes] for a, b in itertools.pairwise(edges)]
+    cut = [
+        samples[a * audio.sample_bytes : b * audio.sample_bytes]
+        for a, b in itertools.pairwise(edges)
+    ]
     return name, [data for data in cut if data]
 
 
@@ -107,7 +152,11 @@ def test_the_first_audible_instant_does_not_depend_on_how_audio_is_split(
 
 
 @thorough
-@given(reply=replies(), gaps_ms=st.lists(st.integers(0, 80), min_size=9, max_size=9), jitter_ms=st.integers(0, 60))
+@given(
+    reply=replies(),
+    gaps_ms=st.lists(st.integers(0, 80), min_size=9, max_size=9),
+    jitter_ms=st.integers(0, 60),
+)
 def test_playback_equals_that_of_a_player_that_handles_single_samples(
     reply: tuple[AudioFormatName, list[bytes]], gaps_ms: list[int], jitter_ms: int
 ) -> None:
@@ -133,10 +182,15 @@ def test_playback_equals_that_of_a_player_that_handles_single_samples(
 
 # The uncertainty of the player's results.
 
-ARRIVED = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.integers(0, 200)), min_size=1, max_size=12)
+ARRIVED = st.lists(
+    st.tuples(st.integers(0, 120), st.integers(0, 200), st.integers(0, 200)),
+    min_size=1,
+    max_size=12,
+)
 """Three times in ms for each delta.
 
-They are the time since the previous delta, the uncertainty of the arrival, and the maximum of its actual error.
+They are the time since the previous delta, the uncertainty of the arrival, and the maximum of its
+actual error.
 """
 
 
@@ -166,4 +220,8 @@ def test_the_true_playback_is_within_the_uncertainties(
         <= measured.stall_duration_uncertainty_ns
     )
     if measured.first_audible_ns is not None and true.first_audible_ns is not None:
-        assert 0 <= measured.first_audible_ns - true.first_audible_ns <= measured.audible_uncertainty_ns
+        assert (
+            0
+            <= measured.first_audible_ns - true.first_audible_ns
+            <= measured.audible_uncertainty_ns
+        )

@@ -1,4 +1,6 @@
-"""The audio that the caller's side of a call plays, and the instant at which it reports a mark as played."""
+"""The audio that the caller's side of a call plays, and the instant at which it reports a mark
+as played.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.onsets import PAUSE_NS
 from bench.observe.reply import Reply
-from bench.observe.reply_detector import GAP_NS, KNOWN_NS, MAX_MARKERS, SILENCE_NS, PlayoutQueue, ReplyDetector
+from bench.observe.reply_detector import (
+    GAP_NS,
+    KNOWN_NS,
+    MAX_MARKERS,
+    SILENCE_NS,
+    PlayoutQueue,
+    ReplyDetector,
+)
 from bench.observe.timeline import Timeline
 from bench.plan.recordings import to_pcm16
 from bench.plan.turn_plan import TurnPlan
@@ -30,7 +39,9 @@ from benchmarks import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
 
 FRAME_MS = 20
-LOUD = BinaryMessage(PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 40), FRAME_MS // 5)))
+LOUD = BinaryMessage(
+    PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 40), FRAME_MS // 5))
+)
 """20 ms of a buzz of 200 Hz, which is too low for a tone."""
 SILENT = BinaryMessage(bytes(2 * 16 * FRAME_MS))
 
@@ -51,11 +62,19 @@ def detector_after(*messages: tuple[int, bytes]) -> ReplyDetector:
     return detector
 
 
-def detected_events(detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int) -> list[tuple[EventKind, str]]:
-    """Return the type and the status of the events that the detector finds at an instant. Leave out transcripts."""
+def detected_events(
+    detector: ReplyDetector, events: Sequence[ServerEvent], at_ms: int
+) -> list[tuple[EventKind, str]]:
+    """Return the type and the status of the events that the detector finds at an instant. Leave
+    out transcripts.
+    """
     arrival = Arrival(at_ms * MS)
     pairs = detector.events_in(detector.detect_replies(events, arrival), arrival)
-    return [(event.kind, event.status) for event, _ in pairs if event.kind is not EventKind.TRANSCRIPT_DONE]
+    return [
+        (event.kind, event.status)
+        for event, _ in pairs
+        if event.kind is not EventKind.TRANSCRIPT_DONE
+    ]
 
 
 def test_a_mark_is_played_when_all_audio_before_it_was_played() -> None:
@@ -94,12 +113,21 @@ def test_the_queue_overflows_with_too_many_waiting_marks_or_too_much_audio() -> 
 
     ahead.play(0, MAX_HOLD_NS + 1)
 
-    assert (played.overflow, waiting.overflow) == (None, ("marks", "1000 marks wait for what was not played yet"))
+    assert (played.overflow, waiting.overflow) == (
+        None,
+        ("marks", "1000 marks wait for what was not played yet"),
+    )
     assert ahead.overflow == ("audio", "600 s of audio are queued for playback")
 
 
-@given(st.lists(st.tuples(st.sampled_from("pmc"), st.integers(0, 50), st.integers(1, 500)), max_size=80))
-def test_every_mark_is_reported_once_in_order_and_never_early(steps: list[tuple[str, int, int]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("pmc"), st.integers(0, 50), st.integers(1, 500)), max_size=80
+    )
+)
+def test_every_mark_is_reported_once_in_order_and_never_early(
+    steps: list[tuple[str, int, int]],
+) -> None:
     playout, now_ns, played, made = PlayoutQueue(), 0, [], []
     for number, (kind, wait, length) in enumerate(steps):
         now_ns += wait
@@ -122,7 +150,10 @@ def test_a_clear_cancels_a_reply_that_is_still_played_but_not_one_that_was_playe
 
     assert detected_events(cut, [clear], BEGIN_MS + 500) == [(EventKind.CLEARED, "")]
     over_ns = (BEGIN_MS + 500) * MS + PAUSE_NS + KNOWN_NS
-    assert [(event.status, came.at_ns) for event, came in cut.ended_by(over_ns)][-1] == ("cancelled", over_ns)
+    assert [(event.status, came.at_ns) for event, came in cut.ended_by(over_ns)][-1] == (
+        "cancelled",
+        over_ns,
+    )
     assert detected_events(played, [clear], BEGIN_MS + 500) == [
         (EventKind.RESPONSE_DONE, "completed"),
         (EventKind.CLEARED, ""),
@@ -138,10 +169,14 @@ At 650 ms, all earlier frames have been played.
 
 
 @pytest.mark.parametrize(
-    ("said_ms", "cleared_ms"), [(range(400, 700, 10), 700), (range(400, 1_100, 10), 1_100), (STALLED, 650)]
+    ("said_ms", "cleared_ms"),
+    [(range(400, 700, 10), 700), (range(400, 1_100, 10), 1_100), (STALLED, 650)],
 )
-def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(said_ms: Sequence[int], cleared_ms: int) -> None:
-    """The agent replies during a pause of the caller, detects that the caller continues, and answers later.
+def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(
+    said_ms: Sequence[int], cleared_ms: int
+) -> None:
+    """The agent replies during a pause of the caller, detects that the caller continues, and
+    answers later.
 
     The agent detects this before or after the end of its reply to the pause.
     """
@@ -159,18 +194,26 @@ def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(said_ms: Se
     timeline.apply(inputs.TurnStarted(at(0), plan))
 
     def hear(at_ms: float, message: bytes) -> None:
-        timeline.received(ACS.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message)))
+        timeline.received(
+            ACS.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message))
+        )
 
     def send(at_ms: float, moment: str) -> None:
-        timeline.apply(inputs.Sent("AudioData", at(at_ms), 9, audio_bytes=640, instants={moment: 0}))
+        timeline.apply(
+            inputs.Sent("AudioData", at(at_ms), 9, audio_bytes=640, instants={moment: 0})
+        )
 
     def audio(data: bytes) -> bytes:
-        return f'{{"kind":"AudioData","audioData":{{"data":"{base64.b64encode(data).decode()}"}}}}'.encode()
+        return (
+            f'{{"kind":"AudioData","audioData":{{"data":"{base64.b64encode(data).decode()}"}}}}'
+        ).encode()
 
     send(0, "speech_start")
     quiet = [(at_ms, audio(SILENT)) for at_ms in range(0, 400, FRAME_MS)]
     loud = [(at_ms, audio(LOUD)) for at_ms in (*said_ms, *range(1_400, 1_900, FRAME_MS))]
-    for at_ms, message in sorted([*quiet, *loud, (cleared_ms, b'{"kind":"StopAudio","stopAudio":{}}'), (1_000, b"")]):
+    for at_ms, message in sorted(
+        [*quiet, *loud, (cleared_ms, b'{"kind":"StopAudio","stopAudio":{}}'), (1_000, b"")]
+    ):
         hear(at_ms, message) if message else send(at_ms, "speech_end")
     timeline.expire(at(10_000))
     (turn,) = timeline.pop_turns(at(60_000))
@@ -179,7 +222,9 @@ def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(said_ms: Se
     assert after_ms(turn, "first_audible") == 1_400
 
 
-def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cancelled_reply() -> None:
+def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cancelled_reply() -> (
+    None
+):
     """Such audio was sent before the `clear` took effect, or the agent does not stop.
 
     Audio after a pause is another reply.
@@ -193,12 +238,17 @@ def test_audio_that_continues_after_a_clear_without_a_pause_belongs_to_the_cance
     for at_ms in (*late, *again):
         arrival = Arrival(at_ms * MS)
         events += [
-            event for event, _ in detector.events_in(detector.detect_replies(PCM.decode(LOUD), arrival), arrival)
+            event
+            for event, _ in detector.events_in(
+                detector.detect_replies(PCM.decode(LOUD), arrival), arrival
+            )
         ]
 
     replies = [event.response_id for event in events if event.kind is EventKind.AUDIO_DELTA]
     assert replies == ["heard-1"] * len(late) + ["heard-2"] * len(again)
-    assert [event.status for event in events if event.kind is EventKind.RESPONSE_DONE] == ["cancelled"]
+    assert [event.status for event in events if event.kind is EventKind.RESPONSE_DONE] == [
+        "cancelled"
+    ]
 
 
 JITTER_NS = 50 * MS
@@ -207,14 +257,19 @@ Late = list[tuple[int, int]]
 """The number of each delayed frame, and its delay in ms. The frames are in any order."""
 
 
-def before(behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 500) -> tuple[Samples, int]:
-    """Return the samples of a recorded voice with background noise, and the number of the voice's first sample.
+def before(
+    behind: tuple[str, float], voice: int, ahead_ms: int, tail_ms: int = 500
+) -> tuple[Samples, int]:
+    """Return the samples of a recorded voice with background noise, and the number of the voice's
+    first sample.
 
     The noise begins `ahead_ms` before the voice.
     """
     rate_hz, voices = G711_ULAW.rate_hz, onsets.voices(G711_ULAW.rate_hz)
     begin = rate_hz * ahead_ms // 1_000
-    clean = np.concatenate([np.zeros(begin), voices[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)])
+    clean = np.concatenate(
+        [np.zeros(begin), voices[voice][: 2 * rate_hz], np.zeros(rate_hz * tail_ms // 1_000)]
+    )
     level, rng = float(np.mean([onsets.rms(each) for each in voices])), np.random.default_rng(voice)
     mixed = clean + onsets.noise(*behind, len(clean), rate_hz, level, rng)
     return G711_ULAW.decode(G711_ULAW.encode(to_pcm16(mixed.astype(np.float32)))), begin
@@ -245,7 +300,9 @@ def arrivals_ms(count: int, late: Late) -> list[int]:
 def test_the_uncertainty_of_a_voice_s_begin_holds_if_frames_arrive_late(
     behind: tuple[str, float], voice: int, ahead_ms: int, late: Late
 ) -> None:
-    """A delayed frame is played when it arrives. A later frame that is not delayed is played at its own time."""
+    """A delayed frame is played when it arrives. A later frame that is not delayed is played at
+    its own time.
+    """
     samples, begin = before(behind, voice, ahead_ms)
     frames = frames_of(samples, G711_ULAW)
     came_ms = arrivals_ms(len(frames), late)
@@ -254,7 +311,9 @@ def test_the_uncertainty_of_a_voice_s_begin_holds_if_frames_arrive_late(
         arrival = Arrival(at_ms * MS)
         for found, came in detector.events_in(detector.detect_replies([event], arrival), arrival):
             if found.response_id == "heard-1" and isinstance(found.payload, StrippedAudio):
-                delta = MatchedDelta(found, came.at_ns, came.uncertainty_ns, 0, found.payload_bytes, 0)
+                delta = MatchedDelta(
+                    found, came.at_ns, came.uncertainty_ns, 0, found.payload_bytes, 0
+                )
                 reply.received_deltas([delta], is_heard=True)
 
     size = G711_ULAW.rate_hz * FRAME_MS // 1_000
@@ -265,10 +324,16 @@ def test_the_uncertainty_of_a_voice_s_begin_holds_if_frames_arrive_late(
     assert abs(off_ms) <= audible.uncertainty_ns / NS_PER_MS + 0.001
 
 
-@pytest.mark.parametrize("behind", [("white noise", 20), ("music", 10), ("comfort noise, −50 dBFS", -50)])
+@pytest.mark.parametrize(
+    "behind", [("white noise", 20), ("music", 10), ("comfort noise, −50 dBFS", -50)]
+)
 @pytest.mark.parametrize("gap_ms", [400, 800, 1_200])
-def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float], gap_ms: int) -> None:
-    """The frames behind the delayed frame arrive with it. The gap before them is not a silence. A `clear` follows."""
+def test_constant_noise_is_no_voice_after_late_frames(
+    behind: tuple[str, float], gap_ms: int
+) -> None:
+    """The frames behind the delayed frame arrive with it. The gap before them is not a silence.
+    A `clear` follows.
+    """
     samples, begin = before(behind, 0, 2_000, tail_ms=3_000)
     frames, late = frames_of(samples, G711_ULAW), begin // 160 + 10
     came_ms, cleared = arrivals_ms(len(frames), [(late, gap_ms)]), begin // 160 + 100
@@ -281,7 +346,11 @@ def test_constant_noise_is_no_voice_after_late_frames(behind: tuple[str, float],
         listened = detector.detect_replies([event], arrival)
         list(detector.events_in(listened, arrival))
         if number >= cleared:
-            sounds += [number for each in listened if isinstance(each.payload, StrippedAudio) and each.payload.until]
+            sounds += [
+                number
+                for each in listened
+                if isinstance(each.payload, StrippedAudio) and each.payload.until
+            ]
 
     assert sounds == []
 
@@ -314,12 +383,16 @@ Frames = list[tuple[int, int, int]]
 
 
 def evenly(step_ns: int, count: int, size: int = 1) -> Iterator[int]:
-    """Yield the instants at which frames arrive. After each `step_ns`, `size` frames arrive together."""
+    """Yield the instants at which frames arrive. After each `step_ns`, `size` frames arrive
+    together.
+    """
     return (GAP_NS * 10 + number // size * step_ns for number in range(count))
 
 
 def jittering(rng: np.random.Generator, count: int) -> Iterator[int]:
-    """Yield the instants at which frames arrive. One frame in ten is up to 250 ms late, and all others up to 2 ms."""
+    """Yield the instants at which frames arrive. One frame in ten is up to 250 ms late, and all
+    others up to 2 ms.
+    """
     at_ns = 0
     for number in range(count):
         late_ns = int(rng.integers(250 * MS if rng.random() < 0.1 else 2 * MS))
@@ -338,7 +411,15 @@ def stamped(came_ns: Iterator[int], rng: np.random.Generator) -> Frames:
 
 
 @pytest.mark.parametrize(
-    "agent", ["sleeps 20.2 ms", "sleeps 23 ms", "bursts, 3 % slow", "bursts, 3 % fast", "jitters", "in time"]
+    "agent",
+    [
+        "sleeps 20.2 ms",
+        "sleeps 23 ms",
+        "bursts, 3 % slow",
+        "bursts, 3 % fast",
+        "jitters",
+        "in time",
+    ],
 )
 def test_the_uncertainty_of_an_instant_does_not_grow_with_the_length_of_a_reply(agent: str) -> None:
     rng, count = np.random.default_rng(1), MINUTES * 60 * 50
@@ -356,18 +437,22 @@ def test_the_uncertainty_of_an_instant_does_not_grow_with_the_length_of_a_reply(
         really_ns, _ = true.play(at_ns - earlier_ns, FRAME_NS)
 
         assert heard_ns - bound_ns <= really_ns <= heard_ns
-        assert bound_ns <= (LARGEST_NS if agent.startswith("sleeps") or agent == "in time" else 3 * LARGEST_NS)
+        assert bound_ns <= (
+            LARGEST_NS if agent.startswith("sleeps") or agent == "in time" else 3 * LARGEST_NS
+        )
 
 
 STEPS = st.lists(
-    st.tuples(st.integers(0, 400), st.integers(0, 30), st.integers(0, 5), st.floats(0, 1), st.booleans()),
+    st.tuples(
+        st.integers(0, 400), st.integers(0, 30), st.integers(0, 5), st.floats(0, 1), st.booleans()
+    ),
     min_size=1,
     max_size=60,
 )
 """The steps of a stream.
 
-A step is (ms since the previous step, duration in ms, uncertainty in ms, actual error as a share of the uncertainty,
-True for a `clear`).
+A step is (ms since the previous step, duration in ms, uncertainty in ms, actual error as a share of
+the uncertainty, True for a `clear`).
 """
 
 
@@ -375,11 +460,16 @@ True for a `clear`).
 def test_the_true_playback_of_a_delta_is_within_its_uncertainty_for_any_timestamps(
     steps: list[tuple[int, int, int, float, bool]],
 ) -> None:
-    """The steps include gaps of all lengths: without a delay, with a delay, and long enough to restart the stream."""
+    """The steps include gaps of all lengths: without a delay, with a delay, and long enough to
+    restart the stream.
+    """
     measured, true, at_ns, true_ns, largest_ns = PlayoutQueue(), PlayoutQueue(), GAP_NS * 10, 0, 0
     for wait_ms, length_ms, error_ms, share, clears in steps:
         at_ns, error_ns = at_ns + wait_ms * MS, error_ms * MS
-        true_ns, largest_ns = max(true_ns, at_ns - round(share * error_ns)), max(largest_ns, error_ns)
+        true_ns, largest_ns = (
+            max(true_ns, at_ns - round(share * error_ns)),
+            max(largest_ns, error_ns),
+        )
         if clears:
             measured.clear(at_ns, error_ns)
             true.clear(true_ns)
@@ -401,18 +491,41 @@ def test_a_late_frame_delays_no_later_frame_and_a_long_gap_restarts_the_stream()
             playout.play(at_ns, FRAME_NS)
         return (playout.play(at_ns, FRAME_NS).at_ns - GAP_NS * 10 - 11 * FRAME_NS) // MS
 
-    assert [second(gap_ms) for gap_ms in (0, 50, 100, 120, 150, 200, 300)] == [0, 0, 0, 40, 100, 200, 300]
+    assert [second(gap_ms) for gap_ms in (0, 50, 100, 120, 150, 200, 300)] == [
+        0,
+        0,
+        0,
+        40,
+        100,
+        200,
+        300,
+    ]
 
 
 def test_slightly_slow_frames_add_no_uncertainty_in_ten_minutes() -> None:
-    """A frame arrives every 20.2 ms, and the uncertainty of timestamps is 0.1 ms. After ten minutes a reply begins."""
-    detector, error_ns, count = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), MS // 10, MINUTES * 60 * 50
-    silent, loud = bytes(640), PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 40), 4))
+    """A frame arrives every 20.2 ms, and the uncertainty of timestamps is 0.1 ms. After ten
+    minutes a reply begins.
+    """
+    detector, error_ns, count = (
+        ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True),
+        MS // 10,
+        MINUTES * 60 * 50,
+    )
+    silent, loud = (
+        bytes(640),
+        PCM16_16K.encode(np.tile(np.repeat(np.array([3_000, -3_000], np.int16), 40), 4)),
+    )
     found = list[tuple[ServerEvent, Arrival]]()
     for number, at_ns in enumerate(evenly(20_200_000, count + 10)):
         arrival = Arrival(at_ns, error_ns)
-        events = detector.detect_replies(PCM.decode(BinaryMessage(loud if number >= count else silent)), arrival)
-        found += [(event, came) for event, came in detector.events_in(events, arrival) if event.response_id]
+        events = detector.detect_replies(
+            PCM.decode(BinaryMessage(loud if number >= count else silent)), arrival
+        )
+        found += [
+            (event, came)
+            for event, came in detector.events_in(events, arrival)
+            if event.response_id
+        ]
 
     (first, came), *_ = found
     assert came.at_ns == GAP_NS * 10 + count * 20_200_000

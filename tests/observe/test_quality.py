@@ -38,7 +38,8 @@ WORDS = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=3), min_si
 
 
 def edits(one: list[str], other: list[str]) -> int:
-    """Return the minimum number of words to change, delete or insert to get from one text to the other.
+    """Return the minimum number of words to change, delete or insert to get from one text to the
+    other.
 
     The algorithm differs from the one that the library uses.
     """
@@ -70,8 +71,14 @@ def test_words_are_compared_without_case_and_punctuation_but_numbers_verbatim(
 
 
 @given(WORDS, WORDS)
-def test_word_errors_are_the_minimum_number_of_edits(reference: list[str], transcript: list[str]) -> None:
-    assert word_errors(" ".join(reference), " ".join(transcript)) == (len(reference), edits(reference, transcript), 0)
+def test_word_errors_are_the_minimum_number_of_edits(
+    reference: list[str], transcript: list[str]
+) -> None:
+    assert word_errors(" ".join(reference), " ".join(transcript)) == (
+        len(reference),
+        edits(reference, transcript),
+        0,
+    )
 
 
 @given(st.text(), st.text())
@@ -91,7 +98,12 @@ REFERENCE = TurnReference("where is my parcel", "it is on its way", contains=("o
         ("ok", None, "It is on its way.", (None, None, 5, 0, True, None, 0)),
         ("ok", "where is my parcel", "", (4, 0, None, None, None, 0, None)),
         ("interrupted", "where is my parcel", "It is", (4, 0, None, None, False, 0, None)),
-        ("timeout:next_delta", "where is my parcel", "It is on its way", (4, 0, None, None, False, 0, None)),
+        (
+            "timeout:next_delta",
+            "where is my parcel",
+            "It is on its way",
+            (4, 0, None, None, False, 0, None),
+        ),
         ("timeout:first_delta", None, "", (None, None, None, None, False, None, None)),
         ("unfinished", "where is my parcel", "It is on its way", (4, 0, None, None, None, 0, None)),
     ],
@@ -125,25 +137,34 @@ def test_a_task_succeeds_if_the_reply_contains_or_matches_the_expected_text(
 
 
 def answering(*words: str) -> Callable[[str], list[PeerAnswer]]:
-    """Return a function that answers with these transcripts. Each transcript is in its own event."""
+    """Return a function that answers with these transcripts. Each transcript is in its own
+    event.
+    """
 
     def answer(response_id: str) -> list[PeerAnswer]:
         transcripts = [
-            message("response.output_audio_transcript.done", response_id=response_id, transcript=w) for w in words
+            message("response.output_audio_transcript.done", response_id=response_id, transcript=w)
+            for w in words
         ]
-        return spoken([created(response_id), delta(GA, "audio", response_id), *transcripts, done(response_id)])
+        return spoken(
+            [created(response_id), delta(GA, "audio", response_id), *transcripts, done(response_id)]
+        )
 
     return answer
 
 
 def spoken_turn(words: str = "", **reference: Any) -> AudioTurn:
-    return replace(play(), transcript=(words,) if words else (), reference=TurnReference(**reference))
+    return replace(
+        play(), transcript=(words,) if words else (), reference=TurnReference(**reference)
+    )
 
 
 def test_each_turn_is_scored_with_its_own_reference() -> None:
     first = spoken_turn("Hello there", reply="good morning", contains=("morning",))
     script = build_script(first, spoken_turn(), input_transcription="whisper-1")
-    service = Service(turns=[answering("Good", "evening."), answering("Bye.")], transcript_ns=50 * MS)
+    service = Service(
+        turns=[answering("Good", "evening."), answering("Bye.")], transcript_ns=50 * MS
+    )
     played = Played(script, service)
 
     assert [turn.quality for turn in played.turns] == [(2, 1, 2, 1, False, 0, 0), UNJUDGED]
@@ -169,7 +190,9 @@ def part(response_id: str, item_id: str, words: str, phase: str = "") -> list[by
         (("Good morning", "commentary"), ("Let me see.", "final_answer"), 3),
     ],
 )
-def test_a_reply_in_parts_is_scored_by_its_answer(first: tuple[str, str], second: tuple[str, str], errors: int) -> None:
+def test_a_reply_in_parts_is_scored_by_its_answer(
+    first: tuple[str, str], second: tuple[str, str], errors: int
+) -> None:
     def answer(response_id: str) -> list[PeerAnswer]:
         parts = [*part(response_id, "i1", *first), *part(response_id, "i2", *second)]
         return spoken([created(response_id), *parts, done(response_id)])
@@ -182,7 +205,9 @@ def test_a_reply_in_parts_is_scored_by_its_answer(first: tuple[str, str], second
 
 
 def test_a_judge_function_takes_precedence_over_the_reference() -> None:
-    both = replace(say(), judge=lambda turn: True, reference=TurnReference(contains=("nothing of it",)))
+    both = replace(
+        say(), judge=lambda turn: True, reference=TurnReference(contains=("nothing of it",))
+    )
     played = Played(build_script(both), Service(turns=[answering("Bye.")]))
 
     assert played.turns[0].quality.task_success is True
@@ -202,8 +227,12 @@ def test_a_judge_function_that_raises_does_not_lose_the_turn() -> None:
 
 
 def test_rows_contain_scores_but_no_words() -> None:
-    script = build_script(spoken_turn("Hello secret", reply="wrong"), input_transcription="whisper-1")
+    script = build_script(
+        spoken_turn("Hello secret", reply="wrong"), input_transcription="whisper-1"
+    )
     row = row_of(Played(script, Service(turns=[answering("Bye.")], transcript_ns=50 * MS)).turns[0])
 
-    assert {name: row[name] for name in TurnScore._fields} == TurnScore(2, 1, 1, 1, None, 0, 0)._asdict()
+    assert {name: row[name] for name in TurnScore._fields} == TurnScore(
+        2, 1, 1, 1, None, 0, 0
+    )._asdict()
     assert not any("secret" in str(value).lower() or "Bye" in str(value) for value in row.values())

@@ -1,4 +1,6 @@
-"""What surrounds the voices of real recordings: offsets, breaths, the tone of a room, and sentences without a pause."""
+"""What surrounds the voices of real recordings: offsets, breaths, the tone of a room, and
+sentences without a pause.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Floats = NDArray[np.float64]
 
 
 class Found(NamedTuple):
-    """The first and the last audible instant of the sounds of a stream, and the bounds of both, in ms."""
+    """The first and the last audible instant of the sounds of a stream, and the bounds of both,
+    in ms.
+    """
 
     start_ms: float
     end_ms: float
@@ -39,7 +43,9 @@ def silence(length_s: float) -> Floats:
 
 
 def voice(length_s: float, level: float = 6_000) -> Floats:
-    """Return a voiced sound with three syllables a second, that is never silent. It starts and ends loud."""
+    """Return a voiced sound with three syllables a second, that is never silent. It starts and
+    ends loud.
+    """
     at_s = np.arange(seconds(length_s)) / RATE_HZ
     syllables = 0.1 + 0.9 * np.abs(np.cos(3 * np.pi * at_s))
     sound: Floats = syllables * vowel(length_s, level)
@@ -53,7 +59,9 @@ def noise(length_s: float, level: float, seed: int = 1) -> Floats:
 def vowel(length_s: float, level: float) -> Floats:
     """Return a voiced sound whose level does not change."""
     at_s = np.arange(seconds(length_s)) / RATE_HZ
-    partials = [np.sin(2 * np.pi * 125 * number * at_s + number**2) / number for number in range(1, 20)]
+    partials = [
+        np.sin(2 * np.pi * 125 * number * at_s + number**2) / number for number in range(1, 20)
+    ]
     sound: Floats = level * np.sum(partials, axis=0)
     return sound
 
@@ -66,7 +74,9 @@ def room(length_s: float, level: float, seed: int = 1) -> Floats:
 
 
 def pcm(*parts: Floats, offset: float = 0) -> Samples:
-    samples: Samples = np.clip(np.rint(np.concatenate(parts) + offset), -32_768, 32_767).astype(np.int16)
+    samples: Samples = np.clip(np.rint(np.concatenate(parts) + offset), -32_768, 32_767).astype(
+        np.int16
+    )
     return samples
 
 
@@ -82,7 +92,9 @@ def found(samples: Samples) -> Found:
     listed = list(changes(samples))
     start_ms = next(at_ms for what, at_ms, _ in listed if what == "begins")
     first_end = next(place for place, (what, _, _) in enumerate(listed) if what == "ends")
-    start_bound_ms = next(bound_ms for what, _, bound_ms in reversed(listed[:first_end]) if what == "sounds")
+    start_bound_ms = next(
+        bound_ms for what, _, bound_ms in reversed(listed[:first_end]) if what == "sounds"
+    )
     _, end_ms, end_bound_ms = next(change for change in reversed(listed) if change[0] == "ends")
     return Found(start_ms, end_ms, start_bound_ms, end_bound_ms)
 
@@ -113,7 +125,9 @@ def test_a_recording_with_an_offset_between_digital_silence_starts_with_its_voic
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.09, 0.19])
 @pytest.mark.parametrize("level", [100, 200, 400])
-def test_a_breath_before_a_voice_is_within_the_bound_of_its_start(level: float, pause_s: float) -> None:
+def test_a_breath_before_a_voice_is_within_the_bound_of_its_start(
+    level: float, pause_s: float
+) -> None:
     breath = noise(0.26, level) * np.hanning(seconds(0.26))
     heard = found(pcm(silence(1), breath, silence(pause_s), voice(1.5), silence(1)))
     true_ms = 1_000 * (1 + 0.26 + pause_s)
@@ -129,10 +143,14 @@ def test_a_breath_without_a_voice_is_no_sound() -> None:
 
 @pytest.mark.parametrize("below_db", [15, 20, 25, 30, 35])
 @pytest.mark.parametrize("length_s", [0.03, 0.1, 0.24])
-def test_a_room_that_is_heard_only_around_the_voice_is_within_both_bounds(length_s: float, below_db: float) -> None:
+def test_a_room_that_is_heard_only_around_the_voice_is_within_both_bounds(
+    length_s: float, below_db: float
+) -> None:
     words = voice(1.5)
     level = float(np.sqrt((words**2).mean())) * 10 ** (-below_db / 20)
-    heard = found(pcm(silence(1), noise(length_s, level), words, noise(0.3, level, seed=2), silence(1)))
+    heard = found(
+        pcm(silence(1), noise(length_s, level), words, noise(0.3, level, seed=2), silence(1))
+    )
     start_ms = 1_000 * (1 + length_s)
 
     assert abs(heard.start_ms - start_ms) <= heard.start_bound_ms + 5
@@ -141,11 +159,14 @@ def test_a_room_that_is_heard_only_around_the_voice_is_within_both_bounds(length
 
 @pytest.mark.parametrize("below_db", [15, 20, 25])
 @pytest.mark.parametrize("length_s", [0.06, 0.12, 0.24])
-def test_a_room_with_a_hum_or_with_clicks_is_within_the_bound_of_the_start(length_s: float, below_db: float) -> None:
+def test_a_room_with_a_hum_or_with_clicks_is_within_the_bound_of_the_start(
+    length_s: float, below_db: float
+) -> None:
     words = voice(1.5)
     level = float(np.sqrt((words**2).mean())) * 10 ** (-below_db / 20)
     hum = sum(
-        np.sin(2 * np.pi * 100 * number * np.arange(seconds(length_s)) / RATE_HZ) / number for number in (1, 2, 3)
+        np.sin(2 * np.pi * 100 * number * np.arange(seconds(length_s)) / RATE_HZ) / number
+        for number in (1, 2, 3)
     )
     clicks = np.zeros(seconds(length_s))
     clicks[seconds(0.03) :: seconds(0.05)] = 5 * np.abs(words).mean()
@@ -164,7 +185,9 @@ def test_the_start_of_a_voice_in_digital_silence_has_no_uncertainty() -> None:
 
 
 @pytest.mark.parametrize("weak_s", [0.05, 0.15, 0.25])
-def test_an_inaudible_start_of_a_quiet_voice_is_within_its_bound_until_the_reply_ends(weak_s: float) -> None:
+def test_an_inaudible_start_of_a_quiet_voice_is_within_its_bound_until_the_reply_ends(
+    weak_s: float,
+) -> None:
     weak = noise(weak_s, 22)
     heard = found(pcm(silence(1), weak, voice(1.9, 250), silence(1)))
 
@@ -202,15 +225,21 @@ def test_noise_after_a_voice_does_not_change_the_bound_of_its_start(after_s: flo
 
 @pytest.mark.parametrize("below_db", [10.5, 11])
 @pytest.mark.parametrize("seed", [2, 3])
-def test_a_loud_room_before_a_voice_that_is_never_much_louder_is_within_the_bound(below_db: float, seed: int) -> None:
+def test_a_loud_room_before_a_voice_that_is_never_much_louder_is_within_the_bound(
+    below_db: float, seed: int
+) -> None:
     words = vowel(1.5, 3_000)
-    heard = found(pcm(silence(1), room(0.2, rms(words) * 10 ** (-below_db / 20), seed), words, silence(1)))
+    heard = found(
+        pcm(silence(1), room(0.2, rms(words) * 10 ** (-below_db / 20), seed), words, silence(1))
+    )
 
     assert abs(heard.start_ms - 1_200) <= heard.start_bound_ms + 5
 
 
 @pytest.mark.parametrize("weak_s", [0.1, 0.2, 0.33])
-def test_a_weak_last_word_in_noise_that_was_not_there_before_is_within_the_bound_of_the_end(weak_s: float) -> None:
+def test_a_weak_last_word_in_noise_that_was_not_there_before_is_within_the_bound_of_the_end(
+    weak_s: float,
+) -> None:
     weak = vowel(weak_s, 200)
     heard = found(pcm(silence(1), voice(1.5), weak, room(1.5, rms(weak)), silence(1)))
 
@@ -218,7 +247,9 @@ def test_a_weak_last_word_in_noise_that_was_not_there_before_is_within_the_bound
 
 
 @pytest.mark.parametrize("below_db", [15, 20, 25])
-def test_a_louder_moment_of_the_room_after_a_voice_is_within_the_bound_of_the_end(below_db: float) -> None:
+def test_a_louder_moment_of_the_room_after_a_voice_is_within_the_bound_of_the_end(
+    below_db: float,
+) -> None:
     words = vowel(1.5, 3_000)
     behind = room(0.4, rms(words) * 10 ** (-below_db / 20))
     behind[seconds(0.25) : seconds(0.275)] += words[: seconds(0.025)] * 10 ** (-5.5 / 20)
@@ -229,10 +260,14 @@ def test_a_louder_moment_of_the_room_after_a_voice_is_within_the_bound_of_the_en
 
 @pytest.mark.parametrize("fade_s", [0.05, 0.15, 0.3])
 @pytest.mark.parametrize("power", [1, 2, 3])
-def test_a_voice_that_fades_in_has_begun_within_the_bound_of_its_start(fade_s: float, power: int) -> None:
+def test_a_voice_that_fades_in_has_begun_within_the_bound_of_its_start(
+    fade_s: float, power: int
+) -> None:
     words = voice(1.5, 12_000)
     words[: seconds(fade_s)] *= np.linspace(0, 1, seconds(fade_s)) ** power
-    start_ms = 1_000 + int(np.flatnonzero(np.abs(words) > 0.01 * np.abs(words).max())[0]) * 1_000 / RATE_HZ
+    start_ms = (
+        1_000 + int(np.flatnonzero(np.abs(words) > 0.01 * np.abs(words).max())[0]) * 1_000 / RATE_HZ
+    )
     heard = found(pcm(silence(1), words, silence(1)))
 
     assert abs(heard.start_ms - start_ms) <= heard.start_bound_ms + 1
@@ -256,7 +291,9 @@ def test_the_bound_of_a_fade_reaches_to_the_first_part_that_is_30_db_below_the_v
 
 
 @pytest.mark.parametrize(("seed", "length_s"), [(10, 4.0), (11, 3.9), (12, 4.5), (16, 5.0)])
-def test_the_bound_of_an_end_so_far_covers_deep_noise_that_continues_the_sound(seed: int, length_s: float) -> None:
+def test_the_bound_of_an_end_so_far_covers_deep_noise_that_continues_the_sound(
+    seed: int, length_s: float
+) -> None:
     behind = brown(seconds(6), RATE_HZ, np.random.default_rng(seed))
     behind *= 150 / behind.std()
     behind[seconds(2) : seconds(3)] += voice(1, 1_500)
@@ -273,7 +310,9 @@ WORDS = np.concatenate([silence(1), voice(1.5), silence(1.5)])
 
 
 @pytest.mark.parametrize(
-    "background", [np.full(len(WORDS), 100.0), np.full(len(WORDS), -655.0), HUM, noise(4, 60)], ids=str
+    "background",
+    [np.full(len(WORDS), 100.0), np.full(len(WORDS), -655.0), HUM, noise(4, 60)],
+    ids=str,
 )
 def test_a_steady_background_of_a_script_s_recording_is_no_speech(background: Floats) -> None:
     span = find_speech(pcm(WORDS + background), RATE_HZ)

@@ -67,21 +67,29 @@ def reply_events(pattern: Sequence[bool]) -> list[ServerEvent]:
 
     `pattern` contains True for each loud delta, and False for each silent one.
     """
-    messages = [(number * DELTA_MS, LOUD if loud else SILENT) for number, loud in enumerate(pattern)]
+    messages = [
+        (number * DELTA_MS, LOUD if loud else SILENT) for number, loud in enumerate(pattern)
+    ]
     return [event for event, _ in events_of(*messages) if event.response_id]
 
 
 def sounds(events: Sequence[ServerEvent]) -> list[ServerEvent]:
     """Return the events whose delta contains sound."""
-    return [event for event in events if isinstance(event.payload, StrippedAudio) and event.payload.until is not None]
+    return [
+        event
+        for event in events
+        if isinstance(event.payload, StrippedAudio) and event.payload.until is not None
+    ]
 
 
 def test_a_reply_begins_with_its_first_audible_delta_and_ends_after_silence() -> None:
     events = reply_events([False, True, True, *[False] * LIMIT, False, False])
 
     assert [event.kind for event in events] == [
-        *[EventKind.AUDIO_DELTA] * (2 + LIMIT + 1), EventKind.TRANSCRIPT_DONE, EventKind.RESPONSE_DONE,
-    ]  # fmt: skip
+        *[EventKind.AUDIO_DELTA] * (2 + LIMIT + 1),
+        EventKind.TRANSCRIPT_DONE,
+        EventKind.RESPONSE_DONE,
+    ]
     assert {event.response_id for event in events} == {"heard-1"}
     assert events[0].payload == StrippedAudio(24 * 50, 24 * DELTA_MS)
 
@@ -95,26 +103,38 @@ def test_the_first_delta_of_a_reply_has_its_own_arrival() -> None:
 
     first, came_ms = next((event, at_ms) for event, at_ms in pairs if event.response_id)
     assert (came_ms, first.payload) == (600, StrippedAudio(0, 24 * FRAME_MS))
-    assert [at_ms for event, at_ms in pairs if event.response_id] == [FRAME_MS * number for number in range(30, 40)]
+    assert [at_ms for event, at_ms in pairs if event.response_id] == [
+        FRAME_MS * number for number in range(30, 40)
+    ]
 
 
 def test_a_gap_without_frames_is_treated_like_silence() -> None:
     """If the detector ignored the gap, the second voice would directly follow the first one.
 
-    The detector would then find the second voice only from the instant when it is louder than the first one.
+    The detector would then find the second voice only from the instant when it is louder than the
+    first one.
     """
     voice = stream("silence", 0, PCM16, 1)
     begin, end = voice.sounds[0]
     size = 24 * FRAME_MS
-    voice_events = [encoded(voice.samples[place : place + size]) for place in range(begin, end, size)]
+    voice_events = [
+        encoded(voice.samples[place : place + size]) for place in range(begin, end, size)
+    ]
     gap_ms = (len(voice_events) + 100) * FRAME_MS
     first = [(FRAME_MS * number, event) for number, event in enumerate(voice_events)]
     again = [(gap_ms + at_ms, event) for at_ms, event in first]
-    silence = [(at_ms, frame(loud=False)) for at_ms in range(len(voice_events) * FRAME_MS, gap_ms, FRAME_MS)]
+    silence = [
+        (at_ms, frame(loud=False))
+        for at_ms in range(len(voice_events) * FRAME_MS, gap_ms, FRAME_MS)
+    ]
 
     def second(*messages: tuple[int, ServerEvent]) -> list[object]:
         pairs = events_of(*messages)
-        return [event.payload for event, at_ms in pairs if event.kind is EventKind.AUDIO_DELTA and at_ms >= gap_ms]
+        return [
+            event.payload
+            for event, at_ms in pairs
+            if event.kind is EventKind.AUDIO_DELTA and at_ms >= gap_ms
+        ]
 
     found = second(*first, *again)
     assert found == second(*first, *silence, *again)
@@ -123,11 +143,22 @@ def test_a_gap_without_frames_is_treated_like_silence() -> None:
 
 
 def test_a_short_sound_before_a_gap_belongs_to_the_reply() -> None:
-    """If the sender of a greeting stalls immediately, the greeting begins with a short sound, and a gap follows."""
+    """If the sender of a greeting stalls immediately, the greeting begins with a short sound,
+    and a gap follows.
+    """
     sent = [(FRAME_MS * number, frame(loud=True)) for number in range(4)]
     pairs = events_of(*sent, *((at_ms + 300, event) for at_ms, event in sent))
 
-    assert [at_ms for event, at_ms in pairs if event.response_id == "heard-1"] == [0, 20, 40, 60, 300, 320, 340, 360]
+    assert [at_ms for event, at_ms in pairs if event.response_id == "heard-1"] == [
+        0,
+        20,
+        40,
+        60,
+        300,
+        320,
+        340,
+        360,
+    ]
 
 
 def test_a_short_pause_within_speech_does_not_end_the_reply() -> None:
@@ -141,26 +172,37 @@ def test_constant_noise_is_no_reply_and_hides_none() -> None:
     noisy = stream("a room", 20, PCM16, 1)
     size = PCM16.rate_hz * DELTA_MS // 1_000
     pieces = [noisy.samples[begin : begin + size] for begin in range(0, len(noisy.samples), size)]
-    events = events_of(*((DELTA_MS * number, encoded(piece)) for number, piece in enumerate(pieces)))
+    events = events_of(
+        *((DELTA_MS * number, encoded(piece)) for number, piece in enumerate(pieces))
+    )
 
     assert sum(event.kind is EventKind.RESPONSE_DONE for event, _ in events) == len(noisy.sounds)
 
 
 def test_the_transcript_of_a_reply_is_reported_at_its_end() -> None:
     detector = ReplyDetector(PCM16, SILENCE_NS)
-    words = [{"type": "session.output_transcript.delta", "delta": part} for part in ("Good", " morning.")]
+    words = [
+        {"type": "session.output_transcript.delta", "delta": part} for part in ("Good", " morning.")
+    ]
     noted = events_of(
-        *((0, event) for body in words for event in GPT_LIVE.decode(msgspec.json.encode(body))), detector=detector
+        *((0, event) for body in words for event in GPT_LIVE.decode(msgspec.json.encode(body))),
+        detector=detector,
     )
     deltas = [LOUD, *[SILENT] * (LIMIT + 1)]
-    events = events_of(*((DELTA_MS * number, each) for number, each in enumerate(deltas)), detector=detector)
+    events = events_of(
+        *((DELTA_MS * number, each) for number, each in enumerate(deltas)), detector=detector
+    )
 
     assert [event.kind for event, _ in noted] == [EventKind.NOTED, EventKind.NOTED]
-    assert [event.text for event, _ in events if event.kind is EventKind.TRANSCRIPT_DONE] == ["Good morning."]
+    assert [event.text for event, _ in events if event.kind is EventKind.TRANSCRIPT_DONE] == [
+        "Good morning."
+    ]
 
 
 @given(pattern=st.lists(st.booleans(), max_size=60))
-def test_every_audible_delta_belongs_to_one_reply_and_every_reply_ends_once(pattern: list[bool]) -> None:
+def test_every_audible_delta_belongs_to_one_reply_and_every_reply_ends_once(
+    pattern: list[bool],
+) -> None:
     events = reply_events([*pattern, *[False] * (LIMIT + 2)])
 
     ends = [event.response_id for event in events if event.kind is EventKind.RESPONSE_DONE]
@@ -170,7 +212,9 @@ def test_every_audible_delta_belongs_to_one_reply_and_every_reply_ends_once(patt
 
 
 @given(pattern=st.lists(st.booleans(), max_size=60), late_ms=st.integers(0, 2_000))
-def test_the_replay_of_a_log_without_audio_finds_the_same_replies(pattern: list[bool], late_ms: int) -> None:
+def test_the_replay_of_a_log_without_audio_finds_the_same_replies(
+    pattern: list[bool], late_ms: int
+) -> None:
     """There is one gap of up to 2 s in the stream."""
     live, replayed, logged, replies = (
         ReplyDetector(PCM16, SILENCE_NS),
@@ -193,7 +237,8 @@ def test_the_replay_of_a_log_without_audio_finds_the_same_replies(pattern: list[
 
 
 FAINT = 0x60
-"""The value of an inaudible sample. If its two bytes are swapped, it is one of the loudest samples."""
+"""The value of an inaudible sample. If its two bytes are swapped, it is one of the loudest
+samples."""
 
 
 def spoken(rate_hz: int, begin_ms: int, length_ms: int, tail_ms: int) -> Samples:
@@ -216,12 +261,21 @@ def pieces(data: bytes, size: int, moved: Sequence[int]) -> list[bytes]:
 
 
 def acs_message(data: bytes) -> bytes:
-    return msgspec.json.encode({"kind": "AudioData", "audioData": {"data": base64.b64encode(data).decode()}})
+    return msgspec.json.encode(
+        {"kind": "AudioData", "audioData": {"data": base64.b64encode(data).decode()}}
+    )
 
 
 def sounded(dialect: Dialect, messages: Sequence[bytes]) -> tuple[int, int, int]:
-    """Return the first and the last sample of the only reply, and the total number of bytes of all deltas."""
-    detector, places, over, total = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True), list[int](), 0, 0
+    """Return the first and the last sample of the only reply, and the total number of bytes of
+    all deltas.
+    """
+    detector, places, over, total = (
+        ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True),
+        list[int](),
+        0,
+        0,
+    )
     for number, message in enumerate(messages):
         arrival = Arrival(AT_NS + number * 20 * MS)
         (event,) = events = detector.detect_replies(dialect.decode(message), arrival)
@@ -241,13 +295,18 @@ def test_a_reply_is_found_at_the_same_samples_however_messages_split_the_stream(
 ) -> None:
     dialect: Dialect = ACS if in_json else PCM
     data = PCM16_16K.encode(spoken(16_000, 1_000, 400, 1_200))
-    messages = [acs_message(piece) if in_json else BinaryMessage(piece) for piece in pieces(data, 640, moved)]
+    messages = [
+        acs_message(piece) if in_json else BinaryMessage(piece)
+        for piece in pieces(data, 640, moved)
+    ]
 
     assert sounded(dialect, messages) == (16_000, 16_000 + 400 * 16, len(data))
 
 
 def test_a_clear_also_drops_half_a_sample() -> None:
-    """If the detector kept the first byte of a sample that was cut in two, all later samples would be noise."""
+    """If the detector kept the first byte of a sample that was cut in two, all later samples
+    would be noise.
+    """
     detector = ReplyDetector(PCM16_16K, SILENCE_NS, pauses=True)
     faint = PCM16_16K.encode(np.full(320, FAINT, np.int16))
     events = [

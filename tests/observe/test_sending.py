@@ -1,4 +1,6 @@
-"""Transmit timestamps of the kernel: the instants that they change, by how much, and timestamps that have no effect."""
+"""Transmit timestamps of the kernel: the instants that they change, by how much, and timestamps
+that have no effect.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,11 @@ def test_request_sent_and_request_ack_are_based_on_kernel_timestamps() -> None:
 
     assert (after_ms(turn, "request_sent"), after_ms(turn, "request_acked")) == (3, 23)
     assert (turn.metrics_ns()["ttfa"], turn.metrics_ns()["request_ack"]) == (500 * MS, 20 * MS)
-    assert (turn.send_timestamp_source, turn.widths_ns.get("request_sent"), turn.transmit_delay_ns) == (
+    assert (
+        turn.send_timestamp_source,
+        turn.widths_ns.get("request_sent"),
+        turn.transmit_delay_ns,
+    ) == (
         "kernel",
         0,
         3 * MS,
@@ -108,8 +114,8 @@ Happening = Callable[[Talk], None]
 Stamp = tuple[int, float, float, int]
 """The transmit timestamps of a message.
 
-They are its ticket, the time when it left, the time when it was acknowledged, and the earliest position at which the
-kernel may report these times.
+They are its ticket, the time when it left, the time when it was acknowledged, and the earliest
+position at which the kernel may report these times.
 """
 
 
@@ -143,7 +149,9 @@ def detected(*, service_responds: bool) -> tuple[list[Happening], list[Stamp]]:
         lambda talk: talk.hear(60, speech_started("item_1")),
         lambda talk: talk.end_speech(1_040, after_ms=40, ticket=1),
         lambda talk: hears(talk, 1_500),
-        lambda talk: talk.send(1_506, "response.create", ticket=2) if not service_responds else None,
+        lambda talk: (
+            talk.send(1_506, "response.create", ticket=2) if not service_responds else None
+        ),
         lambda talk: answers(talk, 1_550),
     ]
     timestamps: list[Stamp] = [(1, 1_040.2, 1_061, 3)]

@@ -1,4 +1,6 @@
-"""Facts of a session that belong to no turn: replies to sounds that need none, and the length of the conversation."""
+"""Facts of a session that belong to no turn: replies to sounds that need none, and the length of
+the conversation.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def audio(seconds: int, response_id: str) -> bytes:
 
 
 def silent(*, service_responds: bool = True) -> Talk:
-    """Return a talk with one turn that has ended. At 10 s, the caller makes a sound that needs no reply."""
+    """Return a talk with one turn that has ended. At 10 s, the caller makes a sound that needs
+    no reply.
+    """
     talk = Talk(service_responds=service_responds)
     speaks(talk)
     hears(talk, 1_500)
@@ -73,7 +77,12 @@ def then_speaks(talk: Talk) -> bool | None:
         talk.send(21_510, "response.create")
     answers(talk, 21_600, "r2")
     turn = talk.only(30_000)
-    assert (turn.outcome, turn.response_id, turn.turn_type, turn.false_yield) == ("ok", "r2", "regular", None)
+    assert (turn.outcome, turn.response_id, turn.turn_type, turn.false_yield) == (
+        "ok",
+        "r2",
+        "regular",
+        None,
+    )
     return turn.false_reply
 
 
@@ -93,27 +102,46 @@ def test_a_false_reply_belongs_to_no_turn_and_is_recorded_with_the_next_turn() -
     assert session.stray_usage is not None
 
 
-IDLE = [(10_500, idle_timeout("item_i"), committed("item_i")), (11_000, created("ri"), audio(1, "ri"), done("ri"))]
-SPEECH = [(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"), committed("item_s"))]
+IDLE = [
+    (10_500, idle_timeout("item_i"), committed("item_i")),
+    (11_000, created("ri"), audio(1, "ri"), done("ri")),
+]
+SPEECH = [
+    (10_100, speech_started("item_s")),
+    (10_900, speech_stopped("item_s"), committed("item_s")),
+]
 LATER = [(12_000, speech_started("item_s"), speech_stopped("item_s"), committed("item_s"))]
 CLOSING = message("response.output_audio.done", response_id="r1", item_id="item_of_r1")
 REPLIED: dict[str, tuple[list[tuple[Any, ...]], bool]] = {
     # (messages after the sound, whether they contain a reply to it)
     "nothing": ([], False),
-    "speech alone": ([(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"))], False),
-    "a reply, from its creation on": ([*SPEECH, (11_000, created("rs")), (11_100, done("rs"))], True),
-    "from its transcript on": ([*SPEECH, (11_000, delta(GA, "transcript", "rs")), (11_100, done("rs"))], True),
+    "speech alone": (
+        [(10_100, speech_started("item_s")), (10_900, speech_stopped("item_s"))],
+        False,
+    ),
+    "a reply, from its creation on": (
+        [*SPEECH, (11_000, created("rs")), (11_100, done("rs"))],
+        True,
+    ),
+    "from its transcript on": (
+        [*SPEECH, (11_000, delta(GA, "transcript", "rs")), (11_100, done("rs"))],
+        True,
+    ),
     "from its text on": ([*SPEECH, (11_000, delta(GA, "text", "rs")), (11_100, done("rs"))], True),
     "from its audio on": ([*SPEECH, (11_000, audio(1, "rs")), (11_100, done("rs"))], True),
     "late events of an earlier reply": ([(10_100, audio(1, "r1")), (10_200, CLOSING)], False),
     "an idle prompt": (IDLE, False),
-    "a reply in addition to an idle prompt":
-        ([*IDLE, *LATER, (12_100, created("rs"), audio(1, "rs"), done("rs"))], True),
-}  # fmt: skip
+    "a reply in addition to an idle prompt": (
+        [*IDLE, *LATER, (12_100, created("rs"), audio(1, "rs"), done("rs"))],
+        True,
+    ),
+}
 
 
 @pytest.mark.parametrize(("came", "replied"), REPLIED.values(), ids=REPLIED)
-def test_a_reply_to_a_sound_is_recorded_with_the_next_turn(came: list[tuple[Any, ...]], replied: bool) -> None:
+def test_a_reply_to_a_sound_is_recorded_with_the_next_turn(
+    came: list[tuple[Any, ...]], replied: bool
+) -> None:
     talk = silent()
     for at_ms, *messages in came:
         talk.hear(at_ms, *messages)
@@ -130,8 +158,8 @@ TOKENS = st.integers(1, 4_000)
 class Conversation:
     """A conversation as the service stores it.
 
-    `instructions` is the number of tokens of the instructions. `items` contains the number of tokens of each item, and
-    the oldest item is first.
+    `instructions` is the number of tokens of the instructions. `items` contains the number of
+    tokens of each item, and the oldest item is first.
     """
 
     instructions: int = 50
@@ -170,11 +198,15 @@ def test_changes_by_the_client_are_not_taken_for_truncations(acts: list[tuple[st
         else:
             length.client_changed()
             conversation.instructions = size if act == "settings" else conversation.instructions
-            conversation.items[:] = conversation.items[size:] if act == "delete" else conversation.items
+            conversation.items[:] = (
+                conversation.items[size:] if act == "delete" else conversation.items
+            )
 
 
 @given(st.lists(TOKENS, min_size=3, max_size=12), st.data())
-def test_a_truncation_larger_than_the_new_items_is_detected_once(items: list[int], data: st.DataObject) -> None:
+def test_a_truncation_larger_than_the_new_items_is_detected_once(
+    items: list[int], data: st.DataObject
+) -> None:
     length, conversation = ConversationLength(), Conversation(items=list(items))
     length.answered(conversation.usage(), instructed=False)
     remaining = data.draw(st.integers(1, len(items) - 1))
@@ -194,7 +226,9 @@ def test_a_response_cancelled_before_it_read_anything_does_not_hide_a_truncation
     assert length.answered(TokenUsage(text_in=899), instructed=False)
 
 
-def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int = 0, **changes: Any) -> TurnObservation:
+def answered(
+    talk: Talk, number: int, tokens: int, *before: bytes, cached: int = 0, **changes: Any
+) -> TurnObservation:
     """Return a text turn whose response reads `tokens` tokens.
 
     `before` contains messages that arrive before the response.
@@ -202,8 +236,13 @@ def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int =
     at_ms, name = number * 1_000, f"r{number}"
     talk.ask(at_ms, number, wants_audio=False, **changes)
     came = {"text_tokens": tokens, "audio_tokens": 0, "cached_tokens": cached}
-    reported = {"input_token_details": came, "output_token_details": {"text_tokens": 1, "audio_tokens": 0}}
-    talk.hear(at_ms + 50, *before, created(name), delta(GA, "text", name), done(name, usage=reported))
+    reported = {
+        "input_token_details": came,
+        "output_token_details": {"text_tokens": 1, "audio_tokens": 0},
+    }
+    talk.hear(
+        at_ms + 50, *before, created(name), delta(GA, "text", name), done(name, usage=reported)
+    )
     (turn,) = talk.take(at_ms + 60)
     assert turn.outcome == "ok"
     return turn
@@ -212,12 +251,19 @@ def answered(talk: Talk, number: int, tokens: int, *before: bytes, cached: int =
 def test_the_context_tokens_of_a_turn_are_those_its_first_response_read() -> None:
     turn = answered(Talk(wanted=1), 1, 1_400, cached=1_280)
 
-    assert (turn.context_tokens, turn.context_cached_tokens, turn.turn_type) == (1_400, 1_280, "regular")
+    assert (turn.context_tokens, turn.context_cached_tokens, turn.turn_type) == (
+        1_400,
+        1_280,
+        "regular",
+    )
 
 
 def test_only_the_turn_after_a_truncation_has_the_type_after_truncation() -> None:
     talk = Talk(wanted=4)
-    turn_type = [answered(talk, at + 1, tokens).turn_type for at, tokens in enumerate((900, 1_300, 1_000, 1_100))]
+    turn_type = [
+        answered(talk, at + 1, tokens).turn_type
+        for at, tokens in enumerate((900, 1_300, 1_000, 1_100))
+    ]
 
     assert turn_type == ["regular", "regular", "after_truncation", "regular"]
 
@@ -253,12 +299,16 @@ def test_later_packets_of_a_telephone_call_bound_the_start_of_its_greeting(
     assert facts.instants["greeting_audible"] == at(600)
     assert facts.uncertainties_ns["greeting_audible"] == round(expected_ms * MS)
     if is_measured_first:
-        assert facts.with_bound(greeting).uncertainties_ns == {"first_audible": round(expected_ms * MS)}
+        assert facts.with_bound(greeting).uncertainties_ns == {
+            "first_audible": round(expected_ms * MS)
+        }
 
 
 def test_the_start_of_a_reply_keeps_its_bound_if_its_packets_were_never_measured() -> None:
     facts = SessionFacts(start=inputs.SessionStart(AT_NS, 1, Timeouts()))
-    reply = build_observation(instants={"first_audible": at(600)}, uncertainties_ns={"first_audible": 20 * MS})
+    reply = build_observation(
+        instants={"first_audible": at(600)}, uncertainties_ns={"first_audible": 20 * MS}
+    )
 
     assert facts.with_bound(reply) is reply
 
@@ -269,9 +319,12 @@ def test_a_greeting_is_certain_if_its_first_packets_were_played_when_they_arrive
 ) -> None:
     facts = SessionFacts(start=inputs.SessionStart(AT_NS, 1, Timeouts()))
     greeting = build_observation(
-        instants={"first_audible": at(600)}, uncertainties_ns={"first_audible": round(frame_ms * MS)}
+        instants={"first_audible": at(600)},
+        uncertainties_ns={"first_audible": round(frame_ms * MS)},
     )
     facts.turn_ended(greeting, first=False, greeting=True)
-    facts.measure_rtp(inputs.RtpMeasured(100, 0, 0, 0, 90, start_uncertainty_ns=MS // 2, starts_on_arrival=True))
+    facts.measure_rtp(
+        inputs.RtpMeasured(100, 0, 0, 0, 90, start_uncertainty_ns=MS // 2, starts_on_arrival=True)
+    )
 
     assert facts.uncertainties_ns["greeting_audible"] == round(expected_ms * MS)

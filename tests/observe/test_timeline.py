@@ -54,53 +54,159 @@ from tests.observe.misbehaving import check_ended, failed, played, played_badly,
 AUDIO, TEXT = {"wants_audio": True}, {"wants_audio": False}
 
 
-# How a turn ends, and whether its session ends with it. Every turn is requested at 0 ms, before these messages arrive.
+# How a turn ends, and whether its session ends with it. Every turn is requested at 0 ms, before
+# these messages arrive.
 ENDINGS: dict[str, tuple[dict[str, bool], list[bytes], str, bool]] = {
     "audio": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1")], "ok", False),
     "text": (TEXT, [created("r1"), delta(GA, "text", "r1"), done("r1")], "ok", False),
-    "no sound": (AUDIO, [created("r1"), delta(GA, "transcript", "r1"), done("r1")], "failed:no_audio", False),
-    "text for audio": (AUDIO, [delta(GA, "text", "r1"), done("r1", usage=usage(audio_out=0))],
-                       "failed:no_audio", False),
-    "empty deltas": (AUDIO, [created("r1"), delta(GA, "audio", "r1", ""), done("r1")], "failed:no_audio", False),
+    "no sound": (
+        AUDIO,
+        [created("r1"), delta(GA, "transcript", "r1"), done("r1")],
+        "failed:no_audio",
+        False,
+    ),
+    "text for audio": (
+        AUDIO,
+        [delta(GA, "text", "r1"), done("r1", usage=usage(audio_out=0))],
+        "failed:no_audio",
+        False,
+    ),
+    "empty deltas": (
+        AUDIO,
+        [created("r1"), delta(GA, "audio", "r1", ""), done("r1")],
+        "failed:no_audio",
+        False,
+    ),
     "no text": (TEXT, [created("r1"), done("r1")], "failed:no_text", False),
     "failed": (AUDIO, [created("r1"), failed("server_is_tired")], "failed:server_is_tired", False),
     "failed without a code": (AUDIO, [created("r1"), failed(None)], "failed:server_error", False),
-    "failed without a reason": (AUDIO, [created("r1"), done("r1", "failed")], "failed:unknown", False),
-    "failed after audio": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), failed("x")], "failed:x", False),
-    "unknown status": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1", "paused")],
-                            "failed:unknown_status", False),
-    "a code of many letters": (AUDIO, [created("r1"), failed("\x1b[2J\n::set-output " + "x" * 900)],
-                               "failed:__2J___set-output_" + "x" * 46, False),
-    "throttled": (AUDIO, [created("r1"), failed("rate_limit_exceeded", "tokens")], "throttled:response", False),
+    "failed without a reason": (
+        AUDIO,
+        [created("r1"), done("r1", "failed")],
+        "failed:unknown",
+        False,
+    ),
+    "failed after audio": (
+        AUDIO,
+        [created("r1"), delta(GA, "audio", "r1"), failed("x")],
+        "failed:x",
+        False,
+    ),
+    "unknown status": (
+        AUDIO,
+        [created("r1"), delta(GA, "audio", "r1"), done("r1", "paused")],
+        "failed:unknown_status",
+        False,
+    ),
+    "a code of many letters": (
+        AUDIO,
+        [created("r1"), failed("\x1b[2J\n::set-output " + "x" * 900)],
+        "failed:__2J___set-output_" + "x" * 46,
+        False,
+    ),
+    "throttled": (
+        AUDIO,
+        [created("r1"), failed("rate_limit_exceeded", "tokens")],
+        "throttled:response",
+        False,
+    ),
     "quota": (AUDIO, [created("r1"), failed("insufficient_quota")], "throttled:response", False),
-    "cancelled": (AUDIO, [created("r1"), delta(GA, "audio", "r1"),
-                          done("r1", "cancelled", type="cancelled", reason="turn_detected")],
-                  "cancelled:turn_detected", False),
-    "cap": (AUDIO, [created("r1"), delta(GA, "audio", "r1"), done("r1", "incomplete", reason="max_output_tokens")],
-            "incomplete:max_output_tokens", False),
-    "filter": (AUDIO, [created("r1"), done("r1", "incomplete", reason="content_filter")],
-               "incomplete:content_filter", False),
-    "error for the request": (AUDIO, [error("conversation_already_has_active_response", "turn-1-response")],
-                              "failed:conversation_already_has_active_response", False),
-    "a refusal without an id": (AUDIO, [error("conversation_already_has_active_response")],
-                                "failed:conversation_already_has_active_response", False),
+    "cancelled": (
+        AUDIO,
+        [
+            created("r1"),
+            delta(GA, "audio", "r1"),
+            done("r1", "cancelled", type="cancelled", reason="turn_detected"),
+        ],
+        "cancelled:turn_detected",
+        False,
+    ),
+    "cap": (
+        AUDIO,
+        [
+            created("r1"),
+            delta(GA, "audio", "r1"),
+            done("r1", "incomplete", reason="max_output_tokens"),
+        ],
+        "incomplete:max_output_tokens",
+        False,
+    ),
+    "filter": (
+        AUDIO,
+        [created("r1"), done("r1", "incomplete", reason="content_filter")],
+        "incomplete:content_filter",
+        False,
+    ),
+    "error for the request": (
+        AUDIO,
+        [error("conversation_already_has_active_response", "turn-1-response")],
+        "failed:conversation_already_has_active_response",
+        False,
+    ),
+    "a refusal without an id": (
+        AUDIO,
+        [error("conversation_already_has_active_response")],
+        "failed:conversation_already_has_active_response",
+        False,
+    ),
     "a refusal without an id and a code": (
-        AUDIO, [error(None, words="Conversation already has an active response in progress: resp_9.")],
-        "failed:conversation_already_has_active_response", False),
-    "error for an input": (AUDIO, [error("input_audio_buffer_commit_empty", "turn-1-commit")],
-                           "failed:input_audio_buffer_commit_empty", False),
-    "error without a code": (AUDIO, [error(None, "turn-1-item")], "failed:invalid_request_error", False),
-    "throttled by an error": (AUDIO, [error("rate_limit_exceeded", "turn-1-response")], "throttled:error", False),
+        AUDIO,
+        [error(None, words="Conversation already has an active response in progress: resp_9.")],
+        "failed:conversation_already_has_active_response",
+        False,
+    ),
+    "error for an input": (
+        AUDIO,
+        [error("input_audio_buffer_commit_empty", "turn-1-commit")],
+        "failed:input_audio_buffer_commit_empty",
+        False,
+    ),
+    "error without a code": (
+        AUDIO,
+        [error(None, "turn-1-item")],
+        "failed:invalid_request_error",
+        False,
+    ),
+    "throttled by an error": (
+        AUDIO,
+        [error("rate_limit_exceeded", "turn-1-response")],
+        "throttled:error",
+        False,
+    ),
     "fatal error": (AUDIO, [error("model_not_found")], "failed:model_not_found", True),
     "too old": (AUDIO, [created("r1"), error("session_expired")], "session_expired", True),
     "not JSON": (AUDIO, [created("r1"), b"{"], "protocol_error:json", True),
-    "not base64": (AUDIO, [created("r1"), delta(GA, "audio", "r1", "abc")], "protocol_error:base64", True),
-    "foreign audio": (AUDIO, [created("r1"), delta(PREVIEW, "audio", "r1")], "protocol_error:dialect", True),
-    "foreign text": (TEXT, [created("r1"), delta(PREVIEW, "text", "r1")], "protocol_error:dialect", True),
-    "foreign transcript": (AUDIO, [delta(PREVIEW, "transcript", "r1")], "protocol_error:dialect", True),
-    "tokens of unheard audio": (AUDIO, [created("r1"), done("r1", usage=usage(audio_out=20))],
-                                "protocol_error:dialect", True),
-}  # fmt: skip
+    "not base64": (
+        AUDIO,
+        [created("r1"), delta(GA, "audio", "r1", "abc")],
+        "protocol_error:base64",
+        True,
+    ),
+    "foreign audio": (
+        AUDIO,
+        [created("r1"), delta(PREVIEW, "audio", "r1")],
+        "protocol_error:dialect",
+        True,
+    ),
+    "foreign text": (
+        TEXT,
+        [created("r1"), delta(PREVIEW, "text", "r1")],
+        "protocol_error:dialect",
+        True,
+    ),
+    "foreign transcript": (
+        AUDIO,
+        [delta(PREVIEW, "transcript", "r1")],
+        "protocol_error:dialect",
+        True,
+    ),
+    "tokens of unheard audio": (
+        AUDIO,
+        [created("r1"), done("r1", usage=usage(audio_out=20))],
+        "protocol_error:dialect",
+        True,
+    ),
+}
 
 
 @pytest.mark.parametrize(("plan", "came", "outcome", "ends_session"), ENDINGS.values(), ids=ENDINGS)
@@ -120,7 +226,9 @@ def test_the_outcome_of_a_turn_follows_from_its_events(
         assert (session.outcome, session.turns_not_started, session.turns_ended) == (outcome, 1, 1)
 
 
-@pytest.mark.parametrize("words", ["Conversation already has an active response.", "No active response found."])
+@pytest.mark.parametrize(
+    "words", ["Conversation already has an active response.", "No active response found."]
+)
 def test_a_refusal_of_another_request_does_not_end_a_turn_that_is_answered(words: str) -> None:
     talk = Talk()
     talk.ask(0)
@@ -140,7 +248,9 @@ def test_a_response_that_begins_after_its_refusal_does_not_answer_the_next_turn(
     talk.hear(700, *reply(GA, "r1"))
     talk.take(800)
 
-    assert [turn.outcome for turn in talk.taken] == ["failed:conversation_already_has_active_response"] * 2
+    assert [turn.outcome for turn in talk.taken] == [
+        "failed:conversation_already_has_active_response"
+    ] * 2
     assert talk.timeline.session().unrequested_responses == 0
 
 
@@ -150,10 +260,16 @@ def test_a_response_that_begins_after_its_refusal_does_not_answer_the_next_turn(
         ("rate_limit_exceeded", "rate_limit_error", "throttled:error"),
         ("insufficient_quota", "invalid_request_error", "throttled:error"),
         (None, "server_error", "failed:server_error"),
-        ("inference_not_authorized_error", "invalid_request_error", "failed:inference_not_authorized_error"),
+        (
+            "inference_not_authorized_error",
+            "invalid_request_error",
+            "failed:inference_not_authorized_error",
+        ),
     ],
 )
-def test_a_fatal_error_ends_the_open_turn_even_without_an_event_id(code: str | None, type_: str, outcome: str) -> None:
+def test_a_fatal_error_ends_the_open_turn_even_without_an_event_id(
+    code: str | None, type_: str, outcome: str
+) -> None:
     talk = Talk()
     talk.ask(0)
     talk.hear(50, error(code, None, type_))
@@ -162,7 +278,9 @@ def test_a_fatal_error_ends_the_open_turn_even_without_an_event_id(code: str | N
     assert not talk.timeline.is_over
 
 
-@pytest.mark.parametrize("event_id", [None, "", "turn-2-item", "turn-10-item", "an unknown event ID"])
+@pytest.mark.parametrize(
+    "event_id", [None, "", "turn-2-item", "turn-10-item", "an unknown event ID"]
+)
 def test_another_error_is_counted_on_the_session_and_fails_no_turn(event_id: str | None) -> None:
     talk = Talk()
     talk.ask(0)
@@ -176,7 +294,8 @@ def test_another_error_is_counted_on_the_session_and_fails_no_turn(event_id: str
 
 def test_an_error_that_names_an_ended_turn_is_only_counted() -> None:
     talk = Talk()
-    talk.ask(0, audio_bytes=4_800, transcription_due=True)  # the turn awaits its transcript, so it is not delivered yet
+    # the turn awaits its transcript, so it is not delivered yet
+    talk.ask(0, audio_bytes=4_800, transcription_due=True)
     talk.hear(20, *reply(GA, "r1"))
     talk.hear(30, error("invalid_value", "turn-1-append-1"))
     talk.timeline.apply(inputs.ScriptFinished(at(40)))
@@ -198,12 +317,21 @@ LATE_S: dict[str, Any] = {"first_delta": 1, "next_delta": 0.5, "response": 2}
         ([(900, delta(GA, "audio", "r1", ""))], "first_delta", 1_000),
         ([(900, delta(GA, "transcript", "r1"))], "next_delta", 1_400),
         ([(900, delta(GA, "audio", "r1")), (1_300, delta(GA, "audio", "r1"))], "next_delta", 1_800),
-        ([(100, created("r1")), *((t, delta(GA, "audio", "r1")) for t in range(400, 2_000, 400))], "response", 2_100),
+        (
+            [
+                (100, created("r1")),
+                *((t, delta(GA, "audio", "r1")) for t in range(400, 2_000, 400)),
+            ],
+            "response",
+            2_100,
+        ),
         # without `response.created`
         ([(t, delta(GA, "audio", "r1")) for t in range(500, 2_200, 400)], "response", 2_500),
     ],
 )
-def test_a_turn_times_out_at_the_deadline_of_its_stage(came: list[tuple[int, bytes]], stage: str, due_ms: int) -> None:
+def test_a_turn_times_out_at_the_deadline_of_its_stage(
+    came: list[tuple[int, bytes]], stage: str, due_ms: int
+) -> None:
     talk = Talk(**LATE_S)
     talk.ask(0)
     for at_ms, data in came:
@@ -217,22 +345,32 @@ def test_a_turn_times_out_at_the_deadline_of_its_stage(came: list[tuple[int, byt
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == (f"timeout:{stage}", due_ms)
     assert turn.detail.endswith(f"within {LATE_S[stage]} s (timeout `{stage}`)")
-    assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == (f"timeout:{stage}", 1)
+    assert (talk.timeline.session().outcome, talk.timeline.session().turns_not_started) == (
+        f"timeout:{stage}",
+        1,
+    )
 
 
 UNCERTAIN: dict[str, tuple[float, bool, bool, str]] = {
-    # (uncertainty in ms of an arrival at 3 s, whether its timestamp is the kernel's, whether the script expects an
-    # event by 2 s, outcome). The first delta is due at 2 s.
+    # (uncertainty in ms of an arrival at 3 s, whether its timestamp is the kernel's, whether the
+    # script expects an event by 2 s, outcome). The first delta is due at 2 s.
     "it certainly arrived after the deadline": (999, True, False, "timeout:first_delta"),
     "it may have arrived at the deadline": (1_000, True, False, STARVED),
     "it may have arrived long before the deadline": (2_900, True, False, STARVED),
     "it has no kernel timestamp": (0, False, False, STARVED),
-    "the expected event certainly arrived after its deadline": (999, True, True, "failed:missing_response_created"),
+    "the expected event certainly arrived after its deadline": (
+        999,
+        True,
+        True,
+        "failed:missing_response_created",
+    ),
     "the expected event may have arrived before its deadline": (1_000, True, True, STARVED),
 }
 
 
-@pytest.mark.parametrize(("error_ms", "kernel", "expects", "outcome"), UNCERTAIN.values(), ids=UNCERTAIN)
+@pytest.mark.parametrize(
+    ("error_ms", "kernel", "expects", "outcome"), UNCERTAIN.values(), ids=UNCERTAIN
+)
 def test_a_turn_times_out_only_if_the_next_event_certainly_came_after_the_deadline(
     error_ms: float, kernel: bool, expects: bool, outcome: str
 ) -> None:
@@ -240,11 +378,16 @@ def test_a_turn_times_out_only_if_the_next_event_certainly_came_after_the_deadli
     talk.ask(0)
     if expects:
         talk.timeline.apply(inputs.EventExpected("response_created", at(2_000)))
-    talk.hear(3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=round(error_ms * MS), kernel=kernel)
+    talk.hear(
+        3_000, created("r1"), delta(GA, "audio", "r1"), error_ns=round(error_ms * MS), kernel=kernel
+    )
     talk.hear(3_100, done("r1"))
 
     turn = talk.only()
-    assert (turn.outcome, after_ms(turn, "ended")) == (outcome, 3_100 if outcome == STARVED else 2_000)
+    assert (turn.outcome, after_ms(turn, "ended")) == (
+        outcome,
+        3_100 if outcome == STARVED else 2_000,
+    )
     assert (outcome_class(turn.outcome) == "unfinished") == (outcome == STARVED)
     assert ("did not run" in turn.detail) == (outcome == STARVED)
     # in this case the first reply did arrive
@@ -267,9 +410,15 @@ CAUSES: dict[str, tuple[str, Callable[[Talk, float], None]]] = {
     "error": ("failed:y", lambda talk, t: talk.hear(t, error("y", "turn-1-item"))),
     "protocol_error:json": ("protocol_error:json", lambda talk, t: talk.hear(t, b"]")),
     "session_expired": ("session_expired", lambda talk, t: talk.hear(t, error("session_expired"))),
-    "closed:1006": ("closed:1006", lambda talk, t: talk.timeline.apply(inputs.ConnectionClosed(1006, at(t), ""))),
+    "closed:1006": (
+        "closed:1006",
+        lambda talk, t: talk.timeline.apply(inputs.ConnectionClosed(1006, at(t), "")),
+    ),
     "timeout": ("timeout:first_delta", lambda talk, t: talk.timeline.expire(at(40_000))),
-    "unfinished": ("unfinished", lambda talk, t: talk.timeline.apply(inputs.SessionFailed("unfinished", at(t)))),
+    "unfinished": (
+        "unfinished",
+        lambda talk, t: talk.timeline.apply(inputs.SessionFailed("unfinished", at(t))),
+    ),
 }
 
 
@@ -302,10 +451,16 @@ CLOSED: list[tuple[int, dict[str, Any], str]] = [
 def test_a_call_that_this_tool_hung_up_has_no_close_code_of_the_agent() -> None:
     talk = Talk(wanted=5)
     talk.ask(0)
-    talk.timeline.apply(inputs.ConnectionClosed(1000, at(20), "this tool hung up: no ACK", ours=True))
+    talk.timeline.apply(
+        inputs.ConnectionClosed(1000, at(20), "this tool hung up: no ACK", ours=True)
+    )
 
     turn, session = talk.only(), talk.timeline.session()
-    assert (turn.outcome, turn.detail, session.outcome) == (HANG_UP, "this tool hung up: no ACK", HANG_UP)
+    assert (turn.outcome, turn.detail, session.outcome) == (
+        HANG_UP,
+        "this tool hung up: no ACK",
+        HANG_UP,
+    )
     assert (session.close_code, session.close_reason) == (None, "")
 
 
@@ -320,29 +475,48 @@ def test_a_connection_that_closes_during_a_turn_ends_the_turn_and_the_session(
 
     turn, session = talk.only(), talk.timeline.session()
     assert (turn.outcome, after_ms(turn, "ended"), turn.audio_deltas) == (outcome, 20, 1)
-    assert (session.outcome, session.close_code, session.close_reason) == (outcome, code, closing.get("reason", ""))
+    assert (session.outcome, session.close_code, session.close_reason) == (
+        outcome,
+        code,
+        closing.get("reason", ""),
+    )
     assert (session.turns_started, session.turns_not_started) == (1, 4)
 
 
 def audio_of_items(count: int) -> list[bytes]:
     """Return `count` audio deltas. Each delta belongs to its own item."""
     fields = {"response_id": "r1", "delta": LOUD}
-    return [message("response.output_audio.delta", item_id=f"item_{n}", **fields) for n in range(count)]
+    return [
+        message("response.output_audio.delta", item_id=f"item_{n}", **fields) for n in range(count)
+    ]
 
 
 ENDLESS: dict[str, tuple[dict[str, int], list[bytes], bytes]] = {
-    # (limits, the messages of a turn that just stay within the limits, the message that exceeds a limit)
+    # (limits, the messages of a turn that just stay within the limits, the message that exceeds a
+    # limit)
     "events": ({"MAX_EVENTS": 100}, [created("r1")] * 100, created("one more")),
-    "bytes": ({"MAX_BYTES": 11 * len(delta(GA, "audio", "r2"))}, [delta(GA, "audio", "r2")] * 11, done("r2")),
-    "items": ({}, [created("r1"), *audio_of_items(MAX_ITEMS)],
-              message("response.output_audio.delta", response_id="r1", item_id="one more", delta=LOUD)),
-    "responses": ({"MAX_RESPONSES": 5},
-                  [event for n in range(5) for event in (created(f"x{n}"), done(f"x{n}"))], done("x")),
-}  # fmt: skip
+    "bytes": (
+        {"MAX_BYTES": 11 * len(delta(GA, "audio", "r2"))},
+        [delta(GA, "audio", "r2")] * 11,
+        done("r2"),
+    ),
+    "items": (
+        {},
+        [created("r1"), *audio_of_items(MAX_ITEMS)],
+        message("response.output_audio.delta", response_id="r1", item_id="one more", delta=LOUD),
+    ),
+    "responses": (
+        {"MAX_RESPONSES": 5},
+        [event for n in range(5) for event in (created(f"x{n}"), done(f"x{n}"))],
+        done("x"),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_exceeding_a_per_turn_limit_ends_the_session(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceeding_a_per_turn_limit_ends_the_session(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limits, most, more = ENDLESS[name]
     for limit, value in limits.items():
         monkeypatch.setattr(bench.observe.timeline, limit, value)
@@ -358,7 +532,9 @@ def test_exceeding_a_per_turn_limit_ends_the_session(name: str, monkeypatch: pyt
     assert talk.timeline.session().outcome == f"limit_exceeded:{name}"
 
 
-def test_the_cost_of_an_item_does_not_grow_with_the_number_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cost_of_an_item_does_not_grow_with_the_number_of_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     reads, count = Counter[int](), 0
 
     def looked_at(player: ItemPlayer) -> int:
@@ -391,13 +567,19 @@ def test_the_turn_timeout_applies_even_if_speech_is_detected_repeatedly() -> Non
 
 
 @pytest.mark.parametrize(("ready", "outcome"), [(True, "renewed"), (False, "session_expired")])
-def test_an_expired_session_of_a_long_call_fails_only_if_it_was_never_ready(ready: bool, outcome: str) -> None:
+def test_an_expired_session_of_a_long_call_fails_only_if_it_was_never_ready(
+    ready: bool, outcome: str
+) -> None:
     talk = Talk(wanted=2, ready=ready, renewable=True)
     talk.ask(0)
     talk.hear(10, error("session_expired"))
 
     session = talk.timeline.session()
-    assert (talk.only().outcome, session.outcome, session.instants["ended"]) == ("session_expired", outcome, at(10))
+    assert (talk.only().outcome, session.outcome, session.instants["ended"]) == (
+        "session_expired",
+        outcome,
+        at(10),
+    )
     assert session.turns_not_started == (0 if ready else 1)
 
 
@@ -417,7 +599,12 @@ def test_an_error_and_a_close_right_after_the_upgrade_are_a_refused_connection(
     talk.timeline.apply(inputs.ConnectionClosed(3000, at(11), "invalid_request_error"))
 
     session = talk.timeline.session()
-    assert (session.outcome, session.close_code, session.turns_not_started, session.turns_started) == (
+    assert (
+        session.outcome,
+        session.close_code,
+        session.turns_not_started,
+        session.turns_started,
+    ) == (
         outcome,
         3000,
         3,
@@ -431,7 +618,10 @@ def test_an_error_and_a_close_right_after_the_upgrade_are_a_refused_connection(
         ([error("benign"), session_updated()], "closed:1006"),
         ([error("unknown_parameter", "session-update")], "failed:unknown_parameter"),
     ],
-    ids=["an error of the start does not make a later close a refusal", "rejected settings end the session"],
+    ids=[
+        "an error of the start does not make a later close a refusal",
+        "rejected settings end the session",
+    ],
 )
 def test_an_error_before_session_updated_fails_the_session_only_if_it_names_the_update(
     came: list[bytes], outcome: str
@@ -452,7 +642,12 @@ def test_a_session_whose_script_was_played_is_ok_even_with_failed_turns() -> Non
     talk.timeline.apply(inputs.ConnectionClosed(1000, at(13), ""))
 
     session = talk.timeline.session()
-    assert (session.outcome, session.turns_ended, session.turns_succeeded, session.turns_not_started) == ("ok", 1, 0, 0)
+    assert (
+        session.outcome,
+        session.turns_ended,
+        session.turns_succeeded,
+        session.turns_not_started,
+    ) == ("ok", 1, 0, 0)
     assert session.instants["ended"] == at(12)
 
 
@@ -463,7 +658,13 @@ def test_connecting_starts_after_the_wait_for_a_token() -> None:
     talk.timeline.apply(inputs.ScriptFinished(at(60)))
 
     session = talk.timeline.session()
-    metrics = {"auth_wait": 40, "connect_dns": 1, "connect_total": 9, "session_ready": 10, "session_duration": 20}
+    metrics = {
+        "auth_wait": 40,
+        "connect_dns": 1,
+        "connect_total": 9,
+        "session_ready": 10,
+        "session_duration": 20,
+    }
     assert session.start_ns == AT_NS
     assert session.metrics_ns().items() >= {name: ms * MS for name, ms in metrics.items()}.items()
 
@@ -544,20 +745,38 @@ def test_a_turn_has_the_instants_of_its_events() -> None:
 
     turn = talk.only(91)
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "request_sent": 3, "committed": 10, "response_created": 20, "first_transcript": 30, "first_audio": 40,
-        "answer_audio": 40, "first_audible": 40, "answer_audible": 40, "last_audio": 50, "audio_done": 60,
-        "transcript_done": 70, "input_transcribed": 80, "response_done": 90, "ended": 90,
-    }  # fmt: skip
+        "request_sent": 3,
+        "committed": 10,
+        "response_created": 20,
+        "first_transcript": 30,
+        "first_audio": 40,
+        "answer_audio": 40,
+        "first_audible": 40,
+        "answer_audible": 40,
+        "last_audio": 50,
+        "audio_done": 60,
+        "transcript_done": 70,
+        "input_transcribed": 80,
+        "response_done": 90,
+        "ended": 90,
+    }
     assert (turn.response_id, turn.item_id, turn.outcome) == ("r1", "item_9", "ok")
     assert (turn.audio_bytes_sent, turn.audio_bytes_received) == (4_800, 14_400)
     assert turn.audio_speed == pytest.approx(20)  # 200 ms of audio within 10 ms of the first delta
-    assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (2, 1, 0, 1)
+    assert (turn.audio_deltas, turn.transcript_deltas, turn.text_deltas, turn.late_chunks) == (
+        2,
+        1,
+        0,
+        1,
+    )
     assert (turn.wire_bytes_sent, turn.usage) == (6_700, USAGE)
 
 
 @pytest.mark.parametrize(("late_ms", "attached"), [(4_999, True), (5_001, False), (60_000, False)])
 @pytest.mark.parametrize("next_turn", [False, True])
-def test_a_transcription_is_attached_for_up_to_five_seconds(late_ms: int, attached: bool, next_turn: bool) -> None:
+def test_a_transcription_is_attached_for_up_to_five_seconds(
+    late_ms: int, attached: bool, next_turn: bool
+) -> None:
     talk = Talk()
     talk.ask(0, audio_bytes=4_800, transcription_due=True)
     talk.hear(0, committed("item_1"), *reply(GA, "r1"))
@@ -580,45 +799,85 @@ def test_a_response_belongs_to_the_oldest_request_even_if_its_turn_has_ended() -
     talk.hear(40, *reply(GA, "r2", deltas=2))
 
     second = talk.only()
-    assert (second.turn, second.response_id, second.audio_deltas, second.outcome) == (2, "r2", 2, "ok")
+    assert (second.turn, second.response_id, second.audio_deltas, second.outcome) == (
+        2,
+        "r2",
+        2,
+        "ok",
+    )
 
 
 USED = usage(audio_out=20)
 BEGUN = created("r1"), delta(GA, "audio", "r1")
-# (messages, outcome and usage of each turn, usage outside turns). An instant without messages is a turn's request.
-PAID: dict[str, tuple[list[tuple[Any, ...]], list[tuple[str, TokenUsage | None]], TokenUsage | None]] = {
+# (messages, outcome and usage of each turn, usage outside turns). An instant without messages is a
+# turn's request.
+PAID: dict[
+    str, tuple[list[tuple[Any, ...]], list[tuple[str, TokenUsage | None]], TokenUsage | None]
+] = {
     **{
         f"a turn whose response is {status}": (
             [(0,), (10, created("r1"), done("r1", status, usage=USED, reason="turn_detected"))],
-            [(ending, USAGE)], None,
+            [(ending, USAGE)],
+            None,
         )
-        for status, ending in (("cancelled", "cancelled:turn_detected"), ("failed", "failed:unknown"),
-                               ("incomplete", "incomplete:turn_detected"))
+        for status, ending in (
+            ("cancelled", "cancelled:turn_detected"),
+            ("failed", "failed:unknown"),
+            ("incomplete", "incomplete:turn_detected"),
+        )
     },
-    "a turn whose response is completed": ([(0,), (10, *BEGUN, done("r1", usage=USED))], [("ok", USAGE)], None),
+    "a turn whose response is completed": (
+        [(0,), (10, *BEGUN, done("r1", usage=USED))],
+        [("ok", USAGE)],
+        None,
+    ),
     "not counted without reported tokens": ([(0,), (10, *BEGUN, done("r1"))], [("ok", None)], None),
     "counted by the session if an error ended the turn": (
-        [(0,), (10, *BEGUN), (20, error("rate_limit_exceeded")), (30,), (40, done("r1", "cancelled", usage=USED)),
-         (50, created("r2"), delta(GA, "audio", "r2"), done("r2", usage=USED))],
-        [("throttled:error", None), ("ok", USAGE)], USAGE,
+        [
+            (0,),
+            (10, *BEGUN),
+            (20, error("rate_limit_exceeded")),
+            (30,),
+            (40, done("r1", "cancelled", usage=USED)),
+            (50, created("r2"), delta(GA, "audio", "r2"), done("r2", usage=USED)),
+        ],
+        [("throttled:error", None), ("ok", USAGE)],
+        USAGE,
     ),
     "counted by the session if a timeout ended the turn": (
-        [(0,), (10, *BEGUN), (2_000, done("r1", usage=USED))], [("timeout:next_delta", None)], USAGE,
+        [(0,), (10, *BEGUN), (2_000, done("r1", usage=USED))],
+        [("timeout:next_delta", None)],
+        USAGE,
     ),
     "counted by the session for an unrequested response": (
-        [*((number, created(f"r{number}"), done(f"r{number}", usage=USED)) for number in (1, 2, 3)), (4, done("r4"))],
-        [], USAGE + USAGE + USAGE,
+        [
+            *(
+                (number, created(f"r{number}"), done(f"r{number}", usage=USED))
+                for number in (1, 2, 3)
+            ),
+            (4, done("r4")),
+        ],
+        [],
+        USAGE + USAGE + USAGE,
     ),
     "counted once for a duplicated response.done": (
-        [(0,), (10, *BEGUN), (20, *2 * [done("r1", usage=USED)]), (30, *2 * [done("r2", usage=USED)])],
-        [("ok", USAGE)], USAGE,
+        [
+            (0,),
+            (10, *BEGUN),
+            (20, *2 * [done("r1", usage=USED)]),
+            (30, *2 * [done("r2", usage=USED)]),
+        ],
+        [("ok", USAGE)],
+        USAGE,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("came", "turns", "session"), PAID.values(), ids=PAID)
 def test_the_usage_of_a_response_is_counted_once_by_its_turn_or_by_the_session(
-    came: list[tuple[Any, ...]], turns: list[tuple[str, TokenUsage | None]], session: TokenUsage | None
+    came: list[tuple[Any, ...]],
+    turns: list[tuple[str, TokenUsage | None]],
+    session: TokenUsage | None,
 ) -> None:
     talk = Talk(next_delta=1)
     for at_ms, *messages in came:
@@ -664,7 +923,9 @@ def test_gaps_are_measured_only_between_certain_timestamps(
 
 
 @pytest.mark.parametrize(("kind", "first_ns"), [("audio", 30), ("text", 100)])
-def test_a_turn_has_the_uncertainty_of_its_first_delta_and_the_maximum(kind: str, first_ns: int) -> None:
+def test_a_turn_has_the_uncertainty_of_its_first_delta_and_the_maximum(
+    kind: str, first_ns: int
+) -> None:
     talk = Talk()
     talk.ask(0, wants_audio=kind == "audio")
     talk.hear(1, created("r1"), error_ns=500)
@@ -705,7 +966,9 @@ def test_every_turn_has_one_outcome_and_its_own_response_for_any_corrupted_messa
     timeline, turns = played_badly(random, "drop", "double", "move", "junk")
 
     check_ended(timeline, turns)
-    assert all(len(turn.gaps_ns) + turn.uncertain_gaps == max(0, turn.audio_deltas - 1) for turn in turns), "one item"
+    assert all(
+        len(turn.gaps_ns) + turn.uncertain_gaps == max(0, turn.audio_deltas - 1) for turn in turns
+    ), "one item"
     answered = [turn.response_id for turn in turns if turn.response_id]
     assert len(set(answered)) == len(answered)
 
@@ -715,12 +978,17 @@ def finish(timeline: Timeline, now_ns: int) -> None:
 
 
 @thorough
-@given(random=st.randoms(use_true_random=False), gaps_ms=st.lists(st.sampled_from([0, 1, 50]), min_size=1, max_size=5))
+@given(
+    random=st.randoms(use_true_random=False),
+    gaps_ms=st.lists(st.sampled_from([0, 1, 50]), min_size=1, max_size=5),
+)
 def test_without_faults_all_turns_are_ok(random: Random, gaps_ms: list[int]) -> None:
     dialect, outputs, came = whole_log(random)
     _, turns = played(dialect, outputs, came, gaps_ms, finish)
 
-    assert [(turn.outcome, turn.response_id) for turn in turns] == [("ok", f"r{n}") for n in range(1, len(outputs) + 1)]
+    assert [(turn.outcome, turn.response_id) for turn in turns] == [
+        ("ok", f"r{n}") for n in range(1, len(outputs) + 1)
+    ]
 
 
 # The uncertainty of each instant.
@@ -757,14 +1025,23 @@ RUN = st.lists(
 
 @thorough
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-@given(runs=st.lists(RUN, min_size=1, max_size=4), most=st.integers(1, 20), much=st.sampled_from([2_000, 1 << 29]))
+@given(
+    runs=st.lists(RUN, min_size=1, max_size=4),
+    most=st.integers(1, 20),
+    much=st.sampled_from([2_000, 1 << 29]),
+)
 def test_batched_deltas_have_the_same_effect_as_single_ones(
     dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], most: int, much: int
 ) -> None:
     together, single = Talk(dialect), Talk(dialect)
     for talk in (together, single):
         talk.ask(0, wants_audio=True)
-        talk.hear(50, created("r1"), delta(dialect, "transcript", "r1"), delta(dialect, "audio", "r1", LOUD))
+        talk.hear(
+            50,
+            created("r1"),
+            delta(dialect, "transcript", "r1"),
+            delta(dialect, "audio", "r1", LOUD),
+        )
         talk.timeline._max_events = talk.timeline.facts.events + most
         talk.timeline._max_bytes = talk.timeline.facts.wire_bytes_received + much
     at_ms = 50
@@ -781,14 +1058,17 @@ def test_batched_deltas_have_the_same_effect_as_single_ones(
 
 
 def tell_run(together: Talk, single: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
-    """Apply the same deltas of a reply to two talks: to `together` all at once, and to `single` one after another.
+    """Apply the same deltas of a reply to two talks: to `together` all at once, and to `single` one
+    after another.
 
     Return the arrival of the last delta in ms.
     """
     deltas = []
     for kind, later_ms, size, error_ns in run:
         at_ms += later_ms
-        data = delta(together.dialect, kind, "r1", base64_of(size) if kind == "audio" else "x" * size)
+        data = delta(
+            together.dialect, kind, "r1", base64_of(size) if kind == "audio" else "x" * size
+        )
         (event,) = together.dialect.decode(data)
         like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
         deltas.append(MatchedDelta(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
@@ -824,7 +1104,9 @@ SAID = "; the service reported: overloaded: No."
 
 
 def answering(talk: Talk) -> None:
-    """Send a turn. Receive the beginning of its reply, and then an error that does not end the turn."""
+    """Send a turn. Receive the beginning of its reply, and then an error that does not end the
+    turn.
+    """
     talk.ask(0)
     talk.hear(10, created("r1"), delta(GA, "audio", "r1"), error("overloaded"))
 
@@ -857,8 +1139,12 @@ def test_an_error_during_a_response_is_added_to_a_detail_that_names_no_cause(
 
 
 @pytest.mark.parametrize("name", ["output_modalities", "modalities"])
-@pytest.mark.parametrize(("modalities", "explained"), [(["text"], True), (["text", "audio"], False), ("text", False)])
-def test_failed_no_audio_of_a_text_session_has_an_explanation(name: str, modalities: object, explained: bool) -> None:
+@pytest.mark.parametrize(
+    ("modalities", "explained"), [(["text"], True), (["text", "audio"], False), ("text", False)]
+)
+def test_failed_no_audio_of_a_text_session_has_an_explanation(
+    name: str, modalities: object, explained: bool
+) -> None:
     talk = Talk()
     talk.hear(5, message("session.updated", session={name: modalities}))
     talk.ask(10)
@@ -867,13 +1153,18 @@ def test_failed_no_audio_of_a_text_session_has_an_explanation(name: str, modalit
     turn = talk.only()
     assert turn.outcome == "failed:no_audio"
     assert turn.detail == (
-        f"the session is a text session: {name} of the service's session is without audio" if explained else ""
+        f"the session is a text session: {name} of the service's session is without audio"
+        if explained
+        else ""
     )
 
 
 def test_a_session_keeps_its_model_if_later_events_omit_it() -> None:
     talk = Talk(ready=False)
-    talk.hear(0, message("session.created", session={"id": "s", "model": "gpt-realtime", "voice": "alloy"}))
+    talk.hear(
+        0,
+        message("session.created", session={"id": "s", "model": "gpt-realtime", "voice": "alloy"}),
+    )
     talk.hear(5, message("session.updated", session={"id": "s", "voice": "marin"}))
     session = talk.timeline.session()
 

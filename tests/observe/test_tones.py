@@ -1,4 +1,6 @@
-"""Ring tones, beeps and other telephone tones are no replies, and voices are never taken for tones."""
+"""Ring tones, beeps and other telephone tones are no replies, and voices are never taken for
+tones.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,13 @@ RATE_HZ, FRAME_MS = 8_000, 20
 
 def sines(ms: float, *tones_hz: float, level: float = 0.1, modulated_hz: float = 0) -> np.ndarray:
     at_s = np.arange(round(RATE_HZ * ms / 1_000)) / RATE_HZ
-    mixed = sum((np.sin(2 * np.pi * hz * at_s) for hz in tones_hz), np.zeros(len(at_s))) / len(tones_hz)
+    mixed = sum((np.sin(2 * np.pi * hz * at_s) for hz in tones_hz), np.zeros(len(at_s))) / len(
+        tones_hz
+    )
     return (
-        level * mixed * (1 + 0.85 * np.cos(2 * np.pi * modulated_hz * at_s)) / 1.85 if modulated_hz else level * mixed
+        level * mixed * (1 + 0.85 * np.cos(2 * np.pi * modulated_hz * at_s)) / 1.85
+        if modulated_hz
+        else level * mixed
     )
 
 
@@ -52,7 +58,11 @@ def begins_ms(detector: OnsetDetector, samples: Samples) -> list[float]:
     for start in range(0, len(samples), size):
         frame = samples[start : start + size]
         at = start + len(frame)
-        found += [(at - back) * 1_000 / RATE_HZ for what, back, _ in detector.add(frame) if what == "begins"]
+        found += [
+            (at - back) * 1_000 / RATE_HZ
+            for what, back, _ in detector.add(frame)
+            if what == "begins"
+        ]
     return found
 
 
@@ -85,7 +95,9 @@ def test_a_tone_before_a_voice_is_no_sound(name: str, pause_ms: int) -> None:
     tone, voice = TONES[name], VOICES[0][:6_400]
     for ahead_ms in (0, 1_000) if pause_ms else ():
         detector = OnsetDetector(RATE_HZ)
-        first, *_ = begins_ms(detector, joined(rest(ahead_ms), tone, rest(pause_ms), voice, rest(1_000)))
+        first, *_ = begins_ms(
+            detector, joined(rest(ahead_ms), tone, rest(pause_ms), voice, rest(1_000))
+        )
         assert first == pytest.approx(ahead_ms + len(tone) / 8 + pause_ms, abs=1)
         assert detector.tones or not ahead_ms
     detector = OnsetDetector(RATE_HZ)
@@ -121,7 +133,9 @@ def test_a_voice_directly_after_a_tone_begins_within_its_uncertainty(
     lines: list[int], length_ms: int, ahead_ms: int, voice: np.ndarray
 ) -> None:
     tone = sines(length_ms, *lines)
-    found = begins_ms(OnsetDetector(RATE_HZ), joined(rest(ahead_ms), tone, voice[:4_000], rest(100)))
+    found = begins_ms(
+        OnsetDetector(RATE_HZ), joined(rest(ahead_ms), tone, voice[:4_000], rest(100))
+    )
     if max(lines) < 600 or len(lines) == 1 or max(lines) - min(lines) < 300:
         assert abs(found[0] - ahead_ms - length_ms) <= VOICE_AT_TONE_ERROR_NS / MS + 5
 
@@ -130,7 +144,9 @@ def test_a_voice_directly_after_a_tone_begins_within_its_uncertainty(
 def test_no_voice_is_taken_for_a_tone(format: AudioFormat) -> None:
     lag = format.rate_hz // RATE_HZ
     for voice in known.voices(format.rate_hz):
-        samples = format.decode(format.encode(to_pcm16(np.concatenate([voice, np.zeros(4_000)]).astype(np.float32))))
+        samples = format.decode(
+            format.encode(to_pcm16(np.concatenate([voice, np.zeros(4_000)]).astype(np.float32)))
+        )
         detector = OnsetDetector(format.rate_hz)
         for start in range(0, len(samples), format.rate_hz):
             detector.add(samples[start : start + format.rate_hz])
@@ -142,9 +158,13 @@ def test_no_voice_is_taken_for_a_tone(format: AudioFormat) -> None:
 
 @pytest.mark.parametrize("format", [G711_ULAW, PCM16_16K])
 @pytest.mark.parametrize(("first_hz", "last_hz"), [(480, 720), (700, 420)])
-def test_a_short_high_vowel_whose_pitch_changes_is_no_tone(format: AudioFormat, first_hz: int, last_hz: int) -> None:
+def test_a_short_high_vowel_whose_pitch_changes_is_no_tone(
+    format: AudioFormat, first_hz: int, last_hz: int
+) -> None:
     """In 80 ms it may have a single spectral line, as the [i] of a child."""
-    pitch_hz = np.interp(np.arange(1_760), [0, 640, 1_280, 1_760], [first_hz, first_hz, last_hz, last_hz])
+    pitch_hz = np.interp(
+        np.arange(1_760), [0, 640, 1_280, 1_760], [first_hz, first_hz, last_hz, last_hz]
+    )
     vowel = 0.25 * np.sin(2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ)
     detector = OnsetDetector(RATE_HZ)
     samples = joined(rest(500), VOICES[0][:2_400], rest(250), vowel, rest(1_000), format=format)
@@ -160,34 +180,47 @@ def test_a_short_high_vowel_whose_pitch_changes_is_no_tone(format: AudioFormat, 
     glide=st.floats(-0.3, 0.3),
     length_ms=st.integers(160, 600),
 )
-def test_a_buzz_with_a_pitch_is_no_tone(pitch_hz: int, weights: list[float], glide: float, length_ms: int) -> None:
+def test_a_buzz_with_a_pitch_is_no_tone(
+    pitch_hz: int, weights: list[float], glide: float, length_ms: int
+) -> None:
     """Such as a hum, a vowel, and a monotonous synthesized voice."""
     at_s = np.arange(RATE_HZ * length_ms // 1_000) / RATE_HZ
     phase = 2 * np.pi * pitch_hz * (at_s + glide * at_s**2 / 2)
     waves = [weight * np.sin(number * phase + number) for number, weight in enumerate(weights, 1)]
     buzz = np.mean(waves, axis=0)
     detector = OnsetDetector(RATE_HZ)
-    assert begins_ms(detector, joined(rest(500), 0.2 * buzz, rest(500)))[0] == pytest.approx(500, abs=2)
+    assert begins_ms(detector, joined(rest(500), 0.2 * buzz, rest(500)))[0] == pytest.approx(
+        500, abs=2
+    )
     assert not detector.tones
 
 
 def test_a_tone_directly_after_a_voice_does_not_lengthen_it() -> None:
     voice, detector = VOICES[0][:6_400], OnsetDetector(RATE_HZ)
     samples = joined(rest(500), voice, rest(60), sines(800, 1_400), rest(500))
-    changes = [change for start in range(0, len(samples), 160) for change in ends(detector, samples, start)]
+    changes = [
+        change for start in range(0, len(samples), 160) for change in ends(detector, samples, start)
+    ]
     assert changes[-1] == pytest.approx(500 + len(voice) / 8, abs=10)
     assert len(detector.tones) == 1
 
 
 def ends(detector: OnsetDetector, samples: Samples, start: int) -> list[float]:
     frame = samples[start : start + 160]
-    return [(start + len(frame) - back) / 8 for what, back, _ in detector.add(frame) if what == "ends"]
+    return [
+        (start + len(frame) - back) / 8 for what, back, _ in detector.add(frame) if what == "ends"
+    ]
 
 
 def test_a_phone_key_counts_as_sound_if_the_caller_may_press_keys() -> None:
     key = joined(rest(500), sines(200, 770, 1_336), rest(1_000))
     assert begins_ms(OnsetDetector(RATE_HZ, keys_count=True), key) == pytest.approx([500], abs=1)
-    assert begins_ms(OnsetDetector(RATE_HZ, keys_count=True), joined(rest(500), sines(400, 1_400), rest(900))) == []
+    assert (
+        begins_ms(
+            OnsetDetector(RATE_HZ, keys_count=True), joined(rest(500), sines(400, 1_400), rest(900))
+        )
+        == []
+    )
 
 
 # Replies.
@@ -196,7 +229,9 @@ def test_a_phone_key_counts_as_sound_if_the_caller_may_press_keys() -> None:
 def replies(
     detector: ReplyDetector, samples: Samples, begin_ms: int = 0, format: AudioFormat = PCM16_8K
 ) -> list[tuple[EventKind, int]]:
-    """Return the time in ms at which the first delta of each reply arrives, and at which each reply ends."""
+    """Return the time in ms at which the first delta of each reply arrives, and at which each
+    reply ends.
+    """
     found, size = list[tuple[EventKind, int]](), RATE_HZ * FRAME_MS // 1_000
     for number in range(len(samples) // size):
         arrival = Arrival(AT_NS + (begin_ms + number * FRAME_MS) * MS)
@@ -209,15 +244,22 @@ def replies(
         ]
     kinds = {EventKind.AUDIO_DELTA, EventKind.RESPONSE_DONE}
     detected = [each for each in found if each[0] in kinds]
-    return [each for place, each in enumerate(detected) if place == 0 or each[0] is not detected[place - 1][0]]
+    return [
+        each
+        for place, each in enumerate(detected)
+        if place == 0 or each[0] is not detected[place - 1][0]
+    ]
 
 
-@example(tail_ms=861, wait_ms=350, lost_ms=0, early="announcement")  # a pause of 295 ms, before a sound of 51 ms
+# a pause of 295 ms, before a sound of 51 ms
+@example(tail_ms=861, wait_ms=350, lost_ms=0, early="announcement")
 @given(
     tail_ms=st.integers(20, 1_000),
     wait_ms=st.integers(350, 2_500),
     lost_ms=st.sampled_from([0, 40, 80]),
-    early=st.sampled_from(["announcement", *(name for name in TONES if name.startswith("ring tone"))]),
+    early=st.sampled_from(
+        ["announcement", *(name for name in TONES if name.startswith("ring tone"))]
+    ),
 )
 def test_a_sound_that_began_before_the_answer_is_no_greeting(
     tail_ms: int, wait_ms: int, lost_ms: int, early: str
@@ -245,10 +287,16 @@ def test_a_greeting_that_began_shortly_before_a_slow_answer_is_the_greeting(earl
 
 def test_if_only_tones_were_heard_the_detail_and_the_remedy_state_it() -> None:
     limits, dialect = Timeouts(first_delta=8), DIALECTS["sip"]
-    timeline = Timeline(SessionStart(AT_NS, 1, limits, service_responds=True), dialect, reply_format="g711_ulaw")
+    timeline = Timeline(
+        SessionStart(AT_NS, 1, limits, service_responds=True), dialect, reply_format="g711_ulaw"
+    )
     timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
     facts = {"greeting": True, "has_turn_events": False, "service_responds": True}
-    timeline.apply(inputs.TurnStarted(AT_NS, build_turn(reply_format="g711_ulaw", speech_format="g711_ulaw", **facts)))
+    timeline.apply(
+        inputs.TurnStarted(
+            AT_NS, build_turn(reply_format="g711_ulaw", speech_format="g711_ulaw", **facts)
+        )
+    )
     samples = joined(np.tile(np.concatenate([sines(1_000, 425), rest(1_000)]), 3))
     for number in range(len(samples) // 160):
         data = BinaryMessage(G711_ULAW.encode(samples[number * 160 :][:160]))

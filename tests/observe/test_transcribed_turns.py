@@ -20,7 +20,12 @@ from tests.helpers import (
 )
 
 FAMILY = "conversation.item.input_audio_transcription"
-ONLY = {"only_transcribed": True, "transcription_due": True, "wants_audio": False, "service_responds": False}
+ONLY = {
+    "only_transcribed": True,
+    "transcription_due": True,
+    "wants_audio": False,
+    "service_responds": False,
+}
 
 
 def part(item_id: str, text: str) -> bytes:
@@ -28,11 +33,18 @@ def part(item_id: str, text: str) -> bytes:
 
 
 def refused(item_id: str, code: str) -> bytes:
-    return message(f"{FAMILY}.failed", item_id=item_id, content_index=0, error={"code": code, "message": "Sorry."})
+    return message(
+        f"{FAMILY}.failed",
+        item_id=item_id,
+        content_index=0,
+        error={"code": code, "message": "Sorry."},
+    )
 
 
 def spoken(*, vad: bool, **limits: Any) -> Talk:
-    """Return a session in which a turn spoke from 0 to 4,000 ms; without a VAD, its audio is committed at 4,040 ms."""
+    """Return a session in which a turn spoke from 0 to 4,000 ms; without a VAD, its audio is
+    committed at 4,040 ms.
+    """
     talk = Talk(**limits)
     talk.begin_speech(0, **{**ONLY, "vad": vad})
     if vad:
@@ -51,14 +63,28 @@ def test_a_turn_ends_with_the_transcript_of_its_commit() -> None:
 
     turn = talk.only()
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "speech_start": 0, "speech_end": 4_000, "request_sent": 4_040, "committed": 4_100,
-        "first_input_transcript": 4_300, "input_transcribed": 4_500, "ended": 4_500,
-    }  # fmt: skip
+        "speech_start": 0,
+        "speech_end": 4_000,
+        "request_sent": 4_040,
+        "committed": 4_100,
+        "first_input_transcript": 4_300,
+        "input_transcribed": 4_500,
+        "ended": 4_500,
+    }
     assert (turn.outcome, turn.measured_from, turn.input_text) == ("ok", "request_sent", "Hello")
-    assert turn.metrics_ns().items() >= {
-        "input_transcript_total": 500 * MS, "input_transcript": 400 * MS, "input_transcript_first": 4_300 * MS,
-    }.items()  # fmt: skip
-    assert (turn.input_transcript_deltas, turn.vad_splits, turn.transcription_speed) == (2, None, None)
+    assert (
+        turn.metrics_ns().items()
+        >= {
+            "input_transcript_total": 500 * MS,
+            "input_transcript": 400 * MS,
+            "input_transcript_first": 4_300 * MS,
+        }.items()
+    )
+    assert (turn.input_transcript_deltas, turn.vad_splits, turn.transcription_speed) == (
+        2,
+        None,
+        None,
+    )
     assert turn.timestamp_uncertainty_ns == 0
 
 
@@ -73,7 +99,11 @@ def test_deltas_may_name_the_item_before_it_is_committed() -> None:
     talk.hear(4_400, transcribed("item_1", "word " * 8))
 
     turn = talk.only()
-    assert (turn.outcome, turn.item_id, after_ms(turn, "first_input_transcript")) == ("ok", "item_1", 700)
+    assert (turn.outcome, turn.item_id, after_ms(turn, "first_input_transcript")) == (
+        "ok",
+        "item_1",
+        700,
+    )
     assert (turn.transcript_lag_ns, turn.transcript_lag_max_ns) == (200 * MS, 200 * MS)
     assert turn.transcript_lag_uncertainty_ns == 7  # the width of the sends
     talk.begin_speech(5_000, 2, **ONLY, vad=False)
@@ -88,7 +118,11 @@ def test_deltas_may_name_the_item_before_it_is_committed() -> None:
     ("ending", "outcome", "detail"),
     [
         (not_transcribed("item_1"), "failed:transcription", "server_error: No."),
-        (refused("item_1", "rate_limit_exceeded"), "throttled:transcription", "rate_limit_exceeded: Sorry."),
+        (
+            refused("item_1", "rate_limit_exceeded"),
+            "throttled:transcription",
+            "rate_limit_exceeded: Sorry.",
+        ),
         (transcribed("item_1", " "), "failed:no_transcript", "the transcript has no words"),
     ],
 )
@@ -102,7 +136,9 @@ def test_a_turn_without_a_transcript_fails(ending: bytes, outcome: str, detail: 
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
-def test_a_split_turn_has_its_segments_in_order_and_ends_with_the_last_transcript(order: tuple[int, int]) -> None:
+def test_a_split_turn_has_its_segments_in_order_and_ends_with_the_last_transcript(
+    order: tuple[int, int],
+) -> None:
     texts = {1: "Good", 2: "day"}
     talk = Talk()
     talk.begin_speech(0, **ONLY, vad=True)
@@ -117,7 +153,10 @@ def test_a_split_turn_has_its_segments_in_order_and_ends_with_the_last_transcrip
     turn = talk.only()
     assert (turn.outcome, turn.input_text, turn.vad_splits) == ("ok", "Good day", 1)
     assert (after_ms(turn, "input_transcribed"), after_ms(turn, "ended")) == (4_900, 4_900)
-    assert (turn.measured_from, turn.metrics_ns()["input_transcript_total"]) == ("speech_end", 900 * MS)
+    assert (turn.measured_from, turn.metrics_ns()["input_transcript_total"]) == (
+        "speech_end",
+        900 * MS,
+    )
 
 
 def test_a_failed_segment_fails_a_split_turn_when_all_segments_have_ended() -> None:
@@ -150,18 +189,47 @@ def test_a_turn_ends_although_the_vad_does_not_detect_the_rest_of_its_speech() -
     talk.timeline.expire(due[0])
     turn = talk.only()
     assert (turn.outcome, after_ms(turn, "ended")) == ("ok", 5_000)
-    assert "input_transcript_total" not in turn.metrics_ns()  # the transcript precedes the end of the speech
+    # the transcript precedes the end of the speech
+    assert "input_transcript_total" not in turn.metrics_ns()
 
 
 WAITS: dict[str, tuple[bool, list[tuple[float, bytes]], str, float, str]] = {
-    "nothing came": (False, [], "first_delta", 4_040 + 3_000, "no transcript of the caller's audio came"),
-    "only the commit": (False, [(4_100, committed("item_1"))], "first_delta", 4_040 + 3_000, "no transcript"),
-    "text, but not all": (False, [(4_100, committed("item_1")), (4_500, part("item_1", "He"))], "next_delta",
-                          4_500 + 2_000, "neither more text nor the finished transcript"),
-    "no end of speech": (True, [], "end_of_turn", 4_000 + 10_000, "the service's VAD noticed no end of speech"),
-    "no transcript with a VAD": (True, [(4_400, speech_stopped("item_1")), (4_405, committed("item_1"))],
-                                 "first_delta", 4_400 + 3_000, "no transcript"),
-}  # fmt: skip
+    "nothing came": (
+        False,
+        [],
+        "first_delta",
+        4_040 + 3_000,
+        "no transcript of the caller's audio came",
+    ),
+    "only the commit": (
+        False,
+        [(4_100, committed("item_1"))],
+        "first_delta",
+        4_040 + 3_000,
+        "no transcript",
+    ),
+    "text, but not all": (
+        False,
+        [(4_100, committed("item_1")), (4_500, part("item_1", "He"))],
+        "next_delta",
+        4_500 + 2_000,
+        "neither more text nor the finished transcript",
+    ),
+    "no end of speech": (
+        True,
+        [],
+        "end_of_turn",
+        4_000 + 10_000,
+        "the service's VAD noticed no end of speech",
+    ),
+    "no transcript with a VAD": (
+        True,
+        [(4_400, speech_stopped("item_1")), (4_405, committed("item_1"))],
+        "first_delta",
+        4_400 + 3_000,
+        "no transcript",
+    ),
+}
 
 
 @pytest.mark.parametrize(("vad", "came", "stage", "due_ms", "words"), WAITS.values(), ids=WAITS)
@@ -174,7 +242,10 @@ def test_a_timeout_names_what_did_not_come(
 
     due = talk.deadline()
     assert due is not None
-    assert (due[0], due[1]) == (talk.timeline.turns.all[0].start_ns + round(due_ms * MS), f"timeout:{stage}")
+    assert (due[0], due[1]) == (
+        talk.timeline.turns.all[0].start_ns + round(due_ms * MS),
+        f"timeout:{stage}",
+    )
     assert words in due[2]
     talk.timeline.expire(due[0])
     assert talk.only().outcome == f"timeout:{stage}"

@@ -1,4 +1,6 @@
-"""Responses that nothing requested: which of a session's responses answers a turn, and what is uncertain."""
+"""Responses that nothing requested: which of a session's responses answers a turn, and what is
+uncertain.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from tests.helpers import (
 
 REQUEST_KEY = "rtbench_request"
 NAMING = {"ga", "ga-webrtc", "ga-webrtc-g711", "preview", "voice-live"}
-"""The dialects of the services whose SDKs have the metadata of a response (openai 3.51, azure-ai-voicelive 1.3.1)."""
+"""The dialects of the services whose SDKs have the metadata of a response (openai 3.51,
+azure-ai-voicelive 1.3.1)."""
 
 
 def ask(talk: Talk, at_ms: float, number: int = 1, **changes: Any) -> None:
@@ -56,7 +59,9 @@ def test_only_services_whose_documents_have_metadata_get_it(dialect: Dialect) ->
 
 
 @pytest.mark.parametrize("dialect", [GA, PREVIEW], ids=["ga", "preview"])
-def test_a_response_that_names_no_request_does_not_answer_a_turn_if_others_name_theirs(dialect: Dialect) -> None:
+def test_a_response_that_names_no_request_does_not_answer_a_turn_if_others_name_theirs(
+    dialect: Dialect,
+) -> None:
     talk = Talk(dialect)
     ask(talk, 0)
     respond(talk, 100, "r_1", "turn-1-response")
@@ -101,7 +106,9 @@ def test_answers_are_uncertain_if_more_responses_than_requests_come_without_name
     assert facts(session) == (1, True)
 
 
-def test_the_first_answer_is_uncertain_if_a_response_without_a_name_came_before_the_first_named_one() -> None:
+def test_the_first_answer_is_uncertain_if_a_response_without_a_name_came_before_the_first_named_one() -> (
+    None
+):
     talk = Talk()
     ask(talk, 0)
     respond(talk, 50, "r_stray")
@@ -136,7 +143,9 @@ def test_as_many_responses_as_requests_are_certain(name: bool) -> None:
     assert facts(talk.timeline.session()) == (0, False)
 
 
-def test_a_request_of_the_script_without_metadata_is_answered_by_a_response_without_a_name() -> None:
+def test_a_request_of_the_script_without_metadata_is_answered_by_a_response_without_a_name() -> (
+    None
+):
     talk = Talk()
     ask(talk, 0)
     respond(talk, 100, "r_1", "turn-1-response")
@@ -157,7 +166,9 @@ def test_a_delta_before_its_response_is_created_belongs_to_the_request() -> None
     respond(talk, 100, "r_1", "turn-1-response")
     talk.take(450)
     ask(talk, 500, 2)
-    talk.hear(700, delta(GA, "audio", "r_2", LOUD), created("r_2", **{REQUEST_KEY: "turn-2-response"}))
+    talk.hear(
+        700, delta(GA, "audio", "r_2", LOUD), created("r_2", **{REQUEST_KEY: "turn-2-response"})
+    )
     talk.hear(800, done("r_2"))
 
     assert [turn.response_id for turn in session_of(talk)[0]] == ["r_1", "r_2"]

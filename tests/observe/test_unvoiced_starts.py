@@ -1,4 +1,6 @@
-"""Replies that begin unvoiced, such as with an s. The detector finds them up to 0.6 s after they begin."""
+"""Replies that begin unvoiced, such as with an s. The detector finds them up to 0.6 s after they
+begin.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ FRAME_MS = 20
 SILENCE_MS = 1_000
 """The silence that ends a reply."""
 FIRST_MS, VOICE_MS, UNVOICED_MS = 1_600, 600, 200
-"""The start of the first reply, the duration of each voice, and that of the noise before the second one."""
+"""The start of the first reply, the duration of each voice, and that of the noise before the
+second one."""
 FIRST_TURN = 0, 800
 """The start and the end of the caller's first speech, in ms."""
 
@@ -47,12 +50,17 @@ def deltas(audio: np.ndarray) -> Iterator[tuple[int, bytes]]:
         yield at_ms, live_audio(data[8 * (at_ms - FRAME_MS) : 8 * at_ms])
 
 
-def heard(log: Path, audio: np.ndarray, spoken_ms: Sequence[tuple[int, int]]) -> list[TurnObservation]:
-    """Return the turns of a call with this audio of the agent. `spoken_ms` is when the caller speaks in each turn.
+def heard(
+    log: Path, audio: np.ndarray, spoken_ms: Sequence[tuple[int, int]]
+) -> list[TurnObservation]:
+    """Return the turns of a call with this audio of the agent. `spoken_ms` is when the caller
+    speaks in each turn.
 
     A replay of the call's log must give the same turns.
     """
-    start = SessionStart(AT_NS, len(spoken_ms), Timeouts(), service_responds=True, reply_silence_ns=SILENCE_MS * MS)
+    start = SessionStart(
+        AT_NS, len(spoken_ms), Timeouts(), service_responds=True, reply_silence_ns=SILENCE_MS * MS
+    )
     event_log = EventLog(log, hide=lambda text: text, record_audio=False)
     about = {"dialect": GPT_LIVE.name, "output_format": "g711_ulaw"}
     timeline = LoggedTimeline(start, GPT_LIVE, log=event_log, about=about)
@@ -62,13 +70,23 @@ def heard(log: Path, audio: np.ndarray, spoken_ms: Sequence[tuple[int, int]]) ->
             names = zip(("speech_start", "speech_end"), spoken_ms[number], strict=True)
             number += 1
             plan = TurnPlan(
-                number, "", f"turn-{number}-", f"turn-{number}-request", vad=True, speech_format="g711_ulaw",
-                reply_format="g711_ulaw", has_turn_events=False,
-            )  # fmt: skip
+                number,
+                "",
+                f"turn-{number}-",
+                f"turn-{number}-request",
+                vad=True,
+                speech_format="g711_ulaw",
+                reply_format="g711_ulaw",
+                has_turn_events=False,
+            )
             timeline.apply(inputs.TurnStarted(at(spoken_ms[number - 1][0]), plan))
             for instant, ms in names:
-                timeline.apply(inputs.Sent("session.input_audio.append", at(ms), 9, instants={instant: 0}))
-        timeline.received(GPT_LIVE.decode(body), ReceivedMessage(body, Arrival(at(at_ms)), len(body)))
+                timeline.apply(
+                    inputs.Sent("session.input_audio.append", at(ms), 9, instants={instant: 0})
+                )
+        timeline.received(
+            GPT_LIVE.decode(body), ReceivedMessage(body, Arrival(at(at_ms)), len(body))
+        )
         turns += timeline.pop_turns(at(at_ms))
     timeline.apply(inputs.ScriptFinished(at(9_000)))
     event_log.close()
@@ -77,8 +95,16 @@ def heard(log: Path, audio: np.ndarray, spoken_ms: Sequence[tuple[int, int]]) ->
 
 
 @pytest.mark.parametrize("pause_ms", [600, 850, 960])
-def test_a_reply_that_continues_unvoiced_after_a_short_pause_is_one_reply(pause_ms: int, tmp_path: Path) -> None:
-    said = ("rest", FIRST_MS), ("voice", VOICE_MS), ("rest", pause_ms), ("noise", UNVOICED_MS), ("voice", VOICE_MS)
+def test_a_reply_that_continues_unvoiced_after_a_short_pause_is_one_reply(
+    pause_ms: int, tmp_path: Path
+) -> None:
+    said = (
+        ("rest", FIRST_MS),
+        ("voice", VOICE_MS),
+        ("rest", pause_ms),
+        ("noise", UNVOICED_MS),
+        ("voice", VOICE_MS),
+    )
 
     (turn,) = heard(tmp_path / "log.jsonl", call_audio(*said), [FIRST_TURN])
 
@@ -87,12 +113,22 @@ def test_a_reply_that_continues_unvoiced_after_a_short_pause_is_one_reply(pause_
 
 
 @pytest.mark.parametrize("later_ms", [30, 100, 190])
-def test_a_sound_that_began_before_the_caller_spoke_is_not_the_answer(later_ms: int, tmp_path: Path) -> None:
-    """The first reply is over. Another one begins unvoiced, and the caller speaks before it is detected."""
+def test_a_sound_that_began_before_the_caller_spoke_is_not_the_answer(
+    later_ms: int, tmp_path: Path
+) -> None:
+    """The first reply is over. Another one begins unvoiced, and the caller speaks before it is
+    detected.
+    """
     began_ms = FIRST_MS + VOICE_MS + 1_500
     speech = began_ms + later_ms, began_ms + later_ms + 800
     answer_ms = 6_000
-    said = ("rest", FIRST_MS), ("voice", VOICE_MS), ("rest", 1_500), ("noise", UNVOICED_MS), ("voice", VOICE_MS)
+    said = (
+        ("rest", FIRST_MS),
+        ("voice", VOICE_MS),
+        ("rest", 1_500),
+        ("noise", UNVOICED_MS),
+        ("voice", VOICE_MS),
+    )
     rest = "rest", answer_ms - began_ms - UNVOICED_MS - VOICE_MS
     audio = call_audio(*said, rest, ("voice", VOICE_MS))
 

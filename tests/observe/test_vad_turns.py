@@ -16,7 +16,13 @@ from bench.catalogue.metrics import CATALOGUE
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
-from bench.observe.inputs import DeliverTurn, MeasureNetwork, ReportUsage, RequestResponse, SessionStart
+from bench.observe.inputs import (
+    DeliverTurn,
+    MeasureNetwork,
+    ReportUsage,
+    RequestResponse,
+    SessionStart,
+)
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
@@ -65,7 +71,9 @@ def misses_expected_event(talk: Talk) -> bool:
 
 
 def vad(**limits: Any) -> Talk:
-    """Return a session in which the service creates a response when its VAD detects the end of speech."""
+    """Return a session in which the service creates a response when its VAD detects the end of
+    speech.
+    """
     return Talk(service_responds=True, **limits)
 
 
@@ -79,19 +87,59 @@ def vad(**limits: Any) -> Talk:
     ("came", "stage", "due_ms"),
     [
         pytest.param([], "end_of_turn", 11_000, id="never detected"),
-        pytest.param([(60, speech_started("i"))], "end_of_turn", 11_000, id="the start was detected"),
-        pytest.param([(1_030, speech_started("i"))], "end_of_turn", 11_000, id="the start was detected after the end"),
-        pytest.param([(60, speech_started("i")), (1_500, speech_stopped("i"))], "first_delta", 4_500, id="noticed"),
-        pytest.param([(1_500, speech_stopped("i")), (2_900, created("r"))], "first_delta", 4_500, id="created"),
-        pytest.param([(1_500, speech_stopped("i")), (2_000, speech_started("j"))], "end_of_turn", 12_000, id="again"),
-        pytest.param([(1_500, speech_stopped("i")), (1_505, committed("i")), (1_600, delta(GA, "audio", "r"))],
-                     "next_delta", 3_600, id="answered"),
-        pytest.param([(1_500, speech_stopped("i")), (1_505, committed("i")), (1_510, created("r")),
-                      *((t, delta(GA, "audio", "r")) for t in range(2_000, 6_000, 1_000))],
-                     "response", 6_510, id="long"),
+        pytest.param(
+            [(60, speech_started("i"))], "end_of_turn", 11_000, id="the start was detected"
+        ),
+        pytest.param(
+            [(1_030, speech_started("i"))],
+            "end_of_turn",
+            11_000,
+            id="the start was detected after the end",
+        ),
+        pytest.param(
+            [(60, speech_started("i")), (1_500, speech_stopped("i"))],
+            "first_delta",
+            4_500,
+            id="noticed",
+        ),
+        pytest.param(
+            [(1_500, speech_stopped("i")), (2_900, created("r"))],
+            "first_delta",
+            4_500,
+            id="created",
+        ),
+        pytest.param(
+            [(1_500, speech_stopped("i")), (2_000, speech_started("j"))],
+            "end_of_turn",
+            12_000,
+            id="again",
+        ),
+        pytest.param(
+            [
+                (1_500, speech_stopped("i")),
+                (1_505, committed("i")),
+                (1_600, delta(GA, "audio", "r")),
+            ],
+            "next_delta",
+            3_600,
+            id="answered",
+        ),
+        pytest.param(
+            [
+                (1_500, speech_stopped("i")),
+                (1_505, committed("i")),
+                (1_510, created("r")),
+                *((t, delta(GA, "audio", "r")) for t in range(2_000, 6_000, 1_000)),
+            ],
+            "response",
+            6_510,
+            id="long",
+        ),
     ],
-)  # fmt: skip
-def test_each_stage_of_a_voice_turn_has_its_timeout(came: list[tuple[int, bytes]], stage: str, due_ms: int) -> None:
+)
+def test_each_stage_of_a_voice_turn_has_its_timeout(
+    came: list[tuple[int, bytes]], stage: str, due_ms: int
+) -> None:
     talk = vad(end_of_turn=10, first_delta=3, next_delta=2, response=5)
     talk.begin_speech(0)
     for at_ms, data in [(at_ms, data) for at_ms, data in came if at_ms < 1_000]:
@@ -142,12 +190,18 @@ def test_a_reply_to_a_pause_that_is_cancelled_fails_the_turn_and_later_events_ar
     answers(talk, 4_600, "r3")
 
     second = talk.only()
-    assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == ("ok", "r3", 4_900)
+    assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == (
+        "ok",
+        "r3",
+        4_900,
+    )
     assert first.instants == instants
     assert talk.timeline.session().unattributed_commits == 0
 
 
-@pytest.mark.parametrize(("cancelled_ms", "is_cut_off"), [(920, True), (840, False)], ids=["played", "not yet played"])
+@pytest.mark.parametrize(
+    ("cancelled_ms", "is_cut_off"), [(920, True), (840, False)], ids=["played", "not yet played"]
+)
 def test_a_reply_that_a_split_turn_cancels_cut_the_caller_off_only_if_it_was_played(
     cancelled_ms: int, is_cut_off: bool
 ) -> None:
@@ -161,7 +215,9 @@ def test_a_reply_that_a_split_turn_cancels_cut_the_caller_off_only_if_it_was_pla
     assert turn.cut_off is is_cut_off
 
 
-@pytest.mark.parametrize(("closed_ms", "is_cut_off"), [(870, True), (790, None)], ids=["played", "without a reply"])
+@pytest.mark.parametrize(
+    ("closed_ms", "is_cut_off"), [(870, True), (790, None)], ids=["played", "without a reply"]
+)
 def test_whether_a_connection_that_breaks_would_have_cut_the_caller_off_is_unknown(
     closed_ms: int, is_cut_off: bool | None
 ) -> None:
@@ -179,11 +235,15 @@ def test_whether_a_connection_that_breaks_would_have_cut_the_caller_off_is_unkno
     assert turn.cut_off is is_cut_off
 
 
-@pytest.mark.parametrize("done_ms", [850, 1_903], ids=["before the speech goes on", "just before the next commit"])
+@pytest.mark.parametrize(
+    "done_ms", [850, 1_903], ids=["before the speech goes on", "just before the next commit"]
+)
 def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
     talk = vad()
     split(talk, jitter_buffer_ns=10 * MS)
-    transcript = message("response.output_audio_transcript.done", response_id="r1", transcript="What?")
+    transcript = message(
+        "response.output_audio_transcript.done", response_id="r1", transcript="What?"
+    )
     talk.hear(840, part_done(GA, "audio", "r1"), transcript)
     talk.hear(850, *[done("r1")] * (done_ms == 850))
     assert not talk.timeline.turns.are_all_over
@@ -199,14 +259,39 @@ def test_after_a_reply_to_a_pause_the_next_reply_counts(done_ms: int) -> None:
     talk.hear(2_300, done("r2"))
 
     turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r2", "item_2", 1)
+    assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == (
+        "ok",
+        "r2",
+        "item_2",
+        1,
+    )
     assert {name: after_ms(turn, name) for name in turn.instants} == {
-        "speech_start": 0, "speech_started": 60, "speech_end": 1_400, "speech_stopped": 1_900, "committed": 1_905,
-        "response_created": 1_950, "first_audio": 2_200, "answer_audio": 2_200, "last_audio": 2_220,
-        "first_audible": 2_310, "answer_audible": 2_310, "response_done": 2_300, "ended": 2_300,
-    }  # fmt: skip
-    assert (turn.audio_deltas, turn.transcript_deltas, turn.gaps_ns, turn.uncertain_gaps) == (2, 0, (20 * MS,), 0)
-    assert (turn.stall_count, turn.stall_duration_ns, turn.timestamp_uncertainty_ns, turn.reply_text) == (0, 0, 0, "")
+        "speech_start": 0,
+        "speech_started": 60,
+        "speech_end": 1_400,
+        "speech_stopped": 1_900,
+        "committed": 1_905,
+        "response_created": 1_950,
+        "first_audio": 2_200,
+        "answer_audio": 2_200,
+        "last_audio": 2_220,
+        "first_audible": 2_310,
+        "answer_audible": 2_310,
+        "response_done": 2_300,
+        "ended": 2_300,
+    }
+    assert (turn.audio_deltas, turn.transcript_deltas, turn.gaps_ns, turn.uncertain_gaps) == (
+        2,
+        0,
+        (20 * MS,),
+        0,
+    )
+    assert (
+        turn.stall_count,
+        turn.stall_duration_ns,
+        turn.timestamp_uncertainty_ns,
+        turn.reply_text,
+    ) == (0, 0, 0, "")
     assert turn.audio_speed == pytest.approx(5)  # 100 ms of audio in 20 ms
     assert turn.audio_bytes_received == 4 * 4_800
 
@@ -224,7 +309,10 @@ def test_the_reply_to_a_pause_counts_if_the_service_refuses_the_next_response() 
     assert (turn.outcome, turn.response_id, turn.vad_splits) == ("ok", "r1", 1)
     assert "voice_to_voice" not in turn.metrics_ns()
     assert turn.cut_off
-    assert (talk.timeline.session().service_errors, waits.until_service_idle(talk.timeline, 0)) == (1, None)
+    assert (talk.timeline.session().service_errors, waits.until_service_idle(talk.timeline, 0)) == (
+        1,
+        None,
+    )
 
 
 # Requests by the client.
@@ -268,7 +356,10 @@ def test_an_expectation_for_a_past_event_or_an_ended_turn_has_no_effect() -> Non
 
     assert (misses_expected_event(talk), talk.deadline()) == (False, None)
     assert talk.only().outcome == "ok"
-    assert (misses_expected_event(came), came.deadline()[:2]) == (False, (at(11_000), "timeout:end_of_turn"))
+    assert (misses_expected_event(came), came.deadline()[:2]) == (
+        False,
+        (at(11_000), "timeout:end_of_turn"),
+    )
 
 
 # The instants at which the service is idle and the caller may speak again.
@@ -279,13 +370,20 @@ def test_an_expectation_for_a_past_event_or_an_ended_turn_has_no_effect() -> Non
 
 def test_network_metrics_are_measured_at_each_turn_s_end_and_retransmits_since_the_last() -> None:
     talk, asked = Talk(wanted=4), []
-    networks = (NetworkMeasured(900, 700, 2), NetworkMeasured(800, 600, 5), None, NetworkMeasured(700, 600, None))
+    networks = (
+        NetworkMeasured(900, 700, 2),
+        NetworkMeasured(800, 600, 5),
+        None,
+        NetworkMeasured(700, 600, None),
+    )
     for number, network in enumerate(networks, 1):
         asked.append(bool(talk.work(1_000 * number - 1, MeasureNetwork)))
         talk.ask(1_000 * number, number)
         talk.hear(1_000 * number + 10, *reply(GA, f"r{number}"))
         due = DueActions(talk.timeline, at(1_000 * number + 20))
-        asked.append(isinstance(due.take()[0], ReportUsage) and isinstance(due.take()[0], MeasureNetwork))
+        asked.append(
+            isinstance(due.take()[0], ReportUsage) and isinstance(due.take()[0], MeasureNetwork)
+        )
         if network is not None:
             talk.timeline.apply(network)
         talk.taken += [work.turn for work in due.take() if isinstance(work, DeliverTurn)]
@@ -302,12 +400,27 @@ def test_network_metrics_are_measured_at_each_turn_s_end_and_retransmits_since_t
 # Arbitrary events.
 
 EVENTS = [
-    *(make(f"item_{n}") for n in (1, 2, 3) for make in (speech_started, speech_stopped, committed, transcribed)),
-    *(data for n in (1, 2, 3) for data in (created(f"r{n}"), delta(GA, "audio", f"r{n}", LOUD),
-                                           done(f"r{n}", usage=SPENT), done(f"r{n}", **CANCELLED))),
-    idle_timeout("item_3"), error("conversation_already_has_active_response"), error("x", "turn-1-append-1"),
-    error("rate_limit_exceeded"), message("unknown.event"),
-]  # fmt: skip
+    *(
+        make(f"item_{n}")
+        for n in (1, 2, 3)
+        for make in (speech_started, speech_stopped, committed, transcribed)
+    ),
+    *(
+        data
+        for n in (1, 2, 3)
+        for data in (
+            created(f"r{n}"),
+            delta(GA, "audio", f"r{n}", LOUD),
+            done(f"r{n}", usage=SPENT),
+            done(f"r{n}", **CANCELLED),
+        )
+    ),
+    idle_timeout("item_3"),
+    error("conversation_already_has_active_response"),
+    error("x", "turn-1-append-1"),
+    error("rate_limit_exceeded"),
+    message("unknown.event"),
+]
 STEPS = st.one_of(
     st.sampled_from(EVENTS),
     st.sampled_from(["begin", "end", "ask", "expect", "expire", "take", "give up", "type"]),
@@ -315,7 +428,12 @@ STEPS = st.one_of(
 SCENES = st.lists(st.tuples(STEPS, st.sampled_from([0, 1, 40, 900, 2_500])), max_size=40)
 
 
-LIMITS: dict[str, Any] = {"end_of_turn": 3.0, "first_delta": 3.0, "next_delta": 2.0, "response": 4.0}
+LIMITS: dict[str, Any] = {
+    "end_of_turn": 3.0,
+    "first_delta": 3.0,
+    "next_delta": 2.0,
+    "response": 4.0,
+}
 
 
 def perform(talk: Talk, step: bytes | str, now_ms: int, number: int) -> bool:
@@ -360,14 +478,21 @@ def test_every_turn_ends_once_and_every_token_is_counted_once_for_any_vad_behavi
     for step, gap_ms in steps:
         now_ms += gap_ms
         begun += perform(talk, step, now_ms, begun + 1)
-        assert timeline.turns.next_timeout(timeline.limits) is None or timeline.turns.are_all_over is False
+        assert (
+            timeline.turns.next_timeout(timeline.limits) is None
+            or timeline.turns.are_all_over is False
+        )
     timeline.apply(inputs.SessionFailed("unfinished", at(now_ms)))
     talk.take(now_ms)
 
     session = timeline.session()
     spent = [session.stray_usage, *(turn.usage for turn in talk.taken)]
-    reported = {step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step}
-    assert sum(filter(None, spent), TokenUsage()) == sum([replace(USAGE, audio_out=0)] * len(reported), TokenUsage())
+    reported = {
+        step for step, _ in steps if isinstance(step, bytes) and b"output_token_details" in step
+    }
+    assert sum(filter(None, spent), TokenUsage()) == sum(
+        [replace(USAGE, audio_out=0)] * len(reported), TokenUsage()
+    )
     assert sorted(turn.turn for turn in talk.taken) == list(range(1, begun + 1))
     assert session.turns_ended == session.turns_started == begun
     for turn in talk.taken:
@@ -378,7 +503,9 @@ def test_every_turn_ends_once_and_every_token_is_counted_once_for_any_vad_behavi
         }
         assert max(came.values()) == turn.instants["ended"]
         assert turn.start_ns <= min(came.values())
-        assert len(turn.gaps_ns) + turn.uncertain_gaps <= max(0, turn.audio_deltas - 1), "none from item to item"
+        assert len(turn.gaps_ns) + turn.uncertain_gaps <= max(0, turn.audio_deltas - 1), (
+            "none from item to item"
+        )
         assert ("first_audio" in came) == (turn.audio_deltas > 0) == (turn.stall_count is not None)
 
 
@@ -443,7 +570,8 @@ def test_an_instant_that_was_withdrawn_has_no_uncertainty() -> None:
     talk.begin_speech(0)
     talk.hear(60, speech_started("item_1"), error_ns=1)
     hears(talk, 500)
-    answers(talk, 550)  # The VAD has mistaken a pause for the end. The end of the remaining speech is still missing.
+    # The VAD has mistaken a pause for the end. The end of the remaining speech is still missing.
+    answers(talk, 550)
     talk.timeline.apply(inputs.SessionFailed("unfinished", at(1_000)))
 
     turn = talk.only()
@@ -454,13 +582,17 @@ ACTIVE = error("conversation_already_has_active_response")
 
 
 def records(talk: Talk, to_ms: int) -> None:
-    """Send audio until this instant, so that the position in the session's input audio equals the time of the test."""
+    """Send audio until this instant, so that the position in the session's input audio equals
+    the time of the test.
+    """
     missing_ms = to_ms - talk.timeline.session().audio_bytes_sent // 48
     talk.send(to_ms, "input_audio_buffer.append", audio_bytes=48 * missing_ms)
 
 
 def begins(talk: Talk, begin_ms: int = 100, number: int = 1, **changes: Any) -> None:
-    """Send audio up to and including the first sample of the caller's speech, which is the last sample of its chunk."""
+    """Send audio up to and including the first sample of the caller's speech, which is the last
+    sample of its chunk.
+    """
     records(talk, begin_ms - 100)
     talk.begin_speech(begin_ms, number, **changes)
 
@@ -472,7 +604,9 @@ def ends(talk: Talk, end_ms: int = 1_100) -> None:
 
 
 def started(item_id: str, at_ms: int, clock: bool) -> bytes:
-    """Return a `speech_started` event. If `clock`, the event contains the position of the speech in the input audio."""
+    """Return a `speech_started` event. If `clock`, the event contains the position of the speech
+    in the input audio.
+    """
     return speech_started(item_id, **({"audio_start_ms": at_ms} if clock else {}))
 
 
@@ -490,14 +624,26 @@ def came(turn: TurnObservation) -> dict[str, float | None]:
 # Noise after the speech that does not interrupt the reply.
 
 OWN = {
-    "speech_start": 100, "speech_started": 200, "speech_end": 1_100, "speech_stopped": 1_400, "committed": 1_400,
-    "response_created": 1_450, "first_audio": 1_900, "answer_audio": 1_900, "last_audio": 1_900,
-    "first_audible": 1_900, "answer_audible": 1_900, "response_done": 3_000, "ended": 3_000,
-}  # fmt: skip
+    "speech_start": 100,
+    "speech_started": 200,
+    "speech_end": 1_100,
+    "speech_stopped": 1_400,
+    "committed": 1_400,
+    "response_created": 1_450,
+    "first_audio": 1_900,
+    "answer_audio": 1_900,
+    "last_audio": 1_900,
+    "first_audible": 1_900,
+    "answer_audible": 1_900,
+    "response_done": 3_000,
+    "ended": 3_000,
+}
 
 
 def send_vad_turn(talk: Talk, *, clock: bool) -> None:
-    """Send a complete turn. The VAD detects that its speech ends at 1,400 ms, and the service creates a response."""
+    """Send a complete turn. The VAD detects that its speech ends at 1,400 ms, and the service
+    creates a response.
+    """
     begins(talk)
     talk.hear(200, started("item_1", 0, clock))
     ends(talk)
@@ -507,21 +653,33 @@ def send_vad_turn(talk: Talk, *, clock: bool) -> None:
 
 @pytest.mark.parametrize("clock", [False, True])
 @pytest.mark.parametrize("commits_ms", [2_600, 3_400])
-def test_noise_during_a_reply_does_not_change_the_turn_s_instants(commits_ms: int, clock: bool) -> None:
+def test_noise_during_a_reply_does_not_change_the_turn_s_instants(
+    commits_ms: int, clock: bool
+) -> None:
     talk = vad()
     send_vad_turn(talk, clock=clock)
-    for at_ms, messages in sorted([
-        (1_900, [delta(GA, "audio", "r1", LOUD)]),
-        (2_000, [started("noise", 1_700, clock)]),
-        (3_000, [done("r1")]),
-        (commits_ms, [stopped("noise", commits_ms, clock), committed("noise"), ACTIVE]),
-    ]):  # fmt: skip
+    for at_ms, messages in sorted(
+        [
+            (1_900, [delta(GA, "audio", "r1", LOUD)]),
+            (2_000, [started("noise", 1_700, clock)]),
+            (3_000, [done("r1")]),
+            (commits_ms, [stopped("noise", commits_ms, clock), committed("noise"), ACTIVE]),
+        ]
+    ):
         talk.hear(at_ms, *messages)
 
     turn = talk.only()
-    assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == ("ok", "r1", "item_1", 0)
+    assert (turn.outcome, turn.response_id, turn.item_id, turn.vad_splits) == (
+        "ok",
+        "r1",
+        "item_1",
+        0,
+    )
     assert came(turn) == OWN
-    assert (talk.timeline.session().unattributed_commits, waits.until_service_idle(talk.timeline, 0)) == (1, None)
+    assert (
+        talk.timeline.session().unattributed_commits,
+        waits.until_service_idle(talk.timeline, 0),
+    ) == (1, None)
 
 
 def test_speech_that_begins_after_the_turn_s_end_by_audio_clock_is_not_the_turn_s() -> None:
@@ -529,12 +687,21 @@ def test_speech_that_begins_after_the_turn_s_end_by_audio_clock_is_not_the_turn_
     begins(talk)
     talk.hear(200, speech_started("item_1", audio_start_ms=0))
     ends(talk)
-    talk.hear(1_400, speech_stopped("item_1", audio_end_ms=1_400), speech_started("noise", audio_start_ms=1_350))
+    talk.hear(
+        1_400,
+        speech_stopped("item_1", audio_end_ms=1_400),
+        speech_started("noise", audio_start_ms=1_350),
+    )
     talk.hear(1_405, committed("item_1"))
     answers(talk, 1_500)
 
     turn = talk.only()
-    assert (turn.outcome, turn.item_id, turn.vad_splits, after_ms(turn, "ended")) == ("ok", "item_1", 0, 1_900)
+    assert (turn.outcome, turn.item_id, turn.vad_splits, after_ms(turn, "ended")) == (
+        "ok",
+        "item_1",
+        0,
+        1_900,
+    )
 
 
 def test_a_requested_reply_ends_its_turn_even_if_speech_is_being_detected() -> None:
@@ -549,10 +716,15 @@ def test_a_requested_reply_ends_its_turn_even_if_speech_is_being_detected() -> N
     talk.hear(2_300, speech_started("item_2", audio_start_ms=900))  # the last word, detected late
     talk.hear(2_400, delta(GA, "audio", "r1"), done("r1"))
 
-    assert (talk.only().outcome, talk.taken[0].response_id, after_ms(talk.taken[0], "ended")) == ("ok", "r1", 2_400)
+    assert (talk.only().outcome, talk.taken[0].response_id, after_ms(talk.taken[0], "ended")) == (
+        "ok",
+        "r1",
+        2_400,
+    )
 
 
-# The position up to which a VAD has received the speech. The silence after the speech may count or not.
+# The position up to which a VAD has received the speech. The silence after the speech may count or
+# not.
 
 
 def test_an_audio_clock_that_restarts_at_each_commit_is_handled() -> None:
@@ -587,7 +759,9 @@ def answered_pause(talk: Talk, done_ms: int) -> None:
 
 
 @pytest.mark.parametrize("done_ms", [950, 1_110, 2_099])
-def test_a_turn_whose_remaining_speech_is_never_detected_times_out_at_end_of_turn(done_ms: int) -> None:
+def test_a_turn_whose_remaining_speech_is_never_detected_times_out_at_end_of_turn(
+    done_ms: int,
+) -> None:
     talk = vad(end_of_turn=10)
     answered_pause(talk, done_ms)
     assert talk.deadline()[:2] == (at(11_100), "timeout:end_of_turn")
@@ -608,7 +782,11 @@ def test_one_response_may_reply_to_two_commits() -> None:
     hears(talk, 1_400, "item_2")
     answers(talk, 1_500)
 
-    assert (talk.only().outcome, talk.taken[0].response_id, talk.taken[0].vad_splits) == ("ok", "r1", 1)
+    assert (talk.only().outcome, talk.taken[0].response_id, talk.taken[0].vad_splits) == (
+        "ok",
+        "r1",
+        1,
+    )
     assert waits.until_service_idle(talk.timeline, 0) is None
 
 
@@ -626,9 +804,20 @@ def test_noise_that_the_speech_continues_belongs_to_the_turn(heard_ms: int) -> N
     answers(talk, 1_500)
 
     turn = talk.only()
-    assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == ("ok", "item_1", "r1", 0)
-    assert (after_ms(turn, "committed"), turn.metrics_ns()["end_of_turn_delay"]) == (1_405, 300 * MS)
-    assert (talk.timeline.session().unattributed_commits, waits.until_service_idle(talk.timeline, 0)) == (0, None)
+    assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == (
+        "ok",
+        "item_1",
+        "r1",
+        0,
+    )
+    assert (after_ms(turn, "committed"), turn.metrics_ns()["end_of_turn_delay"]) == (
+        1_405,
+        300 * MS,
+    )
+    assert (
+        talk.timeline.session().unattributed_commits,
+        waits.until_service_idle(talk.timeline, 0),
+    ) == (0, None)
 
 
 def test_noise_that_ends_before_the_speech_is_not_the_turn_s_even_if_reported_later() -> None:
@@ -643,7 +832,12 @@ def test_noise_that_ends_before_the_speech_is_not_the_turn_s_even_if_reported_la
     answers(talk, 1_500)
 
     turn = talk.only()
-    assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == ("ok", "item_1", "r1", 0)
+    assert (turn.outcome, turn.item_id, turn.response_id, turn.vad_splits) == (
+        "ok",
+        "item_1",
+        "r1",
+        0,
+    )
     assert talk.timeline.session().unattributed_commits == 1
 
 
@@ -681,8 +875,15 @@ def test_a_response_after_an_anonymous_error_is_not_the_next_turn_s(came_before_
     talk.hear(1_200, *reply(GA, "r2"))
 
     first, second = talk.take(2_000)
-    assert (first.outcome, first.response_id) == ("failed:server_error", "r1" if came_before_next else "")
-    assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == ("ok", "r2", 1_200)
+    assert (first.outcome, first.response_id) == (
+        "failed:server_error",
+        "r1" if came_before_next else "",
+    )
+    assert (second.outcome, second.response_id, after_ms(second, "first_audio")) == (
+        "ok",
+        "r2",
+        1_200,
+    )
 
 
 # A service that omits IDs.
@@ -739,7 +940,9 @@ def outside(talk: Talk, at_ms: float = 0, number: int = 1) -> None:
 
 def writes(talk: Talk, at_ms: float, response_id: str, **metadata: str) -> None:
     """Receive a complete response in text."""
-    talk.hear(at_ms, created(response_id, **metadata), delta(GA, "text", response_id), done(response_id))
+    talk.hear(
+        at_ms, created(response_id, **metadata), delta(GA, "text", response_id), done(response_id)
+    )
 
 
 NAMED = {"rtbench_request": "turn-1-response"}

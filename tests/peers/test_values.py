@@ -22,19 +22,30 @@ SILENCE, TONE = bytes([0xFF]) * 160, G711_ULAW.encode(np.full(160, 8_000, np.int
 LATER_TONE = SILENCE[:40] + TONE[40:]
 
 
-def seen(at_ms: float, number: int, payload: bytes = TONE, payload_type: int = 0, ticks: int = 160) -> RtpSeen:
+def seen(
+    at_ms: float, number: int, payload: bytes = TONE, payload_type: int = 0, ticks: int = 160
+) -> RtpSeen:
     header = struct.pack("!BBHII", 0x80, payload_type, number & 0xFFFF, number * ticks, 7)
-    return RtpSeen(int(at_ms * MS), 40_000, 16_384, 7, number & 0xFFFF, number * ticks, header + payload)
+    return RtpSeen(
+        int(at_ms * MS), 40_000, 16_384, 7, number & 0xFFFF, number * ticks, header + payload
+    )
 
 
 def test_a_sound_begins_with_its_first_audible_sample_and_ends_with_its_last() -> None:
     payloads = [SILENCE, LATER_TONE, TONE, *[SILENCE] * 20, TONE, SILENCE]
-    stream = heard([seen(20 * number, number, payload) for number, payload in enumerate(payloads)], [])
+    stream = heard(
+        [seen(20 * number, number, payload) for number, payload in enumerate(payloads)], []
+    )
 
-    assert sounds(stream) == [Sound(25 * MS, 25 * MS, 60 * MS, 0), Sound(460 * MS, 460 * MS, 480 * MS, 0)]
+    assert sounds(stream) == [
+        Sound(25 * MS, 25 * MS, 60 * MS, 0),
+        Sound(460 * MS, 460 * MS, 480 * MS, 0),
+    ]
 
 
-def test_a_late_packet_is_heard_when_it_arrives_and_its_clock_is_that_of_the_fastest_packet() -> None:
+def test_a_late_packet_is_heard_when_it_arrives_and_its_clock_is_that_of_the_fastest_packet() -> (
+    None
+):
     stream = heard([seen(0, 0, SILENCE), seen(33, 1, SILENCE), seen(47, 2)], [])
 
     (sound,) = sounds(stream)
@@ -44,14 +55,23 @@ def test_a_late_packet_is_heard_when_it_arrives_and_its_clock_is_that_of_the_fas
 
 
 def test_packets_that_were_overtaken_or_repeated_are_decoded_in_their_order() -> None:
-    packets = [seen(0, 65_535, SILENCE), seen(41, 65_537), seen(42, 65_536, SILENCE), seen(43, 65_537)]
+    packets = [
+        seen(0, 65_535, SILENCE),
+        seen(41, 65_537),
+        seen(42, 65_536, SILENCE),
+        seen(43, 65_537),
+    ]
 
     assert [each.packet.at_ns // MS for each in heard(packets, [])] == [0, 42, 41]
 
 
 def test_an_encrypted_packet_of_opus_is_decoded_with_the_key_of_its_call(tmp_path: Path) -> None:
     keys, encoder = [bytes([number]) * 30 for number in (1, 2)], OpusEncoder()
-    policy = Policy(keys[1], ssrc_type=Policy.SSRC_ANY_OUTBOUND, srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80)
+    policy = Policy(
+        keys[1],
+        ssrc_type=Policy.SSRC_ANY_OUTBOUND,
+        srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
+    )
     session, silence = Session(policy), bytes(960)
     voice = np.where(np.arange(480) % 48 < 24, 8_000, -8_000).astype("<i2").tobytes()
     packets = []
@@ -68,18 +88,33 @@ def test_an_encrypted_packet_of_opus_is_decoded_with_the_key_of_its_call(tmp_pat
 
 def test_the_header_the_extension_and_the_padding_of_a_packet_are_no_audio() -> None:
     plain = seen(0, 0).datagram
-    extended = bytes([plain[0] | 0x31]) + plain[1:12] + bytes(4) + b"\xbe\xde\0\1abcd" + plain[12:] + b"\0\0\3"
+    extended = (
+        bytes([plain[0] | 0x31])
+        + plain[1:12]
+        + bytes(4)
+        + b"\xbe\xde\0\1abcd"
+        + plain[12:]
+        + b"\0\0\3"
+    )
 
     (stream,) = heard([seen(0, 0)._replace(datagram=extended)], [])
     assert len(stream.samples) == 160
 
 
-def test_a_value_is_beyond_its_bound_if_it_ends_before_the_packet_arrived_or_later_than_the_bound_permits() -> None:
+def test_a_value_is_beyond_its_bound_if_it_ends_before_the_packet_arrived_or_later_than_the_bound_permits() -> (
+    None
+):
     def is_beyond(error_ms: float) -> bool:
         return Value(int(error_ms * MS), 2 * MS, None, True).is_beyond_bound
 
     assert TRUE_TO_NS == MS // 4
-    assert [is_beyond(error_ms) for error_ms in (-0.5, -0.2, 0, 2.2, 2.5)] == [True, False, False, False, True]
+    assert [is_beyond(error_ms) for error_ms in (-0.5, -0.2, 0, 2.2, 2.5)] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_the_nearest_instant_is_found() -> None:
@@ -91,11 +126,17 @@ def test_a_capture_has_the_packets_of_rtp_and_the_connections(tmp_path: Path) ->
     rtp = struct.pack("!BBHII", 0x80, 0x80, 9, 160, 7) + bytes(170)
     rtcp, stun = struct.pack("!BBH", 0x80, 200, 1) + bytes(20), bytes(20)
     frames = [
-        *(ipv4(17, struct.pack("!HHHH", 40_000, 16_384, 8 + len(each), 0) + each) for each in (rtp, rtcp, stun)),
+        *(
+            ipv4(17, struct.pack("!HHHH", 40_000, 16_384, 8 + len(each), 0) + each)
+            for each in (rtp, rtcp, stun)
+        ),
         ipv4(6, struct.pack("!HH", 50_000, 7_860) + bytes(16)),
     ]
     header = struct.pack("<IHHiIII", NANOSECOND_MAGIC, 2, 4, 0, 0, 160, 1)
-    records = [struct.pack("<IIII", 5, number, len(each), len(each)) + each for number, each in enumerate(frames)]
+    records = [
+        struct.pack("<IIII", 5, number, len(each), len(each)) + each
+        for number, each in enumerate(frames)
+    ]
     (tmp_path / "calls.pcap").write_bytes(header + b"".join(records))
     captured = read_capture(tmp_path / "calls.pcap")
 

@@ -10,7 +10,9 @@ from bench.plan.synthesizer import SpeechText, missing_speech
 
 
 def missing_texts(path: Path) -> list[SpeechText]:
-    """Return the texts of a script whose WAVs are missing. Raise UsageError if the script has another mistake."""
+    """Return the texts of a script whose WAVs are missing. Raise UsageError if the script has
+    another mistake.
+    """
     try:
         load_script(path)
     except UsageError as error:

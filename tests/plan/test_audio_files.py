@@ -1,4 +1,6 @@
-"""Headers that state another size than the file has, codecs that cannot seek, and files that are no audio."""
+"""Headers that state another size than the file has, codecs that cannot seek, and files that are
+no audio.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,31 @@ def u32(value: int) -> bytes:
 
 
 def wav(
-    riff: int, stated: int, *, data: bytes = DATA, before: bytes = b"", after: bytes = b"", extensible: bool = False
+    riff: int,
+    stated: int,
+    *,
+    data: bytes = DATA,
+    before: bytes = b"",
+    after: bytes = b"",
+    extensible: bool = False,
 ) -> bytes:
     """Return a WAV of 24 kHz whose header states the sizes `riff` and `stated`."""
     format = struct.pack("<HHIIHH", 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16)
     if extensible:
         guid = struct.pack("<H", 1) + b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
         format = b"\xfe\xff" + format[2:] + struct.pack("<HHI", 22, 16, 4) + guid
-    return b"RIFF" + u32(riff) + b"WAVEfmt " + u32(len(format)) + format + before + b"data" + u32(stated) + data + after
+    return (
+        b"RIFF"
+        + u32(riff)
+        + b"WAVEfmt "
+        + u32(len(format))
+        + format
+        + before
+        + b"data"
+        + u32(stated)
+        + data
+        + after
+    )
 
 
 def rf64(riff: int, stated: int, *, data: bytes = DATA, name: bytes = b"RF64") -> bytes:
@@ -67,9 +86,12 @@ def refusal(folder: Path, content: bytes, name: str = "a.wav") -> str:
 @pytest.mark.parametrize("stated", [0, -1, 0x7FFF_FFFF, len(DATA)])
 @pytest.mark.parametrize("extensible", [False, True])
 @pytest.mark.parametrize(
-    "after", [b"", LIST, b"id3 " + u32(11) + b"ID3\x04" + bytes(8), LIST + b"bext" + u32(602) + bytes(602)]
+    "after",
+    [b"", LIST, b"id3 " + u32(11) + b"ID3\x04" + bytes(8), LIST + b"bext" + u32(602) + bytes(602)],
 )
-def test_chunks_around_the_audio_are_not_played(tmp_path: Path, stated: int, extensible: bool, after: bytes) -> None:
+def test_chunks_around_the_audio_are_not_played(
+    tmp_path: Path, stated: int, extensible: bool, after: bytes
+) -> None:
     content = wav(-1, stated, before=LIST, after=after, extensible=extensible)
 
     assert loaded(tmp_path, content).tobytes() == DATA
@@ -77,35 +99,51 @@ def test_chunks_around_the_audio_are_not_played(tmp_path: Path, stated: int, ext
 
 @pytest.mark.parametrize("name", [b"RF64", b"BW64"])
 @pytest.mark.parametrize("stated", [0, -1, 2**63 - 1, 0xFFFF_FFFF, len(DATA)])
-def test_a_wav_with_sizes_of_64_bits_is_read_to_its_end(tmp_path: Path, stated: int, name: bytes) -> None:
+def test_a_wav_with_sizes_of_64_bits_is_read_to_its_end(
+    tmp_path: Path, stated: int, name: bytes
+) -> None:
     assert loaded(tmp_path, rf64(-1, stated, name=name)).tobytes() == DATA
 
 
-@pytest.mark.parametrize("after", [bytes(4_096), bytes(300_000), b"\r\n", b"TAG" + b"title".ljust(125), b"\0"])
+@pytest.mark.parametrize(
+    "after", [bytes(4_096), bytes(300_000), b"\r\n", b"TAG" + b"title".ljust(125), b"\0"]
+)
 def test_padding_and_tags_after_the_audio_are_not_played(tmp_path: Path, after: bytes) -> None:
     assert loaded(tmp_path, wav(36 + len(DATA), len(DATA), after=after)).tobytes() == DATA
 
 
-CUT = r"is truncated, or its header has a placeholder: it states \d+ bytes of audio, but has \d+; if it was cut, get it"
+CUT = (
+    r"is truncated, or its header has a placeholder: it states \d+ bytes of audio, but has \d+; if"
+    r" it was cut, get it"
+)
 
 
-@pytest.mark.parametrize("content", [rf64(80 + 2 * len(DATA), 2 * len(DATA)), wav(-1, 3_600 * 2 * RATE_HZ)])
-def test_a_size_that_a_recording_may_have_counts_as_truncated(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [rf64(80 + 2 * len(DATA), 2 * len(DATA)), wav(-1, 3_600 * 2 * RATE_HZ)]
+)
+def test_a_size_that_a_recording_may_have_counts_as_truncated(
+    tmp_path: Path, content: bytes
+) -> None:
     with pytest.raises(UsageError, match=CUT):
         loaded(tmp_path, content)
 
 
 def test_audio_beyond_the_stated_size_is_refused(tmp_path: Path) -> None:
-    assert "but 57600 follow: the size is a placeholder, or the file was not closed; convert it" in refusal(
-        tmp_path, wav(36 + 24_000, 24_000)
+    assert (
+        "but 57600 follow: the size is a placeholder, or the file was not closed; convert it"
+        in refusal(tmp_path, wav(36 + 24_000, 24_000))
     )
 
 
 @pytest.mark.parametrize("silence", [0, 65_536, 2_000_000])
-def test_audio_after_a_long_silence_beyond_the_stated_size_is_refused(tmp_path: Path, silence: int) -> None:
+def test_audio_after_a_long_silence_beyond_the_stated_size_is_refused(
+    tmp_path: Path, silence: int
+) -> None:
     """A header that was written before the end of a call may end in a pause of the call."""
     content = wav(36 + len(DATA), len(DATA), data=DATA + bytes(silence) + DATA)
-    assert f"but {2 * len(DATA) + silence} follow: the size is a placeholder" in refusal(tmp_path, content)
+    assert f"but {2 * len(DATA) + silence} follow: the size is a placeholder" in refusal(
+        tmp_path, content
+    )
 
 
 @pytest.mark.parametrize("stated", [len(DATA), -1, 0])
@@ -125,7 +163,9 @@ def test_the_size_of_a_recording_is_rarely_a_placeholder(size: int) -> None:
 
 
 @given(content=st.binary(max_size=200), at=st.integers(0, 60))
-def test_any_header_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes, at: int) -> None:
+def test_any_header_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, at: int
+) -> None:
     whole = wav(-1, 0, before=LIST)
     folder = tmp_path_factory.mktemp("any")
     try:
@@ -155,20 +195,52 @@ def noisy_flac(stated: int) -> bytes:
 
 
 UNFINISHED: dict[str, tuple[bytes, str, str]] = {
-    "AU, 0": (stated_in("AU", ">I", 0), "states 0.0 s of audio, but 57600 more", "sox --ignore-length a.wav a-pcm.wav"),
-    "AU, 31 bits": (stated_in("AU", ">I", 0x7FFF_FFFF), "states 0.0 s of audio, but 57600 more", "sox"),
+    "AU, 0": (
+        stated_in("AU", ">I", 0),
+        "states 0.0 s of audio, but 57600 more",
+        "sox --ignore-length a.wav a-pcm.wav",
+    ),
+    "AU, 31 bits": (
+        stated_in("AU", ">I", 0x7FFF_FFFF),
+        "states 0.0 s of audio, but 57600 more",
+        "sox",
+    ),
     "AU, half": (stated_in("AU", ">I", 2 * STATED), "states 0.6 s of audio, but 28800 more", "sox"),
-    "AIFF, only the head": (stated_in("AIFF", ">I", 8), "states 0.0 s of audio, but 57600 more", "sox"),
-    "AIFF, half": (stated_in("AIFF", ">I", 8 + 2 * STATED), "states 0.6 s of audio, but 28800 more", "sox"),
-    "CAF, only the head": (stated_in("CAF", ">q", 4), "states 0.0 s of audio, but 57600 more", "export it again"),
-    "CAF, half": (stated_in("CAF", ">q", 4 + 2 * STATED), "states 0.6 s of audio, but 28800 more", "export it again"),
+    "AIFF, only the head": (
+        stated_in("AIFF", ">I", 8),
+        "states 0.0 s of audio, but 57600 more",
+        "sox",
+    ),
+    "AIFF, half": (
+        stated_in("AIFF", ">I", 8 + 2 * STATED),
+        "states 0.6 s of audio, but 28800 more",
+        "sox",
+    ),
+    "CAF, only the head": (
+        stated_in("CAF", ">q", 4),
+        "states 0.0 s of audio, but 57600 more",
+        "export it again",
+    ),
+    "CAF, half": (
+        stated_in("CAF", ">q", 4 + 2 * STATED),
+        "states 0.6 s of audio, but 28800 more",
+        "export it again",
+    ),
     "FLAC, half": (
         noisy_flac(STATED),
         "states 0.6 s of audio, but",
         "ffmpeg -i a.wav a-pcm.wav",
     ),
-    "Ogg, twice": (2 * encoded("VORBIS", "OGG"), "states 1.2 s of audio, but", "ffmpeg -i a.wav a-pcm.wav"),
-    "Opus, twice": (2 * encoded("OPUS", "OGG"), "states 1.2 s of audio, but", "ffmpeg -i a.wav a-pcm.wav"),
+    "Ogg, twice": (
+        2 * encoded("VORBIS", "OGG"),
+        "states 1.2 s of audio, but",
+        "ffmpeg -i a.wav a-pcm.wav",
+    ),
+    "Opus, twice": (
+        2 * encoded("OPUS", "OGG"),
+        "states 1.2 s of audio, but",
+        "ffmpeg -i a.wav a-pcm.wav",
+    ),
 }
 
 
@@ -193,7 +265,13 @@ TAG = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
 
 @pytest.mark.parametrize(
     "content",
-    [TAG + encoded(), TAG + wav(-1, 0), TAG * 2 + encoded(), TAG + encoded(form="FLAC"), encoded("VORBIS", "OGG")],
+    [
+        TAG + encoded(),
+        TAG + wav(-1, 0),
+        TAG * 2 + encoded(),
+        TAG + encoded(form="FLAC"),
+        encoded("VORBIS", "OGG"),
+    ],
 )
 def test_a_tag_before_the_audio_is_skipped(tmp_path: Path, content: bytes) -> None:
     assert len(loaded(tmp_path, content)) == len(AUDIO)
@@ -206,16 +284,23 @@ def in_wav(tag: int) -> bytes:
 
 MP3 = encoded("MPEG_LAYER_III", "MP3")
 AAC = b"\xff\xf1\x50\x80\x10\x1f\xfc" + bytes(121)
-RAW = r"has no header of a known format; if it is raw audio, .*: ffmpeg -f mulaw -ar 8000 -ac 1 -i a.wav a-pcm.wav$"
+RAW = (
+    r"has no header of a known format; if it is raw audio, .*: ffmpeg -f mulaw -ar 8000 -ac 1 -i"
+    r" a.wav a-pcm.wav$"
+)
 TO_WAV = "; convert it to WAV: ffmpeg -i a.wav a.%s.wav$"
 """The remedy for a file with a lossy codec, which is part of the new name."""
 FILLED = "; convert it to WAV: ffmpeg -i a.wav -af aresample=async=1 a.%s.wav$"
-"""The remedy for a file whose packets have timestamps. It keeps the pauses in which no packet was stored."""
+"""The remedy for a file whose packets have timestamps. It keeps the pauses in which no packet
+was stored."""
 OTHER: dict[str, tuple[bytes, str]] = {
     "MP3": (MP3, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
     "an MP3 that is cut": (MP3[:700], "is an MP3, even if its name differs" + TO_WAV % "mp3"),
     "an MP3 with a tag": (TAG + MP3, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
-    "MP3 in a WAV": (in_wav(0x55), r"contains MPEG audio \(MP3\) \(format 0x0055\)" + TO_WAV % "mp3"),
+    "MP3 in a WAV": (
+        in_wav(0x55),
+        r"contains MPEG audio \(MP3\) \(format 0x0055\)" + TO_WAV % "mp3",
+    ),
     "AAC in a WAV": (in_wav(0xFF), "contains AAC .format 0x00FF." + TO_WAV % "aac"),
     "G.729 in a WAV": (in_wav(0x83), r"contains G\.729 .format 0x0083." + TO_WAV % "g729"),
     "AAC": (AAC * 3, "is AAC" + TO_WAV % "aac"),
@@ -223,31 +308,61 @@ OTHER: dict[str, tuple[bytes, str]] = {
     "AMR": (b"#!AMR\n" + RNG.bytes(900), "is AMR; convert it to WAV: sox a.wav a.amr.wav$"),
     "AMR-WB": (b"#!AMR-WB\n" + RNG.bytes(900), "is AMR; convert it to WAV: sox a.wav a.amr.wav$"),
     "WebM": (b"\x1a\x45\xdf\xa3" + RNG.bytes(900), "is WebM or Matroska" + FILLED % "opus"),
-    "SILK": (b"\x02#!SILK_V3" + RNG.bytes(900), r"is SILK, .* to a WAV whose name ends with \.silk\.wav$"),
+    "SILK": (
+        b"\x02#!SILK_V3" + RNG.bytes(900),
+        r"is SILK, .* to a WAV whose name ends with \.silk\.wav$",
+    ),
     "AMR in a WAV": (in_wav(0x57), "contains AMR .format 0x0057." + FILLED % "amr"),
     "WMA": (b"\x30\x26\xb2\x75" + RNG.bytes(900), "is WMA" + TO_WAV % "wma"),
-    "HTML": (b"\n<!DOCTYPE html><html><title>502</title>", "is an HTML page, such as the error page of a server"),
-    "JSON": (b'{"error": {"message": "Inval\xc3\xafd voice"}}', "is JSON, such as the error message of a server"),
-    "XML": (b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", "is XML, such as the error message"),
-    "text": (b"hello, this is no audio\r\n", "is a text; read it in an editor, and download it again$"),
+    "HTML": (
+        b"\n<!DOCTYPE html><html><title>502</title>",
+        "is an HTML page, such as the error page of a server",
+    ),
+    "JSON": (
+        b'{"error": {"message": "Inval\xc3\xafd voice"}}',
+        "is JSON, such as the error message of a server",
+    ),
+    "XML": (
+        b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>",
+        "is XML, such as the error message",
+    ),
+    "text": (
+        b"hello, this is no audio\r\n",
+        "is a text; read it in an editor, and download it again$",
+    ),
     "UTF-16": ("not audio".encode("utf-16"), "is a text"),
     "a text that is cut within a character": (b"hello, this is no audio \xc3", "is a text"),
     "a playlist": (b"#EXTM3U\nhttps://example.com/a.mp3\n", "is a playlist"),
     "MPEG-TS": ((b"G" + RNG.bytes(187)) * 6, "is an MPEG transport stream" + FILLED % "aac"),
-    "an MP3 of layer I": ((b"\xff\xff\x44\0" + bytes(124)) * 9, "is an MP3, even if its name differs" + TO_WAV % "mp3"),
-    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid x\n", "is a pointer of Git LFS: run git lfs pull$"),
+    "an MP3 of layer I": (
+        (b"\xff\xff\x44\0" + bytes(124)) * 9,
+        "is an MP3, even if its name differs" + TO_WAV % "mp3",
+    ),
+    "Git LFS": (
+        b"version https://git-lfs.github.com/spec/v1\noid x\n",
+        "is a pointer of Git LFS: run git lfs pull$",
+    ),
     "gzip": (b"\x1f\x8b\x08\0" + RNG.bytes(90), "is compressed with gzip: unpack it$"),
     "ZIP": (b"PK\x03\x04" + RNG.bytes(90), "is a ZIP archive: unpack it$"),
-    "zeros": (bytes(50_000), "begins with zeros only; if its download failed, get it again; if it is raw audio "),
-    "raw PCM that begins with silence": (bytes(20_000) + RNG.bytes(900), "begins with zeros only.*: ffmpeg -f s16le "),
+    "zeros": (
+        bytes(50_000),
+        "begins with zeros only; if its download failed, get it again; if it is raw audio ",
+    ),
+    "raw PCM that begins with silence": (
+        bytes(20_000) + RNG.bytes(900),
+        "begins with zeros only.*: ffmpeg -f s16le ",
+    ),
     "µ-law": (encoded("ULAW", "RAW", 8_000), RAW),
     "µ-law that begins with silence": (b"\xff" * 800 + encoded("ULAW", "RAW", 8_000), RAW),
-    "µ-law that begins with quiet noise": (RNG.choice(np.frombuffer(b"\xff\xfe\x7f\x7e", "u1"), 9_000).tobytes(), RAW),
+    "µ-law that begins with quiet noise": (
+        RNG.choice(np.frombuffer(b"\xff\xfe\x7f\x7e", "u1"), 9_000).tobytes(),
+        RAW,
+    ),
     "A-law": (encoded("ALAW", "RAW", 8_000), RAW),
     "A-law that begins with silence": (b"\xd5" * 8_000, RAW),
     "raw PCM": (RNG.integers(-3, 3, 9_000).astype("<i2").tobytes(), RAW),
     "empty": (b"", "is empty$"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("content", "reason"), OTHER.values(), ids=OTHER)
@@ -263,16 +378,33 @@ def test_a_file_that_is_not_read_is_named_by_what_it_is(
 
 BOMBS: dict[str, tuple[bytes, str]] = {
     "a long recording": (wav(-1, 3_000_010_000, data=b""), "is truncated"),
-    "a rate of 2 GHz": (encoded()[:24] + u32(2 * 10**9) + encoded()[28:], "2000000000 samples per second, the maximum"),
-    "blocks of 8 bytes": (in_wav(0x11)[:32] + b"\x08\0" + in_wav(0x11)[34:], "its header states blocks of 8 bytes"),
-    "no format": (b"RIFF" + u32(48) + b"WAVEdata" + u32(40) + bytes(40), "does not state the format of its audio"),
-    "many chunks": (wav(-1, -1, before=b"JUNK\0\0\0\0" * 20_000), "has more than 10,000 chunks before its audio"),
-    "a format chunk of 2 GB": (wav(-1, -1)[:16] + u32(2**31) + wav(-1, -1)[20:], "ends before its audio begins"),
-}  # fmt: skip
+    "a rate of 2 GHz": (
+        encoded()[:24] + u32(2 * 10**9) + encoded()[28:],
+        "2000000000 samples per second, the maximum",
+    ),
+    "blocks of 8 bytes": (
+        in_wav(0x11)[:32] + b"\x08\0" + in_wav(0x11)[34:],
+        "its header states blocks of 8 bytes",
+    ),
+    "no format": (
+        b"RIFF" + u32(48) + b"WAVEdata" + u32(40) + bytes(40),
+        "does not state the format of its audio",
+    ),
+    "many chunks": (
+        wav(-1, -1, before=b"JUNK\0\0\0\0" * 20_000),
+        "has more than 10,000 chunks before its audio",
+    ),
+    "a format chunk of 2 GB": (
+        wav(-1, -1)[:16] + u32(2**31) + wav(-1, -1)[20:],
+        "ends before its audio begins",
+    ),
+}
 
 
 @pytest.mark.parametrize(("content", "reason"), BOMBS.values(), ids=BOMBS)
-def test_a_header_that_states_impossible_values_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_header_that_states_impossible_values_is_refused(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason):
         loaded(tmp_path, content)
 
@@ -291,7 +423,9 @@ def test_a_file_is_refused_by_its_header_before_its_samples_are_read(
         load_pcm(tmp_path / "a.wav")
     soundfile.write(tmp_path / "b.flac", np.zeros((100, 2)), 192_000)
     monkeypatch.setattr(audio_files, "MAX_SAMPLES", 199)
-    with pytest.raises(UsageError, match=r"has 200 samples .* convert it: ffmpeg -i b.flac -ar 48000 b-pcm.wav$"):
+    with pytest.raises(
+        UsageError, match=r"has 200 samples .* convert it: ffmpeg -i b.flac -ar 48000 b-pcm.wav$"
+    ):
         load_pcm(tmp_path / "b.flac")
 
 
@@ -312,7 +446,9 @@ def test_a_file_that_states_no_length_is_limited_while_it_is_read(
     size=st.integers(1, 30_000),
     length=st.integers(0, 20_000),
 )
-def test_resampling_in_blocks_equals_resampling_at_once(rate_hz: int, channels: int, size: int, length: int) -> None:
+def test_resampling_in_blocks_equals_resampling_at_once(
+    rate_hz: int, channels: int, size: int, length: int
+) -> None:
     samples = RNG.uniform(-1, 1, (length, channels)).astype(np.float32)
     blocks = [samples[at : at + size] for at in range(0, length, size)]
     at_once = list(resampled_blocks([samples], rate_hz, RATE_HZ))
@@ -325,17 +461,24 @@ def test_resampling_in_blocks_equals_resampling_at_once(rate_hz: int, channels: 
 VOICE = 0.2 * np.sin(2 * np.pi * 300 * np.arange(2 * RATE_HZ) / RATE_HZ)[:, np.newaxis]
 
 
-@pytest.mark.parametrize("missing", [range(10, 11), range(30, 55), (*range(20, 25), *range(70, 90))])
+@pytest.mark.parametrize(
+    "missing", [range(10, 11), range(30, 55), (*range(20, 25), *range(70, 90))]
+)
 def test_an_ogg_whose_positions_have_holes_is_refused_with_the_command_that_keeps_time(
     tmp_path: Path, missing: Sequence[int]
 ) -> None:
-    """Recorders of WebRTC write no packet in silence, or after a loss, and RFC 7845 wants positions that jump."""
+    """Recorders of WebRTC write no packet in silence, or after a loss, and RFC 7845 wants
+    positions that jump.
+    """
     whole, holed = (opus_file(VOICE, RATE_HZ, without) for without in ((), missing))
 
     assert len(loaded(tmp_path, whole)) == pytest.approx(2 * RATE_HZ, rel=0.02)
     with pytest.raises(
         UsageError,
-        match=r"has holes: it lasts 2\.\d\d s by the positions of its packets, but has 1\.\d\d s of audio, .* "
-        r"fill them with silence: ffmpeg -i a\.wav -af aresample=async=1 a\.opus\.wav$",
+        match=(
+            r"has holes: it lasts 2\.\d\d s by the positions of its packets, but has 1\.\d\d s of"
+            r" audio, .* "
+            r"fill them with silence: ffmpeg -i a\.wav -af aresample=async=1 a\.opus\.wav$"
+        ),
     ):
         loaded(tmp_path, holed)

@@ -15,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
-from bench.plan.conversation import JPEG, MAX_BYTES, PNG, ReadOnce, jpeg_size, load_history, load_image, png_size
+from bench.plan.conversation import (
+    JPEG,
+    MAX_BYTES,
+    PNG,
+    ReadOnce,
+    jpeg_size,
+    load_history,
+    load_image,
+    png_size,
+)
 from bench.wire.settings import Message
 from tests.helpers import build_message, png
 
@@ -29,8 +38,17 @@ def jpeg(width: int, height: int, *segments: bytes, fill: int = 0) -> bytes:
     `segments` are placed before its frame header.
     """
     size = height.to_bytes(2) + width.to_bytes(2)
-    others = b"".join(b"\xff\xe0" + (len(segment) + 2).to_bytes(2) + segment for segment in segments)
-    return b"\xff\xd8" + others + b"\xff" * fill + b"\xff\xc0\x00\x0b\x08" + size + b"\x01\x01\x11\x00\xff\xd9"
+    others = b"".join(
+        b"\xff\xe0" + (len(segment) + 2).to_bytes(2) + segment for segment in segments
+    )
+    return (
+        b"\xff\xd8"
+        + others
+        + b"\xff" * fill
+        + b"\xff\xc0\x00\x0b\x08"
+        + size
+        + b"\x01\x01\x11\x00\xff\xd9"
+    )
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -61,7 +79,10 @@ def test_the_size_of_a_jpeg_is_read_after_other_segments(
     assert jpeg_size(jpeg(width, height, *segments, fill=fill)) == (width, height)
 
 
-@given(st.binary(max_size=200), st.sampled_from([b"", PNG, JPEG, PNG + b"\0\0\0\rIHDR", JPEG + b"\xe0\0\4ab\xff\xc0"]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", PNG, JPEG, PNG + b"\0\0\0\rIHDR", JPEG + b"\xe0\0\4ab\xff\xc0"]),
+)
 def test_any_file_is_an_image_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, rest: bytes, head: bytes
 ) -> None:
@@ -72,8 +93,12 @@ def test_any_file_is_an_image_or_refused_in_one_line(
     assert image is None or image.width > 0 < image.height
 
 
-@pytest.mark.parametrize(("kind", "data"), [("png", png(640, 480)), ("jpeg", jpeg(640, 480, b"JFIF"))])
-def test_an_image_becomes_a_data_url_with_the_contents_of_its_file(kind: str, data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "data"), [("png", png(640, 480)), ("jpeg", jpeg(640, 480, b"JFIF"))]
+)
+def test_an_image_becomes_a_data_url_with_the_contents_of_its_file(
+    kind: str, data: bytes, tmp_path: Path
+) -> None:
     image = load_image(write(tmp_path / "photo", data))
 
     head, _, encoded = image.url.partition(",")
@@ -92,7 +117,9 @@ def test_an_image_becomes_a_data_url_with_the_contents_of_its_file(kind: str, da
         (bytes(MAX_BYTES + 1), "is larger than 4 MiB"),
     ],
 )
-def test_an_image_that_services_do_not_accept_is_refused(data: bytes, words: str, tmp_path: Path) -> None:
+def test_an_image_that_services_do_not_accept_is_refused(
+    data: bytes, words: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=words):
         load_image(write(tmp_path / "photo.png", data))
 
@@ -127,7 +154,9 @@ def test_the_cache_keeps_the_most_recently_used_files(tmp_path: Path) -> None:
 MESSAGES = st.lists(
     st.builds(
         build_message,
-        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(str.strip),
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(
+            str.strip
+        ),
         st.sampled_from(["system", "assistant", "user"]),
     ),
     min_size=1,
@@ -141,14 +170,22 @@ def written(messages: list[Message], folder: Path) -> Path:
 
 
 @given(messages=MESSAGES)
-def test_a_history_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, messages: list[Message]) -> None:
-    assert list(load_history(written(messages, tmp_path_factory.mktemp("history"))).messages) == messages
+def test_a_history_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[Message]
+) -> None:
+    assert (
+        list(load_history(written(messages, tmp_path_factory.mktemp("history"))).messages)
+        == messages
+    )
 
 
 KEYS = st.sampled_from(["role", "text", "image", "roles"])
-JSON: st.SearchStrategy[Any] = st.none() | st.integers() | st.sampled_from(["user", "system", "Hello", "", "a.png"])
+JSON: st.SearchStrategy[Any] = (
+    st.none() | st.integers() | st.sampled_from(["user", "system", "Hello", "", "a.png"])
+)
 LINES = st.one_of(
-    st.text(max_size=20), (JSON | st.lists(JSON, max_size=2) | st.dictionaries(KEYS, JSON, max_size=3)).map(json.dumps)
+    st.text(max_size=20),
+    (JSON | st.lists(JSON, max_size=2) | st.dictionaries(KEYS, JSON, max_size=3)).map(json.dumps),
 )
 
 
@@ -156,7 +193,10 @@ LINES = st.one_of(
 def test_any_history_file_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str]
 ) -> None:
-    path = write(tmp_path_factory.mktemp("history") / "h.jsonl", "\n".join(lines).encode("utf-8", "surrogatepass"))
+    path = write(
+        tmp_path_factory.mktemp("history") / "h.jsonl",
+        "\n".join(lines).encode("utf-8", "surrogatepass"),
+    )
     refusal, history = refused(load_history, path)
 
     assert refusal is None or re.fullmatch(f"{re.escape(str(path))}:.+", refusal)

@@ -10,7 +10,9 @@ from bench.wire.events import FunctionCall
 from bench.wire.settings import FunctionTool, ResponseSettings
 
 PARAMETERS = {"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]}
-FIND = ScriptFunction(FunctionTool(name="find", parameters=PARAMETERS), compute=lambda order: f"found {order}")
+FIND = ScriptFunction(
+    FunctionTool(name="find", parameters=PARAMETERS), compute=lambda order: f"found {order}"
+)
 COUNT = ScriptFunction(FunctionTool(name="count"), ["3"], delay=0.5)
 FUNCTIONS = {"find": FIND, "count": COUNT}
 
@@ -26,7 +28,11 @@ FUNCTIONS = {"find": FIND, "count": COUNT}
         ("count", "None", "the arguments of count are not a JSON object"),
         ("count", '"{}"', "the arguments of count are not a JSON object"),
         ("find", "null", "the call of find has no order"),
-        ("", "{}", "the service called a function without a name, which the script does not declare"),
+        (
+            "",
+            "{}",
+            "the service called a function without a name, which the script does not declare",
+        ),
         ("find", "[1]", "the arguments of find are not a JSON object"),
         ("find", "{", "the arguments of find are not a JSON object"),
         ("find", "{}", "the call of find has no order"),
@@ -39,16 +45,26 @@ def test_an_invalid_call_has_its_problem(name: str, arguments: str, problem: str
 def test_a_call_that_is_not_expected_is_named() -> None:
     expected = [ExpectedFunctionCall("find", {"order": "1"})]
 
-    assert error_text(FunctionCall("c", "find", '{"order": "1"}'), FUNCTIONS, expected) == ("", {"order": "1"})
+    assert error_text(FunctionCall("c", "find", '{"order": "1"}'), FUNCTIONS, expected) == (
+        "",
+        {"order": "1"},
+    )
     other = error_text(FunctionCall("c", "find", '{"order": "2"}'), FUNCTIONS, expected)
     assert other == ("the script expects other arguments of find", {"order": "2"})
-    assert error_text(FunctionCall("c", "count"), FUNCTIONS, expected)[0] == "the script expects no call of count"
+    assert (
+        error_text(FunctionCall("c", "count"), FUNCTIONS, expected)[0]
+        == "the script expects no call of count"
+    )
 
 
 @pytest.mark.parametrize(
     ("expected", "output", "error"),
     [
-        ([ExpectedFunctionCall("find", {"order": "7"}), ExpectedFunctionCall("count")], "found 7\n3", ""),
+        (
+            [ExpectedFunctionCall("find", {"order": "7"}), ExpectedFunctionCall("count")],
+            "found 7\n3",
+            "",
+        ),
         (
             [ExpectedFunctionCall("find")],
             '{"error": "a delegated task has no arguments: give find',

@@ -1,4 +1,6 @@
-"""Scripts that are built in Python. They give the same objects as a file, and have the same checks."""
+"""Scripts that are built in Python. They give the same objects as a file, and have the same
+checks.
+"""
 
 from __future__ import annotations
 
@@ -53,17 +55,31 @@ def session_settings(given: Any) -> SessionSettings:
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: say(""), "text must not be empty"),
     (lambda: wav("none.wav"), f"audio {AUDIO}/none.wav: no such file"),
-    (lambda: wav(speech={"start": 0, "end": 2}),
-     "speech must start before it ends, and must not end after the WAV"),
+    (
+        lambda: wav(speech={"start": 0, "end": 2}),
+        "speech must start before it ends, and must not end after the WAV",
+    ),
     (lambda: pause(float("nan")), "pause must be a number of seconds from 0.001 to 3600, not nan"),
     (lambda: pause(None), "pause must have exactly one of median, file, not none"),
     (lambda: session_settings({1: 2}), "session has a key that is not a string"),  # type: ignore[dict-item]
-    (lambda: build_script(Path(__file__), {"steps": []}, []), "the script has an unknown key 'steps'"),
-    (lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
-     "expect must come after a turn: put it after a `text`, `audio`, `request_response` or `wait_for`"),
-    (lambda: build_script(Path(__file__), {}, [sound(kind="talking_to_others", during="silence"), say("Hi")]),
-     "sound needs `turn_detection` in the session"),
-]  # fmt: skip
+    (
+        lambda: build_script(Path(__file__), {"steps": []}, []),
+        "the script has an unknown key 'steps'",
+    ),
+    (
+        lambda: build_script(Path(__file__), {}, [pause(1), expect("audio_delta", 1)]),
+        (
+            "expect must come after a turn: put it after a `text`, `audio`, `request_response` or"
+            " `wait_for`"
+        ),
+    ),
+    (
+        lambda: build_script(
+            Path(__file__), {}, [sound(kind="talking_to_others", during="silence"), say("Hi")]
+        ),
+        "sound needs `turn_detection` in the session",
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +108,9 @@ def test_variables_in_a_text_must_exist(tmp_path: Path) -> None:
 
     assert unfilled_names(build_script(path, {}, steps)) == ["name", "price"]
     assert unfilled_names(build_script(path, {"variables": "rows.csv"}, steps[1:])) == []
-    with pytest.raises(UsageError, match=r"a text contains \$\{price\}, but the variables are only name"):
+    with pytest.raises(
+        UsageError, match=r"a text contains \$\{price\}, but the variables are only name"
+    ):
         build_script(path, {"variables": "rows.csv"}, steps)
 
 
@@ -107,21 +125,31 @@ def test_an_error_in_a_python_script_names_its_key(call: Callable[[], object], w
 
 UNKNOWN = "names the function book, which is not in `tools`"
 SENSELESS: dict[str, tuple[list[Step], str, str]] = {
-    "a call of an undeclared function": ([say("Book it.", label="book", expected_calls="book")],
-     "steps: [{text: Book it., expected_calls: book}]", UNKNOWN),
-    "a sound after the last turn": ([say("Hi"), sound(kind="talking_to_others", during="silence")],
-     f"steps: [{{text: Hi}}, {{sound: {{audio: {AUDIO / 'uh_huh.wav'}, kind: talking_to_others, during: silence}}}}]",
-     NO_TURN_AFTER),
+    "a call of an undeclared function": (
+        [say("Book it.", label="book", expected_calls="book")],
+        "steps: [{text: Book it., expected_calls: book}]",
+        UNKNOWN,
+    ),
+    "a sound after the last turn": (
+        [say("Hi"), sound(kind="talking_to_others", during="silence")],
+        (
+            f"steps: [{{text: Hi}}, {{sound: {{audio: {AUDIO / 'uh_huh.wav'}, kind:"
+            " talking_to_others, during: silence}}]"
+        ),
+        NO_TURN_AFTER,
+    ),
     "one name for a text turn and a voice turn": (
         [say("Hi"), step_of("audio", AUDIO, audio="uh_huh.wav", name="hi")],
         f"steps: [{{text: Hi, name: hi}}, {{audio: {AUDIO / 'uh_huh.wav'}, name: hi}}]",
         "name is the name of a text turn and of a voice turn",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", SENSELESS)
-def test_files_and_python_scripts_are_refused_for_the_same_reasons(tmp_path: Path, kind: str) -> None:
+def test_files_and_python_scripts_are_refused_for_the_same_reasons(
+    tmp_path: Path, kind: str
+) -> None:
     steps, written, problem = SENSELESS[kind]
     path = tmp_path / "talk.yaml"
     path.write_text(f"session: {{turn_detection: server_vad}}\n{written}\n")

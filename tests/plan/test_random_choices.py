@@ -47,14 +47,32 @@ WRONG = [
     ("# nothing\n\n", "times.txt: has no line with a number of seconds"),
     *(
         (f"1\n{written}\n", f"{NO_SECONDS}{written}")
-        for written in ("-1", "3600.1", "1e999", "nan", "inf", "1,5", "1 2", "1_0", "0x1", "two", "٣", "+1", ".")
+        for written in (
+            "-1",
+            "3600.1",
+            "1e999",
+            "nan",
+            "inf",
+            "1,5",
+            "1 2",
+            "1_0",
+            "0x1",
+            "two",
+            "٣",
+            "+1",
+            ".",
+        )
     ),
     ("1\n" + "9" * 100_000 + "x\n", NO_SECONDS + "9" * 40 + "…"),
 ]
 
 
-@pytest.mark.parametrize(("text", "problem"), WRONG, ids=[f"{number}" for number in range(len(WRONG))])
-def test_an_error_in_a_think_time_file_names_its_line(tmp_path: Path, text: str, problem: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "problem"), WRONG, ids=[f"{number}" for number in range(len(WRONG))]
+)
+def test_an_error_in_a_think_time_file_names_its_line(
+    tmp_path: Path, text: str, problem: str
+) -> None:
     (tmp_path / "times.txt").write_text(text, encoding="utf-8")
 
     with pytest.raises(ScriptError) as raised:
@@ -95,7 +113,9 @@ def test_each_line_of_a_file_is_equally_likely() -> None:
 
 
 @given(median_s=MEDIANS_S, sigma=SIGMAS, share=st.floats(0, 1), seed=st.integers(0, 1 << 40))
-def test_no_drawn_pause_exceeds_the_maximum(median_s: float, sigma: float, share: float, seed: int) -> None:
+def test_no_drawn_pause_exceeds_the_maximum(
+    median_s: float, sigma: float, share: float, seed: int
+) -> None:
     most_s = median_s + share * (MAX_PAUSE_S - median_s)
     times = LogNormalTimes(median_s, sigma, most_s)
 
@@ -111,7 +131,9 @@ def test_log_normal_times_have_the_given_median_and_sigma() -> None:
     assert np.std(np.log(drawn)) == pytest.approx(0.5, rel=0.01)
 
 
-@pytest.mark.parametrize(("sigma", "most_s"), [(0.0, 5.0), (0.5, MAX_PAUSE_S), (0.8, 3.0), (1.5, 2.0), (2.0, 60.0)])
+@pytest.mark.parametrize(
+    ("sigma", "most_s"), [(0.0, 5.0), (0.5, MAX_PAUSE_S), (0.8, 3.0), (1.5, 2.0), (2.0, 60.0)]
+)
 def test_the_mean_of_log_normal_times_is_that_of_the_draws(sigma: float, most_s: float) -> None:
     times = LogNormalTimes(2.0, sigma, most_s)
 
@@ -166,14 +188,26 @@ WRONG_ROWS = [
     ("a.jsonl", '{"name": NaN}', "a.jsonl:1: must have text or a number for 'name'"),
     ("a.jsonl", '{"name": {"first": "Ada"}}', "a.jsonl:1: must have text or a number for 'name'"),
     ("a.jsonl", '{"name": "  "}', "a.jsonl:1: has no value for 'name'"),
-    ("a.jsonl", '{"name": "\\ud800"}', "a.jsonl:1: must have Unicode text, without surrogates, for 'name'"),
+    (
+        "a.jsonl",
+        '{"name": "\\ud800"}',
+        "a.jsonl:1: must have Unicode text, without surrogates, for 'name'",
+    ),
     ("a.jsonl", "{}", "a.jsonl:1: has no names"),
-    ("a.jsonl", '{"name": "Ada"}\n{"order": 1}', "a.jsonl:2: has the names 'order', the first row has 'name'"),
+    (
+        "a.jsonl",
+        '{"name": "Ada"}\n{"order": 1}',
+        "a.jsonl:2: has the names 'order', the first row has 'name'",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "words"), WRONG_ROWS, ids=[f"{row[0]} {row[1][:30]!r}" for row in WRONG_ROWS])
-def test_an_error_in_variables_names_its_line(tmp_path: Path, name: str, text: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "text", "words"), WRONG_ROWS, ids=[f"{row[0]} {row[1][:30]!r}" for row in WRONG_ROWS]
+)
+def test_an_error_in_variables_names_its_line(
+    tmp_path: Path, name: str, text: str, words: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         load_rows(write(tmp_path / name, text))
 
@@ -211,11 +245,15 @@ def test_placeholders_are_filled_from_the_row(text: str, result: str) -> None:
 
 
 def test_a_placeholder_without_a_variable_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"contains \$\{city\}, but the variables are only name, order"):
+    with pytest.raises(
+        UsageError, match=r"contains \$\{city\}, but the variables are only name, order"
+    ):
         fill_variables("In ${city}", ADA)
 
 
-PIECES = st.lists(st.sampled_from(["$", "{", "}", "${name}", "${order}", "x", " "]), max_size=12).map("".join)
+PIECES = st.lists(
+    st.sampled_from(["$", "{", "}", "${name}", "${order}", "x", " "]), max_size=12
+).map("".join)
 
 
 @given(text=PIECES)
@@ -230,9 +268,15 @@ def test_filling_changes_only_placeholders_and_doubled_dollar_signs(text: str) -
 
 
 NAMES = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=5)
-VALUES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9).map(str.strip).filter(bool)
+VALUES = (
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9)
+    .map(str.strip)
+    .filter(bool)
+)
 TABLES = st.lists(NAMES, min_size=1, max_size=3, unique=True).flatmap(
-    lambda names: st.lists(st.fixed_dictionaries(dict.fromkeys(names, VALUES)), min_size=1, max_size=3)
+    lambda names: st.lists(
+        st.fixed_dictionaries(dict.fromkeys(names, VALUES)), min_size=1, max_size=3
+    )
 )
 
 
@@ -244,14 +288,20 @@ def test_csv_and_jsonl_round_trip(table: list[dict[str, str]]) -> None:
     writer.writerows(table)
 
     with TemporaryDirectory() as folder:
-        for name, text in [("a.csv", lines.getvalue()), ("a.jsonl", "\n".join(map(json.dumps, table)))]:
+        for name, text in [
+            ("a.csv", lines.getvalue()),
+            ("a.jsonl", "\n".join(map(json.dumps, table))),
+        ]:
             assert list(load_rows(write(Path(folder) / name, text)).rows) == table
 
 
-def test_as_many_sessions_as_pauses_use_each_pause_once_in_each_turn_in_an_order_of_the_seed() -> None:
+def test_as_many_sessions_as_pauses_use_each_pause_once_in_each_turn_in_an_order_of_the_seed() -> (
+    None
+):
     def drawn(seed: int, sessions: range) -> list[tuple[int, ...]]:
         return [
-            tuple(choices.speech_pause(44) for _ in range(3)) for choices in (SessionChoices(seed, n) for n in sessions)
+            tuple(choices.speech_pause(44) for _ in range(3))
+            for choices in (SessionChoices(seed, n) for n in sessions)
         ]
 
     first, second, other = drawn(1, range(44)), drawn(1, range(44, 88)), drawn(2, range(44))

@@ -1,4 +1,6 @@
-"""Audio files: the speech in a file, the files that are refused, and the bytes that are sent to the service."""
+"""Audio files: the speech in a file, the files that are refused, and the bytes that are sent to
+the service.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,15 @@ from bench.wire.audio import AudioFormatName
 from tests.simulator_process import AUDIO
 
 
-def tone(seconds: float = 0.5, rate_hz: int = RATE_HZ, amplitude: float = 0.5) -> NDArray[np.float64]:
+def tone(
+    seconds: float = 0.5, rate_hz: int = RATE_HZ, amplitude: float = 0.5
+) -> NDArray[np.float64]:
     return amplitude * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate_hz)) / rate_hz)
 
 
-def written(path: Path, samples: NDArray[np.float64], rate_hz: int = RATE_HZ, subtype: str = "PCM_16") -> Path:
+def written(
+    path: Path, samples: NDArray[np.float64], rate_hz: int = RATE_HZ, subtype: str = "PCM_16"
+) -> Path:
     soundfile.write(path, samples, rate_hz, subtype=subtype)
     return path
 
@@ -49,18 +55,27 @@ def samples_of(pcm: Pcm) -> NDArray[np.int16]:
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 44_100, 48_000])
 @pytest.mark.parametrize(
-    ("name", "subtype"), [("a.wav", "PCM_24"), ("a.wav", "ULAW"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16")]
+    ("name", "subtype"),
+    [("a.wav", "PCM_24"), ("a.wav", "ULAW"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16")],
 )
-def test_any_rate_and_sample_type_is_resampled_to_24_khz(tmp_path: Path, rate_hz: int, name: str, subtype: str) -> None:
+def test_any_rate_and_sample_type_is_resampled_to_24_khz(
+    tmp_path: Path, rate_hz: int, name: str, subtype: str
+) -> None:
     pcm = load_pcm(written(tmp_path / name, tone(0.5, rate_hz), rate_hz, subtype))
 
     assert abs(pcm.seconds - 0.5) < 1 / 11_025
     middle = slice(1_000, 11_000)  # resampling causes ripples at both ends
-    assert np.abs(samples_of(pcm)[middle] / 32_768 - tone(0.5)[middle]).max() < 0.03  # µ-law has a low resolution
+    # µ-law has a low resolution
+    assert np.abs(samples_of(pcm)[middle] / 32_768 - tone(0.5)[middle]).max() < 0.03
 
 
 def test_samples_beyond_full_scale_are_clipped() -> None:
-    assert to_pcm16(np.array([1.0, 1.5, -1.0, -7.0], np.float32)).tolist() == [32_767, 32_767, -32_768, -32_768]
+    assert to_pcm16(np.array([1.0, 1.5, -1.0, -7.0], np.float32)).tolist() == [
+        32_767,
+        32_767,
+        -32_768,
+        -32_768,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,8 +95,12 @@ def test_a_file_without_audio_is_refused(tmp_path: Path, content: bytes, reason:
 
 
 @pytest.mark.parametrize("kind", ["XI", "SDS", "VOC", "MAT5"])
-def test_an_exotic_audio_format_is_refused_with_a_command_to_convert_it(tmp_path: Path, kind: str) -> None:
-    """The library libsndfile reads these formats, but for some of them it does not know the position in the file."""
+def test_an_exotic_audio_format_is_refused_with_a_command_to_convert_it(
+    tmp_path: Path, kind: str
+) -> None:
+    """The library libsndfile reads these formats, but for some of them it does not know the
+    position in the file.
+    """
     path = tmp_path / "a.wav"
     soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 48_000), RATE_HZ, format=kind)
 
@@ -105,18 +124,39 @@ REFUSED: dict[str, tuple[NDArray[np.float64], int, str, str]] = {
     # (samples, rate in Hz, sample type, error)
     "zeros": (np.zeros(12_000), RATE_HZ, "PCM_16", "is silent: its peak is -inf dBFS"),
     "too quiet": (tone(amplitude=0.0009), RATE_HZ, "PCM_16", "is silent: its peak is -61 dBFS"),
-    "channels that cancel out":
-        (np.column_stack([tone(), -tone()]), RATE_HZ, "PCM_16",
-         r"channels cancel each other: .*; use one of them: ffmpeg -i a.wav -af 'pan=mono\|c0=c0' a-pcm.wav$"),
-    "channels that almost cancel out":
-        (np.column_stack([tone(), -0.9 * tone()]), RATE_HZ, "PCM_16", "channels cancel each other"),
-    "a sample too short":
-        (tone(0.0999), RATE_HZ, "PCM_16", "lasts 100 ms, services accept 100 ms or more"),
+    "channels that cancel out": (
+        np.column_stack([tone(), -tone()]),
+        RATE_HZ,
+        "PCM_16",
+        (
+            r"channels cancel each other: .*; use one of them: ffmpeg -i a.wav -af"
+            r" 'pan=mono\|c0=c0' a-pcm.wav$"
+        ),
+    ),
+    "channels that almost cancel out": (
+        np.column_stack([tone(), -0.9 * tone()]),
+        RATE_HZ,
+        "PCM_16",
+        "channels cancel each other",
+    ),
+    "a sample too short": (
+        tone(0.0999),
+        RATE_HZ,
+        "PCM_16",
+        "lasts 100 ms, services accept 100 ms or more",
+    ),
     "no sample": (np.zeros(0), RATE_HZ, "PCM_16", "lasts 0 ms"),
-    "more than fifteen minutes": (np.full(901, 0.5), 1, "PCM_16", r"lasts 15\.0 minutes, the maximum is 15"),
-    **{f"a sample of {bad}": (np.append(tone(), bad), RATE_HZ, "FLOAT", "is damaged")
-       for bad in (np.nan, np.inf, 1e30)},
-}  # fmt: skip
+    "more than fifteen minutes": (
+        np.full(901, 0.5),
+        1,
+        "PCM_16",
+        r"lasts 15\.0 minutes, the maximum is 15",
+    ),
+    **{
+        f"a sample of {bad}": (np.append(tone(), bad), RATE_HZ, "FLOAT", "is damaged")
+        for bad in (np.nan, np.inf, 1e30)
+    },
+}
 
 
 @pytest.mark.parametrize(("samples", "rate_hz", "subtype", "reason"), REFUSED.values(), ids=REFUSED)
@@ -152,8 +192,12 @@ CHUNK_MS = st.integers(20, 200)
 
 
 @given(audio=st.binary(min_size=1, max_size=30_000), format=FORMAT, chunk_ms=CHUNK_MS)
-def test_chunks_contain_all_audio_and_have_its_duration(audio: bytes, format: AudioFormatName, chunk_ms: int) -> None:
-    audio = audio[: len(audio) // RATED_FORMATS[format].sample_bytes * RATED_FORMATS[format].sample_bytes]
+def test_chunks_contain_all_audio_and_have_its_duration(
+    audio: bytes, format: AudioFormatName, chunk_ms: int
+) -> None:
+    audio = audio[
+        : len(audio) // RATED_FORMATS[format].sample_bytes * RATED_FORMATS[format].sample_bytes
+    ]
     pieces = list(chunks(audio, RATED_FORMATS[format], chunk_ms, pad=False))
 
     assert b"".join(piece.data for piece in pieces) == audio
@@ -164,14 +208,17 @@ def test_chunks_contain_all_audio_and_have_its_duration(audio: bytes, format: Au
 
 
 @given(audio=st.binary(min_size=2, max_size=30_000), format=FORMAT, chunk_ms=CHUNK_MS)
-def test_whole_chunks_are_padded_with_silence(audio: bytes, format: AudioFormatName, chunk_ms: int) -> None:
+def test_whole_chunks_are_padded_with_silence(
+    audio: bytes, format: AudioFormatName, chunk_ms: int
+) -> None:
     audio = audio[: len(audio) // 2 * 2]
     pieces = list(chunks(audio, RATED_FORMATS[format], chunk_ms, pad=True))
     sent = b"".join(piece.data for piece in pieces)
 
     assert sent.startswith(audio)
     assert {piece.duration_ns for piece in pieces} == {chunk_ms * 1_000_000}
-    assert np.abs(RATED_FORMATS[format].decode(sent[len(audio) :])).max(initial=0) <= 8  # A-law has no code for zero
+    # A-law has no code for zero
+    assert np.abs(RATED_FORMATS[format].decode(sent[len(audio) :])).max(initial=0) <= 8
 
 
 @given(format=FORMAT, chunk_ms=CHUNK_MS)
@@ -233,15 +280,21 @@ def test_noise_is_mixed_at_the_given_signal_to_noise_ratio(snr_db: float) -> Non
 
 
 @given(noise_samples=st.integers(1_000, 30_000), seconds=st.floats(0.001, 2))
-def test_noise_continues_at_the_same_level_after_the_audio(noise_samples: int, seconds: float) -> None:
+def test_noise_continues_at_the_same_level_after_the_audio(
+    noise_samples: int, seconds: float
+) -> None:
     background = BackgroundNoise(noise(noise_samples), 12)
-    tail = pcm_of(np.concatenate([sound_of(WORDS.data), np.zeros(round(seconds * 24_000))]), speech=WORDS.speech)
+    tail = pcm_of(
+        np.concatenate([sound_of(WORDS.data), np.zeros(round(seconds * 24_000))]),
+        speech=WORDS.speech,
+    )
     longer = mixed(tail, background).data
 
     assert mixed(WORDS, background).data + noise_alone(WORDS, background, seconds) == longer
 
 
-# The start and the end of speech within any surroundings, and the start of the speech after its last pause.
+# The start and the end of speech within any surroundings, and the start of the speech after its
+# last pause.
 
 
 Samples = NDArray[np.int16]
@@ -273,14 +326,22 @@ def joined(*parts: Samples) -> Samples:
     return np.concatenate(parts)
 
 
-@given(before=st.integers(24, 20_000), samples=st.integers(2_000, 20_000), after=st.integers(24, 20_000))
+@given(
+    before=st.integers(24, 20_000),
+    samples=st.integers(2_000, 20_000),
+    after=st.integers(24, 20_000),
+)
 def test_a_tone_in_silence_is_found_to_the_sample(before: int, samples: int, after: int) -> None:
     recording = joined(quiet(before / MS), spoken(samples / MS), quiet(after / MS))
 
     assert find_speech(recording, RATE_HZ) == SpeechSpan(before, before + samples)
 
 
-MURMUR = joined(spoken(100, 0.9), *[spoken(100, 0.9 * 0.03), spoken(50, 0.9 * 0.1)] * 10, spoken(150, 0.9 * 0.01))
+MURMUR = joined(
+    spoken(100, 0.9),
+    *[spoken(100, 0.9 * 0.03), spoken(50, 0.9 * 0.1)] * 10,
+    spoken(150, 0.9 * 0.01),
+)
 """A loud tone, and then tones whose levels relative to the first are −30, −20 and −40 dB."""
 CLICK = np.full(5, 32_767, np.int16)
 CALL = joined(quiet(100), spoken(300), quiet(100))
@@ -290,19 +351,42 @@ FOUND: dict[str, tuple[Samples, float, float]] = {
     "a loud level throughout": (np.full(9_001, -32_768, np.int16), 0, 9_001 / MS),
     "noise throughout": (quiet(200, -20), 0, 200),
     "a silent recording is taken as a whole": (quiet(200), 0, 200),
-    "a pause is part of speech": (joined(quiet(100), spoken(300), quiet(2_000), spoken(300), quiet(100)), 100, 2_700),
-    "a click of 5 samples far from speech is not speech":
-        (joined(quiet(50), CLICK, quiet(400), CALL, quiet(400), CLICK, quiet(50)), 550 + 5 / MS, 850 + 5 / MS),
-    "a click of 38 ms far from speech is not speech":
-        (joined(quiet(50), spoken(38), quiet(400), CALL, quiet(400), spoken(38), quiet(50)), 588, 888),
-    "a short word far from others is speech":
-        (joined(quiet(50), spoken(50), quiet(400), spoken(300), quiet(50)), 50, 800),
-    "the level of speech is that of its loudest part": (joined(quiet(100), MURMUR, quiet(100)), 100, 1_700),
-    "a short sound near speech is part of it":
-        (joined(quiet(100), spoken(300), quiet(200), spoken(10), quiet(100)), 100, 610),
-    "a recording with only clicks is speech":
-        (joined(quiet(100), spoken(10), quiet(1_000), spoken(10), quiet(100)), 100, 1_120),
-}  # fmt: skip
+    "a pause is part of speech": (
+        joined(quiet(100), spoken(300), quiet(2_000), spoken(300), quiet(100)),
+        100,
+        2_700,
+    ),
+    "a click of 5 samples far from speech is not speech": (
+        joined(quiet(50), CLICK, quiet(400), CALL, quiet(400), CLICK, quiet(50)),
+        550 + 5 / MS,
+        850 + 5 / MS,
+    ),
+    "a click of 38 ms far from speech is not speech": (
+        joined(quiet(50), spoken(38), quiet(400), CALL, quiet(400), spoken(38), quiet(50)),
+        588,
+        888,
+    ),
+    "a short word far from others is speech": (
+        joined(quiet(50), spoken(50), quiet(400), spoken(300), quiet(50)),
+        50,
+        800,
+    ),
+    "the level of speech is that of its loudest part": (
+        joined(quiet(100), MURMUR, quiet(100)),
+        100,
+        1_700,
+    ),
+    "a short sound near speech is part of it": (
+        joined(quiet(100), spoken(300), quiet(200), spoken(10), quiet(100)),
+        100,
+        610,
+    ),
+    "a recording with only clicks is speech": (
+        joined(quiet(100), spoken(10), quiet(1_000), spoken(10), quiet(100)),
+        100,
+        1_120,
+    ),
+}
 
 
 @pytest.mark.parametrize(("recording", "begin_ms", "end_ms"), FOUND.values(), ids=FOUND)
@@ -312,7 +396,9 @@ def test_speech_is_found(recording: Samples, begin_ms: float, end_ms: float) -> 
 
 @pytest.mark.parametrize("noise_dbfs", [None, -70])
 @pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
-def test_silence_around_a_recording_does_not_move_the_speech(path: Path, noise_dbfs: float | None) -> None:
+def test_silence_around_a_recording_does_not_move_the_speech(
+    path: Path, noise_dbfs: float | None
+) -> None:
     words = words_of(path)
     alone = find_speech(words, RATE_HZ)
     for before_ms, after_ms in [(0, 300), (300, 0), (7.3, 5_000), (5_000, 7.3)]:
@@ -340,7 +426,9 @@ def test_a_square_wave_is_speech(level: int, periods: int, rate_hz: int, min_ene
 
 @given(scale=st.floats(0.02, 1))
 def test_the_position_of_speech_does_not_depend_on_its_level(scale: float) -> None:
-    words = joined(quiet(100), spoken(400, 0.9), spoken(150, 0.9 * 0.03), spoken(150, 0.9 * 0.01), quiet(100))
+    words = joined(
+        quiet(100), spoken(400, 0.9), spoken(150, 0.9 * 0.03), spoken(150, 0.9 * 0.01), quiet(100)
+    )
 
     assert find_speech(np.rint(words * scale).astype(np.int16), RATE_HZ) == SpeechSpan(
         100 * MS, 650 * MS
@@ -370,7 +458,8 @@ def test_the_last_stretch_begins_after_the_last_pause(
     end = len(recording) - around_ms * MS
     assert last.end == find_speech(recording, RATE_HZ).end
     assert abs(last.end - end) <= MS
-    assert 0 <= end - last_ms * MS - last.begin <= 20 * MS  # the window that contains its first sample
+    # the window that contains its first sample
+    assert 0 <= end - last_ms * MS - last.begin <= 20 * MS
 
 
 @given(samples=st.lists(st.integers(-32_768, 32_767), min_size=1, max_size=3_000))

@@ -1,4 +1,6 @@
-"""The scripts of the reference workload are those that the tool pins, and its load decides p50 and p95."""
+"""The scripts of the reference workload are those that the tool pins, and its load decides p50
+and p95.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,21 @@ def scripts(workload: ReferenceWorkload) -> list[Script]:
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.form)
 def test_the_scripts_have_the_pinned_digests(workload: ReferenceWorkload) -> None:
-    """If this fails, a script or recording changed: restore it, or make a new version of the workload."""
+    """If this fails, a script or recording changed: restore it, or make a new version of the
+    workload.
+    """
     assert {script.name: script.digest for script in scripts(workload)} == workload.digests
 
 
 @pytest.mark.parametrize("turns_of_session", [3, 4])
 def test_the_default_load_decides_p95_of_a_metric_of_one_script(turns_of_session: int) -> None:
-    """The turns with interruptions or function calls are in one script each, three or four in a session."""
+    """The turns with interruptions or function calls are in one script each, three or four in a
+    session.
+    """
     turns = turns_of_session * SESSIONS_OF_SCRIPT
 
-    assert sessions_to_publish(0.95, turns, SESSIONS_OF_SCRIPT, SESSIONS_OF_SCRIPT) < SESSIONS_OF_SCRIPT
+    assert (
+        sessions_to_publish(0.95, turns, SESSIONS_OF_SCRIPT, SESSIONS_OF_SCRIPT)
+        < SESSIONS_OF_SCRIPT
+    )
     assert SESSIONS == 5 * SESSIONS_OF_SCRIPT

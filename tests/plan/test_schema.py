@@ -1,4 +1,6 @@
-"""The JSON Schema of scripts agrees with the loader. The reference of scripts agrees with both of them."""
+"""The JSON Schema of scripts agrees with the loader. The reference of scripts agrees with both
+of them.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ BEYOND_A_SCHEMA = (
     "url is not a URL",
     "url has an invalid host name",
 )
-"""Parts of the errors that no schema can report, because these errors depend on other values or on files."""
+"""Parts of the errors that no schema can report, because these errors depend on other values or
+on files."""
 
 
 def loaded(tree: object) -> str | None:
@@ -108,7 +111,13 @@ FULL: dict[str, Any] = {
     "pipelined": True,
     "renew_after": 3_300,
     "steps": [
-        {"text": "Hello", "name": "hello", "output": "text", "instructions": "x", "max_output_tokens": 1},
+        {
+            "text": "Hello",
+            "name": "hello",
+            "output": "text",
+            "instructions": "x",
+            "max_output_tokens": 1,
+        },
         {"expect": {"event": "text_delta", "within": 5}},
         {"request_response": {"output": "audio"}, "name": "help"},
         {"request_response": None},
@@ -149,7 +158,12 @@ SEMANTIC = FULL | {"session": {"turn_detection": {"type": "semantic_vad", "eager
 WORD = {"session": {"turn_detection": "none"}, "timeouts": None, "steps": [{"text": "hi"}]}
 BY_COMMAND = WORD | {"synthesizer": {"command": ["speak", "-v{voice}", "{file}"], "voice": "anna"}}
 BY_SERVICE = WORD | {
-    "synthesizer": {"url": "https://a.example/v1", "model": "tts", "api_key_env": "TTS_KEY", "voice": "alloy"}
+    "synthesizer": {
+        "url": "https://a.example/v1",
+        "model": "tts",
+        "api_key_env": "TTS_KEY",
+        "voice": "alloy",
+    }
 }
 GOOD = [FULL, SEMANTIC, WORD, BY_COMMAND, BY_SERVICE]
 NAMES = ["full", "semantic", "word", "by command", "by service"]
@@ -190,7 +204,8 @@ def _dropped(inner: Any, key: str | int) -> Any:
 
 
 def near(tree: Any, at: Path_) -> tuple[dict[str, Any], Path_]:
-    """Return a smaller valid tree and a path in it. The path leads to the value that has the path `at` in `tree`.
+    """Return a smaller valid tree and a path in it. The path leads to the value that has the path
+    `at` in `tree`.
 
     The smaller tree has only the steps that matter for this value.
     """
@@ -216,7 +231,9 @@ def test_loader_and_schema_refuse_unknown_keys(tree: dict[str, Any]) -> None:
         if {"extra", "send", "metadata"} & {*place}:
             continue  # any value or any name is permitted there
         right, at = near(tree, place)
-        odd = changed(right, at, lambda inner: inner | {"odd": 1} if isinstance(inner, dict) else {"odd": 1})
+        odd = changed(
+            right, at, lambda inner: inner | {"odd": 1} if isinstance(inner, dict) else {"odd": 1}
+        )
 
         assert loaded(right) is None
         assert loaded(odd) is not None
@@ -224,14 +241,42 @@ def test_loader_and_schema_refuse_unknown_keys(tree: dict[str, Any]) -> None:
 
 
 WORDS = st.sampled_from(
-    ["audio", "none", "server_vad", "semantic_vad", "low", "g711_alaw", *EXPECTED_EVENTS, WAV, " ", ""]
+    [
+        "audio",
+        "none",
+        "server_vad",
+        "semantic_vad",
+        "low",
+        "g711_alaw",
+        *EXPECTED_EVENTS,
+        WAV,
+        " ",
+        "",
+    ]
 )
-NUMBERS = st.sampled_from([-11, -1, 0, 0.001, 0.5, 1, 1.5, 2.0, 19, 61, 200.0, 201, 2_001, 4_097, 5_000, 30_001])
+NUMBERS = st.sampled_from(
+    [-11, -1, 0, 0.001, 0.5, 1, 1.5, 2.0, 19, 61, 200.0, 201, 2_001, 4_097, 5_000, 30_001]
+)
 LEAVES = st.none() | st.booleans() | NUMBERS | WORDS
-OF_INNER_TABLES = {"type", "end", "event", "median", "sigma", "role", "text", "input", "effort", "retention_ratio"}
-KEYS = st.sampled_from(sorted({key for table in STEP_TABLES.values() for key in table.fields} | OF_INNER_TABLES))
+OF_INNER_TABLES = {
+    "type",
+    "end",
+    "event",
+    "median",
+    "sigma",
+    "role",
+    "text",
+    "input",
+    "effort",
+    "retention_ratio",
+}
+KEYS = st.sampled_from(
+    sorted({key for table in STEP_TABLES.values() for key in table.fields} | OF_INNER_TABLES)
+)
 TREES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
 )
 
 
@@ -244,7 +289,12 @@ def test_loader_and_schema_agree_on_any_value_at_any_place(data: st.DataObject) 
     check_agrees(changed(tree, place, lambda _: value))
 
 
-@given(tree=TREES | st.fixed_dictionaries({"steps": st.lists(st.dictionaries(KEYS, TREES, max_size=3), max_size=3)}))
+@given(
+    tree=TREES
+    | st.fixed_dictionaries(
+        {"steps": st.lists(st.dictionaries(KEYS, TREES, max_size=3), max_size=3)}
+    )
+)
 def test_loader_and_schema_agree_on_any_tree(tree: object) -> None:
     check_agrees(tree)
 
@@ -281,8 +331,15 @@ def test_python_and_yaml_scripts_are_read_as_the_same_objects(tmp_path: Path) ->
     parts = SCRIPT.read(PythonValue("the script", FULL, tmp_path))
 
     script = load_script(path)
-    assert (script.session, script.timeouts, script.steps) == (parts["session"], parts["timeouts"], parts["steps"])
-    assert (script.background_noise, script.jitter_buffer_ms) == (parts["background_noise"], parts["jitter_buffer_ms"])
+    assert (script.session, script.timeouts, script.steps) == (
+        parts["session"],
+        parts["timeouts"],
+        parts["steps"],
+    )
+    assert (script.background_noise, script.jitter_buffer_ms) == (
+        parts["background_noise"],
+        parts["jitter_buffer_ms"],
+    )
 
 
 REFERENCE = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
@@ -293,7 +350,9 @@ def keys_of(schema: Any) -> Iterator[str]:
     """Yield every key that may occur in a script."""
     if isinstance(schema, dict):
         yield from schema.get("properties", ())
-    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+    for inner in (
+        schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    ):
         yield from keys_of(inner)
 
 
@@ -327,7 +386,10 @@ def test_the_examples_of_the_reference_load(tmp_path: Path) -> None:
 # The schemas for editors name the wrong key. They do not only report that some key is wrong.
 
 
-OF_SCRIPTS, OF_TARGETS = Draft202012Validator(script_schema()), Draft202012Validator(targets_schema())
+OF_SCRIPTS, OF_TARGETS = (
+    Draft202012Validator(script_schema()),
+    Draft202012Validator(targets_schema()),
+)
 STEPS: dict[str, Any] = {
     "text": {"text": "Hello"},
     "audio": {"audio": "a.wav"},

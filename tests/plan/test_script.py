@@ -36,16 +36,26 @@ def write(path: Path, text: str) -> Path:
 def test_extra_settings_are_not_filled_with_variables(script: Path) -> None:
     write(script.parent / "rows.csv", "name\nAda\n")
     text = (
-        "variables: rows.csv\nsession: {extra: {prompt: {instructions: '${city}', n: 2}}}\nsteps:\n- text: Hi ${name}\n"
+        "variables: rows.csv\nsession: {extra: {prompt: {instructions: '${city}', n:"
+        " 2}}}\nsteps:\n- text: Hi ${name}\n"
     )
 
-    assert load_script(write(script, text)).session.extra == {"prompt": {"instructions": "${city}", "n": 2}}
+    assert load_script(write(script, text)).session.extra == {
+        "prompt": {"instructions": "${city}", "n": 2}
+    }
 
 
 def test_a_pause_is_fixed_drawn_or_from_a_file(script: Path) -> None:
     write(script.with_name("times.txt"), "1.5\n0.5\n")
-    pauses = ("2.5", "{median: 2, sigma: 0.5}", "{median: 2, sigma: 0.5, max: 20}", "{file: times.txt}")
-    loaded = load_script(write(script, "steps:\n- text: hi\n" + "".join(f"- pause: {pause}\n" for pause in pauses)))
+    pauses = (
+        "2.5",
+        "{median: 2, sigma: 0.5}",
+        "{median: 2, sigma: 0.5, max: 20}",
+        "{file: times.txt}",
+    )
+    loaded = load_script(
+        write(script, "steps:\n- text: hi\n" + "".join(f"- pause: {pause}\n" for pause in pauses))
+    )
 
     *others, last = loaded.steps[1:]
     assert others == [
@@ -59,14 +69,19 @@ def test_a_pause_is_fixed_drawn_or_from_a_file(script: Path) -> None:
     assert loaded.think_s == pytest.approx(2.5 + 2 * 2 * math.exp(0.125) + 1)
 
 
-@pytest.mark.parametrize("name", ["talk.yaml", "a.wav", "b.wav", "room.wav", "rows.csv", "times.txt"])
+@pytest.mark.parametrize(
+    "name", ["talk.yaml", "a.wav", "b.wav", "room.wav", "rows.csv", "times.txt"]
+)
 def test_the_digest_changes_with_every_file_of_a_script(script: Path, name: str) -> None:
     for wav in ("b.wav", "room.wav"):
         shutil.copy(WAV, script.with_name(wav))
     write(script.with_name("rows.csv"), "name\nAda\n")
     write(script.with_name("times.txt"), "1.5\n")
     steps = "- audio: [a.wav, b.wav]\n- pause: {file: times.txt}\n"
-    write(script, f"variables: rows.csv\nbackground_noise: {{file: room.wav, snr_db: 9}}\nsteps:\n{steps}")
+    write(
+        script,
+        f"variables: rows.csv\nbackground_noise: {{file: room.wav, snr_db: 9}}\nsteps:\n{steps}",
+    )
     before = load_script(script).digest
     changed = script.with_name(name)
     if changed.suffix == ".wav":
@@ -78,7 +93,9 @@ def test_the_digest_changes_with_every_file_of_a_script(script: Path, name: str)
     assert len(bytes.fromhex(before)) == 32
 
 
-@pytest.mark.parametrize("path", sorted((SCENARIOS / "scripts").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((SCENARIOS / "scripts").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_the_included_scripts_load(path: Path) -> None:
     assert load_script(path).steps
 
@@ -87,7 +104,10 @@ def test_the_included_scripts_load(path: Path) -> None:
     "text",
     [
         "thresholds: {ttfa: p(95)<800}\nsteps:\n- audio: a.wav\n",
-        "thresholds:\n  ttfa:\n    - p(95)<800\n\n  failure_rate: rate<1%\nsteps:\n- audio: a.wav\n",
+        (
+            "thresholds:\n  ttfa:\n    - p(95)<800\n\n  failure_rate: rate<1%\nsteps:\n- audio:"
+            " a.wav\n"
+        ),
         "steps:\n- audio: a.wav\n\nthresholds:\n  ttfa: p(95)<800\n",
         "steps:\n- audio: a.wav\nthresholds: {ttfa: [p(95)<800, med<500]}",
     ],
@@ -113,7 +133,9 @@ def test_thresholds_are_not_part_of_the_digest(script: Path, text: str) -> None:
         ("{ttfa: []}", "ttfa must not be an empty list"),
     ],
 )
-def test_invalid_thresholds_are_refused_with_their_position(script: Path, thresholds: str, problem: str) -> None:
+def test_invalid_thresholds_are_refused_with_their_position(
+    script: Path, thresholds: str, problem: str
+) -> None:
     write(script, f"thresholds: {thresholds}\nsteps:\n- audio: a.wav\n")
 
     with pytest.raises(ScriptError, match=f":1:.*{re.escape(problem)}"):
@@ -123,7 +145,10 @@ def test_invalid_thresholds_are_refused_with_their_position(script: Path, thresh
 # Scripts to which a target adds its own session settings.
 
 
-VAD = "session: {voice: alloy, turn_detection: {type: server_vad, threshold: 0.4, silence_duration_ms: 700}}\n"
+VAD = (
+    "session: {voice: alloy, turn_detection: {type: server_vad, threshold: 0.4,"
+    " silence_duration_ms: 700}}\n"
+)
 SAY = "steps:\n  - text: Hello\n"
 PLAY = "steps:\n  - audio: a.wav\n"
 
@@ -145,30 +170,56 @@ def test_a_variant_without_settings_is_the_script_itself(tmp_path: Path) -> None
     assert variant(script) is script
 
 
-EXTRA = "session: {extra: {tool_choice: none, audio: {input: {noise_reduction: {type: near_field}}}}}\n"
+EXTRA = (
+    "session: {extra: {tool_choice: none, audio: {input: {noise_reduction: {type: near_field}}}}}\n"
+)
 OWN = TurnDetection(threshold=0.4, silence_duration_ms=700)
 VARIED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     # (script, given settings, settings of the variant)
-    "given settings replace the script's and others stay":
-        (VAD, {"voice": "verse", "instructions": "Be brief."},
-         {"voice": "verse", "instructions": "Be brief.", "turn_detection": OWN}),
-    "given keys of turn detection replace the script's and its type stays":
-        (VAD, {"turn_detection": {"silence_duration_ms": 200}},
-         {"voice": "alloy", "turn_detection": TurnDetection(threshold=0.4, silence_duration_ms=200)}),
-    "another type of turn detection takes no keys from the script":
-        (VAD, {"turn_detection": "semantic_vad"}, {"turn_detection": TurnDetection(type="semantic_vad")}),
-    "another type with keys takes no keys from the script":
-        (VAD, {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}},
-         {"turn_detection": TurnDetection(type="semantic_vad", eagerness="low")}),
-    "turn detection can be switched off": (VAD, {"turn_detection": "none"}, {"turn_detection": None}),
-    "given keys of extra replace the script's and others stay":
-        (EXTRA, {"extra": {"tool_choice": "auto", "audio": {"output": {"speed": 1.5}}}},
-         {"extra": {"tool_choice": "auto",
-                    "audio": {"input": {"noise_reduction": {"type": "near_field"}}, "output": {"speed": 1.5}}}}),
-    "effort and truncation can be changed":
-        ("session: {reasoning: {effort: low}, truncation: auto}\n", {"reasoning": {"effort": "high"}},
-         {"reasoning": {"effort": "high"}, "truncation": "auto"}),
-}  # fmt: skip
+    "given settings replace the script's and others stay": (
+        VAD,
+        {"voice": "verse", "instructions": "Be brief."},
+        {"voice": "verse", "instructions": "Be brief.", "turn_detection": OWN},
+    ),
+    "given keys of turn detection replace the script's and its type stays": (
+        VAD,
+        {"turn_detection": {"silence_duration_ms": 200}},
+        {"voice": "alloy", "turn_detection": TurnDetection(threshold=0.4, silence_duration_ms=200)},
+    ),
+    "another type of turn detection takes no keys from the script": (
+        VAD,
+        {"turn_detection": "semantic_vad"},
+        {"turn_detection": TurnDetection(type="semantic_vad")},
+    ),
+    "another type with keys takes no keys from the script": (
+        VAD,
+        {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}},
+        {"turn_detection": TurnDetection(type="semantic_vad", eagerness="low")},
+    ),
+    "turn detection can be switched off": (
+        VAD,
+        {"turn_detection": "none"},
+        {"turn_detection": None},
+    ),
+    "given keys of extra replace the script's and others stay": (
+        EXTRA,
+        {"extra": {"tool_choice": "auto", "audio": {"output": {"speed": 1.5}}}},
+        {
+            "extra": {
+                "tool_choice": "auto",
+                "audio": {
+                    "input": {"noise_reduction": {"type": "near_field"}},
+                    "output": {"speed": 1.5},
+                },
+            }
+        },
+    ),
+    "effort and truncation can be changed": (
+        "session: {reasoning: {effort: low}, truncation: auto}\n",
+        {"reasoning": {"effort": "high"}},
+        {"reasoning": {"effort": "high"}, "truncation": "auto"},
+    ),
+}
 
 
 @pytest.mark.parametrize(("own", "given", "settings"), VARIED.values(), ids=VARIED)
@@ -188,14 +239,28 @@ def test_a_variant_overrides_only_the_given_settings(
         (SAY, {"extra": {"a": {1, 2}}}, "a must be a JSON value"),
         (SAY, {"turn_detection": {"threshold": 0.3}}, "turn_detection needs `type`"),
         (VAD + SAY, {"turn_detection": {"eagerness": "low"}}, "eagerness needs semantic_vad"),
-        (PLAY + "    paced: false\n", {"turn_detection": "server_vad"}, "paced must be true with turn detection"),
-        (VAD + PLAY + "  - expect: {event: speech_started, within: 1}\n", {"turn_detection": "none"},
-         "event speech_started can never be received"),
-        (SAY + "  - expect: {event: audio_delta, within: 1}\n", {"output": "text"},
-         "event audio_delta can never be received"),
-        ("variables: rows.csv\n" + SAY, {"instructions": "Call me ${nme}."}, "instructions contains ${nme}"),
+        (
+            PLAY + "    paced: false\n",
+            {"turn_detection": "server_vad"},
+            "paced must be true with turn detection",
+        ),
+        (
+            VAD + PLAY + "  - expect: {event: speech_started, within: 1}\n",
+            {"turn_detection": "none"},
+            "event speech_started can never be received",
+        ),
+        (
+            SAY + "  - expect: {event: audio_delta, within: 1}\n",
+            {"output": "text"},
+            "event audio_delta can never be received",
+        ),
+        (
+            "variables: rows.csv\n" + SAY,
+            {"instructions": "Call me ${nme}."},
+            "instructions contains ${nme}",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_invalid_setting_of_a_variant_is_refused_with_its_line(
     text: str, session: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:

@@ -1,4 +1,6 @@
-"""Builders of run folders. Some return recorders with which a test adds rows, and others write a complete folder."""
+"""Builders of run folders. Some return recorders with which a test adds rows, and others write a
+complete folder.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ TABLES: tuple[files.TableName, ...] = ("turns", "sessions", "seconds")
 def build_run(
     parent: Path, workers: int = 1, *, chunk_ms: int | None = None, warm_until_ns: int = 0
 ) -> tuple[Path, list[Recorder]]:
-    """Return a run whose state is "closing" and whose folder is not finalized, and the recorders of its workers."""
+    """Return a run whose state is "closing" and whose folder is not finalized, and the recorders
+    of its workers.
+    """
     folder = files.create(parent, "voice_turns", BEGAN_NS)
     document = {
         "schema": SCHEMA_VERSION,
@@ -43,7 +47,10 @@ def build_run(
         "scripts": [{"name": "voice_turns", "chunk_ms": chunk_ms}],
     }
     files.write_document(folder, document)
-    recorders = [Recorder(Spool(folder, worker), BEGAN_NS, warm_until_ns=warm_until_ns) for worker in range(workers)]
+    recorders = [
+        Recorder(Spool(folder, worker), BEGAN_NS, warm_until_ns=warm_until_ns)
+        for worker in range(workers)
+    ]
     return folder, recorders
 
 
@@ -60,12 +67,18 @@ def play(recorder: Recorder, sessions: int = 3, worker: int = 0) -> None:
             record.turn_started()
             data = delta(GA, "audio", f"r{turn}")
             arrival = Arrival(at(10 * turn), 5_000)
-            record.received(GA.decode(data), ReceivedMessage(data, arrival, len(data)), arrival.at_ns + 70_000)
+            record.received(
+                GA.decode(data), ReceivedMessage(data, arrival, len(data)), arrival.at_ns + 70_000
+            )
             record.sent(6_500, 4_800, (2 * MS,))
             record.turn_ended(
-                build_observation(turn=turn, step=f"step_{turn}", outcome=outcome, stall_duration_ns=turn * MS)
+                build_observation(
+                    turn=turn, step=f"step_{turn}", outcome=outcome, stall_duration_ns=turn * MS
+                )
             )
-        record.session_ended(build_session(turns_planned=5, turns_started=number + 2, outcome="closed:1006"))
+        record.session_ended(
+            build_session(turns_planned=5, turns_started=number + 2, outcome="closed:1006")
+        )
         recorder.event_loop_delay(MS)
         recorder.end_second()
     recorder.flush()
@@ -81,7 +94,10 @@ def finished(parent: Path, workers: int = 1) -> Path:
 
 
 def tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    return {table: [present(row) for row in files.read_table(folder, table).to_pylist()] for table in TABLES}
+    return {
+        table: [present(row) for row in files.read_table(folder, table).to_pylist()]
+        for table in TABLES
+    }
 
 
 def contents(histograms: Histograms) -> dict[str, dict[int, int]]:
@@ -110,14 +126,18 @@ def rtbench(*words: object) -> Result:
 
 def run(folder: Path, days: int = 0, **changes: Any) -> Path:
     """Write a run that began `days` days later than a run with `days=0`."""
-    return synthetic.write(folder, Plan(sessions=10), started_utc_ns=synthetic.BEGAN_NS + days * DAY_NS, **changes)
+    return synthetic.write(
+        folder, Plan(sessions=10), started_utc_ns=synthetic.BEGAN_NS + days * DAY_NS, **changes
+    )
 
 
 def under_way(folder: Path, *, pid: int, host: str = "") -> Path:
     """Write a run in progress, which the process `pid` writes."""
     synthetic.write_killed(folder, Plan(sessions=10))
     writer = {"host": host or socket.gethostname(), "pid": pid}
-    files.write_document(folder, files.read_document(folder) | {"writer": writer, "targets": [{"name": "sim"}]})
+    files.write_document(
+        folder, files.read_document(folder) | {"writer": writer, "targets": [{"name": "sim"}]}
+    )
     if pid == os.getpid():
         presence.hold(folder)
     return folder

@@ -28,7 +28,9 @@ class BinaryTransport(GuardedTransport):
     """A transport whose peer sends its texts in binary frames."""
 
     def schedule(self, answers: Iterable[PeerAnswer]) -> None:
-        super().schedule((at, BinaryMessage(each) if isinstance(each, bytes) else each) for at, each in answers)
+        super().schedule(
+            (at, BinaryMessage(each) if isinstance(each, bytes) else each) for at, each in answers
+        )
 
 
 def logged(
@@ -38,7 +40,10 @@ def logged(
 
     Return the observations of its turns, and the observation of the session.
     """
-    transport, listening = (BinaryTransport if is_binary else GuardedTransport)(Service(script.dialect)), Listening()
+    transport, listening = (
+        (BinaryTransport if is_binary else GuardedTransport)(Service(script.dialect)),
+        Listening(),
+    )
     transport.transmit = TransmitDelays(2_000, 20 * MS)
     log = EventLog(path, hide=str, record_audio=record_audio)
     start_ns, facts = transport.now_ns(), about("run", LABELS, script)

@@ -1,4 +1,6 @@
-"""Rows on disk during a run: the rows that remain after a file was truncated, and after the disk was full."""
+"""Rows on disk during a run: the rows that remain after a file was truncated, and after the disk
+was full.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def read(path: Path) -> list[int]:
     This path is the place of the turns of worker 0.
     """
     return [
-        number for batch in files.spooled_batches(path.parents[1], "turns") for number in batch["number"].to_pylist()
+        number
+        for batch in files.spooled_batches(path.parents[1], "turns")
+        for number in batch["number"].to_pylist()
     ]
 
 
@@ -59,7 +63,9 @@ def spool_path(folder: Path) -> Path:
 
 
 def written_batches(path: Path, *batches: int) -> tuple[BatchWriter, list[int]]:
-    """Return a spool in which each flush wrote a given number of rows, and the size of its file after each flush."""
+    """Return a spool in which each flush wrote a given number of rows, and the size of its file
+    after each flush.
+    """
     spool, ends, number = BatchWriter(AppendFile(path), SCHEMA, columns_of, fail_on_dropped), [], 0
     for rows in batches:
         for _ in range(rows):
@@ -84,14 +90,21 @@ def test_many_rows_are_written_in_several_batches(path: Path) -> None:
     spool, _ = written_batches(path, 2 * BATCH_ROWS + 1)
     spool.close()
 
-    assert [batch.num_rows for batch in files.spooled_batches(path.parents[1], "turns")] == [BATCH_ROWS, BATCH_ROWS, 1]
+    assert [batch.num_rows for batch in files.spooled_batches(path.parents[1], "turns")] == [
+        BATCH_ROWS,
+        BATCH_ROWS,
+        1,
+    ]
     assert read(path) == list(range(2 * BATCH_ROWS + 1))
 
 
 @given(
     st.lists(
         st.fixed_dictionaries(
-            {"number": st.none() | st.integers() | st.text(max_size=3), "word": st.text() | st.integers()}
+            {
+                "number": st.none() | st.integers() | st.text(max_size=3),
+                "word": st.text() | st.integers(),
+            }
         ),
         max_size=20,
     )
@@ -100,13 +113,19 @@ def test_each_row_reaches_the_disk_with_unconvertible_values_as_null(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
 ) -> None:
     path, dropped = spool_path(tmp_path_factory.mktemp("run")), []
-    spool = BatchWriter(AppendFile(path), SCHEMA, columns_of, lambda column, row, why: dropped.append((column, row)))
+    spool = BatchWriter(
+        AppendFile(path), SCHEMA, columns_of, lambda column, row, why: dropped.append((column, row))
+    )
     for one in rows:
         spool.append(one)
     spool.flush()
     spool.close()
 
-    found = [one for batch in files.spooled_batches(path.parents[1], "turns") for one in batch.to_pylist()]
+    found = [
+        one
+        for batch in files.spooled_batches(path.parents[1], "turns")
+        for one in batch.to_pylist()
+    ]
     expected = [one | {column: None for column, other in dropped if other == one} for one in rows]
     assert found == expected
 
@@ -145,12 +164,16 @@ class FullDisk:
 
 
 @given(
-    steps=st.lists(st.tuples(st.integers(0, 300), st.none() | st.integers(0, 9_000)), min_size=1, max_size=6),
+    steps=st.lists(
+        st.tuples(st.integers(0, 300), st.none() | st.integers(0, 9_000)), min_size=1, max_size=6
+    ),
 )
 def test_a_full_disk_neither_loses_nor_duplicates_rows(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int | None]]
 ) -> None:
-    """Each step appends rows and flushes them to a disk that has room for some bytes. None means unlimited room."""
+    """Each step appends rows and flushes them to a disk that has room for some bytes. None means
+    unlimited room.
+    """
     with pytest.MonkeyPatch.context() as monkeypatch:
         disk = FullDisk(monkeypatch)
         path = spool_path(tmp_path_factory.mktemp("run"))

@@ -41,16 +41,27 @@ def test_a_run_cites_the_calibration_of_its_kind_of_sessions(tmp_path: Path) -> 
     cited = citation(tmp_path, "voice", tls=False)
 
     assert cited == {
-        "date": "2026-11-20", "kind": "voice", "sessions": 400, "events_per_s": 17500.0, "exact_sessions": 0,
-        "ended": "the simulator", "tls": False, "file": file_name(tls=False), "stale": [],
-    }  # fmt: skip
+        "date": "2026-11-20",
+        "kind": "voice",
+        "sessions": 400,
+        "events_per_s": 17500.0,
+        "exact_sessions": 0,
+        "ended": "the simulator",
+        "tls": False,
+        "file": file_name(tls=False),
+        "stale": [],
+    }
 
 
 def test_a_run_cites_the_calibration_of_its_dialect_before_the_one_of_ga(tmp_path: Path) -> None:
     save_calibration(build_calibration(), tmp_path)
     other = citation(tmp_path, "text", tls=False, dialect="gemini")
-    save_calibration(msgspec.structs.replace(build_calibration(tls=True), dialect="gemini"), tmp_path)
-    own, default = (citation(tmp_path, "text", tls=False, dialect=dialect) for dialect in ("gemini", "ga"))
+    save_calibration(
+        msgspec.structs.replace(build_calibration(tls=True), dialect="gemini"), tmp_path
+    )
+    own, default = (
+        citation(tmp_path, "text", tls=False, dialect=dialect) for dialect in ("gemini", "ga")
+    )
 
     assert other is not None
     assert other["stale"] == ["with another dialect"]
@@ -77,7 +88,10 @@ def test_the_state_folder_follows_the_xdg_convention(tmp_path: Path) -> None:
     at_home = {"HOME": str(tmp_path)}
 
     assert state_folder(at_home | {"XDG_STATE_HOME": "/var/state"}) == Path("/var/state/rtbench")
-    assert state_folder(at_home | {"XDG_STATE_HOME": "relative"}) == tmp_path / ".local" / "state" / "rtbench"
+    assert (
+        state_folder(at_home | {"XDG_STATE_HOME": "relative"})
+        == tmp_path / ".local" / "state" / "rtbench"
+    )
     assert state_folder(at_home) == tmp_path / ".local" / "state" / "rtbench"
 
 
@@ -103,14 +117,23 @@ def test_the_file_name_has_processor_cores_and_kernel_but_no_host_name(
     monkeypatch.setattr(calibration, "host", lambda: facts)
     monkeypatch.setattr(calibration, "core_count", lambda: 8)
     monkeypatch.setattr(calibration, "cpu_limit", lambda: None)
-    assert file_name(tls=True) == "calibration-AMD_EPYC_7763_64-Core_R-8-Linux_6.8.0-1_azure-tls.json"
+    assert (
+        file_name(tls=True) == "calibration-AMD_EPYC_7763_64-Core_R-8-Linux_6.8.0-1_azure-tls.json"
+    )
     monkeypatch.setattr(calibration, "cpu_limit", lambda: 2.0)
     facts["cpu"] = None
     assert file_name(tls=False) == "calibration-x86_64-2of8-Linux_6.8.0-1_azure.json"
 
 
 @pytest.mark.parametrize(
-    ("text", "cores"), [("200000 100000", 2.0), ("50000 100000", 0.5), ("max 100000", None), ("", None), ("1 0", None)]
+    ("text", "cores"),
+    [
+        ("200000 100000", 2.0),
+        ("50000 100000", 0.5),
+        ("max 100000", None),
+        ("", None),
+        ("1 0", None),
+    ],
 )
 def test_the_cpu_limit_of_a_container_is_read_from_its_cgroup(
     text: str, cores: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -37,16 +37,24 @@ MakeDelta = Callable[[bytes], bytes]
 
 def openai_delta(item_id: str, dialect: Dialect = GA) -> MakeDelta:
     name = "response.output_audio.delta" if dialect is GA else "response.audio.delta"
-    return lambda data: message(name, response_id="r1", item_id=item_id, delta=base64.b64encode(data).decode())
+    return lambda data: message(
+        name, response_id="r1", item_id=item_id, delta=base64.b64encode(data).decode()
+    )
 
 
 def acs_delta(data: bytes) -> bytes:
-    return json.dumps({"kind": "AudioData", "audioData": {"data": base64.b64encode(data).decode()}}).encode()
+    return json.dumps(
+        {"kind": "AudioData", "audioData": {"data": base64.b64encode(data).decode()}}
+    ).encode()
 
 
 def twilio_delta(data: bytes) -> bytes:
     return json.dumps(
-        {"event": "media", "streamSid": "MZ0", "media": {"payload": base64.b64encode(data).decode()}}
+        {
+            "event": "media",
+            "streamSid": "MZ0",
+            "media": {"payload": base64.b64encode(data).decode()},
+        }
     ).encode()
 
 
@@ -61,7 +69,13 @@ class Session:
     """A logged session. All instants are in milliseconds from its start."""
 
     def __init__(
-        self, path: Path, dialect: Dialect, format: AudioFormatName, *, record_audio: bool = True, **facts: Any
+        self,
+        path: Path,
+        dialect: Dialect,
+        format: AudioFormatName,
+        *,
+        record_audio: bool = True,
+        **facts: Any,
     ) -> None:
         self.path, self.dialect, self.audio = path, dialect, ALL_FORMATS[format]
         self._log = EventLog(path, hide=str, record_audio=record_audio)
@@ -82,12 +96,16 @@ class Session:
         """Send audio of this duration, whose last sample was recorded at `at_ms`."""
         audio = self.audio.encode(sound(self.audio, milliseconds, level))
         sent = self.dialect.append(audio, "event-1")
-        self._log.outgoing = self._codec.encode(MessageKind.APPEND, sent.data) if self._codec else sent.data
+        self._log.outgoing = (
+            self._codec.encode(MessageKind.APPEND, sent.data) if self._codec else sent.data
+        )
         self.timeline.apply(inputs.Sent(sent.name, at(at_ms), 9, audio_bytes=len(audio)))
 
     def hear(self, at_ms: float, *messages: bytes) -> None:
         for data in messages:
-            self.timeline.received(self.dialect.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data)))
+            self.timeline.received(
+                self.dialect.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data))
+            )
 
     def encoded(self, milliseconds: int, level: int = LEVEL) -> bytes:
         return self.audio.encode(sound(self.audio, milliseconds, level))
@@ -104,7 +122,9 @@ def sound(audio: AudioFormat, milliseconds: int, level: int) -> Samples:
 
 
 def spans(channels: Channels, channel: int) -> list[tuple[float, float, int]]:
-    """Return (start ms, end ms, level) of each part of a channel with the same level that is not silent."""
+    """Return (start ms, end ms, level) of each part of a channel with the same level that is not
+    silent.
+    """
     return list(_spans(channels.samples[:, channel], channels.rate_hz))
 
 
@@ -117,7 +137,9 @@ def _spans(samples: Samples, rate_hz: int) -> Iterator[tuple[float, float, int]]
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_the_audio_of_an_agent_waits_in_a_queue_which_a_clear_empties(agent: str, tmp_path: Path) -> None:
+def test_the_audio_of_an_agent_waits_in_a_queue_which_a_clear_empties(
+    agent: str, tmp_path: Path
+) -> None:
     dialect, format, make_delta, clear = AGENTS[agent]
     session = Session(tmp_path / "s.jsonl", dialect, format)
     session.begin(0)
@@ -142,14 +164,18 @@ def test_the_jitter_buffer_delays_the_audio_of_an_agent(agent: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("by", ["service", "client"])
-def test_an_interruption_drops_what_was_not_played_and_what_arrives_later(by: str, tmp_path: Path) -> None:
+def test_an_interruption_drops_what_was_not_played_and_what_arrives_later(
+    by: str, tmp_path: Path
+) -> None:
     session = Session(tmp_path / "s.jsonl", GA, "pcm16")
     old, new = openai_delta("i1"), openai_delta("i2")
     session.begin(0)
     session.say(100, 100)
     session.hear(500, old(session.encoded(1_000)))
     if by == "service":
-        session.hear(800, message("input_audio_buffer.speech_started", item_id="u2", audio_start_ms=700))
+        session.hear(
+            800, message("input_audio_buffer.speech_started", item_id="u2", audio_start_ms=700)
+        )
     else:
         session.timeline.apply(inputs.ClientInterrupted(at(800)))
     session.hear(850, old(session.encoded(500)))
@@ -164,7 +190,9 @@ def test_a_delta_may_end_in_the_middle_of_a_sample(tmp_path: Path) -> None:
     audio = session.encoded(100, 0x3A98)
     session.begin(0)
     session.say(100, 100)
-    session.hear(500, first(audio[:1_001]), first(audio[1_001:3_333]), first(audio[3_333:]), first(audio[:1]))
+    session.hear(
+        500, first(audio[:1_001]), first(audio[1_001:3_333]), first(audio[3_333:]), first(audio[:1])
+    )
     session.hear(700, second(audio))
 
     assert spans(session.finish(2_000), 1) == [(500, 600, 15_000), (700, 800, 15_000)]
@@ -174,7 +202,10 @@ def test_channels_of_different_rates_get_the_higher_one(tmp_path: Path) -> None:
     session = Session(tmp_path / "s.jsonl", GA, "g711_ulaw", output_format="pcm16")
     session.begin(0)
     session.say(200, 200)
-    session.hear(500, openai_delta("i1")(ALL_FORMATS["pcm16"].encode(sound(ALL_FORMATS["pcm16"], 100, LEVEL))))
+    session.hear(
+        500,
+        openai_delta("i1")(ALL_FORMATS["pcm16"].encode(sound(ALL_FORMATS["pcm16"], 100, LEVEL))),
+    )
     channels = session.finish(1_000)
 
     assert channels.rate_hz == 24_000
@@ -215,7 +246,9 @@ def test_messages_whose_audio_is_unreadable_or_was_too_long_are_left_out(tmp_pat
     session.begin(0)
     session.say(100, 100)
     session.timeline.apply(inputs.Sent("input_audio_buffer.append", at(200), 9, audio_bytes=4_800))
-    session.hear(500, message("response.output_audio.delta", response_id="r1", item_id="i1", delta="%%%"))
+    session.hear(
+        500, message("response.output_audio.delta", response_id="r1", item_id="i1", delta="%%%")
+    )
     session.hear(600, openai_delta("i1")(b""), openai_delta("i1")(session.encoded(100)))
     channels = session.finish(1_000)
 
@@ -231,14 +264,18 @@ def test_replay_writes_the_call_of_a_session(dialect: Dialect, tmp_path: Path) -
     found = call("replay", log, "--wav", wav)
 
     assert found.exit_code == 0, found.output
-    assert found.output.startswith(f"{wav}: channel 1 is the caller, and channel 2 is what the caller heard\n")
+    assert found.output.startswith(
+        f"{wav}: channel 1 is the caller, and channel 2 is what the caller heard\n"
+    )
     (written, rate_hz), heard = soundfile.read(wav, dtype="int16"), call_audio(log)
     assert rate_hz == heard.rate_hz
     assert written.shape[1] == 2
     assert np.array_equal(written, heard.samples)
 
 
-def test_replay_refuses_a_log_without_audio_and_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+def test_replay_refuses_a_log_without_audio_and_a_folder_that_does_not_exist(
+    tmp_path: Path,
+) -> None:
     log = tmp_path / "s.jsonl"
     logged(log, build_script(say("hello")))
 

@@ -25,7 +25,17 @@ from bench.services.openai.preview import PREVIEW
 from bench.target.target import Credential
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import EMPTY
-from tests.helpers import AT_NS, at, build_turn, created, delta, done, error, message, session_created
+from tests.helpers import (
+    AT_NS,
+    at,
+    build_turn,
+    created,
+    delta,
+    done,
+    error,
+    message,
+    session_created,
+)
 from tests.memory_transport import MemoryTransport
 
 SECRET = "0123456789abcdef-KEY"
@@ -40,15 +50,21 @@ def audio(payload: bytes) -> bytes:
 class Logged:
     """A timeline, and an event log to which its input is written."""
 
-    def __init__(self, path: Path, *, hide: Callable[[str], str] = str, record_audio: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, hide: Callable[[str], str] = str, record_audio: bool = False
+    ) -> None:
         self.path = path
         self.log = EventLog(path, hide=hide, record_audio=record_audio)
-        self.timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), GA, log=self.log, about={"dialect": "ga"})
+        self.timeline = LoggedTimeline(
+            SessionStart(AT_NS, 1, Timeouts()), GA, log=self.log, about={"dialect": "ga"}
+        )
         self.transport = LoggedTransport(MemoryTransport(lambda message: ()), self.log)
 
     def receive(self, *came: bytes) -> None:
         for data in came:
-            self.timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
+            self.timeline.received(
+                GA.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data))
+            )
 
     def send(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
         self.transport.send(data)
@@ -66,7 +82,9 @@ def test_audio_is_removed_unless_record_audio_is_set(tmp_path: Path, record_audi
     sent_audio, received_audio = b"\x01\x23" * 2_400, b"\x00\x45" * 2_400
     logged.send("input_audio_buffer.append", GA.append(sent_audio, "turn-1-append-1").data, 4_800)
     logged.receive(
-        created("r1"), audio(received_audio), delta(PREVIEW, "audio", "r1", base64.b64encode(received_audio).decode())
+        created("r1"),
+        audio(received_audio),
+        delta(PREVIEW, "audio", "r1", base64.b64encode(received_audio).decode()),
     )
 
     (sent,) = logged.lines("sent")
@@ -78,10 +96,14 @@ def test_audio_is_removed_unless_record_audio_is_set(tmp_path: Path, record_audi
 
 @pytest.mark.parametrize("most", [5, 250_000], ids=["over a limit", "within limits"])
 @pytest.mark.parametrize("record_audio", [False, True])
-def test_matched_and_decoded_deltas_give_the_same_log(tmp_path: Path, record_audio: bool, most: int) -> None:
+def test_matched_and_decoded_deltas_give_the_same_log(
+    tmp_path: Path, record_audio: bool, most: int
+) -> None:
     """The log contains each delta once, whether the timeline matches the delta or decodes it."""
     came = [audio(LOUD), delta(GA, "transcript", "r1", "hello"), audio(QUIET)]
-    understood, matched = (Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched"))
+    understood, matched = (
+        Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched")
+    )
     for logged in (understood, matched):
         logged.timeline._max_events = most
         logged.timeline.apply(inputs.TurnStarted(at(0), build_turn()))
@@ -110,7 +132,9 @@ def test_matched_and_decoded_deltas_give_the_same_log(tmp_path: Path, record_aud
 def test_a_secret_quoted_by_the_service_is_never_written(tmp_path: Path, quoted: str) -> None:
     logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
     plain = json.loads(f'"{quoted}"')
-    logged.timeline.apply(inputs.Connected({}, {"x-note": plain, "set-cookie": "session=1", "x-ms-region": "here"}))
+    logged.timeline.apply(
+        inputs.Connected({}, {"x-note": plain, "set-cookie": "session=1", "x-ms-region": "here"})
+    )
     logged.receive(error("odd").replace(b"No.", quoted.encode()), b"{" + plain.encode())
     logged.timeline.apply(inputs.ConnectionClosed(1008, at(2), plain))
     logged.timeline.apply(inputs.SessionFailed("failed:x", at(3), plain))
@@ -125,12 +149,18 @@ def texts_of(line: type[inputs.Input]) -> list[str]:
     return [field.name for field in msgspec.structs.fields(line) if field.type is str]
 
 
-@pytest.mark.parametrize("line", [*filter(texts_of, get_args(inputs.AnyInput))], ids=lambda line: line.__name__)
+@pytest.mark.parametrize(
+    "line", [*filter(texts_of, get_args(inputs.AnyInput))], ids=lambda line: line.__name__
+)
 def test_no_text_of_an_input_contains_a_secret(tmp_path: Path, line: type[Any]) -> None:
-    """A service chooses the ids of its calls and items, and the names of the functions that it calls."""
+    """A service chooses the ids of its calls and items, and the names of the functions that it
+    calls.
+    """
     texts = dict.fromkeys(texts_of(line), f"see {SECRET}")
     others: dict[str, Any] = {
-        field.name: 0 if field.type is int else {} for field in msgspec.structs.fields(line) if field.required
+        field.name: 0 if field.type is int else {}
+        for field in msgspec.structs.fields(line)
+        if field.required
     }
     logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
 
@@ -140,11 +170,23 @@ def test_no_text_of_an_input_contains_a_secret(tmp_path: Path, line: type[Any]) 
     assert {name: getattr(written, name) for name in texts} == dict.fromkeys(texts, "see ***")
 
 
-def test_a_call_and_its_output_have_the_same_id_in_a_log_without_the_secret_that_it_contains(tmp_path: Path) -> None:
+def test_a_call_and_its_output_have_the_same_id_in_a_log_without_the_secret_that_it_contains(
+    tmp_path: Path,
+) -> None:
     logged = Logged(tmp_path / "s.jsonl", hide=HIDE)
-    call = {"type": "function_call", "id": "i1", "call_id": f"call of {SECRET}", "name": SECRET, "arguments": "{}"}
-    logged.receive(message("response.output_item.done", response_id="r1", output_index=0, item=call))
-    logged.timeline.apply(inputs.FunctionOutputSent(f"call of {SECRET}", at(2), f"there is no function {SECRET}"))
+    call = {
+        "type": "function_call",
+        "id": "i1",
+        "call_id": f"call of {SECRET}",
+        "name": SECRET,
+        "arguments": "{}",
+    }
+    logged.receive(
+        message("response.output_item.done", response_id="r1", output_index=0, item=call)
+    )
+    logged.timeline.apply(
+        inputs.FunctionOutputSent(f"call of {SECRET}", at(2), f"there is no function {SECRET}")
+    )
 
     (received,), (output,) = logged.lines("received"), logged.lines("call")
     assert output["call_id"] == received["event"]["item"]["call_id"] == "call of ***"
@@ -153,7 +195,9 @@ def test_a_call_and_its_output_have_the_same_id_in_a_log_without_the_secret_that
 
 def test_a_client_secret_is_never_written(tmp_path: Path) -> None:
     logged = Logged(tmp_path / "s.jsonl")
-    logged.receive(message("session.created", session={"id": "s1", "client_secret": {"value": "ek_123"}}))
+    logged.receive(
+        message("session.created", session={"id": "s1", "client_secret": {"value": "ek_123"}})
+    )
 
     (line,) = logged.lines("received")
     assert line["event"]["session"] == {"id": "s1", "client_secret": None}
@@ -206,13 +250,18 @@ def test_a_log_ends_at_its_maximum_size_with_one_message(
         logged.receive(message("no.such.event", words="x" * 100_000))
     logged.log.close()
 
-    assert capsys.readouterr().err == f"rtbench: {logged.path} is full at 2 MiB; this event log ends here\n"
+    assert (
+        capsys.readouterr().err
+        == f"rtbench: {logged.path} is full at 2 MiB; this event log ends here\n"
+    )
     assert logged.path.stat().st_size <= 2 << 20
     assert logged.log.error is None, "other logs go on"
     assert replay_log(logged.path).cut
 
 
-def test_a_log_that_cannot_be_created_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_cannot_be_created_is_reported_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "events").write_text("a file")
     logged = Logged(tmp_path / "events" / "s.jsonl")
     logged.receive(session_created())
@@ -236,7 +285,11 @@ def test_each_type_of_log_line_is_documented() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )

@@ -1,6 +1,7 @@
 """The finalization of a run.
 
-A cleanly ended run and a killed run have the same files and totals. Rates are computed from the rows.
+A cleanly ended run and a killed run have the same files and totals. Rates are computed from the
+rows.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def test_lost_uncertainties_are_null_and_other_columns_are_unchanged(
     rows = files.read_table(folder, "turns")
     batches = files.stored_batches(folder, "turns", rows.column_names, 2)
 
-    assert rows.drop_columns([*UNCERTAINTY_COLUMNS]).equals(before.drop_columns([*UNCERTAINTY_COLUMNS]))
+    assert rows.drop_columns([*UNCERTAINTY_COLUMNS]).equals(
+        before.drop_columns([*UNCERTAINTY_COLUMNS])
+    )
     assert {rows[name].null_count for name in UNCERTAINTY_COLUMNS} == {len(rows)}
     assert pa.Table.from_batches(batches) == rows
     assert files.no_uncertainty(folder).startswith(why)
@@ -84,7 +87,9 @@ def kill_early(folder: Path) -> None:
 
 
 def closed_and_killed(folder: Path) -> Path:
-    """Finalize a run and a copy of it, and return the copy. The copy was killed before it wrote its histograms."""
+    """Finalize a run and a copy of it, and return the copy. The copy was killed before it wrote
+    its histograms.
+    """
     killed = folder.parent / "killed"
     shutil.copytree(folder, killed)
     kill_early(killed)
@@ -109,30 +114,52 @@ def test_a_killed_run_has_the_rows_and_totals_of_a_clean_run(
     assert cut["ended_utc_ns"] == ended["ended_utc_ns"]
 
 
-IN_CLEAR = {"connect_start": AT_NS, "dns_done": at(1), "tcp_done": at(3), "opened": at(20), "ended": at(99)}
+IN_CLEAR = {
+    "connect_start": AT_NS,
+    "dns_done": at(1),
+    "tcp_done": at(3),
+    "opened": at(20),
+    "ended": at(99),
+}
 PLANNED = {"intended_start": at(-7), "connect_start": AT_NS, "ended": at(99)}
 SPOKEN = {"speech_end": at(1), "speech_stopped": at(201), "first_audio": at(501), "ended": at(900)}
 TYPED = {"request_sent": at(0), "first_audio": at(200), "ended": at(900)}
 Counted = dict[tuple[str, str], list[int] | int]
 COUNTED: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Counted]] = {
     # (turns, sessions; by (metric, step): the values in µs, or their number)
-    "without TLS the upgrade begins at the TCP connection":
-        ([], [{"instants": IN_CLEAR}, {}], {("connect_upgrade", "all"): [12_000, 17_000], ("connect_tls", "all"): 1}),
-    "start delays of sessions": ([], [{"instants": PLANNED}, {}], {("start_delay", "all"): [7_000]}),
-    "turns that count from different instants are not pooled":
-        ([{"instants": SPOKEN}, {"instants": SPOKEN}, {"instants": TYPED}], [],
-         {("ttfa", "voice_turns.greeting"): 1, ("ttfa", "voice_turns.greeting.speech_end"): 2}),
-    "behind a proxy ttfa_minus_rtt is absent":
-        ([{"rtt_scope": scope} for scope in ("proxy", "service", None)], [{"auth_wait_ns": 40 * MS}],
-         {("ttfa_minus_rtt", "voice_turns.greeting"): 2, ("network_rtt", "voice_turns.greeting"): 3,
-          ("auth_wait", "all"): 1}),
-}  # fmt: skip
+    "without TLS the upgrade begins at the TCP connection": (
+        [],
+        [{"instants": IN_CLEAR}, {}],
+        {("connect_upgrade", "all"): [12_000, 17_000], ("connect_tls", "all"): 1},
+    ),
+    "start delays of sessions": (
+        [],
+        [{"instants": PLANNED}, {}],
+        {("start_delay", "all"): [7_000]},
+    ),
+    "turns that count from different instants are not pooled": (
+        [{"instants": SPOKEN}, {"instants": SPOKEN}, {"instants": TYPED}],
+        [],
+        {("ttfa", "voice_turns.greeting"): 1, ("ttfa", "voice_turns.greeting.speech_end"): 2},
+    ),
+    "behind a proxy ttfa_minus_rtt is absent": (
+        [{"rtt_scope": scope} for scope in ("proxy", "service", None)],
+        [{"auth_wait_ns": 40 * MS}],
+        {
+            ("ttfa_minus_rtt", "voice_turns.greeting"): 2,
+            ("network_rtt", "voice_turns.greeting"): 3,
+            ("auth_wait", "all"): 1,
+        },
+    ),
+}
 
 
 def test_labels_beyond_the_32nd_share_a_histogram_after_a_kill_and_a_clean_end(
     tmp_path: Path,
 ) -> None:
-    """Each worker stores the first labels that it records, whether their turns succeeded or failed."""
+    """Each worker stores the first labels that it records, whether their turns succeeded or
+    failed.
+    """
     folder, recorders = build_run(tmp_path, 2)
     for recorder, numbers in zip(recorders, (range(40), range(39, -1, -1)), strict=True):
         record = recorder.session(labels(1))
@@ -186,9 +213,14 @@ def test_closing_twice_changes_nothing(finished_and_closed: tuple[Path, Path]) -
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("step", ["_to_parquet", "all_histograms", "_add_rates", "replace_text", "_totals"])
+@pytest.mark.parametrize(
+    "step", ["_to_parquet", "all_histograms", "_add_rates", "replace_text", "_totals"]
+)
 def test_a_killed_close_can_be_repeated(
-    finished_and_closed: tuple[Path, Path], tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+    finished_and_closed: tuple[Path, Path],
+    tmp_path: Path,
+    step: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unclosed, whole = finished_and_closed
     folder = Path(shutil.copytree(unclosed, tmp_path / "again"))
@@ -199,7 +231,9 @@ def test_a_killed_close_can_be_repeated(
 
     assert finalize(folder)["totals"] == files.read_document(whole)["totals"]
     assert tables(folder) == tables(whole)
-    assert contents(read(files.histograms_path(folder))) == contents(read(files.histograms_path(whole)))
+    assert contents(read(files.histograms_path(folder))) == contents(
+        read(files.histograms_path(whole))
+    )
 
 
 def interrupt(*_: Any, **__: Any) -> Any:
@@ -219,7 +253,9 @@ def test_the_event_loop_delay_is_checked_only_with_user_space_timestamps(
     recorder.close()
     document = finalize(folder)
 
-    assert {rule["name"] for rule in document["validity"]["checks"] if rule["result"] == "fail"} == failed
+    assert {
+        rule["name"] for rule in document["validity"]["checks"] if rule["result"] == "fail"
+    } == failed
     assert document["receive_timestamp_source"] == ("mixed" if user else "kernel")
 
 
@@ -277,7 +313,9 @@ def test_the_writer_of_a_run_is_gone_if_its_process_is_gone(
     assert writer_is_gone(tmp_path, document) is gone
 
 
-def test_without_file_locks_the_process_id_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_file_locks_the_process_id_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(presence, "is_held", lambda _: None)
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
 

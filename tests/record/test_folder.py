@@ -83,7 +83,9 @@ def test_columns_of_small_and_large_tables_are_read_equally(
     monkeypatch.setattr(files, "SMALL_BYTES", 0)
     reads: list[object] = []
     read_table = files.read_table
-    monkeypatch.setattr(files, "read_table", lambda *values: reads.append(values) or read_table(*values))
+    monkeypatch.setattr(
+        files, "read_table", lambda *values: reads.append(values) or read_table(*values)
+    )
     column_by_column = files.row_reader(folder)
     assert reads == []
 
@@ -97,7 +99,9 @@ def test_a_column_above_the_memory_limit_is_refused(
     row_group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "seconds.parquet"
-    pq.write_table(pa.table({"second": range(400)}), path, row_group_size=row_group, use_dictionary=False)
+    pq.write_table(
+        pa.table({"second": range(400)}), path, row_group_size=row_group, use_dictionary=False
+    )
     monkeypatch.setattr(files, "GROWTH", 0)
     schema = pa.schema([files.SCHEMAS["seconds"].field("second")])
     monkeypatch.setattr(files, "ANY_BYTES", 4_000)
@@ -121,7 +125,11 @@ def run_on(parent: Path, *names: str) -> Path:
     """
     folder, _ = build_run(parent, 0)
     for number, name in enumerate(names):
-        recorder = Recorder(Spool(folder, number), RUN_BEGAN_NS, host=named_host() | {"name": name, "niceness": number})
+        recorder = Recorder(
+            Spool(folder, number),
+            RUN_BEGAN_NS,
+            host=named_host() | {"name": name, "niceness": number},
+        )
         record = recorder.session(labels(0, worker=number))
         record.turn_started()
         record.turn_ended(build_observation())
@@ -136,13 +144,18 @@ def run_on(parent: Path, *names: str) -> Path:
 def test_each_row_has_the_host_that_recorded_it(tmp_path: Path) -> None:
     folder = run_on(tmp_path, "red", "blue", "red")
     for table in files.SCHEMAS:
-        assert files.read_table(folder, table, ["host"])["host"].to_pylist() == ["red", "blue", "red"]
+        assert files.read_table(folder, table, ["host"])["host"].to_pylist() == [
+            "red",
+            "blue",
+            "red",
+        ]
 
 
 def test_the_document_has_the_workers_and_delays_of_each_host(tmp_path: Path) -> None:
     hosts = files.read_document(run_on(tmp_path, "red", "blue", "red"))["hosts"]
     delays = [
-        (host["name"], host["workers"], host["niceness"], round(host["event_loop_delay_p99_ms"])) for host in hosts
+        (host["name"], host["workers"], host["niceness"], round(host["event_loop_delay_p99_ms"]))
+        for host in hosts
     ]
     assert delays == [("blue", 1, 1, 2), ("red", 2, 0, 3)]
     assert msgspec.convert(hosts, list[HostEntry]) == hosts

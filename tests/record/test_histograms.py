@@ -1,4 +1,6 @@
-"""HDR histograms: values are counted, written in a log format that other tools read, read again, and added."""
+"""HDR histograms: values are counted, written in a log format that other tools read, read again,
+and added.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
-from bench.record.histograms import ENOUGH, HistogramKey, Histograms, distribution, empty, header, quantile, read
+from bench.record.histograms import (
+    ENOUGH,
+    HistogramKey,
+    Histograms,
+    distribution,
+    empty,
+    header,
+    quantile,
+    read,
+)
 
 BEGAN_NS = 1_763_000_000_500_000_000
 TTFA = HistogramKey("ttfa", "simulator", "greeting")
@@ -30,7 +41,9 @@ def filled(values: dict[HistogramKey, list[int]]) -> Histograms:
 
 
 def write(path: Path, histograms: Histograms, *, simulated: bool = False) -> Path:
-    text = header(BEGAN_NS, simulated=simulated) + "".join(histograms.lines(BEGAN_NS, BEGAN_NS + 2_000_000_000))
+    text = header(BEGAN_NS, simulated=simulated) + "".join(
+        histograms.lines(BEGAN_NS, BEGAN_NS + 2_000_000_000)
+    )
     path.write_text(text, encoding="ascii")
     return path
 
@@ -38,7 +51,9 @@ def write(path: Path, histograms: Histograms, *, simulated: bool = False) -> Pat
 def contents(histograms: Histograms) -> dict[str, list[tuple[int, int]]]:
     """Return the buckets of each histogram. The key is the tag of the histogram."""
     return {
-        key.tag: [(int(top), int(count)) for top, count in zip(*distribution(histogram), strict=True)]
+        key.tag: [
+            (int(top), int(count)) for top, count in zip(*distribution(histogram), strict=True)
+        ]
         for key, histogram in histograms.items()
     }
 
@@ -64,13 +79,18 @@ def test_an_independent_reader_reads_the_log(tmp_path: Path) -> None:
     reader.close()
 
     assert reader.get_start_time_sec() == pytest.approx(BEGAN_NS / 1e9)
-    assert set(found) == {"ttfa|simulator|greeting|measurement", "wire_sent|simulator|run|measurement"}
+    assert set(found) == {
+        "ttfa|simulator|greeting|measurement",
+        "wire_sent|simulator|run|measurement",
+    }
     ttfa = found["ttfa|simulator|greeting|measurement"]
     assert ttfa.get_total_count() == 4
     assert ttfa.get_count_at_value(500) == 2
     assert ttfa.get_max_value() == pytest.approx(90_000, rel=1e-3)
     assert ttfa.get_end_time_stamp() - ttfa.get_start_time_stamp() == pytest.approx(2_000)
-    assert found["wire_sent|simulator|run|measurement"].get_max_value() == pytest.approx(5_000_000_000, rel=1e-3)
+    assert found["wire_sent|simulator|run|measurement"].get_max_value() == pytest.approx(
+        5_000_000_000, rel=1e-3
+    )
 
 
 @given(parts=st.lists(VALUES, min_size=1, max_size=4))
@@ -97,7 +117,9 @@ def test_merged_histograms_are_the_sum_of_their_inputs(parts: list[list[int]]) -
         (RATE, 20_000_000_000, "out"),
     ],
 )
-def test_values_outside_the_range_are_counted_separately(key: HistogramKey, value: int, where: str, once: bool) -> None:
+def test_values_outside_the_range_are_counted_separately(
+    key: HistogramKey, value: int, where: str, once: bool
+) -> None:
     histograms = Histograms()
     if once:
         histograms.recorder(key)(value)
@@ -106,15 +128,24 @@ def test_values_outside_the_range_are_counted_separately(key: HistogramKey, valu
 
     histogram = histograms.get(key)
     inside = histogram.get_total_count() if histogram is not None else 0
-    counted = {"in": inside, "out": histograms.out_of_range[key.metric], "negative": histograms.negative[key.metric]}
+    counted = {
+        "in": inside,
+        "out": histograms.out_of_range[key.metric],
+        "negative": histograms.negative[key.metric],
+    }
     assert counted == {"in": 0, "out": 0, "negative": 0} | {where: 1}
 
 
 @given(
-    st.lists(st.integers(-2, 3_000) | st.integers(-1, 11 * MINUTE_US) | st.integers(0, 2**62), max_size=50),
+    st.lists(
+        st.integers(-2, 3_000) | st.integers(-1, 11 * MINUTE_US) | st.integers(0, 2**62),
+        max_size=50,
+    ),
     st.sampled_from((TTFA, RATE)),
 )
-def test_values_recorded_in_bulk_equal_values_recorded_singly(values: list[int], key: HistogramKey) -> None:
+def test_values_recorded_in_bulk_equal_values_recorded_singly(
+    values: list[int], key: HistogramKey
+) -> None:
     together, singly = Histograms(), Histograms()
     record, half = together.recorder(key), len(values) // 2
     for value in values[:half]:
@@ -129,8 +160,10 @@ def test_values_recorded_in_bulk_equal_values_recorded_singly(values: list[int],
     if theirs is not None and ours is not None:
         assert bytes(ours.counts) == bytes(theirs.counts)
         assert (ours.total_count, ours.min_value, ours.max_value) == (
-            theirs.total_count, theirs.min_value, theirs.max_value,
-        )  # fmt: skip
+            theirs.total_count,
+            theirs.min_value,
+            theirs.max_value,
+        )
 
 
 def test_buffered_values_are_counted_when_the_buffer_is_full() -> None:
@@ -161,7 +194,10 @@ def test_an_invalid_histogram_log_is_refused(tmp_path: Path, content: bytes) -> 
         read(path)
 
 
-@given(values=st.lists(st.integers(1, 2_000), min_size=1, max_size=40), p=st.sampled_from([0.0, 0.25, 0.5, 0.99, 1.0]))
+@given(
+    values=st.lists(st.integers(1, 2_000), min_size=1, max_size=40),
+    p=st.sampled_from([0.0, 0.25, 0.5, 0.99, 1.0]),
+)
 def test_a_quantile_is_the_inverted_cdf(values: list[int], p: float) -> None:
     """Each bucket up to 2,047 contains only one value, so the histogram has the exact values."""
     histogram = empty("ttfa")

@@ -1,4 +1,6 @@
-"""Metrics. A metric has one definition, which is evaluated for one turn or session, and also for whole tables."""
+"""Metrics. A metric has one definition, which is evaluated for one turn or session, and also for
+whole tables.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,18 @@ from reports.data.runs import session_frame, turn_frame
 from tests.helpers import AT_NS, build_observation, build_session, row_of
 
 LATER_NS = st.integers(0, 10**12)
-VALUES = {"turn": st.integers(1, 2), "rtt_scope": st.sampled_from(["proxy", "service"]), "cut_off": st.booleans()}
+VALUES = {
+    "turn": st.integers(1, 2),
+    "rtt_scope": st.sampled_from(["proxy", "service"]),
+    "cut_off": st.booleans(),
+}
 
 
 def metrics_in_row(frame: pd.DataFrame, place: int) -> dict[str, float]:
     """Return the metrics, in ms, of the row number `place` of a frame."""
-    values = {name: frame[f"{name}_ms"].iloc[place] for name in CATALOGUE if f"{name}_ms" in frame.columns}
+    values = {
+        name: frame[f"{name}_ms"].iloc[place] for name in CATALOGUE if f"{name}_ms" in frame.columns
+    }
     return {name: float(value) for name, value in values.items() if value == value}
 
 
@@ -38,15 +46,21 @@ def in_ms(metrics_ns: Mapping[str, int]) -> dict[str, float]:
 
 @given(
     st.lists(
-        st.tuples(st.dictionaries(st.sampled_from(SESSION_INSTANTS), LATER_NS), st.integers(0, 10**9)),
+        st.tuples(
+            st.dictionaries(st.sampled_from(SESSION_INSTANTS), LATER_NS), st.integers(0, 10**9)
+        ),
         min_size=1,
         max_size=5,
     )
 )
-def test_a_session_and_its_row_have_the_same_metrics(drawn: list[tuple[dict[str, int], int]]) -> None:
+def test_a_session_and_its_row_have_the_same_metrics(
+    drawn: list[tuple[dict[str, int], int]],
+) -> None:
     """Each phase of the connection may be missing in a session."""
     sessions = [
-        build_session(instants={name: AT_NS + ns for name, ns in instants.items()}, auth_wait_ns=wait_ns)
+        build_session(
+            instants={name: AT_NS + ns for name, ns in instants.items()}, auth_wait_ns=wait_ns
+        )
         for instants, wait_ns in drawn
     ]
     frame = frame_of("sessions", [session_row(session, 0) for session in sessions])

@@ -1,4 +1,6 @@
-"""Upper bounds for the work of missing workers. A bound holds for every history. It is tighter if more is known."""
+"""Upper bounds for the work of missing workers. A bound holds for every history. It is tighter
+if more is known.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ Begins = Sequence[Sequence[int]]
 
 @st.composite
 def histories(draw: st.DrawFn) -> Begins:
-    """Draw the turns of several slots. In a slot, each turn starts at least SHORTEST_NS after the turn before it."""
+    """Draw the turns of several slots. In a slot, each turn starts at least SHORTEST_NS after
+    the turn before it.
+    """
     gaps = st.lists(st.integers(SHORTEST_NS, 20 * SHORTEST_NS), max_size=30)
     slots = st.lists(st.tuples(st.integers(0, 3 * S), gaps), min_size=1, max_size=5)
     return [list(accumulate(gaps, initial=first)) for first, gaps in draw(slots)]
@@ -36,7 +40,9 @@ def histories(draw: st.DrawFn) -> Begins:
 def test_the_bound_of_missing_turns_holds_for_any_history_and_received_part(
     begins: Begins, until_ns: int, ends_ns: int, data: st.DataObject
 ) -> None:
-    """Rows and counts arrive independently. Therefore more rows than counted turns may have arrived, or fewer."""
+    """Rows and counts arrive independently. Therefore more rows than counted turns may have
+    arrived, or fewer.
+    """
     truth = sum(at_ns <= ends_ns for slot in begins for at_ns in slot)
     begun = sum(at_ns <= min(until_ns, ends_ns) for slot in begins for at_ns in slot)
     rows = data.draw(st.integers(0, truth))
@@ -47,7 +53,9 @@ def test_the_bound_of_missing_turns_holds_for_any_history_and_received_part(
 
 
 @given(histories(), st.integers(0, 30 * S), st.integers(1, 4))
-def test_the_bound_by_planned_pairs_holds_for_any_history(begins: Begins, until_ns: int, turns: int) -> None:
+def test_the_bound_by_planned_pairs_holds_for_any_history(
+    begins: Begins, until_ns: int, turns: int
+) -> None:
     """Each slot runs sessions of `turns` turns.
 
     The number of sessions is known from the plan, or from the arrived calls.
@@ -88,7 +96,9 @@ def turns(*rows: tuple[str, int, int]) -> pd.DataFrame:
 
 
 def sessions(*rows: tuple[str, str, int, int, int]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"])
+    return pd.DataFrame(
+        rows, columns=["session_id", "outcome", "start_ns", "ended_at_ns", "turns_started"]
+    )
 
 
 def seconds(*rows: tuple[int, int, int, int, int]) -> pd.DataFrame:
@@ -99,7 +109,9 @@ def seconds(*rows: tuple[int, int, int, int, int]) -> pd.DataFrame:
 def test_calls_of_a_missing_worker_are_counted_with_their_turns() -> None:
     load = WorkerLoad(0, 10 * S, slots=2, turns=3, peers=frozenset({0, 1}))
     seconds_rows = seconds((0, 0, 4, 1, 4), (9, 0, 6, 1, 4), (0, 1, 4, 1, 2))
-    (entry,) = missing_entries([MissingWorker(1, "west", load)], turns(("a", 1, 0)), sessions(), seconds_rows)
+    (entry,) = missing_entries(
+        [MissingWorker(1, "west", load)], turns(("a", 1, 0)), sessions(), seconds_rows
+    )
     assert (entry["calls"], entry["turns"]) == (7, 11 * 3 - 1)
 
 
@@ -109,5 +121,7 @@ def test_calls_of_incomplete_workers_give_no_bound() -> None:
     rows = turns(("a", 1, 0), ("a", 1, 5 * S))
     (entry,) = missing_entries([MissingWorker(1, "west", load)], rows, sessions(), seconds_rows)
     assert (entry["calls"], entry["turns"]) == (None, 2 * 2)
-    (entry, _) = missing_entries([MissingWorker(n, "west", load) for n in (1, 0)], rows, sessions(), seconds_rows)
+    entry, _ = missing_entries(
+        [MissingWorker(n, "west", load) for n in (1, 0)], rows, sessions(), seconds_rows
+    )
     assert entry["calls"] is None

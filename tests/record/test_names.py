@@ -54,7 +54,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["merge", f"runs/{NAME}", "-o", "merged"], "merged"),
     ],
 )
-def test_a_command_reads_a_run_whose_name_is_not_utf_8(home: Path, command: list[str], last: str) -> None:
+def test_a_command_reads_a_run_whose_name_is_not_utf_8(
+    home: Path, command: list[str], last: str
+) -> None:
     output = output_of(*command)
 
     assert output.splitlines()[-1].startswith(last), output
@@ -62,9 +64,14 @@ def test_a_command_reads_a_run_whose_name_is_not_utf_8(home: Path, command: list
 
 def test_a_run_whose_name_is_not_utf_8_is_listed_and_in_the_trend(home: Path) -> None:
     assert SHOWN in output_of("runs")
-    assert {each["name"] for each in json.loads(output_of("runs", "--json"))["runs"]} == {NAME, "two"}
+    assert {each["name"] for each in json.loads(output_of("runs", "--json"))["runs"]} == {
+        NAME,
+        "two",
+    }
     output_of("report", "two")
-    assert SHOWN in " ".join(notice for notice in json.loads(output_of("trend", "--json"))["notices"])
+    assert SHOWN in " ".join(
+        notice for notice in json.loads(output_of("trend", "--json"))["notices"]
+    )
     output_of("report", NAME)
     assert output_of("trend").splitlines()[-1] == "runs/trend.html"
     assert 'href="on%FFe/report.html"' in (home / "runs" / "trend.html").read_text(encoding="utf-8")
@@ -78,18 +85,38 @@ def test_a_killed_run_whose_name_is_not_utf_8_is_closed(home: Path) -> None:
     files.write_document(killed, files.read_document(killed) | {"writer": writer})
     killed.rename(home / "runs" / f"{NAME}-killed")
 
-    assert output_of("report", f"{NAME}-killed").splitlines()[-1] == f"runs/{SHOWN}-killed/report.html"
+    assert (
+        output_of("report", f"{NAME}-killed").splitlines()[-1] == f"runs/{SHOWN}-killed/report.html"
+    )
     assert (home / "runs" / f"{NAME}-killed" / "turns.parquet").stat().st_size
 
 
-# Text in rows: secrets are removed, and a whole column is cleaned with the same result as each of its texts.
+# Text in rows: secrets are removed, and a whole column is cleaned with the same result as each of
+# its texts.
 
 
 SECRETS = (Credential("api-key", "of-ours-1"), Credential("Authorization", "two words", "Bearer"))
-PARTS = st.sampled_from([
-    "of-ours-1", "of-ours", "-1", "two words", "two", "words", "wss://someone:secret@host", "wss://someone", "@host",
-    "ok", "::", "error", "##vso[", "\ud800", "\n", "\x1b[2J", "x" * (DETAIL_CHARACTERS - 3),
-])  # fmt: skip
+PARTS = st.sampled_from(
+    [
+        "of-ours-1",
+        "of-ours",
+        "-1",
+        "two words",
+        "two",
+        "words",
+        "wss://someone:secret@host",
+        "wss://someone",
+        "@host",
+        "ok",
+        "::",
+        "error",
+        "##vso[",
+        "\ud800",
+        "\n",
+        "\x1b[2J",
+        "x" * (DETAIL_CHARACTERS - 3),
+    ]
+)
 TEXTS = st.none() | st.text(max_size=5) | st.lists(PARTS, max_size=4).map("".join)
 
 

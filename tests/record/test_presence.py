@@ -1,4 +1,6 @@
-"""Folders that cannot be read. They do not hide other folders, are named in the output, and do not count as missing."""
+"""Folders that cannot be read. They do not hide other folders, are named in the output, and do
+not count as missing.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +43,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_newest_run_is_one_that_can_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_run_is_one_that_can_be_read(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock(home / "runs" / "two", monkeypatch)
     assert newest_run(home / "runs") == home / "runs" / "one"
     lock(home / "runs" / "one", monkeypatch)
 
-    with pytest.raises(UsageError, match=rf"none of the completed runs in .* can be read: .*{REFUSED} \(and 1 more\)"):
+    with pytest.raises(
+        UsageError,
+        match=rf"none of the completed runs in .* can be read: .*{REFUSED} \(and 1 more\)",
+    ):
         newest_run(home / "runs")
 
 
-def test_a_merge_with_an_unreadable_part_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merge_with_an_unreadable_part_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock(home / "runs" / "two", monkeypatch)
 
     assert [folder.name for folder in run_folders_of([home / "runs"])] == ["one", "two"]
@@ -72,18 +81,28 @@ def test_a_trend_names_the_unreadable_run(home: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "command",
     [
-        *("check", "check one", "check runs/one", "check runs/one:sim", "check one --junit junit.xml"),
-        *("report", "report one", "report runs/one"),
-        *("compare", "compare one two", "compare runs/one:sim runs/two:sim"),
-        *("trend", "trend runs", "trend runs/one runs/two"),
-        *(
-            "open",
-            "open one",
-            "runs",
-            "sample-size --pilot runs/one",
-            "export one",
-        ),
-        *("replay runs/one", "baseline save one", "merge runs/one runs/two --out merged"),
+        "check",
+        "check one",
+        "check runs/one",
+        "check runs/one:sim",
+        "check one --junit junit.xml",
+        "report",
+        "report one",
+        "report runs/one",
+        "compare",
+        "compare one two",
+        "compare runs/one:sim runs/two:sim",
+        "trend",
+        "trend runs",
+        "trend runs/one runs/two",
+        "open",
+        "open one",
+        "runs",
+        "sample-size --pilot runs/one",
+        "export one",
+        "replay runs/one",
+        "baseline save one",
+        "merge runs/one runs/two --out merged",
     ],
 )
 def test_with_an_unreadable_runs_folder_each_command_ends_in_one_line(

@@ -74,7 +74,9 @@ def gathered(folder: Path, recorder: Recorder) -> Histograms:
 
 
 def histogram_values(folder: Path, recorder: Recorder, metric: str, step: str = "all") -> list[int]:
-    """Return the values in the histogram of a metric. Each value is the top of its bucket, in µs."""
+    """Return the values in the histogram of a metric. Each value is the top of its bucket, in
+    µs.
+    """
     histogram = gathered(folder, recorder).get(HistogramKey(metric, "simulator", step))
     if histogram is None:
         return []
@@ -87,18 +89,42 @@ def histogram_values(folder: Path, recorder: Recorder, metric: str, step: str = 
 
 def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: Recorder) -> None:
     turn = build_observation(
-        audio="opening_hours.wav", vad_splits=1, answer_response_id="resp_2", turn_type="function_calls+filler",
+        audio="opening_hours.wav",
+        vad_splits=1,
+        answer_response_id="resp_2",
+        turn_type="function_calls+filler",
         context_tokens=1_400,
-        context_cached_tokens=1_300, preamble=True, yielded=False, false_yield=True,
-        truncation_correct=True, false_reply=False, cut_off=True,
-        interruption="noise", interruption_missed=False, function_calls=2, function_execution_ns=50,
-        mcp_calls=3, mcp_execution_ns=55,
-        mcp_call_failed=True, mcp_error="docs.search: http_error 503", delegations=1, dead_air_ns=60,
-        late_audio_ns=70, unplayed_audio_ns=80, received_audio_ns=85, overlap_ns=90, onset_uncertainty_ns=95,
-        input_audio_ns=96, input_transcript_deltas=97, transcript_lag_ns=98, transcript_lag_max_ns=99,
-        transcript_lag_uncertainty_ns=100, transcript_lag_max_uncertainty_ns=101, transcription_speed=1.5,
+        context_cached_tokens=1_300,
+        preamble=True,
+        yielded=False,
+        false_yield=True,
+        truncation_correct=True,
+        false_reply=False,
+        cut_off=True,
+        interruption="noise",
+        interruption_missed=False,
+        function_calls=2,
+        function_execution_ns=50,
+        mcp_calls=3,
+        mcp_execution_ns=55,
+        mcp_call_failed=True,
+        mcp_error="docs.search: http_error 503",
+        delegations=1,
+        dead_air_ns=60,
+        late_audio_ns=70,
+        unplayed_audio_ns=80,
+        received_audio_ns=85,
+        overlap_ns=90,
+        onset_uncertainty_ns=95,
+        input_audio_ns=96,
+        input_transcript_deltas=97,
+        transcript_lag_ns=98,
+        transcript_lag_max_ns=99,
+        transcript_lag_uncertainty_ns=100,
+        transcript_lag_max_uncertainty_ns=101,
+        transcription_speed=1.5,
         speech_pause_ns=102,
-    )  # fmt: skip
+    )
     record = recorder.session(LABELS)
     record.turn_ended(turn)
     recorder.flush()
@@ -119,11 +145,17 @@ def test_a_turn_s_row_has_all_values_of_its_observation(folder: Path, recorder: 
     assert TokenUsage(**tokens) == turn.usage
     assert (row["run_id"], row["session_id"], row["worker"]) == (folder.name, "w0-000001", 0)
     assert row["host"] == named_host()["name"]
-    assert (row["target"], row["scenario"], row["script"]) == ("simulator", "voice_turns", "voice_turns")
+    assert (row["target"], row["scenario"], row["script"]) == (
+        "simulator",
+        "voice_turns",
+        "voice_turns",
+    )
     assert row["simulated"] is False
 
 
-def test_a_session_s_row_has_all_values_of_its_observation(folder: Path, recorder: Recorder) -> None:
+def test_a_session_s_row_has_all_values_of_its_observation(
+    folder: Path, recorder: Recorder
+) -> None:
     session = build_session(outcome="closed:1006", turns_planned=4)
     record = recorder.session(LABELS)
     record.session_ended(session)
@@ -133,16 +165,34 @@ def test_a_session_s_row_has_all_values_of_its_observation(folder: Path, recorde
     assert {name: row[f"{name}_at_ns"] for name in session.instants} == {
         name: at_ns - AT_NS for name, at_ns in session.instants.items()
     }
-    told_otherwise = {"detail", "unknown_events", "response_headers", "effective_settings", "service_session_id"}
-    same = {field.name for field in fields(SessionObservation)} & set(files.SCHEMAS["sessions"].names) - told_otherwise
+    told_otherwise = {
+        "detail",
+        "unknown_events",
+        "response_headers",
+        "effective_settings",
+        "service_session_id",
+    }
+    same = {field.name for field in fields(SessionObservation)} & set(
+        files.SCHEMAS["sessions"].names
+    ) - told_otherwise
     assert {name: row[name] for name in same} == {name: getattr(session, name) for name in same}
     others = ("other_hosts", "relay_rtt_ns")
     assert {name: value for name, value in row.items() if "rtp_" in name or name in others} == {
-        "rtp_expected": 100, "rtp_lost": 2, "rtp_late": 1, "rtp_jitter_ns": 3 * MS, "rtp_sent": 90, "rtp_unsent": 3,
+        "rtp_expected": 100,
+        "rtp_lost": 2,
+        "rtp_late": 1,
+        "rtp_jitter_ns": 3 * MS,
+        "rtp_sent": 90,
+        "rtp_unsent": 3,
         "rtp_dropped": 0,
-        "rtp_uncounted_pauses": 5, "rtp_restarts": 1, "other_hosts": "192.0.2.9 (audio)", "peer_rtp_expected": 80,
-        "peer_rtp_lost": 4, "peer_rtp_jitter_ns": 2 * MS, "relay_rtt_ns": 6 * MS,
-    }  # fmt: skip
+        "rtp_uncounted_pauses": 5,
+        "rtp_restarts": 1,
+        "other_hosts": "192.0.2.9 (audio)",
+        "peer_rtp_expected": 80,
+        "peer_rtp_lost": 4,
+        "peer_rtp_jitter_ns": 2 * MS,
+        "relay_rtt_ns": 6 * MS,
+    }
     assert (row["unknown_events"], row["turns_not_started"], row["model"]) == (3, 3, "gpt-realtime")
     assert (row["region"], row["request_id"]) == ("Sweden Central", "r1")
     assert json.loads(row["response_headers"]) == session.headers
@@ -150,7 +200,9 @@ def test_a_session_s_row_has_all_values_of_its_observation(folder: Path, recorde
 
 
 def test_a_row_has_no_tokens_if_some_are_unreadable(folder: Path, recorder: Recorder) -> None:
-    """If some token counts are unreadable, the sum of the other counts would look like the total."""
+    """If some token counts are unreadable, the sum of the other counts would look like the
+    total.
+    """
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(usage=TokenUsage(text_in=9, audio_out=8) + UNREAD))
     record.session_ended(build_session(stray_usage=UNREAD))
@@ -161,10 +213,15 @@ def test_a_row_has_no_tokens_if_some_are_unreadable(folder: Path, recorder: Reco
         assert not {token_column(name) for name in TOKENS} & row.keys()
 
 
-THROTTLED = {"outcome": "throttled:response", "detail": "rate_limit_exceeded: Please try again in 6.232s."}
+THROTTLED = {
+    "outcome": "throttled:response",
+    "detail": "rate_limit_exceeded: Please try again in 6.232s.",
+}
 
 
-def test_rows_of_throttled_turns_and_sessions_have_the_retry_after(folder: Path, recorder: Recorder) -> None:
+def test_rows_of_throttled_turns_and_sessions_have_the_retry_after(
+    folder: Path, recorder: Recorder
+) -> None:
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(**THROTTLED))
     record.turn_ended(build_observation())
@@ -187,20 +244,56 @@ def test_a_row_has_only_columns_of_its_table() -> None:
 
 
 def test_missing_values_of_a_turn_are_null() -> None:
-    turn = build_observation(instants={"ended": at(5)}, usage=None, gaps_ns=(), response_id="", item_id="",
-                             widths_ns={}, uncertainties_ns={}, kernel_stamps=0, audio_speed=None,
-                             stall_duration_ns=None, stall_count=None, network_rtt_ns=None, retransmits=None,
-                             rtt_scope=None, send_timestamp_source=None, transmit_delay_ns=None)  # fmt: skip
+    turn = build_observation(
+        instants={"ended": at(5)},
+        usage=None,
+        gaps_ns=(),
+        response_id="",
+        item_id="",
+        widths_ns={},
+        uncertainties_ns={},
+        kernel_stamps=0,
+        audio_speed=None,
+        stall_duration_ns=None,
+        stall_count=None,
+        network_rtt_ns=None,
+        retransmits=None,
+        rtt_scope=None,
+        send_timestamp_source=None,
+        transmit_delay_ns=None,
+    )
     row = present(row_of(turn))
 
-    absent = {"response_id", "item_id", "first_audio_at_ns", "request_sent_at_ns", "delta_gap_max_ns",
+    absent = {
+        "response_id",
+        "item_id",
+        "first_audio_at_ns",
+        "request_sent_at_ns",
+        "delta_gap_max_ns",
         "receive_timestamp_source",
-              "audio_speed", "input_text_tokens", "timestamp_uncertainty_ns", "request_sent_uncertainty_ns", "detail",
-              "audio", "stall_duration_ns",
-              "stall_count", "vad_splits", "network_rtt_ns", "rtt_scope", "retransmits", "retry_after_ns",
-              "send_timestamp_source", "transmit_delay_ns", "request_acked_at_ns", "context_tokens",
-              "preamble",
-              "interruption", "yielded", "function_calls", "dead_air_ns"}  # fmt: skip
+        "audio_speed",
+        "input_text_tokens",
+        "timestamp_uncertainty_ns",
+        "request_sent_uncertainty_ns",
+        "detail",
+        "audio",
+        "stall_duration_ns",
+        "stall_count",
+        "vad_splits",
+        "network_rtt_ns",
+        "rtt_scope",
+        "retransmits",
+        "retry_after_ns",
+        "send_timestamp_source",
+        "transmit_delay_ns",
+        "request_acked_at_ns",
+        "context_tokens",
+        "preamble",
+        "interruption",
+        "yielded",
+        "function_calls",
+        "dead_air_ns",
+    }
     assert absent.isdisjoint(row)
     assert row["ended_at_ns"] == 5 * MS
 
@@ -219,7 +312,12 @@ def test_the_p95_of_gaps_is_the_inverted_cdf(gaps: list[int]) -> None:
 def test_a_session_row_contains_no_secret() -> None:
     secret = "sk-1234567890"
     settings = {"model": "m", "client_secret": {"value": secret}}
-    headers = {"set-cookie": secret, "authorization": secret, "api-key": secret, "x-request-id": "r2"}
+    headers = {
+        "set-cookie": secret,
+        "authorization": secret,
+        "api-key": secret,
+        "x-request-id": "r2",
+    }
     row = session_row(build_session(effective_settings=settings, headers=headers), OFFSET_NS)
 
     assert secret not in str(row)
@@ -235,7 +333,11 @@ def test_a_truncated_text_contains_no_part_of_a_secret(folder: Path) -> None:
     recorder.incident("auth_refresh", "x" * 295 + secret)
     recorder.close()
 
-    assert rows(folder, "turns")[0]["detail"] == counters(folder)["incidents"][0]["text"] == "x" * 295 + "***"
+    assert (
+        rows(folder, "turns")[0]["detail"]
+        == counters(folder)["incidents"][0]["text"]
+        == "x" * 295 + "***"
+    )
     assert counters(folder)["unknown_events"] == {"event.***": 1}
 
 
@@ -258,16 +360,28 @@ def test_a_secret_is_removed_only_from_texts_of_the_service(tmp_path: Path) -> N
     folder = tmp_path / SECRET
     folder.mkdir()
     prepare(folder)
-    recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).redact, transcripts=True)
+    recorder = Recorder(
+        Spool(folder, 0), BEGAN_NS, hide=Credential("x", SECRET).redact, transcripts=True
+    )
     labels = RowContext(SECRET, SECRET, SECRET, SECRET, phase=SECRET)
     record = recorder.session(labels)
-    texts = {"response_id": SECRET, "item_id": SECRET, "detail": SECRET, "outcome": f"failed:{SECRET}"}
-    record.turn_ended(build_observation(step=SECRET, audio=SECRET, reply_text=SECRET, input_text=SECRET, **texts))
+    texts = {
+        "response_id": SECRET,
+        "item_id": SECRET,
+        "detail": SECRET,
+        "outcome": f"failed:{SECRET}",
+    }
+    record.turn_ended(
+        build_observation(step=SECRET, audio=SECRET, reply_text=SECRET, input_text=SECRET, **texts)
+    )
     headers = {"x-ms-region": SECRET, "x-request-id": SECRET}
     settings = {"model": SECRET}
     record.session_ended(
         build_session(
-            outcome=f"connect_failed:{SECRET}", headers=headers, effective_settings=settings, close_reason=SECRET
+            outcome=f"connect_failed:{SECRET}",
+            headers=headers,
+            effective_settings=settings,
+            close_reason=SECRET,
         )
     )
     recorder.close()
@@ -276,11 +390,16 @@ def test_a_secret_is_removed_only_from_texts_of_the_service(tmp_path: Path) -> N
     for table in ("turns", "sessions"):
         (row,) = rows(folder, table)
         assert {name for name, value in row.items() if SECRET in str(value)} == ours & set(row)
-    (line,) = (json.loads(line) for line in (folder / "spool" / "transcripts-0.jsonl").read_text().splitlines())
+    (line,) = (
+        json.loads(line)
+        for line in (folder / "spool" / "transcripts-0.jsonl").read_text().splitlines()
+    )
     assert {name for name, value in line.items() if SECRET in str(value)} == {"session_id", "step"}
 
 
-@pytest.mark.parametrize("secret", ['a "quoted" secret', "a\\secret\\of\\backslashes", "a secret of Zürich"])
+@pytest.mark.parametrize(
+    "secret", ['a "quoted" secret', "a\\secret\\of\\backslashes", "a secret of Zürich"]
+)
 def test_a_secret_with_json_escapes_is_removed_from_json_columns(folder: Path, secret: str) -> None:
     recorder = Recorder(Spool(folder, 0), BEGAN_NS, hide=Credential("x", secret).redact)
     settings = {"model": "m", "tools": [{"note": f"so {secret}"}], secret: 1}
@@ -291,10 +410,16 @@ def test_a_secret_with_json_escapes_is_removed_from_json_columns(folder: Path, s
 
     (row,) = rows(folder, "sessions")
     assert json.loads(row["response_headers"]) == {"x-echo": "so ***"}
-    assert json.loads(row["effective_settings"]) == {"model": "m", "tools": [{"note": "so ***"}], "***": 1}
+    assert json.loads(row["effective_settings"]) == {
+        "model": "m",
+        "tools": [{"note": "so ***"}],
+        "***": 1,
+    }
 
 
-def test_a_number_too_large_for_its_column_is_null_and_reported(folder: Path, recorder: Recorder) -> None:
+def test_a_number_too_large_for_its_column_is_null_and_reported(
+    folder: Path, recorder: Recorder
+) -> None:
     """A service reports its usage as JSON, which has no limit for numbers."""
     endless = structs.replace(USAGE, text_in=10**30)
     record = recorder.session(LABELS)
@@ -310,7 +435,9 @@ def test_a_number_too_large_for_its_column_is_null_and_reported(folder: Path, re
     assert len(rows(folder, "sessions")) == 1
     (incident,) = counters(folder)["incidents"]
     assert incident["kind"] == "value_dropped"
-    assert incident["text"].startswith("input_text_tokens in turns of session w0-000001, null there: OverflowError")
+    assert incident["text"].startswith(
+        "input_text_tokens in turns of session w0-000001, null there: OverflowError"
+    )
 
 
 def test_an_error_in_a_row_of_seconds_affects_no_other_row(
@@ -344,7 +471,9 @@ def test_the_last_rows_are_written_if_the_last_second_fails(
 # Counts.
 
 
-def test_the_metrics_of_a_successful_turn_are_counted_by_step(folder: Path, recorder: Recorder) -> None:
+def test_the_metrics_of_a_successful_turn_are_counted_by_step(
+    folder: Path, recorder: Recorder
+) -> None:
     record = recorder.session(LABELS)
     for ms in (100, 250):
         instants = {"request_sent": at(0), "first_audio": at(ms), "ended": at(900)}
@@ -353,11 +482,17 @@ def test_the_metrics_of_a_successful_turn_are_counted_by_step(folder: Path, reco
     assert histogram_values(folder, recorder, "ttfa", "voice_turns.greeting") == pytest.approx(
         [100_000, 250_000], rel=1e-3
     )
-    assert histogram_values(folder, recorder, "delta_gap") == pytest.approx([3_000, 3_000], rel=1e-3)
+    assert histogram_values(folder, recorder, "delta_gap") == pytest.approx(
+        [3_000, 3_000], rel=1e-3
+    )
 
 
-@pytest.mark.parametrize("outcome", ["failed:x", "timeout:response", "throttled:response", "unfinished"])
-def test_a_failed_turn_has_a_row_and_is_in_no_histogram(folder: Path, recorder: Recorder, outcome: str) -> None:
+@pytest.mark.parametrize(
+    "outcome", ["failed:x", "timeout:response", "throttled:response", "unfinished"]
+)
+def test_a_failed_turn_has_a_row_and_is_in_no_histogram(
+    folder: Path, recorder: Recorder, outcome: str
+) -> None:
     recorder.session(LABELS).turn_ended(build_observation(outcome=outcome))
     recorder.flush()
 
@@ -369,13 +504,25 @@ def test_a_failed_turn_has_a_row_and_is_in_no_histogram(folder: Path, recorder: 
 def test_a_session_s_metrics_are_counted(folder: Path, recorder: Recorder) -> None:
     recorder.session(LABELS).session_ended(build_session())
 
-    scope = [name for name, metric in CATALOGUE.items() if metric.scope == "session" and metric.unit == "ms"]
-    assert {name: len(histogram_values(folder, recorder, name)) for name in scope} == dict.fromkeys(scope, 1)
+    scope = [
+        name
+        for name, metric in CATALOGUE.items()
+        if metric.scope == "session" and metric.unit == "ms"
+    ]
+    assert {name: len(histogram_values(folder, recorder, name)) for name in scope} == dict.fromkeys(
+        scope, 1
+    )
     assert histogram_values(folder, recorder, "connect_total") == pytest.approx([20_000], rel=1e-3)
 
 
-def receive(record: SessionRecorder, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True) -> None:
-    record.received(GA.decode(data), ReceivedMessage(data, Arrival(AT_NS, error_ns, kernel), len(data)), AT_NS + lag_ns)
+def receive(
+    record: SessionRecorder, data: bytes, *, lag_ns: int = 0, error_ns: int = 0, kernel: bool = True
+) -> None:
+    record.received(
+        GA.decode(data),
+        ReceivedMessage(data, Arrival(AT_NS, error_ns, kernel), len(data)),
+        AT_NS + lag_ns,
+    )
 
 
 def test_the_uncertainty_of_each_event_and_the_kernel_receive_delay_are_counted(
@@ -390,7 +537,9 @@ def test_the_uncertainty_of_each_event_and_the_kernel_receive_delay_are_counted(
     assert histogram_values(folder, recorder, "receive_delay") == [40, 70]
 
 
-def test_a_row_of_a_second_has_only_the_counts_of_that_second(folder: Path, recorder: Recorder) -> None:
+def test_a_row_of_a_second_has_only_the_counts_of_that_second(
+    folder: Path, recorder: Recorder
+) -> None:
     record, other = recorder.session(LABELS), recorder.session(LABELS)
     record.turn_started()
     receive(record, session_created(), lag_ns=1)
@@ -407,8 +556,13 @@ def test_a_row_of_a_second_has_only_the_counts_of_that_second(folder: Path, reco
     recorder.flush()
 
     first, second = rows(folder, "seconds")
-    wire = len(session_created()) + sum(len(delta(GA, "audio", "r1", p)) for p in (base64_of(480), "abc"))
-    assert {name: first[name] for name in ("sessions_active", "session_starts", "turns_started", "turns_ended")} == {
+    wire = len(session_created()) + sum(
+        len(delta(GA, "audio", "r1", p)) for p in (base64_of(480), "abc")
+    )
+    assert {
+        name: first[name]
+        for name in ("sessions_active", "session_starts", "turns_started", "turns_ended")
+    } == {
         "sessions_active": 2,
         "session_starts": 2,
         "turns_started": 1,
@@ -424,11 +578,18 @@ def test_a_row_of_a_second_has_only_the_counts_of_that_second(folder: Path, reco
 
 
 def limits(tokens: Any, requests: Any = None) -> bytes:
-    entries = [{"name": "tokens", **tokens}, *([{"name": "requests", **requests}] if requests else [])]
-    return message("rate_limits.updated", rate_limits=[*entries, {"name": "conversations", "remaining": 1}])
+    entries = [
+        {"name": "tokens", **tokens},
+        *([{"name": "requests", **requests}] if requests else []),
+    ]
+    return message(
+        "rate_limits.updated", rate_limits=[*entries, {"name": "conversations", "remaining": 1}]
+    )
 
 
-def test_a_row_of_a_second_has_the_minimum_remaining_of_each_rate_limit(folder: Path, recorder: Recorder) -> None:
+def test_a_row_of_a_second_has_the_minimum_remaining_of_each_rate_limit(
+    folder: Path, recorder: Recorder
+) -> None:
     record = recorder.session(LABELS)
     record.connected({"x-ratelimit-limit-requests": "36", "x-ratelimit-remaining-requests": "12"})
     receive(record, limits({"limit": 6_000, "remaining": 900}, {"limit": 40, "remaining": 30}))
@@ -440,11 +601,16 @@ def test_a_row_of_a_second_has_the_minimum_remaining_of_each_rate_limit(folder: 
     recorder.flush()
 
     names = ("requests_limit", "requests_remaining", "tokens_limit", "tokens_remaining")
-    reported = [tuple(row[name] for name in names) for row in files.read_table(folder, "seconds").to_pylist()]
+    reported = [
+        tuple(row[name] for name in names)
+        for row in files.read_table(folder, "seconds").to_pylist()
+    ]
     assert reported == [(40, 12, 6_100, 900), (None, None, None, 5_000), (None, None, None, None)]
 
 
-def test_a_row_of_a_second_counts_throttled_turns_and_sessions(folder: Path, recorder: Recorder) -> None:
+def test_a_row_of_a_second_counts_throttled_turns_and_sessions(
+    folder: Path, recorder: Recorder
+) -> None:
     record = recorder.session(LABELS)
     record.turn_ended(build_observation(**THROTTLED))
     record.turn_ended(build_observation(outcome="failed:x"))
@@ -457,19 +623,28 @@ def test_a_row_of_a_second_counts_throttled_turns_and_sessions(folder: Path, rec
     assert [row["throttled"] for row in rows(folder, "seconds")] == [2, 0]
 
 
-def test_a_late_simulator_is_an_incident_once_and_again_if_it_is_much_later(folder: Path, recorder: Recorder) -> None:
+def test_a_late_simulator_is_an_incident_once_and_again_if_it_is_much_later(
+    folder: Path, recorder: Recorder
+) -> None:
     for late_ms in ("6.1", "7.0", "no number", "29.4"):
-        recorder.session(LABELS).connected({"x-rtbench-simulator": "1", "x-rtbench-simulator-late-ms": late_ms})
+        recorder.session(LABELS).connected(
+            {"x-rtbench-simulator": "1", "x-rtbench-simulator-late-ms": late_ms}
+        )
     recorder.close()
 
     reported = [incident["text"] for incident in counters(folder)["incidents"]]
-    since = f"{LABELS.target}: since its start (restart it to reset this value), 99 % of the simulator's events were"
+    since = (
+        f"{LABELS.target}: since its start (restart it to reset this value), 99 % of the"
+        " simulator's events were"
+    )
     assert reported == [f"{since} at most 6.1 ms late", f"{since} at most 29.4 ms late"]
     assert [incident["late_ms"] for incident in counters(folder)["incidents"]] == [6.1, 29.4]
     assert counters(folder)["incident_counts"] == {"simulator_late": 2}
 
 
-def test_a_simulator_behind_a_gateway_is_detected_by_its_session(folder: Path, recorder: Recorder) -> None:
+def test_a_simulator_behind_a_gateway_is_detected_by_its_session(
+    folder: Path, recorder: Recorder
+) -> None:
     record = recorder.session(LABELS)
     record.connected({"server": "a gateway"})
     receive(record, message("session.created", session={"id": "sess_1", SIMULATOR_VALUE: True}))
@@ -478,8 +653,13 @@ def test_a_simulator_behind_a_gateway_is_detected_by_its_session(folder: Path, r
     recorder.flush()
 
     assert recorder.simulated
-    assert [row["simulated"] for table in ("turns", "sessions") for row in rows(folder, table)] == [True, True]
-    assert rows(folder, "turns")[0]["service_session_id"] == "sess_1", "rows know the service's id of their session"
+    assert [row["simulated"] for table in ("turns", "sessions") for row in rows(folder, table)] == [
+        True,
+        True,
+    ]
+    assert rows(folder, "turns")[0]["service_session_id"] == "sess_1", (
+        "rows know the service's id of their session"
+    )
 
 
 # On disk.

@@ -61,24 +61,49 @@ def speech(kind: str, item_id: str) -> bytes:
 
 
 SERVICE_MESSAGES = [
-    session_created(), session_updated(),
+    session_created(),
+    session_updated(),
     *(speech(kind, item) for kind in ("started", "stopped") for item in ("i1", "i2")),
-    committed("i1"), committed("i2"), transcribed("i1"),
+    committed("i1"),
+    committed("i2"),
+    transcribed("i1"),
     message("input_audio_buffer.timeout_triggered", item_id="i3"),
-    *(created(response) for response in ("r1", "r2")), created("r2", rtbench_request="turn-1-response"),
+    *(created(response) for response in ("r1", "r2")),
+    created("r2", rtbench_request="turn-1-response"),
     message("conversation.item.added", item={"id": "i4"}),
-    *(audio(data, response) for response in ("r1", "r2") for data in (QUIET, LOUD, b"\x01" * 33, b"")),
-    delta(GA, "audio", "r1", "abc"), delta(GA, "audio", "r1", "ab?="), delta(GA, "text", "r1", 'a "word"\n'),
-    delta(GA, "transcript", "r1"), delta(PREVIEW, "audio", "r1"),
-    *(done(response, usage=usage(audio_out=3)) for response in ("r1", "r2")), done("r2", "cancelled"),
-    error("rate_limit_exceeded", "turn-1-response"), error("conversation_already_has_active_response"),
-    error("odd"), error("model_not_found"), error("session_expired"),
+    *(
+        audio(data, response)
+        for response in ("r1", "r2")
+        for data in (QUIET, LOUD, b"\x01" * 33, b"")
+    ),
+    delta(GA, "audio", "r1", "abc"),
+    delta(GA, "audio", "r1", "ab?="),
+    delta(GA, "text", "r1", 'a "word"\n'),
+    delta(GA, "transcript", "r1"),
+    delta(PREVIEW, "audio", "r1"),
+    *(done(response, usage=usage(audio_out=3)) for response in ("r1", "r2")),
+    done("r2", "cancelled"),
+    error("rate_limit_exceeded", "turn-1-response"),
+    error("conversation_already_has_active_response"),
+    error("odd"),
+    error("model_not_found"),
+    error("session_expired"),
     error("rate_limit_exceeded", words="Please try again in 1m26.4s."),
-    done("r2", "failed", error={"code": "rate_limit_exceeded", "message": "Please try again in 250ms."}),
-    message("rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 6000, "remaining": "12"}]),
-    message("unknown.event"), b'{"type": "unknown.event", "field": "\\ud83d"}', b"{", b"\xff", b"[]",
+    done(
+        "r2",
+        "failed",
+        error={"code": "rate_limit_exceeded", "message": "Please try again in 250ms."},
+    ),
+    message(
+        "rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 6000, "remaining": "12"}]
+    ),
+    message("unknown.event"),
+    b'{"type": "unknown.event", "field": "\\ud83d"}',
+    b"{",
+    b"\xff",
+    b"[]",
     b'{\n "type": "later" }',
-]  # fmt: skip
+]
 
 Tell = Callable[[Timeline, int], object]
 
@@ -91,23 +116,42 @@ def receive(text: bytes, error_ns: int, kernel: bool, is_binary: bool = False) -
 
 
 def put(
-    name: str, audio_bytes: int, moments: dict[str, int], late: bool, ticket: int = 0, out_of_band: str = ""
+    name: str,
+    audio_bytes: int,
+    moments: dict[str, int],
+    late: bool,
+    ticket: int = 0,
+    out_of_band: str = "",
 ) -> Tell:
     return lambda timeline, now_ns: timeline.apply(
         inputs.Sent(
-            name, now_ns, 99, 7, ticket, audio_bytes=audio_bytes, instants=moments, late=late, untracked=out_of_band
+            name,
+            now_ns,
+            99,
+            7,
+            ticket,
+            audio_bytes=audio_bytes,
+            instants=moments,
+            late=late,
+            untracked=out_of_band,
         )
     )
 
 
 def transmit(ticket: int, acknowledged: bool, ago_ns: int = 0) -> Tell:
-    return lambda timeline, now_ns: timeline.apply(inputs.Transmitted(ticket, now_ns - ago_ns, acknowledged))
+    return lambda timeline, now_ns: timeline.apply(
+        inputs.Transmitted(ticket, now_ns - ago_ns, acknowledged)
+    )
 
 
 def begin(changes: dict[str, Any]) -> Tell:
     def apply(timeline: Timeline, now_ns: int) -> None:
         if timeline.turns.are_all_over:
-            timeline.apply(inputs.TurnStarted(now_ns, build_turn(timeline.session().turns_started + 1, **changes)))
+            timeline.apply(
+                inputs.TurnStarted(
+                    now_ns, build_turn(timeline.session().turns_started + 1, **changes)
+                )
+            )
 
     return apply
 
@@ -121,11 +165,17 @@ BEGINS = st.fixed_dictionaries(
         "reply_format": st.sampled_from(["pcm16", "g711_ulaw"]),
         "jitter_buffer_ns": st.sampled_from([0, 20 * MS]),
         "out_of_band": st.booleans(),
-        "reference": st.sampled_from([NO_REFERENCE, TurnReference("Hello", "hello there", "H", ("hello",))]),
+        "reference": st.sampled_from(
+            [NO_REFERENCE, TurnReference("Hello", "hello there", "H", ("hello",))]
+        ),
     }
 ).map(begin)
 RECEIVES = st.builds(
-    receive, st.sampled_from(SERVICE_MESSAGES), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans(), st.booleans()
+    receive,
+    st.sampled_from(SERVICE_MESSAGES),
+    st.sampled_from([0, MS // 2, 2 * MS]),
+    st.booleans(),
+    st.booleans(),
 )
 SENDS = st.builds(
     put,
@@ -136,11 +186,15 @@ SENDS = st.builds(
     st.integers(0, 3),
     st.sampled_from(["", "", "script-event"]),
 )
-TRANSMITS = st.builds(transmit, st.integers(0, 3), st.booleans(), st.sampled_from([0, 5_000, 60 * MS]))
+TRANSMITS = st.builds(
+    transmit, st.integers(0, 3), st.booleans(), st.sampled_from([0, 5_000, 60 * MS])
+)
 OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.builds(
         lambda kind: (
-            lambda timeline, now_ns: timeline.apply(inputs.EventExpected(kind.name.lower(), now_ns + 500 * MS))
+            lambda timeline, now_ns: timeline.apply(
+                inputs.EventExpected(kind.name.lower(), now_ns + 500 * MS)
+            )
         ),
         st.sampled_from([*ARRIVALS]),
     ),
@@ -152,21 +206,29 @@ OTHERS: st.SearchStrategy[Tell] = st.one_of(
     st.just(lambda timeline, now_ns: timeline.pop_turns(now_ns, {1: lambda turn: turn.reply_text})),
     st.just(lambda timeline, now_ns: timeline.apply(inputs.StoppedWaiting())),
     st.just(lambda timeline, now_ns: timeline.apply(inputs.TurnEnded(now_ns))),
-    st.sampled_from([inputs.ContinuesCall(AT_NS), inputs.ContinuesCall(), inputs.ReplacedBySession()]).map(
-        lambda item: lambda timeline, now_ns: timeline.apply(item)
-    ),
+    st.sampled_from(
+        [inputs.ContinuesCall(AT_NS), inputs.ContinuesCall(), inputs.ReplacedBySession()]
+    ).map(lambda item: lambda timeline, now_ns: timeline.apply(item)),
     st.just(lambda timeline, now_ns: timeline.apply(inputs.HistoryStarted(now_ns, 1))),
     st.sampled_from([(0, {"x-ms-region": "here"}), (40 * MS, {"retry-after": "7"})]).map(
         lambda facts: (
-            lambda timeline, now_ns: timeline.apply(inputs.Connected({"tcp_done": now_ns}, facts[1], facts[0]))
+            lambda timeline, now_ns: timeline.apply(
+                inputs.Connected({"tcp_done": now_ns}, facts[1], facts[0])
+            )
         )
     ),
 )
 ENDS: list[Tell] = [
-    lambda timeline, now_ns: timeline.apply(inputs.SessionFailed("unfinished", now_ns, "the run ended")),
-    lambda timeline, now_ns: timeline.apply(inputs.SessionFailed("throttled:handshake", now_ns, "429")),
+    lambda timeline, now_ns: timeline.apply(
+        inputs.SessionFailed("unfinished", now_ns, "the run ended")
+    ),
+    lambda timeline, now_ns: timeline.apply(
+        inputs.SessionFailed("throttled:handshake", now_ns, "429")
+    ),
     lambda timeline, now_ns: timeline.apply(inputs.ConnectionClosed(1006, now_ns, "")),
-    lambda timeline, now_ns: timeline.apply(inputs.ConnectionClosed(1001, now_ns, "maximum duration")),
+    lambda timeline, now_ns: timeline.apply(
+        inputs.ConnectionClosed(1001, now_ns, "maximum duration")
+    ),
     lambda timeline, now_ns: timeline.apply(inputs.ScriptFinished(now_ns)),
 ]
 ANYTHING: st.SearchStrategy[Tell] = st.one_of(BEGINS, RECEIVES, RECEIVES, SENDS, TRANSMITS, OTHERS)
@@ -191,7 +253,9 @@ def conversations(draw: st.DrawFn) -> list[tuple[Tell, int]]:
 
 
 def receives(data: bytes) -> st.SearchStrategy[Tell]:
-    return st.builds(receive, st.just(data), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans(), st.booleans())
+    return st.builds(
+        receive, st.just(data), st.sampled_from([0, MS // 2, 2 * MS]), st.booleans(), st.booleans()
+    )
 
 
 def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
@@ -200,7 +264,14 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
     return [
         st.just(put(append, 4800, {"speech_start": MS}, False)),
         receives(speech("started", item)),
-        st.builds(put, st.just(append), st.just(4800), st.just({"speech_end": 3 * MS}), st.booleans(), st.just(1)),
+        st.builds(
+            put,
+            st.just(append),
+            st.just(4800),
+            st.just({"speech_end": 3 * MS}),
+            st.booleans(),
+            st.just(1),
+        ),
         TRANSMITS,
         receives(speech("stopped", item)),
         receives(committed(item)),
@@ -219,7 +290,9 @@ def turn_parts(item: str, response: str) -> list[st.SearchStrategy[Tell]]:
 class StoringTimeline(LoggedTimeline):
     """A timeline that stores all turns that it has delivered, in `taken`."""
 
-    def pop_turns(self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES) -> list[TurnObservation]:
+    def pop_turns(
+        self, now_ns: int, judges: dict[int, SuccessPredicate] = NO_JUDGES
+    ) -> list[TurnObservation]:
         self.taken = [*getattr(self, "taken", []), *(turns := super().pop_turns(now_ns, judges))]
         return turns
 
@@ -229,14 +302,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("logs")
 
 
-@given(steps=conversations(), end=st.sampled_from(ENDS), record_audio=st.booleans(), responds=st.booleans())
+@given(
+    steps=conversations(),
+    end=st.sampled_from(ENDS),
+    record_audio=st.booleans(),
+    responds=st.booleans(),
+)
 def test_a_replayed_log_gives_the_same_observations(
     folder: Path, steps: list[tuple[Tell, int]], end: Tell, record_audio: bool, responds: bool
 ) -> None:
     path = folder / "random.jsonl"
     path.unlink(missing_ok=True)
     log = EventLog(path, hide=str, record_audio=record_audio)
-    live = StoringTimeline(SessionStart(AT_NS, 3, LIMITS, service_responds=responds), GA, log=log, about=ABOUT)
+    live = StoringTimeline(
+        SessionStart(AT_NS, 3, LIMITS, service_responds=responds), GA, log=log, about=ABOUT
+    )
     now_ns = AT_NS
     for tell, gap_ms in steps:
         now_ns += gap_ms * MS
@@ -279,7 +359,9 @@ def whole(folder: Path) -> bytes:
 
 
 @given(data=st.data())
-def test_a_truncated_log_gives_its_complete_lines(folder: Path, whole: bytes, data: st.DataObject) -> None:
+def test_a_truncated_log_gives_its_complete_lines(
+    folder: Path, whole: bytes, data: st.DataObject
+) -> None:
     path = folder / "cut.jsonl"
     first = whole.index(b"\n") + 1
     path.write_bytes(whole[: data.draw(st.integers(first, len(whole) - 1))])
@@ -287,14 +369,19 @@ def test_a_truncated_log_gives_its_complete_lines(folder: Path, whole: bytes, da
     again = replay_log(path)
     assert again.cut
     assert again.session.turns_started == len(again.turns) == again.session.turns_ended
-    assert again.session.outcome in ("ok", "unfinished")  # the last line may only report that the turns were delivered
+    # the last line may only report that the turns were delivered
+    assert again.session.outcome in ("ok", "unfinished")
 
 
 @given(
     place=st.integers(0, 10**6),
-    junk=st.sampled_from([b"", b"{}", b"[]", b"{", b'{"action":"take"}', b'{"action":"x"}', b"\xff"]),
+    junk=st.sampled_from(
+        [b"", b"{}", b"[]", b"{", b'{"action":"take"}', b'{"action":"x"}', b"\xff"]
+    ),
 )
-def test_a_damaged_line_is_refused_with_its_number(folder: Path, whole: bytes, place: int, junk: bytes) -> None:
+def test_a_damaged_line_is_refused_with_its_number(
+    folder: Path, whole: bytes, place: int, junk: bytes
+) -> None:
     path = folder / "damaged.jsonl"
     lines = whole.splitlines()
     number = 1 + place % (len(lines) - 2)
@@ -304,7 +391,9 @@ def test_a_damaged_line_is_refused_with_its_number(folder: Path, whole: bytes, p
         replay_log(path)
 
 
-def test_an_invalid_pattern_of_a_turn_is_refused_with_its_line_number(tmp_path: Path, whole: bytes) -> None:
+def test_an_invalid_pattern_of_a_turn_is_refused_with_its_line_number(
+    tmp_path: Path, whole: bytes
+) -> None:
     path = tmp_path / "damaged.jsonl"
     before, plan, after = whole.partition(b'"plan":{')
     assert plan
@@ -352,12 +441,15 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(inputs.AnyInput), ids=lambda kind: kind.__name__)
-def test_each_type_of_input_is_logged_and_replayed(kind: type[inputs.Input], tmp_path: Path) -> None:
+def test_each_type_of_input_is_logged_and_replayed(
+    kind: type[inputs.Input], tmp_path: Path
+) -> None:
     example = EXAMPLES[kind]
-    fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]  # the log itself sets `event`
-    assert [field.name for field in fields if getattr(example, field.name) == field.default] == [], (
-        "would not be missed"
-    )
+    # the log itself sets `event`
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "event"]
+    assert [
+        field.name for field in fields if getattr(example, field.name) == field.default
+    ] == [], "would not be missed"
     log = EventLog(tmp_path / "log.jsonl", hide=str, record_audio=True)
     live = LoggedTimeline(SessionStart(AT_NS, 1, LIMITS), GA, log=log, about=ABOUT)
     live.apply(example)
@@ -365,18 +457,33 @@ def test_each_type_of_input_is_logged_and_replayed(kind: type[inputs.Input], tmp
     _, *written = (tmp_path / "log.jsonl").read_text().splitlines()
 
     assert [msgspec.json.decode(line, type=AnyLine) for line in written] == [example]
-    assert replay_log(tmp_path / "log.jsonl").session.instants.keys() >= live.session().instants.keys()
+    assert (
+        replay_log(tmp_path / "log.jsonl").session.instants.keys() >= live.session().instants.keys()
+    )
 
 
 EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
     type(example): example
     for example in (
         inputs.Connected(
-            {"dns_done": AT_NS + MS}, {"x-ms-region": "here"}, MS, {"dns_done": 5}, "0a1b", b"\xff", AT_NS
+            {"dns_done": AT_NS + MS},
+            {"x-ms-region": "here"},
+            MS,
+            {"dns_done": 5},
+            "0a1b",
+            b"\xff",
+            AT_NS,
         ),
         inputs.TurnStarted(AT_NS + MS, build_turn()),
         inputs.Sent(
-            *("session.update", AT_NS + MS, 99, 7, 3, 4_800, {"speech_end": MS}, True),
+            "session.update",
+            AT_NS + MS,
+            99,
+            7,
+            3,
+            4_800,
+            {"speech_end": MS},
+            True,
             untracked="script-event",
             item="item_1",
             played_ms=500,

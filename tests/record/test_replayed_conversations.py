@@ -44,7 +44,9 @@ NEVER_NS = 1 << 62
 
 
 class MatchingTransport(Matching, PatientTransport):
-    """A PatientTransport that matches deltas as the real transport does, and delivers several of them at once."""
+    """A PatientTransport that matches deltas as the real transport does, and delivers several of
+    them at once.
+    """
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +59,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_replayed_conversation_has_the_same_observations(
     folder: Path, conversation: Conversation, record_audio: bool, matches: bool
 ) -> None:
-    """The replay decodes each delta. Its observations equal those of a session that has matched its deltas."""
+    """The replay decodes each delta. Its observations equal those of a session that has matched
+    its deltas.
+    """
     logged(folder, conversation, record_audio, MatchingTransport if matches else PatientTransport)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(conversation=conversations())
-def test_a_conversation_has_the_same_outcome_with_matched_and_decoded_deltas(conversation: Conversation) -> None:
-    assert outcome(deepcopy(conversation), MatchingTransport) == outcome(deepcopy(conversation), PatientTransport)
+def test_a_conversation_has_the_same_outcome_with_matched_and_decoded_deltas(
+    conversation: Conversation,
+) -> None:
+    assert outcome(deepcopy(conversation), MatchingTransport) == outcome(
+        deepcopy(conversation), PatientTransport
+    )
 
 
 @needs_compiler
@@ -102,18 +110,32 @@ def outcome(conversation: Conversation, kind: type[PatientTransport]) -> tuple[o
         VirtualClock(START_NS),
     )
     ends_ns = START_NS + conversation.ends_ns
-    session, timeline, _ = seated(script, kind(conversation.service, clock), listening, lambda: clock.now_ns > ends_ns)
+    session, timeline, _ = seated(
+        script, kind(conversation.service, clock), listening, lambda: clock.now_ns > ends_ns
+    )
     session.run()
-    counts = listening.wire_received, listening.wire_sent, listening.lags_ns, listening.paid_for, listening.began
+    counts = (
+        listening.wire_received,
+        listening.wire_sent,
+        listening.lags_ns,
+        listening.paid_for,
+        listening.began,
+    )
     return listening.turns, timeline.session(), counts, len(listening.events)
 
 
-def logged(folder: Path, conversation: Conversation, record_audio: bool, kind: type[PatientTransport]) -> None:
-    """Run a conversation and write its log. Check that a replay of the log has the same observations."""
+def logged(
+    folder: Path, conversation: Conversation, record_audio: bool, kind: type[PatientTransport]
+) -> None:
+    """Run a conversation and write its log. Check that a replay of the log has the same
+    observations.
+    """
     script, listening = conversation.script, Listening(spent_after=conversation.responses)
     log = EventLog(folder / "talk.jsonl", hide=str, record_audio=record_audio)
     timeline = LoggedTimeline(
-        SessionStart(START_NS, len(script.turns), script.limits, service_responds=script.service_responds),
+        SessionStart(
+            START_NS, len(script.turns), script.limits, service_responds=script.service_responds
+        ),
         script.dialect,
         log=log,
         about=about("run", RowContext("w0-000001", "here", "talk", "talk"), script),
@@ -144,7 +166,8 @@ class RecordingTimeline(Timeline):
     def __init__(self, script: PreparedScript) -> None:
         responds = script.service_responds
         super().__init__(
-            SessionStart(START_NS, len(script.turns), script.limits, service_responds=responds), script.dialect
+            SessionStart(START_NS, len(script.turns), script.limits, service_responds=responds),
+            script.dialect,
         )
         self.told: list[tuple[int, Told]] = [(START_NS, lambda timeline: None)]
 
@@ -152,7 +175,9 @@ class RecordingTimeline(Timeline):
         self.told.append((max(at_ns, self.told[-1][0]), told))
 
     def apply(self, session_input: inputs.AnyInput) -> None:
-        self._note(getattr(session_input, "at_ns", 0), lambda timeline: timeline.apply(session_input))
+        self._note(
+            getattr(session_input, "at_ns", 0), lambda timeline: timeline.apply(session_input)
+        )
         super().apply(session_input)
 
     def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
@@ -160,17 +185,22 @@ class RecordingTimeline(Timeline):
         super().received(events, message)
 
 
-ENDS: st.SearchStrategy[Callable[[int], inputs.AnyInput]] = st.sampled_from([
-    lambda now_ns: inputs.ConnectionClosed(1006, now_ns, ""),
-    lambda now_ns: inputs.ConnectionClosed(1000, now_ns, "session expired"),
-    lambda now_ns: inputs.ConnectionClosed(1002, now_ns, "", ours=True),
-    lambda now_ns: inputs.SessionFailed("unfinished", now_ns, "the run ended"),
-    lambda now_ns: inputs.DeadlinePassed(now_ns),
-])  # fmt: skip
+ENDS: st.SearchStrategy[Callable[[int], inputs.AnyInput]] = st.sampled_from(
+    [
+        lambda now_ns: inputs.ConnectionClosed(1006, now_ns, ""),
+        lambda now_ns: inputs.ConnectionClosed(1000, now_ns, "session expired"),
+        lambda now_ns: inputs.ConnectionClosed(1002, now_ns, "", ours=True),
+        lambda now_ns: inputs.SessionFailed("unfinished", now_ns, "the run ended"),
+        lambda now_ns: inputs.DeadlinePassed(now_ns),
+    ]
+)
 
 
-CUTS = st.tuples(st.integers(0, 1_000), st.sampled_from([0, 0, 1, 300_000_000, 2 * S, 1_000 * S]), ENDS)
-"""Where a conversation is cut, in thousandths of its inputs, how much later it ends, and its end."""
+CUTS = st.tuples(
+    st.integers(0, 1_000), st.sampled_from([0, 0, 1, 300_000_000, 2 * S, 1_000 * S]), ENDS
+)
+"""Where a conversation is cut, in thousandths of its inputs, how much later it ends, and its
+end."""
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -179,14 +209,20 @@ def test_a_conversation_cut_at_any_event_has_one_outcome_per_turn(
     conversation: Conversation, cuts: list[tuple[int, int, Callable[[int], inputs.AnyInput]]]
 ) -> None:
     recording = RecordingTimeline(conversation.script)
-    talk = talked(conversation.script, conversation.service, timeline=recording, ends_ns=conversation.ends_ns)
+    talk = talked(
+        conversation.script, conversation.service, timeline=recording, ends_ns=conversation.ends_ns
+    )
     for place, after_ns, end in cuts:
         kept = 1 + place * (len(recording.told) - 1) // 1_000
         check_cut(talk, recording.told[:kept], after_ns, end)
 
 
-def check_cut(talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Callable[[int], inputs.AnyInput]) -> None:
-    """Check the observations of a conversation that is cut after the inputs `told`, and ends `after_ns` later."""
+def check_cut(
+    talk: Talked, told: list[tuple[int, Told]], after_ns: int, end: Callable[[int], inputs.AnyInput]
+) -> None:
+    """Check the observations of a conversation that is cut after the inputs `told`, and ends
+    `after_ns` later.
+    """
     again, turns = RecordingTimeline(talk.script), []
     for _, tell in told:
         tell(again)

@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.record import replica
-from bench.record.replica import CHUNK_BYTES, BadChunkError, PartChunk, PartReplica, PartSource, part_file
+from bench.record.replica import (
+    CHUNK_BYTES,
+    BadChunkError,
+    PartChunk,
+    PartReplica,
+    PartSource,
+    part_file,
+)
 from bench.record.spool import FACTS, prepare
 
 NAMES = ("turns.arrows", "transcripts.jsonl", "events/w3-000001.jsonl", "histograms.hlog", FACTS)
@@ -117,7 +124,9 @@ def packed(data: bytes) -> bytes:
         PartChunk.sealed(KEY, FACTS, 1, -5, 3, packed(b"x")),
     ],
 )
-def test_an_invalid_chunk_is_refused_and_nothing_is_written(tmp_path: Path, chunk: PartChunk) -> None:
+def test_an_invalid_chunk_is_refused_and_nothing_is_written(
+    tmp_path: Path, chunk: PartChunk
+) -> None:
     copy_folder = folders(tmp_path)[1]
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadChunkError):
@@ -134,10 +143,16 @@ def test_an_invalid_chunk_is_refused_and_nothing_is_written(tmp_path: Path, chun
         {"offset": 1},
         {"version": 1},
         {"seal": b""},
-        {"seal": PartChunk.sealed(b"another's", "turns.arrows", 0, 0, 0, packed(b"some rows")).seal},
+        {
+            "seal": PartChunk.sealed(
+                b"another's", "turns.arrows", 0, 0, 0, packed(b"some rows")
+            ).seal
+        },
     ],
 )
-def test_a_modified_chunk_is_refused_and_nothing_is_written(forged: dict[str, Any], tmp_path: Path) -> None:
+def test_a_modified_chunk_is_refused_and_nothing_is_written(
+    forged: dict[str, Any], tmp_path: Path
+) -> None:
     copy_folder = folders(tmp_path)[1]
     whole = PartChunk.sealed(KEY, "turns.arrows", 0, 0, 0, packed(b"some rows"))
     with pytest.raises(BadChunkError, match="differs from what its worker sent"):
@@ -157,9 +172,13 @@ def test_a_modified_chunk_is_refused_and_nothing_is_written(forged: dict[str, An
         st.binary(max_size=30),
     )
 )
-def test_any_chunk_is_accepted_or_refused(tmp_path_factory: pytest.TempPathFactory, chunk: PartChunk) -> None:
+def test_any_chunk_is_accepted_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, chunk: PartChunk
+) -> None:
     copy_folder = folders(tmp_path_factory.mktemp("replica"))[1]
     try:
-        PartReplica(copy_folder, WORKER, KEY).receive(msgspec.convert(msgspec.to_builtins(chunk), PartChunk))
+        PartReplica(copy_folder, WORKER, KEY).receive(
+            msgspec.convert(msgspec.to_builtins(chunk), PartChunk)
+        )
     except BadChunkError:
         assert content(copy_folder) == {}

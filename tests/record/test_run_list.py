@@ -27,7 +27,9 @@ def test_runs_are_listed_newest_first_with_their_facts(tmp_path: Path) -> None:
 
     assert (new.name, new.validity, old.name, old.validity) == ("new", "invalid", "old", "valid")
     assert (old.labels, old.targets, old.sessions) == ({"commit": "1a2b3c"}, ["sim"], 10)
-    assert old.size_bytes == sum(path.stat().st_size for path in (tmp_path / "old").rglob("*") if path.is_file())
+    assert old.size_bytes == sum(
+        path.stat().st_size for path in (tmp_path / "old").rglob("*") if path.is_file()
+    )
     assert (old.state, old.under_way, old.simulated) == ("ended", False, True)
 
 
@@ -44,7 +46,8 @@ def test_a_damaged_document_hides_no_other_run(tmp_path: Path) -> None:
 
     assert [each.name for each in listed.runs] == ["good"]
     assert len(listed.notices) == 3
-    assert " ".join(runs_text(listed).split()).count("not shown: ") == 3  # a long path moves the end of a line
+    # a long path moves the end of a line
+    assert " ".join(runs_text(listed).split()).count("not shown: ") == 3
 
 
 def test_control_characters_of_a_document_are_not_printed(tmp_path: Path) -> None:
@@ -56,8 +59,14 @@ def test_control_characters_of_a_document_are_not_printed(tmp_path: Path) -> Non
 
 @pytest.fixture
 def searched(tmp_path: Path) -> Path:
-    """Return a folder with the folders of two capacity searches and of a comparison. One search was killed."""
-    for name, file in (("a-capacity", "capacity.html"), ("killed", "levels"), ("compared", "compare.html")):
+    """Return a folder with the folders of two capacity searches and of a comparison. One search
+    was killed.
+    """
+    for name, file in (
+        ("a-capacity", "capacity.html"),
+        ("killed", "levels"),
+        ("compared", "compare.html"),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).touch()
     (tmp_path / "scripts").mkdir()
@@ -67,13 +76,20 @@ def searched(tmp_path: Path) -> Path:
 def test_folders_that_other_commands_wrote_are_named_in_the_list(searched: Path) -> None:
     a, b, c = list_runs(searched).notices
 
-    assert a.endswith(f"`rtbench capacity` wrote its capacity.html, which `rtbench open {searched}/a-capacity` opens")
-    assert b.endswith(f"`rtbench compare` wrote its compare.html, which `rtbench open {searched}/compared` opens")
+    assert a.endswith(
+        f"`rtbench capacity` wrote its capacity.html, which `rtbench open {searched}/a-capacity`"
+        " opens"
+    )
+    assert b.endswith(
+        f"`rtbench compare` wrote its compare.html, which `rtbench open {searched}/compared` opens"
+    )
     assert c.endswith("`rtbench capacity` wrote its levels; name one of its runs")
 
 
 @pytest.mark.parametrize("command", ["report", "compare", "check"])
-def test_a_folder_of_runs_is_refused_with_the_command_that_lists_them(tmp_path: Path, command: str) -> None:
+def test_a_folder_of_runs_is_refused_with_the_command_that_lists_them(
+    tmp_path: Path, command: str
+) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "run.json").touch()
     found = call(command, tmp_path)
@@ -87,7 +103,9 @@ def test_a_folder_that_is_no_run_is_named_by_its_writer(searched: Path, command:
     found = call(command, searched / "killed")
 
     assert isinstance(found.exception, UsageError)
-    assert "is not a run folder: it has no run.json; `rtbench capacity` wrote its levels" in str(found.exception)
+    assert "is not a run folder: it has no run.json; `rtbench capacity` wrote its levels" in str(
+        found.exception
+    )
 
 
 def test_an_existing_folder_is_not_called_missing(searched: Path) -> None:
@@ -96,7 +114,8 @@ def test_an_existing_folder_is_not_called_missing(searched: Path) -> None:
 
 
 def test_a_folder_without_runs_is_reported_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
-    assert "".join(rtbench("runs", tmp_path).stdout.split()) == f"{tmp_path}hasnoruns"  # the text may be wrapped
+    # the text may be wrapped
+    assert "".join(rtbench("runs", tmp_path).stdout.split()) == f"{tmp_path}hasnoruns"
     with pytest.raises(UsageError, match=r"no runs in .*nowhere \(No such file"):
         list_runs(tmp_path / "nowhere")
 
@@ -161,14 +180,18 @@ def test_a_command_without_a_name_uses_and_prints_the_newest_run(
     assert rtbench(*command.split()).stderr.startswith("rtbench: runs/two, the newest run\n")
 
 
-def test_a_run_of_a_command_may_be_given_by_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_a_command_may_be_given_by_its_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(home)
 
     assert rtbench("report", "one").stdout.splitlines()[-1] == "runs/one/report.html"
     assert rtbench("compare", "one", "two").stdout.splitlines()[-1] == "runs/two/compare.html"
 
 
-def test_open_shows_the_newest_page_and_creates_a_missing_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_shows_the_newest_page_and_creates_a_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     run(tmp_path / "old")
@@ -178,7 +201,10 @@ def test_open_shows_the_newest_page_and_creates_a_missing_one(tmp_path: Path, mo
 
     assert ended.stdout == f"{newest / 'report.html'}\n"
     assert (newest / "report.html").read_text() == "made before"
-    assert rtbench("open", "old", "--runs-dir", tmp_path).stdout == f"{tmp_path / 'old' / 'report.html'}\n"
+    assert (
+        rtbench("open", "old", "--runs-dir", tmp_path).stdout
+        == f"{tmp_path / 'old' / 'report.html'}\n"
+    )
     assert (tmp_path / "old" / "report.html").stat().st_size
     assert opened == [(tmp_path / name / "report.html").as_uri() for name in ("new", "old")]
 
@@ -201,7 +227,10 @@ def test_open_creates_no_page_for_a_run_under_way(tmp_path: Path) -> None:
     ],
 )
 def test_an_invalid_command_line_gives_one_line(
-    words: list[str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("sys.argv", ["rtbench", *words])
     with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,6 @@
-"""The transcripts of a run. They have one line per turn after a clean end, and also after a kill."""
+"""The transcripts of a run. They have one line per turn after a clean end, and also after a
+kill.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ def folder(tmp_path: Path) -> Path:
 
 def recorder(folder: Path, worker: int = 0, *, transcripts: bool = True) -> Recorder:
     return Recorder(
-        Spool(folder, worker), BEGAN_NS, lambda text: text.replace("s3cret", "***"), transcripts=transcripts
+        Spool(folder, worker),
+        BEGAN_NS,
+        lambda text: text.replace("s3cret", "***"),
+        transcripts=transcripts,
     )
 
 
@@ -34,7 +39,9 @@ def talk(recorder: Recorder, session_id: str, *said: str) -> None:
     record = recorder.session(RowContext(session_id, "simulator", "voice", "dialogue"))
     record.service_session_id = "sess_1"
     for number, words in enumerate(said, 1):
-        record.turn_ended(build_observation(turn=number, input_text=words, reply_text=f"You said {words}."))
+        record.turn_ended(
+            build_observation(turn=number, input_text=words, reply_text=f"You said {words}.")
+        )
     record.session_ended(build_session())
     recorder.flush()
 
@@ -85,7 +92,10 @@ def test_after_a_full_disk_the_lines_are_written_at_the_next_flush(
             talk(one, "w0-000002", "two")
     one.flush()
 
-    assert [line["input_text"] for line in read(folder / "spool" / "transcripts-0.jsonl")] == ["one", "two"]
+    assert [line["input_text"] for line in read(folder / "spool" / "transcripts-0.jsonl")] == [
+        "one",
+        "two",
+    ]
 
 
 def no_room(write: Any) -> Any:

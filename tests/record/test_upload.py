@@ -42,7 +42,12 @@ def run(tmp_path: Path) -> Path:
 
 def write(folder: Path, **changes: object) -> None:
     writer = {"host": socket.gethostname(), "pid": os.getpid()}
-    document = {"schema": SCHEMA_VERSION, "run_id": folder.name, "started_utc_ns": BEGAN_NS, "writer": writer}
+    document = {
+        "schema": SCHEMA_VERSION,
+        "run_id": folder.name,
+        "started_utc_ns": BEGAN_NS,
+        "writer": writer,
+    }
     files.write_document(folder, document | changes)
 
 
@@ -56,11 +61,17 @@ def no_token(_: EntraSignIn, __: int) -> Token:
 
 def test_each_file_of_a_run_is_uploaded_as_a_block_blob_and_run_json_is_last(run: Path) -> None:
     with blob_server() as server:
-        address = Uploader(destination_of(f"{server.url}?sv=1&sig={SIGNATURE}", "URL"), wait=never).upload(run).address
+        address = (
+            Uploader(destination_of(f"{server.url}?sv=1&sig={SIGNATURE}", "URL"), wait=never)
+            .upload(run)
+            .address
+        )
 
     name = f"/container/{run.name}-123456789"
     assert {put.path: put.body for put in server.puts} == {
-        f"{name}/{path.relative_to(run)}": path.read_bytes() for path in run.rglob("*") if path.is_file()
+        f"{name}/{path.relative_to(run)}": path.read_bytes()
+        for path in run.rglob("*")
+        if path.is_file()
     }
     assert server.puts[-1].path == f"{name}/run.json"
     assert {put.headers["x-ms-blob-type"] for put in server.puts} == {"BlockBlob"}
@@ -68,7 +79,9 @@ def test_each_file_of_a_run_is_uploaded_as_a_block_blob_and_run_json_is_last(run
     assert address == server.url + name.removeprefix("/container")
 
 
-def test_links_and_special_files_are_not_uploaded_and_are_named_before_the_address(run: Path, tmp_path: Path) -> None:
+def test_links_and_special_files_are_not_uploaded_and_are_named_before_the_address(
+    run: Path, tmp_path: Path
+) -> None:
     secret = tmp_path / "elsewhere" / "id_rsa"
     secret.parent.mkdir()
     secret.write_text("a private key")
@@ -80,7 +93,11 @@ def test_links_and_special_files_are_not_uploaded_and_are_named_before_the_addre
     with blob_server() as server:
         ended = call("upload", run, server.url)
 
-    assert {Path(put.path).name for put in server.puts} == {"turns.parquet", "w0 1.jsonl", "run.json"}
+    assert {Path(put.path).name for put in server.puts} == {
+        "turns.parquet",
+        "w0 1.jsonl",
+        "run.json",
+    }
     assert ended.exit_code == 0
     assert ended.stdout.splitlines() == [
         "not uploaded, because they are links or special files: "
@@ -98,7 +115,9 @@ def test_a_long_list_of_links_is_cut_and_counted(run: Path) -> None:
     assert output.endswith(": link-0, link-1, link-2, link-3, link-4 and 3 more")
 
 
-def test_a_file_that_becomes_a_link_while_others_are_uploaded_is_refused(run: Path, tmp_path: Path) -> None:
+def test_a_file_that_becomes_a_link_while_others_are_uploaded_is_refused(
+    run: Path, tmp_path: Path
+) -> None:
     secret = tmp_path / "id_rsa"
     secret.write_text("a private key")
 
@@ -108,13 +127,17 @@ def test_a_file_that_becomes_a_link_while_others_are_uploaded_is_refused(run: Pa
 
     with blob_server() as server:
         server.answers = [503]  # the answer to the upload of the event log, which is the first file
-        with pytest.raises(UsageError, match=r"turns\.parquet could not be uploaded to .*: it became a link"):
+        with pytest.raises(
+            UsageError, match=r"turns\.parquet could not be uploaded to .*: it became a link"
+        ):
             Uploader(destination_of(server.url, "URL"), wait=swap).upload(run)
 
     assert [Path(put.path).name for put in server.puts] == ["w0 1.jsonl"]
 
 
-def test_a_run_whose_document_is_a_link_is_refused_before_anything_is_sent(run: Path, tmp_path: Path) -> None:
+def test_a_run_whose_document_is_a_link_is_refused_before_anything_is_sent(
+    run: Path, tmp_path: Path
+) -> None:
     (run / "run.json").rename(tmp_path / "run.json")
     (run / "run.json").symlink_to(tmp_path / "run.json")
     with blob_server() as server:
@@ -128,7 +151,10 @@ def test_a_run_whose_document_is_a_link_is_refused_before_anything_is_sent(run: 
 def test_a_refusal_is_not_retried_and_has_a_remedy(run: Path) -> None:
     with blob_server() as server:
         server.answers = [403]
-        with pytest.raises(UsageError, match=r"403 No__Entry \(a SAS must be valid now and permit create and write;"):
+        with pytest.raises(
+            UsageError,
+            match=r"403 No__Entry \(a SAS must be valid now and permit create and write;",
+        ):
             Uploader(destination_of(server.url, "URL"), wait=never).upload(run)
 
 
@@ -152,7 +178,9 @@ def test_an_azure_container_without_a_signature_uses_a_token_and_renews_it(run: 
     def fetch(entra: EntraSignIn, _: int) -> Token:
         asked.append(entra)
         ends_ns = monotonic_ns() + (3600 if len(asked) > 1 else 1) * NS_PER_S
-        return Token(Credential("Authorization", f"token-{len(asked)}", "Bearer"), ends_ns, "a test")
+        return Token(
+            Credential("Authorization", f"token-{len(asked)}", "Bearer"), ends_ns, "a test"
+        )
 
     with blob_server() as server:
         here = replace(destination_of(AZURE, "URL"), address=server.url)

@@ -37,14 +37,19 @@ BEST: dict[str, Any] = {
 
 
 def verdict(
-    *metrics: MetricUncertainty, error_p99: float | None = 0.0, p50: float | None = 50.0, **changes: Any
+    *metrics: MetricUncertainty,
+    error_p99: float | None = 0.0,
+    p50: float | None = 50.0,
+    **changes: Any,
 ) -> Any:
     """Return the verdict from these metrics, which may belong to several targets.
 
     If no metric is given, use the `ttfa` of one target.
     """
     return evaluate_checks(
-        ValidityData(metrics or (MetricUncertainty("one", "ttfa", error_p99, p50),), **BEST | changes)
+        ValidityData(
+            metrics or (MetricUncertainty("one", "ttfa", error_p99, p50),), **BEST | changes
+        )
     )
 
 
@@ -65,8 +70,16 @@ def results(**changes: Any) -> dict[str, str]:
         ("event_loop_delay", {"user_stamps_share": 0.01, "event_loop_delay_p99": 900.0}, None),
         ("event_loop_delay", {"user_stamps_share": 0.011, "event_loop_delay_p99": 5.0}, True),
         ("event_loop_delay", {"user_stamps_share": 0.011, "event_loop_delay_p99": 5.001}, False),
-        ("event_loop_delay", {"user_stamps_share": 1.0, "event_loop_delay_p99": 25.0, "p50": 500.0}, True),
-        ("event_loop_delay", {"user_stamps_share": 1.0, "event_loop_delay_p99": 25.01, "p50": 500.0}, False),
+        (
+            "event_loop_delay",
+            {"user_stamps_share": 1.0, "event_loop_delay_p99": 25.0, "p50": 500.0},
+            True,
+        ),
+        (
+            "event_loop_delay",
+            {"user_stamps_share": 1.0, "event_loop_delay_p99": 25.01, "p50": 500.0},
+            False,
+        ),
         ("event_loop_delay", {"user_stamps_share": None, "event_loop_delay_p99": 900.0}, None),
         ("event_loop_delay", {"user_stamps_share": 1.0, "event_loop_delay_p99": None}, None),
         ("send_delay", {"send_delay_p99": 50.0}, True),
@@ -78,20 +91,38 @@ def results(**changes: Any) -> dict[str, str]:
         ("send_delay", {"send_delay_p99": float("nan")}, None),
     ],
 )
-def test_a_check_passes_up_to_its_limit(check: str, changes: dict[str, Any], ok: bool | None) -> None:
+def test_a_check_passes_up_to_its_limit(
+    check: str, changes: dict[str, Any], ok: bool | None
+) -> None:
     assert results(**changes)[check] == RESULT[ok]
-    assert verdict(**changes).status == STATUS[None if changes.get("error_p99", 0) is None else ok is not False]
+    assert (
+        verdict(**changes).status
+        == STATUS[None if changes.get("error_p99", 0) is None else ok is not False]
+    )
 
 
 VALID: dict[str, tuple[list[MetricUncertainty], dict[str, Any], bool | None]] = {
     "paced audio without a send delay gives no verdict": ([], {"send_delay_p99": None}, None),
-    "another failed check makes it invalid": ([], {"send_delay_p99": None, "error_p99": 9.0}, False),
-    "a failed check makes a run without turns invalid":
-        ([], {"error_p99": None, "send_delay_p99": 99.0}, False),
-    "targets without values give no verdict":
-        ([MetricUncertainty("a", "ttfa", None, None), MetricUncertainty("b", "ttfa", None, None)], {}, None),
-    **{f"{name} is judged": ([MetricUncertainty("sim", name, 30.0, 400.0)], {}, False) for name in HEADLINE},
-}  # fmt: skip
+    "another failed check makes it invalid": (
+        [],
+        {"send_delay_p99": None, "error_p99": 9.0},
+        False,
+    ),
+    "a failed check makes a run without turns invalid": (
+        [],
+        {"error_p99": None, "send_delay_p99": 99.0},
+        False,
+    ),
+    "targets without values give no verdict": (
+        [MetricUncertainty("a", "ttfa", None, None), MetricUncertainty("b", "ttfa", None, None)],
+        {},
+        None,
+    ),
+    **{
+        f"{name} is judged": ([MetricUncertainty("sim", name, 30.0, 400.0)], {}, False)
+        for name in HEADLINE
+    },
+}
 
 
 @pytest.mark.parametrize(("metrics", "changes", "valid"), VALID.values(), ids=VALID)
@@ -126,11 +157,16 @@ def uncertainty_check(*metrics: MetricUncertainty) -> Any:
     return verdict(*metrics).checks[0]
 
 
-FAST, SLOW = MetricUncertainty("fast", "ttfa", 3.0, 200.0), MetricUncertainty("slow", "ttfa", 6.0, 1_000.0)
+FAST, SLOW = (
+    MetricUncertainty("fast", "ttfa", 3.0, 200.0),
+    MetricUncertainty("slow", "ttfa", 6.0, 1_000.0),
+)
 
 
 @pytest.mark.parametrize("targets", [(FAST, SLOW), (SLOW, FAST)])
-def test_the_limit_of_a_fast_target_does_not_depend_on_a_slow_one(targets: tuple[MetricUncertainty, ...]) -> None:
+def test_the_limit_of_a_fast_target_does_not_depend_on_a_slow_one(
+    targets: tuple[MetricUncertainty, ...],
+) -> None:
     check = uncertainty_check(*targets)
 
     assert (check.value, check.limit, check.result) == (3.0, 2.0, "fail")
@@ -156,15 +192,31 @@ def test_turns_measured_from_different_instants_have_separate_limits() -> None:
 WELL = MetricUncertainty("sim", "ttfa", 0.0, 500.0)
 INEXACT: dict[str, tuple[list[MetricUncertainty], bool, list[tuple[str, float | None, float]]]] = {
     # (metrics, whether the run is valid, the name, uncertainty and limit of each uncertain metric)
-    "a headline metric": ([MetricUncertainty("sim", "ttfa", 9.0, 500.0)], False, [("ttfa", 9.0, 5.0)]),
-    "another metric than the headline leaves the run valid":
-        ([WELL, MetricUncertainty("sim", "response_total", 30.0, 2_000.0),
-          MetricUncertainty("sim", "end_of_turn_delay", 1.0, 40.0)],
-         True, [("response_total", 30.0, 20.0)]),
-    "an infinite bound of audio_speed has no value":
-        ([WELL, MetricUncertainty("sim", "audio_speed", float("inf"), 2.0, "×")], True, [("audio_speed", None, 0.02)]),
-    "an unknown bound is not listed": ([WELL, MetricUncertainty("sim", "stall_duration", None, 0.0)], True, []),
-}  # fmt: skip
+    "a headline metric": (
+        [MetricUncertainty("sim", "ttfa", 9.0, 500.0)],
+        False,
+        [("ttfa", 9.0, 5.0)],
+    ),
+    "another metric than the headline leaves the run valid": (
+        [
+            WELL,
+            MetricUncertainty("sim", "response_total", 30.0, 2_000.0),
+            MetricUncertainty("sim", "end_of_turn_delay", 1.0, 40.0),
+        ],
+        True,
+        [("response_total", 30.0, 20.0)],
+    ),
+    "an infinite bound of audio_speed has no value": (
+        [WELL, MetricUncertainty("sim", "audio_speed", float("inf"), 2.0, "×")],
+        True,
+        [("audio_speed", None, 0.02)],
+    ),
+    "an unknown bound is not listed": (
+        [WELL, MetricUncertainty("sim", "stall_duration", None, 0.0)],
+        True,
+        [],
+    ),
+}
 
 
 @pytest.mark.parametrize(("metrics", "valid", "listed"), INEXACT.values(), ids=INEXACT)
@@ -197,19 +249,33 @@ SEND_LIMITS: dict[str, tuple[tuple[MetricUncertainty, ...], float, float, str]] 
     # (metrics, duration of a chunk; the limit, and its note)
     "frames of a telephone": ((VOICE,), 20.0, 10.0, "half a chunk"),
     "a service that detects the end of speech": ((VOICE, SPOKEN), 100.0, 7.0, "the limit of ttfa"),
-    "a reply to a request is not delayed": ((VOICE, TYPED), 100.0, 12.0, "the limit of voice_to_voice"),
+    "a reply to a request is not delayed": (
+        (VOICE, TYPED),
+        100.0,
+        12.0,
+        "the limit of voice_to_voice",
+    ),
     "a metric without a value has no limit": ((NONE_SUCCEEDED,), 100.0, 50.0, "half a chunk"),
-    "a metric that is not a headline metric has no limit":
-        ((VOICE, MetricUncertainty("sim", "end_of_turn_delay", 0.1, 500.0)), 100.0, 12.0,
-         "the limit of voice_to_voice"),
-}  # fmt: skip
+    "a metric that is not a headline metric has no limit": (
+        (VOICE, MetricUncertainty("sim", "end_of_turn_delay", 0.1, 500.0)),
+        100.0,
+        12.0,
+        "the limit of voice_to_voice",
+    ),
+}
 
 
-@pytest.mark.parametrize(("metrics", "chunk", "limit", "note"), SEND_LIMITS.values(), ids=SEND_LIMITS)
+@pytest.mark.parametrize(
+    ("metrics", "chunk", "limit", "note"), SEND_LIMITS.values(), ids=SEND_LIMITS
+)
 def test_the_limit_of_late_audio_is_the_smallest_of_what_it_affects(
     metrics: tuple[MetricUncertainty, ...], chunk: float, limit: float, note: str
 ) -> None:
-    (check,) = (one for one in verdict(*metrics, chunk=chunk, send_delay_p99=1.0).checks if one.name == "send_delay")
+    (check,) = (
+        one
+        for one in verdict(*metrics, chunk=chunk, send_delay_p99=1.0).checks
+        if one.name == "send_delay"
+    )
 
     assert (check.limit, check.note) == (limit, note)
 
@@ -230,7 +296,13 @@ FRAMES = 1_500
     seed=st.integers(0, 9),
 )
 def test_a_run_is_invalid_if_late_audio_is_heard_or_moves_values_and_only_then(
-    usual_ms: float, stall_ms: float, stalled: float, path_ms: float, p50: float, silence: int, seed: int
+    usual_ms: float,
+    stall_ms: float,
+    stalled: float,
+    path_ms: float,
+    p50: float,
+    silence: int,
+    seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     sent_ms = rng.exponential(usual_ms, FRAMES) + stall_ms * (rng.random(FRAMES) < stalled)
@@ -254,14 +326,20 @@ def test_a_run_is_invalid_if_late_audio_is_heard_or_moves_values_and_only_then(
 
 def of_host(host: str, error_p99: float = 0.0, **changes: Any) -> ValidityData:
     return ValidityData(
-        (MetricUncertainty("one", "ttfa", error_p99, 50.0, host=host),), **BEST | {"host": host} | changes
+        (MetricUncertainty("one", "ttfa", error_p99, 50.0, host=host),),
+        **BEST | {"host": host} | changes,
     )
 
 
 def test_a_failed_check_names_its_host() -> None:
-    verdict = evaluate_checks(of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_delay_p99=51.0))
+    verdict = evaluate_checks(
+        of_host(""), of_host("red", error_p99=3.0), of_host("blue", send_delay_p99=51.0)
+    )
     failed = {check.name: check.note for check in verdict.checks if check.result == "fail"}
-    assert failed == {"timestamp_uncertainty": "ttfa, on red", "send_delay": "half a chunk, on blue"}
+    assert failed == {
+        "timestamp_uncertainty": "ttfa, on red",
+        "send_delay": "half a chunk, on blue",
+    }
     assert verdict.status == "invalid"
     assert [entry.host for entry in verdict.uncertain_metrics] == ["red"]
 
@@ -301,8 +379,12 @@ REMEDY = "raise the limit"
 
 
 @pytest.mark.parametrize(("share", "valid"), [(0.0, True), (0.01, True), (0.0101, False)])
-def test_a_run_whose_calls_a_limit_of_this_machine_prevented_is_invalid(share: float, valid: bool) -> None:
-    verdict = evaluate_checks(of_host("", prevented_share=share, prevented_remedy=REMEDY, send_delay_p99=0.0))
+def test_a_run_whose_calls_a_limit_of_this_machine_prevented_is_invalid(
+    share: float, valid: bool
+) -> None:
+    verdict = evaluate_checks(
+        of_host("", prevented_share=share, prevented_remedy=REMEDY, send_delay_p99=0.0)
+    )
     found = [(check.result, check.remedy) for check in verdict.checks if check.name == "own_limits"]
 
     assert found == ([(RESULT[valid], REMEDY)] if share else [])
@@ -310,7 +392,9 @@ def test_a_run_whose_calls_a_limit_of_this_machine_prevented_is_invalid(share: f
 
 
 @pytest.mark.parametrize(("share", "valid"), [(0.01, True), (0.0101, False)])
-def test_a_run_of_whose_calls_this_machine_dropped_packets_is_invalid(share: float, valid: bool) -> None:
+def test_a_run_of_whose_calls_this_machine_dropped_packets_is_invalid(
+    share: float, valid: bool
+) -> None:
     verdict = evaluate_checks(of_host("", dropped_share=share))
     (check,) = (check for check in verdict.checks if check.name == "dropped_packets")
 
@@ -319,7 +403,9 @@ def test_a_run_of_whose_calls_this_machine_dropped_packets_is_invalid(share: flo
 
 
 def test_the_limit_of_this_machine_is_the_first_reason_of_a_run_without_a_turn() -> None:
-    verdict = evaluate_checks(ValidityData((), **BEST, prevented_share=1.0, prevented_remedy=REMEDY))
+    verdict = evaluate_checks(
+        ValidityData((), **BEST, prevented_share=1.0, prevented_remedy=REMEDY)
+    )
 
     assert (verdict.status, verdict.reasons) == ("invalid", ["own_limits"])
 
@@ -345,8 +431,12 @@ def bound_of(name: str, **row: Any) -> float:
 
 
 @given(st.sampled_from(BETWEEN), st.dictionaries(NAMES, OFFSETS), st.data())
-def test_the_true_value_is_within_the_bound(metric: Metric, slack: dict[str, int], data: Any) -> None:
-    """An arrival may really have been earlier, and a send later; the clock of the load generator is exact."""
+def test_the_true_value_is_within_the_bound(
+    metric: Metric, slack: dict[str, int], data: Any
+) -> None:
+    """An arrival may really have been earlier, and a send later; the clock of the load generator
+    is exact.
+    """
     start, end = metric.begins[0], metric.end
     ranges = {name: (-slack.get(name, 0), 0) for name in TURN_ARRIVALS}
     ranges |= {name: (0, slack.get(name, 0)) for name in TURN_SENDS}
@@ -361,11 +451,19 @@ def test_the_true_value_is_within_the_bound(metric: Metric, slack: dict[str, int
 
 
 def test_an_unknown_send_uncertainty_gives_an_unknown_bound() -> None:
-    typed = {"request_sent_at_ns": 0, "first_audio_at_ns": 500 * MS, "first_audio_uncertainty_ns": MS}
+    typed = {
+        "request_sent_at_ns": 0,
+        "first_audio_at_ns": 500 * MS,
+        "first_audio_uncertainty_ns": MS,
+    }
     turn = build_observation(uncertainties_ns={"first_audio": MS}, widths_ns={})
 
     assert np.isnan(bound_of("ttfa", **typed))
-    assert np.isnan(bound_of("ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS))
+    assert np.isnan(
+        bound_of(
+            "ttfa", speech_end_at_ns=0, first_audio_at_ns=500 * MS, first_audio_uncertainty_ns=MS
+        )
+    )
     assert turn.bound_ns(CATALOGUE["ttfa"]) is None
 
 
@@ -378,13 +476,21 @@ def test_more_than_one_percent_of_unknown_bounds_give_no_verdict(tmp_path: Path)
     folder, (recorder,) = build_run(tmp_path)
     for number in range(100):
         widths_ns = {"request_sent": 0} if number > 1 else {}
-        recorder.session(labels(number)).turn_ended(build_observation(uncertainties_ns=EXACT, widths_ns=widths_ns))
+        recorder.session(labels(number)).turn_ended(
+            build_observation(uncertainties_ns=EXACT, widths_ns=widths_ns)
+        )
     recorder.close()
     verdict = finalize(folder)["validity"]
 
     assert verdict["status"] == "no_verdict"
-    assert (verdict["checks"][0]["result"], verdict["checks"][0]["value"]) == ("not_evaluated", None)
-    assert verdict["checks"][0]["note"] == ("the uncertainty of ttfa is unknown in more than 1 % of its turns")
+    assert (verdict["checks"][0]["result"], verdict["checks"][0]["value"]) == (
+        "not_evaluated",
+        None,
+    )
+    assert (
+        verdict["checks"][0]["note"]
+        == "the uncertainty of ttfa is unknown in more than 1 % of its turns"
+    )
 
 
 def test_turns_measured_from_different_instants_have_separate_bounds(tmp_path: Path) -> None:
@@ -401,9 +507,15 @@ def test_turns_measured_from_different_instants_have_separate_bounds(tmp_path: P
     recorder.close()
     leave(folder)
 
-    (typed_ttfa, spoken_ttfa) = (one for one in metric_uncertainties(row_reader(folder)) if one.metric == "ttfa")
+    typed_ttfa, spoken_ttfa = (
+        one for one in metric_uncertainties(row_reader(folder)) if one.metric == "ttfa"
+    )
     assert (typed_ttfa.measured_from, typed_ttfa.exact) == ("request_sent", False)
-    assert (spoken_ttfa.measured_from, spoken_ttfa.p50, spoken_ttfa.exact) == ("speech_end", 900.0, True)
+    assert (spoken_ttfa.measured_from, spoken_ttfa.p50, spoken_ttfa.exact) == (
+        "speech_end",
+        900.0,
+        True,
+    )
     assert finalize(folder)["validity"]["checks"][0]["note"] == "ttfa from request_sent"
 
 
@@ -416,7 +528,9 @@ def test_transcripts_that_share_reads_are_uncertain_and_make_only_a_run_without_
         for number in range(100):
             shared = {"first_transcript": 30 * MS} if number % 10 == 0 else {}
             recorder.session(labels(number)).turn_ended(
-                build_observation(uncertainties_ns=EXACT | shared, widths_ns={"request_sent": 0}, **instants)
+                build_observation(
+                    uncertainties_ns=EXACT | shared, widths_ns={"request_sent": 0}, **instants
+                )
             )
         recorder.close()
         end(folder)
@@ -425,14 +539,25 @@ def test_transcripts_that_share_reads_are_uncertain_and_make_only_a_run_without_
     with_audio = verdict("audio")
     without_audio = verdict(
         "transcripts",
-        instants={"request_sent": at(1), "first_transcript": at(400), "transcript_done": at(1_450), "ended": at(1_501)},
+        instants={
+            "request_sent": at(1),
+            "first_transcript": at(400),
+            "transcript_done": at(1_450),
+            "ended": at(1_501),
+        },
     )
 
-    for found, status, decides in ((with_audio, "valid", "ttfa"), (without_audio, "invalid", "transcript_first")):
+    for found, status, decides in (
+        (with_audio, "valid", "ttfa"),
+        (without_audio, "invalid", "transcript_first"),
+    ):
         assert (found["status"], found["checks"][0]["note"]) == (status, decides)
         uncertain = [(one["target"], one["metric"]) for one in found["uncertain_metrics"]]
         assert ("simulator", "transcript_first") in uncertain
-    assert (without_audio["checks"][0]["value"], without_audio["checks"][0]["limit"]) == (30.0, 3.99)
+    assert (without_audio["checks"][0]["value"], without_audio["checks"][0]["limit"]) == (
+        30.0,
+        3.99,
+    )
 
 
 EXACT_TURN = build_observation(uncertainties_ns=EXACT)
@@ -442,19 +567,34 @@ FAILED = build_observation(outcome="failed:x", uncertainties_ns=EXACT | {"first_
 UNREADY = build_session(uncertainties_ns={"session_created": 9 * MS, "opened": 0})
 INEXACT_RUNS: dict[str, tuple[list[Any], list[Any], bool, list[str]]] = {
     # (turns, sessions; whether the run is valid, the names of the uncertain metrics)
-    "an uncertain response end leaves the run valid":
-        ([build_observation(uncertainties_ns=EXACT | {"response_done": 99 * MS})], [], True, ["response_total"]),
-    # The load generator is not the bottleneck if a voice cannot be distinguished from the noise behind it.
-    "an onset in noise does not make a run invalid":
-        ([build_observation(instants=HEARD, onset_uncertainty_ns=99 * MS, **LATE)], [], True, ["voice_to_voice"]),
-    "a late onset makes a run invalid":
-        ([build_observation(instants=HEARD, onset_uncertainty_ns=50 * MS, **LATE)], [], False, ["voice_to_voice"]),
+    "an uncertain response end leaves the run valid": (
+        [build_observation(uncertainties_ns=EXACT | {"response_done": 99 * MS})],
+        [],
+        True,
+        ["response_total"],
+    ),
+    # The load generator is not the bottleneck if a voice cannot be distinguished from the noise
+    # behind it.
+    "an onset in noise does not make a run invalid": (
+        [build_observation(instants=HEARD, onset_uncertainty_ns=99 * MS, **LATE)],
+        [],
+        True,
+        ["voice_to_voice"],
+    ),
+    "a late onset makes a run invalid": (
+        [build_observation(instants=HEARD, onset_uncertainty_ns=50 * MS, **LATE)],
+        [],
+        False,
+        ["voice_to_voice"],
+    ),
     "a failed turn makes no metric uncertain": ([EXACT_TURN, FAILED], [], True, []),
     "a session metric can be uncertain": ([EXACT_TURN], [UNREADY], True, ["session_ready"]),
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize(("ended", "over", "valid", "inexact"), INEXACT_RUNS.values(), ids=INEXACT_RUNS)
+@pytest.mark.parametrize(
+    ("ended", "over", "valid", "inexact"), INEXACT_RUNS.values(), ids=INEXACT_RUNS
+)
 def test_uncertain_metrics_are_reported_and_make_some_runs_invalid(
     tmp_path: Path, ended: list[Any], over: list[Any], valid: bool, inexact: list[str]
 ) -> None:
@@ -480,7 +620,10 @@ def test_each_p99_bound_is_at_most_the_largest_bound_of_a_row() -> None:
         if CATALOGUE[metric.metric].scope == "turn" and metric.bound_p99 is not None
     }
     assert known
-    assert all(np.nanmax(bounds_of_rows(STORED, CATALOGUE[name])) >= p99 for (_, name), p99 in known.items())
+    assert all(
+        np.nanmax(bounds_of_rows(STORED, CATALOGUE[name])) >= p99
+        for (_, name), p99 in known.items()
+    )
 
 
 STREAMS = {
@@ -500,7 +643,12 @@ def test_an_agent_whose_rtp_is_uncertain_is_named_with_the_property_and_what_its
     found = verdict(reply, streams={"agent": streams}, busy_reason=busy)
     (failed,) = (check for check in found.checks if check.result == "fail")
 
-    assert (found.status, failed.name, failed.value, failed.limit) == ("invalid", "rtp_stream", 20.4, 5.81)
+    assert (found.status, failed.name, failed.value, failed.limit) == (
+        "invalid",
+        "rtp_stream",
+        20.4,
+        5.81,
+    )
     assert failed.note.startswith("voice_to_voice: the agent's ")
     assert prop in failed.note
     assert remedy in failed.remedy
@@ -512,7 +660,10 @@ def test_late_sends_in_a_call_with_rtp_are_a_fault_of_the_load_generator() -> No
     reply = MetricUncertainty("agent", "voice_to_voice", 7.0, 581.0, sends_p99=6.0)
     found = verdict(reply, streams={"agent": RtpStreams()})
 
-    assert [check.name for check in found.checks if check.result == "fail"] == ["timestamp_uncertainty", "rtp_stream"]
+    assert [check.name for check in found.checks if check.result == "fail"] == [
+        "timestamp_uncertainty",
+        "rtp_stream",
+    ]
 
 
 def test_the_rtp_of_one_target_does_not_excuse_the_timestamps_of_another() -> None:

@@ -24,12 +24,16 @@ def measured(call: RecordedCall, folder: Path, turn_detection: str = "full_duple
     talk, utterances = found_utterances(call)
     if turn_detection != "full_duplex":
         talk = without_greeting(talk)
-    script = write_script(call, talk, utterances, folder / "out", {"turn_detection": turn_detection}, {})
+    script = write_script(
+        call, talk, utterances, folder / "out", {"turn_detection": turn_detection}, {}
+    )
     compiled = compiled_for_call(load_script(script), call)
     return measure(call, utterances, compiled.prepare_session(0, 0), START_NS)
 
 
-def composed(caller: dict[float, Samples], agent: dict[float, Samples], seconds: float) -> ConstructedCall:
+def composed(
+    caller: dict[float, Samples], agent: dict[float, Samples], seconds: float
+) -> ConstructedCall:
     """Return a call with these sounds, each at its second."""
     length = round(seconds * RATE_HZ)
     call = ConstructedCall(RATE_HZ, np.zeros(length, np.int16), np.zeros(length, np.int16))

@@ -1,8 +1,8 @@
 """Constructed calls, of which every instant is known.
 
-The caller's voice is that of the scenarios' recordings, and the agent's voice is that of the simulator. The truth of a
-turn is the wait from the last sample of the caller's speech (`bench.plan.recordings.find_speech`, without noise) to the
-first audible sample of the reply.
+The caller's voice is that of the scenarios' recordings, and the agent's voice is that of the
+simulator. The truth of a turn is the wait from the last sample of the caller's speech
+(`bench.plan.recordings.find_speech`, without noise) to the first audible sample of the reply.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 import bench.simulator
 from bench.catalogue.metrics import AUDIBLE
-from bench.plan.recordings import DEPTH, FULL_SCALE, find_speech, resampled, to_pcm16, window_energies
+from bench.plan.recordings import (
+    DEPTH,
+    FULL_SCALE,
+    find_speech,
+    resampled,
+    to_pcm16,
+    window_energies,
+)
 from bench.wire.audio import G711_ULAW, Samples
 from tests.recorded_calls.changing_noise import Change, add_beeps, changing_noise
 from tests.simulator_process import AUDIO
@@ -31,7 +38,8 @@ AGENTS = ("appointment", "order", "sure", "weather")
 
 @dataclass(frozen=True)
 class Conditions:
-    """The properties of a constructed call. `snr_db` and `echo_db` are None if there is no noise or no echo.
+    """The properties of a constructed call. `snr_db` and `echo_db` are None if there is no noise or
+    no echo.
 
     `change` is the noise that changes in both channels, if there is any.
     """
@@ -50,8 +58,8 @@ class Conditions:
 class ConstructedCall:
     """The samples of both channels, and the truth.
 
-    `kinds`, `starts_s` and `ends_s` are the kind, the start and the end of each utterance of the caller. `waits_ms` is
-    the wait from its end to the reply.
+    `kinds`, `starts_s` and `ends_s` are the kind, the start and the end of each utterance of the
+    caller. `waits_ms` is the wait from its end to the reply.
     """
 
     rate_hz: int
@@ -119,9 +127,13 @@ def constructed_call(seed: int, conditions: Conditions, turns: int = 5) -> Const
     length = at + rate_hz
     caller, agent = caller[:length], agent[:length]
     _add_noise((caller, agent), (_heard(call), spoken), conditions, rate_hz, random)
-    call.caller, call.agent = (to_pcm16((channel / FULL_SCALE).astype(np.float32)) for channel in (caller, agent))
+    call.caller, call.agent = (
+        to_pcm16((channel / FULL_SCALE).astype(np.float32)) for channel in (caller, agent)
+    )
     if conditions.g711:
-        call.caller, call.agent = (G711_ULAW.decode(G711_ULAW.encode(samples)) for samples in (call.caller, call.agent))
+        call.caller, call.agent = (
+            G711_ULAW.decode(G711_ULAW.encode(samples)) for samples in (call.caller, call.agent)
+        )
     return call
 
 
@@ -133,12 +145,16 @@ def short_call(rate_hz: int) -> tuple[Samples, Samples]:
     caller, agent = (np.zeros(answer + len(reply) + rate_hz) for _ in range(2))
     _put(caller, words, start)
     _put(agent, reply, answer)
-    return to_pcm16((caller / FULL_SCALE).astype(np.float32)), to_pcm16((agent / FULL_SCALE).astype(np.float32))
+    return to_pcm16((caller / FULL_SCALE).astype(np.float32)), to_pcm16(
+        (agent / FULL_SCALE).astype(np.float32)
+    )
 
 
 def _heard(call: ConstructedCall) -> list[tuple[int, int]]:
     words_s = zip(call.starts_s, call.ends_s, strict=True)
-    return [(round(start_s * call.rate_hz), round(end_s * call.rate_hz)) for start_s, end_s in words_s]
+    return [
+        (round(start_s * call.rate_hz), round(end_s * call.rate_hz)) for start_s, end_s in words_s
+    ]
 
 
 def _add_noise(
@@ -159,13 +175,17 @@ def _add_noise(
     for channel, stretches, backwards in zip(channels, spoken, (False, True), strict=True):
         if conditions.change is not None:
             open_in = words_in(channel, rate_hz) if conditions.change == "words" else stretches
-            channel += changing_noise(conditions.change, open_in, len(channel), rate_hz, random, backwards=backwards)
+            channel += changing_noise(
+                conditions.change, open_in, len(channel), rate_hz, random, backwards=backwards
+            )
         if conditions.beeps:
             add_beeps(channel, rate_hz)
 
 
 def words_in(channel: Floats, rate_hz: int) -> list[tuple[int, int]]:
-    """Return the stretches of a channel without noise that contain words. They end at each gap of 20 ms."""
+    """Return the stretches of a channel without noise that contain words. They end at each gap
+    of 20 ms.
+    """
     energies = window_energies(channel.astype(np.int16), rate_hz // 1_000)
     loud = np.flatnonzero(energies >= energies.max() / DEPTH)
     runs = np.split(loud, np.flatnonzero(np.diff(loud) > 1) + 1)
@@ -179,7 +199,9 @@ def _put(channel: Floats, samples: Samples, at: int) -> int:
 
 
 def _echo(agent: Floats, echo_db: float, rate_hz: int, random: np.random.Generator) -> Floats:
-    """Return an echo through a small room: the direct sound after a delay, and decaying reflections."""
+    """Return an echo through a small room: the direct sound after a delay, and decaying
+    reflections.
+    """
     taps = round(0.03 * rate_hz)
     response = random.normal(0, 0.3, taps) * np.exp(-np.arange(taps) / (0.006 * rate_hz))
     response[0] = 1.0

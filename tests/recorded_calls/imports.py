@@ -56,7 +56,9 @@ def run_import(folder: Path, *words: object) -> Imported:
 
 
 def write_call(path: Path, caller: Samples, agent: Samples, rate_hz: int) -> Path:
-    """Write a recording whose first channel is the caller. Both channels get the length of the longer one."""
+    """Write a recording whose first channel is the caller. Both channels get the length of the
+    longer one.
+    """
     length = max(len(caller), len(agent))
     channels = [np.pad(samples, (0, length - len(samples))) for samples in (caller, agent)]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""The end of a caller's speech in noise that changes: noise that begins or stops, a gate, comfort noise."""
+"""The end of a caller's speech in noise that changes: noise that begins or stops, a gate,
+comfort noise.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,19 @@ def padded(name: str) -> tuple[Floats, SpeechSpan]:
     """Return a voice in silence, and the position of its speech."""
     words, before = voice(name, RATE_HZ), round(SILENT_S * RATE_HZ)
     span = find_speech(words, RATE_HZ)
-    return np.pad(words.astype(np.float64), before), SpeechSpan(before + span.begin, before + span.end)
+    return np.pad(words.astype(np.float64), before), SpeechSpan(
+        before + span.begin, before + span.end
+    )
 
 
 def error_and_bound_ms(channel: Floats, span: SpeechSpan) -> tuple[float, float]:
     """Return the error of the end of speech in a channel, and its bound."""
     samples: Samples = to_pcm16((channel / 32_768).astype(np.float32))
-    heard = [sound for sound in sounds(samples, RATE_HZ) if sound.start < span.end and sound.end > span.begin]
+    heard = [
+        sound
+        for sound in sounds(samples, RATE_HZ)
+        if sound.start < span.end and sound.end > span.begin
+    ]
     found = SpeechSpan(heard[0].start, heard[-1].end)
     said = speech(samples, RATE_HZ, found, found.end + RATE_HZ // 5, len(samples))
     return (said.end - span.end) * 1_000 / RATE_HZ, said.uncertainty_ns / NS_PER_MS
@@ -54,11 +62,15 @@ def test_noise_through_a_gate_is_no_speech(name: str, texture: str, hold_s: floa
     assert error_ms < 40
 
 
-@pytest.mark.parametrize("change", [change for change in CHANGES if change not in {"gate", "words"}])
+@pytest.mark.parametrize(
+    "change", [change for change in CHANGES if change not in {"gate", "words"}]
+)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_end_of_speech_in_changing_noise_is_within_its_bound(change: Change, seed: int) -> None:
     channel, span = padded(CALLERS[seed])
-    factor = gains(change, [(span.begin, span.end)], len(channel), RATE_HZ, np.random.default_rng(seed))
+    factor = gains(
+        change, [(span.begin, span.end)], len(channel), RATE_HZ, np.random.default_rng(seed)
+    )
     channel += noise(list(TEXTURES)[seed], -48)[: len(channel)] * factor
 
     error_ms, bound_ms = error_and_bound_ms(channel, span)
@@ -68,5 +80,12 @@ def test_the_end_of_speech_in_changing_noise_is_within_its_bound(change: Change,
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_change_of_the_noise_does_not_change_the_voices_of_a_constructed_call(seed: int) -> None:
-    clean, noisy = (constructed_call(seed, Conditions(rate_hz=RATE_HZ, change=change)) for change in (None, "gate"))
-    assert (clean.starts_s, clean.ends_s, clean.waits_ms) == (noisy.starts_s, noisy.ends_s, noisy.waits_ms)
+    clean, noisy = (
+        constructed_call(seed, Conditions(rate_hz=RATE_HZ, change=change))
+        for change in (None, "gate")
+    )
+    assert (clean.starts_s, clean.ends_s, clean.waits_ms) == (
+        noisy.starts_s,
+        noisy.ends_s,
+        noisy.waits_ms,
+    )

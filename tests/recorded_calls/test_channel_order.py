@@ -24,7 +24,12 @@ SPOKEN = [
     ("caller", 6.0, 8.7, "Good morning. When do you open on Saturday?"),
     ("agent", 9.5, 13.5, "Sure. We open at nine in the morning and close at six in the evening."),
     ("caller", 15.1, 17.8, "And where is my parcel? It is number 4711."),
-    ("agent", 18.9, 23.4, "Your parcel left our warehouse yesterday, and it should arrive tomorrow."),
+    (
+        "agent",
+        18.9,
+        23.4,
+        "Your parcel left our warehouse yesterday, and it should arrive tomorrow.",
+    ),
     ("caller", 22.9, 24.9, "Then deliver it to my neighbour."),
     ("agent", 25.6, 29.6, "Okay, I have noted that. Is there anything else that I can do?"),
 ]
@@ -32,24 +37,47 @@ SPOKEN = [
 
 
 def sounds_of(role: str) -> list[ChannelSound]:
-    return [ChannelSound(round(a * RATE_HZ), round(b * RATE_HZ), 0) for who, a, b, _ in SPOKEN if who == role]
+    return [
+        ChannelSound(round(a * RATE_HZ), round(b * RATE_HZ), 0)
+        for who, a, b, _ in SPOKEN
+        if who == role
+    ]
 
 
 CALLER, AGENT = sounds_of("caller"), sounds_of("agent")
 
 
-def listed(offset_s: float = 0.0, spoken: Sequence[tuple[str, float, float, str]] = SPOKEN) -> list[dict[str, Any]]:
-    return [{"role": who, "start": a + offset_s, "end": b + offset_s, "text": text} for who, a, b, text in spoken]
+def listed(
+    offset_s: float = 0.0, spoken: Sequence[tuple[str, float, float, str]] = SPOKEN
+) -> list[dict[str, Any]]:
+    return [
+        {"role": who, "start": a + offset_s, "end": b + offset_s, "text": text}
+        for who, a, b, text in spoken
+    ]
 
 
 def livekit(*, measured: bool) -> dict[str, Any]:
-    """Return a session report. Without metrics, a message has only the time at which it was complete."""
-    return {"chat_history": {"items": [
-        {"type": "message", "role": {"caller": "user", "agent": "assistant"}[who], "content": [text],
-         "created_at": NOON + b,
-         "metrics": {"started_speaking_at": NOON + a, "stopped_speaking_at": NOON + b} if measured else {}}
-        for who, a, b, text in SPOKEN
-    ]}}  # fmt: skip
+    """Return a session report. Without metrics, a message has only the time at which it was
+    complete.
+    """
+    return {
+        "chat_history": {
+            "items": [
+                {
+                    "type": "message",
+                    "role": {"caller": "user", "agent": "assistant"}[who],
+                    "content": [text],
+                    "created_at": NOON + b,
+                    "metrics": (
+                        {"started_speaking_at": NOON + a, "stopped_speaking_at": NOON + b}
+                        if measured
+                        else {}
+                    ),
+                }
+                for who, a, b, text in SPOKEN
+            ]
+        }
+    }
 
 
 def pipecat(at: Callable[[str, float, float], float]) -> list[dict[str, Any]]:
@@ -73,19 +101,30 @@ SHOWN: dict[str, Any] = {
     "LiveKit": livekit(measured=True),
     "LiveKit without metrics": livekit(measured=False),
     "Pipecat, starts": pipecat(lambda _, a, __: a),
-    "Pipecat, the caller's words after their end": pipecat(lambda who, a, b: a if who == "agent" else b + 0.4),
+    "Pipecat, the caller's words after their end": pipecat(
+        lambda who, a, b: a if who == "agent" else b + 0.4
+    ),
     "half of the call": listed(spoken=SPOKEN[:4]),
     "words of a system": [*listed(), {"role": "system", "start": 6, "end": 9, "text": "Be brief."}],
 }
 NOT_SHOWN: dict[str, Any] = {
     "only the agent": listed(spoken=[entry for entry in SPOKEN if entry[0] == "agent"]),
     "only the caller": listed(spoken=[entry for entry in SPOKEN if entry[0] == "caller"]),
-    "words in silence": listed(spoken=[("agent", 13.8, 14.6, "Hello?"), ("caller", 30.5, 31.0, "Yes?")]),
-    "channels": {"sentences": [
-        {"media_channel": 1 + (who == "agent"), "start_time": a, "end_time": b, "transcript": text}
-        for who, a, b, text in SPOKEN
-    ]},
-}  # fmt: skip
+    "words in silence": listed(
+        spoken=[("agent", 13.8, 14.6, "Hello?"), ("caller", 30.5, 31.0, "Yes?")]
+    ),
+    "channels": {
+        "sentences": [
+            {
+                "media_channel": 1 + (who == "agent"),
+                "start_time": a,
+                "end_time": b,
+                "transcript": text,
+            }
+            for who, a, b, text in SPOKEN
+        ]
+    },
+}
 
 
 def found(document: Any) -> list[Phrase]:
@@ -110,14 +149,18 @@ def test_a_transcript_without_evidence_of_both_roles_shows_nothing(form: str) ->
 @pytest.mark.parametrize("seed", range(20))
 def test_words_at_random_times_show_nothing(seed: int) -> None:
     random = np.random.default_rng(seed)
-    spoken = [(who, start, start + random.uniform(0.5, 4), text)
-              for who, _, _, text in SPOKEN for start in [random.uniform(0, 28)]]  # fmt: skip
+    spoken = [
+        (who, start, start + random.uniform(0.5, 4), text)
+        for who, _, _, text in SPOKEN
+        for start in [random.uniform(0, 28)]
+    ]
     assert not are_swapped(found(listed(spoken=spoken)), CALLER, AGENT, RATE_HZ)
 
 
 def test_regular_turns_of_equal_length_show_nothing_if_the_clock_is_unknown() -> None:
     caller, agent = (
-        [ChannelSound(at * RATE_HZ, (at + 2) * RATE_HZ, 0) for at in range(start, 40, 6)] for start in (1, 4)
+        [ChannelSound(at * RATE_HZ, (at + 2) * RATE_HZ, 0) for at in range(start, 40, 6)]
+        for start in (1, 4)
     )
     spoken = [
         (who, sound.start / RATE_HZ, sound.end / RATE_HZ, "Yes, of course.")
@@ -129,7 +172,9 @@ def test_regular_turns_of_equal_length_show_nothing_if_the_clock_is_unknown() ->
 
 # The import.
 
-TALK = composed({2.5: words("not_today"), 9: words("late_parcel")}, {1: words("uh_huh"), 5: words("sure")}, 16)
+TALK = composed(
+    {2.5: words("not_today"), 9: words("late_parcel")}, {1: words("uh_huh"), 5: words("sure")}, 16
+)
 TURNS = [
     ("agent", 1.0, 1.6, "Yes?"),
     ("caller", 2.5, 4.3, "Not today, thank you."),
@@ -150,8 +195,8 @@ def test_an_import_refuses_swapped_channels_that_a_transcript_shows(tmp_path: Pa
 
     assert result.status == 1
     assert result.err == [
-        f"rtbench: {paths[0]}: the transcript shows that the channels are swapped (the agent's words are in channel 1, "
-        "the caller's): add --caller 2, or --caller 1 if they are not"
+        f"rtbench: {paths[0]}: the transcript shows that the channels are swapped (the agent's"
+        " words are in channel 1, the caller's): add --caller 2, or --caller 1 if they are not"
     ]
     assert [row["session_id"] for row in result.rows("sessions")] == ["two"]
 
@@ -163,7 +208,9 @@ def test_a_named_channel_is_imported_with_a_remark_that_is_counted(tmp_path: Pat
 
     assert result.status == 0
     assert result.out[0].endswith("words are in channel 1, the caller's): --caller 2 swaps them")
-    notice = "1 of 1 calls: the transcript shows that the channels are swapped (--caller 2 swaps them)."
+    notice = (
+        "1 of 1 calls: the transcript shows that the channels are swapped (--caller 2 swaps them)."
+    )
     assert notice in result.document["notices"]
 
 

@@ -31,12 +31,16 @@ def encoded(folder: Path, form: str, subtype: str, name: str, level: float | Non
 
 def decoded_mp3(folder: Path, name: str) -> Path:
     """Return a WAV that was made from an MP3 of the lowest quality."""
-    samples, rate_hz = soundfile.read(encoded(folder, "MP3", "MPEG_LAYER_III", "call.mp3", level=0.99), dtype="int16")
+    samples, rate_hz = soundfile.read(
+        encoded(folder, "MP3", "MPEG_LAYER_III", "call.mp3", level=0.99), dtype="int16"
+    )
     soundfile.write(folder / name, samples, rate_hz)
     return folder / name
 
 
-def errors_and_bounds_ms(path: Path, folder: Path, source: str | None = None) -> list[tuple[float, float]]:
+def errors_and_bounds_ms(
+    path: Path, folder: Path, source: str | None = None
+) -> list[tuple[float, float]]:
     turns = measured(read_call(path, "auto", source), folder).turns
     spoken = [turn for turn in turns if {"speech_end", "first_audible"} <= turn.instants.keys()]
     return [
@@ -48,12 +52,21 @@ def errors_and_bounds_ms(path: Path, folder: Path, source: str | None = None) ->
     ]
 
 
-@pytest.mark.parametrize(("form", "subtype", "name"), [
-    ("OGG", "VORBIS", "call.ogg"), ("OGG", "OPUS", "call.opus"), ("WAV", "IMA_ADPCM", "call.wav"),
-    ("WAV", "MS_ADPCM", "call.wav"),
-])  # fmt: skip
-def test_the_codec_of_the_samples_is_part_of_the_bound(tmp_path: Path, form: str, subtype: str, name: str) -> None:
-    for error_ms, bound_ms in errors_and_bounds_ms(encoded(tmp_path, form, subtype, name), tmp_path):
+@pytest.mark.parametrize(
+    ("form", "subtype", "name"),
+    [
+        ("OGG", "VORBIS", "call.ogg"),
+        ("OGG", "OPUS", "call.opus"),
+        ("WAV", "IMA_ADPCM", "call.wav"),
+        ("WAV", "MS_ADPCM", "call.wav"),
+    ],
+)
+def test_the_codec_of_the_samples_is_part_of_the_bound(
+    tmp_path: Path, form: str, subtype: str, name: str
+) -> None:
+    for error_ms, bound_ms in errors_and_bounds_ms(
+        encoded(tmp_path, form, subtype, name), tmp_path
+    ):
         assert abs(error_ms) <= bound_ms
 
 
@@ -67,12 +80,19 @@ def test_the_name_of_a_converted_file_states_its_codec(tmp_path: Path) -> None:
 def test_the_source_of_a_recording_may_be_stated(tmp_path: Path) -> None:
     path = decoded_mp3(tmp_path, "call.wav")
 
-    assert all(abs(error_ms) <= bound_ms for error_ms, bound_ms in errors_and_bounds_ms(path, tmp_path, "mp3"))
+    assert all(
+        abs(error_ms) <= bound_ms
+        for error_ms, bound_ms in errors_and_bounds_ms(path, tmp_path, "mp3")
+    )
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW", "ALAW"])
-def test_a_recording_without_loss_has_only_the_bound_of_its_sounds(tmp_path: Path, subtype: str) -> None:
-    for error_ms, bound_ms in errors_and_bounds_ms(encoded(tmp_path, "WAV", subtype, "call.wav"), tmp_path):
+def test_a_recording_without_loss_has_only_the_bound_of_its_sounds(
+    tmp_path: Path, subtype: str
+) -> None:
+    for error_ms, bound_ms in errors_and_bounds_ms(
+        encoded(tmp_path, "WAV", subtype, "call.wav"), tmp_path
+    ):
         assert bound_ms <= SOFT_EDGES_MS
         assert abs(error_ms) <= 0.2
 
@@ -99,15 +119,22 @@ def test_each_codec_has_errors() -> None:
 
 
 def test_an_import_counts_the_lossy_calls(tmp_path: Path) -> None:
-    paths = [write_call(tmp_path / name, CALL.caller, CALL.agent, RATE_HZ) for name in ("one.wav", "two.mp3.wav")]
+    paths = [
+        write_call(tmp_path / name, CALL.caller, CALL.agent, RATE_HZ)
+        for name in ("one.wav", "two.mp3.wav")
+    ]
     result = run_import(tmp_path, *paths)
 
-    text = "the recording is lossy (mp3), which moves starts and ends of speech; the bounds include it"
+    text = (
+        "the recording is lossy (mp3), which moves starts and ends of speech; the bounds include it"
+    )
     assert result.out[0] == f"{paths[1]}: {text}"
     assert f"1 of 2 calls: {text}." in result.document["notices"]
 
 
 def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     path = write_call(tmp_path / "one.wav", CALL.caller, CALL.agent, RATE_HZ)
-    with pytest.raises(UsageError, match=r"--source 'flac' is no lossy codec; known are mp3, aac, vorbis"):
+    with pytest.raises(
+        UsageError, match=r"--source 'flac' is no lossy codec; known are mp3, aac, vorbis"
+    ):
         run_import(tmp_path, path, "--source", "flac")

@@ -31,10 +31,12 @@ def clipped(samples: Samples) -> Samples:
 
 
 LOUD = clipped(CALLER), clipped(AGENT)
-SAID = {"sentences": [
-    {"media_channel": 1, "start_time": 0.5, "end_time": 2.4, "transcript": "Not today."},
-    {"media_channel": 2, "start_time": 3.1, "end_time": 4.7, "transcript": "Sure, of course."},
-]}  # fmt: skip
+SAID = {
+    "sentences": [
+        {"media_channel": 1, "start_time": 0.5, "end_time": 2.4, "transcript": "Not today."},
+        {"media_channel": 2, "start_time": 3.1, "end_time": 4.7, "transcript": "Sure, of course."},
+    ]
+}
 
 
 def a_call(folder: Path, name: str = "one.wav") -> Path:
@@ -61,7 +63,10 @@ def test_an_import_states_what_it_wrote_and_what_to_do_next(three: Imported) -> 
         f"{three.folder / 'calls'}: left out 1 of 4 entries, which are not audio: notes.txt",
         "Imported 3 of 3 calls, with 8\N{NO-BREAK SPACE}turns, RECORDED:",
         f"  {three.run}: what the agent did; see it with rtbench report {three.run}",
-        f"  {out}/*.yaml: what the callers did; play it with rtbench run {out}/*.yaml --url URL --dialect DIALECT",
+        (
+            f"  {out}/*.yaml: what the callers did; play it with rtbench run {out}/*.yaml --url URL"
+            " --dialect DIALECT"
+        ),
     ]
 
 
@@ -69,7 +74,11 @@ def test_the_run_has_a_session_for_each_call(three: Imported) -> None:
     sessions, turns = three.rows("sessions"), three.rows("turns")
 
     assert [row["session_id"] for row in sessions] == ["call_1", "call_2", "call_3"]
-    assert [row["service_session_id"] for row in sessions] == ["call 1.wav", "call 2.wav", "call 3.wav"]
+    assert [row["service_session_id"] for row in sessions] == [
+        "call 1.wav",
+        "call 2.wav",
+        "call 3.wav",
+    ]
     assert [row["turns_ended"] for row in sessions] == [3, 2, 3]
     assert len(turns) == 8
     assert {row["outcome"] for row in (*sessions, *turns)} == {"ok"}
@@ -100,12 +109,18 @@ def test_a_value_that_a_recording_does_not_have_is_null(three: Imported, column:
     assert {row[column] for row in three.rows("turns")} == {None}
 
 
-@pytest.mark.parametrize("column", ["connect_start_at_ns", "opened_at_ns", "close_code", "model", "region"])
-def test_a_fact_of_a_session_that_a_recording_does_not_have_is_null(three: Imported, column: str) -> None:
+@pytest.mark.parametrize(
+    "column", ["connect_start_at_ns", "opened_at_ns", "close_code", "model", "region"]
+)
+def test_a_fact_of_a_session_that_a_recording_does_not_have_is_null(
+    three: Imported, column: str
+) -> None:
     assert {row[column] for row in three.rows("sessions")} == {None}
 
 
-def test_a_recorded_run_is_marked_in_each_command(three: Imported, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorded_run_is_marked_in_each_command(
+    three: Imported, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(three.folder)
     (three.folder / "ci.yaml").write_text("voice_to_voice: p(50)<9s\n")
     run, badge = three.run, "◉ RECORDED"
@@ -120,7 +135,9 @@ def test_a_recorded_run_is_marked_in_each_command(three: Imported, monkeypatch: 
     assert json.loads((run / "check.json").read_bytes())["recorded"] is True
 
 
-def test_recorded_runs_are_compared(three: Imported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_runs_are_compared(
+    three: Imported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     later = run_import(tmp_path, three.folder / "calls", "--name", "recorded")
 
@@ -146,9 +163,18 @@ def test_a_call_that_is_left_out_gives_status_1(tmp_path: Path) -> None:
     ("error", "reason"),
     [
         (MemoryError(), "needs more memory than this machine has free: cut the file into parts"),
-        (OSError(28, "No space left on device"), "cannot be imported: No space left on device (temporary files are in"),
-        (IndexError("list\nindex"), r"because of an error of rtbench: IndexError: list\nindex; please report it"),
-        (RecursionError("too deep"), "because of an error of rtbench: RecursionError: too deep; please report it"),
+        (
+            OSError(28, "No space left on device"),
+            "cannot be imported: No space left on device (temporary files are in",
+        ),
+        (
+            IndexError("list\nindex"),
+            r"because of an error of rtbench: IndexError: list\nindex; please report it",
+        ),
+        (
+            RecursionError("too deep"),
+            "because of an error of rtbench: RecursionError: too deep; please report it",
+        ),
     ],
 )
 @pytest.mark.parametrize("place", ["read_call", "measure"])
@@ -199,7 +225,10 @@ def test_other_audio_files_of_a_folder_are_named_with_a_remedy(tmp_path: Path) -
     found = run_import(tmp_path, calls)
 
     (line,) = found.err
-    assert f"{calls / 'two.mp3'}: is an MP3, even if its name differs; convert it to WAV: ffmpeg" in line
+    assert (
+        f"{calls / 'two.mp3'}: is an MP3, even if its name differs; convert it to WAV: ffmpeg"
+        in line
+    )
     assert found.out[0].endswith("left out 1 of 3 entries, which are not audio: .DS_Store")
 
 
@@ -238,9 +267,13 @@ def test_a_second_import_adds_the_new_calls_and_changes_no_file(tmp_path: Path) 
 
 def test_a_folder_for_scripts_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"file cannot be written: .*; name another folder with --out"):
+    with pytest.raises(
+        UsageError, match=r"file cannot be written: .*; name another folder with --out"
+    ):
         run_import(tmp_path, a_call(tmp_path), "--out", tmp_path / "file")
-    with pytest.raises(UsageError, match=r"cannot write runs to .*file: .*; set another folder with --runs-dir"):
+    with pytest.raises(
+        UsageError, match=r"cannot write runs to .*file: .*; set another folder with --runs-dir"
+    ):
         run_import(tmp_path, a_call(tmp_path), "--runs-dir", tmp_path / "file")
 
 
@@ -257,12 +290,17 @@ def test_swapped_channels_are_recognised_by_the_echo(tmp_path: Path) -> None:
     call = constructed_call(4, Conditions(rate_hz=RATE_HZ, echo_db=-20), turns=2)
     path = write_call(tmp_path / "swapped.wav", call.agent, call.caller, RATE_HZ)
 
-    with pytest.raises(UsageError, match=r"so the channels seem to be swapped: add --caller 2, or --caller 1"):
+    with pytest.raises(
+        UsageError, match=r"so the channels seem to be swapped: add --caller 2, or --caller 1"
+    ):
         run_import(tmp_path, path)
     found = run_import(tmp_path, path, "--caller", "2")
     assert found.status == 0
     assert "the caller's channel contained the agent's voice, which was removed" in found.out[0]
-    assert "1 of 1 calls: the caller's channel contained the agent's voice" in found.document["notices"][1]
+    assert (
+        "1 of 1 calls: the caller's channel contained the agent's voice"
+        in found.document["notices"][1]
+    )
 
 
 def test_properties_of_calls_are_stated_once_for_each_call(tmp_path: Path) -> None:
@@ -276,13 +314,20 @@ def test_properties_of_calls_are_stated_once_for_each_call(tmp_path: Path) -> No
     )
 
     assert found.status == 0
-    kinds = ["clipped", "clipped", "which the agent did not answer, are not in the script", "not measured (1×)"]
+    kinds = [
+        "clipped",
+        "clipped",
+        "which the agent did not answer, are not in the script",
+        "not measured (1×)",
+    ]
     for line, kind in zip(found.out[:4], kinds, strict=True):
         assert kind in line
     assert len(found.document["notices"]) == 5
 
 
-def test_many_lines_about_calls_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_lines_about_calls_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(import_calls, "MAX_LINES", 1)
     found = run_import(tmp_path, write_call(tmp_path / "loud.wav", *LOUD, RATE_HZ))
 
@@ -294,7 +339,10 @@ def test_many_lines_about_calls_are_counted(tmp_path: Path, monkeypatch: pytest.
 
 def said_in(found: Imported) -> list[tuple[str, ...]]:
     return [
-        step.transcript for path in found.scripts for step in load_script(path).steps if isinstance(step, AudioTurn)
+        step.transcript
+        for path in found.scripts
+        for step in load_script(path).steps
+        if isinstance(step, AudioTurn)
     ]
 
 
@@ -328,22 +376,35 @@ def test_a_folder_of_transcripts_has_one_for_each_call(tmp_path: Path) -> None:
     assert found.status == 1
     assert said_in(found) == [("Not today.",)]
     assert "two.json: is not a transcript with times" in found.err[0]
-    assert "three.json: no such transcript; name a JSON file, or a folder with CALL.json files" in found.err[1]
+    assert (
+        "three.json: no such transcript; name a JSON file, or a folder with CALL.json files"
+        in found.err[1]
+    )
     assert "Imported 1 of 3 calls" in found.out[0]
 
 
 def test_one_transcript_is_not_that_of_several_calls(tmp_path: Path) -> None:
     (tmp_path / "words.json").write_text(json.dumps(SAID))
 
-    with pytest.raises(UsageError, match=r"words\.json has the words of one call, not of 2: name a folder"):
-        run_import(tmp_path, a_call(tmp_path), a_call(tmp_path, "two.wav"), "--transcript", tmp_path / "words.json")
+    with pytest.raises(
+        UsageError, match=r"words\.json has the words of one call, not of 2: name a folder"
+    ):
+        run_import(
+            tmp_path,
+            a_call(tmp_path),
+            a_call(tmp_path, "two.wav"),
+            "--transcript",
+            tmp_path / "words.json",
+        )
 
 
 def test_a_transcript_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "one.json").mkdir()
 
-    with pytest.raises(UsageError, match=r"one\.json: the transcript cannot be read: it is not a regular file"):
+    with pytest.raises(
+        UsageError, match=r"one\.json: the transcript cannot be read: it is not a regular file"
+    ):
         run_import(tmp_path, a_call(tmp_path), "--transcript", tmp_path / "words")
 
 
@@ -358,7 +419,9 @@ def test_the_channel_of_a_transcript_is_that_of_the_recording(tmp_path: Path) ->
 # The sessions of the scripts.
 
 
-def test_the_scripts_have_the_turn_detection_and_the_transcription_of_the_options(tmp_path: Path) -> None:
+def test_the_scripts_have_the_turn_detection_and_the_transcription_of_the_options(
+    tmp_path: Path,
+) -> None:
     options = ("--turn-detection", "semantic_vad", "--input-transcription", "gpt-4o-transcribe")
     found = run_import(tmp_path, a_call(tmp_path), *options)
     (path,) = found.scripts
@@ -378,7 +441,9 @@ def test_a_caller_whom_the_tool_cannot_play_is_named_and_leaves_no_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.plan.recordings.MAX_MINUTES", 0)
-    with pytest.raises(UsageError, match=r"one\.wav: rtbench cannot play this caller: .*the maximum is 0"):
+    with pytest.raises(
+        UsageError, match=r"one\.wav: rtbench cannot play this caller: .*the maximum is 0"
+    ):
         run_import(tmp_path, a_call(tmp_path))
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -387,5 +452,7 @@ def test_file_names_are_printed_without_control_characters(tmp_path: Path) -> No
     path = write_call(tmp_path / "a\n::error::b.wav", *LOUD, RATE_HZ)
     found = run_import(tmp_path, path)
 
-    assert found.out[0].startswith(f"{escape_control(str(path))}: channel 1, the caller's, is clipped")
+    assert found.out[0].startswith(
+        f"{escape_control(str(path))}: channel 1, the caller's, is clipped"
+    )
     assert found.err == []

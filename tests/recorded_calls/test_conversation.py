@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.recorded_calls.conversation import ChannelSound, RecordedConversation, conversation, without_greeting
+from bench.recorded_calls.conversation import (
+    ChannelSound,
+    RecordedConversation,
+    conversation,
+    without_greeting,
+)
 
 RATE_HZ = 1_000
 LENGTH_S = 60.0
@@ -26,7 +31,10 @@ def heard(text: str) -> list[ChannelSound]:
 
 def said(found: RecordedConversation) -> list[tuple[str, float, float]]:
     """Return (kind, start, end) of each utterance, in seconds."""
-    return [(utterance.kind, utterance.start / RATE_HZ, utterance.end / RATE_HZ) for utterance in found.utterances]
+    return [
+        (utterance.kind, utterance.start / RATE_HZ, utterance.end / RATE_HZ)
+        for utterance in found.utterances
+    ]
 
 
 def test_each_answer_of_the_agent_ends_a_turn_of_the_caller() -> None:
@@ -69,7 +77,12 @@ def test_speech_after_the_agent_has_ended_is_a_turn() -> None:
 
 @pytest.mark.parametrize(
     ("span", "kind"),
-    [("4-4.4", "backchannel"), ("4-5", "backchannel"), ("4-5.1", "interruption"), ("7.4-7.7", "interruption")],
+    [
+        ("4-4.4", "backchannel"),
+        ("4-5", "backchannel"),
+        ("4-5.1", "interruption"),
+        ("7.4-7.7", "interruption"),
+    ],
     ids=["short", "one second", "long", "before the end of the reply"],
 )
 def test_short_speech_is_a_backchannel_if_the_agent_continues(span: str, kind: str) -> None:
@@ -81,7 +94,12 @@ def test_short_speech_is_a_backchannel_if_the_agent_continues(span: str, kind: s
 def test_two_backchannels_in_one_reply_are_two_utterances() -> None:
     found = talk("1-2 4-4.4 6-6.4 12-13", "3-10 14-15")
 
-    assert said(found) == [("turn", 1, 2), ("backchannel", 4, 4.4), ("backchannel", 6, 6.4), ("turn", 12, 13)]
+    assert said(found) == [
+        ("turn", 1, 2),
+        ("backchannel", 4, 4.4),
+        ("backchannel", 6, 6.4),
+        ("turn", 12, 13),
+    ]
 
 
 def test_the_agent_continues_after_a_pause_within_its_sentence() -> None:
@@ -101,7 +119,9 @@ def test_an_agent_that_stops_and_answers_was_interrupted() -> None:
 
 
 def test_a_short_pause_within_an_interruption_does_not_divide_it() -> None:
-    """An agent needs some time to stop, so it speaks in the first pause of a caller who interrupts it."""
+    """An agent needs some time to stop, so it speaks in the first pause of a caller who
+    interrupts it.
+    """
     assert said(talk("1-2 4-4.3 4.6-6", "3-5.2 7-8")) == [("turn", 1, 2), ("interruption", 4, 6)]
 
 
@@ -111,7 +131,9 @@ def test_a_turn_after_a_backchannel_follows_the_whole_reply() -> None:
     assert (last.reply_start, last.reply_end) == (3_000, 8_000)
 
 
-def test_a_reply_that_starts_before_the_caller_has_ended_is_the_reply_before_the_next_turn() -> None:
+def test_a_reply_that_starts_before_the_caller_has_ended_is_the_reply_before_the_next_turn() -> (
+    None
+):
     last = talk("1-4 7-8", "3-6 9-10").utterances[-1]
 
     assert (last.reply_start, last.reply_end) == (3_000, 6_000)
@@ -150,10 +172,18 @@ def test_a_call_in_which_no_one_answers_has_no_utterance() -> None:
 
 @pytest.mark.parametrize(
     ("agent", "silence_s"),
-    [("3-4", 1.5), ("3-4 4.9-6", 1.5), ("3-4 5.4-6", 1.7), ("3-4 6.05-7 9-10", 2.4), ("3-4 14-15", 10.3)],
+    [
+        ("3-4", 1.5),
+        ("3-4 4.9-6", 1.5),
+        ("3-4 5.4-6", 1.7),
+        ("3-4 6.05-7 9-10", 2.4),
+        ("3-4 14-15", 10.3),
+    ],
     ids=["one sound", "a short pause", "a longer pause", "two pauses", "ten seconds"],
 )
-def test_the_silence_that_ends_a_reply_is_longer_than_each_pause_within_a_reply(agent: str, silence_s: float) -> None:
+def test_the_silence_that_ends_a_reply_is_longer_than_each_pause_within_a_reply(
+    agent: str, silence_s: float
+) -> None:
     assert talk("1-2", agent).reply_silence_s == pytest.approx(silence_s)
 
 
@@ -202,8 +232,12 @@ def test_each_sound_of_the_caller_is_in_one_utterance_or_in_the_last_words(
         assert first.start < first.end <= second.start == first.until
     end = found.utterances[-1].until if found.utterances else 0
     for sound in caller:
-        holders = [said for said in found.utterances if said.start <= sound.start and sound.end <= said.end]
-        assert len(holders) == (0 if found.unanswered and (sound.start >= end or not found.utterances) else 1)
+        holders = [
+            said for said in found.utterances if said.start <= sound.start and sound.end <= said.end
+        ]
+        assert len(holders) == (
+            0 if found.unanswered and (sound.start >= end or not found.utterances) else 1
+        )
     if found.unanswered:
         assert any(sound.start >= end for sound in caller)
     for utterance in found.utterances:

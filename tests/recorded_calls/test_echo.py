@@ -27,7 +27,12 @@ CONDITIONS = Conditions(rate_hz=8_000)
 
 @pytest.mark.parametrize(
     "conditions",
-    [CONDITIONS, replace(CONDITIONS, snr_db=20), replace(CONDITIONS, overlaps=True), Conditions(g711=True, snr_db=35)],
+    [
+        CONDITIONS,
+        replace(CONDITIONS, snr_db=20),
+        replace(CONDITIONS, overlaps=True),
+        Conditions(g711=True, snr_db=35),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("seed", [1, 2])
@@ -39,7 +44,9 @@ def test_a_call_without_an_echo_has_none(conditions: Conditions, seed: int) -> N
 
 @pytest.mark.parametrize("echo_db", [-15.0, -30.0])
 @pytest.mark.parametrize("snr_db", [None, 35.0])
-def test_an_echo_is_removed_and_its_level_is_reported(echo_db: float, snr_db: float | None, tmp_path: Path) -> None:
+def test_an_echo_is_removed_and_its_level_is_reported(
+    echo_db: float, snr_db: float | None, tmp_path: Path
+) -> None:
     conditions = replace(CONDITIONS, snr_db=snr_db, echo_db=echo_db)
     call = constructed_call(4, conditions, turns=3)
     clean = constructed_call(4, replace(conditions, echo_db=None), turns=3)
@@ -67,12 +74,18 @@ def test_speech_over_an_echo_remains() -> None:
     left = np.concatenate(list(without_echo(call.caller, call.agent, call.rate_hz, path)))
 
     before, after = (sounds(samples, call.rate_hz) for samples in (clean.caller, left))
-    assert [sound.start for sound in after] == pytest.approx([sound.start for sound in before], abs=400)
+    assert [sound.start for sound in after] == pytest.approx(
+        [sound.start for sound in before], abs=400
+    )
     assert "interruption" in clean.kinds
 
 
-def short_talk(echo_db: float | None, *, in_agent: bool = False, noise_dbfs: float | None = None) -> ConstructedCall:
-    """Return a greeting, a question, and its answer after 0.7 s. One channel has an echo of the other, 130 ms later."""
+def short_talk(
+    echo_db: float | None, *, in_agent: bool = False, noise_dbfs: float | None = None
+) -> ConstructedCall:
+    """Return a greeting, a question, and its answer after 0.7 s. One channel has an echo of the
+    other, 130 ms later.
+    """
     hello, question, answer = words("hello"), words("not_today"), words("appointment")
     asked = len(hello) + round(1.2 * RATE_HZ)
     answered = asked + len(question) + round(0.7 * RATE_HZ)
@@ -88,7 +101,10 @@ def short_talk(echo_db: float | None, *, in_agent: bool = False, noise_dbfs: flo
         random = np.random.default_rng(3)
         for channel in channels.values():
             channel += random.normal(0, FULL_SCALE * 10 ** (noise_dbfs / 20), len(channel))
-    pcm = {name: np.clip(np.rint(channel), -32_768, 32_767).astype(np.int16) for name, channel in channels.items()}
+    pcm = {
+        name: np.clip(np.rint(channel), -32_768, 32_767).astype(np.int16)
+        for name, channel in channels.items()
+    }
     return replace(call, **pcm)
 
 
@@ -97,9 +113,13 @@ ECHOES = [(-36.0, None), (-4.0, -64.0), (-24.0, -78.0)]
 
 
 @pytest.mark.parametrize(("echo_db", "noise_dbfs"), ECHOES)
-def test_an_echo_in_a_call_of_one_turn_is_removed(echo_db: float, noise_dbfs: float | None, tmp_path: Path) -> None:
+def test_an_echo_in_a_call_of_one_turn_is_removed(
+    echo_db: float, noise_dbfs: float | None, tmp_path: Path
+) -> None:
     read = recording(short_talk(echo_db, noise_dbfs=noise_dbfs), tmp_path)
-    turn, clean = (measured(one, tmp_path).turns[1] for one in (read, recording(short_talk(None), tmp_path)))
+    turn, clean = (
+        measured(one, tmp_path).turns[1] for one in (read, recording(short_talk(None), tmp_path))
+    )
 
     (remark,) = read.remarks
     assert remark.kind == "the caller's channel contained the agent's voice, which was removed"
@@ -135,12 +155,20 @@ def test_an_echo_is_found_if_the_caller_often_interrupts(seed: int) -> None:
     assert path.level_db == pytest.approx(-33, abs=2)
 
 
-@given(echo_db=st.floats(-45, -3), noise=st.sampled_from([0.0, 0.3, 3.0, 60.0]), seed=st.integers(0, 9))
-def test_the_removal_of_an_echo_makes_no_block_louder(echo_db: float, noise: float, seed: int) -> None:
-    """The only background of a channel of digital silence is digital silence, however loud its voice is."""
+@given(
+    echo_db=st.floats(-45, -3), noise=st.sampled_from([0.0, 0.3, 3.0, 60.0]), seed=st.integers(0, 9)
+)
+def test_the_removal_of_an_echo_makes_no_block_louder(
+    echo_db: float, noise: float, seed: int
+) -> None:
+    """The only background of a channel of digital silence is digital silence, however loud its
+    voice is.
+    """
     call = short_talk(echo_db)
     random = np.random.default_rng(seed)
-    near = np.clip(np.rint(call.caller + random.normal(0, noise, len(call.caller))), -32_768, 32_767).astype(np.int16)
+    near = np.clip(
+        np.rint(call.caller + random.normal(0, noise, len(call.caller))), -32_768, 32_767
+    ).astype(np.int16)
     path, _ = echo_paths(near, call.agent, RATE_HZ)
     if path is None:
         return
@@ -157,9 +185,14 @@ def swapped(call: ConstructedCall) -> ConstructedCall:
 def test_an_echo_in_the_second_channel_refuses_swapped_channels(tmp_path: Path) -> None:
     call = swapped(constructed_call(4, replace(CONDITIONS, echo_db=-20), turns=3))
 
-    with pytest.raises(UsageError, match=r"an echo \(-(19|20|21) dB\), so .* swapped: add --caller 2, or --caller 1"):
+    with pytest.raises(
+        UsageError,
+        match=r"an echo \(-(19|20|21) dB\), so .* swapped: add --caller 2, or --caller 1",
+    ):
         recording(call, tmp_path)
-    with pytest.raises(UsageError, match=r"the agent's channel contains the caller's voice \(-(19|20|21) dB\)"):
+    with pytest.raises(
+        UsageError, match=r"the agent's channel contains the caller's voice \(-(19|20|21) dB\)"
+    ):
         recording(call, tmp_path, "1")
     assert recording(call, tmp_path, "2").remarks[0].kind.endswith("which was removed")
 
@@ -191,7 +224,9 @@ def test_an_echo_without_a_quiet_background_is_replaced_by_silence() -> None:
 def test_a_call_does_not_depend_on_the_parts_in_which_it_is_processed(
     tmp_path: Path, samples: int, seconds: int
 ) -> None:
-    """The samples of the cleaned channel may differ by the rounding of 1 in 32,768; the sounds are equal."""
+    """The samples of the cleaned channel may differ by the rounding of 1 in 32,768; the sounds
+    are equal.
+    """
     call = constructed_call(4, replace(CONDITIONS, echo_db=-20), turns=1)
     whole = recording(call, tmp_path)
     with pytest.MonkeyPatch.context() as patched:

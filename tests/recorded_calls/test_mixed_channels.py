@@ -33,22 +33,30 @@ def talk() -> Floats:
 CALL = talk()
 
 
-def read(folder: Path, frames: Floats, name: str = "call.wav", source: str | None = None) -> RecordedCall:
+def read(
+    folder: Path, frames: Floats, name: str = "call.wav", source: str | None = None
+) -> RecordedCall:
     soundfile.write(folder / name, np.clip(frames, -1, 1), RATE_HZ)
     return read_call(folder / name, "auto", source)
 
 
 def mixed(into_caller: Floats, into_agent: Floats) -> Floats:
-    """Return the call with a part of each channel in the other one. The gains have a value for each frame of 20 ms."""
+    """Return the call with a part of each channel in the other one. The gains have a value for
+    each frame of 20 ms.
+    """
     caller, agent = CALL.T
     gains = [np.repeat(gain, FRAME)[: len(CALL)] for gain in (into_caller, into_agent)]
     return np.stack([caller + gains[0] * agent, agent + gains[1] * caller], axis=1)
 
 
 def gains(lowest_db: float, highest_db: float) -> Floats:
-    """Return random gains, one for each frame of 20 ms, which change about five times per second."""
+    """Return random gains, one for each frame of 20 ms, which change about five times per
+    second.
+    """
     random = np.random.default_rng(4)
-    levels_db = np.repeat(random.uniform(lowest_db, highest_db, len(CALL)), 10)[: len(CALL) // FRAME + 1]
+    levels_db = np.repeat(random.uniform(lowest_db, highest_db, len(CALL)), 10)[
+        : len(CALL) // FRAME + 1
+    ]
     return np.asarray(10 ** (levels_db / 20))
 
 
@@ -56,7 +64,9 @@ NONE = np.zeros(len(CALL) // FRAME + 1)
 
 
 @pytest.mark.parametrize("share", [0.99, 0.985, 0.98, 0.975, 0.96])
-def test_an_opus_file_in_two_channels_is_measured_or_refused_with_its_bitrate(share: float, tmp_path: Path) -> None:
+def test_an_opus_file_in_two_channels_is_measured_or_refused_with_its_bitrate(
+    share: float, tmp_path: Path
+) -> None:
     """`share` states the bitrate of libsndfile, here from 12 to 28 kbit/s."""
     path = tmp_path / "call.opus"
     soundfile.write(path, CALL, RATE_HZ, format="OGG", subtype="OPUS", compression_level=share)
@@ -64,11 +74,15 @@ def test_an_opus_file_in_two_channels_is_measured_or_refused_with_its_bitrate(sh
         turns = measured(read_call(path, "auto"), tmp_path).turns
     except UsageError as error:
         assert "opus at " in str(error)
-        assert "kbit/s mixed them (its stereo coding)" in str(error) or "kbit/s stored one channel" in str(error)
+        assert "kbit/s mixed them (its stereo coding)" in str(
+            error
+        ) or "kbit/s stored one channel" in str(error)
         assert "--caller" not in str(error)
     else:
         assert [turn.outcome for turn in turns] == ["ok", "ok"]
-        waits = [(turn.instants["first_audible"] - turn.instants["speech_end"]) / 1e6 for turn in turns]
+        waits = [
+            (turn.instants["first_audible"] - turn.instants["speech_end"]) / 1e6 for turn in turns
+        ]
         assert waits == pytest.approx([WAIT_MS] * 2, abs=45)
 
 
@@ -77,7 +91,10 @@ def test_the_recommended_bitrate_of_opus_is_measured(tmp_path: Path) -> None:
     soundfile.write(path, CALL, RATE_HZ, format="OGG", subtype="OPUS", compression_level=0.885)
 
     assert 60 < path.stat().st_size * 8 / (len(CALL) / RATE_HZ) / 1_000 < 68
-    assert [turn.outcome for turn in measured(read_call(path, "auto"), tmp_path).turns] == ["ok", "ok"]
+    assert [turn.outcome for turn in measured(read_call(path, "auto"), tmp_path).turns] == [
+        "ok",
+        "ok",
+    ]
 
 
 @pytest.mark.parametrize(("lowest_db", "highest_db"), [(-4, -1), (-15, -5), (-30, -20), (-21, -21)])
@@ -87,7 +104,8 @@ def test_channels_that_contain_each_other_without_a_delay_are_refused(
     both = gains(lowest_db, highest_db)
 
     with pytest.raises(
-        UsageError, match=r"without a delay: as the stereo coding of a lossy codec mixes them, .* 64 kbit/s$"
+        UsageError,
+        match=r"without a delay: as the stereo coding of a lossy codec mixes them, .* 64 kbit/s$",
     ):
         read(tmp_path, mixed(both, both))
 
@@ -104,8 +122,12 @@ def test_an_echo_with_a_constant_gain_is_no_mixing(tmp_path: Path) -> None:
 
 
 def test_the_noise_of_a_codec_that_follows_the_other_voice_refuses_the_call(tmp_path: Path) -> None:
-    """A codec that codes sum and difference adds noise to both channels, in each frame about 20 dB below the voice."""
-    levels = np.sqrt((CALL[: len(CALL) // FRAME * FRAME].reshape(-1, FRAME, 2) ** 2).mean(axis=1)).max(axis=1)
+    """A codec that codes sum and difference adds noise to both channels, in each frame about 20
+    dB below the voice.
+    """
+    levels = np.sqrt(
+        (CALL[: len(CALL) // FRAME * FRAME].reshape(-1, FRAME, 2) ** 2).mean(axis=1)
+    ).max(axis=1)
     noise = (
         np.random.default_rng(5).normal(0, 0.1, CALL.shape)
         * np.repeat(np.append(levels, 0), FRAME)[: len(CALL), np.newaxis]

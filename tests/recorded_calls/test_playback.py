@@ -20,7 +20,9 @@ SOFT_EDGES_NS = 250 * NS_PER_MS
 
 
 def waits_ms(turns: tuple[TurnObservation, ...]) -> list[float]:
-    """Return the wait from the end of the caller's speech to the first audible sample of each reply."""
+    """Return the wait from the end of the caller's speech to the first audible sample of each
+    reply.
+    """
     return [
         (turn.instants["first_audible"] - turn.instants["speech_end"]) / NS_PER_MS
         for turn in turns
@@ -40,7 +42,9 @@ def waits_ms(turns: tuple[TurnObservation, ...]) -> list[float]:
     ],
     ids=str,
 )
-def test_the_wait_of_each_turn_is_the_true_wait(conditions: Conditions, turn_detection: str, tmp_path: Path) -> None:
+def test_the_wait_of_each_turn_is_the_true_wait(
+    conditions: Conditions, turn_detection: str, tmp_path: Path
+) -> None:
     call = constructed_call(5, conditions, turns=3)
     turns = measured(recording(call, tmp_path), tmp_path, turn_detection).turns
 
@@ -54,7 +58,11 @@ def test_the_wait_of_each_turn_is_the_true_wait(conditions: Conditions, turn_det
 
 def test_a_wait_in_noise_is_within_its_uncertainty_of_the_true_wait(tmp_path: Path) -> None:
     call = constructed_call(6, replace(QUIET, snr_db=25), turns=3)
-    turns = [turn for turn in measured(recording(call, tmp_path), tmp_path).turns if turn.step != "greeting"]
+    turns = [
+        turn
+        for turn in measured(recording(call, tmp_path), tmp_path).turns
+        if turn.step != "greeting"
+    ]
 
     for turn, wait_ms, true_ms in zip(turns, waits_ms(tuple(turns)), call.waits_ms, strict=True):
         assert turn.onset_uncertainty_ns is not None
@@ -63,7 +71,9 @@ def test_a_wait_in_noise_is_within_its_uncertainty_of_the_true_wait(tmp_path: Pa
 
 def test_an_interruption_has_the_time_until_the_agent_is_silent(tmp_path: Path) -> None:
     reply = words("appointment")[: 2 * RATE_HZ]
-    call = composed({1: words("not_today"), 5.5: words("late_parcel")}, {4: reply, 10: words("sure")}, 14)
+    call = composed(
+        {1: words("not_today"), 5.5: words("late_parcel")}, {4: reply, 10: words("sure")}, 14
+    )
     first, second = measured(recording(call, tmp_path), tmp_path).turns
 
     assert first.outcome == "interrupted"
@@ -101,7 +111,9 @@ def test_an_interruption_that_starts_after_the_agent_stopped_ends_the_turn(tmp_p
 def test_a_backchannel_during_a_reply_is_not_a_turn(tmp_path: Path) -> None:
     reply = np.concatenate([words("appointment"), words("order")])
     call = composed(
-        {1: words("not_today"), 5: words("uh_huh"), 16: words("not_today")}, {3: reply, 19: words("sure")}, 23
+        {1: words("not_today"), 5: words("uh_huh"), 16: words("not_today")},
+        {3: reply, 19: words("sure")},
+        23,
     )
     turns = measured(recording(call, tmp_path), tmp_path).turns
 
@@ -113,33 +125,53 @@ def test_what_a_recording_does_not_contain_is_unknown(tmp_path: Path) -> None:
     found = measured(recording(constructed_call(5, QUIET, turns=2), tmp_path), tmp_path)
 
     for turn in found.turns:
-        assert turn.stall_duration_ns is turn.stall_count is turn.stall_duration_uncertainty_ns is None
-        assert turn.wire_bytes_sent is turn.wire_bytes_received is turn.events is turn.late_chunks is None
+        assert (
+            turn.stall_duration_ns is turn.stall_count is turn.stall_duration_uncertainty_ns is None
+        )
+        assert (
+            turn.wire_bytes_sent
+            is turn.wire_bytes_received
+            is turn.events
+            is turn.late_chunks
+            is None
+        )
         assert turn.kernel_stamps == 0
-    assert not {"connect_start", "tcp_done", "opened", "session_created"} & set(found.session.instants)
+    assert not {"connect_start", "tcp_done", "opened", "session_created"} & set(
+        found.session.instants
+    )
 
 
 def test_the_instants_count_from_the_start_of_the_call(tmp_path: Path) -> None:
     call = constructed_call(5, replace(QUIET, greets=False), turns=1)
     (turn,) = measured(recording(call, tmp_path), tmp_path).turns
 
-    assert turn.instants["speech_start"] == pytest.approx(START_NS + call.starts_s[0] * NS_PER_S, abs=3 * NS_PER_MS)
+    assert turn.instants["speech_start"] == pytest.approx(
+        START_NS + call.starts_s[0] * NS_PER_S, abs=3 * NS_PER_MS
+    )
 
 
 def test_a_caller_who_starts_shortly_after_the_agent_interrupts_this_reply(tmp_path: Path) -> None:
-    """The WAV of the interruption has 0.2 s before the speech, so it would start before the reply."""
-    call = composed({2.1: words("late_parcel")}, {2: words("hello")[: 2 * RATE_HZ], 6: words("sure")}, 10)
+    """The WAV of the interruption has 0.2 s before the speech, so it would start before the
+    reply.
+    """
+    call = composed(
+        {2.1: words("late_parcel")}, {2: words("hello")[: 2 * RATE_HZ], 6: words("sure")}, 10
+    )
     greeting, turn = measured(recording(call, tmp_path), tmp_path).turns
 
     assert (greeting.step, greeting.outcome) == ("greeting", "interrupted")
-    assert greeting.instants["barge_in"] - greeting.instants["first_audible"] == pytest.approx(1e8, abs=1e7)
+    assert greeting.instants["barge_in"] - greeting.instants["first_audible"] == pytest.approx(
+        1e8, abs=1e7
+    )
     assert (turn.step, turn.outcome) == ("interruption-1", "ok")
 
 
 def test_a_second_interruption_before_the_answer_ends_the_turn_of_the_first(tmp_path: Path) -> None:
     reply = np.concatenate([words("appointment"), words("order")])
     call = composed(
-        {1: words("not_today"), 5: words("not_today"), 11: words("late_parcel")}, {4: reply, 17: words("sure")}, 21
+        {1: words("not_today"), 5: words("not_today"), 11: words("late_parcel")},
+        {4: reply, 17: words("sure")},
+        21,
     )
     turns = measured(recording(call, tmp_path), tmp_path).turns
 

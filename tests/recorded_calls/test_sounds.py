@@ -30,7 +30,9 @@ def test_each_sound_starts_and_ends_at_its_first_and_last_audible_sample() -> No
     found = sounds(channel, RATE_HZ)
 
     assert [sound.start for sound in found] == [start + first for start in starts]
-    assert max(sound.uncertainty_ns for sound in found) < 6 * NS_PER_MS, "the quiet voice starts inaudibly"
+    assert max(sound.uncertainty_ns for sound in found) < 6 * NS_PER_MS, (
+        "the quiet voice starts inaudibly"
+    )
     assert [sound.end for sound in found] == [start + last for start in starts]
 
 
@@ -74,7 +76,9 @@ def test_sounds_do_not_depend_on_what_follows_them() -> None:
     ],
     ids=str,
 )
-def test_the_end_of_speech_is_exact_or_within_its_uncertainty(conditions: Conditions, tmp_path: Path) -> None:
+def test_the_end_of_speech_is_exact_or_within_its_uncertainty(
+    conditions: Conditions, tmp_path: Path
+) -> None:
     call = constructed_call(11, conditions, turns=3)
     read = recording(call, tmp_path)
     _, utterances = found_utterances(read)
@@ -95,7 +99,9 @@ def test_speech_in_louder_noise_has_a_larger_uncertainty() -> None:
     noise = np.random.default_rng(2).normal(0, 1, len(channel))
     span = SpeechSpan(2 * RATE_HZ + audible(words.astype(np.int16))[0], 2 * RATE_HZ + len(words))
     uncertainties = [
-        speech((channel + level * noise).astype(np.int16), RATE_HZ, span, span.end + 800, len(channel)).uncertainty_ns
+        speech(
+            (channel + level * noise).astype(np.int16), RATE_HZ, span, span.end + 800, len(channel)
+        ).uncertainty_ns
         for level in (0, 30, 120, 500, 2_000)
     ]
 
@@ -108,7 +114,9 @@ def test_the_speech_of_a_sound_starts_with_the_sound() -> None:
     words = voice("opening_hours", RATE_HZ)
     channel = np.concatenate([silence(1), words, silence(1)])
     sound = ChannelSound(RATE_HZ + audible(words)[0], RATE_HZ + audible(words)[1], 0)
-    found = speech(channel, RATE_HZ, SpeechSpan(sound.start, sound.end), sound.end + 1_600, len(channel))
+    found = speech(
+        channel, RATE_HZ, SpeechSpan(sound.start, sound.end), sound.end + 1_600, len(channel)
+    )
 
     assert found.start == sound.start
     assert sound.end - RATE_HZ // 5 < found.end <= sound.end + 1_600
@@ -116,8 +124,12 @@ def test_the_speech_of_a_sound_starts_with_the_sound() -> None:
 
 @pytest.mark.parametrize("below_db", [15, 20, 25, 30])
 @pytest.mark.parametrize("hum", [0.0, 0.9])
-def test_the_room_after_the_caller_is_within_the_bound_of_the_end(below_db: float, hum: float) -> None:
-    """The tone of the room is heard for 300 ms more, as behind a noise gate. Some rooms have a hum."""
+def test_the_room_after_the_caller_is_within_the_bound_of_the_end(
+    below_db: float, hum: float
+) -> None:
+    """The tone of the room is heard for 300 ms more, as behind a noise gate. Some rooms have a
+    hum.
+    """
     words = voice("not_today", RATE_HZ).astype(np.float64)
     words = words[: audible(words.astype(np.int16))[1]]
     count = 300 * RATE_HZ // 1_000
@@ -129,14 +141,21 @@ def test_the_room_after_the_caller_is_within_the_bound_of_the_end(below_db: floa
     span = SpeechSpan(len(gap), len(gap) + len(words) + count)
     found = speech(channel, RATE_HZ, span, span.end + RATE_HZ // 10, len(channel))
 
-    assert abs(found.end - len(gap) - len(words)) * 1_000 / RATE_HZ <= found.uncertainty_ns / NS_PER_MS + 5
+    assert (
+        abs(found.end - len(gap) - len(words)) * 1_000 / RATE_HZ
+        <= found.uncertainty_ns / NS_PER_MS + 5
+    )
 
 
 @pytest.mark.parametrize("weak_ms", [101, 150, 300, 700])
-def test_a_last_word_that_the_detector_does_not_hear_is_within_the_bound_of_the_end(weak_ms: int) -> None:
+def test_a_last_word_that_the_detector_does_not_hear_is_within_the_bound_of_the_end(
+    weak_ms: int,
+) -> None:
     words = voice("not_today", RATE_HZ).astype(np.float64)
     words = words[: audible(words.astype(np.int16))[1]]
-    weak = np.random.default_rng(4).normal(0, np.sqrt(np.mean(words**2)) * 10 ** (-28 / 20), weak_ms * RATE_HZ // 1_000)
+    weak = np.random.default_rng(4).normal(
+        0, np.sqrt(np.mean(words**2)) * 10 ** (-28 / 20), weak_ms * RATE_HZ // 1_000
+    )
     gap = np.zeros(2 * RATE_HZ)
     channel = np.concatenate([gap, words, weak, gap]).astype(np.int16)
     span = SpeechSpan(len(gap), len(gap) + len(words))

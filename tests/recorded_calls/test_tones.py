@@ -1,4 +1,6 @@
-"""The beeps of a recorder and ring tones change neither the turns of a recorded call nor its latencies."""
+"""The beeps of a recorder and ring tones change neither the turns of a recorded call nor its
+latencies.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,17 @@ def mixed(samples: Samples, tone: np.ndarray, *at_s: float) -> np.ndarray:
 
 
 def read(folder: Path, caller: np.ndarray, agent: np.ndarray) -> RecordedCall:
-    pair = [G711_ULAW.decode(G711_ULAW.encode(np.rint(samples).astype(np.int16))) for samples in (caller, agent)]
+    pair = [
+        G711_ULAW.decode(G711_ULAW.encode(np.rint(samples).astype(np.int16)))
+        for samples in (caller, agent)
+    ]
     soundfile.write(folder / "call.wav", np.stack(pair, axis=1), RATE_HZ, subtype="PCM_16")
     return read_call(folder / "call.wav", "auto")
 
 
-def assert_same_turns(call: RecordedCall, truth: ConstructedCall, tolerance_ms: float = EXACT_MS) -> None:
+def assert_same_turns(
+    call: RecordedCall, truth: ConstructedCall, tolerance_ms: float = EXACT_MS
+) -> None:
     talk = conversation(call.caller_sounds, call.agent_sounds, RATE_HZ, len(call.agent))
     assert [utterance.kind for utterance in talk.utterances] == truth.kinds
     assert talk.greets
@@ -59,7 +66,9 @@ def assert_same_turns(call: RecordedCall, truth: ConstructedCall, tolerance_ms: 
 
 @pytest.mark.parametrize("channels", ["both", "caller", "agent"])
 @pytest.mark.parametrize("offset_s", [-0.2, -0.05, 0.1, 0.6])
-def test_the_beeps_of_a_recorder_are_no_speech_also_over_speech(channels: str, offset_s: float, tmp_path: Path) -> None:
+def test_the_beeps_of_a_recorder_are_no_speech_also_over_speech(
+    channels: str, offset_s: float, tmp_path: Path
+) -> None:
     """The beeps are at the starts and the ends of speech, and in silence."""
     reply_s = CALL.ends_s[0] + CALL.waits_ms[0] / 1_000
     places = (
@@ -81,9 +90,16 @@ def test_the_beeps_of_a_recorder_are_no_speech_also_over_speech(channels: str, o
 
 
 @pytest.mark.parametrize("tones_hz", [(440, 480), (425,), (400, 450)])
-def test_a_ring_tone_before_the_answer_is_no_pause_of_a_reply(tones_hz: tuple[int, ...], tmp_path: Path) -> None:
+def test_a_ring_tone_before_the_answer_is_no_pause_of_a_reply(
+    tones_hz: tuple[int, ...], tmp_path: Path
+) -> None:
     lead = np.zeros(6 * RATE_HZ)
-    ring = mixed(lead.astype(np.int16), np.sum([beep(1, hertz, 2_000) for hertz in tones_hz], axis=0), 0.5, 4.0)
+    ring = mixed(
+        lead.astype(np.int16),
+        np.sum([beep(1, hertz, 2_000) for hertz in tones_hz], axis=0),
+        0.5,
+        4.0,
+    )
     call = read(tmp_path, np.concatenate([lead, CALL.caller]), np.concatenate([ring, CALL.agent]))
     talk = conversation(call.caller_sounds, call.agent_sounds, RATE_HZ, len(call.agent))
 

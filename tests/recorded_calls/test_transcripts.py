@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from bench.files.safe_io import JsonError, read_json
 from bench.plan.recordings import SpeechSpan
-from bench.recorded_calls.transcripts import AROUND_S, Phrase, SideWords, UnknownFormError, aligned, phrases
+from bench.recorded_calls.transcripts import (
+    AROUND_S,
+    Phrase,
+    SideWords,
+    UnknownFormError,
+    aligned,
+    phrases,
+)
 
 SAID = [("caller", 1.5, 2.25, "Hello there."), ("agent", 3.0, 4.5, "How can I help?")]
 
@@ -20,33 +27,78 @@ SAID = [("caller", 1.5, 2.25, "Hello there."), ("agent", 3.0, 4.5, "How can I he
 def twilio(number: Any) -> dict[str, Any]:
     return {
         "sentences": [
-            {"media_channel": 1, "sentence_index": 0, "start_time": number(1.5), "end_time": number(2.25),
-             "transcript": "Hello there.", "sid": "GX0", "confidence": number(0.9), "words": None},
-            {"media_channel": "2", "sentence_index": 1, "start_time": number(3.0), "end_time": number(4.5),
-             "transcript": "How can I help?", "sid": "GX1", "confidence": None, "words": []},
+            {
+                "media_channel": 1,
+                "sentence_index": 0,
+                "start_time": number(1.5),
+                "end_time": number(2.25),
+                "transcript": "Hello there.",
+                "sid": "GX0",
+                "confidence": number(0.9),
+                "words": None,
+            },
+            {
+                "media_channel": "2",
+                "sentence_index": 1,
+                "start_time": number(3.0),
+                "end_time": number(4.5),
+                "transcript": "How can I help?",
+                "sid": "GX1",
+                "confidence": None,
+                "words": [],
+            },
         ],
         "meta": {"page": 0},
-    }  # fmt: skip
+    }
 
 
 AZURE_BATCH = {
-    "source": "https://…", "durationInTicks": 60_000_000,
+    "source": "https://…",
+    "durationInTicks": 60_000_000,
     "combinedRecognizedPhrases": [{"channel": 0, "display": "Hello there."}],
     "recognizedPhrases": [
-        {"recognitionStatus": "Success", "channel": 0, "offset": "PT1.5S", "offsetInTicks": 15_000_000.0,
-         "durationInTicks": 7_500_000, "nBest": [{"confidence": 0.9, "display": "Hello there."}]},
-        {"recognitionStatus": "Success", "channel": 1, "offsetInTicks": 30_000_000, "durationInTicks": 15_000_000,
-         "nBest": [{"display": "How can I help?"}, {"display": "How may I help?"}]},
-        {"recognitionStatus": "Failure", "channel": 1, "offsetInTicks": 50_000_000, "durationInTicks": 0},
+        {
+            "recognitionStatus": "Success",
+            "channel": 0,
+            "offset": "PT1.5S",
+            "offsetInTicks": 15_000_000.0,
+            "durationInTicks": 7_500_000,
+            "nBest": [{"confidence": 0.9, "display": "Hello there."}],
+        },
+        {
+            "recognitionStatus": "Success",
+            "channel": 1,
+            "offsetInTicks": 30_000_000,
+            "durationInTicks": 15_000_000,
+            "nBest": [{"display": "How can I help?"}, {"display": "How may I help?"}],
+        },
+        {
+            "recognitionStatus": "Failure",
+            "channel": 1,
+            "offsetInTicks": 50_000_000,
+            "durationInTicks": 0,
+        },
     ],
-}  # fmt: skip
+}
 AZURE_FAST = {
-    "durationMilliseconds": 6_000, "combinedPhrases": [{"channel": 0, "text": "Hello there."}],
+    "durationMilliseconds": 6_000,
+    "combinedPhrases": [{"channel": 0, "text": "Hello there."}],
     "phrases": [
-        {"channel": 0, "offsetMilliseconds": 1_500, "durationMilliseconds": 750, "text": "Hello there.", "words": []},
-        {"channel": 1, "offsetMilliseconds": 3_000, "durationMilliseconds": 1_500, "text": "How can I help?"},
+        {
+            "channel": 0,
+            "offsetMilliseconds": 1_500,
+            "durationMilliseconds": 750,
+            "text": "Hello there.",
+            "words": [],
+        },
+        {
+            "channel": 1,
+            "offsetMilliseconds": 3_000,
+            "durationMilliseconds": 1_500,
+            "text": "How can I help?",
+        },
     ],
-}  # fmt: skip
+}
 DEEPGRAM = {
     "metadata": {"channels": 2},
     "results": {
@@ -62,15 +114,38 @@ LIVEKIT = {
     "chat_history": {
         "items": [
             {"id": "item_0", "type": "agent_handoff", "created_at": NOON},
-            {"id": "item_1", "type": "message", "role": "user", "content": ["Hello there."], "created_at": NOON + 9,
-             "metrics": {"started_speaking_at": NOON + 1.5, "stopped_speaking_at": NOON + 2.25}},
-            {"id": "item_2", "type": "function_call", "name": "look_up", "arguments": "{}", "created_at": NOON + 2.5},
-            {"id": "item_3", "role": "assistant", "content": ["How can I", {"type": "image"}, "help?"],
-             "interrupted": False, "metrics": {"started_speaking_at": NOON + 3, "stopped_speaking_at": NOON + 4.5}},
-            {"id": "item_4", "type": "message", "role": "system", "content": [], "created_at": NOON},
+            {
+                "id": "item_1",
+                "type": "message",
+                "role": "user",
+                "content": ["Hello there."],
+                "created_at": NOON + 9,
+                "metrics": {"started_speaking_at": NOON + 1.5, "stopped_speaking_at": NOON + 2.25},
+            },
+            {
+                "id": "item_2",
+                "type": "function_call",
+                "name": "look_up",
+                "arguments": "{}",
+                "created_at": NOON + 2.5,
+            },
+            {
+                "id": "item_3",
+                "role": "assistant",
+                "content": ["How can I", {"type": "image"}, "help?"],
+                "interrupted": False,
+                "metrics": {"started_speaking_at": NOON + 3, "stopped_speaking_at": NOON + 4.5},
+            },
+            {
+                "id": "item_4",
+                "type": "message",
+                "role": "system",
+                "content": [],
+                "created_at": NOON,
+            },
         ]
     }
-}  # fmt: skip
+}
 FORMS: dict[str, Any] = {
     "Twilio with numbers": twilio(float),
     "Twilio with strings": twilio(str),
@@ -80,21 +155,30 @@ FORMS: dict[str, Any] = {
     "LiveKit Agents": LIVEKIT,
     "LiveKit Agents without history": LIVEKIT["chat_history"],
     "list": [
-        {"start": start, "end": end, "text": text, "role": role} for role, start, end, text in reversed(SAID)
+        {"start": start, "end": end, "text": text, "role": role}
+        for role, start, end, text in reversed(SAID)
     ],
     "segments": {
         "segments": [
-            {"start": start, "end": end, "text": text, "speaker": role.upper()} for role, start, end, text in SAID
+            {"start": start, "end": end, "text": text, "speaker": role.upper()}
+            for role, start, end, text in SAID
         ]
     },
-}  # fmt: skip
+}
 
 
 def said(found: list[Phrase]) -> list[tuple[str, float, float, str]]:
-    """Return (side, start, end, words) of each phrase of a call that starts with the first words at 1.5 s."""
+    """Return (side, start, end, words) of each phrase of a call that starts with the first words
+    at 1.5 s.
+    """
     sides = {1: "caller", 2: "agent"}
     return [
-        (str(phrase.role or sides[int(phrase.channel or 0)]), phrase.start_s, phrase.end_s, phrase.text)
+        (
+            str(phrase.role or sides[int(phrase.channel or 0)]),
+            phrase.start_s,
+            phrase.end_s,
+            phrase.text,
+        )
         for phrase in aligned(found, 1.5, 1)
     ]
 
@@ -107,17 +191,31 @@ def test_each_form_gives_the_same_words_at_the_same_times(form: str) -> None:
 def test_messages_of_pipecat_have_a_time_of_day_and_no_end() -> None:
     found = phrases(
         [
-            {"role": "user", "content": "Hello there.", "timestamp": "2025-03-01T10:00:01.500+00:00"},
-            {"role": "assistant", "content": "How can I help?", "timestamp": "2025-03-01T10:00:03+00:00"},
+            {
+                "role": "user",
+                "content": "Hello there.",
+                "timestamp": "2025-03-01T10:00:01.500+00:00",
+            },
+            {
+                "role": "assistant",
+                "content": "How can I help?",
+                "timestamp": "2025-03-01T10:00:03+00:00",
+            },
             {"role": "assistant", "content": "", "timestamp": "2025-03-01T10:00:09+00:00"},
         ]
     )
-    assert said(found) == [("caller", 1.5, 1.5, "Hello there."), ("agent", 3.0, 3.0, "How can I help?")]
+    assert said(found) == [
+        ("caller", 1.5, 1.5, "Hello there."),
+        ("agent", 3.0, 3.0, "How can I help?"),
+    ]
 
 
 def test_times_of_day_count_from_the_first_words_of_the_caller() -> None:
     found = phrases(
-        [{"role": role, "text": text, "start": NOON + start, "end": NOON + end} for role, start, end, text in SAID]
+        [
+            {"role": role, "text": text, "start": NOON + start, "end": NOON + end}
+            for role, start, end, text in SAID
+        ]
     )
 
     assert [phrase.start_s for phrase in aligned(found, 20.0, 1)] == [20.0, 21.5]
@@ -151,31 +249,58 @@ TIMES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12)
 def test_the_words_of_an_utterance_are_the_phrases_around_it(
     times: list[tuple[int, int]], begin: int, length: int
 ) -> None:
-    found = sorted(Phrase(start, start + size, f"{number}", 1) for number, (start, size) in enumerate(times))
+    found = sorted(
+        Phrase(start, start + size, f"{number}", 1) for number, (start, size) in enumerate(times)
+    )
     around = begin - AROUND_S, begin + length + AROUND_S
-    expected = [phrase.text for phrase in found if around[0] <= (phrase.start_s + phrase.end_s) / 2 <= around[1]]
+    expected = [
+        phrase.text
+        for phrase in found
+        if around[0] <= (phrase.start_s + phrase.end_s) / 2 <= around[1]
+    ]
 
-    words = SideWords(found, "caller", 1).text_in(SpeechSpan(begin * 100, (begin + length) * 100), 100)
+    words = SideWords(found, "caller", 1).text_in(
+        SpeechSpan(begin * 100, (begin + length) * 100), 100
+    )
 
     assert words == " ".join(expected)
 
 
 GARBAGE: dict[str, Any] = {
-    "null": None, "number": 5, "text": "hello", "empty list": [], "empty object": {}, "list of numbers": [1, 2],
-    "nested": [[{"start": 1}]], "no words": [{"start": 1, "end": 2, "text": " ", "role": "user"}],
-    "no times": [{"text": "hello", "role": "user"}], "words that are no text": [{"start": 1, "text": 5}],
-    "boolean time": [{"start": True, "text": "x"}], "time in words": [{"start": "noon", "text": "x"}],
-    "clock": [{"start": "01:02", "text": "x"}], "null times": twilio(lambda _: None),
-    "endless channel": {"sentences": [{"start_time": 1, "end_time": 2, "media_channel": 1e999, "transcript": "x"}]},
-    "sentences of another kind": {"sentences": {"a": 1}}, "no channel": {"phrases": [{"text": "x"}]},
-    "Deepgram without utterances": {"results": {"channels": []}}, "no guess": {"recognizedPhrases": [
-        {"channel": 0, "offsetInTicks": 1, "durationInTicks": 1, "nBest": []}]},
-    "items of another kind": {"items": 5}, "time before all days": [{"start": "0001-01-01T00:00:00", "text": "x"}],
-    "one message without a time": [{"start": 1, "text": "x", "role": "user"}, {"text": "y", "role": "user"}],
+    "null": None,
+    "number": 5,
+    "text": "hello",
+    "empty list": [],
+    "empty object": {},
+    "list of numbers": [1, 2],
+    "nested": [[{"start": 1}]],
+    "no words": [{"start": 1, "end": 2, "text": " ", "role": "user"}],
+    "no times": [{"text": "hello", "role": "user"}],
+    "words that are no text": [{"start": 1, "text": 5}],
+    "boolean time": [{"start": True, "text": "x"}],
+    "time in words": [{"start": "noon", "text": "x"}],
+    "clock": [{"start": "01:02", "text": "x"}],
+    "null times": twilio(lambda _: None),
+    "endless channel": {
+        "sentences": [{"start_time": 1, "end_time": 2, "media_channel": 1e999, "transcript": "x"}]
+    },
+    "sentences of another kind": {"sentences": {"a": 1}},
+    "no channel": {"phrases": [{"text": "x"}]},
+    "Deepgram without utterances": {"results": {"channels": []}},
+    "no guess": {
+        "recognizedPhrases": [{"channel": 0, "offsetInTicks": 1, "durationInTicks": 1, "nBest": []}]
+    },
+    "items of another kind": {"items": 5},
+    "time before all days": [{"start": "0001-01-01T00:00:00", "text": "x"}],
+    "one message without a time": [
+        {"start": 1, "text": "x", "role": "user"},
+        {"text": "y", "role": "user"},
+    ],
     "one item without a time": {"items": [{"role": "user", "content": ["x"]}]},
     "no side": [{"start": 1, "end": 2, "text": "hello"}],
-    "not a number": [{"start": "nan", "text": "x"}], "endless": [{"start": "inf", "text": "x"}],
-}  # fmt: skip
+    "not a number": [{"start": "nan", "text": "x"}],
+    "endless": [{"start": "inf", "text": "x"}],
+}
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
@@ -190,16 +315,45 @@ def test_messages_of_unknown_roles_at_the_same_time_are_no_error() -> None:
 
 
 KEYS = st.sampled_from(
-    ["sentences", "phrases", "recognizedPhrases", "results", "utterances", "items", "segments", "messages", "start",
-     "end", "text", "role", "channel", "timestamp", "metrics", "content", "start_time", "end_time", "transcript",
-     "type", "media_channel", "started_speaking_at", "chat_history", "offsetMilliseconds", "durationMilliseconds"]
-)  # fmt: skip
+    [
+        "sentences",
+        "phrases",
+        "recognizedPhrases",
+        "results",
+        "utterances",
+        "items",
+        "segments",
+        "messages",
+        "start",
+        "end",
+        "text",
+        "role",
+        "channel",
+        "timestamp",
+        "metrics",
+        "content",
+        "start_time",
+        "end_time",
+        "transcript",
+        "type",
+        "media_channel",
+        "started_speaking_at",
+        "chat_history",
+        "offsetMilliseconds",
+        "durationMilliseconds",
+    ]
+)
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**63), 2**64), st.floats(),
-    st.sampled_from(["user", "1.5", "", "12:00", "x", "message"])
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64),
+    st.floats(),
+    st.sampled_from(["user", "1.5", "", "12:00", "x", "message"]),
+)
 DOCUMENTS = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=15
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6),
+    max_leaves=15,
 )
 
 

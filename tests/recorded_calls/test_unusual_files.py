@@ -1,4 +1,6 @@
-"""Damaged and unusual files: each is imported, or named in one line, and prevents no other import."""
+"""Damaged and unusual files: each is imported, or named in one line, and prevents no other
+import.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ SECONDS = len(CALL) / RATE_HZ
 NOISE = np.random.default_rng(1)
 
 
-def audio(frames: Frames = CALL, rate_hz: int = RATE_HZ, subtype: str = "PCM_16", form: str = "WAV") -> bytes:
+def audio(
+    frames: Frames = CALL, rate_hz: int = RATE_HZ, subtype: str = "PCM_16", form: str = "WAV"
+) -> bytes:
     written = io.BytesIO()
     soundfile.write(written, frames, rate_hz, subtype=subtype, format=form)
     return written.getvalue()
@@ -53,7 +57,10 @@ def tone(seconds: float, hertz: float = 440) -> Frames:
 
 def music(seconds: float) -> Frames:
     """Return notes without a pause between them."""
-    chords = (tone(0.5, hertz) + tone(0.5, hertz * 1.5) for hertz in NOISE.uniform(200, 900, round(seconds * 2)))
+    chords = (
+        tone(0.5, hertz) + tone(0.5, hertz * 1.5)
+        for hertz in NOISE.uniform(200, 900, round(seconds * 2))
+    )
     return np.concatenate(list(chords))
 
 
@@ -65,8 +72,10 @@ def imported_files() -> dict[str, bytes]:
     """Return the files that are imported, by name."""
     return {
         "ordinary.wav": audio(),
-        **{f"wav {subtype}.wav": audio(subtype=subtype)
-           for subtype in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW")},
+        **{
+            f"wav {subtype}.wav": audio(subtype=subtype)
+            for subtype in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW")
+        },
         "flac.flac": audio(form="FLAC"),
         "opus.ogg": audio(subtype="OPUS", form="OGG"),
         "vorbis.ogg": audio(subtype="VORBIS", form="OGG"),
@@ -76,8 +85,10 @@ def imported_files() -> dict[str, bytes]:
         "sun.au": audio(subtype="ULAW", form="AU"),
         "apple.aiff": audio(form="AIFF"),
         "apple.caf": audio(subtype="ALAW", form="CAF"),
-        **{f"{rate_hz} Hz.wav": at_rate(rate_hz)
-           for rate_hz in (7_999, 11_025, 16_000, 22_050, 44_100, 48_000, 384_000)},
+        **{
+            f"{rate_hz} Hz.wav": at_rate(rate_hz)
+            for rate_hz in (7_999, 11_025, 16_000, 22_050, 44_100, 48_000, 384_000)
+        },
         "with DC offset.wav": audio(CALL + np.array([0.02, -0.05])),
         "caller inverted.wav": audio(CALL * np.array([-1, 1])),
         "clipped.wav": audio(np.clip(CALL * 60, -1, 1)),
@@ -97,7 +108,7 @@ def imported_files() -> dict[str, bytes]:
         "....wav": audio(),
         "'; rm -rf $HOME #.wav": audio(),
         "%s %d {0} {name}.wav": audio(),
-    }  # fmt: skip
+    }
 
 
 def refused_files() -> dict[str, tuple[bytes, str]]:
@@ -109,15 +120,32 @@ def refused_files() -> dict[str, tuple[bytes, str]]:
         "one byte.wav": (b"R", "is not readable audio"),
         "zeros.wav": (bytes(50_000), "is not readable audio"),
         "random.wav": (NOISE.bytes(20_000), "is not readable audio"),
-        **{f"wav header cut at {size}.wav": (audio()[:size], "") for size in (4, 11, 12, 20, 35, 43, 44)},
-        **{f"wav body cut at {size}.wav": (audio()[:size], "is truncated") for size in (45, 46, 1_000, 30_000)},
-        **{f"flac cut at {size}.flac": (audio(form="FLAC")[:size], "") for size in (4, 20, 41, 42, 86, 1_000, 20_000)},
-        **{f"ogg cut at {size}.ogg": (audio(subtype="VORBIS", form="OGG")[:size], "")
-           for size in (4, 27, 58, 1_000, 4_000, 9_000)},
-        **{f"opus cut at {size}.ogg": (audio(subtype="OPUS", form="OGG")[:size], "") for size in (30, 100, 5_000)},
+        **{
+            f"wav header cut at {size}.wav": (audio()[:size], "")
+            for size in (4, 11, 12, 20, 35, 43, 44)
+        },
+        **{
+            f"wav body cut at {size}.wav": (audio()[:size], "is truncated")
+            for size in (45, 46, 1_000, 30_000)
+        },
+        **{
+            f"flac cut at {size}.flac": (audio(form="FLAC")[:size], "")
+            for size in (4, 20, 41, 42, 86, 1_000, 20_000)
+        },
+        **{
+            f"ogg cut at {size}.ogg": (audio(subtype="VORBIS", form="OGG")[:size], "")
+            for size in (4, 27, 58, 1_000, 4_000, 9_000)
+        },
+        **{
+            f"opus cut at {size}.ogg": (audio(subtype="OPUS", form="OGG")[:size], "")
+            for size in (30, 100, 5_000)
+        },
         "caf cut.caf": (audio(form="CAF")[:9_000], ""),
         "au cut.au": (audio(form="AU")[:9_000], "is truncated"),
-        "one channel.wav": (audio(CALLER), "is mono; record the caller and the agent in two channels"),
+        "one channel.wav": (
+            audio(CALLER),
+            "is mono; record the caller and the agent in two channels",
+        ),
         "one side.wav": (audio(AGENT), "join them: sox -M caller.wav agent.wav call.wav"),
         "three channels.wav": (audio(np.column_stack([CALL, CALLER])), "has 3 channels"),
         "eight channels.wav": (audio(np.column_stack([CALL] * 4)), "has 8 channels"),
@@ -131,40 +159,75 @@ def refused_files() -> dict[str, tuple[bytes, str]]:
         "no channels.wav": (patched(audio(), 22, bytes(2)), ""),
         "no bits.wav": (patched(audio(), 34, bytes(2)), ""),
         "unknown encoding.wav": (patched(audio(), 20, b"\x99\x99"), ""),
-        **{f"a sample of {bad}.wav": (audio(np.concatenate([CALL, [[bad, 0]]]), subtype="FLOAT"), "is damaged")
-           for bad in (np.nan, np.inf)},
+        **{
+            f"a sample of {bad}.wav": (
+                audio(np.concatenate([CALL, [[bad, 0]]]), subtype="FLOAT"),
+                "is damaged",
+            )
+            for bad in (np.nan, np.inf)
+        },
         "absurd floats.wav": (audio(CALL * 1e30, subtype="DOUBLE"), "is damaged"),
         "both silent.wav": (audio(both(SILENT, SILENT)), "channel 1, the caller's, is silent"),
         "caller silent.wav": (audio(both(SILENT, AGENT)), "channel 1, the caller's, is silent"),
         "agent silent.wav": (audio(both(CALLER, SILENT)), "channel 2, the agent's, is silent"),
-        "only the agent speaks.wav": (audio(both(QUIET, AGENT)), "the call has no caller's voice: leave it out"),
+        "only the agent speaks.wav": (
+            audio(both(QUIET, AGENT)),
+            "the call has no caller's voice: leave it out",
+        ),
         "only the caller speaks.wav": (audio(both(CALLER, QUIET)), "the call has no agent's voice"),
-        "the agent never answers.wav":
-            (audio(both(np.concatenate([SILENT, CALLER]), np.concatenate([AGENT, SILENT]))), "answers nothing"),
-        "same channels.wav": (audio(both(CALLER, CALLER)), "both channels are the same, a mono recording"),
-        "same channels, both sides.wav":
-            (audio(both(CALLER, CALLER)), "join them: sox -M caller.wav agent.wav call.wav"),
-        "same channels, one quieter.wav": (audio(both(CALLER, CALLER / 8)), "both channels are the same"),
-        "same channels, one inverted.wav": (audio(both(CALLER, -CALLER)), "are the same (one of them inverted)"),
+        "the agent never answers.wav": (
+            audio(both(np.concatenate([SILENT, CALLER]), np.concatenate([AGENT, SILENT]))),
+            "answers nothing",
+        ),
+        "same channels.wav": (
+            audio(both(CALLER, CALLER)),
+            "both channels are the same, a mono recording",
+        ),
+        "same channels, both sides.wav": (
+            audio(both(CALLER, CALLER)),
+            "join them: sox -M caller.wav agent.wav call.wav",
+        ),
+        "same channels, one quieter.wav": (
+            audio(both(CALLER, CALLER / 8)),
+            "both channels are the same",
+        ),
+        "same channels, one inverted.wav": (
+            audio(both(CALLER, -CALLER)),
+            "are the same (one of them inverted)",
+        ),
         "same channels, one delayed.wav": (audio(both(CALLER, np.roll(CALLER, 40))), ""),
         "swapped.wav": (audio(both(AGENT, CALLER + 0.1 * np.roll(AGENT, 800))), "add --caller 2"),
-        "only noise.wav": (audio(0.05 * NOISE.normal(size=CALL.shape)), "has no sound above its background"),
+        "only noise.wav": (
+            audio(0.05 * NOISE.normal(size=CALL.shape)),
+            "has no sound above its background",
+        ),
         "only DC.wav": (audio(both(SILENT + 0.1, SILENT - 0.3)), ""),
         "a constant.wav": (audio(both(SILENT + 0.1, AGENT)), "has no sound above its background"),
-        "hold music.wav": (audio(both(np.tile(CALLER, 10), np.concatenate([AGENT, music(35)]))), "like hold music"),
-        "a long tone.wav": (audio(both(np.tile(CALLER, 10), np.concatenate([AGENT, tone(35)]))), "like hold music"),
+        "hold music.wav": (
+            audio(both(np.tile(CALLER, 10), np.concatenate([AGENT, music(35)]))),
+            "like hold music",
+        ),
+        "a long tone.wav": (
+            audio(both(np.tile(CALLER, 10), np.concatenate([AGENT, tone(35)]))),
+            "like hold music",
+        ),
         "mp3.mp3": (audio(subtype="MPEG_LAYER_III", form="MP3"), "is an MP3"),
-        "mp3 as wav.wav": (audio(subtype="MPEG_LAYER_III", form="MP3"), "is an MP3, even if its name differs"),
+        "mp3 as wav.wav": (
+            audio(subtype="MPEG_LAYER_III", form="MP3"),
+            "is an MP3, even if its name differs",
+        ),
         "mp3 with a tag.mp3": (b"ID3\x04" + NOISE.bytes(10_000), "is an MP3"),
-        "aac.m4a":
-            (b"\x00\x00\x00\x20ftypM4A " + NOISE.bytes(10_000), "is MP4 or M4A (such as AAC); convert it to WAV"),
+        "aac.m4a": (
+            b"\x00\x00\x00\x20ftypM4A " + NOISE.bytes(10_000),
+            "is MP4 or M4A (such as AAC); convert it to WAV",
+        ),
         "amr.amr": (b"#!AMR\n" + NOISE.bytes(10_000), "is AMR; convert it to WAV"),
         "refused\nline\r\x1b[31m.wav": (b"", "is empty"),
         "::refused ##vso[task].wav": (b"", "is empty"),
         os.fsdecode(b"refused-\xff\xfe.wav"): (b"", "is empty"),
         "x" * 250 + "2.wav": (b"", "is empty"),
         "raw.raw": (audio()[44:], "is not readable audio"),
-    }  # fmt: skip
+    }
 
 
 def written(folder: Path, files: Mapping[str, bytes]) -> Iterator[Path]:
@@ -176,7 +239,9 @@ def written(folder: Path, files: Mapping[str, bytes]) -> Iterator[Path]:
 
 @dataclass
 class Unusual:
-    """The import of all files. `refused` has (path, part of its line) of each file that is not imported."""
+    """The import of all files. `refused` has (path, part of its line) of each file that is not
+    imported.
+    """
 
     imported: list[Path]
     refused: list[tuple[Path, str]]
@@ -235,8 +300,13 @@ def test_a_damaged_file_does_not_prevent_the_import_of_the_others(done: Unusual)
 
     assert result.status == 1
     assert totals.startswith(f"Imported {len(done.imported)} of {total} calls, with ")
-    assert f"{len(done.refused)} of {total} recordings could not be imported." in result.document["notices"]
-    assert sorted(row["session_id"] for row in sessions) == sorted(path.stem for path in result.scripts)
+    assert (
+        f"{len(done.refused)} of {total} recordings could not be imported."
+        in result.document["notices"]
+    )
+    assert sorted(row["session_id"] for row in sessions) == sorted(
+        path.stem for path in result.scripts
+    )
     assert len(sessions) == len(done.imported)
 
 
@@ -248,9 +318,13 @@ def test_each_encoding_of_a_call_gives_the_same_turn(done: Unusual) -> None:
 
 
 def test_recordings_with_the_same_name_get_different_scripts(done: Unusual) -> None:
-    assert {"ordinary", "ordinary-2", "flac", "flac-2"} <= {path.stem for path in done.result.scripts}
+    assert {"ordinary", "ordinary-2", "flac", "flac-2"} <= {
+        path.stem for path in done.result.scripts
+    }
 
 
 def test_no_script_is_hidden_from_a_shell(done: Unusual) -> None:
     assert len(list((done.result.folder / "out").glob("*.yaml"))) == len(done.imported)
-    assert not [path for path in (done.result.folder / "out").iterdir() if path.name.startswith(".")]
+    assert not [
+        path for path in (done.result.folder / "out").iterdir() if path.name.startswith(".")
+    ]

@@ -11,7 +11,8 @@ from reports.statistics.baselines import stored_quantile
 from reports.statistics.differences import LEVEL
 
 DRAWS = 400
-"""The number of resamples of a comparison or a check. No test depends on how precise the resampled intervals are."""
+"""The number of resamples of a comparison or a check. No test depends on how precise the
+resampled intervals are."""
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,11 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let comparisons and checks use fewer resamples, unless EXAMPLES=all."""
     if os.environ.get("EXAMPLES") == "all":
         return
-    monkeypatch.setattr(compare_targets, "__kwdefaults__", {**(compare_targets.__kwdefaults__ or {}), "draws": DRAWS})
+    monkeypatch.setattr(
+        compare_targets,
+        "__kwdefaults__",
+        {**(compare_targets.__kwdefaults__ or {}), "draws": DRAWS},
+    )
     monkeypatch.setattr(inference, "__defaults__", (LEVEL, DRAWS, None))
     monkeypatch.setattr(stored_quantile, "__defaults__", (DRAWS,))
     monkeypatch.setattr("reports.analysis.check.baselines.RESAMPLES", DRAWS)

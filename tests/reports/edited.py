@@ -16,7 +16,8 @@ from reports.data.runs import load_for_report
 class Columns(dict[str, list[Any]]):
     """The columns of a table. The key is the name of the column.
 
-    A column is read when it is used for the first time, because a test needs only two or three of a hundred columns.
+    A column is read when it is used for the first time, because a test needs only two or three of a
+    hundred columns.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -49,7 +50,8 @@ class Row(Mapping[str, Any]):
 def edit(folder: Path, table: str, change: Callable[[int, Row], Row | None]) -> Path:
     """Change the rows of a table of a run. Return the folder of the run.
 
-    `change` is called with the number of each row and the row. It returns the changed row, or None to remove the row.
+    `change` is called with the number of each row and the row. It returns the changed row, or None
+    to remove the row.
     """
     path = folder / f"{table}.parquet"
     stored = pq.read_table(path)
@@ -71,12 +73,18 @@ def edited(folder: Path, change: Callable[[int, Row], Row | None], table: str = 
 
 
 def waiting(folder: Path, times: Callable[[Row], float]) -> Path:
-    """Multiply the latency to the first audio of each turn by `times(row)`. Return the folder of the run."""
+    """Multiply the latency to the first audio of each turn by `times(row)`. Return the folder of
+    the run.
+    """
 
     def change(_: int, row: Row) -> Row:
         asked_ns, first_ns = row["speech_end_at_ns"], row["first_audio_at_ns"]
         by = 1.0 if first_ns is None else times(row)
-        return row if by == 1 else row | {"first_audio_at_ns": asked_ns + round((first_ns - asked_ns) * by)}
+        return (
+            row
+            if by == 1
+            else row | {"first_audio_at_ns": asked_ns + round((first_ns - asked_ns) * by)}
+        )
 
     return edit(folder, "turns", change)
 
@@ -88,4 +96,7 @@ def slowed(folder: Path, times: float, target: str = "") -> Path:
     """
     starts_ns = pq.read_table(folder / "turns.parquet", columns=["start_ns"])["start_ns"].to_numpy()
     middle_ns = (starts_ns.min() + starts_ns.max()) / 2
-    return waiting(folder, lambda row: times if row["start_ns"] > middle_ns and target in ("", row["target"]) else 1.0)
+    return waiting(
+        folder,
+        lambda row: times if row["start_ns"] > middle_ns and target in ("", row["target"]) else 1.0,
+    )

@@ -13,13 +13,18 @@ LADDER_MS = range(300, 1_021, 40)
 
 
 def turn_taking(index: int, row: Row) -> Row:
-    """Make a turn with a pause of each session, a turn after a sound, one that interrupts, and one without answer."""
+    """Make a turn with a pause of each session, a turn after a sound, one that interrupts, and
+    one without answer.
+    """
     number = index // PLAN.turns // 2
     odd, target = number % 2 == 1, row["target"]
     match row["turn"]:
         case 1:
             pause_ms = LADDER_MS[number % len(LADDER_MS)]
-            return row | {"speech_pause_ns": pause_ms * MS, "cut_off": pause_ms > SILENCE_MS[target]}
+            return row | {
+                "speech_pause_ns": pause_ms * MS,
+                "cut_off": pause_ms > SILENCE_MS[target],
+            }
         case 2:
             return row | {"cut_off": False, "false_reply": odd and target == "east"}
         case 3:

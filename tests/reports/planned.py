@@ -16,17 +16,29 @@ TIGHT = {"ttfa": ["p(50)<+0.1%"]}
 UNDECIDED = {"ttfa": ["p(50)<+12%"]}
 
 
-def planned(primary: dict[str, list[str]], at: Sequence[int] = (40, 80, 120), **changes: Any) -> dict[str, Any]:
+def planned(
+    primary: dict[str, list[str]], at: Sequence[int] = (40, 80, 120), **changes: Any
+) -> dict[str, Any]:
     """Return a plan that tests the primary metrics `primary`.
 
     Each entry of `at` is the number of pairs at an analysis.
     """
-    plan = {"pairs": at[-1], "analyses": [*at], "primary_metrics": primary, "alpha": 0.05, "spending": "a t^2"}
+    plan = {
+        "pairs": at[-1],
+        "analyses": [*at],
+        "primary_metrics": primary,
+        "alpha": 0.05,
+        "spending": "a t^2",
+    }
     return plan | {"bootstrap_samples": 300} | changes
 
 
-def planned_run(folder: Path, primary: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Path:
+def planned_run(
+    folder: Path, primary: dict[str, list[str]], plan: Plan = TWO, **changes: Any
+) -> Path:
     """Write the folder of a run that has a plan for the primary metrics `primary`."""
     return synthetic.write(
-        folder, plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(primary)} | changes)
+        folder,
+        plan,
+        **(synthetic.target_keys(plan) | {"sequential_plan": planned(primary)} | changes),
     )

@@ -24,7 +24,11 @@ def closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     whole = {key: closed(part) for key, part in schema.items()}
-    if schema.get("type") == "object" and "properties" in schema and "additionalProperties" not in schema:
+    if (
+        schema.get("type") == "object"
+        and "properties" in schema
+        and "additionalProperties" not in schema
+    ):
         whole["additionalProperties"] = False
     return whole
 
@@ -37,10 +41,14 @@ def validator(name: str) -> Draft202012Validator:
 
 def problems(name: str, document: Any) -> list[str]:
     """Return the errors of a document against its schema. Each error contains its path."""
-    return [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)]
+    return [
+        f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)
+    ]
 
 
 def problems_of_lines(name: str, log: Path) -> list[str]:
     return [
-        problem for line in log.read_text(encoding="utf-8").splitlines() for problem in problems(name, json.loads(line))
+        problem
+        for line in log.read_text(encoding="utf-8").splitlines()
+        for problem in problems(name, json.loads(line))
     ]

@@ -21,8 +21,14 @@ from tests.reports.synthetic import Plan
 
 
 def summary_of(plan: Plan, **changes: Any) -> Summary:
-    """Return the summary of a synthetic run. Its folder is shared, so change no table in the folder."""
-    return _kept_summary(plan, json.dumps(changes)) if plan.is_small else _summary(plan, json.dumps(changes))
+    """Return the summary of a synthetic run. Its folder is shared, so change no table in the
+    folder.
+    """
+    return (
+        _kept_summary(plan, json.dumps(changes))
+        if plan.is_small
+        else _summary(plan, json.dumps(changes))
+    )
 
 
 def summary_in(folder: Path, plan: Plan, **changes: Any) -> Summary:
@@ -32,7 +38,11 @@ def summary_in(folder: Path, plan: Plan, **changes: Any) -> Summary:
 
 def page_of(plan: Plan, **changes: Any) -> str:
     """Return the HTML page of a synthetic run."""
-    return _kept_page(plan, json.dumps(changes)) if plan.is_small else run_html(summary_of(plan, **changes))
+    return (
+        _kept_page(plan, json.dumps(changes))
+        if plan.is_small
+        else run_html(summary_of(plan, **changes))
+    )
 
 
 def frames_of(plan: Plan, **document: Any) -> RunFrames:
@@ -62,7 +72,9 @@ def folder() -> Path:
 
 def write_summary(run: Path) -> None:
     """Write the summary.json of a run, because later commands read this file."""
-    (run / "summary.json").write_text(summary_json(summarise(load_for_report(run))), encoding="utf-8")
+    (run / "summary.json").write_text(
+        summary_json(summarise(load_for_report(run))), encoding="utf-8"
+    )
 
 
 @lru_cache(32)
@@ -82,5 +94,6 @@ def _kept_page(plan: Plan, changes: str) -> str:
 
 def _summary(plan: Plan, changes: str) -> Summary:
     summary = summary_in(folder(), plan, **json.loads(changes))
-    summary.run.histograms.discard(CATALOGUE)  # No test needs them later, and those of six targets take 14 MB.
+    # No test needs them later, and those of six targets take 14 MB.
+    summary.run.histograms.discard(CATALOGUE)
     return summary

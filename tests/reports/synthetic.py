@@ -1,4 +1,5 @@
-"""Run folders of any size with invented turns, for tests of the reports and for a benchmark of a million turns.
+"""Run folders of any size with invented turns, for tests of the reports and for a benchmark of a
+million turns.
 
 write(folder, Plan(sessions=10, turns=4))
 python -m tests.reports.synthetic FOLDER SESSIONS TURNS
@@ -42,10 +43,19 @@ SETTINGS = (
 PRICES = {
     "as_of": "2026-11-01",
     "name": "prices.yaml",
-    "models": {"gpt-realtime": {"text_input": 4, "text_cached_input": 0.4, "text_output": 16, "audio_input": 32,
-                                "audio_cached_input": 0.4, "audio_output": 64, "image_input": 5,
-                                "image_cached_input": 0.5}},
-}  # fmt: skip
+    "models": {
+        "gpt-realtime": {
+            "text_input": 4,
+            "text_cached_input": 0.4,
+            "text_output": 16,
+            "audio_input": 32,
+            "audio_cached_input": 0.4,
+            "audio_output": 64,
+            "image_input": 5,
+            "image_cached_input": 0.5,
+        }
+    },
+}
 HOST = {"kernel": "Linux 6.18", "python": "3.12.8", "cpus": 2, "packages": {"locust": "2.47"}}
 Integers = npt.NDArray[np.int64]
 
@@ -66,19 +76,23 @@ class Plan:
     kinds: tuple[str, ...] = ("vad",)
     """The types of the steps. Consecutive steps have these types in turn.
 
-    A type is "vad", "manual" (voice with response.create) or "typed". If `text`, the type of all steps is "typed".
+    A type is "vad", "manual" (voice with response.create) or "typed". If `text`, the type of all
+    steps is "typed".
     """
     host: str = "bench-1"
     early: int = 0
-    """The number of turns, from the first turn on, whose end of speech is detected 120 ms too early.
+    """The number of turns, from the first turn on, whose end of speech is detected 120 ms too
+    early.
 
     Turns without a VAD are not changed.
     """
     unattributed_commits: int = 0
     unrequested: int = 0
-    """The number of sessions, from the start of the run, with two responses that nothing requested."""
+    """The number of sessions, from the start of the run, with two responses that nothing
+    requested."""
     cut_short: int = 0
-    """The number of sessions, from the start of the run, with 400 ms of audio after a response.done."""
+    """The number of sessions, from the start of the run, with 400 ms of audio after a
+    response.done."""
     uncertain: int = 0
     """The number of these sessions, from the start of the run, whose answers are uncertain."""
     tls: bool = True
@@ -88,11 +102,13 @@ class Plan:
     valid: bool | None = True
     scenario: str = "voice_turns"
     paired: bool = False
-    """True if sessions are paired. A pair has one session of every target, and these sessions start 3 ms apart."""
+    """True if sessions are paired. A pair has one session of every target, and these sessions
+    start 3 ms apart."""
     usage: bool = False
     """True if turns report their tokens. Turns that failed before the first delta report none."""
     limited: bool = False
-    """True if the service reports its rate limits, and requests a pause when it throttles a turn."""
+    """True if the service reports its rate limits, and requests a pause when it throttles a
+    turn."""
     proxied: tuple[str, ...] = ()
     """The targets that are reached through a proxy."""
     inexact: tuple[str, ...] = ()
@@ -100,7 +116,8 @@ class Plan:
     auth_waits: int = 0
     """The number of sessions, from the start of the run, that wait 250 ms for a token."""
     stages: tuple[tuple[float, int], ...] = ()
-    """(duration in seconds, users) of each stage. Each user of a target runs its sessions one after another.
+    """(duration in seconds, users) of each stage. Each user of a target runs its sessions one after
+    another.
 
     If `stages` is given, the stages determine the number of sessions, and `sessions` is ignored.
     """
@@ -110,7 +127,8 @@ class Plan:
     If `mix` is empty, the steps follow one another in the order of STEPS.
     """
     grows: float = 0.0
-    """The share by which the latency of each turn is above that of the turn before it in the session."""
+    """The share by which the latency of each turn is above that of the turn before it in the
+    session."""
     slower: float = 0.0
     """The share by which latencies grow with each further user of a stage."""
 
@@ -121,7 +139,9 @@ class Plan:
 
 
 def rows(plan: Plan) -> dict[TableName, pa.Table]:
-    """Return the three tables of a run. If the run is small, all tests share the tables of a plan."""
+    """Return the three tables of a run. If the run is small, all tests share the tables of a
+    plan.
+    """
     return _kept_rows(plan) if plan.is_small else _rows(plan)
 
 
@@ -132,7 +152,11 @@ def _kept_rows(plan: Plan) -> dict[TableName, pa.Table]:
 
 def _rows(plan: Plan) -> dict[TableName, pa.Table]:
     rng = np.random.default_rng(plan.seed)
-    start_ns = _staged(plan, rng) if plan.stages else np.sort(rng.uniform(0, plan.seconds * 0.8, plan.sessions)) * 1e9
+    start_ns = (
+        _staged(plan, rng)
+        if plan.stages
+        else np.sort(rng.uniform(0, plan.seconds * 0.8, plan.sessions)) * 1e9
+    )
     plan = replace(plan, sessions=start_ns.size)
     target = np.arange(plan.sessions) % len(plan.targets)
     if plan.paired:
@@ -159,7 +183,9 @@ def _staged(plan: Plan, rng: np.random.Generator) -> npt.NDArray[np.float64]:
 
 
 def _users(plan: Plan, at_s: npt.NDArray[np.float64]) -> Integers:
-    """Return the number of users at each instant: that of the stage at this instant, or 0 after the last stage."""
+    """Return the number of users at each instant: that of the stage at this instant, or 0 after
+    the last stage.
+    """
     ends_s = np.cumsum([length_s for length_s, _ in plan.stages])
     users = np.array([*(users for _, users in plan.stages), 0])
     return users[np.searchsorted(ends_s, at_s, side="right")]
@@ -178,23 +204,35 @@ def _length_s(plan: Plan) -> float:
 def _table(name: TableName, n: int, columns: dict[str, Any]) -> pa.Table:
     schema = SCHEMAS[name]
     return pa.table(
-        [pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(n, f.type) for f in schema], schema=schema
+        [
+            pa.array(columns[f.name], f.type) if f.name in columns else pa.nulls(n, f.type)
+            for f in schema
+        ],
+        schema=schema,
     )
 
 
 def _labels(names: tuple[str, ...] | list[str], codes: Integers) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(list(names))).cast(pa.string())
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32)), pa.array(list(names))
+    ).cast(pa.string())
 
 
 def _null(values: npt.NDArray[Any], absent: npt.NDArray[np.bool_]) -> pa.Array:
     return pa.array(values.astype(np.int64), pa.int64(), mask=absent)
 
 
-def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target: Integers) -> pa.Table:
+def _turns(
+    plan: Plan, rng: np.random.Generator, session_start: Integers, target: Integers
+) -> pa.Table:
     n = plan.sessions * plan.turns
     session = np.repeat(np.arange(plan.sessions), plan.turns)
     turn = np.tile(np.arange(plan.turns), plan.sessions)
-    step = np.random.default_rng(plan.seed).choice(len(STEPS), n, p=plan.mix) if plan.mix else turn % len(STEPS)
+    step = (
+        np.random.default_rng(plan.seed).choice(len(STEPS), n, p=plan.mix)
+        if plan.mix
+        else turn % len(STEPS)
+    )
     level = rng.normal(0, 0.24, plan.sessions)[session] + 0.12 * target[session]
     wait = plan.median_ms * FACTORS[step] * np.exp(level + rng.normal(0, 0.34, n))
     wait += np.where(rng.random(n) < 0.015, rng.uniform(700, 4000, n), 0)
@@ -209,14 +247,20 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
     mute = bad & (rng.random(n) < 0.5)
     first = "first_text" if plan.text else "first_audio"
     spoken = 1_300 * MS
-    kind = np.array(["typed"] * len(STEPS) if plan.text else [plan.kinds[i % len(plan.kinds)] for i in range(5)])[step]
+    kind = np.array(
+        ["typed"] * len(STEPS) if plan.text else [plan.kinds[i % len(plan.kinds)] for i in range(5)]
+    )[step]
     asked, in_warmup = kind != "vad", session_start[session] < plan.warmup_s * 1e9
     phase = _labels(["measurement", "warmup"], in_warmup.astype(np.int64))
     columns: dict[str, Any] = {
         **_identity(plan, n, session, target[session], start.astype(np.int64)),
         "phase": phase,
         "outcome": _labels(["ok", *FAILURES, "unfinished"], code),
-        "response_id": [f"resp_{i:07d}" for i in range(n)] if n < 200_000 else _labels(["resp_x"], np.zeros(n, int)),
+        "response_id": (
+            [f"resp_{i:07d}" for i in range(n)]
+            if n < 200_000
+            else _labels(["resp_x"], np.zeros(n, int))
+        ),
         "step": _labels(list(STEPS), step),
         "turn": turn + 1,
         "measured_from": _labels(["speech_end", "request_sent"], asked.astype(np.int64)),
@@ -234,18 +278,24 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
         "uncertain_gaps": np.zeros(n, np.int64),
         "network_rtt_ns": (20 + 31 * target[session]) * MS + rng.integers(0, MS, n),
         "retransmits": (rng.random(n) < 0.02).astype(np.int64),
-        "rtt_scope": _labels(["service", "proxy"], np.isin(np.array(plan.targets)[target[session]], plan.proxied) * 1),
+        "rtt_scope": _labels(
+            ["service", "proxy"], np.isin(np.array(plan.targets)[target[session]], plan.proxied) * 1
+        ),
     }
     if plan.usage:
         columns |= _usage(turn, length, mute)
     if plan.limited:
-        columns["retry_after_ns"] = _null((1 + turn) * 250 * MS, code != 1 + FAILURES.index("throttled:response"))
+        columns["retry_after_ns"] = _null(
+            (1 + turn) * 250 * MS, code != 1 + FAILURES.index("throttled:response")
+        )
     if not plan.text:
         stall_count = (rng.random(n) < 0.03).astype(np.int64)
         columns |= {
             "first_transcript_at_ns": _null(spoken + (wait - 30) * MS, mute),
             "transcript_done_at_ns": _null(spoken + (length - 80) * MS, bad),
-            "first_audible_at_ns": _null(spoken + (wait + JITTER_BUFFER_MS + rng.uniform(20, 120, n)) * MS, mute),
+            "first_audible_at_ns": _null(
+                spoken + (wait + JITTER_BUFFER_MS + rng.uniform(20, 120, n)) * MS, mute
+            ),
             "audio_speed": pa.array(rng.normal(3, 0.3, n), mask=bad),
             "stall_count": _null(stall_count, mute),
             "stall_duration_ns": _null(stall_count * rng.integers(20, 400, n) * MS, mute),
@@ -257,7 +307,8 @@ def _turns(plan: Plan, rng: np.random.Generator, session_start: Integers, target
 def _usage(turn: Integers, length: Any, mute: Any) -> dict[str, Any]:
     """Return the columns with token counts.
 
-    The input of a turn includes the conversation before the turn. From the second turn on, half of the input is cached.
+    The input of a turn includes the conversation before the turn. From the second turn on, half of
+    the input is cached.
     """
     text, audio = 40 + 25 * turn, 30 + 90 * turn
     cached_text, cached_audio = np.where(turn > 0, text // 2, 0), np.where(turn > 0, audio // 2, 0)
@@ -277,7 +328,8 @@ def _speech(
 ) -> dict[str, Any]:
     """Return the columns of voice turns.
 
-    In VAD turns, the service detects the end of speech. In other voice turns, the script ends the speech.
+    In VAD turns, the service detects the end of speech. In other voice turns, the script ends the
+    speech.
     """
     n, typed, manual = kind.size, kind == "typed", kind != "vad"
     ended = np.where(manual, spoken - 2 * MS, spoken)
@@ -291,13 +343,21 @@ def _speech(
         "speech_stopped_at_ns": _null(noticed, manual | (mute & ~early)),
         "committed_at_ns": _null(committed, typed),
         "vad_splits": _null(early.astype(np.int64), manual),
-        "input_transcribed_at_ns": _null(committed + (420 + 70 * rng.gamma(3, 1, n)) * MS, mute | typed),
+        "input_transcribed_at_ns": _null(
+            committed + (420 + 70 * rng.gamma(3, 1, n)) * MS, mute | typed
+        ),
     }
 
 
-def _identity(plan: Plan, n: int, session: Integers, target: Integers, start: Integers) -> dict[str, Any]:
+def _identity(
+    plan: Plan, n: int, session: Integers, target: Integers, start: Integers
+) -> dict[str, Any]:
     ids = [f"s{i:05d}" for i in range(plan.sessions)]
-    paired = {"pair": session // len(plan.targets), "block": start // (120 * 10**9)} if plan.paired else {}
+    paired = (
+        {"pair": session // len(plan.targets), "block": start // (120 * 10**9)}
+        if plan.paired
+        else {}
+    )
     return paired | {
         "run_id": _labels(["20261120T091400Z-" + plan.scenario], np.zeros(n, np.int64)),
         "session_id": _labels(ids, session),
@@ -313,9 +373,14 @@ def _identity(plan: Plan, n: int, session: Integers, target: Integers, start: In
     }
 
 
-def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Integers, turns: pa.Table) -> pa.Table:
+def _sessions(
+    plan: Plan, rng: np.random.Generator, start: Integers, target: Integers, turns: pa.Table
+) -> pa.Table:
     n = plan.sessions + plan.refused
-    start, target = np.r_[start, np.full(plan.refused, 9 * MS)], np.r_[target, np.zeros(plan.refused, np.int64)]
+    start, target = (
+        np.r_[start, np.full(plan.refused, 9 * MS)],
+        np.r_[target, np.zeros(plan.refused, np.int64)],
+    )
     refused = np.arange(n) >= plan.sessions
     phases = rng.gamma(6, 1 / 6, (n, 6)) * np.array([9, 21, 46, 88, 61, 34]) * MS
     phases[:, 2] *= plan.tls
@@ -344,7 +409,9 @@ def _sessions(plan: Plan, rng: np.random.Generator, start: Integers, target: Int
         "auth_wait_ns": np.where(np.arange(n) < plan.auth_waits, 250 * MS, 0),
         "model": _labels([MODEL], np.zeros(n, np.int64)),
         "effective_settings": _labels([SETTINGS], np.zeros(n, np.int64)),
-        "response_headers": _labels(['{"sec-websocket-extensions": "permessage-deflate"}'], np.zeros(n, np.int64)),
+        "response_headers": _labels(
+            ['{"sec-websocket-extensions": "permessage-deflate"}'], np.zeros(n, np.int64)
+        ),
         "renewed": np.zeros(n, bool),
         "unattributed_commits": np.where(np.arange(n) == 0, plan.unattributed_commits, 0),
         "unrequested_responses": np.where(np.arange(n) < plan.unrequested, 2, 0),
@@ -380,10 +447,18 @@ def _seconds(plan: Plan, turns: pa.Table, sessions: pa.Table) -> pa.Table:
                     "host": [plan.host] * length,
                     "calls_not_started": np.zeros(length, np.int64),
                     "sessions_active": busy.astype(np.int64),
-                    "audio_bytes_sent": (audio * busy * 24_000 * rng.uniform(0.9, 1.1, length)).astype(np.int64),
-                    "audio_bytes_received": (audio * busy * 52_000 * rng.uniform(0.8, 1.2, length)).astype(np.int64),
-                    "wire_bytes_sent": (busy * 33_000 * rng.uniform(0.9, 1.1, length)).astype(np.int64),
-                    "wire_bytes_received": (busy * 71_000 * rng.uniform(0.8, 1.2, length)).astype(np.int64),
+                    "audio_bytes_sent": (
+                        (audio * busy * 24_000 * rng.uniform(0.9, 1.1, length)).astype(np.int64)
+                    ),
+                    "audio_bytes_received": (
+                        (audio * busy * 52_000 * rng.uniform(0.8, 1.2, length)).astype(np.int64)
+                    ),
+                    "wire_bytes_sent": (
+                        (busy * 33_000 * rng.uniform(0.9, 1.1, length)).astype(np.int64)
+                    ),
+                    "wire_bytes_received": (
+                        (busy * 71_000 * rng.uniform(0.8, 1.2, length)).astype(np.int64)
+                    ),
                     "cpu": rng.uniform(0.2, 0.38, length),
                     **(_limits(code, length) if plan.limited else {}),
                 },
@@ -408,7 +483,9 @@ def _limits(target: int, length: int) -> dict[str, Any]:
 
 
 def histograms(plan: Plan) -> Histograms:
-    """Return histograms of the metrics that have a value per event, and of the throughput of runs and sessions."""
+    """Return histograms of the metrics that have a value per event, and of the throughput of
+    runs and sessions.
+    """
     rng, kept = np.random.default_rng(plan.seed), Histograms()
 
     def record(key: HistogramKey, scale: int, shape: int, size: int, least: int = 0) -> None:
@@ -446,7 +523,13 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
         "writer": {"host": plan.host, "pid": 4711},
         "settings": {"users": 10, "spawn_rate": 5, "run_time_s": plan.seconds},
         "targets": [
-            {"name": name, "url": f"ws://127.0.0.1:8765/{i}", "dialect": "ga", "service": "simulator", "loopback": True}
+            {
+                "name": name,
+                "url": f"ws://127.0.0.1:8765/{i}",
+                "dialect": "ga",
+                "service": "simulator",
+                "loopback": True,
+            }
             for i, name in enumerate(plan.targets)
         ],
         "scripts": [
@@ -460,9 +543,11 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             | {
                 "chunk_ms": None if plan.text else 100,
                 "turn_detection": "server_vad" if "vad" in plan.kinds and not plan.text else "none",
-                "turn_detection_settings": {"type": "server_vad", "silence_duration_ms": 500}
-                if "vad" in plan.kinds
-                else None,
+                "turn_detection_settings": (
+                    {"type": "server_vad", "silence_duration_ms": 500}
+                    if "vad" in plan.kinds
+                    else None
+                ),
                 "jitter_buffer_ms": JITTER_BUFFER_MS,
                 "input_format": "pcm16",
                 "output_format": "pcm16",
@@ -473,7 +558,13 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
         ],
         "host": HOST,
         "hosts": [
-            {"name": plan.host, "workers": 1, "clock_offset_ns": None, "clock_offset_uncertainty_ns": None} | HOST
+            {
+                "name": plan.host,
+                "workers": 1,
+                "clock_offset_ns": None,
+                "clock_offset_uncertainty_ns": None,
+            }
+            | HOST
         ],
         "receive_timestamp_source": "kernel",
         "workers": 1,
@@ -494,16 +585,34 @@ def document(plan: Plan, tables: dict[TableName, pa.Table]) -> dict[str, Any]:
             "status": {True: "valid", False: "invalid", None: "no_verdict"}[plan.valid],
             "reasons": ["send_delay"] if plan.valid is False else [] if plan.valid else ["no_data"],
             "checks": [
-                {"name": "timestamp_uncertainty", "value": 0.11, "limit": 6.2, "result": "pass", "unit": "ms"}
+                {
+                    "name": "timestamp_uncertainty",
+                    "value": 0.11,
+                    "limit": 6.2,
+                    "result": "pass",
+                    "unit": "ms",
+                }
                 | {"note": "", "remedy": "run with --processes 2"},
-                {"name": "event_loop_delay", "value": None, "limit": None, "result": "not_evaluated", "unit": "ms"}
+                {
+                    "name": "event_loop_delay",
+                    "value": None,
+                    "limit": None,
+                    "result": "not_evaluated",
+                    "unit": "ms",
+                }
                 | {"note": "only if timestamps come from user space", "remedy": ""},
                 {"name": "send_delay", "value": late, "limit": 10, "unit": "ms"}
                 | {"result": {True: "pass", False: "fail", None: "not_evaluated"}[plan.valid]}
                 | {"note": "the limit of ttfa", "remedy": "run with --processes 2"},
             ],
             "uncertain_metrics": [
-                {"target": plan.targets[-1], "metric": name, "value": 31.0, "limit": 20.0, "unit": "ms"}
+                {
+                    "target": plan.targets[-1],
+                    "metric": name,
+                    "value": 31.0,
+                    "limit": 20.0,
+                    "unit": "ms",
+                }
                 for name in plan.inexact
             ],
         },
@@ -521,7 +630,17 @@ def target_keys(plan: Plan, **changes: Any) -> dict[str, Any]:
     targets = [
         {
             "name": name,
-            "url": f"wss://{name.partition('.')[0]}.example.openai.azure.com/openai/v1/realtime?model=gpt-realtime",
+            "url": (
+                f"wss://{name.partition('.')[0]}.example.openai.azure.com/openai/v1/realtim"
+                f"e"
+                f"?"
+                f"m"
+                f"o"
+                f"d"
+                f"e"
+                f"l"
+                f"=gpt-realtime"
+            ),
             "dialect": "ga",
             "service": "azure",
             "loopback": False,
@@ -534,12 +653,22 @@ def target_keys(plan: Plan, **changes: Any) -> dict[str, Any]:
             "prices": None,
             "model": "gpt-realtime",
             "variant_of": name.partition(".")[0] if "." in name else None,
-            "session": {"voice": "alloy", "turn_detection": {"silence_duration_ms": 200}} if "." in name else {},
+            "session": (
+                {"voice": "alloy", "turn_detection": {"silence_duration_ms": 200}}
+                if "." in name
+                else {}
+            ),
         }
         | changes
         for name in plan.targets
     ]
-    return {"targets": targets, "interleaved": plan.paired, "prices": PRICES, "budget_usd": None, "estimate_usd": None}
+    return {
+        "targets": targets,
+        "interleaved": plan.paired,
+        "prices": PRICES,
+        "budget_usd": None,
+        "estimate_usd": None,
+    }
 
 
 def _tally(table: pa.Table) -> dict[str, int]:
@@ -586,7 +715,14 @@ def write_killed(folder: Path, plan: Plan, *, cut_bytes: int = 100) -> Path:
         if name == "turns":
             path.write_bytes(path.read_bytes()[:-cut_bytes])
     _write_log(path_of(folder, 0, HISTOGRAMS), plan)
-    closing = ("stop_reason", "hosts", "receive_timestamp_source", "totals", "incidents", "validity")
+    closing = (
+        "stop_reason",
+        "hosts",
+        "receive_timestamp_source",
+        "totals",
+        "incidents",
+        "validity",
+    )
     opening = {key: value for key, value in document(plan, tables).items() if key not in closing}
     begun = {"run_id": "killed", "state": "running", "ended_utc_ns": None, "simulated": None}
     run_folder.write_document(folder, opening | begun)
@@ -600,11 +736,18 @@ def _write_log(path: Path, plan: Plan) -> None:
 @lru_cache(64)
 def _log(plan: Plan) -> str:
     end = BEGAN_NS + int(plan.seconds * 1e9)
-    return hdr.header(BEGAN_NS, simulated=plan.simulated) + "".join(histograms(plan).lines(BEGAN_NS, end))
+    return hdr.header(BEGAN_NS, simulated=plan.simulated) + "".join(
+        histograms(plan).lines(BEGAN_NS, end)
+    )
 
 
 if __name__ == "__main__":
     began = time.perf_counter()
-    size = Plan(sessions=int(sys.argv[2]), turns=int(sys.argv[3]), targets=("direct", "gateway"), seconds=1200.0)
+    size = Plan(
+        sessions=int(sys.argv[2]),
+        turns=int(sys.argv[3]),
+        targets=("direct", "gateway"),
+        seconds=1200.0,
+    )
     write(Path(sys.argv[1]), replace(size, warmup_s=120.0, failed=0.008))
     print(f"written in {time.perf_counter() - began:.1f} s")

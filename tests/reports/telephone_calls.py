@@ -18,14 +18,19 @@ CALLS, REFUSED = 40, 8
 PLAN = Plan(sessions=CALLS, turns=2, refused=REFUSED)
 
 
-def called(folder: Path, *changes: dict[str, Any], refusals: tuple[tuple[str, str], ...] = ()) -> Path:
-    """Return a run of telephone calls. The first answered calls have these changes, and the refused ones these endings.
+def called(
+    folder: Path, *changes: dict[str, Any], refusals: tuple[tuple[str, str], ...] = ()
+) -> Path:
+    """Return a run of telephone calls. The first answered calls have these changes, and the refused
+    ones these endings.
 
     Without changes, an answered call has 100 packets, of which one was lost and one was late.
     """
     path = run(folder, PLAN)
     document = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    document["targets"] = [{"name": "sim", "url": "sip:agent@127.0.0.1:5060", "dialect": TELEPHONE.name}]
+    document["targets"] = [
+        {"name": "sim", "url": "sip:agent@127.0.0.1:5060", "dialect": TELEPHONE.name}
+    ]
     (path / "run.json").write_text(json.dumps(document), encoding="utf-8")
     answered, refused = iter(changes), iter(refusals)
 

@@ -59,12 +59,16 @@ def ask(command: str, run: Path) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("there", [True, False])
-def test_a_folder_that_is_no_run_is_refused_in_one_line(command: str, there: bool, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused_in_one_line(
+    command: str, there: bool, tmp_path: Path
+) -> None:
     folder = tmp_path / "nothing"
     if there:
         folder.mkdir()
         (folder / "check.md").write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"nothing is not a run folder|no run[^\n]*nothing") as raised:
+    with pytest.raises(
+        UsageError, match=r"nothing is not a run folder|no run[^\n]*nothing"
+    ) as raised:
         ask(command, folder)
 
     assert "\n" not in str(raised.value)
@@ -75,14 +79,19 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(command: str, there: boo
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run that has a summary. Tests copy this folder."""
     plan = planned(TIGHT, [10])
-    run = synthetic.write(tmp_path_factory.mktemp("reported"), PLAN, sequential_plan=plan, interleaved=True)
+    run = synthetic.write(
+        tmp_path_factory.mktemp("reported"), PLAN, sequential_plan=plan, interleaved=True
+    )
     write_summary(run)
     return run
 
 
 @pytest.mark.parametrize("command", [command for command, name in COMMANDS.items() if name])
-def test_an_unwritable_output_is_reported_in_one_line(command: str, reported: Path, tmp_path: Path) -> None:
-    """The path of the output file is an existing folder, or the path of the output folder is an existing file.
+def test_an_unwritable_output_is_reported_in_one_line(
+    command: str, reported: Path, tmp_path: Path
+) -> None:
+    """The path of the output file is an existing folder, or the path of the output folder is an
+    existing file.
 
     The status of `check` and `compare` is a verdict, so they print a warning.
     """
@@ -110,13 +119,16 @@ def test_a_run_whose_writer_is_gone_is_finalized_first(
     closed: list[Path] = []
     monkeypatch.setattr(finalize, "writer_is_gone", lambda folder, document: gone)
     monkeypatch.setattr(finalize, "finalize", closed.append)
-    with suppress(UsageError):  # A run that did not end is no baseline, even if it is finalized now.
+    # A run that did not end is no baseline, even if it is finalized now.
+    with suppress(UsageError):
         ask(command, run)
 
     assert closed == ([run] if gone else [])
 
 
-def test_an_invalid_run_is_marked_before_the_last_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_run_is_marked_before_the_last_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     report([str(synthetic.write(tmp_path, Plan(valid=False)))])
     lines = capsys.readouterr().out.splitlines()
 
@@ -155,7 +167,10 @@ def test_folders_of_searches_are_left_out_of_a_pattern_and_named(
     assert without_other_folders([str(search)]) == [str(search)], "the command refuses it"
     assert without_other_folders([""]) == [""]
     (tmp_path / "trend.html").touch()
-    assert without_other_folders([str(run), str(tmp_path)]) == [str(run), str(tmp_path)], "it contains runs"
+    assert without_other_folders([str(run), str(tmp_path)]) == [
+        str(run),
+        str(tmp_path),
+    ], "it contains runs"
 
 
 def test_a_page_is_opened_by_its_path(
@@ -198,7 +213,9 @@ def test_a_probe_is_not_shown_as_a_session_of_a_run(tmp_path: Path, about: dict[
 
 def test_a_replay_is_labelled_as_a_replay(tmp_path: Path) -> None:
     replayed = logged(tmp_path / "log.jsonl", {})
-    live, again = (next(session_text(replayed, 100, colour=False, again=again)) for again in (False, True))
+    live, again = (
+        next(session_text(replayed, 100, colour=False, again=again)) for again in (False, True)
+    )
 
     assert live == "voice_turns  ga dialect"
     assert again == f"replay of {live}"

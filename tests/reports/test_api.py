@@ -1,4 +1,6 @@
-"""`import rtbench` for a user of pandas. The frames of any run have the same columns, and the values of the report."""
+"""`import rtbench` for a user of pandas. The frames of any run have the same columns, and the
+values of the report.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def run(request: pytest.FixtureRequest) -> rtbench.Run:
 
 
 def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield rows of quantiles in the form of summary.json: with its names, and rounded to six digits."""
+    """Yield rows of quantiles in the form of summary.json: with its names, and rounded to six
+    digits.
+    """
     for row in rows:
         yield {
             "n": row["n"],
@@ -83,12 +87,17 @@ def as_reported(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
             "status": row["status"],
             "required": None if row["required"] is pd.NA else row["required"],
             "reported": row["status"] == "reported",
-            **{end: float(f"{row[end]:.6g}") if np.isfinite(row[end]) else None for end in ("value", "low", "high")},
+            **{
+                end: float(f"{row[end]:.6g}") if np.isfinite(row[end]) else None
+                for end in ("value", "low", "high")
+            },
         }
 
 
 def stated(quantile: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a quantile of summary.json with the status of its reason, and the number that the reason requires."""
+    """Return a quantile of summary.json with the status of its reason, and the number that the
+    reason requires.
+    """
     if "reason" not in quantile:
         return dict(quantile)
     reason = quantile["reason"] or {"code": "reported", "numbers": {}}
@@ -102,7 +111,9 @@ def test_quantiles_equal_those_of_the_report(name: str) -> None:
     run, _, summary = grown(name)
 
     @cache
-    def quantiles(metric: str, by: tuple[str, ...]) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
+    def quantiles(
+        metric: str, by: tuple[str, ...]
+    ) -> dict[tuple[Any, ...], list[Mapping[Any, Any]]]:
         reported = defaultdict[tuple[Any, ...], list[Mapping[Any, Any]]](list)
         for row in run.quantiles(metric, by=by).to_dict("records"):
             reported[
@@ -118,14 +129,19 @@ def test_quantiles_equal_those_of_the_report(name: str) -> None:
         mine = reported[figures["target"], figures["measured_from"] or None, figures["step"]]
         expected = [
             {key: figures[key] for key in ("n", "failed", "not_started", "unfinished", "unit")}
-            | {key: stated(figures[p])[key] for key in ("status", "required", "reported", "value", "low", "high")}
+            | {
+                key: stated(figures[p])[key]
+                for key in ("status", "required", "reported", "value", "low", "high")
+            }
             for p in ("p50", "p90", "p95", "p99")
         ]
         assert list(as_reported(mine)) == expected, figures["metric"]
         assert [row["published"] for row in mine] == [not np.isnan(row["value"]) for row in mine]
         uncertain = (figures["uncertain"] or {"text": ""})["text"].replace("\u00a0", " ")
         assert all(str(row["reason_text"]).endswith(uncertain) for row in mine)
-        assert [row["usable"] for row in mine] == [row["published"] and not uncertain for row in mine]
+        assert [row["usable"] for row in mine] == [
+            row["published"] and not uncertain for row in mine
+        ]
         seen += 1
 
     assert seen > 10
@@ -137,7 +153,11 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     unjudged = rtbench.load(synthetic.write(tmp_path / "unjudged", replace(whole, valid=None)))
     inexact = rtbench.load(synthetic.write(tmp_path / "inexact", replace(whole, inexact=("ttfa",))))
     reasons = {
-        run: run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason_text"]].to_numpy().tolist()
+        run: (
+            run.quantiles("ttfa", p=[0.5, 0.999])[["status", "published", "usable", "reason_text"]]
+            .to_numpy()
+            .tolist()
+        )
         for run in (invalid, unjudged, inexact)
     }
 
@@ -147,9 +167,9 @@ def test_an_unusable_value_has_a_reason_and_keeps_its_status(tmp_path: Path) -> 
     assert tail == ["too_few_sessions", False, False, f"needs 2,160 sessions; {median[3]}"]
     assert free == ["reported", True, True, pd.NA]
     assert uncertain[:3] == ["reported", True, False]
-    assert uncertain[3] == reason_text(uncertain_reason(inexact.uncertain_metrics, "sim", "ttfa")).replace(
-        "\u00a0", " "
-    )
+    assert uncertain[3] == reason_text(
+        uncertain_reason(inexact.uncertain_metrics, "sim", "ttfa")
+    ).replace("\u00a0", " ")
     for frame in (invalid.rates(), rtbench.check(invalid, {"ttfa": "med<5000"}).to_frame()):
         assert frame["published"].all()
         assert not frame["usable"].any()
@@ -167,7 +187,9 @@ def test_targets_and_strata_are_never_pooled(run: rtbench.Run) -> None:
 
 def taking(labels: dict[str, Any]) -> Any:
     """Return a function that selects the rows that have these labels."""
-    return lambda rows: np.logical_and.reduce([rows[name] == label for name, label in labels.items()])
+    return lambda rows: np.logical_and.reduce(
+        [rows[name] == label for name, label in labels.items()]
+    )
 
 
 # A row that the report prints for a group: (metric, labels that identify the group, values).
@@ -178,10 +200,14 @@ ALIKE = ("run_id", "scenario", "simulated", "phase", "measured")
 
 @cache
 def grown(name: str) -> tuple[rtbench.Run, list[Printed], dict[str, Any]]:
-    """Return a run with two hosts and with rates, the group rows of its summary.json, and this summary.json."""
+    """Return a run with two hosts and with rates, the group rows of its summary.json, and this
+    summary.json.
+    """
     run = rtbench.load(synthetic.write(shared.folder(), PLANS[name]))
     rng = np.random.default_rng(5)
-    recorded = dict(zip(run.sessions["session_id"], rng.choice(["red", "blue"], len(run.sessions)), strict=True))
+    recorded = dict(
+        zip(run.sessions["session_id"], rng.choice(["red", "blue"], len(run.sessions)), strict=True)
+    )
     for frame in (run.turns, run.sessions):
         frame["host"] = frame["session_id"].astype(str).map(recorded).astype("category")
     run.metadata["hosts"] = [{"name": "blue"}, {"name": "red"}]
@@ -191,14 +217,24 @@ def grown(name: str) -> tuple[rtbench.Run, list[Printed], dict[str, Any]]:
     run.turns["reply_word_errors"] = pd.array(rng.integers(0, 9, len(run.turns)), "Int64")
     summary = json.loads(summary_json(summarise(run)))
     quantiles = [of for of in summary["groups"] if of["statistic"] in ("p50", "p95")]
-    of_groups = [(of | {of["statistic"]: of | {"reported": of["reason"] is None}}, of["group"]) for of in quantiles]
+    of_groups = [
+        (of | {of["statistic"]: of | {"reported": of["reason"] is None}}, of["group"])
+        for of in quantiles
+    ]
     groups = [
-        *((row, {} if row["step"] == "all" else {"step": row["step"]}) for row in summary["turn_metrics"]),
+        *(
+            (row, {} if row["step"] == "all" else {"step": row["step"]})
+            for row in summary["turn_metrics"]
+        ),
         *((row, {"turn": of["from"]}) for row, of in of_groups if of["by"] == "turn" and of["to"]),
         *((row, {"host": of["name"]}) for row, of in of_groups if of["by"] == "host"),
     ]
     printed = [
-        (row["metric"], keys | {k: row[k] for k in ("target", "measured_from", "turn_type") if row[k]}, row)
+        (
+            row["metric"],
+            keys | {k: row[k] for k in ("target", "measured_from", "turn_type") if row[k]},
+            row,
+        )
         for row, keys in groups
         if row["n"]
     ]
@@ -210,7 +246,9 @@ def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.D
     run, printed, _ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     metric, keys, row = data.draw(st.sampled_from(printed))
     by = data.draw(st.lists(st.sampled_from([*keys, *ALIKE]), unique=True))
-    filtered = {name: label for name, label in keys.items() if name not in by or data.draw(st.booleans())}
+    filtered = {
+        name: label for name, label in keys.items() if name not in by or data.draw(st.booleans())
+    }
     shown = sorted(name for name in row if re.fullmatch(r"p\d+", name))
     ps = data.draw(st.permutations([float(name[1:]) / 100 for name in shown] + [0.75, 0.999]))
 
@@ -227,7 +265,9 @@ def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.D
     assert {of_p["n"] for of_p in rows} == {row["n"]}
     for name in shown:
         listed = stated(row[name])
-        (figure,) = as_reported([of_p for of_p in rows if np.isclose(of_p["p"], float(name[1:]) / 100)])
+        (figure,) = as_reported(
+            [of_p for of_p in rows if np.isclose(of_p["p"], float(name[1:]) / 100)]
+        )
         # groups show tails with fewer turns
         if listed["reported"] and (figure["reported"] or "status" in listed):
             assert {key: figure[key] for key in ("value", "low", "high")} == {
@@ -240,11 +280,15 @@ def test_a_group_has_the_values_of_the_report_whatever_the_other_keys(data: st.D
 def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
     """All turns of a session are on one host.
 
-    Therefore the interval of a host in the run, and the interval of the host's turns alone, allow for one unobserved
-    session.
+    Therefore the interval of a host in the run, and the interval of the host's turns alone, allow
+    for one unobserved session.
     """
     run, printed, _ = grown("turns not started")
-    of_hosts = [(keys, row) for metric, keys, row in printed if metric == "ttfa" and "host" in keys and "p50" in row]
+    of_hosts = [
+        (keys, row)
+        for metric, keys, row in printed
+        if metric == "ttfa" and "host" in keys and "p50" in row
+    ]
 
     assert of_hosts
     for keys, row in of_hosts:
@@ -257,9 +301,28 @@ def test_the_turns_of_a_host_have_the_same_interval_alone() -> None:
 def test_groups_partition_the_whole_and_equal_separate_queries(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     metric = data.draw(
-        st.sampled_from(["ttfa", "ttft", "response_total", "audio_speed", "start_of_speech_delay", "stall_duration"])
+        st.sampled_from(
+            [
+                "ttfa",
+                "ttft",
+                "response_total",
+                "audio_speed",
+                "start_of_speech_delay",
+                "stall_duration",
+            ]
+        )
     )
-    columns = ["host", "turn", "step", "outcome", "session_id", "yielded", "target", "measured_from", *ALIKE]
+    columns = [
+        "host",
+        "turn",
+        "step",
+        "outcome",
+        "session_id",
+        "yielded",
+        "target",
+        "measured_from",
+        *ALIKE,
+    ]
     by = data.draw(st.lists(st.sampled_from(columns), unique=True, max_size=3))
     counted = ["n", "failed", "not_started", "unfinished"]
     whole, groups = run.quantiles(metric, p=0.9), run.quantiles(metric, p=0.9, by=by)
@@ -271,14 +334,22 @@ def test_groups_partition_the_whole_and_equal_separate_queries(data: st.DataObje
         told_apart = [name for name in ("measured_from", "turn_type") if name not in by]
 
         def where(turns: pd.DataFrame) -> Any:
-            same = [turns[n].isna() if pd.isna(label) else turns[n] == label for n, label in labels.items()]
+            same = [
+                turns[n].isna() if pd.isna(label) else turns[n] == label
+                for n, label in labels.items()
+            ]
             return np.logical_and.reduce([one.fillna(value=False) for one in same])
 
         alone = run.quantiles(metric, p=0.9, where=where)
-        same = [alone[name].isna() if pd.isna(group[name]) else alone[name] == group[name] for name in told_apart]
+        same = [
+            alone[name].isna() if pd.isna(group[name]) else alone[name] == group[name]
+            for name in told_apart
+        ]
         alone = alone[np.logical_and.reduce(same)]
         figures = [*counted, "value", "low", "high", "status"]
-        assert alone[figures].astype(str).to_numpy().tolist() == [group[figures].astype(str).tolist()]
+        assert alone[figures].astype(str).to_numpy().tolist() == [
+            group[figures].astype(str).tolist()
+        ]
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -288,12 +359,21 @@ def test_rates_equal_those_of_the_report(name: str) -> None:
     assert {row["metric"] for row in summary["rates"]} == {"yield_rate", "reply_wer"}
     for row in summary["rates"]:
         mine = rates.loc[(row["metric"], row["target"])]
-        assert (mine["count"], mine["total"], mine["sessions"]) == (row["count"], row["n"], row["sessions"])
-        np.testing.assert_allclose(mine[["value", "low", "high"]].astype(float), row_of(row), rtol=1e-5)
+        assert (mine["count"], mine["total"], mine["sessions"]) == (
+            row["count"],
+            row["n"],
+            row["sessions"],
+        )
+        np.testing.assert_allclose(
+            mine[["value", "low", "high"]].astype(float), row_of(row), rtol=1e-5
+        )
         assert mine["status"] == ("too_few_" + row["unit"] if row["value"] is None else "reported")
     for target, row in summary["outcomes"].items():
         mine = rates.loc[("failure_rate", target)]
-        assert (mine["count"], mine["total"]) == (row["turns_failed"] + row["turns_not_started"], row["turns_planned"])
+        assert (mine["count"], mine["total"]) == (
+            row["turns_failed"] + row["turns_not_started"],
+            row["turns_planned"],
+        )
         ends = [row["failure_rate"], row["failure_rate_low"], row["failure_rate_high"]]
         np.testing.assert_allclose(mine[["value", "low", "high"]].astype(float), ends, rtol=1e-5)
     for row in summary["counts"]:
@@ -311,12 +391,18 @@ def row_of(row: dict[str, Any]) -> list[float]:
 def test_rates_of_groups_add_up_to_those_of_the_whole(data: st.DataObject) -> None:
     run, *_ = grown(data.draw(st.sampled_from(sorted(PLANS))))
     by = data.draw(
-        st.lists(st.sampled_from(["host", "turn", "step", "measured_from", "outcome", *ALIKE]), unique=True, max_size=3)
+        st.lists(
+            st.sampled_from(["host", "turn", "step", "measured_from", "outcome", *ALIKE]),
+            unique=True,
+            max_size=3,
+        )
     )
     whole, groups = run.rates(), run.rates(by=by)
     counted = ["count", "total"]
     parts = groups.groupby(["rate", "target"], observed=True)[counted].sum()
-    pd.testing.assert_frame_equal(parts, whole.groupby(["rate", "target"], observed=True)[counted].sum())
+    pd.testing.assert_frame_equal(
+        parts, whole.groupby(["rate", "target"], observed=True)[counted].sum()
+    )
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -331,7 +417,9 @@ def test_the_frames_of_the_summary_equal_summary_json(name: str) -> None:
         for key in ("metric", "target", "measured_from"):
             assert {row[key] for row in mine} == {figures[key] or None}
         of_sessions = figures in summary["session_metrics"]
-        assert {row["turn_type"] for row in mine} == {None if of_sessions else figures["turn_type"] or "regular"}
+        assert {row["turn_type"] for row in mine} == {
+            None if of_sessions else figures["turn_type"] or "regular"
+        }
         assert {row["step"] or "all" for row in mine} == {figures["step"]}
         for row in mine:
             assert row["status"] == stated(figures[f"p{100 * row['p']:g}"])["status"]
@@ -361,8 +449,12 @@ def test_the_frames_of_the_summary_equal_summary_json(name: str) -> None:
         mine = costs.loc[row["target"]]
         assert mine["turns"] == row["turns"]
         assert mine["simulated"] == summary["simulated"]
-        np.testing.assert_allclose(mine["usd"], np.nan if row["usd"] is None else row["usd"], rtol=1e-5)
-        assert mine["output_audio_tokens"] == sum(charge["tokens"]["audio_out"] for charge in row["models"])
+        np.testing.assert_allclose(
+            mine["usd"], np.nan if row["usd"] is None else row["usd"], rtol=1e-5
+        )
+        assert mine["output_audio_tokens"] == sum(
+            charge["tokens"]["audio_out"] for charge in row["models"]
+        )
 
 
 def test_distributions_equal_those_of_summary_json() -> None:
@@ -374,8 +466,14 @@ def test_distributions_equal_those_of_summary_json() -> None:
     found = frame.pivot(index=["metric", "per", "target"], columns="p", values="value")
     sent = [row["per_second"] | {"per": "second"} for row in summary["throughput"]]
     per_session = [row["per_session"] | {"per": "session"} for row in summary["throughput"]]
-    expected = [row | {"per": "event"} for row in (*summary["event_metrics"], *summary["load_generator"])]
-    rows = {(row["metric"], row["per"], row["target"]): row for row in (*expected, *sent, *per_session) if row["n"]}
+    expected = [
+        row | {"per": "event"} for row in (*summary["event_metrics"], *summary["load_generator"])
+    ]
+    rows = {
+        (row["metric"], row["per"], row["target"]): row
+        for row in (*expected, *sent, *per_session)
+        if row["n"]
+    }
     assert len(rows) > 8
     assert set(found.index) == set(rows)
     for key, row in rows.items():
@@ -400,13 +498,20 @@ def test_turns_not_started_are_selected_by_their_known_columns() -> None:
     assert dict(zip(by_host["host"], by_host["not_started"], strict=True)) == {
         host: 2 * n for host, n in not_started.items()
     }
-    assert run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())["not_started"].sum() == 0
+    assert (
+        run.quantiles("ttfa", p=0.5, where=lambda turns: turns["outcome"].notna())[
+            "not_started"
+        ].sum()
+        == 0
+    )
 
 
 def test_a_query_a_mask_a_function_and_values_select_the_same_rows() -> None:
     run = loaded(PLANS["warm-up, failures, two origins"])
     started = run.sessions[run.sessions["turns_not_started"] == 0]["session_id"]
-    run = replace(run, sessions=run.sessions[run.sessions["session_id"].isin(started)].reset_index(drop=True))
+    run = replace(
+        run, sessions=run.sessions[run.sessions["session_id"].isin(started)].reset_index(drop=True)
+    )
     asked: list[dict[str, Any]] = [
         {"where": "turn > 1 and target == 'direct'"},
         {"where": (run.turns["turn"] > 1) & (run.turns["target"] == "direct")},
@@ -428,12 +533,15 @@ def test_a_mask_without_turns_not_started_is_refused_with_an_alternative() -> No
     run = loaded(PLANS["turns not started"])
 
     with pytest.raises(
-        UsageError, match=r'without values for the 24 turns that did not start: .* where="outcome.notna\(\)"'
+        UsageError,
+        match=r'without values for the 24 turns that did not start: .* where="outcome.notna\(\)"',
     ):
         run.quantiles("ttfa", where=run.turns["turn"] > 1)
     assert run.quantiles("ttfa", p=0.5, where="turn > 1")["not_started"].tolist() == [6 * 3]
     assert run.quantiles("ttfa", p=0.5, where="outcome.notna()")["not_started"].tolist() == [0]
-    assert run.quantiles("ttfa", p=0.5, outcome=None)[["n", "not_started"]].to_numpy().tolist() == [[24, 24]]
+    assert run.quantiles("ttfa", p=0.5, outcome=None)[["n", "not_started"]].to_numpy().tolist() == [
+        [24, 24]
+    ]
 
 
 def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:
@@ -446,7 +554,9 @@ def run_named(folder: Path, plan: Plan, **changes: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def nightly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of two runs with summaries. Each run has two targets whose sessions are paired."""
+    """Return a folder of two runs with summaries. Each run has two targets whose sessions are
+    paired.
+    """
     folder = tmp_path_factory.mktemp("nightly")
     for seed in range(2):
         plan = Plan(sessions=80, turns=4, targets=("a", "b"), paired=True, seed=seed, failed=0.03)
@@ -459,10 +569,15 @@ def test_compare_equals_the_command(nightly: Path) -> None:
     run = rtbench.load(nightly / "run-0")
     comparison = rtbench.compare(run)
     written = comparison_data(compare_targets(parse_targets([run.folder])))
-    assert repr(comparison) == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} metrics)"
+    assert (
+        repr(comparison)
+        == f"Comparison(b against a: inconclusive, {len(written['comparisons'])} metrics)"
+    )
     frame = comparison.to_frame()
     assert len(frame) == len(written["comparisons"]) + len(written["steps"])
-    for row, entry in zip(frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True):
+    for row, entry in zip(
+        frame.to_dict("records"), [*written["comparisons"], *written["steps"]], strict=True
+    ):
         for key in ("result", "verdict", "primary", "unit", "provisional"):
             assert row[key] == entry[key]
         base, candidate = entry["against"], entry["value"]
@@ -483,7 +598,10 @@ def test_compare_equals_the_command(nightly: Path) -> None:
 
 
 def test_check_equals_the_command(nightly: Path, tmp_path: Path) -> None:
-    run, limits = rtbench.load(nightly / "run-0"), {"ttfa": ["p(95)<800", "med<500"], "failure_rate": "rate<0.01"}
+    run, limits = (
+        rtbench.load(nightly / "run-0"),
+        {"ttfa": ["p(95)<800", "med<500"], "failure_rate": "rate<0.01"},
+    )
     file = tmp_path / "ci.yaml"
     file.write_text('ttfa: ["p(95)<800", "med<500"]\nfailure_rate: rate<0.01\n', encoding="utf-8")
     found = rtbench.check(run, limits)
@@ -496,7 +614,9 @@ def test_check_equals_the_command(nightly: Path, tmp_path: Path) -> None:
     values = [np.nan if (value := row["value"]["value"]) is None else value for row in items]
     np.testing.assert_allclose(frame["value"], values, rtol=1e-5)
 
-    gates = rtbench.check(nightly / "run-1", baseline=rtbench.load(nightly / "run-0"), on_inconclusive="pass")
+    gates = rtbench.check(
+        nightly / "run-1", baseline=rtbench.load(nightly / "run-0"), on_inconclusive="pass"
+    )
     assert gates.baseline
     with pytest.raises(UsageError, match="not an aggregate of ttfa"):
         rtbench.check(run, {"ttfa": "p95<800"})
@@ -531,7 +651,10 @@ def test_several_runs_form_one_frame_with_the_run_id(nightly: Path) -> None:
     assert runs[1] is other
     assert [run.folder for run in runs] == [nightly / "run-0", nightly / "run-1"]
     for paths in (f"{nightly}/run-*", [nightly / "run-0", str(nightly / "run-1")], iter([nightly])):
-        assert [run.folder for run in rtbench.load_many(cast("Any", paths))] == [nightly / "run-0", nightly / "run-1"]
+        assert [run.folder for run in rtbench.load_many(cast("Any", paths))] == [
+            nightly / "run-0",
+            nightly / "run-1",
+        ]
 
     for table in ("turns", "measured_turns", "sessions", "seconds"):
         whole, first = getattr(runs, table), getattr(one, table)
@@ -547,22 +670,33 @@ def test_several_runs_form_one_frame_with_the_run_id(nightly: Path) -> None:
     }
     for name, asked in frames.items():
         parts = [getattr(run, name)(**asked) for run in runs]
-        pd.testing.assert_frame_equal(getattr(runs, name)(**asked), pd.concat(parts, ignore_index=True))
+        pd.testing.assert_frame_equal(
+            getattr(runs, name)(**asked), pd.concat(parts, ignore_index=True)
+        )
         assert set(parts[0]["run_id"]) == {"run-0"}
 
 
-def test_load_accepts_what_the_command_line_accepts(nightly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_accepts_what_the_command_line_accepts(
+    nightly: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOCUST_RUNS_DIR", str(nightly))
     for several in (f"{nightly}/run-*", f"{nightly}/*-0", nightly, [nightly / "run-0"]):
         assert isinstance(rtbench.load(several), rtbench.Runs)
     run = rtbench.load("run-0")
     assert run.folder == nightly / "run-0"
-    frames = [rtbench.check(one, {"ttfa": "med<5s"}).to_frame() for one in (run, run.folder, "run-0")]
+    frames = [
+        rtbench.check(one, {"ttfa": "med<5s"}).to_frame() for one in (run, run.folder, "run-0")
+    ]
     frames += [rtbench.compare(f"{one}:a", f"{one}:b").to_frame() for one in (run.folder, "run-0")]
     assert len({frame.to_csv() for frame in frames}) == 2
-    newest = max(rtbench.load_many(nightly), key=lambda run: (run.metadata["started_utc_ns"], run.folder.name))
+    newest = max(
+        rtbench.load_many(nightly),
+        key=lambda run: (run.metadata["started_utc_ns"], run.folder.name),
+    )
     assert rtbench.load().folder == newest.folder
-    with pytest.raises(UsageError, match=r"there is no run run-9, and none of this name in .*: run `rtbench runs`"):
+    with pytest.raises(
+        UsageError, match=r"there is no run run-9, and none of this name in .*: run `rtbench runs`"
+    ):
         rtbench.load("run-9")
     with pytest.raises(UsageError, match="there is no run in run-9"):
         rtbench.load("run-9*")
@@ -582,7 +716,8 @@ def test_the_quantiles_of_several_metrics_are_one_frame(nightly: Path) -> None:
 
     assert list(frame["metric"].unique()) == names
     pd.testing.assert_frame_equal(
-        frame, pd.concat([run.quantiles(name, p=0.5, target="a") for name in names], ignore_index=True)
+        frame,
+        pd.concat([run.quantiles(name, p=0.5, target="a") for name in names], ignore_index=True),
     )
     assert set(rtbench.load(nightly).quantiles(names)["run_id"]) == {"run-0", "run-1"}
 
@@ -623,9 +758,15 @@ def test_trend_equals_the_command(nightly: Path) -> None:
     frame = found.to_frame()
     assert frame[["run_id", "title"]].drop_duplicates().shape == (4, 2)
     for name in ("run-0", "run-1"):
-        answers = json.loads((nightly / name / "summary.json").read_text(encoding="utf-8"))["outcomes"]
-        mine = frame[(frame["run_id"] == name) & (frame["metric"] == "failure_rate")].set_index("target")
-        assert mine["value"].to_dict() == {target: of["failure_rate"] for target, of in answers.items()}
+        answers = json.loads((nightly / name / "summary.json").read_text(encoding="utf-8"))[
+            "outcomes"
+        ]
+        mine = frame[(frame["run_id"] == name) & (frame["metric"] == "failure_rate")].set_index(
+            "target"
+        )
+        assert mine["value"].to_dict() == {
+            target: of["failure_rate"] for target, of in answers.items()
+        }
     assert frame["change"].isna().all()
 
 
@@ -640,11 +781,16 @@ def test_uncertainties_are_read_on_demand_with_one_row_per_turn(tmp_path: Path) 
     assert not set(run.turns.columns) & set(UNCERTAINTY_COLUMNS)
     assert run.uncertainty.columns.tolist() == ["session_id", "turn", *UNCERTAINTY_COLUMNS]
     assert set(UNCERTAINTY_COLUMNS) == {
-        field.name for field in SCHEMAS["turns"] if re.fullmatch(r"(?!timestamp_).*_uncertainty_ns", field.name)
+        field.name
+        for field in SCHEMAS["turns"]
+        if re.fullmatch(r"(?!timestamp_).*_uncertainty_ns", field.name)
     }
-    pd.testing.assert_frame_equal(run.uncertainty[["session_id", "turn"]], run.turns[["session_id", "turn"]])
+    pd.testing.assert_frame_equal(
+        run.uncertainty[["session_id", "turn"]], run.turns[["session_id", "turn"]]
+    )
     assert run.uncertainty["first_audio_uncertainty_ns"].tolist() == error_ns.tolist()
-    assert run.uncertainty["barge_in_response_done_uncertainty_ns"].isna().all()  # unknown, so never 0
+    # unknown, so never 0
+    assert run.uncertainty["barge_in_response_done_uncertainty_ns"].isna().all()
 
     killed = rtbench.load(synthetic.write_killed(tmp_path / "killed", Plan(sessions=12, turns=3)))
     assert killed.uncertainty["turn"].tolist() == killed.turns["turn"].tolist()
@@ -655,6 +801,7 @@ def test_uncertainties_are_read_on_demand_with_one_row_per_turn(tmp_path: Path) 
 def test_uncertainties_of_an_unfinished_run_match_the_turns_that_were_read(tmp_path: Path) -> None:
     folder = synthetic.write_killed(tmp_path, Plan(sessions=12, turns=3))
     run = rtbench.load(folder)
-    vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)  # as if the other turns were to be written later
+    # as if the other turns were to be written later
+    vars(run)["turns"] = run.turns.iloc[1::2].reset_index(drop=True)
     assert run.uncertainty["turn"].tolist() == run.turns["turn"].tolist()
     assert run.uncertainty["session_id"].tolist() == run.turns["session_id"].tolist()

@@ -69,7 +69,9 @@ def render_html(*blocks: Block) -> str:
         SideBySide([Figure("", EVIL), Figure("", EVIL)]),
         Tabs(EVIL, [("a", EVIL, Figure("")), ("b", EVIL, Figure(""))]),
         table(
-            [EVIL, Column(EVIL)], [[EVIL, Cell(EVIL, EVIL)], make_row([EVIL, EVIL], ids=[(EVIL, EVIL)])], stacked=True
+            [EVIL, Column(EVIL)],
+            [[EVIL, Cell(EVIL, EVIL)], make_row([EVIL, EVIL], ids=[(EVIL, EVIL)])],
+            stacked=True,
         ),
         table([Column(EVIL, below=EVIL)], [[EVIL]], caption=EVIL),
     ],
@@ -85,7 +87,15 @@ def test_text_is_escaped_in_every_html_block(block: Block) -> None:
 def test_text_is_escaped_in_every_part_of_a_page() -> None:
     section = Section("here", EVIL, EVIL, [Paragraph(EVIL)])
     page = page_html(
-        Page(EVIL, [Badge("ok", EVIL, EVIL, EVIL)], EVIL, [Paragraph(EVIL)], [section], notes=EVIL, footer=EVIL)
+        Page(
+            EVIL,
+            [Badge("ok", EVIL, EVIL, EVIL)],
+            EVIL,
+            [Paragraph(EVIL)],
+            [section],
+            notes=EVIL,
+            footer=EVIL,
+        )
     )
 
     assert page.count("&lt;i&gt;&amp;") == 11
@@ -112,48 +122,109 @@ def test_text_is_escaped_in_every_markdown_block(block: Block) -> None:
     assert re.search(r"(?<!\\)\\\*a\\\*\\\|\\\[b\](?!\n)", text)
     assert "&lt;i&gt;&amp;" in text
     assert "<i>" not in text
-    assert not re.search(r"(?<!\\)[`|]", re.sub(r"^\| | \|$|^\|--:\|$|^\|---\|$", "", text, flags=re.M))
+    assert not re.search(
+        r"(?<!\\)[`|]", re.sub(r"^\| | \|$|^\|--:\|$|^\|---\|$", "", text, flags=re.M)
+    )
 
 
-EMPTY: list[Block] = [Paragraph(""), Bullets([]), table(["a"], []), Details("b", [Bullets([]), table(["c"], [])])]
-PRICED: list[list[Any]] = [["direct", "4,000", Cell(f"986{NBSP}ms", style="struck"), ("✕ ", Strong("broken"))]]
+EMPTY: list[Block] = [
+    Paragraph(""),
+    Bullets([]),
+    table(["a"], []),
+    Details("b", [Bullets([]), table(["c"], [])]),
+]
+PRICED: list[list[Any]] = [
+    ["direct", "4,000", Cell(f"986{NBSP}ms", style="struck"), ("✕ ", Strong("broken"))]
+]
 NUMBERS = [table(["p", Column("drawn", plotted=True)], [["p50", "<svg>"]])]
-GROWING = Figure("<svg>", "Lines.", "Waits", [["1 s"]], [Paragraph("They grow."), ReadingGuide("Red: bad.")], NUMBERS)
-SPANNED = [make_row(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]), make_row(["c", "d", "e"])]
+GROWING = Figure(
+    "<svg>",
+    "Lines.",
+    "Waits",
+    [["1 s"]],
+    [Paragraph("They grow."), ReadingGuide("Red: bad.")],
+    NUMBERS,
+)
+SPANNED = [
+    make_row(["a", Cell("b", columns=2)], ids=[("session", Code("s1"))]),
+    make_row(["c", "d", "e"]),
+]
 POURED: dict[str, tuple[list[Block], str]] = {
-    "the title of a fold is escaped":
-        ([Details("<i>& voice_to_voice", [Paragraph("a")])],
-         "<details><summary>&lt;i&gt;&amp; voice_to_voice</summary>\n\na\n\n</details>\n"),
-    "parts are separated by a blank line unless they belong together":
-        ([Heading("a"), Paragraph("b"), Paragraph("c"), Bullets(["d", "e"]), Paragraph("f")],
-         "### a\nb\n\nc\n- d\n- e\n\nf\n"),
-    "folds are not separated by a blank line":
-        ([Details("a", [Paragraph("b")]), Details("c", [Paragraph("d")])],
-         "<details><summary>a</summary>\n\nb\n\n</details>\n<details><summary>c</summary>\n\nd\n\n</details>\n"),
+    "the title of a fold is escaped": (
+        [Details("<i>& voice_to_voice", [Paragraph("a")])],
+        "<details><summary>&lt;i&gt;&amp; voice_to_voice</summary>\n\na\n\n</details>\n",
+    ),
+    "parts are separated by a blank line unless they belong together": (
+        [Heading("a"), Paragraph("b"), Paragraph("c"), Bullets(["d", "e"]), Paragraph("f")],
+        "### a\nb\n\nc\n- d\n- e\n\nf\n",
+    ),
+    "folds are not separated by a blank line": (
+        [Details("a", [Paragraph("b")]), Details("c", [Paragraph("d")])],
+        "<details><summary>a</summary>\n\nb\n\n</details>\n<details><summary>c</summary>\n"
+        "\n"
+        "d"
+        "\n"
+        "\n"
+        "<"
+        "/details>\n",
+    ),
     "empty blocks are omitted": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
-    "figures stand on the right and texts on the left":
-        ([table(["target", "turns", "p50", "verdict"], PRICED, left=(0, -1))],
-         "| target | turns | p50 | verdict |\n|---|--:|--:|---|\n| direct | 4,000 | ~~986 ms~~ | ✕ **broken** |\n"),
+    "figures stand on the right and texts on the left": (
+        [table(["target", "turns", "p50", "verdict"], PRICED, left=(0, -1))],
+        (
+            "| target | turns | p50 | verdict |\n|---|--:|--:|---|\n| direct | 4,000 | ~~986 ms~~ |"
+            " ✕ **broken** |\n"
+        ),
+    ),
     "code is a code span": ([Paragraph(Code("p(95)<800_ms"))], "`p(95)<800_ms`\n"),
     "code in a table is escaped": ([Paragraph(Code("a|b"))], "a\\|b\n"),
     "code is safe for a terminal": ([Paragraph(Code("a\x1bb"))], "`a\\x1bb`\n"),
-    "code in a text": ([Paragraph(coded("Ask `rtbench check` of_it."))], "Ask `rtbench check` of\\_it.\n"),
-    "a figure is replaced by its data table":
-        ([GROWING], "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
-    "several figures are replaced by the first data table":
-        ([Tabs("Which?", [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))])],
-         "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n"),
-    "a heading precedes the text after a figure without words":
-        ([Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")], "### Above nothing\na\n"),
-    "a reading guide is omitted without its figure":
-        ([Paragraph("a"), Heading("Above nothing"), SideBySide([Figure("<svg>", "Lines.")]), ReadingGuide("b")], "a\n"),
-    "repeated content appears once": ([Paragraph("a"), Details("again", [Paragraph("b")], again=True)], "a\n"),
-    "names and ids of a row are a column and a wide cell takes its columns":
-        ([table(["x", "y", "z"], SPANNED, caption="What it is of")],
-         "What it is of\n\n| x | y | z | ids |\n|---|--:|--:|---|\n| a | b |  | session `s1` |\n| c | d | e |  |\n"),
-    "an invalid table strikes through its values but not its names":
-        ([table(["x", "y"], [["a", Cell("b", "c")]], "struck")], "| x | y |\n|---|--:|\n| a | ~~b (c)~~ |\n"),
-}  # fmt: skip
+    "code in a text": (
+        [Paragraph(coded("Ask `rtbench check` of_it."))],
+        "Ask `rtbench check` of\\_it.\n",
+    ),
+    "a figure is replaced by its data table": (
+        [GROWING],
+        "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n",
+    ),
+    "several figures are replaced by the first data table": (
+        [
+            Tabs(
+                "Which?",
+                [("a", "A", GROWING), ("b", "B", Figure("<svg>", below=[Paragraph("Not seen.")]))],
+            )
+        ],
+        "### Waits\nThey grow.\n\n| p |\n|---|\n| p50 |\n",
+    ),
+    "a heading precedes the text after a figure without words": (
+        [Heading("Above nothing"), Figure("<svg>"), Drawing("<svg>"), Paragraph("a")],
+        "### Above nothing\na\n",
+    ),
+    "a reading guide is omitted without its figure": (
+        [
+            Paragraph("a"),
+            Heading("Above nothing"),
+            SideBySide([Figure("<svg>", "Lines.")]),
+            ReadingGuide("b"),
+        ],
+        "a\n",
+    ),
+    "repeated content appears once": (
+        [Paragraph("a"), Details("again", [Paragraph("b")], again=True)],
+        "a\n",
+    ),
+    "names and ids of a row are a column and a wide cell takes its columns": (
+        [table(["x", "y", "z"], SPANNED, caption="What it is of")],
+        (
+            "What it is of\n\n| x | y | z | ids |\n|---|--:|--:|---|\n| a | b |  | session `s1`"
+            " |\n| c | d | e |  |\n"
+        ),
+    ),
+    "an invalid table strikes through its values but not its names": (
+        [table(["x", "y"], [["a", Cell("b", "c")]], "struck")],
+        "| x | y |\n|---|--:|\n| a | ~~b (c)~~ |\n",
+    ),
+}
 
 
 @pytest.mark.parametrize(("blocks", "text"), POURED.values(), ids=POURED)
@@ -168,7 +239,9 @@ def test_the_name_of_a_variant_is_kept_when_a_label_is_shortened() -> None:
     assert formatting.excerpt("order_status", 12) == "order_status"
 
 
-@pytest.mark.parametrize(("length", "most", "step"), [(30, 12, 5), (20, 10, 2), (1380, 60, 30), (86400, 60, 1800)])
+@pytest.mark.parametrize(
+    ("length", "most", "step"), [(30, 12, 5), (20, 10, 2), (1380, 60, 30), (86400, 60, 1800)]
+)
 def test_time_axes_have_round_steps(length: float, most: int, step: float) -> None:
     assert time_step(length, most) == step
 
@@ -186,14 +259,25 @@ def test_text_in_a_drawing_is_escaped(shape: str) -> None:
     element = ET.fromstring(plot.svg())
 
     assert element.get("aria-label", "").startswith("<a & 'b'>")
-    assert '"quoted\\" <i>' in element.get("data-stops", "") or "quoted" in element.get("data-stops", "")
+    assert '"quoted\\" <i>' in element.get("data-stops", "") or "quoted" in element.get(
+        "data-stops", ""
+    )
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        *((1962.4, "1,960"), (0.8, "0.8"), (0.0416, "0.0416"), (-12.34, "−12.3"), (999.6, "1,000"), (0, "0")),
-        *((12.0, "12"), (None, "–"), (math.nan, "–"), (math.inf, "∞"), (-0.004, "−0.004")),
+        (1962.4, "1,960"),
+        (0.8, "0.8"),
+        (0.0416, "0.0416"),
+        (-12.34, "−12.3"),
+        (999.6, "1,000"),
+        (0, "0"),
+        (12.0, "12"),
+        (None, "–"),
+        (math.nan, "–"),
+        (math.inf, "∞"),
+        (-0.004, "−0.004"),
     ],
 )
 def test_numbers_have_at_most_three_significant_digits(value: float | None, text: str) -> None:
@@ -201,7 +285,8 @@ def test_numbers_have_at_most_three_significant_digits(value: float | None, text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(42.3, "42 s"), (1200, "20 min"), (5400, "90 min"), (6600, "1 h 50 min"), (2.34, "2.3 s")]
+    ("seconds", "text"),
+    [(42.3, "42 s"), (1200, "20 min"), (5400, "90 min"), (6600, "1 h 50 min"), (2.34, "2.3 s")],
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert formatting.format_duration(seconds).replace(NBSP, " ") == text
@@ -210,59 +295,111 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 def test_markdown_shows_the_answer_and_folds_the_other_sections() -> None:
     sections = [
         Section("answer", "Differences", "What changed?", [Paragraph("All.")]),
-        Section("cost", "Cost", "What did it cost?", [Paragraph("Nothing."), Details("Prices", [Paragraph("None.")])]),
-        Section("how", "Definitions", "What do words mean?", [Definitions([("p50", "The median.")])]),
+        Section(
+            "cost",
+            "Cost",
+            "What did it cost?",
+            [Paragraph("Nothing."), Details("Prices", [Paragraph("None.")])],
+        ),
+        Section(
+            "how", "Definitions", "What do words mean?", [Definitions([("p50", "The median.")])]
+        ),
     ]
     badges = [Badge("ok", "✓", "VALID", "2 checks passed"), Badge("sim", "◇", "SIMULATED", "")]
-    page = Page("", badges, "It is quick.", [Banner(["First.", "Second."])], sections, notes="voice", footer="The end.")
+    page = Page(
+        "",
+        badges,
+        "It is quick.",
+        [Banner(["First.", "Second."])],
+        sections,
+        notes="voice",
+        footer="The end.",
+    )
 
-    assert render_markdown(page) == (
-        "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** · voice\n\nFirst.\n\nSecond.\n\nAll.\n\n"
-        "<details><summary>Cost</summary>\n\nNothing.\n\n"
-        "<details open><summary>Prices</summary>\n\nNone.\n\n</details>\n\n</details>\n\nThe end.\n"
+    assert (
+        render_markdown(page)
+        == "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** ·"
+        " voice\n\nFirst.\n\nSecond.\n\nAll.\n\n<details><summary>Cost</summary>\n\nNothing"
+        "."
+        "\n"
+        "\n"
+        "<"
+        "d"
+        "etails"
+        " open><summary>Prices</summary>\n\nNone.\n\n</details>\n\n</details>\n\nThe end.\n"
     )
 
 
 def long_page(answer: int, section: int) -> Page:
-    """Return a page whose answer and section have this number of rows, with a note for each row of the section."""
-    tables = [table(["x", "y"], [[f"{name} {row}", "y" * 80] for row in range(rows)]) for name, rows in
-              (("worst", answer), ("size", section))]  # fmt: skip
+    """Return a page whose answer and section have this number of rows, with a note for each row
+    of the section.
+    """
+    tables = [
+        table(["x", "y"], [[f"{name} {row}", "y" * 80] for row in range(rows)])
+        for name, rows in (("worst", answer), ("size", section))
+    ]
     notes = Bullets([f"note {row} " + "n" * 80 for row in range(section)])
-    sections = [Section("sizes", "Sizes", "", [Details("More", [tables[1]])]), Section("notes", "Notes", "", [notes])]
-    return Page("", [Badge("ok", "✓", "PASS", "")], "It is quick.", [], sections, answer=[tables[0]], footer="The end.")
+    sections = [
+        Section("sizes", "Sizes", "", [Details("More", [tables[1]])]),
+        Section("notes", "Notes", "", [notes]),
+    ]
+    return Page(
+        "",
+        [Badge("ok", "✓", "PASS", "")],
+        "It is quick.",
+        [],
+        sections,
+        answer=[tables[0]],
+        footer="The end.",
+    )
 
 
 @pytest.mark.parametrize(
     ("answer", "section", "left_out"),
-    [(300, 300, (None, True)), (300, 0, (None, False)), (5_000, 10, (True, True)), (5_000, 0, (True, False))],
+    [
+        (300, 300, (None, True)),
+        (300, 0, (None, False)),
+        (5_000, 10, (True, True)),
+        (5_000, 0, (True, False)),
+    ],
     ids=["sections", "nothing", "answer and sections", "answer"],
 )
 def test_a_page_that_is_too_long_for_a_comment_loses_the_last_rows_first_of_its_sections(
     answer: int, section: int, left_out: tuple[bool | None, bool]
 ) -> None:
     text = render_markdown(long_page(answer, section))
-    rows = {name: len(re.findall(rf"^(?:\| |- ){name} \d+ ", text, re.M)) for name in ("worst", "size", "note")}
+    rows = {
+        name: len(re.findall(rf"^(?:\| |- ){name} \d+ ", text, re.M))
+        for name in ("worst", "size", "note")
+    }
 
     assert len(text) <= 65_000
     assert text.endswith("The end.\n")
     assert rows["size"] == rows["note"]
     assert (rows["worst"] < answer, rows["size"] < section) == (bool(left_out[0]), left_out[1])
     missing = [count for count in (answer - rows["worst"], *[section - rows["size"]] * 2) if count]
-    assert re.findall(r"^(\d+) more rows are left out here", text, re.M) == [str(count) for count in missing]
+    assert re.findall(r"^(\d+) more rows are left out here", text, re.M) == [
+        str(count) for count in missing
+    ]
     # not more than needed
     assert len(text) > 64_000 or not left_out[0]
     assert not rows["worst"] or "| worst 0 |" in text, "the worst result is the first"
 
 
 def test_an_empty_cell_is_not_struck_through() -> None:
-    text = markdown_blocks([table(["x", "y", "z"], [["a", Cell("", style="struck"), Cell("1", style="struck")]])])
+    text = markdown_blocks(
+        [table(["x", "y", "z"], [["a", Cell("", style="struck"), Cell("1", style="struck")]])]
+    )
 
     assert text.endswith("| a |  | ~~1~~ |\n")
 
 
 def test_a_readout_lists_only_lines_with_a_value() -> None:
     plot = Plot(100, 100, left=0, right=0, top=0, bottom=0, title="Waits")
-    plot.read_lines([(1, 10.0, "first"), (2, 20.0, "second")], [("direct", {1: "5 ms"}), ("gateway", {1: "6 ms"})])
+    plot.read_lines(
+        [(1, 10.0, "first"), (2, 20.0, "second")],
+        [("direct", {1: "5 ms"}), ("gateway", {1: "6 ms"})],
+    )
 
     assert plot.stops is not None
     assert plot.stops["t"] == ["first · direct 5 ms · gateway 6 ms", "second"]

@@ -1,4 +1,6 @@
-"""Latencies and failures as functions of the calls in progress, and the report on the calls that arrived."""
+"""Latencies and failures as functions of the calls in progress, and the report on the calls that
+arrived.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ from bench.record.folder import SCHEMAS, TableName
 from bench.record.spool import path_of, rows_of
 from benchmarks.by_load import CHANGING, levels_of
 from reports.analysis.summary.group_keys import MIN_LEVEL_TURNS, merged
-from reports.analysis.summary.groups import GroupDifference, GroupedLatency, TurnGroup, group_differences
+from reports.analysis.summary.groups import (
+    GroupDifference,
+    GroupedLatency,
+    TurnGroup,
+    group_differences,
+)
 from reports.analysis.summary.load import call_bins
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report
@@ -36,18 +43,26 @@ from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
 
 RISING = Plan(
-    turns=6, targets=("direct", "gateway"), failed=0.02, seconds=240, stages=((60, 5), (60, 15), (60, 25), (60, 40))
+    turns=6,
+    targets=("direct", "gateway"),
+    failed=0.02,
+    seconds=240,
+    stages=((60, 5), (60, 15), (60, 25), (60, 40)),
 )
 SLOWER = replace(RISING, slower=1 / 39)
 
 
 def counted(summary: Summary, target: str) -> list[int]:
-    """Return, for each turn of a target, the number of calls in progress when the measurement of the turn starts."""
+    """Return, for each turn of a target, the number of calls in progress when the measurement of
+    the turn starts.
+    """
     run = rtbench.load(summary.run.folder)
     calls, turns = (frame[frame["target"] == target] for frame in (run.sessions, run.turns))
     starts_ns = calls["start_utc_ns"].to_numpy(dtype=np.int64)
     ends_ns = starts_ns + calls["ended_at_ns"].to_numpy(dtype=np.int64)
-    at_ns = (turns["start_utc_ns"] + turns["measured_from_at_ns"].fillna(0)).to_numpy(dtype=np.int64)
+    at_ns = (turns["start_utc_ns"] + turns["measured_from_at_ns"].fillna(0)).to_numpy(
+        dtype=np.int64
+    )
     return [int(((starts_ns <= at) & (ends_ns > at)).sum()) for at in at_ns]
 
 
@@ -66,7 +81,10 @@ def test_each_turn_is_assigned_to_the_calls_in_progress_at_its_start() -> None:
     assert [one.label for one in by_load(summary)] == ["direct", "gateway"]
     for one, answer in zip(by_load(summary), summary.results, strict=True):
         calls = np.array(counted(summary, one.label))
-        turns = [int(((calls >= level.bin.start) & (calls <= level.bin.end)).sum()) for level in one.groups]
+        turns = [
+            int(((calls >= level.bin.start) & (calls <= level.bin.end)).sum())
+            for level in one.groups
+        ]
         assert [level.turns for level in one.groups] == turns
         assert sum(turns) == answer.turns
         assert sum(level.n for level in one.groups) == answer.n
@@ -109,7 +127,9 @@ def test_small_differences_between_load_levels_cause_no_notice() -> None:
     def moved(ratio: float) -> list[GroupDifference]:
         value, high = few.p50.value * ratio, few.p50.high
         ends = (high + 1e-6, high * 2) if ratio > 1 else (0.0, few.p50.low - 1e-6)
-        return two(few, replace(near, p50=structs.replace(few.p50, value=value, low=ends[0], high=ends[1])))
+        return two(
+            few, replace(near, p50=structs.replace(few.p50, value=value, low=ends[0], high=ends[1]))
+        )
 
     assert moved(1.09) == []
     assert [found.what for found in moved(1.11)] == ["p50"]
@@ -132,7 +152,10 @@ def test_calls_of_the_warm_up_count_as_in_progress_but_not_as_results() -> None:
     rows = rtbench.load(summary.run.folder).turns.query("target == 'direct'")
     calls = np.array(counted(summary, "direct"))[rows["measured"].to_numpy()]
 
-    turns = [((calls >= level.bin.start) & (calls <= level.bin.end)).sum() for level in by_load(summary)[0].groups]
+    turns = [
+        ((calls >= level.bin.start) & (calls <= level.bin.end)).sum()
+        for level in by_load(summary)[0].groups
+    ]
     assert [level.turns for level in by_load(summary)[0].groups] == turns
     assert sum(turns) < len(rows)
 
@@ -141,7 +164,8 @@ def test_a_call_cut_by_a_kill_counts_as_in_progress_from_its_first_turn(tmp_path
     plan = replace(RISING, targets=("direct",))
     tables = dict(synthetic.rows(plan))
     sessions = tables["sessions"].num_rows - 40
-    tables["sessions"] = tables["sessions"].slice(0, sessions)  # the sessions of the last users had not ended
+    # the sessions of the last users had not ended
+    tables["sessions"] = tables["sessions"].slice(0, sessions)
     cut, whole = only(summarise(load_for_report(killed(tmp_path, tables)))), only(summary_of(plan))
 
     assert cut.groups[-1].bin.name == whole.groups[-1].bin.name == "36–40"
@@ -154,7 +178,12 @@ def killed(folder: Path, tables: dict[TableName, pa.Table]) -> Path:
     for name, table in tables.items():
         with pa.ipc.new_stream(path_of(folder, 0, rows_of(name)), SCHEMAS[name]) as stream:
             stream.write_table(table)
-    document = {"schema": SCHEMA_VERSION, "run_id": "killed", "started_utc_ns": synthetic.BEGAN_NS, "state": "running"}
+    document = {
+        "schema": SCHEMA_VERSION,
+        "run_id": "killed",
+        "started_utc_ns": synthetic.BEGAN_NS,
+        "state": "running",
+    }
     run_folder.write_document(folder, document)
     return folder
 
@@ -181,14 +210,24 @@ def build(folder: Path, plan: Plan = PLAN, blocked: int = 0, **changes: Any) -> 
     called = {"call_arrival_at_ns": -40_000_000, "connect_start_at_ns": 0, "auth_wait_ns": 0}
     begun = called | {"intended_start_at_ns": -3_000_000}
     answered = {"first_reply_at_ns": 900_000_000, "caller_time_ns": 400_000_000}
-    edit(folder, "sessions", lambda _, row: row | begun | (answered if row["outcome"] == "ok" else {}))
-    began = pq.read_table(folder / "sessions.parquet", columns=["target", "start_utc_ns"]).to_pylist()
+    edit(
+        folder,
+        "sessions",
+        lambda _, row: row | begun | (answered if row["outcome"] == "ok" else {}),
+    )
+    began = pq.read_table(
+        folder / "sessions.parquet", columns=["target", "start_utc_ns"]
+    ).to_pylist()
     calls = Counter((row["target"], row["start_utc_ns"] // 10**9) for row in began)
     middle = pq.read_metadata(folder / "seconds.parquet").num_rows // 2
 
     def counted(place: int, row: Row) -> Row:
         mine, extra = calls[row["target"], row["second"]], blocked if place == middle else 0
-        return row | {"calls_offered": mine + extra, "calls_blocked": extra, "calls_delayed": min(1, mine)}
+        return row | {
+            "calls_offered": mine + extra,
+            "calls_blocked": extra,
+            "calls_delayed": min(1, mine),
+        }
 
     return edited(folder, counted, "seconds")
 
@@ -202,7 +241,12 @@ def test_arrived_calls_are_counted_by_their_outcome(tmp_path: Path) -> None:
     assert summary.arrivals is not None
     (one,) = summary.arrivals.targets
 
-    assert (one.offered, one.blocked, one.started, one.connect_failed) == (one.started + 9, 9, 125, 5)
+    assert (one.offered, one.blocked, one.started, one.connect_failed) == (
+        one.started + 9,
+        9,
+        125,
+        5,
+    )
     assert one.completed == 120
     bins = call_bins(summary.run)
     assert (bins.calls.sum(), bins.blocked.sum()) == (one.offered, 9)
@@ -228,7 +272,9 @@ def test_erlangs_are_mean_calls_in_progress(tmp_path: Path) -> None:
 
 
 def test_a_load_that_ends_by_itself_is_offered_until_its_end(tmp_path: Path) -> None:
-    summary = build(tmp_path, arrivals=ARRIVALS | {"duration_s": 30.0, "per_s": None, "pattern": "calls.txt"})
+    summary = build(
+        tmp_path, arrivals=ARRIVALS | {"duration_s": 30.0, "per_s": None, "pattern": "calls.txt"}
+    )
     assert summary.arrivals is not None
 
     assert summary.arrivals.targets[0].duration_s == 30.0
@@ -247,15 +293,23 @@ def test_a_call_whose_first_turn_failed_counts_as_infinite_service_time(tmp_path
 
 def test_think_times_are_printed_with_the_load(tmp_path: Path) -> None:
     synthetic.write(tmp_path / "first", PLAN)
-    scripts = [script | {"think_s": 12.0} for script in rtbench.load(tmp_path / "first").metadata["scripts"]]
+    scripts = [
+        script | {"think_s": 12.0}
+        for script in rtbench.load(tmp_path / "first").metadata["scripts"]
+    ]
     summary = build(tmp_path / "run", scripts=scripts)
     assert summary.arrivals
 
-    assert text(load.arrivals(summary, summary.arrivals)[1]).endswith("; callers pause for 12 s per call")
+    assert text(load.arrivals(summary, summary.arrivals)[1]).endswith(
+        "; callers pause for 12 s per call"
+    )
 
 
 @pytest.mark.parametrize(
-    ("per_s", "words"), [(2.0, "2/s"), (0.5, "30/min"), (1.0, "1/s"), (0.025, "1.5/min"), (1 / 3600, "1/h")]
+    ("per_s", "words"),
+    [(2.0, "2/s"), (0.5, "30/min"), (1.0, "1/s"), (0.025, "1.5/min"), (1 / 3600, "1/h")],
 )
-def test_a_rate_is_printed_in_the_largest_unit_that_gives_at_least_one(per_s: float, words: str) -> None:
+def test_a_rate_is_printed_in_the_largest_unit_that_gives_at_least_one(
+    per_s: float, words: str
+) -> None:
     assert rate(per_s) == words

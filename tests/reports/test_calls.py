@@ -1,4 +1,6 @@
-"""The telephone calls of a run in its report: which were set up, why others were not, who ended them, their packets."""
+"""The telephone calls of a run in its report: which were set up, why others were not, who ended
+them, their packets.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ import pytest
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.columns import ADDED
-from bench.catalogue.outcomes import HANG_UP, HUNG_UP, NO_MEDIA, NO_SOUND, NOT_REFRESHED, OTHER_CODEC, OWN_HANG_UP
+from bench.catalogue.outcomes import (
+    HANG_UP,
+    HUNG_UP,
+    NO_MEDIA,
+    NO_SOUND,
+    NOT_REFRESHED,
+    OTHER_CODEC,
+    OWN_HANG_UP,
+)
 from bench.services.telephone import TELEPHONE
 from reports.analysis.check.check import check_of
 from reports.analysis.comparisons.comparison import compare_targets
@@ -44,10 +54,17 @@ def hung_up(reason: str = "") -> dict[str, Any]:
 
 
 def hung_up_by_tool(cause: str) -> dict[str, Any]:
-    return {"outcome": HANG_UP, "detail": f"{OWN_HANG_UP}: {cause}", "close_reason": None, "close_code": None}
+    return {
+        "outcome": HANG_UP,
+        "detail": f"{OWN_HANG_UP}: {cause}",
+        "close_reason": None,
+        "close_code": None,
+    }
 
 
-def test_calls_that_were_tried_answered_refused_and_not_answered_are_counted(tmp_path: Path) -> None:
+def test_calls_that_were_tried_answered_refused_and_not_answered_are_counted(
+    tmp_path: Path,
+) -> None:
     refusals = (
         *[("throttled:handshake", FULL)] * 2,
         ("timeout:upgrade", "the call was not answered within 10 s: it only rang"),
@@ -59,11 +76,16 @@ def test_calls_that_were_tried_answered_refused_and_not_answered_are_counted(tmp
     assert calls.answered.value == pytest.approx(CALLS / (CALLS + REFUSED))
     assert calls.answered.low < calls.answered.value < calls.answered.high
     assert (calls.refused, calls.unanswered, calls.failed) == (REFUSED - 2, 1, 1)
-    assert [(reason.text, reason.calls) for reason in calls.not_set_up[:2]] == [(BUSY, 4), (FULL, 2)]
+    assert [(reason.text, reason.calls) for reason in calls.not_set_up[:2]] == [
+        (BUSY, 4),
+        (FULL, 2),
+    ]
 
 
 def test_calls_without_a_sound_are_counted_by_what_arrived(tmp_path: Path) -> None:
-    changes = [{"outcome": NO_MEDIA, "rtp_expected": 0, "rtp_lost": 0, "rtp_late": 0}] * 2 + [{"outcome": NO_SOUND}]
+    changes = [{"outcome": NO_MEDIA, "rtp_expected": 0, "rtp_lost": 0, "rtp_late": 0}] * 2 + [
+        {"outcome": NO_SOUND}
+    ]
     (calls,) = summary_of_calls(tmp_path / "run", *changes).calls
 
     assert (calls.without_packets, calls.without_sound) == (2, 1)
@@ -71,7 +93,9 @@ def test_calls_without_a_sound_are_counted_by_what_arrived(tmp_path: Path) -> No
 
 def test_the_reasons_with_which_the_agent_ended_calls_are_grouped(tmp_path: Path) -> None:
     normal = hung_up("Q.850;cause=16")
-    (calls,) = summary_of_calls(tmp_path / "run", normal, normal, hung_up(), hung_up("Q.850;cause=41")).calls
+    (calls,) = summary_of_calls(
+        tmp_path / "run", normal, normal, hung_up(), hung_up("Q.850;cause=41")
+    ).calls
 
     assert calls.ended_by_agent == 4
     assert calls.endings[0] == ReasonCount("closed:1000", f"{HUNG_UP} (Q.850;cause=16)", 2)
@@ -95,8 +119,15 @@ def test_calls_that_this_tool_hung_up_are_not_said_to_be_ended_by_the_agent(tmp_
         assert "closed the connection" not in form
 
 
-def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unknown(tmp_path: Path) -> None:
-    elsewhere = {"rtp_unsent": 7, "other_hosts": "192.0.2.9 (audio)", "rtp_uncounted_pauses": 2, "rtp_restarts": 1}
+def test_missing_packets_are_counted_over_all_calls_and_unreported_ones_are_unknown(
+    tmp_path: Path,
+) -> None:
+    elsewhere = {
+        "rtp_unsent": 7,
+        "other_hosts": "192.0.2.9 (audio)",
+        "rtp_uncounted_pauses": 2,
+        "rtp_restarts": 1,
+    }
     summary = summary_of_calls(tmp_path / "run", {"rtp_lost": 3}, elsewhere, elsewhere)
     (calls,) = summary.calls
     text = run_text(summary)
@@ -146,9 +177,15 @@ def test_the_setup_of_calls_is_shown_in_the_terminal_and_in_the_section(tmp_path
 def test_without_medians_the_terminal_has_the_range_of_the_setup(tmp_path: Path) -> None:
     def change(index: int, row: Row) -> Row | None:
         answered_ns = row["connect_start_at_ns"] + ANSWERED_NS + index * 10 * NS_PER_MS
-        return None if index > 4 or row["opened_at_ns"] is None else row | {"opened_at_ns": answered_ns}
+        return (
+            None
+            if index > 4 or row["opened_at_ns"] is None
+            else row | {"opened_at_ns": answered_ns}
+        )
 
-    text = plain(run_text(summarise(load_for_report(edit(called(tmp_path / "run"), "sessions", change)))))
+    text = plain(
+        run_text(summarise(load_for_report(edit(called(tmp_path / "run"), "sessions", change))))
+    )
 
     assert re.search(r"connected after 3.0\d s to 3.0\d s, session set up in .* packets", text)
 
@@ -158,15 +195,24 @@ def test_the_terminal_has_the_jitter_of_the_packets(tmp_path: Path) -> None:
     text = plain(run_text(summary_of_calls(tmp_path / "run", *jitter)))
 
     assert (
-        "(40 of 4,000 packets), rtp_jitter 2 ms (p50); rtp_late_share 1 % (40 of 4,000 packets); peer_rtp_loss unknown"
-        in text
+        "(40 of 4,000 packets), rtp_jitter 2 ms (p50); rtp_late_share 1 % (40 of 4,000 packets);"
+        " peer_rtp_loss unknown" in text
     )
 
 
-def test_a_run_in_which_no_call_was_answered_has_no_lines_on_setup_and_packets(tmp_path: Path) -> None:
+def test_a_run_in_which_no_call_was_answered_has_no_lines_on_setup_and_packets(
+    tmp_path: Path,
+) -> None:
     def change(_: int, row: Row) -> Row:
-        refused = {"outcome": "connect_failed:486", "detail": BUSY, "turns_started": 0, "turns_not_started": 2}
-        never = dict.fromkeys(("opened_at_ns", "session_created_at_ns", "update_sent_at_ns", "rtp_expected"))
+        refused = {
+            "outcome": "connect_failed:486",
+            "detail": BUSY,
+            "turns_started": 0,
+            "turns_not_started": 2,
+        }
+        never = dict.fromkeys(
+            ("opened_at_ns", "session_created_at_ns", "update_sent_at_ns", "rtp_expected")
+        )
         return row | never | refused
 
     folder = edit(called(tmp_path / "run"), "sessions", change)
@@ -186,20 +232,34 @@ def test_counts_of_0_are_left_out_except_of_calls_tried_and_answered(plain_page:
 @pytest.mark.parametrize(
     ("kept", "text"),
     [
-        (30, "with no late session in 30 sessions the lower bound is 90.5 %: about 149 sessions are needed"),
+        (
+            30,
+            (
+                "with no late session in 30 sessions the lower bound is 90.5 %: about 149 sessions"
+                " are needed"
+            ),
+        ),
         (6, "too few sessions to decide: 6 of 6; a rate needs 10 sessions"),
     ],
 )
-def test_a_threshold_on_calls_counts_sessions_not_turns(kept: int, text: str, tmp_path: Path) -> None:
+def test_a_threshold_on_calls_counts_sessions_not_turns(
+    kept: int, text: str, tmp_path: Path
+) -> None:
     folder = called(tmp_path / "run")
-    edit(folder, "sessions", lambda index, row: None if index >= kept or row["opened_at_ns"] is None else row)
+    edit(
+        folder,
+        "sessions",
+        lambda index, row: None if index >= kept or row["opened_at_ns"] is None else row,
+    )
     (found,) = check_of(folder, thresholds("connect_total: within(10s)>0.98")).thresholds
 
     assert plain(why(found)) == text
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: int, tmp_path: Path) -> None:
+def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(
+    lost: int, tmp_path: Path
+) -> None:
     plan = Plan(sessions=60, turns=2, targets=("direct", "number"), paired=True)
     folder = write(tmp_path / "run", plan, interleaved=True)
     document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -209,14 +269,23 @@ def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: i
 
     def change(_: int, row: Row) -> Row:
         delay_ns = 600 * NS_PER_MS if row["target"] == "number" else 100 * NS_PER_MS
-        at = {"ringing_at_ns": delay_ns, "opened_at_ns": 2 * delay_ns, "greeting_audible_at_ns": 3 * delay_ns}
+        at = {
+            "ringing_at_ns": delay_ns,
+            "opened_at_ns": 2 * delay_ns,
+            "greeting_audible_at_ns": 3 * delay_ns,
+        }
         missing = lost if row["target"] == "number" else 2 * lost
         return row | at | {"rtp_expected": 100, "rtp_late": 0, "rtp_lost": missing}
 
     found = compare_targets(parse_targets([str(edit(folder, "sessions", change))]), draws=300)
     metrics = {compared.spec.name: compared.difference for compared in found.comparisons}
 
-    for name in ("connect_total p50", "post_dial_delay p50", "greeting p50", "answer_to_greeting p50"):
+    for name in (
+        "connect_total p50",
+        "post_dial_delay p50",
+        "greeting p50",
+        "answer_to_greeting p50",
+    ):
         assert metrics[name] is not None
         assert metrics[name].candidate == pytest.approx(6 * metrics[name].baseline)
     assert ("rtp_loss mean" in metrics) is bool(lost)
@@ -224,7 +293,9 @@ def test_two_telephones_are_compared_by_their_setup_greeting_and_packets(lost: i
 
 
 @pytest.mark.parametrize("turns_started", [True, False])
-def test_missing_turn_events_are_noted_only_if_turns_were_measured(turns_started: bool, tmp_path: Path) -> None:
+def test_missing_turn_events_are_noted_only_if_turns_were_measured(
+    turns_started: bool, tmp_path: Path
+) -> None:
     folder = called(tmp_path / "run")
     document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     document["targets"][0]["full_duplex"] = True
@@ -232,7 +303,9 @@ def test_missing_turn_events_are_noted_only_if_turns_were_measured(turns_started
     if not turns_started:
         edit(folder, "turns", lambda _, row: None)
 
-    assert ("has no events for turns" in plain(run_text(summarise(load_for_report(folder))))) is turns_started
+    assert (
+        "has no events for turns" in plain(run_text(summarise(load_for_report(folder))))
+    ) is turns_started
 
 
 def test_the_terminal_states_how_calls_were_set_up(tmp_path: Path) -> None:
@@ -244,11 +317,19 @@ def test_the_terminal_states_how_calls_were_set_up(tmp_path: Path) -> None:
     assert "WebSocket" not in text
 
 
-def test_a_threshold_on_the_answer_limits_the_share_of_calls_that_were_set_up(tmp_path: Path) -> None:
+def test_a_threshold_on_the_answer_limits_the_share_of_calls_that_were_set_up(
+    tmp_path: Path,
+) -> None:
     refused = {"opened_at_ns": None, "outcome": "connect_failed:486", "detail": BUSY}
-    third = edit(called(tmp_path / "run"), "sessions", lambda index, row: row if index % 3 else row | refused)
-    found = check_of(third, thresholds("connect_total: within(10s)>0.3", "connect_total: within(10s)>0.9"))
+    third = edit(
+        called(tmp_path / "run"), "sessions", lambda index, row: row if index % 3 else row | refused
+    )
+    found = check_of(
+        third, thresholds("connect_total: within(10s)>0.3", "connect_total: within(10s)>0.9")
+    )
     (calls,) = summarise(load_for_report(third)).calls
 
     assert [each.result for each in found.thresholds] == ["pass", "fail"]
-    assert [each.measured[0] for each in found.thresholds] == [pytest.approx(calls.answered.value)] * 2
+    assert [each.measured[0] for each in found.thresholds] == [
+        pytest.approx(calls.answered.value)
+    ] * 2

@@ -1,4 +1,6 @@
-"""Failures by the length of the conversation: groups of turns, certain differences, and the turns for the support."""
+"""Failures by the length of the conversation: groups of turns, certain differences, and the
+turns for the support.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,18 @@ FIRST = 400
 
 
 def tokens_of(row: Row) -> int:
-    """Return the length of the conversation at a turn: 400 tokens at the first one, and 1,500 more at each turn."""
+    """Return the length of the conversation at a turn: 400 tokens at the first one, and 1,500
+    more at each turn.
+    """
     return FIRST + STEP * (row["turn"] - 1)
 
 
 def failing(
     from_tokens: int, *, reported: bool, target: str = "gateway", name: str = UNAVAILABLE
 ) -> Callable[[int, Row], Row]:
-    """Return a change of turns: those of a target fail from a context length on. If not `reported`, without tokens."""
+    """Return a change of turns: those of a target fail from a context length on. If not
+    `reported`, without tokens.
+    """
 
     def change(_: int, row: Row) -> Row:
         tokens = tokens_of(row)
@@ -50,7 +56,9 @@ def failing(
 
 
 def at_random(share: float, seed: int) -> Callable[[int, Row], Row]:
-    """Return a change of turns: each fails with the same probability, and then reports no tokens."""
+    """Return a change of turns: each fails with the same probability, and then reports no
+    tokens.
+    """
     rng = np.random.default_rng(seed)
 
     def change(_: int, row: Row) -> Row:
@@ -88,8 +96,11 @@ def unreported(tmp_path_factory: pytest.TempPathFactory) -> Summary:
 
 def test_a_failed_turn_is_in_the_group_of_its_own_tokens(reported: Summary) -> None:
     assert counts(by_context(reported)["gateway"]) == {
-        "to 2k": (0, 40), "2k to 4k": (0, 20), "4k to 8k": (0, 60), "8k to 16k": (80, 80),
-    }  # fmt: skip
+        "to 2k": (0, 40),
+        "2k to 4k": (0, 20),
+        "4k to 8k": (0, 60),
+        "8k to 16k": (80, 80),
+    }
 
 
 def test_a_failed_turn_without_tokens_is_in_the_group_of_the_last_turn_of_its_session_with_tokens(
@@ -107,11 +118,19 @@ def test_a_failed_turn_without_tokens_is_in_the_group_of_the_last_turn_of_its_se
 def test_turns_with_unknown_tokens_are_a_group_of_their_own(tmp_path: Path) -> None:
     def change(index: int, row: Row) -> Row:
         tokens = None if row["turn"] == 1 or index % 7 == 0 else tokens_of(row)
-        return row | {"context_tokens": tokens} | ({"outcome": "closed:1006"} if row["turn"] == 1 else {})
+        return (
+            row
+            | {"context_tokens": tokens}
+            | ({"outcome": "closed:1006"} if row["turn"] == 1 else {})
+        )
 
     summary = build(tmp_path, change)
     latency = by_context(summary)["direct"]
-    values = [of for of in summary_data(summary)["groups"] if (of["metric"], of["target"]) == ("turns", "direct")]
+    values = [
+        of
+        for of in summary_data(summary)["groups"]
+        if (of["metric"], of["target"]) == ("turns", "direct")
+    ]
     rows = [of for of in values if of["group"]["by"] == "context"]
 
     assert latency.unknown is not None
@@ -130,9 +149,14 @@ def test_failures_that_rise_with_the_context_are_stated_with_what_to_give_to_sup
     summary: Summary = request.getfixturevalue(run)
     sentence = {
         "reported": "gateway: 100 % of the turns failed with 8k to 16k tokens and 0 % with fewer",
-        "unreported": "gateway: 57.1 % of the turns failed with 4k to 8k tokens or more and 0 % with fewer",
+        "unreported": (
+            "gateway: 57.1 % of the turns failed with 4k to 8k tokens or more and 0 % with fewer"
+        ),
     }[run]
-    texts = [text.replace("\xa0", " ") for text in (*notices(summary), *run_forms(summary), run_text(summary, 400))]
+    texts = [
+        text.replace("\xa0", " ")
+        for text in (*notices(summary), *run_forms(summary), run_text(summary, 400))
+    ]
 
     assert f"{sentence}: results of the whole run combine both." in texts
     for page in texts[-3:]:
@@ -144,18 +168,28 @@ def test_failures_that_rise_with_the_context_are_stated_with_what_to_give_to_sup
     assert next_step(summary).startswith("Failures rise with the length of the conversation: give")
 
 
-def test_the_turns_for_support_are_of_different_sessions_and_have_their_ids(reported: Summary) -> None:
+def test_the_turns_for_support_are_of_different_sessions_and_have_their_ids(
+    reported: Summary,
+) -> None:
     entries = reported.context_failures
     turns = rtbench.load(reported.run.folder).turns
 
     assert {entry.target for entry in entries} == {"gateway"}
     assert len({entry.session for entry in entries}) == len(entries) == 3
     for entry in entries:
-        (row,) = turns[(turns["session_id"] == entry.session) & (turns["turn"] == entry.turn)].to_dict("records")
-        assert (row["outcome"], row["context_tokens"]) == (entry.outcome, entry.context_tokens) == (UNAVAILABLE, 9_400)
+        (row,) = turns[
+            (turns["session_id"] == entry.session) & (turns["turn"] == entry.turn)
+        ].to_dict("records")
+        assert (
+            (row["outcome"], row["context_tokens"])
+            == (entry.outcome, entry.context_tokens)
+            == (UNAVAILABLE, 9_400)
+        )
         assert (row["start_utc_ns"], row["response_id"]) == (entry.started_utc_ns, entry.response)
         assert not entry.is_bound
-    assert [row["context_tokens"] for row in summary_data(reported)["context_failures"]] == [9_400] * 3
+    assert [row["context_tokens"] for row in summary_data(reported)["context_failures"]] == [
+        9_400
+    ] * 3
 
 
 def test_a_run_without_a_certain_difference_has_the_table_but_no_sentence(tmp_path: Path) -> None:
@@ -179,11 +213,17 @@ def test_failures_that_do_not_depend_on_the_context_are_rarely_reported(tmp_path
     assert set(found) <= {"failed"}
 
 
-def test_the_table_has_outcomes_intervals_and_the_median_of_the_main_metric(unreported: Summary) -> None:
+def test_the_table_has_outcomes_intervals_and_the_median_of_the_main_metric(
+    unreported: Summary,
+) -> None:
     page = run_forms(unreported)[1].replace("\xa0", " ")
-    row = next(line for line in page.splitlines() if line.startswith("| 4k to 8k | gateway | 140 | 20 |"))
+    row = next(
+        line for line in page.splitlines() if line.startswith("| 4k to 8k | gateway | 140 | 20 |")
+    )
 
     assert "57.1 % (80 of 140; " in row
     assert "inference\\_service\\_unavailable\\_error 80" in row
     assert "∞" in row
-    assert "80 failed turns reported no input tokens: they are in the group of the last turn" in page
+    assert (
+        "80 failed turns reported no input tokens: they are in the group of the last turn" in page
+    )

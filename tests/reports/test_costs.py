@@ -34,13 +34,21 @@ from tests.reports.shared import summary_in, summary_of
 from tests.reports.synthetic import PRICES, Plan
 
 NBSP = "\u00a0"
-TWO = Plan(sessions=40, turns=5, targets=("sweden", "eastus2"), failed=0.2, usage=True, simulated=False)
-OWN = {f"{kind}{part}": 1 for kind in ("text", "audio") for part in ("_input", "_cached_input", "_output")}
+TWO = Plan(
+    sessions=40, turns=5, targets=("sweden", "eastus2"), failed=0.2, usage=True, simulated=False
+)
+OWN = {
+    f"{kind}{part}": 1
+    for kind in ("text", "audio")
+    for part in ("_input", "_cached_input", "_output")
+}
 
 
 @dataclass(frozen=True)
 class Priced:
-    """A run that is loaded when it is first used. If a test does not use the summary, only the cost is computed."""
+    """A run that is loaded when it is first used. If a test does not use the summary, only the
+    cost is computed.
+    """
 
     folder: Path
 
@@ -67,7 +75,9 @@ def build(folder: Path, plan: Plan = TWO, **changes: Any) -> Priced:
 
 
 def summary_with_prices(plan: Plan = TWO, **changes: Any) -> Summary:
-    """Return the summary of a run that has prices. Tests share the folder of the run, so they must not change it."""
+    """Return the summary of a run that has prices. Tests share the folder of the run, so they
+    must not change it.
+    """
     return summary_of(plan, **(synthetic.target_keys(plan) | changes))
 
 
@@ -86,19 +96,34 @@ def test_the_cost_equals_that_of_the_rows(tmp_path: Path) -> None:
     found = build(tmp_path).cost
     prices = Prices(**PRICES["models"]["gpt-realtime"])  # type: ignore[index]
     rows = [
-        row for row in pq.read_table(tmp_path / "turns.parquet").to_pylist() if row["input_text_tokens"] is not None
+        row
+        for row in pq.read_table(tmp_path / "turns.parquet").to_pylist()
+        if row["input_text_tokens"] is not None
     ]
-    usd = sum(cost_usd(prices, {name: row[token_column(name)] or 0 for name in KINDS}) for row in rows)
+    usd = sum(
+        cost_usd(prices, {name: row[token_column(name)] or 0 for name in KINDS}) for row in rows
+    )
 
     assert found.usd == pytest.approx(usd)
-    assert (found.turns, found.turns_priced, found.turns_without_usage) == (len(rows), len(rows), 200 - len(rows))
+    assert (found.turns, found.turns_priced, found.turns_without_usage) == (
+        len(rows),
+        len(rows),
+        200 - len(rows),
+    )
     assert found.turns_without_usage > 0
     assert sum(one.usd for one in found.targets) == pytest.approx(usd)
     assert found.per_turn == pytest.approx(usd / len(rows))
 
 
-STRAY = {"text_in": 700, "audio_in": 900, "cached_in": 500, "cached_text_in": 200, "cached_audio_in": 300,
-         "text_out": 40, "audio_out": 800}  # fmt: skip
+STRAY = {
+    "text_in": 700,
+    "audio_in": 900,
+    "cached_in": 500,
+    "cached_text_in": 200,
+    "cached_audio_in": 300,
+    "text_out": 40,
+    "audio_out": 800,
+}
 STRAY_USD = (500 * 4 + 600 * 32 + 500 * 0.4 + 40 * 16 + 800 * 64) / 1e6
 
 
@@ -119,7 +144,9 @@ def test_tokens_without_a_kind_make_the_cost_a_lower_bound(tmp_path: Path) -> No
     kindless = {"output_kindless_tokens": 12, "input_kindless_tokens": 0}
     edit(tmp_path, "turns", lambda index, row: row | (kindless if index < 40 else {}))
     summary = Priced(tmp_path)
-    targets = {row["target"] for row in pq.read_table(tmp_path / "turns.parquet").slice(0, 40).to_pylist()}
+    targets = {
+        row["target"] for row in pq.read_table(tmp_path / "turns.parquet").slice(0, 40).to_pylist()
+    }
 
     assert summary.cost.usd == pytest.approx(before.usd)
     assert summary.cost.turns_without_kinds == 40
@@ -145,8 +172,13 @@ def test_responses_that_belong_to_no_turn_are_included_in_the_cost(tmp_path: Pat
     assert "0.22 USD of it for responses that belong to no turn (3 sessions)" in said(summary)
     assert "belongs to no turn but is billed" in said(summary)
     document = to_json_data(summary.cost)
-    assert (document["unattributed_usd"], document["unattributed_sessions"]) == (pytest.approx(3 * STRAY_USD), 3)
-    assert document["targets"][0]["models"][0]["unattributed_tokens"] == {kind: STRAY.get(kind, 0) for kind in KINDS}
+    assert (document["unattributed_usd"], document["unattributed_sessions"]) == (
+        pytest.approx(3 * STRAY_USD),
+        3,
+    )
+    assert document["targets"][0]["models"][0]["unattributed_tokens"] == {
+        kind: STRAY.get(kind, 0) for kind in KINDS
+    }
 
 
 def test_a_run_with_only_unattributed_responses_has_their_cost(tmp_path: Path) -> None:
@@ -158,7 +190,9 @@ def test_a_run_with_only_unattributed_responses_has_their_cost(tmp_path: Path) -
     assert found.usd == pytest.approx(STRAY_USD)
     assert math.isnan(found.per_turn)
     assert found.targets[0].usd_per_session == pytest.approx(STRAY_USD)
-    assert "0.07 USD for 0 turns, 0.07 USD of it for responses" in ", ".join(cost(found)).replace(NBSP, " ")
+    assert "0.07 USD for 0 turns, 0.07 USD of it for responses" in ", ".join(cost(found)).replace(
+        NBSP, " "
+    )
     assert "nan" not in said(summary)
 
 
@@ -173,15 +207,22 @@ def test_unattributed_responses_without_a_price_are_in_no_amount(tmp_path: Path)
     assert "belong to no turn" not in said(summary)
 
 
-PLAYED = {"unplayed_audio_ns": 3_000_000_000, "received_audio_ns": 4_000_000_000, "output_audio_tokens": 80}
+PLAYED = {
+    "unplayed_audio_ns": 3_000_000_000,
+    "received_audio_ns": 4_000_000_000,
+    "output_audio_tokens": 80,
+}
 WASTED_USD = 60 * 64 / 1e6
-"""The cost in USD of the audio that was not played. In each interrupted turn, this is three quarters of 80 tokens."""
+"""The cost in USD of the audio that was not played. In each interrupted turn, this is three
+quarters of 80 tokens."""
 
 
 def interrupted(folder: Path, plan: Plan, of: Callable[[int], bool], **changes: Any) -> Priced:
     """Interrupt the reply of some turns after a quarter of its audio. `of` selects the turns."""
     build(folder, plan)
-    return rewrite(folder, "turns", lambda index, row: row | (PLAYED | changes if of(index) else {}))
+    return rewrite(
+        folder, "turns", lambda index, row: row | (PLAYED | changes if of(index) else {})
+    )
 
 
 def test_the_cost_of_unplayed_audio_is_its_share_of_the_audio_tokens(tmp_path: Path) -> None:
@@ -193,7 +234,9 @@ def test_the_cost_of_unplayed_audio_is_its_share_of_the_audio_tokens(tmp_path: P
     assert (waste.seconds, waste.audio_tokens) == (9.0, 180)
     assert waste.usd == pytest.approx(3 * WASTED_USD)
     assert waste.usd_per_reply == pytest.approx(WASTED_USD)
-    unpriced = rewrite(tmp_path, "sessions", lambda _, row: row | {"model": "gpt-x"}).cost.unplayed_audio
+    unpriced = rewrite(
+        tmp_path, "sessions", lambda _, row: row | {"model": "gpt-x"}
+    ).cost.unplayed_audio
     assert unpriced is not None
     assert (unpriced.audio_tokens, unpriced.replies_priced, unpriced.usd) == (180, 0, 0)
 
@@ -244,18 +287,35 @@ LIVE_PLAN = Plan(sessions=10, turns=4, targets=("live",), simulated=False)
 LUNA = {"text_input": 1, "text_cached_input": 0.1, "text_output": 5, "text_cache_write": 1.25}
 LUNA |= {f"audio_{part}": 0 for part in ("input", "cached_input", "output")}
 STANDBY = {"usd_per_standby_minute": 0.02}
-LIVE_PRICES = {"as_of": "2026-11-26", "name": "p", "models": {"gpt-live-1": BY_MINUTE | STANDBY, "gpt-6-luna": LUNA}}
-BACKEND_TOKENS = {"input_text_tokens": 1_000_000, "input_cached_tokens": 100_000, "input_cached_text_tokens": 100_000,
-                  "input_cache_write_tokens": 200_000, "output_text_tokens": 10_000}  # fmt: skip
+LIVE_PRICES = {
+    "as_of": "2026-11-26",
+    "name": "p",
+    "models": {"gpt-live-1": BY_MINUTE | STANDBY, "gpt-6-luna": LUNA},
+}
+BACKEND_TOKENS = {
+    "input_text_tokens": 1_000_000,
+    "input_cached_tokens": 100_000,
+    "input_cached_text_tokens": 100_000,
+    "input_cache_write_tokens": 200_000,
+    "output_text_tokens": 10_000,
+}
 BACKEND_USD = 0.9 + 0.01 + 0.2 * 0.25 + 0.05
 MINUTE_NS = 60 * 10**9
 
 
-def live(folder: Path, backend: str | None = "gpt-6-luna", own: Any = None, **session: Any) -> Priced:
-    """Build a run of GPT-Live. The first turn of each session delegates a task to the backend, the others do not."""
+def live(
+    folder: Path, backend: str | None = "gpt-6-luna", own: Any = None, **session: Any
+) -> Priced:
+    """Build a run of GPT-Live. The first turn of each session delegates a task to the backend,
+    the others do not.
+    """
     keys = synthetic.target_keys(LIVE_PLAN, dialect="gpt-live", model=None, prices=own)
     build(folder, LIVE_PLAN, **(keys | {"prices": LIVE_PRICES}))
-    edit(folder, "sessions", lambda _, row: row | {"model": "gpt-live-1", "backend_model": backend} | session)
+    edit(
+        folder,
+        "sessions",
+        lambda _, row: row | {"model": "gpt-live-1", "backend_model": backend} | session,
+    )
 
     def delegated(_: int, row: Any) -> Any:
         task = row["turn"] == 1
@@ -264,7 +324,9 @@ def live(folder: Path, backend: str | None = "gpt-6-luna", own: Any = None, **se
     return rewrite(folder, "turns", delegated)
 
 
-def test_the_tokens_of_a_backend_cost_by_its_model_in_addition_to_the_minutes(tmp_path: Path) -> None:
+def test_the_tokens_of_a_backend_cost_by_its_model_in_addition_to_the_minutes(
+    tmp_path: Path,
+) -> None:
     found = live(tmp_path).cost
     minutes, luna = sorted(found.targets[0].models, key=lambda charge: charge.is_backend)
 
@@ -284,10 +346,14 @@ def test_a_backend_without_a_price_makes_the_cost_a_lower_bound(tmp_path: Path) 
     assert found.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
     assert (found.models_without_price, found.turns, found.turns_priced) == (("gpt-next",), 40, 30)
     assert one.is_lower_bound
-    assert all(math.isnan(rate) for rate in (one.usd_per_turn, one.usd_per_session, one.usd_per_minute, found.per_turn))
-    assert f"at least {found.usd:.2f} USD for 40 turns, no price for gpt-next (10 turns)" in ", ".join(
-        cost(found)
-    ).replace(NBSP, " ")
+    assert all(
+        math.isnan(rate)
+        for rate in (one.usd_per_turn, one.usd_per_session, one.usd_per_minute, found.per_turn)
+    )
+    assert (
+        f"at least {found.usd:.2f} USD for 40 turns, no price for gpt-next (10 turns)"
+        in ", ".join(cost(found)).replace(NBSP, " ")
+    )
     assert f"≥ {found.usd:.2f}" in section_markdown(costs(summary.summary))
 
 
@@ -304,7 +370,9 @@ def test_own_prices_of_a_target_that_delegates_may_be_of_minutes_of_tokens_or_of
 ) -> None:
     found = live(tmp_path, own=own).cost
 
-    assert found.usd == pytest.approx(10 * usd_of_task + usd_per_minute * cost_text(tmp_path, "live"))
+    assert found.usd == pytest.approx(
+        10 * usd_of_task + usd_per_minute * cost_text(tmp_path, "live")
+    )
     assert found.models_without_price == ()
 
 
@@ -316,11 +384,15 @@ def test_a_session_whose_client_does_the_tasks_costs_only_its_minutes(tmp_path: 
     assert found.usd == pytest.approx(0.05 * cost_text(tmp_path, "live"))
 
 
-def test_minutes_are_those_that_the_service_confirmed_and_others_are_counted(tmp_path: Path) -> None:
+def test_minutes_are_those_that_the_service_confirmed_and_others_are_counted(
+    tmp_path: Path,
+) -> None:
     live(tmp_path, backend=None, billed_ns=3 * MINUTE_NS, paused_ns=MINUTE_NS)
     confirmed = Priced(tmp_path).cost
     half = rewrite(
-        tmp_path, "sessions", lambda index, row: row | ({"billed_ns": None, "paused_ns": None} if index < 5 else {})
+        tmp_path,
+        "sessions",
+        lambda index, row: row | ({"billed_ns": None, "paused_ns": None} if index < 5 else {}),
     )
     sessions = rtbench.load(tmp_path).sessions.iloc[:5]
     open_minutes = float((sessions["ended_at_ns"] - sessions["opened_at_ns"]).sum()) / MINUTE_NS
@@ -345,7 +417,9 @@ def test_a_target_s_own_prices_override_the_table() -> None:
 def test_a_model_without_a_price_is_never_counted_as_free(tmp_path: Path) -> None:
     build(tmp_path)
     summary = rewrite(
-        tmp_path, "sessions", lambda _, row: row | ({"model": "gpt-x"} if row["target"] == "eastus2" else {})
+        tmp_path,
+        "sessions",
+        lambda _, row: row | ({"model": "gpt-x"} if row["target"] == "eastus2" else {}),
     )
     found = summary.cost
 
@@ -359,17 +433,27 @@ def test_a_model_without_a_price_is_never_counted_as_free(tmp_path: Path) -> Non
 
 def test_cached_tokens_without_a_kind_count_as_text_first(tmp_path: Path) -> None:
     build(tmp_path, Plan(sessions=1, turns=1, usage=True))
-    kindless = {"input_cached_text_tokens": None, "input_cached_audio_tokens": None, "input_cached_tokens": 45}
+    kindless = {
+        "input_cached_text_tokens": None,
+        "input_cached_audio_tokens": None,
+        "input_cached_tokens": 45,
+    }
     summary = rewrite(tmp_path, "turns", lambda _, row: row | kindless)
     one = summary.cost.targets[0]
 
-    assert (one.tokens("text_in"), one.tokens("cached_text_in"), one.tokens("cached_audio_in")) == (40, 40, 5)
+    assert (one.tokens("text_in"), one.tokens("cached_text_in"), one.tokens("cached_audio_in")) == (
+        40,
+        40,
+        5,
+    )
 
 
 def test_transcription_is_noted_as_billed_separately_if_there_was_any() -> None:
     spoken, typed = summary_with_prices(), summary_with_prices(Plan(text=True, usage=True))
 
-    assert "Input transcription is billed separately and is not included in this amount." in said(spoken)
+    assert "Input transcription is billed separately and is not included in this amount." in said(
+        spoken
+    )
     assert "transcription" not in said(typed)
 
 
@@ -396,7 +480,9 @@ def test_calls_delayed_after_refused_ones_are_counted(tmp_path: Path) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, turns=2, seconds=50))
     none = edited(folder, lambda _, row: row | {"calls_backed_off": 0}, "seconds").throttling
     assert (none.targets[0].calls_backed_off, none.any) == (0, False)
-    delayed = edited(folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds").throttling
+    delayed = edited(
+        folder, lambda at, row: row | {"calls_backed_off": int(at < 3)}, "seconds"
+    ).throttling
 
     assert (delayed.targets[0].calls_backed_off, delayed.any) == (3, True)
     assert limits_in_all(delayed).replace(NBSP, " ") == "3 calls delayed after failures to connect"
@@ -434,7 +520,10 @@ LATE = {"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "simulator_late"}
 def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: bool) -> None:
     """The limit is 1 % of the shortest median. This median is 540 ms here."""
     summary = summary_of(
-        Plan(), incidents=[LATE | {"text": SIMULATOR_OVERLOADED.format("sim", late_ms), "late_ms": late_ms}]
+        Plan(),
+        incidents=[
+            LATE | {"text": SIMULATOR_OVERLOADED.format("sim", late_ms), "late_ms": late_ms}
+        ],
     )
     median = min(answer.at(0.5).value for answer in summary.results)
 
@@ -449,8 +538,17 @@ def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: b
 
 
 def test_incidents_without_recorded_text_are_counted() -> None:
-    recorded = {"at_utc_ns": 0, "worker": 1, "kind": "auth_refresh", "text": "<b>identity endpoint: 500</b>"}
-    summary = summary_of(Plan(), incidents=[recorded], totals={"incident_counts": {"auth_refresh": 240}})
+    recorded = {
+        "at_utc_ns": 0,
+        "worker": 1,
+        "kind": "auth_refresh",
+        "text": "<b>identity endpoint: 500</b>",
+    }
+    summary = summary_of(
+        Plan(), incidents=[recorded], totals={"incident_counts": {"auth_refresh": 240}}
+    )
 
     assert incident_lines(summary, 3)[-1] == "in total: auth refresh × 240"
-    assert "auth refresh × 240. The texts of 1 were recorded." in section_html(health.incidents(summary))
+    assert "auth refresh × 240. The texts of 1 were recorded." in section_html(
+        health.incidents(summary)
+    )

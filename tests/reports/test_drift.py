@@ -1,6 +1,7 @@
 """Drift within a run.
 
-Drift is suspected if there is drift, and not suspected otherwise. If there are too few sessions, nothing is reported.
+Drift is suspected if there is drift, and not suspected otherwise. If there are too few sessions,
+nothing is reported.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def test_drift_is_suspected_of_the_target_that_has_it(tmp_path: Path) -> None:
     assert "Drift is suspected on gateway" in section_html(latency.time(summary))
     printed = run_text(summary, width=200).replace("\u00a0", " ")
     assert (
-        "\ndrift           suspected, later half of the turns compared with the earlier half, p50 by step (98 %"
-        in printed
+        "\ndrift           suspected, later half of the turns compared with the earlier half, p50"
+        " by step (98 %" in printed
     )
     assert " interval): gateway +" in printed
 
@@ -56,7 +57,9 @@ def drifts_in(plan: Plan, run_id: str, **document: Any) -> list[Drift]:
 
 
 def test_at_most_one_stationary_run_in_fifty_is_suspected_of_drift() -> None:
-    """If each pool of turns had an interval of 99 %, one in ten stationary runs of ten pools would be suspected."""
+    """If each pool of turns had an interval of 99 %, one in ten stationary runs of ten pools
+    would be suspected.
+    """
     targets = tuple("abcde")
     plans = [
         Plan(sessions=250, turns=4, targets=targets, kinds=("vad", "typed"), seconds=300, seed=seed)
@@ -65,7 +68,9 @@ def test_at_most_one_stationary_run_in_fifty_is_suspected_of_drift() -> None:
     runs = [drifts_in(plan, f"{plan.seed}") for plan in plans]
 
     assert all(len(found) == 10 for found in runs)
-    assert sum(any(one.suspected for one in found) for found in runs) <= binom.ppf(0.9999, len(runs), 0.02)
+    assert sum(any(one.suspected for one in found) for found in runs) <= binom.ppf(
+        0.9999, len(runs), 0.02
+    )
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,9 @@ from tests.reports.trends.examples import entry, invalid, stepped
 HERE = Path("/somewhere/runs")
 
 
-IN_PAIRS = Plan(sessions=60, turns=4, targets=("a", "b", "c"), paired=True, failed=0.02, seconds=600)
+IN_PAIRS = Plan(
+    sessions=60, turns=4, targets=("a", "b", "c"), paired=True, failed=0.02, seconds=600
+)
 
 
 EVIL = "<script>alert(1)</script>"
@@ -74,7 +76,9 @@ def capacity(levels: list[LevelEntry]) -> str:
     return render_html(capacity_page(searched(levels)))
 
 
-TWO = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300, warmup_s=40)
+TWO = Plan(
+    sessions=120, turns=10, targets=("direct", "gateway"), failed=0.02, seconds=300, warmup_s=40
+)
 PLANS = {
     "small": Plan(),
     "failure_rate": Plan(failed=1.0),
@@ -85,7 +89,13 @@ PLANS = {
     "two": TWO,
     "five": Plan(sessions=50, targets=("a", "b", "c", "d", "e"), failed=0.1),
     "manual": Plan(sessions=20, kinds=("manual",)),
-    "mixed": Plan(sessions=30, kinds=("vad", "typed", "manual"), targets=("a", "b"), early=40, unattributed_commits=3),
+    "mixed": Plan(
+        sessions=30,
+        kinds=("vad", "typed", "manual"),
+        targets=("a", "b"),
+        early=40,
+        unattributed_commits=3,
+    ),
     "arms": Plan(
         sessions=30,
         targets=("a", "b", "a.f"),
@@ -101,7 +111,10 @@ PLANS = {
 }
 PAGES: dict[str, Callable[[], str]] = {
     **{f"run, {name}": partial(page_of, plan) for name, plan in PLANS.items()},
-    **{f"comparison, {name}": partial(compared_with, changes) for name, changes in COMPARISONS.items()},
+    **{
+        f"comparison, {name}": partial(compared_with, changes)
+        for name, changes in COMPARISONS.items()
+    },
     "comparison of pairs": lambda: comparison_html(
         quick(parse_targets([synthetic.write(folder(), IN_PAIRS, interleaved=True)]))
     ),
@@ -129,7 +142,11 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         known = dict(attrs)
         self.ids += [known["id"] or ""] if "id" in known else []
-        self.links += [value or "" for name, value in attrs if name in ("href", "src", "srcset", "action", "data")]
+        self.links += [
+            value or ""
+            for name, value in attrs
+            if name in ("href", "src", "srcset", "action", "data")
+        ]
         if tag not in ("meta", "br", "input"):
             self.open.append(tag)
 
@@ -146,7 +163,9 @@ def test_a_page_is_complete_and_loads_nothing(name: str) -> None:
     assert len(outline.ids) == len(set(outline.ids))
     assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
     elsewhere = [link for link in outline.links if not link.startswith("#")]
-    assert all(re.fullmatch(r"events/s\d+\.jsonl|run-\d+/report\.html", link) for link in elsewhere), elsewhere
+    assert all(
+        re.fullmatch(r"events/s\d+\.jsonl|run-\d+/report\.html", link) for link in elsewhere
+    ), elsewhere
     assert "default-src 'none'" in page(name)
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", page(name))
     assert "nan" not in re.sub(r"<[^>]*>", " ", page(name)).lower().split()
@@ -158,7 +177,8 @@ def test_every_figure_is_valid_labelled_and_drawn_once(name: str) -> None:
     drawn = [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page(name), re.S)]
     labels = [figure.get("aria-label") for figure in drawn if figure.get("class") == "figure"]
 
-    assert len(set(labels)) == len(labels) or name == "run, mixed"  # each instant of measurement has its own curves
+    # each instant of measurement has its own curves
+    assert len(set(labels)) == len(labels) or name == "run, mixed"
     for figure in drawn:
         assert figure.get("aria-label") or figure.get("aria-hidden") == "true"
         assert not re.search(r"\b(nan|inf)\b", ET.tostring(figure, encoding="unicode"))
@@ -168,20 +188,28 @@ def test_every_figure_is_valid_labelled_and_drawn_once(name: str) -> None:
 def run_of(label: str) -> str:
     """Return the HTML and the Markdown of a run whose names contain the text `label`."""
     plan = Plan(sessions=4, turns=2, targets=(label, 'a"b\x07'))
-    page_of_label = run_page(summary_of(plan, scenario=label, notices=[label], settings={label: label}))
+    page_of_label = run_page(
+        summary_of(plan, scenario=label, notices=[label], settings={label: label})
+    )
     return render_html(page_of_label) + render_markdown(page_of_label)
 
 
 def comparison_of(label: str) -> str:
     checks = (FairnessCheck(label, [label, label], "informational"),)
     return compared(
-        targets=invented_targets(label, "gateway"), notices=(Reason("run_notice", {"notice": label}),), checks=checks
+        targets=invented_targets(label, "gateway"),
+        notices=(Reason("run_notice", {"notice": label}),),
+        checks=checks,
     )
 
 
 @pytest.mark.parametrize(
     "made",
-    [run_of, comparison_of, lambda evil: trend([entry(n, target=evil, labels={evil: evil}) for n in range(3)])],
+    [
+        run_of,
+        comparison_of,
+        lambda evil: trend([entry(n, target=evil, labels={evil: evil}) for n in range(3)]),
+    ],
     ids=["run", "comparison", "trend"],
 )
 def test_labels_are_escaped(made: Callable[[str], str]) -> None:
@@ -195,10 +223,15 @@ def test_labels_are_escaped(made: Callable[[str], str]) -> None:
     ("simulated", "real"),
     [
         ("run, small", lambda: page_of(Plan(simulated=False))),
-        ("comparison, verdicts", lambda: compared(targets=invented_targets("direct", "gateway", simulated=False))),
+        (
+            "comparison, verdicts",
+            lambda: compared(targets=invented_targets("direct", "gateway", simulated=False)),
+        ),
     ],
 )
-def test_a_simulated_run_is_marked_in_title_and_page(simulated: str, real: Callable[[], str]) -> None:
+def test_a_simulated_run_is_marked_in_title_and_page(
+    simulated: str, real: Callable[[], str]
+) -> None:
     title = re.search(r"<title>(.*?)</title>", page(simulated))
 
     assert title is not None
@@ -212,15 +245,24 @@ NBSP = "\u00a0"
 
 
 def test_a_figure_s_size_does_not_grow_with_the_number_of_turns() -> None:
-    """If a run has more than a certain number of turns and sessions, a figure does not plot them individually."""
+    """If a run has more than a certain number of turns and sessions, a figure does not plot them
+    individually.
+    """
     sizes = [len(page_of(Plan(sessions=n, turns=3, seconds=600))) for n in (2100, 4200)]
 
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
 
 
 def test_an_invalid_run_states_the_value_of_a_failed_check_once() -> None:
-    check = {"name": "timestamp_uncertainty", "value": 446.0, "limit": 6.05, "unit": "ms", "result": "fail",
-             "note": "transcript_first", "remedy": ""}  # fmt: skip
+    check = {
+        "name": "timestamp_uncertainty",
+        "value": 446.0,
+        "limit": 6.05,
+        "unit": "ms",
+        "result": "fail",
+        "note": "transcript_first",
+        "remedy": "",
+    }
     summary = summary_of(Plan(), validity={"status": "invalid", "checks": [check]})
 
     assert run_text(summary).count("446 ms") == 1
@@ -230,49 +272,99 @@ def test_an_invalid_run_states_the_value_of_a_failed_check_once() -> None:
     ("plan", "sentence"),
     [
         (Plan(kinds=("typed",)), "The first audio of the reply arrives "),
-        (Plan(sessions=8, turns=2, kinds=("vad", "typed")),
-         "Too few sessions for a median: voice_to_voice of 8 turns was 0.26 s to 2.45 s."),
-        (Plan(sessions=2, turns=6, kinds=("typed", "vad", "manual")),
-         "Too few sessions for a median: voice_to_voice of 2 turns with response.create was 779 ms to 859 ms. "
-         "Too few sessions for a median: voice_to_voice of 4 VAD turns was "),
-        (Plan(sessions=2, turns=6, kinds=("typed", "vad"), failed=0.7),
-         "Too few sessions for a median: ttfa of 8 turns with response.create was 380 ms to 663 ms. "
-         "All VAD turns failed: 4 of 4."),
-        (Plan(sessions=8, turns=5, kinds=("typed", "typed", "typed", "typed", "vad")),
-         "Too few sessions for a median: voice_to_voice of 8 turns was 315 ms to 835 ms. "
-         "The first audio of the reply arrives 589 ms after the request (median ttfa) in turns with response.create."),
-        (Plan(sessions=2, turns=4, failed=1.0, kinds=("typed", "vad")), "All turns failed: 8 of 8."),
+        (
+            Plan(sessions=8, turns=2, kinds=("vad", "typed")),
+            "Too few sessions for a median: voice_to_voice of 8 turns was 0.26 s to 2.45 s.",
+        ),
+        (
+            Plan(sessions=2, turns=6, kinds=("typed", "vad", "manual")),
+            (
+                "Too few sessions for a median: voice_to_voice of 2 turns with response.create was"
+                " 779 ms to 859 ms. Too few sessions for a median: voice_to_voice of 4 VAD turns"
+                " was "
+            ),
+        ),
+        (
+            Plan(sessions=2, turns=6, kinds=("typed", "vad"), failed=0.7),
+            (
+                "Too few sessions for a median: ttfa of 8 turns with response.create was 380 ms to"
+                " 663 ms. All VAD turns failed: 4 of 4."
+            ),
+        ),
+        (
+            Plan(sessions=8, turns=5, kinds=("typed", "typed", "typed", "typed", "vad")),
+            (
+                "Too few sessions for a median: voice_to_voice of 8 turns was 315 ms to 835 ms. The"
+                " first audio of the reply arrives 589 ms after the request (median ttfa) in turns"
+                " with response.create."
+            ),
+        ),
+        (
+            Plan(sessions=2, turns=4, failed=1.0, kinds=("typed", "vad")),
+            "All turns failed: 8 of 8.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_headline_is_a_sentence(plan: Plan, sentence: str) -> None:
     assert run_headline(summary_of(plan)).replace(NBSP, " ").startswith(sentence)
 
 
 def test_starved_turns_are_not_counted_as_cut_by_the_run_s_end() -> None:
     summary = summary_of(Plan(abandoned=2))
-    turns = (replace(e, outcome=STARVED) if e.outcome == "unfinished" else e for e in summary.endings.turns)
-    sentence = run_second(structs.replace(summary, endings=replace(summary.endings, turns=tuple(turns))))
+    turns = (
+        replace(e, outcome=STARVED) if e.outcome == "unfinished" else e
+        for e in summary.endings.turns
+    )
+    sentence = run_second(
+        structs.replace(summary, endings=replace(summary.endings, turns=tuple(turns)))
+    )
 
-    assert "2 were excluded, because the load generator was not running when a time limit expired" in sentence
+    assert (
+        "2 were excluded, because the load generator was not running when a time limit expired"
+        in sentence
+    )
     assert "cut by the end" not in sentence
 
 
-def test_turns_that_a_limit_of_this_machine_prevented_are_not_counted_as_cut_by_the_run_s_end() -> None:
+def test_turns_that_a_limit_of_this_machine_prevented_are_not_counted_as_cut_by_the_run_s_end() -> (
+    None
+):
     summary = summary_of(Plan(abandoned=2))
-    turns = (replace(e, outcome="exhausted:memory") if e.outcome == "unfinished" else e for e in summary.endings.turns)
-    sentence = run_second(structs.replace(summary, endings=replace(summary.endings, turns=tuple(turns))))
+    turns = (
+        replace(e, outcome="exhausted:memory") if e.outcome == "unfinished" else e
+        for e in summary.endings.turns
+    )
+    sentence = run_second(
+        structs.replace(summary, endings=replace(summary.endings, turns=tuple(turns)))
+    )
 
-    assert "2 turns were prevented by a limit of this machine and excluded." in sentence.replace(NBSP, " ")
+    assert "2 turns were prevented by a limit of this machine and excluded." in sentence.replace(
+        NBSP, " "
+    )
     assert "cut by the end" not in sentence
 
 
-NASTY = "no\x1b[2J\x00 \n::set-output name=a::b\r\n##vso[task.complete result=Ok;]\u2028##[error]\u202e a_b <b> |\x85"
-SAID = ("outcome", "detail", "close_reason", "model", "region", "request_id", "response_id", "service_session_id")
+NASTY = (
+    "no\x1b[2J\x00 \n::set-output name=a::b\r\n##vso[task.complete result=Ok;]\u2028##[error]\u202e"
+    " a_b <b> |\x85"
+)
+SAID = (
+    "outcome",
+    "detail",
+    "close_reason",
+    "model",
+    "region",
+    "request_id",
+    "response_id",
+    "service_session_id",
+)
 
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return all outputs for a run whose service sent a hostile text in every field that a service controls."""
+    """Return all outputs for a run whose service sent a hostile text in every field that a
+    service controls.
+    """
     folder = synthetic.write(
         tmp_path_factory.mktemp("nasty") / "run",
         Plan(sessions=30, failed=0.2),
@@ -300,16 +392,24 @@ def with_hostile_text(_: int, row: Row) -> Row:
         row
         | changed
         | bad
-        | ({"effective_settings": f'{{"voice": "{"x::y"}\\u001b[2J"}}'} if "response_headers" in row else {})
+        | (
+            {"effective_settings": f'{{"voice": "{"x::y"}\\u001b[2J"}}'}
+            if "response_headers" in row
+            else {}
+        )
     )
 
 
 @pytest.mark.parametrize("name", ["terminal", "narrow terminal", "report.md", "report.html"])
-def test_text_of_a_service_contains_no_control_characters_or_ci_commands(texts: dict[str, str], name: str) -> None:
+def test_text_of_a_service_contains_no_control_characters_or_ci_commands(
+    texts: dict[str, str], name: str
+) -> None:
     text = texts[name]
 
     assert r"no\x1b[2J" in text or r"no\\x1b" in text or name == "report.md"
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", text)
+    assert not re.search(
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", text
+    )
     assert not [line for line in text.splitlines() if re.match(r"\s*::[A-Za-z]", line)]
     assert "##vso[" not in text
     assert "##[" not in text
@@ -328,8 +428,12 @@ def test_text_of_a_service_is_escaped_once_in_markdown(texts: dict[str, str]) ->
 
 @given(st.text() | st.text("ab_*[]()`|<>&;\\~\n"))
 def test_escaped_markdown_displays_the_original_text(text: str) -> None:
-    """CommonMark removes a backslash before punctuation, and replaces an entity by the character that it names."""
-    shown = html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text).replace("&amp;", "&amp;")))
+    """CommonMark removes a backslash before punctuation, and replaces an entity by the character
+    that it names.
+    """
+    shown = html.unescape(
+        re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text).replace("&amp;", "&amp;"))
+    )
     rows = re.split(r"(?<!\\)(?:\\\\)*\|", plain(text))
 
     assert shown == escape_control(text)
@@ -341,7 +445,9 @@ def test_the_name_of_a_folder_is_escaped_in_all_outputs(tmp_path: Path) -> None:
     plan = Plan(sessions=60)
     folder = synthetic.write(tmp_path / f"runs{name}" / f"run{name}", plan)
     document = read_document(folder)
-    write_document(folder, {key: value for key, value in document.items() if key not in ("run_id", "scenario")})
+    write_document(
+        folder, {key: value for key, value in document.items() if key not in ("run_id", "scenario")}
+    )
     summary = summarise(rtbench.load(folder))
     paths = write_report(summary)
     texts = run_text(summary), paths.markdown.read_text(), paths.html.read_text()
@@ -349,5 +455,7 @@ def test_the_name_of_a_folder_is_escaped_in_all_outputs(tmp_path: Path) -> None:
     assert next_step(summary) == escape_control(next_step(summary))
     assert escape_control(f"runs{name}/run{name}") in next_step(summary)
     for text in texts:
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##vso\\[", text)
+        assert not re.search(
+            "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##vso\\[", text
+        )
     assert escape_control(name).strip() not in paths.html.read_text(), "a page escapes it"

@@ -1,4 +1,6 @@
-"""The export of rows, histograms and profiles for other tools. The exported data equal the data of the run."""
+"""The export of rows, histograms and profiles for other tools. The exported data equal the data
+of the run.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS
 from bench.record.spool import HISTOGRAMS, path_of
 from reports.data import export as export_rows
-from reports.data.export import TABLES, Format, export_log, export_schema, export_tables, write_table
+from reports.data.export import (
+    TABLES,
+    Format,
+    export_log,
+    export_schema,
+    export_tables,
+    write_table,
+)
 from tests.command_line import call
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
@@ -33,13 +42,16 @@ PLAN = Plan(sessions=12, turns=4, failed=0.2, refused=1, usage=True, kinds=("vad
 def read_back(path: Path, table: run_folder.TableName, form: Format) -> pa.Table:
     """Read an exported file.
 
-    For CSV, use the types of `table`, because only a Parquet file contains the types of its columns.
+    For CSV, use the types of `table`, because only a Parquet file contains the types of its
+    columns.
     """
     schema = export_schema(table)
     if form == "parquet":
         return pq.read_table(path)
     types = {field.name: field.type for field in schema}
-    options = pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    options = pa_csv.ConvertOptions(
+        column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False
+    )
     return pa_csv.read_csv(path, convert_options=options)
 
 
@@ -59,7 +71,9 @@ def test_an_exported_table_reads_back_with_its_types_and_metrics(
 
     assert found.schema.equals(export_schema(table))
     assert written.count == len(found) == len(frame)
-    of_frame = [name for name in found.column_names if table != "turns" or name not in UNCERTAINTY_COLUMNS]
+    of_frame = [
+        name for name in found.column_names if table != "turns" or name not in UNCERTAINTY_COLUMNS
+    ]
     assert of_frame == [name for name in frame.columns if name not in ("start", "measured")]
     assert found.select(SCHEMAS[table].names).equals(run_folder.read_table(run.folder, table))
     for name in set(found.column_names) - set(SCHEMAS[table].names):
@@ -67,10 +81,14 @@ def test_an_exported_table_reads_back_with_its_types_and_metrics(
         if name == "outcome_class":
             assert values.tolist() == frame[name].tolist()
         else:
-            np.testing.assert_array_equal(values.to_numpy(dtype=float), frame[name].to_numpy(dtype=float))
+            np.testing.assert_array_equal(
+                values.to_numpy(dtype=float), frame[name].to_numpy(dtype=float)
+            )
 
 
-def test_exported_rows_do_not_depend_on_the_batch_size(run: rtbench.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exported_rows_do_not_depend_on_the_batch_size(
+    run: rtbench.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = pa.concat_tables(export_rows.rows(run.folder, "turns"))
     monkeypatch.setattr(export_rows, "AT_ONCE", 7)
     pieces = list(export_rows.rows(run.folder, "turns"))
@@ -96,7 +114,9 @@ def test_the_spool_of_an_unfinished_run_is_exported(tmp_path: Path) -> None:
     assert (folder / "spool").is_dir()
 
 
-def test_the_exported_log_of_an_ended_run_is_identical_to_its_own(tmp_path: Path, run: rtbench.Run) -> None:
+def test_the_exported_log_of_an_ended_run_is_identical_to_its_own(
+    tmp_path: Path, run: rtbench.Run
+) -> None:
     written = export_log(run.folder, tmp_path)
     assert written.path.read_bytes() == run_folder.histograms_path(run.folder).read_bytes()
 
@@ -124,7 +144,9 @@ def test_an_empty_run_is_exported_as_files_without_rows(tmp_path: Path) -> None:
     for form in ("csv", "parquet"):
         written = export_tables(folder, form, tmp_path / "out")  # type: ignore[arg-type]
         assert [one.count for one in written] == [0, 0, 0]
-        assert read_back(written[0].path, "turns", form).column_names == export_schema("turns").names  # type: ignore[arg-type]
+        assert (
+            read_back(written[0].path, "turns", form).column_names == export_schema("turns").names
+        )  # type: ignore[arg-type]
     assert export_log(folder, tmp_path / "out").count == 0
 
 
@@ -152,7 +174,9 @@ def test_an_export_that_fails_is_reported_in_one_line_and_leaves_no_file(tmp_pat
     folder = synthetic.write(tmp_path / "run", PLAN)
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(UsageError, match=r"file.* cannot be written: .*; choose another folder with --out"):
+    with pytest.raises(
+        UsageError, match=r"file.* cannot be written: .*; choose another folder with --out"
+    ):
         export_tables(folder, "csv", tmp_path / "file" / "out")
     (folder / "turns.parquet").write_bytes(b"no Parquet")
     with pytest.raises(UsageError, match=r"turns\.csv cannot be exported from .*run: [^\n]+$"):
@@ -165,13 +189,18 @@ def test_any_text_survives_csv_without_spreadsheet_formulas(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str | None]
 ) -> None:
     path = tmp_path_factory.mktemp("csv") / "texts.csv"
-    piece = pa.table({"number": pa.array(range(-1, len(texts) - 1)), "text": pa.array(texts, pa.string())})
+    piece = pa.table(
+        {"number": pa.array(range(-1, len(texts) - 1)), "text": pa.array(texts, pa.string())}
+    )
     write_table(path, "csv", piece.schema, [piece])
     with path.open(encoding="utf-8", newline="") as file:
         found = list(csv.reader(file))
 
     shown = [f"'{text}" if text and text[0] in "=+-@\t\r" else text or "" for text in texts]
-    assert found == [["number", "text"], *([str(number), text] for number, text in enumerate(shown, -1))]
+    assert found == [
+        ["number", "text"],
+        *([str(number), text] for number, text in enumerate(shown, -1)),
+    ]
 
 
 def test_an_invalid_run_is_exported_with_a_warning(tmp_path: Path) -> None:
@@ -179,7 +208,11 @@ def test_an_invalid_run_is_exported_with_a_warning(tmp_path: Path) -> None:
         folder = synthetic.write(tmp_path / str(valid), Plan(sessions=2, valid=valid))
         ended = call("export", folder)
 
-        assert (ended.exit_code, warning in ended.stderr, "INVALID" in ended.output) == (0, True, not valid)
+        assert (ended.exit_code, warning in ended.stderr, "INVALID" in ended.output) == (
+            0,
+            True,
+            not valid,
+        )
 
 
 @pytest.mark.parametrize(
@@ -189,7 +222,9 @@ def test_an_invalid_run_is_exported_with_a_warning(tmp_path: Path) -> None:
         (("--format", "hlog", "--metric", "tfta"), "unknown metric tfta"),
     ],
 )
-def test_export_options_that_do_not_apply_are_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+def test_export_options_that_do_not_apply_are_refused(
+    tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
     folder = synthetic.write(tmp_path / "run", Plan(sessions=1))
     ended = call("export", folder, *options)
 

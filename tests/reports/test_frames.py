@@ -1,4 +1,6 @@
-"""The data that the figures show: curves, the run over time, segments, and distributions of latencies."""
+"""The data that the figures show: curves, the run over time, segments, and distributions of
+latencies.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_curves_contain_the_percentiles_of_the_tables() -> None:
 
 @pytest.mark.parametrize("sessions", [40, 200])
 def test_the_plot_over_time_contains_every_turn_once(sessions: int) -> None:
-    summary = summary_of(Plan(sessions=sessions, turns=10, failed=0.05, seconds=200, warmup_s=30, abandoned=5))
+    summary = summary_of(
+        Plan(sessions=sessions, turns=10, failed=0.05, seconds=200, warmup_s=30, abandoned=5)
+    )
     frame = over_time(summary)
     assert frame is not None
     (panel,) = frame.panels
@@ -101,7 +105,9 @@ def test_each_step_has_the_median_of_each_time_bin_and_target() -> None:
     at_s = (turns["start_utc_ns"] - summary.started_utc_ns) / 1e9
 
     assert set(frame.steps) == set(STEPS)
-    assert {(course.step, course.target) for course in frame.series} == {(step, t) for step in STEPS for t in (0, 1)}
+    assert {(course.step, course.target) for course in frame.series} == {
+        (step, t) for step in STEPS for t in (0, 1)
+    }
     for course in frame.series:
         mine = (turns["step"] == course.step) & (turns["target"] == summary.targets[course.target])
         for bin_ in course.bins:
@@ -123,7 +129,9 @@ VAD = {
     "first_audio": 1_700_000_000,
     "first_audible": 1_900_000_007,
 }
-MANUAL = {name: at for name, at in VAD.items() if name != "speech_stopped"} | {"request_sent": 1_001_000_000}
+MANUAL = {name: at for name, at in VAD.items() if name != "speech_stopped"} | {
+    "request_sent": 1_001_000_000
+}
 
 
 def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown]:
@@ -140,7 +148,9 @@ def breakdowns_of(*turns: dict[str, int], outcome: str = "ok") -> list[Breakdown
     ]
     frame = turn_frame(pa.Table.from_pylist(rows, schema=SCHEMAS["turns"]))
     no_sessions = session_frame(SCHEMAS["sessions"].empty_table())
-    found = breakdowns(measured_turns(RunFrames(Path(), {}, frame, no_sessions, no_sessions, Histograms(), True)))
+    found = breakdowns(
+        measured_turns(RunFrames(Path(), {}, frame, no_sessions, no_sessions, Histograms(), True))
+    )
     return [row for row in found if row.step == ALL]
 
 
@@ -149,7 +159,10 @@ def means(row: Breakdown) -> list[tuple[str, float]]:
 
 
 def test_the_commit_is_no_segment_of_a_manual_turn() -> None:
-    with_commit, without = breakdowns_of(MANUAL), breakdowns_of({n: at for n, at in MANUAL.items() if n != "commit"})
+    with_commit, without = (
+        breakdowns_of(MANUAL),
+        breakdowns_of({n: at for n, at in MANUAL.items() if n != "commit"}),
+    )
 
     assert with_commit == without
     assert [name for name, _ in means(with_commit[0])] == [
@@ -163,13 +176,18 @@ def test_the_commit_is_no_segment_of_a_manual_turn() -> None:
 def test_a_missing_instant_merges_two_segments_under_both_names() -> None:
     (row,) = breakdowns_of({name: at for name, at in VAD.items() if name != "committed"})
 
-    assert means(row)[1] == ("end_of_turn_delay → response_creation", (1_340_000_003 - 1_300_000_000) / 1e6)
+    assert means(row)[1] == (
+        "end_of_turn_delay → response_creation",
+        (1_340_000_003 - 1_300_000_000) / 1e6,
+    )
     assert row.total_ns == 900_000_006
     assert breakdown_title(row).endswith("(incomplete)")
 
 
 def test_turns_with_different_instants_have_separate_breakdowns() -> None:
-    rows = breakdowns_of(VAD, VAD, {name: at for name, at in VAD.items() if name != "committed"}, MANUAL)
+    rows = breakdowns_of(
+        VAD, VAD, {name: at for name, at in VAD.items() if name != "committed"}, MANUAL
+    )
 
     assert [row.turns for row in rows] == [2, 1, 1]
     assert [row.has_end_detection for row in rows] == [True, True, False]
@@ -188,7 +206,9 @@ def test_a_negative_segment_is_kept_and_drawn_to_the_left() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.fixed_dictionaries({name: st.integers(0, 2**52) for name in ("speech_end", "first_audible")}),
+            st.fixed_dictionaries(
+                {name: st.integers(0, 2**52) for name in ("speech_end", "first_audible")}
+            ),
             st.dictionaries(st.sampled_from(VAD_SEGMENTS[1:-1]), st.integers(0, 2**52)),
         ).map(lambda pair: pair[0] | pair[1]),
         min_size=1,
@@ -212,13 +232,19 @@ def test_segments_add_up_to_the_nanosecond(turns: list[dict[str, int]]) -> None:
 
 
 @pytest.mark.parametrize("kinds", [("vad",), ("manual",), ("vad", "typed", "manual")])
-def test_the_means_of_segments_add_up_to_the_mean_of_voice_to_voice(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+def test_the_means_of_segments_add_up_to_the_mean_of_voice_to_voice(
+    tmp_path: Path, kinds: tuple[str, ...]
+) -> None:
     run = rtbench.load(
-        synthetic.write(tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), kinds=kinds, failed=0.1))
+        synthetic.write(
+            tmp_path, Plan(sessions=40, turns=5, targets=("a", "b"), kinds=kinds, failed=0.1)
+        )
     )
     rows, good = list(breakdowns(measured_turns(run))), run.turns[run.turns["outcome"] == "ok"]
     instants = [f"{name}_at_ns" for name in ("speech_end", "speech_stopped", "first_audible")]
-    spoken = good.loc[good["voice_to_voice_ms"].notna(), ["target", "step", "voice_to_voice_ms", *instants]]
+    spoken = good.loc[
+        good["voice_to_voice_ms"].notna(), ["target", "step", "voice_to_voice_ms", *instants]
+    ]
 
     assert sum(row.turns for row in rows if row.step == ALL) == len(spoken)
     for row in rows:
@@ -232,12 +258,16 @@ def test_the_means_of_segments_add_up_to_the_mean_of_voice_to_voice(tmp_path: Pa
 
 def test_segments_of_typical_and_slow_turns_add_up_to_their_own_mean(tmp_path: Path) -> None:
     run = rtbench.load(
-        synthetic.write(tmp_path, Plan(sessions=80, turns=10, targets=("direct", "gateway"), failed=0.03))
+        synthetic.write(
+            tmp_path, Plan(sessions=80, turns=10, targets=("direct", "gateway"), failed=0.03)
+        )
     )
     good = run.turns[run.turns["outcome_class"] == "success"]
     found = percentile_bands(measured_turns(run))
 
-    assert [(band.p, band.target) for band in found] == [*product((0.5, 0.95), ("direct", "gateway"))]
+    assert [(band.p, band.target) for band in found] == [
+        *product((0.5, 0.95), ("direct", "gateway"))
+    ]
     for band in found:
         waits = good.loc[good["target"] == band.target, "voice_to_voice_ms"]
         half = 0.05 if band.p == 0.5 else 0.015

@@ -1,4 +1,6 @@
-"""Every place that has the quantiles of a run reads the list of their levels. A new level is one entry of this list."""
+"""Every place that has the quantiles of a run reads the list of their levels. A new level is one
+entry of this list.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Planned turns that were not started. Every output format and every breakdown counts them in the same way."""
+"""Planned turns that were not started. Every output format and every breakdown counts them in
+the same way.
+"""
 
 from __future__ import annotations
 
@@ -42,12 +44,17 @@ def plain(text: str) -> str:
 
 
 @lru_cache(8)
-def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None, turns: Change | None = None) -> Summary:
-    """Return the summary of a run. All sessions of the targets in `dead` were refused before they opened.
+def build(
+    plan: Plan, dead: str = "", *, interleaved: bool | None = None, turns: Change | None = None
+) -> Summary:
+    """Return the summary of a run. All sessions of the targets in `dead` were refused before they
+    opened.
 
     `turns` is a change of the turns. If a session has no turns after the change, it is removed.
     """
-    folder = synthetic.write(shared.folder(), plan, **({} if interleaved is None else {"interleaved": interleaved}))
+    folder = synthetic.write(
+        shared.folder(), plan, **({} if interleaved is None else {"interleaved": interleaved})
+    )
     gone = dead.split()
     if gone:
         edit(folder, "turns", lambda _, row: None if row["target"] in gone else row)
@@ -62,7 +69,13 @@ def build(plan: Plan, dead: str = "", *, interleaved: bool | None = None, turns:
 def _refused(row: Row) -> Row:
     never = {"opened_at_ns": None, "session_created_at_ns": None, "update_sent_at_ns": None}
     return (
-        row | never | {"outcome": "connect_failed:tcp", "turns_started": 0, "turns_not_started": row["turns_planned"]}
+        row
+        | never
+        | {
+            "outcome": "connect_failed:tcp",
+            "turns_started": 0,
+            "turns_not_started": row["turns_planned"],
+        }
     )
 
 
@@ -79,20 +92,45 @@ BAD = {("s00001", 1), ("s00001", 2), ("s00003", 3)}
 MEDIAN = r"Callers hear the reply after they stop speaking: \S+ m?s on a .*"
 SAID: dict[str, tuple[Plan, str, Change | None, str, str]] = {
     # (plan, targets whose sessions were refused, change of turns, headline, next sentence)
-    "a target with only failed turns":
-        (PAIRED, "", failing(lambda row: row["target"] == "dead"),
-         r".*dead: no turn succeeded\.", r".* 160 of 160 on dead\), as timeout:response\..*"),
-    "a target without a median is only in the table":
-        (PAIRED, "", failing(lambda row: row["session_id"] in SOME), MEDIAN, r".*152 of 160 on dead.*"),
-    "targets without a turn are named together":
-        (THREE, "b c", None, r".* b and c: no turn succeeded\.",
-         r"320 of 480 planned turns failed .* 320 not started, their sessions ended as connect_failed:tcp\..*"),
-    "how many of the planned turns did not start":
-        (Plan(sessions=71, refused=29), "", None, ".*", r".*; 116 not started, their sessions ended as .*"),
-    "failures are listed by target":
-        (PAIRED, "", failing(lambda row: (row["session_id"], row["turn"]) in BAD), ".*",
-         r"3 of 320 turns failed \(0.94 %; 3 of 160 on dead\), as timeout:response\..*"),
-}  # fmt: skip
+    "a target with only failed turns": (
+        PAIRED,
+        "",
+        failing(lambda row: row["target"] == "dead"),
+        r".*dead: no turn succeeded\.",
+        r".* 160 of 160 on dead\), as timeout:response\..*",
+    ),
+    "a target without a median is only in the table": (
+        PAIRED,
+        "",
+        failing(lambda row: row["session_id"] in SOME),
+        MEDIAN,
+        r".*152 of 160 on dead.*",
+    ),
+    "targets without a turn are named together": (
+        THREE,
+        "b c",
+        None,
+        r".* b and c: no turn succeeded\.",
+        (
+            r"320 of 480 planned turns failed .* 320 not started, their sessions ended as"
+            r" connect_failed:tcp\..*"
+        ),
+    ),
+    "how many of the planned turns did not start": (
+        Plan(sessions=71, refused=29),
+        "",
+        None,
+        ".*",
+        r".*; 116 not started, their sessions ended as .*",
+    ),
+    "failures are listed by target": (
+        PAIRED,
+        "",
+        failing(lambda row: (row["session_id"], row["turn"]) in BAD),
+        ".*",
+        r"3 of 320 turns failed \(0.94 %; 3 of 160 on dead\), as timeout:response\..*",
+    ),
+}
 
 
 def test_failed_turns_and_turns_not_started_form_one_rate_in_every_form() -> None:
@@ -102,8 +140,15 @@ def test_failed_turns_and_turns_not_started_form_one_rate_in_every_form() -> Non
     bad, wanted = of_target.turns_failed + 40, 240 - 2 + 40
     rate = f"{bad} of {wanted}"
 
-    assert of_target.failure_rate == bad / wanted == pytest.approx(data["outcomes"]["sim"]["failure_rate"], rel=1e-5)
-    assert (data["results"][0]["turns_not_started"], data["results"][0]["turns_planned"]) == (40, wanted)
+    assert (
+        of_target.failure_rate
+        == bad / wanted
+        == pytest.approx(data["outcomes"]["sim"]["failure_rate"], rel=1e-5)
+    )
+    assert (data["results"][0]["turns_not_started"], data["results"][0]["turns_planned"]) == (
+        40,
+        wanted,
+    )
     assert rate in run_text(summary)
     assert all(rate in plain(form) for form in run_forms(summary))
     assert plain(run_second(summary)).startswith(f"{rate} planned turns failed")
@@ -122,24 +167,42 @@ def test_turns_not_started_are_infinite_latencies_of_their_session() -> None:
     assert not np.isin(sample.sessions[infinite], sample.sessions[~infinite]).any()
     assert answer.at(0.5).reported
     assert answer.at(0.95).status == "in_failures"
-    assert (data["results"][0]["not_started"], data["results"][0]["completed_share"]) == (120, 0.666667)
-    assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {0.666667}
+    assert (data["results"][0]["not_started"], data["results"][0]["completed_share"]) == (
+        120,
+        0.666667,
+    )
+    assert {row["completed_share"] for row in data["turn_metrics"] if row["metric"] == "ttfa"} == {
+        0.666667
+    }
 
 
 @given(st.data())
 def test_every_turn_not_started_has_one_step_of_its_target_and_session(data: st.DataObject) -> None:
     some = st.integers(0, 4)
     scripts = st.sampled_from(["x", "y", None])
-    turns = data.draw(st.lists(st.tuples(st.integers(0, 1), scripts, some, some), min_size=1, max_size=20))
-    rows = data.draw(st.lists(st.tuples(scripts, some, some, st.booleans(), st.integers(0, 1)), max_size=10))
-    begun = pd.DataFrame(turns, columns=["target", "script", "turn", "step"]).astype({"script": "category"})
+    turns = data.draw(
+        st.lists(st.tuples(st.integers(0, 1), scripts, some, some), min_size=1, max_size=20)
+    )
+    rows = data.draw(
+        st.lists(st.tuples(scripts, some, some, st.booleans(), st.integers(0, 1)), max_size=10)
+    )
+    begun = pd.DataFrame(turns, columns=["target", "script", "turn", "step"]).astype(
+        {"script": "category"}
+    )
     names = ["script", "turns_started", "turns_not_started", "cut", "target"]
-    sessions = pd.DataFrame(rows, columns=names).astype({"script": "category"}).assign(renewed=False)
+    sessions = (
+        pd.DataFrame(rows, columns=names).astype({"script": "category"}).assign(renewed=False)
+    )
     sessions["outcome_class"] = np.where(sessions["cut"], "unfinished", "failed")
     target, session = sessions["target"].to_numpy(dtype=np.int64), np.arange(len(sessions))
-    found = turns_not_started(begun, sessions.assign(start_utc_ns=5, ended_at_ns=None), target, session)
+    found = turns_not_started(
+        begun, sessions.assign(start_utc_ns=5, ended_at_ns=None), target, session
+    )
 
-    assert np.bincount(found.session, minlength=session.size).tolist() == not_started_of(sessions).tolist()
+    assert (
+        np.bincount(found.session, minlength=session.size).tolist()
+        == not_started_of(sessions).tolist()
+    )
     assert found.target.tolist() == target[found.session].tolist()
     assert set(found.step) <= set(begun["step"])
     assert sessions["turns_not_started"].to_numpy()[found.position].all()
@@ -147,14 +210,15 @@ def test_every_turn_not_started_has_one_step_of_its_target_and_session(data: st.
 
 
 def test_a_turn_not_started_has_the_step_its_own_target_had_at_that_number() -> None:
-    begun = pd.DataFrame([(0, "x", 2, 0)] * 3 + [(1, "x", 2, 1)], columns=["target", "script", "turn", "step"]).astype(
-        {"script": "category"}
-    )
+    begun = pd.DataFrame(
+        [(0, "x", 2, 0)] * 3 + [(1, "x", 2, 1)], columns=["target", "script", "turn", "step"]
+    ).astype({"script": "category"})
     sessions = _sessions([("a", 0, 1, 1), ("b", 1, 1, 1), ("c", 1, 2, 1)])
     found = turns_not_started(begun, sessions, np.array([0, 0, 1]), np.array([7, 8, 9]))
 
     assert list(zip(found.session, found.target, found.step, strict=True)) == [
-        (7, 0, 0),  # The first turn did not start in any session of the target, so it gets the commonest step.
+        # The first turn did not start in any session of the target, so it gets the commonest step.
+        (7, 0, 0),
         (8, 0, 0),
         (9, 1, 1),
         (9, 1, 1),  # The third turn did not start in any session either.
@@ -164,15 +228,23 @@ def test_a_turn_not_started_has_the_step_its_own_target_had_at_that_number() -> 
 
 
 def test_turns_not_started_of_a_renewed_session_follow_those_of_its_call() -> None:
-    begun = pd.DataFrame([(0, "x", n, n) for n in (1, 2, 3)], columns=["target", "script", "turn", "step"])
+    begun = pd.DataFrame(
+        [(0, "x", n, n) for n in (1, 2, 3)], columns=["target", "script", "turn", "step"]
+    )
     sessions = _sessions([("w0-0", 2, 0, 0), ("w0-0.2", 0, 1, 1)]).assign(renewed=[True, False])
 
-    assert turns_not_started(begun.astype({"script": "category"}), sessions, np.zeros(2, int), np.arange(2)).step == [3]
+    assert turns_not_started(
+        begun.astype({"script": "category"}), sessions, np.zeros(2, int), np.arange(2)
+    ).step == [3]
 
 
 def _sessions(rows: list[tuple[str, int, int, int]]) -> pd.DataFrame:
-    """Return sessions of the script x. A row is (session ID, turns started, turns not started, start)."""
-    frame = pd.DataFrame(rows, columns=["session_id", "turns_started", "turns_not_started", "start_utc_ns"])
+    """Return sessions of the script x. A row is (session ID, turns started, turns not started,
+    start).
+    """
+    frame = pd.DataFrame(
+        rows, columns=["session_id", "turns_started", "turns_not_started", "start_utc_ns"]
+    )
     frame = frame.assign(script="x", renewed=False, outcome_class="failed", ended_at_ns=100)
     return frame.astype({"script": "category"})
 
@@ -205,7 +277,11 @@ def greeted(folder: Path, dialect: str, *, started: int, outcome: str = "ok") ->
 
     ended = {"outcome": "closed:1006", "turns_started": started, "turns_not_started": 3 - started}
     audible = {"greeting_audible_at_ns": 900 * MS if outcome == "ok" else None}
-    return summarise(load_for_report(edit(edit(made, "turns", turn), "sessions", lambda _, row: row | ended | audible)))
+    return summarise(
+        load_for_report(
+            edit(edit(made, "turns", turn), "sessions", lambda _, row: row | ended | audible)
+        )
+    )
 
 
 @pytest.mark.parametrize("dialect", ["sip", "twilio"])
@@ -223,17 +299,27 @@ def test_a_planned_turn_counts_in_the_row_of_its_kind(
     summary = greeted(tmp_path, dialect, started=started, outcome=outcome)
     text = plain(run_text(summary))
     rows = re.findall(
-        r"(voice_to_voice|greeting) from (end of speech|start of connecting), .*? (\S+ % \(\d+ of \d+\))", text
+        r"(voice_to_voice|greeting) from (end of speech|start of connecting), .*? (\S+ % \(\d+ of"
+        r" \d+\))",
+        text,
     )
 
-    assert rows == [("voice_to_voice", "end of speech", voice), ("greeting", "start of connecting", greeting)]
+    assert rows == [
+        ("voice_to_voice", "end of speech", voice),
+        ("greeting", "start of connecting", greeting),
+    ]
     assert "from request sent" not in text
     assert summary.endings.not_started == 20 * (3 - started)
 
 
 def test_a_run_that_only_waits_for_greetings_has_no_row_of_voice_to_voice(tmp_path: Path) -> None:
     def session(_: int, row: Row) -> Row:
-        return row | {"turns_planned": 1, "turns_started": 1, "turns_not_started": 0, "greeting_audible_at_ns": 9 * MS}
+        return row | {
+            "turns_planned": 1,
+            "turns_started": 1,
+            "turns_not_started": 0,
+            "greeting_audible_at_ns": 9 * MS,
+        }
 
     greeted(tmp_path, "sip", started=1)
     text = plain(run_text(edited(tmp_path, session, "sessions")))
@@ -245,10 +331,17 @@ def test_a_run_that_only_waits_for_greetings_has_no_row_of_voice_to_voice(tmp_pa
 def test_planned_turns_that_never_started_add_a_limited_number_of_steps(tmp_path: Path) -> None:
     made = synthetic.write(tmp_path, Plan(sessions=10, turns=2))
     document = json.loads((made / "run.json").read_text(encoding="utf-8"))
-    steps = [{"step": f"s{n}", "measured_from": "speech_end", "greeting": False} for n in range(1000)]
+    steps = [
+        {"step": f"s{n}", "measured_from": "speech_end", "greeting": False} for n in range(1000)
+    ]
     document["scripts"][0] |= {"plan": steps}
     (made / "run.json").write_text(json.dumps(document), encoding="utf-8")
-    cut = {"turns_planned": 1000, "turns_started": 2, "turns_not_started": 998, "outcome": "closed:1006"}
+    cut = {
+        "turns_planned": 1000,
+        "turns_started": 2,
+        "turns_not_started": 998,
+        "outcome": "closed:1006",
+    }
     summary = edited(made, lambda _, row: row | cut, "sessions")
 
     assert len(summary.turns.steps) == MAX_STEPS
@@ -262,7 +355,12 @@ BEGUN = 2
 In the last of these turns, the session's connection breaks.
 """
 ENDED_NS = 3_000 * MS
-SILENT = ("response_created_at_ns", "first_audio_at_ns", "first_audible_at_ns", "response_done_at_ns")
+SILENT = (
+    "response_created_at_ns",
+    "first_audio_at_ns",
+    "first_audible_at_ns",
+    "response_done_at_ns",
+)
 
 
 def is_blue(session: str) -> bool:
@@ -270,7 +368,11 @@ def is_blue(session: str) -> bool:
 
 
 def host_and_region(session: str) -> dict[str, str]:
-    return {"host": "blue", "region": "East US 2"} if is_blue(session) else {"host": "red", "region": "Sweden Central"}
+    return (
+        {"host": "blue", "region": "East US 2"}
+        if is_blue(session)
+        else {"host": "red", "region": "Sweden Central"}
+    )
 
 
 def broken_session(_: int, row: Row) -> Row:
@@ -287,15 +389,22 @@ def broken_session(_: int, row: Row) -> Row:
 
 
 def broken_turn(_: int, row: Row) -> Row | None:
-    row |= {"host": host_and_region(row["session_id"])["host"], "context_tokens": 1_500 * row["turn"]}
+    row |= {
+        "host": host_and_region(row["session_id"])["host"],
+        "context_tokens": 1_500 * row["turn"],
+    }
     if not is_blue(row["session_id"]) or row["turn"] < BEGUN:
         return row
-    return row | {"outcome": "closed:1006"} | dict.fromkeys(SILENT) if row["turn"] == BEGUN else None
+    return (
+        row | {"outcome": "closed:1006"} | dict.fromkeys(SILENT) if row["turn"] == BEGUN else None
+    )
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run on two hosts. On host blue, the connection of every session breaks in the second of ten turns."""
+    """Return a run on two hosts. On host blue, the connection of every session breaks in the
+    second of ten turns.
+    """
     made = synthetic.write(
         tmp_path_factory.mktemp("broken") / "run",
         PLAN,
@@ -320,19 +429,26 @@ def sessions_of_blue(summary: Summary) -> int:
 
 
 @pytest.mark.parametrize("by", KEYS)
-def test_every_turn_not_started_is_in_one_group_or_counted_as_unplaced(broken_run: Summary, by: str) -> None:
+def test_every_turn_not_started_is_in_one_group_or_counted_as_unplaced(
+    broken_run: Summary, by: str
+) -> None:
     waits, (answer,) = only_waits(broken_run, by), broken_run.results
     not_started = sum(group.lost for group in waits.groups)
 
     assert answer.turns_not_started == sessions_of_blue(broken_run) * (PLAN.turns - BEGUN) > 0
     assert not_started + waits.unplaced == answer.turns_not_started
     assert bool(waits.unplaced) is (by == "context")
-    assert sum(group.failed.events for group in waits.groups) + waits.unplaced >= answer.turns_not_started
+    assert (
+        sum(group.failed.events for group in waits.groups) + waits.unplaced
+        >= answer.turns_not_started
+    )
     for group in waits.groups:
         assert group.failed.n == group.turns + group.lost
 
 
-def test_a_host_with_most_turns_not_started_has_an_infinite_median(broken_run: Summary, folder: Path) -> None:
+def test_a_host_with_most_turns_not_started_has_an_infinite_median(
+    broken_run: Summary, folder: Path
+) -> None:
     blue, red = only_waits(broken_run, "host").groups
     frame = rtbench.load(folder).quantiles("ttfa", p=0.5, by="host").set_index("host")
 
@@ -346,7 +462,9 @@ def test_a_host_with_most_turns_not_started_has_an_infinite_median(broken_run: S
     )
 
 
-def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end(broken_run: Summary) -> None:
+def test_a_turn_not_started_is_assigned_to_the_load_and_age_at_its_session_s_end(
+    broken_run: Summary,
+) -> None:
     load, age = only_waits(broken_run, "calls"), only_waits(broken_run, "age")
     ended_s = ENDED_NS / 1e9
 
@@ -368,7 +486,9 @@ def test_summary_json_counts_the_turns_not_started_in_each_group(broken_run: Sum
 
     for by in KEYS:
         mine = [row for row in rows if row["group"]["by"] == by]
-        failures, started = ([row for row in mine if row["metric"] == name] for name in ("failure_rate", "turns"))
+        failures, started = (
+            [row for row in mine if row["metric"] == name] for name in ("failure_rate", "turns")
+        )
         unplaced = next(row["n"] for row in mine if row["metric"] == "not_started_unplaced")
         assert sum(row["not_started"] for row in failures) + unplaced == not_started
         assert [row["n"] for row in failures] == [
@@ -380,17 +500,29 @@ def test_summary_json_counts_the_turns_not_started_in_each_group(broken_run: Sum
 
 @pytest.fixture(scope="module")
 def target_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run of two targets in pairs. At target b, the connection of every session breaks in its second turn."""
+    """Return a run of two targets in pairs. At target b, the connection of every session breaks
+    in its second turn.
+    """
     plan = replace(PLAN, stages=(), sessions=160, targets=("a", "b"), paired=True)
     made = synthetic.write(tmp_path_factory.mktemp("arms") / "run", plan, interleaved=True)
-    odd = {name for name in load_for_report(made).sessions["session_id"].astype(str) if not is_blue(name)}
-    broke = {"outcome": "closed:1006", "turns_started": BEGUN, "turns_not_started": PLAN.turns - BEGUN}
+    odd = {
+        name
+        for name in load_for_report(made).sessions["session_id"].astype(str)
+        if not is_blue(name)
+    }
+    broke = {
+        "outcome": "closed:1006",
+        "turns_started": BEGUN,
+        "turns_not_started": PLAN.turns - BEGUN,
+    }
 
     def turn(_: int, row: Row) -> Row | None:
         if row["session_id"] not in odd or row["turn"] < BEGUN:
             return row
         return (
-            row | {"outcome": "closed:1006"} | dict.fromkeys((*SILENT, "audio_speed")) if row["turn"] == BEGUN else None
+            row | {"outcome": "closed:1006"} | dict.fromkeys((*SILENT, "audio_speed"))
+            if row["turn"] == BEGUN
+            else None
         )
 
     edit(made, "sessions", lambda _, row: row | (broke if row["session_id"] in odd else {}))
@@ -408,7 +540,9 @@ def test_turns_not_started_count_in_every_verdict(target_runs: Path) -> None:
         "audio_speed": "avg>1",
         "failure_rate": "rate<0.5",
     }
-    checked = rtbench.check(target_runs, limits).to_frame().query('target == "b"').set_index("threshold")
+    checked = (
+        rtbench.check(target_runs, limits).to_frame().query('target == "b"').set_index("threshold")
+    )
     trend = rtbench.trend(target_runs).to_frame().set_index(["target", "title"])
 
     assert compared["failed"]["ttfa p50"] == compared["failed"]["audio_speed mean"] == 720

@@ -39,7 +39,17 @@ def test_a_notebook_shows_a_headline_and_an_escaped_table(run: rtbench.Run, kind
     assert shown.startswith(f'<p class="q"><b>{kind}')
     assert shown.count("<table>") == 1
     assert "&lt;i&gt;a&lt;/i&gt;" in shown
-    assert set(re.findall(r"<(\w+)", shown)) <= {"p", "b", "div", "table", "thead", "tbody", "tr", "th", "td"}
+    assert set(re.findall(r"<(\w+)", shown)) <= {
+        "p",
+        "b",
+        "div",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    }
 
 
 def test_a_run_shows_its_main_metrics_and_whether_they_may_be_used(run: rtbench.Run) -> None:

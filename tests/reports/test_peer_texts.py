@@ -21,16 +21,20 @@ from tests.reports.evidence.examples import built, outputs
 from tests.reports.synthetic import Plan
 
 TEXTS = (
-    *("SIP ", "SIP \u00a0", "SIP \u3000", "SIP 486 Busy Here", HUNG_UP, SERVICE_REPORTED, f"{SERVICE_REPORTED}:"),
-    *(
-        "%s %(x)s {0} {x}",
-        "[bold]x[/bold] [/]",
-        "::error::x ##vso[task.x]",
-        "<b>&amp;",
-        "`*_|",
-        "\x1b[31m\u202e\ud7ff",
-        "",
-    ),
+    "SIP ",
+    "SIP \u00a0",
+    "SIP \u3000",
+    "SIP 486 Busy Here",
+    HUNG_UP,
+    SERVICE_REPORTED,
+    f"{SERVICE_REPORTED}:",
+    "%s %(x)s {0} {x}",
+    "[bold]x[/bold] [/]",
+    "::error::x ##vso[task.x]",
+    "<b>&amp;",
+    "`*_|",
+    "\x1b[31m\u202e\ud7ff",
+    "",
 )
 ENDINGS = (
     "closed:1000",
@@ -45,13 +49,17 @@ PLAN = Plan(sessions=40, turns=4, targets=("line", "socket"), paired=True, faile
 
 
 def hostile(folder: Path) -> Summary:
-    """Return the summary of a run of a telephone and a WebSocket. A third of them failed, with TEXTS."""
+    """Return the summary of a run of a telephone and a WebSocket. A third of them failed, with
+    TEXTS.
+    """
 
     def change(index: int, row: Row) -> Row:
         ending = {"outcome": ENDINGS[index % len(ENDINGS)], "detail": TEXTS[index % len(TEXTS)]}
         return row if index % 3 else row | ending
 
-    targets = [{"name": name, "dialect": dialect} for name, dialect in (("line", "sip"), ("socket", "ga"))]
+    targets = [
+        {"name": name, "dialect": dialect} for name, dialect in (("line", "sip"), ("socket", "ga"))
+    ]
     return built(folder, PLAN, turns=change, sessions=change, targets=targets)
 
 

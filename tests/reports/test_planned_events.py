@@ -23,14 +23,20 @@ from tests.reports.synthetic import Plan
 
 def cued(index: int, row: Row) -> Row:
     missed = int(row["target"] == "east")
-    counts = {"interruptions_planned": 2, "interruptions_missed": missed, "sounds_planned": 1, "sounds_missed": 0}
+    counts = {
+        "interruptions_planned": 2,
+        "interruptions_missed": missed,
+        "sounds_planned": 1,
+        "sounds_missed": 0,
+    }
     return row | counts | {"expectations_planned": 0, "expectations_missed": 0}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = synthetic.write(
-        tmp_path_factory.mktemp("cues") / "run", Plan(sessions=8, turns=2, targets=("west", "east"), paired=True)
+        tmp_path_factory.mktemp("cues") / "run",
+        Plan(sessions=8, turns=2, targets=("west", "east"), paired=True),
     )
     edit(folder, "sessions", cued)
     return folder
@@ -39,7 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SENTENCE = "Of the planned interruptions, 0 of 8 on west and 4 of 8 on east did not take place"
 
 
-def test_every_form_of_a_report_says_how_many_planned_events_did_not_take_place(folder: Path) -> None:
+def test_every_form_of_a_report_says_how_many_planned_events_did_not_take_place(
+    folder: Path,
+) -> None:
     paths = write_report(load_for_report(folder))
     summary = json.loads(paths.json.read_text())
 
@@ -48,7 +56,9 @@ def test_every_form_of_a_report_says_how_many_planned_events_did_not_take_place(
     assert SENTENCE in paths.markdown.read_text()
     assert any(SENTENCE in notice for notice in summary["notices"])
     assert not any("planned sounds" in notice for notice in summary["notices"])
-    assert {"target": "east", "event": "interruptions", "planned": 8, "missed": 4} in summary["planned_events"]
+    assert {"target": "east", "event": "interruptions", "planned": 8, "missed": 4} in summary[
+        "planned_events"
+    ]
 
 
 def test_a_check_and_a_comparison_say_it_too(folder: Path) -> None:

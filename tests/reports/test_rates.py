@@ -1,4 +1,6 @@
-"""Rates of turns and words, the throttled share, bytes per second, and slopes of latencies over the context length."""
+"""Rates of turns and words, the throttled share, bytes per second, and slopes of latencies over
+the context length.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ POINT = Margin(points=0.01)
 def interrupted(share: float) -> Any:
     """Return a change that interrupts two turns of each session.
 
-    In the share `share` of these turns, the service yields. On target `east`, it yields half as often.
+    In the share `share` of these turns, the service yields. On target `east`, it yields half as
+    often.
     """
 
     def change(index: int, row: Row) -> Row:
@@ -76,13 +79,20 @@ def test_a_turn_with_unknown_words_does_not_count_for_a_word_error_rate(tmp_path
     rate = next(one for one in OF_COLUMNS if one.words_column)
     name = run(tmp_path, PLAN)
     edit(
-        tmp_path, "turns", lambda index, row: row | {rate.column: 1, rate.words_column: 4 if row["turn"] == 1 else None}
+        tmp_path,
+        "turns",
+        lambda index, row: (
+            row | {rate.column: 1, rate.words_column: 4 if row["turn"] == 1 else None}
+        ),
     )
     west, _ = parse_targets([name])
 
     (reported,) = (one for one in summarise(load_frames(name)).rates if one.target == "west")
     assert (reported.count, reported.n) == (40, 160)
-    assert [sum(counts) for counts in west.counts(MetricSpec(rate.name, Rate(), POINT))] == [40, 160]
+    assert [sum(counts) for counts in west.counts(MetricSpec(rate.name, Rate(), POINT))] == [
+        40,
+        160,
+    ]
 
 
 def test_fewer_than_ten_turns_are_two_counts_without_a_share(tmp_path: Path) -> None:
@@ -94,7 +104,9 @@ def test_fewer_than_ten_turns_are_two_counts_without_a_share(tmp_path: Path) -> 
     assert "cut_off_rate 1 of 9" in run_text(few).replace("\u00a0", " ")
 
 
-def test_a_higher_is_better_rate_regresses_downwards(compared_targets: tuple[ComparedTarget, ...]) -> None:
+def test_a_higher_is_better_rate_regresses_downwards(
+    compared_targets: tuple[ComparedTarget, ...],
+) -> None:
     comparison = quick(compared_targets)
     compared = next(f for f in comparison.comparisons if f.spec.metric == "yield_rate")
 
@@ -112,12 +124,20 @@ def test_the_difference_of_a_higher_is_better_rate_is_that_of_its_complement(pai
     found = rate_difference(ClusterTotals(base, cand, paired=paired), POINT, better="higher")
     left = rate_difference(ClusterTotals(complement(base), complement(cand), paired=paired), POINT)
 
-    assert (found.baseline, found.candidate) == pytest.approx((1 - left.baseline, 1 - left.candidate))
+    assert (found.baseline, found.candidate) == pytest.approx(
+        (1 - left.baseline, 1 - left.candidate)
+    )
     assert (found.d, found.low, found.high) == (-left.d, -left.high, -left.low)
-    assert (found.worse.low, found.worse.high, found.worse.p) == (left.worse.low, left.worse.high, left.worse.p)
+    assert (found.worse.low, found.worse.high, found.worse.p) == (
+        left.worse.low,
+        left.worse.high,
+        left.worse.p,
+    )
 
 
-def test_a_rate_of_one_hundred_percent_does_not_prove_a_threshold_of_99_percent(tmp_path: Path) -> None:
+def test_a_rate_of_one_hundred_percent_does_not_prove_a_threshold_of_99_percent(
+    tmp_path: Path,
+) -> None:
     west = parse_targets([write(tmp_path, 1.1)])[0]
     (item,) = limit_results(parse("yield_rate", "rate>99%"), west)
 
@@ -164,7 +184,8 @@ def test_a_word_error_rate_is_all_errors_divided_by_all_words(name: str) -> None
     errors, words = west.counts(WER)
 
     assert words.tolist() == [42] * 40
-    assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)  # not the mean of 1/2 and 1/16
+    # not the mean of 1/2 and 1/16
+    assert errors.sum() / words.sum() == pytest.approx((1 + 2.5) / 42)
 
 
 def test_a_word_error_rate_of_characters_is_named_so(tmp_path: Path) -> None:
@@ -173,14 +194,19 @@ def test_a_word_error_rate_of_characters_is_named_so(tmp_path: Path) -> None:
     edit(tmp_path, "turns", lambda index, row: row | counts)
     summary = summarise(load_for_report(tmp_path))
 
-    assert [RATES["input_wer"].unit(8, characters) for characters in (0, 8)] == ["words", "characters"]
+    assert [RATES["input_wer"].unit(8, characters) for characters in (0, 8)] == [
+        "words",
+        "characters",
+    ]
     assert [rate.unit for rate in summary.rates] == ["words and characters"]
     assert "16 of 64 words and characters" in run_text(summary).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_the_throughput_of_a_session_is_its_bytes_divided_by_its_duration(tmp_path: Path) -> None:
     sessions = rtbench.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
-    lasted_s = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).to_numpy(dtype=float, na_value=np.nan) / 1e9
+    lasted_s = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).to_numpy(
+        dtype=float, na_value=np.nan
+    ) / 1e9
     for name, column in CARRIED.items():
         opened = sessions["session_updated_at_ns"].notna().to_numpy()
         wanted = sessions[column].to_numpy(dtype=float) / lasted_s
@@ -192,15 +218,21 @@ def test_the_throughput_of_a_session_is_its_bytes_divided_by_its_duration(tmp_pa
 
 def test_throughput_includes_failed_sessions(tmp_path: Path) -> None:
     sessions = rtbench.load(run_of_carried(tmp_path, replace(ENOUGH, refused=3))).sessions
-    failed = sessions.assign(outcome_class=sessions["outcome_class"].where(sessions.index % 2 == 0, "failed"))
+    failed = sessions.assign(
+        outcome_class=sessions["outcome_class"].where(sessions.index % 2 == 0, "failed")
+    )
     sample = session_sample(failed, "audio_received")
 
     assert sample is not None
     assert sample.values.tolist() == sorted(sessions["audio_received"].dropna())
 
 
-def test_packet_loss_and_late_packets_are_shares_of_the_calls_that_had_packets(tmp_path: Path) -> None:
-    """A call without packets, or without a report of the agent, has no loss. It does not have an infinite one."""
+def test_packet_loss_and_late_packets_are_shares_of_the_calls_that_had_packets(
+    tmp_path: Path,
+) -> None:
+    """A call without packets, or without a report of the agent, has no loss. It does not have an
+    infinite one.
+    """
 
     def packets(index: int, row: Row) -> Row:
         if not row["turns_started"]:
@@ -212,7 +244,12 @@ def test_packet_loss_and_late_packets_are_shares_of_the_calls_that_had_packets(t
     edit(changed, "sessions", packets)
     sessions = rtbench.load(changed).sessions
     sample, late = session_sample(sessions, "rtp_loss"), session_sample(sessions, "rtp_late_share")
-    limits = thresholds("rtp_loss: avg<1.6", "rtp_loss: avg<1.4", "rtp_late_share: avg<0.9", "peer_rtp_loss: p(50)<0.3")
+    limits = thresholds(
+        "rtp_loss: avg<1.6",
+        "rtp_loss: avg<1.4",
+        "rtp_late_share: avg<0.9",
+        "peer_rtp_loss: p(50)<0.3",
+    )
     found = check_of(changed, limits)
 
     assert sample is not None
@@ -227,7 +264,9 @@ BEGUN = 1_000
 
 
 def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
-    """Write a run of a thousand turns. `throttled` turns are throttled, and `abandoned` turns are unfinished."""
+    """Write a run of a thousand turns. `throttled` turns are throttled, and `abandoned` turns
+    are unfinished.
+    """
     synthetic.write(folder, Plan(sessions=100, turns=10))
 
     def outcome(place: int) -> str:
@@ -241,7 +280,9 @@ def cut_run(folder: Path, throttled: int, abandoned: int) -> Path:
 
 
 def shares(folder: Path) -> dict[str, float]:
-    """Return the throttled share of a run as several functions report it. The key is the name of the function."""
+    """Return the throttled share of a run as several functions report it. The key is the name of
+    the function.
+    """
     run = rtbench.load(folder)
     checked = rtbench.check(run, {"throttle_rate": "rate<0.5"}).to_frame()
     rates = run.rates().set_index("rate")
@@ -252,7 +293,9 @@ def shares(folder: Path) -> dict[str, float]:
         "rates": rates["value"]["throttle_rate"],
         "the rule of 1 %": side.outcomes.targets[0].throttled,
         "history of run folders": entry.rates["throttle_rate"].value,
-        "history of stored baselines": point_of_baseline(baseline_of(side)).rates["throttle_rate"].value,
+        "history of stored baselines": (
+            point_of_baseline(baseline_of(side)).rates["throttle_rate"].value
+        ),
     }
 
 
@@ -287,7 +330,10 @@ def growing(tokens: int = 1_000, *, slope: float = STEEP) -> Any:
     def change(_: int, row: Row) -> Row:
         read = 300 + tokens * (row["turn"] - 1)
         later_ns = int(slope * read / 1000 * 1e6) if row["target"] == "east" else 0
-        moved = {name: row[name] and row[name] + later_ns for name in ("first_audio_at_ns", "first_audible_at_ns")}
+        moved = {
+            name: row[name] and row[name] + later_ns
+            for name in ("first_audio_at_ns", "first_audible_at_ns")
+        }
         return row | moved | {"context_tokens": read, "context_cached_tokens": read // 2}
 
     return change
@@ -309,25 +355,33 @@ def summary(folder: Path) -> Summary:
 
 
 def slope(summary: Summary, target: str) -> float:
-    return next(f for f in summary.slopes if (f.metric, f.target) == ("latency_slope", target)).at(0.5).value
+    return (
+        next(f for f in summary.slopes if (f.metric, f.target) == ("latency_slope", target))
+        .at(0.5)
+        .value
+    )
 
 
 def test_the_first_turn_has_no_cached_share(summary: Summary) -> None:
-    (west, _) = [f for f in summary.turn_metrics if (f.metric, f.step) == ("cached_share", "all")]
+    west, _ = [f for f in summary.turn_metrics if (f.metric, f.step) == ("cached_share", "all")]
 
     assert (west.unit, west.n) == ("%", 40 * 9)
     assert west.at(0.5).value == pytest.approx(50, abs=0.1)
 
 
 def test_a_candidate_with_a_steeper_slope_regresses(folder: Path) -> None:
-    compared = next(f for f in quick(parse_targets([folder])).comparisons if f.spec.metric == "latency_slope")
+    compared = next(
+        f for f in quick(parse_targets([folder])).comparisons if f.spec.metric == "latency_slope"
+    )
 
     assert compared.verdict.name == "regressed"
     assert compared.difference is not None
     assert compared.difference.d == pytest.approx(STEEP, abs=15)
 
 
-def test_slopes_are_not_stored_not_planned_and_not_in_interim_analyses(folder: Path, tmp_path: Path) -> None:
+def test_slopes_are_not_stored_not_planned_and_not_in_interim_analyses(
+    folder: Path, tmp_path: Path
+) -> None:
     stored = baseline_of(parse_targets([folder])[0])
     assert not any("slope" in row.metric for row in stored.quantiles)
     with pytest.raises(UsageError, match="is a slope"):
@@ -335,4 +389,6 @@ def test_slopes_are_not_stored_not_planned_and_not_in_interim_analyses(folder: P
     file = tmp_path / "gates.yaml"
     file.write_text('latency_slope: ["med<+10ms"]\n')
     with pytest.raises(UsageError, match="interim analyses cannot decide on a slope"):
-        plan_analyses({"thresholds": [str(file)], "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []})
+        plan_analyses(
+            {"thresholds": [str(file)], "metric": "ttfa", "pairs": 100, "every": 20, "scripts": []}
+        )

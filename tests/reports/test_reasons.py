@@ -24,10 +24,15 @@ EXAMPLES = {
     "needs 40 sessions": too_few_to_print("session", 40, 12),
     "needs 10 words or characters": too_few_to_print("word", 10, 3),
     "the limit lies within the interval": Reason("within_bounds"),
-    "the limit lies between the bounds that parts of the run give, 610 and 890 ms": Reason("within_bounds", BOUNDS),
-    "no turn succeeded; nothing was measured": Reason("nothing_succeeded", {"reason": Reason("nothing_measured")}),
+    "the limit lies between the bounds that parts of the run give, 610 and 890 ms": Reason(
+        "within_bounds", BOUNDS
+    ),
+    "no turn succeeded; nothing was measured": Reason(
+        "nothing_succeeded", {"reason": Reason("nothing_measured")}
+    ),
     "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms) on red on new": Reason(
-        "uncertain", {"metrics": [{"value": 31.0, "limit": 20.0, "unit": "ms", "host": "red", "on": "new"}]}
+        "uncertain",
+        {"metrics": [{"value": 31.0, "limit": 20.0, "unit": "ms", "host": "red", "on": "new"}]},
     ),
 }
 
@@ -39,7 +44,8 @@ def test_a_reason_has_one_sentence(text: str) -> None:
 
 def test_every_code_has_a_sentence_and_every_sentence_has_a_reason() -> None:
     codes = set()
-    for path in set(ROOT.rglob("*.py")) - {ROOT / "text" / "reasons.py"}:  # this module reads reasons of documents
+    # this module reads reasons of documents
+    for path in set(ROOT.rglob("*.py")) - {ROOT / "text" / "reasons.py"}:
         for call in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(call, ast.Call)
@@ -67,11 +73,22 @@ def test_a_document_has_the_text_of_each_reason_beside_its_code_and_its_numbers(
     data = document_data(Holder(too_few_to_print("turn", 100, 20), [inner]))
 
     assert json.loads(json.dumps(data)) == {
-        "one": {"code": "too_few_to_print", "numbers": {"unit": "turn", "needed": 100, "there": [20]},
-                "text": "needs 100 turns"},
-        "several": [{
-            "code": "nothing_succeeded",
-            "numbers": {"reason": {"code": "nothing_measured", "numbers": {}, "text": "nothing was measured"}},
-            "text": "no turn succeeded; nothing was measured",
-        }],
-    }  # fmt: skip
+        "one": {
+            "code": "too_few_to_print",
+            "numbers": {"unit": "turn", "needed": 100, "there": [20]},
+            "text": "needs 100 turns",
+        },
+        "several": [
+            {
+                "code": "nothing_succeeded",
+                "numbers": {
+                    "reason": {
+                        "code": "nothing_measured",
+                        "numbers": {},
+                        "text": "nothing was measured",
+                    }
+                },
+                "text": "no turn succeeded; nothing was measured",
+            }
+        ],
+    }

@@ -1,4 +1,6 @@
-"""Reading of run folders: derived metrics, ended and killed runs, nearly empty documents, and a stored run."""
+"""Reading of run folders: derived metrics, ended and killed runs, nearly empty documents, and a
+stored run.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,13 @@ from bench.record.replay import replay_log
 from bench.record.spool import FACTS, HISTOGRAMS, path_of
 from reports.analysis.summary.summary import summarise
 from reports.data import runs
-from reports.data.runs import SESSION_METRICS, TURN_METRICS, load_for_report, response_ids, turn_frame
+from reports.data.runs import (
+    SESSION_METRICS,
+    TURN_METRICS,
+    load_for_report,
+    response_ids,
+    turn_frame,
+)
 from reports.data.turns import column_of, measured_turns
 from reports.pages.run_report.document import summary_json
 from tests.reports import synthetic
@@ -46,21 +54,27 @@ def test_metrics_are_the_differences_of_their_instants(tmp_path: Path) -> None:
         if not metric.column:
             begin, end = run.turns[f"{metric.begin}_at_ns"], run.turns[f"{metric.end}_at_ns"]
             less = run.turns[metric.less] if metric.less else 0
-            np.testing.assert_array_equal(run.turns[f"{metric.name}_ms"], (end - begin - less) / 1e6)
+            np.testing.assert_array_equal(
+                run.turns[f"{metric.name}_ms"], (end - begin - less) / 1e6
+            )
     for metric in SESSION_METRICS:
         if metric.of:
             share = 100 * run.sessions[metric.column] / run.sessions[metric.of]
             np.testing.assert_array_equal(run.sessions[metric.name], share)
             continue
         if metric.column:
-            np.testing.assert_array_equal(run.sessions[f"{metric.name}_ms"], run.sessions[metric.column] / 1e6)
+            np.testing.assert_array_equal(
+                run.sessions[f"{metric.name}_ms"], run.sessions[metric.column] / 1e6
+            )
             continue
         begin, end = run.sessions[f"{metric.begin}_at_ns"], run.sessions[f"{metric.end}_at_ns"]
         less = run.sessions[metric.less] if metric.less else 0
         np.testing.assert_array_equal(run.sessions[f"{metric.name}_ms"], (end - begin - less) / 1e6)
 
 
-@pytest.mark.parametrize(("measured_from", "expected"), [("request_sent", 300.0), ("speech_end", 500.0), (None, None)])
+@pytest.mark.parametrize(
+    ("measured_from", "expected"), [("request_sent", 300.0), ("speech_end", 500.0), (None, None)]
+)
 def test_latency_is_measured_from_the_instant_that_the_row_names(
     measured_from: str | None, expected: float | None
 ) -> None:
@@ -71,7 +85,9 @@ def test_latency_is_measured_from_the_instant_that_the_row_names(
     }
     frame = turn_frame(one_row("turns", measured_from=measured_from, outcome="ok", **instants))
 
-    assert frame["ttfa_ms"].tolist() == [expected] or (expected is None and frame["ttfa_ms"].isna().all())
+    assert frame["ttfa_ms"].tolist() == [expected] or (
+        expected is None and frame["ttfa_ms"].isna().all()
+    )
 
 
 def test_without_tls_connect_upgrade_counts_from_tcp(tmp_path: Path) -> None:
@@ -83,8 +99,13 @@ def test_without_tls_connect_upgrade_counts_from_tcp(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [synthetic.write, synthetic.write_killed])
-def test_a_report_is_the_same_from_narrow_and_from_all_columns(tmp_path: Path, write: Callable[..., Path]) -> None:
-    folder = write(tmp_path, Plan(sessions=30, turns=2, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3))
+def test_a_report_is_the_same_from_narrow_and_from_all_columns(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    folder = write(
+        tmp_path,
+        Plan(sessions=30, turns=2, targets=("east", "west"), failed=0.1, usage=True, warmup_s=3),
+    )
     narrow = summary_json(summarise(load_for_report(folder)))
 
     for everything in (True, False):
@@ -92,7 +113,13 @@ def test_a_report_is_the_same_from_narrow_and_from_all_columns(tmp_path: Path, w
 
 
 def test_a_single_metric_equals_that_of_the_frame(tmp_path: Path) -> None:
-    plan = Plan(sessions=40, targets=("east", "west"), kinds=("vad", "manual", "typed"), failed=0.2, proxied=("west",))
+    plan = Plan(
+        sessions=40,
+        targets=("east", "west"),
+        kinds=("vad", "manual", "typed"),
+        failed=0.2,
+        proxied=("west",),
+    )
     folder = synthetic.write(tmp_path, plan)
     frame, turns = rtbench.load(folder).turns, measured_turns(load_for_report(folder))
 
@@ -107,8 +134,17 @@ def test_a_narrow_column_preserves_every_integer(tmp_path: Path, end: int) -> No
         {"output_text_tokens": end} if end < 2**63 else {}
     )
     numbers = [-end, -1, None, 0, end - 1]
-    each = {"session_id": "w0-000000", "target": "sim", "outcome": "ok", "start_utc_ns": 0, "ended_at_ns": 1}
-    rows = [{**each, **ends, "turn": turn, "committed_at_ns": number} for turn, number in enumerate(numbers)]
+    each = {
+        "session_id": "w0-000000",
+        "target": "sim",
+        "outcome": "ok",
+        "start_utc_ns": 0,
+        "ended_at_ns": 1,
+    }
+    rows = [
+        {**each, **ends, "turn": turn, "committed_at_ns": number}
+        for turn, number in enumerate(numbers)
+    ]
     run_folder.write_document(
         tmp_path, {"schema": SCHEMA_VERSION, "run_id": "ends", "started_utc_ns": synthetic.BEGAN_NS}
     )
@@ -117,7 +153,9 @@ def test_a_narrow_column_preserves_every_integer(tmp_path: Path, end: int) -> No
         pq.write_table(table, tmp_path / f"{name}.parquet")
 
     turns = load_for_report(tmp_path).turns
-    assert [None if pd.isna(number) else int(number) for number in turns["committed_at_ns"]] == numbers
+    assert [
+        None if pd.isna(number) else int(number) for number in turns["committed_at_ns"]
+    ] == numbers
     assert {name: int(turns[name].iloc[0]) for name in ends} == ends
 
 
@@ -131,14 +169,20 @@ def test_a_table_does_not_depend_on_how_many_columns_are_read_at_once(
 
     run = rtbench.load(tmp_path)
     pd.testing.assert_frame_equal(run.turns, every.drop(columns=list(UNCERTAINTY_COLUMNS)))
-    pd.testing.assert_frame_equal(run.uncertainty[list(UNCERTAINTY_COLUMNS)], every[list(UNCERTAINTY_COLUMNS)])
+    pd.testing.assert_frame_equal(
+        run.uncertainty[list(UNCERTAINTY_COLUMNS)], every[list(UNCERTAINTY_COLUMNS)]
+    )
 
 
-def test_a_report_reads_the_sessions_of_the_run_though_columns_without_values_share_memory(tmp_path: Path) -> None:
+def test_a_report_reads_the_sessions_of_the_run_though_columns_without_values_share_memory(
+    tmp_path: Path,
+) -> None:
     synthetic.write(tmp_path, Plan(usage=True))
     of_report = load_for_report(tmp_path).sessions
 
-    pd.testing.assert_frame_equal(of_report, rtbench.load(tmp_path).sessions[list(of_report.columns)])
+    pd.testing.assert_frame_equal(
+        of_report, rtbench.load(tmp_path).sessions[list(of_report.columns)]
+    )
 
 
 def test_a_killed_run_is_read_up_to_its_last_complete_batch(tmp_path: Path) -> None:
@@ -165,7 +209,9 @@ def test_the_histograms_of_workers_are_added_up(tmp_path: Path) -> None:
     assert found.negative["delta_gap"] == 3
 
 
-@pytest.mark.parametrize("read", [lambda run: response_ids(run, [0]), runs.bounds_of], ids=["ids", "bounds"])
+@pytest.mark.parametrize(
+    "read", [lambda run: response_ids(run, [0]), runs.bounds_of], ids=["ids", "bounds"]
+)
 def test_damaged_columns_that_are_read_later_are_refused(
     tmp_path: Path, read: Callable[[runs.RunFrames], object]
 ) -> None:
@@ -193,7 +239,10 @@ def test_a_run_is_simulated_if_its_document_or_any_row_says_so(tmp_path: Path) -
     [
         ({"incidents": [{"worker": -1}]}, "Expected `int` >= 0 - at `$.incidents[0].worker`"),
         ({"incidents": [{"worker": 2**63}]}, f"{2**63} is too large for a number"),
-        ({"hosts": [{"calibration": {"kind": 7}}]}, "Expected `str`, got `int` - at `$.hosts[0].calibration.kind`"),
+        (
+            {"hosts": [{"calibration": {"kind": 7}}]},
+            "Expected `str`, got `int` - at `$.hosts[0].calibration.kind`",
+        ),
         ({"targets": None}, "Expected `array`, got `null` - at `$.targets`"),
     ],
 )
@@ -205,7 +254,10 @@ def test_a_document_with_an_invalid_value_is_refused_in_one_line(
 
 
 def test_a_document_may_omit_keys_and_optional_keys_may_be_null(tmp_path: Path) -> None:
-    missing = {"targets": [{"name": "sim"}], "validity": {"status": "valid", "checks": [{"name": "send_delay"}]}}
+    missing = {
+        "targets": [{"name": "sim"}],
+        "validity": {"status": "valid", "checks": [{"name": "send_delay"}]},
+    }
     null = {"hosts": None, "labels": None, "prices": {"models": {"a": {"usd_per_minute": None}}}}
 
     assert len(rtbench.load(synthetic.write(tmp_path, Plan(), **missing, **null)).turns)
@@ -213,7 +265,8 @@ def test_a_document_may_omit_keys_and_optional_keys_may_be_null(tmp_path: Path) 
 
 def test_a_run_without_rows_can_be_loaded(tmp_path: Path) -> None:
     run_folder.write_document(
-        tmp_path, {"schema": SCHEMA_VERSION, "run_id": "empty", "started_utc_ns": synthetic.BEGAN_NS}
+        tmp_path,
+        {"schema": SCHEMA_VERSION, "run_id": "empty", "started_utc_ns": synthetic.BEGAN_NS},
     )
     for name, schema in SCHEMAS.items():
         pq.write_table(schema.empty_table(), tmp_path / f"{name}.parquet")
@@ -222,7 +275,9 @@ def test_a_run_without_rows_can_be_loaded(tmp_path: Path) -> None:
     assert (len(run.turns), len(run.sessions), len(run.seconds)) == (0, 0, 0)
 
 
-def test_a_large_file_read_in_parts_gives_the_same_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_read_in_parts_gives_the_same_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = synthetic.write(tmp_path, Plan(sessions=20, failed=0.1))
     for read in (runs.load_frames, load_for_report):
         at_once = read(folder).turns
@@ -273,7 +328,9 @@ def test_a_run_without_another_column_is_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "writer"), [(4, "before its first release"), (SCHEMA_VERSION + 1, "a newer rtbench")]
 )
-def test_a_folder_of_another_schema_version_is_refused(tmp_path: Path, schema: int, writer: str) -> None:
+def test_a_folder_of_another_schema_version_is_refused(
+    tmp_path: Path, schema: int, writer: str
+) -> None:
     folder = shutil.copytree(STORED, tmp_path / "run")
     document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     (folder / "run.json").write_text(json.dumps(document | {"schema": schema}), encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Every JSON file that the tool writes has a schema. The file conforms to its schema for any numbers."""
+"""Every JSON file that the tool writes has a schema. The file conforms to its schema for any
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,22 @@ FULL = Plan(
     unattributed_commits=2,
     early=3,
 )
-INCIDENT = {"at_utc_ns": synthetic.BEGAN_NS + 5, "worker": 0, "kind": "auth_refresh", "text": "HTTP 503"}
+INCIDENT = {
+    "at_utc_ns": synthetic.BEGAN_NS + 5,
+    "worker": 0,
+    "kind": "auth_refresh",
+    "text": "HTTP 503",
+}
 DECISION_PLAN = (
     {"pairs": 500, "analyses": [50, 100], "alpha": 0.05}
     | {"primary_metrics": {"ttfa": ["p(95)<+20%"]}}
     | {"spending": "a t^2", "bootstrap_samples": 2000}
 )
-MORE = target_keys(FULL) | {"incidents": [INCIDENT], "sequential_plan": DECISION_PLAN, "warmup_s": 60.0}
+MORE = target_keys(FULL) | {
+    "incidents": [INCIDENT],
+    "sequential_plan": DECISION_PLAN,
+    "warmup_s": 60.0,
+}
 PLANS = {
     "one": Plan(),
     "nothing": Plan(sessions=0),
@@ -85,7 +96,9 @@ class Row(JsonEntry, frozen=True):
 
 
 def test_a_value_of_another_type_is_reported_with_its_path() -> None:
-    with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$\.of_sessions`"):
+    with pytest.raises(
+        msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$\.of_sessions`"
+    ):
         to_json_data(Row(number=1.0, figure=1.0, name="", sessions="4"))  # type: ignore[arg-type]
 
 

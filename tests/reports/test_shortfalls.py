@@ -25,7 +25,10 @@ THERE_AND_NEEDED = (
     r"in (?P<there>[\d,]+) sessions?; it takes (?P<needs>[\d,]+)",
     r"(?P<there>[\d,]+) (?:turn|session|word|repl)\w*; needs (?P<needs>[\d,]+)",
     r"has (?P<there>[\d,]+) sessions? and needs (?P<needs>[\d,]+)",
-    r"of (?P<there>[\d,]+) sessions? (?:is|are) too few for a median, which takes (?P<needs>[\d,]+)",
+    (
+        r"of (?P<there>[\d,]+) sessions? (?:is|are) too few for a median, which takes"
+        r" (?P<needs>[\d,]+)"
+    ),
     r"needs (?P<needs>[\d,]+), this run has (?P<there>[\d,]+)",
 )
 
@@ -72,12 +75,21 @@ def test_every_stated_requirement_exceeds_what_is_present(plan: Plan) -> None:
         assert [pair for pair in shortfalls_in(text) if pair[0] >= pair[1]] == []
 
 
-@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=40), st.integers(0, 99))
-def test_a_quantile_with_too_few_sessions_requires_more_of_them(of_session: list[tuple[int, int]], seed: int) -> None:
-    """`of_session` contains, for each session, the number of succeeded turns and the number of failed turns."""
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=40),
+    st.integers(0, 99),
+)
+def test_a_quantile_with_too_few_sessions_requires_more_of_them(
+    of_session: list[tuple[int, int]], seed: int
+) -> None:
+    """`of_session` contains, for each session, the number of succeeded turns and the number of
+    failed turns.
+    """
     rng = np.random.default_rng(seed)
     sessions = np.repeat(np.arange(len(of_session)), [good + bad for good, bad in of_session])
-    values = np.concatenate([[*rng.lognormal(size=good), *[np.inf] * bad] for good, bad in of_session])
+    values = np.concatenate(
+        [[*rng.lognormal(size=good), *[np.inf] * bad] for good, bad in of_session]
+    )
 
     for found in quantiles(sample(values, sessions), (0.05, 0.5, 0.9, 0.95, 0.99)):
         if found.status == "too_few_sessions":
@@ -89,15 +101,23 @@ def test_a_quantile_with_too_few_sessions_requires_more_of_them(of_session: list
 
 
 def advice(plan: Plan, **given: Any) -> str:
-    """Return the advice to run longer. `given` contains the options with which the run was started."""
+    """Return the advice to run longer. `given` contains the options with which the run was
+    started.
+    """
     return next_step(summary_of(plan, settings=given)).partition(". ")[0]
 
 
 @pytest.mark.parametrize(
     ("command", "longer"),
     [
-        ("locust -f mine.py --headless --users 4", "locust -f mine.py --headless --users 4 --sessions 45"),
-        ("rtbench run mine.yaml --sessions 12 --name x", "rtbench run mine.yaml --sessions 45 --name x"),
+        (
+            "locust -f mine.py --headless --users 4",
+            "locust -f mine.py --headless --users 4 --sessions 45",
+        ),
+        (
+            "rtbench run mine.yaml --sessions 12 --name x",
+            "rtbench run mine.yaml --sessions 45 --name x",
+        ),
         ("rtbench quickstart --sessions=12", "rtbench quickstart --sessions 45"),
     ],
 )
@@ -116,7 +136,9 @@ def test_the_suggested_limit_leaves_out_turns_that_are_measured_from_another_ins
     threshold = parse(suggested[1], suggested[2])
 
     (tested,) = [
-        result for result in summary.results if result.stratum.labels["measured_from"] == threshold.measured_from
+        result
+        for result in summary.results
+        if result.stratum.labels["measured_from"] == threshold.measured_from
     ]
     assert threshold.limit is not None
     assert tested.at(0.5).high < threshold.limit
@@ -124,9 +146,13 @@ def test_the_suggested_limit_leaves_out_turns_that_are_measured_from_another_ins
 
 
 def test_a_suggested_command_against_a_service_has_the_option_yes() -> None:
-    summary = summary_of(Plan(sessions=12, turns=4, simulated=False), command=["locust", "-f", "my calls.py"])
+    summary = summary_of(
+        Plan(sessions=12, turns=4, simulated=False), command=["locust", "-f", "my calls.py"]
+    )
 
-    assert [run.command for run in longer_runs(summary)] == ["locust -f 'my calls.py' --sessions 45 --yes"]
+    assert [run.command for run in longer_runs(summary)] == [
+        "locust -f 'my calls.py' --sessions 45 --yes"
+    ]
 
 
 def test_a_run_that_its_run_time_ended_is_advised_a_longer_run_time() -> None:
@@ -134,7 +160,10 @@ def test_a_run_that_its_run_time_ended_is_advised_a_longer_run_time() -> None:
 
     assert advice(plan, run_time=20) == "For p95, use `--run-time 2m` or more"
     assert advice(plan, run_time=300) == "For p95, use `--run-time 19m` or more"
-    assert advice(plan, run_time=300, sessions="12") == "For p95, use `--run-time 19m --sessions 45` or more"
+    assert (
+        advice(plan, run_time=300, sessions="12")
+        == "For p95, use `--run-time 19m --sessions 45` or more"
+    )
 
 
 def test_the_advice_states_what_the_longer_run_takes() -> None:
@@ -145,4 +174,6 @@ def test_the_advice_states_what_the_longer_run_takes() -> None:
 
 
 def test_a_run_ended_by_a_file_of_stages_is_advised_a_number_of_sessions() -> None:
-    assert advice(Plan(sessions=12, turns=4), stages="ramp.yaml") == "For p95, use 45 sessions or more"
+    assert (
+        advice(Plan(sessions=12, turns=4), stages="ramp.yaml") == "For p95, use 45 sessions or more"
+    )

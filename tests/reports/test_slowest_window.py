@@ -1,4 +1,6 @@
-"""The slowest time window of a run. It is reported if the run drifted, and not if the window is slow by chance."""
+"""The slowest time window of a run. It is reported if the run drifted, and not if the window is
+slow by chance.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,16 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessions: int, turns: int, gap_s: float,
-           between: float, label: str = "sim") -> PoolSeries:  # fmt: skip
+def course(
+    seed: int,
+    drift: Callable[[Floats], Floats] = np.ones_like,
+    *,
+    sessions: int,
+    turns: int,
+    gap_s: float,
+    between: float,
+    label: str = "sim",
+) -> PoolSeries:
     """Return the latencies of a run, which vary lognormally between sessions and within sessions.
 
     They are multiplied by `drift`, a function of the time.
@@ -40,7 +50,9 @@ def course(seed: int, drift: Callable[[Floats], Floats] = np.ones_like, *, sessi
     level = rng.normal(0, between, sessions)[session]
     waits_ms = 600 * np.exp(level + rng.normal(0, 0.34, session.size)) * drift(at_s)
     order = np.argsort(waits_ms)
-    return PoolSeries(label, waits_ms[order] / quantile(waits_ms[order], 0.5), session[order], at_s[order])
+    return PoolSeries(
+        label, waits_ms[order] / quantile(waits_ms[order], 0.5), session[order], at_s[order]
+    )
 
 
 def bin_of(one: PoolSeries) -> float:
@@ -49,9 +61,13 @@ def bin_of(one: PoolSeries) -> float:
 
 
 def largest_ratio(one: PoolSeries) -> float:
-    """Return the largest ratio of all bins that have ten turns. A report without intervals would print this ratio."""
+    """Return the largest ratio of all bins that have ten turns. A report without intervals would
+    print this ratio.
+    """
     place = one.at_s // bin_of(one)
-    counted = [np.median(one.values[place == at]) for at in np.unique(place) if (place == at).sum() >= 10]
+    counted = [
+        np.median(one.values[place == at]) for at in np.unique(place) if (place == at).sum() >= 10
+    ]
     return float(max(counted))
 
 
@@ -71,14 +87,18 @@ def slower_and_slower(at_s: Floats) -> Floats:
     return 2 ** (at_s / LENGTH_S)
 
 
-@pytest.mark.parametrize(("drift", "least_s", "most_s"), [(slow_minutes, 230, 360), (slower_and_slower, 400, 700)])
+@pytest.mark.parametrize(
+    ("drift", "least_s", "most_s"), [(slow_minutes, 230, 360), (slower_and_slower, 400, 700)]
+)
 def test_a_drift_is_reported_with_its_position(
     drift: Callable[[Floats], Floats], least_s: float, most_s: float
 ) -> None:
     shape, found = SHAPES["short sessions"], []
     for seed in range(20):
         one = course(seed, drift, **shape)
-        found.append(slowest_window([course(1_000 + seed, label="other", **shape), one], bin_of(one)))
+        found.append(
+            slowest_window([course(1_000 + seed, label="other", **shape), one], bin_of(one))
+        )
 
     reported = [stretch for stretch in found if stretch is not None]
     assert len(reported) >= 0.9 * len(found)
@@ -93,13 +113,18 @@ PLAN = Plan(sessions=200, turns=5, seconds=600, warmup_s=60)
 
 
 def drifted(folder: Path, factor: float) -> Summary:
-    """Return the summary of a run in which the latencies were longer in the warm-up and in two other minutes."""
+    """Return the summary of a run in which the latencies were longer in the warm-up and in two
+    other minutes.
+    """
 
     def later(_: int, row: Row) -> Row:
         at_s = (row["start_utc_ns"] - synthetic.BEGAN_NS) / 1e9
         if not (240 <= at_s < 360 or row["phase"] == "warmup"):
             return row
         by_ns = int((factor - 1) * (row["first_audio_at_ns"] - row["speech_end_at_ns"]))
-        return row | {name: row[name] + by_ns for name in ("first_audio_at_ns", "response_done_at_ns", "ended_at_ns")}
+        return row | {
+            name: row[name] + by_ns
+            for name in ("first_audio_at_ns", "response_done_at_ns", "ended_at_ns")
+        }
 
     return edited(synthetic.write(folder, PLAN), later)

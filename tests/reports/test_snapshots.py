@@ -1,9 +1,10 @@
-"""The texts and figures of runs, comparisons, checks and trends of every type, compared with stored snapshots.
+"""The texts and figures of runs, comparisons, checks and trends of every type, compared with stored
+snapshots.
 
 RTBENCH_SNAPSHOTS=renew pytest tests/reports/test_snapshots.py
 
-This command renews the snapshots. Before you commit them, read the differences, and look at the figures in a browser.
-Other tests check whether the numbers are right.
+This command renews the snapshots. Before you commit them, read the differences, and look at the
+figures in a browser. Other tests check whether the numbers are right.
 """
 
 from __future__ import annotations
@@ -46,14 +47,28 @@ from tests.reports.check import examples
 from tests.reports.comparisons import invented
 from tests.reports.comparisons.build import quick, targets, two
 from tests.reports.every_run import DRAWN, RISING, RUNS, decided
-from tests.reports.forms import comparison_html, comparison_markdown, comparison_text, run_html, trend_html
+from tests.reports.forms import (
+    comparison_html,
+    comparison_markdown,
+    comparison_text,
+    run_html,
+    trend_html,
+)
 from tests.reports.planned import LOOSE, TIGHT, UNDECIDED
 from tests.reports.shared import folder, summary_of
 from tests.reports.synthetic import Plan, target_keys
 from tests.reports.trends.examples import entry, invalid, nights, stepped
 
 FOLDER = Path(__file__).parent / "snapshots"
-FULL = ("rich", "mixed", "eventful", "a target without a turn", "two places", "calls that arrive", "rising load")
+FULL = (
+    "rich",
+    "mixed",
+    "eventful",
+    "a target without a turn",
+    "two places",
+    "calls that arrive",
+    "rising load",
+)
 """The runs whose complete Markdown is stored.
 
 For all other runs, only the part before the folded sections is stored.
@@ -62,7 +77,9 @@ For all other runs, only the part before the folded sections is stored.
 
 @cache
 def forms_of(name: str) -> tuple[str, str, str, str]:
-    """Return a report of a run: its last line, its text on the terminal, its Markdown, and its HTML."""
+    """Return a report of a run: its last line, its text on the terminal, its Markdown, and its
+    HTML.
+    """
     summary = RUNS[name]()
     page = run_page(summary)
     return run_essentials(summary), render_page(page), render_markdown(page), render_html(page)
@@ -72,49 +89,68 @@ def run_words(name: str) -> str:
     last_line, terminal, markdown, html = forms_of(name)
     # without every instant of each slow turn
     whole = re.sub(r'<section id="slow".*?</section>', "", html, flags=re.S)
-    return joined({
-        "last line": last_line, "terminal": terminal,
-        "page": words(whole if name == "rich" else whole.partition("<section")[0]),
-        "markdown": markdown if name in FULL else markdown.partition("<details>")[0],
-    })  # fmt: skip
+    return joined(
+        {
+            "last line": last_line,
+            "terminal": terminal,
+            "page": words(whole if name == "rich" else whole.partition("<section")[0]),
+            "markdown": markdown if name in FULL else markdown.partition("<details>")[0],
+        }
+    )
 
 
 def comparison_words(made_of: Comparison) -> str:
-    return first_words(made_of) + joined({
-        "page": words(comparison_html(made_of)), "markdown": comparison_markdown(made_of),
-    })  # fmt: skip
+    return first_words(made_of) + joined(
+        {
+            "page": words(comparison_html(made_of)),
+            "markdown": comparison_markdown(made_of),
+        }
+    )
 
 
 def first_words(made_of: Comparison) -> str:
     """Return the text of a comparison on the terminal, and the text at the top of its page."""
-    return joined({
-        "last line": essentials(comparison_page(made_of)), "terminal": comparison_text(made_of),
-        "top of the page": words(comparison_html(made_of).partition("<section")[0]),
-    })  # fmt: skip
+    return joined(
+        {
+            "last line": essentials(comparison_page(made_of)),
+            "terminal": comparison_text(made_of),
+            "top of the page": words(comparison_html(made_of).partition("<section")[0]),
+        }
+    )
 
 
 def check_words(found: CheckResult) -> str:
-    return joined({"terminal": render_page(check_page(found)), "markdown": render_markdown(check_page(found))})
+    return joined(
+        {"terminal": render_page(check_page(found)), "markdown": render_markdown(check_page(found))}
+    )
 
 
 def checked_words(result: Judged, **changes: Any) -> str:
     """Return the part of a report above its results, on the terminal and on the page."""
     summary = RUNS["invalid" if changes else "small"]()
     page = run_page(summary, with_sentences(examples.check(result, examples.PASSED, **changes)))
-    return joined({
-        "last line": run_essentials(summary, result_line(with_sentences(examples.check(result, **changes)))),
-        "terminal": render_page(page, explain=True).partition("In ms")[0],
-        "page": words(render_html(page).partition("In ms")[0]),
-    })  # fmt: skip
+    return joined(
+        {
+            "last line": run_essentials(
+                summary, result_line(with_sentences(examples.check(result, **changes)))
+            ),
+            "terminal": render_page(page, explain=True).partition("In ms")[0],
+            "page": words(render_html(page).partition("In ms")[0]),
+        }
+    )
 
 
 def decision_words(found: Decision) -> str:
-    return joined({"sentence": decision_sentence(found), "terminal": render_lines([z_scores(found)])})
+    return joined(
+        {"sentence": decision_sentence(found), "terminal": render_lines([z_scores(found)])}
+    )
 
 
 def judged(*verdicts: VerdictName) -> Comparison:
-    all_compared = [invented.compared("ttfa", 0.5, word, invented.ratio(600, 610, 0.98, 1.05), primary=True)
-                for word in verdicts]  # fmt: skip
+    all_compared = [
+        invented.compared("ttfa", 0.5, word, invented.ratio(600, 610, 0.98, 1.05), primary=True)
+        for word in verdicts
+    ]
     return invented.comparison(comparisons=tuple(all_compared))
 
 
@@ -128,55 +164,110 @@ def page_words(name: str) -> str:
 
 def size_words(metric: str) -> str:
     path = synthetic.write(
-        folder() / "pilot", Plan(sessions=120, turns=8, seconds=600, usage=True), **target_keys(Plan())
+        folder() / "pilot",
+        Plan(sessions=120, turns=8, seconds=600, usage=True),
+        **target_keys(Plan()),
     )
     size = sample_size(str(path), power_spec(metric, None, None, 0.9))
     return joined({"terminal": render_lines(sample_size_blocks(size))})
 
 
-EVERY = (examples.PASSED, examples.FAILED, examples.REGRESSED, examples.INCONCLUSIVE, examples.NO_DATA)
+EVERY = (
+    examples.PASSED,
+    examples.FAILED,
+    examples.REGRESSED,
+    examples.INCONCLUSIVE,
+    examples.NO_DATA,
+)
 OTHERS: dict[str, Callable[[], str]] = {
     "comparison": lambda: comparison_words(invented.comparison()),
-    "comparison, three targets": lambda: first_words(invented.comparison("gateway", "canary", checks=())),
+    "comparison, three targets": lambda: first_words(
+        invented.comparison("gateway", "canary", checks=())
+    ),
     "comparison, invalid": lambda: comparison_words(
-        invented.comparison(checks=(invented.UNFAIR, *invented.CHECKS[1:]))),
+        invented.comparison(checks=(invented.UNFAIR, *invented.CHECKS[1:]))
+    ),
     "comparison, improved": lambda: first_words(judged("improved", "not_regressed")),
     "comparison, inconclusive": lambda: first_words(judged("inconclusive", "equivalent")),
     "comparison, not regressed": lambda: first_words(judged("not_regressed", "equivalent")),
     "comparison, equivalent": lambda: first_words(judged("equivalent")),
-    "comparison, no primary metric": lambda: first_words(invented.comparison(comparisons=invented.all_compared()[3:])),
-    "comparison, analyses": lambda: comparison_words(replace(judged("inconclusive"), decision=invented.decision())),
-    **{f"comparison, {end}": partial(decided_words, end) for end in ("pending", "futility", "not_regressed")},
-    **{f"comparison, {name}": partial(page_words, name)
-       for name in ("few turns", "all failed", "rates alone")},
+    "comparison, no primary metric": lambda: first_words(
+        invented.comparison(comparisons=invented.all_compared()[3:])
+    ),
+    "comparison, analyses": lambda: comparison_words(
+        replace(judged("inconclusive"), decision=invented.decision())
+    ),
+    **{
+        f"comparison, {end}": partial(decided_words, end)
+        for end in ("pending", "futility", "not_regressed")
+    },
+    **{
+        f"comparison, {name}": partial(page_words, name)
+        for name in ("few turns", "all failed", "rates alone")
+    },
     "comparison, invalid though decided": lambda: first_words(
-        invented.comparison(checks=(invented.UNFAIR,), decision=invented.decision())),
-    "comparison, typed and spoken": lambda: first_words(quick(targets(
-        Plan(sessions=120, turns=10, targets=("west", "east"), kinds=("typed", "vad"), paired=True)))),
+        invented.comparison(checks=(invented.UNFAIR,), decision=invented.decision())
+    ),
+    "comparison, typed and spoken": lambda: first_words(
+        quick(
+            targets(
+                Plan(
+                    sessions=120,
+                    turns=10,
+                    targets=("west", "east"),
+                    kinds=("typed", "vad"),
+                    paired=True,
+                )
+            )
+        )
+    ),
     "comparison, two runs": lambda: comparison_words(
-        quick(two(Plan(sessions=60, turns=10), Plan(sessions=40, turns=10, failed=0.1), labels={"commit": "1a2b"}))),
-    "check": lambda: check_words(examples.check(*EVERY, baseline="before", warnings=("33 % failed",))),
+        quick(
+            two(
+                Plan(sessions=60, turns=10),
+                Plan(sessions=40, turns=10, failed=0.1),
+                labels={"commit": "1a2b"},
+            )
+        )
+    ),
+    "check": lambda: check_words(
+        examples.check(*EVERY, baseline="before", warnings=("33 % failed",))
+    ),
     "check, invalid": lambda: check_words(
-        examples.check(examples.PASSED, examples.FAILED,
-                   causes=(Reason("aborted", {"because": "the run was not evaluated: it was killed"}),))),
+        examples.check(
+            examples.PASSED,
+            examples.FAILED,
+            causes=(Reason("aborted", {"because": "the run was not evaluated: it was killed"}),),
+        )
+    ),
     "check, other conditions": lambda: check_words(
-        examples.check(examples.PASSED, examples.REGRESSED,
-                   differs=(Reason("condition_differs", text="sim: model: a here, b in the baseline"),))),
+        examples.check(
+            examples.PASSED,
+            examples.REGRESSED,
+            differs=(Reason("condition_differs", text="sim: model: a here, b in the baseline"),),
+        )
+    ),
     "check, pass": lambda: check_words(examples.check(examples.PASSED)),
     "check, failed": lambda: check_words(examples.check(examples.FAILED, examples.FAILED)),
     "check, regressed": lambda: check_words(examples.check(examples.REGRESSED)),
     "check, inconclusive": lambda: check_words(examples.check(examples.INCONCLUSIVE)),
     "check, analyses": lambda: check_words(check_of(decided(TIGHT).run)),
     "check, accepted": lambda: check_words(
-        examples.check(examples.PASSED, examples.INCONCLUSIVE, on_inconclusive="warn")),
+        examples.check(examples.PASSED, examples.INCONCLUSIVE, on_inconclusive="warn")
+    ),
     "check, targets": lambda: check_words(
         check_of(
             examples.read(examples.PAIRED),
             examples.thresholds("ttfa: med<5s", "ttfa: p(95)<+50%", "failure_rate: rate<2%"),
-        )),
-    **{f"report, {result.result}": partial(checked_words, result)
-       for result in (examples.PASSED, examples.FAILED, examples.INCONCLUSIVE, examples.NO_DATA)},
-    "report, invalid": lambda: checked_words(examples.FAILED, causes=(Reason("check_failed"),), status="invalid"),
+        )
+    ),
+    **{
+        f"report, {result.result}": partial(checked_words, result)
+        for result in (examples.PASSED, examples.FAILED, examples.INCONCLUSIVE, examples.NO_DATA)
+    },
+    "report, invalid": lambda: checked_words(
+        examples.FAILED, causes=(Reason("check_failed"),), status="invalid"
+    ),
     "decision, passed": lambda: decision_words(decided(LOOSE)),
     "decision, failed": lambda: decision_words(decided(TIGHT)),
     "decision, invalid": lambda: decision_words(decided(LOOSE, validity={"status": "invalid"})),
@@ -186,7 +277,7 @@ OTHERS: dict[str, Callable[[], str]] = {
     "trend, few runs": lambda: trend_words(nights([600.0] * 3, conditions={"simulated": "yes"})),
     "size of a latency": lambda: size_words("ttfa:p95"),
     "size of a rate": lambda: size_words("failure_rate"),
-}  # fmt: skip
+}
 
 
 def trend_words(entries: list[Any]) -> str:
@@ -204,7 +295,9 @@ def words(page: str) -> str:
 
 
 def joined(forms: dict[str, str]) -> str:
-    """Return all formats as one text. All spaces are plain spaces, and all temporary folders have the same name."""
+    """Return all formats as one text. All spaces are plain spaces, and all temporary folders
+    have the same name.
+    """
     whole = "".join(f"=== {name}\n{text.rstrip()}\n" for name, text in forms.items())
     return re.sub(r"(/\S*)?\btmp\w{8}\b", "of-the-test", whole.replace("\u00a0", " "))
 
@@ -217,8 +310,14 @@ PAGES: dict[str, tuple[Callable[[], str], str]] = {
     "eventful ": (lambda: forms_of("eventful")[-1], "context-1|heard-1|segments-1"),
     "arriving ": (lambda: forms_of("calls that arrive")[-1], "calls-"),
     "six targets ": (lambda: forms_of("six targets")[-1], "spread-1"),
-    "comparison ": (lambda: comparison_html(invented.comparison("gateway", "canary", checks=())), ""),
-    "trend ": (lambda: trend_html(trend_of_points([*stepped(12, 12), invalid(30)]), Path("/runs")), ""),
+    "comparison ": (
+        lambda: comparison_html(invented.comparison("gateway", "canary", checks=())),
+        "",
+    ),
+    "trend ": (
+        lambda: trend_html(trend_of_points([*stepped(12, 12), invalid(30)]), Path("/runs")),
+        "",
+    ),
 }
 NUMBER = re.compile(r"-?\d+\.\d+")
 ATTRIBUTE = re.compile(r' (?:d|x|y|x1|x2|y1|y2|cx|cy|r|width|height|points)="[^"]*"')
@@ -241,7 +340,9 @@ def normal(svg: str) -> str:
 
     The last digits of the lengths would depend on the processor.
     """
-    whole = ATTRIBUTE.sub(lambda found: NUMBER.sub(lambda n: f"{float(n[0]):.0f}".replace("-0", "0"), found[0]), svg)
+    whole = ATTRIBUTE.sub(
+        lambda found: NUMBER.sub(lambda n: f"{float(n[0]):.0f}".replace("-0", "0"), found[0]), svg
+    )
     return whole.replace("><", ">\n<") + "\n"
 
 
@@ -249,7 +350,9 @@ def check_snapshot(name: str, text: str) -> None:
     file = FOLDER / name.replace(", ", "-").replace(" ", "-")
     if os.environ.get("RTBENCH_SNAPSHOTS") == "renew":
         file.write_text(text, encoding="utf-8")
-    assert text.splitlines() == file.read_text(encoding="utf-8").splitlines(), f"{name}: see the head of this file"
+    assert text.splitlines() == file.read_text(encoding="utf-8").splitlines(), (
+        f"{name}: see the head of this file"
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)

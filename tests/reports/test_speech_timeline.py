@@ -1,4 +1,6 @@
-"""The speech timeline: the turns that it shows, the positions of its elements, and the stalls found in an event log."""
+"""The speech timeline: the turns that it shows, the positions of its elements, and the stalls
+found in an event log.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ from bench.record import folder as run_folder
 from bench.record import replay
 from bench.record.spool import path_of
 from bench.services.openai.dialect import FORMATS
-from reports.analysis.summary.example_turns import ExampleTurn, example_turns, example_turns_of_steps, playback_spans
+from reports.analysis.summary.example_turns import (
+    ExampleTurn,
+    example_turns,
+    example_turns_of_steps,
+    playback_spans,
+)
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_for_report, response_ids
 from reports.data.samples import VOICE_TO_VOICE
@@ -84,7 +91,7 @@ def test_the_median_and_the_slowest_turn_of_each_step_and_target_are_drawn(tmp_p
 
 
 def test_instants_are_relative_to_the_end_of_speech(tmp_path: Path) -> None:
-    (median, *_) = turns_drawn(summary_in(tmp_path, Plan(sessions=20)))
+    median, *_ = turns_drawn(summary_in(tmp_path, Plan(sessions=20)))
     turns = rtbench.load(tmp_path).turns
     row = turns[(turns["session_id"] == median.session) & (turns["turn"] == median.turn)].iloc[0]
 
@@ -96,7 +103,9 @@ def test_instants_are_relative_to_the_end_of_speech(tmp_path: Path) -> None:
 
 
 def test_new_rows_of_an_unfinished_run_do_not_change_the_example_turns(tmp_path: Path) -> None:
-    """The rows of a run in progress are read worker by worker, so new rows of the first worker move all other rows."""
+    """The rows of a run in progress are read worker by worker, so new rows of the first worker
+    move all other rows.
+    """
     folder, plan = tmp_path, Plan(sessions=30)
     synthetic.write_killed(folder, plan)
     scripts = synthetic.document(plan, synthetic.rows(plan))["scripts"]
@@ -109,16 +118,27 @@ def test_new_rows_of_an_unfinished_run_do_not_change_the_example_turns(tmp_path:
         rows = stream.read_next_batch()
     others = pa.array([f"other-{row}" for row in range(len(rows))], pa.string())
     with pa.ipc.new_stream(spool, rows.schema) as stream:
-        stream.write_batch(rows.set_column(rows.schema.get_field_index("session_id"), "session_id", others))
+        stream.write_batch(
+            rows.set_column(rows.schema.get_field_index("session_id"), "session_id", others)
+        )
 
     assert all(talk.end_s > talk.wait_s for talk in expected)
-    assert repr(example_turns(before.run, before.samples[VOICE_TO_VOICE])) == repr(expected)  # some values are NaN
+    # some values are NaN
+    assert repr(example_turns(before.run, before.samples[VOICE_TO_VOICE])) == repr(expected)
     assert response_ids(before.run, [3, 1]) == ["resp_0000003", "resp_0000001"]
     assert all(names)
 
 
 def test_bars_stay_within_the_axis() -> None:
-    talk = replace(TALK, speech_s=30.0, wait_s=60.0, first_delta_s=55.0, end_s=math.nan, stall_s=3.0, stall_count=2)
+    talk = replace(
+        TALK,
+        speech_s=30.0,
+        wait_s=60.0,
+        first_delta_s=55.0,
+        end_s=math.nan,
+        stall_s=3.0,
+        stall_count=2,
+    )
     plot = speech_timeline.speech([talk])
 
     for x in (float(part.split('"')[1]) for part in plot.parts if part.startswith("<rect")):
@@ -128,17 +148,23 @@ def test_bars_stay_within_the_axis() -> None:
 @pytest.mark.parametrize("silent_s", [1.4, 3.0, 5.9, 19.5])
 @pytest.mark.parametrize("end_s", [6.0, math.nan])
 def test_no_text_of_the_timeline_exceeds_its_width(silent_s: float, end_s: float) -> None:
-    """In an earlier version, the text on an interruption was cut off if it was near the end of the axis."""
+    """In an earlier version, the text on an interruption was cut off if it was near the end of
+    the axis.
+    """
     talks = [
         replace(TALK, barge_in_s=silent_s - 0.1, silent_s=silent_s, end_s=end_s),
-        replace(TALK, called_s=silent_s - 0.3, asked_on_s=silent_s, answer_s=silent_s + 0.2, end_s=end_s),
+        replace(
+            TALK, called_s=silent_s - 0.3, asked_on_s=silent_s, answer_s=silent_s + 0.2, end_s=end_s
+        ),
     ]
     plot = speech_timeline.speech(talks)
     texts = re.findall(r'<text x="([\d.]+)" [^>]* text-anchor="(\w+)">([^<]*)<', plot.svg())
 
     assert texts
     for x, anchor, text in texts:
-        assert float(x) + (speech_timeline.LETTER * len(text) if anchor == "start" else 0) <= plot.w, text
+        assert (
+            float(x) + (speech_timeline.LETTER * len(text) if anchor == "start" else 0) <= plot.w
+        ), text
 
 
 def test_every_located_stall_is_hatched() -> None:
@@ -159,7 +185,9 @@ def delta(at_ns: int, size: int, name: str = NAMES[0]) -> bytes:
     """Return the log line of an audio delta without the recorded audio."""
     event = msgspec.Raw(json.dumps({"type": name, "response_id": "r", "item_id": "i"}).encode())
     return msgspec.json.encode(
-        replay.LoggedMessage(at_ns=at_ns, wire_bytes=size * 2, event=event, audio=replay.LoggedAudio(bytes=size))
+        replay.LoggedMessage(
+            at_ns=at_ns, wire_bytes=size * 2, event=event, audio=replay.LoggedAudio(bytes=size)
+        )
     )
 
 
@@ -176,7 +204,9 @@ def write(path: Path, lines: list[bytes]) -> Path:
 def test_the_gaps_found_in_a_log_equal_the_stalls_of_the_player(
     tmp_path_factory: pytest.TempPathFactory, deltas: list[tuple[int, int]], name: str
 ) -> None:
-    """Each entry of `deltas` is the time in ms since the previous delta, and the length of the delta's audio in ms."""
+    """Each entry of `deltas` is the time in ms since the previous delta, and the length of the
+    delta's audio in ms.
+    """
     audio, at_ns, lines = FORMATS["pcm16"], 10**12, []
     player = ItemPlayer(audio, BUFFER_NS, at_ns + deltas[0][0] * MS)
     for pause_ms, length_ms in deltas:
@@ -186,7 +216,9 @@ def test_the_gaps_found_in_a_log_equal_the_stalls_of_the_player(
     log = write(tmp_path_factory.mktemp("log") / "s.jsonl", lines)
     found = playback_spans(log, 10**12, at_ns, 48_000, BUFFER_NS)
 
-    assert sum(after[0] - before[1] for before, after in pairwise(found)) == player.stall_duration_ns
+    assert (
+        sum(after[0] - before[1] for before, after in pairwise(found)) == player.stall_duration_ns
+    )
     assert len(found) - 1 == player.stall_count
     assert found[-1][1] == player.ends_ns
 
@@ -199,7 +231,8 @@ def test_only_deltas_within_the_turn_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b'{"action":"received","at_ns":3,"event":{"type":"response.audio.delta"', b"x\n"]
+    "content",
+    [b"", b'{"action":"received","at_ns":3,"event":{"type":"response.audio.delta"', b"x\n"],
 )
 def test_an_unreadable_log_gives_no_gaps(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.jsonl").write_bytes(content)
@@ -209,11 +242,17 @@ def test_an_unreadable_log_gives_no_gaps(tmp_path: Path, content: bytes) -> None
 
 
 def run_with_stall(folder: Path, stall_ms: int) -> None:
-    """Write a run of one turn, whose row has a stall of `stall_ms`, and an event log with a stall of 300 ms."""
+    """Write a run of one turn, whose row has a stall of `stall_ms`, and an event log with a
+    stall of 300 ms.
+    """
     synthetic.write(folder, Plan(sessions=1, turns=1))
     row = pq.read_table(folder / "turns.parquet").to_pylist()[0]
     first_ns = row["start_ns"] + row["first_audio_at_ns"]
-    changes = {"stall_duration_ns": stall_ms * MS, "stall_count": 1, "audio_bytes_received": 2 * 9_600}
+    changes = {
+        "stall_duration_ns": stall_ms * MS,
+        "stall_count": 1,
+        "audio_bytes_received": 2 * 9_600,
+    }
     edit(folder, "turns", lambda _, row: row | changes)
     lines = [delta(first_ns, 9_600), delta(first_ns + BUFFER_NS + 500 * MS, 9_600)]
     write(folder / "events" / f"{row['session_id']}.jsonl", lines)
@@ -246,15 +285,19 @@ def test_the_gaps_of_a_stored_log_are_found() -> None:
 
 def test_an_unknown_audio_format_leaves_the_reply_s_end_unknown(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write(tmp_path, Plan(), scripts=[])))
-    (median, *_) = turns_drawn(summary)
+    median, *_ = turns_drawn(summary)
 
     assert math.isnan(median.end_s)
     assert "length unknown" in speech_timeline.speech([median]).svg()
     assert "its end is unknown" in speech_timeline.turn_numbers(median)
 
 
-@pytest.mark.parametrize(("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)])
-def test_a_reply_beyond_the_axis_is_broken_off_with_its_time(wait_s: float, end_s: float, broken: bool) -> None:
+@pytest.mark.parametrize(
+    ("wait_s", "end_s", "broken"), [(1.0, 19.0, False), (1.0, 25.0, True), (31.0, 40.0, True)]
+)
+def test_a_reply_beyond_the_axis_is_broken_off_with_its_time(
+    wait_s: float, end_s: float, broken: bool
+) -> None:
     talk = replace(TALK, wait_s=wait_s, end_s=end_s)
     drawn = speech_timeline.speech([talk]).svg().replace("\u00a0", " ")
 

@@ -1,4 +1,6 @@
-"""Quantiles, compared with numpy and with brute force; intervals, checked for the properties of their method."""
+"""Quantiles, compared with numpy and with brute force; intervals, checked for the properties of
+their method.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +43,18 @@ def lognormal(n: int, seed: int = 1, icc: float = 0.3, per_session: int = 10) ->
 
 
 @given(values, st.sampled_from(PS))
-def test_a_quantile_equals_numpy_s_inverted_cdf_with_failed_turns_as_infinite(turns: list[float], p: float) -> None:
+def test_a_quantile_equals_numpy_s_inverted_cdf_with_failed_turns_as_infinite(
+    turns: list[float], p: float
+) -> None:
     expected = np.quantile(np.array(turns), p, method="inverted_cdf")
 
     assert quantile(np.sort(turns), p) == expected
 
 
 @given(values, st.sampled_from(PS))
-def test_a_quantile_is_the_smallest_value_that_covers_its_share(turns: list[float], p: float) -> None:
+def test_a_quantile_is_the_smallest_value_that_covers_its_share(
+    turns: list[float], p: float
+) -> None:
     found = quantile(np.sort(turns), p)
     covered = [
         value
@@ -60,7 +66,9 @@ def test_a_quantile_is_the_smallest_value_that_covers_its_share(turns: list[floa
 
 
 def test_identical_turns_of_a_session_count_as_one() -> None:
-    """Ten identical turns of a session contain no more information than one turn, so the design effect is about ten."""
+    """Ten identical turns of a session contain no more information than one turn, so the design
+    effect is about ten.
+    """
     once = np.random.default_rng(3).lognormal(6, 0.5, 60)
     repeated = sample(np.repeat(once, 10), np.repeat(np.arange(60), 10))
     independent = sample(np.repeat(once, 10), np.arange(600))
@@ -84,11 +92,14 @@ def test_intervals_have_nominal_coverage_if_sessions_differ() -> None:
 
 
 def test_the_required_sessions_of_a_tail_do_not_depend_on_its_values() -> None:
-    """For 20 sessions of 20 turns, p95 has an upper end only if the observed tail is short by chance.
+    """For 20 sessions of 20 turns, p95 has an upper end only if the observed tail is short by
+    chance.
 
     This upper end is then too low.
     """
-    found = [quantiles(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)]
+    found = [
+        quantiles(lognormal(400, seed, icc=0.5, per_session=20), (0.95,))[0] for seed in range(40)
+    ]
 
     assert {(e.status, e.required) for e in found} == {("too_few_sessions", 38)}
     assert any(math.isfinite(e.high) for e in found)
@@ -98,7 +109,9 @@ def test_the_required_sessions_of_a_tail_do_not_depend_on_its_values() -> None:
     ("each", "p50", "p90", "p95", "p99"),
     [(1, 9, 50, 100, 500), (3, 7, 24, 48, 240), (4, 6, 23, 45, 225), (10, 6, 20, 40, 198)],
 )
-def test_a_quantile_needs_sessions_as_well_as_turns(each: int, p50: int, p90: int, p95: int, p99: int) -> None:
+def test_a_quantile_needs_sessions_as_well_as_turns(
+    each: int, p50: int, p90: int, p95: int, p99: int
+) -> None:
     of_session = np.full(7, each)
 
     assert [sessions_needed(p, of_session) for p in (0.5, 0.9, 0.95, 0.99)] == [p50, p90, p95, p99]
@@ -106,10 +119,13 @@ def test_a_quantile_needs_sessions_as_well_as_turns(each: int, p50: int, p90: in
 
 
 @pytest.mark.parametrize(("p", "sessions", "each"), [(0.95, 50, 20), (0.99, 200, 10)])
-def test_the_upper_bound_of_a_tail_has_its_nominal_error_rate(p: float, sessions: int, each: int) -> None:
+def test_the_upper_bound_of_a_tail_has_its_nominal_error_rate(
+    p: float, sessions: int, each: int
+) -> None:
     """Half of the variance of the log latencies is between sessions.
 
-    In an earlier version, the upper end was too low in 6 to 9 % of the runs. It should be too low in 2.5 % of them.
+    In an earlier version, the upper end was too low in 6 to 9 % of the runs. It should be too low
+    in 2.5 % of them.
     """
     z = {0.95: 1.6448536, 0.99: 2.3263479}[p]
     runs = [quantiles(lognormal(sessions * each, seed, 0.5, each), (p,))[0] for seed in range(400)]
@@ -141,9 +157,13 @@ def test_an_interval_that_reaches_failed_turns_is_unbounded() -> None:
 
 
 @given(st.lists(st.floats(1, 1e4), min_size=10, max_size=10, unique=True), st.integers(0, 2**32))
-def test_without_ties_the_design_effect_follows_from_counts_below_the_quantile(turns: list[float], seed: int) -> None:
+def test_without_ties_the_design_effect_follows_from_counts_below_the_quantile(
+    turns: list[float], seed: int
+) -> None:
     of_session = np.full(5, 2)
-    whole = sample(np.array(turns), np.random.default_rng(seed).permutation(np.repeat(np.arange(5), 2)))
+    whole = sample(
+        np.array(turns), np.random.default_rng(seed).permutation(np.repeat(np.arange(5), 2))
+    )
     below = np.bincount(whole.sessions[:5], minlength=5)
 
     expected = max(1.0, 5 / 4 * float(((below - 0.5 * of_session) ** 2).sum()) / 100 * 10 / 0.25)
@@ -151,9 +171,13 @@ def test_without_ties_the_design_effect_follows_from_counts_below_the_quantile(t
 
 
 @given(st.sampled_from(PS), st.integers(1, 300), st.integers(1, 20))
-def test_shortfall_agrees_with_the_status_in_the_report(p: float, sessions: int, turns: int) -> None:
+def test_shortfall_agrees_with_the_status_in_the_report(
+    p: float, sessions: int, turns: int
+) -> None:
     found = shortfall(p, sessions * turns, sessions)
-    (estimate,) = quantiles(sample(np.arange(float(sessions * turns)), np.arange(sessions * turns) % sessions), (p,))
+    (estimate,) = quantiles(
+        sample(np.arange(float(sessions * turns)), np.arange(sessions * turns) % sessions), (p,)
+    )
 
     if found is not None and found.unit == "session":
         assert (estimate.status, estimate.required) == ("too_few_sessions", found.needed)
@@ -169,7 +193,10 @@ def test_one_session_with_half_of_the_turns_leaves_four_effective_sessions() -> 
     Its level alone moves the median, so t has only 3 degrees of freedom.
     """
     turns = np.array([10] * 59 + [590])
-    own, within = np.random.default_rng(5).normal(size=60), np.random.default_rng(6).normal(size=turns.sum())
+    own, within = (
+        np.random.default_rng(5).normal(size=60),
+        np.random.default_rng(6).normal(size=turns.sum()),
+    )
     waits = 600 * np.exp(0.3 * np.repeat(own, turns) + 0.4 * within)
     (p50,) = quantiles(sample(waits, np.repeat(np.arange(60), turns)), (0.5,))
 

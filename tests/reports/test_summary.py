@@ -1,4 +1,6 @@
-"""Summaries of runs: the samples of metrics, sums of outcomes, values that are not pooled, and the measured phase."""
+"""Summaries of runs: the samples of metrics, sums of outcomes, values that are not pooled, and
+the measured phase.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +49,19 @@ def test_values_equal_those_of_the_rows(tmp_path: Path) -> None:
     published = [estimate for estimate in found.quantiles if not estimate.has_too_few]
     assert {e.p: e.value for e in published} == {0.5: quantile(np.sort(endless), 0.5)}
     assert found.high == mine.loc[mine["outcome"] == "ok", "ttfa_ms"].max()
-    assert sum(f.n for f in summary.turn_metrics if (f.metric, f.target) == ("ttfa", "b") and f.step != "all") == 100
+    assert (
+        sum(
+            f.n
+            for f in summary.turn_metrics
+            if (f.metric, f.target) == ("ttfa", "b") and f.step != "all"
+        )
+        == 100
+    )
 
 
-def test_a_failed_turn_counts_if_successful_turns_of_its_step_have_the_metric(tmp_path: Path) -> None:
+def test_a_failed_turn_counts_if_successful_turns_of_its_step_have_the_metric(
+    tmp_path: Path,
+) -> None:
     """Only one of the steps requests text.
 
     A failed turn of this step has no ttfa, so it is not counted as an infinite ttfa.
@@ -81,8 +92,11 @@ def test_failed_turns_do_not_count_for_metrics_that_are_no_latency() -> None:
 def test_outcomes_add_up_to_started_turns_and_turns_not_started_are_separate() -> None:
     summary = summary_of(Plan(sessions=20, failed=0.3, abandoned=3, refused=2))
     outcomes, rows = summary.endings, rtbench.load(summary.run.folder)
-    bad = {name for frame in (rows.turns, rows.sessions)
-           for name in frame.loc[frame["outcome_class"] == "failed", "session_id"].astype(str)}  # fmt: skip
+    bad = {
+        name
+        for frame in (rows.turns, rows.sessions)
+        for name in frame.loc[frame["outcome_class"] == "failed", "session_id"].astype(str)
+    }
 
     (of_target,) = outcomes.targets
 
@@ -126,7 +140,10 @@ def test_event_metrics_and_throughput_come_from_histograms() -> None:
 def test_a_killed_run_has_no_verdict(tmp_path: Path) -> None:
     summary = summarise(load_for_report(synthetic.write_killed(tmp_path, Plan(sessions=20))))
 
-    assert (summary.validity.status, verdict_reason(summary.validity)) == ("no_verdict", "the run has not ended")
+    assert (summary.validity.status, verdict_reason(summary.validity)) == (
+        "no_verdict",
+        "the run has not ended",
+    )
     assert summary.duration_s > 0
     assert any("in progress" in notice for notice in notices(summary))
 
@@ -149,14 +166,24 @@ DAY_NS = 86_400 * 10**9
         {"input_audio_transcription": {"model": "whisper-1"}},
     ],
 )
-def test_the_retirement_of_the_transcription_model_causes_a_notice(settings: Any, tmp_path: Path) -> None:
+def test_the_retirement_of_the_transcription_model_causes_a_notice(
+    settings: Any, tmp_path: Path
+) -> None:
     plan = Plan(simulated=False)
-    changes = synthetic.target_keys(plan, service="openai") | {"started_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS}
+    changes = synthetic.target_keys(plan, service="openai") | {
+        "started_utc_ns": synthetic.BEGAN_NS + 60 * DAY_NS
+    }
     synthetic.write(tmp_path, plan, **changes)
     reported = {"effective_settings": json.dumps(settings), "model": None}
     printed = notices(edited(tmp_path, lambda _, row: row | reported, "sessions"))
 
-    assert sum(notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (") for notice in printed) == 1
+    assert (
+        sum(
+            notice.startswith("whisper-1 is switched off on 2027-02-26, in 38 days (")
+            for notice in printed
+        )
+        == 1
+    )
 
 
 ANSWER = {
@@ -193,20 +220,37 @@ LOOKED = {
 def test_a_run_decided_by_interim_analysis_did_not_end_early(
     tmp_path: Path, decision: Any, how: str, outcome: str
 ) -> None:
-    """A target may have any name, which may contain words of the reasons for an end. The tool must not confuse them."""
+    """A target may have any name, which may contain words of the reasons for an end. The tool
+    must not confuse them.
+    """
     tmp_path.joinpath("decision.json").write_text(json.dumps(decision))
-    summary = summary_in(tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200})
+    summary = summary_in(
+        tmp_path, Plan(), stop_reason="whatever; stopped at a look", sequential_plan={"pairs": 200}
+    )
 
-    assert decision_notice(summary.run) == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {outcome}"
+    assert (
+        decision_notice(summary.run)
+        == f"{how} by interim analysis\u00a03 of 4, 150\u00a0pairs. {outcome}"
+    )
     assert not any("ended early" in notice for notice in notices(summary))
 
 
 @pytest.mark.parametrize(
-    "written", ["{", "[]", "{}", json.dumps(FUTILE | LOOKED | {"end": "no_analysis", "stopped_by_analysis": False})]
+    "written",
+    [
+        "{",
+        "[]",
+        "{}",
+        json.dumps(FUTILE | LOOKED | {"end": "no_analysis", "stopped_by_analysis": False}),
+    ],
 )
-def test_a_run_without_a_decision_has_a_notice_with_the_cause_of_its_end(tmp_path: Path, written: str) -> None:
+def test_a_run_without_a_decision_has_a_notice_with_the_cause_of_its_end(
+    tmp_path: Path, written: str
+) -> None:
     tmp_path.joinpath("decision.json").write_text(written)
-    summary = summary_in(tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200})
+    summary = summary_in(
+        tmp_path, Plan(), stop_reason="interrupted", sequential_plan={"pairs": 200}
+    )
 
     assert decision_notice(summary.run) == ""
     assert "This run ended early: interrupted." in notices(summary)
@@ -215,19 +259,33 @@ def test_a_run_without_a_decision_has_a_notice_with_the_cause_of_its_end(tmp_pat
 def test_a_quantile_among_failed_turns_is_null_with_in_failures() -> None:
     answer = summary_data(summary_of(Plan(failed=1.0)))["results"][0]
 
-    assert (answer["p50"]["value"], answer["p50"]["in_failures"], answer["p50"]["reported"]) == (None, True, False)
+    assert (answer["p50"]["value"], answer["p50"]["in_failures"], answer["p50"]["reported"]) == (
+        None,
+        True,
+        False,
+    )
 
 
 def run_of(rows: list[dict[str, Any]]) -> RunFrames:
-    known = {"session_id": "s1", "target": "sim", "outcome": "ok", "measured_from": "request_sent", "turn": 1}
+    known = {
+        "session_id": "s1",
+        "target": "sim",
+        "outcome": "ok",
+        "measured_from": "request_sent",
+        "turn": 1,
+    }
     turns = turn_frame(pa.Table.from_pylist([known | row for row in rows], schema=SCHEMAS["turns"]))
     no_sessions = session_frame(SCHEMAS["sessions"].empty_table())
-    return RunFrames(Path("run"), {}, turns, no_sessions, pd.DataFrame(), Histograms(), finalized=True)
+    return RunFrames(
+        Path("run"), {}, turns, no_sessions, pd.DataFrame(), Histograms(), finalized=True
+    )
 
 
 def test_the_most_common_step_labels_are_kept_and_the_others_are_combined() -> None:
     numbers = [number for number in range(40) for _ in range(1 + number)]
-    found = measured_turns(run_of([{"script": "long", "step": f"step_{number}"} for number in numbers]))
+    found = measured_turns(
+        run_of([{"script": "long", "step": f"step_{number}"} for number in numbers])
+    )
 
     turns_by_step = Counter(found.steps[int(step)] for step in found.step)
     assert turns_by_step[OTHER_STEP] == sum(1 + number for number in range(40 - MAX_STEPS))
@@ -238,14 +296,23 @@ def test_the_most_common_step_labels_are_kept_and_the_others_are_combined() -> N
 
 
 def test_the_number_of_step_labels_is_limited_per_script() -> None:
-    rows = [{"script": script, "step": f"{script}_{number}"} for script in "ab" for number in range(MAX_STEPS)]
+    rows = [
+        {"script": script, "step": f"{script}_{number}"}
+        for script in "ab"
+        for number in range(MAX_STEPS)
+    ]
 
     assert len(measured_turns(run_of(rows)).steps) == 2 * MAX_STEPS
 
 
 def test_step_labels_of_the_warm_up_do_not_count() -> None:
-    rows = [{"script": "a", "step": f"cold_{number}", "phase": "warmup"} for number in range(MAX_STEPS)]
-    rows += [{"script": "a", "step": f"step_{number}", "phase": "measurement"} for number in range(MAX_STEPS)]
+    rows = [
+        {"script": "a", "step": f"cold_{number}", "phase": "warmup"} for number in range(MAX_STEPS)
+    ]
+    rows += [
+        {"script": "a", "step": f"step_{number}", "phase": "measurement"}
+        for number in range(MAX_STEPS)
+    ]
 
     assert OTHER_STEP not in measured_turns(run_of(rows)).steps
 
@@ -253,14 +320,22 @@ def test_step_labels_of_the_warm_up_do_not_count() -> None:
 SILENCE = "nothing came within 10 s (timeout `next_delta`)"
 
 
-def rows(*details: str | None, outcome: str = "timeout:next_delta", kind: str = "failed") -> pd.DataFrame:
-    return pd.DataFrame({"outcome": outcome, "outcome_class": kind, "detail": pd.Series(details, dtype=object)})
+def rows(
+    *details: str | None, outcome: str = "timeout:next_delta", kind: str = "failed"
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"outcome": outcome, "outcome_class": kind, "detail": pd.Series(details, dtype=object)}
+    )
 
 
 def test_a_detail_with_the_service_s_message_is_preferred_to_a_more_common_one() -> None:
-    details = [f"{SILENCE}; the service reported: overloaded: request {number}" for number in (1, 2)]
+    details = [
+        f"{SILENCE}; the service reported: overloaded: request {number}" for number in (1, 2)
+    ]
 
-    assert message_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {"timeout:next_delta": details[0]}
+    assert message_of(rows(SILENCE, SILENCE, SILENCE, *details)) == {
+        "timeout:next_delta": details[0]
+    }
 
 
 def ending(outcome: str, count: int) -> OutcomeCount:
@@ -272,7 +347,12 @@ def outcomes(turns: list[OutcomeCount], sessions: list[OutcomeCount]) -> Outcome
 
 
 def test_remedies_are_listed_once_with_all_their_outcomes_most_common_first() -> None:
-    turns = [ending("ok", 50), ending("closed:1001", 2), ending("closed:1000", 5), ending("failed:x", 6)]
+    turns = [
+        ending("ok", 50),
+        ending("closed:1001", 2),
+        ending("closed:1000", 5),
+        ending("failed:x", 6),
+    ]
     found = outcomes(turns, [ending("closed:1000", 5), ending("connect_failed:tcp", 9)]).remedies()
 
     assert [remedy.outcomes for remedy in found] == [
@@ -284,9 +364,16 @@ def test_remedies_are_listed_once_with_all_their_outcomes_most_common_first() ->
 
 
 PLAN = Plan(
-    sessions=240, turns=5, targets=("sweden", "eastus2"), seconds=300, paired=True, usage=True, limited=True,
-    warmup_s=100, auth_waits=7,
-)  # fmt: skip
+    sessions=240,
+    turns=5,
+    targets=("sweden", "eastus2"),
+    seconds=300,
+    paired=True,
+    usage=True,
+    limited=True,
+    warmup_s=100,
+    auth_waits=7,
+)
 
 
 def with_odd_warm_up(table: str, kept: bool, _: int, row: Row) -> Row | None:
@@ -294,7 +381,11 @@ def with_odd_warm_up(table: str, kept: bool, _: int, row: Row) -> Row | None:
     if row["phase"] != "warmup" or not kept:
         return row if row["phase"] != "warmup" else None
     if table == "sessions":
-        return row | {name: 10 * row[name] for name in row if name.endswith("_at_ns") and row[name] is not None}
+        return row | {
+            name: 10 * row[name]
+            for name in row
+            if name.endswith("_at_ns") and row[name] is not None
+        }
     return row | ({"cpu": 0.99} if table == "seconds" else {"uncertain_gaps": 9})
 
 
@@ -315,7 +406,9 @@ def summaries(folders: tuple[Path, Path]) -> tuple[Summary, Summary]:
     return whole, measured
 
 
-def test_pairs_are_counted_like_in_a_comparison(summaries: tuple[Summary, Summary], folders: tuple[Path, Path]) -> None:
+def test_pairs_are_counted_like_in_a_comparison(
+    summaries: tuple[Summary, Summary], folders: tuple[Path, Path]
+) -> None:
     whole, measured = summaries
     sides = parse_targets([folders[0]])
 

@@ -1,4 +1,6 @@
-"""The summary on a terminal: its lines, width and colours, the waterfalls, and the calibration that a run cites."""
+"""The summary on a terminal: its lines, width and colours, the waterfalls, and the calibration
+that a run cites.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_colour_follows_force_color_no_color_and_term(
 
 
 @pytest.mark.parametrize(("term", "coloured"), [("xterm-256color", True), ("dumb", False)])
-def test_term_dumb_disables_colour(monkeypatch: pytest.MonkeyPatch, term: str, coloured: bool) -> None:
+def test_term_dumb_disables_colour(
+    monkeypatch: pytest.MonkeyPatch, term: str, coloured: bool
+) -> None:
     master, slave = pty.openpty()
     for name in ("FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -60,12 +64,22 @@ def test_term_dumb_disables_colour(monkeypatch: pytest.MonkeyPatch, term: str, c
 
 
 CITED = {
-    "date": "2026-11-20", "kind": "voice", "sessions": 400, "events_per_s": 9000.0, "exact_sessions": 100,
-    "ended": "", "tls": True, "file": "calibration-here-tls.json", "stale": [],
-}  # fmt: skip
+    "date": "2026-11-20",
+    "kind": "voice",
+    "sessions": 400,
+    "events_per_s": 9000.0,
+    "exact_sessions": 100,
+    "ended": "",
+    "tls": True,
+    "file": "calibration-here-tls.json",
+    "stale": [],
+}
 
 
-LINE = "calibrated on 2026-11-20: error p99 ≤ 1 ms up to 400 voice sessions per process, 9,000 events/s"
+LINE = (
+    "calibrated on 2026-11-20: error p99 ≤ 1 ms up to 400 voice sessions per process, 9,000"
+    " events/s"
+)
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +105,18 @@ SEVERAL = table(
         [Cell("first audio, ms", columns=3)],
         [Cell("direct", target=0, marked=True), "4,000", Cell("986", "969 – 1,010")],
         make_row(
-            [Cell(LONG, target=1, marked=True), "40", Cell("n/a", "needs 5 sessions", style="warn")],
+            [
+                Cell(LONG, target=1, marked=True),
+                "40",
+                Cell("n/a", "needs 5 sessions", style="warn"),
+            ],
             more=[Paragraph("too few")],
         ),
     ],
 )
 NAMED = table(
-    [Column("run", min_width=8), "p50"], [["20261124T041700Z-calls", "986"], ["20261125T041700Z-calls", "991"]]
+    [Column("run", min_width=8), "p50"],
+    [["20261124T041700Z-calls", "986"], ["20261125T041700Z-calls", "991"]],
 )
 EVERY: dict[str, Block] = {
     "a paragraph": Paragraph(f"Callers wait 986{NBSP}ms for " + "words " * 30, "bold"),
@@ -119,7 +138,11 @@ def test_no_line_exceeds_the_terminal_and_colour_changes_no_text(name: str) -> N
 
 
 def test_names_that_cannot_be_shortened_uniquely_are_printed_above_their_rows() -> None:
-    names = [f"{sort}-20261124T0417-{end}" for sort in ("vad_one", "vad_two") for end in ("of_night", "of_fight")]
+    names = [
+        f"{sort}-20261124T0417-{end}"
+        for sort in ("vad_one", "vad_two")
+        for end in ("of_night", "of_fight")
+    ]
     uncut = table([Column("run", min_width=4), "p50"], [[name, "391 (372–415)"] for name in names])
     lines = render_lines([[uncut]], 22).splitlines()[1:]
 
@@ -143,7 +166,9 @@ WATERFALL_ROWS = st.builds(
 def test_waterfall_rows_are_in_order_of_time_with_their_labels() -> None:
     rows = [
         message(12.4, "←", "response.created"),
-        WaterfallRow(31.0, "←", "audio delta", 61.0, since_ms=12.4, count=11, smallest=4_800, largest=28_800),
+        WaterfallRow(
+            31.0, "←", "audio delta", 61.0, since_ms=12.4, count=11, smallest=4_800, largest=28_800
+        ),
         message(0.0, "→", "response.create"),
         message(50.0, "♪", "first audible sample"),
     ]
@@ -157,18 +182,34 @@ def test_waterfall_rows_are_in_order_of_time_with_their_labels() -> None:
 
 
 def test_long_spans_are_in_whole_milliseconds() -> None:
-    lines = waterfall([message(-2_140.3, "→", "audio"), message(0, "·", "end of speech"), message(318.2, "←", "x")], 60)
+    lines = waterfall(
+        [
+            message(-2_140.3, "→", "audio"),
+            message(0, "·", "end of speech"),
+            message(318.2, "←", "x"),
+        ],
+        60,
+    )
 
     assert [line.split()[0] for line in lines] == ["−2,140", "0", "+318"]
 
 
 @pytest.mark.parametrize(
     ("sizes", "label"),
-    [([0], "delta"), ([0, 0], "delta × 2"), ([5], "delta, 5 B"), ([5, 5], "delta × 2, 5 B"),
-     ([1_000, 5], "delta × 2, 5–1,000 B")],
-)  # fmt: skip
-def test_a_waterfall_row_has_the_number_and_the_sizes_of_its_messages(sizes: list[int], label: str) -> None:
-    (row,) = folded(("delta", message(number, "←", "delta", size)) for number, size in enumerate(sizes))
+    [
+        ([0], "delta"),
+        ([0, 0], "delta × 2"),
+        ([5], "delta, 5 B"),
+        ([5, 5], "delta × 2, 5 B"),
+        ([1_000, 5], "delta × 2, 5–1,000 B"),
+    ],
+)
+def test_a_waterfall_row_has_the_number_and_the_sizes_of_its_messages(
+    sizes: list[int], label: str
+) -> None:
+    (row,) = folded(
+        ("delta", message(number, "←", "delta", size)) for number, size in enumerate(sizes)
+    )
 
     assert row.label == label
 
@@ -193,7 +234,9 @@ def test_messages_with_one_key_form_one_row_from_first_to_last() -> None:
 
 
 def test_a_long_name_is_shortened() -> None:
-    (line,) = waterfall([message(1, "←", "conversation.item.input_audio_transcription.segment")], 60)
+    (line,) = waterfall(
+        [message(1, "←", "conversation.item.input_audio_transcription.segment")], 60
+    )
 
     assert "conversation.item.input_aud" in line
     assert "…" in line
@@ -210,7 +253,9 @@ def test_a_waterfall_has_colour_only_on_request() -> None:
 
 
 @given(rows=st.lists(WATERFALL_ROWS, min_size=1, max_size=30), width=st.integers(60, 100))
-def test_every_waterfall_row_fits_on_one_line_and_has_a_bar(rows: list[WaterfallRow], width: int) -> None:
+def test_every_waterfall_row_fits_on_one_line_and_has_a_bar(
+    rows: list[WaterfallRow], width: int
+) -> None:
     lines = waterfall(rows, width)
 
     assert len(lines) == len(rows)

@@ -1,4 +1,6 @@
-"""Folders that compute contain no finished sentence. `reports/text` and the pages write the sentences."""
+"""Folders that compute contain no finished sentence. `reports/text` and the pages write the
+sentences.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "reports"
 WITHOUT_TEXTS = (
-    "results", "statistics", "metrics/statistic_types", "metrics/thresholds.py", "data", "analysis/summary",
-    "analysis/comparisons", "analysis/sequential", "analysis/check", "analysis/evidence", "analysis/trends",
+    "results",
+    "statistics",
+    "metrics/statistic_types",
+    "metrics/thresholds.py",
+    "data",
+    "analysis/summary",
+    "analysis/comparisons",
+    "analysis/sequential",
+    "analysis/check",
+    "analysis/evidence",
+    "analysis/trends",
     "analysis/reference",
-)  # fmt: skip
+)
 OF_SCHEMA_OR_ERROR = re.compile(r"Error$|^Meta$|^field$|^described$")
 
 
 def finished_texts(path: Path) -> Iterator[str]:
-    """Yield the strings of four or more words that are no docstrings, errors, or descriptions of a schema."""
+    """Yield the strings of four or more words that are no docstrings, errors, or descriptions of
+    a schema.
+    """
     tree = ast.parse(path.read_text())
     skipped: set[int] = set()
     for node in ast.walk(tree):
@@ -31,13 +44,19 @@ def finished_texts(path: Path) -> Iterator[str]:
         if not isinstance(node, ast.Constant) or id(node) in skipped:
             continue
         text = node.value
-        if isinstance(text, str) and " " in text.strip() and len(re.findall(r"(?<!_)\b[A-Za-z]{2,}\b(?!_)", text)) >= 4:
+        if (
+            isinstance(text, str)
+            and " " in text.strip()
+            and len(re.findall(r"(?<!_)\b[A-Za-z]{2,}\b(?!_)", text)) >= 4
+        ):
             yield f"{path.relative_to(ROOT)}:{node.lineno}: {text}"
 
 
 def test_folders_that_compute_contain_no_finished_sentence() -> None:
     places = [ROOT / place for place in WITHOUT_TEXTS]
-    modules = [path for place in places for path in ([place] if place.is_file() else place.rglob("*.py"))]
+    modules = [
+        path for place in places for path in ([place] if place.is_file() else place.rglob("*.py"))
+    ]
 
     assert [text for path in modules for text in finished_texts(path)] == []
     assert [*finished_texts(ROOT / "text" / "reasons.py")]

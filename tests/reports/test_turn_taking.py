@@ -34,13 +34,17 @@ def plain(text: str) -> str:
 
 def of_pauses(values: Iterable[Value], statistic: str = RATE) -> dict[str, Value]:
     """Return the value of all turns with a pause, by target."""
-    found = [value for value in values if value.group is not None and value.group.name == ALL_PAUSES]
+    found = [
+        value for value in values if value.group is not None and value.group.name == ALL_PAUSES
+    ]
     return {value.target: value for value in found if value.statistic == statistic}
 
 
 def of_step(summary: Summary, step: str, event: str, target: str = "sim") -> Value:
     return next(
-        value for value in summary.turn_taking if (value.step, value.metric, value.target) == (step, event, target)
+        value
+        for value in summary.turn_taking
+        if (value.step, value.metric, value.target) == (step, event, target)
     )
 
 
@@ -57,7 +61,10 @@ def one(tmp_path: Path) -> Callable[..., Summary]:
 
 def test_the_section_states_the_cut_off_pause_and_the_shares_of_each_step(tmp_path: Path) -> None:
     summary = edited(synthetic.write(tmp_path, PLAN), turn_taking)
-    pauses = {target: found.value for target, found in of_pauses(summary.turn_taking, CUT_OFF_PAUSE).items()}
+    pauses = {
+        target: found.value
+        for target, found in of_pauses(summary.turn_taking, CUT_OFF_PAUSE).items()
+    }
     text = plain(run_text(summary, 160))
 
     assert pauses == {"west": 720, "east": 880}
@@ -74,7 +81,9 @@ def test_a_run_without_pauses_in_speech_has_no_turn_taking(tmp_path: Path) -> No
     name = run(tmp_path, PLAN)
     comparison = quick(parse_targets([name]))
 
-    assert [comparison_data(comparison)[key] for key in ("turn_taking", "turn_taking_findings")] == [[], []]
+    assert [
+        comparison_data(comparison)[key] for key in ("turn_taking", "turn_taking_findings")
+    ] == [[], []]
     assert "Turn-taking" not in comparison_html(comparison)
 
 
@@ -85,7 +94,9 @@ def test_a_turn_whose_speech_never_ended_is_cut_off_if_the_service_ended_it_and_
         if row["turn"] != 1:
             return {}
         is_cut = row["speech_pause_ns"] > 700 * MS
-        return {"cut_off": None, "outcome": "cancelled:turn_detected"} if is_cut else {"cut_off": None}
+        return (
+            {"cut_off": None, "outcome": "cancelled:turn_detected"} if is_cut else {"cut_off": None}
+        )
 
     found = of_pauses(one(change).turn_taking)["sim"]
 
@@ -93,35 +104,55 @@ def test_a_turn_whose_speech_never_ended_is_cut_off_if_the_service_ended_it_and_
     assert found.n < ONE.sessions
 
 
-def test_turns_without_a_reported_end_of_the_turn_are_counted_without_its_delay(one: Callable[..., Summary]) -> None:
+def test_turns_without_a_reported_end_of_the_turn_are_counted_without_its_delay(
+    one: Callable[..., Summary],
+) -> None:
     summary = one(lambda row: {"speech_stopped_at_ns": None, "committed_at_ns": None})
 
-    delays = [value for value in summary_data(summary)["turn_taking"] if value["metric"] == "end_of_turn_delay"]
+    delays = [
+        value
+        for value in summary_data(summary)["turn_taking"]
+        if value["metric"] == "end_of_turn_delay"
+    ]
 
     assert of_pauses(summary.turn_taking)["sim"].n == ONE.sessions
     assert delays
     assert all((delay["value"], delay["n"]) == (None, 0) for delay in delays)
 
 
-def test_a_turn_that_the_end_of_the_run_interrupted_has_no_event(one: Callable[..., Summary]) -> None:
+def test_a_turn_that_the_end_of_the_run_interrupted_has_no_event(
+    one: Callable[..., Summary],
+) -> None:
     summary = one(lambda row: {"outcome": "unfinished"} if row["turn"] == 1 else {})
 
     assert of_pauses(summary.turn_taking) == {}
     assert of_step(summary, "greeting", "no_answer").n == 0
 
 
-def test_the_cut_off_pause_is_unknown_if_each_pause_or_none_is_cut_off(one: Callable[..., Summary]) -> None:
+def test_the_cut_off_pause_is_unknown_if_each_pause_or_none_is_cut_off(
+    one: Callable[..., Summary],
+) -> None:
     summary = one(lambda row: {"cut_off": True} if row["turn"] == 1 else {})
 
     assert math.isnan(of_pauses(summary.turn_taking, CUT_OFF_PAUSE)["sim"].value)
-    assert "more than half of the turns are cut off with each pause (40 turns with " in plain(run_text(summary))
+    assert "more than half of the turns are cut off with each pause (40 turns with " in plain(
+        run_text(summary)
+    )
 
 
-def difference(rows: tuple[Finding, ...], step: str, event: str, candidate: str = "east") -> Finding:
-    return next(row for row in rows if (row.value.step, row.value.metric, row.value.target) == (step, event, candidate))
+def difference(
+    rows: tuple[Finding, ...], step: str, event: str, candidate: str = "east"
+) -> Finding:
+    return next(
+        row
+        for row in rows
+        if (row.value.step, row.value.metric, row.value.target) == (step, event, candidate)
+    )
 
 
-def test_a_comparison_has_the_shares_of_each_step_with_the_difference_that_a_rate_would_have(tmp_path: Path) -> None:
+def test_a_comparison_has_the_shares_of_each_step_with_the_difference_that_a_rate_would_have(
+    tmp_path: Path,
+) -> None:
     folder = Path(run(tmp_path, PLAN))
     sides = parse_targets([edit(folder, "turns", turn_taking)])
     comparison = quick(sides)
@@ -142,14 +173,19 @@ def test_a_comparison_has_the_shares_of_each_step_with_the_difference_that_a_rat
     assert not any(row.value.metric == "yield_rate" for row in rows if row.value.step == "goodbye")
 
 
-def test_the_table_of_a_comparison_names_both_shares_their_difference_and_the_cut_off_pauses(tmp_path: Path) -> None:
+def test_the_table_of_a_comparison_names_both_shares_their_difference_and_the_cut_off_pauses(
+    tmp_path: Path,
+) -> None:
     comparison = quick(parse_targets([edit(Path(run(tmp_path, PLAN)), "turns", turn_taking)]))
     text, document = plain(comparison_text(comparison, 140)), comparison_data(comparison)
 
     assert "east: half of the turns are cut off in a pause of 880 ms" in text
     assert "order_status stopped by an interruption 100 %" in text
     assert "−50.0 points" in text
-    assert [of["value"] for of in document["turn_taking"] if of["statistic"] == CUT_OFF_PAUSE] == [720, 880]
+    assert [of["value"] for of in document["turn_taking"] if of["statistic"] == CUT_OFF_PAUSE] == [
+        720,
+        880,
+    ]
     assert "step" not in document["turn_taking_findings"][0]["value"]
     assert "Which target cuts callers off?" in comparison_html(comparison)
 
@@ -157,7 +193,10 @@ def test_the_table_of_a_comparison_names_both_shares_their_difference_and_the_cu
 def test_two_runs_are_compared_with_the_variation_between_runs(tmp_path: Path) -> None:
     paired = Path(run(tmp_path / "both", PLAN))
     of_pairs = quick(parse_targets([edit(paired, "turns", turn_taking)])).turn_taking
-    folders = [Path(run(tmp_path / name, replace(PLAN, seed=seed))) for name, seed in (("one", 7), ("other", 8))]
+    folders = [
+        Path(run(tmp_path / name, replace(PLAN, seed=seed)))
+        for name, seed in (("one", 7), ("other", 8))
+    ]
     one, other = (edit(folder, "turns", turn_taking) for folder in folders)
     rows = quick(parse_targets([f"{one}:west", f"{other}:east"])).turn_taking
     row, alone = difference(rows, "", "cut_off"), difference(of_pairs, "", "cut_off")

@@ -1,4 +1,6 @@
-"""Text turns, voice turns and other turn types: they have separate samples, latencies for callers, and names."""
+"""Text turns, voice turns and other turn types: they have separate samples, latencies for
+callers, and names.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,12 @@ def origins_of(*rows: dict[str, Any]) -> tuple[TurnArrays, list[tuple[str, str]]
     known = [{"session_id": "s", "target": "t", "turn": n + 1} | row for n, row in enumerate(rows)]
     frame = turn_frame(pa.Table.from_pylist(known, schema=SCHEMAS["turns"]))
     no_sessions = session_frame(SCHEMAS["sessions"].empty_table())
-    turns = measured_turns(RunFrames(Path(), {}, frame, no_sessions, no_sessions, Histograms(), True))
-    return turns, [(turns.steps[step], turns.strata[turns.stratum[step]].measured_from) for step in turns.step]
+    turns = measured_turns(
+        RunFrames(Path(), {}, frame, no_sessions, no_sessions, Histograms(), True)
+    )
+    return turns, [
+        (turns.steps[step], turns.strata[turns.stratum[step]].measured_from) for step in turns.step
+    ]
 
 
 def test_a_step_label_with_turns_of_both_instants_is_two_steps() -> None:
@@ -47,10 +53,16 @@ def test_a_step_label_with_turns_of_both_instants_is_two_steps() -> None:
         {"step": "greeting", "outcome": "ok", "measured_from": measured_from}
         for measured_from in ("request_sent", "speech_end")
     ]
-    turns, found = origins_of(*rows, {"step": "goodbye", "outcome": "ok", "measured_from": "speech_end"})
+    turns, found = origins_of(
+        *rows, {"step": "goodbye", "outcome": "ok", "measured_from": "speech_end"}
+    )
 
     assert turns.steps == ("greeting, from request sent", "greeting, from end of speech", "goodbye")
-    assert [measured_from for _, measured_from in found] == ["request_sent", "speech_end", "speech_end"]
+    assert [measured_from for _, measured_from in found] == [
+        "request_sent",
+        "speech_end",
+        "speech_end",
+    ]
 
 
 def test_a_failed_turn_without_an_instant_gets_the_more_common_one() -> None:
@@ -120,44 +132,58 @@ def test_turns_of_each_instant_have_their_own_main_metric(tmp_path: Path) -> Non
 
 
 def test_counts_of_turn_detection_and_network_are_reported(tmp_path: Path) -> None:
-    summary = summary_of(Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2))
+    summary = summary_of(
+        Plan(sessions=20, kinds=("vad", "typed"), early=6, failed=0.1, unattributed_commits=2)
+    )
     turns = rtbench.load(summary.run.folder).turns
     (counts,) = by_subject(summary.counts).values()
-    early, stalls, resent = (counts[name] for name in ("end_detected_early", "stall_rate", "turns_with_retransmits"))
+    early, stalls, resent = (
+        counts[name] for name in ("end_detected_early", "stall_rate", "turns_with_retransmits")
+    )
 
     assert (early.count, counts["turns_split"].n, counts["splits"].n) == (3, 3, 3)
     assert early.n == int(turns["speech_stopped_at_ns"].notna().sum())
     assert stalls.n == int((turns["stall_count"].notna() & (turns["outcome"] == "ok")).sum())
     assert stalls.count == int(((turns["stall_count"] > 0) & (turns["outcome"] == "ok")).sum())
     assert (resent.n, counts["retransmits"].n) == (80, int(turns["retransmits"].sum()))
-    made = "2 commits were not caused by a turn of the script: noise, sounds during silence, or the idle timeout."
+    made = (
+        "2 commits were not caused by a turn of the script: noise, sounds during silence, or the"
+        " idle timeout."
+    )
     assert made in notices(summary)
 
 
 @pytest.mark.parametrize(
     ("detections", "contained"),
     [
-        ([{"type": "server_vad", "silence_duration_ms": 500}] * 2,
-         "the 500 ms of silence_duration_ms that the script sets"),
-        ([{"type": "server_vad", "silence_duration_ms": ms} for ms in (500, 200)],
-         "the 200 and 500 ms of silence_duration_ms that scripts set"),
+        (
+            [{"type": "server_vad", "silence_duration_ms": 500}] * 2,
+            "the 500 ms of silence_duration_ms that the script sets",
+        ),
+        (
+            [{"type": "server_vad", "silence_duration_ms": ms} for ms in (500, 200)],
+            "the 200 and 500 ms of silence_duration_ms that scripts set",
+        ),
         ([{"type": "server_vad"}], "the service’s own silence_duration_ms, which no script sets"),
-        ([{"type": "semantic_vad", "eagerness": "low"}],
-         "the delay of semantic_vad, by the eagerness low that a script sets"),
+        (
+            [{"type": "semantic_vad", "eagerness": "low"}],
+            "the delay of semantic_vad, by the eagerness low that a script sets",
+        ),
         ([{"type": "semantic_vad"}], "the delay of semantic_vad, by the service’s own eagerness"),
     ],
-)  # fmt: skip
+)
 def test_the_end_of_turn_delay_segment_names_the_configured_silence(
     detections: list[dict[str, Any]], contained: str
 ) -> None:
     scripts = [
-        {"name": "voice_turns", "turn_detection": one["type"], "turn_detection_settings": one} for one in detections
+        {"name": "voice_turns", "turn_detection": one["type"], "turn_detection_settings": one}
+        for one in detections
     ]
     summary = summary_of(Plan(), scripts=scripts)
 
-    assert f"End-of-turn detection (VAD) contains {contained}." in settings.contained(summary.playback).replace(
-        "\u00a0", " "
-    )
+    assert f"End-of-turn detection (VAD) contains {contained}." in settings.contained(
+        summary.playback
+    ).replace("\u00a0", " ")
     assert to_json_data(summary.playback)["detections"] == [
         d for n, d in enumerate(detections) if d not in detections[:n]
     ]
@@ -168,10 +194,15 @@ SLOWER_NS = 1_000_000_000
 
 
 def with_calls(_: int, row: Row) -> Row:
-    """Add a function call to the turn `order_status` in half of the sessions, and one second to the turn's latency."""
+    """Add a function call to the turn `order_status` in half of the sessions, and one second to
+    the turn's latency.
+    """
     if row["step"] != "order_status" or int(row["session_id"][1:]) % 4 > 1:
         return row
-    later = {name: row[name] and row[name] + SLOWER_NS for name in ("first_audio_at_ns", "first_audible_at_ns")}
+    later = {
+        name: row[name] and row[name] + SLOWER_NS
+        for name in ("first_audio_at_ns", "first_audible_at_ns")
+    }
     return row | later | {"turn_type": "function_calls"}
 
 
@@ -180,13 +211,22 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
     return edited(synthetic.write(tmp_path_factory.mktemp("strata"), PLAN), with_calls)
 
 
-def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_tools(tmp_path: Path) -> None:
-    errors = {0: "docs.search: http_error 503: Busy", 1: "docs.search: http_error 503: Busy", 2: "crm.find: No\x1b"}
+def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_tools(
+    tmp_path: Path,
+) -> None:
+    errors = {
+        0: "docs.search: http_error 503: Busy",
+        1: "docs.search: http_error 503: Busy",
+        2: "crm.find: No\x1b",
+    }
 
     def with_call(index: int, row: Row) -> Row:
         called_ns = row["request_sent_at_ns"] or row["speech_end_at_ns"]
         mcp = {"mcp_calls": 1, "mcp_execution_ns": 600_000_000, "mcp_call_failed": index in errors}
-        called = {"turn_type": "function_calls", "function_call_done_at_ns": called_ns and called_ns + 1}
+        called = {
+            "turn_type": "function_calls",
+            "function_call_done_at_ns": called_ns and called_ns + 1,
+        }
         return row | called | mcp | {"mcp_error": errors.get(index)}
 
     synthetic.write(tmp_path, Plan(sessions=40, turns=2))
@@ -206,11 +246,18 @@ def test_failed_mcp_calls_are_counted_and_named_in_the_section_on_turns_with_too
 
 
 def test_each_turn_type_has_its_own_values(summary: Summary) -> None:
-    waits = {(f.target, f.stratum.turn_type): f for f in summary.turn_metrics if (f.metric, f.step) == ("ttfa", "all")}
+    waits = {
+        (f.target, f.stratum.turn_type): f
+        for f in summary.turn_metrics
+        if (f.metric, f.step) == ("ttfa", "all")
+    }
 
     assert {key: wait.n for key, wait in waits.items()} == {
-        ("west", ""): 90, ("west", "function_calls"): 10, ("east", ""): 90, ("east", "function_calls"): 10,
-    }  # fmt: skip
+        ("west", ""): 90,
+        ("west", "function_calls"): 10,
+        ("east", ""): 90,
+        ("east", "function_calls"): 10,
+    }
     assert waits["west", "function_calls"].at(0.5).value > waits["west", ""].at(0.5).value + 900
     assert {answer.stratum for answer in summary.results} == {
         Stratum("speech_end"),
@@ -222,16 +269,25 @@ def test_histograms_of_turn_types_are_separate(summary: Summary) -> None:
     histograms = Histograms()
     record_rows(row_reader(summary.run.folder), histograms)
 
-    steps = ("voice_turns.order_status.speech_end", "voice_turns.order_status.function_calls.speech_end")
+    steps = (
+        "voice_turns.order_status.speech_end",
+        "voice_turns.order_status.function_calls.speech_end",
+    )
     found = [histograms.get(HistogramKey("ttfa", "west", step)) for step in steps]
     assert [histogram and histogram.get_total_count() for histogram in found] == [10, 10]
 
 
 def with_fillers(_: int, row: Row) -> Row:
-    """Set the turn type of all turns of `east` to `filler`. One of these turns also gets the type `function_calls`."""
+    """Set the turn type of all turns of `east` to `filler`. One of these turns also gets the
+    type `function_calls`.
+    """
     if row["target"] != "east":
         return row
-    return row | {"turn_type": "function_calls+filler" if (row["session_id"], row["turn"]) == ("s1", 2) else "filler"}
+    return row | {
+        "turn_type": (
+            "function_calls+filler" if (row["session_id"], row["turn"]) == ("s1", 2) else "filler"
+        )
+    }
 
 
 def test_turns_with_fillers_have_a_notice_and_are_not_compared_with_regular_ones(
@@ -241,28 +297,40 @@ def test_turns_with_fillers_have_a_notice_and_are_not_compared_with_regular_ones
     summary = edited(tmp_path, with_fillers)
     (notice,) = [notice for notice in notices(summary) if "fillers" in notice]
 
-    assert notice.startswith("100 turns are from sessions with fillers (interim_response): the first sound")
+    assert notice.startswith(
+        "100 turns are from sessions with fillers (interim_response): the first sound"
+    )
     assert summary.differences == ()
     for text in (run_text(summary), *run_forms(summary)):
         assert "with fillers" in " ".join(text.split())
 
 
-@pytest.mark.parametrize(("heard_alone", "whose"), [((), None), (("west",), "west: "), (("west", "east"), "")])
-def test_a_service_without_turn_events_is_named_in_one_line(heard_alone: tuple[str, ...], whose: str | None) -> None:
+@pytest.mark.parametrize(
+    ("heard_alone", "whose"), [((), None), (("west",), "west: "), (("west", "east"), "")]
+)
+def test_a_service_without_turn_events_is_named_in_one_line(
+    heard_alone: tuple[str, ...], whose: str | None
+) -> None:
     run = summary_of(PLAN).run
     targets = [t | {"full_duplex": t["name"] in heard_alone} for t in run.metadata["targets"]]
     changed = replace(run, metadata=run.metadata | {"targets": targets})
     printed = [
         notice
-        for notice in run_notices(changed, data_notes(changed, measured_turns(changed), changed.sessions))
+        for notice in run_notices(
+            changed, data_notes(changed, measured_turns(changed), changed.sessions)
+        )
         if "events for turns" in notice
     ]
 
     unread = [
         line
-        for line in run_notices(changed, data_notes(changed, measured_turns(changed), changed.sessions))
+        for line in run_notices(
+            changed, data_notes(changed, measured_turns(changed), changed.sessions)
+        )
         if "ignored" in line
     ]
-    assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [True] * len(printed)
+    assert [line.endswith("were ignored: conversation.item.added 3.") for line in unread] == [
+        True
+    ] * len(printed)
     begun = [line.startswith(f"{whose}The protocol has no events for turns:") for line in printed]
     assert begun == [True] * (whose is not None)

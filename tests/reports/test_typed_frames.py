@@ -17,12 +17,24 @@ from tests.reports.edited import edit
 from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
-COLUMNS = ["host", "turn", "vad_splits", "simulated", "start", "audio_speed", "response_id", "detail", "false_reply"]
+COLUMNS = [
+    "host",
+    "turn",
+    "vad_splits",
+    "simulated",
+    "start",
+    "audio_speed",
+    "response_id",
+    "detail",
+    "false_reply",
+]
 """Columns of turns. All dtypes occur in these columns."""
 WHOLE = Plan(sessions=40, turns=3, targets=("a", "b"), paired=True, usage=True, failed=0.1)
 PLANS = {
     "everything": WHOLE,
-    "text, everything failed": Plan(sessions=20, text=True, failed=1.0, targets=("a", "b"), paired=True),
+    "text, everything failed": Plan(
+        sessions=20, text=True, failed=1.0, targets=("a", "b"), paired=True
+    ),
     "turns not started": Plan(sessions=40, turns=2, targets=("a", "b"), paired=True, refused=4),
     "a nearly empty run": Plan(sessions=2, turns=1, targets=("a", "b"), paired=True),
 }
@@ -33,20 +45,27 @@ FRAMES: dict[str, Callable[[rtbench.Run], pd.DataFrame]] = {
     "uncertainty": lambda run: run.uncertainty,
     "quantiles": lambda run: run.quantiles("ttfa"),
     "quantiles of nothing": lambda run: run.quantiles("barge_in_yield", by=COLUMNS),
-    "quantiles of sessions": lambda run: run.quantiles("session_ready", by=["host", "region", "turns_not_started",
-        "start"]),
+    "quantiles of sessions": lambda run: run.quantiles(
+        "session_ready", by=["host", "region", "turns_not_started", "start"]
+    ),
     "slopes": lambda run: run.quantiles("latency_slope", by="host"),
     "rates": lambda run: run.rates(by=COLUMNS),
-    **{f"quantiles by {name}": partial(rtbench.Run.quantiles, metric="ttfa", by=name) for name in (*COLUMNS, "step")},
+    **{
+        f"quantiles by {name}": partial(rtbench.Run.quantiles, metric="ttfa", by=name)
+        for name in (*COLUMNS, "step")
+    },
     "summary": rtbench.Run.summary,
     "outcomes": rtbench.Run.outcomes,
     "cost": rtbench.Run.cost,
     "distributions": rtbench.Run.distributions,
     "comparison": lambda run: rtbench.compare(run).to_frame(),
-    "check": lambda run: rtbench.check(run, {"ttfa": ["p(95)<800", "med<+10%"], "failure_rate": "rate<0.01"},
-                                       baseline=f"{run.folder}:a").to_frame(),
+    "check": lambda run: rtbench.check(
+        run,
+        {"ttfa": ["p(95)<800", "med<+10%"], "failure_rate": "rate<0.01"},
+        baseline=f"{run.folder}:a",
+    ).to_frame(),
     "trend": lambda run: rtbench.trend(run).to_frame(),
-}  # fmt: skip
+}
 
 
 Made = Callable[[str, str], pd.DataFrame]
@@ -62,7 +81,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     for number, (name, plan) in enumerate(PLANS.items()):
         path = synthetic.write(folder / str(number), plan, interleaved=True)
         if plan is WHOLE:  # one value of each column is missing
-            edit(path, "turns", lambda place, row: row if place else row | {"vad_splits": None, "response_id": None})
+            edit(
+                path,
+                "turns",
+                lambda place, row: (
+                    row if place else row | {"vad_splits": None, "response_id": None}
+                ),
+            )
             edit(path, "sessions", lambda place, row: row if place else row | {"region": None})
         write_summary(path)
         runs[name] = rtbench.load(path)

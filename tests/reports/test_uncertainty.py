@@ -52,8 +52,8 @@ LATE = Plan(sessions=60, turns=10, inexact=("response_total",))
 
 
 NOTE = (
-    "Timestamp uncertainty is too high for response_total: comparisons of it and thresholds on it include the "
-    "uncertainty: response_total may be off by 31 ms (p99; limit 20 ms)."
+    "Timestamp uncertainty is too high for response_total: comparisons of it and thresholds on it"
+    " include the uncertainty: response_total may be off by 31 ms (p99; limit 20 ms)."
 )
 
 
@@ -61,14 +61,20 @@ WHY = "uncertain in this run: it may be off by 31 ms (p99; limit 20 ms)"
 
 
 def off_by(folder: Path, milliseconds: int) -> Path:
-    """Set the uncertainty of the end of each response. All other instants stay exact. Return the folder of the run."""
+    """Set the uncertainty of the end of each response. All other instants stay exact. Return the
+    folder of the run.
+    """
     bounds = {"response_done_uncertainty_ns": milliseconds * 1_000_000}
     exact = dict.fromkeys(("request_sent_uncertainty_ns", "speech_end_uncertainty_ns"), 0)
     return edit(folder, "uncertainty", lambda _, row: row | exact | bounds)
 
 
 def reason_of(metric: str, value: float | None, limit: float, unit: str) -> str:
-    return plain(reason_text(uncertain_reason([UncertainMetric("sim", metric, value, limit, unit)], "sim", metric)))
+    return plain(
+        reason_text(
+            uncertain_reason([UncertainMetric("sim", metric, value, limit, unit)], "sim", metric)
+        )
+    )
 
 
 def plain(text: str) -> str:
@@ -93,16 +99,24 @@ def test_an_uncertain_rate_is_not_compared() -> None:
 
 
 def pair_off_by(folder: Path, milliseconds: int) -> tuple[Judged, Comparison]:
-    """Return the comparison of the p50 of response_total, and that of all metrics, of two targets of one run."""
+    """Return the comparison of the p50 of response_total, and that of all metrics, of two
+    targets of one run.
+    """
     plan = Plan(sessions=60, turns=10, targets=("a", "b"), paired=True, inexact=("response_total",))
     made = off_by(synthetic.write(folder, plan, interleaved=True), milliseconds)
     comparison = compare_targets(parse_targets([str(made)]), draws=300)
     wanted = ("response_total", 0.5)
-    return next(f for f in comparison.comparisons if (f.spec.metric, f.spec.p) == wanted), comparison
+    return (
+        next(f for f in comparison.comparisons if (f.spec.metric, f.spec.p) == wanted),
+        comparison,
+    )
 
 
 def test_the_bounds_of_a_difference_are_widened_by_a_known_uncertainty(tmp_path: Path) -> None:
-    (exact, _), (found, comparison) = pair_off_by(tmp_path / "exact", 0), pair_off_by(tmp_path / "off", 40)
+    (exact, _), (found, comparison) = (
+        pair_off_by(tmp_path / "exact", 0),
+        pair_off_by(tmp_path / "off", 40),
+    )
     known, wide = exact.difference, found.difference
     assert known is not None
     assert wide is not None
@@ -112,21 +126,29 @@ def test_the_bounds_of_a_difference_are_widened_by_a_known_uncertainty(tmp_path:
     assert known.high < wide.high <= known.high + 1.2 * widest
     assert known.low - 1.2 * widest <= wide.low < known.low
     assert wide.worse.p >= known.worse.p
-    text = "Intervals of response_total allow for the uncertainty of each value: up to 40 ms on a and up to 40 ms on b"
+    text = (
+        "Intervals of response_total allow for the uncertainty of each value: up to 40 ms on a and"
+        " up to 40 ms on b"
+    )
     assert text in " ".join(" ".join(comparison_notices(comparison)).split())
 
 
-def test_a_difference_is_not_compared_if_the_uncertainty_is_as_large_as_a_value(tmp_path: Path) -> None:
+def test_a_difference_is_not_compared_if_the_uncertainty_is_as_large_as_a_value(
+    tmp_path: Path,
+) -> None:
     found, comparison = pair_off_by(tmp_path / "off", 60_000)
 
     assert (found.verdict.name, found.difference) == ("inconclusive", None)
-    assert re.search(r"response_total p50\s+–\s+–\s+n/a\s+uncertain in this run", comparison_text(comparison))
+    assert re.search(
+        r"response_total p50\s+–\s+–\s+n/a\s+uncertain in this run", comparison_text(comparison)
+    )
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
 def test_a_threshold_on_an_uncertain_metric_is_inconclusive(tmp_path: Path, limit: str) -> None:
     found = check_of(
-        run(tmp_path, replace(ENOUGH, inexact=("response_total",))), thresholds(f"response_total: {limit}")
+        run(tmp_path, replace(ENOUGH, inexact=("response_total",))),
+        thresholds(f"response_total: {limit}"),
     )
 
     (item,) = found.thresholds
@@ -137,16 +159,26 @@ def test_a_threshold_on_an_uncertain_metric_is_inconclusive(tmp_path: Path, limi
 
 
 def test_the_bounds_of_a_threshold_are_widened_by_a_known_uncertainty(tmp_path: Path) -> None:
-    exact = check_of(run(tmp_path / "exact"), thresholds("response_total: med<9s")).thresholds[0].estimate
+    exact = (
+        check_of(run(tmp_path / "exact"), thresholds("response_total: med<9s"))
+        .thresholds[0]
+        .estimate
+    )
     assert exact is not None
     limits = ("med<9s", "med<1ms", f"med<{exact.upper + 20:.0f}")
     folder = off_by(run(tmp_path / "off", replace(ENOUGH, inexact=("response_total",))), 40)
-    found = check_of(folder, thresholds(*(f"response_total: {limit}" for limit in limits))).thresholds
+    found = check_of(
+        folder, thresholds(*(f"response_total: {limit}" for limit in limits))
+    ).thresholds
 
     assert [item.result for item in found] == ["pass", "fail", "inconclusive"]
     for item in found:
         assert item.estimate is not None
-        assert (item.estimate.value, item.estimate.low, item.estimate.high) == (exact.value, exact.low, exact.high)
+        assert (item.estimate.value, item.estimate.low, item.estimate.high) == (
+            exact.value,
+            exact.low,
+            exact.high,
+        )
         ends = item.estimate.lower, item.estimate.upper
         assert ends == (pytest.approx(exact.lower - 40), pytest.approx(exact.upper + 40))
         assert "the bounds allow for the uncertainty of each value: up to 40 ms" in plain(why(item))
@@ -158,7 +190,9 @@ def test_uncertain_metrics_are_not_stored_and_not_compared_with_stored_runs(tmp_
     stored = [baseline_of(side) for side in targets_of_plan(late)]
     assert "response_total" not in {one.metric for baseline in stored for one in baseline.quantiles}
 
-    found = check_of(read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5, plan=exact)))
+    found = check_of(
+        read(late), thresholds("response_total: med<+60%"), str(store(tmp_path, 5, plan=exact))
+    )
 
     assert (found.thresholds[0].result, plain(why(found.thresholds[0]))) == ("inconclusive", WHY)
 
@@ -184,7 +218,14 @@ def test_no_sample_size_is_planned_with_an_uncertain_metric(tmp_path: Path) -> N
 SPOKEN = Plan(sessions=60, turns=10, kinds=("vad",))
 
 
-ENTRY = {"target": "sim", "metric": "voice_to_voice", "value": 4.25, "limit": 1.0, "unit": "%", "reason": EARLY_REPLIES}
+ENTRY = {
+    "target": "sim",
+    "metric": "voice_to_voice",
+    "value": 4.25,
+    "limit": 1.0,
+    "unit": "%",
+    "reason": EARLY_REPLIES,
+}
 
 
 VERDICT: dict[str, Any] = {"status": "valid", "uncertain_metrics": [ENTRY]}
@@ -197,23 +238,27 @@ def plain_of_early_replies(text: str) -> str:
 def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
     """Return a function that reads rows of turns.
 
-    The speech of each turn ends at 1,000 ns. Its reply is audible at 1,500 ns, or at 900 ns if its entry in `early` is
-    True. If `early` is None, `cut_off` takes its place.
+    The speech of each turn ends at 1,000 ns. Its reply is audible at 1,500 ns, or at 900 ns if its
+    entry in `early` is True. If `early` is None, `cut_off` takes its place.
     """
     n = len(cut_off)
-    turns = pa.table({
-        "target": ["agent"] * n,
-        "host": ["h"] * n,
-        "phase": ["measurement"] * n,
-        "outcome": ["ok"] * n,
-        "measured_from": ["speech_end"] * n,
-        "cut_off": cut_off,
-        "speech_end_at_ns": [1_000] * n,
-        "first_audible_at_ns": [900 if each else 1_500 for each in early or cut_off],
-    })  # fmt: skip
+    turns = pa.table(
+        {
+            "target": ["agent"] * n,
+            "host": ["h"] * n,
+            "phase": ["measurement"] * n,
+            "outcome": ["ok"] * n,
+            "measured_from": ["speech_end"] * n,
+            "cut_off": cut_off,
+            "speech_end_at_ns": [1_000] * n,
+            "first_audible_at_ns": [900 if each else 1_500 for each in early or cut_off],
+        }
+    )
 
     def read(_: TableName, columns: list[str]) -> pa.Table:
-        missing = {name: pa.nulls(n, pa.int64()) for name in columns if name not in turns.column_names}
+        missing = {
+            name: pa.nulls(n, pa.int64()) for name in columns if name not in turns.column_names
+        }
         whole = turns
         for name, column in missing.items():
             whole = whole.append_column(name, column)
@@ -223,9 +268,12 @@ def rows_of(cut_off: list[bool], *, early: list[bool] | None = None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("duplex", "early", "percent"), [(True, [False, False], 50.0), (False, [True, False], 50.0), (False, None, 50.0)]
+    ("duplex", "early", "percent"),
+    [(True, [False, False], 50.0), (False, [True, False], 50.0), (False, None, 50.0)],
 )
-def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | None, percent: float) -> None:
+def test_early_replies_are_counted_by_target(
+    duplex: bool, early: list[bool] | None, percent: float
+) -> None:
     document = {"targets": [{"name": "agent", "full_duplex": duplex}]}
 
     assert list(early_replies(rows_of([True, False], early=early), document)) == [
@@ -234,11 +282,18 @@ def test_early_replies_are_counted_by_target(duplex: bool, early: list[bool] | N
 
 
 @pytest.mark.parametrize("limit", ["med<9s", "med<1ms"])
-def test_no_threshold_on_an_uncertain_voice_to_voice_passes_or_fails(tmp_path: Path, limit: str) -> None:
-    found = check_of(write(tmp_path, SPOKEN, validity=VERDICT), thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"))
+def test_no_threshold_on_an_uncertain_voice_to_voice_passes_or_fails(
+    tmp_path: Path, limit: str
+) -> None:
+    found = check_of(
+        write(tmp_path, SPOKEN, validity=VERDICT),
+        thresholds(f"voice_to_voice: {limit}", "ttfa: med<9s"),
+    )
 
     assert [item.result for item in found.thresholds] == ["inconclusive", "pass"]
-    assert "started before their question had ended" in plain_of_early_replies(why(found.thresholds[0]))
+    assert "started before their question had ended" in plain_of_early_replies(
+        why(found.thresholds[0])
+    )
     assert found.exit_status == 3
 
 
@@ -276,7 +331,10 @@ def comparison_and_check(plan: Plan) -> tuple[Comparison, CheckResult]:
         ({"valid": None}, "Do not use these results: the run has no verdict: ", "? NO VERDICT"),
         (
             {"valid": None, "warmup_s": 60.0},
-            "Do not use these results: the run has no verdict: the warm-up of 1 min contains all 400 turns",
+            (
+                "Do not use these results: the run has no verdict: the warm-up of 1 min contains"
+                " all 400 turns"
+            ),
             "? NO VERDICT",
         ),
     ],
@@ -291,7 +349,8 @@ def test_compare_and_check_report_an_unusable_run_in_the_same_words(
     assert reason.replace(NBSP, " ").startswith(begins)
     assert headline.startswith(reason)
     assert [
-        f"{page.badges[0].marker} {page.badges[0].text}" for page in (check_page(check), comparison_page(comparison))
+        f"{page.badges[0].marker} {page.badges[0].text}"
+        for page in (check_page(check), comparison_page(comparison))
     ] == [mark] * 2
     assert (comparison.exit_status, check.exit_status) == (4, 4)
 

@@ -1,4 +1,6 @@
-"""Shares of turns by a deadline: `within(2000)`, in thresholds, comparisons, sample sizes and interim analyses."""
+"""Shares of turns by a deadline: `within(2000)`, in thresholds, comparisons, sample sizes and
+interim analyses.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,11 @@ DEADLINE = 2_000
 PAIRED = Plan(sessions=120, turns=5, targets=("before", "after"), paired=True)
 
 
-def answered(folder: Path, plan: Plan, late: Mapping[str, int], every: int = 10, **document: Any) -> Path:
-    """Write a run in which the first `late` of every `every` turns of a target are answered after 2.5 s.
+def answered(
+    folder: Path, plan: Plan, late: Mapping[str, int], every: int = 10, **document: Any
+) -> Path:
+    """Write a run in which the first `late` of every `every` turns of a target are answered after
+    2.5 s.
 
     All other turns are answered after exactly 2 s. Failed turns keep having no answer.
     """
@@ -63,7 +68,9 @@ def answered(folder: Path, plan: Plan, late: Mapping[str, int], every: int = 10,
 def share_of(folder: Path, metric: str = "voice_to_voice", deadline: float = DEADLINE) -> list[int]:
     """Return the number of turns by the deadline, and the number of all turns that count."""
     (side,) = targets_of(load_for_report(folder))
-    return [int(part.sum()) for part in side.in_time(MetricSpec(metric, Within(deadline)), deadline)]
+    return [
+        int(part.sum()) for part in side.in_time(MetricSpec(metric, Within(deadline)), deadline)
+    ]
 
 
 def result_of(folder: Path, text: str) -> Any:
@@ -84,9 +91,21 @@ def test_a_deadline_is_in_ms_or_has_a_unit(text: str) -> None:
 @pytest.mark.parametrize(
     ("metric", "text", "mistake"),
     [
-        ("ttfa", "within(800)<0.95", "ttfa within 800 ms has the operator <, but more of it is better: write >"),
-        ("ttfa", "within(800)>950", '"950" is not a limit of ttfa within 800 ms: a rate is from 0 to 1'),
-        ("ttfa", "within(800)>-20%", "higher values are better, so the margin is negative: write -1pt"),
+        (
+            "ttfa",
+            "within(800)<0.95",
+            "ttfa within 800 ms has the operator <, but more of it is better: write >",
+        ),
+        (
+            "ttfa",
+            "within(800)>950",
+            '"950" is not a limit of ttfa within 800 ms: a rate is from 0 to 1',
+        ),
+        (
+            "ttfa",
+            "within(800)>-20%",
+            "higher values are better, so the margin is negative: write -1pt",
+        ),
         ("ttfa", "within(0)>0.5", "N of within(N) must be more than 0 ms"),
         ("ttfa", "within>0.5", "is not an aggregate of ttfa; allowed: p(N), med, within(N)"),
         ("ttfa", "within2000>0.5", "did you mean within(2000)?"),
@@ -98,7 +117,9 @@ def test_a_deadline_is_in_ms_or_has_a_unit(text: str) -> None:
         ("function_execution", "within(800)>0.5", "allowed: p(N), med"),
     ],
 )
-def test_a_wrong_share_is_refused_with_the_allowed_form(metric: str, text: str, mistake: str) -> None:
+def test_a_wrong_share_is_refused_with_the_allowed_form(
+    metric: str, text: str, mistake: str
+) -> None:
     with pytest.raises(UsageError) as error:
         parse(metric, text)
 
@@ -132,7 +153,11 @@ def test_turns_that_failed_or_did_not_start_are_late(tmp_path: Path) -> None:
 def test_a_failed_turn_is_late_even_if_the_metric_is_no_latency(tmp_path: Path) -> None:
     plan = Plan(sessions=20, turns=10, failed=0.1, refused=2)
     folder = synthetic.write(tmp_path, plan)
-    edit(folder, "turns", lambda _, row: row | {"dead_air_ns": 700 * MS if row["outcome"] == "ok" else None})
+    edit(
+        folder,
+        "turns",
+        lambda _, row: row | {"dead_air_ns": 700 * MS if row["outcome"] == "ok" else None},
+    )
     good = int((load_for_report(folder).turns["outcome"].astype(str) == "ok").sum())
 
     assert share_of(folder, "dead_air", deadline=700) == [good, 220]
@@ -141,26 +166,42 @@ def test_a_failed_turn_is_late_even_if_the_metric_is_no_latency(tmp_path: Path) 
 
 def test_a_metric_of_sessions_has_the_share_of_sessions() -> None:
     (side,) = targets(Plan(sessions=40, turns=1, refused=10))
-    never, always = (side.in_time(MetricSpec("connect_total", Within(d)), d) for d in (0.001, 3_600_000))
+    never, always = (
+        side.in_time(MetricSpec("connect_total", Within(d)), d) for d in (0.001, 3_600_000)
+    )
 
     assert [int(part.sum()) for part in never] == [0, 50]
     assert [int(part.sum()) for part in always] == [40, 50]
 
 
-@pytest.mark.parametrize(("late", "sessions", "result"), [(0, 60, "pass"), (1, 60, "fail"), (0, 50, "inconclusive")])
-def test_a_limit_on_a_share_is_decided_as_that_of_a_rate(tmp_path: Path, late: int, sessions: int, result: str) -> None:
-    found = result_of(answered(tmp_path, Plan(sessions=sessions, turns=10), {"sim": late}), "within(2000)>0.95")
+@pytest.mark.parametrize(
+    ("late", "sessions", "result"), [(0, 60, "pass"), (1, 60, "fail"), (0, 50, "inconclusive")]
+)
+def test_a_limit_on_a_share_is_decided_as_that_of_a_rate(
+    tmp_path: Path, late: int, sessions: int, result: str
+) -> None:
+    found = result_of(
+        answered(tmp_path, Plan(sessions=sessions, turns=10), {"sim": late}), "within(2000)>0.95"
+    )
     twin = estimate_rate((np.full(sessions, 10.0 - late), np.full(sessions, 10.0)), "higher")
 
     assert found.result == result
-    assert (found.estimate.value, found.estimate.lower, found.estimate.upper) == (twin.value, twin.lower, twin.upper)
+    assert (found.estimate.value, found.estimate.lower, found.estimate.upper) == (
+        twin.value,
+        twin.lower,
+        twin.upper,
+    )
 
 
-def test_a_share_without_a_late_turn_names_the_sessions_that_would_decide_it(tmp_path: Path) -> None:
+def test_a_share_without_a_late_turn_names_the_sessions_that_would_decide_it(
+    tmp_path: Path,
+) -> None:
     found = result_of(answered(tmp_path, Plan(sessions=50, turns=10), {}), "within(2000)>0.95")
 
-    assert why(found).replace(NBSP, " ") == (
-        "with no late turn in 50 sessions the lower bound is 94.2 %: about 59 sessions are needed"
+    assert (
+        why(found).replace(NBSP, " ")
+        == "with no late turn in 50 sessions the lower bound is 94.2 %: about 59 sessions are"
+        " needed"
     )
 
 
@@ -178,7 +219,9 @@ def test_the_share_of_an_uncertain_metric_is_inconclusive(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("margin", "verdict"), [(0.05, "regressed"), (0.2, "equivalent")])
-def test_the_shares_of_two_targets_differ_in_points(tmp_path: Path, margin: float, verdict: str) -> None:
+def test_the_shares_of_two_targets_differ_in_points(
+    tmp_path: Path, margin: float, verdict: str
+) -> None:
     sides = parse_targets([answered(tmp_path, PAIRED, {"after": 1})])
     (found,) = quick(
         sides, specs=[MetricSpec("voice_to_voice", Within(DEADLINE), Margin(points=margin), True)]
@@ -192,7 +235,10 @@ def test_the_shares_of_two_targets_differ_in_points(tmp_path: Path, margin: floa
 
 def test_several_deadlines_of_one_metric_are_compared_separately(tmp_path: Path) -> None:
     sides = parse_targets([answered(tmp_path, PAIRED, {"after": 1})])
-    asked = [MetricSpec("voice_to_voice", Within(d), Margin(points=0.05), True) for d in (DEADLINE, 2_500)]
+    asked = [
+        MetricSpec("voice_to_voice", Within(d), Margin(points=0.05), True)
+        for d in (DEADLINE, 2_500)
+    ]
     all_compared = quick(sides, specs=asked).comparisons
 
     assert [round(f.difference.d, 6) for f in all_compared if f.difference] == [-0.1, 0]
@@ -206,9 +252,11 @@ def test_several_deadlines_of_one_metric_are_compared_separately(tmp_path: Path)
 def test_a_regressed_share_is_one_sentence(tmp_path: Path) -> None:
     found = result_of(answered(tmp_path, PAIRED, {"after": 1}), "within(2000)>-5pt")
 
-    assert sentence(found).replace(NBSP, " ") == (
-        "after is worse than before: voice_to_voice within 2,000 ms is 90.0 %, 10.0 points less than on before. "
-        "With 95 % confidence it is at least 7.82 points less; the margin is 5 points."
+    assert (
+        sentence(found).replace(NBSP, " ")
+        == "after is worse than before: voice_to_voice within 2,000 ms is 90.0 %, 10.0 points less"
+        " than on before. With 95 % confidence it is at least 7.82 points less; the margin is 5"
+        " points."
     )
 
 
@@ -231,11 +279,20 @@ def test_interim_analyses_decide_a_share(tmp_path: Path, late: dict[str, int], r
 def test_a_plan_that_cannot_pass_names_the_pairs_that_can(tmp_path: Path) -> None:
     file = tmp_path / "ci.yaml"
     file.write_text("ttfa: within(800)>-1pt\n", encoding="utf-8")
-    request = {"thresholds": [str(file)], "targets": ["a", "b"], "scripts": [], "pairs": 100, "every": 50, "metric": ""}
+    request = {
+        "thresholds": [str(file)],
+        "targets": ["a", "b"],
+        "scripts": [],
+        "pairs": 100,
+        "every": 50,
+        "metric": "",
+    }
     _, (reason,) = plan_analyses(request)
     notice = reason_text(reason).replace("\u00a0", " ")
 
-    assert "cannot pass with 100 pairs, because with no late turn in 100 pairs" in notice.replace("sessions", "pairs")
+    assert "cannot pass with 100 pairs, because with no late turn in 100 pairs" in notice.replace(
+        "sessions", "pairs"
+    )
 
 
 def test_a_sample_size_is_planned_as_that_of_a_rate(tmp_path: Path) -> None:
@@ -255,7 +312,9 @@ def test_a_trend_has_no_shares() -> None:
 
 def test_a_threshold_may_be_a_share_by_a_deadline(tmp_path: Path) -> None:
     threshold = parse("voice_to_voice", "within(2s)>90%")
-    (side,) = targets_of(load_for_report(answered(tmp_path, Plan(sessions=20, turns=10, failed=0.05), {"sim": 3})))
+    (side,) = targets_of(
+        load_for_report(answered(tmp_path, Plan(sessions=20, turns=10, failed=0.05), {"sim": 3}))
+    )
     late, turns = (int(part.sum()) for part in violations(side, threshold))
     twin = violations(side, parse("voice_to_voice", "p(90)<=2s"))
 

@@ -20,8 +20,11 @@ from tests.helpers import event_of
 
 KEPT = Path(__file__).parent / "agents_words.json"
 CALL_ID = "0123456789abcdef0123456789abcdef"
-SPOKEN = PCM16_16K.encode((np.sin(np.arange(320) / 7) * np.linspace(0, 32_000, 320)).astype(np.int16))
-"""20 ms of a tone at 16 kHz that rises from silence to full scale. Other rates use the same bytes."""
+SPOKEN = PCM16_16K.encode(
+    (np.sin(np.arange(320) / 7) * np.linspace(0, 32_000, 320)).astype(np.int16)
+)
+"""20 ms of a tone at 16 kHz that rises from silence to full scale. Other rates use the same
+bytes."""
 
 
 CLEAR = "clear"
@@ -37,7 +40,9 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "twilio": Case(TWILIO, {"as": "twilio"}, G711_ULAW, {"from_number": "+15550100", "call": "{uuid}"}),
+    "twilio": Case(
+        TWILIO, {"as": "twilio"}, G711_ULAW, {"from_number": "+15550100", "call": "{uuid}"}
+    ),
     "pcm": Case(PCM, {"as": "vonage"}, PCM16_16K),
     "acs": Case(ACS, {}, PCM16_16K),
     "acs at 24 kHz": Case(ACS, {}, PCM16),
@@ -53,16 +58,26 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the questions to a package: how it reads each message of a call, and how it writes audio and `clear`."""
+def questions(
+    case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the questions to a package: how it reads each message of a call, and how it writes
+    audio and `clear`.
+    """
     dialect, words = case.dialect, cast("type[CallCodec]", case.dialect.codec)(CALL_ID)
     samples = np.frombuffer(pcm, "<i2")
     of = case.format.name
     detection = TurnDetection(type=FULL_DUPLEX)
-    duplex = SessionSettings(turn_detection=detection, input_format=of, output_format=of, extra=case.extra)
-    opening = [step for step in dialect.setup_messages(duplex, "e") if isinstance(step, ClientMessage)]
+    duplex = SessionSettings(
+        turn_detection=detection, input_format=of, output_format=of, extra=case.extra
+    )
+    opening = [
+        step for step in dialect.setup_messages(duplex, "e") if isinstance(step, ClientMessage)
+    ]
     keys = [] if dialect is PCM else [dialect.raw({"type": "dtmf", "digit": "5"}, "e")]
-    end = [closing for closing in (words.acknowledge("said-1"), words.goodbye()) if closing is not None]
+    end = [
+        closing for closing in (words.acknowledge("said-1"), words.goodbye()) if closing is not None
+    ]
     audio = dialect.append(case.format.encode(samples), "e")
     wire = [shown(words.encode(each.kind, each.data)) for each in (*opening, audio, *keys, *end)]
     if not only_audio and dialect is TWILIO:
@@ -75,9 +90,15 @@ def questions(case: Case, pcm: bytes = SPOKEN, *, only_audio: bool = False) -> I
 
 
 def check_answer(case: Case, question: Mapping[str, Any], answer: Any) -> None:
-    """Assert that the package reads our message correctly, or that our code reads the package's message correctly."""
+    """Assert that the package reads our message correctly, or that our code reads the package's
+    message correctly.
+    """
     if "say" in question:
-        message = BinaryMessage(base64.b64decode(answer["binary"])) if isinstance(answer, dict) else answer.encode()
+        message = (
+            BinaryMessage(base64.b64decode(answer["binary"]))
+            if isinstance(answer, dict)
+            else answer.encode()
+        )
         event = event_of(message, case.dialect)
         if question["say"] == CLEAR:
             assert event.kind is EventKind.CLEARED
@@ -114,7 +135,11 @@ def understood(case: Case, message: Any) -> Any:
             "phoneNumber": inner["participantRawID"].removeprefix("4:"),
             "isAnonymous": False,
         }
-        audio = {"data": inner["data"], "timestamp": inner["timestamp"], "isSilent": inner["silent"]}
+        audio = {
+            "data": inner["data"],
+            "timestamp": inner["timestamp"],
+            "isSilent": inner["silent"],
+        }
         return {"kind": "AudioData", **audio, "participant": number}
     inner.pop("length", None)  # the package does not read it
     return {"kind": body["kind"], **inner}

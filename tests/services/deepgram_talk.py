@@ -38,15 +38,24 @@ REPLY: Sequence[PeerAnswer] = (
     (330 * MS, said("on its way.")),
     (340 * MS, DONE),
 )
-FUNCTION = {"id": "call-1", "name": "find_parcel", "arguments": '{"number": "7"}', "client_side": True}
+FUNCTION = {
+    "id": "call-1",
+    "name": "find_parcel",
+    "arguments": '{"number": "7"}',
+    "client_side": True,
+}
 CALL = message("FunctionCallRequest", functions=[FUNCTION])
 RESULT = message("FunctionCallResponse", id="call-1", name="find_parcel", content="{}")
 
 
-def service(*replies: Sequence[PeerAnswer], speech_chunks: int = 2) -> Callable[[bytes], Iterable[PeerAnswer]]:
-    """Return a service that applies settings, and sends the next of these replies, else REPLY, to each input.
+def service(
+    *replies: Sequence[PeerAnswer], speech_chunks: int = 2
+) -> Callable[[bytes], Iterable[PeerAnswer]]:
+    """Return a service that applies settings, and sends the next of these replies, else REPLY, to
+    each input.
 
-    An input is a text, the result of a function, or `speech_chunks` pieces of audio that are not silence.
+    An input is a text, the result of a function, or `speech_chunks` pieces of audio that are not
+    silence.
     """
     left, heard = list(replies), [0]
 

@@ -1,4 +1,6 @@
-"""Sessions with a Gemini Live server in memory, for tests: its messages, scripts, and how a session ends."""
+"""Sessions with a Gemini Live server in memory, for tests: its messages, scripts, and how a
+session ends.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def said(text: str, **more: Any) -> bytes:
 GENERATED, INTERRUPTED = content(generationComplete=True), content(interrupted=True)
 USAGE = {
     "promptTokenCount": 30,
-    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 10}, {"modality": "AUDIO", "tokenCount": 20}],
+    "promptTokensDetails": [
+        {"modality": "TEXT", "tokenCount": 10},
+        {"modality": "AUDIO", "tokenCount": 20},
+    ],
     "responseTokenCount": 25,
     "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 25}],
     "thoughtsTokenCount": 4,
@@ -56,14 +61,20 @@ REPLY: Sequence[PeerAnswer] = (
 
 
 def google(*replies: Sequence[PeerAnswer]) -> Peer:
-    """Return a service that accepts the set-up, and sends the next of these replies after each request."""
+    """Return a service that accepts the set-up, and sends the next of these replies after each
+    request.
+    """
     left = list(replies)
 
     def answer(message: bytes) -> Iterable[PeerAnswer]:
         match msgspec.json.decode(message):
             case {"setup": _}:
                 yield 30 * MS, READY
-            case {"realtimeInput": {"text": _}} | {"realtimeInput": {"activityEnd": _}} | {"toolResponse": _}:
+            case (
+                {"realtimeInput": {"text": _}}
+                | {"realtimeInput": {"activityEnd": _}}
+                | {"toolResponse": _}
+            ):
                 yield from left.pop(0) if left else REPLY
 
     return answer
@@ -81,9 +92,14 @@ class Talk(talk.Talk):
         """Return the name of each message, without the silence of an open microphone."""
         contents = [message.get("realtimeInput", message) for message in self.sent]
         silent = [
-            not any(base64.b64decode(found["audio"]["data"])) if "audio" in found else False for found in contents
+            not any(base64.b64decode(found["audio"]["data"])) if "audio" in found else False
+            for found in contents
         ]
-        return [next(iter(found)) for found, is_silent in zip(contents, silent, strict=True) if not is_silent]
+        return [
+            next(iter(found))
+            for found, is_silent in zip(contents, silent, strict=True)
+            if not is_silent
+        ]
 
 
 def decoded(*messages: bytes) -> list[ServerEvent]:

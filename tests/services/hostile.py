@@ -9,7 +9,8 @@ from tests.helpers import MS, closing
 from tests.memory_transport import PeerAnswer
 
 BEHAVIOURS, LONGEST_S = 200, 600
-"""The number of hostile servers, and the longest time that a session may need, on its virtual clock."""
+"""The number of hostile servers, and the longest time that a session may need, on its virtual
+clock."""
 Hostile = Callable[[random.Random], bytes]
 
 
@@ -48,13 +49,17 @@ def hostile_server(
         nonlocal left
         for number in range(min(left, rng.randrange(1, 30))):
             left -= 1
-            kind = messages[(seed + number) % len(messages)] if number == 0 else rng.choice(messages)
+            kind = (
+                messages[(seed + number) % len(messages)] if number == 0 else rng.choice(messages)
+            )
             yield rng.randrange(2_000) * MS, kind(rng)
         if rng.random() < 0.5:
             yield from reply
         if rng.random() < 0.1:
             yield closing(
-                rng.randrange(5_000) * MS, rng.choice([1000, 1002, 1007, 1008, 1011]), "why" * rng.randrange(9)
+                rng.randrange(5_000) * MS,
+                rng.choice([1000, 1002, 1007, 1008, 1011]),
+                "why" * rng.randrange(9),
             )
 
     def answer(message: bytes) -> Iterable[PeerAnswer]:

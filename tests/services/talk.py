@@ -1,4 +1,6 @@
-"""Sessions with a service in memory, for tests of dialects: scripts, and how a session ends, also in its replay."""
+"""Sessions with a service in memory, for tests of dialects: scripts, and how a session ends,
+also in its replay.
+"""
 
 from __future__ import annotations
 
@@ -59,14 +61,18 @@ def parcels() -> ScriptFunction:
 def interrupted_by_speech(after_ms: int) -> tuple[Step, ...]:
     spoken = speak()
     cue = InterruptTrigger(after_ms * MS)
-    return say(), InterruptStep(interrupt=InterruptSettings(audio=spoken.audio, cue=cue), name="barge_in")
+    return say(), InterruptStep(
+        interrupt=InterruptSettings(audio=spoken.audio, cue=cue), name="barge_in"
+    )
 
 
 def compiled_for(
     dialect: Dialect, *steps: Step, tools: tuple[ScriptFunction, ...] = (), **session: Any
 ) -> CompiledScript:
     script = build_script(*steps)
-    settings = msgspec.structs.replace(settings_of(**session), tools=tuple(function.tool for function in tools))
+    settings = msgspec.structs.replace(
+        settings_of(**session), tools=tuple(function.tool for function in tools)
+    )
     talk = Script(
         name=script.name,
         path=Path("talk.yaml"),
@@ -82,17 +88,24 @@ def compiled_for(
 class Talk:
     """A session that has run to its end over a transport without a network, and its replay."""
 
-    def __init__(self, folder: Path, script: CompiledScript, peer: Peer, greeting: Iterable[PeerAnswer] = ()) -> None:
+    def __init__(
+        self, folder: Path, script: CompiledScript, peer: Peer, greeting: Iterable[PeerAnswer] = ()
+    ) -> None:
         prepared, listening = script.prepare_session(0, 0), Listening()
         self.transport = MemoryTransport(peer, greeting)
         path = folder / "log.jsonl"
         log = EventLog(path, hide=str, record_audio=False)
         facts = about("run", RowContext("s", "here", "talk", prepared.name), prepared)
         start = SessionStart(
-            self.transport.now_ns(), len(prepared.turns), prepared.limits, service_responds=prepared.service_responds
+            self.transport.now_ns(),
+            len(prepared.turns),
+            prepared.limits,
+            service_responds=prepared.service_responds,
         )
         timeline = LoggedTimeline(start, script.dialect, log=log, about=facts)
-        Session(prepared, LoggedTransport(self.transport, log), timeline, listening, lambda: False).run()
+        Session(
+            prepared, LoggedTransport(self.transport, log), timeline, listening, lambda: False
+        ).run()
         log.close()
         self.session: SessionObservation = timeline.session()
         self.turns: list[TurnObservation] = listening.turns

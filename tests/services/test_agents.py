@@ -1,4 +1,6 @@
-"""The dialects of agents behind Twilio, behind Azure Communication Services and on a plain WebSocket."""
+"""The dialects of agents behind Twilio, behind Azure Communication Services and on a plain
+WebSocket.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,16 @@ STREAM = f"MZ{CALL_ID}"
 LOUD = base64.b64encode(b"\x00" * 160).decode()
 
 
-def written_by(*messages: ClientMessage | None, dialect: AgentDialect = TWILIO) -> list[dict[str, Any]]:
+def written_by(
+    *messages: ClientMessage | None, dialect: AgentDialect = TWILIO
+) -> list[dict[str, Any]]:
     """Return these messages as one call sends them in this order."""
     words = dialect.codec(CALL_ID)
-    return [json.loads(words.encode(message.kind, message.data)) for message in messages if message is not None]
+    return [
+        json.loads(words.encode(message.kind, message.data))
+        for message in messages
+        if message is not None
+    ]
 
 
 def opening(**extra: Any) -> list[ClientMessage]:
@@ -73,9 +81,18 @@ def test_media_messages_are_numbered_and_have_the_time_of_their_audio() -> None:
         *opening(), *audio[:2], TWILIO.raw({"type": "dtmf", "digit": "5"}, "e"), audio[2]
     )
 
-    assert [message["sequenceNumber"] for message in (first, second, key, third)] == ["2", "3", "4", "5"]
+    assert [message["sequenceNumber"] for message in (first, second, key, third)] == [
+        "2",
+        "3",
+        "4",
+        "5",
+    ]
     assert [message["media"]["chunk"] for message in (first, second, third)] == ["1", "2", "3"]
-    assert [message["media"]["timestamp"] for message in (first, second, third)] == ["0", "20", "40"]
+    assert [message["media"]["timestamp"] for message in (first, second, third)] == [
+        "0",
+        "20",
+        "40",
+    ]
     assert base64.b64decode(third["media"]["payload"]) == b"\x02" * 160
     assert {message["streamSid"] for message in (first, second, key, third)} == {STREAM}
     assert key["dtmf"] == {"track": "inbound_track", "digit": "5"}
@@ -89,16 +106,23 @@ def test_marks_are_returned_and_a_call_ends_with_stop() -> None:
     assert (stop["event"], stop["stop"]["callSid"]) == ("stop", f"CA{CALL_ID}")
 
 
-@given(name=st.text() | st.lists(st.sampled_from(["{number}", "{uuid}", "\\", '"', "\0", "ä"])).map("".join))
+@given(
+    name=st.text()
+    | st.lists(st.sampled_from(["{number}", "{uuid}", "\\", '"', "\0", "ä"])).map("".join)
+)
 def test_a_returned_mark_has_the_name_that_the_agent_gave_it(name: str) -> None:
-    event = event_of(msgspec.json.encode({"event": "mark", "streamSid": STREAM, "mark": {"name": name}}), TWILIO)
+    event = event_of(
+        msgspec.json.encode({"event": "mark", "streamSid": STREAM, "mark": {"name": name}}), TWILIO
+    )
     (returned,) = written_by(TWILIO.codec(CALL_ID).acknowledge(event.text))
 
     assert returned["mark"]["name"] == name
 
 
 @pytest.mark.parametrize("name", ["media", "mark", "clear"])
-@pytest.mark.parametrize("of", [{}, {"streamSid": "MZ1"}, {"streamSid": f"CA{CALL_ID}"}, {"stream_sid": STREAM}])
+@pytest.mark.parametrize(
+    "of", [{}, {"streamSid": "MZ1"}, {"streamSid": f"CA{CALL_ID}"}, {"stream_sid": STREAM}]
+)
 def test_messages_of_another_stream_are_dropped_and_counted(name: str, of: dict[str, str]) -> None:
     words = TWILIO.codec(CALL_ID)
     (mine,) = words.decode(TWILIO.decode(msgspec.json.encode({"event": name, "streamSid": STREAM})))
@@ -127,12 +151,17 @@ def test_audio_that_is_no_base64_is_unreadable(payload: Any) -> None:
 def test_a_parameter_is_not_replaced_by_the_sequence_number() -> None:
     _, start = written_by(*opening(number="{number}"))
 
-    assert (start["sequenceNumber"], start["start"]["customParameters"]) == ("1", {"number": "{number}"})
+    assert (start["sequenceNumber"], start["start"]["customParameters"]) == (
+        "1",
+        {"number": "{number}"},
+    )
 
 
 @pytest.mark.parametrize("cue", [{"after_share": 0.5}, {"after_text": "parcel"}])
 @pytest.mark.parametrize("dialect", [TWILIO, ACS, PCM])
-def test_a_cue_that_an_agent_does_not_report_is_refused(dialect: Dialect, cue: dict[str, Any], tmp_path: Path) -> None:
+def test_a_cue_that_an_agent_does_not_report_is_refused(
+    dialect: Dialect, cue: dict[str, Any], tmp_path: Path
+) -> None:
     """The midpoint of an agent's reply is known only after the reply, and its text is never known.
 
     So the trigger would do nothing.
@@ -141,7 +170,9 @@ def test_a_cue_that_an_agent_does_not_report_is_refused(dialect: Dialect, cue: d
     steps = [{"audio": str(wav)}, {"interrupt": {"audio": str(wav), **cue}}]
     path.write_text(json.dumps({"session": {"turn_detection": "full_duplex"}, "steps": steps}))
 
-    with pytest.raises(ScriptError, match=r"which an agent does not report: use `after`, in seconds") as refused:
+    with pytest.raises(
+        ScriptError, match=r"which an agent does not report: use `after`, in seconds"
+    ) as refused:
         CompiledScript(load_script(path), dialect)
     assert "\n" not in str(refused.value)
 
@@ -155,7 +186,9 @@ def test_only_single_dtmf_keys_can_be_sent_to_a_phone_agent() -> None:
 
 
 def test_custom_parameters_are_strings_and_audio_is_mu_law() -> None:
-    number = TWILIO.unsupported_setting(SessionSettings(turn_detection=DUPLEX, extra={"retries": 3}))
+    number = TWILIO.unsupported_setting(
+        SessionSettings(turn_detection=DUPLEX, extra={"retries": 3})
+    )
     rate = TWILIO.unsupported_setting(SessionSettings(turn_detection=DUPLEX, input_format="pcm16"))
 
     assert number is not None
@@ -170,23 +203,39 @@ SAID = base64.b64encode(b"\x01\x02" * 320).decode()
 
 
 @pytest.mark.parametrize(("name", "rate", "length"), [(None, 16_000, 640), ("pcm16", 24_000, 960)])
-def test_the_first_acs_message_describes_the_audio_format(name: AudioFormatName | None, rate: int, length: int) -> None:
+def test_the_first_acs_message_describes_the_audio_format(
+    name: AudioFormatName | None, rate: int, length: int
+) -> None:
     settings = SessionSettings(turn_detection=DUPLEX, input_format=name, output_format=name)
     assert ACS.unsupported_setting(settings) is None
     (metadata,) = ACS.setup_messages(settings, "e")
 
     assert isinstance(metadata, ClientMessage)
-    metadata_body = {"subscriptionId": CALL_ID, "encoding": "PCM", "sampleRate": rate, "channels": 1, "length": length}
-    assert written_by(metadata, dialect=ACS) == [{"kind": "AudioMetadata", "audioMetadata": metadata_body}]
+    metadata_body = {
+        "subscriptionId": CALL_ID,
+        "encoding": "PCM",
+        "sampleRate": rate,
+        "channels": 1,
+        "length": length,
+    }
+    assert written_by(metadata, dialect=ACS) == [
+        {"kind": "AudioMetadata", "audioMetadata": metadata_body}
+    ]
 
 
 def test_acs_audio_has_its_time_and_whether_it_is_silence() -> None:
     audio = [ACS.append(bytes(640), "e"), ACS.append(b"\x01" * 640, "e")]
     words = ACS.codec(CALL_ID)
-    written = [words.encode(message.kind, message.data) for message in (*audio, *[audio[0]] * 3_000 * 61)]
+    written = [
+        words.encode(message.kind, message.data) for message in (*audio, *[audio[0]] * 3_000 * 61)
+    ]
     silent, loud, late = (json.loads(written[place]) for place in (0, 1, -1))
 
-    assert (silent["kind"], silent["audioData"]["silent"], loud["audioData"]["silent"]) == ("AudioData", True, False)
+    assert (silent["kind"], silent["audioData"]["silent"], loud["audioData"]["silent"]) == (
+        "AudioData",
+        True,
+        False,
+    )
     assert loud["audioData"]["timestamp"] == "1970-01-01T00:00:00.020Z"
     assert late["audioData"]["timestamp"] == "1970-01-01T01:01:00.020Z"
     assert base64.b64decode(loud["audioData"]["data"]) == b"\x01" * 640
@@ -199,7 +248,10 @@ def test_a_dtmf_key_is_sent_to_acs() -> None:
 
 
 def test_the_upgrade_identifies_the_acs_call() -> None:
-    assert [name for name, _ in ACS.upgrade_headers] == ["x-ms-call-connection-id", "x-ms-call-correlation-id"]
+    assert [name for name, _ in ACS.upgrade_headers] == [
+        "x-ms-call-connection-id",
+        "x-ms-call-correlation-id",
+    ]
 
 
 @pytest.mark.parametrize("keys", [("kind", "audioData", "data"), ("Kind", "AudioData", "Data")])
@@ -213,7 +265,9 @@ def test_acs_audio_is_found_with_camel_and_pascal_case_keys(keys: tuple[str, str
 
 
 def test_acs_audio_has_one_sample_rate_in_both_directions() -> None:
-    settings = SessionSettings(turn_detection=DUPLEX, input_format="pcm16", output_format="pcm16@16000")
+    settings = SessionSettings(
+        turn_detection=DUPLEX, input_format="pcm16", output_format="pcm16@16000"
+    )
     refused = ACS.unsupported_setting(settings)
 
     assert refused is not None
@@ -264,7 +318,9 @@ def test_each_direction_of_pcm_has_its_own_format(name: str) -> None:
         ({"turn_detection": DUPLEX, "output": "text"}, "output must be audio"),
     ],
 )
-def test_settings_that_agents_do_not_receive_are_refused(settings: dict[str, Any], words: str) -> None:
+def test_settings_that_agents_do_not_receive_are_refused(
+    settings: dict[str, Any], words: str
+) -> None:
     refused = PCM.unsupported_setting(SessionSettings(**settings))
 
     assert refused is not None
@@ -276,7 +332,9 @@ def test_any_pcm_message_is_decoded_and_its_log_gives_the_same_event(message: by
     event = event_of(message, PCM)
     if event.kind is EventKind.MALFORMED:
         return
-    whole, cut = (event_of(bytes(clean(stored, str)), PCM) for stored in (message, PCM.without_audio(message)))
+    whole, cut = (
+        event_of(bytes(clean(stored, str)), PCM) for stored in (message, PCM.without_audio(message))
+    )
 
     assert whole == event
     assert cut.kind is event.kind
@@ -292,7 +350,10 @@ def test_a_log_contains_binary_audio_as_base64() -> None:
 
 HEARD: dict[Dialect, list[tuple[Any, EventKind]]] = {
     TWILIO: [
-        ({"event": "media", "streamSid": STREAM, "media": {"payload": LOUD}}, EventKind.AUDIO_DELTA),
+        (
+            {"event": "media", "streamSid": STREAM, "media": {"payload": LOUD}},
+            EventKind.AUDIO_DELTA,
+        ),
         ({"event": "mark", "streamSid": STREAM, "mark": {"name": "said-1"}}, EventKind.MARKED),
         ({"event": "clear", "streamSid": STREAM}, EventKind.CLEARED),
         ({"event": "media"}, EventKind.AUDIO_DELTA),
@@ -306,10 +367,16 @@ HEARD: dict[Dialect, list[tuple[Any, EventKind]]] = {
     ],
     ACS: [
         ({"kind": "AudioData", "audioData": {"data": SAID}}, EventKind.AUDIO_DELTA),
-        ({"Kind": "AudioData", "AudioData": {"Data": SAID}, "StopAudio": None}, EventKind.AUDIO_DELTA),
+        (
+            {"Kind": "AudioData", "AudioData": {"Data": SAID}, "StopAudio": None},
+            EventKind.AUDIO_DELTA,
+        ),
         ({"kind": "StopAudio", "audioData": None, "stopAudio": {}}, EventKind.CLEARED),
         ({"Kind": "StopAudio", "AudioData": None, "StopAudio": {}}, EventKind.CLEARED),
-        ({"kind": "audioData", "audioData": {"data": SAID, "isSilent": False}, "stopAudio": {}}, EventKind.AUDIO_DELTA),
+        (
+            {"kind": "audioData", "audioData": {"data": SAID, "isSilent": False}, "stopAudio": {}},
+            EventKind.AUDIO_DELTA,
+        ),
         ({"kind": "stopAudio", "stopAudio": {}}, EventKind.CLEARED),
         ({"kind": "AudioData"}, EventKind.AUDIO_DELTA),
         ({"kind": "Mark"}, EventKind.UNKNOWN),
@@ -337,17 +404,24 @@ HEARD: dict[Dialect, list[tuple[Any, EventKind]]] = {
 
 
 @pytest.mark.parametrize(
-    ("dialect", "message", "kind"), [(dialect, *row) for dialect, rows in HEARD.items() for row in rows]
+    ("dialect", "message", "kind"),
+    [(dialect, *row) for dialect, rows in HEARD.items() for row in rows],
 )
-def test_each_message_of_an_agent_is_one_event(dialect: Dialect, message: Any, kind: EventKind) -> None:
-    event = event_of(message if isinstance(message, bytes) else msgspec.json.encode(message), dialect)
+def test_each_message_of_an_agent_is_one_event(
+    dialect: Dialect, message: Any, kind: EventKind
+) -> None:
+    event = event_of(
+        message if isinstance(message, bytes) else msgspec.json.encode(message), dialect
+    )
 
     assert event.kind is kind
     if isinstance(message, BinaryMessage) and kind is EventKind.MALFORMED:
         assert event.reason == "a binary message was received, but only text is expected"
 
 
-def test_a_text_may_arrive_in_a_binary_frame_if_the_dialect_states_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_may_arrive_in_a_binary_frame_if_the_dialect_states_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     text = b'{"event": "mark", "streamSid": "%s", "mark": {"name": "said-1"}}' % STREAM.encode()
     monkeypatch.setattr(type(TWILIO), "has_binary_texts", True)
 
@@ -358,15 +432,36 @@ def test_a_text_may_arrive_in_a_binary_frame_if_the_dialect_states_so(monkeypatc
 @pytest.mark.parametrize(
     ("dialect", "key", "kinds", "holders", "inner"),
     [
-        (TWILIO, "event", ["media", "mark", "clear", "x"], ["media", "mark", "streamSid"], ["payload", "name"]),
-        (ACS, "kind", ["AudioData", "StopAudio", "x"], ["audioData", "AudioData", "stopAudio"], ["data", "Data"]),
+        (
+            TWILIO,
+            "event",
+            ["media", "mark", "clear", "x"],
+            ["media", "mark", "streamSid"],
+            ["payload", "name"],
+        ),
+        (
+            ACS,
+            "kind",
+            ["AudioData", "StopAudio", "x"],
+            ["audioData", "AudioData", "stopAudio"],
+            ["data", "Data"],
+        ),
     ],
 )
 @given(data=st.data())
 def test_a_log_without_audio_gives_the_same_events(
-    dialect: Dialect, key: str, kinds: list[str], holders: list[str], inner: list[str], data: st.DataObject
+    dialect: Dialect,
+    key: str,
+    kinds: list[str],
+    holders: list[str],
+    inner: list[str],
+    data: st.DataObject,
 ) -> None:
-    fields_of = st.none() | st.text(max_size=9) | st.dictionaries(st.sampled_from(inner), st.text(max_size=8))
+    fields_of = (
+        st.none()
+        | st.text(max_size=9)
+        | st.dictionaries(st.sampled_from(inner), st.text(max_size=8))
+    )
     fields = data.draw(st.dictionaries(st.sampled_from(holders), fields_of))
     message = msgspec.json.encode({key: data.draw(st.sampled_from(kinds))} | fields)
     event = event_of(message, dialect)
@@ -375,8 +470,12 @@ def test_a_log_without_audio_gives_the_same_events(
 
 
 @pytest.mark.parametrize(
-    "dialect", [each for each in DIALECTS.values() if each.turn_source is SOUND], ids=lambda each: each.name
+    "dialect",
+    [each for each in DIALECTS.values() if each.turn_source is SOUND],
+    ids=lambda each: each.name,
 )
 def test_a_call_has_the_default_formats_of_its_dialect(dialect: Dialect) -> None:
-    """Decoded Opus has errors of its own in its format, which is otherwise that of the caller's audio."""
+    """Decoded Opus has errors of its own in its format, which is otherwise that of the caller's
+    audio.
+    """
     assert dialect.unsupported_setting(SessionSettings(turn_detection=DUPLEX)) is None

@@ -1,4 +1,6 @@
-"""The dialect of Deepgram's Voice Agent: its messages, its replies without names, and the settings that it refuses."""
+"""The dialect of Deepgram's Voice Agent: its messages, its replies without names, and the
+settings that it refuses.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,13 @@ def test_the_first_message_has_all_settings_of_the_session() -> None:
     assert not messages
     assert welcomed == AwaitedEvent(EventKind.SESSION_CREATED, "Welcome")
     assert applied == AwaitedEvent(EventKind.SESSION_UPDATED, "SettingsApplied")
-    listen = {"type": "deepgram", "model": "nova-3", "language": "en", "keyterms": ["parcel"], "smart_format": True}
+    listen = {
+        "type": "deepgram",
+        "model": "nova-3",
+        "language": "en",
+        "keyterms": ["parcel"],
+        "smart_format": True,
+    }
     assert body(set_up) == {
         "type": "Settings",
         "audio": {
@@ -89,7 +97,10 @@ def test_the_first_message_has_all_settings_of_the_session() -> None:
     ("session", "setting"),
     [
         ({}, "turn_detection must be server_vad"),
-        ({"turn_detection": {"type": "server_vad", "silence_duration_ms": 300}}, "turn_detection must be server_vad"),
+        (
+            {"turn_detection": {"type": "server_vad", "silence_duration_ms": 300}},
+            "turn_detection must be server_vad",
+        ),
         ({"tool_choice": "required", **VAD}, "tool_choice"),
         ({"output": "text", **VAD}, "output must be audio"),
         ({"input_transcription": {"model": "nova-3", "prompt": "x"}, **VAD}, "prompt"),
@@ -97,13 +108,18 @@ def test_the_first_message_has_all_settings_of_the_session() -> None:
         ({"extra": {"agent": {"think": {"prompt": "x"}}}, **VAD}, "use `instructions`"),
     ],
 )
-def test_settings_that_the_service_does_not_have_are_refused(session: dict[str, Any], setting: str) -> None:
+def test_settings_that_the_service_does_not_have_are_refused(
+    session: dict[str, Any], setting: str
+) -> None:
     with pytest.raises(ScriptError, match=setting):
         compiled(say(), **session)
 
 
 def test_the_address_is_known_by_host_and_by_path() -> None:
-    for found in (service_at("agent.deepgram.com", ""), service_at("proxy.example", "/v1/agent/converse")):
+    for found in (
+        service_at("agent.deepgram.com", ""),
+        service_at("proxy.example", "/v1/agent/converse"),
+    ):
         assert found is not None
         assert found.key_header == ("Authorization", "Token")
         assert "key" not in found.url
@@ -144,10 +160,15 @@ def test_spoken_turns_are_measured_from_the_end_of_speech(tmp_path: Path) -> Non
     first, second = ended.turns
     for turn in ended.turns:
         assert turn.instants["first_audio"] - turn.instants["speech_end"] == 300 * MS
-        assert turn.metrics_ns()["voice_to_voice"] == turn.instants["first_audible"] - turn.instants["speech_end"]
+        assert (
+            turn.metrics_ns()["voice_to_voice"]
+            == turn.instants["first_audible"] - turn.instants["speech_end"]
+        )
         assert turn.input_text == "Where is it?"
         assert {"speech_started", "input_transcribed"} <= turn.instants.keys()
-        assert {"speech_stopped", "committed"}.isdisjoint(turn.instants), "the service does not report them"
+        assert {"speech_stopped", "committed"}.isdisjoint(turn.instants), (
+            "the service does not report them"
+        )
     # nothing of the service is pending after the first turn
     assert second.instants["speech_start"] - first.instants["ended"] < 1_000 * MS
 
@@ -176,7 +197,9 @@ def test_speech_interrupts_a_reply_and_gets_its_own(tmp_path: Path, *, is_genera
 
 def test_functions_are_called_and_the_service_continues_by_itself(tmp_path: Path) -> None:
     answer = [(1 * MS, RESULT), *REPLY]
-    ended = talk(tmp_path, compiled(say(), tools=(parcels(),), **VAD), service([(200 * MS, CALL)], answer))
+    ended = talk(
+        tmp_path, compiled(say(), tools=(parcels(),), **VAD), service([(200 * MS, CALL)], answer)
+    )
 
     (turn,) = ended.turns
     assert (ended.session.outcome, turn.outcome) == ("ok", "ok")
@@ -194,9 +217,17 @@ def test_functions_are_called_and_the_service_continues_by_itself(tmp_path: Path
 
 @pytest.mark.parametrize("ends", [True, False], ids=["done", "without an end"])
 def test_audio_of_the_words_before_a_call_is_not_the_answer(tmp_path: Path, *, ends: bool) -> None:
-    before = [(100 * MS, said("Let me see.")), (110 * MS, SOUND), (200 * MS, CALL), (210 * MS, SOUND)]
+    before = [
+        (100 * MS, said("Let me see.")),
+        (110 * MS, SOUND),
+        (200 * MS, CALL),
+        (210 * MS, SOUND),
+    ]
     rest = [(5 * MS, RESULT), (10 * MS, SOUND), *([(20 * MS, DONE)] if ends else [])]
-    answer = [(250 * MS, said("It is")), *((delay, data) for delay, data in REPLY if data != said("It is"))]
+    answer = [
+        (250 * MS, said("It is")),
+        *((delay, data) for delay, data in REPLY if data != said("It is")),
+    ]
     peer = service(before, [*rest, *answer])
     ended = talk(tmp_path, compiled(say(), tools=(parcels(),), **VAD), peer)
 
@@ -208,7 +239,9 @@ def test_audio_of_the_words_before_a_call_is_not_the_answer(tmp_path: Path, *, e
 
 
 def test_a_cancelled_function_call_ends_its_turn(tmp_path: Path) -> None:
-    cancelled = message("FunctionCallCancelled", functions=[{"id": "call-1", "name": "find_parcel"}])
+    cancelled = message(
+        "FunctionCallCancelled", functions=[{"id": "call-1", "name": "find_parcel"}]
+    )
     peer = service([(200 * MS, CALL), (210 * MS, STARTED), (211 * MS, cancelled)])
     slow = replace(parcels(), delay=5.0)
     ended = talk(tmp_path, compiled(say(), tools=(slow,), **VAD), peer)
@@ -219,14 +252,24 @@ def test_a_cancelled_function_call_ends_its_turn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("last", "outcome"),
     [
-        ([(100 * MS, message("Error", code="FAILED_TO_THINK", description="No model."))], "failed:failed_to_think"),
+        (
+            [(100 * MS, message("Error", code="FAILED_TO_THINK", description="No model."))],
+            "failed:failed_to_think",
+        ),
         ([(100 * MS, message("Error", code="MAXIMUM_SESSION_LENGTH_REACHED"))], "session_expired"),
-        ([(90 * MS, message("Warning", code="MAXIMUM_SESSION_LENGTH_APPROACHING")), closing(100 * MS, 1000, "")],
-         "session_expired"),
+        (
+            [
+                (90 * MS, message("Warning", code="MAXIMUM_SESSION_LENGTH_APPROACHING")),
+                closing(100 * MS, 1000, ""),
+            ],
+            "session_expired",
+        ),
         ([closing(100 * MS, 1011, "timeout")], "closed:1011"),
     ],
-)  # fmt: skip
-def test_the_end_of_a_session_has_its_own_outcome(tmp_path: Path, last: list[Any], outcome: str) -> None:
+)
+def test_the_end_of_a_session_has_its_own_outcome(
+    tmp_path: Path, last: list[Any], outcome: str
+) -> None:
     ended = talk(tmp_path, compiled(say(), say("again"), **VAD), service(REPLY, last))
 
     assert (ended.session.outcome, ended.outcomes) == (outcome, ["ok", outcome])
@@ -253,23 +296,49 @@ def test_audio_is_removed_from_messages_of_both_directions() -> None:
 
 
 def test_calls_that_the_service_executes_itself_are_no_calls() -> None:
-    (event,) = decoded(message("FunctionCallRequest", functions=[{"id": "1", "name": "f", "client_side": False}]))
+    (event,) = decoded(
+        message("FunctionCallRequest", functions=[{"id": "1", "name": "f", "client_side": False}])
+    )
 
     assert event.kind is EventKind.NOTED
 
 
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 TYPES = st.sampled_from(
-    ["Welcome", "SettingsApplied", "ConversationText", "UserStartedSpeaking", "AgentAudioDone", "FunctionCallRequest",
-     "FunctionCallCancelled", "FunctionCallResponse", "InjectionRefused", "Error", "Warning", "LatencyReport", "other"]
-)  # fmt: skip
-FIELDS = st.sampled_from(["role", "content", "functions", "code", "description", "message", "request_id", "binary"])
+    [
+        "Welcome",
+        "SettingsApplied",
+        "ConversationText",
+        "UserStartedSpeaking",
+        "AgentAudioDone",
+        "FunctionCallRequest",
+        "FunctionCallCancelled",
+        "FunctionCallResponse",
+        "InjectionRefused",
+        "Error",
+        "Warning",
+        "LatencyReport",
+        "other",
+    ]
+)
+FIELDS = st.sampled_from(
+    ["role", "content", "functions", "code", "description", "message", "request_id", "binary"]
+)
 JSON = LEAF | st.lists(LEAF | st.dictionaries(FIELDS, LEAF, max_size=2), max_size=3)
 
 
-@given(st.lists(st.tuples(TYPES | LEAF, st.dictionaries(FIELDS, JSON, max_size=3)) | st.binary(max_size=9), max_size=6))
+@given(
+    st.lists(
+        st.tuples(TYPES | LEAF, st.dictionaries(FIELDS, JSON, max_size=3)) | st.binary(max_size=9),
+        max_size=6,
+    )
+)
 def test_any_message_is_decoded_without_an_error(messages: list[Any]) -> None:
     reader = DeepgramReader()
     for found in messages:
-        data = BinaryMessage(found) if isinstance(found, bytes) else msgspec.json.encode({"type": found[0], **found[1]})
+        data = (
+            BinaryMessage(found)
+            if isinstance(found, bytes)
+            else msgspec.json.encode({"type": found[0], **found[1]})
+        )
         assert reader.decode(data)

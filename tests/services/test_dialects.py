@@ -40,7 +40,16 @@ from bench.wire.settings import (
     merged,
 )
 from tests.examples import thorough
-from tests.helpers import OTHER, REALTIME, build_message, delta, event_of, message, request_name, transcribed
+from tests.helpers import (
+    OTHER,
+    REALTIME,
+    build_message,
+    delta,
+    event_of,
+    message,
+    request_name,
+    transcribed,
+)
 
 FULL = SessionSettings(
     output="audio",
@@ -60,7 +69,11 @@ def decoded(message: ClientMessage) -> dict[str, Any]:
 
 def set_up(dialect: Dialect, settings: SessionSettings, event_id: str) -> dict[str, Any]:
     """Return the only message that sets up a session."""
-    (update,) = (step for step in dialect.setup_messages(settings, event_id) if isinstance(step, ClientMessage))
+    (update,) = (
+        step
+        for step in dialect.setup_messages(settings, event_id)
+        if isinstance(step, ClientMessage)
+    )
     return decoded(update)
 
 
@@ -101,7 +114,11 @@ def test_ga_writes_a_nested_session_with_its_type() -> None:
             "output_modalities": ["audio"],
             "instructions": "Be brief.",
             "audio": {
-                "input": {"format": pcm, "turn_detection": None, "transcription": {"model": "whisper-1"}},
+                "input": {
+                    "format": pcm,
+                    "turn_detection": None,
+                    "transcription": {"model": "whisper-1"},
+                },
                 "output": {"format": pcm, "voice": "alloy"},
             },
             "max_output_tokens": 400,
@@ -110,7 +127,9 @@ def test_ga_writes_a_nested_session_with_its_type() -> None:
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-def test_settings_that_are_not_set_are_omitted_but_turn_detection_is_always_written(dialect: Dialect) -> None:
+def test_settings_that_are_not_set_are_omitted_but_turn_detection_is_always_written(
+    dialect: Dialect,
+) -> None:
     session = session_of(dialect)
     input_settings = session.get("audio", {}).get("input", {}) | session
 
@@ -120,10 +139,16 @@ def test_settings_that_are_not_set_are_omitted_but_turn_detection_is_always_writ
 
 
 def input_settings_of(dialect: Dialect, settings: SessionSettings) -> dict[str, Any]:
-    """Return the session's input format and turn detection, from the place that the dialect uses."""
+    """Return the session's input format and turn detection, from the place that the dialect
+    uses.
+    """
     session = set_up(dialect, settings, "e")["session"]
     input_settings = session.get("audio", {}).get("input", {}) | session
-    format = input_settings["input_audio_format"] if "input_audio_format" in session else input_settings["format"]
+    format = (
+        input_settings["input_audio_format"]
+        if "input_audio_format" in session
+        else input_settings["format"]
+    )
     return {"format": format, "turn_detection": input_settings["turn_detection"]}
 
 
@@ -133,19 +158,36 @@ def input_settings_of(dialect: Dialect, settings: SessionSettings) -> dict[str, 
     [
         (TurnDetection(), {"type": "server_vad"}),
         (
-            TurnDetection(threshold=0.0, prefix_padding_ms=0, silence_duration_ms=500, create_response=False,
-                          interrupt_response=False),
-            {"type": "server_vad", "threshold": 0.0, "prefix_padding_ms": 0, "silence_duration_ms": 500,
-             "create_response": False, "interrupt_response": False},
+            TurnDetection(
+                threshold=0.0,
+                prefix_padding_ms=0,
+                silence_duration_ms=500,
+                create_response=False,
+                interrupt_response=False,
+            ),
+            {
+                "type": "server_vad",
+                "threshold": 0.0,
+                "prefix_padding_ms": 0,
+                "silence_duration_ms": 500,
+                "create_response": False,
+                "interrupt_response": False,
+            },
         ),
         (TurnDetection(idle_timeout_ms=6_000), {"type": "server_vad", "idle_timeout_ms": 6_000}),
-        (TurnDetection(type="semantic_vad", eagerness="high"), {"type": "semantic_vad", "eagerness": "high"}),
+        (
+            TurnDetection(type="semantic_vad", eagerness="high"),
+            {"type": "semantic_vad", "eagerness": "high"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_turn_detection_is_written_with_only_the_given_settings(
     dialect: Dialect, wanted: TurnDetection, written: dict[str, Any]
 ) -> None:
-    assert input_settings_of(dialect, SessionSettings(turn_detection=wanted))["turn_detection"] == written
+    assert (
+        input_settings_of(dialect, SessionSettings(turn_detection=wanted))["turn_detection"]
+        == written
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,8 +198,12 @@ def test_turn_detection_is_written_with_only_the_given_settings(
         ("g711_alaw", {"type": "audio/pcma"}),
     ],
 )
-def test_each_dialect_has_its_name_for_an_audio_format(format: AudioFormatName, ga: dict[str, Any]) -> None:
-    settings = SessionSettings(input_format=format, output_format="pcm16" if format != "pcm16" else "g711_ulaw")
+def test_each_dialect_has_its_name_for_an_audio_format(
+    format: AudioFormatName, ga: dict[str, Any]
+) -> None:
+    settings = SessionSettings(
+        input_format=format, output_format="pcm16" if format != "pcm16" else "g711_ulaw"
+    )
     back = SessionSettings(output_format=format)
 
     assert input_settings_of(PREVIEW, settings)["format"] == format
@@ -169,7 +215,9 @@ def test_each_dialect_has_its_name_for_an_audio_format(format: AudioFormatName, 
 @pytest.mark.parametrize(
     ("format", "rate_hz"), [("pcm16@8000", 8_000), ("pcm16@16000", 16_000), ("pcm16@48000", 48_000)]
 )
-def test_each_dialect_writes_a_pcm_sample_rate_in_its_own_place(format: AudioFormatName, rate_hz: int) -> None:
+def test_each_dialect_writes_a_pcm_sample_rate_in_its_own_place(
+    format: AudioFormatName, rate_hz: int
+) -> None:
     settings = SessionSettings(input_format=format)
 
     assert (
@@ -247,8 +295,12 @@ def test_the_other_client_events_are_the_same_in_all_dialects() -> None:
     assert decoded(GA.clear("e4")) == {"type": "input_audio_buffer.clear", "event_id": "e4"}
 
 
-@pytest.mark.parametrize("dialect", [dialect for dialect in REALTIME.values() if dialect is not VLLM_OMNI])
-def test_settings_are_sent_after_session_created_and_acknowledged_by_session_updated(dialect: Dialect) -> None:
+@pytest.mark.parametrize(
+    "dialect", [dialect for dialect in REALTIME.values() if dialect is not VLLM_OMNI]
+)
+def test_settings_are_sent_after_session_created_and_acknowledged_by_session_updated(
+    dialect: Dialect,
+) -> None:
     greeting, update, taken = dialect.setup_messages(SessionSettings(), "e")
 
     assert isinstance(greeting, AwaitedEvent)
@@ -259,13 +311,20 @@ def test_settings_are_sent_after_session_created_and_acknowledged_by_session_upd
         MessageKind.SET_UP,
         EventKind.SESSION_UPDATED,
     )
-    assert [event_of(message(step.name), dialect).kind for step in (greeting, taken)] == [greeting.kind, taken.kind]
+    assert [event_of(message(step.name), dialect).kind for step in (greeting, taken)] == [
+        greeting.kind,
+        taken.kind,
+    ]
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
 def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
     sent = [
-        *(step for step in dialect.setup_messages(SessionSettings(), "e") if isinstance(step, ClientMessage)),
+        *(
+            step
+            for step in dialect.setup_messages(SessionSettings(), "e")
+            if isinstance(step, ClientMessage)
+        ),
         dialect.message(build_message("Hello"), "e"),
         dialect.append(b"", "e"),
         dialect.commit("e"),
@@ -276,9 +335,14 @@ def test_every_message_name_maps_to_its_message_kind(dialect: Dialect) -> None:
         dialect.retrieve("item_1", "e"),
     ]
 
-    # RAW is a message whose name comes from the script; a session of these dialects ends with its connection
+    # RAW is a message whose name comes from the script; a session of these dialects ends with its
+    # connection
     acts = [act for act in MessageKind if act not in (MessageKind.RAW, MessageKind.CLOSE)]
-    assert [dialect.message_kinds[message.name] for message in sent] == [message.kind for message in sent] == acts
+    assert (
+        [dialect.message_kinds[message.name] for message in sent]
+        == [message.kind for message in sent]
+        == acts
+    )
     assert len(set(dialect.message_kinds.values())) == len(acts)
 
 
@@ -287,18 +351,35 @@ def test_a_message_without_its_audio_decodes_to_the_same_events(dialect: Dialect
     append, other = dialect.append(bytes(300), "e1"), dialect.message(build_message("Hello"), "e2")
     for data in (delta(dialect, "audio", "resp_1"), delta(OTHER[dialect], "audio", "resp_1")):
         whole, stored = (event_of(each, dialect) for each in (data, dialect.without_audio(data)))
-        assert (stored.kind, stored.name, stored.other_dialect) == (whole.kind, whole.name, whole.other_dialect)
-        assert (stored.response_id, stored.item_id, stored.payload) == (whole.response_id, whole.item_id, EMPTY)
+        assert (stored.kind, stored.name, stored.other_dialect) == (
+            whole.kind,
+            whole.name,
+            whole.other_dialect,
+        )
+        assert (stored.response_id, stored.item_id, stored.payload) == (
+            whole.response_id,
+            whole.item_id,
+            EMPTY,
+        )
 
-    assert decoded(replace(append, data=dialect.without_audio(append.data))) == {"type": append.name, "event_id": "e1"}
+    assert decoded(replace(append, data=dialect.without_audio(append.data))) == {
+        "type": append.name,
+        "event_id": "e1",
+    }
     for data in (other.data, transcribed("item_1"), delta(dialect, "text", "resp_1")):
         assert dialect.without_audio(data) == data
 
 
 def test_the_dialect_names_of_a_targets_file_are_those_of_the_dialects() -> None:
-    registered = {d for service in SERVICES.values() for d in (service.dialect, *(r.dialect for r in service.routes))}
+    registered = {
+        d
+        for service in SERVICES.values()
+        for d in (service.dialect, *(r.dialect for r in service.routes))
+    }
 
-    assert set(DIALECTS.values()) == registered | {dialect for tracks in TRACKS.values() for dialect in tracks.by_codec}
+    assert set(DIALECTS.values()) == registered | {
+        dialect for tracks in TRACKS.values() for dialect in tracks.by_codec
+    }
     assert get_args(get_type_hints(TargetEntry)["dialect"]) == (*DIALECTS,)
 
 
@@ -306,13 +387,17 @@ VAD = TurnDetection(silence_duration_ms=400)
 
 
 def conflict(dialect: Dialect, settings: SessionSettings) -> tuple[tuple[str, ...], str] | None:
-    """Return (key under `extra`, remedy) if the dialect refuses a key on which the load generator relies."""
+    """Return (key under `extra`, remedy) if the dialect refuses a key on which the load
+    generator relies.
+    """
     refused = dialect.unsupported_setting(settings)
     if refused is None:
         return None
     above, *place = refused.setting
     assert above == "extra"
-    refused_key, remedy = refused.reason.removeprefix("extra must not set ").split(", which this tool relies on: ")
+    refused_key, remedy = refused.reason.removeprefix("extra must not set ").split(
+        ", which this tool relies on: "
+    )
     assert refused_key == ".".join(place)
     return tuple(place), remedy
 
@@ -339,7 +424,10 @@ def test_ga_merges_extra_into_the_session() -> None:
 
 def test_preview_supports_voice_objects_and_custom_detectors_through_extra() -> None:
     voice = {"type": "azure-standard", "name": "en-US-Ava:DragonHDLatestNeural"}
-    extra = {"voice": voice, "turn_detection": {"type": "azure_semantic_vad", "remove_filler_words": True}}
+    extra = {
+        "voice": voice,
+        "turn_detection": {"type": "azure_semantic_vad", "remove_filler_words": True},
+    }
     session = session_of(PREVIEW, voice="alloy", turn_detection=VAD, extra=extra)
 
     assert session["voice"] == voice
@@ -352,7 +440,8 @@ def test_preview_supports_voice_objects_and_custom_detectors_through_extra() -> 
 
 @pytest.mark.parametrize(
     ("dialect", "path", "remedy"),
-    [(GA, *kept) for kept in GA.stored.items()] + [(PREVIEW, *kept) for kept in PREVIEW.stored.items()],
+    [(GA, *kept) for kept in GA.stored.items()]
+    + [(PREVIEW, *kept) for kept in PREVIEW.stored.items()],
 )
 def test_extra_must_not_set_keys_that_the_tool_relies_on_or_their_parents(
     dialect: Dialect, path: tuple[str, ...], remedy: str
@@ -362,7 +451,9 @@ def test_extra_must_not_set_keys_that_the_tool_relies_on_or_their_parents(
         for key in reversed(path[:depth]):
             extra = {key: extra}
         settings = SessionSettings(
-            turn_detection=VAD, input_transcription=InputTranscription(model="whisper-1"), extra=extra
+            turn_detection=VAD,
+            input_transcription=InputTranscription(model="whisper-1"),
+            extra=extra,
         )
         place, advice = conflict(dialect, settings) or ((), "")
         assert place == path[:depth]
@@ -379,7 +470,13 @@ def test_a_disabled_feature_cannot_be_refined_with_extra() -> None:
         assert remedy == "use `turn_detection`"
     language = {"audio": {"input": {"transcription": {"language": "de"}}}}
     assert (
-        conflict(GA, SessionSettings(input_transcription=InputTranscription(model="whisper-1"), extra=language)) is None
+        conflict(
+            GA,
+            SessionSettings(
+                input_transcription=InputTranscription(model="whisper-1"), extra=language
+            ),
+        )
+        is None
     )
     assert conflict(GA, SessionSettings(extra=language)) is not None
 
@@ -414,7 +511,9 @@ def test_xai_receives_voice_and_turn_detection_at_the_top_level() -> None:
 def test_extra_must_not_override_xai_s_turn_detection_settings_that_the_tool_relies_on() -> None:
     undone = {"turn_detection": {"create_response": False}}
 
-    assert "extra must not set turn_detection.create_response" in refusal(XAI, turn_detection=LOUD_VAD, extra=undone)
+    assert "extra must not set turn_detection.create_response" in refusal(
+        XAI, turn_detection=LOUD_VAD, extra=undone
+    )
     assert refusal(XAI, turn_detection=LOUD_VAD, extra={"turn_detection": {"threshold": 0.9}}) == ""
 
 
@@ -437,7 +536,9 @@ def test_qwen_input_is_16_khz_by_default_and_other_rates_are_written_like_its_sd
         "output": {"format": {"type": "pcm", "sample_rate": 24_000}},
     }
     assert "input_audio_format" not in wide
-    assert "must be one of pcm16@16000, pcm16@8000, pcm16, pcm16@48000" in refusal(QWEN, input_format="g711_ulaw")
+    assert "must be one of pcm16@16000, pcm16@8000, pcm16, pcm16@48000" in refusal(
+        QWEN, input_format="g711_ulaw"
+    )
 
 
 @pytest.mark.parametrize("dialect", [QWEN, STEPFUN], ids=lambda dialect: dialect.name)
@@ -446,7 +547,10 @@ def test_functions_are_wrapped_if_the_service_requires_it(dialect: Dialect) -> N
 
 
 def test_glm_receives_the_sample_rate_in_the_format_name_and_who_ends_turns() -> None:
-    by_client, by_service = session_of(GLM), session_of(GLM, turn_detection=LOUD_VAD, input_format="pcm16")
+    by_client, by_service = (
+        session_of(GLM),
+        session_of(GLM, turn_detection=LOUD_VAD, input_format="pcm16"),
+    )
 
     assert (by_client["input_audio_format"], by_client["output_audio_format"]) == ("pcm16", "pcm")
     assert by_client["turn_detection"] == {"type": "client_vad"}
@@ -478,14 +582,23 @@ def test_semantic_vad_is_refused_by_dialects_without_it(dialect: Dialect) -> Non
         (STEPFUN, "response.audio_transcript.delta", EventKind.TRANSCRIPT_DELTA),
     ],
 )
-def test_events_specific_to_a_service_are_known(dialect: Dialect, name: str, kind: EventKind) -> None:
+def test_events_specific_to_a_service_are_known(
+    dialect: Dialect, name: str, kind: EventKind
+) -> None:
     assert event_of(message(name), dialect).kind is kind
 
 
 @thorough
-@given(data=st.binary(max_size=300), binary=st.booleans(), dialect=st.sampled_from(list(DIALECTS.values())))
+@given(
+    data=st.binary(max_size=300),
+    binary=st.booleans(),
+    dialect=st.sampled_from(list(DIALECTS.values())),
+)
 def test_no_message_makes_a_dialect_raise(data: bytes, binary: bool, dialect: Dialect) -> None:
-    assert all(isinstance(event, ServerEvent) for event in dialect.decode(BinaryMessage(data) if binary else data))
+    assert all(
+        isinstance(event, ServerEvent)
+        for event in dialect.decode(BinaryMessage(data) if binary else data)
+    )
 
 
 OFFICIAL = {GA: "openai.types.realtime", PREVIEW: "openai.types.beta.realtime"}
@@ -505,7 +618,9 @@ def unknown(value: Any, at: str = "") -> Iterator[str]:
 
 
 def official(dialect: Dialect) -> Any:
-    """Return the types of the official SDK. Their import takes a second, and every worker imports this module."""
+    """Return the types of the official SDK. Their import takes a second, and every worker
+    imports this module.
+    """
     return import_module(OFFICIAL[dialect])
 
 
@@ -521,24 +636,40 @@ def read_as(model: type[BaseModel], written: ClientMessage) -> Any:
 def test_a_message_is_an_item_with_its_role(dialect: Dialect, written: Message) -> None:
     read = read_as(official(dialect).ConversationItemCreateEvent, dialect.message(written, "e1"))
 
-    assert (read.item.type, read.item.role, read.item.content[0].text) == ("message", written.role, "Hello")
-    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(written.role, "input_text")  # type: ignore[attr-defined]
+    assert (read.item.type, read.item.role, read.item.content[0].text) == (
+        "message",
+        written.role,
+        "Hello",
+    )
+    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(
+        written.role, "input_text"
+    )  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)
 def test_a_function_call_of_an_earlier_session_and_its_output_are_items(dialect: Dialect) -> None:
     event = official(dialect).ConversationItemCreateEvent
-    call = read_as(event, dialect.function_call(FunctionCall("c1", "find_parcel", '{"order": "7"}'), "e1")).item
-    output = read_as(event, dialect.function_output(FunctionOutput(call_id="c1", output="here"), "e2")).item
+    call = read_as(
+        event, dialect.function_call(FunctionCall("c1", "find_parcel", '{"order": "7"}'), "e1")
+    ).item
+    output = read_as(
+        event, dialect.function_output(FunctionOutput(call_id="c1", output="here"), "e2")
+    ).item
 
     assert (call.type, call.call_id, call.name, call.arguments) == (
-        "function_call", "c1", "find_parcel", '{"order": "7"}'
-    )  # fmt: skip
+        "function_call",
+        "c1",
+        "find_parcel",
+        '{"order": "7"}',
+    )
     assert (output.type, output.call_id, output.output) == ("function_call_output", "c1", "here")
 
 
 def test_an_image_follows_the_text_of_its_message() -> None:
-    read = read_as(official(GA).ConversationItemCreateEvent, GA.message(build_message("This?", image=IMAGE), "e1"))
+    read = read_as(
+        official(GA).ConversationItemCreateEvent,
+        GA.message(build_message("This?", image=IMAGE), "e1"),
+    )
 
     assert [(part.type, part.text or part.image_url) for part in read.item.content] == [
         ("input_text", "This?"),
@@ -552,7 +683,9 @@ def test_an_out_of_band_response_has_its_input_and_its_identifying_name(
     dialect: Dialect, given: tuple[Message, ...]
 ) -> None:
     settings = ResponseSettings(conversation="none", input=given, metadata={"a": "b"})
-    read = read_as(official(dialect).ResponseCreateEvent, dialect.request(settings, "turn-1-response")).response
+    read = read_as(
+        official(dialect).ResponseCreateEvent, dialect.request(settings, "turn-1-response")
+    ).response
 
     assert (read.conversation, len(read.input)) == ("none", len(given))
     assert read.metadata == {"a": "b", "rtbench_request": "turn-1-response"}
@@ -560,20 +693,44 @@ def test_an_out_of_band_response_has_its_input_and_its_identifying_name(
 
 @pytest.mark.parametrize(
     "truncation",
-    ["auto", "disabled", {"type": "retention_ratio", "retention_ratio": 0.8, "token_limits": {"post_instructions": 9}}],
+    [
+        "auto",
+        "disabled",
+        {
+            "type": "retention_ratio",
+            "retention_ratio": 0.8,
+            "token_limits": {"post_instructions": 9},
+        },
+    ],
 )
 def test_reasoning_and_truncation_are_session_settings(truncation: Any) -> None:
-    settings = SessionSettings(reasoning={"effort": "low"}, truncation=truncation, max_output_tokens="inf")
-    (update,) = (step for step in GA.setup_messages(settings, "e") if isinstance(step, ClientMessage))
+    settings = SessionSettings(
+        reasoning={"effort": "low"}, truncation=truncation, max_output_tokens="inf"
+    )
+    (update,) = (
+        step for step in GA.setup_messages(settings, "e") if isinstance(step, ClientMessage)
+    )
     session = read_as(official(GA).SessionUpdateEvent, update).session
 
     assert session.reasoning.effort == "low"
     assert session.max_output_tokens == "inf"
-    assert session.truncation == truncation or session.truncation.model_dump(exclude_none=True) == truncation
+    assert (
+        session.truncation == truncation
+        or session.truncation.model_dump(exclude_none=True) == truncation
+    )
 
 
 def test_the_request_name_in_a_response_s_metadata_is_read() -> None:
-    given: list[Any] = [{"rtbench_request": "turn-1-response"}, {"rtbench_request": 7}, {}, [], None]
-    bodies = [message("response.created", response={"id": "r1", "metadata": metadata}) for metadata in given]
+    given: list[Any] = [
+        {"rtbench_request": "turn-1-response"},
+        {"rtbench_request": 7},
+        {},
+        [],
+        None,
+    ]
+    bodies = [
+        message("response.created", response={"id": "r1", "metadata": metadata})
+        for metadata in given
+    ]
 
     assert [event_of(body, GA).request for body in bodies] == ["turn-1-response", "", "", "", ""]

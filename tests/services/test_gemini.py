@@ -1,4 +1,6 @@
-"""The dialect of Gemini Live: its messages, its replies without names, its tokens, and the settings that it refuses."""
+"""The dialect of Gemini Live: its messages, its replies without names, its tokens, and the
+settings that it refuses.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +59,16 @@ def test_the_first_message_has_all_settings_of_the_session() -> None:
         reasoning={"effort": "low"},
         max_output_tokens=500,
         input_transcription={"model": "any", "language": "en", "keywords": ["parcel"]},
-        turn_detection={"type": "server_vad", "silence_duration_ms": 300, "interrupt_response": False},
+        turn_detection={
+            "type": "server_vad",
+            "silence_duration_ms": 300,
+            "interrupt_response": False,
+        },
         truncation={"retention_ratio": 0.5, "post_instructions": 8_000},
-        extra={"contextWindowCompression": {"slidingWindow": {}}, "proactivity": {"proactiveAudio": True}},
+        extra={
+            "contextWindowCompression": {"slidingWindow": {}},
+            "proactivity": {"proactiveAudio": True},
+        },
     )
     set_up, awaited = GEMINI.setup_messages(settings, "e1")
 
@@ -79,7 +88,10 @@ def test_the_first_message_has_all_settings_of_the_session() -> None:
             },
             "inputAudioTranscription": {"languageCodes": ["en"], "customVocabulary": ["parcel"]},
             "outputAudioTranscription": {},
-            "contextWindowCompression": {"triggerTokens": 8_000, "slidingWindow": {"targetTokens": 4_000}},
+            "contextWindowCompression": {
+                "triggerTokens": 8_000,
+                "slidingWindow": {"targetTokens": 4_000},
+            },
             "proactivity": {"proactiveAudio": True},
         }
     }
@@ -100,13 +112,22 @@ def test_a_history_follows_the_set_up_as_complete_content() -> None:
 
     assert not messages
     assert body(set_up)["setup"]["historyConfig"] == {"initialHistoryInClientContent": True}
-    turns = [{"role": "user", "parts": [{"text": "Hello"}]}, {"role": "model", "parts": [{"text": "Yes?"}]}]
+    turns = [
+        {"role": "user", "parts": [{"text": "Hello"}]},
+        {"role": "model", "parts": [{"text": "Yes?"}]},
+    ]
     assert body(seeded) == {"clientContent": {"turns": turns, "turnComplete": True}}
 
 
 def test_a_function_output_is_an_object() -> None:
-    for output, response in (('{"a": 1}', {"a": 1}), ("sunny", {"output": "sunny"}), ("[1]", {"output": "[1]"})):
-        message = GEMINI.function_output(FunctionOutput(call_id="c1", name="f", output=output), "e1")
+    for output, response in (
+        ('{"a": 1}', {"a": 1}),
+        ("sunny", {"output": "sunny"}),
+        ("[1]", {"output": "[1]"}),
+    ):
+        message = GEMINI.function_output(
+            FunctionOutput(call_id="c1", name="f", output=output), "e1"
+        )
         assert body(message) == {
             "toolResponse": {"functionResponses": [{"id": "c1", "name": "f", "response": response}]}
         }
@@ -125,7 +146,9 @@ def test_a_function_output_is_an_object() -> None:
         ({"extra": {"generationConfig": {"responseModalities": ["TEXT"]}}}, "use `output`"),
     ],
 )
-def test_settings_that_the_service_does_not_have_are_refused(session: dict[str, Any], setting: str) -> None:
+def test_settings_that_the_service_does_not_have_are_refused(
+    session: dict[str, Any], setting: str
+) -> None:
     with pytest.raises(ScriptError, match=setting):
         compiled(say(), **session)
 
@@ -188,7 +211,9 @@ def test_the_remedy_of_a_set_up_without_an_answer_names_no_events_of_other_servi
     assert "twilio" not in remedy
 
 
-@pytest.mark.parametrize("path", ["/ws/google.ai.generativelanguage", GEMINI_PATH.format("v1/v2"), "/x-v1/realtime"])
+@pytest.mark.parametrize(
+    "path", ["/ws/google.ai.generativelanguage", GEMINI_PATH.format("v1/v2"), "/x-v1/realtime"]
+)
 def test_another_path_of_google_does_not_determine_the_dialect(path: str) -> None:
     target = resolve_target({"K": KEY}, url=f"wss://voice.example{path}", api_key_env="K")
 
@@ -239,7 +264,9 @@ def test_without_turn_detection_the_client_begins_and_ends_the_activity(tmp_path
 
 
 def detecting(*replies: Sequence[PeerAnswer], speech_chunks: int) -> Peer:
-    """Return a service that sends the next reply after each `speech_chunks` pieces of audio that are not silence."""
+    """Return a service that sends the next reply after each `speech_chunks` pieces of audio that
+    are not silence.
+    """
     left, heard = list(replies), [0]
 
     def answer(message: bytes) -> Iterable[PeerAnswer]:
@@ -289,7 +316,9 @@ def test_instants_that_the_service_never_reports_are_known_before_a_run() -> Non
 
 def test_reported_voice_activity_is_measured(tmp_path: Path) -> None:
     def voice(kind: str, offset: str) -> bytes:
-        return msgspec.json.encode({"voiceActivity": {"voiceActivityType": kind, "audioOffset": offset}})
+        return msgspec.json.encode(
+            {"voiceActivity": {"voiceActivityType": kind, "audioOffset": offset}}
+        )
 
     activity = (50 * MS, voice("ACTIVITY_START", "0.1s")), (80 * MS, voice("ACTIVITY_END", "0.2s"))
     talk = Talk(tmp_path, compiled(speak(), **VAD), detecting([*activity, *REPLY], speech_chunks=2))
@@ -300,7 +329,10 @@ def test_reported_voice_activity_is_measured(tmp_path: Path) -> None:
 
 
 def test_speech_whose_end_is_not_reported_is_not_awaited(tmp_path: Path) -> None:
-    began = (50 * MS, msgspec.json.encode({"voiceActivity": {"voiceActivityType": "ACTIVITY_START"}}))
+    began = (
+        50 * MS,
+        msgspec.json.encode({"voiceActivity": {"voiceActivityType": "ACTIVITY_START"}}),
+    )
     peer = detecting([began, *REPLY], [began, *REPLY], speech_chunks=2)
     talk = Talk(tmp_path, compiled(speak(), speak(), **VAD), peer)
 
@@ -313,7 +345,11 @@ def test_speech_whose_end_is_not_reported_is_not_awaited(tmp_path: Path) -> None
 def test_speech_interrupts_a_reply_and_gets_its_own(tmp_path: Path, *, is_generated: bool) -> None:
     long = [(300 * MS + number * 10 * MS, sound()) for number in range(30)]
     first = [*long, *([(700 * MS, GENERATED)] if is_generated else [])]
-    second = [(120 * MS, INTERRUPTED), (130 * MS, OVER), *((delay + 500 * MS, data) for delay, data in REPLY)]
+    second = [
+        (120 * MS, INTERRUPTED),
+        (130 * MS, OVER),
+        *((delay + 500 * MS, data) for delay, data in REPLY),
+    ]
     peer = detecting(first, second, speech_chunks=2)
     talk = Talk(tmp_path, compiled(*interrupted_by_speech(500), **VAD), peer)
 
@@ -341,7 +377,11 @@ def test_functions_are_called_and_the_service_continues_by_itself(tmp_path: Path
 
 def test_a_cancelled_function_call_ends_its_turn(tmp_path: Path) -> None:
     cancelled = msgspec.json.encode({"toolCallCancellation": {"ids": ["call-1"]}})
-    calling: Sequence[PeerAnswer] = ((200 * MS, TOOL_CALL), (210 * MS, INTERRUPTED), (211 * MS, cancelled))
+    calling: Sequence[PeerAnswer] = (
+        (200 * MS, TOOL_CALL),
+        (210 * MS, INTERRUPTED),
+        (211 * MS, cancelled),
+    )
     slow = replace(parcels(), delay=5.0)
     talk = Talk(tmp_path, compiled(say(), tools=(slow,), **VAD), google(calling))
 
@@ -351,7 +391,9 @@ def test_a_cancelled_function_call_ends_its_turn(tmp_path: Path) -> None:
 def test_tokens_that_follow_the_reply_belong_to_its_turn(tmp_path: Path) -> None:
     talk = Talk(tmp_path, compiled(say(), say("again"), **VAD), google())
 
-    assert [turn.usage for turn in talk.turns] == [TokenUsage(text_in=10, audio_in=20, text_out=4, audio_out=25)] * 2
+    assert [turn.usage for turn in talk.turns] == [
+        TokenUsage(text_in=10, audio_in=20, text_out=4, audio_out=25)
+    ] * 2
     assert talk.session.stray_usage is None
 
 
@@ -376,7 +418,9 @@ def test_a_reply_without_content_fails_its_turn(tmp_path: Path) -> None:
         ("NEED_MORE_INPUT", "ok"),
     ],
 )
-def test_the_reason_of_a_turns_end_decides_its_outcome(reason: str, outcome: str, tmp_path: Path) -> None:
+def test_the_reason_of_a_turns_end_decides_its_outcome(
+    reason: str, outcome: str, tmp_path: Path
+) -> None:
     over = msgspec.json.decode(OVER)
     over["serverContent"]["turnCompleteReason"] = reason
     cut = [*REPLY[:-2], (900 * MS, msgspec.json.encode(over))]
@@ -422,13 +466,21 @@ def test_a_renewal_needs_handles_of_the_service(extra: dict[str, Any]) -> None:
 
 
 def test_a_close_without_an_announcement_keeps_its_code(tmp_path: Path) -> None:
-    talk = Talk(tmp_path, compiled(say(), **VAD), google([closing(100 * MS, 1011, "You exceeded your quota")]))
+    talk = Talk(
+        tmp_path,
+        compiled(say(), **VAD),
+        google([closing(100 * MS, 1011, "You exceeded your quota")]),
+    )
 
     assert talk.session.outcome == "closed:1011"
 
 
 def test_text_replies_are_measured(tmp_path: Path) -> None:
-    text = [(200 * MS, content(modelTurn={"parts": [{"text": "Yes."}]})), (210 * MS, GENERATED), (220 * MS, OVER)]
+    text = [
+        (200 * MS, content(modelTurn={"parts": [{"text": "Yes."}]})),
+        (210 * MS, GENERATED),
+        (220 * MS, OVER),
+    ]
     talk = Talk(tmp_path, compiled(say(), output="text", **VAD), google(text))
 
     (turn,) = talk.turns
@@ -438,8 +490,15 @@ def test_text_replies_are_measured(tmp_path: Path) -> None:
 
 @needs_compiler
 def test_matched_words_are_words_of_the_reply(tmp_path: Path) -> None:
-    words = [(at * 20 * MS, part) for at in range(10, 30) for part in (sound(), said(f"word {at} "))]
-    reply: Sequence[PeerAnswer] = (*words, (700 * MS, said("M\u00fcller.")), (710 * MS, GENERATED), (900 * MS, OVER))
+    words = [
+        (at * 20 * MS, part) for at in range(10, 30) for part in (sound(), said(f"word {at} "))
+    ]
+    reply: Sequence[PeerAnswer] = (
+        *words,
+        (700 * MS, said("M\u00fcller.")),
+        (710 * MS, GENERATED),
+        (900 * MS, OVER),
+    )
     decoded_turns = Talk(tmp_path, compiled(say(), say(), **VAD), google(reply, reply)).turns
     matching = MatchingTransport(google(reply, reply))
     session, _, listening = seated(compiled(say(), say(), **VAD).prepare_session(0, 0), matching)
@@ -480,17 +539,29 @@ def test_a_finished_transcript_is_reported_when_the_service_reports_it() -> None
     [
         ({"promptTokenCount": 7}, TokenUsage(text_in=7, kindless_in=7)),
         ({"responseTokenCount": 7}, TokenUsage(text_out=7, kindless_out=7)),
-        ({"candidatesTokenCount": 3, "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 3}]},
-         TokenUsage(audio_out=3)),
-        ({"promptTokenCount": 9, "cachedContentTokenCount": 4},
-         TokenUsage(text_in=9, cached_in=4, cached_text_in=4, kindless_in=9)),
-        ({"promptTokenCount": 9, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 4}]},
-         TokenUsage(text_in=5, audio_in=4)),
+        (
+            {
+                "candidatesTokenCount": 3,
+                "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 3}],
+            },
+            TokenUsage(audio_out=3),
+        ),
+        (
+            {"promptTokenCount": 9, "cachedContentTokenCount": 4},
+            TokenUsage(text_in=9, cached_in=4, cached_text_in=4, kindless_in=9),
+        ),
+        (
+            {
+                "promptTokenCount": 9,
+                "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 4}],
+            },
+            TokenUsage(text_in=5, audio_in=4),
+        ),
         ({"promptTokenCount": 12.0}, TokenUsage(text_in=12, kindless_in=12)),
         ({"promptTokenCount": -1}, UNREAD),
         ({"promptTokensDetails": {"modality": "TEXT"}}, UNREAD),
     ],
-)  # fmt: skip
+)
 def test_tokens_are_read_by_modality(fields: dict[str, Any], usage: TokenUsage) -> None:
     assert usage_of(fields) == usage
 
@@ -500,19 +571,44 @@ def test_audio_is_removed_from_messages_of_both_directions() -> None:
     for message in (appended, sound()):
         stripped = GEMINI.without_audio(message)
         assert b'"data":""' in stripped
-        assert [event.kind for event in GEMINI.decode(stripped)] == [event.kind for event in GEMINI.decode(message)]
+        assert [event.kind for event in GEMINI.decode(stripped)] == [
+            event.kind for event in GEMINI.decode(message)
+        ]
     assert GEMINI.without_audio(OVER) is OVER
 
 
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-JSON = LEAF | st.lists(LEAF, max_size=3) | st.dictionaries(st.text(max_size=6), LEAF | st.lists(LEAF, max_size=2))
+JSON = (
+    LEAF
+    | st.lists(LEAF, max_size=3)
+    | st.dictionaries(st.text(max_size=6), LEAF | st.lists(LEAF, max_size=2))
+)
 NAMES = st.sampled_from(
-    ["serverContent", "setupComplete", "toolCall", "toolCallCancellation", "usageMetadata", "goAway", "voiceActivity",
-     "sessionResumptionUpdate", "error", "modelTurn", "parts", "inlineData", "functionCalls", "turnComplete"]
-)  # fmt: skip
+    [
+        "serverContent",
+        "setupComplete",
+        "toolCall",
+        "toolCallCancellation",
+        "usageMetadata",
+        "goAway",
+        "voiceActivity",
+        "sessionResumptionUpdate",
+        "error",
+        "modelTurn",
+        "parts",
+        "inlineData",
+        "functionCalls",
+        "turnComplete",
+    ]
+)
 
 
-@given(st.lists(st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON, max_size=3), max_size=3), max_size=5))
+@given(
+    st.lists(
+        st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON, max_size=3), max_size=3),
+        max_size=5,
+    )
+)
 def test_any_json_is_decoded_without_an_error(messages: list[dict[str, Any]]) -> None:
     reader = SessionReader()
     for message in messages:

@@ -18,7 +18,13 @@ from bench.files.yaml_file import PythonValue
 from bench.observe.inputs import SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.script_keys import SESSION
-from bench.plan.steps import ExpectSettings, ExpectStep, InterruptSettings, InterruptStep, MessageStep
+from bench.plan.steps import (
+    ExpectSettings,
+    ExpectStep,
+    InterruptSettings,
+    InterruptStep,
+    MessageStep,
+)
 from bench.plan.turns import Step
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.gpt_live_track import LIVE_TRACKS
@@ -49,7 +55,9 @@ def settings_of(given: Any) -> SessionSettings:
 
 
 def sdk() -> Any:
-    """Return the types of the official SDK. Their import takes a second, and every worker imports this module."""
+    """Return the types of the official SDK. Their import takes a second, and every worker
+    imports this module.
+    """
     return import_module("openai.types.live")
 
 
@@ -60,9 +68,16 @@ def event_names() -> list[str]:
 
 def test_a_session_is_started_with_the_messages_of_the_official_sdk() -> None:
     settings = settings_of(
-        {"turn_detection": "full_duplex", "model": "gpt-live-1.1", "voice": "cedar", "instructions": "Be brief.",
-         "input_format": "g711_ulaw", "output_format": "g711_ulaw", "extra": {"store": False}}
-    )  # fmt: skip
+        {
+            "turn_detection": "full_duplex",
+            "model": "gpt-live-1.1",
+            "voice": "cedar",
+            "instructions": "Be brief.",
+            "input_format": "g711_ulaw",
+            "output_format": "g711_ulaw",
+            "extra": {"store": False},
+        }
+    )
     start, awaited = GPT_LIVE.setup_messages(settings, "e1")
 
     assert isinstance(start, ClientMessage)
@@ -79,7 +94,12 @@ def test_a_session_is_started_with_the_messages_of_the_official_sdk() -> None:
 
 def test_an_offer_has_the_settings_of_the_official_sdk() -> None:
     """The call determines the format of the audio, so the settings have none."""
-    given = {"turn_detection": "full_duplex", "voice": "cedar", "instructions": "Be brief.", "delegation": "client"}
+    given = {
+        "turn_detection": "full_duplex",
+        "voice": "cedar",
+        "instructions": "Be brief.",
+        "delegation": "client",
+    }
     (start, _), (plain, _) = (
         LIVE_TRACKS.opus.setup_messages(settings_of(settings), "e1")
         for settings in (given, {"turn_detection": "full_duplex"})
@@ -88,11 +108,14 @@ def test_an_offer_has_the_settings_of_the_official_sdk() -> None:
     assert isinstance(start, ClientMessage)
     assert isinstance(plain, ClientMessage)
     session = msgspec.json.decode(start.data)["session"]
-    assert TypeAdapter(sdk().MediaSessionConfigParam).validate_python(session) == session  # what it lacks is left out
+    # what it lacks is left out
+    assert TypeAdapter(sdk().MediaSessionConfigParam).validate_python(session) == session
     assert session == {
-        "model": "gpt-live-1", "instructions": "Be brief.", "audio": {"output": {"voice": "cedar"}},
+        "model": "gpt-live-1",
+        "instructions": "Be brief.",
+        "audio": {"output": {"voice": "cedar"}},
         "delegation": {"type": "client"},
-    }  # fmt: skip
+    }
     assert msgspec.json.decode(plain.data)["session"] == {"model": "gpt-live-1"}
 
 
@@ -112,10 +135,16 @@ def test_a_call_that_was_not_connected_fails_the_session(
     event = event_of(msgspec.json.encode({"type": CALL_FAILED, "error": error}), LIVE_TRACKS.opus)
 
     assert event.failure is not None
-    assert (event.failure.effect, event.failure.cause, event.failure.message) == (effect, cause, "why")
+    assert (event.failure.effect, event.failure.cause, event.failure.message) == (
+        effect,
+        cause,
+        "why",
+    )
 
 
-@pytest.mark.parametrize("outcome", ["timeout:upgrade", "timeout:ice", "connect_failed:401", "throttled:handshake"])
+@pytest.mark.parametrize(
+    "outcome", ["timeout:upgrade", "timeout:ice", "connect_failed:401", "throttled:handshake"]
+)
 def test_a_session_has_the_outcome_of_its_call(outcome: str) -> None:
     """A call with the other form of offer has the same outcome."""
     stage, _, code = outcome.partition(":")
@@ -134,7 +163,9 @@ def test_the_sound_of_a_track_is_that_of_its_frames_also_in_a_log() -> None:
     logged = msgspec.json.encode({"binary": bytes(frame)})
 
     sounds = [event_of(each, LIVE_TRACKS.opus) for each in (frame, logged)]
-    assert {(each.kind, each.payload_bytes) for each in sounds} == {(EventKind.AUDIO_DELTA, len(frame))}
+    assert {(each.kind, each.payload_bytes) for each in sounds} == {
+        (EventKind.AUDIO_DELTA, len(frame))
+    }
     assert sounds[0].payload == sounds[1].payload
     assert event_of(LIVE_TRACKS.opus.without_audio(frame), LIVE_TRACKS.opus).payload_bytes == 0
 
@@ -143,7 +174,8 @@ def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connecti
     unknown = [
         name
         for name in event_names()
-        if {event.kind for event in GPT_LIVE.decode(msgspec.json.encode({"type": name}))} == {EventKind.UNKNOWN}
+        if {event.kind for event in GPT_LIVE.decode(msgspec.json.encode({"type": name}))}
+        == {EventKind.UNKNOWN}
     ]
 
     assert unknown == [name for name in event_names() if name.startswith(OF_OTHERS)]
@@ -158,18 +190,30 @@ def test_every_event_of_the_official_sdk_is_known_except_those_of_other_connecti
         ("connection_lost", ErrorScope.FATAL),
     ],
 )
-def test_the_end_of_a_session_has_its_reason_and_billed_duration(reason: str, effect: ErrorScope | None) -> None:
+def test_the_end_of_a_session_has_its_reason_and_billed_duration(
+    reason: str, effect: ErrorScope | None
+) -> None:
     usage = {"seconds": 90, "active_seconds": 60, "paused_seconds": 30}
-    closed, *errors = GPT_LIVE.decode(msgspec.json.encode({"type": "session.closed", "reason": reason, "usage": usage}))
+    closed, *errors = GPT_LIVE.decode(
+        msgspec.json.encode({"type": "session.closed", "reason": reason, "usage": usage})
+    )
 
-    assert (closed.kind, closed.billed_ns, closed.paused_ns) == (EventKind.SESSION_CLOSED, 90 * S, 30 * S)
-    assert [event.failure and event.failure.effect for event in errors] == [effect] * (effect is not None)
+    assert (closed.kind, closed.billed_ns, closed.paused_ns) == (
+        EventKind.SESSION_CLOSED,
+        90 * S,
+        30 * S,
+    )
+    assert [event.failure and event.failure.effect for event in errors] == [effect] * (
+        effect is not None
+    )
 
 
 @pytest.mark.parametrize("seconds", [None, "90", -1, True, float("1e300"), [], {}])
 def test_a_billed_duration_that_is_no_number_of_seconds_is_unknown(seconds: object) -> None:
     event = event_of(
-        msgspec.json.encode({"type": "session.closed", "reason": "close_requested", "usage": {"seconds": seconds}}),
+        msgspec.json.encode(
+            {"type": "session.closed", "reason": "close_requested", "usage": {"seconds": seconds}}
+        ),
         GPT_LIVE,
     )
 
@@ -182,30 +226,64 @@ def test_a_billed_duration_that_is_no_number_of_seconds_is_unknown(seconds: obje
         ({}, "turn_detection must be full_duplex: GPT-Live decides by itself when to speak"),
         ({"turn_detection": "server_vad"}, "turn_detection must be full_duplex"),
         ({"turn_detection": "full_duplex", "output": "text"}, "output must be audio"),
-        ({"turn_detection": "full_duplex", "temperature": 0.8}, "temperature is not a setting of GPT-Live: remove it"),
-        ({"turn_detection": "full_duplex", "voice": {"type": "openai", "name": "x"}}, "voice must be the name"),
-        ({"turn_detection": "full_duplex", "input_format": "g711_ulaw"}, "output_format must equal input_format"),
-        ({"turn_detection": "full_duplex", "input_format": "pcm16@48000"}, "input_format must be one of pcm16,"),
+        (
+            {"turn_detection": "full_duplex", "temperature": 0.8},
+            "temperature is not a setting of GPT-Live: remove it",
+        ),
+        (
+            {"turn_detection": "full_duplex", "voice": {"type": "openai", "name": "x"}},
+            "voice must be the name",
+        ),
+        (
+            {"turn_detection": "full_duplex", "input_format": "g711_ulaw"},
+            "output_format must equal input_format",
+        ),
+        (
+            {"turn_detection": "full_duplex", "input_format": "pcm16@48000"},
+            "input_format must be one of pcm16,",
+        ),
         ({"turn_detection": "full_duplex", "extra": {"model": "x"}}, "extra must not set model"),
-        ({"turn_detection": "full_duplex", "extra": {"delegation": {"type": "decisions"}}},
-         "extra must not set delegation, which this tool relies on: use `delegation`"),
+        (
+            {"turn_detection": "full_duplex", "extra": {"delegation": {"type": "decisions"}}},
+            "extra must not set delegation, which this tool relies on: use `delegation`",
+        ),
         ({"turn_detection": "full_duplex", "extra": {"store": True}}, "extra must not set store"),
-        ({"turn_detection": "full_duplex", "extra": {"triggers": [{"type": "decisions"}]}},
-         "extra must not set triggers, which this tool relies on: the tokens of that backend are not reported"),
-        ({"turn_detection": "full_duplex", "delegation": {"type": "responses", "responses": {}}},
-         "delegation names no model of the backend: `delegation: {type: responses, responses: {model: NAME}}`"),
-        ({"turn_detection": "full_duplex", "tool_choice": "auto"}, "tool_choice needs `delegation: {type: responses}`"),
+        (
+            {"turn_detection": "full_duplex", "extra": {"triggers": [{"type": "decisions"}]}},
+            (
+                "extra must not set triggers, which this tool relies on: the tokens of that backend"
+                " are not reported"
+            ),
+        ),
+        (
+            {"turn_detection": "full_duplex", "delegation": {"type": "responses", "responses": {}}},
+            (
+                "delegation names no model of the backend: `delegation: {type: responses,"
+                " responses: {model: NAME}}`"
+            ),
+        ),
+        (
+            {"turn_detection": "full_duplex", "tool_choice": "auto"},
+            "tool_choice needs `delegation: {type: responses}`",
+        ),
     ],
-)  # fmt: skip
-def test_settings_that_gpt_live_does_not_support_are_refused(settings: dict[str, Any], words: str) -> None:
+)
+def test_settings_that_gpt_live_does_not_support_are_refused(
+    settings: dict[str, Any], words: str
+) -> None:
     refused = GPT_LIVE.unsupported_setting(settings_of(settings))
 
     assert refused is not None
     assert refused.reason.startswith(words)
 
 
-TOOL = FunctionTool(name="weather", description="The weather.", parameters={"type": "object", "properties": {}})
-BACKEND = {"type": "responses", "responses": {"model": "gpt-6-luna", "reasoning": {"effort": "low"}}}
+TOOL = FunctionTool(
+    name="weather", description="The weather.", parameters={"type": "object", "properties": {}}
+)
+BACKEND = {
+    "type": "responses",
+    "responses": {"model": "gpt-6-luna", "reasoning": {"effort": "low"}},
+}
 
 
 @pytest.mark.parametrize(
@@ -213,19 +291,37 @@ BACKEND = {"type": "responses", "responses": {"model": "gpt-6-luna", "reasoning"
     [
         (None, None),
         ("client", {"type": "client"}),
-        ({"type": "client", "acknowledgement_delay_ms": 400}, {"type": "client", "acknowledgement_delay_ms": 400}),
-        (BACKEND, {
-            "type": "responses",
-            "responses": {
-                "tools": [{"type": "function", "name": "weather", "description": "The weather.",
-                           "parameters": {"type": "object", "properties": {}}}],
-                "tool_choice": "required", "model": "gpt-6-luna", "reasoning": {"effort": "low"},
+        (
+            {"type": "client", "acknowledgement_delay_ms": 400},
+            {"type": "client", "acknowledgement_delay_ms": 400},
+        ),
+        (
+            BACKEND,
+            {
+                "type": "responses",
+                "responses": {
+                    "tools": [
+                        {
+                            "type": "function",
+                            "name": "weather",
+                            "description": "The weather.",
+                            "parameters": {"type": "object", "properties": {}},
+                        }
+                    ],
+                    "tool_choice": "required",
+                    "model": "gpt-6-luna",
+                    "reasoning": {"effort": "low"},
+                },
             },
-        }),
+        ),
     ],
-)  # fmt: skip
-def test_functions_are_the_tools_of_a_backend_and_are_not_sent_without_one(delegation: Any, sent: Any) -> None:
-    settings = settings_of({"turn_detection": "full_duplex", **({"delegation": delegation} if delegation else {})})
+)
+def test_functions_are_the_tools_of_a_backend_and_are_not_sent_without_one(
+    delegation: Any, sent: Any
+) -> None:
+    settings = settings_of(
+        {"turn_detection": "full_duplex", **({"delegation": delegation} if delegation else {})}
+    )
     choice = "required" if delegation is BACKEND else None
     settings = msgspec.structs.replace(settings, tools=(TOOL,), tool_choice=choice)
     start, _ = GPT_LIVE.setup_messages(settings, "e1")
@@ -239,18 +335,23 @@ def test_functions_are_the_tools_of_a_backend_and_are_not_sent_without_one(deleg
 
 def test_the_history_is_a_setting_of_the_session() -> None:
     messages = (
-        Message(role="system", text="The caller is Ada."), Message(role="user", text="Hi."),
+        Message(role="system", text="The caller is Ada."),
+        Message(role="user", text="Hi."),
         Message(role="assistant", text="Hello, Ada."),
-    )  # fmt: skip
-    settings = msgspec.structs.replace(settings_of({"turn_detection": "full_duplex"}), history=messages)
+    )
+    settings = msgspec.structs.replace(
+        settings_of({"turn_detection": "full_duplex"}), history=messages
+    )
     start, _ = GPT_LIVE.setup_messages(settings, "e1")
 
     assert isinstance(start, ClientMessage)
     body = msgspec.json.decode(start.data)
     assert sdk().SessionStartEvent.model_validate(body, strict=True).to_dict() == body
     assert [(item["role"], item["content"][0]["text"]) for item in body["session"]["input"]] == [
-        ("developer", "The caller is Ada."), ("user", "Hi."), ("assistant", "Hello, Ada."),
-    ]  # fmt: skip
+        ("developer", "The caller is Ada."),
+        ("user", "Hi."),
+        ("assistant", "Hello, Ada."),
+    ]
     refused = GPT_LIVE.unsupported_setting(msgspec.structs.replace(settings, history=messages * 43))
     assert refused is not None
     assert refused.reason == "the history has 129 messages: GPT-Live accepts at most 128"
@@ -270,7 +371,9 @@ def test_the_history_is_a_setting_of_the_session() -> None:
         ({"type": "session.input_audio.mute"}, ""),
     ],
 )
-def test_a_script_may_send_any_event_except_those_that_this_tool_needs(event: dict[str, Any], words: str) -> None:
+def test_a_script_may_send_any_event_except_those_that_this_tool_needs(
+    event: dict[str, Any], words: str
+) -> None:
     problem = GPT_LIVE.unsupported_event(event, settings_of({"turn_detection": "full_duplex"}))
 
     assert problem.startswith(words)
@@ -279,7 +382,9 @@ def test_a_script_may_send_any_event_except_those_that_this_tool_needs(event: di
 
 def test_the_messages_of_a_delegation_are_those_of_the_official_sdk() -> None:
     sent = [
-        GPT_LIVE.function_output(FunctionOutput(call_id="d1", output="Sunny.", of_delegation=True), "turn-1-output-1"),
+        GPT_LIVE.function_output(
+            FunctionOutput(call_id="d1", output="Sunny.", of_delegation=True), "turn-1-output-1"
+        ),
         GPT_LIVE.function_output(FunctionOutput(call_id="c1", output="Sunny."), "turn-1-output-2"),
         GPT_LIVE.request(ResponseSettings(), "turn-1-response-2"),
         GPT_LIVE.close("session-close"),
@@ -296,7 +401,9 @@ def test_the_messages_of_a_delegation_are_those_of_the_official_sdk() -> None:
 @pytest.mark.parametrize("target", ["decisions", "", None])
 def test_a_task_for_an_unknown_backend_ends_the_session(target: object) -> None:
     event = event_of(
-        msgspec.json.encode({"type": "session.delegation.created", "delegation": {"id": "d1", "target": target}}),
+        msgspec.json.encode(
+            {"type": "session.delegation.created", "delegation": {"id": "d1", "target": target}}
+        ),
         GPT_LIVE,
     )
 
@@ -307,14 +414,32 @@ def test_a_task_for_an_unknown_backend_ends_the_session(target: object) -> None:
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (say(), "step 2 is a text turn, which GPT-Live does not support: use a recording instead (`audio`)"),
-        (respond(), "step 2 requests an answer without new input, which GPT-Live does not support: remove it"),
+        (
+            say(),
+            (
+                "step 2 is a text turn, which GPT-Live does not support: use a recording instead"
+                " (`audio`)"
+            ),
+        ),
+        (
+            respond(),
+            (
+                "step 2 requests an answer without new input, which GPT-Live does not support:"
+                " remove it"
+            ),
+        ),
         (
             MessageStep(build_message("I am.")),
             "step 2 adds a message to the conversation, which GPT-Live does not",
         ),
-        (InterruptStep(InterruptSettings()), "step 2 interrupts a reply, which GPT-Live does not support"),
-        (ExpectStep(ExpectSettings("audio_delta", 1)), "step 2 expects an event, which GPT-Live does not support"),
+        (
+            InterruptStep(InterruptSettings()),
+            "step 2 interrupts a reply, which GPT-Live does not support",
+        ),
+        (
+            ExpectStep(ExpectSettings("audio_delta", 1)),
+            "step 2 expects an event, which GPT-Live does not support",
+        ),
     ],
 )
 def test_steps_that_gpt_live_does_not_support_are_refused(step: Step, words: str) -> None:
@@ -330,14 +455,22 @@ def test_other_dialects_refuse_settings_specific_to_gpt_live() -> None:
                 refused = dialect.unsupported_setting(settings_of(settings))
                 assert refused is not None
                 assert "needs the GPT-Live dialect" in refused.reason
-                offers_agents = "--dialect twilio, acs or pcm for the URL of an agent" in refused.reason
+                offers_agents = (
+                    "--dialect twilio, acs or pcm for the URL of an agent" in refused.reason
+                )
                 assert offers_agents == ("turn_detection" in settings)
 
 
-@given(name=st.deferred(lambda: st.sampled_from([*event_names(), "x"])), fields=st.dictionaries(
-    st.sampled_from(["delta", "session", "error", "reason"]), st.none() | st.integers() | st.text(max_size=9)
-    | st.dictionaries(st.text(max_size=5), st.integers(), max_size=2)
-))  # fmt: skip
+@given(
+    name=st.deferred(lambda: st.sampled_from([*event_names(), "x"])),
+    fields=st.dictionaries(
+        st.sampled_from(["delta", "session", "error", "reason"]),
+        st.none()
+        | st.integers()
+        | st.text(max_size=9)
+        | st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
+    ),
+)
 def test_no_event_raises_for_any_values_of_its_fields(name: str, fields: dict[str, Any]) -> None:
     message = msgspec.json.encode({"type": name} | fields)
 

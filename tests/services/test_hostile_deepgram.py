@@ -1,4 +1,6 @@
-"""A Deepgram server that breaks every rule: a session always ends with an outcome, in bounded time and memory."""
+"""A Deepgram server that breaks every rule: a session always ends with an outcome, in bounded
+time and memory.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,22 @@ HOSTILE: list[Hostile] = [
     lambda r: BinaryMessage(msgspec.json.encode({"type": "AgentAudioDone"})),
     lambda r: msgspec.json.encode({"binary": r.choice(["", "AAA", "!", 1, None, "AAAA" * 500])}),
     lambda r: said("x" * r.randrange(20_000), r.choice(["assistant", "user", "system", ""])),
-    lambda r: message("ConversationText", role=r.choice(["user", "assistant"]), content=r.choice([None, 1, [], ""])),
+    lambda r: message(
+        "ConversationText",
+        role=r.choice(["user", "assistant"]),
+        content=r.choice([None, 1, [], ""]),
+    ),
     lambda r: message("ConversationText", role=7, content="x"),
     lambda r: b'{"type":"ConversationText","role":"assistant","content":"\\ud800"}',
-    lambda r: message("FunctionCallRequest", functions=[r.choice([{}, FUNCTION, {"id": "i" * 9_999}])] * 300),
+    lambda r: message(
+        "FunctionCallRequest", functions=[r.choice([{}, FUNCTION, {"id": "i" * 9_999}])] * 300
+    ),
     lambda r: message("FunctionCallRequest", functions=r.choice([{}, "x", [1], None])),
     lambda r: message("FunctionCallCancelled", functions=[]),
     lambda r: message("Error", code="a b\n" * 99, description="m" * 9_999),
-    lambda r: message("Warning", code=r.choice(["SLOW_THINK_REQUEST", "MAXIMUM_SESSION_LENGTH_APPROACHING"])),
+    lambda r: message(
+        "Warning", code=r.choice(["SLOW_THINK_REQUEST", "MAXIMUM_SESSION_LENGTH_APPROACHING"])
+    ),
     lambda r: message("InjectionRefused", message="m" * r.randrange(9_999)),
     lambda r: message("LatencyReport", total_latency=r.choice([1e999, -1, "x", 0.5])),
     lambda r: message("AgentStartedSpeaking", total_latency="x"),
@@ -70,7 +80,9 @@ def test_a_session_with_a_hostile_server_ends_with_an_outcome(seed: int, tmp_pat
     steps = [(say(), say("again")), (speak(), say()), interrupted_by_speech(100)][seed % 3]
     script = compiled(*steps, tools=(parcels(),), input_transcription="any", **VAD)
     began_ns = 1_000 * S
-    peer = hostile_server(seed, HOSTILE, REPLY, set_up, lambda sent: isinstance(sent, BinaryMessage))
+    peer = hostile_server(
+        seed, HOSTILE, REPLY, set_up, lambda sent: isinstance(sent, BinaryMessage)
+    )
     ended = talk(tmp_path, script, peer, greeting=GREETING if seed % 20 else ())
 
     assert ended.session.outcome

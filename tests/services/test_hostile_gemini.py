@@ -1,4 +1,6 @@
-"""A Gemini Live server that breaks every rule: a session always ends with an outcome, in bounded time and memory."""
+"""A Gemini Live server that breaks every rule: a session always ends with an outcome, in bounded
+time and memory.
+"""
 
 from __future__ import annotations
 
@@ -52,10 +54,14 @@ HOSTILE: list[Hostile] = [
     lambda r: sound(LOUD, r.choice(["audio/opus", "audio/pcm;rate=x", "audio/pcm;rate=8000", ""])),
     lambda r: sound(""),
     lambda r: parts(*[{"text": "word "} for _ in range(r.randrange(200))]),
-    lambda r: parts(*[{"inlineData": {"mimeType": "audio/pcm", "data": "AAAA"}} for _ in range(r.randrange(40))]),
+    lambda r: parts(
+        *[{"inlineData": {"mimeType": "audio/pcm", "data": "AAAA"}} for _ in range(r.randrange(40))]
+    ),
     lambda r: said("x" * r.randrange(20_000)),
     lambda r: said("done", finished=True),
-    lambda r: content(inputTranscription={"text": "y" * r.randrange(20_000), "finished": r.random() < 0.5}),
+    lambda r: content(
+        inputTranscription={"text": "y" * r.randrange(20_000), "finished": r.random() < 0.5}
+    ),
     lambda r: content(interimInputTranscription={"text": "z"}),
     lambda r: content(turnComplete=True, generationComplete=True, interrupted=True),
     lambda r: INTERRUPTED,
@@ -63,10 +69,14 @@ HOSTILE: list[Hostile] = [
     lambda r: OVER,
     lambda r: GO_AWAY,
     lambda r: TOOL_CALL,
-    lambda r: msgspec.json.encode({"toolCall": {"functionCalls": [r.choice([1, {}, {"id": "i" * 9_999}])] * 300}}),
+    lambda r: msgspec.json.encode(
+        {"toolCall": {"functionCalls": [r.choice([1, {}, {"id": "i" * 9_999}])] * 300}}
+    ),
     lambda r: msgspec.json.encode({"toolCall": r.choice([{}, [], {"functionCalls": {}}])}),
     lambda r: msgspec.json.encode({"toolCallCancellation": {"ids": ["never made"]}}),
-    lambda r: msgspec.json.encode({"voiceActivity": {"voiceActivityType": "ACTIVITY_END", "audioOffset": "9" * 99}}),
+    lambda r: msgspec.json.encode(
+        {"voiceActivity": {"voiceActivityType": "ACTIVITY_END", "audioOffset": "9" * 99}}
+    ),
     lambda r: msgspec.json.encode({"error": {"status": "a b\n" * 99, "message": "m" * 9_999}}),
     lambda r: msgspec.json.encode({"u" * r.randrange(1, 500): {}}),
 ]

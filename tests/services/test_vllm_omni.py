@@ -1,4 +1,6 @@
-"""vLLM-Omni's full-duplex server: what opens a session, what is refused, and a conversation with the simulated one."""
+"""vLLM-Omni's full-duplex server: what opens a session, what is refused, and a conversation with
+the simulated one.
+"""
 
 from __future__ import annotations
 
@@ -26,23 +28,31 @@ VAD = TurnDetection(type="server_vad", silence_duration_ms=500)
 
 def talk(folder: Path, steps: str) -> Talked:
     path = folder / "talk.yaml"
-    extra = "extra: {ref_audio: 'data:audio/wav;base64,UklGRg==', overlap_policy: barge_in_on_speech}"
+    extra = (
+        "extra: {ref_audio: 'data:audio/wav;base64,UklGRg==', overlap_policy: barge_in_on_speech}"
+    )
     path.write_text(
-        f"session: {{turn_detection: {{type: server_vad, silence_duration_ms: 500}}, {extra}}}\nsteps:\n{steps}"
+        "session: {turn_detection: {type: server_vad, silence_duration_ms: 500},"
+        f" {extra}}}\nsteps:\n{steps}"
     )
     script = CompiledScript(load_script(path), DIALECT).prepare_session(0, 0)
     return talked(script, Simulator(DIALECT, quiet_profile(), 1, wire=WIRE))
 
 
 def test_the_set_up_opens_the_session_with_the_voice_that_cannot_change_later() -> None:
-    settings = SessionSettings(turn_detection=VAD, extra={"ref_audio": "data:audio/wav;base64,UklGRg=="})
+    settings = SessionSettings(
+        turn_detection=VAD, extra={"ref_audio": "data:audio/wav;base64,UklGRg=="}
+    )
     first, *awaited = DIALECT.setup_messages(settings, "e")
 
     assert isinstance(first, ClientMessage)
     session = msgspec.json.decode(first.data)["session"]
     assert session["ref_audio"].startswith("data:")
     assert session["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 16_000}
-    assert [step.name for step in awaited if isinstance(step, AwaitedEvent)] == ["session.created", "session.updated"]
+    assert [step.name for step in awaited if isinstance(step, AwaitedEvent)] == [
+        "session.created",
+        "session.updated",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +74,13 @@ def test_a_turn_detection_that_the_server_refuses_or_ignores_is_refused(
     assert why in refused.reason
 
 
-def test_a_conversation_has_the_instants_of_the_simulated_server_and_an_interruption(tmp_path: Path) -> None:
-    spoken = f"- audio: {AUDIO}/late_parcel.wav\n- interrupt: {{audio: {AUDIO}/not_today.wav, after: 0.5}}\n"
+def test_a_conversation_has_the_instants_of_the_simulated_server_and_an_interruption(
+    tmp_path: Path,
+) -> None:
+    spoken = (
+        f"- audio: {AUDIO}/late_parcel.wav\n- interrupt: {{audio: {AUDIO}/not_today.wav, after:"
+        " 0.5}\n"
+    )
     talk_of = talk(tmp_path, spoken)
     names = [event["type"] for _, event in talk_of.simulator.heard]
     sent = {event.type: event.due_ns for event in reversed(talk_of.simulator.said)}

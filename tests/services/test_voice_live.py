@@ -1,4 +1,6 @@
-"""The dialect of Azure Voice Live: its differences from preview, its features, and the settings that it refuses."""
+"""The dialect of Azure Voice Live: its differences from preview, its features, and the settings
+that it refuses.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +21,32 @@ from bench.wire.settings import SessionSettings
 from tests.helpers import event_of, message
 
 SETTINGS: dict[str, Any] = {
-    "voice": {"type": "azure-standard", "name": "en-US-AvaNeural", "temperature": 0.8, "prefer_locales": ["en-GB"]},
+    "voice": {
+        "type": "azure-standard",
+        "name": "en-US-AvaNeural",
+        "temperature": 0.8,
+        "prefer_locales": ["en-GB"],
+    },
     "turn_detection": {
         "type": "azure_semantic_vad",
         "silence_duration_ms": 400,
         "speech_duration_ms": 80,
         "remove_filler_words": True,
         "languages": ["en-US", "de-DE"],
-        "end_of_utterance_detection": {"model": "semantic_detection_v1", "threshold_level": "low", "timeout_ms": 900},
+        "end_of_utterance_detection": {
+            "model": "semantic_detection_v1",
+            "threshold_level": "low",
+            "timeout_ms": 900,
+        },
         "auto_truncate": True,
     },
     "noise_reduction": "azure_deep_noise_suppression",
     "echo_cancellation": "server_echo_cancellation",
-    "interim_response": {"type": "static_interim_response", "texts": ["One moment."], "triggers": ["tool"]},
+    "interim_response": {
+        "type": "static_interim_response",
+        "texts": ["One moment."],
+        "triggers": ["tool"],
+    },
     "reasoning": {"effort": "low"},
     "input_format": "pcm16@16000",
     "output_format": "pcm16@8000",
@@ -39,7 +54,9 @@ SETTINGS: dict[str, Any] = {
 
 
 def client() -> Any:
-    """Return the types of the official client. Their import takes a second, and every worker imports this module."""
+    """Return the types of the official client. Their import takes a second, and every worker
+    imports this module.
+    """
     return import_module("azure.ai.voicelive.models")
 
 
@@ -50,7 +67,9 @@ def settings_of(given: Any) -> SessionSettings:
 
 def written_session(**settings: Any) -> dict[str, Any]:
     steps = VOICE_LIVE.setup_messages(settings_of(settings), "e1")
-    (update,) = (msgspec.json.decode(step.data) for step in steps if isinstance(step, ClientMessage))
+    (update,) = (
+        msgspec.json.decode(step.data) for step in steps if isinstance(step, ClientMessage)
+    )
     session: dict[str, Any] = update["session"]
     return session
 
@@ -66,7 +85,10 @@ def test_settings_are_written_as_by_the_official_voice_live_client() -> None:
     assert session["input_audio_echo_cancellation"] == {"type": "server_echo_cancellation"}
     assert session["interim_response"] == SETTINGS["interim_response"]
     assert session["reasoning_effort"] == "low"
-    assert (session["input_audio_format"], session["input_audio_sampling_rate"]) == ("pcm16", 16_000)
+    assert (session["input_audio_format"], session["input_audio_sampling_rate"]) == (
+        "pcm16",
+        16_000,
+    )
     assert session["output_audio_format"] == "pcm16_8000hz"
 
 
@@ -95,13 +117,24 @@ def test_other_dialects_refuse_settings_specific_to_voice_live(setting: str, cal
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"truncation": "disabled"}, "truncation needs the GA dialect; Voice Live does not support it"),
-        ({"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6_000}}, "idle_timeout_ms needs"),
-        ({"input_format": "pcm16@48000"}, "input_format must be one of pcm16, pcm16@8000, pcm16@16000"),
+        (
+            {"truncation": "disabled"},
+            "truncation needs the GA dialect; Voice Live does not support it",
+        ),
+        (
+            {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6_000}},
+            "idle_timeout_ms needs",
+        ),
+        (
+            {"input_format": "pcm16@48000"},
+            "input_format must be one of pcm16, pcm16@8000, pcm16@16000",
+        ),
         ({"extra": {"avatar": {"character": "lisa"}}}, "extra must not set avatar"),
     ],
-)  # fmt: skip
-def test_unsupported_and_unmeasured_settings_are_refused(settings: dict[str, Any], words: str) -> None:
+)
+def test_unsupported_and_unmeasured_settings_are_refused(
+    settings: dict[str, Any], words: str
+) -> None:
     refused = VOICE_LIVE.unsupported_setting(settings_of(settings))
 
     assert refused is not None
@@ -111,13 +144,17 @@ def test_unsupported_and_unmeasured_settings_are_refused(settings: dict[str, Any
 def test_every_event_of_the_official_voice_live_client_is_known() -> None:
     names = [str(kind.value) for kind in client().ServerEventType]
 
-    assert [name for name in names if event_of(message(name), VOICE_LIVE).kind is EventKind.UNKNOWN] == []
+    assert [
+        name for name in names if event_of(message(name), VOICE_LIVE).kind is EventKind.UNKNOWN
+    ] == []
     assert [client().ServerEvent._deserialize({"type": name}, []).type for name in names] == names
 
 
 @pytest.mark.parametrize("given", [SETTINGS["interim_response"], None])
 @pytest.mark.parametrize("key", ["interim_response", "extra"])
-def test_fillers_are_known_from_the_setting_and_from_extra(key: str, given: dict[str, Any] | None) -> None:
+def test_fillers_are_known_from_the_setting_and_from_extra(
+    key: str, given: dict[str, Any] | None
+) -> None:
     asked = {key: given} if key != "extra" else {"extra": {"interim_response": given}}
     settings = settings_of(asked if given or key == "extra" else {})
 

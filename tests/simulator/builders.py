@@ -35,7 +35,10 @@ CLEAR: dict[str, Any] = {"type": "input_audio_buffer.clear"}
 VAD: dict[str, Any] = {"type": "server_vad"}
 BY_CLIENT = VAD | {"create_response": False}
 LENIENT = VAD | {"interrupt_response": False}
-REPLY = build_reply("hello", HELLO, np.where(np.arange(RATE_HZ * 2) // 60 % 2, 3_000, -3_000).astype(np.int16))  # 2 s
+# 2 s
+REPLY = build_reply(
+    "hello", HELLO, np.where(np.arange(RATE_HZ * 2) // 60 % 2, 3_000, -3_000).astype(np.int16)
+)
 
 
 def constant(delay_ms: float) -> LogNormal:
@@ -68,7 +71,9 @@ def build_behaviour(
     servers: ResponseSlots | None = None,
     **changes: Any,
 ) -> Behaviour:
-    """Return an open session with `HELLO` as its only reply; `changes` are applied to the profile."""
+    """Return an open session with `HELLO` as its only reply; `changes` are applied to the
+    profile.
+    """
     parts = session_parts(build_profile(**changes), seed=seed, quota=quota, servers=servers)
     behaviour = Behaviour(dialect, "gpt-realtime", parts)
     behaviour.open(AT_NS)
@@ -87,7 +92,9 @@ def append(audio_ms: int) -> dict[str, Any]:
 def sound(*parts_ms: int, name: AudioFormatName = "pcm16") -> bytes:
     """Return speech-like noise (−20 dBFS) and silence, alternating, beginning with noise."""
     rate_hz = RATED_FORMATS[name].rate_hz
-    parts = [noise(ms * rate_hz // 1000, 0 if place % 2 else 3277) for place, ms in enumerate(parts_ms)]
+    parts = [
+        noise(ms * rate_hz // 1000, 0 if place % 2 else 3277) for place, ms in enumerate(parts_ms)
+    ]
     return RATED_FORMATS[name].encode(np.concatenate(parts))
 
 
@@ -112,20 +119,39 @@ def output(call_id: str, text: str = "It is on its way.") -> dict[str, Any]:
     return {"type": "conversation.item.create", "item": item}
 
 
-def hearing(dialect: WireDialect, detection: Any, name: AudioFormatName = "pcm16", model: str = "") -> dict[str, Any]:
-    """Return the session.update that sets turn detection, input format and, if `model` is given, transcription."""
+def hearing(
+    dialect: WireDialect, detection: Any, name: AudioFormatName = "pcm16", model: str = ""
+) -> dict[str, Any]:
+    """Return the session.update that sets turn detection, input format and, if `model` is given,
+    transcription.
+    """
     transcription = {"model": model} if model else None
     if dialect.names is not GA:
-        settings = {"turn_detection": detection, "input_audio_format": name, "input_audio_transcription": transcription}
+        settings = {
+            "turn_detection": detection,
+            "input_audio_format": name,
+            "input_audio_transcription": transcription,
+        }
         return {"type": "session.update", "session": settings}
-    settings = {"turn_detection": detection, "format": ga_format(RATED_FORMATS[name]), "transcription": transcription}
+    settings = {
+        "turn_detection": detection,
+        "format": ga_format(RATED_FORMATS[name]),
+        "transcription": transcription,
+    }
     return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": settings}}}
 
 
 def talk(
-    behaviour: Behaviour, audio: bytes, begin_ns: int = AT_NS, *, chunk_ms: int = 100, name: AudioFormatName = "pcm16"
+    behaviour: Behaviour,
+    audio: bytes,
+    begin_ns: int = AT_NS,
+    *,
+    chunk_ms: int = 100,
+    name: AudioFormatName = "pcm16",
 ) -> list[dict[str, Any]]:
-    """Send audio at the pace of a microphone; return the events up to the arrival of the last chunk."""
+    """Send audio at the pace of a microphone; return the events up to the arrival of the last
+    chunk.
+    """
     size, events = RATED_FORMATS[name].bytes_per_s * chunk_ms // 1000, []
     for place, begin in enumerate(range(0, len(audio), size), 1):
         at_ns = begin_ns + place * chunk_ms * MS
@@ -141,16 +167,23 @@ def create(**response: Any) -> dict[str, Any]:
 
 def user_text(text: str = "Hi") -> dict[str, Any]:
     content = [{"type": "input_text", "text": text}]
-    return {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}}
+    return {
+        "type": "conversation.item.create",
+        "item": {"type": "message", "role": "user", "content": content},
+    }
 
 
 def drain(behaviour: Behaviour, until_ns: int = FOREVER_NS) -> list[dict[str, Any]]:
     """Return the server's events up to an instant, decoded, with a field `due_ns`."""
-    return [msgspec.json.decode(sent.body) | {"due_ns": sent.due_ns} for sent in behaviour.due(until_ns)]
+    return [
+        msgspec.json.decode(sent.body) | {"due_ns": sent.due_ns} for sent in behaviour.due(until_ns)
+    ]
 
 
 def answers(behaviour: Behaviour, *events: dict[str, Any]) -> list[dict[str, Any]]:
-    """Send the events, all at one instant. Return the server's events after that, without session.created."""
+    """Send the events, all at one instant. Return the server's events after that, without
+    session.created.
+    """
     drain(behaviour)
     for event in events:
         behaviour.receive(event, AT_NS)
@@ -202,10 +235,13 @@ def done(events: list[dict[str, Any]]) -> dict[str, Any]:
     return response
 
 
-def begun(behaviour: Behaviour, name: str, *asked: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+def begun(
+    behaviour: Behaviour, name: str, *asked: dict[str, Any]
+) -> tuple[list[dict[str, Any]], int]:
     """Send events.
 
-    Return the server's events up to the first whose type ends with `name`, and the instant of that event.
+    Return the server's events up to the first whose type ends with `name`, and the instant of that
+    event.
     """
     events: list[dict[str, Any]] = []
     for event in asked:
@@ -220,8 +256,14 @@ def without_deltas(events: list[dict[str, Any]]) -> list[str]:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 

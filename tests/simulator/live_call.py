@@ -1,4 +1,6 @@
-"""A call with the simulated GPT-Live on a virtual clock. Every event in both directions has the types of the SDK."""
+"""A call with the simulated GPT-Live on a virtual clock. Every event in both directions has the
+types of the SDK.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,22 @@ RESPONSES_MODE: dict[str, Any] = {"type": "responses", "responses": BACKEND}
 
 @cache
 def _adapter(direction: str) -> TypeAdapter[Any]:
-    from openai.types.live.client_event import ClientEvent  # takes a second, and every worker imports this module
+    # takes a second, and every worker imports this module
+    from openai.types.live.client_event import ClientEvent
     from openai.types.live.server_event import ServerEvent
     from openai.types.responses import ResponseStreamEvent
 
-    kinds: Mapping[str, Any] = {"in": ClientEvent, "out": ServerEvent, "nested": ResponseStreamEvent}
+    kinds: Mapping[str, Any] = {
+        "in": ClientEvent,
+        "out": ServerEvent,
+        "nested": ResponseStreamEvent,
+    }
     return TypeAdapter(kinds[direction])
 
 
-def live_profile(*, delegates: float = 1, functions: dict[str, Any] | None = None, **delegation: Any) -> Profile:
+def live_profile(
+    *, delegates: float = 1, functions: dict[str, Any] | None = None, **delegation: Any
+) -> Profile:
     """Return a profile with constant delays, which delegates every turn."""
     delays = replace(quiet_profile().delays, first_audio=constant(FIRST_AUDIO_MS))
     settings = {"backend_ms": constant(BACKEND_MS), "answer_ms": constant(ANSWER_MS)}
@@ -53,8 +62,8 @@ def live_profile(*, delegates: float = 1, functions: dict[str, Any] | None = Non
 class LiveCall:
     """A call that sends audio in real time, and receives all events when they are due.
 
-    `events` are the decoded server events, and `sent` the same as the simulator sent them. `typed` counts the events
-    that were checked by the SDK's types, by their direction.
+    `events` are the decoded server events, and `sent` the same as the simulator sent them. `typed`
+    counts the events that were checked by the SDK's types, by their direction.
     """
 
     def __init__(self, profile: Profile | None = None, seed: int = 1, **session: Any) -> None:
@@ -134,7 +143,11 @@ class LiveCall:
 
     def answer_calls(self, *calls: dict[str, Any]) -> None:
         for call in calls:
-            item = {"type": "function_call_output", "call_id": call["call_id"], "output": "It is on its way."}
+            item = {
+                "type": "function_call_output",
+                "call_id": call["call_id"],
+                "output": "It is on its way.",
+            }
             self.send("response.item.create", item=item)
 
     def speech(self) -> list[tuple[int, str]]:

@@ -1,6 +1,7 @@
 """Spoken calls with any simulated service, on a virtual clock: no socket, and no waiting.
 
-A caller sends speech and silence at the pace of a microphone. The times of a call are in ms from its start.
+A caller sends speech and silence at the pace of a microphone. The times of a call are in ms from
+its start.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def _encoded(audio: bytes) -> str:
 class SpokenService:
     """How a caller opens a session and sends audio.
 
-    `stop_event`: the event by which the caller's player stops; empty if the service itself stops its audio. `format`
-    and `output`: the formats of the caller's and of the service's audio.
+    `stop_event`: the event by which the caller's player stops; empty if the service itself stops
+    its audio. `format` and `output`: the formats of the caller's and of the service's audio.
     """
 
     build: Callable[[SessionParts], SimulatedSession]
@@ -78,12 +79,19 @@ SERVICES = {
     "gemini": SpokenService(
         lambda parts: GeminiBehaviour(parts),
         lambda session, audio, at_ns: session.receive(
-            {"realtimeInput": {"audio": {"data": _encoded(audio), "mimeType": "audio/pcm;rate=16000"}}}, at_ns
+            {
+                "realtimeInput": {
+                    "audio": {"data": _encoded(audio), "mimeType": "audio/pcm;rate=16000"}
+                }
+            },
+            at_ns,
         ),
         {
             "setup": {
                 "model": "models/gemini-live",
-                "realtimeInputConfig": {"automaticActivityDetection": {"silenceDurationMs": SILENCE_MS}},
+                "realtimeInputConfig": {
+                    "automaticActivityDetection": {"silenceDurationMs": SILENCE_MS}
+                },
             }
         },
         "interrupted",
@@ -122,7 +130,9 @@ def _chunks(parts_ms: tuple[int, ...], name: AudioFormatName, chunk_ms: int) -> 
 
 @dataclass
 class SpokenCall:
-    """One call. `decisions`: the decisions of the service, in order. `sent`: everything that the service has sent."""
+    """One call. `decisions`: the decisions of the service, in order. `sent`: everything that the
+    service has sent.
+    """
 
     service: SpokenService
     profile: Profile
@@ -166,7 +176,9 @@ class SpokenCall:
         return [event for event in self.sent if event.audio_bytes]
 
     def first_audible_ms(self, from_ms: float) -> float | None:
-        """Return when the first audible sample is played that was sent after `from_ms`; None if there is none."""
+        """Return when the first audible sample is played that was sent after `from_ms`; None if
+        there is none.
+        """
         later = [event for event in self.audio if self._at_ms(event) > from_ms]
         bytes_per_ms = self._bytes_per_ms
         begins = [0, *accumulate(event.audio_bytes for event in later)]
@@ -180,14 +192,22 @@ class SpokenCall:
         return ALL_FORMATS[self.service.output].bytes_per_s / 1000
 
     def stopped_ms(self, from_ms: float, until_ms: float) -> float | None:
-        """Return when the reply ends for its listener, because the caller has spoken; None if it does not."""
+        """Return when the reply ends for its listener, because the caller has spoken; None if it
+        does not.
+        """
         if self.service.stop_event:
-            stops = [self._at_ms(event) for event in self.sent if event.type == self.service.stop_event]
+            stops = [
+                self._at_ms(event) for event in self.sent if event.type == self.service.stop_event
+            ]
             return next((at_ms for at_ms in stops if from_ms < at_ms < until_ms), None)
         streams = isinstance(self.session, GptLiveBehaviour)  # silence is audio, too
         spoken = [event for event in self.audio if event.utterance is not None or not streams]
         before = [event for event in spoken if self._at_ms(event) < until_ms]
-        return self._at_ms(before[-1]) + before[-1].audio_bytes / self._bytes_per_ms if before else None
+        return (
+            self._at_ms(before[-1]) + before[-1].audio_bytes / self._bytes_per_ms
+            if before
+            else None
+        )
 
     def _at_ms(self, event: OutgoingEvent) -> float:
         return (event.due_ns - AT_NS) / MS

@@ -1,4 +1,6 @@
-"""A call with the simulated agent: how the delay of the agent's speech depends on the load of the server."""
+"""A call with the simulated agent: how the delay of the agent's speech depends on the load of
+the server.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,15 @@ from bench.simulator.quota import ResponseSlots
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.agents import FRAME_MS, SILENCE_MS, AgentBehaviour, PcmWire
 from bench.wire.audio import AudioFormatName
-from tests.simulator.builders import AT_NS, LATER_NS, MS, build_profile, constant, session_parts, sound
+from tests.simulator.builders import (
+    AT_NS,
+    LATER_NS,
+    MS,
+    build_profile,
+    constant,
+    session_parts,
+    sound,
+)
 
 SPEECH_MS = 600
 FORMAT: AudioFormatName = "pcm16@16000"
@@ -23,7 +33,9 @@ DELAY_NS = 300 * MS
 
 
 def build_agent(servers: ResponseSlots | None = None, **changes: Any) -> AgentBehaviour:
-    """Return an agent that does not greet, and that answers 300 ms after it detected the end of speech."""
+    """Return an agent that does not greet, and that answers 300 ms after it detected the end of
+    speech.
+    """
     delays = replace(quiet_profile().delays, first_audio=constant(300))
     profile = build_profile(delays=delays, agent=AgentSettings(greets=False), **changes)
     agent = AgentBehaviour(PcmWire(FORMAT), session_parts(profile, servers=servers))

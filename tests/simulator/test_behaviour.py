@@ -1,4 +1,6 @@
-"""The client sends events, and the simulator answers with events in the order and by the rules of the service."""
+"""The client sends events, and the simulator answers with events in the order and by the rules
+of the service.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,10 @@ def error_of(events: list[dict[str, Any]]) -> dict[str, Any]:
 def test_a_session_is_marked_as_simulated_and_accepts_its_own_mark(dialect: WireDialect) -> None:
     behaviour = build_behaviour(dialect)
     kind = {"type": "realtime"} if dialect.names is GA else {}
-    update = {"type": "session.update", "session": {**kind, SIMULATOR_VALUE: True, "instructions": "Hum."}}
+    update = {
+        "type": "session.update",
+        "session": {**kind, SIMULATOR_VALUE: True, "instructions": "Hum."},
+    }
     created, updated = drain(behaviour) + answers(behaviour, update)
 
     assert created["session"][SIMULATOR_VALUE] is updated["session"][SIMULATOR_VALUE] is True
@@ -89,7 +94,9 @@ def test_a_text_turn_in_ga_has_the_order_of_the_captures() -> None:
 def test_three_to_five_transcript_deltas_precede_the_first_audio(seed: int) -> None:
     names = types(answers(build_behaviour(seed=seed), CREATE))
 
-    ahead = names[: names.index("response.output_audio.delta")].count("response.output_audio_transcript.delta")
+    ahead = names[: names.index("response.output_audio.delta")].count(
+        "response.output_audio_transcript.delta"
+    )
     assert 3 <= ahead <= 5
 
 
@@ -110,7 +117,9 @@ def test_a_cancel_closes_open_items_with_their_content_so_far() -> None:
     after = drain(behaviour)
 
     transcript = "".join(
-        event["delta"] for event in before if event["type"] == "response.output_audio_transcript.delta"
+        event["delta"]
+        for event in before
+        if event["type"] == "response.output_audio_transcript.delta"
     )
     assert received.response == response_id
     assert types(after) == [
@@ -125,7 +134,10 @@ def test_a_cancel_closes_open_items_with_their_content_so_far() -> None:
     assert after[1]["transcript"] == transcript
     assert after[4]["item"]["status"] == "incomplete"
     assert after[5]["response"]["status"] == "cancelled"
-    assert after[5]["response"]["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+    assert after[5]["response"]["status_details"] == {
+        "type": "cancelled",
+        "reason": "client_cancelled",
+    }
 
 
 def test_a_cancel_before_any_output_gives_one_created_and_one_done() -> None:
@@ -143,11 +155,19 @@ def test_an_item_is_inserted_after_the_given_previous_item() -> None:
     behind = answers(behaviour, user_text() | {"previous_item_id": first})
     last = answers(behaviour, user_text())
 
-    assert [events[0]["previous_item_id"] for events in (at_root, behind, last)] == [None, first, second]
+    assert [events[0]["previous_item_id"] for events in (at_root, behind, last)] == [
+        None,
+        first,
+        second,
+    ]
 
 
 def test_azure_preview_accepts_fields_of_legacy_clients() -> None:
-    session = {"model": "gpt-4o-realtime-preview", "turn_detection": {"type": "none"}, "voice": "echo"}
+    session = {
+        "model": "gpt-4o-realtime-preview",
+        "turn_detection": {"type": "none"},
+        "voice": "echo",
+    }
     legacy = {"commit": True, "cancel_previous": True, "append_input_items": [], "input_items": []}
 
     events = answers(
@@ -171,7 +191,12 @@ def test_the_voice_cannot_change_after_audio_output() -> None:
 
 @pytest.mark.parametrize(
     ("message", "code"),
-    [(b"{", "invalid_json"), (b"[]", "invalid_json"), (b"\xff", "invalid_json"), (b"[" * 10_000, "invalid_json")],
+    [
+        (b"{", "invalid_json"),
+        (b"[]", "invalid_json"),
+        (b"\xff", "invalid_json"),
+        (b"[" * 10_000, "invalid_json"),
+    ],
 )
 def test_a_message_that_is_not_a_json_object_is_an_error(message: bytes, code: str) -> None:
     behaviour = build_behaviour()
@@ -200,13 +225,22 @@ def test_a_binary_frame_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "place"),
-    [("none", []), ("after_created", ["between"]), ("after_done", ["after"]), ("both", ["between", "after"])],
+    [
+        ("none", []),
+        ("after_created", ["between"]),
+        ("after_done", ["after"]),
+        ("both", ["between", "after"]),
+    ],
 )
 def test_rate_limits_are_sent_at_the_place_of_the_profile(setting: str, place: list[str]) -> None:
     names = types(answers(build_behaviour(rate_limits_updated=setting), CREATE))
 
     done = names.index("response.done")
-    seen = ["after" if at > done else "between" for at, name in enumerate(names) if name == "rate_limits.updated"]
+    seen = [
+        "after" if at > done else "between"
+        for at, name in enumerate(names)
+        if name == "rate_limits.updated"
+    ]
     assert seen == place
 
 
@@ -221,9 +255,13 @@ def test_the_same_seed_gives_the_same_events_and_instants() -> None:
 def test_obfuscation_pads_text_deltas_but_not_audio() -> None:
     events = answers(build_behaviour(obfuscation=True), CREATE)
 
-    padding = [len(event["obfuscation"]) for event in events if event["type"].endswith("transcript.delta")]
+    padding = [
+        len(event["obfuscation"]) for event in events if event["type"].endswith("transcript.delta")
+    ]
     assert all(11 <= letters <= 15 for letters in padding)
-    assert not any("obfuscation" in event for event in events if event["type"].endswith("audio.delta"))
+    assert not any(
+        "obfuscation" in event for event in events if event["type"].endswith("audio.delta")
+    )
 
 
 # Tests with random events of a client.
@@ -239,15 +277,29 @@ SENSIBLE = st.sampled_from(
         {"type": "response.cancel"},
         {"type": "input_audio_buffer.clear"},
         create(conversation="none"),
-        {"type": "session.update", "session": {"type": "realtime", "audio": {"output": {"voice": "echo"}}}},
+        {
+            "type": "session.update",
+            "session": {"type": "realtime", "audio": {"output": {"voice": "echo"}}},
+        },
         {"type": "session.update", "session": {"voice": "echo", "turn_detection": None}},
-        {"type": "session.update", "session": {"type": "realtime", "tools": [function(), function("f")]}},
+        {
+            "type": "session.update",
+            "session": {"type": "realtime", "tools": [function(), function("f")]},
+        },
         {"type": "session.update", "session": {"tools": [function()], "tool_choice": "required"}},
         *(output(f"call_{'a' * 12}00000000{n}") for n in (4, 5, 6)),
-        *({"type": f"conversation.item.{verb}", "item_id": f"item_{'a' * 12}00000000{n}", "content_index": 0,
-           "audio_end_ms": 0} for verb in ("delete", "truncate", "retrieve") for n in (2, 3, 4)),
+        *(
+            {
+                "type": f"conversation.item.{verb}",
+                "item_id": f"item_{'a' * 12}00000000{n}",
+                "content_index": 0,
+                "audio_end_ms": 0,
+            }
+            for verb in ("delete", "truncate", "retrieve")
+            for n in (2, 3, 4)
+        ),
     ]
-)  # fmt: skip
+)
 HOSTILE_TYPES = (
     "session.update",
     "input_audio_buffer.append",
@@ -281,9 +333,14 @@ HOSTILE = st.fixed_dictionaries(
 def test_any_events_are_handled_and_each_response_is_done_once(
     dialect: WireDialect, script: list[tuple[dict[str, Any], int]]
 ) -> None:
-    functions = FunctionCalls(parallel=(1, 3), rounds=2, preamble=0.5, wrong_name=0.2, wrong_arguments=0.2)
+    functions = FunctionCalls(
+        parallel=(1, 3), rounds=2, preamble=0.5, wrong_name=0.2, wrong_arguments=0.2
+    )
     behaviour = build_behaviour(
-        dialect, rate_limits_updated="both", functions=functions, preamble=PreambleSettings(share=0.5)
+        dialect,
+        rate_limits_updated="both",
+        functions=functions,
+        preamble=PreambleSettings(share=0.5),
     )
     now_ns, events = AT_NS, []
     for event, pause_ns in script:
@@ -296,25 +353,36 @@ def test_any_events_are_handled_and_each_response_is_done_once(
     done = [event["response"]["id"] for event in events if event["type"] == "response.done"]
     assert len(set(created)) == len(created)
     assert sorted(done) == sorted(created)
-    assert all(done.index(response) <= created.index(response) + len(created) for response in created)
+    assert all(
+        done.index(response) <= created.index(response) + len(created) for response in created
+    )
     assert [event["due_ns"] for event in events] == sorted(event["due_ns"] for event in events)
     assert len({event["event_id"] for event in events}) == len(events)
     assert_typed(dialect, events)
     for event in all_of(events, "response.done"):
         response = event["response"]
         announced, closed = (
-            [item["item"]["id"] for item in all_of(events, f"response.output_item.{name}")
-             if item["response_id"] == response["id"]]
+            [
+                item["item"]["id"]
+                for item in all_of(events, f"response.output_item.{name}")
+                if item["response_id"] == response["id"]
+            ]
             for name in ("added", "done")
-        )  # fmt: skip
+        )
         assert [item["id"] for item in response["output"]] == announced == closed
-        assert all(item.get("status", "completed") in ("completed", "incomplete") for item in response["output"])
+        assert all(
+            item.get("status", "completed") in ("completed", "incomplete")
+            for item in response["output"]
+        )
 
 
 def test_parameters_that_are_not_simulated_are_accepted_and_listed() -> None:
     behaviour = build_behaviour(AZURE_GA)
     before = dict(behaviour.session.shown)
-    update = {"type": "session.update", "session": {"type": "realtime", "tracing": "auto", "prompt": {"id": "pmpt_1"}}}
+    update = {
+        "type": "session.update",
+        "session": {"type": "realtime", "tracing": "auto", "prompt": {"id": "pmpt_1"}},
+    }
     receipt = behaviour.receive(update, AT_NS)
 
     assert receipt.not_simulated == ["session.tracing", "session.prompt"]
@@ -331,11 +399,16 @@ AUDIO_TOKENS = REPLY.audio_ms // 50
 WHOLE = WORDS + AUDIO_ANSWER_TEXT_TOKENS + AUDIO_TOKENS
 LEAD = 3
 FIRST_WITH_AUDIO = LEAD + AUDIO_ANSWER_TEXT_TOKENS + 1
-"""The smallest limit that allows one token of audio, after the transcript that precedes the audio."""
+"""The smallest limit that allows one token of audio, after the transcript that precedes the
+audio."""
 
 
 def create_with_limit(
-    limit: Any, *, dialect: WireDialect = AZURE_GA, audio: bool = True, name: AudioFormatName = "pcm16"
+    limit: Any,
+    *,
+    dialect: WireDialect = AZURE_GA,
+    audio: bool = True,
+    name: AudioFormatName = "pcm16",
 ) -> Any:
     """Return a response.create with a limit on output tokens; None for no limit."""
     output: dict[str, Any] = {} if limit is None else {"max_output_tokens": limit}
@@ -343,7 +416,10 @@ def create_with_limit(
         output |= {"output_modalities": ["audio" if audio else "text"]}
         output |= {"audio": {"output": {"format": ga_format(FORMATS[name])}}} if audio else {}
     else:
-        output |= {"modalities": ["audio", "text"] if audio else ["text"], "output_audio_format": name}
+        output |= {
+            "modalities": ["audio", "text"] if audio else ["text"],
+            "output_audio_format": name,
+        }
     return create(**output)
 
 
@@ -364,11 +440,19 @@ def transcript_of(events: list[dict[str, Any]]) -> list[str]:
 
 
 def audio_of(events: list[dict[str, Any]]) -> bytes:
-    return b"".join(base64.b64decode(event["delta"]) for event in deltas(events) if "audio.delta" in event["type"])
+    return b"".join(
+        base64.b64decode(event["delta"])
+        for event in deltas(events)
+        if "audio.delta" in event["type"]
+    )
 
 
-@given(limit=st.integers(1, WHOLE + 9), dialect=st.sampled_from(AZURE), audio=st.booleans(),
-       name=st.sampled_from([*FORMATS]))  # fmt: skip
+@given(
+    limit=st.integers(1, WHOLE + 9),
+    dialect=st.sampled_from(AZURE),
+    audio=st.booleans(),
+    name=st.sampled_from([*FORMATS]),
+)
 @example(limit=FIRST_WITH_AUDIO, dialect=AZURE_GA, audio=True, name="pcm16")
 @example(limit=WHOLE - 1, dialect=AZURE_PREVIEW, audio=True, name="pcm16")
 def test_a_truncated_response_is_a_prefix_with_matching_usage(
@@ -388,7 +472,10 @@ def test_a_truncated_response_is_a_prefix_with_matching_usage(
     assert total == min(limit, most) if limit >= FIRST_WITH_AUDIO or not audio else total <= limit
     assert (response["max_output_tokens"], response["usage"]["output_tokens"]) == (limit, total)
     assert "".join(words) in response["output"][0]["content"][0].values()
-    ended = {"status": "incomplete", "status_details": {"type": "incomplete", "reason": "max_output_tokens"}}
+    ended = {
+        "status": "incomplete",
+        "status_details": {"type": "incomplete", "reason": "max_output_tokens"},
+    }
     assert response.items() >= (ended if limit < most else {"status": "completed"}).items()
     assert [item["status"] for item in response["output"]] == [response["status"]]
     assert without_deltas(cut) == without_deltas(whole)
@@ -415,8 +502,12 @@ def test_the_token_limit_of_a_session_applies_unless_a_response_overrides_it(
 
 
 @pytest.mark.parametrize(("dialect", "most"), [(AZURE_GA, 32_000), (AZURE_PREVIEW, 4096)])
-def test_a_token_limit_above_the_maximum_of_the_model_is_refused(dialect: WireDialect, most: int) -> None:
-    largest, beyond = (events_of(dialect, create_with_limit(limit, dialect=dialect)) for limit in (most, most + 1))
+def test_a_token_limit_above_the_maximum_of_the_model_is_refused(
+    dialect: WireDialect, most: int
+) -> None:
+    largest, beyond = (
+        events_of(dialect, create_with_limit(limit, dialect=dialect)) for limit in (most, most + 1)
+    )
 
     assert done(largest)["status"] == "completed"
     assert one(beyond, "error")["error"]["param"] == "response.max_output_tokens"

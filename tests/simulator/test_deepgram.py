@@ -13,7 +13,15 @@ from bench.simulator.profile import FunctionCalls, Profile, quiet_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.deepgram import SERVICE, DeepgramBehaviour
 from bench.wire.dialect import BinaryMessage
-from tests.simulator.builders import AT_NS, MS, SECOND, build_profile, constant, session_parts, sound
+from tests.simulator.builders import (
+    AT_NS,
+    MS,
+    SECOND,
+    build_profile,
+    constant,
+    session_parts,
+    sound,
+)
 
 FIRST_AUDIO_MS = 300
 THINK: dict[str, Any] = {"provider": {"type": "open_ai", "model": "gpt-4o-mini"}}
@@ -22,7 +30,9 @@ SETTINGS: dict[str, Any] = {"type": "Settings", "audio": {}, "agent": {"think": 
 
 def quick(**changes: Any) -> Profile:
     first = constant(FIRST_AUDIO_MS)
-    return build_profile(delays=replace(quiet_profile().delays, first_audio=first, function_named=first), **changes)
+    return build_profile(
+        delays=replace(quiet_profile().delays, first_audio=first, function_named=first), **changes
+    )
 
 
 class Call:
@@ -56,7 +66,9 @@ class Call:
     @property
     def names(self) -> list[str]:
         """The names of the messages after the set-up; several of one kind in a row count as one."""
-        names = [event.type for event in self.events if event.type not in ("Welcome", "SettingsApplied")]
+        names = [
+            event.type for event in self.events if event.type not in ("Welcome", "SettingsApplied")
+        ]
         return [name for name, before in zip(names, ["", *names], strict=False) if name != before]
 
     def of(self, name: str) -> list[Any]:
@@ -73,8 +85,13 @@ def test_a_typed_turn_is_repeated_and_answered() -> None:
     assert {message["role"] for message in said} == {"assistant"}
     assert all(message["content"] == message["content"].strip() for message in said)
     sounds = [event for event in call.events if event.type == "audio.delta"]
-    assert all(type(event.body) is BinaryMessage and len(event.body) == event.audio_bytes for event in sounds)
-    assert call.of("LatencyReport") == [{"type": "LatencyReport", "total_latency": FIRST_AUDIO_MS / 1000}]
+    assert all(
+        type(event.body) is BinaryMessage and len(event.body) == event.audio_bytes
+        for event in sounds
+    )
+    assert call.of("LatencyReport") == [
+        {"type": "LatencyReport", "total_latency": FIRST_AUDIO_MS / 1000}
+    ]
     assert call.names[-1] == "AgentAudioDone"
 
 
@@ -98,16 +115,28 @@ def test_speech_interrupts_a_reply_whose_rest_is_never_sent() -> None:
 
     assert call.names.count("UserStartedSpeaking") == 1
     assert call.names.count("AgentAudioDone") == 1
-    assert {event.response_id for event in call.events if event.type == "audio.delta"} == {"reply-1", "reply-2"}
+    assert {event.response_id for event in call.events if event.type == "audio.delta"} == {
+        "reply-1",
+        "reply-2",
+    }
 
 
 def test_a_function_is_called_and_its_result_repeated_and_answered() -> None:
-    call = Call(quick(functions=FunctionCalls()), functions=[{"name": "find_parcel", "description": ""}])
+    call = Call(
+        quick(functions=FunctionCalls()), functions=[{"name": "find_parcel", "description": ""}]
+    )
     call.send({"type": "InjectUserMessage", "content": "Where is it?"})
     call.pass_ms(5_000)
     assert call.names[-1] == "FunctionCallRequest"
     (called,) = call.of("FunctionCallRequest")[0]["functions"]
-    call.send({"type": "FunctionCallResponse", "id": called["id"], "name": called["name"], "content": "{}"})
+    call.send(
+        {
+            "type": "FunctionCallResponse",
+            "id": called["id"],
+            "name": called["name"],
+            "content": "{}",
+        }
+    )
     call.pass_ms(10_000)
 
     assert (called["name"], called["client_side"]) == ("find_parcel", True)
@@ -141,12 +170,16 @@ def test_a_session_announces_its_end() -> None:
     call = Call(quick(max_session_s=301))
     call.pass_ms(2_000)
 
-    assert [message["code"] for message in call.of("Warning")] == ["MAXIMUM_SESSION_LENGTH_APPROACHING"]
+    assert [message["code"] for message in call.of("Warning")] == [
+        "MAXIMUM_SESSION_LENGTH_APPROACHING"
+    ]
     ended = msgspec.json.decode(call.behaviour.expiry(0, "", "").body)
     assert ended["code"] == "MAXIMUM_SESSION_LENGTH_REACHED"
 
 
-@pytest.mark.parametrize("fault", ["error", "failed", "incomplete", "other_dialect", "close,at=speech"])
+@pytest.mark.parametrize(
+    "fault", ["error", "failed", "incomplete", "other_dialect", "close,at=speech"]
+)
 def test_a_fault_that_the_service_lacks_refuses_the_connection(fault: str) -> None:
     assert SERVICE.lacks(read_line(fault))
 

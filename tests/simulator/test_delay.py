@@ -39,7 +39,9 @@ def quantiles(delay: Delay, *ps: float) -> list[float]:
         ),
     ],
 )
-def test_a_profile_gives_a_delay_as_a_number_or_a_distribution(tmp_path: Path, written: str, delay: Delay) -> None:
+def test_a_profile_gives_a_delay_as_a_number_or_a_distribution(
+    tmp_path: Path, written: str, delay: Delay
+) -> None:
     path = tmp_path / "some.yaml"
     path.write_text(f"delays_ms: {{first_audio: {written}}}\n")
 
@@ -53,14 +55,18 @@ def test_a_log_normal_delay_has_its_median_and_its_95th_percentile() -> None:
 @given(ratio=st.just(1) | st.floats(1.001, 3), tail=st.floats(1, 3))
 @settings(max_examples=5)
 def test_a_log_normal_delay_may_have_another_tail(ratio: float, tail: float) -> None:
-    """The tail may be lighter or heavier than that of a log-normal distribution; the body stays the same."""
+    """The tail may be lighter or heavier than that of a log-normal distribution; the body stays
+    the same.
+    """
     wanted = [450, 450 * ratio, 450 * ratio * tail]
     light, with_tail = drawn_ms(LogNormal(450, 450 * ratio)), drawn_ms(LogNormal(*wanted))
 
     assert np.quantile(with_tail, [0.5, 0.95, 0.99]) == pytest.approx(wanted, rel=0.06)
     assert np.array_equal(light[light < wanted[1]], with_tail[light < wanted[1]])
     tenth = LogNormal(*wanted).scaled(0.1)
-    assert [tenth.p50_ms, tenth.p95_ms, tenth.p99_ms] == pytest.approx([value / 10 for value in wanted])
+    assert [tenth.p50_ms, tenth.p95_ms, tenth.p99_ms] == pytest.approx(
+        [value / 10 for value in wanted]
+    )
 
 
 def test_a_gamma_delay_has_its_mean_and_standard_deviation() -> None:
@@ -73,7 +79,9 @@ def test_a_gamma_delay_has_its_mean_and_standard_deviation() -> None:
 def test_an_empirical_delay_has_the_measured_quantiles() -> None:
     measured = (300.0, 400.0, 450.0, 800.0, 2600.0)
 
-    assert quantiles(Empirical(measured), 0, 0.25, 0.5, 0.75, 1) == pytest.approx(measured, rel=0.03)
+    assert quantiles(Empirical(measured), 0, 0.25, 0.5, 0.75, 1) == pytest.approx(
+        measured, rel=0.03
+    )
 
 
 def test_a_mixture_has_the_shares_of_its_components() -> None:
@@ -85,7 +93,12 @@ def test_a_mixture_has_the_shares_of_its_components() -> None:
 
 @given(
     delay=st.sampled_from(
-        [Gamma(5, 0.01), LogNormal(1, 9), Empirical((1, 2)), Mixture(((0, LogNormal(1, 1)), (1, Gamma(9, 1))))]
+        [
+            Gamma(5, 0.01),
+            LogNormal(1, 9),
+            Empirical((1, 2)),
+            Mixture(((0, LogNormal(1, 1)), (1, Gamma(9, 1)))),
+        ]
     ),
     seed=st.integers(0, 1 << 32),
 )
@@ -96,16 +109,24 @@ def test_a_delay_is_not_negative_and_reproducible_by_its_seed(delay: Delay, seed
 
 
 @pytest.mark.parametrize(
-    "delay", [LogNormal(5, 9, 20), Gamma(5, 2), Empirical((1, 2, 9)), Mixture(((3, LogNormal(1, 2)), (1, Gamma(9, 1))))]
+    "delay",
+    [
+        LogNormal(5, 9, 20),
+        Gamma(5, 2),
+        Empirical((1, 2, 9)),
+        Mixture(((3, LogNormal(1, 2)), (1, Gamma(9, 1)))),
+    ],
 )
-def test_a_scaled_delay_has_the_quantiles_of_the_delay_multiplied_by_the_factor(delay: Delay) -> None:
+def test_a_scaled_delay_has_the_quantiles_of_the_delay_multiplied_by_the_factor(
+    delay: Delay,
+) -> None:
     one, scaled = (each.draw_ms(np.random.default_rng(3)) for each in (delay, delay.scaled(4)))
 
     assert scaled == pytest.approx(4 * one)
 
 
-# The drift is a stationary Gaussian process with exponential autocorrelation. It is a function of the instant and the
-# seed.
+# The drift is a stationary Gaussian process with exponential autocorrelation. It is a function of
+# the instant and the seed.
 
 
 FAR_NS = 90 * 86_400 * 10**9  # the clock of a host with an uptime of three months

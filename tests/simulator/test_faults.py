@@ -29,7 +29,10 @@ from bench.simulator.refusals import RefusedUpgrade, throttled
         ("reset,sessions=1.5", "sessions must be"),
         ("reset,sessions=6-2", "sessions must be"),
         ("reset,at=tls,responses=2", "responses needs a place of a response"),
-        ("reset,at=speech,context_tokens=9-", "context_tokens needs a later place: response, first_delta"),
+        (
+            "reset,at=speech,context_tokens=9-",
+            "context_tokens needs a later place: response, first_delta",
+        ),
         ("failed,context_tokens=9-2", "context_tokens must be as in 3, 2-6 or 4-, not"),
         ("drop,at=done,count=2", "count needs the place next_delta"),
         ("reset,share=2", "share must be a number from 0 to 1"),
@@ -48,21 +51,34 @@ def test_a_fault_is_unchanged_by_formatting_and_parsing(data: st.DataObject) -> 
     place = data.draw(st.sampled_from(KINDS[kind].places))
     keys = KINDS[kind].fields
     reaches = st.sampled_from(("3", "2-6", "4-"))
-    wanted = {"share": st.sampled_from(("0.25", "1")), "sessions": reaches, "requests": reaches, "during_s": reaches}
+    wanted = {
+        "share": st.sampled_from(("0.25", "1")),
+        "sessions": reaches,
+        "requests": reaches,
+        "during_s": reaches,
+    }
     if place in OF_RESPONSES:
         wanted["responses"] = reaches
     if place in WITH_CONTEXT:
         wanted["context_tokens"] = st.sampled_from(("12000-", "0-2000", "1234567"))
-    given_keys = {key: data.draw(values) for key, values in wanted.items() if key in keys and data.draw(st.booleans())}
+    given_keys = {
+        key: data.draw(values)
+        for key, values in wanted.items()
+        if key in keys and data.draw(st.booleans())
+    }
     at = {"at": place} if "at" in keys else {}
-    fault = read_line(",".join([kind, *(f"{key}={value}" for key, value in (at | given_keys).items())]))
+    fault = read_line(
+        ",".join([kind, *(f"{key}={value}" for key, value in (at | given_keys).items())])
+    )
 
     assert read_line(str(fault)) == fault
     assert fault.at == place
 
 
 @given(data=st.data())
-def test_a_profile_reads_a_fault_like_a_line(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_profile_reads_a_fault_like_a_line(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     kind = data.draw(st.sampled_from(sorted(KINDS)))
     path = tmp_path_factory.mktemp("profile") / "profile.yaml"
     path.write_text(f"faults:\n  - kind: {kind}\n")

@@ -43,9 +43,15 @@ WEATHER = function("weather")
 
 
 def with_tools(
-    *tools: dict[str, Any], dialect: WireDialect = AZURE_GA, seed: int = 1, settings: Any = None, **habits: Any
+    *tools: dict[str, Any],
+    dialect: WireDialect = AZURE_GA,
+    seed: int = 1,
+    settings: Any = None,
+    **habits: Any,
 ) -> Behaviour:
-    """Return a session that declares these functions; `habits` are settings of `functions` in the profile."""
+    """Return a session that declares these functions; `habits` are settings of `functions` in
+    the profile.
+    """
     behaviour = build_behaviour(dialect, seed=seed, functions=FunctionCalls(**habits))
     answers(behaviour, session_update(dialect, tools=list(tools or [PARCEL]), **(settings or {})))
     return behaviour
@@ -63,25 +69,43 @@ def test_arguments_are_streamed_by_token_and_complete_in_other_events() -> None:
     (call,) = calls(events)
     retrieve = {"type": "conversation.item.retrieve", "item_id": call["id"]}
     kept = answers(behaviour, retrieve)[0]["item"]
-    (announced, *_) = [event["item"] for event in all_of(events, "output_item.added")]
-    assert "".join(event["delta"] for event in all_of(events, "arguments.delta")) == call["arguments"]
+    announced, *_ = [event["item"] for event in all_of(events, "output_item.added")]
+    assert (
+        "".join(event["delta"] for event in all_of(events, "arguments.delta")) == call["arguments"]
+    )
     assert one(events, "arguments.done")["arguments"] == call["arguments"] == '{"number":"RX 17"}'
-    assert one(events, "arguments.done")["name"] == call["name"] == announced["name"] == "find_parcel"
-    assert (announced["status"], announced["arguments"], call["status"]) == ("in_progress", "", "completed")
+    assert (
+        one(events, "arguments.done")["name"] == call["name"] == announced["name"] == "find_parcel"
+    )
+    assert (announced["status"], announced["arguments"], call["status"]) == (
+        "in_progress",
+        "",
+        "completed",
+    )
     assert kept == call
     assert done(events)["usage"]["output_tokens"] == len(all_of(events, "arguments.delta"))
 
 
 @pytest.mark.parametrize(
     ("choice", "names"),
-    [("none", []), ("auto", ["find_parcel"]), ("required", ["find_parcel"]),
-     ({"type": "function", "name": "weather"}, ["weather"])],
-)  # fmt: skip
+    [
+        ("none", []),
+        ("auto", ["find_parcel"]),
+        ("required", ["find_parcel"]),
+        ({"type": "function", "name": "weather"}, ["weather"]),
+    ],
+)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_tool_choice_determines_the_function_calls(dialect: WireDialect, choice: Any, names: list[str]) -> None:
-    by_response = answers(with_tools(PARCEL, WEATHER, dialect=dialect), user_text(), create(tool_choice=choice))
+def test_tool_choice_determines_the_function_calls(
+    dialect: WireDialect, choice: Any, names: list[str]
+) -> None:
+    by_response = answers(
+        with_tools(PARCEL, WEATHER, dialect=dialect), user_text(), create(tool_choice=choice)
+    )
     by_session = answers(
-        with_tools(PARCEL, WEATHER, dialect=dialect, settings={"tool_choice": choice}), user_text(), CREATE
+        with_tools(PARCEL, WEATHER, dialect=dialect, settings={"tool_choice": choice}),
+        user_text(),
+        CREATE,
     )
 
     assert len(calls(by_response)) == len(names)
@@ -101,17 +125,23 @@ def test_a_token_limit_includes_arguments() -> None:
 # Answers in parts: a preamble, a pause, and the answer.
 
 
-# Fillers that Azure Voice Live speaks before a late answer and during function calls, if a session requests them.
+# Fillers that Azure Voice Live speaks before a late answer and during function calls, if a session
+# requests them.
 
 
 STATIC = {"type": "static_interim_response", "texts": ["One moment."]}
 
 
 def asking(*triggers: str, first_audio_ms: float = 3_000, **setting: Any) -> Behaviour:
-    """Return a session with fillers. It may call a function in each turn and answers after `first_audio_ms`."""
+    """Return a session with fillers. It may call a function in each turn and answers after
+    `first_audio_ms`.
+    """
     delays = quiet_profile().delays
     slow = {name: constant(first_audio_ms) for name in ("first_audio", "first_text")}
-    changes: dict[str, Any] = {"delays": delays.__class__(**vars(delays) | slow), "functions": FunctionCalls(share=0.0)}
+    changes: dict[str, Any] = {
+        "delays": delays.__class__(**vars(delays) | slow),
+        "functions": FunctionCalls(share=0.0),
+    }
     behaviour = build_behaviour(VOICE_LIVE, **changes)
     wanted = STATIC | {"triggers": list(triggers)} | setting
     (updated,) = answers(behaviour, session_update(VOICE_LIVE, interim_response=wanted))
@@ -127,7 +157,9 @@ def test_a_late_answer_has_an_unmarked_filler_before_it() -> None:
     audio = [event for event in events if event["type"].endswith("audio.delta")]
     filler, answer = dict.fromkeys(event["item_id"] for event in audio)
     assert audio[0]["due_ns"] == AT_NS + 500 * MS
-    assert next(event["due_ns"] for event in audio if event["item_id"] == answer) == AT_NS + 3_000 * MS
+    assert (
+        next(event["due_ns"] for event in audio if event["item_id"] == answer) == AT_NS + 3_000 * MS
+    )
     (response,) = (event["response"] for event in all_of(events, "response.done"))
     assert [item["id"] for item in response["output"]] == [filler, answer]
     assert all("phase" not in item for item in response["output"])
@@ -170,23 +202,36 @@ def test_a_response_may_override_the_filler_setting() -> None:
 
 SIMPLE = st.one_of(
     st.just({"type": "string"}),
-    st.builds(lambda least, more: {"type": "string", "minLength": least, "maxLength": least + more},
-              st.integers(0, 40), st.integers(0, 20)),
-    st.builds(lambda kind, least, more: {"type": kind, "minimum": least, "maximum": least + more},
-              st.sampled_from(["integer", "number"]), st.integers(-50, 500), st.integers(0, 5)),
+    st.builds(
+        lambda least, more: {"type": "string", "minLength": least, "maxLength": least + more},
+        st.integers(0, 40),
+        st.integers(0, 20),
+    ),
+    st.builds(
+        lambda kind, least, more: {"type": kind, "minimum": least, "maximum": least + more},
+        st.sampled_from(["integer", "number"]),
+        st.integers(-50, 500),
+        st.integers(0, 5),
+    ),
     st.just({"type": ["null", "boolean"]}),
     st.builds(lambda word: {"enum": [word, "other"]}, st.text(max_size=5)),
     st.builds(lambda word: {"const": word}, st.text(max_size=5)),
     st.builds(lambda word: {"type": "string", "default": word}, st.text(max_size=5)),
     st.just({"$ref": "#/$defs/colour"}),
-)  # fmt: skip
+)
 NAMES = st.text("abc", min_size=1, max_size=3)
 
 
 def object_of(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.dictionaries(NAMES, inner, max_size=3).flatmap(
-        lambda properties: st.sets(st.sampled_from(sorted(properties)) if properties else st.nothing()).map(
-            lambda required: {"type": "object", "properties": properties, "required": sorted(required)}
+        lambda properties: st.sets(
+            st.sampled_from(sorted(properties)) if properties else st.nothing()
+        ).map(
+            lambda required: {
+                "type": "object",
+                "properties": properties,
+                "required": sorted(required),
+            }
         )
     )
 
@@ -197,7 +242,9 @@ SCHEMAS = object_of(
         lambda inner: (
             object_of(inner)
             | st.builds(
-                lambda items, least: {"type": "array", "items": items, "minItems": least}, inner, st.integers(0, 2)
+                lambda items, least: {"type": "array", "items": items, "minItems": least},
+                inner,
+                st.integers(0, 2),
             )
             | st.builds(lambda choice: {"anyOf": [{"type": "null"}, choice]}, inner)
         ),
@@ -207,7 +254,9 @@ SCHEMAS = object_of(
 
 
 @given(schema=SCHEMAS, seed=st.integers(0, 100))
-def test_arguments_match_their_schema_with_only_the_required_properties(schema: dict[str, Any], seed: int) -> None:
+def test_arguments_match_their_schema_with_only_the_required_properties(
+    schema: dict[str, Any], seed: int
+) -> None:
     values = arguments(schema, np.random.default_rng(seed))
 
     jsonschema.validate(values, schema)
@@ -216,7 +265,9 @@ def test_arguments_match_their_schema_with_only_the_required_properties(schema: 
 
 
 @given(schema=SCHEMAS)
-def test_unfit_arguments_lack_a_required_property_and_have_an_undeclared_one(schema: dict[str, Any]) -> None:
+def test_unfit_arguments_lack_a_required_property_and_have_an_undeclared_one(
+    schema: dict[str, Any],
+) -> None:
     values = invalid_arguments(schema, np.random.default_rng(1))
 
     assert values["undeclared"] is True
@@ -233,7 +284,9 @@ def test_unfit_arguments_lack_a_required_property_and_have_an_undeclared_one(sch
         ({"type": "integer", "enum": [4, 5]}, 4),
     ],
 )
-def test_a_value_in_the_schema_has_priority_over_its_type(schema: dict[str, Any], value: Any) -> None:
+def test_a_value_in_the_schema_has_priority_over_its_type(
+    schema: dict[str, Any], value: Any
+) -> None:
     parameters = {"type": "object", "properties": {"it": schema}, "required": ["it"]}
 
     assert arguments(parameters, np.random.default_rng(1)) == {"it": value}
@@ -241,7 +294,11 @@ def test_a_value_in_the_schema_has_priority_over_its_type(schema: dict[str, Any]
 
 def test_a_recursive_schema_gives_finite_arguments() -> None:
     names = [str(number) for number in range(20)]
-    schema = {"type": "object", "properties": {name: {"$ref": "#"} for name in names}, "required": names}
+    schema = {
+        "type": "object",
+        "properties": {name: {"$ref": "#"} for name in names},
+        "required": names,
+    }
 
     assert len(msgspec.json.encode(arguments(schema, np.random.default_rng(1)))) < 100_000
 

@@ -1,4 +1,6 @@
-"""The simulated Gemini Live on a virtual clock: its messages, its refusals, and conversations with its dialect."""
+"""The simulated Gemini Live on a virtual clock: its messages, its refusals, and conversations
+with its dialect.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,16 @@ from bench.simulator.profile import FunctionCalls, Profile, quiet_profile
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gemini.behaviour import GeminiBehaviour
 from bench.wire.dialect import BinaryMessage
-from tests.simulator.builders import AT_NS, MS, REPLY, SECOND, build_profile, constant, session_parts, sound
+from tests.simulator.builders import (
+    AT_NS,
+    MS,
+    REPLY,
+    SECOND,
+    build_profile,
+    constant,
+    session_parts,
+    sound,
+)
 
 FIRST_AUDIO_MS = 300
 AUDIO_MS = 2_100
@@ -25,20 +36,26 @@ TOOLS: dict[str, Any] = {"tools": [{"functionDeclarations": [{"name": "find_parc
 
 def quick(**changes: Any) -> Profile:
     delays = replace(
-        quiet_profile().delays, first_audio=constant(FIRST_AUDIO_MS), function_named=constant(FIRST_AUDIO_MS)
+        quiet_profile().delays,
+        first_audio=constant(FIRST_AUDIO_MS),
+        function_named=constant(FIRST_AUDIO_MS),
     )
     return build_profile(delays=delays, **changes)
 
 
 class Call:
-    """A session that gets all messages when they are due. `events` are those that were sent, `messages` their JSON."""
+    """A session that gets all messages when they are due. `events` are those that were sent,
+    `messages` their JSON.
+    """
 
     def __init__(self, profile: Profile | None = None, **setup: Any) -> None:
         self.behaviour = GeminiBehaviour(session_parts(profile or quick()))
         self.now_ns = AT_NS
         self.events: list[OutgoingEvent] = []
         self.behaviour.open(AT_NS)
-        self.send(setup={"model": "models/gemini-3.8-live", "outputAudioTranscription": {}, **setup})
+        self.send(
+            setup={"model": "models/gemini-3.8-live", "outputAudioTranscription": {}, **setup}
+        )
         self.pass_ms(200)
 
     def send(self, **message: Any) -> None:
@@ -64,7 +81,9 @@ class Call:
 
     @property
     def names(self) -> list[str]:
-        """The names of the messages after the set-up; several deltas of one kind in a row count as one."""
+        """The names of the messages after the set-up; several deltas of one kind in a row count
+        as one.
+        """
         names = [event.type for event in self.events if event.type != "setupComplete"]
         return [name for name, before in zip(names, ["", *names], strict=False) if name != before]
 
@@ -85,7 +104,10 @@ def test_a_typed_turn_is_answered_in_binary_frames() -> None:
     assert call.names[-2:] == ["generationComplete", "turnComplete"]
     assert {"audio.delta", "transcript.delta"} <= set(call.names)
     first = next(event for event in call.events if event.type == "audio.delta")
-    over, done = (next(e for e in call.events if e.type == name) for name in ("turnComplete", "generationComplete"))
+    over, done = (
+        next(e for e in call.events if e.type == name)
+        for name in ("turnComplete", "generationComplete")
+    )
     assert over.due_ns == first.due_ns + REPLY.audio_ms * MS > done.due_ns
     assert {event.response_id for event in call.events[1:]} == {"reply-1"}
     (message,) = call.of("turnComplete")
@@ -126,7 +148,10 @@ def test_speech_interrupts_a_reply_until_it_could_have_been_played() -> None:
     assert call.names.count("interrupted") == 1
     names = call.names[call.names.index("interrupted") :]
     assert names[:2] == ["interrupted", "turnComplete"]
-    assert {event.response_id for event in call.events if event.type == "audio.delta"} == {"reply-1", "reply-2"}
+    assert {event.response_id for event in call.events if event.type == "audio.delta"} == {
+        "reply-1",
+        "reply-2",
+    }
 
 
 def test_the_turn_of_an_interrupted_reply_completes_before_the_next_reply_begins() -> None:
@@ -167,7 +192,11 @@ def test_a_function_is_called_and_its_output_answered() -> None:
     call.pass_ms(5_000)
     assert call.names == ["toolCall"]
     (called,) = call.of("toolCall")[0]["toolCall"]["functionCalls"]
-    call.send(toolResponse={"functionResponses": [{"id": called["id"], "name": called["name"], "response": {}}]})
+    call.send(
+        toolResponse={
+            "functionResponses": [{"id": called["id"], "name": called["name"], "response": {}}]
+        }
+    )
     call.pass_ms(10_000)
 
     assert called["name"] == "find_parcel"
@@ -209,13 +238,19 @@ def test_names_and_base64_of_the_sdk_are_accepted() -> None:
     ("message", "code", "reason"),
     [
         ({"setup": {"model": "models/gemini-1.0-pro"}}, 1008, "is not found for API version"),
-        ({"setup": {"model": "models/gemini-3.8-live", "voice": "x"}}, 1007, "Unknown name \"voice\" at 'setup'"),
+        (
+            {"setup": {"model": "models/gemini-3.8-live", "voice": "x"}},
+            1007,
+            "Unknown name \"voice\" at 'setup'",
+        ),
         ({"realtimeInput": {"text": "too early"}}, 1007, "invalid argument"),
         ({"hello": {}}, 1007, 'Unknown name "hello"'),
         ({}, 1007, "invalid argument"),
     ],
 )
-def test_a_refusal_is_a_close_with_the_words_of_the_service(message: dict[str, Any], code: int, reason: str) -> None:
+def test_a_refusal_is_a_close_with_the_words_of_the_service(
+    message: dict[str, Any], code: int, reason: str
+) -> None:
     behaviour = GeminiBehaviour(session_parts(quick()))
     behaviour.open(AT_NS)
     behaviour.receive_text(msgspec.json.encode(message), AT_NS)
@@ -233,4 +268,7 @@ def test_a_session_announces_its_end() -> None:
     call.pass_ms(31_000)
 
     assert call.of("goAway") == [{"goAway": {"timeLeft": "60s"}}]
-    assert call.behaviour.expiry(0, "", "").close == (1011, "Deadline expired before operation could complete.")
+    assert call.behaviour.expiry(0, "", "").close == (
+        1011,
+        "Deadline expired before operation could complete.",
+    )

@@ -1,4 +1,6 @@
-"""Sessions with the simulated GPT-Live, without a network: its answers, its delegations, and its refusals."""
+"""Sessions with the simulated GPT-Live, without a network: its answers, its delegations, and its
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ from bench.simulator.profile import quiet_profile
 from bench.simulator.recorded_replies import load_replies
 from bench.simulator.server_events import OutgoingEvent
 from bench.simulator.services.gpt_live.backend import MAX_BUFFER_BYTES, MAX_BUFFER_ITEMS
-from bench.simulator.services.gpt_live.behaviour import MAX_CONTENT_TOKENS, SILENCE_MS, GptLiveBehaviour
+from bench.simulator.services.gpt_live.behaviour import (
+    MAX_CONTENT_TOKENS,
+    SILENCE_MS,
+    GptLiveBehaviour,
+)
 from tests.helpers import seated
 from tests.memory_transport import LiveTransport, PeerAnswer
 from tests.simulator.builders import AT_NS, JSON, MS, constant, session_parts, silence, sound
@@ -66,7 +72,9 @@ class Service:
             yield sent.due_ns, sent.body
 
 
-def play_call(folder: Path) -> tuple[list[TurnObservation], SessionObservation, list[OutgoingEvent]]:
+def play_call(
+    folder: Path,
+) -> tuple[list[TurnObservation], SessionObservation, list[OutgoingEvent]]:
     path, service = folder / "call.yaml", Service()
     path.write_text(SCRIPT)
     session, timeline, listening = seated(
@@ -86,7 +94,9 @@ def test_gpt_live_answers_turns_without_delegation(tmp_path: Path) -> None:
 # Delegation to the client
 
 
-def commentary(call: LiveCall, delegation_id: str | None, content: str = "It is on its way.") -> None:
+def commentary(
+    call: LiveCall, delegation_id: str | None, content: str = "It is on its way."
+) -> None:
     call.send("session.commentary.append", content=content, delegation_id=delegation_id)
 
 
@@ -100,10 +110,18 @@ def test_a_task_of_the_client_is_answered_one_delay_after_its_accepted_result() 
     call.silent_ms(3000)
 
     created = call.one(DELEGATED)
-    assert created["delegation"] == {"id": call.delegation_id, "target": "client", "type": "delegation"}
+    assert created["delegation"] == {
+        "id": call.delegation_id,
+        "target": "client",
+        "type": "delegation",
+    }
     assert call.one("session.commentary.appended")["start_ms"] == accepted_ms
     (filler, _), (answer, kind) = call.speech()
-    assert (filler * 100, answer * 100, kind) == (created["offset_ms"], accepted_ms + ANSWER_MS, "answer")
+    assert (filler * 100, answer * 100, kind) == (
+        created["offset_ms"],
+        accepted_ms + ANSWER_MS,
+        "answer",
+    )
 
 
 def test_refused_context_causes_one_error_and_no_speech() -> None:
@@ -136,7 +154,10 @@ def test_commentary_for_an_answered_delegation_is_refused() -> None:
 
 def test_a_client_that_does_the_tasks_cannot_use_the_backend() -> None:
     call = LiveCall(delegation=CLIENT_MODE)
-    call.send("response.item.create", item={"type": "function_call_output", "call_id": "call_1", "output": "x"})
+    call.send(
+        "response.item.create",
+        item={"type": "function_call_output", "call_id": "call_1", "output": "x"},
+    )
     call.send("response.create")
     call.pass_ms(1000)
 
@@ -144,7 +165,9 @@ def test_a_client_that_does_the_tasks_cannot_use_the_backend() -> None:
 
 
 def test_an_acknowledgement_waits_and_is_cancelled_by_context() -> None:
-    waiting, cancelled = (LiveCall(delegation=CLIENT_MODE | {"acknowledgement_delay_ms": 700}) for _ in range(2))
+    waiting, cancelled = (
+        LiveCall(delegation=CLIENT_MODE | {"acknowledgement_delay_ms": 700}) for _ in range(2)
+    )
     for call in (waiting, cancelled):
         call.speak()
     cancelled.send("session.thinking.append", content="Soon.", delegation_id=None)
@@ -159,7 +182,9 @@ def test_an_acknowledgement_waits_and_is_cancelled_by_context() -> None:
 
 
 def responses_call(**settings: Any) -> LiveCall:
-    """Return a call in which the caller has delegated one task to the backend, after its first response."""
+    """Return a call in which the caller has delegated one task to the backend, after its first
+    response.
+    """
     call = LiveCall(live_profile(**settings), delegation=RESPONSES_MODE)
     call.speak()
     call.silent_ms(1000)
@@ -179,7 +204,10 @@ def test_a_response_is_refused_until_all_calls_have_outputs() -> None:
     call.send("response.create")
     call.answer_calls(first)
     call.pass_ms(200)
-    assert call.errors == [("function_call_outputs_required", None), ("invalid_tool_call_id", "item.call_id")]
+    assert call.errors == [
+        ("function_call_outputs_required", None),
+        ("invalid_tool_call_id", "item.call_id"),
+    ]
 
     call.answer_calls(second)
     call.send("response.create")
@@ -213,7 +241,9 @@ def test_a_failed_response_drops_its_calls_and_its_answer(after_text: bool) -> N
         call.pass_ms(10)
     (created,) = call.nested("response.created")
     error = {"type": "server_error", "code": "server_error", "message": "Injected."}
-    call.behaviour.end_response(created["response"]["id"], call.now_ns, "failed", {"type": "failed", "error": error})
+    call.behaviour.end_response(
+        created["response"]["id"], call.now_ns, "failed", {"type": "failed", "error": error}
+    )
     call.silent_ms(3000)
     assert (ends(call)[0]["status"], ends(call)[0]["error"]["code"]) == ("failed", "server_error")
     assert call.kinds() == ["filler"]
@@ -239,7 +269,11 @@ def test_an_incomplete_response_keeps_its_reason() -> None:
 def test_a_refused_output_leaves_its_call_without_an_output() -> None:
     call = responses_call()
     (made,) = call.calls()
-    large = {"type": "function_call_output", "call_id": made["call_id"], "output": "x" * MAX_BUFFER_BYTES}
+    large = {
+        "type": "function_call_output",
+        "call_id": made["call_id"],
+        "output": "x" * MAX_BUFFER_BYTES,
+    }
     call.send("response.item.create", item=large)
     call.send("response.create")
     call.answer_calls(made)
@@ -319,7 +353,8 @@ def test_the_caller_stops_speech_but_not_the_backend() -> None:
     call.silent_ms(6000)
     assert call.kinds() == ["filler", "answer", "filler", "answer"]
     first_answer = call.speech()[1][0] * 100
-    assert first_answer + 100 == SPEECH_MS + 600 + 3000 + SILENCE_MS  # it waits until the caller's silence is detected
+    # it waits until the caller's silence is detected
+    assert first_answer + 100 == SPEECH_MS + 600 + 3000 + SILENCE_MS
 
 
 def test_muted_input_is_silence() -> None:
@@ -350,7 +385,11 @@ def test_usage_is_reported_every_ten_seconds_and_in_whole_seconds_at_the_end() -
     ratios = [update["context_window"]["usage_ratio"] for update in updates]
     assert 0 < ratios[0] < ratios[1] < 1
     closed = call.events[-1]
-    assert (closed["type"], closed["reason"], closed["usage"]) == ("session.closed", "close_requested", {"seconds": 22})
+    assert (closed["type"], closed["reason"], closed["usage"]) == (
+        "session.closed",
+        "close_requested",
+        {"seconds": 22},
+    )
     assert call.sent[-1].close == (1000, "")
     assert call.behaviour.next_due_ns() is None
 
@@ -358,7 +397,9 @@ def test_usage_is_reported_every_ten_seconds_and_in_whole_seconds_at_the_end() -
 def test_a_session_that_expires_ends_with_its_usage() -> None:
     call = LiveCall()
     call.silent_ms(1500)
-    call.receive(call.behaviour.expiry(call.now_ns, "The session has reached its limit.", "expired"))
+    call.receive(
+        call.behaviour.expiry(call.now_ns, "The session has reached its limit.", "expired")
+    )
 
     assert (call.events[-1]["reason"], call.events[-1]["usage"]) == ("expired", {"seconds": 1})
     assert call.sent[-1].close == (1000, "")
@@ -366,9 +407,15 @@ def test_a_session_that_expires_ends_with_its_usage() -> None:
 
 def test_an_update_changes_settings_of_the_backend_only() -> None:
     call = LiveCall(delegation=RESPONSES_MODE)
-    call.send("session.update", session={"delegation": {"type": "responses", "responses": {"tools": []}}})
-    call.behaviour.receive({"type": "session.update", "session": {"model": "gpt-live-1.1"}}, call.now_ns)
-    call.behaviour.receive({"type": "session.update", "session": {"delegation": {"type": "client"}}}, call.now_ns)
+    call.send(
+        "session.update", session={"delegation": {"type": "responses", "responses": {"tools": []}}}
+    )
+    call.behaviour.receive(
+        {"type": "session.update", "session": {"model": "gpt-live-1.1"}}, call.now_ns
+    )
+    call.behaviour.receive(
+        {"type": "session.update", "session": {"delegation": {"type": "client"}}}, call.now_ns
+    )
     call.speak()
     call.silent_ms(2000)
 
@@ -389,9 +436,17 @@ MESSAGE: dict[str, Any] = {"role": "user", "content": [{"type": "input_text", "t
         ({"audio": {"format": {"type": "audio/pcm", "rate": []}}}, "session.audio.format"),
         ({"audio": {"output": {"voice": {"name": "marin"}}}}, "session.audio.output.voice.id"),
         ({"delegation": {"type": "decisions"}}, "session.delegation.type"),
-        ({"delegation": {"type": "responses", "responses": {}}}, "session.delegation.responses.model"),
         (
-            {"delegation": {"type": "responses", "responses": BACKEND | {"tools": [{"type": "web_search"}]}}},
+            {"delegation": {"type": "responses", "responses": {}}},
+            "session.delegation.responses.model",
+        ),
+        (
+            {
+                "delegation": {
+                    "type": "responses",
+                    "responses": BACKEND | {"tools": [{"type": "web_search"}]},
+                }
+            },
             "session.delegation.responses.tools[0].type",
         ),
         (
@@ -410,7 +465,9 @@ MESSAGE: dict[str, Any] = {"role": "user", "content": [{"type": "input_text", "t
 )
 def test_a_session_with_wrong_settings_does_not_start(settings: dict[str, Any], param: str) -> None:
     behaviour = GptLiveBehaviour(session_parts(quiet_profile(), replies()))
-    behaviour.receive({"type": "session.start", "session": {"model": "gpt-live-1"} | settings}, AT_NS)
+    behaviour.receive(
+        {"type": "session.start", "session": {"model": "gpt-live-1"} | settings}, AT_NS
+    )
     behaviour.receive({"type": "session.close"}, AT_NS)
 
     errors = [sent.body for sent in behaviour.due(AT_NS + 1000 * MS)]
@@ -422,7 +479,10 @@ def test_a_session_with_wrong_settings_does_not_start(settings: dict[str, Any], 
 def test_the_backend_reads_the_text_history() -> None:
     item = {"type": "message", "role": "user", "content": "x"}
     reads = []
-    for history in ([], [MESSAGE, {"role": "assistant", "content": [{"text": "Hello, who are you?"}]}]):
+    for history in (
+        [],
+        [MESSAGE, {"role": "assistant", "content": [{"text": "Hello, who are you?"}]}],
+    ):
         call = LiveCall(delegation=RESPONSES_MODE, input=history)
         call.send("response.item.create", item=item)
         call.send("response.create")
@@ -438,7 +498,10 @@ def test_an_ended_session_is_freed_without_garbage_collection() -> None:
     try:
         call = LiveCall(live_profile(backend_ms=constant(9000)), delegation=RESPONSES_MODE)
         call.speak()
-        parts = [weakref.ref(part) for part in (call.behaviour, call.behaviour._backend, call.behaviour._stream)]
+        parts = [
+            weakref.ref(part)
+            for part in (call.behaviour, call.behaviour._backend, call.behaviour._stream)
+        ]
         call.behaviour.end()
         del call
 
@@ -450,9 +513,18 @@ def test_an_ended_session_is_freed_without_garbage_collection() -> None:
 # Types and order
 
 EVERY_TYPE = {
-    *("session.started", "session.updated", "session.closed", "session.usage.updated", "error", "response.event"),
-    *("session.output_audio.delta", "session.output_transcript.delta", "session.input_transcript.delta"),
-    *("session.input_audio.muted", "session.input_audio.unmuted", DELEGATED),
+    "session.started",
+    "session.updated",
+    "session.closed",
+    "session.usage.updated",
+    "error",
+    "response.event",
+    "session.output_audio.delta",
+    "session.output_transcript.delta",
+    "session.input_transcript.delta",
+    "session.input_audio.muted",
+    "session.input_audio.unmuted",
+    DELEGATED,
     *(f"session.{name}.appended" for name in ("commentary", "thinking", "instructions")),
 }
 
@@ -461,7 +533,10 @@ EVERY_TYPE = {
 def test_every_event_of_a_call_has_the_type_of_the_sdk(mode: dict[str, Any]) -> None:
     backend = mode is RESPONSES_MODE
     call = LiveCall(
-        delegation=mode, instructions="Be brief.", input=[MESSAGE], audio={"output": {"voice": {"id": "v"}}}
+        delegation=mode,
+        instructions="Be brief.",
+        input=[MESSAGE],
+        audio={"output": {"voice": {"id": "v"}}},
     )
     call.send("session.update", session={"delegation": mode})
     for name in ("commentary", "thinking", "instructions"):
@@ -480,7 +555,9 @@ def test_every_event_of_a_call_has_the_type_of_the_sdk(mode: dict[str, Any]) -> 
     call.send("session.close")
     call.pass_ms(1000)
 
-    assert {event["type"] for event in call.events} == EVERY_TYPE - ({"response.event"} if not backend else set())
+    assert {event["type"] for event in call.events} == EVERY_TYPE - (
+        {"response.event"} if not backend else set()
+    )
     assert call.typed["out"] == len(call.events) > 120
     assert call.typed["in"] > 115
     assert call.typed["nested"] == len(call.all_of("response.event"))
@@ -489,14 +566,27 @@ def test_every_event_of_a_call_has_the_type_of_the_sdk(mode: dict[str, Any]) -> 
 
 TYPES = st.sampled_from(
     [
-        *("session.start", "session.update", "session.close", "response.item.create", "response.create", "audio"),
-        *("session.commentary.append", "session.thinking.append", "session.input_audio.mute", "output", "speech"),
+        "session.start",
+        "session.update",
+        "session.close",
+        "response.item.create",
+        "response.create",
+        "audio",
+        "session.commentary.append",
+        "session.thinking.append",
+        "session.input_audio.mute",
+        "output",
+        "speech",
     ]
 )
 
 
 @pytest.mark.parametrize("mode", [CLIENT_MODE, RESPONSES_MODE])
-@given(steps=st.lists(st.tuples(TYPES, st.dictionaries(st.text(max_size=6), JSON, max_size=2), JSON), max_size=12))
+@given(
+    steps=st.lists(
+        st.tuples(TYPES, st.dictionaries(st.text(max_size=6), JSON, max_size=2), JSON), max_size=12
+    )
+)
 def test_no_client_event_raises_and_events_stay_in_order(
     mode: dict[str, Any], steps: list[tuple[str, Any, Any]]
 ) -> None:
@@ -510,9 +600,16 @@ def test_no_client_event_raises_and_events_stay_in_order(
             case "output":
                 call.answer_calls(*call.calls())
             case _:
-                wrong = {"session": value, "item": value, "content": value, "delegation_id": value} | fields
+                wrong = {
+                    "session": value,
+                    "item": value,
+                    "content": value,
+                    "delegation_id": value,
+                } | fields
                 call.behaviour.receive({"type": name} | wrong, call.now_ns)
-                call.behaviour.receive({"type": name, "content": "x", "delegation_id": None}, call.now_ns)
+                call.behaviour.receive(
+                    {"type": name, "content": "x", "delegation_id": None}, call.now_ns
+                )
     call.pass_ms(5000)
 
     dues = [sent.due_ns for sent in call.sent]

@@ -37,8 +37,12 @@ SPEECH = sound(600, 1000)
 APPEND = "session.input_audio.append"
 
 
-def serve(profile: Profile, client: Callable[[int], Awaitable[None]], truth: Path | None = None) -> Server:
-    """Run a client with a server in this process. The argument of the client is the port. Return the server."""
+def serve(
+    profile: Profile, client: Callable[[int], Awaitable[None]], truth: Path | None = None
+) -> Server:
+    """Run a client with a server in this process. The argument of the client is the port. Return
+    the server.
+    """
 
     async def run() -> Server:
         log = GroundTruthLog(truth, profile.name, 1) if truth else None
@@ -125,23 +129,35 @@ def lines_of_task(client: Callable[[int], Awaitable[None]], truth: Path) -> list
     serve(quick(), client, truth)
     _, *lines = read_truth(truth)
     for line in lines:
-        assert msgspec.convert(line, SentEvent if line["direction"] == "out" else ReceivedEvent, strict=True)
+        assert msgspec.convert(
+            line, SentEvent if line["direction"] == "out" else ReceivedEvent, strict=True
+        )
     (delegated,) = (line for line in lines if line["type"] == "session.delegation.created")
     return [line for line in lines if line.get("delegation") == delegated["delegation"]]
 
 
 def first_audible_ns(lines: list[dict[str, Any]]) -> int:
     answer = [line for line in lines if line.get("utterance") == "answer"]
-    return next(int(line["send_start_ns"]) for line in answer if line["audible_at_byte"] is not None)
+    return next(
+        int(line["send_start_ns"]) for line in answer if line["audible_at_byte"] is not None
+    )
 
 
 def test_the_log_joins_the_result_of_a_client_to_its_answer(tmp_path: Path) -> None:
     lines = lines_of_task(task_of_client, tmp_path / "truth.jsonl")
 
     (result,) = (line for line in lines if line["direction"] == "in")
-    assert (lines[0]["type"], result["type"]) == ("session.delegation.created", "session.commentary.append")
+    assert (lines[0]["type"], result["type"]) == (
+        "session.delegation.created",
+        "session.commentary.append",
+    )
     (accepted,) = (line for line in lines if line["type"] == "session.commentary.appended")
-    assert lines[0]["send_start_ns"] < result["at_ns"] < accepted["send_start_ns"] < first_audible_ns(lines)
+    assert (
+        lines[0]["send_start_ns"]
+        < result["at_ns"]
+        < accepted["send_start_ns"]
+        < first_audible_ns(lines)
+    )
 
 
 def test_the_log_joins_the_responses_of_a_backend_to_its_answer(tmp_path: Path) -> None:
@@ -149,13 +165,23 @@ def test_the_log_joins_the_responses_of_a_backend_to_its_answer(tmp_path: Path) 
 
     item, create = (line for line in lines if line["direction"] == "in")
     assert (item["type"], create["type"]) == ("response.item.create", "response.create")
-    (called,) = (line for line in lines if line.get("event") == "response.output_item.done" and "call" in line)
+    (called,) = (
+        line
+        for line in lines
+        if line.get("event") == "response.output_item.done" and "call" in line
+    )
     assert item["call"] == called["call"]
     first, second = (line for line in lines if line.get("event") == "response.completed")
-    assert (first["status"], second["status"], second["response"]) == ("completed", "completed", create["response"])
+    assert (first["status"], second["status"], second["response"]) == (
+        "completed",
+        "completed",
+        create["response"],
+    )
     assert all(line["input_tokens"] > 0 and line["output_tokens"] > 0 for line in (first, second))
     text = next(line for line in lines if line.get("event") == "response.output_text.delta")
-    assert first["send_start_ns"] < create["at_ns"] < text["send_start_ns"] < first_audible_ns(lines)
+    assert (
+        first["send_start_ns"] < create["at_ns"] < text["send_start_ns"] < first_audible_ns(lines)
+    )
 
 
 def test_the_service_closes_the_connection_after_the_session() -> None:
@@ -171,13 +197,19 @@ def test_the_service_closes_the_connection_after_the_session() -> None:
     serve(live_profile(), client)
 
     events, code = received
-    assert (events[-1]["type"], events[-1]["usage"], code) == ("session.closed", {"seconds": 1}, 1000)
+    assert (events[-1]["type"], events[-1]["usage"], code) == (
+        "session.closed",
+        {"seconds": 1},
+        1000,
+    )
 
 
 @pytest.mark.parametrize("reason", ["expired", "content", "connection_lost"])
 def test_a_session_that_the_service_ends_states_the_reason(reason: str) -> None:
     received: list[Any] = []
-    profile = replace(live_profile(), faults=(read_line(f"session_expired,at=speech,reason={reason}"),))
+    profile = replace(
+        live_profile(), faults=(read_line(f"session_expired,at=speech,reason={reason}"),)
+    )
 
     async def client(port: int) -> None:
         connection = await started(port)
@@ -234,14 +266,20 @@ def delivered(actions: list[Any]) -> list[OutgoingEvent]:
 
 
 def test_faults_of_whole_responses_end_the_backend_and_leave_speech_unchanged() -> None:
-    call, actions, noted = injected("failed,at=next_delta,responses=2", "burst,at=first_delta", "reorder")
+    call, actions, noted = injected(
+        "failed,at=next_delta,responses=2", "burst,at=first_delta", "reorder"
+    )
 
     responses = [event["response"]["id"] for event in call.nested("response.created")]
-    assert [action.response_id for action in actions if isinstance(action, EndResponse)] == [responses[1]]
+    assert [action.response_id for action in actions if isinstance(action, EndResponse)] == [
+        responses[1]
+    ]
     audio = [sent.body for sent in call.sent if sent.type == AUDIO_DELTA]
     assert [sent.body for sent in delivered(actions) if sent.type == AUDIO_DELTA] == audio
     assert {fault.response for fault in noted} == set(responses)
-    assert Counter(sent.nested for sent in delivered(actions)) == Counter(sent.nested for sent in call.sent)
+    assert Counter(sent.nested for sent in delivered(actions)) == Counter(
+        sent.nested for sent in call.sent
+    )
 
 
 def test_a_failed_backend_response_ends_a_delegation_without_an_answer() -> None:
@@ -250,7 +288,9 @@ def test_a_failed_backend_response_ends_a_delegation_without_an_answer() -> None
 
     async def client(port: int) -> None:
         connection = await started(port, delegation=RESPONSES_MODE)
-        await connection.send(json.dumps({"type": APPEND, "audio": base64.b64encode(SPEECH).decode()}))
+        await connection.send(
+            json.dumps({"type": APPEND, "audio": base64.b64encode(SPEECH).decode()})
+        )
         while not (received and received[-1].get("event", {}).get("type") == "response.failed"):
             received.append(json.loads(await connection.recv()))
         await connection.send(json.dumps({"type": APPEND, "audio": silence(3000)}))
@@ -261,17 +301,29 @@ def test_a_failed_backend_response_ends_a_delegation_without_an_answer() -> None
     server = serve(profile, client)
 
     assert server.faults >= 1
-    failed = next(event["event"] for event in received if event.get("event", {}).get("type") == "response.failed")
+    failed = next(
+        event["event"]
+        for event in received
+        if event.get("event", {}).get("type") == "response.failed"
+    )
     assert failed["response"]["error"]["code"] == "server_error"
-    assert all(event["error"]["code"] != "function_call_outputs_required" for event in received if "error" in event)
+    assert all(
+        event["error"]["code"] != "function_call_outputs_required"
+        for event in received
+        if "error" in event
+    )
 
 
-@pytest.mark.parametrize(("line", "number"), [("drop,at=first_delta", 0), ("drop,at=next_delta", 1)])
+@pytest.mark.parametrize(
+    ("line", "number"), [("drop,at=first_delta", 0), ("drop,at=next_delta", 1)]
+)
 def test_a_fault_affects_each_utterance_once(line: str, number: int) -> None:
     call, actions, noted = injected(line)
     remaining = delivered(actions)
 
-    missing = [sent.utterance for sent in call.sent if sent not in remaining and sent.utterance is not None]
+    missing = [
+        sent.utterance for sent in call.sent if sent not in remaining and sent.utterance is not None
+    ]
     assert missing == [1, 2]
     for utterance in missing:
         deltas = [sent for sent in call.sent if sent.utterance == utterance]

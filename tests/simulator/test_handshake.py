@@ -30,7 +30,11 @@ LIVE = "/voice-live/realtime?api-version=2026-07-15&model=gpt-realtime"
 
 
 def accepted(
-    target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
+    target: str,
+    headers: dict[str, str],
+    judge: Authenticator = OPEN,
+    now_s: float = NOW_S,
+    by: Any = None,
 ) -> AcceptedUpgrade:
     verdict = admit(SERVICES, target, headers, judge, now_s, lambda form, lacks: by)
     assert isinstance(verdict, AcceptedUpgrade)
@@ -45,7 +49,11 @@ def post_upgrade_error(*asked: Any) -> PostUpgradeRefusal:
 
 
 def refused(
-    target: str, headers: dict[str, str], judge: Authenticator = OPEN, now_s: float = NOW_S, by: Any = None
+    target: str,
+    headers: dict[str, str],
+    judge: Authenticator = OPEN,
+    now_s: float = NOW_S,
+    by: Any = None,
 ) -> RefusedUpgrade:
     verdict = admit(SERVICES, target, headers, judge, now_s, lambda form, lacks: by)
     assert isinstance(verdict, RefusedUpgrade)
@@ -63,7 +71,9 @@ def refused(
         (PREVIEW + "&intent=transcription", {}, AZURE_PREVIEW),
     ],
 )
-def test_a_client_may_request_only_transcription(target: str, headers: dict[str, str], dialect: WireDialect) -> None:
+def test_a_client_may_request_only_transcription(
+    target: str, headers: dict[str, str], dialect: WireDialect
+) -> None:
     verdict = accepted(target, headers)
 
     assert verdict.dialect == dialect.transcribing() != dialect
@@ -71,9 +81,12 @@ def test_a_client_may_request_only_transcription(target: str, headers: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("path", "version"), [(route.path, version) for route in AZURE.routes for version in route.versions or ()]
+    ("path", "version"),
+    [(route.path, version) for route in AZURE.routes for version in route.versions or ()],
 )
-def test_each_api_version_that_a_target_may_have_without_a_notice_is_accepted(path: str, version: str) -> None:
+def test_each_api_version_that_a_target_may_have_without_a_notice_is_accepted(
+    path: str, version: str
+) -> None:
     assert accepted(f"{path}?api-version={version}&model=gpt-realtime&deployment=gpt-realtime", {})
 
 
@@ -90,7 +103,9 @@ def test_google_s_sdks_reach_gemini_at_any_version(version: str, method: str, sl
         target = slashes + GEMINI.format(version, method) + ("" if in_header else f"?{key}={KEY}")
 
         assert accepted(target, {key: KEY} if in_header else {}, BY_KEY).complaint is None
-        assert post_upgrade_error(target.replace(KEY, "wrong"), {}, BY_KEY).code == "invalid_api_key"
+        assert (
+            post_upgrade_error(target.replace(KEY, "wrong"), {}, BY_KEY).code == "invalid_api_key"
+        )
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1", "v2"])
@@ -106,8 +121,12 @@ def test_a_key_in_the_query_of_another_service_is_not_accepted() -> None:
     assert accepted(f"{GA}&api-key={KEY}", {}, BY_KEY)
 
 
-@pytest.mark.parametrize("target", ["//openai/v1/realtime?model=m", "/" + GEMINI.format("v1", "Free")])
-def test_only_google_s_paths_may_begin_with_two_slashes_and_end_in_a_known_method(target: str) -> None:
+@pytest.mark.parametrize(
+    "target", ["//openai/v1/realtime?model=m", "/" + GEMINI.format("v1", "Free")]
+)
+def test_only_google_s_paths_may_begin_with_two_slashes_and_end_in_a_known_method(
+    target: str,
+) -> None:
     assert refused(target, {}).status == 404
 
 
@@ -134,7 +153,9 @@ def test_azure_and_voice_live_refuse_before_the_upgrade(
     assert (verdict.status, json.loads(verdict.body)["error"]["code"]) == (status, code)
 
 
-@pytest.mark.parametrize("headers", [{}, {"api-key": "wrong"}, {"authorization": KEY}, {"api-key": "\udcff"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"api-key": "wrong"}, {"authorization": KEY}, {"api-key": "\udcff"}]
+)
 def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str]) -> None:
     for target in (PREVIEW, GA):
         verdict = refused(target, headers, BY_KEY)
@@ -146,7 +167,10 @@ def test_azure_refuses_a_wrong_key_and_does_not_repeat_it(headers: dict[str, str
 def test_openai_accepts_the_upgrade_and_then_sends_an_error() -> None:
     wrong_key = post_upgrade_error(OPENAI, {}, BY_KEY)
 
-    assert (wrong_key.close_code, wrong_key.close_reason) == (3000, "invalid_request_error.invalid_api_key")
+    assert (wrong_key.close_code, wrong_key.close_reason) == (
+        3000,
+        "invalid_request_error.invalid_api_key",
+    )
     assert post_upgrade_error("/v1/realtime", {}).close_code == 4000
 
 
@@ -166,7 +190,10 @@ def test_a_token_is_accepted_until_it_expires_and_identified_by_its_number(targe
 
     assert (living.complaint, living.token) == (None, 2)
     if target == OPENAI:
-        assert post_upgrade_error(target, headers, Authenticator(tokens=issuer), NOW_S + 5).code == "invalid_api_key"
+        assert (
+            post_upgrade_error(target, headers, Authenticator(tokens=issuer), NOW_S + 5).code
+            == "invalid_api_key"
+        )
     else:
         expired = refused(target, headers, Authenticator(tokens=issuer), NOW_S + 5)
         assert (expired.status, expired.code) == (401, "401")
@@ -184,9 +211,15 @@ def test_a_key_is_accepted_in_addition_to_tokens() -> None:
 
 @pytest.mark.parametrize(
     ("target", "form"),
-    [(OPENAI, "event"), ("/v1/realtime/?model=m", "event"), ("/v1/realtime?model=grok-voice-latest", "event"),
-     ("/v1/realtime?intent=transcription", "event"), (GA, "http"), ("/unknown", "http")],
-)  # fmt: skip
+    [
+        (OPENAI, "event"),
+        ("/v1/realtime/?model=m", "event"),
+        ("/v1/realtime?model=grok-voice-latest", "event"),
+        ("/v1/realtime?intent=transcription", "event"),
+        (GA, "http"),
+        ("/unknown", "http"),
+    ],
+)
 def test_a_path_determines_the_form_of_injected_refusals(target: str, form: str) -> None:
     forms: list[str] = []
     admit(SERVICES, target, {}, OPEN, NOW_S, lambda form, lacks: forms.append(form))
@@ -197,11 +230,20 @@ def test_a_path_determines_the_form_of_injected_refusals(target: str, form: str)
 @pytest.mark.parametrize(("custom", "refused"), [(10, False), (11, True)])
 def test_azure_accepts_at_most_ten_custom_headers(custom: int, refused: bool) -> None:
     usual = {
-        "host": "x", "user-agent": "x", "origin": "x", "api-key": "x", "sec-websocket-key": "x", "upgrade": "websocket"
-    }  # fmt: skip
+        "host": "x",
+        "user-agent": "x",
+        "origin": "x",
+        "api-key": "x",
+        "sec-websocket-key": "x",
+        "upgrade": "websocket",
+    }
     headers = usual | {f"x-own-{number}": "1" for number in range(custom)}
 
-    verdicts = [admit(SERVICES, target, headers, Authenticator(), NOW_S) for target in (PREVIEW, GA)]
+    verdicts = [
+        admit(SERVICES, target, headers, Authenticator(), NOW_S) for target in (PREVIEW, GA)
+    ]
 
-    assert [isinstance(verdict, RefusedUpgrade) and verdict.status == 431 for verdict in verdicts] == [refused, refused]
+    assert [
+        isinstance(verdict, RefusedUpgrade) and verdict.status == 431 for verdict in verdicts
+    ] == [refused, refused]
     assert accepted(OPENAI, headers)

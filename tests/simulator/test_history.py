@@ -50,11 +50,19 @@ IMAGE = "data:image/png;base64,iVBORw0KGgo="
 
 def image(detail: str) -> dict[str, Any]:
     content = [{"type": "input_image", "image_url": IMAGE, "detail": detail}]
-    return {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}}
+    return {
+        "type": "conversation.item.create",
+        "item": {"type": "message", "role": "user", "content": content},
+    }
 
 
 def truncate(item_id: str, audio_end_ms: Any) -> dict[str, Any]:
-    return {"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": audio_end_ms}
+    return {
+        "type": "conversation.item.truncate",
+        "item_id": item_id,
+        "content_index": 0,
+        "audio_end_ms": audio_end_ms,
+    }
 
 
 def retrieve(item_id: str) -> dict[str, Any]:
@@ -70,11 +78,14 @@ def text(letters: int) -> dict[str, Any]:
 
 
 def written(dialect: WireDialect = AZURE_GA, **response: Any) -> dict[str, Any]:
-    """Return a response.create with short instructions. Each answer to it is text, always with the same number of
-    tokens.
+    """Return a response.create with short instructions. Each answer to it is text, always with the
+    same number of tokens.
     """
     kinds = "output_modalities" if dialect.names is GA else "modalities"
-    return {"type": "response.create", "response": {kinds: ["text"], "instructions": "Hum.", **response}}
+    return {
+        "type": "response.create",
+        "response": {kinds: ["text"], "instructions": "Hum.", **response},
+    }
 
 
 def usage(behaviour: Behaviour, *events: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +101,9 @@ def kinds(details: dict[str, Any]) -> tuple[int, int, int]:
 def test_a_response_with_its_own_input_reads_only_that_and_does_not_change_the_cache() -> None:
     behaviour = build_behaviour(cache=EXACT)
     first = usage(behaviour, text(400), written())
-    out_of_band = written(conversation="none", metadata={"topic": "out_of_band"}, input=[text(40)["item"]])
+    out_of_band = written(
+        conversation="none", metadata={"topic": "out_of_band"}, input=[text(40)["item"]]
+    )
 
     own = usage(behaviour, out_of_band)
     second = usage(behaviour, text(4), written())
@@ -105,9 +118,13 @@ def test_a_response_with_its_own_input_reads_only_that_and_does_not_change_the_c
 
 
 @given(
-    letters=st.lists(st.integers(0, 2000), min_size=2, max_size=5), block=st.integers(1, 200), least=st.integers(0, 500)
+    letters=st.lists(st.integers(0, 2000), min_size=2, max_size=5),
+    block=st.integers(1, 200),
+    least=st.integers(0, 500),
 )
-def test_input_of_the_last_response_is_cached_in_whole_blocks(letters: list[int], block: int, least: int) -> None:
+def test_input_of_the_last_response_is_cached_in_whole_blocks(
+    letters: list[int], block: int, least: int
+) -> None:
     behaviour = build_behaviour(cache=TokenCache(least, block))
     before = 0
     for count in letters:
@@ -166,7 +183,9 @@ class TokenAccount:
             self.spoken_ms[item_id] = details["audio_tokens"] * 50
 
     def _cut_or_delete(self, kind: str, number: int) -> None:
-        ids = [item_id for item_id, _ in self.items if kind == "delete" or item_id in self.spoken_ms]
+        ids = [
+            item_id for item_id, _ in self.items if kind == "delete" or item_id in self.spoken_ms
+        ]
         if not ids:
             return
         item_id = ids[number % len(ids)]
@@ -193,7 +212,9 @@ class TokenAccount:
 
 
 @given(changes=st.lists(CHANGES, max_size=15))
-def test_the_usage_of_a_conversation_is_the_sum_of_its_items_after_any_changes(changes: list[tuple[str, Any]]) -> None:
+def test_the_usage_of_a_conversation_is_the_sum_of_its_items_after_any_changes(
+    changes: list[tuple[str, Any]],
+) -> None:
     account = TokenAccount()
     for kind, value in changes:
         account.change(kind, value)
@@ -207,7 +228,9 @@ def test_the_usage_of_a_conversation_is_the_sum_of_its_items_after_any_changes(c
 
 
 def truncating(truncation: Any, limit_tokens: int | None = 101, **changes: Any) -> Behaviour:
-    """Return a session of a model that reads at most 100 tokens in addition to the short instructions."""
+    """Return a session of a model that reads at most 100 tokens in addition to the short
+    instructions.
+    """
     behaviour = build_behaviour(context_limit_tokens=limit_tokens, cache=EXACT, **changes)
     answers(behaviour, session_update(AZURE_GA, truncation=truncation))
     return behaviour
@@ -218,7 +241,10 @@ def read_by_turns(behaviour: Behaviour, turns: int) -> list[int]:
 
     Each turn has 20 tokens, and no answer is stored in the conversation.
     """
-    return [usage(behaviour, text(80), written(conversation="none"))["input_tokens"] - 1 for _ in range(turns)]
+    return [
+        usage(behaviour, text(80), written(conversation="none"))["input_tokens"] - 1
+        for _ in range(turns)
+    ]
 
 
 RATIO = {"type": "retention_ratio", "retention_ratio": 0.6}
@@ -244,12 +270,18 @@ def test_without_truncation_a_response_fails_while_the_context_is_full() -> None
     behaviour = truncating("disabled")
     read_by_turns(behaviour, 5)
 
-    (item_id,) = [event["item"]["id"] for event in all_of(answers(behaviour, text(80)), "item.added")]
+    (item_id,) = [
+        event["item"]["id"] for event in all_of(answers(behaviour, text(80)), "item.added")
+    ]
     failed = answers(behaviour, written())
     answers(behaviour, delete(item_id))
 
     response = done(failed)
-    assert (response["status"], response["output"], response["usage"]["input_tokens"]) == ("failed", [], 0)
+    assert (response["status"], response["output"], response["usage"]["input_tokens"]) == (
+        "failed",
+        [],
+        0,
+    )
     assert response["status_details"]["error"]["code"] == "context_length_exceeded"
     assert usage(behaviour, written())["input_tokens"] == 101
     assert_typed(AZURE_GA, failed)
@@ -269,7 +301,8 @@ def test_dropped_items_invalidate_the_cache_and_can_be_retrieved() -> None:
     assert types([kept]) == ["conversation.item.retrieved"]
 
 
-# A truncation shortens an item: its audio, its transcript, its tokens, and the length that limits later truncations.
+# A truncation shortens an item: its audio, its transcript, its tokens, and the length that limits
+# later truncations.
 
 
 LENGTH_MS = REPLY.audio_ms
@@ -296,7 +329,9 @@ def input_tokens(behaviour: Behaviour) -> int:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_retrieved_item_ends_at_its_truncation(dialect: WireDialect, name: AudioFormatName) -> None:
+def test_a_retrieved_item_ends_at_its_truncation(
+    dialect: WireDialect, name: AudioFormatName
+) -> None:
     behaviour = build_behaviour(dialect)
     item_id = spoken(behaviour, create_in(dialect, name))
     (whole,) = answers(behaviour, retrieve(item_id))
@@ -317,23 +352,36 @@ def test_an_unfinished_item_cannot_be_truncated_beyond_the_sent_audio() -> None:
     drain(behaviour)
     behaviour.receive(CREATE, AT_NS)
     before = drain(behaviour, AT_NS + SECOND)
-    sent_ms = sum(len(base64.b64decode(event["delta"])) for event in all_of(before, "audio.delta")) // 48
+    sent_ms = (
+        sum(len(base64.b64decode(event["delta"])) for event in all_of(before, "audio.delta")) // 48
+    )
 
     assert 0 < sent_ms < LENGTH_MS
-    behaviour.receive(truncate(one(before, "output_item.added")["item"]["id"], sent_ms + 1), AT_NS + SECOND)
+    behaviour.receive(
+        truncate(one(before, "output_item.added")["item"]["id"], sent_ms + 1), AT_NS + SECOND
+    )
     error = one(drain(behaviour), "error")["error"]
-    assert error["message"] == f"Audio content of {sent_ms}ms is already shorter than {sent_ms + 1}ms"
+    assert (
+        error["message"] == f"Audio content of {sent_ms}ms is already shorter than {sent_ms + 1}ms"
+    )
 
 
 def test_only_audio_of_the_model_can_be_truncated() -> None:
     behaviour = build_behaviour()
     text_item_id = answers(behaviour, user_text())[0]["item"]["id"]
-    written = spoken(behaviour, {"type": "response.create", "response": {"output_modalities": ["text"]}})
+    written = spoken(
+        behaviour, {"type": "response.create", "response": {"output_modalities": ["text"]}}
+    )
 
-    errors = [event["error"] for event in answers(behaviour, truncate(text_item_id, 0), truncate(written, 0))]
+    errors = [
+        event["error"]
+        for event in answers(behaviour, truncate(text_item_id, 0), truncate(written, 0))
+    ]
 
     assert [error["code"] for error in errors] == [None, None]
-    assert {error["message"] for error in errors} == {"Only model output audio messages can be truncated"}
+    assert {error["message"] for error in errors} == {
+        "Only model output audio messages can be truncated"
+    }
 
 
 def test_the_truth_log_has_the_length_after_a_truncation() -> None:

@@ -44,7 +44,9 @@ CALL = ["response.output_item.added", "conversation.item.added", "response.mcp_c
 END = ["conversation.item.done", "response.output_item.done"]
 
 
-def declared(*servers: dict[str, Any], functions: Any = None, **mcp: Any) -> tuple[Behaviour, list[dict[str, Any]]]:
+def declared(
+    *servers: dict[str, Any], functions: Any = None, **mcp: Any
+) -> tuple[Behaviour, list[dict[str, Any]]]:
     """Return a session with these MCP servers, and the events that follow its update."""
     settings = McpSettings(**{"listing_ms": constant(300), "call_ms": constant(500)} | mcp)
     behaviour = build_behaviour(mcp=settings, functions=functions or FunctionCalls())
@@ -52,16 +54,24 @@ def declared(*servers: dict[str, Any], functions: Any = None, **mcp: Any) -> tup
 
 
 def strictly_typed(events: list[dict[str, Any]]) -> Counter[str]:
-    """Return the number of events of each type. The SDK's types must have every field of the events of MCP servers."""
-    from openai.types.realtime import RealtimeServerEvent  # takes a second, and every worker imports this module
+    """Return the number of events of each type. The SDK's types must have every field of the
+    events of MCP servers.
+    """
+    # takes a second, and every worker imports this module
+    from openai.types.realtime import RealtimeServerEvent
 
     assert_typed(AZURE_GA, events)
     adapter: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
     for event in events:
         if "mcp" in event["type"] or event.get("item", {}).get("type", "").startswith("mcp"):
-            typed = adapter.validate_python({key: value for key, value in event.items() if key != "due_ns"})
+            typed = adapter.validate_python(
+                {key: value for key, value in event.items() if key != "due_ns"}
+            )
             item = getattr(typed, "item", None)
-            extra = [typed.model_extra, *([item.model_extra] if isinstance(item, BaseModel) else [])]
+            extra = [
+                typed.model_extra,
+                *([item.model_extra] if isinstance(item, BaseModel) else []),
+            ]
             assert not any(extra), event
     return Counter(types(events))
 
@@ -74,17 +84,30 @@ def requested(events: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def answered(request_id: str, *, approve: bool = True) -> dict[str, Any]:
-    item = {"type": "mcp_approval_response", "id": "ours", "approval_request_id": request_id, "approve": approve}
+    item = {
+        "type": "mcp_approval_response",
+        "id": "ours",
+        "approval_request_id": request_id,
+        "approve": approve,
+    }
     return {"type": "conversation.item.create", "item": item}
 
 
-def test_an_mcp_call_is_executed_after_its_response_and_its_result_is_read_by_the_next_one() -> None:
+def test_an_mcp_call_is_executed_after_its_response_and_its_result_is_read_by_the_next_one() -> (
+    None
+):
     behaviour, _ = declared()
     events = answers(behaviour, user_text(), CREATE)
 
     call = [name for name in without_deltas(events) if name != "rate_limits.updated"][2:]
-    assert call == ["response.created", *CALL, "response.mcp_call.in_progress", "response.done",
-                    "response.mcp_call.completed", *END]  # fmt: skip
+    assert call == [
+        "response.created",
+        *CALL,
+        "response.mcp_call.in_progress",
+        "response.done",
+        "response.mcp_call.completed",
+        *END,
+    ]
     ended, started = one(events, "mcp_call.completed"), one(events, "mcp_call.in_progress")
     assert ended["due_ns"] - started["due_ns"] == 500 * MS
     (announced,), finished = done(events)["output"], one(events, "output_item.done")["item"]
@@ -100,19 +123,28 @@ def test_an_mcp_call_is_executed_after_its_response_and_its_result_is_read_by_th
 
 @pytest.mark.parametrize("setting", ["always", None, {"always": {"tool_names": ["find_page"]}}])
 def test_a_call_waits_for_the_client_s_approval_unless_none_is_required(setting: Any) -> None:
-    behaviour, _ = declared({key: value for key, value in DOCS.items() if key != "require_approval"}
-                            | ({} if setting is None else {"require_approval": setting}))  # fmt: skip
+    behaviour, _ = declared(
+        {key: value for key, value in DOCS.items() if key != "require_approval"}
+        | ({} if setting is None else {"require_approval": setting})
+    )
     events = answers(behaviour, user_text(), CREATE)
 
     assert not all_of(events, "mcp_call.in_progress")
     request = requested(events)
     approved = answers(behaviour, answered(request["id"]))
-    assert types(approved) == ["conversation.item.added", "conversation.item.done", "response.mcp_call.in_progress",
-                               "response.mcp_call.completed", *END]  # fmt: skip
+    assert types(approved) == [
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.mcp_call.in_progress",
+        "response.mcp_call.completed",
+        *END,
+    ]
     assert one(approved, "output_item.done")["item"]["approval_request_id"] == request["id"]
     assert strictly_typed(events + approved)["response.mcp_call.in_progress"] == 1
 
-    again = one(answers(behaviour, answered(request["id"]) | {"event_id": "again"}), "error")["error"]
+    again = one(answers(behaviour, answered(request["id"]) | {"event_id": "again"}), "error")[
+        "error"
+    ]
     assert (again["code"], again["param"]) == ("invalid_value", "item.approval_request_id")
 
 
@@ -166,13 +198,19 @@ def test_a_call_without_all_of_its_arguments_is_not_executed(end: str) -> None:
         (OPENAI_GA, [DOCS | {"tunnel_id": "tunnel_7"}], "session.tools[0]"),
         (OPENAI_GA, [{"type": "mcp", "server_label": "docs"}], "session.tools[0]"),
         (OPENAI_GA, [{"type": "mcp", "server_url": "https://x"}], "session.tools[0].server_label"),
-        (OPENAI_GA, [DOCS | {"require_approval": "sometimes"}], "session.tools[0].require_approval"),
+        (
+            OPENAI_GA,
+            [DOCS | {"require_approval": "sometimes"}],
+            "session.tools[0].require_approval",
+        ),
         (OPENAI_GA, [DOCS | {"odd": 1}], "session.tools[0].odd"),
         (XAI, [DOCS], "session.tools[0].type"),
         (VOICE_LIVE, [DOCS], "session.tools[0].type"),
     ],
 )
-def test_an_invalid_server_is_refused_and_not_listed(dialect: WireDialect, tools: Any, verdict: str) -> None:
+def test_an_invalid_server_is_refused_and_not_listed(
+    dialect: WireDialect, tools: Any, verdict: str
+) -> None:
     behaviour = build_behaviour(dialect)
     events = answers(behaviour, session_update(dialect, tools=tools))
 
@@ -180,7 +218,12 @@ def test_an_invalid_server_is_refused_and_not_listed(dialect: WireDialect, tools
     assert len(events) == 1
 
 
-TUNNELLED = {"type": "mcp", "server_label": "stock", "tunnel_id": "tunnel_7", "require_approval": "never"}
+TUNNELLED = {
+    "type": "mcp",
+    "server_label": "stock",
+    "tunnel_id": "tunnel_7",
+    "require_approval": "never",
+}
 
 
 def chosen(**choice: str) -> dict[str, Any]:
@@ -194,16 +237,22 @@ def chosen(**choice: str) -> dict[str, Any]:
         (chosen(server_label="docs", name="read_page"), {"read_page"}),
     ],
 )
-def test_a_response_calls_the_server_or_the_tool_that_it_must_call(choice: Any, tools: set[str]) -> None:
+def test_a_response_calls_the_server_or_the_tool_that_it_must_call(
+    choice: Any, tools: set[str]
+) -> None:
     behaviour, _ = declared(DOCS, TUNNELLED, functions=FunctionCalls(share=0.0))
     events = answers(behaviour, user_text(), create(tool_choice=choice))
 
     calls = done(events)["output"]
-    assert {(call["server_label"], call["name"]) for call in calls} == {(choice["server_label"], *tools)}
+    assert {(call["server_label"], call["name"]) for call in calls} == {
+        (choice["server_label"], *tools)
+    }
     assert strictly_typed(events)["response.mcp_call.completed"] == 1
 
 
-@pytest.mark.parametrize("choice", [chosen(server_label="mail"), chosen(server_label="docs", name="write_page")])
+@pytest.mark.parametrize(
+    "choice", [chosen(server_label="mail"), chosen(server_label="docs", name="write_page")]
+)
 def test_an_unknown_server_or_tool_cannot_be_chosen(choice: Any) -> None:
     behaviour, _ = declared()
     error = one(answers(behaviour, user_text(), create(tool_choice=choice)), "error")["error"]

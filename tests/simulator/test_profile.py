@@ -25,7 +25,9 @@ from bench.simulator.quota import QuotaLimits
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_loaded_by_name_and_states_its_assumptions(name: str) -> None:
-    written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(
+        encoding="utf-8"
+    )
 
     assert load_profile(Path(name)).name == name
     assert "SIMULATED" in written
@@ -51,9 +53,13 @@ def test_the_profile_for_tests_of_clients_has_no_cut_in_and_no_missing_reply() -
     assert quiet_profile().turn_taking == TurnTakingSettings()
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if load_profile(Path(name)).published.voice_to_voice_ms])
+@pytest.mark.parametrize(
+    "name", [name for name in PRESETS if load_profile(Path(name)).published.voice_to_voice_ms]
+)
 def test_each_value_of_a_real_service_has_its_source_or_is_assumed(name: str) -> None:
-    written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    written = (Path(bench.simulator.__file__).parent / "profiles" / f"{name}.yaml").read_text(
+        encoding="utf-8"
+    )
     settings = written[written.index("turn_taking:") : written.index("published:")].splitlines()[1:]
 
     assert re.search(r"Sources?: [\w-]+[ /]", written.replace("\n# ", " "))
@@ -73,22 +79,38 @@ def test_each_value_of_a_real_service_has_its_source_or_is_assumed(name: str) ->
             2,
             'committed must be a number from 0.001 to 600000, not the string "soon"',
         ),
-        ("delays_ms:\n  committed: {median: 5}\n", 2, "must have exactly one of p50, mean, quantiles, mixture"),
+        (
+            "delays_ms:\n  committed: {median: 5}\n",
+            2,
+            "must have exactly one of p50, mean, quantiles, mixture",
+        ),
         ("delays_ms:\n  committed: {mean: 5}\n", 2, "committed needs `shape`"),
         ("delays_ms:\n  committed: {quantiles: [5, 4]}\n", 2, "none less than the one before it"),
-        ("delays_ms:\n  committed: {mixture: [{share: 0, p50: 1, p95: 2}]}\n", 2, "a part with a share above 0"),
+        (
+            "delays_ms:\n  committed: {mixture: [{share: 0, p50: 1, p95: 2}]}\n",
+            2,
+            "a part with a share above 0",
+        ),
         ("delays_ms:\n  commited: {p50: 1, p95: 2}\n", 2, "unknown key 'commited'"),
         ("delays_ms:\n  committed: {p50: 9, p95: 2}\n", 2, "must not be below"),
         ("delays_ms:\n  committed: {p50: 1, p95: 3, p99: 2}\n", 2, "p99 must not be below p95 (3)"),
         ("turn_taking: {cut_in_share: 2}\n", 1, "cut_in_share must be a number from 0 to 1"),
         ("growth: {max_factor: 2}\n", 1, "growth needs `per_min`"),
         ("rtp: mobile\n", 1, "rtp must be carrier"),
-        ("delays_ms: 5\n", 1, "delays_ms must be a table (`key: value`), not 5; allowed: session_created"),
+        (
+            "delays_ms: 5\n",
+            1,
+            "delays_ms must be a table (`key: value`), not 5; allowed: session_created",
+        ),
         ("faults:\n  - at: tls\n", 2, "faults needs `kind`"),
         ("faults: close\n", 1, 'faults must be a list, not the string "close"'),
         ("faults:\n  - kind: close\n  - kind: sometimes\n", 3, "kind must be refused, reset, hang"),
         ("faults:\n  - kind: close\n    at: tls\n", 3, "at must be session, settings"),
-        ("quota:\n  requests_per_minute: 1\n  tokens_per_minute: 0\n", 3, "tokens_per_minute must be a whole number"),
+        (
+            "quota:\n  requests_per_minute: 1\n  tokens_per_minute: 0\n",
+            3,
+            "tokens_per_minute must be a whole number",
+        ),
         ("drift: {sd: -1, time_constant_s: 9, seed: 1}\n", 1, "sd must be a number from 0 to 2"),
         ("functions: {parallel: [0, 1]}\n", 1, "parallel must be a whole number from 1 to 20"),
         ("preamble:\n  phases: 1\n", 2, "phases must be true or false"),
@@ -100,7 +122,9 @@ def test_each_value_of_a_real_service_has_its_source_or_is_assumed(name: str) ->
         ("transcripts: {word_error_rate: 0.1}\n", 1, "word_error_rate needs `texts`"),
     ],
 )
-def test_an_invalid_profile_is_refused_with_file_and_line(tmp_path: Path, content: str, line: int, words: str) -> None:
+def test_an_invalid_profile_is_refused_with_file_and_line(
+    tmp_path: Path, content: str, line: int, words: str
+) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(content)
 
@@ -115,8 +139,8 @@ def test_an_invalid_profile_is_refused_with_file_and_line(tmp_path: Path, conten
 def test_a_profile_sets_faults_limits_quota_and_drift(tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(
-        "faults: [{kind: throttled, sessions: 2-6, share: 0.5}]\nmax_session_s: 2.5\nquota: {tokens_per_minute: 6000}\n"
-        "drift: {sd: 0.2, time_constant_s: 30, seed: 4}\n"
+        "faults: [{kind: throttled, sessions: 2-6, share: 0.5}]\nmax_session_s: 2.5\nquota:"
+        " {tokens_per_minute: 6000}\ndrift: {sd: 0.2, time_constant_s: 30, seed: 4}\n"
     )
 
     profile = load_profile(path)
@@ -128,7 +152,9 @@ def test_a_profile_sets_faults_limits_quota_and_drift(tmp_path: Path) -> None:
 
 
 def test_faults_of_the_command_line_are_added_to_the_profile() -> None:
-    profile = replace(quiet_profile(), faults=(Fault("reset", "tcp"),)).adjusted(faults=[Fault("close", "done")])
+    profile = replace(quiet_profile(), faults=(Fault("reset", "tcp"),)).adjusted(
+        faults=[Fault("close", "done")]
+    )
 
     assert [fault.kind for fault in profile.faults] == ["reset", "close"]
 

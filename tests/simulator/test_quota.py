@@ -10,8 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.simulator.profile import Slowdown
-from bench.simulator.quota import MINUTE_NS, MinuteQuota, QuotaLimits, ResponseSlots, ServiceQuota, duration
-from tests.simulator.builders import AT_NS, CREATE, SECOND, answers, build_behaviour, done, drain, one
+from bench.simulator.quota import (
+    MINUTE_NS,
+    MinuteQuota,
+    QuotaLimits,
+    ResponseSlots,
+    ServiceQuota,
+    duration,
+)
+from tests.simulator.builders import (
+    AT_NS,
+    CREATE,
+    SECOND,
+    answers,
+    build_behaviour,
+    done,
+    drain,
+    one,
+)
 
 requests = st.lists(st.tuples(st.integers(0, 20 * SECOND), st.integers(1, 50)), max_size=60)
 
@@ -49,7 +65,9 @@ def test_output_tokens_are_charged_and_may_exceed_the_quota() -> None:
 
     quota.spend(100, AT_NS)
 
-    assert quota.entries(AT_NS) == [{"name": "tokens", "limit": 100, "remaining": 0, "reset_seconds": 90.0}]
+    assert quota.entries(AT_NS) == [
+        {"name": "tokens", "limit": 100, "remaining": 0, "reset_seconds": 90.0}
+    ]
     refused = quota.respond(1, "m", AT_NS)
     assert refused is not None
     assert refused["message"].endswith("Used 150, Requested 1. Please try again in 30.6s.")
@@ -110,7 +128,9 @@ Span = tuple[int, int]
 
 
 def span_ns(seed: int, **shared: Any) -> Span:
-    """Return the instants at which a session's response is created and done. The client requests it at AT_NS."""
+    """Return the instants at which a session's response is created and done. The client requests
+    it at AT_NS.
+    """
     events = answers(build_behaviour(seed=seed, **shared), CREATE)
     return one(events, "response.created")["due_ns"], one(events, "response.done")["due_ns"]
 

@@ -27,7 +27,13 @@ def test_the_start_up_list_has_every_address(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("profile", "origin"),
     [
-        (usual_profile(), "profile gpt-realtime, seed 3. It has the published latencies, missing replies and cut-ins"),
+        (
+            usual_profile(),
+            (
+                "profile gpt-realtime, seed 3. It has the published latencies, missing replies and"
+                " cut-ins"
+            ),
+        ),
         (quiet_profile(), "profile quiet, seed 3. Its delays are assumptions"),
     ],
 )
@@ -41,7 +47,10 @@ def test_the_first_line_names_the_profile_and_the_origin_of_its_values(
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_the_ready_line_has_json_unless_a_person_reads_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_terminal: bool
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    is_terminal: bool,
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
     document = ready_document("127.0.0.1", 8765, None, None, [1], "quiet")
@@ -58,11 +67,17 @@ def test_the_ready_line_has_json_unless_a_person_reads_it(
     ("ca", "pids", "telephones"),
     [
         (None, [1], {"agent_sip": "sip:agent@127.0.0.1:8765"}),
-        (Path("ca.pem"), [1], {"agent_sip": "sip:agent@127.0.0.1:8765", "agent_sips": "sips:agent@127.0.0.1:8765"}),
+        (
+            Path("ca.pem"),
+            [1],
+            {"agent_sip": "sip:agent@127.0.0.1:8765", "agent_sips": "sips:agent@127.0.0.1:8765"},
+        ),
         (Path("ca.pem"), [1, 2], {}),
     ],
 )
-def test_only_telephones_that_answer_are_listed(ca: Path | None, pids: list[int], telephones: dict[str, str]) -> None:
+def test_only_telephones_that_answer_are_listed(
+    ca: Path | None, pids: list[int], telephones: dict[str, str]
+) -> None:
     urls = ready_document("127.0.0.1", 8765, ca, None, pids, "quiet").urls
 
     assert {name: url for name, url in urls.items() if name.startswith("agent_sip")} == telephones
@@ -80,12 +95,17 @@ def test_a_simulator_that_others_can_reach_without_a_key_says_so(host: str) -> N
         address = listener.getsockname()[0]
     tokens = TokenIssuer(60, lambda: "secret")
 
-    assert exposed(address, Authenticator(), 1).startswith(f"everyone who reaches {address} may open sessions and tele")
-    assert "may open sessions: " in exposed(address, Authenticator(), 2)  # several workers have no telephone
+    assert exposed(address, Authenticator(), 1).startswith(
+        f"everyone who reaches {address} may open sessions and tele"
+    )
+    # several workers have no telephone
+    assert "may open sessions: " in exposed(address, Authenticator(), 2)
     assert "may open telephone calls: " in exposed(address, Authenticator(None, tokens), 1)
     assert exposed(address, Authenticator("key"), 1) == ""
 
 
-@pytest.mark.parametrize("address", ["::", "192.168.1.5", "10.9.9.1", "2001:db8::1", "fe80::1%eth0"])
+@pytest.mark.parametrize(
+    "address", ["::", "192.168.1.5", "10.9.9.1", "2001:db8::1", "fe80::1%eth0"]
+)
 def test_an_address_of_a_network_is_no_loopback_address(address: str) -> None:
     assert exposed(address, Authenticator(), 1)

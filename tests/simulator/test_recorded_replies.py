@@ -1,4 +1,6 @@
-"""Replies are real speech, divided into the blocks that the service sends (docs/protocol.md, "Audio")."""
+"""Replies are real speech, divided into the blocks that the service sends (docs/protocol.md,
+"Audio").
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from bench.wire.audio import AudioFormatName, Samples
 
 def samples_of(reply: RecordedReply, name: AudioFormatName) -> Samples:
     """Return the samples that a client decodes from a reply."""
-    return FORMATS[name].decode(b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[name]))
+    return FORMATS[name].decode(
+        b"".join(base64.b64decode(block.encoded[1:-1]) for block in reply.blocks[name])
+    )
 
 
 @given(st.integers(0, 5000))

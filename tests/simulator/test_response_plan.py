@@ -26,12 +26,16 @@ from bench.simulator.serving.connection import grouped_writes
 from tests.simulator.builders import AT_NS, MS, REPLY, build_profile
 
 
-def planned(content: ResponseContent, asked: ResponseRequest, seed: int = 1, **changes: Any) -> ResponsePlan:
+def planned(
+    content: ResponseContent, asked: ResponseRequest, seed: int = 1, **changes: Any
+) -> ResponsePlan:
     return Planner(build_profile(**changes), np.random.default_rng(seed)).response(content, asked)
 
 
 def first_ns(plan: ResponsePlan, part: int, *, audio: bool) -> int:
-    """Return the due time of the first delta of a part. For audio, this is the time of the first block."""
+    """Return the due time of the first delta of a part. For audio, this is the time of the first
+    block.
+    """
     return next(delta.due_ns for delta in plan.parts[part].schedule.deltas if delta.audio is audio)
 
 
@@ -39,12 +43,17 @@ DRIFT = DelayDrift(0.5, 30.0, 3)
 
 
 @given(seed=st.integers(0, 1000), audio=st.booleans(), at_s=st.integers(0, 10_000))
-def test_drift_multiplies_the_first_delays_but_not_the_pace(seed: int, audio: bool, at_s: int) -> None:
+def test_drift_multiplies_the_first_delays_but_not_the_pace(
+    seed: int, audio: bool, at_s: int
+) -> None:
     at_ns = at_s * 1_000_000_000
     factor = DRIFT.factor(at_ns)
     content, asked = ResponseContent(audio, None, REPLY), ResponseRequest(at_ns, 0)
 
-    still, drifting = planned(content, asked, seed), planned(content, asked._replace(slowness=factor), seed)
+    still, drifting = (
+        planned(content, asked, seed),
+        planned(content, asked._replace(slowness=factor), seed),
+    )
 
     first, drifted = (first_ns(plan, 0, audio=audio) for plan in (still, drifting))
     assert drifted - at_ns == pytest.approx((first - at_ns) * factor, abs=1)
@@ -57,7 +66,9 @@ def test_drift_multiplies_the_first_delays_but_not_the_pace(seed: int, audio: bo
 
 @pytest.mark.parametrize("burst", [1, 3])
 def test_the_duration_of_a_function_call_is_one_interval_per_token(burst: int) -> None:
-    profile = build_profile(events_per_segment=burst, functions=FunctionCalls(arguments_tokens_per_s=100.0))
+    profile = build_profile(
+        events_per_segment=burst, functions=FunctionCalls(arguments_tokens_per_s=100.0)
+    )
 
     schedule = call_schedule(profile, ("a", "b", "c", "d"), AT_NS)
 
@@ -88,18 +99,27 @@ def due(planned: Outbox, now_ns: int) -> list[tuple[int, str]]:
 
 
 @given(instants=st.lists(st.integers(0, 3)).map(sorted), size=st.integers(1, 4))
-def test_a_write_has_only_events_of_one_instant_up_to_its_limit(instants: list[int], size: int) -> None:
+def test_a_write_has_only_events_of_one_instant_up_to_its_limit(
+    instants: list[int], size: int
+) -> None:
     events = [OutgoingEvent(due_ns, "x", b"") for due_ns in instants]
 
     groups = [list(group) for group in grouped_writes(iter(events), size)]
 
     assert [event for group in groups for event in group] == events
-    assert all(len({event.due_ns for event in group}) == 1 and len(group) <= size for group in groups)
-    assert all(len(before) == size or before[0].due_ns != after[0].due_ns for before, after in pairwise(groups))
+    assert all(
+        len({event.due_ns for event in group}) == 1 and len(group) <= size for group in groups
+    )
+    assert all(
+        len(before) == size or before[0].due_ns != after[0].due_ns
+        for before, after in pairwise(groups)
+    )
 
 
 @given(instants=st.lists(st.integers(0, 3)).map(sorted))
 def test_a_write_limit_of_one_sends_each_event_separately(instants: list[int]) -> None:
     events = [OutgoingEvent(due_ns, "x", b"") for due_ns in instants]
 
-    assert [list(alone) for alone in zip(events, strict=True)] == [list(group) for group in grouped_writes(events, 1)]
+    assert [list(alone) for alone in zip(events, strict=True)] == [
+        list(group) for group in grouped_writes(events, 1)
+    ]

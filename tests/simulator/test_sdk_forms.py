@@ -1,6 +1,7 @@
 """The simulated GA service accepts each form of settings that the types of the official SDK have.
 
-The forms are read from the types, so a form that a newer SDK adds is tried as soon as it is installed.
+The forms are read from the types, so a form that a newer SDK adds is tried as soon as it is
+installed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,24 @@ from pydantic import BaseModel
 
 from bench.simulator.behaviour import Behaviour
 from bench.simulator.services.openai import OPENAI_GA
-from tests.simulator.builders import answers, build_behaviour, create, function, session_update, types
+from tests.simulator.builders import (
+    answers,
+    build_behaviour,
+    create,
+    function,
+    session_update,
+    types,
+)
 
 NAME = "text"
-"""The sample of every string: also the name of a function, and the label and the tool of an MCP server."""
-SERVER = {"type": "mcp", "server_label": NAME, "server_url": "https://mcp.example.com", "allowed_tools": [NAME]}
+"""The sample of every string: also the name of a function, and the label and the tool of an MCP
+server."""
+SERVER = {
+    "type": "mcp",
+    "server_label": NAME,
+    "server_url": "https://mcp.example.com",
+    "allowed_tools": [NAME],
+}
 SCALARS: dict[Any, Any] = {str: NAME, int: 6_000, float: 0.5, bool: True, object: {}}
 ADDRESSES = {"server_url", "connector_id", "tunnel_id"}
 """The keys of which the SDK's texts demand one. Its types have them all as optional."""
@@ -36,7 +50,8 @@ def forms(kind: Any) -> Iterator[Any]:
         yield from forms(arguments[0])
     elif origin in (Union, UnionType):
         has_names = any(get_origin(argument) is Literal for argument in arguments)
-        for argument in arguments:  # the names that the SDK knows, without those that are only possible
+        # the names that the SDK knows, without those that are only possible
+        for argument in arguments:
             yield from forms(argument) if argument is not str or not has_names else ()
     elif origin is Literal:
         yield from arguments
@@ -53,7 +68,9 @@ def forms(kind: Any) -> Iterator[Any]:
 def forms_of_model(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
     """Yield an object with only the required keys, and one for each form of each key."""
     fields = {name: field for name, field in model.model_fields.items() if name not in OF_ITEMS}
-    base = {name: next(forms(field.annotation)) for name, field in fields.items() if field.is_required()}
+    base = {
+        name: next(forms(field.annotation)) for name, field in fields.items() if field.is_required()
+    }
     base |= NEEDED.get(model.__name__, {})
     address = {"server_url": SERVER["server_url"]} if fields.keys() >= ADDRESSES else {}
     yield base | address
@@ -77,7 +94,9 @@ def refused(*events: dict[str, Any]) -> list[str]:
 def test_each_form_of_a_session_is_accepted() -> None:
     from openai.types.realtime import RealtimeSessionCreateRequest
 
-    updates = [session_update(OPENAI_GA, **settings) for settings in forms(RealtimeSessionCreateRequest)]
+    updates = [
+        session_update(OPENAI_GA, **settings) for settings in forms(RealtimeSessionCreateRequest)
+    ]
 
     assert len(updates) > 100
     assert refused(*updates) == []

@@ -35,8 +35,8 @@ def input_audio(
 class SpeechChange(NamedTuple):
     """A start or an end of speech.
 
-    `frame`: the first active frame (at a start) or the last one (at an end); `detected_frame`: the number of frames
-    after which the change was detected.
+    `frame`: the first active frame (at a start) or the last one (at an end); `detected_frame`: the
+    number of frames after which the change was detected.
     """
 
     began: bool
@@ -44,15 +44,21 @@ class SpeechChange(NamedTuple):
     detected_frame: int
 
 
-def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) -> Iterator[SpeechChange]:
-    """Yield the changes that are detected in frames of 10 ms. In `frames`, # is an active frame and . is an inactive
-    one.
+def changes(
+    frames: str, silence_ms: float, stream: InputAudio | None = None
+) -> Iterator[SpeechChange]:
+    """Yield the changes that are detected in frames of 10 ms. In `frames`, # is an active frame and
+    . is an inactive one.
     """
     stream = stream or InputAudio()
     stream.silence_ms = silence_ms
-    audio = b"".join(RATED_FORMATS["pcm16"].encode(noise(240, 3277 if frame == "#" else 0)) for frame in frames)
+    audio = b"".join(
+        RATED_FORMATS["pcm16"].encode(noise(240, 3277 if frame == "#" else 0)) for frame in frames
+    )
     for edge in stream.append(audio, input_audio()):
-        yield SpeechChange(edge.began, edge.byte // 480 - (not edge.began), edge.heard_ms // FRAME_MS)
+        yield SpeechChange(
+            edge.began, edge.byte // 480 - (not edge.began), edge.heard_ms // FRAME_MS
+        )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +70,11 @@ def changes(frames: str, silence_ms: float, stream: InputAudio | None = None) ->
         ("###...", 30, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 6)]),
         ("###...", 25, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 6)]),
         ("###.", 0, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 4)]),
-        ("###..##.###", 20, [SpeechChange(True, 0, 3), SpeechChange(False, 2, 5), SpeechChange(True, 8, 11)]),
+        (
+            "###..##.###",
+            20,
+            [SpeechChange(True, 0, 3), SpeechChange(False, 2, 5), SpeechChange(True, 8, 11)],
+        ),
     ],
 )
 def test_speech_begins_after_three_frames_and_ends_after_its_silence(
@@ -83,8 +93,14 @@ def test_the_threshold_maps_to_a_level_in_dbfs(threshold: float, dbfs: float) ->
 
 
 @thorough
-@given(frames=st.text("#.", max_size=60), cuts=st.lists(st.integers(0, 60)), silence_ms=st.integers(0, 100))
-def test_splitting_the_frames_does_not_change_the_result(frames: str, cuts: list[int], silence_ms: int) -> None:
+@given(
+    frames=st.text("#.", max_size=60),
+    cuts=st.lists(st.integers(0, 60)),
+    silence_ms=st.integers(0, 100),
+)
+def test_splitting_the_frames_does_not_change_the_result(
+    frames: str, cuts: list[int], silence_ms: int
+) -> None:
     stream = InputAudio()
     bounds = [0, *sorted(cuts), len(frames)]
 
@@ -106,7 +122,8 @@ def test_speech_ends_exactly_after_its_silence(frames: str, silence_ms: int) -> 
             assert frames[change.frame : change.detected_frame] == "#" + "." * (silence_ms // 10)
 
 
-# The stream of input audio has the right clock and positions with any format and any size of chunks.
+# The stream of input audio has the right clock and positions with any format and any size of
+# chunks.
 
 
 NAMES: tuple[AudioFormatName, ...] = tuple(RATED_FORMATS)
@@ -114,9 +131,14 @@ SILENCE_MS = 200
 
 
 def speech_in(
-    audio: bytes, sizes: Sequence[int] = (4800,), name: AudioFormatName = "pcm16", stream: InputAudio | None = None
+    audio: bytes,
+    sizes: Sequence[int] = (4800,),
+    name: AudioFormatName = "pcm16",
+    stream: InputAudio | None = None,
 ) -> list[SpeechEdge]:
-    """Append the audio in pieces of these sizes, which repeat. Return the changes that are detected."""
+    """Append the audio in pieces of these sizes, which repeat. Return the changes that are
+    detected.
+    """
     stream = stream or InputAudio()
     stream.silence_ms = SILENCE_MS
     found: list[SpeechEdge] = []
@@ -133,14 +155,20 @@ def speech_in(
     sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=8),
     name=st.sampled_from(NAMES),
 )
-def test_splitting_the_audio_does_not_move_speech(parts_ms: list[int], sizes: list[int], name: AudioFormatName) -> None:
+def test_splitting_the_audio_does_not_move_speech(
+    parts_ms: list[int], sizes: list[int], name: AudioFormatName
+) -> None:
     audio = sound(*parts_ms, name=name)
 
-    assert speech_in(audio, [100 + size for size in sizes], name) == speech_in(audio, [1 << 20], name)
+    assert speech_in(audio, [100 + size for size in sizes], name) == speech_in(
+        audio, [1 << 20], name
+    )
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 2000)), max_size=10))
-def test_the_clock_counts_each_byte_in_its_own_format(appends: list[tuple[AudioFormatName, int]]) -> None:
+def test_the_clock_counts_each_byte_in_its_own_format(
+    appends: list[tuple[AudioFormatName, int]],
+) -> None:
     stream = InputAudio()
 
     for name, size in appends:

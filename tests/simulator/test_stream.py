@@ -63,7 +63,9 @@ def with_pair(check: Callable[[Pair], Awaitable[None]]) -> None:
         sock.setblocking(False)
         enable_timestamps(sock)
         loop = asyncio.get_running_loop()
-        stream = ServerStream(loop, sock, None, lambda *read: pair.received.append(read), lambda: pair.ended.set())
+        stream = ServerStream(
+            loop, sock, None, lambda *read: pair.received.append(read), lambda: pair.ended.set()
+        )
         pair = Pair(stream, peer)
         with peer:
             await check(pair)
@@ -98,7 +100,9 @@ def test_a_finished_stream_ends_when_the_peer_closes() -> None:
 
 def test_a_peer_that_resets_ends_the_stream_once() -> None:
     async def check(pair: Pair) -> None:
-        pair.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        pair.peer.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        )
         pair.peer.close()
         await pair.ended.wait()
         assert pair.stream.write(b"too late") is False
@@ -106,7 +110,9 @@ def test_a_peer_that_resets_ends_the_stream_once() -> None:
     with_pair(check)
 
 
-def test_a_peer_that_does_not_read_is_disconnected_at_the_backlog_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_that_does_not_read_is_disconnected_at_the_backlog_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(stream, "MAX_BACKLOG", 10_000_000)
 
     async def check(pair: Pair) -> None:
@@ -135,7 +141,9 @@ def test_due_entries_are_taken_once_at_their_last_planned_time(
     plans: list[tuple[str, int | None]], now_ns: int
 ) -> None:
     last = dict(plans)
-    due = {entry: due_ns for entry, due_ns in last.items() if due_ns is not None and due_ns <= now_ns}
+    due = {
+        entry: due_ns for entry, due_ns in last.items() if due_ns is not None and due_ns <= now_ns
+    }
 
     taken = list(planned(*plans).pop(now_ns))
 
@@ -177,7 +185,8 @@ def run_senders(*delays_ms: float, fails: int | None = None) -> list[RecordingSe
         loop.set_exception_handler(lambda *_: None)
         alarm, called, now_ns = SenderTimer(loop), list[RecordingSender](), monotonic_ns()
         senders = [
-            RecordingSender(called, now_ns + int(ms * 1e6), fails=place == fails) for place, ms in enumerate(delays_ms)
+            RecordingSender(called, now_ns + int(ms * 1e6), fails=place == fails)
+            for place, ms in enumerate(delays_ms)
         ]
         for sender in senders:
             alarm.plan(sender, sender.due_ns)
@@ -196,7 +205,8 @@ def test_each_sender_is_called_at_its_own_due_time() -> None:
     assert late.late_ns >= 0
 
 
-# Objects that are no longer needed are freed immediately, because the garbage collector does not run under load.
+# Objects that are no longer needed are freed immediately, because the garbage collector does not
+# run under load.
 
 
 CLOSE_FRAME = b"\x88\x82\x00\x00\x00\x00\x03\xe8"
@@ -249,7 +259,9 @@ class _Watched(Server):
     def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
         behaviour = super()._new_session(accepted)
         (connection,) = self.connections
-        self.served = [weakref.ref(part) for part in (behaviour, connection._protocol, connection._stream)]
+        self.served = [
+            weakref.ref(part) for part in (behaviour, connection._protocol, connection._stream)
+        ]
         return behaviour
 
 

@@ -24,11 +24,15 @@ NOW_S = 1_800_000_000.0
 def endpoint(*faults: str) -> IdentityEndpoint:
     secrets = count()
     return IdentityEndpoint(
-        TokenIssuer(5, lambda: f"secret{next(secrets)}"), SECRET, [read_line(fault) for fault in faults]
+        TokenIssuer(5, lambda: f"secret{next(secrets)}"),
+        SECRET,
+        [read_line(fault) for fault in faults],
     )
 
 
-def ask(identity: IdentityEndpoint, target: str = TARGET, secret: str = SECRET, method: str = "GET") -> TokenAnswer:
+def ask(
+    identity: IdentityEndpoint, target: str = TARGET, secret: str = SECRET, method: str = "GET"
+) -> TokenAnswer:
     return identity.answer(method, target, {"x-identity-header": secret}, NOW_S)
 
 
@@ -46,7 +50,9 @@ def ask(identity: IdentityEndpoint, target: str = TARGET, secret: str = SECRET, 
         ("", "", "", 404),
     ],
 )
-def test_an_invalid_request_gets_no_token(target: str, secret: str, method: str, status: int) -> None:
+def test_an_invalid_request_gets_no_token(
+    target: str, secret: str, method: str, status: int
+) -> None:
     response = ask(endpoint(), target, secret, method)
 
     assert response.status == status
@@ -70,14 +76,16 @@ def test_the_fault_garbage_returns_invalid_json() -> None:
 
 def test_a_share_of_requests_depends_only_on_the_seed() -> None:
     struck = [
-        [ask(identity).status for _ in range(50)] for identity in (endpoint("identity_500,share=0.5") for _ in "12")
+        [ask(identity).status for _ in range(50)]
+        for identity in (endpoint("identity_500,share=0.5") for _ in "12")
     ]
 
     assert struck[0] == struck[1]
     assert 10 < struck[0].count(500) < 40
 
 
-# Tokens have the form of Entra ID's tokens, are valid for exactly the stated time, and each has a different number.
+# Tokens have the form of Entra ID's tokens, are valid for exactly the stated time, and each has a
+# different number.
 
 
 BETWEEN_SECONDS_S = 1_800_000_000.5
@@ -90,7 +98,9 @@ def claims(token: str) -> dict[str, object]:
 
 
 def test_a_token_is_a_jwt_with_the_claims_of_credentials() -> None:
-    issued = TokenIssuer(60, secrets.token_urlsafe).issue("https://cognitiveservices.azure.com", BETWEEN_SECONDS_S)
+    issued = TokenIssuer(60, secrets.token_urlsafe).issue(
+        "https://cognitiveservices.azure.com", BETWEEN_SECONDS_S
+    )
 
     assert len(issued.token.split(".")) == 3
     assert {"aud", "exp", "oid", "tid"} <= set(claims(issued.token))
@@ -99,7 +109,9 @@ def test_a_token_is_a_jwt_with_the_claims_of_credentials() -> None:
 
 
 @given(life_s=st.floats(0.5, 1e5), now_s=st.floats(1e9, 2e9), later=st.floats(0, 2))
-def test_a_token_is_valid_until_its_stated_expiry(life_s: float, now_s: float, later: float) -> None:
+def test_a_token_is_valid_until_its_stated_expiry(
+    life_s: float, now_s: float, later: float
+) -> None:
     tokens = TokenIssuer(life_s, secrets.token_urlsafe)
     issued = tokens.issue("r", now_s)
     then_s = now_s + later * life_s

@@ -1,4 +1,6 @@
-"""Transcription in two kinds of sessions: those that only transcribe and send no answers, and those with answers."""
+"""Transcription in two kinds of sessions: those that only transcribe and send no answers, and
+those with answers.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,17 @@ from tests.simulator.builders import (
 )
 from tests.simulator.sdk_types import assert_typed
 
-DIALECTS = tuple(dialect.transcribing() for dialect in (AZURE_GA, OPENAI_GA, AZURE_PREVIEW, OPENAI_PREVIEW))
+DIALECTS = tuple(
+    dialect.transcribing() for dialect in (AZURE_GA, OPENAI_GA, AZURE_PREVIEW, OPENAI_PREVIEW)
+)
 IN_GA, IN_PREVIEW = DIALECTS[:2], DIALECTS[2:]
 WORDS = TranscriptSettings(texts=("Where is my parcel? It is late.",))
 FAMILY = "conversation.item.input_audio_transcription"
 
 
-def update(dialect: WireDialect, model: str | None = None, detection: Any = None, **further: Any) -> dict[str, Any]:
+def update(
+    dialect: WireDialect, model: str | None = None, detection: Any = None, **further: Any
+) -> dict[str, Any]:
     transcription = None if model is None else {"model": model}
     if dialect.names is GA:
         settings = {"transcription": transcription, "turn_detection": detection}
@@ -51,11 +57,15 @@ def update(dialect: WireDialect, model: str | None = None, detection: Any = None
     return {"type": "transcription_session.update", "session": settings | further}
 
 
-def transcriber(dialect: WireDialect, *settings: Any, profile: TranscriptSettings = WORDS, **further: Any) -> Behaviour:
+def transcriber(
+    dialect: WireDialect, *settings: Any, profile: TranscriptSettings = WORDS, **further: Any
+) -> Behaviour:
     """Return an open session with these settings."""
     behaviour = build_behaviour(dialect, transcripts=profile)
     assert [
-        event for event in answers(behaviour, update(dialect, *settings, **further)) if event["type"] == "error"
+        event
+        for event in answers(behaviour, update(dialect, *settings, **further))
+        if event["type"] == "error"
     ] == []
     return behaviour
 
@@ -75,10 +85,15 @@ def test_a_transcription_session_has_its_own_event_and_session_types(dialect: Wi
     assert types([created, updated]) == [f"{family}.created", f"{family}.updated"]
     for event in (created, updated):
         assert event["session"]["object"] == "realtime.transcription_session"
-        assert not {"voice", "output_modalities", "modalities", "instructions", "tools"} & event["session"].keys()
+        assert (
+            not {"voice", "output_modalities", "modalities", "instructions", "tools"}
+            & event["session"].keys()
+        )
     if dialect.names is GA:
         assert created["session"]["type"] == "transcription"
-        assert updated["session"]["audio"]["input"]["transcription"] == {"model": "gpt-4o-transcribe"}
+        assert updated["session"]["audio"]["input"]["transcription"] == {
+            "model": "gpt-4o-transcribe"
+        }
         assert_typed(dialect, [created, updated])
     else:
         assert updated["session"]["input_audio_transcription"] == {"model": "gpt-4o-transcribe"}
@@ -89,7 +104,9 @@ def test_a_transcription_session_has_its_own_event_and_session_types(dialect: Wi
 
 @pytest.mark.parametrize("dialect", IN_GA)
 def test_a_transcription_session_cannot_become_a_realtime_session(dialect: WireDialect) -> None:
-    (error,) = answers(build_behaviour(dialect), {"type": "session.update", "session": {"type": "realtime"}})
+    (error,) = answers(
+        build_behaviour(dialect), {"type": "session.update", "session": {"type": "realtime"}}
+    )
 
     assert error["error"]["code"] == "invalid_parameter"
 
@@ -109,7 +126,9 @@ def test_a_diarizing_model_sends_one_segment_per_sentence(dialect: WireDialect) 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_failed_transcription_does_not_end_the_session(dialect: WireDialect) -> None:
-    behaviour = transcriber(dialect, "gpt-4o-transcribe", profile=TranscriptSettings(failure_rate=1.0))
+    behaviour = transcriber(
+        dialect, "gpt-4o-transcribe", profile=TranscriptSettings(failure_rate=1.0)
+    )
     events = transcribe_audio(behaviour)
 
     failed = one(events, ".failed")
@@ -121,7 +140,9 @@ def test_a_failed_transcription_does_not_end_the_session(dialect: WireDialect) -
 
 
 def test_the_share_of_failed_transcriptions_is_that_of_the_profile() -> None:
-    behaviour = transcriber(AZURE_GA.transcribing(), "whisper-1", profile=TranscriptSettings(failure_rate=0.5))
+    behaviour = transcriber(
+        AZURE_GA.transcribing(), "whisper-1", profile=TranscriptSettings(failure_rate=0.5)
+    )
     failed = sum(len(all_of(transcribe_audio(behaviour), ".failed")) for _ in range(40))
 
     assert 8 < failed < 32
@@ -148,7 +169,9 @@ STREAMING = TranscriptSettings(texts=("Where is my parcel? It is late.",), words
 
 @pytest.mark.parametrize("model", ["gpt-live-transcribe", "gpt-realtime-whisper"])
 @pytest.mark.parametrize("dialect", IN_GA)
-def test_a_model_without_turn_detection_sends_deltas_while_the_caller_speaks(dialect: WireDialect, model: str) -> None:
+def test_a_model_without_turn_detection_sends_deltas_while_the_caller_speaks(
+    dialect: WireDialect, model: str
+) -> None:
     behaviour = transcriber(dialect, model, profile=STREAMING)
     events = talk(behaviour, sound(1_000)) + drain(behaviour)
 
@@ -171,7 +194,9 @@ def test_cleared_audio_has_no_further_deltas() -> None:
 
 
 def test_invented_words_are_the_transcript() -> None:
-    behaviour = transcriber(OPENAI_GA.transcribing(), "gpt-live-transcribe", profile=TranscriptSettings(words_per_s=4))
+    behaviour = transcriber(
+        OPENAI_GA.transcribing(), "gpt-live-transcribe", profile=TranscriptSettings(words_per_s=4)
+    )
     events = talk(behaviour, sound(1_000)) + answers(behaviour, COMMIT)
 
     assert one(events, ".completed")["transcript"] == "word1 word2 word3 word4"
@@ -215,9 +240,13 @@ def test_transcription_deltas_are_padded_if_obfuscation_is_on() -> None:
 
 def test_a_retrieved_item_has_its_transcript() -> None:
     behaviour = listening(None, model="whisper-1")
-    (*_, completed) = transcribed(behaviour)
+    *_, completed = transcribed(behaviour)
 
-    behaviour.receive({"type": "conversation.item.retrieve", "item_id": completed["item_id"]}, LATER_NS)
+    behaviour.receive(
+        {"type": "conversation.item.retrieve", "item_id": completed["item_id"]}, LATER_NS
+    )
 
     (retrieved,) = drain(behaviour)
-    assert retrieved["item"]["content"] == [{"type": "input_audio", "transcript": completed["transcript"]}]
+    assert retrieved["item"]["content"] == [
+        {"type": "input_audio", "transcript": completed["transcript"]}
+    ]

@@ -28,7 +28,9 @@ every_service = pytest.mark.parametrize("service", SERVICES)
 
 def build(agent: AgentSettings | None = None, session_sd: float = 0.0, **rules: Any) -> Profile:
     """Return a profile with constant delays, whose agents do not greet."""
-    delays = replace(quiet_profile().delays, first_audio=constant(FIRST_AUDIO_MS), speech_started=constant(15))
+    delays = replace(
+        quiet_profile().delays, first_audio=constant(FIRST_AUDIO_MS), speech_started=constant(15)
+    )
     return replace(
         quiet_profile(),
         delays=delays,
@@ -43,7 +45,9 @@ def kinds(call: SpokenCall) -> list[str]:
 
 
 def answered(service: str, profile: Profile, seed: int = 1) -> tuple[SpokenCall, float]:
-    """Return a call in which the reply to the first turn is heard, and the end of the caller's speech."""
+    """Return a call in which the reply to the first turn is heard, and the end of the caller's
+    speech.
+    """
     call = SpokenCall(SERVICES[service], profile, seed)
     call.speak(SPEECH_MS)
     ended_ms = call.now_ms
@@ -53,7 +57,9 @@ def answered(service: str, profile: Profile, seed: int = 1) -> tuple[SpokenCall,
 
 @every_service
 @pytest.mark.parametrize("yield_ms", [300, 900])
-def test_a_reply_stops_one_time_to_yield_after_the_start_of_speech(service: str, yield_ms: int) -> None:
+def test_a_reply_stops_one_time_to_yield_after_the_start_of_speech(
+    service: str, yield_ms: int
+) -> None:
     call, _ = answered(service, build(yield_ms=constant(yield_ms)))
     begun_ms = call.now_ms
     call.speak(1_200, 800)
@@ -93,7 +99,9 @@ def test_a_turn_without_a_reply_is_logged_and_the_next_one_may_be_answered(servi
 
 @every_service
 @pytest.mark.parametrize("cut_in_ms", [1_000, 940], ids=["at the end of a chunk", "within a chunk"])
-def test_a_cut_in_is_heard_while_the_caller_speaks_and_the_rest_is_a_turn(service: str, cut_in_ms: int) -> None:
+def test_a_cut_in_is_heard_while_the_caller_speaks_and_the_rest_is_a_turn(
+    service: str, cut_in_ms: int
+) -> None:
     turn_taking = build(cut_in_share=1.0, cut_in_ms=constant(cut_in_ms), yield_ms=constant(900))
     call = SpokenCall(SERVICES[service], turn_taking)
     begun_ms = call.now_ms
@@ -120,7 +128,11 @@ def test_speech_that_ends_before_the_cut_in_has_none(service: str) -> None:
 
 @every_service
 def test_a_short_utterance_during_a_reply_is_ignored_and_a_long_one_is_not(service: str) -> None:
-    rules: dict[str, Any] = {"ignored_backchannel_share": 1.0, "backchannel_ms": 500, "yield_ms": constant(800)}
+    rules: dict[str, Any] = {
+        "ignored_backchannel_share": 1.0,
+        "backchannel_ms": 500,
+        "yield_ms": constant(800),
+    }
     call, _ = answered(service, build(**rules))
     begun_ms = call.now_ms
     call.speak(300, 700)
@@ -142,7 +154,9 @@ def test_each_session_has_its_own_speed(service: str) -> None:
         call, ended_ms = answered(service, build(session_sd=sd), seed)
         call.listen(6_000)
         call.speak(700, 700)
-        first, second = [decision.slowness for decision in call.decisions if decision.kind == "answer"]
+        first, second = [
+            decision.slowness for decision in call.decisions if decision.kind == "answer"
+        ]
         assert first == second
         heard_ms = call.first_audible_ms(ended_ms)
         assert heard_ms is not None
@@ -171,7 +185,10 @@ def test_a_greeting_may_have_two_phrases_with_a_pause_between_them() -> None:
     audible_ms = [event.due_ns / 1e6 for event in call.audio if event.audible_byte is not None]
     gaps_ms = [later - earlier for earlier, later in pairwise(audible_ms)]
     assert max(gaps_ms) == pytest.approx(pause_ms, abs=25)
-    assert [event.facts["utterance"] for event in call.audio if event.facts] == ["greeting", "greeting"]
+    assert [event.facts["utterance"] for event in call.audio if event.facts] == [
+        "greeting",
+        "greeting",
+    ]
 
 
 @every_service

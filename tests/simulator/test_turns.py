@@ -1,4 +1,6 @@
-"""The caller's turns. The VAD and the client create turns at the same time, in the order of the real service."""
+"""The caller's turns. The VAD and the client create turns at the same time, in the order of the
+real service.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.simulator.behaviour import Behaviour
-from bench.simulator.profile import FunctionCalls, PreambleSettings, SpeechDetection, TurnTakingSettings
+from bench.simulator.profile import (
+    FunctionCalls,
+    PreambleSettings,
+    SpeechDetection,
+    TurnTakingSettings,
+)
 from bench.simulator.services.azure import AZURE_GA
 from bench.wire.audio import AudioFormatName
 from tests.simulator.builders import (
@@ -55,21 +62,40 @@ def test_a_client_cannot_use_the_id_of_an_announced_item() -> None:
 # Tests with random events of a client.
 
 IDLE = VAD | {"idle_timeout_ms": 5_000}
-DETECTIONS = st.sampled_from([
-    None, VAD, BY_CLIENT, LENIENT, IDLE, VAD | {"silence_duration_ms": 0}, {"type": "semantic_vad"},
-    {"type": "semantic_vad", "eagerness": "high", "interrupt_response": False},
-])  # fmt: skip
+DETECTIONS = st.sampled_from(
+    [
+        None,
+        VAD,
+        BY_CLIENT,
+        LENIENT,
+        IDLE,
+        VAD | {"silence_duration_ms": 0},
+        {"type": "semantic_vad"},
+        {"type": "semantic_vad", "eagerness": "high", "interrupt_response": False},
+    ]
+)
 NAMES: tuple[AudioFormatName, ...] = ("pcm16", "g711_ulaw", "g711_alaw")
 UPDATES = st.builds(
-    hearing, st.just(AZURE_GA), DETECTIONS, st.sampled_from(NAMES), st.sampled_from(["", "whisper-1", "mine"])
+    hearing,
+    st.just(AZURE_GA),
+    DETECTIONS,
+    st.sampled_from(NAMES),
+    st.sampled_from(["", "whisper-1", "mine"]),
 )
 TOOLS = session_update(AZURE_GA, tools=[function("f"), function("g")])
-ACTS = st.lists(st.sampled_from([COMMIT, CLEAR, CREATE, TOOLS, {"type": "response.cancel"}]) | UPDATES, max_size=2)
+ACTS = st.lists(
+    st.sampled_from([COMMIT, CLEAR, CREATE, TOOLS, {"type": "response.cancel"}]) | UPDATES,
+    max_size=2,
+)
 SPEECH = st.lists(st.integers(0, 700), max_size=6)
 
 
 @settings(max_examples=60)
-@given(script=st.lists(st.tuples(ACTS, SPEECH, st.sampled_from(NAMES), st.integers(0, 3000)), max_size=6))
+@given(
+    script=st.lists(
+        st.tuples(ACTS, SPEECH, st.sampled_from(NAMES), st.integers(0, 3000)), max_size=6
+    )
+)
 def test_speech_starts_and_stops_alternate_and_each_response_is_done_once(
     script: list[tuple[list[dict[str, Any]], list[int], AudioFormatName, int]],
 ) -> None:
@@ -77,7 +103,11 @@ def test_speech_starts_and_stops_alternate_and_each_response_is_done_once(
     vad = SpeechDetection(min_speech_ms=100)
     rules = TurnTakingSettings(constant(400), 0.2, 0.3, constant(200), 0.3, 300)
     behaviour = listening(
-        functions=functions, preamble=PreambleSettings(share=0.5), vad=vad, turn_taking=rules, session_sd=0.1
+        functions=functions,
+        preamble=PreambleSettings(share=0.5),
+        vad=vad,
+        turn_taking=rules,
+        session_sd=0.1,
     )
     now_ns, events = AT_NS, []
     for acts, parts_ms, name, pause_ms in script:
@@ -95,7 +125,9 @@ def test_speech_starts_and_stops_alternate_and_each_response_is_done_once(
     added = [event["item"]["id"] for event in events if event["type"] == "conversation.item.added"]
     assert sorted(response) == sorted(created) == sorted(set(created))
     assert len(set(added)) == len(added)
-    assert names.count("input_audio_buffer.speech_stopped") <= names.count("input_audio_buffer.speech_started")
+    assert names.count("input_audio_buffer.speech_stopped") <= names.count(
+        "input_audio_buffer.speech_started"
+    )
     assert [event["due_ns"] for event in events] == sorted(event["due_ns"] for event in events)
     for event in events:
         if event["type"] == "input_audio_buffer.committed":
@@ -123,7 +155,9 @@ def test_the_idle_timeout_event_has_the_audio_times_of_the_silence() -> None:
     behaviour = listening(IDLE)
     _, played_ms = answered(behaviour)
 
-    events = talk(behaviour, sound(0, 6000), AT_NS + 4 * SECOND) + drain(behaviour, AT_NS + 10 * SECOND)
+    events = talk(behaviour, sound(0, 6000), AT_NS + 4 * SECOND) + drain(
+        behaviour, AT_NS + 10 * SECOND
+    )
 
     timeout = one(events, "timeout_triggered")
     due_ms = (timeout["due_ns"] - AT_NS) // MS
@@ -144,18 +178,26 @@ def test_no_idle_prompt_follows_a_removed_timeout() -> None:
 
 
 def spoken_over(behaviour: Behaviour, audio: bytes) -> list[dict[str, Any]]:
-    """Request a response, and send the caller's audio from 1 s later on; return the events of the response."""
+    """Request a response, and send the caller's audio from 1 s later on; return the events of
+    the response.
+    """
     behaviour.receive(CREATE, AT_NS)
     events = drain(behaviour, AT_NS + SECOND)
     return events + talk(behaviour, audio, AT_NS + SECOND)
 
 
 def test_an_interrupted_response_is_created_before_it_is_cancelled() -> None:
-    behaviour = listening(delays={"response_created": 700, "first_audio": 900, "speech_started": 15})
+    behaviour = listening(
+        delays={"response_created": 700, "first_audio": 900, "speech_started": 15}
+    )
 
     events = talk(behaviour, sound(0, 100, 500, 250, 500)) + drain(behaviour)
 
-    responses = [name for name in types(events) if name.startswith("response.") or name.endswith("speech_started")]
+    responses = [
+        name
+        for name in types(events)
+        if name.startswith("response.") or name.endswith("speech_started")
+    ]
     assert responses == [
         "input_audio_buffer.speech_started",
         "input_audio_buffer.speech_started",
@@ -178,7 +220,8 @@ def test_an_uninterruptible_response_continues_and_the_turn_gets_no_response() -
     assert one(events, "committed")["item_id"]
 
 
-# A VAD may ignore short sounds, and speech during a reply. In both cases it reports nothing, and the reply continues.
+# A VAD may ignore short sounds, and speech during a reply. In both cases it reports nothing, and
+# the reply continues.
 
 
 DEAF = TurnTakingSettings(ignored_backchannel_share=1.0, backchannel_ms=60_000)
@@ -186,7 +229,10 @@ DEAF = TurnTakingSettings(ignored_backchannel_share=1.0, backchannel_ms=60_000)
 
 def test_an_ignored_sound_does_not_reset_the_idle_timeout() -> None:
     behaviour = listening(
-        VAD | {"idle_timeout_ms": 5_000}, generation_speed=50.0, turn_taking=DEAF, delays={"first_audio": 500}
+        VAD | {"idle_timeout_ms": 5_000},
+        generation_speed=50.0,
+        turn_taking=DEAF,
+        delays={"first_audio": 500},
     )
 
     behaviour.receive(CREATE, AT_NS)

@@ -33,8 +33,17 @@ from tests.simulator.builders import (
 )
 from tests.simulator.voice_live_types import assert_voice_live
 
-STANDARD = {"type": "azure-standard", "name": "en-US-AvaNeural", "temperature": 0.8, "locale": "en-US"}
-FILLER = {"type": "static_interim_response", "texts": ["One moment."], "triggers": ["latency", "tool"]}
+STANDARD = {
+    "type": "azure-standard",
+    "name": "en-US-AvaNeural",
+    "temperature": 0.8,
+    "locale": "en-US",
+}
+FILLER = {
+    "type": "static_interim_response",
+    "texts": ["One moment."],
+    "triggers": ["latency", "tool"],
+}
 
 
 def update(**session: Any) -> dict[str, Any]:
@@ -55,24 +64,57 @@ def opened(**session: Any) -> Behaviour:
         ({"voice": {"type": "azure-odd", "name": "x"}}, "invalid_value", "session.voice.type"),
         ({"voice": {"type": "azure-standard"}}, "missing_required_parameter", "session.voice.name"),
         ({"voice": STANDARD | {"speed": 1}}, "unknown_parameter", "session.voice.speed"),
-        ({"voice": {"type": "azure-custom", "name": "x"}}, "missing_required_parameter", "session.voice.endpoint_id"),
+        (
+            {"voice": {"type": "azure-custom", "name": "x"}},
+            "missing_required_parameter",
+            "session.voice.endpoint_id",
+        ),
         ({"turn_detection": {"type": "azure_vad"}}, "invalid_value", "session.turn_detection.type"),
-        ({"turn_detection": {"silence_duration_ms": 1}}, "missing_required_parameter", "session.turn_detection.type"),
-        ({"turn_detection": {"type": "server_vad", "languages": ["en"]}}, "unknown_parameter",
-         "session.turn_detection.languages"),
-        ({"turn_detection": {"type": "azure_semantic_vad", "end_of_utterance_detection": {"model": "x"}}},
-         "invalid_value", "session.turn_detection.end_of_utterance_detection.model"),
-        ({"input_audio_sampling_rate": 12_000}, "invalid_value", "session.input_audio_sampling_rate"),
+        (
+            {"turn_detection": {"silence_duration_ms": 1}},
+            "missing_required_parameter",
+            "session.turn_detection.type",
+        ),
+        (
+            {"turn_detection": {"type": "server_vad", "languages": ["en"]}},
+            "unknown_parameter",
+            "session.turn_detection.languages",
+        ),
+        (
+            {
+                "turn_detection": {
+                    "type": "azure_semantic_vad",
+                    "end_of_utterance_detection": {"model": "x"},
+                }
+            },
+            "invalid_value",
+            "session.turn_detection.end_of_utterance_detection.model",
+        ),
+        (
+            {"input_audio_sampling_rate": 12_000},
+            "invalid_value",
+            "session.input_audio_sampling_rate",
+        ),
         ({"output_audio_format": "pcm16_48000hz"}, "invalid_value", "session.output_audio_format"),
-        ({"interim_response": {"type": "static_interim_response", "triggers": ["boredom"]}}, "invalid_value",
-         "session.interim_response.triggers[0]"),
-        ({"interim_response": {"texts": []}}, "missing_required_parameter", "session.interim_response.type"),
-        ({"input_audio_transcription": {"language": "en"}}, "missing_required_parameter",
-         "session.input_audio_transcription.model"),
+        (
+            {"interim_response": {"type": "static_interim_response", "triggers": ["boredom"]}},
+            "invalid_value",
+            "session.interim_response.triggers[0]",
+        ),
+        (
+            {"interim_response": {"texts": []}},
+            "missing_required_parameter",
+            "session.interim_response.type",
+        ),
+        (
+            {"input_audio_transcription": {"language": "en"}},
+            "missing_required_parameter",
+            "session.input_audio_transcription.model",
+        ),
         ({"avatar": {"character": "lisa"}}, "unknown_parameter", "session.avatar"),
         ({"audio": {}}, "unknown_parameter", "session.audio"),
     ],
-)  # fmt: skip
+)
 def test_unknown_settings_are_refused(session: dict[str, Any], code: str, param: str) -> None:
     behaviour = build_behaviour(VOICE_LIVE)
     before = behaviour.session.shown
@@ -85,7 +127,13 @@ def test_unknown_settings_are_refused(session: dict[str, Any], code: str, param:
 
 @pytest.mark.parametrize(
     "detection",
-    ["server_vad", "semantic_vad", "azure_semantic_vad", "azure_semantic_vad_en", "azure_semantic_vad_multilingual"],
+    [
+        "server_vad",
+        "semantic_vad",
+        "azure_semantic_vad",
+        "azure_semantic_vad_en",
+        "azure_semantic_vad_multilingual",
+    ],
 )
 def test_a_voice_turn_is_detected_transcribed_and_answered(detection: str) -> None:
     transcription = {"model": "azure-speech"}
@@ -93,7 +141,9 @@ def test_a_voice_turn_is_detected_transcribed_and_answered(detection: str) -> No
     events = talk(behaviour, sound(0, 300, 800, 4500)) + drain(behaviour)
 
     names = [event["type"] for event in events if event["type"].startswith("input_audio_buffer")]
-    assert names == [f"input_audio_buffer.{name}" for name in ("speech_started", "speech_stopped", "committed")]
+    assert names == [
+        f"input_audio_buffer.{name}" for name in ("speech_started", "speech_stopped", "committed")
+    ]
     assert one(events, "transcription.completed")["transcript"]
     assert all_of(events, "transcription.delta")
     assert done(events)["status"] == "completed"
@@ -113,14 +163,19 @@ def test_a_client_may_commit_its_turns_manually(off: Any) -> None:
 def test_audio_of_16_khz_has_its_correct_duration() -> None:
     narrow = PCM16_16K
     behaviour = opened(input_audio_sampling_rate=16_000, turn_detection={"type": "server_vad"})
-    audio = narrow.encode(noise(16_000 * 300 // 1000, 0)) + narrow.encode(noise(16_000 * 800 // 1000, 3277))
+    audio = narrow.encode(noise(16_000 * 300 // 1000, 0)) + narrow.encode(
+        noise(16_000 * 800 // 1000, 3277)
+    )
     audio += bytes(32 * 700)
     for begin in range(0, len(audio), 3200):
         chunk = base64.b64encode(audio[begin : begin + 3200]).decode()
-        behaviour.receive({"type": "input_audio_buffer.append", "audio": chunk}, AT_NS + begin // 32 * MS)
+        behaviour.receive(
+            {"type": "input_audio_buffer.append", "audio": chunk}, AT_NS + begin // 32 * MS
+        )
     events = drain(behaviour)
 
-    assert one(events, "speech_started")["audio_start_ms"] == 0  # 300 ms minus the padding of 300 ms
+    # 300 ms minus the padding of 300 ms
+    assert one(events, "speech_started")["audio_start_ms"] == 0
     assert one(events, "speech_stopped")["audio_end_ms"] == 300 + 800 + 500
 
 
@@ -137,10 +192,32 @@ def test_additional_instructions_of_a_response_count_as_input() -> None:
     assert refused["error"]["param"] == "additional_instructions"
 
 
-SOME_KEYS = ("type", "name", "voice", "turn_detection", "interim_response", "modalities", "tools", "input_audio_format",
-             "input_audio_sampling_rate", "input_audio_transcription", "end_of_utterance_detection")  # fmt: skip
-SOME_VALUES = st.sampled_from(["azure_semantic_vad", "azure-standard", "static_interim_response", "pcm16", "audio",
-                               STANDARD, FILLER, function(), 16_000])  # fmt: skip
+SOME_KEYS = (
+    "type",
+    "name",
+    "voice",
+    "turn_detection",
+    "interim_response",
+    "modalities",
+    "tools",
+    "input_audio_format",
+    "input_audio_sampling_rate",
+    "input_audio_transcription",
+    "end_of_utterance_detection",
+)
+SOME_VALUES = st.sampled_from(
+    [
+        "azure_semantic_vad",
+        "azure-standard",
+        "static_interim_response",
+        "pcm16",
+        "audio",
+        STANDARD,
+        FILLER,
+        function(),
+        16_000,
+    ]
+)
 SOME = JSON | SOME_VALUES | st.lists(SOME_VALUES, max_size=2)
 SESSIONS = st.dictionaries(st.sampled_from(SOME_KEYS), SOME, max_size=4)
 

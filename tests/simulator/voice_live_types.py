@@ -1,4 +1,6 @@
-"""A check of server events against the models of Azure Voice Live's own client (`azure-ai-voicelive`)."""
+"""A check of server events against the models of Azure Voice Live's own client
+(`azure-ai-voicelive`).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ OF_REQUESTS = {_models.RequestAudioContentPart: {"audio"}}
 
 
 def assert_voice_live(events: list[dict[str, Any]]) -> None:
-    """Assert that the client knows each event, and that no required field is missing at any depth."""
+    """Assert that the client knows each event, and that no required field is missing at any
+    depth.
+    """
     for event in events:
         model = ServerEvent._deserialize(event, [])
         if event["type"] not in UNSAID:

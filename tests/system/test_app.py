@@ -16,14 +16,24 @@ from tests.reports.check.examples import ENOUGH, run
 
 
 @pytest.mark.parametrize(("limit", "status"), [("5s", 0), ("5ms", 1)])
-def test_the_exit_status_is_the_verdict_with_a_closed_pipe(tmp_path: Path, limit: str, status: int) -> None:
+def test_the_exit_status_is_the_verdict_with_a_closed_pipe(
+    tmp_path: Path, limit: str, status: int
+) -> None:
     folder, limits = run(tmp_path / "run", ENOUGH), tmp_path / "ci.yaml"
     limits.write_text(f"ttfa: med<{limit}", encoding="utf-8")
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
         found = forked.run(
-            [sys.executable, "-m", "rtbench.cli.app", "check", str(folder), "--thresholds", str(limits)],
+            [
+                sys.executable,
+                "-m",
+                "rtbench.cli.app",
+                "check",
+                str(folder),
+                "--thresholds",
+                str(limits),
+            ],
             stdout=closed,
             stderr=subprocess.PIPE,
             check=False,
@@ -32,11 +42,18 @@ def test_the_exit_status_is_the_verdict_with_a_closed_pipe(tmp_path: Path, limit
     assert (found.returncode, found.stderr) == (status, b"")
 
 
-def check_of(tmp_path: Path, limit: str, redirection: str = "", **variables: str) -> subprocess.CompletedProcess[bytes]:
+def check_of(
+    tmp_path: Path, limit: str, redirection: str = "", **variables: str
+) -> subprocess.CompletedProcess[bytes]:
     folder, limits = run(tmp_path / "run", ENOUGH), tmp_path / "ci.yaml"
     limits.write_text(f"ttfa: med<{limit}", encoding="utf-8")
-    command = f'"{sys.executable}" -m rtbench.cli.app check "{folder}" --thresholds "{limits}" {redirection}'
-    return subprocess.run(["sh", "-c", command], env=os.environ | variables, capture_output=True, check=False)
+    command = (
+        f'"{sys.executable}" -m rtbench.cli.app check "{folder}" --thresholds "{limits}"'
+        f" {redirection}"
+    )
+    return subprocess.run(
+        ["sh", "-c", command], env=os.environ | variables, capture_output=True, check=False
+    )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "euc_jp"])
@@ -50,7 +67,10 @@ def test_the_exit_status_is_the_verdict_in_every_encoding(tmp_path: Path, encodi
 def test_the_exit_status_is_the_verdict_on_a_full_disk(tmp_path: Path) -> None:
     found = check_of(tmp_path, "5s", ">/dev/full")
 
-    assert (found.returncode, found.stderr) == (0, b"rtbench: the output cannot be written: No space left on device\n")
+    assert (found.returncode, found.stderr) == (
+        0,
+        b"rtbench: the output cannot be written: No space left on device\n",
+    )
 
 
 def test_a_command_that_only_prints_fails_on_a_full_disk(tmp_path: Path) -> None:

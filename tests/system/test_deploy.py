@@ -1,5 +1,5 @@
-"""The image and the manifests of docs/deploy are valid for the programs that read them. The options in
-them exist.
+"""The image and the manifests of docs/deploy are valid for the programs that read them. The options
+in them exist.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def walked(value: Any) -> Iterator[Any]:
     """Yield every object in a document."""
     if isinstance(value, dict):
         yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    for inner in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
         yield from walked(inner)
 
 
@@ -58,11 +60,24 @@ KEYS: dict[str, set[str]] = {
     "Job.spec": {"completions", "parallelism", "backoffLimit", "activeDeadlineSeconds", "template"},
     "template": {"metadata", "spec"},
     "pod": {
-        *("restartPolicy", "serviceAccountName", "terminationGracePeriodSeconds", "securityContext", "containers"),
-        *("volumes", "topologySpreadConstraints"),
+        "restartPolicy",
+        "serviceAccountName",
+        "terminationGracePeriodSeconds",
+        "securityContext",
+        "containers",
+        "volumes",
+        "topologySpreadConstraints",
     },
     "container": {
-        *("name", "image", "args", "command", "env", "envFrom", "ports", "resources", "securityContext"),
+        "name",
+        "image",
+        "args",
+        "command",
+        "env",
+        "envFrom",
+        "ports",
+        "resources",
+        "securityContext",
         "volumeMounts",
     },
     "env": {"name", "value", "valueFrom"},
@@ -97,7 +112,10 @@ def test_manifests_have_only_keys_of_the_api_and_names_that_they_define(path: Pa
             for key in ("env", "envFrom", "volumeMounts", "ports"):
                 assert all(entry.keys() <= KEYS[key] for entry in container.get(key, ())), key
             assert {mount["name"] for mount in container["volumeMounts"]} == volumes
-            used = {("ConfigMap", entry["configMapRef"]["name"]) for entry in container.get("envFrom", ())}
+            used = {
+                ("ConfigMap", entry["configMapRef"]["name"])
+                for entry in container.get("envFrom", ())
+            }
             assert used <= names
         claims = {
             ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
@@ -113,7 +131,8 @@ def command_lines() -> Iterator[list[str]]:
             yield spec["args"]
         if "command" in spec:
             yield spec["command"].split()
-    yield documents(COMPOSE)[0]["services"]["load"]["command"][1:]  # without the first word, `locust`
+    # without the first word, `locust`
+    yield documents(COMPOSE)[0]["services"]["load"]["command"][1:]
 
 
 PARSE = """
@@ -131,22 +150,35 @@ print(json.dumps([action.env_var for action in parser._actions if getattr(action
 
 def test_options_and_variables_of_manifests_exist() -> None:
     lines = list(command_lines())
-    ended = forked.run([sys.executable, "-c", PARSE, json.dumps(lines)], capture_output=True, text=True, check=False)
+    ended = forked.run(
+        [sys.executable, "-c", PARSE, json.dumps(lines)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (len(lines), ended.returncode) == (3, 0), ended.stderr
 
     objects = list(walked(documents(JOB)))
-    named = {entry["name"] for spec in objects for entry in spec.get("env") or () if isinstance(spec.get("env"), list)}
+    named = {
+        entry["name"]
+        for spec in objects
+        for entry in spec.get("env") or ()
+        if isinstance(spec.get("env"), list)
+    }
     (options,) = (d["data"] for d in documents(JOB) if d["metadata"]["name"] == "rtbench-options")
     named |= set(options)
-    named |= {name for service in documents(COMPOSE)[0]["services"].values() for name in service.get("environment", {})}
+    named |= {
+        name
+        for service in documents(COMPOSE)[0]["services"].values()
+        for name in service.get("environment", {})
+    }
     assert {"LOCUST_UPLOAD", "LOCUST_RUNS_DIR", "LOCUST_YES"} <= named
     assert named <= {*json.loads(ended.stdout)} | OWN_VARIABLES | {"XDG_STATE_HOME"}
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Return (instruction, the rest of the line) for each line of the Dockerfile. Lines that end with a backslash are
-    joined
-    with the next line.
+    """Return (instruction, the rest of the line) for each line of the Dockerfile. Lines that end
+    with a backslash are joined with the next line.
     """
     text = re.sub(r"\\\n\s*", "", (DEPLOY / "Dockerfile").read_text())
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -164,7 +196,9 @@ DIGEST = "python:3.12-slim@sha256:" + 64 * "a"
         (DIGEST, "0.0.0", "give the version"),
     ],
 )
-def test_an_image_without_a_base_digest_or_a_version_is_not_built(python: str, version: str, expected: str) -> None:
+def test_an_image_without_a_base_digest_or_a_version_is_not_built(
+    python: str, version: str, expected: str
+) -> None:
     check = next(rest for word, rest in instructions() if word == "RUN")
     ended = subprocess.run(
         ["/bin/sh", "-c", check],
@@ -194,7 +228,9 @@ def test_a_container_with_a_stopped_process_or_a_hanging_run_is_unhealthy(
 ) -> None:
     run = tmp_path / "runs" / "a-run"
     (tmp_path / "proc" / "1").mkdir(parents=True)
-    (tmp_path / "proc" / "1" / "status").write_text(f"Name:\tlocust\nState:\t{state}\n" if state else "")
+    (tmp_path / "proc" / "1" / "status").write_text(
+        f"Name:\tlocust\nState:\t{state}\n" if state else ""
+    )
     (run / "spool").mkdir(parents=True)
     (run / "spool" / "0-turns.arrow").write_text("")
     (tmp_path / "rtbench-started").write_text("")
@@ -205,7 +241,11 @@ def test_a_container_with_a_stopped_process_or_a_hanging_run_is_unhealthy(
     if not kept:
         shutil.rmtree(run / "spool")
         os.utime(run, (then, then))
-    places = {"PROC": str(tmp_path / "proc"), "LOCUST_RUNS_DIR": str(tmp_path / "runs"), "TMPDIR": str(tmp_path)}
+    places = {
+        "PROC": str(tmp_path / "proc"),
+        "LOCUST_RUNS_DIR": str(tmp_path / "runs"),
+        "TMPDIR": str(tmp_path),
+    }
     given = {"PATH": os.environ["PATH"]} | places
 
     assert subprocess.run([str(DEPLOY / "health.sh")], env=given, check=False).returncode == status
@@ -214,8 +254,11 @@ def test_a_container_with_a_stopped_process_or_a_hanging_run_is_unhealthy(
 SAYS = 'echo "${0##*/} $*"'
 
 
-def entry_point(folder: Path, *words: str, locust: str = SAYS, **environment: str) -> subprocess.Popen[str]:
-    """Start the image's entry point with a fake `rtbench` that prints its arguments, and a fake `locust`.
+def entry_point(
+    folder: Path, *words: str, locust: str = SAYS, **environment: str
+) -> subprocess.Popen[str]:
+    """Start the image's entry point with a fake `rtbench` that prints its arguments, and a fake
+    `locust`.
 
     `locust`: the shell code of the fake; by default it prints its arguments too.
     """
@@ -223,30 +266,48 @@ def entry_point(folder: Path, *words: str, locust: str = SAYS, **environment: st
         (folder / name).write_text(f"#!/bin/sh\n{does}\n")
         (folder / name).chmod(0o755)
     given = {"PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": str(folder)} | environment
-    return subprocess.Popen([str(DEPLOY / "entrypoint.sh"), *words], env=given, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [str(DEPLOY / "entrypoint.sh"), *words], env=given, stdout=subprocess.PIPE, text=True
+    )
 
 
 @pytest.fixture
 def left(tmp_path: Path) -> dict[str, str]:
-    """Return the environment of a worker that uploads its runs. One of these runs is still on disk."""
+    """Return the environment of a worker that uploads its runs. One of these runs is still on
+    disk.
+    """
     (tmp_path / "runs" / "left").mkdir(parents=True)
     (tmp_path / "runs" / "left" / "run.json").write_text("{}")
     (tmp_path / "runs" / "other").mkdir()
     return {"LOCUST_UPLOAD": "https://there", "LOCUST_RUNS_DIR": str(tmp_path / "runs")}
 
 
-def test_a_worker_uploads_its_remaining_runs_and_keeps_the_exit_status(tmp_path: Path, left: dict[str, str]) -> None:
-    with entry_point(tmp_path, "--worker", "--master-host=m", locust=f"{SAYS}; exit 3", **left) as process:
+def test_a_worker_uploads_its_remaining_runs_and_keeps_the_exit_status(
+    tmp_path: Path, left: dict[str, str]
+) -> None:
+    with entry_point(
+        tmp_path, "--worker", "--master-host=m", locust=f"{SAYS}; exit 3", **left
+    ) as process:
         output, _ = process.communicate()
 
-    assert output.splitlines() == ["locust --worker --master-host=m", f"rtbench upload {tmp_path}/runs/left/"]
+    assert output.splitlines() == [
+        "locust --worker --master-host=m",
+        f"rtbench upload {tmp_path}/runs/left/",
+    ]
     assert process.returncode == 3
     assert "https://there" not in output, "its signature is in no list of processes"
 
 
-def test_a_worker_uploads_its_remaining_runs_after_sigterm(tmp_path: Path, left: dict[str, str]) -> None:
-    """The signal reaches Locust, which takes some time to end. After that, the remaining runs are uploaded."""
-    waits = 'trap "echo told; sleep 0.2; echo ended; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
+def test_a_worker_uploads_its_remaining_runs_after_sigterm(
+    tmp_path: Path, left: dict[str, str]
+) -> None:
+    """The signal reaches Locust, which takes some time to end. After that, the remaining runs
+    are uploaded.
+    """
+    waits = (
+        'trap "echo told; sleep 0.2; echo ended; exit 0" TERM; echo ready; while :; do sleep 0.05;'
+        " done"
+    )
     with entry_point(tmp_path, "--worker", locust=waits, **left) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -265,7 +326,9 @@ CALLED = {
 
 
 @pytest.mark.parametrize("words", CALLED)
-def test_the_entry_point_accepts_commands_and_options_of_operators(words: str, tmp_path: Path) -> None:
+def test_the_entry_point_accepts_commands_and_options_of_operators(
+    words: str, tmp_path: Path
+) -> None:
     with entry_point(tmp_path, *words.split()) as process:
         assert process.communicate()[0].strip() == CALLED[words]
 
@@ -282,10 +345,13 @@ worker=$!
 "$ENTRYPOINT" $MASTER
 wait $worker
 """
-"""The pods of the Jobs as processes of one network and process namespace, with a simulated service."""
+"""The pods of the Jobs as processes of one network and process namespace, with a simulated
+service."""
 
 
-def test_the_entry_point_runs_the_master_and_the_workers_of_the_jobs_in_namespaces(tmp_path: Path) -> None:
+def test_the_entry_point_runs_the_master_and_the_workers_of_the_jobs_in_namespaces(
+    tmp_path: Path,
+) -> None:
     if subprocess.run([*UNSHARE, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine permits no namespaces to its users")
     by_kind = {(entry["kind"], entry["metadata"]["name"]): entry for entry in documents(JOB)}
@@ -295,7 +361,12 @@ def test_the_entry_point_runs_the_master_and_the_workers_of_the_jobs_in_namespac
     )
     for name, text in by_kind["ConfigMap", "rtbench-scenario"]["data"].items():
         (tmp_path / name).write_text(text.replace("/rtbench/scenarios", str(ROOT / "scenarios")))
-    smaller = {"--expect-workers": "2", "--users": "4", "--spawn-rate": "4", "--master-host": "127.0.0.1"}
+    smaller = {
+        "--expect-workers": "2",
+        "--users": "4",
+        "--spawn-rate": "4",
+        "--master-host": "127.0.0.1",
+    }
     lines = [
         [
             f"{flag}={smaller.get(flag, value)}" if value else flag
@@ -318,7 +389,12 @@ def test_the_entry_point_runs_the_master_and_the_workers_of_the_jobs_in_namespac
         "HOME": str(tmp_path),
     }
     ended = subprocess.run(
-        [*UNSHARE, "sh", "-c", PODS], cwd=tmp_path, env=own | places, capture_output=True, text=True, check=False
+        [*UNSHARE, "sh", "-c", PODS],
+        cwd=tmp_path,
+        env=own | places,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     (run,) = (tmp_path / "runs").iterdir()

@@ -14,7 +14,10 @@ from tests.simulator_process import ROOT
     ("modules", "heavy"),
     [
         ("bench", {"locust", "gevent", "pandas", "numpy", "msgspec", "pyarrow"}),
-        ("rtbench.cli.app", {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"}),
+        (
+            "rtbench.cli.app",
+            {"locust", "gevent", "pandas", "numpy", "pyarrow", "scipy", "websockets", "azure"},
+        ),
         ("bench.observe.timeline", {"locust", "gevent", "pandas", "websockets", "pyarrow"}),
         ("bench.session.session", {"locust", "gevent", "pandas"}),
         ("reports", {"locust", "gevent", "websockets"}),
@@ -23,8 +26,12 @@ from tests.simulator_process import ROOT
         ("bench.probe, rtbench.cli.session_text", {"locust", "pandas", "scipy"}),
     ],
 )
-def test_importing_a_module_does_not_import_heavy_dependencies(modules: str, heavy: set[str]) -> None:
-    program = f"import sys, {modules}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
+def test_importing_a_module_does_not_import_heavy_dependencies(
+    modules: str, heavy: set[str]
+) -> None:
+    program = (
+        f"import sys, {modules}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
+    )
     command = [sys.executable, "-W", "error", "-c", program]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -18,10 +18,14 @@ ENDLESS = "import signal; signal.pause()"
 
 
 def ending(folder: Path, code: str, **document: object) -> str:
-    """Return the description of the end of a run whose process executes this code and leaves this run.json."""
+    """Return the description of the end of a run whose process executes this code and leaves
+    this run.json.
+    """
     (folder / "run.json").write_text(json.dumps({"schema": SCHEMA_VERSION} | document))
     (folder / "locust.log").write_text("something\nrtbench: no\n")
-    return LocustRun(subprocess.Popen([sys.executable, "-c", code]), folder / "locust.log").wait_for_end(folder, 60.0)
+    return LocustRun(
+        subprocess.Popen([sys.executable, "-c", code]), folder / "locust.log"
+    ).wait_for_end(folder, 60.0)
 
 
 def test_a_killed_run_reports_its_signal(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Processes with little memory, or with few threads, end with lines that state the cause, and never hang."""
+"""Processes with little memory, or with few threads, end with lines that state the cause, and
+never hang.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ import pytest
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux limits the address space"
+)
 
 STORED = ROOT / "tests/reports/stored"
 MIB = 1 << 20
@@ -27,12 +31,16 @@ os.execv(sys.executable, [sys.executable, "-P", "-m", "rtbench.cli.app", *sys.ar
 def limited(limit_bytes: int, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command of the tool with this limit of its address space."""
     command = [sys.executable, "-P", "-c", LIMITED, str(limit_bytes), *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=GUARD_S, check=False)
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=GUARD_S, check=False
+    )
 
 
 @pytest.mark.parametrize("limit_mib", [80, 240, 480])
 def test_a_report_without_memory_ends_with_one_line(limit_mib: int, tmp_path: Path) -> None:
-    """Without it, OpenBLAS asks for memory without end, or ends the process with the status of a failed threshold."""
+    """Without it, OpenBLAS asks for memory without end, or ends the process with the status of a
+    failed threshold.
+    """
     shutil.copytree(STORED, tmp_path / "run")
     ended = limited(limit_mib * MIB, "report", "run", cwd=tmp_path)
 
@@ -49,17 +57,23 @@ def test_a_report_needs_no_memory_for_each_core_and_reserves_none(tmp_path: Path
 
 
 @pytest.mark.parametrize("limit_mib", [240, 460])
-def test_a_run_without_memory_for_its_start_ends_with_one_line(limit_mib: int, tmp_path: Path) -> None:
+def test_a_run_without_memory_for_its_start_ends_with_one_line(
+    limit_mib: int, tmp_path: Path
+) -> None:
     (tmp_path / "mine.yaml").write_text("steps: [{text: Hello}]")
     url = f"ws://127.0.0.1:{free_port()}/v1/realtime?model=m"
-    ended = limited(limit_mib * MIB, "run", "mine.yaml", "--sessions", "1", "--url", url, cwd=tmp_path)
+    ended = limited(
+        limit_mib * MIB, "run", "mine.yaml", "--sessions", "1", "--url", url, cwd=tmp_path
+    )
 
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert "Cannot allocate memory; no memory is left: " in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_run_whose_report_has_no_memory_keeps_its_data_and_states_where_to_report_it(tmp_path: Path) -> None:
+def test_a_run_whose_report_has_no_memory_keeps_its_data_and_states_where_to_report_it(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "mine.yaml").write_text("steps: [{text: Hello}]")
     url = f"ws://127.0.0.1:{free_port()}/v1/realtime?model=m"
     ended = limited(560 * MIB, "run", "mine.yaml", "--sessions", "1", "--url", url, cwd=tmp_path)
@@ -69,5 +83,8 @@ def test_a_run_whose_report_has_no_memory_keeps_its_data_and_states_where_to_rep
     assert "Traceback" not in ended.stderr
     *_, problem, remedy = ended.stderr.splitlines()
     assert "Cannot allocate memory; no memory is left: " in problem
-    assert f"on another machine with a copy of the folder, run `rtbench report runs/{run.name}`" in remedy
+    assert (
+        f"on another machine with a copy of the folder, run `rtbench report runs/{run.name}`"
+        in remedy
+    )
     assert (run / "spool").is_dir()

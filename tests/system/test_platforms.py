@@ -1,5 +1,5 @@
-"""On a platform without support, the tool prints one line. If the kernel has no timestamps, the tool runs and reports
-it.
+"""On a platform without support, the tool prints one line. If the kernel has no timestamps, the
+tool runs and reports it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from tests.system.end_to_end.locust_process import only_run, run_locust, write_s
 
 ROOT = Path(__file__).parents[2]
 OF_THE_PLATFORM = re.compile(
-    r"^ *(import|from) (asyncio|ctypes|errno|fcntl|mmap|multiprocessing|os|resource|select|selectors|signal|socket|ssl|"
+    r"^ *(import|from)"
+    r" (asyncio|ctypes|errno|fcntl|mmap|multiprocessing|os|resource|select|selectors|signal"
+    r"|"
+    r"s"
+    r"o"
+    r"c"
+    r"k"
+    r"e"
+    r"t"
+    r"|ssl|"
     r"stat|subprocess|sys|termios|threading|time)\b",
     re.MULTILINE,
 )
@@ -33,7 +42,11 @@ sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))  # 
 
 @pytest.mark.parametrize(
     "started",
-    ["from rtbench.cli.app import main", "from rtbench import load", "from bench.load.user import RealtimeUser"],
+    [
+        "from rtbench.cli.app import main",
+        "from rtbench import load",
+        "from bench.load.user import RealtimeUser",
+    ],
 )
 def test_windows_is_refused_in_one_line_with_wsl_as_remedy(started: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WINDOWS + started]
@@ -56,9 +69,18 @@ def test_the_product_uses_no_name_of_the_standard_library_that_macos_lacks() -> 
         for path in (ROOT / package).rglob("*.py")
         if OF_THE_PLATFORM.search(path.read_text(encoding="utf-8"))
     ]
-    options = ("--platform", "darwin", "--follow-imports", "skip", "--ignore-missing-imports", "--config-file=")
+    options = (
+        "--platform",
+        "darwin",
+        "--follow-imports",
+        "skip",
+        "--ignore-missing-imports",
+        "--config-file=",
+    )
     command = [sys.executable, "-m", "mypy", *options, "--cache-dir", os.devnull, *product]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+    found = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.splitlines()
 
     assert len(product) > 50
     assert [line for line in found if "has no attribute" in line] == []
@@ -66,7 +88,9 @@ def test_the_product_uses_no_name_of_the_standard_library_that_macos_lacks() -> 
 
 
 def test_a_run_on_macos_uses_user_space_timestamps_and_reports_it(tmp_path: Path) -> None:
-    """The test shows this as far as Linux can: `sys.platform` of the process has the value of a Mac."""
+    """The test shows this as far as Linux can: `sys.platform` of the process has the value of a
+    Mac.
+    """
     scenario = write_scenario(tmp_path)
     scenario.write_text('import sys\n\nsys.platform = "darwin"\n' + scenario.read_text())
     with quick_simulator(tmp_path) as ready:

@@ -35,25 +35,54 @@ def target(simulator: Ready, dialect: str = "ga") -> list[str]:
 
 PROBES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     **{
-        f"typed in {dialect}": (dialect, ("--text", "hello"), (
-            "◇ SIMULATED", "session.update", "→ response.create", "← audio delta × ", "♪ first audible sample",
-            "outcome    ok", "ttfa ", "reply text ", "apim-request-id", "connect_upgrade ", "response.done, completed",
-            "voice alloy",
-        ))
+        f"typed in {dialect}": (
+            dialect,
+            ("--text", "hello"),
+            (
+                "◇ SIMULATED",
+                "session.update",
+                "→ response.create",
+                "← audio delta × ",
+                "♪ first audible sample",
+                "outcome    ok",
+                "ttfa ",
+                "reply text ",
+                "apim-request-id",
+                "connect_upgrade ",
+                "response.done, completed",
+                "voice alloy",
+            ),
+        )
         for dialect in ("ga", "preview")
     },
     "heard by the service": (
-        "ga", ("--audio", str(WAV), "--input-transcription", "whisper-1", "--voice", "marin"),
-        ("· end of speech", "speech_stopped", "append after speech × ", "voice_to_voice ", "end_of_turn_delay ",
-         "breakdown  end of turn delay ", "input transcript", "input text ", "voice marin", "turn_detection.type "
-                                                                                            "server_vad"),
+        "ga",
+        ("--audio", str(WAV), "--input-transcription", "whisper-1", "--voice", "marin"),
+        (
+            "· end of speech",
+            "speech_stopped",
+            "append after speech × ",
+            "voice_to_voice ",
+            "end_of_turn_delay ",
+            "breakdown  end of turn delay ",
+            "input transcript",
+            "input text ",
+            "voice marin",
+            "turn_detection.type server_vad",
+        ),
     ),
     "committed": (
-        "preview", ("--audio", str(WAV), "--manual-commit"),
-        ("→ audio append × ", "→ input_audio_buffer.commit", "→ response.create", "breakdown  request ",
-         "voice_to_voice "),
+        "preview",
+        ("--audio", str(WAV), "--manual-commit"),
+        (
+            "→ audio append × ",
+            "→ input_audio_buffer.commit",
+            "→ response.create",
+            "breakdown  request ",
+            "voice_to_voice ",
+        ),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("dialect", "options", "parts"), PROBES.values(), ids=PROBES)
@@ -61,7 +90,9 @@ def test_a_probe_saves_the_reply_and_its_replay_prints_the_same(
     dialect: str, options: tuple[str, ...], parts: tuple[str, ...], simulator: Ready, tmp_path: Path
 ) -> None:
     log, saved = tmp_path / "call.jsonl", tmp_path / "reply.wav"
-    shown = rtbench("probe", *target(simulator, dialect), *options, "--event-log", log, "--save-audio", saved)
+    shown = rtbench(
+        "probe", *target(simulator, dialect), *options, "--event-log", log, "--save-audio", saved
+    )
     again = rtbench("replay", log)
 
     assert (shown.returncode, shown.stderr) == (again.returncode, again.stderr) == (0, "")
@@ -83,11 +114,15 @@ def test_a_probe_saves_the_reply_and_its_replay_prints_the_same(
 
 
 @pytest.mark.parametrize("greets", [True, False])
-def test_a_caller_waits_for_the_greeting_of_an_agent_if_there_is_one(greets: bool, tmp_path: Path) -> None:
+def test_a_caller_waits_for_the_greeting_of_an_agent_if_there_is_one(
+    greets: bool, tmp_path: Path
+) -> None:
     (tmp_path / "profile.yaml").write_text(f"agent: {{greets: {str(greets).lower()}}}\n")
     saved = tmp_path / "reply.wav"
     with quick_simulator(tmp_path, "--profile", str(tmp_path / "profile.yaml")) as ready:
-        shown = rtbench("probe", "--url", ready.urls["agent_sip"], "--audio", WAV, "--save-audio", saved)
+        shown = rtbench(
+            "probe", "--url", ready.urls["agent_sip"], "--audio", WAV, "--save-audio", saved
+        )
 
     assert shown.returncode == 0
     assert "voice_to_voice" in shown.stdout
@@ -97,7 +132,8 @@ def test_a_caller_waits_for_the_greeting_of_an_agent_if_there_is_one(greets: boo
 
 
 def assert_same_output(again: str, shown: str) -> None:
-    """Assert that the outputs have equal lines, except the first line, which names the replay, the hint, and the cost.
+    """Assert that the outputs have equal lines, except the first line, which names the replay, the
+    hint, and the cost.
 
     The hint and the cost depend on the target.
     """
@@ -107,9 +143,14 @@ def assert_same_output(again: str, shown: str) -> None:
 
 
 def without(lines: list[str], name: str) -> list[str]:
-    """Return the lines without those of `name`, which depend on a target that a replay does not know."""
+    """Return the lines without those of `name`, which depend on a target that a replay does not
+    know.
+    """
     begin = next((place for place, line in enumerate(lines) if line.startswith(name)), len(lines))
-    end = next((place for place in range(begin + 1, len(lines)) if not lines[place].startswith("  ")), len(lines))
+    end = next(
+        (place for place in range(begin + 1, len(lines)) if not lines[place].startswith("  ")),
+        len(lines),
+    )
     return lines[:begin] + lines[end:]
 
 
@@ -121,11 +162,18 @@ def test_a_failed_turn_is_shown_with_the_message_of_the_service(simulator: Ready
     assert "session    failed:invalid_value: " in shown.stdout
 
 
-def test_the_network_of_a_target_delays_what_a_probe_sends(simulator: Ready, tmp_path: Path) -> None:
+def test_the_network_of_a_target_delays_what_a_probe_sends(
+    simulator: Ready, tmp_path: Path
+) -> None:
     targets, log = tmp_path / "targets.yaml", tmp_path / "probe.jsonl"
-    own = f"{{service: pcm, url: '{simulator.urls['agent_pcm']}', api_key_env: KEY, network: {{rate_kbit: 300}}}}"
+    own = (
+        f"{{service: pcm, url: '{simulator.urls['agent_pcm']}', api_key_env: KEY, network:"
+        " {rate_kbit: 300}}"
+    )
     targets.write_text(f"targets: {{line: {own}}}")
-    rtbench("probe", "--targets", "line", "--target-file", targets, "--audio", WAV, "--event-log", log)
+    rtbench(
+        "probe", "--targets", "line", "--target-file", targets, "--audio", WAV, "--event-log", log
+    )
 
     instants = replay_log(log).turns[-1].instants
     assert instants["speech_left"] > instants["speech_end"]

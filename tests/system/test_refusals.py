@@ -1,4 +1,6 @@
-"""If a user makes a mistake, any command prints one line, ends with status 2, and does not change existing files."""
+"""If a user makes a mistake, any command prints one line, ends with status 2, and does not
+change existing files.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from tests.transport.certificates import write_client
 
 NOWHERE = "--url ws://127.0.0.1:1/openai/v1/realtime?model=x"
 VARIANT = "variants: {marin: {session: {voice: marin}}}"
-TARGETS = f"targets: {{east: {{url: 'ws://127.0.0.1:1/v1/realtime?model=x', {VARIANT}}}, west: {{url: 'ws://127.0.0.1:1/v1/realtime?model=x'}}}}"
+TARGETS = (
+    f"targets: {{east: {{url: 'ws://127.0.0.1:1/v1/realtime?model=x', {VARIANT}}}, west: {{url:"
+    " 'ws://127.0.0.1:1/v1/realtime?model=x'}}"
+)
 REFUSED = {
     f"probe {NOWHERE} --save-audio earlier": "--save-audio earlier exists; choose another name",
     f"probe {NOWHERE} --event-log earlier": "--event-log earlier exists; choose another name",
@@ -37,9 +42,14 @@ REFUSED = {
     f"probe {NOWHERE} --save-audio nowhere/reply.wav": "nowhere",
     f"probe {NOWHERE} --event-log .": "--event-log",
     f"probe {NOWHERE} --event-log a --save-audio a": "",
-    "probe --url wss://127.0.0.1:1/v1/realtime?model=x --client-cert own/certificate.pem --client-key other/key.pem": (
-        "the key belongs to another certificate"
-    ),
+    "probe --url wss://127.0.0.1:1/v1/realtime?model=x --client-cert own/certificate.pem "
+    "-"
+    "-"
+    "c"
+    "l"
+    "i"
+    "e"
+    "nt-key other/key.pem": ("the key belongs to another certificate"),
     f"probe {NOWHERE} --proxy ftp://127.0.0.1:1": "--proxy must begin with",
     "replay nowhere.jsonl": "nowhere.jsonl",
     "replay earlier": "earlier",
@@ -47,7 +57,9 @@ REFUSED = {
     "doctor --url http://127.0.0.1/": "",
     "doctor --targets a,": "--targets",
     "merge . -o merged": "",
-    f"capacity scenario.py -o found --thresholds ttfa:med<5s --from 4 --to 4 {NOWHERE}": "script.yaml:3",
+    f"capacity scenario.py -o found --thresholds ttfa:med<5s --from 4 --to 4 {NOWHERE}": (
+        "script.yaml:3"
+    ),
 }
 
 
@@ -66,7 +78,11 @@ def test_usage_errors_are_one_line_and_keep_existing_files(line: str, place: Pat
     shown = rtbench(*shlex.split(line), cwd=place)
 
     assert (shown.returncode, shown.stdout) == (2, "")
-    (output,) = [output for output in shown.stderr.splitlines() if "does not determine the dialect" not in output]
+    (output,) = [
+        output
+        for output in shown.stderr.splitlines()
+        if "does not determine the dialect" not in output
+    ]
     assert output.startswith("rtbench: ")
     assert REFUSED[line] in output
     assert (place / "earlier").read_text() == "of worth"
@@ -75,13 +91,21 @@ def test_usage_errors_are_one_line_and_keep_existing_files(line: str, place: Pat
 RUNS_REFUSED = {
     "AZURE_OPENAI_ENDPOINT": "",
     "--runs-dir": f"{NOWHERE} --runs-dir /proc/nowhere",
-    "--users 9 contradicts --max-concurrent 3": f"{NOWHERE} --arrival-rate 1/s --max-concurrent 3 -u 9",
-    "--upload must begin with https://": f"{NOWHERE} -u 1 --upload http://files.example.org/?sig=a-signature",
+    "--users 9 contradicts --max-concurrent 3": (
+        f"{NOWHERE} --arrival-rate 1/s --max-concurrent 3 -u 9"
+    ),
+    "--upload must begin with https://": (
+        f"{NOWHERE} -u 1 --upload http://files.example.org/?sig=a-signature"
+    ),
     "--thresholds needs --until-decided, a threshold with `abort: true`": (
         "--target-file TARGETS --targets east --sessions 20 --thresholds LIMITS"
     ),
-    "cannot be tested before": "--target-file TARGETS --targets east,west --until-decided --sessions 20",
-    "the master cannot listen: Address already in use": f"{NOWHERE} --master --master-bind-port TAKEN",
+    "cannot be tested before": (
+        "--target-file TARGETS --targets east,west --until-decided --sessions 20"
+    ),
+    "the master cannot listen: Address already in use": (
+        f"{NOWHERE} --master --master-bind-port TAKEN"
+    ),
     "only 0 of 2 expected workers connected within 1 s": (
         f"{NOWHERE} --master --master-bind-port FREE --expect-workers 2 --expect-workers-max-wait 1"
     ),
@@ -89,7 +113,9 @@ RUNS_REFUSED = {
 
 
 @pytest.mark.parametrize("expected", RUNS_REFUSED)
-def test_usage_errors_of_locust_are_one_line_and_leave_no_run(expected: str, tmp_path: Path) -> None:
+def test_usage_errors_of_locust_are_one_line_and_leave_no_run(
+    expected: str, tmp_path: Path
+) -> None:
     (tmp_path / "targets.yaml").write_text(TARGETS)
     (tmp_path / "ci.yaml").write_text("ttfa: p(95)<800\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -16,15 +16,23 @@ from bench.target.target_settings import SIMULATOR_PORT
 PORT = re.compile(r"SIMULATED: the service is .* on port (\d+) of this machine(.*)")
 COMMANDS = {
     "run": ("rtbench.cli.app", "run {scripts}/text_turns.yaml -u 1 --sessions 1", (0, 4)),
-    "locust": ("locust", "-f {scenarios}/text_turns.py --headless -u 2 --sessions 2 --processes 2", (0, 4)),
+    "locust": (
+        "locust",
+        "-f {scenarios}/text_turns.py --headless -u 2 --sessions 2 --processes 2",
+        (0, 4),
+    ),
     "probe": ("rtbench.cli.app", "probe", (0,)),
     "doctor": ("rtbench.cli.app", "doctor", (0, 1)),
 }
 """The module of each command, its words, and the exit statuses of success."""
 
 
-@pytest.mark.parametrize(("name", "profile"), [("run", ""), ("locust", "quiet"), ("probe", ""), ("doctor", "")])
-def test_a_command_calls_a_simulator_that_ends_with_it(name: str, profile: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "profile"), [("run", ""), ("locust", "quiet"), ("probe", ""), ("doctor", "")]
+)
+def test_a_command_calls_a_simulator_that_ends_with_it(
+    name: str, profile: str, tmp_path: Path
+) -> None:
     module, words, statuses = COMMANDS[name]
     given = words.format(scripts=EXAMPLES / "scripts", scenarios=EXAMPLES).split()
     found = not profile and serves(SIMULATOR_PORT)  # the machine of a developer may have one

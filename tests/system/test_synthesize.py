@@ -49,7 +49,11 @@ def script(folder: Path, work: str, *texts: str, words: str = "", voice: str = "
     command = [sys.executable, "speak.py", "{file}", *shlex.split(words)]
     path = folder / "mine.yaml"
     head = {"synthesizer": {"command": command} | ({"voice": voice} if voice else {})}
-    steps = {"steps": [{"audio": {"say": text}, "name": f"turn{number}"} for number, text in enumerate(texts)]}
+    steps = {
+        "steps": [
+            {"audio": {"say": text}, "name": f"turn{number}"} for number, text in enumerate(texts)
+        ]
+    }
     path.write_text(json.dumps(head | steps), encoding="utf-8")  # JSON is YAML
     return path
 
@@ -77,8 +81,10 @@ def test_each_text_is_synthesized_once(tmp_path: Path) -> None:
 
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert [line.partition(".wav: ")[2] or line for line in first.stdout.splitlines()] == [
-        'made, 0.50 s: "Hello"', 'made, 0.50 s: "Goodbye"', f"{path}: 2 made, 0 already there",
-    ]  # fmt: skip
+        'made, 0.50 s: "Hello"',
+        'made, 0.50 s: "Goodbye"',
+        f"{path}: 2 made, 0 already there",
+    ]
     assert second.stdout.splitlines()[-1] == f"{path}: 0 made, 2 already there"
     assert [text for _, text in calls(tmp_path)] == ["Hello\n", "Goodbye\n"]
     assert [turn.expected_words for turn in load_script(path).turns] == [("Hello",), ("Goodbye",)]
@@ -117,18 +123,30 @@ class Caller(RealtimeUser):
 """,
         encoding="utf-8",
     )
-    first, second = (locust_process.rtbench("synthesize", "calls.py", cwd=tmp_path) for _ in range(2))
+    first, second = (
+        locust_process.rtbench("synthesize", "calls.py", cwd=tmp_path) for _ in range(2)
+    )
 
-    assert (first.returncode, first.stdout.splitlines()[-1]) == (0, "calls.py: 4 made, 0 already there")
-    assert (second.returncode, second.stdout.splitlines()[-1]) == (0, "calls.py: 0 made, 4 already there")
+    assert (first.returncode, first.stdout.splitlines()[-1]) == (
+        0,
+        "calls.py: 4 made, 0 already there",
+    )
+    assert (second.returncode, second.stdout.splitlines()[-1]) == (
+        0,
+        "calls.py: 0 made, 4 already there",
+    )
     assert [text for _, text in calls(tmp_path)] == ["Hello\n", "One\n", "Two\n", "Stop\n"]
 
 
 # Commands.
 
 
-@pytest.mark.parametrize("text", ["-h", "--help", "a 'b' \"c\" `d` $(e) \\ {file}", "über 北京 ☎", "one\ntwo\n"])
-def test_the_command_gets_each_text_unchanged_as_one_word_or_as_input(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["-h", "--help", "a 'b' \"c\" `d` $(e) \\ {file}", "über 北京 ☎", "one\ntwo\n"]
+)
+def test_the_command_gets_each_text_unchanged_as_one_word_or_as_input(
+    tmp_path: Path, text: str
+) -> None:
     as_word = script(tmp_path, WORKS, text, words="-v '<{voice}>' -- {text}", voice="anna")
     assert call("synthesize", as_word).exit_code == 0
     as_input = script(tmp_path, WORKS, text, words="-")
@@ -141,22 +159,42 @@ def test_the_command_gets_each_text_unchanged_as_one_word_or_as_input(tmp_path: 
 FAILING = {
     "": "wrote no WAV to {file}: it printed no message",
     "print('no voice', file=sys.stderr)": "wrote no WAV to {file}: no voice",
-    "write(file, 0)": "the WAV that PYTHON made is silent: its peak is -inf dBFS, that of speech is above -60 dBFS",
-    "write(file, frames=600)": "the WAV that PYTHON made lasts 50 ms, services accept 100 ms or more",
+    "write(file, 0)": (
+        "the WAV that PYTHON made is silent: its peak is -inf dBFS, that of speech is above -60"
+        " dBFS"
+    ),
+    "write(file, frames=600)": (
+        "the WAV that PYTHON made lasts 50 ms, services accept 100 ms or more"
+    ),
     "Path(file).touch()": "the WAV that PYTHON made is empty",
     "Path(file).mkdir()": "the WAV that PYTHON made is not a file",
     "os.mkfifo(file)": "the WAV that PYTHON made is not a file",
-    "Path(file).write_text('x' * 999)": "the WAV that PYTHON made is not readable audio: it is a text",
-    "write(file); print('a\\n\\x1b[31mbad\\n\\n', file=sys.stderr); sys.exit(3)": r"failed (status 3): \x1b[31mbad",
+    "Path(file).write_text('x' * 999)": (
+        "the WAV that PYTHON made is not readable audio: it is a text"
+    ),
+    "write(file); print('a\\n\\x1b[31mbad\\n\\n', file=sys.stderr); sys.exit(3)": (
+        r"failed (status 3): \x1b[31mbad"
+    ),
     "write(file); os.kill(os.getpid(), 9)": "failed (signal 9): it printed no message",
-    "[print('x' * 9999, file=f) for f in (sys.stdout, sys.stderr) for _ in range(999)]; sys.exit(1)":
-        f"failed (status 1): {'x' * 200}…",
-    "print('bad ' + os.environ['MY_API_KEY'], file=sys.stderr); sys.exit(1)": "failed (status 1): bad ***",
-}  # fmt: skip
+    "[print('x' * 9999, file=f) for f in (sys.stdout, sys.stderr) for _ in range(999)]; "
+    "s"
+    "y"
+    "s"
+    "."
+    "e"
+    "x"
+    "i"
+    "t(1)": (f"failed (status 1): {'x' * 200}…"),
+    "print('bad ' + os.environ['MY_API_KEY'], file=sys.stderr); sys.exit(1)": (
+        "failed (status 1): bad ***"
+    ),
+}
 
 
 @pytest.mark.parametrize(("work", "problem"), FAILING.items())
-def test_a_failed_command_is_one_line_and_leaves_nothing(tmp_path: Path, work: str, problem: str) -> None:
+def test_a_failed_command_is_one_line_and_leaves_nothing(
+    tmp_path: Path, work: str, problem: str
+) -> None:
     path = script(tmp_path, work, "Hello")
     result = call("synthesize", path, env={"MY_API_KEY": KEY})
     [line] = failures(result)
@@ -182,7 +220,9 @@ def test_a_command_that_hangs_is_stopped_with_its_children(tmp_path: Path) -> No
 
 
 def is_gone(pid: int) -> bool:
-    """Return whether a process has ended. A process without a waiting parent may still be listed."""
+    """Return whether a process has ended. A process without a waiting parent may still be
+    listed.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except FileNotFoundError:
@@ -202,7 +242,9 @@ def wav_bytes(value: int = 9_000) -> bytes:
 
 @dataclass
 class SpeechService:
-    """A service with `/audio/speech`. It sends one response to every request, and stores the requests."""
+    """A service with `/audio/speech`. It sends one response to every request, and stores the
+    requests.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -218,7 +260,10 @@ def served(service: SpeechService) -> Iterator[SpeechService]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             service.requests.append((self.path, dict(self.headers.items()), body))
             self.send_response(service.status)
-            for name, value in {"Content-Length": str(len(service.body)), **service.headers}.items():
+            for name, value in {
+                "Content-Length": str(len(service.body)),
+                **service.headers,
+            }.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(service.body)
@@ -241,7 +286,9 @@ def served(service: SpeechService) -> Iterator[SpeechService]:
 def spoken(folder: Path, url: str, *texts: str, key: str | None = "TTS_CREDENTIAL") -> Path:
     """Write a script whose synthesizer is a service."""
     path = folder / "mine.yaml"
-    settings = {"url": url, "model": "tts-1", "voice": "alloy"} | ({"api_key_env": key} if key else {})
+    settings = {"url": url, "model": "tts-1", "voice": "alloy"} | (
+        {"api_key_env": key} if key else {}
+    )
     steps = [{"audio": {"say": text}, "name": f"turn{number}"} for number, text in enumerate(texts)]
     path.write_text(json.dumps({"synthesizer": settings, "steps": steps}), encoding="utf-8")
     return path
@@ -252,11 +299,19 @@ def test_a_service_makes_the_wav(tmp_path: Path) -> None:
         path = spoken(tmp_path, service.url, 'Say "hello"')
         result = call("synthesize", path, env={"TTS_CREDENTIAL": KEY})
 
-    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, f"{path}: 1 made, 0 already there")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (
+        0,
+        f"{path}: 1 made, 0 already there",
+    )
     [(target, headers, body)] = service.requests
     assert target == "/v1/audio/speech"
     assert headers["Authorization"] == f"Bearer {KEY}"
-    assert body == {"model": "tts-1", "input": 'Say "hello"', "voice": "alloy", "response_format": "wav"}
+    assert body == {
+        "model": "tts-1",
+        "input": 'Say "hello"',
+        "voice": "alloy",
+        "response_format": "wav",
+    }
     assert KEY not in result.output
 
 
@@ -271,7 +326,9 @@ def test_a_wav_that_was_streamed_without_its_length_is_accepted(tmp_path: Path) 
     assert [pcm.seconds for turn in load_script(path).turns for pcm in turn.recordings] == [0.5]
 
 
-def test_a_service_of_this_machine_gets_no_key_that_the_script_does_not_name(tmp_path: Path) -> None:
+def test_a_service_of_this_machine_gets_no_key_that_the_script_does_not_name(
+    tmp_path: Path,
+) -> None:
     with served(SpeechService(body=wav_bytes())) as service:
         path = spoken(tmp_path, service.url, "Hello", key=None)
         assert call("synthesize", path, env={"OPENAI_API_KEY": KEY}).exit_code == 0
@@ -281,26 +338,39 @@ def test_a_service_of_this_machine_gets_no_key_that_the_script_does_not_name(tmp
 
 REFUSED = {
     "the key is repeated": (
-        SpeechService(401, json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}."}}).encode()),
+        SpeechService(
+            401, json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}."}}).encode()
+        ),
         " returned HTTP 401: Incorrect API key provided: ***.",
     ),
-    "a text": (SpeechService(500, f"Sorry,\n{KEY}\x1b[31m".encode()), r" returned HTTP 500: Sorry, ***\x1b[31m"),
+    "a text": (
+        SpeechService(500, f"Sorry,\n{KEY}\x1b[31m".encode()),
+        r" returned HTTP 500: Sorry, ***\x1b[31m",
+    ),
     "no body": (SpeechService(503), " returned HTTP 503"),
-    "another host": (SpeechService(302, headers={"Location": "http://127.0.0.1:9/"}), " returned HTTP 302"),
+    "another host": (
+        SpeechService(302, headers={"Location": "http://127.0.0.1:9/"}),
+        " returned HTTP 302",
+    ),
     "a truncated body": (
         SpeechService(200, wav_bytes()[:999], {"Content-Length": "9999"}),
         " closed the connection 9000 bytes before the end of the WAV",
     ),
     "a truncated body with a placeholder in its header": (
-        SpeechService(200, STREAMED, {"Content-Length": "99999"}), " closed the connection ",
+        SpeechService(200, STREAMED, {"Content-Length": "99999"}),
+        " closed the connection ",
     ),
     "a header that states too much": (
-        SpeechService(200, wav_bytes()[:999]), "is truncated, or its header has a placeholder: it states 24000 bytes",
+        SpeechService(200, wav_bytes()[:999]),
+        "is truncated, or its header has a placeholder: it states 24000 bytes",
     ),
-    "not audio": (SpeechService(200, b"<html>" * 99), " made is not readable audio: it is an HTML page"),
+    "not audio": (
+        SpeechService(200, b"<html>" * 99),
+        " made is not readable audio: it is an HTML page",
+    ),
     "silence": (SpeechService(200, wav_bytes(0)), " made is silent: "),
     "nothing": (SpeechService(200), " made is empty"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("service", "problem"), REFUSED.values(), ids=REFUSED)
@@ -308,7 +378,9 @@ def test_a_failed_request_is_one_line_without_the_key_and_leaves_nothing(
     tmp_path: Path, service: SpeechService, problem: str
 ) -> None:
     with served(service):
-        result = call("synthesize", spoken(tmp_path, service.url, "Hello"), env={"TTS_CREDENTIAL": KEY})
+        result = call(
+            "synthesize", spoken(tmp_path, service.url, "Hello"), env={"TTS_CREDENTIAL": KEY}
+        )
     [line] = failures(result)
 
     assert problem in line
@@ -318,9 +390,15 @@ def test_a_failed_request_is_one_line_without_the_key_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(("status", "requests"), [(401, 1), (400, 3)])
-def test_only_an_error_about_one_text_lets_the_others_continue(tmp_path: Path, status: int, requests: int) -> None:
+def test_only_an_error_about_one_text_lets_the_others_continue(
+    tmp_path: Path, status: int, requests: int
+) -> None:
     with served(SpeechService(status)) as service:
-        result = call("synthesize", spoken(tmp_path, service.url, "One", "Two", "Three"), env={"TTS_CREDENTIAL": KEY})
+        result = call(
+            "synthesize",
+            spoken(tmp_path, service.url, "One", "Two", "Three"),
+            env={"TTS_CREDENTIAL": KEY},
+        )
 
     assert len(service.requests) == requests
     assert result.stdout.endswith(": 0 made, 3 not made\n")

@@ -1,8 +1,9 @@
-"""The identity endpoint of an Azure App Service, in its own process. Its tokens expire after seconds.
+"""The identity endpoint of an Azure App Service, in its own process. Its tokens expire after
+seconds.
 
-`set_state` sets the state of the endpoint. `life` is the validity of a token in seconds. `fault` is one of none, 500,
-400, slow, drops, garbage, newline, ended and quoting. The reply to `/state` contains this state, and the number of
-token requests as `asked`.
+`set_state` sets the state of the endpoint. `life` is the validity of a token in seconds. `fault` is
+one of none, 500, 400, slow, drops, garbage, newline, ended and quoting. The reply to `/state`
+contains this state, and the number of token requests as `asked`.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ class IdentityEndpoint:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of this process with further variables. With them, azure-identity uses only this endpoint."""
+        """The environment of this process with further variables. With them, azure-identity uses
+        only this endpoint.
+        """
         return os.environ | {
             "IDENTITY_ENDPOINT": f"http://127.0.0.1:{self.port}/msi/token",
             "IDENTITY_HEADER": HEADER,
@@ -115,7 +118,9 @@ class IdentityEndpoint:
 @contextmanager
 def identity_endpoint(query: str = "life=3") -> Iterator[IdentityEndpoint]:
     command = [sys.executable, "-c", SERVICE, HEADER, TOKEN]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert process.stdout is not None
         endpoint = IdentityEndpoint(int(process.stdout.readline()))

@@ -22,7 +22,9 @@ def test_a_header_has_the_scheme_before_the_secret_and_only_the_secret_is_hidden
     credential = Credential("Authorization", "a-long-secret", "Bearer")
 
     assert credential.header() == ("Authorization", "Bearer a-long-secret")
-    assert credential.redact("Bearer tokens: a-long-secret is wrong") == "Bearer tokens: *** is wrong"
+    assert (
+        credential.redact("Bearer tokens: a-long-secret is wrong") == "Bearer tokens: *** is wrong"
+    )
 
 
 def test_printing_shows_the_header_s_name_and_no_secret() -> None:
@@ -68,7 +70,11 @@ HIDDEN = {
         "a: sk-123456\nsk-123456789\nsk-1234567!",
         "a: ***\n***\nsk-1234567!",
     ),
-    "a long part of a secret": ("sk-0123456789abcdefghijklmno", "a (sk-0123456789abcdefghijk…) b", "a (***…) b"),
+    "a long part of a secret": (
+        "sk-0123456789abcdefghijklmno",
+        "a (sk-0123456789abcdefghijk…) b",
+        "a (***…) b",
+    ),
     "a short part of a secret": (
         "sk-0123456789abcdefghijklmno",
         "begins with sk-01234, not",
@@ -76,7 +82,11 @@ HIDDEN = {
     ),
     "a secret in an outcome": ("sk+1234567/90==", "failed:sk_1234567_90__", "failed:***"),
     "a truncated secret in an outcome": ("sk+1234567/90==", "failed:sk_1234567_", "failed:***"),
-    "a secret of signs has no spelling in an outcome": ("{{{{{{{{{{", "failed:__________", "failed:__________"),
+    "a secret of signs has no spelling in an outcome": (
+        "{{{{{{{{{{",
+        "failed:__________",
+        "failed:__________",
+    ),
 }
 
 
@@ -92,15 +102,20 @@ def test_a_secret_that_begins_with_another_one_is_hidden_completely(secrets: Seq
     assert redacted("no such key: sk-12345678-and-more!", credentials) == "no such key: ***!"
 
 
-@pytest.mark.parametrize("text", ["k\ney", "k ey", "k\x00ey", "k\x7fey", "kéy", "k\udc80ey", "k\r\nX-Evil: 1"])
+@pytest.mark.parametrize(
+    "text", ["k\ney", "k ey", "k\x00ey", "k\x7fey", "kéy", "k\udc80ey", "k\r\nX-Evil: 1"]
+)
 def test_a_key_with_invalid_header_characters_is_refused_and_not_quoted(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^KEY contains a space, a line break or a non-ASCII character") as caught:
+    with pytest.raises(
+        UsageError, match=r"^KEY contains a space, a line break or a non-ASCII character"
+    ) as caught:
         clean(text, "KEY")
     assert text not in str(caught.value)
 
 
 SECRETS = st.text("ab.", min_size=MIN_SECRET_CHARACTERS, max_size=30)
-"""Secrets of only three different characters. They contain repetitions, and overlap with the text around them."""
+"""Secrets of only three different characters. They contain repetitions, and overlap with the
+text around them."""
 
 
 @given(secret=SECRETS, before=st.text("ab. ", max_size=20), after=st.text("ab. ", max_size=20))
@@ -109,11 +124,15 @@ def test_a_secret_within_a_text_is_hidden(secret: str, before: str, after: str) 
 
 
 @given(secret=SECRETS, before=st.text("ab. ", max_size=20), data=st.data())
-def test_a_truncated_secret_at_the_end_of_a_text_is_hidden(secret: str, before: str, data: st.DataObject) -> None:
+def test_a_truncated_secret_at_the_end_of_a_text_is_hidden(
+    secret: str, before: str, data: st.DataObject
+) -> None:
     length = data.draw(st.integers(MIN_SECRET_CHARACTERS, len(secret)))
 
     hidden = Credential("api-key", secret).redact(before + secret[:length])
-    assert not any(hidden.endswith(secret[:left]) for left in range(MIN_SECRET_CHARACTERS, len(secret) + 1))
+    assert not any(
+        hidden.endswith(secret[:left]) for left in range(MIN_SECRET_CHARACTERS, len(secret) + 1)
+    )
 
 
 @given(secret=SECRETS, text=st.text("ab. ", max_size=60))

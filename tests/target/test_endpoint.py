@@ -1,4 +1,6 @@
-"""`resolve_targets` without a file. Each input gives an address, a dialect and a key; each error has a remedy."""
+"""`resolve_targets` without a file. Each input gives an address, a dialect and a key; each error
+has a remedy.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,18 @@ AZURE = {
 }
 DATED = AZURE | {"OPENAI_API_VERSION": PREVIEW_VERSION}
 GA_URL = "wss://res.openai.azure.com/openai/v1/realtime?model=my-deployment"
-PREVIEW_URL = f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}&deployment=my-deployment"
+PREVIEW_URL = (
+    f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}&d"
+    f"e"
+    f"p"
+    f"l"
+    f"o"
+    f"y"
+    f"m"
+    f"e"
+    f"n"
+    f"t=my-deployment"
+)
 LOCAL_URL = "ws://127.0.0.1:9000/openai/v1/realtime?model=m"
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 
@@ -49,7 +62,9 @@ class Variant(Ga):
 
 
 def refusal(environ: Mapping[str, str], **service_options: Any) -> str:
-    """Return the error that the user sees. Fail if it is not one line, or if it contains the key."""
+    """Return the error that the user sees. Fail if it is not one line, or if it contains the
+    key.
+    """
     with pytest.raises(UsageError) as caught:
         resolve_target(environ, **service_options)
     text = str(caught.value)
@@ -72,7 +87,11 @@ def test_the_environment_without_a_version_means_ga() -> None:
     assert target.auth.header() == ("api-key", KEY)
     assert [name for name, _ in target.headers] == ["User-Agent"]
     assert dict(target.headers)["User-Agent"].startswith("rtbench/")
-    assert (target.label, target.network_path, target.notices) == ("res.openai.azure.com", NetworkPath(), ())
+    assert (target.label, target.network_path, target.notices) == (
+        "res.openai.azure.com",
+        NetworkPath(),
+        (),
+    )
     assert target.connects_per_min is None
 
 
@@ -91,11 +110,26 @@ def test_the_environment_with_a_version_means_preview() -> None:
         (DATED, "preview", PREVIEW_URL, None),
         (AZURE, "preview", PREVIEW_URL, f"OPENAI_API_VERSION is not set: using {PREVIEW_VERSION}"),
         (DATED, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
-        (DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
-        (DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"}, "preview", PREVIEW_URL, "/openai/v1 in AZURE"),
-        (DATED | {"OPENAI_API_VERSION": "2024-12-17"}, "ga", GA_URL, "OPENAI_API_VERSION is ignored"),
+        (
+            DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"},
+            "ga",
+            GA_URL,
+            "OPENAI_API_VERSION is ignored",
+        ),
+        (
+            DATED | {ENDPOINT: "https://res.openai.azure.com/openai/v1"},
+            "preview",
+            PREVIEW_URL,
+            "/openai/v1 in AZURE",
+        ),
+        (
+            DATED | {"OPENAI_API_VERSION": "2024-12-17"},
+            "ga",
+            GA_URL,
+            "OPENAI_API_VERSION is ignored",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_dialect_option_overrides_the_environment(
     environ: Mapping[str, str], dialect: str, url: str, notice: str | None
 ) -> None:
@@ -106,7 +140,9 @@ def test_the_dialect_option_overrides_the_environment(
 
 
 LIVE = {**AZURE, ENDPOINT: "https://res.services.ai.azure.com"}
-LIVE_URL = "wss://res.services.ai.azure.com/voice-live/realtime?api-version=2026-04-10&model=my-deployment"
+LIVE_URL = (
+    "wss://res.services.ai.azure.com/voice-live/realtime?api-version=2026-04-10&model=my-deployment"
+)
 
 
 def test_voice_live_is_reached_at_a_resource_and_identified_by_its_path() -> None:
@@ -127,7 +163,9 @@ def test_the_name_of_a_deployment_is_escaped_in_the_query() -> None:
 
 
 def test_another_variable_may_hold_the_key() -> None:
-    environ = {name: value for name, value in AZURE.items() if name != "AZURE_OPENAI_API_KEY"} | {"MINE": " other\n"}
+    environ = {name: value for name, value in AZURE.items() if name != "AZURE_OPENAI_API_KEY"} | {
+        "MINE": " other\n"
+    }
     credential = resolve_target(environ, api_key_env="MINE").auth
 
     assert isinstance(credential, Credential)
@@ -136,7 +174,9 @@ def test_another_variable_may_hold_the_key() -> None:
 
 BARE, FOUNDRY_URL = "https://res.openai.azure.com", "https://res.services.ai.azure.com"
 NO_MODEL = "--url names a model, but OpenAI refuses a model with intent=transcription"
-NO_TRANSCRIPTION = "--url has intent=transcription: a session that only transcribes, which the voice-live dialect"
+NO_TRANSCRIPTION = (
+    "--url has intent=transcription: a session that only transcribes, which the voice-live dialect"
+)
 MISTAKEN_URL = [
     ("voice.example/talk", "--url must begin with wss://"),
     ("ws://voice.example/talk", "ws:// is for servers on this machine"),
@@ -144,9 +184,15 @@ MISTAKEN_URL = [
     ("wss://voice.example", "e.g. wss://HOST/openai/v1/realtime?model=DEPLOYMENT"),
     ("wss://voice.example?model=m", "--url needs the path of a realtime service"),
     ("wss://res.openai.azure.com/openai/v1/realtime?model=", "add ?model=NAME"),
-    (f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}", "&deployment=NAME"),
+    (
+        f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}",
+        "&deployment=NAME",
+    ),
     (LIVE_URL.partition("&model")[0], "must name the model"),
-    ("wss://x.example/openai/realtime?deployment=d&api-version=2025-08-28", "a model version, not an api-version"),
+    (
+        "wss://x.example/openai/realtime?deployment=d&api-version=2025-08-28",
+        "a model version, not an api-version",
+    ),
     (f"{GA_URL}&api%2Dkey={KEY}", "--api-key-env"),
     (f"{GA_URL}&access_token={KEY}", "--api-key-env"),
     (f"wss://me:{KEY}@voice.example/talk", "contains a user or password"),
@@ -169,50 +215,122 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
     (AZURE, {"dialect": "pcm"}, "--dialect pcm is for an agent: set --url"),
     (AZURE | {ENDPOINT: ""}, {}, f"{ENDPOINT} is not set: it is your resource, e.g. https://"),
     (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": " "}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set"),
-    (AZURE | {"AZURE_OPENAI_API_KEY": f"{KEY}\n{KEY}"}, {}, "AZURE_OPENAI_API_KEY contains a space, a line break"),
-    (AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": "my deployment"}, {}, "AZURE_OPENAI_DEPLOYMENT_NAME contains a space"),
-    (AZURE | {ENDPOINT: "res.openai.azure.com"}, {}, f"{ENDPOINT} has no scheme: begin it with https://"),
+    (
+        AZURE | {"AZURE_OPENAI_API_KEY": f"{KEY}\n{KEY}"},
+        {},
+        "AZURE_OPENAI_API_KEY contains a space, a line break",
+    ),
+    (
+        AZURE | {"AZURE_OPENAI_DEPLOYMENT_NAME": "my deployment"},
+        {},
+        "AZURE_OPENAI_DEPLOYMENT_NAME contains a space",
+    ),
+    (
+        AZURE | {ENDPOINT: "res.openai.azure.com"},
+        {},
+        f"{ENDPOINT} has no scheme: begin it with https://",
+    ),
     (AZURE | {ENDPOINT: "http://res.openai.azure.com"}, {}, NO_TLS),
     (AZURE | {ENDPOINT: "ftp://res.openai.azure.com"}, {}, f"{ENDPOINT} must begin with https://"),
-    (AZURE | {ENDPOINT: f"{FOUNDRY_URL}/api/projects/p"}, {}, "has the path /api/projects/p: end it after"),
-    (AZURE | {ENDPOINT: f"{FOUNDRY_URL}/openai/v1/realtime"}, {},
-     "has the path /openai/v1/realtime: end it after the host, e.g. https://"),
+    (
+        AZURE | {ENDPOINT: f"{FOUNDRY_URL}/api/projects/p"},
+        {},
+        "has the path /api/projects/p: end it after",
+    ),
+    (
+        AZURE | {ENDPOINT: f"{FOUNDRY_URL}/openai/v1/realtime"},
+        {},
+        "has the path /openai/v1/realtime: end it after the host, e.g. https://",
+    ),
     (AZURE | {ENDPOINT: f"{FOUNDRY_URL}/openai/deployments/d"}, {}, "for a complete URL use --url"),
-    (AZURE | {ENDPOINT: f"{FOUNDRY_URL}/voice-live/realtime"}, {}, "has the path /voice-live/realtime: end it after"),
+    (
+        AZURE | {ENDPOINT: f"{FOUNDRY_URL}/voice-live/realtime"},
+        {},
+        "has the path /voice-live/realtime: end it after",
+    ),
     (AZURE | {ENDPOINT: f"{BARE}/openai"}, {}, "end it after the host, e.g. https://"),
     (AZURE | {ENDPOINT: f"{BARE}/?api-key={KEY}"}, {}, f"{ENDPOINT} must end before the `?`"),
-    (AZURE | {ENDPOINT: f"{BARE}/openai/v1/realtime?intent=transcription"}, {},
-     f"{ENDPOINT} must end before the `?`; for transcription set --url"),
-    (AZURE | {"WANTED": "transcription"}, {"url": f"{LIVE_URL}&intent=${{WANTED}}"}, NO_TRANSCRIPTION),
-    (AZURE | {ENDPOINT: f"https://me:{KEY}@res.openai.azure.com"}, {}, f"{ENDPOINT} contains a user or password"),
+    (
+        AZURE | {ENDPOINT: f"{BARE}/openai/v1/realtime?intent=transcription"},
+        {},
+        f"{ENDPOINT} must end before the `?`; for transcription set --url",
+    ),
+    (
+        AZURE | {"WANTED": "transcription"},
+        {"url": f"{LIVE_URL}&intent=${{WANTED}}"},
+        NO_TRANSCRIPTION,
+    ),
+    (
+        AZURE | {ENDPOINT: f"https://me:{KEY}@res.openai.azure.com"},
+        {},
+        f"{ENDPOINT} contains a user or password",
+    ),
     (AZURE | {ENDPOINT: f"{BARE}#x"}, {}, f"{ENDPOINT} must end before the `#`"),
-    (AZURE | {ENDPOINT: "https://<resource>.openai.azure.com"}, {}, f"{ENDPOINT} has an invalid host name"),
+    (
+        AZURE | {ENDPOINT: "https://<resource>.openai.azure.com"},
+        {},
+        f"{ENDPOINT} has an invalid host name",
+    ),
     (AZURE | {ENDPOINT: "https://[::1"}, {}, f"{ENDPOINT} is not a URL"),
     (AZURE | {ENDPOINT: f"{BARE}:99999"}, {}, "its port is not from 1 to 65535"),
     (AZURE | {ENDPOINT: f"{BARE}:0"}, {}, f"{ENDPOINT} has port 0"),
-    *((AZURE | {"OPENAI_API_VERSION": version}, {},
-       f"OPENAI_API_VERSION is {version}, which is a model version, not an api-version: use 2024-10-01-preview or")
-      for version in ("2024-10-01", "2024-12-17", "2025-08-28", "2025-12-15")),
-    *((AZURE | {"OPENAI_API_VERSION": version}, {},
-       f"{version}, which is no api-version of a realtime service: use 2024-10-01-preview or 2025-04-01-preview; "
-       "for GA, which has none, remove it") for version in ("v1", "preview", "latest")),
+    *(
+        (
+            AZURE | {"OPENAI_API_VERSION": version},
+            {},
+            (
+                f"OPENAI_API_VERSION is {version}, which is a model version, not an api-version:"
+                " use 2024-10-01-preview or"
+            ),
+        )
+        for version in ("2024-10-01", "2024-12-17", "2025-08-28", "2025-12-15")
+    ),
+    *(
+        (
+            AZURE | {"OPENAI_API_VERSION": version},
+            {},
+            (
+                f"{version}, which is no api-version of a realtime service: use 2024-10-01-preview"
+                " or 2025-04-01-preview; for GA, which has none, remove it"
+            ),
+        )
+        for version in ("v1", "preview", "latest")
+    ),
     (DATED | {ENDPOINT: f"{BARE}/openai/v1"}, {}, "unset OPENAI_API_VERSION"),
     *((AZURE, {"url": url}, words) for url, words in MISTAKEN_URL),
-    *((environ, {"url": GA_URL, "api_key_env": name}, NO_VARIABLE)
-      for environ in ({}, {"MINE": " "}) for name in ("MINE", KEY)),
-    *((AZURE, {"dialect": dialect}, "--dialect must be ga, preview, voice-live, gpt-live, gemini, deepgram,")
-      for dialect in ("", "GA", "beta", "x" * 99, "a\nb")),
-    *((AZURE, {"auth": auth}, "--auth must be key, basic, entra, managed_identity,")
-      for auth in ("", "aad", "entra ", "default")),
-    ({}, {"url": "wss://voice.example/x", "auth": "entra"},
-     "--auth is for Azure, but voice.example is not an Azure host"),
+    *(
+        (environ, {"url": GA_URL, "api_key_env": name}, NO_VARIABLE)
+        for environ in ({}, {"MINE": " "})
+        for name in ("MINE", KEY)
+    ),
+    *(
+        (
+            AZURE,
+            {"dialect": dialect},
+            "--dialect must be ga, preview, voice-live, gpt-live, gemini, deepgram,",
+        )
+        for dialect in ("", "GA", "beta", "x" * 99, "a\nb")
+    ),
+    *(
+        (AZURE, {"auth": auth}, "--auth must be key, basic, entra, managed_identity,")
+        for auth in ("", "aad", "entra ", "default")
+    ),
+    (
+        {},
+        {"url": "wss://voice.example/x", "auth": "entra"},
+        "--auth is for Azure, but voice.example is not an Azure host",
+    ),
     (AZURE, {"auth": "key", "url": GA_URL}, "--auth key needs --api-key-env"),
     (AZURE, {"resolve": "other.example"}, "--resolve must be an IP address"),
     ({}, {"url": LOCAL_URL, "resolve": "203.0.113.5"}, "--resolve is not on this machine"),
     ({}, {"url": LOCAL_URL, "proxy": "http://proxy.example:1"}, "--proxy is not on this machine"),
     (AZURE, {"compression": "gzip"}, "--compression must be none or deflate"),
-    (AZURE | {"MINE": "mine"}, {"auth": "entra", "api_key_env": "MINE"}, "are two ways to sign in: omit one"),
-]  # fmt: skip
+    (
+        AZURE | {"MINE": "mine"},
+        {"auth": "entra", "api_key_env": "MINE"},
+        "are two ways to sign in: omit one",
+    ),
+]
 
 
 @pytest.mark.parametrize(("environ", "options", "words"), REFUSED)
@@ -242,7 +360,9 @@ def test_each_invalid_configuration_has_a_remedy(
         ("wss://r.openai.azure.us/x", GA, "azure"),
     ],
 )
-def test_a_url_is_used_unchanged_and_its_path_determines_the_dialect(url: str, dialect: Dialect, service: str) -> None:
+def test_a_url_is_used_unchanged_and_its_path_determines_the_dialect(
+    url: str, dialect: Dialect, service: str
+) -> None:
     target = resolve_target({}, url=url)
 
     assert (target.url, target.dialect, target.service) == (url, dialect, service)
@@ -255,8 +375,16 @@ def test_a_url_is_used_unchanged_and_its_path_determines_the_dialect(url: str, d
         ("wss://api.openai.com/v1/realtime?intent=transcription", {}, GA),
         ("wss://api.openai.com/v1/realtime?Intent=%74ranscription", {}, GA),
         ("wss://res.openai.azure.com/openai/v1/realtime?intent=transcription", {}, GA),
-        ("wss://res.openai.azure.com/openai/v1/realtime?intent=${WANTED}&model=d", {"WANTED": "transcription"}, GA),
-        (f"wss://x.example/openai/realtime?api-version={PREVIEW_VERSION}&intent=transcription", {}, PREVIEW),
+        (
+            "wss://res.openai.azure.com/openai/v1/realtime?intent=${WANTED}&model=d",
+            {"WANTED": "transcription"},
+            GA,
+        ),
+        (
+            f"wss://x.example/openai/realtime?api-version={PREVIEW_VERSION}&intent=transcription",
+            {},
+            PREVIEW,
+        ),
         ("ws://localhost:8000/v1/realtime?intent=transcription&model=whisper", {}, GA),
     ],
 )
@@ -273,7 +401,9 @@ def test_another_dialect_of_the_family_uses_the_path_of_ga(monkeypatch: pytest.M
     other = Variant()
     monkeypatch.setitem(DIALECTS, "variant", other)
     names = dict.fromkeys(("endpoint", "url", "dialect", "api_version"), "it")
-    address = endpoint_address("https://res.openai.azure.com", "mine", TargetSettings(dialect="variant"), names)
+    address = endpoint_address(
+        "https://res.openai.azure.com", "mine", TargetSettings(dialect="variant"), names
+    )
 
     assert (address.dialect, address.resource) == (other, "/openai/v1/realtime?model=mine")
 
@@ -285,8 +415,14 @@ def test_another_dialect_of_the_family_uses_the_path_of_ga(monkeypatch: pytest.M
         (LOCAL_URL, ("api-key", "mine")),
         ("wss://api.openai.com/v1/realtime?model=m", ("Authorization", "Bearer mine")),
         ("wss://voice.example/talk", ("Authorization", "Bearer mine")),
-        ("wss://res.services.ai.azure.com/voice-live/realtime?api-version=2026-07-15&model=m", ("api-key", "mine")),
-        ("wss://voice.example/voice-live/realtime?api-version=2026-07-15&model=m", ("api-key", "mine")),
+        (
+            "wss://res.services.ai.azure.com/voice-live/realtime?api-version=2026-07-15&model=m",
+            ("api-key", "mine"),
+        ),
+        (
+            "wss://voice.example/voice-live/realtime?api-version=2026-07-15&model=m",
+            ("api-key", "mine"),
+        ),
     ],
 )
 def test_the_key_is_sent_in_the_header_of_the_service(url: str, header: tuple[str, str]) -> None:
@@ -316,7 +452,10 @@ def test_with_a_url_only_the_key_and_proxy_variables_are_read() -> None:
     [
         ("wss://voice.example/talk", "does not determine the dialect, so ga is used"),
         (f"{GA_URL}&api-version={PREVIEW_VERSION}", "Azure refuses an api-version"),
-        ("wss://res.openai.azure.com/openai/realtime?deployment=d", "Azure requires an api-version"),
+        (
+            "wss://res.openai.azure.com/openai/realtime?deployment=d",
+            "Azure requires an api-version",
+        ),
         (
             "wss://x.example/openai/realtime?deployment=d&api-version=2023-01-01",
             "known versions of /openai/realtime are",
@@ -326,7 +465,10 @@ def test_with_a_url_only_the_key_and_proxy_variables_are_read() -> None:
             "known versions of /voice-live/realtime are 2026-07-15 and",
         ),
         (LIVE_URL.replace("api-version=2026-04-10&", ""), "add &api-version=2026-07-15"),
-        (LIVE_URL.replace("services.ai", "openai"), "the host of Voice Live is res.services.ai.azure.com"),
+        (
+            LIVE_URL.replace("services.ai", "openai"),
+            "the host of Voice Live is res.services.ai.azure.com",
+        ),
         (GA_URL, "no key is sent"),
         ("wss://api.openai.com/v1/realtime?model=m", "no key is sent"),
     ],
@@ -366,11 +508,15 @@ def entra(environ: Mapping[str, str], **service_options: Any) -> EntraSignIn:
 
 
 @pytest.mark.parametrize("environ", [KEYLESS, AZURE | {"AZURE_OPENAI_API_KEY": ' "" '}])
-def test_an_environment_without_a_key_signs_in_through_entra_with_a_notice(environ: Mapping[str, str]) -> None:
+def test_an_environment_without_a_key_signs_in_through_entra_with_a_notice(
+    environ: Mapping[str, str],
+) -> None:
     target = resolve_target(environ)
 
     assert target.auth == EntraSignIn(PUBLIC)
-    assert target.notices == ("no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)",)
+    assert target.notices == (
+        "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)",
+    )
 
 
 def test_the_auth_option_entra_overrides_the_key_of_the_environment_with_a_notice() -> None:
@@ -385,7 +531,9 @@ def test_the_auth_option_key_uses_the_key_of_the_environment_or_is_refused() -> 
 
     assert isinstance(credential, Credential)
     assert credential.header() == ("api-key", KEY)
-    assert "AZURE_OPENAI_API_KEY is not set: it is the key of the resource" in refusal(KEYLESS, auth="key")
+    assert "AZURE_OPENAI_API_KEY is not set: it is the key of the resource" in refusal(
+        KEYLESS, auth="key"
+    )
 
 
 # --- the route
@@ -406,11 +554,15 @@ def test_the_environment_s_proxy_is_used_and_printed_without_its_password() -> N
 def certificate() -> x509.Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, datetime(2024, 1, 1), datetime(2044, 1, 1))
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, datetime(2024, 1, 1), datetime(2044, 1, 1)
+    )
     return builder.sign(key, hashes.SHA256())
 
 
-def test_a_ca_file_in_pem_is_stored_in_the_target(tmp_path: Path, certificate: x509.Certificate) -> None:
+def test_a_ca_file_in_pem_is_stored_in_the_target(
+    tmp_path: Path, certificate: x509.Certificate
+) -> None:
     path = tmp_path / "ca.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
@@ -420,7 +572,9 @@ def test_a_ca_file_in_pem_is_stored_in_the_target(tmp_path: Path, certificate: x
     assert "--ca-file is not used" in resolve_target({}, url=LOCAL_URL, ca_file=path).notices[-1]
 
 
-def test_a_ca_file_that_is_not_pem_is_refused(tmp_path: Path, certificate: x509.Certificate) -> None:
+def test_a_ca_file_that_is_not_pem_is_refused(
+    tmp_path: Path, certificate: x509.Certificate
+) -> None:
     path = tmp_path / "ca.der"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.DER))
     assert "contains no PEM certificate" in refusal(AZURE, ca_file=path)
@@ -444,7 +598,10 @@ def test_a_client_certificate_and_its_key_are_stored_in_the_target(
     assert "--client-key needs --client-cert" in refusal(AZURE, client_key=key)
     assert "contains no PEM certificate" in refusal(AZURE, client_cert=key)
     assert "--client-key" in refusal(AZURE, client_cert=cert, client_key=cert)
-    assert "--client-cert is not used" in resolve_target({}, url=LOCAL_URL, client_cert=cert).notices[-1]
+    assert (
+        "--client-cert is not used"
+        in resolve_target({}, url=LOCAL_URL, client_cert=cert).notices[-1]
+    )
 
 
 # --- any input
@@ -455,8 +612,32 @@ URLS = st.builds(
     "".join,
     st.lists(
         st.text(max_size=4)
-        | st.sampled_from(["wss://", "ws://", "https://", "localhost", "[::1]", "a.example", ":80", "/openai/realtime"])
-        | st.sampled_from(["/v1/realtime", "?", "&", "=", "#", "@", "%", "model=m", "deployment=d", "api-version=v"]),
+        | st.sampled_from(
+            [
+                "wss://",
+                "ws://",
+                "https://",
+                "localhost",
+                "[::1]",
+                "a.example",
+                ":80",
+                "/openai/realtime",
+            ]
+        )
+        | st.sampled_from(
+            [
+                "/v1/realtime",
+                "?",
+                "&",
+                "=",
+                "#",
+                "@",
+                "%",
+                "model=m",
+                "deployment=d",
+                "api-version=v",
+            ]
+        ),
         max_size=8,
     ),
 )
@@ -480,7 +661,11 @@ def outcome(environ: Mapping[str, str], **options: str | None) -> Target | Usage
 @example(environ=DATED, url=None, dialect=None, api_key_env=None, auth=None)
 @example(environ={}, url=LOCAL_URL, dialect="preview", api_key_env=None, auth="entra")
 def test_any_configuration_gives_a_valid_target_or_a_one_line_error(
-    environ: dict[str, str], url: str | None, dialect: str | None, api_key_env: str | None, auth: str | None
+    environ: dict[str, str],
+    url: str | None,
+    dialect: str | None,
+    api_key_env: str | None,
+    auth: str | None,
 ) -> None:
     result = outcome(environ, url=url, dialect=dialect, api_key_env=api_key_env, auth=auth)
 
@@ -517,8 +702,12 @@ def test_a_gateway_without_a_key_gets_a_token() -> None:
         ("Authorization", ("Authorization", f"Bearer {KEY}")),
     ],
 )
-@pytest.mark.parametrize("url", [GA_URL, "wss://voice.example/v1/realtime?model=m", LOCAL_URL, None])
-def test_the_key_is_sent_in_the_header_of_the_given_name(url: str | None, name: str, header: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "url", [GA_URL, "wss://voice.example/v1/realtime?model=m", LOCAL_URL, None]
+)
+def test_the_key_is_sent_in_the_header_of_the_given_name(
+    url: str | None, name: str, header: tuple[str, str]
+) -> None:
     options = {} if url is None else {"url": url, "api_key_env": "MINE"}
     target = resolve_target(AZURE | {"MINE": KEY}, api_key_header=name, **options)
 
@@ -534,15 +723,22 @@ def test_the_key_is_sent_in_the_header_of_the_given_name(url: str | None, name: 
         (AZURE | {ENDPOINT: f"{GATEWAY}/a/openai/v1/realtime"}, {}, "must end before /openai"),
         (AZURE | {ENDPOINT: f"{GATEWAY}/a/v1/realtime"}, {}, "must end before /openai"),
         ({}, {"url": GA_URL, "api_key_header": "api-key"}, "--api-key-header needs --api-key-env"),
-        ({ENDPOINT: GATEWAY, "AZURE_OPENAI_DEPLOYMENT_NAME": "m"}, {"api_key_header": "x-key"},
-         "AZURE_OPENAI_API_KEY is not set"),
+        (
+            {ENDPOINT: GATEWAY, "AZURE_OPENAI_DEPLOYMENT_NAME": "m"},
+            {"api_key_header": "x-key"},
+            "AZURE_OPENAI_API_KEY is not set",
+        ),
         (AZURE, {"api_key_header": "x-key", "auth": "entra"}, "--api-key-header is for a key"),
         (AZURE, {"api_key_header": "x-key", "auth": "basic"}, "--api-key-header is for a key"),
         (AZURE, {"api_key_header": "Host"}, "--api-key-header must not be Host"),
-        (AZURE, {"api_key_header": "Sec-WebSocket-Key"}, "--api-key-header must not be Sec-WebSocket-Key"),
+        (
+            AZURE,
+            {"api_key_header": "Sec-WebSocket-Key"},
+            "--api-key-header must not be Sec-WebSocket-Key",
+        ),
         (AZURE, {"api_key_header": f"x: {KEY}"}, "--api-key-header must be the name of a header"),
     ],
-)  # fmt: skip
+)
 def test_each_invalid_header_or_prefix_has_a_remedy(
     environ: Mapping[str, str], options: dict[str, Any], words: str
 ) -> None:

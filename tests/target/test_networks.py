@@ -25,9 +25,12 @@ def resolved(folder: Path, text: str, *names: str) -> list[Target]:
 
 def test_a_variant_differs_only_in_its_network_and_run_json_has_it(tmp_path: Path) -> None:
     variants = (
-        "    network: good\n    variants: {away: {network: mobile}, own: {network: {rate_kbit: 600}}, same: {}}\n"
+        "    network: good\n    variants: {away: {network: mobile}, own: {network: {rate_kbit:"
+        " 600}}, same: {}}\n"
     )
-    home, away, own, same = resolved(tmp_path, HEAD + variants, "home", "home.away", "home.own", "home.same")
+    home, away, own, same = resolved(
+        tmp_path, HEAD + variants, "home", "home.away", "home.own", "home.same"
+    )
 
     facts = [target_facts(target, None) for target in (home, away, own, same)]
     assert [entry["session"]["network"] for entry in facts] == [
@@ -58,8 +61,16 @@ def test_a_target_without_the_key_has_no_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "network", "problem"),
     [
-        (HEAD, "{loss: 1%}", "network must not have loss: a WebSocket has only stall_ms, stall_every_s, rate_kbit"),
-        (PHONE, "{rate_kbit: 64}", "network must not have rate_kbit: audio in RTP packets has only loss, burst"),
+        (
+            HEAD,
+            "{loss: 1%}",
+            "network must not have loss: a WebSocket has only stall_ms, stall_every_s, rate_kbit",
+        ),
+        (
+            PHONE,
+            "{rate_kbit: 64}",
+            "network must not have rate_kbit: audio in RTP packets has only loss, burst",
+        ),
         (PHONE, "{burst: 2}", "network has burst, which needs loss"),
         (HEAD, "{stall_ms: 200}", "network has stall_ms, which needs stall_every_s"),
         (PHONE, "{loss: 0.01}", "must be a share of packets up to 50%, as in 1%"),
@@ -83,7 +94,10 @@ def test_the_documentation_has_the_values_of_every_profile() -> None:
 
     for name, network in PROFILES.items():
         texts = {
-            key: f"{value:,}" if isinstance(value, int | float) else value for key, value in network.settings.items()
+            key: f"{value:,}" if isinstance(value, int | float) else value
+            for key, value in network.settings.items()
         }
-        packets, stream = (cell([texts.get(key) for key in keys]) for keys in (OF_PACKETS, OF_STREAMS))
+        packets, stream = (
+            cell([texts.get(key) for key in keys]) for keys in (OF_PACKETS, OF_STREAMS)
+        )
         assert f"| `{name}` | {packets} | {stream} |" in PAGE.read_text(encoding="utf-8")

@@ -1,4 +1,6 @@
-"""The options of a target. They are the same on Locust's command line, on that of rtbench, and in `targets.yaml`."""
+"""The options of a target. They are the same on Locust's command line, on that of rtbench, and
+in `targets.yaml`.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,20 @@ from bench.target.targets import resolve_targets
 from rtbench.cli.app import app
 from tests.load.options import help_parser
 
-SHARED = ("url", "dialect", "api_key_env", "auth", "ca_file", "client_cert", "client_key", "proxy", "resolve",
-          "compression", "max_message_mib", "srtp")  # fmt: skip
+SHARED = (
+    "url",
+    "dialect",
+    "api_key_env",
+    "auth",
+    "ca_file",
+    "client_cert",
+    "client_key",
+    "proxy",
+    "resolve",
+    "compression",
+    "max_message_mib",
+    "srtp",
+)
 COMMANDS = {
     "doctor": ("targets", "target_file", *SHARED),
     "probe": ("targets", "target_file", *SHARED),
@@ -28,7 +42,9 @@ COMMANDS = {
 
 
 class OptionHelp(NamedTuple):
-    """The description of an option. `note` is its text without the choices, and `words` contains the choices."""
+    """The description of an option. `note` is its text without the choices, and `words` contains
+    the choices.
+    """
 
     note: str
     words: tuple[str, ...]
@@ -40,31 +56,42 @@ def plain(note: str) -> str:
 
 
 def parse_help(help_text: str) -> OptionHelp:
-    """Split a help text into its note and its choices. They are written as `how …; one of key, basic or entra`."""
+    """Split a help text into its note and its choices. They are written as `how …; one of key,
+    basic or entra`.
+    """
     note, _, words = plain(help_text).partition("; one of ")
     return OptionHelp(note, tuple(re.split(", | or ", words)) if words else ())
 
 
 def of_locust() -> dict[str, OptionHelp]:
     actions = help_parser()._actions
-    return {action.dest: OptionHelp(plain((action.help or "") % {}), tuple(action.choices or ())) for action in actions}
+    return {
+        action.dest: OptionHelp(plain((action.help or "") % {}), tuple(action.choices or ()))
+        for action in actions
+    }
 
 
 def of_command(name: str) -> dict[str, OptionHelp]:
     commands: Any = typer.main.get_command(app)
     return {
-        option.name: parse_help(option.help) for option in commands.commands[name].params if getattr(option, "help", "")
+        option.name: parse_help(option.help)
+        for option in commands.commands[name].params
+        if getattr(option, "help", "")
     }
 
 
 def of_file() -> dict[str, OptionHelp]:
     keys = targets_schema()["properties"]["targets"]["additionalProperties"]["properties"]
-    return {name: OptionHelp(plain(key["description"]), words_in(key)) for name, key in keys.items()}
+    return {
+        name: OptionHelp(plain(key["description"]), words_in(key)) for name, key in keys.items()
+    }
 
 
 def words_in(schema: dict[str, Any]) -> tuple[str, ...]:
     """Return the choices of the first enumeration that a schema contains."""
-    found = (words for key in ("then", "else") if key in schema and (words := words_in(schema[key])))
+    found = (
+        words for key in ("then", "else") if key in schema and (words := words_in(schema[key]))
+    )
     return tuple(word for word in schema.get("enum", ()) if word is not None) or next(found, ())
 
 
@@ -72,7 +99,9 @@ def words_in(schema: dict[str, Any]) -> tuple[str, ...]:
 def test_target_options_of_a_command_equal_those_of_locust(command: str) -> None:
     locust, own = of_locust(), of_command(command)
 
-    assert {name: own.get(name) for name in COMMANDS[command]} == {name: locust[name] for name in COMMANDS[command]}
+    assert {name: own.get(name) for name in COMMANDS[command]} == {
+        name: locust[name] for name in COMMANDS[command]
+    }
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -109,11 +138,16 @@ def test_an_invalid_message_size_is_passed_on_and_refused(size: str) -> None:
     given = parsed_options(f"--max-message-mib={size}")
 
     assert parsed_options(*given.arguments()) == given
-    with pytest.raises(UsageError, match=r"--max-message-mib must be a whole number of MiB from 1 to 1024, not -?\d+"):
+    with pytest.raises(
+        UsageError,
+        match=r"--max-message-mib must be a whole number of MiB from 1 to 1024, not -?\d+",
+    ):
         resolve_targets({}, given)
 
 
 @pytest.mark.parametrize("names", ["west,", ",", "west,,east", " "])
 def test_an_empty_name_of_a_target_is_refused(names: str) -> None:
-    with pytest.raises(UsageError, match=r"--targets must be names of targets.yaml, separated by commas"):
+    with pytest.raises(
+        UsageError, match=r"--targets must be names of targets.yaml, separated by commas"
+    ):
         parsed_options("--targets", names)

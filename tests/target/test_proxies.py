@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.errors import UsageError
-from bench.target.network_path import SCHEMES, environment_proxy, environment_proxy_secrets, parsed_proxy, proxy_url
+from bench.target.network_path import (
+    SCHEMES,
+    environment_proxy,
+    environment_proxy_secrets,
+    parsed_proxy,
+    proxy_url,
+)
 from bench.transport.interface import Proxy
 
 SECRET = "s3cr3t-of-the-proxy"
@@ -68,12 +74,17 @@ def test_any_text_is_a_proxy_or_a_one_line_error(text: str) -> None:
     except UsageError as error:
         proxy = error
 
-    assert str(proxy).isprintable() if isinstance(proxy, UsageError) else proxy.host and 0 < proxy.port < 65_536
+    assert (
+        str(proxy).isprintable()
+        if isinstance(proxy, UsageError)
+        else proxy.host and 0 < proxy.port < 65_536
+    )
 
 
 A, B, ALL = "http://a:1", "http://b:1", ("all.example", "ALL_PROXY")
 USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
-    # A lower-case name has priority. The variable of the scheme has priority over the variable for all schemes.
+    # A lower-case name has priority. The variable of the scheme has priority over the variable for
+    # all schemes.
     ({}, HOST, 443, None),
     ({"HTTPS_PROXY": A}, HOST, 443, ("a", "HTTPS_PROXY")),
     ({"HTTPS_PROXY": A, "https_proxy": B}, HOST, 443, ("b", "https_proxy")),
@@ -85,29 +96,35 @@ USED: list[tuple[dict[str, str], str, int, tuple[str, str] | None]] = [
     # This machine needs no proxy.
     *((EVERYWHERE, host, 443, None) for host in ("localhost", "127.0.0.1", "127.9.9.9", "::1")),
     # NO_PROXY names hosts, suffixes, ports and networks,
-    *((EVERYWHERE | {"NO_PROXY": but}, host, port, None) for but, host, port in (
-        ("*", HOST, 443),
-        (HOST, HOST, 443),
-        (".azure.com", HOST, 443),
-        ("*.azure.com", HOST, 443),
-        (f"{HOST}:443", HOST, 443),
-        ("10.0.0.0/8", "10.1.2.3", 443),
-        ("10.1.2.3:8443", "10.1.2.3", 8443),
-        ("2001:db8::/32", "2001:db8::4", 443),
-        ("[2001:db8::4]:443", "2001:db8::4", 443),
-        ("azure.com", f"{HOST}.", 443),
-    )),
+    *(
+        (EVERYWHERE | {"NO_PROXY": but}, host, port, None)
+        for but, host, port in (
+            ("*", HOST, 443),
+            (HOST, HOST, 443),
+            (".azure.com", HOST, 443),
+            ("*.azure.com", HOST, 443),
+            (f"{HOST}:443", HOST, 443),
+            ("10.0.0.0/8", "10.1.2.3", 443),
+            ("10.1.2.3:8443", "10.1.2.3", 8443),
+            ("2001:db8::/32", "2001:db8::4", 443),
+            ("[2001:db8::4]:443", "2001:db8::4", 443),
+            ("azure.com", f"{HOST}.", 443),
+        )
+    ),
     # and NO_PROXY names nothing else.
-    *((EVERYWHERE | {"NO_PROXY": but}, host, 443, ALL) for but, host in (
-        ("", HOST),
-        (".", HOST),
-        ("notazure.com", HOST),
-        (f"{HOST}:80", HOST),
-        ("10.0.0.0/8", "11.1.2.3"),
-        ("10.0.0.0/8", HOST),
-        (f"x.{HOST}", HOST),
-    )),
-]  # fmt: skip
+    *(
+        (EVERYWHERE | {"NO_PROXY": but}, host, 443, ALL)
+        for but, host in (
+            ("", HOST),
+            (".", HOST),
+            ("notazure.com", HOST),
+            (f"{HOST}:80", HOST),
+            ("10.0.0.0/8", "11.1.2.3"),
+            ("10.0.0.0/8", HOST),
+            (f"x.{HOST}", HOST),
+        )
+    ),
+]
 
 
 @pytest.mark.parametrize(("environ", "host", "port", "proxy"), USED)
@@ -147,6 +164,14 @@ def test_a_proxy_is_unchanged_by_formatting_and_parsing(
     assert parsed_proxy(proxy_url(proxy), "--proxy") == proxy
 
 
-@given(st.dictionaries(st.sampled_from(["HTTPS_PROXY", "https_proxy", "all_proxy", "HTTP_PROXY"]), st.text()))
+@given(
+    st.dictionaries(
+        st.sampled_from(["HTTPS_PROXY", "https_proxy", "all_proxy", "HTTP_PROXY"]), st.text()
+    )
+)
 def test_secrets_of_proxies_in_any_environment_name_their_variable(environ: dict[str, str]) -> None:
-    assert all(secret.name in environ for secret in environment_proxy_secrets(environ) if secret.header()[1])
+    assert all(
+        secret.name in environ
+        for secret in environment_proxy_secrets(environ)
+        if secret.header()[1]
+    )

@@ -1,4 +1,6 @@
-"""The JSON Schema of targets agrees with the reader of targets. The example and the reference agree with the schema."""
+"""The JSON Schema of targets agrees with the reader of targets. The example and the reference
+agree with the schema.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE.read_text(encodi
 
 
 def refused(tree: Any) -> str | None:
-    """Return the error with which the reader refuses a tree; None if the reader accepts the tree."""
+    """Return the error with which the reader refuses a tree; None if the reader accepts the
+    tree.
+    """
     try:
         TARGETS.read(PythonValue("the file", tree))
     except UsageError as error:
@@ -41,7 +45,9 @@ def test_the_stored_schema_is_up_to_date() -> None:
 
 
 def test_the_example_references_the_schema_and_is_valid() -> None:
-    assert EXAMPLE.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=targets.schema.json\n")
+    assert EXAMPLE.read_text(encoding="utf-8").startswith(
+        "# yaml-language-server: $schema=targets.schema.json\n"
+    )
     VALIDATOR.validate(TREE)
 
 
@@ -79,11 +85,17 @@ LEAVES = (
     st.none()
     | st.booleans()
     | st.sampled_from([-1, 0, 0.5, 60, 100_001, 1_000_001])
-    | st.sampled_from(["ga", "entra", "key", "deflate", "a.b", "a b", "", "x" * 65, "a\n", "gpt-realtime"])
+    | st.sampled_from(
+        ["ga", "entra", "key", "deflate", "a.b", "a b", "", "x" * 65, "a\n", "gpt-realtime"]
+    )
 )
-NAMES = st.sampled_from(["one", "a.b", "endpoint", "auth", "type", "headers", "variants", "session", "text_in", "a b"])
+NAMES = st.sampled_from(
+    ["one", "a.b", "endpoint", "auth", "type", "headers", "variants", "session", "text_in", "a b"]
+)
 TREES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=12), max_leaves=6
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=12),
+    max_leaves=6,
 )
 
 
@@ -101,13 +113,17 @@ def properties(schema: Any) -> Iterator[str]:
     """Yield every key that may occur in a target file."""
     if isinstance(schema, dict):
         yield from schema.get("properties", ())
-    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+    for inner in (
+        schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    ):
         yield from properties(inner)
 
 
 def test_the_reference_documents_each_key_and_enum_value() -> None:
     words = {
-        word for text in json.dumps(targets_schema()).split('"enum": [')[1:] for word in text.split("]")[0].split('"')
+        word
+        for text in json.dumps(targets_schema()).split('"enum": [')[1:]
+        for word in text.split("]")[0].split('"')
     }
     words -= {"", ", ", ", null"}
 

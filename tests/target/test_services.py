@@ -1,4 +1,6 @@
-"""Services by name: the defaults that a service gives to a target for its address, dialect and sign-in."""
+"""Services by name: the defaults that a service gives to a target for its address, dialect and
+sign-in.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import resolve_targets
 from tests.helpers import resolve_target
 
-KEYS = {known.api_key_env: f"key-of-{name}" for name, known in SERVICES.items() if known.api_key_env}
+KEYS = {
+    known.api_key_env: f"key-of-{name}" for name, known in SERVICES.items() if known.api_key_env
+}
 
 
 def named(folder: Path, *lines: str, environ: dict[str, str] = KEYS, name: str = "one") -> Target:
@@ -46,7 +50,9 @@ def test_a_service_sets_its_address_dialect_and_key(name: str, tmp_path: Path) -
         assert target.auth.header() == (header, f"{scheme} key-of-{name}".strip())
 
 
-@pytest.mark.parametrize("name", [name for name, known in SERVICES.items() if known.hosts and known.url])
+@pytest.mark.parametrize(
+    "name", [name for name, known in SERVICES.items() if known.hosts and known.url]
+)
 def test_an_address_identifies_its_service(name: str) -> None:
     known = SERVICES[name]
     url = known.url.replace("{model}", "m")
@@ -63,7 +69,10 @@ def test_an_address_identifies_its_service(name: str) -> None:
     [
         (("service: grok",), "service must be openai, xai, qwen"),
         (("service: qwen",), "the target needs `model`, the name of a model of Qwen-Omni"),
-        (("service: xai", "endpoint: https://a.openai.azure.com"), "endpoint and service both set the address"),
+        (
+            ("service: xai", "endpoint: https://a.openai.azure.com"),
+            "endpoint and service both set the address",
+        ),
         (("service: xai", "deployment: d"), "deployment needs `endpoint`"),
     ],
 )

@@ -1,4 +1,6 @@
-"""`targets.yaml`: each name gives a target, and each error is reported with its line and without a secret."""
+"""`targets.yaml`: each name gives a target, and each error is reported with its line and without
+a secret.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ from bench.target.targets import resolve_targets
 from bench.transport.interface import Proxy
 
 SECRET = "s3cr3t-of-somebody"
-ENVIRON = {"MY_KEY": SECRET, "USER_NAME": "me@home", "PASSWORD": "p:w@/d", "PROXY_URL": f"socks5h://me:{SECRET}@p:1"}
+ENVIRON = {
+    "MY_KEY": SECRET,
+    "USER_NAME": "me@home",
+    "PASSWORD": "p:w@/d",
+    "PROXY_URL": f"socks5h://me:{SECRET}@p:1",
+}
 SCOPE = "https://cognitiveservices.azure.com/.default"
 TWO = """\
 targets:
@@ -48,17 +55,31 @@ ONE = "targets:\n  one:\n"
 
 
 def resolved(
-    folder: Path, text: str, *names: str, environ: Mapping[str, str] = ENVIRON, **service_options: Any
+    folder: Path,
+    text: str,
+    *names: str,
+    environ: Mapping[str, str] = ENVIRON,
+    **service_options: Any,
 ) -> list[Target]:
     path = folder / "targets.yaml"
     path.write_text(text, encoding="utf-8")
-    return resolve_targets(environ, ServiceOptions(targets=names, target_file=path, **service_options))
+    return resolve_targets(
+        environ, ServiceOptions(targets=names, target_file=path, **service_options)
+    )
 
 
-def the_one(folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **service_options: Any) -> Target:
-    """Return the target `one` of a file that contains these lines. The first of them is line 3 of the file."""
+def the_one(
+    folder: Path, *lines: str, environ: Mapping[str, str] = ENVIRON, **service_options: Any
+) -> Target:
+    """Return the target `one` of a file that contains these lines. The first of them is line 3
+    of the file.
+    """
     (target,) = resolved(
-        folder, ONE + "".join(f"    {line}\n" for line in lines), "one", environ=environ, **service_options
+        folder,
+        ONE + "".join(f"    {line}\n" for line in lines),
+        "one",
+        environ=environ,
+        **service_options,
     )
     return target
 
@@ -123,7 +144,9 @@ def test_without_auth_in_the_file_no_key_is_sent(tmp_path: Path) -> None:
     target = the_one(tmp_path, *AZURE, environ={"AZURE_OPENAI_API_KEY": SECRET})
 
     assert target.auth is None
-    assert target.notices == ("one: no key is sent: set api_key_env to the name of the variable that contains the key",)
+    assert target.notices == (
+        "one: no key is sent: set api_key_env to the name of the variable that contains the key",
+    )
 
 
 def test_an_unused_key_of_the_environment_gives_one_notice(tmp_path: Path) -> None:
@@ -136,15 +159,23 @@ def test_an_unused_key_of_the_environment_gives_one_notice(tmp_path: Path) -> No
 
 
 def test_values_of_variables_in_headers_are_secret(tmp_path: Path) -> None:
-    target = the_one(tmp_path, URL, "headers: {X-Key: 'Bearer ${MY_KEY}', X-Plain: hello, user-agent: mine}")
+    target = the_one(
+        tmp_path, URL, "headers: {X-Key: 'Bearer ${MY_KEY}', X-Plain: hello, user-agent: mine}"
+    )
 
-    assert dict(target.headers) == {"X-Key": f"Bearer {SECRET}", "X-Plain": "hello", "user-agent": "mine"}
+    assert dict(target.headers) == {
+        "X-Key": f"Bearer {SECRET}",
+        "X-Plain": "hello",
+        "user-agent": "mine",
+    }
     assert [secret.redact(f"no {SECRET}, hello") for secret in target.secrets] == ["no ***, hello"]
     assert SECRET not in repr(target)
 
 
 def test_a_url_may_have_secret_variables_and_a_uuid_per_connection(tmp_path: Path) -> None:
-    target = the_one(tmp_path, "url: 'wss://voice.example/v1/realtime?model=m&apiKey=${MY_KEY}&key={uuid}'")
+    target = the_one(
+        tmp_path, "url: 'wss://voice.example/v1/realtime?model=m&apiKey=${MY_KEY}&key={uuid}'"
+    )
     first, second = target.connection_url("a"), target.connection_url("b")
 
     assert f"apiKey={quote(SECRET, safe='')}&key=" in first
@@ -170,15 +201,24 @@ def test_a_key_may_be_sent_as_basic_authentication(tmp_path: Path, key: str, sen
 
 
 def test_values_of_variables_in_subprotocols_are_secret(tmp_path: Path) -> None:
-    target = the_one(tmp_path, URL, "subprotocols: [realtime, 'openai-insecure-api-key.${TOKEN}']",
-                     environ={"TOKEN": "sk-a-key-of-16"})  # fmt: skip
+    target = the_one(
+        tmp_path,
+        URL,
+        "subprotocols: [realtime, 'openai-insecure-api-key.${TOKEN}']",
+        environ={"TOKEN": "sk-a-key-of-16"},
+    )
 
     assert target.subprotocols == ("realtime", "openai-insecure-api-key.sk-a-key-of-16")
     assert redacted("no sk-a-key-of-16", target.secrets) == "no ***"
 
 
 def test_session_settings_of_a_variant_are_merged_with_those_of_its_target(tmp_path: Path) -> None:
-    lines = (URL, "session: {voice: ara, extra: {a: 1}}", "variants:", "  low: {session: {voice: eve, extra: {b: 2}}}")
+    lines = (
+        URL,
+        "session: {voice: ara, extra: {a: 1}}",
+        "variants:",
+        "  low: {session: {voice: eve, extra: {b: 2}}}",
+    )
     own = the_one(tmp_path, *lines)
     (low,) = resolved(tmp_path, (tmp_path / "targets.yaml").read_text(), "one.low")
 
@@ -200,24 +240,36 @@ def test_a_sign_in_uses_the_proxy_of_its_target(
 ) -> None:
     environ = {"HTTPS_PROXY": "http://of-the-environment:3128", "NONE": "none"}
 
-    assert the_one(tmp_path, *AZURE, "auth: entra", line, environ=environ).auth == EntraSignIn(SCOPE, proxy=proxy)
+    assert the_one(tmp_path, *AZURE, "auth: entra", line, environ=environ).auth == EntraSignIn(
+        SCOPE, proxy=proxy
+    )
 
 
 def test_prices_refer_to_models_of_the_given_price_table(tmp_path: Path) -> None:
     table = tmp_path / "mine.yaml"
     prices = (
-        "{text_input: 1, text_cached_input: 1, text_output: 1, audio_input: 1, audio_cached_input: 1, audio_output: 1}"
+        "{text_input: 1, text_cached_input: 1, text_output: 1, audio_input: 1, audio_cached_input:"
+        " 1, audio_output: 1}"
     )
     table.write_text(f"as_of: 2026-01-01\nmodels:\n  my-model: {prices}\n")
 
-    assert the_one(tmp_path, URL, "prices: my-model", price_file=table).prices == Prices(1, 1, 1, 1, 1, 1)
-    assert "prices must name a model of prices.yaml: gpt-4o" in refusal_of(tmp_path, URL, "prices: my-model")
+    assert the_one(tmp_path, URL, "prices: my-model", price_file=table).prices == Prices(
+        1, 1, 1, 1, 1, 1
+    )
+    assert "prices must name a model of prices.yaml: gpt-4o" in refusal_of(
+        tmp_path, URL, "prices: my-model"
+    )
 
 
 def test_an_error_in_a_merged_key_has_the_line_of_its_definition(tmp_path: Path) -> None:
-    text = f"{ONE.replace('one:', 'one: &a')}    {URL}\n    compression: gzip\n  two: {{<<: *a, name: b}}\n"
+    text = (
+        f"{ONE.replace('one:', 'one: &a')}    {URL}\n    compression: gzip\n  two: {{<<: *a, name:"
+        " b}\n"
+    )
 
-    assert refusal(tmp_path, text, "two").startswith("targets.yaml:4:5: compression must be none or deflate")
+    assert refusal(tmp_path, text, "two").startswith(
+        "targets.yaml:4:5: compression must be none or deflate"
+    )
     assert resolved(tmp_path, text.replace("gzip", "none"), "two")[0].label == "b"
 
 
@@ -227,11 +279,24 @@ def test_an_error_in_a_merged_key_has_the_line_of_its_definition(tmp_path: Path)
 def test_options_override_the_file(tmp_path: Path) -> None:
     lines = (*AZURE, "auth: entra", "compression: none", "proxy: http://p")
 
-    target = the_one(tmp_path, *lines, api_key_env="MY_KEY", dialect="preview", compression="deflate", proxy="none")
+    target = the_one(
+        tmp_path,
+        *lines,
+        api_key_env="MY_KEY",
+        dialect="preview",
+        compression="deflate",
+        proxy="none",
+    )
 
     assert isinstance(target.auth, Credential)
-    assert (target.dialect, target.network_path.deflate, target.network_path.proxy) == (PREVIEW, True, None)
-    assert isinstance(the_one(tmp_path, *AZURE, "api_key_env: MY_KEY", auth="entra").auth, EntraSignIn)
+    assert (target.dialect, target.network_path.deflate, target.network_path.proxy) == (
+        PREVIEW,
+        True,
+        None,
+    )
+    assert isinstance(
+        the_one(tmp_path, *AZURE, "api_key_env: MY_KEY", auth="entra").auth, EntraSignIn
+    )
     assert isinstance(the_one(tmp_path, *AZURE, "api_key_env: MY_KEY", auth="key").auth, Credential)
 
 
@@ -241,30 +306,58 @@ def test_options_override_the_file(tmp_path: Path) -> None:
 NANO = TWO.replace("prices: gpt-realtime-mini", "prices: gpt-realtime-nano")
 ALIKE = TWO.replace("api_key_env", "name: east\n    api_key_env")
 NAMED: list[tuple[str, str, dict[str, Any], str]] = [
-    # (the file, names, options in addition to the file, the beginning of the error or, if it begins with …, a part of
-    # it)
-    (TWO, "", {},
-     "--target-file needs --targets, with names from targets.yaml: east, sweden, sweden.quick, sweden.mini"),
-    (TWO, "west", {}, "--targets: targets.yaml has no target 'west'; it has east, sweden, sweden.quick, sweden.mini"),
+    # (the file, names, options in addition to the file, the beginning of the error or, if it begins
+    # with …, a part of it)
+    (
+        TWO,
+        "",
+        {},
+        (
+            "--target-file needs --targets, with names from targets.yaml: east, sweden,"
+            " sweden.quick, sweden.mini"
+        ),
+    ),
+    (
+        TWO,
+        "west",
+        {},
+        (
+            "--targets: targets.yaml has no target 'west'; it has east, sweden, sweden.quick,"
+            " sweden.mini"
+        ),
+    ),
     (TWO, "sweden.slow", {}, "…has no target 'sweden.slow'"),
     (TWO, ",", {}, "…has no target ''"),
     (TWO, "east,east", {}, "--targets names east twice"),
     (ALIKE, "east,sweden", {}, "--targets: east has the name east, and so has another"),
     (TWO, "east", {"url": "wss://x/y"}, "--targets and --url both set"),
-    *((TWO, "east,sweden", option, "…is for one target, but --targets names 2")
-      for option in ({"dialect": "ga"}, {"api_key_env": "MY_KEY"}, {"auth": "entra"}, {"resolve": "::1"})),
+    *(
+        (TWO, "east,sweden", option, "…is for one target, but --targets names 2")
+        for option in (
+            {"dialect": "ga"},
+            {"api_key_env": "MY_KEY"},
+            {"auth": "entra"},
+            {"resolve": "::1"},
+        )
+    ),
     (f"{ONE}    {URL}\n", "one", {"proxy": "ftp://x"}, "--proxy must begin with"),
     (NANO, "sweden.mini", {}, "targets.yaml:21:9: prices must name a model"),
-    (TWO.replace("model: gpt-realtime-mini", "deployment: d\n        model: m"), "sweden.mini", {},
-     "targets.yaml:21:9: model and deployment set the same value"),
-]  # fmt: skip
+    (
+        TWO.replace("model: gpt-realtime-mini", "deployment: d\n        model: m"),
+        "sweden.mini",
+        {},
+        "targets.yaml:21:9: model and deployment set the same value",
+    ),
+]
 
 
 @pytest.mark.parametrize(("text", "names", "options", "words"), NAMED)
 def test_errors_in_names_or_options_refer_to_them(
     tmp_path: Path, text: str, names: str, options: dict[str, Any], words: str
 ) -> None:
-    message = refusal(tmp_path, text, *([""] if names == "," else names.split(",") if names else []), **options)
+    message = refusal(
+        tmp_path, text, *([""] if names == "," else names.split(",") if names else []), **options
+    )
 
     assert words[1:] in message if words.startswith("…") else message.startswith(words)
 
@@ -277,7 +370,9 @@ def test_the_default_file_is_targets_yaml_in_the_current_folder(
     with pytest.raises(UsageError, match=r"^targets.yaml: no such file"):
         resolve_targets({}, ServiceOptions(targets=("east",)))
     Path("targets.yaml").write_text(TWO)
-    assert [target.label for target in resolve_targets({}, ServiceOptions(targets=("east",)))] == ["east"]
+    assert [target.label for target in resolve_targets({}, ServiceOptions(targets=("east",)))] == [
+        "east"
+    ]
 
 
 # --- mistakes
@@ -287,44 +382,104 @@ def test_the_default_file_is_targets_yaml_in_the_current_folder(
     ("lines", "line", "words"),
     [
         ((), 2, "one must be a table (`key: value`), not nothing"),
-        (("region: x",), 2, "the target needs `endpoint` (Azure), `service` or `url` (any service)"),
+        (
+            ("region: x",),
+            2,
+            "the target needs `endpoint` (Azure), `service` or `url` (any service)",
+        ),
         ((*AZURE, "model: d"), 5, "model and deployment set the same value"),
         ((AZURE[0],), 2, "the target needs `deployment`"),
         ((URL, "model: m"), 4, "model needs `endpoint`"),
         ((URL, "dialect: GA"), 4, 'or webrtc, not the string "GA"'),
-        ((URL, "endpoints: x"), 4, "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,"),
+        (
+            (URL, "endpoints: x"),
+            4,
+            "has an unknown key 'endpoints'; did you mean endpoint? allowed: endpoint, url,",
+        ),
         ((URL, "name: a b"), 4, "name must be 1 to 64 of A-Z a-z 0-9 . _ -"),
-        ((URL, f"api_key_env: {SECRET}"), 4,
-         "api_key_env names a variable that is not set: use the variable's name"),
-        ((URL, f"api_key_env: [{SECRET}]"), 4, "api_key_env must be the name of an environment variable"),
+        (
+            (URL, f"api_key_env: {SECRET}"),
+            4,
+            "api_key_env names a variable that is not set: use the variable's name",
+        ),
+        (
+            (URL, f"api_key_env: [{SECRET}]"),
+            4,
+            "api_key_env must be the name of an environment variable",
+        ),
         ((*AZURE, "auth:", "  type: key"), 6, "type must be entra, managed_identity"),
         ((*AZURE, "auth:", f"  client_id: ~{SECRET}"), 6, "client_id must be an id, not a secret"),
         ((URL, "headers: {Authorization: x}"), 4, "headers must not set Authorization"),
         ((URL, "headers: {a: x, A: y}"), 4, "headers has one header twice"),
         ((URL, "headers:", "  a: 1"), 5, "a must be a string"),
-        ((URL, "headers:", "  a b: x"), 5, "a b is not allowed here: headers must be a table of at most 10 headers "
-        "(`header: text`)"),
+        (
+            (URL, "headers:", "  a b: x"),
+            5,
+            (
+                "a b is not allowed here: headers must be a table of at most 10 headers "
+                "(`header: text`)"
+            ),
+        ),
         ((URL, "headers: {a: '${NOT_THERE}'}"), 4, "the header a uses a variable that is not set"),
-        ((URL, f'headers: {{a: "x\\r\\n{SECRET}: y"}}'), 4, "the header a must be printable ASCII text"),
-        ((URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"), 4, "headers must be a table of at most 10"),
-        (("url: 'wss://voice.example/x?key=${NOT_THERE}'",), 3, "the url uses a variable that is not set"),
+        (
+            (URL, f'headers: {{a: "x\\r\\n{SECRET}: y"}}'),
+            4,
+            "the header a must be printable ASCII text",
+        ),
+        (
+            (URL, f"headers: {{{', '.join(f'h{n}: x' for n in range(11))}}}"),
+            4,
+            "headers must be a table of at most 10",
+        ),
+        (
+            ("url: 'wss://voice.example/x?key=${NOT_THERE}'",),
+            3,
+            "the url uses a variable that is not set",
+        ),
         ((f"url: wss://voice.example/x?key={SECRET}",), 3, "or write key=${NAME} with that name"),
         (("url: 'wss://voice.example/x?m=${MODEL:-m}'",), 3, "url has ${ without a name"),
-        (("endpoint: '${ENDPOINT}'", "deployment: m"), 3, "endpoint contains ${ENDPOINT}, but variables are filled in"),
-        (("service: openai", "variants:", "  b: {model: $MODEL}"), 5, "model contains $MODEL, but variables are"),
+        (
+            ("endpoint: '${ENDPOINT}'", "deployment: m"),
+            3,
+            "endpoint contains ${ENDPOINT}, but variables are filled in",
+        ),
+        (
+            ("service: openai", "variants:", "  b: {model: $MODEL}"),
+            5,
+            "model contains $MODEL, but variables are",
+        ),
         ((URL, "auth: basic"), 4, "auth basic needs api_key_env"),
-        (("service: twilio", "url: sip:a@h"), 4,
-         "url is a telephone, but service is twilio: set service to sip"),
-        (("service: sip", "url: ws://localhost/x"), 4, "url must be a SIP URI, because the dialect sip is for"),
+        (
+            ("service: twilio", "url: sip:a@h"),
+            4,
+            "url is a telephone, but service is twilio: set service to sip",
+        ),
+        (
+            ("service: sip", "url: ws://localhost/x"),
+            4,
+            "url must be a SIP URI, because the dialect sip is for",
+        ),
         ((URL, "subprotocols: ['a b']"), 4, "subprotocols must be names"),
         ((URL, "session: voice"), 4, "session must be a table (`key: value`)"),
         ((URL, "proxy: http://${NOT_THERE}@p"), 4, "proxy uses a variable that is not set"),
         ((URL, "ca_file: none.pem"), 4, "ca_file none.pem cannot be read: No such file"),
-        ((URL, "connect_rate: -1"), 4, "connect_rate must be a number a minute from 0 to 1000000, not -1"),
-        ((URL, "variants:", "  a.b: {}"), 5, "a.b is not allowed here: variants must be a table (`name: settings`)"),
-        ((URL, "variants:", "  b:", "    sessions: {}"), 6, "b has an unknown key 'sessions'; did you mean session?"),
+        (
+            (URL, "connect_rate: -1"),
+            4,
+            "connect_rate must be a number a minute from 0 to 1000000, not -1",
+        ),
+        (
+            (URL, "variants:", "  a.b: {}"),
+            5,
+            "a.b is not allowed here: variants must be a table (`name: settings`)",
+        ),
+        (
+            (URL, "variants:", "  b:", "    sessions: {}"),
+            6,
+            "b has an unknown key 'sessions'; did you mean session?",
+        ),
     ],
-)  # fmt: skip
+)
 def test_each_error_in_a_target_has_its_line_and_remedy(
     tmp_path: Path, lines: tuple[str, ...], line: int, words: str
 ) -> None:
@@ -348,7 +503,11 @@ def test_each_error_outside_of_targets_is_reported(tmp_path: Path, text: str, wo
 
 
 def test_an_invalid_header_value_is_reported_with_the_line_of_the_target(tmp_path: Path) -> None:
-    for line in ("api_key_env: BROKEN", "headers: {a: '${BROKEN}'}", "proxy: http://me:${BROKEN}@p"):
+    for line in (
+        "api_key_env: BROKEN",
+        "headers: {a: '${BROKEN}'}",
+        "proxy: http://me:${BROKEN}@p",
+    ):
         message = refusal_of(tmp_path, URL, line, environ={"BROKEN": f"{SECRET} {SECRET}"})
 
         assert message.startswith("targets.yaml:2:3: ")

@@ -33,7 +33,11 @@ def target(url: str, **options: Any) -> Target:
 def test_an_outbound_proxy_is_a_sip_uri_and_shown() -> None:
     found = target("sip:a@b.example", proxy="sip:proxy.example;transport=tcp")
 
-    assert found.network_path.sip_proxy == found.network_path.proxy_name == "sip:proxy.example:5060;transport=tcp"
+    assert (
+        found.network_path.sip_proxy
+        == found.network_path.proxy_name
+        == "sip:proxy.example:5060;transport=tcp"
+    )
     assert not target("sip:a@localhost", proxy="sip:proxy.example").loopback
     assert target("sip:a@b.example", proxy="sip:localhost").far_host == "b.example"
     assert target("sip:a@localhost", proxy="sip:127.0.0.1").loopback
@@ -57,13 +61,20 @@ def test_a_telephone_has_no_notice_that_no_key_is_sent() -> None:
 
 
 def test_an_azure_endpoint_is_no_telephone() -> None:
-    environment = {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com", "AZURE_OPENAI_DEPLOYMENT_NAME": "d"}
-    with pytest.raises(SettingError, match="--dialect sip is for an agent: set --url to its SIP URI,"):
+    environment = {
+        "AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com",
+        "AZURE_OPENAI_DEPLOYMENT_NAME": "d",
+    }
+    with pytest.raises(
+        SettingError, match="--dialect sip is for an agent: set --url to its SIP URI,"
+    ):
         resolve_targets(environment | {"AZURE_OPENAI_API_KEY": "k"}, ServiceOptions(dialect="sip"))
 
 
 def test_the_ports_of_rtp_are_even() -> None:
-    assert target("sip:a@b.example", rtp_ports="20001-20005").network_path.rtp_ports == range(20_002, 20_005, 2)
+    assert target("sip:a@b.example", rtp_ports="20001-20005").network_path.rtp_ports == range(
+        20_002, 20_005, 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,22 +101,46 @@ def test_audio_is_encrypted_if_the_setting_or_else_tls_requires_it(
     [
         ("sip:a@b.example;transport=sctp", {}, "has the transport sctp: use udp, tcp or tls"),
         ("sip:a@b.example:70000", {}, "port that is not from 1 to 65535"),
-        ("sip:a:secret@b.example", {}, "--url contains a password, .* set --api-key-env to the name of a variable"),
+        (
+            "sip:a:secret@b.example",
+            {},
+            "--url contains a password, .* set --api-key-env to the name of a variable",
+        ),
         ("sip:a@b.example", {"proxy": "sip:a:secret@p"}, "--proxy contains a password"),
         ("sip:a@", {}, "--url names no host after the @, e.g. sip:"),
         ("sip:", {}, "--url names no host, e.g. sip:"),
-        ("sip:a@b.example?subject=x", {}, "--url is not a valid SIP URI: its form is sip:USER@HOST:PORT"),
-        ("sip:a@b.example?to=x@y", {}, "--url is not a valid SIP URI: its form is sip:USER@HOST:PORT"),
+        (
+            "sip:a@b.example?subject=x",
+            {},
+            "--url is not a valid SIP URI: its form is sip:USER@HOST:PORT",
+        ),
+        (
+            "sip:a@b.example?to=x@y",
+            {},
+            "--url is not a valid SIP URI: its form is sip:USER@HOST:PORT",
+        ),
         ("sip:" + "\u00fc" * 90 + "@h", {}, "--url is too long"),
         ("tel:+15550100", {}, r"write it with its SIP server, as sip:\+15550100@HOST$"),
         ("tel:+15550100", {"proxy": "sip:p@127.0.0.1:1;lr"}, r"as sip:\+15550100@127.0.0.1:1;lr$"),
         ("tel:+15550100", {"proxy": "sip:a:secret@p"}, r"as sip:\+15550100@HOST$"),
-        ("sip:a@b.example", {"proxy": "http://proxy.example:3128"}, "--proxy must begin with sip: or sips:"),
+        (
+            "sip:a@b.example",
+            {"proxy": "http://proxy.example:3128"},
+            "--proxy must begin with sip: or sips:",
+        ),
         ("sip:a@b.example", {"dialect": "twilio"}, "but --dialect is twilio: set --dialect to sip"),
         ("ws://localhost:1/agent/twilio", {"dialect": "sip"}, "--url must be a SIP URI"),
-        ("sip:a@b.example", {"api_key_env": "LOGIN"}, "--auth must be basic for telephone calls, with user:password"),
+        (
+            "sip:a@b.example",
+            {"api_key_env": "LOGIN"},
+            "--auth must be basic for telephone calls, with user:password",
+        ),
         ("sip:a@b.example", {"auth": "entra"}, "--auth must be basic for telephone calls"),
-        ("sip:a@b.example", {"auth": "basic", "api_key_env": "KEY"}, "--api-key-env names a variable that does not"),
+        (
+            "sip:a@b.example",
+            {"auth": "basic", "api_key_env": "KEY"},
+            "--api-key-env names a variable that does not",
+        ),
         ("sip:a@b.example", {"rtp_ports": "20000-20000"}, "must be a range"),
         ("sip:a@b.example", {"rtp_ports": "80-100"}, "must be a range"),
         ("sip:a@b.example", {"rtp_ports": "20000-70000"}, "must be a range"),
@@ -114,15 +149,29 @@ def test_audio_is_encrypted_if_the_setting_or_else_tls_requires_it(
         ("sip:a@b.example", {"srtp": "dtls"}, "--srtp must be none or required"),
         ("sip:a@b.example;maddr=192.0.2.9", {}, "--url has maddr, which names another host"),
         ("sip:a@b.example;MAddr=192.0.2.9", {}, "--url has maddr, which names another host"),
-        ("sip:a@b.example;%6daddr=192.0.2.9", {}, "--url has a parameter twice, or a percent sign in the name"),
+        (
+            "sip:a@b.example;%6daddr=192.0.2.9",
+            {},
+            "--url has a parameter twice, or a percent sign in the name",
+        ),
         ("sip:a@b.example;transport=tls;transport=udp", {}, "--url has a parameter twice"),
         ("sip:a@b.example", {"proxy": "sip:p.example;lr;maddr=192.0.2.9"}, "--proxy has maddr"),
-        ("sip:a@b.example", {"call_hosts": "a b"}, "--call-hosts must have hosts, or hosts and ports"),
+        (
+            "sip:a@b.example",
+            {"call_hosts": "a b"},
+            "--call-hosts must have hosts, or hosts and ports",
+        ),
         ("sip:a@b.example", {"call_hosts": "c.example:70000"}, "--call-hosts must have hosts"),
-        ("ws://localhost:1/agent/pcm", {"call_hosts": "c.example"}, "--call-hosts is only for telephone calls"),
+        (
+            "ws://localhost:1/agent/pcm",
+            {"call_hosts": "c.example"},
+            "--call-hosts is only for telephone calls",
+        ),
     ],
 )
-def test_an_address_that_cannot_be_called_is_refused(url: str, options: dict[str, str], problem: str) -> None:
+def test_an_address_that_cannot_be_called_is_refused(
+    url: str, options: dict[str, str], problem: str
+) -> None:
     with pytest.raises((SettingError, UsageError), match=problem) as caught:
         target(url, **options)
 
@@ -131,12 +180,29 @@ def test_an_address_that_cannot_be_called_is_refused(url: str, options: dict[str
 
 @pytest.mark.parametrize(
     "user",
-    ["", "%zz", "50%", "a{b}", "${X Y}", "a?b", "a\n", "a\r\nX y", "\x7f", "a\u200bb", "\u2028", "\udc80"],
+    [
+        "",
+        "%zz",
+        "50%",
+        "a{b}",
+        "${X Y}",
+        "a?b",
+        "a\n",
+        "a\r\nX y",
+        "\x7f",
+        "a\u200bb",
+        "\u2028",
+        "\udc80",
+    ],
 )
 def test_a_user_that_cannot_be_called_is_refused_in_one_line(user: str) -> None:
-    for url, options in ((f"sip:{user}@b.example", {}), ("sip:a@b.example", {"proxy": f"sip:{user}@p.example"})):
+    for url, options in (
+        (f"sip:{user}@b.example", {}),
+        ("sip:a@b.example", {"proxy": f"sip:{user}@p.example"}),
+    ):
         with pytest.raises(
-            UsageError, match=r"is not a valid SIP URI: its form is|must be Unicode text|has \$\{ without"
+            UsageError,
+            match=r"is not a valid SIP URI: its form is|must be Unicode text|has \$\{ without",
         ) as caught:
             target(url, **options)
         assert "\n" not in str(caught.value)
@@ -168,7 +234,8 @@ def test_a_host_or_a_parameter_that_cannot_be_called_is_refused(host: str) -> No
 
 
 CALLABLE = st.from_regex(
-    r"sips?:([A-Za-z0-9+*#._~!&=$,/%-]{1,6}@)?[A-Za-z0-9.:\[\]-]{1,12}(;[A-Za-z0-9=%]{1,8}){0,2}", fullmatch=True
+    r"sips?:([A-Za-z0-9+*#._~!&=$,/%-]{1,6}@)?[A-Za-z0-9.:\[\]-]{1,12}(;[A-Za-z0-9=%]{1,8}){0,2}",
+    fullmatch=True,
 )
 
 
@@ -184,7 +251,11 @@ def test_each_accepted_url_is_called_at_the_host_that_it_names(url: str) -> None
     called = call_address(found.connection_url("0" * 32))
     hop, transport = hop_of(found.connection_url("0" * 32), "UDP")
 
-    assert (hop.host.strip("[]"), hop.port, transport) == (called.host, called.port, called.transport)
+    assert (hop.host.strip("[]"), hop.port, transport) == (
+        called.host,
+        called.port,
+        called.transport,
+    )
     assert (called.host, called.port) == (found.host, found.port)
 
 
@@ -194,18 +265,41 @@ def test_the_zone_of_an_address_decides_where_the_call_goes_and_is_not_sent() ->
         assert (found.url, found.network_path.address) == ("sip:a@[fe80::1]:5070", "fe80::1%eth0")
 
     proxied = target("sip:a@[fe80::1%eth0]", proxy="sip:[fe80::2%eth1]")
-    assert (proxied.network_path.address, proxied.network_path.sip_proxy) == ("fe80::2%eth1", "sip:[fe80::2]:5060")
-    assert target("sip:a@[fe80::1%eth0]", resolve="fe80::3%eth0").network_path.address == "fe80::3%eth0"
+    assert (proxied.network_path.address, proxied.network_path.sip_proxy) == (
+        "fe80::2%eth1",
+        "sip:[fe80::2]:5060",
+    )
+    assert (
+        target("sip:a@[fe80::1%eth0]", resolve="fe80::3%eth0").network_path.address
+        == "fe80::3%eth0"
+    )
 
 
 @pytest.mark.parametrize(
     "name",
-    ["From", "to", "VIA", "Call-ID", "CSeq", "Contact", "Route", "Max-Forwards", "Content-Type", "f", "i", "Supported"],
+    [
+        "From",
+        "to",
+        "VIA",
+        "Call-ID",
+        "CSeq",
+        "Contact",
+        "Route",
+        "Max-Forwards",
+        "Content-Type",
+        "f",
+        "i",
+        "Supported",
+    ],
 )
 def test_a_header_that_sip_itself_sets_is_refused_before_the_run(tmp_path: Path, name: str) -> None:
     file = tmp_path / "targets.yaml"
-    file.write_text(f"targets:\n  a: {{service: sip, url: 'sip:a@b.example', headers: {{{name}: x}}}}\n")
-    with pytest.raises(ScriptError, match=rf"targets.yaml:2:\d+: headers must not set {name}: SIP itself sets it"):
+    file.write_text(
+        f"targets:\n  a: {{service: sip, url: 'sip:a@b.example', headers: {{{name}: x}}}}\n"
+    )
+    with pytest.raises(
+        ScriptError, match=rf"targets.yaml:2:\d+: headers must not set {name}: SIP itself sets it"
+    ):
         resolve_targets({}, ServiceOptions(targets=("a",), target_file=file))
 
 
@@ -213,7 +307,9 @@ def test_a_run_needs_a_pair_of_ports_for_each_call_at_the_same_time() -> None:
     telephone = target("sip:a@b.example", rtp_ports="20000-20019")
 
     check_ports(Concurrency(10, 1, 2), [telephone], "--users")
-    with pytest.raises(UsageError, match=r"from 20000 to 20019 are for 10 calls at the same time.* lower --stages$"):
+    with pytest.raises(
+        UsageError, match=r"from 20000 to 20019 are for 10 calls at the same time.* lower --stages$"
+    ):
         check_ports(Concurrency(11, 1, 2), [telephone], "--stages")
     with pytest.raises(UsageError, match="up to 20"):
         check_ports(Concurrency(10, 2, 1), [telephone, telephone], "--users")

@@ -1,4 +1,6 @@
-"""A third kind of connection: a service that has one is measured without an edit of the code about targets."""
+"""A third kind of connection: a service that has one is measured without an edit of the code
+about targets.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,16 @@ from tests.helpers import resolve_target
 from tests.memory_transport import MemoryTransport
 
 OFFER = Link(
-    ("http", "https"), ("offer", "turn"), "HTTP 201", "media servers", "https://HOST/PATH",
-    settings=("rtp_ports",), title="calls by offer", has_media=True, sockets=2,
-)  # fmt: skip
+    ("http", "https"),
+    ("offer", "turn"),
+    "HTTP 201",
+    "media servers",
+    "https://HOST/PATH",
+    settings=("rtp_ports",),
+    title="calls by offer",
+    has_media=True,
+    sockets=2,
+)
 URL = "https://api.openai.com/v1/realtime?model=m"
 
 

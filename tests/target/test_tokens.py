@@ -1,6 +1,7 @@
 """The keyring.
 
-Tokens are renewed in time, are shared by targets that have the same sign-in, and are never displayed.
+Tokens are renewed in time, are shared by targets that have the same sign-in, and are never
+displayed.
 """
 
 from __future__ import annotations
@@ -107,8 +108,14 @@ def open_keyring() -> Iterator[Opening]:
 
 def test_the_tokens_of_mcp_servers_replace_their_placeholders_and_are_redacted() -> None:
     secret = 'to"ken\\of-docs'
-    keyring = Keyring([], mcp_tokens=[Credential("DOCS", secret), Credential("CRM", "token-of-crm")])
-    settings = {"a": secret_placeholder("DOCS"), "b": secret_placeholder("CRM"), "c": secret_placeholder("OTHER")}
+    keyring = Keyring(
+        [], mcp_tokens=[Credential("DOCS", secret), Credential("CRM", "token-of-crm")]
+    )
+    settings = {
+        "a": secret_placeholder("DOCS"),
+        "b": secret_placeholder("CRM"),
+        "c": secret_placeholder("OTHER"),
+    }
 
     filled = keyring.fill(json.dumps(settings).encode())
     assert json.loads(filled) == {"a": secret, "b": "token-of-crm", "c": "{secret:OTHER}"}
@@ -152,7 +159,9 @@ def test_each_failed_renewal_and_the_recovery_are_reported_once(
     assert all(text.startswith("the endpoint is down (") for _, text in incidents[:-1])
 
 
-def test_the_pause_after_failures_doubles_and_leaves_time_before_the_token_ends(open_keyring: Opening) -> None:
+def test_the_pause_after_failures_doubles_and_leaves_time_before_the_token_ends(
+    open_keyring: Opening,
+) -> None:
     keyring = open_keyring(TARGET, fetch=Issuer(life_s=1_000))
     sign_in = keyring._renewers[ENTRA]
     pauses = []
@@ -166,14 +175,23 @@ def test_without_a_valid_token_a_waiting_call_fails_with_the_reason(open_keyring
     issuer = Issuer(life_s=0.2)
     keyring = open_keyring(TARGET, fetch=issuer)
     issuer.problem = "the endpoint is down"
-    until(lambda: keyring._renewers[ENTRA]._living() is None and keyring._renewers[ENTRA]._failures > 0)
+    until(
+        lambda: (
+            keyring._renewers[ENTRA]._living() is None and keyring._renewers[ENTRA]._failures > 0
+        )
+    )
 
     with pytest.raises(ConnectError) as caught:
         keyring.header(TARGET, 0.05)
-    assert (caught.value.outcome, caught.value.detail) == ("connect_failed:token", "the endpoint is down")
+    assert (caught.value.outcome, caught.value.detail) == (
+        "connect_failed:token",
+        "the endpoint is down",
+    )
 
 
-def test_a_waiting_call_gets_the_next_token(open_keyring: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_call_gets_the_next_token(
+    open_keyring: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tokens, "MAX_OUTAGE_BACKOFF_S", 0.02)
     issuer = Issuer(life_s=0.2)
     keyring = open_keyring(TARGET, fetch=issuer)
@@ -190,7 +208,9 @@ def test_a_waiting_call_gets_the_next_token(open_keyring: Opening, monkeypatch: 
     assert got == [("Authorization", f"Bearer secret-token-{issuer.asked}")]
 
 
-def test_a_renewal_that_hangs_is_a_failure(open_keyring: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renewal_that_hangs_is_a_failure(
+    open_keyring: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tokens, "FETCH_LIMIT_S", 0.2)
     monkeypatch.setattr(tokens, "MAX_OUTAGE_BACKOFF_S", 0.02)
     issuer, incidents = Issuer(life_s=0.3), Incidents()
@@ -221,7 +241,9 @@ def test_a_call_without_a_token_has_the_time_since_the_last_request(open_keyring
     issuer.hangs.clear()
     until(lambda: sign_in._living() is None and issuer.asked > 1)
 
-    with pytest.raises(ConnectError, match="no token was received; the next one was requested 0 s ago"):
+    with pytest.raises(
+        ConnectError, match="no token was received; the next one was requested 0 s ago"
+    ):
         keyring.header(TARGET, 0.01)
     issuer.hangs.set()
 
@@ -287,39 +309,57 @@ def test_each_secret_of_each_target_is_hidden(open_keyring: Opening) -> None:
     )
     keyring = open_keyring(target, TARGET, fetch=Issuer())
     in_base64 = base64.b64encode(b"someone:password-of-proxy").decode()
-    text = f"the-key-itself, team header-secret, password-of-proxy, {in_base64}, secret-token-1, rtbench/1"
+    text = (
+        f"the-key-itself, team header-secret, password-of-proxy, {in_base64}, secret-token-1,"
+        " rtbench/1"
+    )
 
     assert keyring.redact(text) == "***, team ***, ***, ***, ***, rtbench/1"
 
 
 def test_each_spelling_of_proxy_credentials_is_hidden() -> None:
-    with_password = build_target(None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "ann", "p@ss/word:x")))
-    by_token = build_target(None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "a-token-as-user")))
+    with_password = build_target(
+        None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "ann", "p@ss/word:x"))
+    )
+    by_token = build_target(
+        None, network_path=NetworkPath(proxy=Proxy("http", "p", 1, "a-token-as-user"))
+    )
     keyring = Keyring([with_password, by_token])
     basic = base64.b64encode(b"a-token-as-user:").decode()
 
-    assert keyring.redact(f"p@ss/word:x, p%40ss%2Fword%3Ax, a-token-as-user, {basic}") == "***, ***, ***, ***"
+    assert (
+        keyring.redact(f"p@ss/word:x, p%40ss%2Fword%3Ax, a-token-as-user, {basic}")
+        == "***, ***, ***, ***"
+    )
 
 
 KEY = "sk-a-key-that-nobody-may-see"
 
 
-@pytest.mark.parametrize("quoted", [f"{KEY}: bad {KEY}!", f"bad {KEY[:12]}"], ids=["complete", "truncated"])
+@pytest.mark.parametrize(
+    "quoted", [f"{KEY}: bad {KEY}!", f"bad {KEY[:12]}"], ids=["complete", "truncated"]
+)
 def test_a_key_that_the_refusal_of_a_key_for_calls_quotes_is_hidden(
     monkeypatch: pytest.MonkeyPatch, quoted: str
 ) -> None:
-    """The text that a refusal becomes ends with a bracket, so a truncated key is no longer at its end."""
+    """The text that a refusal becomes ends with a bracket, so a truncated key is no longer at
+    its end.
+    """
 
     def refuse(*_: object) -> CallKey:
         raise ConnectError("connect_failed:401", f"HTTP 401: {quoted}")
 
-    monkeypatch.setattr(tokens, "CALL_KEYS", {WEBRTC: CallKeyKind("ephemeral key", "check the key", refuse)})
+    monkeypatch.setattr(
+        tokens, "CALL_KEYS", {WEBRTC: CallKeyKind("ephemeral key", "check the key", refuse)}
+    )
     path = NetworkPath(offer="ephemeral")
     target = build_target(Credential("api-key", KEY), link=WEBRTC, network_path=path)
 
     with pytest.raises(UsageError) as caught:
         Keyring([target]).open()
-    assert str(caught.value).startswith("no ephemeral key for calls over WebRTC (connect_failed:401: HTTP 401: ")
+    assert str(caught.value).startswith(
+        "no ephemeral key for calls over WebRTC (connect_failed:401: HTTP 401: "
+    )
     assert KEY[:8] not in str(caught.value)
 
 
@@ -344,14 +384,18 @@ def test_a_key_whose_end_is_not_plausible_is_renewed_as_one_without_an_end(
         issued[0] += 1
         return CallKey(f"ek-{issued[0]}", end_s(utc_ns() / NS_PER_S))
 
-    monkeypatch.setattr(tokens, "CALL_KEYS", {WEBRTC: CallKeyKind("ephemeral key", "check the key", issue)})
+    monkeypatch.setattr(
+        tokens, "CALL_KEYS", {WEBRTC: CallKeyKind("ephemeral key", "check the key", issue)}
+    )
     monkeypatch.setattr(tokens, "MIN_KEY_LIFE_S", 1)
     target = build_target(None, link=WEBRTC, network_path=NetworkPath(offer="ephemeral"))
     keyring = Keyring([target])
     keyring.open()
     try:
         left = keyring.call_key_seconds_left(target)
-        assert left is None if left_s is None else left is not None and left_s - 5 < left < left_s + 2
+        assert (
+            left is None if left_s is None else left is not None and left_s - 5 < left < left_s + 2
+        )
         if left_s is None:
             until(lambda: issued[0] > 1)
     finally:
@@ -364,7 +408,9 @@ def test_the_pause_before_a_renewal_is_one_that_a_timer_can_wait_for(open_keyrin
     assert keyring._renewers[ENTRA]._pause_s() < threading.TIMEOUT_MAX
 
 
-@pytest.mark.parametrize("url", ["http://ann:pass@proxy:1/", "wss://token@host", "http://a:b@c@proxy"])
+@pytest.mark.parametrize(
+    "url", ["http://ann:pass@proxy:1/", "wss://token@host", "http://a:b@c@proxy"]
+)
 def test_user_info_of_urls_is_hidden(url: str) -> None:
     host = url.rpartition("@")[2]
 
@@ -380,7 +426,10 @@ def test_with_a_sign_in_passwords_of_environment_proxies_are_hidden(
     monkeypatch.setenv("https_proxy", "http://ann:no/url:at%20all@proxy")
     keyring = open_keyring(TARGET, fetch=Issuer())
 
-    assert keyring.redact("Failed to parse: no/url:at%20all, no/url:at all") == "Failed to parse: ***, ***"
+    assert (
+        keyring.redact("Failed to parse: no/url:at%20all, no/url:at all")
+        == "Failed to parse: ***, ***"
+    )
 
 
 def test_each_token_that_a_session_may_have_used_is_hidden(

@@ -18,12 +18,17 @@ URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
 
 
 def target(url: str = URL, transport: str | None = "webrtc", **options: Any) -> Target:
-    (found,) = resolve_targets({}, ServiceOptions(url=url, transport=transport, api_key_env=None, **options))
+    (found,) = resolve_targets(
+        {}, ServiceOptions(url=url, transport=transport, api_key_env=None, **options)
+    )
     return found
 
 
 def test_webrtc_changes_the_transport_and_not_the_address() -> None:
-    calls, messages = target(call_hosts=("203.0.113.4",), codec="PCMA"), target(transport="websocket")
+    calls, messages = (
+        target(call_hosts=("203.0.113.4",), codec="PCMA"),
+        target(transport="websocket"),
+    )
 
     assert (calls.link, messages.link) == (WEBRTC, WEBSOCKET)
     assert calls.url == messages.url == URL
@@ -44,7 +49,9 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
     (notice,) = target(AGENT, dialect="webrtc", compression="deflate").notices
     assert notice == "--compression is not used by agents over WebRTC"
     for transport in ("webrtc", None):
-        agent, narrow = (target(AGENT, transport, dialect="webrtc", codec=codec) for codec in (None, "PCMA"))
+        agent, narrow = (
+            target(AGENT, transport, dialect="webrtc", codec=codec) for codec in (None, "PCMA")
+        )
         assert (agent.link, agent.url, agent.loopback) == (WEBRTC_AGENT, AGENT, True)
         assert (agent.dialect.name, agent.network_path.codecs) == ("webrtc", ("OPUS",))
         assert (narrow.link, narrow.dialect.name, narrow.network_path.codecs) == (
@@ -57,16 +64,32 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
 @pytest.mark.parametrize(
     ("url", "options", "problem"),
     [
-        ("http://bot.example/api/offer", {"dialect": "webrtc"}, "must begin with https://: http:// is for servers on"),
-        (AGENT, {"transport": None}, "must begin with wss://, because .* http:// is for --dialect webrtc"),
+        (
+            "http://bot.example/api/offer",
+            {"dialect": "webrtc"},
+            "must begin with https://: http:// is for servers on",
+        ),
+        (
+            AGENT,
+            {"transport": None},
+            "must begin with wss://, because .* http:// is for --dialect webrtc",
+        ),
         (
             "ws://127.0.0.1:7860/api/offer",
             {"dialect": "webrtc"},
             "must begin with https://, because the dialect webrtc",
         ),
         (AGENT, {"dialect": "webrtc", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
-        (AGENT, {"dialect": "webrtc", "turn_server": "turn:a.example"}, "--turn-server needs --turn-login-env"),
-        (AGENT, {"dialect": "webrtc", "turn_login_env": "A"}, "--turn-login-env needs --turn-server"),
+        (
+            AGENT,
+            {"dialect": "webrtc", "turn_server": "turn:a.example"},
+            "--turn-server needs --turn-login-env",
+        ),
+        (
+            AGENT,
+            {"dialect": "webrtc", "turn_login_env": "A"},
+            "--turn-login-env needs --turn-server",
+        ),
         (
             AGENT,
             {"dialect": "webrtc", "turn_server": "turn:a.example", "turn_login_env": "NONE"},
@@ -78,8 +101,16 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
             "--turn-server is only for calls over WebRTC",
         ),
         (AGENT, {"dialect": "webrtc", "srtp": "required"}, "--srtp is only for telephone calls"),
-        ("wss://api.openai.com/v1/live/sessions", {"offer": "sdp"}, "--offer is only for calls over WebRTC"),
-        ("ws://localhost:5050/ws", {"dialect": "twilio"}, "needs the dialect ga or gpt-live, not twilio"),
+        (
+            "wss://api.openai.com/v1/live/sessions",
+            {"offer": "sdp"},
+            "--offer is only for calls over WebRTC",
+        ),
+        (
+            "ws://localhost:5050/ws",
+            {"dialect": "twilio"},
+            "needs the dialect ga or gpt-live, not twilio",
+        ),
         (URL, {"dialect": "preview"}, "needs the dialect ga or gpt-live, not preview"),
         (
             "sip:agent@127.0.0.1",
@@ -89,17 +120,25 @@ def test_the_scheme_of_an_agent_selects_its_transport() -> None:
         (URL, {"proxy": "http://proxy.example:3128"}, "--proxy must be none for calls over WebRTC"),
         (f"{URL.partition('?')[0]}?intent=transcription", {}, "only transcribes"),
         (URL, {"transport": "websocket", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
-        ("sip:agent@localhost", {"transport": "websocket", "offer": "sdp"}, "--offer is only for calls over WebRTC"),
+        (
+            "sip:agent@localhost",
+            {"transport": "websocket", "offer": "sdp"},
+            "--offer is only for calls over WebRTC",
+        ),
     ],
 )
-def test_what_cannot_be_called_over_webrtc_is_refused(url: str, options: dict[str, Any], problem: str) -> None:
+def test_what_cannot_be_called_over_webrtc_is_refused(
+    url: str, options: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(UsageError, match=problem):
         target(url, **{"transport": "webrtc", **options})
 
 
 def test_a_turn_server_has_the_login_of_its_variable_which_is_hidden() -> None:
     environ = {"TURN": "1790000000:a-caller:a-long-secret"}
-    options = ServiceOptions(url=AGENT, dialect="webrtc", turn_server="turns:turn.example.com", turn_login_env="TURN")
+    options = ServiceOptions(
+        url=AGENT, dialect="webrtc", turn_server="turns:turn.example.com", turn_login_env="TURN"
+    )
     (found,) = resolve_targets(environ, options)
     server, text = found.network_path.turn, "quoted: a-long-secret"
 

@@ -28,7 +28,9 @@ class Files:
     locked: Path
 
 
-def write_client(folder: Path, begins: timedelta = -HOUR, ends: timedelta = HOUR, host: str = "a.test") -> Files:
+def write_client(
+    folder: Path, begins: timedelta = -HOUR, ends: timedelta = HOUR, host: str = "a.test"
+) -> Files:
     """Write a self-signed certificate for a client or a server.
 
     `begins` and `ends` are the limits of its validity, relative to now.
@@ -56,5 +58,7 @@ def write_client(folder: Path, begins: timedelta = -HOUR, ends: timedelta = HOUR
     files.certificate.write_bytes(chain)
     files.key.write_bytes(plain)
     files.both.write_bytes(plain + chain)
-    files.locked.write_bytes(key.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(PASSWORD)))
+    files.locked.write_bytes(
+        key.private_bytes(pem, pkcs8, serialization.BestAvailableEncryption(PASSWORD))
+    )
     return files

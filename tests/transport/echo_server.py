@@ -35,7 +35,9 @@ def serving(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> I
 
 
 def echoed(transport: WebSocket) -> NetworkMeasured | None:
-    """Send a message, receive its echo, and close the connection. Return the kernel's data about the network path."""
+    """Send a message, receive its echo, and close the connection. Return the kernel's data about
+    the network path.
+    """
     transport.send(b"hello")
     (came,) = receive(transport, monotonic_ns() + GUARD_S * 1_000 * MS)
     network = transport.network()

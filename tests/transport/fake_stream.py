@@ -44,11 +44,13 @@ def read(data: bytes, place: int = 0, *, complete: bool = True, kernel: bool = T
 class FakeStream:
     """A `bench.transport.tcp.ByteStream` that returns the given reads, and then None.
 
-    It accepts the upgrade, and then sends `tail`. If `answer` is given, it sends `answer` instead of the acceptance. If
-    `ends`, the stream is closed after that.
+    It accepts the upgrade, and then sends `tail`. If `answer` is given, it sends `answer` instead
+    of the acceptance. If `ends`, the stream is closed after that.
     """
 
-    def __init__(self, answer: bytes | None = None, *, tail: bytes = b"", ends: bool = False) -> None:
+    def __init__(
+        self, answer: bytes | None = None, *, tail: bytes = b"", ends: bool = False
+    ) -> None:
         self.reads: deque[SocketRead] = deque()
         self.written = b""
         self.closed = 0
@@ -79,7 +81,12 @@ class FakeStream:
         return not self.broken
 
     def receive_until(
-        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self,
+        until_ns: int,
+        on_read: TakeRead,
+        sender: PacedSender | None = None,
+        *,
+        polled: bool = False,
     ) -> bool:
         while (read := self.read(until_ns)) is not None:
             if on_read(read):
@@ -108,7 +115,9 @@ class FakeStream:
         return None if self.broken or self.full else self.write(data, stamped=stamped)
 
     def send_chunks(
-        self, keep: Callable[[int, bytes, int], None], encrypt: Callable[[bytes], bytes] | None = None
+        self,
+        keep: Callable[[int, bytes, int], None],
+        encrypt: Callable[[bytes], bytes] | None = None,
     ) -> None:
         return
 
@@ -140,7 +149,9 @@ def opened(
     stream: FakeStream | None = None, headers: Iterable[tuple[str, str]] = (), limit: int = LIMIT
 ) -> tuple[WebSocket, FakeStream]:
     stream = stream or FakeStream()
-    socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), limit))
+    socket = WebSocket(
+        stream, client_protocol(parse_uri("ws://service.example/v1/realtime?model=m"), limit)
+    )
     socket.upgrade(headers, Timeouts(), ConnectTimings({"connect_start": 1}))
     return socket, stream
 

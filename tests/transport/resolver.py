@@ -11,8 +11,11 @@ import pytest
 from bench.transport import connect
 
 
-def use_resolver(monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], object], *, threads: int = 500) -> None:
-    """Replace the resolver of the system. `resolve` is called for each name, and may block its thread.
+def use_resolver(
+    monkeypatch: pytest.MonkeyPatch, resolve: Callable[[str], object], *, threads: int = 500
+) -> None:
+    """Replace the resolver of the system. `resolve` is called for each name, and may block its
+    thread.
 
     Every name resolves to loopback.
     """

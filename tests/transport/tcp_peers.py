@@ -84,7 +84,9 @@ class Peer:
 
 
 @contextmanager
-def connected(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[ByteStream, Peer]]:
+def connected(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> Iterator[tuple[ByteStream, Peer]]:
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, server_context if tls else None)
@@ -110,14 +112,18 @@ def accept_upgrade(sock: Any) -> None:
 
 
 @contextmanager
-def connected_websocket(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[WebSocket, Peer]]:
+def connected_websocket(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> Iterator[tuple[WebSocket, Peer]]:
     """Open a WebSocket connection. Yield it and its peer, which follows the orders of the test."""
     server_context, ca = certificate
     with listener() as listening:
         peer = Peer(listening, server_context if tls else None)
         peer.order(accept_upgrade)
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{listening.getsockname()[1]}/v1/realtime"
-        transport = open_websocket(url, [], tls_context(str(ca)) if tls else None, ENOUGH, ConnectTimings())
+        transport = open_websocket(
+            url, [], tls_context(str(ca)) if tls else None, ENOUGH, ConnectTimings()
+        )
         peer.report()
         try:
             yield transport, peer

@@ -1,4 +1,6 @@
-"""Refusals of a connection. The header contains all that is needed, and the received part of the body is reported."""
+"""Refusals of a connection. The header contains all that is needed, and the received part of the
+body is reported.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.transport.challenges import challenges
-from bench.transport.parser import HttpResponse, complete_chunks, read_response, refusal, service_message, unchunked
+from bench.transport.parser import (
+    HttpResponse,
+    complete_chunks,
+    read_response,
+    refusal,
+    service_message,
+    unchunked,
+)
 from tests.examples import thorough
 
 BODY = b'{"error":{"code":"429","message":"Slow down."}}'
 
 
-def answered(*headers: str, body: bytes = BODY, status_line: str = "HTTP/1.1 429 Too Many Requests") -> HttpResponse:
+def answered(
+    *headers: str, body: bytes = BODY, status_line: str = "HTTP/1.1 429 Too Many Requests"
+) -> HttpResponse:
     answer = read_response("\r\n".join([status_line, *headers]).encode() + b"\r\n\r\n" + body)
     assert answer is not None
     return answer
@@ -69,7 +80,10 @@ def test_chunks_are_complete_with_the_last_one_also_if_they_are_checked_as_they_
     parts: list[bytes], data: st.DataObject
 ) -> None:
     whole, at = in_chunks(*parts), 0
-    for arrived in [*sorted(data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=5))), len(whole)]:
+    for arrived in [
+        *sorted(data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=5))),
+        len(whole),
+    ]:
         at, is_complete = complete_chunks(whole[:arrived], at)
         assert is_complete == (arrived == len(whole))
 
@@ -96,7 +110,10 @@ def test_any_bytes_are_a_response_or_none(data: bytes) -> None:
         (b'["a"]', '["a"]'),
         (b"\xff\xfe", "\ufffd\ufffd"),
         (
-            b"<html><head><title>No</title><style>b{}</style></head><!-- x --><body>AI &amp; games</body>",
+            (
+                b"<html><head><title>No</title><style>b{}</style></head><!-- x --><body>AI &amp;"
+                b" games</body>"
+            ),
             "No AI & games",
         ),
         (b"<p>cut <script>alert(1)", "cut"),
@@ -109,7 +126,12 @@ def test_a_body_is_quoted(body: bytes, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"error": {"message": "\\ud800"}}', b"\xed\xa0\x80", pytest.param(b"[" * 100_000, id="deep")]
+    "body",
+    [
+        b'{"error": {"message": "\\ud800"}}',
+        b"\xed\xa0\x80",
+        pytest.param(b"[" * 100_000, id="deep"),
+    ],
 )
 def test_the_message_of_any_body_can_be_encoded(body: bytes) -> None:
     assert isinstance(service_message(body).encode(), bytes)
@@ -122,17 +144,35 @@ def test_the_message_of_any_body_can_be_encoded(body: bytes) -> None:
         ("Negotiate, NTLM", [("Negotiate", {}), ("NTLM", {})]),
         ("NTLM TlRMTVNTUAAC==, Basic", [("NTLM", {}), ("Basic", {})]),
         (
-            'AzureApiManagementKey realm="https://contoso.azure-api.net/my-api",name="api-key",type="header"',
-            [("AzureApiManagementKey",
-              {"realm": "https://contoso.azure-api.net/my-api", "name": "api-key", "type": "header"})],
+            (
+                "AzureApiManagementKey"
+                ' realm="https://contoso.azure-api.net/my-api",name="api-key",type="header"'
+            ),
+            [
+                (
+                    "AzureApiManagementKey",
+                    {
+                        "realm": "https://contoso.azure-api.net/my-api",
+                        "name": "api-key",
+                        "type": "header",
+                    },
+                )
+            ],
         ),
         (
-            'Bearer error="invalid_token", error_description="it, \\"too\\" , Basic", Digest Realm = x',
-            [("Bearer", {"error": "invalid_token", "error_description": 'it, "too" , Basic'}),
-             ("Digest", {"realm": "x"})],
+            (
+                'Bearer error="invalid_token", error_description="it, \\"too\\" , Basic", Digest'
+                " Realm = x"
+            ),
+            [
+                ("Bearer", {"error": "invalid_token", "error_description": 'it, "too" , Basic'}),
+                ("Digest", {"realm": "x"}),
+            ],
         ),
         ('=", ,', []),
     ],
-)  # fmt: skip
-def test_the_challenges_of_a_header_are_parsed(header: str, found: list[tuple[str, dict[str, str]]]) -> None:
+)
+def test_the_challenges_of_a_header_are_parsed(
+    header: str, found: list[tuple[str, dict[str, str]]]
+) -> None:
     assert challenges(header) == found

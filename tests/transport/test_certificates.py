@@ -1,4 +1,6 @@
-"""Client certificates: the certificate that the service receives, and the files that are refused."""
+"""Client certificates: the certificate that the service receives, and the files that are
+refused.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def demanding(
         yield f"wss://127.0.0.1:{port}/", folder / "ca.pem"
 
 
-VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+VERSIONS = pytest.mark.parametrize(
+    "version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +74,12 @@ def test_a_client_certificate_that_the_service_does_not_trust_is_refused_with_a_
     assert "--client-cert FILE" in caught.value.detail
 
 
-def test_a_missing_client_certificate_is_refused_with_a_remedy(files: Files, tmp_path: Path) -> None:
-    """In TLS 1.3, the handshake ends for the client before the service has checked the client's certificate."""
+def test_a_missing_client_certificate_is_refused_with_a_remedy(
+    files: Files, tmp_path: Path
+) -> None:
+    """In TLS 1.3, the handshake ends for the client before the service has checked the client's
+    certificate.
+    """
     with demanding(tmp_path, files.certificate, ssl.TLSVersion.TLSv1_3) as (url, ca):
         phases = ConnectTimings()
         with pytest.raises(ConnectError) as caught:
@@ -107,7 +115,9 @@ def test_an_untrusted_server_certificate_is_refused_with_the_remedy_for_its_caus
     assert ("--ca-file" in caught.value.detail) == (not trusted)
 
 
-def test_an_unusable_client_certificate_is_refused_in_one_line_with_the_cause(files: Files, tmp_path: Path) -> None:
+def test_an_unusable_client_certificate_is_refused_in_one_line_with_the_cause(
+    files: Files, tmp_path: Path
+) -> None:
     other = write_client(tmp_path / "other")
     words = tmp_path / "words.pem"
     words.write_text("no certificate at all")

@@ -1,4 +1,6 @@
-"""Connections through a proxy, to a chosen address, over IPv6, and with the user's own certificate authorities."""
+"""Connections through a proxy, to a chosen address, over IPv6, and with the user's own
+certificate authorities.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ def refusal(call: Callable[[], object]) -> ConnectError:
     return caught.value
 
 
-def point(proxy: RunningProxy, scheme: str, *, remote_dns: bool = True, password: str | None = None) -> Proxy:
+def point(
+    proxy: RunningProxy, scheme: str, *, remote_dns: bool = True, password: str | None = None
+) -> Proxy:
     user = None if password is None else "ann"
     return Proxy(scheme, "127.0.0.1", proxy.port, user, password, remote_dns)  # type: ignore[arg-type]
 
@@ -100,24 +104,58 @@ def point(proxy: RunningProxy, scheme: str, *, remote_dns: bool = True, password
 
 
 LED: list[Any] = [
-    # (scheme, host of the URL, its address for the proxy, its address for us, a chosen address, host requested of the
-    # proxy)
-    *(pytest.param(scheme, "service.test", "127.0.0.1", None, None, "service.test",
-                   id=f"a {scheme} proxy looks the name up") for scheme in ("http", "socks4", "socks5")),
-    *(pytest.param(scheme, "service.test", None, "127.0.0.1", None, "127.0.0.1",
-                   id=f"this process looks the name up for a {scheme} proxy") for scheme in ("socks4", "socks5")),
-    pytest.param("http", "service.test", None, None, "127.0.0.1", "127.0.0.1",
-                 id="the proxy is asked for the chosen address"),
-    *(pytest.param(scheme, "[::1]", None, None, None, "::1", id=f"IPv6, {scheme}", marks=IPV6)
-      for scheme in ("http", "socks5")),
-]  # fmt: skip
+    # (scheme, host of the URL, its address for the proxy, its address for us, a chosen address,
+    # host requested of the proxy)
+    *(
+        pytest.param(
+            scheme,
+            "service.test",
+            "127.0.0.1",
+            None,
+            None,
+            "service.test",
+            id=f"a {scheme} proxy looks the name up",
+        )
+        for scheme in ("http", "socks4", "socks5")
+    ),
+    *(
+        pytest.param(
+            scheme,
+            "service.test",
+            None,
+            "127.0.0.1",
+            None,
+            "127.0.0.1",
+            id=f"this process looks the name up for a {scheme} proxy",
+        )
+        for scheme in ("socks4", "socks5")
+    ),
+    pytest.param(
+        "http",
+        "service.test",
+        None,
+        None,
+        "127.0.0.1",
+        "127.0.0.1",
+        id="the proxy is asked for the chosen address",
+    ),
+    *(
+        pytest.param(scheme, "[::1]", None, None, None, "::1", id=f"IPv6, {scheme}", marks=IPV6)
+        for scheme in ("http", "socks5")
+    ),
+]
 
 
 @pytest.mark.parametrize(("scheme", "host", "theirs", "ours", "address", "asked"), LED)
 def test_a_proxy_connects_to_the_service_by_name_or_address(
-    scheme: str, host: str, theirs: str | None, ours: str | None, address: str | None, asked: str,
+    scheme: str,
+    host: str,
+    theirs: str | None,
+    ours: str | None,
+    address: str | None,
+    asked: str,
     names: dict[str, str],
-) -> None:  # fmt: skip
+) -> None:
     names |= {host: ours} if ours else {}
     with (
         serving(host="::1" if asked == "::1" else "127.0.0.1") as port,
@@ -134,17 +172,25 @@ def test_a_refused_connection_names_the_address_with_ipv6_in_brackets(where: str
     host, family = ("127.0.0.1", socket.AF_INET) if where == "proxy" else ("::1", socket.AF_INET6)
     with socket.create_server((host, 0), family=family) as listening:
         port = listening.getsockname()[1]
-    url, way = ("ws://127.0.0.1:1/", NetworkPath(Proxy("http", host, port))) if where == "proxy" else (
-        f"ws://[::1]:{port}/", DIRECT)  # fmt: skip
+    url, way = (
+        ("ws://127.0.0.1:1/", NetworkPath(Proxy("http", host, port)))
+        if where == "proxy"
+        else (f"ws://[::1]:{port}/", DIRECT)
+    )
     error = refusal(lambda: opened(url, way))
 
-    assert (error.outcome, error.detail) == (f"connect_failed:{where}", f"{authority(host, port)}: Connection refused")
+    assert (error.outcome, error.detail) == (
+        f"connect_failed:{where}",
+        f"{authority(host, port)}: Connection refused",
+    )
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 def test_a_proxy_accepts_a_valid_user_and_password(scheme: str) -> None:
     with serving() as port, running_proxy("ann", PASSWORD) as proxy:
-        echoed(opened(f"ws://127.0.0.1:{port}/", NetworkPath(point(proxy, scheme, password=PASSWORD))))
+        echoed(
+            opened(f"ws://127.0.0.1:{port}/", NetworkPath(point(proxy, scheme, password=PASSWORD)))
+        )
 
     assert len(proxy.asked) == proxy.connections == 1
 
@@ -152,15 +198,28 @@ def test_a_proxy_accepts_a_valid_user_and_password(scheme: str) -> None:
 @pytest.mark.parametrize(
     ("scheme", "password", "words"),
     [
-        ("http", None, "407 Proxy Authentication Required; it requires a user and a password: http://USER:PASSWORD@"),
-        ("http", "wrong-" + PASSWORD, "407 Proxy Authentication Required; it does not accept this user and password"),
+        (
+            "http",
+            None,
+            (
+                "407 Proxy Authentication Required; it requires a user and a password:"
+                " http://USER:PASSWORD@"
+            ),
+        ),
+        (
+            "http",
+            "wrong-" + PASSWORD,
+            "407 Proxy Authentication Required; it does not accept this user and password",
+        ),
         ("socks5", None, "it requires a user and a password: socks5://USER:PASSWORD@HOST:PORT"),
         ("socks5", "wrong-" + PASSWORD, "Username and password authentication failure"),
         ("socks5", "ä-" + PASSWORD, "socks5 cannot encode"),
         ("socks5", "x" * 300, "socks5 cannot encode"),
     ],
 )
-def test_a_proxy_that_rejects_the_user_is_an_error_without_the_password(scheme: str, password: str, words: str) -> None:
+def test_a_proxy_that_rejects_the_user_is_an_error_without_the_password(
+    scheme: str, password: str, words: str
+) -> None:
     with running_proxy("ann", PASSWORD) as proxy:
         phases = ConnectTimings()
         path = NetworkPath(point(proxy, scheme, password=password))
@@ -181,7 +240,9 @@ def test_a_proxy_that_rejects_the_user_is_an_error_without_the_password(scheme: 
         ("socks5", "Connection refused by destination host"),
     ],
 )
-def test_a_proxy_that_cannot_reach_the_service_is_reported_with_its_message(scheme: str, words: str) -> None:
+def test_a_proxy_that_cannot_reach_the_service_is_reported_with_its_message(
+    scheme: str, words: str
+) -> None:
     with running_proxy() as proxy:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(point(proxy, scheme))))
 
@@ -191,7 +252,9 @@ def test_a_proxy_that_cannot_reach_the_service_is_reported_with_its_message(sche
 
 @contextmanager
 def answering(*parts: bytes, ends: bool = True) -> Iterator[Proxy]:
-    """Start a proxy that answers any request with these parts. If `ends`, it then closes the connection."""
+    """Start a proxy that answers any request with these parts. If `ends`, it then closes the
+    connection.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         done = threading.Event()
 
@@ -219,7 +282,10 @@ def answering(*parts: bytes, ends: bool = True) -> Iterator[Proxy]:
         (b"HTTP/1.1 200 OK\r\n\r\nand more", "it sent data after its response"),
         (b"HTTP/1.1 403 \xff\xfe\r\n\r\n", "403 "),
         (f"HTTP/1.1 407 no {PASSWORD}\r\n\r\n".encode(), "407 no ***; it does not accept"),
-        (b"HTTP/1.1 407 no Basic YW5uOmEtcGFzc3dvcmQtdGhhdC1ub2JvZHktbWF5LXNlZQ==\r\n\r\n", "407 no Basic ***; "),
+        (
+            b"HTTP/1.1 407 no Basic YW5uOmEtcGFzc3dvcmQtdGhhdC1ub2JvZHktbWF5LXNlZQ==\r\n\r\n",
+            "407 no Basic ***; ",
+        ),
         (b"HTTP/1.1 500 " + b"x" * 9_000 + b"\r\n\r\n", "500 xxx"),
     ],
     ids=["nothing", "half", "no HTTP", "more", "bytes", "password", "basic", "long"],
@@ -234,23 +300,42 @@ def test_any_answer_of_a_proxy_is_reported_in_one_printable_line(answer: bytes, 
     assert len(error.detail.encode()) < 600
 
 
-PAGE = b"<html><head><title>Access Denied</title></head><body>Zscaler: AI is &quot;blocked&quot;</body></html>"
+PAGE = (
+    b"<html><head><title>Access Denied</title></head><body>Zscaler: AI is"
+    b" &quot;blocked&quot;</body></html>"
+)
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"403 Forbidden\r\nContent-Type: text/html\r\n\r\n" + PAGE,
-         '403 Forbidden: Access Denied Zscaler: AI is "blocked"'),
+        (
+            b"403 Forbidden\r\nContent-Type: text/html\r\n\r\n" + PAGE,
+            '403 Forbidden: Access Denied Zscaler: AI is "blocked"',
+        ),
         (b"502\r\nContent-Length: 2\r\n\r\nno", "502: no"),
-        (b"407 Proxy Authentication Required\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n\r\n",
-         "407 Proxy Authentication Required; it accepts only Negotiate, NTLM, which this tool does not support"),
-        (b"407 No\r\nProxy-Authenticate: NTLM, Basic realm=x\r\n\r\n", "407 No; it does not accept this user"),
-        (b"200 OK\r\nContent-Length: 9\r\n\r\n<p>Log in</p>", "it sent data after its response: Log in"),
+        (
+            (
+                b"407 Proxy Authentication Required\r\nProxy-Authenticate:"
+                b" Negotiate\r\nProxy-Authenticate: NTLM\r\n\r\n"
+            ),
+            (
+                "407 Proxy Authentication Required; it accepts only Negotiate, NTLM, which this"
+                " tool does not support"
+            ),
+        ),
+        (
+            b"407 No\r\nProxy-Authenticate: NTLM, Basic realm=x\r\n\r\n",
+            "407 No; it does not accept this user",
+        ),
+        (
+            b"200 OK\r\nContent-Length: 9\r\n\r\n<p>Log in</p>",
+            "it sent data after its response: Log in",
+        ),
         (b"200 OK\r\nX: " + b"a" * 70_000, "Invalid proxy response"),
     ],
     ids=["page", "no reason", "NTLM", "NTLM or Basic", "captive portal", "endless head"],
-)  # fmt: skip
+)
 def test_the_words_of_a_proxy_that_refuses_are_reported(answer: bytes, words: str) -> None:
     with answering(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 " + answer) as proxy:
         error = refusal(lambda: opened("ws://127.0.0.1:1/", NetworkPath(proxy)))
@@ -262,7 +347,10 @@ def test_the_words_of_a_proxy_that_refuses_are_reported(answer: bytes, words: st
 
 
 def test_the_example_of_a_proxy_url_is_not_hidden_as_a_secret() -> None:
-    text = "it requires a user and a password: http://USER:PASSWORD@HOST:PORT; not http://ann:secret@proxy"
+    text = (
+        "it requires a user and a password: http://USER:PASSWORD@HOST:PORT; not"
+        " http://ann:secret@proxy"
+    )
     assert redacted(text, ()) == text.replace("ann:secret", "***")
 
 
@@ -330,16 +418,26 @@ def test_an_answer_split_anywhere_opens_the_tunnel(scheme: str, places: list[int
 
 
 def test_the_time_of_this_process_does_not_count_towards_the_proxy_timeout() -> None:
-    """The proxy sends two answers. The first arrived long ago, but this process reads it only now."""
+    """The proxy sends two answers. The first arrived long ago, but this process reads it only
+    now.
+    """
     limits_ns: list[int] = []
 
     class Slow(Drip):
         def read(self, until_ns: int) -> SocketRead | None:
             limits_ns.append(until_ns)
             came = super().read(until_ns)
-            return None if came is None else came._replace(timestamp_ns=monotonic_ns() - 10_000 * MS)
+            return (
+                None if came is None else came._replace(timestamp_ns=monotonic_ns() - 10_000 * MS)
+            )
 
-    tunnel(Slow([bytes([5, 0]), ANSWERS["socks5"][2:]]), Proxy("socks5", "proxy.test", 1), "service.test", 443, 5)  # type: ignore[arg-type]
+    tunnel(
+        Slow([bytes([5, 0]), ANSWERS["socks5"][2:]]),
+        Proxy("socks5", "proxy.test", 1),
+        "service.test",
+        443,
+        5,
+    )  # type: ignore[arg-type]
 
     assert limits_ns[0] == 5
     assert limits_ns[1] >= 5 + 10_000 * MS
@@ -364,9 +462,13 @@ def test_a_chosen_address_is_used_and_the_certificate_must_match_the_url_s_host(
 ) -> None:
     context, ca = certificate
     with serving(context) as port:
-        echoed(opened(f"wss://localhost:{port}/", NetworkPath(address="127.0.0.1"), tls_context(ca)))
+        echoed(
+            opened(f"wss://localhost:{port}/", NetworkPath(address="127.0.0.1"), tls_context(ca))
+        )
         error = refusal(
-            lambda: opened(f"wss://service.test:{port}/", NetworkPath(address="127.0.0.1"), tls_context(ca))
+            lambda: opened(
+                f"wss://service.test:{port}/", NetworkPath(address="127.0.0.1"), tls_context(ca)
+            )
         )
 
     assert error.outcome == "connect_failed:tls"

@@ -1,4 +1,6 @@
-"""The readers of datagrams in C and in Python return the same datagrams, each with its own arrival."""
+"""The readers of datagrams in C and in Python return the same datagrams, each with its own
+arrival.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ import pytest
 from bench.base.clock import enable_timestamps, monotonic_ns
 from bench.transport import _datagrams_interpreted, datagrams
 from bench.transport._datagrams_interpreted import HANDFUL
-from bench.transport.datagrams import DatagramSocket, family_of, is_this_machine, own_addresses, udp_socket
+from bench.transport.datagrams import (
+    DatagramSocket,
+    family_of,
+    is_this_machine,
+    own_addresses,
+    udp_socket,
+)
 from bench.transport.interface import is_loopback
 from bench.transport.media.rtp import build_packet
 from bench.transport.rtp_track import RtpTrack
@@ -47,7 +55,9 @@ def test_a_read_returns_all_datagrams_with_their_sources_and_arrivals(
         instants_ns.append(monotonic_ns())
     received, _ = reader.receive(0)
 
-    assert [(data, source) for data, source, _ in received] == [(data, sock.getsockname()) for sock, data in sent]
+    assert [(data, source) for data, source, _ in received] == [
+        (data, sock.getsockname()) for sock, data in sent
+    ]
     for place, (_, _, (at_ns, uncertainty_ns, is_kernel)) in enumerate(received):
         if is_kernel:
             assert instants_ns[place] - 1_000 <= at_ns <= instants_ns[place + 1] + 1_000
@@ -80,7 +90,9 @@ def test_a_socket_returns_a_limited_number_of_datagrams_at_once(host: str) -> No
 
 
 @EACH
-def test_a_read_leaves_the_datagrams_beyond_its_limit_in_the_socket(kind: ModuleType, sockets: ExitStack) -> None:
+def test_a_read_leaves_the_datagrams_beyond_its_limit_in_the_socket(
+    kind: ModuleType, sockets: ExitStack
+) -> None:
     ours, peer = (sockets.enter_context(udp_socket("127.0.0.1")) for _ in range(2))
     ours.setblocking(False)
     reader = kind.DatagramReader(ours)
@@ -108,7 +120,9 @@ def test_a_datagram_is_sent_to_its_address_which_may_change_with_each_one(
 
 
 @EACH
-def test_a_datagram_that_the_kernel_refuses_has_the_number_of_the_error(kind: ModuleType, sockets: ExitStack) -> None:
+def test_a_datagram_that_the_kernel_refuses_has_the_number_of_the_error(
+    kind: ModuleType, sockets: ExitStack
+) -> None:
     ours = sockets.enter_context(udp_socket("127.0.0.1"))
     writer = kind.DatagramWriter(ours)
 
@@ -118,7 +132,9 @@ def test_a_datagram_that_the_kernel_refuses_has_the_number_of_the_error(kind: Mo
 
 
 @HOSTS
-def test_datagrams_that_this_process_did_not_read_in_time_are_counted(host: str, sockets: ExitStack) -> None:
+def test_datagrams_that_this_process_did_not_read_in_time_are_counted(
+    host: str, sockets: ExitStack
+) -> None:
     raw, peer = (sockets.enter_context(udp_socket(host)) for _ in range(2))
     ours = DatagramSocket(raw)
     assert ours.dropped == 0
@@ -133,7 +149,9 @@ def test_packets_that_this_machine_dropped_are_no_loss_of_the_network() -> None:
     try:
         with udp_socket("127.0.0.1") as peer:
             track.use(replace(PLAIN, address="127.0.0.1", port=peer.getsockname()[1]), 0)
-            packets = [build_packet(0, number, 160 * number, 7, b"\xd5" * 160) for number in range(80)]
+            packets = [
+                build_packet(0, number, 160 * number, 7, b"\xd5" * 160) for number in range(80)
+            ]
             track.rtp._raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
             for packet in packets[:60]:
                 peer.sendto(packet, track.rtp.address)
@@ -168,7 +186,17 @@ def test_all_addresses_of_this_machine_are_of_one_host(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["192.0.2.99", "255.255.255.255", "224.0.0.1", "0.0.0.0", "::", "2001:db8::1", "fe80::1%1", "pbx.example", ""],
+    [
+        "192.0.2.99",
+        "255.255.255.255",
+        "224.0.0.1",
+        "0.0.0.0",
+        "::",
+        "2001:db8::1",
+        "fe80::1%1",
+        "pbx.example",
+        "",
+    ],
 )
 def test_a_host_to_which_no_socket_is_bound_is_another_one(host: str) -> None:
     """A socket can be bound to some of them, but none is the address of one machine."""

@@ -28,7 +28,9 @@ From the fourth poll on, a poll includes the socket.
 """
 
 
-def watch_after(*snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None = None) -> LoopMonitor:
+def watch_after(
+    *snapshots: PollSnapshot, found: dict[int, PollSnapshot] | None = None
+) -> LoopMonitor:
     watch = LoopMonitor()
     watch._snapshot_before, watch._snapshot = snapshots
     watch._found = found or {}
@@ -88,8 +90,12 @@ def test_a_socket_found_readable_was_last_empty_at_the_snapshot_before(
     assert watch.empty_ns(OTHER, -1, 1_000) == 600
 
 
-def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the two registrations, the poller may have read data that an earlier check had found."""
+def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the two registrations, the poller may have read data that an earlier check had
+    found.
+    """
     found = iter(([], [FD], []))
     clock = iter(range(100, 1_000, 100))
     watch = LoopMonitor()
@@ -105,7 +111,9 @@ def test_a_socket_that_is_registered_again_ignores_earlier_snapshots(monkeypatch
 
 
 @pytest.mark.parametrize("readable", [loop_monitor.readable, _loop_interpreted.readable])  # type: ignore[attr-defined]
-def test_readable_returns_the_readable_files_of_an_epoll_set(readable: Callable[[int], list[int] | None]) -> None:
+def test_readable_returns_the_readable_files_of_an_epoll_set(
+    readable: Callable[[int], list[int] | None],
+) -> None:
     with ExitStack() as stack:
         epoll = stack.enter_context(monkey.get_original("select", "epoll")())
         pairs = [tuple(map(stack.enter_context, socket.socketpair())) for _ in range(2)]
@@ -122,9 +130,13 @@ def test_readable_returns_the_readable_files_of_an_epoll_set(readable: Callable[
 
 
 class Machine:
-    """A clock, sockets, and a process. The process may lose its core after each read and after each system call."""
+    """A clock, sockets, and a process. The process may lose its core after each read and after
+    each system call.
+    """
 
-    def __init__(self, losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int]) -> None:
+    def __init__(
+        self, losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int]
+    ) -> None:
         self.now_ns, self.awake_ns, self.switches = 10**9, 10**8, 0
         self._losses_ns, self._stopped, self._asked = losses_ns, stopped, 0
         self.stoppable = True
@@ -132,7 +144,9 @@ class Machine:
 
         No stop may occur then, because the uncertainty does not allow for it.
         """
-        self.unread_ns = {fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()}
+        self.unread_ns = {
+            fd: [self.now_ns + at_ns for at_ns in sorted(come)] for fd, come in arrivals_ns.items()
+        }
         self.watched = set(arrivals_ns)
         """The sockets that the loop watches. The poller reads all other sockets."""
 
@@ -151,7 +165,9 @@ class Machine:
         return now_ns
 
     def ready(self) -> list[int]:
-        return [fd for fd in self.watched if self.unread_ns[fd] and self.unread_ns[fd][0] <= self.now_ns]
+        return [
+            fd for fd in self.watched if self.unread_ns[fd] and self.unread_ns[fd][0] <= self.now_ns
+        ]
 
     def readable(self, _: int) -> list[int]:
         found = self.ready()
@@ -188,19 +204,26 @@ LOSSES_NS = st.sampled_from([0, 0, 0, 50, 5_000, 40_000, 300_000, 3_000_000, 200
 @given(
     losses_ns=st.lists(LOSSES_NS, min_size=1, max_size=60),
     arrivals_ns=st.dictionaries(
-        st.integers(3, 6), st.lists(st.integers(1, 100_000_000), min_size=1, max_size=12), min_size=1
+        st.integers(3, 6),
+        st.lists(st.integers(1, 100_000_000), min_size=1, max_size=12),
+        min_size=1,
     ),
     stopped=st.sets(st.integers(0, 300), max_size=4),
     handed_over=st.lists(st.sets(st.integers(3, 6)), max_size=12),
 )
-@example([0, 0, 0, 300_000, 50], {3: [1, 200_000]}, set(), []).via("a core that is lost between the check and the poll")
+@example([0, 0, 0, 300_000, 50], {3: [1, 200_000]}, set(), []).via(
+    "a core that is lost between the check and the poll"
+)
 def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
-    losses_ns: list[int], arrivals_ns: dict[int, list[int]], stopped: set[int], handed_over: list[set[int]]
+    losses_ns: list[int],
+    arrivals_ns: dict[int, list[int]],
+    stopped: set[int],
+    handed_over: list[set[int]],
 ) -> None:
     """The process may lose its core at any place and for any time.
 
-    Each entry of `handed_over` belongs to an iteration of the loop. It contains the sockets that move from the loop to
-    the poller, or from the poller to the loop.
+    Each entry of `handed_over` belongs to an iteration of the loop. It contains the sockets that
+    move from the loop to the poller, or from the poller to the loop.
     """
     machine = Machine(losses_ns, arrivals_ns, stopped)
     with pytest.MonkeyPatch.context() as patched:
@@ -221,7 +244,8 @@ def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
                 machine.stoppable = False
                 watch._before_poll()
                 machine.stoppable = True
-                machine.watched ^= moved  # libev does this just before it polls, and after the check
+                # libev does this just before it polls, and after the check
+                machine.watched ^= moved
                 found = machine.poll(10_000_000)
                 watch._after_poll()
                 for fd in found:
@@ -237,8 +261,8 @@ def test_a_socket_is_never_reported_empty_at_an_instant_when_it_held_data(
 def use(monkeypatch: pytest.MonkeyPatch, *reported: tuple[int, int]) -> LoopMonitor:
     """Return a monitor after a poll of 10 ms. No file was ready when the poll began.
 
-    `reported` contains two pairs that the kernel reports about the thread: one at the start and one at the end of the
-    poll.
+    `reported` contains two pairs that the kernel reports about the thread: one at the start and one
+    at the end of the poll.
     """
     uses = iter(reported)
     monkeypatch.setattr(loop_monitor, "readable", lambda epoll: [])
@@ -290,7 +314,9 @@ def test_greenlets_run_before_the_poll_and_not_during_it(watch: LoopMonitor) -> 
     assert watch._snapshot.at_ns > begun.at_ns
 
 
-def test_polls_are_counted_and_a_poll_of_an_idle_loop_begins_without_ready_sockets(watch: LoopMonitor) -> None:
+def test_polls_are_counted_and_a_poll_of_an_idle_loop_begins_without_ready_sockets(
+    watch: LoopMonitor,
+) -> None:
     before = watch.polls
     seen: list[bool] = []
     for _ in range(50):  # One poll is enough, unless a timer is due when the poll begins.
@@ -331,7 +357,9 @@ def no_alarm() -> int:
 
 
 @pytest.fixture(params=["alarm", "timer"])
-def ticker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[CallbackScheduler]:
+def ticker(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CallbackScheduler]:
     if request.param == "timer":
         monkeypatch.setattr(event_loop, "make_alarm", no_alarm)
     made = CallbackScheduler()
@@ -339,7 +367,9 @@ def ticker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     made.close()
 
 
-def test_callbacks_run_in_order_of_their_due_time_and_never_early(ticker: CallbackScheduler) -> None:
+def test_callbacks_run_in_order_of_their_due_time_and_never_early(
+    ticker: CallbackScheduler,
+) -> None:
     now_ns, done = monotonic_ns(), Event()
     called: list[tuple[int, int]] = []
     for place in (5, 1, 4, 2, 3):
@@ -375,12 +405,16 @@ def test_cancelled_callbacks_are_not_called(ticker: CallbackScheduler) -> None:
     assert called == ["second"]
 
 
-def test_callbacks_due_at_nearly_the_same_time_run_in_at_most_two_iterations(ticker: CallbackScheduler) -> None:
+def test_callbacks_due_at_nearly_the_same_time_run_in_at_most_two_iterations(
+    ticker: CallbackScheduler,
+) -> None:
     watch, done = LoopMonitor.of_hub(), Event()
     passes: set[int] = set()
     now_ns = monotonic_ns()
     for place in range(10):
-        ticker.at(now_ns + MS + place * MIN_PASS_INTERVAL_NS // 100, lambda: passes.add(watch.polls))
+        ticker.at(
+            now_ns + MS + place * MIN_PASS_INTERVAL_NS // 100, lambda: passes.add(watch.polls)
+        )
     ticker.at(now_ns + 5 * MS, done.set)
     assert done.wait(GUARD_S)
 
@@ -403,7 +437,9 @@ def test_a_callback_may_schedule_the_next_one(ticker: CallbackScheduler) -> None
     assert called == sorted(called)
 
 
-def test_a_callback_that_is_always_due_does_not_stop_the_event_loop(ticker: CallbackScheduler) -> None:
+def test_a_callback_that_is_always_due_does_not_stop_the_event_loop(
+    ticker: CallbackScheduler,
+) -> None:
     due_ns, called, done = monotonic_ns(), 0, Event()
 
     def again() -> None:
@@ -423,7 +459,9 @@ def test_an_error_of_a_callback_does_not_stop_the_others(
     ticker: CallbackScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors: list[object] = []
-    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda context, kind, value, trace: errors.append(kind))
+    monkeypatch.setattr(
+        gevent.get_hub(), "handle_error", lambda context, kind, value, trace: errors.append(kind)
+    )
     now_ns, done = monotonic_ns(), Event()
     called: list[str] = []
     ticker.at(now_ns, lambda: [][0])
@@ -434,8 +472,12 @@ def test_an_error_of_a_callback_does_not_stop_the_others(
     assert (errors, called) == ([IndexError], ["same pass"])
 
 
-def test_sends_precede_the_callbacks_of_a_pass_and_continue_between_them(ticker: CallbackScheduler) -> None:
-    """The first callback lasts until the next send is due: that send does not wait for the second callback."""
+def test_sends_precede_the_callbacks_of_a_pass_and_continue_between_them(
+    ticker: CallbackScheduler,
+) -> None:
+    """The first callback lasts until the next send is due: that send does not wait for the
+    second callback.
+    """
     order, done, now_ns, due_ns = list[str](), Event(), monotonic_ns(), 0
 
     def send() -> int:
@@ -461,12 +503,19 @@ def test_sends_precede_the_callbacks_of_a_pass_and_continue_between_them(ticker:
     assert order == ["send", "first", "send", "second", "third"]
 
 
-@pytest.mark.parametrize(("error", "reported"), [(OSError, []), (KeyboardInterrupt, [KeyboardInterrupt])])
+@pytest.mark.parametrize(
+    ("error", "reported"), [(OSError, []), (KeyboardInterrupt, [KeyboardInterrupt])]
+)
 def test_a_send_that_fails_leaves_its_error_to_the_callback(
-    ticker: CallbackScheduler, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], reported: list[type]
+    ticker: CallbackScheduler,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+    reported: list[type],
 ) -> None:
     errors: list[object] = []
-    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda context, kind, value, trace: errors.append(kind))
+    monkeypatch.setattr(
+        gevent.get_hub(), "handle_error", lambda context, kind, value, trace: errors.append(kind)
+    )
     done = Event()
 
     def fail() -> int:

@@ -1,6 +1,7 @@
 """The fast reader of frames and the slow one.
 
-Both give the same messages and timestamps for the same bytes, however these bytes are split into parts.
+Both give the same messages and timestamps for the same bytes, however these bytes are split into
+parts.
 """
 
 from __future__ import annotations
@@ -20,14 +21,30 @@ from websockets.server import ServerProtocol
 from bench.base.clock import Arrival, monotonic_ns
 from bench.transport.fast import _sending_interpreted, reader, sending
 from bench.transport.fast.reader import MessageReader
-from bench.transport.parser import MASK_BYTES, frame_bytes, leading_messages, masked_frame, missing_bytes
+from bench.transport.parser import (
+    MASK_BYTES,
+    frame_bytes,
+    leading_messages,
+    masked_frame,
+    missing_bytes,
+)
 from bench.transport.socket_read import SocketRead
 from bench.transport.websocket import WebSocket
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from tests.examples import thorough
 from tests.helpers import receive
-from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
+from tests.transport.fake_stream import (
+    FAR_NS,
+    LIMIT,
+    PING,
+    FakeStream,
+    close_frame,
+    cut,
+    opened,
+    read,
+    text,
+)
 
 EACH_SENDING = pytest.mark.parametrize("kind", [sending, _sending_interpreted], ids=["C", "Python"])
 SIZES = st.sampled_from([0, 1, 60, 125, 126, 127, 300, 65_535, 65_536])
@@ -68,11 +85,15 @@ class SlowReader(MessageReader):
 
 
 def read_all_parts(
-    kind: type[MessageReader], parts: Sequence[bytes], states: Sequence[tuple[bool, bool]], limit: int
+    kind: type[MessageReader],
+    parts: Sequence[bytes],
+    states: Sequence[tuple[bool, bool]],
+    limit: int,
 ) -> tuple[object, ...]:
     """Read the bytes `parts`, one part per read.
 
-    Return the messages with their timestamps, the end of the connection, and the frames that we answered.
+    Return the messages with their timestamps, the end of the connection, and the frames that we
+    answered.
     """
     stream = FakeStream()
     socket, _ = opened(stream, limit=limit)
@@ -89,12 +110,17 @@ def read_all_parts(
 
 
 def _unmasked(frames: bytes) -> list[bytes]:
-    """Return our frames without the masks of their payloads, because masks are random. All frames must be short."""
+    """Return our frames without the masks of their payloads, because masks are random. All
+    frames must be short.
+    """
     parts_written, at = [], 0
     while at < len(frames):
         length, mask = frames[at + 1] & 0x7F, frames[at + 2 : at + 6]
         payload = frames[at + 6 : at + 6 + length]
-        parts_written.append(frames[at : at + 2] + bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload)))
+        parts_written.append(
+            frames[at : at + 2]
+            + bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
+        )
         at += 6 + length
     return parts_written
 
@@ -106,16 +132,21 @@ def _unmasked(frames: bytes) -> list[bytes]:
 def test_the_fast_and_the_slow_reader_give_the_same_messages(
     reads: list[bytes], places: list[int], states: Sequence[tuple[bool, bool]], limit: int
 ) -> None:
-    """A read consists of complete and incomplete frames. Some reads are split again at any position.
+    """A read consists of complete and incomplete frames. Some reads are split again at any
+    position.
 
     The limit varies.
     """
     parts = [part for whole in reads for part in cut(whole, places if len(whole) % 2 else ())]
 
-    assert read_all_parts(MessageReader, parts, states, limit) == read_all_parts(SlowReader, parts, states, limit)
+    assert read_all_parts(MessageReader, parts, states, limit) == read_all_parts(
+        SlowReader, parts, states, limit
+    )
 
 
-def test_a_read_of_complete_text_frames_needs_no_protocol_object(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_of_complete_text_frames_needs_no_protocol_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     socket, stream = opened()
     monkeypatch.delattr(WebSocket, "_parse")
     stream.reads.append(read(text(b"one") + text(b"two")))
@@ -124,8 +155,14 @@ def test_a_read_of_complete_text_frames_needs_no_protocol_object(monkeypatch: py
 
 
 @thorough
-@given(st.lists(SIZES.filter(lambda size: size <= 65_535), max_size=4), st.integers(0, 200_000), st.booleans())
-def test_complete_text_frames_are_parsed_up_to_the_end_of_the_bytes(sizes: list[int], end: int, complete: bool) -> None:
+@given(
+    st.lists(SIZES.filter(lambda size: size <= 65_535), max_size=4),
+    st.integers(0, 200_000),
+    st.booleans(),
+)
+def test_complete_text_frames_are_parsed_up_to_the_end_of_the_bytes(
+    sizes: list[int], end: int, complete: bool
+) -> None:
     frames = [text(b"x" * size) for size in sizes]
     wire = b"".join(frames)[:end]
 
@@ -137,21 +174,33 @@ def test_complete_text_frames_are_parsed_up_to_the_end_of_the_bytes(sizes: list[
     if complete and whole and taken == len(wire):
         arrivals[-1] = Arrival(AT_NS, 0)
     assert texts == [
-        ReceivedMessage(b"x" * size, arrival, frame_bytes(size)) for size, arrival in zip(sizes, arrivals, strict=False)
+        ReceivedMessage(b"x" * size, arrival, frame_bytes(size))
+        for size, arrival in zip(sizes, arrivals, strict=False)
     ]
     assert taken == sum(map(len, frames[:whole]))
 
 
 @thorough
-@given(st.lists(READ, max_size=3).map(b"".join), st.integers(0, 200_000), st.booleans(), st.booleans())
-def test_the_c_and_python_parsers_of_text_frames_are_equal(wire: bytes, end: int, kernel: bool, complete: bool) -> None:
+@given(
+    st.lists(READ, max_size=3).map(b"".join), st.integers(0, 200_000), st.booleans(), st.booleans()
+)
+def test_the_c_and_python_parsers_of_text_frames_are_equal(
+    wire: bytes, end: int, kernel: bool, complete: bool
+) -> None:
     part = came(wire[:end], kernel=kernel, complete=complete)
 
     assert reader.leading_messages(part) == leading_messages(part)
 
 
 @pytest.mark.parametrize(
-    "frame", [PING, close_frame(1000), text(b"part", fin=False), b"\x81\x85maskhello", b"\x81\x7e\x00\x05hello"]
+    "frame",
+    [
+        PING,
+        close_frame(1000),
+        text(b"part", fin=False),
+        b"\x81\x85maskhello",
+        b"\x81\x7e\x00\x05hello",
+    ],
 )
 def test_a_frame_that_is_no_plain_text_is_left_to_the_general_parser(frame: bytes) -> None:
     texts, taken = leading_messages(came(text(b"before") + frame + text(b"after")))
@@ -159,7 +208,11 @@ def test_a_frame_that_is_no_plain_text_is_left_to_the_general_parser(frame: byte
     assert (texts, taken) == ([ReceivedMessage(b"before", ARRIVAL, 8)], 8)
 
 
-@given(st.binary(max_size=300) | st.integers(0, 70_000).map(bytes), st.binary(min_size=4, max_size=4), st.booleans())
+@given(
+    st.binary(max_size=300) | st.integers(0, 70_000).map(bytes),
+    st.binary(min_size=4, max_size=4),
+    st.booleans(),
+)
 def test_the_c_and_python_frames_are_equal(payload: bytes, mask: bytes, binary: bool) -> None:
     message = BinaryMessage(payload) if binary else payload
 
@@ -199,13 +252,17 @@ def test_frames_are_masked_like_those_of_websockets(size: int, mask: bytes) -> N
     whole = ServerProtocol(state=State.OPEN, max_size=None)
     whole.receive_data(frame)
 
-    assert [(one.opcode, one.fin, one.data) for one in whole.events_received()] == [(Opcode.TEXT, True, payload)]
+    assert [(one.opcode, one.fin, one.data) for one in whole.events_received()] == [
+        (Opcode.TEXT, True, payload)
+    ]
     assert len(frame) == frame_bytes(size) + MASK_BYTES
     assert frame[-size - MASK_BYTES : len(frame) - size] == mask
 
 
 @given(SIZES, st.integers(1, 70_000))
-def test_the_missing_bytes_of_an_incomplete_frame_are_known_from_its_header(size: int, begun: int) -> None:
+def test_the_missing_bytes_of_an_incomplete_frame_are_known_from_its_header(
+    size: int, begun: int
+) -> None:
     frame = text(b"x" * size)
     begun %= len(frame)
     missing = missing_bytes(frame[:begun]) if begun else 0
@@ -214,4 +271,7 @@ def test_the_missing_bytes_of_an_incomplete_frame_are_known_from_its_header(size
         assert missing in (0, 1)  # the frame's second byte shows that the frame is not supported
     elif begun:
         header = frame_bytes(size) - size
-        assert missing == (len(frame) if begun >= header else min(header, 2 if begun < 2 else 4)) - begun
+        assert (
+            missing
+            == (len(frame) if begun >= header else min(header, 2 if begun < 2 else 4)) - begun
+        )

@@ -40,8 +40,17 @@ def peer() -> Iterator[DatagramSocket]:
 
 def sent(track: RtpTrack, peer: DatagramSocket, lags_ns: list[int | None]) -> list[SendReceipt]:
     """Send packets whose content is their number over an impaired network."""
-    impaired(cast(Any, TrackTransport(track)), NETWORK, "7", NetworkCounts(), lambda _, __, lags: lags_ns.extend(lags))
-    return [track.send_packet(track.rtp, str(number).encode(), peer.address) for number in range(PACKETS)]
+    impaired(
+        cast(Any, TrackTransport(track)),
+        NETWORK,
+        "7",
+        NetworkCounts(),
+        lambda _, __, lags: lags_ns.extend(lags),
+    )
+    return [
+        track.send_packet(track.rtp, str(number).encode(), peer.address)
+        for number in range(PACKETS)
+    ]
 
 
 def received(peer: DatagramSocket, number: int) -> dict[int, Arrival]:
@@ -54,7 +63,9 @@ def received(peer: DatagramSocket, number: int) -> dict[int, Arrival]:
 
     listener = Listener((peer,))
     try:
-        listener.listen(monotonic_ns() + 60_000 * NS_PER_MS, on_readable, lambda: 1 << 62, lambda: False)
+        listener.listen(
+            monotonic_ns() + 60_000 * NS_PER_MS, on_readable, lambda: 1 << 62, lambda: False
+        )
     finally:
         listener.close()
     return packets
@@ -80,7 +91,9 @@ def test_the_peer_gets_the_packets_that_the_line_keeps_each_after_its_delay(
     assert not any(receipt.unsent for receipt in receipts)
 
 
-def test_packets_on_the_line_are_gone_when_the_call_is_over(track: RtpTrack, peer: DatagramSocket) -> None:
+def test_packets_on_the_line_are_gone_when_the_call_is_over(
+    track: RtpTrack, peer: DatagramSocket
+) -> None:
     lags_ns: list[int | None] = []
     sent(track, peer, lags_ns)
     track.close()

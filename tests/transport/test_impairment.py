@@ -18,7 +18,14 @@ from bench.services.registry import DIALECTS
 from bench.session.session import Session
 from bench.transport.impaired import impaired
 from bench.transport.impairment.line import NetworkCounts, PacketLine, StreamLine
-from bench.transport.impairment.profiles import KEYS, OF_PACKETS, OF_STREAMS, PROFILES, NetworkProfile, network_of
+from bench.transport.impairment.profiles import (
+    KEYS,
+    OF_PACKETS,
+    OF_STREAMS,
+    PROFILES,
+    NetworkProfile,
+    network_of,
+)
 from bench.transport.interface import Transport
 from tests.helpers import Listening
 from tests.memory_transport import TransmitDelays, VirtualClock
@@ -38,18 +45,28 @@ PACKETS = 50_000
 SEEDS = st.integers(0, 2**32)
 
 
-def packets(network: NetworkProfile, seed: int = 1, number: int = PACKETS) -> tuple[list[int | None], NetworkCounts]:
+def packets(
+    network: NetworkProfile, seed: int = 1, number: int = PACKETS
+) -> tuple[list[int | None], NetworkCounts]:
     counts = NetworkCounts()
     line = PacketLine(network, Random(seed).random, counts)
     return [line.delay_ns() for _ in range(number)], counts
 
 
-@pytest.mark.parametrize(("loss", "burst"), [(0.01, None), (0.2, None), (0.01, 1), (0.02, 2), (0.05, 10), (0.5, 3)])
-def test_losses_have_the_share_and_the_mean_length_that_are_set(loss: float, burst: float | None) -> None:
+@pytest.mark.parametrize(
+    ("loss", "burst"), [(0.01, None), (0.2, None), (0.01, 1), (0.02, 2), (0.05, 10), (0.5, 3)]
+)
+def test_losses_have_the_share_and_the_mean_length_that_are_set(
+    loss: float, burst: float | None
+) -> None:
     delays_ns, counts = packets(
         NetworkProfile(loss=loss, burst=burst, jitter_ms=10), number=round(PACKETS * (burst or 2))
     )
-    lengths = [len(list(run)) for is_lost, run in groupby(delay_ns is None for delay_ns in delays_ns) if is_lost]
+    lengths = [
+        len(list(run))
+        for is_lost, run in groupby(delay_ns is None for delay_ns in delays_ns)
+        if is_lost
+    ]
 
     assert counts.dropped == delays_ns.count(None) == sum(lengths)
     assert sum(lengths) / len(delays_ns) == pytest.approx(loss, rel=0.1)
@@ -82,7 +99,9 @@ def test_delays_of_packets_are_even_from_none_to_the_maximum() -> None:
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[NetworkProfile, int, list[tuple[int, int]]]:
-    """Return a network, a seed, and messages: the time since the last one in ns, and the size in bytes."""
+    """Return a network, a seed, and messages: the time since the last one in ns, and the size in
+    bytes.
+    """
     network = NetworkProfile(
         stall_ms=draw(st.none() | st.integers(1, 2_000)),
         stall_every_s=draw(st.floats(0.1, 5)),
@@ -125,7 +144,10 @@ def test_stalls_have_their_duration_and_their_mean_distance() -> None:
     counts = NetworkCounts()
     line = StreamLine(NetworkProfile(stall_ms=200, stall_every_s=5), Random(3).random, counts, 0)
     step_ns, hours = NS_PER_MS, 2
-    delays_ns = [line.departure_ns(at_ns, 100) - at_ns for at_ns in range(0, hours * 3_600 * NS_PER_S, 10 * step_ns)]
+    delays_ns = [
+        line.departure_ns(at_ns, 100) - at_ns
+        for at_ns in range(0, hours * 3_600 * NS_PER_S, 10 * step_ns)
+    ]
     stalls = [list(run) for is_stalled, run in groupby(delays_ns, bool) if is_stalled]
 
     assert counts.stalls == pytest.approx(hours * 3_600 / 5.2, rel=0.1)
@@ -148,18 +170,30 @@ def test_a_profile_has_only_the_values_for_its_transport(name: str, in_packets: 
 @pytest.mark.parametrize(
     ("own", "in_packets", "problem"),
     [
-        ({"loss": 0.01}, False, "must not have loss: a WebSocket has only stall_ms, stall_every_s, rate_kbit"),
-        ({"rate_kbit": 64}, True, "must not have rate_kbit: audio in RTP packets has only loss, burst, jitter_ms"),
+        (
+            {"loss": 0.01},
+            False,
+            "must not have loss: a WebSocket has only stall_ms, stall_every_s, rate_kbit",
+        ),
+        (
+            {"rate_kbit": 64},
+            True,
+            "must not have rate_kbit: audio in RTP packets has only loss, burst, jitter_ms",
+        ),
         ({"burst": 2}, True, "has burst, which needs loss"),
         ({"stall_ms": 2}, False, "has stall_ms, which needs stall_every_s"),
     ],
 )
-def test_a_key_without_effect_is_refused(own: dict[str, Any], in_packets: bool, problem: str) -> None:
+def test_a_key_without_effect_is_refused(
+    own: dict[str, Any], in_packets: bool, problem: str
+) -> None:
     with pytest.raises(UsageError, match=problem):
         network_of(NetworkProfile(**own), in_packets=in_packets)
 
 
-def talk(network: NetworkProfile | None, seed: int, transmit: TransmitDelays | None = None) -> dict[str, Any]:
+def talk(
+    network: NetworkProfile | None, seed: int, transmit: TransmitDelays | None = None
+) -> dict[str, Any]:
     """Speak one turn over a network that is impaired, or not if it is None."""
     simulator = Simulator(GA, quiet_profile(), 1)
     transport = PatientTransport(simulator, VirtualClock(START_NS))
@@ -167,7 +201,9 @@ def talk(network: NetworkProfile | None, seed: int, transmit: TransmitDelays | N
     counts, lags_ns = NetworkCounts(), list[int | None]()
     line: Transport = transport
     if network is not None:
-        line = impaired(transport, network, str(seed), counts, lambda _, __, lags: lags_ns.extend(lags))
+        line = impaired(
+            transport, network, str(seed), counts, lambda _, __, lags: lags_ns.extend(lags)
+        )
     script = build_script(speak(100, 1_950, 150))
     timeline = Timeline(SessionStart(START_NS, 1, script.limits), GA)
     listening = Listening()
@@ -178,7 +214,9 @@ def talk(network: NetworkProfile | None, seed: int, transmit: TransmitDelays | N
 
 
 @given(SEEDS, st.sampled_from([None, TransmitDelays(2 * NS_PER_MS, 5 * NS_PER_MS)]))
-def test_a_delayed_turn_states_its_speech_as_spoken_and_as_it_left(seed: int, transmit: TransmitDelays | None) -> None:
+def test_a_delayed_turn_states_its_speech_as_spoken_and_as_it_left(
+    seed: int, transmit: TransmitDelays | None
+) -> None:
     network = NetworkProfile(stall_ms=700, stall_every_s=0.5, rate_kbit=600)
     clean, delayed = talk(None, seed, transmit), talk(network, seed, transmit)
     spoken, late = clean["turn"].instants, delayed["turn"].instants

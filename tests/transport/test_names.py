@@ -34,7 +34,9 @@ def listening() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def opened(host: str, port: int, path: NetworkPath = DIRECT, limits: Timeouts = ENOUGH) -> ConnectTimings:
+def opened(
+    host: str, port: int, path: NetworkPath = DIRECT, limits: Timeouts = ENOUGH
+) -> ConnectTimings:
     phases = ConnectTimings()
     open_tcp(host, port, limits, phases, path).close()
     return phases
@@ -44,7 +46,9 @@ def wait_for(event: threading.Event) -> None:
     assert event.wait(GUARD_S)
 
 
-def test_sixty_simultaneous_sessions_are_looked_up_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sixty_simultaneous_sessions_are_looked_up_concurrently(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     together = threading.Barrier(60, timeout=GUARD_S)
     use_resolver(monkeypatch, lambda host: together.wait())
     with listening() as port:
@@ -55,7 +59,9 @@ def test_sixty_simultaneous_sessions_are_looked_up_concurrently(monkeypatch: pyt
     assert max(began) <= min(one.instants["dns_done"] for one in phases)
 
 
-def test_a_wait_for_a_free_thread_is_not_part_of_the_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_for_a_free_thread_is_not_part_of_the_lookup(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     free, asked = threading.Event(), threading.Event()
 
     def resolve(host: str) -> None:
@@ -77,19 +83,29 @@ def test_a_wait_for_a_free_thread_is_not_part_of_the_lookup(monkeypatch: pytest.
     assert asked_ns <= in_the_way["dns_done"] <= waited["connect_start"] <= waited["dns_done"]
 
 
-def test_behind_a_proxy_only_the_times_of_both_lookups_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_proxy_only_the_times_of_both_lookups_are_added(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found: list[Any] = [(0, 0, 0, "", ("10.0.0.1", 1))]
     lookups = iter([Lookup(found, 100, 130), Lookup(found, 500, 570)])
     monkeypatch.setattr("bench.transport.connect.look_up", lambda *asked: next(lookups))
     monkeypatch.setattr("bench.transport.connect.open_stream", lambda *asked: socket.socket())
     monkeypatch.setattr("bench.transport.connect.tunnel", lambda *asked: None)
     phases = ConnectTimings()
-    open_tcp("service.test", 1, ENOUGH, phases, NetworkPath(Proxy("socks5", "proxy.test", 1, remote_dns=False))).close()  # type: ignore[attr-defined]
+    open_tcp(
+        "service.test",
+        1,
+        ENOUGH,
+        phases,
+        NetworkPath(Proxy("socks5", "proxy.test", 1, remote_dns=False)),
+    ).close()  # type: ignore[attr-defined]
 
     assert phases.instants["dns_done"] - phases.instants["connect_start"] == 30 + 70
 
 
-def test_a_lookup_that_waits_too_long_for_a_thread_fails_with_load_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lookup_that_waits_too_long_for_a_thread_fails_with_load_generator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     free = threading.Event()
     use_resolver(monkeypatch, lambda host: wait_for(free), threads=1)
     # one lookup more than there are threads
@@ -104,7 +120,9 @@ def test_a_lookup_that_waits_too_long_for_a_thread_fails_with_load_generator(mon
     assert LOOKUPS_FULL in caught.value.detail
 
 
-def test_if_no_more_threads_can_be_started_lookups_wait_for_running_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_more_threads_can_be_started_lookups_wait_for_running_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     start, started = gevent.threadpool.start_new_thread, itertools.count()
 
     def start_two(*called: Any) -> Any:
@@ -123,7 +141,9 @@ def test_a_slow_lookup_times_out_without_waiting_for_its_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     free = threading.Event()
-    use_resolver(monkeypatch, lambda host: wait_for(free) if host == "slow.test" else None, threads=2)
+    use_resolver(
+        monkeypatch, lambda host: wait_for(free) if host == "slow.test" else None, threads=2
+    )
     with pytest.raises(ConnectError) as caught:
         look_up("slow.test", 1, 0.01)
     found = look_up("quick.test", 1, GUARD_S)
@@ -142,4 +162,6 @@ def test_a_name_that_is_not_found_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         look_up("nowhere.example", 443, GUARD_S)
 
     assert (caught.value.outcome, caught.value.detail) == (
-        "connect_failed:dns", "nowhere.example: Name or service not known")  # fmt: skip
+        "connect_failed:dns",
+        "nowhere.example: Name or service not known",
+    )

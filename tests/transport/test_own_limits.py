@@ -1,4 +1,6 @@
-"""Calls that a limit of this machine prevents: such a call was never made, so it is no failure of the service."""
+"""Calls that a limit of this machine prevents: such a call was never made, so it is no failure
+of the service.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def refusal(call: Callable[[], object]) -> ConnectError:
 
 
 def fail_with(*errors: Exception) -> Callable[..., Any]:
-    """Return a function that raises these errors, one after the other, and then the last one again and again."""
+    """Return a function that raises these errors, one after the other, and then the last one
+    again and again.
+    """
     left = list(errors)
 
     def fail(*_: object, **__: object) -> Any:
@@ -48,7 +52,10 @@ def fail_with(*errors: Exception) -> Callable[..., Any]:
 
 
 def loopback_addresses(count: int) -> list[Any]:
-    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (LOOPBACK, port)) for port in range(1, count + 1)]
+    return [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (LOOPBACK, port))
+        for port in range(1, count + 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +65,14 @@ def loopback_addresses(count: int) -> list[Any]:
         *((os_error(number), "exhausted:memory") for number in MEMORY),
         (MemoryError(), "exhausted:memory"),
         (RuntimeError("can't start new thread"), "exhausted:threads"),
-        *((error, None) for error in (os_error(errno.ECONNREFUSED), RuntimeError("generator raised"), ValueError())),
+        *(
+            (error, None)
+            for error in (
+                os_error(errno.ECONNREFUSED),
+                RuntimeError("generator raised"),
+                ValueError(),
+            )
+        ),
     ],
 )
 def test_an_error_is_a_limit_of_this_machine_or_not(error: Exception, outcome: str | None) -> None:
@@ -73,7 +87,12 @@ def test_an_error_is_a_limit_of_this_machine_or_not(error: Exception, outcome: s
 @pytest.mark.parametrize("stage", ["tcp", "proxy"])
 @pytest.mark.parametrize(
     ("number", "resource"),
-    [(errno.EADDRNOTAVAIL, "ports"), (errno.EAGAIN, "ports"), (errno.EMFILE, "files"), (errno.ENOBUFS, "memory")],
+    [
+        (errno.EADDRNOTAVAIL, "ports"),
+        (errno.EAGAIN, "ports"),
+        (errno.EMFILE, "files"),
+        (errno.ENOBUFS, "memory"),
+    ],
 )
 def test_a_connection_that_this_machine_cannot_make_is_not_refused_by_the_peer(
     monkeypatch: pytest.MonkeyPatch, number: int, resource: str, stage: str
@@ -105,28 +124,44 @@ def test_an_address_without_a_route_is_no_lack_of_ports(monkeypatch: pytest.Monk
     assert "no route to that address" in remedy_of(error.outcome, error.detail)
 
 
-@pytest.mark.parametrize("numbers", [(errno.EMFILE, errno.ECONNREFUSED), (errno.ECONNREFUSED, errno.EMFILE)])
+@pytest.mark.parametrize(
+    "numbers", [(errno.EMFILE, errno.ECONNREFUSED), (errno.ECONNREFUSED, errno.EMFILE)]
+)
 def test_it_is_unknown_whether_an_address_would_have_answered_that_was_not_called(
     monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, int]
 ) -> None:
     monkeypatch.setattr(gevent.socket.socket, "connect", fail_with(*map(os_error, numbers)))
 
-    assert refusal(lambda: connect_first(loopback_addresses(2), GUARD_S)).outcome == "exhausted:files"
+    assert (
+        refusal(lambda: connect_first(loopback_addresses(2), GUARD_S)).outcome == "exhausted:files"
+    )
 
 
 def test_a_lookup_without_a_free_file_is_no_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resolver of glibc reports that it cannot open a file or socket as a temporary failure of the DNS."""
-    use_resolver(monkeypatch, fail_with(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")))
+    """The resolver of glibc reports that it cannot open a file or socket as a temporary failure
+    of the DNS.
+    """
+    use_resolver(
+        monkeypatch,
+        fail_with(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")),
+    )
     assert refusal(lambda: look_up("voice.test", 443, GUARD_S)).outcome == "connect_failed:dns"
 
-    monkeypatch.setattr("bench.transport.own_limits.socket.socket", fail_with(os_error(errno.EMFILE)))
+    monkeypatch.setattr(
+        "bench.transport.own_limits.socket.socket", fail_with(os_error(errno.EMFILE))
+    )
     error = refusal(lambda: look_up("voice.test", 443, GUARD_S))
     assert (error.outcome, error.detail) == ("exhausted:files", "voice.test: Too many open files")
 
 
-def test_a_lookup_without_a_thread_is_prevented_by_a_limit_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lookup_without_a_thread_is_prevented_by_a_limit_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     use_resolver(monkeypatch, lambda _: None)
-    monkeypatch.setattr("gevent.threadpool.ThreadPool._add_thread", fail_with(RuntimeError("can't start new thread")))
+    monkeypatch.setattr(
+        "gevent.threadpool.ThreadPool._add_thread",
+        fail_with(RuntimeError("can't start new thread")),
+    )
 
     assert refusal(lambda: look_up("voice.test", 443, GUARD_S)).outcome == "exhausted:threads"
 
@@ -141,13 +176,17 @@ def test_without_a_free_pair_of_ports_a_call_is_not_made() -> None:
     assert "--rtp-ports" in remedy_of(error.outcome, error.detail)
 
 
-@pytest.mark.parametrize(("number", "resource"), [(errno.EMFILE, "files"), (errno.ENOBUFS, "memory")])
+@pytest.mark.parametrize(
+    ("number", "resource"), [(errno.EMFILE, "files"), (errno.ENOBUFS, "memory")]
+)
 @pytest.mark.parametrize(
     "use",
     [
         lambda: media_sockets(LOOPBACK, PORTS),
         lambda: is_this_machine("192.0.2.1"),
-        lambda: open_call(f"sip:agent@{LOOPBACK}:5060", (), None, ENOUGH, ConnectTimings(), NetworkPath()),
+        lambda: open_call(
+            f"sip:agent@{LOOPBACK}:5060", (), None, ENOUGH, ConnectTimings(), NetworkPath()
+        ),
     ],
     ids=["media", "candidate of WebRTC", "SIP over UDP"],
 )

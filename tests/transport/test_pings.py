@@ -19,7 +19,9 @@ S = NS_PER_S
 
 
 class TimedStream(FakeStream):
-    """A stream on which data arrives at given instants. A wait moves the clock to its end, or to the next arrival."""
+    """A stream on which data arrives at given instants. A wait moves the clock to its end, or to
+    the next arrival.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +35,12 @@ class TimedStream(FakeStream):
         self.answers = True
 
     def receive_until(
-        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self,
+        until_ns: int,
+        on_read: TakeRead,
+        sender: PacedSender | None = None,
+        *,
+        polled: bool = False,
     ) -> bool:
         while True:
             due = min([at for at, _ in self.arrivals] + self.sends_ns, default=until_ns + 1)
@@ -83,7 +90,9 @@ def after_s(stream: TimedStream, start_ns: int) -> list[float]:
     return [round((at_ns - start_ns) / S, 1) for at_ns in stream.pings_ns]
 
 
-def test_a_ping_follows_twenty_seconds_without_a_byte(linked: tuple[WebSocket, TimedStream]) -> None:
+def test_a_ping_follows_twenty_seconds_without_a_byte(
+    linked: tuple[WebSocket, TimedStream],
+) -> None:
     socket, stream = linked
     start_ns = stream.now_ns
 
@@ -91,7 +100,9 @@ def test_a_ping_follows_twenty_seconds_without_a_byte(linked: tuple[WebSocket, T
     assert after_s(stream, start_ns) == [20, 40, 60.1]
 
 
-def test_a_silence_that_consists_of_several_waits_has_a_ping(linked: tuple[WebSocket, TimedStream]) -> None:
+def test_a_silence_that_consists_of_several_waits_has_a_ping(
+    linked: tuple[WebSocket, TimedStream],
+) -> None:
     socket, stream = linked
     start_ns = stream.now_ns
     for _ in range(9):
@@ -100,7 +111,9 @@ def test_a_silence_that_consists_of_several_waits_has_a_ping(linked: tuple[WebSo
     assert after_s(stream, start_ns) == [20]
 
 
-def test_pings_continue_without_an_answer_and_end_nothing(linked: tuple[WebSocket, TimedStream]) -> None:
+def test_pings_continue_without_an_answer_and_end_nothing(
+    linked: tuple[WebSocket, TimedStream],
+) -> None:
     socket, stream = linked
     stream.answers, start_ns = False, stream.now_ns
     wait(socket, stream, 70)
@@ -109,7 +122,9 @@ def test_pings_continue_without_an_answer_and_end_nothing(linked: tuple[WebSocke
 
 
 @pytest.mark.parametrize("received", [True, False], ids=["received", "sent"])
-def test_bytes_in_either_direction_delay_the_ping(linked: tuple[WebSocket, TimedStream], received: bool) -> None:
+def test_bytes_in_either_direction_delay_the_ping(
+    linked: tuple[WebSocket, TimedStream], received: bool
+) -> None:
     socket, stream = linked
     start_ns = stream.now_ns
     for at_s in (12, 24, 36):
@@ -122,7 +137,9 @@ def test_bytes_in_either_direction_delay_the_ping(linked: tuple[WebSocket, Timed
     assert after_s(stream, start_ns) == [56]
 
 
-def test_messages_after_a_ping_are_received_as_before(linked: tuple[WebSocket, TimedStream]) -> None:
+def test_messages_after_a_ping_are_received_as_before(
+    linked: tuple[WebSocket, TimedStream],
+) -> None:
     socket, stream = linked
     start_ns = stream.now_ns
     stream.arrivals.append((start_ns + 25 * S, text(b"first") + text(b"second")))
@@ -133,7 +150,9 @@ def test_messages_after_a_ping_are_received_as_before(linked: tuple[WebSocket, T
     assert [message.arrival.at_ns - start_ns for message in messages] == [25 * S, 25 * S]
 
 
-def test_a_wait_that_ends_before_the_silence_is_long_sends_nothing(linked: tuple[WebSocket, TimedStream]) -> None:
+def test_a_wait_that_ends_before_the_silence_is_long_sends_nothing(
+    linked: tuple[WebSocket, TimedStream],
+) -> None:
     socket, stream = linked
     written = len(stream.written)
     wait(socket, stream, PING_AFTER_NS / S - 0.1)
@@ -141,7 +160,9 @@ def test_a_wait_that_ends_before_the_silence_is_long_sends_nothing(linked: tuple
     assert len(stream.written) == written
 
 
-def test_a_ping_that_cannot_be_sent_ends_the_connection(linked: tuple[WebSocket, TimedStream]) -> None:
+def test_a_ping_that_cannot_be_sent_ends_the_connection(
+    linked: tuple[WebSocket, TimedStream],
+) -> None:
     socket, stream = linked
     stream.broken = True
     socket.receive_until(stream.now_ns + 60 * S, lambda _: False)

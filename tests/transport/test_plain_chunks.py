@@ -1,4 +1,6 @@
-"""The chunks that the compiled code sends without a decision of their session, and the same in Python."""
+"""The chunks that the compiled code sends without a decision of their session, and the same in
+Python.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ EACH_SENDING = pytest.mark.parametrize("kind", [sending, _sending_interpreted], 
 DUE_NS, LATER_NS = 1_000_000, 3_600_000_000_000
 MOST = 16
 RECORD, KEY = b"record", 0x5A
-CHUNK = st.tuples(st.sampled_from([0, 3, 125, 126, 800]), st.booleans(), st.sampled_from([1, 1, 1, LATER_NS]))
+CHUNK = st.tuples(
+    st.sampled_from([0, 3, 125, 126, 800]), st.booleans(), st.sampled_from([1, 1, 1, LATER_NS])
+)
 """The size of a chunk, whether it contains an instant, and its duration in ns."""
 CHUNKS = st.lists(CHUNK, max_size=24)
 
@@ -33,7 +37,12 @@ CHUNKS = st.lists(CHUNK, max_size=24)
 def chunk(size: int, has_instant: bool = False, duration_ns: int = 1) -> ClientMessage:
     data = bytes(place % 251 for place in range(size))
     return ClientMessage(
-        MessageKind.APPEND, "x", data, duration_ns, size, instants={"speech_end": 0} if has_instant else {}
+        MessageKind.APPEND,
+        "x",
+        data,
+        duration_ns,
+        size,
+        instants={"speech_end": 0} if has_instant else {},
     )
 
 
@@ -62,7 +71,11 @@ class Line:
     """A microphone whose chunks were due a millisecond ago, and a connected socket."""
 
     def __init__(
-        self, kind: ModuleType, ours: socket.socket, speech: Sequence[ClientMessage], silence: Sequence[ClientMessage]
+        self,
+        kind: ModuleType,
+        ours: socket.socket,
+        speech: Sequence[ClientMessage],
+        silence: Sequence[ClientMessage],
     ) -> None:
         self.microphone = kind.Microphone(silence)
         self.sent: list[SentChunk] = []
@@ -77,7 +90,12 @@ class Line:
 
     def send(self) -> int:
         return int(
-            self.plain.send(self._fd, self._note_written, lambda *rest: self.rests.append(Rest(*rest)), self.encrypt)
+            self.plain.send(
+                self._fd,
+                self._note_written,
+                lambda *rest: self.rests.append(Rest(*rest)),
+                self.encrypt,
+            )
         )
 
     def _note_written(self, count: int) -> None:
@@ -119,7 +137,9 @@ def test_chunks_are_sent_until_one_needs_a_decision_or_is_not_due(
             place = len(expected)
             if place >= len(order) and not between:
                 break
-            following = order[place] if place < len(order) else between[(place - len(order)) % len(between)]
+            following = (
+                order[place] if place < len(order) else between[(place - len(order)) % len(between)]
+            )
             if at_ns + (following.duration_ns or 0) > monotonic_ns():
                 result = at_ns + (following.duration_ns or 0)
                 break
@@ -132,14 +152,20 @@ def test_chunks_are_sent_until_one_needs_a_decision_or_is_not_due(
         assert [sent[1:3] for sent in line.sent] == [
             (frame_bytes(len(sent.data)) + MASK_BYTES, sent.audio_bytes) for sent in expected
         ]
-        assert all(sent.lag_ns > 0 and sent.at_ns - sent.lag_ns > line.start_ns for sent in line.sent)
+        assert all(
+            sent.lag_ns > 0 and sent.at_ns - sent.lag_ns > line.start_ns for sent in line.sent
+        )
         assert line.written == sum(sent.wire_bytes for sent in line.sent)
-        assert list(payloads(theirs.recv(1 << 20) if expected else b"")) == [sent.data for sent in expected]
+        assert list(payloads(theirs.recv(1 << 20) if expected else b"")) == [
+            sent.data for sent in expected
+        ]
         assert line.microphone.due_ns is None or line.microphone.due_ns > at_ns
 
 
 @EACH_SENDING
-def test_the_rest_of_a_frame_that_the_kernel_does_not_accept_is_given_back_once(kind: ModuleType) -> None:
+def test_the_rest_of_a_frame_that_the_kernel_does_not_accept_is_given_back_once(
+    kind: ModuleType,
+) -> None:
     silence = [chunk(60_000)]
     with linked(kind, (), silence) as (line, theirs):
         while not line.rests:
@@ -157,7 +183,9 @@ def test_the_rest_of_a_frame_that_the_kernel_does_not_accept_is_given_back_once(
 
 
 @EACH_SENDING
-def test_the_kernel_gets_encrypted_frames_and_the_record_has_the_size_of_the_frame(kind: ModuleType) -> None:
+def test_the_kernel_gets_encrypted_frames_and_the_record_has_the_size_of_the_frame(
+    kind: ModuleType,
+) -> None:
     size = frame_bytes(60_000) + MASK_BYTES
     with linked(kind, (), [chunk(60_000)]) as (line, theirs):
         line.encrypt = encrypted
@@ -197,7 +225,9 @@ def test_the_error_of_a_send_is_given_back_with_the_whole_frame(kind: ModuleType
 
 @EACH_SENDING
 def test_no_chunk_follows_one_that_the_session_has_not_taken(kind: ModuleType) -> None:
-    """Otherwise it would be within a frame that is half sent, and the record of the other one would be lost."""
+    """Otherwise it would be within a frame that is half sent, and the record of the other one
+    would be lost.
+    """
     with linked(kind, (), [chunk(60_000)]) as (line, theirs):
         while not line.rests:
             line.send()
@@ -262,7 +292,9 @@ def test_the_codec_of_a_call_encodes_each_chunk_once(kind: ModuleType) -> None:
 
         microphone = kind.Microphone([chunk(10)])
         microphone.open(monotonic_ns() - DUE_NS)
-        kind.PlainChunks(microphone, encode, [], 3).send(ours.fileno(), lambda _: None, lambda *_: None)
+        kind.PlainChunks(microphone, encode, [], 3).send(
+            ours.fileno(), lambda _: None, lambda *_: None
+        )
 
         assert list(payloads(theirs.recv(1_000))) == [b"1", b"2", b"3"]
         assert encoded == [chunk(10).data] * 3
@@ -291,16 +323,24 @@ def test_packets_are_sent_by_the_track_until_a_chunk_needs_the_session(
 ) -> None:
     found = []
     for kind in (sending, _sending_interpreted):
-        microphone, sent, track = kind.Microphone([chunk(160)]), list[SentChunk](), Track(refused, ended)
+        microphone, sent, track = (
+            kind.Microphone([chunk(160)]),
+            list[SentChunk](),
+            Track(refused, ended),
+        )
         plain = kind.PlainChunks(microphone, None, sent, MOST)
         microphone.speak([chunk(*each) for each in chunks], [chunk(160)])
         microphone.open(1)
         next_ns = plain.send_by(track.try_send)
-        found.append((next_ns, sent, track.packets, plain.offered, plain.refused, microphone.due_ns))
+        found.append(
+            (next_ns, sent, track.packets, plain.offered, plain.refused, microphone.due_ns)
+        )
     assert found[0] == found[1]
 
     next_ns, sent, packets, offered, held, _ = found[0]
-    assert [each.wire_bytes - 12 for each in sent] == [len(packet) for packet in packets[: len(sent)]]
+    assert [each.wire_bytes - 12 for each in sent] == [
+        len(packet) for packet in packets[: len(sent)]
+    ]
     assert len(packets) == len(sent) + (held is not None)
     assert not next_ns or (offered is None and held is None)
     assert offered is None or len(packets) == ended

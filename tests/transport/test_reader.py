@@ -1,6 +1,7 @@
 """The reader of messages, in C and in Python.
 
-The same bytes give the same messages, instants, bounds and deltas, however they are split and over any stream.
+The same bytes give the same messages, instants, bounds and deltas, however they are split and over
+any stream.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def interpreted() -> Any:
 
 
 READERS: list[Any] = [reader, interpreted()]
-EACH_SOCKET = pytest.mark.parametrize("kind", [reader.SocketReader, _interpreted.SocketReader], ids=["C", "Python"])
+EACH_SOCKET = pytest.mark.parametrize(
+    "kind", [reader.SocketReader, _interpreted.SocketReader], ids=["C", "Python"]
+)
 AT_NS, EMPTY_NS = 5_000, 1_000
 KINDS = st.sampled_from(["audio", "transcript", "text"])
 PAYLOADS = st.one_of(
@@ -109,24 +112,40 @@ ODD = st.builds(mutated, MESSAGES, st.integers(0, 10_000), st.integers(0, 255))
 
 
 def understood(dialect: Dialect, wire: bytes, *, complete: bool) -> list[tuple[Any, ...]]:
-    """Decode each message of a read. Return the facts of the events, with the uncertainty of the arrival."""
+    """Decode each message of a read. Return the facts of the events, with the uncertainty of the
+    arrival.
+    """
     frames, taken = leading_messages(SocketRead(wire, AT_NS, EMPTY_NS, True, complete))
     assert taken == len(wire)
     return [
-        (event.kind, event.name, event.response_id, event.item_id, event.payload_bytes, frame.arrival.uncertainty_ns,
-         frame.wire_bytes)
+        (
+            event.kind,
+            event.name,
+            event.response_id,
+            event.item_id,
+            event.payload_bytes,
+            frame.arrival.uncertainty_ns,
+            frame.wire_bytes,
+        )
         for frame in frames
         for event in dialect.decode(frame.data)
-    ]  # fmt: skip
+    ]
 
 
 def matched_events(deltas: list[MatchedDelta]) -> list[tuple[Any, ...]]:
     assert all(one.at_ns == AT_NS for one in deltas)
     return [
-        (one.event.kind, one.event.name, one.event.response_id, one.event.item_id, one.payload_bytes,
-         one.uncertainty_ns, one.wire_bytes)
+        (
+            one.event.kind,
+            one.event.name,
+            one.event.response_id,
+            one.event.item_id,
+            one.payload_bytes,
+            one.uncertainty_ns,
+            one.wire_bytes,
+        )
         for one in deltas
-    ]  # fmt: skip
+    ]
 
 
 def reader_of(dialect: Dialect, *messages: bytes) -> reader.MessageReader:
@@ -169,7 +188,9 @@ def test_a_matched_delta_equals_the_decoded_event(
     matched = made.match(wire, AT_NS, EMPTY_NS, complete)
     assert made.due == (matched and keeps_texts)
     deltas = made.hand_out()
-    assert matched_events(deltas) == (understood(dialect, wire, complete=complete) if matched else [])
+    assert matched_events(deltas) == (
+        understood(dialect, wire, complete=complete) if matched else []
+    )
     assert [one.data for one in deltas] == (came if keeps_texts else [b""] * len(came)) * matched
     assert made.count == 0
 
@@ -189,7 +210,9 @@ def test_a_delta_like_the_template_is_matched(
     made = reader_of(dialect, first)
 
     assert made.match(text(second) + text(first), AT_NS, EMPTY_NS, True)
-    assert matched_events(made.hand_out()) == understood(dialect, text(second) + text(first), complete=True)
+    assert matched_events(made.hand_out()) == understood(
+        dialect, text(second) + text(first), complete=True
+    )
 
 
 @needs_compiler
@@ -236,7 +259,11 @@ def sound_message(way: str, form: int, audio: bytes) -> bytes:
     forms = {
         "twilio": (
             {"event": "media", "streamSid": "MZ1", "media": {"payload": data}},
-            {"event": "media", "media": {"track": "outbound", "payload": data, "chunk": "1"}, "streamSid": "MZ1"},
+            {
+                "event": "media",
+                "media": {"track": "outbound", "payload": data, "chunk": "1"},
+                "streamSid": "MZ1",
+            },
         ),
         "acs": (
             {"kind": "AudioData", "audioData": {"data": data}},
@@ -251,11 +278,15 @@ def audio_of(event: ServerEvent) -> bytes | None:
 
 
 def test_compiled_code_has_no_negative_index() -> None:
-    """Compiled code does not wrap indexes around: with -1 it would read memory before the items of a list."""
+    """Compiled code does not wrap indexes around: with -1 it would read memory before the items
+    of a list.
+    """
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "bench").rglob("*.p[yx][xi]")]
 
     assert len(sources) >= 7
-    assert not [line for source in sources for line in source.splitlines() if re.search(r"\w\[-", line)]
+    assert not [
+        line for source in sources for line in source.splitlines() if re.search(r"\w\[-", line)
+    ]
 
 
 @needs_compiler
@@ -279,7 +310,9 @@ def test_the_audio_of_matched_sound_equals_the_decoded_audio(
         messages[0] = type(messages[0])(mutated(messages[0], *damage))
     opcodes = [0x82 if isinstance(message, BinaryMessage) else 0x81 for message in messages]
     opcodes[-1] ^= 3 if is_other_frame else 0
-    wire = b"".join(bytes([opcode]) + text(body)[1:] for opcode, body in zip(opcodes, messages, strict=True))
+    wire = b"".join(
+        bytes([opcode]) + text(body)[1:] for opcode, body in zip(opcodes, messages, strict=True)
+    )
     frames, _ = leading_messages(SocketRead(wire, AT_NS, EMPTY_NS, True, False))
     events = [dialect.decode(frame.data)[0] for frame in frames]
 
@@ -288,7 +321,10 @@ def test_the_audio_of_matched_sound_equals_the_decoded_audio(
     assert is_matched or damage is not None or is_other_frame or not all(pieces)
     if is_matched:
         decoded = [(one.kind, one.session_id, one.payload_bytes, audio_of(one)) for one in events]
-        found = [(one.event.kind, one.event.session_id, one.payload_bytes, one.data) for one in made.hand_out()]
+        found = [
+            (one.event.kind, one.event.session_id, one.payload_bytes, one.data)
+            for one in made.hand_out()
+        ]
         assert found == decoded
 
 
@@ -327,7 +363,9 @@ def test_a_read_with_other_messages_is_not_matched(dialect: Dialect) -> None:
 
 @needs_compiler
 def test_a_payload_that_occurs_twice_is_matched_only_at_the_delta_key() -> None:
-    """In this event, the last string is not the payload, but it has the same length and text as the payload."""
+    """In this event, the last string is not the payload, but it has the same length and text as
+    the payload.
+    """
     dialect = DIALECTS["ga"]
     message = delta_message(dialect, "transcript", "event_1", "hello", (",", ":"))
     made = reader_of(dialect, message[:-1] + b',"obfuscation":"hello"}')
@@ -384,7 +422,9 @@ def test_an_event_with_stripped_audio_is_no_template() -> None:
 
 @contextmanager
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Yield our end and the other end of a loopback connection. Our end does not block, and has receive timestamps."""
+    """Yield our end and the other end of a loopback connection. Our end does not block, and has
+    receive timestamps.
+    """
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()) as ours,
@@ -461,7 +501,11 @@ def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
         assert soon(made, 0, matcher) is None
         (delta,) = matcher.hand_out()
         assert before_ns <= delta.at_ns <= monotonic_ns()
-        assert (delta.at_ns, delta.uncertainty_ns, delta.payload_bytes) == (made.stamped_ns, 0, 3_000)
+        assert (delta.at_ns, delta.uncertainty_ns, delta.payload_bytes) == (
+            made.stamped_ns,
+            0,
+            3_000,
+        )
         assert 0 <= delta.lag_ns <= monotonic_ns() - delta.at_ns
 
         matcher.ready = False
@@ -481,7 +525,9 @@ def test_a_read_has_its_timestamp_and_its_deltas_are_matched() -> None:
 
 
 @EACH_SOCKET
-def test_a_socket_without_kernel_timestamps_does_not_match_deltas(kind: type[reader.SocketReader]) -> None:
+def test_a_socket_without_kernel_timestamps_does_not_match_deltas(
+    kind: type[reader.SocketReader],
+) -> None:
     known = delta_message(DIALECTS["ga"], "audio", "event_1", base64_of(30), (",", ":"))
     matcher = reader_of(DIALECTS["ga"], known)
     matcher.ready = True
@@ -521,7 +567,9 @@ def test_the_empty_instant_is_the_latest_of_drain_poll_and_snapshot(
     with ours, theirs:
         ours.setblocking(False)
         theirs.sendall(b"hello")
-        made = socket_reader(kind, ours, drained_ns=drained_ns, drained=drained, looked_ns=looked_ns or 0)
+        made = socket_reader(
+            kind, ours, drained_ns=drained_ns, drained=drained, looked_ns=looked_ns or 0
+        )
         before_ns = monotonic_ns()
         came = soon(made, polled_ns, polls=None if looked_ns is None else POLLS)
 
@@ -531,7 +579,9 @@ def test_the_empty_instant_is_the_latest_of_drain_poll_and_snapshot(
 
 
 @EACH_SOCKET
-@pytest.mark.parametrize(("reset", "failure"), [(False, 0), (True, errno.ECONNRESET)], ids=["closed", "reset"])
+@pytest.mark.parametrize(
+    ("reset", "failure"), [(False, 0), (True, errno.ECONNRESET)], ids=["closed", "reset"]
+)
 def test_the_end_of_a_connection_has_its_error_number(
     kind: type[reader.SocketReader], reset: bool, failure: int
 ) -> None:
@@ -594,10 +644,15 @@ def test_a_read_that_fills_the_buffer_may_be_incomplete(kind: type[reader.Socket
 
 # Any stream.
 
-NAMES = st.sampled_from(["audio", "transcript", "empty", "other reply", "done", "ping", "cut", "huge"])
+NAMES = st.sampled_from(
+    ["audio", "transcript", "empty", "other reply", "done", "ping", "cut", "huge"]
+)
 PLACES = st.lists(st.integers(0, 200_000), max_size=4)
 STATES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4)
-KNOWN = {kind: delta_message(GA, kind, "event_1", base64_of(300), (",", ":")) for kind in ("audio", "transcript")}
+KNOWN = {
+    kind: delta_message(GA, kind, "event_1", base64_of(300), (",", ":"))
+    for kind in ("audio", "transcript")
+}
 SAID = {
     "audio": delta_message(GA, "audio", "event_22", base64_of(600), (",", ":")),
     "transcript": delta_message(GA, "transcript", "event_333", "hello", (",", ":")),
@@ -612,7 +667,9 @@ CARRIED = ["plain", "compressed", "tls"]
 
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the TLS context of a server, and the TLS context of a client that trusts this server."""
+    """Return the TLS context of a server, and the TLS context of a client that trusts this
+    server.
+    """
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), tls_context(ca)
 
@@ -621,7 +678,12 @@ class FlowingStream(FakeStream):
     """A stream that delivers all of its reads when a client listens."""
 
     def receive_until(
-        self, until_ns: int, on_read: TakeRead, sender: PacedSender | None = None, *, polled: bool = False
+        self,
+        until_ns: int,
+        on_read: TakeRead,
+        sender: PacedSender | None = None,
+        *,
+        polled: bool = False,
     ) -> bool:
         while (came := self.read(until_ns)) is not None:
             if pass_on(self.sieve.sift(came), self.sieve, on_read):
@@ -630,7 +692,9 @@ class FlowingStream(FakeStream):
 
 
 class EncryptedStream(FlowingStream):
-    """A stream that carries the encrypted bytes of a `TlsStream`. `server_tls` is the TLS object of the server."""
+    """A stream that carries the encrypted bytes of a `TlsStream`. `server_tls` is the TLS object
+    of the server.
+    """
 
     def __init__(self, context: ssl.SSLContext) -> None:
         super().__init__()
@@ -644,7 +708,9 @@ class EncryptedStream(FlowingStream):
             there = len(self.reads)
             super().write(self.server_tls.read(1 << 16))
             for place in range(there, len(self.reads)):
-                self.reads[place] = self.reads[place]._replace(data=self.encrypted(self.reads[place].data))
+                self.reads[place] = self.reads[place]._replace(
+                    data=self.encrypted(self.reads[place].data)
+                )
         else:
             with suppress(ssl.SSLWantReadError):
                 self.server_tls.do_handshake()
@@ -663,7 +729,9 @@ def connection(
 ) -> tuple[WebSocket, FakeStream]:
     server, client = contexts
     stream = EncryptedStream(server) if carried == "tls" else FlowingStream()
-    stream.server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()] if carried == "compressed" else None)
+    stream.server = ServerProtocol(
+        extensions=[ServerPerMessageDeflateFactory()] if carried == "compressed" else None
+    )
     below: Any = stream
     if isinstance(stream, EncryptedStream):
         with patch("bench.transport.tls.Decrypter", kind.Decrypter):
@@ -692,8 +760,8 @@ def frames(stream: FakeStream, name: str) -> bytes:
 class Hearer(Reply):
     """A reply that records the facts of each delta.
 
-    The facts are (kind, response, payload bytes, timestamp, uncertainty, True for a kernel timestamp, bytes on the
-    wire).
+    The facts are (kind, response, payload bytes, timestamp, uncertainty, True for a kernel
+    timestamp, bytes on the wire).
     """
 
     def __init__(self) -> None:
@@ -705,13 +773,23 @@ class Hearer(Reply):
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         self.count += len(deltas)
         for event, at_ns, error_ns, _, payload_bytes, wire_bytes, data in deltas:
-            self.heard.append((event.kind, event.response_id, payload_bytes, at_ns, error_ns, True, wire_bytes))
+            self.heard.append(
+                (event.kind, event.response_id, payload_bytes, at_ns, error_ns, True, wire_bytes)
+            )
             self.texts.append(data)
         return False
 
     def take(self, message: ReceivedMessage) -> bool:
         (event,) = GA.decode(message.data)
-        self.heard.append((event.kind, event.response_id, event.payload_bytes, *message.arrival, message.wire_bytes))
+        self.heard.append(
+            (
+                event.kind,
+                event.response_id,
+                event.payload_bytes,
+                *message.arrival,
+                message.wire_bytes,
+            )
+        )
         self.texts.append(message.data)
         return False
 
@@ -720,13 +798,19 @@ WAYS: list[tuple[Any, bool]] = [
     (None, False),
     *((kind, texts) for kind in READERS for texts in (False, True)),
 ]
-"""Pairs of a reader, and True if the texts of deltas are recorded. If the reader is None, every delta is decoded."""
+"""Pairs of a reader, and True if the texts of deltas are recorded. If the reader is None, every
+delta is decoded."""
 
 
 @pytest.mark.parametrize("carried", CARRIED)
 @example(names=["audio", "done"], ends=[True], places=[], states=[(True, True)])
 @example(names=["audio"], ends=[], places=[], states=[(True, False)])
-@given(names=st.lists(NAMES, max_size=14), ends=st.lists(st.booleans(), min_size=14), places=PLACES, states=STATES)
+@given(
+    names=st.lists(NAMES, max_size=14),
+    ends=st.lists(st.booleans(), min_size=14),
+    places=PLACES,
+    states=STATES,
+)
 def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
     carried: str,
@@ -745,7 +829,11 @@ def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
         wire = [frames(stream, name) for name in names]
         if isinstance(stream, EncryptedStream):
             wire = [stream.encrypted(one) for one in wire]
-        edges = [edge for edge, is_cut in zip(itertools.accumulate(map(len, wire)), ends, strict=False) if is_cut]
+        edges = [
+            edge
+            for edge, is_cut in zip(itertools.accumulate(map(len, wire)), ends, strict=False)
+            if is_cut
+        ]
         edges += range(READ_BYTES, sum(map(len, wire)), READ_BYTES)
         for place, part in enumerate(cut(b"".join(wire), [*edges, *places]), 1):
             complete, kernel = states[place % len(states)]
@@ -761,7 +849,9 @@ def test_messages_and_deltas_do_not_depend_on_how_bytes_are_split_and_carried(
         for _, _, _, at_ns, error_ns, kernel, _ in hearer.heard:
             came = reads[at_ns]
             assert kernel is came.is_kernel
-            assert error_ns == came.timestamp_ns - came.empty_ns or (error_ns == 0 and came.is_complete)
+            assert error_ns == came.timestamp_ns - came.empty_ns or (
+                error_ns == 0 and came.is_complete
+            )
 
     assert all(one == received[0] for one in received)
 

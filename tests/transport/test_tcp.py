@@ -1,7 +1,8 @@
-"""The real socket, with a real server on loopback: sources of timestamps, effects of TLS, and failures to connect.
+"""The real socket, with a real server on loopback: sources of timestamps, effects of TLS, and
+failures to connect.
 
-The server runs in its own threads. gevent does not patch the standard library here. So the sockets of the server block
-only the threads of the server, while the loop of gevent runs in this thread.
+The server runs in its own threads. gevent does not patch the standard library here. So the sockets
+of the server block only the threads of the server, while the loop of gevent runs in this thread.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def plain(certificate: tuple[ssl.SSLContext, Path]) -> Iterator[Linked]:
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
-def linked(request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[Linked]:
+def linked(
+    request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path]
+) -> Iterator[Linked]:
     """Yield a stream and its peer: once without TLS, and once with TLS."""
     with connected(request.param, certificate) as both:
         yield both
@@ -108,7 +111,8 @@ def read_all(stream: ByteStream, count: int) -> tuple[bytes, list[SocketRead]]:
 
 
 def stamped(stream: ByteStream, peer: Peer) -> tuple[SocketRead, int, int]:
-    """Return a read that has a kernel timestamp, an instant before the timestamp, and an instant after it.
+    """Return a read that has a kernel timestamp, an instant before the timestamp, and an instant
+    after it.
 
     Read several times, because the first reads may have no kernel timestamp.
     """
@@ -157,7 +161,9 @@ def test_a_peer_that_accepts_no_tls_answer_has_ended_the_stream(
             assert read.data == b""
 
 
-def test_other_greenlets_run_if_the_loop_was_blocked_for_long(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_greenlets_run_if_the_loop_was_blocked_for_long(
+    plain: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream, _ = plain
     ran: list[int] = []
     gevent.spawn(ran.append, 1)
@@ -242,7 +248,9 @@ def test_a_reset_connection_ends_the_session_when_it_receives_sends_or_offers(
                 transport.receive_until(far_ns(), lambda message: True)
             elif how == "says":
                 transport.send(b"{}")
-            elif transport.try_send(b"{}") is None:  # the kernel reports a reset once: `finish` must remember it
+            elif (
+                transport.try_send(b"{}") is None
+            ):  # the kernel reports a reset once: `finish` must remember it
                 transport.flush()
 
     assert (transport.closed.code, transport.closed.cause) == (1006, "reset")
@@ -259,7 +267,12 @@ def test_network_data_are_available_while_the_socket_is_open(linked: Linked) -> 
     stream.close()
 
     assert network is not None
-    assert 0 < network.min_rtt_ns <= network.rtt_ns < monotonic_ns() - before_ns + GUARD_S * 1_000_000_000
+    assert (
+        0
+        < network.min_rtt_ns
+        <= network.rtt_ns
+        < monotonic_ns() - before_ns + GUARD_S * 1_000_000_000
+    )
     assert network.retransmits == 0
     assert stream.network() is None
 
@@ -268,11 +281,19 @@ def test_network_data_are_available_while_the_socket_is_open(linked: Linked) -> 
     ("info", "network"),
     [
         (tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3), NetworkMeasured(900_000, 700_000, 3)),
-        pytest.param(tcp_info(rtt_us=0, min_rtt_us=0xFFFF_FFFF, retransmits=1), None, id="no round trip was measured"),
-        pytest.param(tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3)[:104], None, id="an older kernel"),
+        pytest.param(
+            tcp_info(rtt_us=0, min_rtt_us=0xFFFF_FFFF, retransmits=1),
+            None,
+            id="no round trip was measured",
+        ),
+        pytest.param(
+            tcp_info(rtt_us=900, min_rtt_us=700, retransmits=3)[:104], None, id="an older kernel"
+        ),
     ],
 )
-def test_network_data_that_the_kernel_does_not_have_are_none(info: bytes, network: NetworkMeasured | None) -> None:
+def test_network_data_that_the_kernel_does_not_have_are_none(
+    info: bytes, network: NetworkMeasured | None
+) -> None:
     class Socket:
         def getsockopt(self, *asked: int) -> bytes:
             return info
@@ -315,10 +336,14 @@ def test_a_certificate_of_an_unknown_authority_is_refused_with_a_remedy(
     certificate: tuple[ssl.SSLContext, Path],
 ) -> None:
     with listener() as listening:
-        thread = threading.Thread(target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True)
+        thread = threading.Thread(
+            target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True
+        )
         thread.start()
         error = refusal(
-            lambda: connect("127.0.0.1", listening.getsockname()[1], tls_context(None), ENOUGH, ConnectTimings())
+            lambda: connect(
+                "127.0.0.1", listening.getsockname()[1], tls_context(None), ENOUGH, ConnectTimings()
+            )
         )
         thread.join(GUARD_S)
 
@@ -332,7 +357,9 @@ def test_a_certificate_for_another_host_is_refused(
     with listener() as listening:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", listening.getsockname())]
         monkeypatch.setattr(connecting, "look_up", lambda *asked: Lookup(found, 0, 0))
-        thread = threading.Thread(target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True)
+        thread = threading.Thread(
+            target=fail_to_shake_hands, args=(listening, certificate[0]), daemon=True
+        )
         thread.start()
         context = tls_context(str(certificate[1]))
         error = refusal(lambda: connect("service.example", 443, context, ENOUGH, ConnectTimings()))
@@ -356,15 +383,24 @@ def _asked_and_reset(sock: Any) -> None:
     _reset(sock)
 
 
-def test_a_peer_that_resets_the_tls_handshake_is_reported(certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_peer_that_resets_the_tls_handshake_is_reported(
+    certificate: tuple[ssl.SSLContext, Path],
+) -> None:
     with listener() as listening:
         peer = Peer(listening, None)
         peer.order(_asked_and_reset)
         context = tls_context(str(certificate[1]))
-        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings()))
+        error = refusal(
+            lambda: connect(
+                "127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings()
+            )
+        )
         peer.end()
 
-    assert (error.outcome, error.detail) == ("connect_failed:tls", f"127.0.0.1: {TRUNCATED}: Connection reset by peer")
+    assert (error.outcome, error.detail) == (
+        "connect_failed:tls",
+        f"127.0.0.1: {TRUNCATED}: Connection reset by peer",
+    )
 
 
 def test_a_peer_that_resets_the_upgrade_is_reported() -> None:
@@ -375,26 +411,41 @@ def test_a_peer_that_resets_the_upgrade_is_reported() -> None:
         error = refusal(lambda: open_websocket(url, [], None, ENOUGH, ConnectTimings()))
         peer.end()
 
-    assert (error.outcome, error.detail) == ("connect_failed:upgrade", "the connection broke: Connection reset by peer")
+    assert (error.outcome, error.detail) == (
+        "connect_failed:upgrade",
+        "the connection broke: Connection reset by peer",
+    )
 
 
 @pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
-def test_a_peer_that_does_not_speak_tls_is_refused(says: bytes, certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_peer_that_does_not_speak_tls_is_refused(
+    says: bytes, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
     with listener() as listening:
         peer = Peer(listening, None)
-        peer.order(lambda sock: (sock.recv(9_999), sock.sendall(says), sock.shutdown(socket.SHUT_WR)))
+        peer.order(
+            lambda sock: (sock.recv(9_999), sock.sendall(says), sock.shutdown(socket.SHUT_WR))
+        )
         context = tls_context(str(certificate[1]))
-        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings()))
+        error = refusal(
+            lambda: connect(
+                "127.0.0.1", listening.getsockname()[1], context, ENOUGH, ConnectTimings()
+            )
+        )
         peer.end()
 
     assert error.outcome == "connect_failed:tls"
 
 
-def test_a_peer_that_does_not_answer_the_tls_handshake_times_out(certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_peer_that_does_not_answer_the_tls_handshake_times_out(
+    certificate: tuple[ssl.SSLContext, Path],
+) -> None:
     with listener() as listening:
         phases = ConnectTimings()
         context = tls_context(str(certificate[1]))
-        error = refusal(lambda: connect("127.0.0.1", listening.getsockname()[1], context, SOON, phases))
+        error = refusal(
+            lambda: connect("127.0.0.1", listening.getsockname()[1], context, SOON, phases)
+        )
 
     assert error.outcome == "timeout:tls"
     assert {"connect_start", "dns_done", "tcp_done"} == set(phases.instants)
@@ -403,7 +454,9 @@ def test_a_peer_that_does_not_answer_the_tls_handshake_times_out(certificate: tu
 def test_the_time_of_this_process_does_not_count_towards_the_tls_timeout(
     certificate: tuple[ssl.SSLContext, Path],
 ) -> None:
-    """The first half of the server's answer arrived long ago, but this process reads it only now."""
+    """The first half of the server's answer arrived long ago, but this process reads it only
+    now.
+    """
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = certificate[0].wrap_bio(incoming, outgoing, server_side=True)
     halves: list[bytes] = []
@@ -431,7 +484,9 @@ def test_the_time_of_this_process_does_not_count_towards_the_tls_timeout(
     assert limits_ns[1] >= 5 + 10_000 * MS
 
 
-def test_a_connection_made_while_this_process_was_suspended_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_made_while_this_process_was_suspended_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def overslept(self: Any, address: Any) -> None:
         self._sock.connect_ex(address)
         raise TimeoutError("timed out")
@@ -444,7 +499,9 @@ def test_a_connection_made_while_this_process_was_suspended_is_used(monkeypatch:
         sock.close()
 
 
-def test_the_next_address_has_its_time_after_a_suspended_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_has_its_time_after_a_suspended_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given_s: list[float] = []
 
     def overslept(self: Any, address: Any) -> None:
@@ -506,7 +563,9 @@ def test_messages_are_sent_and_received_over_a_real_connection(
         port = server.socket.getsockname()[1]
         phases = ConnectTimings()
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}/v1/realtime"
-        transport = open_websocket(url, [("api-key", "k")], tls_context(str(ca)) if tls else None, ENOUGH, phases)
+        transport = open_websocket(
+            url, [("api-key", "k")], tls_context(str(ca)) if tls else None, ENOUGH, phases
+        )
         for size in (2, 300, 70_000):
             handed_ns, came = echo_once(transport, b"x" * size)
             assert came.data == b"x" * size
@@ -548,7 +607,9 @@ def test_an_open_reply_is_polled_and_each_arrival_is_bounded_by_the_last_check(
         for _ in range(20):
             came: list[SocketRead] = []
             peer.order(lambda sock: sock.sendall(b"x"))
-            assert stream.receive_until(far_ns(), lambda read: came.append(read) or True, polled=True)  # noqa: B023
+            assert stream.receive_until(
+                far_ns(), lambda read: came.append(read) or True, polled=True
+            )  # noqa: B023
             sent_ns, _, _ = peer.report()
             (read,) = came
             assert read.data == b"x"
@@ -608,7 +669,9 @@ def test_a_session_that_is_woken_first_checks_the_other_sockets(
     assert done == (["check", "read", "check"] if comes else ["check"])
 
 
-def test_listening_until_a_past_instant_returns_all_data_that_arrived_before_it(linked: Linked) -> None:
+def test_listening_until_a_past_instant_returns_all_data_that_arrived_before_it(
+    linked: Linked,
+) -> None:
     stream, peer = linked
     stamped(stream, peer)
     peer.send(b"x")
@@ -641,21 +704,31 @@ def test_deltas_over_a_real_connection_are_matched_and_other_messages_are_passed
         transport.add_template(ReceivedMessage(known, Arrival(0), 0), event)
         transport.keeps_texts = keeps_texts
         sent = 0
-        while sent < 40 or (not reply.matched and sent < 2_000):  # the kernel enables timestamps with a delay
+        # the kernel enables timestamps with a delay
+        while sent < 40 or (not reply.matched and sent < 2_000):
             assert transport.send(known, stamped=True) is not None
             sent += 1
-            transport.receive_until(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reply)
+            transport.receive_until(
+                monotonic_ns() + MS, lambda message: came.append(message.data) or True, reply
+            )
         if keeps_texts:  # then each delta is passed on at once, and its listener may wake
-            while came.count(known) + len(reply.matched) < sent:  # the last echoes may be on their way
-                transport.receive_until(monotonic_ns() + MS, lambda message: came.append(message.data) or True, reply)
+            # the last echoes may be on their way
+            while came.count(known) + len(reply.matched) < sent:
+                transport.receive_until(
+                    monotonic_ns() + MS, lambda message: came.append(message.data) or True, reply
+                )
             reply.wakes, matched = True, len(reply.matched)
             assert transport.send(known) is not None
             sent += 1
-            transport.receive_until(far_ns(), lambda message: bool(came.append(message.data)), reply)
+            transport.receive_until(
+                far_ns(), lambda message: bool(came.append(message.data)), reply
+            )
             assert len(reply.matched) == matched + 1
         assert transport.send(b"{}") is not None
         while b"{}" not in came:
-            transport.receive_until(far_ns(), lambda message: came.append(message.data) or True, reply)
+            transport.receive_until(
+                far_ns(), lambda message: came.append(message.data) or True, reply
+            )
         transport.close()
 
     assert came.count(known) + len(reply.matched) == sent
@@ -705,7 +778,9 @@ def test_an_error_raised_while_taking_a_read_is_propagated_to_the_listener(linke
 
 
 class Pacing:
-    """A paced sender. It sends a letter every 2 ms, and wakes the listener after the last letter."""
+    """A paced sender. It sends a letter every 2 ms, and wakes the listener after the last
+    letter.
+    """
 
     plain = None
 
@@ -735,12 +810,16 @@ def test_due_data_are_sent_while_a_listener_waits(linked: Linked) -> None:
 
 
 @KINDS
-def test_a_closed_connection_leaves_no_reference_cycles(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_closed_connection_leaves_no_reference_cycles(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
     server_context, ca = certificate
     gc.disable()
     try:
         with serving(server_context if tls else None) as server:
-            url = f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
+            url = (
+                f"{'wss' if tls else 'ws'}://127.0.0.1:{server.socket.getsockname()[1]}/v1/realtime"
+            )
             context = tls_context(str(ca)) if tls else None
             transport = open_websocket(url, [("api-key", "k")], context, ENOUGH, ConnectTimings())
             transport.send(b"{}")
@@ -778,7 +857,9 @@ def test_data_that_a_peer_does_not_accept_at_once_are_finished_in_order(
         handed = stream.flush()
         came = peer.report()[2]
 
-        assert came == b"".join(b"%06d" % number * 10_000 for number in range(offered + 1)) + between
+        assert (
+            came == b"".join(b"%06d" % number * 10_000 for number in range(offered + 1)) + between
+        )
         assert before_ns <= handed.at_ns <= handed.at_ns + handed.width_ns <= monotonic_ns()
 
 
@@ -868,7 +949,9 @@ def test_held_data_are_passed_on_only_up_to_the_given_instant(plain: Linked) -> 
     assert stream.watermark_ns >= until_ns
 
 
-def test_the_data_held_while_a_write_waits_are_limited(plain: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_held_while_a_write_waits_are_limited(
+    plain: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream, peer = plain
     assert isinstance(stream, TcpStream)
     monkeypatch.setattr(tcp, "MAX_HELD_BYTES", 100_000)
@@ -892,7 +975,9 @@ def test_the_data_held_while_a_write_waits_are_limited(plain: Linked, monkeypatc
 def test_data_that_a_peer_read_while_this_process_was_suspended_count(
     plain: Linked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each wait ends at its timeout, because this process is suspended until the peer has read the data."""
+    """Each wait ends at its timeout, because this process is suspended until the peer has read
+    the data.
+    """
     stream, peer = plain
     waits = 0
 
@@ -918,7 +1003,8 @@ def test_a_tls_error_is_named_in_the_close_reason(certificate: tuple[ssl.SSLCont
             transport.receive_until(far_ns(), lambda message: True)
 
     assert (transport.closed.code, transport.closed.cause) == (1006, "")
-    named = ("TLS: decryption failed or bad record mac", "TLS: record layer failure")  # the latter by OpenSSL 3.5
+    # the latter by OpenSSL 3.5
+    named = ("TLS: decryption failed or bad record mac", "TLS: record layer failure")
     assert transport.closed.reason in named
 
 

@@ -1,4 +1,6 @@
-"""The decryption of TLS records, in C and in Python. The data and facts do not depend on the sizes of the reads."""
+"""The decryption of TLS records, in C and in Python. The data and facts do not depend on the
+sizes of the reads.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def contexts(ca: Path) -> Contexts:
 
 
 class Noting:
-    """A decrypter that records the results of each read. Its peer is `server`, which writes to `wire`.
+    """A decrypter that records the results of each read. Its peer is `server`, which writes to
+    `wire`.
 
     `first` contains the data that the server sends together with the end of the handshake.
     """
@@ -67,7 +70,9 @@ class Noting:
     def take(self, came: SocketRead) -> None:
         left, made = self.decrypter.sift(came), self.decrypter
         reason = None if made.error is None else made.error.reason
-        self.heard.append((left, made.heard, made.ended, reason, made.wakes and made.end(), self.outgoing.pending))
+        self.heard.append(
+            (left, made.heard, made.ended, reason, made.wakes and made.end(), self.outgoing.pending)
+        )
 
 
 ENDS = st.sampled_from(["", "closed", "cut", "goodbye", "garbage"])
@@ -82,7 +87,9 @@ def ending(how: str, noting: Noting) -> bytes:
     return {"garbage": b"\x17\x03\x03\x00\x20" + bytes(32), "cut": b"\x17\x03"}.get(how, b"")
 
 
-@example(sizes=[16_384, 16_384, 16_384, 5], places=[40_000], joined=True, how="garbage", completes=[True])
+@example(
+    sizes=[16_384, 16_384, 16_384, 5], places=[40_000], joined=True, how="garbage", completes=[True]
+)
 @given(
     sizes=st.lists(st.integers(1, 16_384), min_size=1, max_size=6),
     places=st.lists(st.integers(0, 120_000), max_size=6),
@@ -91,7 +98,12 @@ def ending(how: str, noting: Noting) -> bytes:
     completes=st.lists(st.booleans(), min_size=1, max_size=4),
 )
 def test_decrypted_bytes_belong_to_the_read_that_ends_their_record(
-    contexts: Contexts, sizes: list[int], places: list[int], joined: bool, how: str, completes: list[bool]
+    contexts: Contexts,
+    sizes: list[int],
+    places: list[int],
+    joined: bool,
+    how: str,
+    completes: list[bool],
 ) -> None:
     came: list[list[tuple[Any, ...]]] = []
     for kind in (reader, _interpreted):
@@ -118,7 +130,11 @@ def test_decrypted_bytes_belong_to_the_read_that_ends_their_record(
                     assert left.is_complete == (complete and at in ends)
             assert opened == b"".join(bytes([size % 251]) * size for size in sizes)[:sent]
             if end:
-                assert (end.data, end.timestamp_ns, ended) == (b"", read(part, number).timestamp_ns, True)
+                assert (end.data, end.timestamp_ns, ended) == (
+                    b"",
+                    read(part, number).timestamp_ns,
+                    True,
+                )
         assert noting.decrypter.ended == (how != "")
         came.append(noting.heard)
 
@@ -128,11 +144,19 @@ def test_decrypted_bytes_belong_to_the_read_that_ends_their_record(
 @EACH
 def test_a_tls_error_is_stored_and_data_before_it_are_kept(kind: Any, contexts: Contexts) -> None:
     noting = Noting(kind, contexts)
-    noting.take(read(noting.sent(b"last words") + ending("garbage", noting) + noting.sent(b"after the end"), 1))
+    noting.take(
+        read(
+            noting.sent(b"last words") + ending("garbage", noting) + noting.sent(b"after the end"),
+            1,
+        )
+    )
     noting.take(read(noting.sent(b"later"), 2))
     (left, results, ended, reason, end, answer), (later, *_) = noting.heard
 
     assert (left.data, results, ended, later) == (b"last words", True, True, None)
-    assert reason in ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "RECORD_LAYER_FAILURE"), "the latter by OpenSSL 3.5"
+    assert reason in (
+        "DECRYPTION_FAILED_OR_BAD_RECORD_MAC",
+        "RECORD_LAYER_FAILURE",
+    ), "the latter by OpenSSL 3.5"
     assert (end.data, end.timestamp_ns) == (b"", left.timestamp_ns)
     assert answer, "the alert"

@@ -1,4 +1,6 @@
-"""Transmit timestamps: the kernel's answers, the messages to which they belong, and the answers of a real socket."""
+"""Transmit timestamps: the kernel's answers, the messages to which they belong, and the answers
+of a real socket.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +46,20 @@ Ancillary = list[tuple[int, int, bytes]]
 
 
 def timestamp(realtime_ns: int) -> tuple[int, int, bytes]:
-    return socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("qqqqqq", *divmod(realtime_ns, S), 0, 0, 0, 0)
+    return (
+        socket.SOL_SOCKET,
+        SO_TIMESTAMPING,
+        struct.pack("qqqqqq", *divmod(realtime_ns, S), 0, 0, 0, 0),
+    )
 
 
-def word(kind: int, place: int, *, origin: int = TIMESTAMPING, family: int = 0) -> tuple[int, int, bytes]:
+def word(
+    kind: int, place: int, *, origin: int = TIMESTAMPING, family: int = 0
+) -> tuple[int, int, bytes]:
     """Return a `sock_extended_err`. The address of the offender follows it."""
-    return *RECEIVED_ERRORS[family], struct.pack("IBBBBII", 42, origin, 0, 0, 0, kind, place) + bytes(16)
+    return *RECEIVED_ERRORS[family], struct.pack(
+        "IBBBBII", 42, origin, 0, 0, 0, kind, place
+    ) + bytes(16)
 
 
 def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
@@ -63,7 +73,9 @@ def answered(kind: int, place: int, realtime_ns: int = WALL_NS) -> Ancillary:
 @given(
     ancillary=st.lists(
         st.tuples(
-            st.sampled_from([0, socket.SOL_SOCKET, 41]), st.sampled_from([11, 25, 35, SO_TIMESTAMPING]), st.binary()
+            st.sampled_from([0, socket.SOL_SOCKET, 41]),
+            st.sampled_from([11, 25, 35, SO_TIMESTAMPING]),
+            st.binary(),
         )
     )
 )
@@ -79,13 +91,17 @@ def test_any_message_of_the_error_queue_can_be_read(ancillary: Ancillary) -> Non
     place=st.integers(0, PLACES - 1),
     realtime_ns=st.integers(0, 1 << 62),
     family=st.sampled_from([0, 1]),
-    others=st.lists(st.tuples(st.just(socket.SOL_SOCKET), st.sampled_from([1, 35]), st.binary()), max_size=2),
+    others=st.lists(
+        st.tuples(st.just(socket.SOL_SOCKET), st.sampled_from([1, 35]), st.binary()), max_size=2
+    ),
     data=st.data(),
 )
 def test_a_timestamp_report_is_found_in_any_order_among_other_messages(
     kind: int, place: int, realtime_ns: int, family: int, others: Ancillary, data: st.DataObject
 ) -> None:
-    ancillary = data.draw(st.permutations([timestamp(realtime_ns), word(kind, place, family=family), *others]))
+    ancillary = data.draw(
+        st.permutations([timestamp(realtime_ns), word(kind, place, family=family), *others])
+    )
 
     assert read_tx_report(ancillary) == TxReport(kind, place, realtime_ns)
 
@@ -94,7 +110,9 @@ def test_a_timestamp_report_is_found_in_any_order_among_other_messages(
 
 
 class FakeSocket:
-    """A socket that accepts given numbers of bytes. Its kernel refuses the timestamp flags `refused`."""
+    """A socket that accepts given numbers of bytes. Its kernel refuses the timestamp flags
+    `refused`.
+    """
 
     def __init__(self, *, refused: int = 0) -> None:
         self.refused, self.flags = refused, 0
@@ -164,18 +182,37 @@ def test_every_report_is_assigned_to_its_send_for_any_number_of_bytes(
                 ]
 
 
-TWICE: list[tuple[int, ...]] = [*2 * [(SENT, 3), (SENT, 7)], (ACKNOWLEDGED, 7), (SENT, 7), (ACKNOWLEDGED, 7)]
+TWICE: list[tuple[int, ...]] = [
+    *2 * [(SENT, 3), (SENT, 7)],
+    (ACKNOWLEDGED, 7),
+    (SENT, 7),
+    (ACKNOWLEDGED, 7),
+]
 ANSWERS: dict[str, tuple[int, list[tuple[int, ...]], list[tuple[int, int, bool]]]] = {
-    # (number of sends of four bytes; answers: kind, byte position, offset from now; results: ticket, offset,
-    # acknowledged)
-    "an acknowledgement also covers earlier sends":
-        (3, [(ACKNOWLEDGED, 7), (SENT, 3), (SENT, 7), (ACKNOWLEDGED, 11)], [(8, 0, True), (12, 0, True)]),
-    "a retransmission keeps the first timestamp": (2, TWICE, [(4, 0, False), (8, 0, False), (8, 0, True)]),
-    "timestamps do not decrease":
-        (1, [(SENT, 3, -100), (ACKNOWLEDGED, 3, -130)], [(4, -100, False), (4, -100, True)]),
-    "a timestamp from before a clock step is dropped": (1, [(SENT, 3, 1), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
+    # (number of sends of four bytes; answers: kind, byte position, offset from now; results:
+    # ticket, offset, acknowledged)
+    "an acknowledgement also covers earlier sends": (
+        3,
+        [(ACKNOWLEDGED, 7), (SENT, 3), (SENT, 7), (ACKNOWLEDGED, 11)],
+        [(8, 0, True), (12, 0, True)],
+    ),
+    "a retransmission keeps the first timestamp": (
+        2,
+        TWICE,
+        [(4, 0, False), (8, 0, False), (8, 0, True)],
+    ),
+    "timestamps do not decrease": (
+        1,
+        [(SENT, 3, -100), (ACKNOWLEDGED, 3, -130)],
+        [(4, -100, False), (4, -100, True)],
+    ),
+    "a timestamp from before a clock step is dropped": (
+        1,
+        [(SENT, 3, 1), (ACKNOWLEDGED, 3)],
+        [(4, 0, True)],
+    ),
     "a very old timestamp is dropped": (1, [(SENT, 3, -61 * S), (ACKNOWLEDGED, 3)], [(4, 0, True)]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.usefixtures("_now")
@@ -189,7 +226,9 @@ def test_each_plausible_report_is_returned_once(
         timestamps.send(b"1234", stamped=True)
     sock.answers += [answered(kind, place, WALL_NS + sum(after)) for kind, place, *after in answers]
 
-    assert timestamps.pop() == [Transmitted(ticket, NOW_NS + after, acked) for ticket, after, acked in expected]
+    assert timestamps.pop() == [
+        Transmitted(ticket, NOW_NS + after, acked) for ticket, after, acked in expected
+    ]
     assert not timestamps.owed
 
 
@@ -207,7 +246,11 @@ def test_unexpected_reports_are_removed_from_the_queue_and_ignored() -> None:
 @pytest.mark.usefixtures("_now")
 @pytest.mark.parametrize(
     ("refused", "flags"),
-    [(0, tx_timestamps.NEWEST_FIRST[0]), (1 << 17, FLAGS | OPT_ID_TCP), (1 << 17 | OPT_ID_TCP, FLAGS)],
+    [
+        (0, tx_timestamps.NEWEST_FIRST[0]),
+        (1 << 17, FLAGS | OPT_ID_TCP),
+        (1 << 17 | OPT_ID_TCP, FLAGS),
+    ],
 )
 def test_an_older_kernel_is_asked_for_fewer_flags(refused: int, flags: int) -> None:
     sock = FakeSocket(refused=refused)
@@ -217,7 +260,9 @@ def test_an_older_kernel_is_asked_for_fewer_flags(refused: int, flags: int) -> N
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
-def test_without_kernel_support_a_send_has_no_ticket(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kernel_support_a_send_has_no_ticket(
+    platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     sock = FakeSocket(refused=FLAGS)
     timestamps = tx_timestamps_of(sock)
@@ -251,7 +296,9 @@ def timestamps_or_skip(sock: socket.socket) -> TxTimestamps:
 
 
 def reports_of(timestamps: TxTimestamps, sock: socket.socket, answers: int) -> list[Transmitted]:
-    """Return at least `answers` timestamps. A poll of the socket waits for them in its error queue."""
+    """Return at least `answers` timestamps. A poll of the socket waits for them in its error
+    queue.
+    """
     reports: list[Transmitted] = []
     poll = select.poll()
     poll.register(sock, 0)  # poll always reports errors
@@ -271,7 +318,11 @@ def test_the_kernel_reports_when_bytes_were_transmitted_and_acknowledged(
     timestamps.send(b"this one", stamped=True)
     sent, acknowledged = reports_of(timestamps, ours, 2)
 
-    assert (sent.ticket, sent.acknowledged) == (acknowledged.ticket, False) == (timestamps.ticket, False)
+    assert (
+        (sent.ticket, sent.acknowledged)
+        == (acknowledged.ticket, False)
+        == (timestamps.ticket, False)
+    )
     assert acknowledged.acknowledged
     assert before_ns <= sent.at_ns <= acknowledged.at_ns <= monotonic_ns()
     assert theirs.recv(64) == b"beforethis one"
@@ -285,7 +336,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 
 @KINDS
-def test_a_stream_reports_when_its_data_were_transmitted(tls: bool, certificate: tuple[ssl.SSLContext, Path]) -> None:
+def test_a_stream_reports_when_its_data_were_transmitted(
+    tls: bool, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
     """With TLS, the handshake writes bytes to the socket before the first message."""
     with connected(tls, certificate) as (stream, peer):
         unstamped = stream.write(b"one")
@@ -300,5 +353,8 @@ def test_a_stream_reports_when_its_data_were_transmitted(tls: bool, certificate:
             reports += stream.transmitted()
 
     assert unstamped.ticket == 0
-    assert [(one.ticket, one.acknowledged) for one in reports] == [(handed.ticket, False), (handed.ticket, True)]
+    assert [(one.ticket, one.acknowledged) for one in reports] == [
+        (handed.ticket, False),
+        (handed.ticket, True),
+    ]
     assert handed.at_ns <= reports[0].at_ns <= reports[1].at_ns

@@ -69,9 +69,19 @@ def received(socket: WebSocket) -> list[ReceivedMessage]:
     places=st.lists(st.integers(0, 1_000), max_size=6),
     pinged=st.booleans(),
 )
-def test_a_fragmented_message_is_received_as_one(parts: list[bytes], places: list[int], pinged: bool) -> None:
-    frames = [text(parts[0], fin=False), *(text(part, fin=False, opcode=Opcode.CONT) for part in parts[1:-1])]
-    wire = b"".join(frames) + (PING if pinged else b"") + text(parts[-1], opcode=Opcode.CONT) + text(b"next")
+def test_a_fragmented_message_is_received_as_one(
+    parts: list[bytes], places: list[int], pinged: bool
+) -> None:
+    frames = [
+        text(parts[0], fin=False),
+        *(text(part, fin=False, opcode=Opcode.CONT) for part in parts[1:-1]),
+    ]
+    wire = (
+        b"".join(frames)
+        + (PING if pinged else b"")
+        + text(parts[-1], opcode=Opcode.CONT)
+        + text(b"next")
+    )
     socket, stream = opened()
     stream.reads += [read(part, place) for place, part in enumerate(cut(wire, places))]
 
@@ -83,7 +93,9 @@ def test_a_fragmented_message_is_received_as_one(parts: list[bytes], places: lis
 
 @thorough
 @given(places=st.lists(st.integers(0, 300), max_size=8))
-def test_the_upgrade_may_be_split_anywhere_and_include_the_first_messages(places: list[int]) -> None:
+def test_the_upgrade_may_be_split_anywhere_and_include_the_first_messages(
+    places: list[int],
+) -> None:
     stream = FakeStream(tail=text(b"first") + text(b"second")[:4])
     socket = WebSocket(stream, client_protocol(parse_uri("ws://service.example/"), LIMIT))
     whole_write = stream.write
@@ -91,7 +103,9 @@ def test_the_upgrade_may_be_split_anywhere_and_include_the_first_messages(places
     def write(data: bytes, *, stamped: bool = False, until_ns: int = NEVER_NS) -> SendTime:
         handed = whole_write(data)
         (answer,) = stream.reads
-        stream.reads = deque(read(part, place) for place, part in enumerate(cut(answer.data, places)))
+        stream.reads = deque(
+            read(part, place) for place, part in enumerate(cut(answer.data, places))
+        )
         return handed
 
     stream.write = write  # type: ignore[method-assign]
@@ -110,19 +124,30 @@ def test_the_upgrade_may_be_split_anywhere_and_include_the_first_messages(places
 LATE = STAMP_NS - EMPTY_NS
 LONG = text(bytes(300))
 STAMPED: dict[str, tuple[list[SocketRead], list[tuple[int, int, bool]]]] = {
-    # (reads; for each message: index of the read with its timestamp, its uncertainty, whether it is the kernel's)
-    "the last message of a read that emptied the socket is exact":
-        ([read(text(b"a") + text(b"b") + text(b"c")), read(text(b"d"), 1)],
-         [(0, LATE, True), (0, LATE, True), (0, 0, True), (1, 0, True)]),
-    "a message before a ping in the same read is not exact": ([read(text(b"a") + PING)], [(0, LATE, True)]),
-    "a message before a close frame in the same read is not exact":
-        ([read(text(b"a") + close_frame(1000))], [(0, LATE, True)]),
-    "a read that left bytes in the socket has no exact message":
-        ([read(text(b"a"), complete=False), read(text(b"b"), 1)], [(0, LATE, True), (1, 0, True)]),
-    "a frame of several reads has the timestamp of the last":
-        ([read(LONG[:2]), read(LONG[2:200], 1), read(LONG[200:], 2)], [(2, 0, True)]),
+    # (reads; for each message: index of the read with its timestamp, its uncertainty, whether it is
+    # the kernel's)
+    "the last message of a read that emptied the socket is exact": (
+        [read(text(b"a") + text(b"b") + text(b"c")), read(text(b"d"), 1)],
+        [(0, LATE, True), (0, LATE, True), (0, 0, True), (1, 0, True)],
+    ),
+    "a message before a ping in the same read is not exact": (
+        [read(text(b"a") + PING)],
+        [(0, LATE, True)],
+    ),
+    "a message before a close frame in the same read is not exact": (
+        [read(text(b"a") + close_frame(1000))],
+        [(0, LATE, True)],
+    ),
+    "a read that left bytes in the socket has no exact message": (
+        [read(text(b"a"), complete=False), read(text(b"b"), 1)],
+        [(0, LATE, True), (1, 0, True)],
+    ),
+    "a frame of several reads has the timestamp of the last": (
+        [read(LONG[:2]), read(LONG[2:200], 1), read(LONG[200:], 2)],
+        [(2, 0, True)],
+    ),
     "userspace timestamps are marked": ([read(text(b"a"), kernel=False)], [(0, 0, False)]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("reads", "timestamps"), STAMPED.values(), ids=STAMPED)
@@ -164,15 +189,23 @@ def test_pings_are_answered_and_are_no_messages() -> None:
         (b"", errno.EIO, ""),
     ],
 )
-def test_an_end_without_a_close_frame_has_code_1006_and_its_cause(broken_off: bytes, failure: int, cause: str) -> None:
+def test_an_end_without_a_close_frame_has_code_1006_and_its_cause(
+    broken_off: bytes, failure: int, cause: str
+) -> None:
     socket, stream = opened()
     stream.reads += [read(text(b"a") + broken_off), read(b"", 1)]
     stream.failure = failure
 
     assert [message.data for message in received(socket)] == [b"a"]
     assert socket.closed is not None
-    assert (socket.closed.code, socket.closed.cause, socket.closed.at_ns) == (1006, cause, STAMP_NS + 100_000)
-    assert broken_off or socket.closed.reason == (os.strerror(failure) if failure else "unexpected end of stream")
+    assert (socket.closed.code, socket.closed.cause, socket.closed.at_ns) == (
+        1006,
+        cause,
+        STAMP_NS + 100_000,
+    )
+    assert broken_off or socket.closed.reason == (
+        os.strerror(failure) if failure else "unexpected end of stream"
+    )
     assert socket.send(b"{}") is None
 
 
@@ -180,7 +213,11 @@ def test_an_invalid_frame_ends_the_session_with_protocol_error() -> None:
     socket, stream = opened()
     script = build_script(say(), say())
     reserved_opcode = b"\x83\x01x"
-    stream.reads += [read(text(session_created())), read(text(session_updated())), read(reserved_opcode)]
+    stream.reads += [
+        read(text(session_created())),
+        read(text(session_updated())),
+        read(reserved_opcode),
+    ]
     timeline = Timeline(SessionStart(0, 2, script.limits), script.dialect)
     Session(script, socket, timeline, Listening(), lambda: False).run()
 
@@ -188,11 +225,16 @@ def test_an_invalid_frame_ends_the_session_with_protocol_error() -> None:
 
 
 def oversize(name: str) -> list[bytes]:
-    """Return the first reads of a message that is one byte too large. The last of them shows that it is too large."""
+    """Return the first reads of a message that is one byte too large. The last of them shows
+    that it is too large.
+    """
     return {
         "announced": [b"\x81\x7f" + (LIMIT + 1).to_bytes(8, "big")],
         "announced with an enormous length": [b"\x81\x7f" + (1 << 63).to_bytes(8, "big")],
-        "in fragments": [text(b"x" * LIMIT, fin=False), text(b"x", fin=False, opcode=Opcode.CONT)[:2]],
+        "in fragments": [
+            text(b"x" * LIMIT, fin=False),
+            text(b"x", fin=False, opcode=Opcode.CONT)[:2],
+        ],
     }[name]
 
 
@@ -212,14 +254,18 @@ def test_a_message_above_the_limit_ends_the_session_as_soon_as_it_is_detected(na
 
 def test_messages_are_delivered_in_batches_of_64() -> None:
     socket, stream = opened()
-    stream.reads += [read(b"".join(text(b"%d" % number) for number in range(150)) + close_frame(1000))]
+    stream.reads += [
+        read(b"".join(text(b"%d" % number) for number in range(150)) + close_frame(1000))
+    ]
 
     came = [receive(socket, FAR_NS)]
     assert (socket.closed, socket.watermark_ns, stream.rests) == (None, EMPTY_NS - 1, 0)
     while len(came) < 3:
         came.append(receive(socket, FAR_NS))
     assert [len(handful) for handful in came] == [64, 64, 22]
-    assert [message.data for handful in came for message in handful] == [b"%d" % number for number in range(150)]
+    assert [message.data for handful in came for message in handful] == [
+        b"%d" % number for number in range(150)
+    ]
     assert stream.rests == 2
     assert socket.closed is not None
 
@@ -230,7 +276,10 @@ def test_a_read_of_many_small_frames_lets_other_greenlets_run() -> None:
     received(socket)
 
     assert stream.rests == len(PING) * 1_000 // 4_096
-    assert len([event for event in stream.server.events_received() if isinstance(event, Frame)]) == 1_000
+    assert (
+        len([event for event in stream.server.events_received() if isinstance(event, Frame)])
+        == 1_000
+    )
 
 
 def test_a_sent_message_is_masked_and_its_frame_is_counted() -> None:
@@ -248,16 +297,33 @@ def test_a_sent_message_is_masked_and_its_frame_is_counted() -> None:
 EXPIRED = "Your session hit the maximum duration of 60 minutes."
 BROKEN: dict[str, tuple[list[SocketRead], bool, list[bytes], int, str]] = {
     # (reads, whether the client sends, messages, close code, close reason)
-    "messages before a failed send are still read":
-        ([read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)], True,
-         [b"last words"], 1008, "enough"),
-    "without messages the code is 1006": ([], True, [], 1006, "the connection broke while sending: Broken pipe"),
-    "a close frame counts even if the service closed at once":
-        ([read(close_frame(1001, EXPIRED)), read(b"", 1)], False, [], 1001, EXPIRED),
-}  # fmt: skip
+    "messages before a failed send are still read": (
+        [read(text(b"last words")), read(close_frame(1008, "enough"), 1), read(b"", 2)],
+        True,
+        [b"last words"],
+        1008,
+        "enough",
+    ),
+    "without messages the code is 1006": (
+        [],
+        True,
+        [],
+        1006,
+        "the connection broke while sending: Broken pipe",
+    ),
+    "a close frame counts even if the service closed at once": (
+        [read(close_frame(1001, EXPIRED)), read(b"", 1)],
+        False,
+        [],
+        1001,
+        EXPIRED,
+    ),
+}
 
 
-@pytest.mark.parametrize(("reads", "sends", "messages", "code", "reason"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(
+    ("reads", "sends", "messages", "code", "reason"), BROKEN.values(), ids=BROKEN
+)
 def test_messages_before_a_broken_connection_are_delivered(
     reads: list[SocketRead], sends: bool, messages: list[bytes], code: int, reason: str
 ) -> None:
@@ -286,7 +352,10 @@ def test_a_message_offered_to_a_broken_connection_ends_it_at_finish() -> None:
 
 def test_after_a_failed_write_no_ping_is_answered() -> None:
     socket, stream = opened()
-    stream.reads += [*(read(PING, place) for place in range(2_000)), read(text(b"last words"), 2_000)]
+    stream.reads += [
+        *(read(PING, place) for place in range(2_000)),
+        read(text(b"last words"), 2_000),
+    ]
     stream.broken = True
 
     assert [message.data for message in received(socket)] == [b"last words"]
@@ -306,13 +375,22 @@ def refused(whole: bytes) -> ConnectError:
 @pytest.mark.parametrize(
     ("status", "body", "outcome", "words"),
     [
-        ("401 Unauthorized", b'{"error":{"code":"401","message":"Access denied."}}', "connect_failed:401",
-         "401: Access denied."),
+        (
+            "401 Unauthorized",
+            b'{"error":{"code":"401","message":"Access denied."}}',
+            "connect_failed:401",
+            "401: Access denied.",
+        ),
         ("403 Forbidden", b"", "connect_failed:403", "Forbidden"),
         ("200 OK", b"hello", "connect_failed:200", "hello"),
-        ("429 Too Many", b'{"error":{"code":"429","message":"Slow down."}}', "throttled:handshake", "Slow down."),
+        (
+            "429 Too Many",
+            b'{"error":{"code":"429","message":"Slow down."}}',
+            "throttled:handshake",
+            "Slow down.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_refused_upgrade_has_an_outcome_and_the_service_s_message(
     status: str, body: bytes, outcome: str, words: str
 ) -> None:
@@ -325,7 +403,13 @@ def test_a_refused_upgrade_has_an_outcome_and_the_service_s_message(
 
 
 @pytest.mark.parametrize(
-    "whole", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", answer("101 Switching Protocols", b""), b"HTTP/1.1 101 Switching"]
+    "whole",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        answer("101 Switching Protocols", b""),
+        b"HTTP/1.1 101 Switching",
+    ],
 )
 def test_a_response_that_is_no_upgrade_is_refused(whole: bytes) -> None:
     assert refused(whole).outcome == "connect_failed:upgrade"
@@ -335,11 +419,16 @@ def test_a_response_that_is_no_upgrade_is_refused(whole: bytes) -> None:
     ("headers", "message"),
     [
         ([], "the answer has no Sec-WebSocket-Accept"),
-        (["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="], "the answer's Sec-WebSocket-Accept does not match"),
+        (
+            ["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="],
+            "the answer's Sec-WebSocket-Accept does not match",
+        ),
     ],
 )
 def test_an_upgrade_with_a_wrong_accept_header_is_refused(headers: list[str], message: str) -> None:
-    accepted = answer("101 Switching Protocols", b"", "Upgrade: websocket", "Connection: Upgrade", *headers)
+    accepted = answer(
+        "101 Switching Protocols", b"", "Upgrade: websocket", "Connection: Upgrade", *headers
+    )
     error = refused(accepted)
 
     assert (error.outcome, error.detail.startswith(message)) == ("connect_failed:upgrade", True)
@@ -347,15 +436,30 @@ def test_an_upgrade_with_a_wrong_accept_header_is_refused(headers: list[str], me
 
 UPGRADES: dict[str, tuple[bytes | None, list[SocketRead], bool, str]] = {
     # (answer, earlier reads, whether the connection breaks, error)
-    "a service that does not answer the upgrade times out": (b"HTTP/1.1 101 Swi", [], False, "timeout:upgrade"),
-    "a connection that breaks during the upgrade is refused":
-        (None, [], True, "connect_failed:upgrade: the connection broke: Broken pipe"),
-    "a refusal before the request was sent is still read":
-        (None, [read(answer("431 Too Large", b"")), read(b"")], True, "connect_failed:431"),
-}  # fmt: skip
+    "a service that does not answer the upgrade times out": (
+        b"HTTP/1.1 101 Swi",
+        [],
+        False,
+        "timeout:upgrade",
+    ),
+    "a connection that breaks during the upgrade is refused": (
+        None,
+        [],
+        True,
+        "connect_failed:upgrade: the connection broke: Broken pipe",
+    ),
+    "a refusal before the request was sent is still read": (
+        None,
+        [read(answer("431 Too Large", b"")), read(b"")],
+        True,
+        "connect_failed:431",
+    ),
+}
 
 
-@pytest.mark.parametrize(("answered", "before", "breaks", "message"), UPGRADES.values(), ids=UPGRADES)
+@pytest.mark.parametrize(
+    ("answered", "before", "breaks", "message"), UPGRADES.values(), ids=UPGRADES
+)
 def test_a_failed_upgrade_is_reported_with_its_cause(
     answered: bytes | None, before: list[SocketRead], breaks: bool, message: str
 ) -> None:
@@ -367,9 +471,15 @@ def test_a_failed_upgrade_is_reported_with_its_cause(
 
 
 UNENDED = {
-    "no length": [b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n\r\n", b'{"error":{"message":"Slow down."}}'],
+    "no length": [
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n\r\n",
+        b'{"error":{"message":"Slow down."}}',
+    ],
     "half a chunk": [
-        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nSlow ",
+        (
+            b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nTransfer-Encoding:"
+            b" chunked\r\n\r\nff\r\nSlow "
+        ),
         b"down.",
     ],
     "another coding": [
@@ -385,13 +495,18 @@ UNENDED = {
 
 @pytest.mark.parametrize("ends", [False, True], ids=["stays", "goes"])
 @pytest.mark.parametrize("parts", UNENDED.values(), ids=UNENDED)
-def test_a_refusal_with_an_incomplete_body_is_known_from_its_head(parts: list[bytes], ends: bool) -> None:
+def test_a_refusal_with_an_incomplete_body_is_known_from_its_head(
+    parts: list[bytes], ends: bool
+) -> None:
     stream = FakeStream(b"")
     stream.reads += [read(part) for part in parts] + [read(b"")] * ends
     with pytest.raises(ConnectError) as caught:
         opened(stream)
 
-    assert (caught.value.outcome, caught.value.headers["retry-after"]) == ("throttled:handshake", "7")
+    assert (caught.value.outcome, caught.value.headers["retry-after"]) == (
+        "throttled:handshake",
+        "7",
+    )
     assert caught.value.detail == "HTTP 429: Slow down."
 
 
@@ -426,7 +541,9 @@ COMPRESSED = pytest.mark.parametrize("compressed", [False, True], ids=["plain", 
 
 def agreed(*, offered: bool, accepted: bool) -> tuple[WebSocket, FakeStream]:
     stream = FakeStream()
-    stream.server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()] if accepted else None)
+    stream.server = ServerProtocol(
+        extensions=[ServerPerMessageDeflateFactory()] if accepted else None
+    )
     socket = WebSocket(stream, client_protocol(URI, LIMIT, deflate=offered))
     socket.upgrade([], Timeouts(), ConnectTimings())
     return socket, stream
@@ -464,7 +581,9 @@ def test_compressed_messages_are_sent_and_their_frames_are_counted(messages: lis
     socket, stream = agreed(offered=True, accepted=True)
     before = len(stream.written)
     sent = [socket.send(message) for message in messages]
-    received_texts = [bytes(event.data) for event in stream.server.events_received() if isinstance(event, Frame)]
+    received_texts = [
+        bytes(event.data) for event in stream.server.events_received() if isinstance(event, Frame)
+    ]
 
     assert received_texts == messages
     assert sum(one.wire_bytes for one in sent if one) == len(stream.written) - before
@@ -472,7 +591,8 @@ def test_compressed_messages_are_sent_and_their_frames_are_counted(messages: lis
 
 @pytest.mark.parametrize("parts", [1, 8])
 def test_a_message_is_decompressed_only_up_to_the_limit(parts: int) -> None:
-    """The decompressed message is 64 times as large as the limit. It is sent in one frame or in fragments.
+    """The decompressed message is 64 times as large as the limit. It is sent in one frame or in
+    fragments.
 
     The memory never contains twice the limit.
     """
@@ -524,7 +644,9 @@ UNUSUAL = {
     "interim answers": lambda head: b"".join(INTERIM) * 3 + head,
     "no reason": lambda head: head.replace(b"101 Switching Protocols", b"101"),
     "no reason, but a blank": lambda head: head.replace(b"101 Switching Protocols", b"101 "),
-    "a long header": lambda head: head.replace(b"\r\n", b"\r\nContent-Security-Policy: " + b"a" * 20_000 + b"\r\n", 1),
+    "a long header": lambda head: head.replace(
+        b"\r\n", b"\r\nContent-Security-Policy: " + b"a" * 20_000 + b"\r\n", 1
+    ),
     "many headers": lambda head: head.replace(b"\r\n", b"\r\n" + b"X-More: v\r\n" * 300, 1),
     "line feeds": lambda head: head.replace(b"\r\n", b"\n"),
     "a folded header": lambda head: head.replace(b"\r\n", b"\r\nX-Info: a\r\n b\r\n", 1),
@@ -535,7 +657,9 @@ UNUSUAL = {
 class ChangedStream(FakeStream):
     """A stream whose server changes its answer, which arrives in parts."""
 
-    def __init__(self, change: Callable[[bytes], bytes], places: Iterable[int] = (), tail: bytes = b"") -> None:
+    def __init__(
+        self, change: Callable[[bytes], bytes], places: Iterable[int] = (), tail: bytes = b""
+    ) -> None:
         super().__init__()
         self._change, self._places, self._after = change, places, tail
 
@@ -546,7 +670,9 @@ class ChangedStream(FakeStream):
 
 
 @pytest.mark.parametrize("change", UNUSUAL.values(), ids=UNUSUAL)
-@pytest.mark.parametrize("places", [(), range(1, 200), range(1_000, 30_000, 1_000)], ids=["one read", "bytes", "parts"])
+@pytest.mark.parametrize(
+    "places", [(), range(1, 200), range(1_000, 30_000, 1_000)], ids=["one read", "bytes", "parts"]
+)
 def test_an_unusual_upgrade_is_accepted_with_the_messages_after_it(
     change: Callable[[bytes], bytes], places: Iterable[int]
 ) -> None:
@@ -563,10 +689,15 @@ def test_an_unusual_upgrade_is_accepted_with_the_messages_after_it(
         (lambda head: head.replace(b"Upgrade: websocket\r\n", b""), "missing Upgrade header"),
         (lambda head: INTERIM[1] * 3_000 + head, "the answer's headers exceed 64 KiB"),
         (lambda head: head[:20] + b"a" * 70_000, "the answer's headers exceed 64 KiB"),
-        (lambda _: INTERIM[0] + b"SSH-2.0-OpenSSH_9.6\r\n", "is not a WebSocket upgrade: invalid HTTP status line"),
+        (
+            lambda _: INTERIM[0] + b"SSH-2.0-OpenSSH_9.6\r\n",
+            "is not a WebSocket upgrade: invalid HTTP status line",
+        ),
     ],
 )
-def test_an_answer_that_is_no_upgrade_has_a_true_reason(change: Callable[[bytes], bytes], words: str) -> None:
+def test_an_answer_that_is_no_upgrade_has_a_true_reason(
+    change: Callable[[bytes], bytes], words: str
+) -> None:
     with pytest.raises(ConnectError, match=words) as caught:
         opened(ChangedStream(change))
     assert caught.value.outcome == "connect_failed:upgrade"
@@ -575,12 +706,21 @@ def test_an_answer_that_is_no_upgrade_has_a_true_reason(change: Callable[[bytes]
 @pytest.mark.parametrize(
     ("header", "words", "remedy"),
     [
-        ("Sec-WebSocket-Protocol: realtime", "subprotocol realtime", "set `subprotocols: realtime` in targets.yaml"),
-        ("sec-websocket-extensions: permessage-deflate; x=1", "extension permessage-deflate",
-         "set --compression deflate"),
+        (
+            "Sec-WebSocket-Protocol: realtime",
+            "subprotocol realtime",
+            "set `subprotocols: realtime` in targets.yaml",
+        ),
+        (
+            "sec-websocket-extensions: permessage-deflate; x=1",
+            "extension permessage-deflate",
+            "set --compression deflate",
+        ),
     ],
-)  # fmt: skip
-def test_a_choice_that_was_not_offered_is_refused_with_its_remedy(header: str, words: str, remedy: str) -> None:
+)
+def test_a_choice_that_was_not_offered_is_refused_with_its_remedy(
+    header: str, words: str, remedy: str
+) -> None:
     with pytest.raises(ConnectError) as caught:
         opened(ChangedStream(lambda head: head.replace(b"\r\n", f"\r\n{header}\r\n".encode(), 1)))
 
@@ -589,7 +729,9 @@ def test_a_choice_that_was_not_offered_is_refused_with_its_remedy(header: str, w
 
 
 def test_a_redirect_is_not_followed() -> None:
-    stream = FakeStream(answer("302 Found", b"", "Location: wss://other.example/v1/realtime"), ends=True)
+    stream = FakeStream(
+        answer("302 Found", b"", "Location: wss://other.example/v1/realtime"), ends=True
+    )
     with pytest.raises(ConnectError, match="connect_failed:302"):
         opened(stream, [("api-key", "k")])
     assert stream.written.count(b"api-key: k") == 1

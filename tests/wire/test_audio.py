@@ -40,7 +40,10 @@ EVERY_SAMPLE = np.arange(-32768, 32768, dtype=np.int32).astype(np.int16)
     ],
 )
 def test_g711_has_the_codes_of_its_standard(
-    encode: Callable[[Samples], bytes], silence: int, loudest: tuple[int, int], table: dict[int, int]
+    encode: Callable[[Samples], bytes],
+    silence: int,
+    loudest: tuple[int, int],
+    table: dict[int, int],
 ) -> None:
     samples = np.array([0, 32767, -32768, *table], dtype=np.int16)
 
@@ -50,7 +53,12 @@ def test_g711_has_the_codes_of_its_standard(
 @pytest.mark.parametrize(("name", "subtype"), NARROW)
 def test_g711_decoding_equals_that_of_libsndfile(name: AudioFormatName, subtype: str) -> None:
     theirs, _ = soundfile.read(
-        BytesIO(EVERY_CODE), dtype="int16", samplerate=8000, channels=1, subtype=subtype, format="RAW"
+        BytesIO(EVERY_CODE),
+        dtype="int16",
+        samplerate=8000,
+        channels=1,
+        subtype=subtype,
+        format="RAW",
     )
 
     assert FORMATS[name].decode(EVERY_CODE).tolist() == theirs.tolist()
@@ -66,7 +74,8 @@ def test_g711_encoding_equals_that_of_libsndfile(name: AudioFormatName, subtype:
 
 @pytest.mark.parametrize("name", ["g711_ulaw", "g711_alaw"])
 def test_the_error_of_a_g711_sample_is_at_most_half_a_step(name: AudioFormatName) -> None:
-    samples = EVERY_SAMPLE[np.abs(EVERY_SAMPLE.astype(np.int32)) <= 32_635]  # µ-law clips louder samples
+    # µ-law clips louder samples
+    samples = EVERY_SAMPLE[np.abs(EVERY_SAMPLE.astype(np.int32)) <= 32_635]
     steps = np.unique(FORMATS[name].decode(EVERY_CODE)).astype(np.int32)
     gaps = np.diff(steps)
 
@@ -74,7 +83,8 @@ def test_the_error_of_a_g711_sample_is_at_most_half_a_step(name: AudioFormatName
 
     place = np.searchsorted(steps, decoded)
     widest = np.maximum(gaps[np.maximum(place - 1, 0)], gaps[np.minimum(place, len(gaps) - 1)])
-    assert (np.abs(decoded - samples) <= widest / 2 + 8).all()  # 8: the encoder first drops the lowest bits of a sample
+    # 8: the encoder first drops the lowest bits of a sample
+    assert (np.abs(decoded - samples) <= widest / 2 + 8).all()
 
 
 @pytest.mark.parametrize(("name", "other_zero"), [("g711_ulaw", {0x7F: 0xFF}), ("g711_alaw", {})])
@@ -95,7 +105,9 @@ def test_pcm_bytes_round_trip_except_an_incomplete_last_sample(audio: bytes) -> 
 
 
 @pytest.mark.parametrize(("name", "a_second"), BYTES_PER_S.items())
-def test_one_second_has_the_bytes_that_the_protocol_defines(name: AudioFormatName, a_second: int) -> None:
+def test_one_second_has_the_bytes_that_the_protocol_defines(
+    name: AudioFormatName, a_second: int
+) -> None:
     assert RATED_FORMATS[name].bytes_per_s == a_second
     assert RATED_FORMATS[name].duration_ns(a_second) == 1_000_000_000
 
@@ -125,7 +137,9 @@ PCM, ULAW = FORMATS["pcm16"], FORMATS["g711_ulaw"]
         ([], None),
     ],
 )
-def test_a_sample_is_audible_from_50_db_below_full_scale_on(samples: list[int], place: int | None) -> None:
+def test_a_sample_is_audible_from_50_db_below_full_scale_on(
+    samples: list[int], place: int | None
+) -> None:
     data = np.array(samples, "<i2").tobytes()
 
     assert audible_position(PCM.decode(data)) == place

@@ -1,4 +1,6 @@
-"""The meaning of a service's messages, and the rate limits in them. No sequence of bytes raises an error."""
+"""The meaning of a service's messages, and the rate limits in them. No sequence of bytes raises
+an error.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +50,23 @@ from tests.helpers import (
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
     max_leaves=9,
 )
 FIELDS = (
-    "response_id", "item_id", "delta", "item", "response", "session", "error", "event_id", "text", "transcript",
-)  # fmt: skip
+    "response_id",
+    "item_id",
+    "delta",
+    "item",
+    "response",
+    "session",
+    "error",
+    "event_id",
+    "text",
+    "transcript",
+)
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
@@ -89,7 +102,11 @@ def test_a_delta_of_the_other_dialect_is_unknown_and_marked_as_foreign(
     ("content", "audio_bytes", "words"),
     [
         ([{"type": "audio", "audio": base64_of(960), "transcript": "No."}], 960, "No."),
-        ([{"type": "audio", "audio": base64_of(7), "transcript": None}, {"text": "Yes."}], 7, "Yes."),
+        (
+            [{"type": "audio", "audio": base64_of(7), "transcript": None}, {"text": "Yes."}],
+            7,
+            "Yes.",
+        ),
         ([{"audio": "a"}, {"audio": base64_of(3)}], -1, ""),
         ([{"audio": 12, "transcript": ["No."]}, "No."], -1, ""),
         ([{"type": "input_audio"}], 0, ""),
@@ -102,22 +119,35 @@ def test_a_delta_of_the_other_dialect_is_unknown_and_marked_as_foreign(
 def test_a_retrieved_item_has_its_audio_bytes_and_its_words(
     content: Any, audio_bytes: int, words: str, dialect: Dialect
 ) -> None:
-    shown = message("conversation.item.retrieved", item={"id": "item_1", "type": "message", "content": content})
+    shown = message(
+        "conversation.item.retrieved", item={"id": "item_1", "type": "message", "content": content}
+    )
     event = event_of(shown, dialect)
 
     assert (event.kind, event.item_id, event.payload_bytes, event.text) == (
-        EventKind.ITEM_RETRIEVED, "item_1", audio_bytes, words,
-    )  # fmt: skip
+        EventKind.ITEM_RETRIEVED,
+        "item_1",
+        audio_bytes,
+        words,
+    )
     stored = dialect.without_audio(shown)
     assert b'"audio":' not in stored
     assert (event_of(stored, dialect).text, event_of(stored, dialect).payload_bytes) == (words, 0)
 
 
-def usage_of(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> dict[str, Any]:
-    return {"input_token_details": came, "output_token_details": went or {}, "output_tokens": 0} | totals
+def usage_of(
+    came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int
+) -> dict[str, Any]:
+    return {
+        "input_token_details": came,
+        "output_token_details": went or {},
+        "output_tokens": 0,
+    } | totals
 
 
-def tokens(came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int) -> TokenUsage | None:
+def tokens(
+    came: dict[str, Any], went: dict[str, Any] | None = None, **totals: int
+) -> TokenUsage | None:
     """Return the token counts that are decoded from a `response.done` with this usage."""
     return event_of(done("r1", usage=usage_of(came, went, **totals)), GA).usage
 
@@ -128,14 +158,23 @@ BOTH = {"text_tokens": 100, "audio_tokens": 50}
 @pytest.mark.parametrize(
     ("details", "cached"),
     [
-        ({"cached_tokens": 70, "cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}}, (70, 40, 30)),
+        (
+            {"cached_tokens": 70, "cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}},
+            (70, 40, 30),
+        ),
         ({"cached_tokens": 70, "cached_tokens_details": {"text_tokens": 40}}, (70, 40, 0)),
         ({"cached_tokens_details": {"text_tokens": 40, "audio_tokens": 30}}, (70, 40, 30)),
         ({"cached_tokens": 70}, (70, 70, 0)),
         ({"cached_tokens": 120, "cached_tokens_details": None}, (120, 100, 20)),
         ({"cached_tokens": 120, "cached_tokens_details": {"image_tokens": 120}}, (120, 0, 0)),
         ({"cached_tokens": 400}, (400, 100, 50)),
-        ({"cached_tokens": 150, "cached_tokens_details": {"text_tokens": 120, "audio_tokens": 30}}, (150, 100, 30)),
+        (
+            {
+                "cached_tokens": 150,
+                "cached_tokens_details": {"text_tokens": 120, "audio_tokens": 30},
+            },
+            (150, 100, 30),
+        ),
         ({}, (0, 0, 0)),
     ],
 )
@@ -150,54 +189,83 @@ def test_cached_tokens_are_assigned_to_the_reported_kind_or_else_to_text(
 
 IMAGES = {"text_tokens": 10, "audio_tokens": 20, "image_tokens": 85, "cached_tokens": 70}
 READ: dict[str, tuple[Any, TokenUsage | None]] = {
-    "image tokens are separate, also cached ones":
-        (usage_of(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
-         TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64)),
-    "image tokens without kinds of cached tokens":
-        (usage_of(IMAGES), TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40)),
-    "tokens without a kind are text":
-        (usage_of({}, input_tokens=30, output_tokens=7),
-         TokenUsage(text_in=30, text_out=7, kindless_in=30, kindless_out=7)),
-    "tokens that are written into the cache are reported by the Responses API":
-        ({"input_tokens": 30, "output_tokens": 7,
-          "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 20}},
-         TokenUsage(text_in=30, cached_in=4, cached_text_in=4, cache_write_in=20, text_out=7, kindless_in=30,
-                    kindless_out=7)),
-    "cached tokens without a kind are text":
-        (usage_of({"cached_tokens": 20}, input_tokens=30),
-         TokenUsage(text_in=30, cached_in=20, cached_text_in=20, kindless_in=30)),
-    "tokens that no reported kind contains are not lost":
-        (usage_of({"audio_tokens": 8}, {"text_tokens": 3}, input_tokens=30, output_tokens=9),
-         TokenUsage(text_in=22, audio_in=8, text_out=9, kindless_in=22, kindless_out=6)),
-    "kinds take precedence over a smaller total":
-        (usage_of({"audio_tokens": 8, "text_tokens": 4}, input_tokens=10), TokenUsage(text_in=4, audio_in=8)),
-    "kinds of zero with a total count as text":
-        (usage_of({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30),
-         TokenUsage(text_in=30, kindless_in=30)),
-    "an integer may be written as a float":
-        ({"input_tokens": 30.0, "output_tokens": 7}, TokenUsage(30, text_out=7, kindless_in=30, kindless_out=7)),
+    "image tokens are separate, also cached ones": (
+        usage_of(IMAGES | {"cached_tokens_details": {"image_tokens": 64, "text_tokens": 6}}),
+        TokenUsage(10, 20, 70, 6, 0, image_in=85, cached_image_in=64),
+    ),
+    "image tokens without kinds of cached tokens": (
+        usage_of(IMAGES),
+        TokenUsage(10, 20, 70, 10, 20, image_in=85, cached_image_in=40),
+    ),
+    "tokens without a kind are text": (
+        usage_of({}, input_tokens=30, output_tokens=7),
+        TokenUsage(text_in=30, text_out=7, kindless_in=30, kindless_out=7),
+    ),
+    "tokens that are written into the cache are reported by the Responses API": (
+        {
+            "input_tokens": 30,
+            "output_tokens": 7,
+            "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 20},
+        },
+        TokenUsage(
+            text_in=30,
+            cached_in=4,
+            cached_text_in=4,
+            cache_write_in=20,
+            text_out=7,
+            kindless_in=30,
+            kindless_out=7,
+        ),
+    ),
+    "cached tokens without a kind are text": (
+        usage_of({"cached_tokens": 20}, input_tokens=30),
+        TokenUsage(text_in=30, cached_in=20, cached_text_in=20, kindless_in=30),
+    ),
+    "tokens that no reported kind contains are not lost": (
+        usage_of({"audio_tokens": 8}, {"text_tokens": 3}, input_tokens=30, output_tokens=9),
+        TokenUsage(text_in=22, audio_in=8, text_out=9, kindless_in=22, kindless_out=6),
+    ),
+    "kinds take precedence over a smaller total": (
+        usage_of({"audio_tokens": 8, "text_tokens": 4}, input_tokens=10),
+        TokenUsage(text_in=4, audio_in=8),
+    ),
+    "kinds of zero with a total count as text": (
+        usage_of({"text_tokens": 0, "audio_tokens": 0}, input_tokens=30),
+        TokenUsage(text_in=30, kindless_in=30),
+    ),
+    "an integer may be written as a float": (
+        {"input_tokens": 30.0, "output_tokens": 7},
+        TokenUsage(30, text_out=7, kindless_in=30, kindless_out=7),
+    ),
     "a total of zero is zero": ({"total_tokens": 0}, TokenUsage()),
     "a null usage is none": (None, None),
     "an empty usage is none": ({}, None),
-    **{f"{unread} cannot be read": (unread, UNREAD) for unread in (
-        {"total_tokens": 50},
-        {"input_tokens": 30},
-        {"output_tokens": 30},
-        {"prompt_tokens": 30, "completion_tokens": 7},
-        {"input_tokens": "30", "output_tokens": 7},
-        {"input_tokens": 30.5, "output_tokens": 7},
-        {"input_tokens": -1, "output_tokens": 7},
-        {"input_tokens": True, "output_tokens": 7},
-        {"input_tokens": 2**40, "output_tokens": 7},
-        {"input_tokens": 30, "output_tokens": 7, "input_token_details": {"text_tokens": "30"}},
-        {"input_tokens": 30, "output_tokens": 7, "input_token_details": [30]},
-        {"input_tokens": 30, "output_tokens": 7, "output_token_details": {"audio_tokens": {}}},
-        {"input_tokens": 30, "output_tokens": 7, "input_token_details": {"cached_tokens": "20"}},
-        [30, 7],
-        "many",
-        37,
-    )},
-}  # fmt: skip
+    **{
+        f"{unread} cannot be read": (unread, UNREAD)
+        for unread in (
+            {"total_tokens": 50},
+            {"input_tokens": 30},
+            {"output_tokens": 30},
+            {"prompt_tokens": 30, "completion_tokens": 7},
+            {"input_tokens": "30", "output_tokens": 7},
+            {"input_tokens": 30.5, "output_tokens": 7},
+            {"input_tokens": -1, "output_tokens": 7},
+            {"input_tokens": True, "output_tokens": 7},
+            {"input_tokens": 2**40, "output_tokens": 7},
+            {"input_tokens": 30, "output_tokens": 7, "input_token_details": {"text_tokens": "30"}},
+            {"input_tokens": 30, "output_tokens": 7, "input_token_details": [30]},
+            {"input_tokens": 30, "output_tokens": 7, "output_token_details": {"audio_tokens": {}}},
+            {
+                "input_tokens": 30,
+                "output_tokens": 7,
+                "input_token_details": {"cached_tokens": "20"},
+            },
+            [30, 7],
+            "many",
+            37,
+        )
+    },
+}
 
 
 @pytest.mark.parametrize(("reported", "read"), READ.values(), ids=READ)
@@ -210,7 +278,9 @@ def test_token_counts_are_read_as_reported_and_unreadable_ones_are_not_zero(
 def test_tokens_without_a_kind_may_all_be_audio() -> None:
     usage = TokenUsage(30, 5, 20, 18, 2, text_out=7, audio_out=1, kindless_in=20, kindless_out=4)
 
-    assert usage.as_audio == TokenUsage(10, 25, 20, 10, 10, text_out=3, audio_out=5, kindless_in=20, kindless_out=4)
+    assert usage.as_audio == TokenUsage(
+        10, 25, 20, 10, 10, text_out=3, audio_out=5, kindless_in=20, kindless_out=4
+    )
     assert TokenUsage(30, text_out=7).as_audio == TokenUsage(30, text_out=7)
 
 
@@ -219,7 +289,9 @@ def test_image_tokens_are_part_of_the_input() -> None:
 
 
 COUNTS = st.none() | st.integers(-5, 2**70)
-DETAILS = st.dictionaries(st.sampled_from(["text_tokens", "audio_tokens", "image_tokens", "cached_tokens"]), COUNTS)
+DETAILS = st.dictionaries(
+    st.sampled_from(["text_tokens", "audio_tokens", "image_tokens", "cached_tokens"]), COUNTS
+)
 
 
 @thorough
@@ -240,7 +312,9 @@ def test_a_session_event_has_the_session_and_an_item_event_the_item_id() -> None
     session = {"id": "sess_1", "turn_detection": None}
 
     assert event_of(message("session.updated", session=session), GA).session == session
-    assert event_of(message("conversation.item.added", item={"id": "item_4"}), GA).item_id == "item_4"
+    assert (
+        event_of(message("conversation.item.added", item={"id": "item_4"}), GA).item_id == "item_4"
+    )
 
 
 @pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
@@ -251,7 +325,9 @@ def test_a_session_event_has_the_session_and_an_item_event_the_item_id() -> None
 def test_audio_is_decoded_correctly_for_any_json_escapes_in_its_base64(
     dialect: Dialect, payload: bytes, escaped: set[str]
 ) -> None:
-    """Any character of a string may be escaped (RFC 8259 §7). Some encoders always escape `/` or `+`."""
+    """Any character of a string may be escaped (RFC 8259 §7). Some encoders always escape `/` or
+    `+`.
+    """
     text = base64.b64encode(payload).decode()
     spelt = "".join(f"\\u{ord(letter):04x}" if letter in escaped else letter for letter in text)
     wire = delta(dialect, "audio", "resp_1", "@").replace(b'"@"', f'"{spelt}"'.encode())
@@ -279,7 +355,10 @@ def test_no_json_document_makes_decoding_raise(
         event = event_of(wire, dialect)
 
         assert event.payload_bytes >= -1
-        assert all(isinstance(text, str) for text in (event.name, event.response_id, event.item_id, event.status))
+        assert all(
+            isinstance(text, str)
+            for text in (event.name, event.response_id, event.item_id, event.status)
+        )
 
 
 @thorough
@@ -305,7 +384,10 @@ def test_long_ids_names_and_texts_are_truncated_when_they_are_decoded(dialect: D
         part_done(dialect, "audio", LONG),
         message(LONG, response_id=LONG, item_id=LONG),
         message("conversation.item.added", item={"id": LONG}),
-        message("session.created", session={"id": LONG, LONG: [LONG] * 200, "voice": {"deep": [[[[[[[[LONG]]]]]]]]}}),
+        message(
+            "session.created",
+            session={"id": LONG, LONG: [LONG] * 200, "voice": {"deep": [[[[[[[[LONG]]]]]]]]}},
+        ),
         message("rate_limits.updated", rate_limits=limits),
         message("error", error=failure),
         transcribed(LONG, LONG),
@@ -315,13 +397,18 @@ def test_long_ids_names_and_texts_are_truncated_when_they_are_decoded(dialect: D
         event = event_of(data, dialect)
         event = msgspec.structs.replace(event, payload=msgspec.Raw())
         assert event.kind is not EventKind.MALFORMED
-        assert max(len(event.response_id), len(event.item_id), len(event.name), len(event.session_id)) <= 128
+        assert (
+            max(len(event.response_id), len(event.item_id), len(event.name), len(event.session_id))
+            <= 128
+        )
         assert len(msgspec.json.encode(event)) <= (101_000 if event.text else 200 * 128)
 
 
 def test_nested_settings_are_dropped_if_a_session_has_too_many() -> None:
     def kept(**session: Any) -> dict[str, Any]:
-        event = event_of(message("session.created", session={"id": "sess_1", "voice": "alloy"} | session), GA)
+        event = event_of(
+            message("session.created", session={"id": "sess_1", "voice": "alloy"} | session), GA
+        )
         assert event.session is not None
         return event.session
 
@@ -333,7 +420,9 @@ def test_nested_settings_are_dropped_if_a_session_has_too_many() -> None:
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
     max_leaves=9,
 )
 WHOLE = st.none() | st.integers(-(2**53), 2**53)
@@ -341,8 +430,9 @@ WHOLE = st.none() | st.integers(-(2**53), 2**53)
 # The pause that a message requests.
 
 LIMIT_REACHED = (
-    "Rate limit reached for gpt-realtime in organization org-1 on tokens per min (TPM): Limit 40000, Used 39669, "
-    "Requested 800. Please try again in {}. Visit the page of your limits to learn more."
+    "Rate limit reached for gpt-realtime in organization org-1 on tokens per min (TPM): Limit"
+    " 40000, Used 39669, Requested 800. Please try again in {}. Visit the page of your limits to"
+    " learn more."
 )
 
 
@@ -367,9 +457,14 @@ def test_the_wait_is_read_from_an_error_message(length: str, wait_ns: int) -> No
     ms=st.integers(0, 59_999),
     spelling=st.sampled_from(["ms", "s"]),
 )
-def test_a_wait_in_hours_minutes_and_seconds_is_read(hours: int, minutes: int, ms: int, spelling: str) -> None:
+def test_a_wait_in_hours_minutes_and_seconds_is_read(
+    hours: int, minutes: int, ms: int, spelling: str
+) -> None:
     last = f"{ms}ms" if spelling == "ms" else f"{ms / 1000:.3f}s"
-    text = "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m")) if number) + last
+    text = (
+        "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m")) if number)
+        + last
+    )
 
     assert wait_in(f"Please try again in {text}.") == ((hours * 60 + minutes) * 60_000 + ms) * MS
 
@@ -411,14 +506,17 @@ LATER = "Fri, 20 Nov 2026 14:00:30 GMT"
         ({}, None),
     ],
 )
-def test_the_wait_is_read_from_the_headers_of_a_refusal(headers: dict[str, str], wait_ns: int | None) -> None:
+def test_the_wait_is_read_from_the_headers_of_a_refusal(
+    headers: dict[str, str], wait_ns: int | None
+) -> None:
     assert wait_of(headers) == wait_ns
 
 
 @thorough
 @given(
     headers=st.dictionaries(
-        st.sampled_from(["retry-after", "retry-after-ms", "date"]), st.text(max_size=30) | st.just(NOW) | st.just(LATER)
+        st.sampled_from(["retry-after", "retry-after-ms", "date"]),
+        st.text(max_size=30) | st.just(NOW) | st.just(LATER),
     )
 )
 def test_any_headers_give_no_wait_or_a_limited_one(headers: dict[str, str]) -> None:
@@ -440,30 +538,42 @@ def limits_read(entries: Any) -> tuple[RateLimit, ...]:
     ("entry", "limit"),
     [
         ({"name": "tokens"}, RateLimit("tokens")),
-        ({"name": "tokens", "limit": None, "remaining": None, "reset_seconds": None}, RateLimit("tokens")),
+        (
+            {"name": "tokens", "limit": None, "remaining": None, "reset_seconds": None},
+            RateLimit("tokens"),
+        ),
         ({"name": "tokens", "limit": "40000", "remaining": "12.0"}, RateLimit("tokens", 40000, 12)),
         ({"name": "tokens", "limit": 4e4, "remaining": -3.5}, RateLimit("tokens", 40000, -3)),
         ({"name": "tokens", "limit": [1], "remaining": True}, RateLimit("tokens")),
         ({"name": "tokens", "reset_seconds": "6m0s"}, RateLimit("tokens", reset_s=360.0)),
         ({"name": "tokens", "limit": "many", "remaining": 10**40}, RateLimit("tokens")),
     ],
-)  # fmt: skip
+)
 def test_values_that_a_rate_limit_omits_are_none(entry: dict[str, Any], limit: RateLimit) -> None:
     assert limits_read([entry]) == (limit,)
 
 
 @thorough
-@given(value=ANY_JSON | st.lists(st.dictionaries(st.sampled_from(["name", "limit", "remaining"]), ANY_JSON)))
+@given(
+    value=ANY_JSON
+    | st.lists(st.dictionaries(st.sampled_from(["name", "limit", "remaining"]), ANY_JSON))
+)
 def test_any_rate_limits_json_is_read_and_every_count_fits_its_column(value: Any) -> None:
     event = event_of(json.dumps({"type": "rate_limits.updated", "rate_limits": value}).encode(), GA)
 
-    counts = [count for limit in (*event.limits, *rate_limits(value)) for count in (limit.limit, limit.remaining)]
+    counts = [
+        count
+        for limit in (*event.limits, *rate_limits(value))
+        for count in (limit.limit, limit.remaining)
+    ]
     assert all(count is None or abs(count) < 2**63 for count in counts)
 
 
 @thorough
 @given(limit=WHOLE, remaining=WHOLE)
-def test_integer_counts_are_read_from_numbers_and_from_strings(limit: int | None, remaining: int | None) -> None:
+def test_integer_counts_are_read_from_numbers_and_from_strings(
+    limit: int | None, remaining: int | None
+) -> None:
     def text(count: int | None) -> str | None:
         return None if count is None else str(count)
 
@@ -475,9 +585,12 @@ def test_integer_counts_are_read_from_numbers_and_from_strings(limit: int | None
 
 def test_rate_limits_are_read_from_handshake_headers() -> None:
     headers = {
-        "x-ratelimit-limit-requests": "36", "x-ratelimit-remaining-requests": "35",
-        "x-ratelimit-reset-requests": "1.6s", "x-ratelimit-remaining-tokens": "5,000?", "date": NOW,
-    }  # fmt: skip
+        "x-ratelimit-limit-requests": "36",
+        "x-ratelimit-remaining-requests": "35",
+        "x-ratelimit-reset-requests": "1.6s",
+        "x-ratelimit-remaining-tokens": "5,000?",
+        "date": NOW,
+    }
 
     assert limits_in(headers) == (RateLimit("requests", 36, 35, 1.6), RateLimit("tokens"))
     assert limits_in({"date": NOW}) == ()

@@ -1,4 +1,6 @@
-"""Messages with half a surrogate pair, as services send them if they cut a text within a character (RFC 8259 §8.2)."""
+"""Messages with half a surrogate pair, as services send them if they cut a text within a
+character (RFC 8259 §8.2).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ from tests.helpers import AT_NS, at
 
 SECRET = "0123456789abcdef-KEY"
 LONE = r"\ud83d", r"\uDE00\uD83D\n", r"\ud83d\u0041\ud83d\ud83d\ude00 and more"
-TEXTS = st.text(st.one_of(st.characters(categories=["Cs"]), st.sampled_from('a\\"u\n😀é'))).map(json.dumps)
+TEXTS = st.text(st.one_of(st.characters(categories=["Cs"]), st.sampled_from('a\\"u\n😀é'))).map(
+    json.dumps
+)
 
 
 def with_text(text: str) -> dict[str, tuple[Dialect, str]]:
@@ -43,30 +47,61 @@ def with_text(text: str) -> dict[str, tuple[Dialect, str]]:
     parts = {
         "delta": ga % ("response.output_audio_transcript.delta", f'"delta":"{text}"'),
         "transcript.done": ga % ("response.output_audio_transcript.done", f'"transcript":"{text}"'),
-        "response.done": ga
-        % ("response.done", f'"response":{{"id":"r1","status":"completed","output":[{{"content":"{text}"}}]}}'),
+        "response.done": (
+            ga
+            % (
+                "response.done",
+                f'"response":{{"id":"r1","status":"completed","output":[{{"content":"{text}"}}]}}',
+            )
+        ),
         "item": ga % ("response.output_item.added", f'"item":{{"id":"{text}","type":"message"}}'),
         "error": ga % ("error", f'"error":{{"type":"server_error","code":"x","message":"{text}"}}'),
         "a skipped field": ga % ("response.created", f'"response":{{"id":"r1"}},"note":"{text}"'),
         "a key": ga % ("response.created", f'"response":{{"id":"r1"}},"{text}":1'),
-        "a mistyped field": ga % ("response.created", f'"response":{{"id":"r1"}},"audio_end_ms":"{text}"'),
+        "a mistyped field": (
+            ga % ("response.created", f'"response":{{"id":"r1"}},"audio_end_ms":"{text}"')
+        ),
         "an unknown event": f'{{"type":"{text}","response_id":"{text}"}}',
         "an id": f'{{"type":"response.created","response_id":"{text}","item_id":"i1"}}',
-        "an MCP item": ga
-        % ("response.mcp_call.failed", f'"item":{{"id":"i1","type":"mcp_call","error":{{"message":"{text}"}}}}'),
-        "a function call": ga % ("response.function_call_arguments.done", f'"call_id":"c1","arguments":"{text}"'),
-        "audio of the preview": f'{{"type":"response.audio.delta","response_id":"r1","delta":"AAAA","note":"{text}"}}',
+        "an MCP item": (
+            ga
+            % (
+                "response.mcp_call.failed",
+                f'"item":{{"id":"i1","type":"mcp_call","error":{{"message":"{text}"}}}}',
+            )
+        ),
+        "a function call": (
+            ga % ("response.function_call_arguments.done", f'"call_id":"c1","arguments":"{text}"')
+        ),
+        "audio of the preview": (
+            f'{{"type":"response.audio.delta","response_id":"r1","delta":"AAAA","note":"{text}"}}'
+        ),
     }
     gpt_live = {
         "a transcript": f'{{"type":"session.output_transcript.delta","delta":"{text}"}}',
-        "a task": f'{{"type":"session.delegation.created","delegation":{{"id":"{text}","target":"client"}}}}',
-        "a backend": '{"type":"response.event","event":{"type":"response.output_item.done","item":'
-        f'{{"type":"function_call","call_id":"c","name":"n","arguments":"{text}"}}}}}}',
+        "a task": (
+            f'{{"type":"session.delegation.created","delegation":{{"id":"{text}","target":"'
+            f"c"
+            f"l"
+            f"i"
+            f"e"
+            f"n"
+            f"t"
+            f'"'
+            f"}}}}"
+        ),
+        "a backend": (
+            '{"type":"response.event","event":{"type":"response.output_item.done","item":'
+            f'{{"type":"function_call","call_id":"c","name":"n","arguments":"{text}"}}}}}}'
+        ),
         "audio": f'{{"type":"session.output_audio.delta","delta":"AAAA","note":"{text}"}}',
     }
     agents: dict[str, tuple[Dialect, str]] = {
         "twilio mark": (TWILIO, f'{{"event":"mark","streamSid":"s","mark":{{"name":"{text}"}}}}'),
-        "twilio media": (TWILIO, f'{{"event":"media","media":{{"payload":"AAAA","note":"{text}"}}}}'),
+        "twilio media": (
+            TWILIO,
+            f'{{"event":"media","media":{{"payload":"AAAA","note":"{text}"}}}}',
+        ),
         "twilio unknown": (TWILIO, f'{{"event":"{text}"}}'),
         "acs audio": (ACS, f'{{"kind":"AudioData","audioData":{{"data":"AAAA","note":"{text}"}}}}'),
         "acs unknown": (ACS, f'{{"kind":"{text}"}}'),
@@ -74,7 +109,11 @@ def with_text(text: str) -> dict[str, tuple[Dialect, str]]:
     }
     dialects: tuple[Dialect, ...] = (GA, PREVIEW, VOICE_LIVE)
     return (
-        {f"{dialect.name} {name}": (dialect, data) for dialect in dialects for name, data in parts.items()}
+        {
+            f"{dialect.name} {name}": (dialect, data)
+            for dialect in dialects
+            for name, data in parts.items()
+        }
         | {f"gpt-live {name}": (GPT_LIVE, data) for name, data in gpt_live.items()}
         | agents
     )
@@ -82,7 +121,10 @@ def with_text(text: str) -> dict[str, tuple[Dialect, str]]:
 
 def simplified(events: Iterable[ServerEvent]) -> list[Any]:
     """Return events in a form that can be compared: raw JSON has no equality."""
-    return [(msgspec.structs.replace(event, payload=EMPTY), delta_text(event.payload)) for event in events]
+    return [
+        (msgspec.structs.replace(event, payload=EMPTY), delta_text(event.payload))
+        for event in events
+    ]
 
 
 @given(TEXTS)
@@ -95,9 +137,13 @@ def test_json_is_read_as_other_parsers_read_it_with_replacement_characters(text:
 
 @pytest.mark.parametrize("escapes", LONE)
 @pytest.mark.parametrize("name", with_text(""))
-def test_a_message_with_lone_surrogates_is_the_same_event_with_replacement_characters(name: str, escapes: str) -> None:
+def test_a_message_with_lone_surrogates_is_the_same_event_with_replacement_characters(
+    name: str, escapes: str
+) -> None:
     dialect, data = with_text(f"caf\\u00e9 {escapes}")[name]
-    _, expected = with_text("caf\\u00e9 " + without_lone_surrogates(escapes.encode()).decode())[name]
+    _, expected = with_text("caf\\u00e9 " + without_lone_surrogates(escapes.encode()).decode())[
+        name
+    ]
 
     events = dialect.decode(data.encode())
     assert all(event.kind is not EventKind.MALFORMED for event in events)
@@ -112,13 +158,17 @@ def test_pairs_and_escaped_backslashes_are_not_changed(escapes: str) -> None:
 
 
 @pytest.mark.parametrize("name", with_text(""))
-def test_a_logged_message_with_lone_surrogates_is_valid_json_without_secrets(name: str, tmp_path: Path) -> None:
+def test_a_logged_message_with_lone_surrogates_is_valid_json_without_secrets(
+    name: str, tmp_path: Path
+) -> None:
     dialect, data = with_text(rf"\ud83d{SECRET}")[name]
     hide = Credential("api-key", SECRET).redact
     log = EventLog(tmp_path / "s.jsonl", hide=hide, record_audio=False)
     about = {"dialect": dialect.name, "output_format": next(iter(dialect.output_formats))}
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), dialect, log=log, about=about)
-    timeline.received(dialect.decode(data.encode()), ReceivedMessage(data.encode(), Arrival(at(1)), len(data)))
+    timeline.received(
+        dialect.decode(data.encode()), ReceivedMessage(data.encode(), Arrival(at(1)), len(data))
+    )
     log.close()
 
     text = log.path.read_text(encoding="utf-8")
@@ -126,7 +176,9 @@ def test_a_logged_message_with_lone_surrogates_is_valid_json_without_secrets(nam
     assert SECRET not in text
     json.dumps([json.loads(line) for line in text.splitlines()], ensure_ascii=False).encode()
     assert replay_log(log.path).passages
-    raw = received_events(dialect.decode(data.encode()), data.encode(), dialect, hide, record_audio=True)
+    raw = received_events(
+        dialect.decode(data.encode()), data.encode(), dialect, hide, record_audio=True
+    )
     json.dumps(json.loads(bytes(raw)), ensure_ascii=False).encode()
 
 
@@ -150,4 +202,7 @@ def test_damaged_json_has_a_true_reason(text: bytes, reason: str) -> None:
 
 
 def test_the_error_of_a_refused_upgrade_may_have_lone_surrogates() -> None:
-    assert service_message(rb'{"error":{"code":"401","message":"bad \ud83d key"}}') == "401: bad \ufffd key"
+    assert (
+        service_message(rb'{"error":{"code":"401","message":"bad \ud83d key"}}')
+        == "401: bad \ufffd key"
+    )

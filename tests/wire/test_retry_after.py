@@ -14,7 +14,8 @@ NOW, LATER = "Fri, 20 Nov 2026 14:00:00 GMT", "Fri, 20 Nov 2026 14:00:30 GMT"
 
 
 @pytest.mark.parametrize(
-    "date", ["Fri, 20 Nov 2026 14:00:30 GMT", "Friday, 20-Nov-26 14:00:30 GMT", "Fri Nov 20 14:00:30 2026"]
+    "date",
+    ["Fri, 20 Nov 2026 14:00:30 GMT", "Friday, 20-Nov-26 14:00:30 GMT", "Fri Nov 20 14:00:30 2026"],
 )
 @pytest.mark.parametrize("own", [{}, {"date": "yesterday"}])
 def test_a_date_without_the_date_of_the_response_counts_from_its_arrival(
@@ -32,7 +33,8 @@ def test_a_date_without_the_date_of_the_response_counts_from_its_arrival(
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"retry-after": "7"}, {"retry-after": "soon"}, {"retry-after": NOW, "date": NOW}]
+    "headers",
+    [{}, {"retry-after": "7"}, {"retry-after": "soon"}, {"retry-after": NOW, "date": NOW}],
 )
 def test_other_headers_do_not_get_an_arrival(headers: dict[str, str]) -> None:
     assert with_arrival(headers, 0) == headers

@@ -1,4 +1,5 @@
-"""A run of many cases of each subject; the first failure is printed with the command that repeats it.
+"""A run of many cases of each subject; the first failure is printed with the command that repeats
+it.
 
 python -m tools.fuzz                                        a million cases, on all cores
 python -m tools.fuzz --subject "heard frames" --first 17 --cases 1
@@ -32,7 +33,9 @@ GROWTH_MIB = 100
 
 @dataclass(frozen=True)
 class Played:
-    """The result of a batch: its CPU time, the peak memory of its process, and its first failure."""
+    """The result of a batch: its CPU time, the peak memory of its process, and its first
+    failure.
+    """
 
     subject: str
     cases: int
@@ -64,7 +67,9 @@ def _hangs(*_: object) -> NoReturn:
 
 
 def main(
-    cases: Annotated[int, typer.Option(help="Number of cases of all subjects together, or of --subject.")] = 1_000_000,
+    cases: Annotated[
+        int, typer.Option(help="Number of cases of all subjects together, or of --subject.")
+    ] = 1_000_000,
     subject: Annotated[str, typer.Option(help="Run only this subject.")] = "",
     first: Annotated[int, typer.Option(help="Number of the first case.")] = 0,
 ) -> None:
@@ -86,8 +91,13 @@ def main(
                 raise typer.Exit(1)
     for name in shares:
         of_subject = [result for result in done if result.subject == name]
-        count, cpu_s = sum(result.cases for result in of_subject), sum(result.cpu_s for result in of_subject)
-        typer.echo(f"{name:<20} {count:>9,} cases, {cpu_s / count * 1e6:>7,.0f} µs each: no failure")
+        count, cpu_s = (
+            sum(result.cases for result in of_subject),
+            sum(result.cpu_s for result in of_subject),
+        )
+        typer.echo(
+            f"{name:<20} {count:>9,} cases, {cpu_s / count * 1e6:>7,.0f} µs each: no failure"
+        )
     _tell_memory(done)
 
 
@@ -97,16 +107,21 @@ def _shares(cases: int) -> dict[str, int]:
 
 
 def _tell_memory(done: list[Played]) -> None:
-    """Print how much each process grew after its first batch of each subject, which may load a library."""
+    """Print how much each process grew after its first batch of each subject, which may load a
+    library.
+    """
     peaks: dict[tuple[int, str], list[float]] = defaultdict(list)
     for result in done:
         peaks[result.process, result.subject].append(result.peak_mib)
     for process in sorted({process for process, _ in peaks}):
-        grown = {name: max(own) - min(own) for (whose, name), own in peaks.items() if whose == process}
+        grown = {
+            name: max(own) - min(own) for (whose, name), own in peaks.items() if whose == process
+        }
         worst = max(grown, key=grown.__getitem__)
         last_mib = max(result.peak_mib for result in done if result.process == process)
         typer.echo(
-            f"process {process}: {last_mib:.0f} MiB; {worst} needed {grown[worst]:.0f} MiB more after its first batch"
+            f"process {process}: {last_mib:.0f} MiB; {worst} needed {grown[worst]:.0f} MiB more"
+            " after its first batch"
         )
         if grown[worst] > GROWTH_MIB:
             typer.echo(f"the memory of the process grows by more than {GROWTH_MIB} MiB")

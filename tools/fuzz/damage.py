@@ -1,4 +1,6 @@
-"""Damage to valid input. Bytes are flipped, cut, doubled or replaced; JSON values get another type or place."""
+"""Damage to valid input. Bytes are flipped, cut, doubled or replaced; JSON values get another
+type or place.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +10,67 @@ from random import Random
 from typing import Any
 
 HOSTILE = (
-    b"%YAML 9.9\n---\n", b"\x00", b"\x1b[2J", b"\xff\xfe", b"1" + b"0" * 400, b"1e400", b"-1", b"null", b"{}", b"[]",
-    b'"', b"&a [*a]", b"!!python/object:x", b"\xc2\xb2", b"\xe2\x80\xa8", b"\n", b"true", b".nan", b"0o777777", b"'",
-    b"<<: *x", b"5" * 5000, b"2026-13-45", b"!!int x", b"\t", b"...", b"{" * 500, b"[" * 400 + b"]" * 400,
-    b"9223372036854775808", b"18446744073709551615", b"\n::set-output name=a::b\n",
+    b"%YAML 9.9\n---\n",
+    b"\x00",
+    b"\x1b[2J",
+    b"\xff\xfe",
+    b"1" + b"0" * 400,
+    b"1e400",
+    b"-1",
+    b"null",
+    b"{}",
+    b"[]",
+    b'"',
+    b"&a [*a]",
+    b"!!python/object:x",
+    b"\xc2\xb2",
+    b"\xe2\x80\xa8",
+    b"\n",
+    b"true",
+    b".nan",
+    b"0o777777",
+    b"'",
+    b"<<: *x",
+    b"5" * 5000,
+    b"2026-13-45",
+    b"!!int x",
+    b"\t",
+    b"...",
+    b"{" * 500,
+    b"[" * 400 + b"]" * 400,
+    b"9223372036854775808",
+    b"18446744073709551615",
+    b"\n::set-output name=a::b\n",
     b"##vso[task.complete]",
-)  # fmt: skip
+)
 """Content that does not belong in a file."""
 DEEP = {"<deep>": 0}
 WRONG: tuple[Any, ...] = (
-    None, True, -1, 0, 10**400, 2**63, 2**64 - 1, -(2**63), 1e308, float("nan"), 0.5, "text", "\x1b[2J\n", "",
-    "\n::set-output name=a::b", "##vso[task.complete]", "x" * 5_000, [], [[]], [1], {}, {"a": 1}, {"": None}, DEEP,
-)  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    10**400,
+    2**63,
+    2**64 - 1,
+    -(2**63),
+    1e308,
+    float("nan"),
+    0.5,
+    "text",
+    "\x1b[2J\n",
+    "",
+    "\n::set-output name=a::b",
+    "##vso[task.complete]",
+    "x" * 5_000,
+    [],
+    [[]],
+    [1],
+    {},
+    {"a": 1},
+    {"": None},
+    DEEP,
+)
 """Values that do not belong in a document."""
 LEVELS = (60, 900, 5_000)
 """The possible depths of DEEP."""
@@ -46,7 +97,9 @@ def damaged_bytes(random: Random, content: bytes, hostile: tuple[bytes, ...] = H
 
 
 def damaged_document(random: Random, document: Any) -> Any:
-    """Return a JSON document with one to four faults: values that are replaced, removed, renamed or exchanged."""
+    """Return a JSON document with one to four faults: values that are replaced, removed, renamed
+    or exchanged.
+    """
     damaged = copy.deepcopy(document)
     for _ in range(random.randint(1, MOST)):
         positions = list(_places(damaged))
@@ -73,5 +126,11 @@ def dumped(document: Any, levels: int = 5_000) -> str:
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
     """Return (holder, key) of every value inside."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [pair for key, item in inner for pair in ((value, key), *_places(item))]

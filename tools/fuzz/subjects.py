@@ -1,8 +1,9 @@
-"""The subjects of fuzzing. Each subject makes a case from a random source, and checks the result of the case.
+"""The subjects of fuzzing. Each subject makes a case from a random source, and checks the result of
+the case.
 
-The checks are: no traceback, no hang, one outcome per turn, consistent counts, and memory bounded by the size of the
-input. A case is identified by its subject and its number: `python -m tools.fuzz --subject NAME --first NUMBER`
-repeats a failure.
+The checks are: no traceback, no hang, one outcome per turn, consistent counts, and memory bounded
+by the size of the input. A case is identified by its subject and its number: `python -m tools.fuzz
+--subject NAME --first NUMBER` repeats a failure.
 """
 
 from __future__ import annotations
@@ -71,7 +72,17 @@ from tests.simulator.builders import (
 )
 from tests.system.record.parts import build_part
 from tests.system.simulator.talk import UPGRADE
-from tests.transport.fake_stream import FAR_NS, LIMIT, PING, FakeStream, close_frame, cut, opened, read, text
+from tests.transport.fake_stream import (
+    FAR_NS,
+    LIMIT,
+    PING,
+    FakeStream,
+    close_frame,
+    cut,
+    opened,
+    read,
+    text,
+)
 from tools.fuzz.damage import LEVELS, damaged_bytes, damaged_document, dumped
 from tools.fuzz.telephones import call_media, telephone_call, telephone_exchange, telephone_stream
 from tools.fuzz.turn import turn_call
@@ -89,11 +100,18 @@ MAX_EVENTS = 5_000
 def client_events(dialect: WireDialect) -> list[dict[str, Any]]:
     """Return one of each kind of event that a client sends."""
     speech = base64.b64encode(sound(300, 600)).decode()
-    item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Before."}]}
+    item = {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "Before."}],
+    }
     picture = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}
     return [
         session_update(
-            dialect, instructions="Be brief.", tools=[function(order={"type": "string"})], tool_choice="auto"
+            dialect,
+            instructions="Be brief.",
+            tools=[function(order={"type": "string"})],
+            tool_choice="auto",
         ),
         hearing(dialect, VAD | {"silence_duration_ms": 200}, model="whisper-1"),
         append(100),
@@ -101,20 +119,35 @@ def client_events(dialect: WireDialect) -> list[dict[str, Any]]:
         COMMIT,
         CLEAR,
         user_text(),
-        {"type": "conversation.item.create", "previous_item_id": "root", "item": item | {"id": "item_mine"}},
-        {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": [picture]}},
+        {
+            "type": "conversation.item.create",
+            "previous_item_id": "root",
+            "item": item | {"id": "item_mine"},
+        },
+        {
+            "type": "conversation.item.create",
+            "item": {"type": "message", "role": "user", "content": [picture]},
+        },
         output("call_1"),
         CREATE | {"event_id": "mine"},
-        CREATE | {"response": {"instructions": "Sing.", "conversation": "none", "metadata": {"a": "b"}}},
+        CREATE
+        | {"response": {"instructions": "Sing.", "conversation": "none", "metadata": {"a": "b"}}},
         {"type": "response.cancel"},
-        {"type": "conversation.item.truncate", "item_id": "item_mine", "content_index": 0, "audio_end_ms": 100},
+        {
+            "type": "conversation.item.truncate",
+            "item_id": "item_mine",
+            "content_index": 0,
+            "audio_end_ms": 100,
+        },
         {"type": "conversation.item.retrieve", "item_id": "item_mine"},
         {"type": "conversation.item.delete", "item_id": "item_mine"},
     ]
 
 
 def simulated_session(random: Random) -> None:
-    """Send up to a dozen events, some of them damaged, to a session of the simulator; its output must be valid JSON."""
+    """Send up to a dozen events, some of them damaged, to a session of the simulator; its output
+    must be valid JSON.
+    """
     dialect = random.choice((AZURE_GA, AZURE_PREVIEW))
     behaviour, now_ns, came = build_behaviour(dialect, seed=random.getrandbits(32)), AT_NS, 0
     known: list[str] = []
@@ -130,7 +163,9 @@ def simulated_session(random: Random) -> None:
 def _about(event: dict[str, Any], known: Sequence[str], random: Random) -> dict[str, Any]:
     """Return the event, in most cases with an item id that exists."""
     return (
-        event | {"item_id": random.choice(known)} if "item_id" in event and known and random.random() < 0.8 else event
+        event | {"item_id": random.choice(known)}
+        if "item_id" in event and known and random.random() < 0.8
+        else event
     )
 
 
@@ -139,7 +174,9 @@ def _tell(behaviour: Behaviour, random: Random, event: dict[str, Any], at_ns: in
         case "whole":
             behaviour.receive(event, at_ns)
         case "document":
-            behaviour.receive_text(dumped(damaged_document(random, event), random.choice(LEVELS)).encode(), at_ns)
+            behaviour.receive_text(
+                dumped(damaged_document(random, event), random.choice(LEVELS)).encode(), at_ns
+            )
         case "bytes":
             behaviour.receive_text(damaged_bytes(random, json.dumps(event).encode()), at_ns)
         case "binary":
@@ -147,7 +184,9 @@ def _tell(behaviour: Behaviour, random: Random, event: dict[str, Any], at_ns: in
 
 
 def _said(behaviour: Behaviour, until_ns: int, known: list[str]) -> int:
-    """Return the number of events up to an instant. Append to `known` the IDs of the items that these events name."""
+    """Return the number of events up to an instant. Append to `known` the IDs of the items that
+    these events name.
+    """
     number = 0
     for number, sent in enumerate(behaviour.due(until_ns), 1):
         event = msgspec.json.decode(sent.body)
@@ -163,7 +202,9 @@ def _said(behaviour: Behaviour, until_ns: int, known: list[str]) -> int:
 
 
 class SimulatedServer:
-    """A server of the simulator on loopback; a client sends it damaged requests and frames, and disconnects."""
+    """A server of the simulator on loopback; a client sends it damaged requests and frames, and
+    disconnects.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, address: Any) -> None:
         self._loop, self._address = loop, address
@@ -179,9 +220,19 @@ class SimulatedServer:
             raise self._problems[0]["exception"]
 
     def _frame(self, random: Random) -> bytes:
-        """Return a frame of any kind, complete or a fragment, with a mask of zeros or without a mask."""
+        """Return a frame of any kind, complete or a fragment, with a mask of zeros or without a
+        mask.
+        """
         opcode = random.choice(
-            (Opcode.TEXT, Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG, Opcode.CLOSE, Opcode.CONT)
+            (
+                Opcode.TEXT,
+                Opcode.TEXT,
+                Opcode.BINARY,
+                Opcode.PING,
+                Opcode.PONG,
+                Opcode.CLOSE,
+                Opcode.CONT,
+            )
         )
         is_control = opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE)
         event = random.choice(client_events(AZURE_GA))
@@ -191,9 +242,11 @@ class SimulatedServer:
         size = (
             bytes([length])
             if length < 126
-            else b"\x7e" + struct.pack("!H", length)
-            if length < 65_536
-            else b"\x7f" + struct.pack("!Q", length)
+            else (
+                b"\x7e" + struct.pack("!H", length)
+                if length < 65_536
+                else b"\x7f" + struct.pack("!Q", length)
+            )
         )
         head = bytes([opcode | 0x80 * fin, size[0] | 0x80 * masked]) + size[1:]
         return head + bytes(4 * masked) + payload
@@ -229,7 +282,9 @@ def simulated_server() -> Iterator[Subject]:
 
 
 def measured_session(random: Random) -> None:
-    """Run some turns on a timeline; messages of the service are dropped, doubled, moved or damaged."""
+    """Run some turns on a timeline; messages of the service are dropped, doubled, moved or
+    damaged.
+    """
     check_ended(*played_badly(random, "drop", "double", "move", "junk", "document", "bytes"))
 
 
@@ -237,7 +292,9 @@ def measured_session(random: Random) -> None:
 
 
 def received_frames(random: Random) -> None:
-    """Receive damaged frames, split anywhere; check the size of messages, and that the end is reported."""
+    """Receive damaged frames, split anywhere; check the size of messages, and that the end is
+    reported.
+    """
     frames = b"".join(_served_frame(random) for _ in range(random.randint(1, 6)))
     data = damaged_bytes(random, frames) if random.random() < 0.8 else frames
     stream = FakeStream(ends=True)
@@ -252,10 +309,16 @@ def received_frames(random: Random) -> None:
 
 def _served_frame(random: Random) -> bytes:
     event = random.choice((*JUNK, *reply(GA, "r1", "audio", 2)))
-    return random.choice((
-        lambda: text(event), lambda: text(event, fin=False), lambda: text(event, opcode=Opcode.CONT), lambda: PING,
-        lambda: close_frame(1000, "bye"), lambda: text(b"", opcode=Opcode.BINARY),
-    ))()  # fmt: skip
+    return random.choice(
+        (
+            lambda: text(event),
+            lambda: text(event, fin=False),
+            lambda: text(event, opcode=Opcode.CONT),
+            lambda: PING,
+            lambda: close_frame(1000, "bye"),
+            lambda: text(b"", opcode=Opcode.BINARY),
+        )
+    )()
 
 
 # Files.
@@ -279,7 +342,9 @@ def damaged_file(kind: str) -> Iterator[Subject]:
 def damaged_run() -> Iterator[Subject]:
     """Yield a check that a run folder with a damaged file is summarised, or refused in one line."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = synthetic.write(Path(scratch) / "run", Plan(sessions=6, turns=2, targets=("east", "west"), usage=True))
+        folder = synthetic.write(
+            Path(scratch) / "run", Plan(sessions=6, turns=2, targets=("east", "west"), usage=True)
+        )
         files = sorted(path for path in folder.rglob("*") if path.is_file())
 
         def check_case(random: Random) -> None:
@@ -304,7 +369,10 @@ def _damage_file(path: Path, random: Random) -> None:
     if kind == "bytes" or (kind == "content" and path.suffix not in (".json", ".parquet")):
         path.write_bytes(damaged_bytes(random, content))
     elif kind == "content" and path.suffix == ".json":
-        path.write_text(dumped(damaged_document(random, json.loads(content)), random.choice(LEVELS)), encoding="utf-8")
+        path.write_text(
+            dumped(damaged_document(random, json.loads(content)), random.choice(LEVELS)),
+            encoding="utf-8",
+        )
     elif kind == "content":
         pq.write_table(_damaged_rows(pq.read_table(path), random), path)
     else:
@@ -318,7 +386,9 @@ def _damage_file(path: Path, random: Random) -> None:
 
 
 def _damaged_rows(rows: pa.Table, random: Random) -> pa.Table:
-    """Return rows that are doubled or reordered, or that have a column missing, of another type, or empty."""
+    """Return rows that are doubled or reordered, or that have a column missing, of another type,
+    or empty.
+    """
     index = random.randrange(rows.num_columns)
     name = rows.column_names[index]
     match random.choice(("twice", "shuffled", "gone", "text", "numbers", "empty")):
@@ -330,11 +400,17 @@ def _damaged_rows(rows: pa.Table, random: Random) -> pa.Table:
         case "gone":
             return rows.drop_columns([name])
         case "text":
-            return rows.set_column(index, name, pa.array([random.choice(("", "\x1b[2J", "x" * 5_000))] * len(rows)))
+            return rows.set_column(
+                index, name, pa.array([random.choice(("", "\x1b[2J", "x" * 5_000))] * len(rows))
+            )
         case "numbers":
-            return rows.set_column(index, name, pa.array([random.choice((0, -1, 2**63 - 1, -(2**63)))] * len(rows)))
+            return rows.set_column(
+                index, name, pa.array([random.choice((0, -1, 2**63 - 1, -(2**63)))] * len(rows))
+            )
         case _:
-            return rows.set_column(index, rows.field(name), pa.nulls(len(rows), rows.field(name).type))
+            return rows.set_column(
+                index, rows.field(name), pa.nulls(len(rows), rows.field(name).type)
+            )
 
 
 def _shown(folder: Path) -> str:
@@ -353,7 +429,8 @@ def _remove(path: Path) -> None:
 def damaged_part() -> Iterator[Subject]:
     """Yield a check of a run that is not finalized, with a damaged part of one worker.
 
-    The run is finalized with the rows of the other worker, and the possible contents of the damaged part are counted.
+    The run is finalized with the rows of the other worker, and the possible contents of the damaged
+    part are counted.
     """
     with tempfile.TemporaryDirectory() as scratch:
         original = build_part(Path(scratch), workers=2)
@@ -369,7 +446,11 @@ def damaged_part() -> Iterator[Subject]:
                 turns = read_table(folder, "turns").column("worker").to_pylist()
                 assert turns.count(0) == TURNS_OF_A_WORKER
                 missing = TURNS_OF_A_WORKER - turns.count(1)
-                bounds = [entry["turns"] for entry in document.get("missing_workers", []) if entry["worker"] == 1]
+                bounds = [
+                    entry["turns"]
+                    for entry in document.get("missing_workers", [])
+                    if entry["worker"] == 1
+                ]
                 assert missing <= 0 or any(bound is None or bound >= missing for bound in bounds)
                 check(lambda: _shown(folder))
             finally:

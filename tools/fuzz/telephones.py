@@ -1,7 +1,9 @@
-"""The fuzzing of telephone calls: the caller's signalling and media, the simulator's signalling, and byte streams.
+"""The fuzzing of telephone calls: the caller's signalling and media, the simulator's signalling,
+and byte streams.
 
-A peer answers with valid messages, and damages most of them. It knows the last requests of the call, so that a message
-with little damage still belongs to the call. The state that it leaves is bounded, and each call ends.
+A peer answers with valid messages, and damages most of them. It knows the last requests of the
+call, so that a message with little damage still belongs to the call. The state that it leaves is
+bounded, and each call ends.
 """
 
 from __future__ import annotations
@@ -22,13 +24,26 @@ from bench.transport.interface import HostPort
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.jitter import MAX_CONCEALED_FRAMES, MAX_WAITING, Frame
 from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtcp import Goodbye, Report, ReportBlock, SenderInfo, SourceDescription, build_compound
+from bench.transport.media.rtcp import (
+    Goodbye,
+    Report,
+    ReportBlock,
+    SenderInfo,
+    SourceDescription,
+    build_compound,
+)
 from bench.transport.media.rtp import CODECS, OPUS, RtpPacket, StreamNumbers, build_packet
 from bench.transport.media.srtp import PacketEncryption, new_keys
 from bench.transport.sip.call import MAX_LEGS, SipCall
 from bench.transport.sip.dialog import LocalParty
 from bench.transport.sip.framing import StreamFramer
-from bench.transport.sip.messages import MAX_MESSAGE_BYTES, SipRequest, parse_message, write_message, write_response
+from bench.transport.sip.messages import (
+    MAX_MESSAGE_BYTES,
+    SipRequest,
+    parse_message,
+    write_message,
+    write_response,
+)
 from bench.transport.sip.transactions import MAX_TRANSACTIONS
 from bench.wire.audio import PCM16
 from tests.simulator.telephone.virtual_network import CALLED, CALLER, plan
@@ -43,18 +58,44 @@ MAX_DROPPED_KINDS = 12
 MAX_SENT = 64
 """The maximum number of messages that one received message or instant causes."""
 END_NS = 100_000 * NS_PER_S
-METHODS = ("INVITE", "ACK", "UPDATE", "OPTIONS", "INFO", "NOTIFY", "CANCEL", "BYE", "REFER", "EXPLODE")
+METHODS = (
+    "INVITE",
+    "ACK",
+    "UPDATE",
+    "OPTIONS",
+    "INFO",
+    "NOTIFY",
+    "CANCEL",
+    "BYE",
+    "REFER",
+    "EXPLODE",
+)
 CODES = (100, 180, 183, 200, 200, 200, 302, 401, 407, 422, 481, 486, 491, 500, 503, 603)
 HEADERS = (
     ("WWW-Authenticate", 'Digest realm="r", nonce="{}", qop="auth", stale=true'),
     ("Proxy-Authenticate", 'Digest realm="r", nonce="n{}", algorithm=SHA-256'),
-    ("Contact", '"B" <sip:b{}@c>;q=0.5'), ("Contact", "<sip:b@192.0.2.4:{}>"), ("Min-SE", "9{}"),
-    ("Session-Expires", "{};refresher=uac"), ("Session-Expires", "9{};refresher=uas"), ("Supported", "timer"),
-    ("Record-Route", "<sip:p{};lr>, <sip:q>"), ("Allow", "UPDATE"), ("Require", "x{}"), ("Retry-After", "{}"),
+    ("Contact", '"B" <sip:b{}@c>;q=0.5'),
+    ("Contact", "<sip:b@192.0.2.4:{}>"),
+    ("Min-SE", "9{}"),
+    ("Session-Expires", "{};refresher=uac"),
+    ("Session-Expires", "9{};refresher=uas"),
+    ("Supported", "timer"),
+    ("Record-Route", "<sip:p{};lr>, <sip:q>"),
+    ("Allow", "UPDATE"),
+    ("Require", "x{}"),
+    ("Retry-After", "{}"),
     ("Reason", "Q.850;cause={}"),
-)  # fmt: skip
+)
 AGREED = AgreedMedia(
-    "192.0.2.4", 50_000, "PCMU", 0, ((0, "PCMU"),), 101, 101, "sendrecv", HostPort("192.0.2.4", 50_001)
+    "192.0.2.4",
+    50_000,
+    "PCMU",
+    0,
+    ((0, "PCMU"),),
+    101,
+    101,
+    "sendrecv",
+    HostPort("192.0.2.4", 50_001),
 )
 
 
@@ -98,7 +139,9 @@ class SignallingPeer(ClockedPeer):
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self.call = SipCall(call_settings(login=LOGIN, session_interval_s=90), tokens(str(random.random())))
+        self.call = SipCall(
+            call_settings(login=LOGIN, session_interval_s=90), tokens(str(random.random()))
+        )
         super().__init__(self.call)
         self.sent = 0
         self._requests: list[SipRequest] = []
@@ -160,7 +203,9 @@ class SignallingPeer(ClockedPeer):
         body, typed = self._body()
         tag = random.choice(("bob", "bob", "bob", f"fork{random.randint(0, 40)}"))
         request = random.choice(self._requests)
-        return write_response(request, random.choice(CODES), tag, None, [*self._headers(), *typed], body).data
+        return write_response(
+            request, random.choice(CODES), tag, None, [*self._headers(), *typed], body
+        ).data
 
     def _request(self) -> bytes:
         random = self._random
@@ -213,10 +258,19 @@ class MediaPeer:
     def __init__(self, random: Random, codec: str = "PCMU") -> None:
         self._random, self._codec = random, CODECS[codec]
         self.now_ns = NS_PER_S
-        own, key = new_keys(random.randbytes) if random.random() < (0.9 if codec == OPUS else 0.3) else (None, None)
+        own, key = (
+            new_keys(random.randbytes)
+            if random.random() < (0.9 if codec == OPUS else 0.3)
+            else (None, None)
+        )
         kind = self._codec.payload_type
         agreed = replace(
-            AGREED, codec=codec, send_payload_type=kind, receive_codecs=((kind, codec),), send_key=own, receive_key=key
+            AGREED,
+            codec=codec,
+            send_payload_type=kind,
+            receive_codecs=((kind, codec),),
+            send_key=own,
+            receive_key=key,
         )
         self.media = CallMedia(agreed, StreamNumbers(1, 2, 3), "me", self.now_ns, 0, random.random)
         self._encryption = PacketEncryption(key, own)
@@ -264,17 +318,29 @@ class MediaPeer:
     def _packet(self) -> bytes:
         random = self._random
         jump = random.random()
-        self._sequence += 1 if jump < 0.7 else random.choice((0, -1, 2, 5, 2_999, 3_000, 40_000, -99))
+        self._sequence += (
+            1 if jump < 0.7 else random.choice((0, -1, 2, 5, 2_999, 3_000, 40_000, -99))
+        )
         ticks = 160 if jump < 0.7 else random.choice((0, -160, 1, 800, 2_999, 1 << 31, -8_000))
         self._timestamp += ticks * self._codec.clock_hz // 8_000
         if random.random() < 0.03:
             self._ssrc = random.randint(0, 3)
-        payload = b"\x11" * (160 if random.random() < 0.8 else random.choice((0, 1, 4, 480, 1_600, 2_036)))
+        payload = b"\x11" * (
+            160 if random.random() < 0.8 else random.choice((0, 1, 4, 480, 1_600, 2_036))
+        )
         if self._codec.audio is PCM16:
-            payload = damaged(random, random.choice(opus_payloads()), 0.5)[: 1_500 if random.random() < 0.9 else 3]
-        kind = self._codec.payload_type if random.random() < 0.8 else random.choice((0, 8, 13, 101, 127))
+            payload = damaged(random, random.choice(opus_payloads()), 0.5)[
+                : 1_500 if random.random() < 0.9 else 3
+            ]
+        kind = (
+            self._codec.payload_type
+            if random.random() < 0.8
+            else random.choice((0, 8, 13, 101, 127))
+        )
         sequence, timestamp = self._sequence & 0xFFFF, self._timestamp & 0xFFFFFFFF
-        return build_packet(*RtpPacket(kind, sequence, timestamp, self._ssrc, payload, random.random() < 0.1))
+        return build_packet(
+            *RtpPacket(kind, sequence, timestamp, self._ssrc, payload, random.random() < 0.1)
+        )
 
     def _control(self) -> bytes:
         random = self._random
@@ -283,11 +349,17 @@ class MediaPeer:
             return random.choice((0, 1, (1 << bits) - 1, random.getrandbits(bits)))
 
         blocks = tuple(
-            ReportBlock(random.choice((1, 9)), number(8), number(23), number(), number(), number(), number())
+            ReportBlock(
+                random.choice((1, 9)), number(8), number(23), number(), number(), number(), number()
+            )
             for _ in range(random.randint(0, 31))
         )
-        info = SenderInfo(number(64), number(), number(), number()) if random.random() < 0.5 else None
-        more = (SourceDescription(5, "x\x1b"), Goodbye((5,), "bye"), Goodbye(()))[random.randint(0, 3) :]
+        info = (
+            SenderInfo(number(64), number(), number(), number()) if random.random() < 0.5 else None
+        )
+        more = (SourceDescription(5, "x\x1b"), Goodbye((5,), "bye"), Goodbye(()))[
+            random.randint(0, 3) :
+        ]
         return build_compound(Report(self._ssrc, blocks, info), *more)
 
 
@@ -307,9 +379,15 @@ class ExchangePeer(ClockedPeer):
         self._random = random
         party = LocalParty(CALLED, "UDP", "sip:s@h", "simulator")
         self.exchange = TelephoneExchange(
-            lambda _: plan(max_duration_ns=60 * NS_PER_S, ringing_ns=0, code=503 if random.random() < 0.1 else 200),
-            party, tokens(str(random.random())), self.MAX_CALLS,
-        )  # fmt: skip
+            lambda _: plan(
+                max_duration_ns=60 * NS_PER_S,
+                ringing_ns=0,
+                code=503 if random.random() < 0.1 else 200,
+            ),
+            party,
+            tokens(str(random.random())),
+            self.MAX_CALLS,
+        )
         super().__init__(self.exchange)
         self._tags = [""]
 
@@ -344,17 +422,27 @@ class ExchangePeer(ClockedPeer):
         call = random.randint(0, 9)
         tag = random.choice((*self._tags, ""))
         lines = [
-            ("Via", f"SIP/2.0/UDP 192.0.2.1:5060;rport;branch=z9hG4bK{call}b{random.randint(0, 30)}"),
+            (
+                "Via",
+                f"SIP/2.0/UDP 192.0.2.1:5060;rport;branch=z9hG4bK{call}b{random.randint(0, 30)}",
+            ),
             ("From", "<sip:alice@a>;tag=a"),
             ("To", "<sip:bob@b>" + (f";tag={tag}" if tag and method != "INVITE" else "")),
             ("Call-ID", f"call{call}"),
             ("CSeq", f"{cseq} {method}"),
             ("Contact", "<sip:alice@192.0.2.1>"),
-            *(("Session-Expires", str(random.randint(0, 200))) for _ in range(random.randint(0, 1))),
+            *(
+                ("Session-Expires", str(random.randint(0, 200)))
+                for _ in range(random.randint(0, 1))
+            ),
         ]
         body = damaged(random, ANSWER, 0.2) if random.random() < 0.7 else b""
         lines += [("Content-Type", "application/sdp")] if body else []
-        line = f"SIP/2.0 {random.choice(CODES)} X" if random.random() < 0.2 else f"{method} sip:bob@b SIP/2.0"
+        line = (
+            f"SIP/2.0 {random.choice(CODES)} X"
+            if random.random() < 0.2
+            else f"{method} sip:bob@b SIP/2.0"
+        )
         return write_message(line, lines, body)
 
 
@@ -367,8 +455,12 @@ def telephone_exchange(random: Random) -> None:
 
 def telephone_stream(random: Random) -> None:
     """Receive the messages of a stream in pieces. The framer keeps no more than a message."""
-    message = write_message("OPTIONS sip:a@b SIP/2.0", [("Via", "SIP/2.0/TCP h;branch=z9hG4bKx")], bytes(50))
-    stream = b"".join(damaged(random, message, 0.1) + b"\r\n" * random.randint(0, 9) for _ in range(DATAGRAMS))
+    message = write_message(
+        "OPTIONS sip:a@b SIP/2.0", [("Via", "SIP/2.0/TCP h;branch=z9hG4bKx")], bytes(50)
+    )
+    stream = b"".join(
+        damaged(random, message, 0.1) + b"\r\n" * random.randint(0, 9) for _ in range(DATAGRAMS)
+    )
     framer = StreamFramer()
     at = 0
     while at < len(stream):

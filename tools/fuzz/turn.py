@@ -1,6 +1,8 @@
-"""The fuzzing of TURN: messages of the server, of which many are damaged, its stream, and the servers of a service.
+"""The fuzzing of TURN: messages of the server, of which many are damaged, its stream, and the
+servers of a service.
 
-The client does not raise, keeps a bounded state, sends few messages, and none of them has the password.
+The client does not raise, keeps a bounded state, sends few messages, and none of them has the
+password.
 """
 
 from __future__ import annotations
@@ -23,26 +25,58 @@ MAX_SENT = 64
 """The maximum number of messages that one step causes."""
 CODES = (300, 400, 401, 403, 420, 437, 438, 441, 442, 486, 500, 508)
 PIECES = (
-    b"\x21\x12\xa4\x42", b"\x00\x09\x00\x08\x00\x00\x04\x01", b"\x00\x15\x00\x04once", b"\x00\x14\x00\x00",
-    b"\x40\x00\x00\x04", b"\x80\x28\x00\x04", b"\x00\x08\x00\x14", b"\xff" * 12, b"\x00\x0d\x00\x04\x00\x00\x00\x00",
-)  # fmt: skip
+    b"\x21\x12\xa4\x42",
+    b"\x00\x09\x00\x08\x00\x00\x04\x01",
+    b"\x00\x15\x00\x04once",
+    b"\x00\x14\x00\x00",
+    b"\x40\x00\x00\x04",
+    b"\x80\x28\x00\x04",
+    b"\x00\x08\x00\x14",
+    b"\xff" * 12,
+    b"\x00\x0d\x00\x04\x00\x00\x00\x00",
+)
 DOCUMENT = json.dumps(
     {
         "iceConfig": {
-            "iceServers": [{"urls": ["turn:a.example", "turns:b.example:443"], "username": "u", "credential": "c"}]
+            "iceServers": [
+                {
+                    "urls": ["turn:a.example", "turns:b.example:443"],
+                    "username": "u",
+                    "credential": "c",
+                }
+            ]
         }
     }
 ).encode()
-LINKS = b'<turn:a.example?transport=udp>; rel="ice-server"; username="u"; credential="c", <stun:b>; rel="ice-server"'
-TEXTS = (b"turn:", b"turns:[::1]:1", b'"urls":', b"iceServers", b'; rel="ice-server"', b"<", b">", b'"', b",", b"[]")
+LINKS = (
+    b'<turn:a.example?transport=udp>; rel="ice-server"; username="u"; credential="c", <stun:b>;'
+    b' rel="ice-server"'
+)
+TEXTS = (
+    b"turn:",
+    b"turns:[::1]:1",
+    b'"urls":',
+    b"iceServers",
+    b'; rel="ice-server"',
+    b"<",
+    b">",
+    b'"',
+    b",",
+    b"[]",
+)
 
 
 def turn_call(random: Random) -> None:
-    """Check that damaged messages of a server end an allocation at most, and that it keeps little."""
+    """Check that damaged messages of a server end an allocation at most, and that it keeps
+    little.
+    """
     _named_servers(random)
     is_stream, share, now_ns = random.random() < 0.5, random.choice((0.02, 0.3, 1.0)), 0
     server = FakeTurnServer(is_stream=is_stream, lifetime_ns=random.choice((0, 1, 600)) * NS_PER_S)
-    allocation, stream = Allocation(LOGIN, random.randbytes, 0, is_stream=is_stream), MessageStream()
+    allocation, stream = (
+        Allocation(LOGIN, random.randbytes, 0, is_stream=is_stream),
+        MessageStream(),
+    )
     for _ in range(STEPS):
         sent = allocation.pop_messages()
         assert len(sent) <= MAX_SENT, "one step causes too many messages"
@@ -71,8 +105,12 @@ def turn_call(random: Random) -> None:
     assert allocation.next_ns == NEVER_NS
 
 
-def _answers(random: Random, server: FakeTurnServer, message: bytes, now_ns: int, share: float) -> list[bytes]:
-    """Return what the client receives after its message: the answer, perhaps damaged, or another one before it."""
+def _answers(
+    random: Random, server: FakeTurnServer, message: bytes, now_ns: int, share: float
+) -> list[bytes]:
+    """Return what the client receives after its message: the answer, perhaps damaged, or another
+    one before it.
+    """
     answers: list[bytes] = []
     if random.random() < share:
         answers.append(_noise(random, message))
@@ -82,16 +120,22 @@ def _answers(random: Random, server: FakeTurnServer, message: bytes, now_ns: int
 
 
 def _noise(random: Random, message: bytes = b"") -> bytes:
-    """Return a message with any attributes, which may be an answer to `message`; or data of a channel; or bytes."""
+    """Return a message with any attributes, which may be an answer to `message`; or data of a
+    channel; or bytes.
+    """
     draw = random.random()
     if draw < 0.2:
         return random.randbytes(random.randrange(60))
     if draw < 0.4:
-        return build_channel_data(random.choice((0x4000, 0x4FFF)), random.randbytes(9), is_stream=random.random() < 0.5)
+        return build_channel_data(
+            random.choice((0x4000, 0x4FFF)), random.randbytes(9), is_stream=random.random() < 0.5
+        )
     method = random.choice(tuple(StunMethod))
     transaction = message[8:20] if len(message) >= 20 else bytes(12)
     if message and random.random() < 0.8:
-        method = next((each for each in StunMethod if each == int.from_bytes(message[:2]) & 0xF), method)
+        method = next(
+            (each for each in StunMethod if each == int.from_bytes(message[:2]) & 0xF), method
+        )
     code = random.choice(CODES)
     values = (
         b"",
@@ -101,10 +145,14 @@ def _noise(random: Random, message: bytes = b"") -> bytes:
         bytes((0, 0, code // 100, code % 100)),
     )
     attributes: dict[int, bytes] = {
-        random.choice(tuple(StunAttribute)): random.choice(values) for _ in range(random.randrange(6))
+        random.choice(tuple(StunAttribute)): random.choice(values)
+        for _ in range(random.randrange(6))
     }
     if random.random() < 0.5:
-        attributes |= {StunAttribute.ERROR_CODE: values[-1], StunAttribute.NONCE: random.randbytes(5)}
+        attributes |= {
+            StunAttribute.ERROR_CODE: values[-1],
+            StunAttribute.NONCE: random.randbytes(5),
+        }
     return build_message(random.choice(tuple(StunKind)), transaction, attributes, "", method)
 
 
@@ -115,4 +163,6 @@ def _named_servers(random: Random) -> None:
     except (ValueError, RecursionError):
         document = None
     assert len(servers_in_json(document)) <= MAX_SERVERS
-    assert len(servers_in_links(damaged_bytes(random, LINKS, TEXTS).decode("latin-1"))) <= MAX_SERVERS
+    assert (
+        len(servers_in_links(damaged_bytes(random, LINKS, TEXTS).decode("latin-1"))) <= MAX_SERVERS
+    )

@@ -1,8 +1,9 @@
-"""The fuzzing of calls over WebRTC: descriptions, and the datagrams of both peers, of which many are damaged.
+"""The fuzzing of calls over WebRTC: descriptions, and the datagrams of both peers, of which many
+are damaged.
 
-The peers do not raise, send only to each other, and keep a bounded state. One of them also sends STUN messages that are
-authentic, with any attributes, and whole chunks of SCTP with any values. Media is a subject of its own
-(`telephones.py`), because SRTP refuses what was damaged.
+The peers do not raise, send only to each other, and keep a bounded state. One of them also sends
+STUN messages that are authentic, with any attributes, and whole chunks of SCTP with any values.
+Media is a subject of its own (`telephones.py`), because SRTP refuses what was damaged.
 """
 
 from __future__ import annotations
@@ -51,10 +52,18 @@ MAX_SENT = 64
 """The maximum number of packets that a peer sends in one step."""
 FIRST_BYTES = (0, 1, 20, 22, 23, 63, 128, 200)
 PIECES = (
-    b"a=candidate:1 1 udp 1 192.0.2.4 9 typ host\r\n", b"a=setup:active\r\n", b"a=ice-lite\r\n", b"a=ice-pwd:",
-    b"a=fingerprint:sha-256 ", b"m=audio 9 RTP/AVP 0\r\n", b"\r\n", b"\x00\x08\x00\x14", b"\x80\x28\x00\x04",
-    b"\x16\xfe\xfd", b"\xff" * 12,
-)  # fmt: skip
+    b"a=candidate:1 1 udp 1 192.0.2.4 9 typ host\r\n",
+    b"a=setup:active\r\n",
+    b"a=ice-lite\r\n",
+    b"a=ice-pwd:",
+    b"a=fingerprint:sha-256 ",
+    b"m=audio 9 RTP/AVP 0\r\n",
+    b"\r\n",
+    b"\x00\x08\x00\x14",
+    b"\x80\x28\x00\x04",
+    b"\x16\xfe\xfd",
+    b"\xff" * 12,
+)
 
 
 def webrtc_description(random: Random) -> None:
@@ -69,7 +78,9 @@ def webrtc_description(random: Random) -> None:
 
 
 def webrtc_call(random: Random) -> None:
-    """Check that damaged datagrams, and others from anywhere, change neither the host of the peer nor its keys."""
+    """Check that damaged datagrams, and others from anywhere, change neither the host of the
+    peer nor its keys.
+    """
     webrtc_description(random)
     call = Call(described(), permits=lambda host: host == SERVICE.host)
     damage_share = random.choice((0.05, 0.5, 1.0))
@@ -83,19 +94,36 @@ def webrtc_call(random: Random) -> None:
 
 
 def stun_message(random: Random, own: IceLogin, other: IceLogin, sent: bytes) -> bytes:
-    """Return a message from a side to the other one. `sent` is a datagram of the other one, which it may answer."""
+    """Return a message from a side to the other one. `sent` is a datagram of the other one,
+    which it may answer.
+    """
     kind, transaction = random.choice(tuple(StunKind)), sent[8:20] if len(sent) >= 20 else bytes(12)
-    values = (b"", bytes(4), b"\xff" * 8, random.randbytes(random.randrange(40)), f"{other.user}:{own.user}".encode())
+    values = (
+        b"",
+        bytes(4),
+        b"\xff" * 8,
+        random.randbytes(random.randrange(40)),
+        f"{other.user}:{own.user}".encode(),
+    )
     types = (*StunAttribute, *range(8), 0x8022)
     attributes = {random.choice(types): random.choice(values) for _ in range(random.randrange(6))}
     if random.random() < 0.5:
         attributes[StunAttribute.USERNAME] = values[-1]
-    passwords = (other.password, own.password) if kind is StunKind.REQUEST else (own.password, other.password)
+    passwords = (
+        (other.password, own.password)
+        if kind is StunKind.REQUEST
+        else (own.password, other.password)
+    )
     return build_message(kind, transaction, attributes, passwords[random.random() < 0.1])
 
 
 def _pass(
-    random: Random, sender: WebRtcPeer, receiver: WebRtcPeer, path: tuple[HostPort, HostPort], now_ns: int, share: float
+    random: Random,
+    sender: WebRtcPeer,
+    receiver: WebRtcPeer,
+    path: tuple[HostPort, HostPort],
+    now_ns: int,
+    share: float,
 ) -> None:
     source, destination = path
     sender.expire(now_ns)
@@ -110,7 +138,9 @@ def _pass(
         received = damaged_bytes(random, data, PIECES) if is_damaged else data
         receiver.received(received, source, now_ns, now_ns)
     if random.random() < share:
-        logins = (CALLER_LOGIN, SERVICE_LOGIN) if source == CALLER else (SERVICE_LOGIN, CALLER_LOGIN)
+        logins = (
+            (CALLER_LOGIN, SERVICE_LOGIN) if source == CALLER else (SERVICE_LOGIN, CALLER_LOGIN)
+        )
         noise = (
             bytes([random.choice(FIRST_BYTES)]) + random.randbytes(random.randrange(200))
             if random.random() < 0.5
@@ -118,12 +148,16 @@ def _pass(
         )
         keys, others = receiver.keys, (HostPort(source.host, random.randrange(1, 65_536)), STRANGER)
         is_of_caller = source == CALLER  # the lite side answers each authentic request
-        receiver.received(noise, source if is_of_caller else random.choice((source, *others)), now_ns, now_ns)
+        receiver.received(
+            noise, source if is_of_caller else random.choice((source, *others)), now_ns, now_ns
+        )
         assert receiver.keys == keys, "noise changes the keys"
 
 
 def data_channel(random: Random) -> None:
-    """Check that damaged packets of SCTP, with a right checksum, only end a channel, and that it keeps little."""
+    """Check that damaged packets of SCTP, with a right checksum, only end a channel, and that it
+    keeps little.
+    """
     pair = ChannelPair(random, limit_bytes=CHANNEL_LIMIT_BYTES)
     if random.random() < 0.7:
         pair.open()
@@ -139,7 +173,9 @@ def data_channel(random: Random) -> None:
             assert len(packets) <= MAX_SENT, "one step causes too many packets"
             for packet in packets:
                 is_damaged = random.random() < share
-                received = _with_checksum(damaged_bytes(random, packet, PIECES)) if is_damaged else packet
+                received = (
+                    _with_checksum(damaged_bytes(random, packet, PIECES)) if is_damaged else packet
+                )
                 pair.ends[1 - number].received(received, pair.now_ns)
                 pair.ends[1 - number].pop_messages()
             if random.random() < share:
@@ -157,10 +193,15 @@ ENDS = (ChunkKind.ABORT, ChunkKind.SHUTDOWN)
 
 
 def sctp_packet(random: Random, receiver: Association) -> bytes:
-    """Return a packet with whole chunks, which `receiver` accepts as one of its association in most cases."""
+    """Return a packet with whole chunks, which `receiver` accepts as one of its association in
+    most cases.
+    """
     tags = (receiver._own.tag,) * 20 + (0, random.getrandbits(32))
     kinds = [kind for kind in ChunkKind if kind not in ENDS or random.random() < 0.02]
-    chunks = [_chunk(random, random.choice(kinds), receiver) for _ in range(random.choice((1, 1, 1, 2, 12)))]
+    chunks = [
+        _chunk(random, random.choice(kinds), receiver)
+        for _ in range(random.choice((1, 1, 1, 2, 12)))
+    ]
     return build_packet(PORT, PORT, random.choice(tags), chunks)
 
 
@@ -168,7 +209,9 @@ def _chunk(random: Random, kind: ChunkKind, receiver: Association) -> bytes:
     """Return a chunk. Its numbers are near those that `receiver` expects, or anything."""
 
     def near(number: int) -> int:
-        ahead = random.choice((0, 1, 1, 1, 2, 3, -1, MAX_AHEAD, MAX_AHEAD + 1, 1 << 31, random.getrandbits(32)))
+        ahead = random.choice(
+            (0, 1, 1, 1, 2, 3, -1, MAX_AHEAD, MAX_AHEAD + 1, 1 << 31, random.getrandbits(32))
+        )
         return (number + ahead) & TSN_MASK
 
     def number(bits: int = 32) -> int:
@@ -178,13 +221,32 @@ def _chunk(random: Random, kind: ChunkKind, receiver: Association) -> bytes:
     body = random.randbytes(random.choice((0, 1, 4, 16, 60)))
     match kind:
         case ChunkKind.DATA:
-            data = random.choice((b"\x02", b"\x03" + bytes(11), b"x", random.randbytes(random.choice((2, 12, 1_000)))))
-            protocol, flags = random.choice((*Protocol, number())), random.choice((3, 3, 3, number(3)))
+            data = random.choice(
+                (
+                    b"\x02",
+                    b"\x03" + bytes(11),
+                    b"x",
+                    random.randbytes(random.choice((2, 12, 1_000))),
+                )
+            )
+            protocol, flags = (
+                random.choice((*Protocol, number())),
+                random.choice((3, 3, 3, number(3))),
+            )
             return build_fragment(
-                Fragment(near(received), random.choice((0, 1, number(16))), number(16), protocol, flags, data)
+                Fragment(
+                    near(received),
+                    random.choice((0, 1, number(16))),
+                    number(16),
+                    protocol,
+                    flags,
+                    data,
+                )
             )
         case ChunkKind.SACK:
-            gaps = random.choice(([], [(2, 3)], [(2, 2), (4, 4)], [(number(16), number(16)) for _ in range(3)]))
+            gaps = random.choice(
+                ([], [(2, 3)], [(2, 2), (4, 4)], [(number(16), number(16)) for _ in range(3)])
+            )
             return build_acknowledgement(Acknowledgement(near(sent), number(), gaps))
         case ChunkKind.INIT | ChunkKind.INIT_ACK:
             tag = random.choice((receiver._peer.tag if receiver._peer else 1, number()))
@@ -197,7 +259,9 @@ def _chunk(random: Random, kind: ChunkKind, receiver: Association) -> bytes:
         case ChunkKind.RECONFIG:
             parameter = random.choice((Parameter.OUTGOING_RESET, number(16)))
             value = number().to_bytes(4) + bytes(4) + near(received).to_bytes(4) + body
-            body = b"".join((parameter.to_bytes(2), (len(value) + 4).to_bytes(2), value)) * random.choice((1, 1, 20))
+            body = b"".join(
+                (parameter.to_bytes(2), (len(value) + 4).to_bytes(2), value)
+            ) * random.choice((1, 1, 20))
         case _:
             pass
     return build_chunk(kind, body, number(3))
@@ -211,7 +275,9 @@ def _check_state(association: Association) -> None:
     assert sum(len(each.data) for each in ahead.values()) == receiver._ahead_bytes <= WINDOW_BYTES
     assert len(receiver._data) <= CHANNEL_LIMIT_BYTES + (1 << 16)
     sender = association._sender
-    flying_bytes = sum(each.size for each in sender._flying if not (each.is_acknowledged or each.is_due))
+    flying_bytes = sum(
+        each.size for each in sender._flying if not (each.is_acknowledged or each.is_due)
+    )
     assert 0 <= sender._flying_bytes <= flying_bytes
     assert sender.peer_room_bytes >= 0
 
@@ -220,5 +286,7 @@ def _with_checksum(packet: bytes) -> bytes:
     """Return a packet with the right checksum, unless it is too short for one."""
     if len(packet) < HEADER_BYTES:
         return packet
-    source, destination, tag = (int.from_bytes(packet[start:end]) for start, end in ((0, 2), (2, 4), (4, 8)))
+    source, destination, tag = (
+        int.from_bytes(packet[start:end]) for start, end in ((0, 2), (2, 4), (4, 8))
+    )
     return build_packet(source, destination, tag, [packet[HEADER_BYTES:]])

@@ -1,7 +1,9 @@
-"""Call each agent of others, compare the values with a capture, and store the results (`make peers`).
+"""Call each agent of others, compare the values with a capture, and store the results (`make
+peers`).
 
-It needs tcpdump and the right to capture. A word after the command selects the agents whose names contain it, and a
-number is that of the calls. The results go to tools/peers/results.json, and into the table of docs/agents.md.
+It needs tcpdump and the right to capture. A word after the command selects the agents whose names
+contain it, and a number is that of the calls. The results go to tools/peers/results.json, and into
+the table of docs/agents.md.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from tools.peers.values import RTP_PORTS, Results, compared, lines
 
 ROOT = Path(__file__).parents[2]
 CALLS, SPAWN_RATE = 20, 0.3
-"""The number of calls, and that of callers who start per second: a call is found by its start and its packets."""
+"""The number of calls, and that of callers who start per second: a call is found by its start
+and its packets."""
 RATE_HZ, SPEECH = 24_000, (2_400, 14_400)
-"""The rate of the caller's recording, and the number of samples of its silence and of its tone, whole frames."""
+"""The rate of the caller's recording, and the number of samples of its silence and of its tone,
+whole frames."""
 LIMIT_S = 900
 SCRIPT = """session:
   turn_detection: full_duplex
@@ -46,7 +50,9 @@ def main() -> None:
     calls = next((int(word) for word in sys.argv[1:] if word.isdigit()), CALLS)
     chosen = [peer for peer in PEERS if all(word.lower() in peer.name.lower() for word in words)]
     if not chosen:
-        sys.exit(f"no agent has such a name: the agents are {', '.join(peer.name for peer in PEERS)}")
+        sys.exit(
+            f"no agent has such a name: the agents are {', '.join(peer.name for peer in PEERS)}"
+        )
     failed = 0
     for peer in chosen:
         try:
@@ -60,7 +66,9 @@ def main() -> None:
         table.store(table.stored() | {peer.name: row_of(version, results)})
         table.main()
     if failed:
-        sys.exit(f"{failed} of {len(chosen)} agents have failed calls, or values beyond their bounds")
+        sys.exit(
+            f"{failed} of {len(chosen)} agents have failed calls, or values beyond their bounds"
+        )
 
 
 def tried(peer: Peer, calls: int) -> Results:
@@ -80,7 +88,16 @@ def tried(peer: Peer, calls: int) -> Results:
             ports,
         ]
         keys = folder / "keys.txt"
-        command = [sys.executable, "-m", "tools.peers.keyed", str(keys), "call.yaml", *load, "--name", "calls"]
+        command = [
+            sys.executable,
+            "-m",
+            "tools.peers.keyed",
+            str(keys),
+            "call.yaml",
+            *load,
+            "--name",
+            "calls",
+        ]
         command += peer.options
         with capturing(folder / "calls.pcap"):
             run = made_run(folder, [*command, "--url", peer.url.format(port=port)])
@@ -88,10 +105,18 @@ def tried(peer: Peer, calls: int) -> Results:
 
 
 def made_run(folder: Path, command: Sequence[str]) -> Path:
-    """Run a command in a folder, and return the run that it made. Raise NotInstalledError if it made none."""
+    """Run a command in a folder, and return the run that it made. Raise NotInstalledError if it
+    made none.
+    """
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=folder, env=environ, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        command,
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
     )
     runs = sorted((folder / "runs").glob("*"))
     if not runs:
@@ -109,7 +134,9 @@ def write_script(folder: Path, peer: Peer) -> None:
         file.setframerate(RATE_HZ)
         file.writeframes(audio.tobytes())
     greeting = "" if peer.is_echo else GREETING
-    (folder / "call.yaml").write_text(SCRIPT.format(extra=peer.extra, greeting=greeting), encoding="utf-8")
+    (folder / "call.yaml").write_text(
+        SCRIPT.format(extra=peer.extra, greeting=greeting), encoding="utf-8"
+    )
 
 
 def line_of(peer: Peer, version: str, results: Results) -> str:
@@ -120,23 +147,30 @@ def line_of(peer: Peer, version: str, results: Results) -> str:
         worst_ms = max(abs(value.error_ns) for value in results.values) / NS_PER_MS
         end_ms = max(map(abs, end_errors), default=0) / NS_PER_MS
         text += (
-            f", {len(results.values)} values ({results.clean} without jitter), {results.beyond} beyond the bound, "
-            f"median error {results.median_error_ms or 0:.2f} ms, maximum {worst_ms:.2f} ms, "
-            f"end of speech at most {end_ms:.2f} ms"
+            f", {len(results.values)} values ({results.clean} without jitter), {results.beyond}"
+            f" beyond the bound, median error {results.median_error_ms or 0:.2f} ms, maximum"
+            f" {worst_ms:.2f} ms, end of speech at most {end_ms:.2f} ms"
         )
     if results.unmatched:
         text += f", {results.unmatched} not in the capture"
-    return text + "".join(f", {outcome} {count}" for outcome, count in Counter(results.failed).items())
+    return text + "".join(
+        f", {outcome} {count}" for outcome, count in Counter(results.failed).items()
+    )
 
 
 def row_of(version: str, results: Results) -> table.Row:
     problems = ", ".join(f"{outcome} {count}" for outcome, count in Counter(results.failed).items())
     median = results.median_error_ms
     return table.Row(
-        version, datetime.now(UTC).date().isoformat(), results.calls, len(results.values), results.clean,
+        version,
+        datetime.now(UTC).date().isoformat(),
+        results.calls,
+        len(results.values),
+        results.clean,
         results.beyond,
-        None if median is None else round(median, 2), problems,
-    )  # fmt: skip
+        None if median is None else round(median, 2),
+        problems,
+    )
 
 
 if __name__ == "__main__":

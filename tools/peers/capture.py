@@ -34,7 +34,9 @@ class RtpSeen(NamedTuple):
 
 
 class Captured(NamedTuple):
-    """The RTP packets in order, and the instants at which each port got a connection, or a call by SIP (INVITE)."""
+    """The RTP packets in order, and the instants at which each port got a connection, or a call
+    by SIP (INVITE).
+    """
 
     packets: list[RtpSeen]
     connects: dict[int, list[int]]
@@ -47,7 +49,9 @@ def capturing(path: Path, interface: str = "lo") -> Iterator[None]:
         raise FileNotFoundError(2, "not installed", "tcpdump")
     command = ["tcpdump", "-i", interface, "-U", "-B", "65536", "-s", SNAPSHOT_BYTES]
     command += ["--time-stamp-precision=nano", "-w"]
-    with subprocess.Popen([*command, str(path), f"udp or ({SYN})"], stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*command, str(path), f"udp or ({SYN})"], stderr=subprocess.PIPE
+    ) as process:
         try:
             assert process.stderr is not None
             select.select([process.stderr], [], [], START_LIMIT_S)  # it prints that it listens
@@ -80,5 +84,7 @@ def read_capture(path: Path) -> Captured:
         if len(payload) < 12 or payload[0] >> 6 != 2 or payload[1] in RTCP:
             continue
         sequence_number, timestamp, ssrc = struct.unpack_from("!HII", payload, 2)
-        packets.append(RtpSeen(at_ns, source, destination, ssrc, sequence_number, timestamp, payload))
+        packets.append(
+            RtpSeen(at_ns, source, destination, ssrc, sequence_number, timestamp, payload)
+        )
     return Captured(packets, connects)

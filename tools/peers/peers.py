@@ -24,8 +24,9 @@ class NotInstalledError(Exception):
 class Peer(NamedTuple):
     """An agent. `command` starts it in a folder; then it prints its port.
 
-    `prepare` installs it in this folder, and returns what precedes the command. `version` returns its version, from the
-    folder. `options` are those of `rtbench run`, and `extra` is a line of the script's session.
+    `prepare` installs it in this folder, and returns what precedes the command. `version` returns
+    its version, from the folder. `options` are those of `rtbench run`, and `extra` is a line of the
+    script's session.
     """
 
     name: str
@@ -73,7 +74,9 @@ def _installed(
     except FileNotFoundError as error:
         raise NotInstalledError(f"{error.filename} is not installed") from None
     except subprocess.CalledProcessError as error:
-        raise NotInstalledError(f"its packages cannot be installed: {str(error.stderr).strip()[-200:]}") from None
+        raise NotInstalledError(
+            f"its packages cannot be installed: {str(error.stderr).strip()[-200:]}"
+        ) from None
     marker.write_text(wanted, encoding="utf-8")
     return run
 
@@ -91,7 +94,11 @@ def _of_npm(home: Path, *, package: str) -> str:
 
 
 def _of_pip(home: Path, *, package: str) -> str:
-    return _output(str(home / "bin" / "python"), "-c", f"import importlib.metadata as m; print(m.version({package!r}))")
+    return _output(
+        str(home / "bin" / "python"),
+        "-c",
+        f"import importlib.metadata as m; print(m.version({package!r}))",
+    )
 
 
 def _output(*command: str) -> str:
@@ -103,116 +110,188 @@ SIP = "sip:agent@127.0.0.1:{port}"
 TELEPHONE = ("--dialect", "sip", "--codec", "PCMU")
 KAMAILIO = partial(of_debian, packages="kamailio rtpengine-daemon python3-numpy", needs="rtpengine")
 JANUS = partial(of_debian, packages="janus python3-numpy", needs="janus")
-WEBRTCBIN = "gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-nice gstreamer1.0-tools"
+WEBRTCBIN = (
+    "gstreamer1.0-plugins-bad gstreamer1.0-plugins-good gstreamer1.0-nice gstreamer1.0-tools"
+)
 PEERS = (
     Peer(
-        "werift", partial(node, packages=("werift@0.25.2",)), partial(_of_npm, package="werift"), ("werift.cjs",),
-        "its example of an answer; sockets and candidates of each interface, PCMU", options=G711,
+        "werift",
+        partial(node, packages=("werift@0.25.2",)),
+        partial(_of_npm, package="werift"),
+        ("werift.cjs",),
+        "its example of an answer; sockets and candidates of each interface, PCMU",
+        options=G711,
     ),
     Peer(
-        "node-datachannel", partial(node, packages=("node-datachannel",)), partial(_of_npm, package="node-datachannel"),
-        ("node_datachannel.cjs",), "one socket for all addresses, PCMU", options=G711,
+        "node-datachannel",
+        partial(node, packages=("node-datachannel",)),
+        partial(_of_npm, package="node-datachannel"),
+        ("node_datachannel.cjs",),
+        "one socket for all addresses, PCMU",
+        options=G711,
     ),
     Peer(
         "webrtcbin",
         partial(
-            of_debian, needs="gst-inspect-1.0",
+            of_debian,
+            needs="gst-inspect-1.0",
             packages=f"{WEBRTCBIN} python3-numpy python3-gi gir1.2-gst-plugins-bad-1.0",
         ),
-        partial(_of_dpkg, package="gstreamer1.0-plugins-bad"), ("webrtcbin_agent.py",),
-        "a live pipeline of webrtcbin with libnice, PCMU", options=G711,
+        partial(_of_dpkg, package="gstreamer1.0-plugins-bad"),
+        ("webrtcbin_agent.py",),
+        "a live pipeline of webrtcbin with libnice, PCMU",
+        options=G711,
     ),
     Peer(
-        "Janus AudioBridge", JANUS, partial(_of_dpkg, package="janus"), ("janus_agent.py", "bridge"),
+        "Janus AudioBridge",
+        JANUS,
+        partial(_of_dpkg, package="janus"),
+        ("janus_agent.py", "bridge"),
         "a room for each call, the agent in it as a plain participant over RTP; Opus",
     ),
     Peer(
-        "Janus EchoTest", JANUS, partial(_of_dpkg, package="janus"), ("janus_agent.py", "echo"),
-        "its default settings; Opus", is_echo=True,
+        "Janus EchoTest",
+        JANUS,
+        partial(_of_dpkg, package="janus"),
+        ("janus_agent.py", "echo"),
+        "its default settings; Opus",
+        is_echo=True,
     ),
     Peer(
-        "FastRTC", partial(python, packages=("fastrtc==0.0.34", "uvicorn")), partial(_of_pip, package="fastrtc"),
-        ("fastrtc_agent.py",), "`Stream(…).mount(app)`; `extra: {webrtc_id: '{uuid}'}`; Opus",
-        url="http://127.0.0.1:{port}/webrtc/offer", extra="  extra: {webrtc_id: '{uuid}'}\n", callers=1,
+        "FastRTC",
+        partial(python, packages=("fastrtc==0.0.34", "uvicorn")),
+        partial(_of_pip, package="fastrtc"),
+        ("fastrtc_agent.py",),
+        "`Stream(…).mount(app)`; `extra: {webrtc_id: '{uuid}'}`; Opus",
+        url="http://127.0.0.1:{port}/webrtc/offer",
+        extra="  extra: {webrtc_id: '{uuid}'}\n",
+        callers=1,
     ),
     Peer(
-        "aiortc", partial(python, packages=("aiortc", "aiohttp", "numpy")), partial(_of_pip, package="aiortc"),
-        ("aiortc_agent.py",), "its example `server`; Opus",
+        "aiortc",
+        partial(python, packages=("aiortc", "aiohttp", "numpy")),
+        partial(_of_pip, package="aiortc"),
+        ("aiortc_agent.py",),
+        "its example `server`; Opus",
     ),
     Peer(
-        "pipecat", partial(python, packages=("pipecat-ai[webrtc]", "uvicorn", "fastapi")),
-        partial(_of_pip, package="pipecat-ai"), ("../../../tests/clients/webrtc/pipecat_agent.py",),
+        "pipecat",
+        partial(python, packages=("pipecat-ai[webrtc]", "uvicorn", "fastapi")),
+        partial(_of_pip, package="pipecat-ai"),
+        ("../../../tests/clients/webrtc/pipecat_agent.py",),
         "`SmallWebRTCTransport` and its request handler; Opus",
     ),
     Peer(
-        "libwebrtc", partial(node, packages=("@roamhq/wrtc@0.10.0",)), partial(_of_npm, package="@roamhq/wrtc"),
-        ("libwebrtc.cjs",), "the npm package `@roamhq/wrtc`, its `RTCAudioSource`; Opus",
+        "libwebrtc",
+        partial(node, packages=("@roamhq/wrtc@0.10.0",)),
+        partial(_of_npm, package="@roamhq/wrtc"),
+        ("libwebrtc.cjs",),
+        "the npm package `@roamhq/wrtc`, its `RTCAudioSource`; Opus",
     ),
     Peer(
-        "Chromium", partial(of_debian, needs="chromium", packages="chromium"),
-        partial(_of_dpkg, package="chromium"), ("chromium_agent.py",),
+        "Chromium",
+        partial(of_debian, needs="chromium", packages="chromium"),
+        partial(_of_dpkg, package="chromium"),
+        ("chromium_agent.py",),
         "a page that answers offers; its candidates have names of mDNS; Opus",
     ),
     Peer(
-        "SIPp", partial(of_debian, needs="sipp", packages="sip-tester python3-numpy"),
-        partial(_of_dpkg, package="sip-tester"), ("sipp_agent.py",),
-        "its scenario `uas`, with `rtp_stream` at fixed times; PCMU", url=SIP, options=TELEPHONE,
-    ),
-    Peer(
-        "ffmpeg", partial(of_debian, needs="ffmpeg", packages="ffmpeg python3-numpy"),
-        partial(_of_dpkg, package="ffmpeg"), ("sip_bot.py", "ffmpeg"),
-        "a bot that starts `ffmpeg -re … -f rtp` for each reply, with packets of 20 ms; PCMU",
-        url=SIP, options=TELEPHONE,
-    ),
-    Peer(
-        "GStreamer", partial(of_debian, needs="gst-launch-1.0", packages=f"{WEBRTCBIN} python3-numpy"),
-        partial(_of_dpkg, package="gstreamer1.0-plugins-good"), ("sip_bot.py", "gstreamer"),
-        "a bot that starts `gst-launch-1.0 … rtppcmupay ! udpsink` for each reply; PCMU",
-        url=SIP, options=TELEPHONE,
-    ),
-    Peer(
-        "aiosipua", partial(python, packages=("aiosipua[rtp]", "numpy")), partial(_of_pip, package="aiosipua"),
-        ("aiosipua_agent.py",), "its example of a UAS, with `CallSession`; PCMU",
-        url=SIP, options=TELEPHONE,
-    ),
-    Peer(
-        "PJSIP", partial(python, packages=("pjsua2-python==2.15.1.post1", "numpy")),
-        partial(_of_pip, package="pjsua2-python"), ("pjsip_agent.py",),
-        "PJSUA2, an account without registration, `AudioMediaPlayer` for each reply; PCMU", url=SIP, options=TELEPHONE,
-    ),
-    Peer(
-        "agent-transport", partial(python, packages=("agent-transport==0.2.2", "numpy")),
-        partial(_of_pip, package="agent-transport"), ("agent_transport_agent.py",),
-        "its example `phone`, registered with Kamailio over TCP; PCMU", url="sip:agent@127.0.0.9:{port}",
+        "SIPp",
+        partial(of_debian, needs="sipp", packages="sip-tester python3-numpy"),
+        partial(_of_dpkg, package="sip-tester"),
+        ("sipp_agent.py",),
+        "its scenario `uas`, with `rtp_stream` at fixed times; PCMU",
+        url=SIP,
         options=TELEPHONE,
     ),
     Peer(
-        "baresip", partial(of_debian, needs="baresip", packages="baresip-core python3-numpy"),
-        partial(_of_dpkg, package="baresip-core"), ("baresip_agent.py",),
+        "ffmpeg",
+        partial(of_debian, needs="ffmpeg", packages="ffmpeg python3-numpy"),
+        partial(_of_dpkg, package="ffmpeg"),
+        ("sip_bot.py", "ffmpeg"),
+        "a bot that starts `ffmpeg -re … -f rtp` for each reply, with packets of 20 ms; PCMU",
+        url=SIP,
+        options=TELEPHONE,
+    ),
+    Peer(
+        "GStreamer",
+        partial(of_debian, needs="gst-launch-1.0", packages=f"{WEBRTCBIN} python3-numpy"),
+        partial(_of_dpkg, package="gstreamer1.0-plugins-good"),
+        ("sip_bot.py", "gstreamer"),
+        "a bot that starts `gst-launch-1.0 … rtppcmupay ! udpsink` for each reply; PCMU",
+        url=SIP,
+        options=TELEPHONE,
+    ),
+    Peer(
+        "aiosipua",
+        partial(python, packages=("aiosipua[rtp]", "numpy")),
+        partial(_of_pip, package="aiosipua"),
+        ("aiosipua_agent.py",),
+        "its example of a UAS, with `CallSession`; PCMU",
+        url=SIP,
+        options=TELEPHONE,
+    ),
+    Peer(
+        "PJSIP",
+        partial(python, packages=("pjsua2-python==2.15.1.post1", "numpy")),
+        partial(_of_pip, package="pjsua2-python"),
+        ("pjsip_agent.py",),
+        "PJSUA2, an account without registration, `AudioMediaPlayer` for each reply; PCMU",
+        url=SIP,
+        options=TELEPHONE,
+    ),
+    Peer(
+        "agent-transport",
+        partial(python, packages=("agent-transport==0.2.2", "numpy")),
+        partial(_of_pip, package="agent-transport"),
+        ("agent_transport_agent.py",),
+        "its example `phone`, registered with Kamailio over TCP; PCMU",
+        url="sip:agent@127.0.0.9:{port}",
+        options=TELEPHONE,
+    ),
+    Peer(
+        "baresip",
+        partial(of_debian, needs="baresip", packages="baresip-core python3-numpy"),
+        partial(_of_dpkg, package="baresip-core"),
+        ("baresip_agent.py",),
         "`answermode=auto`; its `ctrl_tcp` switches to `aufile` for each reply; PCMU",
-        url=SIP, options=TELEPHONE, callers=1,
+        url=SIP,
+        options=TELEPHONE,
+        callers=1,
     ),
     Peer(
-        "Kamailio with rtpengine", KAMAILIO, _of_kamailio, ("kamailio_agent.py", "plain"),
+        "Kamailio with rtpengine",
+        KAMAILIO,
+        _of_kamailio,
+        ("kamailio_agent.py", "plain"),
         "`rtpengine_offer` and `rtpengine_answer`, before a bot; PCMU",
-        url=SIP, options=TELEPHONE,
+        url=SIP,
+        options=TELEPHONE,
     ),
     Peer(
-        "Kamailio with rtpengine that transcodes", KAMAILIO, _of_kamailio, ("kamailio_agent.py", "transcoding"),
+        "Kamailio with rtpengine that transcodes",
+        KAMAILIO,
+        _of_kamailio,
+        ("kamailio_agent.py", "transcoding"),
         "`rtpengine_offer` with `codec-mask-PCMU codec-transcode-PCMA`, before a bot; PCMU",
-        url=SIP, options=TELEPHONE,
+        url=SIP,
+        options=TELEPHONE,
     ),
-)  # fmt: skip
+)
 
 
 @contextmanager
 def started(peer: Peer) -> Iterator[int]:
-    """Start an agent, and yield its port. Raise NotInstalledError if it is not installed, or does not start."""
+    """Start an agent, and yield its port. Raise NotInstalledError if it is not installed, or
+    does not start.
+    """
     run = peer.prepare(peer.home)
     first, *others = peer.command
     command = [*run, str(AGENTS / first), *others]
     with (peer.home / "errors.txt").open("w", encoding="utf-8") as errors:
-        process = subprocess.Popen(command, cwd=peer.home, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, cwd=peer.home, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
     with process:
         try:
             assert process.stdout is not None

@@ -1,8 +1,10 @@
-"""A relay between a caller and an agent, as a process: it delays and drops the agent's RTP, and logs what it did.
+"""A relay between a caller and an agent, as a process: it delays and drops the agent's RTP, and
+logs what it did.
 
-The caller sends its offer to the relay's port, over HTTP (WebRTC) or SIP. The relay forwards it, and names itself as
-the address of the audio in both session descriptions. So both sides see a NAT. Each packet of RTP from the agent gets a
-random delay, and some are dropped. At fixed times the path stands still: packets then arrive together at its end.
+The caller sends its offer to the relay's port, over HTTP (WebRTC) or SIP. The relay forwards it,
+and names itself as the address of the audio in both session descriptions. So both sides see a NAT.
+Each packet of RTP from the agent gets a random delay, and some are dropped. At fixed times the path
+stands still: packets then arrive together at its end.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ HOST = "127.0.0.1"
 NS_PER_MS = 1_000_000
 LOSS = 0.01
 STANDSTILL_NS, PERIOD_NS = 150 * NS_PER_MS, 2_107 * NS_PER_MS
-"""The duration of a standstill, and the time from one to the next, which is no number of frames. The first one is after
-the first period."""
+"""The duration of a standstill, and the time from one to the next, which is no number of frames.
+The first one is after the first period."""
 MAX_DATAGRAM = 65_535
 CANDIDATE = re.compile(r"(a=candidate:\S+ 1 udp \d+) (\S+) (\d+)( typ host.*)", re.IGNORECASE)
 AUDIO = re.compile(r"(?m)^m=audio (\d+)")
@@ -45,7 +47,9 @@ class Relayed(NamedTuple):
 
 
 class CallPath:
-    """The path of one call. `caller` and `agent` are the addresses to which the relay sends, if it knows them."""
+    """The path of one call. `caller` and `agent` are the addresses to which the relay sends, if
+    it knows them.
+    """
 
     def __init__(self, jitter_ns: int, seed: int, hosts: tuple[str, str]) -> None:
         self._chance, self._jitter_ns = random.Random(seed), jitter_ns
@@ -61,7 +65,11 @@ class CallPath:
 
     def _run(self) -> None:
         while True:
-            wait_s = max(0.0, (self._waiting[0][0] - time.monotonic_ns()) / 1e9) if self._waiting else None
+            wait_s = (
+                max(0.0, (self._waiting[0][0] - time.monotonic_ns()) / 1e9)
+                if self._waiting
+                else None
+            )
             for own in select.select([self.to_caller, self.to_agent], [], [], wait_s)[0]:
                 data, source = own.recvfrom(MAX_DATAGRAM)
                 if own is self.to_caller:
@@ -94,8 +102,12 @@ class CallPath:
             self._write(data, time.monotonic_ns())
 
     def _write(self, data: bytes, sent_ns: int | None) -> None:
-        number, timestamp, ssrc = (int.from_bytes(data[at:to]) for at, to in ((2, 4), (4, 8), (8, 12)))
-        self.log.append(Relayed(ssrc, number, timestamp, data[1] & 0x7F, bool(data[1] & 0x80), sent_ns))
+        number, timestamp, ssrc = (
+            int.from_bytes(data[at:to]) for at, to in ((2, 4), (4, 8), (8, 12))
+        )
+        self.log.append(
+            Relayed(ssrc, number, timestamp, data[1] & 0x7F, bool(data[1] & 0x80), sent_ns)
+        )
 
 
 class Relay:
@@ -126,7 +138,9 @@ def _addresses(sdp: str) -> list[tuple[str, int]]:
     found = [(match[2], int(match[3])) for match in map(CANDIDATE.match, sdp.splitlines()) if match]
     audio = AUDIO.search(sdp)
     plain = [] if audio is None or "a=candidate" in sdp else [(HOST, int(audio[1]))]
-    return [each for each in found if each[0].count(".") == 3 and not each[0].endswith(".local")] + plain
+    return [
+        each for each in found if each[0].count(".") == 3 and not each[0].endswith(".local")
+    ] + plain
 
 
 def _named(sdp: str, own: socket.socket) -> str:
@@ -137,7 +151,9 @@ def _named(sdp: str, own: socket.socket) -> str:
     for line in sdp.splitlines():
         if not line.startswith("a=candidate"):
             lines.append(line)
-        elif (match := CANDIDATE.match(line)) and not any(each.startswith("a=candidate") for each in lines):
+        elif (match := CANDIDATE.match(line)) and not any(
+            each.startswith("a=candidate") for each in lines
+        ):
             lines.append(f"{match[1]} {host} {port}{match[4]}")
     return "\r\n".join(lines) + "\r\n"
 
@@ -150,7 +166,10 @@ def serve_offers(relay: Relay, agent_url: str) -> int:
             body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             path, body["sdp"] = relay.offered(body["sdp"])
             request = urllib.request.Request(
-                agent_url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
+                agent_url,
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json"},
+                method="POST",
             )
             with urllib.request.urlopen(request, timeout=30) as response:
                 answer = json.load(response)
@@ -171,7 +190,9 @@ def serve_offers(relay: Relay, agent_url: str) -> int:
 
 
 def serve_sip(relay: Relay, agent: tuple[str, int]) -> int:
-    """Forward SIP over UDP to an agent, and its answers. Further requests of a call do not pass. Return the port."""
+    """Forward SIP over UDP to an agent, and its answers. Further requests of a call do not pass.
+    Return the port.
+    """
     own = socket.socket(type=socket.SOCK_DGRAM)
     own.bind((HOST, 0))
     calls: dict[str, tuple[CallPath, bytes, tuple[str, int]]] = {}
@@ -191,7 +212,9 @@ def serve_sip(relay: Relay, agent: tuple[str, int]) -> int:
             elif call in calls:
                 path, _, caller = calls[call]
                 has_sdp = b"\r\nm=audio" in data
-                own.sendto(_with_body(data, relay.answered(path, _body(data))) if has_sdp else data, caller)
+                own.sendto(
+                    _with_body(data, relay.answered(path, _body(data))) if has_sdp else data, caller
+                )
 
     threading.Thread(target=forward, daemon=True).start()
     port: int = own.getsockname()[1]

@@ -1,7 +1,9 @@
-"""Call agents through a relay with jitter, loss and standstills, and compare the counts of packets with its own log.
+"""Call agents through a relay with jitter, loss and standstills, and compare the counts of packets
+with its own log.
 
-`python -m tools.peers.relayed` calls agents whose packets have the marker on the first one of each utterance, on each
-one, and on none: the counts must not depend on it. A number is that of the calls.
+`python -m tools.peers.relayed` calls agents whose packets have the marker on the first one of each
+utterance, on each one, and on none: the counts must not depend on it. A number is that of the
+calls.
 """
 
 from __future__ import annotations
@@ -25,13 +27,17 @@ JITTER_MS = (20, 60)
 CALLS, CALLERS, SPAWN_RATE = 10, 3, 0.5
 PORTS = "21000-21299"
 LATE_NS, CLOCK_PACKETS = 60 * NS_PER_MS, 200
-"""The delay of the jitter buffer, and the packets whose fastest one shows the clock: 4 s of audio."""
+"""The delay of the jitter buffer, and the packets whose fastest one shows the clock: 4 s of
+audio."""
 DRIFT_NS = 800_000
-"""How much later the jitter buffer may play than the fastest packet says, for clocks that differ by 200 ppm."""
+"""How much later the jitter buffer may play than the fastest packet says, for clocks that differ
+by 200 ppm."""
 
 
 class Counts(NamedTuple):
-    """The packets of a call, those that never came, and those that were too late for the jitter buffer."""
+    """The packets of a call, those that never came, and those that were too late for the jitter
+    buffer.
+    """
 
     expected: int
     lost: int
@@ -51,7 +57,9 @@ class RelayedCall(NamedTuple):
     def difference(self) -> int:
         """The larger one of the differences of the counts."""
         too_many = self.reported.late - self.true.late
-        return max(abs(self.reported.lost - self.true.lost), too_many, -too_many - self.true.nearly_late)
+        return max(
+            abs(self.reported.lost - self.true.lost), too_many, -too_many - self.true.nearly_late
+        )
 
 
 def true_counts(path: CallPath, expected: int) -> Counts:
@@ -60,23 +68,44 @@ def true_counts(path: CallPath, expected: int) -> Counts:
     A packet that the first one has overtaken is late: the audio after it was played already.
     """
     packets = list(path.log)
-    first = min((each for each in packets if each.sent_ns is not None), key=lambda each: each.sent_ns or 0)
-    numbers = [(each.sequence_number - first.sequence_number + 0x8000) % 0x10000 - 0x8000 for each in packets]
-    lowest = min(number for number, each in zip(numbers, packets, strict=True) if each.sent_ns is not None)
-    counted = [(number, each) for number, each in zip(numbers, packets, strict=True) if 0 <= number - lowest < expected]
+    first = min(
+        (each for each in packets if each.sent_ns is not None), key=lambda each: each.sent_ns or 0
+    )
+    numbers = [
+        (each.sequence_number - first.sequence_number + 0x8000) % 0x10000 - 0x8000
+        for each in packets
+    ]
+    lowest = min(
+        number for number, each in zip(numbers, packets, strict=True) if each.sent_ns is not None
+    )
+    counted = [
+        (number, each)
+        for number, each in zip(numbers, packets, strict=True)
+        if 0 <= number - lowest < expected
+    ]
     clock_hz = 48_000 if first.payload_type >= 96 else 8_000
     arrived = sorted(
-        (each.sent_ns, number, (each.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31))
-        for number, each in counted if each.sent_ns is not None
-    )  # fmt: skip
+        (
+            each.sent_ns,
+            number,
+            (each.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31),
+        )
+        for number, each in counted
+        if each.sent_ns is not None
+    )
     offsets_ns = [at_ns - ticks * 1_000_000_000 // clock_hz for at_ns, _, ticks in arrived]
     lateness_ns = [
         offset_ns - min(offsets_ns[max(0, index - CLOCK_PACKETS) : index + 1])
         for index, offset_ns in enumerate(offsets_ns)
     ]
-    late = sum(number < 0 or each > LATE_NS for each, (_, number, _) in zip(lateness_ns, arrived, strict=True))
+    late = sum(
+        number < 0 or each > LATE_NS
+        for each, (_, number, _) in zip(lateness_ns, arrived, strict=True)
+    )
     lost = sum(each.sent_ns is None for _, each in counted)
-    return Counts(len(counted), lost, late, sum(LATE_NS < each <= LATE_NS + DRIFT_NS for each in lateness_ns))
+    return Counts(
+        len(counted), lost, late, sum(LATE_NS < each <= LATE_NS + DRIFT_NS for each in lateness_ns)
+    )
 
 
 def called(peer: Peer, jitter_ms: int, calls: int) -> tuple[list[RelayedCall], list[CallPath]]:
@@ -86,7 +115,14 @@ def called(peer: Peer, jitter_ms: int, calls: int) -> tuple[list[RelayedCall], l
         write_script(folder, peer)
         is_sip = url.startswith("sip:")
         own = serve_sip(relay, (HOST, port)) if is_sip else serve_offers(relay, url)
-        load = ["-u", str(min(CALLERS, calls)), "--spawn-rate", str(SPAWN_RATE), "--sessions", str(calls)]
+        load = [
+            "-u",
+            str(min(CALLERS, calls)),
+            "--spawn-rate",
+            str(SPAWN_RATE),
+            "--sessions",
+            str(calls),
+        ]
         load += ["--rtp-ports", PORTS]
         target = f"sip:agent@{HOST}:{own}" if is_sip else f"http://{HOST}:{own}/"
         rtbench = str(Path(sys.executable).with_name("rtbench"))
@@ -97,29 +133,50 @@ def called(peer: Peer, jitter_ms: int, calls: int) -> tuple[list[RelayedCall], l
 def compared(run: Path, paths: Sequence[CallPath]) -> list[RelayedCall]:
     stalls: dict[str, int] = {}
     for turn in read_table(run, "turns").to_pylist():
-        stalls[turn["session_id"]] = stalls.get(turn["session_id"], 0) + (turn["stall_duration_ns"] or 0)
+        stalls[turn["session_id"]] = stalls.get(turn["session_id"], 0) + (
+            turn["stall_duration_ns"] or 0
+        )
     sessions: list[dict[str, Any]] = sorted(
-        read_table(run, "sessions").to_pylist(), key=lambda row: int(row["start_utc_ns"] + row["connect_start_at_ns"])
+        read_table(run, "sessions").to_pylist(),
+        key=lambda row: int(row["start_utc_ns"] + row["connect_start_at_ns"]),
     )
     return [
         RelayedCall(
-            Counts(row["rtp_expected"], row["rtp_lost"], row["rtp_late"]), true_counts(path, row["rtp_expected"]),
+            Counts(row["rtp_expected"], row["rtp_lost"], row["rtp_late"]),
+            true_counts(path, row["rtp_expected"]),
             stalls.get(row["session_id"], 0),
         )
         for row, path in zip(sessions, paths, strict=True)
-    ]  # fmt: skip
+    ]
 
 
-def row_of(peer: Peer, jitter_ms: int, calls: Sequence[RelayedCall], paths: Sequence[CallPath]) -> RelayedRow:
+def row_of(
+    peer: Peer, jitter_ms: int, calls: Sequence[RelayedCall], paths: Sequence[CallPath]
+) -> RelayedRow:
     markers = [each.has_marker for path in paths for each in path.log]
-    marked = "on each packet" if all(markers) else "on the first packet" if any(markers) else "on no packet"
+    marked = (
+        "on each packet"
+        if all(markers)
+        else "on the first packet"
+        if any(markers)
+        else "on no packet"
+    )
     reported, true = ([getattr(call, name) for call in calls] for name in ("reported", "true"))
     return RelayedRow(
-        peer.name, peer.version(peer.home), datetime.now(UTC).date().isoformat(), marked, jitter_ms, len(calls),
-        sum(each.expected for each in reported), sum(each.lost for each in reported), sum(each.lost for each in true),
-        sum(each.late for each in reported), sum(each.late for each in true), max(call.difference for call in calls),
+        peer.name,
+        peer.version(peer.home),
+        datetime.now(UTC).date().isoformat(),
+        marked,
+        jitter_ms,
+        len(calls),
+        sum(each.expected for each in reported),
+        sum(each.lost for each in reported),
+        sum(each.lost for each in true),
+        sum(each.late for each in reported),
+        sum(each.late for each in true),
+        max(call.difference for call in calls),
         round(sum(call.stall_ns for call in calls) / NS_PER_MS, 1),
-    )  # fmt: skip
+    )
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""The sound in captured packets: they are decrypted, decoded, and searched for the starts and ends of sound."""
+"""The sound in captured packets: they are decrypted, decoded, and searched for the starts and
+ends of sound.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ G711 = {0: G711_ULAW, 8: G711_ALAW}
 OPUS = 111
 """The payload type of Opus in the offers of this tool."""
 OPUS_HZ, OPUS_CLOCK_HZ, MAX_OPUS_SAMPLES = 24_000, 48_000, 2_880
-"""The rate of the decoded audio, that of the timestamps, and the longest packet. A player has the rate of the session:
-Opus smears a start, so at another rate its first audible sample may be another one.
+"""The rate of the decoded audio, that of the timestamps, and the longest packet. A player has the
+rate of the session: Opus smears a start, so at another rate its first audible sample may be another
+one.
 """
 PAUSE_NS = 200 * NS_PER_MS
 """The time without audible samples between two sounds."""
@@ -33,8 +36,8 @@ CLOCK_NS = 4 * NS_PER_S
 HELD_NS = 60 * NS_PER_MS
 """The delay of a player's buffer."""
 JITTER_PACKETS, CLEAN_NS = 256, 1_100_000
-"""The number of packets whose mean jitter is computed: 5 s. Up to this jitter, a player need not smooth it: half of
-that of docs/agents.md, *Instants*, because it is another estimate."""
+"""The number of packets whose mean jitter is computed: 5 s. Up to this jitter, a player need not
+smooth it: half of that of docs/agents.md, *Instants*, because it is another estimate."""
 
 
 class Heard(NamedTuple):
@@ -50,10 +53,10 @@ class Heard(NamedTuple):
 class Sound(NamedTuple):
     """A sound of a stream. All instants are UTC.
 
-    `start_ns` is the arrival of its first audible sample, before which it cannot be heard. `clock_ns` is when the clock
-    of the stream says that it is played. Both are equal on a path without jitter. `end_ns` is the arrival of the
-    packet with its last audible sample, and that of the part of the packet before it. `jitter_ns` is that of the
-    packets before the sound.
+    `start_ns` is the arrival of its first audible sample, before which it cannot be heard.
+    `clock_ns` is when the clock of the stream says that it is played. Both are equal on a path
+    without jitter. `end_ns` is the arrival of the packet with its last audible sample, and that of
+    the part of the packet before it. `jitter_ns` is that of the packets before the sound.
     """
 
     clock_ns: int
@@ -79,7 +82,9 @@ def read_keys(path: Path) -> list[bytes]:
 
 
 def heard(packets: Iterable[RtpSeen], keys: Sequence[bytes]) -> list[Heard]:
-    """Return the packets that have audio, in the order of their sequence numbers, source by source."""
+    """Return the packets that have audio, in the order of their sequence numbers, source by
+    source.
+    """
     sources: dict[int, dict[int, RtpSeen]] = {}
     last: dict[int, int] = {}
     for packet in packets:
@@ -107,16 +112,26 @@ def _decoded(packets: Sequence[RtpSeen], keys: Sequence[bytes]) -> Iterator[Hear
                 continue
             if data[1] & 0x7F != OPUS:
                 continue
-            count = decoder.libopus_decode(state, payload, len(payload), samples, MAX_OPUS_SAMPLES, False)
-            yield Heard(packet, np.array(samples[: max(count, 0)], np.int16), OPUS_HZ, OPUS_CLOCK_HZ)
+            count = decoder.libopus_decode(
+                state, payload, len(payload), samples, MAX_OPUS_SAMPLES, False
+            )
+            yield Heard(
+                packet, np.array(samples[: max(count, 0)], np.int16), OPUS_HZ, OPUS_CLOCK_HZ
+            )
     finally:
         decoder.destroy(state)
 
 
 def _session(datagram: bytes, keys: Sequence[bytes]) -> Session | None:
-    """Return what decrypts a stream: the only key that authenticates its first packet; None if there is none."""
+    """Return what decrypts a stream: the only key that authenticates its first packet; None if
+    there is none.
+    """
     for key in keys:
-        policy = Policy(key, ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80)
+        policy = Policy(
+            key,
+            ssrc_type=Policy.SSRC_ANY_INBOUND,
+            srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
+        )
         try:
             Session(policy).unprotect(datagram)
         except Error:
@@ -126,7 +141,9 @@ def _session(datagram: bytes, keys: Sequence[bytes]) -> Session | None:
 
 
 def _payload(data: bytes) -> bytes:
-    """Return the payload of a packet: without its header, contributing sources, extension and padding (RFC 3550)."""
+    """Return the payload of a packet: without its header, contributing sources, extension and
+    padding (RFC 3550).
+    """
     start = 12 + (data[0] & 15) * 4
     if data[0] & 0x10:
         start += 4 + int.from_bytes(data[start + 2 : start + 4]) * 4
@@ -134,13 +151,17 @@ def _payload(data: bytes) -> bytes:
 
 
 def sounds(stream: Sequence[Heard], least: int = AUDIBLE) -> list[Sound]:
-    """Return the sounds of a stream: samples of at least a magnitude, with pauses of less than `PAUSE_NS`."""
+    """Return the sounds of a stream: samples of at least a magnitude, with pauses of less than
+    `PAUSE_NS`.
+    """
     found: list[Sound] = []
     for number, (packet, samples, rate_hz, _) in enumerate(stream):
         loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= least)
         if not len(loud):
             continue
-        first_ns, last_ns = (int(sample) * NS_PER_S // rate_hz for sample in (loud[0], loud[-1] + 1))
+        first_ns, last_ns = (
+            int(sample) * NS_PER_S // rate_hz for sample in (loud[0], loud[-1] + 1)
+        )
         start_ns = packet.at_ns + first_ns
         if not found or start_ns - found[-1].end_ns >= PAUSE_NS:
             jitter = jitter_ns(stream[max(0, number - JITTER_PACKETS) : number + 1])
@@ -152,12 +173,16 @@ def sounds(stream: Sequence[Heard], least: int = AUDIBLE) -> list[Sound]:
 def lateness_ns(stream: Sequence[Heard], number: int) -> int:
     """Return how much later a packet arrived than the fastest one with the same clock.
 
-    These are the packets of the time before it, and the next ones, for which the buffer of a player waits.
+    These are the packets of the time before it, and the next ones, for which the buffer of a player
+    waits.
     """
     packet, lateness = stream[number].packet, 0
     for step, limit_ns in ((-1, CLOCK_NS), (1, HELD_NS)):
         index = number
-        while 0 <= index + step < len(stream) and difference_ns(stream, min(index, index + step)) is not None:
+        while (
+            0 <= index + step < len(stream)
+            and difference_ns(stream, min(index, index + step)) is not None
+        ):
             index += step
             other = stream[index].packet
             if abs(packet.at_ns - other.at_ns) > limit_ns:
@@ -167,9 +192,11 @@ def lateness_ns(stream: Sequence[Heard], number: int) -> int:
 
 
 def difference_ns(stream: Sequence[Heard], number: int) -> int | None:
-    """Return how much less a packet is delayed than the next one is; None if the next one has another clock.
+    """Return how much less a packet is delayed than the next one is; None if the next one has
+    another clock.
 
-    It has one if it is the first one of a source, or follows a pause that its timestamps do not count.
+    It has one if it is the first one of a source, or follows a pause that its timestamps do not
+    count.
     """
     before, after = stream[number], stream[number + 1]
     if before.packet.ssrc != after.packet.ssrc:
@@ -185,7 +212,9 @@ def _media_ns(last: Heard, first: RtpSeen) -> int:
 
 
 def jitter_ns(stream: Sequence[Heard]) -> int:
-    """Return the mean difference of the delays of consecutive packets with one clock; 0 if there are none."""
+    """Return the mean difference of the delays of consecutive packets with one clock; 0 if there
+    are none.
+    """
     found = [difference_ns(stream, number) for number in range(len(stream) - 1)]
     differences = [abs(each) for each in found if each is not None]
     return sum(differences) // len(differences) if differences else 0

@@ -1,4 +1,6 @@
-"""The table of agents of others in docs/agents.md. `python -m tools.peers.table` writes it (`make schema`)."""
+"""The table of agents of others in docs/agents.md. `python -m tools.peers.table` writes it
+(`make schema`).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Row(msgspec.Struct):
 
 
 class RelayedRow(msgspec.Struct):
-    """The calls to one agent through a relay with jitter: the reported counts of packets, and the true ones."""
+    """The calls to one agent through a relay with jitter: the reported counts of packets, and
+    the true ones.
+    """
 
     agent: str
     version: str
@@ -64,15 +68,41 @@ def sections() -> dict[str, str]:
         if (row := rows.get(peer.name)) is None:
             continue
         error = "–" if row.median_error_ms is None else f"{row.median_error_ms:.2f} ms"
-        works = f"{row.calls} calls" if not row.values else f"{row.calls} calls, {row.values} values ({row.clean})"
+        works = (
+            f"{row.calls} calls"
+            if not row.values
+            else f"{row.calls} calls, {row.values} values ({row.clean})"
+        )
         beyond = f"{row.beyond}" if row.values else "–"
-        cells.append((f"{peer.name} {row.version}", row.date, peer.how, works, error, beyond, row.problems or "–"))
-    head = ("agent", "date", "how it was run", "what works", "median error", "beyond the bound", "what does not")
+        cells.append(
+            (
+                f"{peer.name} {row.version}",
+                row.date,
+                peer.how,
+                works,
+                error,
+                beyond,
+                row.problems or "–",
+            )
+        )
+    head = (
+        "agent",
+        "date",
+        "how it was run",
+        "what works",
+        "median error",
+        "beyond the bound",
+        "what does not",
+    )
     return {"peers": table(head, cells), "relayed": relayed_table()}
 
 
 def stored_relayed() -> list[RelayedRow]:
-    return msgspec.json.decode(STORED_RELAYED.read_bytes(), type=list[RelayedRow]) if STORED_RELAYED.exists() else []
+    return (
+        msgspec.json.decode(STORED_RELAYED.read_bytes(), type=list[RelayedRow])
+        if STORED_RELAYED.exists()
+        else []
+    )
 
 
 def store_relayed(rows: list[RelayedRow]) -> None:
@@ -85,15 +115,31 @@ def store_relayed(rows: list[RelayedRow]) -> None:
 
 
 def relayed_table() -> str:
-    head = ("agent", "date", "marker", "jitter", "calls", "never arrived (true)", "late (true)", "difference", "stalls")
+    head = (
+        "agent",
+        "date",
+        "marker",
+        "jitter",
+        "calls",
+        "never arrived (true)",
+        "late (true)",
+        "difference",
+        "stalls",
+    )
     cells = [
         (
-            f"{row.agent} {row.version}", row.date, row.marked, f"{row.jitter_ms} ms", f"{row.calls}",
-            f"{row.lost} ({row.true_lost}) of {row.packets}", f"{row.late} ({row.true_late})", f"{row.most}",
+            f"{row.agent} {row.version}",
+            row.date,
+            row.marked,
+            f"{row.jitter_ms} ms",
+            f"{row.calls}",
+            f"{row.lost} ({row.true_lost}) of {row.packets}",
+            f"{row.late} ({row.true_late})",
+            f"{row.most}",
             f"{row.stall_ms:.0f} ms",
         )
         for row in stored_relayed()
-    ]  # fmt: skip
+    ]
     return table(head, cells)
 
 

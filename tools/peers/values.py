@@ -30,7 +30,8 @@ REQUEST_NS = 5 * NS_PER_MS
 
 
 class Value(NamedTuple):
-    """A reported value and its error against the capture, in ns. `end_error_ns` is that of the end of speech.
+    """A reported value and its error against the capture, in ns. `end_error_ns` is that of the end
+    of speech.
 
     The error is 0 if a player that smooths jitter may play the reply at the reported instant.
     """
@@ -47,7 +48,9 @@ class Value(NamedTuple):
 
 
 class Results(NamedTuple):
-    """The values of one peer. `failed` are the outcomes of its calls and turns that did not succeed."""
+    """The values of one peer. `failed` are the outcomes of its calls and turns that did not
+    succeed.
+    """
 
     calls: int
     failed: tuple[str, ...]
@@ -61,7 +64,9 @@ class Results(NamedTuple):
 
     @property
     def clean(self) -> int:
-        """The number of values of replies without jitter before them, which have one true instant."""
+        """The number of values of replies without jitter before them, which have one true
+        instant.
+        """
         return sum(value.is_clean for value in self.values)
 
     @property
@@ -84,31 +89,42 @@ class Call(NamedTuple):
     replies: Sequence[Sound]
 
 
-def compared(run: Path, captured: Captured, keys: Sequence[bytes], peer: Peer, port: int) -> Results:
+def compared(
+    run: Path, captured: Captured, keys: Sequence[bytes], peer: Peer, port: int
+) -> Results:
     """Return the values of a run, whose calls have RTP_PORTS and reach the agent at a port."""
     sessions = read_table(run, "sessions").to_pylist()
     turns = read_table(run, "turns").to_pylist()
-    failed = [row["outcome"] for row in (*sessions, *turns) if row["outcome"] not in ("ok", "interrupted")]
+    failed = [
+        row["outcome"] for row in (*sessions, *turns) if row["outcome"] not in ("ok", "interrupted")
+    ]
     if peer.is_echo:
         return Results(len(sessions), tuple(failed), ())
     sent: dict[tuple[int, int], list[RtpSeen]] = {}
     for packet in captured.packets:
         if packet.source_port in RTP_PORTS:
             sent.setdefault((packet.source_port, packet.ssrc), []).append(packet)
-    calls = {session["session_id"]: _call(session, sent, captured, keys) for session in sessions if sent}
+    calls = {
+        session["session_id"]: _call(session, sent, captured, keys) for session in sessions if sent
+    }
     by_id = {session["session_id"]: session for session in sessions}
     values, unmatched = list[Value](), 0
     for row in turns:
         if row["first_audible_at_ns"] is None:
             continue
-        value = _value(row, by_id[row["session_id"]], calls[row["session_id"]], captured.connects.get(port, ()))
+        value = _value(
+            row, by_id[row["session_id"]], calls[row["session_id"]], captured.connects.get(port, ())
+        )
         unmatched += value is None
         values += [] if value is None else [value]
     return Results(len(sessions), tuple(failed), tuple(values), unmatched)
 
 
 def _call(
-    session: dict[str, Any], sent: dict[tuple[int, int], list[RtpSeen]], captured: Captured, keys: Sequence[bytes]
+    session: dict[str, Any],
+    sent: dict[tuple[int, int], list[RtpSeen]],
+    captured: Captured,
+    keys: Sequence[bytes],
 ) -> Call:
     """Return the call of a session: the one that started with it, and sent as many packets."""
     opened_ns = session["start_utc_ns"] + session["opened_at_ns"]
@@ -122,7 +138,12 @@ def _call(
     )
     from_ns, until_ns = own[0].at_ns - NS_PER_S, own[-1].at_ns + NS_PER_S
     received = heard(
-        (each for each in captured.packets if each.destination_port == port and from_ns <= each.at_ns <= until_ns), keys
+        (
+            each
+            for each in captured.packets
+            if each.destination_port == port and from_ns <= each.at_ns <= until_ns
+        ),
+        keys,
     )
     own_sounds = sounds(heard(own, keys), LOUD)
     delay_ns = DELAY_NS if own[0].datagram[1] & 0x7F == OPUS else 0
@@ -136,15 +157,23 @@ def _last_sent(own: Sequence[RtpSeen], end_ns: int) -> int:
 
 
 def _start_of_connecting(connects: Sequence[int], from_ns: int) -> int | None:
-    """Return the reported start of connecting, if the first packet to the agent follows it; otherwise None.
+    """Return the reported start of connecting, if the first packet to the agent follows it;
+    otherwise None.
 
-    A greeting is measured from an instant of the load generator, which then writes its request. No capture has it.
+    A greeting is measured from an instant of the load generator, which then writes its request. No
+    capture has it.
     """
     first_ns = nearest(connects, from_ns)
-    return from_ns if first_ns is not None and -TRUE_TO_NS <= first_ns - from_ns <= REQUEST_NS else None
+    return (
+        from_ns
+        if first_ns is not None and -TRUE_TO_NS <= first_ns - from_ns <= REQUEST_NS
+        else None
+    )
 
 
-def _value(row: dict[str, Any], session: dict[str, Any], call: Call, connects: Sequence[int]) -> Value | None:
+def _value(
+    row: dict[str, Any], session: dict[str, Any], call: Call, connects: Sequence[int]
+) -> Value | None:
     utc_ns = row["start_utc_ns"]
     reported_ns = utc_ns + row["first_audible_at_ns"] - JITTER_BUFFER_NS
     reply = min(call.replies, key=lambda each: abs(each.start_ns - reported_ns), default=None)
@@ -164,11 +193,16 @@ def _value(row: dict[str, Any], session: dict[str, Any], call: Call, connects: S
     error_ns = value_ns - latest_ns
     if not reply.is_clean:
         error_ns = value_ns - min(max(value_ns, earliest_ns), latest_ns)
-    return Value(error_ns, bound_ns, None if is_greeting else from_ns - true_from_ns, reply.is_clean)
+    return Value(
+        error_ns, bound_ns, None if is_greeting else from_ns - true_from_ns, reply.is_clean
+    )
 
 
 def lines(results: Results) -> Iterator[str]:
     """Yield what is printed about the values that are beyond their bounds."""
     for value in results.values:
         if value.is_beyond_bound:
-            yield f"    {value.error_ns / NS_PER_MS:+.2f} ms, bound {value.bound_ns / NS_PER_MS:.2f} ms"
+            yield (
+                f"    {value.error_ns / NS_PER_MS:+.2f} ms, bound"
+                f" {value.bound_ns / NS_PER_MS:.2f} ms"
+            )

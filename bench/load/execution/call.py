@@ -1,4 +1,6 @@
-"""The call of one caller: a session, and the later sessions of the call, if the script renews sessions."""
+"""The call of one caller: a session, and the later sessions of the call, if the script renews
+sessions.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,15 @@ from bench.wire.dialect import SaidItem
 from bench.wire.settings import FunctionOutput, Message
 
 POLL_S = 0.05
-"""The interval at which a call without an open session checks whether its next session may connect."""
+"""The interval at which a call without an open session checks whether its next session may
+connect."""
 
 
 @dataclass(frozen=True)
 class CallAssignment:
-    """One call of a pair, with its target, script and user. `leaving` returns True if the user must leave."""
+    """One call of a pair, with its target, script and user. `leaving` returns True if the user
+    must leave.
+    """
 
     target_state: TargetState
     compiled_script: CompiledScript
@@ -52,8 +57,8 @@ class CallAssignment:
 class CallTranscript:
     """The conversation of a call as a list of items, in the order of its steps.
 
-    The call's next session begins with them. `before` are the items of the conversation before the call. Speech is
-    represented by its transcript.
+    The call's next session begins with them. `before` are the items of the conversation before the
+    call. Speech is represented by its transcript.
     """
 
     def __init__(self, before: Sequence[SaidItem]) -> None:
@@ -62,7 +67,9 @@ class CallTranscript:
         """The items of each turn that is still open, by the number of the turn."""
 
     def add_step(self, step: PreparedStep) -> None:
-        """Add a step that is about to run. An out-of-band turn, which is not part of the conversation, adds no item."""
+        """Add a step that is about to run. An out-of-band turn, which is not part of the
+        conversation, adds no item.
+        """
         item = step.item if isinstance(step, PreparedTurn | PreparedEvent) else None
         is_out_of_band = isinstance(step, PreparedTurn) and step.plan.out_of_band
         self._parts.append([] if item is None or is_out_of_band else [item])
@@ -74,14 +81,18 @@ class CallTranscript:
         self._open = {number: other for number, other in self._open.items() if other is not dropped}
 
     def add_turn(self, turn: TurnObservation, outputs: dict[str, FunctionOutput]) -> None:
-        """Add the transcripts of an ended turn, and its function calls with their results, removed from `outputs`."""
+        """Add the transcripts of an ended turn, and its function calls with their results,
+        removed from `outputs`.
+        """
         turn_items = self._open.pop(turn.turn, [])  # an out-of-band turn has no items
         if turn.input_text:
             turn_items.append(Message(role="user", text=turn.input_text))
         for reply_part in turn.reply_parts:
             if isinstance(reply_part, str):
                 turn_items.append(Message(role="assistant", text=reply_part))
-            elif (output := outputs.pop(reply_part.call_id, None)) is not None:  # calls without a result are left out
+            elif (
+                output := outputs.pop(reply_part.call_id, None)
+            ) is not None:  # calls without a result are left out
                 turn_items += [reply_part, output]
 
     @property
@@ -90,21 +101,29 @@ class CallTranscript:
 
 
 class Call:
-    """An open call. It has one or several sessions, one after the other. Each step runs in the current session."""
+    """An open call. It has one or several sessions, one after the other. Each step runs in the
+    current session.
+    """
 
     def __init__(self, sessions: SessionRegistry, assignment: CallAssignment) -> None:
-        self._sessions, self._assignment, self._script = sessions, assignment, assignment.script
+        self._sessions = sessions
+        self._assignment = assignment
+        self._script = assignment.script
         self._transcript = CallTranscript(self._script.history_items)
         self._number = self._turns_started = 0
         self.on_turn: Callable[[TurnObservation], None] | None = None
-        """A function that receives each ended turn, if the script is a task in Python, which may read the results."""
+        """A function that receives each ended turn, if the script is a task in Python, which may
+        read the results."""
         self._session: Session | None = None
         """The current session; None until it is connected."""
         self.refusal: RefusedCall | None = None
-        """The refusal of the call's last session; None before the end of the call, or if it was not refused."""
+        """The refusal of the call's last session; None before the end of the call, or if it was
+        not refused."""
 
     def run(self) -> Exception | None:
-        """Connect, run the steps, and end the call. Return a task's exception for Locust, or an unexpected error."""
+        """Connect, run the steps, and end the call. Return a task's exception for Locust, or an
+        unexpected error.
+        """
         self.start()
         self._sessions.active.add(gevent.getcurrent())
         try:
@@ -120,8 +139,9 @@ class Call:
             self._abort(RunEnded())
             raise
         except Exception as error:
-            # A fault of ours, or of a user's task, which may raise anything. The open turn and the session end as
-            # `failed:load_generator`, so that no sample is missing; Locust shows the error.
+            # A fault of ours, or of a user's task, which may raise anything. The open turn and the
+            # session end as `failed:load_generator`, so that no sample is missing; Locust shows the
+            # error.
             if (limit := own_limit(error)) is not None:
                 self._abort(RunEnded(limit.outcome, limit.detail))
                 return None
@@ -138,7 +158,9 @@ class Call:
         self.on_turn = self._session = None  # reference cycles would wait for the garbage collector
 
     def _run_steps(self) -> Exception | None:
-        """Run the steps of a script or of a task. Return the exception that a task raised for Locust, if any."""
+        """Run the steps of a script or of a task. Return the exception that a task raised for
+        Locust, if any.
+        """
         assignment = self._assignment
         script = assignment.compiled_script.script
         if script.task is None:
@@ -154,7 +176,9 @@ class Call:
     # Steps.
 
     def run_step(self, step: PreparedStep) -> bool:
-        """Run one step, as `Session.run_step` does. If a renewal of the session is due, renew it before the step."""
+        """Run one step, as `Session.run_step` does. If a renewal of the session is due, renew it
+        before the step.
+        """
         if not self._script.renewable:
             return self._connected.run_step(step)
         if not step.within_turn:
@@ -164,7 +188,11 @@ class Call:
         turns_before = self._listener.timeline.facts.turns_started
         if self._run_recorded(step):
             return True
-        if step.is_turn and self._listener.timeline.facts.turns_started == turns_before and self._may_renew():
+        if (
+            step.is_turn
+            and self._listener.timeline.facts.turns_started == turns_before
+            and self._may_renew()
+        ):
             self._transcript.drop_step()  # the session had ended before the caller's first sound
             return self._renew() and (self._run_recorded(step) or self._renewal_is_due)
         return self._renewal_is_due
@@ -182,22 +210,35 @@ class Call:
         self._number += 1
         self._network_counts = NetworkCounts()
         self._booked_ns: int | None = None
-        """The start that the target's pacer has reserved for the call's next session; None if none is reserved."""
+        """The start that the target's pacer has reserved for the call's next session; None if
+        none is reserved."""
         self._listener = self.start_session(self._number, self._turns_started)
         self._listener.on_turn = self._on_turn
 
     def start_session(self, number: int, turns_started: int) -> RunListener:
-        """Start the record of session `number` of the call, after `turns_started` turns of its earlier sessions."""
-        assignment, script = self._assignment, self._script
+        """Start the record of session `number` of the call, after `turns_started` turns of its
+        earlier sessions.
+        """
+        assignment = self._assignment
+        script = self._script
         labels = replace(assignment.labels, network=self._network_counts)
-        turns_planned = max(0, (assignment.compiled_script.script.turns_planned or 0) - turns_started)
+        turns_planned = max(
+            0, (assignment.compiled_script.script.turns_planned or 0) - turns_started
+        )
         if number > 1:
             labels = replace(labels, session_id=f"{labels.session_id}.{number}")
             return self._sessions.start(assignment.target_state, script, labels, turns_planned, {})
         # a task in Python that runs as long as its session may choose other steps
-        events = {} if assignment.compiled_script.script.turns_planned is None else script.planned_events
-        planned = {"intended_ns": assignment.pair.intended_ns, "called_ns": assignment.pair.called_ns}
-        return self._sessions.start(assignment.target_state, script, labels, turns_planned, events, **planned)
+        events = (
+            {} if assignment.compiled_script.script.turns_planned is None else script.planned_events
+        )
+        planned = {
+            "intended_ns": assignment.pair.intended_ns,
+            "called_ns": assignment.pair.called_ns,
+        }
+        return self._sessions.start(
+            assignment.target_state, script, labels, turns_planned, events, **planned
+        )
 
     def _on_turn(self, turn: TurnObservation) -> None:
         self._transcript.add_turn(turn, self._connected.function_outputs)
@@ -211,13 +252,17 @@ class Call:
 
     def connect(self) -> bool:
         """Connect the current session. Return False if the connection fails."""
-        listener, script = self._listener, self._script
-        transport = connect(self._assignment.target_state.dialer, script, listener.timeline, listener.connected)
+        listener = self._listener
+        script = self._script
+        transport = connect(
+            self._assignment.target_state.dialer, script, listener.timeline, listener.connected
+        )
         if transport is None:
             return False
         assignment = self._assignment
         if (network := assignment.target_state.dialer.target.network_path.network) is not None:
-            seed = f"{assignment.seed}:{assignment.pair.number}:{self._number}"  # the same for all targets of a pair
+            # the same for all targets of a pair
+            seed = f"{assignment.seed}:{assignment.pair.number}:{self._number}"
             transport = impaired(transport, network, seed, self._network_counts, listener.sent)
         transport = LoggedTransport(transport, listener.log) if listener.log else transport
         self._session = Session(script, transport, listener.timeline, listener, self.is_ending)
@@ -240,18 +285,23 @@ class Call:
 
     @property
     def _renewal_is_due(self) -> bool:
-        timeline, after_ns = self._listener.timeline, self._script.renew_after_ns or 0
+        timeline = self._listener.timeline
+        after_ns = self._script.renew_after_ns or 0
         is_old = False
         if timeline.facts.turns_started and not timeline.is_over:
             is_old = self._connected.now_ns - timeline.facts.start_ns >= after_ns
         return (is_old or timeline.facts.outcome == "renewed") and not self.is_ending()
 
     def _may_renew(self) -> bool:
-        """Return whether the call must now continue in another session. Until that may start, an open one continues."""
+        """Return whether the call must now continue in another session. Until that may start, an
+        open one continues.
+        """
         return self._renewal_is_due and self.has_step(waits=self._listener.timeline.is_over)
 
     def has_step(self, *, waits: bool) -> bool:
-        """Return whether the next session may start now; if `waits`, wait for that, unless the call must end."""
+        """Return whether the next session may start now; if `waits`, wait for that, unless the
+        call must end.
+        """
         pacer = self._assignment.target_state.pacer
         while True:
             now_ns = monotonic_ns()
@@ -264,7 +314,8 @@ class Call:
             gevent.sleep(POLL_S)
 
     def _renew(self) -> bool:
-        """Continue the call in a session that begins with the conversation until now. Return False if this fails.
+        """Continue the call in a session that begins with the conversation until now. Return False
+        if this fails.
 
         If the service has sent a handle, it restores the conversation itself.
         """
@@ -276,13 +327,15 @@ class Call:
         self._session = None
         self.start()
         self._listener.timeline.apply(inputs.ContinuesCall(before.turns.played_until_ns))
-        handle, items = before.facts.resumption, self._transcript.items
+        handle = before.facts.resumption
+        items = self._transcript.items
         self._script = self._script.resumed(handle) if handle else self._script.after(items)
         return self.connect() and self.open()
 
 
 class StepRunner(CallSteps):
-    """An object that runs the steps of a task in a session, like those of a script (see `CompiledScript`).
+    """An object that runs the steps of a task in a session, like those of a script (see
+    `CompiledScript`).
 
     A step that the rehearsal of the task did not reach is prepared just before it runs.
     """
@@ -296,14 +349,22 @@ class StepRunner(CallSteps):
         choices: SessionChoices,
     ) -> None:
         super().__init__(reader, StepRules(compiled_script.script.session))
-        self._call, self._compiled_script, self._choices = call, compiled_script, choices
+        self._call = call
+        self._compiled_script = compiled_script
+        self._choices = choices
         variables = compiled_script.script.variables
-        self._row = variables.rows[script.variables_row - 1] if variables and script.variables_row else NO_ROW
+        self._row = (
+            variables.rows[script.variables_row - 1]
+            if variables and script.variables_row
+            else NO_ROW
+        )
         self._requested: WeakValueDictionary[int, Turn] = WeakValueDictionary()
         """The open turns to which the task still has a reference, by the number of the turn."""
 
     def run(self, step: Step) -> None:
-        if not self._call.run_step(self._compiled_script.step(step, self.turns, self._choices, self._row)):
+        if not self._call.run_step(
+            self._compiled_script.step(step, self.turns, self._choices, self._row)
+        ):
             raise SessionEnded
 
     def taken_turn(self) -> Turn:

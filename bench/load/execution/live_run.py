@@ -1,7 +1,9 @@
-"""The part of a run that one process executes: its targets, its recorder, and the pairs of sessions of its users.
+"""The part of a run that one process executes: its targets, its recorder, and the pairs of sessions
+of its users.
 
-The object `LiveRun` is made when Locust starts a test, and closed when Locust stops the test. During the run, it writes
-the recorder's rows and histograms to disk, and measures the delay of the event loop.
+The object `LiveRun` is made when Locust starts a test, and closed when Locust stops the test.
+During the run, it writes the recorder's rows and histograms to disk, and measures the delay of the
+event loop.
 """
 
 from __future__ import annotations
@@ -42,21 +44,28 @@ from bench.transport.links import TRANSPORTS
 POLL_S = 0.05
 ABORT_WAIT_S = 5.0
 MAX_PAUSE_S = 0.001
-"""The maximum time of callbacks, such as those that open sessions, before the event loop polls its sockets."""
-NEW_OBJECTS, LOOKS = 2_000, 100
-"""Thresholds of the garbage collector, during whose searches all sessions wait. Sessions leave no cycles.
+"""The maximum time of callbacks, such as those that open sessions, before the event loop polls
+its sockets."""
+NEW_OBJECTS = 2_000
+LOOKS = 100
+"""Thresholds of the garbage collector, during whose searches all sessions wait. Sessions leave no
+cycles.
 
-After NEW_OBJECTS new objects, it searches these (1 ms). After LOOKS searches, it searches all objects (up to 100 ms).
+After NEW_OBJECTS new objects, it searches these (1 ms). After LOOKS searches, it searches all
+objects (up to 100 ms).
 """
 HEARTBEAT_NS = 10_000_000
 TICK_S = 0.5
 BACK_OFF = 2
-"""A component of the seed. With it, the waits after refused calls are independent of all other random numbers."""
+"""A component of the seed. With it, the waits after refused calls are independent of all other
+random numbers."""
 HISTOGRAMS_EVERY_S = 8.0
 
 
 class LiveRun:
-    """The part of a run that one process executes. `slot` is its position in the run. It writes results to `spool`."""
+    """The part of a run that one process executes. `slot` is its position in the run. It writes
+    results to `spool`.
+    """
 
     def __init__(
         self,
@@ -67,12 +76,18 @@ class LiveRun:
         spool: Spool,
         callbacks: LocustCallbacks,
     ) -> None:
-        self.target_states, self._options, self._slot = states, plan.options, slot
+        self.target_states = states
+        self._options = plan.options
+        self._slot = slot
         self.session_pause_s = 0.0 if plan.load_model.arrivals else plan.options.session_pause_s
         """The pause of a user after each session, in seconds. It is 0 in an open loop."""
         self._scenarios = {user: user.scenario_name() for user, _ in states[0].workload}
-        self._keyring, self._callbacks = keyring, callbacks
-        clock = {"clock_offset_ns": slot.ahead_ns, "clock_offset_uncertainty_ns": slot.ahead_uncertainty_ns}
+        self._keyring = keyring
+        self._callbacks = callbacks
+        clock = {
+            "clock_offset_ns": slot.ahead_ns,
+            "clock_offset_uncertainty_ns": slot.ahead_uncertainty_ns,
+        }
         self.recorder = Recorder(
             spool,
             slot.started_utc_ns,
@@ -85,7 +100,13 @@ class LiveRun:
         terms = {target.label: target.terms for target in plan.targets}
         self._progress = ProgressCounter(CostMeter(plan.prices.models, terms))
         self.sessions = SessionRegistry(
-            spool, self.recorder, self._progress, plan.options, callbacks, target_count=len(states), hide=keyring.redact
+            spool,
+            self.recorder,
+            self._progress,
+            plan.options,
+            callbacks,
+            target_count=len(states),
+            hide=keyring.redact,
         )
         self._labels = [state.label for state in states]
         self._left = math.inf if plan.sessions is None else slot.share(plan.sessions)
@@ -93,7 +114,8 @@ class LiveRun:
         self._open = 0
         """The number of pairs that are in progress or wait for their start."""
         self._waiting_calls = 0
-        """The number of calls that arrived, were not blocked, and have not started their sessions."""
+        """The number of calls that arrived, were not blocked, and have not started their
+        sessions."""
         self._starts = StartScheduler(states, lambda: self.sessions.ending)
         self._numbers = PairCounter(slot)
         self._dispatcher = self._make_dispatcher(plan.load_model.arrivals)
@@ -112,10 +134,11 @@ class LiveRun:
     # Pairs.
 
     def run_pair(self, user: type, task: SessionTask, caller: Caller) -> bool:
-        """Run a pair: a session with each target, at once in a closed loop; when a call arrives in an open loop.
+        """Run a pair: a session with each target, at once in a closed loop; when a call arrives in
+        an open loop.
 
-        Return False if the run is ending, no pair is left to start, or the caller must leave. Raise the exception that
-        a task raised for Locust, or an unexpected error.
+        Return False if the run is ending, no pair is left to start, or the caller must leave. Raise
+        the exception that a task raised for Locust, or an unexpected error.
         """
         called_ns = None
         if self._dispatcher is None:
@@ -149,7 +172,9 @@ class LiveRun:
     def _run_started(
         self, start: PairStart, called_ns: int | None, user: type, task: SessionTask, caller: Caller
     ) -> None:
-        """Run a pair that may start now. Its sessions start one after the other. Raise their errors (`raise_all`)."""
+        """Run a pair that may start now. Its sessions start one after the other. Raise their
+        errors (`raise_all`).
+        """
         try:
             if called_ns is not None:
                 self._waiting_calls -= 1
@@ -157,7 +182,10 @@ class LiveRun:
                     self.recorder.count_calls(self._labels, calls_delayed=1)
             script = self.target_states[0].workload[user, task].script.name
             pair = self._numbers.next(script, start.intended_ns, monotonic_ns(), called_ns)
-            calls = [Call(self.sessions, assignment) for assignment in self._assignments(pair, user, task, caller)]
+            calls = [
+                Call(self.sessions, assignment)
+                for assignment in self._assignments(pair, user, task, caller)
+            ]
             try:
                 if len(calls) == 1:
                     results = [calls[0].run()]
@@ -166,18 +194,25 @@ class LiveRun:
                     try:
                         results = [session.get() for session in others]
                     finally:
-                        gevent.killall(others, block=False)  # has an effect only if their user was killed
+                        # has an effect only if their user was killed
+                        gevent.killall(others, block=False)
                 if called_ns is None:
-                    self._back_off.on_call_ended(caller, [call.refusal for call in calls if call.refusal is not None])
+                    self._back_off.on_call_ended(
+                        caller, [call.refusal for call in calls if call.refusal is not None]
+                    )
                 raise_all([result for result in results if isinstance(result, Exception)])
             finally:
                 self._progress.count(pairs_done=pair.phase == MEASURED)
         finally:
             self._starts.ended(start)
 
-    def _assignments(self, pair: Pair, user: Any, task: SessionTask, caller: Caller) -> list[CallAssignment]:
+    def _assignments(
+        self, pair: Pair, user: Any, task: SessionTask, caller: Caller
+    ) -> list[CallAssignment]:
         """Return the calls of a pair, in the order in which they start."""
-        states, seed, assigned = self.target_states, self._options.seed, []
+        states = self.target_states
+        seed = self._options.seed
+        assigned = []
         users = caller.doubles(len(states))
         for number in order(len(states), seed, pair.number):
             state = states[number]
@@ -196,19 +231,33 @@ class LiveRun:
                 variables_row=script.variables_row,
             )
             assigned.append(
-                CallAssignment(state, compiled_script, script, pair, seed, labels, users[number], caller.is_leaving)
+                CallAssignment(
+                    state,
+                    compiled_script,
+                    script,
+                    pair,
+                    seed,
+                    labels,
+                    users[number],
+                    caller.is_leaving,
+                )
             )
         return assigned
 
     # Calls.
 
     def _make_dispatcher(self, arrivals: Arrivals | None) -> CallDispatcher | None:
-        """Return the dispatcher that gives arriving calls to the users of this process; None in a closed loop."""
+        """Return the dispatcher that gives arriving calls to the users of this process; None in
+        a closed loop.
+        """
         if arrivals is None:
             return None
         slot = self._slot
         return CallDispatcher(
-            (slot.started_ns + after_ns for after_ns in arrivals.share_ns(slot.worker, slot.workers)),
+            (
+                slot.started_ns + after_ns
+                for after_ns in arrivals.share_ns(slot.worker, slot.workers)
+            ),
             self._left,
             arrived=self._call_arrived,
             ended=self._stop_if_done,
@@ -227,8 +276,12 @@ class LiveRun:
 
     def progress_report(self) -> ProgressReport:
         """Return the next progress report of this process."""
-        now_ns, calls = monotonic_ns(), self.recorder.calls
-        held_s = {state.label: round(state.pacer.held_ns(now_ns) / NS_PER_S, 1) for state in self.target_states}
+        now_ns = monotonic_ns()
+        calls = self.recorder.calls
+        held_s = {
+            state.label: round(state.pacer.held_ns(now_ns) / NS_PER_S, 1)
+            for state in self.target_states
+        }
         return self._progress.report(
             self.recorder.histograms,
             self.recorder.traffic,
@@ -250,7 +303,8 @@ class LiveRun:
         return len(self.sessions.active)
 
     def drain(self, longest_s: float, outcome: str = "unfinished") -> int:
-        """Wait up to `longest_s` until no session is open. Then abort the rest with `outcome`; return their number.
+        """Wait up to `longest_s` until no session is open. Then abort the rest with `outcome`;
+        return their number.
 
         If the lifecycle is hurried, do not wait, and return 0.
         """
@@ -281,7 +335,9 @@ class LiveRun:
 
 
 def raise_all(errors: Sequence[Exception]) -> None:
-    """Raise one of the errors, if any, with the others as notes; preferably no exception for Locust."""
+    """Raise one of the errors, if any, with the others as notes; preferably no exception for
+    Locust.
+    """
     if not errors:
         return
     first = next((error for error in errors if not is_locust_word(error)), errors[0])
@@ -296,7 +352,8 @@ def _warm_up(targets: Iterable[Target]) -> None:
     warm_up()
     for link in {target.link for target in targets}:
         TRANSPORTS[link]()  # imports its modules
-    inspect.stack()  # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
+    # Locust calls it when a run stops; the first call reads every module's source and takes 30 ms
+    inspect.stack()
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS, LOOKS)
@@ -306,20 +363,34 @@ def _warm_up(targets: Iterable[Target]) -> None:
 def unwritable(error: OSError) -> str:
     """Return a line about an error of the disk: what failed, and what to do about it."""
     if isinstance(error, FileNotFoundError):
-        return "the run folder and the recorded data no longer exist: the folder was removed or moved during the run"
-    return f"cannot write the run folder: {error.strerror}; free disk space, or set another folder with --runs-dir"
+        return (
+            "the run folder and the recorded data no longer exist: the folder was removed or moved"
+            " during the run"
+        )
+    return (
+        f"cannot write the run folder: {error.strerror}; free disk space, or set another folder"
+        " with --runs-dir"
+    )
 
 
 class Flusher:
-    """The greenlets that write a recorder's data to disk. If that fails, `apply` gets a request to end the run."""
+    """The greenlets that write a recorder's data to disk. If that fails, `apply` gets a request
+    to end the run.
+    """
 
     def __init__(self, recorder: Recorder, apply: Callable[[RunEvent], None]) -> None:
-        self._recorder, self._apply = recorder, apply
+        self._recorder = recorder
+        self._apply = apply
         self.error: str | None = None
-        self._greenlets = [gevent.spawn(work) for work in (self._send_heartbeats, self._tick, self._store_histograms)]
+        self._greenlets = [
+            gevent.spawn(work)
+            for work in (self._send_heartbeats, self._tick, self._store_histograms)
+        ]
 
     def _send_heartbeats(self) -> None:
-        """Run a 10 ms timer on a fixed schedule. Record the delay of each beat, also of those during a stall."""
+        """Run a 10 ms timer on a fixed schedule. Record the delay of each beat, also of those
+        during a stall.
+        """
         due_ns = monotonic_ns() + HEARTBEAT_NS
         while True:
             gevent.sleep(max(0, due_ns - monotonic_ns()) / NS_PER_S)
@@ -329,7 +400,9 @@ class Flusher:
                 due_ns += HEARTBEAT_NS
 
     def _tick(self) -> None:
-        """Write rows to disk twice per second. At the end of each second of UTC, make a row of the table `seconds`."""
+        """Write rows to disk twice per second. At the end of each second of UTC, make a row of
+        the table `seconds`.
+        """
         tick_ns = int(TICK_S * NS_PER_S)
         second = utc_ns() // NS_PER_S
         while True:
@@ -340,7 +413,9 @@ class Flusher:
             self._guarded(self._recorder.flush)
 
     def _store_histograms(self) -> None:
-        """Write histograms to disk every eight seconds, in slices between which other greenlets can run."""
+        """Write histograms to disk every eight seconds, in slices between which other greenlets
+        can run.
+        """
 
         def write() -> None:
             for _ in self._recorder.histogram_slices():
@@ -351,22 +426,27 @@ class Flusher:
             self._guarded(write)
 
     def _guarded(self, write: Callable[[], None]) -> None:
-        """Call `write`. If it fails, request the normal end of the run, and leave the rows to a later attempt."""
+        """Call `write`. If it fails, request the normal end of the run, and leave the rows to a
+        later attempt.
+        """
         try:
             write()
             return
         except OSError as error:
             problem = unwritable(error)
         except Exception as error:
-            # An unexpected value must not end the greenlet that saves all the others. No data is lost yet: rows stay in
-            # memory, the run ends in order with the reason, and `close` tries once more.
+            # An unexpected value must not end the greenlet that saves all the others. No data is
+            # lost yet: rows stay in memory, the run ends in order with the reason, and `close`
+            # tries once more.
             problem = f"cannot record the run: {type(error).__name__}: {error}"
         if self.error is None:
             self.error = problem
             self._apply(StopRequested(problem))
 
     def close(self) -> None:
-        """Write the last rows and counts. If this fails, print the number of rows that were not written."""
+        """Write the last rows and counts. If this fails, print the number of rows that were not
+        written.
+        """
         gevent.killall(self._greenlets)
         try:
             self._recorder.close()

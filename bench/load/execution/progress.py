@@ -1,8 +1,9 @@
 """The progress of a run in one process, which reports it once a second.
 
-A report contains counts since the start of the process, so a missing or repeated report does no harm. It also contains
-the times of the turns that ended since the previous report. Results are computed from rows, and not from reports.
-`bench.load.runners.live_totals` adds up the reports of all processes.
+A report contains counts since the start of the process, so a missing or repeated report does no
+harm. It also contains the times of the turns that ended since the previous report. Results are
+computed from rows, and not from reports. `bench.load.runners.live_totals` adds up the reports of
+all processes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from typing import Any, Final, Literal, NamedTuple
 
 from bench.base.clock import monotonic_ns
 from bench.base.units import NS_PER_MINUTE, NS_PER_US
-from bench.catalogue.metrics import CAN_DECIDE, CATALOGUE, MEASURED_FROM, TRANSCRIPT_METRICS, awaited
+from bench.catalogue.metrics import (
+    CAN_DECIDE,
+    CATALOGUE,
+    MEASURED_FROM,
+    TRANSCRIPT_METRICS,
+    awaited,
+)
 from bench.catalogue.outcomes import OutcomeClass, is_own_limit, is_throttled, outcome_class
 from bench.catalogue.pricing import (
     BilledModel,
@@ -41,7 +48,9 @@ BOUND: Final = "bound"
 
 
 class LiveMetricKey(NamedTuple):
-    """The key under which live views collect times. Times with different `measured_from` have different keys."""
+    """The key under which live views collect times. Times with different `measured_from` have
+    different keys.
+    """
 
     role: Literal["wait", "value", "bound"]
     metric: str
@@ -50,20 +59,27 @@ class LiveMetricKey(NamedTuple):
 
 JUDGED = {
     measured_from: tuple(
-        (CATALOGUE[name], LiveMetricKey(VALUE, name, measured_from), LiveMetricKey(BOUND, name, measured_from))
+        (
+            CATALOGUE[name],
+            LiveMetricKey(VALUE, name, measured_from),
+            LiveMetricKey(BOUND, name, measured_from),
+        )
         for name in CAN_DECIDE
     )
     for measured_from in MEASURED_FROM
 }
-"""The headline metrics by `measured_from`, each with the key of its values and the key of its uncertainties."""
+"""The headline metrics by `measured_from`, each with the key of its values and the key of its
+uncertainties."""
 
 Times = dict[str, dict[str, list[tuple[LiveMetricKey, list[int]]]]]
-"""Times in microseconds, by target and step. The list of a step contains each key once, with all times of this key."""
+"""Times in microseconds, by target and step. The list of a step contains each key once, with all
+times of this key."""
 StepKey = tuple[str, str]
 """The name of a script, and the name of one of its steps."""
 Failures = dict[str, list[tuple[LiveMetricKey | None, int]]]
-"""The failed turns of each target, by key. A turn is counted under the keys of all headline metrics of its step, and
-under the key of the first delta for which it waited; this is None if no turn of its step has received one yet.
+"""The failed turns of each target, by key. A turn is counted under the keys of all headline metrics
+of its step, and under the key of the first delta for which it waited; this is None if no turn of
+its step has received one yet.
 """
 Outcomes = dict[str, dict[str, dict[str, int]]]
 """The numbers of turns, by target, by step, and by the part of the outcome before the colon."""
@@ -73,8 +89,9 @@ Outcomes = dict[str, dict[str, dict[str, int]]]
 class ProgressReport:
     """The progress report of one process, as plain data.
 
-    `times_us` contains the times of turns that ended since the previous report. Other values count from the start of
-    the process, if they do not describe the present. Latency and its uncertainty come only from measured turns.
+    `times_us` contains the times of turns that ended since the previous report. Other values count
+    from the start of the process, if they do not describe the present. Latency and its uncertainty
+    come only from measured turns.
     """
 
     calls_offered: int = 0
@@ -96,13 +113,15 @@ class ProgressReport:
     sessions_refused: int = 0
     sessions_prevented: int = 0
     """Sessions that a limit of this machine prevented. `sessions_done` includes them."""
-    """Sessions that failed before they were open, without throttled sessions. `sessions_done` includes them."""
+    """Sessions that failed before they were open, without throttled sessions. `sessions_done`
+    includes them."""
     pairs_done: int = 0
     """Measured pairs whose sessions have all ended."""
     turns_succeeded: int = 0
     turns_failed: int = 0
     throttled: int = 0
-    """Throttled turns, which `turns_failed` includes, and throttled sessions, which `sessions_done` includes."""
+    """Throttled turns, which `turns_failed` includes, and throttled sessions, which
+    `sessions_done` includes."""
     turns_stamped: int = 0
     turns_user_stamped: int = 0
     """Turns with timestamps that are not all from the kernel."""
@@ -113,7 +132,8 @@ class ProgressReport:
     event_loop_delay_p99_ms: float | None = None
     send_delay_p99_ms: float | None = None
     held_s: dict[str, float] = field(default_factory=dict)
-    """The seconds for which each service has delayed starts, by the target's label, without targets without a delay."""
+    """The seconds for which each service has delayed starts, by the target's label, without
+    targets without a delay."""
     simulated: bool = False
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
     """The values named in TARGET_COUNTS, for each target, by the target's label."""
@@ -123,7 +143,9 @@ class ProgressReport:
 
     @property
     def sessions_over(self) -> int:
-        """The number of sessions that are done. If a call had several sessions, they count as one."""
+        """The number of sessions that are done. If a call had several sessions, they count as
+        one.
+        """
         return self.sessions_done - self.sessions_renewed
 
 
@@ -131,9 +153,19 @@ NOTHING_SENT: Mapping[str, Traffic] = {}
 COUNTS = tuple(item.name for item in fields(ProgressReport) if item.type == "int")
 """The names of the counts. They are summed over processes."""
 DESIGN = ("sessions_measured", "turns_measured", "turns_squared")
-"""The numbers of measured sessions with an ended turn, of these turns, and the sum of their squares by session."""
-TARGET_COUNTS = ("sessions_open", "turns_succeeded", "turns_failed", *DESIGN, *Traffic._fields, "usd", "unpriced")
-"""The names of the values that are reported for each target. Numbers of bytes are of bytes on the network."""
+"""The numbers of measured sessions with an ended turn, of these turns, and the sum of their
+squares by session."""
+TARGET_COUNTS = (
+    "sessions_open",
+    "turns_succeeded",
+    "turns_failed",
+    *DESIGN,
+    *Traffic._fields,
+    "usd",
+    "unpriced",
+)
+"""The names of the values that are reported for each target. Numbers of bytes are of bytes on
+the network."""
 
 
 class ProgressCounter:
@@ -154,7 +186,8 @@ class ProgressCounter:
     def count(self, **more: int) -> None:
         """Add numbers to counts of `ProgressReport`, by the names of the counts."""
         for name, number in more.items():
-            self._counts[name] += number  # True becomes 1; `update` of an empty counter would keep True
+            # True becomes 1; `update` of an empty counter would keep True
+            self._counts[name] += number
 
     def _count_at(self, target: str, **more: int) -> None:
         self.count(**more)
@@ -168,21 +201,29 @@ class ProgressCounter:
             self.spending.open(target, session.model, session.instants["opened"])
 
     def session_ended(self, target: str, session: SessionObservation, *, opened: bool) -> None:
-        """Count a session when it has ended. `opened` is True if `session_opened` was called for it."""
+        """Count a session when it has ended. `opened` is True if `session_opened` was called for
+        it.
+        """
         self.count(sessions_done=1, sessions_renewed=session.renewed)
         if opened:
             self._count_at(target, sessions_open=-1)
             if session.is_answered:
-                opened_ns, ended_ns = session.instants["opened"], session.instants["ended"]
+                opened_ns = session.instants["opened"]
+                ended_ns = session.instants["ended"]
                 billed_ns = session.billed_ns, session.paused_ns
                 self.spending.close(target, session.model, opened_ns, ended_ns, *billed_ns)
         elif is_throttled(session.outcome):
             self.count(throttled=1)
         else:
             is_prevented = is_own_limit(session.outcome)
-            self.count(sessions_refused=outcome_class(session.outcome) == "failed", sessions_prevented=is_prevented)
+            self.count(
+                sessions_refused=outcome_class(session.outcome) == "failed",
+                sessions_prevented=is_prevented,
+            )
 
-    def turn_ended(self, target: str, script: str, turn: TurnObservation, *, measured: bool = True) -> None:
+    def turn_ended(
+        self, target: str, script: str, turn: TurnObservation, *, measured: bool = True
+    ) -> None:
         """Count a turn when it has ended."""
         kind = outcome_class(turn.outcome)
         if kind == "success":
@@ -193,19 +234,25 @@ class ProgressCounter:
         if measured:
             self._add_measured(target, (script, turn.step), kind, turn)
 
-    def _add_measured(self, target: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation) -> None:
-        """Count a measured turn: its timestamps, its outcome, its times if it succeeded, and its failure if it failed.
+    def _add_measured(
+        self, target: str, step: StepKey, kind: OutcomeClass, turn: TurnObservation
+    ) -> None:
+        """Count a measured turn: its timestamps, its outcome, its times if it succeeded, and its
+        failure if it failed.
 
-        Failures are counted by step, because the first delta for which a failed turn waited may become known only from
-        a later turn of the same step.
+        Failures are counted by step, because the first delta for which a failed turn waited may
+        become known only from a later turn of the same step.
         """
         if kind != "unfinished":
             of_target = self._of_targets[target]
             of_target["sessions_measured"] += turn.turn == 1
             of_target["turns_measured"] += 1
             of_target["turns_squared"] += 2 * turn.turn - 1
-        source, wait = turn.receive_timestamp_source, _wait_us(turn)
-        self.count(turns_stamped=source is not None, turns_user_stamped=source not in (None, "kernel"))
+        source = turn.receive_timestamp_source
+        wait = _wait_us(turn)
+        self.count(
+            turns_stamped=source is not None, turns_user_stamped=source not in (None, "kernel")
+        )
         if wait is not None:
             self._awaited[step] = wait[0]
         name = turn_step(step[0], self._steps.count(*step), turn.turn_type, None)
@@ -221,17 +268,25 @@ class ProgressCounter:
     def _targets(self, traffic: Mapping[str, Traffic]) -> dict[str, dict[str, float]]:
         usd = self.spending.usd_of_targets(monotonic_ns())
         return {
-            label: dict(self._of_targets[label])
-            | traffic.get(label, NO_TRAFFIC)._asdict()
-            | {"usd": usd.get(label, 0.0), "unpriced": self.spending.unpriced_of[label]}
+            label: (
+                dict(self._of_targets[label])
+                | traffic.get(label, NO_TRAFFIC)._asdict()
+                | {
+                    "usd": usd.get(label, 0.0),
+                    "unpriced": self.spending.unpriced_of[label],
+                }
+            )
             for label in self._of_targets.keys() | traffic.keys()
         }
 
     def report(
         self, histograms: Histograms, traffic: Mapping[str, Traffic] = NOTHING_SENT, **others: Any
     ) -> ProgressReport:
-        """Return the next report. `histograms` and `traffic` are those of the recorder. `others` are further fields."""
-        times_us, self._times_us = self._times_us, {}
+        """Return the next report. `histograms` and `traffic` are those of the recorder. `others`
+        are further fields.
+        """
+        times_us = self._times_us
+        self._times_us = {}
         failed: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for (target, step), turns in self._failed.items():
             for key in (self._awaited.get(step), *self._headlines[step]):
@@ -257,9 +312,12 @@ class ProgressCounter:
 
 
 def _add_times(
-    times_us: dict[LiveMetricKey, list[int]], wait: tuple[LiveMetricKey, int] | None, turn: TurnObservation
+    times_us: dict[LiveMetricKey, list[int]],
+    wait: tuple[LiveMetricKey, int] | None,
+    turn: TurnObservation,
 ) -> list[LiveMetricKey]:
-    """Add the first delta's latency, and the values and uncertainties of a successful turn's headline metrics.
+    """Add the first delta's latency, and the values and uncertainties of a successful turn's
+    headline metrics.
 
     Return the keys of these metrics.
     """
@@ -269,9 +327,12 @@ def _add_times(
     for metric, value, bound in JUDGED.get(turn.measured_from or "", ()):
         if metric.end not in turn.instants:  # true of most metrics of a turn, and a faster check
             continue
-        if metric.name in TRANSCRIPT_METRICS and (wait is None or wait[0].metric not in TRANSCRIPT_METRICS):
+        if metric.name in TRANSCRIPT_METRICS and (
+            wait is None or wait[0].metric not in TRANSCRIPT_METRICS
+        ):
             continue  # a turn with a reply
-        value_ns, bound_ns = turn.value(metric), turn.bound_ns(metric)
+        value_ns = turn.value(metric)
+        bound_ns = turn.bound_ns(metric)
         if value_ns is not None and bound_ns is not None:
             times_us.setdefault(value, []).append(value_ns // NS_PER_US)
             times_us.setdefault(bound, []).append(bound_ns // NS_PER_US)
@@ -280,8 +341,11 @@ def _add_times(
 
 
 def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
-    """Return the key and the latency of a turn's first delta, or of its transcript; None if neither was received."""
-    instants, measured_from = turn.instants, turn.measured_from
+    """Return the key and the latency of a turn's first delta, or of its transcript; None if
+    neither was received.
+    """
+    instants = turn.instants
+    measured_from = turn.measured_from
     if measured_from is None:
         return None
     first = awaited(instants)
@@ -289,37 +353,50 @@ def _wait_us(turn: TurnObservation) -> tuple[LiveMetricKey, int] | None:
         return None
     instant, metric = first
     of_transcript = metric in TRANSCRIPT_METRICS  # its metrics begin at an instant of their own
-    wait_ns = turn.value(CATALOGUE[metric]) if of_transcript else instants[instant] - instants[measured_from]
-    return None if wait_ns is None else (LiveMetricKey(WAIT, metric, measured_from), wait_ns // NS_PER_US)
+    wait_ns = (
+        turn.value(CATALOGUE[metric])
+        if of_transcript
+        else instants[instant] - instants[measured_from]
+    )
+    return (
+        None
+        if wait_ns is None
+        else (LiveMetricKey(WAIT, metric, measured_from), wait_ns // NS_PER_US)
+    )
 
 
 NO_TERMS = PricingTerms()
 
 
 class CostMeter:
-    """A meter of the cost of one process: of responses when they are done, and of minutes as they pass.
+    """A meter of the cost of one process: of responses when they are done, and of minutes as they
+    pass.
 
     `table` are the prices by model. `terms` are the pricing terms by the target's label.
     """
 
     def __init__(self, table: Mapping[str, Prices], terms: Mapping[str, PricingTerms]) -> None:
-        self._table, self._terms = table, terms
+        self._table = table
+        self._terms = terms
         self._tariffs: dict[tuple[str, BilledModel], TurnPricing] = {}
         self._open: Counter[tuple[str, float]] = Counter()
         """The number of open sessions, by target and price per minute."""
         self._opened_ns: Counter[tuple[str, float]] = Counter()
-        """The sum of the instants at which the open sessions were opened, by target and price per minute."""
+        """The sum of the instants at which the open sessions were opened, by target and price
+        per minute."""
         self._usd: defaultdict[str, float] = defaultdict(float)
         """The cost of each target, without the minutes of open sessions."""
         self.unpriced_of: Counter[str] = Counter()
         """The number of responses of each target that have token usage but no known cost."""
         self.unknown_models: set[str] = set()
 
-    def add(self, target: str, model: str | None, usage: TokenUsage, backend: str | None = None) -> None:
+    def add(
+        self, target: str, model: str | None, usage: TokenUsage, backend: str | None = None
+    ) -> None:
         """Add the cost of a response that is done.
 
-        `model` and `backend` are the models of the session and of its backend, as the service reported them; None if it
-        reported none.
+        `model` and `backend` are the models of the session and of its backend, as the service
+        reported them; None if it reported none.
         """
         tariff = self._tariff(target, token_model(self._terms_of(target), model, backend))
         if tariff.prices is not None and not tariff.prices.of_tokens:
@@ -333,7 +410,9 @@ class CostMeter:
             self._usd[target] += usage_usd(tariff.prices, usage)
 
     def add_audio(self, target: str, model: str | None, audio_ns: int) -> None:
-        """Add the audio of a turn, in a session that only transcribes and so is billed by the minute of audio."""
+        """Add the audio of a turn, in a session that only transcribes and so is billed by the
+        minute of audio.
+        """
         tariff = self._tariff(target, BilledModel(model))
         if tariff.prices is None or tariff.prices.of_tokens:
             self.unpriced_of[target] += 1
@@ -342,7 +421,9 @@ class CostMeter:
             self._usd[target] += tariff.prices.usd_per_minute * audio_ns / NS_PER_MINUTE
 
     def open(self, target: str, model: str | None, opened_ns: int) -> None:
-        """Count the minutes of a session from `opened_ns` on, if sessions with this model are billed by the minute."""
+        """Count the minutes of a session from `opened_ns` on, if sessions with this model are
+        billed by the minute.
+        """
         if prices := self._minute_prices(target, model):
             usd_per_minute = prices.usd_per_minute
             self._open[target, usd_per_minute] += 1
@@ -359,8 +440,9 @@ class CostMeter:
     ) -> None:
         """Add the cost of the minutes of a session that has ended.
 
-        `billed_ns` is the billable duration that the service reported, and `paused_ns` the part of it in standby. If
-        the service reported none, the duration is that from `opened_ns` to `ended_ns`.
+        `billed_ns` is the billable duration that the service reported, and `paused_ns` the part of
+        it in standby. If the service reported none, the duration is that from `opened_ns` to
+        `ended_ns`.
         """
         if prices := self._minute_prices(target, model):
             self._open[target, prices.usd_per_minute] -= 1
@@ -377,7 +459,9 @@ class CostMeter:
         return sum(self.usd_of_targets(now_ns).values())
 
     def usd_of_targets(self, now_ns: int) -> dict[str, float]:
-        """Return the cost of each target that has one, until an instant, including the minutes of open sessions."""
+        """Return the cost of each target that has one, until an instant, including the minutes
+        of open sessions.
+        """
         spent = self._usd.copy()
         for (target, usd_per_minute), count in self._open.items():
             open_ns = count * now_ns - self._opened_ns[target, usd_per_minute]
@@ -408,7 +492,14 @@ def over_budget(budget_usd: float | None, usd: float) -> str:
 def unknown_price(spending: CostMeter) -> str:
     """Return a line that states why the budget cannot be enforced, and what to do."""
     if not spending.unknown_models:
-        return "--budget cannot be enforced, because the service's token counts cannot be read: omit --budget"
+        return (
+            "--budget cannot be enforced, because the service's token counts cannot be read: omit"
+            " --budget"
+        )
     names = ", ".join(sorted(filter(None, spending.unknown_models)))
-    cause = f"no price of {names} is known" if names else "the service names no model, so no price is known"
+    cause = (
+        f"no price of {names} is known"
+        if names
+        else "the service names no model, so no price is known"
+    )
     return f"--budget cannot be enforced, because {cause}: {GIVE_PRICES}"

@@ -1,4 +1,6 @@
-"""The sessions of one process: their records, and the decision after each result whether the run continues."""
+"""The sessions of one process: their records, and the decision after each result whether the run
+continues.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from bench.catalogue.metrics import CATALOGUE, awaited
 from bench.catalogue.outcomes import is_own_limit, outcome_class
 from bench.files.sanitize import escape_control
 from bench.load.execution.progress import ProgressCounter, over_budget, unknown_price
-from bench.load.execution.target_state import MAX_INITIAL_FAILURES, RefusedCall, TargetState, refusal_of, was_opened
+from bench.load.execution.target_state import (
+    MAX_INITIAL_FAILURES,
+    RefusedCall,
+    TargetState,
+    refusal_of,
+    was_opened,
+)
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, StopRequested
 from bench.load.planning.locust_entries import NOT_STARTED, metric_entry
 from bench.load.planning.run_options import Options
@@ -37,8 +45,8 @@ Fire = Callable[..., None]
 class LocustCallbacks:
     """The part of a run's machinery that its sessions use.
 
-    `lifecycle` is the state of the run; sessions only read it. `apply` passes an event to the lifecycle and executes
-    the actions that follow. `fire` adds an entry to Locust's dashboard.
+    `lifecycle` is the state of the run; sessions only read it. `apply` passes an event to the
+    lifecycle and executes the actions that follow. `fire` adds an entry to Locust's dashboard.
     """
 
     lifecycle: RunLifecycle
@@ -49,8 +57,8 @@ class LocustCallbacks:
 class SessionRegistry:
     """The sessions of one process.
 
-    `target_count` is the number of targets, and so of sessions in a pair. `hide` is a function that removes secrets
-    from a text. `active` are the greenlets of open calls.
+    `target_count` is the number of targets, and so of sessions in a pair. `hide` is a function that
+    removes secrets from a text. `active` are the greenlets of open calls.
     """
 
     def __init__(
@@ -65,8 +73,13 @@ class SessionRegistry:
         hide: Callable[[str], str],
     ) -> None:
         self.locust_metrics = options.locust_metrics
-        self._spool, self._recorder, self._options, self._target_count = spool, recorder, options, target_count
-        self.progress, self.callbacks, self.redact = progress, callbacks, hide
+        self._spool = spool
+        self._recorder = recorder
+        self._options = options
+        self._target_count = target_count
+        self.progress = progress
+        self.callbacks = callbacks
+        self.redact = hide
         self.active: set[gevent.Greenlet] = set()
         self.meetings = Meetings()
         self.has_log_failed = False
@@ -88,8 +101,8 @@ class SessionRegistry:
     ) -> RunListener:
         """Start the record of a session, with an event log if `labels` require one.
 
-        `planned_events` are the numbers of the script's interruptions, sounds and expectations. `planned` are the
-        instants of the planned start.
+        `planned_events` are the numbers of the script's interruptions, sounds and expectations.
+        `planned` are the instants of the planned start.
         """
         log = None
         if self.has_log_failed:
@@ -103,12 +116,15 @@ class SessionRegistry:
         if log is None:
             timeline = Timeline(start, script.dialect, reply_format=script.output_format.name)
         else:
-            timeline = LoggedTimeline(start, script.dialect, log=log, about=about(self._spool.run_id, labels, script))
+            timeline = LoggedTimeline(
+                start, script.dialect, log=log, about=about(self._spool.run_id, labels, script)
+            )
         return RunListener(record, timeline, state, self, log)
 
     def enforce_budget(self) -> None:
         """End the run if its budget is spent, or if there is a budget and the cost is unknown."""
-        budget_usd, spending = self._options.budget_usd, self.progress.spending
+        budget_usd = self._options.budget_usd
+        spending = self.progress.spending
         if budget_usd is None or self.callbacks.lifecycle.is_spent:
             return
         if spending.unpriced:
@@ -116,24 +132,37 @@ class SessionRegistry:
         elif reason := over_budget(budget_usd, spending.usd_at(monotonic_ns())):
             self.callbacks.apply(StopRequested(reason, spent=True))
 
-    def on_session_ended(self, target_state: TargetState, session: SessionObservation) -> ConnectError | None:
-        """Count a session that has ended. If all of the target's first sessions failed, end the run.
+    def on_session_ended(
+        self, target_state: TargetState, session: SessionObservation
+    ) -> ConnectError | None:
+        """Count a session that has ended. If all of the target's first sessions failed, end the
+        run.
 
         Return the error if the service refused the session; otherwise None.
         """
-        hopeless, hide = target_state.is_hopeless, self.redact  # the outcome, too, contains a code from the service
+        # the outcome, too, contains a code from the service
+        hopeless = target_state.is_hopeless
+        hide = self.redact
         if not target_state.count_session(session, monotonic_ns()):
             return None
-        error = ConnectError(hide(session.outcome), escape_control(hide(detail_text(session.outcome, session.detail))))
+        error = ConnectError(
+            hide(session.outcome),
+            escape_control(hide(detail_text(session.outcome, session.detail))),
+        )
         if target_state.is_hopeless and not hopeless:
             where = f" to {target_state.label}" if self._target_count > 1 else ""
-            failed = f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the last: {error}"
+            failed = (
+                f"{MAX_INITIAL_FAILURES} sessions{where} failed to open and none succeeded; the"
+                f" last: {error}"
+            )
             self.callbacks.apply(StopRequested(failed))
         return None if is_own_limit(session.outcome) else error
 
 
 class RunListener:
-    """A `bench.session.session_io.SessionListener` that records the events of a session, and then passes them on."""
+    """A `bench.session.session_io.SessionListener` that records the events of a session, and
+    then passes them on.
+    """
 
     def __init__(
         self,
@@ -143,12 +172,19 @@ class RunListener:
         sessions: SessionRegistry,
         log: EventLog | None = None,
     ) -> None:
-        self.timeline, self.log = timeline, log
-        self._record, self._target_state, self._sessions = record, target_state, sessions
-        self.connected, self.sent, self.turn_started = record.connected, record.sent, record.turn_started
-        self.received, self.received_deltas = record.received, record.received_deltas
+        self.timeline = timeline
+        self.log = log
+        self._record = record
+        self._target_state = target_state
+        self._sessions = sessions
+        self.connected = record.connected
+        self.sent = record.sent
+        self.turn_started = record.turn_started
+        self.received = record.received
+        self.received_deltas = record.received_deltas
         self.on_turn: Callable[[TurnObservation], None] | None = None
-        """A function that receives each turn before all other receivers. The session's call sets it."""
+        """A function that receives each turn before all other receivers. The session's call sets
+        it."""
         self.refusal: RefusedCall | None = None
         """The refusal of the session; None before its end, or if it was not refused."""
         self._opened = self._ended = False
@@ -162,19 +198,28 @@ class RunListener:
             self._target_state.session_opened(session.start_ns)
 
     def turn_ended(self, turn: TurnObservation) -> None:
-        """Pass a turn that has ended to its record, the pacer of starts, Locust's dashboard and the progress."""
+        """Pass a turn that has ended to its record, the pacer of starts, Locust's dashboard and
+        the progress.
+        """
         self.on_opened()  # unknown before, if the start is pipelined
         if self.on_turn is not None:
             self.on_turn(turn)
-        sessions, labels = self._sessions, self._record.labels
+        sessions = self._sessions
+        labels = self._record.labels
         self._record.turn_ended(turn)  # first, so that it is recorded even if something below fails
         self._target_state.turn_ended(turn)
-        show_turn(sessions.callbacks.fire, labels.script, turn, sessions.redact, sessions.locust_metrics)
+        show_turn(
+            sessions.callbacks.fire, labels.script, turn, sessions.redact, sessions.locust_metrics
+        )
         measured = self._record.phase == MEASURED
-        sessions.progress.turn_ended(self._target_state.label, labels.script, turn, measured=measured)
+        sessions.progress.turn_ended(
+            self._target_state.label, labels.script, turn, measured=measured
+        )
         facts = self.timeline.facts
         if not facts.is_answered:
-            sessions.progress.spending.add_audio(self._target_state.label, facts.model, turn.input_audio_ns)
+            sessions.progress.spending.add_audio(
+                self._target_state.label, facts.model, turn.input_audio_ns
+            )
             sessions.enforce_budget()
 
     def meet(self, turn: PreparedTurn, now_ns: int) -> Meeting:
@@ -183,24 +228,32 @@ class RunListener:
 
     def usage_reported(self, usage: TokenUsage) -> None:
         facts = self.timeline.facts
-        self._sessions.progress.spending.add(self._target_state.label, facts.model, usage, facts.backend_model)
+        self._sessions.progress.spending.add(
+            self._target_state.label, facts.model, usage, facts.backend_model
+        )
         self._sessions.enforce_budget()
 
     def may_request(self) -> bool:
         return not self._sessions.callbacks.lifecycle.is_spent
 
     def session_ended(self) -> None:
-        """Pass the ended session to its record, the progress, and the dashboard. A second call has no effect."""
+        """Pass the ended session to its record, the progress, and the dashboard. A second call
+        has no effect.
+        """
         if self._ended:
             return
         self._ended = True
         self.on_opened()
-        session, sessions = self.timeline.session(), self._sessions
+        session = self.timeline.session()
+        sessions = self._sessions
         self._record.session_ended(session)
-        sessions.progress.session_ended(self._target_state.label, session, opened=was_opened(session))
+        sessions.progress.session_ended(
+            self._target_state.label, session, opened=was_opened(session)
+        )
         problem = sessions.on_session_ended(self._target_state, session)
         self.refusal = refusal_of(session, monotonic_ns(), any_opened=self._target_state.opened > 0)
-        labels, fire = self._record.labels, sessions.callbacks.fire
+        labels = self._record.labels
+        fire = sessions.callbacks.fire
         show_session(fire, labels.target, labels.script, session, problem, sessions.redact)
         if self.log is not None:
             self.log.close()
@@ -208,21 +261,30 @@ class RunListener:
         self.on_turn = None  # a reference cycle would wait for the garbage collector
 
 
-# Locust's statistics are only a dashboard, because results come from the run folder. They have an entry per turn, per
-# metric of a turn (--locust-metrics), per connect, and per session with turns that did not start.
+# Locust's statistics are only a dashboard, because results come from the run folder. They have an
+# entry per turn, per metric of a turn (--locust-metrics), per connect, and per session with turns
+# that did not start.
 
 
 class TurnError(Exception):
-    """A turn that did not succeed, as an error in Locust's statistics. Its text is the outcome of the turn."""
+    """A turn that did not succeed, as an error in Locust's statistics. Its text is the outcome
+    of the turn.
+    """
 
 
 def show_turn(
-    fire: Fire, script: str, turn: TurnObservation, hide: Callable[[str], str], metrics: Sequence[str] = ()
+    fire: Fire,
+    script: str,
+    turn: TurnObservation,
+    hide: Callable[[str], str],
+    metrics: Sequence[str] = (),
 ) -> None:
-    """Add a turn to Locust's dashboard, with the time to its first delta; to its end if it received no delta.
+    """Add a turn to Locust's dashboard, with the time to its first delta; to its end if it received
+    no delta.
 
-    Also add an entry for each of the `metrics` that the turn has. If the turn failed, the entry of a metric that had
-    begun is a failure, too. A turn is not added if it is unfinished because the run ended.
+    Also add an entry for each of the `metrics` that the turn has. If the turn failed, the entry of
+    a metric that had begun is a failure, too. A turn is not added if it is unfinished because the
+    run ended.
     """
     kind = outcome_class(turn.outcome)
     if kind == "unfinished":
@@ -254,8 +316,8 @@ def show_session(
 ) -> None:
     """Add a session to Locust's dashboard: its connection, and its turns that were not started.
 
-    Turns that were not started count as failed. Therefore, if no turn of a run started, the run ends like a run in
-    which turns failed.
+    Turns that were not started count as failed. Therefore, if no turn of a run started, the run
+    ends like a run in which turns failed.
     """
     waited_ns = session.value(CATALOGUE["connect_total"])
     if waited_ns is not None or error is not None:
@@ -268,7 +330,14 @@ def show_session(
         _fire(fire, script, NOT_STARTED, 0.0, TurnError(message))
 
 
-def _fire(fire: Fire, kind: str, name: str, waited_ms: float, error: Exception | None, response_bytes: int = 0) -> None:
+def _fire(
+    fire: Fire,
+    kind: str,
+    name: str,
+    waited_ms: float,
+    error: Exception | None,
+    response_bytes: int = 0,
+) -> None:
     fire(
         request_type=kind,
         name=name,

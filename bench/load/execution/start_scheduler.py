@@ -1,8 +1,8 @@
 """The start of a pair of sessions. A pair starts when the pacers of all its targets allow it.
 
-In an open loop, a pair also needs a call. At the instant at which a call arrives, an idle user takes it. If no user is
-idle, the call is blocked. A user takes its next call only when its sessions have ended. Calls do not queue (a loss
-system, Erlang 1917).
+In an open loop, a pair also needs a call. At the instant at which a call arrives, an idle user
+takes it. If no user is idle, the call is blocked. A user takes its next call only when its sessions
+have ended. Calls do not queue (a loss system, Erlang 1917).
 """
 
 from __future__ import annotations
@@ -25,34 +25,42 @@ from bench.transport.loop_monitor import LoopMonitor
 
 PROBE_POLL_S = 0.05
 TURN_S = 0.001
-MAX_SLEEP_S, IDLE_SLEEP_S = 0.5, 0.25
-"""The longest sleeps of a waiting pair and of idle users: meanwhile, the run may end, or the wait may change."""
+MAX_SLEEP_S = 0.5
+IDLE_SLEEP_S = 0.25
+"""The longest sleeps of a waiting pair and of idle users: meanwhile, the run may end, or the
+wait may change."""
 
 
 class PairStart(NamedTuple):
-    """The start of a pair: the intended instant, and the instant that the pacers have recorded, which may be later."""
+    """The start of a pair: the intended instant, and the instant that the pacers have recorded,
+    which may be later.
+    """
 
     intended_ns: int
     taken_ns: int
 
 
 class StartScheduler:
-    """A scheduler that starts the pairs of one process one by one. `ending` returns True if no more may start."""
+    """A scheduler that starts the pairs of one process one by one. `ending` returns True if no
+    more may start.
+    """
 
     def __init__(self, target_states: Sequence[TargetState], ending: Callable[[], bool]) -> None:
-        self._target_states, self._ending = target_states, ending
+        self._target_states = target_states
+        self._ending = ending
         self._start_lock = BoundedSemaphore()
         """A lock. The pair that starts next holds it until it has started."""
         self._due_ns = 0
         """The instant at which the next pair may start; 0 if no pair waits for such an instant."""
         self._polls = 0
-        """The number of times that the event loop had polled its sockets when the last pair started."""
+        """The number of times that the event loop had polled its sockets when the last pair
+        started."""
 
     def acquire(self, requested_ns: int) -> PairStart | None:
         """Wait until a pair may start, and return its start. Return None if the run ends before.
 
-        Pairs start in the order of their requests. `requested_ns` is the requested instant. The intended start is the
-        first instant, at `requested_ns` or later, that the pacers allow.
+        Pairs start in the order of their requests. `requested_ns` is the requested instant. The
+        intended start is the first instant, at `requested_ns` or later, that the pacers allow.
         """
         # One by one, so that the pacers know this start before the next pair requests one.
         with self._start_lock:
@@ -62,7 +70,8 @@ class StartScheduler:
                     gevent.sleep(PROBE_POLL_S)
                     requested_ns = due_ns = monotonic_ns()
                     continue
-                intended_ns, due_ns = earliest_ns(self._pacers, requested_ns), earliest_ns(self._pacers, due_ns)
+                intended_ns = earliest_ns(self._pacers, requested_ns)
+                due_ns = earliest_ns(self._pacers, due_ns)
                 if due_ns > monotonic_ns():
                     self._due_ns = due_ns
                     try:
@@ -77,7 +86,9 @@ class StartScheduler:
         return None
 
     def _yield_to_loop(self) -> None:
-        """Let the event loop poll its sockets: it polls none while a session is opened (a millisecond or more)."""
+        """Let the event loop poll its sockets: it polls none while a session is opened (a
+        millisecond or more).
+        """
         watch = LoopMonitor.of_hub()
         while watch.polls == self._polls:
             gevent.sleep(TURN_S)
@@ -99,7 +110,9 @@ class StartScheduler:
 
 @dataclass(eq=False, slots=True)
 class IdleUser:
-    """A user that waits for a call, and the result that it waits for. It is compared by identity, as users are."""
+    """A user that waits for a call, and the result that it waits for. It is compared by
+    identity, as users are.
+    """
 
     user: Caller
     call: AsyncResult = field(default_factory=AsyncResult)
@@ -108,9 +121,10 @@ class IdleUser:
 class CallDispatcher:
     """A dispatcher that distributes the calls of one process to its users.
 
-    `instants_ns` are the instants at which calls arrive, on CLOCK_MONOTONIC, in increasing order. `max_calls` is the
-    maximum number of calls to distribute. `arrived` is called for each call, with True if the call is blocked. `ended`
-    is called when no more calls can arrive. `ending` is a function that returns True if the run is ending.
+    `instants_ns` are the instants at which calls arrive, on CLOCK_MONOTONIC, in increasing order.
+    `max_calls` is the maximum number of calls to distribute. `arrived` is called for each call,
+    with True if the call is blocked. `ended` is called when no more calls can arrive. `ending` is a
+    function that returns True if the run is ending.
     """
 
     def __init__(
@@ -122,13 +136,17 @@ class CallDispatcher:
         ended: Callable[[], None],
         ending: Callable[[], bool],
     ) -> None:
-        self._instants_ns, self._left = instants_ns, max_calls
-        self._arrived, self._ended, self._ending = arrived, ended, ending
+        self._instants_ns = instants_ns
+        self._left = max_calls
+        self._arrived = arrived
+        self._ended = ended
+        self._ending = ending
         self._idle: deque[IdleUser] = deque()
         self._early: deque[int] = deque()
         """Calls that arrived before all users were ready, and that wait for a user."""
         self._arrived_users: dict[int, Caller] = {}
-        """The users that are ready, by identity. They are not compared, because users may define equality."""
+        """The users that are ready, by identity. They are not compared, because users may define
+        equality."""
         self._users = math.inf
         """The number of users; infinite as long as it is unknown."""
         self._exhausted = False
@@ -138,7 +156,9 @@ class CallDispatcher:
         gevent.spawn(self._dismiss)
 
     def next_call(self, user: Caller) -> int | None:
-        """Wait for a call. Return the instant at which it arrived; None if the run ends or the user must leave."""
+        """Wait for a call. Return the instant at which it arrived; None if the run ends or the
+        user must leave.
+        """
         if self._ending() or user.is_leaving():
             return None
         self._arrived_users[id(user)] = user
@@ -163,15 +183,19 @@ class CallDispatcher:
         return self._exhausted and not self._early and not self._calls_handed_out
 
     def close(self) -> None:
-        """Count the calls that still wait for a user as not blocked. Call this when the run has ended."""
+        """Count the calls that still wait for a user as not blocked. Call this when the run has
+        ended.
+        """
         while self._early:
             self._early.popleft()
             self._arrived(False)
 
     def expect_users(self, count: int) -> None:
-        """Set the number of users. When they are ready, block waiting calls; from then on, a call without an idle user.
+        """Set the number of users. When they are ready, block waiting calls; from then on, a call
+        without an idle user.
 
-        Before that, no call is blocked: the greenlet of a user, who is a free slot, may not run yet.
+        Before that, no call is blocked: the greenlet of a user, who is a free slot, may not run
+        yet.
         """
         self._users = count
         self._block_early()

@@ -1,9 +1,11 @@
 """The instants and columns that the turns and sessions of a script can never have.
 
-They are derived from the plan alone. Metrics are computed from instants and columns (`Metric.columns`). Therefore it is
-known before the first paid call which metrics cannot be measured. Only what is certain is listed: a service may speak
-although text was requested, but it cannot report the end of speech of a text turn. In two cases, nothing is known: a
-task in Python chooses its steps in each session, and a script that sends raw service events may change any setting.
+They are derived from the plan alone. Metrics are computed from instants and columns
+(`Metric.columns`). Therefore it is known before the first paid call which metrics cannot be
+measured. Only what is certain is listed: a service may speak although text was requested, but it
+cannot report the end of speech of a text turn. In two cases, nothing is known: a task in Python
+chooses its steps in each session, and a script that sends raw service events may change any
+setting.
 """
 
 from __future__ import annotations
@@ -15,20 +17,29 @@ from typing import Any
 from bench.catalogue.columns import TURN_INSTANTS
 from bench.observe.turn_observation import RECEIVED, UNREPORTED
 from bench.plan.compiled_script import CompiledScript
-from bench.plan.prepared import PreparedEvent, PreparedInterruption, PreparedScript, PreparedSound, PreparedTurn
+from bench.plan.prepared import (
+    PreparedEvent,
+    PreparedInterruption,
+    PreparedScript,
+    PreparedSound,
+    PreparedTurn,
+)
 from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.settings import ONLY_TRANSCRIPT
 
 UNNAMED = "the service sends no turn events, so only audio is measured"
 
-UNREPORTED_INPUT = "the service reports neither commits nor the start of a reply, and truncates nothing"
+UNREPORTED_INPUT = (
+    "the service reports neither commits nor the start of a reply, and truncates nothing"
+)
 
 
 @dataclass(frozen=True)
 class MissingFeature:
     """A condition under which a turn lacks the instants and columns `names`, and its reason.
 
-    The name `turn_type:…`, with one of `bench.catalogue.metrics.TURN_TYPES`, means that it has no such turns.
+    The name `turn_type:…`, with one of `bench.catalogue.metrics.TURN_TYPES`, means that it has no
+    such turns.
     """
 
     names: Sequence[str]
@@ -47,26 +58,75 @@ def _sounds(script: PreparedScript) -> bool:
     return any(isinstance(step, PreparedSound) for step in script.steps)
 
 
-SPOKEN = ("speech_start", "speech_end", "committed", "input_transcribed", "speech_started", "speech_stopped", "cut_off")
-SAID = ("first_audio", "first_audible", "first_transcript", "transcript_done", "answer_audio", "answer_audible")
+SPOKEN = (
+    "speech_start",
+    "speech_end",
+    "committed",
+    "input_transcribed",
+    "speech_started",
+    "speech_stopped",
+    "cut_off",
+)
+SAID = (
+    "first_audio",
+    "first_audible",
+    "first_transcript",
+    "transcript_done",
+    "answer_audio",
+    "answer_audible",
+)
 OF_CALLS = (
-    *("function_call_added", "function_call_done", "answer_request_sent", "function_audible"),
-    *("delegations", "turn_type:function_calls"),
+    "function_call_added",
+    "function_call_done",
+    "answer_request_sent",
+    "function_audible",
+    "delegations",
+    "turn_type:function_calls",
 )
 OF_MCP = ("mcp_call_started", "mcp_call_ended", "mcp_calls", "mcp_execution_ns", "mcp_call_failed")
 NO_SERVERS = "the script has no MCP servers (`mcp_servers`)"
 OF_BARGE_IN = (
-    *("barge_in", "barge_in_detected", "barge_in_silent", "barge_in_last_audio", "barge_in_response_done"),
-    *("overlap_ns", "truncate_sent", "truncated", "turn_type:after_truncation"),
+    "barge_in",
+    "barge_in_detected",
+    "barge_in_silent",
+    "barge_in_last_audio",
+    "barge_in_response_done",
+    "overlap_ns",
+    "truncate_sent",
+    "truncated",
+    "turn_type:after_truncation",
 )
 
 OF_REPLIES = (
-    *("response_created", "first_text", *SAID, "last_audible", "last_audio", "audio_done", "response_done"),
-    *("audio_speed", "stall_duration_ns", "stall_count", "preamble", "cut_off", "context_tokens", "false_reply"),
-    *("context_cached_tokens", "dead_air_ns", "reply_word_errors", "reply_words", "reply_characters"),
-    *("task_success", *OF_CALLS),
-    *(*OF_BARGE_IN, "yielded", "truncation_correct", "false_yield", "turn_type:after_interruption"),
-    *("turn_type:filler", "late_audio_ns", "unplayed_audio_ns"),
+    "response_created",
+    "first_text",
+    *SAID,
+    "last_audible",
+    "last_audio",
+    "audio_done",
+    "response_done",
+    "audio_speed",
+    "stall_duration_ns",
+    "stall_count",
+    "preamble",
+    "cut_off",
+    "context_tokens",
+    "false_reply",
+    "context_cached_tokens",
+    "dead_air_ns",
+    "reply_word_errors",
+    "reply_words",
+    "reply_characters",
+    "task_success",
+    *OF_CALLS,
+    *OF_BARGE_IN,
+    "yielded",
+    "truncation_correct",
+    "false_yield",
+    "turn_type:after_interruption",
+    "turn_type:filler",
+    "late_audio_ns",
+    "unplayed_audio_ns",
 )
 
 MISSING_FEATURES = (
@@ -78,14 +138,17 @@ MISSING_FEATURES = (
     MissingFeature(
         ("transcription_speed",),
         lambda _, turn: turn.plan.output != ONLY_TRANSCRIPT or bool(turn.speech),
-        "the script has no recording that is sent all at once to a session that only transcribes (`paced`)",
+        "the script has no recording that is sent all at once to a session that only transcribes"
+        " (`paced`)",
     ),
     MissingFeature(
         ("speech_start", "speech_end", "transcript_lag_ns", "transcript_lag_max_ns"),
         lambda _, turn: turn.kind == "audio" and not turn.speech,
         "the recordings are sent all at once (`paced`)",
     ),
-    MissingFeature(SPOKEN, lambda _, turn: turn.kind != "audio", "the script has no voice turn (`audio`)"),
+    MissingFeature(
+        SPOKEN, lambda _, turn: turn.kind != "audio", "the script has no voice turn (`audio`)"
+    ),
     MissingFeature(
         ("speech_started", "speech_stopped", "vad_splits", "cut_off"),
         lambda _, turn: not turn.plan.vad and turn.plan.turn_source is not SOUND,
@@ -98,8 +161,14 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         (
-            *("first_input_transcript", "input_transcribed", "input_transcript_deltas", "input_word_errors"),
-            *("input_words", "input_characters", "transcript_lag_ns", "transcript_lag_max_ns"),
+            "first_input_transcript",
+            "input_transcribed",
+            "input_transcript_deltas",
+            "input_word_errors",
+            "input_words",
+            "input_characters",
+            "transcript_lag_ns",
+            "transcript_lag_max_ns",
         ),
         lambda _, turn: not turn.plan.transcription_due,
         "the caller's speech is not transcribed (`input_transcription`)",
@@ -125,7 +194,9 @@ MISSING_FEATURES = (
         "the session has no functions (`tools`)",
     ),
     MissingFeature(
-        ("function_execution_ns",), lambda _, turn: not turn.plan.can_call, "the session has no functions (`tools`)"
+        ("function_execution_ns",),
+        lambda _, turn: not turn.plan.can_call,
+        "the session has no functions (`tools`)",
     ),
     MissingFeature(OF_MCP, lambda _, turn: not turn.plan.mcp_servers, NO_SERVERS),
     MissingFeature(
@@ -139,10 +210,19 @@ MISSING_FEATURES = (
         "the script has no `interrupt` step",
     ),
     MissingFeature(
-        ("false_yield", "false_reply"), lambda script, _: not _sounds(script), "the script has no `sound` step"
+        ("false_yield", "false_reply"),
+        lambda script, _: not _sounds(script),
+        "the script has no `sound` step",
     ),
     MissingFeature(
-        ("committed", "vad_splits", "response_created", "truncate_sent", "truncated", "truncation_correct"),
+        (
+            "committed",
+            "vad_splits",
+            "response_created",
+            "truncate_sent",
+            "truncated",
+            "truncation_correct",
+        ),
         lambda _, turn: turn.plan.turn_source is TurnSource.REPLIES,
         UNREPORTED_INPUT,
     ),
@@ -156,7 +236,8 @@ MISSING_FEATURES = (
 
 
 def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[str, Any] | None:
-    """Return the instants and columns that a script's turns and sessions lack, with reasons; None if unknown.
+    """Return the instants and columns that a script's turns and sessions lack, with reasons; None
+    if unknown.
 
     `arrives` is True if calls arrive (open loop).
     """
@@ -165,12 +246,20 @@ def missing_features(compiled_script: CompiledScript, *, arrives: bool) -> dict[
     script = compiled_script.prepare_session(0, 0)
     if any(isinstance(step, PreparedEvent) and step.item is None for step in script.steps):
         return None
-    turns = [{"step": turn.plan.step, "lacks": dict(_of_turn(script, turn))} for turn in script.turns]
-    return {"name": script.name, "turns": turns, "session": dict(_of_session(script, arrives=arrives))}
+    turns = [
+        {"step": turn.plan.step, "lacks": dict(_of_turn(script, turn))} for turn in script.turns
+    ]
+    return {
+        "name": script.name,
+        "turns": turns,
+        "session": dict(_of_session(script, arrives=arrives)),
+    }
 
 
 def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, str]]:
-    """Yield each name that a turn lacks, with its reasons. The caller keeps the last one, so the first comes last."""
+    """Yield each name that a turn lacks, with its reasons. The caller keeps the last one, so the
+    first comes last.
+    """
     for lack in reversed(MISSING_FEATURES):
         if lack.holds(script, turn):
             yield from ((name, lack.reason) for name in lack.names)
@@ -179,7 +268,9 @@ def _of_turn(script: PreparedScript, turn: PreparedTurn) -> Iterator[tuple[str, 
 def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str, str]]:
     detection = script.settings.turn_detection
     if not script.history:
-        yield from dict.fromkeys(("history_start", "history_acked"), "the script has no `history`").items()
+        yield from dict.fromkeys(
+            ("history_start", "history_acked"), "the script has no `history`"
+        ).items()
     if not script.settings.mcp_servers:
         yield "mcp_listed", NO_SERVERS
     if not any(turn.plan.greeting for turn in script.turns):
@@ -192,6 +283,9 @@ def _of_session(script: PreparedScript, *, arrives: bool) -> Iterator[tuple[str,
         ).items()
     if not any(turn.plan.wants_audio for turn in script.turns):
         has_replies = script.settings.output != ONLY_TRANSCRIPT
-        yield "first_audible", "replies are text (`output`)" if has_replies else "the session only transcribes"
+        yield (
+            "first_audible",
+            "replies are text (`output`)" if has_replies else "the session only transcribes",
+        )
     if not arrives:
         yield "call_arrival", "the load has no call arrivals (closed loop)"

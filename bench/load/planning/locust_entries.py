@@ -26,9 +26,11 @@ def check_entries(
     lacking: Iterable[Mapping[str, Any] | None],
     targets: Sequence[str],
 ) -> None:
-    """Raise UsageError if no turn can have one of the `metrics`, or if there are more than MAX_NAMES names.
+    """Raise UsageError if no turn can have one of the `metrics`, or if there are more than
+    MAX_NAMES names.
 
-    `lacking` is what the turns of each script lack (`bench.load.planning.lacking`). `targets` are the labels.
+    `lacking` is what the turns of each script lack (`bench.load.planning.lacking`). `targets` are
+    the labels.
     """
     if not metrics:
         return
@@ -44,13 +46,20 @@ def check_entries(
     for name in metrics:
         reasons = [CATALOGUE[name].lack_reason(lacks) for _, lacks in turns]
         if reasons and all(reasons):
-            raise UsageError(f"--locust-metrics: no turn can have {name}, because {reasons[0]}: name another metric")
+            raise UsageError(
+                f"--locust-metrics: no turn can have {name}, because {reasons[0]}: name another"
+                " metric"
+            )
     steps = {step for step, _ in turns}
     entries = {
-        metric_entry(step, name) for step, lacks in turns for name in metrics if not CATALOGUE[name].lack_reason(lacks)
+        metric_entry(step, name)
+        for step, lacks in turns
+        for name in metrics
+        if not CATALOGUE[name].lack_reason(lacks)
     }
     if (count := len({NOT_STARTED, *targets, *steps, *entries})) > MAX_NAMES:
         raise UsageError(
-            f"--locust-metrics: Locust's statistics would have {count} names ({len(entries)} of metrics), but hosted "
-            f"engines show at most {MAX_NAMES}: name fewer metrics, or use fewer steps"
+            f"--locust-metrics: Locust's statistics would have {count} names ({len(entries)} of"
+            f" metrics), but hosted engines show at most {MAX_NAMES}: name fewer metrics, or use"
+            " fewer steps"
         )

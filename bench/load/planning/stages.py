@@ -49,7 +49,9 @@ class LoadStage(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadSchedule:
-    """A load that begins at the level `start`, and continues with the stages. Levels are in the unit of `kind`."""
+    """A load that begins at the level `start`, and continues with the stages. Levels are in the
+    unit of `kind`.
+    """
 
     kind: LoadKind
     start: float
@@ -64,7 +66,9 @@ class LoadSchedule:
         return max(self.start, *(stage.target for stage in self.stages))
 
     def parts(self) -> Iterator[tuple[float, float, float, float]]:
-        """Yield each stage as (start in seconds, duration in seconds, level at its start, level at its end)."""
+        """Yield each stage as (start in seconds, duration in seconds, level at its start, level
+        at its end).
+        """
         starts_s = accumulate((stage.duration_s for stage in self.stages), initial=0.0)
         level = self.start
         for start_s, stage in zip(starts_s, self.stages, strict=False):
@@ -83,7 +87,9 @@ class LoadSchedule:
 
 
 def rate_per_s(text: str) -> float | None:
-    """Convert a text such as `30/min` to calls per second. Return None if it is no rate, or exceeds MAX_PER_S."""
+    """Convert a text such as `30/min` to calls per second. Return None if it is no rate, or
+    exceeds MAX_PER_S.
+    """
     match = re.fullmatch(RATE, text.strip(), re.ASCII)
     per_s = float(match[1]) / PER_S[match[2]] if match else -1.0
     return per_s if 0 <= per_s <= MAX_PER_S else None
@@ -103,7 +109,11 @@ class LevelValidator(Validator[LoadLevel]):
 
     def read(self, value: LocatedValue) -> LoadLevel:
         content = value.content()
-        if isinstance(content, int) and not isinstance(content, bool) and 0 <= content <= MAX_SESSIONS:
+        if (
+            isinstance(content, int)
+            and not isinstance(content, bool)
+            and 0 <= content <= MAX_SESSIONS
+        ):
             return LoadLevel("sessions", content)
         per_s = rate_per_s(content) if isinstance(content, str) else None
         if per_s is None:
@@ -131,16 +141,24 @@ class DurationValidator(Validator[float]):
 STAGE: StructOf[tuple[float, LoadLevel]] = StructOf(
     {
         "duration": Field(
-            DurationValidator(), "The time until the target is reached, such as 90s or 2m; 0s: a step.", True
+            DurationValidator(),
+            "The time until the target is reached, such as 90s or 2m; 0s: a step.",
+            True,
         ),
-        "target": Field(LevelValidator(), "An arrival rate, such as 30/min, or a whole number of sessions.", True),
+        "target": Field(
+            LevelValidator(),
+            "An arrival rate, such as 30/min, or a whole number of sessions.",
+            True,
+        ),
     },
     lambda duration, target: (duration, target),
 )
 FILE: StructOf[tuple[LoadLevel, tuple[tuple[float, LoadLevel], ...]]] = StructOf(
     {
         "start": Field(LevelValidator(), "The load at the start; default: none."),
-        "stages": Field(OneOrMore(STAGE), "The stages, in order; the run ends after the last.", True),
+        "stages": Field(
+            OneOrMore(STAGE), "The stages, in order; the run ends after the last.", True
+        ),
     },
     lambda stages, start=None: (start or LoadLevel("sessions", 0), stages),
 )
@@ -151,9 +169,13 @@ def load_schedule(path: Path) -> LoadSchedule:
     value = read_yaml(path, "the file")
     start, stages = FILE.read(value)
     levels = [start, *(target for _, target in stages)]
-    kinds = {level.kind for level in levels if level.value or level.kind == "arrivals"} or {"sessions"}
+    kinds = {level.kind for level in levels if level.value or level.kind == "arrivals"} or {
+        "sessions"
+    }
     if len(kinds) > 1:
-        raise value.refuse("must have either arrival rates, such as 30/min, or numbers of sessions, not both")
+        raise value.refuse(
+            "must have either arrival rates, such as 30/min, or numbers of sessions, not both"
+        )
     staged = tuple(LoadStage(duration_s, target.value) for duration_s, target in stages)
     schedule = LoadSchedule(kinds.pop(), start.value, staged)
     if not schedule.duration_s:

@@ -1,4 +1,6 @@
-"""The workload of a run: the scripts that the users of a Locust file run, and their entries in run.json."""
+"""The workload of a run: the scripts that the users of a Locust file run, and their entries in
+run.json.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,13 @@ NO_SETTINGS: Mapping[str, Any] = {}
 
 Scripts = Mapping[tuple[Any, SessionTask], Script]
 Workload = Mapping[tuple[Any, SessionTask], CompiledScript]
-"""The compiled script of each user class and task. `Scripts` contains them before they are compiled."""
+"""The compiled script of each user class and task. `Scripts` contains them before they are
+compiled."""
 
 
 def drop_classes_without_tasks(environment: Any) -> list[str]:
-    """Apply `--tags` and `--exclude-tags`. Remove classes without a task, whose users would fail without end.
+    """Apply `--tags` and `--exclude-tags`. Remove classes without a task, whose users would fail
+    without end.
 
     Return a notice for each of them. Raise UsageError if no class is left.
     """
@@ -50,18 +54,26 @@ def drop_classes_without_tasks(environment: Any) -> list[str]:
     ]
     if not idle:
         return []
-    chosen = {"--tags": environment.parsed_options.tags, "--exclude-tags": environment.parsed_options.exclude_tags}
+    chosen = {
+        "--tags": environment.parsed_options.tags,
+        "--exclude-tags": environment.parsed_options.exclude_tags,
+    }
     options = " and ".join(f"{flag} {' '.join(tags)}" for flag, tags in chosen.items() if tags)
     environment.user_classes = [user for user in environment.user_classes if user not in idle]
     if not environment.user_classes:
-        raise UsageError(f"{options} leaves no task in {', '.join(user.__name__ for user in idle)}: no call can start")
+        raise UsageError(
+            f"{options} leaves no task in {', '.join(user.__name__ for user in idle)}: no call can"
+            " start"
+        )
     return [f"{user.__name__} gets no users, because {options} leaves it no task" for user in idle]
 
 
 def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scripts:
-    """Return the script of each task of the realtime users. A user made for `environment` rehearses methods.
+    """Return the script of each task of the realtime users. A user made for `environment` rehearses
+    methods.
 
-    Raise ScriptError if a script is invalid, and UsageError if two have the same name, which identifies them in rows.
+    Raise ScriptError if a script is invalid, and UsageError if two have the same name, which
+    identifies them in rows.
     """
     loaded: dict[Path, Script] = {}
     scripts = {}
@@ -71,7 +83,10 @@ def load_scripts(user_classes: Iterable[Any], environment: object = None) -> Scr
         tasks = tasks_of(user)
         setting_names = ", ".join(user.settings())
         if setting_names and all(isinstance(task.does, Path) for task in tasks):
-            raise UsageError(f"{user.__name__} sets {setting_names}, which belongs in its YAML scripts: move it there")
+            raise UsageError(
+                f"{user.__name__} sets {setting_names}, which belongs in its YAML scripts: move it"
+                " there"
+            )
         for task in tasks:
             if isinstance(task.does, Path):
                 path = script_path(user, task, task.does)
@@ -109,13 +124,16 @@ def with_history(scripts: Scripts, history: History) -> Scripts:
 
 
 def workloads_of_targets(scripts: Scripts, targets: Iterable[Target]) -> dict[str, Workload]:
-    """Prepare each target's workload, by its label. Raise UsageError if a script does not suit a target's settings.
+    """Prepare each target's workload, by its label. Raise UsageError if a script does not suit a
+    target's settings.
 
-    If a target prescribes the duration of a chunk, all others have it too, unless the script sets another. A longer
-    chunk delays the end of speech, so the targets could not be compared.
+    If a target prescribes the duration of a chunk, all others have it too, unless the script sets
+    another. A longer chunk delays the end of speech, so the targets could not be compared.
     """
     targets = list(targets)
-    prescribed_ms = (target.dialect.frame_ms for target in targets if target.dialect.frame_ms is not None)
+    prescribed_ms = (
+        target.dialect.frame_ms for target in targets if target.dialect.frame_ms is not None
+    )
     chunk_ms = min(prescribed_ms, default=CHUNK_MS)
     prepared: dict[tuple[Dialect, bytes], Workload] = {}
     workloads = {}
@@ -139,7 +157,8 @@ def encode_workload(
     *,
     chunk_ms: int = CHUNK_MS,
 ) -> Workload:
-    """Prepare the messages of every script. Raise UsageError if a script does not suit the settings.
+    """Prepare the messages of every script. Raise UsageError if a script does not suit the
+    settings.
 
     `session` are settings that replace those of the scripts, and come from `source`, for errors.
     """
@@ -151,7 +170,12 @@ def encode_workload(
 
 
 def _prepared(
-    user: type, script: Script, dialect: Dialect, session: Mapping[str, Any], source: str, chunk_ms: int
+    user: type,
+    script: Script,
+    dialect: Dialect,
+    session: Mapping[str, Any],
+    source: str,
+    chunk_ms: int,
 ) -> CompiledScript:
     try:
         return CompiledScript(with_target_settings(script, session, source), dialect, chunk_ms)
@@ -162,7 +186,9 @@ def _prepared(
 
 
 def mcp_tokens(scripts: Iterable[Script], environ: Mapping[str, str]) -> tuple[Credential, ...]:
-    """Return the access tokens of the MCP servers of all scripts. Raise UsageError if a variable is not set."""
+    """Return the access tokens of the MCP servers of all scripts. Raise UsageError if a variable
+    is not set.
+    """
     tokens = {
         server.authorization_env: variable_secret(
             server.authorization_env,
@@ -178,9 +204,12 @@ def mcp_tokens(scripts: Iterable[Script], environ: Mapping[str, str]) -> tuple[C
 
 
 def longest_turn_s(scripts: Iterable[Script]) -> float:
-    """Return the maximum seconds of an open turn, by recordings and timeouts: the longest wait at the end of a run."""
+    """Return the maximum seconds of an open turn, by recordings and timeouts: the longest wait
+    at the end of a run.
+    """
     longest_s = (
-        max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0) + script.timeouts.turn
+        max((pcm.seconds for turn in script.turns for pcm in turn.recordings), default=0.0)
+        + script.timeouts.turn
         for script in scripts
     )
     return max(longest_s, default=0.0) + SPARE_S
@@ -190,14 +219,17 @@ def script_notices(played: Iterable[Script]) -> list[str]:
     """Return the notices about the scripts that are shown before the results."""
     scripts = {script.name: script for script in played}.values()
     unfilled = (
-        f"{script.name}: text contains ${{{name}}}, but the script has no variables: it is sent unchanged"
+        f"{script.name}: text contains ${{{name}}}, but the script has no variables: it is sent"
+        " unchanged"
         for script in scripts
         for name in unfilled_names(script)
     )
     unchecked = (
-        f"{script.name}: `transcript` cannot be checked, because session.input_transcription is not set"
+        f"{script.name}: `transcript` cannot be checked, because session.input_transcription is"
+        " not set"
         for script in scripts
-        if script.session.input_transcription is None and any(turn.transcript for turn in script.turns)
+        if script.session.input_transcription is None
+        and any(turn.transcript for turn in script.turns)
     )
     return [*unfilled, *unchecked]
 
@@ -210,15 +242,18 @@ def script_facts(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
         for (user, _), compiled_script in workload.items()
     }
     return [
-        facts_of_script(label, scenario, compiled_script) for (label, scenario, _), compiled_script in played.items()
+        facts_of_script(label, scenario, compiled_script)
+        for (label, scenario, _), compiled_script in played.items()
     ]
 
 
 def facts_of_script(target: str, scenario: str, compiled_script: CompiledScript) -> dict[str, Any]:
     """Return the entry of one script in run.json."""
-    script, first = compiled_script.script, compiled_script.prepare_session(0, 0)
+    script = compiled_script.script
+    first = compiled_script.prepare_session(0, 0)
     session = script.session
-    full_duplex, detection = compiled_script.dialect.turn_source is SOUND, session.turn_detection
+    full_duplex = compiled_script.dialect.turn_source is SOUND
+    detection = session.turn_detection
     return {
         "target": target,
         "name": script.name,
@@ -228,7 +263,9 @@ def facts_of_script(target: str, scenario: str, compiled_script: CompiledScript)
         "turns": script.turns_planned,
         "plan": None if script.turns_planned is None else list(map(_planned, first.turns)),
         "think_s": None if script.turns_planned is None else round(script.think_s, 3),
-        "chunk_ms": min((turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None),
+        "chunk_ms": min(
+            (turn.chunk_ns // NS_PER_MS for turn in first.turns if turn.chunk_ns), default=None
+        ),
         "output": _output(first),
         "turn_detection": detection.type if detection else "none",
         "turn_detection_settings": detection.explicit if detection else None,
@@ -262,7 +299,9 @@ def _output(script: PreparedScript) -> str:
 
 
 def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
-    """Return the entry of a target in run.json, without secrets. `per_minute` limits new connections, if given."""
+    """Return the entry of a target in run.json, without secrets. `per_minute` limits new
+    connections, if given.
+    """
     network = target.network_path.network
     return {
         "name": target.label,
@@ -281,7 +320,9 @@ def target_facts(target: Target, per_minute: float | None) -> dict[str, Any]:
         "prices": asdict(target.prices) if target.prices else None,
         "model": target.model,
         "variant_of": target.variant_of,
-        "session": dict(target.session) | ({} if network is None else {"network": network.settings}),
+        "session": (
+            dict(target.session) | ({} if network is None else {"network": network.settings})
+        ),
     }
 
 

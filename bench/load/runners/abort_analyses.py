@@ -1,7 +1,8 @@
 """The interim analyses of a run that stops when a threshold with `abort` fails.
 
-`reports` evaluates the run folder in a child process. An analysis is due after each tenth of the run. While the load
-generator is overloaded, no analysis starts, because latencies may then be those of the load generator.
+`reports` evaluates the run folder in a child process. An analysis is due after each tenth of the
+run. While the load generator is overloaded, no analysis starts, because latencies may then be those
+of the load generator.
 """
 
 from __future__ import annotations
@@ -19,15 +20,25 @@ ANALYSIS = python_command("reports.pages.check", "analyse")
 
 
 def abort_text(plan: AbortEntry, *, has_end: bool) -> str:
-    """Return a line that states which thresholds stop the run. `has_end` is False if the end of the run is unknown."""
-    stopping = f"the run stops early if one of these thresholds fails: {thresholds_text(plan['thresholds'])}"
+    """Return a line that states which thresholds stop the run. `has_end` is False if the end of
+    the run is unknown.
+    """
+    stopping = (
+        "the run stops early if one of these thresholds fails:"
+        f" {thresholds_text(plan['thresholds'])}"
+    )
     if not has_end:
-        return f"{stopping}; but this run has no planned end, so nothing is analysed: add --sessions or --run-time"
+        return (
+            f"{stopping}; but this run has no planned end, so nothing is analysed: add --sessions"
+            " or --run-time"
+        )
     return f"{stopping}; at most {plan['analyses'] - 1} interim analyses"
 
 
 class AbortAnalyses(ChildAnalyses):
-    """The analyses of a run, made one at a time. `stop` ends the run, for a reason. `say` prints a problem."""
+    """The analyses of a run, made one at a time. `stop` ends the run, for a reason. `say` prints
+    a problem.
+    """
 
     def __init__(
         self,
@@ -39,24 +50,39 @@ class AbortAnalyses(ChildAnalyses):
         command: Sequence[str] = ANALYSIS,
     ) -> None:
         super().__init__(stop=stop, say=say)
-        self._folder, self._plan, self._command = folder, plan, command
-        self._tried, self._share, self._known_share = 0, 0.0, 0.0
+        self._folder = folder
+        self._plan = plan
+        self._command = command
+        self._tried = 0
+        self._share = 0.0
+        self._known_share = 0.0
         self._is_late = False
 
     def consider(self, share: float, late: str = "") -> None:
-        """Start an analysis if one is due for the share of the previous call, whose rows are on the disk by now.
+        """Start an analysis if one is due for the share of the previous call, whose rows are on the
+        disk by now.
 
-        `share` is the share of the run that is over. `late` is the text of the failed check if the load generator is
-        overloaded. Then no analysis starts.
+        `share` is the share of the run that is over. `late` is the text of the failed check if the
+        load generator is overloaded. Then no analysis starts.
         """
-        known, self._known_share = self._known_share, share
+        known = self._known_share
+        self._known_share = share
         if late and not self._is_late:
-            self._say(f"the load generator is overloaded ({late}), so thresholds with `abort` are not analysed")
+            self._say(
+                f"the load generator is overloaded ({late}), so thresholds with `abort` are not"
+                " analysed"
+            )
         self._is_late = bool(late)
         due = int(known * self._plan["analyses"])
-        if self._is_late or self._ended or self._running or not self._tried < due < self._plan["analyses"]:
+        if (
+            self._is_late
+            or self._ended
+            or self._running
+            or not self._tried < due < self._plan["analyses"]
+        ):
             return
-        self._tried, self._share = due, known
+        self._tried = due
+        self._share = known
         request = json.dumps({"made": self._plan["made"], "share": known})
         self._start([*self._command, str(self._folder), request])
 

@@ -1,7 +1,8 @@
 """The workers of a master. The master hands each run to those that are connected.
 
-Each worker gets Locust's options and a number. Workers on this host write into the run's spool. Workers on other hosts
-send their data to the master. All workers report their progress once a second.
+Each worker gets Locust's options and a number. Workers on this host write into the run's spool.
+Workers on other hosts send their data to the master. All workers report their progress once a
+second.
 """
 
 from __future__ import annotations
@@ -38,14 +39,18 @@ from bench.record.spool import parts
 
 WORKERS_START_NS = 10 * NS_PER_S
 WORKERS_BEGIN_S = 5.0
-"""The seconds for which the master waits, at the end, for local workers without data, which may open sessions."""
+"""The seconds for which the master waits, at the end, for local workers without data, which may
+open sessions."""
 
 
 class ConnectedWorkers(Workers):
-    """The workers that are connected to a master. They run the sessions, and the master runs none itself."""
+    """The workers that are connected to a master. They run the sessions, and the master runs
+    none itself.
+    """
 
     def __init__(self, leader: Leader) -> None:
-        self._leader, self._runner = leader, leader.runner
+        self._leader = leader
+        self._runner = leader.runner
         self._done: set[str] = set()
         """The workers that have run all their sessions."""
         self._drained: set[str] = set()
@@ -58,7 +63,8 @@ class ConnectedWorkers(Workers):
         """The data received from workers on other hosts, by the worker's number."""
         self._exchanges: dict[str, list[ClockOffset]] = defaultdict(list)
         """The clock offsets that were measured for each worker."""
-        self._disk_is_full, self._ignored_before = False, 0
+        self._disk_is_full = False
+        self._ignored_before = 0
         self._given = messages.secret_options(leader.parsed)
         for kind, on_message in (
             (messages.HERE, self._on_worker_here),
@@ -78,9 +84,9 @@ class ConnectedWorkers(Workers):
     def dismiss(self) -> None:
         """End the workers of `--processes`.
 
-        Otherwise they would wait a minute for the master. Before that, wait until these workers can receive a request
-        to quit. If a worker that is still starting received it, the worker would quit, but continue to start, and never
-        end.
+        Otherwise they would wait a minute for the master. Before that, wait until these workers can
+        receive a request to quit. If a worker that is still starting received it, the worker would
+        quit, but continue to start, and never end.
         """
         processes = self._leader.parsed.processes
         if processes:
@@ -90,28 +96,37 @@ class ConnectedWorkers(Workers):
             self._runner.quit()
 
     def open(self) -> None:
-        """Wait for the expected workers, if Locust limits this wait. Raise UsageError if they are late."""
-        parsed, timeout_s = self._leader.parsed, self._leader.planned.options.worker_timeout_s
+        """Wait for the expected workers, if Locust limits this wait. Raise UsageError if they
+        are late.
+        """
+        parsed = self._leader.parsed
+        timeout_s = self._leader.planned.options.worker_timeout_s
         runners.HEARTBEAT_LIVENESS = math.ceil(timeout_s)  # in heartbeats, one per second
         for client in self._present():  # a worker that connected before has Locust's own limit, 3 s
             self._set_alive(client)
-        expected, longest_s = int(parsed.expect_workers or 0), parsed.expect_workers_max_wait
+        expected = int(parsed.expect_workers or 0)
+        longest_s = parsed.expect_workers_max_wait
         if not longest_s:
             return
         until_ns = monotonic_ns() + int(longest_s * NS_PER_S)
         while len(self._runner.clients.ready) < expected:
             if monotonic_ns() >= until_ns:
                 came = (
-                    f"only {len(self._runner.clients.ready)} of {expected} expected workers connected within "
-                    f"{longest_s} s"
+                    f"only {len(self._runner.clients.ready)} of {expected} expected workers"
+                    f" connected within {longest_s} s"
                 )
                 where = f"{parsed.master_bind_host}:{parsed.master_bind_port}"
-                raise UsageError(f"{came} (--expect-workers-max-wait): can they reach this master, at {where}?")
+                raise UsageError(
+                    f"{came} (--expect-workers-max-wait): can they reach this master, at {where}?"
+                )
             gevent.sleep(0.05)
 
     def advice(self) -> tuple[str, ...]:
-        """Return the notices about the hosts of the workers; none if all workers are on this host."""
-        plan, by_name = self._leader.planned, defaultdict[str, list[WorkerHello]](list)
+        """Return the notices about the hosts of the workers; none if all workers are on this
+        host.
+        """
+        plan = self._leader.planned
+        by_name = defaultdict[str, list[WorkerHello]](list)
         key = messages.trust_key(plan.kind, tls=any(target.tls for target in plan.targets))
         for client in self._present():
             if client in self._hellos:
@@ -125,18 +140,32 @@ class ConnectedWorkers(Workers):
         return tuple(hosts_advice(plan.concurrency, hosts))
 
     def begin(self) -> None:
-        self._done, self._drained, self._members, self._replicas = set(), set(), {}, {}
-        self._disk_is_full, self._ignored_before = False, messages.IGNORED.count
+        self._done = set()
+        self._drained = set()
+        self._members = {}
+        self._replicas = {}
+        self._disk_is_full = False
+        self._ignored_before = messages.IGNORED.count
         vars(self._leader.parsed).update(self._given)
 
     def hand_over(self, folder: Path, slot: WorkerSlot) -> bool:
-        """Hand the run to the connected workers. Workers that connect later do not take part in it."""
-        parsed, planned, document = self._leader.parsed, self._leader.planned, self._leader.run.document
+        """Hand the run to the connected workers. Workers that connect later do not take part in
+        it.
+        """
+        parsed = self._leader.parsed
+        planned = self._leader.planned
+        document = self._leader.run.document
         present = sorted(self._present(), key=self._runner.get_worker_index)
         self._members = {client: number for number, client in enumerate(present)}
         clocks = {client: best(self._exchanges[client]) for client in present}
-        hosts = [self._hellos[client]["host"] if client in self._hellos else "" for client in present]
-        remote = [{"worker": number, "host": host} for number, host in enumerate(hosts) if host != host_name()]
+        hosts = [
+            self._hellos[client]["host"] if client in self._hellos else "" for client in present
+        ]
+        remote = [
+            {"worker": number, "host": host}
+            for number, host in enumerate(hosts)
+            if host != host_name()
+        ]
         document["remote"] = remote
         files.write_document(folder, document)  # the process that closes the run needs their list
         parsed.rtbench_run = {
@@ -146,7 +175,9 @@ class ConnectedWorkers(Workers):
             "host": socket.gethostname(),
             "identity": planned.identity,
             "members": self._members,
-            "clocks": {client: list(offset) for client, offset in clocks.items() if offset is not None},
+            "clocks": {
+                client: list(offset) for client, offset in clocks.items() if offset is not None
+            },
         }
         for name, public in planned.public_settings.items():
             if public is not None and getattr(parsed, name) != public:
@@ -185,7 +216,9 @@ class ConnectedWorkers(Workers):
             self._end_without_workers()
 
     def _end_without_workers(self) -> None:
-        """End the run if no worker has sessions left. A worker may become missing after all others have finished."""
+        """End the run if no worker has sessions left. A worker may become missing after all
+        others have finished.
+        """
         if self._done and self._done.issuperset(self._members.keys() & self._present()):
             self._leader.apply(StopRequested(ALL_DONE))
         elif reason := self.stop_reason:
@@ -197,16 +230,25 @@ class ConnectedWorkers(Workers):
         return "the last worker went missing" if has_lost_all else ""
 
     def _on_progress(self, client: str, report: ProgressReport) -> None:
-        monitor, number = self._leader.run.monitor, self._members.get(client)
+        monitor = self._leader.run.monitor
+        number = self._members.get(client)
         self._set_alive(client)
         if monitor is not None and number is not None:
             monitor.on_report(number, report)
             self._leader.enforce_budget(monitor)
 
     def _on_chunk(self, client: str, data: PartMessage) -> None:
-        """Store a chunk of data that a worker on another host recorded in this run. Reply how much data has arrived."""
-        folder, number = self._leader.run.folder, self._members.get(client)
-        if folder is None or number is None or data["run_id"] != folder.name or not spool.is_stored(folder):
+        """Store a chunk of data that a worker on another host recorded in this run. Reply how
+        much data has arrived.
+        """
+        folder = self._leader.run.folder
+        number = self._members.get(client)
+        if (
+            folder is None
+            or number is None
+            or data["run_id"] != folder.name
+            or not spool.is_stored(folder)
+        ):
             return
         self._set_alive(client)
         if number not in self._replicas:
@@ -222,7 +264,9 @@ class ConnectedWorkers(Workers):
             self._runner.send_message(messages.RECEIPT, msgspec.to_builtins(receipt), client)
 
     def _set_alive(self, client: str) -> None:
-        """Record that a worker is alive, at any message: on a slow link, heartbeats wait behind recorded data."""
+        """Record that a worker is alive, at any message: on a slow link, heartbeats wait behind
+        recorded data.
+        """
         node = self._runner.clients.get(client)
         if node is not None:
             node.heartbeat = runners.HEARTBEAT_LIVENESS
@@ -230,8 +274,11 @@ class ConnectedWorkers(Workers):
     # The end.
 
     def drain(self) -> None:
-        """Ask the workers to end. Wait until each has written all rows, and sent them if it is on another host."""
-        leader, folder = self._leader, self._leader.run.folder
+        """Ask the workers to end. Wait until each has written all rows, and sent them if it is
+        on another host.
+        """
+        leader = self._leader
+        folder = self._leader.run.folder
         if folder is None or not spool.is_stored(folder):
             return
         request = {"run_id": folder.name, "spent": leader.run.lifecycle.is_spent}
@@ -243,24 +290,36 @@ class ConnectedWorkers(Workers):
                 over_ns = min(monotonic_ns(), start_ns + longest_ns)
             if monotonic_ns() >= over_ns + int(messages.WORKERS_CLOSE_S * NS_PER_S):
                 numbers = ", ".join(map(str, sorted(awaited)))
-                limit = f"{messages.WORKERS_CLOSE_S:.0f} s after the last session (workers: {numbers})"
-                leader.say(f"not all records were received within {limit}: missing records are counted as unknown")
+                limit = (
+                    f"{messages.WORKERS_CLOSE_S:.0f} s after the last session (workers: {numbers})"
+                )
+                leader.say(
+                    f"not all records were received within {limit}: missing records are counted as"
+                    " unknown"
+                )
                 return
             gevent.sleep(0.1)
 
     def _awaited(self, folder: Path, waited_s: float) -> set[int]:
-        """Return the numbers of the workers from which data may still come, after the master has waited for `waited_s`.
+        """Return the numbers of the workers from which data may still come, after the master has
+        waited for `waited_s`.
 
-        They are: workers on this host that are alive and have not written everything; in the first seconds, also those
-        without data, which may be about to open sessions; workers on other hosts, as long as they are connected.
+        They are: workers on this host that are alive and have not written everything; in the first
+        seconds, also those without data, which may be about to open sessions; workers on other
+        hosts, as long as they are connected.
         """
-        recorded, present = {part.worker: part for part in parts(folder)}, set(self._present())
+        recorded = {part.worker: part for part in parts(folder)}
+        present = set(self._present())
         awaited = set()
         for client, number in self._members.items():
             part = recorded.get(number)
             if number in self._replicas:
                 is_complete = part is not None and part.facts.done
-                awaits = client in present and not is_complete and (not self._disk_is_full or self._plays(number))
+                awaits = (
+                    client in present
+                    and not is_complete
+                    and (not self._disk_is_full or self._plays(number))
+                )
             elif part is None:
                 awaits = client in present and waited_s < WORKERS_BEGIN_S
             else:
@@ -270,13 +329,16 @@ class ConnectedWorkers(Workers):
         return awaited
 
     def _plays(self, number: int) -> bool:
-        """Return whether a worker has open sessions, according to its last report; True if it has not reported."""
+        """Return whether a worker has open sessions, according to its last report; True if it
+        has not reported.
+        """
         monitor = self._leader.run.monitor
         report = None if monitor is None else monitor.totals.last(number)
         return report is None or report.sessions_open > 0
 
     def silent(self, folder: Path) -> int:
-        """Return the number of workers on other hosts that sent no data and have not confirmed that they have drained.
+        """Return the number of workers on other hosts that sent no data and have not confirmed that
+        they have drained.
 
         One that has confirmed this has recorded nothing, and is removed from `remote` in run.json.
         """
@@ -284,7 +346,9 @@ class ConnectedWorkers(Workers):
         drained = set() if self._disk_is_full else self._drained & self._members.keys()
         idle = {self._members[client] for client in drained} - recorded
         document = self._leader.run.document
-        document["remote"] = [entry for entry in document.get("remote", []) if entry["worker"] not in idle]
+        document["remote"] = [
+            entry for entry in document.get("remote", []) if entry["worker"] not in idle
+        ]
         return sum(entry["worker"] not in recorded for entry in document["remote"])
 
     def record_idle(self, folder: Path) -> None:
@@ -297,10 +361,11 @@ class ConnectedWorkers(Workers):
                 spool.store_empty(folder, number)
 
     def notice(self) -> str:
-        ignored, self._ignored_before = messages.IGNORED.count - self._ignored_before, messages.IGNORED.count
+        ignored = messages.IGNORED.count - self._ignored_before
+        self._ignored_before = messages.IGNORED.count
         if not ignored:
             return ""
         return (
-            f"ignored {ignored} messages on the master's port that did not come from workers: restrict access to the "
-            "port"
+            f"ignored {ignored} messages on the master's port that did not come from workers:"
+            " restrict access to the port"
         )

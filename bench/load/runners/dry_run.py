@@ -1,14 +1,17 @@
-"""A forecast of a session of a Locust file, before any run: `python -m bench.load.runners.dry_run OPTIONS`.
+"""A forecast of a session of a Locust file, before any run: `python -m bench.load.runners.dry_run
+OPTIONS`.
 
 The options are those of `locust`. The module prints one line of JSON with these keys:
 
 - `scenario` is the name of the run.
-- `targets` contains, for each target, its `name`, its `url`, `loopback`, which is true if it is on this machine, and
-  `max_calls`, which is the number of calls at the same time that its ports for RTP permit; null for other targets.
+- `targets` contains, for each target, its `name`, its `url`, `loopback`, which is true if it is on
+  this machine, and `max_calls`, which is the number of calls at the same time that its ports for
+  RTP permit; null for other targets.
 - `session_s` is the duration of speech and pauses in the longest session, in seconds.
-- `call_s` is the lower bound of the duration of the longest session with its replies, in seconds, as in the cost
-  estimate; 0 if it is unknown.
-- `session_usd` is the lower and upper bound of the cost of one session with each target, in total; null if unknown.
+- `call_s` is the lower bound of the duration of the longest session with its replies, in seconds,
+  as in the cost estimate; 0 if it is unknown.
+- `session_usd` is the lower and upper bound of the cost of one session with each target, in total;
+  null if unknown.
 - `cost` is this estimate as text.
 - `connect_rate` is the lowest limit of new connections per minute; null if there is no limit.
 - `notices` are the notices about the targets.
@@ -51,7 +54,9 @@ def dry_run(plan: RunPlan) -> dict[str, Any]:
             for target in plan.targets
         ],
         "session_s": session_s(plan.scripts),
-        "call_s": max((S_PER_MINUTE * session_minutes(script, LOW) for script in bounded), default=0.0),
+        "call_s": max(
+            (S_PER_MINUTE * session_minutes(script, LOW) for script in bounded), default=0.0
+        ),
         "session_usd": estimate(costs, 1),
         "cost": estimate_text(costs, None),
         "connect_rate": min((rate for rate in plan.connect_rates if rate), default=None),
@@ -62,9 +67,13 @@ def dry_run(plan: RunPlan) -> dict[str, Any]:
 
 def main() -> None:
     locust_events.register()
-    classes, _, _, shape = merge_locustfiles_content(get_locustfiles_locally(parse_locustfile_option()))
+    classes, _, _, shape = merge_locustfiles_content(
+        get_locustfiles_locally(parse_locustfile_option())
+    )
     options = get_parser().parse_args()
-    chosen = [classes[name] for name in options.user_classes if name in classes] or list(classes.values())
+    chosen = [classes[name] for name in options.user_classes if name in classes] or list(
+        classes.values()
+    )
     environment: Any = Environment(user_classes=chosen, parsed_options=options, shape_class=shape)
     try:
         drop_classes_without_tasks(environment)

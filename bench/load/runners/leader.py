@@ -1,4 +1,6 @@
-"""The role of a process that leads runs. It makes the folder of a run, shows the progress, and closes the run."""
+"""The role of a process that leads runs. It makes the folder of a run, shows the progress, and
+closes the run.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,34 @@ from bench.load.execution.target_state import target_states
 from bench.load.lifecycle import RunStarted, RunState, StopRequested
 from bench.load.planning.command_line import repeating_command
 from bench.load.planning.load_model import load_model_of, with_scenario_defaults
-from bench.load.planning.run_options import MAX_PAIRS, MOST_SEED, RUN_OPTIONS, Environment, Options, is_command
+from bench.load.planning.run_options import (
+    MAX_PAIRS,
+    MOST_SEED,
+    RUN_OPTIONS,
+    Environment,
+    Options,
+    is_command,
+)
 from bench.load.planning.run_plan import SIMULATOR, RunPlan, check_two
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
 from bench.load.runners.abort_analyses import AbortAnalyses, abort_text
-from bench.load.runners.interim_analyses import InterimAnalyses, plan_text, scripts_of, sequential_plan
+from bench.load.runners.interim_analyses import (
+    InterimAnalyses,
+    plan_text,
+    scripts_of,
+    sequential_plan,
+)
 from bench.load.runners.live_totals import TargetProgress
 from bench.load.runners.monitor import RunMonitor, Telemetry, check_installed
 from bench.load.runners.role import ProcessRole
-from bench.load.runners.web_ui import add_tabs, check_port, open_text, restrict_handlers, show_targets
+from bench.load.runners.web_ui import (
+    add_tabs,
+    check_port,
+    open_text,
+    restrict_handlers,
+    show_targets,
+)
 from bench.load.simulator_process import is_simulator, simulator_to_call
 from bench.record import folder as files
 from bench.record import presence
@@ -51,7 +71,9 @@ class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
         self._schedule = schedule
 
     def tick(self) -> tuple[int, float] | None:
-        """Return (users, maximum of users that start or stop per second); None when the schedule has ended."""
+        """Return (users, maximum of users that start or stop per second); None when the schedule
+        has ended.
+        """
         at_s = self.get_run_time()
         if at_s >= self._schedule.duration_s:
             return None
@@ -59,7 +81,8 @@ class StagesShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed
 
 
 MAX_SPAWNED_PER_S = 100
-"""The maximum number of users that a process starts per second. If it were higher, Locust would print a warning."""
+"""The maximum number of users that a process starts per second. If it were higher, Locust would
+print a warning."""
 
 
 class Leader(ProcessRole):
@@ -73,7 +96,8 @@ class Leader(ProcessRole):
         self._check_options: list[str] | None = None
         parsed = environment.parsed_options
         # the URL may contain a signature, and options are sent to workers
-        self._upload, parsed.upload = parsed.upload, None
+        self._upload = parsed.upload
+        parsed.upload = None
 
     # The plan of the run.
 
@@ -92,10 +116,16 @@ class Leader(ProcessRole):
         self.prepare()
         plan = self.planned
         ends = (
-            plan.options.requested_sessions or plan.options.budget_usd or plan.load_model.duration_s or parsed.run_time
+            plan.options.requested_sessions
+            or plan.options.budget_usd
+            or plan.load_model.duration_s
+            or parsed.run_time
         )
-        if is_command(parsed) and not ends and self._environment.shape_class is None:  # only a signal ends it
-            raise UsageError("this run has no end: add --sessions 50 (total calls) or -t 2m (duration)")
+        # only a signal ends it
+        if is_command(parsed) and not ends and self._environment.shape_class is None:
+            raise UsageError(
+                "this run has no end: add --sessions 50 (total calls) or -t 2m (duration)"
+            )
         self._set_users()
         web_ui = self._environment.web_ui
         if not parsed.headless:  # the web UI starts after this
@@ -110,17 +140,23 @@ class Leader(ProcessRole):
         self.workers.open()
 
     def _take_share(self) -> None:
-        """Make this run an equal part of `--whole-run`, with random numbers of its own. Raise UsageError."""
+        """Make this run an equal part of `--whole-run`, with random numbers of its own. Raise
+        UsageError.
+        """
         parsed = self.parsed
         if parsed.part_of and parsed.seed == RUN_OPTIONS["seed"].more["default"]:
-            parsed.seed = str(secrets.randbelow(MOST_SEED))  # with a common seed, calls of all parts arrive together
+            # with a common seed, calls of all parts arrive together
+            parsed.seed = str(secrets.randbelow(MOST_SEED))
         whole = RUN_OPTIONS["whole_run"].of(parsed)
         if whole is None:
             return
         for name, share in shares(whole).items():
             if getattr(parsed, name) not in (None, ""):
                 flag = "--" + name.replace("_", "-")
-                raise UsageError(f"{flag} and --whole-run both limit this part: omit {flag}, or omit it in --whole-run")
+                raise UsageError(
+                    f"{flag} and --whole-run both limit this part: omit {flag}, or omit it in"
+                    " --whole-run"
+                )
             setattr(parsed, name, f"{share:.9f}/s" if name == "arrival_rate" else str(share))
         parsed.num_users = users_of_part(whole, parsed.num_users)
 
@@ -130,12 +166,19 @@ class Leader(ProcessRole):
         return all(hasattr(user, "run_session") for user in self._environment.user_classes)
 
     def _refuse_host(self) -> None:
-        """Raise UsageError if Locust's host is set: the service would be another one than the user expects."""
-        named = [user for user in self._environment.user_classes if hasattr(user, "run_session") and user.host]
+        """Raise UsageError if Locust's host is set: the service would be another one than the
+        user expects.
+        """
+        named = [
+            user
+            for user in self._environment.user_classes
+            if hasattr(user, "run_session") and user.host
+        ]
         what = f"`host` of {named[0].__name__}" if named else "--host (or LOCUST_HOST)"
         if named or (self.parsed.host and self._all_realtime):
             raise UsageError(
-                f"{what} names no service here: use --url URL, --targets with the names in targets.yaml, or --simulator"
+                f"{what} names no service here: use --url URL, --targets with the names in"
+                " targets.yaml, or --simulator"
             )
 
     def _find_simulator(self) -> None:
@@ -153,8 +196,12 @@ class Leader(ProcessRole):
         return frozenset(target.label for target in self.planned.targets if is_simulator(target))
 
     def _targets_text(self) -> str:
-        """Return the targets with their URLs, as the web UI shows them, also before the first call."""
-        simulated = {target.target for target in self._targets() if target.simulated} | self._simulators
+        """Return the targets with their URLs, as the web UI shows them, also before the first
+        call.
+        """
+        simulated = {
+            target.target for target in self._targets() if target.simulated
+        } | self._simulators
         texts = (
             f"{target.public_url}{' (SIMULATED)' if target.label in simulated else ''}"
             for target in self.planned.targets
@@ -162,23 +209,29 @@ class Leader(ProcessRole):
         return ", ".join(texts)
 
     def _set_users(self) -> None:
-        """Make Locust start the number of users that the load model requires, or follow its schedule."""
+        """Make Locust start the number of users that the load model requires, or follow its
+        schedule.
+        """
         load_model = self.planned.load_model
         if load_model.users is None:
             return
         if load_model.schedule is not None and self._environment.shape_class is not None:
             raise UsageError(
-                "--stages and the load shape of the Locust file both set the number of sessions: omit one of them"
+                "--stages and the load shape of the Locust file both set the number of sessions:"
+                " omit one of them"
             )
         self.parsed.num_users = load_model.users
         if load_model.schedule is not None:
             self._environment.shape_class = shape = StagesShape(load_model.schedule)
             shape.runner = self.runner
         else:
-            self.parsed.spawn_rate = min(load_model.users, MAX_SPAWNED_PER_S * self.planned.concurrency.processes)
+            self.parsed.spawn_rate = min(
+                load_model.users, MAX_SPAWNED_PER_S * self.planned.concurrency.processes
+            )
 
     def _plan(self) -> RunPlan:
-        plan, self._decision = super()._plan(), None
+        plan = super()._plan()
+        self._decision = None
         self._thresholds = finalized_run.read_thresholds(plan, self.parsed)
         self._check_options = finalized_run.check_options(self.parsed, self._thresholds.by_metric)
         if plan.options.until_decided:
@@ -193,7 +246,9 @@ class Leader(ProcessRole):
         return plan
 
     def _check(self, parsed: Any) -> None:
-        """Raise UsageError if the options of a run are invalid. The run would have the targets of this process."""
+        """Raise UsageError if the options of a run are invalid. The run would have the targets
+        of this process.
+        """
         classes = self._environment.user_classes
         parsed = with_scenario_defaults(parsed, classes)
         options = Options.of(parsed)
@@ -209,19 +264,26 @@ class Leader(ProcessRole):
         if self._ran or not self._headless:  # a later run of this process may have other options
             self.prepare()
         self._ran = True
-        keyring = self._signed_in()  # before the folder is made, so that a refused sign-in leaves none
+        # before the folder is made, so that a refused sign-in leaves none
+        keyring = self._signed_in()
         if keyring is not None:
             with closed_on_failure(keyring):
                 self._start_load(keyring)
 
     def _start_load(self, keyring: Keyring) -> None:
         self.planned = replace(self.planned, hosts_advice=self.workers.advice())
-        slot = WorkerSlot(utc_ns(), monotonic_ns(), self.planned.warmup_s, workers=self.workers.count)
+        slot = WorkerSlot(
+            utc_ns(), monotonic_ns(), self.planned.warmup_s, workers=self.workers.count
+        )
         states = target_states(self.planned, keyring, slot)
-        folder = files.create(self.planned.options.runs_dir, self.planned.scenario, slot.started_utc_ns)
+        folder = files.create(
+            self.planned.options.runs_dir, self.planned.scenario, slot.started_utc_ns
+        )
         presence.hold(folder)
         settings = vars(self.parsed)
-        document = self.planned.opening_document(folder.name, slot.started_utc_ns, settings, slot.workers)
+        document = self.planned.opening_document(
+            folder.name, slot.started_utc_ns, settings, slot.workers
+        )
         if self._decision is not None:
             document["sequential_plan"] = dict(self._decision)
         if self._thresholds.by_metric:
@@ -230,15 +292,27 @@ class Leader(ProcessRole):
             document["abort"] = abort | {"sessions": self.planned.sessions}
         public_options = settings | self.planned.public_settings
         actions = get_parser(default_config_files=[])._actions
-        if command := repeating_command(public_options, actions, os.environ, judged=is_command(self.parsed)):
+        if command := repeating_command(
+            public_options, actions, os.environ, judged=is_command(self.parsed)
+        ):
             document["command"] = command
         files.write_document(folder, document)
-        self.run.document, self.run.folder = document, folder
+        self.run.document = document
+        self.run.folder = folder
         self.apply(RunStarted())
-        decided = () if self._decision is None else (plan_text(self._decision), *self._decision.get("notices", ()))
+        decided = (
+            ()
+            if self._decision is None
+            else (plan_text(self._decision), *self._decision.get("notices", ()))
+        )
         self.run.monitor = self._new_monitor(folder)
         stopping = () if abort is None else (abort_text(abort, has_end=self.run.monitor.has_end),)
-        for line in (*filter(None, [self.planned.part_text]), *self.planned.notices, *decided, *stopping):
+        for line in (
+            *filter(None, [self.planned.part_text]),
+            *self.planned.notices,
+            *decided,
+            *stopping,
+        ):
             self.say(line)
         if self.workers.hand_over(folder, slot):
             keyring.close()  # the workers sign in themselves
@@ -249,18 +323,27 @@ class Leader(ProcessRole):
         def stop(reason: str) -> None:
             self.apply(StopRequested(reason))
 
-        plan, abort = self._decision, self.run.document.get("abort")
+        plan = self._decision
+        abort = self.run.document.get("abort")
         return RunMonitor(
             self.planned,
             self.screen,
             run_time_s=self.parsed.run_time or self.planned.load_model.duration_s,
-            analyses=None
-            if plan is None
-            else InterimAnalyses(
-                folder, plan["analyses"], stop=stop, give_up=lambda cause: stop(GIVEN_UP + cause), say=self.say
+            analyses=(
+                None
+                if plan is None
+                else InterimAnalyses(
+                    folder,
+                    plan["analyses"],
+                    stop=stop,
+                    give_up=lambda cause: stop(GIVEN_UP + cause),
+                    say=self.say,
+                )
             ),
             aborts=None if abort is None else AbortAnalyses(folder, abort, stop=stop, say=self.say),
-            telemetry=Telemetry(folder.name, self.planned, self.say) if self.parsed.telemetry else None,
+            telemetry=(
+                Telemetry(folder.name, self.planned, self.say) if self.parsed.telemetry else None
+            ),
         )
 
     # During the run.
@@ -295,13 +378,16 @@ class Leader(ProcessRole):
             gevent.spawn_later(0 if self._headless else self.parsed.autoquit, self._quit)
 
     def _quit(self) -> None:
-        """End the process. Locust alone would not end it if all workers are missing, but wait for another worker."""
+        """End the process. Locust alone would not end it if all workers are missing, but wait
+        for another worker.
+        """
         self.runner.quit()
         if self._environment.web_ui is not None:
             self._environment.web_ui.stop()
 
     def _finish(self, folder: Path) -> None:
-        run, reason = self.run, self.run.lifecycle.reason
+        run = self.run
+        reason = self.run.lifecycle.reason
         if notice := self.workers.notice():
             self.say(notice)
             run.document["notices"] = [*run.document.get("notices", ()), f"{notice}."]
@@ -320,7 +406,9 @@ class Leader(ProcessRole):
             run.document["aborted_because"] = reason.removeprefix(GIVEN_UP)
         judged = reason != INTERRUPTED and self._environment.process_exit_code != USAGE_STATUS
         stopped = reason or "its time was over, or its users were stopped"
-        closed = finalized_run.finalize_run(folder, run.document, stopped, self._check_options if judged else None)
+        closed = finalized_run.finalize_run(
+            folder, run.document, stopped, self._check_options if judged else None
+        )
         run.summary = closed.summary
         if closed.error and not folder.exists():
             self.say(f"the run folder {folder} no longer exists: no report can be made")
@@ -328,8 +416,8 @@ class Leader(ProcessRole):
             self.say(closed.error)
             if finalized_run.holds_rows(folder):
                 self.say(
-                    f"the recorded data is in {folder}; when the problem is solved, or on another machine with a copy "
-                    f"of the folder, run `rtbench report {folder}`"
+                    f"the recorded data is in {folder}; when the problem is solved, or on another"
+                    f" machine with a copy of the folder, run `rtbench report {folder}`"
                 )
             else:
                 self.say(f"no row of a turn or session was saved in {folder}")
@@ -340,8 +428,8 @@ class Leader(ProcessRole):
             self._environment.process_exit_code = status
         if self._check_options is not None and not judged:
             self.say(
-                "thresholds were not checked, because the run was not completed; to check its turns so far, run "
-                f"`rtbench check {folder}`"
+                "thresholds were not checked, because the run was not completed; to check its"
+                f" turns so far, run `rtbench check {folder}`"
             )
         if self._upload and folder.exists():
             try:
@@ -349,11 +437,14 @@ class Leader(ProcessRole):
                     self.say(line)
             except UsageError as error:
                 self.say(str(error))
-                self.say(f"to try again: rtbench upload {folder} URL")  # on a line of its own, which is not truncated
+                # on a line of its own, which is not truncated
+                self.say(f"to try again: rtbench upload {folder} URL")
                 self._environment.process_exit_code = USAGE_STATUS
 
     def _record_delays(self, monitor: RunMonitor) -> None:
-        """Print and store how long the service delayed starts. Print how many calls waited after refused calls."""
+        """Print and store how long the service delayed starts. Print how many calls waited after
+        refused calls.
+        """
         total = monitor.totals.total
         if held_s := total.held_s:
             longest = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in held_s.items())
@@ -365,15 +456,20 @@ class Leader(ProcessRole):
             self.say(f"{calls} calls were delayed after failed connections (back-off)")
 
     def _record_absent_workers(self, folder: Path) -> None:
-        """Print the number of workers that never started. Without them, the run is not the requested run.
+        """Print the number of workers that never started. Without them, the run is not the
+        requested run.
 
         Do nothing if an error was printed before, or the user interrupted the run.
         """
-        workers, silent = int(self.run.document["workers"]), self.workers.silent(folder)
+        workers = int(self.run.document["workers"])
+        silent = self.workers.silent(folder)
         if self.run.lifecycle.reason == INTERRUPTED:
             self.workers.record_idle(folder)
             return
         absent = workers - sum(part.has_started for part in parts(folder)) - silent
         if absent and self._environment.process_exit_code != USAGE_STATUS:
-            self.say(f"the run ended before {absent} of its {workers} workers started; these opened no session")
+            self.say(
+                f"the run ended before {absent} of its {workers} workers started; these opened no"
+                " session"
+            )
             self._environment.process_exit_code = USAGE_STATUS

@@ -1,4 +1,6 @@
-"""The progress of all processes of a run together, for live views. The results of a run are computed from its rows."""
+"""The progress of all processes of a run together, for live views. The results of a run are
+computed from its rows.
+"""
 
 from __future__ import annotations
 
@@ -46,19 +48,22 @@ EXPORTED = frozenset(
     for metric in LIVE_VALUES
     for measured_from in MEASURED_FROM
 )
-"""The keys of the times that are exported as telemetry. A first delta, which also has the role `value`, is a `wait`."""
+"""The keys of the times that are exported as telemetry. A first delta, which also has the role
+`value`, is a `wait`."""
 RATE_REPORTS = 6
-"""The number of reports of a process from which rates are computed. A process reports once a second."""
+"""The number of reports of a process from which rates are computed. A process reports once a
+second."""
 SILENT_NS = 5 * NS_PER_S
-"""A duration. If the last report of a process is older than this, the process does not count in a rate."""
+"""A duration. If the last report of a process is older than this, the process does not count in
+a rate."""
 
 
 @dataclass(frozen=True)
 class LiveLatency:
     """The latency of a target's turns, according to one metric.
 
-    `turns` includes the `failed` turns, which count as infinite latency. A quantile is None if a report would not
-    publish it, because there are too few sessions.
+    `turns` includes the `failed` turns, which count as infinite latency. A quantile is None if a
+    report would not publish it, because there are too few sessions.
     """
 
     target: str
@@ -69,12 +74,15 @@ class LiveLatency:
     p50_ms: float | None
     p95_ms: float | None
     lacking: tuple[int, ...] = ()
-    """For p50 and p95, the number of sessions that the quantile needs to be shown; 0 if there are enough sessions."""
+    """For p50 and p95, the number of sessions that the quantile needs to be shown; 0 if there
+    are enough sessions."""
 
     @property
     def name(self) -> str:
         """The metric's name, such as `ttfa` or `ttfa from end of speech`."""
-        return f"{self.metric} from end of speech" if self.measured_from == SPEECH_END else self.metric
+        return (
+            f"{self.metric} from end of speech" if self.measured_from == SPEECH_END else self.metric
+        )
 
     @property
     def started_by(self) -> str:
@@ -87,9 +95,10 @@ class LiveLatency:
 class TargetProgress:
     """The progress of one target.
 
-    `rates` are means over the last few seconds, summed over the processes that reported in these. `usd` is None if
-    unknown. `health` is a text about the load generator, by this target's values. `verdict` is a text about the
-    validity that the run would have if it ended now, by the values of all targets.
+    `rates` are means over the last few seconds, summed over the processes that reported in these.
+    `usd` is None if unknown. `health` is a text about the load generator, by this target's values.
+    `verdict` is a text about the validity that the run would have if it ended now, by the values of
+    all targets.
     """
 
     target: str
@@ -110,16 +119,22 @@ class TargetProgress:
 class LiveTotals:
     """The totals of the progress reports of all processes.
 
-    `chunk_ms` is the duration of the shortest paced audio chunk, if any. `labels` are those of the targets, in order;
-    `with_rtp` are those of which each call has RTP.
+    `chunk_ms` is the duration of the shortest paced audio chunk, if any. `labels` are those of the
+    targets, in order; `with_rtp` are those of which each call has RTP.
     """
 
     def __init__(
-        self, chunk_ms: float | None = None, labels: Sequence[str] = (), with_rtp: Collection[str] = ()
+        self,
+        chunk_ms: float | None = None,
+        labels: Sequence[str] = (),
+        with_rtp: Collection[str] = (),
     ) -> None:
-        self._chunk_ms, self._labels, self._with_rtp = chunk_ms, list(labels), with_rtp
+        self._chunk_ms = chunk_ms
+        self._labels = list(labels)
+        self._with_rtp = with_rtp
         self._reports: dict[int, deque[tuple[int, ProgressReport]]] = {}
-        """The last reports of each process, each with the instant at which it arrived. Their times are removed."""
+        """The last reports of each process, each with the instant at which it arrived. Their
+        times are removed."""
         self._times: dict[tuple[str, LiveMetricKey], Any] = {}
         """Histograms of the times of successful turns, by target and key."""
 
@@ -135,7 +150,9 @@ class LiveTotals:
                 record_values(self._times[target, key], values[values >= 0])
 
     def last(self, worker: int) -> ProgressReport | None:
-        """Return the last report of a process, without its times; None if the process has not reported."""
+        """Return the last report of a process, without its times; None if the process has not
+        reported.
+        """
         return self._reports[worker][-1][1] if worker in self._reports else None
 
     @property
@@ -144,15 +161,22 @@ class LiveTotals:
 
     @property
     def total(self) -> ProgressReport:
-        """The sum of the last reports of all processes; of delays, the maximum. It contains no times."""
-        reports, targets, held_s = self._last, dict[str, Counter[str]](), dict[str, float]()
+        """The sum of the last reports of all processes; of delays, the maximum. It contains no
+        times.
+        """
+        reports = self._last
+        targets = dict[str, Counter[str]]()
+        held_s = dict[str, float]()
         failures: defaultdict[str, Counter[LiveMetricKey | None]] = defaultdict(Counter)
         for report in reports:
             for label, counts in report.targets.items():
                 targets.setdefault(label, Counter(dict.fromkeys(TARGET_COUNTS, 0))).update(counts)
             for target, failed in report.failures.items():
                 failures[target].update(dict(failed))
-            held_s |= {label: max(seconds, held_s.get(label, 0.0)) for label, seconds in report.held_s.items()}
+            held_s |= {
+                label: max(seconds, held_s.get(label, 0.0))
+                for label, seconds in report.held_s.items()
+            }
         return ProgressReport(
             **{name: sum(getattr(report, name) for report in reports) for name in COUNTS},
             usd=sum((report.usd for report in reports), 0.0),
@@ -166,7 +190,8 @@ class LiveTotals:
         )
 
     def targets(self, now_ns: int) -> list[TargetProgress]:
-        total, judged = self.total, self._with_verdict()
+        total = self.total
+        judged = self._with_verdict()
         failed = next((check for check in judged.checks if check.result == "fail"), None)
         positions = {label: position for position, label in enumerate(self._labels)}
         return [
@@ -187,7 +212,8 @@ class LiveTotals:
                 failed.remedy if failed else "",
             )
             for label, counts in sorted(
-                total.targets.items(), key=lambda item: (positions.get(item[0], len(positions)), item[0])
+                total.targets.items(),
+                key=lambda item: (positions.get(item[0], len(positions)), item[0]),
             )
         ]
 
@@ -195,48 +221,72 @@ class LiveTotals:
         """Return the events and bytes per second that a target's sessions send and receive."""
         rates: defaultdict[str, float] = defaultdict(float)
         for reports in self._reports.values():
-            (since_ns, first), (until_ns, last) = reports[0], reports[-1]
+            since_ns, first = reports[0]
+            until_ns, last = reports[-1]
             if until_ns == since_ns or now_ns - until_ns > SILENT_NS:
                 continue
-            before, after = first.targets.get(label, {}), last.targets.get(label, {})
+            before = first.targets.get(label, {})
+            after = last.targets.get(label, {})
             for name in Traffic._fields:
-                rates[name] += (after.get(name, 0) - before.get(name, 0)) * NS_PER_S / (until_ns - since_ns)
+                rates[name] += (
+                    (after.get(name, 0) - before.get(name, 0)) * NS_PER_S / (until_ns - since_ns)
+                )
         return Traffic(**{name: round(rates[name]) for name in Traffic._fields})
 
     # Latency.
 
     def values(self, target: str) -> list[LiveLatency]:
-        """Return the latencies of a target: one for each metric of LIVE_VALUES and each `measured_from`.
+        """Return the latencies of a target: one for each metric of LIVE_VALUES and each
+        `measured_from`.
 
-        A failed turn counts in the latency of the first delta. It also counts in another metric as soon as a successful
-        turn of the same step has a value of this metric.
+        A failed turn counts in the latency of the first delta. It also counts in another metric as
+        soon as a successful turn of the same step has a value of this metric.
         """
         succeeded, failed = self._turns()
         keys = [
             [LiveMetricKey(role, metric, measured_from) for role in (WAIT, VALUE)]
             for metric, measured_from in product(LIVE_VALUES, MEASURED_FROM)
         ]
-        known = [next((key for key in roles if (succeeded + failed)[target, key]), None) for roles in keys]
+        known = [
+            next((key for key in roles if (succeeded + failed)[target, key]), None)
+            for roles in keys
+        ]
         return [
-            self._latency(target, key, succeeded[target, key], failed[target, key]) for key in known if key is not None
+            self._latency(target, key, succeeded[target, key], failed[target, key])
+            for key in known
+            if key is not None
         ]
 
     def latencies(self) -> list[LiveLatency]:
-        """Return the latencies of the first delta, by metric and target. The metric with the most turns comes first."""
+        """Return the latencies of the first delta, by metric and target. The metric with the
+        most turns comes first.
+        """
         succeeded, failed = self._turns()
-        target_keys = [target_key for target_key in succeeded + failed if target_key[1].role == WAIT]
+        target_keys = [
+            target_key for target_key in succeeded + failed if target_key[1].role == WAIT
+        ]
         turns: Counter[LiveMetricKey] = Counter()
         for target_key in target_keys:
             turns[target_key[1]] += succeeded[target_key] + failed[target_key]
-        target_keys.sort(key=lambda target_key: (-turns[target_key[1]], target_key[1], target_key[0]))
-        return [self._latency(*target_key, succeeded[target_key], failed[target_key]) for target_key in target_keys]
+        target_keys.sort(
+            key=lambda target_key: (-turns[target_key[1]], target_key[1], target_key[0])
+        )
+        return [
+            self._latency(*target_key, succeeded[target_key], failed[target_key])
+            for target_key in target_keys
+        ]
 
-    def _turns(self) -> tuple[Counter[tuple[str, LiveMetricKey]], Counter[tuple[str, LiveMetricKey]]]:
+    def _turns(
+        self,
+    ) -> tuple[Counter[tuple[str, LiveMetricKey]], Counter[tuple[str, LiveMetricKey]]]:
         """Return the numbers of successful turns and of failed turns, both by target and key.
 
-        If a failed turn has no key, it is counted with the key of the first delta that most successful turns have.
+        If a failed turn has no key, it is counted with the key of the first delta that most
+        successful turns have.
         """
-        succeeded = Counter({target_key: int(times.get_total_count()) for target_key, times in self._times.items()})
+        succeeded = Counter(
+            {target_key: int(times.get_total_count()) for target_key, times in self._times.items()}
+        )
         waited: Counter[LiveMetricKey] = Counter()
         for (_, waited_for), count in succeeded.items():
             if waited_for.role == WAIT and count:
@@ -250,15 +300,21 @@ class LiveTotals:
         return succeeded, failed
 
     def _latency(self, target: str, key: LiveMetricKey, succeeded: int, failed: int) -> LiveLatency:
-        turns, lacking, quantiles_ms = succeeded + failed, [], []
+        turns = succeeded + failed
+        lacking = []
+        quantiles_ms = []
         for p in (0.5, 0.95):
             lacking.append(self._lacking(target, p, turns))
             # the rank among all turns; failed turns rank last and are not among the times
             within = math.ceil(p * turns - 1e-9)
-            value_ms = self._quantile_ms(target, key, within / succeeded) if within <= succeeded else None
+            value_ms = (
+                self._quantile_ms(target, key, within / succeeded) if within <= succeeded else None
+            )
             quantiles_ms.append(None if lacking[-1] else math.inf if value_ms is None else value_ms)
         p50_ms, p95_ms = quantiles_ms
-        return LiveLatency(target, key.metric, key.measured_from, turns, failed, p50_ms, p95_ms, tuple(lacking))
+        return LiveLatency(
+            target, key.metric, key.measured_from, turns, failed, p50_ms, p95_ms, tuple(lacking)
+        )
 
     def _quantile_ms(self, target: str, key: LiveMetricKey, p: float) -> float | None:
         times = self._times.get((target, key))
@@ -266,12 +322,16 @@ class LiveTotals:
         return None if value_us is None else value_us / US_PER_MS
 
     def _lacking(self, target: str, p: float, turns: int) -> int:
-        """Return the number of sessions that a quantile needs to be published, as in a report; 0 if there are enough.
+        """Return the number of sessions that a quantile needs to be published, as in a report; 0 if
+        there are enough.
 
-        `turns` have the metric. Sessions count by the same share, which is never more than those with such turns.
+        `turns` have the metric. Sessions count by the same share, which is never more than those
+        with such turns.
         """
         target_counts = [report.targets.get(target, {}) for report in self._last]
-        sessions, measured, squares = (sum(counts.get(name, 0) for counts in target_counts) for name in DESIGN)
+        sessions, measured, squares = (
+            sum(counts.get(name, 0) for counts in target_counts) for name in DESIGN
+        )
         if not (sessions and squares and turns):
             return MIN_EFFECTIVE_SESSIONS
         share = min(1.0, turns / measured)
@@ -281,30 +341,42 @@ class LiveTotals:
     # The verdict of the run if it ended now.
 
     def health(self, *, brief: bool = False) -> str:
-        """Return `OK`, or a text about the overload or the delay of the load generator; "" if there is no data yet.
+        """Return `OK`, or a text about the overload or the delay of the load generator; "" if there
+        is no data yet.
 
-        Uncertain timestamps are a delay: a process that reads late causes them, even if it uses little CPU time.
-        If `brief` is True, the text does not contain the failed check.
+        Uncertain timestamps are a delay: a process that reads late causes them, even if it uses
+        little CPU time. If `brief` is True, the text does not contain the failed check.
         """
         return _health(self._with_verdict(), brief=brief)
 
     def overload_text(self) -> str:
-        """Return why the load generator is overloaded, as in `send_delay 14.2 ms > 10 ms`; "" if it is not."""
+        """Return why the load generator is overloaded, as in `send_delay 14.2 ms > 10 ms`; "" if
+        it is not.
+        """
         failed = _first_own_failure(self._with_verdict())
         return _over(failed) if failed else ""
 
     def _with_verdict(self, target: str | None = None) -> Validity:
-        """Return the validity that the run would have if it ended now, by the values of a target, or of all targets."""
-        total, metrics = self.total, []
+        """Return the validity that the run would have if it ended now, by the values of a
+        target, or of all targets.
+        """
+        total = self.total
+        metrics = []
         for label in sorted({label for label, _ in self._times} if target is None else {target}):
             for name, measured_from in product(CAN_DECIDE, MEASURED_FROM):
                 bound_ms = self._quantile_ms(label, LiveMetricKey(BOUND, name, measured_from), 0.99)
                 p50_ms = self._quantile_ms(label, LiveMetricKey(VALUE, name, measured_from), 0.5)
                 if bound_ms is not None:
-                    metrics.append(MetricUncertainty(label, name, bound_ms, p50_ms, measured_from=measured_from))
+                    metrics.append(
+                        MetricUncertainty(
+                            label, name, bound_ms, p50_ms, measured_from=measured_from
+                        )
+                    )
         validity_data = ValidityData(
             metrics=tuple(metrics),
-            user_stamps_share=total.turns_user_stamped / total.turns_stamped if total.turns_stamped else None,
+            user_stamps_share=(
+                total.turns_user_stamped / total.turns_stamped if total.turns_stamped else None
+            ),
             event_loop_delay_p99=total.event_loop_delay_p99_ms,
             send_delay_p99=total.send_delay_p99_ms,
             chunk=self._chunk_ms,
@@ -330,13 +402,23 @@ def _health(validity: Validity, *, brief: bool = False) -> str:
 
 def _first_own_failure(validity: Validity) -> Check | None:
     """Return the first failed check of the load generator. An agent's RTP is no property of it."""
-    return next((check for check in validity.checks if check.result == "fail" and check.name != "rtp_stream"), None)
+    return next(
+        (
+            check
+            for check in validity.checks
+            if check.result == "fail" and check.name != "rtp_stream"
+        ),
+        None,
+    )
 
 
 def _over(failed: Check) -> str:
-    """Return the name, value and limit of a failed check, with three digits; from 1,000 ms on, as whole numbers."""
+    """Return the name, value and limit of a failed check, with three digits; from 1,000 ms on,
+    as whole numbers.
+    """
     value_ms, limit_ms = (
-        f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms" for ms in (failed.value or 0.0, failed.limit or 0.0)
+        f"{ms:.3g} ms" if ms < 999.5 else f"{ms:,.0f} ms"
+        for ms in (failed.value or 0.0, failed.limit or 0.0)
     )
     return f"{failed.name} {value_ms} > {limit_ms}"
 

@@ -27,7 +27,12 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from bench.base import standard_streams
 from bench.base.errors import USAGE_STATUS, RtbenchError, each_error
-from bench.load.planning.run_options import Environment, add_options, fork_for_allowed_cores, stay_on_loopback
+from bench.load.planning.run_options import (
+    Environment,
+    add_options,
+    fork_for_allowed_cores,
+    stay_on_loopback,
+)
 from bench.load.runners import messages, worker_link
 from bench.load.runners.connected_workers import ConnectedWorkers
 from bench.load.runners.leader import Leader
@@ -64,22 +69,35 @@ def _on_init(environment: Any, **_: Any) -> None:
             role.say(str(problem))
         role.workers.dismiss()
         sys.exit(USAGE_STATUS)
-    gevent.get_hub().loop.update_now()  # Locust measures `-t` from the last time at which its loop read the clock
+    # Locust measures `-t` from the last time at which its loop read the clock
+    gevent.get_hub().loop.update_now()
     if role.screen is not None:
         print_log_in(role.screen)
-    for name in ("test_start", "spawning_complete", "test_stopping", "test_stop", "quitting", "quit"):
+    for name in (
+        "test_start",
+        "spawning_complete",
+        "test_stopping",
+        "test_stop",
+        "quitting",
+        "quit",
+    ):
         getattr(environment.events, name).add_listener(getattr(role, f"on_{name}"))
 
 
-def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print one line if the error means that a port is in use, or that no class gets users. Print any other exception
-    as Python does.
+def report_error(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print one line if the error means that a port is in use, or that no class gets users. Print
+    any other exception as Python does.
     """
     if isinstance(error, RPCError) and BIND_FAILURE in str(error):
         reason = str(error).partition(BIND_FAILURE)[2].strip()
         problem = f"the master cannot listen: {reason}; set another port with --master-bind-port"
     elif isinstance(error, ValueError) and str(error).startswith(NO_WEIGHT):
-        problem = "no class of the Locust file gets users: set `weight` of one of them to more than 0, or a fixed_count"
+        problem = (
+            "no class of the Locust file gets users: set `weight` of one of them to more than 0, or"
+            " a fixed_count"
+        )
     else:
         sys.__excepthook__(kind, error, trace)
         return
@@ -88,15 +106,19 @@ def report_error(kind: type[BaseException], error: BaseException, trace: Traceba
 
 
 def register() -> None:
-    """Bind this process to Locust's events. Only the first call has an effect, even after a repeated import."""
+    """Bind this process to Locust's events. Only the first call has an effect, even after a
+    repeated import.
+    """
     if hasattr(events, REGISTERED):
         return
     setattr(events, REGISTERED, True)
     sys.excepthook = report_error
-    Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)  # otherwise gevent prints Ctrl-C as an error
+    # otherwise gevent prints Ctrl-C as an error
+    Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)
     messages.accept_workers_only()  # before a master exists
     worker_link.tie_forks()  # otherwise a worker searches for a dead master for minutes
-    events.init_command_line_parser.add_listener(lambda **_: standard_streams.prepare())  # before Locust prints or logs
+    # before Locust prints or logs
+    events.init_command_line_parser.add_listener(lambda **_: standard_streams.prepare())
     for listener in (add_options, stay_on_loopback, fork_for_allowed_cores):
         events.init_command_line_parser.add_listener(listener)
     events.init.add_listener(_on_init)

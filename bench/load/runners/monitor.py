@@ -1,10 +1,11 @@
-"""The monitor of a run. It shows the progress, enforces the budget, and starts interim analyses, for all processes.
+"""The monitor of a run. It shows the progress, enforces the budget, and starts interim analyses,
+for all processes.
 
-Without a web UI, the progress is a line that is redrawn in the same place of a terminal. Elsewhere, a line is printed
-from time to time.
+Without a web UI, the progress is a line that is redrawn in the same place of a terminal. Elsewhere,
+a line is printed from time to time.
 
-Metrics are sent to an OpenTelemetry collector by a child process (`otel_exporter.py`). It runs at low priority, so that
-the computations and waits of the SDK delay no session.
+Metrics are sent to an OpenTelemetry collector by a child process (`otel_exporter.py`). It runs at
+low priority, so that the computations and waits of the SDK delay no session.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ PLAIN_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class RunPhase:
-    """The phase of a run, as the line shows it, with what is known of the remaining time and the planned sessions.
+    """The phase of a run, as the line shows it, with what is known of the remaining time and the
+    planned sessions.
 
     `analyses` are the number of interim analyses that were made, and the planned number.
     """
@@ -89,7 +91,9 @@ class RunPhase:
 ENDINGS = {RunState.DRAINING: "finishing calls", RunState.CLOSING: "writing report"}
 
 
-def phase(total: ProgressReport, state: RunState = RunState.RUNNING, *, warm_up: bool = False) -> str:
+def phase(
+    total: ProgressReport, state: RunState = RunState.RUNNING, *, warm_up: bool = False
+) -> str:
     """Return the name of the current phase. `warm_up` is True during the warm-up."""
     if state in ENDINGS:
         return ENDINGS[state]
@@ -98,15 +102,21 @@ def phase(total: ProgressReport, state: RunState = RunState.RUNNING, *, warm_up:
     return "delayed" if total.waiting_s >= HELD_S else "connecting"
 
 
-def left_s(elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int) -> float | None:
-    """Return the remaining seconds, by the run time or the rate at which sessions end: the shorter; None if unknown."""
+def left_s(
+    elapsed_s: float, run_time_s: float | None, sessions: int | None, done: int
+) -> float | None:
+    """Return the remaining seconds, by the run time or the rate at which sessions end: the
+    shorter; None if unknown.
+    """
     ends = [] if run_time_s is None else [run_time_s - elapsed_s]
     if sessions is not None and done:
         ends.append((sessions - done) * elapsed_s / done)
     return max(0.0, min(ends)) if ends else None
 
 
-def status_text(totals: LiveTotals, run_phase: RunPhase, width: int | None = None, *, colour: bool = False) -> str:
+def status_text(
+    totals: LiveTotals, run_phase: RunPhase, width: int | None = None, *, colour: bool = False
+) -> str:
     """Return the status line, with at most `width` columns; None means no limit."""
     return fitted(_parts(totals, run_phase), width, colour=colour)
 
@@ -115,7 +125,8 @@ def status_text(totals: LiveTotals, run_phase: RunPhase, width: int | None = Non
 
 
 def _parts(totals: LiveTotals, run_phase: RunPhase) -> Iterator[StatusPart]:
-    total, health = totals.total, totals.health()
+    total = totals.total
+    health = totals.health()
     if total.simulated:
         yield StatusPart(1, ("SIMULATED",), "sim")
     yield StatusPart(0, (f"{run_phase.phase} {clock(run_phase.elapsed_s)}",))
@@ -128,7 +139,8 @@ def _parts(totals: LiveTotals, run_phase: RunPhase) -> Iterator[StatusPart]:
     if total.tokenless:
         yield StatusPart(4, (f"{total.tokenless} waiting for sign-in",), "bad")
     if ended := total.turns_succeeded + total.turns_failed:
-        tenths = total.turns_succeeded * 1000 // ended  # rounded down, so that 100 % means all turns
+        # rounded down, so that 100 % means all turns
+        tenths = total.turns_succeeded * 1000 // ended
         share_text = f"{tenths // 10}.{tenths % 10} %" if total.turns_failed else "100 %"
         yield StatusPart(6, (f"turns {ended} ok {share_text}", f"{ended} ok {share_text}"))
     if total.throttled:
@@ -138,27 +150,36 @@ def _parts(totals: LiveTotals, run_phase: RunPhase) -> Iterator[StatusPart]:
     if health == OK:
         yield StatusPart(11, ("load generator OK",))
     elif health:
-        yield StatusPart(2, (f"load generator {health}", f"load generator {totals.health(brief=True)}"), "bad")
+        yield StatusPart(
+            2, (f"load generator {health}", f"load generator {totals.health(brief=True)}"), "bad"
+        )
     if run_phase.left_s is not None:
         yield StatusPart(9, (f"{clock(run_phase.left_s)} left",))
 
 
 def _sessions(total: ProgressReport, planned: int | None) -> Iterator[StatusPart]:
-    active, finished = f"{total.sessions_open} active", f"{total.sessions_over}"
+    active = f"{total.sessions_open} active"
+    finished = f"{total.sessions_over}"
     of_all = f"{finished} of {planned}" if planned is not None else finished
     yield StatusPart(8, (f"{active}, {of_all} finished", active))
     if blocked := total.calls_blocked:
-        yield StatusPart(3, (f"{blocked} of {total.calls_offered} calls blocked", f"{blocked} blocked"), "bad")
+        yield StatusPart(
+            3, (f"{blocked} of {total.calls_offered} calls blocked", f"{blocked} blocked"), "bad"
+        )
     if total.sessions_refused:
         yield StatusPart(3, (f"{total.sessions_refused} failed to connect",), "bad")
     if total.sessions_prevented:
-        yield StatusPart(3, (f"{total.sessions_prevented} not made: a limit of this machine",), "bad")
+        yield StatusPart(
+            3, (f"{total.sessions_prevented} not made: a limit of this machine",), "bad"
+        )
     if total.callers_backing_off:
         yield StatusPart(4, (f"{total.callers_backing_off} backing off",), "bad")
 
 
 def _latencies(latencies: Iterable[LiveLatency]) -> Iterator[StatusPart]:
-    """Yield one part of the line for each metric with enough sessions; the one with the most turns ranks highest."""
+    """Yield one part of the line for each metric with enough sessions; the one with the most
+    turns ranks highest.
+    """
     groups = [list(group) for _, group in groupby(latencies, lambda latency: latency.name)]
     displayed = [group for group in groups if any(latency.p50_ms is not None for latency in group)]
     for position, group in enumerate(displayed):
@@ -167,14 +188,19 @@ def _latencies(latencies: Iterable[LiveLatency]) -> Iterator[StatusPart]:
 
 def _one(rank: int, latencies: list[LiveLatency]) -> StatusPart:
     (latency,) = latencies
-    p50, p95 = milliseconds(latency.p50_ms), milliseconds(latency.p95_ms)
+    p50 = milliseconds(latency.p50_ms)
+    p95 = milliseconds(latency.p95_ms)
     if latency.p95_ms is None:
         return StatusPart(rank, (_in_ms(f"{latency.name} p50 {p50}"),))
-    return StatusPart(rank, (_in_ms(f"{latency.name} p50 {p50} p95 {p95}"), _in_ms(f"{latency.name} {p50}/{p95}")))
+    return StatusPart(
+        rank, (_in_ms(f"{latency.name} p50 {p50} p95 {p95}"), _in_ms(f"{latency.name} {p50}/{p95}"))
+    )
 
 
 def _several(rank: int, latencies: list[LiveLatency]) -> StatusPart:
-    """Return a part with the p50 of several targets. It also contains their p95 if any of them has a p95."""
+    """Return a part with the p50 of several targets. It also contains their p95 if any of them
+    has a p95.
+    """
     both = any(latency.p95_ms is not None for latency in latencies)
     texts = [
         re.sub(r"[^!-~]", "_", latency.target)
@@ -187,12 +213,17 @@ def _several(rank: int, latencies: list[LiveLatency]) -> StatusPart:
         for count in range(min(MAX_TARGETS, len(texts)), 0, -1)
     )
     quantile_names = "p50/p95" if both else "p50"
-    forms = f"{latencies[0].name} {quantile_names} {full_text}", f"{latencies[0].metric} {full_text}", full_text
+    forms = (
+        f"{latencies[0].name} {quantile_names} {full_text}",
+        f"{latencies[0].metric} {full_text}",
+        full_text,
+    )
     return StatusPart(rank, forms, shorter_forms=tuple(shorter_texts))
 
 
 def _money(total: ProgressReport, budget_usd: float | None) -> Iterator[StatusPart]:
-    rank, unpriced = (10 if budget_usd is None else 7), f" ({total.unpriced} unpriced)" if total.unpriced else ""
+    rank = 10 if budget_usd is None else 7
+    unpriced = f" ({total.unpriced} unpriced)" if total.unpriced else ""
     if total.usd or (budget_usd is not None and not total.unpriced):
         spent = f"{dollars(total.usd)} USD{' simulated' if total.simulated else ''}"
         total_text = spent if budget_usd is None else f"{spent} of {dollars(budget_usd)}"
@@ -209,14 +240,20 @@ def _in_ms(values: str) -> str:
 class TerminalView(StatusLine):
     """A view that shows the status line of a run on a stream."""
 
-    _phase, _shown_ns = "", 0
+    _phase = ""
+    _shown_ns = 0
 
     def show(self, totals: LiveTotals, run_phase: RunPhase, now_ns: int) -> None:
-        """Draw the status line in a new phase; later, twice a second on a terminal, and every 10 s elsewhere."""
+        """Draw the status line in a new phase; later, twice a second on a terminal, and every 10
+        s elsewhere.
+        """
         every_ns = REDRAW_NS if self.in_place else PLAIN_NS
-        if (run_phase.phase == self._phase and now_ns < self._shown_ns + every_ns) or not self.can_write():
+        if (
+            run_phase.phase == self._phase and now_ns < self._shown_ns + every_ns
+        ) or not self.can_write():
             return
-        self._phase, self._shown_ns = run_phase.phase, now_ns
+        self._phase = run_phase.phase
+        self._shown_ns = now_ns
         if self.in_place:
             self.draw(status_text(totals, run_phase, self.width, colour=self.colour))
         else:
@@ -238,12 +275,17 @@ def print_log_in(view: TerminalView) -> None:
 # The child process that exports metrics.
 
 MAX_LINES = 1_000
-"""The maximum number of lines that wait until the child process reads them. Further lines are dropped."""
+"""The maximum number of lines that wait until the child process reads them. Further lines are
+dropped."""
 FLUSH_S = 10.0
-"""The maximum time, in seconds, that the child process has to send the last metrics after the run."""
+"""The maximum time, in seconds, that the child process has to send the last metrics after the
+run."""
 NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 BEHIND = "the process that sends metrics was too slow: some metrics were not sent"
-CUT = f"the process that sends metrics was still running {FLUSH_S:g} s after the run: the last metrics were not sent"
+CUT = (
+    f"the process that sends metrics was still running {FLUSH_S:g} s after the run: the last"
+    " metrics were not sent"
+)
 
 
 def check_installed() -> None:
@@ -253,14 +295,19 @@ def check_installed() -> None:
     except ModuleNotFoundError:  # the parent package is not installed
         installed = False
     if not installed:
-        raise UsageError("--telemetry needs packages that are not installed: pip install 'rtbench[otel]'")
+        raise UsageError(
+            "--telemetry needs packages that are not installed: pip install 'rtbench[otel]'"
+        )
 
 
 class Telemetry:
-    """The connection to the child process that exports the metrics of one run. `say` prints the child's messages."""
+    """The connection to the child process that exports the metrics of one run. `say` prints the
+    child's messages.
+    """
 
     def __init__(self, run_id: str, planned: RunPlan, say: Callable[[str], None]) -> None:
-        self._say, self._backlog = say, False
+        self._say = say
+        self._backlog = False
         self._lines: Queue[bytes | None] = Queue(MAX_LINES)
         self._child = Popen(
             python_command("bench.load.runners.otel_exporter"),
@@ -274,7 +321,14 @@ class Telemetry:
             os.setpriority(os.PRIO_PROCESS, self._child.pid, LOWERED)
         self._writer, self._reader = gevent.spawn(self._write), gevent.spawn(self._read)
         targets = {target.label: attributes_of(target) for target in planned.targets}
-        self.export({"run_id": run_id, "scenario": planned.scenario, "version": tool_version(), "targets": targets})
+        self.export(
+            {
+                "run_id": run_id,
+                "scenario": planned.scenario,
+                "version": tool_version(),
+                "targets": targets,
+            }
+        )
 
     def export(self, message: Any) -> None:
         """Send a message to the child, in the format that `otel_exporter` describes."""
@@ -301,7 +355,9 @@ class Telemetry:
                 self._say(f"telemetry: {one_line(text)}")
 
     def close(self) -> None:
-        """Let the child process send the last metrics. Kill it if this takes longer than FLUSH_S."""
+        """Let the child process send the last metrics. Kill it if this takes longer than
+        FLUSH_S.
+        """
         with contextlib.suppress(Full), gevent.Timeout(FLUSH_S, Full):
             if not self._writer.dead:
                 self._lines.put(None)
@@ -317,9 +373,13 @@ class Telemetry:
 
 
 def attributes_of(target: Target) -> dict[str, str]:
-    """Return the attributes of a target's metrics. Their names are those of the OpenTelemetry conventions."""
+    """Return the attributes of a target's metrics. Their names are those of the OpenTelemetry
+    conventions.
+    """
     attributes = {
-        "gen_ai.provider.name": (target.known_service and target.known_service.telemetry_name) or target.service,
+        "gen_ai.provider.name": (
+            (target.known_service and target.known_service.telemetry_name) or target.service
+        ),
         "gen_ai.request.model": target.model,
         "cloud.region": target.region,
         "server.address": target.host,
@@ -330,7 +390,8 @@ def attributes_of(target: Target) -> dict[str, str]:
 # The monitor.
 
 OVER_S = 1.0
-"""A tolerance in seconds. If a run ends at most this long before its planned end, it did not end early."""
+"""A tolerance in seconds. If a run ends at most this long before its planned end, it did not end
+early."""
 EXPORT_PERIOD_NS = 5 * NS_PER_S
 
 
@@ -347,11 +408,19 @@ class RunMonitor:
         aborts: AbortAnalyses | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        self._planned, self._view, self._run_time_s = planned, view, run_time_s
-        self._analyses, self.aborts, self._telemetry = analyses, aborts, telemetry
+        self._planned = planned
+        self._view = view
+        self._run_time_s = run_time_s
+        self._analyses = analyses
+        self.aborts = aborts
+        self._telemetry = telemetry
         with_rtp = {target.label for target in planned.targets if target.dialect.has_track}
-        self.totals = LiveTotals(planned.chunk_ms, [target.label for target in planned.targets], with_rtp)
-        self._sessions = None if planned.sessions is None else planned.sessions * len(planned.targets)
+        self.totals = LiveTotals(
+            planned.chunk_ms, [target.label for target in planned.targets], with_rtp
+        )
+        self._sessions = (
+            None if planned.sessions is None else planned.sessions * len(planned.targets)
+        )
         """The planned number of sessions with all targets together; None if there is no limit."""
         self._started_ns = self._exported_ns = monotonic_ns()
         self._targets: list[TargetProgress] = []
@@ -367,13 +436,19 @@ class RunMonitor:
         return over_budget(self._planned.options.budget_usd, self.totals.total.usd)
 
     def poll(self, state: RunState = RunState.RUNNING) -> None:
-        """Export the overload, start an interim analysis, and draw the status line, if due. Call this once a second."""
-        now_ns, total, elapsed_s = monotonic_ns(), self.totals.total, self._elapsed_s
+        """Export the overload, start an interim analysis, and draw the status line, if due. Call
+        this once a second.
+        """
+        now_ns = monotonic_ns()
+        total = self.totals.total
+        elapsed_s = self._elapsed_s
         if self._telemetry is not None and now_ns >= self._exported_ns + EXPORT_PERIOD_NS:
             self._exported_ns = now_ns
             self._telemetry.export(bool(self.totals.overload_text()))
         if self._analyses is not None and state is RunState.RUNNING:
-            self._analyses.consider(total.pairs_done, total.turns_stamped, self.totals.overload_text())
+            self._analyses.consider(
+                total.pairs_done, total.turns_stamped, self.totals.overload_text()
+            )
         if self.aborts is not None and state is RunState.RUNNING:
             self.aborts.consider(self._share_over, self.totals.overload_text())
         if self._view is None:
@@ -381,7 +456,11 @@ class RunMonitor:
         run_phase = RunPhase(
             phase(total, state, warm_up=elapsed_s < self._planned.warmup_s),
             elapsed_s,
-            None if state in ENDINGS else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over),
+            (
+                None
+                if state in ENDINGS
+                else left_s(elapsed_s, self._run_time_s, self._sessions, total.sessions_over)
+            ),
             self._sessions,
             self._planned.options.budget_usd,
             self._analyses.progress if self._analyses is not None else None,
@@ -389,14 +468,18 @@ class RunMonitor:
         self._view.show(self.totals, run_phase, now_ns)
 
     def close(self) -> None:
-        """Stop the interim analyses, because the complete data will decide the run. Send the last metrics."""
+        """Stop the interim analyses, because the complete data will decide the run. Send the
+        last metrics.
+        """
         for analyses in filter(None, (self._analyses, self.aborts)):
             analyses.end()
         if self._telemetry is not None:
             self._telemetry.close()
 
     def analyses_made(self, stop_reason: str) -> InterimAnalysesEntry | None:
-        """Return the interim analyses that were made; None if the run has no plan. `stop_reason` is why it ended."""
+        """Return the interim analyses that were made; None if the run has no plan. `stop_reason`
+        is why it ended.
+        """
         if self._analyses is None:
             return None
         made, _ = self._analyses.progress
@@ -409,24 +492,36 @@ class RunMonitor:
 
     @property
     def _share_over(self) -> float:
-        """The share of the run that is over, by the planned end that is nearest; 0 if it has none."""
-        total, budget_usd = self.totals.total, self._planned.options.budget_usd
-        ends = ((self._elapsed_s, self._run_time_s), (total.sessions_over, self._sessions), (total.usd, budget_usd))
+        """The share of the run that is over, by the planned end that is nearest; 0 if it has
+        none.
+        """
+        total = self.totals.total
+        budget_usd = self._planned.options.budget_usd
+        ends = (
+            (self._elapsed_s, self._run_time_s),
+            (total.sessions_over, self._sessions),
+            (total.usd, budget_usd),
+        )
         return max((now / end for now, end in ends if end), default=0.0)
 
     @property
     def is_early(self) -> bool:
-        """True if the run ended before its run time. If it has no run time: before all planned sessions were done."""
+        """True if the run ended before its run time. If it has no run time: before all planned
+        sessions were done.
+        """
         if self._run_time_s is not None:
             return self._elapsed_s < self._run_time_s - OVER_S
         return self._sessions is not None and self.totals.total.sessions_over < self._sessions
 
     @property
     def targets(self) -> list[TargetProgress]:
-        """The progress of each target. It is computed at most once a second, however often it is read."""
+        """The progress of each target. It is computed at most once a second, however often it is
+        read.
+        """
         now_ns = monotonic_ns()
         if now_ns >= self._targets_ns + NS_PER_S:
-            self._targets, self._targets_ns = self.totals.targets(now_ns), now_ns
+            self._targets = self.totals.targets(now_ns)
+            self._targets_ns = now_ns
         return self._targets
 
     @property

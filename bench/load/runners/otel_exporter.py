@@ -1,9 +1,11 @@
-"""The process that sends metrics to an OpenTelemetry collector. It reads the progress of a run as JSON lines.
+"""The process that sends metrics to an OpenTelemetry collector. It reads the progress of a run as
+JSON lines.
 
-The first line is an `ExportedRun`. Each later line is the number and the progress report of a process, or whether the
-load generator is overloaded. When the input ends, the process sends the last metrics. It needs the packages of the
-extra `otel`. The standard environment variables configure the collector (OTEL_EXPORTER_OTLP_ENDPOINT and others). A
-metric has its name in the GenAI conventions for clients if it has one there; otherwise its name is `rtbench.*`.
+The first line is an `ExportedRun`. Each later line is the number and the progress report of a
+process, or whether the load generator is overloaded. When the input ends, the process sends the
+last metrics. It needs the packages of the extra `otel`. The standard environment variables
+configure the collector (OTEL_EXPORTER_OTLP_ENDPOINT and others). A metric has its name in the GenAI
+conventions for clients if it has one there; otherwise its name is `rtbench.*`.
 """
 
 from __future__ import annotations
@@ -28,14 +30,15 @@ from bench.catalogue.outcomes import outcome_class
 from bench.load.execution.progress import LiveMetricKey, ProgressReport
 from bench.load.runners.live_totals import EXPORTED
 
-AGGREGATION, INTERVAL = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "OTEL_METRIC_EXPORT_INTERVAL"
+AGGREGATION = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
 """Standard environment variables. If one is set, it replaces a default of this module."""
 USUAL_INTERVAL_MS = 5_000
 MAX_SCALE = 8
 """The scale of the finest histogram buckets that Prometheus accepts. They are 0.27 % wide."""
 NOT_TAKEN = (
-    "no metrics reach the collector: check that it listens at OTEL_EXPORTER_OTLP_ENDPOINT for OTLP over HTTP; "
-    "the run continues without them"
+    "no metrics reach the collector: check that it listens at OTEL_EXPORTER_OTLP_ENDPOINT for OTLP"
+    " over HTTP; the run continues without them"
 )
 NO_PROGRESS = ProgressReport()
 Attributes = Mapping[str, Any]
@@ -43,7 +46,9 @@ Message: TypeAlias = tuple[int, ProgressReport] | bool
 
 
 class ExportedRun(msgspec.Struct, frozen=True):
-    """The facts about a run that are exported. `targets` are the attributes of each target, by the target's label."""
+    """The facts about a run that are exported. `targets` are the attributes of each target, by
+    the target's label.
+    """
 
     run_id: str
     scenario: str
@@ -65,13 +70,21 @@ class Instruments:
         self._latency = meter.create_histogram(
             "rtbench.turn.latency", "s", "Latency of successful turns, by metric and origin."
         )
-        self._turns = meter.create_counter("rtbench.turns", "{turn}", "Measured turns that ended, by outcome.")
-        self._events = meter.create_counter("rtbench.events", "{event}", "Events on the wire, by direction.")
+        self._turns = meter.create_counter(
+            "rtbench.turns", "{turn}", "Measured turns that ended, by outcome."
+        )
+        self._events = meter.create_counter(
+            "rtbench.events", "{event}", "Events on the wire, by direction."
+        )
         self._bytes = meter.create_counter("rtbench.io", "By", "Bytes on the wire, by direction.")
         self._cost = meter.create_counter("rtbench.cost", "{USD}", "Cost of turns and minutes.")
-        self._sessions = meter.create_gauge("rtbench.sessions.active", "{session}", "Open sessions.")
+        self._sessions = meter.create_gauge(
+            "rtbench.sessions.active", "{session}", "Open sessions."
+        )
         self._late = meter.create_gauge(
-            "rtbench.load_generator.overloaded", "", "1 if the run would be invalid if it ended now, else 0."
+            "rtbench.load_generator.overloaded",
+            "",
+            "1 if the run would be invalid if it ended now, else 0.",
         )
 
     def add(self, message: Message) -> None:
@@ -87,35 +100,50 @@ class Instruments:
                 of_step = self._of(label, progress.simulated) | {"rtbench.step": step}
                 last = before.outcomes.get(label, {}).get(step, {})
                 for outcome, count in outcomes.items():
-                    kind = {"rtbench.outcome": outcome, "rtbench.outcome_class": outcome_class(outcome)}
+                    kind = {
+                        "rtbench.outcome": outcome,
+                        "rtbench.outcome_class": outcome_class(outcome),
+                    }
                     self._turns.add(count - last.get(outcome, 0), of_step | kind)
         for label, timed in progress.times_us.items():
             for step, times in timed.items():
                 self._add_times(self._of(label, progress.simulated) | {"rtbench.step": step}, times)
 
     def _of(self, label: str, simulated: bool) -> dict[str, Any]:
-        return {"rtbench.target": label, "rtbench.simulated": simulated} | dict(self._run.targets.get(label, {}))
+        return {"rtbench.target": label, "rtbench.simulated": simulated} | dict(
+            self._run.targets.get(label, {})
+        )
 
     def _add_counts(self, progress: ProgressReport, before: ProgressReport) -> None:
         for label, counts in progress.targets.items():
             if not any(counts.values()):  # it is not known yet whether the service is simulated
                 continue
-            attributes, last = self._of(label, progress.simulated), before.targets.get(label, {})
+            attributes = self._of(label, progress.simulated)
+            last = before.targets.get(label, {})
             for instrument, name in ((self._events, "events"), (self._bytes, "bytes")):
                 for direction, suffix in (("receive", "received"), ("transmit", "sent")):
                     more = counts[f"{name}_{suffix}"] - last.get(f"{name}_{suffix}", 0)
                     instrument.add(more, attributes | {"network.io.direction": direction})
             self._cost.add(max(0.0, counts["usd"] - last.get("usd", 0.0)), attributes)
             self._sessions.set(
-                sum(report.targets.get(label, {}).get("sessions_open", 0) for report in self._before.values()),
+                sum(
+                    report.targets.get(label, {}).get("sessions_open", 0)
+                    for report in self._before.values()
+                ),
                 attributes,
             )
 
-    def _add_times(self, attributes: Attributes, times: Iterable[tuple[LiveMetricKey, list[int]]]) -> None:
+    def _add_times(
+        self, attributes: Attributes, times: Iterable[tuple[LiveMetricKey, list[int]]]
+    ) -> None:
         for key, values_us in times:
             if key not in EXPORTED:
                 continue
-            of_wait = {**attributes, "rtbench.metric": key.metric, "rtbench.measured_from": key.measured_from}
+            of_wait = {
+                **attributes,
+                "rtbench.metric": key.metric,
+                "rtbench.measured_from": key.measured_from,
+            }
             for value_us in values_us:
                 wait_s = value_us / US_PER_S
                 self._latency.record(wait_s, of_wait)
@@ -124,7 +152,9 @@ class Instruments:
 
 
 class WarnOnceExporter(OTLPMetricExporter):
-    """An exporter that prints one line on stderr when the collector does not accept metrics for the first time."""
+    """An exporter that prints one line on stderr when the collector does not accept metrics for
+    the first time.
+    """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -140,7 +170,9 @@ class WarnOnceExporter(OTLPMetricExporter):
 
 
 def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
-    """Return a provider that sends metrics every few seconds, times as exponential histograms by default."""
+    """Return a provider that sends metrics every few seconds, times as exponential histograms by
+    default.
+    """
     finest = {Histogram: ExponentialBucketHistogramAggregation(max_scale=MAX_SCALE)}
     exporter = WarnOnceExporter(preferred_aggregation=None if AGGREGATION in environ else finest)
     interval_ms = None if INTERVAL in environ else USUAL_INTERVAL_MS
@@ -155,7 +187,8 @@ def provider_of(run: ExportedRun, environ: Mapping[str, str]) -> MeterProvider:
 
 
 def send_metrics(lines: Iterable[bytes], environ: Mapping[str, str]) -> None:
-    logging.getLogger("opentelemetry").disabled = True  # it would repeat at each attempt what is printed once here
+    # it would repeat at each attempt what is printed once here
+    logging.getLogger("opentelemetry").disabled = True
     logging.disable()
     messages = iter(lines)
     run = msgspec.json.decode(next(messages), type=ExportedRun)
@@ -171,7 +204,7 @@ if __name__ == "__main__":
     try:
         send_metrics(sys.stdin.buffer, os.environ)
     except Exception as error:
-        # If the SDK raises, the run continues and its results are complete. Only later metrics are not sent, and the
-        # run's terminal shows this line. It names only the type of the error, because the text may contain an address
-        # with a password.
+        # If the SDK raises, the run continues and its results are complete. Only later metrics are
+        # not sent, and the run's terminal shows this line. It names only the type of the error,
+        # because the text may contain an address with a password.
         print(f"metrics are no longer sent: {type(error).__name__}", file=sys.stderr)

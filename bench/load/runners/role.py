@@ -1,8 +1,10 @@
-"""The role of a Locust process in runs: what standalone processes, masters and workers have in common.
+"""The role of a Locust process in runs: what standalone processes, masters and workers have in
+common.
 
-A role passes Locust's events and signals to the lifecycle of the run, and executes the actions that this returns. Long
-steps (drain, close) run one after another, each in a greenlet of its own, because Locust may kill the greenlets in
-which it stops a run. All events that stop a run wait for the same steps.
+A role passes Locust's events and signals to the lifecycle of the run, and executes the actions that
+this returns. Long steps (drain, close) run one after another, each in a greenlet of its own,
+because Locust may kill the greenlets in which it stops a run. All events that stop a run wait for
+the same steps.
 """
 
 from __future__ import annotations
@@ -30,7 +32,14 @@ from bench.load.execution.session_registry import LocustCallbacks
 from bench.load.execution.target_state import TargetState
 from bench.load.lifecycle import RunEvent, RunLifecycle, RunRefused, RunState, StopRequested
 from bench.load.planning.run_options import Environment
-from bench.load.planning.run_plan import RunPlan, check_descriptors, check_meetings, check_ports, check_shares, plan_run
+from bench.load.planning.run_plan import (
+    RunPlan,
+    check_descriptors,
+    check_meetings,
+    check_ports,
+    check_shares,
+    plan_run,
+)
 from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners.monitor import RunMonitor, TerminalView
 from bench.record import folder as files
@@ -39,11 +48,14 @@ from bench.record.spool import Spool
 from bench.target.tokens import Keyring
 from bench.transport.own_limits import limit_text
 
-LOOK_S, LONG_S = 1.0, 2.0
+LOOK_S = 1.0
+LONG_S = 2.0
 RESERVE_BYTES = 128 << 20
-"""The memory that is left for the sessions after the start of a run. Without it, the run does not start.
+"""The memory that is left for the sessions after the start of a run. Without it, the run does not
+start.
 
-It is reserved, and not used. A thread takes 8 MiB of it, and the report needs some after the failure of a start, too.
+It is reserved, and not used. A thread takes 8 MiB of it, and the report needs some after the
+failure of a start, too.
 """
 
 
@@ -62,7 +74,8 @@ class CurrentRun:
     """The sessions of the run, in processes with users: standalone processes and workers."""
     summary: str = ""
     started: Event | None = None
-    """An event that is set when the start has ended. A signal may end a run whose sessions are not ready yet."""
+    """An event that is set when the start has ended. A signal may end a run whose sessions are
+    not ready yet."""
     last_step: gevent.Greenlet | None = None
     """The step of the run's end that was started last."""
 
@@ -74,13 +87,20 @@ class CurrentRun:
     def stop_reason(self) -> str:
         """`INTERRUPTED` if the user ended interim analyses early, or else "".
 
-        Such a run gets no decision, because the user may have seen its values and ended it because of them.
+        Such a run gets no decision, because the user may have seen its values and ended it because
+        of them.
         """
-        is_early = self.monitor is not None and "sequential_plan" in self.document and self.monitor.is_early
+        is_early = (
+            self.monitor is not None
+            and "sequential_plan" in self.document
+            and self.monitor.is_early
+        )
         return INTERRUPTED if is_early else ""
 
     def then(self, step: Callable[[], None]) -> None:
-        """Start a step of the run's end. The step begins when the start and all steps before it have ended."""
+        """Start a step of the run's end. The step begins when the start and all steps before it
+        have ended.
+        """
         before = self.last_step
 
         def take_step() -> None:
@@ -97,7 +117,9 @@ class CurrentRun:
             self.last_step.get()
 
     def print_summary(self, parsed: Any) -> None:
-        """Print the summary, if there is one. With `--json`, stdout contains only the JSON of Locust."""
+        """Print the summary, if there is one. With `--json`, stdout contains only the JSON of
+        Locust.
+        """
         if self.summary:
             print(self.summary, file=sys.stderr if parsed.json else sys.stdout, flush=True)
 
@@ -143,7 +165,9 @@ class Workers:
         return 0
 
     def record_idle(self, folder: Path) -> None:
-        """Record that workers that have drained, and have no data, opened no session: nothing of them is missing."""
+        """Record that workers that have drained, and have no data, opened no session: nothing of
+        them is missing.
+        """
 
     def notice(self) -> str:
         """Return a notice about the messages in the run; "" if there is none."""
@@ -151,12 +175,15 @@ class Workers:
 
 
 class ProcessRole(ABC):
-    """The role of one process in runs. It determines how a run starts and ends, and who gets the progress."""
+    """The role of one process in runs. It determines how a run starts and ends, and who gets the
+    progress.
+    """
 
     _leads = True
     """True if this process decides when a run ends."""
     _all_drain = False
-    """True if the end of a run waits for all sessions: all users are realtime users, without `--stop-timeout`."""
+    """True if the end of a run waits for all sessions: all users are realtime users, without
+    `--stop-timeout`."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -164,12 +191,14 @@ class ProcessRole(ABC):
         self.runner: Any = environment.runner
         self._headless = not self._leads or bool(self.parsed.headless)
         self._ends_itself = self._headless or (self.parsed.autostart and self.parsed.autoquit >= 0)
-        """True if the process ends with its run: it has no web UI, or has the options `--autostart --autoquit`."""
+        """True if the process ends with its run: it has no web UI, or has the options
+        `--autostart --autoquit`."""
         self._view = TerminalView(sys.stderr, os.environ)
         self.workers = Workers()
         self.run = CurrentRun()
         self.longest_s = 0.0
-        """The seconds to wait for open turns at the end of a run: `--stop-timeout`, or else the limit of the turns."""
+        """The seconds to wait for open turns at the end of a run: `--stop-timeout`, or else the
+        limit of the turns."""
         self._niceness = niceness()
         """The niceness of this process while no sessions run."""
 
@@ -184,11 +213,15 @@ class ProcessRole(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Prepare this process for runs. This is called when Locust has started. Raise RtbenchError if it fails."""
+        """Prepare this process for runs. This is called when Locust has started. Raise
+        RtbenchError if it fails.
+        """
 
     @abstractmethod
     def _start(self) -> None:
-        """Start a run. Raise RtbenchError if it cannot start, and OSError if the disk cannot be written."""
+        """Start a run. Raise RtbenchError if it cannot start, and OSError if the disk cannot be
+        written.
+        """
 
     @abstractmethod
     def _poll(self) -> None:
@@ -196,7 +229,9 @@ class ProcessRole(ABC):
 
     @abstractmethod
     def _finish(self, folder: Path) -> None:
-        """Process the run folder, after this process has written its data. This is the last step of a run."""
+        """Process the run folder, after this process has written its data. This is the last step
+        of a run.
+        """
 
     def _ask_master(self, request: StopRequested | RunRefused) -> None:
         """Send a request to the master. The lifecycle of a leader makes no requests."""
@@ -205,7 +240,9 @@ class ProcessRole(ABC):
     # The plan of the run.
 
     def prepare(self) -> None:
-        """Plan a run, and check that this process can execute it. Raise RtbenchError if it cannot."""
+        """Plan a run, and check that this process can execute it. Raise RtbenchError if it
+        cannot.
+        """
         for notice in drop_classes_without_tasks(self._environment):
             if self._leads:
                 self.say(notice)
@@ -219,7 +256,10 @@ class ProcessRole(ABC):
         check_ports(plan.concurrency, plan.targets, plan.load_model.concurrency_option)
         files.make_parent(plan.options.runs_dir)
         self.longest_s = float(self.parsed.stop_timeout or plan.longest_turn_s)
-        self._all_drain = plan.user_classes == set(self._environment.user_classes) and not self.parsed.stop_timeout
+        self._all_drain = (
+            plan.user_classes == set(self._environment.user_classes)
+            and not self.parsed.stop_timeout
+        )
         if self._all_drain:
             # Users that a ramp-down stops also finish their turn.
             self._environment.stop_timeout = plan.longest_turn_s
@@ -236,9 +276,13 @@ class ProcessRole(ABC):
 
     def on_test_start(self, **_: Any) -> None:
         if self._headless:
-            for number in (signal.SIGINT, signal.SIGTERM):  # the handler can run between any two bytecodes
-                signal.signal(number, lambda *_: gevent.spawn(self.apply, lifecycle.SignalReceived()))
-        gevent.spawn(self._end_run).join()  # with the web UI, the last run may still be in its report
+            # the handler can run between any two bytecodes
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(
+                    number, lambda *_: gevent.spawn(self.apply, lifecycle.SignalReceived())
+                )
+        # with the web UI, the last run may still be in its report
+        gevent.spawn(self._end_run).join()
         started = Event()
         self.run = CurrentRun(RunLifecycle(leads=self._leads), started=started)
         self._environment.process_exit_code = None
@@ -253,7 +297,9 @@ class ProcessRole(ABC):
             started.set()
 
     def on_spawning_complete(self, **_: Any) -> None:
-        """Count the users when Locust has created them. In a worker, some users may not exist yet, so wait for them."""
+        """Count the users when Locust has created them. In a worker, some users may not exist
+        yet, so wait for them.
+        """
         live = self.run.live
         if live is None:
             return
@@ -285,7 +331,9 @@ class ProcessRole(ABC):
     # The lifecycle.
 
     def apply(self, event: RunEvent) -> None:
-        """Pass an event to the lifecycle of the run, and execute the actions that it returns. This never blocks."""
+        """Pass an event to the lifecycle of the run, and execute the actions that it returns.
+        This never blocks.
+        """
         for action in self.run.lifecycle.apply(event):
             match action:
                 case lifecycle.Say(text):
@@ -302,7 +350,9 @@ class ProcessRole(ABC):
                     self.run.then(self._close)
 
     def _stop_test(self, run: CurrentRun) -> None:
-        """Make Locust stop the test, and end the run, even if Locust considers the test stopped and sends no event."""
+        """Make Locust stop the test, and end the run, even if Locust considers the test stopped
+        and sends no event.
+        """
         (self.runner.quit if self._headless else self.runner.stop)()
         if self.run is run:
             self._end_run()
@@ -316,14 +366,18 @@ class ProcessRole(ABC):
     # The start.
 
     def _signed_in(self) -> Keyring | None:
-        """Fetch all tokens. Return None if the run ends meanwhile. Raise UsageError if a sign-in is refused."""
+        """Fetch all tokens. Return None if the run ends meanwhile. Raise UsageError if a sign-in
+        is refused.
+        """
 
         def incident(kind: str, text: str) -> None:
             self.say(text)
             if self.run.live is not None:
                 self.run.live.recorder.incident(kind, text)
 
-        keyring = Keyring(self.planned.targets, mcp_tokens=self.planned.mcp_tokens, incident=incident)
+        keyring = Keyring(
+            self.planned.targets, mcp_tokens=self.planned.mcp_tokens, incident=incident
+        )
         self.apply(lifecycle.SignInStarted())
         sign_in(keyring, self.say)
         if self.run.state is RunState.SIGNING_IN:
@@ -332,13 +386,22 @@ class ProcessRole(ABC):
         return None
 
     def _go_live(
-        self, folder: Path, slot: WorkerSlot, states: list[TargetState], keyring: Keyring, run_id: str = ""
+        self,
+        folder: Path,
+        slot: WorkerSlot,
+        states: list[TargetState],
+        keyring: Keyring,
+        run_id: str = "",
     ) -> None:
         """Start the sessions of this process's users. The process gets the requested priority."""
         if self.planned.priority:
             set_niceness(self.planned.priority.niceness)
-        callbacks = LocustCallbacks(self.run.lifecycle, self.apply, self._environment.events.request.fire)
-        self.run.live = LiveRun(self.planned, slot, states, keyring, Spool(folder, slot.worker, run_id), callbacks)
+        callbacks = LocustCallbacks(
+            self.run.lifecycle, self.apply, self._environment.events.request.fire
+        )
+        self.run.live = LiveRun(
+            self.planned, slot, states, keyring, Spool(folder, slot.worker, run_id), callbacks
+        )
 
     # During the run.
 
@@ -356,15 +419,21 @@ class ProcessRole(ABC):
         if self._leads and live is not None and live.active:
             is_single = live.active == 1
             sessions_text = (
-                "1 open session finishes its turn" if is_single else f"{live.active} open sessions finish their turn"
+                "1 open session finishes its turn"
+                if is_single
+                else f"{live.active} open sessions finish their turn"
             )
             self.say(f"ending: {sessions_text}; Ctrl-C abandons {'it' if is_single else 'them'}")
         self.workers.drain()
-        # `--stop-timeout` ends turns by the user's wish. Without it, the turns have exceeded their own limits.
+        # `--stop-timeout` ends turns by the user's wish. Without it, the turns have exceeded their
+        # own limits.
         outcome = "unfinished" if self.parsed.stop_timeout else "timeout:turn"
         unfinished = 0 if live is None else live.drain(self.longest_s, outcome)
         if unfinished:
-            self.say(f"cut {unfinished} sessions that were still open {self.longest_s:g} s after the end: {outcome}")
+            self.say(
+                f"cut {unfinished} sessions that were still open {self.longest_s:g} s after the"
+                f" end: {outcome}"
+            )
         if self._all_drain:
             self._environment.stop_timeout = ABORT_WAIT_S  # the remaining users have had their time
 
@@ -393,7 +462,9 @@ class ProcessRole(ABC):
 
 
 def start_problem(error: Exception) -> str:
-    """Return a line on why a run could not start. Raise an error that is a bug of this tool again."""
+    """Return a line on why a run could not start. Raise an error that is a bug of this tool
+    again.
+    """
     if (limit := limit_text(error, "the run could not start")) is not None:
         return limit
     if isinstance(error, RtbenchError):
@@ -404,7 +475,9 @@ def start_problem(error: Exception) -> str:
 
 
 def sign_in(keyring: Keyring, say: Callable[[str], None], long_s: float = LONG_S) -> None:
-    """Fetch all tokens. If that takes `long_s` seconds, call `say`. Raise UsageError if a sign-in is refused."""
+    """Fetch all tokens. If that takes `long_s` seconds, call `say`. Raise UsageError if a
+    sign-in is refused.
+    """
     notice = gevent.spawn_later(long_s, say, f"{lifecycle.SIGNING_IN} …")
     try:
         keyring.open()

@@ -1,11 +1,14 @@
-"""The additions to Locust's web UI: the progress of a run, and restrictions for visitors, who may only shape the load.
+"""The additions to Locust's web UI: the progress of a run, and restrictions for visitors, who may
+only shape the load.
 
-Locust accepts any of its options in the form of `/swarm`, any attribute of a user class at `/user`, and requests from
-pages of other origins. Therefore requests are checked before Locust's handlers get them.
+Locust accepts any of its options in the form of `/swarm`, any attribute of a user class at `/user`,
+and requests from pages of other origins. Therefore requests are checked before Locust's handlers
+get them.
 
-There are two additional tabs. Below all tabs is a note about what Locust's own values pool. The tabs use the extension
-points that Locust documents: `extended_tabs` and `extended_tables` of the page, and `extended_stats` of the response
-that the page requests. Each tab has one table and no chart. Latency over time is exported to OpenTelemetry instead.
+There are two additional tabs. Below all tabs is a note about what Locust's own values pool. The
+tabs use the extension points that Locust documents: `extended_tabs` and `extended_tables` of the
+page, and `extended_stats` of the response that the page requests. Each tab has one table and no
+chart. Latency over time is exported to OpenTelemetry instead.
 """
 
 from __future__ import annotations
@@ -41,28 +44,36 @@ PICKED = frozenset({"user_classes", "shape_class"})
 def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[Any], None]) -> None:
     """Check each request before Locust's handlers get it.
 
-    `chosen` are the options of this process, by name. `check` is a function that raises UsageError for invalid options.
+    `chosen` are the options of this process, by name. `check` is a function that raises UsageError
+    for invalid options.
     """
     allowed = SHAPE | LOCUST_SHAPE | (PICKED if web_ui.userclass_picker_is_active else frozenset())
 
     def admit() -> Response | None:
-        # On loopback, any other host name was pointed at this address by someone else (DNS rebinding). Behind a login,
-        # that does no harm.
-        names = frozenset() if web_ui.web_login or web_ui.host not in LOOPBACK_NAMES else LOOPBACK_NAMES
-        if problem := cross_site_reason(request.host, request.headers.get("Origin"), names, dict(request.headers)):
+        # On loopback, any other host name was pointed at this address by someone else (DNS
+        # rebinding). Behind a login, that does no harm.
+        names = (
+            frozenset() if web_ui.web_login or web_ui.host not in LOOPBACK_NAMES else LOOPBACK_NAMES
+        )
+        if problem := cross_site_reason(
+            request.host, request.headers.get("Origin"), names, dict(request.headers)
+        ):
             return make_response(problem, 403, {"Content-Type": "text/plain; charset=utf-8"})
         if request.endpoint == "locust.update_user":
             return make_response("user classes can only be changed in the locustfile", 403)
         if request.endpoint != "locust.swarm":
             return None
         if refused := locked_setting(request.form.items(), allowed, chosen):
-            return jsonify({"success": False, "message": refused})  # in the format that Locust's own page shows
+            # in the format that Locust's own page shows
+            return jsonify({"success": False, "message": refused})
         shape = [(name, value) for name, value in request.form.items(multi=True) if name in allowed]
         request.form = ImmutableMultiDict(shape)
         try:
             check_picked(request.form, web_ui.environment)
             check(requested_options(request.form, chosen))
-        except UsageError as error:  # before Locust sets anything, because its settings stay for the next run
+        except (
+            UsageError
+        ) as error:  # before Locust sets anything, because its settings stay for the next run
             return jsonify({"success": False, "message": str(error)})
         return None
 
@@ -70,7 +81,8 @@ def restrict_handlers(web_ui: Any, chosen: Mapping[str, Any], check: Callable[[A
 
 
 def show_targets(web_ui: Any, text: Callable[[], str]) -> None:
-    """Show the targets of this process in the field and the header for Locust's host. A visitor cannot change them.
+    """Show the targets of this process in the field and the header for Locust's host. A visitor
+    cannot change them.
 
     `text` is a function that returns the targets as text. Call this before `restrict_handlers`.
     """
@@ -83,24 +95,33 @@ def show_targets(web_ui: Any, text: Callable[[], str]) -> None:
             return None
         if request.form.get("host", "") not in {"", *shown}:
             problem = (
-                "the field host shows the targets: set them on the command line, with --url, --targets or --simulator"
+                "the field host shows the targets: set them on the command line, with --url,"
+                " --targets or --simulator"
             )
             return jsonify({"success": False, "message": problem})
         fields = request.form.items(multi=True)
-        request.form = ImmutableMultiDict([(name, value) for name, value in fields if name != "host"])
+        request.form = ImmutableMultiDict(
+            [(name, value) for name, value in fields if name != "host"]
+        )
         return None
 
     def explain(response: Response) -> Response:
         if request.endpoint == "locust.index" and response.mimetype == "text/html":
-            response.set_data(response.get_data(as_text=True).replace("</body>", f"{SHOWN_TARGETS}</body>"))
+            response.set_data(
+                response.get_data(as_text=True).replace("</body>", f"{SHOWN_TARGETS}</body>")
+            )
         return response
 
     web_ui.app.before_request(admit)
     web_ui.app.after_request(explain)
 
 
-def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]) -> str:
-    """Return why a form is refused, if it changes (not only repeats) an option that visitors may not; otherwise ""."""
+def locked_setting(
+    form: Iterable[tuple[str, str]], allowed: frozenset[str], chosen: Mapping[str, Any]
+) -> str:
+    """Return why a form is refused, if it changes (not only repeats) an option that visitors may
+    not; otherwise "".
+    """
     for name, value in form:
         own = chosen.get(name)
         own_text = "" if own is None else str(own).lower() if isinstance(own, bool) else str(own)
@@ -113,16 +134,26 @@ def locked_setting(form: Iterable[tuple[str, str]], allowed: frozenset[str], cho
 def check_picked(form: ImmutableMultiDict[str, str], environment: Any) -> None:
     """Raise UsageError if the visitor picked a class that does not exist."""
     shapes = {"Default", *(environment.available_shape_classes or ())}
-    for name, available in (("user_classes", environment.available_user_classes or ()), ("shape_class", shapes)):
-        if unknown := next((picked for picked in form.getlist(name) if picked not in available), None):
-            raise UsageError(f"{name}: {unknown:.100} does not exist; there are {', '.join(sorted(available))}")
+    for name, available in (
+        ("user_classes", environment.available_user_classes or ()),
+        ("shape_class", shapes),
+    ):
+        if unknown := next(
+            (picked for picked in form.getlist(name) if picked not in available), None
+        ):
+            raise UsageError(
+                f"{name}: {unknown:.100} does not exist; there are {', '.join(sorted(available))}"
+            )
 
 
 def requested_options(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Namespace:
-    """Return the options that Locust would set from a form. Raise UsageError if the number of users is invalid."""
+    """Return the options that Locust would set from a form. Raise UsageError if the number of
+    users is invalid.
+    """
     shape = {name: form[name] for name in SHAPE & form.keys()}
     options: dict[str, Any] = {
-        name: value == "true" if isinstance(chosen[name], bool) else value for name, value in shape.items()
+        name: value == "true" if isinstance(chosen[name], bool) else value
+        for name, value in shape.items()
     }
     options |= {name: form[name] for name in ("spawn_rate", "run_time") if form.get(name)}
     if "user_count" in form:
@@ -131,7 +162,9 @@ def requested_options(form: Mapping[str, str], chosen: Mapping[str, Any]) -> Nam
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise UsageError if Locust's web UI cannot listen at this address. Locust itself would print thirty lines."""
+    """Raise UsageError if Locust's web UI cannot listen at this address. Locust itself would
+    print thirty lines.
+    """
     try:
         with socket.create_server(("" if host == "*" else host, port)):
             pass
@@ -143,16 +176,19 @@ def check_port(host: str, port: int) -> None:
 
 
 def open_text(web_ui: Any) -> str:
-    """Return a warning if users of other machines can use the web UI without a login; otherwise ""."""
+    """Return a warning if users of other machines can use the web UI without a login; otherwise
+    "".
+    """
     if web_ui.web_login or web_ui.host in LOOPBACK_NAMES:
         return ""
     return (
-        f"the web UI is open without a login on {web_ui.host or '*'}:{web_ui.port}: anyone with access can start "
-        "runs that cost money; omit --web-host, or add --web-login"
+        f"the web UI is open without a login on {web_ui.host or '*'}:{web_ui.port}: anyone with"
+        " access can start runs that cost money; omit --web-host, or add --web-login"
     )
 
 
-WAITS, SESSIONS = "realtime", "realtime-sessions"
+WAITS = "realtime"
+SESSIONS = "realtime-sessions"
 TABS = {WAITS: "Realtime latency", SESSIONS: "Realtime sessions"}
 GLYPHS: dict[ValidityStatus, str] = {"valid": "✓", "invalid": "✕", "no_verdict": "?"}
 
@@ -173,7 +209,9 @@ def _bytes(rate: float) -> str:
 
 
 def _cell(value_ms: float | None, needs: Sequence[int] = ()) -> float | str:
-    """Return a number, by which the page can sort; a text if the value is infinite, or missing for lack of sessions."""
+    """Return a number, by which the page can sort; a text if the value is infinite, or missing
+    for lack of sessions.
+    """
     if value_ms is None:
         return f"n/a (needs {needs[0]} sessions)" if needs else UNKNOWN
     return FAILED if math.isinf(value_ms) else float(f"{value_ms:.3g}")
@@ -207,14 +245,18 @@ SESSION_COLUMNS: dict[str, tuple[str, Callable[[TargetProgress], object]]] = {
     "load_generator": ("load generator", lambda target: target.health or "no verdict yet"),
     "verdict": ("validity so far", _validity),
 }
-"""The columns of the two tables: key, title, and content of a cell. The page changes keys that are no plain words."""
+"""The columns of the two tables: key, title, and content of a cell. The page changes keys that
+are no plain words."""
 
 
 def stats(targets: Sequence[TargetProgress]) -> list[dict[str, Any]]:
-    """Return the rows of both tables in the format of the page. The page sorts by `name`, which it does not show."""
+    """Return the rows of both tables in the format of the page. The page sorts by `name`, which
+    it does not show.
+    """
     rows = [(target, latency) for target in targets for latency in target.latencies]
     latencies = [
-        {"name": f"{position:04}"} | {key: cell(target, latency) for key, (_, cell) in LATENCY_COLUMNS.items()}
+        {"name": f"{position:04}"}
+        | {key: cell(target, latency) for key, (_, cell) in LATENCY_COLUMNS.items()}
         for position, (target, latency) in enumerate(rows)
     ]
     sessions = [
@@ -226,40 +268,51 @@ def stats(targets: Sequence[TargetProgress]) -> list[dict[str, Any]]:
 
 REPORT = "realtime/report"
 FIRST_TAB = (
-    "<script>{ const first = new URL(location); if (!first.searchParams.has('tab')) { "
-    f"first.searchParams.set('tab', '{WAITS}'); history.replaceState(null, '', first) }} }}</script>"
+    "<script>{ const first = new URL(location); if (!first.searchParams.has('tab')) {"
+    f" first.searchParams.set('tab', '{WAITS}'); history.replaceState(null, '', first) }}"
+    " }</script>"
 )
-"""A script that selects the tab that the page opens. It runs before Locust's script, which waits for the whole page."""
+"""A script that selects the tab that the page opens. It runs before Locust's script, which waits
+for the whole page."""
 SHOWN_TARGETS = (
-    "<script>new MutationObserver(() => { const field = document.querySelector('input[name=host]'); "
-    "if (!field || field.readOnly) return; field.readOnly = true; const parts = "
-    "field.closest('.MuiFormControl-root')?.querySelectorAll('label, legend span') ?? []; "
-    "for (const part of parts) part.textContent = 'Targets (set with --url, --targets or --simulator)' "
-    "}).observe(document, {childList: true, subtree: true})</script>"
+    "<script>new MutationObserver(() => { const field = document.querySelector('input[name=host]');"
+    " if (!field || field.readOnly) return; field.readOnly = true; const parts ="
+    " field.closest('.MuiFormControl-root')?.querySelectorAll('label, legend span') ?? []; for"
+    " (const part of parts) part.textContent = 'Targets (set with --url, --targets or --simulator)'"
+    " }).observe(document, {childList: true, subtree: true})</script>"
 )
 """A script that names Locust's field for a host after what it shows, and makes it read-only."""
 NOTE = (
-    "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif; color: gray; "
-    "padding: 8px 24px'>Statistics and Charts are Locust&rsquo;s own: a request is a turn, or a connect; a row "
-    "pools all targets, origins, the warm-up, and failed turns with the time that they took; Aggregated pools "
-    "turns with connects. Realtime latency shows the measured turns of each target; &infin;: a failed turn "
-    f"counts as infinite latency. <a href='./{REPORT}' target='_blank' style='color: inherit'>The report of the "
-    "run</a> is available when the run has ended.</footer>"
+    "<footer style='position: sticky; bottom: 0; background: inherit; font: 14px sans-serif;"
+    " color: gray; padding: 8px 24px'>Statistics and Charts are Locust&rsquo;s own: a request is a"
+    " turn, or a connect; a row pools all targets, origins, the warm-up, and failed turns with the"
+    " time that they took; Aggregated pools turns with connects. Realtime latency shows the"
+    " measured turns of each target; &infin;: a failed turn counts as infinite latency. <a"
+    f" href='./{REPORT}' target='_blank' style='color: inherit'>The report of the run</a> is"
+    " available when the run has ended.</footer>"
 )
 
 
 def add_tabs(
-    web_ui: Any, base_path: str, targets: Callable[[], list[TargetProgress]], report: Callable[[], Path | None]
+    web_ui: Any,
+    base_path: str,
+    targets: Callable[[], list[TargetProgress]],
+    report: Callable[[], Path | None],
 ) -> None:
     """Add the two tabs and the note to the web UI.
 
-    `targets` is a function that returns the progress of each target. `report` is a function that returns the report
-    page of the last run; None before the run has ended.
+    `targets` is a function that returns the progress of each target. `report` is a function that
+    returns the report page of the last run; None before the run has ended.
     """
     web_ui.template_args |= {
         "extended_tabs": [{"key": key, "title": title} for key, title in TABS.items()],
         "extended_tables": [
-            {"key": key, "structure": [{"key": column, "title": head} for column, (head, _) in columns.items()]}
+            {
+                "key": key,
+                "structure": [
+                    {"key": column, "title": head} for column, (head, _) in columns.items()
+                ],
+            }
             for key, columns in ((WAITS, LATENCY_COLUMNS), (SESSIONS, SESSION_COLUMNS))
         ],
     }
@@ -275,9 +328,13 @@ def add_tabs(
 
     def extend(response: Response) -> Response:
         if request.endpoint == "locust.request_stats" and response.is_json:
-            response.set_data(json.dumps(response.get_json() | {"extended_stats": stats(targets())}))
+            response.set_data(
+                json.dumps(response.get_json() | {"extended_stats": stats(targets())})
+            )
         elif request.endpoint == "locust.index" and response.mimetype == "text/html":
-            response.set_data(response.get_data(as_text=True).replace("</body>", f"{FIRST_TAB}{NOTE}</body>"))
+            response.set_data(
+                response.get_data(as_text=True).replace("</body>", f"{FIRST_TAB}{NOTE}</body>")
+            )
         return response
 
     web_ui.app.register_blueprint(pages)

@@ -1,15 +1,18 @@
-"""The link of a worker to its master: whether the master is alive, the clock offset, and the sending of recorded data.
+"""The link of a worker to its master: whether the master is alive, the clock offset, and the
+sending of recorded data.
 
-A master holds a lock on the run's folder. When the master's process ends, for whatever reason, the kernel releases the
-lock. On another host, a worker concludes from the master's silence that the master has ended.
+A master holds a lock on the run's folder. When the master's process ends, for whatever reason, the
+kernel releases the lock. On another host, a worker concludes from the master's silence that the
+master has ended.
 
-The clocks of a worker and its master are compared by exchanges of messages, each with four UTC timestamps: sent here,
-received there, answered there, received here. The offset of the other clock is the mean of the two differences. Its
-uncertainty is at most half of the time on the network. Therefore the fastest of several exchanges is used (NTP, RFC
-5905, section 8).
+The clocks of a worker and its master are compared by exchanges of messages, each with four UTC
+timestamps: sent here, received there, answered there, received here. The offset of the other clock
+is the mean of the two differences. Its uncertainty is at most half of the time on the network.
+Therefore the fastest of several exchanges is used (NTP, RFC 5905, section 8).
 
-Recorded data is sent in Locust's messages, one chunk at a time. If no receipt comes, the chunk is sent again. Data that
-does not reach the master stays on the worker's disk, where `rtbench merge` can read it.
+Recorded data is sent in Locust's messages, one chunk at a time. If no receipt comes, the chunk is
+sent again. Data that does not reach the master stays on the worker's disk, where `rtbench merge`
+can read it.
 """
 
 from __future__ import annotations
@@ -37,13 +40,15 @@ PR_SET_PDEATHSIG = 1
 
 
 class HeldSignals:
-    """The signals to a forked worker before it has a run. Its master gets them as well, and decides.
+    """The signals to a forked worker before it has a run. Its master gets them as well, and
+    decides.
 
     Without this, a worker ends at Ctrl-C while its master starts the run, and counts as missing.
     """
 
     def __init__(self) -> None:
-        self.is_forked, self.is_held = False, False
+        self.is_forked = False
+        self.is_held = False
         self.on_signal: Callable[[], None] = lambda: None
 
     def hold(self) -> None:
@@ -61,7 +66,9 @@ HELD = HeldSignals()
 
 
 def tie_forks() -> None:
-    """Make Linux end every forked child when this process ends, unless the child has called `outlive_parent`."""
+    """Make Linux end every forked child when this process ends, unless the child has called
+    `outlive_parent`.
+    """
     parents: list[int] = []
 
     def end_with_parent() -> None:
@@ -84,7 +91,9 @@ def _on_end_of_parent(number: int) -> None:
 
 
 class MasterLiveness:
-    """A check whether the master is alive: by the time since its last message, and its lock if both share a disk."""
+    """A check whether the master is alive: by the time since its last message, and its lock if
+    both share a disk.
+    """
 
     def __init__(self) -> None:
         self.patience_s = math.inf
@@ -92,7 +101,9 @@ class MasterLiveness:
         self._locked: int | None = None
 
     def tie(self, folder: Path | None) -> None:
-        """Watch the lock that the master holds on a run's folder; None if the master is on another host."""
+        """Watch the lock that the master holds on a run's folder; None if the master is on
+        another host.
+        """
         if self._locked is not None:
             os.close(self._locked)
         self._locked = None if folder is None else os.open(folder, os.O_RDONLY)
@@ -103,8 +114,8 @@ class MasterLiveness:
     def is_lost(self) -> bool:
         """Return whether the master is missing. Call this once a second.
 
-        Silence is measured in calls of this method, and not by a clock. So a process that was suspended does not
-        conclude that its master is missing.
+        Silence is measured in calls of this method, and not by a clock. So a process that was
+        suspended does not conclude that its master is missing.
         """
         self._silent_s += 1
         # None: the file system has no locks
@@ -116,7 +127,9 @@ EXCHANGES = 8
 
 
 class ClockOffset(NamedTuple):
-    """The time by which a worker's clock is ahead of its master's clock, and the uncertainty of this time."""
+    """The time by which a worker's clock is ahead of its master's clock, and the uncertainty of
+    this time.
+    """
 
     ahead_ns: int
     uncertainty_ns: int
@@ -124,7 +137,9 @@ class ClockOffset(NamedTuple):
 
 def offset_of(sent_ns: int, received_ns: int, answered_ns: int, returned_ns: int) -> ClockOffset:
     network_ns = (returned_ns - sent_ns) - (answered_ns - received_ns)
-    return ClockOffset(((received_ns - sent_ns) + (answered_ns - returned_ns)) // 2, max(0, network_ns) // 2 + 1)
+    return ClockOffset(
+        ((received_ns - sent_ns) + (answered_ns - returned_ns)) // 2, max(0, network_ns) // 2 + 1
+    )
 
 
 def best(offsets: Iterable[ClockOffset]) -> ClockOffset | None:
@@ -136,14 +151,18 @@ EVERY_S = 1.0
 AGAIN_S = 5.0
 """The seconds for which a sender waits for a receipt. After that, it sends the chunk again."""
 MIN_BYTES = 4 << 10
-"""The minimum size of a chunk. On a slow link, chunks are small, because other messages wait until a chunk is sent."""
+"""The minimum size of a chunk. On a slow link, chunks are small, because other messages wait
+until a chunk is sent."""
 
 
 class PartSender:
-    """A sender of a worker's recorded data. `send` passes a chunk to Locust. Call `receipt` with each receipt."""
+    """A sender of a worker's recorded data. `send` passes a chunk to Locust. Call `receipt` with
+    each receipt.
+    """
 
     def __init__(self, source: PartSource, send: Callable[[dict[str, Any]], None]) -> None:
-        self._source, self._send = source, send
+        self._source = source
+        self._send = send
         self._unacknowledged: tuple[PartChunk, AsyncResult] | None = None
         self._given_up = False
         self._greenlet = gevent.spawn(self._send_next)
@@ -157,7 +176,9 @@ class PartSender:
                 result.set(receipt)
 
     def finish(self, longest_s: float) -> bool:
-        """Send the remaining data, after the last write. Return False if not all of it arrives within `longest_s`."""
+        """Send the remaining data, after the last write. Return False if not all of it arrives
+        within `longest_s`.
+        """
         self._greenlet.kill()
         return self._send_chunk(monotonic_ns() + int(longest_s * NS_PER_S))
 
@@ -173,9 +194,15 @@ class PartSender:
             gevent.sleep(EVERY_S)
 
     def _send_chunk(self, until_ns: int | None) -> bool:
-        """Send the data that is recorded now. Return whether all of it arrived before `until_ns`, if given."""
+        """Send the data that is recorded now. Return whether all of it arrived before
+        `until_ns`, if given.
+        """
         for chunk in self._source.chunks():
-            left_s = AGAIN_S if until_ns is None else min(AGAIN_S, (until_ns - monotonic_ns()) / NS_PER_S)
+            left_s = (
+                AGAIN_S
+                if until_ns is None
+                else min(AGAIN_S, (until_ns - monotonic_ns()) / NS_PER_S)
+            )
             if self._given_up or left_s <= 0:
                 return False
             receipt = self._sent(chunk, left_s)

@@ -1,10 +1,10 @@
 """The run.json and the numbering of a merged run, computed from its parts. Pure.
 
-Workers, pairs and blocks get new numbers, so that the numbers of several runs do not collide. A session is called
-`w<worker>-<number>` (`w0-000012`), so its name depends on its worker's number. With an offset of 3, its name becomes
-`w3-000012`. The same rule applies to rows, transcripts and event logs. Pairs are numbered in the order in which they
-started, because readers assume this order. With another order, the differences between parts would look like a drift of
-the run.
+Workers, pairs and blocks get new numbers, so that the numbers of several runs do not collide. A
+session is called `w<worker>-<number>` (`w0-000012`), so its name depends on its worker's number.
+With an offset of 3, its name becomes `w3-000012`. The same rule applies to rows, transcripts and
+event logs. Pairs are numbered in the order in which they started, because readers assume this
+order. With another order, the differences between parts would look like a drift of the run.
 
 The document is created here before the rows are counted. The counts are added later.
 """
@@ -34,14 +34,18 @@ _SESSION_ID = re.compile(r"w(\d{1,9})-(.*)", re.DOTALL | re.ASCII)
 
 @dataclass(frozen=True, eq=False)
 class RunNumbering:
-    """The new numbers of one run in the merged run `run_id`. `workers` has the new number of each worker."""
+    """The new numbers of one run in the merged run `run_id`. `workers` has the new number of
+    each worker.
+    """
 
     run_id: str
     workers: Mapping[int, int]
     pairs: PairNumbering
 
     def session_id(self, name: str) -> str:
-        """Return the new name of a session. A name that does not contain a worker's number belongs to worker 0."""
+        """Return the new name of a session. A name that does not contain a worker's number
+        belongs to worker 0.
+        """
         match = _SESSION_ID.fullmatch(name)
         return f"w{self.workers.get(worker_of(name), 0)}-{match[2] if match else name}"
 
@@ -57,21 +61,37 @@ class RunNumbering:
             columns["session_id"] = new_names.take(names.indices)
         if "pair" in columns and columns["pair"].null_count < len(batch):
             pair = columns["pair"]
-            absent = pair.is_null().to_numpy(zero_copy_only=False)  # rows without a pair remain without one
-            indexes = np.searchsorted(self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy())
+            # rows without a pair remain without one
+            absent = pair.is_null().to_numpy(zero_copy_only=False)
+            indexes = np.searchsorted(
+                self.pairs.numbers, pair.fill_null(self.pairs.numbers[0]).to_numpy()
+            )
             new = {"pair": self.pairs.new, "block": self.pairs.blocks}
-            columns |= {name: pa.array(values[indexes], mask=absent) for name, values in new.items()}
+            columns |= {
+                name: pa.array(values[indexes], mask=absent) for name, values in new.items()
+            }
         return pa.RecordBatch.from_pydict(columns, schema=batch.schema)
 
     def line(self, row: dict[str, Any]) -> bytes:
         return _line(row | {"session_id": self.session_id(str(row["session_id"]))})
 
     def log_header(self, line: bytes) -> bytes:
-        """Return the new first line of an event log. Raise ValueError if `line` is not such a first line."""
+        """Return the new first line of an event log. Raise ValueError if `line` is not such a
+        first line.
+        """
         opened: dict[str, Any] = read_json(line)
         about = opened["about"]
         return _line(
-            opened | {"about": about | {"run_id": self.run_id, "session_id": self.session_id(about["session_id"])}}
+            opened
+            | {
+                "about": (
+                    about
+                    | {
+                        "run_id": self.run_id,
+                        "session_id": self.session_id(about["session_id"]),
+                    }
+                )
+            }
         )
 
     def incident(self, incident: IncidentEntry) -> IncidentEntry:
@@ -79,7 +99,9 @@ class RunNumbering:
 
 
 def worker_of(session_id: str) -> int:
-    """Return the worker's number in the name of a session; 0 if the name contains no worker's number."""
+    """Return the worker's number in the name of a session; 0 if the name contains no worker's
+    number.
+    """
     match = _SESSION_ID.fullmatch(session_id)
     return int(match[1]) if match else 0
 
@@ -92,7 +114,9 @@ PairIntegers = npt.NDArray[np.int64]
 
 
 class PairStarts(NamedTuple):
-    """The numbers of a run's pairs, in ascending order, and the start of each pair (UTC, ns since 1970)."""
+    """The numbers of a run's pairs, in ascending order, and the start of each pair (UTC, ns
+    since 1970).
+    """
 
     numbers: PairIntegers
     starts_ns: PairIntegers
@@ -107,7 +131,9 @@ class PairNumbering(NamedTuple):
 
 
 def first_starts(rows: Iterable[PairStarts]) -> PairStarts:
-    """Return the start of each pair: the earliest start of its rows. The rows may be in any order."""
+    """Return the start of each pair: the earliest start of its rows. The rows may be in any
+    order.
+    """
     starts = [pair_starts for pair_starts in map(_earliest, rows) if pair_starts.numbers.size]
     if not starts:
         return PairStarts(np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -122,17 +148,24 @@ def _earliest(rows: PairStarts) -> PairStarts:
 
 
 def numbered_by_start(runs: Sequence[PairStarts], started_utc_ns: int) -> list[PairNumbering]:
-    """Return new numbers for the pairs of all runs together. They are numbered from 0, in the order of their starts."""
+    """Return new numbers for the pairs of all runs together. They are numbered from 0, in the
+    order of their starts.
+    """
     starts_ns = np.concatenate([run.starts_ns for run in runs])
     new = np.empty(starts_ns.size, np.int64)
     new[np.argsort(starts_ns, kind="stable")] = np.arange(starts_ns.size)
     blocks = np.maximum(starts_ns - started_utc_ns, 0) // BLOCK_NS
     ends = np.cumsum([run.numbers.size for run in runs])[:-1]
     pieces = zip(runs, np.split(new, ends), np.split(blocks, ends), strict=True)
-    return [PairNumbering(run.numbers, run_numbers, run_blocks) for run, run_numbers, run_blocks in pieces]
+    return [
+        PairNumbering(run.numbers, run_numbers, run_blocks)
+        for run, run_numbers, run_blocks in pieces
+    ]
 
 
-ADDED_SETTINGS = frozenset({"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"})
+ADDED_SETTINGS = frozenset(
+    {"num_users", "spawn_rate", "sessions", "max_concurrent", "connect_rate"}
+)
 """The settings that are summed over all parts."""
 Document = Mapping[str, Any]
 Documents = Sequence[Document]
@@ -143,13 +176,16 @@ def merged_document(
 ) -> dict[str, Any]:
     """Return the run.json of the merged run `run_id`, before its rows are counted.
 
-    `documents` are those of the finalized parts, in the order of their starts. `entries` are their `PartEntry`. Equal
-    values of a key are copied, and those that can be added are summed. All others are only in the key `parts`.
+    `documents` are those of the finalized parts, in the order of their starts. `entries` are their
+    `PartEntry`. Equal values of a key are copied, and those that can be added are summed. All
+    others are only in the key `parts`.
     """
-    leader, common = documents[0], _common(documents)
+    leader = documents[0]
+    common = _common(documents)
     delays_s = [document.get("start_delays_s") or {} for document in documents]
     estimates_usd = [document.get("estimate_usd") for document in documents]
-    reasons = dict.fromkeys(str(document["stop_reason"]) for document in documents)  # unusual reasons come first
+    # unusual reasons come first
+    reasons = dict.fromkeys(str(document["stop_reason"]) for document in documents)
     merged: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "definitions_version": leader["definitions_version"],
@@ -160,7 +196,9 @@ def merged_document(
         "state": "closing",
         "started_utc_ns": min(document["started_utc_ns"] for document in documents),
         "ended_utc_ns": max(document["ended_utc_ns"] for document in documents),
-        "stop_reason": "; ".join(sorted(reasons, key=lambda reason: reason.startswith(ORDINARY_ENDS))),
+        "stop_reason": "; ".join(
+            sorted(reasons, key=lambda reason: reason.startswith(ORDINARY_ENDS))
+        ),
         "writer": writer,
         "settings": _settings([document.get("settings") or {} for document in documents]),
         "targets": _targets(documents),
@@ -172,7 +210,9 @@ def merged_document(
         "parts": list(entries),
         "warmup_s": max(document.get("warmup_s") or 0.0 for document in documents),
         "budget_usd": _sum(documents, "budget_usd"),
-        "estimate_usd": [sum(ends) for ends in zip(*estimates_usd, strict=True)] if all(estimates_usd) else None,
+        "estimate_usd": (
+            [sum(ends) for ends in zip(*estimates_usd, strict=True)] if all(estimates_usd) else None
+        ),
         "start_delays_s": {  # taken from the part with the longest delay
             label: max(part_delays_s.get(label, 0.0) for part_delays_s in delays_s)
             for label in dict.fromkeys(chain(*delays_s))
@@ -181,18 +221,29 @@ def merged_document(
     loads = [document["planned_load"] for document in documents if "planned_load" in document]
     if len(loads) == len(documents):
         merged["planned_load"] = summed(loads)
-    shared = ("part_of", "whole_run", "interleaved", "stages", "prices", "niceness", "calibration", "thresholds")
+    shared = (
+        "part_of",
+        "whole_run",
+        "interleaved",
+        "stages",
+        "prices",
+        "niceness",
+        "calibration",
+        "thresholds",
+    )
     merged |= {key: common[key] for key in shared if key in common}
     if arrivals := _arrivals(documents):
         merged["arrivals"] = arrivals
     return merged
 
 
-def notices(names: Sequence[str], documents: Documents, left_out: Sequence[tuple[str, Document]]) -> list[str]:
+def notices(
+    names: Sequence[str], documents: Documents, left_out: Sequence[tuple[str, Document]]
+) -> list[str]:
     """Return the notices to show before the results.
 
-    A notice that all parts have appears once. Any other notice appears with the names of the parts that have it.
-    Notices about the merge are added.
+    A notice that all parts have appears once. Any other notice appears with the names of the parts
+    that have it. Notices about the merge are added.
     """
     by_text: dict[str, list[str]] = {}
     for name, document in zip(names, documents, strict=True):
@@ -202,18 +253,24 @@ def notices(names: Sequence[str], documents: Documents, left_out: Sequence[tuple
         text if len(part_names) == len(documents) else f"{_listed(part_names)}: {text}"
         for text, part_names in by_text.items()
     ]
-    killed = [name for name, document in zip(names, documents, strict=True) if document.get("state") != "ended"]
+    killed = [
+        name
+        for name, document in zip(names, documents, strict=True)
+        if document.get("state") != "ended"
+    ]
     if killed and len(documents) > 1:
         sentences.append(f"{_listed(killed)} did not end cleanly: {KILLED.partition(': ')[2]}.")
     if any("sequential_plan" in document for document in documents):
         sentences.append("A part had interim analyses: the merged run ignores them.")
     started_ns, ended_ns = (
-        np.array([document[key] for document in documents]) for key in ("started_utc_ns", "ended_utc_ns")
+        np.array([document[key] for document in documents])
+        for key in ("started_utc_ns", "ended_utc_ns")
     )
     # the time in which all parts ran together is less than half of the shortest run
     if ended_ns.min() - started_ns.max() < (ended_ns - started_ns).min() / 2:
         sentences.append(
-            "Its parts did not run at the same time: the sums of their users and rates never existed at one time."
+            "Its parts did not run at the same time: the sums of their users and rates never"
+            " existed at one time."
         )
     if documents[0].get("part_of"):
         loads = [document.get("planned_load") or {} for document in documents]
@@ -225,31 +282,52 @@ def notices(names: Sequence[str], documents: Documents, left_out: Sequence[tuple
     }
     first = documents[0]
     differing_settings = [
-        setting for setting, value in differing.items() if any(value(other) != value(first) for other in documents)
+        setting
+        for setting, value in differing.items()
+        if any(value(other) != value(first) for other in documents)
     ]
     if differing_settings:
         sentences.append(f"Its parts have different {' and '.join(differing_settings)}.")
-    seeds = [seed for document in documents if (seed := (document.get("settings") or {}).get("seed")) is not None]
-    if len({*map(str, seeds)}) < len(seeds) and all(document.get("arrivals") for document in documents):
+    seeds = [
+        seed
+        for document in documents
+        if (seed := (document.get("settings") or {}).get("seed")) is not None
+    ]
+    if len({*map(str, seeds)}) < len(seeds) and all(
+        document.get("arrivals") for document in documents
+    ):
         sentences.append(
-            "Parts have the same seed, so their calls arrived at the same times: use a different --seed for each part."
+            "Parts have the same seed, so their calls arrived at the same times: use a different"
+            " --seed for each part."
         )
-    return [*sentences, *(f"{name} is excluded, because {_missing(entry)}." for name, entry in left_out)]
+    return [
+        *sentences,
+        *(f"{name} is excluded, because {_missing(entry)}." for name, entry in left_out),
+    ]
 
 
 def excluded_parts(left_out: Iterable[tuple[str, Document]]) -> int:
-    """Return the number of parts that are excluded. The folder of a worker whose run is merged lacks no turns."""
+    """Return the number of parts that are excluded. The folder of a worker whose run is merged
+    lacks no turns.
+    """
     return sum(entry["turns"] != 0 for _, entry in left_out)
 
 
 def _missing(entry: Document) -> str:
     if entry["turns"] is None:
         return f"{entry['excluded_because']}: the number of missing sessions and turns is unknown"
-    return f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns are missing"
+    return (
+        f"{entry['excluded_because']}: {entry['sessions']:,} sessions and {entry['turns']:,} turns"
+        " are missing"
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} parts ({', '.join(names[:3])}{', …' if names[3:] else ''})"
+    return (
+        names[0]
+        if len(names) == 1
+        else f"{len(names)} parts ({', '.join(names[:3])}{', …' if names[3:] else ''})"
+    )
 
 
 def _settings(settings: Documents) -> dict[str, Any]:
@@ -258,11 +336,19 @@ def _settings(settings: Documents) -> dict[str, Any]:
         for name in ADDED_SETTINGS
         if all(isinstance(part_settings.get(name), int | float) for part_settings in settings)
     }
-    return dict(sorted(({k: v for k, v in _common(settings).items() if k not in ADDED_SETTINGS} | added).items()))
+    return dict(
+        sorted(
+            (
+                {k: v for k, v in _common(settings).items() if k not in ADDED_SETTINGS} | added
+            ).items()
+        )
+    )
 
 
 def _targets(documents: Documents) -> list[dict[str, Any]]:
-    """Return one entry for each target, with the sum of the connection rates, and the other keys that are equal."""
+    """Return one entry for each target, with the sum of the connection rates, and the other keys
+    that are equal.
+    """
     by_label: dict[str, list[Document]] = {}
     for document in documents:
         for target in document.get("targets") or []:
@@ -306,4 +392,8 @@ def _sum(documents: Documents, key: str) -> Any:
 
 def _common(documents: Documents) -> dict[str, Any]:
     first = documents[0]
-    return {key: value for key, value in first.items() if all(key in d and d[key] == value for d in documents)}
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in d and d[key] == value for d in documents)
+    }

@@ -1,7 +1,7 @@
 """A finalized run as a part of a merged run: its rows, histograms and facts, with new numbers.
 
-Only the workers in `added_workers` are merged. Other workers have a folder of their own, which replaces the data that
-the master received from them.
+Only the workers in `added_workers` are merged. Other workers have a folder of their own, which
+replaces the data that the master received from them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ from bench.record.spool import TRANSCRIPT, PartFacts, WorkerPart, parts
 from bench.record.whole_run import problem_of
 
 BATCH_ROWS = 10_000
-KEYS: Mapping[files.TableName, list[str]] = {"sessions": ["session_id"], "turns": ["session_id", "turn"]}
+KEYS: Mapping[files.TableName, list[str]] = {
+    "sessions": ["session_id"],
+    "turns": ["session_id", "turn"],
+}
 COUNTS = ("out_of_range", "negative", "unknown_events", "incident_counts")
 RunKey = tuple[int, str]
 """The start of a run (UTC, ns since 1970) and its id."""
@@ -46,13 +49,15 @@ class DamagedPartError(Exception):
 
     def __init__(self, part: SourceRun, reason: str) -> None:
         super().__init__(reason)
-        self.part, self.reason = part, reason
+        self.part = part
+        self.reason = reason
 
 
 class RunExtent(NamedTuple):
     """The size of a run.
 
-    `rows` has the number of rows of each worker in each table. `pairs` has the pairs of each worker.
+    `rows` has the number of rows of each worker in each table. `pairs` has the pairs of each
+    worker.
     """
 
     rows: dict[int, Counter[str]]
@@ -62,15 +67,16 @@ class RunExtent(NamedTuple):
 class SourceRun:
     """A run in its folder. Its workers in `added_workers` become a part of a merged run.
 
-    Call `finalize` before anything else is read. Set `added_workers`, `numbering` and `is_complete` before rows are
-    read. The constructor raises UsageError if the folder is not a run, or has a format that this version does not read.
-    Reading rows or files raises DamagedPartError.
+    Call `finalize` before anything else is read. Set `added_workers`, `numbering` and `is_complete`
+    before rows are read. The constructor raises UsageError if the folder is not a run, or has a
+    format that this version does not read. Reading rows or files raises DamagedPartError.
     """
 
     numbering: RunNumbering
     added_workers: frozenset[int]
     is_complete: bool
-    """True if the run ended normally, and all given folders together contain the data of all its workers."""
+    """True if the run ended normally, and all given folders together contain the data of all its
+    workers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,16 +84,24 @@ class SourceRun:
         try:
             msgspec.convert(self.document, RunDocument)
         except msgspec.ValidationError as error:
-            raise UsageError(f"{folder / 'run.json'} is damaged: {excerpt(str(error), 200)}") from None
-        if problem := problem_of(self.document.get("planned_load") or {}, self.document.get("whole_run")):
+            raise UsageError(
+                f"{folder / 'run.json'} is damaged: {excerpt(str(error), 200)}"
+            ) from None
+        if problem := problem_of(
+            self.document.get("planned_load") or {}, self.document.get("whole_run")
+        ):
             raise UsageError(f"{folder / 'run.json'} is damaged: {problem}")
 
     def finalize(self) -> None:
-        """Write the final files of a run that was killed, as `rtbench report` does. Raise UsageError if that fails."""
+        """Write the final files of a run that was killed, as `rtbench report` does. Raise
+        UsageError if that fails.
+        """
         try:
             self.document = finalize(self.folder)
         except OSError as error:
-            raise UsageError(f"{self.folder} cannot be finalized: {error.strerror or error}") from None
+            raise UsageError(
+                f"{self.folder} cannot be finalized: {error.strerror or error}"
+            ) from None
 
     @property
     def name(self) -> str:
@@ -121,31 +135,45 @@ class SourceRun:
 
     @property
     def missing(self) -> dict[int, dict[str, Any]]:
-        """The entry in run.json for each worker whose data is incomplete, by the worker's number."""
+        """The entry in run.json for each worker whose data is incomplete, by the worker's
+        number.
+        """
         return {entry["worker"]: entry for entry in self.document.get("missing_workers") or []}
 
     @cached_property
     def workers(self) -> dict[int, WorkerPart]:
-        """The histograms and facts of each worker that the folder stores separately, by the worker's number."""
+        """The histograms and facts of each worker that the folder stores separately, by the
+        worker's number.
+        """
         return {part.worker: part for part in parts(self.folder, spool.WORKERS)}
 
     # The data that `bench.record.finalize.merge_parts` reads of a part.
 
     @property
     def facts(self) -> PartFacts:
-        taken_parts, incidents = self._taken_workers, self.document.get("incidents") or []
-        of_run = (self.document.get("totals") or {}) | {"incidents": incidents}  # of all workers together
+        taken_parts = self._taken_workers
+        incidents = self.document.get("incidents") or []
+        # of all workers together
+        of_run = (self.document.get("totals") or {}) | {"incidents": incidents}
         facts = [part.facts for part in taken_parts] or [msgspec.convert(of_run, PartFacts)]
         counts: dict[str, Any] = {
-            name: dict(sum((Counter(getattr(part_facts, name)) for part_facts in facts), Counter())) for name in COUNTS
+            name: dict(sum((Counter(getattr(part_facts, name)) for part_facts in facts), Counter()))
+            for name in COUNTS
         }
-        hosts = recorded_by(taken_parts, self.document, self.histograms()) if taken_parts else self.document["hosts"]
+        hosts = (
+            recorded_by(taken_parts, self.document, self.histograms())
+            if taken_parts
+            else self.document["hosts"]
+        )
         return PartFacts(
             done=self.is_complete,
-            simulated=any(part_facts.simulated for part_facts in facts) or bool(self.document.get("simulated")),
+            simulated=any(part_facts.simulated for part_facts in facts)
+            or bool(self.document.get("simulated")),
             hosts=cast("list[HostEntry]", hosts),
             timestamp_fallbacks=sum(part_facts.timestamp_fallbacks for part_facts in facts),
-            incidents=[incident for part_facts in facts for incident in self._incidents(part_facts)],
+            incidents=[
+                incident for part_facts in facts for incident in self._incidents(part_facts)
+            ],
             **counts,
         )
 
@@ -154,19 +182,25 @@ class SourceRun:
 
     @property
     def _taken_workers(self) -> list[WorkerPart]:
-        """The part of each worker in `added_workers`; empty if the folder has only the sum of all workers."""
+        """The part of each worker in `added_workers`; empty if the folder has only the sum of
+        all workers.
+        """
         has_parts = self.added_workers <= self.workers.keys()
         return [self.workers[number] for number in sorted(self.added_workers)] if has_parts else []
 
     def batches(self, table: str, _schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of the workers in `added_workers`, with all columns and with their new numbers."""
+        """Yield the rows of the workers in `added_workers`, with all columns and with their new
+        numbers.
+        """
         worker_numbers = pa.array(sorted(self.added_workers), pa.int64())
         for batch in self._batches(cast("files.TableName", table)):
             rows = batch.filter(pc.is_in(batch["worker"], worker_numbers))
             if len(rows):
                 yield self.numbering.rows(rows)
 
-    def _batches(self, table: files.TableName, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, table: files.TableName, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield rows with the numbers and names that were recorded."""
         names = files.SCHEMAS[table].names if columns is None else columns
         try:
@@ -175,10 +209,14 @@ class SourceRun:
                     raise DamagedPartError(self, wrong)
                 yield batch
         except (pa.ArrowException, OSError) as error:
-            raise DamagedPartError(self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}") from None
+            raise DamagedPartError(
+                self, f"its {table} cannot be read: {str(error).splitlines()[0]:.200}"
+            ) from None
 
     def transcript(self) -> Iterator[bytes] | None:
-        """Return the transcript lines of `added_workers`, with the sessions' new names; None without transcripts."""
+        """Return the transcript lines of `added_workers`, with the sessions' new names; None
+        without transcripts.
+        """
         return self._lines(path) if (path := self.folder / TRANSCRIPT).exists() else None
 
     def _lines(self, path: Path) -> Iterator[bytes]:
@@ -189,9 +227,13 @@ class SourceRun:
                     if worker_of(str(row["session_id"])) in self.added_workers:
                         yield self.numbering.line(row)
         except OSError as error:
-            raise DamagedPartError(self, f"its {TRANSCRIPT} cannot be read: {error.strerror}") from None
+            raise DamagedPartError(
+                self, f"its {TRANSCRIPT} cannot be read: {error.strerror}"
+            ) from None
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise DamagedPartError(self, f"its {TRANSCRIPT} has a line that is not a turn") from None
+            raise DamagedPartError(
+                self, f"its {TRANSCRIPT} has a line that is not a turn"
+            ) from None
 
     def histograms(self) -> Histograms:
         if not self._taken_workers:
@@ -208,12 +250,14 @@ class SourceRun:
             raise DamagedPartError(self, str(error)) from None
 
     def copy_event_logs(self, events: Path) -> int:
-        """Copy the event logs of the workers in `added_workers` into a folder, under the new names of their sessions.
+        """Copy the event logs of the workers in `added_workers` into a folder, under the new names
+        of their sessions.
 
-        Return how many event logs were not copied. Links and special files are not copied, because a link can lead to
-        any file of this machine.
+        Return how many event logs were not copied. Links and special files are not copied, because
+        a link can lead to any file of this machine.
         """
-        event_folder, uncopied = self.folder / spool.EVENTS, 0
+        event_folder = self.folder / spool.EVENTS
+        uncopied = 0
         for log in sorted(event_folder.glob("*.jsonl")):
             if worker_of(log.stem) not in self.added_workers:
                 continue
@@ -226,14 +270,17 @@ class SourceRun:
                 (events / f"{self.numbering.session_id(log.stem)}.jsonl").open("xb") as new,
             ):
                 header = old.readline()
-                with suppress(ValueError, KeyError, TypeError):  # a log that ends early is copied unchanged
+                # a log that ends early is copied unchanged
+                with suppress(ValueError, KeyError, TypeError):
                     header = self.numbering.log_header(header)
                 new.write(header)
                 shutil.copyfileobj(old, new)
         return uncopied
 
     def copy_documents(self, folder: Path) -> None:
-        """Write the facts and histograms of each worker in `added_workers` to a run folder, under its new number."""
+        """Write the facts and histograms of each worker in `added_workers` to a run folder,
+        under its new number.
+        """
         for part in self._taken_workers:
             facts = replace(part.facts, incidents=self._incidents(part.facts))
             part.copy_documents(folder, self.numbering.workers[part.worker], facts)
@@ -242,9 +289,13 @@ class SourceRun:
 
     @cached_property
     def extent(self) -> RunExtent:
-        """The size of the run. Computing it checks that no row occurs twice, and that run.json has the same counts."""
+        """The size of the run. Computing it checks that no row occurs twice, and that run.json
+        has the same counts.
+        """
         if self.document["state"] not in CLOSED:
-            raise DamagedPartError(self, "it was not finalized, and its recorded data no longer exists")
+            raise DamagedPartError(
+                self, "it was not finalized, and its recorded data no longer exists"
+            )
         rows: dict[int, Counter[str]] = {number: Counter() for number in self.workers}
         starts: dict[int, list[PairStarts]] = {}
         for table in files.SCHEMAS:
@@ -258,16 +309,23 @@ class SourceRun:
                         pairs = PairStarts(*(in_pairs[name].to_numpy() for name in paired))
                         starts.setdefault(number, []).append(first_starts([pairs]))
         self._check_keys()
-        row_counts, totals = sum(rows.values(), Counter[str]()), self.document.get("totals") or {}
+        row_counts = sum(rows.values(), Counter[str]())
+        totals = self.document.get("totals") or {}
         for table in ("turns", "sessions"):
             if table in totals and (counted := sum(totals[table].values())) != row_counts[table]:
-                raise DamagedPartError(self, f"it has {row_counts[table]} {table}, but its run.json states {counted}")
+                raise DamagedPartError(
+                    self, f"it has {row_counts[table]} {table}, but its run.json states {counted}"
+                )
         self._stored_histograms()
-        return RunExtent(rows, {number: first_starts(worker_starts) for number, worker_starts in starts.items()})
+        return RunExtent(
+            rows, {number: first_starts(worker_starts) for number, worker_starts in starts.items()}
+        )
 
     @cached_property
     def no_uncertainty(self) -> str:
-        """The reason why the timestamp uncertainty of the run's turns is unknown; empty if it is known."""
+        """The reason why the timestamp uncertainty of the run's turns is unknown; empty if it is
+        known.
+        """
         try:
             return files.no_uncertainty(self.folder)
         except (pa.ArrowException, OSError):
@@ -275,13 +333,18 @@ class SourceRun:
 
     def _check_keys(self) -> None:
         sessions, turns = (
-            pa.Table.from_batches(self._batches(table, keys), pa.schema(map(files.SCHEMAS[table].field, keys)))
+            pa.Table.from_batches(
+                self._batches(table, keys), pa.schema(map(files.SCHEMAS[table].field, keys))
+            )
             for table, keys in KEYS.items()
         )
         ids, of_turns = (
-            table["session_id"].dictionary_encode().unify_dictionaries().combine_chunks() for table in (sessions, turns)
+            table["session_id"].dictionary_encode().unify_dictionaries().combine_chunks()
+            for table in (sessions, turns)
         )
         numbers = turns["turn"].to_numpy().astype(np.float64)
-        names, codes, of_codes = ids.dictionary.to_pylist(), ids.indices.to_numpy(), of_turns.indices.to_numpy()
+        names = ids.dictionary.to_pylist()
+        codes = ids.indices.to_numpy()
+        of_codes = of_turns.indices.to_numpy()
         if wrong := repeated(codes, names.__getitem__, of_codes, numbers):
             raise DamagedPartError(self, wrong)

@@ -1,8 +1,10 @@
-"""Deepgram's Voice Agent, `wss://agent.deepgram.com/v1/agent/converse`: its dialect, and its service.
+"""Deepgram's Voice Agent, `wss://agent.deepgram.com/v1/agent/converse`: its dialect, and its
+service.
 
-Names and fields are those of deepgram-sdk 7.17 (`agent/v1/types`). The first message has all settings. Audio is in
-binary messages. The service always detects turns, and closes a session that gets no audio (`CLIENT_MESSAGE_TIMEOUT`).
-It reports the begin of the caller's speech, and not its end. There is nothing to request, commit, cancel or truncate.
+Names and fields are those of deepgram-sdk 7.17 (`agent/v1/types`). The first message has all
+settings. Audio is in binary messages. The service always detects turns, and closes a session that
+gets no audio (`CLIENT_MESSAGE_TIMEOUT`). It reports the begin of the caller's speech, and not its
+end. There is nothing to request, commit, cancel or truncate.
 """
 
 from __future__ import annotations
@@ -16,7 +18,16 @@ import msgspec
 from bench.catalogue.outcomes import OwnRemedies
 from bench.files.validation import Field, String
 from bench.services.deepgram.replies import CALL_RESULT, SETTINGS_APPLIED, WELCOME, DeepgramReader
-from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat, by_name
+from bench.wire.audio import (
+    G711_ALAW,
+    G711_ULAW,
+    PCM16,
+    PCM16_8K,
+    PCM16_16K,
+    PCM16_48K,
+    AudioFormat,
+    by_name,
+)
 from bench.wire.dialect import (
     BINARY,
     AwaitedEvent,
@@ -44,13 +55,25 @@ from bench.wire.settings import (
 
 FIRST_MODEL = "gpt-4o-mini"
 LISTEN_MODEL = "nova-3"
-SETTINGS, MEDIA, TYPED = "Settings", "audio", "InjectUserMessage"
+SETTINGS = "Settings"
+MEDIA = "audio"
+TYPED = "InjectUserMessage"
 ENCODINGS = {"g711_ulaw": "mulaw", "g711_alaw": "alaw"}
 """The service's names of formats that are not `linear16`."""
 KNOWN = frozenset(
     {
-        *("output", "instructions", "voice", "temperature", "turn_detection", "model", "extra", "input_transcription"),
-        *("input_format", "output_format", "tools", "history"),
+        "output",
+        "instructions",
+        "voice",
+        "temperature",
+        "turn_detection",
+        "model",
+        "extra",
+        "input_transcription",
+        "input_format",
+        "output_format",
+        "tools",
+        "history",
     }
 )
 """The settings of a session that the service has."""
@@ -69,11 +92,20 @@ TITLE = "Deepgram's Voice Agent"
 UNKNOWN = f"which {TITLE} does not support: remove it"
 REMEDIES = OwnRemedies(
     in_doctor={
-        "failed:invalid_settings": "compare the target's `session` with the models of your project, see the reason",
-        "failed:unparsable_client_message": "the service does not know a field of `extra`, see its reason",
-        "connect_failed:401": "the key is wrong, or its project has no Voice Agent: create a key in Deepgram's console",
+        "failed:invalid_settings": (
+            "compare the target's `session` with the models of your project, see the reason"
+        ),
+        "failed:unparsable_client_message": (
+            "the service does not know a field of `extra`, see its reason"
+        ),
+        "connect_failed:401": (
+            "the key is wrong, or its project has no Voice Agent: create a key in Deepgram's"
+            " console"
+        ),
         "connect_failed:404": "the path is wrong: it is /v1/agent/converse",
-        "connect_failed:429": "the project has too many sessions at once: see its limit of concurrent connections",
+        "connect_failed:429": (
+            "the project has too many sessions at once: see its limit of concurrent connections"
+        ),
     }
 )
 _decode_type = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -83,13 +115,18 @@ class Deepgram(Dialect):
     """Deepgram's Voice Agent."""
 
     name = "deepgram"
-    turn_source, only_detection = TurnSource.REPLIES, "server_vad"
+    turn_source = TurnSource.REPLIES
+    only_detection = "server_vad"
     takes_response_settings = has_binary_texts = has_requests = False
     continues_calls = has_history_in_settings = True
     session_decoder = staticmethod(lambda: DeepgramReader().decode)
-    setting_keys = SettingKeys({"model": Field(String(), "The model, if it is a setting of the session.")})
+    setting_keys = SettingKeys(
+        {"model": Field(String(), "The model, if it is a setting of the session.")}
+    )
     remedies = REMEDIES
-    input_formats = output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K, G711_ULAW, G711_ALAW)
+    input_formats = output_formats = by_name(
+        PCM16, PCM16_8K, PCM16_16K, PCM16_48K, G711_ULAW, G711_ALAW
+    )
     message_kinds = MappingProxyType(
         {
             SETTINGS: MessageKind.SET_UP,
@@ -100,37 +137,67 @@ class Deepgram(Dialect):
     )
     missing_features = MappingProxyType(
         dict.fromkeys(
-            (Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MCP, Feature.CUT, Feature.RENEWAL), UNKNOWN
+            (
+                Feature.IMAGE,
+                Feature.OUT_OF_BAND,
+                Feature.ASKED,
+                Feature.MCP,
+                Feature.CUT,
+                Feature.RENEWAL,
+            ),
+            UNKNOWN,
         )
         | {
             Feature.MESSAGE: f"but {TITLE} answers every text: use `history`",
-            Feature.PIPELINED: f"but {TITLE} accepts no input before `{SETTINGS_APPLIED}`: remove `pipelined`",
+            Feature.PIPELINED: (
+                f"but {TITLE} accepts no input before `{SETTINGS_APPLIED}`: remove `pipelined`"
+            ),
         }
     )
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if foreign := foreign_setting(settings, KNOWN, TITLE):
             return foreign
-        detection, heard = settings.turn_detection, settings.input_transcription
+        detection = settings.turn_detection
+        heard = settings.input_transcription
         if settings.output != "audio":
             return UnsupportedSetting(("output",), f"output must be audio: {TITLE} always speaks")
         if detection is None or detection.explicit != {"type": "server_vad"}:
-            problem = f"turn_detection must be server_vad without options: {TITLE} always detects turns; options of "
-            return UnsupportedSetting(("turn_detection",), f"{problem}Flux are in `extra`: {{agent: {{listen: …}}}}")
+            problem = (
+                f"turn_detection must be server_vad without options: {TITLE} always detects turns;"
+                " options of "
+            )
+            return UnsupportedSetting(
+                ("turn_detection",), f"{problem}Flux are in `extra`: {{agent: {{listen: …}}}}"
+            )
         if not (settings.voice is None or isinstance(settings.voice, str)):
-            return UnsupportedSetting(("voice",), "voice must be the name of a Deepgram voice, as in aura-2-thalia-en")
-        if heard is not None and (name := next((n for n in heard.explicit if n not in OF_TRANSCRIPTION), None)):
-            return UnsupportedSetting(("input_transcription", name), f"{name} is not a setting of {TITLE}: remove it")
-        return self.unknown_format(settings, f" for {TITLE}") or undone(self._set_up(settings), settings.extra, STORED)
+            return UnsupportedSetting(
+                ("voice",), "voice must be the name of a Deepgram voice, as in aura-2-thalia-en"
+            )
+        if heard is not None and (
+            name := next((n for n in heard.explicit if n not in OF_TRANSCRIPTION), None)
+        ):
+            return UnsupportedSetting(
+                ("input_transcription", name), f"{name} is not a setting of {TITLE}: remove it"
+            )
+        return self.unknown_format(settings, f" for {TITLE}") or undone(
+            self._set_up(settings), settings.extra, STORED
+        )
 
     def _set_up(self, settings: SessionSettings) -> dict[str, Any]:
         """Return the `Settings` of a session, without `extra`."""
-        heard, think = settings.input_transcription, {"type": "open_ai", "model": settings.model or FIRST_MODEL}
-        functions = [{"name": f.name, "description": f.description, "parameters": f.parameters} for f in settings.tools]
+        heard = settings.input_transcription
+        think = {"type": "open_ai", "model": settings.model or FIRST_MODEL}
+        functions = [
+            {"name": f.name, "description": f.description, "parameters": f.parameters}
+            for f in settings.tools
+        ]
         said = [{"type": "History", "role": _role(m), "content": m.text} for m in settings.history]
         listen = None
         if heard is not None:
-            listen = {"provider": _provider(heard.model, language=heard.language, keyterms=heard.keywords)}
+            listen = {
+                "provider": _provider(heard.model, language=heard.language, keyterms=heard.keywords)
+            }
         agent = without_none(
             listen=listen,
             think=without_none(
@@ -138,17 +205,22 @@ class Deepgram(Dialect):
                 prompt=settings.instructions,
                 functions=functions or None,
             ),
-            speak={"provider": _provider(settings.voice)} if isinstance(settings.voice, str) else None,
+            speak=(
+                {"provider": _provider(settings.voice)} if isinstance(settings.voice, str) else None
+            ),
             context={"messages": said} if said else None,
         )
         output = _format(self.output_format_for(settings)) | {"container": "none"}
-        return {"type": SETTINGS, "audio": {"input": _format(self.input_format_for(settings)), "output": output}} | {
-            "agent": agent
-        }
+        return {
+            "type": SETTINGS,
+            "audio": {"input": _format(self.input_format_for(settings)), "output": output},
+        } | {"agent": agent}
 
     # Sent messages.
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
         fields = merged(self._set_up(settings), settings.extra)
         return (
             AwaitedEvent(EventKind.SESSION_CREATED, WELCOME),
@@ -157,13 +229,21 @@ class Deepgram(Dialect):
         )
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        return "starts a turn of its own" if event["type"] in (SETTINGS, TYPED, "InjectAgentMessage") else ""
+        return (
+            "starts a turn of its own"
+            if event["type"] in (SETTINGS, TYPED, "InjectAgentMessage")
+            else ""
+        )
 
     def raw(self, event: Mapping[str, Any], event_id: str) -> ClientMessage:
         return ClientMessage(MessageKind.RAW, event["type"], msgspec.json.encode(event))
 
     def typed_input(
-        self, message: Message, request: ClientMessage | None, settings: SessionSettings, prefix: str
+        self,
+        message: Message,
+        request: ClientMessage | None,
+        settings: SessionSettings,
+        prefix: str,
     ) -> tuple[Sequence[ClientMessage], ClientMessage | None]:
         fields = {"type": TYPED, "content": message.text}
         return (), ClientMessage(MessageKind.REQUEST, TYPED, msgspec.json.encode(fields))
@@ -172,7 +252,12 @@ class Deepgram(Dialect):
         return ClientMessage(MessageKind.APPEND, MEDIA, BinaryMessage(audio))
 
     def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
-        fields = {"type": CALL_RESULT, "id": result.call_id, "name": result.name, "content": result.output}
+        fields = {
+            "type": CALL_RESULT,
+            "id": result.call_id,
+            "name": result.name,
+            "content": result.output,
+        }
         return ClientMessage(MessageKind.ITEM, CALL_RESULT, msgspec.json.encode(fields))
 
     # Received messages.

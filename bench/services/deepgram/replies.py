@@ -1,12 +1,15 @@
-"""The decoder of one session of Deepgram's Voice Agent: its messages, and the replies that they belong to. Pure.
+"""The decoder of one session of Deepgram's Voice Agent: its messages, and the replies that they
+belong to. Pure.
 
-Names and fields are those of deepgram-sdk 7.17 (`agent/v1/types`). The agent's audio is in binary messages. No message
-names a reply: the agent speaks one reply at a time. So the decoder numbers them. A reply begins with its first audio or
-text, and ends with `AgentAudioDone`, `UserStartedSpeaking` or a function call.
+Names and fields are those of deepgram-sdk 7.17 (`agent/v1/types`). The agent's audio is in binary
+messages. No message names a reply: the agent speaks one reply at a time. So the decoder numbers
+them. A reply begins with its first audio or text, and ends with `AgentAudioDone`,
+`UserStartedSpeaking` or a function call.
 
-Observed by others (plivo's example deepgram-voiceagent, "Implementation Notes"): audio of an interrupted reply may
-follow `UserStartedSpeaking`, the service returns each `FunctionCallResponse`, and it sends `EndOfTurn`, which the SDK
-does not have. Audio of the words before a function call may follow the call. Such late audio counts as messages only.
+Observed by others (plivo's example deepgram-voiceagent, "Implementation Notes"): audio of an
+interrupted reply may follow `UserStartedSpeaking`, the service returns each `FunctionCallResponse`,
+and it sends `EndOfTurn`, which the SDK does not have. Audio of the words before a function call may
+follow the call. Such late audio counts as messages only.
 """
 
 from __future__ import annotations
@@ -39,28 +42,52 @@ from bench.wire.events import (
     text_characters,
 )
 
-WELCOME, SETTINGS_APPLIED, AUDIO, TEXT = "Welcome", "SettingsApplied", "audio", "ConversationText"
-USER_STARTED, AUDIO_DONE, STARTED_SPEAKING = "UserStartedSpeaking", "AgentAudioDone", "AgentStartedSpeaking"
-CALL, CALL_RESULT, CALL_CANCELLED = "FunctionCallRequest", "FunctionCallResponse", "FunctionCallCancelled"
-REFUSED, ERROR, WARNING, THINKING, END_OF_TURN = "InjectionRefused", "Error", "Warning", "AgentThinking", "EndOfTurn"
-ENDING, ENDED = "MAXIMUM_SESSION_LENGTH_APPROACHING", "MAXIMUM_SESSION_LENGTH_REACHED"
-"""The codes of the warning and of the error about the age of a session (Deepgram, "Errors & Warnings")."""
+WELCOME = "Welcome"
+SETTINGS_APPLIED = "SettingsApplied"
+AUDIO = "audio"
+TEXT = "ConversationText"
+USER_STARTED = "UserStartedSpeaking"
+AUDIO_DONE = "AgentAudioDone"
+STARTED_SPEAKING = "AgentStartedSpeaking"
+CALL = "FunctionCallRequest"
+CALL_RESULT = "FunctionCallResponse"
+CALL_CANCELLED = "FunctionCallCancelled"
+REFUSED = "InjectionRefused"
+ERROR = "Error"
+WARNING = "Warning"
+THINKING = "AgentThinking"
+END_OF_TURN = "EndOfTurn"
+ENDING = "MAXIMUM_SESSION_LENGTH_APPROACHING"
+ENDED = "MAXIMUM_SESSION_LENGTH_REACHED"
+"""The codes of the warning and of the error about the age of a session (Deepgram, "Errors &
+Warnings")."""
 NOTED = frozenset(
     {
-        *(STARTED_SPEAKING, THINKING, END_OF_TURN, "LatencyReport", "History", "PromptUpdated", "SpeakUpdated"),
-        *("ThinkUpdated", "ListenUpdated", "FrustrationDetected"),
+        STARTED_SPEAKING,
+        THINKING,
+        END_OF_TURN,
+        "LatencyReport",
+        "History",
+        "PromptUpdated",
+        "SpeakUpdated",
+        "ThinkUpdated",
+        "ListenUpdated",
+        "FrustrationDetected",
     }
 )
 """Known messages that set no instant."""
 NEW_TURN = frozenset({STARTED_SPEAKING, THINKING, END_OF_TURN, CALL})
-"""The messages after which audio does not belong to an interrupted reply, in addition to a text of the user."""
+"""The messages after which audio does not belong to an interrupted reply, in addition to a text
+of the user."""
 TURN_DETECTED = "turn_detected"
 MAX_CALLS = 1_000
 """The maximum number of function calls that are read of one message."""
 
 
 class _Wire(msgspec.Struct):
-    """The decoded fields of a message. `binary` is the audio of a binary message, in the form that logs use."""
+    """The decoded fields of a message. `binary` is the audio of a binary message, in the form
+    that logs use.
+    """
 
     type: str = ""
     role: str = ""
@@ -118,14 +145,20 @@ class DeepgramReader:
         return f"reply-{self._replies}"
 
     def _begin(self) -> str:
-        """Return the id of the reply in progress, which begins with this content if there is none."""
+        """Return the id of the reply in progress, which begins with this content if there is
+        none.
+        """
         if not self._is_replying:
-            self._is_replying, self._calling = True, ""
+            self._is_replying = True
+            self._calling = ""
             self._replies += 1
         return self._reply_id
 
     def _end(self, name: str, status: str, reason: str = "", reply_id: str = "") -> ServerEvent:
-        text, self._said, self._room, self._is_replying = " ".join(self._said), [], MAX_TEXT_CHARACTERS, False
+        text = " ".join(self._said)
+        self._said = []
+        self._room = MAX_TEXT_CHARACTERS
+        self._is_replying = False
         reply_id = reply_id or self._reply_id
         done = EventKind.RESPONSE_DONE
         return ServerEvent(done, name, reply_id, reply_id, text=text, status=status, reason=reason)
@@ -145,12 +178,17 @@ class DeepgramReader:
         elif wire.role == "user":
             self._inputs += 1
             text = string_in(wire.content)[:MAX_TEXT_CHARACTERS]
-            yield ServerEvent(EventKind.INPUT_TRANSCRIBED, TEXT, item_id=f"input-{self._inputs}", text=text)
+            yield ServerEvent(
+                EventKind.INPUT_TRANSCRIBED, TEXT, item_id=f"input-{self._inputs}", text=text
+            )
         else:
-            reply_id, said = self._begin(), string_in(wire.content)[: self._room]
+            reply_id = self._begin()
+            said = string_in(wire.content)[: self._room]
             self._room -= len(said)
             self._said += [said] if said else []
-            yield ServerEvent(EventKind.TRANSCRIPT_DELTA, TEXT, reply_id, reply_id, size, wire.content)
+            yield ServerEvent(
+                EventKind.TRANSCRIPT_DELTA, TEXT, reply_id, reply_id, size, wire.content
+            )
 
     def _interrupted(self, _: _Wire) -> Iterator[ServerEvent]:
         yield ServerEvent(EventKind.SPEECH_STARTED, USER_STARTED)
@@ -167,8 +205,14 @@ class DeepgramReader:
             yield ServerEvent(EventKind.NOTED, AUDIO_DONE)
 
     def _called(self, wire: _Wire) -> Iterator[ServerEvent]:
-        """Yield the client's function calls of a reply, and its end. The service continues in another reply."""
-        calls = tuple(_call(fields) for fields in wire.functions[:MAX_CALLS] if fields.get("client_side") is not False)
+        """Yield the client's function calls of a reply, and its end. The service continues in
+        another reply.
+        """
+        calls = tuple(
+            _call(fields)
+            for fields in wire.functions[:MAX_CALLS]
+            if fields.get("client_side") is not False
+        )
         if not calls:
             yield ServerEvent(EventKind.NOTED, CALL)
             return
@@ -183,7 +227,8 @@ class DeepgramReader:
         yield ServerEvent(EventKind.NOTED, CALL_RESULT)
 
     def _call_cancelled(self, _: _Wire) -> Iterator[ServerEvent]:
-        reply_id, self._calling = self._calling, ""
+        reply_id = self._calling
+        self._calling = ""
         if reply_id and not self._is_replying:
             yield self._end(CALL_CANCELLED, "cancelled", TURN_DETECTED, reply_id)
         else:
@@ -196,7 +241,9 @@ def _call(fields: Mapping[str, Any]) -> FunctionCall:
 
 
 def _welcome(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
-    yield ServerEvent(EventKind.SESSION_CREATED, WELCOME, session_id=wire.request_id[:MAX_ID_CHARACTERS])
+    yield ServerEvent(
+        EventKind.SESSION_CREATED, WELCOME, session_id=wire.request_id[:MAX_ID_CHARACTERS]
+    )
 
 
 def _applied(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
@@ -204,17 +251,23 @@ def _applied(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
 
 
 def _refused(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
-    cause, detail = "injection_refused", wire.message[:MAX_MESSAGE_CHARACTERS]
+    cause = "injection_refused"
+    detail = wire.message[:MAX_MESSAGE_CHARACTERS]
     yield ServerEvent(
-        EventKind.ERROR, REFUSED, failure=ServiceFailure(cause, cause, detail, effect=ErrorScope.TURN_FAILED)
+        EventKind.ERROR,
+        REFUSED,
+        failure=ServiceFailure(cause, cause, detail, effect=ErrorScope.TURN_FAILED),
     )
 
 
 def _failed(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:
     """Yield the error. According to Deepgram's page, each error ends the session."""
-    code, detail = slug(wire.code[:MAX_ID_CHARACTERS].lower()) or "unknown", wire.description[:MAX_MESSAGE_CHARACTERS]
+    code = slug(wire.code[:MAX_ID_CHARACTERS].lower()) or "unknown"
+    detail = wire.description[:MAX_MESSAGE_CHARACTERS]
     effect = ErrorScope.EXPIRED if wire.code == ENDED else ErrorScope.FATAL
-    yield ServerEvent(EventKind.ERROR, ERROR, failure=ServiceFailure(code, code, detail, effect=effect))
+    yield ServerEvent(
+        EventKind.ERROR, ERROR, failure=ServiceFailure(code, code, detail, effect=effect)
+    )
 
 
 def _warned(_: DeepgramReader, wire: _Wire) -> Iterator[ServerEvent]:

@@ -1,11 +1,12 @@
 """The dialect of Gemini Live, a service of Google, at the Gemini API and at Vertex AI.
 
-Names and fields are those of google-genai 3.6 (`types.py`, `live.py`). All settings are in the first message, and
-cannot change later. The caller's audio has 16 kHz, and replies have 24 kHz.
+Names and fields are those of google-genai 3.6 (`types.py`, `live.py`). All settings are in the
+first message, and cannot change later. The caller's audio has 16 kHz, and replies have 24 kHz.
 
-By default the service detects activity: speech, and text of `realtimeInput`. Otherwise the client begins and ends each
-activity, and the end requests the reply. The service reports neither the caller's speech nor the begin of a reply, and
-it has no requests to cancel or truncate a reply: the caller's speech interrupts it.
+By default the service detects activity: speech, and text of `realtimeInput`. Otherwise the client
+begins and ends each activity, and the end requests the reply. The service reports neither the
+caller's speech nor the begin of a reply, and it has no requests to cancel or truncate a reply: the
+caller's speech interrupts it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ from bench.files.validation import Field, String
 from bench.services.gemini import replies
 from bench.services.gemini.replies import SETUP_COMPLETE, SessionReader
 from bench.wire.audio import PCM16_16K, by_name
-from bench.wire.dialect import AwaitedEvent, ClientMessage, Dialect, Feature, MessageKind, TurnSource
+from bench.wire.dialect import (
+    AwaitedEvent,
+    ClientMessage,
+    Dialect,
+    Feature,
+    MessageKind,
+    TurnSource,
+)
 from bench.wire.events import EventKind, FunctionCall, ServerEvent
 from bench.wire.settings import (
     FunctionOutput,
@@ -42,9 +50,14 @@ from bench.wire.settings import (
 )
 
 FIRST_MODEL = "gemini-3.8-live"
-SETUP, CLIENT_CONTENT, TOOL_RESPONSE = "setup", "clientContent", "toolResponse"
-AUDIO, TEXT, TEXT_IN_ACTIVITY = "realtimeInput.audio", "realtimeInput.text", "realtimeInput.text in an activity"
-ACTIVITY_START, ACTIVITY_END = "realtimeInput.activityStart", "realtimeInput.activityEnd"
+SETUP = "setup"
+CLIENT_CONTENT = "clientContent"
+TOOL_RESPONSE = "toolResponse"
+AUDIO = "realtimeInput.audio"
+TEXT = "realtimeInput.text"
+TEXT_IN_ACTIVITY = "realtimeInput.text in an activity"
+ACTIVITY_START = "realtimeInput.activityStart"
+ACTIVITY_END = "realtimeInput.activityEnd"
 RESUMPTION = "sessionResumption"
 MIME_TYPE = f"audio/pcm;rate={PCM16_16K.rate_hz}"
 ROLES = {"assistant": "model", "system": "user"}
@@ -61,8 +74,21 @@ STORED: Mapping[Keys, str] = MappingProxyType(
 )
 SETTINGS = frozenset(
     {
-        *("output", "instructions", "voice", "max_output_tokens", "temperature", "turn_detection", "model", "extra"),
-        *("input_transcription", "input_format", "output_format", "reasoning", "tools", "history", "truncation"),
+        "output",
+        "instructions",
+        "voice",
+        "max_output_tokens",
+        "temperature",
+        "turn_detection",
+        "model",
+        "extra",
+        "input_transcription",
+        "input_format",
+        "output_format",
+        "reasoning",
+        "tools",
+        "history",
+        "truncation",
     }
 )
 """The settings of a session that the service has."""
@@ -70,29 +96,43 @@ OF_DETECTION = frozenset({"type", "prefix_padding_ms", "silence_duration_ms", "i
 """The settings of turn detection that the service has."""
 UNKNOWN = "which Gemini Live does not support: remove it"
 MISSING_FEATURES = MappingProxyType(
-    dict.fromkeys((Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MCP, Feature.CUT), UNKNOWN)
+    dict.fromkeys(
+        (Feature.IMAGE, Feature.OUT_OF_BAND, Feature.ASKED, Feature.MCP, Feature.CUT), UNKNOWN
+    )
     | {
         Feature.MESSAGE: "which Gemini Live accepts only before the first turn: use `history`",
-        Feature.PIPELINED: "but Gemini Live accepts no input before `setupComplete`: remove `pipelined`",
-        Feature.RENEWAL: f"which needs the service's handles: add `extra: {{{RESUMPTION}: {{}}}}` to `session`",
+        Feature.PIPELINED: (
+            "but Gemini Live accepts no input before `setupComplete`: remove `pipelined`"
+        ),
+        Feature.RENEWAL: (
+            f"which needs the service's handles: add `extra: {{{RESUMPTION}: {{}}}}` to `session`"
+        ),
     }
 )
 REMEDIES = OwnRemedies(
     rows={
         "timeout:session": OutcomeRow(
             "setupComplete was not received within the time limit",
-            "the upgrade was accepted, but the set-up was not answered: check the path, and, behind a gateway, whether "
-            "it forwards messages",
+            "the upgrade was accepted, but the set-up was not answered: check the path, and, behind"
+            " a gateway, whether it forwards messages",
         ),
     },
     in_doctor={
-        "closed:1007": "the service refuses the key or the set-up, see its reason: create a key in Google AI Studio, "
-        "and compare the target's `session` with the settings of the model",
-        "closed:1008": "the model does not exist here, or has no Live API: set the target's `model` to a model of the "
-        "Live API, as in gemini-3.8-live",
-        "closed:1011": "the service has failed, or the quota of the project is used up, see its reason",
-        "connect_failed:404": "the path is wrong: the Gemini API has …GenerativeService.BidiGenerateContent, Vertex AI "
-        "has …LlmBidiService/BidiGenerateContent",
+        "closed:1007": (
+            "the service refuses the key or the set-up, see its reason: create a key in Google AI"
+            " Studio, and compare the target's `session` with the settings of the model"
+        ),
+        "closed:1008": (
+            "the model does not exist here, or has no Live API: set the target's `model` to a model"
+            " of the Live API, as in gemini-3.8-live"
+        ),
+        "closed:1011": (
+            "the service has failed, or the quota of the project is used up, see its reason"
+        ),
+        "connect_failed:404": (
+            "the path is wrong: the Gemini API has …GenerativeService.BidiGenerateContent, Vertex"
+            " AI has …LlmBidiService/BidiGenerateContent"
+        ),
     },
 )
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -112,7 +152,9 @@ class Gemini(Dialect):
     session_decoder = staticmethod(lambda: SessionReader().decode)
     resumption = staticmethod(lambda handle: {RESUMPTION: {"handle": handle}})
     speech_opening = _message(MessageKind.RAW, ACTIVITY_START, realtimeInput={"activityStart": {}})
-    setting_keys = SettingKeys({"model": Field(String(), "The model, if it is a setting of the session.")})
+    setting_keys = SettingKeys(
+        {"model": Field(String(), "The model, if it is a setting of the session.")}
+    )
     remedies = REMEDIES
     input_formats = by_name(PCM16_16K)
     message_kinds = MappingProxyType(
@@ -131,20 +173,30 @@ class Gemini(Dialect):
 
     def missing_features_of(self, settings: SessionSettings) -> Mapping[Feature, str]:
         has_handles = RESUMPTION in settings.extra
-        return {name: text for name, text in MISSING_FEATURES.items() if name is not Feature.RENEWAL or not has_handles}
+        return {
+            name: text
+            for name, text in MISSING_FEATURES.items()
+            if name is not Feature.RENEWAL or not has_handles
+        }
 
     def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
         if foreign := foreign_setting(settings, SETTINGS, "Gemini Live"):
             return foreign
         detection = settings.turn_detection
         if settings.output not in ("audio", "text"):
-            return UnsupportedSetting(("output",), "output must be audio or text: Gemini Live always replies")
+            return UnsupportedSetting(
+                ("output",), "output must be audio or text: Gemini Live always replies"
+            )
         if not (settings.voice is None or isinstance(settings.voice, str)):
             return UnsupportedSetting(("voice",), "voice must be the name of a Gemini voice")
         if settings.max_output_tokens == "inf":
-            return UnsupportedSetting(("max_output_tokens",), "max_output_tokens must be a number: remove it")
+            return UnsupportedSetting(
+                ("max_output_tokens",), "max_output_tokens must be a number: remove it"
+            )
         if isinstance(settings.truncation, dict) and "token_limits" not in settings.truncation:
-            return UnsupportedSetting(("truncation",), "truncation needs post_instructions: Gemini Live counts tokens")
+            return UnsupportedSetting(
+                ("truncation",), "truncation needs post_instructions: Gemini Live counts tokens"
+            )
         return (
             self.unknown_format(settings, " for Gemini Live")
             or (_unsupported_detection(detection) if detection is not None else None)
@@ -153,7 +205,9 @@ class Gemini(Dialect):
 
     # Sent messages.
 
-    def setup_messages(self, settings: SessionSettings, event_id: str) -> Sequence[ClientMessage | AwaitedEvent]:
+    def setup_messages(
+        self, settings: SessionSettings, event_id: str
+    ) -> Sequence[ClientMessage | AwaitedEvent]:
         set_up = merged(setup(settings), settings.extra)
         if "/" not in set_up["model"]:
             set_up["model"] = f"models/{set_up['model']}"
@@ -166,23 +220,39 @@ class Gemini(Dialect):
         return steps
 
     def unsupported_event(self, event: Mapping[str, Any], settings: SessionSettings) -> str:
-        return "is not possible, because the messages of Gemini Live have no `type`: use the settings in `extra`"
+        return (
+            "is not possible, because the messages of Gemini Live have no `type`: use the settings"
+            " in `extra`"
+        )
 
     def message(self, message: Message, event_id: str) -> ClientMessage:
         return _content((message,), is_complete=False)
 
     def typed_input(
-        self, message: Message, request: ClientMessage | None, settings: SessionSettings, prefix: str
+        self,
+        message: Message,
+        request: ClientMessage | None,
+        settings: SessionSettings,
+        prefix: str,
     ) -> tuple[Sequence[ClientMessage], ClientMessage | None]:
-        """Return the messages of a typed turn. If the service detects activity, the text itself requests the reply."""
+        """Return the messages of a typed turn. If the service detects activity, the text itself
+        requests the reply.
+        """
         fields = {"realtimeInput": {"text": message.text}}
         if settings.turn_detection is not None:
             return (), _message(MessageKind.REQUEST, TEXT, **fields)
-        return (self.speech_opening, _message(MessageKind.ITEM, TEXT_IN_ACTIVITY, **fields)), request
+        return (
+            self.speech_opening,
+            _message(MessageKind.ITEM, TEXT_IN_ACTIVITY, **fields),
+        ), request
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
         data = base64.b64encode(audio).decode("ascii")
-        return _message(MessageKind.APPEND, AUDIO, realtimeInput={"audio": {"data": data, "mimeType": MIME_TYPE}})
+        return _message(
+            MessageKind.APPEND,
+            AUDIO,
+            realtimeInput={"audio": {"data": data, "mimeType": MIME_TYPE}},
+        )
 
     def commit(self, event_id: str) -> None:
         """Return None: the request ends the activity."""
@@ -194,12 +264,20 @@ class Gemini(Dialect):
         return _message(MessageKind.REQUEST, ACTIVITY_END, realtimeInput={"activityEnd": {}})
 
     def function_call(self, call: FunctionCall, event_id: str) -> ClientMessage:
-        part = {"functionCall": {"id": call.call_id, "name": call.name, "args": _object(call.arguments)}}
-        return _message(MessageKind.ITEM, CLIENT_CONTENT, clientContent={"turns": [{"role": "model", "parts": [part]}]})
+        part = {
+            "functionCall": {"id": call.call_id, "name": call.name, "args": _object(call.arguments)}
+        }
+        return _message(
+            MessageKind.ITEM,
+            CLIENT_CONTENT,
+            clientContent={"turns": [{"role": "model", "parts": [part]}]},
+        )
 
     def function_output(self, result: FunctionOutput, event_id: str) -> ClientMessage:
         answer = {"id": result.call_id, "name": result.name, "response": _result(result.output)}
-        return _message(MessageKind.ITEM, TOOL_RESPONSE, toolResponse={"functionResponses": [answer]})
+        return _message(
+            MessageKind.ITEM, TOOL_RESPONSE, toolResponse={"functionResponses": [answer]}
+        )
 
     # Received messages.
 
@@ -218,28 +296,40 @@ class Gemini(Dialect):
 
 def setup(settings: SessionSettings) -> dict[str, Any]:
     """Return the `setup` of a session, without `extra`."""
-    effort, detection = settings.reasoning, settings.turn_detection
+    effort = settings.reasoning
+    detection = settings.turn_detection
     generation = without_none(
         responseModalities=[settings.output.upper()],
         maxOutputTokens=settings.max_output_tokens,
         temperature=settings.temperature,
         thinkingConfig={"thinkingLevel": str(effort["effort"]).upper()} if effort else None,
-        speechConfig={"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": settings.voice}}}
-        if settings.voice
-        else None,
+        speechConfig=(
+            {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": settings.voice}}}
+            if settings.voice
+            else None
+        ),
     )
     transcription = settings.input_transcription
     return without_none(
         model=settings.model or FIRST_MODEL,
         generationConfig=generation,
-        systemInstruction=None if settings.instructions is None else {"parts": [{"text": settings.instructions}]},
-        tools=[{"functionDeclarations": [_declaration(tool) for tool in settings.tools]}] if settings.tools else None,
+        systemInstruction=(
+            None if settings.instructions is None else {"parts": [{"text": settings.instructions}]}
+        ),
+        tools=(
+            [{"functionDeclarations": [_declaration(tool) for tool in settings.tools]}]
+            if settings.tools
+            else None
+        ),
         realtimeInputConfig=_detection(detection),
-        inputAudioTranscription=None
-        if transcription is None
-        else without_none(
-            languageCodes=transcription.languages or ([transcription.language] if transcription.language else None),
-            customVocabulary=transcription.keywords,
+        inputAudioTranscription=(
+            None
+            if transcription is None
+            else without_none(
+                languageCodes=transcription.languages
+                or ([transcription.language] if transcription.language else None),
+                customVocabulary=transcription.keywords,
+            )
         ),
         outputAudioTranscription={} if settings.output == "audio" else None,
         contextWindowCompression=_compression(settings.truncation),
@@ -248,7 +338,9 @@ def setup(settings: SessionSettings) -> dict[str, Any]:
 
 
 def _compression(truncation: str | dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return when the service drops the oldest part of a conversation. It drops nothing by default."""
+    """Return when the service drops the oldest part of a conversation. It drops nothing by
+    default.
+    """
     if not isinstance(truncation, dict):
         return {"slidingWindow": {}} if truncation == "auto" else None
     limit = truncation["token_limits"]["post_instructions"]
@@ -268,25 +360,39 @@ def _detection(detection: TurnDetection | None) -> dict[str, Any]:
 
 def _unsupported_detection(detection: TurnDetection) -> UnsupportedSetting | None:
     if detection.type != "server_vad":
-        problem = f"turn_detection must be server_vad or none, not {detection.type}: Gemini Live has one kind"
+        problem = (
+            f"turn_detection must be server_vad or none, not {detection.type}: Gemini Live has one"
+            " kind"
+        )
         return UnsupportedSetting(("turn_detection", "type"), problem)
     name = next((name for name in detection.explicit if name not in OF_DETECTION), None)
     if name is None:
         return None
     remedy = "use realtimeInputConfig in `extra`"
-    return UnsupportedSetting(("turn_detection", name), f"{name} is not a setting of Gemini Live: {remedy}")
+    return UnsupportedSetting(
+        ("turn_detection", name), f"{name} is not a setting of Gemini Live: {remedy}"
+    )
 
 
 def _declaration(tool: FunctionTool) -> dict[str, Any]:
-    """Return the declaration of a function. The service waits for its output; by default, some models do not."""
+    """Return the declaration of a function. The service waits for its output; by default, some
+    models do not.
+    """
     parameters = tool.parameters or None
     fields = without_none(description=tool.description or None, parametersJsonSchema=parameters)
     return {"name": tool.name, "behavior": "BLOCKING"} | fields
 
 
 def _content(messages: Sequence[Message], *, is_complete: bool) -> ClientMessage:
-    turns = [{"role": ROLES.get(message.role, message.role), "parts": [{"text": message.text}]} for message in messages]
-    return _message(MessageKind.ITEM, CLIENT_CONTENT, clientContent={"turns": turns, "turnComplete": is_complete})
+    turns = [
+        {"role": ROLES.get(message.role, message.role), "parts": [{"text": message.text}]}
+        for message in messages
+    ]
+    return _message(
+        MessageKind.ITEM,
+        CLIENT_CONTENT,
+        clientContent={"turns": turns, "turnComplete": is_complete},
+    )
 
 
 def _object(text: str) -> Any:
@@ -304,11 +410,16 @@ def _result(output: str) -> dict[str, Any]:
 
 def _blobs(fields: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
     """Return the objects with audio in a message of the client or of the service."""
-    realtime, content = fields.get("realtimeInput"), fields.get(replies.CONTENT)
+    realtime = fields.get("realtimeInput")
+    content = fields.get(replies.CONTENT)
     found = [realtime.get("audio")] if isinstance(realtime, dict) else []
     model_turn = content.get("modelTurn") if isinstance(content, dict) else None
     parts = model_turn.get("parts") if isinstance(model_turn, dict) else None
-    found += [part.get("inlineData") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    found += (
+        [part.get("inlineData") for part in parts if isinstance(part, dict)]
+        if isinstance(parts, list)
+        else []
+    )
     return [blob for blob in found if isinstance(blob, dict) and "data" in blob]
 
 

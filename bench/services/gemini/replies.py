@@ -1,13 +1,15 @@
-"""The decoder of one session of Gemini Live: its messages, and the replies and transcripts that they belong to. Pure.
+"""The decoder of one session of Gemini Live: its messages, and the replies and transcripts that
+they belong to. Pure.
 
-Names and fields are those of `LiveServerMessage` in google-genai 3.6. A message has one or more of these fields, and
-no type. It names no reply: the service speaks one reply at a time. So the decoder numbers them. A reply begins with its
-first content, and ends with `generationComplete`, `interrupted` or a function call. After the first two, the service
-sends `turnComplete`, which it delays until the reply could have been played. The tokens are in the message that has
+Names and fields are those of `LiveServerMessage` in google-genai 3.6. A message has one or more of
+these fields, and no type. It names no reply: the service speaks one reply at a time. So the decoder
+numbers them. A reply begins with its first content, and ends with `generationComplete`,
+`interrupted` or a function call. After the first two, the service sends `turnComplete`, which it
+delays until the reply could have been played. The tokens are in the message that has
 `turnComplete`.
 
-The transcripts of the caller and of the reply arrive in parts, usually without `finished`. Then they are complete when
-the reply ends, and no instant is known for their ends.
+The transcripts of the caller and of the reply arrive in parts, usually without `finished`. Then
+they are complete when the reply ends, and no instant is known for their ends.
 """
 
 from __future__ import annotations
@@ -47,27 +49,41 @@ from bench.wire.events import (
     token_count,
 )
 
-SETUP_COMPLETE, CONTENT, MODEL_TURN = "setupComplete", "serverContent", "serverContent.modelTurn"
-INTERRUPTED, GENERATED = "serverContent.interrupted", "serverContent.generationComplete"
-TURN_COMPLETE, USAGE = "serverContent.turnComplete", "usageMetadata"
-INPUT_TEXT, INTERIM_TEXT = "serverContent.inputTranscription", "serverContent.interimInputTranscription"
+SETUP_COMPLETE = "setupComplete"
+CONTENT = "serverContent"
+MODEL_TURN = "serverContent.modelTurn"
+INTERRUPTED = "serverContent.interrupted"
+GENERATED = "serverContent.generationComplete"
+TURN_COMPLETE = "serverContent.turnComplete"
+USAGE = "usageMetadata"
+INPUT_TEXT = "serverContent.inputTranscription"
+INTERIM_TEXT = "serverContent.interimInputTranscription"
 OUTPUT_TEXT = "serverContent.outputTranscription"
-TOOL_CALL, TOOL_CALL_CANCELLATION = "toolCall", "toolCallCancellation"
-GO_AWAY, RESUMPTION, VOICE_ACTIVITY = "goAway", "sessionResumptionUpdate", "voiceActivity"
-VAD_SIGNAL, ERROR = "voiceActivityDetectionSignal", "error"
+TOOL_CALL = "toolCall"
+TOOL_CALL_CANCELLATION = "toolCallCancellation"
+GO_AWAY = "goAway"
+RESUMPTION = "sessionResumptionUpdate"
+VOICE_ACTIVITY = "voiceActivity"
+VAD_SIGNAL = "voiceActivityDetectionSignal"
+ERROR = "error"
 TURN_DETECTED = "turn_detected"
 """The reason of a reply that was cancelled because the service has detected the caller's speech."""
-VOICE_ACTIVITIES = {"ACTIVITY_START": EventKind.SPEECH_STARTED, "ACTIVITY_END": EventKind.SPEECH_STOPPED}
+VOICE_ACTIVITIES = {
+    "ACTIVITY_START": EventKind.SPEECH_STARTED,
+    "ACTIVITY_END": EventKind.SPEECH_STOPPED,
+}
 COMPLETE = ("", "TURN_COMPLETE_REASON_UNSPECIFIED", "NEED_MORE_INPUT")
 """The values of `turnCompleteReason` after which a reply is complete."""
 FAILED = ("MALFORMED_FUNCTION_CALL", "RESPONSE_REJECTED", "MAX_REGENERATION_REACHED")
-"""The values of `turnCompleteReason` after which a reply has failed. All others state what the service has filtered."""
+"""The values of `turnCompleteReason` after which a reply has failed. All others state what the
+service has filtered."""
 RATE_HZ = 24_000
 """The rate of the service's audio."""
 MAX_CALLS = 1_000
 """The maximum number of function calls that are read of one message."""
 MAX_ENDED = 2
-"""The maximum number of replies whose `turnComplete` is awaited. If there are more, the service omits it."""
+"""The maximum number of replies whose `turnComplete` is awaited. If there are more, the service
+omits it."""
 _RATE = re.compile(r"rate=(\d+)")
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s", re.ASCII)
 
@@ -126,7 +142,15 @@ class SessionReader:
     """The decoder of one session. `decode` gets its messages in the order of their arrival."""
 
     __slots__ = (
-        *("_calling", "_completed", "_ended", "_heard", "_inputs", "_is_cleared", "_is_replying", "_replies", "_said"),
+        "_calling",
+        "_completed",
+        "_ended",
+        "_heard",
+        "_inputs",
+        "_is_cleared",
+        "_is_replying",
+        "_replies",
+        "_said",
     )
 
     def __init__(self) -> None:
@@ -135,9 +159,11 @@ class SessionReader:
         self._ended: deque[str] = deque(maxlen=MAX_ENDED)
         """The ids of the replies that have ended, and whose `turnComplete` has not arrived."""
         self._completed = ""
-        """The id of the reply whose `turnComplete` is in the message that is read; "" if it has none."""
+        """The id of the reply whose `turnComplete` is in the message that is read; "" if it has
+        none."""
         self._is_cleared = False
-        """True if the service has interrupted the playback of a reply since the last reply began."""
+        """True if the service has interrupted the playback of a reply since the last reply
+        began."""
         self._calling = ""
         """The id of the reply that called functions; "" if none did since the last content."""
         self._said = _Transcript()
@@ -150,7 +176,8 @@ class SessionReader:
             return decode_again(self.decode, message, error)
 
     def _events(self, message: bytes) -> Iterator[ServerEvent]:
-        wire, known = _decode_wire(message), False
+        wire = _decode_wire(message)
+        known = False
         self._completed = ""
         if wire.server_content is not None:
             known = True
@@ -170,7 +197,9 @@ class SessionReader:
                 known = True
                 yield from read(object_in(raw), len(raw))
         if not known:
-            yield ServerEvent(EventKind.UNKNOWN, next(iter(_decode_names(message)), "empty")[:MAX_ID_CHARACTERS])
+            yield ServerEvent(
+                EventKind.UNKNOWN, next(iter(_decode_names(message)), "empty")[:MAX_ID_CHARACTERS]
+            )
 
     # Replies.
 
@@ -179,9 +208,13 @@ class SessionReader:
         return f"reply-{self._replies}"
 
     def _begin(self) -> str:
-        """Return the id of the reply in progress, which begins with this content if there is none."""
+        """Return the id of the reply in progress, which begins with this content if there is
+        none.
+        """
         if not self._is_replying:
-            self._is_replying, self._is_cleared, self._calling = True, False, ""
+            self._is_replying = True
+            self._is_cleared = False
+            self._calling = ""
             self._replies += 1
         return self._reply_id
 
@@ -217,7 +250,8 @@ class SessionReader:
             yield from self._turn_completed(content.turn_complete_reason)
 
     def _turn_completed(self, reason: str) -> Iterator[ServerEvent]:
-        """Yield the end of the reply in progress, unless `turnComplete` is that of the reply before it.
+        """Yield the end of the reply in progress, unless `turnComplete` is that of the reply before
+        it.
 
         `reason` states why the service ended the turn; "" if the reply is complete.
         """
@@ -229,7 +263,9 @@ class SessionReader:
             elif self._is_replying:
                 self._ended.append(self._reply_id)
                 yield from self._end(
-                    TURN_COMPLETE, "failed" if reason in FAILED else "incomplete", slug(reason.lower())
+                    TURN_COMPLETE,
+                    "failed" if reason in FAILED else "incomplete",
+                    slug(reason.lower()),
                 )
         if self._ended:
             self._completed = self._ended.popleft()
@@ -246,9 +282,17 @@ class SessionReader:
     def _of_parts(self, parts: Sequence[_Part]) -> Iterator[ServerEvent]:
         blobs = [part.inline_data for part in parts if part.inline_data is not None]
         if unread := next(
-            (blob.mime_type or "data without a type" for blob in blobs if not _is_readable(blob.mime_type)), None
+            (
+                blob.mime_type or "data without a type"
+                for blob in blobs
+                if not _is_readable(blob.mime_type)
+            ),
+            None,
         ):
-            detail = f"the service sends {unread[:MAX_ID_CHARACTERS]}, but only PCM of {RATE_HZ} Hz is expected"
+            detail = (
+                f"the service sends {unread[:MAX_ID_CHARACTERS]}, but only PCM of {RATE_HZ} Hz is"
+                " expected"
+            )
             failure = ServiceFailure("media_type", "media_type", detail, effect=ErrorScope.FATAL)
             # marked, so that a log of the message leaves its audio out
             yield ServerEvent(EventKind.ERROR, MODEL_TURN, failure=failure, other_dialect=True)
@@ -257,7 +301,9 @@ class SessionReader:
         for part in parts:
             if len(part.text) and not part.thought:
                 self._said.add(part.text)
-                yield self._delta(EventKind.TEXT_DELTA, MODEL_TURN, text_characters(part.text), part.text)
+                yield self._delta(
+                    EventKind.TEXT_DELTA, MODEL_TURN, text_characters(part.text), part.text
+                )
         if sounds:
             payload = sounds[0] if len(sounds) == 1 else _joined(sounds)
             yield self._delta(EventKind.AUDIO_DELTA, MODEL_TURN, base64_bytes(payload), payload)
@@ -273,14 +319,17 @@ class SessionReader:
     def _transcript_of_output(self, transcription: _Transcription) -> Iterator[ServerEvent]:
         size = text_characters(transcription.text)
         if not self._is_replying and self._ended:
-            yield ServerEvent(EventKind.NOTED, OUTPUT_TEXT)  # the rest of the transcript of a reply that has ended
+            # the rest of the transcript of a reply that has ended
+            yield ServerEvent(EventKind.NOTED, OUTPUT_TEXT)
             return
         if size:
             self._said.add(transcription.text)
             yield self._delta(EventKind.TRANSCRIPT_DELTA, OUTPUT_TEXT, size, transcription.text)
         if transcription.finished and self._is_replying:
             reply_id = self._reply_id
-            yield ServerEvent(EventKind.TRANSCRIPT_DONE, OUTPUT_TEXT, reply_id, reply_id, text=self._said.take())
+            yield ServerEvent(
+                EventKind.TRANSCRIPT_DONE, OUTPUT_TEXT, reply_id, reply_id, text=self._said.take()
+            )
         elif not size:
             yield ServerEvent(EventKind.NOTED, OUTPUT_TEXT)
 
@@ -300,7 +349,9 @@ class SessionReader:
         if (transcription := content.input_transcription) is not None:
             if text_characters(transcription.text):
                 text = self._heard.add(transcription.text)
-                yield ServerEvent(EventKind.INPUT_DELTA, INPUT_TEXT, item_id=self._input_id, text=text)
+                yield ServerEvent(
+                    EventKind.INPUT_DELTA, INPUT_TEXT, item_id=self._input_id, text=text
+                )
             else:
                 yield ServerEvent(EventKind.NOTED, INPUT_TEXT)
             if transcription.finished:
@@ -311,16 +362,21 @@ class SessionReader:
         return f"input-{self._inputs + 1}"
 
     def _end_input(self, name: str) -> Iterator[ServerEvent]:
-        """Yield the event for the transcript of the caller's input. `name` is "" if the service does not report it."""
+        """Yield the event for the transcript of the caller's input. `name` is "" if the service
+        does not report it.
+        """
         if self._heard.begun:
-            item_id, text = self._input_id, self._heard.take()
+            item_id = self._input_id
+            text = self._heard.take()
             self._inputs += 1
             yield ServerEvent(EventKind.INPUT_TRANSCRIBED, name, item_id=item_id, text=text)
 
     # Other messages.
 
     def _called(self, fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
-        """Yield the function calls of a reply, and its end. The service continues in another reply."""
+        """Yield the function calls of a reply, and its end. The service continues in another
+        reply.
+        """
         found = fields.get("functionCalls")
         calls = tuple(map(_call, found[:MAX_CALLS])) if isinstance(found, list) else ()
         reply_id = self._begin()
@@ -331,7 +387,8 @@ class SessionReader:
 
     def _cancelled_calls(self, fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
         if self._calling:
-            reply_id, self._calling = self._calling, ""
+            reply_id = self._calling
+            self._calling = ""
             done = ServerEvent(EventKind.RESPONSE_DONE, TOOL_CALL_CANCELLATION, reply_id, reply_id)
             yield msgspec.structs.replace(done, status="cancelled", reason=TURN_DETECTED)
         else:
@@ -363,7 +420,9 @@ class _Transcript:
 
     def take(self) -> str:
         text = "".join(self._parts).strip()
-        self._parts, self._room, self.begun = [], MAX_TEXT_CHARACTERS, False
+        self._parts = []
+        self._room = MAX_TEXT_CHARACTERS
+        self.begun = False
         return text
 
 
@@ -373,24 +432,34 @@ def _is_readable(mime_type: str) -> bool:
 
 
 def _joined(sounds: Sequence[msgspec.Raw]) -> msgspec.Raw:
-    """Return the audio of several parts as one payload; the first unreadable one if there is one."""
+    """Return the audio of several parts as one payload; the first unreadable one if there is
+    one.
+    """
     pieces = list(map(audio_payload, sounds))
-    unreadable = next((raw for raw, piece in zip(sounds, pieces, strict=True) if piece is None), None)
+    unreadable = next(
+        (raw for raw, piece in zip(sounds, pieces, strict=True) if piece is None), None
+    )
     if unreadable is not None:
         return unreadable
-    return msgspec.Raw(b'"' + binascii.b2a_base64(b"".join(filter(None, pieces)), newline=False) + b'"')
+    return msgspec.Raw(
+        b'"' + binascii.b2a_base64(b"".join(filter(None, pieces)), newline=False) + b'"'
+    )
 
 
 def _set_up(fields: dict[str, Any], size: int) -> Iterator[ServerEvent]:
     session = shortened_settings(fields, size) or None
     for kind in (EventKind.SESSION_CREATED, EventKind.SESSION_UPDATED):
-        yield ServerEvent(kind, SETUP_COMPLETE, session=session, session_id=get_text(fields, "sessionId"))
+        yield ServerEvent(
+            kind, SETUP_COMPLETE, session=session, session_id=get_text(fields, "sessionId")
+        )
 
 
 def _call(value: Any) -> FunctionCall:
     fields = value if isinstance(value, dict) else {}
     arguments = msgspec.json.encode(fields.get("args", {})).decode()[:MAX_ARGUMENTS_CHARACTERS]
-    return FunctionCall(get_text(fields, "id") or get_text(fields, "name"), get_text(fields, "name"), arguments)
+    return FunctionCall(
+        get_text(fields, "id") or get_text(fields, "name"), get_text(fields, "name"), arguments
+    )
 
 
 def _going_away(fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
@@ -398,14 +467,20 @@ def _going_away(fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
 
 
 def _resumption(fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
-    handle = get_text(fields, "newHandle", MAX_MESSAGE_CHARACTERS) if fields.get("resumable") is True else ""
+    handle = (
+        get_text(fields, "newHandle", MAX_MESSAGE_CHARACTERS)
+        if fields.get("resumable") is True
+        else ""
+    )
     yield ServerEvent(EventKind.RESUMABLE if handle else EventKind.NOTED, RESUMPTION, text=handle)
 
 
 def _voice_activity(fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
     kind = VOICE_ACTIVITIES.get(get_text(fields, "voiceActivityType"), EventKind.NOTED)
     seconds = _SECONDS.fullmatch(get_text(fields, "audioOffset"))
-    yield ServerEvent(kind, VOICE_ACTIVITY, audio_ms=round(float(seconds[1]) * 1_000) if seconds else None)
+    yield ServerEvent(
+        kind, VOICE_ACTIVITY, audio_ms=round(float(seconds[1]) * 1_000) if seconds else None
+    )
 
 
 def _vad_signal(fields: Mapping[str, Any], _: int) -> Iterator[ServerEvent]:
@@ -431,10 +506,14 @@ def usage_of(fields: Mapping[str, Any]) -> TokenUsage:
         read, kindless_in = _by_kind(fields, "promptTokenCount", "promptTokensDetails")
         cached, _ = _by_kind(fields, "cachedContentTokenCount", "cacheTokensDetails")
         # Vertex AI has the second name
-        names = ("responseTokenCount", "responseTokensDetails"), ("candidatesTokenCount", "candidatesTokensDetails")
+        names = (
+            ("responseTokenCount", "responseTokensDetails"),
+            ("candidatesTokenCount", "candidatesTokensDetails"),
+        )
         written, kindless_out = _by_kind(fields, *(names[0] if names[0][0] in fields else names[1]))
         of_tools, thoughts = (
-            token_count(fields.get(name)) or 0 for name in ("toolUsePromptTokenCount", "thoughtsTokenCount")
+            token_count(fields.get(name)) or 0
+            for name in ("toolUsePromptTokenCount", "thoughtsTokenCount")
         )
     except ValueError:
         return UNREAD
@@ -456,7 +535,8 @@ def usage_of(fields: Mapping[str, Any]) -> TokenUsage:
 def _by_kind(fields: Mapping[str, Any], total: str, details: str) -> tuple[dict[str, int], int]:
     """Return (the tokens of each kind, the number of tokens without a kind). Raise ValueError.
 
-    Tokens that the details leave out are text. If there are no details, the kind of all tokens is unknown.
+    Tokens that the details leave out are text. If there are no details, the kind of all tokens is
+    unknown.
     """
     counts = {"text": 0, "audio": 0, "image": 0}
     entries = fields.get(details) or []
@@ -465,7 +545,9 @@ def _by_kind(fields: Mapping[str, Any], total: str, details: str) -> tuple[dict[
     for entry in entries:
         if not isinstance(entry, dict):
             raise ValueError
-        counts[KIND_OF_MODALITY.get(get_text(entry, "modality"), "text")] += token_count(entry.get("tokenCount")) or 0
+        counts[KIND_OF_MODALITY.get(get_text(entry, "modality"), "text")] += (
+            token_count(entry.get("tokenCount")) or 0
+        )
     rest = max(0, (token_count(fields.get(total)) or 0) - sum(counts.values()))
     counts["text"] += rest
     return counts, 0 if entries else rest

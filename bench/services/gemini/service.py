@@ -1,7 +1,7 @@
 """Gemini Live at the Gemini API, with a key, and at Vertex AI, with an access token. Pure.
 
-The addresses are those of google-genai 3.6 (`live.py`), which is at `v1`, and of its older versions. The key is in a
-header, as in this SDK. Ephemeral tokens have a path of their own.
+The addresses are those of google-genai 3.6 (`live.py`), which is at `v1`, and of its older
+versions. The key is in a header, as in this SDK. Ephemeral tokens have a path of their own.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The decoder of OpenAI Realtime API server events, with the names of the preview and of GA. Pure.
 
-A server message is one event, whatever its content. This module shortens every text of the service that is stored
-(`bench.files.sanitize`), because all texts pass through this module.
+A server message is one event, whatever its content. This module shortens every text of the service
+that is stored (`bench.files.sanitize`), because all texts pass through this module.
 
-The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as text, and are also
-counted separately. Cached tokens without a kind count as text only up to the number of text tokens. An invalid number
-of tokens never counts as zero: an unreadable usage does not mean that a response is free.
+The tokens of a response are in the `usage` of its `response.done`. Tokens without a kind count as
+text, and are also counted separately. Cached tokens without a kind count as text only up to the
+number of text tokens. An invalid number of tokens never counts as zero: an unreadable usage does
+not mean that a response is free.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ from bench.wire.events import (
 
 SHARED_KINDS = {
     "session.created": EventKind.SESSION_CREATED,
-    "conversation.created": EventKind.SESSION_CREATED,  # some servers send only this event at the start
+    # some servers send only this event at the start
+    "conversation.created": EventKind.SESSION_CREATED,
     "session.updated": EventKind.SESSION_UPDATED,
     "transcription_session.created": EventKind.SESSION_CREATED,
     "transcription_session.updated": EventKind.SESSION_UPDATED,
@@ -76,8 +78,11 @@ SHARED_KINDS = {
     "error": EventKind.ERROR,
 } | dict.fromkeys(
     (
-        *("conversation.item.done", "conversation.item.input_audio_transcription.segment"),
-        *("input_audio_buffer.cleared", "response.content_part.added", "response.content_part.done"),
+        "conversation.item.done",
+        "conversation.item.input_audio_transcription.segment",
+        "input_audio_buffer.cleared",
+        "response.content_part.added",
+        "response.content_part.done",
         "response.function_call_arguments.delta",
     ),
     EventKind.NOTED,
@@ -85,7 +90,9 @@ SHARED_KINDS = {
 
 
 def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
-    """Return the kinds of the events of a response's parts, by the beginnings of the names of three parts."""
+    """Return the kinds of the events of a response's parts, by the beginnings of the names of
+    three parts.
+    """
     return {
         f"{text}.delta": EventKind.TEXT_DELTA,
         f"{text}.done": EventKind.TEXT_DONE,
@@ -96,10 +103,13 @@ def part_kinds(text: str, audio: str, transcript: str) -> dict[str, EventKind]:
     }
 
 
-# The three families of events that GA renamed. If a server sends one with the name of the other dialect, every client
-# of this dialect misreads it. So it is an error (`ServerEvent.other_dialect`), and not a missing sample.
+# The three families of events that GA renamed. If a server sends one with the name of the other
+# dialect, every client of this dialect misreads it. So it is an error
+# (`ServerEvent.other_dialect`), and not a missing sample.
 PREVIEW_PARTS = part_kinds("response.text", "response.audio", "response.audio_transcript")
-GA_PARTS = part_kinds("response.output_text", "response.output_audio", "response.output_audio_transcript")
+GA_PARTS = part_kinds(
+    "response.output_text", "response.output_audio", "response.output_audio_transcript"
+)
 ACTIVE_RESPONSE = "conversation_already_has_active_response"
 """The code of the error that refuses a request while another response is in progress."""
 _OF_ACTIVE_RESPONSE = re.compile(r"already has an active response", re.IGNORECASE)
@@ -122,24 +132,32 @@ REQUEST_KEY = "rtbench_request"
 """The key in a response's metadata under which the service returns the event id of the request."""
 FUNCTION_CALL = "function_call"
 """The type of an item that calls a function."""
-MCP_CALL, MCP_APPROVAL_REQUEST = "mcp_call", "mcp_approval_request"
-"""The types of the items that call an MCP server's tool, and that request the client's approval of such a call."""
+MCP_CALL = "mcp_call"
+MCP_APPROVAL_REQUEST = "mcp_approval_request"
+"""The types of the items that call an MCP server's tool, and that request the client's approval
+of such a call."""
 WITH_ERROR = frozenset({EventKind.ERROR, EventKind.INPUT_NOT_TRANSCRIBED})
-OF_OUTPUT = frozenset({EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.CALL_DONE})
+OF_OUTPUT = frozenset(
+    {EventKind.OUTPUT_ADDED, EventKind.OUTPUT_DONE, EventKind.CALL_ADDED, EventKind.CALL_DONE}
+)
 MODALITIES = ("output_modalities", "modalities")
 """The names of the setting for a session's output kinds, one of each dialect."""
 IDLE_TIMEOUT = ("audio", "input", "turn_detection", "idle_timeout_ms")
 """The path of the setting for the caller's silence after which the service speaks."""
 FILLERS = "interim_response"
-"""Azure Voice Live's setting of which fillers are spoken, and when (azure-ai-voicelive, `RequestSession`)."""
+"""Azure Voice Live's setting of which fillers are spoken, and when (azure-ai-voicelive,
+`RequestSession`)."""
 MAX_DURATION_CLOSE = (1001, "maximum duration")
-"""(code, part of the reason) of a close at a session's maximum age. Azure sends `session_expired` before it."""
+"""(code, part of the reason) of a close at a session's maximum age. Azure sends
+`session_expired` before it."""
 
 Short = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 
 
 class _Item(msgspec.Struct):
-    """The decoded fields of an item. A function call has its own name and id, an item of an MCP server its label."""
+    """The decoded fields of an item. A function call has its own name and id, an item of an MCP
+    server its label.
+    """
 
     id: Short = ""
     type: Short = ""
@@ -151,7 +169,9 @@ class _Item(msgspec.Struct):
 
 
 class _Wire(msgspec.Struct):
-    """The decoded fields of a message, with the types that services use. msgspec skips all other fields."""
+    """The decoded fields of a message, with the types that services use. msgspec skips all other
+    fields.
+    """
 
     type: Short = ""
     response_id: Short | None = None
@@ -179,7 +199,9 @@ class _Names(msgspec.Struct):
 
 
 class _Limits(msgspec.Struct):
-    """The only decoded field of `rate_limits.updated`, an event that arrives at most once per response."""
+    """The only decoded field of `rate_limits.updated`, an event that arrives at most once per
+    response.
+    """
 
     rate_limits: Any = None
 
@@ -192,8 +214,11 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _loose(message: bytes) -> _Wire:
-    """Decode a message with values of other types, which count as missing, or with long ids, which are cut."""
-    names, fields = _decode_names(message), _decode_fields(message)
+    """Decode a message with values of other types, which count as missing, or with long ids,
+    which are cut.
+    """
+    names = _decode_names(message)
+    fields = _decode_fields(message)
 
     def raw(name: str) -> msgspec.Raw:
         return fields.get(name, EMPTY)
@@ -218,22 +243,26 @@ def _loose(message: bytes) -> _Wire:
 
 
 class EventReader(Dialect):
-    """The decoding half of a Realtime API dialect: mappings from the names of events to their kinds.
+    """The decoding half of a Realtime API dialect: mappings from the names of events to their
+    kinds.
 
-    `parts` is for the parts of a response, `other_kinds` for the other dialect's names of these, and `own_kinds` for
-    others.
+    `parts` is for the parts of a response, `other_kinds` for the other dialect's names of these,
+    and `own_kinds` for others.
     """
 
     parts: Mapping[str, EventKind]
     other_kinds: Mapping[str, EventKind]
     own_kinds: Mapping[str, EventKind] = MappingProxyType({})
     item_kinds: Mapping[tuple[EventKind, str], EventKind] = MappingProxyType({})
-    """A mapping from (kind of an event, type of its item) to the kind of the event, if it depends on the item."""
+    """A mapping from (kind of an event, type of its item) to the kind of the event, if it
+    depends on the item."""
 
     def __init__(self) -> None:
         self.kinds: Mapping[str, EventKind] = {**SHARED_KINDS, **self.parts, **self.own_kinds}
         self._kind_of = self.kinds.get
-        self._other_dialect = frozenset(name for name, kind in self.other_kinds.items() if kind in DELTAS)
+        self._other_dialect = frozenset(
+            name for name, kind in self.other_kinds.items() if kind in DELTAS
+        )
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         """Return the event of a message. A message is always one event."""
@@ -246,19 +275,40 @@ class EventReader(Dialect):
             if kind is EventKind.AUDIO_DELTA:  # first, because most messages are of this kind
                 delta = _unescaped(wire.delta) if b"\\" in message else wire.delta
                 size = base64_bytes(delta)
-                return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
+                return (
+                    ServerEvent(
+                        kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta
+                    ),
+                )
             if kind in DELTAS:
                 delta = wire.delta
                 size = text_characters(delta)
-                return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta),)
+                return (
+                    ServerEvent(
+                        kind, wire.type, wire.response_id or "", wire.item_id or "", size, delta
+                    ),
+                )
             if kind is EventKind.INPUT_DELTA:
                 text = string_in(wire.delta)[:MAX_TEXT_CHARACTERS]
                 return (ServerEvent(kind, wire.type, item_id=wire.item_id or "", text=text),)
             if kind is None:  # an unknown name, or one of the other dialect
-                kind, other = EventKind.UNKNOWN, wire.type in self._other_dialect
-                return (ServerEvent(kind, wire.type, wire.response_id or "", wire.item_id or "", other_dialect=other),)
+                kind = EventKind.UNKNOWN
+                other = wire.type in self._other_dialect
+                return (
+                    ServerEvent(
+                        kind,
+                        wire.type,
+                        wire.response_id or "",
+                        wire.item_id or "",
+                        other_dialect=other,
+                    ),
+                )
             if kind is EventKind.RATE_LIMITS:
-                return (ServerEvent(kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)),)
+                return (
+                    ServerEvent(
+                        kind, wire.type, limits=rate_limits(_decode_limits(message).rate_limits)
+                    ),
+                )
             if kind is EventKind.ITEM_RETRIEVED:
                 return (_retrieved(wire, _parts(_decode_object(message))),)
             if wire.item is not None:
@@ -274,19 +324,30 @@ class EventReader(Dialect):
         (event,) = self.decode(message)
         if self.message_kinds.get(event.name) is MessageKind.APPEND:
             fields = _decode_fields(message)
-            return msgspec.json.encode({name: value for name, value in fields.items() if name != "audio"})
+            return msgspec.json.encode(
+                {name: value for name, value in fields.items() if name != "audio"}
+            )
         if event.kind is EventKind.ITEM_RETRIEVED:
             message_fields = _decode_object(message)
             for part in _parts(message_fields):
                 part.pop("audio", None)
             return msgspec.json.encode(message_fields)
         if event.kind is EventKind.AUDIO_DELTA or event.other_dialect:
-            return msgspec.json.encode({"type": event.name, "response_id": event.response_id, "item_id": event.item_id})
+            return msgspec.json.encode(
+                {"type": event.name, "response_id": event.response_id, "item_id": event.item_id}
+            )
         return message
 
     def text_only(self, session: Mapping[str, Any]) -> str:
         outputs = {name: session.get(name) for name in MODALITIES}
-        return next((name for name, value in outputs.items() if isinstance(value, list) and "audio" not in value), "")
+        return next(
+            (
+                name
+                for name, value in outputs.items()
+                if isinstance(value, list) and "audio" not in value
+            ),
+            "",
+        )
 
     def idle_timeout_ms(self, session: Mapping[str, Any]) -> int | None:
         """Return the idle timeout, which only GA has (`session.audio.input.turn_detection`)."""
@@ -296,18 +357,24 @@ class EventReader(Dialect):
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def fills_waits(self, session: Mapping[str, Any]) -> bool:
-        """Return whether the session speaks fillers, as only Azure Voice Live does, with the preview's names."""
+        """Return whether the session speaks fillers, as only Azure Voice Live does, with the
+        preview's names.
+        """
         return isinstance(session.get(FILLERS), Mapping)
 
 
 def _unescaped(raw: msgspec.Raw) -> msgspec.Raw:
-    """Return a JSON string without unnecessary escapes. Some encoders escape `+` and `/` of base64."""
+    """Return a JSON string without unnecessary escapes. Some encoders escape `+` and `/` of
+    base64.
+    """
     value = msgspec.json.decode(raw) if len(raw) else None
     return msgspec.Raw(b'"' + value.encode() + b'"') if isinstance(value, str) else raw
 
 
 def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
-    """Return an event that is not a delta, with its ids, its status and the object that it contains."""
+    """Return an event that is not a delta, with its ids, its status and the object that it
+    contains.
+    """
     event = ServerEvent(
         kind,
         wire.type,
@@ -318,10 +385,14 @@ def _described(kind: EventKind, wire: _Wire) -> ServerEvent:
         mcp=_mcp_item(wire.item) if wire.item is not None and wire.item.server_label else None,
     )
     if kind in OF_OUTPUT:
-        return msgspec.structs.replace(event, phase=slug((wire.item and wire.item.phase) or ""), calls=_call(wire))
-    if not (len(wire.response) or len(wire.session) or len(wire.error)):  # most events have none of these objects
+        return msgspec.structs.replace(
+            event, phase=slug((wire.item and wire.item.phase) or ""), calls=_call(wire)
+        )
+    # most events have none of these objects
+    if not (len(wire.response) or len(wire.session) or len(wire.error)):
         return event
-    response, session = object_in(wire.response), shortened_settings(object_in(wire.session), len(wire.session)) or None
+    response = object_in(wire.response)
+    session = shortened_settings(object_in(wire.session), len(wire.session)) or None
     details = get_object(response, "status_details")
     error = object_in(wire.error) if kind in WITH_ERROR else get_object(details, "error")
     return msgspec.structs.replace(
@@ -345,9 +416,15 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
-    """Return the event with the content of an item, as the service keeps it: the size of the audio, and the text."""
+    """Return the event with the content of an item, as the service keeps it: the size of the
+    audio, and the text.
+    """
     sizes = [base64_bytes(msgspec.Raw(msgspec.json.encode(part.get("audio")))) for part in parts]
-    texts = (get_text(part, name, MAX_TEXT_CHARACTERS) for part in parts for name in ("transcript", "text"))
+    texts = (
+        get_text(part, name, MAX_TEXT_CHARACTERS)
+        for part in parts
+        for name in ("transcript", "text")
+    )
     return ServerEvent(
         EventKind.ITEM_RETRIEVED,
         wire.type,
@@ -358,44 +435,70 @@ def _retrieved(wire: _Wire, parts: Sequence[dict[str, Any]]) -> ServerEvent:
 
 
 def _call(wire: _Wire) -> tuple[FunctionCall, ...]:
-    """Return the function call in an item's event; an empty tuple if the item is of another kind."""
+    """Return the function call in an item's event; an empty tuple if the item is of another
+    kind.
+    """
     item = wire.item or _Item()
     call_id = wire.call_id or item.call_id
     if not call_id:
         return ()
-    return (FunctionCall(call_id, wire.name or item.name or "", (wire.arguments or "")[:MAX_ARGUMENTS_CHARACTERS]),)
+    return (
+        FunctionCall(
+            call_id, wire.name or item.name or "", (wire.arguments or "")[:MAX_ARGUMENTS_CHARACTERS]
+        ),
+    )
 
 
 def _mcp_item(item: _Item) -> McpItem:
-    """Return an item of an MCP server. Its error has a type, a message, and sometimes a code, which is a number."""
+    """Return an item of an MCP server. Its error has a type, a message, and sometimes a code,
+    which is a number.
+    """
     error = item.error if isinstance(item.error, dict) else {}
     code = error.get("code")
     cause = f"{get_text(error, 'type')} {code if isinstance(code, int) else ''}".strip()
     message = get_text(error, "message", MAX_MESSAGE_CHARACTERS)
-    return McpItem(item.server_label or "", item.name or "", ": ".join(filter(None, (cause, message))))
+    return McpItem(
+        item.server_label or "", item.name or "", ": ".join(filter(None, (cause, message)))
+    )
 
 
 def _calls(response: Mapping[str, Any]) -> Iterator[FunctionCall]:
     """Yield the function calls in the output of a response that is done."""
     output = response.get("output")
     for item in output if isinstance(output, list) else ():
-        if isinstance(item, dict) and item.get("type") == FUNCTION_CALL and (call_id := get_text(item, "call_id")):
-            yield FunctionCall(call_id, get_text(item, "name"), get_text(item, "arguments", MAX_ARGUMENTS_CHARACTERS))
+        if (
+            isinstance(item, dict)
+            and item.get("type") == FUNCTION_CALL
+            and (call_id := get_text(item, "call_id"))
+        ):
+            yield FunctionCall(
+                call_id,
+                get_text(item, "name"),
+                get_text(item, "arguments", MAX_ARGUMENTS_CHARACTERS),
+            )
 
 
 def failure_of(error: Mapping[str, Any], id_name: str = "event_id") -> ServiceFailure:
-    """Return an error that the service reported. `id_name` is the field that contains the client's id of a message."""
+    """Return an error that the service reported. `id_name` is the field that contains the
+    client's id of a message.
+    """
     kind, code = (slug(get_text(error, name)) for name in ("type", "code"))
     if not code and _OF_ACTIVE_RESPONSE.search(get_text(error, "message", MAX_MESSAGE_CHARACTERS)):
         code = ACTIVE_RESPONSE
     effect = EFFECTS.get(code or kind, ErrorScope.NONE)
     return ServiceFailure(
-        kind, code, get_text(error, "message", MAX_MESSAGE_CHARACTERS), get_text(error, id_name), effect
+        kind,
+        code,
+        get_text(error, "message", MAX_MESSAGE_CHARACTERS),
+        get_text(error, id_name),
+        effect,
     )
 
 
 def usage_of(usage: Any) -> TokenUsage | None:
-    """Return the tokens of a response; None if no tokens are reported, `UNREAD` if the usage is unreadable."""
+    """Return the tokens of a response; None if no tokens are reported, `UNREAD` if the usage is
+    unreadable.
+    """
     if usage is None or usage == {}:
         return None
     try:
@@ -405,20 +508,31 @@ def usage_of(usage: Any) -> TokenUsage | None:
 
 
 def tokens_in(usage: Any) -> dict[str, int]:
-    """Return the fields of `bench.wire.events.TokenUsage`. Raise ValueError if one is invalid or missing."""
-    input_details = _details(usage, "input_token_details") or _details(usage, "input_tokens_details")
-    output_details = _details(usage, "output_token_details") or _details(usage, "output_tokens_details")
+    """Return the fields of `bench.wire.events.TokenUsage`. Raise ValueError if one is invalid or
+    missing.
+    """
+    input_details = _details(usage, "input_token_details") or _details(
+        usage, "input_tokens_details"
+    )
+    output_details = _details(usage, "output_token_details") or _details(
+        usage, "output_tokens_details"
+    )
     no_tokens = 0 if _tokens(usage, "total_tokens") == 0 else None
     input_tokens, kindless_in = _by_kind(input_details, _tokens(usage, "input_tokens"), no_tokens)
-    output_tokens, kindless_out = _by_kind(output_details, _tokens(usage, "output_tokens"), no_tokens)
+    output_tokens, kindless_out = _by_kind(
+        output_details, _tokens(usage, "output_tokens"), no_tokens
+    )
     text_out, audio_out, _ = output_tokens
     cached = _tokens(input_details, "cached_tokens")
-    cached_tokens = _cached(_details(input_details, "cached_tokens_details"), cached or 0, input_tokens)
+    cached_tokens = _cached(
+        _details(input_details, "cached_tokens_details"), cached or 0, input_tokens
+    )
     return {
         **{f"{kind}_in": tokens for kind, tokens in zip(TOKEN_KINDS, input_tokens, strict=True)},
         "cached_in": cached or sum(cached_tokens),
         **{
-            f"cached_{kind}_in": min(both) for kind, *both in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
+            f"cached_{kind}_in": min(both)
+            for kind, *both in zip(TOKEN_KINDS, input_tokens, cached_tokens, strict=True)
         },
         "cache_write_in": _tokens(input_details, "cache_write_tokens") or 0,
         "text_out": text_out,
@@ -444,14 +558,17 @@ def _tokens(parent: Any, name: str) -> int | None:
 
 
 def _token_counts(details: Any) -> list[int | None]:
-    """Return the number of tokens of each of `TOKEN_KINDS`; None for a kind that is not reported."""
+    """Return the number of tokens of each of `TOKEN_KINDS`; None for a kind that is not
+    reported.
+    """
     return [_tokens(details, f"{kind}_tokens") for kind in TOKEN_KINDS]
 
 
 def _by_kind(details: Any, *totals: int | None) -> tuple[list[int], int]:
     """Return (the tokens of each of `TOKEN_KINDS`, the number of tokens without a kind).
 
-    Tokens without a kind are those of the first reported total that no kind contains. They count as text.
+    Tokens without a kind are those of the first reported total that no kind contains. They count as
+    text.
     """
     counts = _token_counts(details)
     total = next((tokens for tokens in totals if tokens is not None), None)
@@ -466,7 +583,8 @@ def _by_kind(details: Any, *totals: int | None) -> tuple[list[int], int]:
 def _cached(details: Any, cached: int, input_tokens: list[int]) -> list[int]:
     """Return the number of cached tokens of each of `TOKEN_KINDS`.
 
-    Without kinds they count as text up to the input's text tokens, then likewise as audio, and then as image.
+    Without kinds they count as text up to the input's text tokens, then likewise as audio, and then
+    as image.
     """
     counts = _token_counts(details)
     if any(tokens is not None for tokens in counts):

@@ -1,4 +1,6 @@
-"""The preview dialect of the Realtime API. The session is flat. The parts of a response have their original names."""
+"""The preview dialect of the Realtime API. The session is flat. The parts of a response have
+their original names.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.services.openai.dialect import PREVIEW_NAME, RATED_FORMATS, WITHOUT_DETECTION, OpenAIDialect, tools
+from bench.services.openai.dialect import (
+    PREVIEW_NAME,
+    RATED_FORMATS,
+    WITHOUT_DETECTION,
+    OpenAIDialect,
+    tools,
+)
 from bench.services.openai.events import GA_PARTS, PREVIEW_PARTS
 from bench.wire.audio import PCM16
 from bench.wire.dialect import Feature, MessageKind
@@ -18,11 +26,14 @@ TRANSCRIPTION_UPDATE = f"{TRANSCRIPTION_SESSION}.update"
 
 
 class Preview(OpenAIDialect):
-    """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview, and of OpenAI's `realtime=v1`."""
+    """The dialect of Azure's api-versions 2024-10-01-preview and 2025-04-01-preview, and of
+    OpenAI's `realtime=v1`.
+    """
 
     name = family = PREVIEW_NAME
     names_requests = True
-    parts, other_kinds = PREVIEW_PARTS, GA_PARTS
+    parts = PREVIEW_PARTS
+    other_kinds = GA_PARTS
     input_formats = RATED_FORMATS
     stored = {  # noqa: RUF012 - as in its base
         ("modalities",): "use `output`",
@@ -38,7 +49,9 @@ class Preview(OpenAIDialect):
     }
     reply_part = "text"
     transcribers = WITHOUT_DETECTION
-    message_kinds = MappingProxyType({**OpenAIDialect.message_kinds, TRANSCRIPTION_UPDATE: MessageKind.SET_UP})
+    message_kinds = MappingProxyType(
+        {**OpenAIDialect.message_kinds, TRANSCRIPTION_UPDATE: MessageKind.SET_UP}
+    )
     missing_features: Mapping[Feature, str] = MappingProxyType(
         {
             Feature.IMAGE: "which only the GA dialect supports: remove it, or use --dialect ga",
@@ -47,7 +60,8 @@ class Preview(OpenAIDialect):
     )
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
-        transcription, noise = settings.input_transcription, settings.noise_reduction
+        transcription = settings.input_transcription
+        noise = settings.noise_reduction
         if settings.output == ONLY_TRANSCRIPT:
             heard = without_none(
                 input_audio_format=self.formats(settings)["input_audio_format"],
@@ -68,19 +82,31 @@ class Preview(OpenAIDialect):
         ) | {"turn_detection": settings.detection_update}
 
     def session_family(self, settings: SessionSettings) -> str:
-        return TRANSCRIPTION_SESSION if settings.output == ONLY_TRANSCRIPT else super().session_family(settings)
-
-    def formats(self, settings: SessionSettings) -> dict[str, Any]:
-        """Return the settings for audio formats. OpenAI has no key for a rate, so that of its own PCM is left out."""
-        input_format, output_format = self.input_format_for(settings), self.output_format_for(settings)
-        rate_hz = input_format.rate_hz if input_format.is_pcm and input_format is not PCM16 else None
-        name = "pcm16" if input_format.is_pcm else input_format.name
-        return {"input_audio_format": name, "output_audio_format": output_format.name} | without_none(
-            input_audio_sampling_rate=rate_hz
+        return (
+            TRANSCRIPTION_SESSION
+            if settings.output == ONLY_TRANSCRIPT
+            else super().session_family(settings)
         )
 
+    def formats(self, settings: SessionSettings) -> dict[str, Any]:
+        """Return the settings for audio formats. OpenAI has no key for a rate, so that of its
+        own PCM is left out.
+        """
+        input_format = self.input_format_for(settings)
+        output_format = self.output_format_for(settings)
+        rate_hz = (
+            input_format.rate_hz if input_format.is_pcm and input_format is not PCM16 else None
+        )
+        name = "pcm16" if input_format.is_pcm else input_format.name
+        return {
+            "input_audio_format": name,
+            "output_audio_format": output_format.name,
+        } | without_none(input_audio_sampling_rate=rate_hz)
+
     def output(self, output: Output) -> dict[str, Any]:
-        """Return the setting for the output kinds: text only, or both, because audio always has a text."""
+        """Return the setting for the output kinds: text only, or both, because audio always has
+        a text.
+        """
         return {"modalities": ["text"] if output == "text" else ["audio", "text"]}
 
 
@@ -88,7 +114,9 @@ PREVIEW = Preview()
 
 
 class ShelledFunctions(Preview):
-    """A dialect that is like the preview, but has each function in a `function` object, as in chat completions."""
+    """A dialect that is like the preview, but has each function in a `function` object, as in
+    chat completions.
+    """
 
     names_requests = False  # undocumented for these services
 
@@ -96,5 +124,10 @@ class ShelledFunctions(Preview):
         session = super().session(settings)
         if "tools" not in session:
             return session
-        bare = ({key: value for key, value in tool.items() if key != "type"} for tool in session["tools"])
-        return session | {"tools": [{"type": "function", "function": function} for function in bare]}
+        bare = (
+            {key: value for key, value in tool.items() if key != "type"}
+            for tool in session["tools"]
+        )
+        return session | {
+            "tools": [{"type": "function", "function": function} for function in bare]
+        }

@@ -1,8 +1,9 @@
-"""The GA dialect of calls over WebRTC: the events are messages of a data channel, and the audio is a track. Pure.
+"""The GA dialect of calls over WebRTC: the events are messages of a data channel, and the audio is
+a track. Pure.
 
-The service plays its audio in real time, and also sends silence. It reports when the audio of a response begins
-(`output_audio_buffer.started`), and when all of it was sent (`.stopped`) or dropped (`.cleared`). The source is
-OpenAI's reference, "Server events" (WebRTC and SIP only).
+The service plays its audio in real time, and also sends silence. It reports when the audio of a
+response begins (`output_audio_buffer.started`), and when all of it was sent (`.stopped`) or dropped
+(`.cleared`). The source is OpenAI's reference, "Server events" (WebRTC and SIP only).
 """
 
 from __future__ import annotations
@@ -27,7 +28,15 @@ from bench.catalogue.outcomes import (
 )
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
-from bench.wire.audio import DECODED_OPUS, G711_ULAW, PCM16, AudioFormat, audible_end, by_name, resolve_format
+from bench.wire.audio import (
+    DECODED_OPUS,
+    G711_ULAW,
+    PCM16,
+    AudioFormat,
+    audible_end,
+    by_name,
+    resolve_format,
+)
 from bench.wire.dialect import BINARY, BinaryMessage, ClientMessage, Dialect, Feature, MessageKind
 from bench.wire.events import EventKind, ServerEvent, base64_bytes
 from bench.wire.service import WEBRTC, Tracks
@@ -35,26 +44,38 @@ from bench.wire.settings import SessionSettings
 
 AUDIO = "audio"
 FRAME_MS = 20
-STARTED, STOPPED, CLEARED = (f"output_audio_buffer.{end}" for end in ("started", "stopped", "cleared"))
+STARTED, STOPPED, CLEARED = (
+    f"output_audio_buffer.{end}" for end in ("started", "stopped", "cleared")
+)
 MAX_FADING_FRAMES = 10
-"""The number of audible frames after CLEARED that may belong to the response: audio and events have different paths."""
+"""The number of audible frames after CLEARED that may belong to the response: audio and events
+have different paths."""
 LOGGED_AUDIO = f'{{"{BINARY}":'.encode()
 """The start of a frame of audio in a log."""
 SPEAKS = frozenset({EventKind.AUDIO_DELTA, EventKind.AUDIO_DONE, EventKind.TRANSCRIPT_DELTA})
 """The events that only a response with audio has."""
-NOT_YET = "which this tool does not measure over WebRTC: remove it, or use a target without `transport: webrtc`"
-NO_CHANNEL = "the service does not open the data channel of the events, or has ended it: see the message"
-CHECK_UDP = "check that no firewall or NAT on the way drops UDP between this machine and the service"
+NOT_YET = (
+    "which this tool does not measure over WebRTC: remove it, or use a target without `transport:"
+    " webrtc`"
+)
+NO_CHANNEL = (
+    "the service does not open the data channel of the events, or has ended it: see the message"
+)
+CHECK_UDP = (
+    "check that no firewall or NAT on the way drops UDP between this machine and the service"
+)
 SAME_PARTIES = (
-    "the certificate is not that of the session description: check that no proxy on the way changes the offer or the "
-    "answer, and that the process which answers offers also has the audio of its calls"
+    "the certificate is not that of the session description: check that no proxy on the way changes"
+    " the offer or the answer, and that the process which answers offers also has the audio of its"
+    " calls"
 )
 PERMIT_SOURCE = (
-    "permit the address from which the checks come in `call_hosts` of the target (--call-hosts), if it belongs to your "
-    "deployment"
+    "permit the address from which the checks come in `call_hosts` of the target (--call-hosts), if"
+    " it belongs to your deployment"
 )
 UNREACHABLE = OutcomeRow(
-    remedy=f"no address of the answer can be reached: {CHECK_UDP}", causes={CHECKS_FROM: PERMIT_SOURCE}
+    remedy=f"no address of the answer can be reached: {CHECK_UDP}",
+    causes={CHECKS_FROM: PERMIT_SOURCE},
 )
 REMEDIES = OwnRemedies(
     {
@@ -65,8 +86,10 @@ REMEDIES = OwnRemedies(
             causes=dict.fromkeys((OTHER_CERTIFICATE, *REFUSED_CERTIFICATES), SAME_PARTIES),
         ),
         "timeout:dtls": OutcomeRow(
-            remedy="UDP passes (ICE succeeded), but no DTLS of the service arrives: see its log, and check that no "
-            "firewall on the way drops DTLS"
+            remedy=(
+                "UDP passes (ICE succeeded), but no DTLS of the service arrives: see its log, and"
+                " check that no firewall on the way drops DTLS"
+            )
         ),
         "connect_failed:upgrade": OutcomeRow(
             remedy="what answers is no service of calls over WebRTC: check host and path",
@@ -78,21 +101,29 @@ REMEDIES = OwnRemedies(
             },
         ),
         "timeout:upgrade": OutcomeRow(
-            remedy="the service accepts the connection, and does not answer the offer in time: see its "
-            "log, or raise `upgrade` among the script's `timeouts`",
+            remedy=(
+                "the service accepts the connection, and does not answer the offer in time: see its"
+                " log, or raise `upgrade` among the script's `timeouts`"
+            ),
             causes={"data channel": NO_CHANNEL},
         ),
         "connect_failed:media": OutcomeRow(
-            remedy="the service does not accept the codec that was offered over DTLS-SRTP: name another one by `codec` "
-            "of the target (--codec)",
+            remedy=(
+                "the service does not accept the codec that was offered over DTLS-SRTP: name"
+                " another one by `codec` of the target (--codec)"
+            ),
             causes={
-                "session description": "the answer lacks what a call needs: see the message, and the log of the peer",
+                "session description": (
+                    "the answer lacks what a call needs: see the message, and the log of the peer"
+                ),
                 "channel": NO_CHANNEL,
             },
         ),
         "connect_failed:host": OutcomeRow(
-            remedy="the service names an address for its audio that is not its own: permit it in `call_hosts` of the "
-            "target (--call-hosts), if it belongs to your deployment",
+            remedy=(
+                "the service names an address for its audio that is not its own: permit it in"
+                " `call_hosts` of the target (--call-hosts), if it belongs to your deployment"
+            ),
             causes={CHECKS_FROM: PERMIT_SOURCE},
         ),
     }
@@ -100,22 +131,28 @@ REMEDIES = OwnRemedies(
 
 
 def audio_of(message: bytes) -> msgspec.Raw | None:
-    """Return the audio of a received or logged frame, which is a JSON string in base64; None for other messages."""
+    """Return the audio of a received or logged frame, which is a JSON string in base64; None for
+    other messages.
+    """
     if isinstance(message, BinaryMessage):
         return msgspec.Raw(b'"' + binascii.b2a_base64(message, newline=False) + b'"')
-    return msgspec.Raw(message[len(LOGGED_AUDIO) : -1]) if message.startswith(LOGGED_AUDIO) else None
+    return (
+        msgspec.Raw(message[len(LOGGED_AUDIO) : -1]) if message.startswith(LOGGED_AUDIO) else None
+    )
 
 
 class TrackReader:
     """The decoder of one call. It gives the audio of the track to responses.
 
-    The audio belongs to a response from the creation of the response, because its first audio may arrive before its
-    event STARTED. It ends with STOPPED or CLEARED, and so does the response, whose own end may be much earlier. The
-    audio that was sent before CLEARED may arrive after it, so audible frames after CLEARED belong to the response.
+    The audio belongs to a response from the creation of the response, because its first audio may
+    arrive before its event STARTED. It ends with STOPPED or CLEARED, and so does the response,
+    whose own end may be much earlier. The audio that was sent before CLEARED may arrive after it,
+    so audible frames after CLEARED belong to the response.
     """
 
     def __init__(self, dialect: EventReader, format: AudioFormat) -> None:
-        self._dialect, self._format = dialect, format
+        self._dialect = dialect
+        self._format = format
         self._owner = ""
         """The response to which the audio belongs; "" if there is none."""
         self._waiting: dict[str, ServerEvent | None] = {}
@@ -126,8 +163,10 @@ class TrackReader:
         """The responses with audio whose audio has not ended."""
         self._silent: dict[str, bool] = {}
         """The responses whose audio ended before they did, each with True if it was dropped."""
-        self._cut, self._fading_frames = "", 0
-        """The response whose audio was dropped, and the number of frames that may still be its audio."""
+        self._cut = ""
+        self._fading_frames = 0
+        """The response whose audio was dropped, and the number of frames that may still be its
+        audio."""
 
     def decode(self, message: bytes) -> Sequence[ServerEvent]:
         if (audio := audio_of(message)) is not None:
@@ -141,15 +180,19 @@ class TrackReader:
         owner = self._owner
         if self._fading_frames:
             is_audible = audible_end(payload, self._format) is not None
-            owner, self._fading_frames = self._cut, self._fading_frames - 1 if is_audible else 0
+            owner = self._cut
+            self._fading_frames = self._fading_frames - 1 if is_audible else 0
         if not owner:
             return ()
         # no event reports where in the track an item of a response begins, so they are one item
-        return (ServerEvent(EventKind.AUDIO_DELTA, AUDIO, owner, owner, base64_bytes(payload), payload),)
+        return (
+            ServerEvent(EventKind.AUDIO_DELTA, AUDIO, owner, owner, base64_bytes(payload), payload),
+        )
 
     def _placed(self, event: ServerEvent) -> Sequence[ServerEvent]:
         """Return the events in place of an event of the service."""
-        kind, response_id = event.kind, event.response_id
+        kind = event.kind
+        response_id = event.response_id
         if kind is EventKind.RESPONSE_CREATED:
             self._waiting[response_id] = None
             self._owner = self._owner or response_id
@@ -157,7 +200,8 @@ class TrackReader:
             self._speaking.add(response_id)
         elif event.name == STARTED:
             skipped = self._skipped_before(response_id)
-            self._owner, self._fading_frames = response_id or self._owner, 0
+            self._owner = response_id or self._owner
+            self._fading_frames = 0
             self._speaking.add(self._owner)
             self._started.add(self._owner)
             return (*skipped, event)
@@ -174,30 +218,42 @@ class TrackReader:
         return (event,)
 
     def _skipped_before(self, response_id: str) -> Sequence[ServerEvent]:
-        """Return the ends of complete responses that were created before this one, and were dropped before they began.
+        """Return the ends of complete responses that were created before this one, and were dropped
+        before they began.
 
         No event reports the end of audio that never began.
         """
         if response_id not in self._waiting:
             return ()
         earlier = takewhile(lambda each: each != response_id, list(self._waiting))
-        skipped = [each for each in earlier if self._waiting[each] is not None and each not in self._started]
+        skipped = [
+            each
+            for each in earlier
+            if self._waiting[each] is not None and each not in self._started
+        ]
         return [end for each in skipped for end in self._ended(each, is_cut=True)]
 
     def _has_more(self, done: ServerEvent) -> bool:
-        """Return whether audio of a response follows its end. One that is not complete may never have begun to play."""
+        """Return whether audio of a response follows its end. One that is not complete may never
+        have begun to play.
+        """
         response_id = done.response_id
         if response_id in self._silent:
             return False
-        speaks = response_id in self._speaking and (done.status == "completed" or response_id in self._started)
+        speaks = response_id in self._speaking and (
+            done.status == "completed" or response_id in self._started
+        )
         return speaks and response_id in self._waiting
 
     def _ended(self, response_id: str, *, is_cut: bool) -> Sequence[ServerEvent]:
-        """Return the end of a response whose audio has ended; nothing if the response itself has not ended yet."""
+        """Return the end of a response whose audio has ended; nothing if the response itself has
+        not ended yet.
+        """
         done = self._waiting.get(response_id)
         self._speaking.discard(response_id)
         if is_cut:
-            self._cut, self._fading_frames = response_id, MAX_FADING_FRAMES
+            self._cut = response_id
+            self._fading_frames = MAX_FADING_FRAMES
         if done is None:
             if response_id in self._waiting:
                 self._silent[response_id] = is_cut
@@ -224,11 +280,15 @@ def _cut_short(done: ServerEvent) -> ServerEvent:
 
 
 class TrackDialect(Dialect):
-    """The part of a dialect next to a track of audio, with Opus, that does not depend on the events."""
+    """The part of a dialect next to a track of audio, with Opus, that does not depend on the
+    events.
+    """
 
-    has_track, has_binary_texts = True, False
+    has_track = True
+    has_binary_texts = False
     frame_ms = FRAME_MS
-    input_formats, output_formats = by_name(PCM16), by_name(DECODED_OPUS)
+    input_formats = by_name(PCM16)
+    output_formats = by_name(DECODED_OPUS)
     remedies = REMEDIES
 
     def append(self, audio: bytes, event_id: str) -> ClientMessage:
@@ -236,7 +296,9 @@ class TrackDialect(Dialect):
 
     def without_audio(self, message: bytes) -> bytes:
         return (
-            msgspec.json.encode({BINARY: ""}) if isinstance(message, BinaryMessage) else super().without_audio(message)
+            msgspec.json.encode({BINARY: ""})
+            if isinstance(message, BinaryMessage)
+            else super().without_audio(message)
         )
 
 
@@ -244,9 +306,15 @@ class GaTrack(TrackDialect, Ga):
     """The GA dialect next to a track of audio, with Opus."""
 
     name = "ga-webrtc"
-    own_kinds = MappingProxyType({**Ga.own_kinds, **dict.fromkeys((STARTED, STOPPED, CLEARED), EventKind.NOTED)})
+    own_kinds = MappingProxyType(
+        {**Ga.own_kinds, **dict.fromkeys((STARTED, STOPPED, CLEARED), EventKind.NOTED)}
+    )
     message_kinds = MappingProxyType(
-        {name: kind for kind, name in NAMES.items() if kind not in (MessageKind.APPEND, MessageKind.TRUNCATE)}
+        {
+            name: kind
+            for kind, name in NAMES.items()
+            if kind not in (MessageKind.APPEND, MessageKind.TRUNCATE)
+        }
         | {AUDIO: MessageKind.APPEND}
     )
     missing_features: Mapping[Feature, str] = MappingProxyType(
@@ -256,10 +324,14 @@ class GaTrack(TrackDialect, Ga):
 
     def __init__(self) -> None:
         super().__init__()
-        self.session_decoder = lambda: TrackReader(self, resolve_format(self.output_formats, None)).decode
+        self.session_decoder = lambda: (
+            TrackReader(self, resolve_format(self.output_formats, None)).decode
+        )
 
     def session(self, settings: SessionSettings) -> dict[str, Any]:
-        """Return the settings without formats, which the offer and the answer of the call determine."""
+        """Return the settings without formats, which the offer and the answer of the call
+        determine.
+        """
         session = super().session(settings)
         for direction in session.get("audio", {}).values():
             direction.pop("format", None)
@@ -276,5 +348,6 @@ class GaNarrowTrack(GaTrack):
     input_formats = output_formats = by_name(G711_ULAW)
 
 
-GA_TRACK, GA_NARROW_TRACK = GaTrack(), GaNarrowTrack()
+GA_TRACK = GaTrack()
+GA_NARROW_TRACK = GaNarrowTrack()
 GA_TRACKS = Tracks(WEBRTC, GA_TRACK, GA_NARROW_TRACK)

@@ -23,7 +23,8 @@ from bench.simulator.session.checks import EventValue, SettingTable
 from bench.simulator.session.session_schema import FUNCTION_NAME
 from bench.wire.audio import AudioFormat
 
-IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}  # by detail: an assumption, as for an image of 1024 × 1024
+# by detail: an assumption, as for an image of 1024 × 1024
+IMAGE_TOKENS = {"low": 85, "high": 765, "auto": 765}
 MAX_AUDIO_BYTES = 15 << 20  # per event
 ID = checks.short(32)
 
@@ -35,12 +36,16 @@ def _audio_bytes(value: LocatedValue, text: str) -> bytes:
     except ValueError as error:  # binascii.Error, or characters outside ASCII
         raise value.refuse("must be base64-encoded audio") from error
     if len(audio) > MAX_AUDIO_BYTES:
-        raise value.refuse(f"must be at most 15 MiB of audio, not {len(audio)} bytes", "string_above_max_length")
+        raise value.refuse(
+            f"must be at most 15 MiB of audio, not {len(audio)} bytes", "string_above_max_length"
+        )
     return audio
 
 
 AUDIO: Validator[bytes] = Converted(checks.TEXT, _audio_bytes)
-IMAGE_URL = RegexString(r"data:image/(png|jpeg);base64,[\s\S]*", "a base64-encoded data URL of a PNG or JPEG image")
+IMAGE_URL = RegexString(
+    r"data:image/(png|jpeg);base64,[\s\S]*", "a base64-encoded data URL of a PNG or JPEG image"
+)
 
 
 # Messages
@@ -50,17 +55,22 @@ TYPED_PART = ("id", "audio", "detail", "image_url", "text", "transcript")
 
 
 def part(table: SettingTable, *required: str) -> Validator[Any]:
-    return checks.object_of({**dict.fromkeys(TYPED_PART, checks.IGNORED), "type": checks.ANYTHING, **table}, *required)
+    return checks.object_of(
+        {**dict.fromkeys(TYPED_PART, checks.IGNORED), "type": checks.ANYTHING, **table}, *required
+    )
 
 
 TEXT_PART = part({"text": checks.TEXT}, "text")
 AUDIO_PART = part({"audio": AUDIO, "transcript": checks.TEXT}, "audio")
 IMAGE_PART = part({"image_url": IMAGE_URL, "detail": checks.choice(*IMAGE_TOKENS)}, "image_url")
-SPOKEN_PART = part({"transcript": checks.TEXT, "audio": checks.TEXT}, "transcript")  # its audio is not stored
+# its audio is not stored
+SPOKEN_PART = part({"transcript": checks.TEXT, "audio": checks.TEXT}, "transcript")
 
 PARTS: Mapping[WireNames, Mapping[str, Validator[Any]]] = {
     GA: {
-        "user": KindOf({"input_text": TEXT_PART, "input_audio": AUDIO_PART, "input_image": IMAGE_PART}),
+        "user": KindOf(
+            {"input_text": TEXT_PART, "input_audio": AUDIO_PART, "input_image": IMAGE_PART}
+        ),
         "assistant": KindOf({"output_text": TEXT_PART, "output_audio": SPOKEN_PART}),
         "system": KindOf({"input_text": TEXT_PART}),
     },
@@ -73,7 +83,9 @@ PARTS: Mapping[WireNames, Mapping[str, Validator[Any]]] = {
 
 
 def _read_part(part: Json, audio_format: AudioFormat) -> tuple[Json, TokenCounts]:
-    """Return (the part as events show it, its number of tokens). Events show neither audio nor images."""
+    """Return (the part as events show it, its number of tokens). Events show neither audio nor
+    images.
+    """
     visible = {key: value for key, value in part.items() if key not in ("audio", "image_url")}
     match part["type"]:
         case "input_audio":
@@ -114,18 +126,27 @@ def items_check(
     flat_calls: bool,
     more: Mapping[str, Validator[Any]] = MappingProxyType({}),
 ) -> Validator[Any]:
-    """Return the check of an item that a client may create. `parts` has the check of a message's part for each role.
+    """Return the check of an item that a client may create. `parts` has the check of a message's
+    part for each role.
 
-    `flat_message` is True if a message may have the keys of FLAT_ITEM, which are then ignored. `flat_calls` is the same
-    for a function call and its output. `more` are the checks of further types of items.
+    `flat_message` is True if a message may have the keys of FLAT_ITEM, which are then ignored.
+    `flat_calls` is the same for a function call and its output. `more` are the checks of further
+    types of items.
     """
     of_message, of_calls = (
-        dict.fromkeys(FLAT_ITEM if flat else (), checks.IGNORED) for flat in (flat_message, flat_calls)
+        dict.fromkeys(FLAT_ITEM if flat else (), checks.IGNORED)
+        for flat in (flat_message, flat_calls)
     )
 
     messages = {
         role: checks.object_of(
-            {**of_message, **ITEM, "role": checks.ANYTHING, "content": checks.array(part, empty=False)}, "content"
+            {
+                **of_message,
+                **ITEM,
+                "role": checks.ANYTHING,
+                "content": checks.array(part, empty=False),
+            },
+            "content",
         )
         for role, part in parts.items()
     }
@@ -133,7 +154,9 @@ def items_check(
         {
             "message": KindOf(messages, "role"),
             "function_call": checks.object_of({**of_calls, **CALL_KEYS}, "name", "arguments"),
-            "function_call_output": checks.object_of({**of_calls, **OUTPUT_KEYS}, "call_id", "output"),
+            "function_call_output": checks.object_of(
+                {**of_calls, **OUTPUT_KEYS}, "call_id", "output"
+            ),
             **more,
         }
     )
@@ -148,7 +171,11 @@ ITEMS = {
         PARTS[GA],
         flat_message=False,
         flat_calls=False,
-        more={"mcp_approval_response": checks.object_of(APPROVAL_KEYS, "approval_request_id", "approve")},
+        more={
+            "mcp_approval_response": checks.object_of(
+                APPROVAL_KEYS, "approval_request_id", "approve"
+            )
+        },
     ),
     False: items_check(PARTS[PREVIEW], flat_message=True, flat_calls=True),
 }
@@ -162,34 +189,49 @@ class ItemReader:
     """
 
     def __init__(self, conversation: Conversation, check: Validator[Json]) -> None:
-        self._conversation, self._ids = conversation, conversation.ids
+        self._conversation = conversation
+        self._ids = conversation.ids
         self._check = check
 
     def item(self, description: EventValue, audio_format: AudioFormat) -> ConversationItem:
-        """Return the item that a client describes. Raise RejectedError if the description is invalid."""
+        """Return the item that a client describes. Raise RejectedError if the description is
+        invalid.
+        """
         checked = self._check.read(description)
         checked["id"] = checked.get("id") or self._ids.new("item")
         if checked["type"] == "message":
-            content, tokens = zip(*(_read_part(part, audio_format) for part in checked["content"]), strict=True)
+            content, tokens = zip(
+                *(_read_part(part, audio_format) for part in checked["content"]), strict=True
+            )
             body = message_body(checked["id"], checked["role"], list(content))
-            return ConversationItem(checked["id"], body, TokenCounts(*map(sum, zip(*tokens, strict=True))))
+            return ConversationItem(
+                checked["id"], body, TokenCounts(*map(sum, zip(*tokens, strict=True)))
+            )
         if checked["type"] == "function_call" and "call_id" not in checked:
-            checked["call_id"] = self._ids.new("call")  # a function call may omit the id, but its output may not
+            # a function call may omit the id, but its output may not
+            checked["call_id"] = self._ids.new("call")
         if checked["type"].startswith("function_call"):
             checked |= {"object": "realtime.item", "status": "completed"}
         counts = TokenCounts(sum(text_tokens(checked.get(key) or "") for key in MODEL_INPUT_KEYS))
         return ConversationItem(checked["id"], checked, counts)
 
-    def response_input(self, descriptions: Sequence[EventValue], audio_format: AudioFormat) -> list[ConversationItem]:
+    def response_input(
+        self, descriptions: Sequence[EventValue], audio_format: AudioFormat
+    ) -> list[ConversationItem]:
         """Return the items that a response reads instead of the conversation.
 
         Each description is a complete item, or a reference to an item of the conversation.
         """
         items = []
         for description in descriptions:
-            if isinstance(description.data, dict) and description.data.get("type") == "item_reference":
+            if (
+                isinstance(description.data, dict)
+                and description.data.get("type") == "item_reference"
+            ):
                 item_id = REFERENCE.read(description)["id"]
-                items.append(self._conversation.known(item_id, "invalid_value", description.path_of("id")))
+                items.append(
+                    self._conversation.known(item_id, "invalid_value", description.path_of("id"))
+                )
             else:
                 items.append(self.item(description, audio_format))
         return items

@@ -1,10 +1,12 @@
-"""The effects of a profile's faults on one connection, or on one event, as actions for the connection. Pure.
+"""The effects of a profile's faults on one connection, or on one event, as actions for the
+connection. Pure.
 
 due events → injector → actions: send, stall, reset, close, end the response
 
-Each fault has a place, which occurs in a session or in each response. A fault is injected there at most once, or into
-`count` consecutive events. The random decision depends only on the seed, the session, the response and the fault. So it
-depends neither on time nor on the random delays of the profile.
+Each fault has a place, which occurs in a session or in each response. A fault is injected there at
+most once, or into `count` consecutive events. The random decision depends only on the seed, the
+session, the response and the fault. So it depends neither on time nor on the random delays of the
+profile.
 """
 
 from __future__ import annotations
@@ -22,13 +24,28 @@ from msgspec import structs
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.simulator.faults.kinds import ALL, KINDS, OF_RESPONSES, Fault
-from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, PostUpgradeRefusal, RefusedUpgrade
-from bench.simulator.server_events import GA, PREVIEW, Json, OutgoingEvent, error_fields, event_bytes, whole_frame
+from bench.simulator.refusals import (
+    AFTER_UPGRADE,
+    BEFORE_UPGRADE,
+    PostUpgradeRefusal,
+    RefusedUpgrade,
+)
+from bench.simulator.server_events import (
+    GA,
+    PREVIEW,
+    Json,
+    OutgoingEvent,
+    error_fields,
+    event_bytes,
+    whole_frame,
+)
 
 
 @dataclass(frozen=True)
 class DeliverEvent:
-    """The action to send an event. `frame` is the bytes on the wire, if they differ from the usual frame."""
+    """The action to send an event. `frame` is the bytes on the wire, if they differ from the
+    usual frame.
+    """
 
     event: OutgoingEvent
     frame: bytes | None = None
@@ -36,7 +53,9 @@ class DeliverEvent:
 
 @dataclass(frozen=True)
 class StallConnection:
-    """The action to stop reading and writing. `for_ns` is the duration; None if the stall is permanent."""
+    """The action to stop reading and writing. `for_ns` is the duration; None if the stall is
+    permanent.
+    """
 
     for_ns: int | None
 
@@ -51,12 +70,13 @@ class EndResponse:
 
 
 FaultAction = DeliverEvent | bytes | StallConnection | EndResponse | Fault
-"""An action of a connection. If it is bytes, send them as a part of a frame. If it is a fault, do what its kind
-states."""
+"""An action of a connection. If it is bytes, send them as a part of a frame. If it is a fault, do
+what its kind states."""
 OF_CALLS = frozenset(name for name, kind in KINDS.items() if kind.calls)
 """The kinds of faults that no WebSocket has."""
 RefusalForm = Literal["http", "event", "sip"]
-"""The form of a refusal: an HTTP error instead of the upgrade, an error event after the upgrade, or a SIP response."""
+"""The form of a refusal: an HTTP error instead of the upgrade, an error event after the upgrade,
+or a SIP response."""
 KINDS_OF_OTHERS: Mapping[RefusalForm, Collection[str]] = {
     "http": {*AFTER_UPGRADE, "sip"},
     "event": {*BEFORE_UPGRADE, "sip"},
@@ -67,16 +87,22 @@ BREAKS = ("freeze", "reset", "tls_alert", "close", "session_expired")
 
 
 def to_connection(fault: Fault) -> Iterator[FaultAction]:
-    """Yield the effects of a fault on the connection itself; none if the fault only changes events."""
+    """Yield the effects of a fault on the connection itself; none if the fault only changes
+    events.
+    """
     if fault.kind == "hang":
-        yield StallConnection(None if fault.duration_s is None else round(fault.duration_s * NS_PER_S))
+        yield StallConnection(
+            None if fault.duration_s is None else round(fault.duration_s * NS_PER_S)
+        )
     elif fault.kind in BREAKS:
         yield fault
 
 
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 DRIP_MS = 10
-FINAL, BINARY, PING = 0x80, 0x02, 0x09
+FINAL = 0x80
+BINARY = 0x02
+PING = 0x09
 MIB = 1 << 20
 SPELLINGS = {
     f'"type":"{name}.'.encode(): f'"type":"{other_name}.'.encode()
@@ -86,7 +112,9 @@ SPELLINGS = {
 
 
 def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
-    """Yield the actions that replace `action`. If `action` sends an event, the fault may change the event."""
+    """Yield the actions that replace `action`. If `action` sends an event, the fault may change
+    the event.
+    """
     if not isinstance(action, DeliverEvent):
         yield action
         return
@@ -104,17 +132,31 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
         case "failed" if action.event.type == TRANSCRIBED:
             yield DeliverEvent(_not_transcribed(action.event, str(fault.code)))
         case "other_dialect":
-            yield _with_body(action, next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body))
+            yield _with_body(
+                action,
+                next((body.replace(a, b, 1) for a, b in SPELLINGS.items() if a in body), body),
+            )
         case "oversized":
             padded = body[:-1] + b',"padding":"'
-            yield _with_body(action, padded + b"x" * (round((fault.mib or 0) * MIB) - len(padded) - 2) + b'"}')
+            yield _with_body(
+                action, padded + b"x" * (round((fault.mib or 0) * MIB) - len(padded) - 2) + b'"}'
+            )
         case "binary":
             yield DeliverEvent(action.event, _frame(FINAL | BINARY, body))
         case "fragmented":
-            third, ping = len(body) // 3, _frame(FINAL | PING, b"between")
-            first, second, remainder = body[:third], body[third : 2 * third], body[2 * third :]
+            third = len(body) // 3
+            ping = _frame(FINAL | PING, b"between")
+            first = body[:third]
+            second = body[third : 2 * third]
+            remainder = body[2 * third :]
             opcode = whole_frame(body)[0] - FINAL
-            frames = (_frame(opcode, first), ping, _frame(0, second), ping, _frame(FINAL, remainder))
+            frames = (
+                _frame(opcode, first),
+                ping,
+                _frame(0, second),
+                ping,
+                _frame(FINAL, remainder),
+            )
             yield DeliverEvent(action.event, b"".join(frames))
         case "drip":
             frame = action.frame or whole_frame(body)
@@ -131,10 +173,17 @@ def garbled(fault: Fault, action: FaultAction) -> Iterator[FaultAction]:
 def _not_transcribed(event: OutgoingEvent, code: str) -> OutgoingEvent:
     """Return the failure of a transcription in place of its transcript."""
     fields = msgspec.json.decode(event.body)
-    error = {"type": "server_error", "code": code, "message": f"The simulator injected {code}.", "param": None}
+    error = {
+        "type": "server_error",
+        "code": code,
+        "message": f"The simulator injected {code}.",
+        "param": None,
+    }
     kept = {key: fields[key] for key in ("event_id", "item_id", "content_index")}
     failed = TRANSCRIBED.replace(".completed", ".failed")
-    return structs.replace(event, type=failed, body=msgspec.json.encode({"type": failed, **kept, "error": error}))
+    return structs.replace(
+        event, type=failed, body=msgspec.json.encode({"type": failed, **kept, "error": error})
+    )
 
 
 def without_audio_tokens(event: OutgoingEvent) -> OutgoingEvent:
@@ -173,17 +222,18 @@ PLACE_OF_EVENT: Mapping[str, str] = {
 }
 """The place of each event of the Realtime API. Other protocols have tables of their own."""
 OF_WHOLE_RESPONSES = ("failed", "incomplete", "no_audio", "burst", "reorder")
-"""The kinds that need the events at the start or at the end of a response. An utterance of a full-duplex model has no
-such events."""
+"""The kinds that need the events at the start or at the end of a response. An utterance of a
+full-duplex model has no such events."""
 FIRST_UTTERANCE = 1 << 20
-"""The number that is added to the numbers of utterances, so that they differ from those of responses."""
+"""The number that is added to the numbers of utterances, so that they differ from those of
+responses."""
 
 
 class FaultEntry(msgspec.Struct, frozen=True):
     """A fault that was injected, as a line of the ground-truth log.
 
-    `connection` is the number of the connection in its worker, from 1. The ids of the session and of the response are
-    set if the fault belongs to them.
+    `connection` is the number of the connection in its worker, from 1. The ids of the session and
+    of the response are set if the fault belongs to them.
     """
 
     session: str | None
@@ -198,7 +248,8 @@ class FaultEntry(msgspec.Struct, frozen=True):
 Lacks = Callable[[Fault], str]
 """A function that returns why a service does not have a fault; "" if it has it."""
 Rng = Callable[[int, int], np.random.Generator]
-"""A function that returns a generator, from the numbers of a fault and of a response (0 for the whole session)."""
+"""A function that returns a generator, from the numbers of a fault and of a response (0 for the
+whole session)."""
 
 
 class FaultInjector:
@@ -216,18 +267,25 @@ class FaultInjector:
         on_fault: Callable[[FaultEntry], None],
     ) -> None:
         self._faults = [
-            numbered_fault for numbered_fault in enumerate(faults) if numbered_fault[1].sessions.holds(connection)
+            numbered_fault
+            for numbered_fault in enumerate(faults)
+            if numbered_fault[1].sessions.holds(connection)
         ]
-        self._connection, self._started_ns, self._rng, self._noted = connection, started_ns, rng, on_fault
+        self._connection = connection
+        self._started_ns = started_ns
+        self._rng = rng
+        self._noted = on_fault
         self._actions: Iterator[FaultAction] = iter(())
-        self._injections: dict[tuple[int, int], int] = {}  # number of injections, by fault and response
+        # number of injections, by fault and response
+        self._injections: dict[tuple[int, int], int] = {}
         self._released_ns = 0  # instant at which events that were due earlier become due
         self.session_id: str | None = None
         self.places = PLACE_OF_EVENT
         self.without_audio = without_audio_tokens
         self._responses = 0
         self._response: _FaultyResponse | None = None
-        self._utterance: _FaultyResponse | None = None  # of a full-duplex model, which speaks on its own
+        # of a full-duplex model, which speaks on its own
+        self._utterance: _FaultyResponse | None = None
         self._requested = False  # True if input for the next response has arrived
         self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
@@ -242,8 +300,12 @@ class FaultInjector:
         for fault in self._selected(place, now_ns):
             yield from to_connection(fault)
 
-    def faults(self, place: str, now_ns: int, kinds: Collection[str], utterance: int | None) -> Iterator[Fault]:
-        """Yield the faults of these kinds at a place of a telephone call, or of one of its utterances."""
+    def faults(
+        self, place: str, now_ns: int, kinds: Collection[str], utterance: int | None
+    ) -> Iterator[Fault]:
+        """Yield the faults of these kinds at a place of a telephone call, or of one of its
+        utterances.
+        """
         yield from self._selected(place, now_ns, lambda fault: fault.kind in kinds, utterance)
 
     def refusal(
@@ -258,7 +320,9 @@ class FaultInjector:
                 problem = f"The simulator has no fault {fault} here: {cause}"
                 return RefusedUpgrade(HTTPStatus.BAD_REQUEST, "fault_not_simulated", problem)
         others = KINDS_OF_OTHERS[form]
-        faults = self._selected("upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others)
+        faults = self._selected(
+            "upgrade", now_ns, lambda fault: fault.refusal is not None and fault.kind not in others
+        )
         return next((fault.refusal for fault in faults), None)
 
     def received(self, event_type: str, now_ns: int) -> None:
@@ -272,7 +336,9 @@ class FaultInjector:
         self._released_ns = now_ns
 
     def actions(self, due: Iterable[OutgoingEvent], now_ns: int) -> Iterator[FaultAction]:
-        """Yield the actions for events that are due. If the consumer stops early, the next call yields the rest."""
+        """Yield the actions for events that are due. If the consumer stops early, the next call
+        yields the rest.
+        """
         yield from self._left()
         for event in due:
             self._actions = self._of(event, now_ns)
@@ -292,14 +358,18 @@ class FaultInjector:
         begins_response = self._begins_response(event, name)
         if begins_response:
             self._responses += 1
-            self._response, self._requested = (
-                _FaultyResponse(self.places, event.response_id or "", event.context_tokens, self.without_audio),
-                False,
+            self._response = _FaultyResponse(
+                self.places, event.response_id or "", event.context_tokens, self.without_audio
             )
+            self._requested = False
         if event.utterance is not None:
             response: _FaultyResponse | None = self._faulty_utterance(event.utterance)
         else:
-            response = self._response if self._response and self._response.id == event.response_id else None
+            response = (
+                self._response
+                if self._response and self._response.id == event.response_id
+                else None
+            )
         places = [response.place(name) if response else self.places.get(name)]
         if begins_response and places != ["response"]:
             places.insert(0, "response")
@@ -307,7 +377,9 @@ class FaultInjector:
         for place in filter(None, places):
             faults += self._selected(place, now_ns, partial(_fits_event, event), event.utterance)
         actions = _struck(event, faults)
-        return response.passed(event, faults, actions) if response else self._in_order(faults, actions)
+        return (
+            response.passed(event, faults, actions) if response else self._in_order(faults, actions)
+        )
 
     def _begins_response(self, event: OutgoingEvent, name: str) -> bool:
         if "response.created" in self.places:
@@ -316,13 +388,18 @@ class FaultInjector:
         current = self._response.id if self._response else None
         return event.utterance is None and event.response_id not in (None, current)
 
-    def _in_order(self, faults: Sequence[Fault], actions: Iterator[FaultAction]) -> Iterator[FaultAction]:
-        """Yield the actions of an event that belongs to no response, and those that were delayed until after it."""
+    def _in_order(
+        self, faults: Sequence[Fault], actions: Iterator[FaultAction]
+    ) -> Iterator[FaultAction]:
+        """Yield the actions of an event that belongs to no response, and those that were delayed
+        until after it.
+        """
         if any(fault.kind == "reorder" for fault in faults):
             self._swapped += actions
             return
         yield from actions
-        swapped, self._swapped = self._swapped, []
+        swapped = self._swapped
+        self._swapped = []
         yield from swapped
 
     def _faulty_utterance(self, number: int) -> _FaultyResponse:
@@ -336,15 +413,23 @@ class FaultInjector:
         self,
         place: str,
         now_ns: int,
-        fits: Callable[[Fault], bool] = lambda fault: fault.refusal is None and fault.kind not in OF_CALLS,
+        fits: Callable[[Fault], bool] = lambda fault: (
+            fault.refusal is None and fault.kind not in OF_CALLS
+        ),
         utterance: int | None = None,
     ) -> Iterator[Fault]:
-        """Yield the faults to inject at this place. `fits` selects the faults that are possible there.
+        """Yield the faults to inject at this place. `fits` selects the faults that are possible
+        there.
 
-        `utterance`: the number of the utterance that contains the place; None if the place is in no utterance.
+        `utterance`: the number of the utterance that contains the place; None if the place is in no
+        utterance.
         """
         for number, fault in self._faults:
-            if fault.at != place or not fits(fault) or not self._selects(number, fault, now_ns, utterance):
+            if (
+                fault.at != place
+                or not fits(fault)
+                or not self._selects(number, fault, now_ns, utterance)
+            ):
                 continue
             key = number, self._response_of(fault.at, utterance)
             self._injections[key] = self._injections.get(key, 0) + 1
@@ -370,7 +455,9 @@ class FaultInjector:
         return fault.share == 1 or self._rng(number, response).random() < fault.share
 
     def _response_of(self, place: str, utterance: int | None) -> int:
-        """Return the number of the response or utterance that the place belongs to; 0 if it belongs to the session."""
+        """Return the number of the response or utterance that the place belongs to; 0 if it
+        belongs to the session.
+        """
         if utterance is not None:
             return FIRST_UTTERANCE + utterance
         if place not in OF_RESPONSES:
@@ -388,12 +475,18 @@ def _fits_event(event: OutgoingEvent, fault: Fault) -> bool:
 
 
 def _struck(event: OutgoingEvent, faults: Iterable[Fault]) -> Iterator[FaultAction]:
-    """Yield the actions of the faults before an event, in their order, and then the event with its changes."""
+    """Yield the actions of the faults before an event, in their order, and then the event with
+    its changes.
+    """
     for fault in faults:
         yield from to_connection(fault)
         if fault.kind == "error":
-            fields = error_fields(str(fault.code), f"The simulator injected the error {fault.code}.")
-            fields["error"]["type"] = "server_error" if fault.code == "server_error" else "invalid_request_error"
+            fields = error_fields(
+                str(fault.code), f"The simulator injected the error {fault.code}."
+            )
+            fields["error"]["type"] = (
+                "server_error" if fault.code == "server_error" else "invalid_request_error"
+            )
             yield _another("error", fields, event)
         elif fault.kind == "unknown":
             yield _another("response.nobody_knows", {"response_id": event.response_id}, event)
@@ -410,7 +503,9 @@ def _another(event_type: str, fields: Json, event: OutgoingEvent) -> DeliverEven
 
 
 class _FaultyResponse:
-    """A response, or an utterance of a full-duplex model, and the faults that affect its remaining events."""
+    """A response, or an utterance of a full-duplex model, and the faults that affect its
+    remaining events.
+    """
 
     def __init__(
         self,
@@ -419,22 +514,30 @@ class _FaultyResponse:
         context_tokens: int = 0,
         without_audio: Callable[[OutgoingEvent], OutgoingEvent] = without_audio_tokens,
     ) -> None:
-        self._places, self.id, self.context_tokens = places, response_id, context_tokens
+        self._places = places
+        self.id = response_id
+        self.context_tokens = context_tokens
         self._without_audio = without_audio
-        self._any_delta = self._begun = False  # True after any delta; True after a delta of audio, text or arguments
-        self._over = self._mute = False  # True if no more events are sent; True if no more audio is sent
-        self._waiting: list[FaultAction] | None = None  # actions that are delayed until the response's end
+        # True after any delta; True after a delta of audio, text or arguments
+        self._any_delta = self._begun = False
+        # True if no more events are sent; True if no more audio is sent
+        self._over = self._mute = False
+        # actions that are delayed until the response's end
+        self._waiting: list[FaultAction] | None = None
         self._swapped: list[FaultAction] = []  # actions that are delayed until after the next event
 
     def place(self, name: str) -> str | None:
         """Return the place of an event with this type; None if it has no place.
 
-        After the first delta, a delta has a place only if a delta of audio, text or arguments came before it.
+        After the first delta, a delta has a place only if a delta of audio, text or arguments came
+        before it.
         """
         if not name.endswith(".delta"):
             return self._places.get(name)
-        first, has_started = not self._any_delta, self._begun
-        self._any_delta, self._begun = True, has_started or "transcript" not in name
+        first = not self._any_delta
+        has_started = self._begun
+        self._any_delta = True
+        self._begun = has_started or "transcript" not in name
         return "first_delta" if first else "next_delta" if has_started else None
 
     def passed(
@@ -458,13 +561,18 @@ class _FaultyResponse:
             self._waiting += actions
             if self._places.get(event.nested or event.type) == "done":
                 for action in self._waiting:
-                    yield _due_at(event.due_ns, action) if isinstance(action, DeliverEvent) else action
+                    yield (
+                        _due_at(event.due_ns, action)
+                        if isinstance(action, DeliverEvent)
+                        else action
+                    )
                 self._waiting = None
         elif "reorder" in kinds:
             self._swapped += actions
         else:
             yield from actions
-            swapped, self._swapped = self._swapped, []
+            swapped = self._swapped
+            self._swapped = []
             yield from swapped
         if fault := kinds.get("incomplete"):
             yield EndResponse(self.id, fault.kind, {"type": "incomplete", "reason": fault.reason})

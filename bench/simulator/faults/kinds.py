@@ -3,7 +3,8 @@
     faults:                                             --fault close,at=next_delta,code=1011,share=0.1
       - {kind: close, at: next_delta, code: 1011, share: 0.1}
 
-`injection.py` has their effects on a connection. `KINDS` has every kind; docs/simulator.md is made from it.
+`injection.py` has their effects on a connection. `KINDS` has every kind; docs/simulator.md is made
+from it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,14 @@ from bench.files.validation import (
     either,
 )
 from bench.files.yaml_file import LocatedValue, PythonValue
-from bench.simulator.refusals import AFTER_UPGRADE, BEFORE_UPGRADE, NOTES, PostUpgradeRefusal, RefusedUpgrade, throttled
+from bench.simulator.refusals import (
+    AFTER_UPGRADE,
+    BEFORE_UPGRADE,
+    NOTES,
+    PostUpgradeRefusal,
+    RefusedUpgrade,
+    throttled,
+)
 from bench.transport.sip.messages import PHRASES
 
 
@@ -96,7 +104,8 @@ PLACES = {
     "input_delta": "a delta of the transcript of the caller's audio, once per session",
     "input_transcript": "the finished transcript of the caller's audio, once per session",
 }
-"""The places of faults. A fault changes or replaces the event at its place. The values are notes for users."""
+"""The places of faults. A fault changes or replaces the event at its place. The values are notes
+for users."""
 OF_TRANSCRIPTS = ("input_delta", "input_transcript")
 EVERYWHERE = tuple(name for name in PLACES if name not in OF_TRANSCRIPTS)
 IN_SESSION = EVERYWHERE[EVERYWHERE.index("session") :]
@@ -105,7 +114,8 @@ IN_RESPONSE = ("response", "first_delta", "next_delta")
 DELTAS = ("first_delta", "next_delta")
 IDENTITY = "identity"
 EXPIRED = "expired"
-BY_TELEPHONE, OVER_WEBRTC = "by telephone", "over WebRTC"
+BY_TELEPHONE = "by telephone"
+OVER_WEBRTC = "over WebRTC"
 OF_AUDIO = ("session", "first_delta", "next_delta")
 """The places in a telephone call after its answer."""
 STATUSES = {int(status) for status in HTTPStatus}
@@ -115,13 +125,18 @@ OF_RESPONSES = ("input", "speech", *IN_RESPONSE, "done")
 WITH_CONTEXT = (*IN_RESPONSE, "done")
 """The places at which the input tokens of the response are known."""
 
-COUNT: Mapping[str, Any] = {"count": Field(Integer(1, 1_000_000), "number of consecutive events", default=1)}
-WAIT: Mapping[str, Any] = {"retry_after_s": Field(Number(0, 86_400), "delay that the answer requests, 0 for none")}
+COUNT: Mapping[str, Any] = {
+    "count": Field(Integer(1, 1_000_000), "number of consecutive events", default=1)
+}
+WAIT: Mapping[str, Any] = {
+    "retry_after_s": Field(Number(0, 86_400), "delay that the answer requests, 0 for none")
+}
 
 
 @dataclass(frozen=True)
 class FaultKind:
-    """A kind of fault: a note, its places, its default place, its own keys, and the keys that limit its times.
+    """A kind of fault: a note, its places, its default place, its own keys, and the keys that limit
+    its times.
 
     `calls` are the only calls that have it; "" if it is a refusal, or if WebSockets have it.
     """
@@ -137,30 +152,50 @@ class FaultKind:
     def fields(self) -> Mapping[str, Field[Any]]:
         """The keys that a fault of this kind may have, except `kind`."""
         at = (
-            {"at": Field(Choice(tuple(self.places)), "the place", default=self.default)} if len(self.places) > 1 else {}
+            {"at": Field(Choice(tuple(self.places)), "the place", default=self.default)}
+            if len(self.places) > 1
+            else {}
         )
         return at | dict(self.keys) | {key: WHEN[key] for key in self.when}
 
 
 WHEN: Mapping[str, Field[Any]] = {
-    "share": Field(Number(0, 1), "share of the possible places that it affects, at random", default=1.0),
+    "share": Field(
+        Number(0, 1), "share of the possible places that it affects, at random", default=1.0
+    ),
     "sessions": Field(
-        RangeValidator(whole=True), "which sessions, numbered in the order in which they connect", default=ALL
+        RangeValidator(whole=True),
+        "which sessions, numbered in the order in which they connect",
+        default=ALL,
     ),
     "responses": Field(RangeValidator(whole=True), "which responses of a session", default=ALL),
     "context_tokens": Field(
-        RangeValidator(whole=False), "which responses, by their input tokens (the conversation so far)", default=ALL
+        RangeValidator(whole=False),
+        "which responses, by their input tokens (the conversation so far)",
+        default=ALL,
     ),
     "requests": Field(RangeValidator(whole=True), "which requests for a token", default=ALL),
-    "during_s": Field(RangeValidator(whole=False), "when, in seconds after the simulator began to listen", default=ALL),
+    "during_s": Field(
+        RangeValidator(whole=False),
+        "when, in seconds after the simulator began to listen",
+        default=ALL,
+    ),
 }
 OF_A_SESSION = ("share", "sessions", "during_s")
 OF_A_RESPONSE = ("share", "sessions", "responses", "context_tokens", "during_s")
 OF_A_REQUEST = ("share", "requests")
 
 
-def _kind(note: str, places: Sequence[str], default: str | None = None, /, **keys: Field[Any]) -> FaultKind:
-    when = OF_A_RESPONSE if set(places) & set(OF_RESPONSES) else OF_A_REQUEST if IDENTITY in places else OF_A_SESSION
+def _kind(
+    note: str, places: Sequence[str], default: str | None = None, /, **keys: Field[Any]
+) -> FaultKind:
+    when = (
+        OF_A_RESPONSE
+        if set(places) & set(OF_RESPONSES)
+        else OF_A_REQUEST
+        if IDENTITY in places
+        else OF_A_SESSION
+    )
     return FaultKind(note, places, default or places[0], keys, when)
 
 
@@ -169,14 +204,17 @@ def _kind_of_calls(calls: str, note: str, *places: Any, **keys: Field[Any]) -> F
 
 
 KINDS: dict[str, FaultKind] = {
-    "refused": FaultKind("no process listens: TCP connections are refused", ("tcp",), "tcp", {}, ("during_s",)),
+    "refused": FaultKind(
+        "no process listens: TCP connections are refused", ("tcp",), "tcp", {}, ("during_s",)
+    ),
     "reset": _kind("TCP reset", EVERYWHERE, "next_delta"),
     "hang": _kind(
         "nothing is read or written, pings included, as if the peer were gone",
         (*EVERYWHERE, *OF_TRANSCRIPTS),
         "next_delta",
         duration_s=Field(
-            Number(0.001, 86_400), "duration, after which the connection continues; left out: without end"
+            Number(0.001, 86_400),
+            "duration, after which the connection continues; left out: without end",
         ),
     ),
     "freeze": _kind(
@@ -205,7 +243,9 @@ KINDS: dict[str, FaultKind] = {
         duration_s=Field(Number(0.001, 3_600), "duration until the answer", default=2.0),
         audio=Field(Choice(("ring_tone", "silence")), "the audio", default="ring_tone"),
     ),
-    "one_way": _kind_of_calls(BY_TELEPHONE, "the agent's audio does not reach the caller", ("upgrade",)),
+    "one_way": _kind_of_calls(
+        BY_TELEPHONE, "the agent's audio does not reach the caller", ("upgrade",)
+    ),
     "other_port": _kind_of_calls(
         BY_TELEPHONE, "the agent sends its audio from another port than its SDP names", ("upgrade",)
     ),
@@ -219,12 +259,19 @@ KINDS: dict[str, FaultKind] = {
     "new_port": _kind_of_calls(
         BY_TELEPHONE, "a re-INVITE moves the agent's audio to another port", OF_AUDIO, "next_delta"
     ),
-    "dead_candidate": _kind_of_calls(OVER_WEBRTC, "no packet reaches the address in the answer", ("upgrade",)),
+    "dead_candidate": _kind_of_calls(
+        OVER_WEBRTC, "no packet reaches the address in the answer", ("upgrade",)
+    ),
     "no_dtls": _kind_of_calls(OVER_WEBRTC, "the simulator sends no DTLS", ("upgrade",)),
     "bad_fingerprint": _kind_of_calls(
-        OVER_WEBRTC, "the DTLS certificate does not have the fingerprint in the answer", ("upgrade",)
+        OVER_WEBRTC,
+        "the DTLS certificate does not have the fingerprint in the answer",
+        ("upgrade",),
     ),
-    **{name: _kind(note, ("upgrade",), **(WAIT if name in BEFORE_UPGRADE else {})) for name, note in NOTES.items()},
+    **{
+        name: _kind(note, ("upgrade",), **(WAIT if name in BEFORE_UPGRADE else {}))
+        for name, note in NOTES.items()
+    },
     "close": _kind(
         "the connection is closed",
         IN_SESSION,
@@ -232,11 +279,14 @@ KINDS: dict[str, FaultKind] = {
         code=Field(Integer(1000, 4999), "close code; 1006: without a close frame", default=1011),
     ),
     "session_expired": _kind(
-        "the error `session_expired`, and close 1001; in a full-duplex session `session.closed`, and close 1000",
+        "the error `session_expired`, and close 1001; in a full-duplex session `session.closed`,"
+        " and close 1000",
         IN_SESSION,
         "next_delta",
         reason=Field(
-            Choice((EXPIRED, "content", "connection_lost")), "the reason in `session.closed`", default=EXPIRED
+            Choice((EXPIRED, "content", "connection_lost")),
+            "the reason in `session.closed`",
+            default=EXPIRED,
         ),
     ),
     "error": _kind(
@@ -255,11 +305,15 @@ KINDS: dict[str, FaultKind] = {
         "the response ends as incomplete",
         IN_RESPONSE,
         "next_delta",
-        reason=Field(Choice(("content_filter", "max_output_tokens")), "the reason", default="content_filter"),
+        reason=Field(
+            Choice(("content_filter", "max_output_tokens")), "the reason", default="content_filter"
+        ),
     ),
     "no_audio": _kind("a response without its audio and its tokens", ("response",)),
     "endless": _kind("the same delta is repeated without end", ("next_delta",)),
-    "burst": _kind("the rest of the response is sent at once, with its end", IN_RESPONSE, "response"),
+    "burst": _kind(
+        "the rest of the response is sent at once, with its end", IN_RESPONSE, "response"
+    ),
     "drip": _kind(
         "the event is sent slowly",
         ON_EVENTS,
@@ -268,14 +322,24 @@ KINDS: dict[str, FaultKind] = {
         **COUNT,
     ),
     "drop": _kind("the event is not sent", (*ON_EVENTS, *OF_TRANSCRIPTS), "next_delta", **COUNT),
-    "duplicate": _kind("the event is sent twice", (*ON_EVENTS, *OF_TRANSCRIPTS), "next_delta", **COUNT),
-    "reorder": _kind("the event is sent after the next one", (*IN_RESPONSE, "input_delta"), "next_delta", **COUNT),
-    "unknown": _kind("an event of an unknown type before the event", ON_EVENTS, "next_delta", **COUNT),
+    "duplicate": _kind(
+        "the event is sent twice", (*ON_EVENTS, *OF_TRANSCRIPTS), "next_delta", **COUNT
+    ),
+    "reorder": _kind(
+        "the event is sent after the next one", (*IN_RESPONSE, "input_delta"), "next_delta", **COUNT
+    ),
+    "unknown": _kind(
+        "an event of an unknown type before the event", ON_EVENTS, "next_delta", **COUNT
+    ),
     "bad_json": _kind("only the first half of the event's JSON", ON_EVENTS, "next_delta"),
     "bad_base64": _kind("audio that is not base64", ("next_delta",)),
-    "other_dialect": _kind("deltas in the other dialect's spelling", DELTAS, "first_delta", **COUNT),
+    "other_dialect": _kind(
+        "deltas in the other dialect's spelling", DELTAS, "first_delta", **COUNT
+    ),
     "binary": _kind("the event as a binary message", ON_EVENTS, "next_delta", **COUNT),
-    "fragmented": _kind("the event in three frames, with pings between them", ON_EVENTS, "next_delta", **COUNT),
+    "fragmented": _kind(
+        "the event in three frames, with pings between them", ON_EVENTS, "next_delta", **COUNT
+    ),
     "oversized": _kind(
         "the event, padded to the size `mib`",
         ON_EVENTS,
@@ -299,7 +363,9 @@ def kinds_of_calls(calls: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault: its kind, its place (`at`), and when it is injected. Keys that its kind does not have are None."""
+    """A fault: its kind, its place (`at`), and when it is injected. Keys that its kind does not
+    have are None.
+    """
 
     kind: str
     at: str
@@ -340,7 +406,9 @@ class Fault:
             return RefusedUpgrade(status, str(int(status)), status.phrase, self._wait_ns)
         if self.kind == "sip":
             status_number = self.status or 0
-            return RefusedUpgrade(status_number, str(status_number), PHRASES[status_number], self._wait_ns)
+            return RefusedUpgrade(
+                status_number, str(status_number), PHRASES[status_number], self._wait_ns
+            )
         refusal = BEFORE_UPGRADE.get(self.kind)
         if refusal is None or self.retry_after_s is None:
             return refusal
@@ -356,18 +424,26 @@ class Fault:
 def _table(kind: str) -> StructOf[Fault]:
     def build(**values: Any) -> Fault:
         fault = Fault(**{"at": KINDS[kind].default} | values)
-        if fault.status is not None and fault.status not in (PHRASES if kind == "sip" else STATUSES):
+        if fault.status is not None and fault.status not in (
+            PHRASES if kind == "sip" else STATUSES
+        ):
             problem = f"must be a valid status of {'SIP' if kind == 'sip' else 'HTTP'}"
             raise InvalidCombinationError("status", problem)
         if kind == "close" and fault.code not in CLOSE_CODES:
-            raise InvalidCombinationError("code", "must be a close code that an endpoint may send, or 1006")
+            raise InvalidCombinationError(
+                "code", "must be a close code that an endpoint may send, or 1006"
+            )
         if fault.count > 1 and fault.at not in ("next_delta", "input_delta"):
             problem = "needs the place next_delta or input_delta: every other place occurs once"
             raise InvalidCombinationError("count", problem)
         if fault.responses != ALL and fault.at not in OF_RESPONSES:
-            raise InvalidCombinationError("responses", f"needs a place of a response: {either(OF_RESPONSES)}")
+            raise InvalidCombinationError(
+                "responses", f"needs a place of a response: {either(OF_RESPONSES)}"
+            )
         if fault.context_tokens != ALL and fault.at not in WITH_CONTEXT:
-            raise InvalidCombinationError("context_tokens", f"needs a later place: {either(WITH_CONTEXT)}")
+            raise InvalidCombinationError(
+                "context_tokens", f"needs a later place: {either(WITH_CONTEXT)}"
+            )
         return fault
 
     return StructOf({"kind": Field(Choice((kind,)), "the kind"), **KINDS[kind].fields}, build)
@@ -378,12 +454,16 @@ FAULTS = ListOf(FAULT)
 
 
 def read_line(line: str) -> Fault:
-    """Return the fault in KIND[,KEY=VALUE]…, the format of the option `--fault`. Raise UsageError."""
+    """Return the fault in KIND[,KEY=VALUE]…, the format of the option `--fault`. Raise
+    UsageError.
+    """
     kind, *settings = (piece.strip() for piece in line.split(","))
     pairs = [setting.partition("=") for setting in settings]
     for key, equals, _ in pairs:
         if not equals:
-            raise UsageError(f"--fault {line}: '{key}' is not KEY=VALUE, as in close,at=next_delta,code=1011")
+            raise UsageError(
+                f"--fault {line}: '{key}' is not KEY=VALUE, as in close,at=next_delta,code=1011"
+            )
     data = {"kind": kind} | {key.strip(): _scalar(text.strip()) for key, _, text in pairs}
     try:
         return FAULT.read(PythonValue("the fault", data))

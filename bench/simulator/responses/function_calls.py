@@ -1,10 +1,11 @@
 """The function calls of a response and their arguments, from the profile and the seed. Pure.
 
-If the model may choose (`tool_choice` auto), a response to the caller's turn may call functions. A response that
-follows the outputs of these calls does not call functions, unless the profile has more rounds.
+If the model may choose (`tool_choice` auto), a response to the caller's turn may call functions. A
+response that follows the outputs of these calls does not call functions, unless the profile has
+more rounds.
 
-Arguments are generated from the function's JSON Schema (docs/simulator.md, "Function calls"). A schema may have any
-content. For unsupported parts the generated value is null.
+Arguments are generated from the function's JSON Schema (docs/simulator.md, "Function calls"). A
+schema may have any content. For unsupported parts the generated value is null.
 """
 
 from __future__ import annotations
@@ -26,26 +27,34 @@ MAX_LETTERS = 1000
 
 
 def arguments(parameters: Any, rng: np.random.Generator) -> Json:
-    """Return arguments for a function. `parameters` is the JSON Schema of the arguments; None if there is no schema."""
+    """Return arguments for a function. `parameters` is the JSON Schema of the arguments; None if
+    there is no schema.
+    """
     schema = parameters if isinstance(parameters, dict) else {}
     return _Sample(schema, rng).object(schema, 0)
 
 
 def invalid_arguments(parameters: Any, rng: np.random.Generator) -> Json:
-    """Return invalid arguments: the first required argument is missing, and one argument is not declared."""
+    """Return invalid arguments: the first required argument is missing, and one argument is not
+    declared.
+    """
     fit = arguments(parameters, rng)
     return dict(list(fit.items())[1:]) | {"undeclared": True}
 
 
 class _Sample:
-    """A generator of values for the schemas within `root`. These schemas may refer to each other."""
+    """A generator of values for the schemas within `root`. These schemas may refer to each
+    other.
+    """
 
     def __init__(self, root: Json, rng: np.random.Generator) -> None:
-        self._root, self._rng = root, rng
+        self._root = root
+        self._rng = rng
         self._left = MAX_VALUES
 
     def object(self, schema: Json, depth: int) -> Json:
-        properties, required = schema.get("properties"), schema.get("required")
+        properties = schema.get("properties")
+        required = schema.get("required")
         if not isinstance(properties, dict) or not isinstance(required, list):
             return {}
         names = [name for name in required if isinstance(name, str)]
@@ -82,7 +91,11 @@ class _Sample:
 
     def _of_type(self, schema: Json, depth: int) -> Any:
         types = schema.get("type")
-        match next((name for name in types if name != "null"), None) if isinstance(types, list) else types:
+        match (
+            next((name for name in types if name != "null"), None)
+            if isinstance(types, list)
+            else types
+        ):
             case "string":
                 text = f"simulated {self._rng.integers(1000)}"
                 text = text.ljust(min(_limit(schema, "minLength", 0), MAX_LETTERS), ".")
@@ -102,7 +115,9 @@ class _Sample:
 
     def _whole(self, schema: Json) -> int:
         minimum = _limit(schema, "minimum", 0)
-        return minimum + int(self._rng.integers(max(1, _limit(schema, "maximum", minimum + 99) - minimum + 1)))
+        return minimum + int(
+            self._rng.integers(max(1, _limit(schema, "maximum", minimum + 99) - minimum + 1))
+        )
 
 
 def _limit(schema: Json, key: str, default: int) -> int:
@@ -138,9 +153,11 @@ class ResponseTools:
 
 
 def tools_of(settings: Json, mcp_tools: Sequence[Json] = ()) -> ResponseTools:
-    """Return the functions of a response with these settings. `mcp_tools` are the listed tools of MCP servers.
+    """Return the functions of a response with these settings. `mcp_tools` are the listed tools of
+    MCP servers.
 
-    Raise RejectedError if the response must call a function, or the tool of a server, that is unknown.
+    Raise RejectedError if the response must call a function, or the tool of a server, that is
+    unknown.
     """
     own = [tool for tool in settings["tools"] if tool["type"] == "function"]
     labels = {tool["server_label"] for tool in settings["tools"] if tool["type"] == "mcp"}
@@ -162,7 +179,8 @@ def _chosen_of_server(choice: Json, labels: Collection[str], listed: Sequence[Js
 
     Return an empty list if they are not listed yet: then the response cannot call them.
     """
-    label, name = choice["server_label"], choice.get("name")
+    label = choice["server_label"]
+    name = choice.get("name")
     if label not in labels:
         raise _no_tool(label)
     tools = [tool for tool in listed if tool["server_label"] == label]
@@ -177,17 +195,30 @@ def _no_tool(name: str) -> RejectedError:
 
 
 def calls_of(
-    tools: ResponseTools, read: Sequence[ConversationItem], habits: FunctionCalls, rng: np.random.Generator
+    tools: ResponseTools,
+    read: Sequence[ConversationItem],
+    habits: FunctionCalls,
+    rng: np.random.Generator,
 ) -> list[GeneratedCall]:
-    """Return the function calls of a response that reads these items; an empty list if it answers the caller."""
+    """Return the function calls of a response that reads these items; an empty list if it
+    answers the caller.
+    """
     calls = tools.choice == "required"
     if tools.functions and tools.choice == "auto":
         rounds = _rounds(read)
-        calls = is_drawn(habits.share, rng) if rounds == 0 else rounds is not None and rounds < habits.rounds
+        calls = (
+            is_drawn(habits.share, rng)
+            if rounds == 0
+            else rounds is not None and rounds < habits.rounds
+        )
     if not tools.functions or not calls:
         return []
     min_calls, max_calls = habits.parallel if tools.parallel else (1, 1)
-    count = min_calls if min_calls == max_calls else int(rng.integers(min_calls, max_calls, endpoint=True))
+    count = (
+        min_calls
+        if min_calls == max_calls
+        else int(rng.integers(min_calls, max_calls, endpoint=True))
+    )
     first = int(rng.integers(len(tools.functions)))
     names = {function["name"] for function in tools.functions}
     chosen = [tools.functions[(first + offset) % len(tools.functions)] for offset in range(count)]
@@ -202,9 +233,11 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
 
     None if that turn is already answered, or if there is no turn.
     """
-    calling, following = set[str](), None
+    calling = set[str]()
+    following = None
     for item in reversed([item for item in read if not item.filler]):
-        kind, role = item.body["type"], item.body.get("role")
+        kind = item.body["type"]
+        role = item.body.get("role")
         if role == "user":
             return len(calling)
         if role == "assistant" and following not in CALLS:  # otherwise it is the preamble of a call
@@ -215,8 +248,11 @@ def _rounds(read: Sequence[ConversationItem]) -> int | None:
     return None
 
 
-def _call(function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator) -> GeneratedCall:
-    name, server = function["name"], function.get("server_label", "")
+def _call(
+    function: Json, declared: set[str], habits: FunctionCalls, rng: np.random.Generator
+) -> GeneratedCall:
+    name = function["name"]
+    server = function.get("server_label", "")
     if not server and is_drawn(habits.wrong_name, rng):
         name = f"undeclared_{name}"
         while name in declared:

@@ -1,11 +1,13 @@
-"""The responses of one session. At most one response at a time is in-band (a part of the conversation).
+"""The responses of one session. At most one response at a time is in-band (a part of the
+conversation).
 
-The input, the content and the timing of a response are composed before any part of the response is sent. Random
-properties are drawn with the seed, in the order of this file.
+The input, the content and the timing of a response are composed before any part of the response is
+sent. Random properties are drawn with the seed, in the order of this file.
 
-A response, from response.created to response.done, is a series of steps, in the event order of captures from the
-service. A step is a due instant, and a function that renders the event at that instant. If a response ends early, the
-remaining steps are dropped, and `ActiveResponse.ended` closes the open items.
+A response, from response.created to response.done, is a series of steps, in the event order of
+captures from the service. A step is a due instant, and a function that renders the event at that
+instant. If a response ends early, the remaining steps are dropped, and `ActiveResponse.ended`
+closes the open items.
 """
 
 from __future__ import annotations
@@ -37,7 +39,12 @@ from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.responses.function_calls import calls_of, tools_of
 from bench.simulator.responses.mcp_servers import McpCallItem, McpServers
-from bench.simulator.responses.output_items import FunctionCallItem, MessageItem, OutputItem, ResponseWriter
+from bench.simulator.responses.output_items import (
+    FunctionCallItem,
+    MessageItem,
+    OutputItem,
+    ResponseWriter,
+)
 from bench.simulator.responses.response_plan import (
     PlannedCall,
     PlannedPart,
@@ -102,7 +109,10 @@ class ActiveResponse:
     def steps(self) -> Iterator[OutboxStep]:
         yield self.plan.created_ns, self._created
         if self.failure is not None:
-            yield self.plan.done_ns, partial(self._finished, "failed", {"type": "failed", "error": self.failure})
+            yield (
+                self.plan.done_ns,
+                partial(self._finished, "failed", {"type": "failed", "error": self.failure}),
+            )
             return
         for item in self.items:
             yield from item.steps()
@@ -131,8 +141,14 @@ class ActiveResponse:
         self.status = status
         output = [item.item.body for item in self.items if item.announced]
         final = {"status_details": details, "usage": self.usage(), "output": output}
-        facts = {"status": status, "input_tokens": self.context.tokens.sum, "cached_tokens": self.context.cached.sum}
-        return self.writer.event("response.done", {"response": self.as_json() | final}, due_ns, facts=facts)
+        facts = {
+            "status": status,
+            "input_tokens": self.context.tokens.sum,
+            "cached_tokens": self.context.cached.sum,
+        }
+        return self.writer.event(
+            "response.done", {"response": self.as_json() | final}, due_ns, facts=facts
+        )
 
     # Parts of the events
 
@@ -157,14 +173,18 @@ class ActiveResponse:
         cached_details: Json = {"text_tokens": cached.text, "audio_tokens": cached.audio}
         details: Json = {"text_tokens": text, "audio_tokens": audio, "cached_tokens": cached.sum}
         if self.output.counts_images:
-            cached_details["image_tokens"], details["image_tokens"] = cached.image, image
+            cached_details["image_tokens"] = cached.image
+            details["image_tokens"] = image
         input_tokens = self.context.tokens.sum
         return {
             "total_tokens": input_tokens + output_tokens.sum,
             "input_tokens": input_tokens,
             "output_tokens": output_tokens.sum,
             "input_token_details": details | {"cached_tokens_details": cached_details},
-            "output_token_details": {"text_tokens": output_tokens.text, "audio_tokens": output_tokens.audio},
+            "output_token_details": {
+                "text_tokens": output_tokens.text,
+                "audio_tokens": output_tokens.audio,
+            },
         }
 
     def output_tokens(self) -> TokenCounts:
@@ -175,7 +195,10 @@ class ActiveResponse:
         """Return the output settings, with the keys that the dialect uses."""
         if self.writer.names.is_ga:
             spoken = {"format": GA_FORMATS[self.output.format], "voice": self.output.voice}
-            return {"output_modalities": ["audio"] if self.output.audio else ["text"], "audio": {"output": spoken}}
+            return {
+                "output_modalities": ["audio"] if self.output.audio else ["text"],
+                "audio": {"output": spoken},
+            }
         return {
             "modalities": ["audio", "text"] if self.output.audio else ["text"],
             "voice": self.output.voice,
@@ -197,17 +220,29 @@ class Composer:
         mcp: McpServers,
     ) -> None:
         self.turn_taking = TurnTaking(parts.profile, parts.rng, parts.servers)
-        self.parts, self.session, self.conversation, self.outbox = parts, session, conversation, outbox
-        self.profile, self.rng, self.quota, self._servers = parts.profile, parts.rng, parts.quota, parts.servers
-        self._reader, self._mcp = reader, mcp
-        self._history = ModelHistory(conversation, parts.profile.cache, parts.profile.context_limit_tokens)
+        self.parts = parts
+        self.session = session
+        self.conversation = conversation
+        self.outbox = outbox
+        self.profile = parts.profile
+        self.rng = parts.rng
+        self.quota = parts.quota
+        self._servers = parts.servers
+        self._reader = reader
+        self._mcp = mcp
+        self._history = ModelHistory(
+            conversation, parts.profile.cache, parts.profile.context_limit_tokens
+        )
         self._planner = Planner(parts.profile, parts.rng)
 
     def compose(self, settings: Json, at_ns: int, in_band: bool) -> ActiveResponse:
-        """Compose the response that is requested at `at_ns`. Raise RejectedError if the request is invalid."""
+        """Compose the response that is requested at `at_ns`. Raise RejectedError if the request
+        is invalid.
+        """
         output = self.session.output(settings)
         tools = tools_of(self.session.shown | settings, self._mcp.tools())
-        preface, own_input = ContextPrefix(output.instructions, tools.written), settings.get("input")
+        preface = ContextPrefix(output.instructions, tools.written)
+        own_input = settings.get("input")
         items: Sequence[ConversationItem] = ()
         failure: Json | None = None
         try:
@@ -223,7 +258,9 @@ class Composer:
         reply = self.parts.replies[int(self.rng.integers(len(self.parts.replies)))]
         if failure is not None:
             slowness = self.turn_taking.slowness(at_ns)
-            plan = self._planner.failure(ResponseRequest(at_ns, self.outbox.answered_ns, slowness=slowness))
+            plan = self._planner.failure(
+                ResponseRequest(at_ns, self.outbox.answered_ns, slowness=slowness)
+            )
             return self._response(settings, output, plan, NOTHING, failure, in_band)
         if own_input is None:
             self._history.remember(parts)
@@ -274,8 +311,11 @@ class Composer:
         failure: Json | None,
         in_band: bool,
     ) -> ActiveResponse:
-        conversation, ids = self.conversation, self.conversation.ids
-        writer = ResponseWriter(ids.new("resp"), conversation.names, conversation if in_band else None, self.outbox)
+        conversation = self.conversation
+        ids = self.conversation.ids
+        writer = ResponseWriter(
+            ids.new("resp"), conversation.names, conversation if in_band else None, self.outbox
+        )
 
         def item(index: int, planned: PlannedPart) -> OutputItem:
             if not isinstance(planned, PlannedCall):
@@ -285,22 +325,29 @@ class Composer:
             return FunctionCallItem(conversation.promise(), ids.new("call"), index, planned, writer)
 
         items = [item(index, planned) for index, planned in enumerate(plan.parts)]
-        return ActiveResponse(output, plan, items, writer, settings.get("metadata"), context, failure)
+        return ActiveResponse(
+            output, plan, items, writer, settings.get("metadata"), context, failure
+        )
 
 
 AFTER_CALL_NS = 200 * NS_PER_MS
-"""The delay from the end of a response with function calls to the filler (an assumption). The filler is sent only if no
-other response follows within this delay."""
-RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}  # per minute; reported if the profile has no quota
+"""The delay from the end of a response with function calls to the filler (an assumption). The
+filler is sent only if no other response follows within this delay."""
+# per minute; reported if the profile has no quota
+RATE_LIMITS = {"requests": 1_000, "tokens": 1_000_000}
 
 
 class ResponseManager:
-    """The responses of one session while they run. `when_done` is called at the end of each in-band response."""
+    """The responses of one session while they run. `when_done` is called at the end of each
+    in-band response.
+    """
 
     when_done: Callable[[ActiveResponse, int], None] | None = None
 
     def __init__(self, composer: Composer) -> None:
-        self._composer, self._outbox, self._profile = composer, composer.outbox, composer.profile
+        self._composer = composer
+        self._outbox = composer.outbox
+        self._profile = composer.profile
         self._active: ActiveResponse | None = None  # the conversation's last response
         self._answers: dict[str, tuple[ActiveResponse, PlannedSeries]] = {}
         self._used_tokens = {"requests": 0, "tokens": 0}
@@ -311,10 +358,15 @@ class ResponseManager:
         return None if self._active is None or self._active.done else self._active
 
     def create(self, settings: Json, at_ns: int) -> ActiveResponse:
-        """Start the response that is requested at `at_ns`. Raise RejectedError if another one is active."""
+        """Start the response that is requested at `at_ns`. Raise RejectedError if another one is
+        active.
+        """
         in_band = settings.get("conversation") != "none"
         if in_band and self.active is not None:
-            problem = f"The conversation has an active response: {self.active.id}. Wait until it is finished."
+            problem = (
+                f"The conversation has an active response: {self.active.id}. Wait until it is"
+                " finished."
+            )
             raise RejectedError("conversation_already_has_active_response", problem)
         response = self._composer.compose(settings, at_ns, in_band)
         self._active = response if in_band else self._active
@@ -328,14 +380,17 @@ class ResponseManager:
         """
         cancelled_id = str(response_id or (self._active and self._active.id))
         if not self._cancel(cancelled_id, at_ns, "client_cancelled"):
-            raise RejectedError("response_cancel_not_active", "Cancellation failed: no active response found")
+            raise RejectedError(
+                "response_cancel_not_active", "Cancellation failed: no active response found"
+            )
         return cancelled_id
 
     def interrupt(self, at_ns: int) -> None:
         """Cancel the active response because the caller speaks, unless it is already ending."""
         if self._active is not None:
             self._cancel(self._active.id, at_ns, "turn_detected")
-            self._active = None  # the next response is due after its end, so it can be requested now
+            # the next response is due after its end, so it can be requested now
+            self._active = None
 
     def _cancel(self, response_id: str, at_ns: int, reason: str) -> bool:
         return self.end(response_id, at_ns, "cancelled", {"type": "cancelled", "reason": reason})
@@ -347,7 +402,9 @@ class ResponseManager:
             return False
         series.dropped = True
         due_ns = self._outbox.answer_due(at_ns, self._profile.delays.cancelled)
-        self._outbox.plan(chain(response.ended(due_ns, status, details), self._after_done(response, due_ns)))
+        self._outbox.plan(
+            chain(response.ended(due_ns, status, details), self._after_done(response, due_ns))
+        )
         return True
 
     def _start(self, response: ActiveResponse) -> None:
@@ -377,14 +434,18 @@ class ResponseManager:
     def _fill(self, response: ActiveResponse, at_ns: int) -> None:
         """Start a filler while functions run.
 
-        Do not start it if another response was requested, or if the response with the calls did not complete.
+        Do not start it if another response was requested, or if the response with the calls did not
+        complete.
         """
         if self._active is response and response.status == "completed":
             self._active = self._composer.filler(at_ns)
             self._start(self._active)
 
     def _limits_step(self, after_ns: int) -> OutboxStep:
-        return self._outbox.after(after_ns, self._profile.delays.rate_limits_updated), self._rate_limits
+        return (
+            self._outbox.after(after_ns, self._profile.delays.rate_limits_updated),
+            self._rate_limits,
+        )
 
     def _rate_limits(self, due_ns: int) -> OutgoingEvent:
         entries = self._composer.quota.entries(due_ns) or [

@@ -1,8 +1,8 @@
 """The output items of a response: messages and function calls.
 
-Each item is announced, and later closed with its content. Events are in the order of captures from the service. An
-event is rendered at its due instant, and its effects begin then. So the content of an item is known at any time, and
-the item can be closed at any time.
+Each item is announced, and later closed with its content. Events are in the order of captures from
+the service. An event is rendered at its due instant, and its effects begin then. So the content of
+an item is known at any time, and the item can be closed at any time.
 """
 
 from __future__ import annotations
@@ -14,9 +14,19 @@ from functools import partial
 
 import msgspec
 
-from bench.simulator.conversation.items import Conversation, ConversationItem, TokenCounts, message_body
+from bench.simulator.conversation.items import (
+    Conversation,
+    ConversationItem,
+    TokenCounts,
+    message_body,
+)
 from bench.simulator.recorded_replies import TOKEN_MS, AudioBlock
-from bench.simulator.responses.response_plan import AUDIO_ANSWER_TEXT_TOKENS, DeltaSchedule, PlannedCall, PlannedMessage
+from bench.simulator.responses.response_plan import (
+    AUDIO_ANSWER_TEXT_TOKENS,
+    DeltaSchedule,
+    PlannedCall,
+    PlannedMessage,
+)
 from bench.simulator.server_events import (
     DeltaTemplate,
     Json,
@@ -31,29 +41,43 @@ from bench.simulator.session.effective import OutputSettings
 
 @dataclass(frozen=True)
 class ResponseWriter:
-    """The writer of the events of one response. `conversation` is None if the response is out of band."""
+    """The writer of the events of one response. `conversation` is None if the response is out of
+    band.
+    """
 
     response_id: str
     names: WireNames
     conversation: Conversation | None
     outbox: Outbox
 
-    def event(self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None) -> OutgoingEvent:
+    def event(
+        self, event_type: str, fields: Json, due_ns: int, *, facts: Json | None = None
+    ) -> OutgoingEvent:
         if event_type.startswith("response.") and "response" not in fields:
             fields = {"response_id": self.response_id} | fields
-        return self.outbox.event(event_type, fields, due_ns, facts=facts, response_id=self.response_id)
+        return self.outbox.event(
+            event_type, fields, due_ns, facts=facts, response_id=self.response_id
+        )
 
 
 class OutputItem(ABC):
-    """An output item while it is sent. When it is announced, `item` is added to the conversation, if there is one."""
+    """An output item while it is sent. When it is announced, `item` is added to the
+    conversation, if there is one.
+    """
 
     announced = closed = False
 
     def __init__(
-        self, item: ConversationItem, output_index: int, schedule: DeltaSchedule, writer: ResponseWriter
+        self,
+        item: ConversationItem,
+        output_index: int,
+        schedule: DeltaSchedule,
+        writer: ResponseWriter,
     ) -> None:
-        self.item, self.schedule = item, schedule
-        self._output_index, self._writer = output_index, writer
+        self.item = item
+        self.schedule = schedule
+        self._output_index = output_index
+        self._writer = writer
         self._position: Json = {"item_id": item.id, "output_index": output_index}
 
     def steps(self) -> Iterator[OutboxStep]:
@@ -113,7 +137,12 @@ class MessageItem(OutputItem):
     """A message. Its content grows with each delta that is sent."""
 
     def __init__(
-        self, item_id: str, output_index: int, planned: PlannedMessage, output: OutputSettings, writer: ResponseWriter
+        self,
+        item_id: str,
+        output_index: int,
+        planned: PlannedMessage,
+        output: OutputSettings,
+        writer: ResponseWriter,
     ) -> None:
         self._words: list[str] = []
         self._spoken: list[AudioBlock] = []
@@ -122,7 +151,8 @@ class MessageItem(OutputItem):
         spoken = self._spoken if output.audio else None
         item = ConversationItem(item_id, body, spoken=spoken, filler=planned.filler)
         super().__init__(item, output_index, planned.schedule, writer)
-        self._tokens, self._with_audio = planned.reply.tokens, output.audio
+        self._tokens = planned.reply.tokens
+        self._with_audio = output.audio
         self._blocks = planned.reply.blocks[output.format]
         names = writer.names
         word_family = names.transcript if output.audio else names.text
@@ -147,7 +177,8 @@ class MessageItem(OutputItem):
             yield due_ns, self._audio if audio else self._word
 
     def _content_closing(self) -> Iterator[Render]:
-        text, names = "".join(self._words), self._writer.names
+        text = "".join(self._words)
+        names = self._writer.names
         if self._with_audio:
             yield partial(self._part_event, f"{names.audio}.done", {})
             yield partial(self._part_event, f"{names.transcript}.done", {"transcript": text})
@@ -158,15 +189,19 @@ class MessageItem(OutputItem):
     # Renderers
 
     def _word(self, due_ns: int) -> OutgoingEvent:
-        token, writer = self._tokens[len(self._words)], self._writer
+        token = self._tokens[len(self._words)]
+        writer = self._writer
         self._words.append(token)
         body = self._word_template.render(
             writer.outbox.ids.event(), msgspec.json.encode(token), writer.outbox.obfuscation()
         )
-        return OutgoingEvent(due_ns, self._word_template.type, body, writer.response_id, item_id=self.item.id)
+        return OutgoingEvent(
+            due_ns, self._word_template.type, body, writer.response_id, item_id=self.item.id
+        )
 
     def _audio(self, due_ns: int) -> OutgoingEvent:
-        block, writer = self._blocks[len(self._spoken)], self._writer
+        block = self._blocks[len(self._spoken)]
+        writer = self._writer
         self._spoken.append(block)
         body = self._audio_template.render(writer.outbox.ids.event(), block.encoded)
         return OutgoingEvent(
@@ -181,15 +216,23 @@ class MessageItem(OutputItem):
 
     def _part_done(self, text: str, due_ns: int) -> OutgoingEvent:
         names = self._writer.names
-        kind, key = (names.audio_part, "transcript") if self._with_audio else (names.text_part, "text")
+        kind, key = (
+            (names.audio_part, "transcript") if self._with_audio else (names.text_part, "text")
+        )
         self.item.hold({"type": kind, key: text}, self.tokens)
         return self._part_event("response.content_part.done", {"part": self._part(text)}, due_ns)
 
     def _part(self, text: str) -> Json:
-        return {"type": "audio", "transcript": text} if self._with_audio else {"type": "text", "text": text}
+        return (
+            {"type": "audio", "transcript": text}
+            if self._with_audio
+            else {"type": "text", "text": text}
+        )
 
     def _part_event(self, event_type: str, fields: Json, due_ns: int) -> OutgoingEvent:
-        return self._writer.event(event_type, self._position | {"content_index": 0} | fields, due_ns)
+        return self._writer.event(
+            event_type, self._position | {"content_index": 0} | fields, due_ns
+        )
 
 
 class ArgumentsItem(OutputItem):
@@ -198,7 +241,9 @@ class ArgumentsItem(OutputItem):
     family: str
     """The family of the events of the arguments."""
 
-    def __init__(self, body: Json, output_index: int, planned: PlannedCall, writer: ResponseWriter) -> None:
+    def __init__(
+        self, body: Json, output_index: int, planned: PlannedCall, writer: ResponseWriter
+    ) -> None:
         item = ConversationItem(body["id"], body, response_id=writer.response_id)
         super().__init__(item, output_index, planned.schedule, writer)
         self._call = planned.call
@@ -235,12 +280,24 @@ class FunctionCallItem(ArgumentsItem):
     family = "function_call_arguments"
 
     def __init__(
-        self, item_id: str, call_id: str, output_index: int, planned: PlannedCall, writer: ResponseWriter
+        self,
+        item_id: str,
+        call_id: str,
+        output_index: int,
+        planned: PlannedCall,
+        writer: ResponseWriter,
     ) -> None:
-        body: Json = {"id": item_id, "object": "realtime.item", "type": "function_call", "status": "in_progress"}
+        body: Json = {
+            "id": item_id,
+            "object": "realtime.item",
+            "type": "function_call",
+            "status": "in_progress",
+        }
         body |= {"name": planned.call.name, "call_id": call_id, "arguments": ""}
         super().__init__(body, output_index, planned, writer)
 
     def _arguments_event(self, name: str, fields: Json, due_ns: int) -> OutgoingEvent:
         named = {"name": self._call.name} if name == "done" else {}
-        return super()._arguments_event(name, {"call_id": self.item.body["call_id"]} | named | fields, due_ns)
+        return super()._arguments_event(
+            name, {"call_id": self.item.body["call_id"]} | named | fields, due_ns
+        )

@@ -1,8 +1,9 @@
-"""The behaviour of one call with a simulated agent: a server that listens to a caller and replies. Pure.
+"""The behaviour of one call with a simulated agent: a server that listens to a caller and replies.
+Pure.
 
-docs/simulator.md, "Agents", describes what it does and when. Callers use one of three protocols. `pcm`: a plain
-WebSocket with audio in binary messages; the address contains the format. `twilio`: Twilio's Media Streams. `acs`: the
-audio streaming of Azure Communication Services.
+docs/simulator.md, "Agents", describes what it does and when. Callers use one of three protocols.
+`pcm`: a plain WebSocket with audio in binary messages; the address contains the format. `twilio`:
+Twilio's Media Streams. `acs`: the audio streaming of Azure Communication Services.
 """
 
 from __future__ import annotations
@@ -23,9 +24,19 @@ from bench.services.agents import SIMULATED_PATH
 from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import RecordedReply, audible_byte, reply_samples
 from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent
-from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    SimulatedService,
+    UpgradeRequest,
+    websocket_urls,
+)
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.simulator.simulated_session import (
+    EventReceipt,
+    ReceiptFields,
+    SessionParts,
+    SimulatedSession,
+)
 from bench.simulator.turn_taking import TurnTaking
 from bench.wire.audio import ALL_FORMATS, AudioFormat, AudioFormatName, Samples
 from bench.wire.dialect import BinaryMessage
@@ -37,7 +48,8 @@ NamedBody = tuple[str, bytes]
 class AgentInput(NamedTuple):
     """A parsed text message of the caller.
 
-    `id` is the identifier that the message contains: for example, the id of a call, the name of a mark, or a DTMF key.
+    `id` is the identifier that the message contains: for example, the id of a call, the name of a
+    mark, or a DTMF key.
     """
 
     name: str
@@ -49,9 +61,9 @@ class AgentInput(NamedTuple):
 class AgentWire(ABC):
     """The protocol of one call.
 
-    `plain` is True if audio is in binary messages and the call starts at once. `clears` is True if the caller's line
-    discards unplayed audio on request. `format` is the audio format in both directions. If the protocol allows several
-    formats, the address selects one.
+    `plain` is True if audio is in binary messages and the call starts at once. `clears` is True if
+    the caller's line discards unplayed audio on request. `format` is the audio format in both
+    directions. If the protocol allows several formats, the address selects one.
     """
 
     plain = False
@@ -73,12 +85,16 @@ class AgentWire(ABC):
         return None
 
     def mark(self, name: str) -> NamedBody | None:
-        """Return the message that requests a notice when all earlier audio is played; None if the protocol has none."""
+        """Return the message that requests a notice when all earlier audio is played; None if
+        the protocol has none.
+        """
         return None
 
 
 class PcmWire(AgentWire):
-    """Raw audio in binary messages. Text messages are JSON; if a message has an `id`, it is the name of the call."""
+    """Raw audio in binary messages. Text messages are JSON; if a message has an `id`, it is the
+    name of the call.
+    """
 
     plain = True
 
@@ -107,7 +123,9 @@ class TwilioWire(AgentWire):
             case {"event": "start", "streamSid": str(stream), "start": {"mediaFormat": dict()}}:
                 self._stream = stream
                 return AgentInput(name, stream, opens=True)
-            case {"event": "media", "streamSid": stream, "media": {"payload": str(payload)}} if stream == self._stream:
+            case {"event": "media", "streamSid": stream, "media": {"payload": str(payload)}} if (
+                stream == self._stream
+            ):
                 return AgentInput(name, audio=_decoded(payload))
             case (
                 {"event": "start", "streamSid": str(id)}
@@ -131,7 +149,9 @@ class TwilioWire(AgentWire):
 
 
 class AcsWire(AgentWire):
-    """Azure's audio streaming. `AudioMetadata` starts the call and contains the sample rate of its audio."""
+    """Azure's audio streaming. `AudioMetadata` starts the call and contains the sample rate of
+    its audio.
+    """
 
     clears = True
 
@@ -141,7 +161,10 @@ class AcsWire(AgentWire):
     def read(self, event: Json) -> AgentInput:
         name = _text(event, "kind") or "invalid_event"
         match event:
-            case {"kind": "AudioMetadata", "audioMetadata": {"sampleRate": 16_000 | 24_000 as rate, "encoding": "PCM"}}:
+            case {
+                "kind": "AudioMetadata",
+                "audioMetadata": {"sampleRate": 16_000 | 24_000 as rate, "encoding": "PCM"},
+            }:
                 self.format = ALL_FORMATS["pcm16" if rate == 24_000 else "pcm16@16000"]
                 return AgentInput(name, _text(event["audioMetadata"], "subscriptionId"), opens=True)
             case {"kind": "AudioData", "audioData": {"data": str(data)}}:
@@ -154,11 +177,17 @@ class AcsWire(AgentWire):
         return AgentInput(name)
 
     def audio_out(self, audio: bytes) -> NamedBody:
-        body = {"kind": "AudioData", "audioData": {"data": base64.b64encode(audio).decode()}, "stopAudio": None}
+        body = {
+            "kind": "AudioData",
+            "audioData": {"data": base64.b64encode(audio).decode()},
+            "stopAudio": None,
+        }
         return "AudioData", msgspec.json.encode(body)
 
     def clear(self) -> NamedBody:
-        return "StopAudio", msgspec.json.encode({"kind": "StopAudio", "audioData": None, "stopAudio": {}})
+        return "StopAudio", msgspec.json.encode(
+            {"kind": "StopAudio", "audioData": None, "stopAudio": {}}
+        )
 
 
 def _decoded(payload: str) -> bytes:
@@ -186,8 +215,8 @@ WIRES: Mapping[str, type[AgentWire]] = {"pcm": PcmWire, "twilio": TwilioWire, "a
 
 
 FRAME_MS = 20
-"""The duration of a frame of the agent's audio. It is not imported from the dialects, because they are tested against
-this module."""
+"""The duration of a frame of the agent's audio. It is not imported from the dialects, because they
+are tested against this module."""
 SILENCE_MS = 500
 """The duration of the silence that ends the caller's speech."""
 FILLER_MS = 600
@@ -198,8 +227,9 @@ FULL_SCALE = 32_768
 class AgentFrame(NamedTuple):
     """A frame of 20 ms of the agent's speech.
 
-    `audio` is the encoded samples without noise. `facts` are fields for the log, in the first frame of an utterance.
-    `audible_byte` is the offset of the first audible sample; None if the frame has none.
+    `audio` is the encoded samples without noise. `facts` are fields for the log, in the first frame
+    of an utterance. `audible_byte` is the offset of the first audible sample; None if the frame has
+    none.
     """
 
     samples: Samples
@@ -215,27 +245,41 @@ def frames_of(reply: RecordedReply, format: AudioFormat) -> tuple[AgentFrame, ..
 
     They are cached, because each of hundreds of calls needs a frame every 20 ms.
     """
-    samples, size = reply_samples(reply, format), format.rate_hz * FRAME_MS // 1000
-    pieces = (samples[start : start + size] for start in range(0, len(samples) // size * size, size))
-    return tuple(AgentFrame(piece, audio := format.encode(piece), audible_byte(audio, format)) for piece in pieces)
+    samples = reply_samples(reply, format)
+    size = format.rate_hz * FRAME_MS // 1000
+    pieces = (
+        samples[start : start + size] for start in range(0, len(samples) // size * size, size)
+    )
+    return tuple(
+        AgentFrame(piece, audio := format.encode(piece), audible_byte(audio, format))
+        for piece in pieces
+    )
 
 
 def audible_ns(frames: Sequence[AgentFrame]) -> tuple[int, int]:
     """Return the instants at which speech begins and ends, from its start, to a frame."""
-    audible = [number for number, frame in enumerate(frames) if frame.audible_byte is not None] or [0]
+    audible = [number for number, frame in enumerate(frames) if frame.audible_byte is not None] or [
+        0
+    ]
     return audible[0] * FRAME_MS * NS_PER_MS, (audible[-1] + 1) * FRAME_MS * NS_PER_MS
 
 
 class AgentBehaviour(SimulatedSession):
     def __init__(self, wire: AgentWire, parts: SessionParts) -> None:
         self.ids = parts.ids
-        self._servers, profile = parts.servers, parts.profile
+        self._servers = parts.servers
+        profile = parts.profile
         self._servers.sessions += 1
-        self._wire, self._profile, self._replies, self._rng = wire, profile, parts.replies, parts.rng
+        self._wire = wire
+        self._profile = profile
+        self._replies = parts.replies
+        self._rng = parts.rng
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
         self._turn_taking = TurnTaking(profile, parts.rng, parts.servers)
         self._turn_taking.audio.silence_ms = SILENCE_MS
-        self._speed = profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
+        self._speed = (
+            profile.generation_speed if wire.clears and profile.agent.noise_dbfs is None else 1.0
+        )
         self._opened = self._streaming = False
         self._frames: deque[AgentFrame] = deque()  # frames to send
         self._playing_until_ns = 0  # instant at which the caller has played all sent audio
@@ -246,7 +290,9 @@ class AgentBehaviour(SimulatedSession):
             self._start_call(at_ns)
 
     def further_rngs(self, count: int) -> list[np.random.Generator]:
-        """Return random generators for the line of the call. They do not change the numbers that the agent draws."""
+        """Return random generators for the line of the call. They do not change the numbers that
+        the agent draws.
+        """
         return self._rng.spawn(count)
 
     def end(self) -> None:
@@ -272,13 +318,17 @@ class AgentBehaviour(SimulatedSession):
         agent_input = self._wire.read(event)
         if agent_input.opens and not self._opened:
             self._start_call(at_ns)
-        audio_fields = self._on_audio(agent_input.audio, at_ns) if agent_input.audio and self._opened else {}
+        audio_fields = (
+            self._on_audio(agent_input.audio, at_ns) if agent_input.audio and self._opened else {}
+        )
         return {"type": agent_input.name, "event_id": agent_input.id} | audio_fields
 
     def _on_audio(self, audio: bytes, at_ns: int) -> ReceiptFields:
         start_byte = self._turn_taking.audio.end.byte
         settings = InputSettings(
-            self._wire.format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None
+            self._wire.format,
+            EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS),
+            None,
         )
         is_replying = bool(self._frames) or at_ns < self._playing_until_ns
         for speech in self._turn_taking.append(audio, settings, at_ns, is_replying=is_replying):
@@ -286,7 +336,9 @@ class AgentBehaviour(SimulatedSession):
                 self._outbox.plan([(speech.stop_ns, self._stop_reply)])
             elif not speech.edge.began and speech.is_answered:
                 answer_ns = self._turn_taking.answer_ns(at_ns)
-                self._plan_speech(answer_ns, {"utterance": "answer", "speech_at_byte": speech.edge.byte})
+                self._plan_speech(
+                    answer_ns, {"utterance": "answer", "speech_at_byte": speech.edge.byte}
+                )
         return self._turn_taking.receipt(start_byte)
 
     # Utterances
@@ -299,12 +351,18 @@ class AgentBehaviour(SimulatedSession):
         if facts["utterance"] == "answer" and is_drawn(self._profile.agent.filler, self._rng):
             filler = partial(self._start_reply, {"utterance": "filler"}, FILLER_MS)
             self._outbox.plan([(due_ns, filler)])
-            due_ns = self._outbox.after(due_ns + FILLER_MS * NS_PER_MS, self._profile.delays.answer_pause)
+            due_ns = self._outbox.after(
+                due_ns + FILLER_MS * NS_PER_MS, self._profile.delays.answer_pause
+            )
         self._servers.occupy(due_ns + round(self._next_reply.audio_ms * NS_PER_MS / self._speed))
         self._outbox.plan([(due_ns, partial(self._start_reply, facts, None))])
-        if facts["utterance"] == "greeting" and (pause := self._profile.agent.greeting_pause_ms) is not None:
+        if (
+            facts["utterance"] == "greeting"
+            and (pause := self._profile.agent.greeting_pause_ms) is not None
+        ):
             (_, end_ns), (begin_ns, _) = (
-                audible_ns(frames_of(reply, self._wire.format)) for reply in islice(cycle(self._replies), 2)
+                audible_ns(frames_of(reply, self._wire.format))
+                for reply in islice(cycle(self._replies), 2)
             )
             second_ns = due_ns + end_ns + pause.draw_ns(self._rng) - begin_ns
             self._outbox.plan([(second_ns, partial(self._start_reply, facts, None))])
@@ -340,7 +398,9 @@ class AgentBehaviour(SimulatedSession):
             self._outbox.plan(self._due_frames(at_ns))
 
     def _due_frames(self, at_ns: int) -> Iterator[OutboxStep]:
-        """Yield one step per frame while there is audio to send. If the profile has noise, the audio never ends."""
+        """Yield one step per frame while there is audio to send. If the profile has noise, the
+        audio never ends.
+        """
         number = 0
         while self._frames or self._profile.agent.noise_dbfs is not None:
             yield at_ns + round(number * FRAME_MS * NS_PER_MS / self._speed), self._send_frame
@@ -348,10 +408,13 @@ class AgentBehaviour(SimulatedSession):
         self._streaming = False
 
     def _send_frame(self, due_ns: int) -> OutgoingEvent | None:
-        if not self._frames and self._profile.agent.noise_dbfs is None:  # a barge-in cleared the frames
+        # a barge-in cleared the frames
+        if not self._frames and self._profile.agent.noise_dbfs is None:
             return None
         samples = self._wire.format.rate_hz * FRAME_MS // 1000
-        frame = self._frames.popleft() if self._frames else AgentFrame(np.zeros(samples, np.int16), b"")
+        frame = (
+            self._frames.popleft() if self._frames else AgentFrame(np.zeros(samples, np.int16), b"")
+        )
         self._playing_until_ns = max(self._playing_until_ns, due_ns) + FRAME_MS * NS_PER_MS
         if frame.last and (mark := self._wire.mark(f"said-{self._reply_count}")) is not None:
             self._outbox.plan([(due_ns, lambda at_ns: OutgoingEvent(at_ns, *mark))])
@@ -360,7 +423,12 @@ class AgentBehaviour(SimulatedSession):
         name, body = self._wire.audio_out(audio)
         # audible_byte refers to the voice without the noise
         return OutgoingEvent(
-            due_ns, name, body, audio_bytes=len(audio), audible_byte=frame.audible_byte, facts=frame.facts
+            due_ns,
+            name,
+            body,
+            audio_bytes=len(audio),
+            audible_byte=frame.audible_byte,
+            facts=frame.facts,
         )
 
     def _noisy(self, samples: Samples) -> Samples:
@@ -384,4 +452,6 @@ def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
 
 TITLE = "agents"
 _TARGETS = {f"agent_{kind}": f"{SIMULATED_PATH}{kind}" for kind in WIRES}
-SERVICE = SimulatedService(_answer, websocket_urls(**_TARGETS), titles=dict.fromkeys(_TARGETS, TITLE))
+SERVICE = SimulatedService(
+    _answer, websocket_urls(**_TARGETS), titles=dict.fromkeys(_TARGETS, TITLE)
+)

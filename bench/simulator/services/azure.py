@@ -1,4 +1,6 @@
-"""Azure OpenAI. Clients name deployments, and the preview accepts settings that legacy clients send."""
+"""Azure OpenAI. Clients name deployments, and the preview accepts settings that legacy clients
+send.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,23 @@ from bench.simulator.behaviour import WireDialect
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW
 from bench.simulator.services.openai import PREVIEW_FORM, PREVIEW_TRANSCRIPTION_FORM, ga_form
-from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    SimulatedService,
+    UpgradeRequest,
+    websocket_urls,
+)
 from bench.simulator.session import checks, session_schema
 
-UNDERLYING_MODELS = {  # Azure's session.model is the model of the deployment; ours are named like models
+# Azure's session.model is the model of the deployment; ours are named like models
+UNDERLYING_MODELS = {
     "gpt-4o-realtime-preview": "gpt-4o-realtime-preview-2024-12-17",
     "gpt-4o-mini-realtime-preview": "gpt-4o-mini-realtime-preview-2024-12-17",
     "gpt-realtime": "gpt-realtime-2025-08-28",
     "gpt-realtime-mini": "gpt-realtime-mini-2025-12-15",
 }
-GA_PATH, PREVIEW_PATH = "/openai/v1/realtime", "/openai/realtime"
+GA_PATH = "/openai/v1/realtime"
+PREVIEW_PATH = "/openai/realtime"
 TOLERANT_FORM = replace(
     PREVIEW_FORM,
     table={**PREVIEW_FORM.table, "model": checks.IGNORED},  # the quickstart of March 2025 sends it
@@ -33,9 +42,13 @@ TOLERANT_FORM = replace(
 
 
 AZURE_PREVIEW = WireDialect(
-    "azure-preview", PREVIEW, lambda dialect: PREVIEW_TRANSCRIPTION_FORM if dialect.transcribes else TOLERANT_FORM
+    "azure-preview",
+    PREVIEW,
+    lambda dialect: PREVIEW_TRANSCRIPTION_FORM if dialect.transcribes else TOLERANT_FORM,
 )
-AZURE_GA = WireDialect("azure-ga", GA, partial(ga_form, transcriber=checks.short(64)), tuple(FORMATS))
+AZURE_GA = WireDialect(
+    "azure-ga", GA, partial(ga_form, transcriber=checks.short(64)), tuple(FORMATS)
+)
 """The dialect of GA. The name of a transcription model is that of a deployment."""
 
 
@@ -43,13 +56,23 @@ def _answer(request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade | None:
     version = request.query.get("api-version")
     if request.path == PREVIEW_PATH:
         deployment = request.query.get("deployment", "")
-        return _accepted(AZURE_PREVIEW, deployment, request) if version in PREVIEW_VERSIONS else refusals.BAD_VERSION
+        return (
+            _accepted(AZURE_PREVIEW, deployment, request)
+            if version in PREVIEW_VERSIONS
+            else refusals.BAD_VERSION
+        )
     if request.path == GA_PATH:
-        return _accepted(AZURE_GA, request.model, request) if version is None else refusals.STRAY_VERSION
+        return (
+            _accepted(AZURE_GA, request.model, request)
+            if version is None
+            else refusals.STRAY_VERSION
+        )
     return None
 
 
-def _accepted(dialect: WireDialect, deployment: str, request: UpgradeRequest) -> AcceptedUpgrade | RefusedUpgrade:
+def _accepted(
+    dialect: WireDialect, deployment: str, request: UpgradeRequest
+) -> AcceptedUpgrade | RefusedUpgrade:
     if request.transcribes:  # the transcription deployment may be named here, or in the session
         return AcceptedUpgrade(dialect.transcribing(), deployment)
     if not deployment:

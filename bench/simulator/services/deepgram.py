@@ -1,11 +1,12 @@
 """The behaviour of one simulated session of Deepgram's Voice Agent. Pure.
 
-The messages are those of deepgram-sdk 7.17. As others observed, the service repeats each text and each result of a
-function, sends `LatencyReport` with one value, and sends audio of an interrupted reply after `UserStartedSpeaking`. It
-answers speech after a silence of 500 ms, which is an assumption, and sends a `ConversationText` for each sentence.
+The messages are those of deepgram-sdk 7.17. As others observed, the service repeats each text and
+each result of a function, sends `LatencyReport` with one value, and sends audio of an interrupted
+reply after `UserStartedSpeaking`. It answers speech after a silence of 500 ms, which is an
+assumption, and sends a `ConversationText` for each sentence.
 
-In the ground-truth log the agent's audio is `audio.delta`. The first one of a reply has the byte at which the caller's
-speech ended (`speech_at_byte`). Replies are numbered, as `reply-1`.
+In the ground-truth log the agent's audio is `audio.delta`. The first one of a reply has the byte at
+which the caller's speech ended (`speech_at_byte`). Replies are numbered, as `reply-1`.
 """
 
 from __future__ import annotations
@@ -29,9 +30,19 @@ from bench.simulator.recorded_replies import AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import ResponseTools, calls_of
 from bench.simulator.responses.response_plan import audio_schedule
 from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries
-from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    SimulatedService,
+    UpgradeRequest,
+    websocket_urls,
+)
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
-from bench.simulator.simulated_session import ClosingSession, EventReceipt, ReceiptFields, SessionParts
+from bench.simulator.simulated_session import (
+    ClosingSession,
+    EventReceipt,
+    ReceiptFields,
+    SessionParts,
+)
 from bench.simulator.turn_taking import CallerSpeech, TurnTaking
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
 from bench.wire.dialect import BinaryMessage
@@ -56,7 +67,10 @@ PLACES = {
 }
 """The place of faults that each message is."""
 MISSING_PLACES = ("speech", "response", "input_delta", "input_transcript")
-UNPARSABLE = "UNPARSABLE_CLIENT_MESSAGE", "Text message received from client did not match any format."
+UNPARSABLE = (
+    "UNPARSABLE_CLIENT_MESSAGE",
+    "Text message received from client did not match any format.",
+)
 BAD_SETTINGS = "INVALID_SETTINGS", "Invalid settings: model not available."
 EARLY = "NON_SETTINGS_MESSAGE_BEFORE_SETTINGS", "Expected a Settings message first."
 REPEATED = "SETTINGS_ALREADY_APPLIED", "Settings were already applied."
@@ -72,7 +86,10 @@ class DeepgramBehaviour(ClosingSession):
     fault_places = PLACES
 
     def __init__(self, parts: SessionParts) -> None:
-        self.ids, self._profile, self._rng, self._servers = parts.ids, parts.profile, parts.rng, parts.servers
+        self.ids = parts.ids
+        self._profile = parts.profile
+        self._rng = parts.rng
+        self._servers = parts.servers
         self._servers.sessions += 1
         self._next_reply = cycle(parts.replies).__next__
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
@@ -91,11 +108,16 @@ class DeepgramBehaviour(ClosingSession):
         due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
         self._plan(due_ns, {"type": "Welcome", "request_id": self.ids.session})
         if (warn_s := self._profile.max_session_s - WARNING_S) > 0:
-            warning = {"code": "MAXIMUM_SESSION_LENGTH_APPROACHING", "description": "5 minutes remain."}
+            warning = {
+                "code": "MAXIMUM_SESSION_LENGTH_APPROACHING",
+                "description": "5 minutes remain.",
+            }
             self._plan(at_ns + int(warn_s * NS_PER_S), {"type": "Warning"} | warning)
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
-        return _error("MAXIMUM_SESSION_LENGTH_REACHED", "The maximum session length was reached.", due_ns)
+        return _error(
+            "MAXIMUM_SESSION_LENGTH_REACHED", "The maximum session length was reached.", due_ns
+        )
 
     # Messages of the client.
 
@@ -115,7 +137,9 @@ class DeepgramBehaviour(ClosingSession):
             receipt = {} if self._is_closed else self._handle(event, at_ns)
         except RefusedError as refused:
             self._outbox.plan([(at_ns, partial(_error, *refused.args))])
-        return EventReceipt(type=str(event.get("type", "invalid"))[:128], event_id=None, response=None, **receipt)
+        return EventReceipt(
+            type=str(event.get("type", "invalid"))[:128], event_id=None, response=None, **receipt
+        )
 
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields:
         if self._input is None:
@@ -127,7 +151,9 @@ class DeepgramBehaviour(ClosingSession):
             case {"type": "audio", "binary": bytes(audio)}:
                 start = self._turn_taking.audio.end.byte
                 is_replying = self._reply is not None or at_ns < self._played_ns
-                for speech in self._turn_taking.append(audio, self._input, at_ns, is_replying=is_replying):
+                for speech in self._turn_taking.append(
+                    audio, self._input, at_ns, is_replying=is_replying
+                ):
                     self._on_speech(speech, at_ns)
                 return self._turn_taking.receipt(start)
             case {"type": "InjectUserMessage", "content": str(text)}:
@@ -136,7 +162,12 @@ class DeepgramBehaviour(ClosingSession):
                 self._plan(at_ns, {"type": "ConversationText", "role": "user", "content": text})
                 self._answer(at_ns, {})
                 return {}
-            case {"type": "FunctionCallResponse", "id": str(call_id), "name": str(), "content": str()}:
+            case {
+                "type": "FunctionCallResponse",
+                "id": str(call_id),
+                "name": str(),
+                "content": str(),
+            }:
                 self._plan(at_ns, event)
                 was_open = call_id in self._open_calls
                 self._open_calls.discard(call_id)
@@ -150,13 +181,23 @@ class DeepgramBehaviour(ClosingSession):
     def _set_up(self, event: Json, at_ns: int) -> None:
         think = get_object(get_object(event, "agent"), "think")
         match get_object(think, "provider"), think.get("functions", []):
-            case {"type": str(), "model": str(model)}, list(functions) if all(map(_is_function, functions)):
-                formats = [_format(get_object(event, "audio").get(name)) for name in ("input", "output")]
+            case {"type": str(), "model": str(model)}, list(functions) if all(
+                map(_is_function, functions)
+            ):
+                formats = [
+                    _format(get_object(event, "audio").get(name)) for name in ("input", "output")
+                ]
             case _:
                 raise RefusedError(*UNPARSABLE)
         speak = get_object(get_object(get_object(event, "agent"), "speak"), "provider")
-        is_known = speak.get("type") != "deepgram" or re.match("aura-|flux-", str(speak.get("model")))
-        if None in formats or not is_known or not re.match(r"gpt-|claude-|gemini-|llama|openai/", model):
+        is_known = speak.get("type") != "deepgram" or re.match(
+            "aura-|flux-", str(speak.get("model"))
+        )
+        if (
+            None in formats
+            or not is_known
+            or not re.match(r"gpt-|claude-|gemini-|llama|openai/", model)
+        ):
             raise RefusedError(*BAD_SETTINGS)
         heard, self._output = (format or "pcm16" for format in formats)
         self._input = InputSettings(ALL_FORMATS[heard], EffectiveTurnDetection("server_vad"), None)
@@ -164,16 +205,22 @@ class DeepgramBehaviour(ClosingSession):
             {"type": "function", "name": function["name"], "parameters": function.get("parameters")}
             for function in functions
         ]
-        self._plan(self._outbox.after(at_ns, self._profile.delays.session_updated), {"type": "SettingsApplied"})
+        self._plan(
+            self._outbox.after(at_ns, self._profile.delays.session_updated),
+            {"type": "SettingsApplied"},
+        )
 
     # The caller's speech.
 
     def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
-        delays, edge = self._profile.delays, speech.edge
+        delays = self._profile.delays
+        edge = speech.edge
         if edge.began:
             self._interrupt(speech.stop_ns)
             return
-        stopped_ns = self._outbox.after(self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed)
+        stopped_ns = self._outbox.after(
+            self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed
+        )
         text = self._asr.transcribe(edge.end_ms - edge.begin_ms)
         heard_ns = self._outbox.after(stopped_ns, delays.input_transcribed)
         self._plan(heard_ns, {"type": "ConversationText", "role": "user", "content": text})
@@ -181,7 +228,9 @@ class DeepgramBehaviour(ClosingSession):
             self._answer(self._turn_taking.answer_ns(stopped_ns), {"speech_at_byte": edge.byte})
 
     def _interrupt(self, due_ns: int) -> None:
-        """Report the begin of the caller's speech. Stop the reply in progress, of which a part may still be sent."""
+        """Report the begin of the caller's speech. Stop the reply in progress, of which a part
+        may still be sent.
+        """
         self._plan(due_ns, {"type": "UserStartedSpeaking"})
         self._open_calls.clear()
         self._played_ns = 0
@@ -198,8 +247,10 @@ class DeepgramBehaviour(ClosingSession):
             self._plan_reply(at_ns, facts)
 
     def _plan_reply(self, at_ns: int, facts: Json) -> None:
-        profile, start_ns = self._profile, self._servers.begin_ns(at_ns)
-        slowness, calls = self._turn_taking.slowness(start_ns), self._drawn_calls()
+        profile = self._profile
+        start_ns = self._servers.begin_ns(at_ns)
+        slowness = self._turn_taking.slowness(start_ns)
+        calls = self._drawn_calls()
         delay = profile.delays.function_named if calls else profile.delays.first_audio
         first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
         self._replies += 1
@@ -208,13 +259,22 @@ class DeepgramBehaviour(ClosingSession):
             self._servers.occupy(first_ns)
             self._reply = self._outbox.plan([(first_ns, partial(self._call, calls))])
             return
-        reply, reply_id, is_first = self._next_reply(), f"reply-{self._replies}", True
+        reply = self._next_reply()
+        reply_id = f"reply-{self._replies}"
+        is_first = True
         report = {"type": "LatencyReport", "total_latency": (first_ns - at_ns) / NS_PER_S}
         schedule = audio_schedule(profile, reply, start_ns, first_ns, self._rng)
-        blocks, sentences, steps = iter(reply.blocks[self._output]), iter(_sentences(reply)), list[OutboxStep]()
+        blocks = iter(reply.blocks[self._output])
+        sentences = iter(_sentences(reply))
+        steps = list[OutboxStep]()
         for delta in schedule.deltas:
             if delta.audio:
-                steps.append((delta.due_ns, partial(_sound, next(blocks), reply_id, facts if is_first else {})))
+                steps.append(
+                    (
+                        delta.due_ns,
+                        partial(_sound, next(blocks), reply_id, facts if is_first else {}),
+                    )
+                )
                 if is_first:
                     steps.append((delta.due_ns, partial(_event, report, reply_id)))
                 is_first = False
@@ -228,17 +288,31 @@ class DeepgramBehaviour(ClosingSession):
 
     def _drawn_calls(self) -> list[Json]:
         habits = self._profile.functions
-        if not self._functions or self._rounds >= habits.rounds or not is_drawn(habits.share, self._rng):
+        if (
+            not self._functions
+            or self._rounds >= habits.rounds
+            or not is_drawn(habits.share, self._rng)
+        ):
             return []
-        generated = calls_of(ResponseTools(self._functions, "required", True), (), habits, self._rng)
+        generated = calls_of(
+            ResponseTools(self._functions, "required", True), (), habits, self._rng
+        )
         return [
-            {"id": self.ids.new("call"), "name": call.name, "arguments": "".join(call.tokens), "client_side": True}
+            {
+                "id": self.ids.new("call"),
+                "name": call.name,
+                "arguments": "".join(call.tokens),
+                "client_side": True,
+            }
             for call in generated
         ]
 
     def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:
-        self._reply, self._open_calls = None, {call["id"] for call in calls}
-        return _event({"type": "FunctionCallRequest", "functions": calls}, f"reply-{self._replies}", due_ns)
+        self._reply = None
+        self._open_calls = {call["id"] for call in calls}
+        return _event(
+            {"type": "FunctionCallRequest", "functions": calls}, f"reply-{self._replies}", due_ns
+        )
 
     def _done(self, due_ns: int) -> OutgoingEvent:
         self._reply = None
@@ -261,10 +335,12 @@ def _format(fields: Any) -> AudioFormatName | None:
 
 def _sentences(reply: RecordedReply) -> Sequence[str]:
     """Return, for each token of a reply, the sentence that begins with it; "" if none does."""
-    found, begin = [""] * len(reply.tokens), 0
+    found = [""] * len(reply.tokens)
+    begin = 0
     for number, token in enumerate(reply.tokens):
         if token in ".!?" or number == len(reply.tokens) - 1:
-            found[begin], begin = "".join(reply.tokens[begin : number + 1]).strip(), number + 1
+            found[begin] = "".join(reply.tokens[begin : number + 1]).strip()
+            begin = number + 1
     return found
 
 
@@ -297,17 +373,26 @@ PATH = "/v1/agent/converse"
 
 
 def _accept(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    return AcceptedUpgrade(lambda model, parts: DeepgramBehaviour(parts), "") if request.path == PATH else None
+    return (
+        AcceptedUpgrade(lambda model, parts: DeepgramBehaviour(parts), "")
+        if request.path == PATH
+        else None
+    )
 
 
 def _lacks(fault: Fault) -> str:
     if fault.kind in ("error", "failed", "incomplete"):
-        return "Deepgram reports failures only by an error that ends the session: use close,code=1011"
+        return (
+            "Deepgram reports failures only by an error that ends the session: use close,code=1011"
+        )
     if fault.kind == "other_dialect":
         return "Deepgram's Voice Agent has one dialect"
     return f"Deepgram has no event {fault.at}" if fault.at in MISSING_PLACES else ""
 
 
 SERVICE = SimulatedService(
-    _accept, websocket_urls(deepgram=PATH), lacks=_lacks, titles={"deepgram": "Deepgram's Voice Agent"}
+    _accept,
+    websocket_urls(deepgram=PATH),
+    lacks=_lacks,
+    titles={"deepgram": "Deepgram's Voice Agent"},
 )

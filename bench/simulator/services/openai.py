@@ -1,6 +1,8 @@
-"""OpenAI's Realtime API: its paths and dialects, and the forms of sessions, also of those that only transcribe.
+"""OpenAI's Realtime API: its paths and dialects, and the forms of sessions, also of those that only
+transcribe.
 
-A connection is refused after the upgrade, with an error event. Other services use the forms with their own differences.
+A connection is refused after the upgrade, with an error event. Other services use the forms with
+their own differences.
 """
 
 from __future__ import annotations
@@ -14,7 +16,12 @@ from bench.services.openai.dialect import FORMATS, WITHOUT_DETECTION
 from bench.simulator import refusals
 from bench.simulator.behaviour import WireDialect
 from bench.simulator.server_events import GA, GA_FORMATS, PREVIEW, Json, RejectedError
-from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    SimulatedService,
+    UpgradeRequest,
+    websocket_urls,
+)
 from bench.simulator.session import checks, effective, session_schema
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
@@ -37,11 +44,17 @@ TRANSCRIBER = checks.choice(*TRANSCRIBERS)
 
 
 def preview_session(session_id: str, model: str, expires_at_s: int) -> Json:
-    return effective.flat_session(session_id, model, expires_at_s, turn_detection(ga=False).read(EventValue("", {})))
+    return effective.flat_session(
+        session_id, model, expires_at_s, turn_detection(ga=False).read(EventValue("", {}))
+    )
 
 
-def ga_session(session_id: str, model: str, expires_at_s: int, default_format: AudioFormatName = "pcm16") -> Json:
-    """Return the initial session of GA. `default_format`: the default audio format of the service."""
+def ga_session(
+    session_id: str, model: str, expires_at_s: int, default_format: AudioFormatName = "pcm16"
+) -> Json:
+    """Return the initial session of GA. `default_format`: the default audio format of the
+    service.
+    """
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -71,7 +84,9 @@ def preview_transcription(session_id: str, model: str, expires_at_s: int) -> Jso
     session = preview_session(session_id, model, expires_at_s)
     shared_keys = ("id", SIMULATOR_VALUE, "expires_at", "turn_detection")
     input_keys = [key for key in session if key.startswith("input_audio_")]
-    return {"object": TRANSCRIPTION_OBJECT} | {key: session[key] for key in (*shared_keys, *input_keys)}
+    return {"object": TRANSCRIPTION_OBJECT} | {
+        key: session[key] for key in (*shared_keys, *input_keys)
+    }
 
 
 def ga_transcription(session_id: str, model: str, expires_at_s: int) -> Json:
@@ -95,15 +110,17 @@ def _ga_input(session: Json) -> InputSettings:
 
 def _unanswered(settings: InputSettings) -> InputSettings:
     """Return the same settings, but without responses to the caller's audio."""
-    silent = settings.detection and replace(settings.detection, create_response=False, idle_timeout_ms=None)
+    silent = settings.detection and replace(
+        settings.detection, create_response=False, idle_timeout_ms=None
+    )
     return replace(settings, detection=silent)
 
 
 def _without_detection(merged: Json, requested: Json) -> Json:
     """Switch off turn detection if the transcription model does not support it.
 
-    Raise RejectedError if a client requests turn detection for this model. Sources: the SDK's texts, and field reports
-    of the error.
+    Raise RejectedError if a client requests turn detection for this model. Sources: the SDK's
+    texts, and field reports of the error.
     """
     audio_input = merged["audio"]["input"]
     if effective.transcriber_of(audio_input["transcription"]) not in WITHOUT_DETECTION:
@@ -142,7 +159,9 @@ PREVIEW_FORM = SessionForm(
 PREVIEW_TRANSCRIPTION_FORM = SessionForm(
     preview_transcription,
     session_schema.PREVIEW_TRANSCRIPTION,
-    lambda session: _unanswered(effective.flat_input(session, FORMATS[session["input_audio_format"]])),
+    lambda session: _unanswered(
+        effective.flat_input(session, FORMATS[session["input_audio_format"]])
+    ),
     effective.flat_output,
     family="transcription_session",
 )
@@ -156,7 +175,11 @@ def ga_form(dialect: WireDialect, transcriber: Validator[Any] = TRANSCRIBER) -> 
         hearing = session_schema.ga_hearing(transcriber, format)
         return SessionForm(
             ga_transcription,
-            {"type": checks.choice("transcription"), "audio": {"input": hearing}, "include": checks.NOT_SIMULATED},
+            {
+                "type": checks.choice("transcription"),
+                "audio": {"input": hearing},
+                "include": checks.NOT_SIMULATED,
+            },
             lambda session: _unanswered(_ga_input(session)),
             _ga_output,
             type="transcription",
@@ -177,7 +200,9 @@ def ga_form(dialect: WireDialect, transcriber: Validator[Any] = TRANSCRIBER) -> 
 
 PATH = "/v1/realtime"
 OPENAI_PREVIEW = WireDialect(
-    "openai-preview", PREVIEW, lambda dialect: PREVIEW_TRANSCRIPTION_FORM if dialect.transcribes else PREVIEW_FORM
+    "openai-preview",
+    PREVIEW,
+    lambda dialect: PREVIEW_TRANSCRIPTION_FORM if dialect.transcribes else PREVIEW_FORM,
 )
 OPENAI_GA = WireDialect("openai-ga", GA, ga_form, tuple(FORMATS))
 
@@ -189,7 +214,9 @@ def _dialect(request: UpgradeRequest) -> WireDialect:
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
     if request.path != PATH or request.transcribes:
         return None
-    return AcceptedUpgrade(_dialect(request), request.model, None if request.model else refusals.MISSING_MODEL)
+    return AcceptedUpgrade(
+        _dialect(request), request.model, None if request.model else refusals.MISSING_MODEL
+    )
 
 
 def _transcription(request: UpgradeRequest) -> AcceptedUpgrade | None:

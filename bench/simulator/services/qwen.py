@@ -1,4 +1,6 @@
-"""Qwen-Omni: the events of preview. The audio format is `pcm`, and the sample rate is a separate setting."""
+"""Qwen-Omni: the events of preview. The audio format is `pcm`, and the sample rate is a separate
+setting.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,16 @@ from bench.wire.audio import PCM16, PCM16_8K, PCM16_16K, PCM16_48K, AudioFormat
 
 PCM = {format.rate_hz: format for format in (PCM16_8K, PCM16_16K, PCM16, PCM16_48K)}
 IN_SHELL = checks.object_of({"type": checks.choice("function"), "function": FUNCTION}, "function")
-SHELLED = checks.array(Converted(IN_SHELL, lambda value, shell: {"type": "function", **shell["function"]}))
+SHELLED = checks.array(
+    Converted(IN_SHELL, lambda value, shell: {"type": "function", **shell["function"]})
+)
 """Function tools, which clients nest in the key `function`."""
 TRANSCRIBER = OrNull(checks.object_of({"model": checks.TEXT}))
 
 
-QWEN_FORMAT: SettingTable = {"format": {"type": checks.choice("pcm"), "sample_rate": checks.whole(0, 1 << 20, PCM)}}
+QWEN_FORMAT: SettingTable = {
+    "format": {"type": checks.choice("pcm"), "sample_rate": checks.whole(0, 1 << 20, PCM)}
+}
 QWEN_SESSION: SettingTable = {
     **PREVIEW_SESSION,
     "model": checks.IGNORED,
@@ -66,7 +72,11 @@ QWEN = WireDialect("qwen", PREVIEW, lambda dialect: QWEN_FORM)
 
 
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    return AcceptedUpgrade(QWEN, request.model or "simulated") if request.path == "/api-ws/v1/realtime" else None
+    return (
+        AcceptedUpgrade(QWEN, request.model or "simulated")
+        if request.path == "/api-ws/v1/realtime"
+        else None
+    )
 
 
 SERVICE = SimulatedService(_answer)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.simulator.services import agents, azure, deepgram, openai, qwen, vllm_omni, voice_live, xai
+from bench.simulator.services import (
+    agents,
+    azure,
+    deepgram,
+    openai,
+    qwen,
+    vllm_omni,
+    voice_live,
+    xai,
+)
 from bench.simulator.services.gemini import behaviour as gemini
 from bench.simulator.services.gpt_live import behaviour as gpt_live
 from bench.simulator.services.telephone import line as telephone
@@ -13,7 +22,17 @@ from bench.simulator.serving.service import SimulatedService
 
 SERVICES: Sequence[SimulatedService] = (
     webrtc.SERVICE,
-    *(azure.SERVICE, voice_live.SERVICE, gpt_live.SERVICE, openai.TRANSCRIPTION),
-    *(agents.SERVICE, telephone.SERVICE, webrtc.AGENT_SERVICE),
-    *(gemini.SERVICE, deepgram.SERVICE, vllm_omni.SERVICE, xai.SERVICE, qwen.SERVICE, openai.SERVICE),
+    azure.SERVICE,
+    voice_live.SERVICE,
+    gpt_live.SERVICE,
+    openai.TRANSCRIPTION,
+    agents.SERVICE,
+    telephone.SERVICE,
+    webrtc.AGENT_SERVICE,
+    gemini.SERVICE,
+    deepgram.SERVICE,
+    vllm_omni.SERVICE,
+    xai.SERVICE,
+    qwen.SERVICE,
+    openai.SERVICE,
 )

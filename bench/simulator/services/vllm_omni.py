@@ -1,6 +1,7 @@
 """vLLM-Omni's full-duplex server: the events of GA. The first `session.update` opens the session.
 
-It accepts the keys of its own client (vllm-omni 0.30.0, `clients/duplex.py`), which are those of the preview.
+It accepts the keys of its own client (vllm-omni 0.30.0, `clients/duplex.py`), which are those of
+the preview.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from bench.simulator.conversation.client_items import AUDIO
 from bench.simulator.delay import Delay
 from bench.simulator.server_events import GA, Json
 from bench.simulator.services.openai import PATH, ga_form, ga_session
-from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    SimulatedService,
+    UpgradeRequest,
+    websocket_urls,
+)
 from bench.simulator.session import checks
 from bench.simulator.session.effective import SessionForm
 from bench.simulator.session.session_schema import modalities
@@ -48,7 +54,14 @@ DETECTION: Validator[Any] = OrNull(
     )
 )
 """`server_vad` with its defaults (`engine/duplex/turn_detection.py`). Other fields are refused."""
-ITS_OWN = ("ref_audio", "overlap_policy", "playback_commit_policy", "extra_body", "idle_timeout_s", "temperature")
+ITS_OWN = (
+    "ref_audio",
+    "overlap_policy",
+    "playback_commit_policy",
+    "extra_body",
+    "idle_timeout_s",
+    "temperature",
+)
 RATE = checks.whole(16_000, 24_000, (16_000, 24_000))
 
 
@@ -56,7 +69,10 @@ def _session(session_id: str, model: str, expires_at_s: int) -> Json:
     session = ga_session(session_id, model, expires_at_s)
     heard = {"format": {"type": "audio/pcm", "rate": PCM16_16K.rate_hz}, "turn_detection": None}
     audio = session["audio"] | {"input": session["audio"]["input"] | heard}
-    return session | {"audio": audio, "capabilities": {"supports_barge_in": True, "supports_session_resume": False}}
+    return session | {
+        "audio": audio,
+        "capabilities": {"supports_barge_in": True, "supports_session_resume": False},
+    }
 
 
 def _settled(merged: Json, requested: Json) -> Json:
@@ -66,7 +82,11 @@ def _settled(merged: Json, requested: Json) -> Json:
         heard["turn_detection"] = merged["turn_detection"]
     if "sample_rate_hz" in requested:
         heard["format"] = heard["format"] | {"rate": merged["sample_rate_hz"]}
-    kept = {key: value for key, value in merged.items() if key not in ("turn_detection", "sample_rate_hz")}
+    kept = {
+        key: value
+        for key, value in merged.items()
+        if key not in ("turn_detection", "sample_rate_hz")
+    }
     return kept | {"audio": merged["audio"] | {"input": heard}}
 
 
@@ -77,14 +97,24 @@ def vllm_omni_form(dialect: WireDialect) -> SessionForm:
     table = {
         **ga.table,
         **dict.fromkeys(ITS_OWN, checks.NOT_SIMULATED),
-        **dict.fromkeys(("type", "modalities", "input_audio_format", "output_audio_format"), checks.IGNORED),
+        **dict.fromkeys(
+            ("type", "modalities", "input_audio_format", "output_audio_format"), checks.IGNORED
+        ),
         "output_modalities": spoken,
         "turn_detection": DETECTION,
         "sample_rate_hz": RATE,
         "voice": checks.IGNORED,
         "audio": {
-            "input": {**audio["input"], "turn_detection": DETECTION, "sample_rate_hz": checks.IGNORED},
-            "output": {**audio["output"], "voice": checks.IGNORED, "sample_rate_hz": checks.IGNORED},
+            "input": {
+                **audio["input"],
+                "turn_detection": DETECTION,
+                "sample_rate_hz": checks.IGNORED,
+            },
+            "output": {
+                **audio["output"],
+                "voice": checks.IGNORED,
+                "sample_rate_hz": checks.IGNORED,
+            },
         },
     }
     return replace(ga, opened=_session, table=table, type=None, settled=_settled)
@@ -113,17 +143,24 @@ def _answered(event_type: str) -> Any:
     return lambda session, event, at_ns: session.acknowledge(at_ns, event_type)
 
 
-OF_AUDIO = dict.fromkeys(("format", "sample_rate_hz", "duration_ms", "audio_end_ms", "is_speech"), checks.IGNORED)
+OF_AUDIO = dict.fromkeys(
+    ("format", "sample_rate_hz", "duration_ms", "audio_end_ms", "is_speech"), checks.IGNORED
+)
 OWN_EVENTS = {
-    "input_audio_buffer.append": client_event(EVENTS["input_audio_buffer.append"].handler, "audio", audio=AUDIO,
-                                              **OF_AUDIO),
-    "input_audio_buffer.commit": client_event(EVENTS["input_audio_buffer.commit"].handler,
-                                              **dict.fromkeys(("final", "response_create"), checks.IGNORED)),
-    "playback.ack": client_event(_answered("playback.acknowledged"),
-                                 **dict.fromkeys(("response_id", "played_ms", "committed_ms"), checks.IGNORED)),
+    "input_audio_buffer.append": client_event(
+        EVENTS["input_audio_buffer.append"].handler, "audio", audio=AUDIO, **OF_AUDIO
+    ),
+    "input_audio_buffer.commit": client_event(
+        EVENTS["input_audio_buffer.commit"].handler,
+        **dict.fromkeys(("final", "response_create"), checks.IGNORED),
+    ),
+    "playback.ack": client_event(
+        _answered("playback.acknowledged"),
+        **dict.fromkeys(("response_id", "played_ms", "committed_ms"), checks.IGNORED),
+    ),
     "session.heartbeat": client_event(_answered("session.heartbeat_ack")),
     "session.close": client_event(_answered("session.closed")),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -134,7 +171,7 @@ class VllmOmniWire(WireDialect):
 
 VLLM_OMNI = VllmOmniWire(
     "vllm-omni", GA, vllm_omni_form, (PCM16.name, PCM16_16K.name), events={**EVENTS, **OWN_EVENTS}
-)  # fmt: skip
+)
 
 
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:

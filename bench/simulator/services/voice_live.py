@@ -1,8 +1,9 @@
-"""The sessions of Azure Voice Live: the events of preview, and further settings (azure-ai-voicelive 1.3.1).
+"""The sessions of Azure Voice Live: the events of preview, and further settings (azure-ai-voicelive
+1.3.1).
 
-The session object in events contains the further settings, but most have no effect. The simulated semantic detectors
-end speech as `server_vad` does, and all simulated voices sound the same. Avatars, animation and word timestamps are
-unknown settings, so they are rejected.
+The session object in events contains the further settings, but most have no effect. The simulated
+semantic detectors end speech as `server_vad` does, and all simulated voices sound the same.
+Avatars, animation and word timestamps are unknown settings, so they are rejected.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from bench.simulator.conversation.client_items import PARTS, items_check
 from bench.simulator.profile import EFFORTS
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json
-from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    SimulatedService,
+    UpgradeRequest,
+    websocket_urls,
+)
 from bench.simulator.session import checks, effective, session_schema
 from bench.simulator.session.checks import SettingTable
 from bench.simulator.session.effective import InputSettings, OutputSettings, SessionForm
@@ -38,17 +44,31 @@ AZURE_VOICE: SettingTable = {
     "temperature": checks.number(0, 1),
     "prefer_locales": checks.array(checks.TEXT),
     **dict.fromkeys(
-        ("custom_lexicon_url", "custom_text_normalization_url", "locale", "style", "pitch", "rate", "volume"),
+        (
+            "custom_lexicon_url",
+            "custom_text_normalization_url",
+            "locale",
+            "style",
+            "pitch",
+            "rate",
+            "volume",
+        ),
         checks.TEXT,
     ),
 }
 VOICES = KindOf(
     {
-        "openai": checks.object_of({"type": checks.ANYTHING, "name": checks.choice(*session_schema.GA_VOICES)}, "name"),
+        "openai": checks.object_of(
+            {"type": checks.ANYTHING, "name": checks.choice(*session_schema.GA_VOICES)}, "name"
+        ),
         "azure-standard": checks.object_of(AZURE_VOICE, "name"),
-        "azure-custom": checks.object_of({**AZURE_VOICE, "endpoint_id": checks.TEXT}, "name", "endpoint_id"),
+        "azure-custom": checks.object_of(
+            {**AZURE_VOICE, "endpoint_id": checks.TEXT}, "name", "endpoint_id"
+        ),
         "azure-personal": checks.object_of({**AZURE_VOICE, "model": checks.TEXT}, "name", "model"),
-        "azure-realtime-native": checks.object_of({"type": checks.ANYTHING, "name": checks.TEXT}, "name"),
+        "azure-realtime-native": checks.object_of(
+            {"type": checks.ANYTHING, "name": checks.TEXT}, "name"
+        ),
     }
 )
 
@@ -78,7 +98,11 @@ DETECTION_KEYS: dict[str, Validator[Any]] = {
 }
 LEVELS: Json = {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}
 ANSWERED: Json = {"auto_truncate": False, "create_response": True, "interrupt_response": True}
-AZURE: Json = {"speech_duration_ms": 80, "remove_filler_words": False, "end_of_utterance_detection": None}
+AZURE: Json = {
+    "speech_duration_ms": 80,
+    "remove_filler_words": False,
+    "end_of_utterance_detection": None,
+}
 DETECTORS: dict[str, Json] = {
     "server_vad": {**LEVELS, "end_of_utterance_detection": None, **ANSWERED},
     "semantic_vad": {"eagerness": "auto", **ANSWERED},
@@ -89,7 +113,10 @@ DETECTORS: dict[str, Json] = {
 
 
 detection = KindOf(
-    {kind: session_schema.detector(DETECTION_KEYS, {"type": kind, **default}) for kind, default in DETECTORS.items()}
+    {
+        kind: session_schema.detector(DETECTION_KEYS, {"type": kind, **default})
+        for kind, default in DETECTORS.items()
+    }
     | {"none": Converted(checks.ANYTHING, lambda value, read: None)}
 )
 
@@ -113,7 +140,9 @@ FILLERS: SettingTable = {
 LATE: Json = {"triggers": ["latency"], "latency_threshold_ms": 2_000}
 FILLER_KINDS = KindOf(
     {
-        "static_interim_response": checks.object_of({**FILLERS, "texts": checks.array(checks.TEXT)}, **LATE),
+        "static_interim_response": checks.object_of(
+            {**FILLERS, "texts": checks.array(checks.TEXT)}, **LATE
+        ),
         "llm_interim_response": checks.object_of(
             {
                 **FILLERS,
@@ -128,7 +157,8 @@ FILLER_KINDS = KindOf(
 SAID: SettingTable = {
     "modalities": checks.array(checks.choice("text", "audio"), empty=False),
     "instructions": checks.TEXT,
-    "voice": checks.choice_or(VOICES, *session_schema.GA_VOICES),  # an OpenAI voice by name, or any voice as an object
+    # an OpenAI voice by name, or any voice as an object
+    "voice": checks.choice_or(VOICES, *session_schema.GA_VOICES),
     "output_audio_format": checks.choice(*FORMATS, *RATED),
     "tools": session_schema.TOOLS,
     "tool_choice": session_schema.TOOL_CHOICE,
@@ -143,7 +173,10 @@ SESSION: SettingTable = {
     "input_audio_sampling_rate": checks.whole(0, 1 << 20, PCM),
     "turn_detection": OrNull(detection),
     "input_audio_noise_reduction": OrNull(
-        checks.object_of({"type": checks.choice("azure_deep_noise_suppression", "near_field", "far_field")}, "type")
+        checks.object_of(
+            {"type": checks.choice("azure_deep_noise_suppression", "near_field", "far_field")},
+            "type",
+        )
     ),
     "input_audio_echo_cancellation": OrNull(
         checks.object_of(
@@ -195,11 +228,15 @@ VOICE_LIVE = WireDialect(
     "voice-live",
     PREVIEW,
     lambda dialect: FORM,
-    items=items_check({**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_message=True, flat_calls=False),
+    items=items_check(
+        {**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_message=True, flat_calls=False
+    ),
     events={
         **EVENTS,
         "response.create": client_event(
-            EVENTS["response.create"].handler, response=checks.LATER, additional_instructions=checks.TEXT
+            EVENTS["response.create"].handler,
+            response=checks.LATER,
+            additional_instructions=checks.TEXT,
         ),
     },
 )

@@ -22,13 +22,22 @@ def xai_form(dialect: WireDialect) -> SessionForm:
     ga = ga_form(dialect)
     audio: Any = ga.table["audio"]
     inside = {
-        direction: {key: check for key, check in audio[direction].items() if key not in ("turn_detection", "voice")}
+        direction: {
+            key: check
+            for key, check in audio[direction].items()
+            if key not in ("turn_detection", "voice")
+        }
         for direction in ("input", "output")
     }
-    only_functions: SettingTable = {"tools": session_schema.TOOLS, "tool_choice": session_schema.TOOL_CHOICE}
+    only_functions: SettingTable = {
+        "tools": session_schema.TOOLS,
+        "tool_choice": session_schema.TOOL_CHOICE,
+    }
     return replace(
         ga,
-        opened=lambda session_id, model, expires_at_s: _risen(ga.opened(session_id, model, expires_at_s)),
+        opened=lambda session_id, model, expires_at_s: _risen(
+            ga.opened(session_id, model, expires_at_s)
+        ),
         table={
             **ga.table,
             "audio": inside,
@@ -43,15 +52,22 @@ def xai_form(dialect: WireDialect) -> SessionForm:
 
 
 def _risen(session: Json) -> Json:
-    input_settings, output_settings = dict(session["audio"]["input"]), dict(session["audio"]["output"])
-    top = {"turn_detection": input_settings.pop("turn_detection"), "voice": output_settings.pop("voice")}
+    input_settings = dict(session["audio"]["input"])
+    output_settings = dict(session["audio"]["output"])
+    top = {
+        "turn_detection": input_settings.pop("turn_detection"),
+        "voice": output_settings.pop("voice"),
+    }
     return session | {"audio": {"input": input_settings, "output": output_settings}} | top
 
 
 def _sunk(session: Json) -> Json:
     input_settings = session["audio"]["input"] | {"turn_detection": session["turn_detection"]}
     return session | {
-        "audio": {"input": input_settings, "output": session["audio"]["output"] | {"voice": session["voice"]}}
+        "audio": {
+            "input": input_settings,
+            "output": session["audio"]["output"] | {"voice": session["voice"]},
+        }
     }
 
 

@@ -19,19 +19,23 @@ from bench.base.units import NS_PER_S
 LIFE = timedelta(days=30)
 NAMES = (
     x509.DNSName("localhost"),
-    x509.DNSName("simulator.test"),  # for clients that do not resolve names: a proxy does, or they get the address
+    # for clients that do not resolve names: a proxy does, or they get the address
+    x509.DNSName("simulator.test"),
     x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     x509.IPAddress(ipaddress.ip_address("::1")),
 )
 
 
 def loopback_tls(ca_file: Path) -> ssl.SSLContext:
-    """Return a TLS context of a server on loopback. Write the certificate of its authority to `ca_file`.
+    """Return a TLS context of a server on loopback. Write the certificate of its authority to
+    `ca_file`.
 
     No private key remains on disk.
     """
-    authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)  # sign data, certificates, CRLs
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    server_key = ec.generate_private_key(ec.SECP256R1())
+    # sign data, certificates, CRLs
+    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
     authority = (
         _builder("rtbench simulator CA", authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -52,7 +56,8 @@ def loopback_tls(ca_file: Path) -> ssl.SSLContext:
     private = server_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    with tempfile.TemporaryDirectory() as folder:  # the ssl module reads only files; the folder is private
+    # the ssl module reads only files; the folder is private
+    with tempfile.TemporaryDirectory() as folder:
         chain = Path(folder) / "server.pem"
         chain.write_bytes(private + server.public_bytes(serialization.Encoding.PEM))
         context.load_cert_chain(chain)

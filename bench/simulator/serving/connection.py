@@ -2,9 +2,9 @@
 
 stream → ServerProtocol (websockets, Sans-I/O) → behaviour → frame → stream
 
-The connection plans the absolute instant of its next due event, so timer errors do not accumulate. The connection
-itself adds the frame header to an event. It does not use the protocol object for that, because the object copies more
-data than a delta needs.
+The connection plans the absolute instant of its next due event, so timer errors do not accumulate.
+The connection itself adds the frame header to an event. It does not use the protocol object for
+that, because the object copies more data than a delta needs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,14 @@ from bench.simulator.faults.injection import DeliverEvent, EndResponse, FaultAct
 from bench.simulator.faults.kinds import EXPIRED, Fault
 from bench.simulator.ground_truth_log import WARN_MS, LatenessCounts
 from bench.simulator.refusals import RefusedUpgrade
-from bench.simulator.server_events import ArrivalSpan, Ids, OutgoingEvent, error_fields, event_bytes, whole_frame
+from bench.simulator.server_events import (
+    ArrivalSpan,
+    Ids,
+    OutgoingEvent,
+    error_fields,
+    event_bytes,
+    whole_frame,
+)
 from bench.simulator.serving.handshake import admit
 from bench.simulator.serving.service import AcceptedUpgrade, Receiver, ServerState
 from bench.simulator.serving.stream import ServerStream
@@ -37,7 +44,8 @@ from bench.simulator.simulated_session import SimulatedSession
 from bench.transport.interface import HostPort
 from bench.wire.dialect import SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, BinaryMessage
 
-MAX_MESSAGE_BYTES = 32 << 20  # an append may have 15 MiB, 20 in base64; a longer one is an error, not a close
+# an append may have 15 MiB, 20 in base64; a longer one is an error, not a close
+MAX_MESSAGE_BYTES = 32 << 20
 CLOSE_LIMIT_S = 5.0
 FIRST_REQUEST_S = 60.0
 """The time after which a connection without a complete request is ended."""
@@ -47,8 +55,9 @@ ABNORMAL = 1006  # end of a connection without a close frame
 class _SimulatedProtocol(ServerProtocol):
     """The WebSocket protocol of a connection to the simulator.
 
-    A header marks every handshake response as simulated, also the responses that the library itself creates. While the
-    lateness of the simulator is high enough for a warning, another header states the lateness.
+    A header marks every handshake response as simulated, also the responses that the library itself
+    creates. While the lateness of the simulator is high enough for a warning, another header states
+    the lateness.
     """
 
     def __init__(self, lateness: LatenessCounts, **options: Any) -> None:
@@ -67,14 +76,25 @@ class _SimulatedProtocol(ServerProtocol):
 
 
 class Connection:
-    """One client's connection, until its socket is closed. The connection then calls `ended` once."""
+    """One client's connection, until its socket is closed. The connection then calls `ended`
+    once.
+    """
 
     def __init__(
-        self, shared: ServerState, sock: socket.socket, client: HostPort, ended: Callable[[Connection], None]
+        self,
+        shared: ServerState,
+        sock: socket.socket,
+        client: HostPort,
+        ended: Callable[[Connection], None],
     ) -> None:
-        self._client, self._state, self._ended, self._truth = client, shared, ended, shared.config.truth
+        self._client = client
+        self._state = shared
+        self._ended = ended
+        self._truth = shared.config.truth
         extensions = [ServerPerMessageDeflateFactory()] if shared.config.deflate else None
-        self._protocol = _SimulatedProtocol(shared.lateness, max_size=MAX_MESSAGE_BYTES, extensions=extensions)
+        self._protocol = _SimulatedProtocol(
+            shared.lateness, max_size=MAX_MESSAGE_BYTES, extensions=extensions
+        )
         self._framed: Callable[[bytes], bytes] = whole_frame
         self._behaviour: SimulatedSession | None = None
         self._fragments: list[bytes] = []
@@ -85,19 +105,25 @@ class Connection:
         self._overdue_ns: int | None = None  # instant of an expiry that a stall delays
         self._injector = shared.injector()
         on_hello = partial(self._inject, "tls") if self._injector else None
-        self._stream = ServerStream(shared.loop, sock, shared.config.tls, self._received, self._on_closed, on_hello)
+        self._stream = ServerStream(
+            shared.loop, sock, shared.config.tls, self._received, self._on_closed, on_hello
+        )
         self._is_first = True  # no bytes were received
         self._receiver: Receiver | None = None
         self._timers["first"] = shared.loop.call_later(FIRST_REQUEST_S, self._end_without_request)
         self._inject("tcp")
 
     def _end_without_request(self) -> None:
-        is_used = self._behaviour is not None or (self._receiver is not None and self._receiver.has_received)
+        is_used = self._behaviour is not None or (
+            self._receiver is not None and self._receiver.has_received
+        )
         if not is_used and not self._stalled:
             self._stream.end()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Start the closing handshake. If the connection is not open, or is stalled, it ends at once."""
+        """Start the closing handshake. If the connection is not open, or is stalled, it ends at
+        once.
+        """
         if self._protocol.state is not State.OPEN or self._stalled:
             self._stream.end()
             return
@@ -129,7 +155,8 @@ class Connection:
         self.send_due(monotonic_ns())
 
     def _upgrade(self, request: Request, at_ns: int) -> None:
-        if self._protocol.eof_sent:  # the protocol object ended it, because data that is no frame followed the request
+        # the protocol object ended it, because data that is no frame followed the request
+        if self._protocol.eof_sent:
             return
         verdict = self._verdict(request, at_ns)
         if isinstance(verdict, RefusedUpgrade):
@@ -141,17 +168,23 @@ class Connection:
             response = self._protocol.accept(request)
             response.headers.update(self._state.quota.headers(at_ns))
         self._protocol.send_response(response)
-        # The protocol object is not open if the upgrade was refused, or if the request was no upgrade.
+        # The protocol object is not open if the upgrade was refused, or if the request was no
+        # upgrade.
         if isinstance(verdict, AcceptedUpgrade) and self._protocol.state is State.OPEN:
             self._open(verdict, at_ns)
 
     def _verdict(self, request: Request, at_ns: int) -> AcceptedUpgrade | RefusedUpgrade:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        config, injector = self._state.config, self._injector
+        config = self._state.config
+        injector = self._injector
         verdict = admit(
-            config.services, request.path, headers, config.authenticator, utc_ns() / NS_PER_S,
+            config.services,
+            request.path,
+            headers,
+            config.authenticator,
+            utc_ns() / NS_PER_S,
             lambda form, lacks: injector.refusal(form, at_ns, lacks) if injector else None,
-        )  # fmt: skip
+        )
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
         wait_ns = self._state.quota.connect(at_ns)
@@ -163,7 +196,9 @@ class Connection:
             self._state.refused(complaint, at_ns)
             if complaint.is_event:
                 error = error_fields(complaint.code, complaint.message)
-                self._protocol.send_text(event_bytes("error", Ids(uuid.uuid4().hex[:12]).event(), error))
+                self._protocol.send_text(
+                    event_bytes("error", Ids(uuid.uuid4().hex[:12]).event(), error)
+                )
             self.close(complaint.close_code, complaint.close_reason)
             return
         if extensions := self._protocol.extensions:
@@ -174,26 +209,34 @@ class Connection:
         self._session_id = self._behaviour.ids.session
         self._behaviour.wake = lambda: self.send_due(monotonic_ns())
         if self._injector:
-            self._injector.session_id, self._injector.places = self._session_id, self._behaviour.fault_places
+            self._injector.session_id = self._session_id
+            self._injector.places = self._behaviour.fault_places
             self._injector.without_audio = self._behaviour.without_audio
         if self._truth and self._state.config.authenticator.tokens:
             self._truth.opened(self._session_id, accepted.token, at_ns)
         opened_ns = monotonic_ns()
         self._behaviour.open(opened_ns)
         expires_ns = opened_ns + int(self._state.config.profile.max_session_s * NS_PER_S)
-        self._timers["expiry"] = self._state.loop.call_at(expires_ns / NS_PER_S, self._expire, expires_ns)
+        self._timers["expiry"] = self._state.loop.call_at(
+            expires_ns / NS_PER_S, self._expire, expires_ns
+        )
         self._ping_later()
 
     def _frame(self, frame: Frame, arrival: ArrivalSpan) -> None:
         at_ns = arrival.at_ns
-        if self._stalled or self._behaviour is None or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+        if (
+            self._stalled
+            or self._behaviour is None
+            or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE)
+        ):
             return  # the protocol object answers control frames
         if frame.opcode is not Opcode.CONT:
             self._binary = frame.opcode is Opcode.BINARY
         self._fragments.append(bytes(frame.data))
         if not frame.fin:
             return
-        message, self._fragments = b"".join(self._fragments), []
+        message = b"".join(self._fragments)
+        self._fragments = []
         receive = self._behaviour.receive_binary if self._binary else self._behaviour.receive_text
         received = receive(message, at_ns)
         if self._truth:
@@ -214,7 +257,11 @@ class Connection:
                 if not self._sends():
                     return
         else:
-            for events in zip(due) if self._events_per_segment == 1 else grouped_writes(due, self._events_per_segment):
+            for events in (
+                zip(due)
+                if self._events_per_segment == 1
+                else grouped_writes(due, self._events_per_segment)
+            ):
                 self._send(events)
                 if not self._sends():
                     return
@@ -228,11 +275,16 @@ class Connection:
 
         `frame`: the bytes to send instead, if there is only one event.
         """
-        frames = [frame] if frame is not None else [self._framed(event.body) for event in events if event.body]
+        frames = (
+            [frame]
+            if frame is not None
+            else [self._framed(event.body) for event in events if event.body]
+        )
         data = b"".join(frames)
         send_start_ns = monotonic_ns()
         send_end_ns = monotonic_ns() if self._stream.write(data) else None
-        for event, frame in zip(events, frames, strict=False):  # an event without a body only closes
+        # an event without a body only closes
+        for event, frame in zip(events, frames, strict=False):
             self._state.lateness.add(send_start_ns - event.due_ns)
             if self._truth:
                 self._truth.sent(self._session_id, event, send_start_ns, send_end_ns, len(frame))
@@ -249,8 +301,8 @@ class Connection:
     def _inject(self, place: str, go_on: Callable[[], None] | None = None) -> None:
         """Inject the faults of a place in the connection's life, then call `go_on`.
 
-        If a fault stalls the connection, `go_on` is called after the stall. If the stall does not end, `go_on` is never
-        called.
+        If a fault stalls the connection, `go_on` is called after the stall. If the stall does not
+        end, `go_on` is never called.
         """
         for action in self._injector.at(place, monotonic_ns()) if self._injector else ():
             self._do(action, go_on)
@@ -260,7 +312,9 @@ class Connection:
             go_on()
 
     def _do(self, action: FaultAction, go_on: Callable[[], None] | None = None) -> None:
-        """Execute the action of a fault. If the action is a stall, the connection calls `go_on` when the stall ends."""
+        """Execute the action of a fault. If the action is a stall, the connection calls `go_on`
+        when the stall ends.
+        """
         match action:
             case DeliverEvent(event, frame):
                 self._send((event,), frame)
@@ -274,7 +328,9 @@ class Connection:
             case StallConnection(int(for_ns)):
                 self._stalled = True
                 self._stream.pause()
-                self._timers["rest"] = self._state.loop.call_later(for_ns / NS_PER_S, self._move_on, go_on)
+                self._timers["rest"] = self._state.loop.call_later(
+                    for_ns / NS_PER_S, self._move_on, go_on
+                )
             case Fault(kind="freeze", duration_s=float(duration_s)):
                 self._state.freeze(duration_s)
             case Fault(kind="session_expired", reason=reason):
@@ -307,19 +363,24 @@ class Connection:
             self._ping_later()
 
     def _ping_later(self) -> None:
-        self._timers["ping"] = self._state.loop.call_later(self._state.config.profile.ping_interval_s, self._ping)
+        self._timers["ping"] = self._state.loop.call_later(
+            self._state.config.profile.ping_interval_s, self._ping
+        )
 
     def _expire(self, due_ns: int, reason: str = EXPIRED) -> None:
         """End a session that has reached its maximum duration, as the service does.
 
-        If the connection is stalled, the session ends after the stall. `reason`: the reason in the service's event.
+        If the connection is stalled, the session ends after the stall. `reason`: the reason in the
+        service's event.
         """
         if self._behaviour is None or self._protocol.state is not State.OPEN:
             return
         if self._stalled:
             self._overdue_ns = due_ns
             return
-        message = refusals.EXPIRED_REASON.format(minutes=self._state.config.profile.max_session_s / 60)
+        message = refusals.EXPIRED_REASON.format(
+            minutes=self._state.config.profile.max_session_s / 60
+        )
         self._send((self._behaviour.expiry(due_ns, message, reason),))
 
     def _flush(self) -> None:
@@ -346,7 +407,8 @@ class Connection:
             self._behaviour.end()
         if self._injector:
             self._injector.end()
-        for component in (self._protocol, self):  # they refer to each other, and nothing collects garbage under load
+        # they refer to each other, and nothing collects garbage under load
+        for component in (self._protocol, self):
             vars(component).clear()
 
 

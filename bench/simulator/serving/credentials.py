@@ -1,7 +1,8 @@
 """The credentials of clients: the key, and access tokens like those of Entra ID. Pure.
 
-Tokens are unguessable, and valid for a limited time. Each token has a number. A token has the form of a JWT
-(header.claims.signature, base64url), but it is not signed. Only issued tokens are accepted.
+Tokens are unguessable, and valid for a limited time. Each token has a number. A token has the form
+of a JWT (header.claims.signature, base64url), but it is not signed. Only issued tokens are
+accepted.
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ class TokenIssuer:
     """
 
     def __init__(self, life_s: float, secret: Callable[[], str]) -> None:
-        self.life_s, self._secret = life_s, secret
+        self.life_s = life_s
+        self._secret = secret
         self._issued: dict[str, IssuedToken] = {}
 
     def issue(self, resource: str, now_s: float) -> IssuedToken:
-        number, expires_s = len(self._issued) + 1, math.ceil(now_s + self.life_s)
+        number = len(self._issued) + 1
+        expires_s = math.ceil(now_s + self.life_s)
         claims = {
             "aud": resource,
             "exp": expires_s,
@@ -84,7 +87,8 @@ class Authenticator:
 def check_credentials(
     authenticator: Authenticator, headers: Mapping[str, str], in_query: Sequence[str], now_s: float
 ) -> tuple[RefusedUpgrade | None, int | None]:
-    """Return the refusal of a client's credentials (None if they are valid), and the number of its token.
+    """Return the refusal of a client's credentials (None if they are valid), and the number of its
+    token.
 
     `in_query` are the keys in the query of the request.
     """
@@ -93,9 +97,16 @@ def check_credentials(
     scheme, space, credentials = headers.get("authorization", "").partition(" ")
     bearer = credentials if space and scheme.lower() in ("bearer", "token") else None
     if authenticator.key is not None:
-        values = (*(headers[name] for name in headers if name.endswith("api-key")), *in_query, bearer)
-        key, presented = authenticator.key.encode(), (value for value in values if value is not None)
-        matches = [hmac.compare_digest(value.encode(errors="surrogateescape"), key) for value in presented]
+        values = (
+            *(headers[name] for name in headers if name.endswith("api-key")),
+            *in_query,
+            bearer,
+        )
+        key = authenticator.key.encode()
+        presented = (value for value in values if value is not None)
+        matches = [
+            hmac.compare_digest(value.encode(errors="surrogateescape"), key) for value in presented
+        ]
         if any(matches):  # in a list: all are compared, so the duration reveals nothing
             return None, None
     if authenticator.tokens is None or bearer is None:

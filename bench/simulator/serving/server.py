@@ -1,12 +1,14 @@
-"""The server of the simulator. It listens until it is stopped, and returns its counts and its lateness.
+"""The server of the simulator. It listens until it is stopped, and returns its counts and its
+lateness.
 
-The server is one asyncio loop in one process. The module `workers` runs several such processes on one port. Timers are
-exact to about 0.1 ms. The timeout of epoll is in whole milliseconds, so the loop waits for the epoll descriptor in
-`select`, whose timeout is in microseconds.
+The server is one asyncio loop in one process. The module `workers` runs several such processes on
+one port. Timers are exact to about 0.1 ms. The timeout of epoll is in whole milliseconds, so the
+loop waits for the epoll descriptor in `select`, whose timeout is in microseconds.
 
-One heap contains the next due event of every connection, and one timer of the loop serves the heap. A timer for each
-connection would cost a handle and an iteration of the loop for each event. With the heap, all events that are due at
-one reading of the clock are sent in one iteration, and input is read between two iterations.
+One heap contains the next due event of every connection, and one timer of the loop serves the heap.
+A timer for each connection would cost a handle and an iteration of the loop for each event. With
+the heap, all events that are due at one reading of the clock are sent in one iteration, and input
+is read between two iterations.
 """
 
 from __future__ import annotations
@@ -59,8 +61,8 @@ ACCEPT_PAUSE_S = 0.1  # after an accept failed because there were no file descri
 class ServerWorker:
     """One of the processes that serve a port.
 
-    `tag` (below 2²⁴) is the same in all these processes, and random at each start. It distinguishes the ids of this
-    simulator from the ids of other simulators with the same seed.
+    `tag` (below 2²⁴) is the same in all these processes, and random at each start. It distinguishes
+    the ids of this simulator from the ids of other simulators with the same seed.
     """
 
     number: int
@@ -81,9 +83,16 @@ class ServerWorker:
 
 class Server:
     def __init__(
-        self, config: ServerConfig, listener: socket.socket, loop: asyncio.AbstractEventLoop, worker: ServerWorker
+        self,
+        config: ServerConfig,
+        listener: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        worker: ServerWorker,
     ) -> None:
-        self._config, self._listener, self._loop, self._worker = config, listener, loop, worker
+        self._config = config
+        self._listener = listener
+        self._loop = loop
+        self._worker = worker
         self.connections: set[Connection] = set()
         self._quota = ServiceQuota(config.profile.quota)
         self._servers = ResponseSlots(config.profile.max_concurrent_responses)
@@ -104,11 +113,15 @@ class Server:
             lateness=self.lateness,
             injector=self._new_injector,
             freeze=self._freeze,
-            connect=lambda *first: next(filter(None, (line.connect(*first) for line in self.lines)), None),
+            connect=lambda *first: next(
+                filter(None, (line.connect(*first) for line in self.lines)), None
+            ),
         )
         loop.add_reader(listener, self._accept)
         self.lines = [
-            service.listen(self._shared, self._address, worker.count) for service in config.services if service.listen
+            service.listen(self._shared, self._address, worker.count)
+            for service in config.services
+            if service.listen
         ]
         for fault in config.profile.faults:
             if fault.kind == "refused":
@@ -132,8 +145,11 @@ class Server:
 
     @property
     def progress(self) -> ServerProgress:
-        servers, late_p99_ms = self._servers, self.lateness.quantile_ms(0.99)
-        return ServerProgress(servers.sessions, self.sessions, servers.responses, self.lateness.count, late_p99_ms)
+        servers = self._servers
+        late_p99_ms = self.lateness.quantile_ms(0.99)
+        return ServerProgress(
+            servers.sessions, self.sessions, servers.responses, self.lateness.count, late_p99_ms
+        )
 
     def _accept(self) -> None:
         for _ in range(MAX_ACCEPTS):
@@ -148,7 +164,9 @@ class Server:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             enable_timestamps(sock)
-            self.connections.add(Connection(self._shared, sock, HostPort(*address[:2]), self.connections.discard))
+            self.connections.add(
+                Connection(self._shared, sock, HostPort(*address[:2]), self.connections.discard)
+            )
 
     def _stop_listening(self) -> None:
         if self._listener.fileno() != -1:
@@ -165,11 +183,17 @@ class Server:
 
     def _stop_listening_for_fault(self, fault: Fault) -> None:
         self._stop_listening()
-        self._on_fault(FaultEntry(None, "fault", fault.kind, fault.at, monotonic_ns(), self._connection_count, None))
+        self._on_fault(
+            FaultEntry(
+                None, "fault", fault.kind, fault.at, monotonic_ns(), self._connection_count, None
+            )
+        )
 
     def _listen_again(self) -> None:
         if not self._stopping:
-            self._listener = _listening(self._address, self._listener.family, shared=self._worker.count > 1)
+            self._listener = _listening(
+                self._address, self._listener.family, shared=self._worker.count > 1
+            )
             self._loop.add_reader(self._listener, self._accept)
 
     def _accept_again(self) -> None:
@@ -178,7 +202,8 @@ class Server:
 
     def _new_injector(self) -> FaultInjector | None:
         self._connection_count += 1
-        faults, number = self._config.profile.faults, self._connection_count
+        faults = self._config.profile.faults
+        number = self._connection_count
         if not faults:
             return None
         seeds = self._worker.seeds(self._config.seed, number)
@@ -199,7 +224,8 @@ class Server:
     def _next_session(self) -> SessionParts:
         """Count one more session. Return its parts."""
         self.sessions += 1
-        config, seeds = self._config, self._worker.seeds(self._config.seed, self.sessions)
+        config = self._config
+        seeds = self._worker.seeds(self._config.seed, self.sessions)
         return SessionParts(
             int(utc_ns() / NS_PER_S + config.profile.max_session_s),
             config.profile,
@@ -228,7 +254,10 @@ def listen(host: str, port: int) -> socket.socket:
         return _listening((host, port), socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
-            remedy = "a simulator that already runs there needs no second one; otherwise choose another, or --port 0"
+            remedy = (
+                "a simulator that already runs there needs no second one; otherwise choose another,"
+                " or --port 0"
+            )
             raise UsageError(f"port {port} on {host} is in use: {remedy}") from error
         raise UsageError(f"cannot listen on {host} port {port}: {error}") from error
 
@@ -250,9 +279,9 @@ def serve(
 ) -> ServedCounts:
     """Serve until SIGINT or SIGTERM, or until the descriptor `stop` is readable.
 
-    The function `ready` is called when the server answers clients. Its arguments are the URL of the identity endpoint
-    (None if there is none), and the ids of the processes that serve. The function `on_progress` receives the progress
-    of this process at intervals.
+    The function `ready` is called when the server answers clients. Its arguments are the URL of the
+    identity endpoint (None if there is none), and the ids of the processes that serve. The function
+    `on_progress` receives the progress of this process at intervals.
     """
     with contextlib.suppress(ValueError, OSError):  # as many sockets as the system allows
         max_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -265,8 +294,8 @@ def serve(
         server = Server(config, listener, loop, this_worker)
         gc.collect()
         gc.freeze()  # the replies never become garbage
-        # With hundreds of sessions, a garbage collection takes 10 ms or more. None is needed: ended sessions clear
-        # their references.
+        # With hundreds of sessions, a garbage collection takes 10 ms or more. None is needed: ended
+        # sessions clear their references.
         gc.disable()
         async with serving(config.identity, listener.family) as endpoint:
             start_cpu_s = time.process_time()
@@ -283,12 +312,16 @@ def serve(
         await server.stop()
         cpu_s = time.process_time() - start_cpu_s
         dropped = sum(line.dropped_packets for line in server.lines)
-        counts = ServedCounts(server.sessions, server.refused, server.faults, cpu_s, server.lateness, dropped)
+        counts = ServedCounts(
+            server.sessions, server.refused, server.faults, cpu_s, server.lateness, dropped
+        )
         if config.truth:
             config.truth.ended(counts)
         return counts
 
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(MicrosecondSelector())) as runner:
+    with asyncio.Runner(
+        loop_factory=lambda: asyncio.SelectorEventLoop(MicrosecondSelector())
+    ) as runner:
         return runner.run(run())
 
 
@@ -308,7 +341,9 @@ def _stop_requested(loop: asyncio.AbstractEventLoop, stop: int | None) -> asynci
 
 
 class MicrosecondSelector(selectors.DefaultSelector):
-    """An epoll selector with a timeout in microseconds. Selectors of other platforms already have such a timeout."""
+    """An epoll selector with a timeout in microseconds. Selectors of other platforms already
+    have such a timeout.
+    """
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
         if timeout is not None and timeout > 0 and hasattr(self, "fileno"):
@@ -342,7 +377,8 @@ class Timetable(Generic[Who]):
     def next_due_ns(self) -> int | None:
         """Return the instant at which to call `pop` next.
 
-        The instant may belong to a sender that was removed or planned again. In this case, `pop` may yield no sender.
+        The instant may belong to a sender that was removed or planned again. In this case, `pop`
+        may yield no sender.
         """
         return self._heap[0][0] if self._heap else None
 
@@ -351,7 +387,8 @@ class Timetable(Generic[Who]):
 
         If a sender is planned again during the iteration, and is already due, it is yielded again.
         """
-        heap, due = self._heap, self._due_ns
+        heap = self._heap
+        due = self._due_ns
         while heap and heap[0][0] <= now_ns:
             due_ns, _, sender = heapq.heappop(heap)
             if due.get(sender) == due_ns:

@@ -1,4 +1,6 @@
-"""What a simulated service and the server know of each other: requests, sessions, and the state of the server."""
+"""What a simulated service and the server know of each other: requests, sessions, and the state
+of the server.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ class UpgradeRequest(NamedTuple):
 class AcceptedUpgrade:
     """An accepted upgrade. `complaint`: the refusal that follows the upgrade.
 
-    `token`: the number of the accepted token; None if a key was accepted, or no credentials are required.
+    `token`: the number of the accepted token; None if a key was accepted, or no credentials are
+    required.
     """
 
     dialect: SimulatedDialect
@@ -78,7 +81,8 @@ class ServerAddress(NamedTuple):
 def websocket_urls(**targets: str) -> Callable[[ServerAddress], Mapping[str, str]]:
     """Return a function that returns the URLs of paths and queries, by the same names."""
     return lambda address: {
-        name: f"{'wss' if address.has_tls else 'ws'}://{address.authority}{target}" for name, target in targets.items()
+        name: f"{'wss' if address.has_tls else 'ws'}://{address.authority}{target}"
+        for name, target in targets.items()
     }
 
 
@@ -86,17 +90,20 @@ def websocket_urls(**targets: str) -> Callable[[ServerAddress], Mapping[str, str
 class SimulatedService:
     """A simulated service.
 
-    `answer` returns the response to an upgrade request, regardless of the client's credentials; None if the request is
-    not for this service. `urls` returns the URLs in the ready file, and `titles` has the titles of those that are
-    announced, by their names. `note` follows them. `refusal_form` is the form of injected refusals,
-    and `lacks` returns why the service does not have a fault.
-    `bad_key` is the refusal of wrong credentials after the upgrade; None if they are refused before it.
-    `key_parameters` are the parameters of the query that may contain the key.
-    `log_kinds` has the kinds of the events that the ground-truth log names differently than the Realtime API.
-    `limits_headers` is True if the number of custom headers is limited. `listen` opens the service's own sockets.
+    `answer` returns the response to an upgrade request, regardless of the client's credentials;
+    None if the request is not for this service. `urls` returns the URLs in the ready file, and
+    `titles` has the titles of those that are announced, by their names. `note` follows them.
+    `refusal_form` is the form of injected refusals, and `lacks` returns why the service does not
+    have a fault. `bad_key` is the refusal of wrong credentials after the upgrade; None if they are
+    refused before it. `key_parameters` are the parameters of the query that may contain the key.
+    `log_kinds` has the kinds of the events that the ground-truth log names differently than the
+    Realtime API. `limits_headers` is True if the number of custom headers is limited. `listen`
+    opens the service's own sockets.
     """
 
-    answer: Callable[[UpgradeRequest], AcceptedUpgrade | RefusedUpgrade | None] = lambda request: None
+    answer: Callable[[UpgradeRequest], AcceptedUpgrade | RefusedUpgrade | None] = lambda request: (
+        None
+    )
     urls: Callable[[ServerAddress], Mapping[str, str]] = lambda address: {}
     refusal_form: RefusalForm = "http"
     bad_key: PostUpgradeRefusal | None = None
@@ -116,7 +123,9 @@ class Receiver(Protocol):
     """Whether a complete message was received."""
 
     def received(self, data: bytes, at_ns: int) -> bool:
-        """Accept bytes. Return False if they are not of the protocol, and the connection must be closed."""
+        """Accept bytes. Return False if they are not of the protocol, and the connection must be
+        closed.
+        """
 
     def ended(self) -> None:
         """Forget the connection, because it is closed."""
@@ -134,7 +143,9 @@ class ServiceSockets(Protocol):
         """The number of packets that the simulated network path dropped."""
 
     def connect(self, first: bytes, caller: HostPort, stream: ServerStream) -> Receiver | None:
-        """Return a new connection, which uses `stream`. Return None if its first bytes are of another protocol."""
+        """Return a new connection, which uses `stream`. Return None if its first bytes are of
+        another protocol.
+        """
 
     def close(self) -> None:
         """End all calls, and close the sockets."""
@@ -175,8 +186,11 @@ class ServerState:
     refused: Callable[
         [RefusedUpgrade | PostUpgradeRefusal, int], None
     ]  # called for each refusal, with the arrival of its request
-    plan: Callable[[Sender, int | None], None]  # the due instant of its next event; None if there is none
+    # the due instant of its next event; None if there is none
+    plan: Callable[[Sender, int | None], None]
     lateness: LatenessCounts
-    injector: Callable[[], FaultInjector | None]  # for the next connection; None if the profile has no faults
+    # for the next connection; None if the profile has no faults
+    injector: Callable[[], FaultInjector | None]
     freeze: Callable[[float], None]  # all connections, for these seconds
-    connect: Callable[[bytes, HostPort, ServerStream], Receiver | None]  # None if the first bytes are HTTP
+    # None if the first bytes are HTTP
+    connect: Callable[[bytes, HostPort, ServerStream], Receiver | None]

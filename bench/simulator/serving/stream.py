@@ -1,8 +1,9 @@
 """A non-blocking TCP connection, with or without TLS, on an asyncio loop.
 
-Received bytes have timestamps, and bytes to send are written at once. The connection is not an asyncio transport,
-because transports hide two instants: the kernel's receive timestamp, and the time when a write reaches the kernel. For
-the same reason, TLS runs in memory (ssl.MemoryBIO): an SSLSocket has no `recvmsg`.
+Received bytes have timestamps, and bytes to send are written at once. The connection is not an
+asyncio transport, because transports hide two instants: the kernel's receive timestamp, and the
+time when a write reaches the kernel. For the same reason, TLS runs in memory (ssl.MemoryBIO): an
+SSLSocket has no `recvmsg`.
 """
 
 from __future__ import annotations
@@ -19,23 +20,26 @@ from bench.simulator.server_events import ArrivalSpan
 
 READ_BYTES = 65_536
 MAX_BACKLOG = 64 << 20
-"""The maximum number of bytes that wait for a peer that does not read: minutes of audio. If more bytes wait, the
-connection is ended."""
+"""The maximum number of bytes that wait for a peer that does not read: minutes of audio. If more
+bytes wait, the connection is ended."""
 LINGER_S = 5.0  # longest wait for the peer's close after ours
 
 TLS_HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"
 """The unencrypted fatal alert `handshake_failure` of TLS (RFC 8446 §6)."""
 RESET = struct.pack("ii", 1, 0)
-"""The value of SO_LINGER with a timeout of 0, with which closing the socket resets the connection."""
+"""The value of SO_LINGER with a timeout of 0, with which closing the socket resets the
+connection."""
 
 
 class ServerStream:
-    """The owner of a socket. It calls `on_data` for received bytes, and `on_end` once, when the socket is closed.
+    """The owner of a socket. It calls `on_data` for received bytes, and `on_end` once, when the
+    socket is closed.
 
-    `on_data` also receives an ArrivalSpan. The last byte arrived at its `at_ns`, and the other bytes between its
-    `since_ns` and its `at_ns`.
+    `on_data` also receives an ArrivalSpan. The last byte arrived at its `at_ns`, and the other
+    bytes between its `since_ns` and its `at_ns`.
 
-    `on_hello` is called when the first bytes of a TLS connection have arrived, before they are read.
+    `on_hello` is called when the first bytes of a TLS connection have arrived, before they are
+    read.
     """
 
     def __init__(
@@ -47,7 +51,10 @@ class ServerStream:
         on_end: Callable[[], None],
         on_hello: Callable[[], None] | None = None,
     ) -> None:
-        self._loop, self._sock, self._on_data, self._on_end = loop, sock, on_data, on_end
+        self._loop = loop
+        self._sock = sock
+        self._on_data = on_data
+        self._on_end = on_end
         self.max_backlog = MAX_BACKLOG
         self._tls = _Tls(tls) if tls else None
         self._on_hello = on_hello if tls else None
@@ -70,7 +77,9 @@ class ServerStream:
         return self._send(self._tls.encrypted(data) if self._tls else data)
 
     def finish(self) -> None:
-        """Close the connection when all data is sent and the peer has closed, but at the latest after LINGER_S."""
+        """Close the connection when all data is sent and the peer has closed, but at the latest
+        after LINGER_S.
+        """
         if not self._open or self._finishing:
             return
         self._finishing = True
@@ -119,7 +128,8 @@ class ServerStream:
 
     def _readable(self) -> None:
         if self._on_hello is not None:
-            on_hello, self._on_hello = self._on_hello, None
+            on_hello = self._on_hello
+            self._on_hello = None
             on_hello()
             if self._paused:
                 return
@@ -129,7 +139,8 @@ class ServerStream:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            data, ancillary = b"", []
+            data = b""
+            ancillary = []
         if not data:
             self.end()
             return
@@ -200,7 +211,8 @@ class _Tls:
     """The server end of a TLS connection, in memory."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._ready = False
 

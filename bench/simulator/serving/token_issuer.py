@@ -1,9 +1,11 @@
-"""An identity endpoint like that of Azure's App Service, over plain HTTP. The library azure-identity gets its tokens
-here.
+"""An identity endpoint like that of Azure's App Service, over plain HTTP. The library
+azure-identity gets its tokens here.
 
-GET /msi/token?api-version=2019-08-01&resource=RESOURCE        X-IDENTITY-HEADER: the secret of this endpoint
+GET /msi/token?api-version=2019-08-01&resource=RESOURCE        X-IDENTITY-HEADER: the secret of this
+endpoint
 
-Faults with the place `identity` (`faults/kinds.py`) are injected into the requests to this endpoint.
+Faults with the place `identity` (`faults/kinds.py`) are injected into the requests to this
+endpoint.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ PATH = "/msi/token"
 API_VERSION = "2019-08-01"
 REQUEST_LIMIT_S = 10.0
 _ENDS = (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, asyncio.CancelledError)
-"""The errors that may end a request early. CancelledError is raised at the end of the loop. If it were not caught,
-asyncio of Python 3.11 would print a traceback."""
+"""The errors that may end a request early. CancelledError is raised at the end of the loop. If it
+were not caught, asyncio of Python 3.11 would print a traceback."""
 
 
 class TokenAnswer(NamedTuple):
@@ -44,25 +46,41 @@ class TokenAnswer(NamedTuple):
 
 
 class IdentityEndpoint:
-    """The responses of the identity endpoint to token requests. Pure: the caller passes the time in seconds."""
+    """The responses of the identity endpoint to token requests. Pure: the caller passes the time
+    in seconds.
+    """
 
-    def __init__(self, tokens: TokenIssuer, secret: str, faults: Sequence[Fault] = (), seed: int = 1) -> None:
-        self._tokens, self.secret, self._seed = tokens, secret, seed
+    def __init__(
+        self, tokens: TokenIssuer, secret: str, faults: Sequence[Fault] = (), seed: int = 1
+    ) -> None:
+        self._tokens = tokens
+        self.secret = secret
+        self._seed = seed
         self._faults = [fault for fault in faults if fault.at == IDENTITY]
         self._requests = 0
 
-    def answer(self, method: str, target: str, headers: Mapping[str, str], now_s: float) -> TokenAnswer:
-        """Return the response to a request. `target`: path and query; `headers`: names in lower case."""
+    def answer(
+        self, method: str, target: str, headers: Mapping[str, str], now_s: float
+    ) -> TokenAnswer:
+        """Return the response to a request. `target`: path and query; `headers`: names in lower
+        case.
+        """
         self._requests += 1
         path, _, query_text = target.partition("?")
         query = {name: values[0] for name, values in parse_qs(query_text).items()}
         if method != "GET" or path != PATH:
             return _error_answer(404, "unknown method or path")
-        if not hmac.compare_digest(headers.get("x-identity-header", "").encode(), self.secret.encode()):
+        if not hmac.compare_digest(
+            headers.get("x-identity-header", "").encode(), self.secret.encode()
+        ):
             return _error_answer(401, "X-IDENTITY-HEADER is missing or wrong")
         if query.get("api-version") != API_VERSION or "resource" not in query:
             return _error_answer(400, f"api-version={API_VERSION} and resource=… are required")
-        faults = {fault.kind: fault for index, fault in enumerate(self._faults) if self._selects(index, fault)}
+        faults = {
+            fault.kind: fault
+            for index, fault in enumerate(self._faults)
+            if self._selects(index, fault)
+        }
         if "identity_500" in faults:
             return _error_answer(500, "out of order")
         if "identity_garbage" in faults:
@@ -88,8 +106,11 @@ def _error_answer(status: int, message: str) -> TokenAnswer:
 
 
 @contextlib.asynccontextmanager
-async def serving(identity: IdentityEndpoint | None, family: socket.AddressFamily) -> AsyncIterator[str | None]:
-    """Listen on a free loopback port within the `async with` block. Yield the URL; None if `identity` is None.
+async def serving(
+    identity: IdentityEndpoint | None, family: socket.AddressFamily
+) -> AsyncIterator[str | None]:
+    """Listen on a free loopback port within the `async with` block. Yield the URL; None if
+    `identity` is None.
 
     Each connection has one request.
     """
@@ -115,17 +136,24 @@ async def serving(identity: IdentityEndpoint | None, family: socket.AddressFamil
 
 
 def _request(head: bytes) -> tuple[str, str, dict[str, str]]:
-    """Return the method, the target, and the headers by lower-case name. A part that is missing in `head` is empty."""
+    """Return the method, the target, and the headers by lower-case name. A part that is missing
+    in `head` is empty.
+    """
     first, *lines = head.decode("latin-1").split("\r\n")
     method, _, remainder = first.partition(" ")
     pairs = (line.partition(":") for line in lines if ":" in line)
-    return method, remainder.partition(" ")[0], {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return (
+        method,
+        remainder.partition(" ")[0],
+        {name.strip().lower(): value.strip() for name, _, value in pairs},
+    )
 
 
 def _response(response: TokenAnswer) -> bytes:
     body = response.body.encode()
     head = (
-        f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n{SIMULATOR_HEADER}: 1\r\nConnection: close\r\n\r\n"
+        f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\nContent-Type:"
+        f" application/json\r\nContent-Length: {len(body)}\r\n{SIMULATOR_HEADER}: 1\r\nConnection:"
+        " close\r\n\r\n"
     )
     return head.encode() + body

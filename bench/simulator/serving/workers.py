@@ -1,8 +1,10 @@
-"""Several processes that serve one port. Each accepts and serves independently; the parent watches and ends them.
+"""Several processes that serve one port. Each accepts and serves independently; the parent watches
+and ends them.
 
-The kernel distributes connections over the listeners of a port by a hash (SO_REUSEPORT). So the workers have equal
-numbers of connections only on average. Workers share no state except the ground-truth log, to which they append whole
-lines. They are forked, so that they share one certificate and the memory of the replies.
+The kernel distributes connections over the listeners of a port by a hash (SO_REUSEPORT). So the
+workers have equal numbers of connections only on average. Workers share no state except the
+ground-truth log, to which they append whole lines. They are forked, so that they share one
+certificate and the memory of the replies.
 """
 
 from __future__ import annotations
@@ -21,12 +23,20 @@ from typing import Any
 from bench.base.errors import UsageError
 from bench.base.installation import KILLED_S
 from bench.simulator.ground_truth_log import ServedCounts, ServerProgress
-from bench.simulator.serving.server import BACKLOG, TAG_BITS, OnProgress, ServerWorker, listen, serve
+from bench.simulator.serving.server import (
+    BACKLOG,
+    TAG_BITS,
+    OnProgress,
+    ServerWorker,
+    listen,
+    serve,
+)
 from bench.simulator.serving.service import ServerConfig
 
 READY = "ready"
 END_S = 30.0
-"""The maximum time, in seconds, that a worker may take to end after a request to end, or after its pipe was closed."""
+"""The maximum time, in seconds, that a worker may take to end after a request to end, or after
+its pipe was closed."""
 
 
 class WorkerDiedError(Exception):
@@ -34,18 +44,26 @@ class WorkerDiedError(Exception):
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """Return a socket that reserves a port for several workers. The socket itself never listens. Raise UsageError."""
+    """Return a socket that reserves a port for several workers. The socket itself never listens.
+    Raise UsageError.
+    """
     if not hasattr(socket, "SO_REUSEPORT"):
-        raise UsageError("--workers: this platform has no SO_REUSEPORT, so workers cannot share a port; use one worker")
+        raise UsageError(
+            "--workers: this platform has no SO_REUSEPORT, so workers cannot share a port; use one"
+            " worker"
+        )
     with listen(host, port) as free:  # fails if another process has the port
-        family, address = free.family, free.getsockname()
+        family = free.family
+        address = free.getsockname()
     holder = socket.socket(family)
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(address)
     except OSError as error:  # another process took the port meanwhile
         holder.close()
-        raise UsageError(f"cannot share port {address[1]} on {address[0]}: {error.strerror}; choose another") from None
+        raise UsageError(
+            f"cannot share port {address[1]} on {address[0]}: {error.strerror}; choose another"
+        ) from None
     return holder
 
 
@@ -58,15 +76,19 @@ def serve_by_workers(
 ) -> list[ServedCounts]:
     """Serve with `count` workers until SIGINT or SIGTERM. Return the counts of each worker.
 
-    The function `ready` is called with the ids of the workers when all workers listen. The function `on_progress`
-    receives their progress. A pipe connects the parent with each worker. Through it, the worker sends READY, then its
-    progress, and at its end its counts. Any message from the parent ends the worker. If a worker dies, end the others
-    and raise WorkerDiedError.
+    The function `ready` is called with the ids of the workers when all workers listen. The function
+    `on_progress` receives their progress. A pipe connects the parent with each worker. Through it,
+    the worker sends READY, then its progress, and at its end its counts. Any message from the
+    parent ends the worker. If a worker dies, end the others and raise WorkerDiedError.
     """
     workers: dict[Connection, ForkProcess] = {}
-    tag, served, listening = secrets.randbits(TAG_BITS), dict[Connection, ServedCounts](), 0
+    tag = secrets.randbits(TAG_BITS)
+    served = dict[Connection, ServedCounts]()
+    listening = 0
     for number in range(count):
-        ours, process = _forked([*workers], config, reserved, ServerWorker(number, count, tag), on_progress is not None)
+        ours, process = _forked(
+            [*workers], config, reserved, ServerWorker(number, count, tag), on_progress is not None
+        )
         workers[ours] = process
 
     def stop(*_: object) -> None:
@@ -102,13 +124,18 @@ def serve_by_workers(
 
 
 def _forked(
-    others: list[Connection], config: ServerConfig, reserved: socket.socket, worker: ServerWorker, sends_progress: bool
+    others: list[Connection],
+    config: ServerConfig,
+    reserved: socket.socket,
+    worker: ServerWorker,
+    sends_progress: bool,
 ) -> tuple[Connection, ForkProcess]:
     """Start a worker. Return the parent's end of the pipe, and the process."""
     ours, theirs = multiprocessing.Pipe()
     work = (theirs, [*others, ours], config, reserved, worker, sends_progress)
     process = multiprocessing.get_context("fork").Process(target=_work, args=work, daemon=True)
-    with warnings.catch_warnings():  # about threads that a fork does not copy: numpy's, which are idle and not needed
+    # about threads that a fork does not copy: numpy's, which are idle and not needed
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     theirs.close()
@@ -122,7 +149,9 @@ def _reported(pipe: Connection, process: ForkProcess) -> Any:
         process.join(END_S)
         status = process.exitcode or 0
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
-        raise WorkerDiedError(f"a worker of the simulator ended {how}; the others were stopped") from None
+        raise WorkerDiedError(
+            f"a worker of the simulator ended {how}; the others were stopped"
+        ) from None
 
 
 def _work(
@@ -143,7 +172,9 @@ def _work(
         with contextlib.suppress(OSError):  # the parent has ended
             pipe.send((number, progress))
 
-    with socket.create_server(address, family=reserved.family, backlog=BACKLOG, reuse_port=True) as listener:
+    with socket.create_server(
+        address, family=reserved.family, backlog=BACKLOG, reuse_port=True
+    ) as listener:
         listener.setblocking(False)
         counts = serve(
             config,

@@ -1,8 +1,8 @@
 """Validators of the values that clients send, made of those of `bench.files.validation`.
 
-An update is merged into a copy of the session, so the update is applied completely or not at all. A null is the same as
-a missing key, because some clients send null for all keys that they omit. The exception is a key with `OrNull`, for
-which null has a meaning.
+An update is merged into a copy of the session, so the update is applied completely or not at all. A
+null is the same as a missing key, because some clients send null for all keys that they omit. The
+exception is a key with `OrNull`, for which null has a meaning.
 """
 
 from __future__ import annotations
@@ -43,14 +43,20 @@ class EventValue(PythonValue):
 
     def __init__(self, name: str, data: object, context: object = None) -> None:
         fields = self.__dict__  # for speed: a session sends 50 appends per second
-        fields["name"], fields["data"], fields["context"] = name, data, context
+        fields["name"] = name
+        fields["data"] = data
+        fields["context"] = context
 
     def content(self) -> object:
         if isinstance(self.data, dict):
-            prefix, context = self.path_of(""), self.context
+            prefix = self.path_of("")
+            context = self.context
             return {key: EventValue(prefix + key, item, context) for key, item in self.data.items()}
         if isinstance(self.data, list):
-            return [EventValue(f"{self.name}[{i}]", item, self.context) for i, item in enumerate(self.data)]
+            return [
+                EventValue(f"{self.name}[{i}]", item, self.context)
+                for i, item in enumerate(self.data)
+            ]
         return self.data
 
     def path_of(self, key: str) -> str:
@@ -64,7 +70,9 @@ class EventValue(PythonValue):
 
     def missing(self, key: str) -> RejectedError:
         path = self.path_of(key)
-        return RejectedError("missing_required_parameter", f"Missing required parameter: '{path}'.", path)
+        return RejectedError(
+            "missing_required_parameter", f"Missing required parameter: '{path}'.", path
+        )
 
     def unknown(self, table: str, hint: str) -> RejectedError:
         return self.error(f"Unknown parameter: '{self.name}'{hint}.", "unknown_parameter")
@@ -105,7 +113,8 @@ NOT_SIMULATED = Converted(ANYTHING, _noted)
 """A value that has a meaning for services, but no effect in the simulator."""
 UNKNOWN = Converted(ANYTHING, _refused)
 """A key that clients may only set to null."""
-TEXT, FLAG = String(blank=True), Boolean()
+TEXT = String(blank=True)
+FLAG = Boolean()
 
 
 # Objects
@@ -141,7 +150,9 @@ class SettingsOf(ObjectOf):
 
 
 def object_of(table: SettingTable, *required: str, **default: Any) -> ObjectOf:
-    """Return a validator of an object. `required`: keys that must be present. `default`: values of missing keys."""
+    """Return a validator of an object. `required`: keys that must be present. `default`: values
+    of missing keys.
+    """
     return ObjectOf(_fields(table, required), partial(_built, default), nothing=False)
 
 
@@ -150,7 +161,10 @@ def settings_of(table: SettingTable, *required: str) -> SettingsOf:
 
 
 def _fields(table: SettingTable, required: Collection[str]) -> Mapping[str, Field[Any]]:
-    shapes = {key: shape if isinstance(shape, Validator) else settings_of(shape) for key, shape in table.items()}
+    shapes = {
+        key: shape if isinstance(shape, Validator) else settings_of(shape)
+        for key, shape in table.items()
+    }
     return {
         key: Field(shape, "", required=key in required, nothing=not isinstance(shape, OrNull))
         for key, shape in shapes.items()
@@ -192,11 +206,15 @@ def array(shape: Validator[Any], *, empty: bool = True) -> Validator[list[Any]]:
 
 
 def short(max_letters: int, pattern: str = ".+") -> Validator[str]:
-    """Return a validator of a string with at most `max_letters` characters, which matches the pattern."""
+    """Return a validator of a string with at most `max_letters` characters, which matches the
+    pattern.
+    """
 
     def check(value: LocatedValue, text: str) -> str:
         if len(text) > max_letters:
-            raise value.refuse(f"must have at most {max_letters} characters", "string_above_max_length")
+            raise value.refuse(
+                f"must have at most {max_letters} characters", "string_above_max_length"
+            )
         if not re.fullmatch(pattern, text, re.DOTALL):
             raise value.type_error(f"a string that matches {pattern}", code=INVALID_VALUE)
         return text
@@ -219,7 +237,9 @@ def number(low: float, high: float) -> Validator[Any]:
 
 
 def whole(low: int, high: int, supported: Collection[int] | None = None) -> Validator[int]:
-    """Return a validator of an integer, also in `supported`. A decimal number is refused even if it is whole."""
+    """Return a validator of an integer, also in `supported`. A decimal number is refused even if
+    it is whole.
+    """
 
     def check(value: LocatedValue, read: int) -> int:
         if isinstance(value.content(), float):

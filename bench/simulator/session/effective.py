@@ -1,7 +1,8 @@
-"""The effective session of one client: the session object in events, and the settings of input and output.
+"""The effective session of one client: the session object in events, and the settings of input and
+output.
 
-A session form defines the initial session of a service, the settings that a client may change, and the meaning of these
-settings. Other modules of this package contain the forms of the services.
+A session form defines the initial session of a service, the settings that a client may change, and
+the meaning of these settings. Other modules of this package contain the forms of the services.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from typing import Any
 
 from bench.base.units import NS_PER_MS
 from bench.simulator.server_events import Json, RejectedError
-from bench.simulator.session.checks import IGNORED, EventValue, SettingsOf, SettingTable, settings_of
+from bench.simulator.session.checks import (
+    IGNORED,
+    EventValue,
+    SettingsOf,
+    SettingTable,
+    settings_of,
+)
 from bench.wire.audio import AudioFormat, AudioFormatName
 from bench.wire.dialect import SIMULATOR_VALUE
 
 INSTRUCTIONS = (
-    "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the language of the user."
+    "You are a helpful, witty and friendly voice assistant. Talk quickly, and answer in the"
+    " language of the user."
 )
 
 FIRST_TRANSCRIBER = "whisper-1"  # the transcription model if a client names none
@@ -52,7 +60,8 @@ class InputSettings:
     detection: EffectiveTurnDetection | None
     transcriber: str | None
     transcript_delay: str = ""
-    """How long the model waits before it sends text: a value of the setting `delay`; empty if it is not set."""
+    """How long the model waits before it sends text: a value of the setting `delay`; empty if it
+    is not set."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +82,15 @@ class OutputSettings:
 
 @dataclass(frozen=True)
 class SessionForm:
-    """The form of a session: the initial session, the settings that clients may change, and their meaning.
+    """The form of a session: the initial session, the settings that clients may change, and their
+    meaning.
 
-    `opened`: a function that returns the initial session. `input`, `output`: functions that return the settings of an
-    effective session. `family`: the prefix of the session's events. `type`: the name of the session type in GA.
-    `response`: the settings of a response.create; None if the session has no responses, so that its conversation has
-    only the caller's audio. `transcript_deltas`: True if deltas precede the transcript of the caller's audio.
-    `settled`: a function that returns the session after an update; its arguments are the merged session and the
+    `opened`: a function that returns the initial session. `input`, `output`: functions that return
+    the settings of an effective session. `family`: the prefix of the session's events. `type`: the
+    name of the session type in GA. `response`: the settings of a response.create; None if the
+    session has no responses, so that its conversation has only the caller's audio.
+    `transcript_deltas`: True if deltas precede the transcript of the caller's audio. `settled`: a
+    function that returns the session after an update; its arguments are the merged session and the
     requested settings.
     """
 
@@ -95,7 +106,8 @@ class SessionForm:
 
     @cached_property
     def settings(self) -> SettingsOf:
-        return settings_of({SIMULATOR_VALUE: IGNORED, **self.table})  # some clients send the mark back
+        # some clients send the mark back
+        return settings_of({SIMULATOR_VALUE: IGNORED, **self.table})
 
     @cached_property
     def response_settings(self) -> SettingsOf:
@@ -107,7 +119,9 @@ def transcriber_of(transcription: Mapping[str, Any] | None) -> str | None:
 
 
 def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json) -> Json:
-    """Return the initial session of a service that has all settings at the top level, as in preview."""
+    """Return the initial session of a service that has all settings at the top level, as in
+    preview.
+    """
     return {
         "id": session_id,
         "object": "realtime.session",
@@ -129,26 +143,42 @@ def flat_session(session_id: str, model: str, expires_at_s: int, detection: Json
     }
 
 
-def input_settings(format: AudioFormat, detection: Json | None, transcription: Json | None) -> InputSettings:
-    """Return the settings of the caller's audio. `detection` and `transcription` are the settings of the session.
+def input_settings(
+    format: AudioFormat, detection: Json | None, transcription: Json | None
+) -> InputSettings:
+    """Return the settings of the caller's audio. `detection` and `transcription` are the settings
+    of the session.
 
     Azure's semantic detectors have a silence duration, as `server_vad` has.
     """
     detector = None
     if detection is not None:
-        known = {key: value for key, value in detection.items() if key in EffectiveTurnDetection.__dataclass_fields__}
+        known = {
+            key: value
+            for key, value in detection.items()
+            if key in EffectiveTurnDetection.__dataclass_fields__
+        }
         kind = "semantic_vad" if detection["type"] == "semantic_vad" else "server_vad"
         detector = EffectiveTurnDetection(**known | {"type": kind})
-    return InputSettings(format, detector, transcriber_of(transcription), str((transcription or {}).get("delay") or ""))
+    return InputSettings(
+        format,
+        detector,
+        transcriber_of(transcription),
+        str((transcription or {}).get("delay") or ""),
+    )
 
 
 def flat_input(session: Json, format: AudioFormat) -> InputSettings:
-    """Return the input settings of a session that has all settings at the top level, as in preview."""
+    """Return the input settings of a session that has all settings at the top level, as in
+    preview.
+    """
     return input_settings(format, session["turn_detection"], session["input_audio_transcription"])
 
 
 def flat_output(session: Json, response: Json) -> OutputSettings:
-    """Return the output settings of a response, if the session has all settings at the top level, as in preview."""
+    """Return the output settings of a response, if the session has all settings at the top
+    level, as in preview.
+    """
     chosen = session | response
     return OutputSettings(
         audio="audio" in chosen["modalities"],
@@ -170,42 +200,60 @@ class EffectiveSession:
     """
 
     def __init__(self, form: SessionForm, session_id: str, model: str, expires_at_s: int) -> None:
-        self.form, self.model = form, model
+        self.form = form
+        self.model = model
         self._take(form.opened(session_id, model, expires_at_s))
 
     def update(self, requested: EventValue, *, has_spoken: bool) -> None:
-        """Apply all settings of a session.update. If one is invalid, apply none and raise RejectedError."""
+        """Apply all settings of a session.update. If one is invalid, apply none and raise
+        RejectedError.
+        """
         data: Any = requested.data
         if self.form.type is not None and isinstance(data, dict):
             kind = data.get("type")
             if kind is None:
                 raise requested.missing("type")
             if kind in GA_TYPES and kind != self.form.type:
-                raise RejectedError("invalid_parameter", f"A {self.form.type} session cannot become a {kind} session.")
+                raise RejectedError(
+                    "invalid_parameter",
+                    f"A {self.form.type} session cannot become a {kind} session.",
+                )
         settings = self.form.settings
         updated = self.form.settled(settings.merged(self.shown, settings.read(requested)), data)
         if has_spoken and self.form.output(updated, {}).voice != self.output({}).voice:
-            raise RejectedError("cannot_update_voice", "The voice cannot change after the assistant has spoken.")
+            raise RejectedError(
+                "cannot_update_voice", "The voice cannot change after the assistant has spoken."
+            )
         self._take(updated)
 
     def output(self, response: Json) -> OutputSettings:
-        """Return the output settings of one response. `response`: the settings in its response.create."""
+        """Return the output settings of one response. `response`: the settings in its
+        response.create.
+        """
         return self.form.output(self.shown, response)
 
     def effort(self, response: Json) -> str:
-        """Return the reasoning effort of one response, in the words of the protocol; empty if none is set."""
+        """Return the reasoning effort of one response, in the words of the protocol; empty if
+        none is set.
+        """
         chosen = self.shown | response
         reasoning = chosen.get("reasoning") or {}
         return str(reasoning.get("effort") or chosen.get("reasoning_effort", ""))
 
-    # Azure Voice Live sends fillers if `interim_response` is set. Their events are not documented, so these are
-    # assumptions: a filler for a late answer is an item before the answer, and a filler for a function call is a
-    # separate response.
+    # Azure Voice Live sends fillers if `interim_response` is set. Their events are not documented,
+    # so these are assumptions: a filler for a late answer is an item before the answer, and a
+    # filler for a function call is a separate response.
 
     def filler_after_ns(self, response: Json) -> int | None:
-        """Return the delay, in ns, after which a filler precedes a late answer; None if no such filler is set."""
+        """Return the delay, in ns, after which a filler precedes a late answer; None if no such
+        filler is set.
+        """
         setting = (self.shown | response).get("interim_response") or {"triggers": ()}
-        return setting["latency_threshold_ms"] * NS_PER_MS if "latency" in setting["triggers"] else None
+        return (
+            setting["latency_threshold_ms"] * NS_PER_MS
+            if "latency" in setting["triggers"]
+            else None
+        )
 
     @property
     def fills_calls(self) -> bool:

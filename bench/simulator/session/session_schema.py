@@ -42,7 +42,9 @@ MCP_SERVER = checks.object_of(
 
 
 def _of_session(value: LocatedValue, server: Json) -> Json:
-    """Return an MCP server of a response. Only its label has an effect: it selects a server of the session."""
+    """Return an MCP server of a response. Only its label has an effect: it selects a server of
+    the session.
+    """
     checks.note(value)
     return server
 
@@ -55,7 +57,9 @@ def _distinct_servers(value: LocatedValue, tools: list[Any]) -> list[Any]:
             continue
         path = f"{value.name}[{number}]"
         if tool["server_label"] in labels:
-            raise RejectedError("invalid_value", f"Duplicate server_label in '{path}'.", f"{path}.server_label")
+            raise RejectedError(
+                "invalid_value", f"Duplicate server_label in '{path}'.", f"{path}.server_label"
+            )
         if sum(key in tool for key in MCP_ADDRESSES) != 1:
             problem = f"'{path}' needs exactly one of {', '.join(map(repr, MCP_ADDRESSES))}."
             raise RejectedError("invalid_value", problem, path)
@@ -64,7 +68,10 @@ def _distinct_servers(value: LocatedValue, tools: list[Any]) -> list[Any]:
 
 
 GA_TOOLS, GA_RESPONSE_TOOLS = (
-    Converted(checks.array(KindOf({"function": FUNCTION, "mcp": server}, default="function")), _distinct_servers)
+    Converted(
+        checks.array(KindOf({"function": FUNCTION, "mcp": server}, default="function")),
+        _distinct_servers,
+    )
     for server in (MCP_SERVER, Converted(MCP_SERVER, _of_session))
 )
 CHOSEN_FUNCTION = checks.object_of({"type": checks.ANYTHING, "name": checks.TEXT}, "name")
@@ -73,11 +80,15 @@ CHOSEN_SERVER = checks.object_of(
 )
 TOOL_CHOICES = "auto", "none", "required"
 TOOL_CHOICE = checks.choice_or(KindOf({"function": CHOSEN_FUNCTION}), *TOOL_CHOICES)
-GA_TOOL_CHOICE = checks.choice_or(KindOf({"function": CHOSEN_FUNCTION, "mcp": CHOSEN_SERVER}), *TOOL_CHOICES)
+GA_TOOL_CHOICE = checks.choice_or(
+    KindOf({"function": CHOSEN_FUNCTION, "mcp": CHOSEN_SERVER}), *TOOL_CHOICES
+)
 
 
 # Token limits. That of GA is gpt-realtime-2's; other GA models accept 4096.
-PREVIEW_CAP, GA_CAP = (OrKeyword(checks.whole(1, max_tokens), "inf") for max_tokens in (4096, 32_000))
+PREVIEW_CAP, GA_CAP = (
+    OrKeyword(checks.whole(1, max_tokens), "inf") for max_tokens in (4096, 32_000)
+)
 
 TRUNCATION = checks.choice_or(
     checks.object_of(
@@ -96,7 +107,9 @@ REASONING = checks.object_of({"effort": checks.choice(*EFFORTS)})
 
 
 def modalities(*supported: list[str]) -> Validator[Any]:
-    """Return a validator of the modalities of a response, which must be one of the lists `supported`."""
+    """Return a validator of the modalities of a response, which must be one of the lists
+    `supported`.
+    """
 
     def check(value: LocatedValue, read: Any) -> Any:
         if read not in supported:
@@ -117,10 +130,15 @@ def format_check(names: Sequence[AudioFormatName]) -> Validator[Any]:
     """
     spelled = [GA_FORMATS[name] for name in names]
     rates = [format["rate"] for format in spelled if "rate" in format]
-    keys: SettingTable = {"type": checks.ANYTHING, "rate": checks.whole(min(rates), max(rates), rates)}
+    keys: SettingTable = {
+        "type": checks.ANYTHING,
+        "rate": checks.whole(min(rates), max(rates), rates),
+    }
     return KindOf(
         {
-            format["type"]: checks.object_of(keys if "rate" in format else {"type": checks.ANYTHING}, **format)
+            format["type"]: checks.object_of(
+                keys if "rate" in format else {"type": checks.ANYTHING}, **format
+            )
             for format in reversed(spelled)
         },
         default=spelled[0]["type"],
@@ -140,12 +158,18 @@ def turn_detection(*, ga: bool) -> Validator[Any]:
 
     A null means manual turns. In dialects other than GA, {"type": "none"} also means manual turns.
     """
-    server: Json = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 200}
+    server: Json = {
+        "type": "server_vad",
+        "threshold": 0.5,
+        "prefix_padding_ms": 300,
+        "silence_duration_ms": 200,
+    }
     server |= {"idle_timeout_ms": None} if ga else {}
     defaults = (server, {"type": "semantic_vad", "eagerness": "auto"})
     response_flags: Json = {"create_response": True, "interrupt_response": True}
     kinds: dict[str, Validator[Any]] = {
-        default["type"]: detector(TURN_DETECTION_KEYS, default | response_flags) for default in defaults
+        default["type"]: detector(TURN_DETECTION_KEYS, default | response_flags)
+        for default in defaults
     }
     return OrNull(KindOf(kinds if ga else kinds | NO_DETECTION, default="server_vad"))
 
@@ -156,7 +180,9 @@ NO_DETECTION: dict[str, Validator[Any]] = {
 
 
 def detector(keys: SettingTable, default: Json) -> Validator[Any]:
-    return checks.object_of(dict.fromkeys(keys, checks.UNKNOWN) | {key: keys[key] for key in default}, **default)
+    return checks.object_of(
+        dict.fromkeys(keys, checks.UNKNOWN) | {key: keys[key] for key in default}, **default
+    )
 
 
 TURN_DETECTION_KEYS: dict[str, Validator[Any]] = {
@@ -180,7 +206,9 @@ NOISE_KINDS = checks.choice("near_field", "far_field")
 
 
 def ga_hearing(transcriber: Validator[Any], format: Validator[Any]) -> SettingTable:
-    """Return the input settings of a GA session. `transcriber`: the check of the transcription model's name."""
+    """Return the input settings of a GA session. `transcriber`: the check of the transcription
+    model's name.
+    """
     transcription = {
         "model": transcriber,
         "language": checks.TEXT,
@@ -192,7 +220,9 @@ def ga_hearing(transcriber: Validator[Any], format: Validator[Any]) -> SettingTa
     return {
         "format": format,
         "transcription": OrNull(checks.object_of(transcription)),
-        "noise_reduction": OrNull(checks.object_of({"type": NOISE_KINDS, "strength": checks.number(0, 1)})),
+        "noise_reduction": OrNull(
+            checks.object_of({"type": NOISE_KINDS, "strength": checks.number(0, 1)})
+        ),
         "turn_detection": turn_detection(ga=True),
     }
 
@@ -213,7 +243,8 @@ GA_VOICE = checks.choice_or(
     checks.object_of({"id": checks.TEXT}, "id"), *GA_VOICES
 )  # a name, or {id} of a custom voice
 
-TYPED_KEYS = ("model", "client_secret")  # in the SDK's preview types, which some clients send complete, with nulls
+# in the SDK's preview types, which some clients send complete, with nulls
+TYPED_KEYS = ("model", "client_secret")
 PREVIEW_SESSION: SettingTable = {
     **PREVIEW_HEARING,
     "modalities": PREVIEW_MODALITIES,
@@ -231,7 +262,9 @@ PREVIEW_SESSION: SettingTable = {
 
 
 def ga_session_table(transcriber: Validator[Any], format: Validator[Any]) -> SettingTable:
-    """Return the settings of a GA session. `transcriber`: the check of the transcription model's name."""
+    """Return the settings of a GA session. `transcriber`: the check of the transcription model's
+    name.
+    """
     return {
         "type": checks.choice("realtime"),
         "output_modalities": GA_MODALITIES,
@@ -256,7 +289,8 @@ def ga_session_table(transcriber: Validator[Any], format: Validator[Any]) -> Set
 
 PREVIEW_TRANSCRIPTION: SettingTable = {
     **PREVIEW_HEARING,
-    "input_audio_transcription": PREVIEW_TRANSCRIBER,  # cannot be switched off: the session does nothing else
+    # cannot be switched off: the session does nothing else
+    "input_audio_transcription": PREVIEW_TRANSCRIBER,
     "include": checks.NOT_SIMULATED,
     "modalities": PREVIEW_MODALITIES,
     "client_secret": checks.UNKNOWN,
@@ -279,7 +313,13 @@ TOLERATED_RESPONSE_KEYS = ("commit", "cancel_previous", "append_input_items", "i
 
 
 def ga_response_table(session: SettingTable, format: Validator[Any]) -> SettingTable:
-    shared_keys = ("output_modalities", "tool_choice", "max_output_tokens", "prompt", "parallel_tool_calls")
+    shared_keys = (
+        "output_modalities",
+        "tool_choice",
+        "max_output_tokens",
+        "prompt",
+        "parallel_tool_calls",
+    )
     spoken: SettingTable = {"format": format, "voice": GA_VOICE}
     shared = {key: session[key] for key in (*shared_keys, "reasoning")}
     return {**_RESPONSE, **shared, "tools": GA_RESPONSE_TOOLS, "audio": {"output": spoken}}

@@ -57,8 +57,12 @@ class TemplateMatcher(Sieve):
 
 
 class Decrypter(Sieve):
-    def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
-        self._tls, self._incoming, self._outgoing = tls, incoming, outgoing
+    def __init__(
+        self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
+    ) -> None:
+        self._tls = tls
+        self._incoming = incoming
+        self._outgoing = outgoing
         self.matcher = Sieve()
         self.heard = self.ended = False
         self.error: ssl.SSLError | None = None
@@ -74,7 +78,8 @@ class Decrypter(Sieve):
             self._early = self._incoming.read()
 
     def sift(self, read: SocketRead) -> SocketRead | None:
-        data, remainder = b"" if self.ended else self._opened(read.data), None
+        data = b"" if self.ended else self._opened(read.data)
+        remainder = None
         complete = read.is_complete and not self._header
         if data:
             self.heard = True
@@ -100,7 +105,8 @@ class Decrypter(Sieve):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            self.ended, self.error = True, error.with_traceback(None)
+            self.ended = True
+            self.error = error.with_traceback(None)
         finally:
             self._early = self._incoming.read()
         self.ended = self.ended or not data
@@ -115,20 +121,27 @@ class Decrypter(Sieve):
         while at < len(data):
             if len(self._header) < RECORD_HEADER:
                 step = min(RECORD_HEADER - len(self._header), len(data) - at)
-                self._header, at = self._header + data[at : at + step], at + step
+                self._header = self._header + data[at : at + step]
+                at = at + step
                 if len(self._header) < RECORD_HEADER:
                     break
                 self._missing = int.from_bytes(self._header[3:])
             step = min(self._missing, len(data) - at)
-            self._missing, at = self._missing - step, at + step
+            self._missing = self._missing - step
+            at = at + step
             if not self._missing:
                 self._header = b""
 
 
 class SocketReader:
     def __init__(self, sock: Any, watch: LoopMonitor, asked_ns: int) -> None:
-        self._sock, self._fd, self._watch = sock, sock.fileno(), watch
-        self.stamped_ns, self.drained_ns, self.drained, self.failure = 0, asked_ns, True, 0
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._watch = watch
+        self.stamped_ns = 0
+        self.drained_ns = asked_ns
+        self.drained = True
+        self.failure = 0
 
     def close(self) -> None:
         """Do nothing: the socket itself knows that it is closed."""
@@ -140,14 +153,21 @@ class SocketReader:
             data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
             stamp_ns = arrival_ns(ancillary)
         except (BlockingIOError, InterruptedError):
-            self.drained, self.drained_ns = True, before_ns
+            self.drained = True
+            self.drained_ns = before_ns
             raise
         except OSError as error:
-            data, stamp_ns, self.failure = b"", None, error.errno or 0
-        # Each conversion of a timestamp to our clock has an error of some ns. Later bytes must not be earlier.
-        at_ns = self.stamped_ns = max(self.stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns)
+            data = b""
+            stamp_ns = None
+            self.failure = error.errno or 0
+        # Each conversion of a timestamp to our clock has an error of some ns. Later bytes must not
+        # be earlier.
+        at_ns = self.stamped_ns = max(
+            self.stamped_ns, monotonic_ns() if stamp_ns is None else stamp_ns
+        )
         if self.drained:
-            self.drained_ns = max(self.drained_ns, polled_ns)  # that poll would have reported any bytes in it
+            # that poll would have reported any bytes in it
+            self.drained_ns = max(self.drained_ns, polled_ns)
         empty_ns = self.drained_ns
         if polls is not None:
             empty_ns = max(empty_ns, self._watch.empty_ns(self._fd, polls, at_ns))

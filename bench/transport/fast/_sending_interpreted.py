@@ -1,4 +1,6 @@
-"""The Python implementation of `_sending.pyx`. The docstrings of `_sending.pyx` have the details."""
+"""The Python implementation of `_sending.pyx`. The docstrings of `_sending.pyx` have the
+details.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def send_at_once(fd: int, data: bytes) -> tuple[int, int, int]:
 
 class Microphone:
     def __init__(self, silence_chunks: Sequence[ClientMessage] = ()) -> None:
-        self._between, self._position = silence_chunks, 0
+        self._between = silence_chunks
+        self._position = 0
         """The chunks that are recorded while no one speaks, and the index of the next one."""
         self._speech: list[ClientMessage] = []
         """Speech that is not recorded yet, in reverse order."""
@@ -46,11 +49,14 @@ class Microphone:
             self._recorded_ns += (at_ns - self._recorded_ns) % (self.due_ns - self._recorded_ns)
             self._plan()
 
-    def speak(self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]) -> None:
+    def speak(
+        self, speech: Sequence[ClientMessage], silence_chunks: Sequence[ClientMessage]
+    ) -> None:
         chunks = list(speech)
         if self._between:
             chunks = [self._between[self._position], *chunks]
-            self._between, self._position = silence_chunks, 0
+            self._between = silence_chunks
+            self._position = 0
         self._speech[:0] = reversed(chunks)
         self._plan()
 
@@ -100,7 +106,10 @@ class PlainChunks:
         sent: list[SentChunk],
         most: int,
     ) -> None:
-        self._microphone, self._encode, self._sent, self._most = microphone, encode, sent, most
+        self._microphone = microphone
+        self._encode = encode
+        self._sent = sent
+        self._most = most
         self.offered: tuple[ClientMessage, int] | None = None
         self.refused: tuple[ClientMessage, SendReceipt, int] | None = None
         self.paused = False
@@ -117,7 +126,9 @@ class PlainChunks:
         return 0 if microphone.next_chunk.instants or microphone.is_last_of_speech else None
 
     def _add(self, chunk: ClientMessage, due_ns: int, at_ns: int, wire_bytes: int) -> None:
-        self._sent.append(SentChunk(at_ns, wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns))
+        self._sent.append(
+            SentChunk(at_ns, wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns)
+        )
 
     def send(
         self,
@@ -129,7 +140,9 @@ class PlainChunks:
         microphone = self._microphone
         while (wait_ns := self._wait()) is None:
             chunk = microphone.next_chunk
-            data = chunk.data if self._encode is None else self._encode(MessageKind.APPEND, chunk.data)
+            data = (
+                chunk.data if self._encode is None else self._encode(MessageKind.APPEND, chunk.data)
+            )
             frame = masked_frame(data)
             wire = frame if encrypt is None else encrypt(frame)
             _, due_ns = microphone.pop_due()
@@ -138,7 +151,11 @@ class PlainChunks:
                 note_written(count)
             if count != len(wire):
                 self.offered = chunk, due_ns
-                keep(len(frame), wire[max(count, 0) :], -count if count < 0 and -count not in (EAGAIN, EINTR) else 0)
+                keep(
+                    len(frame),
+                    wire[max(count, 0) :],
+                    -count if count < 0 and -count not in (EAGAIN, EINTR) else 0,
+                )
                 return 0
             self._add(chunk, due_ns, before_ns, len(frame))
         return wait_ns
@@ -146,7 +163,9 @@ class PlainChunks:
     def send_by(self, try_send: Callable[[bytes], SendReceipt | None]) -> int:
         while (wait_ns := self._wait()) is None:
             chunk, due_ns = self._microphone.pop_due()
-            receipt = try_send(chunk.data if self._encode is None else self._encode(MessageKind.APPEND, chunk.data))
+            receipt = try_send(
+                chunk.data if self._encode is None else self._encode(MessageKind.APPEND, chunk.data)
+            )
             if receipt is None:
                 self.offered = chunk, due_ns
                 return 0

@@ -1,12 +1,14 @@
 """The messages in the data of a connection. Other code uses the fast path only through this module.
 
-Nearly all data are complete messages in one frame, and most of these are deltas of the reply in progress. A delta is
-either matched with a template, or decoded like other messages. Two deltas of one kind and one response differ only in
-the event id and the payload. The first such delta is decoded, and becomes the template for others. A message matches
-the template if it differs only in the event id and the payload, and both are plain JSON strings. Then it is the same
-event with another id and payload. It is counted with its timestamp and its lengths. If a read contains any other
-message, the complete read is decoded. The work for each event is done in C. `SocketReader` passes a read to a `Sieve`
-before the read becomes a Python object. With TLS, a `Decrypter` is between `SocketReader` and `Sieve`.
+Nearly all data are complete messages in one frame, and most of these are deltas of the reply in
+progress. A delta is either matched with a template, or decoded like other messages. Two deltas of
+one kind and one response differ only in the event id and the payload. The first such delta is
+decoded, and becomes the template for others. A message matches the template if it differs only in
+the event id and the payload, and both are plain JSON strings. Then it is the same event with
+another id and payload. It is counted with its timestamp and its lengths. If a read contains any
+other message, the complete read is decoded. The work for each event is done in C. `SocketReader`
+passes a read to a `Sieve` before the read becomes a Python object. With TLS, a `Decrypter` is
+between `SocketReader` and `Sieve`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,13 @@ from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EMPTY, EventKind, ServerEvent
 
 try:  # without a compiler, deltas are decoded like other messages: slower, with the same results
-    from bench.transport.fast._compiled import Decrypter, Sieve, SocketReader, TemplateMatcher, leading_messages
+    from bench.transport.fast._compiled import (
+        Decrypter,
+        Sieve,
+        SocketReader,
+        TemplateMatcher,
+        leading_messages,
+    )
 
     COMPILED = True
 except ModuleNotFoundError as missing:
@@ -39,13 +47,22 @@ except ModuleNotFoundError as missing:
 
     COMPILED = False
 
-__all__ = ["COMPILED", "Decrypter", "MessageReader", "Sieve", "SocketReader", "TemplateMatcher", "leading_messages"]
+__all__ = [
+    "COMPILED",
+    "Decrypter",
+    "MessageReader",
+    "Sieve",
+    "SocketReader",
+    "TemplateMatcher",
+    "leading_messages",
+]
 
 _EVENT_ID = re.compile(rb'(.*?"event_id"\s*:\s*")[^"\\]*(".*)', re.DOTALL)
 _KEY = re.compile(rb'"(?:delta|[dD]ata|payload|text)"\s*:\s*"$')
 _END = re.compile(rb'"[\s}\]]*')
 MAX_TEMPLATES = 32
-"""The maximum number of templates: enough for two templates per open item, and a few of complete items."""
+"""The maximum number of templates: enough for two templates per open item, and a few of complete
+items."""
 
 
 class MessageReader(TemplateMatcher):
@@ -77,7 +94,8 @@ class MessageReader(TemplateMatcher):
 
         If `reply` is None, match no deltas and forget the templates.
         """
-        self._reply, self.wakes = reply, False
+        self._reply = reply
+        self.wakes = False
         if reply is None and self._learned:  # the next reply has other ids
             self._forget()
         self._note_ready()
@@ -88,23 +106,32 @@ class MessageReader(TemplateMatcher):
         self.forget()
 
     def end(self) -> None:
-        """Pass on the matched deltas, then release the listener, because it may hold a reference to this connection."""
+        """Pass on the matched deltas, then release the listener, because it may hold a reference
+        to this connection.
+        """
         try:
             self.hand_on()
         finally:
-            self._reply, self.ready = None, False
+            self._reply = None
+            self.ready = False
 
     def add_template(
-        self, message: bytes, event: ServerEvent, *, is_sound: bool = False, keeps_text: bool = False
+        self,
+        message: bytes,
+        event: ServerEvent,
+        *,
+        is_sound: bool = False,
+        keeps_text: bool = False,
     ) -> None:
         """Learn a template: from now on, deltas that are like `event` match.
 
-        `event` must be the only event of `message`. If `is_sound` is True, matched deltas contain their audio. If the
-        event of a sound has no payload, the message is nothing but audio. If `keeps_text` is True, they contain their
-        messages.
+        `event` must be the only event of `message`. If `is_sound` is True, matched deltas contain
+        their audio. If the event of a sound has no payload, the message is nothing but audio. If
+        `keeps_text` is True, they contain their messages.
         """
         ids = event.response_id, event.item_id
-        # Deltas of one kind and item differ only in the event id and the payload, so one template is enough.
+        # Deltas of one kind and item differ only in the event id and the payload, so one template
+        # is enough.
         if self._learned.get(event.kind) == ids:
             return
         if self._known == MAX_TEMPLATES:  # every message is compared with each
@@ -120,40 +147,53 @@ class MessageReader(TemplateMatcher):
             self.add(template, *template_parts, is_base64, is_binary, is_sound, keeps_text)
 
     def hand_on(self) -> None:
-        """Pass the matched deltas to the listener. This must happen before a later message is passed on."""
+        """Pass the matched deltas to the listener. This must happen before a later message is
+        passed on.
+        """
         if self.count and self._reply is not None:
             self.wakes = self._reply.on_deltas(self.hand_out())
 
     def read(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """Return the messages that a read completes, without matched deltas.
 
-        If the read has data other than frames of complete messages, return the read. Its data then begins with the
-        start of a frame that earlier reads left over.
+        If the read has data other than frames of complete messages, return the read. Its data then
+        begins with the start of a frame that earlier reads left over.
         """
         complete_read = self._joined(read) if self._missing else read  # most reads end with a frame
         if complete_read is None:
             return []
         data, timestamp_ns, empty_ns, kernel, complete = complete_read
         # Without a kernel timestamp the read is decoded, and counted there.
-        if self._reply is not None and self._plain and kernel and self.match(data, timestamp_ns, empty_ns, complete):
+        if (
+            self._reply is not None
+            and self._plain
+            and kernel
+            and self.match(data, timestamp_ns, empty_ns, complete)
+        ):
             if self.due:
                 self.hand_on()
             messages: list[ReceivedMessage] | SocketRead = []
         else:
-            self.hand_on()  # matched deltas came before this read, and the timeline needs the order of arrival
+            # matched deltas came before this read, and the timeline needs the order of arrival
+            self.hand_on()
             messages = self._whole(complete_read)
         self._note_ready()
         return messages
 
     def messages(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
-        """Do the same as `read`, but match no deltas. This is for code that does not listen in the event loop."""
+        """Do the same as `read`, but match no deltas. This is for code that does not listen in
+        the event loop.
+        """
         complete_read = self._joined(read) if self._missing else read
         return [] if complete_read is None else self._whole(complete_read)
 
     def take_begun(self) -> bytes:
-        """Return the stored parts of a frame, joined, and clear them. The reader then waits for no further parts."""
+        """Return the stored parts of a frame, joined, and clear them. The reader then waits for
+        no further parts.
+        """
         start = b"".join(self._parts)
-        self._parts, self._missing = [], 0
+        self._parts = []
+        self._missing = 0
         return start
 
     def _note_ready(self) -> None:
@@ -171,11 +211,12 @@ class MessageReader(TemplateMatcher):
         return None if self._missing > 0 else read._replace(data=self.take_begun())
 
     def _whole(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
-        """Return the messages of a read that has only frames of complete messages. Return any other read unchanged.
+        """Return the messages of a read that has only frames of complete messages. Return any other
+        read unchanged.
 
-        The messages are the same as those of websockets' protocol object, in a fifth of the time. The last frame may
-        continue in the next read. Its parts are stored and joined once. The protocol object would copy all earlier
-        parts for each new part.
+        The messages are the same as those of websockets' protocol object, in a fifth of the time.
+        The last frame may continue in the next read. Its parts are stored and joined once. The
+        protocol object would copy all earlier parts for each new part.
         """
         if not read.data or not self._plain:
             return read
@@ -185,15 +226,17 @@ class MessageReader(TemplateMatcher):
             missing = missing_bytes(start)
             if not missing:
                 return read
-            self._parts, self._missing = [start], missing
+            self._parts = [start]
+            self._missing = missing
         return messages
 
 
 def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | None:
-    """Return three parts of a message: before the event id, between event id and payload, and after the payload.
+    """Return three parts of a message: before the event id, between event id and payload, and after
+    the payload.
 
-    Return None if the message does not have the usual form. If it has no event id, the first part is everything before
-    the payload, and the second part is empty.
+    Return None if the message does not have the usual form. If it has no event id, the first part
+    is everything before the payload, and the second part is empty.
     """
     if not isinstance(payload, msgspec.Raw):
         return None
@@ -201,7 +244,8 @@ def _around(message: bytes, payload: object) -> tuple[bytes, bytes, bytes] | Non
     if message.count(text) != 1:  # the payload may be any of them
         return None
     start = message.find(text) + 1
-    head, tail = message[:start], message[start + len(text) - 2 :]
+    head = message[:start]
+    tail = message[start + len(text) - 2 :]
     if not _KEY.search(head) or text.count(b'"') != 2:
         return None
     with_id = _EVENT_ID.fullmatch(head)

@@ -1,16 +1,17 @@
 """The profiles of the caller's network, and the values of a target's key `network`.
 
-RTP packets are dropped and delayed. A WebSocket is a stream of TCP: it drops nothing, but stalls, and has a limited
-rate.
-Each profile has values for both.
+RTP packets are dropped and delayed. A WebSocket is a stream of TCP: it drops nothing, but stalls,
+and has a limited rate. Each profile has values for both.
 
 docs/targets.md has the table of the profiles. The sources of their values:
 
-- the share and the length of losses of `wifi` and `mobile`: the presets `wifi` and `cellular` of str0m's network
-  emulator (algesten/str0m, crate str0m-netem). 3GPP TS 23.203, table 6.1.7, permits 1 % for voice over LTE (QCI 1)
+- the share and the length of losses of `wifi` and `mobile`: the presets `wifi` and `cellular` of
+  str0m's network emulator (algesten/str0m, crate str0m-netem). 3GPP TS 23.203, table 6.1.7, permits
+  1 % for voice over LTE (QCI 1)
 - the loss of `congested`: the second lowest rate of the parameters for evaluation in RFC 8868
 - jitter of `mobile`, and rate: the condition 3G of Loadero (50 ms, 1,200 kbit/s)
-- the length of an `outage`: the usual T311 of 3GPP TS 36.331 (1 s), in which a phone searches for another cell
+- the length of an `outage`: the usual T311 of 3GPP TS 36.331 (1 s), in which a phone searches for
+  another cell
 - the rate of `congested`: just more than an open microphone in the Realtime API needs (540 kbit/s)
 
 All other values are assumptions.
@@ -43,19 +44,24 @@ def _share(value: LocatedValue, text: str) -> float:
 
 @dataclass(frozen=True)
 class NetworkProfile:
-    """The properties of the caller's network in the direction to the service. None: the network does not have it."""
+    """The properties of the caller's network in the direction to the service. None: the network
+    does not have it.
+    """
 
     loss: float | None = field_key(
         Converted(RegexString(r"\d{1,2}(\.\d{1,4})?%", SHARE_TEXT), _share),
         "Share of the RTP packets that are dropped.",
     )
     burst: float | None = field_key(
-        Number(1, 1_000, "of packets"), "Mean number of packets that are dropped in a row (default: independent ones)."
+        Number(1, 1_000, "of packets"),
+        "Mean number of packets that are dropped in a row (default: independent ones).",
     )
     jitter_ms: float | None = field_key(
         Number(0, 1_000, "of ms"), "Maximum delay of an RTP packet; each has a random one from 0."
     )
-    stall_ms: float | None = field_key(Number(1, 60_000, "of ms"), "Duration of a stall of a WebSocket.")
+    stall_ms: float | None = field_key(
+        Number(1, 60_000, "of ms"), "Duration of a stall of a WebSocket."
+    )
     stall_every_s: float | None = field_key(
         Number(0.1, 86_400, "of seconds"), "Mean time from the end of a stall to the next one."
     )
@@ -69,7 +75,11 @@ class NetworkProfile:
         """The name and the values, as run.json has them."""
         loss = {} if self.loss is None else {"loss": f"{100 * self.loss:g}%"}
         others = {key: getattr(self, key) for key in KEYS if key != "loss"}
-        return {"profile": self.name, **loss, **{key: value for key, value in others.items() if value is not None}}
+        return {
+            "profile": self.name,
+            **loss,
+            **{key: value for key, value in others.items() if value is not None},
+        }
 
 
 OF_PACKETS = {"loss": None, "burst": "loss", "jitter_ms": None}
@@ -90,8 +100,8 @@ PROFILES: Mapping[str, NetworkProfile] = {
 def network_of(setting: str | NetworkProfile, *, in_packets: bool) -> NetworkProfile:
     """Return the network of a target. A profile has only the values for its transport.
 
-    `in_packets` is True if the caller's audio travels in RTP packets. Raise UsageError with a text that follows the
-    name of the setting.
+    `in_packets` is True if the caller's audio travels in RTP packets. Raise UsageError with a text
+    that follows the name of the setting.
     """
     needed, others = (OF_PACKETS, OF_STREAMS) if in_packets else (OF_STREAMS, OF_PACKETS)
     if isinstance(setting, str):

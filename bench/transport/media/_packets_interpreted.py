@@ -1,7 +1,7 @@
 """The Python implementation of `_packets.pyx`.
 
-No received packet is a usual one, so `CallMedia.received` accepts each. The docstrings of `_packets.pyx` have the
-details.
+No received packet is a usual one, so `CallMedia.received` accepts each. The docstrings of
+`_packets.pyx` have the details.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from bench.wire.events import ServerEvent
 class UsualPackets:
     def __init__(self, receiver: RtpReceiver, buffer: JitterBuffer) -> None: ...
 
-    def use(self, peer: object, unprotect: Callable[[bytes], bytes | None] | None, overhead_bytes: int) -> None:
+    def use(
+        self, peer: object, unprotect: Callable[[bytes], bytes | None] | None, overhead_bytes: int
+    ) -> None:
         """Do nothing: `CallMedia` has the agreement."""
 
     def take(

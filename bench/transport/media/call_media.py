@@ -2,9 +2,9 @@
 
 The codecs convert the session's audio, which has the same format in the whole call.
 
-A pressed key is a series of packets with the same timestamp, the start of the press, in the place of audio (telephone
-events of RFC 4733). Each packet has the duration of the press until now. The last packet is sent three times, because
-the end of the press is in no other packet.
+A pressed key is a series of packets with the same timestamp, the start of the press, in the place
+of audio (telephone events of RFC 4733). Each packet has the duration of the press until now. The
+last packet is sent three times, because the end of the press is in no other packet.
 
 RTCP reports are sent while the call is open. If
 the call has SRTP keys, packets and reports are encrypted last, and decrypted first.
@@ -48,11 +48,14 @@ VOLUME = 10
 """The power of the tone in −dBm0. Receivers reject tones below −36 dBm0."""
 MAX_DURATION_TICKS = 0xFFFF
 _PAYLOAD = Struct("!BBH")
-_END, _VOLUME = 0x80, 0x3F
+_END = 0x80
+_VOLUME = 0x3F
 
 
 class TelephoneEvent(NamedTuple):
-    """The payload of a packet. `duration_ticks` is the time since the start, in units of the timestamp."""
+    """The payload of a packet. `duration_ticks` is the time since the start, in units of the
+    timestamp.
+    """
 
     code: int
     is_end: bool
@@ -61,7 +64,9 @@ class TelephoneEvent(NamedTuple):
 
 
 def parse_event(payload: bytes) -> TelephoneEvent | None:
-    """Return the event; None if the payload is too short. Events after the first one are redundant (RFC 4733 §2.6)."""
+    """Return the event; None if the payload is too short. Events after the first one are
+    redundant (RFC 4733 §2.6).
+    """
     if len(payload) < _PAYLOAD.size:
         return None
     code, flags, duration_ticks = _PAYLOAD.unpack_from(payload)
@@ -76,11 +81,14 @@ def build_event(event: TelephoneEvent) -> bytes:
 def key_payloads(key: str, frames: int, frame_ticks: int) -> list[bytes]:
     """Return the payloads of the packets for one key press that lasts for this number of frames.
 
-    One is sent at the end of each frame of the press, instead of audio, and the two repetitions of the last one in the
-    next two frames. All have the timestamp of the start of the press. The first one has the marker.
+    One is sent at the end of each frame of the press, instead of audio, and the two repetitions of
+    the last one in the next two frames. All have the timestamp of the start of the press. The first
+    one has the marker.
     """
     if frames * frame_ticks > MAX_DURATION_TICKS:
-        raise ValueError(f"a key press has at most {MAX_DURATION_TICKS} ticks, and not {frames * frame_ticks}")
+        raise ValueError(
+            f"a key press has at most {MAX_DURATION_TICKS} ticks, and not {frames * frame_ticks}"
+        )
     code = KEYS.index(key)
     payloads = [
         build_event(TelephoneEvent(code, frame == frames, VOLUME, frame * frame_ticks))
@@ -90,7 +98,9 @@ def key_payloads(key: str, frames: int, frame_ticks: int) -> list[bytes]:
 
 
 class KeyReceiver:
-    """The receiver of the keys of one stream. A key counts once, with the first packet of its press that arrives."""
+    """The receiver of the keys of one stream. A key counts once, with the first packet of its
+    press that arrives.
+    """
 
     def __init__(self) -> None:
         self._source = -1
@@ -102,15 +112,20 @@ class KeyReceiver:
         if event is None or event.code >= len(KEYS):
             return ""
         if packet.source != self._source:
-            self._source, self._pressed = packet.source, None
-        if self._pressed is not None and not 0 < (packet.timestamp - self._pressed) % TIMESTAMPS < TIMESTAMPS // 2:
+            self._source = packet.source
+            self._pressed = None
+        if (
+            self._pressed is not None
+            and not 0 < (packet.timestamp - self._pressed) % TIMESTAMPS < TIMESTAMPS // 2
+        ):
             return ""  # a packet of the same press, or of an earlier one
         self._pressed = packet.timestamp
         return KEYS[event.code]
 
 
 EARLY_NS = 2 * NS_PER_S
-"""The duration of the audio before the answer in which a sound may begin that continues after the answer."""
+"""The duration of the audio before the answer in which a sound may begin that continues after
+the answer."""
 MIN_GAP_NS = 20 * NS_PER_MS
 HOLD_NS = JITTER_BUFFER_MS * NS_PER_MS
 """How long the jitter buffer waits for a packet."""
@@ -121,7 +136,8 @@ KEY_FRAMES = 6
 class CallMedia:
     """The media of one call.
 
-    `random_share` returns a random number from 0 to 1. `utc_offset_ns` is UTC minus the monotonic clock.
+    `random_share` returns a random number from 0 to 1. `utc_offset_ns` is UTC minus the monotonic
+    clock.
     """
 
     def __init__(
@@ -169,12 +185,16 @@ class CallMedia:
         return HEADER_BYTES + self._encryption.tag_bytes
 
     def change(self, agreed: AgreedMedia) -> None:
-        """Use the addresses, the codec, the payload types and the SRTP keys of an agreement from now on."""
+        """Use the addresses, the codec, the payload types and the SRTP keys of an agreement from
+        now on.
+        """
         self.agreed = agreed
         if agreed.peer != self.peer:
             self.receiver.rename()
-        self.peer, self.peer_rtcp = agreed.peer, agreed.peer_rtcp
-        self.sender.codec, self.sender.payload_type = self._codec(agreed.codec), agreed.send_payload_type
+        self.peer = agreed.peer
+        self.peer_rtcp = agreed.peer_rtcp
+        self.sender.codec = self._codec(agreed.codec)
+        self.sender.payload_type = agreed.send_payload_type
         codecs = {payload_type: self._codec(name) for payload_type, name in agreed.receive_codecs}
         self.receiver.accept(codecs, agreed.receive_event_payload_type)
         self.buffer.accept(codecs)
@@ -197,7 +217,9 @@ class CallMedia:
         return self._audio.duration_ns(len(audio)) * self.clock_hz // NS_PER_S
 
     def send_audio(self, payload: bytes) -> bytes:
-        """Return the packet for one frame of the caller's audio, or for the key that is pressed instead."""
+        """Return the packet for one frame of the caller's audio, or for the key that is pressed
+        instead.
+        """
         if not self._keys:
             return self.audio_packets.next(payload)
         key_payload, is_first = self._keys.popleft()
@@ -211,7 +233,9 @@ class CallMedia:
 
     @property
     def sends_audio(self) -> bool:
-        """True if the next packet is one of `audio_packets`: the peer does not hold the call, and no key is pressed."""
+        """True if the next packet is one of `audio_packets`: the peer does not hold the call,
+        and no key is pressed.
+        """
         return self.agreed.sends and not self._keys
 
     def press(self, key: str, frame_samples: int) -> bool:
@@ -223,7 +247,9 @@ class CallMedia:
         return True
 
     def received(self, data: bytes, arrival: Arrival, source: SocketAddress) -> list[Frame]:
-        """Return the frames that a packet releases. `source` is the host and port from which it comes."""
+        """Return the frames that a packet releases. `source` is the host and port from which it
+        comes.
+        """
         plain = self._encryption.unprotect(data)
         if plain is None and self.receiver.is_silent(arrival.at_ns):
             plain = self._encryption.unprotect_again(data)
@@ -248,10 +274,14 @@ class CallMedia:
     def report(self, now_ns: int, *, goodbye: bool = False) -> bytes:
         """Return an RTCP report, and plan the next one."""
         self.report_ns = now_ns + report_delay_ns(self._random_share(), is_first=False)
-        return self._encryption.protect_report(self.rtcp.report(now_ns, self.sender.timestamp, goodbye=goodbye))
+        return self._encryption.protect_report(
+            self.rtcp.report(now_ns, self.sender.timestamp, goodbye=goodbye)
+        )
 
 
-def early_audio(packets: Iterable[Datagram], media: CallMedia, answered_ns: int) -> tuple[bytes, int]:
+def early_audio(
+    packets: Iterable[Datagram], media: CallMedia, answered_ns: int
+) -> tuple[bytes, int]:
     """Return the last audio before the answer, and the instant at which it ended."""
     frames = [
         frame
@@ -259,7 +289,8 @@ def early_audio(packets: Iterable[Datagram], media: CallMedia, answered_ns: int)
         if answered_ns - EARLY_NS <= arrival.at_ns < answered_ns
         for frame in media.received(data, arrival, source[:2])
     ]
-    audio, end_ns = bytearray(), 0
+    audio = bytearray()
+    end_ns = 0
     for frame in (*frames, *media.expire(answered_ns)):
         if audio and (gap_ns := frame.at_ns - end_ns) >= MIN_GAP_NS:
             audio += AUDIO.encode(np.zeros(AUDIO.rate_hz * gap_ns // NS_PER_S, np.int16))

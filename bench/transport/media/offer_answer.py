@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from bench.catalogue.outcomes import NO_SRTP_KEY, OTHER_CODEC, REQUIRES_DTLS_SRTP, REQUIRES_SRTP, WITHOUT_SRTP
+from bench.catalogue.outcomes import (
+    NO_SRTP_KEY,
+    OTHER_CODEC,
+    REQUIRES_DTLS_SRTP,
+    REQUIRES_SRTP,
+    WITHOUT_SRTP,
+)
 from bench.transport.interface import UNSPECIFIED, HostPort
 from bench.transport.media.rtp import CODECS
-from bench.transport.media.sdp import Direction, MediaLine, RtpFormat, SessionDescription, write_description
+from bench.transport.media.sdp import (
+    Direction,
+    MediaLine,
+    RtpFormat,
+    SessionDescription,
+    write_description,
+)
 from bench.transport.media.srtp import CryptoAttribute, SrtpKey
 
 EVENT = "telephone-event"
 EVENT_PAYLOAD_TYPE = 101
-_RATES = {name: (codec.clock_hz, codec.channels) for name, codec in CODECS.items()} | {EVENT.upper(): (8_000, 1)}
+_RATES = {name: (codec.clock_hz, codec.channels) for name, codec in CODECS.items()} | {
+    EVENT.upper(): (8_000, 1)
+}
 """The clock rate and the number of channels of each encoding."""
 _SENDS: tuple[Direction, ...] = ("sendrecv", "sendonly")
 _RECEIVES: tuple[Direction, ...] = ("sendrecv", "recvonly")
@@ -21,7 +35,9 @@ _RECEIVES: tuple[Direction, ...] = ("sendrecv", "recvonly")
 
 @dataclass(frozen=True, slots=True)
 class LocalMedia:
-    """The offer of this side: the address and port of its RTP, and its codecs in the order of preference."""
+    """The offer of this side: the address and port of its RTP, and its codecs in the order of
+    preference.
+    """
 
     address: str
     port: int
@@ -30,8 +46,8 @@ class LocalMedia:
     ptime_ms: int = 20
     rtcp_mux: bool = False
     keys: tuple[SrtpKey, ...] = ()
-    """The SRTP keys of this side, one for each suite, in the order of preference. With keys, the audio must be
-    encrypted. Without keys, it must not be."""
+    """The SRTP keys of this side, one for each suite, in the order of preference. With keys, the
+    audio must be encrypted. Without keys, it must not be."""
     check_host: Callable[[str], None] = lambda host: None
     """The function that raises ValueError if the audio may not go to a host that the peer names."""
 
@@ -47,12 +63,14 @@ class AgreedMedia:
     receive_codecs: tuple[tuple[int, str], ...]
     """The payload types that the peer may send, with their codecs."""
     send_event_payload_type: int | None
-    """The payload type of telephone events (RFC 4733), or None if the peer does not receive them."""
+    """The payload type of telephone events (RFC 4733), or None if the peer does not receive
+    them."""
     receive_event_payload_type: int | None
     direction: Direction
     """The direction from this side: with sendonly, this side only sends."""
     rtcp: HostPort | None
-    """The address and port at which the peer receives RTCP; None if RTCP is multiplexed with RTP."""
+    """The address and port at which the peer receives RTCP; None if RTCP is multiplexed with
+    RTP."""
     send_key: SrtpKey | None = None
     """The SRTP key of this side; None if the audio is not encrypted."""
     receive_key: SrtpKey | None = None
@@ -89,15 +107,24 @@ def _line(
 ) -> MediaLine:
     text = " ".join(str(each.payload_type) for each in formats)
     return MediaLine(
-        "audio", local.port, protocol, text, formats, local.address, direction, local.ptime_ms,
-        rtcp_mux=rtcp_mux, crypto=crypto,
-    )  # fmt: skip
+        "audio",
+        local.port,
+        protocol,
+        text,
+        formats,
+        local.address,
+        direction,
+        local.ptime_ms,
+        rtcp_mux=rtcp_mux,
+        crypto=crypto,
+    )
 
 
 def write_offer(local: LocalMedia, version: int, direction: Direction = "sendrecv") -> bytes:
     formats = [*map(offered_format, local.codecs)]
     formats.append(RtpFormat(EVENT_PAYLOAD_TYPE, EVENT, parameters="0-15"))
-    protocol, keys = "RTP/SAVP" if local.keys else "RTP/AVP", tuple(_offered_keys(local).values())
+    protocol = "RTP/SAVP" if local.keys else "RTP/AVP"
+    keys = tuple(_offered_keys(local).values())
     line = _line(local, protocol, tuple(formats), direction, local.rtcp_mux, keys)
     return write_description(local.session_id, version, local.address, [line])
 
@@ -105,10 +132,12 @@ def write_offer(local: LocalMedia, version: int, direction: Direction = "sendrec
 def answer_to(
     local: LocalMedia, offer: SessionDescription, version: int, allowed: Direction = "sendrecv"
 ) -> tuple[bytes, AgreedMedia]:
-    """Return the answer to an offer, and the audio. Raise ValueError if the offer contains no usable audio.
+    """Return the answer to an offer, and the audio. Raise ValueError if the offer contains no
+    usable audio.
 
-    The answer contains the offer's first codec that this side has, with the payload types of the offer, and the key of
-    this side for the offer's first suite. All other media are refused with the port 0 (RFC 3264 §6).
+    The answer contains the offer's first codec that this side has, with the payload types of the
+    offer, and the key of this side for the offer's first suite. All other media are refused with
+    the port 0 (RFC 3264 §6).
     """
     audio = offer.sdes_audio if local.keys else offer.audio
     if audio is None:
@@ -125,14 +154,26 @@ def answer_to(
     written = write_description(local.session_id, version, local.address, lines)
     number = None if event is None else event.payload_type
     agreed = AgreedMedia(
-        audio.address, audio.port, codec.encoding, codec.payload_type, ((codec.payload_type, codec.encoding),),
-        number, number, direction, _rtcp_of(audio, mux), send_key, receive_key,
-    )  # fmt: skip
+        audio.address,
+        audio.port,
+        codec.encoding,
+        codec.payload_type,
+        ((codec.payload_type, codec.encoding),),
+        number,
+        number,
+        direction,
+        _rtcp_of(audio, mux),
+        send_key,
+        receive_key,
+    )
     return written, agreed
 
 
-def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Direction = "sendrecv") -> AgreedMedia:
-    """Return the audio after the answer to this side's offer. Raise ValueError if the answer contains no usable audio.
+def accepted_answer(
+    local: LocalMedia, answer: SessionDescription, offered: Direction = "sendrecv"
+) -> AgreedMedia:
+    """Return the audio after the answer to this side's offer. Raise ValueError if the answer
+    contains no usable audio.
 
     The offer had a single medium, so the answer's first one belongs to it.
     """
@@ -143,18 +184,28 @@ def accepted_answer(local: LocalMedia, answer: SessionDescription, offered: Dire
     mux = audio.rtcp_mux and local.rtcp_mux
     send_key, receive_key = _answered_keys(local, audio)
     return AgreedMedia(
-        audio.address, audio.port, codec.encoding, codec.payload_type,
-        tuple((CODECS[offered_codec].payload_type, offered_codec) for offered_codec in local.codecs),
-        None if event is None else event.payload_type, None if event is None else EVENT_PAYLOAD_TYPE,
-        _common(_mirrored(_direction_of(audio)), offered), _rtcp_of(audio, mux),
-        send_key, receive_key,
-    )  # fmt: skip
+        audio.address,
+        audio.port,
+        codec.encoding,
+        codec.payload_type,
+        tuple(
+            (CODECS[offered_codec].payload_type, offered_codec) for offered_codec in local.codecs
+        ),
+        None if event is None else event.payload_type,
+        None if event is None else EVENT_PAYLOAD_TYPE,
+        _common(_mirrored(_direction_of(audio)), offered),
+        _rtcp_of(audio, mux),
+        send_key,
+        receive_key,
+    )
 
 
 def _selected_key(
     local: LocalMedia, audio: MediaLine
 ) -> tuple[SrtpKey | None, SrtpKey | None, tuple[CryptoAttribute, ...]]:
-    """Return the keys of (this side, the peer) for an offer's first suite, and the attribute of the answer."""
+    """Return the keys of (this side, the peer) for an offer's first suite, and the attribute of
+    the answer.
+    """
     if not local.keys:
         return None, None, ()
     own_keys = {key.suite: key for key in local.keys}
@@ -165,7 +216,9 @@ def _selected_key(
 
 
 def _answered_keys(local: LocalMedia, audio: MediaLine) -> tuple[SrtpKey | None, SrtpKey | None]:
-    """Return the keys of (this side, the peer) after an answer, which selects one tag of the offer."""
+    """Return the keys of (this side, the peer) after an answer, which selects one tag of the
+    offer.
+    """
     if not local.keys:
         return None, None
     if len(audio.crypto) == 1:
@@ -177,7 +230,9 @@ def _answered_keys(local: LocalMedia, audio: MediaLine) -> tuple[SrtpKey | None,
 
 
 def _other_encryption(local: LocalMedia, media: Sequence[MediaLine]) -> str:
-    """Return why the encryption of the peer's audio is not that of this side; "" if there is no audio."""
+    """Return why the encryption of the peer's audio is not that of this side; "" if there is no
+    audio.
+    """
     if local.keys and any(line.is_sdes_audio for line in media):
         return NO_SRTP_KEY
     if local.keys and any(line.is_plain_audio for line in media):
@@ -188,7 +243,9 @@ def _other_encryption(local: LocalMedia, media: Sequence[MediaLine]) -> str:
 
 
 def _check_address(local: LocalMedia, audio: MediaLine) -> None:
-    """Raise ValueError if this side can or may send nothing to the address of the audio, or of its reports."""
+    """Raise ValueError if this side can or may send nothing to the address of the audio, or of
+    its reports.
+    """
     for host in dict.fromkeys((audio.address, audio.rtcp.host if audio.rtcp else audio.address)):
         local.check_host(host)
     own, other = (6 if ":" in address else 4 for address in (local.address, audio.address))
@@ -196,8 +253,12 @@ def _check_address(local: LocalMedia, audio: MediaLine) -> None:
         raise ValueError(f"the audio of the peer has an IPv{other} address, in an IPv{own} call")
 
 
-def _formats(local: LocalMedia, audio: MediaLine, problem: str) -> tuple[RtpFormat, RtpFormat | None]:
-    """Return the formats of audio and of telephone events. Raise ValueError if audio is not possible."""
+def _formats(
+    local: LocalMedia, audio: MediaLine, problem: str
+) -> tuple[RtpFormat, RtpFormat | None]:
+    """Return the formats of audio and of telephone events. Raise ValueError if audio is not
+    possible.
+    """
     _check_address(local, audio)
     codec = common_format(audio, local.codecs)
     if codec is None:
@@ -212,13 +273,19 @@ def offered_format(encoding: str) -> RtpFormat:
 
 
 def common_format(audio: MediaLine, encodings: Collection[str]) -> RtpFormat | None:
-    """Return the first format of the peer with one of these encodings, and its clock rate; None if there is none."""
+    """Return the first format of the peer with one of these encodings, and its clock rate; None
+    if there is none.
+    """
     found = (each for each in audio.formats if each.encoding in encodings)
-    return next((each for each in found if (each.clock_hz, each.channels) == _RATES[each.encoding]), None)
+    return next(
+        (each for each in found if (each.clock_hz, each.channels) == _RATES[each.encoding]), None
+    )
 
 
 def _direction_of(audio: MediaLine) -> Direction:
-    """Return the direction of the peer. By the unspecified address, old programs hold a call (RFC 3264 §8.4)."""
+    """Return the direction of the peer. By the unspecified address, old programs hold a call
+    (RFC 3264 §8.4).
+    """
     return _common(audio.direction, "sendonly") if audio.address in UNSPECIFIED else audio.direction
 
 

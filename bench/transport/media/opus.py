@@ -1,9 +1,10 @@
 """The encoder and the decoder of Opus, by libopus. The session's audio is PCM with 24 kHz.
 
-Opus delays audio by 6.5 ms (`DELAY_NS`). A listener hears this delay, so the instants of sound contain it.
+Opus delays audio by 6.5 ms (`DELAY_NS`). A listener hears this delay, so the instants of sound
+contain it.
 
-A packet depends on the audio before it. The packets of a recording are the same in all calls, so they are encoded once:
-a packet is looked up by its frame and the `HISTORY` frames before it.
+A packet depends on the audio before it. The packets of a recording are the same in all calls, so
+they are encoded once: a packet is looked up by its frame and the `HISTORY` frames before it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from collections import deque
 from opuslib_next import constants
 from opuslib_next.api import ctl, decoder, encoder
 
-from bench.transport.media.opus_packets import CLOCK_HZ, MAX_DTX_BYTES, MAX_TICKS, has_redundancy, packet_ticks
+from bench.transport.media.opus_packets import (
+    CLOCK_HZ,
+    MAX_DTX_BYTES,
+    MAX_TICKS,
+    has_redundancy,
+    packet_ticks,
+)
 from bench.wire.audio import PCM16 as AUDIO
 
 BITRATE = 32_000
@@ -23,7 +30,8 @@ BITRATE = 32_000
 FRAMES_MS = (2.5, 5, 10, 20)
 """The durations of a frame. A shorter piece of audio is filled with silence."""
 HISTORY = 5
-"""The number of earlier frames that determine a packet: after 100 ms, earlier audio has no audible effect."""
+"""The number of earlier frames that determine a packet: after 100 ms, earlier audio has no
+audible effect."""
 MAX_PACKETS = 30_000
 """The maximum number of packets that are stored: 10 min of audio."""
 MAX_PACKET_BYTES = 1_275
@@ -61,7 +69,9 @@ class OpusEncoder:
 
 
 class LibraryEncoder:
-    """An encoder of libopus, with the settings of browsers. In-band FEC is to repair a loss of `loss_percent`."""
+    """An encoder of libopus, with the settings of browsers. In-band FEC is to repair a loss of
+    `loss_percent`.
+    """
 
     def __init__(self, loss_percent: int = 0) -> None:
         self._state = encoder.create_state(AUDIO.rate_hz, 1, constants.APPLICATION_VOIP)
@@ -79,7 +89,9 @@ class LibraryEncoder:
         size = next(size for size in _FRAME_BYTES if len(audio) <= size)
         filled = audio.ljust(size, b"\0")
         samples = ctypes.cast(ctypes.c_char_p(filled), ctypes.POINTER(ctypes.c_int16))
-        found = encoder.libopus_encode(self._state, samples, size // AUDIO.sample_bytes, self._packet, MAX_PACKET_BYTES)
+        found = encoder.libopus_encode(
+            self._state, samples, size // AUDIO.sample_bytes, self._packet, MAX_PACKET_BYTES
+        )
         assert found > 0, f"libopus refused a frame of {size} bytes with {found}"
         return ctypes.string_at(self._packet, found)
 
@@ -93,19 +105,25 @@ class OpusDecoder:
         self._samples = (ctypes.c_int16 * (MAX_TICKS // _TICKS_PER_SAMPLE))()
 
     def decode(self, payload: bytes) -> bytes:
-        """Return the audio of a packet whose duration is valid; silence if it has no sound or is damaged."""
+        """Return the audio of a packet whose duration is valid; silence if it has no sound or is
+        damaged.
+        """
         samples = packet_ticks(payload) // _TICKS_PER_SAMPLE
         if len(payload) <= MAX_DTX_BYTES:
             return bytes(samples * AUDIO.sample_bytes)
         return self._decoded(payload, samples, is_recovery=False)
 
     def recover(self, following: bytes, ticks: int) -> bytes | None:
-        """Return the audio of a lost packet from the packet after it; None if that has no redundancy."""
+        """Return the audio of a lost packet from the packet after it; None if that has no
+        redundancy.
+        """
         if not has_redundancy(following):
             return None
         return self._decoded(following, ticks // _TICKS_PER_SAMPLE, is_recovery=True)
 
     def _decoded(self, payload: bytes, samples: int, *, is_recovery: bool) -> bytes:
-        found = decoder.libopus_decode(self._state, payload, len(payload), self._samples, samples, is_recovery)
+        found = decoder.libopus_decode(
+            self._state, payload, len(payload), self._samples, samples, is_recovery
+        )
         size = samples * AUDIO.sample_bytes
         return ctypes.string_at(self._samples, size) if found == samples else bytes(size)

@@ -1,4 +1,6 @@
-"""The packets of audio. Other code uses their compiled functions and classes only through this module."""
+"""The packets of audio. Other code uses their compiled functions and classes only through this
+module.
+"""
 
 from __future__ import annotations
 

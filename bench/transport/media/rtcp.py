@@ -13,14 +13,17 @@ from typing import NamedTuple
 from bench.base.units import NS_PER_S
 from bench.transport.media.rtp import SEQUENCE_NUMBERS, VERSION, RtpReceiver, RtpSender
 
-SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, GOODBYE = 200, 201, 202, 203
+SENDER_REPORT = 200
+RECEIVER_REPORT = 201
+SOURCE_DESCRIPTION = 202
+GOODBYE = 203
 CNAME = 1
 MAX_REPORT_BLOCKS = 31
 MIN_INTERVAL_NS = 5 * NS_PER_S
 """The interval between two reports (RFC 3550 §6.2).
 
-The interval is longer only if two members need more than 5 % of the bandwidth of the call. Two packets of 120 bytes in
-5 s need 5 % of 8 kbit/s, and every format of audio has more than that.
+The interval is longer only if two members need more than 5 % of the bandwidth of the call. Two
+packets of 120 bytes in 5 s need 5 % of 8 kbit/s, and every format of audio has more than that.
 """
 SENT_REPORTS = 16
 """The number of own sender reports that a round trip may start with."""
@@ -28,9 +31,14 @@ RECONSIDERATION = 1.21828
 """The factor that corrects the random interval: e − 3/2 (RFC 3550 §6.3.1)."""
 NTP_EPOCH_S = 2_208_988_800
 """The seconds from 1900, the epoch of NTP, to 1970."""
-_PADDING, _COUNT = 0x20, 0x1F
-_HEADER, _BLOCK, _SENDER_INFO, _SSRC = Struct("!BBH"), Struct("!IIIIII"), Struct("!QIII"), Struct("!I")
-_MAX_LOST, _MIN_LOST = (1 << 23) - 1, -(1 << 23)
+_PADDING = 0x20
+_COUNT = 0x1F
+_HEADER = Struct("!BBH")
+_BLOCK = Struct("!IIIIII")
+_SENDER_INFO = Struct("!QIII")
+_SSRC = Struct("!I")
+_MAX_LOST = (1 << 23) - 1
+_MIN_LOST = -(1 << 23)
 _NTP_UNITS = 1 << 32
 _SHORT_NTP_UNITS = 1 << 16
 _32_BITS = 0xFFFFFFFF
@@ -39,9 +47,10 @@ _32_BITS = 0xFFFFFFFF
 class ReportBlock(NamedTuple):
     """What a member reports about a stream that it receives.
 
-    `fraction_lost` is in units of 1/256, since the previous report. `jitter` is in units of the timestamp.
-    `last_report` is the middle of the NTP timestamp of the last received sender report. `delay` is the time since then,
-    in units of 1/65536 s. Both are 0 if no sender report was received.
+    `fraction_lost` is in units of 1/256, since the previous report. `jitter` is in units of the
+    timestamp. `last_report` is the middle of the NTP timestamp of the last received sender report.
+    `delay` is the time since then, in units of 1/65536 s. Both are 0 if no sender report was
+    received.
     """
 
     ssrc: int
@@ -54,7 +63,9 @@ class ReportBlock(NamedTuple):
 
 
 class SenderInfo(NamedTuple):
-    """What a member reports about the stream that it sends. `ntp_timestamp` and `timestamp` mean the same instant."""
+    """What a member reports about the stream that it sends. `ntp_timestamp` and `timestamp` mean
+    the same instant.
+    """
 
     ntp_timestamp: int
     timestamp: int
@@ -85,7 +96,8 @@ class Goodbye(NamedTuple):
 def parse_compound(data: bytes) -> list[Report] | None:
     """Return the reports of a compound packet; None if it is not valid (RFC 3550 appendix A.2).
 
-    It must start with a report. Only its last packet may have padding. The content of other packets is not read.
+    It must start with a report. Only its last packet may have padding. The content of other packets
+    is not read.
     """
     reports: list[Report] = []
     start = 0
@@ -141,15 +153,20 @@ def _build(packet: Report | SourceDescription | Goodbye) -> bytes:
             blocks = blocks[:MAX_REPORT_BLOCKS]
             info = b"" if sender is None else _SENDER_INFO.pack(*sender)
             content = _SSRC.pack(ssrc) + info + b"".join(_block_bytes(block) for block in blocks)
-            packet_type, count = RECEIVER_REPORT if sender is None else SENDER_REPORT, len(blocks)
+            packet_type = RECEIVER_REPORT if sender is None else SENDER_REPORT
+            count = len(blocks)
         case SourceDescription(ssrc, cname):
             name = cname.encode()[:255]
             content = _SSRC.pack(ssrc) + bytes((CNAME, len(name))) + name + b"\0"
-            packet_type, count = SOURCE_DESCRIPTION, 1
+            packet_type = SOURCE_DESCRIPTION
+            count = 1
         case Goodbye(sources, reason):
             text = reason.encode()[:255]
-            content = b"".join(_SSRC.pack(ssrc) for ssrc in sources) + (bytes((len(text),)) + text if text else b"")
-            packet_type, count = GOODBYE, len(sources)
+            content = b"".join(_SSRC.pack(ssrc) for ssrc in sources) + (
+                bytes((len(text),)) + text if text else b""
+            )
+            packet_type = GOODBYE
+            count = len(sources)
     content += bytes(-len(content) % 4)
     return _HEADER.pack(VERSION << 6 | count, packet_type, len(content) // 4) + content
 
@@ -162,8 +179,8 @@ def _block_bytes(block: ReportBlock) -> bytes:
 def report_delay_ns(random_share: float, *, is_first: bool) -> int:
     """Return the time until the next report (RFC 3550 §6.2 and §6.3).
 
-    `random_share` is a random number from 0 to 1. With two members, the timers of §6.3 need no correction, because the
-    number of members does not change.
+    `random_share` is a random number from 0 to 1. With two members, the timers of §6.3 need no
+    correction, because the number of members does not change.
     """
     interval_ns = MIN_INTERVAL_NS // 2 if is_first else MIN_INTERVAL_NS
     return int(interval_ns * (0.5 + random_share) / RECONSIDERATION)
@@ -171,7 +188,9 @@ def report_delay_ns(random_share: float, *, is_first: bool) -> int:
 
 @dataclass(slots=True)
 class PeerReport:
-    """What the peer last reported about our stream. `reports` is the number of such reports; 0 if there was none."""
+    """What the peer last reported about our stream. `reports` is the number of such reports; 0
+    if there was none.
+    """
 
     reports: int = 0
     expected: int = 0
@@ -188,15 +207,21 @@ class PeerReport:
 class RtcpSession:
     """The RTCP of one call with one peer.
 
-    `utc_offset_ns` is UTC minus the monotonic clock at the start of the call. It does not change with the wall clock,
-    so that a round trip is correct.
+    `utc_offset_ns` is UTC minus the monotonic clock at the start of the call. It does not change
+    with the wall clock, so that a round trip is correct.
     """
 
-    def __init__(self, sender: RtpSender, receiver: RtpReceiver, cname: str, utc_offset_ns: int) -> None:
+    def __init__(
+        self, sender: RtpSender, receiver: RtpReceiver, cname: str, utc_offset_ns: int
+    ) -> None:
         self.peer = PeerReport()
         self.bad = self.rejected = self.received = 0
-        """`rejected` is the number of packets that SRTCP did not accept, which `receive` never gets."""
-        self._sender, self._receiver, self._cname, self._utc_offset_ns = sender, receiver, cname, utc_offset_ns
+        """`rejected` is the number of packets that SRTCP did not accept, which `receive` never
+        gets."""
+        self._sender = sender
+        self._receiver = receiver
+        self._cname = cname
+        self._utc_offset_ns = utc_offset_ns
         self._expected_before = self._received_before = 0
         self._source = -1
         self._last_report: tuple[int, int, int] | None = None
@@ -204,12 +229,16 @@ class RtcpSession:
         self._sent_reports: deque[int] = deque(maxlen=SENT_REPORTS)
 
     def report(self, now_ns: int, timestamp: int, *, goodbye: bool = False) -> bytes:
-        """Return the compound packet that is due. `timestamp` is the media time of our stream at this instant."""
+        """Return the compound packet that is due. `timestamp` is the media time of our stream at
+        this instant.
+        """
         sender = self._sender
         info = None
         if sender.packet_count:
             now = self._ntp(now_ns)
-            info = SenderInfo(now, timestamp, sender.packet_count & _32_BITS, sender.payload_bytes & _32_BITS)
+            info = SenderInfo(
+                now, timestamp, sender.packet_count & _32_BITS, sender.payload_bytes & _32_BITS
+            )
             self._sent_reports.append(now >> 16 & _32_BITS)
         report = Report(sender.ssrc, self._blocks(now_ns), info)
         further = (Goodbye((sender.ssrc,)),) if goodbye else ()
@@ -232,29 +261,38 @@ class RtcpSession:
     def _on_block(self, block: ReportBlock, at_ns: int) -> None:
         peer = self.peer
         peer.reports += 1
-        peer.cumulative_lost, peer.fraction_lost = block.cumulative_lost, block.fraction_lost / 256
+        peer.cumulative_lost = block.cumulative_lost
+        peer.fraction_lost = block.fraction_lost / 256
         peer.jitter = block.jitter
-        # Some peers count the cycles of sequence numbers wrongly, so only the number itself is used.
+        # Some peers count the cycles of sequence numbers wrongly, so only the number itself is
+        # used.
         behind = (self._sender.sequence_number - 1 - block.highest_sequence) % SEQUENCE_NUMBERS
         peer.expected = max(0, self._sender.packet_count - behind)
         if block.last_report in self._sent_reports:
             units = ((self._ntp(at_ns) >> 16) - block.last_report - block.delay) & _32_BITS
-            if units < 1 << 31:  # otherwise negative: the peer's delay is longer than the time since our report
+            # otherwise negative: the peer's delay is longer than the time since our report
+            if units < 1 << 31:
                 peer.round_trip_ns = units * NS_PER_S // _SHORT_NTP_UNITS
-                peer.min_round_trip_ns = min(peer.min_round_trip_ns or peer.round_trip_ns, peer.round_trip_ns)
+                peer.min_round_trip_ns = min(
+                    peer.min_round_trip_ns or peer.round_trip_ns, peer.round_trip_ns
+                )
 
     def _blocks(self, now_ns: int) -> tuple[ReportBlock, ...]:
-        """Return the block about the peer's stream (RFC 3550 appendix A.3), if anything was received from it."""
+        """Return the block about the peer's stream (RFC 3550 appendix A.3), if anything was
+        received from it.
+        """
         receiver = self._receiver
         if receiver.ssrc is None:
             return ()
         if receiver.source != self._source:
             self._source = receiver.source
             self._expected_before = self._received_before = 0
-        expected, received = receiver.source_expected, receiver.source_received
+        expected = receiver.source_expected
+        received = receiver.source_received
         new = expected - self._expected_before
         lost = new - (received - self._received_before)
-        self._expected_before, self._received_before = expected, received
+        self._expected_before = expected
+        self._received_before = received
         last_report = delay = 0
         if self._last_report is not None and self._last_report[0] == receiver.ssrc:
             _, last_report, arrival_ns = self._last_report
@@ -272,6 +310,8 @@ class RtcpSession:
         )
 
     def _ntp(self, at_ns: int) -> int:
-        """Return an instant as an NTP timestamp: seconds since 1900, with 32 bits after the point."""
+        """Return an instant as an NTP timestamp: seconds since 1900, with 32 bits after the
+        point.
+        """
         utc_ns = at_ns + self._utc_offset_ns
         return (utc_ns * _NTP_UNITS // NS_PER_S + (NTP_EPOCH_S << 32)) & (1 << 64) - 1

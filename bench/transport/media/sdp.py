@@ -1,7 +1,7 @@
 """Session descriptions (SDP, RFC 8866) of calls: text ↔ audio lines, within limits. Pure.
 
-The parser is strict about what a call uses, and skips everything else: other lines, and spaces. `offer_answer` decides
-what both sides use.
+The parser is strict about what a call uses, and skips everything else: other lines, and spaces.
+`offer_answer` decides what both sides use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,17 @@ MAX_TEXT = 64
 STATIC_FORMATS = {0: ("PCMU", 8_000), 8: ("PCMA", 8_000), 9: ("G722", 8_000), 18: ("G729", 8_000)}
 """The payload types that need no rtpmap (RFC 3551 §6)."""
 WEBRTC_ATTRIBUTES = frozenset(
-    {"mid", "ice-ufrag", "ice-pwd", "ice-lite", "fingerprint", "setup", "candidate", "sctp-port", "max-message-size"}
+    {
+        "mid",
+        "ice-ufrag",
+        "ice-pwd",
+        "ice-lite",
+        "fingerprint",
+        "setup",
+        "candidate",
+        "sctp-port",
+        "max-message-size",
+    }
 )
 _LINE_END = re.compile(r"[\r\n]+")
 _SPACES = " \t\x00"
@@ -36,7 +46,8 @@ _SPACES = " \t\x00"
 _LINE = re.compile(r"([a-z])[ \t]*=(.*)")
 _RTPMAP = re.compile(r"(\d{1,3})[ \t]+([A-Za-z0-9._-]{1,64})/(\d{1,6})(?:/(\d{1,2}))?", re.ASCII)
 _MEDIA = re.compile(
-    r"([a-z-]{1,16})[ \t]+(\d{1,5})(?:/\d{1,3})?[ \t]+([A-Za-z0-9/._-]{1,64})[ \t]+(\S.*)", re.ASCII | re.IGNORECASE
+    r"([a-z-]{1,16})[ \t]+(\d{1,5})(?:/\d{1,3})?[ \t]+([A-Za-z0-9/._-]{1,64})[ \t]+(\S.*)",
+    re.ASCII | re.IGNORECASE,
 )
 _CONNECTION = re.compile(r"IN[ \t]+IP([46])[ \t]+(\S{1,255})", re.ASCII | re.IGNORECASE)
 
@@ -69,11 +80,16 @@ class MediaLine:
     crypto: tuple[CryptoAttribute, ...] = ()
     """The keys that are supported. Those that are not supported are missing."""
     attributes: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """The attributes of ICE, DTLS and SCTP, those of the session first. They contain the password of ICE."""
+    """The attributes of ICE, DTLS and SCTP, those of the session first. They contain the
+    password of ICE."""
 
     @property
     def is_plain_audio(self) -> bool:
-        return self.kind == "audio" and self.protocol.upper() in ("RTP/AVP", "RTP/AVPF") and self.port != 0
+        return (
+            self.kind == "audio"
+            and self.protocol.upper() in ("RTP/AVP", "RTP/AVPF")
+            and self.port != 0
+        )
 
     @property
     def is_encrypted_audio(self) -> bool:
@@ -114,7 +130,8 @@ def parse_description(data: bytes) -> SessionDescription:
     """Return the description. Raise ValueError if it is malformed or exceeds a limit."""
     if len(data) > MAX_DESCRIPTION_BYTES:
         raise ValueError("the session description is too long")
-    text = data.decode("utf-8", "replace")  # names and titles may have any encoding; nothing uses them
+    # names and titles may have any encoding; nothing uses them
+    text = data.decode("utf-8", "replace")
     lines = [stripped for line in _LINE_END.split(text) if (stripped := line.strip(_SPACES))]
     if len(lines) > MAX_LINES or any(len(line) > MAX_LINE_CHARACTERS for line in lines):
         raise ValueError("the session description is too long")
@@ -126,7 +143,8 @@ def parse_description(data: bytes) -> SessionDescription:
         match = _LINE.fullmatch(line)
         if match is None:
             raise ValueError("a line of the session description is not valid")
-        key, value = match[1], match[2].strip(_SPACES)
+        key = match[1]
+        value = match[2].strip(_SPACES)
         if key in "mca" and CONTROL.search(value):
             raise ValueError("the session description contains a control character")
         if key == "v" and value != "0":
@@ -149,14 +167,21 @@ def parse_description(data: bytes) -> SessionDescription:
 def _address(value: str) -> str:
     """Return the address of a line c=. A multicast address has a suffix, such as /127.
 
-    A host name is not valid: each packet to it would wait for a lookup, and all calls of the process with it.
+    A host name is not valid: each packet to it would wait for a lookup, and all calls of the
+    process with it.
     """
     match = _CONNECTION.fullmatch(value)
     try:
         address = ipaddress.ip_address(match[2].partition("/")[0]) if match else None
     except ValueError:
         address = None
-    if match is None or address is None or address.is_multicast or address.version != int(match[1]) or "%" in match[2]:
+    if (
+        match is None
+        or address is None
+        or address.is_multicast
+        or address.version != int(match[1])
+        or "%" in match[2]
+    ):
         raise ValueError("the connection of the session description is not valid")
     return str(address)
 
@@ -165,7 +190,10 @@ def _media_line(section: _Section, session: _Section) -> MediaLine:
     match = _MEDIA.fullmatch(section.media)
     if match is None or int(match[2]) > 65_535:
         raise ValueError("a medium of the session description is not valid")
-    kind, port, protocol, format_text = match[1].lower(), int(match[2]), match[3], match[4]
+    kind = match[1].lower()
+    port = int(match[2])
+    protocol = match[3]
+    format_text = match[4]
     every = (*session.attributes, *section.attributes)
     attributes = tuple(each for each in every if each[0] in WEBRTC_ATTRIBUTES)
     if kind != "audio" or not port:
@@ -174,21 +202,39 @@ def _media_line(section: _Section, session: _Section) -> MediaLine:
         raise ValueError("the session description has no address of the audio")
     address = _address(connection)
     values = dict(every)
-    crypto = [text for name, text in section.attributes if name == "crypto"]  # of a session it is not valid
+    # of a session it is not valid
+    crypto = [text for name, text in section.attributes if name == "crypto"]
     return MediaLine(
-        kind, port, protocol, format_text, _formats(format_text, section.attributes), address,
-        section.direction or session.direction or "sendrecv", None, _rtcp(values.get("rtcp"), address),
-        "rtcp-mux" in values, usable_crypto(crypto), attributes,
-    )  # fmt: skip
+        kind,
+        port,
+        protocol,
+        format_text,
+        _formats(format_text, section.attributes),
+        address,
+        section.direction or session.direction or "sendrecv",
+        None,
+        _rtcp(values.get("rtcp"), address),
+        "rtcp-mux" in values,
+        usable_crypto(crypto),
+        attributes,
+    )
 
 
 def _formats(text: str, attributes: Sequence[tuple[str, str]]) -> tuple[RtpFormat, ...]:
     numbers = text.split()
     if len(numbers) > MAX_FORMATS:
         raise ValueError("the audio has too many formats")
-    if not all(number.isascii() and number.isdigit() and int(number) < 128 for number in numbers if len(number) < 9):
+    if not all(
+        number.isascii() and number.isdigit() and int(number) < 128
+        for number in numbers
+        if len(number) < 9
+    ):
         return ()  # the protocol of the line is not RTP
-    maps = [match for name, value in attributes if name == "rtpmap" and (match := _RTPMAP.fullmatch(value))]
+    maps = [
+        match
+        for name, value in attributes
+        if name == "rtpmap" and (match := _RTPMAP.fullmatch(value))
+    ]
     mapped = {int(match[1]): match for match in maps}
     fields = (value.split(None, 1) for name, value in attributes if name == "fmtp")
     parameters = {found[0]: found[1] for found in fields if len(found) == 2}
@@ -200,8 +246,13 @@ def _formats(text: str, attributes: Sequence[tuple[str, str]]) -> tuple[RtpForma
         encoding, clock_hz = STATIC_FORMATS.get(kind, ("", 8_000))
         channels = 1
         if match := mapped.get(kind):
-            encoding, clock_hz, channels = match[2].upper(), int(match[3]), int(match[4] or 1)
-        found.setdefault(kind, RtpFormat(kind, encoding, clock_hz, channels, parameters.get(number, "")[:MAX_TEXT]))
+            encoding = match[2].upper()
+            clock_hz = int(match[3])
+            channels = int(match[4] or 1)
+        found.setdefault(
+            kind,
+            RtpFormat(kind, encoding, clock_hz, channels, parameters.get(number, "")[:MAX_TEXT]),
+        )
     return tuple(found.values())
 
 

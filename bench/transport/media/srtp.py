@@ -1,4 +1,5 @@
-"""SRTP (RFC 3711): a call's keys in session descriptions (SDES, RFC 4568), and the encryption of its packets. Pure.
+"""SRTP (RFC 3711): a call's keys in session descriptions (SDES, RFC 4568), and the encryption of
+its packets. Pure.
 
 A key is a secret: no error and no `repr` contains it.
 """
@@ -28,7 +29,8 @@ _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]")
 MIN_QUOTED = 8
 """The number of letters and digits from which a part of a key is recognized in a text."""
 _IGNORED_PARAMETER = re.compile(r"-\S+|WSH=\d{1,4}", re.ASCII)
-"""The session parameters that do not change packets: optional ones, and a hint for the replay window."""
+"""The session parameters that do not change packets: optional ones, and a hint for the replay
+window."""
 PROFILES: dict[SrtpSuite, int] = {
     "AES_CM_128_HMAC_SHA1_80": Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
     "AES_CM_128_HMAC_SHA1_32": Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
@@ -37,7 +39,8 @@ TAG_BYTES: dict[SrtpSuite, int] = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HM
 """The number of bytes by which each suite makes an RTP packet longer."""
 MAX_SOURCES = 64
 """The maximum number of sources (SSRC) with one key. The library keeps the state of each source."""
-_RTP_SSRC, _RTCP_SSRC = slice(8, 12), slice(4, 8)
+_RTP_SSRC = slice(8, 12)
+_RTCP_SSRC = slice(4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ def new_keys(random_bytes: Callable[[int], bytes]) -> tuple[SrtpKey, ...]:
 
 
 def parse_crypto(value: str) -> CryptoAttribute:
-    """Return the attribute with this value. Raise ValueError if it is malformed, or if it is not supported.
+    """Return the attribute with this value. Raise ValueError if it is malformed, or if it is not
+    supported.
 
     A master key identifier (MKI) and session parameters that change the packets are not supported.
     """
@@ -78,7 +82,9 @@ def parse_crypto(value: str) -> CryptoAttribute:
 
 
 def usable_crypto(values: Sequence[str]) -> tuple[CryptoAttribute, ...]:
-    """Return the attributes that are supported, the first one of each tag. The others are skipped (RFC 4568 §7.1.2)."""
+    """Return the attributes that are supported, the first one of each tag. The others are
+    skipped (RFC 4568 §7.1.2).
+    """
     found: dict[int, CryptoAttribute] = {}
     for value in values:
         try:
@@ -90,18 +96,27 @@ def usable_crypto(values: Sequence[str]) -> tuple[CryptoAttribute, ...]:
 
 
 def without_keys(text: str, keys: Iterable[SrtpKey] = ()) -> str:
-    """Return a text of the peer without SRTP keys. A peer may quote a description that it does not accept.
+    """Return a text of the peer without SRTP keys. A peer may quote a description that it does not
+    accept.
 
-    Of `keys`, also parts are removed, in base64, hexadecimal or percent-encoded form, with any characters between.
+    Of `keys`, also parts are removed, in base64, hexadecimal or percent-encoded form, with any
+    characters between.
     """
     text = _QUOTED.sub("inline:***", text)
-    parts = {form[start : start + MIN_QUOTED] for key in keys for form in _forms(key) for start in _starts(form)}
+    parts = {
+        form[start : start + MIN_QUOTED]
+        for key in keys
+        for form in _forms(key)
+        for start in _starts(form)
+    }
     positions = [match.start() for match in _ALPHANUMERIC.finditer(text)]
     letters = "".join(text[position] for position in positions).casefold()
-    shown, last = [], 0
+    shown = []
+    last = 0
     for start in _starts(letters):
         if letters[start : start + MIN_QUOTED] in parts:
-            first, end = positions[start], positions[start + MIN_QUOTED - 1] + 1
+            first = positions[start]
+            end = positions[start + MIN_QUOTED - 1] + 1
             if first >= last:
                 shown.append(text[last:first] + "***")
             last = end
@@ -121,11 +136,16 @@ def _forms(key: SrtpKey) -> Iterator[str]:
 
 
 def write_crypto(attribute: CryptoAttribute) -> str:
-    return f"{attribute.tag} {attribute.key.suite} inline:{base64.b64encode(attribute.key.secret).decode()}"
+    return (
+        f"{attribute.tag} {attribute.key.suite}"
+        f" inline:{base64.b64encode(attribute.key.secret).decode()}"
+    )
 
 
 class PacketEncryption:
-    """The encryption of one call, with a key for each direction. Without keys, packets are not encrypted."""
+    """The encryption of one call, with a key for each direction. Without keys, packets are not
+    encrypted.
+    """
 
     def __init__(self, send_key: SrtpKey | None, receive_key: SrtpKey | None) -> None:
         self._send_key: SrtpKey | None = None
@@ -138,9 +158,11 @@ class PacketEncryption:
     def use(self, send_key: SrtpKey | None, receive_key: SrtpKey | None) -> None:
         """Use these keys from now on. A key that does not change keeps the state of its sources."""
         if send_key != self._send_key:
-            self._send_key, self._sender = send_key, _session(send_key, Policy.SSRC_ANY_OUTBOUND)
+            self._send_key = send_key
+            self._sender = _session(send_key, Policy.SSRC_ANY_OUTBOUND)
         if receive_key != self._receive_key:
-            self._receive_key, self._receiver = receive_key, _session(receive_key, Policy.SSRC_ANY_INBOUND)
+            self._receive_key = receive_key
+            self._receiver = _session(receive_key, Policy.SSRC_ANY_INBOUND)
             self._sources.clear()
 
     @property
@@ -157,14 +179,21 @@ class PacketEncryption:
         return packet if self._sender is None else self._sender.protect_rtcp(packet)
 
     def unprotect(self, data: bytes) -> bytes | None:
-        """Return the received RTP packet. Return None if it is not authentic, or if it was received before."""
-        return data if self._receiver is None else self._unprotected(self._receiver.unprotect, data, data[_RTP_SSRC])
+        """Return the received RTP packet. Return None if it is not authentic, or if it was
+        received before.
+        """
+        return (
+            data
+            if self._receiver is None
+            else self._unprotected(self._receiver.unprotect, data, data[_RTP_SSRC])
+        )
 
     def unprotect_again(self, data: bytes) -> bytes | None:
-        """Return the RTP packet of a source whose numbers begin again, as if none of its packets had been received.
+        """Return the RTP packet of a source whose numbers begin again, as if none of its packets
+        had been received.
 
-        A recorded packet that is sent again is also accepted. Therefore call this only if the source is silent. Return
-        None if the packet is not authentic.
+        A recorded packet that is sent again is also accepted. Therefore call this only if the
+        source is silent. Return None if the packet is not authentic.
         """
         if self._receiver is None or data[_RTP_SSRC] not in self._sources:
             return None
@@ -178,12 +207,16 @@ class PacketEncryption:
         return self.unprotect(data)
 
     def unprotect_report(self, data: bytes) -> bytes | None:
-        """Return the received RTCP packet. Return None if it is not authentic, or if it was received before."""
+        """Return the received RTCP packet. Return None if it is not authentic, or if it was
+        received before.
+        """
         if self._receiver is None:
             return data
         return self._unprotected(self._receiver.unprotect_rtcp, data, data[_RTCP_SSRC])
 
-    def _unprotected(self, unprotect: Callable[[bytes], bytes], data: bytes, source: bytes) -> bytes | None:
+    def _unprotected(
+        self, unprotect: Callable[[bytes], bytes], data: bytes, source: bytes
+    ) -> bytes | None:
         if source not in self._sources and len(self._sources) >= MAX_SOURCES:
             return None
         try:
@@ -195,4 +228,8 @@ class PacketEncryption:
 
 
 def _session(key: SrtpKey | None, sources: int) -> Session | None:
-    return None if key is None else Session(Policy(key.secret, sources, srtp_profile=PROFILES[key.suite]))
+    return (
+        None
+        if key is None
+        else Session(Policy(key.secret, sources, srtp_profile=PROFILES[key.suite]))
+    )

@@ -1,6 +1,8 @@
-"""The session description in the body of a SIP message, which may be one of several parts (RFC 2046, RFC 5621). Pure.
+"""The session description in the body of a SIP message, which may be one of several parts (RFC
+2046, RFC 5621). Pure.
 
-Telephone networks send it together with ISUP, which is binary, and call recorders and presence servers with XML.
+Telephone networks send it together with ISUP, which is binary, and call recorders and presence
+servers with XML.
 """
 
 from __future__ import annotations
@@ -23,12 +25,17 @@ _BLANK_LINE = re.compile(rb"^\r?\n|\r?\n\r?\n")
 _LINE_END = re.compile(r"\r?\n(?![ \t])")
 _FIRST_BOUNDARY = re.compile(rb"^--(\S.{0,69}?)[ \t]*\r?$", re.MULTILINE)
 _KIND = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
-_DECODERS: Mapping[str, Callable[[bytes], bytes]] = {"base64": binascii.a2b_base64, "quoted-printable": binascii.a2b_qp}
+_DECODERS: Mapping[str, Callable[[bytes], bytes]] = {
+    "base64": binascii.a2b_base64,
+    "quoted-printable": binascii.a2b_qp,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part that is no multipart body, or the whole body. `kind` is its Content-Type, in lower case."""
+    """A part that is no multipart body, or the whole body. `kind` is its Content-Type, in lower
+    case.
+    """
 
     kind: str
     is_optional: bool
@@ -45,7 +52,9 @@ def description_of(message: SipMessage) -> bytes:
 
 
 def described_in(message: SipMessage) -> SessionDescription:
-    """Return the session description of a message. Raise ValueError if there is none, or if it is not valid."""
+    """Return the session description of a message. Raise ValueError if there is none, or if it
+    is not valid.
+    """
     if data := description_of(message):
         return parse_description(data)
     kinds = sorted({part.kind for part in _parts_of(message) if _KIND.fullmatch(part.kind)})
@@ -54,7 +63,9 @@ def described_in(message: SipMessage) -> SessionDescription:
 
 
 def has_unknown_body(message: SipMessage) -> bool:
-    """Return whether a body must be refused: it has no session description, and its sender requires it to be read."""
+    """Return whether a body must be refused: it has no session description, and its sender
+    requires it to be read.
+    """
     parts = list(_parts_of(message))
     is_optional = bool(parts) and all(part.is_optional for part in parts)
     return bool(message.body) and not is_optional and not any(part.is_description for part in parts)
@@ -62,11 +73,23 @@ def has_unknown_body(message: SipMessage) -> bool:
 
 def _parts_of(message: SipMessage) -> Iterator[_Part]:
     if message.body:
-        names = ("Content-Type", "Content-Disposition", "Content-Encoding", "Content-Transfer-Encoding")
-        yield from _read({name.lower(): message.first(name) for name in names}, message.body, MAX_DEPTH, [MAX_PARTS])
+        names = (
+            "Content-Type",
+            "Content-Disposition",
+            "Content-Encoding",
+            "Content-Transfer-Encoding",
+        )
+        yield from _read(
+            {name.lower(): message.first(name) for name in names},
+            message.body,
+            MAX_DEPTH,
+            [MAX_PARTS],
+        )
 
 
-def _read(headers: Mapping[str, str], content: bytes, depth: int, left: list[int]) -> Iterator[_Part]:
+def _read(
+    headers: Mapping[str, str], content: bytes, depth: int, left: list[int]
+) -> Iterator[_Part]:
     """Yield the parts of a body. `left` contains the number of parts that may still be read."""
     kind, parameters = _value_of(headers, "content-type")
     disposition, handling = _value_of(headers, "content-disposition")
@@ -83,7 +106,8 @@ def _read(headers: Mapping[str, str], content: bytes, depth: int, left: list[int
             content = decode(content)
         except binascii.Error:
             content = b""
-    # Some peers leave out the type, or name another one. An offer of early audio is none for the call (RFC 3959).
+    # Some peers leave out the type, or name another one. An offer of early audio is none for the
+    # call (RFC 3959).
     is_read = encoding in ("", "identity") and disposition != "early-session"
     is_named = kind == SDP or content.lstrip()[:2] == b"v="
     is_optional = handling.get("handling", "").lower() == "optional"
@@ -100,7 +124,9 @@ def _value_of(headers: Mapping[str, str], name: str) -> tuple[str, dict[str, str
 
 
 def _divided(content: bytes, boundary: str) -> Iterator[tuple[Mapping[str, str], bytes]]:
-    """Yield (headers, content) of each part. If no line has the boundary, it is that of the first line with `--`."""
+    """Yield (headers, content) of each part. If no line has the boundary, it is that of the
+    first line with `--`.
+    """
     starts = _delimiters(content, boundary.encode(errors="surrogateescape"))
     if not starts and (first := _FIRST_BOUNDARY.search(content)):
         starts = _delimiters(content, first[1])

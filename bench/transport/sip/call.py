@@ -1,7 +1,7 @@
 """A telephone call from the caller's side (RFC 3261, user agent client), as a state machine. Pure.
 
-The owner passes each datagram or framed message to `received`, calls `expire` when `next_ns` is due, and sends what
-`pop_messages` returns. Instants and random tokens come from the owner.
+The owner passes each datagram or framed message to `received`, calls `expire` when `next_ns` is
+due, and sends what `pop_messages` returns. Instants and random tokens come from the owner.
 """
 
 from __future__ import annotations
@@ -36,20 +36,27 @@ from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.hops import Reach, Redirection, hop_of
 from bench.transport.sip.leg import CallLeg, LegContext
 from bench.transport.sip.leg_requests import answer_outside, answer_within, respond
-from bench.transport.sip.messages import SipMessage, SipRequest, SipResponse, accept_message, parse_address
+from bench.transport.sip.messages import (
+    SipMessage,
+    SipRequest,
+    SipResponse,
+    accept_message,
+    parse_address,
+)
 from bench.transport.sip.transactions import TIMEOUT_NS, ClientTransaction, Transactions
 
 MAX_LEGS = 10
 """The maximum number of peers (tags of To) that may answer one INVITE."""
 MAX_INVITES = 12
-"""The maximum number of INVITE to begin a call: after credentials, redirections and other session intervals."""
+"""The maximum number of INVITE to begin a call: after credentials, redirections and other
+session intervals."""
 
 
 class SipCall:
     """A call. It starts with `start`, and `ending` is set when it has ended.
 
-    After the end, messages still go on until `is_confirmed`. A call with an address that is not valid raises
-    ValueError.
+    After the end, messages still go on until `is_confirmed`. A call with an address that is not
+    valid raises ValueError.
     """
 
     def __init__(self, settings: CallSettings, tokens: RandomTokens) -> None:
@@ -77,18 +84,29 @@ class SipCall:
         self.digest = DigestClient(settings.login)
         proxy = settings.outbound_proxy
         self.reach = Reach(
-            hop_of(proxy or settings.request_uri, settings.transport), settings.address, settings.call_hosts,
+            hop_of(proxy or settings.request_uri, settings.transport),
+            settings.address,
+            settings.call_hosts,
             settings.is_own,
-        )  # fmt: skip
-        self._media = replace(settings.media, check_host=partial(self.reach.check, purpose="its audio"))
+        )
+        self._media = replace(
+            settings.media, check_host=partial(self.reach.check, purpose="its audio")
+        )
         self.redirection = Redirection(settings.request_uri, settings.transport, self.reach)
         self._local_tag = tokens()
         self._local = f"{settings.caller};tag={self._local_tag}"
         self._offer = write_offer(self._media, 1)
         self._outside = Dialog(
-            self.call_id, self._local, self._local_tag, f"<{settings.request_uri}>", "", 0, None,
-            (f"<{proxy}>",) if proxy else (), settings.request_uri,
-        )  # fmt: skip
+            self.call_id,
+            self._local,
+            self._local_tag,
+            f"<{settings.request_uri}>",
+            "",
+            0,
+            None,
+            (f"<{proxy}>",) if proxy else (),
+            settings.request_uri,
+        )
         """The call before a peer has answered."""
         self._invite: ClientTransaction | None = None
         self._legs: dict[str, CallLeg] = {}
@@ -101,20 +119,34 @@ class SipCall:
         caller = parse_address(settings.caller).uri
         for uri in (settings.request_uri, caller, party.contact, proxy or settings.request_uri):
             hop_of(uri, settings.transport)
-        texts = (settings.product, settings.caller, *(text for header in settings.headers for text in header))
+        texts = (
+            settings.product,
+            settings.caller,
+            *(text for header in settings.headers for text in header),
+        )
         if any(CONTROL.search(text) for text in texts):
             raise ValueError("a header is not valid: it contains a control character")
         self._context = LegContext(
-            party, self._transactions, tokens, self._media, self, self.digest, True,
+            party,
+            self._transactions,
+            tokens,
+            self._media,
+            self,
+            self.digest,
+            True,
             settings.session_interval_s,
-        )  # fmt: skip
+        )
 
     def _party(self) -> LocalParty:
         settings = self.settings
-        parameters = "" if settings.transport == "UDP" else f";transport={settings.transport.lower()}"
+        parameters = (
+            "" if settings.transport == "UDP" else f";transport={settings.transport.lower()}"
+        )
         scheme = "sips" if settings.request_uri.lower().startswith("sips:") else "sip"
         contact = f"{scheme}:rtbench@{settings.sent_by}{parameters}"
-        return LocalParty(settings.sent_by, settings.transport, contact, settings.product, reach=self.reach)
+        return LocalParty(
+            settings.sent_by, settings.transport, contact, settings.product, reach=self.reach
+        )
 
     @property
     def media(self) -> AgreedMedia | None:
@@ -148,7 +180,9 @@ class SipCall:
         """Return whether the last INVITE went to this hop, and has no response."""
         invite = self._invite
         return (
-            invite is not None and not (invite.is_provisional or invite.is_final) and invite.request.encode().hop == hop
+            invite is not None
+            and not (invite.is_provisional or invite.is_final)
+            and invite.request.encode().hop == hop
         )
 
     def start(self, now_ns: int) -> None:
@@ -176,7 +210,8 @@ class SipCall:
             leg.expire(now_ns)
         if self._ring_end_ns <= now_ns:
             self._ring_end_ns = NEVER_NS
-            if self._is_cancelled:  # the response to the cancelled INVITE is missing (RFC 3261 §9.1)
+            # the response to the cancelled INVITE is missing (RFC 3261 §9.1)
+            if self._is_cancelled:
                 self._end(self._ended_by, None, now_ns)
             elif self.state in (CallState.CALLING, CallState.PROCEEDING):
                 self._cancel("timeout", now_ns)
@@ -202,13 +237,18 @@ class SipCall:
     def _send_invite(self, now_ns: int) -> None:
         self.invites += 1
         self.ringing_ns = None
-        headers = [("Supported", f"timer, {RELIABLE}"), *timer_headers(self._context.session_interval_s)]
+        headers = [
+            ("Supported", f"timer, {RELIABLE}"),
+            *timer_headers(self._context.session_interval_s),
+        ]
         secrets: Sequence[tuple[str, str]] = ()
         if not self.redirection.is_elsewhere:
             uri = routed(self._outside.target, self._outside.routes)[0]
             secrets = (*self.settings.headers, *self.digest.headers("INVITE", uri, self._tokens()))
         branch = new_branch(self._tokens)
-        request = self._outside.request("INVITE", self._context.party, branch, None, headers, self._offer, secrets)
+        request = self._outside.request(
+            "INVITE", self._context.party, branch, None, headers, self._offer, secrets
+        )
         self._legs.clear()
         self._invite = self._transactions.request(request, branch, self._invite_heard, now_ns)
 
@@ -241,22 +281,34 @@ class SipCall:
             leg = self._legs[tag] = CallLeg(self._context, self._dialog_of(response), self._offer)
         if leg is None or leg.state != "early":
             return
-        if RELIABLE in response.tokens("Require") and not leg.acknowledge_provisional(response, now_ns):
+        if RELIABLE in response.tokens("Require") and not leg.acknowledge_provisional(
+            response, now_ns
+        ):
             return
         if response.body:
             with suppress(ValueError):  # the 2xx decides
                 leg.media = self.early_media = accepted_answer(self._media, described_in(response))
 
     def _dialog_of(self, response: SipResponse) -> Dialog:
-        """Return the dialog that a response to INVITE makes. Its route set is reversed (RFC 3261 §12.1.2)."""
+        """Return the dialog that a response to INVITE makes. Its route set is reversed (RFC 3261
+        §12.1.2).
+        """
         return Dialog(
-            self.call_id, self._local, self._local_tag, response.first("To"), response.callee.tag,
-            self._outside.local_cseq, None,
-            routes_of(response)[::-1], contact_of(response) or self._outside.target,
-        )  # fmt: skip
+            self.call_id,
+            self._local,
+            self._local_tag,
+            response.first("To"),
+            response.callee.tag,
+            self._outside.local_cseq,
+            None,
+            routes_of(response)[::-1],
+            contact_of(response) or self._outside.target,
+        )
 
     def _accepted(self, response: SipResponse, now_ns: int) -> None:
-        """Acknowledge a 2xx. The first peer that accepts has the call, and each further one is hung up."""
+        """Acknowledge a 2xx. The first peer that accepts has the call, and each further one is
+        hung up.
+        """
         assert self._invite is not None
         invite = self._invite.request
         tag = response.callee.tag
@@ -266,11 +318,14 @@ class SipCall:
             return
         dialog = self._dialog_of(response)
         if leg is not None:  # the 2xx decides on target and route (RFC 3261 §13.2.2.4)
-            dialog.local_cseq, dialog.remote_cseq = leg.dialog.local_cseq, leg.dialog.remote_cseq
+            dialog.local_cseq = leg.dialog.local_cseq
+            dialog.remote_cseq = leg.dialog.remote_cseq
             leg.dialog = dialog
         else:
             if len(self._legs) >= MAX_LEGS:
-                early = next((key for key, each in self._legs.items() if each.state == "early"), None)
+                early = next(
+                    (key for key, each in self._legs.items() if each.state == "early"), None
+                )
                 if early is None:
                     self.dropped["forks"] += 1
                     return
@@ -296,7 +351,9 @@ class SipCall:
             leg.bye(self.media_problem, now_ns)
 
     def _refused(self, response: SipResponse, now_ns: int) -> None:
-        """Send INVITE again if the response asks for it and allows it. Otherwise the call has ended."""
+        """Send INVITE again if the response asks for it and allows it. Otherwise the call has
+        ended.
+        """
         if self._is_cancelled:
             self._end(self._ended_by, response, now_ns)
             return
@@ -304,14 +361,18 @@ class SipCall:
         may_repeat = False
         if response.code in (401, 407):
             if self.redirection.is_elsewhere:
-                cause = f"{REDIRECTED} {self.redirection.last}, which gets no headers and no credentials"
+                cause = (
+                    f"{REDIRECTED} {self.redirection.last}, which gets no headers and no"
+                    " credentials"
+                )
             else:
                 may_repeat = self.digest.challenged(response)
                 cause = "" if may_repeat else self.digest.refusal
         elif response.code < 400:
             target, cause = self.redirection.next(response)
             if target is not None:
-                self._outside.target, may_repeat = target, True
+                self._outside.target = target
+                may_repeat = True
                 self.digest.forget(None if self.redirection.is_elsewhere else self.settings.login)
         elif response.code == 422 and (minimum := interval_of(response, "Min-SE")):
             may_repeat = minimum[0] > (self._context.session_interval_s or 0)
@@ -327,7 +388,8 @@ class SipCall:
     def _cancel(self, by: EndedBy, now_ns: int) -> None:
         """Cancel the call. CANCEL may be sent only after a provisional response (RFC 3261 §9.1)."""
         is_proceeding = self.state is CallState.PROCEEDING
-        self._is_cancelled, self._ended_by = True, by
+        self._is_cancelled = True
+        self._ended_by = by
         self.state = CallState.ENDING
         self._ring_end_ns = NEVER_NS
         if is_proceeding:
@@ -339,7 +401,9 @@ class SipCall:
         self._is_cancel_sent = True
         invite = self._invite.request
         cancel = invite.hop_request("CANCEL", invite.header("To"))
-        self._transactions.request(cancel, self._invite.branch, lambda response, at_ns: None, now_ns)
+        self._transactions.request(
+            cancel, self._invite.branch, lambda response, at_ns: None, now_ns
+        )
         self._ring_end_ns = now_ns + TIMEOUT_NS
 
     def leg_ending(self, leg: CallLeg) -> None:
@@ -374,9 +438,14 @@ class SipCall:
             return
         leg = next((each for each in self._legs.values() if each.dialog.matches(request)), None)
         if request.method == "CANCEL" and self._transactions.invite_of(request) is not None:
-            # An INVITE in the dialog is answered at once, so the CANCEL has no effect (RFC 3261 §9.2).
-            respond(self._transactions, self._context.party, transaction, 200, self._local_tag, now_ns)
+            # An INVITE in the dialog is answered at once, so the CANCEL has no effect (RFC 3261
+            # §9.2).
+            respond(
+                self._transactions, self._context.party, transaction, 200, self._local_tag, now_ns
+            )
         elif leg is not None and request.method != "CANCEL":
             answer_within(leg, transaction, now_ns)
         else:
-            answer_outside(self._transactions, self._context.party, transaction, self._local_tag, now_ns)
+            answer_outside(
+                self._transactions, self._context.party, transaction, self._local_tag, now_ns
+            )

@@ -1,4 +1,6 @@
-"""What is known about a telephone call: its settings, its state, what it agreed, and its ending. Pure."""
+"""What is known about a telephone call: its settings, its state, what it agreed, and its ending.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from bench.transport.sip.messages import SipMessage, SipRequest, SipResponse, re
 MAX_PHRASE_CHARACTERS = 80
 MAX_REASON_CHARACTERS = 200
 NAMING_EXTENSIONS = {420: "Unsupported", 421: "Require"}
-"""The statuses that refuse a call because of extensions of SIP, with the headers that name these."""
+"""The statuses that refuse a call because of extensions of SIP, with the headers that name
+these."""
 MAX_RETRY_AFTER_S = 86_400 * 365
 
 
@@ -94,20 +97,30 @@ class CallEnding:
 
     @property
     def text(self) -> str:
-        """The ending in words, such as `SIP 486 Busy Here` or `the peer hung up (Q.850;cause=16)`."""
+        """The ending in words, such as `SIP 486 Busy Here` or `the peer hung up
+        (Q.850;cause=16)`.
+        """
         status = f"{SIP_STATUS} {self.code} {self.phrase}".strip() if self.code is not None else ""
-        by = own_hang_up(self.cause) if self.by == "caller" else self.cause or ENDED_BY_OTHERS[self.by]
+        by = (
+            own_hang_up(self.cause)
+            if self.by == "caller"
+            else self.cause or ENDED_BY_OTHERS[self.by]
+        )
         first = status or by
         causes = (self.cause if status else "", self.extensions, self.reason, self.warning)
         return " ".join([first, *(f"({text})" for text in causes if text)])
 
 
 def shown(text: str, keys: Iterable[SrtpKey], limit: int = MAX_REASON_CHARACTERS) -> str:
-    """Return a text of the peer as it is shown: on one line, short, and without the keys of the call."""
+    """Return a text of the peer as it is shown: on one line, short, and without the keys of the
+    call.
+    """
     return excerpt(without_keys(readable(text), keys), limit)
 
 
-def ending_of(by: EndedBy, message: SipMessage | None, cause: str = "", keys: Collection[SrtpKey] = ()) -> CallEnding:
+def ending_of(
+    by: EndedBy, message: SipMessage | None, cause: str = "", keys: Collection[SrtpKey] = ()
+) -> CallEnding:
     """Return the ending that a message tells. Without one, nothing is known but who ended the call.
 
     The texts contain nothing of `keys`, those of the call.
@@ -115,10 +128,16 @@ def ending_of(by: EndedBy, message: SipMessage | None, cause: str = "", keys: Co
     cause = without_keys(cause, keys)  # it may name a host that the peer named
     if message is None:
         return CallEnding(by, cause=cause)
-    code, phrase, named = None, "", ""
-    wait_s = whole_number(message.first("Retry-After").partition(";")[0].partition("(")[0].strip(), 9)  # or a comment
+    code = None
+    phrase = ""
+    named = ""
+    # or a comment
+    wait_s = whole_number(
+        message.first("Retry-After").partition(";")[0].partition("(")[0].strip(), 9
+    )
     if isinstance(message, SipResponse):
-        code, phrase = message.code, message.phrase
+        code = message.code
+        phrase = message.phrase
         if extensions := ", ".join(message.entries(NAMING_EXTENSIONS.get(code, ""))):
             named = f"{NAMING_EXTENSIONS[code]}: {shown(extensions, keys)}"
     return CallEnding(
@@ -136,9 +155,9 @@ def ending_of(by: EndedBy, message: SipMessage | None, cause: str = "", keys: Co
 class CallFacts(NamedTuple):
     """What an answered call agreed.
 
-    `is_encrypted` is True if the audio is encrypted (SRTP). `has_phone_keys` is True if the peer accepts telephone
-    events. `media` is the address in the peer's SDP, and `peer` that from which its SIP messages come; "" if it is
-    unknown.
+    `is_encrypted` is True if the audio is encrypted (SRTP). `has_phone_keys` is True if the peer
+    accepts telephone events. `media` is the address in the peer's SDP, and `peer` that from which
+    its SIP messages come; "" if it is unknown.
     """
 
     codec: str

@@ -1,4 +1,6 @@
-"""The set-up of a call: its settings by the target, and its failure: the outcome, what was received, the ids."""
+"""The set-up of a call: its settings by the target, and its failure: the outcome, what was
+received, the ids.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,15 @@ def call_settings(
     headers: Iterable[tuple[str, str]],
     path: NetworkPath,
 ) -> CallSettings:
-    """Return the settings of a call. `own` is the address of this side's signalling, and `peer` that of the first hop.
+    """Return the settings of a call. `own` is the address of this side's signalling, and `peer`
+    that of the first hop.
 
-    SIP sends digests of the user and password of Basic authentication. The header From replaces that of this tool.
+    SIP sends digests of the user and password of Basic authentication. The header From replaces
+    that of this tool.
     """
-    login, caller, further = None, f"<sip:rtbench@{own.host}>", []
+    login = None
+    caller = f"<sip:rtbench@{own.host}>"
+    further = []
     for name, value in headers:
         if name.lower() == "authorization":
             user, _, password = base64.b64decode(value.partition(" ")[2]).decode().partition(":")
@@ -74,12 +80,14 @@ def call_settings(
 
 def failure_of(call: SipCall) -> ConnectError:
     """Return the error of a call that was not set up."""
-    ending, headers = call.ending, headers_of(call)
+    ending = call.ending
+    headers = headers_of(call)
     if outcomes.FOREIGN_HOST in call.media_problem:
         return ConnectError("connect_failed:host", call.media_problem, headers)
     if call.media_problem or ending is None:
         detail = with_malformed(
-            f"the call was answered without audio that this tool can use: {call.media_problem}", call
+            f"the call was answered without audio that this tool can use: {call.media_problem}",
+            call,
         )
         return ConnectError("connect_failed:media", detail, headers)
     if ending.retry_after_s is not None:
@@ -89,10 +97,16 @@ def failure_of(call: SipCall) -> ConnectError:
     detail = with_malformed(ending.text, call)
     if ending.code is None:
         redirected = (
-            f"{outcomes.REDIRECTED} {without_keys(call.redirection.last, call.keys)}: " if call.redirection.last else ""
+            f"{outcomes.REDIRECTED} {without_keys(call.redirection.last, call.keys)}: "
+            if call.redirection.last
+            else ""
         )
         return ConnectError("connect_failed:sip", f"{redirected}{detail}", headers)
-    refused = "throttled:handshake" if ending.code in REFUSED_FOR_LOAD else f"connect_failed:{ending.code}"
+    refused = (
+        "throttled:handshake"
+        if ending.code in REFUSED_FOR_LOAD
+        else f"connect_failed:{ending.code}"
+    )
     return ConnectError(refused, detail, headers)
 
 
@@ -106,22 +120,29 @@ def _ignored(call: SipCall, kinds: Iterable[str]) -> list[str]:
 
 
 def with_malformed(text: str, call: SipCall) -> str:
-    """Return why a call ended, with the number of malformed messages. One of them may have prevented the end."""
+    """Return why a call ended, with the number of malformed messages. One of them may have
+    prevented the end.
+    """
     return ", and ".join((text, *_ignored(call, ["malformed"])))
 
 
 def received_of(call: SipCall) -> str:
     """Return what was received of a call that was not answered."""
-    response, texts = call.response, _ignored(call, MESSAGES)
+    response = call.response
+    texts = _ignored(call, MESSAGES)
     if call.redirection.last:
         texts.insert(
-            0, f"{outcomes.REDIRECTED} {without_keys(call.redirection.last, call.keys)}, {outcomes.WITHOUT_ANSWER}"
+            0,
+            f"{outcomes.REDIRECTED} {without_keys(call.redirection.last, call.keys)},"
+            f" {outcomes.WITHOUT_ANSWER}",
         )
     elif call.ringing_ns:
         texts.insert(0, outcomes.ONLY_RANG)
     elif response is not None:
         phrase = shown(response.phrase, call.keys, MAX_PHRASE_CHARACTERS)
-        texts.insert(0, f"{outcomes.LAST_RESPONSE} {outcomes.SIP_STATUS} {response.code} {phrase}".rstrip())
+        texts.insert(
+            0, f"{outcomes.LAST_RESPONSE} {outcomes.SIP_STATUS} {response.code} {phrase}".rstrip()
+        )
     return ", and ".join(texts) or outcomes.NO_RESPONSE_TO_INVITE
 
 
@@ -129,6 +150,9 @@ def headers_of(call: SipCall) -> dict[str, str]:
     """Return the headers that identify the call and its agent, from the last response to INVITE."""
     headers = {"x-request-id": call.call_id}
     if (response := call.response) is not None:
-        named = {name: shown(response.first(name), call.keys, MAX_HEADER_CHARACTERS) for name in STORED_HEADERS}
+        named = {
+            name: shown(response.first(name), call.keys, MAX_HEADER_CHARACTERS)
+            for name in STORED_HEADERS
+        }
         headers |= {name: value for name, value in named.items() if value}
     return headers

@@ -1,4 +1,6 @@
-"""A dialog (RFC 3261 §12): tags, sequence numbers, the route to the peer, and the session timer (RFC 4028). Pure."""
+"""A dialog (RFC 3261 §12): tags, sequence numbers, the route to the peer, and the session timer
+(RFC 4028). Pure.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,12 @@ MAX_INTERVAL_S = 86_400
 GRACE_S = 32
 MAX_FORWARDS = 70
 RELIABLE = "100rel"
-"""The extension by which provisional responses are repeated until PRACK acknowledges them (RFC 3262)."""
+"""The extension by which provisional responses are repeated until PRACK acknowledges them (RFC
+3262)."""
 CAPABILITIES = (("Allow", ", ".join(ALLOWED)), ("Supported", "timer"))
 EXTENSIONS = {"timer"}
-"""The extensions of SIP that a request may require. No provisional response of this side is reliable."""
+"""The extensions of SIP that a request may require. No provisional response of this side is
+reliable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,9 @@ def contact_of(message: SipMessage) -> str | None:
 
 
 def routes_of(message: SipMessage) -> tuple[str, ...]:
-    """Return the values of Record-Route. If one of them is not valid, return none: requests go to Contact."""
+    """Return the values of Record-Route. If one of them is not valid, return none: requests go
+    to Contact.
+    """
     try:
         routes = message.entries("Record-Route")
         for route in routes:
@@ -88,7 +94,9 @@ def routed(target: str, routes: Sequence[str]) -> tuple[str, tuple[str, ...], st
 
 @dataclass(slots=True)
 class Dialog:
-    """A dialog, or a call that has none yet. `local` and `remote` are From and To of this side's requests."""
+    """A dialog, or a call that has none yet. `local` and `remote` are From and To of this side's
+    requests.
+    """
 
     call_id: str
     local: str
@@ -139,11 +147,19 @@ class Dialog:
         via = f"SIP/2.0/{transport} {party.sent_by};rport;branch={branch}"
         written = [("Via", via), ("Max-Forwards", str(MAX_FORWARDS))]
         written += [("Route", route) for route in routes]
-        written += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{cseq} {method}")]
+        written += [
+            ("From", self.local),
+            ("To", self.remote),
+            ("Call-ID", self.call_id),
+            ("CSeq", f"{cseq} {method}"),
+        ]
         written += [("User-Agent", party.product), *headers]
         if method in ("INVITE", "UPDATE"):
             given = {name for name, _ in headers}
-            written += [("Contact", f"<{party.contact}>"), *(each for each in CAPABILITIES if each[0] not in given)]
+            written += [
+                ("Contact", f"<{party.contact}>"),
+                *(each for each in CAPABILITIES if each[0] not in given),
+            ]
         if body:
             written.append(("Content-Type", "application/sdp"))
         return OutgoingRequest(method, uri, tuple(written), body, to, transport)
@@ -187,7 +203,9 @@ class SessionTimer:
         else:
             self.start(found[0], found[1] != "uas", now_ns)
 
-    def answer(self, request: SipMessage, wanted_s: int | None, now_ns: int) -> list[tuple[str, str]]:
+    def answer(
+        self, request: SipMessage, wanted_s: int | None, now_ns: int
+    ) -> list[tuple[str, str]]:
         """Apply the peer's INVITE or UPDATE. Return the headers of the 2xx (§9)."""
         found = interval_of(request)
         supported = "timer" in request.tokens("Supported")
@@ -197,7 +215,9 @@ class SessionTimer:
         interval_s, asked = found or (wanted_s or 0, "")
         if wanted_s is not None:
             minimum = interval_of(request, "Min-SE")
-            interval_s = max(min(interval_s, wanted_s), MIN_INTERVAL_S, minimum[0] if minimum else 0)
+            interval_s = max(
+                min(interval_s, wanted_s), MIN_INTERVAL_S, minimum[0] if minimum else 0
+            )
         refresher = "uas" if asked == "uas" or not supported else "uac"
         self.start(interval_s, refresher == "uas", now_ns)
         headers = [("Session-Expires", f"{interval_s};refresher={refresher}")]
@@ -205,11 +225,21 @@ class SessionTimer:
 
 
 def is_too_small(request: SipMessage) -> bool:
-    """Return whether an INVITE or UPDATE must be refused with 422, which only a peer with `timer` understands."""
+    """Return whether an INVITE or UPDATE must be refused with 422, which only a peer with
+    `timer` understands.
+    """
     found = interval_of(request)
-    return found is not None and found[0] < MIN_INTERVAL_S and "timer" in request.tokens("Supported")
+    return (
+        found is not None and found[0] < MIN_INTERVAL_S and "timer" in request.tokens("Supported")
+    )
 
 
 def timer_headers(interval_s: int | None) -> list[tuple[str, str]]:
-    """Return the headers by which INVITE or UPDATE asks for a session interval, which may be that of a 422."""
-    return [] if interval_s is None else [("Session-Expires", str(interval_s)), ("Min-SE", str(interval_s))]
+    """Return the headers by which INVITE or UPDATE asks for a session interval, which may be
+    that of a 422.
+    """
+    return (
+        []
+        if interval_s is None
+        else [("Session-Expires", str(interval_s)), ("Min-SE", str(interval_s))]
+    )

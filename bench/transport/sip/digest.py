@@ -1,4 +1,6 @@
-"""Digest authentication of SIP requests (RFC 7616, RFC 8760): challenges, and the headers that answer them. Pure."""
+"""Digest authentication of SIP requests (RFC 7616, RFC 8760): challenges, and the headers that
+answer them. Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,12 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from bench.catalogue.outcomes import LOGIN_REFUSED, NO_DIGEST
-from bench.transport.sip.messages import SipResponse, parameters_of, quoted_string, split_outside_quotes
+from bench.transport.sip.messages import (
+    SipResponse,
+    parameters_of,
+    quoted_string,
+    split_outside_quotes,
+)
 
 ALGORITHMS: dict[str, Callable[[bytes], str]] = {
     "SHA-256": lambda text: hashlib.sha256(text).hexdigest(),
@@ -17,8 +24,12 @@ ALGORITHMS: dict[str, Callable[[bytes], str]] = {
 """The algorithms that are supported, the preferred one first."""
 MAX_CHALLENGES = 8
 MAX_ANSWERS = 3
-"""The maximum number of challenges that a call answers for each header and realm with a new nonce."""
-_CHALLENGE_HEADERS = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
+"""The maximum number of challenges that a call answers for each header and realm with a new
+nonce."""
+_CHALLENGE_HEADERS = {
+    401: ("WWW-Authenticate", "Authorization"),
+    407: ("Proxy-Authenticate", "Proxy-Authorization"),
+}
 
 
 class DigestLogin:
@@ -32,13 +43,17 @@ class DigestLogin:
 
     def secret_digest(self, algorithm: str, realm: str) -> str:
         """Return A1 of RFC 7616 §3.4.2, hashed."""
-        return ALGORITHMS[algorithm](f"{self.username}:{realm}:{self._password}".encode(errors="surrogateescape"))
+        return ALGORITHMS[algorithm](
+            f"{self.username}:{realm}:{self._password}".encode(errors="surrogateescape")
+        )
 
     def __repr__(self) -> str:
         return "DigestLogin(hidden)"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a login is not to be pickled or copied: it would end in a file or on a wire")
+        raise TypeError(
+            "a login is not to be pickled or copied: it would end in a file or on a wire"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,9 @@ class DigestChallenge:
 
 
 def parse_challenge(header: str, text: str) -> DigestChallenge | None:
-    """Return a challenge. Return None if its scheme, its algorithm or its quality of protection is not supported."""
+    """Return a challenge. Return None if its scheme, its algorithm or its quality of protection
+    is not supported.
+    """
     scheme, _, rest = text.strip().partition(" ")
     if scheme.lower() != "digest":
         return None
@@ -64,16 +81,28 @@ def parse_challenge(header: str, text: str) -> DigestChallenge | None:
     named = values.get("algorithm")
     algorithm = (named or "MD5").upper()
     qop = [entry.strip().lower() for entry in values["qop"].split(",")] if "qop" in values else None
-    if algorithm not in ALGORITHMS or (qop is not None and "auth" not in qop) or not values.get("nonce"):
+    if (
+        algorithm not in ALGORITHMS
+        or (qop is not None and "auth" not in qop)
+        or not values.get("nonce")
+    ):
         return None
     return DigestChallenge(
-        header, values.get("realm", ""), values["nonce"], values.get("opaque"), algorithm, named is not None,
-        qop is not None, values.get("stale", "").lower() == "true",
-    )  # fmt: skip
+        header,
+        values.get("realm", ""),
+        values["nonce"],
+        values.get("opaque"),
+        algorithm,
+        named is not None,
+        qop is not None,
+        values.get("stale", "").lower() == "true",
+    )
 
 
 def challenges_of(response: SipResponse) -> list[DigestChallenge]:
-    """Return the supported challenges of a response. Of each realm, return only the one with the best algorithm."""
+    """Return the supported challenges of a response. Of each realm, return only the one with the
+    best algorithm.
+    """
     asked, answered = _CHALLENGE_HEADERS[response.code]
     found = []
     for text in response.headers.getlist(asked)[:MAX_CHALLENGES]:
@@ -83,18 +112,33 @@ def challenges_of(response: SipResponse) -> list[DigestChallenge]:
             continue
     best: dict[str, DigestChallenge] = {}
     order = list(ALGORITHMS)
-    for challenge in sorted((one for one in found if one), key=lambda one: order.index(one.algorithm)):
+    for challenge in sorted(
+        (one for one in found if one), key=lambda one: order.index(one.algorithm)
+    ):
         best.setdefault(challenge.realm, challenge)
     return list(best.values())
 
 
 def digest_response(
-    secret_digest: str, algorithm: str, method: str, uri: str, nonce: str, count: str, cnonce: str, has_qop: bool
+    secret_digest: str,
+    algorithm: str,
+    method: str,
+    uri: str,
+    nonce: str,
+    count: str,
+    cnonce: str,
+    has_qop: bool,
 ) -> str:
-    """Return the value of `response` (RFC 7616 §3.4.1). Without qop, the value is that of RFC 2069."""
+    """Return the value of `response` (RFC 7616 §3.4.1). Without qop, the value is that of RFC
+    2069.
+    """
     hashed = ALGORITHMS[algorithm]
     request = hashed(f"{method}:{uri}".encode(errors="surrogateescape"))
-    parts = (secret_digest, nonce, count, cnonce, "auth", request) if has_qop else (secret_digest, nonce, request)
+    parts = (
+        (secret_digest, nonce, count, cnonce, "auth", request)
+        if has_qop
+        else (secret_digest, nonce, request)
+    )
     return hashed(":".join(parts).encode(errors="surrogateescape"))
 
 
@@ -107,16 +151,19 @@ class _Answered:
 
 @dataclass(slots=True)
 class DigestClient:
-    """The challenges that a call answers. Later requests of the call repeat the answers with a higher count."""
+    """The challenges that a call answers. Later requests of the call repeat the answers with a
+    higher count.
+    """
 
     login: DigestLogin | None
     _answered: dict[tuple[str, str], _Answered] = field(default_factory=dict)
 
     def challenged(self, response: SipResponse) -> bool:
-        """Accept the challenges of a response 401 or 407. Return whether the request may be repeated.
+        """Accept the challenges of a response 401 or 407. Return whether the request may be
+        repeated.
 
-        A second challenge with the nonce that was answered means that the password is wrong, and so does one with a new
-        nonce that is not stale.
+        A second challenge with the nonce that was answered means that the password is wrong, and so
+        does one with a new nonce that is not stale.
         """
         if self.login is None:
             return False
@@ -128,7 +175,11 @@ class DigestClient:
                 if len(self._answered) < MAX_CHALLENGES:
                     self._answered[key] = _Answered(challenge)
                     accepted = True
-            elif challenge.is_stale and challenge.nonce != known.challenge.nonce and known.answers < MAX_ANSWERS:
+            elif (
+                challenge.is_stale
+                and challenge.nonce != known.challenge.nonce
+                and known.answers < MAX_ANSWERS
+            ):
                 self._answered[key] = _Answered(challenge, answers=known.answers + 1)
                 accepted = True
         return accepted
@@ -145,7 +196,9 @@ class DigestClient:
         return LOGIN_REFUSED if self._answered else NO_DIGEST
 
     def renewed(self, response: SipResponse) -> bool:
-        """Accept the challenges of a response to a request in the dialog. A new nonce is accepted without `stale`."""
+        """Accept the challenges of a response to a request in the dialog. A new nonce is
+        accepted without `stale`.
+        """
         fresh = {(one.header, one.realm): one.nonce for one in challenges_of(response)}
         for key, known in list(self._answered.items()):
             if fresh.get(key, known.challenge.nonce) != known.challenge.nonce:
@@ -153,7 +206,9 @@ class DigestClient:
         return self.challenged(response)
 
     def forget(self, login: DigestLogin | None) -> None:
-        """Forget all challenges. The next request goes to another server, which may get this login."""
+        """Forget all challenges. The next request goes to another server, which may get this
+        login.
+        """
         self.login = login
         self._answered.clear()
 
@@ -161,19 +216,39 @@ class DigestClient:
         """Yield the headers that answer all challenges so far."""
         for known in self._answered.values():
             known.uses += 1
-            yield known.challenge.header, self._answer(known.challenge, known.uses, method, uri, cnonce)
+            yield (
+                known.challenge.header,
+                self._answer(known.challenge, known.uses, method, uri, cnonce),
+            )
 
-    def _answer(self, challenge: DigestChallenge, uses: int, method: str, uri: str, cnonce: str) -> str:
+    def _answer(
+        self, challenge: DigestChallenge, uses: int, method: str, uri: str, cnonce: str
+    ) -> str:
         assert self.login is not None
         count = f"{uses:08x}"
         secret = self.login.secret_digest(challenge.algorithm, challenge.realm)
         response = digest_response(
-            secret, challenge.algorithm, method, uri, challenge.nonce, count, cnonce, challenge.has_qop
+            secret,
+            challenge.algorithm,
+            method,
+            uri,
+            challenge.nonce,
+            count,
+            cnonce,
+            challenge.has_qop,
         )
-        quoted = {"username": self.login.username, "realm": challenge.realm, "nonce": challenge.nonce, "uri": uri}
+        quoted = {
+            "username": self.login.username,
+            "realm": challenge.realm,
+            "nonce": challenge.nonce,
+            "uri": uri,
+        }
         if challenge.opaque is not None:
             quoted["opaque"] = challenge.opaque
-        parts = [f"{name}={quoted_string(value)}" for name, value in (quoted | {"response": response}).items()]
+        parts = [
+            f"{name}={quoted_string(value)}"
+            for name, value in (quoted | {"response": response}).items()
+        ]
         if challenge.algorithm_named:
             parts.append(f"algorithm={challenge.algorithm}")
         if challenge.has_qop:

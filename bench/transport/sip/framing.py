@@ -1,18 +1,21 @@
-"""The messages in the byte stream of a TCP or TLS connection (RFC 3261 §18.3), and keep-alive (RFC 5626). Pure."""
+"""The messages in the byte stream of a TCP or TLS connection (RFC 3261 §18.3), and keep-alive
+(RFC 5626). Pure.
+"""
 
 from __future__ import annotations
 
 from bench.transport.sip.messages import MAX_MESSAGE_BYTES, content_length
 
-PING, PONG = b"\r\n\r\n", b"\r\n"
+PING = b"\r\n\r\n"
+PONG = b"\r\n"
 _END = b"\r\n\r\n"
 
 
 class StreamFramer:
     """Divides a byte stream into messages.
 
-    `broken` states why no more messages can be found. The connection must then be closed, because the start of the next
-    message is unknown.
+    `broken` states why no more messages can be found. The connection must then be closed, because
+    the start of the next message is unknown.
     """
 
     def __init__(self) -> None:
@@ -24,7 +27,8 @@ class StreamFramer:
 
     def pop_pongs(self) -> bytes:
         """Return a PONG for each PING that was received since the last call."""
-        pongs, self._pings = PONG * self._pings, 0
+        pongs = PONG * self._pings
+        self._pings = 0
         return pongs
 
     @property

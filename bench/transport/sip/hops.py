@@ -1,11 +1,13 @@
-"""The hops of a call: SIP URIs (RFC 3261 §19.1), the hosts that a call may involve, and redirections (§8.1.3.4). Pure.
+"""The hops of a call: SIP URIs (RFC 3261 §19.1), the hosts that a call may involve, and
+redirections (§8.1.3.4). Pure.
 
-A peer's URI is returned to the peer as it is, so only the parts that decide about the hop must be readable. Hosts such
-as `pbx_1` and `asterisk1`, which the grammar of RFC 3261 or of libraries excludes, are used in practice.
+A peer's URI is returned to the peer as it is, so only the parts that decide about the hop must be
+readable. Hosts such as `pbx_1` and `asterisk1`, which the grammar of RFC 3261 or of libraries
+excludes, are used in practice.
 
-SIP lets the peer name other hosts: by redirections, Contact, Record-Route and session descriptions. The headers and
-credentials of a target go only to the hop that the user names, which is compared with the hop that a message really
-has.
+SIP lets the peer name other hosts: by redirections, Contact, Record-Route and session descriptions.
+The headers and credentials of a target go only to the hop that the user names, which is compared
+with the hop that a message really has.
 """
 
 from __future__ import annotations
@@ -20,7 +22,13 @@ from urllib.parse import quote, unquote
 
 from bench.catalogue.outcomes import FOREIGN_HOST, REDIRECTED, UNNAMED
 from bench.transport.interface import UNSPECIFIED, HostPort, bracketed
-from bench.transport.sip.messages import DEFAULT_PORTS, SipResponse, check_uri_length, parse_address, parse_host_port
+from bench.transport.sip.messages import (
+    DEFAULT_PORTS,
+    SipResponse,
+    check_uri_length,
+    parse_address,
+    parse_host_port,
+)
 
 MAX_REDIRECTS = 5
 MAX_CONTACTS = 16
@@ -37,7 +45,9 @@ _SAFE_IN_USER = "-_.!~*'()&=+$,;/"
 
 
 class SipUri(NamedTuple):
-    """The parts of a SIP URI. `parameters` starts with `;`, or is "". An IPv6 address is in brackets."""
+    """The parts of a SIP URI. `parameters` starts with `;`, or is "". An IPv6 address is in
+    brackets.
+    """
 
     scheme: str
     user: str
@@ -46,7 +56,11 @@ class SipUri(NamedTuple):
     headers: str = ""
 
     def __str__(self) -> str:
-        return f"{self.scheme}:{f'{self.user}@' if self.user else ''}{self.hop}{self.parameters}{self.headers}"
+        return (
+            f"{self.scheme}:{f'{self.user}@' if self.user else ''}{self.hop}"
+            f"{self.parameters}"
+            f"{self.headers}"
+        )
 
     @property
     def values(self) -> Mapping[str, str]:
@@ -56,22 +70,34 @@ class SipUri(NamedTuple):
 
 
 def parse_uri(text: str) -> SipUri:
-    """Return the parts of a SIP URI. Raise ValueError, whose text is the end of a sentence about the URI."""
+    """Return the parts of a SIP URI. Raise ValueError, whose text is the end of a sentence about
+    the URI.
+    """
     check_uri_length(text)
     match = _URI.fullmatch(text)
     if match is None:
         raise ValueError("is not a valid SIP URI")
     hop = parse_host_port(match["hop"])
-    return SipUri(match["scheme"].lower(), match["user"] or "", hop, match["parameters"], match["headers"] or "")
+    return SipUri(
+        match["scheme"].lower(),
+        match["user"] or "",
+        hop,
+        match["parameters"],
+        match["headers"] or "",
+    )
 
 
 def without_uri_headers(uri: str) -> str:
-    """Return a URI without the headers that a request to it would have (RFC 3261 §19.1.5). They are left out."""
+    """Return a URI without the headers that a request to it would have (RFC 3261 §19.1.5). They
+    are left out.
+    """
     return uri.removesuffix(parse_uri(uri).headers)
 
 
 def hop_of(uri: str, transport: str) -> tuple[HostPort, str]:
-    """Return the host and port that a URI leads to, and the transport. The URI may name another transport."""
+    """Return the host and port that a URI leads to, and the transport. The URI may name another
+    transport.
+    """
     parsed = parse_uri(uri)
     named = (parsed.values.get("transport") or transport).upper()
     chosen = "TLS" if parsed.scheme == "sips" else named if named in DEFAULT_PORTS else transport
@@ -80,12 +106,16 @@ def hop_of(uri: str, transport: str) -> tuple[HostPort, str]:
 
 
 def escaped_user(text: str) -> str:
-    """Return a user with escapes (`%23`) for the characters that a user may not contain. Escapes are not changed."""
+    """Return a user with escapes (`%23`) for the characters that a user may not contain. Escapes
+    are not changed.
+    """
     return quote(text, safe=f"%{_SAFE_IN_USER}")
 
 
 class CallAddress(NamedTuple):
-    """The host and port to which the messages of a call are sent, and their transport: UDP, TCP or TLS."""
+    """The host and port to which the messages of a call are sent, and their transport: UDP, TCP
+    or TLS.
+    """
 
     host: str
     port: int
@@ -99,7 +129,9 @@ def call_address(url: str) -> CallAddress:
 
 
 def canonical(hop: HostPort, transport: str) -> HostPort:
-    """Return a hop in the one form that can be compared. Without a port, it gets the usual port of the transport."""
+    """Return a hop in the one form that can be compared. Without a port, it gets the usual port
+    of the transport.
+    """
     return HostPort(canonical_host(hop.host), hop.port or DEFAULT_PORTS[transport])
 
 
@@ -121,7 +153,8 @@ class Reach:
     call_hosts: tuple[HostPort, ...] = ()
     """The further hosts that the user permits. Without a port, the port is the usual one."""
     is_own: Callable[[str], bool] | None = None
-    """The function that returns whether a host is this machine, if the peer may name only such hosts and `call_hosts`.
+    """The function that returns whether a host is this machine, if the peer may name only such
+    hosts and `call_hosts`.
 
     None if the peer may name any host."""
     _noted: dict[tuple[str, str], None] = field(default_factory=dict, compare=False)
@@ -129,7 +162,9 @@ class Reach:
     def note(self, host: str, purpose: str) -> None:
         """Note a host that receives something. Those that the user names do not count."""
         if (named := canonical_host(host)) not in self.named_hosts and named not in UNSPECIFIED:
-            self._noted.update(dict.fromkeys([(named, purpose)][: MAX_OTHER_HOSTS - len(self._noted)]))
+            self._noted.update(
+                dict.fromkeys([(named, purpose)][: MAX_OTHER_HOSTS - len(self._noted)])
+            )
 
     @property
     def other_hosts(self) -> str:
@@ -143,15 +178,21 @@ class Reach:
         return frozenset(canonical_host(host) for host in hosts if host)
 
     def is_named(self, hop: HostPort, transport: str) -> bool:
-        """Return whether the user names this hop with this transport. Only such a hop may receive secrets."""
+        """Return whether the user names this hop with this transport. Only such a hop may
+        receive secrets.
+        """
         if self.first is None or transport != self.first[1]:
             return False
-        found, first = canonical(hop, transport), canonical(*self.first)
+        found = canonical(hop, transport)
+        first = canonical(*self.first)
         return found.port == first.port and found.host in self.named_hosts
 
     def may_redirect(self, hop: HostPort, transport: str, called: HostPort) -> bool:
-        """Return whether a redirection may lead to this hop. `called` is the hop of the called URI."""
-        found, permitted = canonical(hop, transport), [called, *self.call_hosts]
+        """Return whether a redirection may lead to this hop. `called` is the hop of the called
+        URI.
+        """
+        found = canonical(hop, transport)
+        permitted = [called, *self.call_hosts]
         if self.first is not None:
             first = canonical(*self.first)
             permitted += (HostPort(host, first.port) for host in self.named_hosts)
@@ -175,13 +216,18 @@ class Reach:
     def next_hop(self, hop: HostPort, transport: str) -> tuple[HostPort, str]:
         """Return the hop to which a request is sent.
 
-        It is the first hop in place of one that is no host or is not permitted, or whose transport does not encrypt
-        although that of the first hop does.
+        It is the first hop in place of one that is no host or is not permitted, or whose transport
+        does not encrypt although that of the first hop does.
         """
         if self.first is None:
             return hop, transport
-        is_weaker, host = self.first[1] == "TLS" and transport != "TLS", canonical_host(hop.host)
-        return self.first if is_weaker or host in UNSPECIFIED or not self.permits(host) else (hop, transport)
+        is_weaker = self.first[1] == "TLS" and transport != "TLS"
+        host = canonical_host(hop.host)
+        return (
+            self.first
+            if is_weaker or host in UNSPECIFIED or not self.permits(host)
+            else (hop, transport)
+        )
 
 
 ANYWHERE = Reach()
@@ -192,31 +238,47 @@ class Redirection:
     """The URIs that a call has been sent to. `transport` is that of a URI that names none."""
 
     def __init__(self, uri: str, transport: str, reach: Reach) -> None:
-        self._called, self._transport, self._reach = hop_of(uri, transport), transport, reach
+        self._called = hop_of(uri, transport)
+        self._transport = transport
+        self._reach = reach
         self._visited = {self._key(uri)}
         self._is_secure = uri.lower().startswith("sips:")
         self._count = 0
         self.last = ""
         """The hop of the last redirection that was followed."""
         self.is_elsewhere = False
-        """Whether the call goes to another hop than the user named. That hop gets no headers and no credentials."""
+        """Whether the call goes to another hop than the user named. That hop gets no headers and
+        no credentials."""
 
     def next(self, response: SipResponse) -> tuple[str | None, str]:
-        """Return (URI to call next, why there is none). Of several, the one with the highest `q` is next."""
+        """Return (URI to call next, why there is none). Of several, the one with the highest `q`
+        is next.
+        """
         if self._count >= MAX_REDIRECTS:
             return None, f"the call was redirected more than {MAX_REDIRECTS} times"
         found = sorted(_contacts(response), key=lambda contact: -contact[0])
         fresh = [uri for _, uri in found if self._key(uri) not in self._visited]
         if not fresh:
-            return None, "the redirection is a loop" if found else "the redirection has no valid Contact"
+            return (
+                None,
+                "the redirection is a loop" if found else "the redirection has no valid Contact",
+            )
         allowed = [uri for uri in fresh if not self._is_secure or uri.lower().startswith("sips:")]
         if not allowed:
             return None, "the redirection leads from sips to sip"
-        allowed = [uri for uri in allowed if self._called[1] != "TLS" or hop_of(uri, self._transport)[1] == "TLS"]
+        allowed = [
+            uri
+            for uri in allowed
+            if self._called[1] != "TLS" or hop_of(uri, self._transport)[1] == "TLS"
+        ]
         if not allowed:
             return None, "the redirection leads from TLS to a transport that does not encrypt"
         called, called_transport = self._called
-        permitted = [uri for uri in allowed if self._reach.may_redirect(*hop_of(uri, self._transport), called)]
+        permitted = [
+            uri
+            for uri in allowed
+            if self._reach.may_redirect(*hop_of(uri, self._transport), called)
+        ]
         if not permitted:
             return None, f"{REDIRECTED} {self._hop_text(allowed[0])}, {UNNAMED}"
         uri = permitted[0]
@@ -225,7 +287,8 @@ class Redirection:
         self.last = self._hop_text(uri)
         hop, transport = hop_of(uri, self._transport)
         self.is_elsewhere = transport != called_transport or not (
-            canonical(hop, transport) == canonical(called, transport) or self._reach.is_named(hop, transport)
+            canonical(hop, transport) == canonical(called, transport)
+            or self._reach.is_named(hop, transport)
         )
         return uri, ""
 
@@ -248,7 +311,8 @@ def _contacts(response: SipResponse) -> list[tuple[float, str]]:
             uri = without_uri_headers(address.uri)
             hop_of(uri, "UDP")
             quality = float(address.parameters.get("q", "1"))
-            found.append((quality if 0 <= quality <= 1 else 0.0, uri))  # NaN, too, is not between them
+            # NaN, too, is not between them
+            found.append((quality if 0 <= quality <= 1 else 0.0, uri))
         except ValueError:
             continue
     return found

@@ -1,7 +1,8 @@
-"""One leg of a call: a dialog with its audio and its session timer, for the caller and for the called party. Pure.
+"""One leg of a call: a dialog with its audio and its session timer, for the caller and for the
+called party. Pure.
 
-A leg sends requests in the dialog (ACK, BYE, INVITE, UPDATE), repeats them with credentials or after glare, and accepts
-their responses. `leg_requests` answers the requests of the peer.
+A leg sends requests in the dialog (ACK, BYE, INVITE, UPDATE), repeats them with credentials or
+after glare, and accepts their responses. `leg_requests` answers the requests of the peer.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ MAX_CHALLENGED = 3
 MAX_GLARES = 8
 """The maximum number of times that INVITE or UPDATE is repeated after 491."""
 MAX_ADDRESSES = 16
-"""The maximum number of addresses to which the audio and the reports of a call go: for eight changes of both. A peer
-may name any hosts. Without a limit, the call would send packets to all of them."""
+"""The maximum number of addresses to which the audio and the reports of a call go: for eight
+changes of both. A peer may name any hosts. Without a limit, the call would send packets to all of
+them."""
 BUSY_NS = 100 * NS_PER_MS
 """The time after which INVITE or UPDATE is tried again, if another one has no final response."""
 AUTHORIZATION = ("Authorization", "Proxy-Authorization")
@@ -47,7 +49,9 @@ class LegListener(Protocol):
     """The call that a leg belongs to."""
 
     def leg_ended(self, leg: CallLeg, cause: str, message: SipMessage | None, now_ns: int) -> None:
-        """Receive the end of a leg. `cause` is peer, or the reason why this side ended it; "" if the user did."""
+        """Receive the end of a leg. `cause` is peer, or the reason why this side ended it; "" if
+        the user did.
+        """
 
     def leg_ending(self, leg: CallLeg) -> None:
         """Receive that this side has sent BYE."""
@@ -98,7 +102,8 @@ class CallLeg:
     requests_received: int = 0
     pending: _PendingOffer | None = None
     offered_in_2xx: int | None = None
-    """The CSeq of the peer's INVITE without an offer. This side offered in the 2xx, and the ACK contains the answer."""
+    """The CSeq of the peer's INVITE without an offer. This side offered in the 2xx, and the ACK
+    contains the answer."""
     _addresses: set[HostPort] = field(default_factory=set)
     """The addresses to which audio and reports were to go."""
     _version: int = 1
@@ -127,7 +132,9 @@ class CallLeg:
             self.bye(NOT_REFRESHED, now_ns)
             return
         if self.timer.refresh_ns <= now_ns:
-            is_sent = self.send_update(now_ns) if self.peer_allows_update else self.send_invite(now_ns)
+            is_sent = (
+                self.send_update(now_ns) if self.peer_allows_update else self.send_invite(now_ns)
+            )
             self.timer.refresh_ns = NEVER_NS if is_sent else now_ns + BUSY_NS
         if self._retry is not None and self._retry_ns <= now_ns:
             is_sent = self._offer(self._retry, now_ns)
@@ -139,23 +146,30 @@ class CallLeg:
             self.peer_allows_update = "update" in allowed
 
     def acknowledge(self, response: SipResponse, invite: OutgoingRequest) -> None:
-        """Send the ACK of a 2xx. Send the same ACK again if the 2xx is repeated (RFC 3261 §13.2.2.4)."""
+        """Send the ACK of a 2xx. Send the same ACK again if the 2xx is repeated (RFC 3261
+        §13.2.2.4).
+        """
         ack = self._acks.get(response.cseq)
         if ack is None:
             self.dialog.refresh_target(response)
             answers = [(name, value) for name, value in invite.headers if name in AUTHORIZATION]
             branch = new_branch(self.context.tokens)
-            ack = self.dialog.request("ACK", self.context.party, branch, response.cseq, secrets=answers).encode()
+            ack = self.dialog.request(
+                "ACK", self.context.party, branch, response.cseq, secrets=answers
+            ).encode()
             self._acks = {**dict(list(self._acks.items())[-1:]), response.cseq: ack}
         self.context.transactions.send(ack)
 
     @property
     def has_agreed_early(self) -> bool:
-        """Whether the audio is agreed before the call is answered, so that the peer may change it (RFC 3262 §5)."""
+        """Whether the audio is agreed before the call is answered, so that the peer may change
+        it (RFC 3262 §5).
+        """
         return self._last_rseq > 0 and self.media is not None
 
     def acknowledge_provisional(self, response: SipResponse, now_ns: int) -> bool:
-        """Acknowledge a reliable provisional response by PRACK (RFC 3262 §4). Return False if it must be ignored.
+        """Acknowledge a reliable provisional response by PRACK (RFC 3262 §4). Return False if it
+        must be ignored.
 
         A repetition is ignored, and so is a response before which another one is missing.
         """
@@ -182,12 +196,15 @@ class CallLeg:
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> None:
-        """Send a request in the dialog. If the peer demands credentials, send it again with them."""
+        """Send a request in the dialog. If the peer demands credentials, send it again with
+        them.
+        """
         kept = tuple(headers)
         remaining = MAX_CHALLENGED
 
         def send(now_ns: int) -> None:
-            branch, party = new_branch(self.context.tokens), self.context.party
+            branch = new_branch(self.context.tokens)
+            party = self.context.party
             uri = routed(self.dialog.target, self.dialog.routes)[0]
             answers = self.context.digest.headers(method, uri, self.context.tokens())
             request = self.dialog.request(method, party, branch, None, kept, body, secrets=answers)
@@ -228,7 +245,9 @@ class CallLeg:
         self.context.listener.leg_ended(self, cause, message, now_ns)
 
     def describe(self, write: Callable[[int], bytes]) -> bytes:
-        """Return a description of this side. Its version increases if the description differs from the last one."""
+        """Return a description of this side. Its version increases if the description differs
+        from the last one.
+        """
         body = write(self._version)
         if body != self.described:
             self._version += 1
@@ -244,7 +263,9 @@ class CallLeg:
         return self._offer(_PendingOffer("INVITE", direction or self.direction), now_ns)
 
     def send_update(self, now_ns: int, direction: Direction | None = None) -> bool:
-        """Send UPDATE. Without a direction, it only refreshes the session. Return whether it was sent."""
+        """Send UPDATE. Without a direction, it only refreshes the session. Return whether it was
+        sent.
+        """
         return self._offer(_PendingOffer("UPDATE", direction), now_ns)
 
     def _offer(self, pending: _PendingOffer, now_ns: int) -> bool:
@@ -252,10 +273,18 @@ class CallLeg:
             return False
         self.pending = pending
         body = b"" if pending.direction is None else self.offer(pending.direction)
-        self.request(pending.method, self._offer_answered, now_ns, timer_headers(self.context.session_interval_s), body)
+        self.request(
+            pending.method,
+            self._offer_answered,
+            now_ns,
+            timer_headers(self.context.session_interval_s),
+            body,
+        )
         return True
 
-    def _offer_answered(self, response: SipResponse | None, request: OutgoingRequest, now_ns: int) -> None:
+    def _offer_answered(
+        self, response: SipResponse | None, request: OutgoingRequest, now_ns: int
+    ) -> None:
         pending = self.pending
         if response is not None and response.code < 200:
             return
@@ -277,13 +306,19 @@ class CallLeg:
         elif response.code == 491 and pending.glares < MAX_GLARES:
             pending.glares += 1
             self._retry, self._retry_ns = pending, now_ns + self._glare_ns()
-        elif response.code == 422 and (minimum := interval_of(response, "Min-SE")) and pending.glares < MAX_GLARES:
+        elif (
+            response.code == 422
+            and (minimum := interval_of(response, "Min-SE"))
+            and pending.glares < MAX_GLARES
+        ):
             pending.glares += 1
             self.context.session_interval_s = max(minimum[0], self.context.session_interval_s or 0)
             self._offer(pending, now_ns)
 
     def _glare_ns(self) -> int:
-        """Return the random time to wait after 491 (RFC 3261 §14.1). The side that made the Call-ID waits longer."""
+        """Return the random time to wait after 491 (RFC 3261 §14.1). The side that made the
+        Call-ID waits longer.
+        """
         drawn = int(self.context.tokens()[:8], 16)
         first_ms, last_ms = (2_100, 4_000) if self.context.is_caller else (0, 2_000)
         return (first_ms + drawn % ((last_ms - first_ms) // 10 + 1) * 10) * NS_PER_MS

@@ -1,4 +1,6 @@
-"""The answers of a leg to the requests that the peer sends in the dialog (RFC 3261 §12.2.2, §14.2, §15.1.2). Pure."""
+"""The answers of a leg to the requests that the peer sends in the dialog (RFC 3261 §12.2.2,
+§14.2, §15.1.2). Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ from bench.catalogue.outcomes import NO_ACK
 from bench.transport.media.offer_answer import accepted_answer, answer_to
 from bench.transport.media.sdp import parse_description
 from bench.transport.sip.bodies import SDP, described_in, description_of, has_unknown_body
-from bench.transport.sip.dialog import CAPABILITIES, EXTENSIONS, MIN_INTERVAL_S, LocalParty, is_too_small
+from bench.transport.sip.dialog import (
+    CAPABILITIES,
+    EXTENSIONS,
+    MIN_INTERVAL_S,
+    LocalParty,
+    is_too_small,
+)
 from bench.transport.sip.leg import CallLeg
 from bench.transport.sip.messages import KNOWN_METHODS, SipRequest, write_response
 from bench.transport.sip.transactions import ServerTransaction, Transactions
@@ -32,14 +40,19 @@ def respond(
     added = [*headers, *party.headers, ("Server", party.product)]
     if body:
         added.append(("Content-Type", SDP))
-    response = write_response(transaction.request, code, tag, transaction.source, added, body, phrase)
-    if party.transport == "TLS":  # the peer's Via must not lead a description with keys to another transport
+    response = write_response(
+        transaction.request, code, tag, transaction.source, added, body, phrase
+    )
+    # the peer's Via must not lead a description with keys to another transport
+    if party.transport == "TLS":
         response = response._replace(transport="TLS")
     transactions.send(transaction.respond(code, response, now_ns))
 
 
 def refusal_of(request: SipRequest) -> tuple[int, list[tuple[str, str]]] | None:
-    """Return the response to a request that cannot be processed (RFC 3261 §8.2). Return None if it can."""
+    """Return the response to a request that cannot be processed (RFC 3261 §8.2). Return None if
+    it can.
+    """
     if request.method not in KNOWN_METHODS:
         return 501, []
     if request.method in ("MESSAGE", "PRACK", "PUBLISH", "REFER", "REGISTER", "SUBSCRIBE"):
@@ -51,7 +64,11 @@ def refusal_of(request: SipRequest) -> tuple[int, list[tuple[str, str]]] | None:
         return 420, [("Unsupported", ", ".join(required))]
     if request.method == "INFO" and request.headers.get("Info-Package") is not None:
         return 469, [("Recv-Info", "")]
-    is_unknown = has_unknown_body(request) if request.method in ("INVITE", "UPDATE") else request.method == "INFO"
+    is_unknown = (
+        has_unknown_body(request)
+        if request.method in ("INVITE", "UPDATE")
+        else request.method == "INFO"
+    )
     if request.body and is_unknown:
         return 415, [("Accept", ACCEPTED), ("Accept-Encoding", "identity")]
     if request.method in ("INVITE", "UPDATE") and is_too_small(request):
@@ -72,7 +89,8 @@ def answer_within(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> 
     leg.requests_received += 1
     if request.method == "BYE":
         _respond(leg, transaction, 200, now_ns)
-        for each in leg.context.transactions.unacknowledged_2xx():  # the peer received them, although an ACK was lost
+        # the peer received them, although an ACK was lost
+        for each in leg.context.transactions.unacknowledged_2xx():
             each.acknowledge(now_ns)
         if leg.state != "ending":
             leg.end("peer", request, now_ns)
@@ -98,13 +116,26 @@ def _respond(
     body: bytes = b"",
 ) -> None:
     context = leg.context
-    respond(context.transactions, context.party, transaction, code, leg.dialog.local_tag, now_ns, headers, body)
+    respond(
+        context.transactions,
+        context.party,
+        transaction,
+        code,
+        leg.dialog.local_tag,
+        now_ns,
+        headers,
+        body,
+    )
 
 
 def _offered(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> None:
-    """Answer INVITE or UPDATE in the dialog. Refuse a second offer while one is open (RFC 3261 §14.2, RFC 3311)."""
+    """Answer INVITE or UPDATE in the dialog. Refuse a second offer while one is open (RFC 3261
+    §14.2, RFC 3311).
+    """
     request = transaction.request
-    is_unsettled = leg.state == "early" and not (leg.has_agreed_early and request.method == "UPDATE")
+    is_unsettled = leg.state == "early" and not (
+        leg.has_agreed_early and request.method == "UPDATE"
+    )
     is_open = leg.pending is not None or leg.offered_in_2xx is not None or is_unsettled
     description = description_of(request)
     if is_open and (request.method == "INVITE" or description):
@@ -116,7 +147,9 @@ def _offered(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> None:
         if description:
             offer = parse_description(description)
             media = leg.admit(answer_to(leg.context.media, offer, 0, leg.direction)[1])
-            body = leg.describe(lambda version: answer_to(leg.context.media, offer, version, leg.direction)[0])
+            body = leg.describe(
+                lambda version: answer_to(leg.context.media, offer, version, leg.direction)[0]
+            )
         elif request.method == "INVITE":
             body = leg.offer(leg.direction)
             leg.offered_in_2xx = request.cseq
@@ -129,14 +162,23 @@ def _offered(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> None:
     if request.method == "INVITE":
         transaction.unacknowledged = lambda at_ns: leg.bye(NO_ACK, at_ns)  # RFC 3261 §13.3.1.4
     _respond(
-        leg, transaction, 200, now_ns, [("Contact", f"<{leg.context.party.contact}>"), *CAPABILITIES, *headers], body
+        leg,
+        transaction,
+        200,
+        now_ns,
+        [("Contact", f"<{leg.context.party.contact}>"), *CAPABILITIES, *headers],
+        body,
     )
     if media is not None:
         leg.set_media(media)
 
 
 def _acknowledged(leg: CallLeg, request: SipRequest, now_ns: int) -> None:
-    waiting = [each for each in leg.context.transactions.unacknowledged_2xx() if each.request.cseq == request.cseq]
+    waiting = [
+        each
+        for each in leg.context.transactions.unacknowledged_2xx()
+        if each.request.cseq == request.cseq
+    ]
     for each in waiting:
         each.acknowledge(now_ns)
     if not waiting or leg.offered_in_2xx != request.cseq:
@@ -153,7 +195,11 @@ def _acknowledged(leg: CallLeg, request: SipRequest, now_ns: int) -> None:
 
 
 def answer_outside(
-    transactions: Transactions, party: LocalParty, transaction: ServerTransaction, tag: str, now_ns: int
+    transactions: Transactions,
+    party: LocalParty,
+    transaction: ServerTransaction,
+    tag: str,
+    now_ns: int,
 ) -> None:
     """Answer a request that belongs to no dialog, and that starts none."""
     request = transaction.request
@@ -164,6 +210,21 @@ def answer_outside(
     elif refusal := refusal_of(request):
         respond(transactions, party, transaction, refusal[0], tag, now_ns, refusal[1])
     elif request.method == "OPTIONS":
-        respond(transactions, party, transaction, 200, tag, now_ns, [*CAPABILITIES, ("Accept", ACCEPTED)])
+        respond(
+            transactions,
+            party,
+            transaction,
+            200,
+            tag,
+            now_ns,
+            [*CAPABILITIES, ("Accept", ACCEPTED)],
+        )
     else:
-        respond(transactions, party, transaction, 482 if request.method == "INVITE" else 481, tag, now_ns)
+        respond(
+            transactions,
+            party,
+            transaction,
+            482 if request.method == "INVITE" else 481,
+            tag,
+            now_ns,
+        )

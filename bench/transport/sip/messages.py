@@ -1,8 +1,9 @@
 """SIP messages: bytes ↔ requests and responses (RFC 3261 §7), within limits. Pure.
 
-sipmessage stores the headers. This module reads the values of the headers that a call needs, and keeps their text. A
-header that is returned to the peer (Via, From, To, Record-Route) must return unchanged. Therefore bytes that are not
-UTF-8 become surrogates, which `write_message` converts back.
+sipmessage stores the headers. This module reads the values of the headers that a call needs, and
+keeps their text. A header that is returned to the peer (Via, From, To, Record-Route) must return
+unchanged. Therefore bytes that are not UTF-8 become surrogates, which `write_message` converts
+back.
 """
 
 from __future__ import annotations
@@ -35,36 +36,86 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?")
 """A status line. Some programs leave out the space before an empty phrase."""
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
-_REQUEST_LINE = re.compile(rf"({_TOKEN.pattern}) ((?:sips?|tel):[^\s\x00-\x1f\x7f]+) SIP/2\.0", re.IGNORECASE)
+_REQUEST_LINE = re.compile(
+    rf"({_TOKEN.pattern}) ((?:sips?|tel):[^\s\x00-\x1f\x7f]+) SIP/2\.0", re.IGNORECASE
+)
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)(?:%[^\s\]]+)?\]|([\w.-]{1,253}))(?::([0-9]{1,5}))?")
 PHRASES = {
-    100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 183: "Session Progress", 200: "OK",
-    300: "Multiple Choices", 301: "Moved Permanently", 302: "Moved Temporarily", 305: "Use Proxy",
-    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-    407: "Proxy Authentication Required", 408: "Request Timeout", 415: "Unsupported Media Type", 420: "Bad Extension",
-    421: "Extension Required", 422: "Session Interval Too Small", 469: "Bad Info Package",
-    480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 482: "Loop Detected",
-    484: "Address Incomplete", 486: "Busy Here",
-    487: "Request Terminated", 488: "Not Acceptable Here", 491: "Request Pending", 500: "Server Internal Error",
-    501: "Not Implemented", 503: "Service Unavailable", 600: "Busy Everywhere", 603: "Decline",
-}  # fmt: skip
+    100: "Trying",
+    180: "Ringing",
+    181: "Call Is Being Forwarded",
+    183: "Session Progress",
+    200: "OK",
+    300: "Multiple Choices",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
+    305: "Use Proxy",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    415: "Unsupported Media Type",
+    420: "Bad Extension",
+    421: "Extension Required",
+    422: "Session Interval Too Small",
+    469: "Bad Info Package",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    484: "Address Incomplete",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    491: "Request Pending",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    600: "Busy Everywhere",
+    603: "Decline",
+}
 ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE")
-KNOWN_METHODS = {*ALLOWED, "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "REGISTER", "SUBSCRIBE"}
+KNOWN_METHODS = {
+    *ALLOWED,
+    "MESSAGE",
+    "NOTIFY",
+    "PRACK",
+    "PUBLISH",
+    "REFER",
+    "REGISTER",
+    "SUBSCRIBE",
+}
 SINGLE_HEADERS = ("Call-ID", "CSeq", "From", "To", "Content-Length", "Content-Type")
-"""The headers that a message may contain only once. Two programs could otherwise read different values."""
+"""The headers that a message may contain only once. Two programs could otherwise read different
+values."""
 
 RETURNED_HEADERS = (
-    *("Via", "From", "To", "Call-ID", "CSeq", "Contact", "Record-Route", "Require", "Timestamp"),
-    *("WWW-Authenticate", "Proxy-Authenticate"),
+    "Via",
+    "From",
+    "To",
+    "Call-ID",
+    "CSeq",
+    "Contact",
+    "Record-Route",
+    "Require",
+    "Timestamp",
+    "WWW-Authenticate",
+    "Proxy-Authenticate",
 )
-"""The headers whose values this side sends to others. They must not contain control characters. Other headers may."""
+"""The headers whose values this side sends to others. They must not contain control characters.
+Other headers may."""
 
 LIST_HEADERS = ("Allow", "Contact", "Record-Route", "Require", "Supported")
-"""The lists that a call reads later. They are checked first, because an error would leave the call half changed."""
+"""The lists that a call reads later. They are checked first, because an error would leave the
+call half changed."""
 
 
 class Outgoing(NamedTuple):
-    """A message to send, and its next hop. `transport` is UDP, TCP or TLS. An IPv6 address is in brackets."""
+    """A message to send, and its next hop. `transport` is UDP, TCP or TLS. An IPv6 address is in
+    brackets.
+    """
 
     data: bytes
     to: HostPort
@@ -86,7 +137,9 @@ class Outgoing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NameAddress:
-    """A value of From, To, Contact, Route or Record-Route. Names of parameters are in lower case."""
+    """A value of From, To, Contact, Route or Record-Route. Names of parameters are in lower
+    case.
+    """
 
     uri: str
     parameters: Mapping[str, str]
@@ -126,7 +179,9 @@ class SipMessage:
     """The value of To."""
 
     def tokens(self, name: str) -> tuple[str, ...]:
-        """Return the entries of a header that is a list of tokens, in lower case, without parameters."""
+        """Return the entries of a header that is a list of tokens, in lower case, without
+        parameters.
+        """
         return tuple(entry.partition(";")[0].strip().lower() for entry in self.entries(name))
 
     def entries(self, name: str) -> tuple[str, ...]:
@@ -149,7 +204,9 @@ class SipResponse(SipMessage):
 
 
 def accept_message(data: bytes, dropped: Counter[str]) -> SipRequest | SipResponse | None:
-    """Return a message that arrived; None for a keep-alive, and for a malformed message, which is counted."""
+    """Return a message that arrived; None for a keep-alive, and for a malformed message, which
+    is counted.
+    """
     if not data.strip(b"\r\n"):
         return None
     try:
@@ -160,7 +217,9 @@ def accept_message(data: bytes, dropped: Counter[str]) -> SipRequest | SipRespon
 
 
 def parse_message(data: bytes) -> SipRequest | SipResponse:
-    """Return the message. Raise ValueError if it is malformed or exceeds a limit. Bytes after the body are ignored."""
+    """Return the message. Raise ValueError if it is malformed or exceeds a limit. Bytes after
+    the body are ignored.
+    """
     if len(data) > MAX_MESSAGE_BYTES:
         raise ValueError("the message is too long")
     head, separator, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
@@ -191,7 +250,15 @@ def parse_message(data: bytes) -> SipRequest | SipResponse:
         raise ValueError("a header is missing or too long")
     if _NOT_UTF8.search(call_id):  # logs name calls by it
         raise ValueError("Call-ID is not UTF-8")
-    common = (headers, _body_of(headers, body), vias, parse_via(vias[0]), call_id, cseq, cseq_method)
+    common = (
+        headers,
+        _body_of(headers, body),
+        vias,
+        parse_via(vias[0]),
+        call_id,
+        cseq,
+        cseq_method,
+    )
     caller, callee = (parse_address(headers.get(name) or "") for name in ("From", "To"))
     if code:
         return SipResponse(*common, caller, callee, code, phrase)
@@ -259,8 +326,14 @@ def _entries(headers: Headers, name: str) -> Iterator[str]:
 
 
 def split_outside_quotes(text: str, separator: str) -> list[str]:
-    """Split a text at the separators that are outside of quoted strings and of <>. Leave out empty parts."""
-    parts, start, quoted, angle, escaped = [], 0, False, False, False
+    """Split a text at the separators that are outside of quoted strings and of <>. Leave out
+    empty parts.
+    """
+    parts = []
+    start = 0
+    quoted = False
+    angle = False
+    escaped = False
     for position, character in enumerate(text):
         if escaped:
             escaped = False
@@ -281,7 +354,9 @@ def split_outside_quotes(text: str, separator: str) -> list[str]:
 
 
 def parameters_of(parts: Iterable[str]) -> dict[str, str]:
-    """Return parameters `name=value` as a mapping. The names are in lower case, and values are unquoted."""
+    """Return parameters `name=value` as a mapping. The names are in lower case, and values are
+    unquoted.
+    """
     found: dict[str, str] = {}
     for part in parts:
         name, _, value = part.partition("=")
@@ -307,7 +382,9 @@ def quoted_string(text: str) -> str:
 
 
 def parse_address(text: str) -> NameAddress:
-    """Return an address. Without <>, the parameters belong to the header, not to the URI (RFC 3261 §20.10)."""
+    """Return an address. Without <>, the parameters belong to the header, not to the URI (RFC
+    3261 §20.10).
+    """
     parts = split_outside_quotes(text, ";")
     if not parts:
         raise ValueError("an address is missing")
@@ -328,31 +405,39 @@ def parse_address(text: str) -> NameAddress:
 
 
 def parse_via(text: str) -> Via:
-    """Return the topmost value of Via. Raise ValueError if it is not valid, or names an unknown transport."""
+    """Return the topmost value of Via. Raise ValueError if it is not valid, or names an unknown
+    transport.
+    """
     head, *parts = split_outside_quotes(text, ";")
     protocol, _, sent_by = " ".join(head.split()).rpartition(" ")
     name, version, transport = (part.strip() for part in f"{protocol}//".split("/")[:3])
     if (name.upper(), version) != ("SIP", "2.0") or transport.upper() not in DEFAULT_PORTS:
         raise ValueError("Via is not valid")
     via = Via(transport.upper(), parse_host_port(sent_by), parameters_of(parts))
-    if not all(_is_token(name) for name in via.parameters) or (via.branch and not _is_token(via.branch)):
+    if not all(_is_token(name) for name in via.parameters) or (
+        via.branch and not _is_token(via.branch)
+    ):
         raise ValueError("Via is not valid")
     return via
 
 
 def parse_host_port(text: str) -> HostPort:
-    """Return a host and a port. An international name gets its ASCII form, and an address loses its zone.
+    """Return a host and a port. An international name gets its ASCII form, and an address loses its
+    zone.
 
     The zone of an address (`%eth0`) has a meaning only at the peer that wrote it (RFC 4007 §11.2).
     """
     match = _HOST_PORT.fullmatch(text)
     if match is None:
         raise ValueError("has a host that is not valid")
-    (address, name), port = match.group(1, 2), int(match[3]) if match[3] else None
+    address, name = match.group(1, 2)
+    port = int(match[3]) if match[3] else None
     if port is not None and not 0 < port < 65_536:
         raise ValueError("has a port that is not from 1 to 65535")
     try:
-        host = f"[{address}]" if address else name if name.isascii() else name.encode("idna").decode()
+        host = (
+            f"[{address}]" if address else name if name.isascii() else name.encode("idna").decode()
+        )
     except UnicodeError:
         raise ValueError("has a host that is not valid") from None
     return HostPort(host, port)
@@ -385,7 +470,9 @@ def write_response(
     via = request.vias[0]
     destination = request.via.sent_by
     if source is not None:
-        destination = HostPort(source.host, destination.port or DEFAULT_PORTS.get(request.via.transport))
+        destination = HostPort(
+            source.host, destination.port or DEFAULT_PORTS.get(request.via.transport)
+        )
         if request.via.transport != "UDP":
             destination = source
         if "rport" in request.via.parameters:
@@ -404,4 +491,6 @@ def write_response(
     if code == 100 and (timestamp := request.headers.get("Timestamp")):
         repeated.append(("Timestamp", timestamp))
     line = f"SIP/2.0 {code} {phrase or PHRASES.get(code, 'Response')}"
-    return Outgoing(write_message(line, [*repeated, *headers], body), destination, request.via.transport)
+    return Outgoing(
+        write_message(line, [*repeated, *headers], body), destination, request.via.transport
+    )

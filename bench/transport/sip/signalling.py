@@ -1,11 +1,12 @@
-"""The sockets for a call's SIP messages: a UDP socket for all peers, and a TCP or TLS connection to each peer.
+"""The sockets for a call's SIP messages: a UDP socket for all peers, and a TCP or TLS connection to
+each peer.
 
-Nothing here blocks the event loop. A host name that a peer names is looked up, and a connection is opened, in a
-greenlet. Its messages wait.
+Nothing here blocks the event loop. A host name that a peer names is looked up, and a connection is
+opened, in a greenlet. Its messages wait.
 
-If the peer has not confirmed the end of a call, its signalling goes on in the background. Without it, a peer that
-answers a cancelled call late would keep a call that no one acknowledges (RFC 3261 §9.1), and load tests would measure a
-service that is busy with such calls.
+If the peer has not confirmed the end of a call, its signalling goes on in the background. Without
+it, a peer that answers a cancelled call late would keep a call that no one acknowledges (RFC 3261
+§9.1), and load tests would measure a service that is busy with such calls.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ from bench.base.units import NS_PER_S
 from bench.catalogue.outcomes import is_own_limit
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect, look_up
-from bench.transport.datagrams import DatagramSocket, SocketAddress, family_of, host_of, own_host, udp_socket
+from bench.transport.datagrams import (
+    DatagramSocket,
+    SocketAddress,
+    family_of,
+    host_of,
+    own_host,
+    udp_socket,
+)
 from bench.transport.event_loop import Listener
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath, authority
 from bench.transport.own_limits import NO_MEMORY, exhausted, own_limit_of_port
@@ -43,17 +51,19 @@ LISTEN_NS = 3_600 * NS_PER_S
 MAX_WAITING = 16
 """The maximum number of messages that wait for a connection or for the address of a host."""
 MAX_HOPS = 16
-"""The maximum number of hosts and ports to which the messages of a call go. Those to further ones are not sent.
+"""The maximum number of hosts and ports to which the messages of a call go. Those to further ones
+are not sent.
 
-A peer names a port in each of its requests, so it could otherwise fill the memory, or make a call open any number of
-connections.
+A peer names a port in each of its requests, so it could otherwise fill the memory, or make a call
+open any number of connections.
 """
 TRANSIENT = NO_MEMORY | {errno.EAGAIN, errno.EINTR}
 """The errors of a datagram after which a repetition may succeed."""
 MAX_LINGERING = 64
 """The maximum number of calls of a process that linger. Further ones end without a confirmation."""
 LINGER_NS = 2 * TIMEOUT_NS
-"""The maximum time: until the request that ends the call has timed out, and then an INVITE that it cancels."""
+"""The maximum time: until the request that ends the call has timed out, and then an INVITE that
+it cancels."""
 _lingering: set[LingeringCall] = set()
 Connect = Callable[[str, int, str], ByteStream]
 """A function that connects to (host, port, TCP or TLS). It raises ConnectError."""
@@ -75,16 +85,20 @@ class SignalListener(Protocol):
 class Signalling:
     """The sender and receiver of a call's SIP messages.
 
-    The owner sets `listener` before it sends or waits. It reads `socket`, whose messages are datagrams.
+    The owner sets `listener` before it sends or waits. It reads `socket`, whose messages are
+    datagrams.
     """
 
     listener: SignalListener
 
     def __init__(self, transport: str, connect: Connect, lookup_s: float) -> None:
-        self.transport, self._connect, self._lookup_s = transport, connect, lookup_s
+        self.transport = transport
+        self._connect = connect
+        self._lookup_s = lookup_s
         self.socket: DatagramSocket | None = None
         self.local = HostPort("")
-        """The address at which this side receives messages, without brackets, with the zone of a link-local one."""
+        """The address at which this side receives messages, without brackets, with the zone of a
+        link-local one."""
         self.peer = ""
         """The IP address of the first hop."""
         self._addresses: dict[HostPort, list[SocketAddress]] = {}
@@ -93,7 +107,8 @@ class Signalling:
         """The datagrams that wait for the address of their host."""
         self._connections: dict[tuple[HostPort, str], PeerConnection] = {}
         self.own_limit: ConnectError | None = None
-        """The limit of this machine because of which the last message was not sent; None if it was sent."""
+        """The limit of this machine because of which the last message was not sent; None if it
+        was sent."""
 
     def note_failure(self, error: ConnectError) -> None:
         """Note why a host could not be reached."""
@@ -102,26 +117,33 @@ class Signalling:
 
     def use_socket(self, socket: DatagramSocket, hop: HostPort, address: SocketAddress) -> None:
         """Send datagrams with a socket. Those to `hop` go to `address`, without a name lookup."""
-        self.socket, self.local = socket, HostPort(host_of(socket.address), socket.address[1])
-        self.peer, self._addresses[hop] = str(address[0]), [address]
+        self.socket = socket
+        self.local = HostPort(host_of(socket.address), socket.address[1])
+        self.peer = str(address[0])
+        self._addresses[hop] = [address]
 
     def use_stream(self, stream: ByteStream, hop: HostPort) -> None:
         """Send the messages to `hop`, and to the address of its peer, over an open connection."""
         own, peer = stream.endpoints
-        self.local, self.peer = HostPort(host_of(own), own[1]), str(peer[0])
+        self.local = HostPort(host_of(own), own[1])
+        self.peer = str(peer[0])
         connection = self._new_connection(hop, self.transport, stream)
         for each in (hop, HostPort(*peer[:2])):
             self._connections[each, self.transport] = connection
 
     def send(self, message: Outgoing) -> None:
-        data, hop, transport = message.data, message.hop, message.transport
+        data = message.data
+        hop = message.hop
+        transport = message.transport
         if transport != "UDP":
             # a response opens no connection, because a peer names its transport in Via
             is_unasked = message.is_response and (hop, transport) not in self._connections
             if not is_unasked and (connection := self._connection(hop, transport)) is not None:
                 connection.send(data)
         elif self.socket is None:
-            self.listener.on_broken(f"the next hop {hop} needs UDP, and the URL of the call names another transport")
+            self.listener.on_broken(
+                f"the next hop {hop} needs UDP, and the URL of the call names another transport"
+            )
         elif hop in self._addresses:
             self._send_datagram(data, hop)
         elif hop in self._unaddressed:
@@ -143,9 +165,13 @@ class Signalling:
             connection = self._connections[hop, transport] = self._new_connection(hop, transport)
         return connection
 
-    def _new_connection(self, hop: HostPort, transport: str, stream: ByteStream | None = None) -> PeerConnection:
+    def _new_connection(
+        self, hop: HostPort, transport: str, stream: ByteStream | None = None
+    ) -> PeerConnection:
         port = hop.port or DEFAULT_PORTS[transport]
-        return PeerConnection(self, transport, lambda: self._connect(hop.host, port, transport), stream)
+        return PeerConnection(
+            self, transport, lambda: self._connect(hop.host, port, transport), stream
+        )
 
     def accept_requests(self, peer: HostPort, connection: PeerConnection) -> None:
         """Send the responses to requests of this peer over this connection."""
@@ -155,10 +181,13 @@ class Signalling:
         """Look up the address of a host, and send the datagrams that wait for it."""
         assert self.socket is not None, "a datagram is to be sent"
         try:
-            found = look_up(hop.host, hop.port or 0, self._lookup_s, family_of(self.local.host)).addresses
+            found = look_up(
+                hop.host, hop.port or 0, self._lookup_s, family_of(self.local.host)
+            ).addresses
         except ConnectError as error:
             self.note_failure(error)
-            found, reason = [], error.detail
+            found = []
+            reason = error.detail
         else:
             reason = f"{hop.host}: the host name has no address"
         waiting = self._unaddressed.pop(hop, [])
@@ -180,13 +209,16 @@ class Signalling:
         if refusal in NO_MEMORY:
             self.own_limit = exhausted("memory", "a SIP message", os.strerror(refusal))
         if refusal not in TRANSIENT:
-            reason = f"this machine could not send to {hop.host} port {hop.port}: {os.strerror(refusal)}"
+            reason = (
+                f"this machine could not send to {hop.host} port {hop.port}: {os.strerror(refusal)}"
+            )
             self.listener.on_broken(reason)
 
     def pop_refusals(self) -> list[tuple[HostPort, str]]:
         """Return the hops whose last address refused a datagram (ICMP), and why.
 
-        A hop that has further addresses gets its next messages, and repeated ones, at the next address.
+        A hop that has further addresses gets its next messages, and repeated ones, at the next
+        address.
         """
         refusals: list[tuple[HostPort, str]] = []
         while self.socket is not None and self.socket.refused:
@@ -207,15 +239,23 @@ class Signalling:
 
 
 class PeerConnection:
-    """A connection for SIP messages. A greenlet of its own opens it with `connect`, and then reads from it.
+    """A connection for SIP messages. A greenlet of its own opens it with `connect`, and then reads
+    from it.
 
     If `stream` is given, it is already open.
     """
 
     def __init__(
-        self, owner: Signalling, transport: str, connect: Callable[[], ByteStream], stream: ByteStream | None = None
+        self,
+        owner: Signalling,
+        transport: str,
+        connect: Callable[[], ByteStream],
+        stream: ByteStream | None = None,
     ) -> None:
-        self._owner, self.transport, self._connect, self._stream = owner, transport, connect, stream
+        self._owner = owner
+        self.transport = transport
+        self._connect = connect
+        self._stream = stream
         self._waiting: list[bytes] = []
         self._framer = StreamFramer()
         self._source = HostPort("")
@@ -227,7 +267,8 @@ class PeerConnection:
             del self._waiting[MAX_WAITING:]
             self._waiting.append(data)
         elif not self.has_ended and self._stream.try_write(data) is None:
-            # The kernel's buffer holds more than all messages of a call, so this peer reads nothing.
+            # The kernel's buffer holds more than all messages of a call, so this peer reads
+            # nothing.
             self._end(self._stream.error_text or "the peer reads no SIP messages")
 
     def _run(self) -> None:
@@ -236,7 +277,8 @@ class PeerConnection:
             stream = self._stream = self._stream or self._connect()
             self._source = HostPort(*stream.endpoints[1][:2])
             self._owner.accept_requests(self._source, self)
-            waiting, self._waiting = self._waiting, []
+            waiting = self._waiting
+            self._waiting = []
             for data in waiting:
                 self.send(data)
             while not self.has_ended:
@@ -266,7 +308,9 @@ class PeerConnection:
         for number, message in enumerate(messages, start=1):
             is_exact = number == len(messages) and read.is_complete and self._framer.is_empty
             self._owner.listener.on_signal(
-                message, self._source, Arrival(read.timestamp_ns, 0 if is_exact else uncertainty_ns, read.is_kernel)
+                message,
+                self._source,
+                Arrival(read.timestamp_ns, 0 if is_exact else uncertainty_ns, read.is_kernel),
             )
         if pongs := self._framer.pop_pongs():
             self.send(pongs)
@@ -288,9 +332,14 @@ class PeerConnection:
 
 
 def open_signalling(
-    address: CallAddress, context: ssl.SSLContext | None, limits: Timeouts, phases: ConnectTimings, path: NetworkPath
+    address: CallAddress,
+    context: ssl.SSLContext | None,
+    limits: Timeouts,
+    phases: ConnectTimings,
+    path: NetworkPath,
 ) -> list[Callable[[], Signalling]]:
-    """Return the ways to the first hop of a call, each as a function that opens it: over UDP, one for each address.
+    """Return the ways to the first hop of a call, each as a function that opens it: over UDP, one
+    for each address.
 
     TCP and TLS are connected, to the first address that answers. Raise ConnectError, as
     `bench.transport.connect.connect` does.
@@ -317,18 +366,28 @@ def open_signalling(
             opened = udp_socket(own)
         except OSError as error:
             reason = f"{hop}: {error.strerror or error}"
-            raise own_limit_of_port(error, str(hop)) or ConnectError("connect_failed:sip", reason) from None
+            raise own_limit_of_port(error, str(hop)) or ConnectError(
+                "connect_failed:sip", reason
+            ) from None
         signalling.use_socket(DatagramSocket(opened, notes_refusals=True), hop, peer)
         return signalling
 
     if address.transport != "UDP":
-        stream = connect(hop.host, address.port, context if address.transport == "TLS" else None, limits, phases, path)
+        stream = connect(
+            hop.host,
+            address.port,
+            context if address.transport == "TLS" else None,
+            limits,
+            phases,
+            path,
+        )
         return [over_stream]
     phases.set_instant("connect_start")
     addresses, start_ns, done_ns = look_up(path.address or hop.host, address.port, limits.tcp)
     phases.set_lookup(start_ns, done_ns)
     ways: list[Callable[[], Signalling]] = []
-    problem, limit = ConnectError("connect_failed:dns", "the host name has no address"), None
+    problem = ConnectError("connect_failed:dns", "the host name has no address")
+    limit = None
     for family, _, _, _, peer in addresses:
         try:
             ways.append(partial(over_datagrams, own_host(family, peer), peer))
@@ -341,7 +400,9 @@ def open_signalling(
 
 
 def linger(call: SipCall, signalling: Signalling) -> None:
-    """Close the signalling of a call that this side has ended, at once or when the peer has confirmed the end."""
+    """Close the signalling of a call that this side has ended, at once or when the peer has
+    confirmed the end.
+    """
     if call.is_confirmed or len(_lingering) >= MAX_LINGERING:
         signalling.close()
         return
@@ -352,7 +413,8 @@ class LingeringCall:
     """The signalling of a call without a session. It closes itself."""
 
     def __init__(self, call: SipCall, signalling: Signalling) -> None:
-        self._call, self._signalling = call, signalling
+        self._call = call
+        self._signalling = signalling
         signalling.listener = self
         self._listener = Listener(() if signalling.socket is None else (signalling.socket,))
         _lingering.add(self)
@@ -362,7 +424,9 @@ class LingeringCall:
         until_ns = monotonic_ns() + LINGER_NS
         try:
             if not self._call.is_confirmed:  # the connection may have broken meanwhile
-                self._listener.listen(until_ns, self._on_readable, lambda: self._call.next_ns, self._on_due)
+                self._listener.listen(
+                    until_ns, self._on_readable, lambda: self._call.next_ns, self._on_due
+                )
         finally:
             _lingering.discard(self)
             self._listener.close()

@@ -33,7 +33,13 @@ from bench.transport.media.srtp import new_keys, without_keys
 from bench.transport.rtp_track import READ_SLACK_NS, RtpTrack, TrackTransport
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallFacts, CallState, own_hang_up
-from bench.transport.sip.call_setup import call_settings, failure_of, headers_of, received_of, with_malformed
+from bench.transport.sip.call_setup import (
+    call_settings,
+    failure_of,
+    headers_of,
+    received_of,
+    with_malformed,
+)
 from bench.transport.sip.checks import PacketProbe, check_call, check_media
 from bench.transport.sip.hops import call_address
 from bench.transport.sip.signalling import Signalling, linger, open_signalling
@@ -56,11 +62,12 @@ def open_call(
 ) -> TelephoneCall:
     """Call an agent. The call is open when it is answered.
 
-    Over UDP, each address of the host is called until one is heard: an address that refuses datagrams only until then,
-    and each other one for an equal share of the remaining time, as in `bench.transport.connect.connect_first`.
+    Over UDP, each address of the host is called until one is heard: an address that refuses
+    datagrams only until then, and each other one for an equal share of the remaining time, as in
+    `bench.transport.connect.connect_first`.
 
-    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|tls|media|sip`, `throttled:handshake`,
-    `timeout:dns|tcp|tls|upgrade`, `failed:load_generator`.
+    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|tls|media|sip`,
+    `throttled:handshake`, `timeout:dns|tcp|tls|upgrade`, `failed:load_generator`.
     """
     ways = open_signalling(call_address(path.sip_proxy or url), context, limits, phases, path)
     until_ns = monotonic_ns() + int(limits.upgrade * NS_PER_S)
@@ -68,11 +75,17 @@ def open_call(
         signalling = ways.pop(0)()
         try:
             call = TelephoneCall(url, signalling, list(headers), path)
-        except BaseException:  # also at the end of the run: there is no other reference to the sockets
+        except (
+            BaseException
+        ):  # also at the end of the run: there is no other reference to the sockets
             signalling.close()
             raise
         try:
-            call.dial(limits, phases, until_ns - len(ways) * (until_ns - monotonic_ns()) // (len(ways) + 1))
+            call.dial(
+                limits,
+                phases,
+                until_ns - len(ways) * (until_ns - monotonic_ns()) // (len(ways) + 1),
+            )
             return call
         except BaseException as error:
             call.abort()
@@ -83,22 +96,34 @@ def open_call(
 class TelephoneCall(TrackTransport):
     """A call. It is created before it is dialed, and is open when it is answered."""
 
-    def __init__(self, url: str, signalling: Signalling, headers: Sequence[tuple[str, str]], path: NetworkPath) -> None:
+    def __init__(
+        self,
+        url: str,
+        signalling: Signalling,
+        headers: Sequence[tuple[str, str]],
+        path: NetworkPath,
+    ) -> None:
         super().__init__(RtpTrack(signalling.local.host, path.rtp_ports))
         self._packets = PacketProbe()
-        host, port = signalling.local.host.partition("%")[0], signalling.local.port
+        host = signalling.local.host.partition("%")[0]
+        port = signalling.local.port
         self._signalling = signalling
         signalling.listener = self
         datagrams = () if signalling.socket is None else (signalling.socket,)
         self._listener = Listener((*datagrams, self.track.rtp, self.track.rtcp))
         keys = new_keys(secrets.token_bytes) if path.srtp else ()
-        media = LocalMedia(host, self.track.rtp.address[1], secrets.randbits(31), path.codecs, keys=keys)
+        media = LocalMedia(
+            host, self.track.rtp.address[1], secrets.randbits(31), path.codecs, keys=keys
+        )
         own = HostPort(bracketed(host), port)
-        settings = call_settings(url, own, signalling.transport, signalling.peer, media, headers, path)
+        settings = call_settings(
+            url, own, signalling.transport, signalling.peer, media, headers, path
+        )
         self._call = SipCall(settings, lambda: secrets.token_hex(8))
         self._on_message: OnMessage | None = None
         self._read_ns = self._signals_ns = self._due_ns = 0
-        """The instants of the next read of audio, of the next work of the signalling, and of the next work of any kind.
+        """The instants of the next read of audio, of the next work of the signalling, and of the
+        next work of any kind.
         """
         self._uncertainties_ns: dict[int, int] = {}
         """The uncertainties of the arrivals of SIP messages until the call is answered."""
@@ -131,7 +156,9 @@ class TelephoneCall(TrackTransport):
 
     @property
     def _own_limit(self) -> ConnectError | None:
-        """The limit of this machine that prevented the call; None if there is none, or if the peer refused the call."""
+        """The limit of this machine that prevented the call; None if there is none, or if the
+        peer refused the call.
+        """
         ending = self._call.ending
         return self._signalling.own_limit if ending is None or ending.code is None else None
 
@@ -147,7 +174,11 @@ class TelephoneCall(TrackTransport):
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
         if self._closed is not None or (media := self.track.media) is None:
             return None
-        return self.track.send(media, message) if isinstance(message, BinaryMessage) else self._press(media, message)
+        return (
+            self.track.send(media, message)
+            if isinstance(message, BinaryMessage)
+            else self._press(media, message)
+        )
 
     def _press(self, media: CallMedia, message: bytes) -> SendReceipt | None:
         key = str(json.loads(message).get("digit", ""))
@@ -196,7 +227,9 @@ class TelephoneCall(TrackTransport):
 
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
-                self._due_ns = min(sender_ns or NEVER_NS, track.next_ns, self._signals_ns, self._read_ns)
+                self._due_ns = min(
+                    sender_ns or NEVER_NS, track.next_ns, self._signals_ns, self._read_ns
+                )
                 return self._due_ns
 
             def has_work(now_ns: int) -> bool:
@@ -217,7 +250,9 @@ class TelephoneCall(TrackTransport):
             if self._closed is None:
                 self._signals_ns = self._call.next_ns
                 self._read_ns = min(self._read_ns, monotonic_ns() + track.read_period_ns)
-                self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched=track.rtp, send=send)
+                self._listener.listen(
+                    until_ns, self._on_readable, due_ns, on_due, unwatched=track.rtp, send=send
+                )
         finally:
             self._on_message = None
             track.end()
@@ -240,10 +275,13 @@ class TelephoneCall(TrackTransport):
         self._send_signals()
         if self._has_ended():
             return True
-        media, agreed = self.track.media, self._call.media
+        media = self.track.media
+        agreed = self._call.media
         if media is not None and agreed is not None and agreed is not media.agreed:
             self._start_media()
-        return self.track.pass_frames(self._on_message) or (self._call.state is CallState.ANSWERED and media is None)
+        return self.track.pass_frames(self._on_message) or (
+            self._call.state is CallState.ANSWERED and media is None
+        )
 
     # The listener of the signalling
 
@@ -281,11 +319,13 @@ class TelephoneCall(TrackTransport):
         """Note the end of the call. Return True if the call has ended."""
         if self._call.state is CallState.ANSWERED:
             return False
-        ending, cause = self._call.ending, self._call.hang_up_cause
+        ending = self._call.ending
+        cause = self._call.hang_up_cause
         if ending is None and not cause:
             return False
         if self._closed is None and self.track.media is not None:
-            self.track.read_audio()  # a busy process finds the last packets and BYE in its sockets at the same time
+            # a busy process finds the last packets and BYE in its sockets at the same time
+            self.track.read_audio()
             at_ns = self._call.ended_ns or monotonic_ns()
             if ending is None or cause:  # the peer may never answer BYE
                 reason = with_malformed(own_hang_up(cause), self._call)
@@ -306,8 +346,16 @@ class TelephoneCall(TrackTransport):
             return None
         agreed = self.track.media.agreed
         media = HostPort(agreed.address, agreed.port)
-        has_phone_keys, is_encrypted = agreed.send_event_payload_type is not None, agreed.send_key is not None
-        return CallFacts(agreed.codec, is_encrypted, has_phone_keys, self._call.digest.has_answered, media, self._peer)
+        has_phone_keys = agreed.send_event_payload_type is not None
+        is_encrypted = agreed.send_key is not None
+        return CallFacts(
+            agreed.codec,
+            is_encrypted,
+            has_phone_keys,
+            self._call.digest.has_answered,
+            media,
+            self._peer,
+        )
 
     def watch_packets(self) -> None:
         self.track.on_packet = self._packets.add
@@ -317,7 +365,8 @@ class TelephoneCall(TrackTransport):
             yield from check_call(facts)
 
     def check_media(self) -> Iterator[CheckFinding]:
-        facts, packets = self.facts(), self.network()
+        facts = self.facts()
+        packets = self.network()
         if facts is not None and packets is not None:
             yield from check_media(facts, packets, self._packets)
             yield rtcp_round_trip(packets)
@@ -329,14 +378,17 @@ class TelephoneCall(TrackTransport):
     # The end
 
     def close(self) -> None:
-        """Hang up, wait a short time for the answer, and close the sockets. The signalling may linger."""
+        """Hang up, wait a short time for the answer, and close the sockets. The signalling may
+        linger.
+        """
         if self._call.ending is None:
             self.track.say_goodbye()
         self._hang_up()
         self._close_sockets()
 
     def _hang_up(self) -> None:
-        call, until_ns = self._call, monotonic_ns() + GOODBYE_NS
+        call = self._call
+        until_ns = monotonic_ns() + GOODBYE_NS
         call.hang_up(monotonic_ns())
         self._send_signals()
         while call.ending is None and monotonic_ns() < until_ns:
@@ -344,7 +396,9 @@ class TelephoneCall(TrackTransport):
 
     def abort(self) -> None:
         if self._closed is None:
-            self._closed = ConnectionClosed(ABNORMAL, monotonic_ns(), "closed by this tool", ours=True)
+            self._closed = ConnectionClosed(
+                ABNORMAL, monotonic_ns(), "closed by this tool", ours=True
+            )
             if self._call.ending is None:
                 self._call.hang_up(monotonic_ns())
                 self._send_signals()

@@ -1,7 +1,8 @@
-"""The transactions of SIP (RFC 3261 §17, RFC 6026): retransmissions and timeouts of requests and responses. Pure.
+"""The transactions of SIP (RFC 3261 §17, RFC 6026): retransmissions and timeouts of requests and
+responses. Pure.
 
-A reliable transport (TCP, TLS) needs no retransmissions. Only a response 2xx to INVITE is retransmitted over any
-transport, because it goes from end to end (§13.3.1.4).
+A reliable transport (TCP, TLS) needs no retransmissions. Only a response 2xx to INVITE is
+retransmitted over any transport, because it goes from end to end (§13.3.1.4).
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class OutgoingRequest:
         return next(value for key, value in self.headers if key == name)
 
     def hop_request(self, method: str, to: str) -> OutgoingRequest:
-        """Return CANCEL, or the ACK of a response other than 2xx (§9.1, §17.1.1.3). Both stay in the transaction."""
+        """Return CANCEL, or the ACK of a response other than 2xx (§9.1, §17.1.1.3). Both stay in
+        the transaction.
+        """
         number = self.header("CSeq").partition(" ")[0]
         kept = ("Via", "Max-Forwards", "From", "Call-ID", "Route")
         headers = [(name, value) for name, value in self.headers if name in kept]
@@ -58,7 +61,8 @@ class _Transaction:
     """What the transactions of requests in both directions have in common: their timers."""
 
     def __init__(self, method: str, transport: str, now_ns: int) -> None:
-        self.is_reliable, self.is_invite = transport != "UDP", method == "INVITE"
+        self.is_reliable = transport != "UDP"
+        self.is_invite = method == "INVITE"
         self._interval_ns = T1_NS
         self.resend_ns = NEVER_NS
         self.end_ns = now_ns + TIMEOUT_NS  # B, F
@@ -71,9 +75,13 @@ class _Transaction:
 class ClientTransaction(_Transaction):
     """A request, until its final response was received and may no longer be repeated."""
 
-    def __init__(self, request: OutgoingRequest, branch: str, heard: ResponseHandler, now_ns: int) -> None:
+    def __init__(
+        self, request: OutgoingRequest, branch: str, heard: ResponseHandler, now_ns: int
+    ) -> None:
         super().__init__(request.method, request.transport, now_ns)
-        self.request, self.branch, self.heard = request, branch, heard
+        self.request = request
+        self.branch = branch
+        self.heard = heard
         self.is_final = self.is_provisional = False
         if not self.is_reliable:
             self.resend_ns = now_ns + T1_NS  # A, E
@@ -91,7 +99,10 @@ class ClientTransaction(_Transaction):
                 self._interval_ns = T2_NS
             return True, None
         if self.is_final:
-            return self.is_invite and response.code < 300, None if response.code < 300 else self._ack
+            return (
+                self.is_invite and response.code < 300,
+                None if response.code < 300 else self._ack,
+            )
         self.is_final = True
         self.resend_ns = NEVER_NS
         if self.is_invite and response.code < 300:
@@ -119,10 +130,16 @@ class ServerTransaction(_Transaction):
     """A received request and its last response, until the request may no longer be repeated."""
 
     def __init__(
-        self, request: SipRequest, source: HostPort | None, now_ns: int, ack_wait_ns: int = TIMEOUT_NS
+        self,
+        request: SipRequest,
+        source: HostPort | None,
+        now_ns: int,
+        ack_wait_ns: int = TIMEOUT_NS,
     ) -> None:
         super().__init__(request.method, request.via.transport, now_ns)
-        self.request, self.source, self._ack_wait_ns = request, source, ack_wait_ns
+        self.request = request
+        self.source = source
+        self._ack_wait_ns = ack_wait_ns
         self.last: Outgoing | None = None
         self.code = 0
         self.is_acknowledged = False
@@ -134,7 +151,8 @@ class ServerTransaction(_Transaction):
         return self.is_invite and self.code >= 200 and not self.is_acknowledged
 
     def respond(self, code: int, response: Outgoing, now_ns: int) -> Outgoing:
-        self.code, self.last = code, response
+        self.code = code
+        self.last = response
         if code < 200:
             self.end_ns = NEVER_NS
         elif self.is_invite:
@@ -150,7 +168,8 @@ class ServerTransaction(_Transaction):
             self.is_acknowledged = True
             self.resend_ns = NEVER_NS
             if self.code < 300:
-                self.end_ns = now_ns + TIMEOUT_NS  # L: until then, its INVITE may be repeated (RFC 6026 §7.1)
+                # L: until then, its INVITE may be repeated (RFC 6026 §7.1)
+                self.end_ns = now_ns + TIMEOUT_NS
             else:
                 self.end_ns = now_ns + (0 if self.is_reliable else T4_NS)  # I
 
@@ -178,31 +197,42 @@ class Transactions:
         """The number of messages that were ignored, by their kind."""
 
     def pop_messages(self) -> list[Outgoing]:
-        messages, self._messages = self._messages, []
+        messages = self._messages
+        self._messages = []
         return messages
 
     @property
     def next_ns(self) -> int:
         clients = min((each.next_ns for each in self._clients.values()), default=NEVER_NS)
-        return min(clients, min((each.next_ns for each in self._servers.values()), default=NEVER_NS))
+        return min(
+            clients, min((each.next_ns for each in self._servers.values()), default=NEVER_NS)
+        )
 
     @property
     def are_final(self) -> bool:
-        """Whether each request has its final response, except CANCEL, and INVITE after a provisional response.
+        """Whether each request has its final response, except CANCEL, and INVITE after a
+        provisional response.
 
         Such an INVITE has no timeout.
         """
-        waiting = (each for each in self._clients.values() if not each.is_final and each.next_ns < NEVER_NS)
+        waiting = (
+            each for each in self._clients.values() if not each.is_final and each.next_ns < NEVER_NS
+        )
         return all(each.request.method == "CANCEL" for each in waiting)
 
     def send(self, message: Outgoing) -> None:
         """Send a message without a transaction, such as the ACK of a 2xx."""
         self._messages.append(message)
 
-    def request(self, request: OutgoingRequest, branch: str, heard: ResponseHandler, now_ns: int) -> ClientTransaction:
+    def request(
+        self, request: OutgoingRequest, branch: str, heard: ResponseHandler, now_ns: int
+    ) -> ClientTransaction:
         """Send a request. `heard` receives its responses."""
         if len(self._clients) >= MAX_TRANSACTIONS:
-            oldest = next((key for key, each in self._clients.items() if each.is_final), next(iter(self._clients)))
+            oldest = next(
+                (key for key, each in self._clients.items() if each.is_final),
+                next(iter(self._clients)),
+            )
             del self._clients[oldest]
             self.dropped["transactions"] += 1
         transaction = ClientTransaction(request, branch, heard, now_ns)
@@ -212,7 +242,9 @@ class Transactions:
 
     def response_received(self, response: SipResponse, now_ns: int) -> None:
         transaction = self._clients.get((response.via.branch, response.cseq_method))
-        number = transaction.request.header("CSeq").partition(" ")[0] if transaction is not None else ""
+        number = (
+            transaction.request.header("CSeq").partition(" ")[0] if transaction is not None else ""
+        )
         if transaction is None or len(response.vias) != 1 or str(response.cseq) != number:
             self.dropped["unmatched responses"] += 1
             return
@@ -222,8 +254,12 @@ class Transactions:
         if heard:
             transaction.heard(response, now_ns)
 
-    def request_received(self, request: SipRequest, source: HostPort | None, now_ns: int) -> ServerTransaction | None:
-        """Return the transaction of a new request. Return None if the request is a repeated one, or an ACK of it."""
+    def request_received(
+        self, request: SipRequest, source: HostPort | None, now_ns: int
+    ) -> ServerTransaction | None:
+        """Return the transaction of a new request. Return None if the request is a repeated one,
+        or an ACK of it.
+        """
         method = "INVITE" if request.method == "ACK" else request.method
         key = (request.via.branch, request.via.sent_by, method, request.cseq)
         known = self._servers.get(key)
@@ -238,7 +274,9 @@ class Transactions:
         transaction = ServerTransaction(request, source, now_ns, self._ack_wait_ns)
         if request.method != "ACK":
             if len(self._servers) >= MAX_TRANSACTIONS:
-                answered = (key for key, each in self._servers.items() if each.code and not each.awaits_ack)
+                answered = (
+                    key for key, each in self._servers.items() if each.code and not each.awaits_ack
+                )
                 del self._servers[next(answered, next(iter(self._servers)))]
                 self.dropped["transactions"] += 1
             self._servers[key] = transaction

@@ -1,1 +1,3 @@
-"""WebRTC with a track of audio and a data channel: all but `call.py` and the requests of `signalling.py` is pure."""
+"""WebRTC with a track of audio and a data channel: all but `call.py` and the requests of
+`signalling.py` is pure.
+"""

@@ -1,7 +1,8 @@
-"""A call over WebRTC as a transport: an offer by HTTP, and a UDP socket for its audio and for its data channel.
+"""A call over WebRTC as a transport: an offer by HTTP, and a UDP socket for its audio and for its
+data channel.
 
-A call to a service has a data channel for its events. A call to an agent offers one, because some agents wait for it;
-its messages have no effect.
+A call to a service has a data channel for its events. A call to an agent offers one, because some
+agents wait for it; its messages have no effect.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ import msgspec
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.outcomes import CHECKS_FROM, FOREIGN_HOST, NO_READ, TURN_SERVER, UNPERMITTED_SOURCE
+from bench.catalogue.outcomes import (
+    CHECKS_FROM,
+    FOREIGN_HOST,
+    NO_READ,
+    TURN_SERVER,
+    UNPERMITTED_SOURCE,
+)
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
 from bench.transport.datagrams import SocketAddress, family_of, is_this_machine, own_addresses
@@ -57,12 +64,13 @@ from bench.wire.dialect import BinaryMessage
 from bench.wire.findings import CheckFinding
 
 PAUSE_NS = 2 * NS_PER_S
-"""The time without audio after which media time continues as real time. A process that did not run for a shorter time
-sends what it missed."""
+"""The time without audio after which media time continues as real time. A process that did not run
+for a shorter time sends what it missed."""
 MAX_NAMED = 5
 """The maximum number of hosts that an error names."""
 MAX_OWN_HOSTS = 16
-"""The maximum number of own addresses that an offer names. A machine with many containers has many."""
+"""The maximum number of own addresses that an offer names. A machine with many containers has
+many."""
 
 
 def open_webrtc(
@@ -76,8 +84,9 @@ def open_webrtc(
 ) -> WebRtcCall:
     """Call a service. The call is open when its audio is encrypted and its data channel is open.
 
-    Raise ConnectError: `connect_failed:<status>`, `connect_failed:dns|tcp|tls|upgrade|media|host|ice|dtls`,
-    `throttled:handshake`, `timeout:dns|tcp|tls|upgrade|ice|dtls`, `failed:load_generator`.
+    Raise ConnectError: `connect_failed:<status>`,
+    `connect_failed:dns|tcp|tls|upgrade|media|host|ice|dtls`, `throttled:handshake`,
+    `timeout:dns|tcp|tls|upgrade|ice|dtls`, `failed:load_generator`.
     """
 
     def place(stream: ByteStream, offer: bytes) -> AnsweredCall:
@@ -97,7 +106,8 @@ def open_agent_call(
 ) -> WebRtcCall:
     """Call an agent. The call is open when its audio is encrypted.
 
-    Raise as `open_webrtc`; `connect_failed:refused` or `throttled:handshake` if the answer is a refusal.
+    Raise as `open_webrtc`; `connect_failed:refused` or `throttled:handshake` if the answer is a
+    refusal.
     """
 
     def place(stream: ByteStream, offer: bytes) -> AnsweredCall:
@@ -107,7 +117,11 @@ def open_agent_call(
 
 
 def connect_to_host(
-    url: str, context: ssl.SSLContext | None, limits: Timeouts, phases: ConnectTimings, path: NetworkPath
+    url: str,
+    context: ssl.SSLContext | None,
+    limits: Timeouts,
+    phases: ConnectTimings,
+    path: NetworkPath,
 ) -> ByteStream:
     """Connect to the host of a URL, for the offer. Raise ConnectError as `connect`."""
     parts = urlsplit(url)
@@ -145,10 +159,11 @@ def _opened(
 
 
 class PermittedHosts:
-    """The hosts to which the packets of a call may go. `service` is the address that answers the offer.
+    """The hosts to which the packets of a call may go. `service` is the address that answers the
+    offer.
 
-    A service on this machine may name only this machine, and another service no private address, except the address of
-    the service itself and the hosts that the user permits.
+    A service on this machine may name only this machine, and another service no private address,
+    except the address of the service itself and the hosts that the user permits.
     """
 
     def __init__(self, service: str, path: NetworkPath) -> None:
@@ -159,25 +174,45 @@ class PermittedHosts:
         self._is_ipv6 = ":" in service
 
     def candidates(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
-        """Return the permitted candidates. From now on, their hosts are permitted for other ports, too."""
-        permitted = [each for each in self._of_family(candidates) if self._may_be_named(each.address.host)]
+        """Return the permitted candidates. From now on, their hosts are permitted for other
+        ports, too.
+        """
+        permitted = [
+            each for each in self._of_family(candidates) if self._may_be_named(each.address.host)
+        ]
         self._named |= {each.address.host for each in permitted}
         return permitted
 
     @property
     def named(self) -> frozenset[str]:
-        """The IP addresses to which packets may go, as far as they are known before a packet arrives."""
+        """The IP addresses to which packets may go, as far as they are known before a packet
+        arrives.
+        """
         return frozenset(filter(is_address, self._named))
 
     def permits_server(self, host: str) -> bool:
-        """Return whether a TURN server that the service names may be used. Its host is a name or an IP address."""
-        return self._may_be_named(host) if is_address(host) else self.permits(host) or not self._is_local
+        """Return whether a TURN server that the service names may be used. Its host is a name or
+        an IP address.
+        """
+        return (
+            self._may_be_named(host)
+            if is_address(host)
+            else self.permits(host) or not self._is_local
+        )
 
     def refusal(self, candidates: Sequence[Candidate]) -> str:
-        """Return why none of the candidates is permitted; "" if there is none in the family of the service."""
+        """Return why none of the candidates is permitted; "" if there is none in the family of
+        the service.
+        """
         named = dict.fromkeys(each.address.host for each in self._of_family(candidates))
-        reason = FOREIGN_HOST if self._is_local else "which are private addresses, and not that of the service"
-        return f"the peer names {', '.join([*named][:MAX_NAMED])} for audio, {reason}" if named else ""
+        reason = (
+            FOREIGN_HOST
+            if self._is_local
+            else "which are private addresses, and not that of the service"
+        )
+        return (
+            f"the peer names {', '.join([*named][:MAX_NAMED])} for audio, {reason}" if named else ""
+        )
 
     def permits(self, host: str) -> bool:
         """Return whether packets may go to a host from which authentic checks come."""
@@ -191,7 +226,8 @@ class PermittedHosts:
 
 
 def offered_hosts(host: str, port: int) -> tuple[HostPort, ...]:
-    """Return the candidates of this machine for a service on it. `host` is the address that sent the offer.
+    """Return the candidates of this machine for a service on it. `host` is the address that sent
+    the offer.
 
     Some peers only send from one of their addresses, so that they cannot reach another one.
     """
@@ -200,13 +236,18 @@ def offered_hosts(host: str, port: int) -> tuple[HostPort, ...]:
 
 
 class WebRtcCall(TrackTransport):
-    """A call from the address `host` to `service`. It is created before its offer is sent; `connect` needs the answer.
+    """A call from the address `host` to `service`. It is created before its offer is sent;
+    `connect` needs the answer.
 
     If `needs_channel` is True, there is no call without a data channel.
     """
 
-    def __init__(self, host: str, service: str, path: NetworkPath, *, needs_channel: bool = True) -> None:
-        self._service, self._hosts, self._path = service, PermittedHosts(service, path), path
+    def __init__(
+        self, host: str, service: str, path: NetworkPath, *, needs_channel: bool = True
+    ) -> None:
+        self._service = service
+        self._hosts = PermittedHosts(service, path)
+        self._path = path
         # a peer on this machine may send to, and from, any of its addresses
         bound = UNSPECIFIED[":" in host] if self._hosts.is_own else host
         super().__init__(RtpTrack(bound, path.rtp_ports, is_muxed=True))
@@ -225,7 +266,8 @@ class WebRtcCall(TrackTransport):
         self.offer = write_offer(self._local)
         self._relay: Relay | None = None
         self._relay_ns = NEVER_NS
-        """The instant at which the relay is due. It changes when packets of the relay are received, or are due."""
+        """The instant at which the relay is due. It changes when packets of the relay are
+        received, or are due."""
         self._relay_problem = ""
         """Why a TURN server that the service names relays nothing."""
         self._peer: WebRtcPeer | None = None
@@ -258,7 +300,8 @@ class WebRtcCall(TrackTransport):
 
     def _allocated(self, server: TurnServer, limits: Timeouts) -> Relay:
         """Return a relay that has an address. Raise ConnectError."""
-        relay, until_ns = open_relay(server, self.track.rtp, limits, self._path.ca), monotonic_ns()
+        relay = open_relay(server, self.track.rtp, limits, self._path.ca)
+        until_ns = monotonic_ns()
         try:
             if relay.stream is not None:
                 self._listener.close()
@@ -287,7 +330,8 @@ class WebRtcCall(TrackTransport):
             return relay.address is not None or bool(relay.problem)
 
         def on_readable(_: object) -> bool:
-            relay.receive(self.track.rtp.receive())  # ICE of the peer, which needs the answer, repeats its checks
+            # ICE of the peer, which needs the answer, repeats its checks
+            relay.receive(self.track.rtp.receive())
             return is_over()
 
         def on_due() -> bool:
@@ -298,7 +342,9 @@ class WebRtcCall(TrackTransport):
             self._listener.listen(until_ns, on_readable, lambda: relay.next_ns, on_due)
 
     def _use_servers(self, servers: Sequence[TurnServer], limits: Timeouts) -> None:
-        """Use the first of the TURN servers of the service that relays, if the target names none."""
+        """Use the first of the TURN servers of the service that relays, if the target names
+        none.
+        """
         for server in servers if self._relay is None else ():
             if not self._hosts.permits_server(server.host):
                 self._relay_problem = f"{TURN_SERVER} {server} of the service has a private address"
@@ -313,16 +359,21 @@ class WebRtcCall(TrackTransport):
     def connect(self, answer: AnsweredCall, limits: Timeouts, phases: ConnectTimings) -> None:
         """Connect to the peer that the answer describes.
 
-        Raise ConnectError: `connect_failed:media|host|ice|relay|dtls|upgrade`, `timeout:ice|relay|dtls|upgrade`.
+        Raise ConnectError: `connect_failed:media|host|ice|relay|dtls|upgrade`,
+        `timeout:ice|relay|dtls|upgrade`.
         """
         try:
             remote = accepted_answer(self._local, answer.description)
         except ValueError as error:
-            raise ConnectError("connect_failed:media", f"the call was answered, but {error}") from None
-        candidates, refusal = self._hosts.candidates(remote.candidates), ""
+            raise ConnectError(
+                "connect_failed:media", f"the call was answered, but {error}"
+            ) from None
+        candidates = self._hosts.candidates(remote.candidates)
+        refusal = ""
         if not candidates:
             refusal = self._hosts.refusal(remote.candidates)
-        if refusal and self._hosts.is_own and self._relay is None:  # through a relay, a NAT of the peer may be found
+        # through a relay, a NAT of the peer may be found
+        if refusal and self._hosts.is_own and self._relay is None:
             raise ConnectError("connect_failed:host", refusal)
         self._candidates = tuple(each.address for each in remote.candidates)
         self._answered_ns = phases.instants["offer_answered"]
@@ -332,12 +383,21 @@ class WebRtcCall(TrackTransport):
             self._relay_ns = self._relay.next_ns
         now_ns = monotonic_ns()
         ice = ControllingAgent(
-            self._local.login, remote.login, candidates, now_ns, secrets.token_bytes,
-            is_peer_lite=remote.is_lite, permits=self._hosts.permits, has_relay=self._relay is not None,
-        )  # fmt: skip
-        role, channel = remote.own_role, None
+            self._local.login,
+            remote.login,
+            candidates,
+            now_ns,
+            secrets.token_bytes,
+            is_peer_lite=remote.is_lite,
+            permits=self._hosts.permits,
+            has_relay=self._relay is not None,
+        )
+        role = remote.own_role
+        channel = None
         if remote.channel is not None:
-            association = Association(secrets.token_bytes, self._local.max_message_bytes or 0, remote.channel.port)
+            association = Association(
+                secrets.token_bytes, self._local.max_message_bytes or 0, remote.channel.port
+            )
             channel = DataChannel(association, 0 if role == "client" else 1)
             self._peer_limit_bytes = remote.channel.max_message_bytes
         dtls = DtlsSession(own_identity(), role, remote.fingerprints)
@@ -349,7 +409,9 @@ class WebRtcCall(TrackTransport):
         if peer.problem:
             raise ConnectError("connect_failed:dtls", peer.problem)
         if peer.keys is None:
-            raise ConnectError("timeout:dtls", f"the DTLS handshake did not end within {limits.upgrade:g} s")
+            raise ConnectError(
+                "timeout:dtls", f"the DTLS handshake did not end within {limits.upgrade:g} s"
+            )
         phases.set_arrival("ice_connected", peer.selected_ns or 0, 0)
         phases.set_arrival("dtls_done", peer.keyed_ns or 0, 0)
         self._other_hosts = "" if peer.peer.host == self._service else f"{peer.peer.host} (audio)"
@@ -380,15 +442,21 @@ class WebRtcCall(TrackTransport):
         problem = self._relay_problem if relay is None else relay.problem or relay.refusal()
         if not problem:
             return failure
-        return ConnectError("connect_failed:relay", f"{problem}; without it, {failure.detail}", failure.headers)
+        return ConnectError(
+            "connect_failed:relay", f"{problem}; without it, {failure.detail}", failure.headers
+        )
 
     def _wait_for_channel(self, channel: DataChannel, limits: Timeouts) -> None:
         peer = self._connected_peer
         self._wait(lambda: channel.is_open, monotonic_ns() + int(limits.upgrade * NS_PER_S))
         if peer.problem:
-            raise ConnectError("connect_failed:upgrade", f"the data channel was not opened: {peer.problem}")
+            raise ConnectError(
+                "connect_failed:upgrade", f"the data channel was not opened: {peer.problem}"
+            )
         if not channel.is_open:
-            raise ConnectError("timeout:upgrade", f"the data channel was not opened within {limits.upgrade:g} s")
+            raise ConnectError(
+                "timeout:upgrade", f"the data channel was not opened within {limits.upgrade:g} s"
+            )
 
     def _wait(self, is_done: Callable[[], bool], until_ns: int) -> None:
         """Wait until something holds, or the connection fails. Nothing is passed on meanwhile."""
@@ -407,7 +475,9 @@ class WebRtcCall(TrackTransport):
 
         self._send_due()
         while not is_over() and monotonic_ns() < until_ns:
-            self._listener.listen(until_ns, on_readable, lambda: min(peer.next_ns, self._relay_ns), on_due)
+            self._listener.listen(
+                until_ns, on_readable, lambda: min(peer.next_ns, self._relay_ns), on_due
+            )
 
     @property
     def _connected_peer(self) -> WebRtcPeer:
@@ -421,14 +491,25 @@ class WebRtcCall(TrackTransport):
         return channel
 
     def _read(self, due_ns: int = 0) -> None:
-        """Read the datagrams that have arrived, and answer them. `due_ns` is that of `RtpTrack.read_audio`."""
-        now_ns, peer, track, has_others = monotonic_ns(), self._connected_peer, self.track, False
-        datagrams, selected = track.rtp.receive(), peer.peer
+        """Read the datagrams that have arrived, and answer them. `due_ns` is that of
+        `RtpTrack.read_audio`.
+        """
+        now_ns = monotonic_ns()
+        peer = self._connected_peer
+        track = self.track
+        has_others = False
+        datagrams = track.rtp.receive()
+        selected = peer.peer
         if (relay := self._relay) is None:
-            is_of_peer = selected is not None and all([source[:2] == selected for _, source, _ in datagrams])
+            is_of_peer = selected is not None and all(
+                [source[:2] == selected for _, source, _ in datagrams]
+            )
         else:
-            datagrams, self._relay_ns = relay.receive(datagrams), relay.next_ns
-            is_of_peer = selected is not None and all(_address_of(source) == selected for _, source, _ in datagrams)
+            datagrams = relay.receive(datagrams)
+            self._relay_ns = relay.next_ns
+            is_of_peer = selected is not None and all(
+                _address_of(source) == selected for _, source, _ in datagrams
+            )
         while datagrams:
             usual = track.accept_usual(datagrams, due_ns) if is_of_peer else 0
             if usual == len(datagrams):
@@ -442,13 +523,16 @@ class WebRtcCall(TrackTransport):
             if self._on_message is not None:
                 self._has_ended(arrival.at_ns)
             for message in peer.pop_messages():
-                track.frames.append((ReceivedMessage(message.data, arrival, message.wire_bytes), arrival.at_ns))
+                track.frames.append(
+                    (ReceivedMessage(message.data, arrival, message.wire_bytes), arrival.at_ns)
+                )
         track.drained_ns = now_ns
         if has_others:
             self._send_due()
 
     def _expire(self) -> None:
-        now_ns, peer = monotonic_ns(), self._connected_peer
+        now_ns = monotonic_ns()
+        peer = self._connected_peer
         if self._relay is not None and self._relay_ns <= now_ns:
             self._relay.expire(now_ns)
             self._relay_ns = self._relay.next_ns
@@ -456,7 +540,8 @@ class WebRtcCall(TrackTransport):
             peer.expire(now_ns)
             self._send_due()
         if self.track.next_ns <= now_ns:
-            self._read()  # a packet that has arrived is not missing, and is in the socket until the next poll
+            # a packet that has arrived is not missing, and is in the socket until the next poll
+            self._read()
             self.track.expire(now_ns)
 
     def _send_due(self) -> SendTime | None:
@@ -472,18 +557,27 @@ class WebRtcCall(TrackTransport):
 
     def facts(self) -> MediaFacts | None:
         """Return what the call agreed about its audio; None if it was never connected."""
-        peer, media = self._peer, self.track.media
+        peer = self._peer
+        media = self.track.media
         if peer is None or peer.peer is None or media is None:
             return None
         hosts = self._local.hosts
         own = peer.mapped if peer.mapped is not None and peer.mapped in hosts else hosts[0]
         same_family = (each for each in self._candidates if (":" in each.host) == (":" in own.host))
         refused = tuple(each for each in same_family if each not in peer.addresses)
-        selected_ns, keyed_ns = peer.selected_ns or 0, peer.keyed_ns or 0
+        selected_ns = peer.selected_ns or 0
+        keyed_ns = peer.keyed_ns or 0
         return MediaFacts(
-            media.agreed.codec, peer.peer, self._candidates, refused, own, peer.mapped,
-            selected_ns - self._answered_ns, keyed_ns - selected_ns, self._relay_facts(),
-        )  # fmt: skip
+            media.agreed.codec,
+            peer.peer,
+            self._candidates,
+            refused,
+            own,
+            peer.mapped,
+            selected_ns - self._answered_ns,
+            keyed_ns - selected_ns,
+            self._relay_facts(),
+        )
 
     def _relay_facts(self) -> RelayFacts | None:
         relay = self._relay
@@ -503,20 +597,29 @@ class WebRtcCall(TrackTransport):
     # The transport
 
     def send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        return self.try_send(message, stamped=stamped) or (None if self._closed is not None else self.flush())
+        return self.try_send(message, stamped=stamped) or (
+            None if self._closed is not None else self.flush()
+        )
 
     def try_send(self, message: bytes, *, stamped: bool = False) -> SendReceipt | None:
-        media, now_ns = self.track.media, monotonic_ns()
+        media = self.track.media
+        now_ns = monotonic_ns()
         if self._closed is not None or media is None:
             return None
         if isinstance(message, BinaryMessage):
-            if self._sent_ns and (pause_ns := now_ns - self._sent_ns) >= PAUSE_NS:  # the microphone was closed
+            # the microphone was closed
+            if self._sent_ns and (pause_ns := now_ns - self._sent_ns) >= PAUSE_NS:
                 media.sender.pause(pause_ns * media.clock_hz // NS_PER_S)
             self._sent_ns = now_ns
             return self.track.send(media, message)
         if 0 < self._peer_limit_bytes < len(message):
-            problem = f"a message has {len(message)} bytes, but the service accepts {self._peer_limit_bytes}"
-            self._closed = ConnectionClosed(TOO_LARGE, now_ns, f"{problem} (max-message-size of its SDP)")
+            problem = (
+                f"a message has {len(message)} bytes, but the service accepts"
+                f" {self._peer_limit_bytes}"
+            )
+            self._closed = ConnectionClosed(
+                TOO_LARGE, now_ns, f"{problem} (max-message-size of its SDP)"
+            )
             return None
         self._offered_bytes = self._channel.send(message, now_ns)
         return self._receipt()
@@ -539,7 +642,8 @@ class WebRtcCall(TrackTransport):
         while self._closed is None:
             if (receipt := self._receipt()) is not None:
                 return receipt
-            unsent, until_ns = channel.unsent, monotonic_ns() + SEND_LIMIT_NS
+            unsent = channel.unsent
+            until_ns = monotonic_ns() + SEND_LIMIT_NS
             self._wait(lambda: channel.unsent < unsent, until_ns)  # noqa: B023 - it is called at once
             if not self._has_ended() and channel.unsent == unsent:
                 self._closed = ConnectionClosed(ABNORMAL, monotonic_ns(), f"{NO_READ} for 10 s")
@@ -561,15 +665,25 @@ class WebRtcCall(TrackTransport):
                 self._read()
                 self._on_due()
                 return
-            peer, track = self._connected_peer, self.track
+            peer = self._connected_peer
+            track = self.track
 
             def due_ns() -> int:
                 sender_ns = sender.due_ns if sender is not None else None
-                self._due_ns = min(sender_ns or NEVER_NS, track.next_ns, peer.next_ns, self._relay_ns, self._read_ns)
+                self._due_ns = min(
+                    sender_ns or NEVER_NS,
+                    track.next_ns,
+                    peer.next_ns,
+                    self._relay_ns,
+                    self._read_ns,
+                )
                 return self._due_ns
 
             def has_work(now_ns: int) -> bool:
-                return min(self._read_ns - READ_SLACK_NS, track.next_ns, peer.next_ns, self._relay_ns) <= now_ns
+                return (
+                    min(self._read_ns - READ_SLACK_NS, track.next_ns, peer.next_ns, self._relay_ns)
+                    <= now_ns
+                )
 
             def send() -> bool:
                 now_ns = monotonic_ns()
@@ -583,11 +697,18 @@ class WebRtcCall(TrackTransport):
                 is_woken = self._on_due()
                 return self._send_due_of(sender, monotonic_ns()) or is_woken
 
-            # each packet has its own timestamp, and no event in a channel waits for a reaction of the session
+            # each packet has its own timestamp, and no event in a channel waits for a reaction of
+            # the session
             reads_events = self._local.needs_channel
-            self._read_ns = NEVER_NS if reads_events else min(self._read_ns, monotonic_ns() + track.read_period_ns)
+            self._read_ns = (
+                NEVER_NS
+                if reads_events
+                else min(self._read_ns, monotonic_ns() + track.read_period_ns)
+            )
             unwatched = None if reads_events else track.rtp
-            self._listener.listen(until_ns, self._on_readable, due_ns, on_due, unwatched, send=send, polled=True)
+            self._listener.listen(
+                until_ns, self._on_readable, due_ns, on_due, unwatched, send=send, polled=True
+            )
         finally:
             self._on_message = None
             self.track.end()
@@ -604,19 +725,26 @@ class WebRtcCall(TrackTransport):
         """Note the end of the connection, at an instant or now. Return True if it has ended."""
         if self._closed is None and (ending := self._connected_peer.ending) is not None:
             at_ns = at_ns or monotonic_ns()
-            self._closed = ConnectionClosed(ending.code, at_ns, ending.reason, ending.ours, ending.cause)
+            self._closed = ConnectionClosed(
+                ending.code, at_ns, ending.reason, ending.ours, ending.cause
+            )
         has_relay = self._relay is not None and self._closed is None
         if has_relay and (relay := self._used_relay) is not None and relay.problem:
             self._closed = ConnectionClosed(ABNORMAL, at_ns or monotonic_ns(), relay.problem)
         return self._closed is not None
 
     def network(self) -> RtpMeasured | None:
-        """Return the numbers of packets, the host that only the peer named, and the round trips through a relay."""
-        measured, relay = self.track.measured(self._other_hosts), self._used_relay
+        """Return the numbers of packets, the host that only the peer named, and the round trips
+        through a relay.
+        """
+        measured = self.track.measured(self._other_hosts)
+        relay = self._used_relay
         if measured is None or relay is None:
             return measured
         path_rtt_ns = self._connected_peer.round_trip_ns
-        return msgspec.structs.replace(measured, relay_rtt_ns=relay.round_trip_ns, relay_path_rtt_ns=path_rtt_ns)
+        return msgspec.structs.replace(
+            measured, relay_rtt_ns=relay.round_trip_ns, relay_path_rtt_ns=path_rtt_ns
+        )
 
     def close(self) -> None:
         """Report the end to the peer, and close the socket."""
@@ -632,7 +760,9 @@ class WebRtcCall(TrackTransport):
 
     def abort(self) -> None:
         if self._closed is None:
-            self._closed = ConnectionClosed(NORMAL, monotonic_ns(), "closed by this tool", ours=True)
+            self._closed = ConnectionClosed(
+                NORMAL, monotonic_ns(), "closed by this tool", ours=True
+            )
         if self.track.rtp.fileno() >= 0:
             self._listener.close()
             if self._relay is not None:
@@ -645,10 +775,16 @@ def _address_of(source: SocketAddress) -> HostPort:
 
 
 def _ice_failure(peer: WebRtcPeer, refusal: str, limits: Timeouts) -> ConnectError:
-    """Return why no address of the peer was selected. `refusal` states why its candidates were refused; "" if not."""
+    """Return why no address of the peer was selected. `refusal` states why its candidates were
+    refused; "" if not.
+    """
     kind = "connect_failed" if peer.problem else "timeout"
     problem = peer.problem or f"no candidate of the peer answered within {limits.upgrade:g} s"
     if peer.refused is not None:
         source = authority(peer.refused.host, peer.refused.port or 0)
         problem = f"{refusal or problem}; {CHECKS_FROM} {source}, {UNPERMITTED_SOURCE}"
-    return ConnectError("connect_failed:host", problem) if refusal else ConnectError(f"{kind}:ice", problem)
+    return (
+        ConnectError("connect_failed:host", problem)
+        if refusal
+        else ConnectError(f"{kind}:ice", problem)
+    )

@@ -1,4 +1,6 @@
-"""The checks of the audio of a call over WebRTC: the candidates, the address that answers, and its packets. Pure."""
+"""The checks of the audio of a call over WebRTC: the candidates, the address that answers, and
+its packets. Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,23 @@ from bench.wire.findings import CheckFinding
 MAX_NAMED = 5
 """The maximum number of addresses that a finding names."""
 ONE_WAY = (
-    "the checks of ICE pass, but no audio: let the service send audio from the address that answers, and let firewalls "
-    "pass RTP in both directions"
+    "the checks of ICE pass, but no audio: let the service send audio from the address that"
+    " answers, and let firewalls pass RTP in both directions"
 )
-UNHEARD = "the service reports none of the caller's packets: let firewalls and NAT pass UDP to the address of the audio"
-UNPERMITTED = "if these addresses belong to your deployment, permit them with `call_hosts` of the target (--call-hosts)"
+UNHEARD = (
+    "the service reports none of the caller's packets: let firewalls and NAT pass UDP to the"
+    " address of the audio"
+)
+UNPERMITTED = (
+    "if these addresses belong to your deployment, permit them with `call_hosts` of the target"
+    " (--call-hosts)"
+)
 
 
 class RelayFacts(NamedTuple):
-    """A TURN server: its name, whether the packets of the call pass it, and the shortest round trip to it."""
+    """A TURN server: its name, whether the packets of the call pass it, and the shortest round
+    trip to it.
+    """
 
     server: str
     is_used: bool
@@ -32,9 +42,9 @@ class RelayFacts(NamedTuple):
 class MediaFacts(NamedTuple):
     """What a call agreed about its audio.
 
-    `peer` is the address that ICE selected from `candidates`, of which those in `refused` get no packets. `mapped` is
-    the address of this side, as the peer sees it; None if it is unknown, and `own` is that of its socket. `ice_ns` and
-    `dtls_ns` are the durations of ICE and of DTLS.
+    `peer` is the address that ICE selected from `candidates`, of which those in `refused` get no
+    packets. `mapped` is the address of this side, as the peer sees it; None if it is unknown, and
+    `own` is that of its socket. `ice_ns` and `dtls_ns` are the durations of ICE and of DTLS.
     """
 
     codec: str
@@ -53,7 +63,12 @@ def check_path(facts: MediaFacts) -> Iterator[CheckFinding]:
     """Yield the findings about the path of the audio of a call that was connected."""
     names = f"the answer names {len(facts.candidates)} for UDP"
     if facts.refused:
-        yield CheckFinding("candidates", "warning", f"{names}; no packet goes to {_named(facts.refused)}", UNPERMITTED)
+        yield CheckFinding(
+            "candidates",
+            "warning",
+            f"{names}; no packet goes to {_named(facts.refused)}",
+            UNPERMITTED,
+        )
     else:
         yield CheckFinding("candidates", "pass", names)
     message = f"{_text(facts.peer)} answers after {facts.ice_ns / NS_PER_MS:.1f} ms"
@@ -76,7 +91,9 @@ def check_packets(packets: RtpMeasured) -> Iterator[CheckFinding]:
     at_service = packets_at_agent(packets)
     is_unheard = packets.peer_lost is not None and packets.peer_lost == packets.peer_expected
     name = "packets at peer"
-    yield CheckFinding(name, at_service.result, at_service.message, UNHEARD if is_unheard else at_service.remedy)
+    yield CheckFinding(
+        name, at_service.result, at_service.message, UNHEARD if is_unheard else at_service.remedy
+    )
 
 
 def _relay_text(relay: RelayFacts) -> str:

@@ -1,7 +1,8 @@
-"""The data channel of a call (RFC 8831), and the protocol that opens it (DCEP, RFC 8832), over an association. Pure.
+"""The data channel of a call (RFC 8831), and the protocol that opens it (DCEP, RFC 8832), over an
+association. Pure.
 
-The client opens the channel. The service uses the first channel that its peer opens. Other channels are confirmed, and
-their messages are ignored.
+The client opens the channel. The service uses the first channel that its peer opens. Other channels
+are confirmed, and their messages are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from bench.transport.webrtc.sctp_receiver import ChannelEnding, StreamMessage
 
 LABEL = "oai-events"
 """The label of OpenAI's guide. Services accept any one."""
-CONFIRMED, OPENS = 2, 3
+CONFIRMED = 2
+OPENS = 3
 """The types of the messages DATA_CHANNEL_ACK and DATA_CHANNEL_OPEN (RFC 8832 §8.2.1)."""
 _OPEN = Struct(">BBHIHH")
 MAX_CHANNELS = 64
@@ -34,7 +36,8 @@ class Protocol(IntEnum):
     EMPTY_BINARY = 57
 
 
-TEXTS, BINARIES = (Protocol.TEXT, Protocol.EMPTY_TEXT), (Protocol.BINARY, Protocol.EMPTY_BINARY)
+TEXTS = (Protocol.TEXT, Protocol.EMPTY_TEXT)
+BINARIES = (Protocol.BINARY, Protocol.EMPTY_BINARY)
 
 
 class ChannelMessage(NamedTuple):
@@ -46,14 +49,16 @@ class ChannelMessage(NamedTuple):
 
 
 class DataChannel:
-    """The channel of one call. `stream` is that of the channel that this side opens; None if the peer opens it.
+    """The channel of one call. `stream` is that of the channel that this side opens; None if the
+    peer opens it.
 
-    The DTLS client opens even streams, and the DTLS server odd ones (RFC 8832 §6). `ending` is None until the channel,
-    or its association, ends.
+    The DTLS client opens even streams, and the DTLS server odd ones (RFC 8832 §6). `ending` is None
+    until the channel, or its association, ends.
     """
 
     def __init__(self, association: Association, stream: int | None) -> None:
-        self._association, self._opens = association, stream is not None
+        self._association = association
+        self._opens = stream is not None
         self._stream = stream
         self._confirmed = 0
         self._ending: ChannelEnding | None = None
@@ -78,7 +83,9 @@ class DataChannel:
         self._association.connect(now_ns)
         if self._stream is not None:
             label = LABEL.encode()
-            self._send_control(self._stream, _OPEN.pack(OPENS, 0, 0, 0, len(label), 0) + label, now_ns)
+            self._send_control(
+                self._stream, _OPEN.pack(OPENS, 0, 0, 0, len(label), 0) + label, now_ns
+            )
 
     def _send_control(self, stream: int, data: bytes, now_ns: int) -> None:
         self._association.send(stream, Protocol.CONTROL, data, now_ns)
@@ -89,7 +96,8 @@ class DataChannel:
         if data:
             protocol = Protocol.BINARY if is_binary else Protocol.TEXT
         else:  # SCTP has no empty messages
-            protocol, data = Protocol.EMPTY_BINARY if is_binary else Protocol.EMPTY_TEXT, b"\0"
+            protocol = Protocol.EMPTY_BINARY if is_binary else Protocol.EMPTY_TEXT
+            data = b"\0"
         return self._association.send(self._stream, protocol, data, now_ns)
 
     def received(self, packet: bytes, now_ns: int) -> None:
@@ -105,7 +113,9 @@ class DataChannel:
             self._accept_control(stream, data, now_ns)
         elif stream == self._stream and protocol in (*TEXTS, *BINARIES):
             is_empty = protocol in (Protocol.EMPTY_TEXT, Protocol.EMPTY_BINARY)
-            self._messages.append(ChannelMessage(b"" if is_empty else data, protocol in BINARIES, wire_bytes))
+            self._messages.append(
+                ChannelMessage(b"" if is_empty else data, protocol in BINARIES, wire_bytes)
+            )
             self.is_open = True  # a peer may send before it confirms
 
     def _accept_control(self, stream: int, data: bytes, now_ns: int) -> None:
@@ -116,14 +126,16 @@ class DataChannel:
                 return  # both sides open the same stream
             self._confirmed += 1
             if self._stream is None:
-                self._stream, self.is_open = stream, True
+                self._stream = stream
+                self.is_open = True
             self._send_control(stream, bytes((CONFIRMED,)), now_ns)
 
     def expire(self, now_ns: int) -> None:
         self._association.expire(now_ns)
 
     def pop_messages(self) -> list[ChannelMessage]:
-        messages, self._messages = self._messages, []
+        messages = self._messages
+        self._messages = []
         return messages
 
     def pop_packets(self) -> list[bytes]:

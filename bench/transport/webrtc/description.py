@@ -1,6 +1,8 @@
-"""The session descriptions of WebRTC (RFC 8866, 8839, 8841, 8842): a track of audio, and at most a data channel. Pure.
+"""The session descriptions of WebRTC (RFC 8866, 8839, 8841, 8842): a track of audio, and at most a
+data channel. Pure.
 
-Both have one address, one login for ICE and one DTLS fingerprint. Other media of an offer are refused.
+Both have one address, one login for ICE and one DTLS fingerprint. Other media of an offer are
+refused.
 """
 
 from __future__ import annotations
@@ -11,7 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from bench.catalogue.outcomes import OTHER_CODEC
-from bench.transport.interface import DISCARD_PORT, MAX_MESSAGE_MIB, MIB, UNSPECIFIED, HostPort, whole_number
+from bench.transport.interface import (
+    DISCARD_PORT,
+    MAX_MESSAGE_MIB,
+    MIB,
+    UNSPECIFIED,
+    HostPort,
+    whole_number,
+)
 from bench.transport.media.offer_answer import AgreedMedia, common_format, offered_format
 from bench.transport.media.sdp import (
     MediaLine,
@@ -21,31 +30,44 @@ from bench.transport.media.sdp import (
     write_description,
 )
 from bench.transport.webrtc.dtls import HASHES, DtlsRole, Fingerprint, SrtpKeys
-from bench.transport.webrtc.ice import MAX_PREFERENCE, RELAYED_PRIORITY, Candidate, IceLogin, host_priority
+from bench.transport.webrtc.ice import (
+    MAX_PREFERENCE,
+    RELAYED_PRIORITY,
+    Candidate,
+    IceLogin,
+    host_priority,
+)
 from bench.transport.webrtc.sctp import PORT
 
 Setup = Literal["actpass", "active", "passive"]
 SETUPS: tuple[Setup, ...] = get_args(Setup)
 PROTOCOL = "UDP/TLS/RTP/SAVPF"
-CHANNEL_PROTOCOL, CHANNEL_FORMAT = "UDP/DTLS/SCTP", "webrtc-datachannel"
+CHANNEL_PROTOCOL = "UDP/DTLS/SCTP"
+CHANNEL_FORMAT = "webrtc-datachannel"
 DEFAULT_MESSAGE_BYTES = 65_536
 """The maximum size of a message to a peer that states none (RFC 8841 §6.1)."""
 AUDIO_TRACK = "audio"
 """The id of the only track (RFC 8830). That of its stream is the CNAME."""
 BROADCAST = "255.255.255.255"
 MAX_CANDIDATE_LINES = 64
-_CANDIDATE = re.compile(r"\S{1,32} 1 UDP (\d{1,10}) (\S{1,64}) (\d{1,5}) typ \w{1,8}(?: .*)?", re.ASCII | re.IGNORECASE)
-_USER, _PASSWORD = re.compile(r"[A-Za-z0-9+/=_-]{4,256}"), re.compile(r"[A-Za-z0-9+/=_-]{22,256}")
+_CANDIDATE = re.compile(
+    r"\S{1,32} 1 UDP (\d{1,10}) (\S{1,64}) (\d{1,5}) typ \w{1,8}(?: .*)?", re.ASCII | re.IGNORECASE
+)
+_USER = re.compile(r"[A-Za-z0-9+/=_-]{4,256}")
+_PASSWORD = re.compile(r"[A-Za-z0-9+/=_-]{22,256}")
 """ICE permits letters, digits, + and /. Some servers also use =, _ and -."""
-_FINGERPRINT = re.compile(r"([A-Za-z0-9-]{1,16})[ \t]+([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){19,63})", re.ASCII)
+_FINGERPRINT = re.compile(
+    r"([A-Za-z0-9-]{1,16})[ \t]+([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){19,63})", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalPeer:
     """The own side of a call.
 
-    `hosts` are the addresses of its socket, from the most to the least preferred one. `ssrc` and `cname` are those of
-    its audio: many peers find the track of a packet by the SSRC of the description (RFC 5576 §4.1).
+    `hosts` are the addresses of its socket, from the most to the least preferred one. `ssrc` and
+    `cname` are those of its audio: many peers find the track of a packet by the SSRC of the
+    description (RFC 5576 §4.1).
     """
 
     login: IceLogin
@@ -65,7 +87,9 @@ class LocalPeer:
 
 
 class PeerChannel(NamedTuple):
-    """The end of a data channel at a peer: its SCTP port, and the size of its largest message; 0: any size."""
+    """The end of a data channel at a peer: its SCTP port, and the size of its largest message;
+    0: any size.
+    """
 
     port: int
     max_message_bytes: int
@@ -95,9 +119,18 @@ class RemotePeer:
         """Return the audio of the call between this side and an address of the peer."""
         codec = self.codec
         return AgreedMedia(
-            peer.host, peer.port or 0, codec.encoding, codec.payload_type, ((codec.payload_type, codec.encoding),),
-            None, None, "sendrecv", None, keys.send, keys.receive,
-        )  # fmt: skip
+            peer.host,
+            peer.port or 0,
+            codec.encoding,
+            codec.payload_type,
+            ((codec.payload_type, codec.encoding),),
+            None,
+            None,
+            "sendrecv",
+            None,
+            keys.send,
+            keys.receive,
+        )
 
 
 def write_offer(local: LocalPeer) -> bytes:
@@ -106,7 +139,8 @@ def write_offer(local: LocalPeer) -> bytes:
     The peer decides about the roles in DTLS.
     """
     formats = tuple(map(offered_format, local.codecs))
-    lines, mids = [_line(local, formats, "actpass", "0")], "0"
+    lines = [_line(local, formats, "actpass", "0")]
+    mids = "0"
     if local.max_message_bytes is not None:
         lines.append(_channel_line(local, "actpass", "1"))
         mids = "0 1"
@@ -131,20 +165,31 @@ def _connection(local: LocalPeer, setup: Setup, mid: str) -> tuple[tuple[str, st
 def _channel_line(local: LocalPeer, setup: Setup, mid: str) -> MediaLine:
     own = (("sctp-port", str(PORT)), ("max-message-size", str(local.max_message_bytes)))
     attributes = (*_connection(local, setup, mid), *own)
-    return MediaLine("application", DISCARD_PORT, CHANNEL_PROTOCOL, CHANNEL_FORMAT, attributes=attributes)
+    return MediaLine(
+        "application", DISCARD_PORT, CHANNEL_PROTOCOL, CHANNEL_FORMAT, attributes=attributes
+    )
 
 
 def _line(local: LocalPeer, formats: tuple[RtpFormat, ...], setup: Setup, mid: str) -> MediaLine:
     text = " ".join(str(each.payload_type) for each in formats)
     candidates = [
-        ("candidate", f"{number} 1 udp {host_priority(MAX_PREFERENCE - number)} {host} {port} typ host")
+        (
+            "candidate",
+            f"{number} 1 udp {host_priority(MAX_PREFERENCE - number)} {host} {port} typ host",
+        )
         for number, (host, port) in enumerate(local.hosts)
     ]
-    if local.relayed is not None:  # the related address is not needed, and would be that of another network (§5.1)
+    # the related address is not needed, and would be that of another network (§5.1)
+    if local.relayed is not None:
         host, port = local.relayed
         related = f"raddr {UNSPECIFIED[':' in host]} rport {DISCARD_PORT}"
-        candidates.append(("candidate", f"relay 1 udp {RELAYED_PRIORITY} {host} {port} typ relay {related}"))
-    stream = (("msid", f"{local.cname} {AUDIO_TRACK}"), ("ssrc", f"{local.ssrc} cname:{local.cname}"))
+        candidates.append(
+            ("candidate", f"relay 1 udp {RELAYED_PRIORITY} {host} {port} typ relay {related}")
+        )
+    stream = (
+        ("msid", f"{local.cname} {AUDIO_TRACK}"),
+        ("ssrc", f"{local.ssrc} cname:{local.cname}"),
+    )
     return MediaLine(
         "audio",
         DISCARD_PORT,
@@ -154,12 +199,19 @@ def _line(local: LocalPeer, formats: tuple[RtpFormat, ...], setup: Setup, mid: s
         UNSPECIFIED[0],
         ptime_ms=20,
         rtcp_mux=True,
-        attributes=(*_connection(local, setup, mid), *stream, *candidates, ("end-of-candidates", "")),
+        attributes=(
+            *_connection(local, setup, mid),
+            *stream,
+            *candidates,
+            ("end-of-candidates", ""),
+        ),
     )
 
 
 def accepted_answer(local: LocalPeer, data: bytes) -> RemotePeer:
-    """Return the peer after its answer to this side's offer. Raise ValueError if no call is possible."""
+    """Return the peer after its answer to this side's offer. Raise ValueError if no call is
+    possible.
+    """
     description = parse_description(data)
     audio = description.media[0] if description.media else None
     if audio is None or not _is_webrtc(audio):
@@ -172,7 +224,8 @@ def accepted_answer(local: LocalPeer, data: bytes) -> RemotePeer:
 
 
 def answer_to(local: LocalPeer, data: bytes) -> tuple[bytes, RemotePeer]:
-    """Return the answer to an offer, and the peer. This side is the DTLS client if the offer permits that.
+    """Return the answer to an offer, and the peer. This side is the DTLS client if the offer
+    permits that.
 
     Raise ValueError if no call is possible.
     """
@@ -184,14 +237,19 @@ def answer_to(local: LocalPeer, data: bytes) -> tuple[bytes, RemotePeer]:
     remote = _remote(local, audio, channel, "the offer has no codec that is supported")
     setup: Setup = "passive" if remote.setup == "active" else "active"
     codec = replace(offered_format(remote.codec.encoding), payload_type=remote.codec.payload_type)
-    lines, mids = list[MediaLine](), list[str]()
+    lines = list[MediaLine]()
+    mids = list[str]()
     for number, line in enumerate(offer.media):
         if line is not audio and line is not channel:
             lines.append(_refused(line))
             continue
         mids.append(dict(line.attributes).get("mid", str(number)))
         is_audio = line is audio
-        lines.append(_line(local, (codec,), setup, mids[-1]) if is_audio else _channel_line(local, setup, mids[-1]))
+        lines.append(
+            _line(local, (codec,), setup, mids[-1])
+            if is_audio
+            else _channel_line(local, setup, mids[-1])
+        )
     return _written(local, lines, " ".join(mids)), remote
 
 
@@ -201,16 +259,25 @@ def _refused(line: MediaLine) -> MediaLine:
 
 
 def _is_webrtc(line: MediaLine) -> bool:
-    return line.is_encrypted_audio and line.protocol.upper() in (PROTOCOL, PROTOCOL.removesuffix("F"))
+    return line.is_encrypted_audio and line.protocol.upper() in (
+        PROTOCOL,
+        PROTOCOL.removesuffix("F"),
+    )
 
 
 def _is_channel(line: MediaLine) -> bool:
-    is_sctp = line.protocol.upper() == CHANNEL_PROTOCOL and line.format_text.lower() == CHANNEL_FORMAT
+    is_sctp = (
+        line.protocol.upper() == CHANNEL_PROTOCOL and line.format_text.lower() == CHANNEL_FORMAT
+    )
     return line.kind == "application" and is_sctp and line.port != 0
 
 
-def _channel_of(local: LocalPeer, description: SessionDescription, problem: str) -> MediaLine | None:
-    """Return the line of the data channel; None if there is none. Raise ValueError if this side needs one."""
+def _channel_of(
+    local: LocalPeer, description: SessionDescription, problem: str
+) -> MediaLine | None:
+    """Return the line of the data channel; None if there is none. Raise ValueError if this side
+    needs one.
+    """
     if local.max_message_bytes is None:
         return None
     channel = next(filter(_is_channel, description.media), None)
@@ -228,16 +295,21 @@ def _peer_channel(line: MediaLine) -> PeerChannel:
     return PeerChannel(port, size)
 
 
-def _remote(local: LocalPeer, audio: MediaLine, channel: MediaLine | None, problem: str) -> RemotePeer:
+def _remote(
+    local: LocalPeer, audio: MediaLine, channel: MediaLine | None, problem: str
+) -> RemotePeer:
     values = dict(audio.attributes)
-    user, password = values.get("ice-ufrag", ""), values.get("ice-pwd", "")
+    user = values.get("ice-ufrag", "")
+    password = values.get("ice-pwd", "")
     setup = next((each for each in SETUPS if each == values.get("setup")), None)
     if not _USER.fullmatch(user) or not _PASSWORD.fullmatch(password):
         raise ValueError("the session description has no valid login for ICE")
     fingerprints = tuple(
         Fingerprint(match[1].lower(), match[2].upper())
         for name, value in audio.attributes
-        if name == "fingerprint" and (match := _FINGERPRINT.fullmatch(value)) and match[1].lower() in HASHES
+        if name == "fingerprint"
+        and (match := _FINGERPRINT.fullmatch(value))
+        and match[1].lower() in HASHES
     )
     if not fingerprints:
         raise ValueError("the session description has no DTLS fingerprint that is supported")
@@ -257,7 +329,9 @@ def _remote(local: LocalPeer, audio: MediaLine, channel: MediaLine | None, probl
 
 
 def parse_candidate(value: str) -> Candidate | None:
-    """Return a candidate for UDP with an IP address; None for other ones, such as those for TCP or with a name."""
+    """Return a candidate for UDP with an IP address; None for other ones, such as those for TCP
+    or with a name.
+    """
     match = _CANDIDATE.fullmatch(value)
     if match is None or not 0 < int(match[3]) < 65_536:
         return None

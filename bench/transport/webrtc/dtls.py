@@ -1,6 +1,8 @@
-"""DTLS (RFC 6347) of one call: its SRTP keys (RFC 5764), the packets of its SCTP, and the certificate of this side.
+"""DTLS (RFC 6347) of one call: its SRTP keys (RFC 5764), the packets of its SCTP, and the
+certificate of this side.
 
-There are no sockets here. Only OpenSSL's own timer, with which it sends a lost flight again, reads a clock.
+There are no sockets here. Only OpenSSL's own timer, with which it sends a lost flight again, reads
+a clock.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ MAX_HANDSHAKE_DATAGRAMS = 200
 HASHES = ("sha-256", "sha-384", "sha-512")
 """The hash functions of fingerprints that are accepted (RFC 8122 §5)."""
 _RECORD_HEADER_BYTES = 13
-_CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE+AESGCM:ECDHE+CHACHA20"
+_CIPHERS = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE+AESGCM:ECDHE+CHACHA20"
+)
 
 
 class Fingerprint(NamedTuple):
@@ -69,7 +73,12 @@ def own_identity() -> DtlsIdentity:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rtbench")])
     unsigned = x509.CertificateBuilder(
-        name, name, key.public_key(), x509.random_serial_number(), datetime(2020, 1, 1), datetime(2049, 12, 31)
+        name,
+        name,
+        key.public_key(),
+        x509.random_serial_number(),
+        datetime(2020, 1, 1),
+        datetime(2049, 12, 31),
     )
     return DtlsIdentity(unsigned.sign(key, hashes.SHA256()), key)
 
@@ -77,7 +86,8 @@ def own_identity() -> DtlsIdentity:
 @cache
 def _context(identity: DtlsIdentity) -> SSL.Context:
     context = SSL.Context(SSL.DTLS_METHOD)
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)  # the fingerprint decides
+    # the fingerprint decides
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
     context.use_certificate(identity.certificate)
     context.use_privatekey(identity.key)
     context.set_cipher_list(_CIPHERS)
@@ -87,14 +97,18 @@ def _context(identity: DtlsIdentity) -> SSL.Context:
 
 
 class DtlsSession:
-    """The DTLS of one call. `fingerprints` are those of the peer's certificate, of which one must match.
+    """The DTLS of one call. `fingerprints` are those of the peer's certificate, of which one must
+    match.
 
-    `keys` are None until the handshake is done. `problem` is why it failed, or why the peer ended the connection, which
-    `is_closed` states.
+    `keys` are None until the handshake is done. `problem` is why it failed, or why the peer ended
+    the connection, which `is_closed` states.
     """
 
-    def __init__(self, identity: DtlsIdentity, role: DtlsRole, fingerprints: Sequence[Fingerprint]) -> None:
-        self._role, self._fingerprints = role, fingerprints
+    def __init__(
+        self, identity: DtlsIdentity, role: DtlsRole, fingerprints: Sequence[Fingerprint]
+    ) -> None:
+        self._role = role
+        self._fingerprints = fingerprints
         self._connection = SSL.Connection(_context(identity))
         self._connection.set_ciphertext_mtu(MAX_DATAGRAM_BYTES)
         if role == "client":
@@ -137,9 +151,11 @@ class DtlsSession:
             while content := self._connection.recv(MAX_RECORD_BYTES):
                 self._contents.append(content)
         except SSL.ZeroReturnError:
-            self.problem, self.is_closed = "the peer closed the connection (DTLS close_notify)", True
+            self.problem = "the peer closed the connection (DTLS close_notify)"
+            self.is_closed = True
         except SSL.Error:
-            pass  # a datagram that is not of this connection, or a repeated flight, which OpenSSL answers
+            # a datagram that is not of this connection, or a repeated flight, which OpenSSL answers
+            pass
         self._collect()
 
     def send(self, content: bytes) -> None:
@@ -151,7 +167,8 @@ class DtlsSession:
         self._collect()
 
     def pop_contents(self) -> list[bytes]:
-        contents, self._contents = self._contents, []
+        contents = self._contents
+        self._contents = []
         return contents
 
     def expire(self) -> None:
@@ -174,7 +191,8 @@ class DtlsSession:
         self._collect()
 
     def pop_packets(self) -> list[bytes]:
-        packets, self._packets = self._packets, []
+        packets = self._packets
+        self._packets = []
         return packets
 
     def _shake(self) -> None:
@@ -199,19 +217,26 @@ class DtlsSession:
             self.keys = self._exported()
 
     def _exported(self) -> SrtpKeys:
-        """Return the keys (RFC 5764 §4.2): both master keys, then both salts, the client's first."""
+        """Return the keys (RFC 5764 §4.2): both master keys, then both salts, the client's
+        first.
+        """
         material = self._connection.export_keying_material(LABEL, 2 * SECRET_BYTES)
         salt_bytes = SECRET_BYTES - MASTER_KEY_BYTES
         keys = [
-            SrtpKey(SUITE, material[number * MASTER_KEY_BYTES :][:MASTER_KEY_BYTES]
-                    + material[2 * MASTER_KEY_BYTES + number * salt_bytes :][:salt_bytes])
+            SrtpKey(
+                SUITE,
+                material[number * MASTER_KEY_BYTES :][:MASTER_KEY_BYTES]
+                + material[2 * MASTER_KEY_BYTES + number * salt_bytes :][:salt_bytes],
+            )
             for number in (0, 1)
-        ]  # fmt: skip
+        ]
         own, other = keys if self._role == "client" else reversed(keys)
         return SrtpKeys(own, other)
 
     def _collect(self) -> None:
-        """Take OpenSSL's records, and join them to datagrams, because its output has no borders between them."""
+        """Take OpenSSL's records, and join them to datagrams, because its output has no borders
+        between them.
+        """
         data = b""
         try:
             while True:
@@ -222,11 +247,16 @@ class DtlsSession:
 
 
 def datagrams_of(data: bytes) -> list[bytes]:
-    """Return records, each with its length in its header (RFC 6347 §4.1), in as few datagrams as possible."""
+    """Return records, each with its length in its header (RFC 6347 §4.1), in as few datagrams as
+    possible.
+    """
     found: list[bytes] = []
     while data:
-        size = _RECORD_HEADER_BYTES + int.from_bytes(data[_RECORD_HEADER_BYTES - 2 : _RECORD_HEADER_BYTES])
-        record, data = data[:size], data[size:]
+        size = _RECORD_HEADER_BYTES + int.from_bytes(
+            data[_RECORD_HEADER_BYTES - 2 : _RECORD_HEADER_BYTES]
+        )
+        record = data[:size]
+        data = data[size:]
         if found and len(found[-1]) + len(record) <= MAX_DATAGRAM_BYTES:
             found[-1] += record
         else:

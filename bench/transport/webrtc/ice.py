@@ -1,16 +1,18 @@
-"""ICE (RFC 8445) between one local address and the candidates of a session description, and its consent. Pure.
+"""ICE (RFC 8445) between one local address and the candidates of a session description, and its
+consent. Pure.
 
-`ControllingAgent` is the side that offers: it checks each candidate, nominates one, and then renews the peer's consent
-(RFC 7675). `LiteAgent` only responds, as the services do that have a public address. Their owner passes each STUN
-message to `received`, calls `expire` when `next_ns` is due, and sends what `pop_packets` returns.
+`ControllingAgent` is the side that offers: it checks each candidate, nominates one, and then renews
+the peer's consent (RFC 7675). `LiteAgent` only responds, as the services do that have a public
+address. Their owner passes each STUN message to `received`, calls `expire` when `next_ns` is due,
+and sends what `pop_packets` returns.
 
-An agent sends nothing to an address that is not one of its candidates. A peer whose socket has several addresses, or
-whose packets pass a NAT, answers from another address than it names. An authentic message from there adds a
-peer-reflexive candidate (RFC 8445 §7.3.1.3), if packets may go to its host. The lite agent has no candidates. It
-responds to each authentic request.
+An agent sends nothing to an address that is not one of its candidates. A peer whose socket has
+several addresses, or whose packets pass a NAT, answers from another address than it names. An
+authentic message from there adds a peer-reflexive candidate (RFC 8445 §7.3.1.3), if packets may go
+to its host. The lite agent has no candidates. It responds to each authentic request.
 
-A relay is a second way to each candidate of the peer (RFC 8445 §5.1.1.2). It is checked after the direct way has had
-time to answer, so that a call takes the relay only if nothing else works.
+A relay is a second way to each candidate of the peer (RFC 8445 §5.1.1.2). It is checked after the
+direct way has had time to answer, so that a call takes the relay only if nothing else works.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from bench.transport.webrtc.stun import (
 PACE_NS = 50 * NS_PER_MS
 """The time between two new checks (RFC 8445 §14.2)."""
 FIRST_WAIT_NS = 500 * NS_PER_MS
-"""The time after which a check is repeated for the first time (RFC 8445 §14.3). Later, it doubles."""
+"""The time after which a check is repeated for the first time (RFC 8445 §14.3). Later, it
+doubles."""
 MAX_CHECKS = 6
 """The number of checks of a candidate after which it has failed."""
 CONSENT_NS = 5 * NS_PER_S
@@ -46,7 +49,8 @@ WAIT_FOR_CHECKS_NS = 3 * NS_PER_S
 MAX_CANDIDATES = 16
 """The maximum number of candidates that are checked. A peer decides how many it names."""
 MAX_LEARNED = 8
-"""The maximum number of peer-reflexive candidates. A peer decides from how many addresses it sends."""
+"""The maximum number of peer-reflexive candidates. A peer decides from how many addresses it
+sends."""
 RELAY_WAIT_NS = 500 * NS_PER_MS
 """The time for which only the direct way is checked, if there is one."""
 NO_CANDIDATE = "the peer names no candidate that can be reached"
@@ -68,7 +72,9 @@ RELAYED_PRIORITY = MAX_PREFERENCE << 8 | 255
 
 
 class RelayedAddress(HostPort):
-    """An address of a peer that packets reach through the relay. It is not equal to the same address without one."""
+    """An address of a peer that packets reach through the relay. It is not equal to the same
+    address without one.
+    """
 
     __slots__ = ()
 
@@ -123,9 +129,9 @@ class _Request:
 class ControllingAgent:
     """The agent of the side that offers. `random_bytes` returns that many random bytes.
 
-    `permits` returns whether packets may go to a host that is not among the candidates. If `has_relay` is True, a relay
-    is a second way to each address. `selected` is the nominated address; None until then. `problem` is why there is
-    none, or why the consent ended.
+    `permits` returns whether packets may go to a host that is not among the candidates. If
+    `has_relay` is True, a relay is a second way to each address. `selected` is the nominated
+    address; None until then. `problem` is why there is none, or why the consent ended.
     """
 
     def __init__(
@@ -140,18 +146,27 @@ class ControllingAgent:
         permits: Callable[[str], bool] = lambda host: False,
         has_relay: bool = False,
     ) -> None:
-        self._local, self._remote, self._random_bytes = local, remote, random_bytes
+        self._local = local
+        self._remote = remote
+        self._random_bytes = random_bytes
         self._permits = permits
         self._nominates_at_once = is_peer_lite
         self._tie_breaker = random_bytes(8)
-        by_address = {each.address: each for each in sorted(candidates, key=lambda candidate: candidate.priority)}
+        by_address = {
+            each.address: each
+            for each in sorted(candidates, key=lambda candidate: candidate.priority)
+        }
         best = list(reversed(by_address.values()))[:MAX_CANDIDATES]
-        self._pairs = {each.address: _Pair(each, now_ns + number * PACE_NS) for number, each in enumerate(best)}
+        self._pairs = {
+            each.address: _Pair(each, now_ns + number * PACE_NS) for number, each in enumerate(best)
+        }
         self._relay_ns = now_ns + (RELAY_WAIT_NS if best else 0)
         """The instant from which the way through the relay is checked."""
         for number, each in enumerate(best if has_relay else ()):
             address = RelayedAddress(*each.address)
-            self._pairs[address] = _Pair(replace(each, address=address), self._relay_ns + number * PACE_NS)
+            self._pairs[address] = _Pair(
+                replace(each, address=address), self._relay_ns + number * PACE_NS
+            )
         self._max_pairs = len(self._pairs) + MAX_LEARNED
         self._wait_until_ns = now_ns + WAIT_FOR_CHECKS_NS
         self._requests: dict[bytes, _Request] = {}
@@ -162,9 +177,11 @@ class ControllingAgent:
         self.mapped: HostPort | None = None
         """The address of this side, as the peer sees it."""
         self.round_trip_ns: int | None = None
-        """The shortest time from a request to its response, of the selected address; None until there is one."""
+        """The shortest time from a request to its response, of the selected address; None until
+        there is one."""
         self.refused: HostPort | None = None
-        """The first address from which an authentic message came, although no packets may go to its host."""
+        """The first address from which an authentic message came, although no packets may go to
+        its host."""
         self.problem = "" if best or not is_peer_lite else NO_CANDIDATE
 
     @property
@@ -178,7 +195,8 @@ class ControllingAgent:
         return min((pair.due_ns for pair in self._pairs.values()), default=no_pair_ns)
 
     def pop_packets(self) -> list[Packet]:
-        packets, self._packets = self._packets, []
+        packets = self._packets
+        self._packets = []
         return packets
 
     def expire(self, now_ns: int) -> None:
@@ -196,7 +214,8 @@ class ControllingAgent:
             share = self._random_bytes(1)[0] / 255
             pair.due_ns = now_ns + int(CONSENT_NS * (0.8 + 0.4 * share))
         elif pair.checks >= MAX_CHECKS:
-            pair.due_ns, pair.has_failed = NEVER_NS, True
+            pair.due_ns = NEVER_NS
+            pair.has_failed = True
             if self._has_no_way:
                 self._fail("no candidate of the peer answers")
             return
@@ -226,7 +245,9 @@ class ControllingAgent:
             pair.due_ns = NEVER_NS
 
     def received(self, message: StunMessage, source: HostPort, at_ns: int) -> None:
-        """Accept a message. Messages that are not authentic, or come from a host without permission, are ignored."""
+        """Accept a message. Messages that are not authentic, or come from a host without
+        permission, are ignored.
+        """
         if self.problem:
             return
         if message.kind is StunKind.REQUEST:
@@ -242,13 +263,16 @@ class ControllingAgent:
         if message.kind is StunKind.SUCCESS:
             self._succeeded(request, message, at_ns)
         elif message.kind is StunKind.ERROR and message.error_code != ROLE_CONFLICT:
-            request.pair.has_failed, request.pair.due_ns = True, NEVER_NS
+            request.pair.has_failed = True
+            request.pair.due_ns = NEVER_NS
             if self.selected == source or self._has_no_way:
                 self._fail(f"the peer refuses the connectivity checks with {message.error_code}")
 
     def _answer(self, message: StunMessage, source: HostPort, at_ns: int) -> None:
         """Respond to a request, and check the address from which it came (RFC 8445 §7.3.1.4)."""
-        response = _response(message, source, self._local, f"{self._local.user}:{self._remote.user}")
+        response = _response(
+            message, source, self._local, f"{self._local.user}:{self._remote.user}"
+        )
         if response is None:
             return
         priority = int.from_bytes(message.attributes.get(StunAttribute.PRIORITY, b"")[:4])
@@ -256,7 +280,9 @@ class ControllingAgent:
             self._packets.append((response, source))
 
     def _learn(self, address: HostPort, priority: int, at_ns: int) -> bool:
-        """Check an address from which an authentic message came. Return False if no packets may go there."""
+        """Check an address from which an authentic message came. Return False if no packets may
+        go there.
+        """
         pair = self._pairs.get(address)
         if pair is None:
             if len(self._pairs) >= self._max_pairs:
@@ -266,45 +292,69 @@ class ControllingAgent:
                 return False
             pair = self._pairs[address] = _Pair(Candidate(address, priority))
         if not pair.checks and self.selected is None:
-            pair.due_ns = max(at_ns, self._relay_ns) if isinstance(address, RelayedAddress) else at_ns
+            pair.due_ns = (
+                max(at_ns, self._relay_ns) if isinstance(address, RelayedAddress) else at_ns
+            )
         return True
 
     def _succeeded(self, request: _Request, message: StunMessage, at_ns: int) -> None:
-        pair, round_trip_ns = request.pair, max(0, at_ns - request.sent_ns)
-        mapped = mapped_address(message.attributes.get(StunAttribute.XOR_MAPPED_ADDRESS, b""), message.transaction)
+        pair = request.pair
+        round_trip_ns = max(0, at_ns - request.sent_ns)
+        mapped = mapped_address(
+            message.attributes.get(StunAttribute.XOR_MAPPED_ADDRESS, b""), message.transaction
+        )
         if self.selected == pair.candidate.address:
-            self._consent_ns, self.round_trip_ns = at_ns, min(round_trip_ns, self.round_trip_ns or round_trip_ns)
-            self._requests = {key: each for key, each in self._requests.items() if each.sent_ns > request.sent_ns}
+            self._consent_ns, self.round_trip_ns = (
+                at_ns,
+                min(round_trip_ns, self.round_trip_ns or round_trip_ns),
+            )
+            self._requests = {
+                key: each for key, each in self._requests.items() if each.sent_ns > request.sent_ns
+            }
         elif self.selected is not None:
             return
         elif request.nominates:
-            self.selected, self.mapped, self._consent_ns = pair.candidate.address, mapped, at_ns
+            self.selected = pair.candidate.address
+            self.mapped = mapped
+            self._consent_ns = at_ns
             self.round_trip_ns = round_trip_ns
             self._requests.clear()
             for each in self._pairs.values():
                 each.due_ns = NEVER_NS
             pair.due_ns = at_ns + CONSENT_NS
         elif not any(each.is_valid for each in self._pairs.values()):
-            pair.is_valid, pair.checks, pair.due_ns = True, 0, at_ns  # the next check nominates it
+            # the next check nominates it
+            pair.is_valid = True
+            pair.checks = 0
+            pair.due_ns = at_ns
 
 
-def _response(message: StunMessage, source: HostPort, local: IceLogin, user: str | None) -> bytes | None:
-    """Return the response to an authentic request; None if the request is ignored. `user` is None if unknown."""
+def _response(
+    message: StunMessage, source: HostPort, local: IceLogin, user: str | None
+) -> bytes | None:
+    """Return the response to an authentic request; None if the request is ignored. `user` is
+    None if unknown.
+    """
     name = message.attributes.get(StunAttribute.USERNAME, b"").decode("utf-8", "replace")
     is_for_us = name == user if user is not None else name.partition(":")[0] == local.user
     if not is_for_us or not message.is_authentic(local.password):
         return None
-    if user is not None and StunAttribute.CONTROLLING in message.attributes:  # only this side controls
+    # only this side controls
+    if user is not None and StunAttribute.CONTROLLING in message.attributes:
         code = bytes((0, 0, ROLE_CONFLICT // 100, ROLE_CONFLICT % 100)) + b"Role Conflict"
         refused: dict[int, bytes] = {StunAttribute.ERROR_CODE: code}
         return build_message(StunKind.ERROR, message.transaction, refused, local.password)
-    attributes: dict[int, bytes] = {StunAttribute.XOR_MAPPED_ADDRESS: xor_address(source, message.transaction)}
+    attributes: dict[int, bytes] = {
+        StunAttribute.XOR_MAPPED_ADDRESS: xor_address(source, message.transaction)
+    }
     return build_message(StunKind.SUCCESS, message.transaction, attributes, local.password)
 
 
 @dataclass(slots=True)
 class LiteAgent:
-    """The agent of a side that only responds (RFC 8445 §2.5). `selected` is the address that the peer nominated."""
+    """The agent of a side that only responds (RFC 8445 §2.5). `selected` is the address that the
+    peer nominated.
+    """
 
     local: IceLogin
     consent_ns: int
@@ -327,7 +377,8 @@ class LiteAgent:
         return NEVER_NS if self.problem else self.consent_ns + CONSENT_LIMIT_NS
 
     def pop_packets(self) -> list[Packet]:
-        packets, self._packets = self._packets, []
+        packets = self._packets
+        self._packets = []
         return packets
 
     def expire(self, now_ns: int) -> None:

@@ -1,7 +1,9 @@
-"""One connection to a peer: the packets of one socket are STUN, DTLS, or media (RFC 7983). It has no socket.
+"""One connection to a peer: the packets of one socket are STUN, DTLS, or media (RFC 7983). It has
+no socket.
 
-Its owner passes each datagram to `received`, calls `expire` when `next_ns` is due, sends the packets of `pop_packets`,
-and takes the messages of the data channel, which are in DTLS, from `pop_messages`.
+Its owner passes each datagram to `received`, calls `expire` when `next_ns` is due, sends the
+packets of `pop_packets`, and takes the messages of the data channel, which are in DTLS, from
+`pop_messages`.
 """
 
 from __future__ import annotations
@@ -45,8 +47,9 @@ def packet_type(data: bytes) -> PacketType:
 class WebRtcPeer:
     """The ICE, the DTLS and the data channel of one call. `channel` is None if the call has none.
 
-    If `needs_channel` is True, the end of the channel is the end of the connection.
-    `selected_ns` and `keyed_ns` are the instants at which ICE selected an address, and at which the keys were known.
+    If `needs_channel` is True, the end of the channel is the end of the connection. `selected_ns`
+    and `keyed_ns` are the instants at which ICE selected an address, and at which the keys were
+    known.
     """
 
     def __init__(
@@ -57,16 +60,20 @@ class WebRtcPeer:
         *,
         needs_channel: bool = True,
     ) -> None:
-        self._ice, self._dtls, self.channel = ice, dtls, channel
+        self._ice = ice
+        self._dtls = dtls
+        self.channel = channel
         self._needs_channel = needs_channel
         self._early: deque[bytes] = deque(maxlen=MAX_EARLY_DATAGRAMS)
         self._dtls_due_ns = NEVER_NS
         self.selected_ns: int | None = None
         self.keyed_ns: int | None = None
         self.next_ns = ice.next_ns
-        """The instant at which `expire` is due. It changes when packets are received, popped, or due, not for media."""
+        """The instant at which `expire` is due. It changes when packets are received, popped, or
+        due, not for media."""
         self.ignored = Counter[PacketType]()
-        """The numbers of datagrams that were ignored, because their sender or their type is unknown."""
+        """The numbers of datagrams that were ignored, because their sender or their type is
+        unknown."""
 
     @property
     def peer(self) -> HostPort | None:
@@ -80,7 +87,9 @@ class WebRtcPeer:
 
     @property
     def refused(self) -> HostPort | None:
-        """The first address from which the peer sends checks although no packets may go to its host; None if none."""
+        """The first address from which the peer sends checks although no packets may go to its
+        host; None if none.
+        """
         return self._ice.refused
 
     @property
@@ -125,8 +134,11 @@ class WebRtcPeer:
         self._plan()
 
     def received(self, data: bytes, source: HostPort, at_ns: int, now_ns: int) -> bool:
-        """Accept a datagram, which arrived at `at_ns`. Return True if it is media, which the owner must decrypt."""
-        kind, is_peer = packet_type(data), source == self.peer
+        """Accept a datagram, which arrived at `at_ns`. Return True if it is media, which the
+        owner must decrypt.
+        """
+        kind = packet_type(data)
+        is_peer = source == self.peer
         if kind is PacketType.MEDIA and is_peer:
             return True
         if kind is PacketType.STUN:
@@ -165,13 +177,16 @@ class WebRtcPeer:
             if self.channel is not None:
                 self.channel.received(content, now_ns)
         timeout_s = self._dtls.timeout_s
-        self._dtls_due_ns = NEVER_NS if timeout_s is None else now_ns + int(timeout_s * NS_PER_S) + 1
+        self._dtls_due_ns = (
+            NEVER_NS if timeout_s is None else now_ns + int(timeout_s * NS_PER_S) + 1
+        )
 
     def pop_packets(self) -> list[Packet]:
         """Return the packets to send, with their destinations."""
         self._encrypt()
         self._plan()
-        peer, encrypted = self.peer, self._dtls.pop_packets()
+        peer = self.peer
+        encrypted = self._dtls.pop_packets()
         return [*self._ice.pop_packets(), *((data, peer) for data in encrypted if peer is not None)]
 
     def pop_messages(self) -> list[ChannelMessage]:

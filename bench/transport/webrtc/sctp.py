@@ -1,8 +1,9 @@
 """An SCTP association (RFC 9260) with one peer over the DTLS of a call (RFC 8261). Pure.
 
-Its owner passes each packet to `received`, calls `expire` when `next_ns` is due, sends what `pop_packets` returns, and
-takes the messages from `pop_messages`. Both sides may call `connect`, as WebRTC's implementations do. The packets that
-are received before a call of `pop_packets` are acknowledged together.
+Its owner passes each packet to `received`, calls `expire` when `next_ns` is due, sends what
+`pop_packets` returns, and takes the messages from `pop_messages`. Both sides may call `connect`, as
+WebRTC's implementations do. The packets that are received before a call of `pop_packets` are
+acknowledged together.
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ from bench.transport.webrtc.sctp_packets import (
     parse_parameters,
     parse_resets,
 )
-from bench.transport.webrtc.sctp_receiver import WINDOW_BYTES, ChannelEnding, FragmentReceiver, StreamMessage
+from bench.transport.webrtc.sctp_receiver import (
+    WINDOW_BYTES,
+    ChannelEnding,
+    FragmentReceiver,
+    StreamMessage,
+)
 from bench.transport.webrtc.sctp_sender import RTO_FIRST_NS, RTO_MAX_NS, FragmentSender
 
 PORT = 5_000
@@ -45,7 +51,9 @@ MAX_INITS = 8
 MAX_ECHOED_BYTES = 1_000
 """The maximum size of a cookie or of a heartbeat's content, which this side sends back."""
 MAX_REASON_CHARACTERS = 200
-DONE, DENIED, IN_PROGRESS = 1, 2, 6
+DONE = 1
+DENIED = 2
+IN_PROGRESS = 6
 """The results of requests to reset streams (RFC 6525 §4.4)."""
 ALL_STREAMS = -1
 
@@ -63,19 +71,25 @@ class Association:
     A message of the peer may have `max_message_bytes`. `ending` is None until the association ends.
     """
 
-    def __init__(self, random_bytes: Callable[[int], bytes], max_message_bytes: int, peer_port: int = PORT) -> None:
-        self._max_message_bytes, self._peer_port = max_message_bytes, peer_port
+    def __init__(
+        self, random_bytes: Callable[[int], bytes], max_message_bytes: int, peer_port: int = PORT
+    ) -> None:
+        self._max_message_bytes = max_message_bytes
+        self._peer_port = peer_port
         tag, tsn = (int.from_bytes(random_bytes(4)) for _ in range(2))
         self._own = Parameters(tag or 1, WINDOW_BYTES, MAX_STREAMS, tsn, b"")
         self._cookie = random_bytes(16)
         self._offered: Parameters | None = None
         """The parameters of the peer's INIT."""
         self._peer: Parameters | None = None
-        self._state, self._now_ns = AssociationState.NEW, 0
+        self._state = AssociationState.NEW
+        self._now_ns = 0
         self._packets: list[bytes] = []
         self._control: list[bytes] = []
         """The chunks that are sent with the next packet."""
-        self._greeting, self._greetings, self._greeting_ns = b"", 0, NEVER_NS
+        self._greeting = b""
+        self._greetings = 0
+        self._greeting_ns = NEVER_NS
         """The chunk INIT or COOKIE ECHO, how often it was sent, and when it is sent again."""
         self._sender = FragmentSender(tsn)
         self._receiver = FragmentReceiver(0, max_message_bytes)
@@ -102,7 +116,8 @@ class Association:
     def connect(self, now_ns: int) -> None:
         """Begin the handshake, unless the peer has begun it."""
         if self._state is AssociationState.NEW:
-            self._now_ns, self._state = now_ns, AssociationState.COOKIE_WAIT
+            self._now_ns = now_ns
+            self._state = AssociationState.COOKIE_WAIT
             self._greet(build_chunk(ChunkKind.INIT, build_parameters(self._own)))
 
     def send(self, stream: int, protocol: int, data: bytes, now_ns: int) -> int:
@@ -126,23 +141,27 @@ class Association:
 
     def pop_packets(self) -> list[bytes]:
         if self._peer is not None and self.ending is None:
-            chunks, self._control = self._control, []
+            chunks = self._control
+            self._control = []
             if self._must_acknowledge:
                 chunks.append(build_acknowledgement(self._receiver.acknowledgement()))
                 self._must_acknowledge = False
             if self._state is AssociationState.OPEN:
                 chunks += self._sender.due_fragments(self._now_ns)
             self._emit_bundled(self._peer.tag, chunks)
-        packets, self._packets = self._packets, []
+        packets = self._packets
+        self._packets = []
         return packets
 
     def _emit_bundled(self, tag: int, chunks: list[bytes]) -> None:
         """Add packets with these chunks, as few as possible."""
-        bundle, size = list[bytes](), HEADER_BYTES
+        bundle = list[bytes]()
+        size = HEADER_BYTES
         for chunk in chunks:
             if bundle and size + len(chunk) > MAX_PACKET_BYTES:
                 self._emit(tag, *bundle)
-                bundle, size = [], HEADER_BYTES
+                bundle = []
+                size = HEADER_BYTES
             bundle.append(chunk)
             size += len(chunk)
         if bundle:
@@ -156,15 +175,21 @@ class Association:
         self._now_ns = now_ns
         if self._greeting_ns <= now_ns:
             if self._greetings > MAX_INITS:
-                self._end(ChannelEnding(ABNORMAL, "the peer does not answer over SCTP", "timed_out"))
+                self._end(
+                    ChannelEnding(ABNORMAL, "the peer does not answer over SCTP", "timed_out")
+                )
             else:
                 self._greet(self._greeting)
         self._sender.expire(now_ns)
         if self._sender.is_unanswered:
-            self._end(ChannelEnding(ABNORMAL, "the peer acknowledges no more data", "timed_out"), AbortCause.USER)
+            self._end(
+                ChannelEnding(ABNORMAL, "the peer acknowledges no more data", "timed_out"),
+                AbortCause.USER,
+            )
 
     def _greet(self, chunk: bytes) -> None:
-        self._greeting, self._greetings = chunk, self._greetings + 1
+        self._greeting = chunk
+        self._greetings = self._greetings + 1
         self._greeting_ns = self._now_ns + min(RTO_FIRST_NS << self._greetings - 1, RTO_MAX_NS)
         self._emit(0 if self._peer is None else self._peer.tag, chunk)
 
@@ -180,7 +205,8 @@ class Association:
 
     def _accept(self, packet: SctpPacket) -> None:
         first = packet.chunks[0]
-        is_init, expected = first.kind == ChunkKind.INIT, self._own.tag
+        is_init = first.kind == ChunkKind.INIT
+        expected = self._own.tag
         if is_init:
             expected = 0
         elif first.kind == ChunkKind.ABORT and first.flags & REFLECTED and self._peer is not None:
@@ -211,7 +237,9 @@ class Association:
         peer = parse_parameters(chunk.body)
         if not 0 < len(peer.cookie) <= MAX_ECHOED_BYTES:
             raise ValueError("the cookie is missing, or too long")
-        self._peer, self._state, self._greetings = peer, AssociationState.COOKIE_ECHOED, 0
+        self._peer = peer
+        self._state = AssociationState.COOKIE_ECHOED
+        self._greetings = 0
         self._greet(build_chunk(ChunkKind.COOKIE_ECHO, peer.cookie))
 
     def _on_cookie(self, chunk: Chunk) -> None:
@@ -226,7 +254,9 @@ class Association:
             self._open(self._peer)
 
     def _open(self, peer: Parameters) -> None:
-        self._peer, self._state, self._greeting_ns = peer, AssociationState.OPEN, NEVER_NS
+        self._peer = peer
+        self._state = AssociationState.OPEN
+        self._greeting_ns = NEVER_NS
         self._sender.peer_room_bytes = peer.window_bytes
         self._receiver = FragmentReceiver(peer.first_tsn, self._max_message_bytes)
 
@@ -248,7 +278,9 @@ class Association:
 
     def _check_received(self) -> None:
         if (violation := self._receiver.violation) is not None:
-            self._end(violation, AbortCause.VIOLATION if violation.code == BAD_FRAME else AbortCause.USER)
+            self._end(
+                violation, AbortCause.VIOLATION if violation.code == BAD_FRAME else AbortCause.USER
+            )
 
     def _on_acknowledgement(self, chunk: Chunk) -> None:
         report = parse_acknowledgement(chunk.body)
@@ -262,7 +294,9 @@ class Association:
             self._control.append(build_chunk(ChunkKind.HEARTBEAT_ACK, chunk.body))
 
     def _on_reset(self, chunk: Chunk) -> None:
-        """Answer requests to reset streams, with which a peer closes its channels (RFC 8831 §6.7)."""
+        """Answer requests to reset streams, with which a peer closes its channels (RFC 8831
+        §6.7).
+        """
         for reset in parse_resets(chunk.body):
             result = DENIED
             if reset.last_tsn is not None:
@@ -277,7 +311,13 @@ class Association:
         if cause in (None, AbortCause.USER):
             self._end(ChannelEnding(NORMAL, f"the peer closed the connection (SCTP ABORT){reason}"))
         else:
-            self._end(ChannelEnding(ABNORMAL, f"the peer aborted the connection (SCTP cause {cause}){reason}", "reset"))
+            self._end(
+                ChannelEnding(
+                    ABNORMAL,
+                    f"the peer aborted the connection (SCTP cause {cause}){reason}",
+                    "reset",
+                )
+            )
 
     def _on_shutdown(self, chunk: Chunk) -> None:
         if self._peer is not None:

@@ -13,14 +13,23 @@ from typing import NamedTuple
 from google_crc32c import value as crc32c
 
 MAX_PACKET_BYTES = 1_160
-"""The maximum size of a packet that is sent. With DTLS, which adds up to 37 bytes, it fits `MAX_DATAGRAM_BYTES`."""
-BEGIN, END, UNORDERED = 2, 1, 4
-"""The flags of DATA: the first and the last fragment of a message, and a message without an order (§3.3.1)."""
+"""The maximum size of a packet that is sent. With DTLS, which adds up to 37 bytes, it fits
+`MAX_DATAGRAM_BYTES`."""
+BEGIN = 2
+END = 1
+UNORDERED = 4
+"""The flags of DATA: the first and the last fragment of a message, and a message without an
+order (§3.3.1)."""
 REFLECTED = 1
 """The flag of ABORT if its tag is that of its sender (§3.3.7)."""
-_COMMON, _CHECKSUM, _HEAD = Struct(">HHI"), Struct("<I"), Struct(">BBH")
-_DATA, _INIT, _SACK = Struct(">IHHI"), Struct(">IIHHI"), Struct(">IIHH")
-_PAIR, _NUMBERS = Struct(">HH"), Struct(">III")
+_COMMON = Struct(">HHI")
+_CHECKSUM = Struct("<I")
+_HEAD = Struct(">BBH")
+_DATA = Struct(">IHHI")
+_INIT = Struct(">IIHHI")
+_SACK = Struct(">IIHH")
+_PAIR = Struct(">HH")
+_NUMBERS = Struct(">III")
 _NUMBER = Struct(">I")
 HEADER_BYTES = _COMMON.size + _CHECKSUM.size
 DATA_HEADER_BYTES = _HEAD.size + _DATA.size
@@ -50,7 +59,9 @@ class ChunkKind(IntEnum):
 
 
 class Parameter(IntEnum):
-    """The parameters of INIT and INIT ACK (§3.3.2, RFC 3758, RFC 5061), and of RE-CONFIG (RFC 6525 §4)."""
+    """The parameters of INIT and INIT ACK (§3.3.2, RFC 3758, RFC 5061), and of RE-CONFIG (RFC
+    6525 §4).
+    """
 
     COOKIE = 7
     OUTGOING_RESET = 13
@@ -91,7 +102,8 @@ def parse_packet(data: bytes) -> SctpPacket:
     (checksum,) = _CHECKSUM.unpack_from(data, _COMMON.size)
     if crc32c(data[: _COMMON.size] + bytes(_CHECKSUM.size) + data[HEADER_BYTES:]) != checksum:
         raise ValueError("the checksum is wrong")
-    chunks, at = list[Chunk](), HEADER_BYTES
+    chunks = list[Chunk]()
+    at = HEADER_BYTES
     while at + _HEAD.size <= len(data):
         kind, flags, size = _HEAD.unpack_from(data, at)
         if size < _HEAD.size or at + size > len(data):
@@ -102,7 +114,8 @@ def parse_packet(data: bytes) -> SctpPacket:
 
 
 def build_packet(source: int, destination: int, tag: int, chunks: Iterable[bytes]) -> bytes:
-    common, body = _COMMON.pack(source, destination, tag), b"".join(chunks)
+    common = _COMMON.pack(source, destination, tag)
+    body = b"".join(chunks)
     return common + _CHECKSUM.pack(crc32c(common + bytes(_CHECKSUM.size) + body)) + body
 
 
@@ -112,7 +125,9 @@ def build_chunk(kind: ChunkKind, body: bytes = b"", flags: int = 0) -> bytes:
 
 
 class Parameters(NamedTuple):
-    """The values of INIT and INIT ACK. `streams` is the number of streams that the sender accepts."""
+    """The values of INIT and INIT ACK. `streams` is the number of streams that the sender
+    accepts.
+    """
 
     tag: int
     window_bytes: int
@@ -127,7 +142,9 @@ def parse_parameters(body: bytes) -> Parameters:
     tag, window_bytes, outgoing, incoming, first_tsn = _INIT.unpack_from(body)
     if not tag or not outgoing or not incoming:
         raise ValueError("INIT has no tag, or no streams")
-    cookie = next((value for kind, value in _parameters(body[_INIT.size :]) if kind == Parameter.COOKIE), b"")
+    cookie = next(
+        (value for kind, value in _parameters(body[_INIT.size :]) if kind == Parameter.COOKIE), b""
+    )
     return Parameters(tag, window_bytes, incoming, first_tsn, cookie)
 
 
@@ -144,7 +161,9 @@ def _parameter(kind: Parameter, value: bytes) -> bytes:
 
 
 def _parameters(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the kind and the value of each parameter, or of each cause of an error, which has the same form."""
+    """Yield the kind and the value of each parameter, or of each cause of an error, which has
+    the same form.
+    """
     at = 0
     while at + _PAIR.size <= len(data):
         kind, size = _PAIR.unpack_from(data, at)
@@ -178,7 +197,9 @@ def build_fragment(fragment: Fragment) -> bytes:
 
 
 class Acknowledgement(NamedTuple):
-    """A chunk SACK. `gaps` are the first and the last fragment of each block, as offsets from `tsn`."""
+    """A chunk SACK. `gaps` are the first and the last fragment of each block, as offsets from
+    `tsn`.
+    """
 
     tsn: int
     window_bytes: int
@@ -209,7 +230,15 @@ def build_abort(cause: AbortCause, reason: str) -> bytes:
 def parse_abort(body: bytes) -> tuple[int | None, str]:
     """Return the first cause and its text; None if no cause is stated."""
     cause, text = next(_parameters(body), (None, b""))
-    return cause, text.decode("utf-8", "replace") if cause in (AbortCause.USER, AbortCause.VIOLATION) else ""
+    return cause, (
+        text.decode("utf-8", "replace")
+        if cause
+        in (
+            AbortCause.USER,
+            AbortCause.VIOLATION,
+        )
+        else ""
+    )
 
 
 def parse_number(body: bytes) -> int:
@@ -221,7 +250,8 @@ def parse_number(body: bytes) -> int:
 
 
 class StreamReset(NamedTuple):
-    """A request of RE-CONFIG that the peer's `streams` end after `last_tsn`; all its streams if there are none.
+    """A request of RE-CONFIG that the peer's `streams` end after `last_tsn`; all its streams if
+    there are none.
 
     `last_tsn` is None for a request of another kind.
     """
@@ -241,7 +271,9 @@ def parse_resets(body: bytes) -> Iterator[StreamReset]:
             raise ValueError("RE-CONFIG is too short")
         else:
             number, _, last_tsn = _NUMBERS.unpack_from(value)
-            streams = Struct(f">{(len(value) - _NUMBERS.size) // 2}H").unpack_from(value, _NUMBERS.size)
+            streams = Struct(f">{(len(value) - _NUMBERS.size) // 2}H").unpack_from(
+                value, _NUMBERS.size
+            )
             yield StreamReset(number, last_tsn, streams)
 
 

@@ -1,7 +1,7 @@
 """The receiving half of an SCTP association: fragments → messages, within limits. Pure.
 
-A sender numbers its fragments (TSN) in the order in which it fragments its messages. They are delivered in this order,
-which is also the order of the messages of each stream.
+A sender numbers its fragments (TSN) in the order in which it fragments its messages. They are
+delivered in this order, which is also the order of the messages of each stream.
 """
 
 from __future__ import annotations
@@ -10,18 +10,28 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
-from bench.transport.webrtc.sctp_packets import BEGIN, DATA_HEADER_BYTES, END, Acknowledgement, Fragment
+from bench.transport.webrtc.sctp_packets import (
+    BEGIN,
+    DATA_HEADER_BYTES,
+    END,
+    Acknowledgement,
+    Fragment,
+)
 from bench.wire.connection import CloseCause
 
 WINDOW_BYTES = 1 << 20
 """The maximum size of the fragments that wait for an earlier one."""
 MAX_AHEAD = 4_096
-"""The maximum distance of a fragment from the last one before it that arrived. Later ones are dropped."""
-TSN_MASK, TSN_HALF = (1 << 32) - 1, 1 << 31
+"""The maximum distance of a fragment from the last one before it that arrived. Later ones are
+dropped."""
+TSN_MASK = (1 << 32) - 1
+TSN_HALF = 1 << 31
 
 
 class ChannelEnding(NamedTuple):
-    """The end of an association or of its channel. `code` is a close code, as in `bench.transport.interface`."""
+    """The end of an association or of its channel. `code` is a close code, as in
+    `bench.transport.interface`.
+    """
 
     code: int
     reason: str
@@ -39,7 +49,8 @@ class StreamMessage(NamedTuple):
 
 
 class FragmentReceiver:
-    """The fragments of a peer, whose first one is `first_tsn`. A message may have `max_message_bytes`.
+    """The fragments of a peer, whose first one is `first_tsn`. A message may have
+    `max_message_bytes`.
 
     `violation` is not None after fragments that are no messages.
     """
@@ -52,12 +63,14 @@ class FragmentReceiver:
         self._ahead_bytes = 0
         self._first: Fragment | None = None
         """The first fragment of the message whose fragments arrive; None between two messages."""
-        self._data, self._wire_bytes = bytearray(), 0
+        self._data = bytearray()
+        self._wire_bytes = 0
         self._messages: list[StreamMessage] = []
         self.violation: ChannelEnding | None = None
 
     def pop_messages(self) -> list[StreamMessage]:
-        messages, self._messages = self._messages, []
+        messages = self._messages
+        self._messages = []
         return messages
 
     def has_all_until(self, tsn: int) -> bool:
@@ -65,15 +78,19 @@ class FragmentReceiver:
 
     def receive(self, fragment: Fragment) -> None:
         distance = (fragment.tsn - self._tsn) & TSN_MASK
-        tsn, ahead_bytes = self._tsn + distance, self._ahead_bytes + len(fragment.data)
+        tsn = self._tsn + distance
+        ahead_bytes = self._ahead_bytes + len(fragment.data)
         if distance == 1:
             self._deliver(fragment)
             self._deliver_ahead()
         elif 1 < distance <= MAX_AHEAD and ahead_bytes <= WINDOW_BYTES and tsn not in self._ahead:
-            self._ahead[tsn], self._ahead_bytes = fragment, ahead_bytes
+            self._ahead[tsn] = fragment
+            self._ahead_bytes = ahead_bytes
 
     def skip_until(self, tsn: int) -> None:
-        """Skip the missing fragments up to one, because the peer does not send them again (RFC 3758 §3.6)."""
+        """Skip the missing fragments up to one, because the peer does not send them again (RFC
+        3758 §3.6).
+        """
         if self.has_all_until(tsn):
             return
         last = self._tsn + ((tsn - self._tsn) & TSN_MASK)
@@ -87,7 +104,8 @@ class FragmentReceiver:
             else:
                 self._deliver(fragment)
         if self._tsn != last:
-            self._first, self._tsn = None, last
+            self._first = None
+            self._tsn = last
         self._deliver_ahead()
 
     def _pop_ahead(self, tsn: int) -> Fragment:
@@ -102,10 +120,13 @@ class FragmentReceiver:
     def _deliver(self, fragment: Fragment) -> None:
         self._tsn += 1
         if fragment.flags & BEGIN and self._first is None:
-            self._first, self._wire_bytes = fragment, 0
+            self._first = fragment
+            self._wire_bytes = 0
             self._data.clear()
         elif fragment.flags & BEGIN or self._first is None or fragment.stream != self._first.stream:
-            self.violation = ChannelEnding(BAD_FRAME, "the fragments of a message are not in order", ours=True)
+            self.violation = ChannelEnding(
+                BAD_FRAME, "the fragments of a message are not in order", ours=True
+            )
             return
         self._data += fragment.data
         self._wire_bytes += len(fragment.data) + DATA_HEADER_BYTES
@@ -113,8 +134,11 @@ class FragmentReceiver:
             problem = f"a message exceeds the limit of {self._max_message_bytes} bytes"
             self.violation = ChannelEnding(TOO_LARGE, problem, ours=True)
         elif fragment.flags & END:
-            first, self._first = self._first, None
-            message = StreamMessage(first.stream, first.protocol, bytes(self._data), self._wire_bytes)
+            first = self._first
+            self._first = None
+            message = StreamMessage(
+                first.stream, first.protocol, bytes(self._data), self._wire_bytes
+            )
             self._messages.append(message)
 
     def acknowledgement(self) -> Acknowledgement:
@@ -122,5 +146,7 @@ class FragmentReceiver:
         breaks = [pair for pair in pairwise(ahead) if pair[1] != pair[0] + 1]
         starts = [*ahead[:1], *(start for _, start in breaks)]
         ends = [*(end for end, _ in breaks), *ahead[-1:]]
-        gaps = [(start - self._tsn, end - self._tsn) for start, end in zip(starts, ends, strict=True)]
+        gaps = [
+            (start - self._tsn, end - self._tsn) for start, end in zip(starts, ends, strict=True)
+        ]
         return Acknowledgement(self._tsn & TSN_MASK, WINDOW_BYTES - self._ahead_bytes, gaps)

@@ -1,4 +1,6 @@
-"""The sending half of an SCTP association: messages → fragments, in windows, until they are acknowledged. Pure."""
+"""The sending half of an SCTP association: messages → fragments, in windows, until they are
+acknowledged. Pure.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,11 @@ from bench.transport.webrtc.sctp_packets import (
 )
 from bench.transport.webrtc.sctp_receiver import TSN_MASK
 
-RTO_FIRST_NS, RTO_MAX_NS = NS_PER_S, 60 * NS_PER_S
+RTO_FIRST_NS = NS_PER_S
+RTO_MAX_NS = 60 * NS_PER_S
 RTO_MIN_NS = 400 * NS_PER_MS
-"""The minimum retransmission timeout. It is shorter than the second of RFC 9260 §16, as in browsers."""
+"""The minimum retransmission timeout. It is shorter than the second of RFC 9260 §16, as in
+browsers."""
 MAX_RETRANSMITS = 10
 FIRST_WINDOW_BYTES = max(2 * MAX_PACKET_BYTES, 4_404)
 """The congestion window of a new association (§7.2.1)."""
@@ -31,7 +35,9 @@ REPORTS_OF_LOSS = 3
 
 @dataclass(slots=True)
 class _Outgoing:
-    """A fragment to send, or one that was sent and is not acknowledged cumulatively. Its TSN is set when it is sent."""
+    """A fragment to send, or one that was sent and is not acknowledged cumulatively. Its TSN is
+    set when it is sent.
+    """
 
     fragment: Fragment
     sent_ns: int = 0
@@ -48,7 +54,9 @@ class _Outgoing:
 
 
 class FragmentSender:
-    """The fragments to one peer. The first one is `first_tsn`. `next_ns` is when `expire` is due."""
+    """The fragments to one peer. The first one is `first_tsn`. `next_ns` is when `expire` is
+    due.
+    """
 
     def __init__(self, first_tsn: int) -> None:
         self._queue: deque[_Outgoing] = deque()
@@ -56,13 +64,16 @@ class FragmentSender:
         self._tsn = first_tsn - 1
         """The last fragment up to which all are acknowledged. It is not reduced to 32 bits."""
         self._sequences: dict[int, int] = {}
-        self._window_bytes, self._threshold_bytes, self._partial_bytes = FIRST_WINDOW_BYTES, TSN_MASK, 0
+        self._window_bytes = FIRST_WINDOW_BYTES
+        self._threshold_bytes = TSN_MASK
+        self._partial_bytes = 0
         self._flying_bytes = 0
         """The size of the fragments that are on their way. Those that are due again are not."""
         self._recovery_tsn: int | None = None
         """The last fragment that was sent before the loss from which the sender recovers."""
         self._round_trip_ns = self._deviation_ns = 0
-        self._timeout_ns, self._timeouts = RTO_FIRST_NS, 0
+        self._timeout_ns = RTO_FIRST_NS
+        self._timeouts = 0
         self.peer_room_bytes = 0
         """The number of bytes for which the peer has room, without those that are on their way."""
         self.next_ns = NEVER_NS
@@ -89,7 +100,8 @@ class FragmentSender:
         return len(data) + len(starts) * DATA_HEADER_BYTES
 
     def due_fragments(self, now_ns: int) -> Iterator[bytes]:
-        """Yield the fragments that the windows permit: first those that are sent again, then new ones (§6.1).
+        """Yield the fragments that the windows permit: first those that are sent again, then new
+        ones (§6.1).
 
         One fragment may always be on its way.
         """
@@ -97,9 +109,14 @@ class FragmentSender:
             if not each.is_due:
                 continue
             is_reported = each.missing < 0
-            if self._flying_bytes and not is_reported and self._flying_bytes + each.size > self._window_bytes:
+            if (
+                self._flying_bytes
+                and not is_reported
+                and self._flying_bytes + each.size > self._window_bytes
+            ):
                 break
-            each.is_due, each.is_repeated = False, True
+            each.is_due = False
+            each.is_repeated = True
             yield self._launched(each, now_ns)
         while self._queue:
             each = self._queue[0]
@@ -124,28 +141,36 @@ class FragmentSender:
         if self.next_ns > now_ns:
             return
         self._timeouts += 1
-        self._timeout_ns, self.next_ns = min(self._timeout_ns * 2, RTO_MAX_NS), NEVER_NS
+        self._timeout_ns = min(self._timeout_ns * 2, RTO_MAX_NS)
+        self.next_ns = NEVER_NS
         self._threshold_bytes = max(self._window_bytes // 2, 4 * MAX_PACKET_BYTES)
-        self._window_bytes, self._partial_bytes, self._recovery_tsn = MAX_PACKET_BYTES, 0, None
+        self._window_bytes = MAX_PACKET_BYTES
+        self._partial_bytes = 0
+        self._recovery_tsn = None
         for each in self._flying:
-            each.is_due, each.missing = not each.is_acknowledged, 0
+            each.is_due = not each.is_acknowledged
+            each.missing = 0
         self._flying_bytes = 0
 
     def acknowledge(self, report: Acknowledgement, now_ns: int) -> None:
         count = (report.tsn - self._tsn) & TSN_MASK
         if count > len(self._flying):
             return  # it is older than the last one, or names fragments that were not sent
-        is_full, new_bytes = self._flying_bytes + MAX_PACKET_BYTES > self._window_bytes, 0
+        is_full = self._flying_bytes + MAX_PACKET_BYTES > self._window_bytes
+        new_bytes = 0
         for each in self._flying[:count]:
             new_bytes += self._arrived(each, now_ns)
         del self._flying[:count]
         self._tsn += count
-        found, last_new = self._reported(report.gaps), 0
+        found = self._reported(report.gaps)
+        last_new = 0
         for index, each in enumerate(self._flying):
             if index in found and not each.is_acknowledged:
-                new_bytes, last_new = new_bytes + self._arrived(each, now_ns), index
+                new_bytes = new_bytes + self._arrived(each, now_ns)
+                last_new = index
             elif index not in found and each.is_acknowledged:  # the peer has dropped it
-                each.is_acknowledged, each.is_due = False, True
+                each.is_acknowledged = False
+                each.is_due = True
         self.peer_room_bytes = max(0, report.window_bytes - self._flying_bytes)
         if self._recovery_tsn is not None and self._tsn >= self._recovery_tsn:
             self._recovery_tsn = None
@@ -158,8 +183,11 @@ class FragmentSender:
         self._note_missing(last_new)
 
     def _reported(self, gaps: list[tuple[int, int]]) -> set[int]:
-        """Return the indexes of the fragments that arrived after a gap. Blocks that are not valid are ignored."""
-        found, last = set[int](), 0
+        """Return the indexes of the fragments that arrived after a gap. Blocks that are not
+        valid are ignored.
+        """
+        found = set[int]()
+        last = 0
         for start, end in gaps:
             if not last < start <= end <= len(self._flying):
                 break
@@ -173,7 +201,8 @@ class FragmentSender:
             return 0
         if not each.is_due:
             self._flying_bytes -= each.size
-        each.is_acknowledged, each.is_due = True, False
+        each.is_acknowledged = True
+        each.is_due = False
         if not each.is_repeated:
             self._measure(now_ns - each.sent_ns)
         return each.size
@@ -181,12 +210,15 @@ class FragmentSender:
     def _measure(self, round_trip_ns: int) -> None:
         """Set the timeout by a round trip (§6.3.1)."""
         if not self._round_trip_ns:
-            self._round_trip_ns, self._deviation_ns = round_trip_ns, round_trip_ns // 2
+            self._round_trip_ns = round_trip_ns
+            self._deviation_ns = round_trip_ns // 2
         else:
             difference_ns = abs(self._round_trip_ns - round_trip_ns)
             self._deviation_ns += (difference_ns - self._deviation_ns) // 4
             self._round_trip_ns += (round_trip_ns - self._round_trip_ns) // 8
-        self._timeout_ns = min(max(self._round_trip_ns + 4 * self._deviation_ns, RTO_MIN_NS), RTO_MAX_NS)
+        self._timeout_ns = min(
+            max(self._round_trip_ns + 4 * self._deviation_ns, RTO_MIN_NS), RTO_MAX_NS
+        )
 
     def _widen(self, new_bytes: int) -> None:
         """Let more bytes be on their way (§7.2.1, §7.2.2)."""
@@ -206,9 +238,11 @@ class FragmentSender:
             each.missing += 1
             if each.missing < REPORTS_OF_LOSS:
                 continue
-            each.missing, each.is_due = -1, True
+            each.missing = -1
+            each.is_due = True
             self._flying_bytes -= each.size
             if self._recovery_tsn is None:
                 self._recovery_tsn = self._tsn + len(self._flying)
                 self._threshold_bytes = max(self._window_bytes // 2, 4 * MAX_PACKET_BYTES)
-                self._window_bytes, self._partial_bytes = self._threshold_bytes, 0
+                self._window_bytes = self._threshold_bytes
+                self._partial_bytes = 0

@@ -1,7 +1,8 @@
-"""A call over WebRTC that its first message places, because the offer has the settings of the session.
+"""A call over WebRTC that its first message places, because the offer has the settings of the
+session.
 
-The transport is open when the host is connected. The first message is the set-up of the session. A failure of the call
-is a message of its own (`CALL_FAILED`), and the end of the connection.
+The transport is open when the host is connected. The first message is the set-up of the session. A
+failure of the call is a message of its own (`CALL_FAILED`), and the end of the connection.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def open_session_call(
 ) -> SessionCall:
     """Connect to the host of a service. The first message that is sent places the call.
 
-    Raise ConnectError: `connect_failed:dns|tcp|tls`, `timeout:dns|tcp|tls`, `failed:load_generator`.
+    Raise ConnectError: `connect_failed:dns|tcp|tls`, `timeout:dns|tcp|tls`,
+    `failed:load_generator`.
     """
     stream = connect_to_host(url, context, limits, phases, path)
     try:
@@ -72,7 +74,9 @@ class SessionCall(WebRtcCall):
         super().__init__(own, service, path)
         self._stream: ByteStream | None = stream
         """The connection for the offer; None after the offer was sent."""
-        self._url, self._headers, self._limits = url, tuple(headers), limits
+        self._url = url
+        self._headers = tuple(headers)
+        self._limits = limits
         self._failure: ConnectError | None = None
         """The failure of the call, until it is passed on."""
 
@@ -80,9 +84,12 @@ class SessionCall(WebRtcCall):
         if (stream := self._stream) is None:
             return super().send(message, stamped=stamped)
         self._stream = None
-        receipt, phases = SendReceipt(SendTime(monotonic_ns()), len(message)), ConnectTimings()
+        receipt = SendReceipt(SendTime(monotonic_ns()), len(message))
+        phases = ConnectTimings()
         try:
-            placed = place_session(stream, self._url, self._headers, message, self.offer, self._limits, phases)
+            placed = place_session(
+                stream, self._url, self._headers, message, self.offer, self._limits, phases
+            )
             receipt = placed.receipt
             self.connect(placed.answer, self._limits, phases)
         except ConnectError as error:
@@ -102,7 +109,8 @@ class SessionCall(WebRtcCall):
         if (failure := self._failure) is None:
             super().receive_until(until_ns, on_message, reply, sender)
             return
-        self._failure, now_ns = None, monotonic_ns()
+        self._failure = None
+        now_ns = monotonic_ns()
         on_message(ReceivedMessage(_report(failure), Arrival(now_ns, 0), 0))
         self._closed = ConnectionClosed(ABNORMAL, now_ns, failure.detail)
 

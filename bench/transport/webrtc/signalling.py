@@ -1,7 +1,9 @@
-"""The signalling of a call at the Realtime API: `POST …/realtime/calls` with an offer, whose response has the answer.
+"""The signalling of a call at the Realtime API: `POST …/realtime/calls` with an offer, whose
+response has the answer.
 
-With a key of the project, the offer is a part of a form. With an ephemeral key of `POST …/realtime/client_secrets`, it
-is the body (OpenAI's guide "Realtime API with WebRTC"; Azure's "Realtime API via WebRTC").
+With a key of the project, the offer is a part of a form. With an ephemeral key of `POST
+…/realtime/client_secrets`, it is the body (OpenAI's guide "Realtime API with WebRTC"; Azure's
+"Realtime API via WebRTC").
 """
 
 from __future__ import annotations
@@ -22,7 +24,14 @@ from bench.catalogue.outcomes import CLOSED_WITHOUT_ANSWER, CUT_ANSWER, REFUSED_
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
-from bench.transport.interface import CallKey, CallKeyKind, ConnectTimings, NetworkPath, SendReceipt, TurnServer
+from bench.transport.interface import (
+    CallKey,
+    CallKeyKind,
+    ConnectTimings,
+    NetworkPath,
+    SendReceipt,
+    TurnServer,
+)
 from bench.transport.parser import (
     MAX_HEAD_BYTES,
     HttpResponse,
@@ -39,13 +48,18 @@ from bench.wire.dialect import NOT_JSON
 
 MODEL_NAMES = ("model", "deployment")
 ACCEPTED = (200, 201)
-SDP, JSON = "application/sdp", "application/json"
+SDP = "application/sdp"
+JSON = "application/json"
 LINK = "link"
 MAX_ANSWER_BYTES = 1 << 18
 """The maximum size of an answer. It may have the instructions of its session."""
 NO_DESCRIPTION = "the answer to the offer has no session description"
-_LIMITS = re.compile(rb"limit|concurren|capacity|overload|busy|too.?many|throttl|quota|exhausted", re.IGNORECASE)
-_REFUSES = re.compile(rb"fail|error|refus|reject|denied|forbid|unauthori[sz]ed|" + _LIMITS.pattern, re.IGNORECASE)
+_LIMITS = re.compile(
+    rb"limit|concurren|capacity|overload|busy|too.?many|throttl|quota|exhausted", re.IGNORECASE
+)
+_REFUSES = re.compile(
+    rb"fail|error|refus|reject|denied|forbid|unauthori[sz]ed|" + _LIMITS.pattern, re.IGNORECASE
+)
 """The words of an answer that is a refusal. No standard defines such answers."""
 
 
@@ -72,11 +86,16 @@ class CallPlace(NamedTuple):
 
 
 def call_request(
-    url: str, headers: Iterable[tuple[str, str]], offer: bytes, boundary: str, form: OfferForm = "form"
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    offer: bytes,
+    boundary: str,
+    form: OfferForm = "form",
 ) -> bytes:
     """Return the request of a call. A form (RFC 7578) has the offer and the session's model.
 
-    Without a form, the body is the offer. Then the query has the model, except with an ephemeral key, which has it.
+    Without a form, the body is the offer. Then the query has the model, except with an ephemeral
+    key, which has it.
     """
     place = CallPlace.of(url)
     if form != "form":
@@ -89,18 +108,27 @@ def call_request(
         for name, kind, content in parts
     )
     body += b"--%s--\r\n" % boundary.encode()
-    return _post(place, "/calls", place.query, headers, f"multipart/form-data; boundary={boundary}", body)
+    return _post(
+        place, "/calls", place.query, headers, f"multipart/form-data; boundary={boundary}", body
+    )
 
 
 def key_request(url: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """Return the request of an ephemeral key, which is only for sessions with the model of the target."""
+    """Return the request of an ephemeral key, which is only for sessions with the model of the
+    target.
+    """
     place = CallPlace.of(url)
     body = msgspec.json.encode({"session": place.session})
     return _post(place, "/client_secrets", place.query, headers, JSON, body)
 
 
 def _post(
-    place: CallPlace, part: str, query: str, headers: Iterable[tuple[str, str]], content_type: str, body: bytes
+    place: CallPlace,
+    part: str,
+    query: str,
+    headers: Iterable[tuple[str, str]],
+    content_type: str,
+    body: bytes,
 ) -> bytes:
     target = f"{place.path}{part}" + (f"?{query}" if query else "")
     lines = [
@@ -116,7 +144,9 @@ def _post(
 
 
 class AnsweredCall(NamedTuple):
-    """The answer to an offer. `headers` are those of the response. `servers` are the TURN servers that it names."""
+    """The answer to an offer. `headers` are those of the response. `servers` are the TURN
+    servers that it names.
+    """
 
     description: bytes
     headers: Mapping[str, str]
@@ -134,7 +164,8 @@ def place_call(
 ) -> AnsweredCall:
     """Send an offer over an open connection, and wait for the answer.
 
-    Raise ConnectError: `connect_failed:<status>`, `connect_failed:upgrade`, `throttled:handshake`, `timeout:upgrade`.
+    Raise ConnectError: `connect_failed:<status>`, `connect_failed:upgrade`, `throttled:handshake`,
+    `timeout:upgrade`.
     """
     request = call_request(url, headers, offer, f"rtbench-{secrets.token_hex(8)}", form)
     exchange = _exchanged(stream, request, "the offer", limits)
@@ -146,10 +177,11 @@ def place_call(
 
 
 class _Exchange(NamedTuple):
-    """The response to a request, the last read of it, and the instant at which the request was sent.
+    """The response to a request, the last read of it, and the instant at which the request was
+    sent.
 
-    The response is without its Link headers (`links`): they may have the credentials of TURN servers, and the other
-    headers are stored.
+    The response is without its Link headers (`links`): they may have the credentials of TURN
+    servers, and the other headers are stored.
     """
 
     response: HttpResponse
@@ -163,7 +195,9 @@ class _Exchange(NamedTuple):
         phases.set_arrival("offer_answered", at_ns, at_ns - self.read.empty_ns)
 
     def answer(self, description: bytes, document: object) -> AnsweredCall:
-        """Return an answer, with the TURN servers of its Link headers, and of its document in JSON."""
+        """Return an answer, with the TURN servers of its Link headers, and of its document in
+        JSON.
+        """
         servers = (*servers_in_links(self.links), *servers_in_json(document))
         return AnsweredCall(description, self.response.headers, servers)
 
@@ -183,15 +217,19 @@ def call_agent(
     phases: ConnectTimings,
     members: bytes = b"{}",
 ) -> AnsweredCall:
-    """Send an offer in JSON over an open connection, and wait for the answer. Raise as `place_call`.
+    """Send an offer in JSON over an open connection, and wait for the answer. Raise as
+    `place_call`.
 
-    pipecat's `SmallWebRTCRequestHandler` and aiortc's examples have this form (`{"sdp": …, "type": "offer"}`). Other
-    agents need more: `members` is a JSON object whose members the offer has, too. The offer and the answer contain all
-    candidates, so that no `PATCH` follows. An agent may refuse an offer with the status 200, in JSON.
+    pipecat's `SmallWebRTCRequestHandler` and aiortc's examples have this form (`{"sdp": …, "type":
+    "offer"}`). Other agents need more: `members` is a JSON object whose members the offer has, too.
+    The offer and the answer contain all candidates, so that no `PATCH` follows. An agent may refuse
+    an offer with the status 200, in JSON.
     """
     parts = urlsplit(url)
     place = CallPlace(parts.netloc, parts.path or "/", parts.query, "")
-    body = msgspec.json.encode({**msgspec.json.decode(members), "sdp": offer.decode(), "type": "offer"})
+    body = msgspec.json.encode(
+        {**msgspec.json.decode(members), "sdp": offer.decode(), "type": "offer"}
+    )
     request = _post(place, "", place.query, headers, JSON, body)
     exchange = _exchanged(stream, request, "the offer", limits)
     response = exchange.response
@@ -208,10 +246,18 @@ def _refused_in_json(response: HttpResponse) -> ConnectError | None:
         found = msgspec.json.decode(response.content, type=dict[str, msgspec.Raw])
     except NOT_JSON:
         return None
-    if not found or bytes(found.get("sdp", b"")).startswith(b'"') or not _REFUSES.search(response.content):
+    if (
+        not found
+        or bytes(found.get("sdp", b"")).startswith(b'"')
+        or not _REFUSES.search(response.content)
+    ):
         return None
-    outcome = "throttled:handshake" if _LIMITS.search(response.content) else "connect_failed:refused"
-    return ConnectError(outcome, f"{REFUSED_OFFER}: {service_message(response.content)}", response.headers)
+    outcome = (
+        "throttled:handshake" if _LIMITS.search(response.content) else "connect_failed:refused"
+    )
+    return ConnectError(
+        outcome, f"{REFUSED_OFFER}: {service_message(response.content)}", response.headers
+    )
 
 
 class _SetUp(msgspec.Struct):
@@ -221,17 +267,30 @@ class _SetUp(msgspec.Struct):
 
 
 class _JsonSession(msgspec.Struct):
-    """The answer to an offer with the settings of a session. The id of the session is also in its first event."""
+    """The answer to an offer with the settings of a session. The id of the session is also in
+    its first event.
+    """
 
     transport: _JsonAnswer
 
 
-def session_request(url: str, headers: Iterable[tuple[str, str]], set_up: bytes, offer: bytes) -> bytes:
+def session_request(
+    url: str, headers: Iterable[tuple[str, str]], set_up: bytes, offer: bytes
+) -> bytes:
     """Return the request of a session (OpenAI's reference, "Create session" of the Live API)."""
     parts = urlsplit(url)
     transport = {"type": "webrtc", "sdp": offer.decode()}
-    body = msgspec.json.encode({"session": msgspec.json.decode(set_up, type=_SetUp).session, "transport": transport})
-    return _post(CallPlace(parts.netloc, parts.path or "/", parts.query, ""), "", parts.query, headers, JSON, body)
+    body = msgspec.json.encode(
+        {"session": msgspec.json.decode(set_up, type=_SetUp).session, "transport": transport}
+    )
+    return _post(
+        CallPlace(parts.netloc, parts.path or "/", parts.query, ""),
+        "",
+        parts.query,
+        headers,
+        JSON,
+        body,
+    )
 
 
 class PlacedSession(NamedTuple):
@@ -250,12 +309,16 @@ def place_session(
     limits: Timeouts,
     phases: ConnectTimings,
 ) -> PlacedSession:
-    """Send an offer with the settings of a set-up message, and wait for the answer. Raise as `place_call`."""
+    """Send an offer with the settings of a set-up message, and wait for the answer. Raise as
+    `place_call`.
+    """
     request = session_request(url, headers, set_up, offer)
     exchange = _exchanged(stream, request, "the offer", limits)
     exchange.set_answered(phases)
     description = _in_json(exchange.response, _JsonSession).transport.sdp.encode("utf-8", "replace")
-    return PlacedSession(exchange.answer(description, None), SendReceipt(exchange.sent, len(request)))
+    return PlacedSession(
+        exchange.answer(description, None), SendReceipt(exchange.sent, len(request))
+    )
 
 
 _Answer = TypeVar("_Answer")
@@ -271,7 +334,9 @@ def _in_json(response: HttpResponse, form: type[_Answer]) -> _Answer:
 
 
 class _ClientSecret(msgspec.Struct):
-    """The response of a service to the request of an ephemeral key. `expires_at` is in seconds since 1970 UTC."""
+    """The response of a service to the request of an ephemeral key. `expires_at` is in seconds
+    since 1970 UTC.
+    """
 
     value: str
     expires_at: int | float | None = None
@@ -311,13 +376,22 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
         while True:
             read = stream.read(until_ns)
             if read is None:
-                raise ConnectError("timeout:upgrade", f"no answer to {what} within {limits.upgrade:g} s")
+                raise ConnectError(
+                    "timeout:upgrade", f"no answer to {what} within {limits.upgrade:g} s"
+                )
             data += read.data
             response = read_response(data)
-            if response is not None or not read.data or len(data) > MAX_HEAD_BYTES or not may_be_response(data):
+            if (
+                response is not None
+                or not read.data
+                or len(data) > MAX_HEAD_BYTES
+                or not may_be_response(data)
+            ):
                 break
     except OSError as error:
-        raise ConnectError("connect_failed:upgrade", f"the connection broke: {error.strerror or error}") from None
+        raise ConnectError(
+            "connect_failed:upgrade", f"the connection broke: {error.strerror or error}"
+        ) from None
     if response is None:
         cause = f"the answer to {what} is not HTTP" if data else CLOSED_WITHOUT_ANSWER
         broken = stream.error_text or cause
@@ -344,7 +418,9 @@ def _with_whole_body(
     `read` is the read with the end of its head. Raise ConnectError `connect_failed:upgrade`, or
     `timeout:upgrade`.
     """
-    body, length, chunks_end = bytearray(response.body), response.length, 0
+    body = bytearray(response.body)
+    length = response.length
+    chunks_end = 0
     while True:
         if response.is_chunked:
             chunks_end, is_whole = complete_chunks(body, chunks_end)
@@ -375,7 +451,7 @@ def _with_whole_body(
 
 EPHEMERAL_KEYS = CallKeyKind(
     "ephemeral key",
-    "check that the key or token may create client secrets, and that the model exists; with another value of `offer` "
-    "(--offer) no ephemeral key is needed",
+    "check that the key or token may create client secrets, and that the model exists; with another"
+    " value of `offer` (--offer) no ephemeral key is needed",
     request_key,
 )

@@ -1,6 +1,8 @@
-"""STUN messages (RFC 8489) with the attributes of ICE and TURN: parse, build, integrity and fingerprint. Pure.
+"""STUN messages (RFC 8489) with the attributes of ICE and TURN: parse, build, integrity and
+fingerprint. Pure.
 
-The parsers never raise an error. They return None for data that is not a valid message, and their callers drop these.
+The parsers never raise an error. They return None for data that is not a valid message, and their
+callers drop these.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _ATTRIBUTE = Struct("!HH")
 _ADDRESS = Struct("!xBH")
 _KIND_BITS = 0x0110
 _FINGERPRINT_MASK = 0x5354554E
-_INTEGRITY_BYTES, _FINGERPRINT_BYTES = 20, 4
+_INTEGRITY_BYTES = 20
+_FINGERPRINT_BYTES = 4
 _FAMILIES = {1: 4, 2: 16}
 """The numbers of bytes of an address, by the number of its family."""
 
@@ -74,10 +77,11 @@ class StunAttribute(IntEnum):
 
 
 class StunMessage(NamedTuple):
-    """A message. `attributes` are those before the integrity, by their types; of several, the first one.
+    """A message. `attributes` are those before the integrity, by their types; of several, the first
+    one.
 
-    `signed` is the part of the message that the integrity protects, with the length that it states, and `integrity`
-    the value; both are empty if the message has none.
+    `signed` is the part of the message that the integrity protects, with the length that it states,
+    and `integrity` the value; both are empty if the message has none.
     """
 
     kind: StunKind
@@ -88,7 +92,9 @@ class StunMessage(NamedTuple):
     method: StunMethod = StunMethod.BINDING
 
     def is_authentic(self, key: str | bytes) -> bool:
-        """Return whether the message was made by a peer that knows the key: a password, or what was made of it."""
+        """Return whether the message was made by a peer that knows the key: a password, or what
+        was made of it.
+        """
         expected = hmac.digest(_key_bytes(key), self.signed, "sha1")
         return bool(self.integrity) and hmac.compare_digest(self.integrity, expected)
 
@@ -100,12 +106,19 @@ class StunMessage(NamedTuple):
 
     @property
     def error_reason(self) -> str:
-        """The text of an error; "" if there is none. coturn counts its padding (RFC 8489 §14) as text."""
-        return self.attributes.get(StunAttribute.ERROR_CODE, b"")[4:].rstrip(b"\0").decode("utf-8", "replace")
+        """The text of an error; "" if there is none. coturn counts its padding (RFC 8489 §14) as
+        text.
+        """
+        return (
+            self.attributes.get(StunAttribute.ERROR_CODE, b"")[4:]
+            .rstrip(b"\0")
+            .decode("utf-8", "replace")
+        )
 
 
 def parse_message(data: bytes) -> StunMessage | None:
-    """Return the message of ICE; None if the data is not a Binding message with a valid fingerprint, or is malformed.
+    """Return the message of ICE; None if the data is not a Binding message with a valid
+    fingerprint, or is malformed.
 
     ICE requires a fingerprint (RFC 8445 §7.1).
     """
@@ -116,7 +129,9 @@ def parse_message(data: bytes) -> StunMessage | None:
 
 
 def parse_turn_message(data: bytes) -> StunMessage | None:
-    """Return the message of a TURN server; None if the data is no message of a known method, or is malformed."""
+    """Return the message of a TURN server; None if the data is no message of a known method, or
+    is malformed.
+    """
     parsed = _parsed(data)
     return None if parsed is None else parsed[0]
 
@@ -126,8 +141,14 @@ def _parsed(data: bytes) -> tuple[StunMessage, bool] | None:
     if len(data) < _HEADER.size:
         return None
     kind_and_method, length, cookie, transaction = _HEADER.unpack_from(data)
-    kind, method = kind_and_method & _KIND_BITS, kind_and_method & ~_KIND_BITS
-    if cookie != COOKIE or length % 4 or length != len(data) - _HEADER.size or method not in iter(StunMethod):
+    kind = kind_and_method & _KIND_BITS
+    method = kind_and_method & ~_KIND_BITS
+    if (
+        cookie != COOKIE
+        or length % 4
+        or length != len(data) - _HEADER.size
+        or method not in iter(StunMethod)
+    ):
         return None
     attributes: dict[int, bytes] = {}
     signed = integrity = b""
@@ -136,22 +157,33 @@ def _parsed(data: bytes) -> tuple[StunMessage, bool] | None:
     while start < len(data):
         number, size = _ATTRIBUTE.unpack_from(data, start)
         value_start = start + _ATTRIBUTE.size
-        value, end = data[value_start : value_start + size], value_start + size + -size % 4
+        value = data[value_start : value_start + size]
+        end = value_start + size + -size % 4
         if end > len(data):
             return None
         if number == StunAttribute.FINGERPRINT:
-            if size != _FINGERPRINT_BYTES or end != len(data) or value != _fingerprint(data[:start]):
+            if (
+                size != _FINGERPRINT_BYTES
+                or end != len(data)
+                or value != _fingerprint(data[:start])
+            ):
                 return None
             has_fingerprint = True
         elif number == StunAttribute.INTEGRITY and not integrity:
             if size != _INTEGRITY_BYTES:
                 return None
-            signed, integrity = _with_length(data[:start], end), value
+            signed = _with_length(data[:start], end)
+            integrity = value
         elif not integrity:  # attributes after the integrity are ignored (RFC 8489 §14.5)
             attributes.setdefault(number, value)
         start = end
     message = StunMessage(
-        StunKind(kind), transaction, MappingProxyType(attributes), signed, integrity, StunMethod(method)
+        StunKind(kind),
+        transaction,
+        MappingProxyType(attributes),
+        signed,
+        integrity,
+        StunMethod(method),
     )
     return message, has_fingerprint
 
@@ -163,7 +195,9 @@ def build_message(
     key: str | bytes,
     method: StunMethod = StunMethod.BINDING,
 ) -> bytes:
-    """Return the bytes of a message, with its integrity by `key` unless this is empty, and with its fingerprint."""
+    """Return the bytes of a message, with its integrity by `key` unless this is empty, and with
+    its fingerprint.
+    """
     data = _HEADER.pack(kind | method, 0, COOKIE, transaction)
     for number, value in attributes.items():
         data += _ATTRIBUTE.pack(number, len(value)) + value + bytes(-len(value) % 4)
@@ -172,7 +206,9 @@ def build_message(
         integrity = hmac.digest(_key_bytes(key), signed, "sha1")
         data = signed + _ATTRIBUTE.pack(StunAttribute.INTEGRITY, _INTEGRITY_BYTES) + integrity
     data = _with_length(data, len(data) + _ATTRIBUTE.size + _FINGERPRINT_BYTES)
-    return data + _ATTRIBUTE.pack(StunAttribute.FINGERPRINT, _FINGERPRINT_BYTES) + _fingerprint(data)
+    return (
+        data + _ATTRIBUTE.pack(StunAttribute.FINGERPRINT, _FINGERPRINT_BYTES) + _fingerprint(data)
+    )
 
 
 def _key_bytes(key: str | bytes) -> bytes:
@@ -208,4 +244,6 @@ def mapped_address(value: bytes, transaction: bytes) -> HostPort | None:
 
 
 def _masked(packed: bytes, transaction: bytes) -> bytes:
-    return bytes(one ^ other for one, other in zip(packed, COOKIE.to_bytes(4) + transaction, strict=False))
+    return bytes(
+        one ^ other for one, other in zip(packed, COOKIE.to_bytes(4) + transaction, strict=False)
+    )

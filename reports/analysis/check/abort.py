@@ -1,12 +1,13 @@
 """Interim analyses of a run that stops when a threshold fails (`abort: true`).
 
-An analysis tests each of these thresholds as the check does, with the sessions that started first, when all of them
-have ended (`reports.analysis.sequential.decide.leading`). The run stops if both bounds are beyond a limit at the
-critical value of the analysis. After a share t of the run, the analyses so far may use an error of LEVEL · t². All
-thresholds, targets and strata share it equally (Bonferroni).
+An analysis tests each of these thresholds as the check does, with the sessions that started first,
+when all of them have ended (`reports.analysis.sequential.decide.leading`). The run stops if both
+bounds are beyond a limit at the critical value of the analysis. After a share t of the run, the
+analyses so far may use an error of LEVEL · t². All thresholds, targets and strata share it equally
+(Bonferroni).
 
-run.json stores the analyses that were made. If one of them stopped the run, the check computes it again from the rows.
-If none did, the check of the run is not affected: it has its own error.
+run.json stores the analyses that were made. If one of them stopped the run, the check computes it
+again from the rows. If none did, the check of the run is not affected: it has its own error.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ ANALYSES = 10
 class AbortAnalysis:
     """An interim analysis of a run.
 
-    - `sessions` is the number of sessions with each target that it used; 0 if there were too few for an analysis.
+    - `sessions` is the number of sessions with each target that it used; 0 if there were too few
+      for an analysis.
     - `failed` is the thresholds that failed.
     - `reason` is the reason why the run stops; None if it continues.
     """
@@ -56,7 +58,9 @@ def plan_abort(thresholds: Iterable[Threshold]) -> AbortEntry | None:
     stopping = by_metric(threshold for threshold in thresholds if threshold.abort)
     if not stopping:
         return None
-    return AbortEntry(thresholds=stopping, alpha=LEVEL, spending=SPENDING, analyses=ANALYSES, made=[], reason=None)
+    return AbortEntry(
+        thresholds=stopping, alpha=LEVEL, spending=SPENDING, analyses=ANALYSES, made=[], reason=None
+    )
 
 
 def analyse(run: RunFrames, made: Sequence[AbortAnalysisEntry], share: float) -> AbortAnalysis:
@@ -68,38 +72,61 @@ def analyse(run: RunFrames, made: Sequence[AbortAnalysisEntry], share: float) ->
     before = made[-1]["sessions"] if made else 0
     if numbers.size < max(SESSIONS, before + 1):
         return AbortAnalysis(0)
-    plan, analyses = run.metadata["abort"], [*made, AbortAnalysisEntry(sessions=int(numbers.size), share=share)]
+    plan = run.metadata["abort"]
+    analyses = [*made, AbortAnalysisEntry(sessions=int(numbers.size), share=share)]
     failed = _failed(run, plan, analyses, numbers)
-    reason = _reason(plan, analyses, failed, several=len(known_targets(run)) > 1) if failed else None
+    reason = (
+        _reason(plan, analyses, failed, several=len(known_targets(run)) > 1) if failed else None
+    )
     return AbortAnalysis(int(numbers.size), failed, reason)
 
 
 def stopping_analysis(run: RunFrames) -> AbortAnalysis | None:
-    """Return the analysis that stopped a run; None if none did. Its thresholds failed by its bounds."""
+    """Return the analysis that stopped a run; None if none did. Its thresholds failed by its
+    bounds.
+    """
     plan: AbortEntry | None = run.metadata.get("abort")
     if plan is None or plan["reason"] is None:
         return None
     made = plan["made"]
-    numbers = leading(run.sessions, ended=True, targets=len(known_targets(run)))[: made[-1]["sessions"]]
-    return AbortAnalysis(int(numbers.size), _failed(run, plan, made, numbers), Reason(**plan["reason"]))
+    numbers = leading(run.sessions, ended=True, targets=len(known_targets(run)))[
+        : made[-1]["sessions"]
+    ]
+    return AbortAnalysis(
+        int(numbers.size), _failed(run, plan, made, numbers), Reason(**plan["reason"])
+    )
 
 
 def error_of(analyses: Sequence[AbortAnalysisEntry], alpha: float, tests: int) -> float:
-    """Return the type I error of each bound at the last of these analyses, if `tests` tests share the error `alpha`."""
-    shares, sizes = [made["share"] for made in analyses], [made["sessions"] for made in analyses]
+    """Return the type I error of each bound at the last of these analyses, if `tests` tests
+    share the error `alpha`.
+    """
+    shares = [made["share"] for made in analyses]
+    sizes = [made["sessions"] for made in analyses]
     return float(ndtr(-critical_values_so_far(shares, sizes, alpha / tests)[-1]))
 
 
 def _failed(
     run: RunFrames, plan: AbortEntry, analyses: Sequence[AbortAnalysisEntry], numbers: Integers
 ) -> tuple[Judged, ...]:
-    """Return the results that failed at the last of `analyses`. `numbers` is the numbers of its pairs."""
+    """Return the results that failed at the last of `analyses`. `numbers` is the numbers of its
+    pairs.
+    """
     targets = targets_of(run_of_pairs(run, numbers))
-    tests = [(threshold, target) for threshold in parse_all(plan["thresholds"]) for target in targets]
-    strata = sum(len(specs_of_thresholds(threshold, threshold.about, [target])) for threshold, target in tests)
+    tests = [
+        (threshold, target) for threshold in parse_all(plan["thresholds"]) for target in targets
+    ]
+    strata = sum(
+        len(specs_of_thresholds(threshold, threshold.about, [target]))
+        for threshold, target in tests
+    )
     error = error_of(analyses, plan["alpha"], max(1, strata))
-    results = (result for threshold, target in tests for result in limit_results(threshold, target, error))
-    return tuple(_decided_early(result, analyses, error) for result in results if result.result == "fail")
+    results = (
+        result for threshold, target in tests for result in limit_results(threshold, target, error)
+    )
+    return tuple(
+        _decided_early(result, analyses, error) for result in results if result.result == "fail"
+    )
 
 
 def _decided_early(result: Judged, analyses: Sequence[AbortAnalysisEntry], error: float) -> Judged:
@@ -111,9 +138,18 @@ def _decided_early(result: Judged, analyses: Sequence[AbortAnalysisEntry], error
 
 
 def _values(result: Judged) -> dict[str, Any]:
-    """Return the value and the bound of a failed result, which are finite or None, and their unit."""
-    value, bound = (number if math.isfinite(number) else None for number in (result.measured[0], result.bound))
-    return {"value": value, "bound": bound, "is_upper": result.operator in (">", ">="), "unit": result.spec.unit}
+    """Return the value and the bound of a failed result, which are finite or None, and their
+    unit.
+    """
+    value, bound = (
+        number if math.isfinite(number) else None for number in (result.measured[0], result.bound)
+    )
+    return {
+        "value": value,
+        "bound": bound,
+        "is_upper": result.operator in (">", ">="),
+        "unit": result.spec.unit,
+    }
 
 
 def _reason(
@@ -125,7 +161,10 @@ def _reason(
 ) -> Reason:
     """Return the reason why a run stops. `several` is True if the run has several targets."""
     thresholds = [
-        {"threshold": result.threshold, "target": result.target if several else None} | _values(result)
+        {"threshold": result.threshold, "target": result.target if several else None}
+        | _values(result)
         for result in failed
     ]
-    return Reason("stopped_early", {**analyses[-1], "planned": plan.get("sessions"), "failed": thresholds})
+    return Reason(
+        "stopped_early", {**analyses[-1], "planned": plan.get("sessions"), "failed": thresholds}
+    )

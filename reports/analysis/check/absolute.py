@@ -1,8 +1,8 @@
 """Absolute thresholds: a value of one target over all its sessions is compared with a limit.
 
-Each statistic defines the bounds that decide (`reports.metrics.statistic_types`). If a metric is uncertain in the run,
-they are the bounds that hold for all values that the uncertainty of each turn permits
-(`reports.analysis.targets.moved`).
+Each statistic defines the bounds that decide (`reports.metrics.statistic_types`). If a metric is
+uncertain in the run, they are the bounds that hold for all values that the uncertainty of each turn
+permits (`reports.analysis.targets.moved`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def evaluate_limit(estimate: ThresholdEstimate, sign: Sign, limit: float) -> Ver
         return Verdict("not_evaluated", Reason("nothing_measured"))
     if estimate.reason:
         if estimate.nothing_succeeded:
-            return Verdict("not_evaluated", Reason("nothing_succeeded", {"reason": estimate.reason}))
+            return Verdict(
+                "not_evaluated", Reason("nothing_succeeded", {"reason": estimate.reason})
+            )
         return Verdict("inconclusive", estimate.reason)
     meets = _MEETS[sign]
     ends = [meets(estimate.lower, limit), meets(estimate.upper, limit)]
@@ -47,10 +49,13 @@ def evaluate_limit(estimate: ThresholdEstimate, sign: Sign, limit: float) -> Ver
 _MEETS: dict[Sign, Callable[[float, float], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
-def limit_results(threshold: Threshold, target: ComparedTarget, interim_tail: float | None = None) -> list[Judged]:
+def limit_results(
+    threshold: Threshold, target: ComparedTarget, interim_tail: float | None = None
+) -> list[Judged]:
     """Return the results of an absolute threshold on a target, one for each stratum.
 
-    `interim_tail` is the type I error of each bound at an interim analysis; None for the check of a whole run.
+    `interim_tail` is the type I error of each bound at an interim analysis; None for the check of a
+    whole run.
     """
     if threshold.target not in ("", target.name):
         return []
@@ -59,19 +64,25 @@ def limit_results(threshold: Threshold, target: ComparedTarget, interim_tail: fl
     estimates = [(spec, spec.statistic.estimate(target, spec, tail)) for spec in specs]
     if interim_tail is not None:
         estimates = [(spec, with_interim_minimum(estimate, spec)) for spec, estimate in estimates]
-    measured = [(spec, estimate) for spec, estimate in estimates if estimate.counts.turns] or estimates[:1]
+    measured = [
+        (spec, estimate) for spec, estimate in estimates if estimate.counts.turns
+    ] or estimates[:1]
     results = [_result(threshold, target, spec, estimate, tail) for spec, estimate in measured]
     turns = target.turns
     if threshold.step and not turns.steps_named(threshold.step).any():
         no_step = Reason("no_step", {"step": threshold.step, "steps": list(turns.own_names)})
-        return [replace(result, verdict=replace(result.verdict, reason=no_step)) for result in results]
+        return [
+            replace(result, verdict=replace(result.verdict, reason=no_step)) for result in results
+        ]
     return results
 
 
 def with_interim_minimum(estimate: ThresholdEstimate, spec: MetricSpec) -> ThresholdEstimate:
-    """Return the estimate with the minimum sample size of an interim analysis: that of printing the value.
+    """Return the estimate with the minimum sample size of an interim analysis: that of printing the
+    value.
 
-    A run is stopped only if a threshold fails. The additional turns that a check needs protect a pass.
+    A run is stopped only if a threshold fails. The additional turns that a check needs protect a
+    pass.
     """
     counts = estimate.counts
     shortfall = spec.statistic.shortfall(spec.metric, counts.turns, counts.sessions)
@@ -81,17 +92,30 @@ def with_interim_minimum(estimate: ThresholdEstimate, spec: MetricSpec) -> Thres
 
 
 def _result(
-    threshold: Threshold, target: ComparedTarget, spec: MetricSpec, exact: ThresholdEstimate, tail: float
+    threshold: Threshold,
+    target: ComparedTarget,
+    spec: MetricSpec,
+    exact: ThresholdEstimate,
+    tail: float,
 ) -> Judged:
-    """Return the result for one stratum. The bounds of `exact` do not allow for the uncertainty of values.
+    """Return the result for one stratum. The bounds of `exact` do not allow for the uncertainty of
+    values.
 
     `tail` is the type I error of each bound.
     """
     assert threshold.limit is not None, f"{threshold.text} is relative"
-    sign, limit = threshold.sign, threshold.limit
-    uncertain, notes, estimate = target.uncertain_reason(spec), list[Reason](), exact
+    sign = threshold.sign
+    limit = threshold.limit
+    uncertain = target.uncertain_reason(spec)
+    notes = list[Reason]()
+    estimate = exact
     found = Judged(
-        spec=spec, target=target.name, targets=(NO_TURNS,), threshold=threshold.source_text, operator=sign, limit=limit
+        spec=spec,
+        target=target.name,
+        targets=(NO_TURNS,),
+        threshold=threshold.source_text,
+        operator=sign,
+        limit=limit,
     )
     if uncertain and exact.counts.turns:
         estimate, widened_by = _with_errors(target, spec, exact, tail)
@@ -99,24 +123,35 @@ def _result(
             return replace(found, verdict=Verdict("inconclusive", uncertain))
         notes.append(Reason("widened", {"errors": widened_by}))
     verdict = evaluate_limit(estimate, sign, limit)
-    result, reason = verdict.name, verdict.reason
-    is_inside = estimate.low <= limit <= estimate.high  # the interval that is printed, not the deciding bounds
+    result = verdict.name
+    reason = verdict.reason
+    # the interval that is printed, not the deciding bounds
+    is_inside = estimate.low <= limit <= estimate.high
     if reason == WITHIN_BOUNDS:
         reason = spec.statistic.explain_limit(spec, estimate, limit) or reason
         if reason == WITHIN_BOUNDS and not is_inside:
             reason = _outside_interval(spec, estimate, limit, exact)
         if estimate.by_session:
-            notes.insert(0, Reason("few_long_sessions", {"ends": estimate.by_session, "unit": spec.unit}))
+            notes.insert(
+                0, Reason("few_long_sessions", {"ends": estimate.by_session, "unit": spec.unit})
+            )
     bound = math.nan
     if result in ("pass", "fail"):
         is_upper = (result == "pass") == (sign in ("<", "<="))
         notes += _if_sessions_are_lost(target, spec, limit) if result == "pass" and is_upper else []
         bound = estimate.upper if is_upper else estimate.lower
         if is_inside:
-            notes.insert(0, Reason("decided_by", {"is_upper": is_upper, "bound": bound, "unit": spec.unit}))
+            notes.insert(
+                0, Reason("decided_by", {"is_upper": is_upper, "bound": bound, "unit": spec.unit})
+            )
     verdict = replace(verdict, reason=reason)
     found = replace(
-        found, targets=(estimate.counts,), estimate=estimate, bound=bound, notes=tuple(notes), verdict=verdict
+        found,
+        targets=(estimate.counts,),
+        estimate=estimate,
+        bound=bound,
+        notes=tuple(notes),
+        verdict=verdict,
     )
     shortfall = found.shortfall
     if not shortfall and reason and reason.code == "too_few" and not is_inside:
@@ -130,15 +165,23 @@ def _result(
 
 
 def _if_sessions_are_lost(target: ComparedTarget, spec: MetricSpec, limit: float) -> list[Reason]:
-    """Return a note if a passed limit depends on failed sessions that are so rare that the run may have none."""
+    """Return a note if a passed limit depends on failed sessions that are so rare that the run
+    may have none.
+    """
     metric = CATALOGUE.get(spec.metric)
     if metric is None or metric.scope != "turn" or not is_latency(metric):
         return []
     shares = spec.statistic.lost_shares(target, spec, limit)
-    return [Reason("sessions_may_fail", {"sessions": target.sessions, "shares": shares})] if shares else []
+    return (
+        [Reason("sessions_may_fail", {"sessions": target.sessions, "shares": shares})]
+        if shares
+        else []
+    )
 
 
-def _outside_interval(spec: MetricSpec, estimate: ThresholdEstimate, limit: float, exact: ThresholdEstimate) -> Reason:
+def _outside_interval(
+    spec: MetricSpec, estimate: ThresholdEstimate, limit: float, exact: ThresholdEstimate
+) -> Reason:
     """Return why a limit outside of the printed interval lies between the deciding bounds.
 
     `exact` is the estimate whose bounds do not allow for the uncertainty of values.
@@ -146,14 +189,20 @@ def _outside_interval(spec: MetricSpec, estimate: ThresholdEstimate, limit: floa
     cause = "uncertainty"
     if exact.lower <= limit <= exact.upper:
         cause = "parts" if exact.by_parts else "sessions"
-    numbers = {"bounds_from": cause, "lower": estimate.lower, "upper": estimate.upper, "unit": spec.unit}
+    numbers = {
+        "bounds_from": cause,
+        "lower": estimate.lower,
+        "upper": estimate.upper,
+        "unit": spec.unit,
+    }
     return Reason(WITHIN_BOUNDS.code, numbers)
 
 
 def _with_errors(
     target: ComparedTarget, spec: MetricSpec, estimate: ThresholdEstimate, tail: float
 ) -> tuple[ThresholdEstimate, str]:
-    """Return the estimate with bounds that allow for the maximum error of each value, and a text with these errors.
+    """Return the estimate with bounds that allow for the maximum error of each value, and a text
+    with these errors.
 
     The text is "" if no bound is known.
     """
@@ -161,6 +210,7 @@ def _with_errors(
     if targets is None:
         return estimate, ""
     ends = [spec.statistic.estimate(part, spec, tail) for part in (targets.lower, targets.higher)]
-    lower, upper = min(end.lower for end in ends), max(end.upper for end in ends)
+    lower = min(end.lower for end in ends)
+    upper = max(end.upper for end in ends)
     is_known = math.isfinite(lower) or math.isfinite(upper)
     return replace(estimate, lower=lower, upper=upper), targets.text if is_known else ""

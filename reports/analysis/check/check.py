@@ -1,4 +1,6 @@
-"""`rtbench check`: the comparison of a run with thresholds and with a baseline. The result is plain data."""
+"""`rtbench check`: the comparison of a run with thresholds and with a baseline. The result is
+plain data.
+"""
 
 from __future__ import annotations
 
@@ -31,18 +33,27 @@ from reports.engine.judge import Judged
 from reports.metrics import step_names
 from reports.metrics.argument_names import option
 from reports.metrics.measurable import refuse_unmeasurable
-from reports.metrics.thresholds import Threshold, near, placed_thresholds, recorded, threshold_tables
+from reports.metrics.thresholds import (
+    Threshold,
+    near,
+    placed_thresholds,
+    recorded,
+    threshold_tables,
+)
 from reports.results.reason import Reason
 from reports.statistics.differences import Order
 from reports.statistics.threshold_estimate import TAIL
 
 ORDERS: tuple[Order, ...] = ("drift", "bursts")
 SIMILAR = 0.75
-"""The limit of effective sessions ÷ actual sessions. Below it, a notice reports that the sessions have unequal lengths.
+"""The limit of effective sessions ÷ actual sessions. Below it, a notice reports that the sessions
+have unequal lengths.
 """
-FAILURES, THROTTLED = "failure_rate", "throttle_rate"
+FAILURES = "failure_rate"
+THROTTLED = "throttle_rate"
 OMITTED = 0.1
-"""The maximum share of planned turns that did not start, if a check without a threshold on failures is to pass."""
+"""The maximum share of planned turns that did not start, if a check without a threshold on
+failures is to pass."""
 
 
 def check_of(
@@ -55,8 +66,8 @@ def check_of(
 ) -> CheckResult:
     """Check a run. Without `thresholds`, use the thresholds that are recorded with the run.
 
-    If none are recorded, compare the default primary metrics with the baseline. Raise UsageError if there is nothing to
-    check, if a relative threshold has no baseline, or if a target is unknown.
+    If none are recorded, compare the default primary metrics with the baseline. Raise UsageError if
+    there is nothing to check, if a relative threshold has no baseline, or if a target is unknown.
     """
     run = load_for_report(run) if isinstance(run, Path) else run
     targets = targets_of(run)
@@ -66,9 +77,18 @@ def check_of(
     _refuse_unknown_steps(thresholds, run, targets)
     absolute = [threshold for threshold in thresholds if threshold.limit is not None]
     of_baseline = _against_baseline(run, targets, thresholds, baseline, allow)
-    limits = [item for threshold in absolute for target in targets for item in limit_results(threshold, target)]
+    limits = [
+        item
+        for threshold in absolute
+        for target in targets
+        for item in limit_results(threshold, target)
+    ]
     stopping = stopping_analysis(run)
-    early = {(item.threshold, item.target, item.spec): item for item in stopping.failed} if stopping else {}
+    early = (
+        {(item.threshold, item.target, item.spec): item for item in stopping.failed}
+        if stopping
+        else {}
+    )
     limits = [early.get((item.threshold, item.target, item.spec), item) for item in limits]
     items = (*limits, *relative.results_of(of_baseline.results), *of_baseline.items)
     causes = list(of_baseline.causes)
@@ -84,7 +104,8 @@ def check_of(
         alerts.append(Reason("checked_until_stop", stopping.reason.numbers))
     alerts += [Reason("thresholds_not_read", {"thresholds": list(unread)})] if unread else []
     compared_runs = [target.run.folder for targets in of_baseline.compared for target in targets]
-    has_own_notices = bool(targets) and run.folder not in compared_runs  # else it has those of the comparison
+    # else it has those of the comparison
+    has_own_notices = bool(targets) and run.folder not in compared_runs
     checked = partial(
         check_result,
         items,
@@ -101,9 +122,15 @@ def check_of(
         notes=(
             *of_baseline.notes,
             *_instants_noted(thresholds, targets),
-            *([] if causes else (*dependence(limits), *unequal_lengths(items), *failed_by_chance(limits))),
+            *(
+                []
+                if causes
+                else (*dependence(limits), *unequal_lengths(items), *failed_by_chance(limits))
+            ),
         ),
-        data_notes=data_notes(run, targets[0].turns, measured_sessions(run)) if has_own_notices else None,
+        data_notes=(
+            data_notes(run, targets[0].turns, measured_sessions(run)) if has_own_notices else None
+        ),
         on_inconclusive=on_inconclusive,
         rows=len(run.turns) + len(run.sessions),
         observed_s=round(min((target.observed_s for target in targets), default=0.0), 1),
@@ -112,55 +139,88 @@ def check_of(
     )
     failing = tuple(_not_started(target, targets) for target in unguarded)
     result = checked(causes=causes, alerts=(*alerts, *failing))
-    omitted = [reason for reason in failing if reason.numbers["not_started"] / reason.numbers["planned"] > OMITTED]
-    return checked(causes=omitted, alerts=tuple(alerts)) if omitted and result.exit_status == PASS_STATUS else result
+    omitted = [
+        reason
+        for reason in failing
+        if reason.numbers["not_started"] / reason.numbers["planned"] > OMITTED
+    ]
+    return (
+        checked(causes=omitted, alerts=tuple(alerts))
+        if omitted and result.exit_status == PASS_STATUS
+        else result
+    )
 
 
-def _instants_noted(thresholds: Sequence[Threshold], targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
+def _instants_noted(
+    thresholds: Sequence[Threshold], targets: Sequence[ComparedTarget]
+) -> Iterable[Reason]:
     """Yield a notice on each threshold that is tested separately for several instants."""
     for threshold in thresholds:
         if instants := instants_of(threshold, targets):
             one = replace(threshold, measured_from=instants[0]).source_text
-            yield Reason("several_instants", {"threshold": threshold.source_text, "instants": instants, "one": one})
+            yield Reason(
+                "several_instants",
+                {"threshold": threshold.source_text, "instants": instants, "one": one},
+            )
 
 
 def unequal_lengths(results: Sequence[Judged]) -> Iterable[Reason]:
-    """Yield a notice on the metrics whose effective number of sessions is much smaller than the actual number."""
+    """Yield a notice on the metrics whose effective number of sessions is much smaller than the
+    actual number.
+    """
     found = list[dict[str, Any]]()
     for result in results:
         sizes = [(of.sessions, of.effective_sessions) for of in result.targets if of.sessions]
         sessions, effective = min(sizes, key=lambda size: size[1] / size[0], default=(0, 0.0))
         if result.result != "not_evaluated" and effective < SIMILAR * sessions:
-            found.append({"metric": result.title, "sessions": sessions, "effective_sessions": effective})
+            found.append(
+                {"metric": result.title, "sessions": sessions, "effective_sessions": effective}
+            )
     if found:
         yield Reason("unequal_lengths", {"metrics": found})
 
 
 def failed_by_chance(limits: Sequence[Judged]) -> Iterable[Reason]:
-    """Yield a notice if a limit failed and there are several: the probability that at least one fails by chance."""
+    """Yield a notice if a limit failed and there are several: the probability that at least one
+    fails by chance.
+    """
     judged = [item for item in limits if item.result != "not_evaluated"]
     if len(judged) > 1 and any(item.result == "fail" for item in judged):
-        yield Reason("several_limits", {"limits": len(judged), "share": 1 - (1 - TAIL) ** len(judged)})
+        yield Reason(
+            "several_limits", {"limits": len(judged), "share": 1 - (1 - TAIL) ** len(judged)}
+        )
 
 
 def dependence(limits: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a notice if values drifted or had bursts."""
     found = {}
     for order in ORDERS:
-        affected = [item for item in limits if item.provisional and item.estimate and item.estimate.order == order]
+        affected = [
+            item
+            for item in limits
+            if item.provisional and item.estimate and item.estimate.order == order
+        ]
         if affected:
-            found[order] = list(dict.fromkeys(f"{item.title} of {item.target}" for item in affected))
+            found[order] = list(
+                dict.fromkeys(f"{item.title} of {item.target}" for item in affected)
+            )
     if found:
         yield Reason("dependent_sessions", {"values": found})
 
 
-def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[Judged]) -> Iterable[Reason]:
-    """Yield a reason why the run is invalid, for each checked target with more than 1 % of throttled turns.
+def _throttled_reason(
+    targets: Sequence[ComparedTarget], items: Sequence[Judged]
+) -> Iterable[Reason]:
+    """Yield a reason why the run is invalid, for each checked target with more than 1 % of
+    throttled turns.
 
-    There is no reason for a target with a threshold on the throttle rate, because this threshold decides. There is none
-    for a compared target either, because the comparison already has the reason.
+    There is no reason for a target with a threshold on the throttle rate, because this threshold
+    decides. There is none for a compared target either, because the comparison already has the
+    reason.
     """
-    judged, compared = ({item.target for item in items if item.relative == relative} for relative in (False, True))
+    judged, compared = (
+        {item.target for item in items if item.relative == relative} for relative in (False, True)
+    )
     decided = {item.target for item in items if not item.relative and item.spec.metric == THROTTLED}
     for target in targets:
         if target.name in judged - decided - compared and throttled_share(target) > FAIR:
@@ -168,38 +228,49 @@ def _throttled_reason(targets: Sequence[ComparedTarget], items: Sequence[Judged]
 
 
 def refuse_unknown_targets(thresholds: Iterable[Threshold], names: Sequence[str]) -> None:
-    """Raise UsageError for a threshold whose target is not in `names`. These are the targets of the run."""
+    """Raise UsageError for a threshold whose target is not in `names`. These are the targets of
+    the run.
+    """
     for threshold in thresholds:
         if threshold.target and threshold.target not in names:
             raise UsageError(
-                f"{threshold.source_text}: the run has no target {threshold.target}{near(threshold.target, names)} "
-                f"its targets are: {', '.join(names) or 'none'}"
+                f"{threshold.source_text}: the run has no target"
+                f" {threshold.target}{near(threshold.target, names)} its targets are:"
+                f" {', '.join(names) or 'none'}"
             )
 
 
-def _refuse_unknown_steps(thresholds: Sequence[Threshold], run: RunFrames, targets: Sequence[ComparedTarget]) -> None:
+def _refuse_unknown_steps(
+    thresholds: Sequence[Threshold], run: RunFrames, targets: Sequence[ComparedTarget]
+) -> None:
     """Raise UsageError for a threshold of an unknown step.
 
-    The steps of a run are known from its turns. So no error is raised before every script has been played to its end
-    once.
+    The steps of a run are known from its turns. So no error is raised before every script has been
+    played to its end once.
     """
-    turns, sessions = targets[0].turns if targets else None, measured_sessions(run)
+    turns = targets[0].turns if targets else None
+    sessions = measured_sessions(run)
     scripts = {str(script.get("name")) for script in run.metadata.get("scripts") or []}
-    played = sessions["script"][(sessions["outcome"] == "ok").to_numpy() & ~sessions["renewed"].to_numpy(dtype=bool)]
+    played = sessions["script"][
+        (sessions["outcome"] == "ok").to_numpy() & ~sessions["renewed"].to_numpy(dtype=bool)
+    ]
     if turns is None or not turns.steps or scripts - set(played.astype(str)):
         return
     for threshold in thresholds:
         if threshold.step and not turns.steps_named(threshold.step).any():
-            step, known = threshold.step, turns.own_names
+            step = threshold.step
+            known = turns.own_names
             raise UsageError(
-                f"{threshold.source_text}: {step_names.refusal(step, known, f'no script of the run has a step {step}')}"
+                f"{threshold.source_text}:"
+                f" {step_names.refusal(step, known, f'no script of the run has a step {step}')}"
             )
 
 
 def _without_baseline(problem: str) -> UsageError:
     return UsageError(
-        f"{problem}name a baseline with {option('baseline', 'RUN')} or {option('baseline', 'FOLDER')} (of `rtbench "
-        "baseline save`), or run the baseline as the first of several --targets"
+        f"{problem}name a baseline with {option('baseline', 'RUN')} or"
+        f" {option('baseline', 'FOLDER')} (of `rtbench baseline save`), or run the baseline as the"
+        " first of several --targets"
     )
 
 
@@ -210,21 +281,28 @@ def _against_baseline(
     baseline: str | RunFrames | None,
     allow: Sequence[str],
 ) -> BaselineResults:
-    """Return the results of the comparison with the baseline. They are empty if no threshold needs a baseline."""
+    """Return the results of the comparison with the baseline. They are empty if no threshold
+    needs a baseline.
+    """
     named = str(baseline.folder) if isinstance(baseline, RunFrames) else baseline
-    base = relative.baseline_named(named, run.folder, run.metadata, [target.name for target in targets])
+    base = relative.baseline_named(
+        named, run.folder, run.metadata, [target.name for target in targets]
+    )
     relative_thresholds = [threshold for threshold in thresholds if threshold.margin is not None]
     if allow and (base is None or base.kind != "stored_runs"):
         raise UsageError(
-            f"{option('allow-different')} {','.join(allow)} applies only to stored baselines: remove it, or pass a "
-            f"folder of `rtbench baseline save` with {option('baseline')}"
+            f"{option('allow-different')} {','.join(allow)} applies only to stored baselines:"
+            f" remove it, or pass a folder of `rtbench baseline save` with {option('baseline')}"
         )
     if base is None:
         refuse_without_baseline(relative_thresholds)
         if not thresholds:
-            unread, file = "; ".join(recorded(run.metadata).unread.values()), option("thresholds", "FILE")
+            unread = "; ".join(recorded(run.metadata).unread.values())
+            file = option("thresholds", "FILE")
             if unread:
-                raise _without_baseline(f"nothing to check (this version cannot read {unread}): pass {file}, or ")
+                raise _without_baseline(
+                    f"nothing to check (this version cannot read {unread}): pass {file}, or "
+                )
             raise _without_baseline(f"there is nothing to check: pass {file}, or ")
         return BaselineResults()
     if thresholds and not relative_thresholds:
@@ -243,16 +321,19 @@ def refuse_without_baseline(thresholds: Iterable[Threshold]) -> None:
     """Raise UsageError if a threshold is relative. It is called if there is no baseline."""
     for threshold in thresholds:
         if threshold.margin is not None:
-            raise _without_baseline(f"{threshold.source_text} is relative, but there is no baseline: ")
+            raise _without_baseline(
+                f"{threshold.source_text} is relative, but there is no baseline: "
+            )
 
 
 def _targets_without_failure_threshold(
     targets: Sequence[ComparedTarget], items: Sequence[Judged]
 ) -> list[ComparedTarget]:
-    """Return the targets that have no threshold on failures, and fail too often to pass by their latency alone.
+    """Return the targets that have no threshold on failures, and fail too often to pass by their
+    latency alone.
 
-    A target without a result is the baseline of other targets. If these have a relative threshold on failures, the
-    threshold also covers the baseline.
+    A target without a result is the baseline of other targets. If these have a relative threshold
+    on failures, the threshold also covers the baseline.
     """
     guarded = {item.target for item in items if item.spec.metric == FAILURES}
     compared = any(item.relative for item in items if item.target in guarded)
@@ -269,29 +350,40 @@ def _targets_without_failure_threshold(
 
 def _not_started(target: ComparedTarget, targets: Sequence[ComparedTarget]) -> Reason:
     outcomes = target.outcomes.targets[target.target]
-    counts = {"failed_or_not_started": outcomes.failed_or_not_started, "not_started": outcomes.turns_not_started}
-    return Reason("not_started", counts | {
-        "planned": outcomes.turns_planned, "target": target.name if len(targets) > 1 else None
-    })  # fmt: skip
+    counts = {
+        "failed_or_not_started": outcomes.failed_or_not_started,
+        "not_started": outcomes.turns_not_started,
+    }
+    return Reason(
+        "not_started",
+        counts
+        | {
+            "planned": outcomes.turns_planned,
+            "target": target.name if len(targets) > 1 else None,
+        },
+    )
 
 
 def planned_thresholds(request: Mapping[str, Any]) -> list[Threshold]:
     """Return the thresholds of a planned run.
 
-    They are read before the run starts, so that a mistake in them costs no session. Those of `--thresholds` replace
-    those of the scripts. `request` comes from the process that runs the load, which does not parse thresholds:
+    They are read before the run starts, so that a mistake in them costs no session. Those of
+    `--thresholds` replace those of the scripts. `request` comes from the process that runs the
+    load, which does not parse thresholds:
 
     - `given` is the values of `--thresholds`
-    - `scripts` is the scripts that have their own thresholds. Each has its `name`, its `path` and, if it is a Python
-    script, its `thresholds`.
+    - `scripts` is the scripts that have their own thresholds. Each has its `name`, its `path` and,
+      if it is a Python script, its `thresholds`.
     - `script_names` is the names of all scripts
     - `baseline` is the value of `--baseline`, or null
     - `targets` is the names of the targets, in their order
     - `lacking` is what the scripts can never measure (`reports.metrics.measurable`)
 
-    Raise UsageError if a threshold cannot be read, if the run can never decide it, or if the baseline does not exist.
+    Raise UsageError if a threshold cannot be read, if the run can never decide it, or if the
+    baseline does not exist.
     """
-    targets, baseline = request["targets"], request["baseline"]
+    targets = request["targets"]
+    baseline = request["baseline"]
     # the run has no folder yet, so no existing folder can be that of the run itself
     base = relative.baseline_named(baseline, Path(), {"interleaved": len(targets) > 1}, targets)
     thresholds = []
@@ -315,7 +407,9 @@ def planned_thresholds(request: Mapping[str, Any]) -> list[Threshold]:
 
 
 def _of_script(threshold: Threshold, script: str, scripts: Sequence[str]) -> Threshold:
-    """Return a threshold of a script. The step that it names is one of this script, also if others have such a step."""
+    """Return a threshold of a script. The step that it names is one of this script, also if
+    others have such a step.
+    """
     is_complete = any(threshold.step.startswith(f"{name}: ") for name in scripts)
     if not threshold.step or not script or len(set(scripts)) < 2 or is_complete:
         return threshold
@@ -325,14 +419,18 @@ def _of_script(threshold: Threshold, script: str, scripts: Sequence[str]) -> Thr
 def _tables(request: Mapping[str, Any]) -> Iterator[tuple[Path | None, LocatedValue, str]]:
     """Yield (file, table of thresholds, name of the script) of all thresholds.
 
-    The file is None for a threshold on the command line. The name is "" for a table that is not in a script.
+    The file is None for a threshold on the command line. The name is "" for a table that is not in
+    a script.
     """
     if request["given"]:
         yield from ((path, table, "") for path, table in threshold_tables(request["given"]))
         return
     for script in request["scripts"]:
-        path, table = Path(script["path"]), script["thresholds"]
+        path = Path(script["path"])
+        table = script["thresholds"]
         root = (
-            read_yaml(path, "the script").nearest("thresholds") if table is None else PythonValue("thresholds", table)
+            read_yaml(path, "the script").nearest("thresholds")
+            if table is None
+            else PythonValue("thresholds", table)
         )
         yield path, root, script.get("name", "")

@@ -1,7 +1,7 @@
 """The results of a check: a result for each threshold and target, and the exit status.
 
-`CheckDocument` is the content of check.json. A `CheckResult` is such a document whose findings and sentences are still
-empty, with the objects from which they are written.
+`CheckDocument` is the content of check.json. A `CheckResult` is such a document whose findings and
+sentences are still empty, with the objects from which they are written.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS, OnInconclusive
+from bench.base.errors import (
+    FAIL_STATUS,
+    INCONCLUSIVE_STATUS,
+    INVALID_STATUS,
+    PASS_STATUS,
+    OnInconclusive,
+)
 from bench.record.document import ValidityStatus
 from reports.analysis.sequential.decision import Decision
 from reports.analysis.summary.run_validity import DataNotes
@@ -50,25 +56,31 @@ class CheckDocument(Conclusion, frozen=True):
     rows: Annotated[Count, described("the number of checked rows of turns and sessions")]
     result_counts: dict[Result, int]
     findings: tuple[Finding, ...]
-    differs: Annotated[tuple[Reason, ...], described("how the run differs from the stored baseline, if it may not")]
+    differs: Annotated[
+        tuple[Reason, ...], described("how the run differs from the stored baseline, if it may not")
+    ]
     notices: tuple[str, ...]
-    explanations: Annotated[tuple[str, ...], described("the error rates of the verdicts, and what widens the bounds")]
+    explanations: Annotated[
+        tuple[str, ...], described("the error rates of the verdicts, and what widens the bounds")
+    ]
     warnings: tuple[str, ...]
 
 
 class CheckResult(CheckDocument, frozen=True, kw_only=True):
     """The check of one run.
 
-    - `observed_s` is the seconds from the start of the first session to the end of the last one, for the target with
-    the shortest time
+    - `observed_s` is the seconds from the start of the first session to the end of the last one,
+      for the target with the shortest time
     - `status` is the validity of the run, and `run` has its rows
     - `against` is the baseline
-    - `compared` is the targets of each comparison of runs. The notices on these runs are also notices of the check.
-    - `notes` is the notices on the check. `data_notes` is what the notices on the run are about; None if those of
-    `compared` include them.
-    - `alerts` is the warnings that a user must not overlook. They are on facts that no threshold covers.
-    - `decision` is the decision of the interim analyses, if the run was started with --until-decided and they decide
-    the check
+    - `compared` is the targets of each comparison of runs. The notices on these runs are also
+      notices of the check.
+    - `notes` is the notices on the check. `data_notes` is what the notices on the run are about;
+      None if those of `compared` include them.
+    - `alerts` is the warnings that a user must not overlook. They are on facts that no threshold
+      covers.
+    - `decision` is the decision of the interim analyses, if the run was started with
+      --until-decided and they decide the check
     """
 
     thresholds: tuple[Judged, ...]
@@ -83,13 +95,21 @@ class CheckResult(CheckDocument, frozen=True, kw_only=True):
 
     @property
     def causes(self) -> tuple[Reason, ...]:
-        """The reasons why the run is invalid. That stored baselines have other conditions is none of them."""
-        return tuple(reason for reason in self.validity.reasons if reason.code != "conditions_differ")
+        """The reasons why the run is invalid. That stored baselines have other conditions is
+        none of them.
+        """
+        return tuple(
+            reason for reason in self.validity.reasons if reason.code != "conditions_differ"
+        )
 
     @property
     def warns(self) -> bool:
         """True if the check passes with a warning because a threshold is inconclusive."""
-        return self.exit_status == PASS_STATUS and self.on_inconclusive == "warn" and any(self.of("inconclusive"))
+        return (
+            self.exit_status == PASS_STATUS
+            and self.on_inconclusive == "warn"
+            and any(self.of("inconclusive"))
+        )
 
     def of(self, *results: Result) -> tuple[Judged, ...]:
         return tuple(result for result in self.thresholds if result.result in results)
@@ -106,15 +126,20 @@ def check_result(
     is_aborted: bool = False,
     **fields: Any,
 ) -> CheckResult:
-    """Return the result of a check with its exit status. `causes` is the reasons why the run is invalid.
+    """Return the result of a check with its exit status. `causes` is the reasons why the run is
+    invalid.
 
-    Status 4 has priority over 1, and 1 over 3, because an unmeasured metric neither passes nor fails. If `is_aborted`,
-    a threshold stopped the run. Then a metric may be unmeasured for this reason, and 1 has priority.
+    Status 4 has priority over 1, and 1 over 3, because an unmeasured metric neither passes nor
+    fails. If `is_aborted`, a threshold stopped the run. Then a metric may be unmeasured for this
+    reason, and 1 has priority.
 
-    A run is inconclusive if it is still open and its interim analyses have not decided yet, even if --on-inconclusive
-    accepts inconclusive results.
+    A run is inconclusive if it is still open and its interim analyses have not decided yet, even if
+    --on-inconclusive accepts inconclusive results.
     """
-    reasons = [*causes, *([Reason("conditions_differ", {"conditions": list(differs)})] if differs else [])]
+    reasons = [
+        *causes,
+        *([Reason("conditions_differ", {"conditions": list(differs)})] if differs else []),
+    ]
     counts = {result: sum(item.result == result for item in thresholds) for result in BY_SEVERITY}
     is_pending = decision is not None and not (decision.ended or decision.stopped)
     exit_status: VerdictStatus = PASS_STATUS
@@ -126,8 +151,21 @@ def check_result(
     elif counts["inconclusive"] and (on_inconclusive == "fail" or is_pending):
         exit_status = INCONCLUSIVE_STATUS
     return CheckResult(
-        schema=SCHEMA, result=RESULT_OF_STATUS[exit_status], exit_status=exit_status, result_counts=counts,
-        validity=validity_entry(status, reasons), status=status,
-        thresholds=tuple(thresholds), differs=tuple(differs), on_inconclusive=on_inconclusive, decision=decision,
-        headline="", baseline="", findings=(), notices=(), explanations=(), warnings=(), **fields,
-    )  # fmt: skip
+        schema=SCHEMA,
+        result=RESULT_OF_STATUS[exit_status],
+        exit_status=exit_status,
+        result_counts=counts,
+        validity=validity_entry(status, reasons),
+        status=status,
+        thresholds=tuple(thresholds),
+        differs=tuple(differs),
+        on_inconclusive=on_inconclusive,
+        decision=decision,
+        headline="",
+        baseline="",
+        findings=(),
+        notices=(),
+        explanations=(),
+        warnings=(),
+        **fields,
+    )

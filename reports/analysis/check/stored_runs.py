@@ -1,4 +1,6 @@
-"""Relative thresholds against stored runs, which have the same scenario, target, and conditions as the run."""
+"""Relative thresholds against stored runs, which have the same scenario, target, and conditions
+as the run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from reports.analysis.check.baselines import (
     read_baselines,
     scenario_of,
 )
-from reports.analysis.check.relative import STORED_RUNS, Against, BaselineResults, mark_provisional, specs_of
+from reports.analysis.check.relative import (
+    STORED_RUNS,
+    Against,
+    BaselineResults,
+    mark_provisional,
+    specs_of,
+)
 from reports.analysis.comparisons.comparison import drift_notices
 from reports.analysis.summary.targets import FAIR
 from reports.analysis.targets.compared_target import ComparedTarget
@@ -52,38 +60,50 @@ class ComparableRuns:
     not_stored: Reason | None = None
 
 
-def eligible(target: ComparedTarget, folder: Path, allowed: Sequence[str], stored_target: str) -> ComparableRuns:
-    """Return the runs in a folder with which a target is compared. `stored_target` is the target of these runs.
+def eligible(
+    target: ComparedTarget, folder: Path, allowed: Sequence[str], stored_target: str
+) -> ComparableRuns:
+    """Return the runs in a folder with which a target is compared. `stored_target` is the target of
+    these runs.
 
-    `allowed` is the conditions that may differ. Raise UsageError if `stored_target` has another name than the target,
-    and the folder has no runs of it.
+    `allowed` is the conditions that may differ. Raise UsageError if `stored_target` has another
+    name than the target, and the folder has no runs of it.
     """
     scenario = scenario_of(target)
     files, left_out = without_duplicates(read_baselines(folder, scenario, stored_target))
     if not files and stored_target != target.name:
         known = sorted({file.baseline.target for file in read_baselines(folder, scenario)})
         raise UsageError(
-            f"{folder} has no stored runs of {scenario}/{stored_target}{near(stored_target, known)} "
-            f"it has runs of: {', '.join(known) or 'no target'}"
+            f"{folder} has no stored runs of {scenario}/{stored_target}{near(stored_target, known)}"
+            f" it has runs of: {', '.join(known) or 'no target'}"
         )
     folder_text = escape_control(str(folder))
     itself = identity_of_run(target.run)
-    stored = [file for file in files if (file.baseline.run_id, file.baseline.started_utc_ns) != itself]
+    stored = [
+        file for file in files if (file.baseline.run_id, file.baseline.started_utc_ns) != itself
+    ]
     if not stored:
         subfolder = escape_control(str(baseline_folder(folder, scenario, stored_target)))
         names = {"folder": subfolder, "baselines_dir": folder_text}
         reason = Reason("only_checked_run_stored" if files else "no_run_stored", names)
         return ComparableRuns(notes=tuple(left_out), not_stored=reason)
     if len(stored) < len(files):
-        left_out.append(Reason("checked_run_stored", {"baselines_dir": folder_text, "target": target.name}))
+        left_out.append(
+            Reason("checked_run_stored", {"baselines_dir": folder_text, "target": target.name})
+        )
     runs, differs, unlike = _matching(target, stored, allowed)
-    if runs and runs[0].baseline.schema < BY_PARTS:  # then all are, because newer ones are preferred
-        old = Reason("stored_by_older_version", {"stored_runs": len(runs), "baselines_dir": folder_text})
+    # then all are, because newer ones are preferred
+    if runs and runs[0].baseline.schema < BY_PARTS:
+        old = Reason(
+            "stored_by_older_version", {"stored_runs": len(runs), "baselines_dir": folder_text}
+        )
         return ComparableRuns(notes=(*left_out, *unlike), not_stored=old)
     return ComparableRuns(tuple(runs), tuple(differs), (*left_out, *unlike))
 
 
-def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBaseline], list[Reason]]:
+def without_duplicates(
+    stored: Sequence[StoredBaseline],
+) -> tuple[list[StoredBaseline], list[Reason]]:
     """Return each stored run once, and notices on the files that are ignored.
 
     A file is ignored if it repeats a run, or if it is not in the folder of its scenario and target.
@@ -91,7 +111,8 @@ def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBas
     unique: dict[tuple[str, str, str, int], StoredBaseline] = {}
     notices = []
     for file in stored:
-        baseline, path = file.baseline, escape_control(str(file.path))
+        baseline = file.baseline
+        path = escape_control(str(file.path))
         key = baseline.scenario, baseline.target, baseline.run_id, baseline.started_utc_ns
         if not file.in_place:
             notices.append(Reason("stored_elsewhere", {"path": path, "of": f"{key[0]}/{key[1]}"}))
@@ -103,18 +124,27 @@ def without_duplicates(stored: Sequence[StoredBaseline]) -> tuple[list[StoredBas
 def _matching(
     target: ComparedTarget, stored: Sequence[StoredBaseline], allowed: Sequence[str]
 ) -> tuple[list[StoredBaseline], list[Reason], list[Reason]]:
-    """Return the newest runs with the same conditions, how the newest run differs, and notices on the other runs.
+    """Return the newest runs with the same conditions, how the newest run differs, and notices on
+    the other runs.
 
     The newest run does not differ if any run can be compared.
     """
     now = conditions_of(target)
-    differences = [differing_conditions(target.name, now, file.baseline.conditions, allowed) for file in stored]
-    throttled = [max((r.share for r in file.baseline.rates if r.name == "throttle_rate"), default=0) for file in stored]
+    differences = [
+        differing_conditions(target.name, now, file.baseline.conditions, allowed) for file in stored
+    ]
+    throttled = [
+        max((r.share for r in file.baseline.rates if r.name == "throttle_rate"), default=0)
+        for file in stored
+    ]
     same = [
-        file for file, found, share in zip(stored, differences, throttled, strict=True) if not found and share <= FAIR
+        file
+        for file, found, share in zip(stored, differences, throttled, strict=True)
+        if not found and share <= FAIR
     ]
     recent = [file for file in same if file.baseline.schema >= BY_PARTS]
-    has_old, same = len(recent) < len(same), recent or same
+    has_old = len(recent) < len(same)
+    same = recent or same
     if not same:
         names = {"target": target.name, "share": throttled[0], "run_id": stored[0].baseline.run_id}
         return [], differences[0] or [Reason("stored_run_throttled", names)], []
@@ -122,25 +152,35 @@ def _matching(
     seen = sorted({reason.numbers["condition"] for found in differences for reason in found})
     seen += ["throttle_rate"] if max(throttled) > FAIR else []
     seen += ["schema"] if has_old and out else []
-    excluded = Reason("stored_runs_excluded", {"runs": out, "target": target.name, "conditions": seen})
+    excluded = Reason(
+        "stored_runs_excluded", {"runs": out, "target": target.name, "conditions": seen}
+    )
     return same[:MAX_STORED_RUNS], [], [excluded] if out else []
 
 
 def against_stored_runs(
-    targets: Sequence[ComparedTarget], base: Against, thresholds: Sequence[Threshold], allowed: Sequence[str] = ()
+    targets: Sequence[ComparedTarget],
+    base: Against,
+    thresholds: Sequence[Threshold],
+    allowed: Sequence[str] = (),
 ) -> BaselineResults:
     """Compare each target with its stored runs.
 
     Raise UsageError for a threshold on values that stored runs do not have.
 
-    The result of a target without stored runs is inconclusive, for example before the first run is saved.
+    The result of a target without stored runs is inconclusive, for example before the first run is
+    saved.
     """
     names = [target.name for target in targets]
     results: list[Judged] = []
     causes: list[Reason] = []
-    differs, notes, against = list[Reason](), list[Reason](), list[tuple[int, str]]()
+    differs = list[Reason]()
+    notes = list[Reason]()
+    against = list[tuple[int, str]]()
     for target in targets:
-        mine = [one for one in thresholds if one.margin is not None and one.target in ("", target.name)]
+        mine = [
+            one for one in thresholds if one.margin is not None and one.target in ("", target.name)
+        ]
         if thresholds and not mine:
             continue
         stored = eligible(target, base.folder, allowed, base.target or target.name)
@@ -149,28 +189,41 @@ def against_stored_runs(
         notes += stored.notes
         against += [(len(stored.runs), base.target or target.name)] if stored.runs else []
         results += [
-            _result(source_text, target, spec, stored) for source_text, spec, _ in specs_of(mine, [target], names)
+            _result(source_text, target, spec, stored)
+            for source_text, spec, _ in specs_of(mine, [target], names)
         ]
     notes += drift_notices(results)
     stored_runs = Reason("stored_runs", {"stored": against}) if against else None
-    joined = BaselineResults(tuple(results), tuple(causes), tuple(differs), tuple(notes), stored_runs)
+    joined = BaselineResults(
+        tuple(results), tuple(causes), tuple(differs), tuple(notes), stored_runs
+    )
     return mark_provisional(joined, targets)
 
 
-def _result(source_text: str, target: ComparedTarget, spec: MetricSpec, stored: ComparableRuns) -> Judged:
+def _result(
+    source_text: str, target: ComparedTarget, spec: MetricSpec, stored: ComparableRuns
+) -> Judged:
     """Return the result of the comparison with stored runs.
 
     It is provisional if there are too few stored runs to estimate how much runs vary.
     """
     if spec.step:
-        raise UsageError(f"{spec.name}: stored baselines have no values per step; use a run as the baseline")
+        raise UsageError(
+            f"{spec.name}: stored baselines have no values per step; use a run as the baseline"
+        )
     runs = [file.baseline for file in stored.runs]
     rng = np.random.default_rng(seed_of(run_id_of(target.run), *(run.run_id for run in runs)))
     result = spec.statistic.against_stored(target, spec, runs, rng, ASSUMING)
     unfit = target.uncertain_reason(spec)
-    difference, measured = None if unfit else result.difference, result.counts[1].turns
+    difference = None if unfit else result.difference
+    measured = result.counts[1].turns
     return Judged(
-        spec=spec, target=target.name, targets=result.counts, threshold=source_text, difference=difference,
+        spec=spec,
+        target=target.name,
+        targets=result.counts,
+        threshold=source_text,
+        difference=difference,
         unfit=stored.not_stored if stored.not_stored and measured else unfit,
-        assumes=result.runs < MIN_STORED_RUNS, baseline=STORED_RUNS,
-    )  # fmt: skip
+        assumes=result.runs < MIN_STORED_RUNS,
+        baseline=STORED_RUNS,
+    )

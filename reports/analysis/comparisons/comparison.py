@@ -1,4 +1,6 @@
-"""The comparison of targets: differences of all metrics with their verdicts, fairness checks, and notices."""
+"""The comparison of targets: differences of all metrics with their verdicts, fairness checks,
+and notices.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,21 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS, UsageError
+from bench.base.errors import (
+    FAIL_STATUS,
+    INCONCLUSIVE_STATUS,
+    INVALID_STATUS,
+    PASS_STATUS,
+    UsageError,
+)
 from bench.files.sanitize import escape_control
-from reports.analysis.comparisons.measurements import Shift, compared_rates, measured, shift_of, step_changes
+from reports.analysis.comparisons.measurements import (
+    Shift,
+    compared_rates,
+    measured,
+    shift_of,
+    step_changes,
+)
 from reports.analysis.sequential.decide import decision_of
 from reports.analysis.sequential.decision import Decision
 from reports.analysis.sequential.plan import was_planned
@@ -43,18 +57,24 @@ from reports.statistics.differences import LEVEL, Inference, is_large, tick_at
 from reports.statistics.rates import any_event, newcombe
 
 
-def any_failure(target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]], level: float) -> list[FairnessCheck]:
-    """Return a check for information, with the share of sessions that have a failed turn; [] if no session has one.
+def any_failure(
+    target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]], level: float
+) -> list[FairnessCheck]:
+    """Return a check for information, with the share of sessions that have a failed turn; [] if no
+    session has one.
 
-    It has these shares because a caller counts bad calls, not bad turns. Each item of `target_pairs` is the baseline
-    and one candidate. The value of a candidate has the interval of its difference from the baseline. Sessions are
-    independent, so the number of such sessions is binomial, and Newcombe's interval is valid.
+    It has these shares because a caller counts bad calls, not bad turns. Each item of
+    `target_pairs` is the baseline and one candidate. The value of a candidate has the interval of
+    its difference from the baseline. Sessions are independent, so the number of such sessions is
+    binomial, and Newcombe's interval is valid.
     """
     shares = [[any_event(target.counts(FAILURES)) for target in pair] for pair in target_pairs]
     if not any(share.value > 0 for pair in shares for share in pair):
         return []
     of_targets = (shares[0][0], *(candidate for _, candidate in shares))
-    values: list[tuple[float, ...] | None] = [(share.value,) if share.clusters else None for share in of_targets]
+    values: list[tuple[float, ...] | None] = [
+        (share.value,) if share.clusters else None for share in of_targets
+    ]
     for index, (base, candidate) in enumerate(shares, start=1):
         if base.clusters and candidate.clusters:
             values[index] = (candidate.value, *newcombe(base, candidate, level))
@@ -74,17 +94,26 @@ class Method(ClosedJsonEntry, frozen=True):
     confidence: Annotated[
         float,
         Meta(gt=0.5, lt=1),
-        described("of each one-sided bound that decides a verdict: its type I error is 1 − confidence"),
+        described(
+            "of each one-sided bound that decides a verdict: its type I error is 1 − confidence"
+        ),
     ]
     holm: Annotated[Count, described("primary metrics in Holm's correction")]
     run_sd: Annotated[
-        float, Meta(ge=0), described("assumed run-to-run standard deviation of latencies, on the log scale")
+        float,
+        Meta(ge=0),
+        described("assumed run-to-run standard deviation of latencies, on the log scale"),
     ] = 0.0
-    rate_run_sd: Annotated[float, Meta(ge=0), described("the same of rates, on the log odds scale")] = 0.0
+    rate_run_sd: Annotated[
+        float, Meta(ge=0), described("the same of rates, on the log odds scale")
+    ] = 0.0
     observed_s: Annotated[
         float,
         Meta(ge=0),
-        described("seconds from the start of the first session to the end of the last; of targets, the shortest"),
+        described(
+            "seconds from the start of the first session to the end of the last; of targets, the"
+            " shortest"
+        ),
     ] = 0.0
 
     def __post_init__(self) -> None:
@@ -112,8 +141,8 @@ class Comparison:
     decision: Decision | None = None
     """The decision of the run's interim analyses, if they were planned.
 
-    If there is a decision, the verdict of the comparison is that of the analyses, and `comparisons` only adds
-    information.
+    If there is a decision, the verdict of the comparison is that of the analyses, and `comparisons`
+    only adds information.
     """
     steps: tuple[Judged, ...] = ()
     """The comparisons of the p50 of each step. Each candidate has its worst step first.
@@ -145,21 +174,32 @@ class Comparison:
 
     @cached_property
     def shift(self) -> Shift | None:
-        """The difference at each percentile of the main metric; None if no turn with this metric succeeded."""
+        """The difference at each percentile of the main metric; None if no turn with this metric
+        succeeded.
+        """
         method = self.method
-        how = Inference(method.level, method.run_sd, resamples=method.bootstrap_samples, seed=method.seed)
+        how = Inference(
+            method.level, method.run_sd, resamples=method.bootstrap_samples, seed=method.seed
+        )
         return shift_of(self.targets, self.comparisons, how)
 
     @cached_property
     def pauses(self) -> tuple[Value, ...]:
         """The values of turns with a pause in the caller's speech, of each target."""
-        chosen = ((one.turns, ChosenTurns(Subject(target=one.label), one.turn_mask)) for one in self.targets)
-        found = (of_pauses(turns, of, events_of(turns)) for turns, of in chosen if has_pauses(turns))
+        chosen = (
+            (one.turns, ChosenTurns(Subject(target=one.label), one.turn_mask))
+            for one in self.targets
+        )
+        found = (
+            of_pauses(turns, of, events_of(turns)) for turns, of in chosen if has_pauses(turns)
+        )
         return tuple(chain.from_iterable(found))
 
     @cached_property
     def turn_taking(self) -> tuple[Finding, ...]:
-        """The differences of the rates of turn-taking; none without pauses in the caller's speech."""
+        """The differences of the rates of turn-taking; none without pauses in the caller's
+        speech.
+        """
         how = Inference(self.method.level, rate_run_sd=self.method.rate_run_sd)
         if not any(has_pauses(target.turns) for target in self.targets):
             return ()
@@ -169,8 +209,8 @@ class Comparison:
     def exit_status(self) -> VerdictStatus:
         """The exit status that `rtbench check` would have.
 
-        It is 4 if the comparison is invalid, 1 if a primary metric regressed, 0 if all primary metrics pass, and
-        otherwise 3 (inconclusive).
+        It is 4 if the comparison is invalid, 1 if a primary metric regressed, 0 if all primary
+        metrics pass, and otherwise 3 (inconclusive).
         """
         if self.failed_checks or not self.primary:
             return INVALID_STATUS
@@ -178,7 +218,11 @@ class Comparison:
             return self.decision.exit_status
         if any(compared.verdict.name == "regressed" for compared in self.primary):
             return FAIL_STATUS
-        return PASS_STATUS if all(compared.verdict.passes for compared in self.primary) else INCONCLUSIVE_STATUS
+        return (
+            PASS_STATUS
+            if all(compared.verdict.passes for compared in self.primary)
+            else INCONCLUSIVE_STATUS
+        )
 
 
 CONFIDENCE = 1 - LEVEL
@@ -202,28 +246,41 @@ def compare_targets(
     draws: int = RESAMPLES,
     run_sd: float | None = None,
 ) -> Comparison:
-    """Compare each candidate with the first target. If `specs` is None, use the metric specs of `default_specs`.
+    """Compare each candidate with the first target. If `specs` is None, use the metric specs of
+    `default_specs`.
 
-    `run_sd` is the standard deviation of a log quantile between runs. If it is None, it is 0 for targets of one run and
-    RUN_SD otherwise. The verdicts on targets of several runs are provisional. A third target does not affect the
-    comparison of another candidate with the baseline, except that Holm's correction covers all candidates. Raise
-    UsageError if metrics have different definitions in the runs.
+    `run_sd` is the standard deviation of a log quantile between runs. If it is None, it is 0 for
+    targets of one run and RUN_SD otherwise. The verdicts on targets of several runs are
+    provisional. A third target does not affect the comparison of another candidate with the
+    baseline, except that Holm's correction covers all candidates. Raise UsageError if metrics have
+    different definitions in the runs.
     """
     level = one_sided_alpha(confidence)
     refuse_other_definitions(targets)
-    is_default, base = specs is None, targets[0]
+    is_default = specs is None
+    base = targets[0]
     decision = decision_on(targets) if is_default else None
     chosen = default_specs(targets) if specs is None else specs
-    stratum_specs = list(dict.fromkeys(spec for pooled in chosen for spec in by_stratum(pooled, targets)))
-    how, target_pairs = inference(targets, level, draws, run_sd), matched_to_the_first(targets)
+    stratum_specs = list(
+        dict.fromkeys(spec for pooled in chosen for spec in by_stratum(pooled, targets))
+    )
+    how = inference(targets, level, draws, run_sd)
+    target_pairs = matched_to_the_first(targets)
     is_one_run = one_run(targets)
-    peers = {target.label: is_one_run and are_peers(base.run, base.name, target.name) for target in targets}
+    peers = {
+        target.label: is_one_run and are_peers(base.run, base.name, target.name)
+        for target in targets
+    }
     differences = [
         replace(measured, peers=peers[measured.target], assumes=not is_one_run)
-        for measured in sorted(measurements(target_pairs, stratum_specs, how), key=lambda one: not one.spec.primary)
+        for measured in sorted(
+            measurements(target_pairs, stratum_specs, how), key=lambda one: not one.spec.primary
+        )
     ]
     comparisons = add_verdicts(differences, base.label, level=level)
-    main = next((spec for spec in stratum_specs if is_default and spec.primary and spec.p is not None), None)
+    main = next(
+        (spec for spec in stratum_specs if is_default and spec.primary and spec.p is not None), None
+    )
     return Comparison(
         targets=tuple(targets),
         comparisons=tuple(comparisons),
@@ -234,7 +291,10 @@ def compare_targets(
             bootstrap_samples=draws,
             seed=seed_of(run_id_of(base.run)),
             confidence=confidence,
-            holm=sum(one.spec.primary and bool(one.difference) and not one.floor(base.label) for one in differences),
+            holm=sum(
+                one.spec.primary and bool(one.difference) and not one.floor(base.label)
+                for one in differences
+            ),
             run_sd=how.run_sd,
             rate_run_sd=how.rate_run_sd,
             observed_s=round(min(target.observed_s for target in targets), 1),
@@ -244,12 +304,19 @@ def compare_targets(
             *(lacking_notices(targets) if is_default else ()),
         ),
         decision=decision,
-        steps=tuple(compared for pair in target_pairs for compared in step_changes(*pair, main, how)) if main else (),
+        steps=(
+            tuple(compared for pair in target_pairs for compared in step_changes(*pair, main, how))
+            if main
+            else ()
+        ),
     )
 
 
 def inference(
-    targets: Sequence[ComparedTarget], level: float = LEVEL, draws: int = RESAMPLES, run_sd: float | None = None
+    targets: Sequence[ComparedTarget],
+    level: float = LEVEL,
+    draws: int = RESAMPLES,
+    run_sd: float | None = None,
 ) -> Inference:
     """Return the settings by which intervals of these targets are computed.
 
@@ -261,14 +328,22 @@ def inference(
 
 
 def measurements(
-    target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]], specs: Sequence[MetricSpec], how: Inference
+    target_pairs: Sequence[tuple[ComparedTarget, ComparedTarget]],
+    specs: Sequence[MetricSpec],
+    how: Inference,
 ) -> list[Judged]:
     """Return the difference of each metric spec for each pair of (baseline, candidate)."""
-    return [difference for base, candidate in target_pairs for difference in measured(base, candidate, specs, how)]
+    return [
+        difference
+        for base, candidate in target_pairs
+        for difference in measured(base, candidate, specs, how)
+    ]
 
 
 def notices_of_comparison(
-    targets: Sequence[ComparedTarget], differences: Sequence[Judged], decision: Decision | None = None
+    targets: Sequence[ComparedTarget],
+    differences: Sequence[Judged],
+    decision: Decision | None = None,
 ) -> tuple[Reason, ...]:
     """Return the notices that a reader should see before the values."""
     return (
@@ -293,28 +368,46 @@ def widened_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
 
 def length_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
     """Yield a notice on the primary metrics whose change depends on the length of sessions."""
-    changes = (one for one in differences if one.spec.primary and one.difference and one.difference.by_length)
+    changes = (
+        one
+        for one in differences
+        if one.spec.primary and one.difference and one.difference.by_length
+    )
     if metrics := dict.fromkeys(one.spec.metric for one in changes):
         yield Reason("by_length", {"metrics": list(metrics)})
 
 
-def tick_notices(targets: Sequence[ComparedTarget], differences: Sequence[Judged]) -> Iterable[Reason]:
-    """Yield a notice on each primary latency whose values have ticks that are a large share of its margin."""
-    by_label, known = {target.label: target for target in targets}, set()
+def tick_notices(
+    targets: Sequence[ComparedTarget], differences: Sequence[Judged]
+) -> Iterable[Reason]:
+    """Yield a notice on each primary latency whose values have ticks that are a large share of
+    its margin.
+    """
+    by_label = {target.label: target for target in targets}
+    known = set()
     for one in differences:
-        spec, difference = one.spec, one.difference
+        spec = one.spec
+        difference = one.difference
         is_latency = spec.scale == "ratio" and spec.unit == "ms"
-        if spec in known or not (spec.primary and is_latency and spec.p and difference and difference.baseline > 0):
+        if spec in known or not (
+            spec.primary and is_latency and spec.p and difference and difference.baseline > 0
+        ):
             continue
         both = (targets[0], by_label.get(one.target, targets[0]))
         tick = max(tick_at(target.sample(spec), spec.p) for target in both)
         if is_large(tick, difference.baseline, spec.margin):
             known.add(spec)
             margin_ms = max(spec.margin.ratio * difference.baseline, spec.margin.plus)
-            yield Reason("coarse_ticks", {
-                "metric": spec.name, "statistic": spec.statistic.aggregate, "ratio": spec.margin.ratio,
-                "tick_ms": tick, "margin_ms": margin_ms,
-            })  # fmt: skip
+            yield Reason(
+                "coarse_ticks",
+                {
+                    "metric": spec.name,
+                    "statistic": spec.statistic.aggregate,
+                    "ratio": spec.margin.ratio,
+                    "tick_ms": tick,
+                    "margin_ms": margin_ms,
+                },
+            )
 
 
 def drift_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
@@ -336,8 +429,8 @@ def drift_notices(differences: Sequence[Judged]) -> Iterable[Reason]:
 def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
     """Return the decision of the run's interim analyses; None if the run planned none.
 
-    It is also None unless `targets` is all targets of one run, in the order of the run. Raise UsageError if the plan of
-    the analyses cannot be followed.
+    It is also None unless `targets` is all targets of one run, in the order of the run. Raise
+    UsageError if the plan of the analyses cannot be followed.
     """
     run = targets[0].run
     if not one_run(targets) or not was_planned(run.metadata) or not run.metadata.get("interleaved"):
@@ -348,11 +441,18 @@ def decision_on(targets: Sequence[ComparedTarget]) -> Decision | None:
 
 
 def notices_of(targets: Sequence[ComparedTarget], decision: Decision | None) -> list[Reason]:
-    """Return a notice for each run that its interim analyses ended, unless their `decision` is used."""
+    """Return a notice for each run that its interim analyses ended, unless their `decision` is
+    used.
+    """
     if decision is not None:
         return []
-    folders = dict.fromkeys(target.run.folder for target in targets if was_planned(target.run.metadata))
+    folders = dict.fromkeys(
+        target.run.folder for target in targets if was_planned(target.run.metadata)
+    )
     return [
-        Reason("ended_by_analyses", {"run": escape_control(folder.name), "folder": escape_control(str(folder))})
+        Reason(
+            "ended_by_analyses",
+            {"run": escape_control(folder.name), "folder": escape_control(str(folder))},
+        )
         for folder in folders
     ]

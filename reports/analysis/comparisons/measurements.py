@@ -1,7 +1,8 @@
-"""The measured differences between a baseline and a candidate: for each metric spec, and at each percentile. Pure.
+"""The measured differences between a baseline and a candidate: for each metric spec, and at each
+percentile. Pure.
 
-All quantiles of one metric are resampled together. Each metric has its own random generator, made from the seed of the
-comparison, so that no verdict depends on the other metrics.
+All quantiles of one metric are resampled together. Each metric has its own random generator, made
+from the seed of the comparison, so that no verdict depends on the other metrics.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ from reports.metrics.statistic_types.typical_change import by_change, step_laten
 from reports.results.reason import Reason
 from reports.results.value import Finding, Subject, Value
 from reports.statistics.autocorrelation import rate_by_order
-from reports.statistics.differences import Better, Difference, Inference, Margin, quantile_differences
+from reports.statistics.differences import (
+    Better,
+    Difference,
+    Inference,
+    Margin,
+    quantile_differences,
+)
 from reports.statistics.quantiles import Sample, quantile
 from reports.statistics.rates import ClusterTotals, PerCluster
 from reports.statistics.target_counts import of_sample
@@ -37,15 +44,20 @@ from reports.statistics.typical_change import WORST_STEP_MARGIN, worst_step
 from reports.statistics.verdicts import BEYOND, verdicts
 
 
-def step_changes(base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, how: Inference) -> list[Judged]:
-    """Compare the p50 of each step that has enough turns. The first result is the step most likely to be worse.
+def step_changes(
+    base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, how: Inference
+) -> list[Judged]:
+    """Compare the p50 of each step that has enough turns. The first result is the step most likely
+    to be worse.
 
-    Return [] if the targets are not paired, if their sessions differ in length, or if fewer than two steps have enough
-    turns. `about` is a spec that has the metric and the stratum to compare.
+    Return [] if the targets are not paired, if their sessions differ in length, or if fewer than
+    two steps have enough turns. `about` is a spec that has the metric and the stratum to compare.
     """
     if not base.paired or changed_lengths(base, cand):
         return []
-    spec = MetricSpec(about.metric, Quantile(0.5), Margin(ratio=WORST_STEP_MARGIN), stratum=about.stratum)
+    spec = MetricSpec(
+        about.metric, Quantile(0.5), Margin(ratio=WORST_STEP_MARGIN), stratum=about.stratum
+    )
     latencies = step_latencies(base, spec), step_latencies(cand, spec)
     rng = np.random.default_rng(how.seed)
     medians = worst_step(*latencies, base.sessions, rng, draws=min(how.resamples, STEP_DRAWS))
@@ -60,55 +72,79 @@ def step_changes(base: ComparedTarget, cand: ComparedTarget, about: MetricSpec, 
     decided = verdicts(differences, [True] * len(labels), [None] * len(labels), level=how.level)
     return [
         Judged(
-            spec=replace(spec, step=label), target=cand.label, difference=difference, cluster="pair",
-            targets=(of_sample(first), of_sample(second)), verdict=verdict, baseline=base.label,
+            spec=replace(spec, step=label),
+            target=cand.label,
+            difference=difference,
+            cluster="pair",
+            targets=(of_sample(first), of_sample(second)),
+            verdict=verdict,
+            baseline=base.label,
         )
-        for label, difference, verdict, (first, second) in zip(labels, differences, decided, samples, strict=True)
-    ]  # fmt: skip
+        for label, difference, verdict, (first, second) in zip(
+            labels, differences, decided, samples, strict=True
+        )
+    ]
 
 
 STEP_DRAWS = 2_000
 """The number of resamples for the standard error of a step's median."""
 
 
-def measured(base: ComparedTarget, cand: ComparedTarget, specs: Sequence[MetricSpec], how: Inference) -> list[Judged]:
-    """Return the difference between the candidate and the baseline for each metric spec, in the order of `specs`.
+def measured(
+    base: ComparedTarget, cand: ComparedTarget, specs: Sequence[MetricSpec], how: Inference
+) -> list[Judged]:
+    """Return the difference between the candidate and the baseline for each metric spec, in the
+    order of `specs`.
 
-    If the metric is uncertain in a run, the bounds of the difference allow for the maximum error of each value. If the
-    errors may change any difference, the result has none.
+    If the metric is uncertain in a run, the bounds of the difference allow for the maximum error of
+    each value. If the errors may change any difference, the result has none.
     """
     by_spec: dict[MetricSpec, Judged] = {}
     sources = ComparedTargets(base, cand)
     for group in by_sample(dict.fromkeys(specs)):
         counts, differences = group[0].statistic.compare(sources, group, how)
-        uncertain, widened_by = uncertain_reason((base, cand), group[0]), ""
+        uncertain = uncertain_reason((base, cand), group[0])
+        widened_by = ""
         if uncertain:
             differences, widened_by = _bounded(base, cand, group, differences, how)
         for spec, difference in zip(group, differences, strict=True):
             by_spec[spec] = Judged(
-                spec=spec, target=cand.label, targets=counts, difference=difference, baseline=base.label,
-                unfit=uncertain if difference is None else None, cluster="pair" if base.paired else "session",
+                spec=spec,
+                target=cand.label,
+                targets=counts,
+                difference=difference,
+                baseline=base.label,
+                unfit=uncertain if difference is None else None,
+                cluster="pair" if base.paired else "session",
                 notes=(Reason("widened", {"errors": widened_by}),) if widened_by else (),
-            )  # fmt: skip
+            )
     return [by_spec[spec] for spec in specs]
 
 
 def compared_rates(
     targets: Sequence[ComparedTarget], rates_of: Callable[[TurnArrays], RatesByPart], how: Inference
 ) -> Iterator[Finding]:
-    """Yield the difference of each rate that a feature has in each part of a run, for each candidate.
+    """Yield the difference of each rate that a feature has in each part of a run, for each
+    candidate.
 
-    A part that one run lacks has no turns there. Such rates get no verdict, because they have no margin.
+    A part that one run lacks has no turns there. Such rates get no verdict, because they have no
+    margin.
     """
-    parts = {id(turns): rates_of(turns) for turns in {id(target.turns): target.turns for target in targets}.values()}
+    parts = {
+        id(turns): rates_of(turns)
+        for turns in {id(target.turns): target.turns for target in targets}.values()
+    }
     for base, cand in matched_to_the_first(targets):
-        of_base, of_cand = parts[id(base.turns)], parts[id(cand.turns)]
+        of_base = parts[id(base.turns)]
+        of_cand = parts[id(cand.turns)]
         for subject, (_, rates) in {**of_base, **of_cand}.items():
             for name in rates:
                 sums = _sums(base, of_base, subject, name), _sums(cand, of_cand, subject, name)
                 if any(trials.any() for _, trials in sums):
                     against, value = (
-                        rate_of_clusters(msgspec.structs.replace(subject, target=target.label), name, totals)
+                        rate_of_clusters(
+                            msgspec.structs.replace(subject, target=target.label), name, totals
+                        )
                         for target, totals in zip((base, cand), sums, strict=True)
                     )
                     yield _rate_finding(value, against, ClusterTotals(*sums, base.paired), how)
@@ -124,7 +160,11 @@ def _sums(target: ComparedTarget, parts: RatesByPart, subject: Subject, name: st
 def _rate_finding(value: Value, against: Value, totals: ClusterTotals, how: Inference) -> Finding:
     difference: tuple[float | None, ...] = (None, None, None)
     if min(value.n, against.n) >= MIN_RATE_UNITS:
-        better: Better = "higher" if value.metric in RATES and RATES[value.metric].better == "higher" else "lower"
+        better: Better = (
+            "higher"
+            if value.metric in RATES and RATES[value.metric].better == "higher"
+            else "lower"
+        )
         difference = rate_by_order(totals, Margin(points=POINTS), better, how).shares
     d, low, high = (math.nan if end is None else end for end in difference)
     return Finding(value=value, against=against, difference=d, low=low, high=high)
@@ -137,17 +177,22 @@ def _bounded(
     differences: Sequence[Difference | None],
     how: Inference,
 ) -> tuple[list[Difference | None], str]:
-    """Return the differences with bounds that allow for the maximum error of each value, and a text with the errors.
+    """Return the differences with bounds that allow for the maximum error of each value, and a text
+    with the errors.
 
-    The bounds are the widest of those with the values as they are, and with all values of one target lower and all of
-    the other higher by their own maximum error. A difference is None if no error is known, or if the errors are so
-    large that a value may be 0 or infinite.
+    The bounds are the widest of those with the values as they are, and with all values of one
+    target lower and all of the other higher by their own maximum error. A difference is None if no
+    error is known, or if the errors are so large that a value may be 0 or infinite.
     """
-    of_base, of_cand = moved(base, group[0]), moved(cand, group[0])
+    of_base = moved(base, group[0])
+    of_cand = moved(cand, group[0])
     if of_base is None or of_cand is None:
         return [None] * len(group), ""
     wider = list(differences)
-    for sources in ComparedTargets(of_base.higher, of_cand.lower), ComparedTargets(of_base.lower, of_cand.higher):
+    for sources in (
+        ComparedTargets(of_base.higher, of_cand.lower),
+        ComparedTargets(of_base.lower, of_cand.higher),
+    ):
         extremes = group[0].statistic.compare(sources, group, how).differences
         wider = [
             a.wider_of(b) if a and b and (math.isfinite(b.d) or not math.isfinite(a.d)) else None
@@ -164,7 +209,9 @@ DRAWS = 2_000
 
 @dataclass(frozen=True)
 class RatioCurve:
-    """The quantiles of one candidate as multiples of the baseline's quantiles, with their intervals."""
+    """The quantiles of one candidate as multiples of the baseline's quantiles, with their
+    intervals.
+    """
 
     candidate: str
     colour: int
@@ -172,21 +219,28 @@ class RatioCurve:
     differences: tuple[Difference, ...]
 
     def at(self, p: float) -> Difference | None:
-        return next((d for q, d in zip(self.ps, self.differences, strict=True) if abs(p - q) < 1e-9), None)
+        return next(
+            (d for q, d in zip(self.ps, self.differences, strict=True) if abs(p - q) < 1e-9), None
+        )
 
 
 @dataclass(frozen=True)
 class Shift:
-    """The values of all targets at each percentile of a metric, and the candidates' differences from the baseline."""
+    """The values of all targets at each percentile of a metric, and the candidates' differences
+    from the baseline.
+    """
 
     spec: MetricSpec
     curves: tuple[PercentileCurve, ...]
-    """The percentile curves of the targets that have turns. The first curve is that of the baseline."""
+    """The percentile curves of the targets that have turns. The first curve is that of the
+    baseline."""
     ratios: tuple[RatioCurve, ...]
     """The curves of multiples, for the candidates with at least one finite difference."""
 
 
-def shift_of(targets: Sequence[ComparedTarget], comparisons: Sequence[Judged], how: Inference) -> Shift | None:
+def shift_of(
+    targets: Sequence[ComparedTarget], comparisons: Sequence[Judged], how: Inference
+) -> Shift | None:
     """Return the differences at each percentile, for the main metric of these comparisons.
 
     Return None if no comparison is about a quantile, or if no turn with the metric succeeded.
@@ -196,24 +250,38 @@ def shift_of(targets: Sequence[ComparedTarget], comparisons: Sequence[Judged], h
         return None
     samples = [target.sample(spec) for target in targets]
     both = zip(targets, samples, strict=True)
-    curves = tuple(curve_of(target.label, index, sample) for index, (target, sample) in enumerate(both) if sample.n)
+    curves = tuple(
+        curve_of(target.label, index, sample)
+        for index, (target, sample) in enumerate(both)
+        if sample.n
+    )
     if not any(curve.n > curve.failed for curve in curves):
         return None
-    required_ps = [one.spec.p for one in comparisons if one.spec.p and one.spec.metric == spec.metric]
+    required_ps = [
+        one.spec.p for one in comparisons if one.spec.p and one.spec.metric == spec.metric
+    ]
     ratios = ratio_curves(targets, spec, samples, required_ps, how)
-    return Shift(spec, curves, tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)))
+    return Shift(
+        spec,
+        curves,
+        tuple(ratio for ratio in ratios if any(math.isfinite(d.d) for d in ratio.differences)),
+    )
 
 
 def main_spec(comparisons: Sequence[Judged]) -> MetricSpec | None:
-    """Return the metric spec of the first primary quantile; if there is none, of the first quantile, or None."""
+    """Return the metric spec of the first primary quantile; if there is none, of the first
+    quantile, or None.
+    """
     quantiles = [one.spec for one in comparisons if one.spec.p is not None]
     return next((spec for spec in quantiles if spec.primary), next(iter(quantiles), None))
 
 
 def grid(n: int, required_ps: Sequence[float]) -> tuple[float, ...]:
-    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). BEYOND of the n turns lie beyond the last one.
+    """Return 24 percentiles that are equidistant in −log₁₀(1 − p). BEYOND of the n turns lie beyond
+    the last one.
 
-    Each of `required_ps` replaces the percentile that is nearest to it. Return () if n is too small for the median.
+    Each of `required_ps` replaces the percentile that is nearest to it. Return () if n is too small
+    for the median.
     """
     last = 1 - BEYOND / n if n else 0.0
     if last < 0.5:
@@ -232,11 +300,15 @@ def ratio_curves(
     required_ps: Sequence[float],
     how: Inference,
 ) -> Iterable[RatioCurve]:
-    """Compare each candidate with the baseline at each percentile of `grid`, by the method that verdicts use."""
+    """Compare each candidate with the baseline at each percentile of `grid`, by the method that
+    verdicts use.
+    """
     for index, (target, sample) in enumerate(zip(targets[1:], samples[1:], strict=True), start=1):
         ps = grid(min(samples[0].n, sample.n), required_ps)
         if ps:
             two_samples = ComparedTargets(targets[0], target).targets(spec, (samples[0], sample))
             settings = replace(how, resamples=min(DRAWS, how.resamples))
-            differences = quantile_differences(two_samples, [(p, Margin()) for p in ps], "lower", settings)
+            differences = quantile_differences(
+                two_samples, [(p, Margin()) for p in ps], "lower", settings
+            )
             yield RatioCurve(target.label, index, ps, tuple(differences))

@@ -1,4 +1,5 @@
-"""What the shares of a run exclude, and the failures that may not be the service's, each reason with its counts.
+"""What the shares of a run exclude, and the failures that may not be the service's, each reason
+with its counts.
 
 The list is the same for every run, so that a reader sees that nothing else was left out.
 """
@@ -16,9 +17,12 @@ from reports.data.turns import UNFINISHED
 from reports.results.json_entries import Count, JsonEntry, Known, described
 
 BEFORE_SERVICE = tuple(
-    f"{family}:{stage}" for family in ("connect_failed", "timeout") for stage in ("token", "proxy", "dns", "tcp", "tls")
+    f"{family}:{stage}"
+    for family in ("connect_failed", "timeout")
+    for stage in ("token", "proxy", "dns", "tcp", "tls")
 )
-"""The outcomes of sessions that failed before the service received a request. The network may be the cause."""
+"""The outcomes of sessions that failed before the service received a request. The network may be
+the cause."""
 Exclusion = Literal[
     "warm_up",
     "unfinished",
@@ -31,26 +35,35 @@ Exclusion = Literal[
     "load_generator",
     "network",
 ]
-"""The reasons, in the order of the page. Those from `load_generator` on are included in the failure rates."""
+"""The reasons, in the order of the page. Those from `load_generator` on are included in the
+failure rates."""
 INCLUDED: frozenset[Exclusion] = frozenset({"load_generator", "network"})
 
 
 class ExclusionEntry(JsonEntry, frozen=True, kw_only=True):
-    """A reason, with the numbers of its turns and sessions; null if a number is unknown, or if there can be none."""
+    """A reason, with the numbers of its turns and sessions; null if a number is unknown, or if
+    there can be none.
+    """
 
     reason: Exclusion
     turns: Count | None
     sessions: Count | None
-    included: Annotated[bool, described("true if they count in the failure rates; false if they are excluded")]
+    included: Annotated[
+        bool, described("true if they count in the failure rates; false if they are excluded")
+    ]
     note: Known = ""
 
 
 def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
     """Yield every reason in its order, also with counts of 0."""
-    run, turns, sessions, document = summary.run, summary.turns, summary.sessions, summary.run.metadata
+    run = summary.run
+    turns = summary.turns
+    sessions = summary.sessions
+    document = summary.run.metadata
     outcome = turns.frame["outcome"].to_numpy()[turns.rows]
     of_session = sessions["outcome"].astype(object).to_numpy()
-    starved, unfinished = outcome == STARVED, turns.kind == UNFINISHED
+    starved = outcome == STARVED
+    unfinished = turns.kind == UNFINISHED
     prevented, not_made = (
         np.fromiter(map(is_own_limit, outcomes.astype(str)), dtype=bool, count=len(outcomes))
         for outcomes in (outcome, of_session)
@@ -58,16 +71,25 @@ def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
     open_sessions = (sessions["outcome_class"] == "unfinished").to_numpy() & ~not_made
     yield _entry("warm_up", len(run.turns) - turns.rows.size, len(run.sessions) - len(sessions))
     ended_because = str(document.get("stop_reason") or "")
-    yield _entry("unfinished", int((unfinished & ~starved & ~prevented).sum()), int(open_sessions.sum()), ended_because)
+    yield _entry(
+        "unfinished",
+        int((unfinished & ~starved & ~prevented).sum()),
+        int(open_sessions.sum()),
+        ended_because,
+    )
     yield _entry("starved", int(starved.sum()), None)
     yield _entry("own_limits", int(prevented.sum()), int(not_made.sum()))
     started = (document.get("totals") or {}).get("turns_started")
-    yield _entry("not_recorded", max(0, started - len(run.turns)) if isinstance(started, int) else None, None)
+    yield _entry(
+        "not_recorded", max(0, started - len(run.turns)) if isinstance(started, int) else None, None
+    )
     yield _missing_workers(document)
     yield _excluded_parts(document)
     arrivals = summary.arrivals
     blocked = (
-        0 if arrivals is None else max((target.offered - target.started for target in arrivals.targets), default=0)
+        0
+        if arrivals is None
+        else max((target.offered - target.started for target in arrivals.targets), default=0)
     )
     yield _entry("blocked", None, blocked, "closed loop" if arrivals is None else "")
     own = int((outcome == OWN_FAULT).sum()), int((of_session == OWN_FAULT).sum())
@@ -75,8 +97,12 @@ def exclusions(summary: Summary) -> Iterable[ExclusionEntry]:
     yield _entry("network", None, int(np.isin(of_session.astype(str), BEFORE_SERVICE).sum()))
 
 
-def _entry(reason: Exclusion, turns: int | None, sessions: int | None, note: str = "") -> ExclusionEntry:
-    return ExclusionEntry(reason=reason, turns=turns, sessions=sessions, included=reason in INCLUDED, note=note)
+def _entry(
+    reason: Exclusion, turns: int | None, sessions: int | None, note: str = ""
+) -> ExclusionEntry:
+    return ExclusionEntry(
+        reason=reason, turns=turns, sessions=sessions, included=reason in INCLUDED, note=note
+    )
 
 
 def _missing_workers(document: Mapping[str, Any]) -> ExclusionEntry:

@@ -26,10 +26,13 @@ KIND = ["scope", "target", "outcome"]
 
 
 class ListedFailures(JsonEntry, frozen=True):
-    """The failures that are listed. A kind of failure is a target, with an outcome of turns or of sessions."""
+    """The failures that are listed. A kind of failure is a target, with an outcome of turns or
+    of sessions.
+    """
 
     examples: Annotated[
-        tuple[FailureEntry, ...], described("one of each kind, the most frequent first; at most 100, others included")
+        tuple[FailureEntry, ...],
+        described("one of each kind, the most frequent first; at most 100, others included"),
     ]
     others: Annotated[tuple[FailureEntry, ...], described("further failures by time")]
     total: Annotated[Count, described("all failures: turns, and sessions without such a turn")]
@@ -41,39 +44,56 @@ class ListedFailures(JsonEntry, frozen=True):
 
 
 def failures_of(summary: Summary, most: int = MAX_LISTED) -> ListedFailures:
-    """Return the failures of a run with hidden credentials. An example of each kind is first, then others by time.
+    """Return the failures of a run with hidden credentials. An example of each kind is first, then
+    others by time.
 
-    A failed session is listed only if none of its turns failed with the same outcome, because it is the same failure.
+    A failed session is listed only if none of its turns failed with the same outcome, because it is
+    the same failure.
     """
     found = pd.concat([_failed_turns(summary), _failed_sessions(summary)], ignore_index=True)
     groups = [rows for _, rows in found.groupby(KIND, sort=False)["position"]]
     groups.sort(key=len, reverse=True)
     slots = allocated([len(rows) for rows in groups], most)
-    chosen = [rows.index[distributed(len(rows), n)] for rows, n in zip(groups, slots, strict=True) if n]
+    chosen = [
+        rows.index[distributed(len(rows), n)] for rows, n in zip(groups, slots, strict=True) if n
+    ]
     listed = found.loc[np.concatenate([*chosen, np.zeros(0, dtype=np.int64)])]
-    of_turns, of_sessions = (listed[listed["scope"] == scope]["position"] for scope in ("turn", "session"))
-    entries = dict(zip(of_turns.index, failed_turns(summary.run, summary.turns, of_turns.tolist()), strict=True))
-    entries |= zip(of_sessions.index, failed_sessions(summary.sessions.iloc[of_sessions.tolist()]), strict=True)
+    of_turns, of_sessions = (
+        listed[listed["scope"] == scope]["position"] for scope in ("turn", "session")
+    )
+    entries = dict(
+        zip(
+            of_turns.index, failed_turns(summary.run, summary.turns, of_turns.tolist()), strict=True
+        )
+    )
+    entries |= zip(
+        of_sessions.index, failed_sessions(summary.sessions.iloc[of_sessions.tolist()]), strict=True
+    )
     examples = [shareable(entries.pop(rows[0])) for rows in chosen]
     others = sorted(map(shareable, entries.values()), key=lambda entry: entry.started_utc_ns)
     return ListedFailures(tuple(examples), tuple(others), len(found), len(groups))
 
 
 def shareable(entry: FailureEntry) -> FailureEntry:
-    """Return a failure with hidden credentials and without its event log, which stays in the run's folder."""
+    """Return a failure with hidden credentials and without its event log, which stays in the
+    run's folder.
+    """
     return hidden(structs.replace(entry, event_log=""))
 
 
 def allocated(sizes: Sequence[int], most: int) -> list[int]:
-    """Return how many of each group are listed: at most `most` together, the same number of each if possible.
+    """Return how many of each group are listed: at most `most` together, the same number of each if
+    possible.
 
     If there are more groups than that, the last ones have none.
     """
-    slots, left = [0] * len(sizes), most
+    slots = [0] * len(sizes)
+    left = most
     while left and any(slot < size for slot, size in zip(slots, sizes, strict=True)):
         for index, size in enumerate(sizes):
             if left and slots[index] < size:
-                slots[index], left = slots[index] + 1, left - 1
+                slots[index] = slots[index] + 1
+                left = left - 1
     return slots
 
 
@@ -83,7 +103,9 @@ def distributed(size: int, number: int) -> Integers:
 
 
 def _failed_turns(summary: Summary) -> pd.DataFrame:
-    """Return the kind and the index of each failed turn by time, without the faults of the load generator."""
+    """Return the kind and the index of each failed turn by time, without the faults of the load
+    generator.
+    """
     turns = summary.turns
     rows = turns.frame[["outcome", "start_utc_ns"]].iloc[turns.rows]
     failed = np.flatnonzero((turns.kind == FAILED) & (rows["outcome"] != OWN_FAULT).to_numpy())
@@ -92,19 +114,26 @@ def _failed_turns(summary: Summary) -> pd.DataFrame:
 
 
 def _failed_sessions(summary: Summary) -> pd.DataFrame:
-    """Return the kind and the index of each failed session by time, if none of its turns has the same outcome."""
-    turns, sessions = summary.turns, summary.sessions
+    """Return the kind and the index of each failed session by time, if none of its turns has the
+    same outcome.
+    """
+    turns = summary.turns
+    sessions = summary.sessions
     of_turns = turns.frame[["session_id", "outcome"]].iloc[turns.rows[turns.failed]]
     named, known = (
-        pd.MultiIndex.from_frame(rows[["session_id", "outcome"]].astype(str)) for rows in (sessions, of_turns)
+        pd.MultiIndex.from_frame(rows[["session_id", "outcome"]].astype(str))
+        for rows in (sessions, of_turns)
     )
-    failed = (sessions["outcome_class"] == "failed").to_numpy() & (sessions["outcome"] != OWN_FAULT).to_numpy()
+    failed = (sessions["outcome_class"] == "failed").to_numpy() & (
+        sessions["outcome"] != OWN_FAULT
+    ).to_numpy()
     alone = np.flatnonzero(failed & ~named.isin(known))
     listed = sessions.iloc[alone]
     return _by_time("session", alone, listed["target"].astype(str).to_numpy(), listed)
 
 
 def _by_time(scope: str, position: Integers, targets: object, rows: pd.DataFrame) -> pd.DataFrame:
-    outcomes, order = rows["outcome"].astype(str).to_numpy(), np.argsort(rows["start_utc_ns"].to_numpy(), kind="stable")
+    outcomes = rows["outcome"].astype(str).to_numpy()
+    order = np.argsort(rows["start_utc_ns"].to_numpy(), kind="stable")
     columns = {"scope": scope, "target": targets, "outcome": outcomes, "position": position}
     return pd.DataFrame(columns).iloc[order]

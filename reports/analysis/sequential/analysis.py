@@ -1,8 +1,8 @@
 """Interim analyses of a comparison: the rules that find the deciding analysis and its result. Pure.
 
-Analysis k uses the first g_k pairs that started. For each of the m primary metrics, z is the number of standard errors
-by which the candidate is beyond the margin. c_k(a) is the critical value from `reports.statistics.group_sequential`.
-The result, its condition, and its effect on the run are:
+Analysis k uses the first g_k pairs that started. For each of the m primary metrics, z is the number
+of standard errors by which the candidate is beyond the margin. c_k(a) is the critical value from
+`reports.statistics.group_sequential`. The result, its condition, and its effect on the run are:
 
     regressed       z ≥ c_k(a / m), the others by Holm's step-down                        the run stops, exit status 1
     not regressed   the upper bound at c_k(a) is below the margin; a pass is final        all of them: it stops, 0
@@ -31,11 +31,19 @@ from reports.statistics.group_sequential import InterimStatistic, StatisticEntry
 from reports.statistics.verdicts import Verdict, step_down
 
 End = Literal[
-    "regressed", "not_regressed", "futility", "final_analysis", "invalid", "pending", "stopped_by_user", "no_analysis"
+    "regressed",
+    "not_regressed",
+    "futility",
+    "final_analysis",
+    "invalid",
+    "pending",
+    "stopped_by_user",
+    "no_analysis",
 ]
 """The reason why no further analysis follows.
 
-`pending`: a further analysis will follow. `no_analysis`: the run ended before the first analysis was possible.
+`pending`: a further analysis will follow. `no_analysis`: the run ended before the first analysis
+was possible.
 """
 
 
@@ -59,7 +67,9 @@ class AnalysisSchedule:
         return tuple(size / self.pairs for size in self.sizes)
 
     def dependence_error(self, pairs: int) -> float:
-        """Return the type I error of each test for drift and bursts at the analysis of `pairs` pairs."""
+        """Return the type I error of each test for drift and bursts at the analysis of `pairs`
+        pairs.
+        """
         return EARLY if pairs < self.sizes[-1] else FOUND
 
 
@@ -85,18 +95,33 @@ class AnalysisEntry(ClosedJsonEntry, frozen=True):
     ]
     primary_metrics: tuple[AnalyzedMetricEntry, ...]
     observed_s: Annotated[
-        Number, described("from the start of the first to the end of the last session of these pairs")
+        Number,
+        described("from the start of the first to the end of the last session of these pairs"),
     ] = 0.0
 
 
-def judged_pairs(spec: MetricSpec, verdict: Verdict, difference: Difference, **fields: Any) -> Judged:
-    """Return a primary metric that is judged by an analysis. Its targets and their values are added later."""
-    return Judged(spec=spec, target="", targets=(), cluster="pair", verdict=verdict, difference=difference, **fields)
+def judged_pairs(
+    spec: MetricSpec, verdict: Verdict, difference: Difference, **fields: Any
+) -> Judged:
+    """Return a primary metric that is judged by an analysis. Its targets and their values are
+    added later.
+    """
+    return Judged(
+        spec=spec,
+        target="",
+        targets=(),
+        cluster="pair",
+        verdict=verdict,
+        difference=difference,
+        **fields,
+    )
 
 
 @dataclass(frozen=True)
 class SequentialResult:
-    """All analyses up to the deciding one, the reason for the end, and the decision on each primary metric."""
+    """All analyses up to the deciding one, the reason for the end, and the decision on each
+    primary metric.
+    """
 
     analyses: tuple[AnalysisEntry, ...]
     reason: End
@@ -118,16 +143,23 @@ def run_analyses(
     """Make the first `complete` planned analyses, one after another, until one of them decides.
 
     - `compute_statistics` returns the statistics of all primary metrics, given the number of pairs.
-    - `unfit` returns why the targets cannot be compared, given the number of pairs. The result is false if they can.
-    - `end` is the reason why the run has ended; empty if it continues. "by hand": a person who could see results ended
-    it. Then only a metric that crossed its critical value is decided. "blind": the end did not depend on results. Then,
-    if no analysis has decided, the last complete analysis becomes the final one, and spends all the remaining error.
+    - `unfit` returns why the targets cannot be compared, given the number of pairs. The result is
+      false if they can.
+    - `end` is the reason why the run has ended; empty if it continues. "by hand": a person who
+      could see results ended it. Then only a metric that crossed its critical value is decided.
+      "blind": the end did not depend on results. Then, if no analysis has decided, the last
+      complete analysis becomes the final one, and spends all the remaining error.
     """
     if not complete:
         return SequentialResult((), "no_analysis" if end else "pending", ())
     cached_statistics = lru_cache(maxsize=None)(lambda pairs: tuple(compute_statistics(pairs)))
     result = _evaluate_analyses(
-        schedule, cached_statistics, unfit, complete, schedule.shares, "stopped_by_user" if end else "pending"
+        schedule,
+        cached_statistics,
+        unfit,
+        complete,
+        schedule.shares,
+        "stopped_by_user" if end else "pending",
     )
     if end != "blind" or result.reason != "stopped_by_user":
         return result
@@ -146,11 +178,14 @@ def _evaluate_analyses(
 ) -> SequentialResult:
     """Make the first `complete` analyses, until one of them decides.
 
-    `shares` is the size of each analysis as a share of N. At the last of these, all the remaining error is spent.
-    `default_reason` is the reason to return if no analysis decides.
+    `shares` is the size of each analysis as a share of N. At the last of these, all the remaining
+    error is spent. `default_reason` is the reason to return if no analysis decides.
     """
     primary = len(schedule.primary)
-    ladder = [group_sequential.critical_values(shares, schedule.level / left) for left in range(primary, 0, -1)]
+    ladder = [
+        group_sequential.critical_values(shares, schedule.level / left)
+        for left in range(primary, 0, -1)
+    ]
     # critical values of the last analysis: to pass, and to be the first metric to regress
     final = ladder[-1][-1], ladder[0][-1]
     seen: list[tuple[InterimStatistic, ...]] = []
@@ -161,14 +196,27 @@ def _evaluate_analyses(
         statistics = compute_statistics(pairs)
         seen.append(statistics)
         passed = [
-            k if passed_at is None and not statistic.untested and statistic.upper(ladder[-1][k]) < 0 else passed_at
+            (
+                k
+                if passed_at is None
+                and not statistic.untested
+                and statistic.upper(ladder[-1][k]) < 0
+                else passed_at
+            )
             for passed_at, statistic in zip(passed, statistics, strict=True)
         ]
-        # metrics beyond their margin after Holm: the farthest against a / m, the next against a / (m − 1), …
+        # metrics beyond their margin after Holm: the farthest against a / m, the next against a /
+        # (m − 1), …
         tested = [index for index, statistic in enumerate(statistics) if not statistic.untested]
-        beyond = step_down([statistics[index].z for index in tested], [bound[k] for bound in ladder])
-        worse = frozenset(index for index, is_beyond in zip(tested, beyond, strict=True) if is_beyond)
-        reason = _reason(statistics, passed, worse, shares[k], last=k + 1 == len(shares), final=final)
+        beyond = step_down(
+            [statistics[index].z for index in tested], [bound[k] for bound in ladder]
+        )
+        worse = frozenset(
+            index for index, is_beyond in zip(tested, beyond, strict=True) if is_beyond
+        )
+        reason = _reason(
+            statistics, passed, worse, shares[k], last=k + 1 == len(shares), final=final
+        )
         reason = "invalid" if unfit(pairs) else reason
         if reason is not None:
             break
@@ -186,11 +234,13 @@ def _reason(
 ) -> End | None:
     """Return the reason if this analysis ends the run; otherwise None.
 
-    - `passed` is, for each primary metric, the analysis at which it passed; None if it has not passed.
+    - `passed` is, for each primary metric, the analysis at which it passed; None if it has not
+      passed.
     - `worse` is the indices of the metrics that regressed.
     - `t` is the size of this analysis as a share of N.
     - `last` is True if no further analysis is planned.
-    - `final` is two critical values of the last analysis: for a metric to pass, and for the first one to regress.
+    - `final` is two critical values of the last analysis: for a metric to pass, and for the first
+      one to regress.
     """
     if worse:
         return "regressed"
@@ -204,7 +254,9 @@ def _reason(
         group_sequential.UNKNOWN if statistic.untested else statistic.conditional_power(t, *final)
         for statistic in statistics
     ]
-    still_open = [chance for chance, passed_at in zip(chances, passed, strict=True) if passed_at is None]
+    still_open = [
+        chance for chance, passed_at in zip(chances, passed, strict=True) if passed_at is None
+    ]
     return "futility" if group_sequential.is_futile(still_open, chances) else None
 
 
@@ -218,34 +270,49 @@ def _result(
 ) -> SequentialResult:
     """Return the result, with the decision on each primary metric.
 
-    `seen` is the statistics of each analysis. `ladder` is the critical values of all analyses, one sequence for each
-    step of Holm's test: for the first metric to regress, for the second, and so on.
+    `seen` is the statistics of each analysis. `ladder` is the critical values of all analyses, one
+    sequence for each step of Holm's test: for the first metric to regress, for the second, and so
+    on.
     """
     analyses = [
         AnalysisEntry(
-            pairs, pairs / schedule.pairs, ladder[-1][k], ladder[0][k],
+            pairs,
+            pairs / schedule.pairs,
+            ladder[-1][k],
+            ladder[0][k],
             tuple(
                 entry_from(AnalyzedMetricEntry, statistic, name=spec.name)
                 for spec, statistic in zip(schedule.primary, statistics, strict=True)
             ),
         )
         for k, (pairs, statistics) in enumerate(zip(schedule.sizes, seen, strict=False))
-    ]  # fmt: skip
+    ]
     decisions = []
     for index, (spec, passed_at) in enumerate(zip(schedule.primary, passed, strict=True)):
         k = len(seen) - 1 if passed_at is None or index in worse else passed_at
-        statistic, c = seen[k][index], ladder[-1][k]
+        statistic = seen[k][index]
+        c = ladder[-1][k]
         verdict: VerdictName = (
-            "regressed" if index in worse else "inconclusive" if passed_at is None else "not_regressed"
+            "regressed"
+            if index in worse
+            else "inconclusive"
+            if passed_at is None
+            else "not_regressed"
         )
         metric_reason = None
         if verdict == "inconclusive":
-            futile = Reason("would_stay_inconclusive", {"needed": schedule.pairs}) if reason == "futility" else None
+            futile = (
+                Reason("would_stay_inconclusive", {"needed": schedule.pairs})
+                if reason == "futility"
+                else None
+            )
             metric_reason = statistic.inconclusive_reason(c) or futile
         # the bounds that would have ended the run at an earlier analysis
         stopped_by = ladder[0] if index in worse else ladder[-1]
         low, high, corrected = statistic.estimates(c, schedule.shares[: k + 1], stopped_by[: k + 1])
         decided = Verdict(verdict, metric_reason, statistic.is_provisional)
         difference = Difference(spec.scale, math.nan, math.nan, statistic.d, low, high)
-        decisions.append(judged_pairs(spec, decided, difference, analysis=k + 1, corrected=corrected))
+        decisions.append(
+            judged_pairs(spec, decided, difference, analysis=k + 1, corrected=corrected)
+        )
     return SequentialResult(tuple(analyses), reason, tuple(decisions))

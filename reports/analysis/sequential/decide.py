@@ -1,13 +1,14 @@
 """The decision on a comparison run, which may still continue.
 
-No state is kept between analyses. Each analysis is computed again from the rows of the run, and the seed of its
-resamples depends on the run's ID. So the result does not depend on who computes it, or when.
+No state is kept between analyses. Each analysis is computed again from the rows of the run, and the
+seed of its resamples depends on the run's ID. So the result does not depend on who computes it, or
+when.
 
-An analysis uses the first n pairs that started, and waits until all of them have ended. It does not use the first n
-pairs that ended, because slow pairs are then still open, and would be missing. A pair gets its number when it starts,
-so an analysis waits for all lower numbers. After the run has ended, a number without a session is a pair that never
-started. Analyses use only the pairs before the first pair that lacks a session of one target, or that was interrupted
-by the end of the run.
+An analysis uses the first n pairs that started, and waits until all of them have ended. It does not
+use the first n pairs that ended, because slow pairs are then still open, and would be missing. A
+pair gets its number when it starts, so an analysis waits for all lower numbers. After the run has
+ended, a number without a session is a pair that never started. Analyses use only the pairs before
+the first pair that lacks a session of one target, or that was interrupted by the end of the run.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ from reports.statistics.verdicts import Verdict
 AT_THE_END = ("run_valid", "turns")
 """The checks that an interim analysis skips.
 
-run_valid: the load generator is checked after the run has ended. turns: further turns may still be recorded.
+run_valid: the load generator is checked after the run has ended. turns: further turns may still be
+recorded.
 """
 
 
@@ -71,9 +73,11 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     known = known_targets(run)
     if len(known) != TARGETS or not run.metadata.get("interleaved"):
         raise UsageError(
-            f"{named} is not an interleaved run of two targets, which interim analyses need (targets: {len(known)})"
+            f"{named} is not an interleaved run of two targets, which interim analyses need"
+            f" (targets: {len(known)})"
         )
-    targets, sizes = (known[0], known[1]), tuple(plan["analyses"])
+    targets = (known[0], known[1])
+    sizes = tuple(plan["analyses"])
     pairs = leading(run.sessions, ended=run.metadata.get("state") == "ended")
 
     @cache
@@ -83,8 +87,10 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     thresholds = planned_thresholds(plan)
     refuse_other_targets(thresholds, targets)
     size = int(pairs.size)
-    specs = primary_specs(thresholds, first(min(sizes[0], size)))  # their strata are used at every analysis
-    seed, schedule = seed_of(run_id_of(run)), AnalysisSchedule(plan["pairs"], sizes, specs, plan["alpha"])
+    # their strata are used at every analysis
+    specs = primary_specs(thresholds, first(min(sizes[0], size)))
+    seed = seed_of(run_id_of(run))
+    schedule = AnalysisSchedule(plan["pairs"], sizes, specs, plan["alpha"])
 
     def statistics_of(pair_count: int) -> list[InterimStatistic]:
         rng = np.random.default_rng([seed, pair_count])
@@ -92,7 +98,9 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         return interim_statistics(first(pair_count), specs, plan["bootstrap_samples"], rng, error)
 
     def unfit(pair_count: int) -> tuple[Reason, ...]:
-        return causes_of(check for check in deciding_checks(first(pair_count)) if check.code not in AT_THE_END)
+        return causes_of(
+            check for check in deciding_checks(first(pair_count)) if check.code not in AT_THE_END
+        )
 
     complete = sum(planned <= size for planned in sizes)
     result = run_analyses(schedule, statistics_of, complete, end_of(run.metadata), unfit=unfit)
@@ -111,7 +119,9 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
         for judged in result.decisions
         or [judged_pairs(spec, undecided, Difference(spec.scale, *NO_VALUES)) for spec in specs]
     ]
-    observed_s = [max(target.observed_s for target in first(analysis.pairs)) for analysis in result.analyses]
+    observed_s = [
+        max(target.observed_s for target in first(analysis.pairs)) for analysis in result.analyses
+    ]
     used = result.analyses[-1].pairs if result.analyses else 0
     status = INVALID_STATUS if invalid else STATUSES.get(result.reason, INCONCLUSIVE_STATUS)
     return Decision(
@@ -145,25 +155,37 @@ def decision_of(run: RunFrames, named: str = "the run") -> Decision:
     )
 
 
-def primary_specs(thresholds: Iterable[Threshold], targets: Sequence[ComparedTarget]) -> tuple[MetricSpec, ...]:
+def primary_specs(
+    thresholds: Iterable[Threshold], targets: Sequence[ComparedTarget]
+) -> tuple[MetricSpec, ...]:
     """Return the specs of the primary metrics: one for each stratum that the targets have."""
     return tuple(
         spec
         for threshold in thresholds
-        for spec in (specs_of_thresholds(threshold, threshold.spec, targets) if targets else [threshold.spec])
+        for spec in (
+            specs_of_thresholds(threshold, threshold.spec, targets) if targets else [threshold.spec]
+        )
     )
 
 
 def interim_statistics(
-    targets: Sequence[ComparedTarget], specs: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+    targets: Sequence[ComparedTarget],
+    specs: Sequence[MetricSpec],
+    draws: int,
+    rng: np.random.Generator,
+    error: float,
 ) -> list[InterimStatistic]:
-    """Return the statistics of all primary metrics. All quantiles of one metric use the same resamples."""
+    """Return the statistics of all primary metrics. All quantiles of one metric use the same
+    resamples.
+    """
     by_spec: dict[MetricSpec, InterimStatistic] = {}
     for group in by_sample(specs):
         if unfit := uncertain_reason(targets, group[0]):
             statistics = [untestable(unfit)] * len(group)
         else:
-            statistics = group[0].statistic.interim(ComparedTargets(*targets), group, draws, rng, error)
+            statistics = group[0].statistic.interim(
+                ComparedTargets(*targets), group, draws, rng, error
+            )
         by_spec |= dict(zip(group, statistics, strict=True))
     return [by_spec[spec] for spec in specs]
 
@@ -172,10 +194,17 @@ NO_VALUES = (math.nan, math.nan, math.nan, -math.inf, math.inf)
 
 
 def _compared(run: RunFrames, judged: Judged, targets: Sequence[ComparedTarget]) -> Judged:
-    """Return a primary metric with the values of the targets at the analysis that decided, or now if none did."""
-    known, spec = known_targets(run), judged.spec
-    base, candidate = [spec.statistic.value(target, spec) for target in targets] or [math.nan] * TARGETS
-    base_counts, counts = [spec.statistic.counts(target, spec) for target in targets] or [NO_TURNS] * TARGETS
+    """Return a primary metric with the values of the targets at the analysis that decided, or
+    now if none did.
+    """
+    known = known_targets(run)
+    spec = judged.spec
+    base, candidate = [spec.statistic.value(target, spec) for target in targets] or [
+        math.nan
+    ] * TARGETS
+    base_counts, counts = [spec.statistic.counts(target, spec) for target in targets] or [
+        NO_TURNS
+    ] * TARGETS
     difference = judged.difference if base_counts.turns and counts.turns else None
     return replace(
         judged,
@@ -195,10 +224,14 @@ def _stop_reason(document: Mapping[str, Any]) -> str:
     return str(document.get("stop_reason") or "").removeprefix(GIVEN_UP).rstrip(".")
 
 
-def _stopped_by_analysis(document: Mapping[str, Any], end: End, invalid: object, open_pairs: int) -> bool:
-    """Return whether an interim analysis gave the result and ended the run, or was the final one of all planned pairs.
+def _stopped_by_analysis(
+    document: Mapping[str, Any], end: End, invalid: object, open_pairs: int
+) -> bool:
+    """Return whether an interim analysis gave the result and ended the run, or was the final one of
+    all planned pairs.
 
-    `open_pairs` is the number of planned pairs that the last analysis did not use; 0 if the run continues.
+    `open_pairs` is the number of planned pairs that the last analysis did not use; 0 if the run
+    continues.
     """
     if not is_decided(end, invalid):
         return False
@@ -215,8 +248,8 @@ def _analyses_made(
 ) -> int | None:
     """Return the number of analyses that took place; None if it is unknown.
 
-    After an early end, the data may be enough for analyses that were not made during the run. If the run is invalid,
-    and no analysis decided that, they do not count.
+    After an early end, the data may be enough for analyses that were not made during the run. If
+    the run is invalid, and no analysis decided that, they do not count.
     """
     if not ended or is_decided(result.reason, invalid) or not invalid:
         return len(result.analyses)
@@ -243,7 +276,8 @@ def leading(sessions: pd.DataFrame, *, ended: bool, targets: int = TARGETS) -> I
 
     A pair has a session with each of the `targets`.
 
-    `ended` is True if the run ended normally. Then a number without a row is a pair that never started; it is skipped.
+    `ended` is True if the run ended normally. Then a number without a row is a pair that never
+    started; it is skipped.
     """
     numbered = sessions["pair"].notna().to_numpy()
     is_measured = np.zeros(len(sessions), dtype=bool)
@@ -251,9 +285,13 @@ def leading(sessions: pd.DataFrame, *, ended: bool, targets: int = TARGETS) -> I
     is_unfinished = (sessions["outcome_class"] == "unfinished").to_numpy() & ended
     number = sessions["pair"].to_numpy(dtype=np.float64)[numbered].astype(np.int64)
     frame = pd.DataFrame(
-        {"target": sessions["target"].to_numpy(dtype=object)[numbered], "cut": is_unfinished[numbered]}
+        {
+            "target": sessions["target"].to_numpy(dtype=object)[numbered],
+            "cut": is_unfinished[numbered],
+        }
     )
-    over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]  # a call continues if another session replaced this one
+    # a call continues if another session replaced this one
+    over = ~sessions["renewed"].to_numpy(dtype=bool)[numbered]
     targets_over = frame["target"].where(over).groupby(number).nunique()
     is_complete = (targets_over == targets) & ~frame.groupby(number)["cut"].any()
     known = is_complete.index.to_numpy(dtype=np.int64)
@@ -273,8 +311,12 @@ def run_of_pairs(run: RunFrames, pairs: Integers) -> RunFrames:
     return replace(run, sessions=sessions, turns=run.turns[is_included].reset_index(drop=True))
 
 
-def targets_of_pairs(run: RunFrames, targets: tuple[str, str], pairs: Integers) -> tuple[ComparedTarget, ...]:
-    """Return both targets of a run, the baseline first, restricted to these pairs. Return () if there are no pairs."""
+def targets_of_pairs(
+    run: RunFrames, targets: tuple[str, str], pairs: Integers
+) -> tuple[ComparedTarget, ...]:
+    """Return both targets of a run, the baseline first, restricted to these pairs. Return () if
+    there are no pairs.
+    """
     if not pairs.size:
         return ()
     subset = run_of_pairs(run, pairs)

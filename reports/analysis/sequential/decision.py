@@ -1,7 +1,7 @@
 """The current decision on a run with planned interim analyses. It is the content of decision.json.
 
-decision.json has the plan, the statistics of every analysis, and the result. With these, the result can be computed
-again.
+decision.json has the plan, the statistics of every analysis, and the result. With these, the result
+can be computed again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ BY_ANALYSIS = "interim_analysis"
 
 
 class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The plan of a comparison that may end early, the statistics of every analysis, and the result.
+    """The plan of a comparison that may end early, the statistics of every analysis, and the
+    result.
 
-    The differences of analyses are logs of ratios, and points for rates (0.01 is one percentage point).
+    The differences of analyses are logs of ratios, and points for rates (0.01 is one percentage
+    point).
     """
 
     schema: Literal[5] = 5
@@ -37,13 +39,20 @@ class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_o
     ended: Annotated[bool, described("true if the run has ended")]
     stopped: Annotated[bool, described("true if no further analysis will be made")]
     end: Annotated[End, described("why no further analysis follows")]
-    invalid: Annotated[list[Reason], described("why the targets may not be compared; empty if they may")]
+    invalid: Annotated[
+        list[Reason], described("why the targets may not be compared; empty if they may")
+    ]
     sentence: Annotated[str, described("the headline, and what ended the run")] = ""
     stop_reason: Annotated[
-        Known, described("why the run ended, or interim_analysis; null if it continues, or if that is unknown")
+        Known,
+        described(
+            "why the run ended, or interim_analysis; null if it continues, or if that is unknown"
+        ),
     ]
     stopped_by_analysis: Annotated[bool, described("true if an interim analysis stopped the run")]
-    analyses_made: Annotated[int | None, described("those that took place; `analyses` may have more; null if unknown")]
+    analyses_made: Annotated[
+        int | None, described("those that took place; `analyses` may have more; null if unknown")
+    ]
     pairs: Annotated[int, described("in the verdict")]
     pairs_after: Annotated[int, described("complete pairs that are not in the verdict")]
     plan: SequentialPlanEntry
@@ -59,7 +68,9 @@ class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_o
     @property
     def verdict(self) -> VerdictName:
         """The verdict of all primary metrics together."""
-        return self.end if self.end == "regressed" or self.end == "not_regressed" else "inconclusive"
+        return (
+            self.end if self.end == "regressed" or self.end == "not_regressed" else "inconclusive"
+        )
 
     @property
     def pairs_ended(self) -> int:
@@ -68,15 +79,17 @@ class DecisionDocument(Conclusion, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 def is_decided(end: End, invalid: object) -> bool:
-    """Return whether an interim analysis gave the result. `invalid` is false if the targets may be compared."""
+    """Return whether an interim analysis gave the result. `invalid` is false if the targets may
+    be compared.
+    """
     return end == "invalid" if invalid else end not in ("pending", "no_analysis")
 
 
 class Decision(DecisionDocument, frozen=True, kw_only=True, eq=False):
     """The decision, with the run and what its pages show in addition.
 
-    `comparisons` has the comparison of both targets for each primary metric, with the values at the analysis that
-    decided it.
+    `comparisons` has the comparison of both targets for each primary metric, with the values at the
+    analysis that decided it.
     """
 
     run: RunFrames

@@ -1,4 +1,6 @@
-"""The telephone calls of a run: how many were set up, why the others were not, who ended them, and their packets."""
+"""The telephone calls of a run: how many were set up, why the others were not, who ended them,
+and their packets.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,29 @@ from reports.engine.evaluate import share
 from reports.results.json_entries import Count, JsonEntry, described
 from reports.results.value import Subject, Value
 
-RINGS_OUT, HUNG_UP = "timeout:upgrade", "closed:1000"
+RINGS_OUT = "timeout:upgrade"
+HUNG_UP = "closed:1000"
 """The outcomes of a call that no one answered, and of a call that the agent ended."""
 MAX_REASONS = 10
-"""The maximum number of reasons that are listed. A peer decides their texts, so each call may have another one."""
+"""The maximum number of reasons that are listed. A peer decides their texts, so each call may
+have another one."""
 OF_CALLS = [
-    *("target", "outcome", "outcome_class", "detail", "close_reason", "opened_at_ns"),
-    *("rtp_expected", "rtp_lost", "rtp_late", "peer_rtp_expected", "peer_rtp_lost", "rtp_unsent"),
-    *("rtp_dropped", "other_hosts", "rtp_uncounted_pauses", "rtp_restarts"),
+    "target",
+    "outcome",
+    "outcome_class",
+    "detail",
+    "close_reason",
+    "opened_at_ns",
+    "rtp_expected",
+    "rtp_lost",
+    "rtp_late",
+    "peer_rtp_expected",
+    "peer_rtp_lost",
+    "rtp_unsent",
+    "rtp_dropped",
+    "other_hosts",
+    "rtp_uncounted_pauses",
+    "rtp_restarts",
 ]
 
 
@@ -36,7 +53,9 @@ class ReasonCount(JsonEntry, frozen=True):
 
 
 class PacketCount(JsonEntry, frozen=True):
-    """The packets of one direction in all calls: how many are lost or late, of those that were expected."""
+    """The packets of one direction in all calls: how many are lost or late, of those that were
+    expected.
+    """
 
     missing: Count
     expected: Count
@@ -57,29 +76,53 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
     refused: Annotated[Count, described("calls that a SIP status refused")]
     unanswered: Annotated[Count, described("calls that no one answered in time")]
     failed: Annotated[Count, described("other calls that were not set up")]
-    not_set_up: Annotated[tuple[ReasonCount, ...], described("why calls were not set up: the most frequent reasons")]
+    not_set_up: Annotated[
+        tuple[ReasonCount, ...], described("why calls were not set up: the most frequent reasons")
+    ]
     without_packets: Annotated[Count, described("answered calls that ended as timeout:media")]
     without_sound: Annotated[Count, described("answered calls that ended as timeout:sound")]
-    ended_by_agent: Annotated[Count, described("answered calls that the agent ended before the end of the script")]
-    endings: Annotated[tuple[ReasonCount, ...], described("why the agent ended calls: the most frequent reasons")]
-    hung_up: Annotated[Count, described("answered calls that this tool ended before the end of the script")]
-    hang_ups: Annotated[tuple[ReasonCount, ...], described("why this tool ended calls: the most frequent reasons")]
+    ended_by_agent: Annotated[
+        Count, described("answered calls that the agent ended before the end of the script")
+    ]
+    endings: Annotated[
+        tuple[ReasonCount, ...], described("why the agent ended calls: the most frequent reasons")
+    ]
+    hung_up: Annotated[
+        Count, described("answered calls that this tool ended before the end of the script")
+    ]
+    hang_ups: Annotated[
+        tuple[ReasonCount, ...], described("why this tool ended calls: the most frequent reasons")
+    ]
     packets: Annotated[PacketCount, described("the agent's RTP packets that never arrived")]
-    late_packets: Annotated[PacketCount, described("the agent's RTP packets that were too late for the jitter buffer")]
-    peer_packets: Annotated[PacketCount, described("the caller's RTP packets that did not reach the agent, by RTCP")]
+    late_packets: Annotated[
+        PacketCount, described("the agent's RTP packets that were too late for the jitter buffer")
+    ]
+    peer_packets: Annotated[
+        PacketCount, described("the caller's RTP packets that did not reach the agent, by RTCP")
+    ]
     unsent_packets: Annotated[
         Count | None,
-        described("the caller's RTP packets that the kernel of this machine refused to send; null: not counted"),
+        described(
+            "the caller's RTP packets that the kernel of this machine refused to send; null: not"
+            " counted"
+        ),
     ]
     dropped_packets: Annotated[
         Count | None,
-        described("packets that arrived and that the kernel of this machine dropped; null: not counted"),
+        described(
+            "packets that arrived and that the kernel of this machine dropped; null: not counted"
+        ),
     ]
     uncounted_pauses: Annotated[
         Count | None,
-        described("how often the agent's RTP packets stopped for longer than their timestamps say; null: not counted"),
+        described(
+            "how often the agent's RTP packets stopped for longer than their timestamps say; null:"
+            " not counted"
+        ),
     ]
-    restarts: Annotated[Count | None, described("how often the agent's RTP stream began again; null: not counted")]
+    restarts: Annotated[
+        Count | None, described("how often the agent's RTP stream began again; null: not counted")
+    ]
     other_hosts: Annotated[
         tuple[OtherHosts, ...],
         described("hosts that only the agent named and that received something: the most frequent"),
@@ -98,18 +141,25 @@ class TelephoneCalls(JsonEntry, frozen=True, kw_only=True):
 def telephone_calls(
     document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
 ) -> Iterable[TelephoneCalls]:
-    """Yield the calls of each target that is called by telephone. `sessions` are the measured sessions."""
+    """Yield the calls of each target that is called by telephone. `sessions` are the measured
+    sessions.
+    """
     called = called_by_telephone(document)
     for target in targets:
         if target in called:
-            yield _calls_of(target, sessions.loc[(sessions["target"] == target).to_numpy(), OF_CALLS])
+            yield _calls_of(
+                target, sessions.loc[(sessions["target"] == target).to_numpy(), OF_CALLS]
+            )
 
 
 def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
-    outcome, is_open = calls["outcome"].astype(object), calls["opened_at_ns"].notna().to_numpy()
+    outcome = calls["outcome"].astype(object)
+    is_open = calls["opened_at_ns"].notna().to_numpy()
     has_failed = (calls["outcome_class"].cat.codes == FAILED).to_numpy()
     not_set_up = has_failed & ~is_open
-    refused = not_set_up & outcome.map(lambda name: refusal_status(str(name)) is not None).to_numpy(dtype=bool)
+    refused = not_set_up & outcome.map(lambda name: refusal_status(str(name)) is not None).to_numpy(
+        dtype=bool
+    )
     unanswered = not_set_up & (outcome == RINGS_OUT).to_numpy()
     ended_by_agent = is_open & (outcome == HUNG_UP).to_numpy()
     hung_up = is_open & (outcome == HANG_UP).to_numpy()
@@ -139,7 +189,9 @@ def _calls_of(target: str, calls: pd.DataFrame) -> TelephoneCalls:
 
 
 def _reasons(calls: pd.DataFrame, column: str) -> tuple[ReasonCount, ...]:
-    """Return the most frequent texts of a column, with their outcomes, by decreasing number of calls."""
+    """Return the most frequent texts of a column, with their outcomes, by decreasing number of
+    calls.
+    """
     texts = calls[column].astype(object)
     texts = texts.where(texts.notna(), "")
     counted = Counter(zip(map(str, calls["outcome"]), map(str, texts), strict=True))
@@ -148,7 +200,10 @@ def _reasons(calls: pd.DataFrame, column: str) -> tuple[ReasonCount, ...]:
 
 
 def _other_hosts(calls: pd.DataFrame) -> tuple[OtherHosts, ...]:
-    ordered = sorted(Counter(map(str, calls["other_hosts"].dropna())).items(), key=lambda entry: (-entry[1], entry[0]))
+    ordered = sorted(
+        Counter(map(str, calls["other_hosts"].dropna())).items(),
+        key=lambda entry: (-entry[1], entry[0]),
+    )
     return tuple(OtherHosts(hosts, n) for hosts, n in ordered[:MAX_REASONS])
 
 

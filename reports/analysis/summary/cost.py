@@ -36,27 +36,36 @@ from reports.results.json_entries import Count, JsonEntry, Known, Rounded, descr
 from reports.statistics.counting import Floats, Integers, distinct
 
 KINDS = (
-    *("text_in", "cached_text_in", "audio_in", "cached_audio_in", "image_in", "cached_image_in"),
-    *("cache_write_in", "text_out", "audio_out"),
+    "text_in",
+    "cached_text_in",
+    "audio_in",
+    "cached_audio_in",
+    "image_in",
+    "cached_image_in",
+    "cache_write_in",
+    "text_out",
+    "audio_out",
 )
-"""The types of tokens that `bench.catalogue.pricing` distinguishes. Cached tokens, and tokens that were written into
-the cache, are also counted as input tokens."""
+"""The types of tokens that `bench.catalogue.pricing` distinguishes. Cached tokens, and tokens that
+were written into the cache, are also counted as input tokens."""
 KINDLESS = ("kindless_in", "kindless_out")
-"""The tokens that count as text although they may be audio, because the service did not report their kind."""
+"""The tokens that count as text although they may be audio, because the service did not report
+their kind."""
 
 
 @dataclass(frozen=True)
 class UsageArrays:
     """The usage that may be billed, as arrays of equal length.
 
-    The arrays have one entry for each turn of the run, and then one entry for each session. The entry of a session has
-    the usage of this session that belongs to no turn.
+    The arrays have one entry for each turn of the run, and then one entry for each session. The
+    entry of a session has the usage of this session that belongs to no turn.
 
     - `unattributed` is True for the entries of sessions.
     - `target` is the index of a target.
-    - `token_group` is the pair of a target and the model whose tokens are billed: the session's model or, if the target
-      delegates, its backend.
-    - `minute_group` is the pair of a target and the model whose minutes may be billed, that of the session.
+    - `token_group` is the pair of a target and the model whose tokens are billed: the session's
+      model or, if the target delegates, its backend.
+    - `minute_group` is the pair of a target and the model whose minutes may be billed, that of the
+      session.
     - `needs_no_tokens` is True for turns in which a session with a backend delegated nothing to it.
     - `session` is an index into `ids`.
 
@@ -74,17 +83,23 @@ class UsageArrays:
     ids: pd.Index[str]
 
     def tokens(self, kind: str) -> Floats:
-        """Return the tokens of one type of KINDS or KINDLESS. An entry is NaN if the service reported no usage."""
+        """Return the tokens of one type of KINDS or KINDLESS. An entry is NaN if the service
+        reported no usage.
+        """
         return _tokens(self.run, kind)
 
     @property
     def unplayed(self) -> tuple[Integers, Floats, Floats]:
-        """The audio that interrupted turns received but did not play: the turns, the duration in ns, and the tokens."""
+        """The audio that interrupted turns received but did not play: the turns, the duration in
+        ns, and the tokens.
+        """
         wasted_ns = floats(self.run.turns, "unplayed_audio_ns")
         stopped = np.flatnonzero(~np.isnan(wasted_ns))
         wasted_ns = wasted_ns[stopped]
         received_ns = floats(self.run.turns, "received_audio_ns")[stopped]
-        share: Floats = np.divide(wasted_ns, received_ns, out=np.zeros_like(wasted_ns), where=wasted_ns != 0)
+        share: Floats = np.divide(
+            wasted_ns, received_ns, out=np.zeros_like(wasted_ns), where=wasted_ns != 0
+        )
         return stopped, wasted_ns, share * _column(self.run.turns, "audio_out")[stopped]
 
     @property
@@ -96,35 +111,48 @@ class UsageArrays:
     def minutes(self) -> Floats:
         """The billable minutes of each session, as the service reported them.
 
-        If it reported none, they are the minutes for which the session was open. If sessions only transcribe, they are
-        the minutes of the audio that was sent. Entries of turns are 0; so are those of sessions that never opened.
+        If it reported none, they are the minutes for which the session was open. If sessions only
+        transcribe, they are the minutes of the audio that was sent. Entries of turns are 0; so are
+        those of sessions that never opened.
         """
         sessions = self.run.sessions
         if not self.are_answered:
             scripts = self.run.metadata.get("scripts") or []
-            formats = {script.get("name"): script.get("input_format") or "pcm16" for script in scripts}
-            bytes_per_s = sessions["script"].map({name: BYTES_PER_S[format] for name, format in formats.items()})
+            formats = {
+                script.get("name"): script.get("input_format") or "pcm16" for script in scripts
+            }
+            bytes_per_s = sessions["script"].map(
+                {name: BYTES_PER_S[format] for name, format in formats.items()}
+            )
             sent = sessions["audio_bytes_sent"].to_numpy(dtype=np.float64, na_value=0.0)
             audio_s = sent / bytes_per_s.to_numpy(dtype=np.float64)
             of_audio: Floats = np.r_[np.zeros(len(self.run.turns)), audio_s / S_PER_MINUTE]
             return of_audio
-        open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(sessions["session_updated_at_ns"].notna())
+        open_ns = (sessions["ended_at_ns"] - sessions["opened_at_ns"]).where(
+            sessions["session_updated_at_ns"].notna()
+        )
         return self._of_sessions(sessions["billed_ns"].fillna(open_ns)) / NS_PER_MINUTE
 
     @property
     def standby_minutes(self) -> Floats:
-        """The billable minutes of each session in standby; 0 for turns, and if the service reported none."""
+        """The billable minutes of each session in standby; 0 for turns, and if the service
+        reported none.
+        """
         return self._of_sessions(self.run.sessions["paused_ns"]) / NS_PER_MINUTE
 
     @property
     def unconfirmed(self) -> Flags:
-        """True for each session whose billable minutes the service did not report; False for turns. It is also False if
-        the sessions only transcribe, because their audio is billed.
+        """True for each session whose billable minutes the service did not report; False for turns.
+        It is also False if the sessions only transcribe, because their audio is billed.
         """
-        return self._of_sessions(self.run.sessions["billed_ns"].isna() & self.are_answered).astype(bool)
+        return self._of_sessions(self.run.sessions["billed_ns"].isna() & self.are_answered).astype(
+            bool
+        )
 
     def _of_sessions(self, values: pd.Series[Any]) -> Floats:
-        of_all: Floats = np.r_[np.zeros(len(self.run.turns)), values.to_numpy(dtype=np.float64, na_value=0.0)]
+        of_all: Floats = np.r_[
+            np.zeros(len(self.run.turns)), values.to_numpy(dtype=np.float64, na_value=0.0)
+        ]
         return of_all
 
     def conversation_minutes(self, sessions: Integers) -> float:
@@ -135,21 +163,30 @@ class UsageArrays:
 
 def bills_of(run: RunFrames, targets: Sequence[str]) -> UsageArrays:
     """Return the usage of a run. The index of a target is its position in `targets`."""
-    turns, sessions = run.turns, run.sessions
+    turns = run.turns
+    sessions = run.sessions
     own = pd.Index(sessions["session_id"].astype(object))
     ids = turns["session_id"].cat.categories.union(own, sort=False)
     session = np.r_[turns["session_id"].cat.codes.to_numpy(), ids.get_indexer(own)].astype(np.int32)
-    target = np.r_[position_of(turns["target"], tuple(targets)), position_of(sessions["target"], tuple(targets))]
+    target = np.r_[
+        position_of(turns["target"], tuple(targets)),
+        position_of(sessions["target"], tuple(targets)),
+    ]
     models, minute_models, backends = _models(run, ids)
-    delegates = np.array([terms.has_backend for terms in terms_of(run, targets)], dtype=bool)[target]
+    delegates = np.array([terms.has_backend for terms in terms_of(run, targets)], dtype=bool)[
+        target
+    ]
     delegated = np.r_[floats(turns, "delegations") > 0, np.zeros(len(sessions), dtype=bool)]
-    has_backend = np.array([bool(model.is_backend and model.name) for model in models])[backends[session]]
+    has_backend = np.array([bool(model.is_backend and model.name) for model in models])[
+        backends[session]
+    ]
     unattributed = np.arange(session.size) >= len(turns)
     return UsageArrays(
         run=run,
         unattributed=unattributed,
         target=target,
-        token_group=target * len(models) + np.where(delegates, backends[session], minute_models[session]),
+        token_group=target * len(models)
+        + np.where(delegates, backends[session], minute_models[session]),
         minute_group=target * len(models) + minute_models[session],
         needs_no_tokens=delegates & ~unattributed & ~(delegated & has_backend),
         session=session,
@@ -164,10 +201,12 @@ def _tokens(run: RunFrames, kind: str) -> Floats:
 
 
 def _of_cached(frame: pd.DataFrame, kind: str) -> Floats:
-    """Return the cached tokens of one type in each row. A service may report cached tokens without their type. They
-    then count as cached text, up to the number of text tokens, and the rest as cached audio.
+    """Return the cached tokens of one type in each row. A service may report cached tokens without
+    their type. They then count as cached text, up to the number of text tokens, and the rest as
+    cached audio.
     """
-    values, cached = _column(frame, kind), _column(frame, "cached_in")
+    values = _column(frame, kind)
+    cached = _column(frame, "cached_in")
     if kind == "cached_image_in":
         return values
     other = _column(frame, "cached_audio_in" if kind == "cached_text_in" else "cached_text_in")
@@ -183,18 +222,28 @@ def _column(frame: pd.DataFrame, kind: str) -> Floats:
 
 
 def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[BilledModel], Integers, Integers]:
-    """Return all models, and the indices of the model and of the backend of each session in `ids`. Each array of
-    indices has one more element at its end, for entries without a session.
+    """Return all models, and the indices of the model and of the backend of each session in `ids`.
+    Each array of indices has one more element at its end, for entries without a session.
     """
-    models, indices = list[BilledModel](), list[Integers]()
+    models = list[BilledModel]()
+    indices = list[Integers]()
     for column, is_backend in {"model": False, "backend_model": True}.items():
-        named = run.sessions[["session_id", column]].set_index("session_id")[column].astype("category").cat
+        named = (
+            run.sessions[["session_id", column]]
+            .set_index("session_id")[column]
+            .astype("category")
+            .cat
+        )
         labels = [*map(str, named.categories), ""]
         code_of = pd.Series(named.codes.to_numpy(), index=named.codes.index.astype(object))
-        codes = code_of[~code_of.index.duplicated(keep="last")].reindex(ids, fill_value=-1).to_numpy()
+        codes = (
+            code_of[~code_of.index.duplicated(keep="last")].reindex(ids, fill_value=-1).to_numpy()
+        )
         index_of = {
             label: len(models) + index
-            for index, label in enumerate(dict.fromkeys([*(labels[code] for code in pd.unique(codes)), ""]))
+            for index, label in enumerate(
+                dict.fromkeys([*(labels[code] for code in pd.unique(codes)), ""])
+            )
         }
         index_of_code = np.array([index_of.get(label, -1) for label in labels], dtype=np.int32)
         indices.append(index_of_code[np.append(codes, -1)])
@@ -202,13 +251,16 @@ def _models(run: RunFrames, ids: pd.Index[str]) -> tuple[list[BilledModel], Inte
     return models, *indices  # type: ignore[return-value]
 
 
-INPUT, OUTPUT = ("text_in", "audio_in", "image_in"), ("text_out", "audio_out")
+INPUT = ("text_in", "audio_in", "image_in")
+OUTPUT = ("text_out", "audio_out")
 CACHED = tuple(f"cached_{kind}" for kind in INPUT)
 UNNAMED = "unnamed model"
 
 
 class Charge(JsonEntry, frozen=True):
-    """The tokens and minutes of one target and model, and their prices; null if there are no prices."""
+    """The tokens and minutes of one target and model, and their prices; null if there are no
+    prices.
+    """
 
     model: str
     is_backend: Annotated[bool, described("it does tasks that another model delegates")]
@@ -217,7 +269,9 @@ class Charge(JsonEntry, frozen=True):
     tokens: dict[str, Count]
     unattributed_tokens: Annotated[dict[str, Count], described("of tokens that belong to no turn")]
     unattributed_sessions: Annotated[Count, described("sessions with such tokens")]
-    minutes: Annotated[Rounded, described("that the service reported as billable, or else of open sessions")]
+    minutes: Annotated[
+        Rounded, described("that the service reported as billable, or else of open sessions")
+    ]
     standby_minutes: Annotated[Rounded, described("of these minutes, those in standby")]
     prices: Prices | None
 
@@ -258,26 +312,39 @@ class TargetCost(JsonEntry, frozen=True, kw_only=True):
     usd: Rounded
     is_lower_bound: Annotated[
         bool,
-        described("minutes have a price, but tokens of the same sessions have none; or tokens have no kind"),
+        described(
+            "minutes have a price, but tokens of the same sessions have none; or tokens have no"
+            " kind"
+        ),
     ]
     usd_per_turn: Rounded
     usd_per_session: Rounded
     usd_per_minute: Rounded
-    turns: Annotated[Count, described("that are billed: turns with usage, or all turns if only time is billed")]
+    turns: Annotated[
+        Count, described("that are billed: turns with usage, or all turns if only time is billed")
+    ]
     turns_priced: Count
     turns_without_usage: Annotated[
         Count, described("turns whose usage the service did not report, although tokens are billed")
     ]
     turns_without_kinds: Annotated[
         Count,
-        described("turns with tokens that count as text although they may be audio: the service did not report a kind"),
+        described(
+            "turns with tokens that count as text although they may be audio: the service did not"
+            " report a kind"
+        ),
     ]
     unattributed_usd: Annotated[Rounded, described("what of it belongs to no turn")]
     unattributed_sessions: Annotated[Count, described("sessions with such costs")]
     sessions: Annotated[Count, described("those with a price")]
-    minutes: Annotated[Rounded, described("of conversation in them, from the opened connection to the end")]
+    minutes: Annotated[
+        Rounded, described("of conversation in them, from the opened connection to the end")
+    ]
     sessions_unconfirmed: Annotated[
-        Count, described("sessions billed by the minute whose billable duration the service did not report")
+        Count,
+        described(
+            "sessions billed by the minute whose billable duration the service did not report"
+        ),
     ]
     unplayed_audio: UnplayedAudio
     models: tuple[Charge, ...]
@@ -328,7 +395,11 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
     @property
     def by_minute(self) -> bool:
         """True if any minute of a session had a price."""
-        return any(charge.prices and charge.prices.usd_per_minute for cost in self.targets for charge in cost.models)
+        return any(
+            charge.prices and charge.prices.usd_per_minute
+            for cost in self.targets
+            for charge in cost.models
+        )
 
     @property
     def is_known(self) -> bool:
@@ -353,7 +424,11 @@ class RunCost(JsonEntry, frozen=True, kw_only=True):
 
     @property
     def per_minute(self) -> float:
-        return math.nan if self.is_lower_bound else _per(self.usd, sum(cost.minutes for cost in self.targets))
+        return (
+            math.nan
+            if self.is_lower_bound
+            else _per(self.usd, sum(cost.minutes for cost in self.targets))
+        )
 
 
 def _per(usd: float, number: float) -> float:
@@ -376,7 +451,9 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
         unattributed_usd=sum(cost.unattributed_usd for cost in costs),
         unattributed_sessions=sum(cost.unattributed_sessions for cost in costs),
         unplayed_audio=waste if waste.replies else None,
-        models_without_price=tuple(dict.fromkeys(c.model for cost in costs for c in cost.models if c.prices is None)),
+        models_without_price=tuple(
+            dict.fromkeys(c.model for cost in costs for c in cost.models if c.prices is None)
+        ),
         prices=PricesUsed(str(prices.get("name") or ""), str(prices.get("as_of") or "")),
         budget_usd=document.get("budget_usd"),
         estimate_usd=(estimate[0], estimate[1]) if estimate else None,
@@ -387,17 +464,20 @@ def money_of(run: RunFrames, targets: Sequence[str]) -> RunCost:
 
 
 def _costs(run: RunFrames, targets: Sequence[str]) -> Iterable[TargetCost]:
-    """Yield the cost of each target. Prices are linear, so the tokens of a target and model are added up before they
-    are priced.
+    """Yield the cost of each target. Prices are linear, so the tokens of a target and model are
+    added up before they are priced.
     """
     bills = bills_of(run, targets)
     tariffs = _tariffs(run, targets, bills.models)
     entries = _entries(bills, tariffs)
-    charges, wastes = _charges(bills, tariffs, entries), _unplayed_audio(bills, tariffs)
+    charges = _charges(bills, tariffs, entries)
+    wastes = _unplayed_audio(bills, tariffs)
     for index, label in enumerate(targets):
         groups = slice(index * len(bills.models), (index + 1) * len(bills.models))
         charged = tuple(charge for charge in charges[groups] if charge is not None)
-        yield _cost(label, charged, bills, entries.of(bills.target == index), _together(wastes[groups]))
+        yield _cost(
+            label, charged, bills, entries.of(bills.target == index), _together(wastes[groups])
+        )
 
 
 @dataclass(frozen=True)
@@ -425,9 +505,12 @@ class BilledEntries:
 
 
 def _entries(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> BilledEntries:
-    group, minute_group = bills.token_group, bills.minute_group
+    group = bills.token_group
+    minute_group = bills.minute_group
     has_prices = _flags(tariffs, lambda _: True)
-    of_time_alone = _flags(tariffs, lambda prices: not prices.of_tokens)[group] & (group == minute_group)
+    of_time_alone = _flags(tariffs, lambda prices: not prices.of_tokens)[group] & (
+        group == minute_group
+    )
     has_tokens = np.logical_or.reduce([~np.isnan(bills.tokens(kind)) for kind in KINDS])
     has_kindless = np.logical_or.reduce([bills.tokens(kind) > 0 for kind in KINDLESS])
     has_usage = has_tokens | of_time_alone | bills.needs_no_tokens | (not bills.are_answered)
@@ -437,21 +520,31 @@ def _entries(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> BilledEntrie
         unknown=~has_usage & ~bills.unattributed,
         has_price=has_prices[minute_group] & (has_prices[group] | ~has_tokens),
         kindless=has_kindless & _flags(tariffs, lambda prices: prices.of_tokens)[group],
-        timed=_flags(tariffs, lambda prices: prices.usd_per_minute > 0)[minute_group] & (bills.minutes > 0),
+        timed=_flags(tariffs, lambda prices: prices.usd_per_minute > 0)[minute_group]
+        & (bills.minutes > 0),
     )
 
 
 def _flags(tariffs: Sequence[TurnPricing], true_of: Callable[[Prices], bool]) -> Flags:
-    """Return for each tariff whether it has prices of which `true_of` is True; False if it has no prices."""
-    return np.array([tariff.prices is not None and true_of(tariff.prices) for tariff in tariffs], dtype=bool)
+    """Return for each tariff whether it has prices of which `true_of` is True; False if it has
+    no prices.
+    """
+    return np.array(
+        [tariff.prices is not None and true_of(tariff.prices) for tariff in tariffs], dtype=bool
+    )
 
 
-def _charges(bills: UsageArrays, tariffs: Sequence[TurnPricing], entries: BilledEntries) -> list[Charge | None]:
+def _charges(
+    bills: UsageArrays, tariffs: Sequence[TurnPricing], entries: BilledEntries
+) -> list[Charge | None]:
     """Return the charge of each pair of a target and a model; None if nothing is billed."""
-    group, minute_group, size = bills.token_group, bills.minute_group, len(tariffs)
+    group = bills.token_group
+    minute_group = bills.minute_group
+    size = len(tariffs)
     # one kind after another, because the tokens of a million turns take 9 MB
     sums = {kind: _token_sums(bills, kind, size) for kind in KINDS}
-    # a turn with a backend may be billed twice: by the backend's tokens, and by the session's minutes
+    # a turn with a backend may be billed twice: by the backend's tokens, and by the session's
+    # minutes
     is_backed = group != minute_group
     turns = np.bincount(group[entries.turns & (entries.has_tokens | ~is_backed)], minlength=size)
     turns += np.bincount(minute_group[entries.turns & is_backed], minlength=size)
@@ -460,20 +553,32 @@ def _charges(bills: UsageArrays, tariffs: Sequence[TurnPricing], entries: Billed
     standby = np.bincount(minute_group, bills.standby_minutes, size)
     timed = np.bincount(minute_group[entries.timed], minlength=size)
     return [
-        Charge(
-            *(tariff.model or UNNAMED, bills.models[g % len(bills.models)].is_backend, int(turns[g]), tariff.source),
-            {kind: int(of_all[g]) for kind, (of_all, _) in sums.items()},
-            {kind: int(of_stray[g]) for kind, (_, of_stray) in sums.items()},
-            *(int(strays[g]), float(minutes[g]), float(standby[g]), tariff.prices),
+        (
+            Charge(
+                tariff.model or UNNAMED,
+                bills.models[g % len(bills.models)].is_backend,
+                int(turns[g]),
+                tariff.source,
+                {kind: int(of_all[g]) for kind, (of_all, _) in sums.items()},
+                {kind: int(of_stray[g]) for kind, (_, of_stray) in sums.items()},
+                int(strays[g]),
+                float(minutes[g]),
+                float(standby[g]),
+                tariff.prices,
+            )
+            if turns[g] or strays[g] or timed[g]
+            else None
         )
-        if turns[g] or strays[g] or timed[g]
-        else None
         for g, tariff in enumerate(tariffs)
     ]
 
 
 def _cost(
-    target: str, charges: tuple[Charge, ...], bills: UsageArrays, entries: BilledEntries, waste: UnplayedAudio
+    target: str,
+    charges: tuple[Charge, ...],
+    bills: UsageArrays,
+    entries: BilledEntries,
+    waste: UnplayedAudio,
 ) -> TargetCost:
     """Return the cost of a target.
 
@@ -482,12 +587,17 @@ def _cost(
     - `waste` is the audio that was not played.
     """
     paid = [charge for charge in charges if charge.prices]
-    is_backend_unpriced = 0 < len(paid) < len(charges) and any(charge.is_backend for charge in charges)
+    is_backend_unpriced = 0 < len(paid) < len(charges) and any(
+        charge.is_backend for charge in charges
+    )
     is_lower_bound = is_backend_unpriced or bool(entries.kindless.any())
     usd = sum(charge.usd for charge in paid) if paid else math.nan
     rated_usd = math.nan if is_lower_bound else usd
-    sessions = distinct(bills.session[((entries.turns | entries.has_tokens) & entries.has_price) | entries.timed])
-    minutes, priced = bills.conversation_minutes(sessions), int((entries.turns & entries.has_price).sum())
+    sessions = distinct(
+        bills.session[((entries.turns | entries.has_tokens) & entries.has_price) | entries.timed]
+    )
+    minutes = bills.conversation_minutes(sessions)
+    priced = int((entries.turns & entries.has_price).sum())
     return TargetCost(
         target=target,
         usd=usd,
@@ -510,15 +620,22 @@ def _cost(
 
 
 def _unplayed_audio(bills: UsageArrays, tariffs: Sequence[TurnPricing]) -> list[UnplayedAudio]:
-    (stopped, wasted_ns, tokens), size = bills.unplayed, len(tariffs)
-    group, has_tokens = bills.token_group[stopped], ~np.isnan(tokens)
-    replies, with_tokens = (np.bincount(groups, minlength=size) for groups in (group, group[has_tokens]))
-    seconds, sums = np.bincount(group, wasted_ns / NS_PER_S, size), _summed(tokens, group, size).round()
+    stopped, wasted_ns, tokens = bills.unplayed
+    size = len(tariffs)
+    group = bills.token_group[stopped]
+    has_tokens = ~np.isnan(tokens)
+    replies, with_tokens = (
+        np.bincount(groups, minlength=size) for groups in (group, group[has_tokens])
+    )
+    seconds = np.bincount(group, wasted_ns / NS_PER_S, size)
+    sums = _summed(tokens, group, size).round()
     wastes = []
     for g, known in enumerate(tariff.prices for tariff in tariffs):
         counts = int(replies[g]), int(with_tokens[g]), int(with_tokens[g]) if known else 0
         usd = audio_out_usd(known, sums[g]) if known else 0.0
-        wastes.append(UnplayedAudio(*counts, float(seconds[g]), int(sums[g]), usd, _per(usd, counts[-1])))
+        wastes.append(
+            UnplayedAudio(*counts, float(seconds[g]), int(sums[g]), usd, _per(usd, counts[-1]))
+        )
     return wastes
 
 
@@ -535,9 +652,11 @@ def terms_of(run: RunFrames, targets: Sequence[str]) -> list[PricingTerms]:
     ]
 
 
-def _tariffs(run: RunFrames, targets: Sequence[str], models: Sequence[BilledModel]) -> list[TurnPricing]:
-    """Return the pricing of each combination of target and model. The order is: all models of the first target, all
-    models of the second target, and so on.
+def _tariffs(
+    run: RunFrames, targets: Sequence[str], models: Sequence[BilledModel]
+) -> list[TurnPricing]:
+    """Return the pricing of each combination of target and model. The order is: all models of the
+    first target, all models of the second target, and so on.
     """
     priced = (run.metadata.get("prices") or {}).get("models") or {}
     table = {name: _prices(entry) for name, entry in priced.items()}
@@ -551,7 +670,9 @@ def _prices(entry: Mapping[str, Any]) -> Prices:
 
 def _token_sums(bills: UsageArrays, kind: str, size: int) -> tuple[Floats, Floats]:
     """Return the tokens of one type in each group: those of all entries, and those of no turn."""
-    tokens, group, first = bills.tokens(kind), bills.token_group, len(bills.run.turns)
+    tokens = bills.tokens(kind)
+    group = bills.token_group
+    first = len(bills.run.turns)
     return _summed(tokens, group, size), _summed(tokens[first:], group[first:], size)
 
 

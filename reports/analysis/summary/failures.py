@@ -1,4 +1,6 @@
-"""Failed turns and sessions as a service's support needs them: instants, IDs, and errors as received."""
+"""Failed turns and sessions as a service's support needs them: instants, IDs, and errors as
+received.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,37 @@ from reports.data.turns import FAILED, TurnArrays
 from reports.results.json_entries import Count, JsonEntry, Known, described
 
 ID_HEADERS = (
-    *("x-request-id", "apim-request-id", "x-ms-request-id", "x-ms-client-request-id", "request-id"),
-    *("x-ms-region", "x-azure-ref", "azureml-model-session", "cf-ray", "x-amzn-requestid", "x-amzn-trace-id"),
-    *("x-amz-cf-id", "traceparent", "x-trace-id", "x-correlation-id", "x-served-by", "date"),
+    "x-request-id",
+    "apim-request-id",
+    "x-ms-request-id",
+    "x-ms-client-request-id",
+    "request-id",
+    "x-ms-region",
+    "x-azure-ref",
+    "azureml-model-session",
+    "cf-ray",
+    "x-amzn-requestid",
+    "x-amzn-trace-id",
+    "x-amz-cf-id",
+    "traceparent",
+    "x-trace-id",
+    "x-correlation-id",
+    "x-served-by",
+    "date",
 )
-"""The headers of the answer to the upgrade that are listed. They identify a request, or the place that answered it."""
+"""The headers of the answer to the upgrade that are listed. They identify a request, or the
+place that answered it."""
 HEADER_CHARACTERS = 120
 OF_SESSION = [
-    *("session_id", "service_session_id", "request_id", "region", "response_headers", "close_code", "close_reason"),
-    *("opened_at_ns", "event_log"),
+    "session_id",
+    "service_session_id",
+    "request_id",
+    "region",
+    "response_headers",
+    "close_code",
+    "close_reason",
+    "opened_at_ns",
+    "event_log",
 ]
 OF_FAILURE = ["session_id", "start_utc_ns", "ended_at_ns", "outcome", "detail"]
 WITH_CONTENT = frozenset({"wrong_function_call"})
@@ -39,23 +63,36 @@ Scope = Literal["turn", "session"]
 
 
 class FailureEntry(JsonEntry, frozen=True, kw_only=True):
-    """A failed turn, or a failed session without such a turn, with its instants in UTC and its IDs; null if unknown."""
+    """A failed turn, or a failed session without such a turn, with its instants in UTC and its
+    IDs; null if unknown.
+    """
 
     scope: Scope
     target: str
     step: Known = ""
-    turn: Annotated[Count | None, described("number of the turn in its session, from 1; null for a session")] = None
+    turn: Annotated[
+        Count | None, described("number of the turn in its session, from 1; null for a session")
+    ] = None
     started_utc_ns: Count
-    failed_utc_ns: Annotated[Count | None, described("when it ended; null if that was not recorded")]
+    failed_utc_ns: Annotated[
+        Count | None, described("when it ended; null if that was not recorded")
+    ]
     outcome: str
     http_status: Annotated[Count | None, described("of the answer to the upgrade")]
     close_code: Count | None
     close_reason: Known
     message: Annotated[Known, described("of the service, as received")]
-    message_is_cut: Annotated[bool, described("true if only the first characters of the message were stored")]
-    context_tokens: Annotated[Count | None, described("input tokens of the turn's first response")] = None
+    message_is_cut: Annotated[
+        bool, described("true if only the first characters of the message were stored")
+    ]
+    context_tokens: Annotated[
+        Count | None, described("input tokens of the turn's first response")
+    ] = None
     is_bound: Annotated[
-        bool, described("true if these are the input tokens of an earlier turn of the session, so a lower bound")
+        bool,
+        described(
+            "true if these are the input tokens of an earlier turn of the session, so a lower bound"
+        ),
     ] = field(name="context_is_lower_bound", default=False)
     session: Annotated[str, described("this tool's ID of the session")]
     service_session: Known
@@ -84,14 +121,19 @@ def failed_turns(run: RunFrames, turns: TurnArrays, chosen: Sequence[int]) -> li
             is_bound=bool(is_bound[index]),
             **_shared(row, sessions.get(str(row["session_id"]), {}), response),
         )
-        for index, row, response in zip(chosen, stored, response_ids(run, rows.tolist()), strict=True)
+        for index, row, response in zip(
+            chosen, stored, response_ids(run, rows.tolist()), strict=True
+        )
     ]
 
 
 def failed_sessions(sessions: pd.DataFrame) -> list[FailureEntry]:
     columns = dict.fromkeys([*OF_SESSION, *OF_FAILURE, "target"])
     stored = records(sessions[list(columns)])
-    return [FailureEntry(scope="session", target=str(row["target"]), **_shared(row, row)) for row in stored]
+    return [
+        FailureEntry(scope="session", target=str(row["target"]), **_shared(row, row))
+        for row in stored
+    ]
 
 
 def failures_by_context(
@@ -107,23 +149,34 @@ def failures_by_context(
         if (difference.of.by, difference.what) == ("context", "failed"):
             of = difference.of
             is_of_pool = (turns.target == of.colour) & turns.steps_in(of.stratum)[turns.step]
-            failed = np.flatnonzero(is_of_pool & (turns.kind == FAILED) & (tokens > difference.larger.bin.start))
+            failed = np.flatnonzero(
+                is_of_pool & (turns.kind == FAILED) & (tokens > difference.larger.bin.start)
+            )
             failed = failed[np.argsort(tokens[failed], kind="stable")]
             _, first_of_session = np.unique(turns.session[failed], return_index=True)
             chosen += failed[np.sort(first_of_session)[:OF_CONTEXT]].tolist()
     return tuple(failed_turns(run, turns, chosen))
 
 
-def _shared(row: Mapping[str, Any], session: Mapping[str, Any], response: str = "") -> dict[str, Any]:
-    """Return the fields of an entry that turns and sessions have. `session` is the row of the session."""
-    outcome, detail, headers = str(row["outcome"]), text_in(row, "detail"), session.get("response_headers")
+def _shared(
+    row: Mapping[str, Any], session: Mapping[str, Any], response: str = ""
+) -> dict[str, Any]:
+    """Return the fields of an entry that turns and sessions have. `session` is the row of the
+    session.
+    """
+    outcome = str(row["outcome"])
+    detail = text_in(row, "detail")
+    headers = session.get("response_headers")
     opened, code = (session.get(name, np.nan) for name in ("opened_at_ns", "close_code"))
     has_content = outcome in WITH_CONTENT
     return ids_of(str(row["session_id"]), session, response) | {
         "started_utc_ns": int(row["start_utc_ns"]),
-        "failed_utc_ns": None if np.isnan(row["ended_at_ns"]) else int(row["start_utc_ns"] + row["ended_at_ns"]),
+        "failed_utc_ns": (
+            None if np.isnan(row["ended_at_ns"]) else int(row["start_utc_ns"] + row["ended_at_ns"])
+        ),
         "outcome": outcome,
-        "http_status": refusal_status(outcome) or (101 if opened == opened else None),  # a session that opened has 101
+        # a session that opened has 101
+        "http_status": refusal_status(outcome) or (101 if opened == opened else None),
         "close_code": int(code) if code == code else None,
         "close_reason": text_in(session, "close_reason"),
         "message": "" if has_content else detail,
@@ -133,7 +186,9 @@ def _shared(row: Mapping[str, Any], session: Mapping[str, Any], response: str = 
 
 
 def id_headers(text: str) -> dict[str, str]:
-    """Return the headers of ID_HEADERS in a stored JSON object of headers, made safe to show; {} if it has none."""
+    """Return the headers of ID_HEADERS in a stored JSON object of headers, made safe to show; {}
+    if it has none.
+    """
     try:
         headers = read_json(text) if text else {}
     except JsonError:

@@ -1,9 +1,10 @@
 """Offered load in an open loop, the results of its calls, and the rate limits of the service. Pure.
 
-The offered load includes only the measured phase, and only the time in which calls arrive. A load is in erlangs: the
-mean number of calls in progress. A call lasts from the start of connecting to its end. The mean duration of a call is
-the total duration of all calls, divided by the number of calls that ended before the end of the run. The total includes
-calls that the end of the run interrupted; without them, long calls would be left out.
+The offered load includes only the measured phase, and only the time in which calls arrive. A load
+is in erlangs: the mean number of calls in progress. A call lasts from the start of connecting to
+its end. The mean duration of a call is the total duration of all calls, divided by the number of
+calls that ended before the end of the run. The total includes calls that the end of the run
+interrupted; without them, long calls would be left out.
 
 Rate limits include the whole run with its warm-up.
 """
@@ -32,16 +33,22 @@ BINS = 90
 
 
 class OfferedLoad(JsonEntry, frozen=True):
-    """The load of the calls that arrived at one target, in the measured phase. Every call has a session on each target,
-    so several targets have the same calls.
+    """The load of the calls that arrived at one target, in the measured phase. Every call has a
+    session on each target, so several targets have the same calls.
     """
 
     target: str
     offered: Count
     blocked: Annotated[Count, described("calls that found no free slot")]
-    delayed: Annotated[Count, described("calls delayed by the service or the connection rate limit")]
-    started: Annotated[Count, described("calls neither blocked nor cut, including delayed and refused ones")]
-    not_started: Annotated[Count, described("calls still waiting for their start when the run ended")]
+    delayed: Annotated[
+        Count, described("calls delayed by the service or the connection rate limit")
+    ]
+    started: Annotated[
+        Count, described("calls neither blocked nor cut, including delayed and refused ones")
+    ]
+    not_started: Annotated[
+        Count, described("calls still waiting for their start when the run ended")
+    ]
     connect_failed: Annotated[Count, described("did not open")]
     completed: Count
     duration_s: Annotated[Number, described("duration of arrivals in the measured phase")]
@@ -65,8 +72,8 @@ class ArrivalSummary(JsonEntry, frozen=True):
 
 @dataclass(frozen=True)
 class CallBins:
-    """The numbers of calls that arrived, and of calls that were blocked, in bins of equal duration. The first bin
-    begins at the start of the run.
+    """The numbers of calls that arrived, and of calls that were blocked, in bins of equal duration.
+    The first bin begins at the start of the run.
     """
 
     bin_s: float
@@ -77,8 +84,8 @@ class CallBins:
 def arriving_of(
     run: RunFrames, targets: Sequence[str], measured_from_s: float, ended_s: float
 ) -> ArrivalSummary | None:
-    """Return the arrivals of calls; None in a closed loop. `measured_from_s` and `ended_s` are the start of the
-    measured phase and the end of the run, in seconds since 1970.
+    """Return the arrivals of calls; None in a closed loop. `measured_from_s` and `ended_s` are the
+    start of the measured phase and the end of the run, in seconds since 1970.
     """
     arrivals = run.metadata.get("arrivals")
     if arrivals is None:
@@ -87,16 +94,27 @@ def arriving_of(
     duration_s = arrivals.get("duration_s")
     start_s = max(began_s, measured_from_s)
     end_s = ended_s if duration_s is None else min(ended_s, began_s + float(duration_s))
-    thinking = {float(s["think_s"]) for s in run.metadata.get("scripts") or [] if s.get("think_s") is not None}
+    thinking = {
+        float(s["think_s"])
+        for s in run.metadata.get("scripts") or []
+        if s.get("think_s") is not None
+    }
     offered = tuple(_offered(run, label, arrivals, start_s, end_s) for label in targets)
-    return ArrivalSummary(str(arrivals.get("pattern")), arrivals.get("per_s"), tuple(sorted(thinking)), offered)
+    return ArrivalSummary(
+        str(arrivals.get("pattern")), arrivals.get("per_s"), tuple(sorted(thinking)), offered
+    )
 
 
-def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], start_s: float, end_s: float) -> OfferedLoad:
-    seconds = run.seconds[(run.seconds["target"] == label).to_numpy() & run.seconds["measured"].to_numpy()]
+def _offered(
+    run: RunFrames, label: str, arrivals: dict[str, Any], start_s: float, end_s: float
+) -> OfferedLoad:
+    seconds = run.seconds[
+        (run.seconds["target"] == label).to_numpy() & run.seconds["measured"].to_numpy()
+    ]
     all_sessions = run.sessions[(run.sessions["target"] == label).to_numpy()]
     sessions = all_sessions.iloc[measured_rows(all_sessions)]
-    kind, is_first = sessions["outcome_class"].to_numpy(), sessions["call_arrival_at_ns"].notna().to_numpy()
+    kind = sessions["outcome_class"].to_numpy()
+    is_first = sessions["call_arrival_at_ns"].notna().to_numpy()
     # a call may have several sessions, and only its last one ends the call
     is_last = ~sessions["renewed"].to_numpy(dtype=bool)
     lasted_s = sessions["session_duration_ms"].to_numpy(dtype=np.float64) / 1000
@@ -111,8 +129,12 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], start_s: floa
     per_s = offered / duration_s if duration_s else math.nan
     call_s = float(np.nansum(lasted_s)) / ended if ended else math.nan
     from_s = all_sessions["start_utc_ns"].to_numpy(dtype=np.float64) / NS_PER_S
-    to_s = from_s + all_sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_S
-    within = np.clip(np.nan_to_num(to_s, nan=end_s), start_s, end_s) - np.clip(from_s, start_s, end_s)
+    to_s = (
+        from_s + all_sessions["ended_at_ns"].to_numpy(dtype=np.float64, na_value=np.nan) / NS_PER_S
+    )
+    within = np.clip(np.nan_to_num(to_s, nan=end_s), start_s, end_s) - np.clip(
+        from_s, start_s, end_s
+    )
     return OfferedLoad(
         target=label,
         offered=offered,
@@ -134,8 +156,8 @@ def _offered(run: RunFrames, label: str, arrivals: dict[str, Any], start_s: floa
 
 
 def call_bins(run: RunFrames) -> CallBins:
-    """Return the calls in bins of time. Only the calls of the first target are counted, because all targets have the
-    same calls.
+    """Return the calls in bins of time. Only the calls of the first target are counted, because all
+    targets have the same calls.
     """
     seconds = run.seconds
     began_s = int(run.metadata.get("started_utc_ns") or 0) / NS_PER_S
@@ -146,7 +168,9 @@ def call_bins(run: RunFrames) -> CallBins:
     index = (at_s // bin_s).astype(np.int64)
     bins = int(index.max(initial=0)) + 1
     calls, blocked = (
-        np.bincount(index, rows[name].to_numpy(dtype=np.float64, na_value=0.0), bins).astype(np.float64)
+        np.bincount(index, rows[name].to_numpy(dtype=np.float64, na_value=0.0), bins).astype(
+            np.float64
+        )
         for name in ("calls_offered", "calls_blocked")
     )
     return CallBins(bin_s, calls, blocked)
@@ -159,7 +183,9 @@ OF_SECOND = ["second", "target", "throttled", "calls_backed_off", *OF_LIMITS]
 
 @dataclass(frozen=True)
 class RemainingLimit:
-    """The remaining share of a rate limit: the minimum in each time bin in which the service reported it."""
+    """The remaining share of a rate limit: the minimum in each time bin in which the service
+    reported it.
+    """
 
     limit: str
     at_s: Floats
@@ -176,7 +202,9 @@ class RateLimits(JsonEntry, frozen=True):
     retry_after_p50_s: Rounded
     retry_after_max_s: Rounded
     start_delay_s: Rounded
-    calls_backed_off: Annotated[Count, described("calls delayed after refused ones, in a closed loop")]
+    calls_backed_off: Annotated[
+        Count, described("calls delayed after refused ones, in a closed loop")
+    ]
     min_remaining: dict[str, Rounded]
 
 
@@ -204,8 +232,8 @@ class Throttling(RateLimits, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class RateLimitSeries:
-    """The rate limits of all targets of a run, in time bins of equal duration. The first bin begins at the start of the
-    run.
+    """The rate limits of all targets of a run, in time bins of equal duration. The first bin begins
+    at the start of the run.
     """
 
     targets: tuple[Throttling, ...]
@@ -225,9 +253,11 @@ class RateLimitSeries:
         return any(target.counts.any() or target.remaining for target in self.targets)
 
 
-def rate_limits_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, length_s: float) -> RateLimitSeries:
-    """Return the rate limits of all targets. Totals are computed from the rows of turns and sessions, and values over
-    time from the rows of seconds.
+def rate_limits_of(
+    run: RunFrames, targets: Sequence[str], started_utc_ns: int, length_s: float
+) -> RateLimitSeries:
+    """Return the rate limits of all targets. Totals are computed from the rows of turns and
+    sessions, and values over time from the rows of seconds.
     """
     seconds = run.seconds[OF_SECOND]
     at_s = seconds["second"].to_numpy(dtype=np.float64) - started_utc_ns / NS_PER_S
@@ -239,18 +269,28 @@ def rate_limits_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, 
     throttling = []
     for label in targets:
         mine = (seconds["target"] == label).to_numpy()
-        rows, bin_indices = seconds[mine], bin_index[mine]
-        counted, pauses_ns = [], []
+        rows = seconds[mine]
+        bin_indices = bin_index[mine]
+        counted = []
+        pauses_ns = []
         for frame in (run.turns, run.sessions):
-            of_target, retry_after_ns = (frame["target"] == label).to_numpy(), floats(frame, "retry_after_ns")
-            counted.append(int(by_label(frame["outcome"].cat, is_throttled, False, np.bool_)[of_target].sum()))
+            of_target = (frame["target"] == label).to_numpy()
+            retry_after_ns = floats(frame, "retry_after_ns")
+            counted.append(
+                int(by_label(frame["outcome"].cat, is_throttled, False, np.bool_)[of_target].sum())
+            )
             pauses_ns.append(retry_after_ns[of_target & ~np.isnan(retry_after_ns)])
         waits_s = np.sort(np.concatenate(pauses_ns)) / NS_PER_S
         throttled = np.nan_to_num(rows["throttled"].to_numpy(dtype=np.float64))
         remaining = tuple(_remaining(rows, bin_indices, bins, bin_s))
         throttling.append(
             Throttling(
-                *(label, counted[0], counted[1], waits_s.size, quantile(waits_s, 0.5), quantile(waits_s, 1.0)),
+                label,
+                counted[0],
+                counted[1],
+                waits_s.size,
+                quantile(waits_s, 0.5),
+                quantile(waits_s, 1.0),
                 start_delay_s=float(start_delays_s.get(label, math.nan)),
                 calls_backed_off=int(np.nansum(floats(rows, "calls_backed_off"))),
                 min_remaining={limit.limit: float(limit.share.min()) for limit in remaining},
@@ -262,7 +302,9 @@ def rate_limits_of(run: RunFrames, targets: Sequence[str], started_utc_ns: int, 
     return RateLimitSeries(tuple(throttling), bin_s, length_s)
 
 
-def _remaining(seconds: pd.DataFrame, bin_index: Integers, bins: int, bin_s: float) -> Iterable[RemainingLimit]:
+def _remaining(
+    seconds: pd.DataFrame, bin_index: Integers, bins: int, bin_s: float
+) -> Iterable[RemainingLimit]:
     for limit in LIMITS:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = floats(seconds, f"{limit}_remaining") / floats(seconds, f"{limit}_limit")
@@ -270,5 +312,7 @@ def _remaining(seconds: pd.DataFrame, bin_index: Integers, bins: int, bin_s: flo
         np.minimum.at(min_share, bin_index[np.isfinite(share)], share[np.isfinite(share)])
         if (reported_bins := np.flatnonzero(min_share < np.inf)).size:
             yield RemainingLimit(
-                limit, (reported_bins.astype(np.float64) + 0.5) * bin_s, np.clip(min_share[reported_bins], 0.0, 1.0)
+                limit,
+                (reported_bins.astype(np.float64) + 0.5) * bin_s,
+                np.clip(min_share[reported_bins], 0.0, 1.0),
             )

@@ -1,4 +1,6 @@
-"""The metrics of a run: quantiles, slopes, rates with their intervals, histograms, and throughput."""
+"""The metrics of a run: quantiles, slopes, rates with their intervals, histograms, and
+throughput.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +46,13 @@ ALL = "all"
 
 
 class MetricSummary(MainMetric, frozen=True, kw_only=True):
-    """A metric of a target and step. Quantiles are those of `n` values. If the metric is a latency, failed turns count
-    as +inf.
+    """A metric of a target and step. Quantiles are those of `n` values. If the metric is a latency,
+    failed turns count as +inf.
     """
 
-    title: Annotated[str, described("the target, with what distinguishes these turns from others of the run")]
+    title: Annotated[
+        str, described("the target, with what distinguishes these turns from others of the run")
+    ]
     unit: str
     step: str
     n: Count
@@ -62,9 +66,9 @@ class MetricSummary(MainMetric, frozen=True, kw_only=True):
     __annotations__.update(level_fields(QuantileEstimate))
     low: Annotated[Rounded, described("smallest successful value")] = field(name="min")
     high: Annotated[Rounded, described("largest successful value")] = field(name="max")
-    uncertain: Annotated[Reason | None, described("why the values are uncertain in this run; null if they are not")] = (
-        None
-    )
+    uncertain: Annotated[
+        Reason | None, described("why the values are uncertain in this run; null if they are not")
+    ] = None
 
     @property
     def quantiles(self) -> tuple[QuantileEstimate, ...]:
@@ -83,10 +87,12 @@ def metric_summaries(
     step: str = ALL,
     pool: Pool | None = None,
 ) -> MetricSummary:
-    """Return the summary of a metric. `sample` has its values, of the turns or sessions of one target. `uncertain` are
-    the uncertain metrics of the run. `pool` is the pool of the turns; None for sessions.
+    """Return the summary of a metric. `sample` has its values, of the turns or sessions of one
+    target. `uncertain` are the uncertain metrics of the run. `pool` is the pool of the turns; None
+    for sessions.
     """
-    succeeded, estimates = sample.succeeded, [estimate.published() for estimate in quantiles(sample, LEVELS)]
+    succeeded = sample.succeeded
+    estimates = [estimate.published() for estimate in quantiles(sample, LEVELS)]
     return MetricSummary(
         metric,
         *(pool.stratum if pool else NO_STRATUM),
@@ -107,14 +113,23 @@ def metric_summaries(
     )
 
 
-def turn_metrics(sample: MetricSample, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
-    """Yield the summaries of a metric of turns: for each pool, and for each step that has the metric in this pool."""
+def turn_metrics(
+    sample: MetricSample, uncertain: Collection[UncertainMetric]
+) -> Iterable[MetricSummary]:
+    """Yield the summaries of a metric of turns: for each pool, and for each step that has the
+    metric in this pool.
+    """
     for pool in sample.pools():
-        label, name = sample.turns.targets[pool.target], sample.metric.name
+        label = sample.turns.targets[pool.target]
+        name = sample.metric.name
         pool_values = sample.part(pool.target, pool.steps)
-        yield metric_summaries(sample.of(pool.target, pool.steps, pool_values), name, label, uncertain, pool=pool)
+        yield metric_summaries(
+            sample.of(pool.target, pool.steps, pool_values), name, label, uncertain, pool=pool
+        )
         for step, step_sample in sample.by_step(pool.target, pool.steps, pool_values):
-            yield metric_summaries(step_sample, name, label, uncertain, sample.turns.steps[step], pool)
+            yield metric_summaries(
+                step_sample, name, label, uncertain, sample.turns.steps[step], pool
+            )
 
 
 def session_metrics(
@@ -124,11 +139,12 @@ def session_metrics(
     uncertain: Collection[UncertainMetric] = (),
     expected: Collection[tuple[str, str]] = (),
 ) -> Iterable[MetricSummary]:
-    """Yield the summaries of metrics of sessions, for each target that has the metric. `names` are the metrics.
-    `expected` are the metrics that a target should have, as (metric, target).
+    """Yield the summaries of metrics of sessions, for each target that has the metric. `names` are
+    the metrics. `expected` are the metrics that a target should have, as (metric, target).
     """
     columns = list(dict.fromkeys([*map(column_of, names), "outcome_class", "turns_started"]))
-    measured, target = sessions[columns], sessions["target"]
+    measured = sessions[columns]
+    target = sessions["target"]
     of_target = {label: measured[(target == label).to_numpy()] for label in targets}
     for name in names:
         for label, rows in of_target.items():
@@ -140,13 +156,13 @@ def session_metrics(
 SLOPES = {"latency_slope": False, "latency_slope_uncached": True}
 """The slopes over input tokens. If the value is True, the slope ignores cached tokens."""
 SPAN_K = 1.0
-"""The minimum range of input tokens in a session, in thousands. With a smaller range, the slope would be an
-extrapolation."""
+"""The minimum range of input tokens in a session, in thousands. With a smaller range, the slope
+would be an extrapolation."""
 
 
 def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> Sample:
-    """Return the slope of each session of a target, in ms per 1,000 input tokens. `name` is one of SLOPES. `waits` has
-    the latencies. Only successful turns of these steps are used.
+    """Return the slope of each session of a target, in ms per 1,000 input tokens. `name` is one of
+    SLOPES. `waits` has the latencies. Only successful turns of these steps are used.
     """
     values, index = waits.part(target, steps)
     tokens = waits.turns.column("context_tokens")
@@ -156,23 +172,29 @@ def slope_sample(waits: MetricSample, target: int, steps: Flags, name: str) -> S
     return theil_sen(at_k[known], values[known], waits.turns.session[index[known]], SPAN_K)
 
 
-def slopes(samples: MetricSamples, uncertain: Collection[UncertainMetric]) -> Iterable[MetricSummary]:
-    """Yield the slopes of each pool, computed from its main metric. A pool has no slopes if no session's conversation
-    grows enough.
+def slopes(
+    samples: MetricSamples, uncertain: Collection[UncertainMetric]
+) -> Iterable[MetricSummary]:
+    """Yield the slopes of each pool, computed from its main metric. A pool has no slopes if no
+    session's conversation grows enough.
     """
     turns = samples.turns
     if np.isnan(turns.column("context_tokens")).all():
         return
     for pool in turns.pools:
         for name in SLOPES:
-            sample = slope_sample(samples[samples.mains[pool.stratum]], pool.target, pool.steps, name)
+            sample = slope_sample(
+                samples[samples.mains[pool.stratum]], pool.target, pool.steps, name
+            )
             if sample.n:
-                yield metric_summaries(sample, name, turns.targets[pool.target], uncertain, pool=pool)
+                yield metric_summaries(
+                    sample, name, turns.targets[pool.target], uncertain, pool=pool
+                )
 
 
 def turn_rates(turns: TurnArrays) -> Iterator[Value]:
-    """Yield each rate that is computed from a column, for each target that has turns for it. All strata are counted
-    together.
+    """Yield each rate that is computed from a column, for each target that has turns for it. All
+    strata are counted together.
     """
     for name in (of_column.name for of_column in OF_COLUMNS):
         of_targets = rates(turns, by_target(turns), {name: Events(*rate_counts(turns, name))})
@@ -180,25 +202,40 @@ def turn_rates(turns: TurnArrays) -> Iterator[Value]:
 
 
 def failure_rates(turns: TurnArrays, sessions: pd.DataFrame) -> Iterator[Value]:
-    """Yield, for each target, the share of its planned turns that failed or did not start. Unfinished turns do not
-    count. `sessions` are the measured sessions.
+    """Yield, for each target, the share of its planned turns that failed or did not start.
+    Unfinished turns do not count. `sessions` are the measured sessions.
     """
-    codes, not_started = session_codes(turns.frame, sessions), not_started_of(sessions).astype(np.float64)
+    codes = session_codes(turns.frame, sessions)
+    not_started = not_started_of(sessions).astype(np.float64)
     of_session = position_of(sessions["target"], turns.targets)
     for index, (subject, mine) in enumerate(by_target(turns)):
-        ended, others = mine & (turns.kind != UNFINISHED), of_session == index
-        events = np.concatenate([(turns.kind[ended] == FAILED).astype(np.float64), not_started[others]])
+        ended = mine & (turns.kind != UNFINISHED)
+        others = of_session == index
+        events = np.concatenate(
+            [(turns.kind[ended] == FAILED).astype(np.float64), not_started[others]]
+        )
         planned = np.concatenate([np.ones(int(ended.sum())), not_started[others]])
-        yield rate(subject, "failure_rate", Events(events, planned), np.append(turns.session[ended], codes[others]))
+        yield rate(
+            subject,
+            "failure_rate",
+            Events(events, planned),
+            np.append(turns.session[ended], codes[others]),
+        )
 
 
 def cancelled_splits(turns: TurnArrays) -> Flags:
-    """Return which turns ended because the service divided their speech, and not because of a sound."""
-    return (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~(turns.column("false_yield") > 0)
+    """Return which turns ended because the service divided their speech, and not because of a
+    sound.
+    """
+    return (turns.frame["outcome"] == CANCELLED_SPLIT).to_numpy()[turns.rows] & ~(
+        turns.column("false_yield") > 0
+    )
 
 
 def _shares(turns: TurnArrays) -> Iterator[tuple[str, Events]]:
-    """Yield the shares among the counts of turns, one after another: that of a million turns takes 16 MB."""
+    """Yield the shares among the counts of turns, one after another: that of a million turns
+    takes 16 MB.
+    """
     yield "stall_rate", Events(*rate_counts(turns, "stall_rate"))
     detection = turns.value("end_of_turn_delay")
     yield "end_detected_early", events_of(detection < 0, ~np.isnan(detection))
@@ -207,12 +244,18 @@ def _shares(turns: TurnArrays) -> Iterator[tuple[str, Events]]:
 
 
 def turn_counts(turns: TurnArrays) -> Iterator[Value]:
-    """Yield counts of each target's turns: stalled replies, early ends of speech, split turns, TCP retransmissions.
+    """Yield counts of each target's turns: stalled replies, early ends of speech, split turns, TCP
+    retransmissions.
 
-    A turn with an early end of speech has any outcome. `splits` are the commits beyond the first of all turns.
+    A turn with an early end of speech has any outcome. `splits` are the commits beyond the first of
+    all turns.
     """
-    shares = [list(rates(turns, by_target(turns), {name: events})) for name, events in _shares(turns)]
-    splits, resent, cancelled = turns.value("vad_splits"), turns.value("retransmits"), cancelled_splits(turns)
+    shares = [
+        list(rates(turns, by_target(turns), {name: events})) for name, events in _shares(turns)
+    ]
+    splits = turns.value("vad_splits")
+    resent = turns.value("retransmits")
+    cancelled = cancelled_splits(turns)
     for of, *of_target in zip(by_target(turns), *shares, strict=True):
         yield from of_target
         yield counted(of.subject, "turns_split", int((of.turns & (cancelled | (splits > 0))).sum()))
@@ -220,8 +263,21 @@ def turn_counts(turns: TurnArrays) -> Iterator[Value]:
         yield counted(of.subject, "retransmits", int(np.nansum(resent[of.turns])))
 
 
-PER_EVENT = ("delta_gap", "receive_delay", "timestamp_uncertainty", "send_delay", "start_delay", "event_loop_delay")
-LOAD_GENERATOR = ("timestamp_uncertainty", "receive_delay", "send_delay", "start_delay", "event_loop_delay")
+PER_EVENT = (
+    "delta_gap",
+    "receive_delay",
+    "timestamp_uncertainty",
+    "send_delay",
+    "start_delay",
+    "event_loop_delay",
+)
+LOAD_GENERATOR = (
+    "timestamp_uncertainty",
+    "receive_delay",
+    "send_delay",
+    "start_delay",
+    "event_loop_delay",
+)
 
 
 class HistogramSummary(JsonEntry, frozen=True, kw_only=True):
@@ -247,7 +303,9 @@ class HistogramSummary(JsonEntry, frozen=True, kw_only=True):
 
 
 class Throughput(JsonEntry, frozen=True):
-    """The bytes in one direction: total, mean rate of the measured phase, distributions over seconds and sessions."""
+    """The bytes in one direction: total, mean rate of the measured phase, distributions over
+    seconds and sessions.
+    """
 
     metric: str
     target: str
@@ -263,7 +321,9 @@ def events(run: RunFrames, targets: Sequence[str]) -> Iterable[HistogramSummary]
     return (summary for summary in summaries if summary.n)
 
 
-def distribution(run: RunFrames, metric: str, target: str | None = None, step: str = ALL) -> HistogramSummary:
+def distribution(
+    run: RunFrames, metric: str, target: str | None = None, step: str = ALL
+) -> HistogramSummary:
     """Return the summary of the histogram of a metric, for one target.
 
     If `target` is None, all targets are added up.
@@ -289,10 +349,11 @@ def distribution(run: RunFrames, metric: str, target: str | None = None, step: s
 def histogram_quantiles(
     run: RunFrames, metric: str, keys: Iterable[HistogramKey], ps: Sequence[float]
 ) -> tuple[int, list[float], float]:
-    """Return the number of values, the quantiles, and the maximum of the sum of several histograms. Only the measured
-    phase counts.
+    """Return the number of values, the quantiles, and the maximum of the sum of several histograms.
+    Only the measured phase counts.
     """
-    total, scale = hdr.empty(metric), 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
+    total = hdr.empty(metric)
+    scale = 1000.0 if CATALOGUE[metric].unit == "ms" else 1.0
     for key in keys:
         histogram = run.histograms.get(key)
         if key.phase == MEASURED and histogram is not None:
@@ -313,7 +374,10 @@ def throughputs(run: RunFrames, targets: Sequence[str]) -> Iterable[Throughput]:
         carried = floats(seconds, column)
         for label, mine in rows.items():
             total = int(np.nansum(carried[mine]))
-            parts = distribution(run, metric, label, "run"), distribution(run, metric, label, "session")
+            parts = (
+                distribution(run, metric, label, "run"),
+                distribution(run, metric, label, "session"),
+            )
             if total or parts[0].n:
                 yield Throughput(metric, label, total, total / lasted, *parts)
 

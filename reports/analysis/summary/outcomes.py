@@ -11,7 +11,13 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
-from bench.catalogue.outcomes import SERVICE_REPORTED, OwnRemedies, is_throttled, outcome_class, remedy_of
+from bench.catalogue.outcomes import (
+    SERVICE_REPORTED,
+    OwnRemedies,
+    is_throttled,
+    outcome_class,
+    remedy_of,
+)
 from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
 from bench.services.registry import dialect_of
 from reports.analysis.summary.metrics import failure_rates
@@ -25,8 +31,8 @@ OF_SESSION = ["session_id", "target", *WITH_MESSAGE, "turns_not_started"]
 
 @dataclass(frozen=True)
 class OutcomeCount:
-    """One outcome, with its count for each target. `message` is the most frequent message of this outcome. Messages of
-    the service have priority over others.
+    """One outcome, with its count for each target. `message` is the most frequent message of this
+    outcome. Messages of the service have priority over others.
     """
 
     outcome: str
@@ -49,7 +55,9 @@ class OutcomesEntry(JsonEntry, frozen=True, kw_only=True):
 
     turns_failed: Count
     turns_not_started: Annotated[Count, described("planned turns that did not start")]
-    turns_planned: Annotated[Count, described("planned turns, started or not, without unfinished ones")]
+    turns_planned: Annotated[
+        Count, described("planned turns, started or not, without unfinished ones")
+    ]
     turns: dict[str, Count]
     sessions: dict[str, Count]
     service_message: dict[str, str] = field(default_factory=dict)
@@ -84,8 +92,8 @@ class Outcomes:
     turns: tuple[OutcomeCount, ...]
     sessions: tuple[OutcomeCount, ...]
     not_started_turns: tuple[OutcomeCount, ...]
-    """The outcomes of the sessions that have turns that did not start. Each such turn counts once. If the end of the
-    run interrupted a session, it has no outcome."""
+    """The outcomes of the sessions that have turns that did not start. Each such turn counts once.
+    If the end of the run interrupted a session, it has no outcome."""
     targets: tuple[OutcomesEntry, ...]
     own_remedies: tuple[OwnRemedies, ...]
     """The remedies of each target's dialect."""
@@ -115,8 +123,8 @@ class Outcomes:
         return sum(entry.sessions_started for entry in self.targets)
 
     def quoted(self) -> list[OutcomeCount]:
-        """Return the failed outcomes that have a message, those of sessions first. If outcomes have the same message,
-        return only the first.
+        """Return the failed outcomes that have a message, those of sessions first. If outcomes have
+        the same message, return only the first.
         """
         by_message: dict[str, OutcomeCount] = {}
         for ending in (*self.sessions, *self.turns):
@@ -125,10 +133,12 @@ class Outcomes:
         return list(by_message.values())
 
     def remedies(self) -> list[Remedy]:
-        """Return the remedies of all outcomes. The remedy of the most frequent outcome is the first. Each remedy is
-        returned once. It depends on the outcome, on its most frequent message, and on the dialect.
+        """Return the remedies of all outcomes. The remedy of the most frequent outcome is the
+        first. Each remedy is returned once. It depends on the outcome, on its most frequent
+        message, and on the dialect.
         """
-        counted, messages = Counter[tuple[str, OwnRemedies]](), dict[str, str]()
+        counted = Counter[tuple[str, OwnRemedies]]()
+        messages = dict[str, str]()
         for ending in (*self.sessions, *self.turns):
             numbers = Counter[tuple[str, OwnRemedies]]()
             for own, n in zip(self.own_remedies, ending.counts, strict=True):
@@ -143,38 +153,53 @@ class Outcomes:
 
 
 def by_outcome(endings: Iterable[OutcomeCount], target: int) -> dict[str, int]:
-    """Return the number of one target's turns (or sessions) for each outcome. `target` is the index of the target."""
+    """Return the number of one target's turns (or sessions) for each outcome. `target` is the
+    index of the target.
+    """
     return {ending.outcome: ending.counts[target] for ending in endings if ending.counts[target]}
 
 
 def limited(endings: Mapping[str, int]) -> tuple[int, int]:
-    """Return two numbers of turns (or sessions): those that were throttled, and those that ended. Unfinished turns and
-    sessions do not count as ended.
+    """Return two numbers of turns (or sessions): those that were throttled, and those that ended.
+    Unfinished turns and sessions do not count as ended.
     """
     throttled = sum(n for outcome, n in endings.items() if is_throttled(outcome))
-    return throttled, sum(n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished")
+    return throttled, sum(
+        n for outcome, n in endings.items() if outcome_class(outcome) != "unfinished"
+    )
 
 
 def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Mapping[str, Any]) -> Outcomes:
-    """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION. `document` is the
-    content of run.json.
+    """Count the outcomes of measured turns and sessions. `sessions` needs the columns OF_SESSION.
+    `document` is the content of run.json.
     """
-    size, of_session = len(turns.targets), position_of(sessions["target"], turns.targets)
-    outcome, names, not_started = turns.frame["outcome"].cat, sessions["outcome"].cat, not_started_of(sessions)
-    codes, ends_as = outcome.codes.to_numpy()[turns.rows], names.codes.to_numpy()
-    labels, messages = list(names.categories), message_of(turns.frame[WITH_MESSAGE].iloc[turns.rows])
+    size = len(turns.targets)
+    of_session = position_of(sessions["target"], turns.targets)
+    outcome = turns.frame["outcome"].cat
+    names = sessions["outcome"].cat
+    not_started = not_started_of(sessions)
+    codes = outcome.codes.to_numpy()[turns.rows]
+    ends_as = names.codes.to_numpy()
+    labels = list(names.categories)
+    messages = message_of(turns.frame[WITH_MESSAGE].iloc[turns.rows])
     of_turns = _endings(list(outcome.categories), codes, turns.target, size, messages)
     of_sessions = _endings(labels, ends_as, of_session, size, message_of(sessions), of_session=True)
-    of_not_started = _endings(labels, np.repeat(ends_as, not_started), np.repeat(of_session, not_started), size, {})
-    with_failure, rates = _with_failure(turns, sessions, of_session, size), failure_rates(turns, sessions)
+    of_not_started = _endings(
+        labels, np.repeat(ends_as, not_started), np.repeat(of_session, not_started), size, {}
+    )
+    with_failure = _with_failure(turns, sessions, of_session, size)
+    rates = failure_rates(turns, sessions)
     targets = []
     for index, rate in enumerate(rates):
-        kinds, endings = turns.kind[turns.target == index], (*of_turns, *of_sessions)
+        kinds = turns.kind[turns.target == index]
+        endings = (*of_turns, *of_sessions)
         entry = OutcomesEntry(
             turns=by_outcome(of_turns, index),
             sessions=by_outcome(of_sessions, index),
             service_message={
-                ending.outcome: ending.message for ending in endings if ending.message and ending.counts[index]
+                ending.outcome: ending.message
+                for ending in endings
+                if ending.message and ending.counts[index]
             },
             turns_started=kinds.size,
             turns_failed=int((kinds == FAILED).sum()),
@@ -194,16 +219,20 @@ def outcomes_of(turns: TurnArrays, sessions: pd.DataFrame, document: Mapping[str
 
 
 def message_of(rows: pd.DataFrame) -> dict[str, str]:
-    """Return the most frequent text in the column `detail` of each failed outcome. Messages of the service have
-    priority. `rows` is a frame with the columns WITH_MESSAGE.
+    """Return the most frequent text in the column `detail` of each failed outcome. Messages of the
+    service have priority. `rows` is a frame with the columns WITH_MESSAGE.
     """
     failed = ((rows["outcome_class"] == "failed") & rows["detail"].notna()).to_numpy()
     if not failed.any():
         return {}
-    counted = rows.loc[failed, ["outcome", "detail"]].groupby(["outcome", "detail"], observed=True).size()
+    counted = (
+        rows.loc[failed, ["outcome", "detail"]].groupby(["outcome", "detail"], observed=True).size()
+    )
     counted = counted.sort_values(ascending=False, kind="stable")
     messages: dict[str, str] = {}
-    for outcome, detail in sorted(counted.index, key=lambda pair: SERVICE_REPORTED not in str(pair[1])):
+    for outcome, detail in sorted(
+        counted.index, key=lambda pair: SERVICE_REPORTED not in str(pair[1])
+    ):
         messages.setdefault(str(outcome), str(detail))
     return messages
 
@@ -217,31 +246,47 @@ def _endings(
     *,
     of_session: bool = False,
 ) -> tuple[OutcomeCount, ...]:
-    """Return the outcomes with their counts: successes, failures by decreasing count, and unfinished ones.
+    """Return the outcomes with their counts: successes, failures by decreasing count, and
+    unfinished ones.
 
-    `codes` is the index in `names` for each row; a row with a negative code has no outcome, and counts as unfinished.
-    `target` is the index of the target for each row. `size` is the number of targets.
+    `codes` is the index in `names` for each row; a row with a negative code has no outcome, and
+    counts as unfinished. `target` is the index of the target for each row. `size` is the number of
+    targets.
     """
     labels = [*names, "unfinished"]
     table = np.zeros((len(labels), size), dtype=np.int64)
     np.add.at(table, (np.where(codes < 0, len(names), codes), target), 1)
-    totals = {label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0) for label in set(labels)}
+    totals = {
+        label: table[[i for i, name in enumerate(labels) if name == label]].sum(axis=0)
+        for label in set(labels)
+    }
     outcomes = [
-        OutcomeCount(name, outcome_class(name), tuple(map(int, n)), messages.get(name, ""), of_session)
+        OutcomeCount(
+            name, outcome_class(name), tuple(map(int, n)), messages.get(name, ""), of_session
+        )
         for name, n in totals.items()
         if n.any()
     ]
     order = {"success": 0, "failed": 1, "unfinished": 2}
-    outcomes.sort(key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome))
+    outcomes.sort(
+        key=lambda e: (order[e.kind], e.outcome not in GOOD_OUTCOMES, -sum(e.counts), e.outcome)
+    )
     return tuple(outcomes)
 
 
-def _with_failure(turns: TurnArrays, sessions: pd.DataFrame, of_session: Integers, size: int) -> tuple[int, ...]:
-    """Return, for each of `size` targets, the number of sessions that failed or have at least one failed turn."""
+def _with_failure(
+    turns: TurnArrays, sessions: pd.DataFrame, of_session: Integers, size: int
+) -> tuple[int, ...]:
+    """Return, for each of `size` targets, the number of sessions that failed or have at least
+    one failed turn.
+    """
     bad = (sessions["outcome_class"] == "failed").to_numpy()
     failed = turns.kind == FAILED
     codes, first = np.unique(turns.session[failed], return_index=True)
-    ended_bad = turns.frame["session_id"].cat.categories.get_indexer(pd.Index(sessions["session_id"][bad]))
-    already = np.isin(codes, ended_bad)  # a session without a turn has the code −1, which `codes` does not contain
+    ended_bad = turns.frame["session_id"].cat.categories.get_indexer(
+        pd.Index(sessions["session_id"][bad])
+    )
+    # a session without a turn has the code −1, which `codes` does not contain
+    already = np.isin(codes, ended_bad)
     by_turn = np.bincount(turns.target[failed][first][~already], minlength=size)
     return tuple(map(int, by_turn + np.bincount(of_session[bad], minlength=size)))

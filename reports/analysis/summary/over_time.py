@@ -1,14 +1,16 @@
-"""The run over time, each of its steps over time, and its slowest time window. The results are small for any number of
-turns.
+"""The run over time, each of its steps over time, and its slowest time window. The results are
+small for any number of turns.
 
-Times are in seconds after the start of the run, and latencies are in ms. The warm-up is plotted, but not counted. A
-planned turn that did not start counts as a failed turn at the instant at which its session ended.
+Times are in seconds after the start of the run, and latencies are in ms. The warm-up is plotted,
+but not counted. A planned turn that did not start counts as a failed turn at the instant at which
+its session ended.
 
-A run has many time windows, and one of them is always the slowest. If a run without any change has sixty windows, the
-slowest one is about 1.3 times as slow as the run, by chance. So a window is reported only if the interval of its median
-lies above the run's median. The intervals of all windows have a joint confidence of 95 % (Bonferroni: each has 1 − 5 %
-/ number of windows). Sessions that start together play the same steps at the same time, so a slow step would look like
-a slow window. Therefore each latency is divided by the median of its step.
+A run has many time windows, and one of them is always the slowest. If a run without any change has
+sixty windows, the slowest one is about 1.3 times as slow as the run, by chance. So a window is
+reported only if the interval of its median lies above the run's median. The intervals of all
+windows have a joint confidence of 95 % (Bonferroni: each has 1 − 5 % / number of windows). Sessions
+that start together play the same steps at the same time, so a slow step would look like a slow
+window. Therefore each latency is divided by the median of its step.
 """
 
 from __future__ import annotations
@@ -33,11 +35,13 @@ from reports.statistics.quantiles import Sample, quantile, quantiles
 
 ERROR = 0.05
 """The maximum probability that a window is reported for a run without any change."""
-TURNS, STRETCHES = 10, 3
-"""TURNS is the minimum number of turns in a window. STRETCHES is the minimum number of windows in a run."""
+TURNS = 10
+STRETCHES = 3
+"""TURNS is the minimum number of turns in a window. STRETCHES is the minimum number of windows
+in a run."""
 MIN_DIFFERENCE = 1.05
-"""The minimum ratio to the run's median at which a window is reported. A smaller ratio is not reported even if it is
-significant."""
+"""The minimum ratio to the run's median at which a window is reported. A smaller ratio is not
+reported even if it is significant."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class SlowWindow:
     """A slow time window of one pool.
 
     - `begin_s` is the start of the window.
-    - `ratio` is the median latency of the turns that started in the window, divided by that of the whole run.
+    - `ratio` is the median latency of the turns that started in the window, divided by that of the
+      whole run.
     """
 
     label: str
@@ -55,8 +60,8 @@ class SlowWindow:
 
 @dataclass(frozen=True)
 class PoolSeries:
-    """The measured turns of a pool, in ascending order of latency. `values` are the latencies, each divided by the
-    median of its step; +inf for failed turns. `at_s` is the start of each turn.
+    """The measured turns of a pool, in ascending order of latency. `values` are the latencies, each
+    divided by the median of its step; +inf for failed turns. `at_s` is the start of each turn.
     """
 
     label: str
@@ -66,22 +71,28 @@ class PoolSeries:
 
 
 def pool_series(summary: Summary) -> Iterable[PoolSeries]:
-    """Yield the series of each pool whose median is finite. It is computed from the main metric of the pool."""
+    """Yield the series of each pool whose median is finite. It is computed from the main metric
+    of the pool.
+    """
     for pool, result in zip(summary.turns.pools, summary.results, strict=True):
         if (latencies := relative_latencies(summary.samples, pool)) is not None:
             values, sessions, at_ns = latencies
             if quantile(values, 0.5) < math.inf:
-                yield PoolSeries(result.title, values, sessions, (at_ns - summary.started_utc_ns) / NS_PER_S)
+                yield PoolSeries(
+                    result.title, values, sessions, (at_ns - summary.started_utc_ns) / NS_PER_S
+                )
 
 
 def not_started_s(summary: Summary, indices: Integers) -> Floats:
-    """Return the time of turns that did not start: the end of their session, in seconds after the start of the run."""
+    """Return the time of turns that did not start: the end of their session, in seconds after
+    the start of the run.
+    """
     return (summary.turns.not_started.at_utc_ns[indices] - summary.started_utc_ns) / NS_PER_S
 
 
 def slowest_window(all_series: Iterable[PoolSeries], bin_s: float) -> SlowWindow | None:
-    """Return the slowest of the windows that are significantly slow; None if no window is. `bin_s` is the length of a
-    window.
+    """Return the slowest of the windows that are significantly slow; None if no window is. `bin_s`
+    is the length of a window.
     """
     windows: list[tuple[PoolSeries, float, Sample]] = []
     for series in all_series:
@@ -95,27 +106,30 @@ def slowest_window(all_series: Iterable[PoolSeries], bin_s: float) -> SlowWindow
     confidence = 1 - ERROR / len(windows)
     slow = []
     for series, start_s, sample in windows:
-        (p50,), median = quantiles(sample, (0.5,), confidence, unseen=False), quantile(series.values, 0.5)
+        (p50,) = quantiles(sample, (0.5,), confidence, unseen=False)
+        median = quantile(series.values, 0.5)
         ratio = p50.value / median
         if p50.low > median and MIN_DIFFERENCE <= ratio < math.inf:
             slow.append(SlowWindow(series.label, start_s, ratio))
     return max(slow, key=lambda window: window.ratio, default=None)
 
 
-CELLS, ROWS = 69, 26
-"""The size of the heat map: CELLS is the number of cells along time, ROWS the number along the logarithm of latency."""
+CELLS = 69
+ROWS = 26
+"""The size of the heat map: CELLS is the number of cells along time, ROWS the number along the
+logarithm of latency."""
 AT_ONCE = 100_000
-"""The number of turns that are sorted into cells in one step. It is limited because numpy needs memory for about ten
-numbers per turn."""
+"""The number of turns that are sorted into cells in one step. It is limited because numpy needs
+memory for about ten numbers per turn."""
 DOTS = 600
-"""The maximum number of a target's turns that are plotted as dots. If there are more turns, a heat map is plotted
-instead. With few turns, a heat map is not readable."""
+"""The maximum number of a target's turns that are plotted as dots. If there are more turns, a heat
+map is plotted instead. With few turns, a heat map is not readable."""
 
 
 @dataclass(frozen=True)
 class TimeBin:
-    """The turns in one time bin, including turns that did not start. `p50` and `p95` are NaN if there are too few
-    turns, and +inf if the quantile lies among failed turns.
+    """The turns in one time bin, including turns that did not start. `p50` and `p95` are NaN if
+    there are too few turns, and +inf if the quantile lies among failed turns.
     """
 
     begin_s: float
@@ -129,11 +143,12 @@ class TimeBin:
 class Panel:
     """The data to plot one pool over time. The warm-up is plotted, too.
 
-    - `turns` and `failed` are the numbers of measured turns and of failed turns. Both include turns that did not start.
+    - `turns` and `failed` are the numbers of measured turns and of failed turns. Both include turns
+      that did not start.
     - `bins` has the quantiles of each time bin.
     - `failures_s` are the instants of failures.
-    - `dots` are the time and the latency of each successful turn. It is None if there are too many; then `cells` is
-    used.
+    - `dots` are the time and the latency of each successful turn. It is None if there are too many;
+      then `cells` is used.
     """
 
     label: str
@@ -148,10 +163,14 @@ class Panel:
     """The number of successful turns in each cell of the heat map, by time and latency."""
 
     def line(self, quantile: str) -> list[tuple[float, float]]:
-        """Return the points of the line of a quantile: the start of each bin, and the value. `quantile` is "p50" or
-        "p95". Return [] if fewer than two bins have the quantile.
+        """Return the points of the line of a quantile: the start of each bin, and the value.
+        `quantile` is "p50" or "p95". Return [] if fewer than two bins have the quantile.
         """
-        known = [(bin_.begin_s, value) for bin_ in self.bins if not np.isnan(value := float(getattr(bin_, quantile)))]
+        known = [
+            (bin_.begin_s, value)
+            for bin_ in self.bins
+            if not np.isnan(value := float(getattr(bin_, quantile)))
+        ]
         return known if len(known) > 1 else []
 
 
@@ -178,21 +197,32 @@ class OverTime:
 
 
 def over_time(summary: Summary) -> OverTime | None:
-    """Return the main metrics over the run, including the warm-up. Return None if there are no turns to plot."""
-    at_s, pools = began_s(summary), []
+    """Return the main metrics over the run, including the warm-up. Return None if there are no
+    turns to plot.
+    """
+    at_s = began_s(summary)
+    pools = []
     for pool in summary.turns.pools:
-        sample, values = summary.samples[summary.mains[pool.stratum]], plotted(summary, pool)
+        sample = summary.samples[summary.mains[pool.stratum]]
+        values = plotted(summary, pool)
         not_started = not_started_s(summary, sample.not_started(pool.target, pool.steps))
         if not_started.size or not np.isnan(values).all():
             pools.append((pool, values, not_started))
     if not pools:
         return None
-    ends_s = [float(times.max(initial=0.0)) for times in (at_s, *(not_started for *_, not_started in pools))]
+    ends_s = [
+        float(times.max(initial=0.0))
+        for times in (at_s, *(not_started for *_, not_started in pools))
+    ]
     duration_s = max(summary.duration_s, *ends_s, 1.0)
     finite = (values[np.isfinite(values)] for _, values, _ in pools)
     spans = [(float(waits.min()), float(waits.max())) for waits in finite if waits.size]
-    ends = log_range([min(low for low, _ in spans), max(high for _, high in spans)] if spans else [])
-    sizes = [np.count_nonzero(~np.isnan(values)) + not_started.size for _, values, not_started in pools]
+    ends = log_range(
+        [min(low for low, _ in spans), max(high for _, high in spans)] if spans else []
+    )
+    sizes = [
+        np.count_nonzero(~np.isnan(values)) + not_started.size for _, values, not_started in pools
+    ]
     bin_s = bin_length(duration_s, int(np.median(sizes)))
     counted = np.zeros(at_s.size, dtype=bool)
     counted[summary.turns.rows] = True
@@ -201,52 +231,76 @@ def over_time(summary: Summary) -> OverTime | None:
         is_plotted = ~np.isnan(values)
         panels.append(
             _panel(
-                pool, at_s[is_plotted], values[is_plotted], counted[is_plotted], not_started, duration_s, bin_s, ends
+                pool,
+                at_s[is_plotted],
+                values[is_plotted],
+                counted[is_plotted],
+                not_started,
+                duration_s,
+                bin_s,
+                ends,
             )
         )
     metrics = tuple(dict.fromkeys(summary.mains[pool.stratum] for pool, *_ in pools))
-    del at_s, pools, values, counted, is_plotted  # the window needs as much memory: 60 MB for a million turns
+    # the window needs as much memory: 60 MB for a million turns
+    del at_s, pools, values, counted, is_plotted
     slow = slowest_window(pool_series(summary), bin_s)
-    return OverTime(metrics, duration_s, summary.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow)
+    return OverTime(
+        metrics, duration_s, summary.warmup_s, bin_s, *ends, tuple(panels), active(summary), slow
+    )
 
 
 def began_s(summary: Summary) -> Floats:
-    """Return the start of each turn in seconds after the start of the run. There is one element per row of turns,
-    including the warm-up.
+    """Return the start of each turn in seconds after the start of the run. There is one element per
+    row of turns, including the warm-up.
     """
     since_ns = summary.turns.frame["start_utc_ns"].to_numpy(dtype=np.int64) - summary.started_utc_ns
     return since_ns / NS_PER_S
 
 
 def bin_length(length_s: float, turns: int) -> float:
-    """Return the duration of a bin. The run has 12 to 60 bins. Within these limits, a bin has about 80 turns of a
-    target, of which 4 are above p95. `turns` is the number of these turns in the run.
+    """Return the duration of a bin. The run has 12 to 60 bins. Within these limits, a bin has about
+    80 turns of a target, of which 4 are above p95. `turns` is the number of these turns in the run.
     """
     return time_step(length_s, max(12, min(60, turns // 80)))
 
 
 def plotted(summary: Summary, pool: Pool) -> Floats:
-    """Return the latency of each turn of the run, including the warm-up, for the plot of one pool. It is +inf for a
-    failed turn, and NaN for a turn that is not in the plot of this pool.
+    """Return the latency of each turn of the run, including the warm-up, for the plot of one pool.
+    It is +inf for a failed turn, and NaN for a turn that is not in the plot of this pool.
     """
-    turns, metric, step = summary.turns, summary.mains[pool.stratum], summary.turns.step_of_row
+    turns = summary.turns
+    metric = summary.mains[pool.stratum]
+    step = summary.turns.step_of_row
     values = values_of(turns.frame, metric, turns.measured_from_ns)
     kind = turns.frame["outcome_class"].cat.codes.to_numpy()
     # a row of a step without measured turns belongs to the pool of its own instant and turn type
     measured_from, turn_type = pool.stratum
     kinds = turns.frame["turn_type"]
     of_type = (kinds == turn_type) if turn_type else (kinds.isna() | (kinds == REGULAR))
-    own = ((turns.frame["measured_from"] == measured_from) & of_type).to_numpy() | (len(turns.strata) == 1)
+    own = ((turns.frame["measured_from"] == measured_from) & of_type).to_numpy() | (
+        len(turns.strata) == 1
+    )
     here = position_of(turns.frame["target"], turns.targets) == pool.target
     mine = here & np.where(step < 0, own, np.append(pool.steps, False)[step])
-    expected = mine & (np.append(summary.samples[metric].applies[pool.target], True)[step] | (step < 0))
-    return np.where(expected & (kind == FAILED), np.inf, np.where(mine & (kind == GOOD), values, np.nan))
+    expected = mine & (
+        np.append(summary.samples[metric].applies[pool.target], True)[step] | (step < 0)
+    )
+    return np.where(
+        expected & (kind == FAILED), np.inf, np.where(mine & (kind == GOOD), values, np.nan)
+    )
 
 
 def _panel(
-    pool: Pool, at_s: Floats, values: Floats, counted: Flags, not_started_at_s: Floats, length_s: float, bin_s: float,
+    pool: Pool,
+    at_s: Floats,
+    values: Floats,
+    counted: Flags,
+    not_started_at_s: Floats,
+    length_s: float,
+    bin_s: float,
     ends: tuple[float, float],
-) -> Panel:  # fmt: skip
+) -> Panel:
     """Return the panel of a pool.
 
     - `at_s` and `values` are the start and the latency of each turn that started.
@@ -254,11 +308,15 @@ def _panel(
     - `not_started_at_s` is the time of each turn that did not start.
     - `ends` are the lowest and the highest latency of the heat map.
     """
-    at_s, values = np.append(at_s, not_started_at_s), np.append(values, np.full(not_started_at_s.size, np.inf))
+    at_s = np.append(at_s, not_started_at_s)
+    values = np.append(values, np.full(not_started_at_s.size, np.inf))
     counted = np.append(counted, np.ones(not_started_at_s.size, dtype=bool))
     succeeded = np.isfinite(values)
     failures = at_s[~succeeded]
-    edges = np.linspace(0, length_s, CELLS + 1), np.linspace(np.log(ends[0]), np.log(ends[1]), ROWS + 1)
+    edges = (
+        np.linspace(0, length_s, CELLS + 1),
+        np.linspace(np.log(ends[0]), np.log(ends[1]), ROWS + 1),
+    )
     has_few_turns = at_s.size <= DOTS
     cells = np.zeros((CELLS, ROWS), dtype=np.int64)
     if not has_few_turns:
@@ -267,18 +325,20 @@ def _panel(
             waits = np.maximum(values[indices], ends[0])
             cells += np.histogram2d(at_s[indices], np.log(waits), edges)[0].astype(np.int64)
     counts = int(counted.sum()), int((counted & ~succeeded).sum()), not_started_at_s.size
-    bins, dots = tuple(bins_of(at_s, values, bin_s)), (at_s[succeeded], values[succeeded]) if has_few_turns else None
+    bins = tuple(bins_of(at_s, values, bin_s))
+    dots = (at_s[succeeded], values[succeeded]) if has_few_turns else None
     failures_s = np.unique(np.round(failures / length_s * 800)) / 800 * length_s
     return Panel(pool.label, pool.target, *counts, bins, failures_s, dots, cells)
 
 
 def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
-    """Yield the time bins that have at least one turn. `at_s` and `values` are the time and the latency of each turn.
-    Turns that did not start are included.
+    """Yield the time bins that have at least one turn. `at_s` and `values` are the time and the
+    latency of each turn. Turns that did not start are included.
     """
     bin_index = np.maximum(at_s // bin_s, 0).astype(np.int32)
     order = order_of_codes(bin_index)
-    bin_index, values = bin_index[order], values[order]
+    bin_index = bin_index[order]
+    values = values[order]
     starts = np.flatnonzero(np.diff(bin_index, prepend=-1) > 0)
     for start, end in pairwise([*starts, bin_index.size]):
         bin_values = np.sort(values[start:end])
@@ -289,8 +349,8 @@ def bins_of(at_s: Floats, values: Floats, bin_s: float) -> Iterable[TimeBin]:
 
 
 def active(summary: Summary) -> tuple[Floats, Floats]:
-    """Return the number of active sessions over time: the instants in seconds, and the number at each instant. All
-    targets and workers are added up. There are at most 240 instants.
+    """Return the number of active sessions over time: the instants in seconds, and the number at
+    each instant. All targets and workers are added up. There are at most 240 instants.
     """
     seconds = summary.run.seconds
     if not len(seconds):
@@ -302,7 +362,8 @@ def active(summary: Summary) -> tuple[Floats, Floats]:
 
 
 IN_BIN = 12
-"""The intended number of turns of a step in a bin. With 12 turns, six are on either side of the median."""
+"""The intended number of turns of a step in a bin. With 12 turns, six are on either side of the
+median."""
 MAX_STEPS = 24
 
 
@@ -330,17 +391,24 @@ class StepsOverTime:
 
 
 def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
-    """Return the main metric of each step over the run. Return None if no step has a median in at least two bins."""
-    turns, at_s = summary.turns, began_s(summary)
+    """Return the main metric of each step over the run. Return None if no step has a median in
+    at least two bins.
+    """
+    turns = summary.turns
+    at_s = began_s(summary)
     steps = np.flatnonzero(turns.steps_in(stratum))[:MAX_STEPS]
-    sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.not_started_by_group)[:, steps]
+    sizes = (turns.by_group(np.ones(turns.rows.size, dtype=bool)) + turns.not_started_by_group)[
+        :, steps
+    ]
     if not sizes.any():
         return None
     length_s = max(summary.duration_s, float(at_s.max(initial=0.0)), 1.0)
     bin_s = time_step(length_s, max(4, min(60, int(np.median(sizes[sizes > 0])) // IN_BIN)))
     all_series: list[StepSeries] = []
     for pool in (pool for pool in turns.pools if pool.stratum == stratum):
-        not_started_of_pool = summary.samples[summary.mains[pool.stratum]].not_started(pool.target, pool.steps)
+        not_started_of_pool = summary.samples[summary.mains[pool.stratum]].not_started(
+            pool.target, pool.steps
+        )
         values = plotted(summary, pool)
         for step in steps.tolist():
             rows = np.flatnonzero(~np.isnan(values) & (turns.step_of_row == step))
@@ -353,4 +421,13 @@ def steps_over_time(summary: Summary, stratum: Stratum) -> StepsOverTime | None:
         return None
     names = tuple(turns.steps[step] for step in steps.tolist())
     low, high = log_range(bin_.p50 for step_series in all_series for bin_ in step_series.bins)
-    return StepsOverTime(summary.mains[stratum], length_s, bin_s, low, high, names, summary.targets, tuple(all_series))
+    return StepsOverTime(
+        summary.mains[stratum],
+        length_s,
+        bin_s,
+        low,
+        high,
+        names,
+        summary.targets,
+        tuple(all_series),
+    )

@@ -1,4 +1,6 @@
-"""The validity of a run, and facts about its data: timestamps, clock and cores of each host, incidents, settings."""
+"""The validity of a run, and facts about its data: timestamps, clock and cores of each host,
+incidents, settings.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ from reports.statistics.counting import Floats
 from reports.statistics.quantiles import quantile
 
 RunWord = Literal["VALID", "INVALID", "NO VERDICT"]
-TITLES: dict[ValidityStatus, RunWord] = {"valid": "VALID", "invalid": "INVALID", "no_verdict": "NO VERDICT"}
+TITLES: dict[ValidityStatus, RunWord] = {
+    "valid": "VALID",
+    "invalid": "INVALID",
+    "no_verdict": "NO VERDICT",
+}
 """The word that reports print for each status."""
 
 
@@ -57,20 +63,27 @@ def validity_of(document: dict[str, Any], labels: Sequence[str] = ()) -> RunVali
     """Return the validity of a run. `labels` are its targets, if several runs are compared."""
     validity = stated_validity(document)
     named = {"run_id": document.get("run_id"), "labels": list(labels), "status": validity.status}
-    checks, reasons = tuple(validity.checks), list[Reason]()
+    checks = tuple(validity.checks)
+    reasons = list[Reason]()
     if validity.status == "no_verdict":
         not_judged = _not_judged(document, validity)
-        reasons = [Reason(not_judged.code, not_judged.numbers | named | {"state": document.get("state")})]
+        reasons = [
+            Reason(not_judged.code, not_judged.numbers | named | {"state": document.get("state")})
+        ]
     elif validity.status == "invalid":
         values = ("value", "limit", "unit", "note", "remedy")
         failed = [check for check in checks if check.result == "fail"]
-        reasons = [Reason(check.name, {key: getattr(check, key) for key in values} | named) for check in failed]
+        reasons = [
+            Reason(check.name, {key: getattr(check, key) for key in values} | named)
+            for check in failed
+        ]
         reasons = reasons or [Reason("check_failed", named)]
     return RunValidity(status=validity.status, reasons=reasons, message="", checks=checks)
 
 
 def invalid_reasons(document: dict[str, Any], labels: Sequence[str] = ()) -> list[Reason]:
-    """Return why the values of a run may not be used, with a reason for each failed check; [] if the run is valid.
+    """Return why the values of a run may not be used, with a reason for each failed check; [] if
+    the run is valid.
 
     The parameters are those of `validity_of`.
     """
@@ -85,13 +98,18 @@ def _not_judged(document: dict[str, Any], validity: Validity) -> Reason:
         return Reason("run_not_finalized")
     if taken := within_warmup(document):
         return taken
-    if note := next((check.note for check in validity.checks if check.result == "not_evaluated" and check.note), ""):
+    if note := next(
+        (check.note for check in validity.checks if check.result == "not_evaluated" and check.note),
+        "",
+    ):
         return Reason("check_not_evaluated", {"note": note})
     return Reason("run_killed" if state == "killed" else "nothing_measured")
 
 
 def within_warmup(document: Mapping[str, Any]) -> Reason | None:
-    """Return the reason why nothing was measured, if all turns were in the warm-up; otherwise None."""
+    """Return the reason why nothing was measured, if all turns were in the warm-up; otherwise
+    None.
+    """
     totals = document.get("totals") or {}
     turns = sum((totals.get("turns") or {}).values())
     if not turns or totals.get("warmup_turns") != turns:
@@ -100,25 +118,30 @@ def within_warmup(document: Mapping[str, Any]) -> Reason | None:
 
 
 BUSIEST = 10
-"""The number of seconds whose event rate is compared with the calibration. They are the seconds with the most events.
+"""The number of seconds whose event rate is compared with the calibration. They are the seconds
+with the most events.
 """
 
 
 def busiest(seconds: pd.DataFrame) -> tuple[float, float]:
-    """Return two maxima over the workers: the number of open sessions, and the number of events per second. The number
-    of events per second is the mean of the BUSIEST seconds of a worker.
+    """Return two maxima over the workers: the number of open sessions, and the number of events per
+    second. The number of events per second is the mean of the BUSIEST seconds of a worker.
     """
     if not len(seconds):
         return 0.0, 0.0
     rate = seconds["events"] / seconds["duration_ns"].clip(lower=1) * NS_PER_S
-    by_second = seconds.assign(rate=rate.where(seconds["duration_ns"] > 5e8, 0.0)).groupby(["worker", "second"])
+    by_second = seconds.assign(rate=rate.where(seconds["duration_ns"] > 5e8, 0.0)).groupby(
+        ["worker", "second"]
+    )
     totals = by_second[["sessions_active", "rate"]].sum()
     rates = [np.sort(of["rate"].to_numpy())[-BUSIEST:].mean() for _, of in totals.groupby("worker")]
     return float(totals["sessions_active"].max()), float(max(rates))
 
 
 class HostAccuracy(JsonEntry, frozen=True):
-    """A host that recorded a part of the run, with the accuracy of its timestamps and its clock; null if unknown."""
+    """A host that recorded a part of the run, with the accuracy of its timestamps and its clock;
+    null if unknown.
+    """
 
     name: str
     workers: Count
@@ -128,17 +151,21 @@ class HostAccuracy(JsonEntry, frozen=True):
     start_delay_p99_ms: Rounded
     event_loop_delay_p99_ms: Rounded
     send_delay_p99_ms: Rounded
-    clock_offset_ms: Annotated[Rounded, described("how far its clock was ahead of the leader's clock")]
+    clock_offset_ms: Annotated[
+        Rounded, described("how far its clock was ahead of the leader's clock")
+    ]
     clock_offset_error_ms: Rounded
     calibrated: Annotated[Known, described("date")]
 
 
 class HostCpu(CpuUsage):
-    """The use of a host's cores during the run, as shares of the time of all cores; null if not reported.
+    """The use of a host's cores during the run, as shares of the time of all cores; null if not
+    reported.
 
-    `this_run` is that of this run's workers. `all_programs` includes this run and the kernel. `other_programs` includes
-    a simulator, but not this run. `steal` is that of the hypervisor. `total_max` (all together) and `steal_max` are
-    those of the worst few seconds. `load_start` and `load_end` are the load average over one minute.
+    `this_run` is that of this run's workers. `all_programs` includes this run and the kernel.
+    `other_programs` includes a simulator, but not this run. `steal` is that of the hypervisor.
+    `total_max` (all together) and `steal_max` are those of the worst few seconds. `load_start` and
+    `load_end` are the load average over one minute.
     """
 
     host: str
@@ -151,14 +178,20 @@ def machines(run: RunFrames) -> Iterable[HostCpu]:
         watched = entry.get("cpu_use")
         if watched is not None:
             usage = cast("CpuUsage", {name: watched.get(name) for name in get_type_hints(CpuUsage)})
-            own, programs = usage["this_run"], usage["all_programs"]
+            own = usage["this_run"]
+            programs = usage["all_programs"]
             others = None if own is None or programs is None else round(max(0.0, programs - own), 4)
-            yield {**usage, "cores": usage["cores"] or 0, "host": str(entry.get("name")), "other_programs": others}
+            yield {
+                **usage,
+                "cores": usage["cores"] or 0,
+                "host": str(entry.get("name")),
+                "other_programs": others,
+            }
 
 
 def hosts_in(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Iterable[HostAccuracy]:
-    """Yield each host of a run, in the order of the run's document. If there is only one host, yield none. `sessions`
-    are the measured sessions.
+    """Yield each host of a run, in the order of the run's document. If there is only one host,
+    yield none. `sessions` are the measured sessions.
     """
     entries = hosts_of(run.metadata)
     for entry in entries if len(entries) > 1 else ():
@@ -204,7 +237,9 @@ class PlannedEvents(JsonEntry, frozen=True):
 
 
 def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
-    """Yield the counts of each target and kind of event that its scripts planned. `sessions` are the measured ones."""
+    """Yield the counts of each target and kind of event that its scripts planned. `sessions` are
+    the measured ones.
+    """
     counted = sessions[["target", *chain.from_iterable(PLANNED_COLUMNS.values())]]
     for target, rows in counted.groupby("target", observed=True, sort=False):
         for event, columns in PLANNED_COLUMNS.items():
@@ -215,7 +250,9 @@ def planned_events(sessions: pd.DataFrame) -> Iterable[PlannedEvents]:
 
 @dataclass(frozen=True)
 class UnrequestedResponses:
-    """A target's responses that nothing requested, in sessions in which what they answer is uncertain, or certain."""
+    """A target's responses that nothing requested, in sessions in which what they answer is
+    uncertain, or certain.
+    """
 
     target: str
     sessions: int
@@ -229,14 +266,19 @@ class UnrequestedResponses:
 
 
 def unrequested_responses(sessions: pd.DataFrame) -> Iterable[UnrequestedResponses]:
-    """Yield the responses of each target that nothing requested. `sessions` are the measured ones."""
+    """Yield the responses of each target that nothing requested. `sessions` are the measured
+    ones.
+    """
     counted = sessions[["target", "unrequested_responses", "answers_uncertain"]]
     for target, rows in counted.groupby("target", observed=True, sort=False):
         responses = np.nan_to_num(rows["unrequested_responses"].to_numpy(dtype=np.float64))
         uncertain = (rows["answers_uncertain"] == True).to_numpy(dtype=bool, na_value=False)  # noqa: E712
-        surplus, total = int(responses[uncertain].sum()), int(responses.sum())
+        surplus = int(responses[uncertain].sum())
+        total = int(responses.sum())
         if total:
-            yield UnrequestedResponses(str(target), len(rows), int(uncertain.sum()), surplus, total - surplus)
+            yield UnrequestedResponses(
+                str(target), len(rows), int(uncertain.sum()), surplus, total - surplus
+            )
 
 
 @dataclass(frozen=True)
@@ -245,8 +287,8 @@ class DataNotes:
 
     turns: int
     left_out: int
-    """The number of turns that were left out because they were in the warm-up. It is 0 if all turns were in the
-    warm-up."""
+    """The number of turns that were left out because they were in the warm-up. It is 0 if all turns
+    were in the warm-up."""
     filled_in: int
     """The number of measured turns in which a filler may have come before the answer."""
     unattributed_commits: int
@@ -257,23 +299,33 @@ class DataNotes:
     sessions_with_audio_after_end: int
     planned_events: tuple[PlannedEvents, ...]
     models: tuple[tuple[str, str], ...]
-    """The models of each target, as (target, model): those that responded, their backends, and those that transcribed
-    the caller's speech."""
+    """The models of each target, as (target, model): those that responded, their backends, and
+    those that transcribed the caller's speech."""
 
 
 def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> DataNotes:
     """Return facts about the data of a run. `sessions` are the measured sessions."""
     models: list[tuple[str, str]] = []
     filled = by_label(turns.frame["turn_type"].cat, lambda name: FILLER in name, False, np.bool_)
-    named = sessions[["target", "model", "backend_model", "effective_settings"]].drop_duplicates().astype(object)
-    for target, model, backend, settings in named.where(named.notna(), "").itertuples(index=False, name=None):
-        models += [(str(target), str(name)) for name in (model, backend, transcription_model(settings))]
+    named = (
+        sessions[["target", "model", "backend_model", "effective_settings"]]
+        .drop_duplicates()
+        .astype(object)
+    )
+    for target, model, backend, settings in named.where(named.notna(), "").itertuples(
+        index=False, name=None
+    ):
+        models += [
+            (str(target), str(name)) for name in (model, backend, transcription_model(settings))
+        ]
     audio_after_end_ns = np.nan_to_num(sessions["audio_after_end_ns"].to_numpy(dtype=np.float64))
     return DataNotes(
         turns=len(run.turns),
         left_out=len(run.turns) - turns.rows.size if turns.rows.size else 0,
         filled_in=int(filled[turns.rows].sum()),
-        unattributed_commits=int(np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))),
+        unattributed_commits=int(
+            np.nansum(sessions["unattributed_commits"].to_numpy(dtype=np.float64))
+        ),
         unrequested=tuple(unrequested_responses(sessions)),
         audio_after_end_s=float(audio_after_end_ns.sum()) / NS_PER_S,
         sessions_with_audio_after_end=int(np.count_nonzero(audio_after_end_ns)),
@@ -283,15 +335,17 @@ def data_notes(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> Dat
 
 
 class Incident(JsonEntry, frozen=True):
-    """An event other than a measurement, with a text; `at_s` is the time after the start of the run."""
+    """An event other than a measurement, with a text; `at_s` is the time after the start of the
+    run.
+    """
 
     at_s: float
     worker: Count
     kind: str
     text: str
-    late_ms: Annotated[Number, described("how late a simulator was; null if unknown, and for other incidents")] = (
-        math.nan
-    )
+    late_ms: Annotated[
+        Number, described("how late a simulator was; null if unknown, and for other incidents")
+    ] = math.nan
 
 
 @dataclass(frozen=True)
@@ -315,8 +369,8 @@ SIMULATOR_LATE = "simulator_late"
 
 
 def _late_ms(entry: Mapping[str, Any]) -> float:
-    """Return how much later than its profile requires a simulator responded, in ms; NaN for other incidents. It is
-    infinite if it is unknown: runs of earlier versions have no number.
+    """Return how much later than its profile requires a simulator responded, in ms; NaN for other
+    incidents. It is infinite if it is unknown: runs of earlier versions have no number.
     """
     if isinstance(number := entry.get("late_ms"), int | float):
         return float(number)
@@ -324,14 +378,20 @@ def _late_ms(entry: Mapping[str, Any]) -> float:
 
 
 def simulator_late_ms(document: Mapping[str, Any]) -> float:
-    """Return the largest delay of a simulator beyond its profile, in ms; 0 if no simulator was late, inf if unknown."""
-    delays_ms = [incident.late_ms for incident in incidents_of(document, 0).listed if not math.isnan(incident.late_ms)]
+    """Return the largest delay of a simulator beyond its profile, in ms; 0 if no simulator was
+    late, inf if unknown.
+    """
+    delays_ms = [
+        incident.late_ms
+        for incident in incidents_of(document, 0).listed
+        if not math.isnan(incident.late_ms)
+    ]
     return max(delays_ms, default=0.0)
 
 
 def incidents_of(document: Mapping[str, Any], started_utc_ns: int) -> Incidents:
-    """Return the incidents of a run. A worker counts all of its incidents, but stores only the texts of the first
-    hundred.
+    """Return the incidents of a run. A worker counts all of its incidents, but stores only the
+    texts of the first hundred.
     """
     unsorted: list[Incident] = []
     for entry in document.get("incidents") or []:
@@ -351,31 +411,48 @@ class PlaybackSetup(JsonEntry, frozen=True):
     """Settings of the run's scripts that affect the values."""
 
     jitter_buffers_ms: tuple[float, ...]
-    vad_chunks_ms: Annotated[tuple[float, ...], described("audio per message in VAD turns; empty if none started")]
+    vad_chunks_ms: Annotated[
+        tuple[float, ...], described("audio per message in VAD turns; empty if none started")
+    ]
     detections: Annotated[
-        tuple[dict[str, Any], ...], described("the turn detection settings of these scripts, with the service's names")
+        tuple[dict[str, Any], ...],
+        described("the turn detection settings of these scripts, with the service's names"),
     ]
     packetisation: Annotated[
-        Known, described("why larger chunks increase the latency of VAD turns; null if there are none")
+        Known,
+        described("why larger chunks increase the latency of VAD turns; null if there are none"),
     ]
 
 
 def setup_of(document: dict[str, Any], turns: TurnArrays) -> PlaybackSetup:
     scripts = document.get("scripts") or []
     # scripts with speech, in real time, in a measured turn
-    started_scripts = {str(name) for name in turns.frame["script"].iloc[turns.rows[turns.spoken]].unique()}
-    vad = [s for s in scripts if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in started_scripts]
-    all_settings = [settings for script in vad if (settings := script.get("turn_detection_settings")) is not None]
+    started_scripts = {
+        str(name) for name in turns.frame["script"].iloc[turns.rows[turns.spoken]].unique()
+    }
+    vad = [
+        s
+        for s in scripts
+        if s.get("turn_detection") in BY_SERVICE and str(s.get("name")) in started_scripts
+    ]
+    all_settings = [
+        settings
+        for script in vad
+        if (settings := script.get("turn_detection_settings")) is not None
+    ]
     detections = tuple(
-        detection for index, detection in enumerate(all_settings) if detection not in all_settings[:index]
+        detection
+        for index, detection in enumerate(all_settings)
+        if detection not in all_settings[:index]
     )
-    buffers_ms, chunks_ms = distinct_values(scripts, "jitter_buffer_ms"), distinct_values(vad, "chunk_ms")
+    buffers_ms = distinct_values(scripts, "jitter_buffer_ms")
+    chunks_ms = distinct_values(vad, "chunk_ms")
     return PlaybackSetup(buffers_ms, chunks_ms, detections, packetisation="")
 
 
 def distinct_values(settings: Iterable[dict[str, Any]], key: str) -> tuple[float, ...]:
-    """Return the distinct values of one setting, ascending. `key` is the name of the setting. Values of None are left
-    out.
+    """Return the distinct values of one setting, ascending. `key` is the name of the setting.
+    Values of None are left out.
     """
     values = (setting.get(key) for setting in settings)
     return tuple(sorted({float(value) for value in values if value is not None}))

@@ -1,7 +1,8 @@
 """The segments of voice_to_voice. Each segment is the time from one instant to the next.
 
-Their values are sums in ns, and means, so they add up exactly to the total. Quantiles would not add up. Turns that have
-the same instants are in one breakdown. If an instant is missing, the segments before and after it are one segment.
+Their values are sums in ns, and means, so they add up exactly to the total. Quantiles would not add
+up. Turns that have the same instants are in one breakdown. If an instant is missing, the segments
+before and after it are one segment.
 """
 
 from __future__ import annotations
@@ -24,26 +25,35 @@ from reports.statistics.counting import Integers
 from reports.statistics.quantiles import quantile
 
 BANDS = ((0.5, 0.05, 10), (0.95, 0.015, 100))
-"""The percentile bands whose segments are reported: the percentile, the half-width of the band, and the minimum number
-of turns."""
+"""The percentile bands whose segments are reported: the percentile, the half-width of the band, and
+the minimum number of turns."""
 SELF_STARTED = tuple(name for name in VAD_SEGMENTS if name != "request_sent")
 """The instants of a VAD turn in which the service starts the response, not the script."""
-COMPLETE = {pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)}
+COMPLETE = {
+    pair for chain in (VAD_SEGMENTS, SELF_STARTED, MANUAL_SEGMENTS) for pair in pairwise(chain)
+}
 
 
 class Segment(JsonEntry, frozen=True):
-    """The time from one instant to the next, summed over a breakdown's turns; negative if the instants are reversed."""
+    """The time from one instant to the next, summed over a breakdown's turns; negative if the
+    instants are reversed.
+    """
 
     begin: str = field(name="from")
     end: str = field(name="to")
-    name: Annotated[str, described("by its end; if an instant between is missing, by both ends: noticed → first delta")]
+    name: Annotated[
+        str,
+        described(
+            "by its end; if an instant between is missing, by both ends: noticed → first delta"
+        ),
+    ]
     total_ns: int
     mean_ms: Rounded
 
 
 class Breakdown(JsonEntry, frozen=True):
-    """The segments of the successful turns of one target, turn type and step (or all steps) with the same instants. The
-    sums of the segments add up exactly to the total.
+    """The segments of the successful turns of one target, turn type and step (or all steps) with
+    the same instants. The sums of the segments add up exactly to the total.
     """
 
     target: str
@@ -70,22 +80,37 @@ class PercentileBand(Breakdown, frozen=True, kw_only=True):
     p: float
 
 
-def _whole(target: str, step: str, turn_type: str, turns: int, sums: Iterable[tuple[str, str, int]]) -> Breakdown:
-    """Return the breakdown of a number of turns. `sums` has the first instant, the last instant, and the sum in ns of
-    each segment.
+def _whole(
+    target: str, step: str, turn_type: str, turns: int, sums: Iterable[tuple[str, str, int]]
+) -> Breakdown:
+    """Return the breakdown of a number of turns. `sums` has the first instant, the last instant,
+    and the sum in ns of each segment.
     """
     segment_entries = []
     for start, end, ns in sums:
-        name = SEGMENT_NAMES[end] if (start, end) in COMPLETE else f"{SEGMENT_NAMES[start]} → {SEGMENT_NAMES[end]}"
+        name = (
+            SEGMENT_NAMES[end]
+            if (start, end) in COMPLETE
+            else f"{SEGMENT_NAMES[start]} → {SEGMENT_NAMES[end]}"
+        )
         segment_entries.append(Segment(start, end, name, ns, ns / turns / NS_PER_MS))
     total_ns = sum(segment.total_ns for segment in segment_entries)
-    return Breakdown(target, step, turn_type, turns, total_ns, total_ns / turns / NS_PER_MS, tuple(segment_entries))
+    return Breakdown(
+        target,
+        step,
+        turn_type,
+        turns,
+        total_ns,
+        total_ns / turns / NS_PER_MS,
+        tuple(segment_entries),
+    )
 
 
 class SegmentPattern(NamedTuple):
     """The successful turns of one target and step that have the same instants.
 
-    - `pattern` has one bit for each instant of VAD_SEGMENTS. The bit is set if the turns have this instant.
+    - `pattern` has one bit for each instant of VAD_SEGMENTS. The bit is set if the turns have this
+      instant.
     - `places` are the indices of the turns.
     """
 
@@ -96,7 +121,9 @@ class SegmentPattern(NamedTuple):
 
 
 def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
-    """Return the breakdowns of each target: for all steps together, and for each step if there are several."""
+    """Return the breakdowns of each target: for all steps together, and for each step if there
+    are several.
+    """
     pieces = _summed(turns, list(_segments(turns)))
     result: list[Breakdown] = []
     for target in turns.targets:
@@ -106,8 +133,8 @@ def breakdowns(turns: TurnArrays) -> tuple[Breakdown, ...]:
 
 
 def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
-    """Return breakdowns of the turns around the percentiles in BANDS. There is one for each percentile and each group
-    of turns with the same target, turn type, and instants.
+    """Return breakdowns of the turns around the percentiles in BANDS. There is one for each
+    percentile and each group of turns with the same target, turn type, and instants.
     """
     groups: dict[tuple[int, str, int], list[SegmentPattern]] = {}
     for piece in _segments(turns):
@@ -121,8 +148,11 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
         ascending = np.sort(waited_ns)
         for p, half, min_turns in BANDS:
             if places.size >= min_turns:
-                low, high = quantile(ascending, p - half), quantile(ascending, p + half)
-                near.append((p, pieces[0]._replace(places=places[(waited_ns >= low) & (waited_ns <= high)])))
+                low = quantile(ascending, p - half)
+                high = quantile(ascending, p + half)
+                near.append(
+                    (p, pieces[0]._replace(places=places[(waited_ns >= low) & (waited_ns <= high)]))
+                )
     near.sort(key=lambda band: (band[0], band[1].target))
     return tuple(
         PercentileBand(
@@ -135,30 +165,43 @@ def percentile_bands(turns: TurnArrays) -> tuple[PercentileBand, ...]:
             breakdown.segments,
             p=p,
         )
-        for (p, _), breakdown in zip(near, _summed(turns, [piece for _, piece in near]), strict=True)
+        for (p, _), breakdown in zip(
+            near, _summed(turns, [piece for _, piece in near]), strict=True
+        )
     )
 
 
 def _segments(turns: TurnArrays) -> Iterable[SegmentPattern]:
-    """Yield the turns of each target and step, grouped by the instants that they have. Instants are read one after
-    another, because each needs 8 MB for a million turns.
+    """Yield the turns of each target and step, grouped by the instants that they have. Instants are
+    read one after another, because each needs 8 MB for a million turns.
     """
     pattern = np.zeros(turns.rows.size, dtype=np.uint8)
     for bit, name in enumerate(VAD_SEGMENTS):
         pattern |= (~np.isnan(turns.instant(name))).view(np.uint8) << np.uint8(bit)
-    stopped, committed = (np.uint8(1 << VAD_SEGMENTS.index(name)) for name in ("speech_stopped", "committed"))
-    pattern[pattern & stopped == 0] &= ~committed  # if the script commits, the commit is no step of the service
-    answered = turns.instant(VAD_SEGMENTS[-1]) >= turns.instant(VAD_SEGMENTS[0])  # otherwise the turn has no latency
+    stopped, committed = (
+        np.uint8(1 << VAD_SEGMENTS.index(name)) for name in ("speech_stopped", "committed")
+    )
+    # if the script commits, the commit is no step of the service
+    pattern[pattern & stopped == 0] &= ~committed
+    # otherwise the turn has no latency
+    answered = turns.instant(VAD_SEGMENTS[-1]) >= turns.instant(VAD_SEGMENTS[0])
     places = np.flatnonzero(turns.succeeded & answered)
-    steps, patterns = len(turns.steps), 1 << len(VAD_SEGMENTS)
-    kinds, kind = np.unique(turns.group[places] * patterns + patterns - 1 - pattern[places], return_inverse=True)
+    steps = len(turns.steps)
+    patterns = 1 << len(VAD_SEGMENTS)
+    kinds, kind = np.unique(
+        turns.group[places] * patterns + patterns - 1 - pattern[places], return_inverse=True
+    )
     for index, key in enumerate(kinds.tolist()):
         group, inverted = divmod(key, patterns)
-        yield SegmentPattern(group // steps, group % steps, patterns - 1 - inverted, places[kind == index])
+        yield SegmentPattern(
+            group // steps, group % steps, patterns - 1 - inverted, places[kind == index]
+        )
 
 
 def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdown]:
-    """Return the breakdown of each group of turns. Instants are read and added up one after another."""
+    """Return the breakdown of each group of turns. Instants are read and added up one after
+    another.
+    """
     sums: list[dict[str, int]] = [{} for _ in pieces]
     for bit, name in enumerate(VAD_SEGMENTS):
         at_ns = turns.instant(name)
@@ -174,7 +217,9 @@ def _summed(turns: TurnArrays, pieces: Sequence[SegmentPattern]) -> list[Breakdo
 
 
 def _together(pieces: list[Breakdown]) -> Iterable[Breakdown]:
-    """Yield breakdowns over all steps. Breakdowns with the same turn type and the same instants are added up."""
+    """Yield breakdowns over all steps. Breakdowns with the same turn type and the same instants
+    are added up.
+    """
     kinds = dict.fromkeys((piece.turn_type, _chain(piece)) for piece in pieces)
     for turn_type, chain in kinds:
         mine = [piece for piece in pieces if (piece.turn_type, _chain(piece)) == (turn_type, chain)]

@@ -1,4 +1,6 @@
-"""All results of one run. They are computed once and used by all forms of its report. Times are in ms, rates in B/s."""
+"""All results of one run. They are computed once and used by all forms of its report. Times are
+in ms, rates in B/s.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,13 @@ from reports.analysis.summary.drift import Drift, drifts
 from reports.analysis.summary.example_turns import SlowTurnEntry, slowest_turns
 from reports.analysis.summary.failures import FailureEntry, failures_by_context
 from reports.analysis.summary.groups import GroupDifference, GroupedLatency, latency_by
-from reports.analysis.summary.load import ArrivalSummary, RateLimits, RateLimitSeries, arriving_of, rate_limits_of
+from reports.analysis.summary.load import (
+    ArrivalSummary,
+    RateLimits,
+    RateLimitSeries,
+    arriving_of,
+    rate_limits_of,
+)
 from reports.analysis.summary.metrics import (
     ALL,
     LOAD_GENERATOR,
@@ -29,7 +37,12 @@ from reports.analysis.summary.metrics import (
     Throughput,
 )
 from reports.analysis.summary.outcomes import Outcomes, OutcomesEntry, outcomes_of
-from reports.analysis.summary.segments import Breakdown, PercentileBand, breakdowns, percentile_bands
+from reports.analysis.summary.segments import (
+    Breakdown,
+    PercentileBand,
+    breakdowns,
+    percentile_bands,
+)
 from reports.analysis.summary.targets import (
     Interleaving,
     TargetFacts,
@@ -43,7 +56,13 @@ from reports.analysis.summary.transcription import are_answered, transcription_o
 from reports.analysis.summary.turn_taking import turn_taking
 from reports.data.planned_turns import expected_greetings
 from reports.data.runs import SESSION_METRICS, TURN_METRICS, RunFrames, labels_of, title_of
-from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE, MetricSamples, sampled, samples_of
+from reports.data.samples import (
+    ANSWER_VOICE_TO_VOICE,
+    VOICE_TO_VOICE,
+    MetricSamples,
+    sampled,
+    samples_of,
+)
 from reports.data.turns import FAILED, UNFINISHED, Pool, TurnArrays, measured_sessions
 from reports.metrics.strata import MainMetric, Stratum
 from reports.results.json_entries import Count, JsonEntry, Known, Number, Version, described
@@ -58,7 +77,8 @@ READ = "transcript_first"
 GREETING = "greeting"
 """The metric for callers of a service that speaks first."""
 TRANSCRIPT_RESULTS = ("input_transcript_first", "transcript_lag")
-"""The metrics of a stream of transcripts, in addition to the main metric of sessions that only transcribe."""
+"""The metrics of a stream of transcripts, in addition to the main metric of sessions that only
+transcribe."""
 PLOTTED = ("ttfa", "ttft", VOICE_TO_VOICE, "response_total", "transcript_total")
 PLOTTED_OF_TRANSCRIPTS = (*TRANSCRIPT_METRICS, "transcript_lag")
 """The metrics that are plotted, for sessions with replies and for sessions that only transcribe."""
@@ -66,13 +86,17 @@ CONNECTING = tuple(metric.name for metric in SESSION_METRICS if metric.scope == 
 
 
 class MainResult(MetricSummary, frozen=True, kw_only=True):
-    """The values of a metric that callers of one target wait for, measured from one instant, with numbers of turns."""
+    """The values of a metric that callers of one target wait for, measured from one instant,
+    with numbers of turns.
+    """
 
     turns: Count
     sessions: Count
     turns_failed: Count
     turns_not_started: Annotated[Count, described("planned turns that did not start")]
-    turns_planned: Annotated[Count, described("planned turns, started or not, without unfinished ones")]
+    turns_planned: Annotated[
+        Count, described("planned turns, started or not, without unfinished ones")
+    ]
 
     @property
     def failed_or_not_started(self) -> int:
@@ -106,20 +130,29 @@ class SharedResults(JsonEntry, frozen=True, kw_only=True):
 
     simulated: bool
     turn_metrics: Annotated[
-        tuple[MetricSummary, ...], described("all metrics of turns, for each pool, and for each step of a pool")
+        tuple[MetricSummary, ...],
+        described("all metrics of turns, for each pool, and for each step of a pool"),
     ]
-    results: Annotated[tuple[MainResult, ...], described("the main metrics, one for each target and stratum")]
+    results: Annotated[
+        tuple[MainResult, ...], described("the main metrics, one for each target and stratum")
+    ]
     voice_to_voice: Annotated[
-        tuple[MainResult, ...], described("for the strata with spoken turns whose main metric is another one")
+        tuple[MainResult, ...],
+        described("for the strata with spoken turns whose main metric is another one"),
     ]
     transcript_first: Annotated[
-        tuple[MainResult, ...], described("for each target and stratum whose replies have a transcript")
+        tuple[MainResult, ...],
+        described("for each target and stratum whose replies have a transcript"),
     ]
     transcripts: Annotated[
         tuple[MainResult, ...],
-        described("first text and lag of transcripts, if sessions only transcribe; otherwise empty"),
+        described(
+            "first text and lag of transcripts, if sessions only transcribe; otherwise empty"
+        ),
     ]
-    rates: Annotated[tuple[Value, ...], described("rates of turns, by column; empty if no turn counts")]
+    rates: Annotated[
+        tuple[Value, ...], described("rates of turns, by column; empty if no turn counts")
+    ]
     definitions_version: Version
     run_id: str | None
     state: str | None
@@ -128,14 +161,20 @@ class SharedResults(JsonEntry, frozen=True, kw_only=True):
     validity: run_validity.RunValidity
     groups: Annotated[
         tuple[Value, ...],
-        described("latencies of groups of turns; keys with the same value for all turns are excluded"),
+        described(
+            "latencies of groups of turns; keys with the same value for all turns are excluded"
+        ),
     ]
     outcomes: dict[str, OutcomesEntry]
-    slowest: Annotated[tuple[SlowTurnEntry, ...], described("by voice_to_voice, or else by the main metric")]
+    slowest: Annotated[
+        tuple[SlowTurnEntry, ...], described("by voice_to_voice, or else by the main metric")
+    ]
 
 
 class RunResults(SharedResults, frozen=True, kw_only=True):
-    """The results of one run: the content of summary.json. Its texts for people are empty until it is written."""
+    """The results of one run: the content of summary.json. Its texts for people are empty until
+    it is written.
+    """
 
     scenario: str
     labels: Annotated[dict[str, str], described("the labels of the run (--label)")]
@@ -145,40 +184,54 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     ]
     differences: tuple[TargetsQuantile, ...]
     drift: Annotated[
-        tuple[Drift, ...], described("the later half of the turns of each pool, relative to the earlier half")
+        tuple[Drift, ...],
+        described("the later half of the turns of each pool, relative to the earlier half"),
     ]
     context_failures: Annotated[
         tuple[FailureEntry, ...],
-        described("failed turns with the shortest contexts from which a target fails more often; empty if none does"),
+        described(
+            "failed turns with the shortest contexts from which a target fails more often; empty if"
+            " none does"
+        ),
     ]
     segments: tuple[Breakdown, ...]
     segments_around: Annotated[
-        tuple[PercentileBand, ...], described("of the turns around this percentile of voice_to_voice")
+        tuple[PercentileBand, ...],
+        described("of the turns around this percentile of voice_to_voice"),
     ]
     calls: Annotated[
-        tuple[TelephoneCalls, ...], described("calls of the targets that are called by telephone; empty if none is")
+        tuple[TelephoneCalls, ...],
+        described("calls of the targets that are called by telephone; empty if none is"),
     ]
     within: Annotated[
-        tuple[Value, ...], described("shares of turns by a deadline: those that the run's thresholds limit")
+        tuple[Value, ...],
+        described("shares of turns by a deadline: those that the run's thresholds limit"),
     ]
     tools: Annotated[
-        tuple[Value, ...], described("of turns with function calls or delegated tasks, by target and by step")
+        tuple[Value, ...],
+        described("of turns with function calls or delegated tasks, by target and by step"),
     ]
     turn_taking: Annotated[
         tuple[Value, ...],
         described(
-            "of scripts with pauses of a set length in the caller's speech: rates of each step, and values by pause; "
-            "otherwise empty"
+            "of scripts with pauses of a set length in the caller's speech: rates of each step, and"
+            " values by pause; otherwise empty"
         ),
     ]
-    counts: Annotated[tuple[Value, ...], described("stalls, turn detection and TCP retransmissions of each target")]
+    counts: Annotated[
+        tuple[Value, ...],
+        described("stalls, turn detection and TCP retransmissions of each target"),
+    ]
     event_metrics: tuple[HistogramSummary, ...]
     load_generator: tuple[HistogramSummary, ...]
     throughput: tuple[Throughput, ...]
     hosts: Annotated[
-        tuple[run_validity.HostAccuracy, ...], described("hosts that recorded the run; empty if there was only one")
+        tuple[run_validity.HostAccuracy, ...],
+        described("hosts that recorded the run; empty if there was only one"),
     ]
-    machines: Annotated[tuple[run_validity.HostCpu, ...], described("which programs used the CPU of each host")]
+    machines: Annotated[
+        tuple[run_validity.HostCpu, ...], described("which programs used the CPU of each host")
+    ]
     target_settings: tuple[TargetFacts, ...]
     interleaving: Interleaving | None
     cost: RunCost
@@ -188,7 +241,8 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     main_metric: Annotated[str, described("the latency that callers experience")]
     main_metrics: Annotated[
-        dict[str, str], described("the same by start instant and turn type: request_sent+function_calls")
+        dict[str, str],
+        described("the same by start instant and turn type: request_sent+function_calls"),
     ]
     playback: run_validity.PlaybackSetup
     variability: tuple[MainVariability, ...]
@@ -204,24 +258,27 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
 
 
 class Summary(RunResults, frozen=True, kw_only=True, eq=False):
-    """The results of one run, and the data from which they were computed. Curves and plots need these data."""
+    """The results of one run, and the data from which they were computed. Curves and plots need
+    these data.
+    """
 
     run: RunFrames
     samples: MetricSamples
-    """The samples of the metrics in PLOTTED and of the main metrics. Samples of other metrics are not kept, because a
-    sample of a million turns takes 12 MB."""
+    """The samples of the metrics in PLOTTED and of the main metrics. Samples of other metrics are
+    not kept, because a sample of a million turns takes 12 MB."""
     sessions: pd.DataFrame
     """The measured sessions."""
     plotted: tuple[str, ...]
     answered: tuple[MainResult, ...]
-    """The results of `answer_voice_to_voice`. Empty unless a script sets the minimum duration of an answer."""
+    """The results of `answer_voice_to_voice`. Empty unless a script sets the minimum duration of
+    an answer."""
     greeting: tuple[MainResult, ...]
     """The results of `greeting`, if services speak first. They count calls, not turns."""
     grouped_latency: tuple[GroupedLatency, ...]
     """The main metrics of each target and stratum, grouped by each key of `group_keys.KEYS`."""
     group_differences: tuple[GroupDifference, ...]
-    """The groups of turns that differ significantly. If there are any, the values of the whole run mix different
-    groups."""
+    """The groups of turns that differ significantly. If there are any, the values of the whole run
+    mix different groups."""
     slowest_of_steps: tuple[SlowTurnEntry, ...]
     endings: Outcomes
     carried: tuple[MetricSummary, ...]
@@ -241,8 +298,9 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 
     @property
     def mains(self) -> Mapping[Stratum, str]:
-        """The main metric of each stratum. It is ttfa if there is audio, and otherwise ttft. For agents it is
-        voice_to_voice. If sessions only transcribe, it is that of the finished transcript.
+        """The main metric of each stratum. It is ttfa if there is audio, and otherwise ttft. For
+        agents it is voice_to_voice. If sessions only transcribe, it is that of the finished
+        transcript.
         """
         return self.samples.mains
 
@@ -252,7 +310,8 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 
     @property
     def slopes(self) -> tuple[MetricSummary, ...]:
-        """The growth of the main metrics with the length of the conversation, in ms per 1,000 tokens.
+        """The growth of the main metrics with the length of the conversation, in ms per 1,000
+        tokens.
 
         It has a row for each target and stratum that reports its tokens.
         """
@@ -270,7 +329,11 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
     def latency_by(self, by: str) -> list[list[GroupedLatency]]:
         """Return the latencies grouped by one key: one list for each stratum that has them."""
         of_strata = (
-            [latency for latency in self.grouped_latency if (latency.by, latency.stratum) == (by, s)]
+            [
+                latency
+                for latency in self.grouped_latency
+                if (latency.by, latency.stratum) == (by, s)
+            ]
             for s in self.turns.strata
         )
         return [latencies for latencies in of_strata if latencies]
@@ -278,26 +341,30 @@ class Summary(RunResults, frozen=True, kw_only=True, eq=False):
 
 def summarise(run: RunFrames) -> Summary:
     """Compute all results of a run. Raise UsageError if its rows name no target."""
-    samples, sessions, metadata = samples_of(run), measured_sessions(run), run.metadata
-    turns, targets = samples.turns, samples.turns.targets
+    samples = samples_of(run)
+    sessions = measured_sessions(run)
+    metadata = run.metadata
+    turns = samples.turns
+    targets = samples.turns.targets
     period = period_of(run, turns, sessions)
     started_utc_ns, duration_s, warmup_s = period
-    began_s, endings = started_utc_ns / NS_PER_S, outcomes_of(turns, sessions, metadata)
+    began_s = started_utc_ns / NS_PER_S
+    endings = outcomes_of(turns, sessions, metadata)
     of_metrics = _MainResults(run, samples, sessions, endings, {})
     results = tuple(of_metrics.of(pool, samples.mains[pool.stratum]) for pool in turns.pools)
     voice_to_voice = of_metrics.of_others(VOICE_TO_VOICE)
     scripts = metadata.get("scripts") or []
     transcribing = not are_answered(scripts)
     connecting = tuple(
-        metrics.session_metrics(sessions, targets, CONNECTING, run.uncertain_metrics, expected_greetings(metadata))
+        metrics.session_metrics(
+            sessions, targets, CONNECTING, run.uncertain_metrics, expected_greetings(metadata)
+        )
     )
     grouped_latency, group_differences = latency_by(run, samples)
     slowest, slowest_of_steps = slowest_turns(run, samples, started_utc_ns)
     throttling = rate_limits_of(run, targets, started_utc_ns, duration_s)
-    incidents, notes = (
-        run_validity.incidents_of(metadata, started_utc_ns),
-        run_validity.data_notes(run, turns, sessions),
-    )
+    incidents = run_validity.incidents_of(metadata, started_utc_ns)
+    notes = run_validity.data_notes(run, turns, sessions)
     return Summary(
         run=run,
         samples=samples,
@@ -313,20 +380,32 @@ def summarise(run: RunFrames) -> Summary:
         started_utc_ns=started_utc_ns,
         duration_s=duration_s,
         warmup_s=warmup_s,
-        validity=structs.replace(run_validity.validity_of(metadata), uncertain_metrics=run.uncertain_metrics),
+        validity=structs.replace(
+            run_validity.validity_of(metadata), uncertain_metrics=run.uncertain_metrics
+        ),
         targets=targets,
         main_metric=samples.mains[turns.strata[turns.commonest]],
         main_metrics={stratum.key: metric for stratum, metric in samples.mains.items()},
         playback=run_validity.setup_of(metadata, turns),
-        turn_metrics=tuple(row for metric in TURN_METRICS for row in of_metrics.metric(metric.name).rows),
+        turn_metrics=tuple(
+            row for metric in TURN_METRICS for row in of_metrics.metric(metric.name).rows
+        ),
         plotted=tuple(
-            name for name in (PLOTTED_OF_TRANSCRIPTS if transcribing else PLOTTED) if of_metrics.metric(name).rows
+            name
+            for name in (PLOTTED_OF_TRANSCRIPTS if transcribing else PLOTTED)
+            if of_metrics.metric(name).rows
         ),
         results=results,
         voice_to_voice=voice_to_voice,
-        answered=of_metrics.of_others(ANSWER_VOICE_TO_VOICE) if any(s.get("answer_min_ms") for s in scripts) else (),
+        answered=(
+            of_metrics.of_others(ANSWER_VOICE_TO_VOICE)
+            if any(s.get("answer_min_ms") for s in scripts)
+            else ()
+        ),
         transcript_first=of_metrics.of_others(READ),
-        transcripts=tuple(row for name in TRANSCRIPT_RESULTS if transcribing for row in of_metrics.of_others(name)),
+        transcripts=tuple(
+            row for name in TRANSCRIPT_RESULTS if transcribing for row in of_metrics.of_others(name)
+        ),
         transcription=tuple(transcription_of(turns, period.measured_s) if transcribing else ()),
         greeting=tuple(
             _main_result(calls, calls.planned, calls.planned, calls.failed, 0, calls.planned)
@@ -357,7 +436,9 @@ def summarise(run: RunFrames) -> Summary:
         session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),
         event_metrics=tuple(metrics.events(run, targets)),
-        load_generator=tuple(row for name in LOAD_GENERATOR if (row := metrics.distribution(run, name)).n),
+        load_generator=tuple(
+            row for name in LOAD_GENERATOR if (row := metrics.distribution(run, name)).n
+        ),
         throughput=tuple(metrics.throughputs(run, targets)),
         hosts=tuple(run_validity.hosts_in(run, turns, sessions)),
         machines=tuple(run_validity.machines(run)),
@@ -366,24 +447,34 @@ def summarise(run: RunFrames) -> Summary:
         cost=money_of(run, targets),
         rate_limits=throttling.targets,
         throttling=throttling,
-        arrivals=arriving_of(run, targets, began_s + float(metadata.get("warmup_s") or 0.0), began_s + duration_s),
+        arrivals=arriving_of(
+            run, targets, began_s + float(metadata.get("warmup_s") or 0.0), began_s + duration_s
+        ),
         incidents=incidents.listed,
         incident_counts=dict(incidents.counts),
         notices=(),
     )
 
 
-def _variability(samples: MetricSamples, results: Iterable[MainResult]) -> Iterable[MainVariability]:
-    """Yield the variability of each main metric with more than one value. The size of a comparison depends on it."""
+def _variability(
+    samples: MetricSamples, results: Iterable[MainResult]
+) -> Iterable[MainVariability]:
+    """Yield the variability of each main metric with more than one value. The size of a
+    comparison depends on it.
+    """
     for pool, row in zip(samples.turns.pools, results, strict=True):
         sample = samples[row.metric].of(pool.target, pool.steps)
         if sample.n > 1:
             keys = {name: getattr(row, name) for name in MainMetric.__struct_fields__}
-            yield MainVariability(**asdict(variability_of(sample, row.at(0.5), row.at(0.95))), **keys)
+            yield MainVariability(
+                **asdict(variability_of(sample, row.at(0.5), row.at(0.95))), **keys
+            )
 
 
 class TurnMetric(NamedTuple):
-    """A metric of turns: its summaries, and its pools. A pool has only the steps that have the metric."""
+    """A metric of turns: its summaries, and its pools. A pool has only the steps that have the
+    metric.
+    """
 
     pools: tuple[Pool, ...]
     rows: tuple[MetricSummary, ...]
@@ -391,8 +482,8 @@ class TurnMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class _MainResults:
-    """The object that computes the results for metrics of turns. `known` are the metrics that were already computed, by
-    name.
+    """The object that computes the results for metrics of turns. `known` are the metrics that were
+    already computed, by name.
     """
 
     run: RunFrames
@@ -408,16 +499,28 @@ class _MainResults:
 
         """
         if name not in self.known:
-            samples, main = self.samples, name in self.samples.mains.values()
-            sample = samples[name] if main or name in PLOTTED else sampled(samples.turns, name, samples.mains)
-            pools = tuple(replace(pool, steps=pool.steps & sample.applies[pool.target]) for pool in sample.pools())
-            summaries = metrics.turn_metrics(sample, self.run.uncertain_metrics) if main or sample.applies.any() else ()
+            samples = self.samples
+            main = name in self.samples.mains.values()
+            sample = (
+                samples[name]
+                if main or name in PLOTTED
+                else sampled(samples.turns, name, samples.mains)
+            )
+            pools = tuple(
+                replace(pool, steps=pool.steps & sample.applies[pool.target])
+                for pool in sample.pools()
+            )
+            summaries = (
+                metrics.turn_metrics(sample, self.run.uncertain_metrics)
+                if main or sample.applies.any()
+                else ()
+            )
             self.known[name] = TurnMetric(pools, tuple(summaries))
         return self.known[name]
 
     def of_others(self, metric: str) -> tuple[MainResult, ...]:
-        """Return the results of a metric for the strata whose main metric is another one. Only the steps that have the
-        metric count.
+        """Return the results of a metric for the strata whose main metric is another one. Only the
+        steps that have the metric count.
         """
         mains = self.samples.mains.items()
         return tuple(
@@ -427,47 +530,72 @@ class _MainResults:
         )
 
     def of(self, pool: Pool, metric: str) -> MainResult:
-        """Return the result of a metric for all turns of a pool, including failed turns. For `voice_to_voice` and
-        `answer_voice_to_voice`, only turns of steps that have the metric count.
+        """Return the result of a metric for all turns of a pool, including failed turns. For
+        `voice_to_voice` and `answer_voice_to_voice`, only turns of steps that have the metric
+        count.
         """
-        turns, label = self.samples.turns, self.samples.turns.targets[pool.target]
+        turns = self.samples.turns
+        label = self.samples.turns.targets[pool.target]
         if metric in (VOICE_TO_VOICE, ANSWER_VOICE_TO_VOICE):
             pool = replace(pool, steps=pool.steps & self.samples[metric].applies[pool.target])
         is_of_pool = turns.of(pool)
         is_only_pool = sum(other.target == pool.target for other in turns.pools) == 1
-        opened = int((self.sessions["target"] == label).sum()) if len(self.sessions) and is_only_pool else 0
-        ended, failed = (int((is_of_pool & kind).sum()) for kind in (turns.kind != UNFINISHED, turns.kind == FAILED))
+        opened = (
+            int((self.sessions["target"] == label).sum())
+            if len(self.sessions) and is_only_pool
+            else 0
+        )
+        ended, failed = (
+            int((is_of_pool & kind).sum())
+            for kind in (turns.kind != UNFINISHED, turns.kind == FAILED)
+        )
         not_started = self.outcomes.targets[pool.target].turns_not_started
-        if turns.steps:  # the steps of turns that did not start are known only if some turn of the run started
+        # the steps of turns that did not start are known only if some turn of the run started
+        if turns.steps:
             not_started = int(turns.not_started_by_group[pool.target][pool.steps].sum())
-        rows, key = self.metric(metric).rows, (label, ALL)
-        known = (row for row in rows if row.stratum.covers(pool.stratum) and (row.target, row.step) == key)
+        rows = self.metric(metric).rows
+        key = (label, ALL)
+        known = (
+            row
+            for row in rows
+            if row.stratum.covers(pool.stratum) and (row.target, row.step) == key
+        )
         summary = next(known, None) or metrics.metric_summaries(
             NO_VALUES, metric, label, self.run.uncertain_metrics, pool=pool
         )
         sessions = max(opened, distinct(turns.session[is_of_pool]).size)
-        return _main_result(summary, int(is_of_pool.sum()), sessions, failed, not_started, ended + not_started)
+        return _main_result(
+            summary, int(is_of_pool.sum()), sessions, failed, not_started, ended + not_started
+        )
 
 
 def _main_result(
     summary: MetricSummary, turns: int, sessions: int, failed: int, not_started: int, planned: int
 ) -> MainResult:
     known = asdict(summary) | {"turns": turns, "sessions": sessions}
-    return MainResult(**known, turns_failed=failed, turns_not_started=not_started, turns_planned=planned)
+    return MainResult(
+        **known, turns_failed=failed, turns_not_started=not_started, turns_planned=planned
+    )
 
 
 def period_of(run: RunFrames, turns: TurnArrays, sessions: pd.DataFrame) -> RunPeriod:
-    """Return the start, the duration and the warm-up of a run. `sessions` are the measured sessions. A killed run ends
-    with its last stored second.
+    """Return the start, the duration and the warm-up of a run. `sessions` are the measured
+    sessions. A killed run ends with its last stored second.
     """
     known = [frame["start_utc_ns"] for frame in (run.turns, run.sessions) if len(frame)]
-    began = int(run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0))
+    began = int(
+        run.metadata.get("started_utc_ns") or min((starts.min() for starts in known), default=0)
+    )
     seconds = [(int(run.seconds["second"].max()) + 1) * NS_PER_S] if len(run.seconds) else []
     latest = max([began, *seconds, *(int(starts.max()) for starts in known)])
     ended = run.metadata.get("ended_utc_ns") or latest
     warm = 0.0
     if turns.rows.size and turns.rows.size < len(run.turns):
-        starts = sessions["start_utc_ns"] if len(sessions) else run.turns["start_utc_ns"].iloc[turns.rows]
+        starts = (
+            sessions["start_utc_ns"]
+            if len(sessions)
+            else run.turns["start_utc_ns"].iloc[turns.rows]
+        )
         first = int(starts.min())
         warm = (first - began) / NS_PER_S if (run.turns["phase"] == "warmup").any() else 0.0
     return RunPeriod(began, max(0.0, (int(ended) - began) / NS_PER_S), max(0.0, warm))

@@ -1,4 +1,6 @@
-"""Facts about the targets of a run: their settings, their interleaving, and the ratios of their quantiles."""
+"""Facts about the targets of a run: their settings, their interleaving, and the ratios of their
+quantiles.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,15 @@ from reports.results.json_entries import Count, JsonEntry, Known, Rounded, descr
 from reports.results.levels import TYPICAL_LEVELS
 
 FAIR = 0.01
-"""The limit for a fair comparison: the maximum difference of failure rates, and the maximum throttled share."""
+"""The limit for a fair comparison: the maximum difference of failure rates, and the maximum
+throttled share."""
 DEFLATE = "permessage-deflate"
 SEEN = 200
 """The maximum number of a target's sessions whose effective settings are read."""
 OF_FACTS = ["effective_settings", "model", "region", "opened_at_ns", "response_headers"]
 OF_PAIRS = ["pair", "target", "block", "start_ns", "session_ready_ms", "outcome_class"]
-"""The columns of sessions that `interleaving_of` needs. To read all sixty columns takes ten times as long."""
+"""The columns of sessions that `interleaving_of` needs. To read all sixty columns takes ten
+times as long."""
 
 
 class TargetFacts(JsonEntry, frozen=True, kw_only=True):
@@ -54,11 +58,15 @@ class Interleaving(JsonEntry, frozen=True):
     incomplete: Annotated[Count, described("those without")]
     blocks: Count
     not_opened: Annotated[Count, described("complete pairs of which a session never opened")]
-    max_start_gap_ms: Annotated[float, described("the longest time between the first and the last start in a pair")]
+    max_start_gap_ms: Annotated[
+        float, described("the longest time between the first and the last start in a pair")
+    ]
 
 
 class TargetsQuantile(JsonEntry, frozen=True):
-    """A quantile that several targets report, relative to that of the first target, which is the baseline."""
+    """A quantile that several targets report, relative to that of the first target, which is the
+    baseline.
+    """
 
     metric: str
     measured_from: Known
@@ -78,18 +86,28 @@ class TargetsQuantile(JsonEntry, frozen=True):
 
 
 def called_by_telephone(document: Mapping[str, Any]) -> set[str]:
-    """Return the names of the targets of a run that are called by telephone. `document` is the content of run.json."""
-    return {str(entry.get("name")) for entry in document.get("targets") or [] if dialect_of(entry).has_track}
+    """Return the names of the targets of a run that are called by telephone. `document` is the
+    content of run.json.
+    """
+    return {
+        str(entry.get("name"))
+        for entry in document.get("targets") or []
+        if dialect_of(entry).has_track
+    }
 
 
 def facts_of_targets(
     document: Mapping[str, Any], sessions: pd.DataFrame, targets: Sequence[str]
 ) -> tuple[TargetFacts, ...]:
-    """Return the settings of each target, from the run's document and from the rows of its sessions."""
+    """Return the settings of each target, from the run's document and from the rows of its
+    sessions.
+    """
     known = {entry.get("name"): entry for entry in document.get("targets") or []}
     facts = sessions[OF_FACTS]
     facts_by_target = {label: facts[(sessions["target"] == label).to_numpy()] for label in targets}
-    return tuple(_facts_of(label, known.get(label, {}), facts_by_target[label]) for label in targets)
+    return tuple(
+        _facts_of(label, known.get(label, {}), facts_by_target[label]) for label in targets
+    )
 
 
 def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> TargetFacts:
@@ -113,15 +131,19 @@ def _facts_of(label: str, entry: Mapping[str, Any], sessions: pd.DataFrame) -> T
         "region": join_words(_labels(sessions["region"])) or str(entry.get("region") or ""),
         "sign_in": _reported(entry, "auth"),
         "proxy": _reported(entry, "proxy"),
-        "compression": ""
-        if "deflate" not in entry or dialect_of(entry).has_track
-        else taken
-        if entry["deflate"]
-        else "none",
+        "compression": (
+            ""
+            if "deflate" not in entry or dialect_of(entry).has_track
+            else taken
+            if entry["deflate"]
+            else "none"
+        ),
         "srtp": "" if entry.get("srtp") is None else "required" if entry["srtp"] else "none",
         "voice": join_words(list(dict.fromkeys(filter(None, named)))),
         "turn_detection": "; ".join(dict.fromkeys(filter(None, map(_detection, settings)))),
-        "variant_settings": ", ".join(f"{name} {excerpt(value, 60)}" for name, value in own.items()),
+        "variant_settings": ", ".join(
+            f"{name} {excerpt(value, 60)}" for name, value in own.items()
+        ),
     }
     return TargetFacts(target=label, **{name: escape_control(fact) for name, fact in facts.items()})
 
@@ -158,7 +180,9 @@ def _inside(settings: Any, *names: str) -> Any:
 
 
 def _detection(settings: dict[str, Any]) -> str:
-    """Return the turn detection of a session as a text such as "server_vad, threshold 0.5, silence_duration_ms 500"."""
+    """Return the turn detection of a session as a text such as "server_vad, threshold 0.5,
+    silence_duration_ms 500".
+    """
     nested = _inside(settings, "audio", "input")
     holder = nested if isinstance(nested, dict) and "turn_detection" in nested else settings
     if "turn_detection" not in holder:
@@ -167,7 +191,10 @@ def _detection(settings: dict[str, Any]) -> str:
     if not isinstance(detection, dict):
         return "none"
     return ", ".join(
-        [str(detection.get("type") or ""), *(f"{k} {v}" for k, v in _flat(detection).items() if k != "type")]
+        [
+            str(detection.get("type") or ""),
+            *(f"{k} {v}" for k, v in _flat(detection).items() if k != "type"),
+        ]
     )
 
 
@@ -186,12 +213,18 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
 
 
 def _reported(entry: Mapping[str, Any], key: str) -> str:
-    """Return a value in the document as text: "none" if the value is empty, and "" if the key is missing."""
+    """Return a value in the document as text: "none" if the value is empty, and "" if the key is
+    missing.
+    """
     return str(entry[key] or "none") if key in entry else ""
 
 
-def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, target_count: int) -> Interleaving | None:
-    """Return facts on the pairs of a run. Return None if the sessions of its targets did not start together."""
+def interleaving_of(
+    document: Mapping[str, Any], sessions: pd.DataFrame, target_count: int
+) -> Interleaving | None:
+    """Return facts on the pairs of a run. Return None if the sessions of its targets did not
+    start together.
+    """
     if not document.get("interleaved") or target_count < 2 or sessions["pair"].isna().all():
         return None
     paired = sessions[OF_PAIRS][sessions["pair"].notna().to_numpy()]
@@ -200,15 +233,27 @@ def interleaving_of(document: Mapping[str, Any], sessions: pd.DataFrame, target_
     members = calls_ns.groupby(level="pair").size()
     complete = members[members == target_count].index
     start_ns = calls_ns.groupby(level="pair").agg(["min", "max"]).loc[complete]
-    max_start_gap_ms = float((start_ns["max"] - start_ns["min"]).max()) / NS_PER_MS if len(complete) else 0.0
-    not_opened = paired.loc[paired["session_ready_ms"].isna() & (paired["outcome_class"] == "failed"), "pair"]
-    blocks, unopened = int(paired["block"].nunique()), int(complete.isin(not_opened).sum())
-    return Interleaving(target_count, len(complete), len(members) - len(complete), blocks, unopened, max_start_gap_ms)
+    max_start_gap_ms = (
+        float((start_ns["max"] - start_ns["min"]).max()) / NS_PER_MS if len(complete) else 0.0
+    )
+    not_opened = paired.loc[
+        paired["session_ready_ms"].isna() & (paired["outcome_class"] == "failed"), "pair"
+    ]
+    blocks = int(paired["block"].nunique())
+    unopened = int(complete.isin(not_opened).sum())
+    return Interleaving(
+        target_count,
+        len(complete),
+        len(members) - len(complete),
+        blocks,
+        unopened,
+        max_start_gap_ms,
+    )
 
 
 def quantiles_of_targets(results: Iterable[MetricSummary]) -> Iterable[TargetsQuantile]:
-    """Yield p50 and p95 of several targets, relative to the baseline. Quantiles are compared only within a metric and
-    stratum. A quantile is left out if fewer than two targets report it.
+    """Yield p50 and p95 of several targets, relative to the baseline. Quantiles are compared only
+    within a metric and stratum. A quantile is left out if fewer than two targets report it.
     """
     groups: dict[tuple[str, Stratum], list[MetricSummary]] = {}
     for result in results:

@@ -1,4 +1,5 @@
-"""How callers experience turns with tools: function calls, or the tasks that GPT-Live delegates; shares by a deadline.
+"""How callers experience turns with tools: function calls, or the tasks that GPT-Live delegates;
+shares by a deadline.
 
 A caller first hears a sound, which may be a filler ("let me check that"), and later the answer.
 """
@@ -54,19 +55,29 @@ EXPERIENCED = (
     "dead_air",
     "function_execution",
 )
-"""The latencies of turns with tools: until the first sound, which may be a filler, until the answer, from the call or
-delegation to the answer, the longest silence before a sound, and how long our own functions took."""
+"""The latencies of turns with tools: until the first sound, which may be a filler, until the
+answer, from the call or delegation to the answer, the longest silence before a sound, and how long
+our own functions took."""
 
 
 def tool_turns(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:
-    """Yield the values of turns with tools: for each target those of all steps, then those of each step if it has
-    several. The deadline is that of the run's first threshold `within` on the answer, else DEADLINE_MS.
+    """Yield the values of turns with tools: for each target those of all steps, then those of each
+    step if it has several. The deadline is that of the run's first threshold `within` on the
+    answer, else DEADLINE_MS.
     """
     turns = samples.turns
-    pools = [pool for pool in turns.pools if TURN_TYPE in pool.stratum.turn_type.split("+") and turns.of(pool).any()]
+    pools = [
+        pool
+        for pool in turns.pools
+        if TURN_TYPE in pool.stratum.turn_type.split("+") and turns.of(pool).any()
+    ]
     if not pools:
         return
-    limits = [t.statistic for t in recorded(run.metadata).thresholds if t.metric == FUNCTION_VOICE_TO_VOICE]
+    limits = [
+        t.statistic
+        for t in recorded(run.metadata).thresholds
+        if t.metric == FUNCTION_VOICE_TO_VOICE
+    ]
     within = next((of for of in limits if isinstance(of, Within)), Within(DEADLINE_MS))
     latencies = {name: sampled(turns, name, samples.mains) for name in EXPERIENCED}
     preambles = {"preamble_rate": Events(*rate_counts(turns, "preamble_rate"))}
@@ -79,18 +90,25 @@ def tool_turns(run: RunFrames, samples: MetricSamples) -> Iterator[Value]:
             planned = planned_turns(turns, rows, np.flatnonzero(turns.not_started_in(part)))
             yield failures(of.subject, planned)
             for name, sample in latencies.items():
-                yield from quantile_values(of.subject, name, sample.of(part.target, part.steps), TYPICAL_LEVELS)
+                yield from quantile_values(
+                    of.subject, name, sample.of(part.target, part.steps), TYPICAL_LEVELS
+                )
             yield average(turns, of, "delegations", turns.column("delegations"), MEAN)
             yield from rates(turns, [of], preambles)
             yield deadline_share(latencies[FUNCTION_VOICE_TO_VOICE], part, of.subject.step, within)
 
 
-def deadline_shares(run: RunFrames, samples: MetricSamples, sessions: pd.DataFrame) -> Iterator[Value]:
-    """Yield the shares by a deadline that the thresholds of a run limit, for each target and stratum. `sessions` are
-    the measured sessions.
+def deadline_shares(
+    run: RunFrames, samples: MetricSamples, sessions: pd.DataFrame
+) -> Iterator[Value]:
+    """Yield the shares by a deadline that the thresholds of a run limit, for each target and
+    stratum. `sessions` are the measured sessions.
     """
-    turns, thresholds = samples.turns, recorded(run.metadata).thresholds
-    for metric, statistic, step in dict.fromkeys((t.metric, t.statistic, t.step) for t in thresholds):
+    turns = samples.turns
+    thresholds = recorded(run.metadata).thresholds
+    for metric, statistic, step in dict.fromkeys(
+        (t.metric, t.statistic, t.step) for t in thresholds
+    ):
         if not isinstance(statistic, Within):
             continue
         if CATALOGUE[metric].scope == "session":
@@ -99,13 +117,15 @@ def deadline_shares(run: RunFrames, samples: MetricSamples, sessions: pd.DataFra
         named = turns.steps_named(step) if step else np.ones(len(turns.steps), dtype=bool)
         of_metric = sampled(turns, metric, samples.mains)
         for pool in of_metric.pools():
-            value = deadline_share(of_metric, replace(pool, steps=pool.steps & named), step, statistic)
+            value = deadline_share(
+                of_metric, replace(pool, steps=pool.steps & named), step, statistic
+            )
             yield from [value] if value.n else []
 
 
 def deadline_share(sample: MetricSample, pool: Pool, step: str, within: Within) -> Value:
-    """Return the share of the turns of a pool that have a metric by a deadline. Turns that failed or did not start are
-    late. `step` is the name of the pool's steps; "" for all.
+    """Return the share of the turns of a pool that have a metric by a deadline. Turns that failed
+    or did not start are late. `step` is the name of the pool's steps; "" for all.
     """
     in_time, started, not_started = sample.in_time(pool.target, pool.steps, within.deadline)
     turns = sample.turns
@@ -113,13 +133,22 @@ def deadline_share(sample: MetricSample, pool: Pool, step: str, within: Within) 
     return _in_time(subject_of(turns, pool, step), sample.metric.name, within, in_time, sessions)
 
 
-def _of_sessions(targets: Sequence[str], sessions: pd.DataFrame, metric: str, within: Within) -> Iterator[Value]:
+def _of_sessions(
+    targets: Sequence[str], sessions: pd.DataFrame, metric: str, within: Within
+) -> Iterator[Value]:
     for target in targets:
         sample = session_sample(sessions[(sessions["target"] == target).to_numpy()], metric)
         if sample is not None:
-            subject, in_time = Subject(target=target, title=target), sample.values <= within.deadline
-            yield structs.replace(_in_time(subject, metric, within, in_time, sample.sessions), unit="sessions")
+            subject = Subject(target=target, title=target)
+            in_time = sample.values <= within.deadline
+            yield structs.replace(
+                _in_time(subject, metric, within, in_time, sample.sessions), unit="sessions"
+            )
 
 
-def _in_time(subject: Subject, metric: str, within: Within, in_time: Flags, sessions: Integers) -> Value:
-    return published(structs.replace(share(subject, metric, in_time, sessions), statistic=within.aggregate))
+def _in_time(
+    subject: Subject, metric: str, within: Within, in_time: Flags, sessions: Integers
+) -> Value:
+    return published(
+        structs.replace(share(subject, metric, in_time, sessions), statistic=within.aggregate)
+    )

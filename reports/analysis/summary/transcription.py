@@ -1,4 +1,6 @@
-"""The amount of speech that was transcribed in sessions that only transcribe, and what is missing of it. Pure."""
+"""The amount of speech that was transcribed in sessions that only transcribe, and what is
+missing of it. Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,25 @@ from reports.results.value import Value
 
 
 def are_answered(scripts: Sequence[dict[str, object]]) -> bool:
-    """Return whether the scripts of a run, as in run.json, have replies. The others only transcribe."""
+    """Return whether the scripts of a run, as in run.json, have replies. The others only
+    transcribe.
+    """
     return not scripts or any(script.get("output") != "transcript" for script in scripts)
 
 
 def transcription_of(turns: TurnArrays, measured_s: float) -> Iterator[Value]:
-    """Yield the transcription of each target. `measured_s`: the duration of the measured phase in seconds.
+    """Yield the transcription of each target. `measured_s`: the duration of the measured phase in
+    seconds.
 
-    - `turns_without_deltas` have no delta before the finished transcript, and `turns_without_lag` no `transcript_lag`
+    - `turns_without_deltas` have no delta before the finished transcript, and `turns_without_lag`
+      no `transcript_lag`
     - `turns_split` have several commits, because the VAD took a pause for the end of speech
-    - `audio_s` is the audio of transcribed turns in seconds, and `audio_s_per_s` that per second of the measured phase
+    - `audio_s` is the audio of transcribed turns in seconds, and `audio_s_per_s` that per second of
+      the measured phase
     """
     audio_ns, deltas, splits = (
-        np.nan_to_num(turns.column(name)) for name in ("input_audio_ns", "input_transcript_deltas", "vad_splits")
+        np.nan_to_num(turns.column(name))
+        for name in ("input_audio_ns", "input_transcript_deltas", "vad_splits")
     )
     good = turns.succeeded
     counts = {
@@ -39,7 +47,8 @@ def transcription_of(turns: TurnArrays, measured_s: float) -> Iterator[Value]:
     }
     for subject, mine in by_target(turns):
         yield from (counted(subject, name, int((mine & of).sum())) for name, of in counts.items())
-        transcribed, audio_s = int((mine & good).sum()), float(audio_ns[mine & good].sum()) / NS_PER_S
+        transcribed = int((mine & good).sum())
+        audio_s = float(audio_ns[mine & good].sum()) / NS_PER_S
         per_s = audio_s / measured_s if measured_s else math.nan
         for name, value in (("audio_s", audio_s), ("audio_s_per_s", per_s)):
             yield replace(counted(subject, name, transcribed), value=value)

@@ -1,8 +1,9 @@
 """The clusters of a target. A bootstrap resamples clusters.
 
-A cluster is a session of the target. If the sessions of all targets started together, it is a pair: one session of each
-target. Only sessions of the measured phase count. A session may have turns but no row yet, because it is open, or
-because the run was killed. It is also a cluster. But a pair counts only if each of its sessions has a row.
+A cluster is a session of the target. If the sessions of all targets started together, it is a pair:
+one session of each target. Only sessions of the measured phase count. A session may have turns but
+no row yet, because it is open, or because the run was killed. It is also a cluster. But a pair
+counts only if each of its sessions has a row.
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ class Clusters:
 
     count: int
     of_code: Integers
-    """The cluster of each session; −1 if it is in none. The index is the code of the session in `TurnArrays.session`.
+    """The cluster of each session; −1 if it is in none. The index is the code of the session in
+    `TurnArrays.session`.
     """
     rows: Integers
     """The indices of the rows of `RunFrames.sessions` that belong to a cluster."""
     of_row: Integers
     """The cluster of each row whose index is in `rows`."""
     pairs: Integers | None = None
-    """The numbers of the pairs, ascending, as the run assigned them. None if clusters are not pairs."""
+    """The numbers of the pairs, ascending, as the run assigned them. None if clusters are not
+    pairs."""
     cut: int = 0
     """The number of incomplete pairs, which are left out."""
 
@@ -60,8 +63,12 @@ def by_session(run: RunFrames, turns: TurnArrays, target: int) -> Clusters:
     return Clusters(int(rows.size + rowless.size), of_code, rows, np.arange(rows.size))
 
 
-def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[Clusters, ...] | None:
-    """Return the clusters of each target if each complete pair is a cluster; None if there is no complete pair."""
+def by_pair(
+    run: RunFrames, turns: TurnArrays, targets: Sequence[int]
+) -> tuple[Clusters, ...] | None:
+    """Return the clusters of each target if each complete pair is a cluster; None if there is no
+    complete pair.
+    """
     rows = [session_rows_of(run, turns, target) for target in targets]
     numbers = [run.sessions["pair"].to_numpy(dtype=np.float64)[mine] for mine in rows]
     known = [np.unique(number[~np.isnan(number)]) for number in numbers]
@@ -72,10 +79,18 @@ def by_pair(run: RunFrames, turns: TurnArrays, targets: Sequence[int]) -> tuple[
     clusters = []
     for mine, number in zip(rows, numbers, strict=True):
         counts = np.isin(number, complete)
-        of_row, of_code = np.searchsorted(complete, number[counts]), np.full(turns.sessions, -1, dtype=np.int64)
+        of_row = np.searchsorted(complete, number[counts])
+        of_code = np.full(turns.sessions, -1, dtype=np.int64)
         of_code[turns.session_of_row[mine[counts]]] = of_row
         clusters.append(
-            Clusters(complete.size, of_code, mine[counts], of_row, complete.astype(np.int64), int(incomplete))
+            Clusters(
+                complete.size,
+                of_code,
+                mine[counts],
+                of_row,
+                complete.astype(np.int64),
+                int(incomplete),
+            )
         )
     return tuple(clusters)
 

@@ -49,9 +49,12 @@ class ComparedTarget:
     label: str
     name: str = ""
     """The name of the target in its run."""
-    clusters: Clusters = field(default_factory=lambda: Clusters(0, NO_SESSION, NO_SESSION, NO_SESSION))
+    clusters: Clusters = field(
+        default_factory=lambda: Clusters(0, NO_SESSION, NO_SESSION, NO_SESSION)
+    )
     weights: TurnWeights | None = None
-    """The weights of turns in rates and means; None if all are 1. Quantiles have other weights (`TwoSamples`)."""
+    """The weights of turns in rates and means; None if all are 1. Quantiles have other weights
+    (`TwoSamples`)."""
 
     @property
     def turns(self) -> TurnArrays:
@@ -73,10 +76,14 @@ class ComparedTarget:
 
     @cached_property
     def turn_mask(self) -> Flags:
-        """A mask of the turns in `turns`. It is True for the turns of this target that are in a cluster."""
+        """A mask of the turns in `turns`. It is True for the turns of this target that are in a
+        cluster.
+        """
         if self.target == ABSENT:
             return np.zeros(self.turns.rows.size, dtype=bool)
-        flags: Flags = (self.turns.target == self.target) & (self.clusters.of_code[self.turns.session] >= 0)
+        flags: Flags = (self.turns.target == self.target) & (
+            self.clusters.of_code[self.turns.session] >= 0
+        )
         return flags
 
     @cached_property
@@ -105,7 +112,10 @@ class ComparedTarget:
         `steps` is a mask of the steps that count.
         """
         of_step = self.turns_started_by_step
-        return {stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum()) for stratum in self.turns.strata}
+        return {
+            stratum: int(of_step[steps & self.turns.steps_in(stratum)].sum())
+            for stratum in self.turns.strata
+        }
 
     @cached_property
     def turns_started_by_step(self) -> Integers:
@@ -114,7 +124,9 @@ class ComparedTarget:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """The outcomes of measured turns and sessions of all targets; of this one at the index `target`."""
+        """The outcomes of measured turns and sessions of all targets; of this one at the index
+        `target`.
+        """
         return outcomes_of(self.turns, measured_sessions(self.run, OF_SESSION), self.run.metadata)
 
     @property
@@ -124,42 +136,70 @@ class ComparedTarget:
         The rows of its turns contain this. If there are none, the run's document does.
         """
         flags = self.turns.frame["simulated"].iloc[self.turns.rows[self.turn_mask]]
-        return bool(flags.eq(True).any()) if len(flags) else bool(self.run.metadata.get("simulated"))
+        return (
+            bool(flags.eq(True).any()) if len(flags) else bool(self.run.metadata.get("simulated"))
+        )
 
     def steps(self, spec: MetricSpec) -> Flags:
-        """Return a mask of the steps of the run. It is True for the steps that the metric spec includes."""
-        mask = self.turns.steps_named(spec.step) if spec.step else np.ones(len(self.turns.steps), dtype=bool)
+        """Return a mask of the steps of the run. It is True for the steps that the metric spec
+        includes.
+        """
+        mask = (
+            self.turns.steps_named(spec.step)
+            if spec.step
+            else np.ones(len(self.turns.steps), dtype=bool)
+        )
         return mask & self.turns.steps_in(spec.stratum) if spec.stratum is not None else mask
 
     def sample(self, spec: MetricSpec) -> Sample:
-        """Return the values of a metric in ascending order, with the cluster of each value. Failed turns are +inf.
+        """Return the values of a metric in ascending order, with the cluster of each value. Failed
+        turns are +inf.
 
-        If the spec has no stratum, turns of all strata are included. So if the run has several strata, the spec should
-        name one.
+        If the spec has no stratum, turns of all strata are included. So if the run has several
+        strata, the spec should name one.
         """
         metric = CATALOGUE[spec.metric]
         if metric.unit == SLOPE:
-            # a session has one value, from its turns of one stratum; by default, of its most frequent stratum
+            # a session has one value, from its turns of one stratum; by default, of its most
+            # frequent stratum
             if self.target == ABSENT:
                 return NO_VALUES
             stratum = spec.stratum or max(self.turns_started, key=self.turns_started.__getitem__)
             main = next(
-                (name for turn_stratum, name in self.main_metrics.items() if stratum.covers(turn_stratum)), ALWAYS
+                (
+                    name
+                    for turn_stratum, name in self.main_metrics.items()
+                    if stratum.covers(turn_stratum)
+                ),
+                ALWAYS,
             )
-            slopes = slope_sample(self.samples[main], self.target, self.turns.steps_in(stratum), spec.metric)
+            slopes = slope_sample(
+                self.samples[main], self.target, self.turns.steps_in(stratum), spec.metric
+            )
             clusters = self.clusters.of_code[slopes.sessions]
             return Sample(slopes.values[clusters >= 0], clusters[clusters >= 0])
         if metric.scope == "session":
             # for a metric of sessions, each session contributes one value to its cluster
             frame = self.session_rows
-            sample = session_sample(frame, spec.metric) if column_of(spec.metric) in frame.columns else None
+            sample = (
+                session_sample(frame, spec.metric)
+                if column_of(spec.metric) in frame.columns
+                else None
+            )
             if sample is None:
                 return NO_VALUES
-            return Sample(sample.values, self.clusters.of_row[sample.sessions], sample.failed, sample.unfinished)
+            return Sample(
+                sample.values,
+                self.clusters.of_row[sample.sessions],
+                sample.failed,
+                sample.unfinished,
+            )
         if self.target == ABSENT or metric.scope != "turn":
             return NO_VALUES
-        samples, steps = self.samples[spec.metric], self.steps(spec)
-        sample, not_started = samples.of(self.target, steps), self._not_started(steps & samples.applies[self.target])
+        samples = self.samples[spec.metric]
+        steps = self.steps(spec)
+        sample = samples.of(self.target, steps)
+        not_started = self._not_started(steps & samples.applies[self.target])
         clusters = self.clusters.of_code[sample.sessions]
         counted = clusters >= 0
         if counted.all():
@@ -169,7 +209,9 @@ class ComparedTarget:
         return Sample(values, clusters[counted], failed, sample.unfinished, int(not_started.sum()))
 
     def counts(self, spec: MetricSpec) -> PerCluster:
-        """Return the number of events and the number of units (turns or words) of a rate in each cluster."""
+        """Return the number of events and the number of units (turns or words) of a rate in each
+        cluster.
+        """
         steps = self.steps(spec)
         chosen = steps[self.turns.step] if self.turns.rows.size else self.turn_mask
         events, units = self.sums(*rate_counts(self.turns, spec.metric), chosen)
@@ -178,41 +220,61 @@ class ComparedTarget:
         return events + not_started, units + not_started
 
     def sums(self, events: Floats, units: Floats, chosen: Flags) -> PerCluster:
-        """Return the sums over chosen turns in each cluster. `events` is NaN for a turn that does not count."""
+        """Return the sums over chosen turns in each cluster. `events` is NaN for a turn that
+        does not count.
+        """
         mine = self.turn_mask & chosen & ~np.isnan(events)
-        clusters, size = self.clusters.of_code[self.turns.session[mine]], self.clusters.count
+        clusters = self.clusters.of_code[self.turns.session[mine]]
+        size = self.clusters.count
         weight = 1.0 if self.weights is None else self.weights.started[mine]
-        of_events, of_units = (np.bincount(clusters, weight * of[mine], size) for of in (events, units))
+        of_events, of_units = (
+            np.bincount(clusters, weight * of[mine], size) for of in (events, units)
+        )
         return of_events.astype(np.float64), of_units.astype(np.float64)
 
     def in_time(self, spec: MetricSpec, deadline: float) -> PerCluster:
-        """Return the number of turns that have a metric by a deadline in each cluster, and of all that should have it.
+        """Return the number of turns that have a metric by a deadline in each cluster, and of all
+        that should have it.
 
-        Failed turns, and planned turns that did not start, should have it. For a metric of sessions, sessions count.
+        Failed turns, and planned turns that did not start, should have it. For a metric of
+        sessions, sessions count.
         """
         weight = None
         if CATALOGUE[spec.metric].scope == "session":
             sample = self.sample(spec)
-            in_time, clusters = sample.values <= deadline, sample.sessions
+            in_time = sample.values <= deadline
+            clusters = sample.sessions
         elif self.target == ABSENT:
-            in_time, clusters = np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
+            in_time = np.zeros(0, dtype=bool)
+            clusters = np.zeros(0, dtype=np.int64)
         else:
-            in_time, started, others = self.samples[spec.metric].in_time(self.target, self.steps(spec), deadline)
-            sessions = np.append(self.turns.session[started], self.turns.not_started.session[others])
+            in_time, started, others = self.samples[spec.metric].in_time(
+                self.target, self.steps(spec), deadline
+            )
+            sessions = np.append(
+                self.turns.session[started], self.turns.not_started.session[others]
+            )
             clusters = self.clusters.of_code[sessions]
             counted = clusters >= 0
             if self.weights is not None:
-                weight = np.append(self.weights.started[started], self.weights.not_started[others])[counted]
-            in_time, clusters = in_time[counted], clusters[counted]
+                weight = np.append(self.weights.started[started], self.weights.not_started[others])[
+                    counted
+                ]
+            in_time = in_time[counted]
+            clusters = clusters[counted]
         in_time = in_time if weight is None else weight * in_time
         events, turns = (np.bincount(clusters, of, self.sessions) for of in (in_time, weight))
         return events.astype(np.float64), turns.astype(np.float64)
 
     def totals(self, spec: MetricSpec) -> PerCluster:
-        """Return the sum and the number of the values of a metric in each cluster. Failed turns have no value."""
+        """Return the sum and the number of the values of a metric in each cluster. Failed turns
+        have no value.
+        """
         sample = self.sample(spec)
         succeeded = sample.succeeded
-        clusters, size, weight = sample.sessions[: succeeded.size], self.clusters.count, None
+        clusters = sample.sessions[: succeeded.size]
+        size = self.clusters.count
+        weight = None
         if self.weights is not None and CATALOGUE[spec.metric].scope == "turn" and sample.n:
             _, index = self.samples[spec.metric].part(self.target, self.steps(spec))
             index = index[self.clusters.of_code[self.turns.session[index]] >= 0]
@@ -222,14 +284,15 @@ class ComparedTarget:
         return totals, np.bincount(clusters, weight, size).astype(np.float64)
 
     def _not_started(self, steps: Flags, weights: Floats | None = None) -> Integers | Floats:
-        """Return the number of planned turns that did not start in each cluster, or the sum of their weights.
+        """Return the number of planned turns that did not start in each cluster, or the sum of
+        their weights.
 
         `steps` is a mask of the steps that count.
         """
         if not steps.size:  # no turn of the run started
-            return np.bincount(self.clusters.of_row, not_started_of(self.session_rows), self.clusters.count).astype(
-                np.int64
-            )
+            return np.bincount(
+                self.clusters.of_row, not_started_of(self.session_rows), self.clusters.count
+            ).astype(np.int64)
         not_started = self.turns.not_started
         mine = not_started.of(self.target, steps)
         clusters = self.clusters.of_code[not_started.session[mine]]
@@ -239,15 +302,23 @@ class ComparedTarget:
         return sums
 
     def uncertain_reason(self, spec: MetricSpec) -> Reason | None:
-        """Return the reason why the metric is not exact in this run and cannot decide; None if it is exact."""
+        """Return the reason why the metric is not exact in this run and cannot decide; None if
+        it is exact.
+        """
         return uncertainty.uncertain_reason(self.run.uncertain_metrics, self.name, spec.metric)
 
     @property
     def step_names(self) -> list[str]:
-        """The distinct names of the run's steps. Steps of different strata may have the same name."""
+        """The distinct names of the run's steps. Steps of different strata may have the same
+        name.
+        """
         return list(dict.fromkeys(self.turns.steps))
 
 
 def uncertain_reason(targets: Sequence[ComparedTarget], spec: MetricSpec) -> Reason | None:
-    """Return why targets may not be compared by a metric: it is not exact in their runs. Return None if they may."""
-    return uncertainty.joint_reason((target.uncertain_reason(spec), target.label) for target in targets)
+    """Return why targets may not be compared by a metric: it is not exact in their runs. Return
+    None if they may.
+    """
+    return uncertainty.joint_reason(
+        (target.uncertain_reason(spec), target.label) for target in targets
+    )

@@ -1,7 +1,9 @@
-"""Fairness checks: whether targets differ in other properties than those that the comparison is about.
+"""Fairness checks: whether targets differ in other properties than those that the comparison is
+about.
 
-A comparison is invalid in these cases: one of its runs is invalid or has no verdict; a target has no turns; more than 1
-% of a target's turns or sessions were throttled; the workload differs; or only some of the targets were simulated.
+A comparison is invalid in these cases: one of its runs is invalid or has no verdict; a target has
+no turns; more than 1 % of a target's turns or sessions were throttled; the workload differs; or
+only some of the targets were simulated.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ Fairness = Literal["pass", "fail", "informational"]
 
 
 class FairnessCheck(ClosedJsonEntry, frozen=True):
-    """A check of whether targets may be compared. The texts are added when a page or a document shows it.
+    """A check of whether targets may be compared. The texts are added when a page or a document
+    shows it.
 
     `remedy` is the remedies of all reasons, as one text; "" if no remedy is known.
     """
@@ -40,9 +43,9 @@ class FairnessCheck(ClosedJsonEntry, frozen=True):
     code: Annotated[str, described("what is checked; `workload:` and a condition if it differs")]
     values: Annotated[list[Any], described("one per target")]
     result: Fairness
-    reasons: Annotated[list[Reason], described("why the check failed; each names the target that it concerns")] = field(
-        default_factory=list
-    )
+    reasons: Annotated[
+        list[Reason], described("why the check failed; each names the target that it concerns")
+    ] = field(default_factory=list)
     name: Annotated[str, described("what is checked, as a text")] = ""
     texts: Annotated[list[str], described("one per target")] = field(default_factory=list)
     remedy: Known = ""
@@ -51,7 +54,8 @@ class FairnessCheck(ClosedJsonEntry, frozen=True):
 WORKLOAD = "workload:"
 """The beginning of the code of a check that failed because a condition of the workload differs."""
 UNEQUAL = 3
-"""The largest ratio between the numbers of sessions of two targets. Above it, error rates of tails are unreliable."""
+"""The largest ratio between the numbers of sessions of two targets. Above it, error rates of
+tails are unreliable."""
 
 
 def refuse_other_definitions(targets: Sequence[ComparedTarget]) -> None:
@@ -60,8 +64,8 @@ def refuse_other_definitions(targets: Sequence[ComparedTarget]) -> None:
     if len(set(versions.values())) > 1:
         texts = join_words([f"{label}: version {version}" for label, version in versions.items()])
         raise UsageError(
-            f"these runs cannot be compared: their metrics are defined differently ({texts}); repeat the run with the "
-            "lower version with this rtbench"
+            f"these runs cannot be compared: their metrics are defined differently ({texts});"
+            " repeat the run with the lower version with this rtbench"
         )
 
 
@@ -71,14 +75,20 @@ def definitions_version(target: ComparedTarget) -> int:
 
 
 def checks_of(targets: Sequence[ComparedTarget]) -> tuple[FairnessCheck, ...]:
-    """Return the checks of the comparability: first those that decide, then those for information."""
+    """Return the checks of the comparability: first those that decide, then those for
+    information.
+    """
     mixes = _mixes(targets)
     differing_lengths = any(changed_lengths(*pair) for pair in matched_to_the_first(targets))
-    deciding = deciding_checks(targets, "same_scripts" if any(mixes) or differing_lengths else "same_workload")
+    deciding = deciding_checks(
+        targets, "same_scripts" if any(mixes) or differing_lengths else "same_workload"
+    )
     return (*deciding, *_informational(targets, mixes, differing_lengths=differing_lengths))
 
 
-def deciding_checks(targets: Sequence[ComparedTarget], same: str = "same_workload") -> tuple[FairnessCheck, ...]:
+def deciding_checks(
+    targets: Sequence[ComparedTarget], same: str = "same_workload"
+) -> tuple[FairnessCheck, ...]:
     """Return the checks that decide whether targets may be compared.
 
     `same` is the code of the check of the workload.
@@ -97,15 +107,21 @@ def deciding_checks(targets: Sequence[ComparedTarget], same: str = "same_workloa
 
 def causes_of(checks: Iterable[FairnessCheck]) -> tuple[Reason, ...]:
     """Return the reasons why targets may not be compared. Each reason occurs only once."""
-    return tuple(unique(reason for check in checks if check.result == "fail" for reason in check.reasons))
+    return tuple(
+        unique(reason for check in checks if check.result == "fail" for reason in check.reasons)
+    )
 
 
 def own_causes(targets: Sequence[ComparedTarget]) -> tuple[Reason, ...]:
-    """Return the reasons why a run's values cannot be used in any comparison. `targets` are all of its targets."""
+    """Return the reasons why a run's values cannot be used in any comparison. `targets` are all
+    of its targets.
+    """
     return causes_of((_valid(targets), _measured(targets)))
 
 
-def _check(code: str, values: Iterable[Any], reasons: Iterable[Reason] = (), *, fair: bool) -> FairnessCheck:
+def _check(
+    code: str, values: Iterable[Any], reasons: Iterable[Reason] = (), *, fair: bool
+) -> FairnessCheck:
     return FairnessCheck(code, list(values), "pass" if fair else "fail", list(reasons))
 
 
@@ -117,10 +133,16 @@ def _valid(targets: Sequence[ComparedTarget]) -> FairnessCheck:
         mine = [target for target in targets if target.run.folder == folder]
         # if no turn started, that is the reason that the run has no verdict
         over = run.metadata.get("state") == "ended" and not within_warmup(run.metadata)
-        if statuses[folder] == "no_verdict" and over and not any(target.turn_mask.any() for target in mine):
+        if (
+            statuses[folder] == "no_verdict"
+            and over
+            and not any(target.turn_mask.any() for target in mine)
+        ):
             causes += [_no_turns(target) for target in mine]
         else:
-            causes += invalid_reasons(run.metadata, [target.label for target in mine] if len(runs) > 1 else [])
+            causes += invalid_reasons(
+                run.metadata, [target.label for target in mine] if len(runs) > 1 else []
+            )
     values = [statuses[target.run.folder] for target in targets]
     return _check("run_valid", values, causes, fair=set(values) == {"valid"})
 
@@ -137,7 +159,11 @@ def _no_turns(target: ComparedTarget) -> Reason:
     """Return a reason such as "new has no turns: 3 sessions ended as connect_failed:401"."""
     ends = target.session_rows["outcome"].dropna().value_counts()
     outcomes = {str(name): int(n) for name, n in ends.items() if n}
-    names = {"run_id": target.run.metadata.get("run_id"), "target": target.label, "outcomes": outcomes}
+    names = {
+        "run_id": target.run.metadata.get("run_id"),
+        "target": target.label,
+        "outcomes": outcomes,
+    }
     return Reason("target_without_turns", names)
 
 
@@ -152,7 +178,9 @@ def throttled_cause(target: ComparedTarget) -> Reason:
 
 
 def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[FairnessCheck]:
-    """Yield the check of the workload, with the code `same`; if it differs, one check for each difference."""
+    """Yield the check of the workload, with the code `same`; if it differs, one check for each
+    difference.
+    """
     conditions_of_target = scripts if one_run(targets) else workload
     by_target = [conditions_of_target(target.run.metadata, target.name) for target in targets]
     differing = differing_between(by_target)
@@ -161,7 +189,10 @@ def _same_work(targets: Sequence[ComparedTarget], same: str) -> Iterable[Fairnes
         reason = Reason("workload_differs", {"condition": code, "values": values})
         yield _check(f"{WORKLOAD}{code}", texts, [reason], fair=False)
     if not differing:
-        named = [{key: text for key in ("scripts", "num_users") if (text := of.get(key))} for of in by_target]
+        named = [
+            {key: text for key in ("scripts", "num_users") if (text := of.get(key))}
+            for of in by_target
+        ]
         yield _check(same, named, fair=True)
 
 
@@ -170,7 +201,9 @@ def _mixes(targets: Sequence[ComparedTarget]) -> list[ShareChange | None]:
 
     The element is None if no share differs significantly.
     """
-    return [next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(targets)]
+    return [
+        next(iter(changed_shares(base, cand)), None) for base, cand in matched_to_the_first(targets)
+    ]
 
 
 def one_run(targets: Sequence[ComparedTarget]) -> bool:
@@ -179,33 +212,59 @@ def one_run(targets: Sequence[ComparedTarget]) -> bool:
 
 
 def _simulated(targets: Sequence[ComparedTarget]) -> FairnessCheck:
-    kinds = ["simulated" if t.simulated else "recorded" if t.run.recorded else "real" for t in targets]
+    kinds = [
+        "simulated" if t.simulated else "recorded" if t.run.recorded else "real" for t in targets
+    ]
     simulated = [target.label for target in targets if target.simulated]
-    live = [target for target in targets if not target.run.recorded]  # recordings may be of any service
+    # recordings may be of any service
+    live = [target for target in targets if not target.run.recorded]
     fair = len(simulated) in (0, len(live))
-    return _check("service", kinds, () if fair else [Reason("simulated_differs", {"simulated": simulated})], fair=fair)
+    return _check(
+        "service",
+        kinds,
+        () if fair else [Reason("simulated_differs", {"simulated": simulated})],
+        fair=fair,
+    )
 
 
 def _informational(
-    targets: Sequence[ComparedTarget], mixes: Sequence[ShareChange | None], *, differing_lengths: bool
+    targets: Sequence[ComparedTarget],
+    mixes: Sequence[ShareChange | None],
+    *,
+    differing_lengths: bool,
 ) -> Iterable[FairnessCheck]:
-    """Yield the checks for information: sizes, settings of the targets, the version of the tool, and the machine."""
-    outcomes = [None if target.target == ABSENT else target.outcomes.targets[target.target] for target in targets]
+    """Yield the checks for information: sizes, settings of the targets, the version of the tool,
+    and the machine.
+    """
+    outcomes = [
+        None if target.target == ABSENT else target.outcomes.targets[target.target]
+        for target in targets
+    ]
     rows: dict[str, Sequence[Any]] = {
         "pairs" if targets[0].paired else "sessions": [target.sessions for target in targets],
-        "failed_or_not_started": [of and [of.failed_or_not_started, of.turns_planned] for of in outcomes],
+        "failed_or_not_started": [
+            of and [of.failed_or_not_started, of.turns_planned] for of in outcomes
+        ],
     }
     if first := next(filter(None, mixes), None):
-        rows["step_shares"] = [(first.step, first.shares[0]), *(of and (of.step, of.shares[1]) for of in mixes)]
+        rows["step_shares"] = [
+            (first.step, first.shares[0]),
+            *(of and (of.step, of.shares[1]) for of in mixes),
+        ]
     if differing_lengths:
         rows["session_turns"] = [mean_turns(target) for target in targets]
-    facts = [facts_of_targets(target.run.metadata, target.session_rows, [target.name])[0] for target in targets]
+    facts = [
+        facts_of_targets(target.run.metadata, target.session_rows, [target.name])[0]
+        for target in targets
+    ]
     for name in TargetFacts.__struct_fields__[1:]:
         values = [getattr(of_target, name) for of_target in facts]
         if len({value or None for value in values}) > 1:
             rows[name] = values
     for checked in (rows, differing_between([_environment(target) for target in targets])):
-        yield from (FairnessCheck(name, list(values), "informational") for name, values in checked.items())
+        yield from (
+            FairnessCheck(name, list(values), "informational") for name, values in checked.items()
+        )
 
 
 def _environment(target: ComparedTarget) -> dict[str, str]:
@@ -229,21 +288,31 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
     if min(sizes) and max(sizes) > UNEQUAL * min(sizes):
         yield Reason("unequal_sessions", {"there": sizes, "ratio": UNEQUAL})
     for (base, cand), change in zip(matched_to_the_first(targets), _mixes(targets), strict=True):
-        labels, lengths = {"targets": [base.label, cand.label]}, changed_lengths(base, cand)
+        labels = {"targets": [base.label, cand.label]}
+        lengths = changed_lengths(base, cand)
         if change:
-            numbers = {"step": change.step, "shares": list(change.shares), "rates_weighted": lengths is not None}
+            numbers = {
+                "step": change.step,
+                "shares": list(change.shares),
+                "rates_weighted": lengths is not None,
+            }
             yield Reason("step_shares_differ", labels | numbers)
         if lengths:
             turns = [mean_turns(target) for target in (base, cand)]
-            yield Reason("session_lengths_differ", labels | {"turns": turns, "excluded": list(lengths)})
+            yield Reason(
+                "session_lengths_differ", labels | {"turns": turns, "excluded": list(lengths)}
+            )
     first = targets[0]
     sessions = measured_sessions(first.run)
-    if first.paired and (interleaving := interleaving_of(first.run.metadata, sessions, len(first.turns.targets))):
+    if first.paired and (
+        interleaving := interleaving_of(first.run.metadata, sessions, len(first.turns.targets))
+    ):
         yield Reason("interleaved", to_json_data(interleaving))
     if incomplete := first.clusters.cut:
         yield Reason("incomplete_pairs", {"there": [incomplete]})
     unfinished_rows = [
-        target.clusters.of_row[(target.session_rows["outcome_class"] == "unfinished").to_numpy()] for target in targets
+        target.clusters.of_row[(target.session_rows["outcome_class"] == "unfinished").to_numpy()]
+        for target in targets
     ]
     if first.paired and (unfinished := int(np.unique(np.concatenate(unfinished_rows)).size)):
         yield Reason("unfinished_pairs", {"there": [unfinished], "pairs": first.sessions})
@@ -259,7 +328,8 @@ def notices_on(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
 
 
 def one_seed(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
-    """Yield a notice for each simulator whose values are almost equal to those of a simulated baseline.
+    """Yield a notice for each simulator whose values are almost equal to those of a simulated
+    baseline.
 
     Two simulators with the same seed generate the same delays. A comparison of them shows nothing.
     """
@@ -267,4 +337,6 @@ def one_seed(targets: Sequence[ComparedTarget]) -> Iterable[Reason]:
     for target in others:
         same = first.sample(spec).succeeded, target.sample(spec).succeeded
         if first.simulated and target.simulated and have_same_distribution(*same):
-            yield Reason("one_seed", {"targets": [first.label, target.label], "metric": spec.metric})
+            yield Reason(
+                "one_seed", {"targets": [first.label, target.label], "metric": spec.metric}
+            )

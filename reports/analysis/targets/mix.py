@@ -1,14 +1,16 @@
-"""The shares of steps that two targets played, and the samples of both targets with weights for their steps and turns.
+"""The shares of steps that two targets played, and the samples of both targets with weights for
+their steps and turns.
 
-Scripts may choose steps at random, and callers may choose them too. If a slow step has a larger share on one target,
-quantiles over all turns differ although the latency of each step is the same. So if the shares differ by more than
-MIN_SHARE_DIFFERENCE, the candidate's steps are weighted to the baseline's shares (`reports.statistics.arms`). A share
-that differs significantly is reported.
+Scripts may choose steps at random, and callers may choose them too. If a slow step has a larger
+share on one target, quantiles over all turns differ although the latency of each step is the same.
+So if the shares differ by more than MIN_SHARE_DIFFERENCE, the candidate's steps are weighted to the
+baseline's shares (`reports.statistics.arms`). A share that differs significantly is reported.
 
-Latency may also depend on the number of the turn in its session, because the context grows. So if the sessions of two
-targets differ significantly in length, turns are weighted by their step and their number together. Turns whose number
-only one target has are excluded (`cells_of`). Rates and means then use the sums of weighted turns of each session, and
-their standard errors take the weights as constants.
+Latency may also depend on the number of the turn in its session, because the context grows. So if
+the sessions of two targets differ significantly in length, turns are weighted by their step and
+their number together. Turns whose number only one target has are excluded (`cells_of`). Rates and
+means then use the sums of weighted turns of each session, and their standard errors take the
+weights as constants.
 """
 
 from __future__ import annotations
@@ -34,33 +36,41 @@ from reports.statistics.quantiles import Sample
 from reports.statistics.rates import ClusterTotals, PerCluster, se_of_rates
 
 MIN_SHARE_DIFFERENCE = 0.005
-"""The distance of the shares above which steps are weighted. The distance is half the sum of the absolute differences.
+"""The distance of the shares above which steps are weighted. The distance is half the sum of the
+absolute differences.
 """
 MIN_STEP_TURNS = 20
 """The minimum number of turns that a step needs on both targets to have its own weight.
 
 All steps with fewer turns share one weight.
 """
-FIRST_NUMBERS, CLASS_RATIO, MAX_CLASS = 11, 1.1, 99
-"""The classes of turn numbers. Each of the FIRST_NUMBERS numbers has its own class. Each further class ends at
-CLASS_RATIO times the number at which the class before it ends."""
+FIRST_NUMBERS = 11
+CLASS_RATIO = 1.1
+MAX_CLASS = 99
+"""The classes of turn numbers. Each of the FIRST_NUMBERS numbers has its own class. Each further
+class ends at CLASS_RATIO times the number at which the class before it ends."""
 LENGTHS_FOUND = 0.05
-"""The type I error of the test for a difference in the length of sessions. It is larger than FOUND, because a missed
-difference may change a verdict."""
+"""The type I error of the test for a difference in the length of sessions. It is larger than FOUND,
+because a missed difference may change a verdict."""
 FOUND = 0.01
-"""FOUND is the type I error of the test for a difference of shares, for all steps together (Bonferroni)."""
+"""FOUND is the type I error of the test for a difference of shares, for all steps together
+(Bonferroni)."""
 
 
 @dataclass(frozen=True)
 class ShareChange:
-    """A step whose share of the planned turns differs between two targets. `shares` has the baseline's first."""
+    """A step whose share of the planned turns differs between two targets. `shares` has the
+    baseline's first.
+    """
 
     step: str
     shares: tuple[float, float]
 
 
 def changed_shares(base: ComparedTarget, cand: ComparedTarget) -> list[ShareChange]:
-    """Return the steps whose shares differ significantly between two targets. The largest difference is the first."""
+    """Return the steps whose shares differ significantly between two targets. The largest
+    difference is the first.
+    """
     labels = _labels(base, cand)
     if ABSENT in (base.target, cand.target) or len(labels) < 2:
         return []
@@ -72,7 +82,8 @@ def changed_shares(base: ComparedTarget, cand: ComparedTarget) -> list[ShareChan
 def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[float, float]]:
     """Return the steps whose shares differ significantly, with the shares of both targets.
 
-    `turns` has an array for each target: the number of turns of each step (row) in each cluster (column).
+    `turns` has an array for each target: the number of turns of each step (row) in each cluster
+    (column).
     """
     shares_by_step = {}
     of_base, of_cand = (counts.sum(axis=0) for counts in turns)
@@ -85,8 +96,11 @@ def differing(turns: tuple[Floats, Floats], *, paired: bool) -> dict[int, tuple[
 
 
 def _by_step(target: ComparedTarget, labels: Sequence[str]) -> Floats:
-    """Return the number of planned turns of each step (row, in the order of `labels`) in each cluster (column)."""
-    planned, size = _planned(target), target.clusters.count
+    """Return the number of planned turns of each step (row, in the order of `labels`) in each
+    cluster (column).
+    """
+    planned = _planned(target)
+    size = target.clusters.count
     row = _codes(target, labels)[planned.step]
     counts = np.bincount(row * size + planned.cluster, minlength=len(labels) * size)
     return counts.reshape(len(labels), size).astype(np.float64)
@@ -108,31 +122,37 @@ EXCLUDED = -1
 def classes_of(numbers: Integers) -> Integers:
     """Return the class of each turn number. Numbers begin at 1."""
     beyond = np.log(np.maximum(numbers, FIRST_NUMBERS) / FIRST_NUMBERS) / np.log(CLASS_RATIO)
-    classes = np.where(numbers <= FIRST_NUMBERS, np.maximum(numbers, 1), FIRST_NUMBERS + beyond.astype(np.int64))
+    classes = np.where(
+        numbers <= FIRST_NUMBERS, np.maximum(numbers, 1), FIRST_NUMBERS + beyond.astype(np.int64)
+    )
     return np.minimum(classes, MAX_CLASS)
 
 
 def cells_of(turns: Integers) -> Integers:
-    """Return the cell of each step (row) and class of turn numbers (column); EXCLUDED if no cell has its turns.
+    """Return the cell of each step (row) and class of turn numbers (column); EXCLUDED if no cell
+    has its turns.
 
-    `turns` is the number of turns of each target, step, and class. Adjacent classes of a step share a cell until it has
-    MIN_STEP_TURNS turns of both targets. Steps with fewer turns of a target share cell 0; steps that only one target
-    has are excluded. If one target has MIN_STEP_TURNS turns beyond the last cell, and the other has fewer, these turns
-    are excluded.
+    `turns` is the number of turns of each target, step, and class. Adjacent classes of a step share
+    a cell until it has MIN_STEP_TURNS turns of both targets. Steps with fewer turns of a target
+    share cell 0; steps that only one target has are excluded. If one target has MIN_STEP_TURNS
+    turns beyond the last cell, and the other has fewer, these turns are excluded.
     """
-    cells, last = np.zeros(turns.shape[1:], dtype=np.int64), 0
+    cells = np.zeros(turns.shape[1:], dtype=np.int64)
+    last = 0
     for step, of_step in enumerate(turns.transpose(1, 2, 0)):
         if (of_targets := of_step.sum(axis=0)).min() < MIN_STEP_TURNS:
             is_shared = of_targets.min() or of_targets.max() < MIN_STEP_TURNS
             cells[step] = 0 if is_shared else EXCLUDED
             continue
-        first, sums = 0, np.zeros(2, dtype=np.int64)
+        first = 0
+        sums = np.zeros(2, dtype=np.int64)
         for position, of_class in enumerate(of_step):
             sums += of_class
             if sums.min() >= MIN_STEP_TURNS:
                 last += 1
                 cells[step, first : position + 1] = last
-                first, sums = position + 1, np.zeros(2, dtype=np.int64)
+                first = position + 1
+                sums = np.zeros(2, dtype=np.int64)
         cells[step, first:] = EXCLUDED if sums.max() >= MIN_STEP_TURNS else last
     return cells
 
@@ -147,18 +167,22 @@ def differ_in_length(base: PerCluster, cand: PerCluster, *, paired: bool) -> boo
 
 def _p_value(sums: ClusterTotals) -> float:
     """Return the two-sided p-value of "the means of both targets are equal"."""
-    (base, cand), error = sums.ratios, se_of_rates(sums)
+    base, cand = sums.ratios
+    error = se_of_rates(sums)
     return float(2 * stdtr(error.df, -abs(cand.value - base.value) / max(error.se, 1e-12)))
 
 
 def changed_lengths(base: ComparedTarget, cand: ComparedTarget) -> tuple[int, int] | None:
-    """Return the numbers of planned turns that are not compared, because the sessions differ in length.
+    """Return the numbers of planned turns that are not compared, because the sessions differ in
+    length.
 
-    The baseline's number is the first. Return None if the difference is not significant, or a target has no turns.
+    The baseline's number is the first. Return None if the difference is not significant, or a
+    target has no turns.
     """
     if ABSENT in (base.target, cand.target):
         return None
-    both, labels = (base, cand), _labels(base, cand)
+    both = (base, cand)
+    labels = _labels(base, cand)
     planned = [_planned(target) for target in both]
     if not all(turns.cluster.size for turns in planned):
         return None
@@ -182,14 +206,20 @@ def changed_lengths(base: ComparedTarget, cand: ComparedTarget) -> tuple[int, in
 def _planned_table(both: Sequence[ComparedTarget], labels: Sequence[str]) -> Integers:
     """Return the number of planned turns of each target, step, and class."""
     planned = [_planned(target) for target in both]
-    return _table([(_codes(t, labels)[turns.step], turns.number_class) for t, turns in zip(both, planned, strict=True)])
+    return _table(
+        [
+            (_codes(t, labels)[turns.step], turns.number_class)
+            for t, turns in zip(both, planned, strict=True)
+        ]
+    )
 
 
 def table_weights(turns: Integers) -> Floats:
-    """Return the weight of a turn of each target, step, and class. The argument is that of `cells_of`.
+    """Return the weight of a turn of each target, step, and class. The argument is that of
+    `cells_of`.
 
-    The candidate has the baseline's shares of cells. The weight of turns that are not compared is 0. If nothing would
-    remain, all weights are 1.
+    The candidate has the baseline's shares of cells. The weight of turns that are not compared is
+    0. If nothing would remain, all weights are 1.
     """
     cells = cells_of(turns)
     compared = cells != EXCLUDED
@@ -200,14 +230,19 @@ def table_weights(turns: Integers) -> Floats:
     return np.array([compared, np.where(compared, of_cell[cells], 0.0)])
 
 
-def _with_weights(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget, ComparedTarget]:
+def _with_weights(
+    base: ComparedTarget, cand: ComparedTarget
+) -> tuple[ComparedTarget, ComparedTarget]:
     """Return both targets with weights of their turns, by the numbers of planned turns."""
     labels = _labels(base, cand)
     weighted = []
-    for target, weights in zip((base, cand), table_weights(_planned_table((base, cand), labels)), strict=True):
+    for target, weights in zip(
+        (base, cand), table_weights(_planned_table((base, cand), labels)), strict=True
+    ):
         codes = _codes(target, labels)
         of_turns = (
-            weights[codes[rows.step], classes_of(rows.number)] for rows in (target.turns, target.turns.not_started)
+            weights[codes[rows.step], classes_of(rows.number)]
+            for rows in (target.turns, target.turns.not_started)
         )
         weighted.append(replace(target, weights=TurnWeights(*of_turns)))
     return weighted[0], weighted[1]
@@ -220,7 +255,9 @@ def mean_turns(target: ComparedTarget) -> float:
 
 
 class Planned(NamedTuple):
-    """The planned turns of a target: the step, the class of the turn number, and the cluster of each."""
+    """The planned turns of a target: the step, the class of the turn number, and the cluster of
+    each.
+    """
 
     step: Integers
     number_class: Integers
@@ -228,8 +265,10 @@ class Planned(NamedTuple):
 
 
 def _planned(target: ComparedTarget) -> Planned:
-    turns, not_started = target.turns, target.turns.not_started
-    rows, others = target.turn_mask, not_started.target == target.target
+    turns = target.turns
+    not_started = target.turns.not_started
+    rows = target.turn_mask
+    others = not_started.target == target.target
     cluster = target.clusters.of_code[np.append(turns.session[rows], not_started.session[others])]
     counted = cluster >= 0
     step = np.append(turns.step[rows], not_started.step[others])[counted]
@@ -238,10 +277,15 @@ def _planned(target: ComparedTarget) -> Planned:
 
 
 def _table(codes: Sequence[tuple[Integers, Integers]]) -> Integers:
-    """Return the number of turns of each target, step, and class, given the step and the class of each turn."""
+    """Return the number of turns of each target, step, and class, given the step and the class
+    of each turn.
+    """
     size = MAX_CLASS + 1
     steps = 1 + max(int(step.max(initial=0)) for step, _ in codes)
-    tables = [np.bincount(step * size + number, minlength=steps * size).reshape(steps, size) for step, number in codes]
+    tables = [
+        np.bincount(step * size + number, minlength=steps * size).reshape(steps, size)
+        for step, number in codes
+    ]
     return np.array(tables)
 
 
@@ -254,7 +298,9 @@ def _share_distance(first: Integers | Floats, second: Integers | Floats) -> floa
 
 @dataclass(frozen=True, eq=False)
 class ComparedTargets:
-    """A baseline and a candidate. The clusters of both are sessions, or the clusters of both are pairs."""
+    """A baseline and a candidate. The clusters of both are sessions, or the clusters of both are
+    pairs.
+    """
 
     base: ComparedTarget
     candidate: ComparedTarget
@@ -266,18 +312,22 @@ class ComparedTargets:
 
     @cached_property
     def weighted(self) -> tuple[ComparedTarget, ComparedTarget]:
-        """Both targets. In rates and means, their turns are weighted if the sessions differ in length."""
+        """Both targets. In rates and means, their turns are weighted if the sessions differ in
+        length.
+        """
         both = self.base, self.candidate
         return _with_weights(*both) if self.is_weighted_by_number else both
 
     def targets(self, spec: MetricSpec, samples: tuple[Sample, Sample]) -> TwoSamples:
         """Return the samples of both targets.
 
-        If the candidate's turns must be weighted, the result has the cell of each value: its step, or its step and its
-        turn number. Values of excluded cells are left out.
+        If the candidate's turns must be weighted, the result has the cell of each value: its step,
+        or its step and its turn number. Values of excluded cells are left out.
         """
         both = self.base, self.candidate
-        two_samples = TwoSamples(*samples, (self.base.sessions, self.candidate.sessions), self.base.paired)
+        two_samples = TwoSamples(
+            *samples, (self.base.sessions, self.candidate.sessions), self.base.paired
+        )
         metric = CATALOGUE[spec.metric]
         if metric.scope != "turn" or metric.unit == SLOPE:
             return two_samples
@@ -287,20 +337,29 @@ class ComparedTargets:
         ):
             return two_samples
         positions = [_positions(target, spec) for target in both]
-        steps = [_codes(target, labels)[step] for target, (step, _) in zip(both, positions, strict=True)]
+        steps = [
+            _codes(target, labels)[step] for target, (step, _) in zip(both, positions, strict=True)
+        ]
         if self.is_weighted_by_number:
-            return in_cells(two_samples, [(step, numbers) for step, (_, numbers) in zip(steps, positions, strict=True)])
+            return in_cells(
+                two_samples,
+                [(step, numbers) for step, (_, numbers) in zip(steps, positions, strict=True)],
+            )
         turns = np.array([np.bincount(codes, minlength=len(labels)) for codes in steps])
         groups = np.where(own := (turns >= MIN_STEP_TURNS).all(axis=0), np.cumsum(own), 0)
         first, second = (groups[codes] for codes in steps)
-        return replace(two_samples, steps=(first, second)) if np.unique(first).size > 1 else two_samples
+        return (
+            replace(two_samples, steps=(first, second))
+            if np.unique(first).size > 1
+            else two_samples
+        )
 
 
 def in_cells(samples: TwoSamples, codes: Sequence[tuple[Integers, Integers]]) -> TwoSamples:
     """Return the samples with the cell of each value, without the excluded values.
 
-    `codes` has the steps and the classes of the turn numbers of the values of each target. If nothing would remain,
-    return the samples unchanged.
+    `codes` has the steps and the classes of the turn numbers of the values of each target. If
+    nothing would remain, return the samples unchanged.
     """
     cells = cells_of(_table(codes))
     first, second = (cells[step, number_class] for step, number_class in codes)
@@ -319,31 +378,45 @@ def _part(sample: Sample, chosen: Flags) -> Sample:
     if chosen.all():
         return sample
     failed = sample.failed - int(np.isinf(sample.values[~chosen]).sum())
-    return replace(sample, values=sample.values[chosen], sessions=sample.sessions[chosen], failed=failed)
+    return replace(
+        sample, values=sample.values[chosen], sessions=sample.sessions[chosen], failed=failed
+    )
 
 
-def _distance(base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]) -> float:
-    """Return the distance between the shares of steps on two targets; 0 if a target has no planned turns.
+def _distance(
+    base: ComparedTarget, cand: ComparedTarget, spec: MetricSpec, labels: Sequence[str]
+) -> float:
+    """Return the distance between the shares of steps on two targets; 0 if a target has no planned
+    turns.
 
     Only the planned turns that the metric spec includes count.
     """
     planned = []
     for target in (base, cand):
-        not_started = target.turns.not_started_by_group[target.target] if target.target != ABSENT else 0
+        not_started = (
+            target.turns.not_started_by_group[target.target] if target.target != ABSENT else 0
+        )
         of_step = (target.turns_started_by_step + not_started) * target.steps(spec)
         planned.append(np.bincount(_codes(target, labels), of_step, len(labels)))
     return _share_distance(*planned)
 
 
 def _positions(target: ComparedTarget, spec: MetricSpec) -> tuple[Integers, Integers]:
-    """Return the step and the class of the turn number of each value in the target's sample of the metric spec."""
-    samples, turns, spec_steps = target.samples[spec.metric], target.turns, target.steps(spec)
+    """Return the step and the class of the turn number of each value in the target's sample of
+    the metric spec.
+    """
+    samples = target.samples[spec.metric]
+    turns = target.turns
+    spec_steps = target.steps(spec)
     _, index = samples.part(target.target, spec_steps)
-    steps, numbers, session = turns.step[index], turns.number[index], turns.session[index]
+    steps = turns.step[index]
+    numbers = turns.number[index]
+    session = turns.session[index]
     if is_latency(samples.metric):
         not_started = turns.not_started
         mine = not_started.of(target.target, spec_steps & samples.applies[target.target])
-        steps, session = np.append(steps, not_started.step[mine]), np.append(session, not_started.session[mine])
+        steps = np.append(steps, not_started.step[mine])
+        session = np.append(session, not_started.session[mine])
         numbers = np.append(numbers, not_started.number[mine])
     counted = target.clusters.of_code[session] >= 0
     return steps[counted], classes_of(numbers[counted])

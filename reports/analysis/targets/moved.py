@@ -1,8 +1,10 @@
-"""A target with the values of a metric moved by their maximum errors, for bounds that allow for these errors.
+"""A target with the values of a metric moved by their maximum errors, for bounds that allow for
+these errors.
 
-Each value v has its own maximum error e, so its true value is between v − e and v + e. A quantile, and a share of
-values up to a deadline, are monotone in each value. So the true one is between those of all v − e and all v + e, and a
-turn with a large error changes them only if it lies near them. If e is unknown, v − e is −inf, and v + e is +inf.
+Each value v has its own maximum error e, so its true value is between v − e and v + e. A quantile,
+and a share of values up to a deadline, are monotone in each value. So the true one is between those
+of all v − e and all v + e, and a turn with a large error changes them only if it lies near them. If
+e is unknown, v − e is −inf, and v + e is +inf.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from reports.statistics.counting import Floats
 class Moved(NamedTuple):
     """A target with the values v − e of a metric, and with the values v + e.
 
-    `text` is the largest error of a value, such as `up to 31 ms`, and the number of values with an unknown error.
+    `text` is the largest error of a value, such as `up to 31 ms`, and the number of values with an
+    unknown error.
     """
 
     lower: ComparedTarget
@@ -36,11 +39,20 @@ class Moved(NamedTuple):
 def moved(target: ComparedTarget, spec: MetricSpec) -> Moved | None:
     """Return the target with the values of a metric moved by their maximum errors.
 
-    Return None if no error of the metric is known, or if some of its values may be those of another metric.
+    Return None if no error of the metric is known, or if some of its values may be those of another
+    metric.
     """
     key = target.name, spec.metric
-    early = any(entry.is_early for entry in target.run.uncertain_metrics if (entry.target, entry.metric) == key)
-    if not spec.statistic.is_monotone or early or not bound_columns(metric := CATALOGUE[spec.metric]):
+    early = any(
+        entry.is_early
+        for entry in target.run.uncertain_metrics
+        if (entry.target, entry.metric) == key
+    )
+    if (
+        not spec.statistic.is_monotone
+        or early
+        or not bound_columns(metric := CATALOGUE[spec.metric])
+    ):
         return None
     errors = bounds_of_rows(target.run.folder, metric)
     frame = target.run.sessions if metric.scope == "session" else target.turns.frame
@@ -49,17 +61,22 @@ def moved(target: ComparedTarget, spec: MetricSpec) -> Moved | None:
     targets: list[ComparedTarget] = []
     if metric.scope == "session":
         column = column_of(metric.name)
-        values, counted = frame[column].to_numpy(dtype=np.float64), np.zeros(len(frame), dtype=bool)
+        values = frame[column].to_numpy(dtype=np.float64)
+        counted = np.zeros(len(frame), dtype=bool)
         counted[target.clusters.rows] = True
         for change in _changes(errors):
             sessions = frame.assign(**{column: values + change})
             targets.append(replace(target, run=replace(target.run, sessions=sessions)))
     else:
-        errors, mains = of_rows(errors, target.turns.rows), target.main_metrics
-        values, counted = target.turns.value(metric.name), target.turn_mask & target.steps(spec)[target.turns.step]
+        errors = of_rows(errors, target.turns.rows)
+        mains = target.main_metrics
+        values = target.turns.value(metric.name)
+        counted = target.turn_mask & target.steps(spec)[target.turns.step]
         for change in _changes(errors):
             sample = sampled(target.turns, metric.name, mains, change)
-            targets.append(replace(target, samples=MetricSamples(target.turns, mains, {metric.name: sample})))
+            targets.append(
+                replace(target, samples=MetricSamples(target.turns, mains, {metric.name: sample}))
+            )
     of_values = errors[counted & ~np.isnan(values)]
     known = of_values[np.isfinite(of_values)]
     if of_values.size and not known.size:

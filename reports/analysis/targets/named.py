@@ -1,4 +1,6 @@
-"""The targets of a comparison, found from the names that a user gives: a run, or a target of a run."""
+"""The targets of a comparison, found from the names that a user gives: a run, or a target of a
+run.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ _RUN_NAME = re.compile(r"\d{8}T(\d\d)(\d\d)(\d\d)Z-(.+)")
 def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarget, ...]:
     """Return the targets that a user names. The first one is the baseline.
 
-    Each element is `RUN:TARGET`, or a run. A run means all of its targets. If all targets belong to one interleaved
-    run, their clusters are pairs; otherwise they are sessions. Raise UsageError if a run or target is unknown, or if
-    fewer than two targets are named.
+    Each element is `RUN:TARGET`, or a run. A run means all of its targets. If all targets belong to
+    one interleaved run, their clusters are pairs; otherwise they are sessions. Raise UsageError if
+    a run or target is unknown, or if fewer than two targets are named.
     """
     chosen = named_targets(named)
     by_run = {id(run): targets_of(run) for run, _ in chosen}
@@ -35,7 +37,9 @@ def parse_targets(named: Sequence[str | Path | RunFrames]) -> tuple[ComparedTarg
         run_targets = by_run[id(run)] or (
             ComparedTarget(run, samples_of(run), ABSENT, name),
         )  # if no session started, the run has no targets
-        targets.append(next((target for target in run_targets if target.name == name), run_targets[0]))
+        targets.append(
+            next((target for target in run_targets if target.name == name), run_targets[0])
+        )
     return filtered_by(targets)
 
 
@@ -55,7 +59,8 @@ def targets_of(run: RunFrames) -> tuple[ComparedTarget, ...]:
 
 
 def filtered_by(chosen: Sequence[ComparedTarget]) -> tuple[ComparedTarget, ...]:
-    """Return the chosen targets for one comparison: with distinct labels, and with pairs as clusters if possible.
+    """Return the chosen targets for one comparison: with distinct labels, and with pairs as
+    clusters if possible.
 
     Raise UsageError if a target would be compared with itself, or with a copy of its run.
     """
@@ -77,13 +82,23 @@ def matched(base: ComparedTarget, cand: ComparedTarget) -> tuple[ComparedTarget,
     return replace(base, clusters=of_base), replace(cand, clusters=of_cand)
 
 
-def matched_to_the_first(targets: Sequence[ComparedTarget]) -> list[tuple[ComparedTarget, ComparedTarget]]:
-    """Return the baseline with each candidate, with the clusters of a comparison of only these two."""
-    return [matched(targets[0], target) for target in targets[1:]] if len(targets) > 2 else [(targets[0], targets[1])]
+def matched_to_the_first(
+    targets: Sequence[ComparedTarget],
+) -> list[tuple[ComparedTarget, ComparedTarget]]:
+    """Return the baseline with each candidate, with the clusters of a comparison of only these
+    two.
+    """
+    return (
+        [matched(targets[0], target) for target in targets[1:]]
+        if len(targets) > 2
+        else [(targets[0], targets[1])]
+    )
 
 
 def are_peers(run: RunFrames, baseline: str, candidate: str) -> bool:
-    """Return whether two targets of an interleaved run are services: the candidate is no variant of the baseline."""
+    """Return whether two targets of an interleaved run are services: the candidate is no variant
+    of the baseline.
+    """
     entries = {str(entry.get("name")): entry for entry in run.metadata.get("targets") or []}
     variant_of = (entries.get(candidate) or {}).get("variant_of")
     return bool(run.metadata.get("interleaved")) and variant_of != baseline
@@ -101,22 +116,28 @@ def _clusters_of(targets: Sequence[ComparedTarget]) -> Sequence[Clusters]:
 def named_targets(named: Sequence[str | Path | RunFrames]) -> list[tuple[RunFrames, str]]:
     """Return the run and the name of each target that a user names. Each run is read only once.
 
-    Raise UsageError if a run or target is unknown, if a run has several targets and none is chosen, or if fewer than
-    two targets are named.
+    Raise UsageError if a run or target is unknown, if a run has several targets and none is chosen,
+    or if fewer than two targets are named.
     """
     read: dict[Path, RunFrames] = {}
     targets: list[tuple[RunFrames, str]] = []
     texts = [str(item.folder) if isinstance(item, RunFrames) else str(item) for item in named]
     for item, text in zip(named, texts, strict=True):
         if isinstance(item, RunFrames):
-            run, target = item, None
+            run = item
+            target = None
         else:
             folder, target = split_name(item)
-            run = read.setdefault(folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder))
+            run = read.setdefault(
+                folder.resolve(), read.get(folder.resolve()) or runs.load_for_report(folder)
+            )
         targets += [(run, name) for name in _targets(run, target, text, alone=len(named) == 1)]
     if len(targets) < 2:
         first = texts[0] if named else "nothing"
-        raise UsageError(f"a comparison needs two targets, but only {first} is given: add another run, or RUN:TARGET")
+        raise UsageError(
+            f"a comparison needs two targets, but only {first} is given: add another run, or"
+            " RUN:TARGET"
+        )
     return targets
 
 
@@ -143,15 +164,20 @@ def _targets(run: RunFrames, target: str | None, named: str, *, alone: bool) -> 
 
 
 def known_targets(run: RunFrames) -> list[str]:
-    """Return the names of a run's targets: those of its document, even without sessions, then others in rows."""
-    written = [str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")]
+    """Return the names of a run's targets: those of its document, even without sessions, then
+    others in rows.
+    """
+    written = [
+        str(entry["name"]) for entry in run.metadata.get("targets") or [] if entry.get("name")
+    ]
     return list(dict.fromkeys([*written, *target_labels(run)]))
 
 
 def identity_of_run(run: RunFrames) -> tuple[str, int]:
     """Return the ID of a run and its start (UTC, ns). Both together are unique.
 
-    The ID alone is not: it contains the start in seconds, and two machines may start runs in the same second.
+    The ID alone is not: it contains the start in seconds, and two machines may start runs in the
+    same second.
     """
     return run_id_of(run), int(run.metadata.get("started_utc_ns") or 0)
 
@@ -161,7 +187,8 @@ def split_name(reference: str | Path) -> tuple[Path, str | None]:
 
     The target is None if the reference has none.
 
-    Folder and target may both contain a colon. The folder is the shortest prefix that is the path of a folder.
+    Folder and target may both contain a colon. The folder is the shortest prefix that is the path
+    of a folder.
     """
     path = Path(reference)
     if isinstance(reference, Path) or is_folder(path) or ":" not in str(reference):
@@ -174,7 +201,9 @@ def split_name(reference: str | Path) -> tuple[Path, str | None]:
 def refuse_unknown(run: RunFrames, target: str) -> None:
     """Raise UsageError if the run has no target of this name."""
     if target not in (known := known_targets(run)):
-        raise UsageError(f"{run.folder} has no target {target}: its targets are: {', '.join(known) or 'none'}")
+        raise UsageError(
+            f"{run.folder} has no target {target}: its targets are: {', '.join(known) or 'none'}"
+        )
 
 
 def refuse_same_target(targets: Sequence[tuple[RunFrames, str]]) -> None:
@@ -182,32 +211,41 @@ def refuse_same_target(targets: Sequence[tuple[RunFrames, str]]) -> None:
     seen = Counter((run.folder.resolve(), target) for run, target in targets)
     for (folder, target), times in seen.items():
         if times > 1:
-            raise UsageError(f"{target or folder.name} of {folder} is named {times} times: name it once")
+            raise UsageError(
+                f"{target or folder.name} of {folder} is named {times} times: name it once"
+            )
     folders: dict[tuple[str, int], Path] = {}
     for run, _ in targets:
-        folder, identity = run.folder.resolve(), identity_of_run(run)
+        folder = run.folder.resolve()
+        identity = identity_of_run(run)
         if folders.setdefault(identity, folder) != folder:
             raise UsageError(
-                f"{folder} is a copy of {folders[identity]}: both are the run {identity[0]}; a run cannot be compared "
-                "with itself"
+                f"{folder} is a copy of {folders[identity]}: both are the run {identity[0]}; a run"
+                " cannot be compared with itself"
             )
 
 
 def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
-    """Return the labels of targets. Runs with one target are called by their names, if these differ.
+    """Return the labels of targets. Runs with one target are called by their names, if these
+    differ.
 
-    Otherwise the label is the name of the target. If two labels are equal, add the part of the names of their runs'
-    folders that differs, or else their full paths.
+    Otherwise the label is the name of the target. If two labels are equal, add the part of the
+    names of their runs' folders that differs, or else their full paths.
     """
     names = [run_name(run) for run, _ in targets if len(known_targets(run)) < 2]
     if len({*names} - {""}) == len(targets):
         return names
     times = Counter(target for _, target in targets)
-    parts = {name: _different_parts([run.folder_name for run, target in targets if target == name]) for name in times}
+    parts = {
+        name: _different_parts([run.folder_name for run, target in targets if target == name])
+        for name in times
+    }
     labels = [
-        (target if times[target] == 1 else f"{target} ({parts[target][run.folder_name]})")
-        if target
-        else run.folder_name
+        (
+            (target if times[target] == 1 else f"{target} ({parts[target][run.folder_name]})")
+            if target
+            else run.folder_name
+        )
         for run, target in targets
     ]
     times = Counter(labels)
@@ -219,20 +257,26 @@ def target_titles(targets: Sequence[tuple[RunFrames, str]]) -> list[str]:
 
 
 def run_name(run: RunFrames) -> str:
-    """Return the name of a run: the value of --name, or else the name of its script; "" if it is unknown."""
+    """Return the name of a run: the value of --name, or else the name of its script; "" if it is
+    unknown.
+    """
     return str(run.metadata.get("scenario") or "")
 
 
 def _different_parts(names: Sequence[str]) -> dict[str, str]:
-    """Return for each name of a run the shortest part that differs from all others, because pages shorten long labels.
+    """Return for each name of a run the shortest part that differs from all others, because pages
+    shorten long labels.
 
-    Of names such as `20261126T030231Z-quickstart`, it is what follows the time, or else the time of day (UTC), such as
-    `03:02:31`. Otherwise it is the name.
+    Of names such as `20261126T030231Z-quickstart`, it is what follows the time, or else the time of
+    day (UTC), such as `03:02:31`. Otherwise it is the name.
     """
     found = [_RUN_NAME.fullmatch(name) for name in names]
     times = [match for match in found if match]
     if len(times) == len(names):
-        for part in ([match[4] for match in times], [f"{match[1]}:{match[2]}:{match[3]}" for match in times]):
+        for part in (
+            [match[4] for match in times],
+            [f"{match[1]}:{match[2]}:{match[3]}" for match in times],
+        ):
             if len(set(part)) == len(names):
                 return dict(zip(names, part, strict=True))
     return {name: name for name in names}

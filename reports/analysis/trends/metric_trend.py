@@ -1,4 +1,6 @@
-"""One metric over a series of comparable runs: its value in each run, and the runs at which its level changed."""
+"""One metric over a series of comparable runs: its value in each run, and the runs at which its
+level changed.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ from reports.statistics.slow_changes import SlowChange
 class RunSeries:
     """Comparable runs of a target, the oldest first.
 
-    `differs` is the conditions that distinguish the series from others of its target. Its `simulated` is "" if no run
-    ever connected. `earlier` has those of each series before it. Both are empty if the target has one series.
+    `differs` is the conditions that distinguish the series from others of its target. Its
+    `simulated` is "" if no run ever connected. `earlier` has those of each series before it. Both
+    are empty if the target has one series.
     """
 
     scenario: str
@@ -49,13 +52,18 @@ def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
 
     Within a scenario, targets are in the order of their first run.
 
-    A run belongs to the first series of its target that has the same workload. If there is none, the run starts another
-    series. A setting that is known for only one of two workloads does not count as a difference. The conditions
-    OF_TARGET may change within a series: the trend shows the effect of such a change.
+    A run belongs to the first series of its target that has the same workload. If there is none,
+    the run starts another series. A setting that is known for only one of two workloads does not
+    count as a difference. The conditions OF_TARGET may change within a series: the trend shows the
+    effect of such a change.
     """
     by_target: dict[tuple[str, str], list[tuple[dict[str, str], list[TrendPoint]]]] = {}
     for point in sorted(points, key=lambda point: (point.started_utc_ns, point.run_id)):
-        workload = {key: text for key, text in point.conditions.items() if text and group_of(key) not in OF_TARGET}
+        workload = {
+            key: text
+            for key, text in point.conditions.items()
+            if text and group_of(key) not in OF_TARGET
+        }
         groups = by_target.setdefault((point.scenario, point.target), [])
         for known, members in groups:
             if not differing_between([known, workload]):
@@ -75,7 +83,9 @@ def series_of(points: Sequence[TrendPoint]) -> list[RunSeries]:
 
 
 def _distinguishing(workloads: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Return the conditions that distinguish each series of a target. `workloads` has the workload of each series."""
+    """Return the conditions that distinguish each series of a target. `workloads` has the
+    workload of each series.
+    """
     differing = differing_between(workloads)
     if "num_users" in differing:  # the spawn rate follows from the number of users
         differing.pop("spawn_rate", None)
@@ -87,10 +97,11 @@ def _distinguishing(workloads: Sequence[Mapping[str, str]]) -> list[dict[str, st
 
 
 class SizedChange(JsonEntry, frozen=True, kw_only=True):
-    """A change of a metric with its interval: a share of the value before it; for rates, the difference.
+    """A change of a metric with its interval: a share of the value before it; for rates, the
+    difference.
 
-    `first_run` and `last_run` of a change between two runs are the first run after it, and the last run before it.
-    Those of a slow change are its first run and its last run.
+    `first_run` and `last_run` of a change between two runs are the first run after it, and the last
+    run before it. Those of a slow change are its first run and its last run.
     """
 
     first_run: str
@@ -109,7 +120,8 @@ class TrendChange(SizedChange, frozen=True, kw_only=True):
     runs_before: Annotated[Count, described("that were compared")]
     runs_after: Count
     also_changed: Annotated[
-        dict[str, tuple[Known, Known]], described("conditions that changed at the same time, before and after")
+        dict[str, tuple[Known, Known]],
+        described("conditions that changed at the same time, before and after"),
     ]
 
 
@@ -120,13 +132,16 @@ class SlowTrendChange(SizedChange, frozen=True, kw_only=True):
 
 
 class TrendSegment(JsonEntry, frozen=True):
-    """The runs between two changes, with their mean (geometric for latencies) without the effect of hours and weekdays.
+    """The runs between two changes, with their mean (geometric for latencies) without the effect of
+    hours and weekdays.
 
     During a slow change, it is the line of this change.
     """
 
     value: Rounded
-    last_value: Annotated[Rounded, described("at the last run; differs from `value` during a slow change")]
+    last_value: Annotated[
+        Rounded, described("at the last run; differs from `value` during a slow change")
+    ]
     first_run: str
     first_started_utc_ns: int
     last_run: str
@@ -139,9 +154,13 @@ class TrendMetric(MetricSpecEntry, frozen=True, kw_only=True):
     title: str
     unit: str
     values: Annotated[tuple[RunValue, ...], described("of each run of the series")]
-    compared: Annotated[tuple[Count, ...], described("the indexes of the runs that are compared, from 0")]
+    compared: Annotated[
+        tuple[Count, ...], described("the indexes of the runs that are compared, from 0")
+    ]
     comparisons: Count = 0
-    not_searched: Annotated[Reason | None, described("why changes could not be searched for")] = None
+    not_searched: Annotated[Reason | None, described("why changes could not be searched for")] = (
+        None
+    )
     autocorrelation: Annotated[
         Rounded, described("of neighbouring runs, 0 to 0.9; 0 if there is no change, marked or not")
     ] = 0.0
@@ -150,13 +169,19 @@ class TrendMetric(MetricSpecEntry, frozen=True, kw_only=True):
     ] = 0
     weekdays: Annotated[
         tuple[Rounded, ...],
-        described("Monday to Sunday relative to their mean, which is subtracted; empty if they do not differ"),
+        described(
+            "Monday to Sunday relative to their mean, which is subtracted; empty if they do not"
+            " differ"
+        ),
     ] = ()
     hours: Annotated[tuple[Rounded, ...], described("the same for the 24 hours of a day, UTC")] = ()
-    slow_change: Annotated[SlowTrendChange | None, described("a steady rise or fall; null if none was found")] = None
+    slow_change: Annotated[
+        SlowTrendChange | None, described("a steady rise or fall; null if none was found")
+    ] = None
     levels: tuple[TrendSegment, ...] = ()
     unmarked_changes: Annotated[
-        tuple[TrendChange, ...], described("changes that would be marked if neighbouring runs were independent")
+        tuple[TrendChange, ...],
+        described("changes that would be marked if neighbouring runs were independent"),
     ] = ()
     changes: tuple[TrendChange, ...] = ()
 
@@ -175,13 +200,21 @@ class MetricTrend(TrendMetric, frozen=True, kw_only=True):
 
     def ends_of(self, slow: SlowTrendChange) -> tuple[float, float]:
         """Return the levels at the first and at the last run of the slow change."""
-        first = next(s.value for s in self.levels if s.first_started_utc_ns == slow.first_started_utc_ns)
-        last = next(s.last_value for s in self.levels if s.last_started_utc_ns == slow.last_started_utc_ns)
+        first = next(
+            s.value for s in self.levels if s.first_started_utc_ns == slow.first_started_utc_ns
+        )
+        last = next(
+            s.last_value for s in self.levels if s.last_started_utc_ns == slow.last_started_utc_ns
+        )
         return first, last
 
     def changes_at(self, point: TrendPoint) -> list[TrendChange]:
         """Return the change that begins with the run of a point, as a list; [] if there is none."""
-        return [change for change in self.changes if (change.first_run, change.first_started_utc_ns) == _run(point)]
+        return [
+            change
+            for change in self.changes
+            if (change.first_run, change.first_started_utc_ns) == _run(point)
+        ]
 
 
 def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
@@ -190,7 +223,9 @@ def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
     compared = tuple(
         index
         for index, (point, run) in enumerate(zip(series.points, values, strict=True))
-        if not point.excluded and math.isfinite(run.value) and (spec.scale == "points" or run.value > 0)
+        if not point.excluded
+        and math.isfinite(run.value)
+        and (spec.scale == "points" or run.value > 0)
     )
     runs = len(compared)
     return MetricTrend(
@@ -200,7 +235,9 @@ def metric_trend(series: RunSeries, spec: MetricSpec) -> MetricTrend:
         values=values,
         compared=compared,
         comparisons=change_points.number_of_comparisons(runs),
-        not_searched=None if runs >= ENOUGH else Reason("too_few_runs", {"there": [runs], "needed": ENOUGH}),
+        not_searched=(
+            None if runs >= ENOUGH else Reason("too_few_runs", {"there": [runs], "needed": ENOUGH})
+        ),
         spec=spec,
         series=series,
     )
@@ -213,19 +250,29 @@ def find_changes(trends: Sequence[MetricTrend]) -> list[MetricTrend]:
 
 
 def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
-    points, logs = [trend.series.points[index] for index in trend.compared], trend.spec.scale == "ratio"
+    points = [trend.series.points[index] for index in trend.compared]
+    logs = trend.spec.scale == "ratio"
     runs = [trend.values[index] for index in trend.compared]
     values = np.array([math.log(run.value) if logs else run.value for run in runs])
     variances = np.array([run.variance for run in runs])
     started = np.array([point.started_utc_ns for point in points], dtype=np.int64)
-    days, hours = days_of(started), hours_of(started)
+    days = days_of(started)
+    hours = hours_of(started)
     min_change = math.log1p(drift.MIN_DIFFERENCE) if logs else POINTS
-    result = change_points.find_changes(values, variances, days, hours, among=searched, min_change=min_change)
-    times, slow = hours / DAY.size, result.slow
+    result = change_points.find_changes(
+        values, variances, days, hours, among=searched, min_change=min_change
+    )
+    times = hours / DAY.size
+    slow = result.slow
     course = slow.course(times) if slow else np.zeros(values.size)
-    starts = sorted({0, *(change.at for change in result.changes), *((slow.first, slow.end) if slow else ())})
+    starts = sorted(
+        {0, *(change.at for change in result.changes), *((slow.first, slow.end) if slow else ())}
+    )
     ends = [*starts[1:], values.size]
-    rest = without_cycle(without_cycle(values, hours, DAY, result.hours), days, WEEK, result.weekdays) - course
+    rest = (
+        without_cycle(without_cycle(values, hours, DAY, result.hours), days, WEEK, result.weekdays)
+        - course
+    )
     level = np.exp if logs else np.asarray
     return msgspec.structs.replace(
         trend,
@@ -243,11 +290,14 @@ def _with_changes(trend: MetricTrend, searched: int) -> MetricTrend:
         ),
         autocorrelation=result.autocorrelation,
         effective_runs=result.effective_runs(len(points)),
-        slow_change=SlowTrendChange(
-            **_sized(trend.spec, slow, points[slow.first], points[slow.end - 1]), runs=slow.end - slow.first
-        )
-        if slow
-        else None,
+        slow_change=(
+            SlowTrendChange(
+                **_sized(trend.spec, slow, points[slow.first], points[slow.end - 1]),
+                runs=slow.end - slow.first,
+            )
+            if slow
+            else None
+        ),
         weekdays=tuple(_share(effect, trend.spec) for effect in result.weekdays),
         hours=tuple(_share(effect, trend.spec) for effect in result.hours),
     )
@@ -261,7 +311,9 @@ def _run(point: TrendPoint) -> tuple[str, int]:
     return point.run_id, point.started_utc_ns
 
 
-def _sized(spec: MetricSpec, found: ChangePoint | SlowChange, first: TrendPoint, last: TrendPoint) -> dict[str, Any]:
+def _sized(
+    spec: MetricSpec, found: ChangePoint | SlowChange, first: TrendPoint, last: TrendPoint
+) -> dict[str, Any]:
     """Return the fields of a `SizedChange`."""
     return {
         "first_run": first.run_id,
@@ -275,9 +327,14 @@ def _sized(spec: MetricSpec, found: ChangePoint | SlowChange, first: TrendPoint,
     }
 
 
-def _change(spec: MetricSpec, change_point: ChangePoint, points: Sequence[TrendPoint]) -> TrendChange:
-    last, first = points[change_point.at - 1], points[change_point.at]
-    both = {code: (last.conditions.get(code, ""), first.conditions.get(code, "")) for code in OF_TARGET}
+def _change(
+    spec: MetricSpec, change_point: ChangePoint, points: Sequence[TrendPoint]
+) -> TrendChange:
+    last = points[change_point.at - 1]
+    first = points[change_point.at]
+    both = {
+        code: (last.conditions.get(code, ""), first.conditions.get(code, "")) for code in OF_TARGET
+    }
     return TrendChange(
         **_sized(spec, change_point, first, last),
         runs_before=change_point.before,
@@ -292,15 +349,17 @@ NS_PER_HOUR = 3_600 * NS_PER_S
 def days_of(started_utc_ns: Integers) -> Integers:
     """Return the day of each run, as the number of days since 1970. The weekday follows from it.
 
-    A day usually begins at midnight UTC. But if runs start within an hour of midnight, a nightly job that must wait
-    would start on one day or on the next. So in this case, days begin at the hour around which the fewest runs start.
-    If there are several such hours, the one farthest from midnight is used. A day has the date on which most runs
-    start.
+    A day usually begins at midnight UTC. But if runs start within an hour of midnight, a nightly
+    job that must wait would start on one day or on the next. So in this case, days begin at the
+    hour around which the fewest runs start. If there are several such hours, the one farthest from
+    midnight is used. A day has the date on which most runs start.
     """
     hours = started_utc_ns // NS_PER_HOUR % DAY.size
     starts = np.bincount(hours, minlength=DAY.size)
     near = starts + np.roll(starts, 1)
-    start_hour = min(range(DAY.size), key=lambda hour: (near[hour], hour > 0, -min(hour, DAY.size - hour)))
+    start_hour = min(
+        range(DAY.size), key=lambda hour: (near[hour], hour > 0, -min(hour, DAY.size - hour))
+    )
     days: Integers = (started_utc_ns - start_hour * NS_PER_HOUR) // (DAY.size * NS_PER_HOUR)
     return days + int(2 * np.count_nonzero(hours < start_hour) > hours.size)
 
@@ -308,8 +367,8 @@ def days_of(started_utc_ns: Integers) -> Integers:
 def hours_of(started_utc_ns: Integers) -> Integers:
     """Return the hour of each run, as the number of hours since 1970.
 
-    A scheduled job that must wait would start in one hour or in the next. So hours begin half an hour before the mean
-    minute at which runs start.
+    A scheduled job that must wait would start in one hour or in the next. So hours begin half an
+    hour before the mean minute at which runs start.
     """
     angles = 2 * np.pi * (started_utc_ns % NS_PER_HOUR) / NS_PER_HOUR
     mean_ns = float(np.angle(np.exp(1j * angles).mean())) / (2 * np.pi) * NS_PER_HOUR

@@ -1,4 +1,6 @@
-"""A trend: the runs in some folders, grouped into series of comparable runs, and the metrics of each series."""
+"""A trend: the runs in some folders, grouped into series of comparable runs, and the metrics of
+each series.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def trend_spec(text: str) -> MetricSpec:
     """
     metric, statistic = metric_option(text, "p50")
     if metric.unit == SLOPE or metric.signed:
-        raise UsageError(f"{metric.name} may be 0 or less, but a trend compares by ratios: choose another metric")
+        raise UsageError(
+            f"{metric.name} may be 0 or less, but a trend compares by ratios: choose another metric"
+        )
     if statistic.kind != "rate" and statistic.p not in LEVELS:
         allowed = ", ".join(f"{metric.name}:p{100 * level:g}" for level in LEVELS)
         raise UsageError(f"{quoted(text)} is not in the summaries of runs; allowed: {allowed}")
@@ -55,7 +59,9 @@ def trend_spec(text: str) -> MetricSpec:
 
 
 def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
-    """Return the specs of the default metrics: p50 and p95 of the latencies of callers, and the failure rate."""
+    """Return the specs of the default metrics: p50 and p95 of the latencies of callers, and the
+    failure rate.
+    """
     known = {key.metric for point in points for key in point.quantiles}
     main = next((name for name in MAIN_METRICS if name in known), MAIN_METRICS[0])
     latencies = [main, VOICE_TO_VOICE] if VOICE_TO_VOICE in known else [main]
@@ -66,7 +72,9 @@ def headline_specs(points: Sequence[TrendPoint]) -> list[MetricSpec]:
 
 
 def of_commonest_turns(spec: MetricSpec, points: Iterable[TrendPoint]) -> MetricSpec:
-    """Return the spec, limited to the most frequent stratum if the metric has turns of several strata."""
+    """Return the spec, limited to the most frequent stratum if the metric has turns of several
+    strata.
+    """
     turns = Counter[Stratum]()
     for point in points:
         for key, quantiles in point.quantiles.items():
@@ -81,7 +89,8 @@ class Trend:
     """The trends of all scenarios.
 
     - `series` are ordered by scenario, the one with the most runs first.
-    - `metrics` are ordered by scenario and metric. Each has one trend for each series that reports it.
+    - `metrics` are ordered by scenario and metric. Each has one trend for each series that reports
+      it.
     - `notices` are the runs that were left out, with the reasons.
     """
 
@@ -92,7 +101,10 @@ class Trend:
     @property
     def by_series(self) -> list[tuple[RunSeries, list[MetricTrend]]]:
         """All series, each with the trends of its metrics."""
-        return [(series, [metric for metric in self.metrics if metric.series is series]) for series in self.series]
+        return [
+            (series, [metric for metric in self.metrics if metric.series is series])
+            for series in self.series
+        ]
 
     @property
     def points(self) -> list[TrendPoint]:
@@ -145,9 +157,13 @@ class TrendDocument(JsonEntry, frozen=True):
     """The output of `rtbench trend --json`."""
 
     schema: Literal[5]
-    alpha: Annotated[Rounded, described("the maximum share of unchanged histories in which a change is ever marked")]
+    alpha: Annotated[
+        Rounded,
+        described("the maximum share of unchanged histories in which a change is ever marked"),
+    ]
     comparisons: Annotated[
-        Count, described("made with these runs; each run of a year has the same share of the error level")
+        Count,
+        described("made with these runs; each run of a year has the same share of the error level"),
     ]
     series: list[TrendSeries]
     notices: list[str]
@@ -156,10 +172,11 @@ class TrendDocument(JsonEntry, frozen=True):
 def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """Return two lists of folders: those of runs, and those of stored baselines.
 
-    Each given folder is a run, or contains runs, or otherwise counts as a folder of stored baselines. Raise UsageError
-    if a path is not a folder.
+    Each given folder is a run, or contains runs, or otherwise counts as a folder of stored
+    baselines. Raise UsageError if a path is not a folder.
     """
-    runs, stored = list[Path](), list[Path]()
+    runs = list[Path]()
+    stored = list[Path]()
     for folder in folders:
         inside = [folder] if is_run(folder) else sorted(run_folders(folder))
         runs += inside
@@ -167,13 +184,16 @@ def in_folders(folders: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return runs, stored
 
 
-def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Sequence[MetricSpec] = ()) -> Trend:
+def trend_of(
+    runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Sequence[MetricSpec] = ()
+) -> Trend:
     """Return the trend of runs (folders, or loaded runs) and of folders with stored baselines.
 
-    If `specs` is empty, the trend has the default metrics. The `notices` of the trend name the runs that could not be
-    read. Raise UsageError if no run could be read.
+    If `specs` is empty, the trend has the default metrics. The `notices` of the trend name the runs
+    that could not be read. Raise UsageError if no run could be read.
     """
-    points, notices = list[TrendPoint](), list[Reason]()
+    points = list[TrendPoint]()
+    notices = list[Reason]()
     for run in runs:
         try:
             points += points_of_run(run)
@@ -192,8 +212,8 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Se
             raise UsageError(f"there is no run to show in {where}: {first['notice']}{more}")
         if "path" in first:
             raise UsageError(
-                f"there is no run to show in {where}: {first['path']} is not in the folder of {first['of']}; move it "
-                f"there{more}"
+                f"there is no run to show in {where}: {first['path']} is not in the folder of"
+                f" {first['of']}; move it there{more}"
             )
         raise UsageError(f"there is no run to show in {where}")
     return trend_of_points(points, specs, notices)
@@ -202,19 +222,26 @@ def trend_of(runs: Sequence[Path | RunFrames], stored: Sequence[Path], specs: Se
 def trend_of_points(
     points: Sequence[TrendPoint], specs: Sequence[MetricSpec] = (), notices: Sequence[Reason] = ()
 ) -> Trend:
-    """Return the trend of these points. If there are several points of one target of one run, use only the first."""
+    """Return the trend of these points. If there are several points of one target of one run,
+    use only the first.
+    """
     once: dict[tuple[str, int, str, str], TrendPoint] = {}
     for point in points:
         once.setdefault((point.run_id, point.started_utc_ns, point.scenario, point.target), point)
-    all_series, counts = series_of(list(once.values())), Counter(point.scenario for point in once.values())
+    all_series = series_of(list(once.values()))
+    counts = Counter(point.scenario for point in once.values())
     metrics = list[MetricTrend]()
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
         members = [series for series in all_series if series.scenario == name]
         of_scenario = [point for series in members for point in series.points]
-        limited = dict.fromkeys(of_commonest_turns(spec, of_scenario) for spec in specs or headline_specs(of_scenario))
+        limited = dict.fromkeys(
+            of_commonest_turns(spec, of_scenario) for spec in specs or headline_specs(of_scenario)
+        )
         metrics += [metric_trend(series, spec) for spec in limited for series in members]
     found = find_changes(metrics)
-    reported = [metric for metric in found if not all(math.isnan(run.value) for run in metric.values)]
+    reported = [
+        metric for metric in found if not all(math.isnan(run.value) for run in metric.values)
+    ]
     ordered = sorted(all_series, key=lambda series: (-counts[series.scenario], series.scenario))
     duplicates = len(points) - len(once)
     found_again = [Reason("found_again", {"targets": duplicates})] if duplicates else []

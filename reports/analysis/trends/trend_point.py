@@ -1,4 +1,6 @@
-"""A point of a trend: the values of one target of one run, from the run's summary or from a stored baseline."""
+"""A point of a trend: the values of one target of one run, from the run's summary or from a
+stored baseline.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,15 @@ from reports.metrics.metric_spec import MetricSpec
 from reports.metrics.rate_metrics import MIN_RATE_UNITS, RATES
 from reports.metrics.stored import PS, Baseline, StoredQuantiles
 from reports.metrics.strata import NO_STRATUM, Stratum
-from reports.results.json_entries import Count, JsonEntry, Number, Rounded, described, map_values, read_document
+from reports.results.json_entries import (
+    Count,
+    JsonEntry,
+    Number,
+    Rounded,
+    described,
+    map_values,
+    read_document,
+)
 from reports.results.levels import LEVELS
 from reports.results.reason import Counted, Reason, too_few_to_print
 from reports.statistics.change_points import variance_of
@@ -45,14 +55,21 @@ class MetricKey(NamedTuple):
 
 
 class RunValue(JsonEntry, frozen=True):
-    """A value of one run with its 95 % interval, in the unit of the metric; null if it is missing."""
+    """A value of one run with its 95 % interval, in the unit of the metric; null if it is
+    missing.
+    """
 
-    value: Annotated[Rounded, described("null also if infinite because too many turns failed")] = math.nan
+    value: Annotated[Rounded, described("null also if infinite because too many turns failed")] = (
+        math.nan
+    )
     low: Rounded = math.nan
     high: Rounded = math.nan
     variance: Annotated[
         Number,
-        described("from the sessions of the run: of a rate itself, or of the log of another value; 0 if unknown"),
+        described(
+            "from the sessions of the run: of a rate itself, or of the log of another value; 0 if"
+            " unknown"
+        ),
     ] = 0.0
     n: Annotated[Count, described("turns")] = 0
     missing: Annotated[Reason | None, described("why there is no value")] = None
@@ -83,7 +100,8 @@ class RunValue(JsonEntry, frozen=True):
         The interval q · exp(∓ t · SE) follows from the stored variance.
         """
         index = PS.index(p)
-        value, variance = row.values[index], row.variances[index] or 0.0
+        value = row.values[index]
+        variance = row.variances[index] or 0.0
         if value is None:
             return cls.of_failures(row.n)
         if lack := shortfall(p, row.n, row.sessions):
@@ -120,7 +138,11 @@ class TrendPoint(TrendRun, frozen=True, kw_only=True):
     @property
     def validity_title(self) -> str:
         """The verdict on the run: VALID, INVALID, NO VERDICT, or INVALID (throttled)."""
-        return "INVALID (throttled)" if self.validity == "valid" and self.excluded else TITLES[self.validity]
+        return (
+            "INVALID (throttled)"
+            if self.validity == "valid" and self.excluded
+            else TITLES[self.validity]
+        )
 
     def value(self, spec: MetricSpec) -> RunValue:
         """Return the value of a metric in this run."""
@@ -128,8 +150,11 @@ class TrendPoint(TrendRun, frozen=True, kw_only=True):
         if spec.p is None:
             return self.rates.get(spec.metric, not_reported)
         quantiles = self.quantiles.get(MetricKey(spec.metric, spec.stratum or NO_STRATUM), {})
-        if not quantiles and spec.stratum is None:  # if all turns of the run are of one kind, use these turns
-            of_metric = [values for key, values in self.quantiles.items() if key.metric == spec.metric]
+        # if all turns of the run are of one kind, use these turns
+        if not quantiles and spec.stratum is None:
+            of_metric = [
+                values for key, values in self.quantiles.items() if key.metric == spec.metric
+            ]
             quantiles = of_metric[0] if len(of_metric) == 1 else {}
         return quantiles.get(spec.p, not_reported)
 
@@ -137,8 +162,8 @@ class TrendPoint(TrendRun, frozen=True, kw_only=True):
 def points_of_run(run: Path | RunFrames) -> list[TrendPoint]:
     """Return a point for each target of a run.
 
-    If the run is a folder, the values come from the summary in it. If the run is loaded, they are computed. Raise
-    UsageError if the folder is not a run, or has no summary.
+    If the run is a folder, the values come from the summary in it. If the run is loaded, they are
+    computed. Raise UsageError if the folder is not a run, or has no summary.
     """
     if isinstance(run, RunFrames):
         return _points(run.folder, run.metadata, summarise(run))
@@ -162,16 +187,21 @@ def _points(folder: Path, document: dict[str, Any], summary: RunResults) -> list
 
 
 def _point(folder: Path, document: dict[str, Any], summary: RunResults, target: str) -> TrendPoint:
-    name, verdict, report = escape_control(target), validity_of(document), folder / "report.html"
+    name = escape_control(target)
+    verdict = validity_of(document)
+    report = folder / "report.html"
     outcomes = summary.outcomes.get(target)
     throttled = outcomes.throttled if outcomes else 0.0
     excluded = map_values(invalid_reasons(document), str, escape_control)
     if verdict.status == "valid":
         excluded = [Reason("throttled", {"share": throttled})] if throttled > FAIR else []
     facts = next(
-        (settings for settings in summary.target_settings if settings.target == target), TargetFacts(target=target)
+        (settings for settings in summary.target_settings if settings.target == target),
+        TargetFacts(target=target),
     )
-    displayed = {fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")}
+    displayed = {
+        fact: escape_control(getattr(facts, fact) or "") for fact in ("model", "region", "voice")
+    }
     facts = msgspec.structs.replace(facts, **displayed)
     never_connected = outcomes and outcomes.sessions and UNCONNECTED.issuperset(outcomes.sessions)
     simulated = bool(document.get("simulated")) or (None if never_connected else False)
@@ -192,8 +222,11 @@ def _point(folder: Path, document: dict[str, Any], summary: RunResults, target: 
 
 
 def read_summary(folder: Path) -> RunResults:
-    """Return the summary in a run's folder. Raise UsageError with the command that writes it if it cannot be read."""
-    path, command = folder / "summary.json", f"run `rtbench report {folder}` to"
+    """Return the summary in a run's folder. Raise UsageError with the command that writes it if
+    it cannot be read.
+    """
+    path = folder / "summary.json"
+    command = f"run `rtbench report {folder}` to"
     try:
         content = safe_io.read_file(path)
     except FileNotFoundError:
@@ -203,7 +236,9 @@ def read_summary(folder: Path) -> RunResults:
     try:
         return read_document(content, RunResults)
     except JsonError as error:
-        raise UsageError(f"{path} {_unreadable_because(content, error)}: {command} rewrite it") from None
+        raise UsageError(
+            f"{path} {_unreadable_because(content, error)}: {command} rewrite it"
+        ) from None
 
 
 def _unreadable_because(content: bytes, error: JsonError) -> str:
@@ -217,11 +252,14 @@ def _unreadable_because(content: bytes, error: JsonError) -> str:
 def _quantiles(summary: RunResults, target: str) -> dict[MetricKey, dict[float, RunValue]]:
     """Return the quantiles of a target, by metric and stratum.
 
-    A key has the instant from which the metric is measured only if the metric is measured from several instants.
+    A key has the instant from which the metric is measured only if the metric is measured from
+    several instants.
     """
     metrics = (*summary.turn_metrics, *summary.session_metrics)
     rows = [row for row in metrics if row.target == target and row.step == ALL]
-    instants = Counter(metric for metric, _ in {(row.metric, row.measured_from or "") for row in rows})
+    instants = Counter(
+        metric for metric, _ in {(row.metric, row.measured_from or "") for row in rows}
+    )
     by_key = {}
     for row in rows:
         measured_from = (row.measured_from or "") if instants[row.metric] > 1 else ""
@@ -233,7 +271,8 @@ def _quantiles(summary: RunResults, target: str) -> dict[MetricKey, dict[float, 
 def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
     outcomes = summary.outcomes.get(target)
     if outcomes and not math.isnan(outcomes.failure_rate):
-        low, high = outcomes.failure_rate_low, outcomes.failure_rate_high
+        low = outcomes.failure_rate_low
+        high = outcomes.failure_rate_high
         yield "failure_rate", RunValue(outcomes.failure_rate, low, high, n=outcomes.turns_planned)
         throttled, ended = limited(outcomes.turns)
         if ended:
@@ -244,13 +283,18 @@ def _rates(summary: RunResults, target: str) -> Iterable[tuple[str, RunValue]]:
     for rate in summary.rates:
         if rate.target == target:
             unit: Counted = "word" if RATES[rate.metric].words_column else "turn"
-            lack = too_few_to_print(unit, MIN_RATE_UNITS, rate.n) if math.isnan(rate.value) else None
+            lack = (
+                too_few_to_print(unit, MIN_RATE_UNITS, rate.n) if math.isnan(rate.value) else None
+            )
             yield rate.metric, RunValue(rate.value, rate.low, rate.high, n=rate.n, missing=lack)
 
 
 def stored_points(folder: Path) -> tuple[list[TrendPoint], list[Reason]]:
-    """Return a point for each stored baseline in a folder. Also return why some files were left out."""
-    stored, notices = list[StoredBaseline](), list[Reason]()
+    """Return a point for each stored baseline in a folder. Also return why some files were left
+    out.
+    """
+    stored = list[StoredBaseline]()
+    notices = list[Reason]()
     for path in sorted(folder.glob("*/*/*.json")):
         try:
             stored.append(StoredBaseline(path, read_file(path)))
@@ -261,7 +305,9 @@ def stored_points(folder: Path) -> tuple[list[TrendPoint], list[Reason]]:
 
 
 def point_of_baseline(baseline: Baseline) -> TrendPoint:
-    """Return the point of a stored baseline. It is always valid, because only valid runs are stored."""
+    """Return the point of a stored baseline. It is always valid, because only valid runs are
+    stored.
+    """
     labels, conditions = map_values((baseline.labels, baseline.conditions), str, escape_control)
     return TrendPoint(
         run_id=baseline.run_id,
@@ -274,8 +320,13 @@ def point_of_baseline(baseline: Baseline) -> TrendPoint:
         labels=labels,
         conditions=conditions | {"simulated": "yes" if baseline.simulated else "no"},
         quantiles={
-            MetricKey(row.metric, row.stratum): {p: RunValue.of_baseline(row, p) for p in LEVELS if p in PS}
+            MetricKey(row.metric, row.stratum): {
+                p: RunValue.of_baseline(row, p) for p in LEVELS if p in PS
+            }
             for row in baseline.quantiles
         },
-        rates={rate.name: RunValue(rate.share, variance=rate.variance or 0.0, n=rate.n) for rate in baseline.rates},
+        rates={
+            rate.name: RunValue(rate.share, variance=rate.variance or 0.0, n=rate.n)
+            for rate in baseline.rates
+        },
     )

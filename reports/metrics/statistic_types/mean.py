@@ -14,7 +14,14 @@ import numpy as np
 
 from bench.catalogue.metrics import SLOPE
 from bench.catalogue.metrics import Better as Direction
-from reports.metrics.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic, better_direction
+from reports.metrics.metric_spec import (
+    MeasuredDifferences,
+    MetricSpec,
+    Source,
+    Sources,
+    Statistic,
+    better_direction,
+)
 from reports.results.reason import Reason
 from reports.statistics.autocorrelation import FOUND, mean_by_order, means_drift
 from reports.statistics.differences import Better, Inference, Margin, excess_over_margin
@@ -53,27 +60,39 @@ class Mean(Statistic):
         amounts, turns = source.totals(spec)
         return float(amounts.sum() / turns.sum()) if turns.any() else math.nan
 
-    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        base, candidate = sources.base, sources.candidate
+    def compare(
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
+    ) -> MeasuredDifferences:
+        base = sources.base
+        candidate = sources.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         first, second = (source.totals(group[0]) for source in sources.weighted)
         sums = ClusterTotals(first, second, base.paired)
         return MeasuredDifferences(
-            counts, [mean_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
+            counts,
+            [mean_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group],
         )
 
     def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
-        mean, sample = estimate_mean(source.totals(spec), tail), source.sample(spec)
+        mean = estimate_mean(source.totals(spec), tail)
+        sample = source.sample(spec)
         counts = replace(mean.counts, failed=sample.failed, completed_share=sample.completed_share)
         return replace(mean, counts=counts)
 
     def interim(
-        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self,
+        sources: Sources,
+        group: Sequence[MetricSpec],
+        draws: int,
+        rng: np.random.Generator,
+        error: float,
     ) -> list[InterimStatistic]:
         base, candidate = (source.totals(group[0]) for source in sources.weighted)
-        return [mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group]
+        return [
+            mean_seen(base, candidate, spec.margin, better_direction(spec), error) for spec in group
+        ]
 
 
 def estimate_mean(totals: PerCluster, tail: float = TAIL) -> ThresholdEstimate:
@@ -85,8 +104,14 @@ def estimate_mean(totals: PerCluster, tail: float = TAIL) -> ThresholdEstimate:
     if not mean.turns:
         return no_estimate()
     counts = of_turns(totals[1], 0)
-    printed_reach, reach = mean.reach((1 - CONFIDENCE) / 2), mean.reach(tail)
-    ends = mean.value - printed_reach, mean.value + printed_reach, mean.value - reach, mean.value + reach
+    printed_reach = mean.reach((1 - CONFIDENCE) / 2)
+    reach = mean.reach(tail)
+    ends = (
+        mean.value - printed_reach,
+        mean.value + printed_reach,
+        mean.value - reach,
+        mean.value + reach,
+    )
     return ThresholdEstimate(mean.value, *ends, counts, few_sessions(counts))
 
 
@@ -102,6 +127,7 @@ def mean_seen(
     excess = float(excess_over_margin(means, margin, better)[0])
     if not math.isfinite(excess):
         return untestable(Reason("not_positive"), difference.d)
-    order, is_provisional = difference.order, difference.order is not None and means_drift(sums)
+    order = difference.order
+    is_provisional = difference.order is not None and means_drift(sums)
     statistic = difference.d, excess, difference.se, difference.df, 1 if better == "lower" else -1
     return by_se(*statistic, order=order, is_provisional=is_provisional)

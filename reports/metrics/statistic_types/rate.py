@@ -1,7 +1,8 @@
 """A rate: a share of turns, or of words.
 
-A few events do not show how events cluster in sessions. So the bound on the bad side is the wider of two: one from the
-standard error between sessions, and one that allows for another, unseen session (`reports.statistics.unseen`).
+A few events do not show how events cluster in sessions. So the bound on the bad side is the wider
+of two: one from the standard error between sessions, and one that allows for another, unseen
+session (`reports.statistics.unseen`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,14 @@ from reports.statistics.differences import Better, Difference, Inference, Margin
 from reports.statistics.group_sequential import InterimStatistic, few_pairs, untestable
 from reports.statistics.power import Pilot, pilot_of_rate
 from reports.statistics.quantiles import CONFIDENCE
-from reports.statistics.rates import ClusterTotals, PerCluster, RatioEstimate, complement, ratio_of, upper_of_points
+from reports.statistics.rates import (
+    ClusterTotals,
+    PerCluster,
+    RatioEstimate,
+    complement,
+    ratio_of,
+    upper_of_points,
+)
 from reports.statistics.target_counts import TargetCounts, of_equal_sessions, of_turns
 from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate, few_sessions, no_estimate
 from reports.statistics.unseen import sessions_without, upper_share
@@ -104,19 +112,28 @@ class Rate(Statistic):
     def shortfall(self, metric: str, turns: int, sessions: int) -> Reason | None:
         rate = RATES[metric]
         unit: Counted = "word" if rate.words_column else "turn"
-        return too_few_to_print(unit, MIN_RATE_UNITS, turns) if rate.column and turns < MIN_RATE_UNITS else None
+        return (
+            too_few_to_print(unit, MIN_RATE_UNITS, turns)
+            if rate.column and turns < MIN_RATE_UNITS
+            else None
+        )
 
-    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+    def compare(
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
+    ) -> MeasuredDifferences:
         base, candidate = (self.events(source, group[0]) for source in sources.weighted)
         counts = self.counts(sources.base, group[0]), self.counts(sources.candidate, group[0])
         if not (counts[0].turns and counts[1].turns):
             return MeasuredDifferences(counts, [None] * len(group))
         sums = ClusterTotals(base, candidate, sources.base.paired, self.of_words(group[0].metric))
         return MeasuredDifferences(
-            counts, [rate_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group]
+            counts,
+            [rate_by_order(sums, spec.margin, better_direction(spec), inference) for spec in group],
         )
 
-    def nothing_seen(self, spec: MetricSpec, difference: Difference, candidate: TargetCounts) -> Reason | None:
+    def nothing_seen(
+        self, spec: MetricSpec, difference: Difference, candidate: TargetCounts
+    ) -> Reason | None:
         event = self.bad_event(spec.metric)
         if not event or self._bad_share(spec.metric, difference.candidate):
             return None
@@ -130,7 +147,9 @@ class Rate(Statistic):
     def sessions_to_pass(self, margin: Margin, error: float) -> int | None:
         return sessions_without(margin.points, error)
 
-    def pilot(self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator) -> Pilot:
+    def pilot(
+        self, sources: Sequence[Source], spec: MetricSpec, effect: float, rng: np.random.Generator
+    ) -> Pilot:
         counts = self.events(sources[0], spec)
         events, turns = complement(counts) if better_direction(spec) == "higher" else counts
         if not turns.any():
@@ -149,11 +168,14 @@ class Rate(Statistic):
         counts = self.events(source, spec)
         return complement(counts) if sign in (">", ">=") else counts
 
-    def explain_limit(self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float) -> Reason | None:
+    def explain_limit(
+        self, spec: MetricSpec, estimate: ThresholdEstimate, limit: float
+    ) -> Reason | None:
         event = self.bad_event(spec.metric)
         if not event or self._bad_share(spec.metric, estimate.value):
             return None
-        sessions, longest = estimate.counts.sessions, estimate.counts.sessions_if_all_longest
+        sessions = estimate.counts.sessions
+        longest = estimate.counts.sessions_if_all_longest
         needed = sessions_without(self._bad_share(spec.metric, limit), TAIL, sessions / longest)
         return Reason("no_event", none_seen(event, sessions, TAIL, needed, longest).numbers)
 
@@ -162,16 +184,30 @@ class Rate(Statistic):
         return 1 - rate if self.better(metric) == "higher" else rate
 
     def interim(
-        self, sources: Sources, group: Sequence[MetricSpec], draws: int, rng: np.random.Generator, error: float
+        self,
+        sources: Sources,
+        group: Sequence[MetricSpec],
+        draws: int,
+        rng: np.random.Generator,
+        error: float,
     ) -> list[InterimStatistic]:
         base, candidate = (self.events(source, group[0]) for source in sources.weighted)
-        event, words = self.bad_event(group[0].metric), self.of_words(group[0].metric)
+        event = self.bad_event(group[0].metric)
+        words = self.of_words(group[0].metric)
         return [
-            rate_seen(base, candidate, spec.margin, event, better_direction(spec), error, words=words) for spec in group
+            rate_seen(
+                base, candidate, spec.margin, event, better_direction(spec), error, words=words
+            )
+            for spec in group
         ]
 
     def against_stored(
-        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
+        self,
+        source: Source,
+        spec: MetricSpec,
+        runs: Sequence[Baseline],
+        rng: np.random.Generator,
+        inference: Inference,
     ) -> StoredComparison:
         words = self.of_words(spec.metric)
         rows = [rate for run in runs for rate in run.rates if rate.name == spec.metric]
@@ -179,7 +215,10 @@ class Rate(Statistic):
         candidate = with_sixths(totals, words=words)
         stored_rates = [
             RatioEstimate(
-                *(row.share, math.nan if row.variance is None else row.variance, row.n, row.sessions),
+                row.share,
+                math.nan if row.variance is None else row.variance,
+                row.n,
+                row.sessions,
                 words=words,
                 by_sixths=math.nan if row.by_sixths is None else row.by_sixths,
             )
@@ -192,10 +231,17 @@ class Rate(Statistic):
         if rows and candidate.turns:
             better = better_direction(spec)
             difference = rate_against_stored(
-                candidate, stored_rates, spec.margin, better=better, inference=inference, bursts=bursts
+                candidate,
+                stored_rates,
+                spec.margin,
+                better=better,
+                inference=inference,
+                bursts=bursts,
             )
         smallest = of_equal_sessions(
-            min((row.n for row in rows), default=0), min((row.sessions for row in rows), default=0), 0
+            min((row.n for row in rows), default=0),
+            min((row.sessions for row in rows), default=0),
+            0,
         )
         failed = round(candidate.value * candidate.turns) if candidate.turns else 0
         counts = of_turns(totals[1], failed)
@@ -205,8 +251,11 @@ class Rate(Statistic):
 FAILURES = MetricSpec("failure_rate", Rate())
 
 
-def estimate_rate(totals: PerCluster, better: Direction = "lower", tail: float = TAIL) -> ThresholdEstimate:
-    """Return a rate with its bounds. `totals` is the number of events and the number of turns of each session.
+def estimate_rate(
+    totals: PerCluster, better: Direction = "lower", tail: float = TAIL
+) -> ThresholdEstimate:
+    """Return a rate with its bounds. `totals` is the number of events and the number of turns of
+    each session.
 
     `tail` is the type I error of each deciding bound.
     """
@@ -215,8 +264,11 @@ def estimate_rate(totals: PerCluster, better: Direction = "lower", tail: float =
         return no_estimate()
     order: Order | None = "bursts" if shares_burst(totals) else None
     of_sessions = rate.reach(tail)
-    reach = max(of_sessions, ratio_of(by_part(totals, BATCHES)).reach(tail)) if order else of_sessions
-    lower, upper = rate.value - reach, rate.value + reach
+    reach = (
+        max(of_sessions, ratio_of(by_part(totals, BATCHES)).reach(tail)) if order else of_sessions
+    )
+    lower = rate.value - reach
+    upper = rate.value + reach
     if better != "higher":
         upper = max(upper, rate.upper(tail))
     if better != "lower":
@@ -225,13 +277,23 @@ def estimate_rate(totals: PerCluster, better: Direction = "lower", tail: float =
     counts = of_turns(totals[1], int(totals[0].sum()))
     printed = (1 - CONFIDENCE) / 2
     return ThresholdEstimate(
-        rate.value, rate.lower(printed), rate.upper(printed), max(0.0, lower), upper, counts, few_sessions(counts),
-        order=order, by_parts=reach > of_sessions,
-    )  # fmt: skip
+        rate.value,
+        rate.lower(printed),
+        rate.upper(printed),
+        max(0.0, lower),
+        upper,
+        counts,
+        few_sessions(counts),
+        order=order,
+        by_parts=reach > of_sessions,
+    )
 
 
-def none_seen(event: str, sessions: int, level: float, needed: int | None, longest: float) -> Reason:
-    """Return the reason why a rate without any event is inconclusive: its true value may be above 0.
+def none_seen(
+    event: str, sessions: int, level: float, needed: int | None, longest: float
+) -> Reason:
+    """Return the reason why a rate without any event is inconclusive: its true value may be above
+    0.
 
     - `event` is the name of the events: a rate, or a name of LATE.
     - `needed` is the number of sessions for a conclusive result; None if no number is enough.
@@ -252,9 +314,11 @@ def rate_seen(
     *,
     words: bool = False,
 ) -> InterimStatistic:
-    """Return the statistic of a rate at an interim analysis. If more is better, test the complement of the rate.
+    """Return the statistic of a rate at an interim analysis. If more is better, test the complement
+    of the rate.
 
-    With few failures the standard error is too small. So the upper bound is computed by `upper_of_points`.
+    With few failures the standard error is too small. So the upper bound is computed by
+    `upper_of_points`.
 
     - `event` is the name of the bad events; "" if they have none
     - `words` is True for a rate over words
@@ -262,13 +326,19 @@ def rate_seen(
     if reason := few_pairs(base, cand):
         return untestable(reason)
     if better == "higher":
-        complements = rate_seen(complement(base), complement(cand), margin, event, error=error, words=words)
+        complements = rate_seen(
+            complement(base), complement(cand), margin, event, error=error, words=words
+        )
         return structs.replace(complements, d=-complements.d, better=-1)
     sums = ClusterTotals(base, cand, paired=True, words=words)
-    difference, (base_rate, cand_rate) = rate_by_order(sums, margin, "lower", Inference(), error), sums.ratios
+    difference = rate_by_order(sums, margin, "lower", Inference(), error)
+    base_rate, cand_rate = sums.ratios
 
     def upper(c: float) -> float:
-        return upper_of_points(base_rate, cand_rate, difference.se, difference.df, float(ndtr(-c))) - margin.points
+        return (
+            upper_of_points(base_rate, cand_rate, difference.se, difference.df, float(ndtr(-c)))
+            - margin.points
+        )
 
     def unsettled(c: float) -> Reason | None:
         if cand_rate.value or not event:
@@ -277,12 +347,24 @@ def rate_seen(
         needed = (
             None
             if base_rate.value
-            else sessions_without(margin.points, level, cand_rate.clusters / cand_rate.sessions_if_all_longest)
+            else sessions_without(
+                margin.points, level, cand_rate.clusters / cand_rate.sessions_if_all_longest
+            )
         )
-        return none_seen(event, cand_rate.clusters, level, needed, cand_rate.sessions_if_all_longest)
+        return none_seen(
+            event, cand_rate.clusters, level, needed, cand_rate.sessions_if_all_longest
+        )
 
-    order, is_provisional = difference.order, difference.order is not None and rates_burst(sums)
+    order = difference.order
+    is_provisional = difference.order is not None and rates_burst(sums)
     return InterimStatistic(
-        d=difference.d, excess=difference.d - margin.points, se=difference.se, df=difference.df, upper=upper,
-        untested=None, unsettled=unsettled, order=order, is_provisional=is_provisional,
-    )  # fmt: skip
+        d=difference.d,
+        excess=difference.d - margin.points,
+        se=difference.se,
+        df=difference.df,
+        upper=upper,
+        untested=None,
+        unsettled=unsettled,
+        order=order,
+        is_provisional=is_provisional,
+    )

@@ -1,4 +1,6 @@
-"""The typical change over all steps. It needs paired sessions (`reports.statistics.typical_change`)."""
+"""The typical change over all steps. It needs paired sessions
+(`reports.statistics.typical_change`).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ from reports.statistics.differences import Difference, Inference, Margin, Standa
 from reports.statistics.quantiles import Sample
 from reports.statistics.rates import log_difference
 from reports.statistics.target_counts import TargetCounts, of_sample
-from reports.statistics.typical_change import LogRatio, StepLatencies, logs_of, trimmed_mean, typical_change
+from reports.statistics.typical_change import (
+    LogRatio,
+    StepLatencies,
+    logs_of,
+    trimmed_mean,
+    typical_change,
+)
 
 
 @dataclass(frozen=True)
@@ -31,17 +39,24 @@ class TypicalChange(Statistic):
         return of_sample(source.sample(spec))
 
     def value(self, source: Source, spec: MetricSpec) -> float:
-        """Return the typical value of one target: the exponential of the trimmed mean of the logs."""
+        """Return the typical value of one target: the exponential of the trimmed mean of the
+        logs.
+        """
         return math.exp(trimmed_mean(logs_of(source.sample(spec).values)))
 
-    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
-        base, candidate = sources.base, sources.candidate
+    def compare(
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
+    ) -> MeasuredDifferences:
+        base = sources.base
+        candidate = sources.candidate
         counts = self.counts(base, group[0]), self.counts(candidate, group[0])
         change = LogRatio(math.nan, math.nan)
         if base.paired and counts[0].turns and counts[1].turns:
             latencies = step_latencies(base, group[0]), step_latencies(candidate, group[0])
             if sources.is_weighted_by_number:
-                samples = sources.targets(group[0], (base.sample(group[0]), candidate.sample(group[0])))
+                samples = sources.targets(
+                    group[0], (base.sample(group[0]), candidate.sample(group[0]))
+                )
                 latencies = _by_cell(samples) or latencies
             change = typical_change(*latencies, base.sessions)
         if math.isnan(change.d):
@@ -49,12 +64,18 @@ class TypicalChange(Statistic):
         typical = self.value(base, group[0])
         values = typical, typical * math.exp(change.d)
         return MeasuredDifferences(
-            counts, [by_change(change, base.sessions, values, spec.margin, inference.level) for spec in group]
+            counts,
+            [
+                by_change(change, base.sessions, values, spec.margin, inference.level)
+                for spec in group
+            ],
         )
 
 
 def _by_cell(samples: TwoSamples) -> tuple[StepLatencies, StepLatencies] | None:
-    """Return the values of both targets, with their cells as steps; None if the values have no cells."""
+    """Return the values of both targets, with their cells as steps; None if the values have no
+    cells.
+    """
     if samples.steps is None:
         return None
     first, second = samples.steps
@@ -69,7 +90,9 @@ def step_latencies(source: Source, spec: MetricSpec) -> StepLatencies:
     parts = [(code, step_sample(source, spec, step)) for code, step in enumerate(source.step_names)]
     return StepLatencies(
         np.concatenate([np.zeros(0), *(sample.values for _, sample in parts)]),
-        np.concatenate([np.zeros(0, np.int64), *(np.full(sample.values.size, code) for code, sample in parts)]),
+        np.concatenate(
+            [np.zeros(0, np.int64), *(np.full(sample.values.size, code) for code, sample in parts)]
+        ),
         np.concatenate([np.zeros(0, np.int64), *(sample.sessions for _, sample in parts)]),
     )
 
@@ -78,9 +101,14 @@ def step_sample(source: Source, spec: MetricSpec, step: str) -> Sample:
     return source.sample(replace(spec, step=step))
 
 
-def by_change(change: LogRatio, pairs: int, values: tuple[float, float], margin: Margin, level: float) -> Difference:
-    """Compare two values, the baseline's first, by the log of their ratio and its standard error over pairs.
+def by_change(
+    change: LogRatio, pairs: int, values: tuple[float, float], margin: Margin, level: float
+) -> Difference:
+    """Compare two values, the baseline's first, by the log of their ratio and its standard error
+    over pairs.
 
     Less is better. The bounds are d ∓ t·SE.
     """
-    return log_difference(values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level)
+    return log_difference(
+        values, StandardError(change.se, pairs - 1.0, pairs), margin, "lower", level
+    )

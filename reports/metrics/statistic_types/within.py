@@ -1,7 +1,9 @@
-"""The share of turns (or sessions) that have a metric by a deadline, such as the turns that were answered within 2 s.
+"""The share of turns (or sessions) that have a metric by a deadline, such as the turns that were
+answered within 2 s.
 
-It is a rate, of which more is better, so its inference is that of rates. A turn that failed or did not start is late,
-as in quantiles. So p(95)<2000 and within(2000)>0.95 ask the same, but they print a time and a share.
+It is a rate, of which more is better, so its inference is that of rates. A turn that failed or did
+not start is late, as in quantiles. So p(95)<2000 and within(2000)>0.95 ask the same, but they print
+a time and a share.
 """
 
 from __future__ import annotations
@@ -60,7 +62,10 @@ class Within(Rate):
             return None
         deadline = float(Fraction(match[1]) * (1000 if match[2] == "s" else 1))
         if not deadline:
-            raise UsageError(f'"{excerpt(aggregate, 60)}" is not a deadline: N of within(N) must be more than 0 ms')
+            raise UsageError(
+                f'"{excerpt(aggregate, 60)}" is not a deadline: N of within(N) must be more than'
+                " 0 ms"
+            )
         return Within(deadline)
 
     def title(self, metric: str) -> str:
@@ -90,9 +95,14 @@ class Within(Rate):
         return replace(estimate, counts=replace(estimate.counts, failed=source.sample(spec).failed))
 
     def against_stored(
-        self, source: Source, spec: MetricSpec, runs: Sequence[Baseline], rng: np.random.Generator, inference: Inference
+        self,
+        source: Source,
+        spec: MetricSpec,
+        runs: Sequence[Baseline],
+        rng: np.random.Generator,
+        inference: Inference,
     ) -> StoredComparison:
         raise UsageError(
-            f"{spec.name}: stored baselines contain no shares by a deadline; use a run as the baseline, or a threshold "
-            "on a quantile"
+            f"{spec.name}: stored baselines contain no shares by a deadline; use a run as the"
+            " baseline, or a threshold on a quantile"
         )

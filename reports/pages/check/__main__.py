@@ -1,8 +1,10 @@
-"""The commands for the thresholds of a run. The process that runs a load starts them, and gets one line of JSON.
+"""The commands for the thresholds of a run. The process that runs a load starts them, and gets one
+line of JSON.
 
-python -m reports.pages.check plan JSON             return the thresholds of a planned run, which JSON describes
-python -m reports.pages.check analyse FOLDER JSON   return whether thresholds with `abort` stop the run in FOLDER, which
-continues. JSON has the analyses that were `made` before, and the `share` of the run that is over.
+python -m reports.pages.check plan JSON             return the thresholds of a planned run, which
+JSON describes python -m reports.pages.check analyse FOLDER JSON   return whether thresholds with
+`abort` stop the run in FOLDER, which continues. JSON has the analyses that were `made` before, and
+the `share` of the run that is over.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def plan(request: str) -> dict[str, Any]:
 
 
 def analyse(folder: str, request: str) -> dict[str, Any]:
-    """Return the number of sessions of an analysis, the reason to stop the run, and its sentence; "" to continue."""
+    """Return the number of sessions of an analysis, the reason to stop the run, and its
+    sentence; "" to continue.
+    """
     from reports.analysis.check import abort
     from reports.data.runs import load_for_report
     from reports.formatting import NBSP

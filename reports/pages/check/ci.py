@@ -1,9 +1,11 @@
-"""The output of a check for CI systems: annotations of GitHub, issues and summary of Azure, and JUnit XML for all.
+"""The output of a check for CI systems: annotations of GitHub, issues and summary of Azure, and
+JUnit XML for all.
 
-In a workflow command of GitHub Actions, a message is escaped with `%25`, `%0D`, `%0A`. A property, such as the title,
-is also escaped with `%3A` and `%2C` (docs.github.com, "Workflow commands"; actions/toolkit, `command.ts`). In a logging
-command of Azure Pipelines, a message is escaped with `%AZP25`, `%0D`, `%0A`, and a property also with `%5D` and `%3B`
-(learn.microsoft.com, "Logging commands"; azure-pipelines-task-lib, `taskcommand.ts`).
+In a workflow command of GitHub Actions, a message is escaped with `%25`, `%0D`, `%0A`. A property,
+such as the title, is also escaped with `%3A` and `%2C` (docs.github.com, "Workflow commands";
+actions/toolkit, `command.ts`). In a logging command of Azure Pipelines, a message is escaped with
+`%AZP25`, `%0D`, `%0A`, and a property also with `%5D` and `%3B` (learn.microsoft.com, "Logging
+commands"; azure-pipelines-task-lib, `taskcommand.ts`).
 """
 
 from __future__ import annotations
@@ -36,15 +38,21 @@ MAX_ANNOTATIONS = 10
 
 
 def refusal_lines(error: str, environment: Mapping[str, str]) -> Iterable[str]:
-    """Yield the line that reports a user error, which prevented the check, to the CI system of this process."""
+    """Yield the line that reports a user error, which prevented the check, to the CI system of
+    this process.
+    """
     if environment.get("GITHUB_ACTIONS") == "true":
         yield github_command("error", error)
     if environment.get("TF_BUILD") == "True":
         yield azure_command("task.logissue", {"type": "error"}, error)
 
 
-def result_lines(checked: CheckResult, comment: Path | None, environment: Mapping[str, str]) -> Iterable[str]:
-    """Yield the lines that report a check to the CI system of this process. `comment` is as in `azure_commands`."""
+def result_lines(
+    checked: CheckResult, comment: Path | None, environment: Mapping[str, str]
+) -> Iterable[str]:
+    """Yield the lines that report a check to the CI system of this process. `comment` is as in
+    `azure_commands`.
+    """
     if environment.get("GITHUB_ACTIONS") == "true":
         yield from github_commands(checked)
     if environment.get("TF_BUILD") == "True":
@@ -52,10 +60,15 @@ def result_lines(checked: CheckResult, comment: Path | None, environment: Mappin
 
 
 def _annotations(checked: CheckResult) -> Iterable[tuple[str, Sequence[Judged]]]:
-    """Yield each type of annotation with its results. Inconclusive results have none with `--on-inconclusive=pass`."""
+    """Yield each type of annotation with its results. Inconclusive results have none with
+    `--on-inconclusive=pass`.
+    """
     yield "error", checked.of("fail")
     if checked.on_inconclusive != "pass":
-        yield "error" if checked.exit_status == INCONCLUSIVE_STATUS else "warning", checked.of("inconclusive")
+        yield (
+            "error" if checked.exit_status == INCONCLUSIVE_STATUS else "warning",
+            checked.of("inconclusive"),
+        )
 
 
 def github_commands(checked: CheckResult) -> Iterable[str]:
@@ -66,7 +79,9 @@ def github_commands(checked: CheckResult) -> Iterable[str]:
     yield from (github_command("warning", warning) for warning in warnings(checked))
     for kind, items in _annotations(checked):
         for item in items[:MAX_ANNOTATIONS]:
-            yield github_command(kind, result_sentence(item), f"{item.title} {displayed_result(item)}")
+            yield github_command(
+                kind, result_sentence(item), f"{item.title} {displayed_result(item)}"
+            )
 
 
 def github_command(kind: str, message: str, title: str = "rtbench check") -> str:
@@ -83,26 +98,36 @@ def azure_commands(checked: CheckResult, comment: Path | None) -> Iterable[str]:
     if checked.exit_status == INVALID_STATUS:
         issues = [("error", check_headline(checked))]
     else:
-        issues = [(kind, result_sentence(item)) for kind, items in _annotations(checked) for item in items]
+        issues = [
+            (kind, result_sentence(item)) for kind, items in _annotations(checked) for item in items
+        ]
     issues += [("warning", warning) for warning in warnings(checked)]
     yield from (azure_command("task.logissue", {"type": kind}, text) for kind, text in issues)
     if comment:
         yield azure_command("task.uploadsummary", {}, str(comment.resolve()))
     if checked.warns:
-        yield azure_command("task.complete", {"result": "SucceededWithIssues"}, check_headline(checked))
+        yield azure_command(
+            "task.complete", {"result": "SucceededWithIssues"}, check_headline(checked)
+        )
 
 
 def azure_command(name: str, properties: Mapping[str, str], message: str) -> str:
     """Return a logging command of Azure Pipelines: `##vso[task.logissue type=error;]…`."""
     escaped = {
-        key: _escaped(text, "%AZP25").replace("]", "%5D").replace(";", "%3B") for key, text in properties.items()
+        key: _escaped(text, "%AZP25").replace("]", "%5D").replace(";", "%3B")
+        for key, text in properties.items()
     }
     properties_text = "".join(f"{key}={value};" for key, value in escaped.items())
-    return f"##vso[{name}{' ' if properties_text else ''}{properties_text}]{_escaped(message, '%AZP25')}"
+    return (
+        f"##vso[{name}{' ' if properties_text else ''}{properties_text}]"
+        f"{_escaped(message, '%AZP25')}"
+    )
 
 
 def _escaped(text: str, percent: str) -> str:
-    return escape_control(text.replace(NBSP, " ").replace("%", percent).replace("\r", "%0D").replace("\n", "%0A"))
+    return escape_control(
+        text.replace(NBSP, " ").replace("%", percent).replace("\r", "%0D").replace("\n", "%0A")
+    )
 
 
 ALL_INVALID = "not evaluated: the property `reason` of the suite states why"
@@ -113,9 +138,10 @@ _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def junit_xml(checked: CheckResult) -> str:
     """Return the text of the JUnit XML file.
 
-    A failed threshold is a failure. An inconclusive threshold is a failure, or is skipped if `--on-inconclusive` is not
-    `fail`. An invalid threshold, or one that was not evaluated, is an error. What concerns all thresholds is in the
-    properties of the suite. Its time is that for which the service was observed.
+    A failed threshold is a failure. An inconclusive threshold is a failure, or is skipped if
+    `--on-inconclusive` is not `fail`. An invalid threshold, or one that was not evaluated, is an
+    error. What concerns all thresholds is in the properties of the suite. Its time is that for
+    which the service was observed.
     """
     suite = TestSuite("rtbench check")
     suite.add_property("result", checked.result)
@@ -167,7 +193,13 @@ def _results(item: Judged, checked: CheckResult, invalid: str) -> list[FinalResu
     if item.result == "fail":
         return [Failure(text, item.verdict.name)]
     if item.result == "inconclusive":
-        return [Failure(text, item.result) if checked.on_inconclusive == "fail" else Skipped(text, item.result)]
+        return [
+            (
+                Failure(text, item.result)
+                if checked.on_inconclusive == "fail"
+                else Skipped(text, item.result)
+            )
+        ]
     return []
 
 

@@ -29,8 +29,8 @@ def check_data(checked: CheckResult) -> dict[str, Any]:
 class CheckFormat(NamedTuple):
     """A format of a check.
 
-    `text` returns the content of the file, given the check and its page. `refusal` returns that after a user error,
-    which prevented the check; None if there is no file then.
+    `text` returns the content of the file, given the check and its page. `refusal` returns that
+    after a user error, which prevented the check; None if there is no file then.
     """
 
     text: Callable[[CheckResult, Page], str]
@@ -47,13 +47,16 @@ IN_RUN = {"json": CHECK_FILE, "markdown": "check.md"}
 
 
 def requested_files(options: Iterable[str]) -> list[tuple[CheckFormat, Path]]:
-    """Return the format and the path of each `FORMAT=FILE`. Raise UsageError for a format that does not exist."""
+    """Return the format and the path of each `FORMAT=FILE`. Raise UsageError for a format that
+    does not exist.
+    """
     files = []
     for option in options:
         name, _, path = option.partition("=")
         if name not in FORMATS or not path:
             raise UsageError(
-                f"--write {quoted(option)} is not FORMAT=FILE{near(name, FORMATS)} formats: {', '.join(FORMATS)}"
+                f"--write {quoted(option)} is not FORMAT=FILE{near(name, FORMATS)} formats:"
+                f" {', '.join(FORMATS)}"
             )
         files.append((FORMATS[name], Path(path)))
     return files
@@ -76,7 +79,8 @@ def write_check(checked: CheckResult, page: Page, folder: Path) -> Path:
 def write_refusal(form: CheckFormat, path: Path, error: str) -> None:
     """Write the user error that prevented the check, or remove the file of an earlier check.
 
-    The earlier results could be mistaken for those of the refused check. Raise UsageError if this is not possible.
+    The earlier results could be mistaken for those of the refused check. Raise UsageError if this
+    is not possible.
     """
     if form.refusal is not None:
         save_text(path, form.refusal(error))
@@ -84,21 +88,33 @@ def write_refusal(form: CheckFormat, path: Path, error: str) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as cause:
-        raise UsageError(f"{path}, written by an earlier check, cannot be removed: {cause.strerror}") from None
+        raise UsageError(
+            f"{path}, written by an earlier check, cannot be removed: {cause.strerror}"
+        ) from None
 
 
 def files_of(folder: Path) -> list[tuple[CheckFormat, Path]]:
-    """Return the format and the path of each file of a run's check; [] if the folder is not that of a run."""
+    """Return the format and the path of each file of a run's check; [] if the folder is not that
+    of a run.
+    """
     try:
-        return [(FORMATS[name], folder / file) for name, file in IN_RUN.items()] if is_run(folder) else []
+        return (
+            [(FORMATS[name], folder / file) for name, file in IN_RUN.items()]
+            if is_run(folder)
+            else []
+        )
     except UsageError:
         return []  # the check was refused because of the same folder
 
 
 def append_summary(page: Page, path: Path) -> None:
-    """Append the comment (check.md) to the summary of a GitHub step, after the text that other steps wrote."""
+    """Append the comment (check.md) to the summary of a GitHub step, after the text that other
+    steps wrote.
+    """
     try:
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(render_markdown(page) + "\n")
     except OSError as error:
-        raise UsageError(f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}") from None
+        raise UsageError(
+            f"GITHUB_STEP_SUMMARY {path} cannot be written: {error.strerror}"
+        ) from None

@@ -23,29 +23,38 @@ SIZES = ("metric", "target", "turns", "sessions", "failed", "completed")
 
 def written_finding(result: Judged, texts: FindingTexts | None = None) -> Finding:
     """Return a result with its texts, as an entry of check.json."""
-    return finding_of(result, sentence(result) if result.relative else "", reasons_text(result.notes), texts)
+    return finding_of(
+        result, sentence(result) if result.relative else "", reasons_text(result.notes), texts
+    )
 
 
 def with_sentences(checked: CheckResult) -> CheckResult:
     """Return the check with the sentences of check.json."""
     written = zip(checked.thresholds, sentences.threshold_texts(checked), strict=True)
     return structs.replace(
-        checked, headline=sentences.check_headline(checked).replace(NBSP, " "),
-        validity=with_messages(checked.validity), baseline=sentences.against_text(checked),
+        checked,
+        headline=sentences.check_headline(checked).replace(NBSP, " "),
+        validity=with_messages(checked.validity),
+        baseline=sentences.against_text(checked),
         findings=tuple(written_finding(result, texts) for result, texts in written),
-        notices=tuple(sentences.notices(checked)), explanations=tuple(sentences.explanations(checked)),
+        notices=tuple(sentences.notices(checked)),
+        explanations=tuple(sentences.explanations(checked)),
         warnings=tuple(sentences.warnings(checked)),
-    )  # fmt: skip
+    )
 
 
 def check_page(checked: CheckResult) -> b.Page:
-    """Compose the page of a check. The verdict is first, then the thresholds follow, the worst result first."""
+    """Compose the page of a check. The verdict is first, then the thresholds follow, the worst
+    result first.
+    """
     written = with_sentences(checked)
     results = sorted(written.thresholds, key=lambda result: BY_SEVERITY.index(result.result))
     name = title_of(checked.scenario, checked.labels)
     against = f"against {written.baseline}" if written.baseline else ""
     reasons = summarized(checked.validity.reasons)
-    differences = [reason_text(reason) for reason in checked.validity.reasons if reason not in reasons]
+    differences = [
+        reason_text(reason) for reason in checked.validity.reasons if reason not in reasons
+    ]
     # the headline has the first reason
     notes = [*map(reason_line, reasons[1:]), *differences, *written.notices]
     decided = list(z_scores(checked.decision)) if checked.decision else []
@@ -53,15 +62,24 @@ def check_page(checked: CheckResult) -> b.Page:
     return b.Page(
         title=f"{name}: {written.headline}",
         badges=sentences.check_badges(checked),
-        notes=" · ".join(filter(None, [name, checked.run_id, against, observed(checked.observed_s)])),
+        notes=" · ".join(
+            filter(None, [name, checked.run_id, against, observed(checked.observed_s)])
+        ),
         headline=sentences.check_headline(checked),
         lead=[b.Paragraph(b.Strong(f"! {warning}"), "warn bold") for warning in written.warnings],
         answer=[threshold_table(written)] if results else [],
         sections=[
-            b.Section("analyses", "Interim analyses", "How was the run decided?", decided, brief=decided),
+            b.Section(
+                "analyses", "Interim analyses", "How was the run decided?", decided, brief=decided
+            ),
             b.Section("notes", "Notes", "", [b.Bullets(notes)], brief=[b.Bullets(notes)]),
             b.Section("why", b.WHY, "", why, brief=why),
-            b.Section("sizes", "Turns, sessions and failures", "", [b.table(SIZES, map(_size, results), left=(0, 1))]),
+            b.Section(
+                "sizes",
+                "Turns, sessions and failures",
+                "",
+                [b.table(SIZES, map(_size, results), left=(0, 1))],
+            ),
         ],
         next=[b.Paragraph(sentences.ending(checked))],
     )

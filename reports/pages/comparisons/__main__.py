@@ -1,8 +1,9 @@
-"""The commands for interim analyses. The process that runs a load starts them, and gets one line of JSON.
+"""The commands for interim analyses. The process that runs a load starts them, and gets one line of
+JSON.
 
-python -m reports.pages.comparisons plan JSON         plan the interim analyses of a run
-python -m reports.pages.comparisons analyse FOLDER    analyse a run, and decide whether it may end now; exit 0 for any
-verdict
+python -m reports.pages.comparisons plan JSON         plan the interim analyses of a run python -m
+reports.pages.comparisons analyse FOLDER    analyse a run, and decide whether it may end now; exit 0
+for any verdict
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from bench.base.errors import USAGE_STATUS, UsageError
 
 
 def plan(request: str) -> dict[str, Any]:
-    """Return the plan in the form that run.json stores. Raise UsageError if the run cannot have one."""
+    """Return the plan in the form that run.json stores. Raise UsageError if the run cannot have
+    one.
+    """
     from reports.analysis.sequential.plan import plan_analyses
     from reports.formatting import NBSP
     from reports.text.reasons import reason_text
@@ -27,7 +30,9 @@ def plan(request: str) -> dict[str, Any]:
 
 
 def analyse(folder: str) -> dict[str, Any]:
-    """Return the result of an interim analysis of a run. Raise UsageError if the run has no plan, or cannot be read."""
+    """Return the result of an interim analysis of a run. Raise UsageError if the run has no
+    plan, or cannot be read.
+    """
     from reports.pages.comparisons.interim import analyse_pairs
     from reports.text.decision_sentences import decision_sentence
 

@@ -13,10 +13,24 @@ from reports.data.runs import run_id_of
 from reports.engine.judge import finding_of
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
-from reports.results.json_entries import ClosedJsonEntry, Count, Known, Version, described, entry_from, text_of
+from reports.results.json_entries import (
+    ClosedJsonEntry,
+    Count,
+    Known,
+    Version,
+    described,
+    entry_from,
+    text_of,
+)
 from reports.results.reason import Reason
 from reports.results.value import Finding, Value
-from reports.results.verdict import RESULT_OF_STATUS, Conclusion, ValidityEntry, VerdictName, validity_entry
+from reports.results.verdict import (
+    RESULT_OF_STATUS,
+    Conclusion,
+    ValidityEntry,
+    VerdictName,
+    validity_entry,
+)
 from reports.text import comparison_sentences as sentences
 from reports.text.decision_sentences import decision_sentence
 from reports.text.metric_sentences import sentence
@@ -33,7 +47,9 @@ class ComparedTargetEntry(ClosedJsonEntry, frozen=True):
     target: Known
     run_id: str
     folder: Annotated[str, described("name of the run's folder")]
-    sessions: Annotated[Count, described("sessions that count; in an interleaved run, those of complete pairs")]
+    sessions: Annotated[
+        Count, described("sessions that count; in an interleaved run, those of complete pairs")
+    ]
     turns: Count
     pairs_incomplete: Annotated[Count, described("incomplete pairs, which do not count")]
     simulated: bool
@@ -53,7 +69,8 @@ class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
 
     schema: Literal[7]
     validity: Annotated[
-        ValidityEntry, described("whether and why not the targets may be compared; if invalid, use no value")
+        ValidityEntry,
+        described("whether and why not the targets may be compared; if invalid, use no value"),
     ]
     simulated: bool
     recorded: bool
@@ -61,27 +78,34 @@ class CompareDocument(Conclusion, frozen=True, forbid_unknown_fields=True):
     compared: Annotated[list[ComparedTargetEntry], Meta(min_length=2)]
     verdicts: Annotated[
         dict[str, VerdictName | None],
-        described("verdict on all primary metrics per candidate, the worst first; null if it has none"),
+        described(
+            "verdict on all primary metrics per candidate, the worst first; null if it has none"
+        ),
     ]
     comparisons: list[Finding]
     steps: Annotated[
         list[Finding],
         described(
-            "p50 of each step, without effect on the verdict, with Holm's correction; per candidate, the worst first"
+            "p50 of each step, without effect on the verdict, with Holm's correction; per"
+            " candidate, the worst first"
         ),
     ]
     turn_taking: Annotated[
         tuple[Value, ...],
-        described("of each target by the pause in the caller's speech; empty without pauses of a set length"),
+        described(
+            "of each target by the pause in the caller's speech; empty without pauses of a set"
+            " length"
+        ),
     ]
     turn_taking_findings: Annotated[
-        tuple[Finding, ...], described("rates of each step, and of all turns with a pause; without verdicts")
+        tuple[Finding, ...],
+        described("rates of each step, and of all turns with a pause; without verdicts"),
     ]
     sequential: Annotated[
         SequentialEntry | None,
         described(
-            "the result of interim analyses, which is then the overall verdict; `comparisons` has one test over "
-            "all pairs"
+            "the result of interim analyses, which is then the overall verdict; `comparisons` has"
+            " one test over all pairs"
         ),
     ]
     fairness_checks: list[FairnessCheck]
@@ -137,6 +161,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_comparison(comparison: Comparison, page: Page, folder: Path) -> PagePaths:
-    """Write compare.html, compare.md and compare.json. Raise UsageError if the folder is not writable."""
+    """Write compare.html, compare.md and compare.json. Raise UsageError if the folder is not
+    writable.
+    """
     paths = PagePaths(*(folder / f"compare.{ending}" for ending in ("html", "md", "json")))
     return write_page(page, text_of(comparison_data(comparison)), paths, "the comparison")

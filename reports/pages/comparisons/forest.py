@@ -1,4 +1,6 @@
-"""Two kinds of plots of differences: forest plots with margins, one for each `ForestPanel`, and plots by percentile."""
+"""Two kinds of plots of differences: forest plots with margins, one for each `ForestPanel`, and
+plots by percentile.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,17 @@ from reports.analysis.comparisons.measurements import RatioCurve
 from reports.formatting import NBSP, change, excerpt, format_number, nines
 from reports.metrics.metric_spec import MetricSpec
 from reports.render.markers import COLOURS, colour_class, marker_char
-from reports.render.svg import HALF, LETTER, WIDE, PixelScale, Plot, clean, identity, linear_ticks, log_scale
+from reports.render.svg import (
+    HALF,
+    LETTER,
+    WIDE,
+    PixelScale,
+    Plot,
+    clean,
+    identity,
+    linear_ticks,
+    log_scale,
+)
 from reports.results.value import Scale
 from reports.statistics.differences import LEVEL, Difference
 from reports.text.cells import interval
@@ -38,9 +50,9 @@ HIGHER: tuple[Axis, ...] = ("higher", "more points")
 class ForestPanel:
     """The rows that share an axis. They are in the order of the comparisons, grouped by candidate.
 
-    Ratios have two panels: one for metrics of which less is better, and one for metrics of which more is better. Rates,
-    whose differences are percentage points, have two such panels too. Slopes have one panel. `colours` are the colours
-    of the targets.
+    Ratios have two panels: one for metrics of which less is better, and one for metrics of which
+    more is better. Rates, whose differences are percentage points, have two such panels too. Slopes
+    have one panel. `colours` are the colours of the targets.
     """
 
     axis: Axis
@@ -61,10 +73,13 @@ def colours_of(comparison: Comparison) -> dict[str, int]:
 def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
     """Return the panels of a comparison. Panels without rows are left out."""
     colours = colours_of(comparison)
-    level, usable = comparison.method.level, not comparison.failed_checks
+    level = comparison.method.level
+    usable = not comparison.failed_checks
     ordered = sorted(comparison.comparisons, key=lambda compared: colours.get(compared.target, 0))
     rows = [ComparisonRow(compared, usable) for compared in ordered]
-    by_axis = {axis: tuple(r for r in rows if axis_of(r.comparison.spec) == axis) for axis in TITLES}
+    by_axis = {
+        axis: tuple(r for r in rows if axis_of(r.comparison.spec) == axis) for axis in TITLES
+    }
     return tuple(ForestPanel(axis, mine, level, colours) for axis, mine in by_axis.items() if mine)
 
 
@@ -78,25 +93,63 @@ def axis_of(spec: MetricSpec) -> Axis:
     return axes[spec.scale][not is_lower(spec)]
 
 
-PERCENT = (-90, -80, -70, -60, -50, -40, -30, -20, -10, -5, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
-"""The possible ticks of the axis of ratios, in percent. A tick that is too close to another one is left out."""
+PERCENT = (
+    -90,
+    -80,
+    -70,
+    -60,
+    -50,
+    -40,
+    -30,
+    -20,
+    -10,
+    -5,
+    5,
+    10,
+    15,
+    20,
+    30,
+    40,
+    50,
+    60,
+    80,
+    100,
+    150,
+    200,
+    300,
+    400,
+)
+"""The possible ticks of the axis of ratios, in percent. A tick that is too close to another one
+is left out."""
 MAX_PERCENT = math.log(5)
-"""The maximum of the axis of ratios. An interval that extends beyond it is truncated and ends in an arrow."""
-LEFT, RIGHT = 316, 356
-HEAD, FOOT, GROUP, PITCH = 34, 26, 30, 44
-NARROW, NARROW_PITCH, NARROW_EDGE = 360, 96, 8
+"""The maximum of the axis of ratios. An interval that extends beyond it is truncated and ends in
+an arrow."""
+LEFT = 316
+RIGHT = 356
+HEAD = 34
+FOOT = 26
+GROUP = 30
+PITCH = 44
+NARROW = 360
+NARROW_PITCH = 96
+NARROW_EDGE = 8
 """The layout on a phone: the width, the height of a row, and the left and right edges, in pixels.
 
-The name and the verdict are above each bar. Both values, the difference, and then the reason are below it.
+The name and the verdict are above each bar. Both values, the difference, and then the reason are
+below it.
 """
 NAMED = 30
-"""The minimum distance in pixels between "same" and an end of the axis, so that the direction of this end has a label.
+"""The minimum distance in pixels between "same" and an end of the axis, so that the direction of
+this end has a label.
 """
-NAME_LETTER, VALUE_LETTER = 7.6, 6.9
+NAME_LETTER = 7.6
+VALUE_LETTER = 6.9
 """The mean width of a letter in a row's name and in its values, in pixels."""
-MAX_REASON_CHARACTERS, NARROW_LONGEST, LINE = 38, 50, 15
-"""The maximum number of characters in a line of a reason: below a verdict, and on a phone. LINE is the height of a
-line."""
+MAX_REASON_CHARACTERS = 38
+NARROW_LONGEST = 50
+LINE = 15
+"""The maximum number of characters in a line of a reason: below a verdict, and on a phone. LINE is
+the height of a line."""
 
 
 def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
@@ -109,7 +162,10 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
         lines = len(_reason_lines(row, narrow=narrow))
         return NARROW_PITCH + LINE * lines if narrow else PITCH + LINE * max(0, lines - 1)
 
-    groups = [(name, list(rows)) for name, rows in groupby(panel.rows, key=lambda row: row.comparison.target)]
+    groups = [
+        (name, list(rows))
+        for name, rows in groupby(panel.rows, key=lambda row: row.comparison.target)
+    ]
     titled = GROUP * len(groups) if len(groups) > 1 else 0
     plot = Plot(
         NARROW if narrow else WIDE,
@@ -131,7 +187,9 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
     _axis(plot, x, panel.axis)
     if not narrow:
         plot.text(LEFT - 22, plot.y1 - 10, "baseline → candidate", "lab", "end")
-        plot.text(plot.x1 + 22, plot.y1 - 10, f"difference ({interval_text(panel.level)} interval)", "lab")
+        plot.text(
+            plot.x1 + 22, plot.y1 - 10, f"difference ({interval_text(panel.level)} interval)", "lab"
+        )
         plot.text(plot.w, plot.y1 - 10, "verdict", "lab", "end")
     top = float(plot.y1)
     for name, rows in groups:
@@ -143,19 +201,27 @@ def forest(panel: ForestPanel, *, narrow: bool = False) -> Plot:
             top += GROUP
         for row in rows:
             plot.line(0, top, plot.w, top, "grid")
-            _bar_with_margin(plot, row, x, panel.axis, top + (NARROW_PITCH - 14 if narrow else PITCH) / 2)
+            _bar_with_margin(
+                plot, row, x, panel.axis, top + (NARROW_PITCH - 14 if narrow else PITCH) / 2
+            )
             (_texts_around if narrow else _texts)(plot, row, top)
             top += pitch(row)
     return plot
 
 
 def ends(panel: ForestPanel) -> tuple[float, float]:
-    """Return the ends of the axis. The axis contains all margins and all dots, but not all intervals.
+    """Return the ends of the axis. The axis contains all margins and all dots, but not all
+    intervals.
 
-    It contains the intervals of primary metrics and of conclusive metrics. The interval of a secondary, inconclusive
-    metric, such as a p99 of few turns, is truncated if it would make the other intervals too short to read.
+    It contains the intervals of primary metrics and of conclusive metrics. The interval of a
+    secondary, inconclusive metric, such as a p99 of few turns, is truncated if it would make the
+    other intervals too short to read.
     """
-    axis_rows = [row for row in panel.rows if row.comparison.spec.primary or row.verdict_name != "inconclusive"]
+    axis_rows = [
+        row
+        for row in panel.rows
+        if row.comparison.spec.primary or row.verdict_name != "inconclusive"
+    ]
     dots = [row.ends[0] for row in panel.rows if math.isfinite(row.ends[0])]
     deciding = [abs(row.ends[0]) for row in axis_rows if math.isfinite(row.ends[0])]
     bounds = [end for row in axis_rows for end in row.ends[1:] if math.isfinite(end)]
@@ -169,7 +235,9 @@ def ends(panel: ForestPanel) -> tuple[float, float]:
 
 
 def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
-    """Plot the ticks, the label "same" at 0, and the labels of the better and the worse direction."""
+    """Plot the ticks, the label "same" at 0, and the labels of the better and the worse
+    direction.
+    """
     for value, text in _ticks(x, axis, 56):
         plot.line(x(value), plot.y1, x(value), plot.y0, "grid")
         half = LETTER * len(text) / 2 + 3  # a percent sign is wider than a letter
@@ -183,23 +251,33 @@ def _axis(plot: Plot, x: PixelScale, axis: Axis) -> None:
 
 
 def _ticks(x: PixelScale, axis: Axis, min_distance: float) -> list[tuple[float, str]]:
-    """Return round changes with their texts, at least `min_distance` pixels from each other and from "same"."""
+    """Return round changes with their texts, at least `min_distance` pixels from each other and
+    from "same".
+    """
     if axis in LINEAR:
-        values: Iterable[float] = linear_ticks(x.low, x.high, max(2, int((x.end - x.start) / min_distance)))
+        values: Iterable[float] = linear_ticks(
+            x.low, x.high, max(2, int((x.end - x.start) / min_distance))
+        )
         all_ticks = [(value, f"{format_number(abs(value))}", value) for value in values]
     else:
-        all_ticks = [(math.log1p(percent / 100), f"{abs(percent)}{NBSP}%", percent) for percent in PERCENT]
+        all_ticks = [
+            (math.log1p(percent / 100), f"{abs(percent)}{NBSP}%", percent) for percent in PERCENT
+        ]
     ticks: list[tuple[float, str]] = []
     for sign in (-1, 1):
         last = x(0)
-        for value, text, signed in sorted((n for n in all_ticks if n[2] * sign > 0), key=lambda n: abs(n[0])):
+        for value, text, signed in sorted(
+            (n for n in all_ticks if n[2] * sign > 0), key=lambda n: abs(n[0])
+        ):
             if x.low <= value <= x.high and abs(x(value) - last) >= min_distance:
                 ticks.append((value, f"{'−' if signed < 0 else '+'}{text}"))
                 last = x(value)
     return sorted(ticks)
 
 
-def _bar_with_margin(plot: Plot, row: ComparisonRow, x: PixelScale, axis: Axis, middle: float) -> None:
+def _bar_with_margin(
+    plot: Plot, row: ComparisonRow, x: PixelScale, axis: Axis, middle: float
+) -> None:
     zone = x.clip(-row.margin), x.clip(row.margin)
     plot.rect(zone[0], middle - 11, zone[1] - zone[0], 22, "margin", f"margin {row.margin_text}")
     margin_x = x.clip(-row.margin if axis in HIGHER else row.margin)
@@ -212,15 +290,21 @@ def _bar_with_margin(plot: Plot, row: ComparisonRow, x: PixelScale, axis: Axis, 
     plot.line(x.clip(low), middle, x.clip(high), middle, f"ci {ink}")
     for end, beyond, tip in ((x(x.low), low < x.low, 7), (x(x.high), high > x.high, -7)):
         if beyond:  # beyond the axis
-            plot.path([(end + tip, middle - 6), (end, middle), (end + tip, middle + 6)], f"ci {ink} arrow")
+            plot.path(
+                [(end + tip, middle - 6), (end, middle), (end + tip, middle + 6)], f"ci {ink} arrow"
+            )
     if x.low <= d <= x.high:
         plot.dot(x(d), middle, "circle", f"dotv {ink}", 5.5, f"{row.name}: {row.short}")
 
 
 def _texts(plot: Plot, row: ComparisonRow, top: float) -> None:
-    """Add the texts of a bar: its name and both values on the left, its difference and its verdict on the right."""
-    middle, cls = top + PITCH / 2, f"dl w-{row.verdict_name.replace(' ', '-')}"
-    measured, upper = _measured(row), middle + (-2 if row.note else 4)
+    """Add the texts of a bar: its name and both values on the left, its difference and its
+    verdict on the right.
+    """
+    middle = top + PITCH / 2
+    cls = f"dl w-{row.verdict_name.replace(' ', '-')}"
+    measured = _measured(row)
+    upper = middle + (-2 if row.note else 4)
     plot.add(f"<g><title>{clean(definition(row.comparison.spec.metric))}</title>")  # shown on hover
     room = LEFT - 26 - VALUE_LETTER * len(measured)
     plot.text(0, upper, excerpt(row.name, min(27, int(room / NAME_LETTER))), "rowlab")
@@ -236,7 +320,9 @@ def _texts(plot: Plot, row: ComparisonRow, top: float) -> None:
 
 
 def _texts_around(plot: Plot, row: ComparisonRow, top: float) -> None:
-    """Add the name and the verdict above the bar. Add the values, difference, margin and reason below it."""
+    """Add the name and the verdict above the bar. Add the values, difference, margin and reason
+    below it.
+    """
     plot.text(0, top + 18, excerpt(row.name, 24), "rowlab")
     plot.text(plot.w, top + 18, row.signed, f"dl w-{row.verdict_name.replace(' ', '-')}", "end")
     plot.text(0, top + 71, _measured(row), "num")
@@ -247,13 +333,21 @@ def _texts_around(plot: Plot, row: ComparisonRow, top: float) -> None:
 
 
 def _reason_lines(row: ComparisonRow, *, narrow: bool = False) -> list[str]:
-    """Return the lines below a verdict: `provisional`, and the reason or, for "equivalent", the margin."""
-    text = "; ".join(filter(None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))))
+    """Return the lines below a verdict: `provisional`, and the reason or, for "equivalent", the
+    margin.
+    """
+    text = "; ".join(
+        filter(
+            None, ("provisional" if row.is_doubted else "", row.reason or row.within.strip(" ()"))
+        )
+    )
     return textwrap.wrap(text, NARROW_LONGEST if narrow else MAX_REASON_CHARACTERS)
 
 
 def _measured(row: ComparisonRow) -> str:
-    """Return the values of both targets as text. The unit of a slope is left out, because the axis has it."""
+    """Return the values of both targets as text. The unit of a slope is left out, because the
+    axis has it.
+    """
     return row.measured.removesuffix(f"{NBSP}{SLOPE}")
 
 
@@ -262,14 +356,21 @@ def reading_guide(panels: Sequence[ForestPanel]) -> str:
     rows = [row for panel in panels for row in panel.rows]
     bound = f"{format_number(100 * (1 - panels[0].level))}{NBSP}%"
     parts = [
-        f"Bar: {interval_text(panels[0].level)} interval of the difference, so each end is a one-sided {bound} bound. "
-        "Grey zone: the margin, which is accepted. A bar wholly beyond the dashed line has regressed; one that ends "
-        "before it has not."
+        f"Bar: {interval_text(panels[0].level)} interval of the difference, so each end is a"
+        f" one-sided {bound} bound. Grey zone: the margin, which is accepted. A bar wholly beyond"
+        " the dashed line has regressed; one that ends before it has not."
     ]
-    if any(not math.isfinite(end) for row in rows if not math.isnan(row.ends[0]) for end in row.ends[1:]):
+    if any(
+        not math.isfinite(end)
+        for row in rows
+        if not math.isnan(row.ends[0])
+        for end in row.ends[1:]
+    ):
         parts.append("Arrow: the interval is unbounded there, or extends beyond the axis.")
     if any(row.after_holm for row in rows):
-        parts.append("(Holm): beyond the line, but not after the correction for several primary metrics.")
+        parts.append(
+            "(Holm): beyond the line, but not after the correction for several primary metrics."
+        )
     return " ".join(parts)
 
 
@@ -279,22 +380,33 @@ RATIOS = (0.125, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0,
 
 
 def curves_sentence(ratios: Sequence[RatioCurve]) -> str:
-    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97.`, with a part for each candidate."""
+    """Return a sentence such as `p50 −1 %, largest difference +102 % at p97.`, with a part for
+    each candidate.
+    """
     texts = []
     for ratio in ratios:
-        finite = [k for k, difference in enumerate(ratio.differences) if math.isfinite(difference.d)]
+        finite = [
+            k for k, difference in enumerate(ratio.differences) if math.isfinite(difference.d)
+        ]
         if finite:
             top = max(finite, key=lambda k: abs(ratio.differences[k].d))
             middle = ratio.at(0.5)
-            parts = [f"p50 {change(math.exp(middle.d))}"] if middle and math.isfinite(middle.d) else []
-            parts.append(f"largest difference {change(math.exp(ratio.differences[top].d))} at {_name(ratio.ps[top])}")
+            parts = (
+                [f"p50 {change(math.exp(middle.d))}"] if middle and math.isfinite(middle.d) else []
+            )
+            parts.append(
+                f"largest difference {change(math.exp(ratio.differences[top].d))} at"
+                f" {_name(ratio.ps[top])}"
+            )
             whose = f"{ratio.candidate}: " if len(ratios) > 1 else ""
             texts.append(whose + ", ".join(parts))
     return f"{'; '.join(texts)}." if texts else ""
 
 
 def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
-    """Plot the candidates' quantiles as multiples of the baseline's, over the percentiles on a log scale of 1 − p."""
+    """Plot the candidates' quantiles as multiples of the baseline's, over the percentiles on a
+    log scale of 1 − p.
+    """
     plot = Plot(
         HALF,
         304,
@@ -302,13 +414,18 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
         left=58,
         right=16,
         title=f"Difference of {metric} by percentile",
-        desc=f"Candidate compared with baseline at each percentile, with intervals. {curves_sentence(ratios)}",
+        desc=(
+            "Candidate compared with baseline at each percentile, with intervals."
+            f" {curves_sentence(ratios)}"
+        ),
     )
     last = max(p for ratio in ratios for p in ratio.ps)
     x = PixelScale(nines, 0.0, last, plot.x0, plot.x1)
     y = log_scale(*ratio_ends(ratios), plot.y0, plot.y1)
     ticks = [p for p in (0.0, 0.5, 0.9, 0.99, 0.999) if p <= last]
-    plot.x_axis(x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile (log scale)", grid=True)
+    plot.x_axis(
+        x, ticks, lambda p: "min" if not p else f"p{p * 100:g}", "percentile (log scale)", grid=True
+    )
     # round multiples, not too close to each other or to "same"
     multiples = [1.0]
     for value in sorted(RATIOS, key=lambda ratio: abs(math.log(ratio)), reverse=True):
@@ -326,22 +443,36 @@ def by_percentile(ratios: Sequence[RatioCurve], metric: str) -> Plot:
         ]
         if len(ratios) < COLOURS:
             lower = [(x(p), y.clip(_multiple(difference.low))) for p, difference in points]
-            plot.band(lower, [(x(p), y.clip(_multiple(difference.high))) for p, difference in points], f"band {cls}")
-        finite = [(x(p), y.clip(_multiple(difference.d))) for p, difference in points if math.isfinite(difference.d)]
+            plot.band(
+                lower,
+                [(x(p), y.clip(_multiple(difference.high))) for p, difference in points],
+                f"band {cls}",
+            )
+        finite = [
+            (x(p), y.clip(_multiple(difference.d)))
+            for p, difference in points
+            if math.isfinite(difference.d)
+        ]
         plot.path(finite, f"curve {cls}{' again' if ratio.colour >= COLOURS else ''}")
     ps = sorted({p for ratio in ratios for p in ratio.ps})
-    lines = [(r.candidate, {p: in_words(d) for p, d in zip(r.ps, r.differences, strict=True)}) for r in ratios]
+    lines = [
+        (r.candidate, {p: in_words(d) for p, d in zip(r.ps, r.differences, strict=True)})
+        for r in ratios
+    ]
     plot.read_lines([(p, x(p), _name(p)) for p in ps], lines)
     return plot
 
 
 def ratio_ends(ratios: Sequence[RatioCurve]) -> tuple[float, float]:
-    """Return the ends of the axis of multiples, which contains all lines, and their bands unless these are too wide."""
+    """Return the ends of the axis of multiples, which contains all lines, and their bands unless
+    these are too wide.
+    """
     points = [d for ratio in ratios for d in ratio.differences]
     lines = [d.d for d in points if math.isfinite(d.d)] or [0.0]
     limit = min(max(2.5 * max(map(abs, lines)), math.log(1.25)), math.log(MAX_RATIO))
     bands = [end for d in points for end in (d.low, d.high) if not math.isnan(end)]
-    low, high = max(min([*bands, -0.1]), -limit), min(max([*bands, 0.1]), limit)
+    low = max(min([*bands, -0.1]), -limit)
+    high = min(max([*bands, 0.1]), limit)
     return math.exp(low - 0.03), math.exp(high + 0.03)
 
 
@@ -350,11 +481,15 @@ def _multiple(d: float) -> float:
 
 
 def in_words(difference: Difference) -> str:
-    """Return a difference as text, such as `+65 % (+47 to +87 %)`. An infinite difference is written as `failed`."""
+    """Return a difference as text, such as `+65 % (+47 to +87 %)`. An infinite difference is
+    written as `failed`.
+    """
     if math.isnan(difference.d):
         return "failed in both"
     middle = change(math.exp(difference.d)) if math.isfinite(difference.d) else "failed"
-    return f"{middle} ({interval(difference.low, difference.high, lambda end: change(math.exp(end)))})"
+    return (
+        f"{middle} ({interval(difference.low, difference.high, lambda end: change(math.exp(end)))})"
+    )
 
 
 def _name(p: float) -> str:

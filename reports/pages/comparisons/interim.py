@@ -1,8 +1,8 @@
 """The interim analyses of a run: two tables of them, and the writing of decision.json.
 
-At an analysis with critical value c, the bounds are d ∓ T⁻¹(Φ(c))·SE. T is the distribution function of Student's t
-with the degrees of freedom of the estimate. A metric is worse if the lower bound is beyond the margin. It passes if the
-upper bound is below the margin.
+At an analysis with critical value c, the bounds are d ∓ T⁻¹(Φ(c))·SE. T is the distribution
+function of Student's t with the degrees of freedom of the estimate. A metric is worse if the lower
+bound is beyond the margin. It passes if the upper bound is below the margin.
 """
 
 from __future__ import annotations
@@ -25,20 +25,27 @@ from reports.render.blocks import MARKS, Block, Cell, Column, Paragraph, Table, 
 from reports.results.json_entries import entry_from, text_of
 from reports.statistics.differences import as_share
 from reports.statistics.group_sequential import bound_distance
-from reports.text.decision_sentences import FOR_INFORMATION, decision_sentence, estimate_text, outcome
+from reports.text.decision_sentences import (
+    FOR_INFORMATION,
+    decision_sentence,
+    estimate_text,
+    outcome,
+)
 from reports.text.metric_sentences import displayed
 from reports.text.reasons import document_data
 from reports.text.verdicts import difference_interval
 
 NAME = "decision.json"
-WITHOUT_SE = f"; {NONE}: all pairs are equal, so there is no standard error, and only the bound decides"
+WITHOUT_SE = (
+    f"; {NONE}: all pairs are equal, so there is no standard error, and only the bound decides"
+)
 
 
 def analyse_pairs(folder: Path) -> Decision:
     """Return the decision on a run, which may still continue. Write it to decision.json.
 
-    Raise UsageError if the folder is not a run, if the run was started without a plan, or if the folder is not
-    writable.
+    Raise UsageError if the folder is not a run, if the run was started without a plan, or if the
+    folder is not writable.
     """
     decision = decision_of(runs.load_for_report(folder), str(folder))
     write_decision(decision, folder)
@@ -57,19 +64,25 @@ def write_decision(decision: Decision, folder: Path) -> Path:
 
 def decision_data(decision: Decision) -> dict[str, Any]:
     """Return the document decision.json as lists, dictionaries, strings, and numbers."""
-    headline, sentence = outcome(decision), decision_sentence(decision)
+    headline = outcome(decision)
+    sentence = decision_sentence(decision)
     findings = tuple(map(finding_of, decision.comparisons))
-    document = entry_from(DecisionDocument, decision, headline=headline, sentence=sentence, primary_metrics=findings)
+    document = entry_from(
+        DecisionDocument, decision, headline=headline, sentence=sentence, primary_metrics=findings
+    )
     return document_data(document, findings=("primary_metrics",))
 
 
 def z_scores(decision: Decision) -> Iterable[Block]:
-    """Yield a table of the interim analyses: the critical values, and the z-score of each primary metric."""
+    """Yield a table of the interim analyses: the critical values, and the z-score of each
+    primary metric.
+    """
     if not decision.analyses:
         return
     if decision.invalid and not decision.is_decided_by_analysis:
         yield Paragraph(FOR_INFORMATION)
-    rows, has_no_se = [], False
+    rows = []
+    has_no_se = False
     for k, analysis in enumerate(decision.analyses, start=1):
         cells = []
         for metric, decided in zip(analysis.primary_metrics, decision.comparisons, strict=True):
@@ -79,7 +92,14 @@ def z_scores(decision: Decision) -> Iterable[Block]:
             cells.append(f"{text} {MARKS[decided.verdict.name].marker if is_decided else ' '}")
         bounds = _signed(analysis.critical_value_first), _signed(-analysis.critical_value)
         rows.append(make_row([f"{k}", *_size(analysis), *bounds, *cells]))
-    heads = ("analysis", "pairs", "over", "fail above", "pass below", *(one.title for one in decision.comparisons))
+    heads = (
+        "analysis",
+        "pairs",
+        "over",
+        "fail above",
+        "pass below",
+        *(one.title for one in decision.comparisons),
+    )
     yield table(heads, rows)
     yield Paragraph(f"z-scores relative to the margin{WITHOUT_SE if has_no_se else ''}.", "soft")
 
@@ -93,25 +113,42 @@ def _signed(z: float) -> str:
 
 
 def interim_analyses(decision: Decision) -> Table | None:
-    """Return a table with the estimate of each primary metric at each analysis; None if there are no estimates."""
-    if not any(metric.is_estimated for analysis in decision.analyses for metric in analysis.primary_metrics):
+    """Return a table with the estimate of each primary metric at each analysis; None if there
+    are no estimates.
+    """
+    if not any(
+        metric.is_estimated for analysis in decision.analyses for metric in analysis.primary_metrics
+    ):
         return None
-    heads = [Column(text) for text in ("analysis", "pairs", "over", *(one.title for one in decision.comparisons))]
+    heads = [
+        Column(text)
+        for text in ("analysis", "pairs", "over", *(one.title for one in decision.comparisons))
+    ]
     verdicts = [
-        f"{MARKS[compared.verdict.name].marker}{NBSP}{displayed(compared)}" for compared in decision.comparisons
+        f"{MARKS[compared.verdict.name].marker}{NBSP}{displayed(compared)}"
+        for compared in decision.comparisons
     ]
     rows = []
     for k, analysis in enumerate(decision.analyses, start=1):
         cells = [
-            Cell(_estimate(decided.spec, analysis.critical_value, metric), verdict if decided.analysis == k else "")
-            for metric, decided, verdict in zip(analysis.primary_metrics, decision.comparisons, verdicts, strict=True)
+            Cell(
+                _estimate(decided.spec, analysis.critical_value, metric),
+                verdict if decided.analysis == k else "",
+            )
+            for metric, decided, verdict in zip(
+                analysis.primary_metrics, decision.comparisons, verdicts, strict=True
+            )
         ]
-        rows.append(make_row([f"{k} of {len(decision.plan['analyses'])}", *_size(analysis), *cells]))
+        rows.append(
+            make_row([f"{k} of {len(decision.plan['analyses'])}", *_size(analysis), *cells])
+        )
     return Table(tuple(heads), tuple(rows), stacked=True)
 
 
 def _estimate(spec: MetricSpec, c: float, metric: AnalyzedMetricEntry) -> str:
-    """Return an estimate with its bounds, such as `+47 % (+10 to +95 %)`; a dash if there is no estimate."""
+    """Return an estimate with its bounds, such as `+47 % (+10 to +95 %)`; a dash if there is no
+    estimate.
+    """
     if not metric.is_estimated:
         return NONE
     known = math.isfinite(metric.se) and math.isfinite(metric.df) and math.isfinite(c)

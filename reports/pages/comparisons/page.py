@@ -32,7 +32,13 @@ from reports.statistics.verdicts import BEYOND
 from reports.text import cells, comparison_rows
 from reports.text import comparison_sentences as sentences
 from reports.text.cells import measured_from_text
-from reports.text.comparison_rows import ComparisonRow, change_of, definition, displayed_verdict, values_of
+from reports.text.comparison_rows import (
+    ComparisonRow,
+    change_of,
+    definition,
+    displayed_verdict,
+    values_of,
+)
 from reports.text.comparison_sentences import interval_text, verdict_title
 from reports.text.decision_sentences import end_reason, end_sentence, verdict_lines
 from reports.text.metric_sentences import WORST, overall
@@ -41,24 +47,44 @@ from reports.text.reasons import EXPLAINING, reason_text, remedies_text
 VERDICTS = {
     "regressed": "The whole interval is worse than the margin.",
     "slower": "Of two services: the whole interval is worse than the margin.",
-    "worse": "Of two services, by a metric that is not a latency: the whole interval is worse than the margin.",
+    "worse": (
+        "Of two services, by a metric that is not a latency: the whole interval is worse than the"
+        " margin."
+    ),
     "not slower": "Of two services: the interval ends before the margin.",
-    "not worse": "Of two services, by a metric that is not a latency: the interval ends before the margin.",
+    "not worse": (
+        "Of two services, by a metric that is not a latency: the interval ends before the margin."
+    ),
     "faster": "Of two services: the whole interval is better than the margin.",
-    "better": "Of two services, by a metric that is not a latency: the whole interval is better than the margin.",
-    "not regressed": "The interval ends before the margin: the metric did not get worse by more than the margin.",
+    "better": (
+        "Of two services, by a metric that is not a latency: the whole interval is better than the"
+        " margin."
+    ),
+    "not regressed": (
+        "The interval ends before the margin: the metric did not get worse by more than the margin."
+    ),
     "equivalent": "Both ends of the interval lie within the margin.",
     "improved": "The whole interval is better than the margin.",
-    "inconclusive": "None of these: the interval contains the margin, or there are too few turns. It is not a pass.",
+    "inconclusive": (
+        "None of these: the interval contains the margin, or there are too few turns. It is not a"
+        " pass."
+    ),
 }
 DEFINITIONS = {
-    "margin": "The largest accepted change for the worse, agreed before the run: a share of the baseline’s value, "
-    "or percentage points for rates.",
-    "provisional": "The run-to-run variation was assumed, not estimated, because too few runs of the baseline are "
-    "stored; or the latency of one target drifted, and the run is too short to measure the drift.",
-    "Holm": "Several primary metrics increase the chance of a false alarm. For “regressed” or “slower”, the strongest "
-    "one must hold at the error of one verdict (100 % − confidence) divided by their number, the next divided "
-    "by one less, and so on.",
+    "margin": (
+        "The largest accepted change for the worse, agreed before the run: a share of the"
+        " baseline’s value, or percentage points for rates."
+    ),
+    "provisional": (
+        "The run-to-run variation was assumed, not estimated, because too few runs of the baseline"
+        " are stored; or the latency of one target drifted, and the run is too short to measure the"
+        " drift."
+    ),
+    "Holm": (
+        "Several primary metrics increase the chance of a false alarm. For “regressed” or “slower”,"
+        " the strongest one must hold at the error of one verdict (100 % − confidence) divided by"
+        " their number, the next divided by one less, and so on."
+    ),
     "failed turns": cells.FAILED_TURNS,
 }
 RESAMPLED: dict[Design, str] = {
@@ -71,21 +97,21 @@ def definitions(comparison: Comparison) -> dict[str, str]:
     """Return the definitions of the metrics, then of the verdicts, then of the method."""
     method = comparison.method
     metrics = dict.fromkeys(compared.spec.metric for compared in comparison.comparisons)
-    interval_confidence, bound_confidence = (
-        interval_text(method.level),
-        f"{format_number(100 * method.confidence)}{NBSP}%",
-    )
+    interval_confidence = interval_text(method.level)
+    bound_confidence = f"{format_number(100 * method.confidence)}{NBSP}%"
     metric_definitions = {name: definition(name) for name in metrics if definition(name)}
     interval = (
-        f"{interval_confidence}, so that each end alone is a bound at {bound_confidence}. "
-        f"{RESAMPLED[method.design].capitalize()}; quantiles and "
-        "means are compared by the log of their ratio, shown as a percentage, and rates by their difference."
+        f"{interval_confidence}, so that each end alone is a bound at {bound_confidence}."
+        f" {RESAMPLED[method.design].capitalize()}; quantiles and means are compared by the log of"
+        " their ratio, shown as a percentage, and rates by their difference."
     )
     variation = {}
     if method.run_sd:
         assumed = f"{format_number(100 * method.run_sd)}{NBSP}%"
         variation = {
-            "run-to-run variation": f"A standard deviation of {assumed} between runs of an unchanged service is added."
+            "run-to-run variation": (
+                f"A standard deviation of {assumed} between runs of an unchanged service is added."
+            )
         }
     return metric_definitions | VERDICTS | {"interval": interval} | DEFINITIONS | variation
 
@@ -93,7 +119,8 @@ def definitions(comparison: Comparison) -> dict[str, str]:
 def method(comparison: Comparison) -> str:
     """Return the method of the comparison as a text.
 
-    Example: Seed 7, 10,000 resamples of pairs (200), 95 % confidence one-sided, Holm over 3 primary metrics.
+    Example: Seed 7, 10,000 resamples of pairs (200), 95 % confidence one-sided, Holm over 3 primary
+    metrics.
     """
     method = comparison.method
     parts = [
@@ -102,24 +129,32 @@ def method(comparison: Comparison) -> str:
         f"{format_number(100 * method.confidence)}{NBSP}% confidence one-sided",
         f"Holm over {plural(method.holm, 'primary metric')}",
     ]
-    versions = {str(target.run.metadata.get("definitions_version") or "") for target in comparison.targets} - {""}
-    defined = f" Definitions of metrics: version {join_words(sorted(versions))}." if versions else ""
+    versions = {
+        str(target.run.metadata.get("definitions_version") or "") for target in comparison.targets
+    } - {""}
+    defined = (
+        f" Definitions of metrics: version {join_words(sorted(versions))}." if versions else ""
+    )
     return f"{', '.join(parts)}.{defined}"
 
 
 TURNS_OF = (
-    "Turns, sessions, failed turns (including those that did not start), and the share of the planned turns that have "
-    "the metric: baseline / candidate."
+    "Turns, sessions, failed turns (including those that did not start), and the share of the"
+    " planned turns that have the metric: baseline / candidate."
 )
 MAX_ROWS = 10
-"""The maximum number of primary metrics in the first table of numbers. Metrics that did not pass are first in it."""
+"""The maximum number of primary metrics in the first table of numbers. Metrics that did not pass
+are first in it."""
 BOUNDS = (
-    "In parentheses: the bounds that decide at this analysis. The verdict is shown below the estimate that decided it."
+    "In parentheses: the bounds that decide at this analysis. The verdict is shown below the"
+    " estimate that decided it."
 )
 
 
 def comparison_page(comparison: Comparison) -> b.Page:
-    """Compose the page: verdict, forest plots, interim analyses, percentiles, and fairness checks."""
+    """Compose the page: verdict, forest plots, interim analyses, percentiles, and fairness
+    checks.
+    """
     defined = definitions(comparison)
     how = b.Section("how", "Definitions and method", "", [b.Definitions(list(defined.items()))])
     sections = (
@@ -137,12 +172,21 @@ def comparison_page(comparison: Comparison) -> b.Page:
     else:
         note = f"{plural(len(decisive), 'check')} passed" if decisive else "nothing was checked"
         badges = [_verdict_badge(comparison), _badge("VALID COMPARISON", note)]
-    badges += [*([b.SIMULATED] if comparison.simulated else []), *([b.RECORDED] if comparison.recorded else [])]
-    if not comparison.failed_checks and any(compared.verdict.provisional for compared in comparison.primary):
+    badges += [
+        *([b.SIMULATED] if comparison.simulated else []),
+        *([b.RECORDED] if comparison.recorded else []),
+    ]
+    if not comparison.failed_checks and any(
+        compared.verdict.provisional for compared in comparison.primary
+    ):
         badges.append(_badge("inconclusive", "", "PROVISIONAL"))
     title_parts = [badges[0].text, *(["SIMULATED"] if comparison.simulated else [])]
     first, *others = [target.label for target in comparison.targets]
-    files: b.Inline = ("The same verdicts are in ", b.Code("compare.json"), f". {method(comparison)} All times UTC.")
+    files: b.Inline = (
+        "The same verdicts are in ",
+        b.Code("compare.json"),
+        f". {method(comparison)} All times UTC.",
+    )
     return b.Page(
         title=f"{' · '.join(title_parts)} · {join_words(others)} against {first}",
         badges=badges,
@@ -159,11 +203,14 @@ def comparison_page(comparison: Comparison) -> b.Page:
 def design(comparison: Comparison) -> str:
     """Return the number of pairs or sessions as text.
 
-    Examples: `200 pairs over 10 min, interleaved in one run`; `100 sessions per target`; `100 and 120 sessions`;
-    `100 sessions over 82 s, and 40 sessions over 2 min`.
+    Examples: `200 pairs over 10 min, interleaved in one run`; `100 sessions per target`; `100 and
+    120 sessions`; `100 sessions over 82 s, and 40 sessions over 2 min`.
     """
     sizes = [target.sessions for target in comparison.targets]
-    durations = [format_duration(target.observed_s) if target.observed_s else "" for target in comparison.targets]
+    durations = [
+        format_duration(target.observed_s) if target.observed_s else ""
+        for target in comparison.targets
+    ]
     if comparison.method.design == "pairs":
         shortest = comparison.method.observed_s
         over = f" over {format_duration(shortest)}" if shortest else ""
@@ -181,9 +228,12 @@ def design(comparison: Comparison) -> str:
 
 
 def _lead(comparison: Comparison) -> list[b.Block]:
-    """Return the blocks after the headline: the remedies of an invalid comparison, a text, the runs, the notices."""
+    """Return the blocks after the headline: the remedies of an invalid comparison, a text, the
+    runs, the notices.
+    """
     remedies = remedies_text(comparison.invalid_reasons)
-    second, decision = sentences.comparison_second(comparison), comparison.decision
+    second = sentences.comparison_second(comparison)
+    decision = comparison.decision
     if comparison.failed_checks:  # the banner has the remedies
         is_ended = decision is not None and decision.ended and not decision.is_decided_by_analysis
         second = end_sentence(decision) if decision and is_ended else ""
@@ -192,7 +242,9 @@ def _lead(comparison: Comparison) -> list[b.Block]:
     why = [*filter(None, [sentences.assumption(comparison)])]
     why += [reason_text(reason) for reason in reasons if reason.code in EXPLAINING]
     documents = [target.run.metadata for target in comparison.targets]
-    began = dict.fromkeys(format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns"))
+    began = dict.fromkeys(
+        format_utc(int(d["started_utc_ns"])) for d in documents if d.get("started_utc_ns")
+    )
     about = [join_words(titles_of(documents)), " and ".join(began), _sizes(comparison)]
     return [
         *([b.Banner([(b.Strong("What to do:"), f" {remedies}")])] if remedies else []),
@@ -204,12 +256,16 @@ def _lead(comparison: Comparison) -> list[b.Block]:
 
 
 def _badge(word: str, note: str, displayed: str = "") -> b.Badge:
-    """Return a badge for a verdict. `displayed` is the text of the badge if it differs from `word`."""
+    """Return a badge for a verdict. `displayed` is the text of the badge if it differs from
+    `word`.
+    """
     return b.Badge(b.MARKS[word].badge, b.MARKS[word].marker, (displayed or word).upper(), note)
 
 
 def _verdict_badge(comparison: Comparison) -> b.Badge:
-    """Return a badge with the verdict of the interim analyses or, without them, of the primary metrics."""
+    """Return a badge with the verdict of the interim analyses or, without them, of the primary
+    metrics.
+    """
     if (decision := comparison.decision) is not None:
         made = NONE if decision.analyses_made is None else count(decision.analyses_made)
         note = f"analysis {made} of {len(decision.plan['analyses'])}"
@@ -218,13 +274,18 @@ def _verdict_badge(comparison: Comparison) -> b.Badge:
         if decision.end == "pending":
             return _badge("PENDING", note)
         return _badge(decision.verdict, note, verdict_title(comparison))
-    primary, word = comparison.primary, overall(comparison.primary)
+    primary = comparison.primary
+    word = overall(comparison.primary)
     if word is None:
         return _badge("NO VERDICT", "no primary metric")
     # any better verdict than not_regressed also counts as not_regressed
     verdicts = [compared.verdict for compared in primary]
-    same = sum(verdict.name == word or (word == "not_regressed" and verdict.passes) for verdict in verdicts)
-    return _badge(word, f"{same} of {plural(len(primary), 'primary metric')}", verdict_title(comparison))
+    same = sum(
+        verdict.name == word or (word == "not_regressed" and verdict.passes) for verdict in verdicts
+    )
+    return _badge(
+        word, f"{same} of {plural(len(primary), 'primary metric')}", verdict_title(comparison)
+    )
 
 
 def _sizes(comparison: Comparison) -> str:
@@ -233,29 +294,39 @@ def _sizes(comparison: Comparison) -> str:
     if len(set(sizes)) == 1:
         sessions, turns = sizes[0]
         return f"{plural(sessions, 'session')} and {plural(turns, 'turn')} per target"
-    counts = [join_words([count(number) for number in numbers]) for numbers in zip(*sizes, strict=True)]
+    counts = [
+        join_words([count(number) for number in numbers]) for numbers in zip(*sizes, strict=True)
+    ]
     return f"{counts[0]} sessions, {counts[1]} turns"
 
 
 def _changes(comparison: Comparison) -> b.Section:
-    """Return the forest plots of primary metrics, their legend, and their numbers. Secondary metrics are folded."""
+    """Return the forest plots of primary metrics, their legend, and their numbers. Secondary
+    metrics are folded.
+    """
     all_panels = panels(comparison)
     main, secondary = (_panels_of(all_panels, primary=of) for of in (True, False))
     plotted, folded = (main, secondary) if main else (secondary, ())
     rows = [row for panel in all_panels for row in panel.rows]
     blocks: list[b.Block] = [*_drawings(plotted)]
-    blocks += [b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)]
+    blocks += [
+        b.Paragraph(f"Worst step: {step}.", "note") for step in sentences.worst_steps(comparison)
+    ]
     metrics = dict.fromkeys(row.comparison.spec.metric for panel in plotted for row in panel.rows)
     verdict_names = [
-        displayed_verdict(row.verdict_name, row.comparison.spec, peers=row.comparison.peers) for row in rows
+        displayed_verdict(row.verdict_name, row.comparison.spec, peers=row.comparison.peers)
+        for row in rows
     ]
     defined = [*(word for word in VERDICTS if word in verdict_names), "margin", "interval"]
     defined += ["Holm"] if any(row.after_holm for row in rows) else []
     defined += ["provisional"] if any(row.comparison.verdict.provisional for row in rows) else []
     blocks.append(b.ReadingGuide(("Metrics: ", _terms(metrics), ". Terms: ", _terms(defined), ".")))
-    primary, others = ([row for row in rows if row.comparison.spec.primary == of] for of in (True, False))
+    primary, others = (
+        [row for row in rows if row.comparison.spec.primary == of] for of in (True, False)
+    )
     primary.sort(key=lambda row: WORST.index(row.verdict_name) > 1)
-    first, more = primary[:MAX_ROWS], primary[MAX_ROWS:]
+    first = primary[:MAX_ROWS]
+    more = primary[MAX_ROWS:]
     steps = [ComparisonRow(step, not comparison.failed_checks) for step in comparison.steps]
     parts = {
         f"{plural(len(more), 'more primary metric')}": more,
@@ -263,7 +334,9 @@ def _changes(comparison: Comparison) -> b.Section:
         "Step with the largest change. Secondary": steps,
     }
     folds = [
-        b.Details(title, [*(_drawings(folded) if mine is others else ()), _numbers(comparison, mine)])
+        b.Details(
+            title, [*(_drawings(folded) if mine is others else ()), _numbers(comparison, mine)]
+        )
         for title, mine in parts.items()
         if mine
     ]
@@ -272,14 +345,27 @@ def _changes(comparison: Comparison) -> b.Section:
     if plotted:
         first_block = b.Figure("", forest.reading_guide(plotted), below=blocks, numbers=numbers)
     brief: list[b.Block] = [_numbers(comparison, primary)] if primary else []
-    brief += [b.Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
+    brief += (
+        [b.Paragraph("secondary metrics", "soft"), _numbers(comparison, others)] if others else []
+    )
     brief += b.fact("worst step", sentences.worst_steps(comparison))
-    return b.Section("answer", "Differences", "What changed, and by how much?", [first_block, *folds], brief=brief)
+    return b.Section(
+        "answer",
+        "Differences",
+        "What changed, and by how much?",
+        [first_block, *folds],
+        brief=brief,
+    )
 
 
 def _panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
-    """Return the panels with only primary, or only secondary, rows. Panels without such rows are left out."""
-    rows = ((panel, tuple(row for row in panel.rows if row.comparison.spec.primary == primary)) for panel in all_panels)
+    """Return the panels with only primary, or only secondary, rows. Panels without such rows are
+    left out.
+    """
+    rows = (
+        (panel, tuple(row for row in panel.rows if row.comparison.spec.primary == primary))
+        for panel in all_panels
+    )
     return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
 
@@ -295,9 +381,14 @@ def _terms(names: Iterable[str]) -> b.Inline:
 
 
 def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
-    several, (base, candidate) = len(comparison.targets) > 2, comparison.targets[:2]
-    verdict, interval = b.Column("verdict", left=True, shorten=2), f"{interval_text(comparison.method.level)} interval"
-    heads: list[b.Head] = [b.Column("metric", leave_out=3), *([b.Column("candidate", left=True)] if several else [])]
+    several = len(comparison.targets) > 2
+    base, candidate = comparison.targets[:2]
+    verdict = b.Column("verdict", left=True, shorten=2)
+    interval = f"{interval_text(comparison.method.level)} interval"
+    heads: list[b.Head] = [
+        b.Column("metric", leave_out=3),
+        *([b.Column("candidate", left=True)] if several else []),
+    ]
     heads += [
         b.Column(base.label, below="baseline"),
         "its value" if several else b.Column(candidate.label, below="candidate"),
@@ -308,15 +399,22 @@ def _numbers(comparison: Comparison, rows: Sequence[ComparisonRow]) -> b.Table:
         *(b.Column(head, leave_out=1) for head in ("turns", "sessions", "failed", "completed")),
     ]
     style = "fig nowrap struck" if comparison.failed_checks else "fig nowrap"
-    return b.table(heads, [_row(row, style, colours_of(comparison) if several else {}) for row in rows])
+    return b.table(
+        heads, [_row(row, style, colours_of(comparison) if several else {}) for row in rows]
+    )
 
 
 def _row(row: ComparisonRow, style: str, colours: Mapping[str, int]) -> b.Row:
-    """Return a row of the table of numbers. `colours` are those of the targets; empty if there is one candidate."""
-    compared, metric = row.comparison, row.comparison.spec.metric
+    """Return a row of the table of numbers. `colours` are those of the targets; empty if there
+    is one candidate.
+    """
+    compared = row.comparison
+    metric = row.comparison.spec.metric
     suffix = row.name.removeprefix(metric) if row.name.startswith(metric) else ""
     values = [*values_of(compared), change_of(compared), comparison_rows.interval_text(compared)]
-    counts = [" / ".join(map(count, compared.each(name))) for name in ("turns", "sessions", "failed")]
+    counts = [
+        " / ".join(map(count, compared.each(name))) for name in ("turns", "sessions", "failed")
+    ]
     counts.append(" / ".join(percent(share, 1) for share in compared.each("completed_share")))
     return b.make_row(
         [
@@ -331,7 +429,9 @@ def _row(row: ComparisonRow, style: str, colours: Mapping[str, int]) -> b.Row:
 
 
 def _analyses(decision: Decision | None) -> b.Section | None:
-    """Return the section with the estimates at the interim analyses; None if there are no estimates."""
+    """Return the section with the estimates at the interim analyses; None if there are no
+    estimates.
+    """
     table = interim.interim_analyses(decision) if decision else None
     if not decision or table is None:
         return None
@@ -342,30 +442,41 @@ def _analyses(decision: Decision | None) -> b.Section | None:
 
 
 def _percentiles(comparison: Comparison) -> b.Section | None:
-    """Return the section with the percentile curves and their differences; None if no turn succeeded."""
+    """Return the section with the percentile curves and their differences; None if no turn
+    succeeded.
+    """
     shift = comparison.shift
     if shift is None:
         return None
-    spec, metric = shift.spec, shift.spec.metric
+    spec = shift.spec
+    metric = shift.spec.metric
     strata = {stratum for target in comparison.targets for stratum in target.turns.strata}
     mine = [stratum for stratum in strata if spec.stratum is None or spec.stratum.covers(stratum)]
     counted = measured_from_text(metric, mine[0]) if len(mine) == 1 else ""
     of_step = f", {spec.step}" if spec.step else ""
-    read = (b.Term(metric), f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.")
-    figure = plot_figure(percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target")
+    read = (
+        b.Term(metric),
+        f"{counted}{of_step}. Shaded: 95 % interval. Dotted: too few turns or sessions.",
+    )
+    figure = plot_figure(
+        percentiles(shift.curves, metric, HALF), read, head="Latency, one curve per target"
+    )
     curves: list[b.Block] = [b.SideBySide([figure, _differences(comparison, shift)])]
     return b.Section("shift", "Shift by percentile", "Which turns got slower?", curves)
 
 
 def _differences(comparison: Comparison, shift: Shift) -> b.Figure:
-    """Return the difference at each percentile, plotted only if enough turns lie beyond the median."""
+    """Return the difference at each percentile, plotted only if enough turns lie beyond the
+    median.
+    """
     head = "The difference at each percentile"
     if not shift.ratios:
         text = f"Not shown: fewer than {BEYOND} turns of a target lie beyond its median."
         return b.Figure("", head=head, below=[b.Paragraph(text)])
     read = (
-        f"{forest.curves_sentence(shift.ratios)} Shaded: {interval_text(comparison.method.level)} interval, as in the "
-        f"bars above. The line ends at the last percentile with {BEYOND} turns of each target beyond it."
+        f"{forest.curves_sentence(shift.ratios)} Shaded: {interval_text(comparison.method.level)}"
+        f" interval, as in the bars above. The line ends at the last percentile with {BEYOND} turns"
+        " of each target beyond it."
     )
     return plot_figure(forest.by_percentile(shift.ratios, shift.spec.metric), read, head=head)
 
@@ -374,7 +485,10 @@ def _fairness(comparison: Comparison) -> b.Section:
     """Return the section with the fairness checks. Each check has a text for each target."""
     heads: list[b.Head] = ["check"]
     for index, target in enumerate(comparison.targets):
-        below = f"{'candidate' if index else 'baseline'}, {escape_control(target.run.folder.resolve().name)}"
+        below = (
+            f"{'candidate' if index else 'baseline'},"
+            f" {escape_control(target.run.folder.resolve().name)}"
+        )
         heads.append(b.Column(target.label, left=True, target=index, marked=True, below=below))
     heads.append(b.Column("result", left=True))
     rows = []
@@ -382,20 +496,37 @@ def _fairness(comparison: Comparison) -> b.Section:
     for check in written:
         word, style = cells.result(check.result)
         remedy = check.remedy if check.result == "fail" else ""
-        rows.append(b.make_row([check.name, *check.texts, b.Cell(word, remedy, style=f"{style}-ink")]))
+        rows.append(
+            b.make_row([check.name, *check.texts, b.Cell(word, remedy, style=f"{style}-ink")])
+        )
     checks = b.table(heads, rows, "facts", stacked=True)
     nothing = b.Paragraph("Nothing was checked.")
     brief = [
         *b.fact("fair", [f"✓ {check.name}" for check in written if check.result == "pass"]),
-        *_different_checks(comparison, "not fair", [check for check in written if check.result == "fail"]),
-        *_different_checks(comparison, "different", [check for check in written if check.result == "informational"]),
+        *_different_checks(
+            comparison, "not fair", [check for check in written if check.result == "fail"]
+        ),
+        *_different_checks(
+            comparison, "different", [check for check in written if check.result == "informational"]
+        ),
     ]
     blocks = [checks if comparison.checks else nothing]
-    return b.Section("fair", "Comparability checks", "Was the comparison fair?", blocks, brief=brief)
+    return b.Section(
+        "fair", "Comparability checks", "Was the comparison fair?", blocks, brief=brief
+    )
 
 
-def _different_checks(comparison: Comparison, head: str, checks: Iterable[FairnessCheck]) -> list[b.Block]:
+def _different_checks(
+    comparison: Comparison, head: str, checks: Iterable[FairnessCheck]
+) -> list[b.Block]:
     """Return a table of the checks whose targets differ; [] if there are none."""
-    rows = [[check.name, *check.texts] for check in checks if len(set(check.texts)) > 1 or check.result == "fail"]
-    heads = [b.Column(target.label, left=True, target=index) for index, target in enumerate(comparison.targets)]
+    rows = [
+        [check.name, *check.texts]
+        for check in checks
+        if len(set(check.texts)) > 1 or check.result == "fail"
+    ]
+    heads = [
+        b.Column(target.label, left=True, target=index)
+        for index, target in enumerate(comparison.targets)
+    ]
     return [b.table([b.Column(head, min_width=20), *heads], rows)] if rows else []

@@ -1,4 +1,6 @@
-"""The section of a comparison on turn-taking: the cut-off pause of each target, and the differences of the shares."""
+"""The section of a comparison on turn-taking: the cut-off pause of each target, and the
+differences of the shares.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from reports.results.value import Finding
 from reports.text.comparison_sentences import interval_text
 from reports.text.verdicts import NOT_SHOWN, difference_interval, signed
 
-HEADING, QUESTION = "Turn-taking", "Which target cuts callers off?"
+HEADING = "Turn-taking"
+QUESTION = "Which target cuts callers off?"
 
 
 def turn_taking(comparison: Comparison) -> b.Section | None:
@@ -26,18 +29,27 @@ def turn_taking(comparison: Comparison) -> b.Section | None:
     pauses = comparison.pauses
     if not pauses:
         return None
-    labels, several = [target.label for target in comparison.targets], len(comparison.targets) > 2
+    labels = [target.label for target in comparison.targets]
+    several = len(comparison.targets) > 2
     heads: list[b.Head] = [
         b.Column("step", left=True, min_width=12),
         b.Column("turns", left=True),
         *([b.Column("candidate", left=True)] if several else []),
         b.Column(labels[0], below="baseline", shorten=1),
-        b.Column("its share" if several else labels[1], below="" if several else "candidate", shorten=1),
+        b.Column(
+            "its share" if several else labels[1], below="" if several else "candidate", shorten=1
+        ),
         "difference",
         b.Column(f"{interval_text(comparison.method.level)} interval", leave_out=2),
     ]
-    table = b.table(heads, [_row(row, comparison, several=several) for row in comparison.turn_taking])
-    blocks = [*pause_blocks(pauses, labels), table, *b.note(f"{MEANING} Shares have intervals of 95 %.")]
+    table = b.table(
+        heads, [_row(row, comparison, several=several) for row in comparison.turn_taking]
+    )
+    blocks = [
+        *pause_blocks(pauses, labels),
+        table,
+        *b.note(f"{MEANING} Shares have intervals of 95 %."),
+    ]
     brief = [*b.fact("cut-off pause", cut_off_pause_texts(pauses, labels)), table]
     return b.Section("turn-taking", HEADING, QUESTION, blocks, brief=brief)
 
@@ -53,7 +65,11 @@ def _row(row: Finding, comparison: Comparison, *, several: bool) -> b.Row:
         [
             row.value.step or "all pauses",
             EVENT_TEXTS[row.value.metric],
-            *([b.Cell(row.value.target, target=colours_of(comparison)[row.value.target])] if several else []),
+            *(
+                [b.Cell(row.value.target, target=colours_of(comparison)[row.value.target])]
+                if several
+                else []
+            ),
             *(share_cell(value, style) for value in (row.against, row.value) if value),
             *(b.Cell(text, style=style) for text in texts),
         ]

@@ -1,8 +1,8 @@
 """The evidence of a run for a service's support: its content as plain data, and the files.
 
-`rtbench report --evidence` writes it. A key that summary.json has too contains the same results, with hidden
-credentials. There are no transcripts and no settings of sessions. Of an endpoint it has the host, the API version, and
-the deployment or model.
+`rtbench report --evidence` writes it. A key that summary.json has too contains the same results,
+with hidden credentials. There are no transcripts and no settings of sessions. Of an endpoint it has
+the host, the API version, and the deployment or model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ from reports.formatting import NBSP
 from reports.pages.run_report.document import validity_with_message
 from reports.render.blocks import Page
 from reports.render.files import PagePaths, write_page
-from reports.results.json_entries import Count, JsonEntry, Known, Rounded, described, entry_from, text_of
+from reports.results.json_entries import (
+    Count,
+    JsonEntry,
+    Known,
+    Rounded,
+    described,
+    entry_from,
+    text_of,
+)
 from reports.text.reasons import document_data
 from reports.text.sentences import load_line
 
@@ -45,7 +53,9 @@ class EndpointEntry(JsonEntry, frozen=True, kw_only=True):
     requested: Annotated[Known, described("the deployment or model of the address")]
     api_version: Known
     model: Annotated[Known, described("the models that the service reported")]
-    region: Annotated[Known, described("the regions that the service reported, otherwise the configured one")]
+    region: Annotated[
+        Known, described("the regions that the service reported, otherwise the configured one")
+    ]
 
 
 class ScriptDigest(JsonEntry, frozen=True):
@@ -58,12 +68,18 @@ class ScriptDigest(JsonEntry, frozen=True):
 
 
 class EvidenceDocument(SharedResults, frozen=True, kw_only=True):
-    """The content of evidence.json. The results are those of summary.json, with hidden credentials."""
+    """The content of evidence.json. The results are those of summary.json, with hidden
+    credentials.
+    """
 
     schema: Literal[4]
     tool_version: Known
-    ended_utc_ns: Annotated[Count | None, described("null if the run has not ended, or if its end is unknown")]
-    load: Annotated[str, described("the load in words: users or arrivals, calls, turns, and the measured time")]
+    ended_utc_ns: Annotated[
+        Count | None, described("null if the run has not ended, or if its end is unknown")
+    ]
+    load: Annotated[
+        str, described("the load in words: users or arrivals, calls, turns, and the measured time")
+    ]
     endpoints: tuple[EndpointEntry, ...]
     scripts: tuple[ScriptDigest, ...]
     receive_timestamp_source: Known
@@ -73,7 +89,9 @@ class EvidenceDocument(SharedResults, frozen=True, kw_only=True):
 
 
 class Evidence(NamedTuple):
-    """The content of evidence.json, and the results of the run without texts that must not leave the company."""
+    """The content of evidence.json, and the results of the run without texts that must not leave
+    the company.
+    """
 
     document: EvidenceDocument
     summary: Summary
@@ -82,8 +100,11 @@ class Evidence(NamedTuple):
 def evidence_of(results: Summary) -> Evidence:
     """Return the evidence of a run."""
     summary = shareable(results)
-    metadata, ended = summary.run.metadata, summary.run.metadata.get("ended_utc_ns")
-    uncertainty = (row.at(0.99) for row in summary.load_generator if row.metric == "timestamp_uncertainty")
+    metadata = summary.run.metadata
+    ended = summary.run.metadata.get("ended_utc_ns")
+    uncertainty = (
+        row.at(0.99) for row in summary.load_generator if row.metric == "timestamp_uncertainty"
+    )
     document = entry_from(
         EvidenceDocument,
         summary,
@@ -111,15 +132,21 @@ def evidence_of(results: Summary) -> Evidence:
 
 
 def shareable(summary: Summary) -> Summary:
-    """Return the results without credentials, words of conversations, and files that stay in the run's folder."""
+    """Return the results without credentials, words of conversations, and files that stay in the
+    run's folder.
+    """
     endings = summary.endings
-    turns, sessions = (tuple(map(_shareable_ending, of)) for of in (endings.turns, endings.sessions))
+    turns, sessions = (
+        tuple(map(_shareable_ending, of)) for of in (endings.turns, endings.sessions)
+    )
     return with_fields(
         summary,
         slowest=tuple(hidden(with_fields(slow, event_log="")) for slow in summary.slowest),
         slowest_of_steps=(),
         context_failures=tuple(map(failures.shareable, summary.context_failures)),
-        groups=tuple(value for value in summary.groups if value.group and value.group.by == "context"),
+        groups=tuple(
+            value for value in summary.groups if value.group and value.group.by == "context"
+        ),
         endings=replace(endings, turns=turns, sessions=sessions),
         outcomes={target: _shareable_outcomes(entry) for target, entry in summary.outcomes.items()},
     )
@@ -130,22 +157,32 @@ def _shareable_ending(ending: OutcomeCount) -> OutcomeCount:
 
 
 def _shareable_outcomes(entry: OutcomesEntry) -> OutcomesEntry:
-    messages = {outcome: text for outcome, text in entry.service_message.items() if outcome not in NOT_SHARED}
+    messages = {
+        outcome: text
+        for outcome, text in entry.service_message.items()
+        if outcome not in NOT_SHARED
+    }
     return hidden(with_fields(entry, service_message=messages))
 
 
 def _endpoints(summary: Summary) -> Iterable[EndpointEntry]:
     """Yield the endpoint of each target."""
-    known = {str(target.get("name")): target for target in summary.run.metadata.get("targets") or []}
+    known = {
+        str(target.get("name")): target for target in summary.run.metadata.get("targets") or []
+    }
     for facts in summary.target_settings:
         target = known.get(facts.target, {})
         host, query = _address(str(target.get("url") or ""))
-        models = sorted({model for of, model in summary.data_notes.models if of == facts.target and model})
+        models = sorted(
+            {model for of, model in summary.data_notes.models if of == facts.target and model}
+        )
         yield EndpointEntry(
             target=facts.target,
             host=host,
             dialect=facts.dialect or "",
-            requested=str(target.get("model") or query.get("deployment") or query.get("model") or ""),
+            requested=str(
+                target.get("model") or query.get("deployment") or query.get("model") or ""
+            ),
             api_version=query.get("api-version", ""),
             model=", ".join(models),
             region=facts.region or "",
@@ -153,7 +190,9 @@ def _endpoints(summary: Summary) -> Iterable[EndpointEntry]:
 
 
 def _address(url: str) -> tuple[str, dict[str, str]]:
-    """Return the host of a URL with its port, and the parameters of its query; ("", {}) if it is no URL."""
+    """Return the host of a URL with its port, and the parameters of its query; ("", {}) if it is
+    no URL.
+    """
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""

@@ -1,4 +1,6 @@
-"""Plots of steps, of segments, and of histograms, and the intervals in the results table. They compute no values."""
+"""Plots of steps, of segments, and of histograms, and the intervals in the results table. They
+compute no values.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,16 @@ from reports.analysis.summary.segments import Breakdown
 from reports.formatting import count, excerpt, format_number, log_range, ms, percent, plural
 from reports.render import svg
 from reports.render.markers import colour_class, curve_class, marker_char, marker_shape
-from reports.render.svg import WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
+from reports.render.svg import (
+    WIDE,
+    PixelScale,
+    Plot,
+    Point,
+    identity,
+    linear_ticks,
+    log_scale,
+    log_ticks,
+)
 from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
 from reports.statistics.quantiles import QuantileEstimate
 from reports.text.breakdown import segment_title
@@ -32,13 +43,19 @@ def step_bars(rows: Sequence[tuple[str, Sequence[tuple[int, MetricSummary]]]], m
     rows = rows[:MAX_STEPS]
     targets = {colour: row.target for _, group in rows for colour, row in group}
     pitch = 16 + 18 * max(1, len(targets))
-    left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))  # room for the names, within limits
-    height, legend = len(rows) * pitch + 50, sorted(targets.items()) if len(targets) > 1 else ()
+    # room for the names, within limits
+    left = int(min(300, max(100, 20 + 7.9 * max(len(step) for step, _ in rows))))
+    height = len(rows) * pitch + 50
+    legend = sorted(targets.items()) if len(targets) > 1 else ()
     title = f"{metric} by step"
     desc = "For each step of the script the median and the 95th percentile with 95 % intervals."
     plot = Plot(WIDE, height, legend, left=left, right=24, bottom=40, title=title, desc=desc)
-    estimates = [e for _, group in rows for _, row in group for e in _published(*map(row.at, TYPICAL_LEVELS))]
-    interval_ends = [end for e in estimates for end in (e.reported_value, e.low, e.high) if math.isfinite(end)]
+    estimates = [
+        e for _, group in rows for _, row in group for e in _published(*map(row.at, TYPICAL_LEVELS))
+    ]
+    interval_ends = [
+        end for e in estimates for end in (e.reported_value, e.low, e.high) if math.isfinite(end)
+    ]
     low, high = log_range(interval_ends or [row.high for _, group in rows for _, row in group])
     x = log_scale(low, high, plot.x0, plot.x1)
     plot.x_axis(x, log_ticks(low, high, 5), ms, metric, grid=True)
@@ -69,11 +86,19 @@ def _step(plot: Plot, row: MetricSummary, colour: int, x: PixelScale, y: float, 
         _marker(plot, estimate, x, y, colour, 4.2, tip)
     if not estimates:
         too_few = f"{row.n} turn{'' if row.n == 1 else 's'}: too few"
-        plot.text(plot.x0 + 6, y + 4, f"{row.failed} of {row.n} failed" if row.failed else too_few, "tiny")
+        plot.text(
+            plot.x0 + 6, y + 4, f"{row.failed} of {row.n} failed" if row.failed else too_few, "tiny"
+        )
 
 
 def _marker(
-    plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int, r: float, tip: str = ""
+    plot: Plot,
+    estimate: QuantileEstimate,
+    x: PixelScale,
+    y: float,
+    colour: int,
+    r: float,
+    tip: str = "",
 ) -> None:
     style = f"mark {colour_class(colour)}{'' if estimate.p == 0.5 else ' open'}"
     plot.dot(x.clip(estimate.reported_value), y, marker_shape(colour), style, r, tip)
@@ -81,11 +106,15 @@ def _marker(
 
 def _interval(plot: Plot, estimate: QuantileEstimate, x: PixelScale, y: float, colour: int) -> None:
     """Draw an interval as a line between its ends. An unbounded end is an arrow at the edge."""
-    low, high, cls = x.clip(estimate.low), x.clip(estimate.high), f"whisker {colour_class(colour)}"
+    low = x.clip(estimate.low)
+    high = x.clip(estimate.high)
+    cls = f"whisker {colour_class(colour)}"
     plot.line(low, y, high, y, cls)
     for end, at, sign in ((estimate.low, low, 1), (estimate.high, high, -1)):
         if math.isinf(end):
-            plot.path([(at + sign * ARROW, y - ARROW), (at, y), (at + sign * ARROW, y + ARROW)], cls)
+            plot.path(
+                [(at + sign * ARROW, y - ARROW), (at, y), (at + sign * ARROW, y + ARROW)], cls
+            )
 
 
 def interval_scale(summaries: Sequence[MetricSummary]) -> tuple[float, float]:
@@ -95,16 +124,23 @@ def interval_scale(summaries: Sequence[MetricSummary]) -> tuple[float, float]:
 
 
 def interval_axis(ends: tuple[float, float]) -> str:
-    """Return the ticks above the intervals, as SVG. Screen readers skip them, because the table contains the values."""
+    """Return the ticks above the intervals, as SVG. Screen readers skip them, because the table
+    contains the values.
+    """
     x = log_scale(*ends, 14, INTERVALS - 14)
     texts = ((x(tick), svg.clean(ms(tick))) for tick in log_ticks(*ends, 3))
-    ticks = "".join(f'<text x="{at:.1f}" y="12" class="tick" text-anchor="middle">{text}</text>' for at, text in texts)
+    ticks = "".join(
+        f'<text x="{at:.1f}" y="12" class="tick" text-anchor="middle">{text}</text>'
+        for at, text in texts
+    )
     size = f'viewBox="0 0 {INTERVALS} 16" width="{INTERVALS}" height="16"'
     return f'<svg class="intervals" {size} aria-hidden="true">{ticks}</svg>'
 
 
 def interval_plot(row: MetricSummary, colour: int, ends: tuple[float, float]) -> str:
-    """Return the intervals of MAIN_LEVELS as SVG for a cell of the table. `ends` is the scale of all cells."""
+    """Return the intervals of MAIN_LEVELS as SVG for a cell of the table. `ends` is the scale of
+    all cells.
+    """
     title = f"Intervals of {', '.join(LEVEL_NAMES[p] for p in MAIN_LEVELS)} of {row.target}"
     plot = Plot(INTERVALS, 30, left=14, right=14, top=2, bottom=2, title=title)
     x = log_scale(*ends, plot.x0, plot.x1)
@@ -116,7 +152,10 @@ def interval_plot(row: MetricSummary, colour: int, ends: tuple[float, float]) ->
             _interval(plot, estimate, x, 15, colour)
             _marker(plot, estimate, x, 15, colour, 4)
     if any(estimate.status == "in_failures" for estimate in estimates):
-        plot.path([(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)], f"whisker {colour_class(colour)}")
+        plot.path(
+            [(x(ends[1]) + 2, 10), (x(ends[1]) + 8, 15), (x(ends[1]) + 2, 20)],
+            f"whisker {colour_class(colour)}",
+        )
     return plot.svg("intervals")
 
 
@@ -124,21 +163,45 @@ PITCH = 42
 BAR = 18
 SWATCH = 18
 MAX_ROWS = 32
-INSTANTS = ("speech_stopped", "committed", "response_created", "first_audio", "first_audible", "request_sent")
+INSTANTS = (
+    "speech_stopped",
+    "committed",
+    "response_created",
+    "first_audio",
+    "first_audible",
+    "request_sent",
+)
 SHADES = {instant: shade for shade, instant in enumerate(INSTANTS)}
 """The colour of a segment, by the instant at which the segment ends."""
 
 
 def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
-    """Plot the mean segments of voice_to_voice. Negative segments are left of zero; a tick then marks the sum."""
+    """Plot the mean segments of voice_to_voice. Negative segments are left of zero; a tick then
+    marks the sum.
+    """
     rows = rows[:MAX_ROWS]
-    shades = {segment_title(segment): SHADES[segment.end] for row in rows for segment in row.segments}
-    low, high = min(_extent(row, -1) for row in rows), max(_extent(row, 1) for row in rows) or 1.0
+    shades = {
+        segment_title(segment): SHADES[segment.end] for row in rows for segment in row.segments
+    }
+    low = min(_extent(row, -1) for row in rows)
+    high = max(_extent(row, 1) for row in rows) or 1.0
     spoken = "; ".join(f"{row.target}, {breakdown_title(row)}: {ms(row.mean_ms)}" for row in rows)
-    legend = svg.in_rows([(shades[name], name) for name in names_of(rows)], WIDE - 8, _width) or [[]]
-    top, title = 12 + SWATCH * len(legend), "Breakdown of voice_to_voice"
+    legend = svg.in_rows([(shades[name], name) for name in names_of(rows)], WIDE - 8, _width) or [
+        []
+    ]
+    top = 12 + SWATCH * len(legend)
+    title = "Breakdown of voice_to_voice"
     desc = f"Mean segments from the end of speech to the first audible sample. {spoken}."
-    plot = Plot(WIDE, top + 28 + PITCH * len(rows), left=4, right=70, top=top, bottom=28, title=title, desc=desc)
+    plot = Plot(
+        WIDE,
+        top + 28 + PITCH * len(rows),
+        left=4,
+        right=70,
+        top=top,
+        bottom=28,
+        title=title,
+        desc=desc,
+    )
     x = PixelScale(identity, low, high, plot.x0, plot.x1)
     plot.x_axis(x, linear_ticks(low, high, 5), lambda v: ms(v) if v else "0", grid=True)
     if low < 0:
@@ -156,15 +219,21 @@ def segment_bars(rows: Sequence[Breakdown], targets: Sequence[str]) -> Plot:
 
 
 def names_of(rows: Sequence[Breakdown]) -> list[str]:
-    """Return the titles of all segments, in the order of the instants that end them. Of two segments with the same end,
-    the longer one is first.
+    """Return the titles of all segments, in the order of the instants that end them. Of two
+    segments with the same end, the longer one is first.
     """
-    ends = {segment_title(segment): (segment.end, segment.begin) for row in rows for segment in row.segments}
+    ends = {
+        segment_title(segment): (segment.end, segment.begin)
+        for row in rows
+        for segment in row.segments
+    }
     return sorted(ends, key=lambda name: [VAD_SEGMENTS.index(instant) for instant in ends[name]])
 
 
 def _extent(row: Breakdown, sign: int) -> float:
-    """Return how far the bar of a row extends from zero, in ms: to the right for `sign` 1, to the left for −1."""
+    """Return how far the bar of a row extends from zero, in ms: to the right for `sign` 1, to
+    the left for −1.
+    """
     return sum((value for segment in row.segments if (value := segment.mean_ms) * sign > 0), 0.0)
 
 
@@ -173,13 +242,23 @@ def _width(name: str) -> float:
 
 
 def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> None:
-    label = f"{excerpt(row.target, 40)}, {excerpt(breakdown_title(row), 80)}: {plural(row.turns, 'turn')}"
-    plot.text(plot.x0, y - 5, f"{marker_char(colour)} {label}", f"rowlab {colour_class(colour, 't')}")
-    right, left, total = 0.0, 0.0, sum(segment.mean_ms for segment in row.segments)
+    label = (
+        f"{excerpt(row.target, 40)}, {excerpt(breakdown_title(row), 80)}:"
+        f" {plural(row.turns, 'turn')}"
+    )
+    plot.text(
+        plot.x0, y - 5, f"{marker_char(colour)} {label}", f"rowlab {colour_class(colour, 't')}"
+    )
+    right = 0.0
+    left = 0.0
+    total = sum(segment.mean_ms for segment in row.segments)
     for segment in row.segments:
-        shade, name, value = SHADES[segment.end], segment_title(segment), segment.mean_ms
+        shade = SHADES[segment.end]
+        name = segment_title(segment)
+        value = segment.mean_ms
         start = right if value > 0 else left + value
-        right, left = right + max(value, 0.0), left + min(value, 0.0)
+        right = right + max(value, 0.0)
+        left = left + min(value, 0.0)
         width = x(start + abs(value)) - x(start)
         if value:
             plot.rect(x(start), y, max(width - 1, 0.8), BAR, f"g{shade}", f"{name}: {ms(value)}")
@@ -190,7 +269,8 @@ def _bar(plot: Plot, row: Breakdown, y: float, colour: int, x: PixelScale) -> No
     plot.text(x(right) + 5, y + 13, ms(total), "dl")
 
 
-FAILED, GAP = 56, 16
+FAILED = 56
+GAP = 16
 """The width of all bars of failed turns together, and of the gap to their left."""
 NAME = 86.0
 """The space for the name and value of a percentile, in pixels."""
@@ -199,25 +279,38 @@ NAMED = 2
 
 
 def histogram(frame: Histogram, metric: str) -> Plot:
-    """Plot the share of turns in each bin. One target has bars; several targets have outlines. The failed turns are
-    shown on the right, beyond the axis.
+    """Plot the share of turns in each bin. One target has bars; several targets have outlines. The
+    failed turns are shown on the right, beyond the axis.
     """
-    targets, is_single = frame.targets, len(frame.targets) == 1
+    targets = frame.targets
+    is_single = len(frame.targets) == 1
     failing = any(target.failed for target in targets)
-    marked = [target for target in targets if len(targets) <= NAMED and _published(*target.quantiles)]
+    marked = [
+        target for target in targets if len(targets) <= NAMED and _published(*target.quantiles)
+    ]
     named = [] if is_single else [(target.colour, excerpt(target.target)) for target in targets]
-    right, rows = 24 + (FAILED + GAP if failing else 0), 14 * len(marked)
+    right = 24 + (FAILED + GAP if failing else 0)
+    rows = 14 * len(marked)
     title = f"Histogram of {metric}"
     spoken = []
     for target in targets:
         quantile_texts = [
-            f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}" for e in _published(*target.quantiles)
+            f"p{e.p * 100:g} {open_end_sign(e)}{ms(e.reported_value)}"
+            for e in _published(*target.quantiles)
         ]
         spoken.append(
-            ", ".join([f"{target.target}: {count(target.n)} turns", *quantile_texts, f"{count(target.failed)} failed"])
+            ", ".join(
+                [
+                    f"{target.target}: {count(target.n)} turns",
+                    *quantile_texts,
+                    f"{count(target.failed)} failed",
+                ]
+            )
         )
     desc = f"Horizontal: latency, logarithmic. Vertical: share of turns. {'; '.join(spoken)}."
-    plot = Plot(WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc)
+    plot = Plot(
+        WIDE, 300 + rows, named, left=56, right=right, top=16 + rows, title=title, desc=desc
+    )
     x = log_scale(float(frame.edges[0]), float(frame.edges[-1]), plot.x0, plot.x1)
     top = max(max(float(target.shares.max()), target.failed / target.n) for target in targets)
     y = PixelScale(identity, 0.0, top * 1.04, plot.y0, plot.y1)
@@ -248,8 +341,15 @@ def histogram(frame: Histogram, metric: str) -> Plot:
         stops.append((len(middles), plot.x1 + GAP + FAILED / 2, "failed"))
     lines = []
     for target in targets:
-        texts = {k: _share(number, target.n) for k, number in enumerate(target.counts.tolist()) if number}
-        lines.append((target.target, texts | ({len(middles): _share(target.failed, target.n)} if failing else {})))
+        texts = {
+            k: _share(number, target.n) for k, number in enumerate(target.counts.tolist()) if number
+        }
+        lines.append(
+            (
+                target.target,
+                texts | ({len(middles): _share(target.failed, target.n)} if failing else {}),
+            )
+        )
     plot.read_lines(stops, lines)
     return plot
 
@@ -262,7 +362,11 @@ def _bars(plot: Plot, target: HistogramTarget, edge_xs: Sequence[float], y: Pixe
     for (left, right), share in zip(pairwise(edge_xs), target.shares.tolist(), strict=True):
         if share:
             plot.rect(
-                left, y(share), max(right - left - 1, 0.6), plot.y0 - y(share), f"bin {colour_class(target.colour)}"
+                left,
+                y(share),
+                max(right - left - 1, 0.6),
+                plot.y0 - y(share),
+                f"bin {colour_class(target.colour)}",
             )
 
 
@@ -275,8 +379,11 @@ def _outline(plot: Plot, target: HistogramTarget, edge_xs: Sequence[float], y: P
     plot.path(steps, curve_class(target.colour))
 
 
-def _failed(plot: Plot, target: HistogramTarget, targets: Sequence[HistogramTarget], y: PixelScale) -> None:
-    width, share = FAILED / len(targets), target.failed / target.n
+def _failed(
+    plot: Plot, target: HistogramTarget, targets: Sequence[HistogramTarget], y: PixelScale
+) -> None:
+    width = FAILED / len(targets)
+    share = target.failed / target.n
     if share:
         at = plot.x1 + GAP + width * targets.index(target)
         tip = f"{target.target}: {_share(target.failed, target.n)} failed"
@@ -284,12 +391,20 @@ def _failed(plot: Plot, target: HistogramTarget, targets: Sequence[HistogramTarg
 
 
 def _quantile_names(plot: Plot, target: HistogramTarget, x: PixelScale, height: float) -> None:
-    """Draw the name and the value of p50 and p95 at their lines. They are moved so that they do not overlap."""
+    """Draw the name and the value of p50 and p95 at their lines. They are moved so that they do
+    not overlap.
+    """
     last = plot.x0 - NAME
     for estimate in _published(*target.quantiles):
         at = x.clip(estimate.reported_value)
         text = f"p{estimate.p * 100:g} {open_end_sign(estimate)}{ms(estimate.reported_value)}"
         left = at > (plot.x0 + plot.x1) * 0.75
         label_x = at if left else max(at, last + NAME)
-        plot.text(label_x, height, text, f"lab {colour_class(target.colour, 't')}", "end" if left else "start")
+        plot.text(
+            label_x,
+            height,
+            text,
+            f"lab {colour_class(target.colour, 't')}",
+            "end" if left else "start",
+        )
         last = label_x

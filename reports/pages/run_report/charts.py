@@ -13,7 +13,17 @@ from reports.analysis.summary.groups import GroupedLatency
 from reports.analysis.summary.turn_taking import ALL_PAUSES, CUT_OFF, CUT_OFF_PAUSE
 from reports.formatting import count, excerpt, format_number, log_range, ms, nines, percent
 from reports.render.markers import COLOURS, colour_class, curve_class, marker_shape
-from reports.render.svg import FAILED_BAND, WIDE, PixelScale, Plot, Point, identity, linear_ticks, log_scale, log_ticks
+from reports.render.svg import (
+    FAILED_BAND,
+    WIDE,
+    PixelScale,
+    Plot,
+    Point,
+    identity,
+    linear_ticks,
+    log_scale,
+    log_ticks,
+)
 from reports.results.levels import LEVELS
 from reports.results.value import Value
 from reports.statistics.quantiles import QuantileEstimate
@@ -22,27 +32,39 @@ from reports.text.groups import description, key_text
 
 MARKED = {*LEVELS, 0.75}
 LABELLED = 2
-"""The maximum number of targets with failures whose names fit into the band of failed turns. With more such targets,
-the legend has their shares."""
+"""The maximum number of targets with failures whose names fit into the band of failed turns. With
+more such targets, the legend has their shares."""
 
 
 def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -> Plot:
-    """Plot latency over percentiles on an axis of nines. A curve meets the red band at a point. The turns beyond this
-    point failed.
+    """Plot latency over percentiles on an axis of nines. A curve meets the red band at a point. The
+    turns beyond this point failed.
     """
     half = w < WIDE
     failing = [curve for curve in curves if curve.failed]
     is_crowded = len(failing) > LABELLED  # their shares do not fit into the band of failed turns
-    spoken = [f"{curve.target}: {count(curve.n)} turns, {count(curve.failed)} failed" for curve in curves]
-    desc = f"Horizontal: percentile on a logarithmic scale. Vertical: latency, logarithmic. {'; '.join(spoken)}."
+    spoken = [
+        f"{curve.target}: {count(curve.n)} turns, {count(curve.failed)} failed" for curve in curves
+    ]
+    desc = (
+        "Horizontal: percentile on a logarithmic scale. Vertical: latency, logarithmic."
+        f" {'; '.join(spoken)}."
+    )
     shares = [f" {percent(c.failed, c.n)}" if is_crowded and c.failed else "" for c in curves]
-    named = [(c.colour, f"{excerpt(c.target)}{share}") for c, share in zip(curves, shares, strict=True)]
-    title, height, right = f"Percentile curve of {metric}", 304 if half else 374, 14 if half else 84
+    named = [
+        (c.colour, f"{excerpt(c.target)}{share}") for c, share in zip(curves, shares, strict=True)
+    ]
+    title = f"Percentile curve of {metric}"
+    height = 304 if half else 374
+    right = 14 if half else 84
     top = 10 if is_crowded else 10 + 15 * len(failing)
     plot = Plot(w, height, named, left=56, right=right, top=top, title=title, desc=desc)
-    low, high = log_range(end for curve in curves for e in curve.points for end in (e.value, e.low, e.high))
+    low, high = log_range(
+        end for curve in curves for e in curve.points for end in (e.value, e.low, e.high)
+    )
     end = min(0.9999, max(0.9, 1 - 1 / max(curve.n for curve in curves)))
-    if len(failing) == len(curves):  # far beyond the last successful turn there are only failed turns
+    # far beyond the last successful turn there are only failed turns
+    if len(failing) == len(curves):
         end = min(end, max(0.96, 1 - min(curve.failed / curve.n for curve in curves) / 3))
     x = PixelScale(nines, 0.0, end, plot.x0, plot.x1)
     y = log_scale(low, high, plot.y0, plot.y1 + 20)
@@ -50,19 +72,34 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
     if failing:
         plot.rect(plot.x0, plot.y1, plot.x1 - plot.x0, FAILED_BAND, "failed-band")
         plot.text(plot.x0 + 5, plot.y1 + 10, "failed turns", "tiny")
-    tick_levels = (0.5, 0.9, 0.99, 0.999, 0.9999) if half else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
+    tick_levels = (
+        (0.5, 0.9, 0.99, 0.999, 0.9999)
+        if half
+        else (0.0, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
+    )
     ticks = [p for p in tick_levels if p <= end + 1e-9]
-    plot.x_axis(x, ticks, lambda p: "min" if p == 0 else f"p{p * 100:g}", "percentile (log scale)", grid=True)
+    plot.x_axis(
+        x,
+        ticks,
+        lambda p: "min" if p == 0 else f"p{p * 100:g}",
+        "percentile (log scale)",
+        grid=True,
+    )
     for curve in curves:
         with plot.of(curve.colour):
             _curve(plot, curve, x, y, bands=len(curves) <= COLOURS)
             if len(curves) > COLOURS:
                 for estimate in curve.points:  # markers distinguish more curves than colours do
-                    if estimate.p in MARKED and estimate.p <= curve.solid_to and estimate.value < math.inf:
+                    if (
+                        estimate.p in MARKED
+                        and estimate.p <= curve.solid_to
+                        and estimate.value < math.inf
+                    ):
                         style = f"mark {colour_class(curve.colour)}"
                         at = x.clip(estimate.p), y.clip(estimate.value)
                         plot.dot(*at, marker_shape(curve.colour), style, 4, curve.target)
-    for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):  # labels in rows never overlap
+    # labels in rows never overlap
+    for row, curve in enumerate(sorted(failing, key=lambda c: -c.failed / c.n)):
         with plot.of(curve.colour):
             _meets_failed_band(plot, curve, x, half=half, row=row, of=len(failing))
     ps = sorted({e.p for curve in curves for e in curve.points if e.p <= x.high})
@@ -72,25 +109,47 @@ def percentiles(curves: Sequence[PercentileCurve], metric: str, w: int = WIDE) -
     return plot
 
 
-def _curve(plot: Plot, curve: PercentileCurve, x: PixelScale, y: PixelScale, *, bands: bool) -> None:
+def _curve(
+    plot: Plot, curve: PercentileCurve, x: PixelScale, y: PixelScale, *, bands: bool
+) -> None:
     visible = [e for e in curve.points if e.value < math.inf and e.p <= x.high]
     solid = [e for e in visible if e.p <= curve.solid_to]
-    banded = [e for e in curve.points if e.p <= min(curve.solid_to, x.high) and not math.isnan(e.deff)]
+    banded = [
+        e for e in curve.points if e.p <= min(curve.solid_to, x.high) and not math.isnan(e.deff)
+    ]
     cls = colour_class(curve.colour)
     if bands:
-        plot.band([(x(e.p), y.clip(e.low)) for e in banded], [(x(e.p), y.clip(e.high)) for e in banded], f"band {cls}")
+        plot.band(
+            [(x(e.p), y.clip(e.low)) for e in banded],
+            [(x(e.p), y.clip(e.high)) for e in banded],
+            f"band {cls}",
+        )
     plot.path([(x(e.p), y.clip(e.value)) for e in solid], curve_class(curve.colour))
-    plot.path([(x(e.p), y.clip(e.value)) for e in solid[-1:] + visible[len(solid) :]], f"curve thin {cls}")
+    plot.path(
+        [(x(e.p), y.clip(e.value)) for e in solid[-1:] + visible[len(solid) :]], f"curve thin {cls}"
+    )
     share = 1 - curve.failed / curve.n
     if curve.failed and visible and share <= x.high:
-        plot.line(x(share), y.clip(visible[-1].value), x(share), plot.y1 + FAILED_BAND, f"curve thin {cls}")
+        plot.line(
+            x(share),
+            y.clip(visible[-1].value),
+            x(share),
+            plot.y1 + FAILED_BAND,
+            f"curve thin {cls}",
+        )
 
 
-def _meets_failed_band(plot: Plot, curve: PercentileCurve, x: PixelScale, *, half: bool, row: int, of: int) -> None:
-    """Mark the point at which a curve meets the band of failed turns, and write the share of failed turns."""
+def _meets_failed_band(
+    plot: Plot, curve: PercentileCurve, x: PixelScale, *, half: bool, row: int, of: int
+) -> None:
+    """Mark the point at which a curve meets the band of failed turns, and write the share of
+    failed turns.
+    """
     at = x.clip(1 - curve.failed / curve.n)
     tip = f"{curve.target}: {count(curve.failed)} of {count(curve.n)} turns failed"
-    plot.dot(at, plot.y1 + 6, marker_shape(curve.colour), f"mark {colour_class(curve.colour)}", 4, tip)
+    plot.dot(
+        at, plot.y1 + 6, marker_shape(curve.colour), f"mark {colour_class(curve.colour)}", 4, tip
+    )
     if of > LABELLED:
         return
     text = f"{excerpt(curve.target, 12 if half else 18)} {percent(curve.failed, curve.n)} failed"
@@ -106,7 +165,9 @@ def _read(estimate: QuantileEstimate, curve: PercentileCurve) -> str:
     return f"{value} ({interval(estimate.low, estimate.high, ms)})"
 
 
-WAITS, SHARES, GAP = 230, 74, 40
+WAITS = 230
+SHARES = 74
+GAP = 40
 """The heights of the panel of latencies, of the panel of shares, and of the gap between these."""
 COUNTS = 15
 """The height of a line of counts below the axis."""
@@ -119,8 +180,11 @@ MARKER_GAP = 7
 
 
 def latency_lines(latencies: Sequence[GroupedLatency], w: int) -> Plot:
-    """Plot p50 with its interval, and p95 as a dashed line, by a key. Below, plot failed shares and counts of turns."""
-    by, words = latencies[0].by, key_text(latencies[0].by)
+    """Plot p50 with its interval, and p95 as a dashed line, by a key. Below, plot failed shares
+    and counts of turns.
+    """
+    by = latencies[0].by
+    words = key_text(latencies[0].by)
     shares = any(group.unopened is not None for latency in latencies for group in latency.groups)
     counted = (
         (len(latencies) if len(latencies) <= COLOURS else 1)
@@ -132,23 +196,39 @@ def latency_lines(latencies: Sequence[GroupedLatency], w: int) -> Plot:
         for latency in latencies
         if latency.published
     ]
-    spoken = [f"{target}: p50 {ms(first)} at the start, {ms(last)} at the end" for target, first, last in ends]
+    spoken = [
+        f"{target}: p50 {ms(first)} at the start, {ms(last)} at the end"
+        for target, first, last in ends
+    ]
     spoken += [f"{latency.target}: too few turns" for latency in latencies if not latency.published]
-    named = [(latency.colour, excerpt(latency.target, 24)) for latency in latencies] if len(latencies) > 1 else ()
+    named = (
+        [(latency.colour, excerpt(latency.target, 24)) for latency in latencies]
+        if len(latencies) > 1
+        else ()
+    )
     height = (WAITS + GAP + SHARES + 64 if shares else 290) + COUNTS * counted
-    top, bottom = 22 if shares else 10, 42 + COUNTS * counted
+    top = 22 if shares else 10
+    bottom = 42 + COUNTS * counted
     title = f"{latencies[0].metric}{' and failures' if shares else ''} by {words.axis}"
     desc = f"Median with 95 % interval, and 95th percentile dashed. {'; '.join(spoken)}."
     plot = Plot(w, height, named, left=56, right=44, top=top, bottom=bottom, title=title, desc=desc)
     low = 0.0 if by in ("age", "calls") else 1.0
-    x = PixelScale(identity, low, max(*(latency.end for latency in latencies), low + 1e-3), plot.x0 + 10, plot.x1)
-    ground, top = plot.y0, plot.y1
+    x = PixelScale(
+        identity,
+        low,
+        max(*(latency.end for latency in latencies), low + 1e-3),
+        plot.x0 + 10,
+        plot.x1,
+    )
+    ground = plot.y0
+    top = plot.y1
     if shares:
         plot.text(plot.x0, plot.y1 - 8, latencies[0].metric, "lab")
         plot.y0 = top + WAITS
     _latencies(plot, latencies, x)
     if shares:
-        plot.y0, plot.y1 = ground, ground - SHARES
+        plot.y0 = ground
+        plot.y1 = ground - SHARES
         _shares(plot, latencies, x)
     if latencies[0].by == "age":
         plot.time_axis(x, 6)
@@ -161,10 +241,20 @@ def latency_lines(latencies: Sequence[GroupedLatency], w: int) -> Plot:
     if counted:
         _counts(plot, latencies, x, named=shares)
     plot.y1 = top
-    positions: dict[str, float] = {bin_.name: bin_.at for latency in latencies for bin_ in latency.places}
-    groups_of_label = [(latency.label, {group.bin.name: group for group in latency.groups}) for latency in latencies]
-    lines = [(label, {name: description(group) for name, group in groups.items()}) for label, groups in groups_of_label]
-    heads = {name: words.of(group) for _, groups in groups_of_label for name, group in groups.items()}
+    positions: dict[str, float] = {
+        bin_.name: bin_.at for latency in latencies for bin_ in latency.places
+    }
+    groups_of_label = [
+        (latency.label, {group.bin.name: group for group in latency.groups})
+        for latency in latencies
+    ]
+    lines = [
+        (label, {name: description(group) for name, group in groups.items()})
+        for label, groups in groups_of_label
+    ]
+    heads = {
+        name: words.of(group) for _, groups in groups_of_label for name, group in groups.items()
+    }
     stops = [(name, x(at), heads.get(name, f"{name}: no turns")) for name, at in positions.items()]
     plot.read_lines(sorted(stops, key=lambda stop: positions[stop[0]]), lines)
     return plot
@@ -172,18 +262,26 @@ def latency_lines(latencies: Sequence[GroupedLatency], w: int) -> Plot:
 
 def _latencies(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> None:
     plotted_values = [
-        end for latency in latencies for group in latency.published for end in (group.p50.low, group.p50.high)
+        end
+        for latency in latencies
+        for group in latency.published
+        for end in (group.p50.low, group.p50.high)
     ]
     plotted_values += [group.p95.value for latency in latencies for group in latency.tails]
     low, high = log_range(value for value in plotted_values if math.isfinite(value))
     y = log_scale(low, high, plot.y0, plot.y1 + 6)
     plot.y_axis(y, log_ticks(low, high, 6), ms)
-    ends: list[tuple[float, float, str, int]] = []  # the end of each line: height, x position, label, colour
+    # the end of each line: height, x position, label, colour
+    ends: list[tuple[float, float, str, int]] = []
     for latency in latencies:
         with plot.of(latency.colour):
             cls = colour_class(latency.colour)
-            middle: list[Point] = [(x(group.bin.at), y.clip(group.p50.value)) for group in latency.published]
-            tail: list[Point] = [(x(group.bin.at), y.clip(group.p95.value)) for group in latency.tails]
+            middle: list[Point] = [
+                (x(group.bin.at), y.clip(group.p50.value)) for group in latency.published
+            ]
+            tail: list[Point] = [
+                (x(group.bin.at), y.clip(group.p95.value)) for group in latency.tails
+            ]
             if len(latencies) <= COLOURS:
                 lower = [(x(group.bin.at), y.clip(group.p50.low)) for group in latency.published]
                 upper = [(x(group.bin.at), y.clip(group.p50.high)) for group in latency.published]
@@ -193,7 +291,11 @@ def _latencies(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -
             for at, height in middle:
                 plot.dot(at, height, marker_shape(latency.colour), f"mark {cls}", 3)
             named = (("p50", middle), ("p95", tail))
-            ends += [(points[-1][1], points[-1][0], label, latency.colour) for label, points in named if points]
+            ends += [
+                (points[-1][1], points[-1][0], label, latency.colour)
+                for label, points in named
+                if points
+            ]
     if len(latencies) <= 2:
         below = -math.inf
         for height, at, label, colour in sorted(ends):  # moved so that they do not overlap
@@ -203,14 +305,19 @@ def _latencies(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -
 
 
 def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> None:
-    """Draw the shares of failed turns. If there are any, also draw the shares of sessions that did not open. The
-    markers of sessions are open.
+    """Draw the shares of failed turns. If there are any, also draw the shares of sessions that did
+    not open. The markers of sessions are open.
     """
     kinds = [[[(group.bin.at, group.failed) for group in latency.groups] for latency in latencies]]
-    opened = [[(group.bin.at, group.unopened) for group in latency.groups if group.unopened] for latency in latencies]
+    opened = [
+        [(group.bin.at, group.unopened) for group in latency.groups if group.unopened]
+        for latency in latencies
+    ]
     if any(rate.count for rates in opened for _, rate in rates):
         kinds.append(opened)
-    largest = max((rate.high for kind in kinds for rates in kind for _, rate in rates if rate.n), default=1.0)
+    largest = max(
+        (rate.high for kind in kinds for rates in kind for _, rate in rates if rate.n), default=1.0
+    )
     y = PixelScale(identity, 0.0, largest, plot.y0, plot.y1)
     offset = "; open marks: sessions that did not open" if len(kinds) > 1 else ""
     plot.text(plot.x0, plot.y1 - 8, f"failed turns{offset}", "lab")
@@ -221,25 +328,38 @@ def _shares(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale) -> N
             moved = MARKER_GAP * (kind * len(latencies) + row - (slots - 1) / 2)
             with plot.of(latency.colour):
                 for at, rate in ((x(position) + moved, rate) for position, rate in rates if rate.n):
-                    plot.line(at, y(rate.low), at, y(rate.high), f"whisker {colour_class(latency.colour)}")
+                    plot.line(
+                        at, y(rate.low), at, y(rate.high), f"whisker {colour_class(latency.colour)}"
+                    )
                     style = f"mark {colour_class(latency.colour)}{' open' if kind else ''}"
                     plot.dot(at, y(rate.value), marker_shape(latency.colour), style, 4)
 
 
 def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, named: bool) -> None:
-    """Write the number of turns of each group. Each target has a line; many targets have one line with their sums. If
-    `named`, the name of the group is written before its number.
+    """Write the number of turns of each group. Each target has a line; many targets have one line
+    with their sums. If `named`, the name of the group is written before its number.
     """
-    rows = [(latency.colour, {group.bin: group.turns for group in latency.groups}) for latency in latencies]
+    rows = [
+        (latency.colour, {group.bin: group.turns for group in latency.groups})
+        for latency in latencies
+    ]
     if len(rows) > COLOURS:
         bins = {bin_ for _, row in rows for bin_ in row}
         rows = [(-1, {bin_: sum(row.get(bin_, 0) for _, row in rows) for bin_ in bins})]
     for line, (colour, row) in enumerate(rows):
         height = plot.y0 + 17 + COUNTS * (line + 1)
-        plot.text(plot.x0 - 20, height, "turns", f"tiny {colour_class(colour, 't')}" if colour >= 0 else "tiny", "end")
+        plot.text(
+            plot.x0 - 20,
+            height,
+            "turns",
+            f"tiny {colour_class(colour, 't')}" if colour >= 0 else "tiny",
+            "end",
+        )
         ends = -math.inf
         for bin_ in sorted(row, key=lambda bin_: bin_.at):
-            number = count(row[bin_]) if row[bin_] < 10_000 else f"{format_number(row[bin_] / 1000)}k"
+            number = (
+                count(row[bin_]) if row[bin_] < 10_000 else f"{format_number(row[bin_] / 1000)}k"
+            )
             text = f"{bin_.name}: {number}" if named else number
             half = len(text) * TINY / 2
             # so that a group with a name stays recognizable
@@ -249,27 +369,56 @@ def _counts(plot: Plot, latencies: Sequence[GroupedLatency], x: PixelScale, *, n
 
 
 def cut_off_by_pause(values: Iterable[Value], targets: Sequence[str]) -> Plot:
-    """Plot the share of turns that were cut off over the pause. A vertical line marks the cut-off pause."""
+    """Plot the share of turns that were cut off over the pause. A vertical line marks the
+    cut-off pause.
+    """
     of_cuts = [(value, value.group) for value in values if value.metric == CUT_OFF and value.group]
-    named = [(list(targets).index(target), target) for target in dict.fromkeys(value.target for value, _ in of_cuts)]
-    desc = "Horizontal: pause in the speech, in ms. Vertical: share of turns. Vertical line: cut-off pause."
+    named = [
+        (list(targets).index(target), target)
+        for target in dict.fromkeys(value.target for value, _ in of_cuts)
+    ]
+    desc = (
+        "Horizontal: pause in the speech, in ms. Vertical: share of turns. Vertical line: cut-off"
+        " pause."
+    )
     plot = Plot(WIDE, 300, named, left=56, right=24, title="Turns cut off by pause", desc=desc)
-    shortest, longest = min(group.start for _, group in of_cuts), max(group.end for _, group in of_cuts)
+    shortest = min(group.start for _, group in of_cuts)
+    longest = max(group.end for _, group in of_cuts)
     x = PixelScale(identity, min(shortest, longest - 1), longest, plot.x0, plot.x1)
     y = PixelScale(identity, 0.0, 1.0, plot.y0, plot.y1)
     plot.y_axis(y, [0.0, 0.25, 0.5, 0.75, 1.0], lambda share: percent(share, 1))
-    plot.x_axis(x, [tick for tick in linear_ticks(0, longest) if tick >= shortest], ms, "pause in the speech")
+    plot.x_axis(
+        x,
+        [tick for tick in linear_ticks(0, longest) if tick >= shortest],
+        ms,
+        "pause in the speech",
+    )
     for colour, target in named:
         with plot.of(colour):
-            points, edge = [], math.nan
-            for value, group in ((value, group) for value, group in of_cuts if value.target == target):
+            points = []
+            edge = math.nan
+            for value, group in (
+                (value, group) for value, group in of_cuts if value.target == target
+            ):
                 if value.statistic == CUT_OFF_PAUSE:
                     edge = value.value
                 elif group.name != ALL_PAUSES and value.n:
                     at = x((group.start + group.end) / 2)
-                    plot.line(at, y(value.low), at, y(value.high), f"whisker {colour_class(colour)}")
-                    tip = f"{target}, {ms(group.start)} to {ms(group.end)}: {count(value.events)} of {value.n}"
-                    plot.dot(at, y(value.value), marker_shape(colour), f"mark {colour_class(colour)}", 4, tip)
+                    plot.line(
+                        at, y(value.low), at, y(value.high), f"whisker {colour_class(colour)}"
+                    )
+                    tip = (
+                        f"{target}, {ms(group.start)} to {ms(group.end)}: {count(value.events)} of"
+                        f" {value.n}"
+                    )
+                    plot.dot(
+                        at,
+                        y(value.value),
+                        marker_shape(colour),
+                        f"mark {colour_class(colour)}",
+                        4,
+                        tip,
+                    )
                     points.append((at, y(value.value)))
             plot.path(points, curve_class(colour))
             if math.isfinite(edge):

@@ -36,25 +36,38 @@ def summary_json(summary: Summary) -> str:
 
 
 def summary_data(summary: Summary) -> dict[str, Any]:
-    """Return the results as data for JSON: dictionaries, lists, strings, and numbers. Add the texts for people."""
+    """Return the results as data for JSON: dictionaries, lists, strings, and numbers. Add the
+    texts for people.
+    """
     texts = {
         "validity": validity_with_message(summary),
-        "playback": structs.replace(summary.playback, packetisation=packetisation(summary.playback)),
+        "playback": structs.replace(
+            summary.playback, packetisation=packetisation(summary.playback)
+        ),
         "notices": tuple(notices(summary)),
     }
     return document_data(entry_from(RunResults, summary, **texts))
 
 
 def write_report(run: RunFrames | Summary, page: Page | None = None) -> PagePaths:
-    """Write report.html, report.md and summary.json into the run's folder. Raise UsageError if a file cannot be
-    written. `page` is the page to write; if it is None, it is made from the run.
+    """Write report.html, report.md and summary.json into the run's folder. Raise UsageError if a
+    file cannot be written. `page` is the page to write; if it is None, it is made from the run.
     """
     summary = run if isinstance(run, Summary) else summarise(run)
-    paths = PagePaths(*(summary.run.folder / name for name in (REPORT_FILE, "report.md", "summary.json")))
-    return write_page(page or run_page(summary, stored_check(summary.run)), summary_json(summary), paths, "the report")
+    paths = PagePaths(
+        *(summary.run.folder / name for name in (REPORT_FILE, "report.md", "summary.json"))
+    )
+    return write_page(
+        page or run_page(summary, stored_check(summary.run)),
+        summary_json(summary),
+        paths,
+        "the report",
+    )
 
 
 def renew_report(folder: Path) -> None:
-    """Write the report of a run again if it has one, because its check changed. Raise UsageError as `write_report`."""
+    """Write the report of a run again if it has one, because its check changed. Raise UsageError
+    as `write_report`.
+    """
     if file_status(folder / REPORT_FILE):
         write_report(load_for_report(folder))

@@ -24,13 +24,17 @@ def tokens_text(entry: FailureEntry) -> str:
 
 
 def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> b.Table:
-    """Return a table with a row for each failure: its instant, its codes, its error as received, and its IDs."""
+    """Return a table with a row for each failure: its instant, its codes, its error as received,
+    and its IDs.
+    """
     several = len(targets) > 1
     heads: list[b.Head] = [
         b.Column("outcome", left=True, below="failed at (UTC)"),
         *([b.Column("target", left=True)] if several else []),
         b.Column("step, turn", left=True),
-        *("input tokens", "HTTP", "close code"),
+        "input tokens",
+        "HTTP",
+        "close code",
     ]
     rows = []
     for entry in entries:
@@ -40,14 +44,19 @@ def failure_table(entries: Sequence[FailureEntry], targets: Sequence[str]) -> b.
             *([b.Cell(entry.target, target=index)] if several else []),
             f"{entry.step}, {entry.turn}" if entry.scope == "turn" else "session",
             tokens_text(entry),
-            *(NONE if code is None else str(code) for code in (entry.http_status, entry.close_code)),
+            *(
+                NONE if code is None else str(code)
+                for code in (entry.http_status, entry.close_code)
+            ),
         ]
         rows.append(b.make_row(parts, ids=list(_ids(entry)), target=index))
     return b.table(heads, rows, stacked=True, style="slow")
 
 
 def _ids(entry: FailureEntry) -> Iterable[tuple[str, b.Inline]]:
-    """Yield the error of a failure as received, and its IDs. An ID that the service did not send is `unknown`."""
+    """Yield the error of a failure as received, and its IDs. An ID that the service did not send
+    is `unknown`.
+    """
     if entry.message:
         cut = " (cut: only its first characters were stored)" if entry.message_is_cut else ""
         yield "error", (b.Code(entry.message), cut)
@@ -59,7 +68,11 @@ def _ids(entry: FailureEntry) -> Iterable[tuple[str, b.Inline]]:
         names.setdefault(value, []).append(name)
     ids = {"our session": entry.session, "service’s session": entry.service_session}
     ids |= {"response": entry.response} if entry.scope == "turn" else {}
-    ids |= {name: of for name, of in (("request", entry.request), ("region", entry.region)) if of not in names}
+    ids |= {
+        name: of
+        for name, of in (("request", entry.request), ("region", entry.region))
+        if of not in names
+    }
     ids |= {", ".join(of_value): value for value, of_value in names.items()}
     for name, value in ids.items():
         yield name, b.Code(value) if value else UNKNOWN
@@ -68,12 +81,19 @@ def _ids(entry: FailureEntry) -> Iterable[tuple[str, b.Inline]]:
 
 
 def failure_text(entry: FailureEntry) -> str:
-    """Return a failure as a text of a terminal: the outcome, the instant, the most important IDs, and the error."""
+    """Return a failure as a text of a terminal: the outcome, the instant, the most important
+    IDs, and the error.
+    """
     ids = (
-        *(("request", entry.request), ("service’s session", entry.service_session), ("response", entry.response)),
+        ("request", entry.request),
+        ("service’s session", entry.service_session),
+        ("response", entry.response),
         ("our session", entry.session),
     )
     tokens = "" if entry.context_tokens is None else f", {tokens_text(entry)} input tokens"
     named = ", ".join(f"{name} {value}" for name, value in ids if value)
     error = f"; {entry.message}" if entry.message else ""
-    return f"{entry.outcome} of {entry.target} at {instant(entry.failed_utc_ns)}{tokens}: {named}{error}"
+    return (
+        f"{entry.outcome} of {entry.target} at {instant(entry.failed_utc_ns)}{tokens}:"
+        f" {named}{error}"
+    )

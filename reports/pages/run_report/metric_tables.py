@@ -18,8 +18,12 @@ BRIEF_ROWS = 4
 """The maximum number of lines of one kind that a terminal shows."""
 
 
-def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[HistogramSummary] = ()) -> Table:
-    """Return a table with a row for each metric of turns or sessions, then a row for each metric of events."""
+def metrics(
+    summary: Summary, rows: Sequence[MetricSummary], events: Sequence[HistogramSummary] = ()
+) -> Table:
+    """Return a table with a row for each metric of turns or sessions, then a row for each metric
+    of events.
+    """
     lines: list[Line] = []
     for row in rows:
         since = cells.measured_from_text(row.metric, row.stratum)
@@ -31,7 +35,13 @@ def metrics(summary: Summary, rows: Sequence[MetricSummary], events: Sequence[Hi
         more = ", ".join(f"{count(n)} {word}" for n, word in counted if n) or NONE
         head = Cell(Term(event.metric), f"{event.unit}, every event")
         lines.append(
-            [head, target_cell(summary, event.target), *quantiles(event), count(event.n), Cell(more, columns=2)]
+            [
+                head,
+                target_cell(summary, event.target),
+                *quantiles(event),
+                count(event.n),
+                Cell(more, columns=2),
+            ]
         )
     return table(METRICS, lines, "quantiles")
 
@@ -42,7 +52,9 @@ def quantiles(row: HistogramSummary) -> list[Inline]:
 
 
 def quantile_cells(row: MetricSummary) -> Line:
-    """Return cells with the quantiles, the maximum, the number of planned turns, and the share that completed."""
+    """Return cells with the quantiles, the maximum, the number of planned turns, and the share
+    that completed.
+    """
     return [
         *(cells.quantile_cell(row, p, "") for p in LEVELS),
         format_number(row.high),
@@ -52,8 +64,8 @@ def quantile_cells(row: MetricSummary) -> Line:
 
 
 def target_cell(summary: Summary, target: str, text: str = "", *, marked: bool = False) -> Cell:
-    """Return a cell in the colour of a target. It has the name of the target, or the given text. If `marked`, it also
-    has the marker of the target.
+    """Return a cell in the colour of a target. It has the name of the target, or the given text. If
+    `marked`, it also has the marker of the target.
     """
     index = summary.targets.index(target) if target in summary.targets else 0
     return Cell(text or target, target=index, marked=marked)
@@ -66,7 +78,9 @@ def rows_of(summary: Summary, names: tuple[str, ...]) -> list[MetricSummary]:
 
 
 def texts_by_target(summary: Summary, texts_of_target: dict[str, list[str]]) -> str:
-    """Return the texts of all targets as one text, such as `direct: 3 of 40 replies stalled (7.5 %); gateway: …`."""
+    """Return the texts of all targets as one text, such as `direct: 3 of 40 replies stalled (7.5
+    %); gateway: …`.
+    """
     named = len(summary.targets) > 1
     parts = [
         f"{target}: {', '.join(words)}" if named else ", ".join(words)

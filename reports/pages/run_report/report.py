@@ -1,4 +1,6 @@
-"""The page report.html: the summary of a run as blocks, from the headline to the definitions. It computes no values."""
+"""The page report.html: the summary of a run as blocks, from the headline to the definitions. It
+computes no values.
+"""
 
 from __future__ import annotations
 
@@ -41,27 +43,44 @@ from reports.text.validity import verdict_count
 from reports.text.verdicts import NOT_SHOWN
 
 METHOD = {
-    "interval": "95 %, from order statistics with a design effect. Sessions, not turns, are the unit, "
-    "because turns of one session resemble each other more than those of different sessions.",
+    "interval": (
+        "95 %, from order statistics with a design effect. Sessions, not turns, are the unit, "
+        "because turns of one session resemble each other more than those of different sessions."
+    ),
     "failed turns": cells.FAILED_TURNS,
-    "drift": "The ratio of the median latencies of the later and the earlier half of the turns. Each latency is "
-    "divided by the median of its step, so that the order of steps does not matter. Drift is suspected if the 98 % "
-    "interval of the ratio (of all targets together) excludes 1 and the ratio differs from 1 by more than 5 %; each "
-    "half needs 20 sessions. It is not suspected in an invalid run.",
-    "n/a": "A percentile is shown only if there are enough sessions to bound it. With ten turns per session, p90 needs "
-    "20 sessions, p95 40, and p99 198; with one turn per session, 50, 100, and 500; more if sessions differ much.",
-    "not started": "Planned turns of the script that did not start because their session had ended.",
-    "failure_rate": "(failed turns + turns not started) ÷ turns planned, excluding turns that the end of the run cut, "
-    "starved turns, and those that a limit of this machine prevented.",
+    "drift": (
+        "The ratio of the median latencies of the later and the earlier half of the turns. Each"
+        " latency is divided by the median of its step, so that the order of steps does not matter."
+        " Drift is suspected if the 98 % interval of the ratio (of all targets together) excludes 1"
+        " and the ratio differs from 1 by more than 5 %; each half needs 20 sessions. It is not"
+        " suspected in an invalid run."
+    ),
+    "n/a": (
+        "A percentile is shown only if there are enough sessions to bound it. With ten turns per"
+        " session, p90 needs 20 sessions, p95 40, and p99 198; with one turn per session, 50, 100,"
+        " and 500; more if sessions differ much."
+    ),
+    "not started": (
+        "Planned turns of the script that did not start because their session had ended."
+    ),
+    "failure_rate": (
+        "(failed turns + turns not started) ÷ turns planned, excluding turns that the end of the"
+        " run cut, starved turns, and those that a limit of this machine prevented."
+    ),
 }
 
 NOTED = 2
-"""The maximum number of remarks that are shown below the first table. Further remarks are folded."""
+"""The maximum number of remarks that are shown below the first table. Further remarks are
+folded."""
 INTERVAL_MARKS = "Filled mark: p50; open marks: p95 and higher; bars: 95 % intervals over sessions."
-ENDLESS = "Failed turns and turns that did not start count as infinite latency, so they do not improve a value."
+ENDLESS = (
+    "Failed turns and turns that did not start count as infinite latency, so they do not improve a"
+    " value."
+)
 READING = (
-    "“Failed turns” is the share of the planned turns that failed or did not start. A percentile is shown only if "
-    "enough turns lie beyond it. Latencies are measured from an instant of the turn, not from a schedule."
+    "“Failed turns” is the share of the planned turns that failed or did not start. A percentile is"
+    " shown only if enough turns lie beyond it. Latencies are measured from an instant of the turn,"
+    " not from a schedule."
 )
 SECTION_MISSING = "This section could not be made, because of a bug of this tool: report it"
 SectionMaker = Callable[[Summary], b.Section | Iterable[b.Section] | None]
@@ -74,36 +93,56 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
 
     `checked` is the check of the run; None if it was not checked.
     """
-    verdict, began = summary.validity, format_utc(summary.started_utc_ns)
+    verdict = summary.validity
+    began = format_utc(summary.started_utc_ns)
     sections = list(sections_of(summary))
     definitions = _definitions(summary, flow=any(section.anchor == "flow" for section in sections))
     definition_blocks: list[b.Block] = [
         b.ReadingGuide("Words with a dotted underline link to these definitions."),
         b.Details(f"{len(definitions)} definitions", [b.Definitions(list(definitions.items()))]),
-        b.Details("Settings of this run", [b.Definitions(list(run_settings(summary)), linked=False)]),
+        b.Details(
+            "Settings of this run", [b.Definitions(list(run_settings(summary)), linked=False)]
+        ),
     ]
-    sections.append(b.Section("how", "Definitions", "What do the words mean?", definition_blocks, folded=True))
-    made_from: b.Inline = ("Generated from the run folder ", b.Code(escape_control(summary.run.folder.resolve().name)))
+    sections.append(
+        b.Section("how", "Definitions", "What do the words mean?", definition_blocks, folded=True)
+    )
+    made_from: b.Inline = (
+        "Generated from the run folder ",
+        b.Code(escape_control(summary.run.folder.resolve().name)),
+    )
     files: b.Inline = (b.Code("summary.json"), "; ", b.Code("turns.parquet"), " has a row per turn")
     version = summary.run.metadata.get("definitions_version") or DEFINITIONS_VERSION
     simulated = b.MEASURED_AGAINST if summary.simulated else ""
     kinds = ["call with audio in RTP"] if summary.calls else []
     kinds += ["WebSocket connection"] if len(summary.calls) < len(summary.targets) else []
     sessions = "recorded call" if summary.recorded else " or a ".join(kinds)
-    ends = f". Every session was a {sessions}. Version of the metric definitions: {version}. All times UTC."
+    ends = (
+        f". Every session was a {sessions}. Version of the metric definitions: {version}. All times"
+        " UTC."
+    )
     # failed checks first, then the results, then what failed and the remedy
     failed_checks: list[b.Inline] = []
     for check, remedy in cells.with_remedies(summary.validity.failed):
         failed_checks.append(
-            (b.Strong(f"Check failed: {cells.CHECKS[check.name].failure}"), f" ({cells.check_values(check)}).")
+            (
+                b.Strong(f"Check failed: {cells.CHECKS[check.name].failure}"),
+                f" ({cells.check_values(check)}).",
+            )
         )
         if remedy:
             failed_checks.append((b.Strong("What to do:"), f" {capitalize(remedy)}"))
     texts = (decision_notice(summary.run), sentences.run_second(summary), sentences.remedy(summary))
-    longer = [b.Command(f"for {run.percentile}", run.command) for run in sentences.longer_runs(summary) if run.command]
+    longer = [
+        b.Command(f"for {run.percentile}", run.command)
+        for run in sentences.longer_runs(summary)
+        if run.command
+    ]
     badges = badges_of(summary, checked)
     return b.Page(
-        title=" · ".join([verdict.title, *(badge.text for badge in badges[1:]), f"{summary.scenario}, {began}"]),
+        title=" · ".join(
+            [verdict.title, *(badge.text for badge in badges[1:]), f"{summary.scenario}, {began}"]
+        ),
         badges=badges,
         notes=f"{summary.called} · {began} · {sentences.load_line(summary)}",
         headline=sentences.run_headline(summary),
@@ -117,7 +156,12 @@ def run_page(summary: Summary, checked: CheckDocument | None = None) -> b.Page:
             *main_results(summary),
             *_facts(summary, checked.notices if checked else ()),
         ],
-        next=[*b.fact("next step", [b.coded(sentences.next_step(summary, checked=checked is not None))]), *longer],
+        next=[
+            *b.fact(
+                "next step", [b.coded(sentences.next_step(summary, checked=checked is not None))]
+            ),
+            *longer,
+        ],
         sections=sections,
         definitions=definitions,
         footer=(simulated, made_from, ". The same values are in ", files, ends),
@@ -138,11 +182,17 @@ def _verdict(checked: CheckDocument) -> list[b.Block]:
     """Return the table of the thresholds, and what explains their verdicts."""
     against = f", against {checked.baseline}" if checked.baseline else ""
     why = [b.Explanation(checked.explanations)] if checked.exit_status != INVALID_STATUS else []
-    return [threshold_table(checked, f"{capitalize(outcome_text(checked))}{against}"), *why] if checked.findings else []
+    return (
+        [threshold_table(checked, f"{capitalize(outcome_text(checked))}{against}"), *why]
+        if checked.findings
+        else []
+    )
 
 
 def badges_of(summary: Summary, checked: CheckDocument | None = None) -> list[b.Badge]:
-    """Return the badges of a run's page: its validity, its check, and its source if that is no live service."""
+    """Return the badges of a run's page: its validity, its check, and its source if that is no
+    live service.
+    """
     verdict = summary.validity
     word = verdict.title if verdict.status == "no_verdict" else f"{verdict.title} RUN"
     reason = verdict_count(verdict)
@@ -154,20 +204,31 @@ def badges_of(summary: Summary, checked: CheckDocument | None = None) -> list[b.
 
 
 def main_results(summary: Summary) -> list[b.Block]:
-    """Return the main metrics of all targets in one table with one scale, and a text on how to read the table. Return
-    [] if no turn started.
+    """Return the main metrics of all targets in one table with one scale, and a text on how to read
+    the table. Return [] if no turn started.
     """
     groups = cells.tables(summary) if summary.endings.started else []
     if not groups:
         return []
     results = [result for group in groups for result in group.rows]
-    ends = bar_charts.interval_scale(results) if any(e.has_interval for row in results for e in row.quantiles) else None
+    ends = (
+        bar_charts.interval_scale(results)
+        if any(e.has_interval for row in results for e in row.quantiles)
+        else None
+    )
     # a level beyond p95 has a column only if a target has enough sessions for it
-    ps = [p for p in MAIN_LEVELS if p in TYPICAL_LEVELS or any(result.at(p).has_interval for result in results)]
+    ps = [
+        p
+        for p in MAIN_LEVELS
+        if p in TYPICAL_LEVELS or any(result.at(p).has_interval for result in results)
+    ]
     heads: list[b.Head] = [
         b.Column("target", style="vh"),
         b.Column("turns", shorten=1, leave_out=5),
-        *(b.Column(LEVEL_NAMES[p], shorten=PRIORITIES[p][0], leave_out=PRIORITIES[p][1]) for p in ps),
+        *(
+            b.Column(LEVEL_NAMES[p], shorten=PRIORITIES[p][0], leave_out=PRIORITIES[p][1])
+            for p in ps
+        ),
         b.Column("max", leave_out=3),
         b.Column("failed turns", shorten=2),
     ]
@@ -177,12 +238,17 @@ def main_results(summary: Summary) -> list[b.Block]:
     rows: list[b.Line | b.Row] = []
     for group in groups:
         of = f" of {group.turns}," if group.turns else ""
-        heading: b.Inline = (b.Term(group.metric), f"{of} from {group.measured_from}, to {group.end}")
+        heading: b.Inline = (
+            b.Term(group.metric),
+            f"{of} from {group.measured_from}, to {group.end}",
+        )
         rows.append(b.make_row([b.Cell(heading, columns=len(heads))], "of"))
         rows += [_result_row(summary, group, result, ends, ps) for result in group.rows]
     caption = f"In ms, with 95{NBSP}% intervals over sessions; max of successful turns"
     for p in (p for p in MAIN_LEVELS if p not in ps):
-        required = [result.at(p).required for result in results if result.at(p).status == "too_few_sessions"]
+        required = [
+            result.at(p).required for result in results if result.at(p).status == "too_few_sessions"
+        ]
         caption += f"; {LEVEL_NAMES[p]} needs {count(min(required))} sessions" if required else ""
     if any(result.at(p).status == "in_failures" for result in results for p in ps):
         caption += f"; {INFINITE}: a failed turn counts as infinite latency"
@@ -206,34 +272,54 @@ PLACEHOLDER_STYLES = {NOT_SHOWN: "na", INFINITE: "endless"}
 
 
 def _result_row(
-    summary: Summary, group: cells.ResultRows, result: MainResult, ends: tuple[float, float] | None, ps: Sequence[float]
+    summary: Summary,
+    group: cells.ResultRows,
+    result: MainResult,
+    ends: tuple[float, float] | None,
+    ps: Sequence[float],
 ) -> b.Line:
-    target, distinction = summary.targets.index(result.target), group.distinction(result)
+    target = summary.targets.index(result.target)
+    distinction = group.distinction(result)
     parts = [cells.quantile_cell(result, p, "") for p in ps]
     return [
-        b.Cell(f"{result.target}{f' · {distinction}' if distinction else ''}", target=target, marked=True),
+        b.Cell(
+            f"{result.target}{f' · {distinction}' if distinction else ''}",
+            target=target,
+            marked=True,
+        ),
         b.Cell(count(result.turns), plural(result.sessions, "session")),
         *(replace(cell, style=PLACEHOLDER_STYLES.get(str(cell.text), "")) for cell in parts),
         format_number(result.high),
         cells.failures(result),
-        *([b.Cell(Markup(bar_charts.interval_plot(result, target, ends)), style="hide")] if ends else []),
+        *(
+            [b.Cell(Markup(bar_charts.interval_plot(result, target, ends)), style="hide")]
+            if ends
+            else []
+        ),
     ]
 
 
 def _facts(summary: Summary, of_check: Sequence[str]) -> list[b.Block]:
     inexact = uncertain_line(summary.run, cells.main_metrics(summary))
-    remaining_notices = [notice for notice in dict.fromkeys([*notices(summary), *of_check]) if notice != inexact]
+    remaining_notices = [
+        notice for notice in dict.fromkeys([*notices(summary), *of_check]) if notice != inexact
+    ]
     return [
         *b.fact("differences", remarks.baseline_text(summary)),
         *b.fact("machine", [remarks.machine(summary)]),
         *b.fact("transcribed", remarks.transcription(summary)),
         *b.fact("cost", cost.cost(summary.cost, simulated=summary.simulated)),
         *(health.uncertain_metrics(summary) if health.affects_results(summary) else []),
-        *([b.Bullets([*map(b.coded, remaining_notices)], shown=NOTED)] if remaining_notices else []),
+        *(
+            [b.Bullets([*map(b.coded, remaining_notices)], shown=NOTED)]
+            if remaining_notices
+            else []
+        ),
     ]
 
 
-OPEN, FOLDED = True, False
+OPEN = True
+FOLDED = False
 SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
     (latency.distributions, OPEN),
     (latency.percentile_curves, OPEN),
@@ -265,7 +351,8 @@ SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
     (slowest.slowest, FOLDED),
     (health.targets, FOLDED),
 )
-"""The sections below the results, in the order in which a reader asks questions, and whether each is open at first.
+"""The sections below the results, in the order in which a reader asks questions, and whether each
+is open at first.
 
 The others are folded, so that the page is only a few screens long.
 """
@@ -279,8 +366,9 @@ def sections_of(summary: Summary) -> Iterable[b.Section]:
 
 
 def sections_by(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
-    """Return the sections that `make` returns. If it raises an error, return a section that states this. A section
-    shows texts of a service, which may be anything. An error in one section must not prevent the others.
+    """Return the sections that `make` returns. If it raises an error, return a section that states
+    this. A section shows texts of a service, which may be anything. An error in one section must
+    not prevent the others.
     """
     try:
         made = make(summary)
@@ -291,13 +379,17 @@ def sections_by(make: SectionMaker, summary: Summary) -> Iterable[b.Section]:
         name = make.__name__.replace("_", " ")
         text = f"{SECTION_MISSING} ({type(error).__name__})."
         heading = f"{name.capitalize()}: not shown"
-        return [b.Section(make.__name__, heading, "", [b.Paragraph(text)], brief=b.fact(name, [text]))]
+        return [
+            b.Section(make.__name__, heading, "", [b.Paragraph(text)], brief=b.fact(name, [text]))
+        ]
 
 
 def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
     names = {row.metric for row in (*summary.turn_metrics, *summary.session_metrics)}
     names -= {*network.OF_WEBSOCKETS} if summary.only_telephone else set()
-    names |= {distribution.metric for distribution in (*summary.load_generator, *summary.event_metrics)}
+    names |= {
+        distribution.metric for distribution in (*summary.load_generator, *summary.event_metrics)
+    }
     names |= {rate.metric for rate in summary.throughput if rate.total_bytes and flow}
     names |= {check.name for check in summary.validity.checks}
     names |= set(summary.mains.values())
@@ -309,14 +401,27 @@ def _definitions(summary: Summary, *, flow: bool) -> dict[str, str]:
 
 
 KEYS = (
-    *("run_id", "scenario", "labels", "state", "stop_reason", "tool", "targets"),
-    *("scripts", "settings", "host", "workers", "part_of", "parts"),
+    "run_id",
+    "scenario",
+    "labels",
+    "state",
+    "stop_reason",
+    "tool",
+    "targets",
+    "scripts",
+    "settings",
+    "host",
+    "workers",
+    "part_of",
+    "parts",
 )
 """The entries of run.json that the page shows unchanged."""
 
 
 def run_settings(summary: Summary) -> Iterable[tuple[str, str]]:
-    """Yield the settings of the run as (name, text). A list in run.json has a line for each of its entries."""
+    """Yield the settings of the run as (name, text). A list in run.json has a line for each of
+    its entries.
+    """
     document = summary.run.metadata
     for key in KEYS:
         value = document.get(key)
@@ -327,8 +432,11 @@ def run_settings(summary: Summary) -> Iterable[tuple[str, str]]:
 
 def _flat(value: object) -> str:
     if isinstance(value, dict):
-        shown = {key: entry for key, entry in value.items() if key != "plan"}  # it has every turn of a script
-        parts = ((key, _flat(entry)) for key, entry in shown.items() if entry not in (None, "", {}, []))
+        # it has every turn of a script
+        shown = {key: entry for key, entry in value.items() if key != "plan"}
+        parts = (
+            (key, _flat(entry)) for key, entry in shown.items() if entry not in (None, "", {}, [])
+        )
         return ", ".join(f"{key} {text}" for key, text in parts)
     if isinstance(value, str):
         return value

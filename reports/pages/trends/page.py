@@ -1,4 +1,6 @@
-"""The page trend.html, and the JSON that `rtbench trend --json` prints. This module computes no values."""
+"""The page trend.html, and the JSON that `rtbench trend --json` prints. This module computes no
+values.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ from typing import Any
 
 from bench.catalogue.metrics import CATALOGUE
 from bench.files.safe_io import save_text
-from reports.analysis.trends.metric_trend import MetricTrend, RunSeries, SlowTrendChange, TrendChange, TrendMetric
+from reports.analysis.trends.metric_trend import (
+    MetricTrend,
+    RunSeries,
+    SlowTrendChange,
+    TrendChange,
+    TrendMetric,
+)
 from reports.analysis.trends.trend import TREND_VERSION, Trend, TrendDocument, TrendSeries
 from reports.analysis.trends.trend_point import TrendPoint, TrendRun
 from reports.formatting import NBSP, NONE, plural
@@ -29,17 +37,29 @@ RUN_NAME_MIN = 16
 
 
 METHOD = {
-    "change": "A point between two runs at which the level changed: the runs before and after it differ by more than "
-    f"runs of one level do, and by more than 5{NBSP}% (rates: one percentage point). It requires at least "
-    f"{MIN_SIDE_RUNS} runs before and after it.",
-    "correction": f"{YEAR} runs, and all metrics and series of the page, share one error probability: if nothing "
-    f"changes, and the page is generated after each of these runs, at most 5{NBSP}% of pages ever have a mark, if the "
-    "autocorrelation of neighbouring runs is at most 0.5. The intervals of changes are widened accordingly.",
-    "level": "The mean of the runs between two changes, without the effect of hours and weekdays; for latencies, the "
-    "geometric mean. During a slow change it is a sloping line. It is shown if there are at least ten runs.",
-    "interval": f"The 95{NBSP}% interval of a single run, as in its report. It does not include the differences "
-    "between runs.",
-    "series": "Comparable runs of a target: with the same scenario, scripts, load, warm-up and settings.",
+    "change": (
+        "A point between two runs at which the level changed: the runs before and after it differ"
+        f" by more than runs of one level do, and by more than 5{NBSP}% (rates: one percentage"
+        f" point). It requires at least {MIN_SIDE_RUNS} runs before and after it."
+    ),
+    "correction": (
+        f"{YEAR} runs, and all metrics and series of the page, share one error probability: if"
+        f" nothing changes, and the page is generated after each of these runs, at most 5{NBSP}% of"
+        " pages ever have a mark, if the autocorrelation of neighbouring runs is at most 0.5. The"
+        " intervals of changes are widened accordingly."
+    ),
+    "level": (
+        "The mean of the runs between two changes, without the effect of hours and weekdays; for"
+        " latencies, the geometric mean. During a slow change it is a sloping line. It is shown if"
+        " there are at least ten runs."
+    ),
+    "interval": (
+        f"The 95{NBSP}% interval of a single run, as in its report. It does not include the"
+        " differences between runs."
+    ),
+    "series": (
+        "Comparable runs of a target: with the same scenario, scripts, load, warm-up and settings."
+    ),
 }
 """The terms that the page defines, and their definitions."""
 
@@ -48,13 +68,20 @@ def trend_data(trend: Trend) -> dict[str, Any]:
     """Return the trend as data for JSON: dictionaries, lists, strings, and numbers."""
     series = [
         TrendSeries(
-            *(of.scenario, of.target, sentences.series_name(of), of.simulated),
+            of.scenario,
+            of.target,
+            sentences.series_name(of),
+            of.simulated,
             [entry_from(TrendRun, point) for point in of.points],
             [entry_from(TrendMetric, metric) for metric in metrics],
         )
         for of, metrics in trend.by_series
     ]
-    return document_data(TrendDocument(TREND_VERSION, LEVEL, trend.comparisons, series, sentences.notice_texts(trend)))
+    return document_data(
+        TrendDocument(
+            TREND_VERSION, LEVEL, trend.comparisons, series, sentences.notice_texts(trend)
+        )
+    )
 
 
 def write_trend(page: b.Page, path: Path) -> Path:
@@ -64,13 +91,19 @@ def write_trend(page: b.Page, path: Path) -> Path:
 
 
 def trend_page(trend: Trend, folder: Path) -> b.Page:
-    """Return the page with all changes, each metric over time, and every run. Links are relative to `folder`."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(map(sentences.series_name, trend.series)))}
+    """Return the page with all changes, each metric over time, and every run. Links are relative
+    to `folder`.
+    """
+    numbers = {
+        name: number
+        for number, name in enumerate(dict.fromkeys(map(sentences.series_name, trend.series)))
+    }
     names = dict.fromkeys(metric.metric for metric in trend.metrics)
     defined = {name: (RATES.get(name) or CATALOGUE[name]).sentence for name in names} | METHOD
     scenarios = list(dict.fromkeys(series.scenario for series in trend.series))
     title = f"{', '.join(scenarios)} · {plural(trend.runs, 'run')}"
-    notes, notices = sentences.notes(trend), sentences.notice_texts(trend)
+    notes = sentences.notes(trend)
+    notices = sentences.notice_texts(trend)
     more = f"See {plural(len(notices), 'notice')} at the end." if notices else ""
     left_out = b.Section(
         "left-out",
@@ -87,9 +120,17 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
         lead=[*b.note(more), *([b.Bullets(notes)] if notes else [])],
         answer=[_changes(trend, numbers)] if trend.changes or trend.slow_changes else None,
         sections=[
-            *(_section(trend, scenario, index, numbers, folder) for index, scenario in enumerate(scenarios)),
+            *(
+                _section(trend, scenario, index, numbers, folder)
+                for index, scenario in enumerate(scenarios)
+            ),
             *([left_out] if notices else []),
-            b.Section("how", "Definitions", "What do the words mean?", [b.Definitions(list(defined.items()))]),
+            b.Section(
+                "how",
+                "Definitions",
+                "What do the words mean?",
+                [b.Definitions(list(defined.items()))],
+            ),
         ],
         definitions=defined,
         footer=(
@@ -102,7 +143,9 @@ def trend_page(trend: Trend, folder: Path) -> b.Page:
 
 
 def _badges(trend: Trend) -> Iterable[b.Badge]:
-    changes = [change.worse for _, change in trend.changes] + [slow.worse for _, slow in trend.slow_changes]
+    changes = [change.worse for _, change in trend.changes] + [
+        slow.worse for _, slow in trend.slow_changes
+    ]
     if changes:
         worse = sum(is_worse is True for is_worse in changes)
         counts = f"{worse} of {plural(len(changes), 'metric')} worse"
@@ -123,7 +166,9 @@ INKS = {True: "bad-ink", False: "good-ink", None: ""}
 
 
 def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
-    """Return a table of all changes, the newest first. `numbers` is the number of each series on the page."""
+    """Return a table of all changes, the newest first. `numbers` is the number of each series on
+    the page.
+    """
     heads: list[b.Head] = [
         b.Column("what changed", left=True),
         b.Column("before", leave_out=3),
@@ -133,20 +178,31 @@ def _changes(trend: Trend, numbers: Mapping[str, int]) -> b.Block:
         b.Column("conditions that changed with it", left=True, leave_out=2),
     ]
     several = len({series.scenario for series in trend.series}) > 1
-    found: list[tuple[MetricTrend, TrendChange | SlowTrendChange]] = [*trend.slow_changes, *trend.changes]
+    found: list[tuple[MetricTrend, TrendChange | SlowTrendChange]] = [
+        *trend.slow_changes,
+        *trend.changes,
+    ]
     rows = []
     for metric, change in found:
-        spec, series = metric.spec, metric.series
+        spec = metric.spec
+        series = metric.series
         name = sentences.series_name(series)
         if isinstance(change, SlowTrendChange):
-            levels, runs, conditions = metric.ends_of(change), f"slowly, over {plural(change.runs, 'run')}", NONE
+            levels = metric.ends_of(change)
+            runs = f"slowly, over {plural(change.runs, 'run')}"
+            conditions = NONE
         else:
-            levels, runs = metric.levels_at(change), f"{change.runs_before} runs before, {change.runs_after} after"
+            levels = metric.levels_at(change)
+            runs = f"{change.runs_before} runs before, {change.runs_after} after"
             conditions = sentences.also_changed(change)
-        size, ends = sentences.change_size(change, spec), sentences.change_interval(change, spec)
+        size = sentences.change_size(change, spec)
+        ends = sentences.change_interval(change, spec)
         cells: b.Line = [
             b.Cell(_title(metric), f"{series.scenario} · {name}" if several else name),
-            *(b.Cell(sentences.number_text(level, spec), sentences.unit_text(spec)) for level in levels),
+            *(
+                b.Cell(sentences.number_text(level, spec), sentences.unit_text(spec))
+                for level in levels
+            ),
             b.Cell(size, ends, style=INKS[change.worse]),
             b.Cell(sentences.day(change.first_started_utc_ns), runs),
             conditions,
@@ -162,20 +218,33 @@ def _title(metric: MetricTrend) -> b.Inline:
     return b.Term(metric.metric), metric.title.removeprefix(metric.metric)
 
 
-def _section(trend: Trend, scenario: str, index: int, numbers: Mapping[str, int], folder: Path) -> b.Section:
+def _section(
+    trend: Trend, scenario: str, index: int, numbers: Mapping[str, int], folder: Path
+) -> b.Section:
     of_scenario = [metric for metric in trend.metrics if metric.series.scenario == scenario]
     plots: list[b.Block] = []
     for spec in dict.fromkeys(metric.spec for metric in of_scenario):
-        metrics, unit = [metric for metric in of_scenario if metric.spec == spec], sentences.unit_text(spec)
+        metrics = [metric for metric in of_scenario if metric.spec == spec]
+        unit = sentences.unit_text(spec)
         caption: b.Inline = (
             _title(metrics[0]),
             (", with the ", b.Term("interval"), f" of each run{f', in {unit}' if unit else ''}"),
-            "" if all(metric.not_searched for metric in metrics) else (". Lines: ", b.Term("level"), "s"),
-            (". Dashed: a ", b.Term("change"), ".") if any(metric.changes for metric in metrics) else ".",
+            (
+                ""
+                if all(metric.not_searched for metric in metrics)
+                else (". Lines: ", b.Term("level"), "s")
+            ),
+            (
+                (". Dashed: a ", b.Term("change"), ".")
+                if any(metric.changes for metric in metrics)
+                else "."
+            ),
         )
         plots.append(plot_figure(plot_over_time(metrics, numbers), caption, stops=()))
     tables: list[b.Block] = [
-        _runs(series, metrics, folder) for series, metrics in trend.by_series if series.scenario == scenario
+        _runs(series, metrics, folder)
+        for series, metrics in trend.by_series
+        if series.scenario == scenario
     ]
     nothing = b.Paragraph("None of these runs has any of these values.")
     return b.Section(
@@ -188,9 +257,14 @@ def _section(trend: Trend, scenario: str, index: int, numbers: Mapping[str, int]
 
 
 def _runs(series: RunSeries, metrics: list[MetricTrend], folder: Path) -> b.Block:
-    """Return a table of one series, the oldest run first. On a narrow terminal, the last metrics are omitted."""
+    """Return a table of one series, the oldest run first. On a narrow terminal, the last metrics
+    are omitted.
+    """
     order = [*range(len(metrics) + 2, 4, -1), 1, 4, 2]  # the start is already in the name of a run
-    titles = (", ".join(filter(None, [metric.title, sentences.unit_text(metric.spec)])) for metric in metrics)
+    titles = (
+        ", ".join(filter(None, [metric.title, sentences.unit_text(metric.spec)]))
+        for metric in metrics
+    )
     heads = [
         b.Column("run", min_width=RUN_NAME_MIN),
         b.Column("began, UTC", left=True),
@@ -198,19 +272,24 @@ def _runs(series: RunSeries, metrics: list[MetricTrend], folder: Path) -> b.Bloc
         *map(b.Column, titles),
     ]
     columns = [
-        replace(head, leave_out=order.index(index) + 1 if index in order else 0) for index, head in enumerate(heads)
+        replace(head, leave_out=order.index(index) + 1 if index in order else 0)
+        for index, head in enumerate(heads)
     ]
     rows = []
     for index, point in enumerate(series.points):
         found = [(metric, change) for metric in metrics for change in metric.changes_at(point)]
-        changed = ", ".join(f"{metric.title} {sentences.change_text(change, metric.spec)}" for metric, change in found)
+        changed = ", ".join(
+            f"{metric.title} {sentences.change_text(change, metric.spec)}"
+            for metric, change in found
+        )
         more = [b.Paragraph(f"↕ changed here: {changed}")] if changed else []
         for metric in metrics:
             slow = metric.slow_change
             if slow and slow.first_started_utc_ns == point.started_utc_ns:
                 text = f"{metric.title} {sentences.change_text(slow, metric.spec)}"
                 more.append(b.Paragraph(f"↕ changes slowly from here: {text}"))
-        verdict, style = sentences.marker(point), f"{b.MARKS[point.validity_title].colour}-ink"
+        verdict = sentences.marker(point)
+        style = f"{b.MARKS[point.validity_title].colour}-ink"
         cells: b.Line = [
             _name(point, folder),
             sentences.day(point.started_utc_ns),
@@ -220,7 +299,10 @@ def _runs(series: RunSeries, metrics: list[MetricTrend], folder: Path) -> b.Bloc
         rows.append(b.make_row(cells, more=more))
     simulated = f"  {b.SIMULATED.marker} {b.SIMULATED.text}" if series.simulated else ""
     return b.table(
-        columns, rows, stacked=True, caption=f"{series.scenario} · {sentences.series_name(series)}{simulated}"
+        columns,
+        rows,
+        stacked=True,
+        caption=f"{series.scenario} · {sentences.series_name(series)}{simulated}",
     )
 
 
@@ -232,7 +314,9 @@ def _name(point: TrendPoint, folder: Path) -> b.Cell:
 
 
 def _value(metric: MetricTrend, index: int) -> b.Cell:
-    """Return a cell with the value of a metric in one run, with its interval. `index` is that of the run."""
+    """Return a cell with the value of a metric in one run, with its interval. `index` is that of
+    the run.
+    """
     run = metric.values[index]
     style = "soft-ink" if metric.series.points[index].excluded else ""
     ends = sentences.interval_text(run, metric.spec)

@@ -13,22 +13,34 @@ from google.genai import types
 MODEL = "gemini-3.8-live"
 RATE_HZ, BYTES_PER_MS, CHUNK_BYTES = 16_000, 32, 3_200  # pcm16, 100 ms
 GUARD_S = 60
-WAVE = b"".join((3277 if place // 133 else -3277).to_bytes(2, "little", signed=True) for place in range(266))
-TRANSCRIBED = {"response_modalities": ["AUDIO"], "input_audio_transcription": {}, "output_audio_transcription": {}}
+WAVE = b"".join(
+    (3277 if place // 133 else -3277).to_bytes(2, "little", signed=True) for place in range(266)
+)
+TRANSCRIBED = {
+    "response_modalities": ["AUDIO"],
+    "input_audio_transcription": {},
+    "output_audio_transcription": {},
+}
 MANUAL = {"realtime_input_config": {"automatic_activity_detection": {"disabled": True}}}
-PARAMETERS = types.Schema(type="OBJECT", properties={"order": types.Schema(type="STRING")}, required=["order"])
+PARAMETERS = types.Schema(
+    type="OBJECT", properties={"order": types.Schema(type="STRING")}, required=["order"]
+)
 PARCEL = types.FunctionDeclaration(name="find_parcel", parameters=PARAMETERS)
 
 
 async def speak(session, loud_ms: int, silent_ms: int = 0) -> None:
     audio = (WAVE * loud_ms)[: loud_ms * BYTES_PER_MS] + bytes(silent_ms * BYTES_PER_MS)
     for begin in range(0, len(audio), CHUNK_BYTES):
-        blob = types.Blob(data=audio[begin : begin + CHUNK_BYTES], mime_type=f"audio/pcm;rate={RATE_HZ}")
+        blob = types.Blob(
+            data=audio[begin : begin + CHUNK_BYTES], mime_type=f"audio/pcm;rate={RATE_HZ}"
+        )
         await session.send_realtime_input(audio=blob)
 
 
 async def turn(session, interrupts: bool = False) -> dict:
-    """Return what the service sends until its turn is complete. With `interrupts`, speak into the first audio."""
+    """Return what the service sends until its turn is complete. With `interrupts`, speak into
+    the first audio.
+    """
     seen = {"audio": 0, "text": "", "heard": "", "interrupted": False, "calls": []}
     async for message in session.receive():
         seen["audio"] += len(message.data or b"")
@@ -45,7 +57,10 @@ async def turn(session, interrupts: bool = False) -> dict:
         if message.tool_call:
             calls = message.tool_call.function_calls
             seen["calls"] += [call.name for call in calls]
-            answers = [types.FunctionResponse(id=call.id, name=call.name, response={"at": "depot"}) for call in calls]
+            answers = [
+                types.FunctionResponse(id=call.id, name=call.name, response={"at": "depot"})
+                for call in calls
+            ]
             await session.send_tool_response(function_responses=answers)
     return seen
 

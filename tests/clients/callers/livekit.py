@@ -1,4 +1,5 @@
-"""A client with LiveKit's session of a realtime model: it runs the steps at the given URL, and prints outcomes as JSON.
+"""A client with LiveKit's session of a realtime model: it runs the steps at the given URL, and
+prints outcomes as JSON.
 
 `tools/clients.py` runs it in an environment of its own.
 """
@@ -19,8 +20,12 @@ from openai.types.beta.realtime.session import TurnDetection
 
 RATE_HZ, BYTES_PER_MS, CHUNK_BYTES = 24_000, 48, 4800  # pcm16
 GUARD_S = 60
-WAVE = b"".join((3277 if place // 200 else -3277).to_bytes(2, "little", signed=True) for place in range(400))
-VAD = TurnDetection(type="server_vad", silence_duration_ms=200, create_response=True, interrupt_response=True)
+WAVE = b"".join(
+    (3277 if place // 200 else -3277).to_bytes(2, "little", signed=True) for place in range(400)
+)
+VAD = TurnDetection(
+    type="server_vad", silence_duration_ms=200, create_response=True, interrupt_response=True
+)
 
 
 @function_tool
@@ -110,7 +115,9 @@ async def function_call(talk: Talk) -> None:
     talk.keep_silent(400)
     (call,) = [call async for call in (await talk.replies.get()).function_stream]
     assert call.name == "find_parcel", call
-    output = llm.FunctionCallOutput(call_id=call.call_id, name=call.name, output="On its way.", is_error=False)
+    output = llm.FunctionCallOutput(
+        call_id=call.call_id, name=call.name, output="On its way.", is_error=False
+    )
     context = talk.session.chat_ctx.copy()
     context.items.append(output)
     await talk.session.update_chat_ctx(context)
@@ -141,7 +148,9 @@ STEPS: dict[str, tuple[TurnDetection | None, Callable[[Talk], Awaitable[None]]]]
 
 async def outcome(url: str, step: str) -> str:
     detection, play = STEPS[step]
-    model = realtime.RealtimeModel(api_key="any", base_url=url, model="gpt-realtime", turn_detection=detection)
+    model = realtime.RealtimeModel(
+        api_key="any", base_url=url, model="gpt-realtime", turn_detection=detection
+    )
     session = model.session()
     try:
         await asyncio.wait_for(play(Talk(session)), GUARD_S)

@@ -1,7 +1,7 @@
 """A client with `openai-agents` that runs the steps at the given URL and prints their outcomes.
 
-It types, and receives an answer. Then it asks, receives an answer, interrupts it, and asks again. `tools/clients.py`
-runs it in an environment of its own.
+It types, and receives an answer. Then it asks, receives an answer, interrupts it, and asks again.
+`tools/clients.py` runs it in an environment of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from agents.realtime import RealtimeAgent, RealtimeRunner
 
 BYTES_PER_MS, CHUNK_BYTES = 48, 4800  # pcm16, 100 ms
 GUARD_S = 120
-WAVE = b"".join((3277 if place // 200 else -3277).to_bytes(2, "little", signed=True) for place in range(400))
+WAVE = b"".join(
+    (3277 if place // 200 else -3277).to_bytes(2, "little", signed=True) for place in range(400)
+)
 VAD = {"type": "server_vad", "silence_duration_ms": 200}
 
 asked: list[str] = []
@@ -80,7 +82,9 @@ async def talk(url: str) -> None:
                 await keep_silent(session, 400)
             if event.type == "audio" and len(asked) == 2:
                 break
-    interrupted = "pass" if interruptions and cuts else f"{interruptions} interruptions, {cuts} cuts"
+    interrupted = (
+        "pass" if interruptions and cuts else f"{interruptions} interruptions, {cuts} cuts"
+    )
     passed = dict.fromkeys(("connect", "text", "VAD", "function call"), "pass")
     print(json.dumps(passed | {"interruption": interrupted}))
 

@@ -1,4 +1,5 @@
-"""A client with pipecat, for the Realtime API or Gemini Live: it runs the steps at the given URL, and prints outcomes.
+"""A client with pipecat, for the Realtime API or Gemini Live: it runs the steps at the given URL,
+and prints outcomes.
 
 `tools/clients.py` runs it in an environment of its own. The URL of the Realtime API ends in /v1.
 """
@@ -29,7 +30,9 @@ from pipecat.services.openai.realtime.llm import OpenAIRealtimeLLMService
 from pipecat.workers.runner import WorkerRunner
 
 GUARD_S, CHUNK_MS = 60, 100
-PARCEL = FunctionSchema("find_parcel", "Where a parcel is.", {"order": {"type": "string"}}, ["order"])
+PARCEL = FunctionSchema(
+    "find_parcel", "Where a parcel is.", {"order": {"type": "string"}}, ["order"]
+)
 
 
 class Watcher(FrameProcessor):
@@ -61,7 +64,9 @@ class Talk:
 
     def __init__(self, service, rate_hz, *tools):
         self.rate_hz, self.calls, self.seen = rate_hz, [], Watcher()
-        context = LLMContext([{"role": "user", "content": "Hello!"}], tools=ToolsSchema(list(tools)))
+        context = LLMContext(
+            [{"role": "user", "content": "Hello!"}], tools=ToolsSchema(list(tools))
+        )
         user, assistant = LLMContextAggregatorPair(context)
         self.worker = PipelineWorker(Pipeline([user, service, self.seen, assistant]))
         service.register_function("find_parcel", self.find_parcel)
@@ -82,7 +87,10 @@ class Talk:
         """Speak at the pace of a microphone, and then be silent, until the condition is met."""
         size = self.rate_hz * 2 * CHUNK_MS // 1000
         half = self.rate_hz // 120
-        wave = b"".join((3277 if n // half % 2 else -3277).to_bytes(2, "little", signed=True) for n in range(size // 2))
+        wave = b"".join(
+            (3277 if n // half % 2 else -3277).to_bytes(2, "little", signed=True)
+            for n in range(size // 2)
+        )
         sent_ms = 0
         while not until(self.seen):
             piece = wave if sent_ms < loud_ms else bytes(size)
@@ -135,7 +143,10 @@ async def outcome(url, step):
             await asyncio.wait_for(STEPS[step](talk), GUARD_S)
         except Exception as error:
             seen = talk.seen
-            counts = f"audio {seen.audio}, ends {seen.ends}, interruptions {seen.interruptions}, calls {talk.calls}"
+            counts = (
+                f"audio {seen.audio}, ends {seen.ends}, interruptions {seen.interruptions}, calls"
+                f" {talk.calls}"
+            )
             return f"{type(error).__name__}: {error} ({counts})"
         finally:
             await talk.worker.cancel()

@@ -8,7 +8,9 @@ from azure.core.credentials import AzureKeyCredential
 async def main():
     url, key = "http://127.0.0.1:8765", AzureKeyCredential("any")
     async with connect(endpoint=url, credential=key, model="gpt-realtime") as connection:
-        await connection.conversation.item.create(item=UserMessageItem(content=[InputTextContentPart(text="Hello!")]))
+        await connection.conversation.item.create(
+            item=UserMessageItem(content=[InputTextContentPart(text="Hello!")])
+        )
         await connection.response.create()
         async for event in connection:
             if event.type == "response.audio_transcript.done":

@@ -6,7 +6,9 @@ from livekit.plugins.openai import realtime
 
 async def main():
     async with http_context.open():
-        model = realtime.RealtimeModel(api_key="any", base_url="http://127.0.0.1:8765/v1", model="gpt-realtime")
+        model = realtime.RealtimeModel(
+            api_key="any", base_url="http://127.0.0.1:8765/v1", model="gpt-realtime"
+        )
         session = model.session()
         reply = await session.generate_reply(instructions="Greet the caller.")
         async for message in reply.message_stream:

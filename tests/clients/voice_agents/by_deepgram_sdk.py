@@ -1,4 +1,6 @@
-"""A conversation by deepgram-sdk with the simulated Voice Agent: typed, spoken, interrupted, and a function call."""
+"""A conversation by deepgram-sdk with the simulated Voice Agent: typed, spoken, interrupted, and
+a function call.
+"""
 
 import asyncio
 import sys
@@ -28,7 +30,11 @@ SPOKEN_S = 0.9
 FUNCTION = {
     "name": "find_parcel",
     "description": "Find a parcel.",
-    "parameters": {"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]},
+    "parameters": {
+        "type": "object",
+        "properties": {"order": {"type": "string"}},
+        "required": ["order"],
+    },
 }
 
 
@@ -38,7 +44,10 @@ def settings(functions: list) -> AgentV1Settings:
         audio={"input": raw, "output": raw | {"container": "none"}},
         agent={
             "listen": {"provider": {"type": "deepgram", "model": "nova-3"}},
-            "think": {"provider": {"type": "open_ai", "model": "gpt-4o-mini"}, "functions": functions},
+            "think": {
+                "provider": {"type": "open_ai", "model": "gpt-4o-mini"},
+                "functions": functions,
+            },
             "speak": {"provider": {"type": "deepgram", "model": "aura-2-thalia-en"}},
         },
     )
@@ -60,7 +69,9 @@ async def turn(socket) -> dict:
             case AgentV1FunctionCallRequest():
                 for call in message.functions:
                     seen["calls"].append(call.name)
-                    answer = AgentV1SendFunctionCallResponse(id=call.id, name=call.name, content='{"place": "depot"}')
+                    answer = AgentV1SendFunctionCallResponse(
+                        id=call.id, name=call.name, content='{"place": "depot"}'
+                    )
                     await socket.send_function_call_response(answer)
             case AgentV1Error():
                 sys.exit(f"{message.code}: {message.description}")
@@ -85,7 +96,9 @@ async def spoken(socket, audio: bytes) -> dict:
 
 
 def check(label: str, seen: dict, **expected) -> None:
-    """Print what a turn had, and end the program if it lacks audio or one of the expected values."""
+    """Print what a turn had, and end the program if it lacks audio or one of the expected
+    values.
+    """
     print(label, seen)
     wrong = {name: value for name, value in expected.items() if seen[name] != value}
     if seen["audio"] < 10_000 or not seen["said"] or wrong:
@@ -97,9 +110,11 @@ async def main(port: int, wav: str) -> None:
         assert file.getframerate() == RATE_HZ
         audio = file.readframes(file.getnframes())
     here = DeepgramClientEnvironment(
-        base="http://127.0.0.1", production="ws://127.0.0.1", agent=f"ws://127.0.0.1:{port}",
+        base="http://127.0.0.1",
+        production="ws://127.0.0.1",
+        agent=f"ws://127.0.0.1:{port}",
         agent_rest="http://127.0.0.1",
-    )  # fmt: skip
+    )
     client = AsyncDeepgramClient(api_key="any", environment=here)
     async with client.agent.v1.connect() as socket:
         assert isinstance(await socket.recv(), AgentV1Welcome)
@@ -108,7 +123,9 @@ async def main(port: int, wav: str) -> None:
         await socket.send_inject_user_message(AgentV1InjectUserMessage(content="Hello!"))
         check("typed", await turn(socket), interrupted=0, heard="Hello!")
         check("spoken", await spoken(socket, audio), interrupted=1)
-        await socket.send_inject_user_message(AgentV1InjectUserMessage(content="Tell me everything."))
+        await socket.send_inject_user_message(
+            AgentV1InjectUserMessage(content="Tell me everything.")
+        )
         await asyncio.sleep(SPOKEN_S)
         check("interrupted", await spoken(socket, audio), interrupted=1)
     async with client.agent.v1.connect() as socket:

@@ -1,6 +1,8 @@
-"""A conversation by vLLM-Omni's own client with the simulated server: spoken, interrupted, and closed.
+"""A conversation by vLLM-Omni's own client with the simulated server: spoken, interrupted, and
+closed.
 
-Only the files of the client are imported, from copies, because the package itself imports its engine.
+Only the files of the client are imported, from copies, because the package itself imports its
+engine.
 """
 
 import asyncio
@@ -25,7 +27,10 @@ def copy_client(folder: Path) -> None:
     for name in (package.parent, package):
         (name / "__init__.py").touch()
     for name in FILES:
-        shutil.copy(importlib.metadata.distribution("vllm-omni").locate_file(f"vllm_omni/clients/{name}"), package)
+        shutil.copy(
+            importlib.metadata.distribution("vllm-omni").locate_file(f"vllm_omni/clients/{name}"),
+            package,
+        )
     sys.path.insert(0, str(folder))
 
 
@@ -38,7 +43,9 @@ async def stream(client, audio: bytes) -> None:
 
 
 async def turn(client, responses, audio: bytes, *, cut_at_ms: float | None = None):
-    """Speak, and return the response and its audio; with `cut_at_ms`, only the first part of the audio."""
+    """Speak, and return the response and its audio; with `cut_at_ms`, only the first part of the
+    audio.
+    """
     microphone = asyncio.create_task(stream(client, audio))
     response, heard = await anext(responses), 0
     async for chunk in response.audio():
@@ -56,7 +63,9 @@ async def talk(port: str, wav: str) -> None:
     from vllm_omni.clients.duplex import DuplexClient, SessionConfig, read_pcm16_wav
 
     audio = read_pcm16_wav(Path(wav))
-    config = SessionConfig(turn_detection={"type": "server_vad", "silence_duration_ms": 500}, ref_audio="data:,")
+    config = SessionConfig(
+        turn_detection={"type": "server_vad", "silence_duration_ms": 500}, ref_audio="data:,"
+    )
     seen = []
     async with DuplexClient(f"ws://127.0.0.1:{port}", model="simulated", config=config) as client:
         events = asyncio.create_task(collect(client, seen))
@@ -69,7 +78,11 @@ async def talk(port: str, wav: str) -> None:
         check("interrupted", cut, heard, "cancelled")
         await client.close(timeout_s=5)
         await events
-    expected = {"input_audio_buffer.speech_started", "input_audio_buffer.committed", "playback.acknowledged"}
+    expected = {
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.committed",
+        "playback.acknowledged",
+    }
     if "error" in seen or not expected <= set(seen):
         sys.exit(f"the events are {seen}")
 

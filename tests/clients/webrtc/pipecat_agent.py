@@ -1,8 +1,10 @@
-"""An agent with pipecat's SmallWebRTCTransport: it greets with a tone, and answers each speech of its caller with one.
+"""An agent with pipecat's SmallWebRTCTransport: it greets with a tone, and answers each speech of
+its caller with one.
 
 It greets when it hears its caller, because audio that is sent before may be lost.
 
-Run as a program, it prints its port. It uses the routes of pipecat's own runner: `POST` and `PATCH` of `/api/offer`.
+Run as a program, it prints its port. It uses the routes of pipecat's own runner: `POST` and `PATCH`
+of `/api/offer`.
 """
 
 import asyncio
@@ -29,7 +31,9 @@ app, handler = FastAPI(), SmallWebRTCRequestHandler()
 
 
 def tone() -> OutputAudioRawFrame:
-    samples = np.where(np.arange(RATE_HZ * TONE_MS // 1_000) % 48 < 24, 8_000, -8_000).astype(np.int16)
+    samples = np.where(np.arange(RATE_HZ * TONE_MS // 1_000) % 48 < 24, 8_000, -8_000).astype(
+        np.int16
+    )
     return OutputAudioRawFrame(samples.tobytes(), RATE_HZ, 1)
 
 
@@ -59,7 +63,9 @@ class Answerer(FrameProcessor):
 
 
 async def talk(connection):
-    params = TransportParams(audio_in_enabled=True, audio_out_enabled=True, audio_out_sample_rate=RATE_HZ)
+    params = TransportParams(
+        audio_in_enabled=True, audio_out_enabled=True, audio_out_sample_rate=RATE_HZ
+    )
     transport = SmallWebRTCTransport(connection, params)
     worker = PipelineWorker(Pipeline([transport.input(), Answerer(), transport.output()]))
 

@@ -61,16 +61,26 @@ def stored(folder: Path, name: str, plan: Plan = ENOUGH, **document: Any) -> Pat
 
 @cache
 def _baselines(name: str, plan: Plan, document: str) -> list[Baseline]:
-    """Return the baselines of one run, which contain only the metrics that tests use. All tests share them."""
+    """Return the baselines of one run, which contain only the metrics that tests use. All tests
+    share them.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reports.analysis.check.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED})
-        return [baseline_of(side) for side in targets_of_plan(plan, run_id=name, **json.loads(document))]
+        patch.setattr(
+            "reports.analysis.check.baselines.CATALOGUE", {name: CATALOGUE[name] for name in STORED}
+        )
+        return [
+            baseline_of(side) for side in targets_of_plan(plan, run_id=name, **json.loads(document))
+        ]
 
 
 def store(folder: Path, count: int, *, plan: Plan = ENOUGH, step: float = 0.0) -> Path:
-    """Store this many runs. From run to run, the median grows by the share `step` of the median of `plan`."""
+    """Store this many runs. From run to run, the median grows by the share `step` of the median
+    of `plan`.
+    """
     for number in range(count):
-        other = replace(plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2)))
+        other = replace(
+            plan, seed=100 + number, median_ms=plan.median_ms * (1 + step * (number - count // 2))
+        )
         stored(folder / "baselines", f"made-{number}", other)
     return folder / "baselines"
 
@@ -95,7 +105,8 @@ def limited(
     counts: TargetCounts = SIXTY,
     **changes: Any,
 ) -> Judged:
-    """Return the result of an absolute threshold on `sim`. `ends` are the value and the two ends of its interval.
+    """Return the result of an absolute threshold on `sim`. `ends` are the value and the two ends of
+    its interval.
 
     The one-sided bounds equal the ends of the interval.
     """
@@ -103,17 +114,28 @@ def limited(
     assert asked.limit is not None
     estimate = replace(ThresholdEstimate(*ends, *ends[1:], counts), **changes)
     return Judged(
-        spec=asked.about, target="sim", targets=(counts,), threshold=asked.source_text, operator=asked.sign,
-        limit=asked.limit, estimate=estimate, verdict=Verdict(result, reason, estimate.order is not None),
-    )  # fmt: skip
+        spec=asked.about,
+        target="sim",
+        targets=(counts,),
+        threshold=asked.source_text,
+        operator=asked.sign,
+        limit=asked.limit,
+        estimate=estimate,
+        verdict=Verdict(result, reason, estimate.order is not None),
+    )
 
 
 MEASURED = (640.0, 590.0, 690.0)
 PASSED = limited("ttfa: p(95)<800", MEASURED)
 FAILED = limited("ttfa: p(95)<800", (940.0, 880.0, 1010.0), "fail")
-INCONCLUSIVE = limited("ttfa: med<500", MEASURED, "inconclusive", Reason("too_few", text="too few turns"))
+INCONCLUSIVE = limited(
+    "ttfa: med<500", MEASURED, "inconclusive", Reason("too_few", text="too few turns")
+)
 NO_DATA = replace(
-    PASSED, targets=(NO_TURNS,), estimate=no_estimate(), verdict=Verdict("not_evaluated", Reason("nothing_measured"))
+    PASSED,
+    targets=(NO_TURNS,),
+    estimate=no_estimate(),
+    verdict=Verdict("not_evaluated", Reason("nothing_measured")),
 )
 REGRESSED = Judged(
     spec=replace(thresholds("ttfa: p(95)<+20%")[0].spec, primary=True),
@@ -136,10 +158,26 @@ def verdicts(found: CheckResult) -> list[str]:
     return [row.verdict or row.result for row in map(flat, found.thresholds)]
 
 
-def check(*items: Judged, baseline: str = "", warnings: Sequence[str] = (), **changes: Any) -> CheckResult:
-    """Return a check of a valid run that has these threshold results, this baseline and these warnings."""
+def check(
+    *items: Judged, baseline: str = "", warnings: Sequence[str] = (), **changes: Any
+) -> CheckResult:
+    """Return a check of a valid run that has these threshold results, this baseline and these
+    warnings.
+    """
     return check_result(
-        items, run_id="r1", scenario="voice_turns", labels={}, simulated=True, recorded=False, observed_s=0.0, rows=0,
-        run=None, against=Reason("other_run", text=baseline) if baseline else None, compared=(), notes=(),
-        data_notes=None, alerts=tuple(Reason("interrupted", text=text) for text in warnings), **changes,
-    )  # fmt: skip
+        items,
+        run_id="r1",
+        scenario="voice_turns",
+        labels={},
+        simulated=True,
+        recorded=False,
+        observed_s=0.0,
+        rows=0,
+        run=None,
+        against=Reason("other_run", text=baseline) if baseline else None,
+        compared=(),
+        notes=(),
+        data_notes=None,
+        alerts=tuple(Reason("interrupted", text=text) for text in warnings),
+        **changes,
+    )

@@ -14,7 +14,14 @@ import pytest
 from bench.record.document import AbortAnalysisEntry
 from benchmarks import aborts
 from benchmarks.on_the_margin import error
-from reports.analysis.check.abort import ANALYSES, LEVEL, AbortAnalysis, analyse, error_of, plan_abort
+from reports.analysis.check.abort import (
+    ANALYSES,
+    LEVEL,
+    AbortAnalysis,
+    analyse,
+    error_of,
+    plan_abort,
+)
 from reports.analysis.check.check import check_of
 from reports.analysis.sequential.decide import end_of
 from reports.data.runs import load_for_report
@@ -30,18 +37,25 @@ from tools.schemas import schemas
 
 CALLS = Plan(sessions=120, turns=10, seconds=300, paired=True)
 """A run of which 120 calls have ended. The median of ttfa is about 600 ms."""
-SLOW, FINE = 'ttfa: {threshold: "p(95)<800", abort: true}\n', 'ttfa: {threshold: "p(95)<20s", abort: true}\n'
+SLOW, FINE = (
+    'ttfa: {threshold: "p(95)<800", abort: true}\n',
+    'ttfa: {threshold: "p(95)<20s", abort: true}\n',
+)
 
 
 def planned(folder: Path, text: str, **changes: Any) -> dict[str, Any]:
-    """Return the plan of the thresholds in this text, as run.json of a run of at most 400 calls stores it."""
+    """Return the plan of the thresholds in this text, as run.json of a run of at most 400 calls
+    stores it.
+    """
     (folder / "ci.yaml").write_text(text)
     plan = plan_abort(read_thresholds(folder / "ci.yaml"))
     assert plan is not None
     return {**plan, "sessions": 400} | changes
 
 
-def analysis_of(folder: Path, text: str, *, share: float = 0.3, plan: Plan = CALLS, made: Any = ()) -> AbortAnalysis:
+def analysis_of(
+    folder: Path, text: str, *, share: float = 0.3, plan: Plan = CALLS, made: Any = ()
+) -> AbortAnalysis:
     """Return an analysis of a run that continues."""
     document = synthetic.target_keys(plan) | {"state": "running", "abort": planned(folder, text)}
     return analyse(frames_of(plan, **document), made, share)
@@ -58,7 +72,11 @@ def stopped_run(folder: Path, text: str = SLOW, plan: Plan = CALLS, **changes: A
     )
     result = answer(str(sixty), json.dumps({"made": [], "share": 0.2}))
     abort |= {"made": [{"sessions": result["sessions"], "share": 0.2}], "reason": result["reason"]}
-    document = {"abort": abort, "stop_reason": result["sentence"], "thresholds": abort["thresholds"]}
+    document = {
+        "abort": abort,
+        "stop_reason": result["sentence"],
+        "thresholds": abort["thresholds"],
+    }
     return synthetic.write(folder / "run", plan, **(keys | document | changes))
 
 
@@ -99,7 +117,9 @@ def test_an_analysis_uses_the_calls_before_the_first_that_has_not_ended(tmp_path
 
 def test_an_outage_stops_the_run_by_every_threshold(tmp_path: Path) -> None:
     outage = replace(CALLS, failed=1.0)
-    analysis = analysis_of(tmp_path, SLOW + 'failure_rate: {threshold: "rate<2%", abort: true}\n', plan=outage)
+    analysis = analysis_of(
+        tmp_path, SLOW + 'failure_rate: {threshold: "rate<2%", abort: true}\n', plan=outage
+    )
 
     assert {item.spec.metric for item in analysis.failed} == {"ttfa", "failure_rate"}
 
@@ -130,14 +150,17 @@ def test_all_tests_of_a_run_share_its_error() -> None:
 
 def test_the_check_of_a_stopped_run_has_the_result_of_the_analysis(tmp_path: Path) -> None:
     folder = stopped_run(tmp_path)
-    waiting(folder, lambda row: 0.01 if int(row["session_id"][1:]) >= 60 else 1.0)  # calls after the analysis
+    # calls after the analysis
+    waiting(folder, lambda row: 0.01 if int(row["session_id"][1:]) >= 60 else 1.0)
     run = load_for_report(folder)
     checked = check_of(run)
 
     assert checked.exit_status == 1
     (item,) = checked.thresholds
     assert (item.result, item.counts.sessions, item.notes[0].code) == ("fail", 60, "decided_early")
-    not_stopped = replace(run, metadata=run.metadata | {"abort": run.metadata["abort"] | {"reason": None}})
+    not_stopped = replace(
+        run, metadata=run.metadata | {"abort": run.metadata["abort"] | {"reason": None}}
+    )
     assert check_of(not_stopped).thresholds[0].result != "fail"
 
 
@@ -147,8 +170,12 @@ def both(folder: Path, text: str) -> tuple[Threshold, ...]:
     return read_thresholds(folder / "both.yaml")
 
 
-def test_other_thresholds_of_a_stopped_run_are_checked_with_all_of_its_calls(tmp_path: Path) -> None:
-    checked = check_of(stopped_run(tmp_path), both(tmp_path, "failure_rate: rate<50%\nttft: p(50)<60s\n"))
+def test_other_thresholds_of_a_stopped_run_are_checked_with_all_of_its_calls(
+    tmp_path: Path,
+) -> None:
+    checked = check_of(
+        stopped_run(tmp_path), both(tmp_path, "failure_rate: rate<50%\nttft: p(50)<60s\n")
+    )
 
     assert [item.result for item in checked.thresholds] == ["fail", "pass", "not_evaluated"]
     assert [item.counts.sessions for item in checked.thresholds] == [60, 120, 0]
@@ -160,25 +187,36 @@ def test_a_check_with_other_thresholds_warns_that_the_run_was_stopped(tmp_path: 
     (tmp_path / "other.yaml").write_text("failure_rate: rate<50%\n")
     checked = check_of(stopped_run(tmp_path), read_thresholds(tmp_path / "other.yaml"))
 
-    assert (checked.exit_status, [alert.code for alert in checked.alerts]) == (0, ["checked_until_stop"])
+    assert (checked.exit_status, [alert.code for alert in checked.alerts]) == (
+        0,
+        ["checked_until_stop"],
+    )
 
 
 def test_the_page_and_the_files_of_a_stopped_run_state_the_analysis(tmp_path: Path) -> None:
     folder = stopped_run(tmp_path)
     page = render_markdown(check_page(check_of(folder)))
 
-    assert "stopped at call 60 of 400: ttfa: p(95)<800 cannot pass" in " ".join(page.replace("&lt;", "<").split())
+    assert "stopped at call 60 of 400: ttfa: p(95)<800 cannot pass" in " ".join(
+        page.replace("&lt;", "<").split()
+    )
     jsonschema.validate(json.loads((folder / "run.json").read_text()), schemas()["run"])
 
 
 def test_interim_analyses_of_a_comparison_are_not_final_if_a_limit_stopped_the_run() -> None:
-    stopped = {"state": "ended", "stop_reason": "stopped at call 60", "abort": {"reason": {"code": "stopped_early"}}}
+    stopped = {
+        "state": "ended",
+        "stop_reason": "stopped at call 60",
+        "abort": {"reason": {"code": "stopped_early"}},
+    }
 
     assert end_of(stopped) == "by hand"
     assert end_of(stopped | {"abort": {"reason": None}}) == "blind"
 
 
-def test_few_runs_of_a_service_at_its_limit_stop_and_a_slow_service_saves_half_of_the_calls() -> None:
+def test_few_runs_of_a_service_at_its_limit_stop_and_a_slow_service_saves_half_of_the_calls() -> (
+    None
+):
     truth, shape, runs = aborts.true_quantile(0.5), (60, 5), 100
     at_limit = aborts.stops_of_quantile(0.5, truth, *shape, runs)
     too_slow = aborts.stops_of_quantile(0.5, truth / aborts.SLOWER, *shape, 20)

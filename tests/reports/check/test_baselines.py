@@ -1,4 +1,6 @@
-"""Stored baselines: how they are written, refused and chosen for a run; metrics that are zero; drift."""
+"""Stored baselines: how they are written, refused and chosen for a run; metrics that are zero;
+drift.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,15 @@ from reports.text import check_sentences
 from reports.text.check_sentences import interval_text, why
 from reports.text.conditions import condition_name
 from reports.text.reasons import reason_line, reason_text
-from tests.reports.check.examples import ENOUGH, flat, read, run, stored, targets_of_plan, thresholds
+from tests.reports.check.examples import (
+    ENOUGH,
+    flat,
+    read,
+    run,
+    stored,
+    targets_of_plan,
+    thresholds,
+)
 from tests.reports.edited import slowed
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
@@ -44,7 +54,9 @@ def test_a_saved_baseline_reads_back_and_matches_its_schema(tmp_path: Path) -> N
     path = save(found, tmp_path / "baselines")
 
     assert path == tmp_path / "baselines" / "voice_turns" / "sim" / "r1.json"
-    assert [one.baseline for one in read_baselines(tmp_path / "baselines", "voice_turns", "sim")] == [found]
+    assert [
+        one.baseline for one in read_baselines(tmp_path / "baselines", "voice_turns", "sim")
+    ] == [found]
     jsonschema.validate(json.loads(path.read_text(encoding="utf-8")), schemas()["baseline"])
     assert path.stat().st_size < 14_000
 
@@ -77,7 +89,10 @@ def test_quantiles_from_different_instants_are_stored_separately() -> None:
         (replace(ENOUGH, valid=None), "has no verdict"),
         (Plan(sessions=0), "sim has no turns"),
         (replace(ENOUGH, failed=1.0), "no turn of sim succeeded"),
-        (replace(ENOUGH, failed=0.2), r"of turns or sessions were throttled \(limit 1 %\). Lower the load"),
+        (
+            replace(ENOUGH, failed=0.2),
+            r"of turns or sessions were throttled \(limit 1 %\). Lower the load",
+        ),
     ],
 )
 def test_an_invalid_or_empty_run_is_no_baseline(plan: Plan, message: str) -> None:
@@ -108,15 +123,27 @@ def test_baselines_are_sorted_with_the_newest_first(tmp_path: Path) -> None:
     for number in (2, 1, 3):
         stored(tmp_path / "baselines", f"r{number}", started_utc_ns=number * 10**18)
 
-    assert [one.baseline.run_id for one in read_baselines(tmp_path / "baselines")] == ["r3", "r2", "r1"]
+    assert [one.baseline.run_id for one in read_baselines(tmp_path / "baselines")] == [
+        "r3",
+        "r2",
+        "r1",
+    ]
 
 
 def test_conditions_include_those_of_the_target_and_of_the_workload() -> None:
     (side,) = targets_of_plan(settings={"num_users": 7})
     found = conditions_of(side)
 
-    assert (found["model"], found["region"], found["voice"]) == ("gpt-realtime-2025-08-28", "Sweden Central", "marin")
-    assert (found["num_users"], found["simulated"], found["client_version"]) == ("7", "yes", "0.1.0")
+    assert (found["model"], found["region"], found["voice"]) == (
+        "gpt-realtime-2025-08-28",
+        "Sweden Central",
+        "marin",
+    )
+    assert (found["num_users"], found["simulated"], found["client_version"]) == (
+        "7",
+        "yes",
+        "0.1.0",
+    )
 
 
 def test_a_difference_in_fillers_cannot_be_allowed() -> None:
@@ -142,44 +169,99 @@ def test_extra_settings_are_a_condition_if_there_are_any() -> None:
 
 
 def test_differing_conditions_are_reported_with_the_option_that_allows_them() -> None:
-    now = {"model": "a", "num_users": "7", "jitter_buffer_ms:talk": "60", "stages": "", "definitions": "2"}
-    then = {"model": "b", "num_users": "8", "jitter_buffer_ms:talk": "", "stages": "users 3", "definitions": "1"}
+    now = {
+        "model": "a",
+        "num_users": "7",
+        "jitter_buffer_ms:talk": "60",
+        "stages": "",
+        "definitions": "2",
+    }
+    then = {
+        "model": "b",
+        "num_users": "8",
+        "jitter_buffer_ms:talk": "",
+        "stages": "users 3",
+        "definitions": "1",
+    }
     differing = differing_conditions("sim", now, then)
 
     assert [*map(reason_text, differing)] == [
         "sim: model: a in this run, b in the baseline (--allow-different model)",
         "sim: users: 7 in this run, 8 in the baseline (--allow-different concurrency)",
-        "sim: jitter buffer, ms of talk: 60 in this run, unknown in the baseline (--allow-different pacing)",
-        "sim: stages of sessions: none in this run, users 3 in the baseline (--allow-different concurrency)",
+        (
+            "sim: jitter buffer, ms of talk: 60 in this run, unknown in the baseline"
+            " (--allow-different pacing)"
+        ),
+        (
+            "sim: stages of sessions: none in this run, users 3 in the baseline (--allow-different"
+            " concurrency)"
+        ),
         "sim: definitions: 2 in this run, 1 in the baseline",
     ]
-    assert differing_conditions("sim", now, then, ("model", "concurrency", "pacing")) == differing[-1:]
+    assert (
+        differing_conditions("sim", now, then, ("model", "concurrency", "pacing")) == differing[-1:]
+    )
     assert not differing_conditions("sim", now, dict(now))
 
 
 STORED_BY_LABEL = Path(__file__).parent / "stored_by_label"
-"""Runs with the conditions below that were stored as schema 3, in which the keys of conditions are their names."""
+"""Runs with the conditions below that were stored as schema 3, in which the keys of conditions
+are their names."""
 SCRIPT: dict[str, Any] = {
-    "target": "sim", "name": "talk", "digest": "sha256:0f1e2d", "turns": 4, "output": "audio", "chunk_ms": 100,
-    "turn_detection": "server_vad", "turn_detection_settings": {"type": "server_vad", "silence_duration_ms": 500},
-    "input_format": "pcm16", "output_format": "pcm16", "extra": {"a": [1]}, "fillers": {"type": "static"},
-    "jitter_buffer_ms": 60, "reply_silence_ms": 700, "answer_min_ms": 200, "background_snr_db": 20, "variables": 3,
+    "target": "sim",
+    "name": "talk",
+    "digest": "sha256:0f1e2d",
+    "turns": 4,
+    "output": "audio",
+    "chunk_ms": 100,
+    "turn_detection": "server_vad",
+    "turn_detection_settings": {"type": "server_vad", "silence_duration_ms": 500},
+    "input_format": "pcm16",
+    "output_format": "pcm16",
+    "extra": {"a": [1]},
+    "fillers": {"type": "static"},
+    "jitter_buffer_ms": 60,
+    "reply_silence_ms": 700,
+    "answer_min_ms": 200,
+    "background_snr_db": 20,
+    "variables": 3,
     "timeouts": {"response": 120},
-}  # fmt: skip
+}
 ONE_SCRIPT: dict[str, Any] = {
     "scripts": [SCRIPT],
-    "settings": {"num_users": 10, "spawn_rate": 5.0, "session_pause": 1.0, "processes": 2, "profile": "steady",
-                 "user_classes": ["Caller"], "equal_weights": True, "tags": ["a"], "exclude_tags": ["b"]},
+    "settings": {
+        "num_users": 10,
+        "spawn_rate": 5.0,
+        "session_pause": 1.0,
+        "processes": 2,
+        "profile": "steady",
+        "user_classes": ["Caller"],
+        "equal_weights": True,
+        "tags": ["a"],
+        "exclude_tags": ["b"],
+    },
     "arrivals": {"pattern": "poisson", "per_s": 0.5, "started_utc_ns": 1},
     "stages": [{"users": 3, "duration_s": 5}],
     "warmup_s": 5.0,
-    "targets": [{"name": "sim", "url": "ws://127.0.0.1:8765?api-version=v2", "dialect": "ga", "service": "simulator",
-                 "connect_rate": 30, "session": {"voice": "cedar"}}],
-}  # fmt: skip
-TWO_SCRIPTS: dict[str, Any] = {"scripts": [SCRIPT, SCRIPT | {"name": "a talk of two", "chunk_ms": 20}]}
+    "targets": [
+        {
+            "name": "sim",
+            "url": "ws://127.0.0.1:8765?api-version=v2",
+            "dialect": "ga",
+            "service": "simulator",
+            "connect_rate": 30,
+            "session": {"voice": "cedar"},
+        }
+    ],
+}
+TWO_SCRIPTS: dict[str, Any] = {
+    "scripts": [SCRIPT, SCRIPT | {"name": "a talk of two", "chunk_ms": 20}]
+}
 
 
-@pytest.mark.parametrize(("scenario", "document"), [("one_script", ONE_SCRIPT), ("two_scripts", TWO_SCRIPTS)])
+@pytest.mark.parametrize(
+    ("scenario", "document"), [("one_script", ONE_SCRIPT), ("two_scripts", TWO_SCRIPTS)]
+)
 def test_a_run_that_was_stored_with_the_names_of_conditions_is_still_a_baseline(
     scenario: str, document: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -187,12 +269,17 @@ def test_a_run_that_was_stored_with_the_names_of_conditions_is_still_a_baseline(
     (old,) = read_baselines(STORED_BY_LABEL, scenario)
     save(structs.replace(old.baseline, schema=SCHEMA), tmp_path)
     names = json.loads(old.path.read_text(encoding="utf-8"))["conditions"]
-    by_name, by_code = (check_of(now, thresholds(*TTFA), str(folder)) for folder in (STORED_BY_LABEL, tmp_path))
+    by_name, by_code = (
+        check_of(now, thresholds(*TTFA), str(folder)) for folder in (STORED_BY_LABEL, tmp_path)
+    )
 
     assert old.baseline.conditions == conditions_of(targets_of(now)[0])
-    assert [*map(condition_name, old.baseline.conditions)] == [name.removeprefix("load: ") for name in names]
+    assert [*map(condition_name, old.baseline.conditions)] == [
+        name.removeprefix("load: ") for name in names
+    ]
     assert (by_name.differs, by_name.exit_status) == ((), by_code.exit_status)
-    assert repr([*map(flat, by_name.thresholds)]) == repr([*map(flat, by_code.thresholds)])  # NaN is not equal to NaN
+    # NaN is not equal to NaN
+    assert repr([*map(flat, by_name.thresholds)]) == repr([*map(flat, by_code.thresholds)])
 
 
 def test_conditions_that_may_differ_are_named_and_definitions_may_not() -> None:
@@ -215,7 +302,8 @@ def test_the_list_of_baselines_shows_the_run_to_run_variation(tmp_path: Path) ->
     assert listed.startswith("voice_turns/sim  3 runs, newest 20 Nov 2026")
     assert "provisional" in listed
     assert row[3] == "ms"
-    assert 14 < float(row[4].removeprefix("±")) < 20  # the standard deviation of the logs of 500, 600 and 700 is 16.8 %
+    # the standard deviation of the logs of 500, 600 and 700 is 16.8 %
+    assert 14 < float(row[4].removeprefix("±")) < 20
 
 
 TTFA = ("ttfa: med<+10%", "ttfa: p(95)<+20%")
@@ -230,7 +318,9 @@ def store(folder: Path, count: int, **document: Any) -> Path:
     for number in range(count):
         began = BEGAN_NS + number * DAY_NS
         plan = replace(MANY, seed=100 + number)
-        stored(folder / "baselines", f"made-{number}", plan, **(document | {"started_utc_ns": began}))
+        stored(
+            folder / "baselines", f"made-{number}", plan, **(document | {"started_utc_ns": began})
+        )
     return folder / "baselines"
 
 
@@ -256,7 +346,12 @@ def test_a_run_that_is_stored_several_times_counts_once(tmp_path: Path) -> None:
 
     assert check_sentences.against_text(found) == "1\u00a0stored run of sim"
     assert all(item.provisional for item in found.thresholds)
-    assert notices(found).count(" belongs to made-0, which is stored already: ignored, because a run counts once.") == 4
+    assert (
+        notices(found).count(
+            " belongs to made-0, which is stored already: ignored, because a run counts once."
+        )
+        == 4
+    )
 
 
 def test_a_run_is_excluded_from_its_own_baseline_with_a_notice(tmp_path: Path) -> None:
@@ -271,7 +366,10 @@ def test_a_run_is_excluded_from_its_own_baseline_with_a_notice(tmp_path: Path) -
 def test_a_baseline_in_another_target_s_folder_is_ignored_with_a_notice(tmp_path: Path) -> None:
     folder = store(tmp_path, 2)
     path = folder / "voice_turns" / "sim" / "made-1.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"target": "sim"', '"target": "other"'), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"target": "sim"', '"target": "other"'),
+        encoding="utf-8",
+    )
     found = check_of(read(MANY), thresholds(*TTFA), str(folder))
 
     assert check_sentences.against_text(found) == "1\u00a0stored run of sim"
@@ -311,8 +409,9 @@ def test_a_run_that_drifted_has_provisional_verdicts_against_stored_runs(tmp_pat
 
     assert not any(item.provisional for item in first.thresholds)
     assert all(item.provisional for item in second.thresholds)
-    assert "Drift of the steady phase is suspected, later half of the turns compared with the earlier half" in notices(
-        second
+    assert (
+        "Drift of the steady phase is suspected, later half of the turns compared with the earlier"
+        " half" in notices(second)
     )
     assert not any(one.startswith("Provisional") for one in check_sentences.notices(second))
 
@@ -326,7 +425,9 @@ def test_a_run_ended_by_interim_analyses_is_provisional_against_stored_runs(tmp_
 
 
 @pytest.mark.parametrize("itself", [False, True])
-def test_that_no_run_is_stored_is_stated_once_and_nothing_is_stated_about_lengths(tmp_path: Path, itself: bool) -> None:
+def test_that_no_run_is_stored_is_stated_once_and_nothing_is_stated_about_lengths(
+    tmp_path: Path, itself: bool
+) -> None:
     tmp_path.joinpath("baselines").mkdir()
     if itself:
         stored(tmp_path / "baselines", "now")

@@ -1,4 +1,6 @@
-"""Checks of a run against thresholds and baselines: the result of each threshold, and runs without usable results."""
+"""Checks of a run against thresholds and baselines: the result of each threshold, and runs
+without usable results.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,17 @@ from reports.text.check_sentences import (
     why,
 )
 from reports.text.reasons import reason_line, reason_text
-from tests.reports.check.examples import ENOUGH, PAIRED, flat, read, run, store, stored, thresholds, verdicts
+from tests.reports.check.examples import (
+    ENOUGH,
+    PAIRED,
+    flat,
+    read,
+    run,
+    store,
+    stored,
+    thresholds,
+    verdicts,
+)
 from tests.reports.planned import planned
 from tests.reports.synthetic import Plan
 
@@ -43,7 +55,9 @@ RELATIVE = ("ttfa: med<+10%", "ttfa: p(95)<+20% and +30ms", "failure_rate: rate<
 
 
 def test_each_absolute_threshold_is_tested_for_each_target() -> None:
-    found = check_of(read(PAIRED), thresholds("ttfa: med<5s", "failure_rate: rate<30%", "audio_speed: avg>9"))
+    found = check_of(
+        read(PAIRED), thresholds("ttfa: med<5s", "failure_rate: rate<30%", "audio_speed: avg>9")
+    )
 
     assert [(item.target, item.title, item.result) for item in found.thresholds] == [
         ("before", "ttfa p50", "pass"),
@@ -74,7 +88,9 @@ def test_filters_restrict_a_threshold_to_a_step_and_a_target() -> None:
     ],
 )
 def test_a_run_without_usable_results_never_passes(plan: Plan, cause_text: str) -> None:
-    found = check_of(read(plan), thresholds("stall_rate: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass")
+    found = check_of(
+        read(plan), thresholds("stall_rate: rate<=1", "ttfa: med<9000s"), on_inconclusive="pass"
+    )
 
     assert found.exit_status == 4
     assert cause_text in reason_text(found.causes[0])
@@ -82,9 +98,13 @@ def test_a_run_without_usable_results_never_passes(plan: Plan, cause_text: str) 
 
 def test_a_target_without_turns_is_not_evaluated() -> None:
     now = read(targets=[{"name": "sim"}, {"name": "ghost"}])
-    found = check_of(now, thresholds("ttfa: med<9s", "failure_rate: rate<50%", "connect_total: med<9s"))
+    found = check_of(
+        now, thresholds("ttfa: med<9s", "failure_rate: rate<50%", "connect_total: med<9s")
+    )
 
-    assert [item.result for item in found.thresholds if item.target == "ghost"] == ["not_evaluated"] * 3
+    assert [item.result for item in found.thresholds if item.target == "ghost"] == [
+        "not_evaluated"
+    ] * 3
     assert tuple(map(reason_line, found.causes)) == (
         "ghost has no turns. Run `rtbench report` to see why no turn started.",
     )
@@ -93,14 +113,18 @@ def test_a_target_without_turns_is_not_evaluated() -> None:
 @pytest.mark.parametrize("written", ["ttft: med<9s", "input_transcript: p(5)<1s"])
 def test_a_threshold_without_measured_values_does_not_pass(written: str) -> None:
     text_or_typed = replace(ENOUGH, kinds=("typed",))
-    found = check_of(read(text_or_typed), thresholds(written, "failure_rate: rate<50%"), on_inconclusive="pass")
+    found = check_of(
+        read(text_or_typed), thresholds(written, "failure_rate: rate<50%"), on_inconclusive="pass"
+    )
 
     assert verdicts(found) == ["not_evaluated", "pass"]
     assert found.exit_status == 4
 
 
 def test_a_misspelt_step_is_reported_with_a_suggestion() -> None:
-    with pytest.raises(UsageError, match=r"no script of the run has a step greting; did you mean greeting\?"):
+    with pytest.raises(
+        UsageError, match=r"no script of the run has a step greting; did you mean greeting\?"
+    ):
         check_of(read(), thresholds("ttfa{step:greting}: med<9s"))
 
 
@@ -112,7 +136,10 @@ def test_a_step_that_no_turn_reached_is_not_evaluated() -> None:
 
 def test_a_throttled_run_is_invalid_unless_a_threshold_is_about_throttling() -> None:
     now = read(replace(ENOUGH, failed=0.2))
-    waits, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("throttle_rate: rate<50%",)))
+    waits, asked = (
+        check_of(now, thresholds("ttfa: med<9s", *more))
+        for more in ((), ("throttle_rate: rate<50%",))
+    )
 
     assert waits.exit_status == 4
     assert "of turns or sessions were throttled (limit 1" in reason_text(waits.causes[0])
@@ -147,13 +174,23 @@ def test_a_run_with_only_failed_turns_does_not_pass() -> None:
 def test_the_first_target_of_an_interleaved_run_is_the_default_baseline() -> None:
     now = read(PAIRED)
     first, other, path = (
-        check_of(now, thresholds(*RELATIVE), named) for named in (None, "after", f"{now.folder}:after")
+        check_of(now, thresholds(*RELATIVE), named)
+        for named in (None, "after", f"{now.folder}:after")
     )
 
     assert {item.target for item in first.thresholds} == {"after"}
-    assert {item.target for item in other.thresholds} == {item.target for item in path.thresholds} == {"before"}
-    assert (against_text(first), against_text(other)) == ("before, in the same run", "after, in the same run")
-    assert flat(first.thresholds[0]).difference == pytest.approx(1 / (1 + flat(other.thresholds[0]).difference) - 1)
+    assert (
+        {item.target for item in other.thresholds}
+        == {item.target for item in path.thresholds}
+        == {"before"}
+    )
+    assert (against_text(first), against_text(other)) == (
+        "before, in the same run",
+        "after, in the same run",
+    )
+    assert flat(first.thresholds[0]).difference == pytest.approx(
+        1 / (1 + flat(other.thresholds[0]).difference) - 1
+    )
 
 
 def test_without_thresholds_the_default_margins_are_tested() -> None:
@@ -168,10 +205,19 @@ def test_without_thresholds_the_default_margins_are_tested() -> None:
 
 def test_a_regression_fails_and_an_equal_run_passes(tmp_path: Path) -> None:
     plan = replace(ENOUGH, sessions=310)
-    base, slower, faster = run(tmp_path / "base", plan), *(read(replace(plan, median_ms=ms)) for ms in (1200, 300))
+    base, slower, faster = (
+        run(tmp_path / "base", plan),
+        *(read(replace(plan, median_ms=ms)) for ms in (1200, 300)),
+    )
 
-    assert verdicts(check_of(slower, thresholds(*RELATIVE), str(base)))[:2] == ["regressed", "regressed"]
-    assert verdicts(check_of(faster, thresholds(*RELATIVE), str(base)))[:2] == ["improved", "improved"]
+    assert verdicts(check_of(slower, thresholds(*RELATIVE), str(base)))[:2] == [
+        "regressed",
+        "regressed",
+    ]
+    assert verdicts(check_of(faster, thresholds(*RELATIVE), str(base)))[:2] == [
+        "improved",
+        "improved",
+    ]
     by_default = [check_of(one, (), f"{base}:sim") for one in (slower, faster)]
     assert all(item.provisional for item in by_default[0].thresholds)
     assert [found.exit_status for found in by_default] == [1, 0]
@@ -198,9 +244,13 @@ def test_each_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         store(tmp_path, 1, plan=few)
     read: list[Path] = []
     read_document = run_folder.read_document
-    monkeypatch.setattr(run_folder, "read_document", lambda folder: read.append(folder) or read_document(folder))
+    monkeypatch.setattr(
+        run_folder, "read_document", lambda folder: read.append(folder) or read_document(folder)
+    )
 
-    check_of(now, (), {"other": str(other), "itself": None, "stored": str(old), "looks": None}[base])
+    check_of(
+        now, (), {"other": str(other), "itself": None, "stored": str(old), "looks": None}[base]
+    )
 
     assert read == [now, *([other] if base == "other" else [])]
 
@@ -226,10 +276,18 @@ def test_one_stored_run_is_provisional_and_five_give_their_own_variation(tmp_pat
 def test_stored_runs_under_other_conditions_are_no_baseline_unless_allowed(tmp_path: Path) -> None:
     now = read(tool={"name": "rtbench", "version": "9.9"})
     folder = str(store(tmp_path, 1))
-    refused, let = (check_of(now, thresholds(*RELATIVE), folder, allow=allow) for allow in ((), ("client_version",)))
+    refused, let = (
+        check_of(now, thresholds(*RELATIVE), folder, allow=allow)
+        for allow in ((), ("client_version",))
+    )
 
     assert refused.exit_status == 4
-    values = {"target": "sim", "condition": "client_version", "this_run": "9.9", "baseline": "0.1.0"}
+    values = {
+        "target": "sim",
+        "condition": "client_version",
+        "this_run": "9.9",
+        "baseline": "0.1.0",
+    }
     assert refused.differs == (Reason("condition_differs", values | {"allow": "client_version"}),)
     assert not let.differs
     assert "not_evaluated" not in verdicts(let)
@@ -245,14 +303,18 @@ def test_only_stored_runs_under_the_same_conditions_are_used(tmp_path: Path) -> 
     assert explanations(found)[-1] == reason_text(Reason("run_sd_assumed"))
 
 
-def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_ones_decide(tmp_path: Path) -> None:
+def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_ones_decide(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "baselines").mkdir()
     now, asked = read(), thresholds("ttfa: med<9s", "ttfa: med<+10%", "failure_rate: rate<+1pt")
     found = check_of(now, asked, str(tmp_path / "baselines"))
 
     assert verdicts(found) == ["pass", "inconclusive", "inconclusive"]
     assert "rtbench baseline save RUN" in why(found.thresholds[1])
-    assert check_of(now, asked, str(tmp_path / "baselines"), on_inconclusive="warn").exit_status == 0
+    assert (
+        check_of(now, asked, str(tmp_path / "baselines"), on_inconclusive="warn").exit_status == 0
+    )
     assert found.exit_status == 3
 
 
@@ -265,7 +327,11 @@ def test_without_stored_runs_relative_thresholds_are_inconclusive_and_absolute_o
         (("ttfa: p(80)<+10%",), "STORED", r"stored baselines contain only p\(50\)"),
         (("ttfa{step:greeting}: med<+10%",), "STORED", "have no values per step"),
         (("audio_speed: avg>-10%",), "STORED", "contain no mean"),
-        (("ttfa{target:gateway}: med<1s",), None, "the run has no target gateway; its targets are: sim"),
+        (
+            ("ttfa{target:gateway}: med<1s",),
+            None,
+            "the run has no target gateway; its targets are: sim",
+        ),
         (("ttfa: med<+10%",), "RUN", "is the checked run itself"),
         (("ttfa: med<+10%",), "COPY", "a run cannot be compared with itself"),
         ((), "COPY", "a run cannot be compared with itself"),
@@ -286,20 +352,26 @@ def test_an_impossible_check_is_refused_with_what_to_do(
 
 
 @pytest.mark.parametrize("asked", [("ttfa: med<+50%",), ()])
-def test_turns_that_only_the_baseline_has_are_not_evaluated(tmp_path: Path, asked: tuple[str, ...]) -> None:
+def test_turns_that_only_the_baseline_has_are_not_evaluated(
+    tmp_path: Path, asked: tuple[str, ...]
+) -> None:
     base = run(tmp_path / "base", replace(ENOUGH, kinds=("vad", "manual")))
     found = check_of(read(replace(ENOUGH, seed=8)), thresholds(*asked), str(base))
 
-    assert [item.result for item in found.thresholds if "from request sent" in item.title] == ["not_evaluated"] * (
-        1 if asked else 2
-    )
+    assert [item.result for item in found.thresholds if "from request sent" in item.title] == [
+        "not_evaluated"
+    ] * (1 if asked else 2)
     assert found.exit_status == 4
 
 
 @pytest.mark.parametrize("kind", ["run", "stored"])
 def test_a_target_without_a_threshold_is_not_tested(tmp_path: Path, kind: str) -> None:
     then = replace(PAIRED, seed=8)
-    base = run(tmp_path / "then", then) if kind == "run" else stored(tmp_path / "baselines", "then", then)
+    base = (
+        run(tmp_path / "then", then)
+        if kind == "run"
+        else stored(tmp_path / "baselines", "then", then)
+    )
     found = check_of(read(PAIRED), thresholds("ttfa{target:after}: p(95)<+50%"), str(base))
 
     assert [item.target for item in found.thresholds] == ["after"]
@@ -307,22 +379,33 @@ def test_a_target_without_a_threshold_is_not_tested(tmp_path: Path, kind: str) -
 
 def test_turns_not_started_without_a_threshold_on_failures_cause_a_warning() -> None:
     now = read(replace(ENOUGH, refused=5, failed=0.0))
-    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<50%",)))
+    silent, asked = (
+        check_of(now, thresholds("ttfa: med<9s", *more))
+        for more in ((), ("failure_rate: rate<50%",))
+    )
 
     assert silent.exit_status == 0
     assert tuple(warnings(silent)) == (
-        "7.7\u00a0% of the planned turns did not start, but no threshold limits failures: "
-        'add failure_rate: ["rate<0.01"]',
+        (
+            "7.7\u00a0% of the planned turns did not start, but no threshold limits failures: "
+            'add failure_rate: ["rate<0.01"]'
+        ),
     )
     assert warnings(asked) == []
 
 
-@pytest.mark.parametrize("stopped", ["interrupted", "interrupted; all sessions are done", "all sessions are done"])
+@pytest.mark.parametrize(
+    "stopped", ["interrupted", "interrupted; all sessions are done", "all sessions are done"]
+)
 def test_an_interrupted_run_is_checked_with_a_warning(stopped: str) -> None:
-    found = check_of(read(ENOUGH, stop_reason=stopped), thresholds("ttfa: med<9s", "failure_rate: rate<50%"))
+    found = check_of(
+        read(ENOUGH, stop_reason=stopped), thresholds("ttfa: med<9s", "failure_rate: rate<50%")
+    )
 
     assert found.exit_status == 0
-    assert [warning[:27] for warning in warnings(found)] == ["the run was interrupted bef"] * ("interrupted" in stopped)
+    assert [warning[:27] for warning in warnings(found)] == ["the run was interrupted bef"] * (
+        "interrupted" in stopped
+    )
 
 
 def test_turns_not_started_count_as_infinite_latencies() -> None:
@@ -337,12 +420,17 @@ def test_turns_not_started_count_as_infinite_latencies() -> None:
 
 def test_a_run_with_over_a_tenth_of_turns_not_started_needs_a_failure_threshold() -> None:
     now = read(replace(ENOUGH, refused=30, failed=0.0))
-    silent, asked = (check_of(now, thresholds("ttfa: med<9s", *more)) for more in ((), ("failure_rate: rate<90%",)))
+    silent, asked = (
+        check_of(now, thresholds("ttfa: med<9s", *more))
+        for more in ((), ("failure_rate: rate<90%",))
+    )
 
     assert (verdicts(silent), silent.exit_status) == (["pass"], 4)
     assert tuple(map(reason_text, silent.causes)) == (
-        "33.3\u00a0% of the planned turns did not start, but no threshold limits failures: "
-        'add failure_rate: ["rate<0.01"]',
+        (
+            "33.3\u00a0% of the planned turns did not start, but no threshold limits failures: "
+            'add failure_rate: ["rate<0.01"]'
+        ),
     )
     assert (verdicts(asked), asked.exit_status, asked.causes) == (["pass", "pass"], 0, ())
 
@@ -377,15 +465,29 @@ def test_recorded_thresholds_of_another_version_are_ignored_with_a_warning(tmp_p
     summary = summarise(load_for_report(folder))
     evidence = evidence_of(summary)
 
-    assert [result.threshold for result in found.thresholds] == ["ttfa: p(50)<5s", "failure_rate: rate<9%"]
+    assert [result.threshold for result in found.thresholds] == [
+        "ttfa: p(50)<5s",
+        "failure_rate: rate<9%",
+    ]
     unread = "thresholds that are recorded with the run: ttfa: mode<9, warp_factor: p(50)<1."
-    for text in (render_page(check_page(found)), render_page(run_page(summary)), render_page(evidence_page(evidence))):
+    for text in (
+        render_page(check_page(found)),
+        render_page(run_page(summary)),
+        render_page(evidence_page(evidence)),
+    ):
         assert " ".join(text.split()).count(unread) == 1
-    assert not any("recorded" in warning for warning in warnings(check_of(folder, thresholds("ttfa: p(50)<5s"))))
+    assert not any(
+        "recorded" in warning
+        for warning in warnings(check_of(folder, thresholds("ttfa: p(50)<5s")))
+    )
 
 
-@pytest.mark.parametrize("recorded", [{"warp_factor": ["p(50)<1"]}, {"ttfa": ["5", ""]}, {"": [""]}])
-def test_a_run_with_only_unreadable_thresholds_has_nothing_to_check(tmp_path: Path, recorded: Any) -> None:
+@pytest.mark.parametrize(
+    "recorded", [{"warp_factor": ["p(50)<1"]}, {"ttfa": ["5", ""]}, {"": [""]}]
+)
+def test_a_run_with_only_unreadable_thresholds_has_nothing_to_check(
+    tmp_path: Path, recorded: Any
+) -> None:
     folder = run(tmp_path / "run", thresholds=recorded)
 
     with pytest.raises(UsageError, match=r"nothing to check .* cannot read"):
@@ -405,6 +507,8 @@ def test_a_rate_with_few_baseline_sessions_states_how_many_are_needed() -> None:
     (result,) = results_of([measured])
 
     assert result.result == "inconclusive"
-    assert why(result).replace("\u00a0", " ") == (
-        f"worse than the margin, but the baseline has only 40 sessions: it needs about {difference.baseline_sessions}"
+    assert (
+        why(result).replace("\u00a0", " ")
+        == "worse than the margin, but the baseline has only 40 sessions: it needs about"
+        f" {difference.baseline_sessions}"
     )

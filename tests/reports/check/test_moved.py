@@ -23,18 +23,26 @@ INEXACT = replace(ENOUGH, failed=0.0, inexact=("response_total",))
 
 
 def with_errors(folder: Path, few_ms: int | None = FEW_MS, most_ms: int = MOST_MS) -> Path:
-    """Set the uncertainty of the end of each response. That of one turn in a hundred is `few_ms`; None if unknown."""
+    """Set the uncertainty of the end of each response. That of one turn in a hundred is
+    `few_ms`; None if unknown.
+    """
     exact = dict.fromkeys(("request_sent_uncertainty_ns", "speech_end_uncertainty_ns"), 0)
 
     def changed(index: int, row: Row) -> Row:
         error_ms = most_ms if index % 100 else few_ms
-        return row | exact | {"response_done_uncertainty_ns": None if error_ms is None else error_ms * MS}
+        return (
+            row
+            | exact
+            | {"response_done_uncertainty_ns": None if error_ms is None else error_ms * MS}
+        )
 
     return edit(folder, "uncertainty", changed)
 
 
 def limited(folder: Path, *limits: str) -> list[Judged]:
-    return list(check_of(folder, thresholds(*(f"response_total: {limit}" for limit in limits))).thresholds)
+    return list(
+        check_of(folder, thresholds(*(f"response_total: {limit}" for limit in limits))).thresholds
+    )
 
 
 def plain(text: str) -> str:
@@ -42,10 +50,15 @@ def plain(text: str) -> str:
 
 
 @pytest.mark.parametrize("aggregate", ["med", "p(90)"])
-def test_a_turn_with_a_large_uncertainty_does_not_widen_the_bounds_of_all_turns(tmp_path: Path, aggregate: str) -> None:
+def test_a_turn_with_a_large_uncertainty_does_not_widen_the_bounds_of_all_turns(
+    tmp_path: Path, aggregate: str
+) -> None:
     (exact,) = limited(with_errors(run(tmp_path / "zero", INEXACT), 0, 0), f"{aggregate}<9s")
     assert exact.estimate is not None
-    above, below = f"{aggregate}<{exact.estimate.upper + 40:.0f}", f"{aggregate}<{exact.estimate.lower - 40:.0f}"
+    above, below = (
+        f"{aggregate}<{exact.estimate.upper + 40:.0f}",
+        f"{aggregate}<{exact.estimate.lower - 40:.0f}",
+    )
     passed, failed = limited(with_errors(run(tmp_path / "off", INEXACT)), above, below)
 
     assert (passed.result, failed.result) == ("pass", "fail")
@@ -67,7 +80,10 @@ def test_a_turn_of_unknown_uncertainty_may_have_any_value(tmp_path: Path) -> Non
 def test_a_share_by_a_deadline_allows_for_the_uncertainty_of_each_value(tmp_path: Path) -> None:
     folder = with_errors(run(tmp_path, INEXACT))
 
-    assert [item.result for item in limited(folder, "within(60s)>0.9", "within(1)>0.1")] == ["pass", "fail"]
+    assert [item.result for item in limited(folder, "within(60s)>0.9", "within(1)>0.1")] == [
+        "pass",
+        "fail",
+    ]
 
 
 def test_the_uncertainty_is_named_if_it_alone_makes_a_limit_inconclusive(tmp_path: Path) -> None:
@@ -89,10 +105,16 @@ def test_a_metric_of_sessions_allows_for_the_uncertainty_of_each_session(tmp_pat
 
     def found(name: str, few_ms: int, most_ms: int, *limits: str) -> list[Judged]:
         def changed(index: int, row: Row) -> Row:
-            return row | {"session_created_uncertainty_ns": (most_ms if index % 100 else few_ms) * MS}
+            return row | {
+                "session_created_uncertainty_ns": (most_ms if index % 100 else few_ms) * MS
+            }
 
         folder = edit(run(tmp_path / name, plan), "sessions", changed)
-        return list(check_of(folder, thresholds(*(f"session_ready: {limit}" for limit in limits))).thresholds)
+        return list(
+            check_of(
+                folder, thresholds(*(f"session_ready: {limit}" for limit in limits))
+            ).thresholds
+        )
 
     (exact,) = found("zero", 0, 0, "med<9s")
     assert exact.estimate is not None
@@ -109,10 +131,14 @@ def compared(folder: Path, few_ms: int) -> Judged:
     plan = replace(INEXACT, sessions=120, targets=("a", "b"), paired=True)
     made = with_errors(synthetic.write(folder, plan, interleaved=True), few_ms)
     found = compare_targets(parse_targets([str(made)]), draws=300).comparisons
-    return next(item for item in found if (item.spec.metric, item.spec.p) == ("response_total", 0.5))
+    return next(
+        item for item in found if (item.spec.metric, item.spec.p) == ("response_total", 0.5)
+    )
 
 
-def test_a_turn_with_a_large_uncertainty_does_not_widen_a_comparison_of_all_turns(tmp_path: Path) -> None:
+def test_a_turn_with_a_large_uncertainty_does_not_widen_a_comparison_of_all_turns(
+    tmp_path: Path,
+) -> None:
     known, found = compared(tmp_path / "most", MOST_MS), compared(tmp_path / "few", FEW_MS)
     assert known.difference is not None
     assert found.difference is not None

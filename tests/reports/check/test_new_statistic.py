@@ -1,4 +1,6 @@
-"""A new kind of statistic is a class and its row in `STATISTICS`. All other code asks its methods."""
+"""A new kind of statistic is a class and its row in `STATISTICS`. All other code asks its
+methods.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ class Trimmed(Statistic):
         amounts, turns = self.totals(source, spec)
         return float(amounts.sum() / turns.sum())
 
-    def compare(self, sources: Sources, group: Sequence[MetricSpec], inference: Inference) -> MeasuredDifferences:
+    def compare(
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
+    ) -> MeasuredDifferences:
         both = sources.base, sources.candidate
         base, candidate = (self.totals(source, group[0]) for source in both)
         sums, (spec,) = ClusterTotals(base, candidate, sources.base.paired), group
@@ -92,8 +96,10 @@ def test_a_check_decides_limits_and_margins_of_a_new_statistic(tmp_path: Path) -
     checked = check_of(run, [thresholds.parse("ttfa", text) for text in texts], str(base))
 
     assert {item.threshold: item.result for item in checked.thresholds} == {
-        "ttfa: trimmed(0.1)<5s": "pass", "ttfa: trimmed(0.3)<100": "fail", "ttfa: trimmed(0.1)<+10%": "fail",
-    }  # fmt: skip
+        "ttfa: trimmed(0.1)<5s": "pass",
+        "ttfa: trimmed(0.3)<100": "fail",
+        "ttfa: trimmed(0.1)<+10%": "fail",
+    }
 
 
 def test_commands_refuse_a_statistic_that_does_not_support_them() -> None:

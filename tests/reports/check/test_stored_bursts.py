@@ -1,4 +1,6 @@
-"""Runs whose failures or slow turns come in bursts, compared with stored runs; and stored runs of older versions."""
+"""Runs whose failures or slow turns come in bursts, compared with stored runs; and stored runs
+of older versions.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ PRIMARY = thresholds("failure_rate: rate<+1pt", "ttfa: p(95)<+20%")
 def failing(folder: Path, seed: int, outages_s: Sequence[tuple[int, int]]) -> Path:
     """Write a run whose turns fail if they start in an outage. Return the folder of the run."""
     run(folder, replace(PLAN, seed=seed))
-    began_ns = pq.read_table(folder / "turns.parquet", columns=["start_ns"])["start_ns"].to_numpy().min()
+    began_ns = (
+        pq.read_table(folder / "turns.parquet", columns=["start_ns"])["start_ns"].to_numpy().min()
+    )
 
     def change(_: int, row: Row) -> Row:
         at_s = (row["start_ns"] - began_ns) / 1e9
@@ -58,7 +62,9 @@ def test_bursts_of_failures_do_not_regress_against_stored_runs(tmp_path: Path) -
     assert {item.result for item in found.thresholds} == {"inconclusive"}
     differences = [item.difference for item in found.thresholds]
     assert {difference.order for difference in differences if difference} == {"bursts"}
-    assert any("occurred in bursts (failure_rate and ttfa)" in notice for notice in explanations(found))
+    assert any(
+        "occurred in bursts (failure_rate and ttfa)" in notice for notice in explanations(found)
+    )
     assert not any("no verdict would change" in notice for notice in explanations(found))
 
 
@@ -79,7 +85,9 @@ def as_of_an_older_version(path: Path) -> None:
     path.write_text(json.dumps(data), encoding="utf-8")
 
 
-def test_stored_runs_of_an_older_version_give_no_verdict_and_name_the_remedy(tmp_path: Path) -> None:
+def test_stored_runs_of_an_older_version_give_no_verdict_and_name_the_remedy(
+    tmp_path: Path,
+) -> None:
     baseline = store(tmp_path, [[], []])
     first, second = sorted(baseline.rglob("*.json"))
     as_of_an_older_version(first)
@@ -97,10 +105,15 @@ def test_stored_runs_of_an_older_version_give_no_verdict_and_name_the_remedy(tmp
 
 
 def rates(*starts: int, sessions: int = 300) -> list[PerCluster]:
-    """Return runs with 12 sessions in a row whose turns fail. `starts` is the first of these sessions, −1 for none."""
+    """Return runs with 12 sessions in a row whose turns fail. `starts` is the first of these
+    sessions, −1 for none.
+    """
     code = np.arange(sessions)
     return [
-        (np.where((code >= start) & (code < start + 12) & (start >= 0), 10.0, 0.0), np.full(sessions, 10.0, np.float64))
+        (
+            np.where((code >= start) & (code < start + 12) & (start >= 0), 10.0, 0.0),
+            np.full(sessions, 10.0, np.float64),
+        )
         for start in starts
     ]
 
@@ -110,7 +123,9 @@ def test_an_unchanged_service_with_bursts_neither_regresses_nor_passes() -> None
     for candidate in range(4):
         others = [run for number, run in enumerate(runs) if number != candidate]
         assert vary_by_parts([(other.variance, other.by_sixths) for other in others], "bursts")
-        found = rate_against_stored(runs[candidate], others, Margin(), inference=Inference(), bursts=True)
+        found = rate_against_stored(
+            runs[candidate], others, Margin(), inference=Inference(), bursts=True
+        )
         usual = rate_against_stored(runs[candidate], others, Margin(), inference=Inference())
 
         assert found.worse.low < 0 < found.worse.high

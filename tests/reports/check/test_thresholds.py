@@ -1,4 +1,6 @@
-"""Thresholds: their syntax, the reasons for refusals, those that no run can evaluate, and positions in the file."""
+"""Thresholds: their syntax, the reasons for refusals, those that no run can evaluate, and
+positions in the file.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from bench.base.errors import UsageError
 from bench.catalogue.metrics import SLOPE
 from reports.metrics.measurable import refuse_unmeasurable
 from reports.metrics.strata import Stratum
-from reports.metrics.thresholds import THRESHOLD_METRICS, parse, read_thresholds, requested_thresholds
+from reports.metrics.thresholds import (
+    THRESHOLD_METRICS,
+    parse,
+    read_thresholds,
+    requested_thresholds,
+)
 from reports.statistics.differences import Margin
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +54,9 @@ def test_a_limit_is_read_in_the_unit_of_its_metric(
         ("failure_rate", "rate<+1pt", Margin(points=0.01)),
     ],
 )
-def test_a_margin_is_read_as_the_accepted_degradation(metric: str, text: str, margin: Margin) -> None:
+def test_a_margin_is_read_as_the_accepted_degradation(
+    metric: str, text: str, margin: Margin
+) -> None:
     found = parse(metric, text)
 
     assert (found.margin, found.limit) == (margin, None)
@@ -56,7 +65,10 @@ def test_a_margin_is_read_as_the_accepted_degradation(metric: str, text: str, ma
 def read(folder: Path, text: str) -> list[tuple[str, bool]]:
     """Return the text of each threshold in a file, and whether it stops the run."""
     (folder / "ci.yaml").write_text(text)
-    return [(threshold.source_text, threshold.abort) for threshold in read_thresholds(folder / "ci.yaml")]
+    return [
+        (threshold.source_text, threshold.abort)
+        for threshold in read_thresholds(folder / "ci.yaml")
+    ]
 
 
 def test_a_threshold_may_be_a_table_with_abort(tmp_path: Path) -> None:
@@ -64,24 +76,35 @@ def test_a_threshold_may_be_a_table_with_abort(tmp_path: Path) -> None:
     single = "failure_rate: {threshold: rate<1%, abort: true}\n"
 
     assert read(tmp_path, text + single) == [
-        ("ttfa: p(95)<800", True), ("ttfa: med<1s", False), ("ttfa: med<900", False), ("failure_rate: rate<1%", True),
-    ]  # fmt: skip
+        ("ttfa: p(95)<800", True),
+        ("ttfa: med<1s", False),
+        ("ttfa: med<900", False),
+        ("failure_rate: rate<1%", True),
+    ]
 
 
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("{threshold: p(95)<800, abrot: true}", "ci.yaml:1:31: ttfa has an unknown key 'abrot'; did you mean abort?"),
+        (
+            "{threshold: p(95)<800, abrot: true}",
+            "ci.yaml:1:31: ttfa has an unknown key 'abrot'; did you mean abort?",
+        ),
         (
             "{threshold: p(95)<800, abortOnFail: true}",
             "ci.yaml:1:31: ttfa has an unknown key 'abortOnFail'; did you mean abort?",
         ),
         ("{abort: true}", "ttfa needs `threshold`"),
         ("{threshold: p(95)<800, abort: 1}", "abort must be true or false, not 1"),
-        ("{threshold: p(95)<+20%, abort: true}", "p(95)<+20% is relative, so it cannot have `abort`"),
+        (
+            "{threshold: p(95)<+20%, abort: true}",
+            "p(95)<+20% is relative, so it cannot have `abort`",
+        ),
     ],
 )
-def test_a_wrong_table_is_refused_with_its_position(entry: str, problem: str, tmp_path: Path) -> None:
+def test_a_wrong_table_is_refused_with_its_position(
+    entry: str, problem: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=re.escape(problem)) as refused:
         read(tmp_path, f"ttfa: [{entry}]\n")
 
@@ -108,9 +131,15 @@ def test_a_wrong_table_is_refused_with_its_position(entry: str, problem: str, tm
         ("ttfa", "p(95)<+1pt", r"\+30ms"),
         ("ttfa", "p(95)<+20% and +10%", "or \\+20% and \\+30ms"),
         ("ttfa", "p(95)<-5%", "is not a margin"),
-        pytest.param("ttfa", f"p(95)<{'5' * 5_000}", "is not a limit", id="a limit of 5,000 digits"),
-        pytest.param("ttfa", f"p({'5' * 5_000})<5", "is not an aggregate", id="a quantile of 5,000 digits"),
-        pytest.param("ttfa", f"p(95)<+{'5' * 5_000}%", "is not a margin", id="a margin of 5,000 digits"),
+        pytest.param(
+            "ttfa", f"p(95)<{'5' * 5_000}", "is not a limit", id="a limit of 5,000 digits"
+        ),
+        pytest.param(
+            "ttfa", f"p({'5' * 5_000})<5", "is not an aggregate", id="a quantile of 5,000 digits"
+        ),
+        pytest.param(
+            "ttfa", f"p(95)<+{'5' * 5_000}%", "is not a margin", id="a margin of 5,000 digits"
+        ),
         ("audio_speed", "p(50)>-100%", "write -10%"),
         ("session_duration", "p(50)<+5%", "no better direction"),
         ("transcript_lead", "p(50)>-5%", "may be negative"),
@@ -123,7 +152,11 @@ def test_a_wrong_table_is_refused_with_its_position(entry: str, problem: str, tm
         ("audio_received", "med>30kb", "write it as 30000, 30kB/s or 0.03MB/s"),
         ("audio_received{step:greeting}", "med>30kB/s", "have no step"),
         ("latency_slope", "med<+10%", "per 1,000 tokens"),
-        ("ttfa{turn_type:tools}", "p(95)<800", "is not a turn type; allowed: regular, function_calls"),
+        (
+            "ttfa{turn_type:tools}",
+            "p(95)<800",
+            "is not a turn type; allowed: regular, function_calls",
+        ),
         ("ttfa{turn_type:regular+filler}", "p(95)<800", "is not a turn type"),
         ("connect_total{turn_type:function_calls}", "p(95)<800", "which have no turn_type"),
         ("ttfa{measured_from:speech}", "med<300", "allowed: request_sent, speech_end"),
@@ -131,7 +164,9 @@ def test_a_wrong_table_is_refused_with_its_position(entry: str, problem: str, tm
         ("session_ready{measured_from:speech_end}", "med<300", "have no measured_from"),
     ],
 )
-def test_an_invalid_threshold_is_refused_with_what_is_allowed(metric: str, text: str, message: str) -> None:
+def test_an_invalid_threshold_is_refused_with_what_is_allowed(
+    metric: str, text: str, message: str
+) -> None:
     with pytest.raises(UsageError, match=message) as refused:
         parse(metric, text)
 
@@ -142,13 +177,17 @@ numbers = st.decimals(min_value="0.001", max_value="0.999", places=3).map(str)
 
 
 @given(
-    st.sampled_from(sorted(name for name in THRESHOLD_METRICS if not THRESHOLD_METRICS[name].signed)),
+    st.sampled_from(
+        sorted(name for name in THRESHOLD_METRICS if not THRESHOLD_METRICS[name].signed)
+    ),
     st.decimals(min_value="0.1", max_value="99.9", places=1),
     numbers,
     st.booleans(),
     st.booleans(),
 )
-def test_a_printed_threshold_reads_back(name: str, p: object, number: str, relative: bool, equal: bool) -> None:
+def test_a_printed_threshold_reads_back(
+    name: str, p: object, number: str, relative: bool, equal: bool
+) -> None:
     of = THRESHOLD_METRICS[name]
     relative = relative and of.better != "neither"
     aggregate = "rate" if of.unit == "share" else f"p({p})"
@@ -181,7 +220,9 @@ def refusal(metric: str, text: str) -> str:
 
 
 @given(st.binary())
-def test_any_file_is_refused_with_its_name(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_file_is_refused_with_its_name(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"any\.yaml"):
@@ -196,7 +237,9 @@ def written(folder: Path, text: str) -> Path:
 
 def test_a_metric_has_one_threshold_or_a_list(tmp_path: Path) -> None:
     path = written(
-        tmp_path, 'ttfa:\n  - "p(95)<800"\n  - med<500 # ms\nttfa{step:greeting}: [p(50)<+5%]\nfailure_rate: rate<1%\n'
+        tmp_path,
+        'ttfa:\n  - "p(95)<800"\n  - med<500 # ms\nttfa{step:greeting}: [p(50)<+5%]\nfailure_rate:'
+        " rate<1%\n",
     )
 
     assert [found.source_text for found in read_thresholds(path)] == [
@@ -213,25 +256,36 @@ def test_a_metric_has_one_threshold_or_a_list(tmp_path: Path) -> None:
         ("ttfa:\n  - p(95)<800\n  - p(95)<8q\n", r"ci\.yaml:3:\d+: "),
         ("ttfa:\n  - p(95)<800\nttfaa: med<1\n", r"ci\.yaml:3:\d+: .*did you mean ttfa"),
         ("ttfa:\n  p(95): 800\n", r"ci\.yaml:1:\d+: write METRIC: "),
-        ("failure_rate: rate<1%\nttfa: []\n", r"ci\.yaml:2:\d+: ttfa has no threshold: write METRIC"),
+        (
+            "failure_rate: rate<1%\nttfa: []\n",
+            r"ci\.yaml:2:\d+: ttfa has no threshold: write METRIC",
+        ),
         ("ttfa: [p(95)<800\n", r"ci\.yaml:2:\d+: is not YAML"),
         ("# nothing\n", "contains no threshold"),
         ("? [a]\n: p(95)<1\n", r"ci\.yaml:1:\d+: "),
     ],
 )
-def test_an_error_in_a_thresholds_file_has_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_an_error_in_a_thresholds_file_has_its_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         read_thresholds(written(tmp_path, text))
 
 
-@pytest.mark.parametrize("name", ["scenarios/ci.yaml", *(str(path) for path in ROOT.glob("docs/ci/files/*y.yaml"))])
+@pytest.mark.parametrize(
+    "name", ["scenarios/ci.yaml", *(str(path) for path in ROOT.glob("docs/ci/files/*y.yaml"))]
+)
 def test_the_included_thresholds_files_are_valid(name: str) -> None:
     read_thresholds(ROOT / name)
 
 
 def test_the_commented_thresholds_of_the_example_are_valid(tmp_path: Path) -> None:
     lines = (ROOT / "scenarios" / "ci.yaml").read_text(encoding="utf-8").splitlines()
-    hidden = [line[2:] for line in lines if line.startswith(("# ttfa{", "# voice", "#   - ", "# fail", "# audio"))]
+    hidden = [
+        line[2:]
+        for line in lines
+        if line.startswith(("# ttfa{", "# voice", "#   - ", "# fail", "# audio"))
+    ]
 
     assert len(read_thresholds(written(tmp_path, "\n".join(hidden)))) == 5
 
@@ -242,22 +296,30 @@ def test_a_threshold_may_be_on_one_turn_type() -> None:
         parse("ttfa{turn_type:filler+function_calls}", "p(95)<800"),
     )
 
-    assert (plain.about.stratum, both.about.stratum) == (Stratum(), Stratum(turn_type="function_calls+filler"))
+    assert (plain.about.stratum, both.about.stratum) == (
+        Stratum(),
+        Stratum(turn_type="function_calls+filler"),
+    )
     assert both.source_text == "ttfa{turn_type:function_calls+filler}: p(95)<800"
     assert parse("failure_rate{turn_type:function_calls}", "rate<1%").about.stratum == Stratum(
         turn_type="function_calls"
     )
 
 
-SILENT = {"speech_end": "it has no spoken turn (`play`)", "turn_type:function_calls": "the session has no functions "
-"(`tools`)",
-          "task_success": "the script has no `success` condition",
-          "input_word_errors": "no speech is transcribed"}  # fmt: skip
+SILENT = {
+    "speech_end": "it has no spoken turn (`play`)",
+    "turn_type:function_calls": "the session has no functions (`tools`)",
+    "task_success": "the script has no `success` condition",
+    "input_word_errors": "no speech is transcribed",
+}
 
 
 def script(name: str = "talk", *, spoken: bool = False) -> dict[str, Any]:
     """Return a script of two turns. If `spoken`, the second turn is a voice turn."""
-    turns = [{"step": "hello", "lacks": SILENT}, {"step": "order", "lacks": {} if spoken else SILENT}]
+    turns = [
+        {"step": "hello", "lacks": SILENT},
+        {"step": "order", "lacks": {} if spoken else SILENT},
+    ]
     return {
         "name": name,
         "turns": turns,
@@ -280,7 +342,9 @@ def threshold(written: str) -> Any:
 
 
 @pytest.mark.parametrize(("written", "why"), NEVER.items())
-def test_a_threshold_that_no_run_can_evaluate_is_refused_in_one_line(written: str, why: str) -> None:
+def test_a_threshold_that_no_run_can_evaluate_is_refused_in_one_line(
+    written: str, why: str
+) -> None:
     with pytest.raises(UsageError) as refused:
         refuse_unmeasurable(threshold(written), [script()])
 
@@ -290,9 +354,17 @@ def test_a_threshold_that_no_run_can_evaluate_is_refused_in_one_line(written: st
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("written", ["ttfa: p(95)<900", "failure_rate: rate<1%", "connect_total: med<9",
-                                     "stall_rate: rate<1%", "latency_slope: med<9", "ttfa{turn_type:regular}: "
-                                                                                    "med<900"])  # fmt: skip
+@pytest.mark.parametrize(
+    "written",
+    [
+        "ttfa: p(95)<900",
+        "failure_rate: rate<1%",
+        "connect_total: med<9",
+        "stall_rate: rate<1%",
+        "latency_slope: med<9",
+        "ttfa{turn_type:regular}: med<900",
+    ],
+)
 def test_a_threshold_that_a_turn_may_have_is_accepted(written: str) -> None:
     refuse_unmeasurable(threshold(written), [script()])
 
@@ -309,7 +381,9 @@ def test_a_threshold_on_a_step_needs_an_existing_step_that_may_have_the_metric()
     spoken = [script(spoken=True)]
 
     refuse_unmeasurable(threshold("voice_to_voice{step:order}: p(95)<1500"), spoken)
-    with pytest.raises(UsageError, match=r"can never be evaluated of step hello, because it has no spoken turn"):
+    with pytest.raises(
+        UsageError, match=r"can never be evaluated of step hello, because it has no spoken turn"
+    ):
         refuse_unmeasurable(threshold("voice_to_voice{step:hello}: p(95)<1500"), spoken)
     with pytest.raises(UsageError, match='there is no step "helo"; did you mean hello'):
         refuse_unmeasurable(threshold("ttfa{step:helo}: p(95)<1500"), spoken)
@@ -319,16 +393,22 @@ def test_a_threshold_on_a_step_needs_an_existing_step_that_may_have_the_metric()
 
 def test_the_error_quotes_the_threshold_as_the_user_wrote_it() -> None:
     with pytest.raises(UsageError, match=r'^--slo "voice_to_voice'):
-        refuse_unmeasurable(threshold("voice_to_voice: med<1"), [script()], '--slo "voice_to_voice p(50)<1"')
+        refuse_unmeasurable(
+            threshold("voice_to_voice: med<1"), [script()], '--slo "voice_to_voice p(50)<1"'
+        )
 
 
 def test_the_command_line_accepts_files_and_thresholds_in_one_line(tmp_path: Path) -> None:
     file = written(tmp_path, "ttfa: [p(95)<800]\n")
-    found = requested_thresholds([str(file), "ttfa{step:greeting}: p(99) < 1.2s", "failure_rate: rate<1%"])
+    found = requested_thresholds(
+        [str(file), "ttfa{step:greeting}: p(99) < 1.2s", "failure_rate: rate<1%"]
+    )
 
     assert [threshold.source_text for threshold in found] == [
-        "ttfa: p(95)<800", "ttfa{step:greeting}: p(99) < 1.2s", "failure_rate: rate<1%",
-    ]  # fmt: skip
+        "ttfa: p(95)<800",
+        "ttfa{step:greeting}: p(99) < 1.2s",
+        "failure_rate: rate<1%",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -340,7 +420,9 @@ def test_the_command_line_accepts_files_and_thresholds_in_one_line(tmp_path: Pat
         ("ttfa{step:greeting} med<1s", '"ttfa{step:greeting}: med<1s"'),
     ],
 )
-def test_a_threshold_in_one_line_without_a_colon_is_refused_with_the_right_spelling(text: str, right: str) -> None:
+def test_a_threshold_in_one_line_without_a_colon_is_refused_with_the_right_spelling(
+    text: str, right: str
+) -> None:
     with pytest.raises(UsageError) as refused:
         requested_thresholds([text])
     meant = re.fullmatch(r"--thresholds .* has no colon .*: write (\".*\")", str(refused.value))
@@ -350,7 +432,9 @@ def test_a_threshold_in_one_line_without_a_colon_is_refused_with_the_right_spell
     assert requested_thresholds([right.strip('"')])
 
 
-@pytest.mark.parametrize("text", ["ttfaa: p(95)<800", "ttfa: p95<800", "ttfa: max<800", "ttfa: p(95)>800", "<", ": <1"])
+@pytest.mark.parametrize(
+    "text", ["ttfaa: p(95)<800", "ttfa: p95<800", "ttfa: max<800", "ttfa: p(95)>800", "<", ": <1"]
+)
 def test_a_mistake_in_a_threshold_in_one_line_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         requested_thresholds([text])

@@ -1,4 +1,6 @@
-"""The verdict of a check in the report of the run: shown at the top, and never that of another check."""
+"""The verdict of a check in the report of the run: shown at the top, and never that of another
+check.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,9 @@ def test_the_stored_check_is_the_written_one(tmp_path: Path) -> None:
     assert [result.result for result in stored.findings] == ["fail", "pass", "pass"]
 
 
-@pytest.mark.parametrize(("limit", "distance"), [("med<{}", "below"), ("med<1", "above"), ("rate<0.5", "points below")])
+@pytest.mark.parametrize(
+    ("limit", "distance"), [("med<{}", "below"), ("med<1", "above"), ("rate<0.5", "points below")]
+)
 def test_the_distance_to_the_limit_is_that_of_the_value(limit: str, distance: str) -> None:
     metric = "failure_rate" if limit.startswith("rate") else "ttfa"
     at = check_of(read(ENOUGH), thresholds("ttfa: med<1")).thresholds[0].measured[0] + 100
@@ -113,7 +117,9 @@ def test_the_distance_to_the_limit_is_that_of_the_value(limit: str, distance: st
 
 def test_no_text_of_the_terminal_explains_error_rates_unless_asked_for() -> None:
     found = check_of(read(Plan(sessions=60, turns=10)), thresholds("ttfa: med<1", "ttfa: p(90)<1"))
-    brief, long = (render_page(check_page(found), 10_000, explain=explain) for explain in (False, True))
+    brief, long = (
+        render_page(check_page(found), 10_000, explain=explain) for explain in (False, True)
+    )
 
     assert len(explanations(found)) > 1
     for text in explanations(found):
@@ -122,12 +128,14 @@ def test_no_text_of_the_terminal_explains_error_rates_unless_asked_for() -> None
 
 
 def test_junit_has_each_shared_text_once_and_no_time_of_a_test_case() -> None:
-    found = check(PASSED, FAILED, FAILED, causes=(Reason("aborted", {"because": "the machine was on fire"}),))
+    found = check(
+        PASSED, FAILED, FAILED, causes=(Reason("aborted", {"because": "the machine was on fire"}),)
+    )
     root = ElementTree.fromstring(junit_xml(found))
 
-    assert [entry.get("value") for entry in root.iter("property") if entry.get("name") == "reason"] == [
-        "the machine was on fire."
-    ]
+    assert [
+        entry.get("value") for entry in root.iter("property") if entry.get("name") == "reason"
+    ] == ["the machine was on fire."]
     assert not [error for error in root.iter("error") if "on fire" in str(error.get("message"))]
     assert all(case.get("time") is None for case in root.iter("testcase"))
 

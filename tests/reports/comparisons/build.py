@@ -18,7 +18,8 @@ from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
 
 DRAWS = 300
-"""The number of resamples. It is large enough for these tests. Other tests check how exact intervals are."""
+"""The number of resamples. It is large enough for these tests. Other tests check how exact
+intervals are."""
 RUN = Plan(sessions=40, turns=5)
 PAIRED = Plan(sessions=80, turns=5, targets=("west", "east"), paired=True)
 
@@ -28,22 +29,32 @@ def run(folder: Path, plan: Plan = RUN, **changes: Any) -> str:
 
     `changes` replace keys of run.json.
     """
-    return str(synthetic.write(folder, plan, **({"run_id": folder.name, "interleaved": plan.paired} | changes)))
+    return str(
+        synthetic.write(
+            folder, plan, **({"run_id": folder.name, "interleaved": plan.paired} | changes)
+        )
+    )
 
 
 def one_and_other(folder: Path, plan: Plan = RUN) -> list[Path]:
-    """Write the folders of two runs, which only the calling test uses. So the test may change the folders."""
+    """Write the folders of two runs, which only the calling test uses. So the test may change
+    the folders.
+    """
     return [Path(run(folder / "one", plan)), Path(run(folder / "other", replace(plan, seed=8)))]
 
 
-def two(first: Plan = RUN, second: Plan | None = None, **changes: Any) -> tuple[ComparedTarget, ...]:
+def two(
+    first: Plan = RUN, second: Plan | None = None, **changes: Any
+) -> tuple[ComparedTarget, ...]:
     """Return the targets of two runs, which are named `one` and `other`.
 
-    `changes` replace keys in the run.json of `other`. The rows of a plan are read once for all tests, so tests must
-    change neither the rows nor the folders.
+    `changes` replace keys in the run.json of `other`. The rows of a plan are read once for all
+    tests, so tests must change neither the rows nor the folders.
     """
     other = second or replace(first, seed=8)
-    return filtered_by((*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes))))
+    return filtered_by(
+        (*_targets("one", first, "{}"), *_targets("other", other, json.dumps(changes)))
+    )
 
 
 def targets(plan: Plan = PAIRED, name: str = "run", **changes: Any) -> tuple[ComparedTarget, ...]:

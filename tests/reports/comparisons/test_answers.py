@@ -1,4 +1,6 @@
-"""Comparisons of turns with tools: the answer is primary, and targets are compared by metrics that all of them have."""
+"""Comparisons of turns with tools: the answer is primary, and targets are compared by metrics
+that all of them have.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +51,15 @@ def test_realtime_and_live_are_compared_by_the_first_sound_and_the_answer(tmp_pa
     ]
 
 
-@pytest.mark.parametrize(("by_ms", "verdict", "status"), [(300, "regressed", 1), (0, "equivalent", 0)])
+@pytest.mark.parametrize(
+    ("by_ms", "verdict", "status"), [(300, "regressed", 1), (0, "equivalent", 0)]
+)
 def test_an_answer_that_is_300_ms_slower_is_slower_although_the_first_sound_is_equal(
     tmp_path: Path, by_ms: float, verdict: str, status: int
 ) -> None:
-    folder = with_tools(tmp_path, replace(TWO, sessions=700, turns=5), slower(by_ms), live=("live",))
+    folder = with_tools(
+        tmp_path, replace(TWO, sessions=700, turns=5), slower(by_ms), live=("live",)
+    )
     comparison = quick(parse_targets([folder]))
     verdicts = {compared.spec.name: compared.verdict.name for compared in comparison.primary}
 
@@ -64,7 +70,10 @@ def test_an_answer_that_is_300_ms_slower_is_slower_although_the_first_sound_is_e
 
 def test_the_metrics_that_a_target_lacks_are_named(tmp_path: Path) -> None:
     folder = with_tools(tmp_path, TWO, slower(0), live=("live",))
-    lacked = "live has no ttfa, response_total, transcript_total and input_transcript, so these are not compared there."
+    lacked = (
+        "live has no ttfa, response_total, transcript_total and input_transcript, so these are not"
+        " compared there."
+    )
 
     assert [*map(reason_text, lacking_notices(parse_targets([folder])))] == [lacked]
     assert lacked in comparison_notices(quick(parse_targets([folder])))
@@ -73,7 +82,11 @@ def test_the_metrics_that_a_target_lacks_are_named(tmp_path: Path) -> None:
 
 def test_the_main_metric_is_one_that_all_targets_have(tmp_path: Path) -> None:
     mixed, alone = (
-        set(samples_of(load_for_report(with_tools(tmp_path / name, TWO, slower(0), live=live))).mains.values())
+        set(
+            samples_of(
+                load_for_report(with_tools(tmp_path / name, TWO, slower(0), live=live))
+            ).mains.values()
+        )
         for name, live in (("mixed", ("live",)), ("alone", ()))
     )
 
@@ -95,8 +108,12 @@ def test_two_runs_are_compared_by_a_metric_that_both_have(tmp_path: Path) -> Non
 def test_the_answer_of_less_frequent_turns_is_primary_if_there_are_enough_to_decide(
     tmp_path: Path, every: int, answers: list[str]
 ) -> None:
-    """Half of 3,200 turns of a target decide p95, a fifth of 400 only p50, and eight of them nothing."""
-    plan = replace(TWO, sessions=160, turns=11) if every == 2 else replace(TWO, sessions=80, turns=10)
+    """Half of 3,200 turns of a target decide p95, a fifth of 400 only p50, and eight of them
+    nothing.
+    """
+    plan = (
+        replace(TWO, sessions=160, turns=11) if every == 2 else replace(TWO, sessions=80, turns=10)
+    )
 
     def tools(index: int, row: Row) -> Tools | None:
         chosen = row["turn"] % 2 == 0 if every == 2 else index // 2 % every == 0
@@ -104,20 +121,32 @@ def test_the_answer_of_less_frequent_turns_is_primary_if_there_are_enough_to_dec
 
     found = primary(with_tools(tmp_path, plan, tools))
 
-    assert [name.split()[1] for name in found if name.startswith("function_voice_to_voice")] == answers
+    assert [
+        name.split()[1] for name in found if name.startswith("function_voice_to_voice")
+    ] == answers
 
 
-@pytest.mark.parametrize(("thresholds", "shares"), [
-    ({}, ["function_voice_to_voice within 2,000 ms"]),
-    ({"function_voice_to_voice": ["within(1.5s)>0.9"], "voice_to_voice{step:greeting}": ["within(800)>-2pt"]},
-     ["function_voice_to_voice within 1,500 ms", "voice_to_voice greeting within 800 ms"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("thresholds", "shares"),
+    [
+        ({}, ["function_voice_to_voice within 2,000 ms"]),
+        (
+            {
+                "function_voice_to_voice": ["within(1.5s)>0.9"],
+                "voice_to_voice{step:greeting}": ["within(800)>-2pt"],
+            },
+            ["function_voice_to_voice within 1,500 ms", "voice_to_voice greeting within 800 ms"],
+        ),
+    ],
+)
 def test_shares_by_a_deadline_are_compared_with_those_of_the_thresholds(
     tmp_path: Path, thresholds: dict[str, list[str]], shares: list[str]
 ) -> None:
     folder = with_tools(tmp_path, TWO, slower(300), live=("live",), thresholds=thresholds)
     all_compared = [
-        compared for compared in quick(parse_targets([folder])).comparisons if compared.spec.kind == "within"
+        compared
+        for compared in quick(parse_targets([folder])).comparisons
+        if compared.spec.kind == "within"
     ]
 
     assert [compared.spec.name for compared in all_compared] == shares

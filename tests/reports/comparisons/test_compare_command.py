@@ -1,4 +1,6 @@
-"""The command `rtbench compare`: its files, its last lines of output, its exit statuses, and its errors."""
+"""The command `rtbench compare`: its files, its last lines of output, its exit statuses, and its
+errors.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def test_a_comparison_of_two_runs_is_written_to_the_last_run_s_folder(tmp_path: 
     assert [side["title"] for side in data["compared"]] == ["sim (a)", "sim (b)"]
 
 
-def test_confidence_applies_to_each_end_of_an_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_confidence_applies_to_each_end_of_an_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     compare([run(tmp_path, PAIRED)], confidence=0.99)
 
     assert "98 % interval" in capsys.readouterr().out
@@ -46,7 +50,9 @@ def test_confidence_applies_to_each_end_of_an_interval(tmp_path: Path, capsys: p
 
 @pytest.mark.parametrize("confidence", [0.05, 0.5, 1.0, -1.0, 5.0])
 def test_an_invalid_confidence_is_refused(tmp_path: Path, confidence: float) -> None:
-    with pytest.raises(UsageError, match=r"confidence must be between 0\.5 and 1, such as 0\.95, not"):
+    with pytest.raises(
+        UsageError, match=r"confidence must be between 0\.5 and 1, such as 0\.95, not"
+    ):
         compare([str(tmp_path)], confidence=confidence)
 
 
@@ -65,7 +71,11 @@ REGRESSED, ALIKE, SHORT = Plan(60, 10, median_ms=1500), Plan(60, 10), Plan(60, 1
     ],
 )
 def test_fail_on_regression_sets_the_exit_status(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: Plan, options: dict[str, Any], status: int
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    other: Plan,
+    options: dict[str, Any],
+    status: int,
 ) -> None:
     runs = [run(tmp_path / "a", ALIKE), run(tmp_path / "b", other)]
     if status:
@@ -76,7 +86,9 @@ def test_fail_on_regression_sets_the_exit_status(
         compare(runs, **options)
 
     warned = options.get("on_inconclusive") == "warn"
-    assert ("inconclusive; passes because of --on-inconclusive warn" in capsys.readouterr().err) is warned
+    assert (
+        "inconclusive; passes because of --on-inconclusive warn" in capsys.readouterr().err
+    ) is warned
 
 
 def test_on_inconclusive_needs_fail_on_regression(tmp_path: Path) -> None:
@@ -86,7 +98,10 @@ def test_on_inconclusive_needs_fail_on_regression(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("other", "mark"),
-    [(Plan(sessions=0), "✕ INVALID COMPARISON · "), (Plan(sessions=40, turns=5, valid=False), "✕ INVALID · ")],
+    [
+        (Plan(sessions=0), "✕ INVALID COMPARISON · "),
+        (Plan(sessions=40, turns=5, valid=False), "✕ INVALID · "),
+    ],
 )
 def test_an_invalid_comparison_has_its_own_exit_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], other: Plan, mark: str

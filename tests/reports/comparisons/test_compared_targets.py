@@ -1,4 +1,6 @@
-"""Targets of a comparison: their names on the command line, their samples and clusters, and unequal shares of steps."""
+"""Targets of a comparison: their names on the command line, their samples and clusters, and
+unequal shares of steps.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,10 @@ def test_the_clusters_of_an_interleaved_run_are_its_pairs() -> None:
     pair_of = east.run.sessions.set_index("session_id")["pair"]
     turns = rtbench.load(east.run.folder).turns
     frame = turns[turns["target"] == "east"]
-    expected = {float(ms): int(pair_of[name]) for ms, name in zip(frame["ttfa_ms"], frame["session_id"], strict=True)}
+    expected = {
+        float(ms): int(pair_of[name])
+        for ms, name in zip(frame["ttfa_ms"], frame["session_id"], strict=True)
+    }
 
     assert west.paired
     assert west.clusters.count == east.clusters.count == 40
@@ -84,7 +89,8 @@ def test_the_clusters_of_an_interleaved_run_are_its_pairs() -> None:
 
 def test_only_complete_pairs_count(tmp_path: Path) -> None:
     folder = run(tmp_path, PAIRED)
-    edit(tmp_path, "sessions", lambda index, row: None if index in (0, 3) else row)  # west of pair 0, east of pair 1
+    # west of pair 0, east of pair 1
+    edit(tmp_path, "sessions", lambda index, row: None if index in (0, 3) else row)
     west, east = parse_targets([folder])
 
     for side in (west, east):
@@ -122,7 +128,9 @@ def test_stall_rate_counts_played_replies_and_throttle_rate_ended_turns() -> Non
 def test_the_totals_of_a_mean_are_sums_over_successful_turns_by_cluster() -> None:
     side = targets(Plan(sessions=40, turns=5, targets=("west", "east"), failed=0.2, paired=True))[1]
     totals, numbers = side.totals(MetricSpec("audio_speed", Mean(), Margin(ratio=0.1)))
-    good = side.run.turns[(side.run.turns["target"] == "east") & (side.run.turns["outcome"] == "ok")]["audio_speed"]
+    good = side.run.turns[
+        (side.run.turns["target"] == "east") & (side.run.turns["outcome"] == "ok")
+    ]["audio_speed"]
 
     assert numbers.size == totals.size == 20
     assert numbers.sum() == good.notna().sum()
@@ -160,8 +168,8 @@ def test_different_shares_of_steps_cause_a_notice() -> None:
     ]
     (notice,) = (notice for notice in target_notices(sides) if "shares" in notice)
     assert notice.startswith(
-        f"The shares of steps differ: {step} has 40.1\u00a0% of the turns of sim (one) and 62.3\u00a0% of the turns of "
-        "sim (other)."
+        f"The shares of steps differ: {step} has 40.1\u00a0% of the turns of sim (one) and"
+        " 62.3\u00a0% of the turns of sim (other)."
     )
     assert notice in comparison_notices(quick(sides))
 
@@ -170,7 +178,10 @@ def test_shares_that_differ_by_chance_are_weighted_without_a_notice() -> None:
     base, cand = two(MIXED_OF_MIXES, replace(MIXED_OF_MIXES, seed=11))
 
     assert changed_shares(base, cand) == []
-    assert ComparedTargets(base, cand).targets(P50, (base.sample(P50), cand.sample(P50))).steps is not None
+    assert (
+        ComparedTargets(base, cand).targets(P50, (base.sample(P50), cand.sample(P50))).steps
+        is not None
+    )
 
 
 def test_the_step_of_each_value_is_assigned_correctly() -> None:
@@ -192,75 +203,118 @@ SMALL = Plan(sessions=4, turns=2)
 def test_a_run_without_target_names_can_be_compared(tmp_path: Path) -> None:
     empty = run(tmp_path / "nothing", Plan(sessions=0), targets=[])
 
-    assert [side.label for side in parse_targets([run(tmp_path / "a", SMALL), empty])] == ["sim", "nothing"]
+    assert [side.label for side in parse_targets([run(tmp_path / "a", SMALL), empty])] == [
+        "sim",
+        "nothing",
+    ]
 
 
 NAMED_REFUSED: dict[str, tuple[list[str], str]] = {
-    # (targets, error). PAIR has the targets west and east, ONE and OTHER have one target, COPY is a copy of ONE.
+    # (targets, error). PAIR has the targets west and east, ONE and OTHER have one target, COPY is a
+    # copy of ONE.
     "an unknown target, with those there are": (
-        ["PAIR:west", "PAIR:north"], "has no target north: its targets are: west, east"),
+        ["PAIR:west", "PAIR:north"],
+        "has no target north: its targets are: west, east",
+    ),
     "one run of one target": (["ONE"], "has one target, sim: add a second run"),
     "one target alone": (["PAIR:west"], "a comparison needs two targets"),
-    "a run of several targets among several runs":
-        (["PAIR", "OTHER"], "choose one: .*/pair:west or .*/pair:east"),
+    "a run of several targets among several runs": (
+        ["PAIR", "OTHER"],
+        "choose one: .*/pair:west or .*/pair:east",
+    ),
     "a target that is named twice": (["ONE", "ONE/"], "is named 2 times"),
-    "a copy": (["ONE", "COPY"], r"copy is a copy of .*: both are the run one; a run cannot be compared with"),
-}  # fmt: skip
+    "a copy": (
+        ["ONE", "COPY"],
+        r"copy is a copy of .*: both are the run one; a run cannot be compared with",
+    ),
+}
 
 
 @pytest.mark.parametrize(("named", "message"), NAMED_REFUSED.values(), ids=NAMED_REFUSED)
-def test_an_impossible_comparison_is_refused(tmp_path: Path, named: list[str], message: str) -> None:
+def test_an_impossible_comparison_is_refused(
+    tmp_path: Path, named: list[str], message: str
+) -> None:
     for name, plan in (("PAIR", PAIRED), ("ONE", SMALL), ("OTHER", SMALL)):
         if any(side.startswith(name) for side in named):
             run(tmp_path / name.lower(), plan)
     if "COPY" in named:
         shutil.copytree(tmp_path / "one", tmp_path / "copy")
     with pytest.raises(UsageError, match=message):
-        parse_targets([re.sub("^[A-Z]+", lambda place: str(tmp_path / place[0].lower()), side) for side in named])
+        parse_targets(
+            [
+                re.sub("^[A-Z]+", lambda place: str(tmp_path / place[0].lower()), side)
+                for side in named
+            ]
+        )
 
 
 LABELS: dict[str, tuple[dict[str, Plan], list[str]]] = {
     # (runs by folder name, labels of the targets)
-    "a run gives all of its targets in the order of its document":
-        ({"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))}, ["zeta", "alpha", "mid"]),
-    "targets with the same label have their folder in the label":
-        ({"monday": SMALL, "friday": SMALL}, ["sim (monday)", "sim (friday)"]),
-}  # fmt: skip
+    "a run gives all of its targets in the order of its document": (
+        {"a": Plan(sessions=6, targets=("zeta", "alpha", "mid"))},
+        ["zeta", "alpha", "mid"],
+    ),
+    "targets with the same label have their folder in the label": (
+        {"monday": SMALL, "friday": SMALL},
+        ["sim (monday)", "sim (friday)"],
+    ),
+}
 
 
 TITLES: dict[str, tuple[list[str], list[str]]] = {
     # (folders of runs with the same target, labels of the targets)
-    "runs of different scripts have the name of the script":
-        (["20261126T030231Z-quickstart", "20261126T031210Z-agent"], ["sim (quickstart)", "sim (agent)"]),
-    "runs of the same script have the time of day":
-        (["20261126T031210Z-agent", "20261127T031219Z-agent"], ["sim (03:12:10)", "sim (03:12:19)"]),
-    "runs at the same time of day have the whole name":
-        (["20261126T031210Z-agent", "20261127T031210Z-agent"],
-         ["sim (20261126T031210Z-agent)", "sim (20261127T031210Z-agent)"]),
-    "if one name has another form, all runs have the whole name":
-        (["20261126T031210Z-agent", "friday"], ["sim (20261126T031210Z-agent)", "sim (friday)"]),
-    "runs with the same name have their path":
-        (["/a/20261126T031210Z-agent", "/b/20261126T031210Z-agent"],
-         ["sim (/a/20261126T031210Z-agent)", "sim (/b/20261126T031210Z-agent)"]),
-}  # fmt: skip
+    "runs of different scripts have the name of the script": (
+        ["20261126T030231Z-quickstart", "20261126T031210Z-agent"],
+        ["sim (quickstart)", "sim (agent)"],
+    ),
+    "runs of the same script have the time of day": (
+        ["20261126T031210Z-agent", "20261127T031219Z-agent"],
+        ["sim (03:12:10)", "sim (03:12:19)"],
+    ),
+    "runs at the same time of day have the whole name": (
+        ["20261126T031210Z-agent", "20261127T031210Z-agent"],
+        ["sim (20261126T031210Z-agent)", "sim (20261127T031210Z-agent)"],
+    ),
+    "if one name has another form, all runs have the whole name": (
+        ["20261126T031210Z-agent", "friday"],
+        ["sim (20261126T031210Z-agent)", "sim (friday)"],
+    ),
+    "runs with the same name have their path": (
+        ["/a/20261126T031210Z-agent", "/b/20261126T031210Z-agent"],
+        ["sim (/a/20261126T031210Z-agent)", "sim (/b/20261126T031210Z-agent)"],
+    ),
+}
 
 
 @pytest.mark.parametrize(("folders", "labels"), TITLES.values(), ids=TITLES)
-def test_labels_of_the_same_target_have_a_short_part_that_differs(folders: list[str], labels: list[str]) -> None:
+def test_labels_of_the_same_target_have_a_short_part_that_differs(
+    folders: list[str], labels: list[str]
+) -> None:
     frames = frames_of(SMALL)
 
-    assert target_titles([(replace(frames, folder=Path(name)), "sim") for name in folders]) == labels
+    assert (
+        target_titles([(replace(frames, folder=Path(name)), "sim") for name in folders]) == labels
+    )
 
 
-@pytest.mark.parametrize(("names", "labels"), [(("today", "night"), ["today", "night"]), (("one", "one"), ["a", "b"])])
-def test_runs_of_one_target_are_called_by_their_names(names: tuple[str, str], labels: list[str]) -> None:
-    runs = [frames_of(Plan(targets=(target,)), scenario=name) for target, name in zip("ab", names, strict=True)]
+@pytest.mark.parametrize(
+    ("names", "labels"), [(("today", "night"), ["today", "night"]), (("one", "one"), ["a", "b"])]
+)
+def test_runs_of_one_target_are_called_by_their_names(
+    names: tuple[str, str], labels: list[str]
+) -> None:
+    runs = [
+        frames_of(Plan(targets=(target,)), scenario=name)
+        for target, name in zip("ab", names, strict=True)
+    ]
 
     assert target_titles([(run, target) for run, target in zip(runs, "ab", strict=True)]) == labels
 
 
 @pytest.mark.parametrize(
-    "written", ["runs/a", "./runs/a", "runs/a/", "runs//a", "runs/../runs/a", "linked/a"], ids=lambda name: name
+    "written",
+    ["runs/a", "./runs/a", "runs/a/", "runs//a", "runs/../runs/a", "linked/a"],
+    ids=lambda name: name,
 )
 def test_a_target_is_found_for_any_spelling_of_its_run_s_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
@@ -269,6 +323,9 @@ def test_a_target_is_found_for_any_spelling_of_its_run_s_path(
     (tmp_path / "linked").symlink_to(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
 
-    assert [side.name for side in parse_targets([f"{written}:west", f"{written}:east"])] == ["west", "east"]
+    assert [side.name for side in parse_targets([f"{written}:west", f"{written}:east"])] == [
+        "west",
+        "east",
+    ]
     with pytest.raises(UsageError, match=r"write ttfa{target:west} in the thresholds"):
         check(f"{written}:west")

@@ -1,4 +1,6 @@
-"""Complete comparisons: their metrics, verdicts and steps, and runs that were ended by interim analyses."""
+"""Complete comparisons: their metrics, verdicts and steps, and runs that were ended by interim
+analyses.
+"""
 
 from __future__ import annotations
 
@@ -53,23 +55,55 @@ SLOW = replace(RUN, median_ms=1200)
 NAMES = ("ttfa p50", "ttfa p95", "failure_rate")
 JUDGED: dict[str, tuple[Plan, Plan, list[MetricSpec] | None, dict[str, str], int]] = {
     # (first run, second run, metric specs, verdicts on primary metrics, exit status)
-    "a target that is twice as slow has regressed":
-        (RUN, SLOW, None, dict(zip(NAMES, ("regressed", "regressed", "inconclusive"), strict=True)), 1),
-    "a target that is twice as fast has improved":
-        (SLOW, replace(RUN, seed=8), SPECS, dict(zip(NAMES, ("improved", "improved", "inconclusive"), strict=True)), 3),
-    "a target with only failed turns has regressed":
-        (RUN, replace(RUN, failed=1.0), SPECS, dict.fromkeys(NAMES, "regressed"), 4),
-    "two targets without turns are invalid":
-        (Plan(sessions=0), Plan(sessions=0, seed=8), SPECS, dict.fromkeys(NAMES, "inconclusive"), 4),
-    "a primary metric without values does not pass":
-        (RUN, replace(RUN, kinds=("manual",)), [TTFA], {"ttfa p50": "inconclusive"}, 4),
+    "a target that is twice as slow has regressed": (
+        RUN,
+        SLOW,
+        None,
+        dict(zip(NAMES, ("regressed", "regressed", "inconclusive"), strict=True)),
+        1,
+    ),
+    "a target that is twice as fast has improved": (
+        SLOW,
+        replace(RUN, seed=8),
+        SPECS,
+        dict(zip(NAMES, ("improved", "improved", "inconclusive"), strict=True)),
+        3,
+    ),
+    "a target with only failed turns has regressed": (
+        RUN,
+        replace(RUN, failed=1.0),
+        SPECS,
+        dict.fromkeys(NAMES, "regressed"),
+        4,
+    ),
+    "two targets without turns are invalid": (
+        Plan(sessions=0),
+        Plan(sessions=0, seed=8),
+        SPECS,
+        dict.fromkeys(NAMES, "inconclusive"),
+        4,
+    ),
+    "a primary metric without values does not pass": (
+        RUN,
+        replace(RUN, kinds=("manual",)),
+        [TTFA],
+        {"ttfa p50": "inconclusive"},
+        4,
+    ),
     "a comparison without primary metrics does not pass": (RUN, replace(RUN, seed=8), [], {}, 4),
-    "a primary metric of an unknown step does not pass":
-        (RUN, replace(RUN, seed=8), [replace(TTFA, step="none")], {"ttfa none p50": "inconclusive"}, 3),
-}  # fmt: skip
+    "a primary metric of an unknown step does not pass": (
+        RUN,
+        replace(RUN, seed=8),
+        [replace(TTFA, step="none")],
+        {"ttfa none p50": "inconclusive"},
+        3,
+    ),
+}
 
 
-@pytest.mark.parametrize(("first", "second", "asked", "words", "status"), JUDGED.values(), ids=JUDGED)
+@pytest.mark.parametrize(
+    ("first", "second", "asked", "words", "status"), JUDGED.values(), ids=JUDGED
+)
 def test_two_runs_have_verdicts_and_an_exit_status(
     first: Plan, second: Plan, asked: list[MetricSpec] | None, words: dict[str, str], status: int
 ) -> None:
@@ -102,11 +136,17 @@ def test_each_candidate_is_compared_with_the_first_target_and_holm_corrects_over
 
 def test_pairs_without_the_third_target_still_count_for_the_second(tmp_path: Path) -> None:
     folder = run(tmp_path, Plan(sessions=180, turns=5, targets=("a", "b", "c"), paired=True))
-    edit(tmp_path, "sessions", lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row)
+    edit(
+        tmp_path,
+        "sessions",
+        lambda _, row: None if row["target"] == "c" and row["pair"] % 2 else row,
+    )
     sides = parse_targets([folder])
     alone, together = quick(filtered_by(sides[:2]), specs=[TTFA]), quick(sides, specs=SPECS)
 
-    assert [compared.each("sessions") for compared in together.primary] == [[60, 60]] * 3 + [[30, 30]] * 3
+    assert [compared.each("sessions") for compared in together.primary] == [[60, 60]] * 3 + [
+        [30, 30]
+    ] * 3
     assert of(together, "ttfa p50").difference == of(alone, "ttfa p50").difference
     assert (together.method.design, together.method.unit) == ("pairs", 30)
 
@@ -129,12 +169,18 @@ def test_a_drift_of_one_target_is_detected_and_makes_verdicts_provisional(tmp_pa
     run(tmp_path, PAIRED)
     late = {f"s{at:05d}": round(3e6 * at) for at in range(1, 120, 2)}
     edit(tmp_path, "turns", lambda _, row: _later(row, late.get(row["session_id"], 0)))
-    calm, own = (quick(sides, specs=[TTFA, FAILURES]) for sides in (targets(PAIRED), parse_targets([tmp_path])))
+    calm, own = (
+        quick(sides, specs=[TTFA, FAILURES])
+        for sides in (targets(PAIRED), parse_targets([tmp_path]))
+    )
 
     assert not of(calm, "ttfa p50").verdict.provisional
     assert of(own, "ttfa p50").verdict.provisional
     assert not of(own, "failure_rate").verdict.provisional
-    assert any(notice.startswith("Latency of one target drifted (ttfa") for notice in comparison_notices(own))
+    assert any(
+        notice.startswith("Latency of one target drifted (ttfa")
+        for notice in comparison_notices(own)
+    )
     assert not any("drifted" in notice for notice in comparison_notices(calm))
 
 
@@ -153,12 +199,16 @@ def plain() -> Comparison:
 
 @cache
 def slowed(times: float, step: str = "") -> Comparison:
-    """Return a comparison after the latencies of target `east` in one step were multiplied by `times`.
+    """Return a comparison after the latencies of target `east` in one step were multiplied by
+    `times`.
 
     If `step` is empty, the latencies of all steps were multiplied.
     """
     made = run(shared_folder() / "run", TWO)
-    waiting(Path(made), lambda row: times if row["target"] == "east" and step in ("", row["step"]) else 1.0)
+    waiting(
+        Path(made),
+        lambda row: times if row["target"] == "east" and step in ("", row["step"]) else 1.0,
+    )
     return quick(parse_targets([made]))
 
 
@@ -172,8 +222,8 @@ def test_the_slowed_step_is_the_worst_step_and_is_named() -> None:
     assert not any(one.spec.primary for one in found.steps)
     assert f"worst step {slow} of east, ttfa p50 +" in " ".join(comparison_text(found).split())
     assert (
-        "✕ regressed (secondary; the worst of 4 steps, with an interval that is not corrected for this choice)"
-        in " ".join(comparison_text(found).split())
+        "✕ regressed (secondary; the worst of 4 steps, with an interval that is not corrected for"
+        " this choice)" in " ".join(comparison_text(found).split())
     )
 
 
@@ -190,7 +240,9 @@ def test_two_runs_and_one_step_scripts_have_no_typical_change_and_no_worst_step(
 SHORT = replace(DECIDED_TWO, sessions=60)
 
 
-def run_of(folder: Path, primary: dict[str, list[str]], plan: Plan = DECIDED_TWO, **document: Any) -> str:
+def run_of(
+    folder: Path, primary: dict[str, list[str]], plan: Plan = DECIDED_TWO, **document: Any
+) -> str:
     return run(folder, plan, sequential_plan=planned(primary), **document)
 
 
@@ -208,7 +260,9 @@ def test_the_decision_of_interim_analyses_is_the_status_of_compare_and_check(
 
     assert decision is not None
     assert found.exit_status == decision.exit_status == check_of(decision.run).exit_status == status
-    assert decision_headline(decision).replace("\u00a0", " ") in " ".join(comparison_text(found, 200).split())
+    assert decision_headline(decision).replace("\u00a0", " ") in " ".join(
+        comparison_text(found, 200).split()
+    )
 
 
 def test_the_file_and_the_page_contain_the_decision(tight: Comparison, tmp_path: Path) -> None:
@@ -217,12 +271,18 @@ def test_the_file_and_the_page_contain_the_decision(tight: Comparison, tmp_path:
 
     jsonschema.validate(data, schemas()["compare"])
     assert (data["result"], data["verdicts"]) == ("fail", {"west": "regressed"})
-    assert (data["sequential"]["exit_status"], data["sequential"]["analyses"], data["sequential"]["analysis"]) == (
+    assert (
+        data["sequential"]["exit_status"],
+        data["sequential"]["analyses"],
+        data["sequential"]["analysis"],
+    ) == (
         1,
         3,
         2,
     )
-    assert data["headline"].startswith("west is slower than east: half of the turns take longer than ")
+    assert data["headline"].startswith(
+        "west is slower than east: half of the turns take longer than "
+    )
     assert "When was it decided?" in paths.html.read_text(encoding="utf-8")
 
 
@@ -240,7 +300,9 @@ def test_pairs_that_the_end_of_the_run_cut_are_counted(tmp_path: Path) -> None:
     )
 
 
-def test_interim_analyses_are_ignored_with_a_notice_if_the_targets_are_swapped(tight: Comparison) -> None:
+def test_interim_analyses_are_ignored_with_a_notice_if_the_targets_are_swapped(
+    tight: Comparison,
+) -> None:
     found = quick(filtered_by(tight.targets[::-1]))
 
     assert found.decision is None

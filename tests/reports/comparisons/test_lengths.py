@@ -28,7 +28,9 @@ LONGER = replace(GROWS, turns=10, seed=8)
 
 
 def median(comparison: Comparison) -> Judged:
-    return next(one for one in comparison.comparisons if (one.spec.metric, one.spec.p) == ("ttfa", 0.5))
+    return next(
+        one for one in comparison.comparisons if (one.spec.metric, one.spec.p) == ("ttfa", 0.5)
+    )
 
 
 @pytest.mark.parametrize("plans", [(GROWS, LONGER), (LONGER, GROWS)])
@@ -44,12 +46,18 @@ def test_an_equal_latency_at_each_turn_number_is_no_difference(plans: tuple[Plan
 def test_a_comparison_states_the_weights_of_turn_numbers_and_the_excluded_turns() -> None:
     comparison = quick(two(GROWS, LONGER))
     names = {check.name: check.texts for check in written(comparison.checks)}
-    notice = next(notice for notice in comparison_notices(comparison) if notice.startswith("Sessions differ in length"))
+    notice = next(
+        notice
+        for notice in comparison_notices(comparison)
+        if notice.startswith("Sessions differ in length")
+    )
 
     assert "same workload" not in names
     assert names["turns in a session"] == ["5", "10"]
     assert "sim (one) has 5 turns in a session, and sim (other) has 10" in notice
-    assert "0 turns of sim (one) and 500 turns of sim (other) are excluded" in notice.replace("\u00a0", " ")
+    assert "0 turns of sim (one) and 500 turns of sim (other) are excluded" in notice.replace(
+        "\u00a0", " "
+    )
 
 
 def test_a_slower_candidate_with_longer_sessions_is_still_found() -> None:
@@ -69,10 +77,17 @@ SPEED = MetricSpec("audio_speed", Mean(), Margin(ratio=0.1))
 
 
 @pytest.mark.parametrize("plans", [(GROWS, LONGER), (LONGER, GROWS)])
-def test_an_equal_share_by_a_deadline_at_each_turn_number_is_no_difference(plans: tuple[Plan, Plan]) -> None:
+def test_an_equal_share_by_a_deadline_at_each_turn_number_is_no_difference(
+    plans: tuple[Plan, Plan],
+) -> None:
     base, cand = two(*plans)
-    shares = [float(np.divide(*(amounts.sum() for amounts in side.in_time(WITHIN, 800.0)))) for side in (base, cand)]
-    (found,) = WITHIN.statistic.compare(ComparedTargets(base, cand), [WITHIN], Inference()).differences
+    shares = [
+        float(np.divide(*(amounts.sum() for amounts in side.in_time(WITHIN, 800.0))))
+        for side in (base, cand)
+    ]
+    (found,) = WITHIN.statistic.compare(
+        ComparedTargets(base, cand), [WITHIN], Inference()
+    ).differences
 
     assert abs(shares[1] - shares[0]) > 0.1
     assert found is not None
@@ -82,7 +97,9 @@ def test_an_equal_share_by_a_deadline_at_each_turn_number_is_no_difference(plans
 
 def test_a_mean_leaves_out_turn_numbers_that_only_one_target_has() -> None:
     base, cand = two(GROWS, LONGER)
-    (found,) = SPEED.statistic.compare(ComparedTargets(base, cand), [SPEED], Inference()).differences
+    (found,) = SPEED.statistic.compare(
+        ComparedTargets(base, cand), [SPEED], Inference()
+    ).differences
     speeds = cand.turns.value("audio_speed")
 
     assert found is not None

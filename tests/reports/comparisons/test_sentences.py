@@ -1,4 +1,6 @@
-"""The sentences at the top of a comparison, and the tables of a comparison on a terminal, in a comment and in JSON."""
+"""The sentences at the top of a comparison, and the tables of a comparison on a terminal, in a
+comment and in JSON.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +36,28 @@ def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
 
-def of(*all_compared: Judged, candidates: tuple[str, ...] = ("gateway",), **changes: Any) -> Comparison:
+def of(
+    *all_compared: Judged, candidates: tuple[str, ...] = ("gateway",), **changes: Any
+) -> Comparison:
     return comparison(*candidates, comparisons=all_compared, **changes)
 
 
-def primary(metric: str, p: float | None, word: str, difference: Difference | None, **more: Any) -> Judged:
+def primary(
+    metric: str, p: float | None, word: str, difference: Difference | None, **more: Any
+) -> Judged:
     return compared(metric, p, word, difference, primary=True, **more)  # type: ignore[arg-type]
 
 
-UNSEEN = primary("failure_rate", None, "inconclusive", points(0, 0, 0, 0.0149), more=99,
-               reason=Reason("none_seen", {"needed": 299, "there": [200], "metric": "failure_rate",
-                                               "upper": 0.0149}))  # fmt: skip
+UNSEEN = primary(
+    "failure_rate",
+    None,
+    "inconclusive",
+    points(0, 0, 0, 0.0149),
+    more=99,
+    reason=Reason(
+        "none_seen", {"needed": 299, "there": [200], "metric": "failure_rate", "upper": 0.0149}
+    ),
+)
 TAIL, MEDIAN = primary("ttfa", 0.95, "regressed", WORSE), primary("ttfa", 0.5, "regressed", WORSE)
 FAILING = Difference(
     "ratio",
@@ -59,7 +72,9 @@ FAILING = Difference(
     OneSidedBounds(-1, p=0.9),
 )
 UNKNOWN = OneSidedBounds(math.nan, math.nan, math.nan)
-ENDLESS = Difference("ratio", math.inf, math.inf, math.nan, -math.inf, math.inf, 0.1, 9, UNKNOWN, UNKNOWN)
+ENDLESS = Difference(
+    "ratio", math.inf, math.inf, math.nan, -math.inf, math.inf, 0.1, 9, UNKNOWN, UNKNOWN
+)
 FEW = too_few("turn", 400, (100, 100), p=0.95)
 FINE = primary("ttfa", 0.5, "equivalent", ratio(1000, 990, 0.97, 1.01))
 OPEN = ratio(1000, 1120, 1.05, 1.29)
@@ -74,92 +89,182 @@ SAID: dict[str, tuple[list[Judged], str | None, str | None]] = {
     # (comparisons, headline, second sentence)
     "a median that regressed": (
         [MEDIAN],
-        "gateway regressed: half of the turns now take longer than 2.64 s, 65 % more than on direct (ttfa p50).", None),
+        (
+            "gateway regressed: half of the turns now take longer than 2.64 s, 65 % more than on"
+            " direct (ttfa p50)."
+        ),
+        None,
+    ),
     "a session metric": (
         [primary("connect_total", 0.9, "regressed", WORSE)],
-        "gateway regressed: one session in ten now takes longer than 2.64 s, 65 % more than on direct "
-        "(connect_total p90).", None),
+        (
+            "gateway regressed: one session in ten now takes longer than 2.64 s, 65 % more than on"
+            " direct (connect_total p90)."
+        ),
+        None,
+    ),
     "a quantile among failed turns": (
         [tail("regressed", FAILING)],
-        "gateway regressed: one turn in twenty now fails (ttfa p95; on direct it was 1.6 s).", None),
+        "gateway regressed: one turn in twenty now fails (ttfa p95; on direct it was 1.6 s).",
+        None,
+    ),
     "a rate that regressed": (
         [primary("failure_rate", None, "regressed", points(0.01, 0.04, 0.02, 0.041))],
-        "gateway regressed: 4.00 % of its turns fail or do not start, 3.00 points more than on direct.",
-        "With 95 % confidence it is at least 2.00 points more; the margin is 1 point."),
+        (
+            "gateway regressed: 4.00 % of its turns fail or do not start, 3.00 points more than on"
+            " direct."
+        ),
+        "With 95 % confidence it is at least 2.00 points more; the margin is 1 point.",
+    ),
     "a lower value of a higher-is-better metric": (
         [primary("audio_speed", None, "regressed", ratio(3, 1.5, 0.4, 0.6))],
         "gateway regressed: audio_speed mean is 1.5 ×, 50 % less than on direct.",
-        "With 95 % confidence it is at least 40 % less; the margin is 16.7 %."),
+        "With 95 % confidence it is at least 40 % less; the margin is 16.7 %.",
+    ),
     "an improvement": (
         [tail("improved", ratio(324, 243, 0.71, 0.79))],
-        "gateway improved: ttfa p95 is 25 % shorter than on direct.", None),
+        "gateway improved: ttfa p95 is 25 % shorter than on direct.",
+        None,
+    ),
     "slower, but it is open whether by more than the margin": (
         [tail("inconclusive", OPEN)],
-        "gateway is slower than direct: one turn in twenty now takes longer than 1.12 s, 5 to 29 % more (ttfa p95). "
-        "Whether this exceeds the margin of 20 % is inconclusive.", None),
+        (
+            "gateway is slower than direct: one turn in twenty now takes longer than 1.12 s, 5 to"
+            " 29 % more (ttfa p95). Whether this exceeds the margin of 20 % is inconclusive."
+        ),
+        None,
+    ),
     "slower within the margin": (
         [tail("equivalent", ratio(1000, 1110, 1.05, 1.17))],
-        "gateway is slower than direct, but within the margin of 20 %: ttfa p95 is 11 % longer.", None),
+        "gateway is slower than direct, but within the margin of 20 %: ttfa p95 is 11 % longer.",
+        None,
+    ),
     "too few turns": (
         [tail("inconclusive", WORSE, reason=FEW)],
-        "Inconclusive on gateway (too few turns to decide): p95 needs 400 per target, 100 measured.", None),
+        (
+            "Inconclusive on gateway (too few turns to decide): p95 needs 400 per target, 100"
+            " measured."
+        ),
+        None,
+    ),
     "too few sessions": (
         [tail("inconclusive", WORSE, reason=too_few("session", 20, (8, 8)))],
-        "Inconclusive on gateway (too few sessions to decide): 20 needed per target, 8 measured.", None),
+        "Inconclusive on gateway (too few sessions to decide): 20 needed per target, 8 measured.",
+        None,
+    ),
     "not significant after Holm": (
         [tail("inconclusive", WORSE, reason=NOT_AFTER_HOLM)],
-        "gateway is slower than direct: one turn in twenty now takes longer than 2.64 s, 47 to 87 % more (ttfa p95). "
-        "Whether this exceeds the margin of 20 % is inconclusive after Holm’s correction.", None),
+        (
+            "gateway is slower than direct: one turn in twenty now takes longer than 2.64 s, 47 to"
+            " 87 % more (ttfa p95). Whether this exceeds the margin of 20 % is inconclusive after"
+            " Holm’s correction."
+        ),
+        None,
+    ),
     "a quantile among failed turns of both targets": (
         [tail("inconclusive", ENDLESS, reason=IN_FAILURES)],
-        "Inconclusive on gateway: ttfa p95: the quantile is infinite: too many turns failed.", None),
+        "Inconclusive on gateway: ttfa p95: the quantile is infinite: too many turns failed.",
+        None,
+    ),
     "a metric that one target lacks": (
-        [tail("inconclusive", None, reason=Reason("no_turns", {"targets": ["gateway"], "metric": "ttfa"}))],
-        "Inconclusive on gateway: no ttfa on gateway.", ""),
+        [
+            tail(
+                "inconclusive",
+                None,
+                reason=Reason("no_turns", {"targets": ["gateway"], "metric": "ttfa"}),
+            )
+        ],
+        "Inconclusive on gateway: no ttfa on gateway.",
+        "",
+    ),
     "the number of sessions that would decide": (
-        [replace(tail("inconclusive", OPEN, more=260), cluster="session")], None,
-        "About 460 sessions per target are needed to decide ttfa p95."),
+        [replace(tail("inconclusive", OPEN, more=260), cluster="session")],
+        None,
+        "About 460 sessions per target are needed to decide ttfa p95.",
+    ),
     "the number of pairs that would decide": (
-        [tail("inconclusive", OPEN, more=260)], None, "About 460 pairs are needed to decide ttfa p95."),
+        [tail("inconclusive", OPEN, more=260)],
+        None,
+        "About 460 pairs are needed to decide ttfa p95.",
+    ),
     "other runs would decide": (
-        [replace(tail("inconclusive", OPEN), verdict=Verdict("inconclusive", provisional=True))], None,
-        metric_sentences.RUNS_DIFFER),
-    # In an earlier version the text was "Inconclusive on gateway (with no failure in 200 sessions …): about 299
-    # sessions are needed".
+        [replace(tail("inconclusive", OPEN), verdict=Verdict("inconclusive", provisional=True))],
+        None,
+        metric_sentences.RUNS_DIFFER,
+    ),
+    # In an earlier version the text was "Inconclusive on gateway (with no failure in 200 sessions
+    # …): about 299 sessions are needed".
     "no failures do not outweigh longer latencies": (
-        [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)), GROWN, UNSEEN],
-        "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14 % more (ttfa p50). "
-        "Whether this exceeds the margin of 10 % is inconclusive.",
-        "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %); failure_rate: with no failure in 200 sessions "
-        "the rate may still be up to 1.49 %. More pairs are unlikely to decide all metrics: ttfa p50 needs more than "
-        "4,000, "
-        "ttfa p95 about 470 and failure_rate about 299."),
+        [
+            primary(
+                "ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.14, 0.1), margin=Margin(0.1)
+            ),
+            GROWN,
+            UNSEEN,
+        ],
+        (
+            "gateway is slower than direct: half of the turns now take longer than 1.11 s, 6 to 14"
+            " % more (ttfa p50). Whether this exceeds the margin of 10 % is inconclusive."
+        ),
+        (
+            "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %); failure_rate: with no"
+            " failure in 200 sessions the rate may still be up to 1.49 %. More pairs are unlikely"
+            " to decide all metrics: ttfa p50 needs more than 4,000, ttfa p95 about 470 and"
+            " failure_rate about 299."
+        ),
+    ),
     "the sessions named are those of the metric that needs most": (
-        [primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.24), more=270),
-         tail("inconclusive", ratio(1490, 1710, 1.10, 1.23), reason=FEW), UNSEEN], None,
-        "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %; too few turns to decide: p95 needs 400 per "
-        "target, 100 measured); failure_rate: with no failure in 200 sessions the rate may still be up to 1.49 %. "
-        "About 470 pairs are needed to decide all metrics: ttfa p50 needs about 470, failure_rate about 299 and ttfa "
-        "p95 at "
-        "least 40."),
+        [
+            primary("ttfa", 0.5, "inconclusive", ratio(1000, 1110, 1.06, 1.24), more=270),
+            tail("inconclusive", ratio(1490, 1710, 1.10, 1.23), reason=FEW),
+            UNSEEN,
+        ],
+        None,
+        (
+            "Also inconclusive: ttfa p95, 10 to 23 % longer (margin 20 %; too few turns to decide:"
+            " p95 needs 400 per target, 100 measured); failure_rate: with no failure in 200"
+            " sessions the rate may still be up to 1.49 %. About 470 pairs are needed to decide all"
+            " metrics: ttfa p50 needs about 470, failure_rate about 299 and ttfa p95 at least 40."
+        ),
+    ),
     "if only failures are inconclusive, passed metrics are first": (
         [FINE, UNSEEN],
-        "gateway passes on ttfa p50; its failure_rate is inconclusive: with no failure in 200 sessions the rate may "
-        "still be up to 1.49 %, and the margin is 1 point.",
-        "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide failure_rate."),
+        (
+            "gateway passes on ttfa p50; its failure_rate is inconclusive: with no failure in 200"
+            " sessions the rate may still be up to 1.49 %, and the margin is 1 point."
+        ),
+        "Equivalent: ttfa p50 −1 %. About 299 pairs are needed to decide failure_rate.",
+    ),
     "the other primary metrics follow the worst": (
-        [FINE, TAIL, primary("failure_rate", None, "not_regressed", points(0.01, 0.011, -0.001, 0.003)),
-         compared("ttfa", 0.99, "regressed", WORSE)], None,
-        "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
-        "Not regressed: failure_rate +0.10 points. Equivalent: ttfa p50 −1 %."),
+        [
+            FINE,
+            TAIL,
+            primary("failure_rate", None, "not_regressed", points(0.01, 0.011, -0.001, 0.003)),
+            compared("ttfa", 0.99, "regressed", WORSE),
+        ],
+        None,
+        (
+            "With 95 % confidence it is at least 47 % longer; the margin is 20 %. "
+            "Not regressed: failure_rate +0.10 points. Equivalent: ttfa p50 −1 %."
+        ),
+    ),
     "the metric farthest beyond its margin is in the headline": (
         [primary("ttfa", 0.5, "regressed", ratio(1000, 1300, 1.25, 1.35)), TAIL],
-        "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on direct (ttfa p95).",
-        "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also regressed: ttfa p50 +30 %."),
+        (
+            "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more than on"
+            " direct (ttfa p95)."
+        ),
+        (
+            "With 95 % confidence it is at least 47 % longer; the margin is 20 %. Also regressed:"
+            " ttfa p50 +30 %."
+        ),
+    ),
     "a margin of zero": (
-        [tail("regressed", ratio(1000, 1300, 1.25, 1.35, 0.0), margin=Margin())], None,
-        "With 95 % confidence it is at least 25 % longer; the margin is 0 %."),
-}  # fmt: skip
+        [tail("regressed", ratio(1000, 1300, 1.25, 1.35, 0.0), margin=Margin())],
+        None,
+        "With 95 % confidence it is at least 25 % longer; the margin is 0 %.",
+    ),
+}
 
 
 @pytest.mark.parametrize(("found", "headline", "second"), SAID.values(), ids=SAID)
@@ -181,7 +286,9 @@ LABELS = ("gateway", "a_very_long_label_of_a_target.with_a_variant_that_is_long_
 def many(tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
     """Return comparisons of loaded runs of several types, and comparisons with invented metrics."""
     tmp_path = tmp_path_factory.mktemp("many")
-    three = Plan(sessions=30, turns=4, targets=("a", "b", "c"), paired=True, kinds=("vad", "manual"))
+    three = Plan(
+        sessions=30, turns=4, targets=("a", "b", "c"), paired=True, kinds=("vad", "manual")
+    )
     killed = synthetic.write_killed(tmp_path / "killed", Plan(sessions=6, turns=4))
     return [
         quick(targets(PAIRED)),
@@ -203,13 +310,20 @@ def test_a_terminal_of_any_width_shows_the_values_and_the_interval_of_each_metri
     for found in many:
         lines = comparison_text(found, width).splitlines()
         for one in found.comparisons:
-            values = [text.replace(NBSP, " ") for text in (*values_of(one), change_of(one), interval_text(one))]
-            begins = [at for at, line in enumerate(lines) if f"{line} ".startswith(f"  {one.spec.name} ")]
+            values = [
+                text.replace(NBSP, " ")
+                for text in (*values_of(one), change_of(one), interval_text(one))
+            ]
+            begins = [
+                at for at, line in enumerate(lines) if f"{line} ".startswith(f"  {one.spec.name} ")
+            ]
             shown = (" ".join(lines[at : at + 3]) for at in begins)
             assert any(all(value in text for value in values) for text in shown)
 
 
-def test_the_document_of_a_comparison_has_its_status_and_all_metrics(many: list[Comparison]) -> None:
+def test_the_document_of_a_comparison_has_its_status_and_all_metrics(
+    many: list[Comparison],
+) -> None:
     for found in many:
         data = comparison_data(found)
         assert (data["result"], len(data["comparisons"])) == (
@@ -226,6 +340,8 @@ def test_the_document_has_the_numbers_of_a_metric() -> None:
     assert values == ["ttfa p95", "regressed", True, "fail"]
     assert first["against"]["value"] == 1600
     assert (first["against"]["n"], first["value"]["n"]) == (2000, 2000)
-    endless = next(one["value"] for one in data["comparisons"] if one["value"]["metric"] == "input_transcript")
+    endless = next(
+        one["value"] for one in data["comparisons"] if one["value"]["metric"] == "input_transcript"
+    )
     assert endless["value"] is None
     assert endless["reason"]["code"] == "in_failures"

@@ -28,16 +28,26 @@ def notices_of(folder: Path, tick_ms: int, median_ms: float) -> list[str]:
 
         def on_grid(_: int, row: Row) -> Row:
             first, sent = row["first_audio_at_ns"], row["request_sent_at_ns"]
-            ticks = first if first is None else sent + max(1, round((first - sent) / tick_ms / MS)) * tick_ms * MS
+            ticks = (
+                first
+                if first is None
+                else sent + max(1, round((first - sent) / tick_ms / MS)) * tick_ms * MS
+            )
             return row | {"first_audio_at_ns": ticks}
 
         if tick_ms:
             edit(made[-1], "turns", on_grid)
     comparison = compare_targets(parse_targets(list(map(str, made))), draws=DRAWS)
-    return [notice.replace("\u00a0", " ") for notice in comparison_notices(comparison) if "has steps of" in notice]
+    return [
+        notice.replace("\u00a0", " ")
+        for notice in comparison_notices(comparison)
+        if "has steps of" in notice
+    ]
 
 
-def test_a_tick_above_a_third_of_the_margin_is_stated_with_a_margin_that_allows_for_it(tmp_path: Path) -> None:
+def test_a_tick_above_a_third_of_the_margin_is_stated_with_a_margin_that_allows_for_it(
+    tmp_path: Path,
+) -> None:
     notices = notices_of(tmp_path, 20, 180.0)
     text = next(notice for notice in notices if notice.startswith("ttfa p50"))
 

@@ -17,13 +17,24 @@ from tests.reports import synthetic
 from tests.reports.edited import Row, edit
 from tests.reports.synthetic import Plan
 
-PLAN = Plan(sessions=40, turns=6, targets=("east", "west"), paired=True, failed=0.2, refused=3, abandoned=2)
-HEADERS = {"x-request-id": "req-1", "apim-request-id": "apim-1", "x-ms-region": "Sweden Central", "cf-ray": "9a1b-FRA"}
+PLAN = Plan(
+    sessions=40, turns=6, targets=("east", "west"), paired=True, failed=0.2, refused=3, abandoned=2
+)
+HEADERS = {
+    "x-request-id": "req-1",
+    "apim-request-id": "apim-1",
+    "x-ms-region": "Sweden Central",
+    "cf-ray": "9a1b-FRA",
+}
 Change = Callable[[int, Row], Row | None]
 
 
 def built(
-    folder: Path, plan: Plan = PLAN, turns: Change | None = None, sessions: Change | None = None, **changes: Any
+    folder: Path,
+    plan: Plan = PLAN,
+    turns: Change | None = None,
+    sessions: Change | None = None,
+    **changes: Any,
 ) -> Summary:
     """Return the summary of a synthetic run with changed rows."""
     synthetic.write(folder, plan, **changes)

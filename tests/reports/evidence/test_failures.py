@@ -1,4 +1,6 @@
-"""The failures that the evidence lists: an example of each kind, with the instants and IDs of its row."""
+"""The failures that the evidence lists: an example of each kind, with the instants and IDs of
+its row.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,14 @@ def test_every_kind_of_failure_has_an_example() -> None:
             failed["turn", target, ending.outcome] += n * (ending.kind == "failed")
     failed["session", "east", "connect_failed:401"] = 3
 
-    assert {(entry.scope, entry.target, entry.outcome) for entry in failures.examples} == set(+failed)
+    assert {(entry.scope, entry.target, entry.outcome) for entry in failures.examples} == set(
+        +failed
+    )
     assert failures.total == failed.total()
     assert failures.kinds == len(failures.examples) == 2 * len(FAILURES) + 1
-    assert [failed[entry.scope, entry.target, entry.outcome] for entry in failures.examples] == sorted(
-        (+failed).values(), reverse=True
-    )
+    assert [
+        failed[entry.scope, entry.target, entry.outcome] for entry in failures.examples
+    ] == sorted((+failed).values(), reverse=True)
 
 
 def test_an_entry_has_the_instants_and_ids_of_its_row(tmp_path: Path) -> None:
@@ -48,14 +52,23 @@ def test_an_entry_has_the_instants_and_ids_of_its_row(tmp_path: Path) -> None:
     loaded = rtbench.load(tmp_path)
 
     for entry in (entry for entry in entries if entry.scope == "turn"):
-        turns = loaded.turns[(loaded.turns["session_id"] == entry.session) & (loaded.turns["turn"] == entry.turn)]
+        turns = loaded.turns[
+            (loaded.turns["session_id"] == entry.session) & (loaded.turns["turn"] == entry.turn)
+        ]
         (row,) = turns.to_dict("records")
-        assert (row["target"], row["outcome"], row["step"]) == (entry.target, entry.outcome, entry.step)
+        assert (row["target"], row["outcome"], row["step"]) == (
+            entry.target,
+            entry.outcome,
+            entry.step,
+        )
         assert (row["start_utc_ns"], row["start_utc_ns"] + row["ended_at_ns"]) == (
             entry.started_utc_ns,
             entry.failed_utc_ns,
         )
-        assert (row["response_id"], row["service_session_id"]) == (entry.response, entry.service_session)
+        assert (row["response_id"], row["service_session_id"]) == (
+            entry.response,
+            entry.service_session,
+        )
         assert entry.headers == HEADERS
         assert (entry.http_status, entry.close_code) == (101, 1011)
     (refused,) = (entry for entry in entries if entry.scope == "session")
@@ -78,12 +91,16 @@ def test_failures_beyond_the_list_are_counted(tmp_path: Path) -> None:
 
     assert len(made.document.failures.listed) == MAX_LISTED
     assert made.document.failures.total == 240
-    assert "140 more failures of 240 are not listed" in outputs(made)["markdown"].replace("\xa0", " ")
+    assert "140 more failures of 240 are not listed" in outputs(made)["markdown"].replace(
+        "\xa0", " "
+    )
 
 
 def test_a_session_that_ended_like_its_turn_is_no_second_failure(tmp_path: Path) -> None:
     def turns(_: int, row: Row) -> Row:
-        return row | {"outcome": "closed:1011" if (row["session_id"], row["turn"]) == ("s00003", 2) else "ok"}
+        return row | {
+            "outcome": "closed:1011" if (row["session_id"], row["turn"]) == ("s00003", 2) else "ok"
+        }
 
     def sessions(_: int, row: Row) -> Row:
         ended = {"s00003": "closed:1011", "s00004": "closed:1011"}
@@ -91,7 +108,10 @@ def test_a_session_that_ended_like_its_turn_is_no_second_failure(tmp_path: Path)
 
     entries = failures_of(built(tmp_path, Plan(), turns, sessions)).examples
 
-    assert [(entry.scope, entry.session) for entry in entries] == [("turn", "s00003"), ("session", "s00004")]
+    assert [(entry.scope, entry.session) for entry in entries] == [
+        ("turn", "s00003"),
+        ("session", "s00004"),
+    ]
 
 
 def test_an_id_that_was_not_recorded_is_unknown(tmp_path: Path) -> None:
@@ -108,7 +128,8 @@ def test_an_id_that_was_not_recorded_is_unknown(tmp_path: Path) -> None:
     text = outputs(made)["markdown"].replace("\xa0", " ")
 
     assert all(
-        entry.request == entry.service_session == "" and not entry.headers for entry in made.document.failures.listed
+        entry.request == entry.service_session == "" and not entry.headers
+        for entry in made.document.failures.listed
     )
     assert "service’s session unknown, response unknown, request unknown, region unknown" in text
     assert '"request": null' in evidence_json(made)
@@ -116,7 +137,10 @@ def test_an_id_that_was_not_recorded_is_unknown(tmp_path: Path) -> None:
 
 def test_a_message_that_was_cut_is_marked(tmp_path: Path) -> None:
     def long(_: int, row: Row) -> Row:
-        return row | {"outcome": "failed:x", "detail": "y" * (DETAIL_CHARACTERS if row["turn"] == 1 else 9)}
+        return row | {
+            "outcome": "failed:x",
+            "detail": "y" * (DETAIL_CHARACTERS if row["turn"] == 1 else 9),
+        }
 
     made = evidence_of(built(tmp_path, Plan(sessions=1, turns=2), long))
 

@@ -109,7 +109,9 @@ def test_the_cost_of_a_pair_is_that_of_both_sessions(tmp_path: Path) -> None:
         (("ttfa:p95", "20%", "10%", 1.0), "--power must be"),
     ],
 )
-def test_an_impossible_plan_is_refused_in_one_line(arguments: tuple[Any, ...], problem: str) -> None:
+def test_an_impossible_plan_is_refused_in_one_line(
+    arguments: tuple[Any, ...], problem: str
+) -> None:
     with pytest.raises(UsageError, match=problem) as raised:
         size_of("nowhere", *arguments)
 
@@ -145,7 +147,9 @@ def test_a_pilot_gives_the_same_plan_twice_and_its_json_matches_its_schema(
 
     assert json.loads(capsys.readouterr().out) == first
     jsonschema.validate(first, schemas()["sample-size"])
-    jsonschema.validate(to_json_data(size_of(tmp_path, "failure_rate", None, None)), schemas()["sample-size"])
+    jsonschema.validate(
+        to_json_data(size_of(tmp_path, "failure_rate", None, None)), schemas()["sample-size"]
+    )
 
 
 def test_a_plan_from_an_invalid_run_has_exit_status_4(tmp_path: Path) -> None:
@@ -168,15 +172,23 @@ def test_a_plan_from_an_invalid_run_has_exit_status_4(tmp_path: Path) -> None:
         ("ttfa:within800", "−", "3 points", "1 point"),
     ],
 )
-def test_the_effect_of_a_plan_has_the_direction_that_is_worse(metric: str, sign: str, effect: str, margin: str) -> None:
+def test_the_effect_of_a_plan_has_the_direction_that_is_worse(
+    metric: str, sign: str, effect: str, margin: str
+) -> None:
     asked = power_spec(metric, None, None, 0.9)
     size = structs.replace(
-        size_of(pilot()), better=asked.spec.better, detect=asked.detect, margin=asked.margin, p=asked.spec.p
+        size_of(pilot()),
+        better=asked.spec.better,
+        detect=asked.detect,
+        margin=asked.margin,
+        p=asked.spec.p,
     )
 
     assert f"to detect {sign}{effect} with a margin of {margin}" in text(size).replace(NBSP, " ")
     default = asked.spec.statistic.default_margin(asked.spec.metric)
-    assert (asked.spec.margin.ratio, asked.spec.margin.points) == pytest.approx((default.ratio, default.points))
+    assert (asked.spec.margin.ratio, asked.spec.margin.points) == pytest.approx(
+        (default.ratio, default.points)
+    )
 
 
 def test_a_decrease_is_planned_on_the_scale_of_the_comparison() -> None:

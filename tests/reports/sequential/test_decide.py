@@ -1,6 +1,7 @@
 """The decision about a run that has a plan of interim analyses.
 
-The tests check the pairs that count, the analysis that decides, and the files and texts of the decision.
+The tests check the pairs that count, the analysis that decides, and the files and texts of the
+decision.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ from tools.schemas import schemas
 def decided(primary: dict[str, list[str]], plan: Plan = TWO, **changes: Any) -> Decision:
     """Return the decision about a loaded run. All tests share the rows of a plan."""
     return decision_of(
-        frames_of(plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(primary)} | changes))
+        frames_of(
+            plan, **(synthetic.target_keys(plan) | {"sequential_plan": planned(primary)} | changes)
+        )
     )
 
 
@@ -74,26 +77,71 @@ def changed(change: dict[str, Any], of: Callable[[Row], bool]) -> Callable[[int,
     return lambda _, row: row | (change if of(row) else {})
 
 
-COUNTED: dict[str, tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Row], Row | None], int, list[int]]] = {
-    # (primary metrics, changes to run.json, change to sessions, pairs that count, interim analyses that are done)
-    **{f"an analysis waits for its slowest pair, {slow}": (TIGHT, RUNNING, without(slow), slow, [])
-       for slow in (0, 17, 39)},
-    "later analyses wait and earlier ones take place": (UNDECIDED, RUNNING, without(41, "east"), 41, [40]),
-    "an analysis waits for a call that continues in another session":
-        (TIGHT, RUNNING, changed({"renewed": True}, lambda row: (row["pair"], row["target"]) == (5, "west")), 5, []),
-    "an analysis waits for several incomplete pairs":
-        (TIGHT, RUNNING, lambda _, row: None if row["pair"] == 5 else row, 5, []),
-    "a pair that never started is skipped when the run has ended":
-        (UNDECIDED, ENDED, lambda _, row: None if row["pair"] == 5 else row, 119, [40, 80]),
-    "the analyses end at a pair with one session at the run's end": (UNDECIDED, ENDED, without(50), 50, [40]),
-    "the analyses end at a pair that the run's end cut":
-        (UNDECIDED, ENDED, changed({"outcome": "unfinished"}, lambda row: row["pair"] == 50), 50, [40]),
-    "pairs of the warm-up are not counted":
-        (UNDECIDED, RUNNING, changed({"phase": "warmup"}, lambda row: row["pair"] < 30), 90, [40, 80]),
-}  # fmt: skip
+COUNTED: dict[
+    str,
+    tuple[dict[str, list[str]], dict[str, Any], Callable[[int, Row], Row | None], int, list[int]],
+] = {
+    # (primary metrics, changes to run.json, change to sessions, pairs that count, interim analyses
+    # that are done)
+    **{
+        f"an analysis waits for its slowest pair, {slow}": (TIGHT, RUNNING, without(slow), slow, [])
+        for slow in (0, 17, 39)
+    },
+    "later analyses wait and earlier ones take place": (
+        UNDECIDED,
+        RUNNING,
+        without(41, "east"),
+        41,
+        [40],
+    ),
+    "an analysis waits for a call that continues in another session": (
+        TIGHT,
+        RUNNING,
+        changed({"renewed": True}, lambda row: (row["pair"], row["target"]) == (5, "west")),
+        5,
+        [],
+    ),
+    "an analysis waits for several incomplete pairs": (
+        TIGHT,
+        RUNNING,
+        lambda _, row: None if row["pair"] == 5 else row,
+        5,
+        [],
+    ),
+    "a pair that never started is skipped when the run has ended": (
+        UNDECIDED,
+        ENDED,
+        lambda _, row: None if row["pair"] == 5 else row,
+        119,
+        [40, 80],
+    ),
+    "the analyses end at a pair with one session at the run's end": (
+        UNDECIDED,
+        ENDED,
+        without(50),
+        50,
+        [40],
+    ),
+    "the analyses end at a pair that the run's end cut": (
+        UNDECIDED,
+        ENDED,
+        changed({"outcome": "unfinished"}, lambda row: row["pair"] == 50),
+        50,
+        [40],
+    ),
+    "pairs of the warm-up are not counted": (
+        UNDECIDED,
+        RUNNING,
+        changed({"phase": "warmup"}, lambda row: row["pair"] < 30),
+        90,
+        [40, 80],
+    ),
+}
 
 
-@pytest.mark.parametrize(("primary", "document", "change", "pairs", "done"), COUNTED.values(), ids=COUNTED)
+@pytest.mark.parametrize(
+    ("primary", "document", "change", "pairs", "done"), COUNTED.values(), ids=COUNTED
+)
 def test_an_interim_analysis_takes_place_when_its_pairs_are_complete(
     tmp_path: Path, primary: Any, document: dict[str, Any], change: Any, pairs: int, done: list[int]
 ) -> None:
@@ -108,7 +156,9 @@ def test_an_interim_analysis_takes_place_when_its_pairs_are_complete(
 def test_an_interim_analysis_uses_the_first_pairs_by_number(tmp_path: Path) -> None:
     whole = decided(UNDECIDED)
     part = planned_run(tmp_path / "part", UNDECIDED, state="running")
-    found = analyse_pairs(edit(part, "sessions", lambda _, row: None if 40 <= row["pair"] < 100 else row))
+    found = analyse_pairs(
+        edit(part, "sessions", lambda _, row: None if 40 <= row["pair"] < 100 else row)
+    )
 
     assert analysed_pairs(found) == [40]
     assert found.analyses[0].primary_metrics[0].z == whole.analyses[0].primary_metrics[0].z
@@ -141,10 +191,16 @@ def test_the_end_of_a_run_is_known_from_its_document(changes: dict[str, Any], en
 
 
 def test_a_run_that_ended_before_its_first_interim_analysis_is_inconclusive() -> None:
-    found = decided(TIGHT, stop_reason="the budget is spent", sequential_plan=planned(TIGHT, analyses=[121], pairs=121))
+    found = decided(
+        TIGHT,
+        stop_reason="the budget is spent",
+        sequential_plan=planned(TIGHT, analyses=[121], pairs=121),
+    )
 
     assert (found.stopped, found.exit_status) == (True, 3)
-    assert "ended before its first interim analysis, with 120 of 121 pairs" in decision_sentence(found)
+    assert "ended before its first interim analysis, with 120 of 121 pairs" in decision_sentence(
+        found
+    )
 
 
 EMPTY = Plan(sessions=0, targets=("east", "west"), paired=True)
@@ -153,12 +209,25 @@ INVALID: dict[str, tuple[dict[str, list[str]], Plan, dict[str, Any], str]] = {
     # (primary metrics, plan of the run, changes to run.json, part of the sentence)
     "an invalid run": (LOOSE, TWO, {"validity": {"status": "invalid"}}, "INVALID"),
     "a run without a verdict": (LOOSE, TWO, {"validity": {"status": "no_verdict"}}, "no verdict"),
-    "a run without sessions": (LOOSE, EMPTY, {},
-                               "Do not use these results: no pair of sessions ended"),
-    "throttled targets": ({"failure_rate": ["rate<+50pt"]}, replace(TWO, failed=0.1), {}, "were throttled"),
-    "a run that was stopped, whatever its verdict":
-        (UNDECIDED, TWO, {"aborted_because": LATE}, f"Do not use these results: {LATE}."),
-}  # fmt: skip
+    "a run without sessions": (
+        LOOSE,
+        EMPTY,
+        {},
+        "Do not use these results: no pair of sessions ended",
+    ),
+    "throttled targets": (
+        {"failure_rate": ["rate<+50pt"]},
+        replace(TWO, failed=0.1),
+        {},
+        "were throttled",
+    ),
+    "a run that was stopped, whatever its verdict": (
+        UNDECIDED,
+        TWO,
+        {"aborted_because": LATE},
+        f"Do not use these results: {LATE}.",
+    ),
+}
 
 
 @pytest.mark.parametrize(("primary", "plan", "document", "sentence"), INVALID.values(), ids=INVALID)
@@ -168,32 +237,72 @@ def test_a_run_without_usable_results_is_invalid(
     found = decided(primary, plan, **document)
 
     assert (found.stopped, found.exit_status) == (True, 4)
-    assert decision_sentence(found) == sentence if sentence.endswith("row") else sentence in decision_sentence(found)
+    assert (
+        decision_sentence(found) == sentence
+        if sentence.endswith("row")
+        else sentence in decision_sentence(found)
+    )
 
 
 ENDS: dict[str, tuple[dict[str, Any], bool, str, str]] = {
-    # (changes to run.json, whether an analysis ended the run, part of the sentence, part of the baseline of the check)
-    "an analysis": ({"stop_reason": "west is slower", "interim_analyses": {"made": 2, "stopped": True}}, True,
-                    "Stopped at interim analysis 2 of 3, 80 pairs over 3 min.", "stopped at interim analysis 2 of 3"),
-    "an overload": ({"stop_reason": GIVEN_UP + LATE, "aborted_because": LATE,
-                     "interim_analyses": {"made": 0, "stopped": False}}, False,
-                    "The run ended at 120 of 120 pairs; 0 of 3 interim analyses took place.",
-                    "0 of 3 interim analyses took place"),
+    # (changes to run.json, whether an analysis ended the run, part of the sentence, part of the
+    # baseline of the check)
+    "an analysis": (
+        {"stop_reason": "west is slower", "interim_analyses": {"made": 2, "stopped": True}},
+        True,
+        "Stopped at interim analysis 2 of 3, 80 pairs over 3 min.",
+        "stopped at interim analysis 2 of 3",
+    ),
+    "an overload": (
+        {
+            "stop_reason": GIVEN_UP + LATE,
+            "aborted_because": LATE,
+            "interim_analyses": {"made": 0, "stopped": False},
+        },
+        False,
+        "The run ended at 120 of 120 pairs; 0 of 3 interim analyses took place.",
+        "0 of 3 interim analyses took place",
+    ),
     "an overload that an old version recorded": (
-        {"stop_reason": GIVEN_UP + LATE, "aborted_because": LATE}, False, "The run ended at 120 of 120 pairs.",
-        "their number is unknown"),
+        {"stop_reason": GIVEN_UP + LATE, "aborted_because": LATE},
+        False,
+        "The run ended at 120 of 120 pairs.",
+        "their number is unknown",
+    ),
     "an invalid run after an analysis": (
-        {"validity": {"status": "invalid"}, "stop_reason": "west is slower",
-         "interim_analyses": {"made": 2, "stopped": True}}, False,
-        "The run ended at 120 of 120 pairs (an interim analysis stopped it); 2 of 3 interim analyses took place.",
-        "2 of 3 interim analyses took place"),
-    **{reason: ({"stop_reason": reason, "interim_analyses": {"made": 1, "stopped": False}} | more, False,
-                f"The run ended at 120 of 120 pairs ({reason}); its last analysis was interim analysis 2 of 3",
-                "the last one is interim analysis 2 of 3, 80 pairs")
-       for reason, more in (("the budget of 1 USD is spent", {}), (INTERRUPTED, {}), ("the services are down", {}),
-                            ("its time was over, or its users were stopped", {}), ("all sessions are done", {}),
-                            (KILLED, {"state": "killed"}), ("no worker is left", {}))},
-}  # fmt: skip
+        {
+            "validity": {"status": "invalid"},
+            "stop_reason": "west is slower",
+            "interim_analyses": {"made": 2, "stopped": True},
+        },
+        False,
+        (
+            "The run ended at 120 of 120 pairs (an interim analysis stopped it); 2 of 3 interim"
+            " analyses took place."
+        ),
+        "2 of 3 interim analyses took place",
+    ),
+    **{
+        reason: (
+            {"stop_reason": reason, "interim_analyses": {"made": 1, "stopped": False}} | more,
+            False,
+            (
+                f"The run ended at 120 of 120 pairs ({reason}); its last analysis was interim"
+                " analysis 2 of 3"
+            ),
+            "the last one is interim analysis 2 of 3, 80 pairs",
+        )
+        for reason, more in (
+            ("the budget of 1 USD is spent", {}),
+            (INTERRUPTED, {}),
+            ("the services are down", {}),
+            ("its time was over, or its users were stopped", {}),
+            ("all sessions are done", {}),
+            (KILLED, {"state": "killed"}),
+            ("no worker is left", {}),
+        )
+    },
+}
 
 
 @pytest.mark.parametrize(("document", "by_analysis", "words", "baseline"), ENDS.values(), ids=ENDS)
@@ -224,16 +333,23 @@ def test_a_report_has_the_decision_of_a_real_run(tmp_path: Path) -> None:
     analyse_pairs(planned_run(tmp_path, TIGHT, interim_analyses={"made": 2, "stopped": True}))
     notice = decision_notice(load_for_report(tmp_path)).replace("\u00a0", " ")
 
-    assert notice.startswith("Decided by interim analysis 2 of 3, 80 pairs. west is slower than east")
+    assert notice.startswith(
+        "Decided by interim analysis 2 of 3, 80 pairs. west is slower than east"
+    )
 
 
 def throttling(folder: Path, after: int, before: int = 120) -> Path:
-    """Set the outcome of the candidate's turns to throttled, from pair `after` until before pair `before`.
+    """Set the outcome of the candidate's turns to throttled, from pair `after` until before pair
+    `before`.
 
     Return the folder of the run.
     """
     chosen = lambda row: row["target"] == "west" and after <= row["pair"] < before  # noqa: E731
-    return edit(folder, "turns", lambda _, row: row | ({"outcome": "throttled:response"} if chosen(row) else {}))
+    return edit(
+        folder,
+        "turns",
+        lambda _, row: row | ({"outcome": "throttled:response"} if chosen(row) else {}),
+    )
 
 
 def test_an_interim_analysis_of_a_throttled_run_ends_the_run_at_once(tmp_path: Path) -> None:
@@ -244,19 +360,26 @@ def test_an_interim_analysis_of_a_throttled_run_ends_the_run_at_once(tmp_path: P
     assert (analysed_pairs(found), found.stopped, found.exit_status) == ([40], True, 4)
     assert (written["stopped"], written["end"], written["exit_status"]) == (True, "invalid", 4)
     assert decision_sentence(found).startswith("Do not use these results: west: ")
-    assert decision_sentence(found).endswith(" Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs over 92\u00a0s.")
+    assert decision_sentence(found).endswith(
+        " Stopped at interim analysis\u00a01 of 3, 40\u00a0pairs over 92\u00a0s."
+    )
     jsonschema.validate(written, schemas()["decision"])
 
 
 def test_a_run_that_an_interim_analysis_found_invalid_stays_invalid(tmp_path: Path) -> None:
     """Five turns of the candidate are throttled.
 
-    At the first analysis, they are 1.25 % of the candidate's turns. At the end of the run, they are only 0.4 %.
+    At the first analysis, they are 1.25 % of the candidate's turns. At the end of the run, they are
+    only 0.4 %.
     """
     chosen = lambda row: (row["target"], row["turn"]) == ("west", 1) and row["pair"] < 5  # noqa: E731
     throttled = {"outcome": "throttled:response"}
     found = analyse_pairs(
-        edit(planned_run(tmp_path, UNDECIDED), "turns", lambda _, row: row | (throttled if chosen(row) else {}))
+        edit(
+            planned_run(tmp_path, UNDECIDED),
+            "turns",
+            lambda _, row: row | (throttled if chosen(row) else {}),
+        )
     )
 
     assert (found.end, found.exit_status, analysed_pairs(found)) == ("invalid", 4, [40])
@@ -269,14 +392,20 @@ def test_throttling_after_the_decision_is_found_at_the_end(tmp_path: Path) -> No
     assert "Stopped at" not in decision_sentence(found)
 
 
-@pytest.mark.parametrize(("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")])
-def test_a_primary_metric_for_another_target_than_the_candidate_is_refused(target: str, why: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "why"), [("east", "east is the baseline"), ("north", "there is no target north")]
+)
+def test_a_primary_metric_for_another_target_than_the_candidate_is_refused(
+    target: str, why: str
+) -> None:
     with pytest.raises(UsageError, match=why):
         decided({f"ttfa{{target:{target}}}": ["p(50)<+60%"]})
 
 
 def test_degrees_of_freedom_count_only_pairs_with_a_value(tmp_path: Path) -> None:
-    folder = edit(planned_run(tmp_path, UNDECIDED), "turns", lambda _, row: row if row["pair"] >= 10 else None)
+    folder = edit(
+        planned_run(tmp_path, UNDECIDED), "turns", lambda _, row: row if row["pair"] >= 10 else None
+    )
 
     assert analyse_pairs(folder).analyses[0].primary_metrics[0].df == 29
 
@@ -300,9 +429,13 @@ def test_the_load_process_learns_whether_the_run_may_end(tmp_path: Path) -> None
     assert answer["sentence"].startswith("west is slower than east")
 
 
-def test_an_undecided_unfinished_run_is_inconclusive_despite_on_inconclusive(tmp_path: Path) -> None:
+def test_an_undecided_unfinished_run_is_inconclusive_despite_on_inconclusive(
+    tmp_path: Path,
+) -> None:
     waiting = edit(
-        planned_run(tmp_path, UNDECIDED, state="running", validity=None), "sessions", lambda _, row: first(50, row)
+        planned_run(tmp_path, UNDECIDED, state="running", validity=None),
+        "sessions",
+        lambda _, row: first(50, row),
     )
 
     assert analyse_pairs(waiting).end == "pending"
@@ -328,14 +461,19 @@ def exit_status(folder: Path, **options: Any) -> int:
         ({"sequential_plan": None}, "start a run with --until-decided"),
         ({"interleaved": False}, "is not an interleaved run of two targets"),
         ({"sequential_plan": {"pairs": 5}}, "cannot be read"),
-        ({"sequential_plan": planned(LOOSE, analyses=[40, 30])}, "its interim analyses must increase"),
+        (
+            {"sequential_plan": planned(LOOSE, analyses=[40, 30])},
+            "its interim analyses must increase",
+        ),
         ({"sequential_plan": planned({})}, "has no primary metrics"),
         ({"sequential_plan": planned(LOOSE, spending="pocock")}, "supports only a t\\^2"),
         ({"sequential_plan": planned({"ttfa": ["p(95)<800"]})}, "is not relative"),
         ({"sequential_plan": planned({"ttfb": ["p(95)<+20%"]})}, "there is no metric"),
     ],
 )
-def test_a_plan_that_cannot_be_followed_is_refused_in_one_line(changes: dict[str, Any], problem: str) -> None:
+def test_a_plan_that_cannot_be_followed_is_refused_in_one_line(
+    changes: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(UsageError, match=problem) as raised:
         decided(LOOSE, **changes)
 
@@ -346,7 +484,8 @@ P95 = MetricSpec("ttfa", Quantile(0.95), primary=True)
 SIZES = tuple(range(50, 550, 50))
 MARGIN = 0.1
 DF = 10_000_000
-"""The degrees of freedom. They are so many that t is normal, and `z` is the excess in standard errors."""
+"""The degrees of freedom. They are so many that t is normal, and `z` is the excess in standard
+errors."""
 
 
 def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
@@ -356,10 +495,15 @@ def at(z: float, *, se: float = 0.05, better: int = 1) -> InterimStatistic:
 
 
 def course(
-    statistics: Sequence[Sequence[InterimStatistic]], *, end: str = "", sizes: tuple[int, ...] = SIZES
+    statistics: Sequence[Sequence[InterimStatistic]],
+    *,
+    end: str = "",
+    sizes: tuple[int, ...] = SIZES,
 ) -> SequentialResult:
     schedule = AnalysisSchedule(sizes[-1], sizes, (P95,) * len(statistics[0]))
-    return run_analyses(schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end)  # type: ignore[arg-type]
+    return run_analyses(
+        schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end
+    )  # type: ignore[arg-type]
 
 
 def test_a_run_passes_when_every_metric_has_passed_at_any_analysis() -> None:
@@ -407,9 +551,12 @@ def test_the_printed_interval_agrees_with_the_verdict(seed: int, better: int) ->
 def test_a_rate_that_can_no_longer_pass_stops_for_futility_even_without_failures() -> None:
     """If there are no failures, the standard error is 0.
 
-    With 50 pairs, the upper bound at a level of 50 % is up to 1.4 %. The margin is 1 percentage point.
+    With 50 pairs, the upper bound at a level of 50 % is up to 1.4 %. The margin is 1 percentage
+    point.
     """
-    none = structs.replace(by_se(0.0, -0.01, 0.0, 49.0), upper=lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01)
+    none = structs.replace(
+        by_se(0.0, -0.01, 0.0, 49.0), upper=lambda c: 1 - 0.5 ** ((1 + c) / 50) - 0.01
+    )
 
     found = course([[none]], sizes=(50, 100))
     assert (found.reason, found.decisions[0].verdict.name) == ("futility", "inconclusive")
@@ -441,7 +588,11 @@ def test_failures_of_only_one_target_fail_the_run(tmp_path: Path) -> None:
     chosen = lambda row: row["target"] == "west" and rng.random() < 0.15  # noqa: E731
     folder = planned_run(tmp_path, {"failure_rate": ["rate<+1pt"]})
     found = analyse_pairs(
-        edit(folder, "turns", lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {}))
+        edit(
+            folder,
+            "turns",
+            lambda _, row: row | ({"outcome": "error:server"} if chosen(row) else {}),
+        )
     )
 
     assert (found.exit_status, found.pairs) == (1, 40)

@@ -25,11 +25,15 @@ EVEN = np.full(PAIRS, float(TURNS))
 
 
 def pairs_of(baseline: Floats, candidate: Floats) -> TwoSamples:
-    return TwoSamples(sample_of(baseline), sample_of(candidate), (len(baseline), len(candidate)), paired=True)
+    return TwoSamples(
+        sample_of(baseline), sample_of(candidate), (len(baseline), len(candidate)), paired=True
+    )
 
 
 @pytest.mark.parametrize(("drift", "order"), [(1.0, None), (2.0, "drift")])
-def test_a_target_that_drifts_has_the_standard_error_of_parts_of_the_run(drift: float, order: str | None) -> None:
+def test_a_target_that_drifts_has_the_standard_error_of_parts_of_the_run(
+    drift: float, order: str | None
+) -> None:
     rng = np.random.default_rng(4)
     slower = waits(rng, PAIRS) * np.linspace(1, drift, PAIRS)[:, None]
     samples, asked = pairs_of(waits(rng, PAIRS), slower), [(0.5, Margin(ratio=0.1))]
@@ -61,16 +65,22 @@ def test_a_mean_needs_enough_pairs_and_positive_values() -> None:
     one = np.ones(PAIRS)
     sums = (one * TURNS, EVEN)
 
-    assert mean_seen(sums, (0 * one, EVEN), Margin(ratio=0.1), "lower").untested == Reason("not_positive")
+    assert mean_seen(sums, (0 * one, EVEN), Margin(ratio=0.1), "lower").untested == Reason(
+        "not_positive"
+    )
     few = (one[: SESSIONS - 1], EVEN[: SESSIONS - 1])
-    assert (mean_seen(few, few, Margin(ratio=0.1), "lower").untested or Reason("drift")).code == "too_few"
+    assert (
+        mean_seen(few, few, Margin(ratio=0.1), "lower").untested or Reason("drift")
+    ).code == "too_few"
     assert rate_seen(few, few, Margin(points=0.1)).untested is not None
 
 
 @pytest.mark.parametrize("better", ["lower", "higher"])
 def test_a_mean_is_tested_by_the_log_of_its_ratio(better: str) -> None:
     noise = np.random.default_rng(3).normal(0, 0.01, (2, PAIRS))
-    base, cand = ((TURNS * factor * (1 + one), EVEN) for factor, one in zip((1.0, 1.2), noise, strict=True))
+    base, cand = (
+        (TURNS * factor * (1 + one), EVEN) for factor, one in zip((1.0, 1.2), noise, strict=True)
+    )
 
     seen = mean_seen(base, cand, Margin(ratio=0.1), better)  # type: ignore[arg-type]
 

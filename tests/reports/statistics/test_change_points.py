@@ -1,6 +1,7 @@
 """Change points in a series of runs.
 
-They are rarely found if there is no change, and they are found at the right run if there is a change.
+They are rarely found if there is no change, and they are found at the right run if there is a
+change.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def test_a_step_is_found_near_its_position() -> None:
 
 def test_a_larger_step_is_found_at_least_as_often() -> None:
     rng = np.random.default_rng(2)
-    shares = [sum(bool(marks(stepped(rng, 30, 15, times))) for _ in range(60)) for times in (1.1, 1.3, 3.0)]
+    shares = [
+        sum(bool(marks(stepped(rng, 30, 15, times))) for _ in range(60))
+        for times in (1.1, 1.3, 3.0)
+    ]
 
     assert shares[0] < shares[1] <= shares[2] + 2
 
@@ -90,8 +94,13 @@ def test_change_points_keep_a_distance_from_each_other_and_from_the_ends(values:
 def test_every_position_with_five_runs_on_either_side_is_compared(runs: int) -> None:
     found = {tuple(row) for row in windows(runs).tolist()}
 
-    assert all(0 <= first <= at - MIN_SIDE_RUNS and at + MIN_SIDE_RUNS <= end <= runs for first, at, end in found)
-    assert found >= {(0, at, at + MIN_SIDE_RUNS) for at in range(MIN_SIDE_RUNS, runs - MIN_SIDE_RUNS + 1)}
+    assert all(
+        0 <= first <= at - MIN_SIDE_RUNS and at + MIN_SIDE_RUNS <= end <= runs
+        for first, at, end in found
+    )
+    assert found >= {
+        (0, at, at + MIN_SIDE_RUNS) for at in range(MIN_SIDE_RUNS, runs - MIN_SIDE_RUNS + 1)
+    }
 
 
 @given(st.integers(1, 130))
@@ -120,7 +129,9 @@ def weekly(days: Integers, rng: np.random.Generator, spread: float = 0.02) -> Fl
 
 def test_weekday_effects_do_not_hide_a_change() -> None:
     rng, days = np.random.default_rng(10), np.arange(60)
-    found = [searched(weekly(days, rng) + np.where(days >= 40, math.log(1.1), 0.0)) for _ in range(30)]
+    found = [
+        searched(weekly(days, rng) + np.where(days >= 40, math.log(1.1), 0.0)) for _ in range(30)
+    ]
 
     assert all([mark.at for mark in one.changes] == [pytest.approx(40, abs=1)] for one in found)
 
@@ -128,7 +139,11 @@ def test_weekday_effects_do_not_hide_a_change() -> None:
 @pytest.mark.parametrize("missing", ["none", "one in ten", "all weekends but Saturdays"])
 def test_weekday_effects_are_estimated_despite_missing_days(missing: str) -> None:
     rng, days = np.random.default_rng(11), 20_000 + np.arange(84)
-    gone = {"none": days < 0, "one in ten": rng.random(84) < 0.1, "all weekends but Saturdays": (days + 3) % 7 == 6}
+    gone = {
+        "none": days < 0,
+        "one in ten": rng.random(84) < 0.1,
+        "all weekends but Saturdays": (days + 3) % 7 == 6,
+    }
     days = days[~gone[missing]]
     found = np.array(cycle_effects(weekly(days, rng, 0.01) + 0.001 * days, days, WEEK))
     seen = np.unique((days + 3) % 7)
@@ -144,7 +159,9 @@ def test_change_points_suppressed_by_autocorrelation_are_reported() -> None:
 
     assert len(suppressed) >= 6
     assert all(one.autocorrelation > 0 and one.effective_runs(40) < 40 for one in suppressed)
-    assert all(not {mark.at for mark in one.unmarked} & {mark.at for mark in one.changes} for one in found)
+    assert all(
+        not {mark.at for mark in one.unmarked} & {mark.at for mark in one.changes} for one in found
+    )
 
 
 def test_the_hours_of_the_day_do_not_hide_a_change() -> None:
@@ -154,7 +171,12 @@ def test_the_hours_of_the_day_do_not_hide_a_change() -> None:
     step = np.where(np.arange(120) >= 60, math.log(1.1), 0.0)
     found = [
         find_changes(
-            cycle + step + rng.normal(0, 0.02, 120), np.zeros(120), hours // 24, hours, among=3, min_change=LEAST
+            cycle + step + rng.normal(0, 0.02, 120),
+            np.zeros(120),
+            hours // 24,
+            hours,
+            among=3,
+            min_change=LEAST,
         )
         for _ in range(20)
     ]

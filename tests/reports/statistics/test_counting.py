@@ -1,4 +1,6 @@
-"""Sort orders and integer codes, which are checked by comparisons; calls in progress; series that change the load."""
+"""Sort orders and integer codes, which are checked by comparisons; calls in progress; series
+that change the load.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ S = 1_000_000_000
 
 
 def course_of_steps(*steps: tuple[float, int]) -> ConcurrencySeries:
-    """Return a series of calls in progress. A step is given by its duration in seconds and its number of calls."""
+    """Return a series of calls in progress. A step is given by its duration in seconds and its
+    number of calls.
+    """
     at_ns = np.cumsum([0, *(int(seconds * S) for seconds, _ in steps)])
     return ConcurrencySeries(at_ns, np.array([*(calls for _, calls in steps), 0], dtype=np.int32))
 

@@ -14,14 +14,18 @@ from tests.examples import trials
 LADDER_MS = np.arange(300, 2_021, 40.0)
 EXCESS_MS = [0, 120, 160, 240, 320, 400, 440, 520, 600, 720, 840, 960, 1_120, 1_520]
 CUT_OFF = [1, 1, 0.96, 0.84, 0.72, 0.49, 0.39, 0.36, 0.48, 0.59, 0.78, 0.85, 0.92, 0.97]
-"""The share of turns that a simulated telephone agent cut off audibly, by how much their pause exceeded its silence: of
-4,500 turns with a median latency of 450 ms. An agent that is faster by a factor divides the excess by this factor."""
+"""The share of turns that a simulated telephone agent cut off audibly, by how much their pause
+exceeded its silence: of 4,500 turns with a median latency of 450 ms. An agent that is faster by a
+factor divides the excess by this factor."""
 
 
 @pytest.mark.parametrize(
-    ("vad_ms", "pause_ms"), [(500.0, 520.0), (1_230.0, 1_240.0), (100.0, -math.inf), (3e3, math.inf)]
+    ("vad_ms", "pause_ms"),
+    [(500.0, 520.0), (1_230.0, 1_240.0), (100.0, -math.inf), (3e3, math.inf)],
 )
-def test_the_cut_off_pause_is_between_the_longest_tolerated_pause_and_the_next(vad_ms: float, pause_ms: float) -> None:
+def test_the_cut_off_pause_is_between_the_longest_tolerated_pause_and_the_next(
+    vad_ms: float, pause_ms: float
+) -> None:
     pauses = np.tile(LADDER_MS, 6)
     sessions = np.repeat(np.arange(66), 4)
 
@@ -43,13 +47,17 @@ def test_the_interval_of_a_random_cut_off_pause_covers_it_in_at_least_95_percent
     for _ in range(runs):
         pause_ms = rng.uniform(600, 1_500)
         pauses = rng.choice(LADDER_MS, sessions.size)
-        own = pause_ms + rng.normal(0, between_ms, 40)[sessions] + rng.normal(0, sd_ms, sessions.size)
+        own = (
+            pause_ms + rng.normal(0, between_ms, 40)[sessions] + rng.normal(0, sd_ms, sessions.size)
+        )
         found = cut_off_pause(pauses, (pauses > own).astype(float), sessions)
         covered += found.low <= pause_ms <= found.high
     assert covered >= 0.95 * runs - 1.8 * math.sqrt(0.05 * 0.95 * runs)
 
 
-@pytest.mark.parametrize(("sessions", "faster", "false_share"), [(20, 1.0, 0.0), (60, 2.5, 0.0), (60, 1.0, 0.05)])
+@pytest.mark.parametrize(
+    ("sessions", "faster", "false_share"), [(20, 1.0, 0.0), (60, 2.5, 0.0), (60, 1.0, 0.05)]
+)
 def test_the_edge_is_found_within_20_ms_although_some_cut_offs_are_inaudible_or_false(
     sessions: int, faster: float, false_share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

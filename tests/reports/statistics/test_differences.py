@@ -1,4 +1,6 @@
-"""Differences of quantiles: formulas that were checked by hand, invariances, and the rate of false positives."""
+"""Differences of quantiles: formulas that were checked by hand, invariances, and the rate of
+false positives.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,11 @@ def test_the_interval_is_the_expanded_percentile_interval() -> None:
     found = difference(base, cand[:40])
     rng = np.random.default_rng(1)
     logs = [
-        np.log(resampled_quantiles(sample_of(side), [0.5], clusters=len(side), draws=2000, rng=rng)[:, 0])
+        np.log(
+            resampled_quantiles(sample_of(side), [0.5], clusters=len(side), draws=2000, rng=rng)[
+                :, 0
+            ]
+        )
         for side in (base, cand[:40])
     ]
     vb, vc = (log.var(ddof=1) for log in logs)
@@ -108,7 +114,9 @@ def test_pairs_that_drift_together_have_a_small_standard_error() -> None:
 @pytest.mark.parametrize("margin", [Margin(), TEN, Margin(ratio=0.1, plus=90.0)])
 def test_swapped_targets_mirror_the_difference(margin: Margin) -> None:
     base, cand = build_arms(slower=1.15)
-    there, back = (difference(*order, margin=margin, paired=True) for order in ((base, cand), (cand, base)))
+    there, back = (
+        difference(*order, margin=margin, paired=True) for order in ((base, cand), (cand, base))
+    )
 
     assert back.d == pytest.approx(-there.d)
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
@@ -123,7 +131,9 @@ def test_for_a_higher_is_better_metric_worse_means_lower(margin: Margin) -> None
     higher = difference(base, cand, margin=margin, paired=True, better="higher")
 
     assert higher.d == pytest.approx(-lower.d)
-    assert (higher.worse.low, higher.worse.high) == pytest.approx((lower.worse.low, lower.worse.high))
+    assert (higher.worse.low, higher.worse.high) == pytest.approx(
+        (lower.worse.low, lower.worse.high)
+    )
     assert (higher.worse.p, higher.better.p) == (lower.worse.p, lower.better.p)
     assert higher.worse.low > 0
 
@@ -132,7 +142,12 @@ def test_a_margin_is_exceeded_only_if_both_its_ratio_and_its_offset_are() -> Non
     base = np.array([100.0, 1000.0, 1000.0, 1000.0])
     cand = np.array([125.0, 1090.0, 1101.0, 1131.0])
 
-    assert list(log_ratio(cand, base, Margin(ratio=0.1, plus=30.0)) > 0) == [False, False, True, True]
+    assert list(log_ratio(cand, base, Margin(ratio=0.1, plus=30.0)) > 0) == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert list(log_ratio(cand, base, TEN) > 0) == [True, False, True, True]
     assert list(log_ratio(cand, base, Margin(plus=120.0)) > 0) == [False, False, False, True]
     assert log_ratio(np.array([130.0]), np.array([100.0]), Margin(ratio=0.1, plus=30.0))[0] == 0
@@ -151,7 +166,9 @@ def test_zero_in_both_is_no_difference_and_zero_against_a_value_exceeds_any_rati
 
 
 def with_failed(values: Floats, share: float) -> Floats:
-    """Return the values after all turns of some sessions have failed. `share` is the share of these sessions."""
+    """Return the values after all turns of some sessions have failed. `share` is the share of
+    these sessions.
+    """
     failed = values.copy()
     failed[: round(len(values) * share)] = np.inf
     return failed
@@ -228,19 +245,28 @@ def test_run_to_run_variation_is_the_same_in_the_interval_and_at_the_margin(bett
     if better == "higher":
         bad, good = good, bad
 
-    assert (found.worse.low, found.worse.high) == pytest.approx([end - math.log(1.1) for end in bad], abs=2e-3)
-    assert (found.better.low, found.better.high) == pytest.approx([end - math.log(1.1) for end in good], abs=2e-3)
+    assert (found.worse.low, found.worse.high) == pytest.approx(
+        [end - math.log(1.1) for end in bad], abs=2e-3
+    )
+    assert (found.better.low, found.better.high) == pytest.approx(
+        [end - math.log(1.1) for end in good], abs=2e-3
+    )
 
 
 def test_a_pair_counts_if_either_session_has_a_value() -> None:
     base, cand = (sample_of(values) for values in build_arms(30))
     remaining = base.sessions != 3, (cand.sessions != 3) & (cand.sessions != 4)
-    some = [Sample(of.values[flags], of.sessions[flags]) for of, flags in zip((base, cand), remaining, strict=True)]
+    some = [
+        Sample(of.values[flags], of.sessions[flags])
+        for of, flags in zip((base, cand), remaining, strict=True)
+    ]
 
     turns = np.bincount(np.concatenate([one.sessions for one in some]))
 
     assert np.count_nonzero(turns) == 29
-    assert difference(some[0], some[1], paired=True).df == pytest.approx(turns.sum() ** 2 / (turns**2).sum() - 1)
+    assert difference(some[0], some[1], paired=True).df == pytest.approx(
+        turns.sum() ** 2 / (turns**2).sum() - 1
+    )
 
 
 def test_more_sessions_are_suggested_only_if_they_would_decide() -> None:
@@ -265,7 +291,9 @@ def test_equal_targets_rarely_differ(paired: bool) -> None:
     worse = np.zeros(2)
     for _ in range(PAIRS):
         found = quantile_differences(
-            TwoSamples(sample_of(waits(rng, 60)), sample_of(waits(rng, 60)), (60, 60), paired=paired),
+            TwoSamples(
+                sample_of(waits(rng, 60)), sample_of(waits(rng, 60)), (60, 60), paired=paired
+            ),
             [(0.5, Margin()), (0.95, Margin())],
             "lower",
             Inference(resamples=150, seed=rng),

@@ -1,4 +1,6 @@
-"""Critical values of planned interim analyses, stops for futility, and estimates after an early stop."""
+"""Critical values of planned interim analyses, stops for futility, and estimates after an early
+stop.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def test_paths_without_drift_cross_the_bounds_with_the_planned_probability() -> 
     assert crossed == pytest.approx(0.05, abs=0.003)
 
 
-def test_analyses_of_unplanned_sizes_cross_the_bounds_with_the_error_that_may_be_used_so_far() -> None:
+def test_analyses_of_unplanned_sizes_cross_the_bounds_with_the_error_that_may_be_used_so_far() -> (
+    None
+):
     shares, sizes, rng = [0.1, 0.3, 0.6, 0.8], [20, 30, 200, 210], np.random.default_rng(4)
     steps = np.sqrt(np.diff([0, *sizes]))
     paths = np.cumsum(rng.normal(size=(100_000, 4)) * steps, axis=1) / np.sqrt(sizes)
@@ -42,7 +46,9 @@ def test_analyses_of_unplanned_sizes_cross_the_bounds_with_the_error_that_may_be
     assert crossed == pytest.approx(0.1 * 0.8**2, abs=0.003)
 
 
-def test_analyses_at_planned_sizes_have_the_same_critical_values_before_and_after_the_last() -> None:
+def test_analyses_at_planned_sizes_have_the_same_critical_values_before_and_after_the_last() -> (
+    None
+):
     assert critical_values_so_far(even(10)[:4], [40, 80, 120, 160], 0.05) == pytest.approx(
         critical_values(even(10), 0.05)[:4]
     )
@@ -74,7 +80,15 @@ def test_analyses_are_equally_spaced_up_to_the_maximum(
 
 @pytest.mark.parametrize(
     ("p", "values", "pairs"),
-    [(0.5, 10, 20), (0.95, 10, 40), (0.95, 4, 100), (0.05, 4, 100), (0.99, 1, 2000), (0.95, 2.5, 160), (None, 1, 20)],
+    [
+        (0.5, 10, 20),
+        (0.95, 10, 40),
+        (0.95, 4, 100),
+        (0.05, 4, 100),
+        (0.99, 1, 2000),
+        (0.95, 2.5, 160),
+        (None, 1, 20),
+    ],
 )
 def test_the_pairs_that_a_quantile_needs_depend_on_the_values_per_session(
     p: float | None, values: float, pairs: int
@@ -86,7 +100,11 @@ def test_conditional_power_equals_that_of_simulated_paths() -> None:
     z, t, c_pass, c_red = 0.4, 0.5, 1.83, 2.33
     rng, at = np.random.default_rng(5), z * math.sqrt(t)
     ends = {
-        side: at + (at / t + side / math.sqrt(t)) * (1 - t) + math.sqrt(1 - t) * rng.normal(size=200_000)
+        side: (
+            at
+            + (at / t + side / math.sqrt(t)) * (1 - t)
+            + math.sqrt(1 - t) * rng.normal(size=200_000)
+        )
         for side in (-1, 1)
     }
     found = conditional_power(z, t, c_pass, c_red)
@@ -125,9 +143,12 @@ def test_half_of_the_corrected_estimates_exceed_the_truth(drift: float) -> None:
         z = np.cumsum(steps) / np.sqrt(SHARES)
         crossed = np.abs(z) >= CRITICAL
         k = int(crossed.argmax()) if crossed.any() else 7
-        corrected = distance(float(z[k]), 1.0, SHARES[: k + 1], CRITICAL[: k + 1]) / math.sqrt(SHARES[k])
+        corrected = distance(float(z[k]), 1.0, SHARES[: k + 1], CRITICAL[: k + 1]) / math.sqrt(
+            SHARES[k]
+        )
         above_corrected += corrected > drift
         above_plain += z[k] / math.sqrt(SHARES[k]) > drift
 
-    assert abs(above_corrected - 200) <= 30  # three standard errors of the number of heads in 400 tosses of a coin
+    # three standard errors of the number of heads in 400 tosses of a coin
+    assert abs(above_corrected - 200) <= 30
     assert abs(above_corrected - 200) <= abs(above_plain - 200) + 10

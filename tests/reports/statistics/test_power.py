@@ -1,4 +1,6 @@
-"""The number of sessions that a metric needs, the variance components of a run, and the best length of sessions."""
+"""The number of sessions that a metric needs, the variance components of a run, and the best
+length of sessions.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,16 @@ from reports.statistics.quantiles import Sample, quantiles, sample
 SIGMA, ICC = 0.5, 0.3
 
 
-def sessions_of_ten(sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: Any = None) -> Sample:
+def sessions_of_ten(
+    sessions: int, rng: np.random.Generator, shift: float = 0.0, drift: Any = None
+) -> Sample:
     """Return sessions of ten turns. `drift` contains the drift of each session on the log scale."""
     code = np.repeat(np.arange(sessions), 10)
     level = rng.normal(0, SIGMA * math.sqrt(ICC), sessions) + (0.0 if drift is None else drift)
-    return sample(600 * np.exp(shift + level[code] + rng.normal(0, SIGMA * math.sqrt(1 - ICC), code.size)), code)
+    return sample(
+        600 * np.exp(shift + level[code] + rng.normal(0, SIGMA * math.sqrt(1 - ICC), code.size)),
+        code,
+    )
 
 
 def test_the_sample_size_for_a_known_variance_follows_the_formula() -> None:
@@ -57,7 +64,10 @@ def test_pairs_with_a_common_drift_need_fewer_sessions() -> None:
     rng = np.random.default_rng(2)
     drift = rng.normal(0, 0.4, 300)
     base, cand = sessions_of_ten(300, rng, drift=drift), sessions_of_ten(300, rng, drift=drift)
-    paired, alone = pilot_of_quantile((base, cand), 0.5, 300, rng), pilot_of_quantile((base,), 0.5, 300, rng)
+    paired, alone = (
+        pilot_of_quantile((base, cand), 0.5, 300, rng),
+        pilot_of_quantile((base,), 0.5, 300, rng),
+    )
 
     assert paired.variance < 0.7 * alone.variance
 
@@ -76,7 +86,9 @@ def waits(sessions: int, turns: int, share: float, seed: int = 1, sigma: float =
     rng = np.random.default_rng(seed)
     code = np.repeat(np.arange(sessions), turns)
     level = rng.normal(0, sigma * math.sqrt(share), sessions)[code]
-    return sample(600 * np.exp(level + rng.normal(0, sigma * math.sqrt(1 - share), code.size)), code)
+    return sample(
+        600 * np.exp(level + rng.normal(0, sigma * math.sqrt(1 - share), code.size)), code
+    )
 
 
 def test_the_icc_of_a_hand_made_table_is_correct() -> None:

@@ -1,4 +1,6 @@
-"""Means and rates of two targets, checked by hand, and upper bounds of rates that have few events or none."""
+"""Means and rates of two targets, checked by hand, and upper bounds of rates that have few
+events or none.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ POINT = Margin(points=0.01)
 
 
 def by_session(*pairs: tuple[float, float]) -> PerCluster:
-    return np.array([x for x, _ in pairs], dtype=np.float64), np.array([n for _, n in pairs], dtype=np.float64)
+    return np.array([x for x, _ in pairs], dtype=np.float64), np.array(
+        [n for _, n in pairs], dtype=np.float64
+    )
 
 
 def build_amounts(sessions: int = 50, times: float = 1.0, seed: int = 1) -> PerCluster:
@@ -42,8 +46,12 @@ def build_amounts(sessions: int = 50, times: float = 1.0, seed: int = 1) -> PerC
 
 
 def build_failures(sessions: int, failing: int, events: int = 1, turns: int = 10) -> PerCluster:
-    """Return sessions of `turns` turns. Each of the first `failing` sessions has `events` failed turns."""
-    return np.where(np.arange(sessions) < failing, events, 0).astype(np.float64), np.full(sessions, float(turns))
+    """Return sessions of `turns` turns. Each of the first `failing` sessions has `events` failed
+    turns.
+    """
+    return np.where(np.arange(sessions) < failing, events, 0).astype(np.float64), np.full(
+        sessions, float(turns)
+    )
 
 
 def test_the_variance_of_a_ratio_is_that_of_its_sessions_residuals() -> None:
@@ -51,31 +59,45 @@ def test_the_variance_of_a_ratio_is_that_of_its_sessions_residuals() -> None:
     residuals = np.array([1 - 1.5, 0 - 1.5, 5 - 3.0])
 
     assert found.value == pytest.approx(0.15)
-    assert found.variance == pytest.approx(2 / 3 * ((residuals / np.array([30, 30, 20])) ** 2).sum())
-    assert (found.effective_sessions, found.sessions_if_all_longest) == (pytest.approx(40**2 / 600), 2)
+    assert found.variance == pytest.approx(
+        2 / 3 * ((residuals / np.array([30, 30, 20])) ** 2).sum()
+    )
+    assert (found.effective_sessions, found.sessions_if_all_longest) == (
+        pytest.approx(40**2 / 600),
+        2,
+    )
     assert (found.turns, found.clusters) == (40, 3)
     assert found.deff == pytest.approx(found.variance * 40 / (0.15 * 0.85))
 
 
 def test_the_difference_of_means_is_the_log_of_their_ratio_with_a_linearised_error() -> None:
     base, cand = build_amounts(), build_amounts(40, 1.1, 2)
-    found = mean_difference(ClusterTotals(base, cand, paired=False), Margin(ratio=0.05), "lower", Inference())
+    found = mean_difference(
+        ClusterTotals(base, cand, paired=False), Margin(ratio=0.05), "lower", Inference()
+    )
     one, other = ratio_of(base), ratio_of(cand)
     vb, vc = one.variance / one.value**2, other.variance / other.value**2
-    df = (vb + vc) ** 2 / (vb**2 / (one.effective_sessions - 1) + vc**2 / (other.effective_sessions - 1))
+    df = (vb + vc) ** 2 / (
+        vb**2 / (one.effective_sessions - 1) + vc**2 / (other.effective_sessions - 1)
+    )
     reach = scipy.stats.t.ppf(0.95, df) * math.sqrt(vb + vc)
 
     assert found.d == pytest.approx(math.log(other.value / one.value))
     assert (found.low, found.high) == pytest.approx((found.d - reach, found.d + reach))
     assert found.worse.low == pytest.approx(found.low - math.log(1.05))
     assert found.better.high == pytest.approx(-found.low - math.log(1.05))
-    assert found.worse.p == pytest.approx(scipy.stats.t.sf((found.d - math.log(1.05)) / found.se, df))
+    assert found.worse.p == pytest.approx(
+        scipy.stats.t.sf((found.d - math.log(1.05)) / found.se, df)
+    )
 
 
 def test_the_standard_error_of_paired_means_is_computed_over_pairs() -> None:
     base, cand = by_session((10, 5), (20, 5), (15, 10)), by_session((12, 5), (18, 5), (25, 10))
     found = mean_difference(ClusterTotals(base, cand, paired=True), Margin(), "lower", Inference())
-    of_cand, of_base = (np.array([12, 18, 25]) - 2.75 * base[1]) / 55, (np.array([10, 20, 15]) - 2.25 * base[1]) / 45
+    of_cand, of_base = (
+        (np.array([12, 18, 25]) - 2.75 * base[1]) / 55,
+        (np.array([10, 20, 15]) - 2.25 * base[1]) / 45,
+    )
     parts = (of_cand - of_base) / (1 - base[1] / 20)
 
     assert found.se == pytest.approx(math.sqrt(2 / 3 * (parts**2).sum()))
@@ -118,7 +140,9 @@ def test_wilson_bounds_equal_those_of_scipy() -> None:
     expected = scipy.stats.binomtest(7, 50).proportion_ci(0.9, method="wilson")
     z = scipy.stats.norm.ppf(0.95)
 
-    assert (wilson(0.14, 50, -z), wilson(0.14, 50, z)) == pytest.approx((expected.low, expected.high))
+    assert (wilson(0.14, 50, -z), wilson(0.14, 50, z)) == pytest.approx(
+        (expected.low, expected.high)
+    )
 
 
 def test_shares_of_sessions_with_any_failure_are_compared_by_newcombe_s_interval() -> None:
@@ -144,7 +168,9 @@ def test_the_suggested_sessions_bring_the_bound_of_a_passing_rate_below_the_marg
     found = rate_difference(ClusterTotals(base, cand, paired=paired), POINT)
     if found.more_sessions is None or found.d > POINT.points:
         return
-    one, other = (ratio_of(totals).with_sessions(found.more_sessions, sessions) for totals in (base, cand))
+    one, other = (
+        ratio_of(totals).with_sessions(found.more_sessions, sessions) for totals in (base, cand)
+    )
     times = 1 + found.more_sessions / sessions
 
     assert found.worse.high > 0
@@ -170,9 +196,13 @@ def test_a_candidate_on_its_margin_rarely_passes_however_failures_cluster(
     `make benchmark PARTS=statistics` runs many more of these cases.
     """
     rng, times = np.random.default_rng([sessions, int(1000 * after)]), trials(200, 400)
-    totals = ((failing(rng, rate, sessions, 10, together) for rate in (before, after)) for _ in range(times))
+    totals = (
+        (failing(rng, rate, sessions, 10, together) for rate in (before, after))
+        for _ in range(times)
+    )
     passed = sum(
-        rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0 for base, cand in totals
+        rate_difference(ClusterTotals(base, cand, paired=False), POINT).worse.high < 0
+        for base, cand in totals
     )
 
     assert passed <= 0.05 * times + 3 * math.sqrt(0.05 * 0.95 * times)
@@ -188,7 +218,9 @@ TURNS = 10.0
 
 
 def bounds(events: object, level: float = 0.05, turns: float = TURNS) -> tuple[float, float]:
-    """Return both bounds of the failure rate. `events` contains the number of failed turns of each session."""
+    """Return both bounds of the failure rate. `events` contains the number of failed turns of
+    each session.
+    """
     failed = np.asarray(events, dtype=np.float64)
     found = ratio_of((failed, np.full(failed.size, turns)))
     return found.lower(level), found.upper(level)
@@ -196,8 +228,13 @@ def bounds(events: object, level: float = 0.05, turns: float = TURNS) -> tuple[f
 
 @pytest.mark.parametrize("sessions", [1, 2, 20, 100, 299, 5000])
 @pytest.mark.parametrize("level", [0.05, 0.01, 0.0005])
-def test_without_a_failure_the_bound_allows_for_whole_failed_sessions(sessions: int, level: float) -> None:
-    assert bounds(np.zeros(sessions), level) == (pytest.approx(0), pytest.approx(1 - level ** (1 / sessions)))
+def test_without_a_failure_the_bound_allows_for_whole_failed_sessions(
+    sessions: int, level: float
+) -> None:
+    assert bounds(np.zeros(sessions), level) == (
+        pytest.approx(0),
+        pytest.approx(1 - level ** (1 / sessions)),
+    )
     assert bounds(np.full(sessions, TURNS), level) == (pytest.approx(level ** (1 / sessions)), 1)
 
 
@@ -228,7 +265,8 @@ def test_failed_whole_sessions_widen_the_interval_and_single_failed_turns_do_not
 def test_the_bound_is_close_to_that_of_simulation_and_not_above_it() -> None:
     """The bound is Gaffke's bound, which the product computes without random draws.
 
-    It is never above the bound from random draws. If there are few events, it is only a little below that bound.
+    It is never above the bound from random draws. If there are few events, it is only a little
+    below that bound.
     """
     rng = np.random.default_rng(7)
     shares = np.where(np.arange(200) < 4, 0.5, 0.0)
@@ -241,7 +279,8 @@ def test_the_bound_is_close_to_that_of_simulation_and_not_above_it() -> None:
 def test_the_unobserved_session_is_as_long_as_the_longest() -> None:
     """No turn fails in 100 sessions. One session has as many turns as 50 others.
 
-    Together, the sessions have (99 + 50) / 50, or about 3, times as many turns as the longest session.
+    Together, the sessions have (99 + 50) / 50, or about 3, times as many turns as the longest
+    session.
     """
     turns = np.array([TURNS] * 99 + [50 * TURNS])
 
@@ -250,7 +289,9 @@ def test_the_unobserved_session_is_as_long_as_the_longest() -> None:
 
 
 @given(st.floats(0.0005, 0.999), st.floats(0.0005, 0.2))
-def test_sessions_without_is_the_fewest_sessions_whose_bound_is_low_enough(points: float, level: float) -> None:
+def test_sessions_without_is_the_fewest_sessions_whose_bound_is_low_enough(
+    points: float, level: float
+) -> None:
     needed = sessions_without(points, level)
     assert needed is not None
 
@@ -259,7 +300,12 @@ def test_sessions_without_is_the_fewest_sessions_whose_bound_is_low_enough(point
 
 
 def test_one_percentage_point_takes_about_three_hundred_sessions() -> None:
-    assert [sessions_without(points, 0.05) for points in (0.01, 0.02, 0.03, 0.05)] == [299, 149, 99, 59]
+    assert [sessions_without(points, 0.05) for points in (0.01, 0.02, 0.03, 0.05)] == [
+        299,
+        149,
+        99,
+        59,
+    ]
     assert sessions_without(0.0, 0.05) is None
 
 
@@ -274,7 +320,9 @@ def test_the_upper_bound_is_rarely_below_the_true_share(sessions: int, together:
     for _ in range(1000):
         spread = 1 / together - 1
         own = (
-            rng.beta(0.01 * spread, 0.99 * spread, sessions) if spread else (rng.random(sessions) < 0.01).astype(float)
+            rng.beta(0.01 * spread, 0.99 * spread, sessions)
+            if spread
+            else (rng.random(sessions) < 0.01).astype(float)
         )
         missed += ratio_of((rng.binomial(int(TURNS), own).astype(float), turns)).upper(0.05) < 0.01
 
@@ -301,10 +349,15 @@ def test_a_baseline_with_few_sessions_seldom_makes_an_equal_candidate_worse(whol
 
 
 @pytest.mark.parametrize(("base_sessions", "needs"), [(40, True), (200, False)])
-def test_the_needed_number_of_baseline_sessions_makes_the_candidate_worse(base_sessions: int, needs: bool) -> None:
+def test_the_needed_number_of_baseline_sessions_makes_the_candidate_worse(
+    base_sessions: int, needs: bool
+) -> None:
     def compared(sessions: int) -> Difference:
         return points_difference(
-            RatioEstimate(0.0, 0.0, 10 * sessions, sessions), cand, StandardError(0.008, 398, 400), POINT
+            RatioEstimate(0.0, 0.0, 10 * sessions, sessions),
+            cand,
+            StandardError(0.008, 398, 400),
+            POINT,
         )
 
     cand = RatioEstimate(0.05, 0.008**2, 4000, 400)

@@ -79,7 +79,9 @@ def test_the_bounds_of_a_rise_depend_on_the_uncertainty_of_its_own_runs() -> Non
     days, rng = np.arange(60.0), np.random.default_rng(8)
     values = 0.02 * np.minimum(days, 39) + rng.normal(0, 0.005, 60)
     of_rise, of_all = np.where(days < 40, 0.1**2, 0.0), np.full(60, 0.1**2)
-    first, second = (clearest(values, own, days, 1.0, np.full(61, 1e-3), LEAST) for own in (of_rise, of_all))
+    first, second = (
+        clearest(values, own, days, 1.0, np.full(61, 1e-3), LEAST) for own in (of_rise, of_all)
+    )
 
     assert first
     assert first == second

@@ -1,4 +1,6 @@
-"""The typical change over all steps, the step that changed most, and slopes of latencies over sessions."""
+"""The typical change over all steps, the step that changed most, and slopes of latencies over
+sessions.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,21 @@ from reports.statistics.verdicts import holm
 STEPS = 10
 
 
-def waits(pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0) -> StepLatencies:
-    """Return the latencies of sessions of ten steps. `change` is added to the log latency of step `worse`.
+def waits(
+    pairs: int, seed: int, change: float = 0.0, worse: int | None = None, failed: float = 0.0
+) -> StepLatencies:
+    """Return the latencies of sessions of ten steps. `change` is added to the log latency of step
+    `worse`.
 
     If `worse` is None, `change` is added to the log latency of all steps.
     """
     rng = np.random.default_rng(seed)
     steps, codes = np.tile(np.arange(STEPS), pairs), np.repeat(np.arange(pairs), STEPS)
-    log = rng.normal(0, 0.24, pairs)[codes] + np.linspace(-0.4, 0.4, STEPS)[steps] + rng.normal(0, 0.36, codes.size)
+    log = (
+        rng.normal(0, 0.24, pairs)[codes]
+        + np.linspace(-0.4, 0.4, STEPS)[steps]
+        + rng.normal(0, 0.36, codes.size)
+    )
     log += np.where((steps == worse) | (worse is None), change, 0.0)
     values = np.where(rng.random(codes.size) < failed, np.inf, 600 * np.exp(log))
     return StepLatencies(values, steps, codes)
@@ -50,7 +59,9 @@ def test_an_equal_change_in_every_step_is_the_typical_change() -> None:
 
 
 def test_the_standard_error_equals_the_observed_standard_deviation() -> None:
-    found = [typical_change(waits(60, 2 * seed), waits(60, 2 * seed + 1), 60) for seed in range(150)]
+    found = [
+        typical_change(waits(60, 2 * seed), waits(60, 2 * seed + 1), 60) for seed in range(150)
+    ]
     scatter = float(np.std([one.d for one in found]))
 
     assert np.mean([one.se for one in found]) == pytest.approx(scatter, rel=0.2)
@@ -60,20 +71,27 @@ def test_negative_latencies_are_trimmed_like_the_smallest_values() -> None:
     base, cand = waits(100, 1), waits(100, 2)
     early = np.random.default_rng(3).random(cand.values.size) < 0.05
     outran, least = (
-        StepLatencies(np.where(early, value, cand.values), cand.steps, cand.pairs) for value in (-40.0, 1e-9)
+        StepLatencies(np.where(early, value, cand.values), cand.steps, cand.pairs)
+        for value in (-40.0, 1e-9)
     )
 
     assert typical_change(base, outran, 100).d == pytest.approx(typical_change(base, least, 100).d)
-    assert math.isnan(typical_change(base, StepLatencies(-cand.values, cand.steps, cand.pairs), 100).d)
+    assert math.isnan(
+        typical_change(base, StepLatencies(-cand.values, cand.steps, cand.pairs), 100).d
+    )
 
 
 def test_a_trimmed_mean_counts_values_at_its_edges_in_part() -> None:
-    assert trimmed_mean(np.array([0.0, 1.0, 2.0, 3.0, 100.0])) == pytest.approx((0.5 * 0 + 1 + 2 + 3 + 0.5 * 100) / 4)
+    assert trimmed_mean(np.array([0.0, 1.0, 2.0, 3.0, 100.0])) == pytest.approx(
+        (0.5 * 0 + 1 + 2 + 3 + 0.5 * 100) / 4
+    )
     assert math.isnan(trimmed_mean(np.zeros(0)))
 
 
 def test_the_worst_step_is_found_and_only_it_is_significant() -> None:
-    found = worst_step(waits(200, 1), waits(200, 2, math.log(2), 4), 200, np.random.default_rng(1), draws=300)
+    found = worst_step(
+        waits(200, 1), waits(200, 2, math.log(2), 4), 200, np.random.default_rng(1), draws=300
+    )
 
     assert found[0].step == 4
     assert holm([one.p_worse for one in found]) == [True] + [False] * (len(found) - 1)
@@ -83,8 +101,13 @@ def test_the_worst_step_is_found_and_only_it_is_significant() -> None:
 POINT = st.tuples(st.integers(0, 40), st.floats(100, 5_000))
 
 
-@given(st.lists(st.lists(POINT, min_size=1, max_size=9), min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_a_session_s_slope_is_the_theil_sen_slope(sessions: list[list[tuple[int, float]]], order: object) -> None:
+@given(
+    st.lists(st.lists(POINT, min_size=1, max_size=9), min_size=1, max_size=8),
+    st.randoms(use_true_random=False),
+)
+def test_a_session_s_slope_is_the_theil_sen_slope(
+    sessions: list[list[tuple[int, float]]], order: object
+) -> None:
     points = [(code, x, y) for code, mine in enumerate(sessions) for x, y in mine]
     order.shuffle(points)  # type: ignore[attr-defined]
     codes, x, y = (np.array(column) for column in zip(*points, strict=True))
@@ -114,7 +137,9 @@ def differ(base: Sample, cand: Sample, plus: float = 10.0) -> Difference:
     return found
 
 
-@pytest.mark.parametrize(("base", "cand", "worse"), [(-20, 30, True), (5, 2, False), (30, -20, False)])
+@pytest.mark.parametrize(
+    ("base", "cand", "worse"), [(-20, 30, True), (5, 2, False), (30, -20, False)]
+)
 def test_slopes_are_compared_by_the_difference_of_medians_also_below_zero(
     base: float, cand: float, worse: bool
 ) -> None:

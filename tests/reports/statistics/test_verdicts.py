@@ -1,4 +1,6 @@
-"""Verdicts from intervals, with Holm's correction and minimum sample sizes; a candidate compared with stored runs."""
+"""Verdicts from intervals, with Holm's correction and minimum sample sizes; a candidate compared
+with stored runs.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +44,27 @@ def build_difference(
     **changes: Any,
 ) -> Difference:
     values: dict[str, Any] = {
-        "scale": "ratio", "baseline": 600.0, "candidate": 610.0, "d": (low + high) / 2, "low": low, "high": high,
-        "se": 0.01, "df": 100.0,
-        "worse": OneSidedBounds(low - margin, high - margin, p_worse or (0.001 if low > margin else 0.9)),
-        "better": OneSidedBounds(-high - margin, -low - margin, p_better or (0.001 if high < -margin else 0.9)),
-    }  # fmt: skip
+        "scale": "ratio",
+        "baseline": 600.0,
+        "candidate": 610.0,
+        "d": (low + high) / 2,
+        "low": low,
+        "high": high,
+        "se": 0.01,
+        "df": 100.0,
+        "worse": OneSidedBounds(
+            low - margin, high - margin, p_worse or (0.001 if low > margin else 0.9)
+        ),
+        "better": OneSidedBounds(
+            -high - margin, -low - margin, p_better or (0.001 if high < -margin else 0.9)
+        ),
+    }
     return Difference(**{**values, **changes})
 
 
-def judge(*found: Difference | None, primary: bool = True, floor: Reason | None = None) -> list[Verdict]:
+def judge(
+    *found: Difference | None, primary: bool = True, floor: Reason | None = None
+) -> list[Verdict]:
     return verdicts(found, [primary] * len(found), [floor] * len(found))
 
 
@@ -67,14 +81,18 @@ def judge(*found: Difference | None, primary: bool = True, floor: Reason | None 
         (0.0, math.inf, "inconclusive", False),
     ],
 )
-def test_the_verdict_follows_from_the_interval_and_the_margin(low: float, high: float, word: str, passes: bool) -> None:
+def test_the_verdict_follows_from_the_interval_and_the_margin(
+    low: float, high: float, word: str, passes: bool
+) -> None:
     (verdict,) = judge(build_difference(low, high))
 
     assert (verdict.name, verdict.passes, verdict.reason) == (word, passes, None)
 
 
 def test_an_interval_that_ends_on_the_margin_is_not_below_it() -> None:
-    assert [verdict.name for verdict in judge(build_difference(-0.3, 0.1), build_difference(-0.1, 0.05))] == [
+    assert [
+        verdict.name for verdict in judge(build_difference(-0.3, 0.1), build_difference(-0.1, 0.05))
+    ] == [
         "inconclusive",
         "not_regressed",
     ]
@@ -91,7 +109,9 @@ def test_an_interval_that_ends_on_the_margin_is_not_below_it() -> None:
         ([], []),
     ],
 )
-def test_holm_steps_down_from_the_smallest_p_value(values: list[float], rejected: list[bool]) -> None:
+def test_holm_steps_down_from_the_smallest_p_value(
+    values: list[float], rejected: list[bool]
+) -> None:
     assert holm(values) == rejected
 
 
@@ -117,23 +137,40 @@ def text_of_reason(*counts: Any, **labels: Any) -> str:
 def test_the_minimum_sample_size_is_in_sessions_and_then_in_turns() -> None:
     assert text_of_reason(0.95, (400, 500), (20, 40)) == ""
     assert (
-        text_of_reason(0.95, (399, 500), (20, 40)) == "too few turns to decide: p95 needs 400 per target, 399 measured"
+        text_of_reason(0.95, (399, 500), (20, 40))
+        == "too few turns to decide: p95 needs 400 per target, 399 measured"
     )
-    assert text_of_reason(0.95, (400, 500), (20, 19)) == "too few sessions to decide: 20 needed per target, 19 measured"
-    assert text_of_reason(0.95, (400, 500), (12, 12), "pair") == "too few pairs to decide: 20 needed, 12 measured"
+    assert (
+        text_of_reason(0.95, (400, 500), (20, 19))
+        == "too few sessions to decide: 20 needed per target, 19 measured"
+    )
+    assert (
+        text_of_reason(0.95, (400, 500), (12, 12), "pair")
+        == "too few pairs to decide: 20 needed, 12 measured"
+    )
     assert (
         text_of_reason(0.99, (2000, 1999), (200, 200))
         == "too few turns to decide: p99 needs 2,000 per target, 1,999 measured"
     )
     assert text_of_reason(0.9, (200, 200), (20, 20)) == ""
     assert (
-        text_of_reason(0.05, (399, 500), (20, 40)) == "too few turns to decide: p5 needs 400 per target, 399 measured"
+        text_of_reason(0.05, (399, 500), (20, 40))
+        == "too few turns to decide: p5 needs 400 per target, 399 measured"
     )
     assert text_of_reason(None, (20, 20), (20, 20)) == ""
-    assert text_of_reason(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith("per target, 96 on new")
-    assert text_of_reason(0.95, (96, 97), (20, 40), targets=("old", "new")).endswith("96 on old and 97 on new")
-    assert text_of_reason(None, (), (20, 8), targets=("old", "new")).endswith("per target, 8 on new")
-    assert text_of_reason(None, (20, 20), (19, 20)) == "too few sessions to decide: 20 needed per target, 19 measured"
+    assert text_of_reason(0.95, (400, 96), (20, 40), "pair", ("old", "new")).endswith(
+        "per target, 96 on new"
+    )
+    assert text_of_reason(0.95, (96, 97), (20, 40), targets=("old", "new")).endswith(
+        "96 on old and 97 on new"
+    )
+    assert text_of_reason(None, (), (20, 8), targets=("old", "new")).endswith(
+        "per target, 8 on new"
+    )
+    assert (
+        text_of_reason(None, (20, 20), (19, 20))
+        == "too few sessions to decide: 20 needed per target, 19 measured"
+    )
 
 
 TEN, POINT = Margin(ratio=0.1), Margin(points=0.01)
@@ -151,7 +188,9 @@ def against(
     **shares: float,
 ) -> Difference:
     candidate = StoredValue(LOG + d, variance, **shares)
-    return against_stored(candidate, stored, (100, 100 * len(stored)), TEN, better, Inference(run_sd=run_sd))
+    return against_stored(
+        candidate, stored, (100, 100 * len(stored)), TEN, better, Inference(run_sd=run_sd)
+    )
 
 
 def runs(*offsets: float, variance: float = 0.001) -> list[StoredValue]:
@@ -205,8 +244,17 @@ def test_a_candidate_among_failed_turns_is_worse_only_if_all_its_resamples_are()
     surely = against(runs(0.0), d=math.inf, variance=0.0, infinite_share=1.0)
     uncertain = against(runs(0.0), d=math.inf, infinite_share=0.6)
 
-    assert (surely.low, surely.worse.low, surely.worse.p, surely.better.p) == (math.inf, math.inf, 0, 1)
-    assert (uncertain.worse.low, uncertain.worse.high, uncertain.worse.p) == (-math.inf, math.inf, 1)
+    assert (surely.low, surely.worse.low, surely.worse.p, surely.better.p) == (
+        math.inf,
+        math.inf,
+        0,
+        1,
+    )
+    assert (uncertain.worse.low, uncertain.worse.high, uncertain.worse.p) == (
+        -math.inf,
+        math.inf,
+        1,
+    )
 
 
 def test_a_candidate_next_to_its_failed_turns_does_not_pass() -> None:
@@ -218,7 +266,9 @@ def test_a_candidate_next_to_its_failed_turns_does_not_pass() -> None:
 
 
 @pytest.mark.parametrize("broken", [StoredValue(math.inf, 0.0, 1.0), StoredValue(LOG, 0.001, 0.2)])
-def test_stored_quantiles_among_failed_turns_never_make_a_candidate_worse(broken: StoredValue) -> None:
+def test_stored_quantiles_among_failed_turns_never_make_a_candidate_worse(
+    broken: StoredValue,
+) -> None:
     found = against([broken, *runs(0.0, 0.0, 0.0, 0.0)])
 
     assert (found.worse.low, found.worse.p) == (-math.inf, 1)
@@ -289,7 +339,10 @@ def test_rates_of_five_stored_runs_use_their_variation_and_fewer_an_assumed_one(
         candidate, [RatioEstimate(s, 0.00001, 1000, 100) for s in shares], POINT, inference=ASSUMED
     )
     few = rate_against_stored(
-        candidate, [RatioEstimate(s, 0.00001, 1000, 100) for s in shares[:3]], POINT, inference=ASSUMED
+        candidate,
+        [RatioEstimate(s, 0.00001, 1000, 100) for s in shares[:3]],
+        POINT,
+        inference=ASSUMED,
     )
 
     assert known.d == pytest.approx(0.03)

@@ -15,7 +15,9 @@ def sampled(lengths: Integers, slope: float, seed: int = 0) -> Sample:
     """
     rng = np.random.default_rng(seed)
     own = slope * np.log10(lengths) + rng.normal(0, 0.2, lengths.size)
-    return sample(600 * np.exp(np.repeat(own, lengths) + rng.normal(0, 0.3, lengths.sum())), codes(lengths))
+    return sample(
+        600 * np.exp(np.repeat(own, lengths) + rng.normal(0, 0.3, lengths.sum())), codes(lengths)
+    )
 
 
 def codes(lengths: Integers) -> Integers:
@@ -27,5 +29,7 @@ def heavy(sessions: int = 100, seed: int = 1) -> Integers:
 
     A tenth of the sessions has more than half of all turns.
     """
-    found: Integers = (4 * np.random.default_rng(seed).random(sessions) ** (-1 / 1.3)).astype(np.int64)
+    found: Integers = (4 * np.random.default_rng(seed).random(sessions) ** (-1 / 1.3)).astype(
+        np.int64
+    )
     return found

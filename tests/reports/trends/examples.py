@@ -23,18 +23,31 @@ DAY_NS = 86_400 * 10**9
 SPREAD = 0.04
 SMALL = Plan(sessions=40, turns=5)
 WORKLOAD = {
-    "service": "azure", "model": "gpt-realtime", "region": "swedencentral", "api_version": "ga", "voice": "marin",
-    "client_version": "0.1.0", "simulated": "no", "definitions": "1", "scripts": "voice_turns",
-    "digest": "0f1e2d", "warmup_s": "0", "num_users": "10",
-}  # fmt: skip
+    "service": "azure",
+    "model": "gpt-realtime",
+    "region": "swedencentral",
+    "api_version": "ga",
+    "voice": "marin",
+    "client_version": "0.1.0",
+    "simulated": "no",
+    "definitions": "1",
+    "scripts": "voice_turns",
+    "digest": "0f1e2d",
+    "warmup_s": "0",
+    "num_users": "10",
+}
 
 
 def run_value(value: float, spread: float = 0.05) -> RunValue:
-    return RunValue(value, value * math.exp(-2 * spread), value * math.exp(2 * spread), spread**2, 400)
+    return RunValue(
+        value, value * math.exp(-2 * spread), value * math.exp(2 * spread), spread**2, 400
+    )
 
 
 def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any) -> TrendPoint:
-    """Return the point of the run of one night. `conditions` are added to the conditions that all points have."""
+    """Return the point of the run of one night. `conditions` are added to the conditions that
+    all points have.
+    """
     made: dict[str, Any] = {
         "run_id": f"run-{number:03}",
         "name": f"run-{number:03}",
@@ -45,7 +58,10 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
         "excluded": (),
         "labels": {},
         "quantiles": {
-            MetricKey("ttfa", changes.pop("stratum", NO_STRATUM)): {0.5: run_value(p50), 0.95: run_value(2 * p50)}
+            MetricKey("ttfa", changes.pop("stratum", NO_STRATUM)): {
+                0.5: run_value(p50),
+                0.95: run_value(2 * p50),
+            }
         },
         "rates": {"failure_rate": RunValue(failures, n=400)},
     }
@@ -53,9 +69,14 @@ def entry(number: int, p50: float = 600.0, failures: float = 0.0, **changes: Any
 
 
 def nights(levels: Sequence[float], seed: int = 1, **changes: Any) -> list[TrendPoint]:
-    """Return one point for each of these mean values. The values of the points vary randomly around these means."""
+    """Return one point for each of these mean values. The values of the points vary randomly
+    around these means.
+    """
     own = np.exp(np.random.default_rng(seed).normal(0, SPREAD, len(levels)))
-    return [entry(number, level * by, **changes) for number, (level, by) in enumerate(zip(levels, own, strict=True))]
+    return [
+        entry(number, level * by, **changes)
+        for number, (level, by) in enumerate(zip(levels, own, strict=True))
+    ]
 
 
 def stepped(before: int, after: int, times: float = 1.4, **changes: Any) -> list[TrendPoint]:
@@ -66,7 +87,10 @@ def invalid(number: int, p50: float = 600.0, **changes: Any) -> TrendPoint:
     return entry(
         number,
         p50,
-        **({"validity": "invalid", "excluded": (Reason("send_delay", text="audio was sent late"),)} | changes),
+        **(
+            {"validity": "invalid", "excluded": (Reason("send_delay", text="audio was sent late"),)}
+            | changes
+        ),
     )
 
 
@@ -75,7 +99,9 @@ TYPED = Stratum("", "function_calls")
 
 def folder_of(path: Path, number: int = 0, plan: Plan = SMALL, **document: Any) -> Path:
     """Write a run folder that has its summary and an empty page. Return the folder."""
-    synthetic.write(path, plan, run_id=path.name, started_utc_ns=BEGAN_NS + number * DAY_NS, **document)
+    synthetic.write(
+        path, plan, run_id=path.name, started_utc_ns=BEGAN_NS + number * DAY_NS, **document
+    )
     write_summary(path)
     (path / "report.html").touch()
     return path
@@ -88,7 +114,9 @@ def shared_run(plan: Plan = SMALL) -> Path:
 
 
 def many(folder: Path, numbers: Iterable[int], plan: Plan = SMALL) -> list[Path]:
-    """Write run folders that contain only run.json and summary.json. All of these runs have the same values."""
+    """Write run folders that contain only run.json and summary.json. All of these runs have the
+    same values.
+    """
     made = []
     for number in numbers:
         run = folder / f"run-{number:03}"

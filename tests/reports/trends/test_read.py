@@ -1,4 +1,6 @@
-"""Runs and stored baselines as points of a trend; the command `rtbench trend`: its inputs, its output and its files."""
+"""Runs and stored baselines as points of a trend; the command `rtbench trend`: its inputs, its
+output and its files.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +53,20 @@ def test_a_point_has_the_values_of_the_report(tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     direct, gateway = points_of_run(folder)
     p50 = direct.quantiles[TTFA][0.5]
-    row = next(row for row in summary["turn_metrics"] if (row["metric"], row["target"]) == ("ttfa", "direct"))
+    row = next(
+        row
+        for row in summary["turn_metrics"]
+        if (row["metric"], row["target"]) == ("ttfa", "direct")
+    )
 
     assert (direct.target, gateway.target) == ("direct", "gateway")
     assert [p50.value, p50.low, p50.high] == [row["p50"][key] for key in ("value", "low", "high")]
     assert direct.rates["failure_rate"].value == summary["outcomes"]["direct"]["failure_rate"]
-    assert direct.rates["failure_rate"].low < direct.rates["failure_rate"].value < direct.rates["failure_rate"].high
+    assert (
+        direct.rates["failure_rate"].low
+        < direct.rates["failure_rate"].value
+        < direct.rates["failure_rate"].high
+    )
     assert direct.labels == {"commit": "1a2b"}
     assert direct.report == folder / "report.html"
     assert (marker(direct), direct.excluded, direct.simulated) == ("✓\u00a0VALID", (), True)
@@ -92,9 +102,15 @@ def test_the_conditions_of_a_point_are_those_of_a_check_against_stored_runs() ->
 def test_a_stored_baseline_gives_nearly_the_same_point() -> None:
     for side, entry in zip(targets_of_plan(), points_of_run(shared_run(PLAN)), strict=True):
         stored = point_of_baseline(baselines.baseline_of(side))
-        assert (stored.run_id, stored.target, stored.scenario) == (entry.run_id, entry.target, entry.scenario)
+        assert (stored.run_id, stored.target, stored.scenario) == (
+            entry.run_id,
+            entry.target,
+            entry.scenario,
+        )
         assert stored.conditions == entry.conditions
-        assert stored.rates["failure_rate"].value == pytest.approx(entry.rates["failure_rate"].value, rel=1e-4)
+        assert stored.rates["failure_rate"].value == pytest.approx(
+            entry.rates["failure_rate"].value, rel=1e-4
+        )
         for p in LEVELS:
             one, other = entry.quantiles[TTFA][p], stored.quantiles[TTFA][p]
             assert math.isnan(one.value) == math.isnan(other.value)
@@ -106,17 +122,24 @@ def test_a_stored_baseline_gives_nearly_the_same_point() -> None:
 
 def test_invalid_and_throttled_runs_have_a_reason_why_they_are_excluded(tmp_path: Path) -> None:
     (invalid,) = points_of_run(folder_of(tmp_path / "invalid", plan=Plan(valid=False)))
-    (throttled,) = points_of_run(folder_of(tmp_path / "throttled", plan=Plan(sessions=40, failed=0.5)))
+    (throttled,) = points_of_run(
+        folder_of(tmp_path / "throttled", plan=Plan(sessions=40, failed=0.5))
+    )
     (unjudged,) = points_of_run(folder_of(tmp_path / "unjudged", plan=Plan(valid=None)))
 
     assert reasons_text(invalid.excluded).startswith("the run is INVALID: audio was sent late (")
     assert "of turns or sessions were throttled (limit 1" in reasons_text(throttled.excluded)
-    assert (marker(throttled), marker(unjudged)) == ("?\u00a0INVALID (throttled)", "?\u00a0NO VERDICT")
+    assert (marker(throttled), marker(unjudged)) == (
+        "?\u00a0INVALID (throttled)",
+        "?\u00a0NO VERDICT",
+    )
     assert unjudged.excluded
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"scenario": 3}', b"\xff\xfe"])
-def test_an_unreadable_run_is_named_and_the_others_are_shown(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_run_is_named_and_the_others_are_shown(
+    tmp_path: Path, content: bytes
+) -> None:
     found = many(tmp_path, range(3))
     (found[1] / "summary.json").write_bytes(content)
     (found[2] / "summary.json").unlink()
@@ -128,7 +151,9 @@ def test_an_unreadable_run_is_named_and_the_others_are_shown(tmp_path: Path, con
     assert all("rtbench report" in notice for notice in notices)
 
 
-def test_a_summary_of_an_older_format_is_named_with_the_command_that_rewrites_it(tmp_path: Path) -> None:
+def test_a_summary_of_an_older_format_is_named_with_the_command_that_rewrites_it(
+    tmp_path: Path,
+) -> None:
     (run,) = many(tmp_path, [1])
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     (run / "summary.json").write_text(json.dumps({**summary, "schema": 6}), encoding="utf-8")
@@ -136,8 +161,9 @@ def test_a_summary_of_an_older_format_is_named_with_the_command_that_rewrites_it
     with pytest.raises(UsageError) as raised:
         trend_of([run], [])
     path = run / "summary.json"
-    assert str(raised.value) == (
-        f"there is no run to show in {tmp_path}: {path} has format 6, not {SUMMARY_VERSION}: "
+    assert (
+        str(raised.value)
+        == f"there is no run to show in {tmp_path}: {path} has format 6, not {SUMMARY_VERSION}: "
         f"run `rtbench report {run}` to rewrite it"
     )
 
@@ -150,7 +176,9 @@ def test_if_no_run_can_be_read_the_error_names_the_first(tmp_path: Path) -> None
         trend_of([run], [])
 
 
-def test_if_the_only_baseline_is_in_the_folder_of_another_target_the_error_names_it(tmp_path: Path) -> None:
+def test_if_the_only_baseline_is_in_the_folder_of_another_target_the_error_names_it(
+    tmp_path: Path,
+) -> None:
     stored = baselines.save(baselines.baseline_of(targets_of_plan()[0]), tmp_path / "baselines")
     moved = stored.parent.with_name("other") / stored.name
     moved.parent.mkdir()
@@ -191,7 +219,9 @@ def test_the_page_is_written_to_the_runs_folder_and_its_path_is_the_last_line(
 
     assert any(line.startswith("Too few runs to find a change") for line in lines)
     assert lines[-1] == str(tmp_path / "runs" / "trend.html")
-    assert (tmp_path / "runs" / "trend.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (
+        (tmp_path / "runs" / "trend.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    )
     assert sum("run-00" in line for line in lines) == 3
 
 
@@ -210,10 +240,14 @@ def test_stored_baselines_have_a_trend(tmp_path: Path, capsys: pytest.CaptureFix
     (side,) = targets_of(runs.load_for_report(shared_run()))
     baselines.save(baselines.baseline_of(side), tmp_path / "baselines")
 
-    assert any("run " in line and "✓ VALID" in line for line in shown(capsys, tmp_path / "baselines"))
+    assert any(
+        "run " in line and "✓ VALID" in line for line in shown(capsys, tmp_path / "baselines")
+    )
 
 
-def test_the_document_of_a_trend_matches_its_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_of_a_trend_matches_its_schema(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = many(tmp_path / "runs", range(14))
     for run in made[7:]:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
@@ -242,7 +276,9 @@ def test_a_trend_of_invalid_runs_is_shown_with_exit_status_4(
     assert "✕ INVALID" in capsys.readouterr().out
 
 
-def test_an_unreadable_run_is_named_in_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_run_is_named_in_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (many(tmp_path / "runs", range(3))[1] / "summary.json").unlink()
 
     lines = shown(capsys, tmp_path / "runs")

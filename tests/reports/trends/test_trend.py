@@ -71,14 +71,21 @@ def test_an_invalid_run_is_shown_and_not_compared() -> None:
 
 def test_slower_weekends_do_not_hide_a_change_and_are_noted_once() -> None:
     runs = stepped(42, 14, 1.1)
-    weekend = [datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs]
-    slower = [entry(n, p50_of(one) * 1.3**late) for n, (one, late) in enumerate(zip(runs, weekend, strict=True))]
+    weekend = [
+        datetime.fromtimestamp(one.started_utc_ns / NS_PER_S, UTC).weekday() >= 5 for one in runs
+    ]
+    slower = [
+        entry(n, p50_of(one) * 1.3**late)
+        for n, (one, late) in enumerate(zip(runs, weekend, strict=True))
+    ]
     trend = trend_of_points(slower)
     (note,) = cycle_notes(trend)
 
     assert "run-042" in marks(trend)
     assert [0.1 < own < 0.3 for own in first(slower).weekdays] == [False] * 5 + [True] * 2
-    assert note.count("Weekdays differ") == note.count("; ") == 1 == note.count("ttfa p95 of gateway")
+    assert (
+        note.count("Weekdays differ") == note.count("; ") == 1 == note.count("ttfa p95 of gateway")
+    )
 
 
 def test_a_slow_rise_is_stated_with_its_slope_and_drawn_as_a_sloping_level() -> None:
@@ -100,7 +107,9 @@ def test_a_slow_rise_is_stated_with_its_slope_and_drawn_as_a_sloping_level() -> 
 
 def test_runs_at_several_hours_of_the_day_are_noted() -> None:
     by_day = [600.0 * (1.2 if number % 2 else 1.0) for number in range(60)]
-    runs = [entry(n, p50, started_utc_ns=BEGAN_NS + n * DAY_NS // 2) for n, p50 in enumerate(by_day)]
+    runs = [
+        entry(n, p50, started_utc_ns=BEGAN_NS + n * DAY_NS // 2) for n, p50 in enumerate(by_day)
+    ]
     trend = trend_of_points(runs, [trend_spec("ttfa:p50")])
     (note,) = cycle_notes(trend)
 
@@ -142,7 +151,9 @@ def test_a_change_suppressed_by_autocorrelation_causes_a_notice() -> None:
 
     assert found
     assert all(
-        "is not marked: neighbouring runs are autocorrelated" in one and "40\u00a0runs count as" in one for one in found
+        "is not marked: neighbouring runs are autocorrelated" in one
+        and "40\u00a0runs count as" in one
+        for one in found
     )
 
 
@@ -173,33 +184,61 @@ def names(entries: list[TrendPoint]) -> list[str]:
     return [*map(series_name, series_of(entries))]
 
 
-UPGRADED = {"model": "m2", "region": "eastus2", "voice": "cedar", "client_version": "0.2.0", "api_version": "v2"}
+UPGRADED = {
+    "model": "m2",
+    "region": "eastus2",
+    "voice": "cedar",
+    "client_version": "0.2.0",
+    "api_version": "v2",
+}
 
 
 NAMES: dict[str, tuple[list[TrendPoint], list[str]]] = {
-    "another load begins another series with the load in its name":
-        ([entry(0), entry(1, conditions={"num_users": "50"})], ["gateway (10 users)", "gateway (50 users)"]),
-    "another script begins another series":
-        ([entry(0), entry(1, conditions={"digest": "abc"}), entry(2)],
-         ["gateway (script and audio 0f1e2d)", "gateway (script and audio abc)"]),
-    "another model, region, voice or tool continues the series":
-        ([entry(0), entry(1, conditions=UPGRADED)], ["gateway"]),
-    "a condition that an older run lacks begins no series":
-        ([entry(0, conditions={"num_users": ""}), entry(1)], ["gateway"]),
-    "the first target of the runs is first and has the baseline's colour":
-        ([entry(n, target=target) for n in (0, 1) for target in ("old", "new")], ["old", "new"]),
-    "a run that never connected is neither simulated nor a real service":
-        ([entry(0), of(1, simulated="yes"), entry(2, conditions={"simulated": "", "num_users": "1"})],
-         ["gateway (a real service, 10 users)", "gateway (simulated, 10 users)", "gateway (never connected, 1 user)"]),
-    "a run that never connected continues the series with its settings":
-        ([of(0, simulated="yes"), of(1, simulated="")], ["gateway"]),
-    "the spawn rate is not in the name of a series":
-        ([entry(0, conditions=started("4")), entry(1, conditions={"num_users": "1"} | started("1"))],
-         ["gateway (10 users)", "gateway (1 user)"]),
-    "the spawn rate is in the name if nothing else differs":
-        ([entry(0, conditions=started("4")), entry(2, conditions=started("2"))],
-         ["gateway (4 users started a second)", "gateway (2 users started a second)"]),
-}  # fmt: skip
+    "another load begins another series with the load in its name": (
+        [entry(0), entry(1, conditions={"num_users": "50"})],
+        ["gateway (10 users)", "gateway (50 users)"],
+    ),
+    "another script begins another series": (
+        [entry(0), entry(1, conditions={"digest": "abc"}), entry(2)],
+        ["gateway (script and audio 0f1e2d)", "gateway (script and audio abc)"],
+    ),
+    "another model, region, voice or tool continues the series": (
+        [entry(0), entry(1, conditions=UPGRADED)],
+        ["gateway"],
+    ),
+    "a condition that an older run lacks begins no series": (
+        [entry(0, conditions={"num_users": ""}), entry(1)],
+        ["gateway"],
+    ),
+    "the first target of the runs is first and has the baseline's colour": (
+        [entry(n, target=target) for n in (0, 1) for target in ("old", "new")],
+        ["old", "new"],
+    ),
+    "a run that never connected is neither simulated nor a real service": (
+        [
+            entry(0),
+            of(1, simulated="yes"),
+            entry(2, conditions={"simulated": "", "num_users": "1"}),
+        ],
+        [
+            "gateway (a real service, 10 users)",
+            "gateway (simulated, 10 users)",
+            "gateway (never connected, 1 user)",
+        ],
+    ),
+    "a run that never connected continues the series with its settings": (
+        [of(0, simulated="yes"), of(1, simulated="")],
+        ["gateway"],
+    ),
+    "the spawn rate is not in the name of a series": (
+        [entry(0, conditions=started("4")), entry(1, conditions={"num_users": "1"} | started("1"))],
+        ["gateway (10 users)", "gateway (1 user)"],
+    ),
+    "the spawn rate is in the name if nothing else differs": (
+        [entry(0, conditions=started("4")), entry(2, conditions=started("2"))],
+        ["gateway (4 users started a second)", "gateway (2 users started a second)"],
+    ),
+}
 
 
 @pytest.mark.parametrize(("entries", "called"), NAMES.values(), ids=NAMES)
@@ -224,13 +263,24 @@ def page(entries: list[TrendPoint]) -> str:
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
 @pytest.mark.parametrize(
-    "strata", [[Stratum()], [Stratum("request_sent"), Stratum("speech_end"), Stratum("request_sent", "function_calls")]]
+    "strata",
+    [
+        [Stratum()],
+        [Stratum("request_sent"), Stratum("speech_end"), Stratum("request_sent", "function_calls")],
+    ],
 )
-@pytest.mark.parametrize("scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"])
-def test_every_row_of_a_terminal_has_a_distinct_name(scenario: str, strata: list[Stratum], width: int) -> None:
+@pytest.mark.parametrize(
+    "scenario", ["text_turns", "bench", "a_scenario_of_our_own_with_a_long_name"]
+)
+def test_every_row_of_a_terminal_has_a_distinct_name(
+    scenario: str, strata: list[Stratum], width: int
+) -> None:
     """The names of the two runs begin with the same day and end with the same text."""
     runs = []
-    waits = {MetricKey("ttfa", stratum): {0.5: run_value(1_600.0), 0.95: run_value(3_200.0)} for stratum in strata}
+    waits = {
+        MetricKey("ttfa", stratum): {0.5: run_value(1_600.0), 0.95: run_value(3_200.0)}
+        for stratum in strata
+    }
     for one in nights([1_600.0] * 4, quantiles=waits):
         began_ns = BEGAN_NS + (one.started_utc_ns - BEGAN_NS) // 4320  # 20 s apart
         start = f"{datetime.fromtimestamp(began_ns / 1e9, UTC):%Y%m%dT%H%M%SZ}"

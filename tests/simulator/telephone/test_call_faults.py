@@ -1,4 +1,6 @@
-"""The faults of a telephone call are injected at their places, and the audio before its answer is a ring tone."""
+"""The faults of a telephone call are injected at their places, and the audio before its answer
+is a ring tone.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ PLAN = AnswerPlan(LocalMedia("192.0.2.1", 10_000, 1), ringing_ns=0)
 def faults_of(*lines: str, injected: list[FaultEntry] | None = None) -> CallFaults:
     faults = [read_line(line) for line in lines]
     noted = [] if injected is None else injected
-    return CallFaults(FaultInjector(faults, 1, 0, lambda *_: np.random.default_rng(1), noted.append))
+    return CallFaults(
+        FaultInjector(faults, 1, 0, lambda *_: np.random.default_rng(1), noted.append)
+    )
 
 
 def struck(faults: CallFaults, utterances: int = 1) -> list[list[str]]:
@@ -81,7 +85,12 @@ def test_faults_of_the_answer_change_its_plan() -> None:
 
 @pytest.mark.parametrize(
     ("line", "is_silent", "cause"),
-    [("close,code=1000", False, 16), ("close", False, 41), ("close,code=1006", True, 41), ("reset", True, 41)],
+    [
+        ("close,code=1000", False, 16),
+        ("close", False, 41),
+        ("close,code=1006", True, 41),
+        ("reset", True, 41),
+    ],
 )
 def test_a_call_ends_with_a_reason_or_silently(line: str, is_silent: bool, cause: int) -> None:
     fault = read_line(line)

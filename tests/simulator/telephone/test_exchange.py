@@ -1,4 +1,6 @@
-"""Calls that the simulator receives, each on a network without losses: plans, logins, and several calls at a time."""
+"""Calls that the simulator receives, each on a network without losses: plans, logins, and
+several calls at a time.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def exchange_of(planned: AnswerPlan, **changes: int) -> TelephoneExchange:
     return TelephoneExchange(lambda _: planned, party, tokens("exchange"), **changes)
 
 
-def request(method: str, *headers: tuple[str, str], call_id: str = "c1", to_tag: str = "", cseq: int = 1) -> bytes:
+def request(
+    method: str, *headers: tuple[str, str], call_id: str = "c1", to_tag: str = "", cseq: int = 1
+) -> bytes:
     lines = [
         ("Via", f"SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{method}{cseq}{call_id}"),
         ("From", "<sip:a@b>;tag=from"),
@@ -51,7 +55,8 @@ def codes(exchange: TelephoneExchange) -> list[int]:
 
 def test_the_responses_are_sent_at_the_planned_times() -> None:
     network = network_of(
-        plan(ringing_ns=100 * NS_PER_MS, early_media_ns=200 * NS_PER_MS, final_ns=300 * NS_PER_MS), fates=lambda: (0,)
+        plan(ringing_ns=100 * NS_PER_MS, early_media_ns=200 * NS_PER_MS, final_ns=300 * NS_PER_MS),
+        fates=lambda: (0,),
     )
     network.at_s(5, network.calls[0].hang_up)
     network.run()
@@ -65,15 +70,22 @@ def test_the_responses_are_sent_at_the_planned_times() -> None:
     assert party.media is not None
     assert (party.media.address, party.media.port) == ("192.0.2.1", 40_000)
     assert (party.answered_ns, party.acknowledged_ns, party.ended_ns, party.end_cause) == (
-        300 * NS_PER_MS, 300 * NS_PER_MS, 5 * NS_PER_S, "peer",
-    )  # fmt: skip
+        300 * NS_PER_MS,
+        300 * NS_PER_MS,
+        5 * NS_PER_S,
+        "peer",
+    )
 
 
 @pytest.mark.parametrize("code", [404, 480, 486, 500, 503, 603])
 def test_a_call_is_refused_with_the_planned_response(code: int) -> None:
     network = network_of(
         plan(
-            code=code, phrase="As planned", retry_after_s=7, final_ns=NS_PER_S, headers=(("Reason", "Q.850;cause=17"),)
+            code=code,
+            phrase="As planned",
+            retry_after_s=7,
+            final_ns=NS_PER_S,
+            headers=(("Reason", "Q.850;cause=17"),),
         )
     )
     network.run()
@@ -82,15 +94,20 @@ def test_a_call_is_refused_with_the_planned_response(code: int) -> None:
     assert short(network)[-2:] == [f"<{code}", ">ACK"]
     assert ending is not None
     assert (ending.code, ending.phrase, ending.retry_after_s, ending.reason) == (
-        code, "As planned", 7, "Q.850;cause=17",
-    )  # fmt: skip
+        code,
+        "As planned",
+        7,
+        "Q.850;cause=17",
+    )
     assert network.exchange.calls == {}
 
 
 @pytest.mark.parametrize("code", [401, 407])
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 @pytest.mark.parametrize("has_qop", [True, False])
-def test_a_call_with_the_right_password_is_answered(code: int, algorithm: str, has_qop: bool) -> None:
+def test_a_call_with_the_right_password_is_answered(
+    code: int, algorithm: str, has_qop: bool
+) -> None:
     demand = LoginDemand(LOGIN, code=code, algorithm=algorithm, has_qop=has_qop)  # type: ignore[arg-type]
     network = network_of(plan(demand=demand), login=LOGIN)
     network.run(NS_PER_S)
@@ -99,7 +116,8 @@ def test_a_call_with_the_right_password_is_answered(code: int, algorithm: str, h
 
 
 @pytest.mark.parametrize(
-    "login", [DigestLogin("alice", "wrong horse"), DigestLogin("bob", "correct horse"), DigestLogin("", "")]
+    "login",
+    [DigestLogin("alice", "wrong horse"), DigestLogin("bob", "correct horse"), DigestLogin("", "")],
 )
 def test_a_call_with_a_wrong_login_is_refused(login: DigestLogin) -> None:
     network = network_of(plan(demand=LoginDemand(LOGIN)), login=login)
@@ -164,8 +182,21 @@ def test_planned_requests_are_sent_after_the_ack() -> None:
         network.at_s(second, lambda _: seen.append(network.calls[0].media))
     network.run()
 
-    assert short(network)[3:] == [">ACK", "<INVITE", ">200", "<ACK", "<UPDATE", ">200", "<BYE", ">200"]
-    assert [media.direction for media in seen if media is not None] == ["sendrecv", "recvonly", "sendrecv"]
+    assert short(network)[3:] == [
+        ">ACK",
+        "<INVITE",
+        ">200",
+        "<ACK",
+        "<UPDATE",
+        ">200",
+        "<BYE",
+        ">200",
+    ]
+    assert [media.direction for media in seen if media is not None] == [
+        "sendrecv",
+        "recvonly",
+        "sendrecv",
+    ]
     assert network.parties[0].media_changes == 2
     ending = network.calls[0].ending
     assert ending is not None
@@ -212,7 +243,9 @@ def test_a_session_with_an_interval_is_refreshed_for_as_long_as_it_lasts() -> No
 def test_more_calls_than_the_limit_get_503() -> None:
     exchange = exchange_of(plan(), max_calls=1)
     for number in range(2):
-        exchange.received(request("INVITE", ("Contact", "<sip:a@b>"), call_id=f"c{number}"), 0, CALLER)
+        exchange.received(
+            request("INVITE", ("Contact", "<sip:a@b>"), call_id=f"c{number}"), 0, CALLER
+        )
     sent = parse_message(exchange.pop_messages()[-1].data)
 
     assert isinstance(sent, SipResponse)
@@ -231,10 +264,20 @@ def test_more_calls_than_the_limit_get_503() -> None:
         (request("INVITE", to_tag="x"), 481),
         (request("INVITE"), 400),
         (request("INVITE", ("Contact", "<sip:a@b>"), ("Require", "100rel")), 420),
-        (request("INVITE", ("Contact", "<sip:a@b>"), ("Session-Expires", "30"), ("Supported", "timer")), 422),
+        (
+            request(
+                "INVITE",
+                ("Contact", "<sip:a@b>"),
+                ("Session-Expires", "30"),
+                ("Supported", "timer"),
+            ),
+            422,
+        ),
     ],
 )
-def test_a_request_that_begins_no_call_gets_the_response_of_the_standard(data: bytes, code: int) -> None:
+def test_a_request_that_begins_no_call_gets_the_response_of_the_standard(
+    data: bytes, code: int
+) -> None:
     exchange = exchange_of(plan())
     exchange.received(data, 0, CALLER)
 
@@ -307,7 +350,9 @@ def test_messages_that_belong_to_no_call_are_counted() -> None:
     exchange.received(b"garbage", 0, CALLER)
     exchange.received(b"\r\n\r\n", 0, CALLER)
     exchange.received(request("ACK"), 0, CALLER)
-    exchange.received(b"SIP/2.0 200 OK\r\n" + request("BYE").partition(b"\r\n")[2], 0, HostPort("h", 1))
+    exchange.received(
+        b"SIP/2.0 200 OK\r\n" + request("BYE").partition(b"\r\n")[2], 0, HostPort("h", 1)
+    )
 
     assert exchange.dropped == {"malformed": 1, "unmatched ACKs": 1, "unmatched responses": 1}
     assert exchange.pop_messages() == []
@@ -315,7 +360,9 @@ def test_messages_that_belong_to_no_call_are_counted() -> None:
 
 def test_a_plan_may_redirect_a_call() -> None:
     first = plan(code=302, headers=(("Contact", "<sip:other@biloxi.example>"),))
-    network = VirtualNetwork(lambda invite: first if "bob" in invite.uri else replace(first, code=200, headers=()))
+    network = VirtualNetwork(
+        lambda invite: first if "bob" in invite.uri else replace(first, code=200, headers=())
+    )
     network.run(NS_PER_S)
 
     assert short(network) == [">INVITE", "<100", "<302", ">ACK", ">INVITE", "<100", "<200", ">ACK"]
@@ -323,7 +370,8 @@ def test_a_plan_may_redirect_a_call() -> None:
 
 def test_planned_requests_at_the_same_time_are_sent_one_after_the_other() -> None:
     requests = tuple(
-        PlannedRequest(NS_PER_S, "INVITE", direction) for direction in ("sendonly", "inactive", "sendrecv")
+        PlannedRequest(NS_PER_S, "INVITE", direction)
+        for direction in ("sendonly", "inactive", "sendrecv")
     )
     network = network_of(plan(requests=requests))
     network.at_s(10, network.calls[0].hang_up)

@@ -1,4 +1,6 @@
-"""A caller whose address or description may be forged: what the simulator sends, how much of it, and to which hosts."""
+"""A caller whose address or description may be forged: what the simulator sends, how much of it,
+and to which hosts.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ from bench.simulator.services.telephone import line as line_module
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.services.telephone.called_party import ACK_WAIT_NS, CalledParty
 from bench.simulator.services.telephone.exchange import TelephoneExchange
-from bench.simulator.services.telephone.line import MAX_UNREAD_BYTES, CallerConnection, TelephoneLine
+from bench.simulator.services.telephone.line import (
+    MAX_UNREAD_BYTES,
+    CallerConnection,
+    TelephoneLine,
+)
 from bench.simulator.serving.stream import ServerStream
 from bench.transport.datagrams import DatagramSocket, udp_socket
 from bench.transport.interface import HostPort
@@ -37,12 +43,20 @@ def exchange_of(planned: AnswerPlan, **options: Any) -> TelephoneExchange:
 
 
 def invite(call_id: str = "c", audio: str = OTHER, transport: str = "UDP") -> bytes:
-    body = f"v=0\r\no=- 1 1 IN IP4 {audio}\r\ns=-\r\nc=IN IP4 {audio}\r\nt=0 0\r\nm=audio 7000 RTP/AVP 0\r\n"
+    body = (
+        f"v=0\r\no=- 1 1 IN IP4 {audio}\r\ns=-\r\nc=IN IP4 {audio}\r\nt=0 0\r\nm=audio 7000 RTP/AVP"
+        " 0\r\n"
+    )
     headers = [
-        ("Via", f"SIP/2.0/{transport} {OTHER}:7001;branch=z9hG4bK{call_id}"), ("From", "<sip:a@b>;tag=1"),
-        ("To", "<sip:b@c>"), ("Call-ID", call_id), ("CSeq", "1 INVITE"), ("Contact", f"<sip:a@{OTHER};maddr={OTHER}>"),
-        ("Record-Route", f"<sip:{OTHER};lr>"), ("Content-Type", "application/sdp"),
-    ]  # fmt: skip
+        ("Via", f"SIP/2.0/{transport} {OTHER}:7001;branch=z9hG4bK{call_id}"),
+        ("From", "<sip:a@b>;tag=1"),
+        ("To", "<sip:b@c>"),
+        ("Call-ID", call_id),
+        ("CSeq", "1 INVITE"),
+        ("Contact", f"<sip:a@{OTHER};maddr={OTHER}>"),
+        ("Record-Route", f"<sip:{OTHER};lr>"),
+        ("Content-Type", "application/sdp"),
+    ]
     return write_message("INVITE sip:agent@simulator SIP/2.0", headers, body.encode())
 
 
@@ -72,7 +86,9 @@ def run(exchange: TelephoneExchange, until_ns: int) -> list[Outgoing]:
         plan(trying_ns=None, ringing_ns=0, session_interval_s=90),
     ],
 )
-def test_a_forged_invite_gets_a_few_times_its_bytes_and_nothing_goes_to_another_host(planned: AnswerPlan) -> None:
+def test_a_forged_invite_gets_a_few_times_its_bytes_and_nothing_goes_to_another_host(
+    planned: AnswerPlan,
+) -> None:
     exchange, data = exchange_of(planned), invite()
     exchange.received(data, 0, CALLER)
     sent = run(exchange, 200 * NS_PER_S)
@@ -83,7 +99,13 @@ def test_a_forged_invite_gets_a_few_times_its_bytes_and_nothing_goes_to_another_
 
 
 def test_the_shortest_forged_invite_which_has_no_offer_gets_a_few_times_its_bytes() -> None:
-    lines = ("INVITE sip:a SIP/2.0", f"v:SIP/2.0/UDP {OTHER};branch=z9hG4bKs", "f:<sip:a>;tag=1", "t:<sip:b>", "i:s")
+    lines = (
+        "INVITE sip:a SIP/2.0",
+        f"v:SIP/2.0/UDP {OTHER};branch=z9hG4bKs",
+        "f:<sip:a>;tag=1",
+        "t:<sip:b>",
+        "i:s",
+    )
     data = "\r\n".join((*lines, "CSeq:1 INVITE", "m:<sip:a>", "", "")).encode()
     exchange = exchange_of(plan(trying_ns=None, ringing_ns=0))
     exchange.received(data, 0, CALLER)
@@ -119,7 +141,9 @@ def test_requests_of_the_simulator_go_to_the_address_that_invite_came_from() -> 
         ("::1", "2001:db8::2", "::1"),
     ],
 )
-def test_audio_goes_to_the_host_of_the_caller_with_the_port_that_it_names(caller: str, named: str, used: str) -> None:
+def test_audio_goes_to_the_host_of_the_caller_with_the_port_that_it_names(
+    caller: str, named: str, used: str
+) -> None:
     assert party_of(caller).audio_address(HostPort(named, 7000)) == HostPort(used, 7000)
 
 
@@ -140,7 +164,9 @@ def party_of(caller: str, transport: str = "UDP") -> CalledParty:
         ("2001:db8::1", "UDP", False),
     ],
 )
-def test_only_the_source_of_a_datagram_may_be_forged(caller: str, transport: str, is_reachable: bool) -> None:
+def test_only_the_source_of_a_datagram_may_be_forged(
+    caller: str, transport: str, is_reachable: bool
+) -> None:
     assert party_of(caller, transport).is_reachable is is_reachable
 
 
@@ -196,7 +222,9 @@ class Loop:
 
 def test_a_connection_is_not_read_while_its_messages_wait() -> None:
     line, stream, loop = Line(), Stream(), Loop()
-    connection = CallerConnection(cast(TelephoneLine, line), CALLER, cast(ServerStream, stream), cast(Any, loop))
+    connection = CallerConnection(
+        cast(TelephoneLine, line), CALLER, cast(ServerStream, stream), cast(Any, loop)
+    )
     assert connection.received(invite("one") + invite("two") + invite("three")[:-1], 0)
 
     assert (len(line.handled), stream.is_paused, stream.max_backlog) == (1, True, MAX_UNREAD_BYTES)
@@ -204,12 +232,16 @@ def test_a_connection_is_not_read_while_its_messages_wait() -> None:
     assert (len(line.handled), stream.is_paused, loop.later) == (2, False, [])
 
 
-def test_messages_that_the_line_has_no_time_for_stay_in_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_that_the_line_has_no_time_for_stay_in_its_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(line_module, "MAX_WORK_NS", -1)
     accepted: list[bytes] = []
     line = TelephoneLine.__new__(TelephoneLine)
     line._sock = DatagramSocket(udp_socket("127.0.0.1"))
-    line._exchange = cast(Any, SimpleNamespace(received=lambda data, at_ns, source: accepted.append(data)))
+    line._exchange = cast(
+        Any, SimpleNamespace(received=lambda data, at_ns, source: accepted.append(data))
+    )
     monkeypatch.setattr(line, "_advance", lambda now_ns: None)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
         for number in range(3):

@@ -16,8 +16,8 @@ DEMAND = LoginDemand(DigestLogin("alice", "correct horse"))
 def request(*credentials: str) -> SipRequest:
     lines = "".join(f"Authorization: {text}\r\n" for text in credentials)
     message = parse_message(
-        "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\n"
-        f"Call-ID: c\r\nCSeq: 1 INVITE\r\n{lines}\r\n".encode()
+        "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom:"
+        f" <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n{lines}\r\n".encode()
     )
     assert isinstance(message, SipRequest)
     return message

@@ -1,4 +1,6 @@
-"""Calls between the caller and the simulator over a network that loses, repeats, delays and reorders messages."""
+"""Calls between the caller and the simulator over a network that loses, repeats, delays and
+reorders messages.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,14 @@ REQUESTS = st.builds(
 
 @st.composite
 def plans(draw: st.DrawFn) -> AnswerPlan:
-    demands = st.builds(LoginDemand, st.just(LOGIN), code=st.sampled_from([401, 407]), uses_per_nonce=st.integers(1, 3),
-                        algorithm=st.sampled_from(["MD5", "SHA-256"]), has_qop=st.booleans())  # fmt: skip
+    demands = st.builds(
+        LoginDemand,
+        st.just(LOGIN),
+        code=st.sampled_from([401, 407]),
+        uses_per_nonce=st.integers(1, 3),
+        algorithm=st.sampled_from(["MD5", "SHA-256"]),
+        has_qop=st.booleans(),
+    )
     return plan(
         trying_ns=draw(MAY_MISS),
         ringing_ns=draw(MAY_MISS),
@@ -39,14 +47,22 @@ def plans(draw: st.DrawFn) -> AnswerPlan:
     )
 
 
-FATES = st.lists(st.lists(st.integers(0, 2_000).map(lambda ms: ms * NS_PER_MS), max_size=2).map(tuple), max_size=60)
+FATES = st.lists(
+    st.lists(st.integers(0, 2_000).map(lambda ms: ms * NS_PER_MS), max_size=2).map(tuple),
+    max_size=60,
+)
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    plans(), FATES, st.booleans(), st.just(900) | st.integers(0, 40), st.booleans(), st.sampled_from(["UDP", "TCP"]),
+    plans(),
+    FATES,
+    st.booleans(),
+    st.just(900) | st.integers(0, 40),
+    st.booleans(),
+    st.sampled_from(["UDP", "TCP"]),
     st.none() | st.integers(90, 200),
-)  # fmt: skip
+)
 def test_every_call_ends_on_both_sides_after_a_limited_number_of_messages(
     planned: AnswerPlan,
     drawn: list[tuple[int, ...]],
@@ -74,6 +90,11 @@ def test_every_call_ends_on_both_sides_after_a_limited_number_of_messages(
     assert call.ending is not None
     assert call.is_confirmed
     assert network.exchange.calls == {}
-    assert all(party.ended_ns is not None for party in network.parties if party.invited_ns is not None)
+    assert all(
+        party.ended_ns is not None for party in network.parties if party.invited_ns is not None
+    )
     assert network.messages < 1_000
-    assert set(call.dropped) | set(network.exchange.dropped) <= {"unmatched responses", "unmatched ACKs"}
+    assert set(call.dropped) | set(network.exchange.dropped) <= {
+        "unmatched responses",
+        "unmatched ACKs",
+    }

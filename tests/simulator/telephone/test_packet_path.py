@@ -1,4 +1,6 @@
-"""The simulated network path drops, delays, reorders and duplicates the packets of a call, as its settings state."""
+"""The simulated network path drops, delays, reorders and duplicates the packets of a call, as
+its settings state.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def path(seed: int = 1, dropped: Counter[str] | None = None, **settings: Any) ->
 
 
 def added(on: PacketPath, packets: int = PACKETS) -> list[PathPacket]:
-    events = (OutgoingEvent(START_NS + number * FRAME_NS, "audio", b"") for number in range(packets))
+    events = (
+        OutgoingEvent(START_NS + number * FRAME_NS, "audio", b"") for number in range(packets)
+    )
     return [on.add(event, str(number).encode()) for number, event in enumerate(events)]
 
 
@@ -50,7 +54,9 @@ def test_a_packet_leaves_when_its_delay_has_passed() -> None:
 def test_a_dropped_packet_is_counted_and_never_leaves() -> None:
     dropped = Counter[str]()
     lossy = path(loss=0.05, dropped=dropped)
-    lost = {number for number, packet in enumerate(added(lossy)) if packet.facts == {"dropped": True}}
+    lost = {
+        number for number, packet in enumerate(added(lossy)) if packet.facts == {"dropped": True}
+    }
 
     assert 60 < len(lost) < 140
     assert dropped == {"sent": len(lost)}
@@ -74,7 +80,9 @@ def test_a_share_of_the_packets_is_sent_twice() -> None:
 
 
 def test_a_path_is_the_same_with_the_same_seed_and_different_with_another() -> None:
-    first, again, other = (added(path(seed, loss=0.05, jitter_ms=20, reorder=0.05)) for seed in (1, 1, 2))
+    first, again, other = (
+        added(path(seed, loss=0.05, jitter_ms=20, reorder=0.05)) for seed in (1, 1, 2)
+    )
 
     assert first == again
     assert first != other

@@ -1,4 +1,6 @@
-"""Callers and the simulator on one virtual clock, with a channel that loses, repeats, delays and reorders messages."""
+"""Callers and the simulator on one virtual clock, with a channel that loses, repeats, delays and
+reorders messages.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from tests.transport.sip.scripted_peer import call_settings, tokens
 CALLER, CALLED = HostPort("192.0.2.1", 5060), HostPort("198.51.100.7", 5060)
 SIMULATOR_MEDIA = LocalMedia("198.51.100.7", 42_000, 77)
 Fates = Callable[[], tuple[int, ...]]
-"""A function that returns the delays after which the next message arrives. Without one, the message is lost."""
+"""A function that returns the delays after which the next message arrives. Without one, the
+message is lost."""
 
 
 def plan(**changes: Any) -> AnswerPlan:
@@ -62,17 +65,24 @@ class VirtualNetwork:
         outgoing = [(message, True) for call in self.calls for message in call.pop_messages()]
         outgoing += [(message, False) for message in self.exchange.pop_messages()]
         for message, to_simulator in outgoing:
-            self.log.append(f"{'>' if to_simulator else '<'} {message.data.partition(b' SIP/2.0')[0].decode()[:20]}")
+            self.log.append(
+                f"{'>' if to_simulator else '<'}"
+                f" {message.data.partition(b' SIP/2.0')[0].decode()[:20]}"
+            )
             for delay_ns in self._fates():
                 self.messages += 1
-                heapq.heappush(self._due, (self.now_ns + delay_ns, self.messages, to_simulator, message.data))
+                heapq.heappush(
+                    self._due, (self.now_ns + delay_ns, self.messages, to_simulator, message.data)
+                )
         self.parties += [each for each in self.exchange.calls.values() if each not in self.parties]
 
     def run(self, until_ns: int = NEVER_NS - 1) -> None:
         while True:
             due = self._due[0][0] if self._due else NEVER_NS
             action = self._actions[0][0] if self._actions else NEVER_NS
-            next_ns = min(due, action, self.exchange.next_ns, *(call.next_ns for call in self.calls))
+            next_ns = min(
+                due, action, self.exchange.next_ns, *(call.next_ns for call in self.calls)
+            )
             if next_ns > until_ns:
                 return
             assert next_ns >= 0

@@ -14,7 +14,9 @@ from bench.simulator.services.webrtc.line import WebRtcLine
 from bench.simulator.serving.credentials import Authenticator
 from bench.simulator.serving.service import UpgradeRequest
 
-FORM = UpgradeRequest("/v1/realtime/calls", {}, {"content-type": 'multipart/form-data; charset=x; boundary="a b"'})
+FORM = UpgradeRequest(
+    "/v1/realtime/calls", {}, {"content-type": 'multipart/form-data; charset=x; boundary="a b"'}
+)
 REFUSED: list[Any] = []
 SHARED: Any = SimpleNamespace(
     injector=lambda: None,
@@ -24,11 +26,15 @@ SHARED: Any = SimpleNamespace(
 )
 
 
-def answered(monkeypatch: pytest.MonkeyPatch, body: bytes, error: Exception | None = None) -> tuple[Any, HTTPStatus]:
+def answered(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, error: Exception | None = None
+) -> tuple[Any, HTTPStatus]:
     """Return ((offer, model), status) of an answer. The call raises `error`."""
     offered: Any = None
 
-    def new_call(shared: Any, host: str, offer: bytes, faults: Any, dropped: Any, model: str, *_: Any) -> Any:
+    def new_call(
+        shared: Any, host: str, offer: bytes, faults: Any, dropped: Any, model: str, *_: Any
+    ) -> Any:
         nonlocal offered
         offered = offer, model
         if error is not None:
@@ -43,8 +49,9 @@ def answered(monkeypatch: pytest.MonkeyPatch, body: bytes, error: Exception | No
 def test_the_content_of_a_part_is_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     sdp = b'v=0\r\ns=name="session"\r\n\r\n{"model":"another"}\r\n--\r\nt=0 0\r\n'
     body = (
-        b'--a b\r\nContent-Disposition: form-data; filename="session"; name="sdp"\r\n\r\n%b\r\n'
-        b'--a b\r\nX: y\r\nContent-Disposition: form-data; name="session"\r\n\r\n{"model": "mine"}\r\n--a b--\r\n' % sdp
+        b'--a b\r\nContent-Disposition: form-data; filename="session"; name="sdp"\r\n\r\n%b\r\n--a'
+        b' b\r\nX: y\r\nContent-Disposition: form-data; name="session"\r\n\r\n{"model":'
+        b' "mine"}\r\n--a b--\r\n' % sdp
     )
 
     assert answered(monkeypatch, body) == ((sdp, "mine"), HTTPStatus.CREATED)

@@ -1,4 +1,6 @@
-"""The simulator's output buffer: each sample leaves at its instant, rounded up to the end of a frame."""
+"""The simulator's output buffer: each sample leaves at its instant, rounded up to the end of a
+frame.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,13 @@ def test_the_start_and_the_end_of_a_response_are_reported_in_their_frames() -> N
     assert [frame.audible_byte for frame in frames] == [None, 140, 0, None]
 
 
-def test_with_a_delay_of_the_codec_a_response_begins_with_a_frame_and_is_audible_after_the_delay() -> None:
-    buffer, loud = OutputBuffer(START_NS, PCM16, DELAY_NS), PCM16.encode(np.full(480, 9_000, np.int16))
+def test_with_a_delay_of_the_codec_a_response_begins_with_a_frame_and_is_audible_after_the_delay() -> (
+    None
+):
+    buffer, loud = (
+        OutputBuffer(START_NS, PCM16, DELAY_NS),
+        PCM16.encode(np.full(480, 9_000, np.int16)),
+    )
     buffer.add("r", loud, START_NS + 25 * NS_PER_MS)
     buffer.add("r", loud, START_NS + 25 * NS_PER_MS)
     frames = [buffer.pop_frame() for _ in range(4)]

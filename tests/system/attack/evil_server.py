@@ -1,13 +1,14 @@
-"""A server that attacks its client with data that no normal service sends. The path of the URL names the behaviour.
+"""A server that attacks its client with data that no normal service sends. The path of the URL
+names the behaviour.
 
-The simulator produces the failures of normal services (`tests/faults`). This server sends nonsense, floods and endless
-data.
+The simulator produces the failures of normal services (`tests/faults`). This server sends nonsense,
+floods and endless data.
 
     python -m tests.system.attack.evil_server        prints its port, and serves until it is killed
 
-A behaviour is a function of a `Wire`, and has an expected outcome: the outcome of the session's turn if a turn began,
-and else the outcome of the session. Each behaviour runs in its own thread of the server's process. When the function
-returns, the server closes the connection.
+A behaviour is a function of a `Wire`, and has an expected outcome: the outcome of the session's
+turn if a turn began, and else the outcome of the session. Each behaviour runs in its own thread of
+the server's process. When the function returns, the server closes the connection.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 AUDIO = base64.b64encode((b"\x80\x3e" * 48 + b"\x80\xc1" * 48) * 25).decode()
 """100 ms of a buzz."""
 MANY = 512
-"""The number of frames in one send of a flood. This many frames always fill the socket of the peer."""
+"""The number of frames in one send of a flood. This many frames always fill the socket of the
+peer."""
 TINY_PAUSE_S = 0.005
 
 
@@ -58,7 +60,9 @@ class HostileBehaviour(NamedTuple):
 BEHAVIOURS: dict[str, HostileBehaviour] = {}
 
 
-def hostile_behaviour(outcome: str, *, deflate: bool = False, dialect: str = "ga") -> Callable[[Act], Act]:
+def hostile_behaviour(
+    outcome: str, *, deflate: bool = False, dialect: str = "ga"
+) -> Callable[[Act], Act]:
     """Return a decorator that adds a behaviour to the table by its name."""
 
     def entered(act: Act) -> Act:
@@ -72,8 +76,12 @@ def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
     return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode() + body
 
 
-def frame(data: bytes, opcode: int = TEXT, *, flags: int = 0x80, length: int | None = None) -> bytes:
-    """Return a frame of the server. `flags`: the FIN and reserved bits; `length`: the length in the frame's header."""
+def frame(
+    data: bytes, opcode: int = TEXT, *, flags: int = 0x80, length: int | None = None
+) -> bytes:
+    """Return a frame of the server. `flags`: the FIN and reserved bits; `length`: the length in
+    the frame's header.
+    """
     size = len(data) if length is None else length
     if size < 126:
         return bytes([flags | opcode, size]) + data
@@ -91,7 +99,8 @@ def created(response_id: str = "r1") -> bytes:
 
 def delta(response_id: str = "r1", audio: str = AUDIO, **fields: Any) -> bytes:
     return event(
-        "response.output_audio.delta", **{"response_id": response_id, "item_id": "i1", "delta": audio} | fields
+        "response.output_audio.delta",
+        **{"response_id": response_id, "item_id": "i1", "delta": audio} | fields,
     )
 
 
@@ -140,8 +149,8 @@ class Wire:
     def flood(self, data: bytes, pause_s: float = 0.0) -> None:
         """Send the same bytes until the client disconnects.
 
-        If the client processes the bytes slowly, set `pause_s`. The client still falls behind soon, but its kernel then
-        does not buffer the data of a minute.
+        If the client processes the bytes slowly, set `pause_s`. The client still falls behind soon,
+        but its kernel then does not buffer the data of a minute.
         """
         while True:
             self.send(data)
@@ -151,8 +160,14 @@ class Wire:
         """Accept the upgrade."""
         lines = (line.partition(":") for line in self.head.split("\r\n"))
         key = next(value.strip() for name, _, value in lines if name.lower() == "sec-websocket-key")
-        right = base64.b64encode(hashlib.sha1(key.encode() + MAGIC, usedforsecurity=False).digest()).decode()
-        upgrade = ("Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept or right}")
+        right = base64.b64encode(
+            hashlib.sha1(key.encode() + MAGIC, usedforsecurity=False).digest()
+        ).decode()
+        upgrade = (
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Accept: {accept or right}",
+        )
         self.send(answer("101 Switching Protocols", *upgrade, *headers))
 
     def say(self, *messages: bytes) -> None:
@@ -216,8 +231,8 @@ def acting(*steps: Step) -> Act:
     return act
 
 
-# Tables contain the behaviours that are fixed sequences of steps. Functions implement the behaviours that compute or
-# read between steps.
+# Tables contain the behaviours that are fixed sequences of steps. Functions implement the
+# behaviours that compute or read between steps.
 
 SWITCHING, CHUNKED = b"HTTP/1.1 101 Switching Protocols\r\n", "Transfer-Encoding: chunked"
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -225,23 +240,49 @@ DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 # The handshake.
 
 HANDSHAKES: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "endless_headers": ("connect_failed:upgrade", SWITCHING, flooded(b"X-More: and more\r\n" * MANY)),
-    "one_endless_header": ("connect_failed:upgrade", SWITCHING, b"X-Long: ", flooded(b"a" * 65_536)),
-    "a_body_without_end": ("connect_failed:500", answer("500 No", f"Content-Length: {1 << 40}"),
-        flooded(b"no " * 10_000)),
-    "chunks_without_end": ("connect_failed:500", answer("500 No", CHUNKED), flooded(b"3\r\nno \r\n" * MANY)),
-    "a_refusal_that_commands_the_terminal": ("connect_failed:401", answer(
-        "401 \x1b[2J\x00", "X-Request-Id: \x1b]0;x\x07", body=b"\x1b[2J\x00\n::set-output name=a::b\n"
-    )),
+    "endless_headers": (
+        "connect_failed:upgrade",
+        SWITCHING,
+        flooded(b"X-More: and more\r\n" * MANY),
+    ),
+    "one_endless_header": (
+        "connect_failed:upgrade",
+        SWITCHING,
+        b"X-Long: ",
+        flooded(b"a" * 65_536),
+    ),
+    "a_body_without_end": (
+        "connect_failed:500",
+        answer("500 No", f"Content-Length: {1 << 40}"),
+        flooded(b"no " * 10_000),
+    ),
+    "chunks_without_end": (
+        "connect_failed:500",
+        answer("500 No", CHUNKED),
+        flooded(b"3\r\nno \r\n" * MANY),
+    ),
+    "a_refusal_that_commands_the_terminal": (
+        "connect_failed:401",
+        answer(
+            "401 \x1b[2J\x00",
+            "X-Request-Id: \x1b]0;x\x07",
+            body=b"\x1b[2J\x00\n::set-output name=a::b\n",
+        ),
+    ),
     "go_on_and_on": ("connect_failed:upgrade", flooded(b"HTTP/1.1 100 Continue\r\n\r\n" * MANY)),
     "deflate_that_nobody_asked_for": ("connect_failed:upgrade", accepted(DEFLATE)),
-    "a_subprotocol_that_nobody_asked_for": ("connect_failed:upgrade", accepted("Sec-WebSocket-Protocol: soap")),
+    "a_subprotocol_that_nobody_asked_for": (
+        "connect_failed:upgrade",
+        accepted("Sec-WebSocket-Protocol: soap"),
+    ),
     "garbage_after_the_upgrade": ("protocol_error:frame", Wire.accept, b"\xff" * 10_000),
     "a_flood_and_no_greeting": (
-        "timeout:session", Wire.accept, flooded(frame(event("rate_limits.updated", rate_limits=[])) * MANY),
+        "timeout:session",
+        Wire.accept,
+        flooded(frame(event("rate_limits.updated", rate_limits=[])) * MANY),
     ),
     "pings_and_no_greeting": ("timeout:session", Wire.accept, Wire.ping),
-}  # fmt: skip
+}
 
 
 @hostile_behaviour("timeout:upgrade")
@@ -258,25 +299,46 @@ FRAMES: dict[str, tuple[str, *tuple[Step, ...]]] = {
     "reserved_bits": ("protocol_error:frame", frame(delta(), flags=0xF0)),
     "a_masked_frame": ("protocol_error:frame", b"\x81\x85maskhello"),
     "fragments_without_end": (
-        "protocol_error:too_large", frame(b"[", flags=0), flooded(frame(b"0," * 16_384, 0, flags=0)),
+        "protocol_error:too_large",
+        frame(b"[", flags=0),
+        flooded(frame(b"0," * 16_384, 0, flags=0)),
     ),
     "empty_fragments_without_end": (
-        "timeout:first_delta", frame(b"", flags=0), flooded(frame(b"", 0, flags=0) * MANY, TINY_PAUSE_S),
+        "timeout:first_delta",
+        frame(b"", flags=0),
+        flooded(frame(b"", 0, flags=0) * MANY, TINY_PAUSE_S),
     ),
-    "a_frame_that_announces_too_much": ("protocol_error:too_large", frame(b"", length=(1 << 20) + 1), Wire.wait),
-    "a_frame_that_announces_everything": ("protocol_error:too_large", frame(b"", length=1 << 63), Wire.wait),
-    "a_message_too_large": ("protocol_error:too_large", flooded(frame(delta(audio="A" * (1 << 21))))),
+    "a_frame_that_announces_too_much": (
+        "protocol_error:too_large",
+        frame(b"", length=(1 << 20) + 1),
+        Wire.wait,
+    ),
+    "a_frame_that_announces_everything": (
+        "protocol_error:too_large",
+        frame(b"", length=1 << 63),
+        Wire.wait,
+    ),
+    "a_message_too_large": (
+        "protocol_error:too_large",
+        flooded(frame(delta(audio="A" * (1 << 21)))),
+    ),
     "a_message_of_the_largest_size": (
-        "ok", joined_frames(created(), delta(more="x" * ((1 << 20) - len(delta(more="")))), done()),
+        "ok",
+        joined_frames(created(), delta(more="x" * ((1 << 20) - len(delta(more="")))), done()),
     ),
     "a_flood_of_pings": ("timeout:first_delta", Wire.ping),
     "pings_whose_pongs_nobody_reads": ("closed:1006", flooded(frame(b"x" * 125, PING) * MANY)),
     "a_flood_of_pongs": ("timeout:first_delta", flooded(frame(b"", PONG) * MANY, TINY_PAUSE_S)),
-    "a_close_code_that_nobody_may_send": ("protocol_error:frame", frame(struct.pack("!H", 1005), CLOSE)),
-    "goes_on_after_its_goodbye": (
-        "closed:1000", frame(struct.pack("!H", 1000), CLOSE), flooded(frame(delta()) * MANY),
+    "a_close_code_that_nobody_may_send": (
+        "protocol_error:frame",
+        frame(struct.pack("!H", 1005), CLOSE),
     ),
-}  # fmt: skip
+    "goes_on_after_its_goodbye": (
+        "closed:1000",
+        frame(struct.pack("!H", 1000), CLOSE),
+        flooded(frame(delta()) * MANY),
+    ),
+}
 
 
 @hostile_behaviour("protocol_error:too_large", deflate=True)
@@ -309,15 +371,23 @@ def drips_its_message(wire: Wire) -> None:
 # Events, after the greeting.
 
 EVENTS: dict[str, tuple[str, *tuple[Step, ...]]] = {
-    "a_flood_of_deltas": ("timeout:response", joined_frames(created()), flooded(frame(delta()) * 64)),
+    "a_flood_of_deltas": (
+        "timeout:response",
+        joined_frames(created()),
+        flooded(frame(delta()) * 64),
+    ),
     "a_flood_of_deltas_of_nothing_announced": ("timeout:response", flooded(frame(delta()) * 64)),
-    "a_flood_of_empty_messages": ("timeout:first_delta", flooded(frame(b"{}") * MANY, TINY_PAUSE_S)),
+    "a_flood_of_empty_messages": (
+        "timeout:first_delta",
+        flooded(frame(b"{}") * MANY, TINY_PAUSE_S),
+    ),
     "a_flood_after_the_end": ("ok", REPLY, flooded(frame(delta()) * 64)),
     "no_utf8": ("protocol_error:json", joined_frames(b'{"type": "\xff\xfe"}')),
     "deep_json": (
-        "protocol_error:json", joined_frames(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        "protocol_error:json",
+        joined_frames(b'{"type": "error", "error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     ),
-}  # fmt: skip
+}
 
 
 @hostile_behaviour("timeout:first_delta")
@@ -339,7 +409,12 @@ def endless_items(wire: Wire) -> None:
 def ten_thousand_unknown_events(wire: Wire) -> None:
     wire.greet()
     for number in range(100):
-        wire.say(*(event(f"response.{'x' * 1_000}.{number}_{place}", response_id="r1") for place in range(100)))
+        wire.say(
+            *(
+                event(f"response.{'x' * 1_000}.{number}_{place}", response_id="r1")
+                for place in range(100)
+            )
+        )
     wire.send(REPLY)
 
 
@@ -350,25 +425,41 @@ def megabyte_ids(wire: Wire) -> None:
     wire.say(event("conversation.item.added", item={"id": long}), event("x" * 500_000))
     wire.say(event("error", error={"code": long, "message": long, "type": "t"}))
     wire.say(created(long), delta(long, item_id=long))
-    wire.say(event("response.output_audio_transcript.done", response_id=long, transcript=long), done(long))
+    wire.say(
+        event("response.output_audio_transcript.done", response_id=long, transcript=long),
+        done(long),
+    )
 
 
-# Agents: `tests/attack/agents.py` contains their misbehaviours in a call; the behaviours below concern the transport.
+# Agents: `tests/attack/agents.py` contains their misbehaviours in a call; the behaviours below
+# concern the transport.
 
 VOICE = b"".join((b"\x00\x80" * 560, b"\xff" * 480)) * 4
 """800 ms of syllables in G.711 µ-law."""
 AGENTS: dict[str, tuple[str, str, *tuple[Step, ...]]] = {
     "an_agent_that_resets_while_it_greets": (
-        "pcm", "closed:reset", frame(VOICE[:1_600], BINARY) + frame(VOICE, BINARY)[:100], Wire.reset,
+        "pcm",
+        "closed:reset",
+        frame(VOICE[:1_600], BINARY) + frame(VOICE, BINARY)[:100],
+        Wire.reset,
     ),
-    "an_agent_that_speaks_as_fast_as_it_can": ("pcm", "limit_exceeded:audio", flooded(frame(VOICE, BINARY) * 16)),
+    "an_agent_that_speaks_as_fast_as_it_can": (
+        "pcm",
+        "limit_exceeded:audio",
+        flooded(frame(VOICE, BINARY) * 16),
+    ),
     "an_agent_with_a_message_of_audio_without_end": (
-        "pcm", "protocol_error:too_large", frame(VOICE, BINARY, flags=0), flooded(frame(VOICE, 0, flags=0) * 16),
+        "pcm",
+        "protocol_error:too_large",
+        frame(VOICE, BINARY, flags=0),
+        flooded(frame(VOICE, 0, flags=0) * 16),
     ),
     "an_agent_that_never_reads": (
-        "acs", "timeout:first_delta", flooded(frame(b'{"kind":"StopAudio"}'), TINY_PAUSE_S),
+        "acs",
+        "timeout:first_delta",
+        flooded(frame(b'{"kind":"StopAudio"}'), TINY_PAUSE_S),
     ),
-}  # fmt: skip
+}
 
 
 @hostile_behaviour("limit_exceeded:marks", dialect="twilio")
@@ -377,11 +468,14 @@ def an_agent_with_a_flood_of_marks(wire: Wire) -> None:
     stream = {"streamSid": json.loads(wire.receive(b"start"))["streamSid"]}
     voice = base64.b64encode(VOICE).decode()
     wire.say(json.dumps({"event": "media", "media": {"payload": voice}, **stream}).encode())
-    wire.flood(frame(json.dumps({"event": "mark", "mark": {"name": "again"}, **stream}).encode()) * MANY)
+    wire.flood(
+        frame(json.dumps({"event": "mark", "mark": {"name": "again"}, **stream}).encode()) * MANY
+    )
 
 
 BEHAVIOURS |= {
-    name: HostileBehaviour(acting(*steps), outcome, False, "ga") for name, (outcome, *steps) in HANDSHAKES.items()
+    name: HostileBehaviour(acting(*steps), outcome, False, "ga")
+    for name, (outcome, *steps) in HANDSHAKES.items()
 }
 BEHAVIOURS |= {
     name: HostileBehaviour(acting(Wire.greet, *steps), outcome, False, "ga")
@@ -419,7 +513,8 @@ def evil_server() -> Iterator[int]:
 def main() -> None:
     """Serve on a port of loopback, and print the port."""
     with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)  # a small buffer is soon full if nothing reads
+        # a small buffer is soon full if nothing reads
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
         listening.bind(("127.0.0.1", 0))
         listening.listen(64)
         print(listening.getsockname()[1], flush=True)

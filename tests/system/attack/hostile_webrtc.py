@@ -1,4 +1,6 @@
-"""A service over WebRTC that misbehaves as a test says: answer, STUN, DTLS, data channel, and media."""
+"""A service over WebRTC that misbehaves as a test says: answer, STUN, DTLS, data channel, and
+media.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from bench.transport.webrtc.sctp import Association
 LOOPBACK = "127.0.0.1"
 MAX_MESSAGE_BYTES = 1 << 20
 FRAME_S = 0.01
-"""The interval between two frames of the peer. Their media times differ by 20 ms, so no frame is late."""
+"""The interval between two frames of the peer. Their media times differ by 20 ms, so no frame is
+late."""
 SILENCE = {"PCMU": b"\xff" * 160, "OPUS": bytes.fromhex("f8fffe")}
 """The payloads of frames without sound."""
 CANDIDATE = re.compile(rb"a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ")
@@ -43,10 +46,12 @@ def loud(codec: str) -> bytes:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a service does, and the outcome of the call: "" if it works after all that. `detail` is a part of its text.
+    """What a service does, and the outcome of the call: "" if it works after all that. `detail` is
+    a part of its text.
 
-    `answer` changes the description, and `respond` makes the HTTP response of it. `hear` returns True if a datagram is
-    handled and the service must ignore it. `act` is called once when the data channel is open.
+    `answer` changes the description, and `respond` makes the HTTP response of it. `hear` returns
+    True if a datagram is handled and the service must ignore it. `act` is called once when the data
+    channel is open.
     """
 
     outcome: str = ""
@@ -66,7 +71,8 @@ class Behaviour:
     speaks: bool = True
     """Whether the service sends loud frames at the end. Otherwise the call only stays open."""
     has_two_ports: bool = False
-    """Whether it sends authentic messages from a port that it does not name, to which the caller may then send."""
+    """Whether it sends authentic messages from a port that it does not name, to which the caller
+    may then send."""
 
 
 class HostilePeer:
@@ -112,16 +118,24 @@ class HostilePeer:
         offer, behaviour = data.partition(b"\r\n\r\n")[2], self._behaviour
         address = HostPort(LOOPBACK, self.port)
         fingerprint = behaviour.identity.fingerprint
-        local = LocalPeer(LOGIN, fingerprint, (address,), 7, "hostile", 7, (behaviour.codec,), is_lite=True)
+        local = LocalPeer(
+            LOGIN, fingerprint, (address,), 7, "hostile", 7, (behaviour.codec,), is_lite=True
+        )
         answer, self.remote = answer_to(local, offer)
         self.caller = self.remote.candidates[0].address
-        self.dtls = DtlsSession(behaviour.identity, behaviour.role or self.remote.own_role, self.remote.fingerprints)
+        self.dtls = DtlsSession(
+            behaviour.identity, behaviour.role or self.remote.own_role, self.remote.fingerprints
+        )
         behaviour.dtls(self.dtls)
         assert self.remote.channel is not None
-        self.association = Association(secrets.token_bytes, MAX_MESSAGE_BYTES, self.remote.channel.port)
+        self.association = Association(
+            secrets.token_bytes, MAX_MESSAGE_BYTES, self.remote.channel.port
+        )
         self.channel = DataChannel(self.association, None)
         self.peer = WebRtcPeer(LiteAgent(LOGIN, monotonic_ns()), self.dtls, self.channel)
-        self.sender = RtpSender(CODECS[behaviour.codec], self.remote.codec.payload_type, StreamNumbers(7, 1_000, 0))
+        self.sender = RtpSender(
+            CODECS[behaviour.codec], self.remote.codec.payload_type, StreamNumbers(7, 1_000, 0)
+        )
         self._encryption: PacketEncryption | None = None
         changed = behaviour.answer(self, answer)
         self.given = {(host.decode(), int(port)) for host, port in CANDIDATE.findall(changed)}
@@ -189,7 +203,9 @@ class HostilePeer:
 
 def is_complete(request: bytes) -> bool:
     head, end, body = request.partition(b"\r\n\r\n")
-    return bool(end) and len(body) >= int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+    return bool(end) and len(body) >= int(
+        head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]
+    )
 
 
 @contextmanager

@@ -1,8 +1,10 @@
-"""A program that calls hostile telephones in a network namespace of its own, and prints where each packet goes.
+"""A program that calls hostile telephones in a network namespace of its own, and prints where each
+packet goes.
 
-`unshare -rn python -m tests.system.attack.sniffed_calls SHARE [FOLDER]` tries each SHARE-th behaviour. The load
-generator is that of FOLDER, by default of this folder. The result is JSON: the packets of the load generator by
-destination and kind. The target names one port of 127.0.0.1, a header with a token, and a login.
+`unshare -rn python -m tests.system.attack.sniffed_calls SHARE [FOLDER]` tries each SHARE-th
+behaviour. The load generator is that of FOLDER, by default of this folder. The result is JSON: the
+packets of the load generator by destination and kind. The target names one port of 127.0.0.1, a
+header with a token, and a login.
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ DIGEST = 'Digest realm="r", nonce="{}", qop="auth"'
 SDP_TYPE = ("Content-Type", "application/sdp")
 ETH_P_ALL, OUTGOING, SOL_PACKET, PACKET_STATISTICS = 3, 4, 263, 6
 NETWORK = (
-    "link set lo up", "link add out type veth peer name back",
-    "addr add 10.9.9.1/24 dev out", "link set out arp off up", "link set back up", "route add default dev out",
-)  # fmt: skip
+    "link set lo up",
+    "link add out type veth peer name back",
+    "addr add 10.9.9.1/24 dev out",
+    "link set out arp off up",
+    "link set back up",
+    "route add default dev out",
+)
 Header = tuple[str, str]
 
 
@@ -66,23 +72,46 @@ def description(address: str = NAMED, port: int = MEDIA_PORT, more: str = "") ->
 
 
 CONTACTS = (
-    f"<sip:x@{FOREIGN}:{PORT}>", f"<sip:x@{FOREIGN}>", f"<sip:x@{OTHER}:{PORT}>", f"<sip:x@{NAMED}:{OTHER_PORT}>",
-    f"<sip:x@{NAMED}:{PORT};maddr={OTHER}>", f"<sip:x@{NAMED}:{PORT};maddr={FOREIGN}>",
-    f"<sip:x@{NAMED}:{PORT};%6daddr={FOREIGN}>", f"<sip:x@{NAMED}:{PORT};MADDR={FOREIGN}>",
-    f"<sip:{NAMED}%3A{PORT}@{FOREIGN}:{PORT}>", f"<sip:{NAMED}:{PORT}@{OTHER}:{PORT}>",
-    f"<sip:x@{NAMED}:{PORT};transport=tcp>", f"<sip:x@{FOREIGN}:{PORT};transport=tcp>",
-    f"<sips:x@{FOREIGN}:{PORT}>", f"<sip:x@[::1]:{PORT}>", f"<sip:x@[::ffff:{FOREIGN}]:{PORT}>",
-    "<sip:x@10.9.9.255:5060>", "<sip:x@255.255.255.255:5060>", "<tel:+15550100>", f"<sip:x@0.0.0.0:{PORT}>",
-    f"<sip:x@localhost:{OTHER_PORT}>", f"<sip:x@{FOREIGN}:{PORT}>;q=0.9, <sip:y@{OTHER}:{PORT}>;q=0.1",
+    f"<sip:x@{FOREIGN}:{PORT}>",
+    f"<sip:x@{FOREIGN}>",
+    f"<sip:x@{OTHER}:{PORT}>",
+    f"<sip:x@{NAMED}:{OTHER_PORT}>",
+    f"<sip:x@{NAMED}:{PORT};maddr={OTHER}>",
+    f"<sip:x@{NAMED}:{PORT};maddr={FOREIGN}>",
+    f"<sip:x@{NAMED}:{PORT};%6daddr={FOREIGN}>",
+    f"<sip:x@{NAMED}:{PORT};MADDR={FOREIGN}>",
+    f"<sip:{NAMED}%3A{PORT}@{FOREIGN}:{PORT}>",
+    f"<sip:{NAMED}:{PORT}@{OTHER}:{PORT}>",
+    f"<sip:x@{NAMED}:{PORT};transport=tcp>",
+    f"<sip:x@{FOREIGN}:{PORT};transport=tcp>",
+    f"<sips:x@{FOREIGN}:{PORT}>",
+    f"<sip:x@[::1]:{PORT}>",
+    f"<sip:x@[::ffff:{FOREIGN}]:{PORT}>",
+    "<sip:x@10.9.9.255:5060>",
+    "<sip:x@255.255.255.255:5060>",
+    "<tel:+15550100>",
+    f"<sip:x@0.0.0.0:{PORT}>",
+    f"<sip:x@localhost:{OTHER_PORT}>",
+    f"<sip:x@{FOREIGN}:{PORT}>;q=0.9, <sip:y@{OTHER}:{PORT}>;q=0.1",
     f"<sip:x@{FOREIGN}:{PORT}?Subject=a>",
-)  # fmt: skip
+)
 ADDRESSES = (
-    (FOREIGN, 7_777, ""), (THIRD, 53, ""), ("255.255.255.255", 7_777, ""), ("10.9.9.255", 7_777, ""),
-    ("127.255.255.255", 7_777, ""), ("224.0.0.9", 7_777, ""), ("0.0.0.0", 7_777, ""), ("0.0.0.5", 7_777, ""),
-    (NAMED, MEDIA_PORT, f"a=rtcp:7777 IN IP4 {FOREIGN}\r\n"), (NAMED, MEDIA_PORT, "a=rtcp:53\r\n"),
-    (NAMED, 0, ""), (NAMED, MEDIA_PORT, "a=inactive\r\n"), (NAMED, MEDIA_PORT, "a=sendonly\r\n"),
-    ("::1", 7_777, ""), (NAMED, MEDIA_PORT, f"c=IN IP4 {FOREIGN}\r\n"),
-)  # fmt: skip
+    (FOREIGN, 7_777, ""),
+    (THIRD, 53, ""),
+    ("255.255.255.255", 7_777, ""),
+    ("10.9.9.255", 7_777, ""),
+    ("127.255.255.255", 7_777, ""),
+    ("224.0.0.9", 7_777, ""),
+    ("0.0.0.0", 7_777, ""),
+    ("0.0.0.5", 7_777, ""),
+    (NAMED, MEDIA_PORT, f"a=rtcp:7777 IN IP4 {FOREIGN}\r\n"),
+    (NAMED, MEDIA_PORT, "a=rtcp:53\r\n"),
+    (NAMED, 0, ""),
+    (NAMED, MEDIA_PORT, "a=inactive\r\n"),
+    (NAMED, MEDIA_PORT, "a=sendonly\r\n"),
+    ("::1", 7_777, ""),
+    (NAMED, MEDIA_PORT, f"c=IN IP4 {FOREIGN}\r\n"),
+)
 
 
 def behaviours() -> Iterator[Behaviour]:
@@ -93,20 +122,40 @@ def behaviours() -> Iterator[Behaviour]:
         for challenges in (401, 407):
             yield Behaviour(contact=contact, challenges=challenges)
     for host in (f"{FOREIGN}:{PORT}", f"{OTHER}:{PORT}", f"{NAMED}:{OTHER_PORT}"):
-        for route in (f"<sip:{host};lr>", f"<sip:{host}>", f"<sip:{NAMED}:{PORT};lr;maddr={host.partition(':')[0]}>"):
+        for route in (
+            f"<sip:{host};lr>",
+            f"<sip:{host}>",
+            f"<sip:{NAMED}:{PORT};lr;maddr={host.partition(':')[0]}>",
+        ):
             yield Behaviour(headers=(("Record-Route", route),))
             yield Behaviour(headers=(("Record-Route", route),), challenges=407)
     for address, port, more in ADDRESSES:
         yield Behaviour(sdp=description(address, port, more), challenges=0)
         for method in ("INVITE", "UPDATE"):
-            yield Behaviour(requests=((method, (), description(address, port, more)),), challenges=0)
+            yield Behaviour(
+                requests=((method, (), description(address, port, more)),), challenges=0
+            )
     moves = tuple(("UPDATE", (), description(f"10.9.9.{number}")) for number in range(100, 140))
     yield Behaviour(requests=moves, challenges=0)
-    yield Behaviour(requests=tuple(("UPDATE", (), description(port=16_000 + 2 * n)) for n in range(40)), challenges=0)
-    yield Behaviour(requests=tuple(("OPTIONS", (("Contact", f"<sip:x@10.9.9.{n}>"),), "") for n in range(40)))
-    for via in (f"{FOREIGN}:{PORT}", f"{THIRD}:53;received={FOREIGN}", f"{NAMED}:{OTHER_PORT};rport", "evil.example"):
-        yield Behaviour(requests=(("OPTIONS", (("Via", f"SIP/2.0/UDP {via};branch=z9hG4bKv"),), ""),))
-        yield Behaviour(requests=(("INVITE", (("Via", f"SIP/2.0/TCP {via};branch=z9hG4bKw"),), description()),))
+    yield Behaviour(
+        requests=tuple(("UPDATE", (), description(port=16_000 + 2 * n)) for n in range(40)),
+        challenges=0,
+    )
+    yield Behaviour(
+        requests=tuple(("OPTIONS", (("Contact", f"<sip:x@10.9.9.{n}>"),), "") for n in range(40))
+    )
+    for via in (
+        f"{FOREIGN}:{PORT}",
+        f"{THIRD}:53;received={FOREIGN}",
+        f"{NAMED}:{OTHER_PORT};rport",
+        "evil.example",
+    ):
+        yield Behaviour(
+            requests=(("OPTIONS", (("Via", f"SIP/2.0/UDP {via};branch=z9hG4bKv"),), ""),)
+        )
+        yield Behaviour(
+            requests=(("INVITE", (("Via", f"SIP/2.0/TCP {via};branch=z9hG4bKw"),), description()),)
+        )
     for contact in CONTACTS[:6]:
         yield Behaviour(contact=contact, early=True)
     for raw in (
@@ -145,9 +194,13 @@ class Telephones(threading.Thread):
     def _received(self, sock: socket.socket, request: SipRequest, source: tuple[str, int]) -> None:
         behaviour = self._calls.get(request.call_id)
         if behaviour is None:
-            behaviour = self._calls[request.call_id] = self._found.pop() if self._found else Behaviour()
+            behaviour = self._calls[request.call_id] = (
+                self._found.pop() if self._found else Behaviour()
+            )
         if sock is not self.named:
-            behaviour = Behaviour(contact=f"<sip:x@{sock.getsockname()[0]}:{sock.getsockname()[1]}>", challenges=401)
+            behaviour = Behaviour(
+                contact=f"<sip:x@{sock.getsockname()[0]}:{sock.getsockname()[1]}>", challenges=401
+            )
 
         def respond(code: int, *headers: Header, body: str = "") -> None:
             added = [*headers, *([SDP_TYPE] if body else [])]
@@ -159,7 +212,12 @@ class Telephones(threading.Thread):
                 self._asked.add((request.call_id, "acknowledged"))
                 for number, (name, headers, body) in enumerate(behaviour.requests):
                     sock.sendto(in_dialog(request, number, name, headers, body), source)
-        elif method in ("INVITE", "BYE") and behaviour.challenges and key not in self._asked and not behaviour.raw:
+        elif (
+            method in ("INVITE", "BYE")
+            and behaviour.challenges
+            and key not in self._asked
+            and not behaviour.raw
+        ):
             self._asked.add(key)
             name = "WWW-Authenticate" if behaviour.challenges == 401 else "Proxy-Authenticate"
             respond(behaviour.challenges, (name, DIGEST.format(method)))
@@ -177,14 +235,20 @@ class Telephones(threading.Thread):
             respond(200, contact, *behaviour.headers, body=behaviour.sdp or description())
 
 
-def in_dialog(request: SipRequest, number: int, method: str, headers: Sequence[Header], body: str) -> bytes:
+def in_dialog(
+    request: SipRequest, number: int, method: str, headers: Sequence[Header], body: str
+) -> bytes:
     own_via = ("Via", f"SIP/2.0/UDP {NAMED}:{PORT};branch=z9hG4bK{number}")
     lines = [
         *([] if any(name == "Via" for name, _ in headers) else [own_via]),
-        ("From", request.first("To")), ("To", request.first("From")), ("Call-ID", request.call_id),
-        ("CSeq", f"{500 + number} {method}"), ("Contact", f"<sip:agent@{NAMED}:{PORT}>"), *headers,
+        ("From", request.first("To")),
+        ("To", request.first("From")),
+        ("Call-ID", request.call_id),
+        ("CSeq", f"{500 + number} {method}"),
+        ("Contact", f"<sip:agent@{NAMED}:{PORT}>"),
+        *headers,
         *([SDP_TYPE] if body else []),
-    ]  # fmt: skip
+    ]
     return write_message(f"{method} sip:rtbench@{NAMED} SIP/2.0", lines, body.encode())
 
 
@@ -195,7 +259,9 @@ def udp(host: str, port: int) -> socket.socket:
 
 
 class Sniffer(threading.Thread):
-    """A count of all packets that leave a socket of the namespace, except those of the telephones."""
+    """A count of all packets that leave a socket of the namespace, except those of the
+    telephones.
+    """
 
     def __init__(self, telephones: Telephones) -> None:
         super().__init__(daemon=True)
@@ -225,7 +291,9 @@ class Sniffer(threading.Thread):
             source, target = (socket.inet_ntoa(data[start : start + 4]) for start in (12, 16))
         else:
             protocol, size = data[6], 40
-            source, target = (socket.inet_ntop(socket.AF_INET6, data[start : start + 16]) for start in (8, 24))
+            source, target = (
+                socket.inet_ntop(socket.AF_INET6, data[start : start + 16]) for start in (8, 24)
+            )
         if protocol not in (socket.IPPROTO_UDP, socket.IPPROTO_TCP) or len(data) < size + 8:
             return
         source_port, port = struct.unpack_from("!HH", data, size)
@@ -268,12 +336,29 @@ def main(share: int, folder: Path) -> None:
     telephones.start()
     sniffer.start()
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / "call.yaml").write_text(SCRIPT.format(audio=ROOT / "scenarios" / "audio" / "uh_huh.wav"))
+        (Path(name) / "call.yaml").write_text(
+            SCRIPT.format(audio=ROOT / "scenarios" / "audio" / "uh_huh.wav")
+        )
         (Path(name) / "targets.yaml").write_text(TARGETS)
         load = ("-u", str(len(found)), "--sessions", str(len(found)), "--spawn-rate", "50")
-        command = [sys.executable, "-m", "rtbench.cli.app", "run", "call.yaml", *load, "--targets", "telephone"]
-        environment = os.environ | {"TOKEN": "sniffed-token", "LOGIN": "user:password", "PYTHONPATH": str(folder)}
-        result = subprocess.run(command, cwd=name, env=environment, capture_output=True, text=True, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "rtbench.cli.app",
+            "run",
+            "call.yaml",
+            *load,
+            "--targets",
+            "telephone",
+        ]
+        environment = os.environ | {
+            "TOKEN": "sniffed-token",
+            "LOGIN": "user:password",
+            "PYTHONPATH": str(folder),
+        }
+        result = subprocess.run(
+            command, cwd=name, env=environment, capture_output=True, text=True, check=False
+        )
     time.sleep(0.2)
     for thread in (telephones, sniffer):
         thread.ends.set()

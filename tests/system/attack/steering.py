@@ -1,5 +1,5 @@
-"""The detection of text that controls the terminal or CI that displays it, and functions that return the output of
-commands.
+"""The detection of text that controls the terminal or CI that displays it, and functions that
+return the output of commands.
 """
 
 from __future__ import annotations
@@ -29,15 +29,27 @@ PLAN = Plan(sessions=8, turns=3, targets=("east", "west"), paired=True, usage=Tr
 def unsafe_text_in(text: str) -> str:
     """Return the part of a text that would control a terminal or a CI; "" if there is none."""
     for line in text.split("\n"):
-        if steers := [one for one in line if not one.isprintable() and unicodedata.category(one) != "Zs"]:
+        if steers := [
+            one for one in line if not one.isprintable() and unicodedata.category(one) != "Zs"
+        ]:
             return f"{steers[0]!r} in {line!r}"
-    return repr(text[max(0, found.start() - 80) : found.end() + 20]) if (found := COMMAND.search(text)) else ""
+    return (
+        repr(text[max(0, found.start() - 80) : found.end() + 20])
+        if (found := COMMAND.search(text))
+        else ""
+    )
 
 
 def output_of(*words: object) -> str:
-    """Return everything that a command prints. If its exit status is not a valid one, append the status."""
+    """Return everything that a command prints. If its exit status is not a valid one, append the
+    status.
+    """
     out = io.StringIO()
-    with redirect_stdout(out), redirect_stderr(out), patch.object(sys, "argv", ["rtbench", *map(str, words)]):
+    with (
+        redirect_stdout(out),
+        redirect_stderr(out),
+        patch.object(sys, "argv", ["rtbench", *map(str, words)]),
+    ):
         try:
             main()
         except SystemExit as end:
@@ -57,6 +69,13 @@ def isolated_commands(monkeypatch: pytest.MonkeyPatch) -> None:
         "rtbench.cli.simulate._served",
         lambda *given: given[-1](None, [1]) or [ServedCounts(0, 0, 0, 0.0, LatenessCounts())],
     )
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "TF_BUILD", "LOCUST_RUNS_DIR", "BROWSER", "DISPLAY"):
+    for name in (
+        "GITHUB_ACTIONS",
+        "GITHUB_STEP_SUMMARY",
+        "TF_BUILD",
+        "LOCUST_RUNS_DIR",
+        "BROWSER",
+        "DISPLAY",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")

@@ -1,7 +1,9 @@
-"""One session against each behaviour of an evil server: the session ends with the expected outcome, within its limits.
+"""One session against each behaviour of an evil server: the session ends with the expected outcome,
+within its limits.
 
-At the same time, sessions run one after the other on a normal simulator, and are not affected. If the expected outcome
-is a timeout, that timeout is short and all other timeouts are long. Nothing else in these tests depends on time.
+At the same time, sessions run one after the other on a normal simulator, and are not affected. If
+the expected outcome is a timeout, that timeout is short and all other timeouts are long. Nothing
+else in these tests depends on time.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield from hang_guard(monkeypatch)
 
 
-def talk(target: Target, folder: Path, limits: Timeouts) -> tuple[SessionObservation, list[TurnObservation]]:
+def talk(
+    target: Target, folder: Path, limits: Timeouts
+) -> tuple[SessionObservation, list[TurnObservation]]:
     """Run a session of one turn. If the target is an agent, the agent begins the turn."""
     if target.dialect.peer is Peer.SERVICE:
         script = build_script(say(), limits=limits)
@@ -59,7 +63,9 @@ def talk(target: Target, folder: Path, limits: Timeouts) -> tuple[SessionObserva
         hears: dict[str, Any] = {"output_format": "g711_ulaw"} if target.dialect is PCM else {}
         detection = TurnDetection(type=FULL_DUPLEX)
         greeting = GreetingTurn(wait_for="greeting")
-        script = build_script(greeting, dialect=target.dialect, limits=limits, turn_detection=detection, **hears)
+        script = build_script(
+            greeting, dialect=target.dialect, limits=limits, turn_detection=detection, **hears
+        )
     return played(Dialer(target, Keyring([target])), script, folder)
 
 
@@ -71,11 +77,15 @@ def test_a_hostile_server_gives_one_outcome_and_affects_no_other_session(
     if outcome == "closed:1006":  # a possible reason is that the server does not read
         monkeypatch.setattr(tcp, "SEND_LIMIT_NS", 300_000_000)
     asked = {"compression": "deflate"} if deflate else {}
-    bad = resolve_target({}, url=f"ws://127.0.0.1:{evil_port}/{name}", dialect=dialect, max_message_mib=1, **asked)
+    bad = resolve_target(
+        {}, url=f"ws://127.0.0.1:{evil_port}/{name}", dialect=dialect, max_message_mib=1, **asked
+    )
     good = resolve_target({}, url=simulator.urls["ga"])
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    attacked = gevent.spawn(talk, bad, tmp_path / "attacked", short_at([outcome.removeprefix("timeout:")]))
+    attacked = gevent.spawn(
+        talk, bad, tmp_path / "attacked", short_at([outcome.removeprefix("timeout:")])
+    )
     neighbours: list[tuple[SessionObservation, list[TurnObservation]]] = []
     while not (neighbours and attacked.ready()):
         neighbours.append(talk(good, tmp_path / f"neighbour_{len(neighbours)}", LONG))
@@ -87,7 +97,11 @@ def test_a_hostile_server_gives_one_outcome_and_affects_no_other_session(
     assert [row["outcome"] for row in rows(tmp_path / "attacked", "sessions")] == [session.outcome]
     kept = rows(tmp_path / "attacked", "turns")
     assert [row["outcome"] for row in kept] == [turn.outcome for turn in turns]
-    assert all(len(row[column] or "") <= MAX_ID_CHARACTERS for row in kept for column in ("response_id", "item_id"))
+    assert all(
+        len(row[column] or "") <= MAX_ID_CHARACTERS
+        for row in kept
+        for column in ("response_id", "item_id")
+    )
     assert all(len(turn.reply_text) <= MAX_TEXT_CHARACTERS for turn in turns)
     assert {turn.outcome for _, of_one in neighbours for turn in of_one} == {"ok"}
     assert {one.outcome for one, _ in neighbours} == {"ok"}

@@ -1,4 +1,6 @@
-"""Run folders from other people. Commands refuse invalid content before it uses much memory or time."""
+"""Run folders from other people. Commands refuse invalid content before it uses much memory or
+time.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ NAMES = ("run.json", "turns.parquet", "sessions.parquet", "seconds.parquet", "hi
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    "made", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)], ids=["pipe", "folder", "device"]
+    "made",
+    [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)],
+    ids=["pipe", "folder", "device"],
 )
 def test_a_pipe_folder_or_device_instead_of_a_file_is_refused_in_one_line(
     run: Path, tmp_path: Path, name: str, made: Spoil
@@ -85,7 +89,9 @@ def test_a_pipe_folder_or_device_instead_of_a_file_is_refused_in_one_line(
 
 @pytest.mark.parametrize("names", [("spool",), ("export", "events", "workers")], ids=" and ".join)
 @pytest.mark.parametrize("state", ["ended", "running"])
-def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tuple[str, ...], state: str) -> None:
+def test_a_linked_folder_is_not_written_to(
+    run: Path, tmp_path: Path, names: tuple[str, ...], state: str
+) -> None:
     mine = tmp_path / "mine"
     for name in names:
         (mine / name).mkdir(parents=True)
@@ -94,7 +100,12 @@ def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tup
     before = sorted(mine.rglob("*"))
 
     files.write_document(
-        run, files.read_document(run) | {"state": state, "writer": {"host": os.uname().nodename, "pid": 2**22 + 1}}
+        run,
+        files.read_document(run)
+        | {
+            "state": state,
+            "writer": {"host": os.uname().nodename, "pid": 2**22 + 1},
+        },
     )
 
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
@@ -106,19 +117,27 @@ def test_a_linked_folder_is_not_written_to(run: Path, tmp_path: Path, names: tup
 
 
 @pytest.mark.parametrize("state", ["ended", "closing"])
-def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(tmp_path: Path, state: str) -> None:
+def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(
+    tmp_path: Path, state: str
+) -> None:
     """A file is first written under the name NAME.new.
 
-    A killed command may leave a file with such a name, and the author of a folder may put a link there.
+    A killed command may leave a file with such a name, and the author of a folder may put a link
+    there.
     """
     mine = tmp_path / "mine"
     mine.write_text("of another user")
     runs = tmp_path / "runs"
     run = synthetic.write(runs / "run", PLAN) if state == "ended" else build_part(runs, "run")
     (run / "export").mkdir()
-    names = [f"{name}.new" for name in (*NAMES, "uncertainty.parquet", "transcripts.jsonl", "report.html", "report.md")]
+    names = [
+        f"{name}.new"
+        for name in (*NAMES, "uncertainty.parquet", "transcripts.jsonl", "report.html", "report.md")
+    ]
     places = [run / name for name in (*names, "summary.json.new")]
-    places += [run / "export" / f"{name}.new" for name in ("turns.csv", "sessions.csv", "seconds.csv", LOG)]
+    places += [
+        run / "export" / f"{name}.new" for name in ("turns.csv", "sessions.csv", "seconds.csv", LOG)
+    ]
     if state == "closing":
         (run / WORKERS).mkdir()
         places += [run / WORKERS / "facts-0.json", run / WORKERS / "histograms-0.hlog"]
@@ -134,13 +153,18 @@ def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(tmp_path: Path
     assert mine.read_text() == "of another user"
     assert "Traceback" not in "".join(output)
     assert (run / "report.html").is_file()
-    assert {path.name for path in (run / "export").iterdir() if not path.is_symlink()} >= {"turns.csv", LOG}
+    assert {path.name for path in (run / "export").iterdir() if not path.is_symlink()} >= {
+        "turns.csv",
+        LOG,
+    }
 
 
 # Rows.
 
 
-@pytest.mark.parametrize(("table", "column"), [("sessions", "session_id"), ("turns", "turn"), ("turns", "session_id")])
+@pytest.mark.parametrize(
+    ("table", "column"), [("sessions", "session_id"), ("turns", "turn"), ("turns", "session_id")]
+)
 def test_duplicate_rows_are_refused(run: Path, tmp_path: Path, table: str, column: str) -> None:
     path = run / f"{table}.parquet"
     rows = pq.read_table(path)
@@ -154,9 +178,16 @@ def test_duplicate_rows_are_refused(run: Path, tmp_path: Path, table: str, colum
 
 @pytest.mark.parametrize(
     ("table", "column"),
-    [("sessions", "session_id"), ("turns", "session_id"), ("sessions", "start_utc_ns"), ("seconds", "second")],
+    [
+        ("sessions", "session_id"),
+        ("turns", "session_id"),
+        ("sessions", "start_utc_ns"),
+        ("seconds", "second"),
+    ],
 )
-def test_rows_without_a_required_value_are_refused(run: Path, tmp_path: Path, table: str, column: str) -> None:
+def test_rows_without_a_required_value_are_refused(
+    run: Path, tmp_path: Path, table: str, column: str
+) -> None:
     path = run / f"{table}.parquet"
     rows = pq.read_table(path)
     place = rows.schema.get_field_index(column)
@@ -178,9 +209,13 @@ def retype(path: Path, kind: pa.DataType) -> None:
 
 @pytest.mark.parametrize("table", SCHEMAS)
 @pytest.mark.parametrize(
-    "kind", [pa.int64(), pa.string(), pa.list_(pa.int64()), pa.timestamp("ns"), pa.binary(), pa.float64()], ids=str
+    "kind",
+    [pa.int64(), pa.string(), pa.list_(pa.int64()), pa.timestamp("ns"), pa.binary(), pa.float64()],
+    ids=str,
 )
-def test_columns_of_wrong_types_are_refused(tmp_path: Path, table: files.TableName, kind: pa.DataType) -> None:
+def test_columns_of_wrong_types_are_refused(
+    tmp_path: Path, table: files.TableName, kind: pa.DataType
+) -> None:
     path = tmp_path / f"{table}.parquet"
     pq.write_table(synthetic.rows(PLAN)[table], path)
     retype(path, kind)
@@ -194,9 +229,11 @@ def bomb(path: Path, rows: int, columns: dict[str, Any]) -> None:
     schema = SCHEMAS[path.stem]  # type: ignore[index]
     once = pa.array(np.zeros(rows, np.int32))
     made = [
-        pa.DictionaryArray.from_arrays(once, pa.array([columns[f.name]]))
-        if isinstance(columns.get(f.name), str)
-        else pa.nulls(rows, f.type)
+        (
+            pa.DictionaryArray.from_arrays(once, pa.array([columns[f.name]]))
+            if isinstance(columns.get(f.name), str)
+            else pa.nulls(rows, f.type)
+        )
         for f in schema
     ]
     table = pa.table(made, names=schema.names)
@@ -213,7 +250,9 @@ def test_a_file_with_too_many_rows_for_its_size_is_refused(run: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("column", ["detail", "response_id", "response_headers"])
-def test_a_column_with_a_long_repeated_text_is_refused(run: Path, tmp_path: Path, column: str) -> None:
+def test_a_column_with_a_long_repeated_text_is_refused(
+    run: Path, tmp_path: Path, column: str
+) -> None:
     """A text of 300 kB in each of 90,000 rows would be 27 GB."""
     table = "sessions" if column == "response_headers" else "turns"
     path = run / f"{table}.parquet"
@@ -225,7 +264,12 @@ def test_a_column_with_a_long_repeated_text_is_refused(run: Path, tmp_path: Path
 
 def test_delta_encoded_text_columns_are_refused(run: Path, tmp_path: Path) -> None:
     rows = pq.read_table(run / "turns.parquet")
-    pq.write_table(rows, run / "turns.parquet", use_dictionary=False, column_encoding={"detail": "DELTA_BYTE_ARRAY"})
+    pq.write_table(
+        rows,
+        run / "turns.parquet",
+        use_dictionary=False,
+        column_encoding={"detail": "DELTA_BYTE_ARRAY"},
+    )
 
     check_refused(run, tmp_path)
 
@@ -251,7 +295,9 @@ def test_files_written_by_rtbench_are_read_for_any_number_of_rows(
 
 
 def packed_zeros(mib: int) -> bytes:
-    """Return `mib` MiB of zeros in zlib format. Only one MiB is compressed; the result is repeated."""
+    """Return `mib` MiB of zeros in zlib format. Only one MiB is compressed; the result is
+    repeated.
+    """
     press = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     one = press.compress(bytes(MIB)) + press.flush(zlib.Z_FULL_FLUSH)
     checksum = (mib * MIB % 65521) << 16 | 1
@@ -263,7 +309,9 @@ def test_a_histogram_that_decompresses_to_gigabytes_is_refused(run: Path, tmp_pa
     payload = base64.b64encode(struct.pack(">II", 0x1C849314, len(huge)) + huge).decode()
     whole = (run / "histograms.hlog").read_text().splitlines(keepends=True)
     line = next(line for line in whole if line.startswith("Tag="))
-    (run / "histograms.hlog").write_text("".join(whole[:5]) + ",".join([*line.split(",")[:4], payload]) + "\n")
+    (run / "histograms.hlog").write_text(
+        "".join(whole[:5]) + ",".join([*line.split(",")[:4], payload]) + "\n"
+    )
     assert (run / "histograms.hlog").stat().st_size < 4 * MIB
 
     check_refused(run, tmp_path)

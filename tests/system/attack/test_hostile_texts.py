@@ -1,4 +1,6 @@
-"""Hostile texts in every place of a run's folder. No command prints a text that controls a terminal or a CI service."""
+"""Hostile texts in every place of a run's folder. No command prints a text that controls a
+terminal or a CI service.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from tests.reports import synthetic
 from tests.system.attack.steering import EVIL, PLAN, output_of, unsafe_text_in
 from tests.system.record.parts import build_part
 
-STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##(?:vso)?\\[")
+STEERS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|##(?:vso)?\\["
+)
 
 
 THRESHOLDS = "ttfa:\n  - p(95)<2500\nfailures: rate<0.5\n"
@@ -36,7 +40,8 @@ THRESHOLDS = "ttfa:\n  - p(95)<2500\nfailures: rate<0.5\n"
 def check_commands(run: Path, scratch: Path) -> None:
     """Run the commands that read a run folder, on this folder alone and together with another.
 
-    In the small circle, these are `report` and a third of the other commands. The test's name selects the third.
+    In the small circle, these are `report` and a third of the other commands. The test's name
+    selects the third.
     """
     limits, other = scratch / "ci.yaml", scratch / "other"
     limits.write_text(THRESHOLDS)
@@ -133,7 +138,14 @@ MORE = {
     "notices": ["Its clock was 90 s off."],
     "stopped": "all sessions are done",
     "part_of": "night",
-    "incidents": [{"at_utc_ns": synthetic.BEGAN_NS, "worker": 0, "kind": "auth_refresh", "text": "of worker 0"}],
+    "incidents": [
+        {
+            "at_utc_ns": synthetic.BEGAN_NS,
+            "worker": 0,
+            "kind": "auth_refresh",
+            "text": "of worker 0",
+        }
+    ],
     "incident_counts": {"auth_refresh": 1},
     "lost": [{"worker": 3, "host": "blue", "sessions": 2, "turns": 4}],
 }
@@ -144,7 +156,9 @@ def run_with_evil_texts(tmp_path: Path) -> Path:
     return synthetic.write(tmp_path / "runs" / "spoken", PLAN, **MORE)
 
 
-def test_texts_of_run_json_do_not_control_the_terminal_or_the_ci(run_with_evil_texts: Path, tmp_path: Path) -> None:
+def test_texts_of_run_json_do_not_control_the_terminal_or_the_ci(
+    run_with_evil_texts: Path, tmp_path: Path
+) -> None:
     document = with_evil_texts(files.read_document(run_with_evil_texts), is_run)
     assert json.dumps(document).count("set-output") > 30
     files.write_document(run_with_evil_texts, document)
@@ -155,13 +169,20 @@ def test_texts_of_run_json_do_not_control_the_terminal_or_the_ci(run_with_evil_t
 # Names of folders.
 
 
-@pytest.mark.parametrize("named", [True, False], ids=["named by its document", "named by its folder"])
+@pytest.mark.parametrize(
+    "named", [True, False], ids=["named by its document", "named by its folder"]
+)
 def test_folder_names_do_not_control_the_terminal_or_the_ci(tmp_path: Path, named: bool) -> None:
-    """The run was unpacked from an archive: each folder above it has an evil name, and so has the run's own folder."""
+    """The run was unpacked from an archive: each folder above it has an evil name, and so has
+    the run's own folder.
+    """
     run = synthetic.write(tmp_path / f"runs{EVIL}" / f"a `run` <b>{EVIL}", PLAN, **MORE)
     if not named:
         document = files.read_document(run)
-        files.write_document(run, {key: value for key, value in document.items() if key not in ("run_id", "scenario")})
+        files.write_document(
+            run,
+            {key: value for key, value in document.items() if key not in ("run_id", "scenario")},
+        )
     scratch = tmp_path / f"scratch{EVIL}"
     scratch.mkdir()
 
@@ -184,13 +205,20 @@ DECISION = {
 
 
 @pytest.mark.parametrize(
-    "left", [(), ("outcome", "phase", "measured_from", "turn_type", "target")], ids=["all", "free words"]
+    "left",
+    [(), ("outcome", "phase", "measured_from", "turn_type", "target")],
+    ids=["all", "free words"],
 )
 def test_texts_of_rows_and_decisions_do_not_control_the_terminal_or_the_ci(
     run_with_evil_texts: Path, tmp_path: Path, left: tuple[str, ...]
 ) -> None:
-    files.write_document(run_with_evil_texts, files.read_document(run_with_evil_texts) | {"sequential_plan": DECISION})
-    (run_with_evil_texts / "decision.json").write_text(json.dumps({"sentence": f"at look 1 of 2: {EVIL}"}))
+    files.write_document(
+        run_with_evil_texts,
+        files.read_document(run_with_evil_texts) | {"sequential_plan": DECISION},
+    )
+    (run_with_evil_texts / "decision.json").write_text(
+        json.dumps({"sentence": f"at look 1 of 2: {EVIL}"})
+    )
     for table in ("turns", "sessions", "seconds"):
         path = run_with_evil_texts / f"{table}.parquet"
         pq.write_table(evil_rows(pq.read_table(path), left), path)
@@ -201,7 +229,9 @@ def test_texts_of_rows_and_decisions_do_not_control_the_terminal_or_the_ci(
 def evil_rows(table: pa.Table, left: tuple[str, ...]) -> pa.Table:
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type) and field.name not in left:
-            words = [None if word is None else word + EVIL for word in table.column(place).to_pylist()]
+            words = [
+                None if word is None else word + EVIL for word in table.column(place).to_pylist()
+            ]
             table = table.set_column(place, field, pa.array(words, field.type))
     return table
 
@@ -225,7 +255,13 @@ def test_texts_of_summaries_and_baselines_do_not_control_the_terminal_or_the_ci(
         ("trend", run_with_evil_texts, kept, "--json"),
         ("baseline", "list", "--baselines-dir", kept),
         *(
-            ("baseline", "show", f"{path.parent.parent.name}/{path.parent.name}", "--baselines-dir", kept)
+            (
+                "baseline",
+                "show",
+                f"{path.parent.parent.name}/{path.parent.name}",
+                "--baselines-dir",
+                kept,
+            )
             for path in kept.glob("*/*/*.json")
         ),
         ("check", run_with_evil_texts, "--thresholds", limits, "--baseline", kept),
@@ -249,12 +285,18 @@ def test_texts_of_a_worker_do_not_control_the_terminal_or_the_ci(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "limits", [{EVIL: "p(95)<1s"}, {"ttfa": ["p(95)<2500", EVIL]}, {f"ttfa{{step:{EVIL}}}": "p(95)<1s"}]
+    "limits",
+    [{EVIL: "p(95)<1s"}, {"ttfa": ["p(95)<2500", EVIL]}, {f"ttfa{{step:{EVIL}}}": "p(95)<1s"}],
 )
-def test_texts_of_thresholds_do_not_control_the_terminal_or_the_ci(tmp_path: Path, limits: dict[str, Any]) -> None:
+def test_texts_of_thresholds_do_not_control_the_terminal_or_the_ci(
+    tmp_path: Path, limits: dict[str, Any]
+) -> None:
     run, file = synthetic.write(tmp_path / "run", PLAN), tmp_path / "ci.yaml"
     file.write_text(json.dumps(limits))
 
-    for words in (("check", run, "--thresholds", file), ("check", run, "--thresholds", file, "--baseline", run)):
+    for words in (
+        ("check", run, "--thresholds", file),
+        ("check", run, "--thresholds", file, "--baseline", run),
+    ):
         assert not unsafe_text_in(output_of(*words)), words
     assert not (run / "check.md").exists() or not unsafe_text_in((run / "check.md").read_text())

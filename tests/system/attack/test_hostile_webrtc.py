@@ -1,4 +1,6 @@
-"""Hostile services over WebRTC: each call has a stated outcome in a bounded time, and no packet goes elsewhere."""
+"""Hostile services over WebRTC: each call has a stated outcome in a bounded time, and no packet
+goes elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ from tests.system.end_to_end.locust_process import rtbench
 SOON, ENOUGH = Timeouts(upgrade=0.3), Timeouts(upgrade=GUARD_S)
 CODEC_KEYS = {"PCMU": "PCMU", OPUS: "opus"}
 FRAMES, MAX_CHECKS, MAX_HELD_FRAMES = 3, 100, 10_000
-"""The number of loud frames after which a call works, and the maximum numbers of packets without a connection, and of
-frames that wait for the session."""
+"""The number of loud frames after which a call works, and the maximum numbers of packets without a
+connection, and of frames that wait for the session."""
 
 
 def listened(call: WebRtcCall, behaviour: Behaviour) -> tuple[str, str]:
@@ -48,8 +50,14 @@ def listened(call: WebRtcCall, behaviour: Behaviour) -> tuple[str, str]:
         return heard >= FRAMES
 
     enough = FRAMES if behaviour.speaks or behaviour.outcome else 0
-    while (heard < FRAMES if enough else monotonic_ns() < start_ns + NS_PER_S // 5) and call.closed is None:
-        call.send(BinaryMessage(format_.encode(format_.decode(bytes(format_.rate_hz // 50 * format_.sample_bytes)))))
+    while (
+        heard < FRAMES if enough else monotonic_ns() < start_ns + NS_PER_S // 5
+    ) and call.closed is None:
+        call.send(
+            BinaryMessage(
+                format_.encode(format_.decode(bytes(format_.rate_hz // 50 * format_.sample_bytes)))
+            )
+        )
         call.receive_until(monotonic_ns() + 20 * NS_PER_MS, note)
         assert monotonic_ns() < start_ns + GUARD_S * NS_PER_S, "the call neither works nor ends"
         assert_bounded(call)
@@ -76,7 +84,8 @@ def test_a_call_to_a_hostile_service_has_one_stated_outcome(
 ) -> None:
     behaviour = BEHAVIOURS[name]
     sent: list[tuple[Any, ...]] = []
-    sockets: list[DatagramSocket] = []  # not those of earlier telephone calls, which may still retransmit BYE
+    # not those of earlier telephone calls, which may still retransmit BYE
+    sockets: list[DatagramSocket] = []
     create, send = DatagramSocket.__init__, DatagramSocket.send
 
     def created(self: DatagramSocket, *args: Any, **options: Any) -> None:
@@ -97,7 +106,9 @@ def test_a_call_to_a_hostile_service_has_one_stated_outcome(
     with hostile_peer(behaviour) as peer:
         try:
             path = NetworkPath(codecs=(behaviour.codec,), offer="sdp", max_message_mib=1)
-            call = open_webrtc(peer.url, [], None, SOON if is_soon else ENOUGH, ConnectTimings(), path)
+            call = open_webrtc(
+                peer.url, [], None, SOON if is_soon else ENOUGH, ConnectTimings(), path
+            )
         except ConnectError as error:
             outcome, text = error.outcome, error.detail
             assert len(sent) <= MAX_CHECKS
@@ -114,11 +125,17 @@ def test_a_call_to_a_hostile_service_has_one_stated_outcome(
 
 def test_a_run_of_hostile_services_has_a_row_of_each_call_and_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "call.yaml").write_text("steps: [{text: Hello.}]\n", encoding="utf-8")
-    names = {f"t{number}": behaviour for number, behaviour in enumerate([*BEHAVIOURS.values()][::3])}
+    names = {
+        f"t{number}": behaviour for number, behaviour in enumerate([*BEHAVIOURS.values()][::3])
+    }
     with ExitStack() as stack:
-        urls = {name: stack.enter_context(hostile_peer(behaviour)).url for name, behaviour in names.items()}
+        urls = {
+            name: stack.enter_context(hostile_peer(behaviour)).url
+            for name, behaviour in names.items()
+        }
         lines = (
-            f'  {name}: {{url: "{url}", transport: webrtc, offer: sdp, codec: {CODEC_KEYS[names[name].codec]}}}'
+            f'  {name}: {{url: "{url}", transport: webrtc, offer: sdp, codec:'
+            f" {CODEC_KEYS[names[name].codec]}}}"
             for name, url in urls.items()
         )
         (tmp_path / "targets.yaml").write_text("\n".join(["targets:", *lines]), encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Headless Chromium over its debugging protocol: pages are opened, inspected, sent keys, and captured."""
+"""Headless Chromium over its debugging protocol: pages are opened, inspected, sent keys, and
+captured.
+"""
 
 from __future__ import annotations
 
@@ -40,15 +42,24 @@ CONTRAST = """(() => {
   }
   return found;
 })()"""
-"""A script that returns the visible texts outside figures with too little contrast, by WCAG 2.2, 1.4.3."""
+"""A script that returns the visible texts outside figures with too little contrast, by WCAG 2.2,
+1.4.3."""
 
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 """The names of the browser's executable."""
 ARGUMENTS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
-    *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--force-color-profile=srgb", "--remote-debugging-port=0"),
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+    "--remote-debugging-port=0",
 )
 
 
@@ -84,7 +95,10 @@ class Browser:
 
     def wait_for(self, method: str, session: str) -> None:
         """Wait until an event of this method has arrived from the session."""
-        while not any(event.get("method") == method and event.get("sessionId") == session for event in self.events):
+        while not any(
+            event.get("method") == method and event.get("sessionId") == session
+            for event in self.events
+        ):
             self.events.append(self._next())
 
     def _next(self) -> dict[str, Any]:
@@ -92,7 +106,9 @@ class Browser:
         return message
 
     @contextmanager
-    def page(self, file: Path, width: int, height: int, theme: str, *, scripts: bool = True) -> Iterator[Page]:
+    def page(
+        self, file: Path, width: int, height: int, theme: str, *, scripts: bool = True
+    ) -> Iterator[Page]:
         """Open a file in a window of this size in pixels, with a preferred theme (light or dark).
 
         `scripts`: True if the page's own scripts run. The test's scripts always run.
@@ -102,8 +118,17 @@ class Browser:
         page = Page(self, session)
         for domain in ("Page", "Runtime", "Log"):
             page.ask(f"{domain}.enable")
-        page.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+        page.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        page.ask(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": theme}],
+        )
         page.ask("Emulation.setFocusEmulationEnabled", enabled=True)
         page.ask("Emulation.setScriptExecutionDisabled", value=not scripts)
         page.ask("Page.navigate", url=file.resolve().as_uri())
@@ -133,7 +158,9 @@ class Page:
     def press(self, key: str, code: int) -> None:
         """Press a key, by its name and its virtual code."""
         for kind in ("rawKeyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            self.ask(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code
+            )
 
     def browser_errors(self) -> list[str]:
         """Return errors, warnings and exceptions of the console since the page was opened."""
@@ -145,13 +172,19 @@ class Page:
         return found
 
     def picture(self, *, whole: bool = True) -> bytes:
-        """Return a PNG of the whole page. If `whole` is False, return only the part that the window shows."""
+        """Return a PNG of the whole page. If `whole` is False, return only the part that the
+        window shows.
+        """
         size = self.ask("Page.getLayoutMetrics")["cssContentSize" if whole else "cssVisualViewport"]
         if not whole:
             size = {"width": size["clientWidth"], "height": size["clientHeight"]}
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         shot = self.ask(
-            "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip, optimizeForSpeed=True
+            "Page.captureScreenshot",
+            format="png",
+            captureBeyondViewport=True,
+            clip=clip,
+            optimizeForSpeed=True,
         )
         return base64.b64decode(shot["data"])
 
@@ -172,7 +205,8 @@ def started(folder: Path, *arguments: str) -> Iterator[Browser]:
     path = installed()
     assert path is not None
     command = [path, *ARGUMENTS, *arguments, f"--user-data-dir={folder}", "about:blank"]
-    environment = os.environ | {"TMPDIR": "/tmp"}  # the folder of a socket; its path has at most 108 bytes
+    # the folder of a socket; its path has at most 108 bytes
+    environment = os.environ | {"TMPDIR": "/tmp"}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -180,7 +214,9 @@ def started(folder: Path, *arguments: str) -> Iterator[Browser]:
         reader = threading.Thread(target=_drain, args=(process, output), daemon=True)
         reader.start()
         try:
-            with connect(_address(output), max_size=None, proxy=None, open_timeout=GUARD_S) as connection:
+            with connect(
+                _address(output), max_size=None, proxy=None, open_timeout=GUARD_S
+            ) as connection:
                 browser = Browser(connection)
                 yield browser
                 browser.ask("Browser.close")
@@ -199,7 +235,9 @@ def _drain(process: subprocess.Popen[str], said: queue.Queue[str]) -> None:
 
 
 def _address(said: queue.Queue[str]) -> str:
-    """Return the address of the debugging protocol. Raise RuntimeError if the browser ends before it prints it."""
+    """Return the address of the debugging protocol. Raise RuntimeError if the browser ends
+    before it prints it.
+    """
     received = []
     while line := said.get(timeout=GUARD_S):
         received.append(line)

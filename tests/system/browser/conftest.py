@@ -12,7 +12,9 @@ from tests.system.browser.chromium import Browser, installed, started
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Yield the browser. If none is installed, skip the test, or fail it if the environment must have a browser."""
+    """Yield the browser. If none is installed, skip the test, or fail it if the environment must
+    have a browser.
+    """
     if installed() is None:
         missing = "no Chromium here; on Debian: apt-get install chromium"
         if os.environ.get("CI") or os.environ.get("RTBENCH_NEEDS_BROWSER"):

@@ -1,4 +1,5 @@
-"""The evidence for a service's support in a real browser: both themes, a desktop and a phone, pictures.
+"""The evidence for a service's support in a real browser: both themes, a desktop and a phone,
+pictures.
 
 RTBENCH_SCREENSHOTS names a folder in which the pictures are stored.
 """
@@ -20,7 +21,15 @@ from tests.reports.edited import edit
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import CONTRAST, Browser, Page
 
-PLAN = Plan(sessions=60, turns=10, targets=("direct", "gateway"), failed=0.2, refused=3, paired=True, seconds=600)
+PLAN = Plan(
+    sessions=60,
+    turns=10,
+    targets=("direct", "gateway"),
+    failed=0.2,
+    refused=3,
+    paired=True,
+    seconds=600,
+)
 DETAIL = "inference_service_unavailable_error: the model did not answer, x" + "y" * 200
 OPEN_ALL = "document.querySelectorAll('details').forEach(fold => fold.open = true)"
 WIDER = "document.documentElement.scrollWidth - innerWidth"
@@ -41,7 +50,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
     return {valid: written(folder / str(valid), valid=valid) for valid in (True, False)}
 
 
-CASES = [(theme, width, valid) for theme in ("light", "dark") for width in (1280, 400) for valid in (True, False)]
+CASES = [
+    (theme, width, valid)
+    for theme in ("light", "dark")
+    for width in (1280, 400)
+    for valid in (True, False)
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))

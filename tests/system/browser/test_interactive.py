@@ -1,4 +1,6 @@
-"""What readers do on the page of a run: they switch targets, sort tables, and follow and copy links."""
+"""What readers do on the page of a run: they switch targets, sort tables, and follow and copy
+links.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,19 @@ from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import Browser, Page
 
-ARMS = Plan(sessions=120, turns=10, targets=("direct", "gateway"), failed=0.01, seconds=600, paired=True, usage=True)
-SEEN = "[...document.querySelectorAll('main svg .o{}')].filter(e => getComputedStyle(e).display != 'none').length"
+ARMS = Plan(
+    sessions=120,
+    turns=10,
+    targets=("direct", "gateway"),
+    failed=0.01,
+    seconds=600,
+    paired=True,
+    usage=True,
+)
+SEEN = (
+    "[...document.querySelectorAll('main svg .o{}')].filter(e => getComputedStyle(e).display !="
+    " 'none').length"
+)
 
 
 UNFOLDED = "for (const fold of document.querySelectorAll('details.more')) fold.open = true"
@@ -40,7 +53,9 @@ def visible_marks(page: Page, target: int) -> Any:
     return page.value(SEEN.format(target))
 
 
-def test_a_target_is_hidden_and_shown_by_the_keyboard_without_scripts(browser: Browser, file: Path) -> None:
+def test_a_target_is_hidden_and_shown_by_the_keyboard_without_scripts(
+    browser: Browser, file: Path
+) -> None:
     with browser.page(file, 1280, 900, "light", scripts=False) as shown:
         before = visible_marks(shown, 0), visible_marks(shown, 1)
         shown.value("document.querySelector('[value=o0]').focus()")
@@ -62,8 +77,14 @@ def test_a_printed_page_shows_hidden_targets(shown: Page) -> None:
     assert visible_marks(shown, 0) == before
 
 
-COLUMN = "[...document.querySelectorAll('#steps thead + tbody tr')].map(r => r.cells[{}].firstChild.textContent)"
-SORTED = "[...document.querySelectorAll('#steps th[aria-sort]')].map(h => [h.textContent, h.getAttribute('aria-sort')])"
+COLUMN = (
+    "[...document.querySelectorAll('#steps thead + tbody tr')].map(r =>"
+    " r.cells[{}].firstChild.textContent)"
+)
+SORTED = (
+    "[...document.querySelectorAll('#steps th[aria-sort]')].map(h => [h.textContent,"
+    " h.getAttribute('aria-sort')])"
+)
 
 
 def test_the_keyboard_sorts_a_table_both_ways_and_restores_it(shown: Page) -> None:
@@ -101,7 +122,8 @@ KEYS = {
 
 def test_cells_are_sorted_by_their_values(shown: Page) -> None:
     key = (
-        "(t => {{ const c = document.createElement('td'); c.append(t); c.innerHTML += '<small>5</small>'; return {} }})"
+        "(t => {{ const c = document.createElement('td'); c.append(t); c.innerHTML +="
+        " '<small>5</small>'; return {} }})"
     )
     of = key.format("sortKey(c)")
 
@@ -119,12 +141,23 @@ def test_id_rows_stay_below_their_turn_and_total_rows_at_the_end(shown: Page) ->
 
     assert shown.value(pairs) != before
     assert sorted(shown.value(pairs)) == sorted(before)
-    assert outcomes.index("ok") < outcomes.index("started, total") < outcomes.index("sessions with any failure")
+    assert (
+        outcomes.index("ok")
+        < outcomes.index("started, total")
+        < outcomes.index("sessions with any failure")
+    )
 
 
-def test_slow_turns_are_filtered_by_step_and_target_without_scripts(browser: Browser, file: Path) -> None:
-    turns = "[...document.querySelectorAll('#slow tbody th')].filter(h => h.checkVisibility()).map(h => h.textContent)"
-    targets = "[...document.querySelectorAll('#slow td.t{}')].filter(h => h.checkVisibility()).length"
+def test_slow_turns_are_filtered_by_step_and_target_without_scripts(
+    browser: Browser, file: Path
+) -> None:
+    turns = (
+        "[...document.querySelectorAll('#slow tbody th')].filter(h => h.checkVisibility()).map(h =>"
+        " h.textContent)"
+    )
+    targets = (
+        "[...document.querySelectorAll('#slow td.t{}')].filter(h => h.checkVisibility()).length"
+    )
     with browser.page(file, 1280, 900, "light", scripts=False) as shown:
         shown.value(UNFOLDED)
         everything = shown.value(turns)
@@ -140,7 +173,9 @@ def test_slow_turns_are_filtered_by_step_and_target_without_scripts(browser: Bro
 
 
 def test_pressing_an_anchor_copies_its_link(shown: Page) -> None:
-    shown.value("navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve() }")
+    shown.value(
+        "navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve() }"
+    )
     shown.value("document.querySelector('#time figure .anchor').focus()")
     shown.press("Enter", 13)
 
@@ -149,17 +184,28 @@ def test_pressing_an_anchor_copies_its_link(shown: Page) -> None:
 
 
 RUNS = "[...document.querySelectorAll('svg[data-run]')]"
-TICKS = "[...document.querySelectorAll('#time .tick')].filter(t => t.checkVisibility()).map(t => t.textContent)"
+TICKS = (
+    "[...document.querySelectorAll('#time .tick')].filter(t => t.checkVisibility()).map(t =>"
+    " t.textContent)"
+)
 MOVED = f"{RUNS}.map(s => s.querySelector('.stretch > g').getAttribute('transform'))"
 
 
 def drag(page: Page, begin: float, end: float) -> None:
     """Drag across the figure over time, from one share of its width to another."""
-    page.value("document.querySelector('#time svg').scrollIntoView({behavior: 'instant', block: 'center'})")
+    page.value(
+        "document.querySelector('#time svg').scrollIntoView({behavior: 'instant', block: 'center'})"
+    )
     box = page.value("document.querySelector('#time svg').getBoundingClientRect().toJSON()")
-    for kind, share in (("mousePressed", begin), ("mouseMoved", (begin + end) / 2), ("mouseReleased", end)):
+    for kind, share in (
+        ("mousePressed", begin),
+        ("mouseMoved", (begin + end) / 2),
+        ("mouseReleased", end),
+    ):
         at = {"x": box["x"] + box["width"] * share, "y": box["y"] + 80}
-        page.ask("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at)
+        page.ask(
+            "Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at
+        )
 
 
 def announced(page: Page) -> Any:
@@ -170,7 +216,9 @@ def test_dragging_over_an_interval_zooms_each_chart_over_time(shown: Page) -> No
     whole = shown.value(TICKS)
     drag(shown, 0.3, 0.5)
     moved, ticks = shown.value(MOVED), shown.value(TICKS)
-    x0, x1, length, _ = map(float, shown.value("document.querySelector('#time svg').dataset.run").split())
+    x0, x1, length, _ = map(
+        float, shown.value("document.querySelector('#time svg').dataset.run").split()
+    )
     from_s, to_s = ((1080 * share - x0) / (x1 - x0) * length for share in (0.3, 0.5))
 
     assert announced(shown) == f"from {clock(from_s)} to {clock(to_s)}"

@@ -1,4 +1,5 @@
-"""The run page and the comparison page in a real browser: both themes, a desktop and a phone, the keyboard, pictures.
+"""The run page and the comparison page in a real browser: both themes, a desktop and a phone, the
+keyboard, pictures.
 
 RTBENCH_SCREENSHOTS names a folder in which the pictures are stored.
 """
@@ -34,9 +35,15 @@ from tests.reports.synthetic import Plan
 from tests.system.browser.chromium import CONTRAST, Browser, Page
 
 ARMS = Plan(
-    sessions=120, turns=10, targets=("direct", "gateway"), failed=0.01, seconds=600,
-    paired=True, usage=True, limited=True,
-)  # fmt: skip
+    sessions=120,
+    turns=10,
+    targets=("direct", "gateway"),
+    failed=0.01,
+    seconds=600,
+    paired=True,
+    usage=True,
+    limited=True,
+)
 FOLDS = {1280: 900, 400: 1000}
 """The height of the first screen in pixels, by the width of the window."""
 MANY_BYTES = 30_000
@@ -78,8 +85,8 @@ BOTTOM = """(text => {
   }
   return found.length ? Math.min(...found) : null;
 })"""
-"""A JavaScript function that finds the first visible text that contains its argument, and returns the lower end of that
-text in pixels, or null.
+"""A JavaScript function that finds the first visible text that contains its argument, and returns
+the lower end of that text in pixels, or null.
 """
 FOCUSED = "document.activeElement.matches('svg[data-stops]')"
 COLOUR = "getComputedStyle(document.body).{}"
@@ -88,7 +95,9 @@ SPOKEN = "document.getElementById('say').textContent"
 
 
 class Shown(NamedTuple):
-    """A page, and the texts that must be visible on its first screen: the validity, *simulated*, the p95."""
+    """A page, and the texts that must be visible on its first screen: the validity, *simulated*,
+    the p95.
+    """
 
     file: Path
     first: tuple[str, ...]
@@ -101,7 +110,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
     run = synthetic.write(folder / "run", ARMS, interleaved=True)
     # with another seed, a drift may be found by chance
     calm = synthetic.write(folder / "calm", replace(ARMS, seed=8), interleaved=True)
-    rising = Plan(turns=10, valid=False, seconds=120, stages=((60, 10), (60, 30)), slower=0.03, refused=2)
+    rising = Plan(
+        turns=10, valid=False, seconds=120, stages=((60, 10), (60, 30)), slower=0.03, refused=2
+    )
     broken = synthetic.write(folder / "broken", rising)
     both = replace(ARMS, kinds=("typed", "vad"))
     mixed = synthetic.write(folder / "mixed", both, interleaved=True)
@@ -109,24 +120,37 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shown]:
     return {
         "run": _run(run, "VALID RUN"),
         "run-invalid": _run(broken, "INVALID RUN"),
-        "compare": _compare(folder / "1.html", compare_targets(parse_targets([calm])), "VALID COMPARISON"),
+        "compare": _compare(
+            folder / "1.html", compare_targets(parse_targets([calm])), "VALID COMPARISON"
+        ),
         "compare-decided": _compare(folder / "5.html", _decided(), "VALID COMPARISON"),
-        "compare-invalid": _compare(folder / "4.html", invented.comparison(checks=unfair), "INVALID COMPARISON"),
+        "compare-invalid": _compare(
+            folder / "4.html", invented.comparison(checks=unfair), "INVALID COMPARISON"
+        ),
         "agent": _agent(folder / "agent"),
         "run-mixed": Shown(_run(mixed, "").file, ("VALID RUN",)),
         "compare-mixed": Shown(
-            _compare(folder / "2.html", compare_targets(parse_targets([mixed])), "").file, ("VALID COMPARISON",)
+            _compare(folder / "2.html", compare_targets(parse_targets([mixed])), "").file,
+            ("VALID COMPARISON",),
         ),
     }
 
 
 def _decided() -> Comparison:
     """Return a comparison with two gates, which differ in `measured_from` and in the margin."""
-    made = invented.decision(rulings=tuple(replace(invented.RULINGS[0], spec=spec) for spec in DECIDED_BY_BOTH))
+    made = invented.decision(
+        rulings=tuple(replace(invented.RULINGS[0], spec=spec) for spec in DECIDED_BY_BOTH)
+    )
     drifting = tuple(
-        replace(one, verdict=replace(one.verdict, provisional=True), difference=replace(one.difference, order="drift"))
-        if one.difference
-        else one
+        (
+            replace(
+                one,
+                verdict=replace(one.verdict, provisional=True),
+                difference=replace(one.difference, order="drift"),
+            )
+            if one.difference
+            else one
+        )
         for one in invented.all_compared()
     )
     return invented.comparison(decision=made, comparisons=drifting)
@@ -134,7 +158,9 @@ def _decided() -> Comparison:
 
 def _agent(folder: Path) -> Shown:
     """Write the report of calls to a service that reports no turns."""
-    untold = dict.fromkeys(("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns"))
+    untold = dict.fromkeys(
+        ("measured_from", "first_audio_at_ns", "first_transcript_at_ns", "response_created_at_ns")
+    )
     untold |= dict.fromkeys(("speech_stopped_at_ns", "committed_at_ns"))
     synthetic.write(folder, Plan(sessions=20))
     return Shown(write_report(edited(folder, lambda _, row: row | untold)).html, ("SIMULATED",))
@@ -153,7 +179,16 @@ def _compare(file: Path, comparison: Comparison, valid: str) -> Shown:
     return Shown(file, (valid, "SIMULATED", p95))
 
 
-NAMES = ("run", "run-invalid", "compare", "compare-decided", "compare-invalid", "agent", "run-mixed", "compare-mixed")
+NAMES = (
+    "run",
+    "run-invalid",
+    "compare",
+    "compare-decided",
+    "compare-invalid",
+    "agent",
+    "run-mixed",
+    "compare-mixed",
+)
 CASES = [(name, theme, width) for name in NAMES for theme in ("light", "dark") for width in FOLDS]
 
 
@@ -169,7 +204,9 @@ def shown(browser: Browser, pages: dict[str, Shown], case: tuple[str, str, int])
         yield opened
 
 
-def test_a_page_is_drawn_without_browser_errors(shown: Page, case: tuple[str, str, int], tmp_path: Path) -> None:
+def test_a_page_is_drawn_without_browser_errors(
+    shown: Page, case: tuple[str, str, int], tmp_path: Path
+) -> None:
     picture = shown.picture()
     folder = Path(os.environ.get("RTBENCH_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,11 +216,13 @@ def test_a_page_is_drawn_without_browser_errors(shown: Page, case: tuple[str, st
     assert len(picture) > MANY_BYTES
 
 
-def test_a_chart_fits_a_desktop_window_and_scrolls_on_a_phone(shown: Page, case: tuple[str, str, int]) -> None:
+def test_a_chart_fits_a_desktop_window_and_scrolls_on_a_phone(
+    shown: Page, case: tuple[str, str, int]
+) -> None:
     """On a phone the chart scrolls within its own frame."""
     sizes = shown.value(
-        "[...document.querySelectorAll('.pan > svg')].filter(e => e.checkVisibility())"
-        ".map(e => [e.getBoundingClientRect().width, e.viewBox.baseVal.width, e.parentElement.scrollWidth])"
+        "[...document.querySelectorAll('.pan > svg')].filter(e => e.checkVisibility()).map(e =>"
+        " [e.getBoundingClientRect().width, e.viewBox.baseVal.width, e.parentElement.scrollWidth])"
     )
 
     assert sizes
@@ -206,14 +245,18 @@ def test_each_text_has_sufficient_contrast(shown: Page) -> None:
     assert shown.value(CONTRAST) == []
 
 
-def test_texts_of_charts_do_not_overlap_and_the_page_fits_its_window(shown: Page, case: tuple[str, str, int]) -> None:
+def test_texts_of_charts_do_not_overlap_and_the_page_fits_its_window(
+    shown: Page, case: tuple[str, str, int]
+) -> None:
     shown.value("document.querySelectorAll('details').forEach(fold => fold.open = true)")
 
     assert shown.value(FOUND) == []
     assert shown.value("document.documentElement.scrollWidth") <= case[2]
 
 
-def test_text_instead_of_a_number_fits_its_cell_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+def test_text_instead_of_a_number_fits_its_cell_on_a_phone(
+    browser: Browser, tmp_path: Path
+) -> None:
     run = synthetic.write(tmp_path / "run", Plan(failed=1.0))
     over = """[...document.querySelectorAll('.answer td.big')].map(e => {
       const range = document.createRange(); range.selectNodeContents(e);
@@ -226,7 +269,9 @@ def test_text_instead_of_a_number_fits_its_cell_on_a_phone(browser: Browser, tmp
 
 
 @pytest.mark.parametrize("name", ["run", "compare"])
-def test_a_page_is_printed_on_white_paper(browser: Browser, pages: dict[str, Shown], name: str) -> None:
+def test_a_page_is_printed_on_white_paper(
+    browser: Browser, pages: dict[str, Shown], name: str
+) -> None:
     with browser.page(pages[name].file, 1280, 900, "dark") as shown:
         dark = [{"name": "prefers-color-scheme", "value": "dark"}]
         shown.ask("Emulation.setEmulatedMedia", media="print", features=dark)
@@ -259,7 +304,9 @@ def test_the_keyboard_reaches_a_chart_and_its_values_are_announced(
 
 
 @pytest.mark.parametrize("name", ["run", "compare"])
-def test_focusing_a_term_shows_its_definition(browser: Browser, pages: dict[str, Shown], name: str) -> None:
+def test_focusing_a_term_shows_its_definition(
+    browser: Browser, pages: dict[str, Shown], name: str
+) -> None:
     with browser.page(pages[name].file, 1280, 900, "light") as shown:
         shown.value("document.querySelector('a.d').focus()")
 
@@ -267,10 +314,16 @@ def test_focusing_a_term_shows_its_definition(browser: Browser, pages: dict[str,
         assert len(shown.value("tip.textContent")) > 20
 
 
-def test_each_chart_and_metric_of_a_decision_has_a_unique_title(browser: Browser, pages: dict[str, Shown]) -> None:
+def test_each_chart_and_metric_of_a_decision_has_a_unique_title(
+    browser: Browser, pages: dict[str, Shown]
+) -> None:
     with browser.page(pages["compare-decided"].file, 1280, 900, "light") as shown:
-        titles = shown.value("[...document.querySelectorAll('svg.figure')].map(e => e.getAttribute('aria-label'))")
-        heads = shown.value("[...document.querySelectorAll('#analyses th')].map(e => e.textContent)")
+        titles = shown.value(
+            "[...document.querySelectorAll('svg.figure')].map(e => e.getAttribute('aria-label'))"
+        )
+        heads = shown.value(
+            "[...document.querySelectorAll('#analyses th')].map(e => e.textContent)"
+        )
 
     assert len(set(titles)) == len(titles)
     assert {"ttfa p50 from request sent", "ttfa p50 from end of speech"} <= set(heads)

@@ -1,4 +1,5 @@
-"""The page of a history in a real browser: both themes, a desktop and a phone, the crosshair, pictures.
+"""The page of a history in a real browser: both themes, a desktop and a phone, the crosshair,
+pictures.
 
 RTBENCH_SCREENSHOTS names a folder in which the pictures are stored.
 """
@@ -24,8 +25,14 @@ WIDER = "document.documentElement.scrollWidth - innerWidth"
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     old, new = {"model": "gpt-realtime"}, {"model": "gpt-realtime-2"}
     made = enumerate(stepped(20, 20))
-    runs = [replace(one, conditions={**one.conditions, **(new if at >= 20 else old)}) for at, one in made]
-    runs += [*nights([700.0] * 40, seed=2, target="other", labels={"ring": "canary"}), invalid(50, 900.0)]
+    runs = [
+        replace(one, conditions={**one.conditions, **(new if at >= 20 else old)})
+        for at, one in made
+    ]
+    runs += [
+        *nights([700.0] * 40, seed=2, target="other", labels={"ring": "canary"}),
+        invalid(50, 900.0),
+    ]
     folder = tmp_path_factory.mktemp("page")
     return write_trend(trend_page(trend_of_points(runs), folder), folder / "trend.html")
 
@@ -48,10 +55,15 @@ def test_the_trend_page_fits_its_window_and_has_sufficient_contrast(shown: Page)
 def test_long_target_names_fit_the_width_of_a_phone(browser: Browser, tmp_path: Path) -> None:
     places = ("swedencentral", "eastus2", "germanywestcentral")
     named = [
-        replace(one, target=f"my-own-resource-{place}.openai.azure.com") for place in places for one in stepped(9, 9)
+        replace(one, target=f"my-own-resource-{place}.openai.azure.com")
+        for place in places
+        for one in stepped(9, 9)
     ]
     page = write_trend(trend_page(trend_of_points(named), tmp_path), tmp_path / "trend.html")
-    ends = "[...document.querySelectorAll('h1, svg .dl')].map(e => { const r = document.createRange(); "
+    ends = (
+        "[...document.querySelectorAll('h1, svg .dl')].map(e => { const r ="
+        " document.createRange(); "
+    )
     ends += "r.selectNodeContents(e); return r.getBoundingClientRect().right })"
     with browser.page(page, 390, 844, "light") as shown:
         rights = shown.value(ends)
@@ -72,7 +84,10 @@ def test_the_crosshair_lists_each_run_of_a_date(browser: Browser, file: Path) ->
 
 def test_runs_are_sorted_by_their_start_date(browser: Browser, file: Path) -> None:
     with browser.page(file, 1280, 900, "light") as shown:
-        shown.value("[...document.querySelectorAll('.sort')].find(b => b.innerText.startsWith('began')).click()")
+        shown.value(
+            "[...document.querySelectorAll('.sort')].find(b =>"
+            " b.innerText.startsWith('began')).click()"
+        )
         rows = "[...document.querySelector('#scenario-1 tbody').rows]"
         days = shown.value(f"{rows}.map(r => r.cells[1].innerText)")
 

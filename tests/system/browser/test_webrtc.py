@@ -1,4 +1,6 @@
-"""Calls over WebRTC of a browser: its page speaks a recording to the simulator, and hears the reply."""
+"""Calls over WebRTC of a browser: its page speaks a recording to the simulator, and hears the
+reply.
+"""
 
 from __future__ import annotations
 
@@ -62,14 +64,17 @@ def test_the_page_of_a_browser_speaks_with_the_simulator(tmp_path: Path, codec: 
     if installed() is None:
         pytest.skip("no Chromium here; on Debian: apt-get install chromium")
     samples, rate = soundfile.read(AUDIO / "order_number.wav", dtype="int16")
-    # Chromium plays a file of another rate more slowly. On a loaded machine, a turn may be over before the call is
-    # connected, so it is spoken again after a pause.
+    # Chromium plays a file of another rate more slowly. On a loaded machine, a turn may be over
+    # before the call is connected, so it is spoken again after a pause.
     turn = np.concatenate([samples, np.zeros(PAUSE_S * rate, np.int16)])
     soundfile.write(tmp_path / "turn.wav", turn.repeat(48_000 // rate), 48_000, subtype="PCM_16")
     (tmp_path / "page.html").write_text("<!doctype html><title>call</title>", encoding="utf-8")
     devices = (
-        *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-web-security"),
-        *("--autoplay-policy=no-user-gesture-required", "--allow-loopback-in-peer-connection"),
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        "--disable-web-security",
+        "--autoplay-policy=no-user-gesture-required",
+        "--allow-loopback-in-peer-connection",
         f"--use-file-for-fake-audio-capture={tmp_path / 'turn.wav'}",
     )
     packets: list[int] = []
@@ -80,7 +85,9 @@ def test_the_page_of_a_browser_speaks_with_the_simulator(tmp_path: Path, codec: 
     ):
         for _ in range(CALLS):
             expression = f"({CALL})({ready.urls['openai'].partition('?')[0]!r}, {codec!r})"
-            found = page.ask("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+            found = page.ask(
+                "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+            )
             assert "exceptionDetails" not in found, found
             call = found["result"]["value"]
 
@@ -89,4 +96,5 @@ def test_the_page_of_a_browser_speaks_with_the_simulator(tmp_path: Path, codec: 
             assert {"connected", "media"} <= call["instants"].keys()
             assert {"input_audio_buffer.speech_stopped", "response.done"} <= set(call["events"])
             packets.append(call["packets"])
-    assert sorted(packets)[CALLS // 2] > 50  # of a typical call, because each one depends on the load of the machine
+    # of a typical call, because each one depends on the load of the machine
+    assert sorted(packets)[CALLS // 2] > 50

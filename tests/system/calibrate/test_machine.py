@@ -17,8 +17,12 @@ def test_child_processes_inherit_the_pinned_cores() -> None:
     before = allowed_cores()
     last = frozenset({max(before)})
     with pinned_to(last):
-        child = subprocess.run([sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"],
-                               capture_output=True, text=True, check=True)  # fmt: skip
+        child = subprocess.run(
+            [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
 
     assert {int(core) for core in child.stdout.split()} == last
     assert allowed_cores() == before

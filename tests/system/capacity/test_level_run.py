@@ -18,7 +18,10 @@ from rtbench.capacity import level_run as playing
 from rtbench.capacity.level_run import LevelTask, LocustCommand, run_level
 from tests.capacity.level_folders import folder_of
 
-DEAF = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); signal.pause()"
+DEAF = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True);"
+    " signal.pause()"
+)
 
 
 @pytest.fixture
@@ -32,10 +35,14 @@ def process(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]
 
 
 @pytest.mark.parametrize("process", [DEAF], indirect=True)
-def test_a_level_ends_at_the_end_of_its_search(tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
+def test_a_level_ends_at_the_end_of_its_search(
+    tmp_path: Path, process: subprocess.Popen[bytes]
+) -> None:
     now_ns = monotonic_ns()
     folder = folder_of(tmp_path, "running")
-    n_analyses = playing._watched(process, folder, now_ns, 3600.0, lambda *_: False, latest_ns=now_ns - NS_PER_S)
+    n_analyses = playing._watched(
+        process, folder, now_ns, 3600.0, lambda *_: False, latest_ns=now_ns - NS_PER_S
+    )
 
     assert n_analyses == 0
 
@@ -51,12 +58,16 @@ def test_a_run_that_never_ends_is_killed_when_the_search_is_over(
     (tmp_path / "begun" / "run.json").write_text(begun)
     # a rename, so that the folder is complete at any time
     write = f"import os; os.rename({str(tmp_path / 'begun')!r}, {str(folder)!r})"
-    # the folder appears after the process ignores signals, because the process may be interrupted at once
+    # the folder appears after the process ignores signals, because the process may be interrupted
+    # at once
     deaf = DEAF.replace("print(flush=True)", write)
     monkeypatch.setattr(locust_run, "python_command", lambda *_: [sys.executable, "-c", deaf])
     task = LevelTask("01-level-4", 4, 60.0, 5.0)
     played = run_level(
-        LocustCommand([Path("calls.py")], "concurrency", runs), task, lambda *_: False, monotonic_ns() + NS_PER_S
+        LocustCommand([Path("calls.py")], "concurrency", runs),
+        task,
+        lambda *_: False,
+        monotonic_ns() + NS_PER_S,
     )
 
     assert (played.folder, played.analyses) == (folder, 0)

@@ -1,5 +1,5 @@
-"""Each client that can be installed with our pinned packages passes each step with the simulator. The clients are
-unmodified.
+"""Each client that can be installed with our pinned packages passes each step with the simulator.
+The clients are unmodified.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize(("client", "dialect"), CONNECT)
-def test_each_client_passes_each_step(client: str, dialect: str, step: str, quick: Ready, patient: Ready) -> None:
+def test_each_client_passes_each_step(
+    client: str, dialect: str, step: str, quick: Ready, patient: Ready
+) -> None:
     opened, spelling = CONNECT[client, dialect]
     port = (patient if step in PATIENT else quick).port
 
@@ -58,16 +60,26 @@ def test_the_sdk_transcribes_audio_in_a_transcription_session(quick: Ready) -> N
             await talk.speak(1000)
             await connection.input_audio_buffer.commit()
             events = await talk.until("conversation.item.input_audio_transcription.completed")
-        words = "".join(event["delta"] for event in events if event["type"].endswith("transcription.delta"))
+        words = "".join(
+            event["delta"] for event in events if event["type"].endswith("transcription.delta")
+        )
         assert events[-1]["transcript"] == words != ""
 
     asyncio.run(asyncio.wait_for(play(), GUARD_S))
 
 
 @pytest.mark.parametrize("name", IN_TESTS)
-def test_each_program_of_the_page_prints_a_reply_of_the_simulator(name: str, patient: Ready) -> None:
+def test_each_program_of_the_page_prints_a_reply_of_the_simulator(
+    name: str, patient: Ready
+) -> None:
     program = source(name).replace(ADDRESS, f"127.0.0.1:{patient.port}").replace('"any"', repr(KEY))
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD_S, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+        check=False,
+    )
 
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() in {"".join(reply.tokens) for reply in load_replies()}

@@ -1,4 +1,5 @@
-"""A reader of the pages, who runs their commands unchanged, for one second each, in a folder of its own.
+"""A reader of the pages, who runs their commands unchanged, for one second each, in a folder of its
+own.
 
 If a page assumes a deployment, the simulator replaces the deployment.
 """
@@ -46,13 +47,21 @@ NOT_HERE = {
     "rtbench capacity": "takes minutes; tests/system/end_to_end/test_capacity.py",
     "rtbench import": "needs recordings; tests/recorded_calls/test_command.py imports them",
     "rtbench run recorded/": "needs the scripts of an import",
-    "rtbench compare runs/*-recorded": "needs the run of an import; tests/recorded_calls/test_command.py",
+    "rtbench compare runs/*-recorded": (
+        "needs the run of an import; tests/recorded_calls/test_command.py"
+    ),
     "rtbench merge": "needs the runs of several machines; tests/system/end_to_end/test_merge.py",
     "rtbench upload": "needs a container; tests/system/end_to_end/test_upload.py",
-    "rtbench run scenarios/voice_turns.py -u 20 -t 10m --part-of": "needs parts; end_to_end/test_engines.py",
+    "rtbench run scenarios/voice_turns.py -u 20 -t 10m --part-of": (
+        "needs parts; end_to_end/test_engines.py"
+    ),
     "rtbench init engines": "needs a wheel; tests/system/end_to_end/test_engines.py",
-    "locust -f scenarios/voice_turns.py --master": "needs several machines; tests/system/end_to_end/test_hosts.py",
-    "locust -f scenarios/voice_turns.py --worker": "needs several machines; tests/system/end_to_end/test_hosts.py",
+    "locust -f scenarios/voice_turns.py --master": (
+        "needs several machines; tests/system/end_to_end/test_hosts.py"
+    ),
+    "locust -f scenarios/voice_turns.py --worker": (
+        "needs several machines; tests/system/end_to_end/test_hosts.py"
+    ),
 }
 """The beginnings of commands that do not run here, and the reasons."""
 JUDGED = (0, 1, 3, 4)
@@ -71,10 +80,12 @@ STORED = {
 }
 """The runs that pages name, and their targets."""
 FIRST, ABOUT_AGENTS = {"README.md", "getting-started.md"}, {"agents.md", "other-services.md"}
-"""The pages whose blocks run in test files of their own: each of the three files takes about a minute."""
+"""The pages whose blocks run in test files of their own: each of the three files takes about a
+minute."""
 STORED_NAMES = {Path(name).name for name in STORED}
 WRITTEN = re.compile(
-    r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```", re.S | re.M
+    r"`(mine[\w-]*\.\w+)`[^\n]*\n\n```\w+\n(.*?)^```|^```yaml\n# (stages\.yaml)\n(.*?)^```",
+    re.S | re.M,
 )
 """The files that pages instruct the reader to write."""
 LOG = ROOT / "tests/reports/stored/events/w0-000000.jsonl"
@@ -95,7 +106,9 @@ def parts(block: list[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
 
 
 def blocks(pages: Collection[str]) -> list[Any]:
-    """Return the parameters of the blocks of commands on the pages. A run at the end of a block is a block."""
+    """Return the parameters of the blocks of commands on the pages. A run at the end of a block
+    is a block.
+    """
     found = groupby(filter(runs_here, commands()), key=lambda one: (one.page, one.block))
     return [
         pytest.param(part, id=f"{page} {number}" + (f" run {place}" if place else ""))
@@ -111,11 +124,18 @@ def store_runs(parent: Path) -> None:
         plan = Plan(sessions=20 * len(targets), targets=targets, paired=len(targets) > 1)
         folder = synthetic.write(parent / name, plan, run_id=f"20261120T091400Z-{Path(name).name}")
         write_report(runs.load_for_report(folder))
-    run("rtbench", ["baseline", "save", "A", "--baselines-dir", "baselines"], dict(os.environ), parent)
+    run(
+        "rtbench",
+        ["baseline", "save", "A", "--baselines-dir", "baselines"],
+        dict(os.environ),
+        parent,
+    )
 
 
 def fill(place: Path, simulator: Ready) -> None:
-    """Add the repository's files, and the files that the pages instruct the reader to write, to a folder."""
+    """Add the repository's files, and the files that the pages instruct the reader to write, to
+    a folder.
+    """
     for name in ("scenarios", "docs"):
         (place / name).symlink_to(ROOT / name)
     for page in PAGES:
@@ -147,7 +167,11 @@ def run_block(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> No
             case [("." | "cd" | "kill" | "unset"), *_]:
                 pass
             case [program, *arguments]:
-                wanted = [found for word in arguments for found in (globbed(word, place) if "*" in word else [word])]
+                wanted = [
+                    found
+                    for word in arguments
+                    for found in (globbed(word, place) if "*" in word else [word])
+                ]
                 run(Path(program).name, wanted, env, place)
 
 
@@ -166,7 +190,8 @@ def deployment(simulator: Ready) -> dict[str, str]:
 def here(word: str, env: dict[str, str], simulator: Ready, place: Path) -> str:
     """Return a word of a command, in which a placeholder is replaced.
 
-    The replacement is the simulator's address, the value of a variable, or the name of the newest run.
+    The replacement is the simulator's address, the value of a variable, or the name of the newest
+    run.
     """
     if word.startswith("$"):
         return env[word[1:]]
@@ -184,7 +209,9 @@ def globbed(word: str, place: Path) -> list[str]:
 
 
 def run(program: str, arguments: list[str], env: dict[str, str], place: Path) -> None:
-    """Run a command to its end and check its exit status. If a command has no end, interrupt it when it is ready."""
+    """Run a command to its end and check its exit status. If a command has no end, interrupt it
+    when it is ready.
+    """
     module = "locust" if program == "locust" else "rtbench.cli.app"
     plays = program == "locust" or arguments[0] == "run"
     if arguments[0] == "simulate":
@@ -192,7 +219,12 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
         return
     words = shortened(arguments) if plays else arguments
     ended = forked.run(
-        [sys.executable, "-m", module, *words], cwd=place, env=env, text=True, capture_output=True, timeout=GUARD_S
+        [sys.executable, "-m", module, *words],
+        cwd=place,
+        env=env,
+        text=True,
+        capture_output=True,
+        timeout=GUARD_S,
     )
     expected = STATUSES.get("locust" if program == "locust" else arguments[0], (0,))
     assert ended.returncode in expected, (arguments, ended.stdout, ended.stderr)
@@ -202,21 +234,43 @@ def run(program: str, arguments: list[str], env: dict[str, str], place: Path) ->
 def shortened(arguments: list[str]) -> list[str]:
     """Return the arguments of a run, changed so that the run takes one second.
 
-    With several processes it ends after its sessions: on a busy machine, a second passes before they have started. The
-    last value of a repeated option counts.
+    With several processes it ends after its sessions: on a busy machine, a second passes before
+    they have started. The last value of a repeated option counts.
     """
     few = str(max(2, os.cpu_count() or 1))  # `--processes -1` needs at least one per core
     users = [] if {"--arrival-rate", "--stages"} & {*arguments} else ["-u", few]
     by_command = arguments[0] == "run"
     has_processes = "--processes" in arguments
-    quick = ["-f", "scenarios/text_turns.py"] if (has_processes or "--stages" in arguments) and not by_command else []
+    quick = (
+        ["-f", "scenarios/text_turns.py"]
+        if (has_processes or "--stages" in arguments) and not by_command
+        else []
+    )
     if has_processes and by_command:
         arguments = [word.replace("voice_turns", "text_turns") for word in arguments]
-    ends = [] if "--stages" in arguments else ["-t", "1m", "--sessions", few] if has_processes else ["-t", "1s"]
+    ends = (
+        []
+        if "--stages" in arguments
+        else ["-t", "1m", "--sessions", few]
+        if has_processes
+        else ["-t", "1s"]
+    )
     alone = [] if by_command or "--headless" in arguments else ["--autostart", "--autoquit", "0"]
     port, web = str(free_port()), str(free_port())
     ports = ["--master-bind-port", port, "--master-port", port, "--web-port", web]
-    return [*arguments, *users, *ends, *alone, *quick, *ports, "-r", "2", "--session-pause", "0.1", "--yes"]
+    return [
+        *arguments,
+        *users,
+        *ends,
+        *alone,
+        *quick,
+        *ports,
+        "-r",
+        "2",
+        "--session-pause",
+        "0.1",
+        "--yes",
+    ]
 
 
 def serves(arguments: list[str], env: dict[str, str], place: Path) -> None:

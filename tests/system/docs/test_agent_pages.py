@@ -11,5 +11,7 @@ from tests.system.docs.reader import ABOUT_AGENTS, blocks, run_block
 
 
 @pytest.mark.parametrize("lines", blocks(ABOUT_AGENTS))
-def test_a_block_of_commands_runs(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> None:
+def test_a_block_of_commands_runs(
+    lines: list[tuple[str, ...]], place: Path, simulator: Ready
+) -> None:
     run_block(lines, place, simulator)

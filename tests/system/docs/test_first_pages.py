@@ -11,5 +11,7 @@ from tests.system.docs.reader import FIRST, blocks, run_block
 
 
 @pytest.mark.parametrize("lines", blocks(FIRST))
-def test_a_block_of_commands_runs(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> None:
+def test_a_block_of_commands_runs(
+    lines: list[tuple[str, ...]], place: Path, simulator: Ready
+) -> None:
     run_block(lines, place, simulator)

@@ -1,7 +1,7 @@
 """The notebook runs from top to bottom on the folder of a real run.
 
-A notebook is plain JSON (nbformat 4.5), so a new interpreter executes its code cells in order, as one program. This
-needs no Jupyter, and Jupyter is not among the dependencies.
+A notebook is plain JSON (nbformat 4.5), so a new interpreter executes its code cells in order, as
+one program. This needs no Jupyter, and Jupyter is not among the dependencies.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def cells(notebook: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def execute(notebook: Path, run: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Execute all code cells and return the process, with the printed output but not the displayed values."""
+    """Execute all code cells and return the process, with the printed output but not the
+    displayed values.
+    """
     program = "\n\n".join("".join(cell["source"]) for cell in cells(notebook, "code"))
     command = [sys.executable, "-W", "error", "-c", program]
     environment = os.environ | {"RTBENCH_RUN": str(run)}
@@ -41,7 +43,10 @@ def execute(notebook: Path, run: Path, folder: Path) -> subprocess.CompletedProc
 
 def test_a_notebook_runs_completely_on_real_and_synthetic_runs(tmp_path: Path) -> None:
     others = [Plan(text=True, failed=0.2, warmup_s=5), Plan(targets=("a", "b")), Plan(valid=None)]
-    runs = [STORED, *(synthetic.write(tmp_path / str(number), plan) for number, plan in enumerate(others))]
+    runs = [
+        STORED,
+        *(synthetic.write(tmp_path / str(number), plan) for number, plan in enumerate(others)),
+    ]
     (notebook,) = NOTEBOOKS
     ended = [execute(notebook, run, tmp_path) for run in runs]
 
@@ -54,5 +59,7 @@ def test_a_notebook_has_no_outputs_and_no_local_paths(notebook: Path) -> None:
     code = cells(notebook, "code")
 
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
-    assert not re.search(r'["\'\s](/|~/|[A-Z]:\\)\w', "\n".join("".join(cell["source"]) for cell in code))
+    assert not re.search(
+        r'["\'\s](/|~/|[A-Z]:\\)\w', "\n".join("".join(cell["source"]) for cell in code)
+    )
     assert len({cell["id"] for cell in code}) == len(code)

@@ -15,7 +15,9 @@ from tests.system.docs.reader import ABOUT_AGENTS, FIRST, blocks, run_block
 
 
 @pytest.mark.parametrize("lines", blocks({page.name for page in PAGES} - FIRST - ABOUT_AGENTS))
-def test_a_block_of_commands_runs(lines: list[tuple[str, ...]], place: Path, simulator: Ready) -> None:
+def test_a_block_of_commands_runs(
+    lines: list[tuple[str, ...]], place: Path, simulator: Ready
+) -> None:
     run_block(lines, place, simulator)
 
 
@@ -30,9 +32,15 @@ for line in sys.stdin:
 
 
 def test_each_locust_command_is_valid_and_names_existing_files() -> None:
-    lines = [shlex.join(command.words[1:]) for command in commands() if command.words[0] == "locust"]
+    lines = [
+        shlex.join(command.words[1:]) for command in commands() if command.words[0] == "locust"
+    ]
     parsed = forked.run(
-        [sys.executable, "-c", PARSE], words="\n".join(lines), capture_output=True, text=True, check=False
+        [sys.executable, "-c", PARSE],
+        words="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     named = parsed.stdout.splitlines()

@@ -25,5 +25,9 @@ def test_the_site_has_each_page_and_loads_no_external_resources(tmp_path: Path) 
 
     assert (built.returncode, built.stdout) == (0, ""), built.stderr
     assert {page for page in named if f'href="{page}/"' not in front} == set()
-    assert not re.findall(r'<(?:script|link(?! rel="(?:canonical|next|prev)")|img)[^>]*(?:src|href)="https?:', front)
-    assert "check/#baselines" in (tmp_path / "search" / "search_index.json").read_text(encoding="utf-8")
+    assert not re.findall(
+        r'<(?:script|link(?! rel="(?:canonical|next|prev)")|img)[^>]*(?:src|href)="https?:', front
+    )
+    assert "check/#baselines" in (tmp_path / "search" / "search_index.json").read_text(
+        encoding="utf-8"
+    )

@@ -1,5 +1,5 @@
-"""`rtbench doctor` in its own process, against simulators that accept its session, and simulators that refuse it in
-different ways.
+"""`rtbench doctor` in its own process, against simulators that accept its session, and simulators
+that refuse it in different ways.
 """
 
 from __future__ import annotations
@@ -41,23 +41,43 @@ def test_an_accessible_service_is_checked_including_a_turn(simulator: Ready) -> 
     assert (shown.returncode, shown.stderr) == (0, "")
     assert max(map(len, shown.stdout.splitlines())) <= 100
     output = " ".join(shown.stdout.split())
-    for part in ("open files", "kernel timestamps", "wall clock", "a key of 25 characters, in the header api-key",
-                 "SIMULATED: HTTP 101 in", "apim-request-id", "ends in at most 60 min", "voice alloy",
-                 "pass turn ttfa", "audio out; $", "preview dialect"):  # fmt: skip
+    for part in (
+        "open files",
+        "kernel timestamps",
+        "wall clock",
+        "a key of 25 characters, in the header api-key",
+        "SIMULATED: HTTP 101 in",
+        "apim-request-id",
+        "ends in at most 60 min",
+        "voice alloy",
+        "pass turn ttfa",
+        "audio out; $",
+        "preview dialect",
+    ):
         assert part in output
     assert "failed" not in output
     assert "\x1b" not in shown.stdout
 
 
 def test_the_media_of_a_telephone_call_are_checked(simulator: Ready) -> None:
-    arguments = ["--url", simulator.urls["agent_sip"], "--json", "--auth", "basic", "--api-key-env", "LOGIN"]
+    arguments = [
+        "--url",
+        simulator.urls["agent_sip"],
+        "--json",
+        "--auth",
+        "basic",
+        "--api-key-env",
+        "LOGIN",
+    ]
     found = findings(doctor(*arguments, LOGIN=f"agent:{KEY}"))
 
     passing = {"call", "authentication", "codec", "greeting", "turn", "media"}
     assert {name: found[name]["result"] for name in passing} == dict.fromkeys(passing, "pass")
     assert "accepted them" in found["authentication"]["message"]
     assert {"packets", "packets at agent", "media clock", "round trip"} <= found.keys()
-    assert found.keys().isdisjoint({"compression", "upgrade", "clock difference", "limits", "audio"})
+    assert found.keys().isdisjoint(
+        {"compression", "upgrade", "clock difference", "limits", "audio"}
+    )
 
 
 def test_the_audio_of_a_call_over_webrtc_is_checked(simulator: Ready) -> None:
@@ -82,12 +102,21 @@ def test_a_refusal_is_explained(tmp_path: Path) -> None:
 
 def test_a_working_proxy_is_shown_without_its_password(simulator: Ready) -> None:
     with running_proxy("someone", "password-of-proxy") as proxy:
-        arguments = ["--url", simulator.urls["ga"], "--api-key-env", "KEY", "--proxy", proxy.url("socks5h")]
+        arguments = [
+            "--url",
+            simulator.urls["ga"],
+            "--api-key-env",
+            "KEY",
+            "--proxy",
+            proxy.url("socks5h"),
+        ]
         shown = doctor(*arguments, "--no-turn", "--json")
     found = findings(shown)
 
     assert shown.returncode == 0
-    assert found["proxy"]["message"].startswith(f"socks5://127.0.0.1:{proxy.port}: opened a tunnel to 127.0.0.1:")
+    assert found["proxy"]["message"].startswith(
+        f"socks5://127.0.0.1:{proxy.port}: opened a tunnel to 127.0.0.1:"
+    )
     assert "to the proxy" in found["round trip"]["message"]
     assert len(proxy.asked) == 2  # one request by the check of the route, and one by the session
     assert "password-of-proxy" not in shown.stdout

@@ -1,9 +1,11 @@
-"""Bounds of each instant of a turn, computed from the simulator's truth log. They hold even on a busy machine.
+"""Bounds of each instant of a turn, computed from the simulator's truth log. They hold even on a
+busy machine.
 
-Both processes read one clock, so causality gives the order. The simulator sends an event before the event arrives, and
-the event has arrived before the client sends its next message, which the simulator then receives. A microphone delivers
-a chunk when its last sample is recorded, or later. The microphone is opened after the service has confirmed the session
-(or, if it opens for each turn, after the previous reply), and before the simulator receives the chunk.
+Both processes read one clock, so causality gives the order. The simulator sends an event before the
+event arrives, and the event has arrived before the client sends its next message, which the
+simulator then receives. A microphone delivers a chunk when its last sample is recorded, or later.
+The microphone is opened after the service has confirmed the session (or, if it opens for each turn,
+after the previous reply), and before the simulator receives the chunk.
 """
 
 from __future__ import annotations
@@ -27,12 +29,17 @@ FIRST = {
     "response_created": "response.created",
     "response_done": "response.done",
 }
-LAST = {"speech_stopped": "input_audio_buffer.speech_stopped", "committed": "input_audio_buffer.committed"}
+LAST = {
+    "speech_stopped": "input_audio_buffer.speech_stopped",
+    "committed": "input_audio_buffer.committed",
+}
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message, in the order in which the client recorded it: its line in the simulator's log, and its bounds."""
+    """A message, in the order in which the client recorded it: its line in the simulator's log,
+    and its bounds.
+    """
 
     line: Line
     low_ns: int
@@ -46,10 +53,15 @@ class Message:
 def messages(replayed: ReplayedSession, lines: Sequence[Line]) -> list[Message]:
     """Return the messages of a session.
 
-    `lines`: all lines of this session in the truth log. The client may not have read the last of these events.
+    `lines`: all lines of this session in the truth log. The client may not have read the last of
+    these events.
     """
-    ways = {way: iter([line for line in lines if line["direction"] == way]) for way in ("out", "in")}
-    ordered = [next(ways["in" if passage.event is None else "out"]) for passage in replayed.passages]
+    ways = {
+        way: iter([line for line in lines if line["direction"] == way]) for way in ("out", "in")
+    }
+    ordered = [
+        next(ways["in" if passage.event is None else "out"]) for passage in replayed.passages
+    ]
     assert [line["type"] for line in ordered] == [passage.name for passage in replayed.passages]
     lows = accumulate((line.get("send_start_ns", 0) for line in ordered), max)
     highs = accumulate((line.get("at_ns", FAR_NS) for line in reversed(ordered)), min)
@@ -61,7 +73,11 @@ def turn_bounds(
 ) -> dict[str, Bounds]:
     """Return the bounds of a turn's instants, as far as they are in the truth log."""
     mine = list(_of_turn(known, number, response_id))
-    audio = [message for message in mine if message.line["direction"] == "out" and message.line["audio_bytes"]]
+    audio = [
+        message
+        for message in mine
+        if message.line["direction"] == "out" and message.line["audio_bytes"]
+    ]
     found: dict[str, Bounds] = {}
     for instant, name in (*FIRST.items(), *LAST.items()):
         there = [message.bounds for message in mine if message.line["type"] == name]
@@ -71,16 +87,24 @@ def turn_bounds(
         found |= {"first_audio": audio[0].bounds, "last_audio": audio[-1].bounds}
         lows, highs = ([message.bounds[side] for message in audio] for side in (0, 1))
         deltas = [message.line for message in audio]
-        found["first_audible"] = _played(deltas, lows, jitter_ns, reply), _played(deltas, highs, jitter_ns, reply)
+        found["first_audible"] = (
+            _played(deltas, lows, jitter_ns, reply),
+            _played(deltas, highs, jitter_ns, reply),
+        )
     return found
 
 
-def speech_bounds(known: Sequence[Message], number: int, sample: int, format: AudioFormat, *, vad: bool) -> Bounds:
-    """Return the bounds of the instant at which a microphone had recorded `sample` samples of a turn's recording.
+def speech_bounds(
+    known: Sequence[Message], number: int, sample: int, format: AudioFormat, *, vad: bool
+) -> Bounds:
+    """Return the bounds of the instant at which a microphone had recorded `sample` samples of a
+    turn's recording.
 
     The samples have 24 kHz; the recording was sent in `format`.
     """
-    appends = [message.line for message in known if message.line["type"] == "input_audio_buffer.append"]
+    appends = [
+        message.line for message in known if message.line["type"] == "input_audio_buffer.append"
+    ]
     first = next(line for line in appends if line["event_id"] == f"turn-{number}-append-1")
     before = [
         message.line
@@ -102,15 +126,21 @@ def _of_turn(known: Sequence[Message], number: int, response_id: str) -> Iterato
     begun = False
     for message in known:
         line = message.line
-        begun = begun or (line["direction"] == "in" and str(line["event_id"]).startswith(f"turn-{number}-"))
+        begun = begun or (
+            line["direction"] == "in" and str(line["event_id"]).startswith(f"turn-{number}-")
+        )
         if begun and line["response"] in (None, response_id):
             yield message
         if begun and line["type"] == "response.done" and line["response"] == response_id:
             return
 
 
-def _played(deltas: Sequence[Line], arrivals: Sequence[int], jitter_ns: int, reply: AudioFormat) -> int:
-    """Return when a player plays the first audible sample of deltas that arrive at these instants."""
+def _played(
+    deltas: Sequence[Line], arrivals: Sequence[int], jitter_ns: int, reply: AudioFormat
+) -> int:
+    """Return when a player plays the first audible sample of deltas that arrive at these
+    instants.
+    """
     free_ns = arrivals[0] + jitter_ns
     for line, at_ns in zip(deltas, arrivals, strict=True):
         free_ns = max(free_ns, at_ns)

@@ -51,29 +51,40 @@ def exact(turn):  # and timestamps are exact, too
 
 turn_observation.all_instants = exact
 """
-"""Lines of a Locust file after which a slow machine neither suspends interim analyses nor makes values uncertain."""
+"""Lines of a Locust file after which a slow machine neither suspends interim analyses nor makes
+values uncertain."""
 
 
-def rtbench(*arguments: object, cwd: Any = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def rtbench(
+    *arguments: object, cwd: Any = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command in its own interpreter, with every warning as an error."""
     return forked.run(
         [sys.executable, "-W", "error", "-m", "rtbench.cli.app", *map(str, arguments)],
-        cwd=cwd, env=without_proxies(os.environ) | {"COLUMNS": "100"} | environment, capture_output=True, text=True,
-        timeout=GUARD_S, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        env=without_proxies(os.environ) | {"COLUMNS": "100"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+        check=False,
+    )
 
 
 def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
-    steps = "".join(f"  - text: 'Turn {number}.'\n    name: step_{number}\n" for number in range(1, turns + 1))
+    steps = "".join(
+        f"  - text: 'Turn {number}.'\n    name: step_{number}\n" for number in range(1, turns + 1)
+    )
     (folder / "script.yaml").write_text(script or f"session:\n  output: audio\nsteps:\n{steps}")
     (folder / "scenario.py").write_text(SCENARIO)
     return folder / "scenario.py"
 
 
 def free_port() -> int:
-    """Return a free port below the ports that the kernel assigns to connections, of which tests open thousands.
+    """Return a free port below the ports that the kernel assigns to connections, of which tests
+    open thousands.
 
-    The system draws the port, because hypothesis seeds Python's random generator equally in every process.
+    The system draws the port, because hypothesis seeds Python's random generator equally in every
+    process.
     """
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
@@ -83,7 +94,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def locust(
+    scenario: Path, runs: Path, *options: str, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """Run `locust`, headless unless its options contain `--autostart`, in its own process group.
 
     If it still runs at the end of the block, it is killed.
@@ -111,12 +124,18 @@ def locust(scenario: Path, runs: Path, *options: str, **environment: str) -> Ite
 
 @contextmanager
 def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """Start the process that `rtbench run` becomes, in its own folder and process group; finally kill it."""
+    """Start the process that `rtbench run` becomes, in its own folder and process group; finally
+    kill it.
+    """
     process = forked.Popen(
         [sys.executable, "-m", "bench.load", *words],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"NO_COLOR": "1"}, start_new_session=True,
-    )  # fmt: skip
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"NO_COLOR": "1"},
+        start_new_session=True,
+    )
     try:
         yield process
     finally:
@@ -125,7 +144,9 @@ def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def run_locust(scenario: Path, runs: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_locust(
+    scenario: Path, runs: Path, *options: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run `locust` until it ends."""
     with locust(scenario, runs, *options, **environment) as process:
         output, errors = process.communicate(timeout=GUARD_S)
@@ -133,7 +154,9 @@ def run_locust(scenario: Path, runs: Path, *options: str, **environment: str) ->
 
 
 def interrupted_status(folder: Path) -> int:
-    """Return the expected exit status of an interrupted run, which may be invalid on a slow machine."""
+    """Return the expected exit status of an interrupted run, which may be invalid on a slow
+    machine.
+    """
     return 130 if files.read_document(folder)["validity"]["status"] == "valid" else 4
 
 
@@ -150,13 +173,20 @@ def wait_for_run(runs: Path) -> None:
 
 def wait_for_rows(runs: Path, table: files.TableName, count: int) -> Path:
     """Wait until an open run has this number of rows on disk; return its folder."""
-    _wait(lambda: sum(len(batch) for batch in _batches(runs, table)) >= count, "the run wrote no rows")
+    _wait(
+        lambda: sum(len(batch) for batch in _batches(runs, table)) >= count, "the run wrote no rows"
+    )
     return only_run(runs)
 
 
 def wait_until_turns_began(runs: Path, count: int) -> None:
     """Wait until an open run has recorded the start of this number of turns."""
-    _wait(lambda: sum(sum(b["turns_started"].to_pylist()) for b in _batches(runs, "seconds")) >= count, "no turn began")
+    _wait(
+        lambda: (
+            sum(sum(b["turns_started"].to_pylist()) for b in _batches(runs, "seconds")) >= count
+        ),
+        "no turn began",
+    )
 
 
 def wait_for_file(path: Path) -> None:

@@ -1,4 +1,6 @@
-"""A proxy on loopback, in threads of the test's process: HTTP CONNECT, SOCKS 4, 4a and 5 at one port."""
+"""A proxy on loopback, in threads of the test's process: HTTP CONNECT, SOCKS 4, 4a and 5 at one
+port.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ ADDRESS_BYTES = {IPV4: 4, IPV6: 16}
 
 
 class Asked(NamedTuple):
-    """A client's request to the proxy: its protocol and destination. `host` is a name or an address, as received."""
+    """A client's request to the proxy: its protocol and destination. `host` is a name or an
+    address, as received.
+    """
 
     protocol: str
     host: str
@@ -32,7 +36,9 @@ class Asked(NamedTuple):
 
 @dataclass
 class RunningProxy:
-    """A running proxy. `names`: the host names that it can resolve; `asked`: the tunnels that clients requested."""
+    """A running proxy. `names`: the host names that it can resolve; `asked`: the tunnels that
+    clients requested.
+    """
 
     port: int
     user: str | None
@@ -98,7 +104,9 @@ def _http(client: socket.socket, proxy: RunningProxy) -> None:
     if proxy.user is not None:
         basic = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
         if f"Proxy-Authorization: Basic {basic}" not in lines:
-            client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n")
+            client.sendall(
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n"
+            )
             return
     far = _open(proxy, "http", host.strip("[]"), int(port))
     if far is None:

@@ -19,7 +19,8 @@ UNHEARD = logging.Logger("quoting service", logging.CRITICAL + 1)
 
 @contextmanager
 def quoting_service() -> Iterator[dict[str, str]]:
-    """Yield the URLs of the service. At `handshake` it refuses the key during the upgrade, at `event` later.
+    """Yield the URLs of the service. At `handshake` it refuses the key during the upgrade, at
+    `event` later.
 
     At `nonsense` it sends text that is not JSON.
     """
@@ -35,7 +36,12 @@ def _given(request: Request) -> str:
     offered = request.headers.get("sec-websocket-protocol", "").rpartition("key.")[2]
     authorization = request.headers.get("authorization", "").rpartition(" ")[2]
     own = query.get("apiKey", [""])[0] or offered or request.headers.get("x-team-key", "")
-    return own or request.headers.get("api-key") or request.headers.get("x-goog-api-key") or authorization
+    return (
+        own
+        or request.headers.get("api-key")
+        or request.headers.get("x-goog-api-key")
+        or authorization
+    )
 
 
 def _refuse(connection: ServerConnection, request: Request) -> Response | None:
@@ -53,13 +59,28 @@ def _answer(connection: ServerConnection) -> None:
     key = _given(connection.request)
     if "nonsense" in connection.request.path:
         connection.send(f"no such key: {key}")
-    error = {"type": "invalid_request_error", "code": "invalid_api_key", "message": f"no such key: {key}"}
-    session = {"id": f"sess_{key}", "instructions": f"You are {key}.", "client_secret": {"value": key}}
-    for event in ({"type": "session.created", "session": session}, {"type": "error", "error": error}):
+    error = {
+        "type": "invalid_request_error",
+        "code": "invalid_api_key",
+        "message": f"no such key: {key}",
+    }
+    session = {
+        "id": f"sess_{key}",
+        "instructions": f"You are {key}.",
+        "client_secret": {"value": key},
+    }
+    for event in (
+        {"type": "session.created", "session": session},
+        {"type": "error", "error": error},
+    ):
         connection.send(json.dumps(event | {"event_id": f"event_{key}"}))
     connection.close(1008, f"no such key: {key}")
 
 
 def files_with(folder: Path, secret: str) -> list[Path]:
     """Return the files of a folder that contain a secret."""
-    return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and secret.encode() in path.read_bytes()
+    ]

@@ -15,13 +15,16 @@ from tests.simulator_process import ROOT
 
 WAV = ROOT / "scenarios" / "audio" / "late_parcel.wav"
 STALLED_NS = 500 * NS_PER_MS
-"""The maximum time for which a loaded kernel does not deliver a message. The events are further apart."""
+"""The maximum time for which a loaded kernel does not deliver a message. The events are further
+apart."""
 SPEECH = ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call that uses one audio format in both directions, and the messages that the simulator sent and received."""
+    """A call that uses one audio format in both directions, and the messages that the simulator
+    sent and received.
+    """
 
     format: AudioFormat
     replay: ReplayedSession
@@ -29,7 +32,9 @@ class Call:
 
     @property
     def heard_ms(self) -> list[float]:
-        """The starts and ends of speech that the simulator detected, in ms on the caller's clock."""
+        """The starts and ends of speech that the simulator detected, in ms on the caller's
+        clock.
+        """
         places = [line["speech_at_byte"] for line in self.truth if line["type"] in SPEECH]
         return [place * 1000 / self.format.bytes_per_s for place in places]
 

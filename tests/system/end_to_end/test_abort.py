@@ -1,4 +1,6 @@
-"""Runs that stop when a threshold with `abort` fails. Their service answers after 60 ms, with little variation."""
+"""Runs that stop when a threshold with `abort` fails. Their service answers after 60 ms, with
+little variation.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ import pytest
 
 from bench.record import folder as files
 from tests.simulator_process import QUICK, Ready, running_simulator
-from tests.system.end_to_end.locust_process import EXACT, only_run, rtbench, run_locust, write_scenario
+from tests.system.end_to_end.locust_process import (
+    EXACT,
+    only_run,
+    rtbench,
+    run_locust,
+    write_scenario,
+)
 from tests.system.end_to_end.two_targets import QUICK_AUDIO
 
 MOST = 1_200
@@ -26,9 +34,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
         yield ready
 
 
-def played(folder: Path, service: Ready, limit: str, *load: str) -> tuple[int, str, dict[str, Any], Path]:
+def played(
+    folder: Path, service: Ready, limit: str, *load: str
+) -> tuple[int, str, dict[str, Any], Path]:
     """Return (exit status, output, run.json, folder) of a run whose p50 has this limit."""
-    (folder / "ci.yaml").write_text(f'ttfa: {{threshold: "p(50)<{limit}", abort: true}}\nfailure_rate: rate<50%\n')
+    (folder / "ci.yaml").write_text(
+        f'ttfa: {{threshold: "p(50)<{limit}", abort: true}}\nfailure_rate: rate<50%\n'
+    )
     scenario = write_scenario(folder)
     scenario.write_text(scenario.read_text() + EXACT)
     url = ("--url", service.urls["ga"], "--thresholds", str(folder / "ci.yaml"))
@@ -51,7 +63,9 @@ LOADS = {
 
 
 @pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
-def test_a_service_that_is_too_slow_stops_the_run(load: tuple[str, ...], tmp_path: Path, service: Ready) -> None:
+def test_a_service_that_is_too_slow_stops_the_run(
+    load: tuple[str, ...], tmp_path: Path, service: Ready
+) -> None:
     status, printed, document, run = played(tmp_path, service, "30", *load)
     abort = document["abort"]
 
@@ -70,7 +84,9 @@ def test_a_service_that_is_too_slow_stops_the_run(load: tuple[str, ...], tmp_pat
 
 
 def test_a_service_within_its_limit_does_not_stop_the_run(tmp_path: Path, service: Ready) -> None:
-    status, _, document, run = played(tmp_path, service, "900s", "-u", "4", "-r", "4", "--sessions", "60")
+    status, _, document, run = played(
+        tmp_path, service, "900s", "-u", "4", "-r", "4", "--sessions", "60"
+    )
 
     assert document["abort"]["reason"] is None
     assert document["totals"]["sessions"] == {"ok": 60}

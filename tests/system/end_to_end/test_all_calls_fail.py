@@ -1,5 +1,5 @@
-"""Runs in which everything fails end normally. Their reports contain the failures, the number of failures, and the
-remedy.
+"""Runs in which everything fails end normally. Their reports contain the failures, the number of
+failures, and the remedy.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def test_a_run_in_which_all_calls_fail_ends_cleanly_with_a_remedy(
     begun = files.read_table(folder, "turns").to_pandas()["outcome"].tolist()
     opened = files.read_table(folder, "sessions").to_pandas()
     page = re.sub("</?code>", "", html.unescape((folder / "report.html").read_text()))
-    assert ended.returncode in (1, 4)  # 4: there is no verdict, because there are no samples, or late ones
+    # 4: there is no verdict, because there are no samples, or late ones
+    assert ended.returncode in (1, 4)
     assert "Traceback" not in ended.stdout + ended.stderr
     assert begun == [outcome] * SESSIONS * turns
     assert set(opened["outcome"]) == {"ok" if outcome.startswith("failed:") else outcome}

@@ -1,4 +1,6 @@
-"""Calls that arrive at a real run: by a schedule, distributed over processes, with a maximum of concurrent calls."""
+"""Calls that arrive at a real run: by a schedule, distributed over processes, with a maximum of
+concurrent calls.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,29 @@ def called_ns(folder: Path) -> list[int]:
 
 
 def counts(folder: Path) -> pd.Series:  # type: ignore[type-arg]  # pandas has this type
-    return files.read_table(folder, "seconds").to_pandas()[["calls_offered", "calls_blocked", "calls_delayed"]].sum()
+    return (
+        files.read_table(folder, "seconds")
+        .to_pandas()[["calls_offered", "calls_blocked", "calls_delayed"]]
+        .sum()
+    )
 
 
-def test_recorded_calls_arrive_at_their_times_in_two_processes(tmp_path: Path, simulator: Ready) -> None:
+def test_recorded_calls_arrive_at_their_times_in_two_processes(
+    tmp_path: Path, simulator: Ready
+) -> None:
     after_s = [0.0, 0.2, 0.2, 0.25, 0.7, 1.1, 1.3]
     (tmp_path / "calls.txt").write_text("\n".join(map(str, after_s)))
-    calls = ("--arrival-pattern", str(tmp_path / "calls.txt"), "--max-concurrent", "10", "--processes", "2")
-    ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls)
+    calls = (
+        "--arrival-pattern",
+        str(tmp_path / "calls.txt"),
+        "--max-concurrent",
+        "10",
+        "--processes",
+        "2",
+    )
+    ended = run_locust(
+        write_scenario(tmp_path), tmp_path / "runs", "--url", simulator.urls["ga"], *calls
+    )
 
     folder = only_run(tmp_path / "runs")
     assert ended.returncode in ENDS_WELL, ended.stderr

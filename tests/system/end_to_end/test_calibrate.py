@@ -1,7 +1,8 @@
-"""One real step of a calibration: its result contains all data that it should contain about the machine.
+"""One real step of a calibration: its result contains all data that it should contain about the
+machine.
 
-The size of the errors depends on the load of the machine, and the verdict depends on these errors. Therefore neither is
-checked.
+The size of the errors depends on the load of the machine, and the verdict depends on these errors.
+Therefore neither is checked.
 """
 
 from __future__ import annotations
@@ -21,8 +22,13 @@ from tests.examples import some
 
 SESSIONS = 2
 STEPS: list[tuple[DialectName, SessionKind]] = [
-    ("ga", "voice"), ("gemini", "voice"), ("gemini", "text"), ("ga", "text"), ("sip", "sip"), ("twilio", "twilio"),
-]  # fmt: skip
+    ("ga", "voice"),
+    ("gemini", "voice"),
+    ("gemini", "text"),
+    ("ga", "text"),
+    ("sip", "sip"),
+    ("twilio", "twilio"),
+]
 PACES: dict[SessionKind, LoadStepTiming] = {
     "text": LoadStepTiming(1, 4),
     "voice": LoadStepTiming(1, 13),
@@ -34,7 +40,12 @@ PACES: dict[SessionKind, LoadStepTiming] = {
 A caller waits for the end of the previous reply, and of an agent's greeting.
 """
 SPOKEN = {"end_of_turn_delay", "start_of_speech_delay", "voice_to_voice"}
-COMPARED = {"text": {*METRICS} - SPOKEN, "voice": {*METRICS}, "twilio": {*OF_CALLS}, "sip": {"voice_to_voice"}}
+COMPARED = {
+    "text": {*METRICS} - SPOKEN,
+    "voice": {*METRICS},
+    "twilio": {*OF_CALLS},
+    "sip": {"voice_to_voice"},
+}
 """The metrics that the truth log contains."""
 NOT_REPORTED = {"end_of_turn_delay", "start_of_speech_delay", "transcript_total"}
 """The metrics that Gemini Live does not have."""
@@ -64,7 +75,10 @@ def test_a_real_calibration_step_has_all_its_metrics(
 
     # The load generator's own metrics and costs are present.
     sending = set() if kind == "text" else {"send_delay"}
-    assert set(step.load_generator) == {"receive_delay", "timestamp_uncertainty", "event_loop_delay"} | sending
+    assert (
+        set(step.load_generator)
+        == {"receive_delay", "timestamp_uncertainty", "event_loop_delay"} | sending
+    )
     assert step.events_per_s > 0
     assert (step.us_per_event or 0) > 0
     assert step.simulator_late_p99_ms is not None
@@ -88,7 +102,9 @@ def played_step(dialect: DialectName, kind: SessionKind) -> LoadStep:
     for steady_s in (PACES[kind].steady_s * times for times in (1, 2, 4)):
         pace = LoadStepTiming(PACES[kind].ramp_s, steady_s)
         plan = CalibrationPlan(LoadGrid(SESSIONS, SESSIONS), pace, steady_s, dialect)
-        step = run_load_step(kind, SESSIONS, plan, assign_cores(allowed_cores()), tls=kind in ("voice", "sip"))
+        step = run_load_step(
+            kind, SESSIONS, plan, assign_cores(allowed_cores()), tls=kind in ("voice", "sip")
+        )
         if step.turns:
             break
     return step

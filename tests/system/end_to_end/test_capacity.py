@@ -24,9 +24,22 @@ OPTIONS = ("--thresholds", "ttfa: med<5s", "--from", "4", "--to", "4", "--max-ti
 @contextmanager
 def capacity(scenario: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Start `rtbench capacity` on a scenario."""
-    command = [sys.executable, "-m", "rtbench.cli.app", "capacity", str(scenario), "-o", str(out), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "rtbench.cli.app",
+        "capacity",
+        str(scenario),
+        "-o",
+        str(out),
+        *options,
+    ]
     process = forked.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"NO_COLOR": "1"},
     )
     try:
         yield process
@@ -64,15 +77,21 @@ def test_a_decided_level_ends_early_and_is_a_run_with_a_report(tmp_path: Path) -
     assert process.returncode == found["exit_status"]
 
 
-def test_a_search_without_an_open_call_ends_after_its_first_level_with_one_line(tmp_path: Path) -> None:
+def test_a_search_without_an_open_call_ends_after_its_first_level_with_one_line(
+    tmp_path: Path,
+) -> None:
     with quick_simulator(tmp_path, "--key", "right") as simulator:
         url = simulator.urls["ga"]
-        with capacity(write_scenario(tmp_path), tmp_path / "found", *OPTIONS, "--url", url) as process:
+        with capacity(
+            write_scenario(tmp_path), tmp_path / "found", *OPTIONS, "--url", url
+        ) as process:
             _, errors = process.communicate(timeout=GUARD_S)
 
     assert process.returncode == 2
     (line,) = errors.splitlines()
-    assert re.match(rf"rtbench: none of \d+ calls to {re.escape(url)} opened: connect_failed:401: ", line)
+    assert re.match(
+        rf"rtbench: none of \d+ calls to {re.escape(url)} opened: connect_failed:401: ", line
+    )
     assert remedy_of("connect_failed:401") in line
     assert len(list((tmp_path / "found" / "levels").iterdir())) == 1
 
@@ -84,5 +103,7 @@ def test_a_search_at_a_closed_port_ends_before_its_first_level(tmp_path: Path) -
         _, errors = process.communicate(timeout=GUARD_S)
 
     assert process.returncode == 2
-    assert errors == f"rtbench: no server listens on 127.0.0.1 port {port}: start it, or check --url\n"
+    assert (
+        errors == f"rtbench: no server listens on 127.0.0.1 port {port}: start it, or check --url\n"
+    )
     assert not (tmp_path / "found" / "levels").exists()

@@ -1,4 +1,6 @@
-"""Encrypted calls of a run to the simulator: their turns are answered, and the keys are in no file of the run."""
+"""Encrypted calls of a run to the simulator: their turns are answered, and the keys are in no
+file of the run.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,14 @@ KEY = re.compile(rb"inline:([A-Za-z0-9+/]{40})")
 
 
 class Relay:
-    """A SIP proxy without Record-Route: it sees INVITE and its responses, and with them the keys of both sides."""
+    """A SIP proxy without Record-Route: it sees INVITE and its responses, and with them the keys
+    of both sides.
+    """
 
     def __init__(self, port: int) -> None:
-        self._callers, self._agent = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        self._callers, self._agent = (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)
+        )
         self._callers.bind((LOOPBACK, 0))
         self._agent.connect((LOOPBACK, port))
         self.port = self._callers.getsockname()[1]
@@ -75,14 +81,38 @@ def relay(port: int) -> Iterator[Relay]:
 
 @pytest.fixture(scope="module")
 def encrypted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[bytes]]:
-    """Return a folder with a run of two calls with everything that a run can record, and the keys of the calls."""
+    """Return a folder with a run of two calls with everything that a run can record, and the
+    keys of the calls.
+    """
     folder = tmp_path_factory.mktemp("encrypted")
     (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
     (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
-    options = ("--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
+    options = (
+        "--profile",
+        str(folder / "quick.yaml"),
+        "--ground-truth",
+        str(folder / "truth.jsonl"),
+    )
     with running_simulator(*options) as ready, relay(ready.port) as relayed:
-        load = ("-u", 1, "--sessions", 2, "--yes", "--url", f"sip:agent@{LOOPBACK}:{relayed.port}", "--name", "calls")
-        records = ("--record-events", "100%", "--record-audio", "--record-transcripts", "--loglevel", "DEBUG")
+        load = (
+            "-u",
+            1,
+            "--sessions",
+            2,
+            "--yes",
+            "--url",
+            f"sip:agent@{LOOPBACK}:{relayed.port}",
+            "--name",
+            "calls",
+        )
+        records = (
+            "--record-events",
+            "100%",
+            "--record-audio",
+            "--record-transcripts",
+            "--loglevel",
+            "DEBUG",
+        )
         result = rtbench("run", "call.yaml", *load, *records, "--srtp", "required", cwd=folder)
         assert result.returncode in ENDS_WELL, result.stderr
         (folder / "output").write_text(result.stdout + result.stderr, encoding="utf-8")
@@ -98,7 +128,13 @@ def run_of(folder: Path) -> Path:
 def content(file: Path) -> bytes:
     """Return the content of a file. Compressed content is decompressed."""
     if file.suffix == ".parquet":
-        return pq.read_table(file).to_pandas().to_json(default_handler=str).replace("\\/", "/").encode()
+        return (
+            pq.read_table(file)
+            .to_pandas()
+            .to_json(default_handler=str)
+            .replace("\\/", "/")
+            .encode()
+        )
     data = file.read_bytes()
     return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
@@ -116,8 +152,17 @@ def test_each_turn_of_an_encrypted_call_is_answered(encrypted: tuple[Path, set[b
 def test_no_file_of_the_run_contains_a_key(encrypted: tuple[Path, set[bytes]]) -> None:
     folder, keys = encrypted
     files = {file: content(file) for file in folder.rglob("*") if file.is_file()}
-    secrets = keys | {base64.b64decode(key) for key in keys} | {base64.b64decode(key).hex().encode() for key in keys}
+    secrets = (
+        keys
+        | {base64.b64decode(key) for key in keys}
+        | {base64.b64decode(key).hex().encode() for key in keys}
+    )
 
     assert len(keys) == 2 * (2 + 1)  # of each call, two offered keys and one answered key
     assert {file.parent.name for file in files} >= {"events", run_of(folder).name}
-    assert not {file for file, data in files.items() for secret in secrets if secret in data or KEY.search(data)}
+    assert not {
+        file
+        for file, data in files.items()
+        for secret in secrets
+        if secret in data or KEY.search(data)
+    }

@@ -1,4 +1,6 @@
-"""Engines of Azure Load Testing execute one run in independent parts, which are uploaded and merged."""
+"""Engines of Azure Load Testing execute one run in independent parts, which are uploaded and
+merged.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ from tests.blob_server import BlobServer, blob_server
 from tests.command_line import call
 from tests.examples import trials
 from tests.simulator_process import AUDIO, QUICK, Ready, running_simulator
-from tests.system.end_to_end.locust_process import ENDS_WELL, EXACT, GUARD_S, only_run, wait_until_turns_began
+from tests.system.end_to_end.locust_process import (
+    ENDS_WELL,
+    EXACT,
+    GUARD_S,
+    only_run,
+    wait_until_turns_began,
+)
 
 ENGINES = trials(4, 10)
 SHARE = f"{20 // ENGINES} of 20 users, {60 // ENGINES} of 60 sessions, {50 / ENGINES:g} of 50 USD"
@@ -53,7 +61,9 @@ Caller.on_stop = lambda self: meet("ended")
 
 @dataclass
 class Cloud:
-    """A folder for a load test, a simulated service that needs a token, and a container for uploads."""
+    """A folder for a load test, a simulated service that needs a token, and a container for
+    uploads.
+    """
 
     folder: Path
     ready: Ready
@@ -89,16 +99,24 @@ class Cloud:
 @contextmanager
 def cloud(folder: Path, first_audio: str = "{p50: 700, p95: 1100}") -> Iterator[Cloud]:
     write_starter(folder / "test", load_test_files(None))
-    wheel = next(name for name in load_test(folder / "test" / "load-test.yaml")["configurationFiles"] if "whl" in name)
+    wheel = next(
+        name
+        for name in load_test(folder / "test" / "load-test.yaml")["configurationFiles"]
+        if "whl" in name
+    )
     (folder / "test" / wheel).write_bytes(b"")  # installed before
     plan = folder / "test" / "locustfile.py"
-    plan.write_text(plan.read_text() + EXACT + MEETING)  # this machine has fewer cores than there are engines
-    with zipfile.ZipFile(folder / "test" / "scenario.zip", "w") as archive:  # the user's own call, a short one
+    # this machine has fewer cores than there are engines
+    plan.write_text(plan.read_text() + EXACT + MEETING)
+    # the user's own call, a short one
+    with zipfile.ZipFile(folder / "test" / "scenario.zip", "w") as archive:
         archive.writestr("scripts/voice_turns.yaml", CALL)
         for name in ("late_parcel.wav", "order_number.wav"):
             archive.write(AUDIO / name, f"audio/{name}")
     profile = folder / "profile.yaml"
-    profile.write_text(QUICK.replace("first_audio: {p50: 20, p95: 40}", f"first_audio: {first_audio}"))
+    profile.write_text(
+        QUICK.replace("first_audio: {p50: 20, p95: 40}", f"first_audio: {first_audio}")
+    )
     with (
         running_simulator("--profile", str(profile), "--token-lifetime", "600") as ready,
         imds(ready) as identity,
@@ -113,7 +131,9 @@ def whole(parts: int, users: int, sessions: int) -> dict[str, str]:
 
 
 def criterion_is_met(criterion: dict[str, str], stats: Path) -> bool:
-    """Return whether a fail criterion of the form `name: p95(response_time_ms) > LIMIT` is met by Locust's table."""
+    """Return whether a fail criterion of the form `name: p95(response_time_ms) > LIMIT` is met
+    by Locust's table.
+    """
     ((name, condition),) = criterion.items()
     aggregate, _, limit = condition.replace(" ", "").partition("(response_time_ms)>")
     with stats.open(encoding="utf-8") as table:
@@ -122,7 +142,9 @@ def criterion_is_met(criterion: dict[str, str], stats: Path) -> bool:
 
 
 def criterion(cloud_: Cloud) -> dict[str, str]:
-    (named,) = [entry for entry in load_test(cloud_.test_file)["failureCriteria"] if isinstance(entry, dict)]
+    (named,) = [
+        entry for entry in load_test(cloud_.test_file)["failureCriteria"] if isinstance(entry, dict)
+    ]
     return named
 
 
@@ -130,11 +152,13 @@ def criterion(cloud_: Cloud) -> dict[str, str]:
 def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Return the cloud after several engines have executed their parts of a run."""
     with cloud(tmp_path_factory.mktemp("several")) as made, ExitStack() as engines:
-        users = str(20 * 10 // ENGINES)  # the service divides the users of the test by its ten engines
+        # the service divides the users of the test by its ten engines
+        users = str(20 * 10 // ENGINES)
         shared = whole(ENGINES, 20, 60) | {"LOCUST_USERS": users, "LOCUST_SPAWN_RATE": users}
         shared["ENGINES_THAT_MEET"] = str(ENGINES)
         started = [
-            engines.enter_context(made.engine(str(number), "--csv", "stats", **shared)) for number in range(ENGINES)
+            engines.enter_context(made.engine(str(number), "--csv", "stats", **shared))
+            for number in range(ENGINES)
         ]
         for process in started:
             output, errors = process.communicate(timeout=GUARD_S)
@@ -144,21 +168,29 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield made
 
 
-def test_several_engines_merge_into_a_run_like_one_with_the_sum_of_their_loads(several: Cloud) -> None:
+def test_several_engines_merge_into_a_run_like_one_with_the_sum_of_their_loads(
+    several: Cloud,
+) -> None:
     document = several.merge()
 
-    assert set(document["validity"]["reasons"]) <= {"send_delay"}, "other programs of this machine may cause only this"
+    assert set(document["validity"]["reasons"]) <= {"send_delay"}, (
+        "other programs of this machine may cause only this"
+    )
     assert document["missing_workers"] == []
     assert document["totals"]["sessions"] == {"ok": 60}
     assert document["totals"]["turns"] == {"ok": 120}
     assert len({part["worker_offset"] for part in document["parts"]}) == ENGINES
     assert (
-        f"The parts sum up to the plan of the whole run: {ENGINES} parts, 20 users, 60 sessions, 50 USD."
-        in (document["notices"])
+        f"The parts sum up to the plan of the whole run: {ENGINES} parts, 20 users, 60 sessions, 50"
+        " USD." in (document["notices"])
     )
     assert document["targets"][0]["auth"] == "managed_identity"
 
-    one = whole(1, 20, 60) | {"LOCUST_USERS": "200", "LOCUST_SPAWN_RATE": "200", "LOCUST_UPLOAD": ""}
+    one = whole(1, 20, 60) | {
+        "LOCUST_USERS": "200",
+        "LOCUST_SPAWN_RATE": "200",
+        "LOCUST_UPLOAD": "",
+    }
     with several.engine("one", **one) as process:
         _, errors = process.communicate(timeout=GUARD_S)
         assert process.returncode == 0, errors
@@ -172,9 +204,12 @@ def test_several_engines_merge_into_a_run_like_one_with_the_sum_of_their_loads(s
         assert sum_of_loads["low"] <= merged["high"]
 
 
-def test_a_criterion_on_voice_to_voice_fails_a_test_only_if_the_service_is_slow(several: Cloud, tmp_path: Path) -> None:
+def test_a_criterion_on_voice_to_voice_fails_a_test_only_if_the_service_is_slow(
+    several: Cloud, tmp_path: Path
+) -> None:
     stats = several.folder / "engines" / "0" / "stats_stats.csv"
-    limit = {next(iter(criterion(several))): "p50(response_time_ms) > 5000"}  # a busy machine delays a few turns
+    # a busy machine delays a few turns
+    limit = {next(iter(criterion(several))): "p50(response_time_ms) > 5000"}
     assert not criterion_is_met(limit, stats)
     with cloud(tmp_path, first_audio="{p50: 2500, p95: 2600}") as slow:
         given = whole(1, 1, 1) | {"LOCUST_USERS": "10", "LOCUST_SPAWN_RATE": "10"}

@@ -1,4 +1,6 @@
-"""Gemini Live over a real socket: the values equal the simulator's log, and a wrong key is refused without a trace."""
+"""Gemini Live over a real socket: the values equal the simulator's log, and a wrong key is
+refused without a trace.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from tests.simulator_process import quick_simulator
 from tests.system.end_to_end.spoken_calls import STALLED_NS, WAV, Call, play_call
 
 EDGE_MS = 2 * FRAME_MS
-"""The maximum distance between the end of speech that the simulator detected and the one that was found offline."""
+"""The maximum distance between the end of speech that the simulator detected and the one that
+was found offline."""
 JITTER_NS = 50 * NS_PER_MS
 KEY = "a-key-of-google"
 
@@ -38,7 +41,11 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
         target = resolve_target(key, url=url, api_key_env="GEMINI_API_KEY")
         reported = play_call(target, folder / "call", input_transcription="any")
         assert KEY not in (folder / "call" / "call.jsonl").read_text()
-    known = [line for line in read_truth(truth) if line.get("session") == reported.session.service_session_id]
+    known = [
+        line
+        for line in read_truth(truth)
+        if line.get("session") == reported.session.service_session_id
+    ]
     return Call(PCM16_16K, reported, known)
 
 
@@ -56,10 +63,16 @@ def test_the_instants_of_the_reply_are_those_of_the_simulator(call: Call) -> Non
     ):
         line, error_ns = first(call, name), turn.uncertainties_ns.get(instant, 0)
         # it arrives after it was sent; the send call may return later than that
-        assert line["send_start_ns"] <= turn.instants[instant] <= line["send_end_ns"] + error_ns + STALLED_NS
+        assert (
+            line["send_start_ns"]
+            <= turn.instants[instant]
+            <= line["send_end_ns"] + error_ns + STALLED_NS
+        )
     sounds = [line for line in call.truth if line["type"] == "audio.delta"]
     assert turn.audio_bytes_received == sum(line["audio_bytes"] for line in sounds)
-    before = sounds[: next(n for n, line in enumerate(sounds) if line["audible_at_byte"] is not None)]
+    before = sounds[
+        : next(n for n, line in enumerate(sounds) if line["audible_at_byte"] is not None)
+    ]
     audible = sounds[len(before)]["audible_at_byte"] + sum(line["audio_bytes"] for line in before)
     expected_ns = turn.instants["first_audio"] + JITTER_NS + PCM16.duration_ns(audible)
     assert turn.instants["first_audible"] == expected_ns
@@ -71,7 +84,8 @@ def test_the_simulator_heard_the_speech_where_it_is(call: Call) -> None:
     begun = next(line for line in call.truth if line.get("to_byte"))["from_byte"]
 
     speech_ms = (ended - begun) * 1000 / PCM16_16K.bytes_per_s
-    assert abs(speech_ms % 100 - pcm.speech.end / 24 % 100) <= EDGE_MS  # turns begin at a chunk of 100 ms
+    # turns begin at a chunk of 100 ms
+    assert abs(speech_ms % 100 - pcm.speech.end / 24 % 100) <= EDGE_MS
 
 
 def test_the_words_and_the_tokens_of_both_speakers_are_those_of_the_simulator(call: Call) -> None:

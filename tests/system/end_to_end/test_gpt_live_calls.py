@@ -1,4 +1,6 @@
-"""GPT-Live over WebRTC to the simulator: values equal its ground truth, and the official SDK has the same offers."""
+"""GPT-Live over WebRTC to the simulator: values equal its ground truth, and the official SDK has
+the same offers.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +43,20 @@ def test_one_run_compares_both_transports_of_gpt_live(tmp_path: Path) -> None:
     (tmp_path / "call.yaml").write_text(SCRIPT, encoding="utf-8")
     truth = tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--ground-truth", str(truth)) as simulator:
-        (tmp_path / "targets.yaml").write_text(TARGETS.format(url=simulator.urls["gpt_live"]), encoding="utf-8")
+        (tmp_path / "targets.yaml").write_text(
+            TARGETS.format(url=simulator.urls["gpt_live"]), encoding="utf-8"
+        )
         load = ("-u", 3 * CALLS, "--sessions", CALLS)
-        result = rtbench("run", "call.yaml", *load, "--targets", "messages,calls,narrow", cwd=tmp_path)
+        result = rtbench(
+            "run", "call.yaml", *load, "--targets", "messages,calls,narrow", cwd=tmp_path
+        )
     assert result.returncode in ENDS_WELL, result.stderr
     (run,) = (tmp_path / "runs").iterdir()
 
     turns = read_table(run, "turns").to_pandas()
-    assert turns.groupby("target").size().to_dict() == dict.fromkeys(("calls", "messages", "narrow"), 2 * CALLS)
+    assert turns.groupby("target").size().to_dict() == dict.fromkeys(
+        ("calls", "messages", "narrow"), 2 * CALLS
+    )
     assert set(turns["outcome"]) == {"ok"}
     assert turns["first_audible_at_ns"].notna().all()
     sessions = read_table(run, "sessions").to_pandas().set_index("target")
@@ -71,7 +79,12 @@ def test_one_run_compares_both_transports_of_gpt_live(tmp_path: Path) -> None:
         (("--key", "a-key-of-the-test"), {}, "connect_failed:401", "401: "),
         (("--fault", "http,status=503"), {}, "connect_failed:503", "503: "),
         (("--fault", "http,status=429"), {}, "throttled:handshake", "HTTP 429: "),
-        (("--fault", "bad_fingerprint"), {}, "connect_failed:dtls", "does not have the fingerprint"),
+        (
+            ("--fault", "bad_fingerprint"),
+            {},
+            "connect_failed:dtls",
+            "does not have the fingerprint",
+        ),
         ((), {"extra": {"client": 7, "unknown": 1}}, "connect_failed:400", "unknown"),
     ],
 )
@@ -79,7 +92,9 @@ def test_a_call_that_is_not_connected_is_one_line(
     tmp_path: Path, options: tuple[str, ...], session: Mapping[str, Any], outcome: str, detail: str
 ) -> None:
     with running_simulator(*options) as simulator:
-        target = resolve_target({}, url=simulator.urls["gpt_live"], transport="webrtc", codec="PCMU")
+        target = resolve_target(
+            {}, url=simulator.urls["gpt_live"], transport="webrtc", codec="PCMU"
+        )
         replay = play_call(target, tmp_path, turn_detection="full_duplex", **session)
 
     assert replay.session.outcome == outcome
@@ -95,9 +110,12 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_the_official_sdk_creates_a_session_with_our_offer(simulator: Ready) -> None:
-    from openai import BadRequestError, OpenAI  # takes a second, and every worker imports this module
+    # takes a second, and every worker imports this module
+    from openai import BadRequestError, OpenAI
 
-    client = OpenAI(api_key="a-live-key", base_url=f"http://127.0.0.1:{simulator.port}/v1", max_retries=0)
+    client = OpenAI(
+        api_key="a-live-key", base_url=f"http://127.0.0.1:{simulator.port}/v1", max_retries=0
+    )
     call = WebRtcCall("127.0.0.1", "127.0.0.1", NetworkPath())
     transport: Any = {"type": "webrtc", "sdp": call.offer.decode()}
     session: Any = {"model": "gpt-live-1", "audio": {"output": {"voice": "cedar"}}}

@@ -1,4 +1,5 @@
-"""Hostile telephones against whole processes: a run whose agents misbehave, and a simulator whose callers do.
+"""Hostile telephones against whole processes: a run whose agents misbehave, and a simulator whose
+callers do.
 
 The callers of the simulator may also use WebRTC.
 """
@@ -34,7 +35,9 @@ from tests.transport.sip.signalling_pieces import PIECES, VALID
 from tools.fuzz.damage import damaged_bytes
 from tools.fuzz.webrtc import stun_message
 
-SCRIPT = f"session: {{turn_detection: full_duplex}}\nsteps:\n  - audio: {AUDIO / 'order_number.wav'}\n"
+SCRIPT = (
+    f"session: {{turn_detection: full_duplex}}\nsteps:\n  - audio: {AUDIO / 'order_number.wav'}\n"
+)
 DATAGRAMS = trials(20_000, 50_000)
 MAX_GROWTH_MIB = 1.2e-3 * DATAGRAMS
 LEFT_OUT = ("a call whose", "both sides", "a peer whose", "nonce", "challenge", "CANCEL")
@@ -49,24 +52,35 @@ def hangs_up_after(behave: Behaviour) -> Behaviour:
 
 
 def behaviours() -> list[Behaviour]:
-    """Return the behaviours that need no wait and no credentials. Peers that answer hang up at the end."""
+    """Return the behaviours that need no wait and no credentials. Peers that answer hang up at
+    the end.
+    """
     cases = [
         (behave, expected)
-        for name, (behave, expected) in (answers.CASES | descriptions.CASES | requests.CASES).items()
+        for name, (behave, expected) in (
+            answers.CASES | descriptions.CASES | requests.CASES
+        ).items()
         if not any(word in name for word in LEFT_OUT) and expected != answers.SILENT
     ]
-    answered = [*media.CASES.values(), *(behave for behave, expected in cases if isinstance(expected, Goes))]
+    answered = [
+        *media.CASES.values(),
+        *(behave for behave, expected in cases if isinstance(expected, Goes)),
+    ]
     refused = [behave for behave, expected in cases if isinstance(expected, Refused)]
     return [*map(hangs_up_after, answered), *refused]
 
 
-def test_a_run_whose_agents_all_misbehave_has_a_row_of_each_call_and_no_traceback(tmp_path: Path) -> None:
+def test_a_run_whose_agents_all_misbehave_has_a_row_of_each_call_and_no_traceback(
+    tmp_path: Path,
+) -> None:
     cases = behaviours()
     (tmp_path / "call.yaml").write_text(SCRIPT, encoding="utf-8")
     with hostile_line(*cases) as line:
         # each user calls once, because a user whose call failed waits before the next call
         load = ("-u", len(cases), "--sessions", len(cases), "--spawn-rate", 50)
-        result = rtbench("run", "call.yaml", *load, "--url", line.url, "--name", "hostile", cwd=tmp_path)
+        result = rtbench(
+            "run", "call.yaml", *load, "--url", line.url, "--name", "hostile", cwd=tmp_path
+        )
     output = result.stdout + result.stderr
     assert "Traceback" not in output
     assert result.returncode in (0, 1, 3, 4), output
@@ -77,7 +91,9 @@ def test_a_run_whose_agents_all_misbehave_has_a_row_of_each_call_and_no_tracebac
     for line_of_output in output.splitlines():
         assert "\u202e" not in line_of_output
         assert "\x9b" not in line_of_output
-    texts = [text for column in sessions for text in sessions[column].dropna() if isinstance(text, str)]
+    texts = [
+        text for column in sessions for text in sessions[column].dropna() if isinstance(text, str)
+    ]
     assert any("\\u202e" in text for text in texts)
     assert all(text == escape_control(text) for text in texts)
 
@@ -125,16 +141,21 @@ def test_a_simulator_survives_random_datagrams(tmp_path: Path, kind: str) -> Non
 
 
 def wait_until_read(sock: socket.socket, port: int, number: int) -> None:
-    """Wait until the simulator answers a request, so that the datagrams before it are read, and not dropped."""
+    """Wait until the simulator answers a request, so that the datagrams before it are read, and
+    not dropped.
+    """
     sock.settimeout(1)
     branch = f"z9hG4bKread{number}"
     request = write_message(
         "OPTIONS sip:agent@h SIP/2.0",
         [
-            ("Via", f"SIP/2.0/UDP {LOOPBACK};rport;branch={branch}"), ("From", "<sip:a@b>;tag=x"), ("To", "<sip:c@d>"),
-            ("Call-ID", branch), ("CSeq", "1 OPTIONS"),
+            ("Via", f"SIP/2.0/UDP {LOOPBACK};rport;branch={branch}"),
+            ("From", "<sip:a@b>;tag=x"),
+            ("To", "<sip:c@d>"),
+            ("Call-ID", branch),
+            ("CSeq", "1 OPTIONS"),
         ],
-    )  # fmt: skip
+    )
     for _ in range(int(GUARD_S)):
         sock.sendto(request, (LOOPBACK, port))
         with suppress(TimeoutError):
@@ -147,7 +168,9 @@ def wait_until_read(sock: socket.socket, port: int, number: int) -> None:
 def datagram(random: Random, kind: str) -> bytes:
     if kind == "webrtc":
         login = IceLogin("a", "b" * 22)
-        data = random.choice((stun_message(random, login, login, b""), b"\x16\xfe\xfd" + bytes(20), b"\x80" * 172))
+        data = random.choice(
+            (stun_message(random, login, login, b""), b"\x16\xfe\xfd" + bytes(20), b"\x80" * 172)
+        )
         return damaged_bytes(random, data)
     if kind == "media":
         head = b"\x80" + random.choice((b"\x00", b"\x65", b"\x0d", b"\x88")) + random.randbytes(10)

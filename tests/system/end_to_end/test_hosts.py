@@ -1,4 +1,6 @@
-"""A master with workers on other hosts: the master has one run folder, the same as that of a single process."""
+"""A master with workers on other hosts: the master has one run folder, the same as that of a
+single process.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,25 @@ from tests.hosts import available
 from tests.system.end_to_end.locust_process import ENDS_WELL, GUARD_S, write_scenario
 
 SIGNATURE = "a-signature-of-the-upload"
-pytestmark = pytest.mark.skipif(not available(), reason="needs root and network namespaces (apt-get install iproute2)")
+pytestmark = pytest.mark.skipif(
+    not available(), reason="needs root and network namespaces (apt-get install iproute2)"
+)
 
 
 def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> None:
     with hosted_run(tmp_path, ["east", "west"]) as hosted:
-        hosted.lead("-u", "4", "-r", "4", "--sessions", "12", "--session-pause", "0.1", "--record-events", "20%")
+        hosted.lead(
+            "-u",
+            "4",
+            "-r",
+            "4",
+            "--sessions",
+            "12",
+            "--session-pause",
+            "0.1",
+            "--record-events",
+            "20%",
+        )
         hosted.work()
         assert hosted.ended() in ENDS_WELL, hosted.log("master")
         for name in hosted.names:
@@ -38,34 +53,56 @@ def test_workers_on_other_hosts_make_one_run_on_the_master(tmp_path: Path) -> No
     document = files.read_document(hosted.run)
     assert [host["name"] for host in document["hosts"]] == ["east", "west"]
     # same clock
-    assert all(abs(host["clock_offset_ns"]) <= host["clock_offset_uncertainty_ns"] for host in document["hosts"])
+    assert all(
+        abs(host["clock_offset_ns"]) <= host["clock_offset_uncertainty_ns"]
+        for host in document["hosts"]
+    )
     logs = {path.stem for path in (hosted.run / "events").iterdir()}
     assert logs == set(sessions["session_id"][sessions["event_log"].astype(bool)])
     assert logs
     assert document["missing_workers"] == []
-    remaining = [path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")]
+    remaining = [
+        path for name in hosted.names for path in (hosted.folder_of(name) / "runs").glob("*")
+    ]
     assert not remaining, "what the master has got is not kept twice"
     check_that_histograms_match_the_rows(hosted.run)
 
 
 def check_that_histograms_match_the_rows(run: Path) -> None:
-    final, again = read(files.histograms_path(run)), all_histograms(files.row_reader(run), parts(run))
+    final, again = (
+        read(files.histograms_path(run)),
+        all_histograms(files.row_reader(run), parts(run)),
+    )
     ttfa = {key: histogram.encode() for key, histogram in final.items() if key.metric == "ttfa"}
-    assert ttfa == {key: histogram.encode() for key, histogram in again.items() if key.metric == "ttfa"}
+    assert ttfa == {
+        key: histogram.encode() for key, histogram in again.items() if key.metric == "ttfa"
+    }
     gaps = sum(h.get_total_count() for key, h in final.items() if key.metric == "delta_gap")
     rows = files.read_table(run, "turns")
-    assert gaps == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["uncertain_gaps"])).as_py()
+    assert (
+        gaps
+        == pc.sum(pc.subtract(pc.subtract(rows["audio_deltas"], 1), rows["uncertain_gaps"])).as_py()
+    )
 
 
-OPERATOR = ("--master-port=5557", "--autostart", "--autoquit", "1", "--enable-rebalancing", "--only-summary")
-"""The options that the Kubernetes operator of docs/deploy gives to each master. The only change is `--autoquit`: 1 s
-instead of 60 s.
+OPERATOR = (
+    "--master-port=5557",
+    "--autostart",
+    "--autoquit",
+    "1",
+    "--enable-rebalancing",
+    "--only-summary",
+)
+"""The options that the Kubernetes operator of docs/deploy gives to each master. The only change is
+`--autoquit`: 1 s instead of 60 s.
 """
 
 
 def test_an_autostarted_run_ends_after_its_sessions_with_its_verdict(tmp_path: Path) -> None:
     with hosted_run(tmp_path, ["east", "west"]) as hosted:
-        hosted.lead("-u", "4", "-r", "4", "--sessions", "8", "--session-pause", "0.1", starts=OPERATOR)
+        hosted.lead(
+            "-u", "4", "-r", "4", "--sessions", "8", "--session-pause", "0.1", starts=OPERATOR
+        )
         hosted.work()
         status = hosted.ended()
         for name in hosted.names:
@@ -94,7 +131,14 @@ def test_no_secret_is_sent_between_master_and_workers(tmp_path: Path) -> None:
         capture_path = tmp_path / "heard"
         with hosted.net.listening(capture_path):
             hosted.lead(
-                "-u", "1", "--sessions", "1", "--proxy", proxy, "--upload", f"http://127.0.0.1:1/?sig={SIGNATURE}"
+                "-u",
+                "1",
+                "--sessions",
+                "1",
+                "--proxy",
+                proxy,
+                "--upload",
+                f"http://127.0.0.1:1/?sig={SIGNATURE}",
             )
             hosted.work()
             status = hosted.ended()

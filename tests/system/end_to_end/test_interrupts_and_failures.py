@@ -1,4 +1,6 @@
-"""Runs of real processes that fail because of refusals, signals, kills, a full disk, or a service that floods them."""
+"""Runs of real processes that fail because of refusals, signals, kills, a full disk, or a
+service that floods them.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,10 @@ def test_a_signal_lets_turns_finish_and_gives_the_status_of_an_interrupted_run(
 
 def test_a_second_interrupt_abandons_open_turns(tmp_path: Path) -> None:
     scenario = write_scenario(tmp_path, turns=50)
-    slow = "delays_ms:\n  first_audio: {p50: 20000, p95: 20001}\n  response_created: {p50: 1, p95: 2}\n"
+    slow = (
+        "delays_ms:\n  first_audio: {p50: 20000, p95: 20001}\n  response_created: {p50: 1, p95:"
+        " 2}\n"
+    )
     (tmp_path / "slow.yaml").write_text(slow)
     with running_simulator("--profile", str(tmp_path / "slow.yaml")) as ready:
         load = ("-u", "2", "-r", "2", "--url", ready.urls["ga"])
@@ -75,7 +80,9 @@ def test_a_second_interrupt_abandons_open_turns(tmp_path: Path) -> None:
     assert totals["sessions"] == {"unfinished": 2}
 
 
-def test_a_killed_worker_does_not_block_the_run_and_its_rows_are_kept(tmp_path: Path, simulator: Ready) -> None:
+def test_a_killed_worker_does_not_block_the_run_and_its_rows_are_kept(
+    tmp_path: Path, simulator: Ready
+) -> None:
     load = ("-u", "4", "-r", "4", "--processes", "2", "--url", simulator.urls["ga"])
     with locust(write_scenario(tmp_path, turns=20), tmp_path / "runs", *load) as process:
         folder = wait_for_rows(tmp_path / "runs", "turns", 10)
@@ -103,10 +110,22 @@ def test_a_full_disk_ends_the_run_with_one_line_and_written_rows_stay_readable(
     tmp_path: Path, simulator: Ready
 ) -> None:
     program = FULL.format(bytes=200_000)  # the headers of the run's files need about 40,000 bytes
-    command = [sys.executable, "-c", program, "-f", write_scenario(tmp_path, turns=20).name, "--headless"]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "-f",
+        write_scenario(tmp_path, turns=20).name,
+        "--headless",
+    ]
     load = ["--runs-dir", "runs", "-u", "6", "-r", "6", "--url", simulator.urls["ga"], "-t", "10m"]
     ended = subprocess.run(
-        [*command, *load], cwd=tmp_path, capture_output=True, text=True, timeout=GUARD_S, check=False
+        [*command, *load],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+        check=False,
     )
 
     folder = only_run(tmp_path / "runs")
@@ -138,10 +157,13 @@ def report_slowly(*arguments, **variables):
 
 finalized_run.run_child = report_slowly
 """
-"""Code that simulates a busy machine: workers prepare longer than their run lasts, and the master reports slowly."""
+"""Code that simulates a busy machine: workers prepare longer than their run lasts, and the
+master reports slowly."""
 
 
-def test_rows_of_workers_that_begin_at_the_end_of_the_run_are_in_it(tmp_path: Path, simulator: Ready) -> None:
+def test_rows_of_workers_that_begin_at_the_end_of_the_run_are_in_it(
+    tmp_path: Path, simulator: Ready
+) -> None:
     path = write_scenario(tmp_path)
     path.write_text(SLOW_TO_BEGIN + path.read_text())
     load = ("-u", "2", "-r", "2", "-t", "1s", "--processes", "2", "--url", simulator.urls["ga"])
@@ -161,11 +183,15 @@ steps: [SPEECH, SPEECH, SPEECH, SPEECH]
 """
 
 
-def test_after_a_kill_voice_turns_transcripts_and_logs_are_readable(tmp_path: Path, simulator: Ready) -> None:
+def test_after_a_kill_voice_turns_transcripts_and_logs_are_readable(
+    tmp_path: Path, simulator: Ready
+) -> None:
     write_sound(tmp_path / "word.wav", tone(0.3, 0.05))
     scenario = write_scenario(tmp_path, script=CALL.replace("SPEECH", "{audio: word.wav}"))
     load = ("-u", "3", "-r", "3", "--url", simulator.urls["ga"])
-    with locust(scenario, tmp_path / "runs", "--record-events", "100%", "--record-transcripts", *load) as process:
+    with locust(
+        scenario, tmp_path / "runs", "--record-events", "100%", "--record-transcripts", *load
+    ) as process:
         folder = wait_for_rows(tmp_path / "runs", "turns", 1)
         wait_for_file(folder / "spool" / "transcripts-0.jsonl")
         process.kill()
@@ -174,7 +200,9 @@ def test_after_a_kill_voice_turns_transcripts_and_logs_are_readable(tmp_path: Pa
     reported = rtbench("report", folder)
 
     run = VoiceRun(scenario, folder, tmp_path, process.returncode, "")
-    transcript_lines = list(map(json.loads, (folder / "transcripts.jsonl").read_text().splitlines()))
+    transcript_lines = list(
+        map(json.loads, (folder / "transcripts.jsonl").read_text().splitlines())
+    )
     ended = {(row["session_id"], row["turn"]) for row in run.turns}
     assert reported.returncode == 0, reported.stderr
     assert "voice_to_voice" in reported.stdout
@@ -192,12 +220,23 @@ def test_after_a_kill_voice_turns_transcripts_and_logs_are_readable(tmp_path: Pa
     assert unlike_their_logs(run) == {}
 
 
-FLOODED = "session:\n  output: audio\ntimeouts:\n  response: 2\nsteps:\n  - text: One.\n  - text: Two.\n"
+FLOODED = (
+    "session:\n  output: audio\ntimeouts:\n  response: 2\nsteps:\n  - text: One.\n  - text: Two.\n"
+)
 
 
 def test_a_run_with_flooded_sessions_ends_cleanly_on_a_signal(tmp_path: Path) -> None:
     with evil_server() as port:
-        load = ("-u", "2", "-r", "2", "--url", f"ws://127.0.0.1:{port}/a_flood_of_deltas", "--dialect", "ga")
+        load = (
+            "-u",
+            "2",
+            "-r",
+            "2",
+            "--url",
+            f"ws://127.0.0.1:{port}/a_flood_of_deltas",
+            "--dialect",
+            "ga",
+        )
         with locust(write_scenario(tmp_path, script=FLOODED), tmp_path / "runs", *load) as process:
             wait_until_turns_began(tmp_path / "runs", 2)
             process.send_signal(signal.SIGTERM)

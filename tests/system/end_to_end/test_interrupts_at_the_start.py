@@ -26,7 +26,9 @@ from tests.system.end_to_end.locust_process import (
 def test_nothing_is_missing_of_a_run_whose_processes_get_a_signal_when_its_folder_appears(
     number: signal.Signals, tmp_path: Path, simulator: Ready
 ) -> None:
-    """At this moment, the master has not handed the run to its workers, which get the signal as well."""
+    """At this moment, the master has not handed the run to its workers, which get the signal as
+    well.
+    """
     runs = tmp_path / "runs"
     load = ("-u", "2", "-r", "2", "--url", simulator.urls["ga"], "--processes", "2")
     with locust(write_scenario(tmp_path), runs, *load) as process:
@@ -49,7 +51,16 @@ def test_an_interrupt_while_a_master_waits_for_its_workers_ends_with_one_line(
 ) -> None:
     (tmp_path / "mine.yaml").write_text("steps: [{text: Hello}]")
     port = str(free_port())
-    words = ("mine.yaml", "-t", "1h", "--url", simulator.urls["ga"], "--master", "--expect-workers", "1")
+    words = (
+        "mine.yaml",
+        "-t",
+        "1h",
+        "--url",
+        simulator.urls["ga"],
+        "--master",
+        "--expect-workers",
+        "1",
+    )
     with started(tmp_path, *words, "--master-bind-port", port, "--loglevel", "INFO") as process:
         assert process.stderr is not None
         while "Waiting for workers" not in (line := process.stderr.readline()):

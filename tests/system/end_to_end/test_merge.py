@@ -1,4 +1,6 @@
-"""Separate runs are merged into one. All commands work on it; it contains everything that the service received."""
+"""Separate runs are merged into one. All commands work on it; it contains everything that the
+service received.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,35 @@ from tests.system.end_to_end.locust_process import only_run, rtbench, run_locust
 def test_two_independent_runs_are_merged_into_one_that_each_command_reads(tmp_path: Path) -> None:
     scenario, truth = write_scenario(tmp_path), tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--ground-truth", str(truth)) as ready:
-        load = ("-u", "2", "-r", "2", "--sessions", "4", "--part-of", "nightly", "--url", ready.urls["ga"])
+        load = (
+            "-u",
+            "2",
+            "-r",
+            "2",
+            "--sessions",
+            "4",
+            "--part-of",
+            "nightly",
+            "--url",
+            ready.urls["ga"],
+        )
         for parts in ("east", "west"):
-            ended = run_locust(scenario, tmp_path / parts, *load, "--record-events", "100%", "--record-transcripts")
+            ended = run_locust(
+                scenario, tmp_path / parts, *load, "--record-events", "100%", "--record-transcripts"
+            )
             assert ended.returncode in (0, 4), ended.stderr
     merged = tmp_path / "merged"
     ended = rtbench("merge", tmp_path / "east", tmp_path / "west", "-o", merged)
 
-    assert (ended.returncode in (0, 4), ended.stderr, ended.stdout.splitlines()[-1]) == (True, "", str(merged))
+    assert (ended.returncode in (0, 4), ended.stderr, ended.stdout.splitlines()[-1]) == (
+        True,
+        "",
+        str(merged),
+    )
     sessions = files.read_table(merged, "sessions").to_pandas()
-    served = {event["session"] for event in read_truth(truth) if event.get("type") == "session.created"}
+    served = {
+        event["session"] for event in read_truth(truth) if event.get("type") == "session.created"
+    }
     assert len(sessions) == sessions["session_id"].nunique() == 8
     assert set(sessions["service_session_id"]) == served
     document = files.read_document(merged)

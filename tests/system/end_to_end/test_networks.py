@@ -1,4 +1,6 @@
-"""Runs over routes other than the direct one (proxies and chosen addresses), and signals at any moment of a wait."""
+"""Runs over routes other than the direct one (proxies and chosen addresses), and signals at any
+moment of a wait.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def test_an_interrupted_probe_prints_nothing(tmp_path: Path) -> None:
         ) as process:
             listening.settimeout(GUARD_S)
             with listening.accept()[0] as connection:
-                assert connection.recv(1)  # the probe has sent its request, and now waits for the response
+                # the probe has sent its request, and now waits for the response
+                assert connection.recv(1)
                 process.send_signal(signal.SIGINT)
                 output, errors = process.communicate(timeout=GUARD_S)
 
@@ -76,21 +79,38 @@ try:
 except KeyboardInterrupt:
     last.stop()
 """
-    ended = forked.run([sys.executable, "-W", "error", "-c", waiting], capture_output=True, text=True, timeout=GUARD_S)
+    ended = forked.run(
+        [sys.executable, "-W", "error", "-c", waiting],
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 # Runs.
 
 
-def run_through(tmp_path: Path, proxies: Sequence[RunningProxy], options: list[str], **more: str) -> Path:
+def run_through(
+    tmp_path: Path, proxies: Sequence[RunningProxy], options: list[str], **more: str
+) -> Path:
     """Run four sessions over each proxy, and check that all succeed; return the run folder."""
     ended = run_locust(
-        write_scenario(tmp_path), tmp_path / "runs", "-u", "2", "-r", "2", "--sessions", "4", *options,
+        write_scenario(tmp_path),
+        tmp_path / "runs",
+        "-u",
+        "2",
+        "-r",
+        "2",
+        "--sessions",
+        "4",
+        *options,
         **without_proxies(os.environ) | more,
-    )  # fmt: skip
+    )
     folder = only_run(tmp_path / "runs")
-    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 4 * len(proxies)}, ended.stderr
+    assert files.read_document(folder)["totals"]["sessions"] == {"ok": 4 * len(proxies)}, (
+        ended.stderr
+    )
     for proxy in proxies:
         assert proxy.connections == len(proxy.asked) == 4
     assert files_with(folder, PASSWORD) == []
@@ -104,12 +124,23 @@ def test_each_target_of_a_run_uses_its_own_proxy(simulator: Ready, tmp_path: Pat
         proxies = {name: stack.enter_context(proxy_for(user)) for name, (_, user) in ways.items()}
         urls = {name: proxies[name].url(scheme) for name, (scheme, _) in ways.items()}
         targets_text = "".join(
-            f"  {name}: {{url: '{simulator.urls['ga']}', proxy: '{url}'}}\n" for name, url in urls.items()
+            f"  {name}: {{url: '{simulator.urls['ga']}', proxy: '{url}'}}\n"
+            for name, url in urls.items()
         )
-        options = ["--targets", ",".join(ways), "--target-file", write_targets(tmp_path, targets_text)]
-        folder = run_through(tmp_path, [*proxies.values()], [*options, "--ca-file", str(simulator.ca)])
+        options = [
+            "--targets",
+            ",".join(ways),
+            "--target-file",
+            write_targets(tmp_path, targets_text),
+        ]
+        folder = run_through(
+            tmp_path, [*proxies.values()], [*options, "--ca-file", str(simulator.ca)]
+        )
 
-    turns, targets = files.read_table(folder, "turns").to_pandas(), files.read_document(folder)["targets"]
+    turns, targets = (
+        files.read_table(folder, "turns").to_pandas(),
+        files.read_document(folder)["targets"],
+    )
     assert len(turns) == 8 * len(ways)
     # the round-trip time ends at the proxy
     assert set(turns["rtt_scope"][turns["network_rtt_ns"].notna()]) <= {"proxy"}

@@ -18,10 +18,17 @@ from bench.record import folder as files
 from bench.record.spool import FACTS, path_of
 from tests import forked
 from tests.simulator_process import Ready
-from tests.system.end_to_end.locust_process import GUARD_S, free_port, locust, wait_for_rows, write_scenario
+from tests.system.end_to_end.locust_process import (
+    GUARD_S,
+    free_port,
+    locust,
+    wait_for_rows,
+    write_scenario,
+)
 
 FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9\n"
-"""Code that makes Locust's workers wait without end for a missing master. By default, they wait for a minute."""
+"""Code that makes Locust's workers wait without end for a missing master. By default, they wait
+for a minute."""
 RTBENCH = [sys.executable, "-m", "rtbench.cli.app"]
 SILENT_S = 6.0
 GONE = "its master is missing"
@@ -34,17 +41,23 @@ def scenario(folder: Path) -> Path:
 
 
 def check_remaining_rows(folder: Path) -> None:
-    reported = forked.run([*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False)
+    reported = forked.run(
+        [*RTBENCH, "report", str(folder)], capture_output=True, text=True, check=False
+    )
     document = files.read_document(folder)
 
     assert reported.returncode == 0, reported.stderr
     assert document["state"] == "killed"
     assert "killed" in document["stop_reason"]
     assert document["totals"]["turns"]["ok"] >= 2
-    assert files.read_table(folder, "sessions").num_rows == sum(document["totals"]["sessions"].values())
+    assert files.read_table(folder, "sessions").num_rows == sum(
+        document["totals"]["sessions"].values()
+    )
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes as Linux shows them")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="looks at processes as Linux shows them"
+)
 def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
     runs = tmp_path / "runs"
     options = ["-u", "2", "-r", "2", "--processes", "2", "--url", simulator.urls["ga"]]
@@ -63,11 +76,24 @@ def test_forked_workers_end_when_their_master_is_killed(tmp_path: Path, simulato
     check_remaining_rows(folder)
 
 
-def test_manually_started_workers_end_when_their_master_is_killed(tmp_path: Path, simulator: Ready) -> None:
+def test_manually_started_workers_end_when_their_master_is_killed(
+    tmp_path: Path, simulator: Ready
+) -> None:
     runs, port = tmp_path / "runs", str(free_port())
     path, url = scenario(tmp_path), ["--url", simulator.urls["ga"]]
     with ExitStack() as stack:
-        mastering = ["-u", "2", "-r", "2", "--master", "--master-bind-port", port, "--expect-workers", "2", *url]
+        mastering = [
+            "-u",
+            "2",
+            "-r",
+            "2",
+            "--master",
+            "--master-bind-port",
+            port,
+            "--expect-workers",
+            "2",
+            *url,
+        ]
         master = stack.enter_context(locust(path, runs, *mastering))
         working = ["--worker", "--master-port", port]
         workers = [stack.enter_context(locust(path, runs, *working)) for _ in range(2)]
@@ -102,7 +128,9 @@ def test_a_temporarily_silent_worker_continues_its_run(tmp_path: Path, simulator
 
 def test_a_run_whose_folder_is_removed_ends_with_an_error(tmp_path: Path, simulator: Ready) -> None:
     runs = tmp_path / "runs"
-    with locust(write_scenario(tmp_path), runs, "-u", "1", "--url", simulator.urls["ga"]) as process:
+    with locust(
+        write_scenario(tmp_path), runs, "-u", "1", "--url", simulator.urls["ga"]
+    ) as process:
         shutil.rmtree(wait_for_rows(runs, "sessions", 1))
         _, output = process.communicate(timeout=GUARD_S)
 
@@ -131,13 +159,16 @@ os.register_at_fork(after_in_parent=die_with_the_second)
 """Code of a master that is killed before it listens."""
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="where the kernel tells of a parent's end")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="where the kernel tells of a parent's end"
+)
 def test_forked_workers_end_if_their_master_is_killed_at_its_start(tmp_path: Path) -> None:
     path = scenario(tmp_path)
     path.write_text(path.read_text() + DIES)
     with locust(
         path, tmp_path / "runs", "--url", "ws://127.0.0.1:1/v1/realtime?model=x", "--processes", "2"
     ) as process:
-        process.communicate(timeout=GUARD_S)  # wait until all processes that write to this output have ended
+        # wait until all processes that write to this output have ended
+        process.communicate(timeout=GUARD_S)
 
     assert process.returncode == -signal.SIGKILL

@@ -1,4 +1,6 @@
-"""Runs that use up limits, both the limits of the service and the user's own: waits that are requested, and budgets."""
+"""Runs that use up limits, both the limits of the service and the user's own: waits that are
+requested, and budgets.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ import pandas as pd
 
 from bench.record import folder as files
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, run_locust, wait_for_rows, write_scenario
+from tests.system.end_to_end.locust_process import (
+    GUARD_S,
+    locust,
+    only_run,
+    run_locust,
+    wait_for_rows,
+    write_scenario,
+)
 
 
 def rows(folder: Path, table: files.TableName) -> pd.DataFrame:
@@ -22,8 +31,8 @@ def ended_ns(table: pd.DataFrame) -> pd.Series:
 
 
 TAKEN, CALLERS = 20, 24
-"""The number of connections that the service accepts at the same time, and the number of users. Each user needs one
-connection until the run ends.
+"""The number of connections that the service accepts at the same time, and the number of users.
+Each user needs one connection until the run ends.
 """
 
 
@@ -51,7 +60,9 @@ def test_after_a_throttled_handshake_no_session_starts_before_the_retry_after(
 
     for at_ns, asked_ns in zip(ended_ns(throttled), throttled["retry_after_ns"], strict=True):
         begun = sessions["start_ns"].between(at_ns + 1, at_ns + asked_ns - 1)
-        assert begun.sum() < CALLERS - TAKEN, "only calls on the way may start until the answer is read"
+        assert begun.sum() < CALLERS - TAKEN, (
+            "only calls on the way may start until the answer is read"
+        )
 
 
 ENDLESS = """
@@ -64,8 +75,23 @@ steps:
 """A session whose model must call a function in every response."""
 
 
-def test_a_budget_spent_by_two_processes_ends_turns_and_the_run(tmp_path: Path, simulator: Ready) -> None:
-    load = ("-u", "2", "-r", "2", "-t", "10m", "--budget", "0.01", "--processes", "2", "--url", simulator.urls["ga"])
+def test_a_budget_spent_by_two_processes_ends_turns_and_the_run(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    load = (
+        "-u",
+        "2",
+        "-r",
+        "2",
+        "-t",
+        "10m",
+        "--budget",
+        "0.01",
+        "--processes",
+        "2",
+        "--url",
+        simulator.urls["ga"],
+    )
     ended = run_locust(write_scenario(tmp_path, script=ENDLESS), tmp_path / "runs", *load)
 
     folder = only_run(tmp_path / "runs")

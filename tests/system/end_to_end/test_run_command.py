@@ -14,7 +14,14 @@ import pytest
 from bench.record import folder as files
 from tests.examples import some
 from tests.simulator_process import Ready, quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, rtbench, started, wait_for_rows
+from tests.system.end_to_end.locust_process import (
+    GUARD_S,
+    free_port,
+    only_run,
+    rtbench,
+    started,
+    wait_for_rows,
+)
 
 SCRIPT = "steps:\n  - text: Hello\n  - text: And what else?\n"
 
@@ -38,7 +45,9 @@ def played(folder: Path, service: Ready, *words: str) -> subprocess.CompletedPro
 
 
 def expected_status(folder: Path, status: int) -> int:
-    """Return the exit status of a run whose threshold result is `status`; 4 if a slow machine made the run invalid."""
+    """Return the exit status of a run whose threshold result is `status`; 4 if a slow machine
+    made the run invalid.
+    """
     return status if files.read_document(folder)["validity"]["status"] == "valid" else 4
 
 
@@ -65,17 +74,32 @@ def test_a_run_is_checked_by_its_thresholds_and_stores_them(
     assert run.name.endswith("-mine")
     assert (document["scenario"], document["settings"]["locustfile"]) == ("mine", "mine.yaml")
     assert document["settings"]["spawn_rate"] == 4
-    assert [(script["name"], len(script["digest"])) for script in document["scripts"]] == [("mine", 64)]
+    assert [(script["name"], len(script["digest"])) for script in document["scripts"]] == [
+        ("mine", 64)
+    ]
 
 
-def test_scripts_and_locust_files_run_together_in_two_processes(folder: Path, service: Ready) -> None:
+def test_scripts_and_locust_files_run_together_in_two_processes(
+    folder: Path, service: Ready
+) -> None:
     (folder / "other.yml").write_text(SCRIPT)
     (folder / "callers.py").write_text(
         "from rtbench import RealtimeUser\nclass Caller(RealtimeUser):\n    script = 'third.yaml'\n"
     )
     (folder / "third.yaml").write_text(SCRIPT)
     port = str(free_port())
-    load = ("-u", "4", "--sessions", "40", "--processes", "2", "--master-bind-port", port, "--master-port", port)
+    load = (
+        "-u",
+        "4",
+        "--sessions",
+        "40",
+        "--processes",
+        "2",
+        "--master-bind-port",
+        port,
+        "--master-port",
+        port,
+    )
     ended = played(folder, service, "mine.yaml", "other.yml", "callers.py", *load)
     document = files.read_document(only_run(folder / "runs"))
 
@@ -86,7 +110,17 @@ def test_scripts_and_locust_files_run_together_in_two_processes(folder: Path, se
 
 def test_an_interrupted_run_ends_with_130_and_is_not_checked(folder: Path, service: Ready) -> None:
     (folder / "ci.yaml").write_text("ttft: p(50)<900s")
-    words = ("mine.yaml", "-u", "2", "-t", "1h", "--thresholds", "ci.yaml", "--url", service.urls["ga"])
+    words = (
+        "mine.yaml",
+        "-u",
+        "2",
+        "-t",
+        "1h",
+        "--thresholds",
+        "ci.yaml",
+        "--url",
+        service.urls["ga"],
+    )
     with started(folder, *words) as process:
         run = wait_for_rows(folder / "runs", "sessions", 2)
         process.send_signal(signal.SIGINT)
@@ -103,12 +137,17 @@ ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 @pytest.mark.parametrize(
-    ("redirection", "locale"), [("<&-", ASCII_LOCALE), ("<&- >&- 2>&-", {})], ids=["no UTF-8", "closed"]
+    ("redirection", "locale"),
+    [("<&-", ASCII_LOCALE), ("<&- >&- 2>&-", {})],
+    ids=["no UTF-8", "closed"],
 )
 def test_rtbench_run_starts_a_run_with_any_standard_streams(
     folder: Path, service: Ready, redirection: str, locale: dict[str, str]
 ) -> None:
-    command = f'"{sys.executable}" -m rtbench.cli.app run mine.yaml -u 2 --sessions 2 --url "$URL" {redirection}'
+    command = (
+        f'"{sys.executable}" -m rtbench.cli.app run mine.yaml -u 2 --sessions 2 --url "$URL"'
+        f" {redirection}"
+    )
     ended = subprocess.run(
         ["sh", "-c", command],
         cwd=folder,
@@ -119,4 +158,8 @@ def test_rtbench_run_starts_a_run_with_any_standard_streams(
     )
 
     assert ended.returncode == expected_status(only_run(folder / "runs"), 0), ended.stderr
-    assert ended.stdout.decode("ascii").rstrip().endswith("" if ">&-" in redirection else "report.html")
+    assert (
+        ended.stdout.decode("ascii")
+        .rstrip()
+        .endswith("" if ">&-" in redirection else "report.html")
+    )

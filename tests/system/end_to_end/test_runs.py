@@ -22,7 +22,9 @@ DASHBOARD = ROOT / "docs" / "observability" / "grafana" / "dashboards" / "rtbenc
 SIGNATURE = "a-signature-nobody-may-see"
 
 
-def test_a_simulated_run_is_marked_in_each_output_and_prints_its_progress(tmp_path: Path, simulator: Ready) -> None:
+def test_a_simulated_run_is_marked_in_each_output_and_prints_its_progress(
+    tmp_path: Path, simulator: Ready
+) -> None:
     """The telemetry of a single process contains both turns."""
     with collector() as received:
         options = ("--sessions", "1", "--url", simulator.urls["ga"], "--telemetry")
@@ -38,7 +40,10 @@ def test_a_simulated_run_is_marked_in_each_output_and_prints_its_progress(tmp_pa
     assert json.loads((folder / "summary.json").read_text())["simulated"] is True
     assert files.read_document(folder)["simulated"] is True
     for table in files.SCHEMAS:
-        assert pq.read_schema(folder / f"{table}.parquet").metadata[b"rtbench.simulated"] == b"SIMULATED"
+        assert (
+            pq.read_schema(folder / f"{table}.parquet").metadata[b"rtbench.simulated"]
+            == b"SIMULATED"
+        )
 
     assert Path(ended.stdout.splitlines()[-1]) == folder / "report.html"
     lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench: ")]
@@ -50,8 +55,13 @@ def check_telemetry(received: Collector, *, turns: int) -> None:
     """Assert that a collector has received every turn of a run."""
     counted = received.last["rtbench.turns"].sum.data_points
     assert sum(point.as_int for point in counted) == turns
-    assert {attributes(point.attributes)["rtbench.step"] for point in counted} == {"script.step_1", "script.step_2"}
-    waits = received.last["gen_ai.client.operation.time_to_first_chunk"].exponential_histogram.data_points
+    assert {attributes(point.attributes)["rtbench.step"] for point in counted} == {
+        "script.step_1",
+        "script.step_2",
+    }
+    waits = received.last[
+        "gen_ai.client.operation.time_to_first_chunk"
+    ].exponential_histogram.data_points
     assert sum(point.count for point in waits) == turns
     assert all(attributes(point.attributes)["rtbench.simulated"] for point in waits)
 
@@ -76,17 +86,21 @@ def setpriority(which, who, value):
 
 os.getpriority, os.setpriority = lambda which, who: niceness, setpriority
 """
-"""Code that simulates a kernel that permits any niceness, and that records the values that each process sets."""
+"""Code that simulates a kernel that permits any niceness, and that records the values that each
+process sets."""
 
 
-def with_priority(folder: Path, *options: str, **environment: str) -> tuple[Path, Ended, list[list[int]]]:
-    """Run two processes that request priority. Return the run folder, the ended process, and the niceness values of
-    each
-    process.
+def with_priority(
+    folder: Path, *options: str, **environment: str
+) -> tuple[Path, Ended, list[list[int]]]:
+    """Run two processes that request priority. Return the run folder, the ended process, and the
+    niceness values of each process.
     """
     scenario, log = write_scenario(folder), folder / "niceness"
     scenario.write_text(scenario.read_text() + NICENESS.format(log=log))
-    ended = run_locust(scenario, folder / "runs", "--processes", "2", "--priority", *options, **environment)
+    ended = run_locust(
+        scenario, folder / "runs", "--processes", "2", "--priority", *options, **environment
+    )
     assert ended.returncode in (0, 4), ended.stderr
     by_process: dict[str, list[int]] = {}
     for process, value in map(str.split, log.read_text().splitlines()):
@@ -96,8 +110,8 @@ def with_priority(folder: Path, *options: str, **environment: str) -> tuple[Path
 
 @dataclass(frozen=True)
 class Whole:
-    """A run of two processes with priority, telemetry and an upload. `uploaded`: the folder that the upload server
-    received.
+    """A run of two processes with priority, telemetry and an upload. `uploaded`: the folder that
+    the upload server received.
     """
 
     folder: Path
@@ -112,15 +126,38 @@ class Whole:
 def whole(tmp_path_factory: pytest.TempPathFactory, simulator: Ready) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
     with collector() as received, blob_server() as server:
-        load = ("-u", "4", "-r", "4", "--sessions", "6", "--url", simulator.urls["ga"], "--telemetry")
-        where = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.url, "LOCUST_UPLOAD": f"{server.url}?sv=1&sig={SIGNATURE}"}
+        load = (
+            "-u",
+            "4",
+            "-r",
+            "4",
+            "--sessions",
+            "6",
+            "--url",
+            simulator.urls["ga"],
+            "--telemetry",
+        )
+        where = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": received.url,
+            "LOCUST_UPLOAD": f"{server.url}?sv=1&sig={SIGNATURE}",
+        }
         run, ended, had = with_priority(folder, *load, "--loglevel", "DEBUG", **where)
         server.save(folder / "downloaded")
-    return Whole(run, ended.stdout + ended.stderr, had, received, server, only_run(folder / "downloaded" / "container"))
+    return Whole(
+        run,
+        ended.stdout + ended.stderr,
+        had,
+        received,
+        server,
+        only_run(folder / "downloaded" / "container"),
+    )
 
 
 def test_two_processes_write_one_run_folder(whole: Whole) -> None:
-    turns, document = files.read_table(whole.folder, "turns").to_pandas(), files.read_document(whole.folder)
+    turns, document = (
+        files.read_table(whole.folder, "turns").to_pandas(),
+        files.read_document(whole.folder),
+    )
 
     assert set(turns["worker"]) == {0, 1}
     assert (document["workers"], document["settings"]["processes"]) == (2, 2)
@@ -135,7 +172,11 @@ def test_a_collector_receives_each_turn_of_two_processes(whole: Whole) -> None:
 
 def test_the_dashboard_queries_only_exported_metrics_and_labels(whole: Whole) -> None:
     exported = whole.received.in_prometheus()
-    queries = [target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]]
+    queries = [
+        target["expr"]
+        for panel in json.loads(DASHBOARD.read_text())["panels"]
+        for target in panel["targets"]
+    ]
     asked = [found for query in queries for found in re.findall(r"(rtbench_\w+)\{(.*?)\}", query)]
     grouped = {label for query in queries for label in re.findall(r"by \((\w+)\)", query)}
 
@@ -149,7 +190,9 @@ def test_the_dashboard_queries_only_exported_metrics_and_labels(whole: Whole) ->
         assert {*re.findall(r"(\w+)=~", chosen)} <= exported[name].keys() | {"instance"}, name
 
 
-def test_a_refusing_collector_is_reported_once_and_does_not_end_the_run(tmp_path: Path, simulator: Ready) -> None:
+def test_a_refusing_collector_is_reported_once_and_does_not_end_the_run(
+    tmp_path: Path, simulator: Ready
+) -> None:
     with collector() as received:
         received.status = 400
         load = ("--sessions", "4", "-u", "1", "--url", simulator.urls["ga"], "--telemetry")

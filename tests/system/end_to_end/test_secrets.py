@@ -25,7 +25,10 @@ EVERYTHING = ("--record-events", "100%", "--record-transcripts", "--loglevel", "
 
 def identity(ready: Ready) -> dict[str, str]:
     assert ready.identity is not None
-    return {"IDENTITY_ENDPOINT": ready.identity["endpoint"], "IDENTITY_HEADER": ready.identity["header"]}
+    return {
+        "IDENTITY_ENDPOINT": ready.identity["endpoint"],
+        "IDENTITY_HEADER": ready.identity["header"],
+    }
 
 
 def shown(path: Path) -> str:
@@ -39,12 +42,28 @@ def with_tokens(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and TOKEN.search(shown(path))]
 
 
-def test_a_token_quoted_by_the_service_is_hidden_in_each_file_and_on_the_screen(tmp_path: Path) -> None:
+def test_a_token_quoted_by_the_service_is_hidden_in_each_file_and_on_the_screen(
+    tmp_path: Path,
+) -> None:
     with quick_simulator(tmp_path, "--token-lifetime", "60") as ready, quoting_service() as urls:
         names = write_targets(
-            tmp_path, "".join(f"  {place}: {{url: '{url}', auth: managed_identity}}\n" for place, url in urls.items())
+            tmp_path,
+            "".join(
+                f"  {place}: {{url: '{url}', auth: managed_identity}}\n"
+                for place, url in urls.items()
+            ),
         )
-        load = ("-u", "1", "--sessions", "2", "--targets", ",".join(urls), "--target-file", names, *EVERYTHING)
+        load = (
+            "-u",
+            "1",
+            "--sessions",
+            "2",
+            "--targets",
+            ",".join(urls),
+            "--target-file",
+            names,
+            *EVERYTHING,
+        )
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **identity(ready))
 
     folder = only_run(tmp_path / "runs")
@@ -53,7 +72,8 @@ def test_a_token_quoted_by_the_service_is_hidden_in_each_file_and_on_the_screen(
     for place, own in sessions.groupby("target"):
         logs = [(folder / "events" / f"{name}.jsonl").read_text() for name in own["session_id"]]
         assert len(logs) == 2
-        assert all("***" in log for log in logs), place  # the service quoted the secret, and the log replaced it
+        # the service quoted the secret, and the log replaced it
+        assert all("***" in log for log in logs), place
     assert set(sessions["target"]) == set(urls)
     assert not TOKEN.search(ended.stdout + ended.stderr)
     assert with_tokens(folder) == []
@@ -66,10 +86,18 @@ WAYS = {
     "offered": "url: '{url}', subprotocols: ['realtime', 'key.${{PLAIN_KEY}}']",
     "gemini": "url: '{url}', service: gemini, api_key_env: THE_KEY",
     "vertex": "url: '{url}', service: vertex-ai, api_key_env: THE_KEY",
-    "deepgram": "url: '{url}', service: deepgram, api_key_env: THE_KEY, session: {{turn_detection: server_vad}}",
+    "deepgram": (
+        "url: '{url}', service: deepgram, api_key_env: THE_KEY, session: {{turn_detection:"
+        " server_vad}}"
+    ),
     "header": "url: '{url}', headers: {{X-Team-Key: '${{THE_KEY}}'}}",
 }
-SPELLINGS = (KEY, quote(KEY, safe=""), base64.b64encode(f"me:{KEY}".encode()).decode(), "a-key-that-nobody-may-see")
+SPELLINGS = (
+    KEY,
+    quote(KEY, safe=""),
+    base64.b64encode(f"me:{KEY}".encode()).decode(),
+    "a-key-that-nobody-may-see",
+)
 
 
 def test_a_key_is_hidden_for_each_way_of_sending_it(tmp_path: Path) -> None:
@@ -81,7 +109,17 @@ def test_a_key_is_hidden_for_each_way_of_sending_it(tmp_path: Path) -> None:
         )
         names = write_targets(tmp_path, "".join(lines))
         labels = ",".join(f"{way}-{place}" for way in WAYS for place in urls)
-        load = ("-u", "1", "--sessions", "1", "--targets", labels, "--target-file", names, *EVERYTHING)
+        load = (
+            "-u",
+            "1",
+            "--sessions",
+            "1",
+            "--targets",
+            labels,
+            "--target-file",
+            names,
+            *EVERYTHING,
+        )
         keys = {"THE_KEY": KEY, "USER_AND_KEY": f"me:{KEY}", "PLAIN_KEY": SPELLINGS[-1]}
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keys)
 
@@ -93,10 +131,14 @@ def test_a_key_is_hidden_for_each_way_of_sending_it(tmp_path: Path) -> None:
         assert "***" in (folder / "events" / f"{name}.jsonl").read_text()
     for spelling in SPELLINGS:
         assert spelling not in ended.stdout + ended.stderr
-        assert [path for path in tmp_path.rglob("*") if path.is_file() and spelling in shown(path)] == []
+        assert [
+            path for path in tmp_path.rglob("*") if path.is_file() and spelling in shown(path)
+        ] == []
 
 
-@pytest.mark.parametrize("options", [("doctor",), ("doctor", "--json"), ("probe", "--event-log", "probe.jsonl")])
+@pytest.mark.parametrize(
+    "options", [("doctor",), ("doctor", "--json"), ("probe", "--event-log", "probe.jsonl")]
+)
 def test_doctor_and_probe_show_no_token(
     options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,14 +161,19 @@ def test_doctor_and_probe_show_no_token(
 
 
 def keyless(ready: Ready) -> dict[str, str]:
-    """Return the environment of an Azure App Service with an identity that may call the simulator."""
+    """Return the environment of an Azure App Service with an identity that may call the
+    simulator.
+    """
     endpoint = f"http://127.0.0.1:{ready.port}"
-    return identity(ready) | {"AZURE_OPENAI_ENDPOINT": endpoint, "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime"}
+    return identity(ready) | {
+        "AZURE_OPENAI_ENDPOINT": endpoint,
+        "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt-realtime",
+    }
 
 
 def lines_of(ended: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the lines that rtbench wrote to stderr, except the line about a slow sign-in, which appears on a busy
-    machine.
+    """Return the lines that rtbench wrote to stderr, except the line about a slow sign-in, which
+    appears on a busy machine.
     """
     lines = [line for line in ended.stderr.splitlines() if line.startswith("rtbench:")]
     return [line for line in lines if line != "rtbench: signing in through Microsoft Entra ID …"]
@@ -138,7 +185,9 @@ FOUR_A_SECOND = ("--connect-rate", "240")
 
 def incident_kinds(folder: Path) -> set[str]:
     """Return the kinds of a run's incidents, except the kinds that a busy machine causes."""
-    return {incident["kind"] for incident in files.read_document(folder)["incidents"]} - {"simulator_late"}
+    return {incident["kind"] for incident in files.read_document(folder)["incidents"]} - {
+        "simulator_late"
+    }
 
 
 def test_sessions_do_not_wait_for_the_renewal_of_an_expiring_token(
@@ -146,8 +195,22 @@ def test_sessions_do_not_wait_for_the_renewal_of_an_expiring_token(
 ) -> None:
     truth = tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--token-lifetime", "5", "--ground-truth", str(truth)) as ready:
-        load = ("-u", "4", "-r", "4", "--sessions", "32", *FOUR_A_SECOND, "--record-events", "100%", "--processes", "2")
-        ended = run_locust(write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready))
+        load = (
+            "-u",
+            "4",
+            "-r",
+            "4",
+            "--sessions",
+            "32",
+            *FOUR_A_SECOND,
+            "--record-events",
+            "100%",
+            "--processes",
+            "2",
+        )
+        ended = run_locust(
+            write_scenario(tmp_path, turns=1), tmp_path / "runs", *load, **keyless(ready)
+        )
         header = keyless(ready)["IDENTITY_HEADER"]
 
     folder = only_run(tmp_path / "runs")
@@ -178,7 +241,9 @@ def test_a_refused_sign_in_gives_one_line_and_leaves_no_run(tmp_path: Path) -> N
 
 
 def test_workers_without_a_sign_in_at_the_end_of_the_run_are_reported(tmp_path: Path) -> None:
-    with quick_simulator(tmp_path, "--token-lifetime", "60", "--fault", "identity_slow,requests=2") as ready:
+    with quick_simulator(
+        tmp_path, "--token-lifetime", "60", "--fault", "identity_slow,requests=2"
+    ) as ready:
         load = ("-u", "2", "-r", "2", "-t", "5s", "--processes", "2")
         ended = run_locust(write_scenario(tmp_path), tmp_path / "runs", *load, **keyless(ready))
 

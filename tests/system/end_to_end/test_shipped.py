@@ -1,4 +1,5 @@
-"""The shipped scenarios run unchanged. The scenario of agents runs with each way of calling, with or without TLS.
+"""The shipped scenarios run unchanged. The scenario of agents runs with each way of calling, with
+or without TLS.
 
 If `EXAMPLES=all`, each way runs with and without TLS.
 """
@@ -17,10 +18,20 @@ from tests.simulator_process import ROOT, quick_simulator, running_simulator
 from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run, wait_for_rows
 
 SCENARIOS = {
-    "text_turns": 4, "voice_turns": 1, "voice_manual": 2, "mixed": 2, "python_turns": 2, "long_call": 1, "barge_in": 1,
-    "tools": 1, "quickstart": 2, "reference": 1, "reference_typed": 2,
-}  # fmt: skip
-"""The number of turns after which each scenario is asked to stop. It differs because recordings and replies take time.
+    "text_turns": 4,
+    "voice_turns": 1,
+    "voice_manual": 2,
+    "mixed": 2,
+    "python_turns": 2,
+    "long_call": 1,
+    "barge_in": 1,
+    "tools": 1,
+    "quickstart": 2,
+    "reference": 1,
+    "reference_typed": 2,
+}
+"""The number of turns after which each scenario is asked to stop. It differs because recordings and
+replies take time.
 """
 GREETED_AND_ANSWERED = 2
 
@@ -35,15 +46,22 @@ def test_shipped_scenarios_run_and_finish_their_turns_after_an_interrupt(tmp_pat
     """All scenarios run at the same time."""
     with ExitStack() as stack:
         quick = stack.enter_context(quick_simulator(tmp_path))
-        plain, over_tls = (stack.enter_context(running_simulator(*words)) for words in ((), ("--tls",)))
-        loads = {name: (name, turns, ["-u", "2", "--url", quick.urls["ga"]]) for name, turns in SCENARIOS.items()}
+        plain, over_tls = (
+            stack.enter_context(running_simulator(*words)) for words in ((), ("--tls",))
+        )
+        loads = {
+            name: (name, turns, ["-u", "2", "--url", quick.urls["ga"]])
+            for name, turns in SCENARIOS.items()
+        }
         for way, tls in with_or_without_tls(AGENTS):
             ready = over_tls if tls else plain
             trust = ["--ca-file", str(ready.ca)] if ready.ca else []
             options = ["-u", "1", "--url", ready.urls[f"agent_{way}"], "--dialect", way, *trust]
             loads[f"{way}-{len(trust)}"] = "agent", GREETED_AND_ANSWERED, options
         processes = {
-            name: stack.enter_context(locust(ROOT / "scenarios" / f"{scenario}.py", tmp_path / name, *options))
+            name: stack.enter_context(
+                locust(ROOT / "scenarios" / f"{scenario}.py", tmp_path / name, *options)
+            )
             for name, (scenario, _, options) in loads.items()
         }
         for name, (_, turns, _) in loads.items():
@@ -63,4 +81,6 @@ def test_shipped_scenarios_run_and_finish_their_turns_after_an_interrupt(tmp_pat
         assert {turn["outcome"] for turn in turns} <= SUCCESSFUL, name
         assert set(totals["sessions"]) <= {"ok", "unfinished"}, name
         if scenario == "agent":
-            assert all(turn["first_audible_at_ns"] is not None for turn in turns[:GREETED_AND_ANSWERED]), name
+            assert all(
+                turn["first_audible_at_ns"] is not None for turn in turns[:GREETED_AND_ANSWERED]
+            ), name

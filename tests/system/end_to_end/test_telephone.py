@@ -1,4 +1,6 @@
-"""Calls by telephone to the simulator: the values equal the simulator's ground truth within their bounds."""
+"""Calls by telephone to the simulator: the values equal the simulator's ground truth within
+their bounds.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ steps:
 """
 
 
-PATHS = {"clean": ("", 4), "lossy": ("rtp: {loss: 0.03, jitter_ms: 20, reorder: 0.02, duplicate: 0.02}\n", 2)}
+PATHS = {
+    "clean": ("", 4),
+    "lossy": ("rtp: {loss: 0.03, jitter_ms: 20, reorder: 0.02, duplicate: 0.02}\n", 2),
+}
 """The keys of the profile for each network path, and the number of calls."""
 TURNS = 3
 Folders = Callable[[str], Path]
@@ -38,7 +43,8 @@ Folders = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    """Return a function that returns a folder with a run over a network path, and the simulator's ground truth.
+    """Return a function that returns a folder with a run over a network path, and the simulator's
+    ground truth.
 
     A run has two calls at a time.
     """
@@ -53,10 +59,24 @@ def folder(folders: Folders) -> Path:
 def played(folder: Path, profile: str, calls: int, script: str = SCRIPT) -> Path:
     (folder / "quick.yaml").write_text(QUICK + profile, encoding="utf-8")
     (folder / "call.yaml").write_text(script, encoding="utf-8")
-    options = ("--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
+    options = (
+        "--profile",
+        str(folder / "quick.yaml"),
+        "--ground-truth",
+        str(folder / "truth.jsonl"),
+    )
     with running_simulator(*options) as ready:
         load = ("-u", 2, "--sessions", calls)
-        result = rtbench("run", "call.yaml", *load, "--url", ready.urls["agent_sip"], "--name", "calls", cwd=folder)
+        result = rtbench(
+            "run",
+            "call.yaml",
+            *load,
+            "--url",
+            ready.urls["agent_sip"],
+            "--name",
+            "calls",
+            cwd=folder,
+        )
         assert result.returncode in ENDS_WELL, result.stderr
     return folder
 
@@ -71,11 +91,16 @@ def rows(folder: Path) -> pd.DataFrame:
 
 
 def truth(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_start_of_each_reply_is_that_of_the_ground_truth_within_its_bound(folders: Folders, path: str) -> None:
+def test_the_start_of_each_reply_is_that_of_the_ground_truth_within_its_bound(
+    folders: Folders, path: str
+) -> None:
     replies = reply_starts(run_of(folders(path)), folders(path) / "truth.jsonl")
 
     assert len(replies) == TURNS * PATHS[path][1]
@@ -98,7 +123,9 @@ def test_a_lossy_path_drops_and_delays_packets_as_its_ground_truth_states(folder
     for line in sent:
         ends_ns = line["send_end_ns"]
         assert (ends_ns is None) == bool(line.get("dropped"))
-        assert ends_ns is None or int(str(ends_ns)) >= int(str(line["due_ns"])) + int(str(line.get("delay_ns", 0)))
+        assert ends_ns is None or int(str(ends_ns)) >= int(str(line["due_ns"])) + int(
+            str(line.get("delay_ns", 0))
+        )
 
 
 def test_the_packets_that_a_lossy_path_drops_are_counted(folders: Folders) -> None:
@@ -120,7 +147,9 @@ def test_a_telephone_call_rings_before_it_is_answered(folder: Path) -> None:
 
 def test_the_packets_of_a_call_are_counted_in_both_directions(folder: Path) -> None:
     sessions = read_table(run_of(folder), "sessions").to_pandas()
-    of_simulator = Counter(line["session"] for line in truth(folder) if line.get("direction") == "out")
+    of_simulator = Counter(
+        line["session"] for line in truth(folder) if line.get("direction") == "out"
+    )
 
     assert (sessions["rtp_expected"] > 0).all()
     assert (sessions["rtp_expected"] <= max(of_simulator.values())).all()
@@ -134,6 +163,8 @@ def test_the_packets_of_a_call_are_counted_in_both_directions(folder: Path) -> N
 def test_the_simulator_reports_which_packets_of_a_caller_its_path_dropped(folders: Folders) -> None:
     lines = truth(folders("lossy"))
     sessions = read_table(run_of(folders("lossy")), "sessions").to_pandas()
-    of_callers = int(str(lines[-1]["rtp_dropped"])) - sum(bool(line.get("dropped")) for line in lines)
+    of_callers = int(str(lines[-1]["rtp_dropped"])) - sum(
+        bool(line.get("dropped")) for line in lines
+    )
 
     assert 0 < sessions["peer_rtp_lost"].sum() <= of_callers

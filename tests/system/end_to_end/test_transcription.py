@@ -1,4 +1,6 @@
-"""A run of sessions that only transcribe, against the simulator's process: instants, lag, words and the report."""
+"""A run of sessions that only transcribe, against the simulator's process: instants, lag, words
+and the report.
+"""
 
 from __future__ import annotations
 
@@ -77,9 +79,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TranscribedRun:
         command += ["-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS)]
         process = forked.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )  # fmt: skip
+        )
         output, errors = process.communicate(timeout=GUARD_S)
-    return TranscribedRun(only_run(folder / "runs"), list(read_truth(truth)), process.returncode, output + errors)
+    return TranscribedRun(
+        only_run(folder / "runs"), list(read_truth(truth)), process.returncode, output + errors
+    )
 
 
 def test_every_turn_is_transcribed(run: TranscribedRun) -> None:
@@ -96,8 +100,12 @@ def test_every_turn_is_transcribed(run: TranscribedRun) -> None:
         ("committed", "input_audio_buffer.committed"),
     ],
 )
-def test_the_reported_instants_equal_the_truth(instant: str, name: str, run: TranscribedRun) -> None:
-    """An arrival is not before the send, and the median of the difference is the time on the loopback."""
+def test_the_reported_instants_equal_the_truth(
+    instant: str, name: str, run: TranscribedRun
+) -> None:
+    """An arrival is not before the send, and the median of the difference is the time on the
+    loopback.
+    """
     late_ns = []
     for turn in run.turns:
         line = next(line for line in run.sent[turn["item_id"]] if line["type"] == name)
@@ -110,34 +118,50 @@ def test_the_reported_instants_equal_the_truth(instant: str, name: str, run: Tra
 def test_the_lag_equals_that_of_the_simulator_s_positions(run: TranscribedRun) -> None:
     """The simulator logs the position of each word in the audio. The tool assumes an even pace.
 
-    The pace is even, except if a busy machine delays chunks of the audio or words of the transcript.
+    The pace is even, except if a busy machine delays chunks of the audio or words of the
+    transcript.
     """
     for turn in run.turns:
         speech_ns = turn["start_ns"] + turn["speech_start_at_ns"]
         deltas = [line for line in run.sent[turn["item_id"]] if line["type"] == f"{FAMILY}.delta"]
         lags_ns = [
-            line["send_start_ns"] - speech_ns - line["audio_to_byte"] * NS_PER_S // BYTES_PER_S for line in deltas
+            line["send_start_ns"] - speech_ns - line["audio_to_byte"] * NS_PER_S // BYTES_PER_S
+            for line in deltas
         ]
         (session,) = {line["session"] for line in deltas}
         chunks = [line for line in run.truth if line.get("to_byte") and line["session"] == session]
         paces_ns = [line["at_ns"] - line["to_byte"] * NS_PER_S // BYTES_PER_S for line in chunks]
-        late_ns = max(paces_ns) - min(paces_ns) + max(line["send_start_ns"] - line["due_ns"] for line in deltas)
+        late_ns = (
+            max(paces_ns)
+            - min(paces_ns)
+            + max(line["send_start_ns"] - line["due_ns"] for line in deltas)
+        )
         error_ns = 5 * NS_PER_MS + late_ns
         assert turn["transcript_lag_ns"] == pytest.approx(median(lags_ns), abs=error_ns)
-        assert turn["transcript_lag_max_ns"] == pytest.approx(max(lags_ns), abs=error_ns + max(lags_ns) // 20)
+        assert turn["transcript_lag_max_ns"] == pytest.approx(
+            max(lags_ns), abs=error_ns + max(lags_ns) // 20
+        )
 
 
 def test_word_errors_are_exact(run: TranscribedRun) -> None:
-    assert {(turn["input_words"], turn["input_word_errors"]) for turn in run.turns} == {(len(SAID), 3)}
+    assert {(turn["input_words"], turn["input_word_errors"]) for turn in run.turns} == {
+        (len(SAID), 3)
+    }
 
 
 def test_the_report_begins_with_the_transcript(run: TranscribedRun) -> None:
     summary = json.loads((run.folder / "summary.json").read_text())
 
     assert summary["main_metric"] == "input_transcript_total"
-    assert {result["metric"] for result in summary["transcripts"]} == {"input_transcript_first", "transcript_lag"}
+    assert {result["metric"] for result in summary["transcripts"]} == {
+        "input_transcript_first",
+        "transcript_lag",
+    }
     transcription = {value["metric"]: value["value"] for value in summary["transcription"]}
-    assert (transcription["turns_transcribed"], transcription["turns_without_deltas"]) == (SESSIONS, 0)
+    assert (transcription["turns_transcribed"], transcription["turns_without_deltas"]) == (
+        SESSIONS,
+        0,
+    )
     assert transcription["audio_s"] == pytest.approx(SESSIONS * SECONDS, rel=0.02)
     page = (run.folder / "report.md").read_text().replace("\\", "")
     assert "to the finished transcript" in page

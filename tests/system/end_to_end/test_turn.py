@@ -1,7 +1,9 @@
-"""Calls over WebRTC between networks that only coturn connects: the values equal the simulator's ground truth.
+"""Calls over WebRTC between networks that only coturn connects: the values equal the simulator's
+ground truth.
 
-The caller, the relay and the agent are network namespaces. The relay has an address in both networks and forwards no
-packets. Only a connection for the offer passes it, as a load balancer does.
+The caller, the relay and the agent are network namespaces. The relay has an address in both
+networks and forwards no packets. Only a connection for the offer passes it, as a load balancer
+does.
 """
 
 from __future__ import annotations
@@ -24,8 +26,16 @@ from tests.simulator_process import AUDIO, GUARD_S, POLL_S, QUICK
 from tests.system.end_to_end.locust_process import ENDS_WELL
 from tests.telephone_truth import STOPPED, reply_starts
 
-pytestmark = [NEEDS_COTURN, pytest.mark.skipif(not hosts.available(), reason="needs root and network namespaces")]
-CALLER, RELAY_OF_CALLER, RELAY_OF_AGENT, AGENT = "10.213.79.2", "10.213.79.1", "10.213.80.1", "10.213.80.2"
+pytestmark = [
+    NEEDS_COTURN,
+    pytest.mark.skipif(not hosts.available(), reason="needs root and network namespaces"),
+]
+CALLER, RELAY_OF_CALLER, RELAY_OF_AGENT, AGENT = (
+    "10.213.79.2",
+    "10.213.79.1",
+    "10.213.80.1",
+    "10.213.80.2",
+)
 PORT = 8_443
 SCRIPT = f"""
 session: {{turn_detection: full_duplex}}
@@ -76,10 +86,25 @@ class Networks:
         for space in spaces:
             hosts.run("ip", "netns", "add", space)
             hosts.run("ip", "-n", space, "link", "set", "lo", "up")
-        for space, own, other in ((spaces[0], CALLER, RELAY_OF_CALLER), (spaces[2], AGENT, RELAY_OF_AGENT)):
+        for space, own, other in (
+            (spaces[0], CALLER, RELAY_OF_CALLER),
+            (spaces[2], AGENT, RELAY_OF_AGENT),
+        ):
             device = "to" + space[-5:]
             hosts.run(
-                "ip", "-n", spaces[1], "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", space
+                "ip",
+                "-n",
+                spaces[1],
+                "link",
+                "add",
+                device,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                space,
             )
             for where, name, address in ((spaces[1], device, other), (space, "eth0", own)):
                 hosts.run("ip", "-n", where, "addr", "add", f"{address}/24", "dev", name)
@@ -87,7 +112,9 @@ class Networks:
 
     def close(self) -> None:
         for name in ("caller", "relay", "agent"):
-            subprocess.run(["ip", "netns", "del", f"{self._prefix}{name}"], capture_output=True, check=False)
+            subprocess.run(
+                ["ip", "netns", "del", f"{self._prefix}{name}"], capture_output=True, check=False
+            )
 
 
 @contextmanager
@@ -112,18 +139,56 @@ def started(command: Sequence[str], folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_the_values_of_relayed_calls_are_those_of_the_ground_truth(tmp_path: Path, transport: str) -> None:
-    for name, text in (("quick", QUICK), ("call", SCRIPT), ("targets", TARGETS.format(transport=transport))):
+def test_the_values_of_relayed_calls_are_those_of_the_ground_truth(
+    tmp_path: Path, transport: str
+) -> None:
+    for name, text in (
+        ("quick", QUICK),
+        ("call", SCRIPT),
+        ("targets", TARGETS.format(transport=transport)),
+    ):
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     tool = [sys.executable, "-m", "rtbench.cli.app"]
     simulate = [
-        *tool, "simulate", "--host", AGENT, "--port", str(PORT), "--tls", "--ca-out", "ca.pem", "--key", "a-long-key",
-        "--profile", "quick.yaml", "--ground-truth", "truth.jsonl", "--ready-file", "ready.json",
-    ]  # fmt: skip
-    call = [*tool, "run", "call.yaml", "-u", "2", "--sessions", "2", "--targets", "relayed", "--name", "calls", "--yes"]
+        *tool,
+        "simulate",
+        "--host",
+        AGENT,
+        "--port",
+        str(PORT),
+        "--tls",
+        "--ca-out",
+        "ca.pem",
+        "--key",
+        "a-long-key",
+        "--profile",
+        "quick.yaml",
+        "--ground-truth",
+        "truth.jsonl",
+        "--ready-file",
+        "ready.json",
+    ]
+    call = [
+        *tool,
+        "run",
+        "call.yaml",
+        "-u",
+        "2",
+        "--sessions",
+        "2",
+        "--targets",
+        "relayed",
+        "--name",
+        "calls",
+        "--yes",
+    ]
     with networks() as made:
         turn = running_coturn(
-            tmp_path, host=RELAY_OF_CALLER, relay_host=RELAY_OF_AGENT, prefix=made.inside("relay"), port=3_478
+            tmp_path,
+            host=RELAY_OF_CALLER,
+            relay_host=RELAY_OF_AGENT,
+            prefix=made.inside("relay"),
+            port=3_478,
         )
         forward = started(made.inside("relay", sys.executable, "-c", FORWARD), tmp_path)
         with turn, forward, started(made.inside("agent", *simulate), tmp_path):
@@ -136,8 +201,13 @@ def test_the_values_of_relayed_calls_are_those_of_the_ground_truth(tmp_path: Pat
             )
             result = subprocess.run(
                 made.inside("caller", *call, "--api-key-env", "KEY"),
-                cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=GUARD_S, check=False,
-            )  # fmt: skip
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=GUARD_S,
+                check=False,
+            )
 
     assert direct.returncode != 0, "there is no direct way"
     assert result.returncode in ENDS_WELL, result.stdout + result.stderr
@@ -153,4 +223,8 @@ def test_the_values_of_relayed_calls_are_those_of_the_ground_truth(tmp_path: Pat
     assert (sessions["relay_allocated_at_ns"] < sessions["offer_answered_at_ns"]).all()
     assert path_rtt_ns < 100 * NS_PER_MS
     assert not [each for each in replies if abs(each.error_ns) > each.bound_ns + path_rtt_ns]
-    assert not any(LOGIN.partition(":")[2].encode() in file.read_bytes() for file in run.rglob("*") if file.is_file())
+    assert not any(
+        LOGIN.partition(":")[2].encode() in file.read_bytes()
+        for file in run.rglob("*")
+        if file.is_file()
+    )

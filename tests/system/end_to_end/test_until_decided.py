@@ -27,17 +27,41 @@ THRESHOLDS = 'ttfa: ["p(50)<+10%", "p(95)<9000"]\n'
 def decided(
     folder: Path, services: dict[str, Ready], *options: str, **environment: str
 ) -> tuple[int, str, dict[str, Any], dict[str, Any]]:
-    """Return (exit status, output, run.json, decision.json) of a run of at most 200 pairs, three turns each."""
+    """Return (exit status, output, run.json, decision.json) of a run of at most 200 pairs, three
+    turns each.
+    """
     names = write_services(folder, services)
     (folder / "ci.yaml").write_text(THRESHOLDS)
-    plan = ("--thresholds", str(folder / "ci.yaml"), "--interim-every", "20", "--sessions", str(MOST))
-    load = ("-u", "4", "-r", "4", "--targets", "fast,slow", "--target-file", names, "--until-decided")
+    plan = (
+        "--thresholds",
+        str(folder / "ci.yaml"),
+        "--interim-every",
+        "20",
+        "--sessions",
+        str(MOST),
+    )
+    load = (
+        "-u",
+        "4",
+        "-r",
+        "4",
+        "--targets",
+        "fast,slow",
+        "--target-file",
+        names,
+        "--until-decided",
+    )
     scenario = write_scenario(folder, turns=3)
     scenario.write_text(scenario.read_text() + EXACT)
     ended = run_locust(scenario, folder / "runs", *load, *plan, *options, **environment)
     run = only_run(folder / "runs")
     assert "Traceback" not in ended.stderr
-    return ended.returncode, ended.stdout, files.read_document(run), json.loads((run / "decision.json").read_text())
+    return (
+        ended.returncode,
+        ended.stdout,
+        files.read_document(run),
+        json.loads((run / "decision.json").read_text()),
+    )
 
 
 def test_a_clearly_slower_candidate_ends_the_run_at_an_early_interim_analysis(
@@ -57,7 +81,13 @@ def test_a_clearly_slower_candidate_ends_the_run_at_an_early_interim_analysis(
 
 def test_a_signal_before_the_decision_ends_the_run_with_130(tmp_path: Path) -> None:
     with slower_and_faster(tmp_path) as services:
-        load = ("--targets", "fast,slow", "--target-file", write_services(tmp_path, services), "--until-decided")
+        load = (
+            "--targets",
+            "fast,slow",
+            "--target-file",
+            write_services(tmp_path, services),
+            "--until-decided",
+        )
         with locust(write_scenario(tmp_path), tmp_path / "runs", *load) as process:
             folder = wait_for_rows(tmp_path / "runs", "sessions", 2)
             process.send_signal(signal.SIGTERM)

@@ -1,7 +1,9 @@
-"""Callers of every kind in real processes: with each dialect without TLS, and with one dialect with TLS.
+"""Callers of every kind in real processes: with each dialect without TLS, and with one dialect with
+TLS.
 
-The runs are made once. Each requirement is a function of a run, and one test checks all requirements. GA without TLS,
-the run with which every user begins, is a part of `tests/test_main_job.py`.
+The runs are made once. Each requirement is a function of a run, and one test checks all
+requirements. GA without TLS, the run with which every user begins, is a part of
+`tests/test_main_job.py`.
 """
 
 from __future__ import annotations

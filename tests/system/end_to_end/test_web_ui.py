@@ -1,4 +1,6 @@
-"""The web UI of a real process: which settings its visitors can change, and which settings they cannot change."""
+"""The web UI of a real process: which settings its visitors can change, and which settings they
+cannot change.
+"""
 
 from __future__ import annotations
 
@@ -70,11 +72,22 @@ class WebUi:
 @contextmanager
 def web_ui(folder: Path, *options: str, **environment: str) -> Iterator[WebUi]:
     port = free_port()
-    command = [sys.executable, "-m", "locust", "-f", str(write_scenario(folder)), "--web-port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(write_scenario(folder)),
+        "--web-port",
+        str(port),
+    ]
     process = forked.Popen(
         [*command, "--runs-dir", str(folder / "runs"), *options],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | environment,
+    )
     served = WebUi(process, port)
     try:
         _wait_until_it_listens(served)
@@ -108,18 +121,23 @@ def test_a_visitor_of_the_web_ui_can_change_only_the_load(tmp_path: Path, simula
 
         reply = served.swarm(**load, sessions="-4")
         assert (reply["success"], served.state) == (False, "ready")
-        assert reply["message"].startswith("--sessions must be a whole number from 1 to 1,000,000,000, not -4")
+        assert reply["message"].startswith(
+            "--sessions must be a whole number from 1 to 1,000,000,000, not -4"
+        )
 
         status, output = served.ask(
             "POST", "/user", json.dumps({"user_class_name": "Caller", "variables": "/etc/passwd"})
         )
         assert (status, "locustfile" in output) == (403, True)
 
-        # Requests from a page of another site in the same browser, and from a foreign host name that points at
-        # loopback.
+        # Requests from a page of another site in the same browser, and from a foreign host name
+        # that points at loopback.
         for path in ("/swarm", "/stop", "/user", "/stats/reset"):
             for origin in ("https://example.org", "http://[::1", "null"):
-                assert served.ask("POST", path, urlencode(load), Origin=origin)[0] == 403, (path, origin)
+                assert served.ask("POST", path, urlencode(load), Origin=origin)[0] == 403, (
+                    path,
+                    origin,
+                )
             assert served.state == "ready", path
         assert served.ask("GET", "/logs", Host="example.org:8089")[0] == 403
 
@@ -128,19 +146,31 @@ def test_a_visitor_of_the_web_ui_can_change_only_the_load(tmp_path: Path, simula
         assert not [name for name in NEVER_FROM_THE_FORM if f'"{name}"' in page and name != "host"]
 
 
-def test_a_run_started_in_the_form_uses_the_target_of_the_command_line(tmp_path: Path, simulator: Ready) -> None:
-    """The test sends the form as Locust's page sends it: the fixed fields are present with their old values."""
+def test_a_run_started_in_the_form_uses_the_target_of_the_command_line(
+    tmp_path: Path, simulator: Ready
+) -> None:
+    """The test sends the form as Locust's page sends it: the fixed fields are present with their
+    old values.
+    """
     with web_ui(tmp_path, "--url", simulator.urls["ga"]) as ui:
         _, page = ui.ask("GET", "/")
         shown = f"{simulator.urls['ga']} (SIMULATED)"
-        assert f'"host": "{shown}"' in page, "the target is known to be a simulator before the first call"
+        assert f'"host": "{shown}"' in page, (
+            "the target is known to be a simulator before the first call"
+        )
         assert SHOWN_TARGETS in page
         assert '"missing_host_warning": false' in page
         assert ui.swarm(user_count="1", spawn_rate="1", seed="5", warmup="soon")["success"] is False
         reply = ui.swarm(
-            user_count="1", spawn_rate="1", run_time="", host=shown, profile="", sessions="1",
-            session_pause="0", until_decided="false",
-        )  # fmt: skip
+            user_count="1",
+            spawn_rate="1",
+            run_time="",
+            host=shown,
+            profile="",
+            sessions="1",
+            session_pause="0",
+            until_decided="false",
+        )
         assert reply["success"] is True, reply
         assert reply["host"] == shown
         until(lambda: ui.state == "stopped", ui)
@@ -176,7 +206,9 @@ def until(happened: Callable[[], bool], ui: WebUi) -> None:
         time.sleep(0.05)
 
 
-def test_each_start_in_the_web_ui_is_a_run_with_live_tabs_and_a_report(tmp_path: Path, simulator: Ready) -> None:
+def test_each_start_in_the_web_ui_is_a_run_with_live_tabs_and_a_report(
+    tmp_path: Path, simulator: Ready
+) -> None:
     runs = tmp_path / "runs"
     with web_ui(tmp_path, "--url", simulator.urls["ga"], "--session-pause", "0") as ui:
         _, page = ui.ask("GET", "/")
@@ -188,8 +220,18 @@ def test_each_start_in_the_web_ui_is_a_run_with_live_tabs_and_a_report(tmp_path:
         titles = []
         for number in (1, 2):
             assert ui.swarm(user_count="2", spawn_rate="2")["success"]
-            until(lambda: any(row["turns"] >= 20 and not isinstance(row["p50"], str) for row in _figures(ui)), ui)
-            until(lambda: all(f"{tables(ui)['realtime-sessions'][0][name]}"[0] != "0" for name in RATES), ui)
+            until(
+                lambda: any(
+                    row["turns"] >= 20 and not isinstance(row["p50"], str) for row in _figures(ui)
+                ),
+                ui,
+            )
+            until(
+                lambda: all(
+                    f"{tables(ui)['realtime-sessions'][0][name]}"[0] != "0" for name in RATES
+                ),
+                ui,
+            )
             assert ui.ask("GET", "/realtime/report")[0] == 404, "that of the run before"
             rows = tables(ui)
             ui.ask("POST", "/stop")

@@ -1,4 +1,6 @@
-"""Calls over WebRTC to the simulator: the values equal its ground truth, and what cannot be connected is explained."""
+"""Calls over WebRTC to the simulator: the values equal its ground truth, and what cannot be
+connected is explained.
+"""
 
 from __future__ import annotations
 
@@ -55,19 +57,32 @@ Folders = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    """Return a function that returns a folder with a run of pairs over a network path, and the ground truth."""
+    """Return a function that returns a folder with a run of pairs over a network path, and the
+    ground truth.
+    """
     targets = {"clean": ("messages", "calls", "narrow"), "lossy": ("calls",)}
-    return cache(lambda path: played(tmp_path_factory.mktemp("webrtc"), QUICK + PATHS[path], *targets[path]))
+    return cache(
+        lambda path: played(tmp_path_factory.mktemp("webrtc"), QUICK + PATHS[path], *targets[path])
+    )
 
 
 def played(folder: Path, profile: str, *targets: str, script: str = SCRIPT) -> Path:
     (folder / "quick.yaml").write_text(profile, encoding="utf-8")
     (folder / "call.yaml").write_text(script, encoding="utf-8")
-    options = ("--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl"))
+    options = (
+        "--profile",
+        str(folder / "quick.yaml"),
+        "--ground-truth",
+        str(folder / "truth.jsonl"),
+    )
     with running_simulator(*options) as ready:
-        (folder / "targets.yaml").write_text(TARGETS.format(url=ready.urls["openai"]), encoding="utf-8")
+        (folder / "targets.yaml").write_text(
+            TARGETS.format(url=ready.urls["openai"]), encoding="utf-8"
+        )
         load = ("-u", PAIRS * len(targets), "--sessions", PAIRS)
-        result = rtbench("run", "call.yaml", *load, "--targets", ",".join(targets), "--name", "calls", cwd=folder)
+        result = rtbench(
+            "run", "call.yaml", *load, "--targets", ",".join(targets), "--name", "calls", cwd=folder
+        )
         assert result.returncode in ENDS_WELL, result.stderr
     return folder
 
@@ -80,12 +95,15 @@ def turns_of(folder: Path) -> pd.DataFrame:
 def test_one_run_compares_both_transports(folders: Folders) -> None:
     turns = turns_of(folders("clean"))
 
-    assert turns.groupby("target").size().to_dict() == dict.fromkeys(("calls", "messages", "narrow"), PAIRS * TURNS)
+    assert turns.groupby("target").size().to_dict() == dict.fromkeys(
+        ("calls", "messages", "narrow"), PAIRS * TURNS
+    )
     assert set(turns["outcome"]) == {"ok"}
     by_target = turns.set_index("target")
     assert by_target["first_audible_at_ns"].notna().all()
     assert by_target.loc["messages", "first_audio_at_ns"].notna().all()
-    assert by_target.loc[["calls", "narrow"], "first_audio_at_ns"].isna().all()  # packets of silence come first
+    # packets of silence come first
+    assert by_target.loc[["calls", "narrow"], "first_audio_at_ns"].isna().all()
     assert (by_target["response_id"] != "").all()
     assert (by_target["output_audio_tokens"] > 0).all()
 
@@ -105,10 +123,16 @@ def test_the_first_audible_sample_is_that_of_the_ground_truth(folders: Folders, 
 
 def test_an_event_of_the_data_channel_has_the_timestamp_of_its_packet(folders: Folders) -> None:
     folder = folders("lossy")
-    events = [line for line in read_truth(folder / "truth.jsonl") if line.get("type") == "response.created"]
+    events = [
+        line
+        for line in read_truth(folder / "truth.jsonl")
+        if line.get("type") == "response.created"
+    ]
     created = {line["response"]: line["send_start_ns"] for line in events}
     turns = turns_of(folder)
-    delays_ns = turns["start_ns"] + turns["response_created_at_ns"] - turns["response_id"].map(created)
+    delays_ns = (
+        turns["start_ns"] + turns["response_created_at_ns"] - turns["response_id"].map(created)
+    )
 
     assert len(delays_ns) == PAIRS * TURNS
     assert delays_ns.min() >= 0
@@ -132,7 +156,9 @@ def test_an_interrupted_reply_is_silent_when_its_last_sample_was_played(
 
     The calls have PCMU, because a frame of Opus also has sound of the frame before it.
     """
-    profile = QUICK.replace("speech_started: {p50: 1, p95: 2}", "speech_started: {p50: 100, p95: 150}")
+    profile = QUICK.replace(
+        "speech_started: {p50: 1, p95: 2}", "speech_started: {p50: 100, p95: 150}"
+    )
     profile = profile.replace("generation_speed: 100", f"generation_speed: {generation_speed}")
     folder = played(tmp_path, profile + PATHS[path], "narrow", script=INTERRUPTED)
     (run,) = (folder / "runs").iterdir()
@@ -141,13 +167,22 @@ def test_an_interrupted_reply_is_silent_when_its_last_sample_was_played(
     calls = turns_of(folder).query("turn == 1")
     lags_ms = []
     for row in (
-        SimpleNamespace(**{str(name): value for name, value in row.items()}) for row in calls.to_dict("records")
+        SimpleNamespace(**{str(name): value for name, value in row.items()})
+        for row in calls.to_dict("records")
     ):
         packets = [packet for packet in sent[sessions[row.session_id]] if not packet.get("dropped")]
-        fastest_ns = min(packet["send_end_ns"] - packet["due_ns"] - packet.get("delay_ns", 0) for packet in packets)
-        audible = (p for p in packets if p["response"] == row.response_id and p.get("audible_at_byte") is not None)
+        fastest_ns = min(
+            packet["send_end_ns"] - packet["due_ns"] - packet.get("delay_ns", 0)
+            for packet in packets
+        )
+        audible = (
+            p
+            for p in packets
+            if p["response"] == row.response_id and p.get("audible_at_byte") is not None
+        )
         last = max(audible, key=lambda packet: packet["due_ns"])
-        start_ns = last["due_ns"] + fastest_ns + JITTER_BUFFER_NS  # by its clock, if its path has jitter
+        # by its clock, if its path has jitter
+        start_ns = last["due_ns"] + fastest_ns + JITTER_BUFFER_NS
         arrives_ns = last["send_end_ns"] - last.get("delay_ns", 0) + JITTER_BUFFER_NS
         silent_ns = row.start_ns + row.barge_in_silent_at_ns
         bound_ns = row.barge_in_silent_uncertainty_ns + NS_PER_MS
@@ -156,7 +191,8 @@ def test_an_interrupted_reply_is_silent_when_its_last_sample_was_played(
         lags_ms.append((row.barge_in_silent_at_ns - row.barge_in_detected_at_ns) / NS_PER_MS)
 
     assert set(calls["outcome"]) == {"interrupted"}
-    assert min(lags_ms) > 0  # the player of the caller still has audio when the service reports the speech
+    # the player of the caller still has audio when the service reports the speech
+    assert min(lags_ms) > 0
 
 
 LIMITS = Timeouts(upgrade=3.0)
@@ -171,8 +207,13 @@ LIMITS = Timeouts(upgrade=3.0)
         ("bad_fingerprint", "connect_failed:dtls", "does not have the fingerprint"),
     ],
 )
-def test_a_call_that_is_not_connected_states_the_step_that_failed(fault: str, outcome: str, detail: str) -> None:
-    with running_simulator("--fault", fault) as ready, pytest.raises(ConnectError, match=detail) as caught:
+def test_a_call_that_is_not_connected_states_the_step_that_failed(
+    fault: str, outcome: str, detail: str
+) -> None:
+    with (
+        running_simulator("--fault", fault) as ready,
+        pytest.raises(ConnectError, match=detail) as caught,
+    ):
         open_webrtc(ready.urls["openai"], [], None, LIMITS, ConnectTimings(), NetworkPath())
 
     assert caught.value.outcome == outcome
@@ -182,8 +223,17 @@ def test_a_key_is_sent_with_the_offer(tmp_path: Path) -> None:
     with running_simulator("--key", "a-key-of-the-test") as ready:
         url, timings = ready.urls["openai"], ConnectTimings()
         with pytest.raises(ConnectError) as caught:
-            open_webrtc(url, [("Authorization", "Bearer another")], None, LIMITS, timings, NetworkPath())
-        call = open_webrtc(url, [("Authorization", "Bearer a-key-of-the-test")], None, LIMITS, timings, NetworkPath())
+            open_webrtc(
+                url, [("Authorization", "Bearer another")], None, LIMITS, timings, NetworkPath()
+            )
+        call = open_webrtc(
+            url,
+            [("Authorization", "Bearer a-key-of-the-test")],
+            None,
+            LIMITS,
+            timings,
+            NetworkPath(),
+        )
         call.close()
 
     assert caught.value.outcome == "connect_failed:401"

@@ -1,4 +1,6 @@
-"""Calls over WebRTC to the simulated agent: the values equal its ground truth, and what is no such agent is named."""
+"""Calls over WebRTC to the simulated agent: the values equal its ground truth, and what is no
+such agent is named.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,20 @@ CALLS, TURNS = 3, 3
 def test_the_first_audible_sample_is_that_of_the_ground_truth(tmp_path: Path) -> None:
     (tmp_path / "quick.yaml").write_text(QUICK, encoding="utf-8")
     (tmp_path / "call.yaml").write_text(SCRIPT, encoding="utf-8")
-    options = ("--profile", str(tmp_path / "quick.yaml"), "--ground-truth", str(tmp_path / "truth.jsonl"))
+    options = (
+        "--profile",
+        str(tmp_path / "quick.yaml"),
+        "--ground-truth",
+        str(tmp_path / "truth.jsonl"),
+    )
     with running_simulator(*options) as ready:
-        (tmp_path / "targets.yaml").write_text(TARGETS.format(url=ready.urls["agent_webrtc"]), encoding="utf-8")
+        (tmp_path / "targets.yaml").write_text(
+            TARGETS.format(url=ready.urls["agent_webrtc"]), encoding="utf-8"
+        )
         load = ("-u", 2, "--sessions", CALLS)
-        result = rtbench("run", "call.yaml", *load, "--targets", "opus,narrow", "--name", "calls", cwd=tmp_path)
+        result = rtbench(
+            "run", "call.yaml", *load, "--targets", "opus,narrow", "--name", "calls", cwd=tmp_path
+        )
         assert result.returncode in ENDS_WELL, result.stderr
     (run,) = (tmp_path / "runs").iterdir()
     turns = read_table(run, "turns").to_pandas()
@@ -52,14 +63,19 @@ def test_the_first_audible_sample_is_that_of_the_ground_truth(tmp_path: Path) ->
     if not replies:
         pytest.skip(STOPPED)
 
-    assert turns.groupby("target").size().to_dict() == {"opus": CALLS * TURNS, "narrow": CALLS * TURNS}
+    assert turns.groupby("target").size().to_dict() == {
+        "opus": CALLS * TURNS,
+        "narrow": CALLS * TURNS,
+    }
     assert set(turns["outcome"]) == {"ok", "interrupted"}
     assert not [reply for reply in replies if reply.is_beyond_bound]
 
 
 def test_an_agent_that_ends_the_call_closed_it_normally() -> None:
     with running_simulator() as ready:
-        (target,) = resolve_targets({}, ServiceOptions(url=ready.urls["agent_webrtc"], dialect="webrtc", codec="PCMU"))
+        (target,) = resolve_targets(
+            {}, ServiceOptions(url=ready.urls["agent_webrtc"], dialect="webrtc", codec="PCMU")
+        )
         call = Dialer(target, Keyring([target])).open(Timeouts(upgrade=GUARD_S), ConnectTimings())
     call.receive_until(monotonic_ns() + int(GUARD_S * NS_PER_S), lambda message: False)
 

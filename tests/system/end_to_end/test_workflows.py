@@ -1,10 +1,12 @@
-"""CI examples, the GitHub Action and the template for Azure Pipelines: the tests run their shell steps unchanged.
+"""CI examples, the GitHub Action and the template for Azure Pipelines: the tests run their shell
+steps unchanged.
 
-Only the durations of runs are shorter, and the tests use their own ports. The tests evaluate the vendors' expressions
-as the services do, as far as these files use them. Steps of the vendors (`uses:`, `task:`) are not run, because the
-software that they install is already present. A simulator replaces the gateway, and programs that record their
-arguments replace `gh` and `curl`. One example uses the installed commands `rtbench` and `locust`; in the other
-examples, fork servers run these commands with their imports already done.
+Only the durations of runs are shorter, and the tests use their own ports. The tests evaluate the
+vendors' expressions as the services do, as far as these files use them. Steps of the vendors
+(`uses:`, `task:`) are not run, because the software that they install is already present. A
+simulator replaces the gateway, and programs that record their arguments replace `gh` and `curl`.
+One example uses the installed commands `rtbench` and `locust`; in the other examples, fork servers
+run these commands with their imports already done.
 """
 
 from __future__ import annotations
@@ -61,9 +63,12 @@ class Workplace:
     def run(self, step: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a step as both services do: with bash, which stops at the first error."""
         step = _with_ports(step, self.ports).replace(
-            "rtbench simulate --profile quiet --port", "rtbench simulate --profile profile.yaml --port"
+            "rtbench simulate --profile quiet --port",
+            "rtbench simulate --profile profile.yaml --port",
         )
-        step = re.sub(r"--sessions \d+", f"--sessions {SESSIONS}", re.sub(r" -r \d+", f" -r {SESSIONS}", step))
+        step = re.sub(
+            r"--sessions \d+", f"--sessions {SESSIONS}", re.sub(r" -r \d+", f" -r {SESSIONS}", step)
+        )
         return subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", step],
             cwd=self.folder,
@@ -79,7 +84,10 @@ class Workplace:
         output = []
         for step in steps:
             done = self.run(step)
-            assert done.returncode in (0, self._judge_as_if_alone()), f"{step}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode in (
+                0,
+                self._judge_as_if_alone(),
+            ), f"{step}\n{done.stdout}\n{done.stderr}"
             output.append(done.stdout + done.stderr)
         return output
 
@@ -99,10 +107,14 @@ class Workplace:
 
 @pytest.fixture(scope="module")
 def forking(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the folder of the commands that fork servers run. These servers continue from one test to the next."""
+    """Return the folder of the commands that fork servers run. These servers continue from one
+    test to the next.
+    """
     folder = tmp_path_factory.mktemp("commands")
     for name, module in COMMANDS.items():
-        (folder / name).write_text(COMMAND.format(python=sys.executable, root=str(ROOT), module=module))
+        (folder / name).write_text(
+            COMMAND.format(python=sys.executable, root=str(ROOT), module=module)
+        )
         (folder / name).chmod(0o755)
     for words in (
         ["locust"],
@@ -148,7 +160,9 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
 
 @dataclass(frozen=True)
 class Workflow:
-    """The environment of an example, as far as it is plain text, and the shell steps of the example in order."""
+    """The environment of an example, as far as it is plain text, and the shell steps of the
+    example in order.
+    """
 
     environment: dict[str, str]
     steps: list[str]
@@ -168,13 +182,19 @@ def _steps(document: Any) -> Iterator[Any]:
 
 
 def _shell(step: Any) -> str:
-    return str(step.get("run") or step.get("script") or (step.get("inputs") or {}).get("inlineScript") or "")
+    return str(
+        step.get("run")
+        or step.get("script")
+        or (step.get("inputs") or {}).get("inlineScript")
+        or ""
+    )
 
 
 def primary(place: Workplace, name: str) -> list[str]:
     example = workflow(EXAMPLES / name)
     place.environment |= {
-        key: text if key == "RTBENCH" else _with_ports(text, place.ports) for key, text in example.environment.items()
+        key: text if key == "RTBENCH" else _with_ports(text, place.ports)
+        for key, text in example.environment.items()
     }
     start = "rtbench simulate --profile profile.yaml --port"
     place.environment |= {
@@ -203,7 +223,9 @@ def test_the_pull_request_workflow_of_github_runs(workplace: Workplace, forking:
     assert (workplace.folder / "rtbench.xml").exists()
 
 
-def test_the_nightly_workflow_checks_a_run_and_stores_a_baseline(workplace: Workplace, simulator: Ready) -> None:
+def test_the_nightly_workflow_checks_a_run_and_stores_a_baseline(
+    workplace: Workplace, simulator: Ready
+) -> None:
     """The test uses the installed commands."""
     workplace.environment |= {
         "AZURE_OPENAI_ENDPOINT": f"http://127.0.0.1:{simulator.port}",
@@ -233,19 +255,24 @@ def test_the_workflow_written_by_init_runs_against_the_simulator(
     targets = workplace.folder / "targets.yaml"
     targets.write_text(_with_ports(targets.read_text(), workplace.ports))
     script = workplace.folder / "scenarios" / "scripts" / "voice_turns.yaml"
-    script.write_text(script.read_text().partition("  - audio: ../audio/late_parcel.wav")[0])  # keep one of four turns
+    # keep one of four turns
+    script.write_text(script.read_text().partition("  - audio: ../audio/late_parcel.wav")[0])
     workplace.environment |= {"TARGET": written.environment["TARGET"], "GITHUB_ACTIONS": "true"}
 
     output = workplace.run_all(written.steps)
 
-    assert "::warning" in output[-1] or "::error" in output[-1], "so few calls decide nothing, or are disturbed"
+    assert "::warning" in output[-1] or "::error" in output[-1], (
+        "so few calls decide nothing, or are disturbed"
+    )
     assert (workplace.folder / "rtbench.xml").exists()
 
 
 # The action, and the template.
 
 ACTION = YAML(typ="safe").load((ROOT / "action.yml").read_text(encoding="utf-8"))
-TEMPLATE = YAML(typ="safe").load((ROOT / "docs" / "ci" / "azure-steps.yml").read_text(encoding="utf-8"))
+TEMPLATE = YAML(typ="safe").load(
+    (ROOT / "docs" / "ci" / "azure-steps.yml").read_text(encoding="utf-8")
+)
 EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 NOTED = """#!{python} -SE
 import json, pathlib, sys
@@ -264,7 +291,9 @@ PUBLISHED = "/folder of the action"
 
 @dataclass
 class StepOutputs:
-    """The output of each step by the step's name, and the exit status of the first failed step (0 if none failed)."""
+    """The output of each step by the step's name, and the exit status of the first failed step
+    (0 if none failed).
+    """
 
     status: int = 0
     steps: dict[str, str] = field(default_factory=dict)
@@ -300,7 +329,10 @@ def holds(condition: str, context: Mapping[str, str], *, failed: bool) -> bool:
     """
     terms = [term for term in condition.split(" && ") if term and term != "always()"]
     compared = (re.fullmatch(r"(\S+) (==|!=) '(.*)'", term) for term in terms)
-    right = all(found and (context.get(found[1], "") == found[3]) == (found[2] == "==") for found in compared)
+    right = all(
+        found and (context.get(found[1], "") == found[3]) == (found[2] == "==")
+        for found in compared
+    )
     return right and (not failed or "always()" in condition)
 
 
@@ -337,7 +369,9 @@ def act(place: Workplace, **inputs: str) -> StepOutputs:
 
 @pytest.fixture
 def ready(workplace: Workplace, forking: str) -> Workplace:
-    """Return a repository with a call, the simulator as its target, and thresholds that pass or fail."""
+    """Return a repository with a call, the simulator as its target, and thresholds that pass or
+    fail.
+    """
     workplace.environment["PATH"] = forking + workplace.environment["PATH"]
     address = f"ws://127.0.0.1:{workplace.ports['8765']}/openai/v1/realtime?model=gpt-realtime"
     (workplace.folder / "targets.yaml").write_text(f"targets: {{simulator: {{url: '{address}'}}}}")
@@ -349,9 +383,10 @@ def ready(workplace: Workplace, forking: str) -> Workplace:
 COMMENT_ERRORS = {
     "gh: Validation Failed (HTTP 422)\nbody is too long (maximum is 65536 characters)": "",
     "error connecting to api.example: 100% lost": "",
-    "gh: Resource not accessible by integration (HTTP 403)":
-        "; the token needs `pull-requests: write`, which the token of a fork does not have",
-}  # fmt: skip
+    "gh: Resource not accessible by integration (HTTP 403)": (
+        "; the token needs `pull-requests: write`, which the token of a fork does not have"
+    ),
+}
 """What gh prints if it cannot write a comment, and the remedy that the warning adds."""
 USED = {"scenario": "ci/call.yaml", "options": LOAD, "targets": "simulator", "simulator": "true"}
 
@@ -360,10 +395,20 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
     gh, python = recording_stub(ready, "gh"), recording_stub(ready, "python")
     output = act(ready, thresholds="broken.yaml", on_inconclusive="warn", **USED)
 
-    assert [*output.steps] == ["Install", "Start the simulator", "Measure", "Check", "Comment", "Verdict"], output.steps
+    assert [*output.steps] == [
+        "Install",
+        "Start the simulator",
+        "Measure",
+        "Check",
+        "Comment",
+        "Verdict",
+    ], output.steps
     # the run is invalid if the machine of the tests is too busy
     assert output.status in (1, INVALID_STATUS), output.steps
-    assert [call[-1] for call in recorded_calls(python)] == [f"{PUBLISHED}/requirements.lock", PUBLISHED]
+    assert [call[-1] for call in recorded_calls(python)] == [
+        f"{PUBLISHED}/requirements.lock",
+        PUBLISHED,
+    ]
     polled, posted = recorded_calls(gh)
     assert "repos/o/r/issues/7/comments" in polled
     assert posted[2:5] == ["--method", "POST", "repos/o/r/issues/7/comments"]
@@ -375,7 +420,13 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
     assert (run / "report.html").exists()
 
     comment = next(step["run"] for step in ACTION["runs"]["steps"] if step.get("name") == "Comment")
-    own = {"NUMBER": "7", "ARTIFACT": "latency", "FOLDER": str(kept), "RUN": str(run), "GITHUB_REPOSITORY": "o/r"}
+    own = {
+        "NUMBER": "7",
+        "ARTIFACT": "latency",
+        "FOLDER": str(kept),
+        "RUN": str(run),
+        "GITHUB_REPOSITORY": "o/r",
+    }
     recording_stub(ready, "gh", answer="4711")
     assert ready.run(comment, **own).returncode == 0, "a later run writes the same comment again"
     assert recorded_calls(gh)[-1][2:5] == ["--method", "PATCH", "repos/o/r/issues/comments/4711"]
@@ -384,11 +435,15 @@ def test_the_action_runs_checks_comments_and_fails_by_the_verdict(ready: Workpla
         refused = ready.run(comment, **own)
         assert refused.returncode == 0
         warning = " ".join(error.split()).replace("%", ".")
-        assert refused.stdout == f"::warning::The comment was not written: {warning}{remedy}" + " \n"
+        assert (
+            refused.stdout == f"::warning::The comment was not written: {warning}{remedy}" + " \n"
+        )
 
 
 def test_no_input_is_interpolated_into_a_shell_command() -> None:
-    """Input from other people (a name, an option) reaches the shell as a variable's value, not as part of a command."""
+    """Input from other people (a name, an option) reaches the shell as a variable's value, not
+    as part of a command.
+    """
     lines = [step["run"] for step in ACTION["runs"]["steps"] if "run" in step]
     lines += [text for step in steps_of_template({}) if (text := script_of(step))]
 
@@ -397,12 +452,16 @@ def test_no_input_is_interpolated_into_a_shell_command() -> None:
 
 
 def steps_of_template(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the steps that Azure Pipelines makes of the template. Conditions are evaluated, parameters inserted."""
-    defaults = {parameter["name"]: parameter.get("default", "") for parameter in TEMPLATE["parameters"]}
+    """Yield the steps that Azure Pipelines makes of the template. Conditions are evaluated,
+    parameters inserted.
+    """
+    defaults = {
+        parameter["name"]: parameter.get("default", "") for parameter in TEMPLATE["parameters"]
+    }
     assert not given.keys() - defaults.keys()
     parameters = {f"parameters.{name}": value for name, value in (defaults | dict(given)).items()}
     for step in TEMPLATE["steps"]:
-        ((key, inner), *_) = step.items()
+        (key, inner), *_ = step.items()
         chosen = EXPRESSION.fullmatch(key)
         if chosen is None:
             yield _filled(step, parameters)
@@ -418,8 +477,10 @@ def _is_chosen(condition: str, parameters: Mapping[str, Any]) -> bool:
 
 def _filled(step: dict[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     texts = {name: str(value) for name, value in parameters.items()}
-    return {key: _filled(value, parameters) if isinstance(value, dict) else put_in(value, texts)
-            for key, value in step.items()}  # fmt: skip
+    return {
+        key: _filled(value, parameters) if isinstance(value, dict) else put_in(value, texts)
+        for key, value in step.items()
+    }
 
 
 def script_of(step: dict[str, Any]) -> str:
@@ -431,11 +492,22 @@ def test_the_azure_template_runs_checks_and_comments(ready: Workplace) -> None:
     temp = ready.folder.parent / "temp"
     temp.mkdir()
     ready.environment |= {
-        "TF_BUILD": "True", "AGENT_TEMPDIRECTORY": str(temp), "SYSTEM_COLLECTIONURI": "https://dev.example/o/",
-        "SYSTEM_TEAMPROJECTID": "p", "BUILD_REPOSITORY_ID": "r", "SYSTEM_PULLREQUEST_PULLREQUESTID": "7",
-    }  # fmt: skip
-    given = {"install": "numpy", "scenario": "ci/call.yaml", "options": LOAD, "targets": "simulator", "simulator": True,
-             "thresholds": "kept.yaml", "onInconclusive": "warn"}  # fmt: skip
+        "TF_BUILD": "True",
+        "AGENT_TEMPDIRECTORY": str(temp),
+        "SYSTEM_COLLECTIONURI": "https://dev.example/o/",
+        "SYSTEM_TEAMPROJECTID": "p",
+        "BUILD_REPOSITORY_ID": "r",
+        "SYSTEM_PULLREQUEST_PULLREQUESTID": "7",
+    }
+    given = {
+        "install": "numpy",
+        "scenario": "ci/call.yaml",
+        "options": LOAD,
+        "targets": "simulator",
+        "simulator": True,
+        "thresholds": "kept.yaml",
+        "onInconclusive": "warn",
+    }
     output = []
     for step in steps_of_template(given):
         if script := script_of(step):
@@ -446,13 +518,18 @@ def test_the_azure_template_runs_checks_and_comments(ready: Workplace) -> None:
     assert len(output) == 5
     assert "##vso[task." in output[3]
     (posted,) = recorded_calls(curl)
-    assert posted[-1].startswith("https://dev.example/o/p/_apis/git/repositories/r/pullRequests/7/threads?")
+    assert posted[-1].startswith(
+        "https://dev.example/o/p/_apis/git/repositories/r/pullRequests/7/threads?"
+    )
     (comment,) = json.loads((temp / "comment.json").read_text())["comments"]
     assert "SIMULATED" in comment["content"]
     assert (temp / "latency" / "rtbench.xml").exists()
 
     (step,) = [step for step in steps_of_template(given) if step.get("displayName") == "Comment"]
-    for error, remedy in {"curl: (22) error: 403": "; the build service needs", "curl: (28) Timeout": ""}.items():
+    for error, remedy in {
+        "curl: (22) error: 403": "; the build service needs",
+        "curl: (28) Timeout": "",
+    }.items():
         recording_stub(ready, "curl", error=error)
         refused = ready.run(script_of(step), **step["env"])
         assert refused.returncode == 0

@@ -16,7 +16,8 @@ QUICK_AUDIO = "first_audio: {p50: 20, p95: 40}"
 
 @contextmanager
 def slower_and_faster(folder: Path, more: str = "") -> Iterator[dict[str, Ready]]:
-    """Run two simulators with little variation. The first audio of `slow` is 30 % later than that of `fast`.
+    """Run two simulators with little variation. The first audio of `slow` is 30 % later than that
+    of `fast`.
 
     `more` is appended to the profiles of both.
     """
@@ -25,7 +26,9 @@ def slower_and_faster(folder: Path, more: str = "") -> Iterator[dict[str, Ready]
         for name, p50_ms in (("fast", 200), ("slow", 260)):
             first_audio = f"first_audio: {{p50: {p50_ms}, p95: {1.1 * p50_ms:.0f}}}"
             (folder / f"{name}.yaml").write_text(QUICK.replace(QUICK_AUDIO, first_audio) + more)
-            ready[name] = stack.enter_context(running_simulator("--profile", str(folder / f"{name}.yaml")))
+            ready[name] = stack.enter_context(
+                running_simulator("--profile", str(folder / f"{name}.yaml"))
+            )
         yield ready
 
 
@@ -35,8 +38,12 @@ def write_targets(folder: Path, text: str) -> str:
 
 
 def write_services(folder: Path, services: Mapping[str, Ready]) -> str:
-    """Write a target file with these simulators as targets; their names are the keys of `services`."""
-    return write_targets(folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items()))
+    """Write a target file with these simulators as targets; their names are the keys of
+    `services`.
+    """
+    return write_targets(
+        folder, "".join(f"  {name}: {{url: '{r.urls['ga']}'}}\n" for name, r in services.items())
+    )
 
 
 def sessions_of(folder: Path) -> pd.DataFrame:
@@ -47,6 +54,7 @@ def sessions_of(folder: Path) -> pd.DataFrame:
 def ahead(sessions: pd.DataFrame, target: str) -> set[int]:
     """Return the leads of a target over its partner, in sessions, as a set.
 
-    There is one lead after each start of a session: the number of sessions that the target has more than its partner.
+    There is one lead after each start of a session: the number of sessions that the target has more
+    than its partner.
     """
     return set((sessions["target"] == target).map({True: 1, False: -1}).cumsum())

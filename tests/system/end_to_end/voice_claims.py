@@ -1,4 +1,6 @@
-"""The requirements of each run with callers of every kind. Each requirement is a function of a run."""
+"""The requirements of each run with callers of every kind. Each requirement is a function of a
+run.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,38 @@ from bench.record import folder as files
 from bench.services.openai.dialect import FORMATS
 from bench.simulator.ground_truth_log import read_truth
 from tests.system.end_to_end.bounds import speech_bounds, turn_bounds
-from tests.system.end_to_end.voice_run import Planned, VoiceRun, all_played, instants, unlike_their_logs
+from tests.system.end_to_end.voice_run import (
+    Planned,
+    VoiceRun,
+    all_played,
+    instants,
+    unlike_their_logs,
+)
 from tests.system.end_to_end.voices import SESSIONS, write_callers
 
 LOAD = (
-    "-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS), "--session-pause", "60",
-    "--record-events", "100%", "--record-transcripts",
-)  # fmt: skip
+    "-u",
+    str(SESSIONS),
+    "-r",
+    str(SESSIONS),
+    "--sessions",
+    str(SESSIONS),
+    "--session-pause",
+    "60",
+    "--record-events",
+    "100%",
+    "--record-transcripts",
+)
 
 
-NOTICED = {"speech_start", "speech_end", "speech_started", "speech_stopped", "committed", "response_created"}
+NOTICED = {
+    "speech_start",
+    "speech_end",
+    "speech_started",
+    "speech_stopped",
+    "committed",
+    "response_created",
+}
 
 
 SENT = {"speech_start", "speech_end", "request_sent"}
@@ -38,7 +62,9 @@ def every_claim_holds(runs: dict[str, VoiceRun]) -> None:
 
 
 def played(parent: Path, runs: dict[str, tuple[str, ...]]) -> dict[str, VoiceRun]:
-    """Run the callers once for each name, with the dialect that the name begins with and these simulator options."""
+    """Run the callers once for each name, with the dialect that the name begins with and these
+    simulator options.
+    """
     planned = {}
     for name, options in runs.items():
         dialect = name.split()[0]
@@ -54,20 +80,32 @@ def each_turn_is_ok(run: VoiceRun) -> None:
     assert {row["outcome"] for row in (*run.turns, *run.sessions)} == {"ok"}
     assert len(run.sessions) == SESSIONS
     assert steps >= {
-        "server_vad.turn_1", "semantic_vad.turn_1", "asked_for.answered_in_text", "asked_for.answered_aloud",
-        "manual.turn_1", "manual.turn_2", "telephone.turn_1", "crowd.question", "Written.greeting", "Written.word",
-    }  # fmt: skip
+        "server_vad.turn_1",
+        "semantic_vad.turn_1",
+        "asked_for.answered_in_text",
+        "asked_for.answered_aloud",
+        "manual.turn_1",
+        "manual.turn_2",
+        "telephone.turn_1",
+        "crowd.question",
+        "Written.greeting",
+        "Written.word",
+    }
 
 
 def rows_match_turns_and_responses(run: VoiceRun) -> None:
-    answered = [line["response"] for line in read_truth(run.truth) if line.get("type") == "response.created"]
+    answered = [
+        line["response"] for line in read_truth(run.truth) if line.get("type") == "response.created"
+    ]
 
     assert len(run.turns) == files.read_document(run.folder)["totals"]["turns_started"]
     assert sorted(row["response_id"] for row in run.turns) == sorted(answered)
 
 
 def logs_replay_to_the_rows_of_their_session(run: VoiceRun) -> None:
-    assert {path.stem for path in (run.folder / "events").iterdir()} == {row["session_id"] for row in run.sessions}
+    assert {path.stem for path in (run.folder / "events").iterdir()} == {
+        row["session_id"] for row in run.sessions
+    }
     assert not [name for name, replay in run.replayed.items() if replay.cut]
     assert unlike_their_logs(run) == {}
 
@@ -81,12 +119,16 @@ def log_headers_identify_their_session(run: VoiceRun) -> None:
 
 
 def instants_are_between_cause_and_effect_in_the_truth_log(run: VoiceRun) -> None:
-    jitters_ms = {s["name"]: s["jitter_buffer_ms"] for s in files.read_document(run.folder)["scripts"]}
+    jitters_ms = {
+        s["name"]: s["jitter_buffer_ms"] for s in files.read_document(run.folder)["scripts"]
+    }
     for row in run.turns:
         known, about = run.messages[row["session_id"]], run.replayed[row["session_id"]].opened.about
         jitter_ns = round(jitters_ms[row["script"]] * 1e6)
         reply = FORMATS[about["output_format"]]
-        bounds = turn_bounds(known, row["turn"], row["response_id"], jitter_ns=jitter_ns, reply=reply)
+        bounds = turn_bounds(
+            known, row["turn"], row["response_id"], jitter_ns=jitter_ns, reply=reply
+        )
         happened, vad = instants(row), row["speech_started_at_ns"] is not None
         if "speech_end" in happened:
             speech = load_pcm(run.scenario.parent / row["audio"]).speech
@@ -94,11 +136,17 @@ def instants_are_between_cause_and_effect_in_the_truth_log(run: VoiceRun) -> Non
                 form = FORMATS[about["input_format"]]
                 bounds[name] = speech_bounds(known, row["turn"], sample, form, vad=vad)
 
-        assert bounds.keys() >= (NOTICED if vad else {"request_sent"}) | (HEARD if row["audio_deltas"] else set())
+        assert bounds.keys() >= (NOTICED if vad else {"request_sent"}) | (
+            HEARD if row["audio_deltas"] else set()
+        )
         for name, (low_ns, high_ns) in bounds.items():
             # Each of the two processes converts timestamps to another clock.
             apart_ns = MAX_CLOCK_GAP_NS if name in SENT else 0
-            assert low_ns <= happened[name] <= high_ns + apart_ns, (row["script"], row["step"], name)
+            assert low_ns <= happened[name] <= high_ns + apart_ns, (
+                row["script"],
+                row["step"],
+                name,
+            )
 
 
 def send_timestamps_come_from_the_kernel(run: VoiceRun) -> None:
@@ -110,7 +158,11 @@ def send_timestamps_come_from_the_kernel(run: VoiceRun) -> None:
     assert len(stamped) > len(counted) / 2  # a kernel under load may return none
     for row in stamped:
         asked = row["request_sent_at_ns"] is not None
-        assert (row["transmit_delay_ns"] is not None) == (row["request_acked_at_ns"] is not None) == asked
+        assert (
+            (row["transmit_delay_ns"] is not None)
+            == (row["request_acked_at_ns"] is not None)
+            == asked
+        )
         if asked:
             assert row["request_sent_at_ns"] <= row["request_acked_at_ns"] <= row["ended_at_ns"]
             assert (row["request_sent_uncertainty_ns"], row["transmit_delay_ns"] >= 0) == (0, True)
@@ -135,7 +187,11 @@ def transcripts_have_the_texts_of_each_turn(run: VoiceRun) -> None:
         row = rows[line["session_id"], line["turn"]]
         transcribed = row["script"] in ("manual", "crowd") and row["audio"] is not None
         assert line["reply_text"]
-        assert (line["input_text"] is not None) == (row["input_transcribed_at_ns"] is not None) == transcribed
+        assert (
+            (line["input_text"] is not None)
+            == (row["input_transcribed_at_ns"] is not None)
+            == transcribed
+        )
 
 
 CLAIMS = (

@@ -24,16 +24,31 @@ from tests.system.end_to_end.locust_process import GUARD_S, locust, only_run
 Row = dict[str, Any]
 Differences = dict[str, tuple[Any, Any]]
 OF_THE_RUN = {
-    "block", "pair", "phase", "worker", "host", "simulated", "start_utc_ns",
-    "run_id", "session_id", "target", "scenario", "script", "variables_row", "event_log",
-}  # fmt: skip
-"""Columns that the replay of a session cannot know: those of the recorder and its clock, and those in the log's header.
+    "block",
+    "pair",
+    "phase",
+    "worker",
+    "host",
+    "simulated",
+    "start_utc_ns",
+    "run_id",
+    "session_id",
+    "target",
+    "scenario",
+    "script",
+    "variables_row",
+    "event_log",
+}
+"""Columns that the replay of a session cannot know: those of the recorder and its clock, and those
+in the log's header.
 """
 
 
 @dataclass(frozen=True)
 class VoiceRun:
-    """A completed run in its `folder`. `truth` is the simulator's log; `status` and `errors` are those of Locust."""
+    """A completed run in its `folder`. `truth` is the simulator's log; `status` and `errors` are
+    those of Locust.
+    """
 
     scenario: Path
     folder: Path
@@ -53,7 +68,9 @@ class VoiceRun:
 
     @cached_property
     def replayed(self) -> dict[str, ReplayedSession]:
-        """The replayed sessions by session_id, of all sessions with a row of their own or of a turn."""
+        """The replayed sessions by session_id, of all sessions with a row of their own or of a
+        turn.
+        """
         names = {row["session_id"] for row in (*self.sessions, *self.turns)}
         return {name: replay_log(self.folder / "events" / f"{name}.jsonl") for name in names}
 
@@ -65,7 +82,8 @@ class VoiceRun:
             if "session" in line:
                 lines[line["session"]].append(line)
         return {
-            name: messages(replay, lines[replay.session.service_session_id]) for name, replay in self.replayed.items()
+            name: messages(replay, lines[replay.session.service_session_id])
+            for name, replay in self.replayed.items()
         }
 
     @cached_property
@@ -88,7 +106,9 @@ class Planned:
 
 
 def all_played(parent: Path, runs: Mapping[str, Planned]) -> dict[str, VoiceRun]:
-    """Run all planned runs at once, because the callers take most of the time. Return the runs by their names."""
+    """Run all planned runs at once, because the callers take most of the time. Return the runs
+    by their names.
+    """
     with ExitStack() as stack:
         processes = {}
         for name, planned in runs.items():
@@ -96,28 +116,51 @@ def all_played(parent: Path, runs: Mapping[str, Planned]) -> dict[str, VoiceRun]
             folder.mkdir()
             options = ("--ground-truth", str(folder / "truth.jsonl"), *planned.simulator)
             ready = stack.enter_context(quick_simulator(folder, *options))
-            target = ("--url", ready.urls[planned.service], *(("--ca-file", str(ready.ca)) if ready.ca else ()))
+            target = (
+                "--url",
+                ready.urls[planned.service],
+                *(("--ca-file", str(ready.ca)) if ready.ca else ()),
+            )
             scenario = planned.scenario(folder)
-            processes[name] = stack.enter_context(locust(scenario, folder / "runs", *planned.load, *target)), scenario
-        errors = {name: process.communicate(timeout=GUARD_S)[1] for name, (process, _) in processes.items()}
+            processes[name] = (
+                stack.enter_context(locust(scenario, folder / "runs", *planned.load, *target)),
+                scenario,
+            )
+        errors = {
+            name: process.communicate(timeout=GUARD_S)[1]
+            for name, (process, _) in processes.items()
+        }
     return {
         name: VoiceRun(
-            scenario, only_run(scenario.parent / "runs"), scenario.parent / "truth.jsonl",
-            process.returncode, errors[name],
+            scenario,
+            only_run(scenario.parent / "runs"),
+            scenario.parent / "truth.jsonl",
+            process.returncode,
+            errors[name],
         )
         for name, (process, scenario) in processes.items()
-    }  # fmt: skip
+    }
 
 
 def instants(row: Row) -> dict[str, int]:
     """Return the absolute instants of a turn's row."""
-    return {name: row["start_ns"] + row[f"{name}_at_ns"] for name in TURN_INSTANTS if row[f"{name}_at_ns"] is not None}
+    return {
+        name: row["start_ns"] + row[f"{name}_at_ns"]
+        for name in TURN_INSTANTS
+        if row[f"{name}_at_ns"] is not None
+    }
 
 
 def unlike_their_logs(run: VoiceRun) -> dict[str, Differences]:
-    """Return the sessions and turns whose row differs from the replay of its log, with (row, log) by column."""
-    rows: dict[str, tuple[Row, Row]] = {row["session_id"]: (row, _session_again(run, row)) for row in run.sessions}
-    rows |= {f"{row['session_id']}.{row['turn']}": (row, _turn_again(run, row)) for row in run.turns}
+    """Return the sessions and turns whose row differs from the replay of its log, with (row,
+    log) by column.
+    """
+    rows: dict[str, tuple[Row, Row]] = {
+        row["session_id"]: (row, _session_again(run, row)) for row in run.sessions
+    }
+    rows |= {
+        f"{row['session_id']}.{row['turn']}": (row, _turn_again(run, row)) for row in run.turns
+    }
     unlike = {name: _differences(*pair) for name, pair in rows.items()}
     return {name: columns for name, columns in unlike.items() if columns}
 

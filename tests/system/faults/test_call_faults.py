@@ -36,9 +36,16 @@ def test_each_fault_of_a_call_has_its_outcome(tmp_path: Path, fault: str, outcom
     truth = tmp_path / "truth.jsonl"
     with quick_simulator(tmp_path, "--fault", fault, "--ground-truth", str(truth)) as ready:
         target = resolve_target(
-            {}, url=ready.urls["openai"], transport="webrtc", codec="PCMU", max_message_mib=1, api_key_env=None
+            {},
+            url=ready.urls["openai"],
+            transport="webrtc",
+            codec="PCMU",
+            max_message_mib=1,
+            api_key_env=None,
         )
-        limits = short_at(outcome.partition(":")[2]) if outcome.startswith("timeout") else short_at(())
+        limits = (
+            short_at(outcome.partition(":")[2]) if outcome.startswith("timeout") else short_at(())
+        )
         script = build_script(say("one"), say("two"), dialect=target.dialect, limits=limits)
         session, turns = played(Dialer(target, Keyring([target])), script, tmp_path / "run")
 

@@ -1,8 +1,10 @@
-"""Each fault at each place has the one outcome that docs/metrics.md names, and every turn has a row.
+"""Each fault at each place has the one outcome that docs/metrics.md names, and every turn has a
+row.
 
-One simulator injects all faults of a place, each into the session with the fault's number. The sessions run at the same
-time, in both dialects of the Realtime API, and with Gemini Live. If an outcome is a timeout, this timeout is short for
-the first turn, and all other timeouts are long. No other part of these tests depends on time.
+One simulator injects all faults of a place, each into the session with the fault's number. The
+sessions run at the same time, in both dialects of the Realtime API, and with Gemini Live. If an
+outcome is a timeout, this timeout is short for the first turn, and all other timeouts are long. No
+other part of these tests depends on time.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ LOUD = np.full(RATE_HZ * 3 // 10, 8_000, "<i2").tobytes()
 
 
 class Attempt(NamedTuple):
-    """A cell of the table of faults, tried in one dialect. `url`: the name of the URL in the ready file."""
+    """A cell of the table of faults, tried in one dialect. `url`: the name of the URL in the
+    ready file.
+    """
 
     cell: FaultCell
     url: str
@@ -79,13 +83,17 @@ def options(place: str, tries: list[Attempt]) -> Iterator[str]:
 
 
 def script(attempt: Attempt) -> PreparedScript:
-    """Return a script of two turns. If the first turn must end by a timeout, this timeout is short."""
+    """Return a script of two turns. If the first turn must end by a timeout, this timeout is
+    short.
+    """
     limits = short_at([outcome.removeprefix("timeout:") for outcome in attempt.outcomes])
     if attempt.cell.place != "speech":
         return build_script(say("one"), say("two"), dialect=attempt.dialect, limits=limits)
     pcm = Pcm(Path("a.wav"), "loud", LOUD, SpeechSpan(0, len(LOUD) // 2))
     steps = (AudioTurn((pcm,), name=label) for label in ("one", "two"))
-    return build_script(*steps, dialect=attempt.dialect, limits=limits, turn_detection=TurnDetection())
+    return build_script(
+        *steps, dialect=attempt.dialect, limits=limits, turn_detection=TurnDetection()
+    )
 
 
 EMPTY: Mapping[str, Any] = {}
@@ -96,7 +104,9 @@ class Turnstile(Dialer):
 
     phases: ConnectTimings | None = None
 
-    def open(self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any] = EMPTY) -> Transport:
+    def open(
+        self, limits: Timeouts, phases: ConnectTimings, offer_members: Mapping[str, Any] = EMPTY
+    ) -> Transport:
         self.phases = phases
         return super().open(limits, phases, offer_members)
 
@@ -129,11 +139,15 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield from hang_guard(monkeypatch)
 
 
-@pytest.mark.parametrize(("place", "tls"), WAYS, ids=lambda way: {True: "tls", False: "plain"}.get(way, way))
+@pytest.mark.parametrize(
+    ("place", "tls"), WAYS, ids=lambda way: {True: "tls", False: "plain"}.get(way, way)
+)
 def test_each_fault_has_its_expected_outcome(place: str, tls: bool, tmp_path: Path) -> None:
     tries, truth = attempts(place), tmp_path / "truth.jsonl"
     given = ["--tls"] if tls else []
-    with quick_simulator(tmp_path, *given, *options(place, tries), "--ground-truth", str(truth)) as ready:
+    with quick_simulator(
+        tmp_path, *given, *options(place, tries), "--ground-truth", str(truth)
+    ) as ready:
         observed = all_played(ready, tries, tmp_path)
 
     came_to = {
@@ -141,12 +155,18 @@ def test_each_fault_has_its_expected_outcome(place: str, tls: bool, tmp_path: Pa
         for attempt, (session, turns) in zip(tries, observed, strict=True)
     }
     # A client that is delayed while a timeout passes cannot know whether the service was in time.
-    unlike = {attempt: outcome for attempt, outcome in came_to.items() if outcome not in (*attempt.outcomes, STARVED)}
+    unlike = {
+        attempt: outcome
+        for attempt, outcome in came_to.items()
+        if outcome not in (*attempt.outcomes, STARVED)
+    }
     assert not unlike
     for number, (attempt, (session, turns)) in enumerate(zip(tries, observed, strict=True), 1):
         assert_nothing_lost(session, turns, tmp_path / str(number))
         outcomes = (session.outcome, *(turn.outcome for turn in turns))
-        assert all(meaning(outcome) or outcome_class(outcome) == "success" for outcome in outcomes), attempt
+        assert all(
+            meaning(outcome) or outcome_class(outcome) == "success" for outcome in outcomes
+        ), attempt
     assert "Traceback" not in ready.output
     struck = {
         (line["connection"], line["type"], line["place"])
@@ -161,13 +181,17 @@ def test_each_fault_has_its_expected_outcome(place: str, tls: bool, tmp_path: Pa
     }
     missed = [faults[fault] for fault in faults.keys() - struck]
     assert struck <= faults.keys()
-    assert all(outcome.startswith("timeout:") for outcome in missed)  # a delayed simulator injects the fault too late
+    # a delayed simulator injects the fault too late
+    assert all(outcome.startswith("timeout:") for outcome in missed)
 
 
-def assert_nothing_lost(session: SessionObservation, turns: list[TurnObservation], folder: Path) -> None:
+def assert_nothing_lost(
+    session: SessionObservation, turns: list[TurnObservation], folder: Path
+) -> None:
     """Assert that each turn that began has an outcome and a row.
 
-    Also assert that the session either continues with a successful turn, or ends with the outcome of its last turn.
+    Also assert that the session either continues with a successful turn, or ends with the outcome
+    of its last turn.
     """
     outcomes = [turn.outcome for turn in turns]
     assert session.turns_started == session.turns_ended == len(turns)

@@ -1,7 +1,9 @@
-"""Each fault of a telephone call has the one outcome that the simulator's page names, and no latency is wrong.
+"""Each fault of a telephone call has the one outcome that the simulator's page names, and no
+latency is wrong.
 
-One simulator injects each fault into one call. All calls are made at the same time. One process sends their INVITE in
-the order in which the sessions start, so the simulator numbers them in this order.
+One simulator injects each fault into one call. All calls are made at the same time. One process
+sends their INVITE in the order in which the sessions start, so the simulator numbers them in this
+order.
 """
 
 from __future__ import annotations
@@ -30,23 +32,38 @@ steps:
 
 
 class Calls:
-    """The rows of all calls, and the simulator's truth. Each is a list with one entry for each fault."""
+    """The rows of all calls, and the simulator's truth. Each is a list with one entry for each
+    fault.
+    """
 
     def __init__(self, folder: Path, simulator: str, report: str) -> None:
         (run,) = (folder / "runs").iterdir()
-        self.run, self.truth, self.simulator, self.report = run, folder / "truth.jsonl", simulator, report
+        self.run, self.truth, self.simulator, self.report = (
+            run,
+            folder / "truth.jsonl",
+            simulator,
+            report,
+        )
         self.lines = list(read_truth(self.truth))
         sessions = read_table(run, "sessions").to_pylist()
-        self.sessions = dict(zip(TELEPHONE_CASES, sorted(sessions, key=lambda row: row["start_ns"]), strict=True))
+        self.sessions = dict(
+            zip(TELEPHONE_CASES, sorted(sessions, key=lambda row: row["start_ns"]), strict=True)
+        )
         turns = defaultdict(list)
         for row in read_table(run, "turns").to_pylist():
             turns[row["session_id"]].append(row)
-        self.turns = {fault: turns[session["session_id"]] for fault, session in self.sessions.items()}
+        self.turns = {
+            fault: turns[session["session_id"]] for fault, session in self.sessions.items()
+        }
 
     def packets(self, fault: str) -> list[dict[str, Any]]:
         call_id = self.sessions[fault]["request_id"]
         (session,) = (line["session"] for line in self.lines if line.get("call_id") == call_id)
-        return [line for line in self.lines if line.get("direction") == "out" and line["session"] == session]
+        return [
+            line
+            for line in self.lines
+            if line.get("direction") == "out" and line["session"] == session
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +71,27 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
     folder = tmp_path_factory.mktemp("faults")
     (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
     (folder / "call.yaml").write_text(SCRIPT, encoding="utf-8")
-    options = ["--profile", str(folder / "quick.yaml"), "--ground-truth", str(folder / "truth.jsonl")]
+    options = [
+        "--profile",
+        str(folder / "quick.yaml"),
+        "--ground-truth",
+        str(folder / "truth.jsonl"),
+    ]
     for number, fault in enumerate(TELEPHONE_CASES, 1):
         options += ["--fault", f"{fault},sessions={number}"]
     count = len(TELEPHONE_CASES)
     with running_simulator(*options) as ready:
         load = ("-u", count, "--spawn-rate", count, "--sessions", count)
-        done = rtbench("run", "call.yaml", *load, "--url", ready.urls["agent_sip"], "--name", "faults", cwd=folder)
+        done = rtbench(
+            "run",
+            "call.yaml",
+            *load,
+            "--url",
+            ready.urls["agent_sip"],
+            "--name",
+            "faults",
+            cwd=folder,
+        )
     return Calls(folder, ready.output, done.stdout + done.stderr)
 
 
@@ -68,7 +99,9 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
 def test_each_fault_has_its_expected_outcome_and_is_in_the_truth(calls: Calls, fault: str) -> None:
     number = list(TELEPHONE_CASES).index(fault) + 1
     injected = {
-        line["type"] for line in calls.lines if line.get("direction") == "fault" and line["connection"] == number
+        line["type"]
+        for line in calls.lines
+        if line.get("direction") == "fault" and line["connection"] == number
     }
 
     assert calls.sessions[fault]["outcome"] == TELEPHONE_CASES[fault]
@@ -103,13 +136,17 @@ def test_nothing_arrives_if_the_audio_is_one_way(calls: Calls) -> None:
 
 @pytest.mark.parametrize("fault", ["other_port", "new_port"])
 def test_audio_from_another_port_is_heard(calls: Calls, fault: str) -> None:
-    """The caller has not heard the end of the last reply when it hangs up, so its packets are compared with a part."""
+    """The caller has not heard the end of the last reply when it hangs up, so its packets are
+    compared with a part.
+    """
     assert calls.sessions[fault]["rtp_lost"] == 0
     assert calls.sessions[fault]["rtp_expected"] > len(calls.packets(fault)) // 2
 
 
 def test_dropped_packets_are_counted(calls: Calls) -> None:
-    """The caller may hang up before a packet after the second gap arrives. Then it does not know of this gap."""
+    """The caller may hang up before a packet after the second gap arrives. Then it does not know
+    of this gap.
+    """
     dropped = sum(bool(line.get("dropped")) for line in calls.packets("drop,count=5"))
 
     assert dropped == 10  # five in each utterance

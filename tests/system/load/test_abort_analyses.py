@@ -1,4 +1,6 @@
-"""The times and the results of the interim analyses of thresholds with `abort`, with a real child process."""
+"""The times and the results of the interim analyses of thresholds with `abort`, with a real
+child process.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,14 @@ REASON = {"code": "stopped_early", "numbers": {}}
 
 def plan() -> AbortEntry:
     limits = {"ttfa": ["p(95)<800", "med<500"], "failure_rate": ["rate<1%"]}
-    return AbortEntry(thresholds=limits, alpha=0.025, spending="a t^2", analyses=10, made=[], reason=None)
+    return AbortEntry(
+        thresholds=limits, alpha=0.025, spending="a t^2", analyses=10, made=[], reason=None
+    )
 
 
 class RecordedAnalyses:
-    """`AbortAnalyses` whose child prints an analysis of 10 sessions for each call, and what they reported.
+    """`AbortAnalyses` whose child prints an analysis of 10 sessions for each call, and what they
+    reported.
 
     At the share `fails_at` of the run, a threshold fails.
     """
@@ -45,7 +50,9 @@ print(json.dumps(answer | {{"sentence": "stopped" if fails else ""}}))
         )
 
     def consider(self, *shares: float, late: str = "") -> None:
-        """Call `consider` for each share, as a run does every second. Wait for each analysis that was started."""
+        """Call `consider` for each share, as a run does every second. Wait for each analysis
+        that was started.
+        """
         for share in shares:
             self.analyses.consider(share, late)
             if (running := self.analyses._running) is not None:
@@ -64,8 +71,10 @@ def test_an_analysis_follows_each_tenth_of_the_run_except_the_last(tmp_path: Pat
     assert run.asked == ["0.1", "0.45", "0.95"]
     assert run.stopped == run.messages == []
     assert run.analyses.entry("all sessions are done")["made"] == [
-        {"sessions": 10, "share": 0.1}, {"sessions": 20, "share": 0.45}, {"sessions": 30, "share": 0.95},
-    ]  # fmt: skip
+        {"sessions": 10, "share": 0.1},
+        {"sessions": 20, "share": 0.45},
+        {"sessions": 30, "share": 0.95},
+    ]
 
 
 def test_a_failed_threshold_stops_the_run_with_its_reason(tmp_path: Path) -> None:
@@ -87,7 +96,9 @@ def test_no_limit_is_analysed_while_the_load_generator_is_overloaded(tmp_path: P
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit('no such thing')", "print('{}')"])
-def test_a_failed_analysis_is_reported_once_and_the_run_continues(program: str, tmp_path: Path) -> None:
+def test_a_failed_analysis_is_reported_once_and_the_run_continues(
+    program: str, tmp_path: Path
+) -> None:
     run = RecordedAnalyses(tmp_path, program=program)
     run.consider(0.1, 0.2, 0.3, 0.4)
 
@@ -95,7 +106,8 @@ def test_a_failed_analysis_is_reported_once_and_the_run_continues(program: str, 
 
 
 @pytest.mark.parametrize(
-    ("has_end", "text"), [(True, "at most 9 interim analyses"), (False, "add --sessions or --run-time")]
+    ("has_end", "text"),
+    [(True, "at most 9 interim analyses"), (False, "add --sessions or --run-time")],
 )
 def test_the_start_of_the_run_states_the_thresholds_that_stop_it(has_end: bool, text: str) -> None:
     line = abort_text(plan(), has_end=has_end)

@@ -1,4 +1,6 @@
-"""Child processes of a run: interim analyses, reports and the OpenTelemetry exporter. The run survives failures."""
+"""Child processes of a run: interim analyses, reports and the OpenTelemetry exporter. The run
+survives failures.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ print(output_of([sys.executable, "-c", "import time; time.sleep(0.6); print('sai
 @pytest.mark.parametrize("lost", [ENDS_BEFORE_ANYBODY_LISTENS, TAKEN_OVER])
 def test_a_child_whose_exit_signal_is_lost_is_detected(lost: str) -> None:
     command = [sys.executable, "-c", lost + WAITS]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S)
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S
+    )
 
     assert (ended.stdout, ended.stderr) == ("said\n\n", "")
 
@@ -75,11 +79,19 @@ def test_a_report_that_exceeds_its_time_is_killed_and_rows_are_kept(
     endless.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(endless))
     monkeypatch.setattr("bench.load.runners.finalized_run.longest_report_s", lambda folder: 0.01)
-    document = {"schema": SCHEMA_VERSION, "started_utc_ns": 0, "warmup_s": 1, "notices": [], "settings": {}}
+    document = {
+        "schema": SCHEMA_VERSION,
+        "started_utc_ns": 0,
+        "warmup_s": 1,
+        "notices": [],
+        "settings": {},
+    }
     closed = finalize_run(run.folder, document, "all sessions are done")
 
     assert (closed.summary, closed.status) == ("", USAGE_STATUS)
-    assert closed.error.endswith(f"was stopped; all rows are saved; run it again: rtbench report {run.folder}")
+    assert closed.error.endswith(
+        f"was stopped; all rows are saved; run it again: rtbench report {run.folder}"
+    )
     assert holds_rows(run.folder)
 
 

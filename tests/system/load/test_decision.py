@@ -32,7 +32,9 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.load.runners.finalized_run.subprocess.run", forked.run)
 
 
-def talk(name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None) -> list[Script]:
+def talk(
+    name: str = "talk", turns: int = 10, output: str = "audio", *, steps: list[str] | None = None
+) -> list[Script]:
     """Return a script with both targets."""
     labels = steps or [f"turn_{number + 1}" for number in range(turns)]
     fact = {"name": name, "output": output, "turns": len(labels), "steps": labels}
@@ -43,7 +45,9 @@ Script = dict[str, Any]
 LOOKS = [50, 100, 150]
 
 
-def made(*arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())) -> SequentialPlanEntry:
+def made(
+    *arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())
+) -> SequentialPlanEntry:
     return sequential_plan(Options.of(parsed("--until-decided", *arguments)), pairs, scripts)
 
 
@@ -72,8 +76,8 @@ def test_a_failure_threshold_that_cannot_pass_with_few_pairs_gives_a_notice(tmp_
     (notice,) = made(pairs=100)["notices"]
 
     assert notice.startswith(
-        "failure_rate: rate<+1pt cannot pass with 100 pairs, because with no failure in 100 sessions the rate may "
-        "still be"
+        "failure_rate: rate<+1pt cannot pass with 100 pairs, because with no failure in 100"
+        " sessions the rate may still be"
     )
     enough = int(notice.split("--sessions to ")[1].split()[0])
     assert 299 <= enough <= 360
@@ -100,12 +104,21 @@ def test_the_first_interim_analysis_needs_enough_turns_of_the_shortest_script() 
 @pytest.mark.parametrize(
     ("thresholds", "pairs", "expected"),
     [
-        ("", 20, "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in each target, and "
-                 "the run has at most 20: raise --sessions to 40 or more"),
-        ("failure_rate: rate<+1pt\n", 19, "failure_rate: rate<+1pt cannot be tested before 20 pairs, and the run has "
-                                          "at most 19"),
+        (
+            "",
+            20,
+            (
+                "ttfa: p(95)<+20% cannot be tested before 40 pairs, because it needs 400 values in"
+                " each target, and the run has at most 20: raise --sessions to 40 or more"
+            ),
+        ),
+        (
+            "failure_rate: rate<+1pt\n",
+            19,
+            "failure_rate: rate<+1pt cannot be tested before 20 pairs, and the run has at most 19",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_run_too_short_to_test_a_threshold_is_refused(
     thresholds: str, pairs: int, expected: str, tmp_path: Path
 ) -> None:
@@ -120,33 +133,54 @@ def test_a_run_too_short_to_test_a_threshold_is_refused(
     [
         (
             "target:east",
-            "ttfa{target:east}: med<+10%: east is the baseline; a threshold may name only the candidate, west",
+            (
+                "ttfa{target:east}: med<+10%: east is the baseline; a threshold may name only the"
+                " candidate, west"
+            ),
         ),
         (
             "target:north",
-            "ttfa{target:north}: med<+10%: there is no target north; a threshold may name only the candidate",
+            (
+                "ttfa{target:north}: med<+10%: there is no target north; a threshold may name only"
+                " the candidate"
+            ),
         ),
         ("step:order", 'there is no step "order"; these are: greeting, farewell'),
-        ("step:greting", 'there is no step "greting"; did you mean greeting? these are: greeting, farewell'),
+        (
+            "step:greting",
+            'there is no step "greting"; did you mean greeting? these are: greeting, farewell',
+        ),
     ],
 )
 def test_threshold_filters_that_do_not_exist_in_the_run_are_refused(
     filters: str, expected: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError) as refused:
-        asking(tmp_path, f"'ttfa{{{filters}}}': med<+10%\n", scripts=talk(steps=["greeting", "farewell"]))
+        asking(
+            tmp_path,
+            f"'ttfa{{{filters}}}': med<+10%\n",
+            scripts=talk(steps=["greeting", "farewell"]),
+        )
 
     assert expected in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_only_relative_thresholds_of_a_file_are_decided(tmp_path: Path) -> None:
-    file = 'ttfa: ["p(90)<+15%", "p(95)<800"]\nttfa{step:turn_1}: "med<+10%"\nfailure_rate: ["rate<0.01"]\n'
+    file = (
+        'ttfa: ["p(90)<+15%", "p(95)<800"]\nttfa{step:turn_1}: "med<+10%"\nfailure_rate:'
+        ' ["rate<0.01"]\n'
+    )
 
-    assert asking(tmp_path, file)["primary_metrics"] == {"ttfa": ["p(90)<+15%"], "ttfa{step:turn_1}": ["med<+10%"]}
+    assert asking(tmp_path, file)["primary_metrics"] == {
+        "ttfa": ["p(90)<+15%"],
+        "ttfa{step:turn_1}": ["med<+10%"],
+    }
 
 
-@pytest.mark.parametrize("text", ['ttfa: ["p(95)<800"]\n', 'ttfa: ["p95 is fine"]\n', "ttfb: med<1\n"])
+@pytest.mark.parametrize(
+    "text", ['ttfa: ["p(95)<800"]\n', 'ttfa: ["p95 is fine"]\n', "ttfb: med<1\n"]
+)
 def test_thresholds_that_decide_nothing_are_refused_in_one_line(text: str, tmp_path: Path) -> None:
     file = tmp_path / "ci.yaml"
     file.write_text(text)
@@ -160,7 +194,9 @@ def test_thresholds_that_decide_nothing_are_refused_in_one_line(text: str, tmp_p
 # The times of interim analyses.
 
 
-@given(st.lists(st.integers(1, 999), min_size=1, unique=True), st.integers(0, 20), st.integers(0, 999))
+@given(
+    st.lists(st.integers(1, 999), min_size=1, unique=True), st.integers(0, 20), st.integers(0, 999)
+)
 def test_an_interim_analysis_is_due_when_its_pairs_are_complete_except_the_last(
     sizes: list[int], n_done: int, pairs: int
 ) -> None:
@@ -184,7 +220,9 @@ def printing(**fields: Any) -> str:
 
 
 class RecordedAnalyses:
-    """`InterimAnalyses` in a folder, and what they reported: sentences that stop the run, and messages."""
+    """`InterimAnalyses` in a folder, and what they reported: sentences that stop the run, and
+    messages.
+    """
 
     def __init__(self, folder: Path, program: str) -> None:
         self.stopped: list[str] = []
@@ -199,8 +237,8 @@ class RecordedAnalyses:
         )
 
     def consider(self, *pairs: int) -> None:
-        """Call `consider` for each number of pairs, as a run does every second. Wait for each analysis that was
-        started.
+        """Call `consider` for each number of pairs, as a run does every second. Wait for each
+        analysis that was started.
         """
         for each in pairs:
             self.looks.consider(each)
@@ -210,7 +248,9 @@ class RecordedAnalyses:
 
 
 def test_a_deciding_interim_analysis_ends_the_run_with_its_sentence(tmp_path: Path) -> None:
-    analyses = RecordedAnalyses(tmp_path, printing(stopped=True, sentence="not_regressed", analysis=1, pairs=50))
+    analyses = RecordedAnalyses(
+        tmp_path, printing(stopped=True, sentence="not_regressed", analysis=1, pairs=50)
+    )
     analyses.consider(50)
     assert analyses.stopped == []
     analyses.consider(50)
@@ -221,7 +261,10 @@ def test_a_deciding_interim_analysis_ends_the_run_with_its_sentence(tmp_path: Pa
 
 
 def test_an_undecided_interim_analysis_is_followed_by_the_next(tmp_path: Path) -> None:
-    count = "open(sys.argv[1] + '/count', 'a').write('x'); n = len(open(sys.argv[1] + '/count').read())\n"
+    count = (
+        "open(sys.argv[1] + '/count', 'a').write('x'); n = len(open(sys.argv[1] +"
+        " '/count').read())\n"
+    )
     says = 'print(\'{"stopped": false, "sentence": "", "analysis": %d, "pairs": 50}\' % n)'
     analyses = RecordedAnalyses(tmp_path, count + says)
     analyses.consider(49, 50, 51, 60, 99, 100, 101, 150, 151)
@@ -231,9 +274,13 @@ def test_an_undecided_interim_analysis_is_followed_by_the_next(tmp_path: Path) -
     assert (tmp_path / "count").read_text() == "xx"
 
 
-def test_an_interim_analysis_with_a_missing_pair_is_repeated_after_the_next_pair(tmp_path: Path) -> None:
+def test_an_interim_analysis_with_a_missing_pair_is_repeated_after_the_next_pair(
+    tmp_path: Path,
+) -> None:
     counts = "open(sys.argv[1] + '/count', 'a').write('x')\n"
-    analyses = RecordedAnalyses(tmp_path, counts + printing(stopped=False, sentence="", analysis=0, pairs=0))
+    analyses = RecordedAnalyses(
+        tmp_path, counts + printing(stopped=False, sentence="", analysis=0, pairs=0)
+    )
     analyses.consider(50, 50, 50, 50)
     assert (tmp_path / "count").read_text() == "x"
     analyses.consider(51, 51)
@@ -263,7 +310,9 @@ def test_a_failed_interim_analysis_is_reported_once_and_the_run_continues(
 
 
 def test_no_interim_analysis_runs_while_the_load_generator_is_overloaded(tmp_path: Path) -> None:
-    analyses = RecordedAnalyses(tmp_path, printing(stopped=True, sentence="done", analysis=1, pairs=50))
+    analyses = RecordedAnalyses(
+        tmp_path, printing(stopped=True, sentence="done", analysis=1, pairs=50)
+    )
     for pairs in (49, 50, 51):
         analyses.looks.consider(pairs, late="send_delay 14.2 ms > 10 ms")
     assert (analyses.looks._running, analyses.stopped, len(analyses.messages)) == (None, [], 1)
@@ -273,7 +322,9 @@ def test_no_interim_analysis_runs_while_the_load_generator_is_overloaded(tmp_pat
 
 
 def test_the_end_of_the_run_kills_a_running_interim_analysis(tmp_path: Path) -> None:
-    analyses = RecordedAnalyses(tmp_path, "import os, time; os.mkdir(f'{sys.argv[1]}/{os.getpid()}'); time.sleep(600)")
+    analyses = RecordedAnalyses(
+        tmp_path, "import os, time; os.mkdir(f'{sys.argv[1]}/{os.getpid()}'); time.sleep(600)"
+    )
     analyses.looks.consider(50)
     analyses.looks.consider(50)
     while not (found := [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]):

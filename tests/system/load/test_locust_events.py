@@ -1,4 +1,6 @@
-"""Our imports change each thing in their process only once, even if modules are imported several times."""
+"""Our imports change each thing in their process only once, even if modules are imported several
+times.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +47,12 @@ assert once[-1] == 2, once[-1]  # before a fork and after it
 
 
 def test_a_second_import_or_registration_changes_nothing_in_the_process() -> None:
-    ended = forked.run([sys.executable, "-c", IMPORTED_TWICE], cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = forked.run(
+        [sys.executable, "-c", IMPORTED_TWICE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert ended.returncode == 0, ended.stderr

@@ -110,7 +110,9 @@ print(taken, sorted(runner.clients), dict(runner.exceptions), messages.IGNORED.c
 
 def test_messages_of_unknown_senders_are_counted_and_those_of_workers_handled() -> None:
     command = [sys.executable, "-c", HEARD]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S)
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S
+    )
 
     expected = "[('a-worker', StopRequested(reason='a reason', spent=False))] ['a-worker'] {}"
     assert ended.stdout.startswith(expected), ended.stdout + ended.stderr

@@ -161,7 +161,9 @@ print(alone._environment.process_exit_code)
     ("how", "why", "status"),
     [("a signal", "interrupted", 130), ("the time", "its time was over, or it was stopped", 2)],
 )
-def test_a_run_that_ends_during_its_sign_in_reports_it_and_does_not_begin(how: str, why: str, status: int) -> None:
+def test_a_run_that_ends_during_its_sign_in_reports_it_and_does_not_begin(
+    how: str, why: str, status: int
+) -> None:
     command = [sys.executable, "-c", ENDED_DURING_SIGN_IN, how]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -208,13 +210,21 @@ print(ended, *said, master.run.lifecycle.reason)
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ("ships", "None not all records were received within 0 s after the last session (workers: 7)"),
+        (
+            "ships",
+            "None not all records were received within 0 s after the last session (workers: 7)",
+        ),
         ("plays on", "still draining"),
-        ("missing", "None the run ends early: the last worker went missing the last worker went missing"),
+        (
+            "missing",
+            "None the run ends early: the last worker went missing the last worker went missing",
+        ),
         ("disk is full", "None \n"),
     ],
 )
-def test_a_master_waits_for_records_for_at_most_its_limit(how: str, expected: str, tmp_path: Path) -> None:
+def test_a_master_waits_for_records_for_at_most_its_limit(
+    how: str, expected: str, tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", DRAINED, how, str(tmp_path)]
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -241,7 +251,13 @@ print(nodes["early"].heartbeat)
 
 
 def test_a_worker_that_connects_early_is_missing_after_the_same_time_as_any_other() -> None:
-    ended = forked.run([sys.executable, "-c", CONNECTED_EARLY], cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = forked.run(
+        [sys.executable, "-c", CONNECTED_EARLY],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert ended.stdout == "21\n", ended.stdout + ended.stderr
 
@@ -281,6 +297,7 @@ def test_a_worker_that_cannot_write_its_files_ends_the_run(where: str, named: st
     ended = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     expected = (
-        "cannot write the run folder: No space left on device; free disk space, or set another folder with --runs-dir"
+        "cannot write the run folder: No space left on device; free disk space, or set another"
+        " folder with --runs-dir"
     )
     assert ended.stdout == f"rtbench_refused {expected}{named}\n", ended.stderr

@@ -1,4 +1,6 @@
-"""Users as Locust sees them. They run in their own process, because importing Locust patches the standard library."""
+"""Users as Locust sees them. They run in their own process, because importing Locust patches the
+standard library.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,8 @@ from tests import forked
 
 ROOT = Path(__file__).parents[3]
 OUTSIDE = (
-    "there is no session here: call text, audio, request_response, wait_for, interrupt, sound, pause, expect, "
-    "message, send "
-    "inside a @task"
+    "there is no session here: call text, audio, request_response, wait_for, interrupt, sound,"
+    " pause, expect, message, send inside a @task"
 )
 BEGIN = """
 import json, sys
@@ -171,7 +172,8 @@ def test_an_error_in_on_start_or_on_stop_ends_the_run_with_its_line(
 
 
 def test_each_further_target_has_a_persistent_copy_of_the_user(callers: Path) -> None:
-    printed = json_output_of(f"""{ENDING}
+    printed = json_output_of(
+        f"""{ENDING}
 class Live:
     session_pause_s = 0
     ending = False
@@ -190,7 +192,9 @@ seen = []
 unsupported_reason(Caller, Live())
 first, second = seen
 print(json.dumps([[a is b for a, b in zip(first, second)], len(set(map(id, first))), [d.count for d in second]]))
-""", str(callers))  # fmt: skip
+""",
+        str(callers),
+    )
 
     assert printed == [[True, True, True], 3, [7, 7, 7]]
 
@@ -204,7 +208,9 @@ print(json.dumps([[a is b for a, b in zip(first, second)], len(set(map(id, first
     ],
 )
 def test_callers_run_their_tasks_in_turn(file: str, played: list[str]) -> None:
-    """Any free caller runs the next task. If each caller chose one, there would be more short calls than long ones."""
+    """Any free caller runs the next task. If each caller chose one, there would be more short
+    calls than long ones.
+    """
     module, _, name = file.partition(".")
     printed = json_output_of(f"""
 from types import SimpleNamespace

@@ -1,4 +1,6 @@
-"""A damaged part of a worker is named and used as far as it can be read, and the missing data is counted."""
+"""A damaged part of a worker is named and used as far as it can be read, and the missing data is
+counted.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from tests.system.record.parts import build_part
 def retyped(path: Path) -> None:
     """Convert all integers of the rows to text."""
     rows = pa.ipc.open_stream(path.read_bytes()).read_all()
-    fields = [pa.field(f.name, pa.string() if pa.types.is_integer(f.type) else f.type) for f in rows.schema]
+    fields = [
+        pa.field(f.name, pa.string() if pa.types.is_integer(f.type) else f.type)
+        for f in rows.schema
+    ]
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, pa.schema(fields)) as stream:
         stream.write_table(rows.cast(pa.schema(fields)))
 
@@ -62,17 +67,28 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "turns cut in half": (rows_of("turns"), cut_in_half),
     "missing turns": (rows_of("turns"), Path.unlink),
     "overwritten turns": (rows_of("turns"), overwritten),
-    "truncated histograms": (HISTOGRAMS, lambda path: path.write_bytes(path.read_bytes()[:-30] + b"\n")),
-    "facts that are not text": (FACTS, lambda path: path.write_bytes(b'{"done": true, "pid": \xff}')),
+    "truncated histograms": (
+        HISTOGRAMS,
+        lambda path: path.write_bytes(path.read_bytes()[:-30] + b"\n"),
+    ),
+    "facts that are not text": (
+        FACTS,
+        lambda path: path.write_bytes(b'{"done": true, "pid": \xff}'),
+    ),
     "an incident without an instant": (FACTS, facts_changed(incidents=[{"kind": "x"}])),
     "a host without a name": (FACTS, facts_changed(hosts=[{"workers": "many"}])),
     "a negative count of turns": (FACTS, facts_changed(rows={"turns": -1})),
-    "deep facts": (FACTS, lambda path: path.write_text('{"done":' + "[" * 9_000 + "]" * 9_000 + "}")),
+    "deep facts": (
+        FACTS,
+        lambda path: path.write_text('{"done":' + "[" * 9_000 + "]" * 9_000 + "}"),
+    ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_worker_part_is_named_and_the_other_rows_are_reported(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_worker_part_is_named_and_the_other_rows_are_reported(
+    damage: str, tmp_path: Path
+) -> None:
     folder = build_part(tmp_path, workers=2)
     expected = 18
     name, spoil = DAMAGES[damage]

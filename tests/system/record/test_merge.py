@@ -1,4 +1,6 @@
-"""Separate runs are merged into one. The rows, histograms and totals are the same, or the error is one line."""
+"""Separate runs are merged into one. The rows, histograms and totals are the same, or the error
+is one line.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,16 @@ from rtbench.cli.runs import merge
 from tests.examples import few
 from tests.helpers import AT_NS, MS, S, build_session
 from tests.record.builders import contents, play
-from tests.system.record.parts import BEGAN_NS, SCRIPT, TARGET, build_part, changed, closed, copied, log_events
+from tests.system.record.parts import (
+    BEGAN_NS,
+    SCRIPT,
+    TARGET,
+    build_part,
+    changed,
+    closed,
+    copied,
+    log_events,
+)
 
 RENAMED = {"run_id", "session_id", "worker", "pair", "block"}
 
@@ -41,7 +52,9 @@ def rows(folder: Path, table: files.TableName) -> list[dict[str, Any]]:
 
 def kept(folder: Path, table: files.TableName) -> list[str]:
     """Return the rows of a table without the columns that a merge renames, sorted."""
-    return sorted(repr({k: v for k, v in row.items() if k not in RENAMED}) for row in rows(folder, table))
+    return sorted(
+        repr({k: v for k, v in row.items() if k not in RENAMED}) for row in rows(folder, table)
+    )
 
 
 # The result.
@@ -53,7 +66,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "whole"
     (folder / SPOOL).mkdir(parents=True)
     document = opening_document("whole", "voice_turns", BEGAN_NS, {}, [TARGET], [SCRIPT], 4, [])
-    document |= {"state": "closing", "stop_reason": "all sessions are done", "writer": {"host": "red", "pid": 1}}
+    document |= {
+        "state": "closing",
+        "stop_reason": "all sessions are done",
+        "writer": {"host": "red", "pid": 1},
+    }
     files.write_document(folder, document)
     for worker in range(4):
         recorder = Recorder(Spool(folder, worker), BEGAN_NS)
@@ -93,7 +110,10 @@ def test_merged_parts_of_a_run_equal_the_whole_run(
 ) -> None:
     """Any workers may be in one folder, and any folders may have been finalized before."""
     folder = tmp_path_factory.mktemp("split")
-    groups = {number: [worker for worker in range(4) if of_part[worker] == number] for number in set(of_part)}
+    groups = {
+        number: [worker for worker in range(4) if of_part[worker] == number]
+        for number in set(of_part)
+    }
     parts = [split(whole, folder, workers, number) for number, workers in groups.items()]
     for part, closes_before in zip(parts, closes, strict=False):
         if closes_before:
@@ -117,25 +137,42 @@ def test_sessions_workers_and_pairs_have_unique_names_in_the_merged_run(tmp_path
     merge_runs(parts, tmp_path / "merged")
 
     sessions = rows(tmp_path / "merged", "sessions")
-    assert len({row["session_id"] for row in sessions}) == len({row["pair"] for row in sessions}) == 12
-    assert {(row["worker"], row["host"]) for row in sessions} == {(0, "blue"), (1, "blue"), (2, "red"), (3, "red")}
+    assert (
+        len({row["session_id"] for row in sessions}) == len({row["pair"] for row in sessions}) == 12
+    )
+    assert {(row["worker"], row["host"]) for row in sessions} == {
+        (0, "blue"),
+        (1, "blue"),
+        (2, "red"),
+        (3, "red"),
+    }
     assert all(row["session_id"].startswith(f"w{row['worker']}-") for row in sessions)
-    of_session = {row["session_id"]: (row["worker"], row["pair"], row["block"], row["host"]) for row in sessions}
+    of_session = {
+        row["session_id"]: (row["worker"], row["pair"], row["block"], row["host"])
+        for row in sessions
+    }
     turns = rows(tmp_path / "merged", "turns")
     assert len(turns) == 36
-    assert all(of_session[r["session_id"]] == (r["worker"], r["pair"], r["block"], r["host"]) for r in turns)
+    assert all(
+        of_session[r["session_id"]] == (r["worker"], r["pair"], r["block"], r["host"])
+        for r in turns
+    )
     assert {row["run_id"] for row in turns} == {"merged"}
 
 
 def test_pairs_and_blocks_are_numbered_by_time_over_all_parts(tmp_path: Path) -> None:
-    """If a part began between two pairs of another part, its pairs are numbered there, in the block of that time."""
+    """If a part began between two pairs of another part, its pairs are numbered there, in the
+    block of that time.
+    """
     offset_ns = utc_ns() - monotonic_ns()
     parts = []
     for host, at_s in (("red", (10, 130, 250)), ("blue", (5, 131, 610))):
         part = build_part(tmp_path, host, host=host, began_ns=AT_NS + offset_ns, workers=0)
         recorder = Recorder(Spool(part, 0), AT_NS, host=named_host() | {"name": host})
         for number, second in enumerate(at_s):
-            labels = RowContext(f"w0-{number:06d}", "simulator", "x", "voice_turns", pair=number, block=7)
+            labels = RowContext(
+                f"w0-{number:06d}", "simulator", "x", "voice_turns", pair=number, block=7
+            )
             recorder.session(labels).session_ended(build_session(start_ns=AT_NS + second * S))
         recorder.close()
         parts.append(part)
@@ -143,12 +180,19 @@ def test_pairs_and_blocks_are_numbered_by_time_over_all_parts(tmp_path: Path) ->
 
     sessions = sorted(rows(tmp_path / "merged", "sessions"), key=lambda row: row["start_utc_ns"])
     assert [(row["host"], row["pair"], row["block"]) for row in sessions] == [
-        ("blue", 0, 0), ("red", 1, 0), ("red", 2, 1), ("blue", 3, 1), ("red", 4, 2), ("blue", 5, 5),
-    ]  # fmt: skip
+        ("blue", 0, 0),
+        ("red", 1, 0),
+        ("red", 2, 1),
+        ("blue", 3, 1),
+        ("red", 4, 2),
+        ("blue", 5, 5),
+    ]
     assert document["started_utc_ns"] == min(part["started_utc_ns"] for part in document["parts"])
 
 
-def test_transcripts_incidents_and_event_logs_are_merged_with_renamed_sessions(tmp_path: Path) -> None:
+def test_transcripts_incidents_and_event_logs_are_merged_with_renamed_sessions(
+    tmp_path: Path,
+) -> None:
     parts = [build_part(tmp_path, name, host=name) for name in ("blue", "red")]
     for part in parts:
         log_events(part)
@@ -157,18 +201,27 @@ def test_transcripts_incidents_and_event_logs_are_merged_with_renamed_sessions(t
 
     merged = tmp_path / "merged"
     names = {row["session_id"] for row in rows(merged, "sessions")}
-    transcript_lines = [json.loads(line) for line in (merged / "transcripts.jsonl").read_text().splitlines()]
+    transcript_lines = [
+        json.loads(line) for line in (merged / "transcripts.jsonl").read_text().splitlines()
+    ]
     assert len(transcript_lines) == 18
     assert {line["session_id"] for line in transcript_lines} == names
-    logs = {path.stem: json.loads(path.read_text().splitlines()[0])["about"] for path in (merged / EVENTS).iterdir()}
-    assert logs == {name: {"run_id": "merged", "session_id": name} for name in ("w0-000000", "w1-000000")}
+    logs = {
+        path.stem: json.loads(path.read_text().splitlines()[0])["about"]
+        for path in (merged / EVENTS).iterdir()
+    }
+    assert logs == {
+        name: {"run_id": "merged", "session_id": name} for name in ("w0-000000", "w1-000000")
+    }
     assert [(incident["worker"], incident["text"]) for incident in document["incidents"]] == [
         (0, "of worker 0"),
         (1, "of worker 0"),
     ]
 
 
-def test_event_logs_that_are_links_or_special_files_are_counted_and_not_copied(tmp_path: Path) -> None:
+def test_event_logs_that_are_links_or_special_files_are_counted_and_not_copied(
+    tmp_path: Path,
+) -> None:
     secret = tmp_path / "id_rsa"
     secret.write_text("a private key\n")
     linked, elsewhere = (closed(build_part(tmp_path, host, host=host)) for host in ("red", "blue"))
@@ -182,7 +235,9 @@ def test_event_logs_that_are_links_or_special_files_are_counted_and_not_copied(t
     document = merge_runs([linked, elsewhere], tmp_path / "merged")
 
     assert len(list((tmp_path / "merged" / EVENTS).iterdir())) == 1
-    assert "a private key" not in "".join(path.read_text() for path in (tmp_path / "merged" / EVENTS).iterdir())
+    assert "a private key" not in "".join(
+        path.read_text() for path in (tmp_path / "merged" / EVENTS).iterdir()
+    )
     assert [notice for notice in document["notices"] if "event log" in notice] == [
         "blue on blue: 1 event log was not copied, because it is a link or a special file.",
         "red on red: 2 event logs were not copied, because they are links or special files.",
@@ -190,14 +245,25 @@ def test_event_logs_that_are_links_or_special_files_are_counted_and_not_copied(t
 
 
 def test_finalized_parts_are_not_changed(tmp_path: Path) -> None:
-    parts = [closed(build_part(tmp_path / "parts", "ab"[n], began_ns=BEGAN_NS + n)) for n in range(2)]
+    parts = [
+        closed(build_part(tmp_path / "parts", "ab"[n], began_ns=BEGAN_NS + n)) for n in range(2)
+    ]
     before = {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()}
     merge_runs(parts, tmp_path / "merged")
-    assert {path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()} == before
+    assert {
+        path: path.read_bytes() for path in (tmp_path / "parts").rglob("*") if path.is_file()
+    } == before
 
 
-ARRIVALS = {"pattern": "poisson", "per_s": 0.5, "stages": None, "digest": None, "max_concurrent": 4,
-            "started_utc_ns": BEGAN_NS, "duration_s": 60.0}  # fmt: skip
+ARRIVALS = {
+    "pattern": "poisson",
+    "per_s": 0.5,
+    "stages": None,
+    "digest": None,
+    "max_concurrent": 4,
+    "started_utc_ns": BEGAN_NS,
+    "duration_s": 60.0,
+}
 
 
 def test_the_merged_document_describes_its_parts(tmp_path: Path) -> None:
@@ -208,35 +274,64 @@ def test_the_merged_document_describes_its_parts(tmp_path: Path) -> None:
         "budget_usd": 2.0,
         "start_delays_s": {"simulator": 3.0},
     }
-    red = closed(build_part(tmp_path, "r", host="red", arrivals=arrivals, notices=["of all", "of red"], **shared))
-    changed: dict[str, Any] = {"labels": {"commit": "1a", "zone": "y"}, "start_delays_s": {"simulator": 5.0}}
-    blue = build_part(tmp_path, "b", host="blue", workers=2, arrivals=arrivals, notices=["of all"], **shared | changed)
+    red = closed(
+        build_part(
+            tmp_path, "r", host="red", arrivals=arrivals, notices=["of all", "of red"], **shared
+        )
+    )
+    changed: dict[str, Any] = {
+        "labels": {"commit": "1a", "zone": "y"},
+        "start_delays_s": {"simulator": 5.0},
+    }
+    blue = build_part(
+        tmp_path,
+        "b",
+        host="blue",
+        workers=2,
+        arrivals=arrivals,
+        notices=["of all"],
+        **shared | changed,
+    )
     document = merge_runs([blue, red], tmp_path / "merged")
 
-    assert (document["part_of"], document["labels"], document["workers"]) == ("nightly", {"commit": "1a"}, 3)
+    assert (document["part_of"], document["labels"], document["workers"]) == (
+        "nightly",
+        {"commit": "1a"},
+        3,
+    )
     assert (document["budget_usd"], document["start_delays_s"]) == (4.0, {"simulator": 5.0})
     assert document["arrivals"] == arrivals | {"per_s": 1.0, "max_concurrent": 8}
     assert document["notices"][:2] == ["of all", "r on red: of red"]
     assert document["notices"][2].startswith("Its parts state no plan of the whole run")
     entries = {
-        part["run_id"]: (part["host"], part["sessions"], part["turns"], part["validity"]) for part in document["parts"]
+        part["run_id"]: (part["host"], part["sessions"], part["turns"], part["validity"])
+        for part in document["parts"]
     }
     assert entries == {"r": ("red", 3, 9, "valid"), "b": ("blue", 6, 18, "valid")}
     assert [part["arrivals"] for part in document["parts"]] == [arrivals, arrivals]
-    assert [(host["name"], host["workers"]) for host in document["hosts"]] == [("blue", 2), ("red", 1)]
+    assert [(host["name"], host["workers"]) for host in document["hosts"]] == [
+        ("blue", 2),
+        ("red", 1),
+    ]
 
 
-def test_a_planned_part_without_a_folder_is_missing_and_its_turns_are_not_zero(tmp_path: Path) -> None:
+def test_a_planned_part_without_a_folder_is_missing_and_its_turns_are_not_zero(
+    tmp_path: Path,
+) -> None:
     planned: dict[str, Any] = {
         "part_of": "n",
         "whole_run": {"parts": 3.0, "sessions": 9.0},
         "planned_load": {"sessions": 3.0},
     }
     parts = [build_part(tmp_path, host, host=host, **planned) for host in ("red", "blue", "gold")]
-    document = merge_runs([copied(part, tmp_path / "all" / part.name) for part in parts], tmp_path / "merged")
+    document = merge_runs(
+        [copied(part, tmp_path / "all" / part.name) for part in parts], tmp_path / "merged"
+    )
     assert (document["missing_workers"], document["validity"]["status"]) == ([], "valid")
     assert document["planned_load"] == {"sessions": 9.0}
-    assert "The parts sum up to the plan of the whole run: 3 parts, 9 sessions." in document["notices"]
+    assert (
+        "The parts sum up to the plan of the whole run: 3 parts, 9 sessions." in document["notices"]
+    )
 
     document = merge_runs(parts[:2], tmp_path / "two")
     (missing,) = document["missing_workers"]
@@ -248,21 +343,35 @@ def test_a_planned_part_without_a_folder_is_missing_and_its_turns_are_not_zero(t
 def test_parts_with_the_same_seed_whose_calls_arrive_are_reported(tmp_path: Path) -> None:
     same: dict[str, Any] = {"arrivals": ARRIVALS, "settings": {"seed": "7"}}
     seeded = [build_part(tmp_path, host, host=host, **same) for host in ("red", "blue")]
-    assert any("same seed" in notice for notice in merge_runs(seeded, tmp_path / "merged")["notices"])
+    assert any(
+        "same seed" in notice for notice in merge_runs(seeded, tmp_path / "merged")["notices"]
+    )
 
 
 def test_parts_that_did_not_run_at_the_same_time_give_a_notice(tmp_path: Path) -> None:
     parts = [
-        build_part(tmp_path, host, host=host, began_ns=began_ns, arrivals=ARRIVALS | {"started_utc_ns": began_ns})
+        build_part(
+            tmp_path,
+            host,
+            host=host,
+            began_ns=began_ns,
+            arrivals=ARRIVALS | {"started_utc_ns": began_ns},
+        )
         for host, began_ns in (("red", BEGAN_NS), ("blue", BEGAN_NS + 40 * S))
     ]
     document = merge_runs(parts, tmp_path / "merged")
     assert document["notices"][0].startswith("Its parts did not run at the same time")
-    assert document["arrivals"] == ARRIVALS | {"per_s": 1.0, "max_concurrent": 8, "duration_s": 100.0}
+    assert document["arrivals"] == ARRIVALS | {
+        "per_s": 1.0,
+        "max_concurrent": 8,
+        "duration_s": 100.0,
+    }
 
 
 def test_a_killed_run_is_merged_up_to_its_last_flush(tmp_path: Path) -> None:
-    killed = build_part(tmp_path, "killed", host="gone", state="running", stop_reason="", ended_utc_ns=None)
+    killed = build_part(
+        tmp_path, "killed", host="gone", state="running", stop_reason="", ended_utc_ns=None
+    )
     document = merge_runs([killed, build_part(tmp_path, "b", host="red")], tmp_path / "merged")
 
     assert document["state"] == "killed"
@@ -270,7 +379,10 @@ def test_a_killed_run_is_merged_up_to_its_last_flush(tmp_path: Path) -> None:
     assert document["notices"] == [
         "killed on gone did not end cleanly: rows and counts after the last flush are missing."
     ]
-    assert {part["run_id"]: part["state"] for part in document["parts"]} == {"killed": "killed", "b": "ended"}
+    assert {part["run_id"]: part["state"] for part in document["parts"]} == {
+        "killed": "killed",
+        "b": "ended",
+    }
 
 
 # The verdict.
@@ -295,9 +407,11 @@ def test_an_invalid_part_makes_the_merged_run_invalid(tmp_path: Path) -> None:
     verdict = merge_runs([good, bad], tmp_path / "merged")["validity"]
 
     assert verdict["status"] == "invalid"
-    assert [r["note"].endswith(", in the part bad on red") for r in verdict["checks"] if r["result"] == "fail"] == [
-        True
-    ]
+    assert [
+        r["note"].endswith(", in the part bad on red")
+        for r in verdict["checks"]
+        if r["result"] == "fail"
+    ] == [True]
 
 
 # Damage.
@@ -312,22 +426,30 @@ def edited(path: Path, column: str, edit: Callable[[list[Any]], list[Any]]) -> N
     rows = pq.read_table(path)
     place = rows.column_names.index(column)
     field = rows.schema.field(place)
-    pq.write_table(rows.set_column(place, field, pa.array(edit(rows[column].to_pylist()), field.type)), path)
+    pq.write_table(
+        rows.set_column(place, field, pa.array(edit(rows[column].to_pylist()), field.type)), path
+    )
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "truncated Parquet": lambda part: cut(part / "turns.parquet"),
     "no Parquet": lambda part: (part / "sessions.parquet").unlink(),
-    "truncated histograms": lambda part: (part / "histograms.hlog").write_text("Tag=a|b|c|measure,0,1,2,xyz\n"),
+    "truncated histograms": (
+        lambda part: (part / "histograms.hlog").write_text("Tag=a|b|c|measure,0,1,2,xyz\n")
+    ),
     "rows of another run": lambda part: pq.write_table(
         pq.read_table(part / "turns.parquet").slice(1), part / "turns.parquet"
     ),
     "a duplicate session": lambda part: edited(
         part / "sessions.parquet", "session_id", lambda ids: [ids[0], *ids[:-1]]
     ),
-    "a negative count": lambda part: edited(part / "turns.parquet", "stall_count", lambda counts: [-7] * len(counts)),
+    "a negative count": lambda part: edited(
+        part / "turns.parquet", "stall_count", lambda counts: [-7] * len(counts)
+    ),
     "a transcript of another format": lambda part: (part / "transcripts.jsonl").write_text("[]\n"),
-    "a transcript that is nested too deep": lambda part: (part / "transcripts.jsonl").write_text("[" * 500_000),
+    "a transcript that is nested too deep": (
+        lambda part: (part / "transcripts.jsonl").write_text("[" * 500_000)
+    ),
 }
 
 
@@ -347,18 +469,30 @@ def test_a_damaged_part_is_left_out_and_counts_as_missing_data(
     assert notice.startswith("broken on alpha is excluded, because ")
     assert notice.endswith(": 3 sessions and 9 turns are missing.")
     (rule,) = (rule for rule in document["validity"]["checks"] if rule["result"] == "fail")
-    assert (rule["name"], rule["value"], document["validity"]["status"]) == ("missing_data", 50.0, "invalid")
+    assert (rule["name"], rule["value"], document["validity"]["status"]) == (
+        "missing_data",
+        50.0,
+        "invalid",
+    )
 
 
 def test_a_part_without_uncertainties_is_merged_with_a_notice(tmp_path: Path) -> None:
-    sound, damaged = build_part(tmp_path, "sound", host="blue"), closed(build_part(tmp_path, "broken", host="red"))
+    sound, damaged = (
+        build_part(tmp_path, "sound", host="blue"),
+        closed(build_part(tmp_path, "broken", host="red")),
+    )
     (damaged / "uncertainty.parquet").unlink()
     document = merge_runs([sound, damaged], tmp_path / "merged")
 
-    known = {(row["host"], row["first_audio_uncertainty_ns"] is None) for row in rows(tmp_path / "merged", "turns")}
+    known = {
+        (row["host"], row["first_audio_uncertainty_ns"] is None)
+        for row in rows(tmp_path / "merged", "turns")
+    }
     assert known == {("blue", False), ("red", True)}
-    assert document["notices"][-1] == (
-        "broken on red: it has no uncertainty.parquet, so the timestamp uncertainty of its turns is unknown."
+    assert (
+        document["notices"][-1]
+        == "broken on red: it has no uncertainty.parquet, so the timestamp uncertainty of its turns"
+        " is unknown."
     )
     assert document["validity"]["status"] == "no_verdict"
 
@@ -366,7 +500,10 @@ def test_a_part_without_uncertainties_is_merged_with_a_notice(tmp_path: Path) ->
 def test_an_unclosed_part_without_a_spool_makes_the_merged_run_invalid(
     tmp_path: Path,
 ) -> None:
-    sound, damaged = build_part(tmp_path, "sound", host="blue"), build_part(tmp_path, "broken", host="red")
+    sound, damaged = (
+        build_part(tmp_path, "sound", host="blue"),
+        build_part(tmp_path, "broken", host="red"),
+    )
     shutil.rmtree(damaged / SPOOL)
     document = merge_runs([sound, damaged], tmp_path / "merged")
     assert document["notices"][0].endswith("the number of missing sessions and turns is unknown.")
@@ -377,32 +514,66 @@ def test_an_unclosed_part_without_a_spool_makes_the_merged_run_invalid(
 
 
 PART = {
-    "run_id": "east", "host": "east", "workers": [0], "worker_offset": 0, "state": "ended", "started_utc_ns": BEGAN_NS,
-    "ended_utc_ns": BEGAN_NS, "stop_reason": "", "sessions": 1, "turns": 1, "validity": "valid", "failed_checks": [],
+    "run_id": "east",
+    "host": "east",
+    "workers": [0],
+    "worker_offset": 0,
+    "state": "ended",
+    "started_utc_ns": BEGAN_NS,
+    "ended_utc_ns": BEGAN_NS,
+    "stop_reason": "",
+    "sessions": 1,
+    "turns": 1,
+    "validity": "valid",
+    "failed_checks": [],
     "excluded_because": None,
-}  # fmt: skip
+}
 REFUSED: dict[str, tuple[Callable[[Path, Path], list[Path]], str]] = {
     "no run": (lambda a, _: [a, a.parent / "nothing"], "is not a run folder"),
-    "scripts": (lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])], "have different scripts"),
-    "targets": (lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])], "have different targets"),
-    "other targets of the same script": (
-        lambda a, b: [a, changed(b, targets=[TARGET | {"name": "b"}], scripts=[SCRIPT | {"target": "b"}])],
+    "scripts": (
+        lambda a, b: [a, changed(b, scripts=[SCRIPT | {"digest": "sha256:2"}])],
+        "have different scripts",
+    ),
+    "targets": (
+        lambda a, b: [a, changed(b, targets=[TARGET | {"url": "ws://elsewhere"}])],
         "have different targets",
     ),
-    "definitions": (lambda a, b: [a, changed(b, definitions_version=99)], "have different definitions"),
+    "other targets of the same script": (
+        lambda a, b: [
+            a,
+            changed(b, targets=[TARGET | {"name": "b"}], scripts=[SCRIPT | {"target": "b"}]),
+        ],
+        "have different targets",
+    ),
+    "definitions": (
+        lambda a, b: [a, changed(b, definitions_version=99)],
+        "have different definitions",
+    ),
     "plans": (lambda a, b: [changed(a, whole_run={"parts": 2.0}), b], "have different plans"),
-    "a plan without parts": (lambda a, b: [changed(a, whole_run={}), changed(b, whole_run={})], "damaged: whole_run"),
+    "a plan without parts": (
+        lambda a, b: [changed(a, whole_run={}), changed(b, whole_run={})],
+        "damaged: whole_run",
+    ),
     "a plan of very many parts": (
         lambda a, b: [changed(each, whole_run={"parts": 1e9}) for each in (a, b)],
         "a/run.json is damaged: whole_run.parts must be a whole number from 1 to 10,000",
     ),
-    "names": (lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")], "have different names of --part-of"),
-    "the same part twice": (lambda a, _: [a, a], "parts/a both contain worker 0 of run a: name only one of them"),
+    "names": (
+        lambda a, b: [changed(a, part_of="x"), changed(b, part_of="y")],
+        "have different names of --part-of",
+    ),
+    "the same part twice": (
+        lambda a, _: [a, a],
+        "parts/a both contain worker 0 of run a: name only one of them",
+    ),
     "a copy of a part": (
         lambda a, b: [a, b, copied(a, a.parent / "c")],
         "both contain worker 0 of run a: name only one of them",
     ),
-    "a merged run": (lambda a, b: [changed(a, parts=[PART]), b], "name the runs from which it was merged"),
+    "a merged run": (
+        lambda a, b: [changed(a, parts=[PART]), b],
+        "name the runs from which it was merged",
+    ),
     "a newer schema": (lambda a, b: [a, changed(b, schema=99)], "newer rtbench"),
     "a document of another format": (lambda a, b: [a, changed(b, targets="x")], "is damaged"),
 }
@@ -434,9 +605,14 @@ def test_an_existing_folder_is_not_written_to(tmp_path: Path) -> None:
         merge_runs([build_part(tmp_path)], tmp_path / "merged")
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"]
+)
 def test_a_failed_merge_leaves_no_files(
-    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     part = closed(build_part(tmp_path / "parts"))
 
@@ -450,7 +626,9 @@ def test_a_failed_merge_leaves_no_files(
     assert ("was not written" in capsys.readouterr().err) is isinstance(error, KeyboardInterrupt)
 
 
-@pytest.mark.parametrize(("error_ns", "status", "word"), [(5_000, 0, "VALID"), (30 * MS, 4, "INVALID")])
+@pytest.mark.parametrize(
+    ("error_ns", "status", "word"), [(5_000, 0, "VALID"), (30 * MS, 4, "INVALID")]
+)
 def test_the_exit_status_is_that_of_the_merged_validity(
     error_ns: int, status: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

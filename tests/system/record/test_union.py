@@ -1,4 +1,6 @@
-"""The folders of one run merge to the complete run: the master's folder, and those of workers that lost the master."""
+"""The folders of one run merge to the complete run: the master's folder, and those of workers
+that lost the master.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from tests.system.record.parts import BEGAN_NS, SCRIPT, TARGET
 
 HOSTS = ("east", "west", "south")
 FLUSHES = 3
-"""The number of flushes. After each flush a copy of a worker's records is made; after the last, it has all records."""
+"""The number of flushes. After each flush a copy of a worker's records is made; after the last,
+it has all records."""
 FLUSH = st.integers(0, FLUSHES - 1)
 
 
@@ -48,7 +51,9 @@ class Run(NamedTuple):
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        return Run(folder, [recorded(folder, worker, host, patch) for worker, host in enumerate(HOSTS)], {})
+        return Run(
+            folder, [recorded(folder, worker, host, patch) for worker, host in enumerate(HOSTS)], {}
+        )
 
 
 def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) -> list[Path]:
@@ -58,13 +63,17 @@ def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) ->
     patch.setattr("bench.record.recorder.utc_ns", lambda: BEGAN_NS + passed_ns[0])
     live = folder / f"live-{worker}"
     (live / SPOOL).mkdir(parents=True)
-    recorder = Recorder(Spool(live, worker, "voice"), BEGAN_NS, host=named_host() | {"name": host}, transcripts=True)
+    recorder = Recorder(
+        Spool(live, worker, "voice"), BEGAN_NS, host=named_host() | {"name": host}, transcripts=True
+    )
     states = []
     for flush in range(FLUSHES):
         for number in range(2):
             name = f"w{worker}-{2 * flush + number:06d}"
             pair = 3 * (2 * flush + number) + worker
-            record = recorder.session(RowContext(name, "simulator", "voice", "voice_turns", pair=pair, block=0))
+            record = recorder.session(
+                RowContext(name, "simulator", "voice", "voice_turns", pair=pair, block=0)
+            )
             for turn in range(1, 4):
                 record.turn_started()
                 record.turn_ended(build_observation(turn=turn, start_ns=(flush * 10 + turn) * S))
@@ -81,7 +90,9 @@ def recorded(folder: Path, worker: int, host: str, patch: pytest.MonkeyPatch) ->
     return states
 
 
-def folder_of(run: Run, parent: Path, flushes: dict[int, int], *, led: bool, closes: bool = False) -> Path:
+def folder_of(
+    run: Run, parent: Path, flushes: dict[int, int], *, led: bool, closes: bool = False
+) -> Path:
     """Return a folder with the records of some workers up to a flush.
 
     If `led` it is the master's folder, else a worker's own.
@@ -94,7 +105,10 @@ def folder_of(run: Run, parent: Path, flushes: dict[int, int], *, led: bool, clo
     for worker, flush in flushes.items():
         shutil.copytree(run.states[worker][flush], folder / SPOOL, dirs_exist_ok=True)
     document = opening_document("voice", "voice", BEGAN_NS, {}, [TARGET], [SCRIPT], len(HOSTS), [])
-    document |= {"concurrency": 3, "writer": {"host": "hub" if led else HOSTS[next(iter(flushes))], "pid": 1}}
+    document |= {
+        "concurrency": 3,
+        "writer": {"host": "hub" if led else HOSTS[next(iter(flushes))], "pid": 1},
+    }
     if led:
         remote = [{"worker": worker, "host": host} for worker, host in enumerate(HOSTS)]
         document |= {"state": "closing", "stop_reason": "all sessions are done", "remote": remote}
@@ -113,15 +127,20 @@ def closed_of(run: Run, flushes: dict[int, int]) -> Path:
 
 
 def rows(folder: Path, table: files.TableName) -> list[str]:
-    """Return the sorted rows of a table without the run's name and the pairs, because a merge renumbers pairs."""
+    """Return the sorted rows of a table without the run's name and the pairs, because a merge
+    renumbers pairs.
+    """
     left_out = {"run_id", "pair", "block"}
     return sorted(
-        repr({k: v for k, v in row.items() if k not in left_out}) for row in files.read_table(folder, table).to_pylist()
+        repr({k: v for k, v in row.items() if k not in left_out})
+        for row in files.read_table(folder, table).to_pylist()
     )
 
 
 def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, int]) -> None:
-    """Assert that the folder contains exactly the records of these workers up to these flushes, and reports them."""
+    """Assert that the folder contains exactly the records of these workers up to these flushes,
+    and reports them.
+    """
     true = closed_of(run, flushes)
     for table in files.SCHEMAS:
         assert rows(folder, table) == rows(true, table)
@@ -133,7 +152,9 @@ def is_of(folder: Path, document: dict[str, Any], run: Run, flushes: dict[int, i
         (true / "transcripts.jsonl").read_text().splitlines()
     )
     whole = {worker for worker, flush in flushes.items() if flush == FLUSHES - 1}
-    assert {entry["worker"] for entry in document["missing_workers"]} == set(range(len(HOSTS))) - whole
+    assert {entry["worker"] for entry in document["missing_workers"]} == set(
+        range(len(HOSTS))
+    ) - whole
     assert [(host["name"], host["event_loop_delay_p99_ms"]) for host in document["hosts"]] == [
         (host["name"], host["event_loop_delay_p99_ms"]) for host in expected["hosts"]
     ]
@@ -159,16 +180,23 @@ def test_a_worker_s_own_folder_replaces_what_its_master_received(
     is_of(parent / "merged", document, run, shipped | own)
 
 
-def test_a_worker_s_own_folder_is_refused_if_its_master_has_all_of_its_run(run: Run, tmp_path: Path) -> None:
+def test_a_worker_s_own_folder_is_refused_if_its_master_has_all_of_its_run(
+    run: Run, tmp_path: Path
+) -> None:
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 2, 2: 2}, led=True, closes=True)
     shutil.rmtree(master / WORKERS)
     own = folder_of(run, tmp_path / "west", {1: 2}, led=False)
-    with pytest.raises(UsageError, match="led contains all of run voice: merge it without the folders of its workers"):
+    with pytest.raises(
+        UsageError,
+        match="led contains all of run voice: merge it without the folders of its workers",
+    ):
         merge_runs([own, master], tmp_path / "merged")
 
 
 def test_the_part_that_is_missing_at_the_master_is_added_once(run: Run, tmp_path: Path) -> None:
-    """The message of a worker that lost its master suggests this merge: `add it by rtbench merge`."""
+    """The message of a worker that lost its master suggests this merge: `add it by rtbench
+    merge`.
+    """
     master = folder_of(run, tmp_path / "master", {0: 2, 1: 0, 2: 2}, led=True, closes=True)
     (before,) = files.read_document(master)["missing_workers"]
     own = folder_of(run, tmp_path / "west", {1: 2}, led=False)

@@ -29,9 +29,29 @@ class Recorded:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
     with quick_simulator(folder, "--ground-truth", str(folder / "truth.jsonl")) as ready:
-        load = ("-u", "2", "-r", "2", "--sessions", "2", "--url", ready.urls["ga"], "--record-events", "100%")
+        load = (
+            "-u",
+            "2",
+            "-r",
+            "2",
+            "--sessions",
+            "2",
+            "--url",
+            ready.urls["ga"],
+            "--record-events",
+            "100%",
+        )
         ended = run_locust(write_scenario(folder), folder / "runs", *load, "--record-transcripts")
-        command = [sys.executable, "-m", "rtbench.cli.app", "doctor", "--url", ready.urls["ga"], "--no-turn", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "rtbench.cli.app",
+            "doctor",
+            "--url",
+            ready.urls["ga"],
+            "--no-turn",
+            "--json",
+        ]
         doctor = forked.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
     assert ended.returncode in (0, 4), ended.stderr
     return Recorded(only_run(folder / "runs"), folder / "truth.jsonl", doctor, ready.output)

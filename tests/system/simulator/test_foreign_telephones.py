@@ -1,6 +1,7 @@
 """Telephones that share no code with this project can talk to the simulator's agent.
 
-The simulator and the client share their code for SIP and RTP, so a mistake on both sides would not be found otherwise.
+The simulator and the client share their code for SIP and RTP, so a mistake on both sides would not
+be found otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from tests.simulator_process import GUARD_S, patient_simulator, quick_simulator
 
 MODULES = Path("/usr/lib/baresip/modules")
 SILENT_S, LOUD_S, LISTEN_S = 1.5, 0.5, 1.5
-"""The durations of the caller's audio: silence while the greeting begins, noise, and silence during the answer."""
+"""The durations of the caller's audio: silence while the greeting begins, noise, and silence
+during the answer."""
 LOUD = 2_000
 SMALLEST_STEP = 8  # of the codes of G.711
 HEARD_S = 0.2
@@ -55,8 +57,11 @@ def test_the_calls_of_sipp_succeed(tmp_path: Path) -> None:
         ]
         sipp = subprocess.run(
             [*command, "-r", "10", "-d", "100", "-nostdin", "-timeout", "60"],
-            cwd=tmp_path, capture_output=True, timeout=GUARD_S, check=False,
-        )  # fmt: skip
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=GUARD_S,
+            check=False,
+        )
 
     assert sipp.returncode == 0, sipp.stdout[-2000:]
 
@@ -64,7 +69,9 @@ def test_the_calls_of_sipp_succeed(tmp_path: Path) -> None:
 @needs("baresip")
 @pytest.mark.skipif(not MODULES.is_dir(), reason="the modules of baresip are elsewhere")
 @pytest.mark.parametrize("encryption", ["", "srtp-mand"])
-def test_baresip_hears_the_agent_and_the_agent_hears_baresip(tmp_path: Path, encryption: str) -> None:
+def test_baresip_hears_the_agent_and_the_agent_hears_baresip(
+    tmp_path: Path, encryption: str
+) -> None:
     truth = tmp_path / "truth.jsonl"
     with patient_simulator(tmp_path, "--ground-truth", str(truth)) as ready:
         output = call(tmp_path, f"sip:agent@127.0.0.1:{ready.port}", encryption)
@@ -74,7 +81,9 @@ def test_baresip_hears_the_agent_and_the_agent_hears_baresip(tmp_path: Path, enc
     (recording,) = tmp_path.glob("dump-*-dec.wav")
     with wave.open(str(recording)) as file:
         heard = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(float)
-    greeting = G711_ULAW.decode(G711_ULAW.encode(reply_samples(load_replies()[0], G711_ULAW))).astype(float)
+    greeting = G711_ULAW.decode(
+        G711_ULAW.encode(reply_samples(load_replies()[0], G711_ULAW))
+    ).astype(float)
     begin, length = int((np.abs(greeting) > LOUD).argmax()), round(HEARD_S * G711_RATE_HZ)
     spoken = greeting[begin : begin + length]
     assert len(heard) > length, "nothing was heard"
@@ -86,21 +95,34 @@ def test_baresip_hears_the_agent_and_the_agent_hears_baresip(tmp_path: Path, enc
 
 def call(folder: Path, url: str, encryption: str) -> str:
     """Call with baresip, which ends the call when its audio ends. Return its output."""
-    noise = np.random.default_rng(1).normal(0, 6_000, round(LOUD_S * G711_RATE_HZ)).clip(-20_000, 20_000)
-    parts = np.zeros(round(SILENT_S * G711_RATE_HZ)), noise, np.zeros(round(LISTEN_S * G711_RATE_HZ))
+    noise = (
+        np.random.default_rng(1)
+        .normal(0, 6_000, round(LOUD_S * G711_RATE_HZ))
+        .clip(-20_000, 20_000)
+    )
+    parts = (
+        np.zeros(round(SILENT_S * G711_RATE_HZ)),
+        noise,
+        np.zeros(round(LISTEN_S * G711_RATE_HZ)),
+    )
     with wave.open(str(folder / "caller.wav"), "wb") as file:
         file.setparams((1, 2, G711_RATE_HZ, 0, "NONE", ""))
         file.writeframes(np.concatenate(parts).astype("<i2").tobytes())
     modules = ("account", "menu", "g711", "srtp", "sndfile", "aubridge", "aufile", "rtcpsummary")
     (folder / "config").write_text(
-        f"module_path {MODULES}\nsip_listen 127.0.0.1:{free_port()}\nnet_interface 127.0.0.1\nsnd_path {folder}\n"
-        f"audio_source aufile,{folder / 'caller.wav'}\naudio_player aubridge,nil\naudio_alert aubridge,nil\n"
-        f"ausrc_srate {G711_RATE_HZ}\nauplay_srate {G711_RATE_HZ}\nausrc_channels 1\nauplay_channels 1\n"
+        f"module_path {MODULES}\nsip_listen 127.0.0.1:{free_port()}\nnet_interface"
+        f" 127.0.0.1\nsnd_path {folder}\naudio_source aufile,{folder / 'caller.wav'}\naudio_player"
+        f" aubridge,nil\naudio_alert aubridge,nil\nausrc_srate {G711_RATE_HZ}\nauplay_srate"
+        f" {G711_RATE_HZ}\nausrc_channels 1\nauplay_channels 1\n"
         + "".join(f"module {name}.so\n" for name in modules)
     )
     media = f";mediaenc={encryption}" if encryption else ""
     (folder / "accounts").write_text(f"<sip:caller@127.0.0.1>;regint=0{media}\n")
     return subprocess.run(
         ["baresip", "-4", "-f", folder, "-e", f"/dial {url}", "-t", "5"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GUARD_S, check=False,
-    ).stdout  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=GUARD_S,
+        check=False,
+    ).stdout

@@ -1,4 +1,6 @@
-"""The real process of the simulator refuses, applies limits, accepts valid tokens, ends sessions, and compresses."""
+"""The real process of the simulator refuses, applies limits, accepts valid tokens, ends
+sessions, and compresses.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +33,29 @@ def test_a_refusal_fault_has_its_body_headers_and_log_entry(tmp_path: Path) -> N
     assert response.status_code == wanted.status
     assert json.loads(response.body)["error"] == {"code": wanted.code, "message": wanted.message}
     assert response.headers["apim-request-id"]
-    expected_headers = {"Content-Type": "application/json", "x-ms-region": "simulated", "x-rtbench-simulator": "1"}
+    expected_headers = {
+        "Content-Type": "application/json",
+        "x-ms-region": "simulated",
+        "x-rtbench-simulator": "1",
+    }
     expected_headers |= {"retry-after": "2", "retry-after-ms": "2000"}
     assert {name: response.headers[name] for name in expected_headers} == expected_headers
     assert "fault          throttled\n" in ready.output
     assert "0 sessions, 1 refused, 1 faults" in ready.output
     _, fault, line, _ = read_truth(truth)
-    struck = {"direction": "fault", "type": "throttled", "place": "upgrade", "connection": 1, "session": None}
+    struck = {
+        "direction": "fault",
+        "type": "throttled",
+        "place": "upgrade",
+        "connection": 1,
+        "session": None,
+    }
     assert fault.items() >= struck.items()
-    assert (line["direction"], line["status"], line["code"]) == ("refused", wanted.status, wanted.code)
+    assert (line["direction"], line["status"], line["code"]) == (
+        "refused",
+        wanted.status,
+        wanted.code,
+    )
 
 
 @pytest.mark.parametrize("offered", [True, False])
@@ -47,14 +63,18 @@ def test_messages_are_compressed_for_clients_that_offer_it(tmp_path: Path, offer
     truth = tmp_path / "truth.jsonl"
     with (
         quick_simulator(tmp_path, "--deflate", "--ground-truth", str(truth)) as ready,
-        connect(ready.urls["ga"], max_size=None, compression="deflate" if offered else None) as client,
+        connect(
+            ready.urls["ga"], max_size=None, compression="deflate" if offered else None
+        ) as client,
     ):
         assert client.response is not None
         assert ("Sec-WebSocket-Extensions" in client.response.headers) is offered
         created, *seen = [receive(client), *turn(client, CREATE)]
 
     sent = [
-        line for line in read_truth(truth) if line.get("direction") == "out" and line["type"] != "rate_limits.updated"
+        line
+        for line in read_truth(truth)
+        if line.get("direction") == "out" and line["type"] != "rate_limits.updated"
     ]
     assert [line["type"] for line in sent] == [event["type"] for event in [created, *seen]]
     assert seen[-1]["response"]["status"] == "completed"

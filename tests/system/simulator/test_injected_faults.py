@@ -1,4 +1,6 @@
-"""Faults of the real process: it does not listen, it freezes, or leaves connections silent. See also tests/faults."""
+"""Faults of the real process: it does not listen, it freezes, or leaves connections silent. See
+also tests/faults.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def faults(truth: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
-def test_the_fault_refused_closes_the_port_temporarily(tmp_path: Path, workers: tuple[str, ...]) -> None:
+def test_the_fault_refused_closes_the_port_temporarily(
+    tmp_path: Path, workers: tuple[str, ...]
+) -> None:
     truth = tmp_path / "truth.jsonl"
     options = ("--fault", "refused,during_s=0-0.5", "--ground-truth", str(truth), *workers)
     with quick_simulator(tmp_path, *options) as ready:
@@ -48,7 +52,9 @@ def test_the_fault_refused_closes_the_port_temporarily(tmp_path: Path, workers: 
         with connect(ready.urls["ga"]) as client:
             assert receive(client)["type"] == "session.created"
 
-    assert {(line["type"], line["place"], line["session"]) for line in faults(truth)} == {("refused", "tcp", None)}
+    assert {(line["type"], line["place"], line["session"]) for line in faults(truth)} == {
+        ("refused", "tcp", None)
+    }
     assert (ready.returncode, "Traceback" in ready.output) == (0, False)
 
 
@@ -56,7 +62,9 @@ def test_a_freeze_delays_all_sessions(tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     freeze = f"freeze,at=session,sessions=2,duration_s={FREEZE_NS / 1e9}"
     with (
-        quick_simulator(tmp_path, "--fault", freeze, "--ground-truth", str(truth), "--speed", "1") as ready,
+        quick_simulator(
+            tmp_path, "--fault", freeze, "--ground-truth", str(truth), "--speed", "1"
+        ) as ready,
         connect(ready.urls["ga"]) as talking,
     ):
         receive(talking)
@@ -72,7 +80,11 @@ def test_a_freeze_delays_all_sessions(tmp_path: Path) -> None:
     sent = [line for line in read_truth(truth) if line.get("direction") == "out"]
     (created,) = (line for line in sent if line["session"] == fault["session"])
     assert created["send_start_ns"] >= created["due_ns"] >= fault["at_ns"] + FREEZE_NS
-    others = [line["send_start_ns"] - fault["at_ns"] for line in sent if line["session"] != fault["session"]]
+    others = [
+        line["send_start_ns"] - fault["at_ns"]
+        for line in sent
+        if line["session"] != fault["session"]
+    ]
     assert not any(0 < since_ns < FREEZE_NS for since_ns in others)
     assert min(others) < 0 < max(others)
     assert all(

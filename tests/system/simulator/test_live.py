@@ -30,8 +30,18 @@ LINES = [
         160,
         "SIMULATED · 3 open of 12 sessions · 40 responses · 9 events/s · sent − due p99 ≤ 0.3 ms",
     ),
-    ([ServerProgress(0, 0, 0, 0, 0.0)], 0, 160, "SIMULATED · 0 open of 0 sessions · 0 responses · 0 events/s"),
-    ([BUSY, LATE], 9, 160, "SIMULATED · 4 open of 14 sessions · 43 responses · 9 events/s · sent − due p99 ≤ 7.5 ms"),
+    (
+        [ServerProgress(0, 0, 0, 0, 0.0)],
+        0,
+        160,
+        "SIMULATED · 0 open of 0 sessions · 0 responses · 0 events/s",
+    ),
+    (
+        [BUSY, LATE],
+        9,
+        160,
+        "SIMULATED · 4 open of 14 sessions · 43 responses · 9 events/s · sent − due p99 ≤ 7.5 ms",
+    ),
     ([BUSY], 1234, 45, "3 open · 1234 events/s · late p99 ≤ 0.3 ms"),
     ([BUSY], 1234, 20, "late p99 ≤ 0.3 ms"),
 ]
@@ -47,10 +57,23 @@ def test_the_line_shows_the_state_of_the_simulator_and_always_its_lateness(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_simulator_on_a_terminal_shows_open_sessions(workers: int, tmp_path: Path) -> None:
     ready, seen = tmp_path / "ready.json", [""]
-    command = [sys.executable, "-m", "rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready)]
+    command = [
+        sys.executable,
+        "-m",
+        "rtbench.cli.app",
+        "simulate",
+        "--port",
+        "0",
+        "--ready-file",
+        str(ready),
+    ]
     with terminal(160) as (reads, stream):
         process = subprocess.Popen(
-            [*command, "--workers", str(workers)], cwd=ROOT, stdout=subprocess.PIPE, stderr=stream, text=True
+            [*command, "--workers", str(workers)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
         )
         try:
             wait_for(ready.exists)

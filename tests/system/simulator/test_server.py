@@ -1,5 +1,5 @@
-"""The real process of the simulator: sockets, TLS, refusals, bursts, and a truth log that agrees with the client's
-data.
+"""The real process of the simulator: sockets, TLS, refusals, bursts, and a truth log that agrees
+with the client's data.
 """
 
 from __future__ import annotations
@@ -49,25 +49,44 @@ def test_the_truth_log_has_the_events_that_the_client_received(tmp_path: Path) -
         response_id = seen[-1]["response"]["id"]
 
     head, *lines, end = read_truth(truth_file)
-    sent = [line for line in lines if line["direction"] == "out" and line["type"] != "rate_limits.updated"]
+    sent = [
+        line
+        for line in lines
+        if line["direction"] == "out" and line["type"] != "rate_limits.updated"
+    ]
     received = [line for line in lines if line["direction"] == "in"]
     assert head == {"schema": 4, "simulated": True, "profile": "quick", "seed": 9}
     assert {line["session"] for line in lines} == {session_id}
     assert [line["type"] for line in sent] == [event["type"] for event in [created, *seen]]
     assert all(line["send_start_ns"] >= line["due_ns"] for line in sent)
-    assert [line["audio_bytes"] for line in sent if line["type"] == "response.output_audio.delta"] == [
-        len(event["delta"]) * 3 // 4 for event in seen if event["type"] == "response.output_audio.delta"
+    assert [
+        line["audio_bytes"] for line in sent if line["type"] == "response.output_audio.delta"
+    ] == [
+        len(event["delta"]) * 3 // 4
+        for event in seen
+        if event["type"] == "response.output_audio.delta"
     ]
-    assert {line["response"] for line in sent if line["type"].startswith("response.")} == {response_id}
+    assert {line["response"] for line in sent if line["type"].startswith("response.")} == {
+        response_id
+    }
     assert [(line["type"], line["event_id"], line["response"]) for line in received] == [
         ("input_audio_buffer.append", None, None),
         ("input_audio_buffer.append", None, None),
         ("input_audio_buffer.commit", "my_commit", None),
         ("response.create", None, response_id),
     ]
-    assert [(line["from_byte"], line["to_byte"]) for line in received[:2]] == [(0, 9600), (9600, 19_200)]
-    assert (end["direction"], end["sessions"], end["events"]) == ("end", 1, len(lines) - len(received))
-    assert received[-1]["at_ns"] < next(line["due_ns"] for line in sent if line["response"] == response_id)
+    assert [(line["from_byte"], line["to_byte"]) for line in received[:2]] == [
+        (0, 9600),
+        (9600, 19_200),
+    ]
+    assert (end["direction"], end["sessions"], end["events"]) == (
+        "end",
+        1,
+        len(lines) - len(received),
+    )
+    assert received[-1]["at_ns"] < next(
+        line["due_ns"] for line in sent if line["response"] == response_id
+    )
     assert ready.returncode == 0
     assert "SIMULATED: 1 sessions" in ready.output
 
@@ -126,11 +145,16 @@ def test_the_ready_output_says_simulated_and_does_not_contain_the_key(tmp_path: 
         ({"profile": Path("no-such-profile.yaml")}, "no such file"),
         ({"ground_truth": Path("no-such-folder/truth.jsonl"), "port": 0}, "cannot be written"),
         ({"host": "192.0.2.1", "port": 0}, "cannot listen"),
-        ({"port": 0, "fault": ["nonesuch"]}, "--fault nonesuch: kind must be refused, reset, .*throttled"),
+        (
+            {"port": 0, "fault": ["nonesuch"]},
+            "--fault nonesuch: kind must be refused, reset, .*throttled",
+        ),
         ({"port": 0, "fault": ["identity_500"]}, "the fault identity_500 needs --token-lifetime"),
         ({"port": 0, "fault": ["tls_alert"]}, "the fault tls_alert needs --tls"),
     ],
 )
-def test_invalid_options_of_the_simulator_are_a_usage_error(options: dict[str, Any], words: str) -> None:
+def test_invalid_options_of_the_simulator_are_a_usage_error(
+    options: dict[str, Any], words: str
+) -> None:
     with pytest.raises(UsageError, match=words):
         simulate(**options)

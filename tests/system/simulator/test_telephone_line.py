@@ -1,4 +1,6 @@
-"""The telephone line of the simulator's process refuses calls, lets them ring, and lets callers sign in."""
+"""The telephone line of the simulator's process refuses calls, lets them ring, and lets callers
+sign in.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class PlainCaller:
         self._agent, self._url = (host, int(port)), url
         self.signals = udp_socket("127.0.0.1")
         # the agent sends RTCP to the port after RTP's
-        (self.first_rtp, *first), (self.second_rtp, *second) = (media_sockets("127.0.0.1", RTP_PORTS) for _ in range(2))
+        (self.first_rtp, *first), (self.second_rtp, *second) = (
+            media_sockets("127.0.0.1", RTP_PORTS) for _ in range(2)
+        )
         self.sockets = (self.signals, self.first_rtp, *first, self.second_rtp, *second)
         for sock in self.sockets:
             sock.settimeout(GUARD_S)
@@ -52,7 +56,12 @@ class PlainCaller:
         self._to, self._cseq = f"<{url}>", 0
 
     def invite(
-        self, rtp: socket.socket, *, codec: int = 0, direction: str = "sendrecv", responses_before_ack: int = 1
+        self,
+        rtp: socket.socket,
+        *,
+        codec: int = 0,
+        direction: str = "sendrecv",
+        responses_before_ack: int = 1,
     ) -> int:
         """Send INVITE, also in the call. Acknowledge the response, and return its code."""
         self._cseq += 1
@@ -75,11 +84,16 @@ class PlainCaller:
     def _send(self, method: str, branch: str, body: bytes = b"") -> None:
         headers = [
             ("Via", f"SIP/2.0/UDP 127.0.0.1:{self._own_port};branch=z9hG4bK{branch}"),
-            ("From", "<sip:caller@localhost>;tag=from"), ("To", self._to), ("Call-ID", "plain"),
-            ("CSeq", f"{self._cseq} {method}"), ("Contact", f"<sip:caller@localhost:{self._own_port}>"),
+            ("From", "<sip:caller@localhost>;tag=from"),
+            ("To", self._to),
+            ("Call-ID", "plain"),
+            ("CSeq", f"{self._cseq} {method}"),
+            ("Contact", f"<sip:caller@localhost:{self._own_port}>"),
             *([("Content-Type", "application/sdp")] if body else []),
-        ]  # fmt: skip
-        self.signals.sendto(write_message(f"{method} {self._url} SIP/2.0", headers, body), self._agent)
+        ]
+        self.signals.sendto(
+            write_message(f"{method} {self._url} SIP/2.0", headers, body), self._agent
+        )
 
     def receive(self, kind: type[Message]) -> Message:
         """Return the next request or response."""
@@ -104,7 +118,9 @@ ENOUGH, SOON = Timeouts(tcp=GUARD_S, upgrade=GUARD_S), Timeouts(tcp=GUARD_S, upg
 
 
 def dial(ready: Ready, *headers: tuple[str, str], limits: Timeouts = ENOUGH) -> TelephoneCall:
-    return open_call(ready.urls["agent_sip"], headers, None, limits, ConnectTimings(), NetworkPath())
+    return open_call(
+        ready.urls["agent_sip"], headers, None, limits, ConnectTimings(), NetworkPath()
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +128,12 @@ def dial(ready: Ready, *headers: tuple[str, str], limits: Timeouts = ENOUGH) -> 
     [
         ("sip", "connect_failed:486", "SIP 486 Busy Here", None),
         ("sip,status=603", "connect_failed:603", "SIP 603 Decline", None),
-        ("sip,status=503,retry_after_s=3", "throttled:handshake", "SIP 503 Service Unavailable", "3"),
+        (
+            "sip,status=503,retry_after_s=3",
+            "throttled:handshake",
+            "SIP 503 Service Unavailable",
+            "3",
+        ),
         ("throttled", "throttled:handshake", "SIP 503 Service Unavailable", "2"),
         ("forbidden", "connect_failed:403", "SIP 403 Forbidden", None),
     ],
@@ -126,7 +147,11 @@ def test_a_fault_refuses_a_call_and_is_in_the_truth(
         dial(ready)
 
     headers = caught.value.headers
-    assert (caught.value.outcome, caught.value.detail, headers.get("retry-after")) == (outcome, detail, retry_after)
+    assert (caught.value.outcome, caught.value.detail, headers.get("retry-after")) == (
+        outcome,
+        detail,
+        retry_after,
+    )
     assert (headers["x-rtbench-simulator"], headers["server"]) == ("1", "rtbench-simulate")
     assert headers["x-request-id"]
     assert "0 sessions, 1 refused, 1 faults" in ready.output
@@ -136,7 +161,11 @@ def test_a_fault_refuses_a_call_and_is_in_the_truth(
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_the_line_is_called_over_tcp_and_tls_too(tmp_path: Path, transport: str) -> None:
     with quick_simulator(tmp_path, *(["--tls"] if transport == "tls" else [])) as ready:
-        url = ready.urls["agent_sips"] if transport == "tls" else f"{ready.urls['agent_sip']};transport=tcp"
+        url = (
+            ready.urls["agent_sips"]
+            if transport == "tls"
+            else f"{ready.urls['agent_sip']};transport=tcp"
+        )
         context = tls_context(ready.ca) if transport == "tls" else None
         for _ in range(2):
             open_call(url, (), context, ENOUGH, ConnectTimings(), NetworkPath()).close()
@@ -164,7 +193,10 @@ def test_a_process_that_can_open_no_further_socket_refuses_calls(tmp_path: Path)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
         dial(ready).close()
 
-    assert (caught.value.outcome, caught.value.headers["retry-after"]) == ("throttled:handshake", "1")
+    assert (caught.value.outcome, caught.value.headers["retry-after"]) == (
+        "throttled:handshake",
+        "1",
+    )
     assert "Traceback" not in ready.output
 
 
@@ -176,7 +208,10 @@ def test_with_a_key_a_caller_signs_in_as_agent(tmp_path: Path) -> None:
         login = base64.b64encode(f"agent:{KEY}".encode()).decode()
         dial(ready, ("Authorization", f"Basic {login}")).close()
 
-    assert (caught.value.outcome, caught.value.headers["x-rtbench-simulator"]) == ("connect_failed:401", "1")
+    assert (caught.value.outcome, caught.value.headers["x-rtbench-simulator"]) == (
+        "connect_failed:401",
+        "1",
+    )
     assert KEY not in truth.read_text() + ready.output + json.dumps(caught.value.headers)
 
 
@@ -192,7 +227,9 @@ def test_the_agent_follows_the_address_that_a_reinvite_names_and_keeps_its_codec
         assert caller.second_rtp.recv(2_000)[1] & 0x7F == 0
 
 
-def test_the_agent_sends_no_audio_before_the_ack(tmp_path: Path, caller_of: Callable[[Ready], PlainCaller]) -> None:
+def test_the_agent_sends_no_audio_before_the_ack(
+    tmp_path: Path, caller_of: Callable[[Ready], PlainCaller]
+) -> None:
     with quick_simulator(tmp_path) as ready:
         caller = caller_of(ready)
         acknowledge = caller.acknowledge

@@ -21,7 +21,10 @@ def test_workers_share_a_port_and_a_log_and_stop_together(tmp_path: Path) -> Non
         for _ in range(SESSIONS):
             with connect(ready.urls["ga"], max_size=None) as client:
                 receive(client)
-                assert turn(client, {"type": "response.create"})[-1]["response"]["status"] == "completed"
+                assert (
+                    turn(client, {"type": "response.create"})[-1]["response"]["status"]
+                    == "completed"
+                )
 
     head, *lines = read_truth(truth)
     ends = [line for line in lines if line["direction"] == "end"]
@@ -42,7 +45,9 @@ def test_a_killed_worker_ends_the_command_with_status_1(tmp_path: Path) -> None:
             _wait_until_gone(pid)
 
     assert ready.returncode == 1
-    assert ready.output.endswith("a worker of the simulator ended by signal 9; the others were stopped\n")
+    assert ready.output.endswith(
+        "a worker of the simulator ended by signal 9; the others were stopped\n"
+    )
     assert "Traceback" not in ready.output
 
 
@@ -63,8 +68,13 @@ def _wait_until_gone(pid: int) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Return whether a process runs. A process that has ended but was not waited for does not count."""
+    """Return whether a process runs. A process that has ended but was not waited for does not
+    count.
+    """
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # ProcessLookupError if the process ends between open and read
+    except (
+        FileNotFoundError,
+        ProcessLookupError,
+    ):  # ProcessLookupError if the process ends between open and read
         return False

@@ -1,4 +1,6 @@
-"""One token from azure-identity: how its answers and errors are parsed, and its real code against a local endpoint."""
+"""One token from azure-identity: how its answers and errors are parsed, and its real code
+against a local endpoint.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,18 @@ def test_a_truncated_error_contains_no_secret(monkeypatch: pytest.MonkeyPatch, b
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "the-client-secret")
     monkeypatch.setenv("HTTPS_PROXY", "http://ann:pass/word@proxy:99999")
     entra = replace(ENTRA, proxy=Proxy("http", "p", 1, "ann", "word-of-pass"))
-    parts = ("the-client-secret", "http://ann:pass/word@proxy:99999", "word-of-pass", "https://me:short@host/x")
+    parts = (
+        "the-client-secret",
+        "http://ann:pass/word@proxy:99999",
+        "word-of-pass",
+        "https://me:short@host/x",
+    )
 
     for secret in parts:
         output = str(sign_in_error(entra, ValueError(f"{'x' * before} {secret}")))
-        assert not any(word in output for word in ("the-clie", "pass/", "word-of-", "short")), output
+        assert not any(word in output for word in ("the-clie", "pass/", "word-of-", "short")), (
+            output
+        )
 
 
 CHAIN = """DefaultAzureCredential failed to retrieve a token from the included credentials.
@@ -85,30 +94,43 @@ NO_CLI, NO_AZD = (
         (
             "Please run 'az login' to set up an account",
             NO_AZD,
-            "(AzureCliCredential: Please run 'az login' to set up an account; not set up: Environment, "
-            "ManagedIdentity, VisualStudioCode, AzurePowerShell, AzureDeveloperCli): sign in with `az login`, or set ",
+            (
+                "(AzureCliCredential: Please run 'az login' to set up an account; not set up:"
+                " Environment, ManagedIdentity, VisualStudioCode, AzurePowerShell,"
+                " AzureDeveloperCli): sign in with `az login`, or set "
+            ),
         ),
         (
             "Failed to invoke the Azure CLI",
             NO_AZD,
-            "(AzureCliCredential: the Azure CLI did not answer within 30 s; not set up: Environment, ManagedIdentity, "
-            "VisualStudioCode, AzurePowerShell, AzureDeveloperCli): run `az account get-access-token` to see why",
+            (
+                "(AzureCliCredential: the Azure CLI did not answer within 30 s; not set up:"
+                " Environment, ManagedIdentity, VisualStudioCode, AzurePowerShell,"
+                " AzureDeveloperCli): run `az account get-access-token` to see why"
+            ),
         ),
         (
             NO_CLI,
             "Failed to invoke the Azure Developer CLI",
-            "(AzureDeveloperCliCredential: the Azure Developer CLI did not answer within 30 s; not set up: "
-            "Environment, ManagedIdentity, VisualStudioCode, AzureCli, AzurePowerShell): run `azd auth token` to see ",
+            (
+                "(AzureDeveloperCliCredential: the Azure Developer CLI did not answer within 30 s;"
+                " not set up: Environment, ManagedIdentity, VisualStudioCode, AzureCli,"
+                " AzurePowerShell): run `azd auth token` to see "
+            ),
         ),
         (
             NO_CLI,
             NO_AZD,
-            "(not set up: Environment, ManagedIdentity, VisualStudioCode, AzureCli, AzurePowerShell, AzureDeveloperCli)"
-            ": sign in with `az login`",
+            (
+                "(not set up: Environment, ManagedIdentity, VisualStudioCode, AzureCli,"
+                " AzurePowerShell, AzureDeveloperCli): sign in with `az login`"
+            ),
         ),
     ],
 )
-def test_the_reasons_of_a_chain_begin_with_its_credentials_that_are_set_up(cli: str, azd: str, expected: str) -> None:
+def test_the_reasons_of_a_chain_begin_with_its_credentials_that_are_set_up(
+    cli: str, azd: str, expected: str
+) -> None:
     error = str(sign_in_error(ENTRA, ValueError(CHAIN.format(cli, azd))))
 
     assert error.startswith(f"signing in through Entra ID failed {expected}")
@@ -160,7 +182,9 @@ def keyring(*targets):
 
 
 def run_patched(program: str, environment: dict[str, str]) -> str:
-    """Run a program; check that it succeeds, and that its output contains no secret. Return the output."""
+    """Run a program; check that it succeeds, and that its output contains no secret. Return the
+    output.
+    """
     ended = forked.run(
         [sys.executable, "-W", "error", "-c", PATCHED + program],
         cwd=ROOT,
@@ -211,7 +235,9 @@ def authority(context: ssl.SSLContext) -> Iterator[int]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.dumps({"access_token": AUTHORITY_TOKEN, "expires_in": 3_600, "token_type": "Bearer"}).encode()
+            body = json.dumps(
+                {"access_token": AUTHORITY_TOKEN, "expires_in": 3_600, "token_type": "Bearer"}
+            ).encode()
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
@@ -239,7 +265,11 @@ def workload(folder: Path, **more: str) -> Mapping[str, str]:
     assertion = folder / "assertion"
     assertion.write_text("an-assertion-of-the-cluster")
     known = IdentityEndpoint(1).environment
-    environment = {name: value for name, value in known.items() if not name.startswith(("IDENTITY_", "AZURE_TOKEN_"))}
+    environment = {
+        name: value
+        for name, value in known.items()
+        if not name.startswith(("IDENTITY_", "AZURE_TOKEN_"))
+    }
     tenant = {
         "AZURE_TENANT_ID": "a-tenant",
         "AZURE_CLIENT_ID": "a-client",
@@ -248,8 +278,12 @@ def workload(folder: Path, **more: str) -> Mapping[str, str]:
     return environment | tenant | more
 
 
-@pytest.mark.parametrize(("scheme", "expected"), [("http", "by the target"), ("socks5h", "by the environment")])
-def test_a_sign_in_uses_the_given_proxy_and_certificate_authority(tmp_path: Path, scheme: str, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "expected"), [("http", "by the target"), ("socks5h", "by the environment")]
+)
+def test_a_sign_in_uses_the_given_proxy_and_certificate_authority(
+    tmp_path: Path, scheme: str, expected: str
+) -> None:
     ca = tmp_path / "ca.pem"
     with authority(loopback_tls(ca)) as port, running_proxy("ann", "a-password-of-hers") as proxy:
         url = proxy.url(scheme)
@@ -263,7 +297,12 @@ one = target("workload_identity", authority="127.0.0.1:{port}", proxy=proxy, ca=
 ring = keyring(one)
 assert ring.header(one, 0)[1] == "Bearer " + {AUTHORITY_TOKEN!r}
 """,
-            {**workload(tmp_path), "NO_PROXY": "", "no_proxy": "", **({} if explicit else {"https_proxy": url})},
+            {
+                **workload(tmp_path),
+                "NO_PROXY": "",
+                "no_proxy": "",
+                **({} if explicit else {"https_proxy": url}),
+            },
         )
 
     assert [(asked.host, asked.port) for asked in proxy.asked] == [("127.0.0.1", port)]
@@ -271,9 +310,12 @@ assert ring.header(one, 0)[1] == "Bearer " + {AUTHORITY_TOKEN!r}
 
 def test_a_token_is_requested_from_the_azure_cli(tmp_path: Path) -> None:
     az = tmp_path / "az"
-    token_json = json.dumps({"accessToken": f"{TOKEN}-of-cli", "expires_on": int(time.time()) + 600})
+    token_json = json.dumps(
+        {"accessToken": f"{TOKEN}-of-cli", "expires_on": int(time.time()) + 600}
+    )
     az.write_text(
-        f"#!/bin/sh\ncase \"$*\" in *cognitiveservices.azure.com*'--tenant a-tenant'*) echo '{token_json}';; esac\n"
+        "#!/bin/sh\ncase \"$*\" in *cognitiveservices.azure.com*'--tenant a-tenant'*) echo"
+        f" '{token_json}';; esac\n"
     )
     az.chmod(0o755)
     environment = {
@@ -327,7 +369,10 @@ def test_an_azure_cli_that_does_not_answer_is_the_stated_cause(
     environment = dict(IdentityEndpoint(1).environment)
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "AZURE_TOKEN_CREDENTIALS"):
         del environment[name]
-    environment |= {"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    environment |= {
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:9",
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+    }
     shown = run_patched(
         f"""
 from bench.target import identity, tokens

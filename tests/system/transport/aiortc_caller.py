@@ -1,8 +1,10 @@
-"""A caller with aiortc: `python -m … MODULE URL CODEC CALLS` speaks a turn in each call, and prints what it heard.
+"""A caller with aiortc: `python -m … MODULE URL CODEC CALLS` speaks a turn in each call, and prints
+what it heard.
 
 Before that it sends a large event, and waits for the confirmation.
 
-MODULE is `aiortc`, or a library with the same interface: `webrtc.aiortc` of the package wrtc has Chrome's engine.
+MODULE is `aiortc`, or a library with the same interface: `webrtc.aiortc` of the package wrtc has
+Chrome's engine.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from tests.simulator_process import AUDIO
 LOUD, ENOUGH = 1_000, 20
 """The level of a loud frame, and the number of loud frames after which a reply was heard."""
 LARGE = 200_000
-"""The length of the instructions. Each session.update and its confirmation need about 180 packets."""
+"""The length of the instructions. Each session.update and its confirmation need about 180
+packets."""
 
 
 def speech(track: Any) -> Any:
@@ -43,7 +46,12 @@ def speech(track: Any) -> Any:
 
 async def call(aiortc: Any, url: str, codec: str, number: int) -> None:
     start_s = time.monotonic()
-    peer, loud, is_heard, is_updated = aiortc.RTCPeerConnection(), 0, asyncio.Event(), asyncio.Event()
+    peer, loud, is_heard, is_updated = (
+        aiortc.RTCPeerConnection(),
+        0,
+        asyncio.Event(),
+        asyncio.Event(),
+    )
     instants_ms: dict[str, float] = {}
 
     def note(name: str) -> None:
@@ -51,12 +59,17 @@ async def call(aiortc: Any, url: str, codec: str, number: int) -> None:
 
     peer.addTrack(speech(aiortc.mediastreams.AudioStreamTrack()))
     codecs = aiortc.RTCRtpSender.getCapabilities("audio").codecs
-    peer.getTransceivers()[0].setCodecPreferences([each for each in codecs if each.mimeType == f"audio/{codec}"])
+    peer.getTransceivers()[0].setCodecPreferences(
+        [each for each in codecs if each.mimeType == f"audio/{codec}"]
+    )
 
     channel, events = peer.createDataChannel("oai-events"), list[dict[str, Any]]()
 
     def on_open() -> None:
-        instructions = {"type": "session.update", "session": {"type": "realtime", "instructions": "x" * LARGE}}
+        instructions = {
+            "type": "session.update",
+            "session": {"type": "realtime", "instructions": "x" * LARGE},
+        }
         channel.send(json.dumps(instructions))
 
     def on_message(text: str) -> None:
@@ -85,7 +98,9 @@ async def call(aiortc: Any, url: str, codec: str, number: int) -> None:
     async with aiohttp.ClientSession() as client:
         offer = peer.localDescription.sdp
         headers = {"Content-Type": "application/sdp"}
-        async with client.post(address.replace("ws", "http", 1) + "/calls", data=offer, headers=headers) as response:
+        async with client.post(
+            address.replace("ws", "http", 1) + "/calls", data=offer, headers=headers
+        ) as response:
             assert response.status == 201, await response.text()
             answer = await response.text()
     note("answer")

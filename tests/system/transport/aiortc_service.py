@@ -1,7 +1,7 @@
 """A service with aiortc: it answers offers, plays a tone into the track, and counts what it hears.
 
-Run as a program, it prints its port. On the data channel of a call, `report` is answered with what was heard, and other
-texts are repeated three times.
+Run as a program, it prints its port. On the data channel of a call, `report` is answered with what
+was heard, and other texts are repeated three times.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ class Tone(aiortc.mediastreams.AudioStreamTrack):
         silence = await super().recv()
         wave = np.where(np.arange(silence.samples) % 20 < 10, 8_000, -8_000).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(wave[np.newaxis], format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = silence.sample_rate, silence.pts, silence.time_base
+        frame.sample_rate, frame.pts, frame.time_base = (
+            silence.sample_rate,
+            silence.pts,
+            silence.time_base,
+        )
         return frame
 
 
@@ -39,7 +43,10 @@ class Heard:
         self.peer = aiortc.RTCPeerConnection()
         self.loud = 0
         self.peer.on("track", lambda track: asyncio.ensure_future(self._listen(track)))
-        self.peer.on("datachannel", lambda channel: channel.on("message", lambda text: self._answer(channel, text)))
+        self.peer.on(
+            "datachannel",
+            lambda channel: channel.on("message", lambda text: self._answer(channel, text)),
+        )
 
     def _answer(self, channel: aiortc.RTCDataChannel, text: str) -> None:
         if text == "close":
@@ -47,7 +54,9 @@ class Heard:
         elif text == "stop":
             self._ending = asyncio.ensure_future(self.peer.close())
         else:
-            channel.send(f"{self.loud} {self.peer.connectionState}" if text == "report" else text * 3)
+            channel.send(
+                f"{self.loud} {self.peer.connectionState}" if text == "report" else text * 3
+            )
 
     async def _listen(self, track: aiortc.MediaStreamTrack) -> None:
         with suppress(aiortc.mediastreams.MediaStreamError):  # the call has ended
@@ -59,10 +68,14 @@ class Heard:
 async def answer(request: web.Request) -> web.Response:
     form, heard = await request.post(), Heard()
     heard.peer.addTrack(Tone())
-    await heard.peer.setRemoteDescription(aiortc.RTCSessionDescription(bytes(form["sdp"]).decode(), "offer"))
+    await heard.peer.setRemoteDescription(
+        aiortc.RTCSessionDescription(bytes(form["sdp"]).decode(), "offer")
+    )
     await heard.peer.setLocalDescription(await heard.peer.createAnswer())
     calls.add(heard)
-    return web.Response(status=201, text=heard.peer.localDescription.sdp, content_type="application/sdp")
+    return web.Response(
+        status=201, text=heard.peer.localDescription.sdp, content_type="application/sdp"
+    )
 
 
 async def main() -> None:

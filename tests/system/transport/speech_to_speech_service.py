@@ -1,4 +1,5 @@
-"""The Realtime API server of Hugging Face's speech-to-speech. Instead of models, an echo: a tone while it hears sound.
+"""The Realtime API server of Hugging Face's speech-to-speech. Instead of models, an echo: a tone
+while it hears sound.
 
 Run as a program, it prints its port.
 """
@@ -39,9 +40,17 @@ def new_unit(index: int) -> PipelineUnit:
 
     threading.Thread(target=echo, daemon=True).start()
     return PipelineUnit(
-        index=index, service=service, cancel_scope=CancelScope(), should_listen=listens, response_playing=plays,
-        input_queue=heard, output_queue=played, text_output_queue=texts, text_prompt_queue=prompts, handlers=[],
-    )  # fmt: skip
+        index=index,
+        service=service,
+        cancel_scope=CancelScope(),
+        should_listen=listens,
+        response_playing=plays,
+        input_queue=heard,
+        output_queue=played,
+        text_output_queue=texts,
+        text_prompt_queue=prompts,
+        handlers=[],
+    )
 
 
 if __name__ == "__main__":

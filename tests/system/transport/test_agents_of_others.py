@@ -1,4 +1,6 @@
-"""Calls to agents of others that install in seconds, from Debian and npm, each as its own documentation starts it."""
+"""Calls to agents of others that install in seconds, from Debian and npm, each as its own
+documentation starts it.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +28,25 @@ NAMES = (
     "Kamailio with rtpengine that transcodes",
 )
 QUICK = [peer for peer in PEERS if peer.name in NAMES]
-RELAYED = [peer for peer in QUICK if peer.name in ("node-datachannel", "Kamailio with rtpengine that transcodes")]
+RELAYED = [
+    peer
+    for peer in QUICK
+    if peer.name in ("node-datachannel", "Kamailio with rtpengine that transcodes")
+]
 """Agents with a marker on the first packet of an utterance, and on no packet."""
 
 
 @pytest.mark.parametrize("peer", QUICK, ids=[peer.name for peer in QUICK])
-def test_an_agent_of_others_is_called_as_its_documentation_starts_it(peer: Peer, tmp_path: Path) -> None:
+def test_an_agent_of_others_is_called_as_its_documentation_starts_it(
+    peer: Peer, tmp_path: Path
+) -> None:
     write_script(tmp_path, peer)
     try:
         with started(peer) as port:
             url = peer.url.format(port=port)
-            result = rtbench("run", "call.yaml", "--sessions", 1, *peer.options, "--url", url, cwd=tmp_path)
+            result = rtbench(
+                "run", "call.yaml", "--sessions", 1, *peer.options, "--url", url, cwd=tmp_path
+            )
     except (NotInstalledError, subprocess.CalledProcessError) as error:
         pytest.skip(f"{peer.name}: {error}")
 
@@ -50,7 +60,9 @@ def test_an_agent_of_others_is_called_as_its_documentation_starts_it(peer: Peer,
 
 
 @pytest.mark.parametrize("peer", RELAYED, ids=[peer.name for peer in RELAYED])
-def test_behind_a_relay_with_jitter_the_lost_and_late_packets_are_those_of_its_log(peer: Peer) -> None:
+def test_behind_a_relay_with_jitter_the_lost_and_late_packets_are_those_of_its_log(
+    peer: Peer,
+) -> None:
     try:
         (call,), _ = called(peer, 60, 1)
     except (NotInstalledError, subprocess.CalledProcessError) as error:

@@ -1,7 +1,7 @@
 """Calls over WebRTC to an agent of another implementation, pipecat's SmallWebRTCTransport.
 
-It needs other package versions than ours, so RTBENCH_WEBRTC_PYTHON names a Python that has `pipecat-ai[webrtc]` and
-uvicorn.
+It needs other package versions than ours, so RTBENCH_WEBRTC_PYTHON names a Python that has
+`pipecat-ai[webrtc]` and uvicorn.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ from tests.simulator_process import GUARD_S
 PYTHON = os.environ.get("RTBENCH_WEBRTC_PYTHON")
 AGENT = Path(__file__).parents[2] / "clients" / "webrtc" / "pipecat_agent.py"
 CALLS, FRAME_MS, SPEECH_FRAMES, TONE_FRAMES = 20, 20, 20, 25
-"""The number of calls, and numbers of frames: of the caller's speech, and of each tone of the agent at least."""
+"""The number of calls, and numbers of frames: of the caller's speech, and of each tone of the
+agent at least."""
 LIMITS = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
-pytestmark = pytest.mark.skipif(PYTHON is None, reason="RTBENCH_WEBRTC_PYTHON names no Python with pipecat")
+pytestmark = pytest.mark.skipif(
+    PYTHON is None, reason="RTBENCH_WEBRTC_PYTHON names no Python with pipecat"
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,12 @@ def agent_url() -> Iterator[str]:
 
 
 def tone_frames(call: Transport, audio: AudioFormat, speech_frames: int) -> int:
-    """Speak, and be silent until a tone of the agent has ended. Return the number of audible frames."""
-    wave = np.tile(np.repeat(np.array([8_000, -8_000], np.int16), 10), 24)[: audio.rate_hz * FRAME_MS // 1_000]
+    """Speak, and be silent until a tone of the agent has ended. Return the number of audible
+    frames.
+    """
+    wave = np.tile(np.repeat(np.array([8_000, -8_000], np.int16), 10), 24)[
+        : audio.rate_hz * FRAME_MS // 1_000
+    ]
     heard, silent, until_ns = 0, 0, monotonic_ns() + int(GUARD_S * 1_000) * NS_PER_MS
 
     def note(message: ReceivedMessage) -> bool:
@@ -58,7 +65,9 @@ def tone_frames(call: Transport, audio: AudioFormat, speech_frames: int) -> int:
         return False
 
     for number in range(int(GUARD_S * 1_000) // FRAME_MS):
-        call.send(BinaryMessage(audio.encode(wave if number < speech_frames else np.zeros_like(wave))))
+        call.send(
+            BinaryMessage(audio.encode(wave if number < speech_frames else np.zeros_like(wave)))
+        )
         call.receive_until(monotonic_ns() + FRAME_MS * NS_PER_MS, note)
         assert call.closed is None
         if (heard >= TONE_FRAMES and silent >= 5) or monotonic_ns() > until_ns:
@@ -80,5 +89,13 @@ def test_an_agent_of_another_implementation_greets_and_answers(agent_url: str, c
         assert min(greeting, answer) >= TONE_FRAMES
         assert isinstance(measured, RtpMeasured)
         assert measured.lost == 0
-        order = ["connect_start", "dns_done", "tcp_done", "offer_answered", "ice_connected", "dtls_done", "opened"]
+        order = [
+            "connect_start",
+            "dns_done",
+            "tcp_done",
+            "offer_answered",
+            "ice_connected",
+            "dtls_done",
+            "opened",
+        ]
         assert sorted(order, key=phases.instants.__getitem__) == order

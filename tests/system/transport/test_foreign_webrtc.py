@@ -1,4 +1,6 @@
-"""Calls over WebRTC with other implementations: aiortc, speech-to-speech, and the engine of Chrome (wrtc)."""
+"""Calls over WebRTC with other implementations: aiortc, speech-to-speech, and the engine of
+Chrome (wrtc).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,13 @@ from bench.catalogue.timeouts import Timeouts
 from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.media.rtp import CODECS
 from bench.transport.webrtc.call import WebRtcCall, open_webrtc
-from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message, mapped_address, parse_message
+from bench.transport.webrtc.stun import (
+    StunAttribute,
+    StunKind,
+    build_message,
+    mapped_address,
+    parse_message,
+)
 from bench.wire.audio import AudioFormat, audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
@@ -34,7 +42,9 @@ LIMITS = Timeouts(**dict.fromkeys(vars(Timeouts()), 60.0))
 def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", f"tests.system.transport.{name}", *arguments]
     environment = os.environ | {"WRTC_ALLOW_LOOPBACK": "1"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield process
         finally:
@@ -87,7 +97,9 @@ def echoes_of(call: WebRtcCall, texts: Sequence[str]) -> list[str]:
 
 def ms_of(phases: ConnectTimings) -> dict[str, float]:
     start_ns = phases.instants["connect_start"]
-    return {name: round((at_ns - start_ns) / NS_PER_MS, 1) for name, at_ns in phases.instants.items()}
+    return {
+        name: round((at_ns - start_ns) / NS_PER_MS, 1) for name, at_ns in phases.instants.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -97,7 +109,9 @@ def ms_of(phases: ConnectTimings) -> dict[str, float]:
         *(("speech_to_speech_service", "speech_to_speech", codec) for codec in ("OPUS", "PCMU")),
     ],
 )
-def test_a_foreign_service_and_this_tool_hear_each_other(service: str, package: str, codec: str) -> None:
+def test_a_foreign_service_and_this_tool_hear_each_other(
+    service: str, package: str, codec: str
+) -> None:
     pytest.importorskip("aiortc", exc_type=ImportError)
     pytest.importorskip(package, exc_type=ImportError)
     reports = package == "aiortc"
@@ -108,7 +122,10 @@ def test_a_foreign_service_and_this_tool_hear_each_other(service: str, package: 
         for _ in range(CALLS):
             phases = ConnectTimings()
             call = open_webrtc(url, [], None, LIMITS, phases, path)
-            report, measured = heard_by_both(call, CODECS[codec].audio, reports=reports), call.network()
+            report, measured = (
+                heard_by_both(call, CODECS[codec].audio, reports=reports),
+                call.network(),
+            )
             if reports:
                 texts = [str(number) * size for number, size in enumerate((1, 0, 60_000, 20))]
                 assert echoes_of(call, texts) == [text * 3 for text in texts]
@@ -118,7 +135,15 @@ def test_a_foreign_service_and_this_tool_hear_each_other(service: str, package: 
             assert report.endswith(" connected") or not reports
             assert isinstance(measured, RtpMeasured)
             assert measured.lost == 0
-            order = ["connect_start", "dns_done", "tcp_done", "offer_answered", "ice_connected", "dtls_done", "opened"]
+            order = [
+                "connect_start",
+                "dns_done",
+                "tcp_done",
+                "offer_answered",
+                "ice_connected",
+                "dtls_done",
+                "opened",
+            ]
             assert sorted(order, key=phases.instants.__getitem__) == order
 
 
@@ -140,9 +165,12 @@ def test_a_foreign_caller_speaks_with_the_simulator(module: str, codec: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("request_text", "code", "reason"), [(b"close", 1000, "data channel"), (b"stop", 1000, "SCTP ABORT")]
+    ("request_text", "code", "reason"),
+    [(b"close", 1000, "data channel"), (b"stop", 1000, "SCTP ABORT")],
 )
-def test_the_end_that_a_foreign_service_causes_is_reported(request_text: bytes, code: int, reason: str) -> None:
+def test_the_end_that_a_foreign_service_causes_is_reported(
+    request_text: bytes, code: int, reason: str
+) -> None:
     pytest.importorskip("aiortc", exc_type=ImportError)
     with program("aiortc_service") as service:
         assert service.stdout is not None
@@ -181,7 +209,10 @@ TRANSACTION, KEY = bytes(range(12)), "a password of 22 chars"
 def test_stun_messages_are_those_of_another_implementation() -> None:
     stun = pytest.importorskip("aioice.stun")
     theirs = stun.Message(
-        stun.Method.BINDING, stun.Class.REQUEST, TRANSACTION, {"USERNAME": "one:two", "PRIORITY": 66_051}
+        stun.Method.BINDING,
+        stun.Class.REQUEST,
+        TRANSACTION,
+        {"USERNAME": "one:two", "PRIORITY": 66_051},
     )
     theirs.attributes["USE-CANDIDATE"] = None
     theirs.add_message_integrity(KEY.encode())

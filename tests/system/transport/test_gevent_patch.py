@@ -46,7 +46,12 @@ assert ended == ["broken off", "told"], ended
 
 def test_in_a_gevent_process_a_timed_out_function_does_not_continue() -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", BROKEN_OFF], cwd=ROOT, capture_output=True, text=True, check=False, timeout=GUARD_S
+        [sys.executable, "-c", BROKEN_OFF],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=GUARD_S,
     )
 
     assert ended.returncode == 0, ended.stderr

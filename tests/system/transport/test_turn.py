@@ -1,4 +1,6 @@
-"""Calls that only the TURN server coturn lets pass: the simulated agent answers, and each failure is named."""
+"""Calls that only the TURN server coturn lets pass: the simulated agent answers, and each
+failure is named.
+"""
 
 from __future__ import annotations
 
@@ -52,15 +54,21 @@ def opened(
     simulator: Ready, uri: str, login: str = LOGIN, limit_s: float = GUARD_S, ca: Path | None = None
 ) -> Transport:
     options = ServiceOptions(
-        url=simulator.urls["agent_webrtc"], dialect="webrtc", codec="PCMU", turn_server=uri, turn_login_env="LOGIN",
+        url=simulator.urls["agent_webrtc"],
+        dialect="webrtc",
+        codec="PCMU",
+        turn_server=uri,
+        turn_login_env="LOGIN",
         ca_file=str(ca) if ca else None,
-    )  # fmt: skip
+    )
     (target,) = resolve_targets({"LOGIN": login}, options)
     return Dialer(target, Keyring([target])).open(Timeouts(upgrade=limit_s), ConnectTimings())
 
 
 def listen(call: Transport, duration_ns: int, until_loud: int = 1 << 30) -> int:
-    """Be silent on the call for a time, or until so many loud frames have arrived. Return their number."""
+    """Be silent on the call for a time, or until so many loud frames have arrived. Return their
+    number.
+    """
     loud, until_ns = 0, monotonic_ns() + duration_ns
 
     def note(message: ReceivedMessage) -> bool:
@@ -81,7 +89,9 @@ def measured(call: Transport) -> RtpMeasured:
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
-def test_an_agent_is_heard_through_the_server(simulator: Ready, tmp_path: Path, transport: str) -> None:
+def test_an_agent_is_heard_through_the_server(
+    simulator: Ready, tmp_path: Path, transport: str
+) -> None:
     with running_coturn(tmp_path, tls_name=OWN_NAME) as server:
         call = opened(simulator, server.uri(transport), ca=server.ca)
         loud = listen(call, int(GUARD_S * NS_PER_S), until_loud=20)
@@ -109,11 +119,17 @@ def test_a_call_that_needs_no_server_does_not_use_it(
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def test_a_wrong_password_is_named(simulator: Ready, tmp_path: Path, transport: str) -> None:
-    with running_coturn(tmp_path, tls_name=OWN_NAME) as server, pytest.raises(ConnectError) as caught:
+    with (
+        running_coturn(tmp_path, tls_name=OWN_NAME) as server,
+        pytest.raises(ConnectError) as caught,
+    ):
         opened(simulator, server.uri(transport), "a-caller:not-this-password", ca=server.ca)
 
     assert caught.value.outcome == "connect_failed:relay"
-    assert caught.value.detail == f"the TURN server {server.uri(transport)} refuses the user or the password (401)"
+    assert (
+        caught.value.detail
+        == f"the TURN server {server.uri(transport)} refuses the user or the password (401)"
+    )
     assert "--turn-login-env" in remedy_of("connect_failed:relay", caught.value.detail)
 
 
@@ -149,7 +165,9 @@ def test_an_allocation_is_deleted_at_the_end_of_its_call(simulator: Ready, tmp_p
             assert server.process.poll() is None
 
 
-def test_an_address_to_which_the_server_does_not_relay_is_named(simulator: Ready, tmp_path: Path) -> None:
+def test_an_address_to_which_the_server_does_not_relay_is_named(
+    simulator: Ready, tmp_path: Path
+) -> None:
     denied = running_coturn(tmp_path, "--denied-peer-ip", "127.0.0.0-127.255.255.255")
     with denied as server, pytest.raises(ConnectError) as caught:
         opened(simulator, server.uri(), limit_s=3)
@@ -176,14 +194,27 @@ def test_a_server_that_does_not_answer_is_named(simulator: Ready, tmp_path: Path
 @pytest.mark.parametrize(
     ("tls_name", "is_trusted", "problem", "remedy"),
     [
-        (OWN_NAME, False, "has a certificate that is not trusted: self-signed certificate", "--ca-file FILE"),
-        ("DNS:turn.example.org", True, "has a certificate for other names", "that its certificate contains"),
+        (
+            OWN_NAME,
+            False,
+            "has a certificate that is not trusted: self-signed certificate",
+            "--ca-file FILE",
+        ),
+        (
+            "DNS:turn.example.org",
+            True,
+            "has a certificate for other names",
+            "that its certificate contains",
+        ),
     ],
 )
 def test_a_certificate_that_is_refused_is_named(
     simulator: Ready, tmp_path: Path, tls_name: str, is_trusted: bool, problem: str, remedy: str
 ) -> None:
-    with running_coturn(tmp_path, tls_name=tls_name) as server, pytest.raises(ConnectError) as caught:
+    with (
+        running_coturn(tmp_path, tls_name=tls_name) as server,
+        pytest.raises(ConnectError) as caught,
+    ):
         opened(simulator, server.uri("tls"), ca=server.ca if is_trusted else None)
 
     assert caught.value.outcome == "connect_failed:relay"
@@ -230,7 +261,9 @@ def ended_in(simulator: Ready, server: Coturn, transport: str, disturbance: sign
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
-def test_a_server_that_dies_in_a_call_is_named(simulator: Ready, tmp_path: Path, transport: str) -> None:
+def test_a_server_that_dies_in_a_call_is_named(
+    simulator: Ready, tmp_path: Path, transport: str
+) -> None:
     with running_coturn(tmp_path, tls_name=OWN_NAME) as server:
         reason = ended_in(simulator, server, transport, signal.SIGKILL)
 
@@ -238,7 +271,9 @@ def test_a_server_that_dies_in_a_call_is_named(simulator: Ready, tmp_path: Path,
     assert "the TURN server" in remedy_of("closed:1006", reason)
 
 
-def test_an_allocation_that_expired_because_nothing_renewed_it_is_named(simulator: Ready, tmp_path: Path) -> None:
+def test_an_allocation_that_expired_because_nothing_renewed_it_is_named(
+    simulator: Ready, tmp_path: Path
+) -> None:
     with running_coturn(tmp_path, "--max-allocate-lifetime=1") as server:
         call = opened(simulator, server.uri())
         while "reason: allocation timeout" not in server.log.read_text():
@@ -265,7 +300,8 @@ def test_a_server_that_the_service_names_is_used_and_its_failure_counts_only_wit
     with running_coturn(tmp_path) as coturn:
         login = TurnLogin(*LOGIN.split(":"))
         for server in (
-            TurnServer(coturn.host, coturn.port, "udp", each) for each in (login, TurnLogin("a-caller", "no"))
+            TurnServer(coturn.host, coturn.port, "udp", each)
+            for each in (login, TurnLogin("a-caller", "no"))
         ):
             if server.login == login:
                 call = dialer.open(limits, ConnectTimings())

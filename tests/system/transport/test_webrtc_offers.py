@@ -1,4 +1,6 @@
-"""The signalling of calls over WebRTC: each way to sign in, at the addresses of OpenAI and of Azure."""
+"""The signalling of calls over WebRTC: each way to sign in, at the addresses of OpenAI and of
+Azure.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ class Caller:
 @pytest.mark.parametrize("service", ["openai", "ga"])
 @pytest.mark.parametrize("way", ["key", "token"])
 @pytest.mark.parametrize("offer", ["form", "sdp", "ephemeral"])
-def test_each_way_to_sign_in_places_calls(simulator: Ready, service: str, way: str, offer: OfferForm) -> None:
+def test_each_way_to_sign_in_places_calls(
+    simulator: Ready, service: str, way: str, offer: OfferForm
+) -> None:
     caller = Caller(simulator.urls[service], way, offer)
 
     caller.call()
@@ -82,11 +86,15 @@ def test_one_ephemeral_key_serves_calls_until_it_is_renewed(simulator: Ready) ->
 
     assert first is not None
     assert caller.call_key != first
-    assert first[1].removeprefix("Bearer ") not in caller.keyring.redact(f"the service quotes {first[1]}")
+    assert first[1].removeprefix("Bearer ") not in caller.keyring.redact(
+        f"the service quotes {first[1]}"
+    )
 
 
 def test_a_refused_offer_or_key_is_one_line(simulator: Ready) -> None:
-    with pytest.raises(UsageError, match=r"no ephemeral key for calls over WebRTC .*401.*: check that"):
+    with pytest.raises(
+        UsageError, match=r"no ephemeral key for calls over WebRTC .*401.*: check that"
+    ):
         Caller(simulator.urls["openai"], "nothing", "ephemeral")
     with pytest.raises(ConnectError) as caught:
         Caller(simulator.urls["openai"], "nothing", "sdp").call()

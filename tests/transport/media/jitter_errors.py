@@ -20,4 +20,8 @@ def uniform(chance: random.Random) -> float:
 def errors(path: Path, frames: list[Frame]) -> list[tuple[int, int]]:
     """Return (error, uncertainty) of each frame that was received."""
     numbers = [(frame, number_of(frame)) for frame in frames]
-    return [(f.at_ns - path.sent_ns(number), f.uncertainty_ns) for f, number in numbers if number is not None]
+    return [
+        (f.at_ns - path.sent_ns(number), f.uncertainty_ns)
+        for f, number in numbers
+        if number is not None
+    ]

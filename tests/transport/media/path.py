@@ -12,14 +12,23 @@ from bench.transport.interface import HostPort
 from bench.transport.media.call_media import CallMedia
 from bench.transport.media.jitter import Frame, JitterBuffer
 from bench.transport.media.offer_answer import AgreedMedia
-from bench.transport.media.rtp import CODECS, Codec, ReceivedPacket, RtpReceiver, RtpSender, StreamNumbers
+from bench.transport.media.rtp import (
+    CODECS,
+    Codec,
+    ReceivedPacket,
+    RtpReceiver,
+    RtpSender,
+    StreamNumbers,
+)
 from bench.wire.audio import G711_ULAW, AudioFormat
 
 START_NS = 1_000_000_000_000
 FRAME_NS = 20 * NS_PER_MS
 HOLD_NS = 60 * NS_PER_MS
 PEER = "192.0.2.4", 5_000
-PLAIN = AgreedMedia(*PEER, "PCMU", 0, ((0, "PCMU"), (8, "PCMA")), 101, 101, "sendrecv", HostPort("192.0.2.4", 5_001))
+PLAIN = AgreedMedia(
+    *PEER, "PCMU", 0, ((0, "PCMU"), (8, "PCMA")), 101, 101, "sendrecv", HostPort("192.0.2.4", 5_001)
+)
 SILENCE = G711_ULAW.encode(G711_ULAW.decode(b"\xff" * 160))
 
 
@@ -50,8 +59,8 @@ def new_media(agreed: AgreedMedia = PLAIN) -> CallMedia:
 class Path:
     """A path with random delays and loss, from a sender whose clock differs by `drift_ppm`.
 
-    `is_silent` states for which frames the sender sends nothing. `sent_ns` is the instant of each sent frame on the
-    receiver's clock: the true media clock.
+    `is_silent` states for which frames the sender sends nothing. `sent_ns` is the instant of each
+    sent frame on the receiver's clock: the true media clock.
     """
 
     delay_ns: Callable[[random.Random], float]
@@ -64,9 +73,15 @@ class Path:
         return START_NS + number * FRAME_NS * (1_000_000 + self.drift_ppm) // 1_000_000
 
     def arrivals(self, frames: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (instant, packet) for each packet that arrives. A packet is delayed by less than 20 frames."""
+        """Yield (instant, packet) for each packet that arrives. A packet is delayed by less than
+        20 frames.
+        """
         chance = random.Random(self.seed)
-        sender = RtpSender(CODECS["PCMU"], 0, StreamNumbers(9, chance.randrange(1 << 16), chance.randrange(1 << 32)))
+        sender = RtpSender(
+            CODECS["PCMU"],
+            0,
+            StreamNumbers(9, chance.randrange(1 << 16), chance.randrange(1 << 32)),
+        )
         under_way: list[tuple[int, bytes]] = []
         for number in range(frames):
             if self.is_silent(number):
@@ -80,7 +95,9 @@ class Path:
                 yield under_way.pop(0)
         yield from sorted(under_way)
 
-    def play(self, frames: int, hold_ns: int = HOLD_NS) -> tuple[list[Frame], JitterBuffer, RtpReceiver]:
+    def play(
+        self, frames: int, hold_ns: int = HOLD_NS
+    ) -> tuple[list[Frame], JitterBuffer, RtpReceiver]:
         receiver, buffer = RtpReceiver(8_000, {0}), new_buffer(hold_ns=hold_ns)
         played: list[Frame] = []
         for at_ns, data in self.arrivals(frames):
@@ -102,4 +119,6 @@ def received(
 ) -> ReceivedPacket:
     timestamp = (number * 160 if ticks is None else ticks) % (1 << 32)
     payload = audio(number) if payload is None else payload
-    return ReceivedPacket(kind, source, number, timestamp, payload, Arrival(at_ns, uncertainty_ns), False, 0)  # type: ignore[arg-type]
+    return ReceivedPacket(
+        kind, source, number, timestamp, payload, Arrival(at_ns, uncertainty_ns), False, 0
+    )  # type: ignore[arg-type]

@@ -15,8 +15,17 @@ from bench.transport.media.rtp import RtpPacket, StreamNumbers, build_packet, pa
 from bench.wire.audio import G711_ALAW, G711_ULAW
 
 TONE = (8_000 * np.sin(np.arange(160) / 5)).astype(np.int16)
-PLAIN = AgreedMedia("192.0.2.4", 5_000, "PCMU", 0, ((0, "PCMU"), (8, "PCMA")), None, None, "sendrecv",
-                    HostPort("192.0.2.4", 5_001))  # fmt: skip
+PLAIN = AgreedMedia(
+    "192.0.2.4",
+    5_000,
+    "PCMU",
+    0,
+    ((0, "PCMU"), (8, "PCMA")),
+    None,
+    None,
+    "sendrecv",
+    HostPort("192.0.2.4", 5_001),
+)
 FORMATS = {"PCMU": (0, G711_ULAW), "PCMA": (8, G711_ALAW)}
 
 

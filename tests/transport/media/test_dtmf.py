@@ -7,11 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.transport.media.call_media import KEYS, KeyReceiver, TelephoneEvent, build_event, key_payloads, parse_event
+from bench.transport.media.call_media import (
+    KEYS,
+    KeyReceiver,
+    TelephoneEvent,
+    build_event,
+    key_payloads,
+    parse_event,
+)
 from bench.transport.media.rtp import CODECS, ReceivedPacket, RtpReceiver, RtpSender, StreamNumbers
 from tests.examples import thorough
 
-EVENTS = st.builds(TelephoneEvent, st.integers(0, 255), st.booleans(), st.integers(0, 63), st.integers(0, 0xFFFF))
+EVENTS = st.builds(
+    TelephoneEvent, st.integers(0, 255), st.booleans(), st.integers(0, 63), st.integers(0, 0xFFFF)
+)
 
 
 @given(EVENTS)
@@ -42,7 +51,9 @@ def press(sender: RtpSender, key: str) -> list[bytes]:
 def keys_in(packets: list[bytes], receiver: RtpReceiver | None = None) -> str:
     receiver, keys = receiver or RtpReceiver(8_000, {0}, 101), KeyReceiver()
     received = [receiver.receive(data, Arrival(0)) for data in packets]
-    return "".join(keys.receive(packet) for packet in received if packet is not None and packet.kind == "event")
+    return "".join(
+        keys.receive(packet) for packet in received if packet is not None and packet.kind == "event"
+    )
 
 
 def sender() -> RtpSender:
@@ -51,7 +62,9 @@ def sender() -> RtpSender:
 
 @thorough
 @given(st.text(alphabet=KEYS, max_size=12), st.data())
-def test_each_press_counts_once_if_any_of_its_packets_arrives(pressed: str, data: st.DataObject) -> None:
+def test_each_press_counts_once_if_any_of_its_packets_arrives(
+    pressed: str, data: st.DataObject
+) -> None:
     subject = sender()
     packets = []
     for key in pressed:

@@ -12,7 +12,16 @@ from bench.transport.media.jitter import MAX_STANDSTILL_PACKETS, MAX_WAITING, Fr
 from bench.transport.media.rtp import Codec, ReceivedPacket, RtpPacket, RtpReceiver, build_packet
 from bench.wire.audio import PCM16_16K
 from tests.examples import thorough
-from tests.transport.media.path import FRAME_NS, HOLD_NS, SILENCE, START_NS, audio, new_buffer, number_of, received
+from tests.transport.media.path import (
+    FRAME_NS,
+    HOLD_NS,
+    SILENCE,
+    START_NS,
+    audio,
+    new_buffer,
+    number_of,
+    received,
+)
 
 TICK_NS = NS_PER_S // 8_000
 
@@ -54,7 +63,16 @@ def test_a_lost_frame_is_concealed_when_it_is_due() -> None:
 
 def test_a_packet_that_arrives_after_its_frame_was_concealed_is_late_and_not_lost() -> None:
     subject = new_buffer()
-    frames = play(subject, on_time(0), on_time(2), on_time(3), on_time(4), on_time(5), received(1, due(6)), on_time(7))
+    frames = play(
+        subject,
+        on_time(0),
+        on_time(2),
+        on_time(3),
+        on_time(4),
+        on_time(5),
+        received(1, due(6)),
+        on_time(7),
+    )
 
     assert numbers(frames) == [0, None, 2, 3, 4, 5]
     assert (subject.counts.late, subject.counts.lost, subject.counts.concealed_frames) == (1, 0, 1)
@@ -79,7 +97,10 @@ def test_a_packet_with_half_a_sample_is_counted_and_not_played() -> None:
 def test_a_gradual_increase_of_the_delay_is_followed(packets: int) -> None:
     """The delay of the path increases by 2 ms each few packets, up to 120 ms."""
     subject = new_buffer()
-    more_ns = [min(max(0, n - 10) // packets * 2 * NS_PER_MS, 2 * HOLD_NS) for n in range(200 + 60 * packets)]
+    more_ns = [
+        min(max(0, n - 10) // packets * 2 * NS_PER_MS, 2 * HOLD_NS)
+        for n in range(200 + 60 * packets)
+    ]
     frames = play(subject, *(received(n, due(n) + more_ns[n]) for n in range(len(more_ns))))
 
     assert (subject.counts.late, subject.counts.lost) == (0, 0)
@@ -146,14 +167,23 @@ def stream(steps: list[tuple[int, int, str, int, int, int]]) -> list[ReceivedPac
             seen.add((source, number))
             payload = audio(number)[:size]
             packets.append(
-                received(number, at_ns, ticks=number * 160 + shift, source=source, kind=kind, payload=payload)
+                received(
+                    number,
+                    at_ns,
+                    ticks=number * 160 + shift,
+                    source=source,
+                    kind=kind,
+                    payload=payload,
+                )
             )
     return packets
 
 
 @thorough
 @given(STEPS)
-def test_packets_and_sequence_numbers_add_up(steps: list[tuple[int, int, str, int, int, int]]) -> None:
+def test_packets_and_sequence_numbers_add_up(
+    steps: list[tuple[int, int, str, int, int, int]],
+) -> None:
     subject = new_buffer()
     packets = stream(steps)
     frames = play(subject, *packets) + subject.expire(NEVER_NS)
@@ -170,12 +200,18 @@ def test_packets_and_sequence_numbers_add_up(steps: list[tuple[int, int, str, in
 
 @thorough
 @given(STEPS)
-def test_no_frame_is_played_twice_and_none_out_of_order(steps: list[tuple[int, int, str, int, int, int]]) -> None:
+def test_no_frame_is_played_twice_and_none_out_of_order(
+    steps: list[tuple[int, int, str, int, int, int]],
+) -> None:
     subject = new_buffer()
     packets = stream(steps)
     frames = play(subject, *packets) + subject.expire(NEVER_NS)
 
-    whole = [number for frame in frames if len(frame.audio) == 160 and (number := number_of(frame)) is not None]
+    whole = [
+        number
+        for frame in frames
+        if len(frame.audio) == 160 and (number := number_of(frame)) is not None
+    ]
     assert whole == sorted(set(whole))
     assert [frame.at_ns for frame in frames] == sorted(frame.at_ns for frame in frames)
     assert all(frame.uncertainty_ns >= 0 for frame in frames)
@@ -206,12 +242,16 @@ WIRE = st.builds(
     st.integers(0, 40_000) | st.integers(0, 0xFFFFFFFF),
     st.sampled_from([1, 1, 1, 2]),
     st.sampled_from([bytes(160), bytes(80), b"", bytes(1600)]),
-).map(lambda packet: build_packet(*packet)) | st.binary(max_size=40).map(lambda data: b"\x80\0" + data)
+).map(lambda packet: build_packet(*packet)) | st.binary(max_size=40).map(
+    lambda data: b"\x80\0" + data
+)
 
 
 @thorough
 @given(st.lists(st.tuples(WIRE, st.integers(0, 200)), max_size=150))
-def test_hostile_packets_raise_no_error_and_are_all_counted(packets: list[tuple[bytes, int]]) -> None:
+def test_hostile_packets_raise_no_error_and_are_all_counted(
+    packets: list[tuple[bytes, int]],
+) -> None:
     receiver, subject = RtpReceiver(8_000, {0}, 101), new_buffer()
     at_ns = START_NS
     for data, passed_ms in packets:
@@ -233,6 +273,13 @@ def test_a_timestamp_that_jumps_synchronizes_the_stream_again(jump: int) -> None
     subject = new_buffer()
     frames = play(subject, *(on_time(n, ticks=n * 160 + (jump if n >= 3 else 0)) for n in range(6)))
 
-    assert numbers([frame for frame in frames if number_of(frame) is not None]) == [0, 1, 2, 3, 4, 5]
+    assert numbers([frame for frame in frames if number_of(frame) is not None]) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
     assert instants(frames)[-3:] == pytest.approx([3, 4, 5], abs=0.001)
     assert subject.counts.resyncs == 1

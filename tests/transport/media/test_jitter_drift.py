@@ -1,4 +1,6 @@
-"""Twenty minutes of a call between clocks with different rates, in a file of their own because of their CPU time."""
+"""Twenty minutes of a call between clocks with different rates, in a file of their own because
+of their CPU time.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""A call whose first packets are late, or that begins with another source: its later replies start at the right time.
+"""A call whose first packets are late, or that begins with another source: its later replies start
+at the right time.
 
-A player plays each frame at the instant that the jitter buffer gives. Audio that was late once delays no later audio.
+A player plays each frame at the instant that the jitter buffer gives. Audio that was late once
+delays no later audio.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from tests.transport.media.path import FRAME_NS, PEER, START_NS, new_media
 
 SAMPLES = AUDIO.rate_hz * FRAME_NS // NS_PER_S
 SAMPLE_NS = NS_PER_S // AUDIO.rate_hz
-VOICE: Samples = np.tile(np.repeat(np.array([6_000, -6_000], np.int16), 20), 160)  # 0.8 s of 200 Hz, too low for a tone
+# 0.8 s of 200 Hz, too low for a tone
+VOICE: Samples = np.tile(np.repeat(np.array([6_000, -6_000], np.int16), 20), 160)
 SILENCE_NS = 800 * NS_PER_MS
 BEFORE_MS, BETWEEN_MS = 140, 3_000
 
@@ -39,7 +42,10 @@ def rest(ms: int) -> Samples:
 
 
 SPOKEN = np.concatenate([rest(BEFORE_MS), VOICE, rest(BETWEEN_MS), VOICE, rest(1_500)])
-BEGINS = BEFORE_MS * AUDIO.rate_hz // 1_000, (BEFORE_MS + BETWEEN_MS) * AUDIO.rate_hz // 1_000 + len(VOICE)
+BEGINS = (
+    BEFORE_MS * AUDIO.rate_hz // 1_000,
+    (BEFORE_MS + BETWEEN_MS) * AUDIO.rate_hz // 1_000 + len(VOICE),
+)
 """The first sample of each reply."""
 Packets = list[tuple[int, bytes]]
 """The arrivals of packets, and their data."""
@@ -56,7 +62,9 @@ def packets_of(samples: Samples, begin_ns: int, ssrc: int, late_ms: Sequence[int
 
 
 class Start(NamedTuple):
-    """The start of a reply: its instant, its uncertainty, and the delay of its first frame in the playout queue."""
+    """The start of a reply: its instant, its uncertainty, and the delay of its first frame in
+    the playout queue.
+    """
 
     at_ns: int
     uncertainty_ns: int
@@ -70,7 +78,9 @@ def starts(packets: Packets, media: CallMedia) -> Iterator[Start]:
     for came_ns, data in packets:
         for frame in media.received(data, Arrival(came_ns), PEER):
             (event,) = PCM.decode(BinaryMessage(frame.audio))
-            sound = MatchedDelta(event, frame.at_ns, frame.uncertainty_ns, 0, len(frame.audio), 0, frame.audio)
+            sound = MatchedDelta(
+                event, frame.at_ns, frame.uncertainty_ns, 0, len(frame.audio), 0, frame.audio
+            )
             sounds.append(sound)
     while sounds:
         continued, detected = detector.continued(sounds, START_NS + 100 * NS_PER_S)
@@ -88,7 +98,9 @@ def start_of(event: ServerEvent, arrival: Arrival) -> Start:
     assert isinstance(sound, StrippedAudio)
     assert sound.place is not None
     at_ns = arrival.at_ns + sound.place.delay_ns + (sound.audible or 0) * SAMPLE_NS
-    uncertainty_ns = arrival.uncertainty_ns + sound.error_ns + sound.place.uncertainty_ns + sound.place.uneven_ns
+    uncertainty_ns = (
+        arrival.uncertainty_ns + sound.error_ns + sound.place.uncertainty_ns + sound.place.uneven_ns
+    )
     return Start(at_ns, uncertainty_ns, sound.place.delay_ns)
 
 
@@ -103,10 +115,15 @@ def start_of(event: ServerEvent, arrival: Arrival) -> Start:
 def test_a_late_packet_at_the_start_of_a_call_delays_no_later_reply(
     late_ms: list[int], before: int, standstill_ms: int
 ) -> None:
-    """Another source sends `before` packets first. The last ones come together, after a standstill."""
+    """Another source sends `before` packets first. The last ones come together, after a
+    standstill.
+    """
     ended_ns = START_NS + before * FRAME_NS
     late = [max(0, standstill_ms - (before - number) * 20) for number in range(before)]
-    first = [(min(at_ns, ended_ns), data) for at_ns, data in packets_of(rest(before * 20), START_NS, 1, late)]
+    first = [
+        (min(at_ns, ended_ns), data)
+        for at_ns, data in packets_of(rest(before * 20), START_NS, 1, late)
+    ]
     packets = first + packets_of(SPOKEN, ended_ns, 9, late_ms)
     found = list(starts(packets, new_media()))
 

@@ -30,7 +30,9 @@ MS = CLOCK_HZ // 1_000
 
 
 def frames_of(samples: Samples) -> list[bytes]:
-    return [PCM16.encode(samples[at : at + FRAME]) for at in range(0, len(samples) - FRAME + 1, FRAME)]
+    return [
+        PCM16.encode(samples[at : at + FRAME]) for at in range(0, len(samples) - FRAME + 1, FRAME)
+    ]
 
 
 def decoded(packets: list[bytes]) -> Samples:
@@ -58,7 +60,9 @@ def test_the_first_bytes_of_a_packet_state_its_duration(payload: bytes, ticks: i
 
 @pytest.mark.parametrize("offset", [0, 111, 333])
 def test_decoded_speech_begins_after_the_delay_of_the_codec(offset: int) -> None:
-    """A loud start in the middle of a frame is smeared over earlier samples of its block, so it is audible earlier."""
+    """A loud start in the middle of a frame is smeared over earlier samples of its block, so it
+    is audible earlier.
+    """
     errors_ns = []
     for reply in load_replies():
         speech = np.pad(reply_samples(reply, PCM16), (5 * FRAME + offset, 0))
@@ -75,31 +79,47 @@ def test_decoded_speech_begins_after_the_delay_of_the_codec(offset: int) -> None
 
 @pytest.mark.parametrize("application", ["voip", "audio", "restricted_lowdelay"])
 def test_opus_moves_the_edges_of_a_voice_by_no_more_than_its_errors(application: str) -> None:
-    """An agent may choose its settings. The delay of its encoder is a part of the sound (`OPUS_GET_LOOKAHEAD`)."""
+    """An agent may choose its settings. The delay of its encoder is a part of the sound
+    (`OPUS_GET_LOOKAHEAD`).
+    """
     chance, errors = Random(application), DECODED_OPUS.codec_errors
     for _ in range(6):
         speech = reply_samples(chance.choice(load_replies()), PCM16)[: 2 * PCM16.rate_hz]
         said = np.pad(speech, (FRAME + chance.randrange(3 * FRAME), PCM16.rate_hz))
-        kbps, frame_ms, complexity = (chance.choice(each) for each in ((16, 24, 32, 64), (10, 20, 60), (0, 5, 10)))
+        kbps, frame_ms, complexity = (
+            chance.choice(each) for each in ((16, 24, 32, 64), (10, 20, 60), (0, 5, 10))
+        )
         heard, delay_ns = coded(said, application, kbps, frame_ms, complexity)
         (sent, *_), (received, *_) = found(said, PCM16.rate_hz), found(heard, PCM16.rate_hz)
         start_ns, end_ns = (
             (after - before) * NS_PER_S // PCM16.rate_hz - delay_ns
             for before, after in ((sent.start, received.start), (sent.end, received.end))
         )
-        assert abs(start_ns) <= received.start_error_ns + errors.start_ns, (kbps, frame_ms, complexity)
+        assert abs(start_ns) <= received.start_error_ns + errors.start_ns, (
+            kbps,
+            frame_ms,
+            complexity,
+        )
         assert abs(end_ns) <= received.end_error_ns + errors.end_ns, (kbps, frame_ms, complexity)
 
 
-def coded(samples: Samples, application: str, kbps: int, frame_ms: int, complexity: int) -> tuple[Samples, int]:
-    """Return what a listener hears of samples that libopus encoded with these settings, and the encoder's delay."""
-    state = encoder.create_state(PCM16.rate_hz, 1, getattr(constants, f"APPLICATION_{application.upper()}"))
+def coded(
+    samples: Samples, application: str, kbps: int, frame_ms: int, complexity: int
+) -> tuple[Samples, int]:
+    """Return what a listener hears of samples that libopus encoded with these settings, and the
+    encoder's delay.
+    """
+    state = encoder.create_state(
+        PCM16.rate_hz, 1, getattr(constants, f"APPLICATION_{application.upper()}")
+    )
     for setting, value in ((ctl.set_bitrate, 1_000 * kbps), (ctl.set_complexity, complexity)):
         encoder.encoder_ctl(state, setting, value)
     size = PCM16.rate_hz * frame_ms // 1_000
     packet, decoder, decoded = ctypes.create_string_buffer(4_000), opus.OpusDecoder(), b""
     for at in range(0, len(samples) - size + 1, size):
-        frame = np.ascontiguousarray(samples[at : at + size], "<i2").ctypes.data_as(ctypes.POINTER(ctypes.c_int16))
+        frame = np.ascontiguousarray(samples[at : at + size], "<i2").ctypes.data_as(
+            ctypes.POINTER(ctypes.c_int16)
+        )
         found_bytes = encoder.libopus_encode(state, frame, size, packet, len(packet))
         decoded += decoder.decode(packet.raw[:found_bytes])
     delay_ns = encoder.encoder_ctl(state, ctl.get_lookahead) * NS_PER_S // PCM16.rate_hz
@@ -111,7 +131,11 @@ def test_the_packets_of_a_recording_are_encoded_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(opus, "_packets", {})
     frames, encoded = frames_of(SPEECH), []
     encode = opus.LibraryEncoder.encode
-    monkeypatch.setattr(opus.LibraryEncoder, "encode", lambda self, audio: encoded.append(audio) or encode(self, audio))
+    monkeypatch.setattr(
+        opus.LibraryEncoder,
+        "encode",
+        lambda self, audio: encoded.append(audio) or encode(self, audio),
+    )
     first, second = opus.OpusEncoder(), opus.OpusEncoder()
     packets = [*map(first.encode, frames)]
     count = len(encoded)
@@ -119,7 +143,8 @@ def test_the_packets_of_a_recording_are_encoded_once(monkeypatch: pytest.MonkeyP
     assert count <= len(frames)
     assert [*map(second.encode, frames)] == packets
     assert len(encoded) == count
-    other = [second.encode(frame) for frame in reversed(frames)]  # the encoder continues after stored packets
+    # the encoder continues after stored packets
+    other = [second.encode(frame) for frame in reversed(frames)]
     assert len(encoded) <= count + len(frames) + opus.HISTORY
     whole = [*map(opus.LibraryEncoder().encode, [*frames, *reversed(frames)])]
     assert np.corrcoef(decoded([*packets, *other]), decoded(whole))[0, 1] > 0.9
@@ -131,15 +156,23 @@ def test_a_piece_that_is_shorter_than_a_frame_is_filled(size: int, ms: float) ->
 
 
 def played(payloads: dict[int, bytes]) -> tuple[list[bytes], list[int], int]:
-    """Return the audio of each released frame, its size on the wire, and the number of recovered frames."""
+    """Return the audio of each released frame, its size on the wire, and the number of recovered
+    frames.
+    """
     buffer = new_buffer(codec_of_call(OPUS), PCM16)
     frames = []
     for number, payload in payloads.items():
         at_ns = number * 20 * NS_PER_MS
-        packet = ReceivedPacket("audio", 0, number, number * FRAME_TICKS, payload, Arrival(at_ns), False, 0)
+        packet = ReceivedPacket(
+            "audio", 0, number, number * FRAME_TICKS, payload, Arrival(at_ns), False, 0
+        )
         frames += buffer.add(packet)
     frames += buffer.expire(10**12)
-    return [frame.audio for frame in frames], [frame.payload_bytes for frame in frames], buffer.counts.recovered_frames
+    return (
+        [frame.audio for frame in frames],
+        [frame.payload_bytes for frame in frames],
+        buffer.counts.recovered_frames,
+    )
 
 
 @pytest.mark.parametrize("loss_percent", [0, 20])
@@ -178,7 +211,9 @@ def test_the_codec_of_a_call_has_a_state_of_its_own() -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_damaged_packets_have_their_stated_duration(seed: int) -> None:
     random = Random(seed)
-    packet = bytearray(random.choice([opus.LibraryEncoder(20).encode(frame) for frame in frames_of(SPEECH)[5:8]]))
+    packet = bytearray(
+        random.choice([opus.LibraryEncoder(20).encode(frame) for frame in frames_of(SPEECH)[5:8]])
+    )
     for _ in range(random.randrange(4)):
         packet[random.randrange(len(packet))] = random.randrange(256)
     payload = bytes(packet[: random.randrange(1, len(packet) + 1)])

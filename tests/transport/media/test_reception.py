@@ -20,7 +20,9 @@ def wire(number: int, *, ssrc: int = 1, kind: int = 0, timestamp: int | None = N
 
 
 def receive(receiver: RtpReceiver, *packets: bytes) -> list[ReceivedPacket | None]:
-    return [receiver.receive(data, Arrival(number * FRAME_NS)) for number, data in enumerate(packets)]
+    return [
+        receiver.receive(data, Arrival(number * FRAME_NS)) for number, data in enumerate(packets)
+    ]
 
 
 def receiver(event_type: int | None = 101) -> RtpReceiver:
@@ -33,7 +35,9 @@ def sequences(packets: list[ReceivedPacket | None]) -> list[int | None]:
 
 def test_sequence_numbers_are_extended_when_they_wrap_around() -> None:
     subject = receiver()
-    packets = receive(subject, *(wire(number) for number in (65534, 65535, 65536, 65539, 65538, 96000)))
+    packets = receive(
+        subject, *(wire(number) for number in (65534, 65535, 65536, 65539, 65538, 96000))
+    )
 
     assert sequences(packets[:5]) == [65534, 65535, 65536, 65539, 65538]
     assert subject.lost == 1  # 65537; the last packet is too far ahead
@@ -57,9 +61,17 @@ def test_packets_that_the_first_one_has_overtaken_were_expected_too() -> None:
 
 
 def restarted(
-    *, numbers_by: int = 0, time_by: int = 0, count: int = 80, pause_ms: int = 5_000, ssrc: int = 1, duplicated: int = 0
+    *,
+    numbers_by: int = 0,
+    time_by: int = 0,
+    count: int = 80,
+    pause_ms: int = 5_000,
+    ssrc: int = 1,
+    duplicated: int = 0,
 ) -> RtpReceiver:
-    """Receive some packets, and after a pause as many whose numbers and timestamps are others than expected."""
+    """Receive some packets, and after a pause as many whose numbers and timestamps are others
+    than expected.
+    """
     subject = receiver()
     for number in range(2 * count):
         is_second = number >= count
@@ -69,7 +81,9 @@ def restarted(
             ssrc=ssrc if is_second else 1,
         )
         for _ in range(1 + (number < duplicated)):
-            packet = subject.receive(data, Arrival(number * FRAME_NS + is_second * pause_ms * NS_PER_MS))
+            packet = subject.receive(
+                data, Arrival(number * FRAME_NS + is_second * pause_ms * NS_PER_MS)
+            )
         assert packet is not None or number < duplicated
     return subject
 
@@ -77,9 +91,21 @@ def restarted(
 @pytest.mark.parametrize("pause_ms", [250, 5_000])
 @pytest.mark.parametrize(
     ("numbers_by", "time_by"),
-    [(-80, -80), (-50, -50), (-80, 0), (-80, 250), (500, 0), (2_000, 0), (500, -80), (2_000, 5_000), (20_000, -80)],
+    [
+        (-80, -80),
+        (-50, -50),
+        (-80, 0),
+        (-80, 250),
+        (500, 0),
+        (2_000, 0),
+        (500, -80),
+        (2_000, 5_000),
+        (20_000, -80),
+    ],
 )
-def test_numbers_that_begin_again_after_a_pause_are_a_new_stream(numbers_by: int, time_by: int, pause_ms: int) -> None:
+def test_numbers_that_begin_again_after_a_pause_are_a_new_stream(
+    numbers_by: int, time_by: int, pause_ms: int
+) -> None:
     subject = restarted(numbers_by=numbers_by, time_by=time_by, pause_ms=pause_ms)
 
     counts = subject.counts
@@ -88,7 +114,9 @@ def test_numbers_that_begin_again_after_a_pause_are_a_new_stream(numbers_by: int
 
 
 def test_alternating_delays_give_the_jitter_of_rfc_3550() -> None:
-    """Each transit time differs from the one before by 8 ms, so the jitter converges to 8 ms: 64 units of 1/8000 s."""
+    """Each transit time differs from the one before by 8 ms, so the jitter converges to 8 ms: 64
+    units of 1/8000 s.
+    """
     subject = receiver()
     for number in range(400):
         subject.receive(wire(number), Arrival(number * FRAME_NS + number % 2 * 8 * NS_PER_MS))
@@ -100,7 +128,9 @@ def test_alternating_delays_give_the_jitter_of_rfc_3550() -> None:
 def test_the_timestamp_may_wrap_around() -> None:
     subject = receiver()
     for number in range(50):
-        subject.receive(wire(number, timestamp=(1 << 32) - 1_000 + number * 160), Arrival(number * FRAME_NS))
+        subject.receive(
+            wire(number, timestamp=(1 << 32) - 1_000 + number * 160), Arrival(number * FRAME_NS)
+        )
 
     assert subject.jitter_ns == 0
 
@@ -109,10 +139,18 @@ NUMBERS = st.integers(0, 70) | st.integers(65_400, 65_600) | st.integers(0, 65_5
 
 
 @thorough
-@given(st.lists(st.tuples(NUMBERS, st.sampled_from([1, 1, 1, 2]), st.sampled_from([0, 13, 101, 90])) | st.just(None)))
+@given(
+    st.lists(
+        st.tuples(NUMBERS, st.sampled_from([1, 1, 1, 2]), st.sampled_from([0, 13, 101, 90]))
+        | st.just(None)
+    )
+)
 def test_every_packet_is_counted_once(packets: list[tuple[int, int, int] | None]) -> None:
     subject = receiver()
-    data = [b"bad" if packet is None else wire(packet[0], ssrc=packet[1], kind=packet[2]) for packet in packets]
+    data = [
+        b"bad" if packet is None else wire(packet[0], ssrc=packet[1], kind=packet[2])
+        for packet in packets
+    ]
     passed = [packet for packet in receive(subject, *data) if packet is not None]
 
     counts = subject.counts
@@ -124,7 +162,9 @@ def test_every_packet_is_counted_once(packets: list[tuple[int, int, int] | None]
 
 
 @given(st.permutations(range(1, 40)), st.sets(st.integers(1, 39)), st.sets(st.integers(1, 39)))
-def test_the_counts_say_what_the_path_did(order: list[int], lost: set[int], twice: set[int]) -> None:
+def test_the_counts_say_what_the_path_did(
+    order: list[int], lost: set[int], twice: set[int]
+) -> None:
     subject = receiver()
     numbers = [0, *(n for n in order if n not in lost), *(n for n in order if n in twice - lost)]
     receive(subject, *map(wire, numbers))

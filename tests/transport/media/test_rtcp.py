@@ -23,7 +23,14 @@ from tests.examples import thorough
 
 WORD = st.integers(0, 0xFFFFFFFF)
 BLOCKS = st.builds(
-    ReportBlock, WORD, st.integers(0, 255), st.integers(-(1 << 23), (1 << 23) - 1), WORD, WORD, WORD, WORD
+    ReportBlock,
+    WORD,
+    st.integers(0, 255),
+    st.integers(-(1 << 23), (1 << 23) - 1),
+    WORD,
+    WORD,
+    WORD,
+    WORD,
 )
 SENDERS = st.builds(SenderInfo, st.integers(0, (1 << 64) - 1), WORD, WORD, WORD)
 REPORTS = st.builds(Report, WORD, st.lists(BLOCKS, max_size=31).map(tuple), st.none() | SENDERS)
@@ -46,7 +53,10 @@ def test_a_compound_packet_is_read_as_it_was_built(first: Report, others: list) 
     wire = build_compound(first, *others)
 
     assert len(wire) % 4 == 0
-    assert parse_compound(wire) == [first, *(packet for packet in others if isinstance(packet, Report))]
+    assert parse_compound(wire) == [
+        first,
+        *(packet for packet in others if isinstance(packet, Report)),
+    ]
 
 
 def test_a_sender_report_has_the_layout_of_rfc_3550() -> None:
@@ -56,13 +66,17 @@ def test_a_sender_report_has_the_layout_of_rfc_3550() -> None:
     )
 
     block = ReportBlock(2, 64, -1, 65_536 + 7, 80, 0x7E808000, 65_536)
-    assert parse_compound(wire) == [Report(1, (block,), SenderInfo(0x83AA7E8080000000, 160, 5, 800))]
+    assert parse_compound(wire) == [
+        Report(1, (block,), SenderInfo(0x83AA7E8080000000, 160, 5, 800))
+    ]
     assert build_compound(Report(1, (block,), SenderInfo(0x83AA7E8080000000, 160, 5, 800))) == wire
 
 
 def test_descriptions_padding_and_unknown_packets_are_passed_over() -> None:
     description = "82ca0005 00000001 02016e 01026162 00 00000002 01016d 00"
-    wire = bytes.fromhex(f"80c90001 00000001 {description} 81cc0002 00000001 6e616d65 a1cb0002 00000001 00000004")
+    wire = bytes.fromhex(
+        f"80c90001 00000001 {description} 81cc0002 00000001 6e616d65 a1cb0002 00000001 00000004"
+    )
 
     assert parse_compound(wire) == [Report(1)]
 
@@ -89,9 +103,12 @@ def test_a_packet_that_is_not_valid_is_refused(wire: str) -> None:
 
 
 @thorough
-@given(st.binary(max_size=80) | st.tuples(st.integers(0, len(EXAMPLE) - 1), st.integers(0, 255)).map(
-    lambda change: EXAMPLE[: change[0]] + bytes([change[1]]) + EXAMPLE[change[0] + 1 :]
-))  # fmt: skip
+@given(
+    st.binary(max_size=80)
+    | st.tuples(st.integers(0, len(EXAMPLE) - 1), st.integers(0, 255)).map(
+        lambda change: EXAMPLE[: change[0]] + bytes([change[1]]) + EXAMPLE[change[0] + 1 :]
+    )
+)
 def test_random_bytes_raise_no_error(data: bytes) -> None:
     sender, receiver = stream(1), RtpReceiver(8_000, {0})
     session = RtcpSession(sender, receiver, "a@b", 0)
@@ -116,7 +133,9 @@ class Member:
     def __init__(self, ssrc: int, clock_ns: int) -> None:
         self.clock_ns = clock_ns
         self.sender, self.receiver = stream(ssrc), RtpReceiver(8_000, {0})
-        self.rtcp = RtcpSession(self.sender, self.receiver, f"{ssrc}@example.invalid", UTC_NS - clock_ns)
+        self.rtcp = RtcpSession(
+            self.sender, self.receiver, f"{ssrc}@example.invalid", UTC_NS - clock_ns
+        )
 
     def hear(self, other: Member, frames: int, lost: int = 0, at_ns: int = 0) -> None:
         for number in range(frames):
@@ -169,4 +188,6 @@ def test_a_sender_report_has_the_utc_of_the_call_in_the_format_of_ntp() -> None:
     caller.sender.audio(bytes(160))
     sender = own_report(caller, NS_PER_S // 4).sender
 
-    assert sender == SenderInfo((1_700_000_000 + 2_208_988_800) * (1 << 32) + (1 << 30), 160, 1, 160)
+    assert sender == SenderInfo(
+        (1_700_000_000 + 2_208_988_800) * (1 << 32) + (1 << 30), 160, 1, 160
+    )

@@ -41,7 +41,12 @@ PACKETS = st.builds(
 
 
 @thorough
-@given(PACKETS, st.lists(WORD, max_size=15), st.none() | st.binary(max_size=40), st.none() | st.integers(1, 255))
+@given(
+    PACKETS,
+    st.lists(WORD, max_size=15),
+    st.none() | st.binary(max_size=40),
+    st.none() | st.integers(1, 255),
+)
 def test_a_packet_is_read_without_sources_extension_and_padding(
     packet: RtpPacket, sources: list[int], extension: bytes | None, padding: int | None
 ) -> None:
@@ -88,7 +93,9 @@ def test_data_that_is_not_a_packet_is_refused(wire: bytes) -> None:
 
 
 @thorough
-@given(st.binary(max_size=60) | st.binary(min_size=11, max_size=60).map(lambda data: b"\xb1" + data))
+@given(
+    st.binary(max_size=60) | st.binary(min_size=11, max_size=60).map(lambda data: b"\xb1" + data)
+)
 def test_random_bytes_raise_no_error(data: bytes) -> None:
     packet = parse_packet(data)
 
@@ -96,7 +103,11 @@ def test_random_bytes_raise_no_error(data: bytes) -> None:
 
 
 def test_the_sender_counts_samples_and_wraps_around() -> None:
-    sender = RtpSender(Codec(96, 16_000, lambda payload: len(payload) // 2), 96, StreamNumbers(7, 0xFFFF, 0xFFFFFFFF))
+    sender = RtpSender(
+        Codec(96, 16_000, lambda payload: len(payload) // 2),
+        96,
+        StreamNumbers(7, 0xFFFF, 0xFFFFFFFF),
+    )
     first, second = (parse_packet(sender.audio(bytes(640))) for _ in range(2))
 
     assert first == RtpPacket(96, 0xFFFF, 0xFFFFFFFF, 7, bytes(640), True)

@@ -1,4 +1,6 @@
-"""The SRTP keys of session descriptions: what is read, what is skipped, and which keys both sides use (RFC 4568)."""
+"""The SRTP keys of session descriptions: what is read, what is skipped, and which keys both
+sides use (RFC 4568).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.transport.interface import HostPort, is_loopback
-from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, answer_to, write_offer
+from bench.transport.media.offer_answer import (
+    AgreedMedia,
+    LocalMedia,
+    accepted_answer,
+    answer_to,
+    write_offer,
+)
 from bench.transport.media.sdp import MediaLine, parse_description
 from bench.transport.media.srtp import (
     SECRET_BYTES,
@@ -34,7 +42,9 @@ SUITE_80, SUITE_32 = SUITES
 TEXT = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
 SECRET = base64.b64decode(TEXT)
 CRYPTO = f"a=crypto:7 {SUITE_80} inline:{TEXT}\r\n"
-OURS = tuple(SrtpKey(suite, bytes([number]) * SECRET_BYTES) for number, suite in enumerate(SUITES, 1))
+OURS = tuple(
+    SrtpKey(suite, bytes([number]) * SECRET_BYTES) for number, suite in enumerate(SUITES, 1)
+)
 LOCAL = LocalMedia("192.0.2.1", 40_000, 11, keys=OURS)
 secrets = st.binary(min_size=SECRET_BYTES, max_size=SECRET_BYTES)
 
@@ -48,7 +58,13 @@ def offered(local: LocalMedia, *lines: str) -> tuple[bytes, AgreedMedia]:
 
 
 @thorough
-@given(st.builds(CryptoAttribute, st.integers(0, 999_999_999), st.builds(SrtpKey, st.sampled_from(SUITES), secrets)))
+@given(
+    st.builds(
+        CryptoAttribute,
+        st.integers(0, 999_999_999),
+        st.builds(SrtpKey, st.sampled_from(SUITES), secrets),
+    )
+)
 def test_a_key_that_is_written_is_read_again(attribute: CryptoAttribute) -> None:
     assert parse_crypto(write_crypto(attribute)) == attribute
 
@@ -83,7 +99,9 @@ def test_a_key_that_is_malformed_or_not_supported_is_refused_without_quoting_it(
     assert TEXT[:-1] not in str(caught.value)
 
 
-WORDS = st.sampled_from(["1", " ", SUITE_80, SUITE_32, "inline:", TEXT, "|", "2^31", "1:4", ";", "WSH=64", "-x", "\t"])
+WORDS = st.sampled_from(
+    ["1", " ", SUITE_80, SUITE_32, "inline:", TEXT, "|", "2^31", "1:4", ";", "WSH=64", "-x", "\t"]
+)
 
 
 @thorough
@@ -102,8 +120,9 @@ def test_new_keys_are_random_and_different() -> None:
     drawn = iter([b"a" * SECRET_BYTES, b"b" * SECRET_BYTES])
 
     assert new_keys(lambda size: next(drawn)[:size]) == (
-        SrtpKey(SUITE_80, b"a" * SECRET_BYTES), SrtpKey(SUITE_32, b"b" * SECRET_BYTES),
-    )  # fmt: skip
+        SrtpKey(SUITE_80, b"a" * SECRET_BYTES),
+        SrtpKey(SUITE_32, b"b" * SECRET_BYTES),
+    )
 
 
 @thorough
@@ -150,9 +169,14 @@ def test_a_key_of_the_whole_session_is_not_valid() -> None:
         (PLAIN, "the peer does not use SRTP"),
         (PLAIN + CRYPTO, "the peer does not use SRTP"),
         (SECURE, "the peer has no SRTP key that is supported"),
-        (SECURE + CRYPTO, "the peer has no SRTP key that is supported"),  # the tag 7 was not offered
-        (SECURE + CRYPTO.replace("7", "2", 1), "the peer has no SRTP key that is supported"),  # the tag of SHA1_32
-        (SECURE + CRYPTO.replace("7", "1", 1) + CRYPTO, "the peer has no SRTP key that is supported"),
+        # the tag 7 was not offered
+        (SECURE + CRYPTO, "the peer has no SRTP key that is supported"),
+        # the tag of SHA1_32
+        (SECURE + CRYPTO.replace("7", "2", 1), "the peer has no SRTP key that is supported"),
+        (
+            SECURE + CRYPTO.replace("7", "1", 1) + CRYPTO,
+            "the peer has no SRTP key that is supported",
+        ),
         ("m=audio 5000 UDP/TLS/RTP/SAVP 0\r\n", "the peer requires DTLS-SRTP"),
         (SECURE.replace("5000", "0"), "the peer refuses the audio"),
     ],
@@ -169,8 +193,20 @@ def test_a_secret_is_in_no_repr() -> None:
     legs = list(call._legs.values())
     assert call.media is not None
     assert call.media.send_key == OURS[0]
-    shown = repr([call.settings, call.media, call.response, legs, peer.parsed, peer.outgoing, call._invite.request])
-    shown += repr(parse_description(write_offer(LOCAL, 1))) + repr(MediaLine("audio", 1, "RTP/SAVP", "0"))
+    shown = repr(
+        [
+            call.settings,
+            call.media,
+            call.response,
+            legs,
+            peer.parsed,
+            peer.outgoing,
+            call._invite.request,
+        ]
+    )
+    shown += repr(parse_description(write_offer(LOCAL, 1))) + repr(
+        MediaLine("audio", 1, "RTP/SAVP", "0")
+    )
 
     for secret in (*(key.secret for key in OURS), SECRET):
         assert repr(secret)[2:-1] not in shown
@@ -203,7 +239,12 @@ def test_a_key_of_the_call_is_hidden_in_every_form_and_in_every_text(form: str) 
     key = SrtpKey(SUITE_80, bytes(range(201, 231)))
     quoted = QUOTED_FORMS[form](key.secret)
     peer = ScriptedPeer(media=replace(LOCAL, keys=(key,)))
-    peer.respond(488, ("Warning", f"399 h {quoted}"), ("Reason", f'x;text="a {quoted} b"'), phrase=f"No {quoted}.")
+    peer.respond(
+        488,
+        ("Warning", f"399 h {quoted}"),
+        ("Reason", f'x;text="a {quoted} b"'),
+        phrase=f"No {quoted}.",
+    )
     ending = peer.call.ending
 
     assert ending is not None
@@ -224,6 +265,10 @@ def test_a_key_in_the_name_of_a_host_is_hidden() -> None:
     answered = ScriptedPeer(media=replace(LOCAL, keys=(key,)), is_own=is_loopback)
     answered.respond(200, ("Contact", f"<sip:x@{host}>"))
 
-    texts = [str(failure_of(refused.call)), received_of(silent.call), str(failure_of(answered.call))]
+    texts = [
+        str(failure_of(refused.call)),
+        received_of(silent.call),
+        str(failure_of(answered.call)),
+    ]
     assert ["***.example" in text for text in texts] == [True] * 3
     assert not any(key.secret.hex()[:8] in text for text in texts)

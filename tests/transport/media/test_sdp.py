@@ -1,4 +1,6 @@
-"""Session descriptions: what is read, what is refused, and what both sides agree on (RFC 8866, RFC 3264)."""
+"""Session descriptions: what is read, what is refused, and what both sides agree on (RFC 8866,
+RFC 3264).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ from bench.transport.media.sdp import DIRECTIONS, Direction, parse_description
 from tests.examples import thorough
 
 HEAD = "v=0\r\no=- 1 2 IN IP4 h\r\ns=-\r\nc=IN IP4 192.0.2.4\r\nt=0 0\r\n"
-AUDIO = "m=audio 5000 RTP/AVP 8 0 96 13\r\na=rtpmap:96 telephone-event/8000\r\na=fmtp:96 0-16\r\na=ptime:30\r\n"
+AUDIO = (
+    "m=audio 5000 RTP/AVP 8 0 96 13\r\na=rtpmap:96 telephone-event/8000\r\na=fmtp:96"
+    " 0-16\r\na=ptime:30\r\n"
+)
 LOCAL = LocalMedia("192.0.2.1", 40_000, 11)
 
 
@@ -66,13 +71,18 @@ def test_rtcp_is_multiplexed_if_both_sides_can(ours: bool, theirs: bool) -> None
 
 @thorough
 @given(
-    st.permutations(["PCMU", "PCMA"]), st.permutations(["PCMU", "PCMA"]), st.booleans(), st.sampled_from(DIRECTIONS),
+    st.permutations(["PCMU", "PCMA"]),
+    st.permutations(["PCMU", "PCMA"]),
+    st.booleans(),
+    st.sampled_from(DIRECTIONS),
     st.sampled_from(["192.0.2.4", "2001:db8::7"]),
-)  # fmt: skip
+)
 def test_both_sides_of_an_offer_and_its_answer_agree(
     ours: list[str], theirs: list[str], mux: bool, direction: Direction, address: str
 ) -> None:
-    here = LocalMedia("2001:db8::1" if ":" in address else "192.0.2.1", 40_000, 11, tuple(ours[:1]), rtcp_mux=mux)
+    here = LocalMedia(
+        "2001:db8::1" if ":" in address else "192.0.2.1", 40_000, 11, tuple(ours[:1]), rtcp_mux=mux
+    )
     there = LocalMedia(address, 50_000, 12, tuple(theirs), rtcp_mux=True)
     body, their_media = answer_to(there, parse_description(write_offer(here, 1, direction)), 1)
     our_media = accepted_answer(here, parse_description(body), direction)
@@ -119,5 +129,13 @@ def test_an_answer_has_one_codec_and_the_payload_types_of_the_offer() -> None:
 
     assert b"m=audio 40000 RTP/AVP 8 96\r\n" in body
     assert b"a=fmtp:96 0-16\r\n" in body
-    assert (media.codec, media.send_payload_type, media.receive_event_payload_type) == ("PCMA", 8, 96)
-    assert (media.address, media.port, media.rtcp) == ("192.0.2.4", 5000, HostPort("192.0.2.4", 5001))
+    assert (media.codec, media.send_payload_type, media.receive_event_payload_type) == (
+        "PCMA",
+        8,
+        96,
+    )
+    assert (media.address, media.port, media.rtcp) == (
+        "192.0.2.4",
+        5000,
+        HostPort("192.0.2.4", 5001),
+    )

@@ -1,4 +1,6 @@
-"""The encrypted media of a call: what one side protects, the other one receives, and nothing else."""
+"""The encrypted media of a call: what one side protects, the other one receives, and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,22 @@ from bench.transport.media.call_media import KEY_FRAMES, CallMedia, key_payloads
 from bench.transport.media.jitter import Frame
 from bench.transport.media.offer_answer import AgreedMedia
 from bench.transport.media.rtp import HEADER_BYTES, RtpPacket, StreamNumbers, build_packet
-from bench.transport.media.srtp import MAX_SOURCES, SECRET_BYTES, SUITES, TAG_BYTES, PacketEncryption, SrtpKey
+from bench.transport.media.srtp import (
+    MAX_SOURCES,
+    SECRET_BYTES,
+    SUITES,
+    TAG_BYTES,
+    PacketEncryption,
+    SrtpKey,
+)
 from tests.examples import thorough
 from tests.transport.media.path import START_NS, audio
 
 SUITE_80, SUITE_32 = SUITES
 FRAME_NS = 20 * NS_PER_MS
-PLAIN = AgreedMedia("192.0.2.4", 5000, "PCMU", 0, ((0, "PCMU"),), 101, 101, "sendrecv", HostPort("192.0.2.4", 5001))
+PLAIN = AgreedMedia(
+    "192.0.2.4", 5000, "PCMU", 0, ((0, "PCMU"),), 101, 101, "sendrecv", HostPort("192.0.2.4", 5001)
+)
 suites = st.sampled_from(SUITES)
 
 
@@ -34,7 +45,9 @@ def agreed(send_key: SrtpKey | None, receive_key: SrtpKey | None) -> AgreedMedia
     return replace(PLAIN, send_key=send_key, receive_key=receive_key)
 
 
-def media(send_key: SrtpKey | None, receive_key: SrtpKey | None, ssrc: int = 1, first: int = 0) -> CallMedia:
+def media(
+    send_key: SrtpKey | None, receive_key: SrtpKey | None, ssrc: int = 1, first: int = 0
+) -> CallMedia:
     numbers = StreamNumbers(ssrc, first, 4_000)
     return CallMedia(agreed(send_key, receive_key), numbers, "x@y", START_NS, 0, lambda: 0.5)
 
@@ -44,12 +57,18 @@ def pair(suite: str = SUITE_80) -> tuple[CallMedia, CallMedia]:
     return media(ours, theirs, ssrc=1), media(theirs, ours, ssrc=2)
 
 
-def played(sender: CallMedia, receiver: CallMedia, frames: int, change: Callable[[int, bytes], bytes]) -> list[Frame]:
-    """Return the frames that a receiver plays of a sender's packets, which `change` changes on their way."""
+def played(
+    sender: CallMedia, receiver: CallMedia, frames: int, change: Callable[[int, bytes], bytes]
+) -> list[Frame]:
+    """Return the frames that a receiver plays of a sender's packets, which `change` changes on
+    their way.
+    """
     found: list[Frame] = []
     for number in range(frames):
         at_ns = START_NS + number * FRAME_NS
-        found += receiver.received(change(number, sender.send_audio(audio(number))), Arrival(at_ns), receiver.peer)
+        found += receiver.received(
+            change(number, sender.send_audio(audio(number))), Arrival(at_ns), receiver.peer
+        )
     return found + receiver.expire(START_NS + 10**12)
 
 
@@ -78,7 +97,10 @@ def test_an_encrypted_stream_whose_numbers_begin_again_after_a_pause_is_heard(fi
     for start_ns in (START_NS, START_NS + 10**10):
         sender = media(own, None, first=first)
         for number in range(70):
-            packet, arrival = sender.send_audio(audio(number)), Arrival(start_ns + number * FRAME_NS)
+            packet, arrival = (
+                sender.send_audio(audio(number)),
+                Arrival(start_ns + number * FRAME_NS),
+            )
             assert receiver.received(packet, arrival, receiver.peer)
 
     assert (receiver.receiver.source, receiver.receiver.counts.rejected) == (1, 0)
@@ -116,7 +138,9 @@ def test_a_packet_is_not_readable_and_is_longer_by_its_tag(suite: str) -> None:
 
 @thorough
 @given(suites, st.integers(0, 171), st.integers(1, 255))
-def test_a_changed_packet_is_counted_and_its_frame_is_concealed(suite: str, place: int, mask: int) -> None:
+def test_a_changed_packet_is_counted_and_its_frame_is_concealed(
+    suite: str, place: int, mask: int
+) -> None:
     sender, receiver = pair(suite)
 
     def change(number: int, packet: bytes) -> bytes:
@@ -172,8 +196,13 @@ def test_a_goodbye_is_accepted_from_the_peer_only() -> None:
 def test_a_key_has_a_limited_number_of_sources() -> None:
     own = key(b"a")
     sender, receiver = PacketEncryption(own, None), PacketEncryption(None, own)
-    packets = [sender.protect(build_packet(*RtpPacket(0, 1, 0, ssrc, b"x"))) for ssrc in range(1, MAX_SOURCES + 3)]
+    packets = [
+        sender.protect(build_packet(*RtpPacket(0, 1, 0, ssrc, b"x")))
+        for ssrc in range(1, MAX_SOURCES + 3)
+    ]
     accepted = [receiver.unprotect(packet) is not None for packet in packets]
 
     assert accepted == [True] * MAX_SOURCES + [False] * 2
-    assert receiver.unprotect(sender.protect(build_packet(*RtpPacket(0, 2, 0, 1, b"x")))) is not None
+    assert (
+        receiver.unprotect(sender.protect(build_packet(*RtpPacket(0, 2, 0, 1, b"x")))) is not None
+    )

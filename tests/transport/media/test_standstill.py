@@ -37,7 +37,8 @@ def uniform(chance: random.Random) -> float:
 class Talk(NamedTuple):
     """An utterance after a pause of `pause_ms`, of which the timestamps count `counted_ms`.
 
-    Its first packets, of `ahead_ms`, are sent at once. If it `begins_again`, its numbers are those of the first one.
+    Its first packets, of `ahead_ms`, are sent at once. If it `begins_again`, its numbers are those
+    of the first one.
     """
 
     pause_ms: float = 0
@@ -58,8 +59,12 @@ class Played(NamedTuple):
     @property
     def errors(self) -> list[tuple[int, int]]:
         """(error, uncertainty) of each frame that was received."""
-        heard = [(frame, number) for frame in self.frames if (number := number_of(frame)) is not None]
-        return [(frame.at_ns - self.sent_ns[number], frame.uncertainty_ns) for frame, number in heard]
+        heard = [
+            (frame, number) for frame in self.frames if (number := number_of(frame)) is not None
+        ]
+        return [
+            (frame.at_ns - self.sent_ns[number], frame.uncertainty_ns) for frame, number in heard
+        ]
 
     @property
     def numbers(self) -> list[int | None]:
@@ -99,10 +104,16 @@ def play(
                 number.to_bytes(4) * 2 * ptime,
                 talk.marker and not index,
             )
-            arrives_ms = changed(number, sent_ms + (delay(chance) if number else 0))  # a stream starts in order
+            # a stream starts in order
+            arrives_ms = changed(number, sent_ms + (delay(chance) if number else 0))
             if arrives_ms is not None and chance.random() >= loss:
                 arrivals.append((arrives_ms, number, build_packet(*packet)))
-            sequence, timestamp, number, at_ms = sequence + 1, timestamp + 8 * ptime, number + 1, at_ms + ptime * rate
+            sequence, timestamp, number, at_ms = (
+                sequence + 1,
+                timestamp + 8 * ptime,
+                number + 1,
+                at_ms + ptime * rate,
+            )
     receiver, buffer = RtpReceiver(8_000, {0}), new_buffer()
     frames: list[Frame] = []
     for arrives_ms, _, data in sorted(arrivals):
@@ -112,7 +123,9 @@ def play(
 
 
 @pytest.mark.parametrize("pause_ms", [20, 40, 60])
-def test_an_underrun_that_is_not_longer_than_the_jitter_is_found_within_a_second(pause_ms: int) -> None:
+def test_an_underrun_that_is_not_longer_than_the_jitter_is_found_within_a_second(
+    pause_ms: int,
+) -> None:
     played = play([Talk(), Talk(pause_ms, ms=4_000)], uniform)
     late = [error < -EARLY_NS for error, _ in played.errors[150:]]
 
@@ -122,7 +135,9 @@ def test_an_underrun_that_is_not_longer_than_the_jitter_is_found_within_a_second
 
 @pytest.mark.parametrize("counted_ms", [0, 3_000])
 @pytest.mark.parametrize("ahead_ms", [40, 240, 1_500])
-def test_packets_that_are_sent_ahead_of_their_clock_are_played_when_they_arrive(ahead_ms: int, counted_ms: int) -> None:
+def test_packets_that_are_sent_ahead_of_their_clock_are_played_when_they_arrive(
+    ahead_ms: int, counted_ms: int
+) -> None:
     talks = [
         Talk(ahead_ms=0 if ahead_ms < HOLD_NS // NS_PER_MS else ahead_ms),
         *[Talk(3_000, counted_ms, ahead_ms=ahead_ms)] * 3,
@@ -151,7 +166,12 @@ TALKS = st.lists(
 
 
 @thorough
-@given(TALKS, st.sampled_from([clean, busy, uniform]), st.sampled_from([0.0, 0.05]), st.integers(0, 1_000))
+@given(
+    TALKS,
+    st.sampled_from([clean, busy, uniform]),
+    st.sampled_from([0.0, 0.05]),
+    st.integers(0, 1_000),
+)
 def test_each_frame_is_played_at_most_once_in_order_and_each_packet_is_counted_once(
     talks: list[Talk], delay: Delay, loss: float, seed: int
 ) -> None:
@@ -160,7 +180,9 @@ def test_each_frame_is_played_at_most_once_in_order_and_each_packet_is_counted_o
     heard = [number for number in played.numbers if number is not None]
     counts, seen = played.buffer.counts, played.receiver.counts
     assert len(heard) == len(set(heard)) == counts.played
-    assert [frame.at_ns for frame in played.frames] == sorted(frame.at_ns for frame in played.frames)
+    assert [frame.at_ns for frame in played.frames] == sorted(
+        frame.at_ns for frame in played.frames
+    )
     assert seen.received + seen.strays + seen.bad == played.arrived
     assert counts.played + counts.late + seen.duplicates == seen.received
     assert played.receiver.lost == counts.lost - seen.duplicates

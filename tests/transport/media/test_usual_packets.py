@@ -1,4 +1,6 @@
-"""The usual packets of a call: compiled code sends and accepts them as the modules of RTP do with all packets."""
+"""The usual packets of a call: compiled code sends and accepts them as the modules of RTP do
+with all packets.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ SOUND = ServerEvent(EventKind.AUDIO_DELTA, "audio")
 
 
 def values_of(subject: object) -> Any:
-    """Return the values of an object and of the objects that it has, so that they can be compared."""
+    """Return the values of an object and of the objects that it has, so that they can be
+    compared.
+    """
     if isinstance(subject, (list, deque)):
         return [values_of(each) for each in subject]
     if isinstance(subject, dict):
@@ -45,22 +49,35 @@ def values_of(subject: object) -> Any:
     if isinstance(subject, tuple):
         return tuple(map(values_of, subject))
     if dataclasses.is_dataclass(subject) and not isinstance(subject, type):
-        return {each.name: values_of(getattr(subject, each.name)) for each in dataclasses.fields(subject)}
+        return {
+            each.name: values_of(getattr(subject, each.name))
+            for each in dataclasses.fields(subject)
+        }
     if type(subject).__module__.startswith("bench.transport.media"):
         slots = getattr(subject, "__slots__", ())
         return values_of({name: getattr(subject, name) for name in slots} or vars(subject))
     return subject
 
 
-def datagrams(chance: Random, packets: int, trouble: float, key: SrtpKey | None) -> Iterator[Datagram]:
-    """Yield packets of a stream, with a share of the events that happen to streams, in the order of their arrival."""
+def datagrams(
+    chance: Random, packets: int, trouble: float, key: SrtpKey | None
+) -> Iterator[Datagram]:
+    """Yield packets of a stream, with a share of the events that happen to streams, in the order
+    of their arrival.
+    """
     encryption = PacketEncryption(key, None)
 
     def new_sender() -> RtpSender:
-        numbers = StreamNumbers(chance.getrandbits(32), chance.getrandbits(15), chance.getrandbits(32))
+        numbers = StreamNumbers(
+            chance.getrandbits(32), chance.getrandbits(15), chance.getrandbits(32)
+        )
         return RtpSender(CODECS["PCMU"], 0, numbers)
 
-    sender, media_ns, under_way = new_sender(), START_NS, list[tuple[int, int, bytes, tuple[str, int]]]()
+    sender, media_ns, under_way = (
+        new_sender(),
+        START_NS,
+        list[tuple[int, int, bytes, tuple[str, int]]](),
+    )
     jitter_ns, source = chance.choice((0, 100_000, 5 * NS_PER_MS, 30 * NS_PER_MS)), PEER
     for number in range(packets):
         event = chance.randrange(12) if chance.random() < trouble else -1
@@ -80,17 +97,28 @@ def datagrams(chance: Random, packets: int, trouble: float, key: SrtpKey | None)
         elif event == 4:  # the path or the sender stands still
             media_ns += chance.choice((5, 40, 400)) * NS_PER_MS
         elif event == 5:
-            sender.timestamp = (sender.timestamp + chance.choice((-160, 7, 1 << 31, 1 << 24))) % (1 << 32)
+            sender.timestamp = (sender.timestamp + chance.choice((-160, 7, 1 << 31, 1 << 24))) % (
+                1 << 32
+            )
         elif event == 6:
             sender.payload_type = chance.choice((0, 13, 70, 99, 101))
         elif event == 7:
             payload = b""
         packet = encryption.protect(sender.audio(payload))
         if event == 8:
-            packet = chance.choice((b"", packet[:11], bytes([chance.getrandbits(8)]) + packet[1:], packet[:-1]))
-        at_ns = media_ns + chance.randrange(jitter_ns + 1) + (event == 9) * chance.randrange(80 * NS_PER_MS)
+            packet = chance.choice(
+                (b"", packet[:11], bytes([chance.getrandbits(8)]) + packet[1:], packet[:-1])
+            )
+        at_ns = (
+            media_ns
+            + chance.randrange(jitter_ns + 1)
+            + (event == 9) * chance.randrange(80 * NS_PER_MS)
+        )
         copies = {10: 0, 11: 2}.get(event, 1)
-        under_way += [(at_ns + copy * chance.choice((0, FRAME_NS)), number, packet, source) for copy in range(copies)]
+        under_way += [
+            (at_ns + copy * chance.choice((0, FRAME_NS)), number, packet, source)
+            for copy in range(copies)
+        ]
         if len(under_way) > 10:
             under_way.sort()
             at_ns, _, data, origin = under_way.pop(0)
@@ -102,7 +130,9 @@ def datagrams(chance: Random, packets: int, trouble: float, key: SrtpKey | None)
 def as_frame(delta: MatchedDelta, media: CallMedia) -> Frame:
     assert delta.event is SOUND
     assert delta.payload_bytes == len(delta.data)
-    return Frame(delta.at_ns, delta.uncertainty_ns, delta.data, delta.wire_bytes - media.overhead_bytes)
+    return Frame(
+        delta.at_ns, delta.uncertainty_ns, delta.data, delta.wire_bytes - media.overhead_bytes
+    )
 
 
 @needs_compiler
@@ -143,14 +173,22 @@ def test_usual_packets_have_the_same_effect_as_by_the_modules_of_rtp(
                 found += fast.received(data, arrival, source)
             for data, source, arrival in batch[: taken + 1]:
                 expected += slow.received(data, arrival, source)
-            batch, usual, total = batch[taken + 1 :], usual + taken, total + min(taken + 1, len(batch))
+            batch, usual, total = (
+                batch[taken + 1 :],
+                usual + taken,
+                total + min(taken + 1, len(batch)),
+            )
             assert values_of(fast.receiver) == values_of(slow.receiver)
             assert values_of(fast.buffer) == values_of(slow.buffer)
 
     assert found == expected
-    if trouble == 0.0:  # the first packet is not usual, one ends the start of the stream, and one begins each block
+    # the first packet is not usual, one ends the start of the stream, and one begins each block
+    if trouble == 0.0:
         path_is_even = slow.receiver.jitter_ns < NS_PER_MS
-        assert not path_is_even or usual >= total - 3 - (total > START_PACKETS) - total // BLOCK_PACKETS
+        assert (
+            not path_is_even
+            or usual >= total - 3 - (total > START_PACKETS) - total // BLOCK_PACKETS
+        )
 
 
 @needs_compiler
@@ -185,14 +223,22 @@ def test_without_compiled_code_no_packet_is_a_usual_one() -> None:
     usual = _packets_interpreted.UsualPackets(media.receiver, media.buffer)
     usual.use(PEER, None, 12)
 
-    assert usual.take(list(datagrams(Random(1), 5, 0, None)), START_NS, START_NS, 0, frames, [], None) == 0
+    assert (
+        usual.take(list(datagrams(Random(1), 5, 0, None)), START_NS, START_NS, 0, frames, [], None)
+        == 0
+    )
     assert values_of(media.receiver) == values_of(new_media(PLAIN).receiver)
     assert not frames
 
 
 @thorough
 @given(
-    st.lists(st.tuples(st.sampled_from(("audio", "audio", "audio", "pause", "key", "agree")), st.integers(0, 200))),
+    st.lists(
+        st.tuples(
+            st.sampled_from(("audio", "audio", "audio", "pause", "key", "agree")),
+            st.integers(0, 200),
+        )
+    ),
     st.integers(0, (1 << 16) - 1),
     st.integers(0, (1 << 32) - 1),
 )

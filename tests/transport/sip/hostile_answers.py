@@ -1,6 +1,8 @@
-"""Hostile answers to INVITE: each call fails with a stated outcome or is answered, and nothing else happens.
+"""Hostile answers to INVITE: each call fails with a stated outcome or is answered, and nothing else
+happens.
 
-If a peer sends something that a call must ignore, it refuses the call afterwards, and that refusal is the result.
+If a peer sends something that a call must ignore, it refuses the call afterwards, and that refusal
+is the result.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ BIDI = "Bad\u202eesreveR \x9b31m \u2028 ::error::x ##vso[task.complete]"
 
 
 def ignored(*make: Callable[[HostilePeer], bytes]) -> Behaviour:
-    """Return the behaviour that sends messages, which the call must ignore, and then refuses the call."""
+    """Return the behaviour that sends messages, which the call must ignore, and then refuses the
+    call.
+    """
 
     def behave(peer: HostilePeer) -> None:
         for each in make:
@@ -77,12 +81,22 @@ def another_branch(peer: HostilePeer) -> None:
 
 
 def two_vias(peer: HostilePeer) -> None:
-    peer.send(peer.ok().replace(b"\r\nFrom: ", b"\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKy\r\nFrom: ", 1))
+    peer.send(
+        peer.ok().replace(
+            b"\r\nFrom: ", b"\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKy\r\nFrom: ", 1
+        )
+    )
     peer.refuse()
 
 
 def requests_while_it_rings(peer: HostilePeer) -> None:
-    for method, code in (("OPTIONS", 481), ("BYE", 481), ("CANCEL", 481), ("INVITE", 481), ("UPDATE", 481)):
+    for method, code in (
+        ("OPTIONS", 481),
+        ("BYE", 481),
+        ("CANCEL", 481),
+        ("INVITE", 481),
+        ("UPDATE", 481),
+    ):
         data = peer.request(method)
         peer.send(data)
         peer.wait_for(code, lambda data=data: peer.send(data))  # type: ignore[misc]
@@ -102,13 +116,19 @@ def a_flood_of_refusals(peer: HostilePeer) -> None:
 
 def a_flood_of_provisional_responses(peer: HostilePeer) -> None:
     for number in range(2_000):
-        peer.respond((100, 180, 181, 183, 199)[number % 5], tag=f"t{number}", body=b"\xff" if number % 2 else b"")
+        peer.respond(
+            (100, 180, 181, 183, 199)[number % 5],
+            tag=f"t{number}",
+            body=b"\xff" if number % 2 else b"",
+        )
     peer.refuse()
 
 
 def forks_that_ring(peer: HostilePeer) -> None:
     for number in range(30):
-        peer.respond(180, ("Contact", f"<sip:x{number}@{LOOPBACK}>"), tag=f"fork{number}", body=peer.sdp())
+        peer.respond(
+            180, ("Contact", f"<sip:x{number}@{LOOPBACK}>"), tag=f"fork{number}", body=peer.sdp()
+        )
     peer.refuse()
 
 
@@ -152,8 +172,12 @@ def redirects_once(contact: str, code: int = 302) -> Behaviour:
     return redirects(lambda peer, number: contact, code)
 
 
-def challenges(*texts: str, codes: tuple[int, ...] = (401,), is_last_busy: bool = False) -> Behaviour:
-    """Return the behaviour that challenges each INVITE. {} in a text is the number of the challenge."""
+def challenges(
+    *texts: str, codes: tuple[int, ...] = (401,), is_last_busy: bool = False
+) -> Behaviour:
+    """Return the behaviour that challenges each INVITE. {} in a text is the number of the
+    challenge.
+    """
 
     def behave(peer: HostilePeer) -> None:
         number = 0
@@ -227,7 +251,8 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
     "of several final responses the first one counts": (many_refusals, BUSY),
     "a flood of refusals ends the call once": (a_flood_of_refusals, BUSY),
     "a flood of provisional responses does not keep the call from its refusal": (
-        a_flood_of_provisional_responses, BUSY,
+        a_flood_of_provisional_responses,
+        BUSY,
     ),
     "30 phones that ring do not keep the call from its refusal": (forks_that_ring, BUSY),
     "of 30 phones that answer the first one has the call": (forks_that_answer, GOES),
@@ -235,19 +260,28 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
     "a peer that only tries times out": (lambda peer: peer.respond(100), SILENT),
     "an answer after CANCEL is hung up": (an_answer_after_cancel, SILENT),
     "early media that is no description changes nothing": (
-        ignored(lambda peer: peer.response(183, body=b"\xff\x00")), BUSY,
+        ignored(lambda peer: peer.response(183, body=b"\xff\x00")),
+        BUSY,
     ),
     "a header with a zero byte is read": (answers_with("Server: \x00"), GOES),
-    "a header with an escape sequence is read, and shown without it": (answers_with("Server: \x1b[31mred"), GOES),
+    "a header with an escape sequence is read, and shown without it": (
+        answers_with("Server: \x1b[31mred"),
+        GOES,
+    ),
     "a phrase with an escape sequence is read, and shown without it": (
-        refuses(486, phrase="\x1b[2J"), Refused("connect_failed:486", "\\x1b[2J"),
+        refuses(486, phrase="\x1b[2J"),
+        Refused("connect_failed:486", "\\x1b[2J"),
     ),
     "headers that are not UTF-8 are read": (
-        answers_with("Server: B\xfcro\xff\xfe\x80", 'P-Asserted-Identity: "M\xfcller" <sip:100@pbx.example>'), GOES,
+        answers_with(
+            "Server: B\xfcro\xff\xfe\x80", 'P-Asserted-Identity: "M\xfcller" <sip:100@pbx.example>'
+        ),
+        GOES,
     ),
     # Redirections
     "a redirection to itself is a loop": (
-        redirects(lambda peer, _: f"<{peer.line.url}>"), Refused("connect_failed:302", "loop"),
+        redirects(lambda peer, _: f"<{peer.line.url}>"),
+        Refused("connect_failed:302", "loop"),
     ),
     "a redirection back and forth is a loop": (
         redirects(lambda peer, number: f"<sip:{'ab'[number % 2]}@{LOOPBACK}:{peer.line.port}>"),
@@ -259,69 +293,122 @@ CASES: dict[str, tuple[Behaviour, Expected]] = {
     ),
     "a redirection without a contact ends the call": (refuses(302), NO_CONTACT),
     "a redirection to anything ends the call": (redirects_once("*"), NO_CONTACT),
-    "a redirection to a telephone number ends the call": (redirects_once("<tel:+15550100>"), NO_CONTACT),
-    "a redirection to a web page ends the call": (redirects_once("<http://evil.example/>"), NO_CONTACT),
+    "a redirection to a telephone number ends the call": (
+        redirects_once("<tel:+15550100>"),
+        NO_CONTACT,
+    ),
+    "a redirection to a web page ends the call": (
+        redirects_once("<http://evil.example/>"),
+        NO_CONTACT,
+    ),
     "a redirection to nothing ends the call": (redirects_once("<>"), NO_CONTACT),
     "a redirection to port 0 ends the call": (redirects_once(f"<sip:x@{LOOPBACK}:0>"), NO_CONTACT),
-    "a redirection to port 99999 ends the call": (redirects_once(f"<sip:x@{LOOPBACK}:99999>"), NO_CONTACT),
-    "a redirection to a port that is no number ends the call": (redirects_once(f"<sip:x@{LOOPBACK}:x>"), NO_CONTACT),
-    "a redirection to a URI of 600 characters ends the call": (redirects_once(f"<sip:{'x' * 600}@h>"), NO_CONTACT),
-    "a redirection to a host with a space ends the call": (redirects_once("<sip:a b@c d>"), NO_CONTACT),
-    "a redirection to another port ends the call": (redirects_once(f"<sip:x@{LOOPBACK}:9>"), UNNAMED),
-    "a redirection to the unspecified address ends the call": (redirects_once("<sip:x@0.0.0.0:9>"), UNNAMED),
-    "a redirection to a broadcast address ends the call": (redirects_once("<sip:x@255.255.255.255:9>"), UNNAMED),
+    "a redirection to port 99999 ends the call": (
+        redirects_once(f"<sip:x@{LOOPBACK}:99999>"),
+        NO_CONTACT,
+    ),
+    "a redirection to a port that is no number ends the call": (
+        redirects_once(f"<sip:x@{LOOPBACK}:x>"),
+        NO_CONTACT,
+    ),
+    "a redirection to a URI of 600 characters ends the call": (
+        redirects_once(f"<sip:{'x' * 600}@h>"),
+        NO_CONTACT,
+    ),
+    "a redirection to a host with a space ends the call": (
+        redirects_once("<sip:a b@c d>"),
+        NO_CONTACT,
+    ),
+    "a redirection to another port ends the call": (
+        redirects_once(f"<sip:x@{LOOPBACK}:9>"),
+        UNNAMED,
+    ),
+    "a redirection to the unspecified address ends the call": (
+        redirects_once("<sip:x@0.0.0.0:9>"),
+        UNNAMED,
+    ),
+    "a redirection to a broadcast address ends the call": (
+        redirects_once("<sip:x@255.255.255.255:9>"),
+        UNNAMED,
+    ),
     "a redirection to an IPv6 address ends the call": (redirects_once("<sip:x@[::1]:9>"), UNNAMED),
     "a redirection over TCP to another port ends the call": (
-        redirects_once(f"<sip:x@{LOOPBACK}:9;transport=tcp>"), UNNAMED,
+        redirects_once(f"<sip:x@{LOOPBACK}:9;transport=tcp>"),
+        UNNAMED,
     ),
     "a code 399 ends the call": (refuses(399), Refused("connect_failed:399")),
     # Challenges
-    "endless challenges with new nonces end the call": (challenges(NONCE), Refused("connect_failed:401")),
+    "endless challenges with new nonces end the call": (
+        challenges(NONCE),
+        Refused("connect_failed:401"),
+    ),
     "endless stale challenges end the call": (
-        challenges(NONCE + ", stale=true"), Refused("connect_failed:401"),
+        challenges(NONCE + ", stale=true"),
+        Refused("connect_failed:401"),
     ),
     "endless challenges of server and proxy in turn end the call": (
-        challenges(NONCE + ", stale=TRUE", codes=(401, 407)), Refused("connect_failed:401"),
+        challenges(NONCE + ", stale=TRUE", codes=(401, 407)),
+        Refused("connect_failed:401"),
     ),
     "endless challenges of new realms end the call": (
-        challenges('Digest realm="r{}", nonce="n"'), Refused("connect_failed:401"),
+        challenges('Digest realm="r{}", nonce="n"'),
+        Refused("connect_failed:401"),
     ),
     "a 401 without a challenge ends the call": (refuses(401), Refused("connect_failed:401")),
     "an unknown algorithm ends the call": (
-        challenges('Digest realm="r", nonce="n", algorithm=MD4'), Refused("connect_failed:401"),
+        challenges('Digest realm="r", nonce="n", algorithm=MD4'),
+        Refused("connect_failed:401"),
     ),
-    "a challenge for a Basic login ends the call": (challenges('Basic realm="r"'), Refused("connect_failed:401")),
-    "a challenge without a nonce ends the call": (challenges('Digest realm="r"'), Refused("connect_failed:401")),
+    "a challenge for a Basic login ends the call": (
+        challenges('Basic realm="r"'),
+        Refused("connect_failed:401"),
+    ),
+    "a challenge without a nonce ends the call": (
+        challenges('Digest realm="r"'),
+        Refused("connect_failed:401"),
+    ),
     "an unknown quality of protection ends the call": (
-        challenges('Digest realm="r", nonce="n", qop="auth-int"'), Refused("connect_failed:401"),
+        challenges('Digest realm="r", nonce="n", qop="auth-int"'),
+        Refused("connect_failed:401"),
     ),
     "a challenge with an open quote ends the call": (
-        challenges('Digest realm="r, nonce="n'), Refused("connect_failed:401"),
+        challenges('Digest realm="r, nonce="n'),
+        Refused("connect_failed:401"),
     ),
     "a nonce of 3,000 characters is answered": (
-        challenges(f'Digest realm="r", nonce="{"n" * 3_000}"', is_last_busy=True), BUSY,
+        challenges(f'Digest realm="r", nonce="{"n" * 3_000}"', is_last_busy=True),
+        BUSY,
     ),
     "a nonce with quotes is answered with a valid message": (
-        challenges(r'Digest realm="a\", \"b\\", nonce="\", x=\"y", opaque="\\"', is_last_busy=True), BUSY,
+        challenges(r'Digest realm="a\", \"b\\", nonce="\", x=\"y", opaque="\\"', is_last_busy=True),
+        BUSY,
     ),
     "50 challenges at once are answered with at most 8 of them": (
-        challenges(*(f'Digest realm="r{number}", nonce="n"' for number in range(50)), is_last_busy=True), BUSY,
+        challenges(
+            *(f'Digest realm="r{number}", nonce="n"' for number in range(50)), is_last_busy=True
+        ),
+        BUSY,
     ),
     "endless session intervals that are too small end the call": (
-        intervals_that_are_too_small, Refused("connect_failed:422"),
+        intervals_that_are_too_small,
+        Refused("connect_failed:422"),
     ),
     # Texts
     "a phrase with direction marks and commands is escaped": (
-        refuses(486, phrase=BIDI), Refused("connect_failed:486", "\\u202e"),
+        refuses(486, phrase=BIDI),
+        Refused("connect_failed:486", "\\u202e"),
     ),
     "a phrase of 3,000 characters is cut": (refuses(486, phrase="x" * 3_000), BUSY),
     "a warning and a reason with direction marks are escaped": (
-        refuses(486, ("Warning", f'399 x "{BIDI}"'), ("Reason", BIDI)), Refused("connect_failed:486", "\\x9b"),
+        refuses(486, ("Warning", f'399 x "{BIDI}"'), ("Reason", BIDI)),
+        Refused("connect_failed:486", "\\x9b"),
     ),
     "a time of 10^30 s after which to call again is ignored": (
-        refuses(503, ("Retry-After", "1" + "0" * 30)), Refused("throttled:handshake"),
+        refuses(503, ("Retry-After", "1" + "0" * 30)),
+        Refused("throttled:handshake"),
     ),
     "a time after which to call again that is text is ignored": (
-        refuses(503, ("Retry-After", "soon")), Refused("throttled:handshake"),
+        refuses(503, ("Retry-After", "soon")),
+        Refused("throttled:handshake"),
     ),
-}  # fmt: skip
+}

@@ -1,4 +1,6 @@
-"""What every call to a hostile peer must satisfy: an expected result, bounded state, and texts that are safe."""
+"""What every call to a hostile peer must satisfy: an expected result, bounded state, and texts
+that are safe.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ class Goes:
 Expected = Refused | Ends | Goes
 
 
-def check(behave: Behaviour, expected: Expected, headers: tuple[tuple[str, str], ...] = ()) -> HostileLine:
+def check(
+    behave: Behaviour, expected: Expected, headers: tuple[tuple[str, str], ...] = ()
+) -> HostileLine:
     """Call a hostile peer, and check the result. Return the line."""
     is_timeout = isinstance(expected, Refused) and expected.outcome.startswith("timeout")
     # otherwise each peer that does not answer CANCEL or BYE takes a second
@@ -90,7 +94,9 @@ def used(call: TelephoneCall, *, waits_for_end: bool = False) -> Expected:
 
     until_ns = monotonic_ns() + GUARD_S * NS_PER_S
     try:
-        while (heard < MARKERS or waits_for_end) and call.closed is None and monotonic_ns() < until_ns:
+        while (
+            (heard < MARKERS or waits_for_end) and call.closed is None and monotonic_ns() < until_ns
+        ):
             call.send(SENT)
             call.receive_until(monotonic_ns() + 20 * NS_PER_MS, on_message)
             assert_bounded(call)
@@ -116,7 +122,10 @@ def assert_bounded(call: TelephoneCall) -> None:
     assert len(ways._addresses) + len(ways._unaddressed) <= MAX_HOPS
     assert len(ways._connections) <= MAX_HOPS
     assert len(call.track.frames) <= MAX_HELD_FRAMES
-    assert call.track.media is None or len(call.track.media.buffer._waiting) <= MAX_STANDSTILL_PACKETS + 1
+    assert (
+        call.track.media is None
+        or len(call.track.media.buffer._waiting) <= MAX_STANDSTILL_PACKETS + 1
+    )
 
 
 def assert_safe(*texts: str) -> None:

@@ -1,4 +1,6 @@
-"""A telephone line in tests, whose peers misbehave as a test says. Each call has its own peer, in its own thread."""
+"""A telephone line in tests, whose peers misbehave as a test says. Each call has its own peer,
+in its own thread.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,11 @@ from bench.transport.sip.messages import (
 GUARD_S = 30
 LOOPBACK = "127.0.0.1"
 AGAIN_S = 0.05
-"""The time after which a peer repeats a message that has no effect yet. A datagram may be lost in a flood."""
+"""The time after which a peer repeats a message that has no effect yet. A datagram may be lost
+in a flood."""
 FRAME_S = 0.01
-"""The interval between two frames of a peer. Their media times differ by 20 ms, so no frame is late."""
+"""The interval between two frames of a peer. Their media times differ by 20 ms, so no frame is
+late."""
 MARKER = b"\x2a" * 160
 """The frame of audio that each peer sends at the end. A call that receives it still works."""
 SDP_TYPE = ("Content-Type", "application/sdp")
@@ -45,7 +49,8 @@ class HostilePeer:
         self.line, self.invite = line, invite
         self.source = ("", 0)
         self.inbox: queue.Queue[tuple[SipRequest | SipResponse, tuple[str, int]]] = queue.Queue()
-        self.rtp, self.rtcp = media_sockets(LOOPBACK, RTP_PORTS)  # the call sends RTCP to the port after RTP's
+        # the call sends RTCP to the port after RTP's
+        self.rtp, self.rtcp = media_sockets(LOOPBACK, RTP_PORTS)
         self.stranger = udp_socket(LOOPBACK)
         audio = parse_description(invite.body).audio
         assert audio is not None
@@ -74,8 +79,11 @@ class HostilePeer:
             return None
         return message
 
-    def wait_for(self, what: str | int, again: Callable[[], object] | None = None) -> SipRequest | SipResponse:
-        """Return the next request with this method, or the next response with this code. Skip the messages before it.
+    def wait_for(
+        self, what: str | int, again: Callable[[], object] | None = None
+    ) -> SipRequest | SipResponse:
+        """Return the next request with this method, or the next response with this code. Skip the
+        messages before it.
 
         `again` is called until the message arrives.
         """
@@ -112,26 +120,47 @@ class HostilePeer:
         added = [*headers, SDP_TYPE] if body else list(headers)
         return write_response(to or self.invite, code, tag, None, added, body, phrase).data
 
-    def respond(self, code: int, *headers: Header, tag: str = "bad", body: bytes = b"", phrase: str = "") -> None:
+    def respond(
+        self, code: int, *headers: Header, tag: str = "bad", body: bytes = b"", phrase: str = ""
+    ) -> None:
         self.send(self.response(code, *headers, tag=tag, body=body, phrase=phrase))
 
     def refuse(self, code: int = 486, *headers: Header, phrase: str = "") -> None:
-        """Refuse the call. Repeat the response until the call acknowledges it, or until the end of the test."""
+        """Refuse the call. Repeat the response until the call acknowledges it, or until the end
+        of the test.
+        """
         self.respond(code, *headers, phrase=phrase)
         self.wait_for("ACK", lambda: self.respond(code, *headers, phrase=phrase))
 
     def sdp(self, audio: str = "", address: str = LOOPBACK, more: str = "") -> bytes:
         """Return a description. `audio` replaces its line m=, and `address` its address."""
         line = audio or f"audio {self.rtp.getsockname()[1]} RTP/AVP 0 101"
-        text = f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP{6 if ':' in address else 4} {address}\r\nt=0 0\r\n"
+        text = (
+            f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP{6 if ':' in address else 4}"
+            f" {address}\r\nt=0 0\r\n"
+        )
         return f"{text}m={line}\r\na=rtpmap:101 telephone-event/8000\r\n{more}".encode()
 
-    def ok(self, *headers: Header, tag: str = "bad", body: bytes | None = None, contact: str | None = None) -> bytes:
+    def ok(
+        self,
+        *headers: Header,
+        tag: str = "bad",
+        body: bytes | None = None,
+        contact: str | None = None,
+    ) -> bytes:
         """Return the 200 that answers the call."""
         contacts = [("Contact", contact or f"<{self.contact}>")]
-        return self.response(200, *contacts, *headers, tag=tag, body=self.sdp() if body is None else body)
+        return self.response(
+            200, *contacts, *headers, tag=tag, body=self.sdp() if body is None else body
+        )
 
-    def answer(self, *headers: Header, tag: str = "bad", body: bytes | None = None, contact: str | None = None) -> None:
+    def answer(
+        self,
+        *headers: Header,
+        tag: str = "bad",
+        body: bytes | None = None,
+        contact: str | None = None,
+    ) -> None:
         """Answer the call, and wait for the acknowledgement."""
         data = self.ok(*headers, tag=tag, body=body, contact=contact)
         self.tag = tag
@@ -156,7 +185,13 @@ class HostilePeer:
         if own_tag is not None:
             to = f"{to.partition(';')[0]};tag={own_tag}"
         lines = [
-            ("Via", f"SIP/2.0/UDP {LOOPBACK}:{self.line.port};branch={branch or f'z9hG4bK{cseq}{method}'}"),
+            (
+                "Via",
+                (
+                    "SIP/2.0/UDP"
+                    f" {LOOPBACK}:{self.line.port};branch={branch or f'z9hG4bK{cseq}{method}'}"
+                ),
+            ),
             ("Max-Forwards", "70"),
             ("From", f"{self.invite.first('To')};tag={tag or self.tag}"),
             ("To", to),
@@ -193,11 +228,17 @@ class HostilePeer:
 
     # Media
 
-    def frame(self, payload: bytes, *, payload_type: int = 0, ssrc: int = 7, samples: int = 160) -> None:
+    def frame(
+        self, payload: bytes, *, payload_type: int = 0, ssrc: int = 7, samples: int = 160
+    ) -> None:
         """Send an RTP packet that continues the stream."""
         self.sequence += 1
         self.timestamp += samples
-        self.packet(RtpPacket(payload_type, self.sequence & 0xFFFF, self.timestamp & 0xFFFFFFFF, ssrc, payload))
+        self.packet(
+            RtpPacket(
+                payload_type, self.sequence & 0xFFFF, self.timestamp & 0xFFFFFFFF, ssrc, payload
+            )
+        )
 
     def packet(self, packet: RtpPacket) -> None:
         self.media(build_packet(*packet))

@@ -1,4 +1,6 @@
-"""Hostile peers of an answered call: floods of requests, refused requests, and ends of the call that never end."""
+"""Hostile peers of an answered call: floods of requests, refused requests, and ends of the call
+that never end.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ GOES, ENDS = Goes(), Ends(1000, "the peer hung up")
 FLOOD = 300
 
 
-def asks(method: str, code: int, *headers: tuple[str, str], body: bytes = b"", times: int = 1) -> Behaviour:
+def asks(
+    method: str, code: int, *headers: tuple[str, str], body: bytes = b"", times: int = 1
+) -> Behaviour:
     """Return the behaviour that sends requests, each after the response with this code."""
 
     def behave(peer: HostilePeer) -> None:
@@ -25,7 +29,9 @@ def asks(method: str, code: int, *headers: tuple[str, str], body: bytes = b"", t
     return behave
 
 
-def offers(code: int, sdp: Callable[[HostilePeer], bytes], method: str = "INVITE", times: int = 1) -> Behaviour:
+def offers(
+    code: int, sdp: Callable[[HostilePeer], bytes], method: str = "INVITE", times: int = 1
+) -> Behaviour:
     def behave(peer: HostilePeer) -> None:
         peer.answer()
         for _ in range(times):
@@ -35,7 +41,9 @@ def offers(code: int, sdp: Callable[[HostilePeer], bytes], method: str = "INVITE
 
 
 def after_answer(*make: Callable[[HostilePeer], bytes], ends: bool = False) -> Behaviour:
-    """Return the behaviour that sends messages. They end the call, or the call answers a request after them."""
+    """Return the behaviour that sends messages. They end the call, or the call answers a request
+    after them.
+    """
 
     def behave(peer: HostilePeer) -> None:
         peer.answer()
@@ -61,7 +69,9 @@ def too_many_requests_and_then_bye(peer: HostilePeer) -> None:
 
 
 def invites_without_an_acknowledgement(peer: HostilePeer) -> None:
-    """Send offers without acknowledging their answers. Only an offer of the call itself is open until its answer."""
+    """Send offers without acknowledging their answers. Only an offer of the call itself is open
+    until its answer.
+    """
     peer.answer()
     for _ in range(FLOOD):
         data = peer.request("INVITE", body=peer.sdp())
@@ -83,7 +93,9 @@ def an_answer_of_another_codec_and_then_silence(peer: HostilePeer) -> None:
     data = peer.request("INVITE")
     peer.send(data)
     peer.wait_for(200, lambda: peer.send(data))
-    ack = peer.request("ACK", cseq=peer.cseq, branch="z9hG4bKx", body=peer.sdp("audio 4000 RTP/AVP 18"))
+    ack = peer.request(
+        "ACK", cseq=peer.cseq, branch="z9hG4bKx", body=peer.sdp("audio 4000 RTP/AVP 18")
+    )
     peer.wait_for("BYE", lambda: peer.send(ack))
 
 
@@ -109,7 +121,9 @@ def with_via(value: str) -> Behaviour:
         for number in range(FLOOD):
             data = peer.request("OPTIONS", own_tag="other")
             via = f"Via: {value.replace('{}', str(1 + number))};branch=z9hG4bKx{number}\r\n"
-            peer.send(data[: data.index(b"Via: ")] + via.encode() + data[data.index(b"Max-Forwards") :])
+            peer.send(
+                data[: data.index(b"Via: ")] + via.encode() + data[data.index(b"Max-Forwards") :]
+            )
         peer.synchronize()
 
     return behave
@@ -160,95 +174,180 @@ def closes_its_ports(peer: HostilePeer) -> None:
 
 CASES: dict[str, tuple[Behaviour, Expected]] = {
     "a flood of OPTIONS is answered up to a limit": (more_requests_than_a_call_answers, GOES),
-    "a call that received too many requests still ends with BYE": (too_many_requests_and_then_bye, ENDS),
+    "a call that received too many requests still ends with BYE": (
+        too_many_requests_and_then_bye,
+        ENDS,
+    ),
     "a flood of INFO is answered": (asks("INFO", 200, times=FLOOD), GOES),
     "a flood of UPDATE without an offer is answered": (asks("UPDATE", 200, times=FLOOD), GOES),
-    "a flood of offers in UPDATE is answered": (offers(200, HostilePeer.sdp, "UPDATE", FLOOD), GOES),
+    "a flood of offers in UPDATE is answered": (
+        offers(200, HostilePeer.sdp, "UPDATE", FLOOD),
+        GOES,
+    ),
     "a flood of offers in INVITE is answered": (offers(200, HostilePeer.sdp, times=FLOOD), GOES),
-    "a flood of INVITE without an acknowledgement is answered": (invites_without_an_acknowledgement, GOES),
+    "a flood of INVITE without an acknowledgement is answered": (
+        invites_without_an_acknowledgement,
+        GOES,
+    ),
     "a flood of NOTIFY is refused": (asks("NOTIFY", 481, times=FLOOD), GOES),
     "a flood of unknown methods is refused": (asks("EXPLODE", 501, times=FLOOD), GOES),
     "a method of 200 characters is refused": (asks("X" * 200, 501), GOES),
-    "a transfer to another host is refused": (asks("REFER", 405, ("Refer-To", "<sip:evil@evil.example>")), GOES),
+    "a transfer to another host is refused": (
+        asks("REFER", 405, ("Refer-To", "<sip:evil@evil.example>")),
+        GOES,
+    ),
     "a message is refused": (asks("MESSAGE", 405), GOES),
     "an unknown package of INFO is refused": (asks("INFO", 469, ("Info-Package", BIDI)), GOES),
     "60 required extensions are refused": (
-        asks("OPTIONS", 420, ("Require", ",".join(f"x{number}" for number in range(60)))), GOES,
+        asks("OPTIONS", 420, ("Require", ",".join(f"x{number}" for number in range(60)))),
+        GOES,
     ),
     "a body that is no description is refused": (
-        asks("INFO", 415, body=b"\x00\xff" * 400), GOES,
+        asks("INFO", 415, body=b"\x00\xff" * 400),
+        GOES,
     ),
     "a session interval that is too small is refused": (
-        asks("UPDATE", 422, ("Session-Expires", "1"), ("Supported", "timer")), GOES,
+        asks("UPDATE", 422, ("Session-Expires", "1"), ("Supported", "timer")),
+        GOES,
     ),
-    "a session interval of 2^31 s is not used": (asks("UPDATE", 200, ("Session-Expires", str(2**31))), GOES),
+    "a session interval of 2^31 s is not used": (
+        asks("UPDATE", 200, ("Session-Expires", str(2**31))),
+        GOES,
+    ),
     "an offer that is no description is refused": (offers(488, lambda peer: b"v=0\r\nx"), GOES),
-    "an offer of 9,000 bytes is refused": (offers(488, lambda peer: peer.sdp(more="a=x\r\n" * 1_800)), GOES),
-    "an offer without audio is refused": (offers(488, lambda peer: peer.sdp("video 4 RTP/AVP 96")), GOES),
-    "an offer at port 0 is refused": (offers(488, lambda peer: peer.sdp("audio 0 RTP/AVP 0")), GOES),
-    "an offer at a host name is refused": (offers(488, lambda peer: peer.sdp(address="evil.example")), GOES),
-    "an offer at a multicast address is refused": (offers(488, lambda peer: peer.sdp(address="224.0.0.1")), GOES),
-    "an offer at an IPv6 address is refused in an IPv4 call": (offers(488, lambda peer: peer.sdp(address="::1")), GOES),
-    "an offer of another codec is refused": (offers(488, lambda peer: peer.sdp("audio 4000 RTP/AVP 18")), GOES),
-    "an offer that holds the call is accepted": (offers(200, lambda peer: peer.sdp(more="a=inactive\r\n")), GOES),
+    "an offer of 9,000 bytes is refused": (
+        offers(488, lambda peer: peer.sdp(more="a=x\r\n" * 1_800)),
+        GOES,
+    ),
+    "an offer without audio is refused": (
+        offers(488, lambda peer: peer.sdp("video 4 RTP/AVP 96")),
+        GOES,
+    ),
+    "an offer at port 0 is refused": (
+        offers(488, lambda peer: peer.sdp("audio 0 RTP/AVP 0")),
+        GOES,
+    ),
+    "an offer at a host name is refused": (
+        offers(488, lambda peer: peer.sdp(address="evil.example")),
+        GOES,
+    ),
+    "an offer at a multicast address is refused": (
+        offers(488, lambda peer: peer.sdp(address="224.0.0.1")),
+        GOES,
+    ),
+    "an offer at an IPv6 address is refused in an IPv4 call": (
+        offers(488, lambda peer: peer.sdp(address="::1")),
+        GOES,
+    ),
+    "an offer of another codec is refused": (
+        offers(488, lambda peer: peer.sdp("audio 4000 RTP/AVP 18")),
+        GOES,
+    ),
+    "an offer that holds the call is accepted": (
+        offers(200, lambda peer: peer.sdp(more="a=inactive\r\n")),
+        GOES,
+    ),
     "an offer that moves the audio to a dead port is accepted": (
-        offers(200, lambda peer: peer.sdp("audio 9 RTP/AVP 0")), GOES,
+        offers(200, lambda peer: peer.sdp("audio 9 RTP/AVP 0")),
+        GOES,
     ),
     "a bad answer in ACK ends the call": (an_invite_without_an_offer_and_a_bad_answer, Ends(1000)),
     "a call that this side ends is over before the peer answers BYE": (
-        an_answer_of_another_codec_and_then_silence, Ends(1000, "this tool hung up: the peer answers with a codec"),
+        an_answer_of_another_codec_and_then_silence,
+        Ends(1000, "this tool hung up: the peer answers with a codec"),
     ),
     "a flood of BYE ends the call once": (a_flood_of_byes, ENDS),
     "BYE with direction marks in its reason is escaped": (
-        after_answer(lambda peer: peer.request("BYE", ("Reason", BIDI), ("Warning", BIDI)), ends=True),
+        after_answer(
+            lambda peer: peer.request("BYE", ("Reason", BIDI), ("Warning", BIDI)), ends=True
+        ),
         Ends(1000, "\\u202e"),
     ),
     "BYE with an escape sequence in its reason is escaped": (
-        after_answer(lambda peer: peer.request("BYE", ("Reason", "\x1b[2J")), ends=True), Ends(1000, "\\x1b[2J"),
+        after_answer(lambda peer: peer.request("BYE", ("Reason", "\x1b[2J")), ends=True),
+        Ends(1000, "\\x1b[2J"),
     ),
     "BYE with the tag of another peer is refused": (
-        after_answer(lambda peer: peer.request("BYE", tag="other")), GOES,
+        after_answer(lambda peer: peer.request("BYE", tag="other")),
+        GOES,
     ),
-    "BYE to another tag is refused": (after_answer(lambda peer: peer.request("BYE", own_tag="other")), GOES),
+    "BYE to another tag is refused": (
+        after_answer(lambda peer: peer.request("BYE", own_tag="other")),
+        GOES,
+    ),
     "BYE with an old CSeq is refused": (
-        after_answer(lambda peer: peer.request("OPTIONS"), lambda peer: peer.request("BYE", cseq=1)), GOES,
+        after_answer(
+            lambda peer: peer.request("OPTIONS"), lambda peer: peer.request("BYE", cseq=1)
+        ),
+        GOES,
     ),
     "CANCEL of an answered call is refused": (
-        after_answer(lambda peer: peer.request("CANCEL", cseq=1, branch=peer.invite.via.branch)), GOES,
+        after_answer(lambda peer: peer.request("CANCEL", cseq=1, branch=peer.invite.via.branch)),
+        GOES,
     ),
-    "ACK without a reason is ignored": (after_answer(*[lambda peer: peer.request("ACK")] * FLOOD), GOES),
+    "ACK without a reason is ignored": (
+        after_answer(*[lambda peer: peer.request("ACK")] * FLOOD),
+        GOES,
+    ),
     "responses to nothing are ignored": (
-        after_answer(*[lambda peer: peer.response(200).replace(b"z9hG4bK", b"z9hG4bKx", 1)] * FLOOD), GOES,
+        after_answer(
+            *[lambda peer: peer.response(200).replace(b"z9hG4bK", b"z9hG4bKx", 1)] * FLOOD
+        ),
+        GOES,
     ),
-    "a late refusal of an answered call is ignored": (after_answer(lambda peer: peer.response(486)), GOES),
-    "a late provisional response is ignored": (after_answer(lambda peer: peer.response(180, tag="new")), GOES),
+    "a late refusal of an answered call is ignored": (
+        after_answer(lambda peer: peer.response(486)),
+        GOES,
+    ),
+    "a late provisional response is ignored": (
+        after_answer(lambda peer: peer.response(180, tag="new")),
+        GOES,
+    ),
     "random bytes on the port of SIP are ignored": (
-        after_answer(*[lambda peer: bytes(range(256))] * FLOOD), GOES,
+        after_answer(*[lambda peer: bytes(range(256))] * FLOOD),
+        GOES,
     ),
-    "audio on the port of SIP is ignored": (after_answer(*[lambda peer: b"\x80\x00" + bytes(170)] * FLOOD), GOES),
+    "audio on the port of SIP is ignored": (
+        after_answer(*[lambda peer: b"\x80\x00" + bytes(170)] * FLOOD),
+        GOES,
+    ),
     "line ends are ignored": (after_answer(*[lambda peer: b"\r\n\r\n"] * FLOOD), GOES),
     "a request from another port is answered": (requests_from_another_port, GOES),
-    "requests with an unknown transport are ignored": (with_via("SIP/2.0/CARRIER-PIGEON 127.0.0.1"), GOES),
+    "requests with an unknown transport are ignored": (
+        with_via("SIP/2.0/CARRIER-PIGEON 127.0.0.1"),
+        GOES,
+    ),
     "requests that name TCP, which they did not use, cost a bounded number of connections": (
-        with_via("SIP/2.0/TCP 127.0.0.1:{}"), GOES,
+        with_via("SIP/2.0/TCP 127.0.0.1:{}"),
+        GOES,
     ),
     "requests that name many ports are answered at a bounded number of them": (
-        with_via("SIP/2.0/UDP 127.0.0.1:{}"), GOES,
+        with_via("SIP/2.0/UDP 127.0.0.1:{}"),
+        GOES,
     ),
-    "requests that name a host name are answered at their source": (with_via("SIP/2.0/UDP evil.invalid:{}"), GOES),
+    "requests that name a host name are answered at their source": (
+        with_via("SIP/2.0/UDP evil.invalid:{}"),
+        GOES,
+    ),
     "both sides may hang up at the same time": (bye_when_bye_arrives, GOES),
     "a call whose BYE is never answered is closed": (never_answers_bye, GOES),
     "a call whose BYE is challenged again and again is closed": (
-        answers_bye_with(401, ("WWW-Authenticate", 'Digest realm="r", nonce="n"')), GOES,
+        answers_bye_with(401, ("WWW-Authenticate", 'Digest realm="r", nonce="n"')),
+        GOES,
     ),
-    "a call whose BYE is redirected is closed": (answers_bye_with(302, ("Contact", "<sip:evil.example>")), GOES),
+    "a call whose BYE is redirected is closed": (
+        answers_bye_with(302, ("Contact", "<sip:evil.example>")),
+        GOES,
+    ),
     "a call whose BYE is refused is closed": (answers_bye_with(500), GOES),
     "a call whose BYE is only tried is closed": (answers_bye_with(100), GOES),
     "a peer whose ports are closed ends no call": (closes_its_ports, GOES),
     "an answer with a session timer of 10 years is an answer": (
-        lambda peer: peer.answer(("Session-Expires", "315360000;refresher=uas")), GOES,
+        lambda peer: peer.answer(("Session-Expires", "315360000;refresher=uas")),
+        GOES,
     ),
     "an answer with a contact of the unspecified address is an answer": (
-        lambda peer: peer.answer(contact=f"<sip:x@0.0.0.0:{peer.line.port}>"), GOES,
+        lambda peer: peer.answer(contact=f"<sip:x@0.0.0.0:{peer.line.port}>"),
+        GOES,
     ),
-}  # fmt: skip
+}

@@ -18,7 +18,14 @@ from bench.simulator.services.telephone.agent import RTP_PORTS
 from bench.simulator.services.telephone.answer_plan import AnswerPlan
 from bench.simulator.services.telephone.exchange import TelephoneExchange
 from bench.transport.datagrams import media_sockets, udp_socket
-from bench.transport.interface import DIRECT, ConnectTimings, HostPort, NetworkPath, Transport, bracketed
+from bench.transport.interface import (
+    DIRECT,
+    ConnectTimings,
+    HostPort,
+    NetworkPath,
+    Transport,
+    bracketed,
+)
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.media.srtp import PacketEncryption, SrtpKey
 from bench.transport.sip.dialog import LocalParty
@@ -38,7 +45,9 @@ LOOPBACK = "127.0.0.1"
 
 
 class CalledLine:
-    """A line whose calls are answered as planned. It returns each RTP packet to the caller, if `echoes` is True."""
+    """A line whose calls are answered as planned. It returns each RTP packet to the caller, if
+    `echoes` is True.
+    """
 
     def __init__(
         self,
@@ -50,7 +59,8 @@ class CalledLine:
         host: str,
     ) -> None:
         self.signals = udp_socket(host)
-        self.rtp, self._rtcp = media_sockets(host, RTP_PORTS)  # the call sends RTCP to the port after RTP's
+        # the call sends RTCP to the port after RTP's
+        self.rtp, self._rtcp = media_sockets(host, RTP_PORTS)
         self.port = self.signals.getsockname()[1]
         self.url = f"sip:agent@{bracketed(host)}:{self.port}"
         self.heard: list[bytes] = []
@@ -67,7 +77,11 @@ class CalledLine:
     def _run(self) -> None:
         while not self._ends.is_set():
             due_ns = self.exchange.next_ns
-            wait_s = 0.02 if due_ns == NEVER_NS else max(0, min(due_ns - monotonic_ns(), NS_PER_S // 50)) / NS_PER_S
+            wait_s = (
+                0.02
+                if due_ns == NEVER_NS
+                else max(0, min(due_ns - monotonic_ns(), NS_PER_S // 50)) / NS_PER_S
+            )
             for sock in select.select((self.signals, self.rtp), (), (), wait_s)[0]:
                 data, source = sock.recvfrom(65_535)
                 if sock is self.rtp:
@@ -130,13 +144,17 @@ def dial(
     return open_call(called.url, headers, None, limits, timings, path), timings
 
 
-def refused(called: CalledLine, limits: Timeouts = ENOUGH, path: NetworkPath = DIRECT) -> ConnectError:
+def refused(
+    called: CalledLine, limits: Timeouts = ENOUGH, path: NetworkPath = DIRECT
+) -> ConnectError:
     with pytest.raises(ConnectError) as caught:
         dial(called, limits, path=path)
     return caught.value
 
 
-def receive(call: Transport, is_enough: Callable[[list[ReceivedMessage]], bool]) -> list[ReceivedMessage]:
+def receive(
+    call: Transport, is_enough: Callable[[list[ReceivedMessage]], bool]
+) -> list[ReceivedMessage]:
     """Return the messages that arrive until they are enough, or until the call ends."""
     found: list[ReceivedMessage] = []
 

@@ -12,7 +12,14 @@ from bench.transport.interface import HostPort
 from bench.transport.media.offer_answer import LocalMedia
 from bench.transport.sip.call import SipCall
 from bench.transport.sip.call_record import CallSettings
-from bench.transport.sip.messages import Outgoing, SipRequest, SipResponse, parse_message, write_message, write_response
+from bench.transport.sip.messages import (
+    Outgoing,
+    SipRequest,
+    SipResponse,
+    parse_message,
+    write_message,
+    write_response,
+)
 
 SOURCE = HostPort("192.0.2.4", 5060)
 MEDIA = LocalMedia("192.0.2.1", 40_000, 11)
@@ -42,7 +49,9 @@ def tokens(seed: str = "") -> Callable[[], str]:
 
 
 def call_settings(**changes: Any) -> CallSettings:
-    settings = CallSettings("sip:bob@biloxi.example", "<sip:alice@atlanta.example>", HostPort("192.0.2.1", 5060), MEDIA)
+    settings = CallSettings(
+        "sip:bob@biloxi.example", "<sip:alice@atlanta.example>", HostPort("192.0.2.1", 5060), MEDIA
+    )
     return replace(settings, **changes)
 
 
@@ -72,7 +81,11 @@ class ScriptedPeer:
 
     def last(self, method: str) -> SipRequest:
         """Return the last request with this method that the call has sent."""
-        return next(each for each in reversed(self.parsed) if isinstance(each, SipRequest) and each.method == method)
+        return next(
+            each
+            for each in reversed(self.parsed)
+            if isinstance(each, SipRequest) and each.method == method
+        )
 
     def wait(self, until_ns: int) -> None:
         """Advance the clock to an instant, and do what is due before."""
@@ -101,7 +114,9 @@ class ScriptedPeer:
     ) -> None:
         """Answer a request of the call, by default its last INVITE."""
         request = to or self.last("INVITE")
-        added: Sequence[tuple[str, str]] = [*headers, ("Contact", f"<{PEER_CONTACT}>")] if code < 300 else headers
+        added: Sequence[tuple[str, str]] = (
+            [*headers, ("Contact", f"<{PEER_CONTACT}>")] if code < 300 else headers
+        )
         added = [*added, SDP_TYPE] if body else added
         self.deliver(write_response(request, code, tag, None, added, body, phrase).data)
 
@@ -137,8 +152,12 @@ class ScriptedPeer:
             ("Contact", f"<{PEER_CONTACT}>"),
             *headers,
         ]
-        lines += [SDP_TYPE] if body and not any(name == "Content-Type" for name, _ in headers) else []
-        self.deliver(write_message(f"{method} {self.call._context.party.contact} SIP/2.0", lines, body))
+        lines += (
+            [SDP_TYPE] if body and not any(name == "Content-Type" for name, _ in headers) else []
+        )
+        self.deliver(
+            write_message(f"{method} {self.call._context.party.contact} SIP/2.0", lines, body)
+        )
 
     def answered(self, *headers: tuple[str, str]) -> ScriptedPeer:
         """Answer the call, and forget the messages so far."""

@@ -1,4 +1,6 @@
-"""The addresses of the hosts of a call over UDP: each is tried, and an ICMP error counts at once."""
+"""The addresses of the hosts of a call over UDP: each is tried, and an ICMP error counts at
+once.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from tests.transport.sip.scripted_peer import ScriptedPeer
 OTHER, LOOPBACK_6 = "127.0.0.2", "::1"
 
 
-def call_at(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str, limits: Timeouts = ENOUGH) -> TelephoneCall:
+def call_at(
+    monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str, limits: Timeouts = ENOUGH
+) -> TelephoneCall:
     """Call a name that has these addresses."""
 
     def look_up(host: str, port: int, limit_s: float, family: int = 0) -> Lookup:
@@ -33,7 +37,9 @@ def call_at(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str, limits: Tim
     return open_call(f"sip:agent@agent.example:{port}", (), None, limits, ConnectTimings(), DIRECT)
 
 
-@pytest.mark.parametrize(("refusing", "host"), [(LOOPBACK_6, LOOPBACK), (LOOPBACK, LOOPBACK_6), (OTHER, LOOPBACK)])
+@pytest.mark.parametrize(
+    ("refusing", "host"), [(LOOPBACK_6, LOOPBACK), (LOOPBACK, LOOPBACK_6), (OTHER, LOOPBACK)]
+)
 def test_a_call_goes_to_the_next_address_if_the_first_one_refuses_it(
     monkeypatch: pytest.MonkeyPatch, refusing: str, host: str
 ) -> None:
@@ -55,7 +61,10 @@ def test_an_address_that_was_heard_keeps_the_call(monkeypatch: pytest.MonkeyPatc
     with line(ringing_ns=0, final_ns=None) as called, pytest.raises(ConnectError) as caught:
         call_at(monkeypatch, called.port, LOOPBACK, OTHER, limits=Timeouts(upgrade=0.2))
 
-    assert (caught.value.outcome, caught.value.detail.partition(": ")[2]) == ("timeout:upgrade", "it only rang")
+    assert (caught.value.outcome, caught.value.detail.partition(": ")[2]) == (
+        "timeout:upgrade",
+        "it only rang",
+    )
 
 
 def test_an_address_without_a_way_to_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +97,10 @@ def test_a_refusal_counts_only_until_the_invite_has_a_response() -> None:
 
 def test_a_later_hop_gets_its_next_message_at_its_next_address() -> None:
     opened = DatagramSocket(udp_socket(LOOPBACK), notes_refusals=True)
-    hop, sent = HostPort("proxy.example", 5060), Outgoing(b"message", HostPort("proxy.example"), "UDP")
+    hop, sent = (
+        HostPort("proxy.example", 5060),
+        Outgoing(b"message", HostPort("proxy.example"), "UDP"),
+    )
     way = Signalling("UDP", lambda *_: pytest.fail("UDP has no connection"), GUARD_S)
     with udp_socket(LOOPBACK) as listening:
         listening.settimeout(GUARD_S)

@@ -1,4 +1,6 @@
-"""The beginning of a call: responses to INVITE, credentials, redirections, routes and forks (RFC 3261, RFC 3665)."""
+"""The beginning of a call: responses to INVITE, credentials, redirections, routes and forks (RFC
+3261, RFC 3665).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ from bench.transport.sip.digest import DigestLogin
 from tests.transport.sip.scripted_peer import ScriptedPeer
 
 LOGIN = DigestLogin("alice", "correct horse")
-CHALLENGE = ("WWW-Authenticate", 'Digest realm="a, b", nonce="n1", qop="auth,auth-int", algorithm=MD5, opaque="o"')
+CHALLENGE = (
+    "WWW-Authenticate",
+    'Digest realm="a, b", nonce="n1", qop="auth,auth-int", algorithm=MD5, opaque="o"',
+)
 
 
 def test_a_phrase_with_a_control_character_is_shown_without_it() -> None:
@@ -38,7 +43,9 @@ def test_a_second_challenge_means_that_the_password_is_wrong() -> None:
 
     assert peer.take() == ["INVITE", "ACK", "INVITE", "ACK"]
     assert peer.call.ending is not None
-    assert peer.call.ending.text == "SIP 401 Unauthorized (the peer refused the user or the password)"
+    assert (
+        peer.call.ending.text == "SIP 401 Unauthorized (the peer refused the user or the password)"
+    )
 
 
 def test_a_stale_nonce_is_replaced() -> None:
@@ -72,7 +79,10 @@ def test_a_session_interval_that_is_too_small_is_increased(interval_s: int | Non
     peer = ScriptedPeer(session_interval_s=interval_s)
     peer.respond(422, ("Min-SE", "300"))
 
-    assert (peer.last("INVITE").first("Session-Expires"), peer.last("INVITE").first("Min-SE")) == ("300", "300")
+    assert (peer.last("INVITE").first("Session-Expires"), peer.last("INVITE").first("Min-SE")) == (
+        "300",
+        "300",
+    )
     peer.respond(422, ("Min-SE", "200"))
     assert peer.call.ending is not None
     assert peer.call.ending.code == 422

@@ -20,7 +20,11 @@ def instants_of(peer: ScriptedPeer, method: str, until_s: float) -> list[float]:
         before = len(peer.outgoing)
         peer.wait(peer.call.next_ns)
         sent = [parse_message(message.data) for message in peer.outgoing[before:]]
-        found += [peer.now_ns / NS_PER_S for each in sent if isinstance(each, SipRequest) and each.method == method]
+        found += [
+            peer.now_ns / NS_PER_S
+            for each in sent
+            if isinstance(each, SipRequest) and each.method == method
+        ]
     return found
 
 

@@ -1,4 +1,6 @@
-"""The destinations of a call: redirections, proxies, recorded routes and several answers (RFC 3261 §8.1.3.4, §12.2)."""
+"""The destinations of a call: redirections, proxies, recorded routes and several answers (RFC
+3261 §8.1.3.4, §12.2).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ def test_a_host_that_a_redirection_names_gets_no_credentials() -> None:
 
     peer.respond(401, CHALLENGE)
     assert peer.call.ending is not None
-    assert "redirected to other.example:5060, which gets no headers and no credentials" in peer.call.ending.cause
+    assert (
+        "redirected to other.example:5060, which gets no headers and no credentials"
+        in peer.call.ending.cause
+    )
 
 
 def test_a_strict_router_gets_its_uri_as_request_uri() -> None:
@@ -44,7 +49,9 @@ def test_a_strict_router_gets_its_uri_as_request_uri() -> None:
 def test_an_invalid_recorded_route_and_contact_are_replaced_by_the_called_uri() -> None:
     peer = ScriptedPeer()
     invite = peer.last("INVITE")
-    peer.respond(200, ("Record-Route", "<http://p>"), ("Contact", "<nothing>"), to=invite, body=ANSWER)
+    peer.respond(
+        200, ("Record-Route", "<http://p>"), ("Contact", "<nothing>"), to=invite, body=ANSWER
+    )
 
     assert peer.last("ACK").uri == "sip:bob@biloxi.example"
 

@@ -7,7 +7,13 @@ import pickle
 
 import pytest
 
-from bench.transport.sip.digest import DigestClient, DigestLogin, challenges_of, digest_response, parse_challenge
+from bench.transport.sip.digest import (
+    DigestClient,
+    DigestLogin,
+    challenges_of,
+    digest_response,
+    parse_challenge,
+)
 from bench.transport.sip.messages import SipResponse, parse_message
 
 MUFASA = DigestLogin("Mufasa", "Circle of Life")
@@ -18,8 +24,10 @@ CNONCE = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
 def challenged(*challenges: str) -> SipResponse:
     lines = "".join(f"WWW-Authenticate: {text}\r\n" for text in challenges)
     message = parse_message(
-        f"SIP/2.0 401 x\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\n"
-        f"Call-ID: c\r\nCSeq: 1 INVITE\r\n{lines}\r\n".encode(errors="surrogateescape")
+        "SIP/2.0 401 x\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo:"
+        f" <sip:a@b>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n{lines}\r\n".encode(
+            errors="surrogateescape"
+        )
     )
     assert isinstance(message, SipResponse)
     return message
@@ -34,7 +42,9 @@ def challenged(*challenges: str) -> SipResponse:
 )
 def test_the_response_equals_the_example_of_the_standard(algorithm: str, expected: str) -> None:
     secret = MUFASA.secret_digest(algorithm, "http-auth@example.org")
-    response = digest_response(secret, algorithm, "GET", "/dir/index.html", NONCE, "00000001", CNONCE, True)
+    response = digest_response(
+        secret, algorithm, "GET", "/dir/index.html", NONCE, "00000001", CNONCE, True
+    )
 
     assert response == expected
 
@@ -44,8 +54,9 @@ def test_without_qop_the_response_is_that_of_rfc_2069() -> None:
     nonce = "dcd98b7102dd2f0e8b11d0f600bfb0c093"
 
     # The value is computed with `printf %s "HA1:nonce:HA2" | md5sum`.
-    assert digest_response(secret, "MD5", "GET", "/dir/index.html", nonce, "", "", False) == (
-        "670fd8c2df070c60b045671b8b24ff02"
+    assert (
+        digest_response(secret, "MD5", "GET", "/dir/index.html", nonce, "", "", False)
+        == "670fd8c2df070c60b045671b8b24ff02"
     )
 
 
@@ -69,7 +80,12 @@ def test_a_challenge_that_is_not_supported_is_ignored(text: str) -> None:
 
 def test_a_challenge_with_many_quoted_values_is_read_quickly() -> None:
     """The parser of sipmessage needs exponential time for it, so it reads no challenges."""
-    assert parse_challenge("Authorization", "Digest " + ", ".join(f'a{n}="x"' for n in range(200)) + " !") is None
+    assert (
+        parse_challenge(
+            "Authorization", "Digest " + ", ".join(f'a{n}="x"' for n in range(200)) + " !"
+        )
+        is None
+    )
 
 
 def test_quotes_in_a_realm_are_escaped_in_the_answer() -> None:

@@ -1,4 +1,6 @@
-"""Calls with SRTP on real sockets, and the refusals if the two sides do not agree on the encryption."""
+"""Calls with SRTP on real sockets, and the refusals if the two sides do not agree on the
+encryption.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +55,22 @@ def test_an_agent_without_srtp_refuses_an_encrypted_call_and_the_remedy_names_th
         (NetworkPath(), b"RTP/AVP", b"RTP/SAVP", "the peer requires SRTP", "`srtp: required`"),
         (NetworkPath(), b"RTP/AVP", b"UDP/TLS/RTP/SAVP", "the peer requires DTLS-SRTP", "SDES"),
         (SECURE, b"RTP/SAVP", b"RTP/AVP", "the peer does not use SRTP", "`srtp: none`"),
-        (SECURE, b"a=crypto:1", b"a=crypto:2", "the peer has no SRTP key that is supported", "AES_CM_128"),
+        (
+            SECURE,
+            b"a=crypto:1",
+            b"a=crypto:2",
+            "the peer has no SRTP key that is supported",
+            "AES_CM_128",
+        ),
     ],
 )
 def test_an_answer_with_another_encryption_ends_the_call_and_the_remedy_names_the_setting(
-    monkeypatch: pytest.MonkeyPatch, path: NetworkPath, old: bytes, new: bytes, detail: str, remedy: str
+    monkeypatch: pytest.MonkeyPatch,
+    path: NetworkPath,
+    old: bytes,
+    new: bytes,
+    detail: str,
+    remedy: str,
 ) -> None:
     def changed(*arguments: Any) -> Any:
         body, media = answer_to(*arguments)

@@ -15,8 +15,13 @@ SECOND = b"SIP/2.0 200 OK\r\nl : 0\r\n\r\n"
 
 
 @thorough
-@given(st.lists(st.sampled_from([FIRST, SECOND, b"\r\n\r\n"]), max_size=6), st.lists(st.integers(1, 40), max_size=40))
-def test_the_division_of_the_stream_does_not_change_the_messages(parts: list[bytes], sizes: list[int]) -> None:
+@given(
+    st.lists(st.sampled_from([FIRST, SECOND, b"\r\n\r\n"]), max_size=6),
+    st.lists(st.integers(1, 40), max_size=40),
+)
+def test_the_division_of_the_stream_does_not_change_the_messages(
+    parts: list[bytes], sizes: list[int]
+) -> None:
     stream, framer = b"".join(parts), StreamFramer()
     found = []
     for size in [*sizes, len(stream) + 1]:

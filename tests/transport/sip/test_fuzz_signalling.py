@@ -21,10 +21,14 @@ from tests.transport.sip.scripted_peer import ANSWER, call_settings, tokens
 from tests.transport.sip.signalling_pieces import LOGIN, PIECES, VALID
 
 DAMAGE = st.lists(
-    st.tuples(st.floats(0, 1), st.sampled_from(["cut", "insert", "replace", "repeat"]),
-              st.sampled_from(PIECES) | st.binary(max_size=8), st.integers(0, 40)),
+    st.tuples(
+        st.floats(0, 1),
+        st.sampled_from(["cut", "insert", "replace", "repeat"]),
+        st.sampled_from(PIECES) | st.binary(max_size=8),
+        st.integers(0, 40),
+    ),
     max_size=4,
-)  # fmt: skip
+)
 
 
 def damaged(data: bytes, damage: list[tuple[float, str, bytes, int]]) -> bytes:
@@ -32,12 +36,21 @@ def damaged(data: bytes, damage: list[tuple[float, str, bytes, int]]) -> bytes:
         at = int(share * len(data))
         if kind == "repeat":
             piece = data[at : at + length] * 3
-        data = data[:at] + (b"" if kind == "cut" else piece) + data[at + (0 if kind == "insert" else length) :]
+        data = (
+            data[:at]
+            + (b"" if kind == "cut" else piece)
+            + data[at + (0 if kind == "insert" else length) :]
+        )
     return data
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(VALID), DAMAGE, st.integers(0, 40_000), st.sampled_from(["", "", "", "hang up"])),
+    st.tuples(
+        st.sampled_from(VALID),
+        DAMAGE,
+        st.integers(0, 40_000),
+        st.sampled_from(["", "", "", "hang up"]),
+    ),
     max_size=25,
 )
 
@@ -79,7 +92,9 @@ def test_damaged_messages_to_the_simulator_raise_no_error_and_leave_nothing_behi
     steps: list[tuple[bytes, list[tuple[float, str, bytes, int]], int, str]],
 ) -> None:
     party = LocalParty(CALLED, "UDP", "sip:s@h", "simulator")
-    exchange = TelephoneExchange(lambda _: plan(max_duration_ns=NS_PER_S), party, tokens(), max_calls=3)
+    exchange = TelephoneExchange(
+        lambda _: plan(max_duration_ns=NS_PER_S), party, tokens(), max_calls=3
+    )
     caller = SipCall(call_settings(), tokens())
     caller.start(0)
     invite = caller.pop_messages()[0].data
@@ -110,7 +125,9 @@ def test_random_bytes_raise_only_value_errors(data: bytes) -> None:
 
 @thorough
 @given(DAMAGE)
-def test_a_damaged_description_raises_only_value_errors(damage: list[tuple[float, str, bytes, int]]) -> None:
+def test_a_damaged_description_raises_only_value_errors(
+    damage: list[tuple[float, str, bytes, int]],
+) -> None:
     with suppress(ValueError):
         parse_description(damaged(ANSWER, damage))
 

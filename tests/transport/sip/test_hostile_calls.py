@@ -24,7 +24,9 @@ def test_a_hostile_answer_has_one_stated_result(name: str) -> None:
 
 
 def test_an_answer_at_an_address_that_hears_nothing_is_hung_up_in_a_bounded_time() -> None:
-    """The acknowledgement goes to the contact. The peer repeats its answer, because it hears none."""
+    """The acknowledgement goes to the contact. The peer repeats its answer, because it hears
+    none.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
         dead.bind((LOOPBACK, 0))
         contact = f"<sip:x@{LOOPBACK}:{dead.getsockname()[1]}>"

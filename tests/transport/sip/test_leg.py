@@ -1,4 +1,6 @@
-"""Requests in the dialog, from both sides: changes of the audio, glare, refreshes and requests that are refused."""
+"""Requests in the dialog, from both sides: changes of the audio, glare, refreshes and requests
+that are refused.
+"""
 
 from __future__ import annotations
 
@@ -161,8 +163,12 @@ def test_an_offer_in_an_early_dialog_is_refused() -> None:
     assert peer.take() == ["INVITE", "491", "200"]
 
 
-@pytest.mark.parametrize(("method", "code"), [("INVITE", 482), ("OPTIONS", 200), ("INFO", 481), ("REFER", 405)])
-def test_a_request_before_any_dialog_gets_the_response_of_the_standard(method: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "code"), [("INVITE", 482), ("OPTIONS", 200), ("INFO", 481), ("REFER", 405)]
+)
+def test_a_request_before_any_dialog_gets_the_response_of_the_standard(
+    method: str, code: int
+) -> None:
     peer = ScriptedPeer()
     data = peer.outgoing[0].data
     to = peer.parsed[0].first("To").encode()

@@ -1,4 +1,6 @@
-"""A call whose end the peer has not confirmed: its signalling goes on in the background, on real sockets."""
+"""A call whose end the peer has not confirmed: its signalling goes on in the background, on real
+sockets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bytes of SIP messages: what is read, what is refused, and what is returned unchanged (RFC 3261 §7, RFC 4475)."""
+"""Bytes of SIP messages: what is read, what is refused, and what is returned unchanged (RFC 3261
+§7, RFC 4475).
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ from bench.transport.sip.messages import (
 )
 
 OPTIONS = (
-    b"OPTIONS sip:bob@biloxi.example;x=a+b SIP/2.0\r\n"
-    b"Via: SIP/2.0/UDP 192.0.2.9:5070;branch=z9hG4bK1;rport, SIP/2.0/TCP [2001:db8::1];branch=z9hG4bK0\r\n"
-    b'From: "A, <b>" <sip:alice@a.example>;tag=a+1~\r\n'
-    b"To: <sip:bob@biloxi.example>\r\nCall-ID: c1@h\r\nCSeq: 7 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    b"OPTIONS sip:bob@biloxi.example;x=a+b SIP/2.0\r\nVia: SIP/2.0/UDP"
+    b' 192.0.2.9:5070;branch=z9hG4bK1;rport, SIP/2.0/TCP [2001:db8::1];branch=z9hG4bK0\r\nFrom: "A,'
+    b' <b>" <sip:alice@a.example>;tag=a+1~\r\nTo: <sip:bob@biloxi.example>\r\nCall-ID:'
+    b" c1@h\r\nCSeq: 7 OPTIONS\r\nContent-Length: 0\r\n\r\n"
 )
 
 
@@ -106,7 +108,11 @@ def test_a_control_character_is_read_unless_it_would_be_returned() -> None:
 
 
 def test_a_comma_in_quotes_or_brackets_does_not_divide_a_list() -> None:
-    assert split_outside_quotes('"a,b" <sip:c,d@e>, f,, "g\\",h"', ",") == ['"a,b" <sip:c,d@e>', "f", '"g\\",h"']
+    assert split_outside_quotes('"a,b" <sip:c,d@e>, f,, "g\\",h"', ",") == [
+        '"a,b" <sip:c,d@e>',
+        "f",
+        '"g\\",h"',
+    ]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,11 @@ def hops(peer: ScriptedPeer) -> set[tuple[str, int | None, str]]:
 
 def elsewhere(peer: ScriptedPeer) -> list[bytes]:
     """Return the messages that went to another hop than the named one."""
-    return [each.data for each in peer.outgoing if (*each.hop, each.transport) != ("127.0.0.1", 5080, "UDP")]
+    return [
+        each.data
+        for each in peer.outgoing
+        if (*each.hop, each.transport) != ("127.0.0.1", 5080, "UDP")
+    ]
 
 
 def assert_no_secret(messages: list[bytes]) -> None:
@@ -68,7 +72,9 @@ FOREIGN = [
 
 @pytest.mark.parametrize("contact", FOREIGN)
 @pytest.mark.parametrize("code", [300, 302, 305, 380])
-def test_a_redirection_to_a_host_that_the_user_does_not_name_is_refused(code: int, contact: str) -> None:
+def test_a_redirection_to_a_host_that_the_user_does_not_name_is_refused(
+    code: int, contact: str
+) -> None:
     peer = local_peer()
     peer.respond(code, ("Contact", contact))
 
@@ -80,7 +86,9 @@ def test_a_redirection_to_a_host_that_the_user_does_not_name_is_refused(code: in
     assert "the call was redirected to " in ending.cause or "no valid Contact" in ending.cause
 
 
-@pytest.mark.parametrize("contact", ["<sip:new@127.0.0.1:5080>", "<sip:new@127.0.0.1:5080;lr?Diversion=%3Csip%3Aa%3E>"])
+@pytest.mark.parametrize(
+    "contact", ["<sip:new@127.0.0.1:5080>", "<sip:new@127.0.0.1:5080;lr?Diversion=%3Csip%3Aa%3E>"]
+)
 def test_a_redirection_to_the_named_hop_is_followed_with_all_headers(contact: str) -> None:
     peer = local_peer()
     peer.respond(302, ("Contact", contact))
@@ -108,7 +116,9 @@ def test_a_permitted_host_gets_neither_headers_nor_credentials_in_any_request(co
 
 
 def test_a_redirection_through_the_proxy_withholds_headers_and_credentials_too() -> None:
-    peer = local_peer(outbound_proxy="sip:127.0.0.1:5080;lr", call_hosts=(HostPort("other.example"),))
+    peer = local_peer(
+        outbound_proxy="sip:127.0.0.1:5080;lr", call_hosts=(HostPort("other.example"),)
+    )
     before = len(peer.outgoing)
     peer.respond(302, ("Contact", "<sip:x@other.example>"))
     assert peer.last("INVITE").uri == "sip:x@other.example"
@@ -152,7 +162,12 @@ def test_a_hop_of_the_dialog_that_the_user_does_not_name_gets_no_credentials(
 
 def test_the_named_hop_answers_challenges_in_the_dialog_although_its_contact_is_elsewhere() -> None:
     peer = local_peer()
-    peer.respond(200, ("Record-Route", "<sip:127.0.0.1:5080;lr>"), ("Contact", "<sip:x@127.0.0.9>"), body=LOCAL_ANSWER)
+    peer.respond(
+        200,
+        ("Record-Route", "<sip:127.0.0.1:5080;lr>"),
+        ("Contact", "<sip:x@127.0.0.9>"),
+        body=LOCAL_ANSWER,
+    )
     peer.hang_up()
     peer.respond(407, CHALLENGES[407], to=peer.last("BYE"))
 
@@ -160,8 +175,12 @@ def test_the_named_hop_answers_challenges_in_the_dialog_although_its_contact_is_
     assert "Digest" in peer.last("BYE").first("Proxy-Authorization")
 
 
-@pytest.mark.parametrize("header", [("Contact", "<sip:x@10.9.9.77>"), ("Record-Route", "<sip:evil.example;lr>")])
-def test_a_call_to_this_machine_sends_no_request_to_another_machine(header: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "header", [("Contact", "<sip:x@10.9.9.77>"), ("Record-Route", "<sip:evil.example;lr>")]
+)
+def test_a_call_to_this_machine_sends_no_request_to_another_machine(
+    header: tuple[str, str],
+) -> None:
     peer = local_peer()
     peer.respond(200, header, body=LOCAL_ANSWER)
 
@@ -171,16 +190,23 @@ def test_a_call_to_this_machine_sends_no_request_to_another_machine(header: tupl
 
 
 def test_a_call_over_tls_sends_nothing_over_a_weaker_transport() -> None:
-    peer = ScriptedPeer(request_uri="sip:bob@biloxi.example;transport=tls", transport="TLS", headers=(TOKEN,))
+    peer = ScriptedPeer(
+        request_uri="sip:bob@biloxi.example;transport=tls", transport="TLS", headers=(TOKEN,)
+    )
     peer.respond(200, ("Contact", "<sip:bob@biloxi.example;transport=tcp>"), body=ANSWER)
     peer.request("OPTIONS")
     peer.hang_up()
     assert {message.transport for message in peer.outgoing} == {"TLS"}
 
-    peer = ScriptedPeer(request_uri="sip:bob@biloxi.example;transport=tls", transport="TLS", headers=(TOKEN,))
+    peer = ScriptedPeer(
+        request_uri="sip:bob@biloxi.example;transport=tls", transport="TLS", headers=(TOKEN,)
+    )
     peer.respond(302, ("Contact", "<sip:bob@biloxi.example:5061;transport=udp>"))
     assert peer.call.ending is not None
-    assert peer.call.ending.cause == "the redirection leads from TLS to a transport that does not encrypt"
+    assert (
+        peer.call.ending.cause
+        == "the redirection leads from TLS to a transport that does not encrypt"
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,7 +242,9 @@ def test_the_audio_of_a_call_moves_to_no_more_addresses_than_the_limit() -> None
     codes = []
     for number in range(20):
         peer.take()
-        peer.request("UPDATE", body=ANSWER.replace(b"audio 50000", b"audio %d" % (50_002 + 2 * number)))
+        peer.request(
+            "UPDATE", body=ANSWER.replace(b"audio 50000", b"audio %d" % (50_002 + 2 * number))
+        )
         codes += peer.take()
 
     assert codes == ["200"] * (MAX_ADDRESSES // 2 - 1) + ["488"] * (21 - MAX_ADDRESSES // 2)

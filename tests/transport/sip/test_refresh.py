@@ -1,4 +1,6 @@
-"""Refreshes of a session (RFC 4028), and INVITE and UPDATE of this side that the peer refuses (RFC 3261 §14.1)."""
+"""Refreshes of a session (RFC 4028), and INVITE and UPDATE of this side that the peer refuses
+(RFC 3261 §14.1).
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ def test_a_refresh_of_the_peer_extends_the_session() -> None:
     assert peer.take() == ["BYE"]
 
 
-@pytest.mark.parametrize(("code", "cause"), [(481, FORGOTTEN), (408, FORGOTTEN), (None, UNANSWERED)])
+@pytest.mark.parametrize(
+    ("code", "cause"), [(481, FORGOTTEN), (408, FORGOTTEN), (None, UNANSWERED)]
+)
 def test_a_refresh_that_the_peer_does_not_know_ends_the_call(code: int | None, cause: str) -> None:
     peer = ScriptedPeer().answered(("Session-Expires", "1000;refresher=uac"))
     peer.wait_s(501)
@@ -151,7 +155,9 @@ def test_a_refresh_that_is_answered_without_a_description_changes_nothing() -> N
 
 
 def test_a_refresh_with_an_interval_that_is_too_small_is_repeated_with_a_larger_one() -> None:
-    peer = ScriptedPeer(session_interval_s=90).answered(("Session-Expires", "90;refresher=uac"), ("Allow", "UPDATE"))
+    peer = ScriptedPeer(session_interval_s=90).answered(
+        ("Session-Expires", "90;refresher=uac"), ("Allow", "UPDATE")
+    )
     peer.wait_s(45.2)
     peer.respond(422, ("Min-SE", "400"), to=peer.last("UPDATE"))
 

@@ -49,7 +49,9 @@ def test_prack_answers_a_challenge() -> None:
         (421, ("Require", "sec-agree"), "Require: sec-agree"),
     ],
 )
-def test_a_refusal_because_of_an_extension_names_it(code: int, header: tuple[str, str], named: str) -> None:
+def test_a_refusal_because_of_an_extension_names_it(
+    code: int, header: tuple[str, str], named: str
+) -> None:
     peer = ScriptedPeer()
     peer.respond(code, header)
 

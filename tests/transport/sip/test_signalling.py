@@ -1,4 +1,6 @@
-"""The SIP messages of a call over TCP and TLS, to a line in its own thread, and to peers behind host names."""
+"""The SIP messages of a call over TCP and TLS, to a line in its own thread, and to peers behind
+host names.
+"""
 
 from __future__ import annotations
 
@@ -43,18 +45,26 @@ class StreamLine:
     `contact` is the host and port of its Contact; its own address if it is None.
     """
 
-    def __init__(self, context: ssl.SSLContext | None, contact: str | None, *, answers: bool, **changes: Any) -> None:
+    def __init__(
+        self, context: ssl.SSLContext | None, contact: str | None, *, answers: bool, **changes: Any
+    ) -> None:
         self._listening = socket.create_server((LOOPBACK, 0))
         self.port = self._listening.getsockname()[1]
-        self.rtp, self.rtcp = media_sockets(LOOPBACK, RTP_PORTS)  # the call sends RTCP to the port after RTP's
+        # the call sends RTCP to the port after RTP's
+        self.rtp, self.rtcp = media_sockets(LOOPBACK, RTP_PORTS)
         self._context, self._answers = context, answers
         name = "TCP" if context is None else "TLS"
         self.url = f"sip:agent@localhost:{self.port};transport={name.lower()}"
         self.connections: list[socket.socket] = []
         self.requests: list[str] = []
         plan = AnswerPlan(LocalMedia(LOOPBACK, self.rtp.getsockname()[1], 7), **changes)
-        party = LocalParty(HostPort(LOOPBACK, self.port), name, f"sip:agent@{contact or self.address}", "test")
-        self._exchange, self._lock = TelephoneExchange(lambda _: plan, party, tokens("line")), threading.Lock()
+        party = LocalParty(
+            HostPort(LOOPBACK, self.port), name, f"sip:agent@{contact or self.address}", "test"
+        )
+        self._exchange, self._lock = (
+            TelephoneExchange(lambda _: plan, party, tokens("line")),
+            threading.Lock(),
+        )
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -66,7 +76,11 @@ class StreamLine:
         with suppress(OSError):
             while True:
                 sock, caller = self._listening.accept()
-                self._threads.append(threading.Thread(target=self._serve, args=(sock, HostPort(*caller)), daemon=True))
+                self._threads.append(
+                    threading.Thread(
+                        target=self._serve, args=(sock, HostPort(*caller)), daemon=True
+                    )
+                )
                 self._threads[-1].start()
 
     def _serve(self, sock: socket.socket, caller: HostPort) -> None:
@@ -105,7 +119,11 @@ class StreamLine:
 
 @contextmanager
 def stream_line(
-    context: ssl.SSLContext | None = None, contact: str | None = None, *, answers: bool = True, **changes: Any
+    context: ssl.SSLContext | None = None,
+    contact: str | None = None,
+    *,
+    answers: bool = True,
+    **changes: Any,
 ) -> Iterator[StreamLine]:
     called = StreamLine(context, contact, answers=answers, **changes)
     try:
@@ -114,7 +132,9 @@ def stream_line(
         called.close()
 
 
-def dial(url: str, context: ssl.SSLContext | None = None, **path: Any) -> tuple[TelephoneCall, ConnectTimings]:
+def dial(
+    url: str, context: ssl.SSLContext | None = None, **path: Any
+) -> tuple[TelephoneCall, ConnectTimings]:
     timings = ConnectTimings()
     return open_call(url, (), context, ENOUGH, timings, NetworkPath(**path)), timings
 
@@ -132,7 +152,12 @@ def test_a_call_over_tcp_uses_one_connection_from_invite_to_bye() -> None:
         call.close()
 
     instants = timings.instants
-    assert instants["connect_start"] <= instants["dns_done"] <= instants["tcp_done"] <= instants["opened"]
+    assert (
+        instants["connect_start"]
+        <= instants["dns_done"]
+        <= instants["tcp_done"]
+        <= instants["opened"]
+    )
     assert len(called.connections) == 1
     assert called.requests == ["INVITE", "ACK", "BYE"]
 
@@ -146,14 +171,18 @@ def test_a_call_over_tls_checks_the_name_in_the_url(tmp_path: Path) -> None:
         call.close()
 
     assert caught.value.outcome == "connect_failed:tls"
-    assert timings.instants["tcp_done"] <= timings.instants["tls_done"] <= timings.instants["opened"]
+    assert (
+        timings.instants["tcp_done"] <= timings.instants["tls_done"] <= timings.instants["opened"]
+    )
     assert called.requests == ["INVITE", "ACK", "BYE"]
 
 
 def test_a_certificate_has_no_final_dot(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     with stream_line(loopback_tls(ca)) as called:
-        call, _ = dial(called.url.replace("localhost", "localhost."), tls_context(ca), address=LOOPBACK)
+        call, _ = dial(
+            called.url.replace("localhost", "localhost."), tls_context(ca), address=LOOPBACK
+        )
         call.close()
 
     assert called.requests == ["INVITE", "ACK", "BYE"]
@@ -161,7 +190,9 @@ def test_a_certificate_has_no_final_dot(tmp_path: Path) -> None:
 
 def test_an_outbound_proxy_gets_the_messages_of_an_agent_elsewhere() -> None:
     with stream_line() as called:
-        call, _ = dial("sip:agent@agent.example:5060", sip_proxy=f"sip:{called.address};transport=tcp")
+        call, _ = dial(
+            "sip:agent@agent.example:5060", sip_proxy=f"sip:{called.address};transport=tcp"
+        )
         call.close()
 
     assert called.requests[0] == "INVITE"
@@ -245,7 +276,9 @@ def test_a_port_without_a_listener_refuses_the_connection() -> None:
     assert caught.value.outcome == "connect_failed:tcp"
 
 
-def test_a_host_name_of_the_peer_is_looked_up_once_without_blocking(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_name_of_the_peer_is_looked_up_once_without_blocking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lookups = []
 
     def look_up(host: str, port: int, limit_s: float, family: int = 0) -> Lookup:

@@ -1,4 +1,6 @@
-"""A call on real sockets, to a called party that runs in its own thread: answers, refusals, media and endings."""
+"""A call on real sockets, to a called party that runs in its own thread: answers, refusals,
+media and endings.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,30 @@ from bench.transport.sip.messages import SipRequest, parse_message
 from bench.transport.sip.telephone import TelephoneCall, open_call
 from bench.wire.connection import ReceivedMessage
 from tests.transport.sip.hostile_line import HostilePeer, hostile_line
-from tests.transport.sip.phone_line import ENOUGH, FRAME, GUARD_S, LOOPBACK, SOON, dial, ended, line, receive, refused
+from tests.transport.sip.phone_line import (
+    ENOUGH,
+    FRAME,
+    GUARD_S,
+    LOOPBACK,
+    SOON,
+    dial,
+    ended,
+    line,
+    receive,
+    refused,
+)
 
 
 def test_a_call_rings_is_answered_carries_audio_and_is_ended_with_bye() -> None:
     with line(ringing_ns=0, final_ns=20 * NS_PER_MS, headers=(("Server", "test line"),)) as called:
         call, timings = dial(called)
         instants = timings.instants
-        assert instants["connect_start"] <= instants["dns_done"] <= instants["ringing"] <= instants["opened"]
+        assert (
+            instants["connect_start"]
+            <= instants["dns_done"]
+            <= instants["ringing"]
+            <= instants["opened"]
+        )
         assert call.handshake.headers["server"] == "test line"
         assert call.closed is None
 
@@ -75,7 +93,10 @@ def test_the_header_from_names_the_caller() -> None:
         invites = [parse_message(each) for each in called.requests if each.startswith(b"INVITE")]
 
     assert [each.first("P-Asserted-Identity") for each in invites] == [caller, ""]
-    assert [each.first("From").partition(";tag=")[0] for each in invites] == [caller, f"<sip:rtbench@{LOOPBACK}>"]
+    assert [each.first("From").partition(";tag=")[0] for each in invites] == [
+        caller,
+        f"<sip:rtbench@{LOOPBACK}>",
+    ]
 
 
 def test_a_call_that_only_rings_is_canceled_at_its_limit() -> None:
@@ -147,7 +168,9 @@ def test_a_pressed_key_replaces_the_audio_of_its_frames() -> None:
         ({"direction": "recvonly"}, "the agent held the call", "a=sendonly"),
     ],
 )
-def test_a_key_that_cannot_be_sent_ends_the_call(change: dict[str, Any], reason: str, remedy: str) -> None:
+def test_a_key_that_cannot_be_sent_ends_the_call(
+    change: dict[str, Any], reason: str, remedy: str
+) -> None:
     with line() as called:
         call, _ = dial(called)
         assert call.track.media is not None
@@ -156,7 +179,10 @@ def test_a_key_that_cannot_be_sent_ends_the_call(change: dict[str, Any], reason:
         assert call.send(json.dumps({"type": "dtmf", "digit": "5"}).encode()) is None
         closed = call.closed
         assert closed is not None
-        assert (closed.ours, closed.reason) == (True, f"this tool hung up: {reason}, so the key 5 was not sent")
+        assert (closed.ours, closed.reason) == (
+            True,
+            f"this tool hung up: {reason}, so the key 5 was not sent",
+        )
         assert remedy in remedy_of(HANG_UP, closed.reason, REMEDIES)
         called.wait_for_request(b"BYE")
         call.close()
@@ -239,15 +265,20 @@ def test_audio_that_arrived_before_the_hang_up_is_not_lost() -> None:
     assert found[:3] == [FRAME] * 3
 
 
-def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The packet after a missing one arrives at once, and waits until 60 ms after the instant of the missing frame.
+def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The packet after a missing one arrives at once, and waits until 60 ms after the instant of
+    the missing frame.
 
     The peer may be stopped between its packets, so both have the arrival of the first one.
     """
     arrivals: list[Arrival] = []
     accept = RtpTrack.accept
 
-    def accept_at_once(track: RtpTrack, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int = 0) -> None:
+    def accept_at_once(
+        track: RtpTrack, data: bytes, source: SocketAddress, arrival: Arrival, due_ns: int = 0
+    ) -> None:
         arrivals.append(arrival)
         accept(track, data, source, arrivals[0], due_ns)
 
@@ -277,7 +308,8 @@ def test_the_wait_of_the_jitter_buffer_is_no_delay_of_the_load_generator(monkeyp
         call.close()
 
     assert 0 <= held_ns[0] <= READ_PERIOD_NS + NS_PER_MS  # it waits only for the next read
-    # the packet after the missing one is ahead of its clock: the missing one is due 20 ms after the arrival, plus 60 ms
+    # the packet after the missing one is ahead of its clock: the missing one is due 20 ms after the
+    # arrival, plus 60 ms
     assert [round(each / NS_PER_MS) for each in held_ns[1:]] == [80, 80]
     assert call.handled_ns() <= monotonic_ns() - held_ns[-1]
 
@@ -310,8 +342,11 @@ def test_a_paced_sender_sends_while_the_session_listens() -> None:
 
 def test_an_address_that_no_packet_may_be_sent_to_is_an_error_of_the_call() -> None:
     with pytest.raises(ConnectError) as caught:
-        open_call("sip:agent@255.255.255.255:5060", (), None, ENOUGH, ConnectTimings(), NetworkPath())
+        open_call(
+            "sip:agent@255.255.255.255:5060", (), None, ENOUGH, ConnectTimings(), NetworkPath()
+        )
 
     assert (caught.value.outcome, caught.value.detail) == (
-        "connect_failed:sip", "255.255.255.255:5060: Permission denied",
-    )  # fmt: skip
+        "connect_failed:sip",
+        "255.255.255.255:5060: Permission denied",
+    )

@@ -1,4 +1,6 @@
-"""Calls that fail or that lose packets on this machine: the texts name what was received, and what was not sent."""
+"""Calls that fail or that lose packets on this machine: the texts name what was received, and
+what was not sent.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ BROADCAST = "255.255.255.255"
 WITHIN = Timeouts(tcp=30, upgrade=0.3)
 
 
-def failure(behave: Behaviour, limits: Timeouts = WITHIN, path: NetworkPath = DIRECT) -> ConnectError:
+def failure(
+    behave: Behaviour, limits: Timeouts = WITHIN, path: NetworkPath = DIRECT
+) -> ConnectError:
     with hostile_line(behave) as line, pytest.raises(ConnectError) as caught:
         open_call(line.url, (), None, limits, ConnectTimings(), path).close()
     return caught.value
@@ -40,29 +44,50 @@ MALFORMED = b"SIP/2.0 2OO OK\r\n\r\n"
     ("behave", "detail", "remedy"),
     [
         (sends(), "there was no response to INVITE", "no SIP server responds"),
-        (sends(lambda _: MALFORMED), "1 malformed message was ignored", "what responds does not send valid SIP"),
-        (sends(*[lambda _: MALFORMED] * 3), "3 malformed messages were ignored", "does not send valid SIP"),
+        (
+            sends(lambda _: MALFORMED),
+            "1 malformed message was ignored",
+            "what responds does not send valid SIP",
+        ),
+        (
+            sends(*[lambda _: MALFORMED] * 3),
+            "3 malformed messages were ignored",
+            "does not send valid SIP",
+        ),
         (
             sends(lambda peer: peer.ok().replace(b"branch=z9hG4bK", b"branch=z9hG4bKx")),
-            "1 response to no request was ignored", "does not send valid SIP",
+            "1 response to no request was ignored",
+            "does not send valid SIP",
         ),
         (
             sends(lambda peer: peer.ok().replace(b"Call-ID: ", b"Call-ID: x")),
-            "1 message of no call was ignored", "does not send valid SIP",
+            "1 message of no call was ignored",
+            "does not send valid SIP",
         ),
-        (sends(lambda peer: peer.response(100)), "the last response was SIP 100 Trying", "the SIP server answers"),
+        (
+            sends(lambda peer: peer.response(100)),
+            "the last response was SIP 100 Trying",
+            "the SIP server answers",
+        ),
         (
             sends(lambda peer: peer.response(182, phrase="Queued"), lambda _: MALFORMED),
-            "the last response was SIP 182 Queued, and 1 malformed message was ignored", "does not send valid SIP",
+            "the last response was SIP 182 Queued, and 1 malformed message was ignored",
+            "does not send valid SIP",
         ),
         (
-            sends(lambda peer: peer.response(180), *[lambda peer: peer.ok().replace(b"To: ", b'To: "')] * 2),
-            "it only rang, and 2 malformed messages were ignored", "its answer may have been ignored",
+            sends(
+                lambda peer: peer.response(180),
+                *[lambda peer: peer.ok().replace(b"To: ", b'To: "')] * 2,
+            ),
+            "it only rang, and 2 malformed messages were ignored",
+            "its answer may have been ignored",
         ),
         (sends(lambda peer: peer.response(180)), "it only rang", "the telephone rings"),
     ],
-)  # fmt: skip
-def test_a_call_that_no_one_answers_names_what_was_received(behave: Behaviour, detail: str, remedy: str) -> None:
+)
+def test_a_call_that_no_one_answers_names_what_was_received(
+    behave: Behaviour, detail: str, remedy: str
+) -> None:
     error = failure(behave)
 
     assert error.outcome == "timeout:upgrade"
@@ -82,10 +107,15 @@ def test_a_redirection_that_does_not_answer_is_named() -> None:
         unnamed = failure(redirect)
     assert error.outcome == "timeout:upgrade"
     assert f"the call was redirected to {LOOPBACK}:{port}, which did not answer" in error.detail
-    assert "the host to which the agent redirects calls" in remedy_of(error.outcome, error.detail, REMEDIES)
+    assert "the host to which the agent redirects calls" in remedy_of(
+        error.outcome, error.detail, REMEDIES
+    )
 
     assert unnamed.outcome == "connect_failed:302"
-    assert f"the call was redirected to {LOOPBACK}:{port}, which the target does not name" in unnamed.detail
+    assert (
+        f"the call was redirected to {LOOPBACK}:{port}, which the target does not name"
+        in unnamed.detail
+    )
     assert "call_hosts" in remedy_of(unnamed.outcome, unnamed.detail, REMEDIES)
 
     refused = failure(redirect, ENOUGH, path)
@@ -102,7 +132,8 @@ def test_a_call_to_this_machine_whose_answer_names_another_host_is_refused(addre
     assert error.outcome == "connect_failed:host"
     assert (
         error.detail
-        == f"the peer names {address} for its audio, but the called host is on this machine, and this one is not"
+        == f"the peer names {address} for its audio, but the called host is on this machine, and"
+        " this one is not"
     )
     assert "--call-hosts" in remedy_of(error.outcome, error.detail, REMEDIES)
 

@@ -1,4 +1,6 @@
-"""Two data channels in memory, with a network between them that loses, delays and repeats packets. Time is virtual."""
+"""Two data channels in memory, with a network between them that loses, delays and repeats
+packets. Time is virtual.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,19 @@ CLEAN = NetworkPath()
 
 
 class ChannelPair:
-    """A client, which opens the channel, and a service. `packets` are all packets that were sent."""
+    """A client, which opens the channel, and a service. `packets` are all packets that were
+    sent.
+    """
 
-    def __init__(self, random: Random, path: NetworkPath = CLEAN, *, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(
+        self, random: Random, path: NetworkPath = CLEAN, *, limit_bytes: int = LIMIT_BYTES
+    ) -> None:
         self._random, self._path, self.now_ns = random, path, 0
         self.associations = [Association(random.randbytes, limit_bytes) for _ in range(2)]
         self.client, self.service = self.ends = (
-            DataChannel(self.associations[0], 1), DataChannel(self.associations[1], None)
-        )  # fmt: skip
+            DataChannel(self.associations[0], 1),
+            DataChannel(self.associations[1], None),
+        )
         self.came: tuple[list[ChannelMessage], list[ChannelMessage]] = [], []
         self.packets: list[bytes] = []
         self._on_way: list[tuple[int, int, int, bytes]] = []
@@ -58,7 +65,10 @@ class ChannelPair:
                     self._send(number, packet)
             if done():
                 return
-            due_ns = min(self._on_way[0][0] if self._on_way else NEVER_NS, *(end.next_ns for end in self.ends))
+            due_ns = min(
+                self._on_way[0][0] if self._on_way else NEVER_NS,
+                *(end.next_ns for end in self.ends),
+            )
             if due_ns > until_ns:
                 return
             self.now_ns = max(self.now_ns, due_ns)
@@ -78,5 +88,9 @@ class ChannelPair:
         for _ in range(copies):
             if is_bad and random.random() < path.loss:
                 continue
-            delay_ns = (path.delay_ms + (random.uniform(0, path.jitter_ms) if is_bad else 0)) * NS_PER_MS
-            heapq.heappush(self._on_way, (self.now_ns + int(delay_ns), len(self.packets), 1 - number, packet))
+            delay_ns = (
+                path.delay_ms + (random.uniform(0, path.jitter_ms) if is_bad else 0)
+            ) * NS_PER_MS
+            heapq.heappush(
+                self._on_way, (self.now_ns + int(delay_ns), len(self.packets), 1 - number, packet)
+            )

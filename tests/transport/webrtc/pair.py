@@ -1,4 +1,6 @@
-"""Two peers of one call in memory: the side that offers, and a service that only responds. Time is virtual."""
+"""Two peers of one call in memory: the side that offers, and a service that only responds. Time
+is virtual.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ from typing import NamedTuple
 from bench.base.units import NS_PER_MS
 from bench.transport.interface import HostPort
 from bench.transport.webrtc.data_channel import DataChannel
-from bench.transport.webrtc.description import LocalPeer, RemotePeer, accepted_answer, answer_to, write_offer
+from bench.transport.webrtc.description import (
+    LocalPeer,
+    RemotePeer,
+    accepted_answer,
+    answer_to,
+    write_offer,
+)
 from bench.transport.webrtc.dtls import DtlsSession, own_identity
 from bench.transport.webrtc.ice import Candidate, ControllingAgent, IceLogin, LiteAgent
 from bench.transport.webrtc.peer import WebRtcPeer
@@ -21,9 +29,13 @@ STEP_NS = 10 * NS_PER_MS
 CALLER_LOGIN, SERVICE_LOGIN = IceLogin("caller", "c" * 24), IceLogin("service", "s" * 24)
 
 
-def local_peer(host: HostPort, *, is_lite: bool = False, codecs: tuple[str, ...] = ("PCMU", "PCMA")) -> LocalPeer:
+def local_peer(
+    host: HostPort, *, is_lite: bool = False, codecs: tuple[str, ...] = ("PCMU", "PCMA")
+) -> LocalPeer:
     login = SERVICE_LOGIN if is_lite else CALLER_LOGIN
-    return LocalPeer(login, own_identity().fingerprint, (host,), SSRC, "caller@rtbench", 7, codecs, is_lite)
+    return LocalPeer(
+        login, own_identity().fingerprint, (host,), SSRC, "caller@rtbench", 7, codecs, is_lite
+    )
 
 
 class Descriptions(NamedTuple):
@@ -56,12 +68,20 @@ class Call:
         random, self.now_ns, self._drops = Random(5), 0, drops
         self.answered_by = {SERVICE}
         self.ice = ControllingAgent(
-            CALLER_LOGIN, of_service.login, (*of_service.candidates, *candidates), 0, random.randbytes,
-            is_peer_lite=of_service.is_lite, permits=permits,
-        )  # fmt: skip
-        channels = (DataChannel(Association(random.randbytes, 1 << 20), stream) for stream in (1, None))
+            CALLER_LOGIN,
+            of_service.login,
+            (*of_service.candidates, *candidates),
+            0,
+            random.randbytes,
+            is_peer_lite=of_service.is_lite,
+            permits=permits,
+        )
+        channels = (
+            DataChannel(Association(random.randbytes, 1 << 20), stream) for stream in (1, None)
+        )
         of_caller_dtls, of_service_dtls = (
-            DtlsSession(own_identity(), each.own_role, each.fingerprints) for each in (of_service, of_caller)
+            DtlsSession(own_identity(), each.own_role, each.fingerprints)
+            for each in (of_service, of_caller)
         )
         self.caller = WebRtcPeer(self.ice, of_caller_dtls, next(channels))
         self.lite = LiteAgent(SERVICE_LOGIN, 0)

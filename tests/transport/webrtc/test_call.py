@@ -37,12 +37,19 @@ def test_only_a_call_whose_channel_has_events_reads_its_packets_before_the_next_
     needs_channel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A packet of audio has the kernel's timestamp, so a late read loses no information."""
-    call, waits = WebRtcCall("127.0.0.1", "127.0.0.1", NetworkPath(), needs_channel=needs_channel), list[bool]()
+    call, waits = (
+        WebRtcCall("127.0.0.1", "127.0.0.1", NetworkPath(), needs_channel=needs_channel),
+        list[bool](),
+    )
     peer: Any = SimpleNamespace(next_ns=NEVER_NS, ending=None)
     call._peer = peer
 
-    def listen(_: int, on_readable: object, due_ns: Callable[[], int], *others: Any, **__: Any) -> None:
-        assert others[1] is (None if needs_channel else call.track.rtp), "the socket that is not watched"
+    def listen(
+        _: int, on_readable: object, due_ns: Callable[[], int], *others: Any, **__: Any
+    ) -> None:
+        assert others[1] is (None if needs_channel else call.track.rtp), (
+            "the socket that is not watched"
+        )
         waits.append(due_ns() < NEVER_NS)
 
     monkeypatch.setattr(call._listener, "listen", listen)

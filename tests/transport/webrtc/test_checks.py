@@ -14,7 +14,11 @@ from bench.transport.interface import HostPort
 from bench.transport.webrtc.checks import MediaFacts, check_packets, check_path
 from bench.wire.connection import RtpMeasured
 
-OWN, SERVICE, OTHER = HostPort("10.0.0.2", 16_384), HostPort("203.0.113.4", 3_478), HostPort("10.9.9.9", 9)
+OWN, SERVICE, OTHER = (
+    HostPort("10.0.0.2", 16_384),
+    HostPort("203.0.113.4", 3_478),
+    HostPort("10.9.9.9", 9),
+)
 
 
 def facts(*refused: HostPort, mapped: HostPort | None = OWN) -> MediaFacts:
@@ -23,7 +27,9 @@ def facts(*refused: HostPort, mapped: HostPort | None = OWN) -> MediaFacts:
 
 
 def test_the_path_names_the_address_that_answers_and_a_nat() -> None:
-    by_name = {each.name: each for each in check_path(facts(mapped=HostPort("198.51.100.7", 40_000)))}
+    by_name = {
+        each.name: each for each in check_path(facts(mapped=HostPort("198.51.100.7", 40_000)))
+    }
 
     assert {each.result for each in by_name.values()} == {"pass"}
     assert by_name["UDP"].message == (
@@ -42,7 +48,14 @@ def test_candidates_without_packets_are_named_with_the_setting_that_permits_them
 
 
 def packets(expected: int, lost: int = 0, **peer: Any) -> RtpMeasured:
-    numbers = {"late": 0, "jitter_ns": 0, "sent": 100, "peer_expected": None, "peer_lost": None, "peer_jitter_ns": None}
+    numbers = {
+        "late": 0,
+        "jitter_ns": 0,
+        "sent": 100,
+        "peer_expected": None,
+        "peer_lost": None,
+        "peer_jitter_ns": None,
+    }
     return RtpMeasured(expected=expected, lost=lost, rtt_ns=None, min_rtt_ns=None, **numbers | peer)
 
 
@@ -56,7 +69,9 @@ def packets(expected: int, lost: int = 0, **peer: Any) -> RtpMeasured:
         (packets(100, peer_expected=100, peer_lost=0, peer_jitter_ns=0), "pass", "pass"),
     ],
 )
-def test_audio_in_one_direction_is_found(measured: RtpMeasured, received: str, at_peer: str) -> None:
+def test_audio_in_one_direction_is_found(
+    measured: RtpMeasured, received: str, at_peer: str
+) -> None:
     findings = list(check_packets(measured))
 
     assert [each.result for each in findings] == [received, at_peer]
@@ -75,7 +90,9 @@ def test_audio_in_one_direction_is_found(measured: RtpMeasured, received: str, a
     ],
 )
 def test_each_step_that_fails_has_a_remedy_of_its_own(outcome: str, remedy: str) -> None:
-    options = ServiceOptions(url="wss://api.openai.com/v1/realtime?model=m", transport="webrtc", api_key_env=None)
+    options = ServiceOptions(
+        url="wss://api.openai.com/v1/realtime?model=m", transport="webrtc", api_key_env=None
+    )
     (target,) = resolve_targets({}, options)
 
     assert remedy in explain(Refusal(outcome, ""), target)

@@ -1,4 +1,6 @@
-"""The data channel of a call: each message arrives once and in order, and no packet of a peer does harm."""
+"""The data channel of a call: each message arrives once and in order, and no packet of a peer
+does harm.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,19 @@ from bench.transport.webrtc.sctp_packets import (
 from tests.examples import thorough
 from tests.transport.webrtc.channel_pair import LIMIT_BYTES, ChannelPair, NetworkPath
 
-BAD_PATHS = st.tuples(st.floats(0, 0.3), st.floats(0, 0.3), st.integers(0, 60)).map(lambda each: NetworkPath(*each))
-SIZES = st.lists(st.one_of(st.integers(0, 3), st.integers(1_100, 3_000), st.just(20_000)), min_size=1, max_size=5)
+BAD_PATHS = st.tuples(st.floats(0, 0.3), st.floats(0, 0.3), st.integers(0, 60)).map(
+    lambda each: NetworkPath(*each)
+)
+SIZES = st.lists(
+    st.one_of(st.integers(0, 3), st.integers(1_100, 3_000), st.just(20_000)), min_size=1, max_size=5
+)
 
 
 @thorough
 @given(st.integers(0, 2**32 - 1), BAD_PATHS, SIZES, SIZES)
-def test_each_message_arrives_once_and_in_order(seed: int, path: NetworkPath, up: list[int], down: list[int]) -> None:
+def test_each_message_arrives_once_and_in_order(
+    seed: int, path: NetworkPath, up: list[int], down: list[int]
+) -> None:
     """Also while the channel is opened by both sides at once, and with messages of many packets."""
     random = Random(seed)
     pair = ChannelPair(random, path._replace(ends_ns=100 * NS_PER_S))
@@ -47,7 +55,11 @@ def test_each_message_arrives_once_and_in_order(seed: int, path: NetworkPath, up
 
     assert [end.ending for end in pair.ends] == [None, None]
     assert [[message.data for message in came] for came in reversed(pair.came)] == sent
-    assert all(message.is_binary == bool(number % 2) for came in pair.came for number, message in enumerate(came))
+    assert all(
+        message.is_binary == bool(number % 2)
+        for came in pair.came
+        for number, message in enumerate(came)
+    )
     assert max(map(len, pair.packets)) <= MAX_PACKET_BYTES
     assert {end.next_ns for end in pair.ends} == {NEVER_NS}
 
@@ -89,9 +101,12 @@ def test_a_peer_that_is_gone_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cause", "code", "kind"), [(AbortCause.USER, NORMAL, ""), (AbortCause.OUT_OF_RESOURCE, ABNORMAL, "reset")]
+    ("cause", "code", "kind"),
+    [(AbortCause.USER, NORMAL, ""), (AbortCause.OUT_OF_RESOURCE, ABNORMAL, "reset")],
 )
-def test_messages_before_an_abort_arrive_and_its_reason_is_reported(cause: AbortCause, code: int, kind: str) -> None:
+def test_messages_before_an_abort_arrive_and_its_reason_is_reported(
+    cause: AbortCause, code: int, kind: str
+) -> None:
     pair = ChannelPair(Random(1))
     pair.open()
     pair.service.send(b"the last", pair.now_ns)
@@ -203,14 +218,20 @@ CHUNKS = st.builds(
     lambda kind, flags, body: build_chunk(ChunkKind(kind), body, flags),
     st.sampled_from(list(ChunkKind)),
     st.integers(0, 7),
-    st.one_of(st.binary(max_size=80), st.binary(min_size=4, max_size=4).map(lambda data: data + bytes(12))),
+    st.one_of(
+        st.binary(max_size=80), st.binary(min_size=4, max_size=4).map(lambda data: data + bytes(12))
+    ),
 )
 
 
 @thorough
 @given(st.data(), st.integers(0, 2**32 - 1))
-def test_hostile_packets_never_raise_and_their_memory_is_bounded(data: st.DataObject, seed: int) -> None:
-    """Random chunks with the right tag, and fragments far ahead, of which no message is complete."""
+def test_hostile_packets_never_raise_and_their_memory_is_bounded(
+    data: st.DataObject, seed: int
+) -> None:
+    """Random chunks with the right tag, and fragments far ahead, of which no message is
+    complete.
+    """
     random = Random(seed)
     pair = ChannelPair(random, limit_bytes=LIMIT_BYTES)
     if data.draw(st.booleans()):
@@ -221,11 +242,19 @@ def test_hostile_packets_never_raise_and_their_memory_is_bounded(data: st.DataOb
         chunks = data.draw(st.lists(CHUNKS, max_size=4))
         ahead = random.choice((1, 2, 3, random.randrange(1 << 32)))
         fragment = Fragment(
-            (client._receiver._tsn + ahead) & 0xFFFFFFFF, 1, 0, 51, random.randrange(8), random.randbytes(16_000)
+            (client._receiver._tsn + ahead) & 0xFFFFFFFF,
+            1,
+            0,
+            51,
+            random.randrange(8),
+            random.randbytes(16_000),
         )
         tag = data.draw(st.sampled_from([0, client._own.tag]))
         packet = build_packet(5_000, 5_000, tag, [*chunks, build_fragment(fragment)])
-        pair.client.received(packet if random.random() < 0.9 else packet[: random.randrange(len(packet))], pair.now_ns)
+        pair.client.received(
+            packet if random.random() < 0.9 else packet[: random.randrange(len(packet))],
+            pair.now_ns,
+        )
         pair.now_ns += random.choice((0, NS_PER_S, 90 * NS_PER_S))
         pair.client.expire(pair.now_ns)
         assert sum(map(len, pair.client.pop_packets())) <= 40_000

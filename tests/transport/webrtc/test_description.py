@@ -10,10 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.transport.interface import HostPort
-from bench.transport.webrtc.description import accepted_answer, answer_to, parse_candidate, write_offer
+from bench.transport.webrtc.description import (
+    accepted_answer,
+    answer_to,
+    parse_candidate,
+    write_offer,
+)
 from bench.transport.webrtc.ice import Candidate
 from tests.examples import thorough
-from tests.transport.webrtc.pair import CALLER, CALLER_LOGIN, SERVICE, SERVICE_LOGIN, SSRC, local_peer
+from tests.transport.webrtc.pair import (
+    CALLER,
+    CALLER_LOGIN,
+    SERVICE,
+    SERVICE_LOGIN,
+    SSRC,
+    local_peer,
+)
 
 OFFER = write_offer(local_peer(CALLER))
 ANSWER, _ = answer_to(local_peer(SERVICE, is_lite=True), OFFER)
@@ -47,11 +59,19 @@ a=max-message-size:262144
 
 
 def test_each_side_reads_what_the_other_one_wrote() -> None:
-    service, (_, caller) = accepted_answer(local_peer(CALLER), ANSWER), answer_to(local_peer(SERVICE), OFFER)
+    service, (_, caller) = (
+        accepted_answer(local_peer(CALLER), ANSWER),
+        answer_to(local_peer(SERVICE), OFFER),
+    )
 
     assert (service.login, caller.login) == (SERVICE_LOGIN, CALLER_LOGIN)
     assert [each.address for each in service.candidates] == [SERVICE]
-    assert (service.is_lite, caller.is_lite, service.setup, caller.setup) == (True, False, "active", "actpass")
+    assert (service.is_lite, caller.is_lite, service.setup, caller.setup) == (
+        True,
+        False,
+        "active",
+        "actpass",
+    )
     assert (service.codec.encoding, service.codec.payload_type) == ("PCMU", 0)
 
 
@@ -60,16 +80,17 @@ def test_the_offer_of_a_browser_is_answered_with_its_audio_and_its_data_channel(
 
     assert browser.candidates == (Candidate(HostPort("192.0.2.9", 54_400), 2_122_260_223),)
     assert [each.hash for each in browser.fingerprints] == ["sha-256"]
-    media = [line for line in answer.decode().splitlines() if line.startswith(("m=", "a=mid", "a=group"))]
+    media = [
+        line for line in answer.decode().splitlines() if line.startswith(("m=", "a=mid", "a=group"))
+    ]
     assert media == [
-        *(
-            "a=group:BUNDLE 1 2",
-            "m=video 0 UDP/TLS/RTP/SAVPF 96",
-            "a=mid:0",
-            "m=audio 9 UDP/TLS/RTP/SAVPF 0",
-            "a=mid:1",
-        ),
-        *("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "a=mid:2"),
+        "a=group:BUNDLE 1 2",
+        "m=video 0 UDP/TLS/RTP/SAVPF 96",
+        "a=mid:0",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 0",
+        "a=mid:1",
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+        "a=mid:2",
     ]
     assert browser.channel == (5_001, 262_144)
     assert b"a=sctp-port:5000\r\na=max-message-size:16777216\r\n" in answer
@@ -83,16 +104,22 @@ def test_the_audio_of_both_sides_is_announced_with_its_source() -> None:
         assert "a=msid:caller@rtbench audio" in audio
 
 
-def test_an_offer_names_each_address_of_its_socket_the_first_one_with_the_highest_priority() -> None:
+def test_an_offer_names_each_address_of_its_socket_the_first_one_with_the_highest_priority() -> (
+    None
+):
     hosts = (CALLER, HostPort("198.51.100.1", 40_000), HostPort("203.0.113.1", 40_000))
-    _, caller = answer_to(local_peer(SERVICE), write_offer(replace(local_peer(CALLER), hosts=hosts)))
+    _, caller = answer_to(
+        local_peer(SERVICE), write_offer(replace(local_peer(CALLER), hosts=hosts))
+    )
 
     assert tuple(each.address for each in caller.candidates) == hosts
     priorities = [each.priority for each in caller.candidates]
     assert priorities == sorted(set(priorities), reverse=True)
 
 
-@pytest.mark.parametrize(("old", "new"), [(b"m=application 9", b"m=application 0"), (b"m=application (?s:.*)", b"")])
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"m=application 9", b"m=application 0"), (b"m=application (?s:.*)", b"")]
+)
 def test_a_peer_without_a_data_channel_is_called_if_none_is_needed(old: bytes, new: bytes) -> None:
     """Some agents wait for a channel, and others refuse it."""
     caller, answer = replace(local_peer(CALLER), needs_channel=False), re.sub(old, new, ANSWER)
@@ -120,7 +147,9 @@ def test_a_peer_without_a_data_channel_is_called_if_none_is_needed(old: bytes, n
         (b"PCMU/8000", b"opus/48000/2", "not offered"),
     ],
 )
-def test_an_answer_that_makes_no_call_possible_is_refused(old: bytes, new: bytes, problem: str) -> None:
+def test_an_answer_that_makes_no_call_possible_is_refused(
+    old: bytes, new: bytes, problem: str
+) -> None:
     assert old in ANSWER
     with pytest.raises(ValueError, match=problem):
         accepted_answer(local_peer(CALLER), ANSWER.replace(old, new))

@@ -7,7 +7,13 @@ import re
 import pytest
 
 from bench.transport.interface import HostPort
-from bench.transport.webrtc.description import MAX_CANDIDATE_LINES, RemotePeer, accepted_answer, answer_to, write_offer
+from bench.transport.webrtc.description import (
+    MAX_CANDIDATE_LINES,
+    RemotePeer,
+    accepted_answer,
+    answer_to,
+    write_offer,
+)
 from tests.transport.webrtc.pair import CALLER, SERVICE, local_peer
 
 LOCAL = local_peer(CALLER)
@@ -44,7 +50,9 @@ def read(pattern: bytes, replacement: bytes) -> RemotePeer:
         (rb"a=rtcp-mux\r\n", b"", "another port for RTCP"),
     ],
 )
-def test_an_answer_without_a_possible_call_is_refused(pattern: bytes, replacement: bytes, problem: str) -> None:
+def test_an_answer_without_a_possible_call_is_refused(
+    pattern: bytes, replacement: bytes, problem: str
+) -> None:
     with pytest.raises(ValueError, match=problem):
         read(pattern, replacement)
 
@@ -52,17 +60,20 @@ def test_an_answer_without_a_possible_call_is_refused(pattern: bytes, replacemen
 @pytest.mark.parametrize(
     "text",
     [
-        *(
-            "224.0.0.1 9",
-            "255.255.255.255 9",
-            "0.0.0.0 9",
-            ":: 9",
-            "ff02::1 9",
-            "fe80::1%eth0 9",
-            "host.local 9",
-            "198.51.100.7 0",
-        ),
-        *("198.51.100.7 65536", "198.51.100.7 -1", "999.1.1.1 9", "127.1 9", "0x7f.0.0.1 9", "2130706433 9"),
+        "224.0.0.1 9",
+        "255.255.255.255 9",
+        "0.0.0.0 9",
+        ":: 9",
+        "ff02::1 9",
+        "fe80::1%eth0 9",
+        "host.local 9",
+        "198.51.100.7 0",
+        "198.51.100.7 65536",
+        "198.51.100.7 -1",
+        "999.1.1.1 9",
+        "127.1 9",
+        "0x7f.0.0.1 9",
+        "2130706433 9",
     ],
 )
 def test_a_candidate_that_is_no_address_gets_no_packet(text: str) -> None:
@@ -85,7 +96,9 @@ def test_a_candidate_that_cannot_carry_the_audio_gets_no_packet(line: str) -> No
 
 
 def test_only_the_first_candidates_of_many_are_read() -> None:
-    lines = b"".join(b"a=candidate:1 1 udp 1 198.51.100.7 %d typ host\r\n" % port for port in range(1, 90))
+    lines = b"".join(
+        b"a=candidate:1 1 udp 1 198.51.100.7 %d typ host\r\n" % port for port in range(1, 90)
+    )
 
     candidates = read(CANDIDATE, lines).candidates
 

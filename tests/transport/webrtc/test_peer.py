@@ -1,4 +1,6 @@
-"""A connection to a peer: candidates are checked, one is nominated, DTLS gives the keys, and consent is renewed."""
+"""A connection to a peer: candidates are checked, one is nominated, DTLS gives the keys, and
+consent is renewed.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ from bench.transport.webrtc.ice import Candidate
 from bench.transport.webrtc.peer import PacketType, packet_type
 from bench.transport.webrtc.stun import StunAttribute, StunKind, build_message, parse_message
 from tests.examples import thorough
-from tests.transport.webrtc.pair import CALLER, CALLER_LOGIN, SERVICE, SERVICE_LOGIN, Call, described
+from tests.transport.webrtc.pair import (
+    CALLER,
+    CALLER_LOGIN,
+    SERVICE,
+    SERVICE_LOGIN,
+    Call,
+    described,
+)
 
 DEAD = Candidate(HostPort("203.0.113.9", 9_000), 2**31 - 1)
 """A candidate that has the highest priority and never answers."""
@@ -47,7 +56,9 @@ def test_both_sides_have_the_same_keys_after_the_handshake() -> None:
 def test_a_candidate_that_does_not_answer_only_costs_checks(is_lite: bool) -> None:
     descriptions = described()
     call = Call(
-        descriptions._replace(of_service=replace(descriptions.of_service, is_lite=is_lite)), lambda *_: False, DEAD
+        descriptions._replace(of_service=replace(descriptions.of_service, is_lite=is_lite)),
+        lambda *_: False,
+        DEAD,
     )
     call.connect()
     checks = [at_ns for at_ns, destination, _ in call.sent if destination == DEAD.address]
@@ -69,12 +80,16 @@ def test_lost_checks_are_repeated(seed: int, loss: float) -> None:
 @pytest.mark.parametrize("repetitions", [0, 60])
 def test_a_peer_that_never_answers_is_reported_and_gets_few_packets(repetitions: int) -> None:
     """An address that an answer names several times gets no more checks than another one."""
-    call = Call(described(), lambda *_: True, *(Candidate(SERVICE, number) for number in range(repetitions)))
+    call = Call(
+        described(), lambda *_: True, *(Candidate(SERVICE, number) for number in range(repetitions))
+    )
     call.run(20 * NS_PER_S, lambda: bool(call.caller.problem))
 
     assert call.caller.problem == "no candidate of the peer answers"
     assert len(call.sent) == 6
-    assert all(later - earlier >= 500 * NS_PER_MS for (earlier, *_), (later, *_) in pairwise(call.sent))
+    assert all(
+        later - earlier >= 500 * NS_PER_MS for (earlier, *_), (later, *_) in pairwise(call.sent)
+    )
 
 
 def test_consent_is_renewed_each_five_seconds_and_its_end_ends_the_call() -> None:
@@ -88,7 +103,8 @@ def test_consent_is_renewed_each_five_seconds_and_its_end_ends_the_call() -> Non
     assert not call.caller.problem
     assert 9 <= len(requests) <= 15
     assert all(
-        4 * NS_PER_S <= later - earlier <= 6 * NS_PER_S + 10 * NS_PER_MS for earlier, later in pairwise(requests)
+        4 * NS_PER_S <= later - earlier <= 6 * NS_PER_S + 10 * NS_PER_MS
+        for earlier, later in pairwise(requests)
     )
     is_gone, before = True, len(call.sent)
     gone_ns = call.now_ns
@@ -102,7 +118,9 @@ def test_consent_is_renewed_each_five_seconds_and_its_end_ends_the_call() -> Non
 def test_a_certificate_without_its_fingerprint_is_refused(is_of_service: bool) -> None:
     descriptions, wrong = described(), (Fingerprint("sha-256", ":".join(["00"] * 32)),)
     name = "of_service" if is_of_service else "of_caller"
-    call = Call(descriptions._replace(**{name: replace(getattr(descriptions, name), fingerprints=wrong)}))
+    call = Call(
+        descriptions._replace(**{name: replace(getattr(descriptions, name), fingerprints=wrong)})
+    )
     call.run(NS_PER_S)
     refusing = call.caller if is_of_service else call.service
 
@@ -147,7 +165,9 @@ def replayed(at: int) -> Callable[[bytes], bytes]:
 
 @pytest.mark.parametrize("change", [lambda data: data, replayed(8), replayed(30), replayed(-9)])
 def test_a_request_that_is_not_authentic_has_no_response(change: Callable[[bytes], bytes]) -> None:
-    """The service's password is needed. Even a request of the caller itself has no response from the caller."""
+    """The service's password is needed. Even a request of the caller itself has no response from
+    the caller.
+    """
     call = Call(described(), lambda *_: True)
     call.run(NS_PER_MS)
     (_, _, request), *_ = call.sent
@@ -170,7 +190,9 @@ def test_only_an_authentic_refusal_ends_the_checks(code: int, key: str, problem:
     call.run(NS_PER_MS)
     request = parse_message(call.sent[0][2])
     assert request is not None
-    attributes: dict[int, bytes] = {StunAttribute.ERROR_CODE: bytes((0, 0, code // 100, code % 100))}
+    attributes: dict[int, bytes] = {
+        StunAttribute.ERROR_CODE: bytes((0, 0, code // 100, code % 100))
+    }
     refusal = build_message(StunKind.ERROR, request.transaction, attributes, key)
     call.caller.received(refusal, SERVICE, call.now_ns, call.now_ns)
 
@@ -186,18 +208,31 @@ def of_service(host: str) -> bool:
     return host == SERVICE.host
 
 
-def check_of(call: Call, number: int = 1, key: str | None = None, user: str = "caller:service") -> bytes:
+def check_of(
+    call: Call, number: int = 1, key: str | None = None, user: str = "caller:service"
+) -> bytes:
     """Return a check of the service, as the one of a peer that is no lite one."""
-    attributes: dict[int, bytes] = {StunAttribute.USERNAME: user.encode(), StunAttribute.PRIORITY: b"\x6e\0\0\1"}
-    return build_message(StunKind.REQUEST, number.to_bytes(12), attributes, key or CALLER_LOGIN.password)
+    attributes: dict[int, bytes] = {
+        StunAttribute.USERNAME: user.encode(),
+        StunAttribute.PRIORITY: b"\x6e\0\0\1",
+    }
+    return build_message(
+        StunKind.REQUEST, number.to_bytes(12), attributes, key or CALLER_LOGIN.password
+    )
 
 
 @pytest.mark.parametrize("is_lite", [True, False])
 @pytest.mark.parametrize("answers_from_there", [True, False])
-def test_an_address_that_answers_in_place_of_the_named_one_is_used(is_lite: bool, answers_from_there: bool) -> None:
-    """A socket that is bound to all addresses answers from another one than the candidate (RFC 8445 §7.3.1.3)."""
+def test_an_address_that_answers_in_place_of_the_named_one_is_used(
+    is_lite: bool, answers_from_there: bool
+) -> None:
+    """A socket that is bound to all addresses answers from another one than the candidate (RFC
+    8445 §7.3.1.3).
+    """
     descriptions = described()
-    changed = replace(descriptions.of_service, is_lite=is_lite, candidates=(Candidate(DEAD.address, 1),))
+    changed = replace(
+        descriptions.of_service, is_lite=is_lite, candidates=(Candidate(DEAD.address, 1),)
+    )
     call = Call(descriptions._replace(of_service=changed), permits=of_service)
     call.answered_by = {DEAD.address, SERVICE}
     if not answers_from_there:  # only the checks of the peer show its address
@@ -223,7 +258,9 @@ def test_a_peer_without_candidates_is_found_by_its_checks() -> None:
 
 
 @pytest.mark.parametrize(("is_lite", "waits_s"), [(True, 0), (False, 3)])
-def test_a_peer_without_candidates_and_without_checks_has_failed(is_lite: bool, waits_s: int) -> None:
+def test_a_peer_without_candidates_and_without_checks_has_failed(
+    is_lite: bool, waits_s: int
+) -> None:
     """A lite peer sends no checks, so nothing can follow."""
     descriptions = described()
     changed = replace(descriptions.of_service, is_lite=is_lite, candidates=())
@@ -281,7 +318,9 @@ def test_an_address_that_is_found_after_the_nomination_is_answered_and_not_check
     before = len(call.sent)
     call.caller.received(check_of(call), OTHER, call.now_ns, call.now_ns)
     call.run(20 * NS_PER_S)
-    kinds = [parse_message(data) for _, destination, data in call.sent[before:] if destination == OTHER]
+    kinds = [
+        parse_message(data) for _, destination, data in call.sent[before:] if destination == OTHER
+    ]
 
     assert [each and each.kind for each in kinds] == [StunKind.SUCCESS]
     assert call.caller.peer == SERVICE

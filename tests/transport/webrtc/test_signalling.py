@@ -1,4 +1,6 @@
-"""The offer of a call as an HTTP request, its response, and the addresses to which the audio of a call may go."""
+"""The offer of a call as an HTTP request, its response, and the addresses to which the audio of
+a call may go.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ from bench.transport.interface import ConnectTimings, HostPort, NetworkPath
 from bench.transport.parser import service_message
 from bench.transport.webrtc.call import PermittedHosts
 from bench.transport.webrtc.ice import Candidate
-from bench.transport.webrtc.signalling import call_agent, call_request, key_request, place_call, place_session
+from bench.transport.webrtc.signalling import (
+    call_agent,
+    call_request,
+    key_request,
+    place_call,
+    place_session,
+)
 from tests.transport.fake_stream import FakeStream, read
 
 OPENAI = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
@@ -35,7 +43,9 @@ AZURE = "wss://r.openai.azure.com:444/prefix/openai/v1/realtime/?deployment=d&x=
         (AZURE, "POST /prefix/openai/v1/realtime/calls?x=1 HTTP/1.1", "r.openai.azure.com:444"),
     ],
 )
-def test_the_address_of_a_call_follows_from_that_of_the_target(url: str, request_line: str, host: str) -> None:
+def test_the_address_of_a_call_follows_from_that_of_the_target(
+    url: str, request_line: str, host: str
+) -> None:
     lines = call_request(url, [], b"v=0", "b").decode().split("\r\n")
 
     assert lines[0] == request_line
@@ -43,11 +53,15 @@ def test_the_address_of_a_call_follows_from_that_of_the_target(url: str, request
 
 
 def test_the_request_has_the_offer_and_the_model() -> None:
-    head, _, body = call_request(OPENAI, [("Authorization", "Bearer k")], b"v=0\r\n", "b").partition(b"\r\n\r\n")
+    head, _, body = call_request(
+        OPENAI, [("Authorization", "Bearer k")], b"v=0\r\n", "b"
+    ).partition(b"\r\n\r\n")
 
     assert b"\r\nAuthorization: Bearer k\r\n" in head
     assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head
-    assert re.findall(rb'name="(\w+)"\r\nContent-Type: (\S+)\r\n\r\n(.*?)\r\n--b', body, re.DOTALL) == [
+    assert re.findall(
+        rb'name="(\w+)"\r\nContent-Type: (\S+)\r\n\r\n(.*?)\r\n--b', body, re.DOTALL
+    ) == [
         (b"sdp", b"application/sdp", b"v=0\r\n"),
         (b"session", b"application/json", b'{"type":"realtime","model":"gpt-realtime"}'),
     ]
@@ -71,7 +85,9 @@ def test_an_ephemeral_key_is_requested_for_the_model_of_the_target() -> None:
     assert json.loads(body) == {"session": {"type": "realtime", "model": "d"}}
 
 
-CREATED = b"HTTP/1.1 201 Created\r\nLocation: /v1/realtime/calls/rtc_1\r\nContent-Length: 3\r\n\r\nv=0"
+CREATED = (
+    b"HTTP/1.1 201 Created\r\nLocation: /v1/realtime/calls/rtc_1\r\nContent-Length: 3\r\n\r\nv=0"
+)
 
 
 class Service(FakeStream):
@@ -86,7 +102,9 @@ class Service(FakeStream):
 
 
 def answered(*pieces: bytes) -> bytes:
-    return place_call(Service(*pieces), OPENAI, [], b"v=0", Timeouts(upgrade=0.2), ConnectTimings()).description
+    return place_call(
+        Service(*pieces), OPENAI, [], b"v=0", Timeouts(upgrade=0.2), ConnectTimings()
+    ).description
 
 
 @pytest.mark.parametrize("cuts", [(), (5,), (60, 90), (len(CREATED) - 1,)])
@@ -107,7 +125,9 @@ def test_a_response_is_read_in_any_pieces(cuts: Sequence[int]) -> None:
         ((b"HTTP/1.1 201 Created\r\n",), "timeout:upgrade"),
     ],
 )
-def test_what_is_no_answer_to_an_offer_has_an_outcome(pieces: Sequence[bytes], outcome: str) -> None:
+def test_what_is_no_answer_to_an_offer_has_an_outcome(
+    pieces: Sequence[bytes], outcome: str
+) -> None:
     with pytest.raises(ConnectError) as caught:
         answered(*pieces)
 
@@ -121,29 +141,58 @@ UNSIZED = b"HTTP/1.1 201 Created\r\n\r\n"
 CHUNK = b"%x\r\n%b\r\n" % (len(SDP), SDP)
 UNUSABLE = {
     # (the pieces that arrive; the outcome; the detail)
-    "its body is cut": ((SIZED + SDP[:100], b""), "connect_failed:upgrade",
-                        f"the answer to the offer ended after 100 of {len(SDP)} bytes"),
-    "a chunked body is cut at a line": ((CHUNKED, CHUNK, b""), "connect_failed:upgrade",
-                                        f"the answer to the offer ended after {len(CHUNK)} bytes"),
-    "its body does not end": ((SIZED, SDP[:100]), "timeout:upgrade",
-                              f"the answer to the offer did not end within 0.2 s: 100 of {len(SDP)} bytes arrived"),
-    "a body without a length does not end": ((UNSIZED, SDP), "timeout:upgrade",
-                                             "the answer to the offer did not end within 0.2 s: 285 bytes arrived"),
-    "it is too large": ((b"HTTP/1.1 201 Created\r\nContent-Length: 262145\r\n\r\n",), "connect_failed:upgrade",
-                        "the answer to the offer is larger than 256 KiB"),
-    "it is too large, of unknown length": ((UNSIZED, b"v" * 262_145), "connect_failed:upgrade",
-                                           "the answer to the offer is larger than 256 KiB"),
-    "it is empty": ((b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",), "connect_failed:upgrade",
-                    "the answer to the offer has no session description"),
-    "it is a page": ((UNSIZED + b"<html>Welcome</html>", b""), "connect_failed:upgrade",
-                     "the answer to the offer has no session description"),
-    "there is none": ((b"",), "connect_failed:upgrade",
-                      "the offer was not answered: the service closed the connection without an answer"),
-}  # fmt: skip
+    "its body is cut": (
+        (SIZED + SDP[:100], b""),
+        "connect_failed:upgrade",
+        f"the answer to the offer ended after 100 of {len(SDP)} bytes",
+    ),
+    "a chunked body is cut at a line": (
+        (CHUNKED, CHUNK, b""),
+        "connect_failed:upgrade",
+        f"the answer to the offer ended after {len(CHUNK)} bytes",
+    ),
+    "its body does not end": (
+        (SIZED, SDP[:100]),
+        "timeout:upgrade",
+        f"the answer to the offer did not end within 0.2 s: 100 of {len(SDP)} bytes arrived",
+    ),
+    "a body without a length does not end": (
+        (UNSIZED, SDP),
+        "timeout:upgrade",
+        "the answer to the offer did not end within 0.2 s: 285 bytes arrived",
+    ),
+    "it is too large": (
+        (b"HTTP/1.1 201 Created\r\nContent-Length: 262145\r\n\r\n",),
+        "connect_failed:upgrade",
+        "the answer to the offer is larger than 256 KiB",
+    ),
+    "it is too large, of unknown length": (
+        (UNSIZED, b"v" * 262_145),
+        "connect_failed:upgrade",
+        "the answer to the offer is larger than 256 KiB",
+    ),
+    "it is empty": (
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",),
+        "connect_failed:upgrade",
+        "the answer to the offer has no session description",
+    ),
+    "it is a page": (
+        (UNSIZED + b"<html>Welcome</html>", b""),
+        "connect_failed:upgrade",
+        "the answer to the offer has no session description",
+    ),
+    "there is none": (
+        (b"",),
+        "connect_failed:upgrade",
+        "the offer was not answered: the service closed the connection without an answer",
+    ),
+}
 
 
 @pytest.mark.parametrize(("pieces", "outcome", "detail"), UNUSABLE.values(), ids=UNUSABLE)
-def test_an_answer_that_cannot_be_used_has_its_cause(pieces: Sequence[bytes], outcome: str, detail: str) -> None:
+def test_an_answer_that_cannot_be_used_has_its_cause(
+    pieces: Sequence[bytes], outcome: str, detail: str
+) -> None:
     with pytest.raises(ConnectError) as caught:
         answered(*pieces)
 
@@ -191,9 +240,13 @@ class Agent(Service):
         return SendTime(0)
 
 
-def answer_of(agent: Agent, url: str = "http://localhost:7860/api/offer?model=m", members: bytes = b"{}") -> bytes:
+def answer_of(
+    agent: Agent, url: str = "http://localhost:7860/api/offer?model=m", members: bytes = b"{}"
+) -> bytes:
     limits = Timeouts(upgrade=0.2)
-    return call_agent(agent, url, [("X-Own", "1")], b"v=0\r\n", limits, ConnectTimings(), members).description
+    return call_agent(
+        agent, url, [("X-Own", "1")], b"v=0\r\n", limits, ConnectTimings(), members
+    ).description
 
 
 def http(body: bytes) -> bytes:
@@ -202,14 +255,19 @@ def http(body: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("url", "target"),
-    [("http://localhost:7860/api/offer?model=m", "/api/offer?model=m"), ("http://localhost:7860", "/")],
+    [
+        ("http://localhost:7860/api/offer?model=m", "/api/offer?model=m"),
+        ("http://localhost:7860", "/"),
+    ],
 )
 def test_an_agent_gets_the_offer_in_json_at_its_own_address(url: str, target: str) -> None:
     agent = Agent(http(b'{"sdp": "v=0\\r\\n", "type": "answer", "pc_id": "7"}'))
 
     assert answer_of(agent, url) == b"v=0\r\n"
     head, _, body = agent.request.partition(b"\r\n\r\n")
-    assert head.startswith(f"POST {target} HTTP/1.1\r\nHost: localhost:7860\r\nX-Own: 1\r\n".encode())
+    assert head.startswith(
+        f"POST {target} HTTP/1.1\r\nHost: localhost:7860\r\nX-Own: 1\r\n".encode()
+    )
     assert json.loads(body) == {"sdp": "v=0\r\n", "type": "offer"}
 
 
@@ -224,7 +282,10 @@ def test_an_offer_in_json_has_the_further_members_of_the_script() -> None:
 @pytest.mark.parametrize(
     ("body", "outcome"),
     [
-        (b'{"status": "failed", "meta": {"error": "concurrency_limit_reached", "limit": 1}}', "throttled:handshake"),
+        (
+            b'{"status": "failed", "meta": {"error": "concurrency_limit_reached", "limit": 1}}',
+            "throttled:handshake",
+        ),
         (b'{"error": "server busy"}', "throttled:handshake"),
         (b'{"message": "Too many sessions"}', "throttled:handshake"),
         (b'{"sdp": null, "detail": "at capacity"}', "throttled:handshake"),
@@ -233,7 +294,9 @@ def test_an_offer_in_json_has_the_further_members_of_the_script() -> None:
         (b'{"id": 7}', "connect_failed:upgrade"),
     ],
 )
-def test_an_agent_that_refuses_in_json_with_the_status_200_is_quoted(body: bytes, outcome: str) -> None:
+def test_an_agent_that_refuses_in_json_with_the_status_200_is_quoted(
+    body: bytes, outcome: str
+) -> None:
     with pytest.raises(ConnectError) as caught:
         answer_of(Agent(http(body)))
 
@@ -244,11 +307,21 @@ def test_an_agent_that_refuses_in_json_with_the_status_200_is_quoted(body: bytes
 
 
 OF_OFFERS = (
-    *((f"connect_failed:{what}", "") for what in (400, 401, 403, 404, 405, 422, "dtls", "host", "ice", "media", "tcp")),
+    *(
+        (f"connect_failed:{what}", "")
+        for what in (400, 401, 403, 404, 405, 422, "dtls", "host", "ice", "media", "tcp")
+    ),
     *((f"connect_failed:{what}", "") for what in ("refused", "upgrade", "tls")),
-    *(("connect_failed:upgrade", detail) for _, outcome, detail in UNUSABLE.values() if "connect" in outcome),
+    *(
+        ("connect_failed:upgrade", detail)
+        for _, outcome, detail in UNUSABLE.values()
+        if "connect" in outcome
+    ),
     ("connect_failed:upgrade", "the connection broke: Connection reset by peer"),
-    *((f"timeout:{what}", "") for what in ("ice", "dtls", "media", "sound", "tcp", "tls", "upgrade")),
+    *(
+        (f"timeout:{what}", "")
+        for what in ("ice", "dtls", "media", "sound", "tcp", "tls", "upgrade")
+    ),
     ("throttled:handshake", ""),
 )
 
@@ -256,7 +329,10 @@ OF_OFFERS = (
 @pytest.mark.parametrize(("outcome", "detail"), OF_OFFERS)
 def test_no_remedy_of_an_offer_speaks_of_websockets(outcome: str, detail: str) -> None:
     """Neither that of a run nor that of the doctor."""
-    for remedy in (remedy_of(outcome, detail, REMEDIES_OF_OFFERS), doctor_remedy(OFFERED, outcome, detail)):
+    for remedy in (
+        remedy_of(outcome, detail, REMEDIES_OF_OFFERS),
+        doctor_remedy(OFFERED, outcome, detail),
+    ):
         assert "WebSocket" not in remedy
         assert "Twilio" not in remedy
 
@@ -264,36 +340,59 @@ def test_no_remedy_of_an_offer_speaks_of_websockets(outcome: str, detail: str) -
 def session_of(agent: Agent) -> bytes:
     """Return the answer to an offer that has the settings of a session."""
     url = "wss://r.openai.azure.com/openai/v1/live/sessions?x=1"
-    set_up = b'{"type":"session.start","event_id":"session-update","session":{"model":"gpt-live-1"}}'
+    set_up = (
+        b'{"type":"session.start","event_id":"session-update","session":{"model":"gpt-live-1"}}'
+    )
     return place_session(
         agent, url, [("X-Own", "1")], set_up, b"v=0\r\n", Timeouts(upgrade=0.2), ConnectTimings()
     ).answer.description
 
 
 def test_the_offer_of_a_session_has_the_settings_of_its_set_up() -> None:
-    agent = Agent(http(b'{"session": {"id": "live_1"}, "transport": {"type": "webrtc", "sdp": "v=0\\r\\n"}}'))
+    agent = Agent(
+        http(b'{"session": {"id": "live_1"}, "transport": {"type": "webrtc", "sdp": "v=0\\r\\n"}}')
+    )
 
     assert session_of(agent) == b"v=0\r\n"
     head, _, body = agent.request.partition(b"\r\n\r\n")
-    assert head.startswith(b"POST /openai/v1/live/sessions?x=1 HTTP/1.1\r\nHost: r.openai.azure.com\r\nX-Own: 1\r\n")
+    assert head.startswith(
+        b"POST /openai/v1/live/sessions?x=1 HTTP/1.1\r\nHost: r.openai.azure.com\r\nX-Own: 1\r\n"
+    )
     assert json.loads(body) == {
-        "session": {"model": "gpt-live-1"}, "transport": {"type": "webrtc", "sdp": "v=0\r\n"},
-    }  # fmt: skip
+        "session": {"model": "gpt-live-1"},
+        "transport": {"type": "webrtc", "sdp": "v=0\r\n"},
+    }
 
 
-NO_DESCRIPTIONS = (b"", b"v=0", b"null", b"[]", b"{}", b'{"sdp": 1}', b'{"sdp": "\xff"}', b"[" * 5_000)
+NO_DESCRIPTIONS = (
+    b"",
+    b"v=0",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"sdp": 1}',
+    b'{"sdp": "\xff"}',
+    b"[" * 5_000,
+)
 
 
 @pytest.mark.parametrize(
     ("place", "body"),
     [
         *((answer_of, body) for body in NO_DESCRIPTIONS),
-        *((session_of, body if body[:1] != b"{" else b'{"transport": %b}' % body) for body in NO_DESCRIPTIONS),
+        *(
+            (session_of, body if body[:1] != b"{" else b'{"transport": %b}' % body)
+            for body in NO_DESCRIPTIONS
+        ),
         (session_of, b'{"session": {"id": "live_1"}, "sdp": "v=0"}'),
     ],
 )
-def test_an_answer_in_json_without_a_description_is_refused(place: Callable[[Agent], bytes], body: bytes) -> None:
-    with pytest.raises(ConnectError, match="the answer to the offer has no session description") as caught:
+def test_an_answer_in_json_without_a_description_is_refused(
+    place: Callable[[Agent], bytes], body: bytes
+) -> None:
+    with pytest.raises(
+        ConnectError, match="the answer to the offer has no session description"
+    ) as caught:
         place(Agent(http(body)))
 
     assert caught.value.outcome == "connect_failed:upgrade"
@@ -314,7 +413,12 @@ PERMITTED = NetworkPath(call_hosts=(HostPort("10.0.0.9"),))
         ("127.0.0.1", ["8.8.8.8"], NetworkPath(), []),
         ("127.0.0.1", ["8.8.8.8", "10.0.0.9"], NetworkPath(may_leave=True), ["8.8.8.8"]),
         ("127.0.0.1", ["8.8.8.8", "10.0.0.9"], PERMITTED, ["10.0.0.9"]),
-        ("8.8.4.4", ["8.8.8.8", "127.0.0.1", "10.0.0.9", "169.254.169.254"], NetworkPath(), ["8.8.8.8"]),
+        (
+            "8.8.4.4",
+            ["8.8.8.8", "127.0.0.1", "10.0.0.9", "169.254.169.254"],
+            NetworkPath(),
+            ["8.8.8.8"],
+        ),
         ("10.0.0.4", ["10.0.0.4", "10.0.0.9", "192.168.1.1"], NetworkPath(), ["10.0.0.4"]),
         ("10.0.0.4", ["10.0.0.4", "10.0.0.9"], PERMITTED, ["10.0.0.4", "10.0.0.9"]),
         ("8.8.4.4", ["2001:4860:4860::8888"], NetworkPath(), []),

@@ -23,7 +23,9 @@ ATTRIBUTES: dict[int, bytes] = {
     StunAttribute.USE_CANDIDATE: b"",
 }
 REQUEST = build_message(StunKind.REQUEST, TRANSACTION, ATTRIBUTES, KEY)
-ADDRESSES = st.builds(lambda ip, port: HostPort(str(ip), port), st.ip_addresses(), st.integers(0, 65_535))
+ADDRESSES = st.builds(
+    lambda ip, port: HostPort(str(ip), port), st.ip_addresses(), st.integers(0, 65_535)
+)
 
 
 TYPES = st.sampled_from([6, 9, 0x24, 0x8022])
@@ -42,7 +44,11 @@ def test_a_built_message_is_read_again(
     message = parse_message(build_message(kind, transaction, attributes, key))
 
     assert message is not None
-    assert (message.kind, message.transaction, dict(message.attributes)) == (kind, transaction, attributes)
+    assert (message.kind, message.transaction, dict(message.attributes)) == (
+        kind,
+        transaction,
+        attributes,
+    )
     assert message.is_authentic(key)
     assert not message.is_authentic(f"{key}x")
 
@@ -77,7 +83,9 @@ def test_an_address_survives_its_mask(address: HostPort, transaction: bytes) -> 
 def test_the_padding_of_an_error_is_not_its_text() -> None:
     """The server coturn counts the padding of this attribute as a part of it."""
     value = b"\0\0" + bytes((4, 42)) + b"Unsupported\0\0\0"
-    message = parse_message(build_message(StunKind.ERROR, TRANSACTION, {StunAttribute.ERROR_CODE: value}, KEY))
+    message = parse_message(
+        build_message(StunKind.ERROR, TRANSACTION, {StunAttribute.ERROR_CODE: value}, KEY)
+    )
 
     assert message is not None
     assert (message.error_code, message.error_reason) == (442, "Unsupported")

@@ -1,6 +1,8 @@
-"""An agent with agent-transport, in the form of its example `phone`, which registers with Kamailio. It prints the port.
+"""An agent with agent-transport, in the form of its example `phone`, which registers with Kamailio.
+It prints the port.
 
-Kamailio is its provider: a registrar, which forwards calls over the connection by which the agent registered.
+Kamailio is its provider: a registrar, which forwards calls over the connection by which the agent
+registered.
 """
 
 import signal
@@ -34,7 +36,9 @@ class Agent:
                 self._talker.hear(np.array(frame.data, np.int16))
 
     def _speak(self):
-        """Send pieces of 20 ms at the rate of real time, as a microphone does. Its buffer takes no whole utterance."""
+        """Send pieces of 20 ms at the rate of real time, as a microphone does. Its buffer takes
+        no whole utterance.
+        """
         while self.is_open:
             time.sleep(0.005)
             if self._talker.is_due():

@@ -1,4 +1,6 @@
-"""An agent with aiortc, in the form of its example `server`. Run as a program, it prints its port."""
+"""An agent with aiortc, in the form of its example `server`. Run as a program, it prints its
+port.
+"""
 
 import asyncio
 import fractions
@@ -23,7 +25,12 @@ class Voice(MediaStreamTrack):
 
     def __init__(self, talker):
         super().__init__()
-        self._talker, self._rest, self._number, self._start_s = talker, np.zeros(0, np.int16), 0, None
+        self._talker, self._rest, self._number, self._start_s = (
+            talker,
+            np.zeros(0, np.int16),
+            0,
+            None,
+        )
 
     async def recv(self):
         self._start_s = self._start_s or time.monotonic()
@@ -33,7 +40,11 @@ class Voice(MediaStreamTrack):
         samples, self._rest = self._rest[:SAMPLES], self._rest[SAMPLES:]
         samples = np.pad(samples, (0, SAMPLES - len(samples)))
         frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, self._number * SAMPLES, fractions.Fraction(1, RATE_HZ)
+        frame.sample_rate, frame.pts, frame.time_base = (
+            RATE_HZ,
+            self._number * SAMPLES,
+            fractions.Fraction(1, RATE_HZ),
+        )
         self._number += 1
         return frame
 

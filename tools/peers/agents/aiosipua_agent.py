@@ -15,7 +15,10 @@ speakers: dict[str, tuple[asyncio.Task[None], CallSession]] = {}
 
 
 async def on_invite(call):
-    session, talker = CallSession(local_ip=HOST, rtp_port=free_port(), offer=call.sdp_offer), Talker()
+    session, talker = (
+        CallSession(local_ip=HOST, rtp_port=free_port(), offer=call.sdp_offer),
+        Talker(),
+    )
     call.ringing()
     call.accept(session.sdp_answer)
     await session.start()
@@ -31,7 +34,9 @@ async def speak(session, talker):
         if talker.is_due():
             rest = tone(RATE_HZ)
         samples, rest = rest[:SAMPLES], rest[SAMPLES:]
-        session.send_audio_pcm(np.pad(samples, (0, SAMPLES - len(samples))).tobytes(), number * SAMPLES)
+        session.send_audio_pcm(
+            np.pad(samples, (0, SAMPLES - len(samples))).tobytes(), number * SAMPLES
+        )
 
 
 def on_bye(call, _):

@@ -1,6 +1,7 @@
 """An agent that controls baresip over its module `ctrl_tcp`, as baresipy does. It prints its port.
 
-baresip answers one call at a time. Its module `sndfile` writes what the caller says, and `aufile` plays a reply.
+baresip answers one call at a time. Its module `sndfile` writes what the caller says, and `aufile`
+plays a reply.
 """
 
 import json
@@ -42,7 +43,9 @@ def main():
     Path("config").write_text(text + "".join(f"module {name}.so\n" for name in LOADED))
     Path("accounts").write_text(f"<sip:agent@{HOST}>;regint=0;answermode=auto\n")
     with open(os.devnull, "w") as nothing:
-        baresip = subprocess.Popen(["baresip", "-4", "-f", "."], stdout=nothing, stdin=subprocess.DEVNULL)
+        baresip = subprocess.Popen(
+            ["baresip", "-4", "-f", "."], stdout=nothing, stdin=subprocess.DEVNULL
+        )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         commands = connected(control)
@@ -63,7 +66,9 @@ def connected(control):
 
 def serve(commands, folder):
     """Speak in a call, from its first audio on until none has come for a second."""
-    while not (files := sorted(folder.glob("dump-*-dec.wav"), key=lambda file: file.stat().st_mtime_ns)):
+    while not (
+        files := sorted(folder.glob("dump-*-dec.wav"), key=lambda file: file.stat().st_mtime_ns)
+    ):
         time.sleep(0.01)
     talker, heard_s = Talker(), time.monotonic()
     with files[-1].open("rb") as recording:
@@ -74,7 +79,9 @@ def serve(commands, folder):
                 heard_s = time.monotonic()
                 talker.hear(np.frombuffer(data[: len(data) // 2 * 2], "<i2"))
             if talker.is_due():
-                command = json.dumps({"command": "ausrc", "params": f"aufile,{folder}/voice.wav", "token": "x"})
+                command = json.dumps(
+                    {"command": "ausrc", "params": f"aufile,{folder}/voice.wav", "token": "x"}
+                )
                 commands.sendall(f"{len(command)}:{command},".encode())
             time.sleep(0.005)
     for file in files:

@@ -1,4 +1,6 @@
-"""An agent in a page of Chromium, which answers each offer that this program hands to it. It prints its port."""
+"""An agent in a page of Chromium, which answers each offer that this program hands to it. It
+prints its port.
+"""
 
 import itertools
 import json
@@ -12,7 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("chromium_agent.html")
-OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required")
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--autoplay-policy=no-user-gesture-required",
+)
 WAIT_S = 10
 offers: queue.Queue = queue.Queue()
 answers: dict = {}
@@ -20,7 +27,9 @@ numbers = itertools.count(1)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`/` is the page, `/next` waits for an offer, and `/answer` accepts the page's answer to it."""
+    """`/` is the page, `/next` waits for an offer, and `/answer` accepts the page's answer to
+    it.
+    """
 
     protocol_version = "HTTP/1.1"
 

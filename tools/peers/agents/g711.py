@@ -22,7 +22,11 @@ TABLES = {0: _ulaw(), 8: _alaw()}
 
 def encode(samples: np.ndarray, payload_type: int = 0) -> np.ndarray:
     """Return the nearest codes of 16-bit samples."""
-    return np.abs(TABLES[payload_type][None] - samples.astype(np.int32)[:, None]).argmin(axis=1).astype(np.uint8)
+    return (
+        np.abs(TABLES[payload_type][None] - samples.astype(np.int32)[:, None])
+        .argmin(axis=1)
+        .astype(np.uint8)
+    )
 
 
 def decode(payload: bytes, payload_type: int = 0) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Two agents with Janus: `echo` is its EchoTest, and `bridge` a participant in its AudioBridge.
 
-Janus has its default settings, except for the port of its HTTP API. Each call gets a room of its own, in which the
-agent is a plain participant over RTP. Run as a program, it prints its port.
+Janus has its default settings, except for the port of its HTTP API. Each call gets a room of its
+own, in which the agent is a plain participant over RTP. Run as a program, it prints its port.
 """
 
 import itertools
@@ -56,7 +56,9 @@ class Session:
 
     def _post(self, body, url=None):
         data = json.dumps({**body, "transaction": "t"}).encode()
-        request = urllib.request.Request(url or self._url, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            url or self._url, data, {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=30) as response:
             return json.load(response)
 
@@ -72,9 +74,13 @@ class Session:
                 self._has_event.set()
 
     def request(self, body, jsep=None, *, wanted=""):
-        """Return the answer of a synchronous request, or the first event with an answer (jsep), or the wanted field."""
+        """Return the answer of a synchronous request, or the first event with an answer (jsep),
+        or the wanted field.
+        """
         self._has_event.clear()
-        answer = self._post({"janus": "message", "body": body} | ({"jsep": jsep} if jsep else {}), self._handle)
+        answer = self._post(
+            {"janus": "message", "body": body} | ({"jsep": jsep} if jsep else {}), self._handle
+        )
         if answer["janus"] == "success":
             return answer
         until_s = time.monotonic() + 10
@@ -96,7 +102,9 @@ class Participant:
         self._socket.bind(("127.0.0.1", 0))
         self._session = Session(api, "audiobridge")
         own = {"ip": "127.0.0.1", "port": self._socket.getsockname()[1], "payload_type": 0}
-        joined = self._session.request({"request": "join", "room": room, "codec": "pcmu", "rtp": own}, wanted="rtp")
+        joined = self._session.request(
+            {"request": "join", "room": room, "codec": "pcmu", "rtp": own}, wanted="rtp"
+        )
         there = joined["plugindata"]["data"]["rtp"]
         self._peer = there["ip"], there["port"]
         threading.Thread(target=self._listen, daemon=True).start()
@@ -107,15 +115,21 @@ class Participant:
             self._talker.hear(decode(packet[12:]))
 
     def _speak(self):
-        """Send silence, and a tone for each utterance: the bridge hears a participant from its first packet on."""
+        """Send silence, and a tone for each utterance: the bridge hears a participant from its
+        first packet on.
+        """
         start_s, rest = time.monotonic(), np.zeros(0, np.int16)
         for number in itertools.count():
             time.sleep(max(0, start_s + number * FRAME_S - time.monotonic()))
             if self._talker.is_due():
                 rest = tone(RATE_HZ)
             samples, rest = rest[:SAMPLES], rest[SAMPLES:]
-            header = struct.pack("!BBHII", 0x80, 0 if number else 0x80, number & 0xFFFF, number * SAMPLES, 7)
-            self._socket.sendto(header + encode(np.pad(samples, (0, SAMPLES - len(samples)))).tobytes(), self._peer)
+            header = struct.pack(
+                "!BBHII", 0x80, 0 if number else 0x80, number & 0xFFFF, number * SAMPLES, 7
+            )
+            self._socket.sendto(
+                header + encode(np.pad(samples, (0, SAMPLES - len(samples)))).tobytes(), self._peer
+            )
 
 
 def echo(api, offer):
@@ -155,7 +169,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, text in CONFIGS.items():
             (Path(folder) / name).write_text(text.replace("PORT", str(port)))
-        with open(os.devnull, "w") as nothing, subprocess.Popen(["janus", "-F", folder], stdout=nothing) as janus:
+        with (
+            open(os.devnull, "w") as nothing,
+            subprocess.Popen(["janus", "-F", folder], stdout=nothing) as janus,
+        ):
             signal.signal(signal.SIGTERM, lambda *_: sys.exit())
             try:
                 while not is_up(port):

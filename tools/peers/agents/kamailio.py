@@ -1,4 +1,6 @@
-"""Kamailio in front of an agent, after the examples of its documentation: what their configurations share."""
+"""Kamailio in front of an agent, after the examples of its documentation: what their
+configurations share.
+"""
 
 import os
 import subprocess
@@ -31,12 +33,20 @@ request_route {{
 def started(addresses, modules, parameters, begin, within="", routes=""):
     """Start a proxy that listens at these addresses, and return its process.
 
-    `begin` and `within` are the statements for requests outside and within a dialog, before they are relayed.
+    `begin` and `within` are the statements for requests outside and within a dialog, before they
+    are relayed.
     """
     listen = "\n".join(f"listen={address}" for address in addresses)
     loaded = "\n".join(f'loadmodule "{name}.so"' for name in (*MODULES, *modules))
     Path("kamailio.cfg").write_text(
-        CONFIG.format(listen=listen, modules=loaded, parameters=parameters, begin=begin, within=within, routes=routes)
+        CONFIG.format(
+            listen=listen,
+            modules=loaded,
+            parameters=parameters,
+            begin=begin,
+            within=within,
+            routes=routes,
+        )
     )
     return subprocess.Popen(
         ["kamailio", "-DD", "-E", "-f", "kamailio.cfg", "-m", "64", "-M", "8", "-Y", os.getcwd()],

@@ -1,4 +1,5 @@
-"""Kamailio with rtpengine in front of a bot, after the example of Kamailio's module rtpengine. It prints its port.
+"""Kamailio with rtpengine in front of a bot, after the example of Kamailio's module rtpengine. It
+prints its port.
 
 With `transcoding`, rtpengine passes PCMU to the caller and PCMA to the bot.
 """
@@ -30,20 +31,42 @@ ROUTES = """onreply_route[answer] {
     if (has_body("application/sdp")) rtpengine_answer("replace-origin replace-session-connection");
 }"""
 OPTIONS = (
-    "OPTIONS sip:{host} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{own};branch=z9hG4bK{own}\r\nFrom: <sip:x@{host}>;tag=1\r\n"
-    "To: <sip:x@{host}>\r\nCall-ID: {own}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 0\r\nContent-Length: 0\r\n\r\n"
+    "OPTIONS sip:{host} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{own};branch=z9hG4bK{own}\r\nFrom:"
+    " <sip:x@{host}>;tag=1\r\nTo: <sip:x@{host}>\r\nCall-ID: {own}\r\nCSeq: 1"
+    " OPTIONS\r\nMax-Forwards: 0\r\nContent-Length: 0\r\n\r\n"
 )
 
 
 def main():
     here = str(Path(__file__).parent)
     bot = subprocess.Popen(
-        [sys.executable, f"{here}/sip_bot.py", "plain"], stdout=subprocess.PIPE, text=True, cwd=os.getcwd()
+        [sys.executable, f"{here}/sip_bot.py", "plain"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=os.getcwd(),
     )
     bot_port, control, port = bot.stdout.readline().strip(), free_port(), free_port()
-    media = ["--interface", HOST, "--listen-ng", f"{HOST}:{control}", "--port-min", "40000", "--port-max", "42000"]
+    media = [
+        "--interface",
+        HOST,
+        "--listen-ng",
+        f"{HOST}:{control}",
+        "--port-min",
+        "40000",
+        "--port-max",
+        "42000",
+    ]
     engine = subprocess.Popen(
-        ["rtpengine", "--config-file", "none", "--foreground", "--log-stderr", "--table", "-1", *media],
+        [
+            "rtpengine",
+            "--config-file",
+            "none",
+            "--foreground",
+            "--log-stderr",
+            "--table",
+            "-1",
+            *media,
+        ],
         stdout=subprocess.DEVNULL,
     )
     await_answer(control, "{own} d7:command4:pinge")  # Kamailio asks it only once

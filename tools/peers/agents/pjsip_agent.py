@@ -1,4 +1,5 @@
-"""An agent with PJSIP (PJSUA2), in the form of its documentation: an account without registration. It prints its port.
+"""An agent with PJSIP (PJSUA2), in the form of its documentation: an account without registration.
+It prints its port.
 
 Its default settings, except for one thread, no sound device, and an address.
 """
@@ -22,7 +23,12 @@ class Ear(pj.AudioMediaPort):
         super().__init__()
         self._talker = talker
         form = pj.MediaFormatAudio()
-        form.type, form.clockRate, form.channelCount, form.bitsPerSample = pj.PJMEDIA_TYPE_AUDIO, RATE_HZ, 1, 16
+        form.type, form.clockRate, form.channelCount, form.bitsPerSample = (
+            pj.PJMEDIA_TYPE_AUDIO,
+            RATE_HZ,
+            1,
+            16,
+        )
         form.frameTimeUsec = 20_000
         self.createPort("ear", form)
 

@@ -1,4 +1,6 @@
-"""What the agents in Python do in a call: they greet their caller, and answer each utterance with a tone."""
+"""What the agents in Python do in a call: they greet their caller, and answer each utterance
+with a tone.
+"""
 
 import time
 
@@ -10,7 +12,9 @@ LOUD, GREET_S, ANSWER_S, TONE_S, FRAME_S = 1_000, 0.3, 0.4, 0.8, 0.02
 def tone(rate_hz: int) -> np.ndarray:
     """Return a square wave of 500 Hz."""
     half = rate_hz // 1_000
-    return np.where(np.arange(int(rate_hz * TONE_S)) % (2 * half) < half, 8_000, -8_000).astype(np.int16)
+    return np.where(np.arange(int(rate_hz * TONE_S)) % (2 * half) < half, 8_000, -8_000).astype(
+        np.int16
+    )
 
 
 class Talker:

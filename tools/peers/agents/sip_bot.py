@@ -1,7 +1,7 @@
 """Bots that answer telephone calls, and send their voice in three ways.
 
-`ffmpeg` and `gstreamer` start this program for each reply, which is a new RTP stream. `plain` sends packets itself, all
-the time. Run as a program, it prints its port.
+`ffmpeg` and `gstreamer` start this program for each reply, which is a new RTP stream. `plain` sends
+packets itself, all the time. Run as a program, it prints its port.
 """
 
 import itertools
@@ -21,7 +21,8 @@ from sip_calls import RATE_HZ, free_port, serve, write_tone
 SAMPLES, VOICE = 160, Path("voice.wav").resolve()
 PROGRAMS = {
     "ffmpeg": (
-        "ffmpeg -loglevel error -re -i {voice} -acodec pcm_mulaw -f rtp rtp://{host}:{port}?localport={own}&pkt_size=172"
+        "ffmpeg -loglevel error -re -i {voice} -acodec pcm_mulaw -f rtp"
+        " rtp://{host}:{port}?localport={own}&pkt_size=172"
     ),
     "gstreamer": (
         "gst-launch-1.0 -q filesrc location={voice} ! wavparse ! audioconvert ! mulawenc ! "
@@ -35,7 +36,9 @@ class Bot:
         self._talker, self._rtp, self._caller, self._type = Talker(), rtp, caller, payload_type
         self._is_open = True
         threading.Thread(target=self._listen, daemon=True).start()
-        threading.Thread(target=self._speak if sys.argv[1] == "plain" else self._start_programs, daemon=True).start()
+        threading.Thread(
+            target=self._speak if sys.argv[1] == "plain" else self._start_programs, daemon=True
+        ).start()
 
     def close(self):
         self._is_open = False
@@ -49,7 +52,9 @@ class Bot:
             time.sleep(0.005)
             if self._talker.is_due():
                 host, port = self._caller
-                command = PROGRAMS[sys.argv[1]].format(voice=VOICE, host=host, port=port, own=free_port())
+                command = PROGRAMS[sys.argv[1]].format(
+                    voice=VOICE, host=host, port=port, own=free_port()
+                )
                 subprocess.run(command.split(), check=True)
 
     def _speak(self):
@@ -63,7 +68,9 @@ class Bot:
                 rest = tone(RATE_HZ)
             samples, rest = rest[:SAMPLES], rest[SAMPLES:]
             head = self._type if number else self._type | 0x80
-            header = struct.pack("!BBHII", 0x80, head, number & 0xFFFF, number * SAMPLES & 0xFFFFFFFF, ssrc)
+            header = struct.pack(
+                "!BBHII", 0x80, head, number & 0xFFFF, number * SAMPLES & 0xFFFFFFFF, ssrc
+            )
             payload = encode(np.pad(samples, (0, SAMPLES - len(samples))), self._type)
             self._rtp.sendto(header + payload.tobytes(), self._caller)
 

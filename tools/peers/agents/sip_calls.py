@@ -1,6 +1,8 @@
-"""The signalling of telephone calls for agents that have none of their own: each call is answered (RFC 3261).
+"""The signalling of telephone calls for agents that have none of their own: each call is answered
+(RFC 3261).
 
-`serve` answers calls with an agent that knows its socket for RTP, the address of the caller, and the payload type.
+`serve` answers calls with an agent that knows its socket for RTP, the address of the caller, and
+the payload type.
 """
 
 import re
@@ -22,11 +24,15 @@ def free_port(kind=socket.SOCK_DGRAM):
 def write_tone(path, loudness=1, silence_s=0):
     with wave.open(path, "wb") as file:
         file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
-        file.writeframes((tone(RATE_HZ) * loudness).astype("<i2").tobytes() + bytes(2 * RATE_HZ * silence_s))
+        file.writeframes(
+            (tone(RATE_HZ) * loudness).astype("<i2").tobytes() + bytes(2 * RATE_HZ * silence_s)
+        )
 
 
 def serve(agent_of):
-    """Print the port of SIP, and answer calls. `agent_of` returns the agent of a call, which has `close`."""
+    """Print the port of SIP, and answer calls. `agent_of` returns the agent of a call, which has
+    `close`.
+    """
     sip, calls = socket.socket(type=socket.SOCK_DGRAM), {}
     sip.bind((HOST, 0))
     port = sip.getsockname()[1]
@@ -45,7 +51,9 @@ def serve(agent_of):
         elif method == "BYE" and call_id[1] in calls:
             calls[call_id[1]][1].close()
         lines = [line for line in head.split("\r\n") if ANSWERED.match(line)]
-        lines = [line + ";tag=1" if line[:3] == "To:" and "tag=" not in line else line for line in lines]
+        lines = [
+            line + ";tag=1" if line[:3] == "To:" and "tag=" not in line else line for line in lines
+        ]
         lines += [f"Contact: <sip:agent@{HOST}:{port}>", f"Content-Length: {len(sdp)}"]
         lines += ["Content-Type: application/sdp"] if sdp else []
         sip.sendto("\r\n".join(["SIP/2.0 200 OK", *lines, "", sdp]).encode(), source)

@@ -1,4 +1,6 @@
-"""An agent with GStreamer's webrtcbin and PCMU. It uses the Python of Debian, and prints its port."""
+"""An agent with GStreamer's webrtcbin and PCMU. It uses the Python of Debian, and prints its
+port.
+"""
 
 import json
 import struct
@@ -19,9 +21,9 @@ Gst.init(None)
 RATE_HZ = 8_000
 SAMPLES = int(RATE_HZ * FRAME_S)
 PIPELINE = (
-    "webrtcbin name=peer bundle-policy=max-bundle appsrc name=voice format=time is-live=true "
-    "caps=audio/x-raw,format=S16LE,rate=8000,channels=1,layout=interleaved ! mulawenc ! rtppcmupay pt=0 ! "
-    "application/x-rtp,media=audio,encoding-name=PCMU,payload=0,clock-rate=8000 ! peer."
+    "webrtcbin name=peer bundle-policy=max-bundle appsrc name=voice format=time is-live=true"
+    " caps=audio/x-raw,format=S16LE,rate=8000,channels=1,layout=interleaved ! mulawenc ! rtppcmupay"
+    " pt=0 ! application/x-rtp,media=audio,encoding-name=PCMU,payload=0,clock-rate=8000 ! peer."
 )
 LISTEN = "rtppcmudepay ! mulawdec ! appsink name=ear emit-signals=true sync=false"
 calls: list = []
@@ -31,13 +33,18 @@ class Call:
     def __init__(self, sdp):
         self.talker, self.answered, self.answer = Talker(), threading.Event(), ""
         self.pipeline = Gst.parse_launch(PIPELINE)
-        self.peer, self.voice = self.pipeline.get_by_name("peer"), self.pipeline.get_by_name("voice")
+        self.peer, self.voice = (
+            self.pipeline.get_by_name("peer"),
+            self.pipeline.get_by_name("voice"),
+        )
         self.peer.connect("pad-added", self.on_pad)
         self.peer.connect("notify::ice-gathering-state", self.on_gathering)
         self.pipeline.set_state(Gst.State.PLAYING)
         _, message = GstSdp.SDPMessage.new_from_text(sdp)
         offer = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.OFFER, message)
-        self.peer.emit("set-remote-description", offer, Gst.Promise.new_with_change_func(self.on_offer))
+        self.peer.emit(
+            "set-remote-description", offer, Gst.Promise.new_with_change_func(self.on_offer)
+        )
         threading.Thread(target=self.speak, daemon=True).start()
 
     def on_offer(self, _):
@@ -49,7 +56,10 @@ class Call:
         self.peer.emit("set-local-description", answer, Gst.Promise.new())
 
     def on_gathering(self, *_):
-        if self.peer.get_property("ice-gathering-state") == GstWebRTC.WebRTCICEGatheringState.COMPLETE:
+        if (
+            self.peer.get_property("ice-gathering-state")
+            == GstWebRTC.WebRTCICEGatheringState.COMPLETE
+        ):
             self.answer = self.peer.get_property("local-description").sdp.as_text()
             self.answered.set()
 

@@ -1,11 +1,13 @@
 """The behaviour of one simulated session of Gemini Live. Pure.
 
-A message has one field, which is its name. The service speaks one reply at a time, and names none. Speech that the
-client sends during a reply interrupts the reply, until it could have been played. `generationComplete` ends a reply,
-and `turnComplete` follows when it could have been played. The messages are sent in binary frames.
+A message has one field, which is its name. The service speaks one reply at a time, and names none.
+Speech that the client sends during a reply interrupts the reply, until it could have been played.
+`generationComplete` ends a reply, and `turnComplete` follows when it could have been played. The
+messages are sent in binary frames.
 
-The ground-truth log has names of its own for the parts of a reply: `audio.delta`, `transcript.delta`, `text.delta`. The
-first has the byte at which the caller's speech ended (`speech_at_byte`). Replies are numbered, as `reply-1`.
+The ground-truth log has names of its own for the parts of a reply: `audio.delta`,
+`transcript.delta`, `text.delta`. The first has the byte at which the caller's speech ended
+(`speech_at_byte`). Replies are numbered, as `reply-1`.
 """
 
 from __future__ import annotations
@@ -30,9 +32,24 @@ from bench.simulator.responses.function_calls import ResponseTools, calls_of
 from bench.simulator.responses.response_plan import audio_schedule, text_schedule
 from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries
 from bench.simulator.services.gemini import setup_form
-from bench.simulator.services.gemini.setup_form import BAD_ARGUMENT, INVALID, ClosedError, SessionSetup
-from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
-from bench.simulator.simulated_session import ClosingSession, EventReceipt, ReceiptFields, SessionParts
+from bench.simulator.services.gemini.setup_form import (
+    BAD_ARGUMENT,
+    INVALID,
+    ClosedError,
+    SessionSetup,
+)
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    SimulatedService,
+    UpgradeRequest,
+    websocket_urls,
+)
+from bench.simulator.simulated_session import (
+    ClosingSession,
+    EventReceipt,
+    ReceiptFields,
+    SessionParts,
+)
 from bench.simulator.turn_taking import CallerSpeech, TurnTaking
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
@@ -40,8 +57,12 @@ from bench.wire.events import EventKind
 AUDIO_TOKENS_PER_S = 25
 WARNING_S = 60
 """The time from `goAway` to the end of a session."""
-CLOSED, GO_AWAY, GENERATED, TURN_COMPLETE = "close", "goAway", "generationComplete", "turnComplete"
-AUDIO_DELTA, TRANSCRIPT_DELTA = "audio.delta", "transcript.delta"
+CLOSED = "close"
+GO_AWAY = "goAway"
+GENERATED = "generationComplete"
+TURN_COMPLETE = "turnComplete"
+AUDIO_DELTA = "audio.delta"
+TRANSCRIPT_DELTA = "transcript.delta"
 PLACES = {
     "realtimeInput.audio": "input",
     "realtimeInput.text": "input",
@@ -52,8 +73,20 @@ PLACES = {
 """The place of faults that each message is."""
 MISSING_PLACES = ("session", "speech", "input_transcript")
 REASONS = {"content_filter": "GENERATED_CONTENT_SAFETY", "server_error": "RESPONSE_REJECTED"}
-"""The service's reason for the end of a turn, by the reason or code of a fault. Other codes of faults are reasons."""
-SOUND_HEAD = b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm;rate=24000","data":'
+"""The service's reason for the end of a turn, by the reason or code of a fault. Other codes of
+faults are reasons."""
+SOUND_HEAD = (
+    b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pc'
+    b"m"
+    b";"
+    b"r"
+    b"a"
+    b"t"
+    b"e"
+    b"="
+    b"2"
+    b'4000","data":'
+)
 SOUND_TAIL = b"}}]}}}"
 STANDARD = str.maketrans("-_", "+/")
 """The service accepts both alphabets of base64, and google-genai sends the other one."""
@@ -66,8 +99,11 @@ class GeminiBehaviour(ClosingSession):
     fault_places = PLACES
 
     def __init__(self, parts: SessionParts) -> None:
-        self.ids, self._profile, self._rng = parts.ids, parts.profile, parts.rng
-        self._quota, self._servers = parts.quota, parts.servers
+        self.ids = parts.ids
+        self._profile = parts.profile
+        self._rng = parts.rng
+        self._quota = parts.quota
+        self._servers = parts.servers
         self._servers.sessions += 1
         self._next_reply = cycle(parts.replies).__next__
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
@@ -75,13 +111,15 @@ class GeminiBehaviour(ClosingSession):
         self._audio, self._asr = self._turn_taking.audio, SimulatedAsr(self._profile.transcripts)
         self._setup: SessionSetup | None = None  # None until the session is set up
         self._awaits_history = False
-        self._activity_byte: int | None = None  # where the activity that the client has begun starts
+        # where the activity that the client has begun starts
+        self._activity_byte: int | None = None
         self._replies = self._handles = 0
         self._context: dict[str, int] = {"TEXT": 0, "AUDIO": 0}  # tokens of the conversation
         self._written = 0  # tokens of the reply in progress
         self._series: list[PlannedSeries] = []  # what remains of the reply, with its `turnComplete`
         self._is_generating = self._is_replying = False
-        self._completed_ns = 0  # the instant of the last `turnComplete`, before which no reply begins
+        # the instant of the last `turnComplete`, before which no reply begins
+        self._completed_ns = 0
         self._rounds = 0  # consecutive replies with function calls
         self._open_calls: set[str] = set()
 
@@ -97,7 +135,9 @@ class GeminiBehaviour(ClosingSession):
         return OutgoingEvent(due_ns, GO_AWAY, body, close=(setup_form.INTERNAL, setup_form.EXPIRED))
 
     def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:
-        """End the reply in progress without `generationComplete`. `turnComplete` states the reason."""
+        """End the reply in progress without `generationComplete`. `turnComplete` states the
+        reason.
+        """
         if response_id == f"reply-{self._replies}" and self._is_replying:
             self._drop()
             cause = str(details["reason"] if status == "incomplete" else details["error"]["code"])
@@ -122,7 +162,9 @@ class GeminiBehaviour(ClosingSession):
             fields = read_json(bytes(message), numbers=False)
         except JsonError:
             fields = None
-        return self.receive(setup_form.in_camel_case(fields) if isinstance(fields, dict) else {}, at_ns)
+        return self.receive(
+            setup_form.in_camel_case(fields) if isinstance(fields, dict) else {}, at_ns
+        )
 
     receive_binary = receive_text
 
@@ -143,7 +185,7 @@ class GeminiBehaviour(ClosingSession):
             return {}
         if len(event) != 1:
             raise ClosedError(INVALID, BAD_ARGUMENT)
-        (name, value) = next(iter(event.items()))
+        name, value = next(iter(event.items()))
         if name not in _MESSAGES:
             raise setup_form.unknown_name(name, "client_message")
         if (self._setup is None) is not (name == "setup") or not isinstance(value, dict):
@@ -155,9 +197,13 @@ class GeminiBehaviour(ClosingSession):
         if (detection := self._setup.input.detection) is not None:
             self._audio.silence_ms = detection.silence_duration_ms
         self._awaits_history = self._setup.waits_for_history
-        self._context["TEXT"] = text_tokens(str(value.get("systemInstruction", "")) + str(value.get("tools", "")))
+        self._context["TEXT"] = text_tokens(
+            str(value.get("systemInstruction", "")) + str(value.get("tools", ""))
+        )
         delays = self._profile.delays
-        due_ns = self._outbox.after(self._outbox.after(at_ns, delays.session_created), delays.session_updated)
+        due_ns = self._outbox.after(
+            self._outbox.after(at_ns, delays.session_created), delays.session_updated
+        )
         self._plan(due_ns, "setupComplete", {"setupComplete": {"sessionId": self.ids.session}})
         return {}
 
@@ -180,7 +226,8 @@ class GeminiBehaviour(ClosingSession):
         return self._append(audio, at_ns)
 
     def _append(self, audio: bytes, at_ns: int) -> ReceiptFields:
-        setup, start = self._known, self._audio.end.byte
+        setup = self._known
+        start = self._audio.end.byte
         is_replying = self._is_replying and setup.interrupts
         for speech in self._turn_taking.append(audio, setup.input, at_ns, is_replying=is_replying):
             self._on_speech(speech, at_ns)
@@ -206,7 +253,8 @@ class GeminiBehaviour(ClosingSession):
     def _end_activity(self, _: Any, at_ns: int) -> ReceiptFields:
         if self._activity_byte is None:
             raise ClosedError(INVALID, BAD_ARGUMENT)
-        heard_bytes, self._activity_byte = self._audio.end.byte - self._activity_byte, None
+        heard_bytes = self._audio.end.byte - self._activity_byte
+        self._activity_byte = None
         if heard_bytes:
             self._transcribe(heard_bytes * 1000 / self._known.input.format.bytes_per_s, at_ns)
         return self._answer(at_ns, {"speech_at_byte": self._audio.end.byte} if heard_bytes else {})
@@ -214,7 +262,9 @@ class GeminiBehaviour(ClosingSession):
     def _end_stream(self, _: Any, at_ns: int) -> ReceiptFields:
         """Add silence, which ends the speech in progress."""
         setup = self._known
-        silence = bytes(int((self._audio.silence_ms + 100) * setup.input.format.bytes_per_s // 1000) // 2 * 2)
+        silence = bytes(
+            int((self._audio.silence_ms + 100) * setup.input.format.bytes_per_s // 1000) // 2 * 2
+        )
         decided = self._append(silence, at_ns)
         return {key: value for key, value in decided.items() if key == "decisions"}
 
@@ -247,18 +297,24 @@ class GeminiBehaviour(ClosingSession):
     # Speech
 
     def _on_speech(self, speech: CallerSpeech, at_ns: int) -> None:
-        setup, delays, edge = self._known, self._profile.delays, speech.edge
+        setup = self._known
+        delays = self._profile.delays
+        edge = speech.edge
         if setup.reports_activity:
             kind = "ACTIVITY_START" if edge.began else "ACTIVITY_END"
             position_ms = edge.begin_ms if edge.began else edge.heard_ms
             activity = {"voiceActivityType": kind, "audioOffset": f"{position_ms / 1000:.3f}s"}
-            due_ns = speech.stop_ns if edge.began else self._outbox.after(at_ns, delays.speech_stopped)
+            due_ns = (
+                speech.stop_ns if edge.began else self._outbox.after(at_ns, delays.speech_stopped)
+            )
             self._plan(due_ns, "voiceActivity", {"voiceActivity": activity})
         if edge.began:
             if setup.interrupts:
                 self._outbox.plan([(speech.stop_ns, self._interrupt)])
             return
-        stopped_ns = self._outbox.after(self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed)
+        stopped_ns = self._outbox.after(
+            self._outbox.after(at_ns, delays.speech_stopped), delays.vad_committed
+        )
         self._transcribe(edge.end_ms - edge.begin_ms, stopped_ns)
         if speech.is_answered:
             respond = partial(self._respond, {"speech_at_byte": edge.byte})
@@ -279,7 +335,9 @@ class GeminiBehaviour(ClosingSession):
         for number, word in enumerate(words, 1):
             due_ns = at_ns + (completed_ns - at_ns) * number // len(words)
             text = {"text": f" {word}" if number > 1 else word}
-            self._plan(due_ns, "inputTranscription", {"serverContent": {"inputTranscription": text}})
+            self._plan(
+                due_ns, "inputTranscription", {"serverContent": {"inputTranscription": text}}
+            )
 
     def _interrupt(self, due_ns: int) -> None:
         """Stop the reply, if it could not have been played yet, and drop one that has not begun."""
@@ -287,12 +345,15 @@ class GeminiBehaviour(ClosingSession):
             return
         is_generating = self._is_generating
         self._drop()
-        cancelled, self._open_calls = sorted(self._open_calls), set()
+        cancelled = sorted(self._open_calls)
+        self._open_calls = set()
         if is_generating or self._written or cancelled:
             reply_id = f"reply-{self._replies}"
             self._plan(due_ns, "interrupted", {"serverContent": {"interrupted": True}}, reply_id)
             if cancelled:
-                self._plan(due_ns, "toolCallCancellation", {"toolCallCancellation": {"ids": cancelled}})
+                self._plan(
+                    due_ns, "toolCallCancellation", {"toolCallCancellation": {"ids": cancelled}}
+                )
             self._completed_ns = self._outbox.after(due_ns, self._profile.delays.cancelled)
             self._plan(self._completed_ns, TURN_COMPLETE, self._completed(), reply_id)
 
@@ -300,12 +361,16 @@ class GeminiBehaviour(ClosingSession):
         """Drop the rest of the reply in progress."""
         for series in self._series:
             series.dropped = True
-        self._series, self._is_replying, self._is_generating = [], False, False
+        self._series = []
+        self._is_replying = False
+        self._is_generating = False
 
     # Replies
 
     def _answer(self, at_ns: int, facts: Json) -> ReceiptFields:
-        """Plan a reply. Return its id, which is that of the next reply if an interruption drops it."""
+        """Plan a reply. Return its id, which is that of the next reply if an interruption drops
+        it.
+        """
         self._rounds = 0
         if self._quota.respond(sum(self._context.values()), "gemini", at_ns) is not None:
             raise ClosedError(setup_form.INTERNAL, setup_form.NO_QUOTA)
@@ -315,13 +380,21 @@ class GeminiBehaviour(ClosingSession):
         return {"response": f"reply-{self._replies + 1}"}
 
     def _plan_reply(self, at_ns: int, facts: Json) -> None:
-        setup, profile = self._known, self._profile
-        self._is_replying, self._written = True, 0
+        setup = self._known
+        profile = self._profile
+        self._is_replying = True
+        self._written = 0
         start_ns = self._servers.begin_ns(max(at_ns, self._completed_ns))
         slowness = self._turn_taking.slowness(start_ns)
         calls = self._drawn_calls()
         delays = profile.delays
-        delay = delays.function_named if calls else delays.first_audio if setup.audio else delays.first_text
+        delay = (
+            delays.function_named
+            if calls
+            else delays.first_audio
+            if setup.audio
+            else delays.first_text
+        )
         first_ns = start_ns + int(delay.draw_ns(self._rng) * slowness)
         if calls:
             self._rounds += 1
@@ -329,39 +402,62 @@ class GeminiBehaviour(ClosingSession):
             self._servers.occupy(first_ns)
             return
         reply = self._next_reply()
-        schedule = (audio_schedule if setup.audio else text_schedule)(profile, reply, start_ns, first_ns, self._rng)
-        blocks, words = iter(reply.blocks["pcm16"]), iter(reply.tokens)
+        schedule = (audio_schedule if setup.audio else text_schedule)(
+            profile, reply, start_ns, first_ns, self._rng
+        )
+        blocks = iter(reply.blocks["pcm16"])
+        words = iter(reply.tokens)
         steps: list[OutboxStep] = []
         for delta in schedule.deltas:
             if delta.audio:
-                steps.append((delta.due_ns, partial(self._sound, next(blocks), facts if not steps else {})))
+                steps.append(
+                    (delta.due_ns, partial(self._sound, next(blocks), facts if not steps else {}))
+                )
             elif setup.transcribes_output or not setup.audio:
-                steps.append((delta.due_ns, partial(self._words, next(words), facts if not steps else {})))
+                steps.append(
+                    (delta.due_ns, partial(self._words, next(words), facts if not steps else {}))
+                )
         steps.append((schedule.done_ns, self._generated))
-        played_ns = max(schedule.done_ns, first_ns + reply.audio_ms * NS_PER_MS if setup.audio else 0)
+        played_ns = max(
+            schedule.done_ns, first_ns + reply.audio_ms * NS_PER_MS if setup.audio else 0
+        )
         steps.append((played_ns, self._played))
         self._servers.occupy(schedule.done_ns)
         self._series = [self._outbox.plan(steps)]
 
     def _drawn_calls(self) -> list[Json]:
-        setup, habits = self._known, self._profile.functions
-        if not setup.functions or self._rounds >= habits.rounds or not is_drawn(habits.share, self._rng):
+        setup = self._known
+        habits = self._profile.functions
+        if (
+            not setup.functions
+            or self._rounds >= habits.rounds
+            or not is_drawn(habits.share, self._rng)
+        ):
             return []
-        generated = calls_of(ResponseTools(setup.functions, "required", True), (), habits, self._rng)
+        generated = calls_of(
+            ResponseTools(setup.functions, "required", True), (), habits, self._rng
+        )
         return [
-            {"id": self.ids.new("call"), "name": call.name, "args": msgspec.json.decode("".join(call.tokens))}
+            {
+                "id": self.ids.new("call"),
+                "name": call.name,
+                "args": msgspec.json.decode("".join(call.tokens)),
+            }
             for call in generated
         ]
 
     def _call(self, calls: list[Json], due_ns: int) -> OutgoingEvent:
-        reply_id, self._series = self._begun(), []
+        reply_id = self._begun()
+        self._series = []
         self._is_generating = False
         self._open_calls = {call["id"] for call in calls}
         body = _encoded({"toolCall": {"functionCalls": calls}})
         return OutgoingEvent(due_ns, "toolCall", body, reply_id, call_id=calls[0]["id"])
 
     def _begun(self) -> str:
-        """Return the id of the reply in progress, which begins with this message if it has not begun."""
+        """Return the id of the reply in progress, which begins with this message if it has not
+        begun.
+        """
         if not self._is_generating:
             self._is_generating = True
             self._replies += 1
@@ -381,13 +477,18 @@ class GeminiBehaviour(ClosingSession):
         )
 
     def _words(self, words: str, facts: Json, due_ns: int) -> OutgoingEvent:
-        reply_id, content = self._begun(), Json()
+        reply_id = self._begun()
+        content = Json()
         if self._known.audio:
-            name, content = TRANSCRIPT_DELTA, {"outputTranscription": {"text": words}}
+            name = TRANSCRIPT_DELTA
+            content = {"outputTranscription": {"text": words}}
         else:
             self._written += text_tokens(words)
-            name, content = "text.delta", {"modelTurn": {"parts": [{"text": words}]}}
-        return OutgoingEvent(due_ns, name, _encoded({"serverContent": content}), reply_id, facts=facts or None)
+            name = "text.delta"
+            content = {"modelTurn": {"parts": [{"text": words}]}}
+        return OutgoingEvent(
+            due_ns, name, _encoded({"serverContent": content}), reply_id, facts=facts or None
+        )
 
     def _generated(self, due_ns: int) -> OutgoingEvent:
         self._is_generating = False
@@ -395,22 +496,31 @@ class GeminiBehaviour(ClosingSession):
         return OutgoingEvent(due_ns, GENERATED, body, f"reply-{self._replies}")
 
     def _played(self, due_ns: int) -> OutgoingEvent:
-        self._is_replying, self._series = False, []
+        self._is_replying = False
+        self._series = []
         if self._known.resumes:
             self._handles += 1
             update = {"newHandle": f"{self.ids.session}-{self._handles}", "resumable": True}
             self._plan(due_ns, "sessionResumptionUpdate", {"sessionResumptionUpdate": update})
-        return OutgoingEvent(due_ns, TURN_COMPLETE, _encoded(self._completed()), f"reply-{self._replies}")
+        return OutgoingEvent(
+            due_ns, TURN_COMPLETE, _encoded(self._completed()), f"reply-{self._replies}"
+        )
 
     def _completed(self) -> Json:
-        """Return the end of a turn, with the tokens of its reply. The reply becomes part of the conversation."""
-        kind, written, prompt = "AUDIO" if self._known.audio else "TEXT", self._written, dict(self._context)
+        """Return the end of a turn, with the tokens of its reply. The reply becomes part of the
+        conversation.
+        """
+        kind = "AUDIO" if self._known.audio else "TEXT"
+        written = self._written
+        prompt = dict(self._context)
         self._written = 0
         self._context[kind] += written
         self._quota.spend(written, 0)
         usage: Json = {
             "promptTokenCount": sum(prompt.values()),
-            "promptTokensDetails": [{"modality": name, "tokenCount": count} for name, count in prompt.items()],
+            "promptTokensDetails": [
+                {"modality": name, "tokenCount": count} for name, count in prompt.items()
+            ],
             "responseTokenCount": written,
             "responseTokensDetails": [{"modality": kind, "tokenCount": written}],
             "totalTokenCount": sum(prompt.values()) + written,
@@ -446,10 +556,19 @@ _REALTIME: Mapping[str, MessageHandler] = {
 
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 PATHS = re.compile(
-    r"/{1,2}ws/google\.(ai\.generativelanguage\.[\w-]+\.GenerativeService\.BidiGenerateContent(Constrained)?"
+    r"/{1,2}ws/google\.(ai\.generativelanguage\.[\w-]+\.GenerativeService\.BidiGenerateCont"
+    r"e"
+    r"n"
+    r"t"
+    r"("
+    r"C"
+    r"o"
+    r"n"
+    r"strained)?"
     r"|cloud\.aiplatform\.[\w-]+\.LlmBidiService/BidiGenerateContent)"
 )
-"""The paths of google-genai and @google/genai 2 and 3, in any version. Those of Node begin with two slashes."""
+"""The paths of google-genai and @google/genai 2 and 3, in any version. Those of Node begin with
+two slashes."""
 KEY_PARAMETERS = "key", "access_token"
 """The parameters of the query in which @google/genai sends a key, or an ephemeral token."""
 BAD_KEY = PostUpgradeRefusal("invalid_api_key", setup_form.BAD_KEY, INVALID, is_event=False)

@@ -1,6 +1,8 @@
-"""The set-up of a simulated Gemini Live session: its known fields, its refusals, and its meaning. Pure.
+"""The set-up of a simulated Gemini Live session: its known fields, its refusals, and its meaning.
+Pure.
 
-The fields are those of `LiveClientSetup` in google-genai. The service refuses a message by closing the connection.
+The fields are those of `LiveClientSetup` in google-genai. The service refuses a message by closing
+the connection.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from bench.simulator.server_events import Json
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
 from bench.wire.audio import PCM16_16K
 
-INVALID, POLICY, INTERNAL = 1007, 1008, 1011
+INVALID = 1007
+POLICY = 1008
+INTERNAL = 1011
 BAD_ARGUMENT = "Request contains an invalid argument."
 BAD_KEY = "API key not valid. Please pass a valid API key."
 NO_QUOTA = "You exceeded your current quota, please check your plan and billing details."
@@ -22,7 +26,8 @@ EXPIRED = "Deadline expired before operation could complete."
 SILENCE_MS = 500
 """The silence that ends speech if the client sets no other. An assumption."""
 KnownFields = Mapping[str, Any]
-"""The known fields of an object. The value is the known fields of the field's object; {} if they are not checked."""
+"""The known fields of an object. The value is the known fields of the field's object; {} if they
+are not checked."""
 
 
 def _names(*names: str) -> KnownFields:
@@ -32,24 +37,54 @@ def _names(*names: str) -> KnownFields:
 SETUP: KnownFields = {
     "model": {},
     "generationConfig": _names(
-        *("responseModalities", "maxOutputTokens", "temperature", "thinkingConfig", "speechConfig", "topP", "topK"),
-        *("seed", "mediaResolution", "enableAffectiveDialog", "candidateCount", "presencePenalty", "frequencyPenalty"),
+        "responseModalities",
+        "maxOutputTokens",
+        "temperature",
+        "thinkingConfig",
+        "speechConfig",
+        "topP",
+        "topK",
+        "seed",
+        "mediaResolution",
+        "enableAffectiveDialog",
+        "candidateCount",
+        "presencePenalty",
+        "frequencyPenalty",
     ),
     "systemInstruction": _names("parts", "role"),
     "realtimeInputConfig": {
         "automaticActivityDetection": _names(
-            *("disabled", "startOfSpeechSensitivity", "endOfSpeechSensitivity", "prefixPaddingMs", "silenceDurationMs")
+            "disabled",
+            "startOfSpeechSensitivity",
+            "endOfSpeechSensitivity",
+            "prefixPaddingMs",
+            "silenceDurationMs",
         ),
         **_names("activityHandling", "turnCoverage"),
     },
     "contextWindowCompression": {"triggerTokens": {}, "slidingWindow": _names("targetTokens")},
     **_names(
-        *("tools", "inputAudioTranscription", "outputAudioTranscription", "sessionResumption", "proactivity"),
-        *("explicitVadSignal", "historyConfig", "safetySettings", "labels"),
+        "tools",
+        "inputAudioTranscription",
+        "outputAudioTranscription",
+        "sessionResumption",
+        "proactivity",
+        "explicitVadSignal",
+        "historyConfig",
+        "safetySettings",
+        "labels",
     ),
 }
 _MODEL = re.compile(
-    r"(?:models/|(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/)(gemini-[\w.-]*live[\w.-]*)"
+    r"(?:models/|(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/)(gemini-[\w."
+    r"-"
+    r"]"
+    r"*"
+    r"l"
+    r"i"
+    r"v"
+    r"e"
+    r"[\w.-]*)"
 )
 
 
@@ -58,13 +93,20 @@ OF_USERS = frozenset({"response", "parameters", "parametersJsonSchema", "labels"
 
 
 def in_camel_case(value: Any) -> Any:
-    """Return a message with the names that the service uses. It also accepts those of the proto, as in mime_type."""
+    """Return a message with the names that the service uses. It also accepts those of the proto,
+    as in mime_type.
+    """
     if isinstance(value, list):
         return [in_camel_case(item) for item in value]
     if not isinstance(value, dict):
         return value
-    named = {re.sub(r"_([a-z])", lambda found: found[1].upper(), name): inner for name, inner in value.items()}
-    return {name: inner if name in OF_USERS else in_camel_case(inner) for name, inner in named.items()}
+    named = {
+        re.sub(r"_([a-z])", lambda found: found[1].upper(), name): inner
+        for name, inner in value.items()
+    }
+    return {
+        name: inner if name in OF_USERS else in_camel_case(inner) for name, inner in named.items()
+    }
 
 
 class ClosedError(Exception):
@@ -72,12 +114,14 @@ class ClosedError(Exception):
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
-        self.code, self.reason = code, reason
+        self.code = code
+        self.reason = reason
 
 
 def unknown_name(name: str, where: str) -> ClosedError:
     return ClosedError(
-        INVALID, f"Invalid JSON payload received. Unknown name \"{name}\" at '{where}': Cannot find field."
+        INVALID,
+        f"Invalid JSON payload received. Unknown name \"{name}\" at '{where}': Cannot find field.",
     )
 
 
@@ -98,7 +142,9 @@ def _snake(name: str) -> str:
 
 @dataclass(frozen=True)
 class SessionSetup:
-    """The meaning of a set-up. `functions` are the declared functions, with their JSON Schema in `parameters`."""
+    """The meaning of a set-up. `functions` are the declared functions, with their JSON Schema in
+    `parameters`.
+    """
 
     input: InputSettings
     audio: bool
@@ -122,7 +168,8 @@ def read_setup(setup: Any) -> SessionSetup:
     if not isinstance(name, str) or _MODEL.fullmatch(name) is None:
         raise ClosedError(
             POLICY,
-            f"{name} is not found for API version v1beta, or is not supported for bidiGenerateContent.",
+            f"{name} is not found for API version v1beta, or is not supported for"
+            " bidiGenerateContent.",
         )
     modalities = setup.get("generationConfig", {}).get("responseModalities", ["AUDIO"])
     if modalities not in (["AUDIO"], ["TEXT"]):
@@ -130,7 +177,11 @@ def read_setup(setup: Any) -> SessionSetup:
     config = setup.get("realtimeInputConfig", {})
     automatic = config.get("automaticActivityDetection", {})
     silence_ms = automatic.get("silenceDurationMs", SILENCE_MS)
-    if isinstance(silence_ms, bool) or not isinstance(silence_ms, int) or not 0 <= silence_ms <= 60_000:
+    if (
+        isinstance(silence_ms, bool)
+        or not isinstance(silence_ms, int)
+        or not 0 <= silence_ms <= 60_000
+    ):
         raise ClosedError(INVALID, BAD_ARGUMENT)
     detection = EffectiveTurnDetection("server_vad", silence_duration_ms=silence_ms)
     return SessionSetup(
@@ -140,7 +191,9 @@ def read_setup(setup: Any) -> SessionSetup:
         transcribes_input=setup.get("inputAudioTranscription") is not None,
         transcribes_output=setup.get("outputAudioTranscription") is not None,
         functions=list(_functions(setup.get("tools") or [])),
-        waits_for_history=bool((setup.get("historyConfig") or {}).get("initialHistoryInClientContent")),
+        waits_for_history=bool(
+            (setup.get("historyConfig") or {}).get("initialHistoryInClientContent")
+        ),
         reports_activity=bool(setup.get("explicitVadSignal")),
         resumes=setup.get("sessionResumption") is not None,
     )
@@ -154,12 +207,16 @@ def _functions(tools: Any) -> Sequence[Json]:
             if not isinstance(declaration, dict) or not isinstance(declaration.get("name"), str):
                 raise ClosedError(INVALID, BAD_ARGUMENT)
             schema = declaration.get("parametersJsonSchema", declaration.get("parameters"))
-            found.append({"type": "function", "name": declaration["name"], "parameters": _lower(schema)})
+            found.append(
+                {"type": "function", "name": declaration["name"], "parameters": _lower(schema)}
+            )
     return found
 
 
 def _lower(schema: Any) -> Any:
-    """Return a schema with types in lower case, as JSON Schema has them; `parameters` may have them in upper case."""
+    """Return a schema with types in lower case, as JSON Schema has them; `parameters` may have
+    them in upper case.
+    """
     if isinstance(schema, list):
         return [_lower(item) for item in schema]
     if not isinstance(schema, dict):

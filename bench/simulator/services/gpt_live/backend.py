@@ -1,9 +1,11 @@
-"""The Responses backend of a GPT-Live session: one conversation, and the responses that read it. Pure.
+"""The Responses backend of a GPT-Live session: one conversation, and the responses that read it.
+Pure.
 
-A response takes the profile's `delegation.backend_ms`, from the delegation or the client's response.create to its end.
-It reasons, and then writes function calls or a text at the profile's paces. The last token is due at the end of the
-response. Its function calls are chosen as in the Realtime API (`bench.simulator.responses.function_calls`). Each event
-of the Responses API is sent within a `response.event`.
+A response takes the profile's `delegation.backend_ms`, from the delegation or the client's
+response.create to its end. It reasons, and then writes function calls or a text at the profile's
+paces. The last token is due at the end of the response. Its function calls are chosen as in the
+Realtime API (`bench.simulator.responses.function_calls`). Each event of the Responses API is sent
+within a `response.event`.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ RESPONSE_EVENT = "response.event"
 
 
 class ResponseSchedule(NamedTuple):
-    """The instants of a response. It writes from `writing_ns` to `end_ns`, and reasons before that."""
+    """The instants of a response. It writes from `writing_ns` to `end_ns`, and reasons before
+    that.
+    """
 
     created_ns: int
     writing_ns: int
@@ -63,8 +67,9 @@ class ResponseSchedule(NamedTuple):
 class BackendResponse:
     """A response that is in progress.
 
-    `settings` is the value of `delegation.responses` at its start. `delegations` are the tasks that it continues, the
-    latest last. `reply` is the text that it writes; None if it makes `calls`. `created_at` is Unix time, in seconds.
+    `settings` is the value of `delegation.responses` at its start. `delegations` are the tasks that
+    it continues, the latest last. `reply` is the text that it writes; None if it makes `calls`.
+    `created_at` is Unix time, in seconds.
     """
 
     id: str
@@ -96,7 +101,14 @@ class BackendResponse:
         if reasons(self.settings):
             item: Json = {"id": self.ids.new("rs"), "type": "reasoning", "summary": []}
             for name, due_ns in (("added", created_ns), ("done", writing_ns)):
-                yield due_ns, partial(self._event, f"response.output_item.{name}", {"output_index": 0, "item": item})
+                yield (
+                    due_ns,
+                    partial(
+                        self._event,
+                        f"response.output_item.{name}",
+                        {"output_index": 0, "item": item},
+                    ),
+                )
             index = 1
         if self.reply:
             yield from self._message(self.reply, index)
@@ -106,28 +118,52 @@ class BackendResponse:
         yield end_ns, partial(self.finish, "completed", {})
 
     def _message(self, reply: RecordedReply, index: int) -> Iterator[OutboxStep]:
-        event, text = self._event, "".join(reply.tokens)
+        event = self._event
+        text = "".join(reply.tokens)
         _, writing_ns, end_ns = self.schedule
         item: Json = {"id": self.ids.new("msg"), "type": "message", "role": "assistant"}
         place = {"output_index": index, "item_id": item["id"], "content_index": 0}
         empty = item | {"status": "in_progress", "content": []}
         full_part = _output_text(text)
         full = item | {"status": "completed", "content": [full_part]}
-        yield writing_ns, partial(event, "response.output_item.added", {"output_index": index, "item": empty})
-        yield writing_ns, partial(event, "response.content_part.added", place | {"part": _output_text("")})
+        yield (
+            writing_ns,
+            partial(event, "response.output_item.added", {"output_index": index, "item": empty}),
+        )
+        yield (
+            writing_ns,
+            partial(event, "response.content_part.added", place | {"part": _output_text("")}),
+        )
         for number, (token, due_ns) in enumerate(
             zip(reply.tokens, self.schedule.token_dues(len(reply.tokens)), strict=True)
         ):
-            fields, effect = place | {"delta": token, "logprobs": []}, partial(self._on_text, is_first=number == 0)
+            fields = place | {"delta": token, "logprobs": []}
+            effect = partial(self._on_text, is_first=number == 0)
             yield due_ns, partial(event, "response.output_text.delta", fields, effect=effect)
-        yield end_ns, partial(event, "response.output_text.done", place | {"text": text, "logprobs": []})
+        yield (
+            end_ns,
+            partial(event, "response.output_text.done", place | {"text": text, "logprobs": []}),
+        )
         yield end_ns, partial(event, "response.content_part.done", place | {"part": full_part})
         effect = partial(self.backend.on_item, self, full)
-        yield end_ns, partial(event, "response.output_item.done", {"output_index": index, "item": full}, effect=effect)
+        yield (
+            end_ns,
+            partial(
+                event,
+                "response.output_item.done",
+                {"output_index": index, "item": full},
+                effect=effect,
+            ),
+        )
 
     def _call(self, call: GeneratedCall, index: int, dues: Iterator[int]) -> Iterator[OutboxStep]:
-        event, arguments = self._event, "".join(call.tokens)
-        item: Json = {"id": self.ids.new("fc"), "type": "function_call", "call_id": self.ids.new("call")}
+        event = self._event
+        arguments = "".join(call.tokens)
+        item: Json = {
+            "id": self.ids.new("fc"),
+            "type": "function_call",
+            "call_id": self.ids.new("call"),
+        }
         item["name"] = call.name
         place = {"output_index": index, "item_id": item["id"]}
         due_ns = self.schedule.writing_ns
@@ -135,14 +171,32 @@ class BackendResponse:
             due_ns = next(dues)
             if number == 0:
                 added = item | {"status": "in_progress", "arguments": ""}
-                yield due_ns, partial(event, "response.output_item.added", {"output_index": index, "item": added})
+                yield (
+                    due_ns,
+                    partial(
+                        event, "response.output_item.added", {"output_index": index, "item": added}
+                    ),
+                )
             fields = place | {"delta": token}
-            yield due_ns, partial(event, "response.function_call_arguments.delta", fields, effect=self._on_token)
+            yield (
+                due_ns,
+                partial(
+                    event, "response.function_call_arguments.delta", fields, effect=self._on_token
+                ),
+            )
         fields = place | {"arguments": arguments}
         yield due_ns, partial(event, "response.function_call_arguments.done", fields)
         done = item | {"status": "completed", "arguments": arguments}
         effect = partial(self.backend.on_item, self, done)
-        yield due_ns, partial(event, "response.output_item.done", {"output_index": index, "item": done}, effect=effect)
+        yield (
+            due_ns,
+            partial(
+                event,
+                "response.output_item.done",
+                {"output_index": index, "item": done},
+                effect=effect,
+            ),
+        )
 
     def _on_token(self) -> None:
         self._written_tokens += 1
@@ -156,7 +210,8 @@ class BackendResponse:
 
     def finish(self, status: str, changes: Json, due_ns: int) -> OutgoingEvent:
         """Return the last event. `changes`: further fields of the response."""
-        cached, read = self.usage.cached.sum, self.usage.tokens.sum
+        cached = self.usage.cached.sum
+        read = self.usage.tokens.sum
         written = self._written_tokens + self.reasoning_tokens
         usage = {
             "input_tokens": read,
@@ -166,15 +221,31 @@ class BackendResponse:
             "total_tokens": read + written,
         }
         self.backend.on_end(self)
-        facts = {"status": status, "input_tokens": read, "cached_tokens": cached, "output_tokens": written}
-        return self._snapshot(f"response.{status}", status, changes | {"usage": usage}, due_ns, facts=facts)
+        facts = {
+            "status": status,
+            "input_tokens": read,
+            "cached_tokens": cached,
+            "output_tokens": written,
+        }
+        return self._snapshot(
+            f"response.{status}", status, changes | {"usage": usage}, due_ns, facts=facts
+        )
 
     def _snapshot(
         self, name: str, status: str, changes: Json, due_ns: int, *, facts: Json | None = None
     ) -> OutgoingEvent:
-        """Return an event with the response. As at the service, it has no output, no instructions and no tools."""
-        snapshot: Json = {"id": self.id, "object": "response", "created_at": self.created_at, "status": status}
-        snapshot |= {key: self.settings[key] for key in ("model", "tool_choice", "parallel_tool_calls")}
+        """Return an event with the response. As at the service, it has no output, no
+        instructions and no tools.
+        """
+        snapshot: Json = {
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created_at,
+            "status": status,
+        }
+        snapshot |= {
+            key: self.settings[key] for key in ("model", "tool_choice", "parallel_tool_calls")
+        }
         snapshot |= {"error": None, "incomplete_details": None, "instructions": None, "usage": None}
         snapshot |= {"output": [], "tools": [], **changes}
         return self._event(name, {"response": snapshot}, due_ns, facts=facts)
@@ -208,7 +279,9 @@ class BackendResponse:
 
 
 def reasons(settings: Json) -> bool:
-    """Return whether a response with these settings reasons. The default effort of the service is not "none"."""
+    """Return whether a response with these settings reasons. The default effort of the service
+    is not "none".
+    """
     return bool(settings.get("reasoning", {}).get("effort") != "none")
 
 
@@ -216,9 +289,10 @@ def _output_text(text: str) -> Json:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-MAX_BUFFER_ITEMS, MAX_BUFFER_BYTES = 128, 32_768
-"""The maximum number and total size of the items that a client may add between two responses, as the service reports
-them."""
+MAX_BUFFER_ITEMS = 128
+MAX_BUFFER_BYTES = 32_768
+"""The maximum number and total size of the items that a client may add between two responses, as
+the service reports them."""
 TASK_TOKENS_PER_S = 3
 """The tokens of a task for each second of the caller's speech. An assumption."""
 
@@ -226,8 +300,9 @@ TASK_TOKENS_PER_S = 3
 class Backend:
     """The backend of one session.
 
-    `settings` is the value of `delegation.responses`. `history` is the session's text history. `next_reply` returns the
-    recorded reply for the next text. `say` makes the voice say a text. `epoch_s` converts an instant to Unix time.
+    `settings` is the value of `delegation.responses`. `history` is the session's text history.
+    `next_reply` returns the recorded reply for the next text. `say` makes the voice say a text.
+    `epoch_s` converts an instant to Unix time.
     """
 
     def __init__(
@@ -243,8 +318,12 @@ class Backend:
         epoch_s: Callable[[int], float],
     ) -> None:
         self.settings = settings
-        self._outbox, self._profile, self._rng = outbox, profile, rng
-        self._next_reply, self._say, self._epoch_s = next_reply, say, epoch_s
+        self._outbox = outbox
+        self._profile = profile
+        self._rng = rng
+        self._next_reply = next_reply
+        self._say = say
+        self._epoch_s = epoch_s
         self._conversation = Conversation(outbox.ids, GA)
         self._history = ModelHistory(self._conversation, profile.cache, None)
         self._delegations: list[Delegation] = []
@@ -259,25 +338,36 @@ class Backend:
 
     # Requests
 
-    def delegate(self, delegation: Delegation, response_id: str, speech_ms: int, at_ns: int) -> None:
-        """Start the response to a new task. `speech_ms`: the duration of the speech that contains the task."""
+    def delegate(
+        self, delegation: Delegation, response_id: str, speech_ms: int, at_ns: int
+    ) -> None:
+        """Start the response to a new task. `speech_ms`: the duration of the speech that
+        contains the task.
+        """
         self._delegations.append(delegation)
         tokens = TokenCounts(-(-speech_ms * TASK_TOKENS_PER_S // 1000))
         self._add({"role": "user"}, delegation, tokens)
         self._start(response_id, [delegation], at_ns)
 
     def add(self, item: Json) -> Delegation | None:
-        """Add a client's item to the conversation. Return the task to which its function call belongs; None if it has
-        no task.
+        """Add a client's item to the conversation. Return the task to which its function call
+        belongs; None if it has no task.
 
-        Raise RejectedError if the call is unknown or has an output already, or if the buffer is full.
+        Raise RejectedError if the call is unknown or has an output already, or if the buffer is
+        full.
         """
-        is_output, call_id = item["type"] == "function_call_output", item.get("call_id", "")
+        is_output = item["type"] == "function_call_output"
+        call_id = item.get("call_id", "")
         if is_output and call_id not in self._pending:
-            raise RejectedError("invalid_tool_call_id", f"Tool call ID '{call_id}' not found.", "item.call_id")
+            raise RejectedError(
+                "invalid_tool_call_id", f"Tool call ID '{call_id}' not found.", "item.call_id"
+            )
         size = len(msgspec.json.encode(item))
         if self._buffer_items == MAX_BUFFER_ITEMS or self._buffer_bytes + size > MAX_BUFFER_BYTES:
-            problem = f"Responses input is limited to {MAX_BUFFER_ITEMS} items and {MAX_BUFFER_BYTES} UTF-8 bytes."
+            problem = (
+                f"Responses input is limited to {MAX_BUFFER_ITEMS} items and {MAX_BUFFER_BYTES}"
+                " UTF-8 bytes."
+            )
             raise RejectedError("response_input_buffer_full", problem, "item")
         delegation = self._pending.get(call_id)
         self._add(item, delegation)
@@ -287,19 +377,24 @@ class Backend:
         return delegation
 
     def create(self, at_ns: int) -> tuple[str, Delegation | None]:
-        """Start the response that a client requests. It continues all tasks whose calls have their outputs.
+        """Start the response that a client requests. It continues all tasks whose calls have their
+        outputs.
 
-        Return (the id of the response, the latest task that it continues). The task is None if it continues none. Raise
-        RejectedError if a function call has no output.
+        Return (the id of the response, the latest task that it continues). The task is None if it
+        continues none. Raise RejectedError if a function call has no output.
         """
         if self._pending:
-            raise RejectedError("function_call_outputs_required", "Function calls have no outputs yet.")
+            raise RejectedError(
+                "function_call_outputs_required", "Function calls have no outputs yet."
+            )
         continued = [delegation for delegation in self._delegations if delegation.is_calling]
         response_id = self._outbox.ids.new("resp")
         self._start(response_id, continued, at_ns)
         return response_id, continued[-1] if continued else None
 
-    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> BackendResponse | None:
+    def end_response(
+        self, response_id: str, at_ns: int, status: str, details: Json
+    ) -> BackendResponse | None:
         """End a response early. A failed response drops its calls.
 
         Return the response; None if it is not in progress.
@@ -320,7 +415,9 @@ class Backend:
 
     # Conversation
 
-    def _add(self, item: Json, delegation: Delegation | None, tokens: TokenCounts | None = None) -> None:
+    def _add(
+        self, item: Json, delegation: Delegation | None, tokens: TokenCounts | None = None
+    ) -> None:
         body = {"type": "message"} | item | {"id": item.get("id") or self._outbox.ids.new("item")}
         counted = tokens or TokenCounts(text_tokens(_text_of(body)))
         entry = ConversationItem(body["id"], body, counted, response_id=body.pop("response_id", ""))
@@ -333,13 +430,18 @@ class Backend:
             self._pending.pop(call_id, None)
         for delegation in response.delegations:
             delegation.is_calling = False
-        for items in (self._conversation.items, *(delegation.items for delegation in response.delegations)):
+        for items in (
+            self._conversation.items,
+            *(delegation.items for delegation in response.delegations),
+        ):
             items[:] = [item for item in items if item.body.get("call_id") not in response.call_ids]
 
     # Responses
 
     def _start(self, response_id: str, delegations: Sequence[Delegation], at_ns: int) -> None:
-        profile, settings, items = self._profile, self.settings, self._conversation.items
+        profile = self._profile
+        settings = self.settings
+        items = self._conversation.items
         tools = tools_of(settings)
         parts = read_parts(ContextPrefix(settings.get("instructions", ""), tools.written), items)
         usage = self._history.read(parts)
@@ -347,7 +449,9 @@ class Backend:
         self._buffer_items = self._buffer_bytes = 0
         for delegation in delegations:
             delegation.is_calling = False
-        calls = calls_of(tools, delegations[-1].items if delegations else items, profile.functions, self._rng)
+        calls = calls_of(
+            tools, delegations[-1].items if delegations else items, profile.functions, self._rng
+        )
         reply = None if calls else self._next_reply()
         end_ns = self._outbox.after(at_ns, profile.delegation.backend_ms)
         created_ns = min(end_ns, self._outbox.after(at_ns, profile.delays.response_created))
@@ -389,5 +493,7 @@ class Backend:
 def _text_of(item: Json) -> str:
     """Return all text of an item that a model reads."""
     content: Any = item.get("content", item.get("output", ""))
-    parts: list[str] = [part["text"] for part in content] if isinstance(content, list) else [content]
+    parts: list[str] = (
+        [part["text"] for part in content] if isinstance(content, list) else [content]
+    )
     return "".join((*parts, item.get("name", ""), item.get("arguments", "")))

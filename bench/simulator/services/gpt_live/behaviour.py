@@ -1,10 +1,12 @@
-"""The behaviour of one GPT-Live session, as far as the types of the official SDK (`openai.types.live`) define it. Pure.
+"""The behaviour of one GPT-Live session, as far as the types of the official SDK
+(`openai.types.live`) define it. Pure.
 
-The output is a stream that never stops: docs/simulator.md, "GPT-Live". The delays of speech are counted on the clock of
-the input audio. The ground-truth log contains the end of the caller's speech (`speech_at_byte` of
-`session.input_transcript.delta`), the first audible sample of each delta, and the kind of utterance to which each delta
-of speech belongs (`utterance`). The lines of a delegated task have its id (`delegation`). Audio fixtures, triggers,
-Decisions and sideband connections are not simulated.
+The output is a stream that never stops: docs/simulator.md, "GPT-Live". The delays of speech are
+counted on the clock of the input audio. The ground-truth log contains the end of the caller's
+speech (`speech_at_byte` of `session.input_transcript.delta`), the first audible sample of each
+delta, and the kind of utterance to which each delta of speech belongs (`utterance`). The lines of a
+delegated task have its id (`delegation`). Audio fixtures, triggers, Decisions and sideband
+connections are not simulated.
 """
 
 from __future__ import annotations
@@ -25,8 +27,19 @@ from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.server_events import Json, Outbox, OutgoingEvent, RejectedError, event_bytes
 from bench.simulator.services.gpt_live import session_form
 from bench.simulator.services.gpt_live.backend import Backend
-from bench.simulator.services.gpt_live.output_stream import SLICE_MS, Delegation, OutputStream, delta, slice_number
-from bench.simulator.serving.service import AcceptedUpgrade, SimulatedService, UpgradeRequest, websocket_urls
+from bench.simulator.services.gpt_live.output_stream import (
+    SLICE_MS,
+    Delegation,
+    OutputStream,
+    delta,
+    slice_number,
+)
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    SimulatedService,
+    UpgradeRequest,
+    websocket_urls,
+)
 from bench.simulator.session import checks
 from bench.simulator.session.checks import EventValue
 from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
@@ -42,15 +55,19 @@ from bench.simulator.turn_taking import CallerSpeech, TurnTaking
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import SIMULATOR_VALUE
 
-START, APPEND, CLOSED = "session.start", "session.input_audio.append", "session.closed"
+START = "session.start"
+APPEND = "session.input_audio.append"
+CLOSED = "session.closed"
 AUDIO_DELTA = "session.output_audio.delta"
 USAGE_MS = 10_000
 FILLER_SLICES = 8
 SILENCE_MS = 500
-"""The silence that ends the caller's speech. The service has no such setting and does not report it."""
+"""The silence that ends the caller's speech. The service has no such setting and does not report
+it."""
 MAX_CONTENT_TOKENS = 500
 CONTEXT_TOKENS = 128_000
-"""The size of the voice model's context if the profile has no `context_limit_tokens`. An assumption."""
+"""The size of the voice model's context if the profile has no `context_limit_tokens`. An
+assumption."""
 NORMAL_CLOSURE = 1000
 
 PLACES = {
@@ -69,7 +86,8 @@ PLACES = {
 class PlannedTurn(NamedTuple):
     """The reaction to the caller's speech. It starts with the slice number `begin`.
 
-    `is_delegated` is True if it delegates a task. `speech_ms` is the duration of the caller's speech.
+    `is_delegated` is True if it delegates a task. `speech_ms` is the duration of the caller's
+    speech.
     """
 
     begin: int
@@ -83,16 +101,23 @@ class GptLiveBehaviour(SimulatedSession):
     fault_places = PLACES
 
     def __init__(self, parts: SessionParts, track: AudioFormat | None = None) -> None:
-        """Set up a session. `track` is the format of its audio if this is a track; None if it is in events."""
-        self.ids, self._track, self._events = parts.ids, track, EVENTS
+        """Set up a session. `track` is the format of its audio if this is a track; None if it is
+        in events.
+        """
+        self.ids = parts.ids
+        self._track = track
+        self._events = EVENTS
         self.session: Json = {}
-        self._expires_at_s, self._profile = parts.expires_at_s, parts.profile
-        self._next_reply, self._rng = cycle(parts.replies).__next__, parts.rng
+        self._expires_at_s = parts.expires_at_s
+        self._profile = parts.profile
+        self._next_reply = cycle(parts.replies).__next__
+        self._rng = parts.rng
         self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
         self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
         self._audio = self._turn_taking.audio
         self._audio.silence_ms = SILENCE_MS
-        self._stop_ms: float | None = None  # when the current speech stops the service, on the audio clock
+        # when the current speech stops the service, on the audio clock
+        self._stop_ms: float | None = None
         self._input: InputSettings | None = None  # None until the session has started
         self._is_muted = self._is_closing = self._is_closed = False
         self._started_ns = 0
@@ -144,13 +169,20 @@ class GptLiveBehaviour(SimulatedSession):
         if self._input:
             raise RejectedError("invalid_value", "The session has started.", "type")
         self.session = event["session"] | {
-            "id": self.ids.session, "expires_at": self._expires_at_s, "status": "active", SIMULATOR_VALUE: True,
-        }  # fmt: skip
+            "id": self.ids.session,
+            "expires_at": self._expires_at_s,
+            "status": "active",
+            SIMULATOR_VALUE: True,
+        }
         format = self._track or session_form.format_of(self.session)
-        self._input = InputSettings(format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None)
+        self._input = InputSettings(
+            format, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None
+        )
         self._stream = OutputStream(format)
         fields = {"session": self.session, "client_event_id": event.get("event_id")}
-        self._started_ns = self._outbox.answer(at_ns, self._profile.delays.session_created, ("session.started", fields))
+        self._started_ns = self._outbox.answer(
+            at_ns, self._profile.delays.session_created, ("session.started", fields)
+        )
         if session_form.target_of(self.session) == session_form.RESPONSES:
             self._backend = Backend(
                 self.session["delegation"]["responses"],
@@ -171,9 +203,12 @@ class GptLiveBehaviour(SimulatedSession):
 
     def append(self, event: Json, at_ns: int) -> ReceiptFields:
         assert self._input
-        audio, start_byte = event["audio"], self._audio.end.byte
+        audio = event["audio"]
+        start_byte = self._audio.end.byte
         if self._is_muted:
-            silence = self._input.format.encode(np.zeros(-(-len(audio) // self._input.format.sample_bytes), np.int16))
+            silence = self._input.format.encode(
+                np.zeros(-(-len(audio) // self._input.format.sample_bytes), np.int16)
+            )
             audio = silence[: len(audio)]
         is_replying = self._stream.is_speaking
         for speech in self._turn_taking.append(audio, self._input, at_ns, is_replying=is_replying):
@@ -195,19 +230,32 @@ class GptLiveBehaviour(SimulatedSession):
         return {"delegation": delegation.id if delegation else None}
 
     def _add_commentary(self, event: Json, at_ns: int) -> ReceiptFields:
-        """Accept commentary, which is spoken: the result of a delegated task, or anything else without a task."""
+        """Accept commentary, which is spoken: the result of a delegated task, or anything else
+        without a task.
+        """
         delegation = self._delegation_of(event)
         if delegation and delegation.is_answered:
-            raise RejectedError("invalid_value", f"Delegation '{delegation.id}' is answered.", "delegation_id")
+            raise RejectedError(
+                "invalid_value", f"Delegation '{delegation.id}' is answered.", "delegation_id"
+            )
         self._stream.drop_fillers()
-        say = partial(self._say, "answer" if delegation else "greeting", self._next_reply(), delegation)
-        self._acknowledge_context(event, at_ns, None if delegation and delegation.is_unanswered else say)
+        say = partial(
+            self._say, "answer" if delegation else "greeting", self._next_reply(), delegation
+        )
+        self._acknowledge_context(
+            event, at_ns, None if delegation and delegation.is_unanswered else say
+        )
         return {"delegation": delegation.id if delegation else None}
 
     def _delegation_of(self, event: Json) -> Delegation | None:
-        """Return the delegation that appended context is for; None for context of the whole session."""
+        """Return the delegation that appended context is for; None for context of the whole
+        session.
+        """
         if (tokens := text_tokens(event["content"])) > MAX_CONTENT_TOKENS:
-            problem = f"Invalid 'content'. Expected at most {MAX_CONTENT_TOKENS} tokens, but got {tokens}."
+            problem = (
+                f"Invalid 'content'. Expected at most {MAX_CONTENT_TOKENS} tokens, but got"
+                f" {tokens}."
+            )
             raise RejectedError("string_above_max_length", problem, "content")
         if "delegation_id" not in event:
             raise EventValue("", event).missing("delegation_id")
@@ -215,9 +263,13 @@ class GptLiveBehaviour(SimulatedSession):
         if delegation_id is None:
             return None
         if self._backend:
-            raise RejectedError("invalid_value", "With Responses delegation it must be null.", "delegation_id")
+            raise RejectedError(
+                "invalid_value", "With Responses delegation it must be null.", "delegation_id"
+            )
         if delegation_id not in self._delegations:
-            raise RejectedError("invalid_value", f"Delegation '{delegation_id}' not found.", "delegation_id")
+            raise RejectedError(
+                "invalid_value", f"Delegation '{delegation_id}' not found.", "delegation_id"
+            )
         return self._delegations[delegation_id]
 
     def _item_create(self, event: Json, at_ns: int) -> ReceiptFields:
@@ -235,7 +287,9 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _responses_backend(self, event: Json) -> Backend:
         if self._backend is None:
-            raise RejectedError("invalid_value", f"{event['type']} requires Responses delegation.", "type")
+            raise RejectedError(
+                "invalid_value", f"{event['type']} requires Responses delegation.", "type"
+            )
         return self._backend
 
     def _close(self, event: Json, at_ns: int) -> None:
@@ -256,7 +310,9 @@ class GptLiveBehaviour(SimulatedSession):
             self._stop()
         self._stream.caller_speaks = False
         ended_ms = speech.end_ms
-        delay_ns = self._outbox.after(0, self._profile.delays.first_audio) * self._turn_taking.slowness(at_ns)
+        delay_ns = self._outbox.after(
+            0, self._profile.delays.first_audio
+        ) * self._turn_taking.slowness(at_ns)
         begin_ms = ended_ms + int(delay_ns) // NS_PER_MS
         is_delegated = is_drawn(self._profile.delegates, self._rng)
         begin = max(self._stream.count, slice_number(begin_ms))
@@ -267,7 +323,9 @@ class GptLiveBehaviour(SimulatedSession):
 
     def _stop(self) -> None:
         """Stop speaking, because the caller speaks."""
-        self._stop_ms, self._turn, self._stream.caller_speaks = None, None, True
+        self._stop_ms = None
+        self._turn = None
+        self._stream.caller_speaks = True
         self._stream.stop()
 
     def _tick(self, at_ns: int) -> None:
@@ -276,7 +334,8 @@ class GptLiveBehaviour(SimulatedSession):
         if self._stop_ms is not None and self._stop_ms < start_ms + SLICE_MS:
             self._stop()
         if self._turn and self._turn.begin <= self._stream.count:
-            turn, self._turn = self._turn, None
+            turn = self._turn
+            self._turn = None
             if turn.is_delegated:
                 self._delegate(turn, start_ms, at_ns)
             else:
@@ -287,24 +346,35 @@ class GptLiveBehaviour(SimulatedSession):
             self._send("session.output_transcript.delta", fields, at_ns)
         self._outbox.plan([(at_ns, partial(delta, piece, utterance))])
         if self._stream.end_ms % USAGE_MS == 0:
-            ratio = min(1.0, self._stream.context_tokens / (self._profile.context_limit_tokens or CONTEXT_TOKENS))
+            ratio = min(
+                1.0,
+                self._stream.context_tokens
+                / (self._profile.context_limit_tokens or CONTEXT_TOKENS),
+            )
             fields = {"usage": self._stream.usage, "context_window": {"usage_ratio": ratio}}
             self._send("session.usage.updated", fields, at_ns)
 
     def _delegate(self, turn: PlannedTurn, start_ms: int, at_ns: int) -> None:
         """Delegate the task of a turn, and plan the filler."""
-        delegation = Delegation(self.ids.new("del"), is_drawn(self._profile.delegation.unanswered, self._rng))
+        delegation = Delegation(
+            self.ids.new("del"), is_drawn(self._profile.delegation.unanswered, self._rng)
+        )
         self._delegations[delegation.id] = delegation
         target = session_form.target_of(self.session)
         task = {"id": delegation.id, "target": target, "type": "delegation"}
         response_id = self.ids.new("resp")
-        fields = {"delegation": task | ({"response_id": response_id} if self._backend else {}), "offset_ms": start_ms}
+        fields = {
+            "delegation": task | ({"response_id": response_id} if self._backend else {}),
+            "offset_ms": start_ms,
+        }
         self._send("session.delegation.created", fields, at_ns, {"delegation": delegation.id})
         if self._backend:
             self._backend.delegate(delegation, response_id, turn.speech_ms, at_ns)
         if is_drawn(self._profile.delegation.filler, self._rng):
             wait_ms = (self.session["delegation"] or {}).get("acknowledgement_delay_ms", 0)
-            self._stream.say("filler", self._next_reply(), start_ms + wait_ms, delegation, FILLER_SLICES)
+            self._stream.say(
+                "filler", self._next_reply(), start_ms + wait_ms, delegation, FILLER_SLICES
+            )
 
     # Speech
 
@@ -314,7 +384,12 @@ class GptLiveBehaviour(SimulatedSession):
         if not (delegation.is_unanswered if delegation else is_drawn(share, self._rng)):
             self._say("answer", reply, delegation)
 
-    def _say(self, kind: Literal["answer", "greeting"], reply: RecordedReply, delegation: Delegation | None) -> None:
+    def _say(
+        self,
+        kind: Literal["answer", "greeting"],
+        reply: RecordedReply,
+        delegation: Delegation | None,
+    ) -> None:
         """Plan speech one delay from now. It replaces a planned answer to the same task."""
         if delegation:
             self._stream.drop_answer(delegation)
@@ -337,24 +412,37 @@ class GptLiveBehaviour(SimulatedSession):
         answer = (name, {**fields, "client_event_id": event.get("event_id")})
         self._outbox.answer(at_ns, self._profile.delays.item_created, answer)
 
-    def _acknowledge_context(self, event: Json, at_ns: int, effect: Callable[[], None] | None = None) -> None:
+    def _acknowledge_context(
+        self, event: Json, at_ns: int, effect: Callable[[], None] | None = None
+    ) -> None:
         """Acknowledge appended context. `effect` is called when the acknowledgement is sent."""
 
         def render(due_ns: int) -> OutgoingEvent:
-            now_ms, delegation_id = self._audio.clock_ms, event["delegation_id"]
-            fields = {"start_ms": now_ms, "end_ms": now_ms, "client_event_id": event.get("event_id")}
+            now_ms = self._audio.clock_ms
+            delegation_id = event["delegation_id"]
+            fields = {
+                "start_ms": now_ms,
+                "end_ms": now_ms,
+                "client_event_id": event.get("event_id"),
+            }
             if effect:
                 effect()
             facts = {"delegation": delegation_id} if delegation_id else None
             return self._outbox.event(f"{event['type']}ed", fields, due_ns, facts=facts)
 
-        self._outbox.plan([(self._outbox.answer_due(at_ns, self._profile.delays.item_created), render)])
+        self._outbox.plan(
+            [(self._outbox.answer_due(at_ns, self._profile.delays.item_created), render)]
+        )
 
     def _send(self, name: str, fields: Json, at_ns: int, facts: Json | None = None) -> None:
         self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields, facts=facts))])
 
     def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
-        error = {"type": "invalid_request_error", "code": rejected.code, "message": rejected.message}
+        error = {
+            "type": "invalid_request_error",
+            "code": rejected.code,
+            "message": rejected.message,
+        }
         error |= {"param": rejected.param, "client_event_id": event_id}
         due_ns = self._outbox.answer_due(at_ns, self._profile.delays.item_created)
         self._send("error", {"error": error, "client_event_id": event_id}, due_ns)
@@ -373,7 +461,9 @@ EVENTS: dict[str, ClientEvent[GptLiveBehaviour]] = {
     "session.instructions.append": _context(GptLiveBehaviour._add_context),
     "session.thinking.append": _context(GptLiveBehaviour._add_context),
     "session.commentary.append": _context(GptLiveBehaviour._add_commentary),
-    "response.item.create": client_event(GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM),
+    "response.item.create": client_event(
+        GptLiveBehaviour._item_create, "item", item=session_form.BACKEND_ITEM
+    ),
     "response.create": client_event(GptLiveBehaviour._response_create),
     "session.close": client_event(GptLiveBehaviour._close),
 }
@@ -384,7 +474,13 @@ PATHS = (PATH, f"/openai{PATH}")
 
 
 def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
-    return AcceptedUpgrade(lambda model, parts: GptLiveBehaviour(parts), "") if request.path in PATHS else None
+    return (
+        AcceptedUpgrade(lambda model, parts: GptLiveBehaviour(parts), "")
+        if request.path in PATHS
+        else None
+    )
 
 
-SERVICE = SimulatedService(_answer, websocket_urls(gpt_live=PATH), limits_headers=True, titles={"gpt_live": "GPT-Live"})
+SERVICE = SimulatedService(
+    _answer, websocket_urls(gpt_live=PATH), limits_headers=True, titles={"gpt_live": "GPT-Live"}
+)

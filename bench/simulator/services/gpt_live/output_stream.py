@@ -1,8 +1,8 @@
 """The output of GPT-Live: a stream of audio that never stops, in slices of 100 ms. Pure.
 
-One slice is due for every 100 ms of input audio. It contains silence or a part of an utterance. One utterance is spoken
-at a time, so an utterance that is due while another one is spoken follows it. No utterance begins while the caller
-speaks.
+One slice is due for every 100 ms of input audio. It contains silence or a part of an utterance. One
+utterance is spoken at a time, so an utterance that is due while another one is spoken follows it.
+No utterance begins while the caller speaks.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from bench.wire.audio import AudioFormat
 class Delegation:
     """One delegated task.
 
-    `is_unanswered` is True if nothing is said after its result. `is_answered` is True after its answer has started. The
-    backend uses the other fields: `items` is the task, its function calls and their outputs. `is_calling` is True from
-    a function call until the response that continues the task.
+    `is_unanswered` is True if nothing is said after its result. `is_answered` is True after its
+    answer has started. The backend uses the other fields: `items` is the task, its function calls
+    and their outputs. `is_calling` is True from a function call until the response that continues
+    the task.
     """
 
     id: str
@@ -42,7 +43,9 @@ UtteranceKind = Literal["filler", "answer", "greeting"]
 
 
 class OutputSlice(NamedTuple):
-    """100 ms of output that is ready to send. `audible` is the offset of its first audible sample."""
+    """100 ms of output that is ready to send. `audible` is the offset of its first audible
+    sample.
+    """
 
     encoded: bytes
     size: int
@@ -54,8 +57,9 @@ class OutputSlice(NamedTuple):
 class Utterance:
     """Something that the service says, from its slice number `begin` on.
 
-    `delegation` is the delegated task if the utterance is the filler or the answer of a task; otherwise None. `number`
-    counts the utterances of the session from 1, in the order in which they start.
+    `delegation` is the delegated task if the utterance is the filler or the answer of a task;
+    otherwise None. `number` counts the utterances of the session from 1, in the order in which they
+    start.
     """
 
     kind: UtteranceKind
@@ -102,14 +106,18 @@ class OutputStream:
         delegation: Delegation | None = None,
         max_slices: int | None = None,
     ) -> None:
-        """Plan an utterance. It begins with the first slice that does not start before `from_ms`."""
+        """Plan an utterance. It begins with the first slice that does not start before
+        `from_ms`.
+        """
         pieces = list(slices(reply, self._format)[:max_slices])
         begin = max(self.count, slice_number(from_ms))
         self._planned.append(Utterance(kind, pieces, begin, delegation))
         self._planned.sort(key=lambda utterance: utterance.begin)
 
     def stop(self) -> None:
-        """Drop the rest of the current utterance, and planned utterances except greetings and the answers to tasks."""
+        """Drop the rest of the current utterance, and planned utterances except greetings and
+        the answers to tasks.
+        """
         self._spoken = None
         self._planned = [
             utterance
@@ -131,7 +139,12 @@ class OutputStream:
 
     def next(self) -> tuple[OutputSlice, Utterance | None]:
         """Return (the next slice, its utterance). The utterance is None for silence."""
-        if self._spoken is None and not self.caller_speaks and self._planned and self._planned[0].begin <= self.count:
+        if (
+            self._spoken is None
+            and not self.caller_speaks
+            and self._planned
+            and self._planned[0].begin <= self.count
+        ):
             self._spoken = self._planned.pop(0)
             self._utterance_count += 1
             self._spoken.number = self._utterance_count
@@ -180,11 +193,15 @@ def slices(reply: RecordedReply, format: AudioFormat) -> tuple[OutputSlice, ...]
     """Return a reply as slices, with its words distributed evenly over them."""
     encoded = format.encode(reply_samples(reply, format))
     size = format.bytes_per_s * SLICE_MS // 1000
-    pieces = [encoded[start : start + size] for start in range(0, len(encoded) // size * size, size)]
+    pieces = [
+        encoded[start : start + size] for start in range(0, len(encoded) // size * size, size)
+    ]
     shares = [round(len(reply.tokens) * number / len(pieces)) for number in range(len(pieces) + 1)]
     texts = ("".join(reply.tokens[start:end]) for start, end in pairwise(shares))
     return tuple(_slice(audio, format, text) for audio, text in zip(pieces, texts, strict=True))
 
 
 def _slice(audio: bytes, format: AudioFormat, text: str) -> OutputSlice:
-    return OutputSlice(b'"' + base64.b64encode(audio) + b'"', len(audio), audible_byte(audio, format), text)
+    return OutputSlice(
+        b'"' + base64.b64encode(audio) + b'"', len(audio), audible_byte(audio, format), text
+    )

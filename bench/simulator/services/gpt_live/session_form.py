@@ -1,7 +1,8 @@
 """The settings of a GPT-Live session, as clients send them in session.start and session.update.
 
-The keys follow the official SDK's `SessionConfig` and `SessionUpdateConfig` (`openai.types.live`). Tools other than
-functions, and delegation to Decisions, are refused, because they are not simulated.
+The keys follow the official SDK's `SessionConfig` and `SessionUpdateConfig` (`openai.types.live`).
+Tools other than functions, and delegation to Decisions, are refused, because they are not
+simulated.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from bench.simulator.session.checks import EventValue, SettingTable
 from bench.simulator.session.session_schema import FUNCTION_KEYS, TOOL_CHOICE
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, PCM16_16K, AudioFormat
 
-CLIENT, RESPONSES = "client", "responses"
+CLIENT = "client"
+RESPONSES = "responses"
 FORMATS: Mapping[AudioFormat, Json] = {
-    format: GA_FORMATS[format.name] | {"rate": format.rate_hz} for format in (PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
+    format: GA_FORMATS[format.name] | {"rate": format.rate_hz}
+    for format in (PCM16, PCM16_16K, G711_ULAW, G711_ALAW)
 }
 """The audio formats, as the settings of a session name them."""
 MAX_INPUT_ITEMS = 128
@@ -55,7 +58,10 @@ BACKEND: SettingTable = {
     "text": checks.NOT_SIMULATED,
 }
 DEFAULT_BACKEND: Json = {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
-ACKNOWLEDGEMENT: SettingTable = {"type": checks.ANYTHING, "acknowledgement_delay_ms": checks.whole(0, 60_000)}
+ACKNOWLEDGEMENT: SettingTable = {
+    "type": checks.ANYTHING,
+    "acknowledgement_delay_ms": checks.whole(0, 60_000),
+}
 BACKEND_CONFIG = checks.object_of(BACKEND, "model", **DEFAULT_BACKEND)
 DELEGATIONS = {
     CLIENT: checks.object_of(ACKNOWLEDGEMENT, "type"),
@@ -70,7 +76,9 @@ def _one_part(value: LocatedValue, parts: list[Any]) -> list[Any]:
 
 
 def _message(*types: str) -> Validator[Json]:
-    """Return a validator of messages of the text history. It accepts a text part of one of these types."""
+    """Return a validator of messages of the text history. It accepts a text part of one of these
+    types.
+    """
     part = checks.object_of({"type": checks.choice(*types), "text": checks.TEXT}, "text")
     keys: SettingTable = {
         "type": checks.choice("message"),
@@ -83,12 +91,16 @@ def _message(*types: str) -> Validator[Json]:
 
 
 MESSAGES = {"developer": _message("input_text"), "user": _message("input_text")}
-HISTORY = checks.array(KindOf({**MESSAGES, "assistant": _message("text", "output_text")}, key="role"))
+HISTORY = checks.array(
+    KindOf({**MESSAGES, "assistant": _message("text", "output_text")}, key="role")
+)
 
 
 def _bounded(value: LocatedValue, messages: list[Any]) -> list[Any]:
     if len(messages) > MAX_INPUT_ITEMS:
-        raise value.refuse(f"must have at most {MAX_INPUT_ITEMS} messages", "array_above_max_length")
+        raise value.refuse(
+            f"must have at most {MAX_INPUT_ITEMS} messages", "array_above_max_length"
+        )
     return messages
 
 
@@ -121,12 +133,18 @@ def _started(table: SettingTable, default: Json) -> Validator[Json]:
 
 STARTED = _started(SESSION, DEFAULT_SESSION)
 """The validator of the settings of a session that a client starts. It adds defaults."""
-OFFERED = _started({**SESSION, "audio": {"output": OUTPUT}}, DEFAULT_SESSION | {"audio": {"output": {"voice": VOICE}}})
-"""The same for settings in the offer of a call, which have no format (`MediaSessionConfig` of the SDK)."""
+OFFERED = _started(
+    {**SESSION, "audio": {"output": OUTPUT}},
+    DEFAULT_SESSION | {"audio": {"output": {"voice": VOICE}}},
+)
+"""The same for settings in the offer of a call, which have no format (`MediaSessionConfig` of
+the SDK)."""
 
 
 def updated(session: Json, update: EventValue) -> Json:
-    """Return the settings of a session after an update. Only settings of delegation can change. Raise RejectedError."""
+    """Return the settings of a session after an update. Only settings of delegation can change.
+    Raise RejectedError.
+    """
     target = target_of(session)
     keys: SettingTable = {**ACKNOWLEDGEMENT, "type": checks.choice(target)}
     if target == RESPONSES:
@@ -157,12 +175,15 @@ def format_of(session: Json) -> AudioFormat:
 # Input of the backend
 
 TEXTS = checks.array(
-    checks.object_of({"type": checks.choice("input_text", "output_text"), "text": checks.TEXT}, "text")
+    checks.object_of(
+        {"type": checks.choice("input_text", "output_text"), "text": checks.TEXT}, "text"
+    )
 )
 
 
 TEXT_OR_PARTS: Validator[Any] = Converted(
-    checks.ANYTHING, lambda value, read: (TEXTS if isinstance(read, list) else checks.TEXT).read(value)
+    checks.ANYTHING,
+    lambda value, read: (TEXTS if isinstance(read, list) else checks.TEXT).read(value),
 )
 ITEM: SettingTable = {"type": checks.ANYTHING, "id": checks.short(64), "status": checks.TEXT}
 OUTPUT_KEYS: SettingTable = {**ITEM, "call_id": checks.TEXT, "output": TEXT_OR_PARTS}

@@ -1,1 +1,3 @@
-"""The telephone side of the simulator: calls that are answered, refused and ended as planned. It is pure."""
+"""The telephone side of the simulator: calls that are answered, refused and ended as planned. It
+is pure.
+"""

@@ -1,4 +1,6 @@
-"""The agents of the simulator's telephone calls: RTP and RTCP of each call, and the audio before its answer."""
+"""The agents of the simulator's telephone calls: RTP and RTCP of each call, and the audio before
+its answer.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ from bench.transport.media.rtp import CODECS, TIMESTAMPS, RtpReceiver, RtpSender
 from bench.transport.media.srtp import PacketEncryption
 from bench.wire.audio import AudioFormat
 
-TONE_HZ, ON_MS, PERIOD_MS = 425, 1_000, 5_000
+TONE_HZ = 425
+ON_MS = 1_000
+PERIOD_MS = 5_000
 """The ring tone of most countries of Europe (ETSI TR 101 041-2): 1 s on, 4 s off."""
 AMPLITUDE = 0.1 * FULL_SCALE
 
@@ -69,7 +73,9 @@ RTP_PORTS = range(10_000, 16_384, 2)
 
 @dataclass(slots=True)
 class UnansweredCall:
-    """A call that is not answered yet, and its sockets. `early` is the audio that is sent before the answer."""
+    """A call that is not answered yet, and its sockets. `early` is the audio that is sent before
+    the answer.
+    """
 
     plan: AnswerPlan
     faults: CallFaults
@@ -110,11 +116,15 @@ class TelephoneAgent:
         dropped: Counter[str],
     ) -> None:
         assert party.media is not None, "the call is answered"
-        self._party, self._line, self._call_id, self._shared = party, line, call_id, shared
+        self._party = party
+        self._line = line
+        self._call_id = call_id
+        self._shared = shared
         media = party.media
         self._use(media)
         self._faults = planned.faults
-        self._sends_rtp, self._sends_rtcp = planned.rtp, planned.rtcp
+        self._sends_rtp = planned.rtp
+        self._sends_rtcp = planned.rtcp
         self._host = planned.rtp.address[0]
         self._sockets = list[DatagramSocket]()
         self._silent_until_ns = self._deaf_until_ns = 0
@@ -123,13 +133,18 @@ class TelephoneAgent:
         wire = wire_of(media)
         self._behaviour = AgentBehaviour(wire, shared.next_session())
         self.session_id = self._behaviour.ids.session
-        codec, self._random = CODECS[media.codec], Random(self.session_id)
-        self._sender = RtpSender(codec, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits))
+        codec = CODECS[media.codec]
+        self._random = Random(self.session_id)
+        self._sender = RtpSender(
+            codec, media.send_payload_type, StreamNumbers.drawn(self._random.getrandbits)
+        )
         self._first_due_ns: int | None = None
         """The instant of the first frame, at which media time starts."""
         self._sent_ticks = 0
         """The media time at the end of the last frame."""
-        self._receiver = RtpReceiver(codec.clock_hz, dict(media.receive_codecs), media.receive_event_payload_type)
+        self._receiver = RtpReceiver(
+            codec.clock_hz, dict(media.receive_codecs), media.receive_event_payload_type
+        )
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._keys = KeyReceiver()
         sent_rng, received_rng = self._behaviour.further_rngs(2)
@@ -163,7 +178,9 @@ class TelephoneAgent:
             self._line.vanish(self._call_id)
 
     def _inject(self, faults: Iterator[Fault], at_ns: int) -> set[str]:
-        """Inject faults, and return the kinds of those that happen to the packet at this instant."""
+        """Inject faults, and return the kinds of those that happen to the packet at this
+        instant.
+        """
         kinds = set[str]()
         for fault in faults:
             until_ns = at_ns + duration_ns_of(fault)
@@ -192,7 +209,9 @@ class TelephoneAgent:
     def _move(self) -> None:
         """Send from new ports, which a re-INVITE names."""
         try:
-            self._sends_rtp, self._sends_rtcp = map(DatagramSocket, media_sockets(self._host, RTP_PORTS))
+            self._sends_rtp, self._sends_rtcp = map(
+                DatagramSocket, media_sockets(self._host, RTP_PORTS)
+            )
         except ConnectError:  # no ports are free
             return
         self._party.move_media(self._sends_rtp.address[1])
@@ -200,7 +219,9 @@ class TelephoneAgent:
         self._listen(self._sends_rtp, self._sends_rtcp)
 
     def follow_media(self) -> None:
-        """Use the addresses, the payload types and the SRTP keys of the last agreement. The codec does not change."""
+        """Use the addresses, the payload types and the SRTP keys of the last agreement. The
+        codec does not change.
+        """
         if (media := self._party.media) is None or media is self._media:
             return
         self._use(media)
@@ -226,7 +247,11 @@ class TelephoneAgent:
             else:
                 continue
             if truth:
-                truth.received(self.session_id, received, ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel))
+                truth.received(
+                    self.session_id,
+                    received,
+                    ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel),
+                )
         self.send_due(monotonic_ns())
 
     def _read_rtcp(self, sock: DatagramSocket) -> None:
@@ -235,7 +260,9 @@ class TelephoneAgent:
                 self._rtcp.receive(report, arrival.at_ns)
 
     def send_due(self, now_ns: int) -> None:
-        """Send the due frames. The timestamps of RTP also count the silence between two utterances."""
+        """Send the due frames. The timestamps of RTP also count the silence between two
+        utterances.
+        """
         for event in self._behaviour.due(now_ns):
             kinds = self._inject(self._faults.of_frame(event, now_ns), event.due_ns)
             if self._vanishes:
@@ -249,7 +276,9 @@ class TelephoneAgent:
                 self._sender.pause(ticks)
                 self._log(PathPacket(event.due_ns, event, b"", 0), SendTime(now_ns), None)
                 continue
-            packet = self._path.add(event, self._encryption.protect(self._sender.audio(event.body)), kinds)
+            packet = self._path.add(
+                event, self._encryption.protect(self._sender.audio(event.body)), kinds
+            )
             if not packet.copies:
                 self._log(packet, SendTime(now_ns), None)
         if self._vanishes:
@@ -262,18 +291,23 @@ class TelephoneAgent:
         self._plan_next()
 
     def _silent_ticks(self, at_ns: int) -> int:
-        """Return the media time from the end of the last frame to an instant. It is negative if the frame is longer.
+        """Return the media time from the end of the last frame to an instant. It is negative if the
+        frame is longer.
 
         It counts from the first frame, so that rounding errors do not add up.
         """
         if self._first_due_ns is None:
             self._first_due_ns = at_ns
-        return (at_ns - self._first_due_ns) * self._sender.codec.clock_hz // NS_PER_S - self._sent_ticks
+        return (
+            at_ns - self._first_due_ns
+        ) * self._sender.codec.clock_hz // NS_PER_S - self._sent_ticks
 
     def _report(self, now_ns: int, *, goodbye: bool = False) -> None:
         """Send an RTCP report. Its timestamp also counts the silence after the last frame."""
         silent_ticks = 0 if self._first_due_ns is None else self._silent_ticks(now_ns)
-        report = self._rtcp.report(now_ns, (self._sender.timestamp + silent_ticks) % TIMESTAMPS, goodbye=goodbye)
+        report = self._rtcp.report(
+            now_ns, (self._sender.timestamp + silent_ticks) % TIMESTAMPS, goodbye=goodbye
+        )
         self._sends_rtcp.send(self._encryption.protect_report(report), self._peer_rtcp)
         self._report_ns = now_ns + report_delay_ns(self._random.random(), is_first=False)
 
@@ -314,19 +348,27 @@ def wire_of(media: AgreedMedia) -> TelephoneWire:
 class EarlyAudio:
     """The audio of a call before its answer, as a stream of its own."""
 
-    def __init__(self, shared: ServerState, media: AgreedMedia, peer: HostPort, planned: UnansweredCall) -> None:
-        self._shared, self._rtp, self._peer = shared, planned.rtp, peer
+    def __init__(
+        self, shared: ServerState, media: AgreedMedia, peer: HostPort, planned: UnansweredCall
+    ) -> None:
+        self._shared = shared
+        self._rtp = planned.rtp
+        self._peer = peer
         audio = wire_of(media).format
         numbers = StreamNumbers.drawn(SystemRandom().getrandbits)
         self._sender = RtpSender(CODECS[media.codec], media.send_payload_type, numbers)
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
-        self._frames = silent_frames(audio) if planned.faults.early_audio == SILENCE else ring_frames(audio)
+        self._frames = (
+            silent_frames(audio) if planned.faults.early_audio == SILENCE else ring_frames(audio)
+        )
         self._due_ns = monotonic_ns()
         shared.plan(self, self._due_ns)
 
     def send_due(self, now_ns: int) -> None:
         while self._due_ns <= now_ns:
-            self._rtp.send(self._encryption.protect(self._sender.audio(next(self._frames))), self._peer)
+            self._rtp.send(
+                self._encryption.protect(self._sender.audio(next(self._frames))), self._peer
+            )
             self._due_ns += FRAME_MS * NS_PER_MS
         self._shared.plan(self, self._due_ns)
 

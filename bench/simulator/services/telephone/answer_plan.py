@@ -1,4 +1,5 @@
-"""What the simulator does with a telephone call: when it rings, answers, refuses, changes the audio and hangs up.
+"""What the simulator does with a telephone call: when it rings, answers, refuses, changes the audio
+and hangs up.
 
 A call may need digest credentials (RFC 7616 §3.4).
 """
@@ -55,7 +56,8 @@ class AnswerPlan:
     early_media_ns: int | None = None
     """The time of the response 183 with a session description."""
     final_ns: int | None = 0
-    """The time of the final response. None means that the call rings until the caller cancels it."""
+    """The time of the final response. None means that the call rings until the caller cancels
+    it."""
     code: int = 200
     phrase: str = ""
     retry_after_s: int | None = None
@@ -66,11 +68,15 @@ class AnswerPlan:
     requests: tuple[PlannedRequest, ...] = ()
     max_ring_ns: int = 180 * NS_PER_S
     max_duration_ns: int = 14_400 * NS_PER_S
-    """The time after which the simulator hangs up. Otherwise a call whose caller vanished would never end."""
+    """The time after which the simulator hangs up. Otherwise a call whose caller vanished would
+    never end."""
 
 
 MAX_NONCES = 10_000
-_HEADERS = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
+_HEADERS = {
+    401: ("WWW-Authenticate", "Authorization"),
+    407: ("Proxy-Authenticate", "Proxy-Authorization"),
+}
 
 
 class LoginCheck:
@@ -96,17 +102,28 @@ class LoginCheck:
         return _HEADERS[demand.code][0], self._written(demand, is_stale)
 
     def _is_right(self, demand: LoginDemand, request: SipRequest, values: dict[str, str]) -> bool:
-        named = (values.get("username"), values.get("realm"), values.get("algorithm", "MD5").upper())
+        named = (
+            values.get("username"),
+            values.get("realm"),
+            values.get("algorithm", "MD5").upper(),
+        )
         if named != (demand.login.username, demand.realm, demand.algorithm):
             return False
         secret = demand.login.secret_digest(demand.algorithm, demand.realm)
         expected = digest_response(
-            secret, demand.algorithm, request.method, values.get("uri", ""), values.get("nonce", ""),
-            values.get("nc", ""), values.get("cnonce", ""), demand.has_qop,
-        )  # fmt: skip
+            secret,
+            demand.algorithm,
+            request.method,
+            values.get("uri", ""),
+            values.get("nonce", ""),
+            values.get("nc", ""),
+            values.get("cnonce", ""),
+            demand.has_qop,
+        )
         given = values.get("response", "").lower()
         is_same = hmac.compare_digest(expected.encode(), given.encode(errors="surrogateescape"))
-        # `uri` may differ from the Request-URI: a proxy may have changed that one, and SIPp leaves out its user.
+        # `uri` may differ from the Request-URI: a proxy may have changed that one, and SIPp leaves
+        # out its user.
         return is_same and demand.has_qop == (values.get("qop") == "auth")
 
     def _use(self, demand: LoginDemand, values: dict[str, str]) -> bool:

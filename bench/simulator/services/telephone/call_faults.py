@@ -1,13 +1,14 @@
 """The faults of one telephone call, and the network path of its RTP packets. Pure.
 
-A fault is at the place `upgrade`, when the call is answered, or in the agent's audio. Each utterance of the agent
-counts as a response. `first_delta` is its first packet. `next_delta` are its packets from `INTO_WORD_NS` after the
-first audible one, so a fault there occurs in the middle of a word.
+A fault is at the place `upgrade`, when the call is answered, or in the agent's audio. Each
+utterance of the agent counts as a response. `first_delta` is its first packet. `next_delta` are its
+packets from `INTO_WORD_NS` after the first audible one, so a fault there occurs in the middle of a
+word.
 
-The path drops, delays, reorders and duplicates packets. A packet is delayed after its due instant by a uniform random
-time from 0 to `jitter_ms`. Packets keep their order, except reordered ones: these are delayed by `jitter_ms` and
-`REORDER_NS`. So each of them arrives after the packet that follows it by one frame. The random numbers of a packet do
-not depend on the settings, nor on time.
+The path drops, delays, reorders and duplicates packets. A packet is delayed after its due instant
+by a uniform random time from 0 to `jitter_ms`. Packets keep their order, except reordered ones:
+these are delayed by `jitter_ms` and `REORDER_NS`. So each of them arrives after the packet that
+follows it by one frame. The random numbers of a packet do not depend on the settings, nor on time.
 """
 
 from __future__ import annotations
@@ -28,18 +29,31 @@ from bench.simulator.server_events import Json, OutgoingEvent
 from bench.simulator.services.agents import FRAME_MS
 from bench.simulator.services.telephone.answer_plan import AnswerPlan
 
-IN_CALL = frozenset({*kinds_of_calls(BY_TELEPHONE), "close", "reset", "hang", "freeze", "drop", "duplicate", "reorder"})
+IN_CALL = frozenset(
+    {
+        *kinds_of_calls(BY_TELEPHONE),
+        "close",
+        "reset",
+        "hang",
+        "freeze",
+        "drop",
+        "duplicate",
+        "reorder",
+    }
+)
 """The kinds that a telephone call can have, except refusals."""
 INTO_WORD_NS = 300 * NS_PER_MS
-NORMAL, ABNORMAL = 1000, 1006
+NORMAL = 1000
+ABNORMAL = 1006
 SILENCE = "silence"
 
 
 class CallFaults:
     """The faults of one call. Without an injector there are none.
 
-    `early_audio` is the audio before the answer. `is_one_way` is True if the agent's audio never reaches the caller.
-    `has_other_port` is True if the agent sends its audio from another port than its description names.
+    `early_audio` is the audio before the answer. `is_one_way` is True if the agent's audio never
+    reaches the caller. `has_other_port` is True if the agent sends its audio from another port than
+    its description names.
     """
 
     def __init__(self, injector: FaultInjector | None) -> None:
@@ -71,11 +85,14 @@ class CallFaults:
         yield from self._at("session", now_ns, None)
 
     def of_frame(self, event: OutgoingEvent, now_ns: int) -> Iterator[Fault]:
-        """Yield the faults at one frame of the agent's audio. Each frame must be passed, in order."""
+        """Yield the faults at one frame of the agent's audio. Each frame must be passed, in
+        order.
+        """
         place: str | None
         if event.facts and "utterance" in event.facts:
             self._utterances += 1
-            self._word_ns, place = NEVER_NS, "first_delta"
+            self._word_ns = NEVER_NS
+            place = "first_delta"
         else:
             place = "next_delta" if event.due_ns >= self._word_ns else None
         if event.audible_byte is not None:
@@ -110,7 +127,9 @@ REORDER_NS = FRAME_MS * NS_PER_MS * 3 // 2
 
 
 class PathPacket(NamedTuple):
-    """A packet on the path, and the event whose audio it contains. `copies` is 0 if the packet is dropped."""
+    """A packet on the path, and the event whose audio it contains. `copies` is 0 if the packet
+    is dropped.
+    """
 
     departure_ns: int
     event: OutgoingEvent
@@ -133,7 +152,8 @@ class PathPacket(NamedTuple):
 
 
 class PacketPath:
-    """The path of one call in both directions. `dropped` counts the dropped packets, by `sent` and `received`.
+    """The path of one call in both directions. `dropped` counts the dropped packets, by `sent` and
+    `received`.
 
     The packets that are received are only dropped. They were delayed by the real network.
     """
@@ -145,7 +165,10 @@ class PacketPath:
         received_rng: np.random.Generator,
         dropped: Counter[str],
     ) -> None:
-        self._settings, self._sent_rng, self._received_rng, self._dropped = settings, sent_rng, received_rng, dropped
+        self._settings = settings
+        self._sent_rng = sent_rng
+        self._received_rng = received_rng
+        self._dropped = dropped
         self._jitter_ns = settings.jitter_ms * NS_PER_MS
         self._waiting: list[tuple[int, int, PathPacket]] = []
         self._number = self._last_departure_ns = 0
@@ -160,7 +183,8 @@ class PacketPath:
 
         `faults` contains `drop`, `duplicate` or `reorder` if this certainly happens to the packet.
         """
-        settings, due_ns = self._settings, event.due_ns
+        settings = self._settings
+        due_ns = event.due_ns
         is_dropped, is_reordered, is_duplicated, delay = self._sent_rng.random(4).tolist()
         if is_dropped < settings.loss or "drop" in faults:
             self._dropped["sent"] += 1

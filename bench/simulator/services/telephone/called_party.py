@@ -1,4 +1,6 @@
-"""A telephone call that the simulator receives (RFC 3261, user agent server), as a state machine. Pure."""
+"""A telephone call that the simulator receives (RFC 3261, user agent server), as a state
+machine. Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,14 @@ from bench.transport.interface import HostPort, is_loopback
 from bench.transport.media.offer_answer import AgreedMedia, answer_to, write_offer
 from bench.transport.media.sdp import parse_description
 from bench.transport.sip.bodies import description_of
-from bench.transport.sip.dialog import CAPABILITIES, Dialog, LocalParty, RandomTokens, contact_of, routes_of
+from bench.transport.sip.dialog import (
+    CAPABILITIES,
+    Dialog,
+    LocalParty,
+    RandomTokens,
+    contact_of,
+    routes_of,
+)
 from bench.transport.sip.digest import DigestClient
 from bench.transport.sip.leg import BUSY_NS, CallLeg, LegContext
 from bench.transport.sip.leg_requests import answer_outside, answer_within, refusal_of, respond
@@ -22,10 +31,11 @@ from bench.transport.sip.messages import Outgoing, SipMessage, SipRequest
 from bench.transport.sip.transactions import ServerTransaction, Transactions
 
 ACK_WAIT_NS = 3 * NS_PER_S
-"""The time in which a final response to INVITE is repeated (twice), and after which a call without an ACK has ended.
+"""The time in which a final response to INVITE is repeated (twice), and after which a call without
+an ACK has ended.
 
-RFC 3261 repeats it ten times in 32 s, and then sends BYE. The source of an INVITE over UDP may be forged, and the
-simulator must not send such a source many times the bytes that it received.
+RFC 3261 repeats it ten times in 32 s, and then sends BYE. The source of an INVITE over UDP may be
+forged, and the simulator must not send such a source many times the bytes that it received.
 """
 
 
@@ -46,7 +56,10 @@ class CalledParty:
         tokens: RandomTokens,
         dropped: Counter[str],
     ) -> None:
-        self._plan_of, self._party, self._check, self._tokens = plan_of, party, check, tokens
+        self._plan_of = plan_of
+        self._party = party
+        self._check = check
+        self._tokens = tokens
         self.transactions = Transactions(dropped, ACK_WAIT_NS)
         self._tag = tokens()
         self._plan: AnswerPlan | None = None
@@ -72,7 +85,9 @@ class CalledParty:
 
     @property
     def caller(self) -> HostPort | None:
-        """The address that INVITE came from, to which everything of the call is sent. None if it is unknown."""
+        """The address that INVITE came from, to which everything of the call is sent. None if it
+        is unknown.
+        """
         return self._invite.source if self._invite is not None else None
 
     @property
@@ -87,22 +102,29 @@ class CalledParty:
 
     @property
     def is_reachable(self) -> bool:
-        """Whether INVITE certainly came from the address of the caller: over a connection, or from this machine."""
+        """Whether INVITE certainly came from the address of the caller: over a connection, or
+        from this machine.
+        """
         is_local = self.caller is not None and is_loopback(self.caller.host)
         return is_local or self._party.transport != "UDP"
 
     def addressed(self, message: Outgoing) -> Outgoing:
-        """Return a message with its destination. Contact and Record-Route may name any host, as the body may."""
+        """Return a message with its destination. Contact and Record-Route may name any host, as
+        the body may.
+        """
         if self.caller is None or message.is_response:
             return message
         return message._replace(to=self.caller, transport=self._party.transport)
 
     def audio_address(self, named: HostPort) -> HostPort:
-        """Return the address to which RTP or RTCP is sent: the port that the caller names, on the caller's host.
+        """Return the address to which RTP or RTCP is sent: the port that the caller names, on the
+        caller's host.
 
         All addresses of this machine are of one host.
         """
-        if self.caller is None or (is_this_machine(self.caller.host) and is_this_machine(named.host)):
+        if self.caller is None or (
+            is_this_machine(self.caller.host) and is_this_machine(named.host)
+        ):
             return named
         return HostPort(self.caller.host, named.port)
 
@@ -125,7 +147,9 @@ class CalledParty:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the call is over, or never began, and no message of it needs an answer any more."""
+        """Whether the call is over, or never began, and no message of it needs an answer any
+        more.
+        """
         is_over = self.ended_ns is not None or self.invited_ns is None
         return is_over and self.transactions.next_ns == NEVER_NS
 
@@ -148,7 +172,9 @@ class CalledParty:
 
     def expire(self, now_ns: int) -> None:
         """Do what is due."""
-        for step in sorted((step for step in self._steps if step.at_ns <= now_ns), key=lambda step: step.at_ns):
+        for step in sorted(
+            (step for step in self._steps if step.at_ns <= now_ns), key=lambda step: step.at_ns
+        ):
             if step in self._steps:
                 self._steps.remove(step)
                 step.run(now_ns)
@@ -162,7 +188,9 @@ class CalledParty:
             self.leg.expire(now_ns)
 
     def request(self, now_ns: int, *requests: PlannedRequest) -> None:
-        """Plan further requests. Their `after_ns` starts now, or at the ACK if there was none yet."""
+        """Plan further requests. Their `after_ns` starts now, or at the ACK if there was none
+        yet.
+        """
         since_ns = 0 if self._requests_start_ns is None else now_ns - self._requests_start_ns
         self._requests += (replace(each, after_ns=each.after_ns + since_ns) for each in requests)
         self._requests.sort(key=lambda planned: planned.after_ns)
@@ -173,7 +201,9 @@ class CalledParty:
         self.leg.context.media = replace(self.leg.context.media, port=port)
 
     def hang_up(self, now_ns: int, reason: str = "") -> None:
-        """End the call: with BYE if it is answered, otherwise with 480. BYE waits for the ACK (RFC 3261 §15)."""
+        """End the call: with BYE if it is answered, otherwise with 480. BYE waits for the ACK
+        (RFC 3261 §15).
+        """
         if self.invited_ns is None or self.ended_ns is not None:
             return
         if self.answered_ns is None:
@@ -186,7 +216,9 @@ class CalledParty:
     # INVITE
 
     def _may_begin(self, request: SipRequest) -> bool:
-        """Return whether an INVITE begins the call. After a refusal or redirection, the caller may call again."""
+        """Return whether an INVITE begins the call. After a refusal or redirection, the caller
+        may call again.
+        """
         if self._invite is None:
             return True
         is_refused = self.ended_ns is not None and self.answered_ns is None
@@ -205,19 +237,34 @@ class CalledParty:
         if plan.demand is not None and (challenge := self._check.challenge(plan.demand, request)):
             self._respond(transaction, plan.demand.code, now_ns, [challenge])
             return
-        self._plan, self._invite, self.invited_ns = plan, transaction, now_ns
+        self._plan = plan
+        self._invite = transaction
+        self.invited_ns = now_ns
         self._party = replace(self._party, transport=request.via.transport)
         self.code = self.ended_ns = None
         self._requests = sorted(plan.requests, key=lambda planned: planned.after_ns)
         to = f"{request.first('To')};tag={self._tag}"
         dialog = Dialog(
-            request.call_id, to, self._tag, request.first("From"), request.caller.tag, 0, request.cseq,
-            routes_of(request), contact,
-        )  # fmt: skip
+            request.call_id,
+            to,
+            self._tag,
+            request.first("From"),
+            request.caller.tag,
+            0,
+            request.cseq,
+            routes_of(request),
+            contact,
+        )
         context = LegContext(
-            self._party, self.transactions, self._tokens, plan.media, self, DigestClient(None), False,
+            self._party,
+            self.transactions,
+            self._tokens,
+            plan.media,
+            self,
+            DigestClient(None),
+            False,
             plan.session_interval_s,
-        )  # fmt: skip
+        )
         self.leg = CallLeg(context, dialog, b"")
         self.leg.note_peer(request)
         try:
@@ -230,7 +277,8 @@ class CalledParty:
     def _describe(self, leg: CallLeg, request: SipRequest) -> None:
         """Make the answer to the offer of INVITE. Without an offer, make an offer.
 
-        The audio of the call is encrypted if the offer has a key. This does not change during the call.
+        The audio of the call is encrypted if the offer has a key. This does not change during the
+        call.
         """
         context = leg.context
         description = description_of(request)
@@ -246,15 +294,25 @@ class CalledParty:
 
     def _schedule(self, plan: AnswerPlan, now_ns: int) -> None:
         body = self._answer if self.media is not None else b""
-        provisional = ((plan.trying_ns, 100, b""), (plan.ringing_ns, 180, b""), (plan.early_media_ns, 183, body))
+        provisional = (
+            (plan.trying_ns, 100, b""),
+            (plan.ringing_ns, 180, b""),
+            (plan.early_media_ns, 183, body),
+        )
         for after_ns, code, text in provisional:
             if after_ns is not None:
                 self._steps.append(_Step(now_ns + after_ns, self._provisional(code, text)))
         if plan.final_ns is not None:
-            final = self._accept if 200 <= plan.code < 300 else lambda at_ns: self._finish(plan.code, at_ns)
+            final = (
+                self._accept
+                if 200 <= plan.code < 300
+                else lambda at_ns: self._finish(plan.code, at_ns)
+            )
             self._steps.append(_Step(now_ns + plan.final_ns, final))
         else:
-            self._steps.append(_Step(now_ns + plan.max_ring_ns, lambda at_ns: self._finish(480, at_ns)))
+            self._steps.append(
+                _Step(now_ns + plan.max_ring_ns, lambda at_ns: self._finish(480, at_ns))
+            )
 
     def _provisional(self, code: int, body: bytes) -> Callable[[int], None]:
         def send(now_ns: int) -> None:
@@ -269,14 +327,22 @@ class CalledParty:
         assert self._invite is not None
         assert self.leg is not None
         self._steps.clear()
-        invite, leg = self._invite, self.leg
-        self.code, self.answered_ns = self._plan.code, now_ns
+        invite = self._invite
+        leg = self.leg
+        self.code = self._plan.code
+        self.answered_ns = now_ns
         leg.state = "confirmed"
         if leg.media is None:
             leg.offered_in_2xx = invite.request.cseq
         timer = leg.timer.answer(invite.request, self._plan.session_interval_s, now_ns)
-        invite.unacknowledged = lambda at_ns: leg.end(NO_ACK, None, at_ns)  # without BYE, as to a forged source
-        headers = [("Contact", f"<{self._party.contact}>"), *CAPABILITIES, *timer, *self._plan.headers]
+        # without BYE, as to a forged source
+        invite.unacknowledged = lambda at_ns: leg.end(NO_ACK, None, at_ns)
+        headers = [
+            ("Contact", f"<{self._party.contact}>"),
+            *CAPABILITIES,
+            *timer,
+            *self._plan.headers,
+        ]
         self._respond(invite, self._plan.code, now_ns, headers, self._answer, self._plan.phrase)
         if leg.media is None and not self.is_reachable:
             invite.resend_ns = NEVER_NS  # the offer is many times as long as an INVITE without one
@@ -288,7 +354,8 @@ class CalledParty:
         assert self._invite is not None
         self._steps.clear()
         self._requests.clear()
-        self.code, self.ended_ns = code, now_ns
+        self.code = code
+        self.ended_ns = now_ns
         headers: list[tuple[str, str]] = []
         phrase = ""
         if self._plan is not None and code == self._plan.code:
@@ -315,7 +382,17 @@ class CalledParty:
         body: bytes = b"",
         phrase: str = "",
     ) -> None:
-        respond(self.transactions, self._party, transaction, code, self._tag, now_ns, headers, body, phrase)
+        respond(
+            self.transactions,
+            self._party,
+            transaction,
+            code,
+            self._tag,
+            now_ns,
+            headers,
+            body,
+            phrase,
+        )
 
     # The dialog
 
@@ -323,7 +400,9 @@ class CalledParty:
         """Send a planned request. Return False if another one has no final response yet."""
         assert self.leg is not None
         if planned.method == "BYE":
-            self.leg.bye("simulator", now_ns, [("Reason", planned.reason)] if planned.reason else [])
+            self.leg.bye(
+                "simulator", now_ns, [("Reason", planned.reason)] if planned.reason else []
+            )
             return True
         send = self.leg.send_invite if planned.method == "INVITE" else self.leg.send_update
         return send(now_ns, planned.direction)
@@ -337,7 +416,8 @@ class CalledParty:
             self._finish(487, now_ns)  # BYE in an early dialog
         self._steps.clear()
         self._requests.clear()
-        self.ended_ns, self.end_cause = now_ns, cause
+        self.ended_ns = now_ns
+        self.end_cause = cause
 
     def media_changed(self, leg: CallLeg) -> None:
         self.media_changes += 1
@@ -345,6 +425,8 @@ class CalledParty:
             self._fix_codec(leg.media)
 
     def _fix_codec(self, media: AgreedMedia) -> None:
-        """Accept and offer only the codec of the agreement in the rest of the call, because the agent has one codec."""
+        """Accept and offer only the codec of the agreement in the rest of the call, because the
+        agent has one codec.
+        """
         assert self.leg is not None, "an offer was received"
         self.leg.context.media = replace(self.leg.context.media, codecs=(media.codec,))

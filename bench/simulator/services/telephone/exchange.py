@@ -1,4 +1,6 @@
-"""The telephone calls of the simulator, by their Call-ID, and the requests that belong to none. Pure."""
+"""The telephone calls of the simulator, by their Call-ID, and the requests that belong to none.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from bench.transport.sip.transactions import ServerTransaction, Transactions
 MAX_CALLS = 250
 """The maximum number of calls at the same time: as many as one process plays on a slow core."""
 MAX_STATES = 10_000
-"""The maximum number of calls whose messages may still be repeated, also of calls that have ended."""
+"""The maximum number of calls whose messages may still be repeated, also of calls that have
+ended."""
 
 
 class TelephoneExchange:
@@ -33,8 +36,12 @@ class TelephoneExchange:
     ) -> None:
         self._playing = set[str]()
         self.refused: Callable[[int], None] = lambda now_ns: None
-        """The function that is called when a call is refused because there are too many, with the instant."""
-        self._plan_of, self._party, self._tokens, self._max_calls = plan_of, party, tokens, max_calls
+        """The function that is called when a call is refused because there are too many, with
+        the instant."""
+        self._plan_of = plan_of
+        self._party = party
+        self._tokens = tokens
+        self._max_calls = max_calls
         self._check = LoginCheck(tokens)
         self._tag = tokens()
         self._messages: list[Outgoing] = []
@@ -53,12 +60,16 @@ class TelephoneExchange:
         return self._due[0][0] if self._due else NEVER_NS
 
     def pop_messages(self) -> list[Outgoing]:
-        messages, self._messages = self._messages, []
+        messages = self._messages
+        self._messages = []
         return messages
 
     def pop_changed(self) -> list[str]:
-        """Return the Call-IDs of the calls that may have changed since the last time. Some may have ended."""
-        changed, self._changed = list(self._changed), {}
+        """Return the Call-IDs of the calls that may have changed since the last time. Some may
+        have ended.
+        """
+        changed = list(self._changed)
+        self._changed = {}
         return changed
 
     def received(self, data: bytes, now_ns: int, source: HostPort | None = None) -> None:
@@ -77,7 +88,10 @@ class TelephoneExchange:
         """Do what is due in all calls."""
         while self._due and self._due[0][0] <= now_ns:
             due_ns, call_id = heapq.heappop(self._due)
-            if self._scheduled.get(call_id) == due_ns and (call := self.calls.get(call_id)) is not None:
+            if (
+                self._scheduled.get(call_id) == due_ns
+                and (call := self.calls.get(call_id)) is not None
+            ):
                 del self._scheduled[call_id]
                 call.expire(now_ns)
                 self._touched(call_id, call)
@@ -136,7 +150,9 @@ class TelephoneExchange:
         transaction = ServerTransaction(request, source, now_ns)
         if begins:
             self.refused(now_ns)
-            respond(stateless, self._party, transaction, 503, self._tag, now_ns, [("Retry-After", "1")])
+            respond(
+                stateless, self._party, transaction, 503, self._tag, now_ns, [("Retry-After", "1")]
+            )
         else:
             answer_outside(stateless, self._party, transaction, self._tag, now_ns)
         self._messages += stateless.pop_messages()

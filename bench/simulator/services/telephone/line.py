@@ -1,4 +1,5 @@
-"""The telephone line of the simulator: SIP on the server's port, over UDP, TCP and TLS, and RTP for each call.
+"""The telephone line of the simulator: SIP on the server's port, over UDP, TCP and TLS, and RTP for
+each call.
 
 Each answered call has an agent. Its frames are sent as RTP packets when they are due.
 """
@@ -23,7 +24,12 @@ from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
 from bench.simulator.faults.injection import FaultInjector
 from bench.simulator.refusals import TOO_MANY_CALLS, RefusedUpgrade
 from bench.simulator.services.agents import TITLE
-from bench.simulator.services.telephone.agent import RTP_PORTS, EarlyAudio, TelephoneAgent, UnansweredCall
+from bench.simulator.services.telephone.agent import (
+    RTP_PORTS,
+    EarlyAudio,
+    TelephoneAgent,
+    UnansweredCall,
+)
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginDemand, PlannedRequest
 from bench.simulator.services.telephone.call_faults import CallFaults
 from bench.simulator.services.telephone.called_party import CalledParty
@@ -54,7 +60,9 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class TelephoneLine:
-    """The calls of one server. With several workers there is no telephone line, because a call has several sockets."""
+    """The calls of one server. With several workers there is no telephone line, because a call
+    has several sockets.
+    """
 
     def __init__(self, shared: ServerState, address: tuple[str, int], workers: int) -> None:
         self._shared = shared
@@ -95,18 +103,26 @@ class TelephoneLine:
                 rtp, rtcp = map(DatagramSocket, media_sockets(self._host, RTP_PORTS))
             except ConnectError:  # no ports are free
                 self._shared.refused(TOO_MANY_CALLS, monotonic_ns())
-                return AnswerPlan(LocalMedia(self._host, 0, 0), demand=demand, code=503, retry_after_s=1)
-            media = LocalMedia(self._host, rtp.address[1], secrets.randbits(31), keys=new_keys(secrets.token_bytes))
+                return AnswerPlan(
+                    LocalMedia(self._host, 0, 0), demand=demand, code=503, retry_after_s=1
+                )
+            media = LocalMedia(
+                self._host, rtp.address[1], secrets.randbits(31), keys=new_keys(secrets.token_bytes)
+            )
             injector = self._shared.injector()
             faults = CallFaults(injector)
             set_up = self._shared.config.profile.rtp.set_up_ms
             set_up_ns = 0 if set_up is None else set_up.draw_ns(self._rng)
-            plan = AnswerPlan(media, trying_ns=None, ringing_ns=0, final_ns=set_up_ns, demand=demand)
+            plan = AnswerPlan(
+                media, trying_ns=None, ringing_ns=0, final_ns=set_up_ns, demand=demand
+            )
             plan = self._with_faults(plan, injector, faults)
             self._planned[request.call_id] = UnansweredCall(plan, faults, rtp, rtcp)
         return self._planned[request.call_id].plan
 
-    def _with_faults(self, plan: AnswerPlan, injector: FaultInjector | None, faults: CallFaults) -> AnswerPlan:
+    def _with_faults(
+        self, plan: AnswerPlan, injector: FaultInjector | None, faults: CallFaults
+    ) -> AnswerPlan:
         """Return the plan with the faults at the place `upgrade`."""
         if injector is None:
             return plan
@@ -116,13 +132,18 @@ class TelephoneLine:
         if not isinstance(refusal, RefusedUpgrade):
             return plan
         self._shared.refused(refusal, now_ns)
-        code = HTTPStatus.SERVICE_UNAVAILABLE if refusal.status == HTTPStatus.TOO_MANY_REQUESTS else refusal.status
+        code = (
+            HTTPStatus.SERVICE_UNAVAILABLE
+            if refusal.status == HTTPStatus.TOO_MANY_REQUESTS
+            else refusal.status
+        )
         return replace(plan, code=int(code), retry_after_s=-(-refusal.wait_ns // NS_PER_S) or None)
 
     def _read(self) -> None:
         assert self._sock is not None, "the line is open"
         until_ns = monotonic_ns() + MAX_WORK_NS
-        while datagrams := self._sock.receive(most=1):  # those that are not handled in time stay in the socket
+        # those that are not handled in time stay in the socket
+        while datagrams := self._sock.receive(most=1):
             ((data, source, arrival),) = datagrams
             self._exchange.received(data, arrival.at_ns, HostPort(*source[:2]))
             self._advance(now_ns := monotonic_ns())
@@ -137,11 +158,17 @@ class TelephoneLine:
     def dropped_packets(self) -> int:
         return self.rtp_dropped.total()
 
-    def connect(self, first: bytes, caller: HostPort, stream: ServerStream) -> CallerConnection | None:
-        """Return a new connection for SIP messages. Return None if there is no line, or if `first` is not SIP."""
+    def connect(
+        self, first: bytes, caller: HostPort, stream: ServerStream
+    ) -> CallerConnection | None:
+        """Return a new connection for SIP messages. Return None if there is no line, or if
+        `first` is not SIP.
+        """
         if self._sock is None or not SIP_REQUEST.match(first):
             return None
-        connection = self._connections[caller] = CallerConnection(self, caller, stream, self._shared.loop)
+        connection = self._connections[caller] = CallerConnection(
+            self, caller, stream, self._shared.loop
+        )
         return connection
 
     def disconnected(self, caller: HostPort) -> None:
@@ -156,11 +183,14 @@ class TelephoneLine:
 
     def _send(self, message: Outgoing) -> None:
         assert self._sock is not None, "the line is open"
-        data, hop = message.data, message.hop
+        data = message.data
+        hop = message.hop
         if message.transport == "UDP":
-            self._sock.send(data, hop)  # if the kernel does not accept a message, the timers of SIP send it again
+            # if the kernel does not accept a message, the timers of SIP send it again
+            self._sock.send(data, hop)
             return
-        # A caller may name the port at which it accepts connections. Its own connection leads to it as well.
+        # A caller may name the port at which it accepts connections. Its own connection leads to it
+        # as well.
         of_host = (each for address, each in self._connections.items() if address.host == hop.host)
         if connection := self._connections.get(hop) or next(of_host, None):
             connection.stream.write(data)
@@ -170,7 +200,9 @@ class TelephoneLine:
         self._advance(now_ns)
 
     def _advance(self, now_ns: int) -> None:
-        """Send the messages, and start and end the agents of calls that were answered or have ended."""
+        """Send the messages, and start and end the agents of calls that were answered or have
+        ended.
+        """
         for message in self._exchange.pop_messages():
             self._send(message)
         for call_id in self._exchange.pop_changed():
@@ -186,11 +218,13 @@ class TelephoneLine:
         due_ns = self._exchange.next_ns
         self._shared.plan(self, None if due_ns == NEVER_NS else due_ns)
 
-    def _advance_planned(self, call_id: str, planned: UnansweredCall, party: CalledParty | None) -> None:
+    def _advance_planned(
+        self, call_id: str, planned: UnansweredCall, party: CalledParty | None
+    ) -> None:
         """Start the agent of a call, or its early audio. Without a party, the call has ended.
 
-        The agent starts at the ACK: a forged source receives the answer, but cannot acknowledge it. Early audio, which
-        precedes the ACK, is sent to no caller whose address may be forged.
+        The agent starts at the ACK: a forged source receives the answer, but cannot acknowledge it.
+        Early audio, which precedes the ACK, is sent to no caller whose address may be forged.
         """
         if party is None:
             del self._planned[call_id]
@@ -204,7 +238,9 @@ class TelephoneLine:
             and party.media is not None
             and (self._demand is not None or party.is_reachable)
         ):
-            planned.early = EarlyAudio(self._shared, party.media, party.audio_address(party.media.peer), planned)
+            planned.early = EarlyAudio(
+                self._shared, party.media, party.audio_address(party.media.peer), planned
+            )
 
     def _start_agent(self, call_id: str, party: CalledParty, planned: UnansweredCall) -> None:
         agent = TelephoneAgent(self._shared, self, call_id, party, planned, self.rtp_dropped)
@@ -245,14 +281,23 @@ class TelephoneLine:
 class CallerConnection:
     """A TCP or TLS connection with SIP messages.
 
-    While messages wait, no further bytes are read. If the caller does not read its responses, the connection is ended.
+    While messages wait, no further bytes are read. If the caller does not read its responses, the
+    connection is ended.
     """
 
     def __init__(
-        self, line: TelephoneLine, caller: HostPort, stream: ServerStream, loop: asyncio.AbstractEventLoop
+        self,
+        line: TelephoneLine,
+        caller: HostPort,
+        stream: ServerStream,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._line, self._caller, self.stream, self._loop = line, caller, stream, loop
-        self._framer, self._messages = StreamFramer(), deque[bytes]()
+        self._line = line
+        self._caller = caller
+        self.stream = stream
+        self._loop = loop
+        self._framer = StreamFramer()
+        self._messages = deque[bytes]()
         self.has_received = False
         stream.max_backlog = MAX_UNREAD_BYTES
 
@@ -286,4 +331,6 @@ def _urls(address: ServerAddress) -> Mapping[str, str]:
 
 
 SCHEMES = ("sip", "sips")
-SERVICE = SimulatedService(urls=_urls, listen=TelephoneLine, titles={f"agent_{scheme}": TITLE for scheme in SCHEMES})
+SERVICE = SimulatedService(
+    urls=_urls, listen=TelephoneLine, titles={f"agent_{scheme}": TITLE for scheme in SCHEMES}
+)

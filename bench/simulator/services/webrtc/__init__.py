@@ -1,1 +1,3 @@
-"""The WebRTC side of the simulator: calls at `POST …/realtime/calls`, whose events are on a data channel."""
+"""The WebRTC side of the simulator: calls at `POST …/realtime/calls`, whose events are on a data
+channel.
+"""

@@ -1,4 +1,6 @@
-"""The simulated agent of one call over WebRTC. It listens to the caller, and sends packets only while it speaks."""
+"""The simulated agent of one call over WebRTC. It listens to the caller, and sends packets only
+while it speaks.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,29 @@ from bench.simulator.serving.service import ServerState
 
 
 class SimulatedAgentCall(SimulatedCall):
-    """A call to an agent, from its offer to its end. The agent speaks when the audio is encrypted."""
+    """A call to an agent, from its offer to its end. The agent speaks when the audio is
+    encrypted.
+    """
 
     def __init__(
-        self, shared: ServerState, host: str, offer: bytes, faults: Collection[str], dropped: Counter[str]
+        self,
+        shared: ServerState,
+        host: str,
+        offer: bytes,
+        faults: Collection[str],
+        dropped: Counter[str],
     ) -> None:
         super().__init__(shared, host, offer, faults, dropped)
         self._is_answered = False
         self._first_due_ns = self._sent_ticks = 0
-        """The instant of the first frame, and the media time from it to the end of the last frame."""
+        """The instant of the first frame, and the media time from it to the end of the last
+        frame."""
         self._carried_byte: int | None = None
-        """The offset of the first audible sample in the next frame, if the codec moves it into that one."""
-        self._agent: AgentBehaviour | None = AgentBehaviour(PcmWire(self._codec.audio.name), shared.next_session())
+        """The offset of the first audible sample in the next frame, if the codec moves it into
+        that one."""
+        self._agent: AgentBehaviour | None = AgentBehaviour(
+            PcmWire(self._codec.audio.name), shared.next_session()
+        )
         self.session_id = self._agent.ids.session
         sent_rng, received_rng = self._agent.further_rngs(2)
         self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
@@ -46,8 +59,12 @@ class SimulatedAgentCall(SimulatedCall):
                 truth.received(self._agent.ids.session, received, span)
 
     def _send_frames(self, now_ns: int) -> None:
-        """Send the due frames. The timestamps of RTP also count the silence between two utterances."""
-        agent, path, codec = self._agent, self._path, self._codec
+        """Send the due frames. The timestamps of RTP also count the silence between two
+        utterances.
+        """
+        agent = self._agent
+        path = self._path
+        codec = self._codec
         if agent is None or path is None or self._peer.keys is None:
             return
         if not self._is_answered:
@@ -69,8 +86,11 @@ class SimulatedAgentCall(SimulatedCall):
             self._send(packet)
 
     def _audible_byte(self, event: OutgoingEvent) -> int | None:
-        """Return the offset of the first audible sample of a frame after the codec, which delays it."""
-        audio, carried = self._codec.audio, self._carried_byte
+        """Return the offset of the first audible sample of a frame after the codec, which delays
+        it.
+        """
+        audio = self._codec.audio
+        carried = self._carried_byte
         delay_bytes = self._codec.delay_ns * audio.rate_hz // NS_PER_S * audio.sample_bytes
         at = None if event.audible_byte is None else event.audible_byte + delay_bytes
         is_next = at is not None and at >= len(event.body)
@@ -78,7 +98,8 @@ class SimulatedAgentCall(SimulatedCall):
         return carried if carried is not None or is_next else at
 
     def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
-        truth, agent = self._shared.config.truth, self._agent
+        truth = self._shared.config.truth
+        agent = self._agent
         if truth and agent is not None:
             event = structs.replace(packet.event, facts=(packet.event.facts or {}) | packet.facts)
             truth.sent(agent.ids.session, event, sent.at_ns, send_end_ns, len(packet.data))

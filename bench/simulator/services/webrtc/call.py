@@ -1,4 +1,6 @@
-"""What all calls of the simulator over WebRTC have: a socket, ICE that only responds, DTLS, and audio in RTP."""
+"""What all calls of the simulator over WebRTC have: a socket, ICE that only responds, DTLS, and
+audio in RTP.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +47,11 @@ CNAME = "rtbench-simulate"
 
 
 class SimulatedCall:
-    """A call from its offer to its end. `description` is the answer. `faults` are the kinds of its faults.
+    """A call from its offer to its end. `description` is the answer. `faults` are the kinds of its
+    faults.
 
-    If `needs_channel` is True, the offer must have a data channel. The constructor raises ValueError if the offer is
-    not acceptable.
+    If `needs_channel` is True, the offer must have a data channel. The constructor raises
+    ValueError if the offer is not acceptable.
     """
 
     def __init__(
@@ -61,9 +64,13 @@ class SimulatedCall:
         *,
         needs_channel: bool = False,
     ) -> None:
-        self._shared, self._faults, self._dropped = shared, faults, dropped
+        self._shared = shared
+        self._faults = faults
+        self._dropped = dropped
         self._socket = DatagramSocket(udp_socket(host))
-        login, identity, now_ns = IceLogin(secrets.token_hex(4), secrets.token_hex(16)), own_identity(), monotonic_ns()
+        login = IceLogin(secrets.token_hex(4), secrets.token_hex(16))
+        identity = own_identity()
+        now_ns = monotonic_ns()
         fingerprint = identity.fingerprint
         if "bad_fingerprint" in faults:
             fingerprint = Fingerprint(fingerprint.hash, ":".join(["00"] * 32))
@@ -71,17 +78,30 @@ class SimulatedCall:
         random = self._random = Random(secrets.randbits(64))
         numbers = StreamNumbers.drawn(random.getrandbits)
         local = LocalPeer(
-            login, fingerprint, (address,), numbers.ssrc, CNAME, secrets.randbits(31), CODEC_NAMES, is_lite=True,
-            max_message_bytes=MAX_MESSAGE_BYTES, needs_channel=needs_channel,
-        )  # fmt: skip
+            login,
+            fingerprint,
+            (address,),
+            numbers.ssrc,
+            CNAME,
+            secrets.randbits(31),
+            CODEC_NAMES,
+            is_lite=True,
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            needs_channel=needs_channel,
+        )
         try:
             self.description, remote = answer_to(local, offer)
         except ValueError:
             self._socket.close()
             raise
-        dtls, end = DtlsSession(identity, remote.own_role, remote.fingerprints), remote.channel
-        channel = end and DataChannel(Association(secrets.token_bytes, MAX_MESSAGE_BYTES, end.port), None)
-        self._peer = WebRtcPeer(LiteAgent(login, now_ns), dtls, channel, needs_channel=needs_channel)
+        dtls = DtlsSession(identity, remote.own_role, remote.fingerprints)
+        end = remote.channel
+        channel = end and DataChannel(
+            Association(secrets.token_bytes, MAX_MESSAGE_BYTES, end.port), None
+        )
+        self._peer = WebRtcPeer(
+            LiteAgent(login, now_ns), dtls, channel, needs_channel=needs_channel
+        )
         codec = self._codec = codec_of_call(remote.codec.encoding)
         self._sender = RtpSender(codec, remote.codec.payload_type, numbers)
         self._receiver = RtpReceiver(codec.clock_hz, (remote.codec.payload_type,))
@@ -110,7 +130,9 @@ class SimulatedCall:
             if not self._works():
                 continue
             kind = packet_type(data)
-            if "dead_candidate" in self._faults or (kind is PacketType.DTLS and "no_dtls" in self._faults):
+            if "dead_candidate" in self._faults or (
+                kind is PacketType.DTLS and "no_dtls" in self._faults
+            ):
                 continue
             if self._peer.received(data, HostPort(*source[:2]), arrival.at_ns, now_ns):
                 if is_report(data):
@@ -126,11 +148,15 @@ class SimulatedCall:
         self._advance(now_ns)
 
     def _pass_messages(self, arrival: Arrival) -> None:
-        """Pass on the messages of the data channel that arrived with a packet. An agent ignores them."""
+        """Pass on the messages of the data channel that arrived with a packet. An agent ignores
+        them.
+        """
         self._peer.pop_messages()
 
     def _hear(self, payload: bytes, timestamp: int, span: ArrivalSpan) -> None:
-        """Accept a packet of the caller's audio. Silence replaces what was lost; what comes too late is dropped."""
+        """Accept a packet of the caller's audio. Silence replaces what was lost; what comes too
+        late is dropped.
+        """
         if self._path is None:
             return
         audio = payload if self._codec.decode is None else self._codec.decode(payload)
@@ -220,7 +246,11 @@ class SimulatedCall:
 
     @property
     def _next_ns(self) -> int:
-        return min(self._peer.next_ns, self._report_ns, NEVER_NS if self._path is None else self._path.next_ns)
+        return min(
+            self._peer.next_ns,
+            self._report_ns,
+            NEVER_NS if self._path is None else self._path.next_ns,
+        )
 
     def close(self, reason: str = "", *, is_reset: bool = False) -> None:
         """End the call, and report that to the peer."""
@@ -234,7 +264,8 @@ class SimulatedCall:
         self._shared.plan(self, None)
         self._shared.loop.remove_reader(self._socket)
         self._socket.close()
-        self._shared.loop.call_soon(self._end_session)  # the session may be in use by the caller of this method
+        # the session may be in use by the caller of this method
+        self._shared.loop.call_soon(self._end_session)
         self.on_close()
 
     def _end_session(self) -> None:

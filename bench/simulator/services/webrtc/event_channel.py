@@ -1,4 +1,6 @@
-"""The events of one call on its data channel: the client's messages, the due events of the session, and faults."""
+"""The events of one call on its data channel: the client's messages, the due events of the
+session, and faults.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,24 @@ class EventChannel:
     """The events of one call, from the opening of its channel to its end."""
 
     def __init__(
-        self, shared: ServerState, session: TrackSession, injector: FaultInjector | None, control: CallControl
+        self,
+        shared: ServerState,
+        session: TrackSession,
+        injector: FaultInjector | None,
+        control: CallControl,
     ) -> None:
-        self._shared, self._session, self._injector, self._control = shared, session, injector, control
-        self._session_id, self._truth = session.ids.session, shared.config.truth
+        self._shared = shared
+        self._session = session
+        self._injector = injector
+        self._control = control
+        self._session_id = session.ids.session
+        self._truth = shared.config.truth
         self.is_stalled = self._is_over = False
         opened_ns = monotonic_ns()
         self._expires_ns = opened_ns + int(shared.config.profile.max_session_s * NS_PER_S)
         if injector is not None:
-            injector.session_id, injector.places = self._session_id, session.fault_places
+            injector.session_id = self._session_id
+            injector.places = session.fault_places
             injector.without_audio = session.without_audio
         session.wake = lambda: self.send_due(monotonic_ns())
         session.open(opened_ns)
@@ -61,7 +72,9 @@ class EventChannel:
         receipt = receive(message.data, arrival.at_ns)
         if self._truth:
             self._truth.received(
-                self._session_id, receipt, ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel)
+                self._session_id,
+                receipt,
+                ArrivalSpan(arrival.at_ns, arrival.at_ns, arrival.is_kernel),
             )
         if self._injector:
             self._injector.received(receipt.type, arrival.at_ns)
@@ -73,7 +86,9 @@ class EventChannel:
         if not self._sends():
             return
         due = self._session.due(now_ns)
-        for action in self._injector.actions(due, now_ns) if self._injector else map(DeliverEvent, due):
+        for action in (
+            self._injector.actions(due, now_ns) if self._injector else map(DeliverEvent, due)
+        ):
             self._do(action)
             if not self._sends():
                 return
@@ -84,7 +99,9 @@ class EventChannel:
     def _send(self, event: OutgoingEvent, *, is_binary: bool = False) -> None:
         if event.body:
             sent, size = self._control.send_event(event.body, is_binary=is_binary)
-            start_ns, end_ns = (monotonic_ns(), None) if sent is None else (sent.at_ns, sent.at_ns + sent.width_ns)
+            start_ns, end_ns = (
+                (monotonic_ns(), None) if sent is None else (sent.at_ns, sent.at_ns + sent.width_ns)
+            )
             self._shared.lateness.add(start_ns - event.due_ns)
             if self._truth:
                 self._truth.sent(self._session_id, event, start_ns, end_ns, size)
@@ -115,7 +132,9 @@ class EventChannel:
         self.send_due(now_ns)
 
     def _expire(self, reason: str) -> None:
-        message = refusals.EXPIRED_REASON.format(minutes=self._shared.config.profile.max_session_s / 60)
+        message = refusals.EXPIRED_REASON.format(
+            minutes=self._shared.config.profile.max_session_s / 60
+        )
         self._send(self._session.expiry(monotonic_ns(), message, reason))
 
     def end(self) -> None:

@@ -1,4 +1,5 @@
-"""The calls of the simulator over WebRTC: the requests of offers and of ephemeral keys, on the server's port.
+"""The calls of the simulator over WebRTC: the requests of offers and of ephemeral keys, on the
+server's port.
 
 Calls to agents have no events. Their offers and answers are JSON.
 """
@@ -29,7 +30,12 @@ from bench.simulator.server_events import RejectedError
 from bench.simulator.services.agents import TITLE
 from bench.simulator.services.gpt_live.behaviour import PATHS as LIVE_PATHS
 from bench.simulator.serving.credentials import check_credentials
-from bench.simulator.serving.service import ServerAddress, ServerState, SimulatedService, UpgradeRequest
+from bench.simulator.serving.service import (
+    ServerAddress,
+    ServerState,
+    SimulatedService,
+    UpgradeRequest,
+)
 from bench.simulator.serving.stream import ServerStream
 from bench.transport.interface import HostPort
 from bench.wire.dialect import NOT_JSON, SIMULATOR_HEADER, SIMULATOR_LATE_HEADER
@@ -41,11 +47,13 @@ if TYPE_CHECKING:
 AGENT = f"{SIMULATED_PATH}webrtc"
 """The path of agents."""
 OFFER_REQUEST = re.compile(
-    rb"POST (?:(?:/openai)?/v1/realtime/(?:calls|client_secrets)|%s)[? ]" % "|".join((*LIVE_PATHS, AGENT)).encode()
+    rb"POST (?:(?:/openai)?/v1/realtime/(?:calls|client_secrets)|%s)[? ]"
+    % "|".join((*LIVE_PATHS, AGENT)).encode()
 )
 """The start of a connection that carries an offer, or the request of an ephemeral key."""
 KEY_LIFE_S = 600
-"""The life of an ephemeral key (OpenAI's default), unless the access tokens of the simulator live shorter."""
+"""The life of an ephemeral key (OpenAI's default), unless the access tokens of the simulator
+live shorter."""
 MAX_REQUEST_BYTES = 65_536
 KEY_PREFIX = "ek_"
 OWN_FAULTS = kinds_of_calls(OVER_WEBRTC)
@@ -55,19 +63,24 @@ _NAME = re.compile(rb'\bname="(sdp|session)"')
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,100})"')
 
 
-OF_UPGRADES, OF_FRAMES = ("reset", "hang", "freeze"), ("drip", "fragmented")
+OF_UPGRADES = ("reset", "hang", "freeze")
+OF_FRAMES = ("drip", "fragmented")
 """The kinds of faults that no call has: at the place `upgrade`, and anywhere."""
 
 
 class IssuedKey(NamedTuple):
-    """An ephemeral key: the model of its sessions, and the second since 1970 UTC before which it is valid."""
+    """An ephemeral key: the model of its sessions, and the second since 1970 UTC before which it
+    is valid.
+    """
 
     model: str
     expires_s: int
 
 
 class WebRtcLine:
-    """The calls of one server. With several workers there are none, because a call has several sockets."""
+    """The calls of one server. With several workers there are none, because a call has several
+    sockets.
+    """
 
     def __init__(self, shared: ServerState, address: tuple[str, int], workers: int) -> None:
         self._shared = shared
@@ -86,18 +99,28 @@ class WebRtcLine:
     def dropped_packets(self) -> int:
         return self._dropped.total()
 
-    def connect(self, first: bytes, caller: HostPort, stream: ServerStream) -> OfferConnection | None:
+    def connect(
+        self, first: bytes, caller: HostPort, stream: ServerStream
+    ) -> OfferConnection | None:
         """Return a new connection for an offer. Return None if `first` is not the start of one."""
-        return OfferConnection(self, stream) if self._is_open and OFFER_REQUEST.match(first) else None
+        return (
+            OfferConnection(self, stream) if self._is_open and OFFER_REQUEST.match(first) else None
+        )
 
-    def answer(self, request: UpgradeRequest, body: bytes, at_ns: int) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
-        """Return (status, body, headers) of the response to an offer, or to the request of an ephemeral key."""
+    def answer(
+        self, request: UpgradeRequest, body: bytes, at_ns: int
+    ) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
+        """Return (status, body, headers) of the response to an offer, or to the request of an
+        ephemeral key.
+        """
         if request.path.endswith("/client_secrets"):
             return self._issued_key(request, body, at_ns)
-        injector, is_agent = self._shared.injector(), request.path == AGENT
+        injector = self._shared.injector()
+        is_agent = request.path == AGENT
         lacks = _agent_lacks if is_agent else _lacks
         refusal = injector.refusal("http", at_ns, lacks) if injector is not None else None
-        key, token = None, None
+        key = None
+        token = None
         if not isinstance(refusal, RefusedUpgrade):
             refusal, key, token = self._checked(request)
         if refusal is None and (wait_ns := self._shared.quota.connect(at_ns)):
@@ -109,17 +132,27 @@ class WebRtcLine:
         try:
             call = self._new_call(request, body, kinds, injector, key, token)
         except RejectedError as error:
-            return self._refused(RefusedUpgrade(400, error.code or "invalid_value", error.message), at_ns)
+            return self._refused(
+                RefusedUpgrade(400, error.code or "invalid_value", error.message), at_ns
+            )
         except (ValueError, *NOT_JSON) as error:
-            return self._refused(RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}."), at_ns)
+            return self._refused(
+                RefusedUpgrade(400, "invalid_offer", f"The offer was not accepted: {error}."), at_ns
+            )
         except OSError as error:
-            refusal = RefusedUpgrade(503, "no_socket", f"The simulator has no socket for the call: {error.strerror}.")
+            refusal = RefusedUpgrade(
+                503, "no_socket", f"The simulator has no socket for the call: {error.strerror}."
+            )
             return self._refused(refusal, at_ns)
         call_id = f"rtc_{secrets.token_hex(16)}"
         self._calls[call_id] = call
         call.on_close = partial(self._forget, call_id)
         status, answer, headers = call.response(call_id)
-        return status, answer, headers if is_agent else {**headers, **self._shared.quota.headers(at_ns)}
+        return (
+            status,
+            answer,
+            headers if is_agent else {**headers, **self._shared.quota.headers(at_ns)},
+        )
 
     def _new_call(
         self,
@@ -147,33 +180,45 @@ class WebRtcLine:
         model = model if key is None else key.model
         return ServiceCall(*of_server, offer, kinds, self._dropped, model, injector, token)
 
-    def _refused(self, refusal: RefusedUpgrade, at_ns: int) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
+    def _refused(
+        self, refusal: RefusedUpgrade, at_ns: int
+    ) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
         self._shared.refused(refusal, at_ns)
         return HTTPStatus(refusal.status), refusal.body.encode(), refusal.headers
 
-    def _checked(self, request: UpgradeRequest) -> tuple[RefusedUpgrade | None, IssuedKey | None, int | None]:
-        """Return the refusal of an offer's credentials (None if they are valid), its ephemeral key, and its token.
+    def _checked(
+        self, request: UpgradeRequest
+    ) -> tuple[RefusedUpgrade | None, IssuedKey | None, int | None]:
+        """Return the refusal of an offer's credentials (None if they are valid), its ephemeral key,
+        and its token.
 
         An expired ephemeral key is refused even if the simulator accepts all clients.
         """
-        now_s, sent = utc_ns() / NS_PER_S, request.headers.get("authorization", "").partition(" ")[2]
+        now_s = utc_ns() / NS_PER_S
+        sent = request.headers.get("authorization", "").partition(" ")[2]
         if sent.startswith(KEY_PREFIX):
             key = self._keys.get(sent)
             is_valid = key is not None and now_s < key.expires_s
             return (None, key, None) if is_valid else (refusals.DEAD_TOKEN, None, None)
-        refusal, token = check_credentials(self._shared.config.authenticator, request.headers, request.keys(), now_s)
+        refusal, token = check_credentials(
+            self._shared.config.authenticator, request.headers, request.keys(), now_s
+        )
         return refusal, None, token
 
     def _issued_key(
         self, request: UpgradeRequest, body: bytes, at_ns: int
     ) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:
-        authenticator, now_s = self._shared.config.authenticator, utc_ns() / NS_PER_S
+        authenticator = self._shared.config.authenticator
+        now_s = utc_ns() / NS_PER_S
         refusal, _ = check_credentials(authenticator, request.headers, request.keys(), now_s)
         if refusal is not None:
             return self._refused(refusal, at_ns)
-        model, tokens = _model_of(body) or request.model, authenticator.tokens
+        model = _model_of(body) or request.model
+        tokens = authenticator.tokens
         life_s = KEY_LIFE_S if tokens is None else min(KEY_LIFE_S, tokens.life_s)
-        self._keys = {each: issued for each, issued in self._keys.items() if now_s < issued.expires_s}
+        self._keys = {
+            each: issued for each, issued in self._keys.items() if now_s < issued.expires_s
+        }
         secret = f"{KEY_PREFIX}{secrets.token_urlsafe(24)}"
         key = self._keys[secret] = IssuedKey(model, math.ceil(now_s + life_s))
         session = {"type": "realtime", "model": model}
@@ -194,7 +239,11 @@ class WebRtcLine:
 
     def response_headers(self) -> Mapping[str, str]:
         """Return the headers that each response has."""
-        headers = {SIMULATOR_HEADER: "1", "x-ms-region": "simulated", "x-request-id": str(uuid.uuid4())}
+        headers = {
+            SIMULATOR_HEADER: "1",
+            "x-ms-region": "simulated",
+            "x-request-id": str(uuid.uuid4()),
+        }
         if (late_ms := self._shared.lateness.quantile_ms(0.99)) > WARN_MS:
             headers[SIMULATOR_LATE_HEADER] = f"{late_ms:.1f}"
         return headers
@@ -239,7 +288,9 @@ class OfferConnection:
     """A TCP or TLS connection with one request, which has an offer or asks for an ephemeral key."""
 
     def __init__(self, line: WebRtcLine, stream: ServerStream) -> None:
-        self._line, self._stream, self._data = line, stream, b""
+        self._line = line
+        self._stream = stream
+        self._data = b""
         self.has_received = False
 
     def received(self, data: bytes, at_ns: int) -> bool:
@@ -249,9 +300,16 @@ class OfferConnection:
         if not separator:
             return len(self._data) <= MAX_REQUEST_BYTES
         request_line, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
         length = headers.get("content-length", "")
-        size = int(length) if length.isascii() and length.isdigit() and len(length) < 10 else MAX_REQUEST_BYTES + 1
+        size = (
+            int(length)
+            if length.isascii() and length.isdigit() and len(length) < 10
+            else MAX_REQUEST_BYTES + 1
+        )
         if size > MAX_REQUEST_BYTES:
             self._respond(HTTPStatus.LENGTH_REQUIRED, b"", {})
             return False
@@ -266,7 +324,10 @@ class OfferConnection:
         kind = "application/sdp" if status is HTTPStatus.CREATED else "application/json"
         own = {"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"}
         every = {**own, **self._line.response_headers(), **headers}
-        lines = [f"HTTP/1.1 {int(status)} {status.phrase}", *(f"{name}: {value}" for name, value in every.items())]
+        lines = [
+            f"HTTP/1.1 {int(status)} {status.phrase}",
+            *(f"{name}: {value}" for name, value in every.items()),
+        ]
         self._stream.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
 
     def ended(self) -> None:

@@ -31,7 +31,8 @@ class _Creation(msgspec.Struct):
 class LiveCall(ServiceCall):
     """A call from the request of its session to its end.
 
-    The constructor raises one of `NOT_JSON`, ValueError or RejectedError if the request is not acceptable.
+    The constructor raises one of `NOT_JSON`, ValueError or RejectedError if the request is not
+    acceptable.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class LiveCall(ServiceCall):
     ) -> None:
         creation = msgspec.json.decode(body, type=_Creation)
         self._settings = OFFERED.read(EventValue("session", creation.session))
-        super().__init__(shared, host, creation.transport.sdp.encode(), faults, dropped, "", injector, token)
+        super().__init__(
+            shared, host, creation.transport.sdp.encode(), faults, dropped, "", injector, token
+        )
         self._parts = shared.next_session()
 
     def response(self, call_id: str) -> tuple[HTTPStatus, bytes, Mapping[str, str]]:

@@ -1,6 +1,7 @@
 """The session of a call to GPT-Live, whose audio is a track next to the data channel. Pure.
 
-The offer starts the session, and `session.started` is its first event. The caller may not append audio by events.
+The offer starts the session, and `session.started` is its first event. The caller may not append
+audio by events.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ import msgspec
 
 from bench.base.units import NS_PER_MS
 from bench.simulator.server_events import Json, OutgoingEvent
-from bench.simulator.services.gpt_live.behaviour import APPEND, AUDIO_DELTA, EVENTS, START, GptLiveBehaviour
+from bench.simulator.services.gpt_live.behaviour import (
+    APPEND,
+    AUDIO_DELTA,
+    EVENTS,
+    START,
+    GptLiveBehaviour,
+)
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer
 from bench.simulator.services.webrtc.session import TrackSession
 from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts
@@ -20,7 +27,8 @@ from bench.wire.audio import AudioFormat
 
 CLIENT_EVENTS = {name: event for name, event in EVENTS.items() if name not in (START, APPEND)}
 LEAD_NS = 40 * NS_PER_MS
-"""The time for which speech waits in the output buffer. The caller's audio, by whose clock it is due, may be late."""
+"""The time for which speech waits in the output buffer. The caller's audio, by whose clock it is
+due, may be late."""
 
 
 class _Delta(msgspec.Struct):
@@ -33,9 +41,13 @@ _decode_delta = msgspec.json.Decoder(_Delta).decode
 class LiveCallSession(GptLiveBehaviour, TrackSession):
     """The session of one call, with settings that its offer had. `buffer` receives its audio."""
 
-    def __init__(self, parts: SessionParts, settings: Json, audio: AudioFormat, buffer: OutputBuffer) -> None:
+    def __init__(
+        self, parts: SessionParts, settings: Json, audio: AudioFormat, buffer: OutputBuffer
+    ) -> None:
         super().__init__(parts, audio)
-        self._events, self._settings, self._buffer = CLIENT_EVENTS, settings, buffer
+        self._events = CLIENT_EVENTS
+        self._settings = settings
+        self._buffer = buffer
         self._utterance = ""
 
     def open(self, at_ns: int) -> None:
@@ -43,7 +55,9 @@ class LiveCallSession(GptLiveBehaviour, TrackSession):
 
     def hear(self, audio: bytes, at_ns: int) -> EventReceipt:
         fields: ReceiptFields = {"type": "audio", "event_id": None, "response": None}
-        return EventReceipt(**fields | ({} if self._is_closing else self.append({"audio": audio}, at_ns)))
+        return EventReceipt(
+            **fields | ({} if self._is_closing else self.append({"audio": audio}, at_ns))
+        )
 
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
         for event in super().due(now_ns):
@@ -56,4 +70,6 @@ class LiveCallSession(GptLiveBehaviour, TrackSession):
         if utterance != self._utterance:
             self._buffer.finish(self._utterance)
             self._utterance = utterance
-        self._buffer.add(utterance, base64.b64decode(_decode_delta(event.body).delta), event.due_ns + LEAD_NS)
+        self._buffer.add(
+            utterance, base64.b64decode(_decode_delta(event.body).delta), event.due_ns + LEAD_NS
+        )

@@ -1,9 +1,10 @@
 """The buffer of audio that the service plays to its caller in real time, in frames of 20 ms. Pure.
 
-Frame n has the samples that are due before its end, so each sample leaves up to 20 ms after it is due, as in an encoder
-that needs a whole frame. Without audio, the samples are silence.
+Frame n has the samples that are due before its end, so each sample leaves up to 20 ms after it is
+due, as in an encoder that needs a whole frame. Without audio, the samples are silence.
 
-With Opus, a response begins with a frame. So its packets are the same in all calls, and are encoded once.
+With Opus, a response begins with a frame. So its packets are the same in all calls, and are encoded
+once.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ FRAME_NS = FRAME_MS * NS_PER_MS
 class OutputFrame(NamedTuple):
     """A frame. `response_id` is the response of its audio; "" if it is silence.
 
-    `audible_byte` is the offset of the first sample that is audible after decoding; None if there is none. `started`
-    and `stopped` are the responses whose audio begins, and has ended, in the frame.
+    `audible_byte` is the offset of the first sample that is audible after decoding; None if there
+    is none. `started` and `stopped` are the responses whose audio begins, and has ended, in the
+    frame.
     """
 
     due_ns: int
@@ -51,10 +53,13 @@ class _Piece:
 
 
 class OutputBuffer:
-    """The buffer of one call, whose stream begins at an instant. A codec delays its audio by `delay_ns`."""
+    """The buffer of one call, whose stream begins at an instant. A codec delays its audio by
+    `delay_ns`.
+    """
 
     def __init__(self, start_ns: int, audio: AudioFormat = G711_ULAW, delay_ns: int = 0) -> None:
-        self._start_ns, self._audio = start_ns, audio
+        self._start_ns = start_ns
+        self._audio = audio
         self._frame_bytes = audio.bytes_per_s * FRAME_MS // 1_000
         self._step = self._frame_bytes if delay_ns else audio.sample_bytes
         """The unit of the positions at which audio may begin. All positions are in bytes."""
@@ -75,17 +80,23 @@ class OutputBuffer:
 
     def add(self, response_id: str, audio: bytes, due_ns: int) -> None:
         """Add audio that is due at an instant. It follows the audio that waits."""
-        position = (due_ns - self._start_ns) * self._audio.rate_hz // NS_PER_S * self._audio.sample_bytes
+        position = (
+            (due_ns - self._start_ns) * self._audio.rate_hz // NS_PER_S * self._audio.sample_bytes
+        )
         waiting = self._pieces[-1].end if self._pieces else 0
         start = max(position, self._frames * self._frame_bytes)
-        self._pieces.append(_Piece(response_id, max(waiting, -(-start // self._step) * self._step), audio))
+        self._pieces.append(
+            _Piece(response_id, max(waiting, -(-start // self._step) * self._step), audio)
+        )
 
     def finish(self, response_id: str) -> None:
         """Record that no more audio of a response follows."""
         self._finished.add(response_id)
 
     def clear(self) -> tuple[str, ...]:
-        """Drop the audio that waits. Return the responses whose audio has begun, and that end by this."""
+        """Drop the audio that waits. Return the responses whose audio has begun, and that end by
+        this.
+        """
         begun = tuple(self._begun)
         self._pieces.clear()
         self._begun.clear()
@@ -93,10 +104,13 @@ class OutputBuffer:
 
     def pop_frame(self) -> OutputFrame:
         """Return the next frame."""
-        due_ns, first = self.next_ns, self._frames * self._frame_bytes
+        due_ns = self.next_ns
+        first = self._frames * self._frame_bytes
         self._frames += 1
-        end, audio = first + self._frame_bytes, bytearray(self._silence)
-        response_id, started = "", list[str]()
+        end = first + self._frame_bytes
+        audio = bytearray(self._silence)
+        response_id = ""
+        started = list[str]()
         for piece in self._pieces:
             if piece.start >= end:
                 break
@@ -111,7 +125,9 @@ class OutputBuffer:
         while self._pieces and self._pieces[0].end <= end:
             self._pieces.popleft()
         waiting = {piece.response_id for piece in self._pieces}
-        stopped = tuple(each for each in self._begun if each in self._finished and each not in waiting)
+        stopped = tuple(
+            each for each in self._begun if each in self._finished and each not in waiting
+        )
         for each in stopped:
             del self._begun[each]
         decoded = self._delayed + bytes(audio)

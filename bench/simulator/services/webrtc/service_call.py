@@ -1,4 +1,6 @@
-"""A call of the simulator as a service: the session of the Realtime API, whose events are on the data channel."""
+"""A call of the simulator as a service: the session of the Realtime API, whose events are on the
+data channel.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from bench.simulator.simulated_session import SessionParts
 class ServiceCall(SimulatedCall):
     """A call to the service. Its session starts when the data channel is open.
 
-    `injector` has the faults of its events. `token` is the number of the client's token; None if it used none.
+    `injector` has the faults of its events. `token` is the number of the client's token; None if it
+    used none.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class ServiceCall(SimulatedCall):
         token: int | None,
     ) -> None:
         super().__init__(shared, host, offer, faults, dropped, needs_channel=True)
-        self._model, self._injector, self._token = model, injector, token
+        self._model = model
+        self._injector = injector
+        self._token = token
         self._buffer: OutputBuffer | None = None
         """The buffer of the audio; None until the data channel is open."""
         self._session: TrackSession | None = None
@@ -52,7 +57,9 @@ class ServiceCall(SimulatedCall):
         """Start the session of the call. Its data channel is open."""
         parts = self._session_parts()
         sent_rng, received_rng = parts.rng.spawn(2)
-        self._path = PacketPath(self._shared.config.profile.rtp, sent_rng, received_rng, self._dropped)
+        self._path = PacketPath(
+            self._shared.config.profile.rtp, sent_rng, received_rng, self._dropped
+        )
         self._buffer = OutputBuffer(monotonic_ns(), self._codec.audio, self._codec.delay_ns)
         session = self._session = self._track_session(parts, self._buffer)
         truth = self._shared.config.truth
@@ -70,7 +77,12 @@ class ServiceCall(SimulatedCall):
 
     def _pass_messages(self, arrival: Arrival) -> None:
         channel = self._peer.channel
-        if self._events is None and channel is not None and channel.is_open and self._peer.ending is None:
+        if (
+            self._events is None
+            and channel is not None
+            and channel.is_open
+            and self._peer.ending is None
+        ):
             self._open(arrival.at_ns)
         for message in self._peer.pop_messages():
             if self._events is not None:
@@ -118,7 +130,9 @@ class ServiceCall(SimulatedCall):
             self._events.send_due(now_ns)
 
     def _send_frames(self, now_ns: int) -> None:
-        buffer, session, path = self._buffer, self._session, self._path
+        buffer = self._buffer
+        session = self._session
+        path = self._path
         if buffer is None or session is None or path is None or self._peer.keys is None:
             return
         while buffer.next_ns <= now_ns and self._works():
@@ -127,7 +141,9 @@ class ServiceCall(SimulatedCall):
             frame = buffer.pop_frame()
             session.report(frame)
             payload = frame.audio if self._codec.encode is None else self._codec.encode(frame.audio)
-            packet = path.add(_event_of(frame), self._encryption.protect(self._sender.audio(payload)))
+            packet = path.add(
+                _event_of(frame), self._encryption.protect(self._sender.audio(payload))
+            )
             if not packet.copies:
                 self._log(packet, SendTime(now_ns), None)
             if frame.started or frame.stopped:
@@ -137,7 +153,8 @@ class ServiceCall(SimulatedCall):
                 self._send(packet)
 
     def _log(self, packet: PathPacket, sent: SendTime, send_end_ns: int | None) -> None:
-        truth, event = self._shared.config.truth, packet.event
+        truth = self._shared.config.truth
+        event = packet.event
         if truth and self._session is not None:
             event = structs.replace(event, facts=packet.facts)
             truth.sent(self._session.ids.session, event, sent.at_ns, send_end_ns, len(packet.data))
@@ -156,5 +173,10 @@ class ServiceCall(SimulatedCall):
 def _event_of(frame: OutputFrame) -> OutgoingEvent:
     """Return the event of a frame, for the path and for the log."""
     return OutgoingEvent(
-        frame.due_ns, "audio", b"", frame.response_id or None, len(frame.audio), audible_byte=frame.audible_byte
+        frame.due_ns,
+        "audio",
+        b"",
+        frame.response_id or None,
+        len(frame.audio),
+        audible_byte=frame.audible_byte,
     )

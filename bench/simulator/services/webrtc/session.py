@@ -1,7 +1,9 @@
-"""The session of one call: the behaviour of OpenAI's GA, whose audio is a track next to the data channel. Pure.
+"""The session of one call: the behaviour of OpenAI's GA, whose audio is a track next to the data
+channel. Pure.
 
-Audio deltas are not sent as events. Their audio goes into the output buffer, and the events `output_audio_buffer.*`
-report when the audio of a response begins and ends. The caller may not append audio by events.
+Audio deltas are not sent as events. Their audio goes into the output buffer, and the events
+`output_audio_buffer.*` report when the audio of a response begins and ends. The caller may not
+append audio by events.
 """
 
 from __future__ import annotations
@@ -18,12 +20,21 @@ from bench.simulator.behaviour import EVENTS, Behaviour
 from bench.simulator.server_events import GA, Json, OutgoingEvent, event_bytes
 from bench.simulator.services.openai import OPENAI_GA
 from bench.simulator.services.webrtc.output_buffer import OutputBuffer, OutputFrame
-from bench.simulator.simulated_session import EventReceipt, ReceiptFields, SessionParts, SimulatedSession
+from bench.simulator.simulated_session import (
+    EventReceipt,
+    ReceiptFields,
+    SessionParts,
+    SimulatedSession,
+)
 from bench.wire.audio import AudioFormatName
 
-CLIENT_EVENTS = {name: event for name, event in EVENTS.items() if name != "input_audio_buffer.append"}
+CLIENT_EVENTS = {
+    name: event for name, event in EVENTS.items() if name != "input_audio_buffer.append"
+}
 DIALECT = replace(OPENAI_GA, name="openai-ga-webrtc", events=CLIENT_EVENTS)
-AUDIO_DELTA, DONE, SPEECH_STARTED = f"{GA.audio}.delta", "response.done", "input_audio_buffer.speech_started"
+AUDIO_DELTA = f"{GA.audio}.delta"
+DONE = "response.done"
+SPEECH_STARTED = "input_audio_buffer.speech_started"
 
 
 class _Delta(msgspec.Struct):
@@ -47,8 +58,12 @@ class TrackSession(SimulatedSession):
 class CallSession(TrackSession):
     """The session of one call, with audio in a format. `buffer` receives its audio."""
 
-    def __init__(self, model: str, parts: SessionParts, audio: AudioFormatName, buffer: OutputBuffer) -> None:
-        self._behaviour = Behaviour(replace(DIALECT, formats=tuple(dict.fromkeys((audio, "pcm16")))), model, parts)
+    def __init__(
+        self, model: str, parts: SessionParts, audio: AudioFormatName, buffer: OutputBuffer
+    ) -> None:
+        self._behaviour = Behaviour(
+            replace(DIALECT, formats=tuple(dict.fromkeys((audio, "pcm16")))), model, parts
+        )
         self._buffer = buffer
         self.ids = self._behaviour.ids
         self._reports: deque[OutgoingEvent] = deque()
@@ -74,7 +89,10 @@ class CallSession(TrackSession):
             self._reports.append(OutgoingEvent(due_ns, name, body, response_id))
 
     def next_due_ns(self) -> int | None:
-        planned = [*([self._reports[0].due_ns] if self._reports else []), self._behaviour.next_due_ns()]
+        planned = [
+            *([self._reports[0].due_ns] if self._reports else []),
+            self._behaviour.next_due_ns(),
+        ]
         return min((due_ns for due_ns in planned if due_ns is not None), default=None)
 
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:

@@ -1,12 +1,12 @@
 """The client of a TURN server (RFC 8656): an allocation with its permissions and its channel. Pure.
 
-Its owner passes each message of the server to `received`, calls `expire` when `next_ns` is due, sends what
-`pop_messages` returns, and reports the instant of each send to `note_sent`. The first request has no credentials. The
-server refuses it, and names the realm and the nonce that all other requests need (RFC 8489 §9.2). A nonce that has
-become stale is replaced.
+Its owner passes each message of the server to `received`, calls `expire` when `next_ns` is due,
+sends what `pop_messages` returns, and reports the instant of each send to `note_sent`. The first
+request has no credentials. The server refuses it, and names the realm and the nonce that all other
+requests need (RFC 8489 §9.2). A nonce that has become stale is replaced.
 
-A refresh is sent every few seconds, and not only before the allocation expires. So the round trip to the server is
-known, and a server that has died is noticed.
+A refresh is sent every few seconds, and not only before the allocation expires. So the round trip
+to the server is known, and a server that has died is noticed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import TURN_ENDED, TURN_EXHAUSTED, TURN_FULL, TURN_LOGIN, TURN_REFUSED, TURN_SILENT
+from bench.catalogue.outcomes import (
+    TURN_ENDED,
+    TURN_EXHAUSTED,
+    TURN_FULL,
+    TURN_LOGIN,
+    TURN_REFUSED,
+    TURN_SILENT,
+)
 from bench.files.sanitize import excerpt
 from bench.transport.interface import HostPort, TurnLogin
 from bench.transport.webrtc.stun import (
@@ -30,10 +37,15 @@ from bench.transport.webrtc.stun import (
     parse_turn_message,
     xor_address,
 )
-from bench.transport.webrtc.turn.framing import FIRST_CHANNEL, build_channel_data, parse_channel_data
+from bench.transport.webrtc.turn.framing import (
+    FIRST_CHANNEL,
+    build_channel_data,
+    parse_channel_data,
+)
 
 FIRST_WAIT_NS = 500 * NS_PER_MS
-"""The time after which a request over UDP is repeated for the first time (RFC 8489 §6.2.1). Later, it doubles."""
+"""The time after which a request over UDP is repeated for the first time (RFC 8489 §6.2.1).
+Later, it doubles."""
 ANSWER_LIMIT_NS = 10 * NS_PER_S
 """The time after which a request without an answer has failed."""
 LIFETIME_NS = 600 * NS_PER_S
@@ -41,14 +53,21 @@ LIFETIME_NS = 600 * NS_PER_S
 REFRESH_NS = 5 * NS_PER_S
 """The time between two refreshes, if the lifetime is not shorter."""
 PERMISSION_NS = 240 * NS_PER_S
-"""The time after which permissions are renewed. They last for 300 s (RFC 8656 §9), and a channel for 600 s (§12)."""
+"""The time after which permissions are renewed. They last for 300 s (RFC 8656 §9), and a channel
+for 600 s (§12)."""
 MAX_NONCES = 3
 """The maximum number of nonces for one request. A server that refuses them all is broken."""
 MAX_TEXT_BYTES = 763
 """The maximum size of a nonce and of a realm (RFC 8489 §14.9, §14.10)."""
 MAX_PERMISSIONS = 32
-"""The maximum number of hosts to which the server is asked to relay. A peer decides how many it names."""
-UNAUTHORIZED, FORBIDDEN, MISMATCH, STALE_NONCE, QUOTA, CAPACITY = 401, 403, 437, 438, 486, 508
+"""The maximum number of hosts to which the server is asked to relay. A peer decides how many it
+names."""
+UNAUTHORIZED = 401
+FORBIDDEN = 403
+MISMATCH = 437
+STALE_NONCE = 438
+QUOTA = 486
+CAPACITY = 508
 MAX_REASON_CHARACTERS = 80
 CLOSED = "closed by this tool"
 UDP = bytes((17, 0, 0, 0))
@@ -85,9 +104,10 @@ class _Request:
 class Allocation:
     """An allocation at a TURN server. It is requested at once.
 
-    `is_stream` states whether the server is reached over TCP, and `is_ipv6` whether its peers have addresses of IPv6.
-    `relayed` is its address, from which the server sends; None until the server has answered. `problem` is why there is
-    none, or why it has ended, as a text that follows the name of the server.
+    `is_stream` states whether the server is reached over TCP, and `is_ipv6` whether its peers have
+    addresses of IPv6. `relayed` is its address, from which the server sends; None until the server
+    has answered. `problem` is why there is none, or why it has ended, as a text that follows the
+    name of the server.
     """
 
     login: TurnLogin
@@ -126,12 +146,15 @@ class Allocation:
     def next_ns(self) -> int:
         if self.problem:
             return NEVER_NS
-        due_ns = min((min(each.due_ns, each.until_ns) for each in self._requests.values()), default=NEVER_NS)
+        due_ns = min(
+            (min(each.due_ns, each.until_ns) for each in self._requests.values()), default=NEVER_NS
+        )
         return min(due_ns, self._refresh_ns, self._renewal_ns)
 
     def pop_messages(self) -> list[bytes]:
         """Return the messages to send to the server."""
-        messages, self._messages = self._messages, []
+        messages = self._messages
+        self._messages = []
         return messages
 
     def note_sent(self, message: bytes, at_ns: int) -> None:
@@ -148,7 +171,8 @@ class Allocation:
                 self._fail(request, TURN_SILENT)
             elif request.due_ns <= now_ns:
                 request.due_ns = now_ns + (FIRST_WAIT_NS << request.sends)
-                request.sends, request.sent_ns = request.sends + 1, None
+                request.sends = request.sends + 1
+                request.sent_ns = None
                 self._messages.append(request.message)
         if self.problem:
             return
@@ -178,7 +202,9 @@ class Allocation:
     def bind(self, peer: HostPort, now_ns: int) -> None:
         """Let the server bind a channel to a peer. Until then, indications have the data."""
         self._wanted = peer
-        number: dict[int, bytes] = {StunAttribute.CHANNEL_NUMBER: FIRST_CHANNEL.to_bytes(2) + bytes(2)}
+        number: dict[int, bytes] = {
+            StunAttribute.CHANNEL_NUMBER: FIRST_CHANNEL.to_bytes(2) + bytes(2)
+        }
         self._request(StunMethod.CHANNEL_BIND, number, peer, now_ns)
 
     def wrapped(self, data: bytes, peer: HostPort) -> bytes:
@@ -193,16 +219,24 @@ class Allocation:
         return build_message(StunKind.INDICATION, transaction, attributes, "", StunMethod.SEND)
 
     def close(self) -> None:
-        """End the allocation. The last message of `pop_messages` deletes it at the server (RFC 8656 §8)."""
+        """End the allocation. The last message of `pop_messages` deletes it at the server (RFC
+        8656 §8).
+        """
         if self.relayed is not None and not self.problem:
             self._request(StunMethod.REFRESH, _lifetime(0), None, 0)
         self.problem = self.problem or CLOSED
 
     def received(self, data: bytes, at_ns: int) -> RelayedData | None:
-        """Accept a message of the server. Return the data of a peer in it; None if it has none, or is not valid."""
+        """Accept a message of the server. Return the data of a peer in it; None if it has none,
+        or is not valid.
+        """
         if (framed := parse_channel_data(data)) is not None:
             channel, content = framed
-            return (content, self._wanted) if channel == FIRST_CHANNEL and self._wanted is not None else None
+            return (
+                (content, self._wanted)
+                if channel == FIRST_CHANNEL and self._wanted is not None
+                else None
+            )
         message = parse_turn_message(data)
         if message is None:
             return None
@@ -239,24 +273,32 @@ class Allocation:
 
     def _plan_refresh(self, message: StunMessage, at_ns: int) -> None:
         """Plan the next refresh, the first one at once."""
-        lifetime_ns = int.from_bytes(message.attributes.get(StunAttribute.LIFETIME, b"")[:4]) * NS_PER_S
+        lifetime_ns = (
+            int.from_bytes(message.attributes.get(StunAttribute.LIFETIME, b"")[:4]) * NS_PER_S
+        )
         interval_ns = min(REFRESH_NS, (lifetime_ns or LIFETIME_NS) // 2)
         self._refresh_ns = at_ns if message.method is StunMethod.ALLOCATE else at_ns + interval_ns
 
     def _refuse(self, request: _Request, message: StunMessage, at_ns: int) -> None:
         """Repeat a request with the nonce that its error names, or let it fail."""
-        code, attributes = message.error_code, message.attributes
-        nonce, realm = attributes.get(StunAttribute.NONCE, b""), attributes.get(StunAttribute.REALM, self._realm)
+        code = message.error_code
+        attributes = message.attributes
+        nonce = attributes.get(StunAttribute.NONCE, b"")
+        realm = attributes.get(StunAttribute.REALM, self._realm)
         is_new = code == STALE_NONCE or (code == UNAUTHORIZED and not request.is_signed)
         is_usable = 0 < len(nonce) <= MAX_TEXT_BYTES and 0 < len(realm) <= MAX_TEXT_BYTES
         if is_new and is_usable and request.nonces < MAX_NONCES:
             self._nonce, self._realm, self._key = nonce, realm, long_term_key(self.login, realm)
-            self._request(request.method, request.attributes, request.peer, at_ns, request.nonces + 1)
+            self._request(
+                request.method, request.attributes, request.peer, at_ns, request.nonces + 1
+            )
         else:
             self._fail(request, _refusal(code, message.error_reason), code)
 
     def _fail(self, request: _Request, reason: str, code: int = 0) -> None:
-        """Note the failure of a request. Without a permission or a channel, the allocation may still be of use."""
+        """Note the failure of a request. Without a permission or a channel, the allocation may
+        still be of use.
+        """
         if request.method in (StunMethod.ALLOCATE, StunMethod.REFRESH):
             is_ended = request.method is StunMethod.REFRESH and code == MISMATCH
             self.problem = f"{TURN_ENDED} ({MISMATCH})" if is_ended else reason
@@ -264,7 +306,12 @@ class Allocation:
             self.refused[request.peer.host] = code
 
     def _request(
-        self, method: StunMethod, attributes: Mapping[int, bytes], peer: HostPort | None, now_ns: int, nonces: int = 0
+        self,
+        method: StunMethod,
+        attributes: Mapping[int, bytes],
+        peer: HostPort | None,
+        now_ns: int,
+        nonces: int = 0,
     ) -> None:
         transaction = self.random_bytes(TRANSACTION_BYTES)
         sent = dict(attributes)
@@ -288,10 +335,18 @@ def _lifetime(lifetime_ns: int) -> dict[int, bytes]:
 
 
 def _data_of(message: StunMessage) -> RelayedData | None:
-    """Return the data of a peer in an indication, and its address; None if it is no Data indication."""
-    peer = mapped_address(message.attributes.get(StunAttribute.XOR_PEER_ADDRESS, b""), message.transaction)
+    """Return the data of a peer in an indication, and its address; None if it is no Data
+    indication.
+    """
+    peer = mapped_address(
+        message.attributes.get(StunAttribute.XOR_PEER_ADDRESS, b""), message.transaction
+    )
     data = message.attributes.get(StunAttribute.DATA)
-    return None if message.method is not StunMethod.DATA or peer is None or data is None else (data, peer)
+    return (
+        None
+        if message.method is not StunMethod.DATA or peer is None or data is None
+        else (data, peer)
+    )
 
 
 def _refusal(code: int, reason: str) -> str:

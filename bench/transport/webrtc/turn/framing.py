@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from struct import Struct
 
-FIRST_CHANNEL, LAST_CHANNEL = 0x4000, 0x4FFF
+FIRST_CHANNEL = 0x4000
+LAST_CHANNEL = 0x4FFF
 """The numbers of channels (RFC 8656 §12)."""
 _HEADER = Struct("!HH")
 HEADER_BYTES = _HEADER.size
@@ -27,7 +28,9 @@ def parse_channel_data(message: bytes) -> tuple[int, bytes] | None:
 
 
 class MessageStream:
-    """The messages in the bytes of a stream. `is_broken` states that the stream has something else."""
+    """The messages in the bytes of a stream. `is_broken` states that the stream has something
+    else.
+    """
 
     def __init__(self) -> None:
         self._data = bytearray()

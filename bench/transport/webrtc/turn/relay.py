@@ -1,7 +1,8 @@
-"""The sockets of an allocation: over UDP the socket of the call itself, over TCP and TLS a connection of its own.
+"""The sockets of an allocation: over UDP the socket of the call itself, over TCP and TLS a
+connection of its own.
 
-Data of a peer passes the allocation in both directions. Each datagram keeps the kernel's timestamp of the message in
-which it arrived.
+Data of a peer passes the allocation in both directions. Each datagram keeps the kernel's timestamp
+of the message in which it arrived.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from bench.transport.webrtc.turn.allocation import Allocation
 from bench.transport.webrtc.turn.framing import MessageStream
 
 MAX_UNSENT_BYTES = 1 << 16
-"""The maximum number of bytes that wait until the connection accepts them. Later packets are lost."""
+"""The maximum number of bytes that wait until the connection accepts them. Later packets are
+lost."""
 MAX_READS = 16
 """The maximum number of reads of a connection at once."""
 CLOSED = "closes the connection"
@@ -64,7 +66,8 @@ class UdpLink:
     """The server over the socket of the call, to which it belongs."""
 
     def __init__(self, sock: DatagramSocket, address: SocketAddress) -> None:
-        self._sock, self.address = sock, address
+        self._sock = sock
+        self.address = address
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -77,7 +80,9 @@ class UdpLink:
 
 
 class StreamLink:
-    """The server over a connection of its own, which a `Listener` watches. `problem` is why it has ended."""
+    """The server over a connection of its own, which a `Listener` watches. `problem` is why it
+    has ended.
+    """
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
@@ -90,9 +95,13 @@ class StreamLink:
         return self._stream.fileno()
 
     def send(self, message: bytes) -> SendTime | int:
-        """Do the same as `ServerLink.send`. What the kernel does not accept now leaves before the next message."""
-        stream, before_ns = self._stream, monotonic_ns()
-        is_free = stream.try_flush()  # also if this message is then lost: nothing else lets the others leave
+        """Do the same as `ServerLink.send`. What the kernel does not accept now leaves before
+        the next message.
+        """
+        stream = self._stream
+        before_ns = monotonic_ns()
+        # also if this message is then lost: nothing else lets the others leave
+        is_free = stream.try_flush()
         if not is_free and len(self._unsent) + len(message) > MAX_UNSENT_BYTES:
             return errno.ENOBUFS
         self._unsent += message
@@ -107,8 +116,8 @@ class StreamLink:
     def receive(self) -> list[tuple[bytes, Arrival]]:
         """Return the messages that have arrived, each with its arrival.
 
-        A read has the timestamp of its last segment. So the arrival is exact for a message at the end of a read, and
-        the other ones may have arrived earlier.
+        A read has the timestamp of its last segment. So the arrival is exact for a message at the
+        end of a read, and the other ones may have arrived earlier.
         """
         received: list[tuple[bytes, Arrival]] = []
         for _ in range(MAX_READS):
@@ -136,10 +145,13 @@ class StreamLink:
 
 
 class Relay:
-    """An allocation at a TURN server, and the way to it. `problem` is why it relays nothing; "" if it does."""
+    """An allocation at a TURN server, and the way to it. `problem` is why it relays nothing; ""
+    if it does.
+    """
 
     def __init__(self, server: TurnServer, link: UdpLink | StreamLink, *, is_ipv6: bool) -> None:
-        self.server, self._link = server, link
+        self.server = server
+        self._link = link
         is_stream = isinstance(link, StreamLink)
         self._allocation = Allocation(
             server.login, secrets.token_bytes, monotonic_ns(), is_stream=is_stream, is_ipv6=is_ipv6
@@ -158,7 +170,9 @@ class Relay:
 
     @property
     def problem(self) -> str:
-        reason = self._allocation.problem or (self.stream.problem if self.stream is not None else "")
+        reason = self._allocation.problem or (
+            self.stream.problem if self.stream is not None else ""
+        )
         return f"{TURN_SERVER} {self.server} {reason}" if reason else ""
 
     @property
@@ -213,7 +227,8 @@ class Relay:
         return self._link.send(self._allocation.wrapped(data, peer))
 
     def receive(self, datagrams: Sequence[Datagram]) -> list[Datagram]:
-        """Return the datagrams without the messages of the server, but with the data of peers in them.
+        """Return the datagrams without the messages of the server, but with the data of peers in
+        them.
 
         Also read the connection, if the server has one of its own.
         """
@@ -244,7 +259,9 @@ class Relay:
 
 
 class RelayedSender:
-    """The way of packets to the peer of a call through a relay. It has the part of `DatagramSocket` that sends."""
+    """The way of packets to the peer of a call through a relay. It has the part of
+    `DatagramSocket` that sends.
+    """
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -260,7 +277,8 @@ class RelayedSender:
         sent = self._relay.send(data, HostPort(*destination[:2]))
         if isinstance(sent, SendTime):
             return sent
-        self.unsent, self.refusal = self.unsent + 1, sent
+        self.unsent = self.unsent + 1
+        self.refusal = sent
         return None
 
 
@@ -270,10 +288,13 @@ def _tls_context(ca: Path | None) -> ssl.SSLContext:
     return tls_context(ca)
 
 
-def open_relay(server: TurnServer, sock: DatagramSocket, limits: Timeouts, ca: Path | None) -> Relay:
+def open_relay(
+    server: TurnServer, sock: DatagramSocket, limits: Timeouts, ca: Path | None
+) -> Relay:
     """Return a relay whose allocation is requested. `sock` is the socket of the call.
 
-    `ca` is the file of a certificate authority to trust. Raise ConnectError: `connect_failed:relay`, `timeout:relay`.
+    `ca` is the file of a certificate authority to trust. Raise ConnectError:
+    `connect_failed:relay`, `timeout:relay`.
     """
     family = family_of(sock.address[0])
     try:
@@ -295,7 +316,9 @@ def open_relay(server: TurnServer, sock: DatagramSocket, limits: Timeouts, ca: P
 def _unreached(error: ConnectError, limits: Timeouts) -> str:
     """Return why there is no connection to a server."""
     if isinstance(error, HandshakeError):
-        problem = TURN_NO_TLS if error.certificate is None else CERTIFICATE_PROBLEMS[error.certificate]
+        problem = (
+            TURN_NO_TLS if error.certificate is None else CERTIFICATE_PROBLEMS[error.certificate]
+        )
         return f"{problem}: {error.reason}"
     if error.outcome == "timeout:tls":
         return f"{TURN_NO_TLS} within {limits.tls:g} s"

@@ -1,7 +1,8 @@
-"""The TURN servers that a target or a service names: URIs (RFC 7065), `iceServers` in JSON, and Link headers. Pure.
+"""The TURN servers that a target or a service names: URIs (RFC 7065), `iceServers` in JSON, and
+Link headers. Pure.
 
-`RTCIceServer` of the W3C's WebRTC has the form in JSON, which services pass on to browsers. Pipecat's runner has it in
-`iceConfig`. A Link header has the form of WHIP (RFC 9725 §4.6).
+`RTCIceServer` of the W3C's WebRTC has the form in JSON, which services pass on to browsers.
+Pipecat's runner has it in `iceConfig`. A Link header has the form of WHIP (RFC 9725 §4.6).
 """
 
 from __future__ import annotations
@@ -12,27 +13,40 @@ from typing import Any, get_args
 
 from bench.transport.interface import TurnLogin, TurnServer, TurnTransport, is_address, is_host_name
 
-PLAIN_PORT, TLS_PORT = 3_478, 5_349
+PLAIN_PORT = 3_478
+TLS_PORT = 5_349
 MAX_SERVERS = 8
 """The maximum number of servers that a service may name."""
 MAX_LOGIN_CHARACTERS = 2_048
 ICE_SERVER_KEYS = ("iceServers", "ice_servers")
 _URI = re.compile(
-    r"(turns?):(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?",
+    r"(turns?):(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?(?:\?transport"
+    r"="
+    r"("
+    r"u"
+    r"d"
+    r"p"
+    r"|"
+    r"t"
+    r"cp))?",
     re.ASCII | re.IGNORECASE,
 )
 _LINK = re.compile(
-    r"<([^<>]{1,1000})>((?:\s*;\s*[\w-]{1,32}\s*=\s*(?:\"[^\"]{0,2048}\"|[^\s,;\"]{1,2048}))*)", re.ASCII
+    r"<([^<>]{1,1000})>((?:\s*;\s*[\w-]{1,32}\s*=\s*(?:\"[^\"]{0,2048}\"|[^\s,;\"]{1,2048}))*)",
+    re.ASCII,
 )
 _PARAMETER = re.compile(r";\s*([\w-]{1,32})\s*=\s*(?:\"([^\"]*)\"|([^\s,;\"]+))", re.ASCII)
 
 
 def parse_turn_uri(text: str, login: TurnLogin) -> TurnServer | None:
-    """Return the server of a URI; None if it is malformed, is no TURN server, or needs DTLS (turns: over UDP)."""
+    """Return the server of a URI; None if it is malformed, is no TURN server, or needs DTLS
+    (turns: over UDP).
+    """
     match = _URI.fullmatch(text.strip())
     if match is None:
         return None
-    is_tls, host = match[1].lower() == "turns", match[2].strip("[]")
+    is_tls = match[1].lower() == "turns"
+    host = match[2].strip("[]")
     transport: TurnTransport | None = next(
         (each for each in get_args(TurnTransport) if each == (match[4] or "").lower()), None
     )
@@ -51,10 +65,14 @@ def servers_in_json(document: Any) -> tuple[TurnServer, ...]:
 
 
 def servers_in_links(header: str) -> tuple[TurnServer, ...]:
-    """Return the TURN servers that Link headers name, joined by commas. Malformed ones are ignored."""
+    """Return the TURN servers that Link headers name, joined by commas. Malformed ones are
+    ignored.
+    """
     entries = []
     for uri, text in _LINK.findall(header):
-        parameters = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
+        parameters = {
+            name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(text)
+        }
         if "ice-server" in parameters.get("rel", "").split():
             entries.append({"urls": uri} | parameters)
     return tuple(_servers_of(entries))[:MAX_SERVERS]

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.summary.example_turns import ExampleTurn, example_turns, example_turns_of_steps
+from reports.analysis.summary.example_turns import (
+    ExampleTurn,
+    example_turns,
+    example_turns_of_steps,
+)
 from reports.analysis.summary.metrics import ALL
 from reports.analysis.summary.segments import Breakdown
 from reports.analysis.summary.summary import Summary
 from reports.data.samples import VOICE_TO_VOICE
 from reports.formatting import NONE, count, format_number
 from reports.pages.run_report import bar_charts, speech_timeline
-from reports.pages.run_report.metric_tables import BRIEF_ROWS, metrics, rows_of, target_cell, texts_by_target
+from reports.pages.run_report.metric_tables import (
+    BRIEF_ROWS,
+    metrics,
+    rows_of,
+    target_cell,
+    texts_by_target,
+)
 from reports.pages.run_report.sections.slowest import log_link
 from reports.render import blocks as b
 from reports.render.svg import plot_figure
@@ -19,37 +29,72 @@ from reports.results.value import by_subject
 from reports.text import cells, settings
 from reports.text.breakdown import segment_title
 
-REPLIES = ("stall_duration", "stall_count", "audio_speed", "transcript_first", "transcript_total", "transcript_lead")
-DETECTED = ("end_of_turn_delay", "start_of_speech_delay", "input_transcript", "input_transcript_total", "vad_splits")
+REPLIES = (
+    "stall_duration",
+    "stall_count",
+    "audio_speed",
+    "transcript_first",
+    "transcript_total",
+    "transcript_lead",
+)
+DETECTED = (
+    "end_of_turn_delay",
+    "start_of_speech_delay",
+    "input_transcript",
+    "input_transcript_total",
+    "vad_splits",
+)
 INTERRUPTED = (
-    *("barge_in_yield", "barge_in_detection", "barge_in_last_audio", "barge_in_response_done", "barge_in_late_audio"),
-    *("unplayed_audio", "overlap", "truncate_ack"),
+    "barge_in_yield",
+    "barge_in_detection",
+    "barge_in_last_audio",
+    "barge_in_response_done",
+    "barge_in_late_audio",
+    "unplayed_audio",
+    "overlap",
+    "truncate_ack",
 )
 SEGMENTS_MEAN = (
-    "Each segment is named by the instant that ends it; the first starts at the end of speech. If an instant is "
-    "missing, its two neighbours are one segment with both names."
+    "Each segment is named by the instant that ends it; the first starts at the end of speech. If"
+    " an instant is missing, its two neighbours are one segment with both names."
 )
 UNPLACED = (
-    "; its duration is measured, but its position is only in an event log, so without one it is shown in the middle"
+    "; its duration is measured, but its position is only in an event log, so without one it is"
+    " shown in the middle"
 )
-TIMELINE = "Good turns. Time is measured from the last sample of speech. Bars show durations, not loudness."
-LANES = "Upper lane, grey: the caller speaks. Amber: latency. Lower lane, coloured: the reply plays."
+TIMELINE = (
+    "Good turns. Time is measured from the last sample of speech. Bars show durations, not"
+    " loudness."
+)
+LANES = (
+    "Upper lane, grey: the caller speaks. Amber: latency. Lower lane, coloured: the reply plays."
+)
 END_DETECTED = "Triangles: end-of-turn detection, first audio delta."
 
 
 def segments(summary: Summary) -> b.Section | None:
-    """Return the section on the segments of voice_to_voice, with bars and a table; None if no segments are known."""
-    rows, bands = [row for row in summary.segments if len(row.segments) > 1], summary.segments_around
+    """Return the section on the segments of voice_to_voice, with bars and a table; None if no
+    segments are known.
+    """
+    rows = [row for row in summary.segments if len(row.segments) > 1]
+    bands = summary.segments_around
     if not rows:
         return None
     caption_text = ", in ms, over good turns; their sum is its mean."
     if any(segment.total_ns < 0 for row in rows for segment in row.segments):
-        caption_text += " A negative segment, to the left: its events were received in another order."
+        caption_text += (
+            " A negative segment, to the left: its events were received in another order."
+        )
         caption_text += " The line across such a bar marks the sum."
-    caption_text += " Only the first bars are shown; the table has all." if len(rows) > bar_charts.MAX_ROWS else ""
+    caption_text += (
+        " Only the first bars are shown; the table has all."
+        if len(rows) > bar_charts.MAX_ROWS
+        else ""
+    )
     all_turns: list[b.Block] = [
         plot_figure(
-            bar_charts.segment_bars(rows, summary.targets), ("Mean segments of ", b.Term(VOICE_TO_VOICE), caption_text)
+            bar_charts.segment_bars(rows, summary.targets),
+            ("Mean segments of ", b.Term(VOICE_TO_VOICE), caption_text),
         ),
         _table(summary, rows),
     ]
@@ -58,11 +103,12 @@ def segments(summary: Summary) -> b.Section | None:
     displayed = all_turns
     if bands:  # typical and slow turns, and each bar in numbers
         slow = " and around p95 (p93.5 to p96.5)" if any(band.p > 0.5 for band in bands) else ""
-        bands_text = f" of the good turns around its median (p45 to p55){slow}; their sum is the mean of these turns."
-        plot, caption = (
-            bar_charts.segment_bars(bands, summary.targets),
-            ("Mean segments of ", b.Term(VOICE_TO_VOICE), bands_text),
+        bands_text = (
+            f" of the good turns around its median (p45 to p55){slow}; their sum is the mean of"
+            " these turns."
         )
+        plot = bar_charts.segment_bars(bands, summary.targets)
+        caption = ("Mean segments of ", b.Term(VOICE_TO_VOICE), bands_text)
         around = plot_figure(plot, caption, stops=(), numbers=[_table(summary, bands, "around")])
         displayed = [around, b.Details("All turns, step by step", all_turns, style="gap")]
     blocks: list[b.Block] = [
@@ -71,32 +117,50 @@ def segments(summary: Summary) -> b.Section | None:
         b.Details("What the segments mean", meanings, style="note"),
     ]
     overall = [row for row in rows if row.step == ALL and len(summary.targets) == 1][:BRIEF_ROWS]
-    brief = [block for row in overall for block in b.fact("breakdown", [cells.breakdown(row, summary)])]
-    return b.Section("segments", "Latency breakdown", "Where does the latency come from?", blocks, brief=brief)
+    brief = [
+        block for row in overall for block in b.fact("breakdown", [cells.breakdown(row, summary)])
+    ]
+    return b.Section(
+        "segments", "Latency breakdown", "Where does the latency come from?", blocks, brief=brief
+    )
 
 
 def _table(summary: Summary, rows: Sequence[Breakdown], head: str = "step") -> b.Table:
-    """Return a table of mean segments in ms. A row is a step or, if `head` is `around`, a band of percentiles."""
+    """Return a table of mean segments in ms. A row is a step or, if `head` is `around`, a band
+    of percentiles.
+    """
     names = bar_charts.names_of(rows)
     heads: list[b.Head] = [head, b.Column("target", left=True), "turns", *names, "total, ms"]
     lines: list[b.Line] = []
     for row in rows:
         means = {segment_title(segment): format_number(segment.mean_ms) for segment in row.segments}
-        title, target = cells.breakdown_title(row), target_cell(summary, row.target)
+        title = cells.breakdown_title(row)
+        target = target_cell(summary, row.target)
         parts = [means.get(name, NONE) for name in names]
-        lines.append([title, target, count(row.turns), *parts, b.Strong(format_number(row.mean_ms))])
+        lines.append(
+            [title, target, count(row.turns), *parts, b.Strong(format_number(row.mean_ms))]
+        )
     return b.table(heads, lines, stacked=True)
 
 
 def playback(summary: Summary) -> b.Section | None:
-    """Return the section on playback of replies and on turn detection; None if neither was measured."""
-    run, latencies = summary.run, summary.samples[VOICE_TO_VOICE]
-    replies, callers, examples = rows_of(summary, REPLIES), rows_of(summary, DETECTED), example_turns(run, latencies)
+    """Return the section on playback of replies and on turn detection; None if neither was
+    measured.
+    """
+    run = summary.run
+    latencies = summary.samples[VOICE_TO_VOICE]
+    replies = rows_of(summary, REPLIES)
+    callers = rows_of(summary, DETECTED)
+    examples = example_turns(run, latencies)
     panes = [("heard-all", "all steps", _timeline(examples))] if examples else []
-    for index, (step, step_examples) in enumerate(example_turns_of_steps(run, latencies).items() if examples else ()):
+    for index, (step, step_examples) in enumerate(
+        example_turns_of_steps(run, latencies).items() if examples else ()
+    ):
         panes.append((f"heard-{index}", step, _timeline(step_examples)))
     blocks: list[b.Block] = [b.Tabs(TIMELINE, panes)] if panes else []
-    detected = {subject.target: cells.detection(row) for subject, row in by_subject(summary.counts).items()}
+    detected = {
+        subject.target: cells.detection(row) for subject, row in by_subject(summary.counts).items()
+    }
     if replies or callers:
         stalled = texts_by_target(
             summary,
@@ -106,45 +170,76 @@ def playback(summary: Summary) -> b.Section | None:
                 if value.metric == "stall_rate" and value.n
             },
         )
-        gaps = [event_metric for event_metric in summary.event_metrics if event_metric.metric == "delta_gap"]
-        blocks += b.line(f"{stalled}: the simulated player ran out of audio during the reply." if stalled else "")
+        gaps = [
+            event_metric
+            for event_metric in summary.event_metrics
+            if event_metric.metric == "delta_gap"
+        ]
+        blocks += b.line(
+            f"{stalled}: the simulated player ran out of audio during the reply." if stalled else ""
+        )
         if replies:
             blocks += [
-                b.Details("Metrics of replies", [metrics(summary, replies, gaps)], open=not examples, again=True)
+                b.Details(
+                    "Metrics of replies",
+                    [metrics(summary, replies, gaps)],
+                    open=not examples,
+                    again=True,
+                )
             ]
         if callers:
             wrong = texts_by_target(summary, detected)
             vad = any(value.metric == "end_detected_early" and value.n for value in summary.counts)
             right = (
-                "No turn was cut off before the caller had finished, and no end of speech was detected too early."
+                "No turn was cut off before the caller had finished, and no end of speech was"
+                " detected too early."
                 if vad
                 else ""
             )
             blocks += [b.Heading("Turn detection"), b.Paragraph(f"{wrong}." if wrong else right)]
             blocks += [
-                b.Details("Metrics of turn detection", [metrics(summary, callers)], open=not examples, again=True)
+                b.Details(
+                    "Metrics of turn detection",
+                    [metrics(summary, callers)],
+                    open=not examples,
+                    again=True,
+                )
             ]
             blocks += b.note(settings.packetisation_note(summary.playback))
     named = len(summary.targets) > 1
-    faults = [(target, fault) for target, faults in [*detected.items()][:BRIEF_ROWS] for fault in faults]
+    faults = [
+        (target, fault) for target, faults in [*detected.items()][:BRIEF_ROWS] for fault in faults
+    ]
     brief = [
-        *b.fact("detection", [f"{target}: {fault}" if named else fault for target, fault in faults]),
+        *b.fact(
+            "detection", [f"{target}: {fault}" if named else fault for target, fault in faults]
+        ),
         *b.fact("note", [settings.packetisation_note(summary.playback)]),
     ]
-    return b.Section("heard", "Audio playback", "What did the caller hear?", blocks, brief=brief) if blocks else None
+    return (
+        b.Section("heard", "Audio playback", "What did the caller hear?", blocks, brief=brief)
+        if blocks
+        else None
+    )
 
 
 def interruptions(summary: Summary) -> b.Section | None:
-    """Return the section on interrupted replies, and on replies during a backchannel; None if there are none."""
+    """Return the section on interrupted replies, and on replies during a backchannel; None if
+    there are none.
+    """
     rows = rows_of(summary, INTERRUPTED)
     question = "How soon does the reply stop when the caller interrupts?"
     brief = b.fact("interrupted", cells.medians(summary, ("barge_in_yield", "unplayed_audio")))
     blocks = [metrics(summary, rows)]
-    return b.Section("interruptions", "Interruptions", question, blocks, brief=brief) if rows else None
+    return (
+        b.Section("interruptions", "Interruptions", question, blocks, brief=brief) if rows else None
+    )
 
 
 def interrupts(summary: Summary) -> bool:
-    """Return whether the run is about interruptions: in at least one turn of five, the caller interrupted the reply."""
+    """Return whether the run is about interruptions: in at least one turn of five, the caller
+    interrupted the reply.
+    """
     interrupted = sum(row.planned for row in rows_of(summary, ("barge_in_yield",)))
     return 5 * interrupted >= summary.endings.started > 0
 
@@ -154,8 +249,12 @@ def _timeline(examples: Sequence[ExampleTurn]) -> b.Figure:
     if any(example.asked_on_s > example.called_s for example in examples):
         sentences.append("Dark amber: functions run, ours or those of MCP servers.")
     if any(example.stall_s for example in examples):
-        unplaced = UNPLACED if any(example.stall_s and not example.heard for example in examples) else ""
-        sentences.append(f"Hatched red: the player ran out of audio, a gap for the caller{unplaced}.")
+        unplaced = (
+            UNPLACED if any(example.stall_s and not example.heard for example in examples) else ""
+        )
+        sentences.append(
+            f"Hatched red: the player ran out of audio, a gap for the caller{unplaced}."
+        )
     if speech_timeline.breaks(examples):
         ends = f"The axis ends at {speech_timeline.MAX_TIMELINE_S:g} s"
         sentences.append(f"{ends}: a bar with two strokes continues to the time next to it.")

@@ -1,4 +1,6 @@
-"""The sections on latency and failures along a session, by the length of the conversation, and by other groups."""
+"""The sections on latency and failures along a session, by the length of the conversation, and
+by other groups.
+"""
 
 from __future__ import annotations
 
@@ -16,33 +18,44 @@ from reports.render.svg import HALF, WIDE, plot_figure
 from reports.text import cells, groups
 
 CONTEXT = (
-    "The input tokens of a turn’s first response contain the whole conversation, including cached tokens. In a fixed "
-    "script, a longer conversation is also a later step: compare with latency by step, or shuffle the steps."
+    "The input tokens of a turn’s first response contain the whole conversation, including cached"
+    " tokens. In a fixed script, a longer conversation is also a later step: compare with latency"
+    " by step, or shuffle the steps."
 )
 NO_RISE = (
-    "No target certainly fails more often in longer conversations. More sessions would make the intervals narrower."
+    "No target certainly fails more often in longer conversations. More sessions would make the"
+    " intervals narrower."
 )
 SUPPORT = (
-    "Give the service’s support these failed turns, with the region and the model of the deployment (section Targets). "
-    "They have the shortest contexts from which turns fail more often."
+    "Give the service’s support these failed turns, with the region and the model of the deployment"
+    " (section Targets). They have the shortest contexts from which turns fail more often."
 )
 
 
 def along_session(summary: Summary) -> b.Section | None:
-    """Return the section on latency by turn number and by session age; None if sessions are too short for both."""
+    """Return the section on latency by turn number and by session age; None if sessions are too
+    short for both.
+    """
     frames = _plottable(summary, "turn", "age")
     if not frames:
         return None
     banded = " with its 95 % interval" if len(summary.targets) <= COLOURS else ""
     tails = "; dashed: p95" if any(latency.tails for frame in frames for latency in frame) else ""
-    by_step = "In a fixed script, the turn number also determines the step: compare with latency by step."
+    by_step = (
+        "In a fixed script, the turn number also determines the step: compare with latency by step."
+    )
     blocks = [*_lines(summary, frames), b.ReadingGuide(f"Solid: p50{banded}{tails}. {by_step}")]
-    return b.Section("along", "Latency by turn number and session age", "Does latency change along a session?", blocks)
+    return b.Section(
+        "along",
+        "Latency by turn number and session age",
+        "Does latency change along a session?",
+        blocks,
+    )
 
 
 def context(summary: Summary) -> b.Section | None:
-    """Return the section on latency by the number of tokens of the conversation. Return None if the conversations have
-    similar lengths.
+    """Return the section on latency by the number of tokens of the conversation. Return None if the
+    conversations have similar lengths.
     """
     long = {frame[0].stratum for frame in _plottable(summary, "context")}
     frames = [frame for frame in _plottable(summary, "turn", "context") if frame[0].stratum in long]
@@ -52,18 +65,25 @@ def context(summary: Summary) -> b.Section | None:
     blocks = [
         *_lines(summary, frames),
         *b.line("; ".join(cells.slope_lines(summary))),
-        *([b.Details("Data table", [metrics(summary, rows)], open=not frames, again=True)] if rows else []),
+        *(
+            [b.Details("Data table", [metrics(summary, rows)], open=not frames, again=True)]
+            if rows
+            else []
+        ),
         *b.note(CONTEXT),
     ]
-    question, brief = "How does latency grow with the conversation?", b.fact("slope", cells.slope_lines(summary))
+    question = "How does latency grow with the conversation?"
+    brief = b.fact("slope", cells.slope_lines(summary))
     return b.Section("context", "Latency by conversation length", question, blocks, brief=brief)
 
 
 def context_failures(summary: Summary) -> b.Section | None:
-    """Return the section on failed turns by the number of tokens of the conversation. Return None if no turn failed, or
-    if the conversations have similar lengths.
+    """Return the section on failed turns by the number of tokens of the conversation. Return None
+    if no turn failed, or if the conversations have similar lengths.
     """
-    frames = [frame for frame in summary.latency_by("context") if any(row.has_failures for row in frame)]
+    frames = [
+        frame for frame in summary.latency_by("context") if any(row.has_failures for row in frame)
+    ]
     if not frames:
         return None
     blocks: list[b.Block] = [*b.line(groups.rising_failures(summary) or NO_RISE)]
@@ -83,7 +103,9 @@ def context_failures(summary: Summary) -> b.Section | None:
         *(block for text in ids[:BRIEF_ROWS] for block in b.fact("for support", [text])),
     ]
     question = "Do longer conversations fail more often?"
-    return b.Section("context-failures", "Failures by context length", question, blocks, brief=brief)
+    return b.Section(
+        "context-failures", "Failures by context length", question, blocks, brief=brief
+    )
 
 
 PLOTTED = ("turn", "age", "context", "calls", "host")
@@ -91,16 +113,27 @@ PLOTTED = ("turn", "age", "context", "calls", "host")
 
 
 def by_others(summary: Summary) -> Iterable[b.Section]:
-    """Yield a section for each key of groups that is not in PLOTTED. It has a table for each stratum."""
-    for by in dict.fromkeys(latency.by for latency in summary.grouped_latency if latency.by not in PLOTTED):
-        blocks = [block for frame in summary.latency_by(by) for block in groups.latency_blocks(frame, summary.targets)]
+    """Yield a section for each key of groups that is not in PLOTTED. It has a table for each
+    stratum.
+    """
+    for by in dict.fromkeys(
+        latency.by for latency in summary.grouped_latency if latency.by not in PLOTTED
+    ):
+        blocks = [
+            block
+            for frame in summary.latency_by(by)
+            for block in groups.latency_blocks(frame, summary.targets)
+        ]
         key = groups.key_text(by)
-        question, brief = f"Does latency depend on the {key.head}?", groups.compared_blocks(summary, by)
+        question = f"Does latency depend on the {key.head}?"
+        brief = groups.compared_blocks(summary, by)
         yield b.Section(by, f"Latency by {key.head}", question, blocks, brief=brief)
 
 
 def _plottable(summary: Summary, *keys: str) -> list[list[GroupedLatency]]:
-    """Return the latencies of each key and stratum, if a target has a median for at least two groups."""
+    """Return the latencies of each key and stratum, if a target has a median for at least two
+    groups.
+    """
     frames = (frame for key in keys for frame in summary.latency_by(key))
     return [frame for frame in frames if any(len(latency.published) > 1 for latency in frame)]
 
@@ -112,7 +145,10 @@ def _lines(summary: Summary, frames: Sequence[Sequence[GroupedLatency]]) -> list
         width = HALF if len(stratum_frames) > 1 else WIDE
         if stratum_frames:
             blocks += [b.Heading(cells.metric_title(summary.mains[stratum], stratum))]
-            figures = [plot_figure(charts.latency_lines(frame, width), _caption(frame)) for frame in stratum_frames]
+            figures = [
+                plot_figure(charts.latency_lines(frame, width), _caption(frame))
+                for frame in stratum_frames
+            ]
             blocks.append(b.SideBySide(figures))
     return blocks
 
@@ -123,10 +159,15 @@ def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
     Example: `By turn number. p50 of turn 10 against turn 1: direct −3 %, gateway +4 %.`
     """
     change_text = ""
-    pairs = {row.target: (row.published[0], row.published[-1]) for row in frame if len(row.published) > 1}
+    pairs = {
+        row.target: (row.published[0], row.published[-1]) for row in frame if len(row.published) > 1
+    }
     if len({(first.bin, last.bin) for first, last in pairs.values()}) == 1:
         first, last = (group.bin.name for group in next(iter(pairs.values())))
-        places = {"turn": f"turn {last} against turn {first}", "age": f"turns at {last} against {first}"}
+        places = {
+            "turn": f"turn {last} against turn {first}",
+            "age": f"turns at {last} against {first}",
+        }
         where = places.get(frame[0].by, f"turns of {last} tokens against {first}")
         changes = [
             f"{f'{target} ' if len(frame) > 1 else ''}{change(late.p50.value / early.p50.value)}"
@@ -137,4 +178,9 @@ def _caption(frame: Sequence[GroupedLatency]) -> b.Inline:
     thinned = f" Below the axis: turns{because if frame[0].by != 'context' else ''}."
     thinned_text = thinned if any(latency.thinned for latency in frame) else ""
     unplaced = f" {ungrouped}" if (ungrouped := groups.ungrouped_text(frame)) else ""
-    return (b.Strong(f"{groups.key_text(frame[0].by).title}."), f" {change_text}", thinned_text, unplaced)
+    return (
+        b.Strong(f"{groups.key_text(frame[0].by).title}."),
+        f" {change_text}",
+        thinned_text,
+        unplaced,
+    )

@@ -26,18 +26,26 @@ from reports.text.notices import uncertain_line
 from reports.text.settings import FACTS
 
 POOLED = (
-    "{} hosts recorded this run. Values elsewhere combine all hosts, even if the hosts differ. Latencies do not depend "
-    "on a host’s clock; seconds and blocks do, by its offset from the leader’s clock."
+    "{} hosts recorded this run. Values elsewhere combine all hosts, even if the hosts differ."
+    " Latencies do not depend on a host’s clock; seconds and blocks do, by its offset from the"
+    " leader’s clock."
 )
 
 
 def targets(summary: Summary) -> b.Section | None:
-    """Return the section that shows the targets in columns; None if the run contains no facts about them."""
-    rows = [(fact, [getattr(of, key) or "" for of in summary.target_settings]) for key, fact in FACTS.items()]
+    """Return the section that shows the targets in columns; None if the run contains no facts
+    about them.
+    """
+    rows = [
+        (fact, [getattr(of, key) or "" for of in summary.target_settings])
+        for key, fact in FACTS.items()
+    ]
     known = [(fact, texts) for fact, texts in rows if any(texts)]
     if not known:
         return None
-    columns = [b.Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)]
+    columns = [
+        b.Column(name, left=True, target=i, marked=True) for i, name in enumerate(summary.targets)
+    ]
     interleaved = remarks.interleaved(summary.interleaving) if summary.interleaving else ""
     own = FACTS["variant_settings"]
     facts: list[b.Row] = []
@@ -47,7 +55,9 @@ def targets(summary: Summary) -> b.Section | None:
         facts.append(b.make_row([b.Cell(name, differs), *texts_of], differs))
     settings = b.table([b.Column("setting", style="vh"), *columns], facts, style="facts")
     brief = b.fact("targets", [interleaved])
-    return b.Section("targets", "Targets", "What was measured?", [*b.line(interleaved), settings], brief=brief)
+    return b.Section(
+        "targets", "Targets", "What was measured?", [*b.line(interleaved), settings], brief=brief
+    )
 
 
 INCIDENTS = 3
@@ -55,23 +65,42 @@ INCIDENTS = 3
 
 def incidents(summary: Summary) -> b.Section | None:
     """Return the section on incidents; None if there were none."""
-    relevant, long = incidents_that_matter(summary), summary.duration_s > 180
+    relevant = incidents_that_matter(summary)
+    long = summary.duration_s > 180
     rows: list[b.Line] = []
     for incident in relevant.listed:
-        kind, text = b.Cell(incident_kind(incident.kind), style="nowrap"), b.Cell(incident.text, style="wrap")
+        kind = b.Cell(incident_kind(incident.kind), style="nowrap")
+        text = b.Cell(incident.text, style="wrap")
         rows.append([clock(incident.at_s, long=long), count(incident.worker), kind, text])
     more = f" The texts of {count(len(rows))} were recorded." if relevant.total > len(rows) else ""
     heads = ("when", "worker", b.Column("what", left=True), b.Column("details", left=True))
-    blocks: list[b.Block] = [b.Paragraph(f"{incident_kinds(relevant)}.{more}"), b.table(heads, rows)]
-    brief = [block for text in incident_lines(summary, INCIDENTS) for block in b.fact("incident", [text], 3)]
-    return b.Section("incidents", "Incidents", "What else happened?", blocks, brief=brief) if rows else None
+    blocks: list[b.Block] = [
+        b.Paragraph(f"{incident_kinds(relevant)}.{more}"),
+        b.table(heads, rows),
+    ]
+    brief = [
+        block
+        for text in incident_lines(summary, INCIDENTS)
+        for block in b.fact("incident", [text], 3)
+    ]
+    return (
+        b.Section("incidents", "Incidents", "What else happened?", blocks, brief=brief)
+        if rows
+        else None
+    )
 
 
 def uncertain_metrics(summary: Summary) -> list[b.Block]:
-    """Return the list of metrics that are uncertain in this run, each with its uncertainty; [] if there are none."""
-    title, rows = uncertain_line(summary.run), list[b.Line]()
+    """Return the list of metrics that are uncertain in this run, each with its uncertainty; []
+    if there are none.
+    """
+    title = uncertain_line(summary.run)
+    rows = list[b.Line]()
     for metric in (metric for metric in summary.run.uncertain_metrics if not metric.is_early):
-        value, limit = (f"{format_number(number or 0.0)}{NBSP}{metric.unit}" for number in (metric.value, metric.limit))
+        value, limit = (
+            f"{format_number(number or 0.0)}{NBSP}{metric.unit}"
+            for number in (metric.value, metric.limit)
+        )
         value = "without limit" if metric.value is None else value
         rows.append([metric.metric, metric.target, metric.host or "all", value, limit])
     heads = ("metric", "target", "host", "uncertainty (p99)", "limit")
@@ -79,26 +108,38 @@ def uncertain_metrics(summary: Summary) -> list[b.Block]:
 
 
 def affects_results(summary: Summary) -> bool:
-    """Return whether one of the main metrics is uncertain. These are in the first table of the page."""
+    """Return whether one of the main metrics is uncertain. These are in the first table of the
+    page.
+    """
     main_metrics = cells.main_metrics(summary)
     return any(uncertain.metric in main_metrics for uncertain in summary.run.uncertain_metrics)
 
 
 WHOLE_S = 0.5
-"""The minimum part of a second that was recorded, in seconds. With less, the CPU share of this second has no meaning.
+"""The minimum part of a second that was recorded, in seconds. With less, the CPU share of this
+second has no meaning.
 """
 
 
 def health(summary: Summary) -> b.Section:
-    verdict, document = summary.validity, summary.run.metadata
+    verdict = summary.validity
+    document = summary.run.metadata
     line = {
         "no_verdict": f"No verdict: {validity.verdict_reason(verdict)}.",
-        "valid": f"Yes, as far as the load generator is concerned: {validity.verdict_count(verdict)}.",
+        "valid": (
+            f"Yes, as far as the load generator is concerned: {validity.verdict_count(verdict)}."
+        ),
         "invalid": f"No: {validity.verdict_count(verdict)}.",
     }[verdict.status]
     timestamp_source = document.get("receive_timestamp_source")
     totals = document.get("totals") or {}
-    sentences = [f"Timestamps: {timestamp_source}." if timestamp_source else "The source of the timestamps is unknown."]
+    sentences = [
+        (
+            f"Timestamps: {timestamp_source}."
+            if timestamp_source
+            else "The source of the timestamps is unknown."
+        )
+    ]
     if totals.get("events"):
         sentences.append(
             f"{count(totals['events'])} events{' of the whole run' if summary.warmup_s else ''}, "
@@ -139,39 +180,61 @@ def health(summary: Summary) -> b.Section:
     of_receive = (row for row in summary.load_generator if row.metric == "receive_delay")
     receive = [f"{format_number(row.at(0.99))}{NBSP}ms" for row in of_receive]
     # failed checks are above the results
-    others = [check for check in verdict.checks if check.value is not None and check.result != "fail"]
+    others = [
+        check for check in verdict.checks if check.value is not None and check.result != "fail"
+    ]
     facts: list[b.Inline] = [*map(cells.check_text, others)]
     facts += [f"events processed up to {value} after their arrival (p99)" for value in receive]
     brief = b.fact("load generator", [*facts, *map(b.coded, validity.trust(summary.run))])
-    return b.Section("health", "Load generator health", "Can these results be trusted?", blocks, brief=brief)
+    return b.Section(
+        "health", "Load generator health", "Can these results be trusted?", blocks, brief=brief
+    )
 
 
 def hosts(summary: Summary) -> b.Section | None:
-    """Return the section on what each host recorded, and how accurate its times are; None if only one host recorded."""
+    """Return the section on what each host recorded, and how accurate its times are; None if
+    only one host recorded.
+    """
     if not summary.hosts:
         return None
     blocks: list[b.Block] = [b.Paragraph(POOLED.format(len(summary.hosts)))]
     for frame in summary.latency_by("host"):
         blocks += groups.latency_blocks(frame, summary.targets)
     delays = map(b.Term, LOAD_GENERATOR_CHECKS)
-    heads: list[b.Head] = ["host", "workers", *delays, "clock offset", b.Column("calibrated", left=True)]
+    heads: list[b.Head] = [
+        "host",
+        "workers",
+        *delays,
+        "clock offset",
+        b.Column("calibrated", left=True),
+    ]
     rows: list[b.Line] = []
     for host in summary.hosts:
         p99s = [format_number(getattr(host, f"{name}_p99_ms")) for name in LOAD_GENERATOR_CHECKS]
-        offset = f"{format_number(host.clock_offset_ms)} ± {format_number(host.clock_offset_error_ms)}{NBSP}ms"
+        offset = (
+            f"{format_number(host.clock_offset_ms)} ±"
+            f" {format_number(host.clock_offset_error_ms)}{NBSP}ms"
+        )
         clock_offset = NONE if math.isnan(host.clock_offset_ms) else offset
         rows.append([host.name, count(host.workers), *p99s, clock_offset, host.calibrated or "no"])
-    blocks += [b.Paragraph("Load generator metrics of each host: p99, in ms.", "q gap"), b.table(heads, rows)]
+    blocks += [
+        b.Paragraph("Load generator metrics of each host: p99, in ms.", "q gap"),
+        b.table(heads, rows),
+    ]
     brief = groups.compared_blocks(summary, "host")
     return b.Section("hosts", "Results by host", "Do the hosts agree?", blocks, brief=brief)
 
 
 def checks(evaluated: Sequence[Check]) -> list[b.Block]:
-    """Return a table of validity checks, each with its value, its limit and its result; [] if there are none."""
-    used, result = b.Column("used", left=True, style="narrowout", plotted=True), b.Column("result", left=True)
+    """Return a table of validity checks, each with its value, its limit and its result; [] if
+    there are none.
+    """
+    used = b.Column("used", left=True, style="narrowout", plotted=True)
+    result = b.Column("result", left=True)
     what = b.Paragraph("These checks decide whether a run is valid.")
     guide = b.ReadingGuide("The mark on each bar is the limit.")
-    bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')  # the used part of the limit
+    # the used part of the limit
+    bar = Markup('<div class="bar{}"><i style="width:{}%"></i><b></b></div>')
     rows: list[b.Line] = []
     for check in evaluated:
         word, style = cells.result(check.result)
@@ -181,7 +244,9 @@ def checks(evaluated: Sequence[Check]) -> list[b.Block]:
         bar_html = bar.format(" x" if failed else "", round(min(100.0, check.used * 80), 1))
         result_cell = b.Cell(word, check.remedy if failed else "", style=f"{style}-ink wrap")
         rows.append([b.Cell(cells.CHECKS[check.name].title, about), *values, bar_html, result_cell])
-    return [what, guide, b.table(("check", "value", "limit", used, result), rows)] if evaluated else []
+    return (
+        [what, guide, b.table(("check", "value", "limit", used, result), rows)] if evaluated else []
+    )
 
 
 def incident_kind(kind: str) -> str:
@@ -190,8 +255,12 @@ def incident_kind(kind: str) -> str:
 
 
 def incident_kinds(incidents: Incidents) -> str:
-    """Return the number of incidents of each type, such as `token refresh × 3 and clock step × 1`."""
-    return join_words([f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(incidents.counts).most_common()])
+    """Return the number of incidents of each type, such as `token refresh × 3 and clock step ×
+    1`.
+    """
+    return join_words(
+        [f"{incident_kind(kind)} × {n:,}" for kind, n in Counter(incidents.counts).most_common()]
+    )
 
 
 def incidents_that_matter(summary: Summary) -> Incidents:
@@ -202,7 +271,9 @@ def incidents_that_matter(summary: Summary) -> Incidents:
     If the lateness is larger, its share of this median is added to the text of the incident.
     """
     medians = [result.at(0.5).value for result in summary.results if result.at(0.5).has_interval]
-    shortest, incidents, counts = min(medians, default=math.inf), list[Incident](), Counter(summary.incident_counts)
+    shortest = min(medians, default=math.inf)
+    incidents = list[Incident]()
+    counts = Counter(summary.incident_counts)
     for incident in summary.incidents:
         late = incident.late_ms
         if not (math.isfinite(late) and math.isfinite(shortest)):
@@ -216,9 +287,21 @@ def incidents_that_matter(summary: Summary) -> Incidents:
 
 
 def incident_lines(summary: Summary, max_lines: int) -> list[str]:
-    """Return the first incidents with their time and worker. If there are more, also return the number of each type."""
+    """Return the first incidents with their time and worker. If there are more, also return the
+    number of each type.
+    """
     incidents = incidents_that_matter(summary)
-    times = [clock(incident.at_s, long=summary.duration_s > 180) for incident in incidents.listed[:max_lines]]
+    times = [
+        clock(incident.at_s, long=summary.duration_s > 180)
+        for incident in incidents.listed[:max_lines]
+    ]
     timed = zip(times, incidents.listed, strict=False)
-    first = [f"{at} worker {incident.worker} {incident_kind(incident.kind)}: {incident.text}" for at, incident in timed]
-    return [*first, f"in total: {incident_kinds(incidents)}"] if incidents.total > len(first) else first
+    first = [
+        f"{at} worker {incident.worker} {incident_kind(incident.kind)}: {incident.text}"
+        for at, incident in timed
+    ]
+    return (
+        [*first, f"in total: {incident_kinds(incidents)}"]
+        if incidents.total > len(first)
+        else first
+    )

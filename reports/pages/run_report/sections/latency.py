@@ -24,8 +24,8 @@ READ_ACROSS = "How to read it: 95 % of the turns were faster than the curve at p
 
 
 def percentile_curves(summary: Summary) -> b.Section | None:
-    """Return the section on latency percentiles; None if no metric has enough turns for a curve. It has a pane with
-    curves for each metric that has enough.
+    """Return the section on latency percentiles; None if no metric has enough turns for a curve. It
+    has a pane with curves for each metric that has enough.
     """
     panes = []
     for name, pools, key, title in _panes(summary):
@@ -40,34 +40,58 @@ def percentile_curves(summary: Summary) -> b.Section | None:
                 )
                 rows.append([f"p{p * 100:g}", *quantiles_of])
             numbers = [b.table(["percentile", *(f"{curve.target}, ms" for curve in plotted)], rows)]
-            panes.append((key, title, plot_figure(charts.percentiles(plotted, title), stops=(), numbers=numbers)))
+            panes.append(
+                (
+                    key,
+                    title,
+                    plot_figure(charts.percentiles(plotted, title), stops=(), numbers=numbers),
+                )
+            )
     if not panes:
         return None
-    banded = "Shaded: 95 % interval." if len(summary.targets) <= COLOURS else "95 % intervals are in the table."
+    banded = (
+        "Shaded: 95 % interval."
+        if len(summary.targets) <= COLOURS
+        else "95 % intervals are in the table."
+    )
     meets = "Beyond the point where a curve meets the red band, all turns failed or did not start."
     failed = meets if summary.endings.failed_or_not_started else ""
     read = (READ_ACROSS, banded, failed, "Dotted: too few turns or sessions.")
     question = "What is the latency of most turns, and of the slowest?"
-    return b.Section("spread", "Latency percentiles", question, [b.Tabs(" ".join(filter(None, read)), panes)])
+    return b.Section(
+        "spread", "Latency percentiles", question, [b.Tabs(" ".join(filter(None, read)), panes)]
+    )
 
 
 def distributions(summary: Summary) -> b.Section | None:
-    """Return the section with a histogram of voice_to_voice and of each main metric; None if there is no histogram."""
+    """Return the section with a histogram of voice_to_voice and of each main metric; None if
+    there is no histogram.
+    """
     panes = []
     for name, pools, key, title in _panes(summary):
-        if name in {VOICE_TO_VOICE, *summary.mains.values()} and (frame := histogram_of(summary.samples[name], pools)):
+        if name in {VOICE_TO_VOICE, *summary.mains.values()} and (
+            frame := histogram_of(summary.samples[name], pools)
+        ):
             panes.append((f"hist-{key}", title, plot_figure(bar_charts.histogram(frame, title))))
     if not panes:
         return None
-    read = "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if published."
+    read = (
+        "Each bar or step: the share of turns in a range of latencies. Dotted: p50 and p95, if"
+        " published."
+    )
     if summary.endings.failed_or_not_started:
         read += " Turns that failed or did not start have no latency: their bar is on the right."
-    return b.Section("distribution", "Latency distribution", "How are latencies distributed?", [b.Tabs(read, panes)])
+    return b.Section(
+        "distribution",
+        "Latency distribution",
+        "How are latencies distributed?",
+        [b.Tabs(read, panes)],
+    )
 
 
 def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
-    """Yield (metric, pools, key, title) for each plotted metric and stratum. If voice_to_voice has medians, it is
-    first.
+    """Yield (metric, pools, key, title) for each plotted metric and stratum. If voice_to_voice has
+    medians, it is first.
     """
     has_medians = any(result.at(0.5).has_interval for result in summary.voice_to_voice)
 
@@ -87,8 +111,17 @@ def _panes(summary: Summary) -> Iterable[tuple[str, list[Pool], str, str]]:
                 if CATALOGUE[name].begin == "measured_from"
                 else f"of {stratum.turns_text(strata)}"
             )
-            title = f"{name} {which}" if len(strata) > 1 or CATALOGUE[name].begin == "measured_from" else name
-            yield name, [p for p in pools if p.stratum == stratum], f"{name}-{stratum.key}".replace("+", "-"), title
+            title = (
+                f"{name} {which}"
+                if len(strata) > 1 or CATALOGUE[name].begin == "measured_from"
+                else name
+            )
+            yield (
+                name,
+                [p for p in pools if p.stratum == stratum],
+                f"{name}-{stratum.key}".replace("+", "-"),
+                title,
+            )
 
 
 def time(summary: Summary) -> b.Section | None:
@@ -96,10 +129,16 @@ def time(summary: Summary) -> b.Section | None:
     frame = over_time(summary)
     if frame is None:
         return None
-    question = "Did latency change during the run?" if frame.is_plottable else "When did turns fail?"
+    question = (
+        "Did latency change during the run?" if frame.is_plottable else "When did turns fail?"
+    )
     drift = remarks.drift_text(summary.drift)
     below = b.note((b.Term("drift"), f": {drift}")) if drift else []
-    figure = plot_figure(time_panels.time_panels(frame), " ".join(filter(None, _reading(summary, frame))), below=below)
+    figure = plot_figure(
+        time_panels.time_panels(frame),
+        " ".join(filter(None, _reading(summary, frame))),
+        below=below,
+    )
     brief = b.fact("drift", [remarks.drift_suspected(summary.drift)])
     return b.Section("time", "Latency over time", question, [figure], brief=brief)
 
@@ -111,7 +150,10 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
         where = f" on {slow.label}" if len(frame.panels) > 1 else ""
         at = clock(slow.begin_s, long=frame.duration_s > 180)
         length = format_duration(frame.bin_s)
-        yield f"Slowest {length}: from {at}{where}, p50 by step {slow.ratio:.1f} times that of the run."
+        yield (
+            f"Slowest {length}: from {at}{where}, p50 by step {slow.ratio:.1f} times that of the"
+            " run."
+        )
     if frame.is_plottable:
         dotted = all(panel.dots is not None for panel in frame.panels)
         yield "Dots: turns, at their start." if dotted else "Shade: number of turns."
@@ -123,37 +165,74 @@ def _reading(summary: Summary, frame: OverTime) -> Iterable[str]:
         shaded = any(panel.failures_s.size > time_panels.MAX_TICKS for panel in frame.panels)
         yield f"Red: {'share of failed turns' if shaded else 'failed turns'}."
     if not_started:
-        yield f"{plural(not_started, 'turn')} did not start: shown as failed turns at the end of their session."
+        yield (
+            f"{plural(not_started, 'turn')} did not start: shown as failed turns at the end of"
+            " their session."
+        )
 
 
 def steps(summary: Summary) -> b.Section | None:
-    """Return the section with figures and tables of the steps, by stratum; None if there is only one step."""
+    """Return the section with figures and tables of the steps, by stratum; None if there is only
+    one step.
+    """
     parts = [block for stratum in summary.turns.strata for block in _steps(summary, stratum)]
-    step_names = {row.step for stratum in summary.turns.strata for row in cells.steps_of(summary, stratum)}
-    return b.Section("steps", "Latency by step", "Which step is slow?", parts) if len(step_names) > 1 else None
+    step_names = {
+        row.step for stratum in summary.turns.strata for row in cells.steps_of(summary, stratum)
+    }
+    return (
+        b.Section("steps", "Latency by step", "Which step is slow?", parts)
+        if len(step_names) > 1
+        else None
+    )
 
 
 def _steps(summary: Summary, stratum: Stratum) -> Iterable[b.Block]:
     rows = cells.steps_of(summary, stratum)
     of_steps = ((step, [row for row in rows if row.step == step]) for step in summary.turns.steps)
-    groups = [(step, [(summary.targets.index(row.target), row) for row in group]) for step, group in of_steps if group]
+    groups = [
+        (step, [(summary.targets.index(row.target), row) for row in group])
+        for step, group in of_steps
+        if group
+    ]
     if not groups:
         return
     published = any(e.has_interval for row in rows for e in row.quantiles)
     caption = cells.slowest_step(summary, stratum)
-    heads: list[b.Head] = ["step", b.Column("target", left=True), *LEVEL_NAMES.values(), "max", "planned", "completed"]
+    heads: list[b.Head] = [
+        "step",
+        b.Column("target", left=True),
+        *LEVEL_NAMES.values(),
+        "max",
+        "planned",
+        "completed",
+    ]
     summaries = (row for _, group in groups for _, row in group)
     numbers = [
-        b.table(heads, [[row.step, target_cell(summary, row.target), *quantile_cells(row)] for row in summaries])
+        b.table(
+            heads,
+            [
+                [row.step, target_cell(summary, row.target), *quantile_cells(row)]
+                for row in summaries
+            ],
+        )
     ]
     yield b.Heading(f"{cells.row_title(rows[0])}, in ms")
     if published:
         plot = bar_charts.step_bars(groups, summary.mains[stratum])
-        yield plot_figure(plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers)
+        yield plot_figure(
+            plot, f"{caption} Bars: 95 % intervals over sessions.", stops=(), numbers=numbers
+        )
     else:
         yield b.Figure("", caption, numbers=numbers)
     if frame := steps_over_time(summary, stratum):
-        description = f"p50 of the turns that began within each {format_duration(frame.bin_s)}, all steps on one scale."
+        description = (
+            f"p50 of the turns that began within each {format_duration(frame.bin_s)}, all steps on"
+            " one scale."
+        )
         if summary.endings.not_started:
             description += " A turn that did not start counts as failed at the end of its session."
-        yield b.Details("Each step over time", [plot_figure(time_panels.step_panels(frame), description)], open=True)
+        yield b.Details(
+            "Each step over time",
+            [plot_figure(time_panels.step_panels(frame), description)],
+            open=True,
+        )

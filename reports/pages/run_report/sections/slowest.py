@@ -15,41 +15,72 @@ from reports.pages.run_report.metric_tables import target_cell
 from reports.render import blocks as b
 
 BELOW_EACH = (
-    "“Began”: time since the start of the run. Below each turn: its session in the files of this run, then the ids "
-    "that the service assigned to the request that opened the session, the response, and the session. If the events of "
-    "a session were recorded, its log is linked: rtbench replay shows each event."
+    "“Began”: time since the start of the run. Below each turn: its session in the files of this"
+    " run, then the ids that the service assigned to the request that opened the session, the"
+    " response, and the session. If the events of a session were recorded, its log is linked:"
+    " rtbench replay shows each event."
 )
 
 
 def slowest(summary: Summary) -> b.Section | None:
-    """Return the section on the slowest successful turns; None if there are none. It has a table of all steps for each
-    stratum and metric, and a table for each step.
+    """Return the section on the slowest successful turns; None if there are none. It has a table of
+    all steps for each stratum and metric, and a table for each step.
     """
     blocks: list[b.Block] = []
-    for index, (stratum, metric) in enumerate(dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)):
+    for index, (stratum, metric) in enumerate(
+        dict.fromkeys((slow.stratum, slow.metric) for slow in summary.slowest)
+    ):
         strata = {slow.stratum for slow in summary.slowest if slow.metric == metric}
         of_turns = f" of {stratum.turns_text(strata)}" if len(strata) > 1 else ""
-        before, after = (of_turns, "") if metric == VOICE_TO_VOICE else ("", f" {stratum.measured_from_text}")
-        caption = (f"Good turns{before} by ", b.Term(metric), f"{after}.", "" if blocks else f" {BELOW_EACH}")
+        before, after = (
+            (of_turns, "") if metric == VOICE_TO_VOICE else ("", f" {stratum.measured_from_text}")
+        )
+        caption = (
+            f"Good turns{before} by ",
+            b.Term(metric),
+            f"{after}.",
+            "" if blocks else f" {BELOW_EACH}",
+        )
         of_run, of_steps = (
             [slow for slow in turns if (slow.stratum, slow.metric) == (stratum, metric)]
             for turns in (summary.slowest, summary.slowest_of_steps)
         )
-        steps = [step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)]
+        steps = [
+            step for step in summary.turns.steps if any(slow.step == step for slow in of_steps)
+        ]
         panes = [("all", "all steps", of_run)]  # then one for each step
         for at, step in enumerate(steps if len(steps) > 1 else ()):
             panes.append((str(at), step, [slow for slow in of_steps if slow.step == step]))
-        tables = ((name, title, _slow_table(summary, stratum, metric, rows)) for name, title, rows in panes)
-        figures = [(f"slow-{index}-{name}", title, b.Figure("", below=[table])) for name, title, table in tables]
+        tables = (
+            (name, title, _slow_table(summary, stratum, metric, rows))
+            for name, title, rows in panes
+        )
+        figures = [
+            (f"slow-{index}-{name}", title, b.Figure("", below=[table]))
+            for name, title, table in tables
+        ]
         body = b.Tabs(caption, figures)
-        blocks += [b.Details(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
-    return b.Section("slow", "Slowest turns", "Which turns were the slowest?", blocks) if blocks else None
+        blocks += (
+            [b.Details(f"The slowest by {metric}{before}{after}", [body])] if blocks else [body]
+        )
+    return (
+        b.Section("slow", "Slowest turns", "Which turns were the slowest?", blocks)
+        if blocks
+        else None
+    )
 
 
-def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurnEntry]) -> b.Table:
-    targets, is_voice_to_voice = len(summary.targets) > 1, metric == VOICE_TO_VOICE
+def _slow_table(
+    summary: Summary, stratum: Stratum, metric: str, rows: Sequence[SlowTurnEntry]
+) -> b.Table:
+    targets = len(summary.targets) > 1
+    is_voice_to_voice = metric == VOICE_TO_VOICE
     network = any(not math.isnan(slow.network_rtt_ms) for slow in rows)
-    heads: list[b.Head] = ["step, turn", *([b.Column("target", left=True)] if targets else []), metric]
+    heads: list[b.Head] = [
+        "step, turn",
+        *([b.Column("target", left=True)] if targets else []),
+        metric,
+    ]
     heads += [f"ttfa {stratum.measured_from_text}"] if is_voice_to_voice else []
     heads += ["response created after", *(["network_rtt"] if network else []), "began"]
     lines: list[b.Row | b.Line] = []
@@ -58,13 +89,21 @@ def _slow_table(summary: Summary, stratum: Stratum, metric: str, rows: Sequence[
         resent = f"{count(slow.retransmits)} retransmitted" if slow.retransmits else ""
         parts: b.Line = [f"{slow.step}, {slow.turn}"]
         parts += [target_cell(summary, slow.target)] if targets else []
-        parts += [b.Strong(ms(slow.value_ms)), *([ms(slow.ttfa_ms)] if is_voice_to_voice else []), ms(slow.created_ms)]
+        parts += [
+            b.Strong(ms(slow.value_ms)),
+            *([ms(slow.ttfa_ms)] if is_voice_to_voice else []),
+            ms(slow.created_ms),
+        ]
         parts += [b.Cell(ms(slow.network_rtt_ms), resent)] if network else []
         parts.append(clock(slow.at_s, long=summary.duration_s > 180))
         started = format_utc_ms(summary.started_utc_ns + round(slow.at_s * NS_PER_S))
         ids = (
-            *(("started", started), ("session", slow.session), ("request", slow.request), ("response", slow.response)),
-            *(("the service’s session", slow.service_session), ("region", slow.region)),
+            ("started", started),
+            ("session", slow.session),
+            ("request", slow.request),
+            ("response", slow.response),
+            ("the service’s session", slow.service_session),
+            ("region", slow.region),
         )
         named: list[tuple[str, b.Inline]] = [(name, b.Code(value)) for name, value in ids if value]
         named += [("events", log_link(slow.event_log))] if slow.event_log else []

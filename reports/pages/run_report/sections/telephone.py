@@ -1,4 +1,6 @@
-"""The section on telephone calls: whether and when they were set up, how they ended, and their packets."""
+"""The section on telephone calls: whether and when they were set up, how they ended, and their
+packets.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,40 @@ SETUP = {
 }
 """The metrics of the setup of a call, each with its text."""
 PACKETS = {"rtp_loss": "rtp_jitter", "rtp_late_share": "", "peer_rtp_loss": "peer_rtp_jitter"}
-"""The metrics of the packets of a call: the shares that are missing, and the jitter of each direction."""
+"""The metrics of the packets of a call: the shares that are missing, and the jitter of each
+direction."""
 UNKNOWN = {"rtp_loss": "no packet arrived", "peer_rtp_loss": "the agent sent no RTCP report"}
 """The reason why the loss of a direction is unknown."""
 COUNTS: tuple[tuple[str, Callable[[TelephoneCalls], int], str], ...] = (
-    ("tried", lambda of: of.answered.n, "without those that the end of the run cut before an answer"),
+    (
+        "tried",
+        lambda of: of.answered.n,
+        "without those that the end of the run cut before an answer",
+    ),
     ("answered", lambda of: of.answered.events, "200 OK, and the audio was agreed"),
     ("refused", lambda of: of.refused, "a SIP status instead of an answer"),
     ("not answered", lambda of: of.unanswered, "no answer within the time limit (timeout:upgrade)"),
     ("not set up", lambda of: of.failed, "other failures before the answer"),
-    ("answered, no RTP", lambda of: of.without_packets, "no packet with audio ever (timeout:media)"),
-    ("answered, no sound", lambda of: of.without_sound, "packets, but nothing audible (timeout:sound)"),
-    ("hung up by this tool", lambda of: of.hung_up, "before the end of the script (failed:hung_up)"),
-    ("ended by the agent", lambda of: of.ended_by_agent, "before the end of the script (closed:1000)"),
+    (
+        "answered, no RTP",
+        lambda of: of.without_packets,
+        "no packet with audio ever (timeout:media)",
+    ),
+    (
+        "answered, no sound",
+        lambda of: of.without_sound,
+        "packets, but nothing audible (timeout:sound)",
+    ),
+    (
+        "hung up by this tool",
+        lambda of: of.hung_up,
+        "before the end of the script (failed:hung_up)",
+    ),
+    (
+        "ended by the agent",
+        lambda of: of.ended_by_agent,
+        "before the end of the script (closed:1000)",
+    ),
 )
 """The rows of the table: a name, the number of calls, and its meaning."""
 LOSSES = {
@@ -63,12 +86,18 @@ def telephone_calls(summary: Summary) -> b.Section | None:
     if not summary.calls:
         return None
     called = summary.calls
-    heads: list[b.Head] = ["calls", *(of.target for of in called), b.Column("meaning", left=True, style="narrowout")]
+    heads: list[b.Head] = [
+        "calls",
+        *(of.target for of in called),
+        b.Column("meaning", left=True, style="narrowout"),
+    ]
     rows: list[b.Line] = []
     for index, (name, number, meaning) in enumerate(COUNTS):
         if index < ALWAYS or any(map(number, called)):
             rows.append([name, *(count(number(of)) for of in called), meaning])
-    rows.append(["share answered", *(_share_cell(of.answered) for of in called), "of the calls tried"])
+    rows.append(
+        ["share answered", *(_share_cell(of.answered) for of in called), "of the calls tried"]
+    )
     if any(of.answered.events for of in called):
         for name, meaning in LOSSES.items():
             rows.append([b.Term(name), *(_packet_cell(of.by_loss[name]) for of in called), meaning])
@@ -77,7 +106,9 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         if any(counts):
             rows.append([name, *(NONE if n is None else count(n) for n in counts), meaning])
     blocks: list[b.Block] = [b.table(heads, rows)]
-    others: list[b.Line] = [[hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts]
+    others: list[b.Line] = [
+        [hosts.hosts, of.target, count(hosts.calls)] for of in called for hosts in of.other_hosts
+    ]
     if others:
         named = (b.Column("hosts", left=True), b.Column("target", left=True), "calls")
         blocks += [b.Heading("Hosts that only the agent named"), b.table(named, others)]
@@ -87,21 +118,44 @@ def telephone_calls(summary: Summary) -> b.Section | None:
         ("Calls that this tool hung up", [(of, reason) for of in called for reason in of.hang_ups]),
     ):
         listed: list[b.Line] = [
-            [b.Code(reason.outcome), of.target, count(reason.calls), reason.text or NO_WORDS] for of, reason in reasons
+            [b.Code(reason.outcome), of.target, count(reason.calls), reason.text or NO_WORDS]
+            for of, reason in reasons
         ]
         if listed:
-            columns = ("outcome", b.Column("target", left=True), "calls", b.Column("reason", left=True))
+            columns = (
+                "outcome",
+                b.Column("target", left=True),
+                "calls",
+                b.Column("reason", left=True),
+            )
             blocks += [b.Heading(title), b.table(columns, listed)]
-    for title, names in (("Setup of each call", SETUP), ("Packets of each call", {*PACKETS, *PACKETS.values()})):
-        if of_calls := [row for row in summary.connect_phases if row.metric in names and is_of_calls(summary, row)]:
+    for title, names in (
+        ("Setup of each call", SETUP),
+        ("Packets of each call", {*PACKETS, *PACKETS.values()}),
+    ):
+        if of_calls := [
+            row
+            for row in summary.connect_phases
+            if row.metric in names and is_of_calls(summary, row)
+        ]:
             blocks += [b.Details(title, [metrics(summary, of_calls)], open=True)]
     answered = [calls for calls in called if calls.answered.events]
     brief = [
         *b.fact("calls", [_named(summary, calls, _counts_text(calls)) for calls in called]),
-        *b.fact("setup", [_named(summary, calls, _setup_text(summary, calls)) for calls in answered]),
-        *b.fact("packets", [_named(summary, calls, _packet_text(summary, calls)) for calls in answered]),
+        *b.fact(
+            "setup", [_named(summary, calls, _setup_text(summary, calls)) for calls in answered]
+        ),
+        *b.fact(
+            "packets", [_named(summary, calls, _packet_text(summary, calls)) for calls in answered]
+        ),
     ]
-    return b.Section("telephone", "Calls with RTP", "Were the calls set up, and could both hear?", blocks, brief=brief)
+    return b.Section(
+        "telephone",
+        "Calls with RTP",
+        "Were the calls set up, and could both hear?",
+        blocks,
+        brief=brief,
+    )
 
 
 def is_of_calls(summary: Summary, row: MetricSummary) -> bool:
@@ -131,33 +185,53 @@ def _interval(share: Value) -> str:
 
 
 def _counts_text(calls: TelephoneCalls) -> str:
-    """Return how calls were set up and ended, such as `36 tried, 31 answered (86.1 %, 70 to 95 %); 5 refused: …`."""
+    """Return how calls were set up and ended, such as `36 tried, 31 answered (86.1 %, 70 to 95
+    %); 5 refused: …`.
+    """
     share = calls.answered
     rate = f" ({percent(share.events, share.n)}, {_interval(share)})" if share.n else ""
     parts = [f"{count(share.n)} tried, {count(share.events)} answered{rate}"]
-    of_setup = ((calls.refused, "refused"), (calls.unanswered, "not answered"), (calls.failed, "not set up"))
+    of_setup = (
+        (calls.refused, "refused"),
+        (calls.unanswered, "not answered"),
+        (calls.failed, "not set up"),
+    )
     if missing := [f"{count(n)} {what}" for n, what in of_setup if n]:
         parts.append(f"{', '.join(missing)}: {_reasons_text(calls.not_set_up)}")
-    silent = ((calls.without_packets, "answered without RTP"), (calls.without_sound, "answered without a sound"))
+    silent = (
+        (calls.without_packets, "answered without RTP"),
+        (calls.without_sound, "answered without a sound"),
+    )
     parts += [f"{plural(n, 'call')} {what}" for n, what in silent if n]
     unsent, dropped, pauses, restarts = (getattr(calls, name) or 0 for name in DISTURBANCES)
     parts += [f"this machine could not send {plural(unsent, 'packet')}"] if unsent else []
-    parts += [f"this machine dropped {plural(dropped, 'packet')} that had arrived"] if dropped else []
-    parts += [f"the timestamps of the agent's RTP do not count {plural(pauses, 'pause')}"] if pauses else []
+    parts += (
+        [f"this machine dropped {plural(dropped, 'packet')} that had arrived"] if dropped else []
+    )
+    parts += (
+        [f"the timestamps of the agent's RTP do not count {plural(pauses, 'pause')}"]
+        if pauses
+        else []
+    )
     parts += [f"the agent's RTP began again {restarts:,} ×"] if restarts else []
     if calls.other_hosts:
-        hosts = ", ".join(f"{each.hosts} in {plural(each.calls, 'call')}" for each in calls.other_hosts[:SHOWN_REASONS])
+        hosts = ", ".join(
+            f"{each.hosts} in {plural(each.calls, 'call')}"
+            for each in calls.other_hosts[:SHOWN_REASONS]
+        )
         parts.append(f"hosts that only the agent named: {hosts}")
     if calls.ended_by_agent:
-        parts.append(f"{count(calls.ended_by_agent)} ended by the agent: {_reasons_text(calls.endings)}")
+        parts.append(
+            f"{count(calls.ended_by_agent)} ended by the agent: {_reasons_text(calls.endings)}"
+        )
     if calls.hung_up:
         parts.append(_reasons_text(calls.hang_ups))
     return "; ".join(parts)
 
 
 def _setup_text(summary: Summary, calls: TelephoneCalls) -> str:
-    """Return when calls were set up, such as `ringing after 2.1 ms, connected after 3 s, … (p50)`. Without medians, the
-    text has the lowest and the highest values.
+    """Return when calls were set up, such as `ringing after 2.1 ms, connected after 3 s, … (p50)`.
+    Without medians, the text has the lowest and the highest values.
     """
     known = [row for name in SETUP if (row := _row(summary, calls, name))]
     texts, kind = _typical(known)
@@ -167,36 +241,48 @@ def _setup_text(summary: Summary, calls: TelephoneCalls) -> str:
 
 def _row(summary: Summary, calls: TelephoneCalls, metric: str) -> MetricSummary | None:
     """Return the summary of a metric of these calls; None if no call has a value."""
-    rows = (row for row in summary.connect_phases if (row.target, row.metric) == (calls.target, metric))
+    rows = (
+        row for row in summary.connect_phases if (row.target, row.metric) == (calls.target, metric)
+    )
     return next((row for row in rows if math.isfinite(row.low)), None)
 
 
 def _typical(rows: Sequence[MetricSummary]) -> tuple[list[str], str]:
-    """Return a text for each metric, and a text for their kind: medians or, unless all have one, ranges."""
+    """Return a text for each metric, and a text for their kind: medians or, unless all have one,
+    ranges.
+    """
     medians = [row.at(0.5) for row in rows]
     if all(median.has_interval for median in medians):
-        return [f"{cells.open_end_sign(median)}{ms(median.reported_value)}" for median in medians], " (p50)"
+        return [
+            f"{cells.open_end_sign(median)}{ms(median.reported_value)}" for median in medians
+        ], " (p50)"
     return [" to ".join(dict.fromkeys(format_ms_list(row.low, row.high))) for row in rows], ""
 
 
 def _packet_text(summary: Summary, calls: TelephoneCalls) -> str:
-    """Return the packets of both directions: `rtp_loss 0.03 % (12 of 43,000 packets), rtp_jitter 1.2 ms (p50);
-    rtp_late_share 0 % (0 of 43,000 packets); …`.
+    """Return the packets of both directions: `rtp_loss 0.03 % (12 of 43,000 packets), rtp_jitter
+    1.2 ms (p50); rtp_late_share 0 % (0 of 43,000 packets); …`.
     """
     texts = []
     for loss, jitter in PACKETS.items():
-        packets, row = calls.by_loss[loss], _row(summary, calls, jitter)
+        packets = calls.by_loss[loss]
+        row = _row(summary, calls, jitter)
         if not packets.expected:
             texts += [f"{loss} unknown: {UNKNOWN[loss]}"] if loss in UNKNOWN else []
             continue
-        text = f"{loss} {percent(packets.missing, packets.expected)} ({_of_expected(packets)} packets)"
+        text = (
+            f"{loss} {percent(packets.missing, packets.expected)} ({_of_expected(packets)} packets)"
+        )
         values, kind = _typical([row] if row else [])
         texts.append(f"{text}, {jitter} {values[0]}{kind}" if values else text)
     return "; ".join(texts)
 
 
 def _reasons_text(reasons: Sequence[ReasonCount]) -> str:
-    texts = [f"{count(reason.calls)} × {reason.text or reason.outcome}" for reason in reasons[:SHOWN_REASONS]]
+    texts = [
+        f"{count(reason.calls)} × {reason.text or reason.outcome}"
+        for reason in reasons[:SHOWN_REASONS]
+    ]
     return ", ".join([*texts, *(["…"] if len(reasons) > SHOWN_REASONS else [])])
 
 

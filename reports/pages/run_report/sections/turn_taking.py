@@ -1,4 +1,6 @@
-"""The section on turn-taking: the pause from which callers are cut off, and the rates of each step."""
+"""The section on turn-taking: the pause from which callers are cut off, and the rates of each
+step.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ EVENT_TEXTS = {
     "yield_rate": "stopped by an interruption",
 }
 MEANING = (
-    "A turn is cut off if a reply is played, or if the service commits the audio, before the speech has ended. The "
-    "cut-off pause is the shortest pause from which at least half of the turns are cut off. If a service reports no "
-    "commits, only replies that are heard count."
+    "A turn is cut off if a reply is played, or if the service commits the audio, before the speech"
+    " has ended. The cut-off pause is the shortest pause from which at least half of the turns are"
+    " cut off. If a service reports no commits, only replies that are heard count."
 )
 
 
@@ -36,7 +38,13 @@ def turn_taking(summary: Summary) -> b.Section | None:
     values = by_subject(summary.turn_taking)
     if not any(subject.group for subject in values):
         return None
-    heads: list[b.Head] = ["pause, ms", b.Column("target", left=True), "cut off", "end of turn p50", "reply p50"]
+    heads: list[b.Head] = [
+        "pause, ms",
+        b.Column("target", left=True),
+        "cut off",
+        "end of turn p50",
+        "reply p50",
+    ]
     lengths: list[b.Line] = [
         [
             _length_text(subject.group),
@@ -48,7 +56,11 @@ def turn_taking(summary: Summary) -> b.Section | None:
         if subject.group and subject.group.name != ALL_PAUSES
     ]
     of_steps: list[b.Line] = [
-        [subject.step, target_cell(summary, subject.target), *(share_cell(row[name]) for name in EVENT_TEXTS)]
+        [
+            subject.step,
+            target_cell(summary, subject.target),
+            *(share_cell(row[name]) for name in EVENT_TEXTS),
+        ]
         for subject, row in values.items()
         if subject.step
     ]
@@ -58,25 +70,37 @@ def turn_taking(summary: Summary) -> b.Section | None:
         *pause_blocks(summary.turn_taking, summary.targets),
         table,
         b.Details("Each length of the pause, in ms", [b.table(heads, lengths)]),
-        *b.note(f"{MEANING} Intervals of 95 % over sessions; fewer than {MIN_RATE_UNITS} turns have only counts."),
+        *b.note(
+            f"{MEANING} Intervals of 95 % over sessions; fewer than {MIN_RATE_UNITS} turns have"
+            " only counts."
+        ),
     ]
     brief = [*b.fact("cut-off pause", lines), table]
-    return b.Section("turn-taking", "Turn-taking", "When does the agent cut callers off?", blocks, brief=brief)
+    return b.Section(
+        "turn-taking", "Turn-taking", "When does the agent cut callers off?", blocks, brief=brief
+    )
 
 
 def _length_text(pause: Group) -> str:
-    return format_number(pause.start) + (f" – {format_number(pause.end)}" if pause.end > pause.start else "")
+    return format_number(pause.start) + (
+        f" – {format_number(pause.end)}" if pause.end > pause.start else ""
+    )
 
 
 def pause_blocks(values: Sequence[Value], targets: Sequence[str]) -> list[b.Block]:
     """Return the cut-off pauses as texts, and their plot. `targets` are all targets of the page."""
     plot = charts.cut_off_by_pause(values, targets)
     read = "Share of turns that were cut off, by the pause in the caller's speech."
-    return [*(b.Paragraph(f"{line}.") for line in cut_off_pause_texts(values, targets)), plot_figure(plot, read)]
+    return [
+        *(b.Paragraph(f"{line}.") for line in cut_off_pause_texts(values, targets)),
+        plot_figure(plot, read),
+    ]
 
 
 def cut_off_pause_texts(values: Iterable[Value], targets: Sequence[str]) -> list[str]:
-    """Return the cut-off pause of each target that has turns with pauses, with its name if the page has several."""
+    """Return the cut-off pause of each target that has turns with pauses, with its name if the
+    page has several.
+    """
     texts = []
     for subject, row in by_subject(values).items():
         if subject.group and subject.group.name == ALL_PAUSES:
@@ -86,7 +110,9 @@ def cut_off_pause_texts(values: Iterable[Value], targets: Sequence[str]) -> list
 
 
 def cut_off_pause_text(cut_off: Value, pause: Value) -> str:
-    """Return the cut-off pause as a sentence without its period, such as `half of the turns are cut off in …`."""
+    """Return the cut-off pause as a sentence without its period, such as `half of the turns are
+    cut off in …`.
+    """
     tested = f"{count(cut_off.n)} turns"
     if cut_off.group:
         tested += f" with {ms(cut_off.group.start)} to {ms(cut_off.group.end)}"

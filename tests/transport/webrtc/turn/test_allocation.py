@@ -42,7 +42,10 @@ class Client:
             for message in messages:
                 self.sent.append(message)
                 allocation.note_sent(message, self.now_ns)
-                if not self.drops(message) and (response := self.server.received(message, self.now_ns)) is not None:
+                if (
+                    not self.drops(message)
+                    and (response := self.server.received(message, self.now_ns)) is not None
+                ):
                     allocation.received(response, self.now_ns + DELAY_NS)
 
     def run(self, duration_ns: int) -> None:
@@ -63,7 +66,9 @@ def test_an_allocation_signs_in_and_gets_its_address() -> None:
     made = client()
 
     assert made.allocation.relayed == RELAYED
-    assert made.server.requests[:2] == [StunMethod.ALLOCATE, StunMethod.ALLOCATE], "the first one names the realm"
+    assert made.server.requests[:2] == [StunMethod.ALLOCATE, StunMethod.ALLOCATE], (
+        "the first one names the realm"
+    )
 
 
 def test_the_key_is_that_of_the_example_of_the_standard() -> None:
@@ -82,7 +87,9 @@ def test_the_key_is_that_of_the_example_of_the_standard() -> None:
         (LOGIN, 442, "refuses the allocation (442 No)"),
     ],
 )
-def test_a_server_that_refuses_is_named_with_its_reason(login: TurnLogin, code: int, problem: str) -> None:
+def test_a_server_that_refuses_is_named_with_its_reason(
+    login: TurnLogin, code: int, problem: str
+) -> None:
     made = Client(FakeTurnServer(forced={StunMethod.ALLOCATE: code} if code else {}), login)
     made.pass_messages()
 
@@ -130,7 +137,9 @@ def test_a_nonce_that_fits_into_no_request_is_a_refusal() -> None:
     assert made.allocation.problem == "refuses the user or the password (401)"
 
 
-def test_a_short_lifetime_is_renewed_and_permissions_and_the_channel_are_before_they_expire() -> None:
+def test_a_short_lifetime_is_renewed_and_permissions_and_the_channel_are_before_they_expire() -> (
+    None
+):
     made = client(FakeTurnServer(lifetime_ns=3 * NS_PER_S))
     made.allocation.permit([PEER.host], 0)
     made.allocation.bind(PEER, 0)
@@ -197,10 +206,13 @@ def test_the_round_trip_is_the_shortest_one_of_the_refreshes_that_were_sent_once
     lost = client()
     lost.allocation.round_trip_ns = None
     repeated: set[bytes] = set()
-    lost.drops = lambda data: data not in repeated and not repeated.add(data)  # the first one of each is lost
+    # the first one of each is lost
+    lost.drops = lambda data: data not in repeated and not repeated.add(data)
     lost.run(11 * NS_PER_S)
 
-    assert lost.allocation.round_trip_ns is None, "it is unknown which of the two was answered (RFC 6298, Karn)"
+    assert lost.allocation.round_trip_ns is None, (
+        "it is unknown which of the two was answered (RFC 6298, Karn)"
+    )
 
 
 def test_an_allocation_is_deleted_at_its_end() -> None:
@@ -229,7 +241,9 @@ def test_a_response_that_is_not_authentic_is_ignored() -> None:
 
 @thorough
 @given(st.lists(st.binary(max_size=60), max_size=20), st.randoms(use_true_random=False))
-def test_any_bytes_of_a_server_change_nothing_but_the_time(noise: list[bytes], random: Random) -> None:
+def test_any_bytes_of_a_server_change_nothing_but_the_time(
+    noise: list[bytes], random: Random
+) -> None:
     made = client()
     made.allocation.permit([PEER.host], 0)
     before = made.allocation.next_ns

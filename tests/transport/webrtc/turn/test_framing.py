@@ -1,4 +1,6 @@
-"""Messages in a stream: each comes out whole, however the stream is cut, and nothing else is accepted."""
+"""Messages in a stream: each comes out whole, however the stream is cut, and nothing else is
+accepted.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.transport.webrtc.stun import StunKind, StunMethod, build_message
-from bench.transport.webrtc.turn.framing import MessageStream, build_channel_data, parse_channel_data
+from bench.transport.webrtc.turn.framing import (
+    MessageStream,
+    build_channel_data,
+    parse_channel_data,
+)
 from tests.examples import thorough
 
 STUN = build_message(StunKind.INDICATION, bytes(12), {0x13: b"data"}, "", StunMethod.DATA)

@@ -1,4 +1,6 @@
-"""The TURN servers in the answer to an offer: they are used, and their credentials are not stored."""
+"""The TURN servers in the answer to an offer: they are used, and their credentials are not
+stored.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_an_answer_in_json_names_servers() -> None:
     entry = b'{"urls": ["turn:turn.example.org"], "username": "u", "credential": "a-secret"}'
     body = b'{"sdp": "v=0", "type": "answer", "iceServers": [%s]}' % entry
     agent = Agent(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-    answer = call_agent(agent, "http://localhost:1/api/offer", [], b"v=0", LIMITS, ConnectTimings(), b"{}")
+    answer = call_agent(
+        agent, "http://localhost:1/api/offer", [], b"v=0", LIMITS, ConnectTimings(), b"{}"
+    )
 
     assert answer.servers == SERVERS
 

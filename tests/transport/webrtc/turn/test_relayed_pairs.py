@@ -8,7 +8,13 @@ from random import Random
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.transport.interface import HostPort
 from bench.transport.webrtc.description import write_offer
-from bench.transport.webrtc.ice import RELAY_WAIT_NS, Candidate, ControllingAgent, LiteAgent, RelayedAddress
+from bench.transport.webrtc.ice import (
+    RELAY_WAIT_NS,
+    Candidate,
+    ControllingAgent,
+    LiteAgent,
+    RelayedAddress,
+)
 from bench.transport.webrtc.stun import parse_message
 from tests.transport.webrtc.pair import CALLER, CALLER_LOGIN, SERVICE, SERVICE_LOGIN, local_peer
 
@@ -16,7 +22,12 @@ from tests.transport.webrtc.pair import CALLER, CALLER_LOGIN, SERVICE, SERVICE_L
 def test_a_relay_is_checked_only_after_the_direct_way_had_time_to_answer() -> None:
     for is_blocked, selected in ((False, SERVICE), (True, RelayedAddress(*SERVICE))):
         agent = ControllingAgent(
-            CALLER_LOGIN, SERVICE_LOGIN, [Candidate(SERVICE, 1)], 0, Random(3).randbytes, has_relay=True
+            CALLER_LOGIN,
+            SERVICE_LOGIN,
+            [Candidate(SERVICE, 1)],
+            0,
+            Random(3).randbytes,
+            has_relay=True,
         )
         lite, now_ns, relayed_ns = LiteAgent(SERVICE_LOGIN, 0), 0, []
         while agent.selected is None and now_ns < 3 * NS_PER_S:
@@ -51,6 +62,11 @@ def test_an_address_through_the_relay_is_another_one() -> None:
 
 
 def test_an_offer_names_the_relayed_address_and_no_address_behind_it() -> None:
-    offer = write_offer(replace(local_peer(CALLER), relayed=HostPort("198.51.100.1", 49_152))).decode()
+    offer = write_offer(
+        replace(local_peer(CALLER), relayed=HostPort("198.51.100.1", 49_152))
+    ).decode()
 
-    assert "a=candidate:relay 1 udp 16777215 198.51.100.1 49152 typ relay raddr 0.0.0.0 rport 9\r\n" in offer
+    assert (
+        "a=candidate:relay 1 udp 16777215 198.51.100.1 49152 typ relay raddr 0.0.0.0 rport 9\r\n"
+        in offer
+    )

@@ -36,14 +36,16 @@ def test_a_uri_names_host_port_and_transport(uri: str, server: tuple[str, int, s
 @pytest.mark.parametrize(
     "uri",
     [
-        *(
-            "stun:example.org",
-            "turn:",
-            "turn://example.org",
-            "turn:user@example.org",
-            "turns:example.org?transport=udp",
-        ),
-        *("turn:example.org:0", "turn:example.org:70000", "turn:[::1", "turn:a..b", "turn:example.org?transport=sctp"),
+        "stun:example.org",
+        "turn:",
+        "turn://example.org",
+        "turn:user@example.org",
+        "turns:example.org?transport=udp",
+        "turn:example.org:0",
+        "turn:example.org:70000",
+        "turn:[::1",
+        "turn:a..b",
+        "turn:example.org?transport=sctp",
     ],
 )
 def test_other_uris_are_no_turn_servers(uri: str) -> None:
@@ -53,7 +55,11 @@ def test_other_uris_are_no_turn_servers(uri: str) -> None:
 UDP_SERVER = TurnServer("turn.example.org", 3_478, "udp", LOGIN)
 TLS_SERVER = TurnServer("turn.example.org", 443, "tls", LOGIN)
 OF_BROWSER = {
-    "urls": ["stun:turn.example.org", "turn:turn.example.org?transport=udp", "turns:turn.example.org:443"],
+    "urls": [
+        "stun:turn.example.org",
+        "turn:turn.example.org?transport=udp",
+        "turns:turn.example.org:443",
+    ],
     "username": "user",
     "credential": "secret",
 }
@@ -62,7 +68,11 @@ OF_BROWSER = {
 @pytest.mark.parametrize(
     "document",
     [
-        {"sdp": "v=0", "type": "answer", "iceServers": [{"urls": "stun:stun.l.google.com:19302"}, OF_BROWSER]},
+        {
+            "sdp": "v=0",
+            "type": "answer",
+            "iceServers": [{"urls": "stun:stun.l.google.com:19302"}, OF_BROWSER],
+        },
         {"sessionId": "1", "iceConfig": {"iceServers": [OF_BROWSER]}},
         {"ice_servers": [{"url": "turn:turn.example.org", **OF_BROWSER}, 7, {"urls": 3}]},
     ],
@@ -74,11 +84,19 @@ def test_servers_are_found_in_the_json_of_browsers(document: object) -> None:
 @thorough
 @given(
     st.recursive(
-        st.one_of(st.none(), st.text(max_size=20), st.integers(), st.sampled_from(["turn:a", "turns:b:443"])),
+        st.one_of(
+            st.none(),
+            st.text(max_size=20),
+            st.integers(),
+            st.sampled_from(["turn:a", "turns:b:443"]),
+        ),
         lambda inner: st.one_of(
             st.lists(inner, max_size=4),
             st.dictionaries(
-                st.sampled_from(["iceServers", "iceConfig", "urls", "url", "username", "credential"]), inner
+                st.sampled_from(
+                    ["iceServers", "iceConfig", "urls", "url", "username", "credential"]
+                ),
+                inner,
             ),
         ),
     )
@@ -89,9 +107,10 @@ def test_any_document_is_read(document: object) -> None:
 
 def test_servers_are_found_in_link_headers() -> None:
     header = (
-        '<https://example.org/next>; rel="next", <stun:stun.example.org>; rel="ice-server", '
-        '<turn:turn.example.org?transport=udp>; rel="ice-server"; username="user"; credential="secret"; '
-        'credential-type="password", <turns:turn.example.org:443>; rel=ice-server; username=user; credential=secret'
+        '<https://example.org/next>; rel="next", <stun:stun.example.org>; rel="ice-server",'
+        ' <turn:turn.example.org?transport=udp>; rel="ice-server"; username="user";'
+        ' credential="secret"; credential-type="password", <turns:turn.example.org:443>;'
+        " rel=ice-server; username=user; credential=secret"
     )
 
     assert servers_in_links(header) == (UDP_SERVER, TLS_SERVER)

@@ -1,4 +1,6 @@
-"""The connection to a TURN server: the arrivals of its messages, and a server that does not read."""
+"""The connection to a TURN server: the arrivals of its messages, and a server that does not
+read.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 
 @pytest.fixture(params=[False, True], ids=["tcp", "tls"])
-def linked(request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[Any, Peer]]:
+def linked(
+    request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path]
+) -> Iterator[tuple[Any, Peer]]:
     """Yield the connection to a server, and the server."""
     with connected(request.param, certificate) as both:
         yield both
@@ -55,7 +59,9 @@ def test_only_the_last_message_of_a_read_has_an_exact_arrival(linked: tuple[Any,
     assert early.at_ns == last.at_ns
 
 
-def test_a_message_before_a_part_of_the_next_one_has_no_exact_arrival(linked: tuple[Any, Peer]) -> None:
+def test_a_message_before_a_part_of_the_next_one_has_no_exact_arrival(
+    linked: tuple[Any, Peer],
+) -> None:
     stream, server = linked
     link = StreamLink(stream)
     server.send(message(1) + message(2)[:100])
@@ -67,7 +73,9 @@ def test_a_message_before_a_part_of_the_next_one_has_no_exact_arrival(linked: tu
     assert rest == message(2)
 
 
-def test_messages_wait_for_a_server_that_does_not_read_and_the_later_ones_are_lost(linked: tuple[Any, Peer]) -> None:
+def test_messages_wait_for_a_server_that_does_not_read_and_the_later_ones_are_lost(
+    linked: tuple[Any, Peer],
+) -> None:
     stream, server = linked
     link, accepted, sent = StreamLink(stream), 0, None
     while isinstance(sent := link.send(message(accepted)), SendTime):

@@ -1,4 +1,6 @@
-"""A TURN server in memory, with one allocation, by RFC 8656: what the client must get right, it checks."""
+"""A TURN server in memory, with one allocation, by RFC 8656: what the client must get right, it
+checks.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ RELAYED, CLIENT = HostPort("198.51.100.1", 49_152), HostPort("203.0.113.9", 40_0
 
 @dataclass
 class FakeTurnServer:
-    """`relayed` has the data that it sent to peers. `forced` are the errors of the next requests, by their method."""
+    """`relayed` has the data that it sent to peers. `forced` are the errors of the next
+    requests, by their method.
+    """
 
     login: TurnLogin = LOGIN
     lifetime_ns: int = 600 * NS_PER_S
@@ -46,7 +50,9 @@ class FakeTurnServer:
             return None
         message = parse_turn_message(data)
         assert message is not None
-        peer = mapped_address(message.attributes.get(StunAttribute.XOR_PEER_ADDRESS, b""), message.transaction)
+        peer = mapped_address(
+            message.attributes.get(StunAttribute.XOR_PEER_ADDRESS, b""), message.transaction
+        )
         if message.method is StunMethod.SEND:
             assert peer is not None
             self._relay(message.attributes[StunAttribute.DATA], peer)
@@ -54,14 +60,18 @@ class FakeTurnServer:
         self.requests.append(message.method)
         code = self._problem(message, now_ns)
         if code:
-            about: dict[int, bytes] = {StunAttribute.ERROR_CODE: bytes((0, 0, code // 100, code % 100)) + b"No"}
+            about: dict[int, bytes] = {
+                StunAttribute.ERROR_CODE: bytes((0, 0, code // 100, code % 100)) + b"No"
+            }
             if code in (401, 438):
                 about |= {StunAttribute.REALM: self.realm, StunAttribute.NONCE: self.nonce}
             return build_message(StunKind.ERROR, message.transaction, about, "", message.method)
         return self._accepted(message, peer, now_ns)
 
     def _problem(self, message: StunMessage, now_ns: int) -> int:
-        key = hashlib.md5(b":".join((self.login.user.encode(), self.realm, self.login.password.encode()))).digest()
+        key = hashlib.md5(
+            b":".join((self.login.user.encode(), self.realm, self.login.password.encode()))
+        ).digest()
         if not message.is_authentic(key):
             return 401
         if message.attributes[StunAttribute.NONCE] != self.nonce:
@@ -85,8 +95,12 @@ class FakeTurnServer:
                 self.permitted.add(peer.host)
             case StunMethod.CHANNEL_BIND if peer is not None:
                 self.permitted.add(peer.host)
-                self.channels[int.from_bytes(message.attributes[StunAttribute.CHANNEL_NUMBER][:2])] = peer
-        key = hashlib.md5(b":".join((self.login.user.encode(), self.realm, self.login.password.encode()))).digest()
+                self.channels[
+                    int.from_bytes(message.attributes[StunAttribute.CHANNEL_NUMBER][:2])
+                ] = peer
+        key = hashlib.md5(
+            b":".join((self.login.user.encode(), self.realm, self.login.password.encode()))
+        ).digest()
         return build_message(StunKind.SUCCESS, message.transaction, about, key, message.method)
 
     def _relay(self, data: bytes, peer: HostPort) -> None:
