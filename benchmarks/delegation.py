@@ -53,7 +53,9 @@ targets:
   client: {{url: "{gpt_live}", session: {{turn_detection: full_duplex}}}}
   backend:
     url: "{gpt_live}"
-    session: {{turn_detection: full_duplex, delegation: {{type: responses, responses: {{model: gpt-6-luna}}}}}}
+    session:
+      turn_detection: full_duplex
+      delegation: {{type: responses, responses: {{model: gpt-6-luna}}}}
 """
 Lines = Sequence[dict[str, Any]]
 

@@ -260,8 +260,10 @@ def corrections_of_families() -> Iterable[Row]:
                 return [by_se(end * se, end * se, se, 1e7) for end in ends[:, index]]
 
             result = run_analyses(
-                AnalysisSchedule(200, (50, 100, 150, 200), (P95,) * gates), see, 4
-            )  # type: ignore[arg-type]
+                AnalysisSchedule(200, (50, 100, 150, 200), (P95,) * gates),
+                see,  # type: ignore[arg-type]
+                4,
+            )
             above += result.decisions[0].corrected > 0.1 * z
         share, off = above / IDEAL, 3 * error(0.5, IDEAL)
         what = (

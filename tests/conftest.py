@@ -108,55 +108,43 @@ MAY_START = (SYSTEM, "tests/release/", "tests/test_main_job.py")
 a process fails."""
 BUDGET_CPU_S, SYSTEM_BUDGET_CPU_S = 4, 20
 OVER = {
-    "real runs: fork servers, simulators, Locust and reports": (
-        """
-        test_main_job system/end_to_end/test_engines system/end_to_end/test_calibrate system/end_to_end/test_run_command
-        system/end_to_end/test_shipped system/end_to_end/test_webrtc
-    """
-    ),
-    "every command of every page": (
-        """
+    "real runs: fork servers, simulators, Locust and reports": """
+        test_main_job system/end_to_end/test_engines system/end_to_end/test_calibrate
+        system/end_to_end/test_run_command system/end_to_end/test_shipped
+        system/end_to_end/test_webrtc
+    """,
+    "every command of every page": """
         system/docs/test_first_pages system/docs/test_agent_pages system/docs/test_other_pages
-    """
-    ),
-    "services that misbehave, and tens of thousands of random datagrams": (
-        """
+    """,
+    "services that misbehave, and tens of thousands of random datagrams": """
         system/end_to_end/test_hostile_telephones system/attack/test_hostile_webrtc
-    """
-    ),
+    """,
     "calls of two other implementations, in real time": "system/transport/test_foreign_webrtc",
     "pipelines as they stand, with the commands of each": "system/end_to_end/test_workflows",
     "every fault at every place, in the clear and over TLS": "system/faults/test_cells",
     "each step of a close is cut, in a run folder of its own": "record/test_finalize",
     "how often a notice is wrong is counted over invented runs": "reports/test_by_load",
-    "pages of a dozen runs and as many comparisons are drawn and parsed": (
-        """
+    "pages of a dozen runs and as many comparisons are drawn and parsed": """
         reports/test_every_page reports/test_snapshots
-    """
-    ),
-    "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": (
-        """
+    """,
+    "runs of 1,500 to 2,400 turns are resampled at each look, threshold or comparison": """
         reports/comparisons/test_comparison reports/check/test_check
         reports/sequential/test_decide
-    """
-    ),
+    """,
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
     "every frame of four runs goes to Parquet and back": "reports/test_typed_frames",
     "every module of the product and of the tests is parsed": "test_imports",
-    "fifty recordings are measured, and as many runs written": (
-        """
+    "fifty recordings are measured, and as many runs written": """
         recorded_calls/test_command recorded_calls/test_unusual_files
-    """
-    ),
+    """,
     "each way of talking is held against the truth, in each dialect and format": "test_talking",
     "each reader meets each of its files, spoilt in each way": "attack/test_files",
     "documents of runs of every kind are held against their schemas": "reports/test_schemas",
     "runs are played or invented, merged, and read again as one": "system/record/test_merge",
-    "rows are changed for one figure, and the run with them is summarised, in nearly every test": (
-        """
-        reports/test_targets reports/test_costs reports/test_not_started reports/test_turn_types reports/test_summary
-    """
-    ),
+    "rows are changed for one figure, and the run with them is summarised, in most tests": """
+        reports/test_targets reports/test_costs reports/test_not_started reports/test_turn_types
+        reports/test_summary
+    """,
 }
 """The files that may exceed the budget of CPU time, by the reason.
 
@@ -171,11 +159,13 @@ A process on the same core may double the CPU time of a test.
 EXCUSED = {f"tests/{name}.py" for names in OVER.values() for name in names.split()}
 SLOWEST = """
     system/end_to_end/test_workflows system/end_to_end/test_engines system/docs/test_other_pages
-    system/docs/test_first_pages system/faults/test_cells system/end_to_end/test_webrtc system/end_to_end/test_calibrate
-    system/docs/test_agent_pages system/end_to_end/test_run_command system/end_to_end/test_webrtc_agents
-    system/end_to_end/test_hostile_telephones system/end_to_end/test_telephone system/end_to_end/test_secrets
-    system/end_to_end/test_interrupts_and_failures system/browser/test_pages system/end_to_end/test_capacity
-    system/test_probe system/end_to_end/test_shipped system/end_to_end/test_orphans system/end_to_end/test_quota
+    system/docs/test_first_pages system/faults/test_cells system/end_to_end/test_webrtc
+    system/end_to_end/test_calibrate system/docs/test_agent_pages
+    system/end_to_end/test_run_command system/end_to_end/test_webrtc_agents
+    system/end_to_end/test_hostile_telephones system/end_to_end/test_telephone
+    system/end_to_end/test_secrets system/end_to_end/test_interrupts_and_failures
+    system/browser/test_pages system/end_to_end/test_capacity system/test_probe
+    system/end_to_end/test_shipped system/end_to_end/test_orphans system/end_to_end/test_quota
     system/doctor/test_doctor test_main_job
 """
 """The files with the longest durations, which start first in a new clone."""

@@ -497,8 +497,8 @@ def test_a_refused_message_or_history_fails_the_session(
 @pytest.mark.parametrize("role", ["system", "assistant", "user"])
 def test_a_message_is_sent_when_the_previous_turn_is_over(role: str) -> None:
     played = Played(
-        build_script(say(), MessageStep(build_message("By the way", role)), say("later"))
-    )  # type: ignore[arg-type]
+        build_script(say(), MessageStep(build_message("By the way", role)), say("later"))  # type: ignore[arg-type]
+    )
 
     types = [event["type"] for _, event in played.sent][1:]
     assert types == [ITEM, REQUEST, ITEM, ITEM, REQUEST]

@@ -121,8 +121,9 @@ def mutants(path: str, text: str) -> Iterator[Mutant]:
             number = node.lineno - 1  # type: ignore[attr-defined]
             line = lines[number]
             first, end = (
-                len(line.encode()[:at].decode()) for at in (node.col_offset, node.end_col_offset)
-            )  # type: ignore[attr-defined]
+                len(line.encode()[:at].decode())
+                for at in (node.col_offset, node.end_col_offset)  # type: ignore[attr-defined]
+            )
             indent = len(line) - len(line.lstrip())
             yield Mutant(path, number, line.strip(), line[first:end], now, first - indent)
 

@@ -342,10 +342,12 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
         return bound_ns
 
     def instant(self, name: str) -> Any:
-        return self.instants.get(self.measured_from if name == ORIGIN else name, NAN)  # type: ignore[arg-type]
+        own_name = self.measured_from if name == ORIGIN else name
+        return self.instants.get(own_name, NAN)  # type: ignore[arg-type]
 
     def later(self, instant: str) -> Any:
-        return self.widths_ns.get(self.measured_from if instant == ORIGIN else instant, NAN)  # type: ignore[arg-type]
+        own_name = self.measured_from if instant == ORIGIN else instant
+        return self.widths_ns.get(own_name, NAN)  # type: ignore[arg-type]
 
     def earlier(self, instant: str) -> Any:
         """Return by how much an arrival may have been earlier; without that of an onset, which

@@ -28,10 +28,10 @@ class Glm(ServerVadOnly, Preview):
     missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16)
     output_formats = by_name(PCM16)
-    stored = {
+    stored = {  # noqa: RUF012
         **Preview.stored,
         ("beta_fields", "chat_mode"): "only calls with audio are supported",
-    }  # noqa: RUF012
+    }
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         rate = self.input_format_for(settings).rate_hz // 1_000

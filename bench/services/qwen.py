@@ -29,10 +29,10 @@ class Qwen(ShelledFunctions):
     missing_features = UNKNOWN
     input_formats = by_name(PCM16_16K, PCM16_8K, PCM16, PCM16_48K)
     output_formats = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K)
-    stored = {
+    stored = {  # noqa: RUF012
         **Preview.stored,
         ("audio",): "use `input_format` and `output_format`",
-    }  # noqa: RUF012
+    }
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         input_format = self.input_format_for(settings)

@@ -210,10 +210,10 @@ class VoiceLive(Preview):
             **NO_MCP,
         }
     )
-    stored = {
+    stored = {  # noqa: RUF012 - as in its base
         **Preview.stored,
         ("avatar",): "an avatar's video is not measured",
-    }  # noqa: RUF012 - as in its base
+    }
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         format_name = self.output_format_for(settings).name

@@ -2,7 +2,8 @@
 socket, or sleep.
 
     behaviour = Behaviour(…); behaviour.open(now_ns)
-    behaviour.receive(event, at_ns)     a client event and its arrival instant; or receive_text, receive_binary
+    behaviour.receive(event, at_ns)     a client event and its arrival instant; or receive_text,
+                                        receive_binary
     behaviour.next_due_ns()             the instant of the next call of `due`
     behaviour.due(now_ns)               the server events that are due, rendered in this call
 

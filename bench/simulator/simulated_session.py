@@ -116,7 +116,9 @@ class SimulatedSession(ABC):
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
         return self._outbox.due(now_ns)
 
-    def end_response(self, response_id: str, at_ns: int, status: str, details: Json) -> None:  # noqa: B027
+    def end_response(  # noqa: B027
+        self, response_id: str, at_ns: int, status: str, details: Json
+    ) -> None:
         """End a response early. Do nothing if it has ended, or if the session has no responses."""
 
     def expiry(self, due_ns: int, message: str, reason: str) -> OutgoingEvent:
@@ -139,7 +141,9 @@ class SimulatedSession(ABC):
     def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
         """Process a client event. Raise RejectedError if it is invalid."""
 
-    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:  # noqa: B027
+    def _reject(  # noqa: B027
+        self, at_ns: int, rejected: RejectedError, event_id: str | None
+    ) -> None:
         """Plan the event that reports the error, if the protocol has one."""
 
 

@@ -31,7 +31,10 @@ try:
 except ModuleNotFoundError as missing:
     if missing.name != "bench.transport._datagrams":  # as in `bench.wire.audio`
         raise
-    from bench.transport._datagrams_interpreted import DatagramReader, DatagramWriter  # type: ignore[assignment]
+    from bench.transport._datagrams_interpreted import (  # type: ignore[assignment]
+        DatagramReader,
+        DatagramWriter,
+    )
 
 SO_MEMINFO = 55  # asm-generic/socket.h; Python's socket module has no name for it
 MEMORY_INFO = struct.Struct("9I")

@@ -24,7 +24,9 @@ from websockets.extensions.permessage_deflate import (
     ClientPerMessageDeflateFactory,
     PerMessageDeflate,
 )
-from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # it masks in C if available
+
+# `apply_mask` masks in C if available.
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]
 from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.typing import ExtensionParameter

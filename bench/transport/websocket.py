@@ -229,7 +229,8 @@ class WebSocket:
         """
         try:
             self._flush()
-        except OSError as error:  # not caught in `upgrade`: the traceback would hold its frame, a reference cycle
+        # It is not caught in `upgrade`: the traceback would hold its frame, a reference cycle.
+        except OSError as error:
             return error
         return None
 

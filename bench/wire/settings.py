@@ -380,8 +380,8 @@ NO_KEYS = SettingKeys()
 
 
 def texts(
-    shape: Validator[str] = String(),
-) -> Validator[list[str]]:  # noqa: B008  # a shape is frozen
+    shape: Validator[str] = String(),  # noqa: B008  # a shape is frozen
+) -> Validator[list[str]]:
     """Return a validator that accepts one text or a list of texts. The value becomes a list, as
     services require.
     """

@@ -6,8 +6,10 @@ on, their standard deviation estimates the run-to-run variation. There are R sto
 y_r is the log of its quantile q, and V_r is the variance of y_r from the sessions inside the run. s
 is the standard deviation of all y_r. The candidate has y_c and V_c:
 
-    R ≥ 5   SE = max(√(V_c + mean(V_r)/R), s·√(1 + 1/R))           df = R−1 if the second is larger, else Welch's
-    R < 5   SE² = V_c + mean(V_r)/R + run_sd²·(1 + 1/R)            Welch's df; run_sd is assumed, so provisional
+    R ≥ 5   SE = max(√(V_c + mean(V_r)/R), s·√(1 + 1/R))
+            df = R−1 if the second is larger, else Welch's
+    R < 5   SE² = V_c + mean(V_r)/R + run_sd²·(1 + 1/R)
+            Welch's df; run_sd is assumed, so provisional
 
 The bounds are d ∓ t·SE of d = y_c − mean(y_r). Rates are compared in the same way, but without
 logs. If there are fewer than five stored runs, a run-to-run sd of the log odds is assumed; for a
@@ -20,7 +22,8 @@ as clusters. If sessions are independent, (k − 1)·ΣU_r / mean(V_r) has a χ�
 is computed with parts as clusters, and the wider bounds are used. In an unchanged service U is the
 same in all runs, but some runs have no burst by chance. So no run has a U below that of the others:
 
-    U = mean(U_r)     V_c := max(U_c, U)     mean(V_r) := max(U, (U_c + R·U)/(R + 1))     Welch's df, k − 1 for each run
+    U = mean(U_r)     V_c := max(U_c, U)     mean(V_r) := max(U, (U_c + R·U)/(R + 1))
+    Welch's df, k − 1 for each run
 
 U is scaled to the number of sessions.
 

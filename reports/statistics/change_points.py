@@ -7,7 +7,8 @@ it are those of the last 5, 10, 20 … runs, and of all runs. The means after it
 it. s² is the variance of these runs around a and b, V_r is the variance of run r from its sessions,
 and c is the cost of autocorrelation:
 
-    SE = max( s·√((1/R + 1/S) · c),  √(mean(V_a)/R + mean(V_b)/S) )     c = (1 + f)/(1 − f)     df = (R + S)/c − 2
+    SE = max( s·√((1/R + 1/S) · c),  √(mean(V_a)/R + mean(V_b)/S) )
+    c = (1 + f)/(1 − f)     df = (R + S)/c − 2
 
 A position is marked as a change point if |b − a| > t · SE at the level of this comparison, and |b −
 a| > `min_change`. The position with the largest |b − a| / (t · SE) is marked first. Comparisons
@@ -272,7 +273,8 @@ def without_cycle(
 
 def _differ(groups: Sequence[Floats]) -> bool:
     """Return whether groups differ, by the Kruskal-Wallis test with its correction for ties."""
-    from scipy.stats import kruskal  # type: ignore[import-untyped, unused-ignore]  # takes a third of a second
+    # This import takes a third of a second.
+    from scipy.stats import kruskal  # type: ignore[import-untyped, unused-ignore]
 
     rounded = [group.round(12) for group in groups]
     return bool(np.ptp(np.concatenate(rounded))) and float(kruskal(*rounded).pvalue) < LEVEL

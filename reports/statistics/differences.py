@@ -11,7 +11,7 @@ g is the smaller of them; for pairs, g is the effective number of pairs. V_c and
 variances of log q* over the resamples of each target. t has Welch's df:
 
     df = (V_c + V_b)² / (V_c²/(G_c−1) + V_b²/(G_b−1))     paired: df = pairs − 1
-    a' = Φ(−t_{1−a, df} · √(g/(g−1)))                       bounds: the a'- and (1−a')-quantiles of D*
+    a' = Φ(−t_{1−a, df} · √(g/(g−1)))     bounds: the a'- and (1−a')-quantiles of D*
     p  = T_df(Φ⁻¹((#{D* ≤ margin} + 1)/(B+1)) · √((g−1)/g))   of "not worse than the margin"
 
 B is the number of resamples. If a' · B < 1, the bounds are open. Failed turns are +inf, so a bound

@@ -24,7 +24,8 @@ One-way analysis of variance splits the variance of a run into v_s between sessi
 the turns of a session. There are G sessions with N values in total. Session g has n_g values, and
 their mean is x_g:
 
-    v_t = ΣΣ(x − x_g)² / (N − G)     v_s = (Σ n_g (x_g − x̄)² / (G − 1) − v_t) / n₀     n₀ = (N − Σ n_g² / N) / (G − 1)
+    v_t = ΣΣ(x − x_g)² / (N − G)     v_s = (Σ n_g (x_g − x̄)² / (G − 1) − v_t) / n₀
+    n₀ = (N − Σ n_g² / N) / (G − 1)
 
 A negative v_s is set to 0. The ICC is v_s / (v_s + v_t).
 """
@@ -36,7 +37,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import nctdtr, ndtr, ndtri, stdtrit  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import (  # type: ignore[import-untyped, unused-ignore]
+    nctdtr,
+    ndtr,
+    ndtri,
+    stdtrit,
+)
 
 from reports.results.json_entries import JsonEntry, Rounded
 from reports.statistics.autocorrelation import BATCHES, QUARTERS

@@ -6,7 +6,8 @@ interval uses order statistics with a design effect. There are G sessions with n
 Session g has n_g turns, and S_g of these are ≤ q. F = ΣS_g / n is the share of all turns that are ≤
 q:
 
-    v = (G−1)/G · Σ((S_g − F·n_g) / (n − n_g))²     deff = max(1, v·n / (p(1−p)))     n_e = n/deff · (z / t_{K−1})²
+    v = (G−1)/G · Σ((S_g − F·n_g) / (n − n_g))²     deff = max(1, v·n / (p(1−p)))
+    n_e = n/deff · (z / t_{K−1})²
     p_L = BetaInv(a/2; p·n_e, n_e − p·n_e + 1)     p_U = BetaInv(1−a/2; p·n_e + 1, n_e − p·n_e)
 
 The bounds are the values at ranks floor(p_L·n) and ceil(p_U·n). An end is open if its rank does not

@@ -7,7 +7,8 @@ turns beyond a cut has one mode. q is the p-quantile of the baseline, S_b the sh
 beyond q, and S_c(x) the share of the candidate's turns beyond x. The p-quantile of the candidate is
 above x if S_c(x) is above 1 − p. So it is compared with S_b, whose error is that of q:
 
-    D(x) = S_c(x) − S_b      bounds: the wider of D ∓ t·SE, as for rates of these parts, and D ∓ √(r_c² + r_b²)
+    D(x) = S_c(x) − S_b
+    bounds: the wider of D ∓ t·SE, as for rates of these parts, and D ∓ √(r_c² + r_b²)
 
 r is the distance from the share S to its Beta bound. The effective number of turns is S(1 − S)(z /
 (t·SE))², as for quantiles (`quantiles`). These bounds are not symmetric: if few bursts occurred, SE

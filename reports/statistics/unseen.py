@@ -12,7 +12,8 @@ turn has an x, the share of failed turns in its session. mean(…) is the mean o
 
     S = G · mean(x)      T = G · mean(x²)      c = (1 + T) / (1 + S)      M = (S + c) / (G + 1)
     V = (T − G·mean(x)² + G·(mean(x) − M)² + (c − M)²) / ((G + 1)(G + 2))
-    upper = (1−a)-quantile of Beta with mean M, variance V, and at least that of T sessions that failed completely
+    upper = (1−a)-quantile of Beta with mean M, variance V, and at least that of T sessions that
+            failed completely
 
 Without any failure, c is 1, and the bound is 1 − a^(1/G). If sessions are equally long, and each
 failed completely or not, it is the bound of Clopper and Pearson for sessions. Both are exact. The

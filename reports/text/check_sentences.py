@@ -92,11 +92,9 @@ def limit_text(result: Judged) -> str:
         return result.spec.margin_text(sign=True)
     sign = {"<=": "≤", ">=": "≥"}.get(result.operator, result.operator)
     limit = result.limit
-    is_share = result.spec.scale == "points" and limit
-    return (
-        f"{sign}{NBSP}"
-        f"{f'{format_number(100 * limit)}{NBSP}%' if is_share else in_unit(result.spec.unit, limit)}"
-    )
+    if result.spec.scale == "points" and limit:
+        return f"{sign}{NBSP}{format_number(100 * limit)}{NBSP}%"
+    return f"{sign}{NBSP}{in_unit(result.spec.unit, limit)}"
 
 
 def distance_text(result: Judged) -> str:

@@ -67,7 +67,8 @@ def with_service_options(*names: str) -> Callable[[Callable[..., None]], Callabl
 
         called.__name__ = command.__name__
         called.__doc__ = command.__doc__
-        called.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]  # typer reads it
+        # typer reads the signature.
+        called.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
         return called
 
     return decorated

@@ -543,7 +543,7 @@ def environment_of(*classes: Any, **options: list[str]) -> Any:
     return made
 
 
-def test_a_class_without_a_task_for_the_tags_gets_no_users_and_a_task_without_the_tag_is_not_planned() -> (
+def test_a_class_without_a_task_for_the_tags_gets_no_users_and_other_tasks_are_not_planned() -> (
     None
 ):
     typed, paying = actor("Typed", tagged(lambda user: order(user), "a"), pay), actor("Paying", pay)

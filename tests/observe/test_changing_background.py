@@ -129,7 +129,7 @@ def test_a_voice_after_the_start_of_noise_starts_within_its_bound(
     lead_s=st.sampled_from([0, 0.1, 0.2, 0.5]),
     hangover_s=st.sampled_from([0.1, 0.4, 1.0]),
 )
-def test_noise_through_a_gate_changes_the_start_by_at_most_its_bound_and_does_not_lengthen_the_voice(
+def test_noise_through_a_gate_changes_the_start_within_its_bound_and_lengthens_no_voice(
     name: str, dbfs: float, voice: int, lead_s: float, hangover_s: float
 ) -> None:
     samples, spoken = padded(voice, lead_s)

@@ -106,9 +106,7 @@ def test_answers_are_uncertain_if_more_responses_than_requests_come_without_name
     assert facts(session) == (1, True)
 
 
-def test_the_first_answer_is_uncertain_if_a_response_without_a_name_came_before_the_first_named_one() -> (
-    None
-):
+def test_the_first_answer_is_uncertain_after_a_response_without_a_name() -> None:
     talk = Talk()
     ask(talk, 0)
     respond(talk, 50, "r_stray")

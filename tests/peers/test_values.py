@@ -101,9 +101,7 @@ def test_the_header_the_extension_and_the_padding_of_a_packet_are_no_audio() -> 
     assert len(stream.samples) == 160
 
 
-def test_a_value_is_beyond_its_bound_if_it_ends_before_the_packet_arrived_or_later_than_the_bound_permits() -> (
-    None
-):
+def test_a_value_is_beyond_its_bound_before_the_packet_arrived_or_later_than_permitted() -> None:
     def is_beyond(error_ms: float) -> bool:
         return Value(int(error_ms * MS), 2 * MS, None, True).is_beyond_bound
 

@@ -641,9 +641,9 @@ def test_a_message_is_an_item_with_its_role(dialect: Dialect, written: Message) 
         written.role,
         "Hello",
     )
-    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(
+    assert read.item.content[0].type == {"assistant": dialect.reply_part}.get(  # type: ignore[attr-defined]
         written.role, "input_text"
-    )  # type: ignore[attr-defined]
+    )
 
 
 @pytest.mark.parametrize("dialect", OFFICIAL, ids=lambda dialect: dialect.name)

@@ -432,12 +432,12 @@ def test_the_time_of_this_process_does_not_count_towards_the_proxy_timeout() -> 
             )
 
     tunnel(
-        Slow([bytes([5, 0]), ANSWERS["socks5"][2:]]),
+        Slow([bytes([5, 0]), ANSWERS["socks5"][2:]]),  # type: ignore[arg-type]
         Proxy("socks5", "proxy.test", 1),
         "service.test",
         443,
         5,
-    )  # type: ignore[arg-type]
+    )
 
     assert limits_ns[0] == 5
     assert limits_ns[1] >= 5 + 10_000 * MS

@@ -608,8 +608,10 @@ def test_an_open_reply_is_polled_and_each_arrival_is_bounded_by_the_last_check(
             came: list[SocketRead] = []
             peer.order(lambda sock: sock.sendall(b"x"))
             assert stream.receive_until(
-                far_ns(), lambda read: came.append(read) or True, polled=True
-            )  # noqa: B023
+                far_ns(),
+                lambda read: came.append(read) or True,  # noqa: B023
+                polled=True,
+            )
             sent_ns, _, _ = peer.report()
             (read,) = came
             assert read.data == b"x"

@@ -2,12 +2,17 @@
 
 These events are handled:
 
-    init             checks options and scripts; if the user must fix something, prints one line and ends with status 2
-    test_start       signs in, makes a run folder, and makes a LiveRun in processes with users (standalone, workers)
-    spawning_complete  counts the users of this process, who take the calls that arrive
-    test_stopping    waits until the run is drained: no new turns start, and open turns end by their own limits
+    init             checks options and scripts; if the user must fix something, prints one line
+                     and ends with status 2
+    test_start       signs in, makes a run folder, and makes a LiveRun in processes with users
+                     (standalone, workers)
+    spawning_complete
+                     counts the users of this process, who take the calls that arrive
+    test_stopping    waits until the run is drained: no new turns start, and open turns end by their
+                     own limits
     test_stop        waits until a child process has closed and reported the folder
-    quitting         does the same if there was no test_stop, and before Locust determines its exit status
+    quitting         does the same if there was no test_stop, and before Locust determines its exit
+                     status
     quit             prints our summary, after all output of Locust
 
 The role (standalone, master or worker) is determined once, at init.

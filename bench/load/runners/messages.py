@@ -115,10 +115,10 @@ REQUEST_ERRORS = _holding(
 )
 USER_COUNTS = {"user_classes_count": dict[str, int]}
 STATS = {
-    "stats": list[REQUEST_COUNTS],
-    "errors": dict[str, REQUEST_ERRORS],
+    "stats": list[REQUEST_COUNTS],  # type: ignore[valid-type]
+    "errors": dict[str, REQUEST_ERRORS],  # type: ignore[valid-type]
     "stats_total": REQUEST_COUNTS,
-}  # type: ignore[valid-type]
+}
 OF_LOCUST: dict[str, Any] = {
     "client_ready": str | Literal[-1],
     "locustfile": _holding("LocustfileRequest", {"version": str}),

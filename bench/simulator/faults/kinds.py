@@ -1,6 +1,8 @@
 """Faults on demand: their kinds, places, and times. They are read from a profile, or from one line.
 
-    faults:                                             --fault close,at=next_delta,code=1011,share=0.1
+    --fault close,at=next_delta,code=1011,share=0.1
+
+    faults:
       - {kind: close, at: next_delta, code: 1011, share: 0.1}
 
 `injection.py` has their effects on a connection. `KINDS` has every kind; docs/simulator.md is made

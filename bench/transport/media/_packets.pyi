@@ -10,7 +10,9 @@ from bench.wire.events import ServerEvent
 
 class UsualPackets:
     def __init__(self, receiver: RtpReceiver, buffer: JitterBuffer) -> None: ...
-    def use(self, peer: object, unprotect: Callable[[bytes], bytes | None] | None, overhead_bytes: int) -> None: ...
+    def use(
+        self, peer: object, unprotect: Callable[[bytes], bytes | None] | None, overhead_bytes: int
+    ) -> None: ...
     def take(
         self,
         datagrams: Sequence[Datagram],

@@ -290,7 +290,8 @@ def _direction_of(audio: MediaLine) -> Direction:
 
 
 def _mirrored(direction: Direction) -> Direction:
-    return {"sendonly": "recvonly", "recvonly": "sendonly"}.get(direction, direction)  # type: ignore[return-value]
+    mirrored = {"sendonly": "recvonly", "recvonly": "sendonly"}
+    return mirrored.get(direction, direction)  # type: ignore[return-value]
 
 
 def _common(one: Direction, other: Direction) -> Direction:

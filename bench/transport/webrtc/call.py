@@ -644,7 +644,8 @@ class WebRtcCall(TrackTransport):
                 return receipt
             unsent = channel.unsent
             until_ns = monotonic_ns() + SEND_LIMIT_NS
-            self._wait(lambda: channel.unsent < unsent, until_ns)  # noqa: B023 - it is called at once
+            # The function is called at once.
+            self._wait(lambda: channel.unsent < unsent, until_ns)  # noqa: B023
             if not self._has_ended() and channel.unsent == unsent:
                 self._closed = ConnectionClosed(ABNORMAL, monotonic_ns(), f"{NO_READ} for 10 s")
         return None

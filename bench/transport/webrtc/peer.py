@@ -165,7 +165,8 @@ class WebRtcPeer:
         self._advance(self._dtls.start, now_ns)
         while self._early:
             data = self._early.popleft()
-            self._advance(lambda: self._dtls.received(data), now_ns, at_ns)  # noqa: B023 - it is called at once
+            # The function is called at once.
+            self._advance(lambda: self._dtls.received(data), now_ns, at_ns)  # noqa: B023
 
     def _advance(self, step: Callable[[], None], now_ns: int, at_ns: int | None = None) -> None:
         step()

@@ -4,11 +4,16 @@ Analysis k uses the first g_k pairs that started. For each of the m primary metr
 of standard errors by which the candidate is beyond the margin. c_k(a) is the critical value from
 `reports.statistics.group_sequential`. The result, its condition, and its effect on the run are:
 
-    regressed       z ≥ c_k(a / m), the others by Holm's step-down                        the run stops, exit status 1
-    not regressed   the upper bound at c_k(a) is below the margin; a pass is final        all of them: it stops, 0
-    futile          it would stay inconclusive at N, and no target drifts or has bursts   it stops, 3
-    last analysis   none of these                                                         it stops, 3
-    invalid         the targets may not be compared, regardless of the metrics            it stops, 4
+    regressed       z ≥ c_k(a / m), the others by Holm's step-down
+                    → the run stops, exit status 1
+    not regressed   the upper bound at c_k(a) is below the margin; a pass is final
+                    → all of them: it stops, 0
+    futile          it would stay inconclusive at N, and no target drifts or has bursts
+                    → it stops, 3
+    last analysis   none of these
+                    → it stops, 3
+    invalid         the targets may not be compared, regardless of the metrics
+                    → it stops, 4
 """
 
 from __future__ import annotations

@@ -272,7 +272,8 @@ def unrequested_responses(sessions: pd.DataFrame) -> Iterable[UnrequestedRespons
     counted = sessions[["target", "unrequested_responses", "answers_uncertain"]]
     for target, rows in counted.groupby("target", observed=True, sort=False):
         responses = np.nan_to_num(rows["unrequested_responses"].to_numpy(dtype=np.float64))
-        uncertain = (rows["answers_uncertain"] == True).to_numpy(dtype=bool, na_value=False)  # noqa: E712
+        are_uncertain = rows["answers_uncertain"] == True  # noqa: E712
+        uncertain = are_uncertain.to_numpy(dtype=bool, na_value=False)
         surplus = int(responses[uncertain].sum())
         total = int(responses.sum())
         if total:

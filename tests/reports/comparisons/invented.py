@@ -151,8 +151,9 @@ def all_compared(candidate: str = "gateway") -> tuple[Judged, ...]:
         ("session_ready", 0.5, "inconclusive", None, {"reason": too_few("session", 20, (8, 8))}),
     ]
     return tuple(
-        compared(m, p, word, d, candidate=candidate, **more) for m, p, word, d, more in made
-    )  # type: ignore[arg-type]
+        compared(m, p, word, d, candidate=candidate, **more)  # type: ignore[arg-type]
+        for m, p, word, d, more in made
+    )
 
 
 CHECKS = (

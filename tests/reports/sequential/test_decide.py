@@ -502,8 +502,11 @@ def course(
 ) -> SequentialResult:
     schedule = AnalysisSchedule(sizes[-1], sizes, (P95,) * len(statistics[0]))
     return run_analyses(
-        schedule, lambda pairs: statistics[sizes.index(pairs)], len(statistics), end
-    )  # type: ignore[arg-type]
+        schedule,
+        lambda pairs: statistics[sizes.index(pairs)],
+        len(statistics),
+        end,  # type: ignore[arg-type]
+    )
 
 
 def test_a_run_passes_when_every_metric_has_passed_at_any_analysis() -> None:

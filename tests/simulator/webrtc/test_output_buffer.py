@@ -52,9 +52,7 @@ def test_the_start_and_the_end_of_a_response_are_reported_in_their_frames() -> N
     assert [frame.audible_byte for frame in frames] == [None, 140, 0, None]
 
 
-def test_with_a_delay_of_the_codec_a_response_begins_with_a_frame_and_is_audible_after_the_delay() -> (
-    None
-):
+def test_a_response_begins_with_a_frame_and_is_audible_after_the_delay_of_the_codec() -> None:
     buffer, loud = (
         OutputBuffer(START_NS, PCM16, DELAY_NS),
         PCM16.encode(np.full(480, 9_000, np.int16)),

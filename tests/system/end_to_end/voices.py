@@ -23,59 +23,46 @@ OF_A_DIALECT = {
 }
 """Settings that only this dialect has: settings of turn detection, and settings of the session."""
 SCRIPTS = {
-    "server_vad": (
-        """
+    "server_vad": """
 session:
   voice: alloy
   turn_detection: {SERVER_VAD}
 steps:
   - audio: word.wav
     chunk_ms: 20
-"""
-    ),
-    "semantic_vad": (
-        """
+""",
+    "semantic_vad": """
 session: {turn_detection: {type: semantic_vad, eagerness: high}}
 steps:
   - audio: word.wav
     chunk_ms: 50
-"""
-    ),
-    "asked_for": (
-        """
+""",
+    "asked_for": """
 session: {turn_detection: {type: server_vad, silence_duration_ms: 200, create_response: false}}
 steps:
   - {audio: word.wav, name: answered_in_text, output: text}
   - {audio: words.wav, name: answered_aloud}
-"""
-    ),
-    "manual": (
-        """
+""",
+    "manual": """
 session: {input_transcription: whisper-1}
 steps:
   - {audio: word.wav, chunk_ms: 50}
   - {audio: words.wav, paced: false}
-"""
-    ),
-    "text": (
-        """
+""",
+    "text": """
 session: {output: text}
 steps:
   - text: Hello.
   - request_response: {instructions: Answer aloud., output: audio}
-"""
-    ),
-    "telephone": (
-        """
+""",
+    "telephone": """
 session:
   turn_detection: {type: server_vad, silence_duration_ms: 200}
   input_format: g711_ulaw
   output_format: g711_alaw
 steps: [{audio: words.wav}]
-"""
-    ),
-    "crowd": (
-        """
+""",
+    "crowd": """
 session:
   instructions: The caller is ${name}.
   turn_detection: {type: server_vad, silence_duration_ms: 200, threshold: 0.8}
@@ -88,8 +75,7 @@ steps:
     output: text
   - audio: [word.wav, words.wav]
     name: question
-"""
-    ),
+""",
 }
 CALLERS = """
 from locust import task

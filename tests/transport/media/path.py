@@ -120,5 +120,12 @@ def received(
     timestamp = (number * 160 if ticks is None else ticks) % (1 << 32)
     payload = audio(number) if payload is None else payload
     return ReceivedPacket(
-        kind, source, number, timestamp, payload, Arrival(at_ns, uncertainty_ns), False, 0
-    )  # type: ignore[arg-type]
+        kind,  # type: ignore[arg-type]
+        source,
+        number,
+        timestamp,
+        payload,
+        Arrival(at_ns, uncertainty_ns),
+        False,
+        0,
+    )

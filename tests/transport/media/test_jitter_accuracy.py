@@ -112,9 +112,7 @@ def test_later_packets_bound_the_error_of_the_first_frames(
     assert covered >= 0.999 * total
 
 
-def test_the_bound_of_the_first_frames_is_the_assumed_one_until_the_path_is_known_to_have_no_jitter() -> (
-    None
-):
+def test_first_frames_have_the_assumed_bound_until_the_path_is_known_to_have_no_jitter() -> None:
     few, some, many = (
         Path(clean).play(count)[1] for count in (BLOCK_PACKETS, BLOCK_PACKETS + 2, 1_000)
     )
@@ -169,9 +167,7 @@ def test_the_bound_of_the_first_frames_is_the_largest_one_of_several_streams(
     assert buffer.start_uncertainty_ns >= 40 * NS_PER_MS
 
 
-def test_an_arrival_without_a_kernel_timestamp_bounds_the_first_frames_of_a_path_without_jitter() -> (
-    None
-):
+def test_an_arrival_without_a_kernel_timestamp_bounds_the_first_frames_without_jitter() -> None:
     buffer, frames = new_buffer(), list[Frame]()
     for number in range(40):
         at_ns = START_NS + number * FRAME_NS

@@ -204,9 +204,7 @@ def test_one_early_packet_makes_no_later_instant_too_early(early_ms: float) -> N
     assert (buffer.start_uncertainty_ns, buffer.starts_on_arrival) == (0, True)
 
 
-def test_speech_after_silence_whose_timestamps_are_slower_than_time_begins_when_its_packet_arrives() -> (
-    None
-):
+def test_speech_after_silence_with_slow_timestamps_begins_when_its_packet_arrives() -> None:
     """A packet of silence each 80 ms counts 20 ms. Speech begins with two packets at once
     (opensip 0.2.1).
     """
@@ -345,9 +343,7 @@ def test_late_and_lost_packets_do_not_depend_on_which_packets_have_the_marker(
     assert counts[0][0] > 30
 
 
-def test_some_packets_that_are_all_late_by_the_jitter_of_their_path_are_no_pause_of_the_sender() -> (
-    None
-):
+def test_packets_that_are_all_late_by_the_jitter_of_their_path_are_no_pause() -> None:
     """In a stream with 60 ms of jitter, a packet may have successors that are all late by more
     than 30 ms.
     """
