@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from tests import forked
 
@@ -31,7 +32,12 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("shared"), derandomize=True)
 settings.register_profile("all", deadline=None, max_examples=300)
-settings.load_profile(os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "shared"))
+PROFILE = os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "shared")
+settings.load_profile(PROFILE)
+if PROFILE == "ci":
+    # Hypothesis also draws constants that it finds in the loaded modules of a project. Without this
+    # line, a change of one module would change the examples of all properties.
+    providers._get_local_constants = lambda: providers._local_constants
 
 # A shell starts a command before an `&` with SIGINT ignored. Without this line, the processes that
 # tests start and interrupt would inherit the ignored signal.

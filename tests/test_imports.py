@@ -945,16 +945,16 @@ NOUNLESS = {
     "That",
     "These",
     "No",
-    "Nobody",
+    "Nobody",  # codespell:ignore
     "Not",
-    "Nothing",  # codespell:ignore
+    "Nothing",
     "They",
     "Those",
     "To",
     "Who",
-    "Whoever",
+    "Whoever",  # codespell:ignore
     "Whose",
-    "With",  # codespell:ignore
+    "With",
 }
 
 NANOSECONDS = 1_000_000_000
