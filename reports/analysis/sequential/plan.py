@@ -73,12 +73,10 @@ def refuse_other_targets(thresholds: Iterable[Threshold], targets: Sequence[str]
     for threshold in thresholds:
         if (target := threshold.target) not in ("", candidate):
             is_baseline = target == baseline
-            reason = (
-                f"{baseline} is the baseline" if is_baseline else f"there is no target {target}"
-            )
             raise UsageError(
-                f"{threshold.source_text}: {reason};"
-                f" a threshold may name only the candidate, {candidate}, or no target"
+                f"{threshold.source_text}: "
+                + (f"{target} is the baseline" if is_baseline else f"there is no target {target}")
+                + f"; a threshold may name only the candidate, {candidate}, or no target"
             )
 
 
