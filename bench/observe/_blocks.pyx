@@ -11,6 +11,7 @@ from bench.base.clock import Arrival
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe import onset_limits as limits
+from bench.observe import tones
 from bench.observe._blocks_interpreted import CONTINUED, LEFT, NO_BLOCK, TAKEN
 from bench.wire import direct_current
 from bench.wire.connection import MatchedDelta
@@ -18,7 +19,7 @@ from bench.wire.events import StrippedAudio
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.string cimport memcpy, memmove, memset
 
 cdef int LOUD = AUDIBLE, BLOCK_MS = limits.BLOCK_MS, IS_LEFT = LEFT, IS_CONTINUED = CONTINUED, IS_TAKEN = TAKEN
@@ -32,10 +33,25 @@ cdef long long MIN_OFFSET = direct_current.MIN_OFFSET, SAME_OFFSET = direct_curr
 cdef long long LOUDEST = limits.LOUDEST
 cdef long long FOLLOWED = limits.FOLLOWED, FADING = limits.FADING, UNBROKEN = limits.UNBROKEN, NEAR = limits.NEAR
 
+cdef long long WITHIN = limits.WITHIN, ABRUPT = limits.ABRUPT
+cdef long long LASTS = limits.LASTS, LASTED = limits.LASTED
+cdef long long STEADY = limits.STEADY, ROOM = limits.ROOM
+cdef Py_ssize_t FIRST_LAG = tones.LAGS.start, AFTER_LAGS = tones.LAGS.stop, PART = tones.PART
+cdef double FALLEN = tones.FALLEN ** 2
+cdef double VOICED = tones.CORRELATION ** 2, CLEARLY_VOICED = tones.CLEARLY ** 2
+
 cdef enum:
     SMOOTHED = 4  # as in onset_limits.py
     GROUPS = 60
+    AMONG = 6
+    ERRORS = 7
 assert (SMOOTHED, GROUPS) == (limits.SMOOTHED, limits.GROUPS), "both implementations store the same"
+assert AMONG == limits.AMONG
+assert len(limits.ERRORS_NS) == ERRORS
+
+cdef long long errors_ns[ERRORS][2]
+for place, (times, error_ns) in enumerate(limits.ERRORS_NS):
+    errors_ns[place][0], errors_ns[place][1] = times, error_ns
 
 
 cdef struct Measured:
@@ -66,6 +82,8 @@ cdef class Blocks:
     cdef public long long _behind_sound, _behind_start, _quiet, _last, _pause, _peak, _level, _same, _noise
     cdef public long long _revised, _group_power, _near, _recent, _unbroken, _certain, _loudest_noise, _unheard
     cdef public long long _noise_energy, _noise_power
+    cdef public long long _start, _followed, _loudest, _early_ns, _lead_ns, _error_ns, _faint_ns
+    cdef public list _rises
     cdef public bint _sounding, _moved, _tone, _sent, _streams
     cdef public object _behind, _onset
 
@@ -74,6 +92,7 @@ cdef class Blocks:
         self._lag = max(1, rate_hz // 8000)  # the filter is that of 8 kHz at every rate
         self._retained = retained * self._size
         self._pause, self.count, self.length, self._sent = pause, count, self._retained, True
+        self._begin_attack(0)
         self.room = self.length + self._size
         self.blocks = <Measured *>PyMem_Calloc(count, sizeof(Measured))
         self.samples = <short *>PyMem_Calloc(self.room, sizeof(short))
@@ -310,6 +329,9 @@ cdef class Blocks:
 
         In noise, this time begins at the latest with the last part that is certainly louder than the noise.
         """
+        return self.fading()
+
+    cdef long long fading(self) noexcept:
         cdef long long near = min(self._near, self._certain) if self._behind_sound >= HUSHED else self._near
         cdef long long fading = (self._last + self._size - 1) // self._size - near
         return (fading + GROUP) * BLOCK_MS * (SECOND_NS // 1000) if fading > GROUP else 0
@@ -392,19 +414,222 @@ cdef class Blocks:
             found.append(0 if block == NULL else block.power if powers else block.level)
         return found
 
+    @property
+    def _uncertainty_ns(self):
+        return self.uncertainty()
+
+    cdef long long uncertainty(self) noexcept:
+        cdef long long error_ns = 0
+        cdef Py_ssize_t at = 0
+        if self._behind_start >= HUSHED:
+            while self._peak < errors_ns[at][0] * self._behind_start:
+                at += 1
+            error_ns = min(errors_ns[at][1], self._start * BLOCK_MS * (SECOND_NS // 1000))
+        error_ns = max(error_ns + self._lead_ns, self._early_ns)
+        return max(error_ns, max(self._error_ns, self._faint_ns))
+
+    cdef long long power_of(self, long long number) noexcept:
+        cdef const Measured *block = self.place(number)
+        return 0 if block == NULL else block.power
+
+    def _begin_attack(self, long long start):
+        """Begin to follow a sound that starts in this block."""
+        self._start = self._followed = start
+        self._rises = [(0, 0)]
+        self._loudest = self._error_ns = self._faint_ns = 0
+
+    def _follow_attack(self):
+        """Follow the sound up to the last block. Return the number of blocks up to the level of its
+        loudest part.
+
+        Also set the power above which a later block may change this number.
+        """
+        cdef long long first = self._followed, after = self._number, number, power, last
+        cdef long long loudest = 0, found = -1
+        cdef long long known = max(first, after - AMONG + 1)
+        for _, rise in self._rises:
+            last = rise
+        for number in range(first, after):
+            loudest = max(loudest, self.power_of(number))
+        if loudest > last:  # otherwise no block is louder than all before
+            for number in range(first, known):
+                power = self.power_of(number)
+                power = min(power, self.lasting(number)) if power > last else 0
+                if power > last:
+                    last = power
+                    self._rises.append((number - self._start, last))
+        if loudest > self._loudest:
+            self._loudest = max(self._loudest, self.loudest_group(first, after))
+        self._followed = known
+        for at, rise in self._rises:
+            power = rise
+            if power * WITHIN >= self._loudest:
+                found = at
+                break
+        self._unheard = min(last, self._loudest)
+        for number in range(known, after):
+            if found < 0 or self.power_of(number) > last:
+                self._unheard = 0
+        return known - self._start if found < 0 else found
+
+    cdef long long lasting(self, long long number) noexcept:
+        """Return the power that `LASTS` of `AMONG` blocks from this one on have."""
+        cdef long long powers[AMONG]
+        cdef Py_ssize_t at, place
+        cdef long long power
+        for at in range(AMONG):
+            power, place = self.power_of(number + at), at
+            while place and powers[place - 1] < power:
+                powers[place] = powers[place - 1]
+                place -= 1
+            powers[place] = power
+        return powers[LASTS - 1]
+
+    cdef long long loudest_group(self, long long first, long long after) noexcept:
+        cdef long long number, total = 0, loudest = 0
+        for number in range(first, after):
+            total += self.power_of(number)
+            if number - first >= GROUP:
+                total -= self.power_of(number - GROUP)
+            loudest = max(loudest, total)
+        return loudest // GROUP
+
+    def _loudest_group(self, long long first, long long after):
+        """Return the power of the loudest `GROUP` blocks in sequence, of those from `first` to the
+        one before `after`."""
+        return self.loudest_group(first, after)
+
+    def _decay(self, long long first, long long after, long long loudest):
+        """Return the number of blocks since a sound of these blocks was near its loudest part.
+
+        A click in the tone of a room is not near it, because it does not last. But a single block
+        of a deep voice that ends hard may be quieter.
+        """
+        cdef long long number, total, at, count
+        for number in range(after - 1, after - 2 - ABRUPT, -1):
+            total = 0
+            for at in range(max(first, number - SMOOTHED + 1), number + 1):
+                total += self.power_of(at)
+            if total * NEAR >= loudest * SMOOTHED:
+                return 0
+        for number in range(after - 1, first - 1, -1):
+            if self.power_of(number) * NEAR >= loudest:
+                count = 0
+                for at in range(max(first, number - AMONG + 1), number + 1):
+                    count += self.power_of(at) * NEAR >= loudest
+                if count >= LASTED:
+                    return after - 1 - number
+        return after - first
+
+    def _steady(self, long long first, long long after):
+        """Return the number of the last blocks of a sound that are as steady as a room; 0 if they
+        are too few for one."""
+        cdef long long number, level, low = -1, high = -1, count = 0
+        cdef const Measured *block
+        for number in range(after - 1, first - 1, -1):
+            block = self.place(number)
+            level = 0 if block == NULL else block.level
+            low = level if low < 0 else min(low, level)
+            high = max(high, level)
+            if high > low * STEADY:
+                break
+            count += 1
+        return count if count >= ROOM else 0
+
+    def _are_voiced(self, long long block, long long count=10):
+        """Return whether `count` blocks from this block on are voiced (`bench.observe.tones`)."""
+        cdef long long start, size
+        start, size = self.narrow(block, count)
+        return is_voiced(self.samples + start, self._lag, size, VOICED)
+
+    def _are_clearly_voiced(self, long long block, long long count):
+        """Return whether the samples of these blocks are clearly voiced."""
+        cdef long long start, size, part, parts, first, after
+        cdef const short *samples
+        start, size = self.narrow(block, count)
+        parts = max(1, size // PART)
+        for part in range(parts):
+            first, after = size * part // parts, size * (part + 1) // parts
+            samples = self.samples + start + first * self._lag
+            if not is_voiced(samples, self._lag, after - first, CLEARLY_VOICED):
+                return False
+        return True
+
+    cdef (long long, long long) narrow(self, long long block, long long count) noexcept:
+        """Return the place of the first stored sample of these blocks, and the number of their
+        samples at 8 kHz."""
+        cdef long long start = self.length - self._total + block * self._size
+        cdef long long end = min(start + count * self._size, self.length - self._total % self._size)
+        start = max(0, start)
+        return start, max(0, (end - start + self._lag - 1) // self._lag)
+
     def _samples(self, long long block, long long count=10):
         """Return the samples of `count` blocks from this block on, resampled to 8 kHz. Those that were forgotten lack."""
-        cdef long long start = self.length - self._total + block * self._size, end, at
+        cdef long long start, size, at
         cdef bytes found
         cdef short *into
-        end = min(start + count * self._size, self.length - self._total % self._size)
-        start = max(0, start)
-        found = PyBytes_FromStringAndSize(NULL, max(0, (end - start + self._lag - 1) // self._lag) * sizeof(short))
+        start, size = self.narrow(block, count)
+        found = PyBytes_FromStringAndSize(NULL, size * sizeof(short))
         into = <short *>PyBytes_AS_STRING(found)
-        for at in range(start, end, self._lag):
-            into[0] = self.samples[at]
-            into += 1
+        for at in range(size):
+            into[at] = self.samples[start + at * self._lag]
         return np.frombuffer(found, np.int16)
+
+
+cdef bint is_voiced(
+    const short *samples, Py_ssize_t lag, long long count, double minimum
+) except -1:
+    """Do the same as `is_voiced` of `bench.observe.tones` for each `lag`-th of these samples.
+
+    All sums are of whole numbers below 2 ** 53. So they are exact, and each product of two has the
+    same rounding.
+    """
+    cdef Py_ssize_t size = count // 2, at, shift
+    cdef long long total = 0
+    cdef double mean, product, energy = 0, earlier, later, share
+    cdef bint has_fallen = False
+    cdef double *wide
+    if size <= AFTER_LAGS:
+        return False
+    wide = <double *>PyMem_Malloc(size * sizeof(double))
+    if wide == NULL:
+        raise MemoryError
+    try:
+        for at in range(size):
+            wide[at] = samples[2 * at * lag] + samples[(2 * at + 1) * lag]
+            total += <long long>wide[at]
+        mean = total // size - (total % size < 0)
+        for at in range(size):
+            wide[at] -= mean
+            energy += wide[at] * wide[at]
+        earlier = later = energy
+        for shift in range(1, AFTER_LAGS):
+            later -= wide[shift - 1] * wide[shift - 1]
+            earlier -= wide[size - shift] * wide[size - shift]
+            product = correlated(wide, wide + shift, size - shift)
+            share = product * product if product > 0 else 0
+            energy = later * earlier
+            has_fallen = has_fallen or share < FALLEN * energy
+            if has_fallen and shift >= FIRST_LAG and share > minimum * energy:
+                return True
+        return False
+    finally:
+        PyMem_Free(wide)
+
+
+cdef double correlated(const double *first, const double *second, Py_ssize_t count) noexcept:
+    """Return the sum of products. Four sums are independent, so they are added at once."""
+    cdef double sums[4]
+    cdef Py_ssize_t at = 0, part
+    sums[0] = sums[1] = sums[2] = sums[3] = 0
+    while at + 4 <= count:
+        for part in range(4):
+            sums[part] += first[at + part] * second[at + part]
+        at += 4
+    while at < count:
+        sums[0] += first[at] * second[at]
+        at += 1
+    return sums[0] + sums[1] + sums[2] + sums[3]
 
 
 cdef object new_tuple = tuple.__new__, replace = msgspec.structs.replace
@@ -435,7 +660,7 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
     cdef long long rate_hz = audio.rate_hz, sample_bytes = audio.sample_bytes, bytes_per_s = audio.bytes_per_s
     cdef long long played_ns = playout.until_ns, earliest_ns = playout._earliest_until_ns, first_ns, last_ns
     cdef long long due_first_ns = playout._due_ns[0], due_last_ns = playout._due_ns[1], pause_ns = detector._pause_ns
-    cdef long long end = detector._end, last = detector._last, peak = -1, sound_error_ns = 0
+    cdef long long end = detector._end, last = detector._last, onset_ns, fading_ns
     cdef long long at_ns, error_ns, size, count, duration_ns, audible, until = 0, oldest, silent_size = -1
     cdef bint speaking = detector._speaking, has_changed = False, is_track = playout.is_track
     cdef int skimmed = 0
@@ -482,9 +707,8 @@ def continue_sounds(detector, list sounds not None, limits, list continued not N
             silence = replace(template, payload_bytes=size, payload=StrippedAudio())
             silence_of_reply = replace(silence, response_id=name, item_id=name)
         if skimmed:
-            if peak != blocks._peak:
-                peak, sound_error_ns = blocks._peak, detector._onsets._uncertainty_ns
-            payload = StrippedAudio(audible, until, sound_error_ns, end_error_ns=blocks.fading_ns)
+            onset_ns, fading_ns = blocks.uncertainty(), blocks.fading()
+            payload = StrippedAudio(audible, until, onset_ns, end_error_ns=fading_ns)
             event = replace(silence_of_reply, payload=payload)
             last = end + until
             held.clear()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate
+from operator import sub
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,10 @@ import numpy as np
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 from bench.observe.onset_limits import (
+    ABRUPT,
+    AMONG,
     BLOCK_MS,
+    ERRORS_NS,
     FADING,
     FAINT,
     FALL,
@@ -20,12 +25,19 @@ from bench.observe.onset_limits import (
     GROUP,
     GROUPS,
     HUSHED,
+    LASTED,
+    LASTS,
     LOUDEST,
     NEAR,
     RISE,
+    ROOM,
     SMOOTHED,
+    STEADY,
     UNBROKEN,
+    WITHIN,
+    error_in_noise,
 )
+from bench.observe.tones import is_clearly_voiced, is_voiced
 from bench.wire.audio import Samples
 from bench.wire.direct_current import DirectCurrent, offsets_of
 
@@ -47,14 +59,20 @@ class Blocks:
         "_blocks",
         "_certain",
         "_direct",
+        "_early_ns",
         "_energies",
+        "_error_ns",
+        "_faint_ns",
+        "_followed",
         "_group",
         "_group_power",
         "_groups",
         "_lag",
         "_last",
+        "_lead_ns",
         "_left",
         "_level",
+        "_loudest",
         "_loudest_noise",
         "_measured",
         "_moved",
@@ -73,10 +91,12 @@ class Blocks:
         "_recent",
         "_retained",
         "_revised",
+        "_rises",
         "_same",
         "_sent",
         "_size",
         "_sounding",
+        "_start",
         "_streams",
         "_tone",
         "_total",
@@ -126,6 +146,11 @@ class Blocks:
         revised, and the power above which a block revises it."""
         self._peak = 0
         """The energy of the sound's loudest group."""
+        self._early_ns = self._lead_ns = 0
+        """The time from the start of the stream to its first sound, if the stream may have started
+        with a voice, which this sound, and another one soon after it, may continue; and the
+        duration of the search for the start of a sound, if the energy did not rise in it."""
+        self._begin_attack(0)
         self._level = self._same = 0
         """The energy of the first of the last groups with the same level, and the number of
         these groups."""
@@ -254,6 +279,77 @@ class Blocks:
 
     def _powers(self, first: int, last: int) -> list[int]:
         return [self._at(block)[4] for block in range(first, last + 1)]
+
+    @property
+    def _uncertainty_ns(self) -> int:
+        """The uncertainty of the sound's start."""
+        error_ns = 0
+        if self._behind_start >= HUSHED:
+            error_ns = error_in_noise(ERRORS_NS, self._peak, self._behind_start)
+            error_ns = min(error_ns, self._start * BLOCK_MS * NS_PER_MS)  # not before the stream
+        return max(error_ns + self._lead_ns, self._early_ns, self._error_ns, self._faint_ns)
+
+    def _begin_attack(self, start: int) -> None:
+        self._start = self._followed = start
+        """The first block of the sound, or of the breath before it; the block after `_rises`."""
+        self._rises = [(0, 0)]
+        """The blocks from which the sound remains louder than before: their numbers in the
+        sound, and their powers."""
+        self._loudest = self._error_ns = self._faint_ns = 0
+        """The power of the loudest group; the uncertainty of the sound's start that its own
+        loudness causes, and that of its inaudible start."""
+
+    def _follow_attack(self) -> int:
+        powers = self._powers(self._followed, self._number - 1)
+        known = max(0, len(powers) - AMONG + 1)
+        for place, power in enumerate(powers[:known]):
+            if power > self._rises[-1][1]:
+                lasting = min(power, sorted(powers[place : place + AMONG])[-LASTS])
+                if lasting > self._rises[-1][1]:
+                    self._rises.append((self._followed + place - self._start, lasting))
+        self._loudest = max(self._loudest, self._loudest_group(self._followed, self._number))
+        self._followed += known
+        attacks = (at for at, power in self._rises if power * WITHIN >= self._loudest)
+        found = next(attacks, None)
+        is_open = found is None or max(powers[known:], default=0) > self._rises[-1][1]
+        self._unheard = 0 if is_open else min(self._rises[-1][1], self._loudest)
+        return self._followed - self._start if found is None else found
+
+    def _loudest_group(self, first: int, after: int) -> int:
+        sums = list(accumulate(self._powers(first, after - 1), initial=0))
+        return max(map(sub, sums[GROUP:], sums), default=sums[-1]) // GROUP
+
+    def _decay(self, first: int, after: int, loudest: int) -> int:
+        powers = self._powers(first, after - 1)[::-1]
+        if any(
+            sum(powers[at : at + SMOOTHED]) * NEAR >= loudest * SMOOTHED for at in range(ABRUPT + 1)
+        ):
+            return 0
+        near = [power * NEAR >= loudest for power in powers]
+        lasting = (
+            at
+            for at, is_near in enumerate(near)
+            if is_near and sum(near[at : at + AMONG]) >= LASTED
+        )
+        return next(lasting, len(powers))
+
+    def _steady(self, first: int, after: int) -> int:
+        levels = self._levels(first, after - 1)
+        low = high = levels[-1] if levels else 0
+        count = 0
+        for level in reversed(levels):
+            low = min(low, level)
+            high = max(high, level)
+            if high > low * STEADY:
+                break
+            count += 1
+        return count if count >= ROOM else 0
+
+    def _are_voiced(self, block: int, count: int = GROUP) -> bool:
+        return is_voiced(self._samples(block, count))
+
+    def _are_clearly_voiced(self, block: int, count: int) -> bool:
+        return is_clearly_voiced(self._samples(block, count))
 
     def _samples(self, block: int, count: int = GROUP) -> Samples:
         start = len(self._received) + block * self._size - self._received_end

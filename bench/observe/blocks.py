@@ -13,11 +13,7 @@ except ModuleNotFoundError as missing:
         raise
     from bench.observe._blocks_interpreted import Blocks, continue_sounds
 
-__all__ = ["STEADY", "Blocks", "continue_sounds", "end_of_even", "is_even"]
-
-STEADY = 4
-"""The ratio of levels from which on they are not steady: a background does not exceed it, and a
-voice may."""
+__all__ = ["Blocks", "continue_sounds", "end_of_even", "is_even"]
 
 
 def is_even(levels: Sequence[int], ratio: tuple[int, int]) -> bool:

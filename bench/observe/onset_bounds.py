@@ -16,27 +16,21 @@ In noise, the uncertainties depend on how far the sound exceeds its background (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
-from operator import sub
-
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
-from bench.observe.blocks import STEADY, Blocks
-from bench.observe.onset_limits import BLOCK_MS, CERTAIN, FAINT, GROUP, HUSHED, NEAR, SMOOTHED
-from bench.observe.tones import is_clearly_voiced
+from bench.observe.blocks import Blocks
+from bench.observe.onset_limits import (
+    ABRUPT,
+    AMONG,
+    BLOCK_MS,
+    CERTAIN,
+    FAINT,
+    GROUP,
+    HUSHED,
+    LASTED,
+    error_in_noise,
+)
 
-WITHIN = 8
-"""A sound has certainly begun when it is at most 9 dB below its loudest part. This is the ratio
-of energies."""
-ABRUPT = 3
-"""The maximum number of blocks up to that level that are the attack of a voice. More may be a
-breath or noise."""
-LASTS = 3
-LASTED = 5
-AMONG = 6
-"""The sound remains at a level if `LASTS` of `AMONG` blocks from there on have it; before its
-end, `LASTED` of them."""
 HUM_DEPTH = 100
 """The maximum distance of a voiced part below the loudest part: 20 dB, as a ratio of energies. A
 hum is voiced, too."""
@@ -52,22 +46,6 @@ FADED_DEPTH = 500
 INAUDIBLE_DEPTH = 100_000
 """The maximum distances below its loudest part of what has faded in, and of what is before it:
 27 and 50 dB."""
-ERRORS_NS = (
-    (4_000, 50 * NS_PER_MS),
-    (1_000, 100 * NS_PER_MS),
-    (500, 120 * NS_PER_MS),
-    (125, 200 * NS_PER_MS),
-    (32, 300 * NS_PER_MS),
-    (16, 700 * NS_PER_MS),
-    (0, 2_000 * NS_PER_MS),
-)
-"""The maximum errors of the start of a voice in noise, in descending order of loudness.
-
-Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the energy of the
-loudest 50 ms of the sound, divided by the energy of the background. `make benchmark PARTS=voices`
-measures them with recorded voices in white, pink and brown noise: 1 of 250 errors is larger. Voices
-begin with consonants that the noise hides.
-"""
 ENDS_NS = (
     (4_000, 100 * NS_PER_MS),
     (2_000, 200 * NS_PER_MS),
@@ -90,10 +68,6 @@ Around a quiet voice, what is inaudible (`FAINT`) hides it in the same way.
 LOUDEST_NOISE = 2, 10
 """A group of a sound is certainly no noise at (this multiple of, the largest level but one of
 this many) groups."""
-
-ROOM = 40
-"""The minimum number of steady blocks at the end of a sound that may be the room: few vowels are
-so steady."""
 REVISED = 300
 """The number of blocks in which the loudest part of a sound may change the uncertainty of its
 start."""
@@ -116,22 +90,12 @@ class BoundedSound(Blocks):
         "_at_once",
         "_attack",
         "_before",
-        "_early_ns",
-        "_error_ns",
-        "_faint_ns",
-        "_followed",
-        "_lead_ns",
-        "_loudest",
         "_loudest_before",
         "_offset",
-        "_rises",
-        "_start",
     )
 
     def __init__(self, rate_hz: int, count: int, retained: int, pause: int) -> None:
         super().__init__(rate_hz, count, retained, pause)
-        self._start = 0
-        """The first block of the sound, or of the breath before it."""
         self._offset = 0
         """The number of samples from the start of this block to the start of the sound."""
         self._at_once = True
@@ -139,33 +103,17 @@ class BoundedSound(Blocks):
         self._before = self._loudest_before = 0
         """The power of the block before it, and that of the loudest one of `PRECEDING` blocks
         before it."""
-        self._early_ns = 0
-        """The time from the start of the stream to its first sound, if the stream may have started
-        with a voice; otherwise 0.
-
-        This sound, and another sound soon after it, may continue that voice. Their uncertainty is
-        at least this time.
-        """
-        self._lead_ns = 0
-        """The duration of the search for the start, if the energy did not rise in it; otherwise
-        0."""
-        self._rises = [(0, 0)]
-        """The blocks from which the sound remains louder than before: their numbers in the
-        sound, and their powers."""
-        self._followed = self._loudest = self._attack = 0
-        """The block after them, the power of the loudest group, and the number of blocks up to
-        that level."""
-        self._error_ns = self._faint_ns = 0
-        """The uncertainty of the sound's start that its own loudness causes, and that of its
-        inaudible start."""
+        self._attack = 0
+        """The number of blocks up to the level of the loudest part."""
 
     def _begin(self, start: int, offset: int, behind: int) -> None:
         """Begin the uncertainties of a sound that starts in the block `start`, with this
         background before it.
         """
-        self._start = start
+        self._begin_attack(start)
         self._offset = offset
         self._at_once = True
+        self._attack = 0
         self._before = self._at(start - 1)[4]
         self._loudest_before = (
             max(self._powers(start - PRECEDING, start - 1)) if behind < HUSHED else 0
@@ -175,9 +123,6 @@ class BoundedSound(Blocks):
         levels = sorted(self._group_levels())
         self._loudest_noise = LOUDEST_NOISE[0] * levels[-1 - len(levels) // LOUDEST_NOISE[1]]
         self._certain = self._number
-        self._rises = [(0, 0)]
-        self._followed = start
-        self._loudest = self._attack = self._faint_ns = self._error_ns = 0
         self._update_error()
 
     def _update_error(self) -> None:
@@ -186,23 +131,7 @@ class BoundedSound(Blocks):
 
         A much quieter start may be no voice. Inaudible sound before the start may be the voice.
         """
-        powers = self._powers(self._followed, self._number - 1)
-        known = max(0, len(powers) - AMONG + 1)
-        loudest_block = max(powers, default=0)
-        if loudest_block > self._rises[-1][1]:  # otherwise no block is louder than all before
-            for place, power in enumerate(powers[:known]):
-                if power > self._rises[-1][1]:
-                    lasting = min(power, sorted(powers[place : place + AMONG])[-LASTS])
-                    if lasting > self._rises[-1][1]:
-                        self._rises.append((self._followed + place - self._start, lasting))
-        if loudest_block > self._loudest:
-            self._loudest = max(self._loudest, _loudest_group(powers))
-        self._followed += known
-        attacks = (at for at, power in self._rises if power * WITHIN >= self._loudest)
-        found = next(attacks, None)
-        attack = self._followed - self._start if found is None else found
-        is_open = found is None or max(powers[known:], default=0) > self._rises[-1][1]
-        self._unheard = 0 if is_open else min(self._rises[-1][1], self._loudest)
+        attack = self._follow_attack()
         if attack != self._attack:
             self._attack, self._at_once = attack, self._begins_at_once(attack)
         self._error_ns = self._fade_ns() if self._at_once else (attack + 1) * BLOCK_MS * NS_PER_MS
@@ -265,7 +194,7 @@ class BoundedSound(Blocks):
             or sum(later) * LOUDER[1] < sum(half) * LOUDER[0]
         ):
             return False
-        return is_clearly_voiced(self._samples(self._start, attack))
+        return self._are_clearly_voiced(self._start, attack)
 
     def _error_of_end(self, number: int) -> int:
         """Return by how much earlier or later the sound may have ended, in ns. Its silence lasts
@@ -273,13 +202,12 @@ class BoundedSound(Blocks):
         """
         first = max(self._start, number + 1 - STORED)
         end = -(-self._last // self._size)
-        powers = self._powers(first, number)
-        spoken = powers[: max(1, end - first)]
-        loudest = max(_loudest_group(spoken), self._recent)
-        decay = _decay(spoken[::-1], loudest)
-        if decay == len(spoken):  # longer than what is stored
+        spoken = max(1, end - first)
+        loudest = max(self._loudest_group(first, first + spoken), self._recent)
+        decay = self._decay(first, first + spoken, loudest)
+        if decay == spoken:  # longer than what is stored
             decay = max(decay, end - self._near)
-        decay = max(decay, _steady(self._levels(first, end - 1)))
+        decay = max(decay, self._steady(first, end))
         error = decay + AMONG - LASTED if decay > ABRUPT else 0
         if self._behind_sound >= HUSHED:
             # noise that rises and falls seems to continue the sound
@@ -291,7 +219,7 @@ class BoundedSound(Blocks):
                 error * BLOCK_MS * NS_PER_MS,
                 error_in_noise(ENDS_NS, self._peak, self._behind_sound),
             )
-        silence = powers[len(spoken) :]
+        silence = self._powers(first + spoken, number)
         faint = next(
             (at for at, power in enumerate(reversed(silence)) if power * DEPTH >= loudest),
             len(silence),
@@ -300,57 +228,3 @@ class BoundedSound(Blocks):
         if loudest < (DEPTH if error else HUM_DEPTH) * AUDIBLE * AUDIBLE:
             error_ns = max(error_ns, error_in_noise(ENDS_NS, loudest, FAINT))
         return error_ns
-
-    @property
-    def _uncertainty_ns(self) -> int:
-        error_ns = 0
-        if self._behind_start >= HUSHED:
-            error_ns = error_in_noise(ERRORS_NS, self._peak, self._behind_start)
-            error_ns = min(error_ns, self._start * BLOCK_MS * NS_PER_MS)  # not before the stream
-        return max(error_ns + self._lead_ns, self._early_ns, self._error_ns, self._faint_ns)
-
-
-def _loudest_group(powers: Sequence[int]) -> int:
-    """Return the power of the loudest `GROUP` blocks in sequence."""
-    sums = list(accumulate(powers, initial=0))
-    return max(map(sub, sums[GROUP:], sums), default=sums[-1]) // GROUP
-
-
-def _decay(powers: Sequence[int], loudest: int) -> int:
-    """Return the number of blocks since a sound was near its loudest part. `powers` are its blocks,
-    the last one first.
-
-    A click in the tone of a room is not near it, because it does not last. But a single block of a
-    deep voice that ends hard may be quieter.
-    """
-    if any(
-        sum(powers[at : at + SMOOTHED]) * NEAR >= loudest * SMOOTHED for at in range(ABRUPT + 1)
-    ):
-        return 0
-    near = [power * NEAR >= loudest for power in powers]
-    lasting = (
-        at for at, is_near in enumerate(near) if is_near and sum(near[at : at + AMONG]) >= LASTED
-    )
-    return next(lasting, len(powers))
-
-
-def _steady(levels: Sequence[int]) -> int:
-    """Return the number of the last levels of a sound that are as steady as a room; 0 if they
-    are too few for one.
-    """
-    low = high = levels[-1] if levels else 0
-    count = 0
-    for level in reversed(levels):
-        low = min(low, level)
-        high = max(high, level)
-        if high > low * STEADY:
-            break
-        count += 1
-    return count if count >= ROOM else 0
-
-
-def error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: float, behind: float) -> int:
-    """Return the maximum error of a table such as `ERRORS_NS` for a sound with this energy in
-    this background.
-    """
-    return next(error_ns for times, error_ns in errors_ns if energy >= times * behind)

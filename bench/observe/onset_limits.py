@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import AUDIBLE
 
 BLOCK_MS = 5
@@ -70,3 +73,43 @@ times as high."""
 HUSHED = 16
 """The maximum energy of digital silence, dither and rounding. Up to it, a sound's first audible
 sample is exact."""
+WITHIN = 8
+"""A sound has certainly begun when it is at most 9 dB below its loudest part. This is the ratio
+of energies."""
+ABRUPT = 3
+"""The maximum number of blocks up to that level that are the attack of a voice. More may be a
+breath or noise."""
+LASTS = 3
+LASTED = 5
+AMONG = 6
+"""The sound remains at a level if `LASTS` of `AMONG` blocks from there on have it; before its
+end, `LASTED` of them."""
+STEADY = 4
+"""The ratio of levels from which on they are not steady: a background does not exceed it, and a
+voice may."""
+ROOM = 40
+"""The minimum number of steady blocks at the end of a sound that may be the room: few vowels are
+so steady."""
+ERRORS_NS = (
+    (4_000, 50 * NS_PER_MS),
+    (1_000, 100 * NS_PER_MS),
+    (500, 120 * NS_PER_MS),
+    (125, 200 * NS_PER_MS),
+    (32, 300 * NS_PER_MS),
+    (16, 700 * NS_PER_MS),
+    (0, 2_000 * NS_PER_MS),
+)
+"""The maximum errors of the start of a voice in noise, in descending order of loudness.
+
+Each entry is (minimum ratio of energies, maximum error in ns). The ratio is the energy of the
+loudest 50 ms of the sound, divided by the energy of the background. `make benchmark PARTS=voices`
+measures them with recorded voices in white, pink and brown noise: 1 of 250 errors is larger. Voices
+begin with consonants that the noise hides.
+"""
+
+
+def error_in_noise(errors_ns: Iterable[tuple[int, int]], energy: float, behind: float) -> int:
+    """Return the maximum error of a table such as `ERRORS_NS` for a sound with this energy in
+    this background.
+    """
+    return next(error_ns for times, error_ns in errors_ns if energy >= times * behind)

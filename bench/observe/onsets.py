@@ -42,7 +42,7 @@ from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_MS
 from bench.observe._blocks_interpreted import CONTINUED, LEFT, TAKEN, is_continued, is_loud
-from bench.observe.blocks import STEADY, end_of_even, is_even
+from bench.observe.blocks import end_of_even, is_even
 from bench.observe.onset_bounds import REMEMBERED, RETAINED, BoundedSound
 from bench.observe.onset_limits import (
     BLOCK_MS,
@@ -61,11 +61,12 @@ from bench.observe.onset_limits import (
     SAME,
     SETTLED,
     SMOOTHED,
+    STEADY,
     STREAMED,
     TONE_GROUPS,
     UNKNOWN,
 )
-from bench.observe.tones import Tone, is_pure, is_tone, is_voiced, noise_energy
+from bench.observe.tones import Tone, is_pure, is_tone, noise_energy
 from bench.wire.audio import Samples
 
 PAUSE_NS = 200 * NS_PER_MS
@@ -282,9 +283,7 @@ class OnsetDetector(BoundedSound):
 
     def _begins_voiced(self) -> bool:
         """Return whether a part of the first blocks of the stream is voiced."""
-        return any(
-            is_voiced(self._samples(first)) for first in range(0, UNKNOWN - GROUP + 1, CHECKED)
-        )
+        return any(self._are_voiced(first) for first in range(0, UNKNOWN - GROUP + 1, CHECKED))
 
     def _search_again(self) -> Known:
         """Yield the changes since a start of the stream that is a sound: it has stopped by now,
@@ -385,7 +384,7 @@ class OnsetDetector(BoundedSound):
         """
         last = self._number - 1
         levels = self._levels(last - PLATEAU + 1, last)
-        if not is_even(levels, EVEN) or is_voiced(self._samples(last - GROUP + 1)):
+        if not is_even(levels, EVEN) or self._are_voiced(last - GROUP + 1):
             return
         level = self._behind_sound = self._settle(last - PLATEAU + 1, last)
         first = last - PLATEAU
@@ -487,9 +486,9 @@ class OnsetDetector(BoundedSound):
         """Return whether the last blocks of a quiet sound are voiced. Noise is, by chance, for
         shorter than a voice.
         """
-        if not is_voiced(self._samples(number + 1 - GROUP)):
+        if not self._are_voiced(number + 1 - GROUP):
             return False
-        return is_voiced(self._samples(max(start, number + 1 - 2 * GROUP), 2 * GROUP))
+        return self._are_voiced(max(start, number + 1 - 2 * GROUP), 2 * GROUP)
 
     def _last_noise(self, start: int, end: int) -> int | None:
         """Return the end of the last `LEAD` steady blocks from `start` to `end`; None if there

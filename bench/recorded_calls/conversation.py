@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.catalogue.timeouts import REPLY_SILENCE_MS
-from bench.observe.onset_bounds import HUM_DEPTH, error_in_noise
-from bench.observe.onset_limits import HUSHED
+from bench.observe.onset_bounds import HUM_DEPTH
+from bench.observe.onset_limits import HUSHED, error_in_noise
 from bench.observe.onsets import PAUSE_NS, OnsetDetector
 from bench.observe.reply_detector import SILENCE_NS
 from bench.observe.tones import RATE_HZ, Tone, is_clearly_voiced

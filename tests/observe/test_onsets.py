@@ -155,6 +155,58 @@ def test_both_detectors_store_the_same_blocks_and_samples(
         assert [*ears[0]._samples(block, count)] == [*ears[1]._samples(block, count)]
 
 
+VOICES = st.builds(
+    lambda seed, hz, level, noise, ramp_s: to_pcm16(
+        (level * np.sign(np.sin(2 * np.pi * hz * known.times_s(8_000, 7_200)) + 0.3))
+        * np.clip(known.times_s(8_000, 7_200) / ramp_s, 0, 1)
+        + np.random.default_rng(seed).normal(0, noise, 7_200)
+    ),
+    st.integers(0, 999),
+    st.floats(50, 500),
+    st.sampled_from([0.0003, 0.01, 0.3]),
+    st.sampled_from([0, 0.0003, 0.01, 0.1]),
+    st.floats(0.001, 0.9),
+)
+"""Streams at 8 kHz with a periodic sound that fades in, and noise."""
+
+
+@given(
+    stream=VOICES,
+    rate_hz=st.sampled_from(RATES),
+    back=st.integers(0, 16),
+    count=st.integers(1, RETAINED - 16),
+)
+def test_both_detectors_measure_the_same_attack_and_decay_and_pitch(
+    stream: Samples, rate_hz: int, back: int, count: int
+) -> None:
+    ears = [each(rate_hz) for each in (OnsetDetector, without_compiler())]
+    stream = stream.repeat(rate_hz // 8_000)
+    for begin in range(0, len(stream), rate_hz // 50):
+        for ear in ears:
+            ear.add(stream[begin : begin + rate_hz // 50])
+    compiled, interpreted = ears
+    after = compiled._number - back
+    first = after - count
+    loudest = compiled._loudest_group(first, after)
+
+    assert loudest == interpreted._loudest_group(first, after)
+    for times in (1, 2, 8):
+        assert compiled._decay(first, after, times * loudest) == interpreted._decay(
+            first, after, times * loudest
+        )
+    assert compiled._steady(first, after) == interpreted._steady(first, after)
+    assert compiled._are_voiced(first) == interpreted._are_voiced(first)
+    assert compiled._are_clearly_voiced(first, count) == interpreted._are_clearly_voiced(
+        first, count
+    )
+    assert compiled._uncertainty_ns == interpreted._uncertainty_ns
+    for ear in ears:
+        ear._begin_attack(first)
+    assert compiled._follow_attack() == interpreted._follow_attack()
+    assert compiled._rises == interpreted._rises
+    assert compiled._unheard == interpreted._unheard
+
+
 @pytest.mark.parametrize("blocks", [Blocks, interpreted.Blocks])
 def test_the_loudest_samples_cause_no_overflow(blocks: type[interpreted.Blocks]) -> None:
     stream = blocks(48_000, 10, 10, 40)
