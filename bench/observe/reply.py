@@ -43,12 +43,11 @@ from bench.wire.events import (
 class ItemPlayer:
     """The player of one item of a reply. It starts when earlier audio has been played, at
     `busy_until_ns` or later.
-
-    In a track (`is_track`), a delta is a frame, whose instant the jitter buffer of the track has
-    determined (`bench.transport.media.jitter`). So it is played `jitter_buffer_ns` after its own
-    instant, and how late other frames are does not move it. Only stalls are those of a player that
-    starts with the first frame.
     """
+
+    late_ns = 0
+    """How much later the last audio is played than by the schedule of the first delta, without a
+    stall."""
 
     def __init__(
         self,
@@ -57,37 +56,22 @@ class ItemPlayer:
         first_audio_ns: int,
         error_ns: int = 0,
         busy_until_ns: int = 0,
-        *,
-        is_track: bool = False,
     ) -> None:
         self._audio = audio
-        self._jitter_buffer_ns = jitter_buffer_ns
-        self._is_track = is_track
-        self._first_uncertainty_ns = self._stall_uncertainty_ns = error_ns
+        self._first_uncertainty_ns = error_ns
         self.uncertainty_ns = error_ns
         """The uncertainty of the arrival of the delta that started the playback since the last
-        stall.
-
-        In a track, it is that of the last frame.
-        """
-        first_ns = first_audio_ns + jitter_buffer_ns
-        self.started_ns = self._start_ns = first_ns if is_track else max(first_ns, busy_until_ns)
-        """The start of playback, and of playback since the last stall, so that rounding errors do
-        not add up.
-
-        In a track, the latter is what it would be if all frames had the delay of the last one.
-        """
-        self.ends_ns = self.empty_ns = self._start_ns
-        """The instant at which the player has played all received audio, and that from which it
-        stalls.
-
-        In a track, the latter is by the schedule of the first frame.
-        """
+        stall."""
+        self.started_ns = self._start_ns = max(first_audio_ns + jitter_buffer_ns, busy_until_ns)
+        """The start of playback, and of playback since the last stall, so that rounding errors
+        do not add up."""
+        self.ends_ns = self._start_ns
+        """The instant at which the player has played all received audio."""
         # bytes played in the continuous playback, and before it
         self._bytes = self._bytes_before = 0
         self._begun: list[tuple[int, int, int]] = [(0, self._start_ns, error_ns)]
         """Where and when each continuous playback began, until the start of the sound is known: its
-        first byte, its start, and its uncertainty. In a track, each frame begins one."""
+        first byte, its start, and its uncertainty."""
         self.first_audible_ns: int | None = None
         self.audible_uncertainty_ns = error_ns
         """The uncertainty of `first_audible_ns` that follows from timestamps: `uncertainty_ns` of
@@ -108,7 +92,7 @@ class ItemPlayer:
         uncertainty of the last late delta. The reason: the total of all stalls is the largest delay
         of any delta behind the first one's schedule, and that delta caused the last stall.
         """
-        return max(self._first_uncertainty_ns, self._stall_uncertainty_ns)
+        return max(self._first_uncertainty_ns, self.uncertainty_ns)
 
     def played_ns(self, at_ns: int) -> int:
         """Return the duration of received audio that has been played by an instant."""
@@ -127,33 +111,20 @@ class ItemPlayer:
         """Play a delta that arrived at `at_ns`, or up to `error_ns` earlier."""
         # The player is as simple as possible. Players that stretch audio over a gap hide the gap,
         # each in its own way.
-        is_track = self._is_track
-        if at_ns > self.empty_ns:
-            self.stall_duration_ns += at_ns - self.empty_ns
+        if at_ns > self.ends_ns:
+            self.stall_duration_ns += at_ns - self.ends_ns
             self.stall_count += 1
             self._bytes_before += self._bytes
             self._bytes = 0
-            self.empty_ns = at_ns
-            self._stall_uncertainty_ns = error_ns
-            if not is_track:
-                self._begin(at_ns, error_ns)
+            self._start_ns = at_ns
+            self.uncertainty_ns = error_ns
+            if self.first_audible_ns is None:
+                self._begun.append((self._bytes_before, at_ns, error_ns))
         received = self._bytes_before + self._bytes
-        if is_track:
-            self.empty_ns += self._audio.duration_ns(audio_bytes)
-            self._begin(at_ns + self._jitter_buffer_ns, error_ns)
         self._bytes += audio_bytes
         self.ends_ns = self._start_ns + self._audio.duration_ns(self._bytes)
-        if not is_track:
-            self.empty_ns = self.ends_ns
-        if isinstance(payload, StrippedAudio):
+        if self.first_audible_ns is None and isinstance(payload, StrippedAudio):
             self.sounds(payload, received)
-
-    def _begin(self, at_ns: int, error_ns: int) -> None:
-        """Begin to play the next audio at `at_ns`, or up to `error_ns` earlier."""
-        self._start_ns = at_ns - self._audio.duration_ns(self._bytes)
-        self.uncertainty_ns = error_ns
-        if self.first_audible_ns is None:
-            self._begun.append((self._bytes_before + self._bytes, at_ns, error_ns))
 
     def sounds(self, sound: StrippedAudio, received: int) -> None:
         """Set the start of the sound, if it is known and was played. Its position is relative to
@@ -177,6 +148,56 @@ class ItemPlayer:
         self.audible_uncertainty_ns = uncertainty_ns
         self.onset_uncertainty_ns = sound.error_ns + self._audio.codec_errors.start_ns
         self._begun.clear()
+
+
+class TrackPlayer(ItemPlayer):
+    """The player of a reply in a track of packets.
+
+    A delta is a frame, whose instant the jitter buffer of the track has determined
+    (`bench.transport.media.jitter`). So it is played `jitter_buffer_ns` after its own instant, and
+    how late other frames are does not move it. Only stalls are those of a player that starts with
+    the first frame. Each frame begins a continuous playback: `_start_ns` is what the start would be
+    if all frames had the delay of the last one, and `uncertainty_ns` is that of the last frame.
+    """
+
+    def __init__(
+        self, audio: AudioFormat, jitter_buffer_ns: int, first_audio_ns: int, error_ns: int = 0
+    ) -> None:
+        super().__init__(audio, jitter_buffer_ns, first_audio_ns, error_ns)
+        self._jitter_buffer_ns = jitter_buffer_ns
+        self._stall_uncertainty_ns = error_ns
+        self._empty_ns = self._start_ns
+        """The instant from which the player stalls, by the schedule of the first frame."""
+        self._length_ns = 0
+        """The duration of the continuous playback."""
+
+    @property
+    def stall_duration_uncertainty_ns(self) -> int:
+        return max(self._first_uncertainty_ns, self._stall_uncertainty_ns)
+
+    def add(
+        self, at_ns: int, audio_bytes: int, payload: msgspec.Raw | StrippedAudio, error_ns: int = 0
+    ) -> None:
+        if at_ns > self._empty_ns:
+            self.stall_duration_ns += at_ns - self._empty_ns
+            self.stall_count += 1
+            self._bytes_before += self._bytes
+            self._bytes = self._length_ns = 0
+            self._empty_ns = at_ns
+            self._stall_uncertainty_ns = error_ns
+        self._empty_ns += self._audio.duration_ns(audio_bytes)
+        played_ns = at_ns + self._jitter_buffer_ns
+        self._start_ns = played_ns - self._length_ns
+        self.uncertainty_ns = error_ns
+        received = self._bytes_before + self._bytes
+        self._bytes += audio_bytes
+        self._length_ns = self._audio.duration_ns(self._bytes)
+        self.ends_ns = self._start_ns + self._length_ns
+        self.late_ns = self.ends_ns - self._empty_ns
+        if self.first_audible_ns is None:
+            self._begun.append((received, played_ns, error_ns))
+            if isinstance(payload, StrippedAudio):
+                self.sounds(payload, received)
 
 
 EXACT_GAP_NS = 1_000_000
@@ -346,10 +367,11 @@ class Reply(Instants):
             audible_ns = start_ns + sound.audible * NS_PER_S // self.audio.rate_hz
             self.silent_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
             # a late frame is no pause: the player's buffer hides it
-            late_ns = self.item.player.ends_ns - self.item.player.empty_ns
+            late_ns = self.item.player.late_ns
             gap_ns = 0 if first else audible_ns - late_ns - self._scheduled_end_ns
             self._scheduled_end_ns = self.silent_ns - late_ns
-            self.longest_pause_ns = max(self.longest_pause_ns, gap_ns)
+            if gap_ns > self.longest_pause_ns:
+                self.longest_pause_ns = gap_ns
             if self.spoken_answer is not None:
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
                 onset_ns = sound.error_ns + self.audio.codec_errors.start_ns
@@ -443,15 +465,15 @@ class Reply(Instants):
         if item is None:
             delay_ns, error_ns = (0, first.uncertainty_ns) if position is None else position[:2]
             playback_ns = first.at_ns + delay_ns
-            busy_until_ns = self.playback_ends_ns
-            player = ItemPlayer(
-                self.audio,
-                self.jitter_buffer_ns,
-                playback_ns,
-                error_ns,
-                busy_until_ns,
-                is_track=self.is_track,
-            )
+            if self.is_track:
+                player: ItemPlayer = TrackPlayer(
+                    self.audio, self.jitter_buffer_ns, playback_ns, error_ns
+                )
+            else:
+                busy_until_ns = self.playback_ends_ns
+                player = ItemPlayer(
+                    self.audio, self.jitter_buffer_ns, playback_ns, error_ns, busy_until_ns
+                )
             item = ItemAudio(player, first, payload_bytes, *first[:2])
             self.items[item_id] = item
         self.item = item
