@@ -39,6 +39,7 @@ from bench.recorded_calls.echoes_and_tones import (
 )
 from bench.wire.audio import ALL_FORMATS, AudioFormat
 from bench.wire.codec_errors import CODECS, LOSSLESS
+from bench.wire.direct_current import constant_offset
 
 _CODECS_OF_SUBTYPES = {
     "VORBIS": "vorbis",
@@ -247,7 +248,9 @@ def _refuse_header(file: AudioFile) -> None:
 
 
 def _stored(file: AudioFile, rate_hz: int) -> tuple[StoredSamples, StoredSamples]:
-    """Return both channels at another rate."""
+    """Return both channels at another rate, without direct current: in both, it resembles an
+    echo.
+    """
     channels = StoredSamples(), StoredSamples()
     rounded = (
         to_pcm16(block).astype(np.float32) / np.float32(FULL_SCALE) for block in file.blocks()
@@ -255,7 +258,17 @@ def _stored(file: AudioFile, rate_hz: int) -> tuple[StoredSamples, StoredSamples
     for block in resampled_blocks(rounded, file.rate_hz, rate_hz):
         for index, channel in enumerate(channels):
             channel.append(to_pcm16(block[:, index]))
-    return channels
+    return _centred(channels[0]), _centred(channels[1])
+
+
+def _centred(samples: StoredSamples) -> StoredSamples:
+    """Return the samples of a channel without its constant offset."""
+    parts = [slice(start, start + BLOCK_SAMPLES) for start in range(0, len(samples), BLOCK_SAMPLES)]
+    offset = constant_offset(samples[part] for part in parts)
+    if not offset:
+        return samples
+    wide = (samples[part].astype(np.int32) - offset for part in parts)
+    return StoredSamples(np.clip(part, -32_768, 32_767).astype(np.int16) for part in wide)
 
 
 def _kbps(file: AudioFile, seconds: float) -> int | None:

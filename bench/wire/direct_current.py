@@ -9,6 +9,7 @@ block to block.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -77,3 +78,15 @@ def without_direct_current(samples: Samples, rate_hz: int) -> Samples:
     each = np.append(np.repeat(offsets, size), np.full(len(samples) - count * size, offsets[-1]))
     rest: Samples = np.clip(samples - each, -32_768, 32_767).astype(np.int16)
     return rest
+
+
+def constant_offset(parts: Iterable[Samples]) -> int:
+    """Return the direct current of a whole recording in parts: its median; 0 if that is small.
+
+    A hum, and a voice in one half of a call, do not change the median.
+    """
+    counts = np.zeros(1 << 16, np.int64)
+    for part in parts:
+        counts += np.bincount(part.astype(np.int64) + 32_768, minlength=1 << 16)
+    median = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2)) - 32_768
+    return median if abs(median) >= MIN_OFFSET and counts.any() else 0

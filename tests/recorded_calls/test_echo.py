@@ -127,6 +127,39 @@ def test_an_echo_in_a_call_of_one_turn_is_removed(
     assert waited_ms(turn) == pytest.approx(waited_ms(clean), abs=1 if noise_dbfs is None else 40)
 
 
+@pytest.mark.parametrize("offsets", [(400, 400), (1_500, 1_500), (700, -900), (0, 2_000)])
+@pytest.mark.parametrize("noise_dbfs", [None, -64.0])
+def test_an_offset_in_both_channels_is_no_echo(
+    offsets: tuple[int, int], noise_dbfs: float | None, tmp_path: Path
+) -> None:
+    call = short_talk(None, noise_dbfs=noise_dbfs)
+    caller, agent = call.caller // 2, call.agent // 2  # so that no sample is clipped
+    clean = recording(replace(call, caller=caller, agent=agent), tmp_path)
+    read = recording(
+        replace(call, caller=caller + np.int16(offsets[0]), agent=agent + np.int16(offsets[1])),
+        tmp_path,
+    )
+
+    assert [remark.text for remark in read.remarks] == []
+    turn, expected = (measured(one, tmp_path).turns[1] for one in (read, clean))
+    assert waited_ms(turn) == pytest.approx(waited_ms(expected), abs=1)
+
+
+@pytest.mark.parametrize("echo_db", [-12.0, -36.0])
+def test_an_echo_is_removed_from_a_channel_with_an_offset(echo_db: float, tmp_path: Path) -> None:
+    call, clean = short_talk(echo_db), short_talk(None)
+    read = recording(
+        replace(call, caller=np.clip(call.caller + 900, -32_768, 32_767).astype(np.int16)), tmp_path
+    )
+
+    (remark,) = read.remarks
+    assert remark.kind == "the caller's channel contained the agent's voice, which was removed"
+    turn, expected = (
+        measured(one, tmp_path).turns[1] for one in (read, recording(clean, tmp_path))
+    )
+    assert waited_ms(turn) == pytest.approx(waited_ms(expected), abs=1)
+
+
 def waited_ms(turn: TurnObservation) -> float:
     return (turn.instants["first_audible"] - turn.instants["speech_end"]) / NS_PER_MS
 

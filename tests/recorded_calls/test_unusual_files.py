@@ -202,7 +202,7 @@ def refused_files() -> dict[str, tuple[bytes, str]]:
             "has no sound above its background",
         ),
         "only DC.wav": (audio(both(SILENT + 0.1, SILENT - 0.3)), ""),
-        "a constant.wav": (audio(both(SILENT + 0.1, AGENT)), "has no sound above its background"),
+        "a constant.wav": (audio(both(SILENT + 0.1, AGENT)), "channel 1, the caller's, is silent"),
         "hold music.wav": (
             audio(both(np.tile(CALLER, 10), np.concatenate([AGENT, music(35)]))),
             "like hold music",
