@@ -170,6 +170,9 @@ class TrackPlayer(ItemPlayer):
         """The instant from which the player stalls, by the schedule of the first frame."""
         self._length_ns = 0
         """The duration of the continuous playback."""
+        self._frame_bytes = self._frame_ns = 0
+        """The size of the last frame, and its duration: nearly all frames of a track have the
+        same."""
 
     @property
     def stall_duration_uncertainty_ns(self) -> int:
@@ -185,7 +188,9 @@ class TrackPlayer(ItemPlayer):
             self._bytes = self._length_ns = 0
             self._empty_ns = at_ns
             self._stall_uncertainty_ns = error_ns
-        self._empty_ns += self._audio.duration_ns(audio_bytes)
+        if audio_bytes != self._frame_bytes:
+            self._frame_bytes, self._frame_ns = audio_bytes, self._audio.duration_ns(audio_bytes)
+        self._empty_ns += self._frame_ns
         played_ns = at_ns + self._jitter_buffer_ns
         self._start_ns = played_ns - self._length_ns
         self.uncertainty_ns = error_ns
@@ -363,11 +368,13 @@ class Reply(Instants):
                 start_ns = max(start_ns, self.late_until_ns)
             self.late_until_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
         else:
-            start_ns = self.item.player.ends_ns - self.audio.duration_ns(payload_bytes)
-            audible_ns = start_ns + sound.audible * NS_PER_S // self.audio.rate_hz
-            self.silent_ns = start_ns + sound.until * NS_PER_S // self.audio.rate_hz
+            player = self.item.player
+            rate_hz = self.audio.rate_hz
+            start_ns = player.ends_ns - self.audio.duration_ns(payload_bytes)
+            audible_ns = start_ns + sound.audible * NS_PER_S // rate_hz
+            self.silent_ns = start_ns + sound.until * NS_PER_S // rate_hz
             # a late frame is no pause: the player's buffer hides it
-            late_ns = self.item.player.late_ns
+            late_ns = player.late_ns
             gap_ns = 0 if first else audible_ns - late_ns - self._scheduled_end_ns
             self._scheduled_end_ns = self.silent_ns - late_ns
             if gap_ns > self.longest_pause_ns:
@@ -375,7 +382,7 @@ class Reply(Instants):
             if self.spoken_answer is not None:
                 uneven_ns = self.uneven_ns if sound.place is None else sound.place.uneven_ns
                 onset_ns = sound.error_ns + self.audio.codec_errors.start_ns
-                sound_error_ns = self.item.player.uncertainty_ns + onset_ns + uneven_ns
+                sound_error_ns = player.uncertainty_ns + onset_ns + uneven_ns
                 self.spoken_answer.on_sound(
                     audible_ns, self.silent_ns, sound_error_ns, at_ns, gap_ns
                 )
