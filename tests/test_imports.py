@@ -853,10 +853,8 @@ TAKES_APART = {
 
 
 def test_live_views_parse_no_names() -> None:
-    """The target, the metric and `measured_from` are fields of a latency's key, so no view parses
-    them from a name.
-
-    Only an outcome is split, at its colon.
+    """The target, the metric and `measured_from` are fields of a latency's key, so no view
+    parses them from a name.
     """
     parsed = {
         (name, f"{of}.{function}")
@@ -864,7 +862,7 @@ def test_live_views_parse_no_names() -> None:
         for of, function in calls(name, TAKES_APART)
     }
 
-    assert parsed == {("bench.load.execution.progress", "turn.outcome.partition")}
+    assert parsed == set()
 
 
 # Declared dependencies.
@@ -1138,10 +1136,6 @@ MATCHES = {"match", "fullmatch", "search"}
 PARSED = {
     # a field of run.json: one of three constants, or the ends of several runs
     "stopped.startswith(ORDINARY_ENDS)",
-    # codes, not texts
-    "outcome.startswith(EXPECTED)",
-    "outcome.removeprefix(EXPECTED)",
-    "outcome.split(':')",
 }
 
 

@@ -27,10 +27,12 @@ from bench.catalogue.outcomes import (
     SERVICE_REPORTED,
     TEXT_SESSION,
     UNHEARD,
+    Family,
     OutcomeRow,
     OwnRemedies,
     meaning,
     outcome_class,
+    parsed,
     refusal_status,
     remedy_of,
 )
@@ -408,6 +410,26 @@ def test_the_transport_decides_whether_a_remedy_is_one_of_telephones(
     assert remedy_of(outcome, detail) not in OF_TELEPHONES
     if outcome != "connect_failed:upgrade":  # no telephone call ends like this
         assert remedy_of(outcome, detail, REMEDIES) not in OF_WEBSOCKETS
+
+
+@pytest.mark.parametrize(
+    ("outcome", "parts"),
+    [
+        ("ok", (Family.OK, "", "")),
+        ("timeout:first_delta", (Family.TIMEOUT, "first_delta", "")),
+        ("failed:missing_call_done", (Family.FAILED, "missing_call_done", "call_done")),
+        ("failed:missing_", (Family.FAILED, "missing_", "")),
+        ("a later version's: x", (Family.UNKNOWN, " x", "")),
+    ],
+)
+def test_an_outcome_has_a_family_and_a_code(outcome: str, parts: tuple[Family, str, str]) -> None:
+    assert parsed(outcome) == parts
+
+
+def test_each_family_is_that_of_an_outcome() -> None:
+    assert {parsed(outcome).family for outcome in (*TABLE, "wrong_function_call")} == set(
+        Family
+    ) - {Family.UNKNOWN}
 
 
 class Unreadable(dict[str, OutcomeRow]):

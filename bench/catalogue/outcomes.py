@@ -1,11 +1,11 @@
 """The table of outcomes: the class, the text and the remedy of each. It holds for any service.
 Pure.
 
-The key of a row is the code of the outcome, or the beginning of the code before the colon, which
-holds for all codes that have no row of their own. A remedy is found by the code, and by the cause
-that the detail states: one of the texts below, or the error code of the service. `rtbench doctor`
-has more specific remedies, because it knows the target. docs/metrics.md, "Outcomes", lists the
-outcomes for users.
+An outcome is a word with a family and a code, such as `timeout:first_delta`, which `parsed` takes
+apart. The key of a row is the outcome, or its family, whose row holds for all outcomes that have no
+row of their own. A remedy is found by the outcome, and by the cause that the detail states: one of
+the texts below, or the error code of the service. `rtbench doctor` has more specific remedies,
+because it knows the target. docs/metrics.md, "Outcomes", lists the outcomes for users.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
+from enum import StrEnum
+from functools import lru_cache, wraps
 from typing import Literal, NamedTuple, ParamSpec
 
 UNHEARD = (
@@ -127,18 +128,11 @@ OutcomeClass = Literal["success", "failed", "unfinished"]
 STARVED = "starved"
 """The outcome if this process did not run when a limit ended, so that it is unknown whether the
 limit was met."""
-EXHAUSTED = "exhausted:"
-"""The prefix of outcomes of calls and turns that a limit of this machine prevented. The name of the
-resource follows.
-"""
-THROTTLED = "throttled:"
-"""The prefix of outcomes that a limit of the service caused."""
-REFUSED = "connect_failed:"
-"""The prefix of outcomes of sessions that the service refused, so that they never opened."""
 EXPIRED = "session_expired"
 EXPECTED = "failed:missing_"
-"""The prefix of the outcome if an expected event was not received. The name of the event
+"""The outcome if an expected event was not received, without the name of the event, which
 follows."""
+DELEGATION = "failed:delegation"
 HOLD = "failed:hold"
 UNSENT = "failed:unsent"
 """The outcomes of a turn whose speech was not sent: the agent held the call, or this machine
@@ -240,6 +234,68 @@ NO_COMMON_AUDIO = (
     " `codec` (--codec), so that both are offered; if it requires encrypted audio, set `srtp:"
     " required` (--srtp), and if it has none, `srtp: none`"
 )
+
+
+class Family(StrEnum):
+    """What outcomes with different codes have in common: the word before the colon."""
+
+    OK = "ok"
+    INTERRUPTED = "interrupted"
+    RENEWED = "renewed"
+    UNFINISHED = "unfinished"
+    STARVED = "starved"
+    EXHAUSTED = "exhausted"
+    """A limit of this machine prevented the call or the turn. The code is the resource."""
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    CONNECT_FAILED = "connect_failed"
+    """The session never opened. The code is the refused step, or the status of the refusal."""
+    SESSION_EXPIRED = "session_expired"
+    CLOSED = "closed"
+    PROTOCOL_ERROR = "protocol_error"
+    CANCELLED = "cancelled"
+    INCOMPLETE = "incomplete"
+    WRONG_FUNCTION_CALL = "wrong_function_call"
+    THROTTLED = "throttled"
+    """A limit of the service, on requests, connections or tokens."""
+    UNKNOWN = ""
+    """The outcome of another version of this tool, in a stored row."""
+
+
+class OutcomeParts(NamedTuple):
+    """An outcome, taken apart. The code is "" if the family has a single outcome."""
+
+    family: Family
+    code: str
+    expected_event: str
+    """The name of the expected event that did not come; "" for all other outcomes."""
+
+    @property
+    def is_overdue(self) -> bool:
+        """True if an event did not arrive in time."""
+        return self.family is Family.TIMEOUT or self.expected_event != ""
+
+    @property
+    def ends_session(self) -> bool:
+        """True if the outcome of a turn also ends the session, whose later results would be
+        wrong.
+        """
+        return self in _ENDS_SESSION or self.family in _ENDING_FAMILIES
+
+
+@lru_cache(maxsize=1024)  # a service can send any number of codes
+def parsed(outcome: str) -> OutcomeParts:
+    """Return the parts of an outcome."""
+    word, _, code = outcome.partition(":")
+    family = Family(word) if word in _FAMILIES else Family.UNKNOWN
+    is_expected = len(outcome) > len(EXPECTED) and outcome.startswith(EXPECTED)
+    return OutcomeParts(family, code, outcome.removeprefix(EXPECTED) if is_expected else "")
+
+
+_FAMILIES = frozenset(Family)
+_ENDING_FAMILIES = frozenset({Family.PROTOCOL_ERROR, Family.LIMIT_EXCEEDED})
+_ENDS_SESSION = frozenset({parsed(DELEGATION)})
 
 
 class OutcomeRow(NamedTuple):
@@ -840,34 +896,32 @@ def outcome_class(outcome: str) -> OutcomeClass:
 
 def refusal_status(outcome: str) -> int | None:
     """Return the HTTP status with which the service refused a session; None for other outcomes."""
-    if outcome == f"{THROTTLED}handshake":
+    family, status, _ = parsed(outcome)
+    if family is Family.THROTTLED and status == "handshake":
         return 429
-    status = outcome.removeprefix(REFUSED)
-    return int(status) if len(status) == 3 and status.isascii() and status.isdecimal() else None
+    is_status = len(status) == 3 and status.isascii() and status.isdecimal()
+    return int(status) if family is Family.CONNECT_FAILED and is_status else None
 
 
 def is_own_limit(outcome: str) -> bool:
     """Return whether a limit of this machine prevented the call or the turn."""
-    return outcome.startswith(EXHAUSTED)
+    return parsed(outcome).family is Family.EXHAUSTED
 
 
 def is_throttled(outcome: str) -> bool:
     """Return whether a limit of the service, on requests, connections or tokens, caused the
     outcome.
     """
-    return outcome.startswith(THROTTLED)
+    return parsed(outcome).family is Family.THROTTLED
 
 
 def meaning(outcome: str, *, of_session: bool = False) -> str:
     """Return what an outcome means; "" if that is unknown."""
     row = OUTCOMES.get(outcome, NO_ROW)
-    if outcome.startswith(EXPECTED):
-        return OUTCOMES[EXPECTED].text.format(outcome.removeprefix(EXPECTED))
-    return (
-        (row.of_session if of_session else "")
-        or row.text
-        or OUTCOMES.get(outcome.partition(":")[0], NO_ROW).text
-    )
+    family, _, expected_event = parsed(outcome)
+    if expected_event:
+        return OUTCOMES[EXPECTED].text.format(expected_event)
+    return (row.of_session if of_session else "") or row.text or OUTCOMES.get(family, NO_ROW).text
 
 
 def service_code(detail: str) -> str:
@@ -884,10 +938,8 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
 
     `detail` is the detail of the outcome. `own` are the remedies of the dialect.
     """
-    kind, _, code = outcome.partition(":")
-    row, family = (
-        OUTCOMES.get(key, NO_ROW) for key in (outcome, code if code == EXPIRED else kind)
-    )
+    family, code, expected_event = parsed(outcome)
+    row = OUTCOMES.get(outcome, NO_ROW)
     if row.kind != "failed" and not row.remedy:
         return ""
     if outcome == "connect_failed:tls" and (own_remedy := detail.partition("; ")[2]):
@@ -899,11 +951,11 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
             if is_subprotocol
             else "set --compression deflate"
         )
-    if kind == "throttled" and service_code(detail) == NO_QUOTA:
+    if family is Family.THROTTLED and service_code(detail) == NO_QUOTA:
         return NO_CREDIT
     words, reported, _ = detail.partition(SERVICE_REPORTED)
     own_row = own.rows.get(outcome, NO_ROW)
-    rows = (own_row, row, own.rows.get(kind, NO_ROW), OUTCOMES.get(kind, NO_ROW))
+    rows = (own_row, row, own.rows.get(family, NO_ROW), OUTCOMES.get(family, NO_ROW))
     causes = next((each.causes for each in rows if each.causes), {})
     if remedy := next(
         (remedy for cause, remedy in causes.items() if cause in words), own_row.remedy
@@ -913,7 +965,7 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
         return remedy
     if reported:
         return CODES.get(service_code(detail), OUTCOMES["failed"].remedy)
-    if outcome.startswith(EXPECTED):
+    if expected_event:
         return OUTCOMES[EXPECTED].remedy
     if (
         outcome == "connect_failed:404"
@@ -921,10 +973,8 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
         and service_code(detail) != NO_DEPLOYMENT
     ):
         return NO_PATH
-    if kind == "connect_failed" and (refused_with := refusal_status(outcome)) is not None:
+    if family is Family.CONNECT_FAILED and (refused_with := refusal_status(outcome)) is not None:
         return OUT_OF_ORDER if refused_with >= 500 else row.remedy or DOCTOR
-    return (
-        row.remedy
-        or (CODES.get(code, "") if kind in ("failed", "connect_failed") else "")
-        or family.remedy
-    )
+    of_code = CODES.get(code, "") if family in (Family.FAILED, Family.CONNECT_FAILED) else ""
+    of_family = OUTCOMES.get(EXPIRED if code == EXPIRED else family, NO_ROW)
+    return row.remedy or of_code or of_family.remedy

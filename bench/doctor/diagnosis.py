@@ -138,7 +138,7 @@ class Refusal:
 @outcomes.computed
 def explain(refusal: Refusal, target: Target) -> str:
     """Return the remedy for a refusal; "" if none is known."""
-    cause = refusal.outcome.partition(":")[2]
+    family, code, _ = outcomes.parsed(refusal.outcome)
     if remedy := dialect_remedy(refusal.outcome, refusal.message, target.dialect, refusal.greeting):
         return remedy
     own = target.dialect.remedies
@@ -159,9 +159,9 @@ def explain(refusal: Refusal, target: Target) -> str:
             return outcomes.remedy_of(refusal.outcome, refusal.message)
         login = "if it requires user and password, put them into its URL"
         return f"the proxy refuses the connection: see its message; {login}; {requirement}"
-    if refusal.outcome.startswith("throttled:"):
+    if family is outcomes.Family.THROTTLED:
         return _throttled(refusal, target)
-    if "session_expired" in (refusal.outcome, cause):
+    if outcomes.EXPIRED in (refusal.outcome, code):
         return (
             "the service ends sessions before a turn can be complete: check the deployment's limits"
         )
@@ -177,7 +177,10 @@ def _agent_remedy(outcome: str, target: Target) -> str:
     path = known_path(plain_path(target.resource.partition("?")[0]))
     if target.dialect.peer is Peer.AGENT or target.service != "other" or route_at(path):
         return ""
-    if outcome != "timeout:session" and not outcome.startswith("protocol_error:"):
+    if (
+        outcome != "timeout:session"
+        and outcomes.parsed(outcome).family is not outcomes.Family.PROTOCOL_ERROR
+    ):
         return ""
     return (
         f"the server does not speak the {target.dialect.name} dialect: if it is an agent, use"

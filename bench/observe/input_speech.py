@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import EXHAUSTED, HELD, HOLD, NO_BUFFERS, UNSENT
+from bench.catalogue.outcomes import HELD, HOLD, NO_BUFFERS, UNSENT, Family
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
@@ -221,7 +221,7 @@ detect."""
 MAX_UNSENT_NS = 40 * NS_PER_MS
 """The speech that may be missing: two packets, shorter than a syllable. The end, a measured
 instant, may not."""
-UNSENT_BY_CAUSE = {HELD: HOLD, NO_BUFFERS: f"{EXHAUSTED}memory"}
+UNSENT_BY_CAUSE = {HELD: HOLD, NO_BUFFERS: f"{Family.EXHAUSTED}:memory"}
 """The outcomes of turns whose speech was not sent. Those of all other causes are UNSENT."""
 
 # kind of event → the instant of its arrival: the first one for the start of speech and for deltas,

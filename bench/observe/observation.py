@@ -32,7 +32,14 @@ from bench.catalogue.metrics import (
     Scope,
     awaited,
 )
-from bench.catalogue.outcomes import REFUSED, SUCCESSFUL, UNFINISHED, is_throttled, outcome_class
+from bench.catalogue.outcomes import (
+    SUCCESSFUL,
+    UNFINISHED,
+    Family,
+    is_throttled,
+    outcome_class,
+    parsed,
+)
 from bench.catalogue.uncertainty import uncertainty_ns
 from bench.catalogue.words import character_count, contains, normalized_words
 from bench.plan.turn_plan import TurnReference
@@ -450,7 +457,7 @@ class SessionObservation(Instants, OneRow):
         the error may contain the wait instead.
         """
         throttled = is_throttled(self.outcome)
-        if not throttled and not self.outcome.startswith(REFUSED):
+        if not throttled and parsed(self.outcome).family is not Family.CONNECT_FAILED:
             return None
         wait_ns = wait_of(self.headers)
         return wait_in(self.detail) if wait_ns is None and throttled else wait_ns
@@ -513,7 +520,7 @@ def detail_text(outcome: str, detail: str) -> str:
     """Return the detail for display after its outcome, without the error code that the outcome
     ends with.
     """
-    return detail.removeprefix(f"{outcome.partition(':')[2]}: ")
+    return detail.removeprefix(f"{parsed(outcome).code}: ")
 
 
 def receive_timestamp_source(kernel: int, user: int) -> str | None:

@@ -300,8 +300,12 @@ states.
 
 Devices on the way end idle connections after 20 s or more.
 """
-UNEXPLAINED = ("timeout:", "closed:", outcomes.EXPECTED)
-"""The prefixes of outcomes that do not state their cause. An earlier error may be the cause."""
+
+
+def _states_cause(outcome: str) -> bool:
+    """Return whether an outcome states its cause. Otherwise an earlier error may be the cause."""
+    parts = outcomes.parsed(outcome)
+    return not parts.is_overdue and parts.family is not outcomes.Family.CLOSED
 
 
 class SessionEndings:
@@ -335,7 +339,7 @@ class SessionEndings:
         """Return the detail of an ending, with the last error before it if the outcome does not
         state its cause.
         """
-        if self.last_error is None or not outcome.startswith(UNEXPLAINED):
+        if self.last_error is None or _states_cause(outcome):
             return detail
         return "; ".join(filter(None, (detail, outcomes.SERVICE_REPORTED + self.last_error.detail)))
 

@@ -24,7 +24,7 @@ import msgspec
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS
 from bench.catalogue.outcomes import (
-    EXPECTED,
+    DELEGATION,
     NO_MEDIA,
     NO_PACKET,
     NO_REPLY,
@@ -32,6 +32,8 @@ from bench.catalogue.outcomes import (
     NOTHING_AUDIBLE,
     TEXT_SESSION,
     WHOLE,
+    Family,
+    parsed,
 )
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
@@ -86,15 +88,10 @@ UNTIMED = frozenset(
 )
 """Events that never make a deadline earlier."""
 
-UNANSWERED = ("timeout:", EXPECTED)
-"""The prefixes of outcomes that mean that an event did not arrive in time."""
 NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
 NOT_ANSWERED = "the agent had not answered when the caller spoke again, or when the recording ended"
 OF_PACKETS = frozenset({"first_audio", "answer_audio", "last_audio", "audio_done"})
 """The instants that have no meaning in a track."""
-ENDS_SESSION = ("protocol_error:", "limit_exceeded:", "failed:delegation")
-"""The prefixes of turn outcomes that also end the session, because later results of the session
-would be wrong."""
 
 
 class Timeline:
@@ -492,7 +489,7 @@ class Timeline:
         if kind in DETECTS_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.on_barge_in(arrival)
         if kind is EventKind.DELEGATED and turn is None and event.calls:
-            self._endings.fail("failed:delegation", arrival.at_ns, DELEGATED_OUTSIDE)
+            self._endings.fail(DELEGATION, arrival.at_ns, DELEGATED_OUTSIDE)
         elif event.other_dialect:
             self._endings.fail(
                 "protocol_error:dialect",
@@ -567,7 +564,7 @@ class Timeline:
                     if setting
                     else ""
                 )
-            if outcome.startswith(ENDS_SESSION):
+            if parsed(outcome).ends_session:
                 self._endings.fail(outcome, arrival.at_ns, detail)
             turn.end(outcome, arrival.at_ns, detail)
         if turn.state is not before or (between_items and not turn.is_between_items):
@@ -630,9 +627,9 @@ class Timeline:
                 outcome = NO_SOUND if self.facts.events else NO_MEDIA
         elif detail.startswith(NOT_ENDED):
             detail = f"{detail}: {turn.calls.mcp.unended_tools}"
-        if at_ns >= earliest_ns and outcome.startswith(UNANSWERED):
+        if at_ns >= earliest_ns and parsed(outcome).is_overdue:
             turn.doubted = f"{NOT_RUN}: it is not known whether {detail}"
-        elif outcome.startswith("timeout:"):
+        elif parsed(outcome).family is Family.TIMEOUT:
             outcome, detail = turn.input_speech.unsent_ending or (outcome, detail)
             self._endings.fail(outcome, at_ns, detail)
         else:

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from bench.base.clock import Arrival, SendTime
-from bench.catalogue.outcomes import CANCELLED_SPLIT, STARVED, SUCCESSFUL
+from bench.catalogue.outcomes import CANCELLED_SPLIT, STARVED, SUCCESSFUL, Family, parsed
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Sent, Transmitted
 from bench.observe.observation import Instants
@@ -190,7 +190,9 @@ class PendingTurn(Instants):
         """
         if self.state is not State.OVER:
             unsent = self.input_speech.unsent_ending
-            if unsent is not None and (outcome in SUCCESSFUL or outcome.startswith("timeout:")):
+            if unsent is not None and (
+                outcome in SUCCESSFUL or parsed(outcome).family is Family.TIMEOUT
+            ):
                 outcome, detail = unsent
             if self.doubted and outcome in SUCCESSFUL:
                 outcome = STARVED

@@ -9,7 +9,14 @@ from functools import cache
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import EXPECTED, NO_PAUSE, NOTHING_AUDIBLE, ONLY_FILLERS, UNHEARD
+from bench.catalogue.outcomes import (
+    DELEGATION,
+    EXPECTED,
+    NO_PAUSE,
+    NOTHING_AUDIBLE,
+    ONLY_FILLERS,
+    UNHEARD,
+)
 from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
 from bench.observe.input_speech import SPEECH_INSTANTS
 from bench.observe.reply import REPLY_INSTANTS
@@ -339,7 +346,7 @@ def _apply_delegation_event(
     at_ns = arrival.at_ns
     if kind is EventKind.DELEGATED:
         if event.calls and not turn.plan.functions:
-            return "failed:delegation", NO_FUNCTIONS
+            return DELEGATION, NO_FUNCTIONS
         turn.delegations.on_delegated(event, at_ns)
         turn.calls.on_delegated(event, arrival)
         _await_result(turn)

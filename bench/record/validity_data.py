@@ -24,7 +24,7 @@ from msgspec import convert, structs
 from bench.base.cpu import busy_reason
 from bench.base.units import NS_PER_MS
 from bench.catalogue.metrics import CATALOGUE, MEASURED_FROM, ORIGIN, Metric
-from bench.catalogue.outcomes import EXHAUSTED, STARVED, SUCCESSFUL, remedy_of
+from bench.catalogue.outcomes import STARVED, SUCCESSFUL, is_own_limit, remedy_of
 from bench.catalogue.uncertainty import ARRIVALS, SENDS, uncertainty_ns, uncertainty_of_start_ns
 from bench.record import folder as files
 from bench.record import metric_values
@@ -229,7 +229,10 @@ def _prevented(read: files.ReadRows, table: files.TableName) -> tuple[float, str
     """
     rows = read(table, ["phase", "outcome", "detail"])
     rows = rows.filter(is_measured(rows))
-    prevented = rows.filter(pc.fill_null(pc.starts_with(rows["outcome"], EXHAUSTED), False))
+    own_limits = [
+        each for each in pc.unique(rows["outcome"]).to_pylist() if is_own_limit(each or "")
+    ]
+    prevented = rows.filter(pc.is_in(rows["outcome"], pa.array(own_limits, rows["outcome"].type)))
     ends = zip(prevented["outcome"].to_pylist(), prevented["detail"].to_pylist(), strict=True)
     remedies = Counter(remedy_of(outcome, detail or "") for outcome, detail in ends)
     return len(prevented) / max(1, len(rows)), next(

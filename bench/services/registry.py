@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from bench.catalogue.model_retirements import Retirement
-from bench.catalogue.outcomes import UNFINISHED
+from bench.catalogue.outcomes import UNFINISHED, parsed
 from bench.catalogue.pricing import undated
 from bench.services import agents, glm, inworld, qwen, stepfun, telephone, vllm_omni, xai
 from bench.services.azure import AZURE, PREVIEW_ROUTE
@@ -243,9 +243,9 @@ def dialect_remedy(
     other = SIBLINGS.get(dialect)
     if other is None:
         return ""
-    stage, _, cause = outcome.partition(":")
-    is_confused = stage not in OTHER_CAUSES and shape_of(greeting) is other
-    match cause:
+    family, code, _ = parsed(outcome)
+    is_confused = family not in OTHER_CAUSES and shape_of(greeting) is other
+    match code:
         case "dialect":
             is_confused = True
         case "missing_required_parameter":

@@ -12,9 +12,9 @@ import socket
 from typing import Any
 
 from bench.base.errors import ConnectError
-from bench.catalogue.outcomes import EXHAUSTED, remedy_of
+from bench.catalogue.outcomes import Family, remedy_of
 
-NO_MEMORY_LEFT = f"{EXHAUSTED}memory"
+NO_MEMORY_LEFT = f"{Family.EXHAUSTED}:memory"
 NO_MEMORY = frozenset({errno.ENOMEM, errno.ENOBUFS})
 MORE_MEMORY = (
     "no memory is left: give this machine or its container more (`ulimit -v`), or run the command"
@@ -88,7 +88,7 @@ def own_limit_of_port(
 
 
 def exhausted(resource: str, where: str, reason: str) -> ConnectError:
-    return ConnectError(f"{EXHAUSTED}{resource}", ": ".join(filter(None, (where, reason))))
+    return ConnectError(f"{Family.EXHAUSTED}:{resource}", ": ".join(filter(None, (where, reason))))
 
 
 def hidden_limit(error: OSError) -> OSError:

@@ -104,7 +104,7 @@ def test_a_report_has_the_latencies_of_successful_turns_since_the_last_report() 
     made.turn_ended("sweden", "talk", waited(500))
     first = made.report(NOTHING)
     made.turn_ended("sweden", "talk", waited(700))
-    made.turn_ended("sweden", "talk", waited(900, outcome="error:server_error"))
+    made.turn_ended("sweden", "talk", waited(900, outcome="failed:server_error"))
     second = made.report(NOTHING)
 
     assert times_of(first)[TTFA] == [500_000]
@@ -145,12 +145,12 @@ def test_turns_are_counted_by_step_and_the_first_part_of_their_outcome() -> None
         waited(500),
         waited(600),
         waited(700, turn_type="function_calls"),
-        waited(800, outcome="error:server_error"),
+        waited(800, outcome="failed:server_error"),
     ]
     standing = reported(*turns)
 
     assert standing.outcomes == {
-        "sweden": {STEP: {"ok": 2, "error": 1}, f"{STEP}.function_calls": {"ok": 1}}
+        "sweden": {STEP: {"ok": 2, "failed": 1}, f"{STEP}.function_calls": {"ok": 1}}
     }
     assert times_of(standing, step=f"{STEP}.function_calls")[TTFA] == [700_000]
 

@@ -22,7 +22,7 @@ from bench.catalogue.metrics import (
     TRANSCRIPT_METRICS,
     awaited,
 )
-from bench.catalogue.outcomes import OutcomeClass, is_own_limit, is_throttled, outcome_class
+from bench.catalogue.outcomes import OutcomeClass, is_own_limit, is_throttled, outcome_class, parsed
 from bench.catalogue.pricing import (
     BilledModel,
     Prices,
@@ -257,7 +257,7 @@ class ProgressCounter:
             self._awaited[step] = wait[0]
         name = turn_step(step[0], self._steps.count(*step), turn.turn_type, None)
         outcomes = self._outcomes.setdefault(target, {}).setdefault(name, {})
-        outcome_word = turn.outcome.partition(":")[0]
+        outcome_word = parsed(turn.outcome).family.value
         outcomes[outcome_word] = outcomes.get(outcome_word, 0) + 1
         if kind == "success":
             times_us = self._times_us.setdefault(target, {}).setdefault(name, {})
