@@ -392,7 +392,7 @@ class Talk:
         Return None if no timeout is set.
         """
         due = self.timeline.turns.next_timeout(self.timeline.limits)
-        return None if due is None else due[:3]
+        return None if due is None else (*due[0][:2], due[0][2].text)
 
     def only(self, at_ms: float = 100_000_000) -> TurnObservation:
         """Return the observation of the only turn. The turn must have ended by this instant."""

@@ -230,7 +230,7 @@ class Copy:
             turns.are_all_over,
             turns.is_streaming,
             turns.is_answering,
-            due and due[:3],
+            due and due[0],
         )
 
 

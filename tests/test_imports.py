@@ -228,6 +228,7 @@ REPORTS_MAY_USE = {
     "bench.files.safe_io",
     "bench.files.sanitize",
     "bench.files.yaml_file",
+    "bench.catalogue.causes",
     "bench.catalogue.columns",
     "bench.catalogue.metrics",
     "bench.catalogue.model_retirements",

@@ -10,23 +10,13 @@ from hypothesis import strategies as st
 
 from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.outcomes import (
-    ACCEPT_HEADER,
-    LOGIN_REFUSED,
     NO_COMMON_AUDIO,
-    NO_DIGEST,
     NO_MEDIA,
     NO_OWN,
     NO_PATH,
-    NO_READ,
     NO_WAY,
     NOT_COMPUTED,
-    OTHER_CERTIFICATE,
-    OTHER_KEY,
-    OTHER_TYPES,
     REALTIME_MODELS,
-    SERVICE_REPORTED,
-    TEXT_SESSION,
-    UNHEARD,
     Family,
     OutcomeRow,
     OwnRemedies,
@@ -38,13 +28,30 @@ from bench.catalogue.outcomes import (
 )
 from bench.catalogue.outcomes import OUTCOMES as TABLE
 from bench.catalogue.pricing import undated
-from bench.observe.turn_events import UNDETECTED
 from bench.services.agents import REMEDIES_OF_OFFERS
 from bench.services.openai.dialect import WITHOUT_DETECTION
 from bench.services.registry import SERVICES, retirement_of
 from bench.services.telephone import OF_SIP, REMEDIES, ROWS
 from bench.target.price_table import load_price_table
 from tests.faults.cells import cells
+
+LOGIN_REFUSED = "the peer refused the user or the password"
+NO_DIGEST = "its kind of sign-in is not supported"
+NO_READ = "the peer accepted no data"
+OTHER_CERTIFICATE = (
+    "the certificate of the peer's DTLS does not have the fingerprint of its session description"
+)
+OTHER_KEY = "packets that SRTP rejected"
+OTHER_TYPES = "packets with another payload type"
+SERVICE_REPORTED = "the service reported: "
+TEXT_SESSION = "the session is a text session"
+UNDETECTED = (
+    "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
+)
+UNHEARD = (
+    "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too"
+    " high?)"
+)
 
 OUTCOMES = sorted({outcome for cell in cells() for outcome in cell.outcomes})
 OTHERS = (
@@ -135,7 +142,7 @@ SILENT = "nothing came within the limit"
         ("closed:reset", "", "reset the connection", "see its close code"),
         (
             "connect_failed:upgrade",
-            f"the answer's {ACCEPT_HEADER} is not the one",
+            "the answer's Sec-WebSocket-Accept does not match this request's key",
             "the answer to another request",
             "host and path",
         ),
@@ -218,7 +225,12 @@ SILENT = "nothing came within the limit"
             "the proxy refuses",
             "the service",
         ),
-        ("failed:no_audio", f"{TEXT_SESSION}: modalities", "sends only text", "deployment's model"),
+        (
+            "failed:no_audio",
+            f"{TEXT_SESSION}: modalities of the service's session is without audio",
+            "sends only text",
+            "deployment's model",
+        ),
         (
             "failed:invalid_value",
             "invalid_value: no",
@@ -341,7 +353,7 @@ def test_each_status_of_sip_has_a_remedy_that_is_about_telephones() -> None:
         assert remedy_of(outcome, f"SIP {status}", REMEDIES) == remedy
 
 
-OWN_TEXTS = [text for row in (*TABLE.values(), *ROWS.values()) for text in row.causes]
+OWN_TEXTS = [code.value for row in (*TABLE.values(), *ROWS.values()) for code in row.causes]
 BEGINNINGS = [
     *OWN_TEXTS,
     SERVICE_REPORTED,

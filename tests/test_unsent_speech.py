@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from bench.base.clock import SendTime
-from bench.catalogue.outcomes import CANNOT_SEND, HELD, NO_BUFFERS
 from bench.observe import inputs
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.compiled_script import CompiledScript
@@ -22,6 +21,10 @@ from bench.wire.dialect import BinaryMessage
 from tests.agent_transport import Transport, build_profile
 from tests.helpers import MS, seated
 from tests.simulator_process import AUDIO
+
+CANNOT_SEND = "this machine could not send the packets"
+HELD = "the agent held the call"
+NO_BUFFERS = "this machine could not send the packets, because it has no memory for them"
 
 REFUSED = f"{CANNOT_SEND}: Permission denied"
 Window = tuple[int, int]

@@ -17,110 +17,12 @@ from enum import StrEnum
 from functools import lru_cache, wraps
 from typing import Literal, NamedTuple, ParamSpec
 
-UNHEARD = (
-    "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too"
-    " high?)"
-)
-NOTHING_AUDIBLE = "no audible audio was received"
-SIP_STATUS = "SIP"
-"""The word before the status with which a telephone call was refused or ended, in the detail of
-an outcome."""
-ONLY_RANG = "it only rang"
-NO_RESPONSE_TO_INVITE = "there was no response to INVITE"
-MALFORMED = "malformed message"
-IGNORED = "ignored"
-LAST_RESPONSE = "the last response was"
-WITHOUT_ANSWER = "which did not answer"
-"""Texts about a telephone call that was not answered."""
-FOREIGN_HOST = "but the called host is on this machine, and this one is not"
-"""The text about a host that only the peer of a telephone call names, and to which nothing may
-be sent."""
-CHECKS_FROM = "its checks come from"
-UNPERMITTED_SOURCE = "to which nothing may be sent"
-"""Texts about the address from which the peer of a call over WebRTC answers although it names
-another one."""
-TURN_SERVER = "the TURN server"
-TURN_LOGIN = "refuses the user or the password"
-TURN_FULL = "has no allocation left for this user"
-TURN_EXHAUSTED = "has no capacity left"
-TURN_REFUSED = "refuses the allocation"
-TURN_SILENT = "does not answer"
-TURN_ENDED = "has ended the allocation"
-TURN_FORBIDDEN = "refuses to relay to"
-TURN_UNREACHED = "is not reached"
-TURN_NO_TLS = "completes no TLS handshake"
-TURN_DISTRUSTED = "has a certificate that is not trusted"
-TURN_OTHER_NAME = "has a certificate for other names"
-TURN_NOT_VALID = "has a certificate that is not valid today"
-"""Texts about a TURN server, after `TURN_SERVER` and its name."""
-HELD = "the agent held the call"
-CANNOT_SEND = "this machine could not send the packets"
-NO_BUFFERS = f"{CANNOT_SEND}, because it has no memory for them"
-"""Texts about audio of the caller that was not sent."""
-NO_PAIR = "no pair of UDP ports from"
-"""The text about ports for RTP and RTCP."""
-REDIRECTED = "the call was redirected to"
-UNNAMED = "which the target does not name"
-"""Texts about the host of a redirection, in the detail of a telephone call that failed."""
-REQUIRES_SRTP = "the peer requires SRTP"
-REQUIRES_DTLS_SRTP = "the peer requires DTLS-SRTP"
-WITHOUT_SRTP = "the peer does not use SRTP"
-NO_SRTP_KEY = "the peer has no SRTP key that is supported"
-"""Texts about a telephone call whose two sides do not agree on the encryption of the audio."""
-OTHER_CERTIFICATE = (
-    "the certificate of the peer's DTLS does not have the fingerprint of its session description"
-)
-REFUSED_CERTIFICATES = (
-    "alert unknown ca",
-    "alert bad certificate",
-    "alert certificate unknown",
-    "alert decrypt error",
-)
-"""Texts about DTLS, with which this side, or the peer, refuses the certificate of the other
-side."""
-LOGIN_REFUSED = "the peer refused the user or the password"
-NO_DIGEST = "its kind of sign-in is not supported"
-"""Texts about a telephone call that the peer refused although the caller has a user and a
-password."""
-HUNG_UP = "the peer hung up"
-NO_KEYS = "the peer accepts no telephone events"
-"""Texts about the end of a telephone call: by the peer, and because the script sends a key."""
-OWN_HANG_UP = "this tool hung up"
-OTHER_CODEC = "the peer answers with a codec that was not offered"
-NO_ACK = "the peer sent no ACK of the response to its INVITE"
-NOT_REFRESHED = "the session was not refreshed in time"
-UNANSWERED = "the peer did not answer a request in the call"
-FORGOTTEN = "the peer no longer knows the call"
-"""Texts about the end of a telephone call by this tool, with its reasons."""
-NO_READ = "the peer accepted no data"
-"""The text about a connection that this tool ended, because nothing could be sent."""
-NO_MESSAGE = "no message was received"
-NO_AUDIO = "but none of them has audio"
-INAUDIBLE = "but none of it is audible"
-"""Texts about an inaudible reply: no message, no message with audio, or no audio that was loud
-enough."""
-ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
-"""A text about audio without a reply. After it follows the number of tones."""
-NO_PACKET = "no RTP packet with the agreed audio was received"
-OTHER_TYPES = "packets with another payload type"
-OTHER_KEY = "packets that SRTP rejected"
-"""Texts about received packets without the agreed audio. Before each is its number."""
-NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
-ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"
-TEXT_SESSION = "the session is a text session"
-ACCEPT_HEADER = "Sec-WebSocket-Accept"
-CHALLENGE = "; WWW-Authenticate: "
-NOT_OFFERED = ", which was not offered"
-OTHER_LOGIN = "it accepts only "
-LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
-"""The text about name lookups that the DNS resolver does not answer."""
+from bench.catalogue.causes import Code, codes_in, numbers_of, split_report
+
 CANCELLED_SPLIT = "cancelled:turn_detected"
 """The outcome of a turn whose reply the service cancelled because the caller went on speaking, or
 because of a sound. A turn that is divided ends before its second commit."""
 NO_REPLY = "timeout:first_delta"
-SERVICE_REPORTED = "the service reported: "
-"""The text before the service's message, in a detail that begins with this tool's own text."""
-
 
 Inputs = ParamSpec("Inputs")
 OutcomeClass = Literal["success", "failed", "unfinished"]
@@ -146,8 +48,6 @@ NO_SOUND = "timeout:sound"
 """The outcomes of an answered telephone call in which nothing was audible until the first limit: no
 packet with audio was received, or all packets had silence, even noise, or tones."""
 
-IDLE_BEFORE = "no message had passed for"
-"""The text of a detail that is followed by the idle time of a connection before its end."""
 IDLE_REMEDY = (
     "the service, or a load balancer, proxy or firewall on the way, seems to end connections"
     " without messages: see in the message after how long, and raise the idle timeout there, or"
@@ -175,9 +75,6 @@ OTHER_PROXY_LOGIN = (
     "this tool signs in to proxies only with user and password (Basic), not by NTLM or Kerberos:"
     " let a local proxy such as px or cntlm sign in, and set --proxy to its URL"
 )
-CLOSED_WITHOUT_ANSWER = "the service closed the connection without an answer"
-CUT_ANSWER = "ended after"
-REFUSED_OFFER = "the offer was refused"
 ENDS_CONNECTIONS = (
     "the service, or a gateway in front of it, ends connections early at this address: check host"
     " and path, and its log"
@@ -302,13 +199,13 @@ class OutcomeRow(NamedTuple):
     """A row of the table.
 
     `text` is the meaning of the outcome, and `of_session` its meaning for sessions, if that
-    differs. `causes` maps a text in the detail to the remedy for this cause, which precedes
-    `remedy`. Without text or remedy, those of the code's beginning hold.
+    differs. `causes` maps a cause in the detail to its remedy, which precedes `remedy`. Without
+    text or remedy, those of the code's beginning hold.
     """
 
     text: str = ""
     remedy: str = ""
-    causes: Mapping[str, str] = {}
+    causes: Mapping[Code, str] = {}
     kind: OutcomeClass = "failed"
     of_session: str = ""
 
@@ -341,7 +238,9 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         " more machines",
         kind="unfinished",
         causes={
-            NO_PAIR: "use more UDP ports for audio (--rtp-ports), or run fewer sessions at a time",
+            Code.NO_PAIR: (
+                "use more UDP ports for audio (--rtp-ports), or run fewer sessions at a time"
+            ),
         },
     ),
     "exhausted:files": OutcomeRow(
@@ -349,7 +248,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "this process has reached its limit of open files: raise `ulimit -n`",
         kind="unfinished",
         causes={
-            "in system": (
+            Code.FILES_OF_SYSTEM: (
                 "this machine has reached its limit of open files: raise it (sysctl fs.file-max),"
                 " or run fewer sessions at a time"
             ),
@@ -377,7 +276,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "no audio was received, although it was requested: check that the deployment's model"
         " supports audio output",
         causes={
-            TEXT_SESSION: (
+            Code.TEXT_SESSION: (
                 "the service sends only text: check that its model supports audio output, and that"
                 " the service reads the settings of this dialect (--dialect)"
             ),
@@ -427,7 +326,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "a fault of this tool, not of the service",
         "this is a bug of this tool: report it, with its message",
         causes={
-            LOOKUPS_FULL: NO_RESOLVER,
+            Code.LOOKUPS_FULL: NO_RESOLVER,
         },
     ),
     HOLD: OutcomeRow(
@@ -455,7 +354,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     ),
     "failed:invalid_parameter": OutcomeRow(
         causes={
-            "transcription session": (
+            Code.ONLY_TRANSCRIBES: (
                 "sessions that only transcribe have an address of their own, with"
                 " intent=transcription and without a model: use it together with `output:"
                 " transcript`, and no other"
@@ -478,12 +377,12 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         " the UDP ports 16384 to 32767 (or --rtp-ports) of this machine, and check to which address"
         " the agent sends RTP; if the agent waits for its caller, remove `wait_for: greeting`",
         causes={
-            OTHER_TYPES: (
+            Code.OTHER_TYPES: (
                 "the agent sends audio of another codec than its answer names: let it send the"
                 " codec of its answer, or offer it the codec that it sends (`codec` of the target,"
                 " --codec)"
             ),
-            OTHER_KEY: (
+            Code.OTHER_KEY: (
                 "the agent encrypts its audio with another key than that of its answer: see its"
                 " log, and check whether a server on the way changes the answer"
             ),
@@ -494,7 +393,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the agent sends silence: check in its log whether its speech output works, and whether it"
         " hears the caller; if it waits for its caller, remove `wait_for: greeting`",
         causes={
-            ONLY_TONES: TONES,
+            Code.ONLY_TONES: TONES,
         },
     ),
     NO_REPLY: OutcomeRow(
@@ -503,17 +402,17 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         " single one, the service misses turns: tell its owner, or choose another model; if they"
         " only come late, raise `first_delta` of the script's `timeouts`",
         causes={
-            NO_MESSAGE: (
+            Code.NO_MESSAGE: (
                 "the agent accepts the call and sends nothing: it may expect the messages of"
                 " another provider (--dialect) or a parameter (`extra`); see its log"
             ),
-            NO_PACKET: "the agent stopped sending audio during the call: see its log",
-            NO_AUDIO: (
+            Code.NO_PACKET: "the agent stopped sending audio during the call: see its log",
+            Code.NO_AUDIO: (
                 "the agent sends messages, but no audio in the form of this dialect: it may expect"
                 f" another provider (--dialect {AGENT_DIALECTS})"
             ),
-            ONLY_TONES: TONES,
-            INAUDIBLE: (
+            Code.ONLY_TONES: TONES,
+            Code.INAUDIBLE: (
                 "the agent's audio is never louder than its background: check that it supports this"
                 " input format (`input_format`), that it sends the expected format"
                 " (`output_format`), and that it answers by itself; see its log"
@@ -526,7 +425,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the turn had too many responses for its timeout, or too slow ones: check what its"
         " functions return, and how long they run, or raise `turn` among the script's `timeouts`",
         causes={
-            NO_PAUSE: ENDLESS,
+            Code.NO_PAUSE: ENDLESS,
         },
     ),
     "timeout:response": OutcomeRow(
@@ -534,7 +433,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "if replies are long, raise `response` among the script's `timeouts`, or lower"
         " `max_output_tokens`; if they are short, try fewer sessions",
         causes={
-            NO_PAUSE: ENDLESS,
+            Code.NO_PAUSE: ENDLESS,
         },
     ),
     "timeout:end_of_turn": OutcomeRow(
@@ -542,7 +441,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the VAD takes noise above its threshold for speech: use a quieter recording, or set a"
         " higher threshold",
         causes={
-            UNHEARD: (
+            Code.UNHEARD: (
                 "a service that detects turns reports `turn_detection` in session.updated; if it"
                 " cannot detect turns, let the client commit the audio (`turn_detection: none`; in"
                 " a probe --manual-commit)"
@@ -556,7 +455,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         f" another service, or of an agent (set --dialect {AGENT_DIALECTS}), or the model may still"
         " be loading",
         causes={
-            "session.updated was not received": (
+            Code.SETTINGS_UNCONFIRMED: (
                 "the service sent session.created, but did not confirm the settings: check that it"
                 " supports them (`session`, `extra`, --dialect)"
             ),
@@ -617,7 +516,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the proxy refuses the connection: see its message; it may require user and password in its"
         " URL, or forbid this host or port",
         causes={
-            OTHER_LOGIN: OTHER_PROXY_LOGIN,
+            Code.OTHER_LOGIN: OTHER_PROXY_LOGIN,
         },
     ),
     "connect_failed:dns": OutcomeRow(
@@ -625,7 +524,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "this name cannot be resolved: check the host of the URL or endpoint; a private network"
         " needs a DNS zone that contains it",
         causes={
-            "emporary failure": NO_RESOLVER,
+            Code.NO_RESOLVER: NO_RESOLVER,
         },
     ),
     "connect_failed:tcp": OutcomeRow(
@@ -633,9 +532,9 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "no server listens on this port, or a firewall rejects the connection: check the port, and"
         " that this machine may reach it",
         causes={
-            "Network is unreachable": NO_WAY,
-            "No route to host": NO_WAY,
-            "Cannot assign requested address": NO_WAY,
+            Code.UNREACHABLE: NO_WAY,
+            Code.NO_ROUTE: NO_WAY,
+            Code.NO_ADDRESS: NO_WAY,
         },
     ),
     "connect_failed:tls": OutcomeRow(
@@ -655,39 +554,39 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the TURN server did not relay the call",
         "the TURN server refuses to relay the call: see its message, and its log",
         causes={
-            TURN_LOGIN: TURN_LOGIN_REMEDY,
-            TURN_FULL: (
+            Code.TURN_LOGIN: TURN_LOGIN_REMEDY,
+            Code.TURN_FULL: (
                 "the TURN server has no allocation left: raise its quota (coturn: `user-quota`,"
                 " `total-quota`), or run fewer calls at a time; allocations of calls that broke end"
                 " after their lifetime"
             ),
-            TURN_EXHAUSTED: (
+            Code.TURN_EXHAUSTED: (
                 "the TURN server has no port left: widen its range of ports (coturn: `min-port`,"
                 " `max-port`), or run fewer calls at a time"
             ),
-            TURN_FORBIDDEN: (
+            Code.TURN_FORBIDDEN: (
                 "the TURN server may not relay to the agent's address: permit it there (coturn:"
                 " `allowed-peer-ip`, or remove its `denied-peer-ip`)"
             ),
-            TURN_DISTRUSTED: (
+            Code.TURN_DISTRUSTED: (
                 "set the certificate authority of the TURN server, or its own certificate if that"
                 " is signed by itself, with --ca-file FILE"
             ),
-            TURN_OTHER_NAME: (
+            Code.TURN_OTHER_NAME: (
                 "name the TURN server by a host that its certificate contains (--turn-server)"
             ),
-            TURN_NOT_VALID: (
+            Code.TURN_NOT_VALID: (
                 "the TURN server must renew its certificate, or this machine's clock is wrong"
             ),
-            TURN_NO_TLS: TURN_NO_TLS_REMEDY,
-            TURN_UNREACHED: TURN_SILENT_REMEDY,
+            Code.TURN_NO_TLS: TURN_NO_TLS_REMEDY,
+            Code.TURN_UNREACHED: TURN_SILENT_REMEDY,
         },
     ),
     "timeout:relay": OutcomeRow(
         "the TURN server did not answer within the time limit",
         TURN_SILENT_REMEDY,
         causes={
-            TURN_NO_TLS: TURN_NO_TLS_REMEDY,
+            Code.TURN_NO_TLS: TURN_NO_TLS_REMEDY,
         },
     ),
     "connect_failed:sip": OutcomeRow(
@@ -699,16 +598,17 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
             " of a realtime service"
         ),
         causes={
-            ACCEPT_HEADER: (
+            **dict.fromkeys(
+                (Code.NO_ACCEPT_HEADER, Code.OTHER_ACCEPT_HEADER),
                 "this is the answer to another request: it comes from a cache or proxy on the way"
                 " that does not support WebSockets, or from a server with a wrong handshake (RFC"
-                " 6455 §4.2.2)"
+                " 6455 §4.2.2)",
             ),
-            "the connection broke": (
+            Code.CONNECTION_BROKE: (
                 "the server closed the connection at the upgrade: a proxy may not support"
                 " WebSockets"
             ),
-            CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
+            Code.CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
         },
     ),
     EXPIRED: OutcomeRow(
@@ -721,11 +621,11 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the service closed the connection: see its close code and reason",
     ),
     "closed:1000": OutcomeRow(
-        "the service closed normally, during a turn", causes={IDLE_BEFORE: IDLE_REMEDY}
+        "the service closed normally, during a turn", causes={Code.IDLE_BEFORE: IDLE_REMEDY}
     ),
     "closed:1001": OutcomeRow(
         "the service closed because it restarted or removed the host from service",
-        causes={IDLE_BEFORE: IDLE_REMEDY},
+        causes={Code.IDLE_BEFORE: IDLE_REMEDY},
     ),
     "closed:1008": OutcomeRow(
         "the service closed because a message violated its policy",
@@ -741,15 +641,15 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the connection ended without a close frame",
         "the service, or a proxy or firewall on the way, cut the connection: try again",
         causes={
-            TURN_SERVER: (
+            Code.TURN_SERVER: (
                 "the TURN server that relayed the call ended it: see its message, and its log (was"
                 " it restarted, or did a firewall drop its packets?)"
             ),
-            NO_READ: (
+            Code.NO_READ: (
                 "the peer stopped reading for 10 s, so this tool ended the connection: check"
                 " whether it is overloaded, and whether a proxy on the way buffers"
             ),
-            IDLE_BEFORE: IDLE_REMEDY,
+            Code.IDLE_BEFORE: IDLE_REMEDY,
         },
     ),
     "closed:reset": OutcomeRow(
@@ -757,7 +657,7 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the service, or a load balancer, proxy or firewall on the way, reset the connection: check"
         " whether the service restarted or rejected a message, and whether a device on the way ends"
         " old connections",
-        causes={IDLE_BEFORE: IDLE_REMEDY},
+        causes={Code.IDLE_BEFORE: IDLE_REMEDY},
     ),
     "closed:timed_out": OutcomeRow(
         "the connection timed out: the peer stopped acknowledging data",
@@ -864,7 +764,6 @@ class OwnRemedies:
 NO_ROW = OutcomeRow()
 NO_OWN = OwnRemedies()
 _HTTP_STATUS = re.compile(r"HTTP \d{3}: ")
-_NOT_OFFERED = re.compile(rf"(subprotocol|extension) (\S+){NOT_OFFERED}")
 NOT_COMPUTED = (
     "the remedy could not be determined, because of a bug of this tool: report it, with the message"
     " above"
@@ -928,7 +827,8 @@ def service_code(detail: str) -> str:
     """Return the error code of the service in a detail: the part before the first colon of its
     message.
     """
-    message = detail.partition(SERVICE_REPORTED)[2] or detail
+    _, reported = split_report(detail)
+    message = reported or detail
     return _HTTP_STATUS.sub("", message, 1).partition(":")[0]
 
 
@@ -944,26 +844,26 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
         return ""
     if outcome == "connect_failed:tls" and (own_remedy := detail.partition("; ")[2]):
         return own_remedy
-    if outcome == "connect_failed:upgrade" and (found := _NOT_OFFERED.search(detail)):
-        is_subprotocol = found[1] == "subprotocol"
+    if outcome == "connect_failed:upgrade" and (chosen := numbers_of(Code.NOT_OFFERED, detail)):
+        is_subprotocol = chosen["kind"] == "subprotocol"
         return (
-            f"set `subprotocols: {found[2]}` in targets.yaml"
+            f"set `subprotocols: {chosen['name']}` in targets.yaml"
             if is_subprotocol
             else "set --compression deflate"
         )
     if family is Family.THROTTLED and service_code(detail) == NO_QUOTA:
         return NO_CREDIT
-    words, reported, _ = detail.partition(SERVICE_REPORTED)
     own_row = own.rows.get(outcome, NO_ROW)
     rows = (own_row, row, own.rows.get(family, NO_ROW), OUTCOMES.get(family, NO_ROW))
     causes = next((each.causes for each in rows if each.causes), {})
+    stated = codes_in(detail) if causes else ()
     if remedy := next(
-        (remedy for cause, remedy in causes.items() if cause in words), own_row.remedy
+        (remedy for code, remedy in causes.items() if code in stated), own_row.remedy
     ):
         return remedy
     if own.of_refusal is not None and (remedy := own.of_refusal(detail)):
         return remedy
-    if reported:
+    if split_report(detail)[1] is not None:
         return CODES.get(service_code(detail), OUTCOMES["failed"].remedy)
     if expected_event:
         return OUTCOMES[EXPECTED].remedy

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from bench.catalogue import outcomes
+from bench.catalogue.causes import Code, codes_in, numbers_of
 from bench.files.sanitize import escape_control, excerpt
 from bench.files.validation import either
 from bench.observe.observation import detail_text
@@ -155,7 +156,7 @@ def explain(refusal: Refusal, target: Target) -> str:
         proxy = target.network_path.proxy
         request = "CONNECT" if proxy is None or proxy.scheme == "http" else "connections"
         requirement = f"it must allow {request} to port {target.port}"
-        if outcomes.OTHER_LOGIN in refusal.message:
+        if Code.OTHER_LOGIN in codes_in(refusal.message):
             return outcomes.remedy_of(refusal.outcome, refusal.message)
         login = "if it requires user and password, put them into its URL"
         return f"the proxy refuses the connection: see its message; {login}; {requirement}"
@@ -298,7 +299,7 @@ def doctor_remedy(dialect: Dialect, outcome: str, detail: str) -> str:
         not own.in_doctor
         or outcome in own.rows
         or outcome in RECEIVED
-        or outcomes.NO_READ in detail
+        or Code.NO_READ in codes_in(detail)
     ):
         return outcomes.remedy_of(outcome, detail, own)
     return own.in_doctor.get(outcome, "")
@@ -358,7 +359,8 @@ def _other_sign_in(message: str, target: Target) -> str:
     remedies = []
     header, scheme = _sent_header(target)
     known = target.known_service
-    for name, parameters in challenges(message.partition(outcomes.CHALLENGE)[2]):
+    required = numbers_of(Code.CHALLENGE, message) or {}
+    for name, parameters in challenges(required.get("challenge", "")):
         key = excerpt(parameters.get("name", ""))
         if key and parameters.get("type", "").lower() == "query":
             if f"{key}=" in target.resource:

@@ -57,9 +57,8 @@ from bench.session.dial import Dialer, connect
 from bench.session.session import Session
 from bench.session.session_io import SessionListener
 from bench.target.identity import SignInError
-from bench.target.network_path import PROXIED
+from bench.target.network_path import Information
 from bench.target.target import Target
-from bench.target.targets import KEYLESS
 from bench.target.tokens import Keyring
 from bench.transport.connect import warm_up
 from bench.transport.interface import Transport
@@ -78,8 +77,6 @@ NOTHING_SENT = "neither a key nor a token is sent"
 VARIABLES_SENT = (
     "no key or token is sent, except what variables add to the URL or the headers of the upgrade"
 )
-INFORMING = (KEYLESS, PROXIED)
-"""Beginnings of notices that are only information. Such notices are not shown as warnings."""
 WORDS = "Say hello, and nothing else."
 
 
@@ -172,7 +169,7 @@ def configuration(target: Target) -> Iterator[CheckFinding]:
     for notice in target.notices:
         # if one file has several targets, a notice starts with the label
         text = notice.removeprefix(f"{target.label}: ")
-        yield CheckFinding("target", "pass" if text.startswith(INFORMING) else "warning", text)
+        yield CheckFinding("target", "pass" if isinstance(notice, Information) else "warning", text)
     yield from check_backend_setting(target)
 
 

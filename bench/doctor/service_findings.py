@@ -6,10 +6,8 @@ An agent sends only audio, so findings about a call with an agent are derived fr
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import date
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -18,9 +16,10 @@ from typing import Any
 import msgspec
 
 from bench.base.units import NS_PER_MINUTE, NS_PER_MS, NS_PER_S
+from bench.catalogue.causes import NO_NUMBERS, Code, text_of
 from bench.catalogue.metrics import TRANSCRIPT, WAITS, awaited
 from bench.catalogue.model_retirements import SOON_DAYS
-from bench.catalogue.outcomes import NO_MEDIA, NO_REPLY, NO_SOUND, NOTHING_AUDIBLE, REALTIME_MODELS
+from bench.catalogue.outcomes import NO_MEDIA, NO_REPLY, NO_SOUND, REALTIME_MODELS
 from bench.catalogue.pricing import TurnPricing, cost_usd, dollars, minutes_usd
 from bench.doctor.diagnosis import Refusal, doctor_remedy, explain
 from bench.files.sanitize import excerpt, top_counts
@@ -74,13 +73,17 @@ def explain_refusal(
 
 
 def _failed(
-    name: str, observed: SessionObservation | TurnObservation, remedy: Callable[[str], str]
+    name: str,
+    observed: SessionObservation | TurnObservation,
+    remedy: Callable[[str], str],
+    limits: Mapping[str, str] = NO_NUMBERS,
 ) -> CheckFinding:
     """Return the finding about a turn that failed, or about a session that failed before its turn.
 
     `remedy` is a function that returns the remedy. Its argument is the text of the failure.
+    `limits` are the names of limits in this text that are not those of a script.
     """
-    detail = detail_text(observed.outcome, observed.detail)
+    detail = detail_text(observed.outcome, text_of(observed.causes, limits) or observed.detail)
     return CheckFinding(
         name,
         "fail",
@@ -436,7 +439,6 @@ AUDIBLE_S = 12
 MAX_RESPONSE_S = 40
 """Two maximum times, in seconds, for a greeting or an answer of an agent. AUDIBLE_S is the time
 until it is audible. MAX_RESPONSE_S is the time until it ends."""
-_OWN_TIMEOUT = re.compile(r"\(timeout `(first_delta|response|turn)`\)")
 LIMITS = {"first_delta": AUDIBLE_S, "response": MAX_RESPONSE_S, "turn": MAX_RESPONSE_S}
 PACES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)
 """The ratios between the sample rates that are common in telephony and for models."""
@@ -493,14 +495,13 @@ def check_spoken_greeting(
             f"the agent speaks first, {greeted_ns / NS_PER_MS:,.0f} ms after the call started",
         )
     if turn is None or turn.outcome in UNANSWERED:
-        received_text = (
-            ""
+        received = (
+            []
             if turn is None
-            else turn.detail.partition(f"{NOTHING_AUDIBLE} ")[2].partition(": ")[2]
+            else [cause for cause in turn.causes if cause.code is Code.NOTHING_AUDIBLE]
         )
-        message = ": ".join(
-            filter(None, (f"no audible audio within {AUDIBLE_S} s of the call", received_text))
-        )
+        texts = [cause.numbers["because"].text for cause in received if "because" in cause.numbers]
+        message = ": ".join([f"no audible audio within {AUDIBLE_S} s of the call", *texts])
         sends_nothing = turn is not None and turn.outcome == NO_MEDIA
         return CheckFinding("greeting", "warning", message, UNSENT if sends_nothing else SILENT)
     return _failed_call("greeting", turn, dialect)
@@ -512,8 +513,8 @@ def _failed_call(
     """Return the finding about a call that failed. Its timeouts are those of the doctor, not
     those of a script.
     """
-    finding = _failed(name, observed, partial(doctor_remedy, dialect, observed.outcome))
-    return replace(finding, message=_OWN_TIMEOUT.sub("(the limit of the doctor)", finding.message))
+    own_limits = dict.fromkeys(LIMITS, "the limit of the doctor")
+    return _failed(name, observed, partial(doctor_remedy, dialect, observed.outcome), own_limits)
 
 
 def check_answer(

@@ -28,7 +28,8 @@ from typing import NamedTuple
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import HELD, HOLD, NO_BUFFERS, UNSENT, Family
+from bench.catalogue.causes import Cause, Code, Ending, codes_in, in_words
+from bench.catalogue.outcomes import HOLD, UNSENT, Family
 from bench.files.values import MAX_TEXT_CHARACTERS
 from bench.observe.inputs import Transmitted
 from bench.observe.observation import Instants
@@ -221,7 +222,7 @@ detect."""
 MAX_UNSENT_NS = 40 * NS_PER_MS
 """The speech that may be missing: two packets, shorter than a syllable. The end, a measured
 instant, may not."""
-UNSENT_BY_CAUSE = {HELD: HOLD, NO_BUFFERS: f"{Family.EXHAUSTED}:memory"}
+UNSENT_BY_CAUSE = {Code.HELD: HOLD, Code.NO_BUFFERS: f"{Family.EXHAUSTED}:memory"}
 """The outcomes of turns whose speech was not sent. Those of all other causes are UNSENT."""
 
 # kind of event → the instant of its arrival: the first one for the start of speech and for deltas,
@@ -299,14 +300,17 @@ class InputSpeech(Instants):
         self.lacks_part |= is_essential
 
     @property
-    def unsent_ending(self) -> tuple[str, str] | None:
-        """The outcome and detail of a turn whose speech was not sent; None if enough of it was
-        sent, with its end.
+    def unsent_ending(self) -> Ending | None:
+        """The ending of a turn whose speech was not sent; None if enough of it was sent, with
+        its end.
         """
         if not self.lacks_part and self.unsent_ns <= MAX_UNSENT_NS:
             return None
-        missing = f"{self.unsent_ns // NS_PER_MS:,} ms of the caller's speech were not sent"
-        return UNSENT_BY_CAUSE.get(self.unsent_cause, UNSENT), f"{missing}: {self.unsent_cause}"
+        missing = Cause(Code.UNSENT_SPEECH, {"unsent_ms": self.unsent_ns // NS_PER_MS})
+        outcomes = (
+            UNSENT_BY_CAUSE[code] for code in codes_in(self.unsent_cause) if code in UNSENT_BY_CAUSE
+        )
+        return Ending(next(outcomes, UNSENT), missing.because(in_words(self.unsent_cause)))
 
     def on_event(self, event: ServerEvent, arrival: Arrival) -> None:
         kind = event.kind

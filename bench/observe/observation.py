@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import msgspec
 
 from bench.base.clock import Arrival
+from bench.catalogue.causes import Cause
 from bench.catalogue.metrics import (
     CATALOGUE,
     MEASURED_FROM,
@@ -299,6 +300,9 @@ class TurnObservation(OneRow, msgspec.Struct, frozen=True):
     overlap_ns: int | None = None
     onset_uncertainty_ns: int | None = None
     quality: TurnScore = UNJUDGED
+    causes: tuple[Cause, ...] = ()
+    """The causes of which `detail` is the text; () if the observation has other sources than
+    events."""
 
     @property
     def measured_from(self) -> str | None:
@@ -428,6 +432,8 @@ class SessionObservation(Instants, OneRow):
     close_reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     effective_settings: Mapping[str, Any] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()
+    """As `TurnObservation.causes`."""
 
     @property
     def model(self) -> str | None:

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 from bench.base.units import NS_PER_S
 from bench.catalogue import outcomes
+from bench.catalogue.causes import Cause, Code, in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.attribution import Attributor
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import PlannedEvents, SessionFacts
 from bench.observe.turn import ARRIVALS, PendingTurn, State, late_until_ns
-from bench.observe.turn_events import deadline, output_sent
+from bench.observe.turn_events import Deadline, deadline, output_sent
 from bench.observe.turn_observation import all_instants
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.wire.audio import AudioFormat
@@ -137,16 +138,14 @@ class PendingTurns:
         """
         return self.last.reply.playback_ends_ns or None if self.last is not None else None
 
-    def next_timeout(self, limits: Timeouts) -> tuple[int, str, str, PendingTurn] | None:
-        """Return (instant, outcome, detail, turn) of the earliest deadline of the open turns;
-        None without one.
-        """
-        first: tuple[int, str, str, PendingTurn] | None = None
+    def next_timeout(self, limits: Timeouts) -> tuple[Deadline, PendingTurn] | None:
+        """Return the earliest deadline of the open turns, with its turn; None without one."""
+        first: tuple[Deadline, PendingTurn] | None = None
         for turn in self.all:
             if turn.state is not State.OVER:
                 due = deadline(turn, limits)
-                if due is not None and (first is None or due < first[:3]):
-                    first = (*due, turn)
+                if due is not None and (first is None or due[:2] < first[0][:2]):
+                    first = due, turn
         return first
 
     def done(self, now_ns: int, *, session_over: bool) -> list[PendingTurn]:
@@ -335,47 +334,46 @@ class SessionEndings:
         self.last_error: ServiceFailure | None = None
         """The last error since the last turn started that ended neither a turn nor the session."""
 
-    def explain(self, outcome: str, detail: str) -> str:
-        """Return the detail of an ending, with the last error before it if the outcome does not
+    def explain(self, outcome: str, *causes: Cause) -> tuple[Cause, ...]:
+        """Return the causes of an ending, with the last error before it if the outcome does not
         state its cause.
         """
         if self.last_error is None or _states_cause(outcome):
-            return detail
-        return "; ".join(filter(None, (detail, outcomes.SERVICE_REPORTED + self.last_error.detail)))
+            return causes
+        return *causes, Cause(Code.SERVICE_REPORTED, {"text": self.last_error.detail})
 
-    def fail(self, outcome: str, at_ns: int, detail: str = "") -> None:
-        detail = self.explain(outcome, detail)
-        self._facts.end(outcome, at_ns, detail)
+    def fail(self, outcome: str, at_ns: int, *causes: Cause) -> None:
+        causes = self.explain(outcome, *causes)
+        self._facts.end(outcome, at_ns, *causes)
         for turn in self._turns.all:
-            turn.end(outcome, at_ns, detail)
+            turn.end(outcome, at_ns, *causes)
 
-    def _expire(self, at_ns: int, detail: str) -> None:
+    def _expire(self, at_ns: int, cause: Cause) -> None:
         """End a session that reached its age limit. It has not failed if the call continues in
         another session.
         """
         if self._renewable and self._facts.is_ready:
             # the first outcome is final; open turns fail nevertheless
-            self._facts.end("renewed", at_ns, detail)
-        self.fail("session_expired", at_ns, detail)
+            self._facts.end("renewed", at_ns, cause)
+        self.fail(outcomes.EXPIRED, at_ns, cause)
 
     def apply_error(self, failure: ServiceFailure, at_ns: int) -> None:
         """Apply an error. The error ends the session, ends the turn whose message it names, or
         is only counted.
         """
-        cause = failure.cause or "unknown"
+        code = failure.cause or "unknown"
         effect = failure.effect
+        cause = in_words(failure.detail)
         if effect is ErrorScope.EXPIRED:
-            self._expire(at_ns, failure.detail)
+            self._expire(at_ns, cause)
         elif effect is ErrorScope.FATAL:
             self.fail(
-                f"failed:{cause}" if self._facts.is_ready else f"connect_failed:{cause}",
-                at_ns,
-                failure.detail,
+                f"failed:{code}" if self._facts.is_ready else f"connect_failed:{code}", at_ns, cause
             )
         elif effect is ErrorScope.UNCONNECTED:
-            self.fail(f"{failure.type}:{cause}", at_ns, failure.message)
+            self.fail(f"{failure.type}:{code}", at_ns, in_words(failure.message))
         elif failure.event_id.startswith(SESSION_PREFIX):
-            self.fail(f"failed:{cause}", at_ns, failure.detail)
+            self.fail(f"failed:{code}", at_ns, cause)
         elif effect is ErrorScope.UNANSWERED and not failure.event_id:
             self._apply_refusal(failure, at_ns)
         elif failure.event_id.endswith(STOPS_REPLY):
@@ -396,7 +394,7 @@ class SessionEndings:
             unanswered.input_speech.answered += 1
         elif turn is not None and owners.awaits_response(turn):
             owners.doubt(turn)
-            turn.end(_outcome(failure, "failed"), at_ns, failure.detail)
+            turn.end(_outcome(failure, "failed"), at_ns, in_words(failure.detail))
             return
         self._count(failure)
 
@@ -424,7 +422,7 @@ class SessionEndings:
         if turn is None:
             self._count(failure)
         else:
-            turn.end(_outcome(failure, "failed"), at_ns, failure.detail)
+            turn.end(_outcome(failure, "failed"), at_ns, in_words(failure.detail))
 
     def _count(self, failure: ServiceFailure) -> None:
         self._facts.service_errors += 1
@@ -440,6 +438,7 @@ class SessionEndings:
         at_ns = closed.at_ns
         reason = closed.reason
         facts = self._facts
+        cause = in_words(reason)
         is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
         facts.is_closed = True
         if not is_hang_up:  # these columns have the words of a service that closes
@@ -447,23 +446,23 @@ class SessionEndings:
             facts.close_reason = reason
         is_expiry = self._expiry and code == self._expiry[0] and self._expiry[1] in reason
         if is_expiry or (facts.is_expiring and not closed.ours):
-            self._expire(at_ns, reason)
+            self._expire(at_ns, cause)
         # a service that refuses a session reports an error and then closes the connection
         elif self.last_error and not facts.is_ready:
-            self.fail(_outcome(self.last_error, "connect_failed"), at_ns, self.last_error.detail)
+            self.fail(
+                _outcome(self.last_error, "connect_failed"), at_ns, in_words(self.last_error.detail)
+            )
         elif code == BAD_FRAME:
-            self.fail("protocol_error:frame", at_ns, reason)
+            self.fail("protocol_error:frame", at_ns, cause)
         elif code == TOO_LARGE and closed.ours:
-            self.fail("protocol_error:too_large", at_ns, reason)
+            self.fail("protocol_error:too_large", at_ns, cause)
         elif is_hang_up:
-            self.fail(outcomes.HANG_UP, at_ns, reason)
+            self.fail(outcomes.HANG_UP, at_ns, cause)
         else:
             idle_ns = at_ns - closed.uncertainty_ns - last_message_ns
-            idle = (
-                f"{outcomes.IDLE_BEFORE} {idle_ns // NS_PER_S} s" if idle_ns >= MIN_IDLE_NS else ""
-            )
+            idle = Cause(Code.IDLE_BEFORE, {"idle_s": idle_ns // NS_PER_S})
             self.fail(
-                f"closed:{closed.cause or code}", at_ns, "; ".join(filter(None, (reason, idle)))
+                f"closed:{closed.cause or code}", at_ns, cause, *[idle] * (idle_ns >= MIN_IDLE_NS)
             )
 
 
@@ -519,22 +518,19 @@ class UnansweredAudio:
             0,
         )
 
-    def description(self, audio: AudioFormat) -> str:
-        """Return the text for the detail of a turn whose reply never began. `audio` is the
+    def cause(self, audio: AudioFormat) -> Cause:
+        """Return why nothing audible was received of a reply that never began. `audio` is the
         format of the reply.
         """
         messages, size, tones = (
             count - earlier for count, earlier in zip(self._received, self._before, strict=True)
         )
         if not messages:
-            return outcomes.NO_PACKET if self._has_track else outcomes.NO_MESSAGE
-        arrivals = (
-            f"{messages} {'packet' if self._has_track else 'message'}{'s' * (messages > 1)} came"
-        )
+            return Cause(Code.NO_PACKET if self._has_track else Code.NO_MESSAGE)
+        arrivals = f"{messages} {'packet' if self._has_track else 'message'}{'s' * (messages > 1)}"
         if not size:
-            return f"{arrivals}, {outcomes.NO_AUDIO}"
-        seconds = audio.duration_ns(size) / NS_PER_S
+            return Cause(Code.NO_AUDIO, {"arrivals": arrivals})
+        numbers = {"arrivals": arrivals, "audio_s": audio.duration_ns(size) / NS_PER_S}
         if tones:
-            return f"{arrivals} with {seconds:.1f} s of audio, {outcomes.ONLY_TONES} ({tones})"
-        causes = f"silence, even noise, or another format than {audio.name}"
-        return f"{arrivals} with {seconds:.1f} s of audio, {outcomes.INAUDIBLE} ({causes})"
+            return Cause(Code.ONLY_TONES, numbers | {"tones": tones})
+        return Cause(Code.INAUDIBLE, numbers | {"format": audio.name})

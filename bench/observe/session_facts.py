@@ -22,6 +22,7 @@ import msgspec
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS
+from bench.catalogue.causes import Cause, text_of
 from bench.catalogue.metrics import PLANNED_COLUMNS, PlannedEvent, awaited
 from bench.catalogue.outcomes import SUCCESSFUL, WHOLE
 from bench.observe.attribution import Attributor
@@ -277,11 +278,11 @@ class SessionFacts(SessionObservation):
             default=None,
         )
 
-    def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
+    def end(self, outcome: str, at_ns: int, *causes: Cause) -> None:
         """End the session, unless it has already ended: the first terminal cause wins."""
         if not self.outcome:
             self.outcome = outcome
-            self.detail = detail
+            self.causes = causes
             self.instants.setdefault("ended", at_ns)
 
     def set_connection(self, connected: Connected) -> None:
@@ -485,6 +486,7 @@ class SessionFacts(SessionObservation):
         """Return the session's observation. It is complete once the session has ended."""
         observed = {name: getattr(self, name) for name in OBSERVED} | events.counts(self.outcome)
         observed |= {name: getattr(owners, name) for name in OF_OWNERS}
+        observed["detail"] = text_of(self.causes)
         observed["turns_planned"] = max(self.turns_planned, self.turns_started)
         return SessionObservation(**observed)
 

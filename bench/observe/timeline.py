@@ -23,18 +23,8 @@ import msgspec
 
 from bench.base.clock import Arrival, SendTime
 from bench.base.units import NEVER_NS
-from bench.catalogue.outcomes import (
-    DELEGATION,
-    NO_MEDIA,
-    NO_PACKET,
-    NO_REPLY,
-    NO_SOUND,
-    NOTHING_AUDIBLE,
-    TEXT_SESSION,
-    WHOLE,
-    Family,
-    parsed,
-)
+from bench.catalogue.causes import Cause, Code, changed, in_words
+from bench.catalogue.outcomes import DELEGATION, NO_MEDIA, NO_REPLY, NO_SOUND, WHOLE, Family, parsed
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
@@ -47,7 +37,6 @@ from bench.observe.reply_detector import PlayoutQueue, ReplyDetector
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, hear_late, request_continuation
 from bench.observe.turn_observation import observation, task_success
-from bench.observe.turn_parts import DELEGATED_OUTSIDE, NOT_ENDED
 from bench.plan.turn_plan import SuccessPredicate
 from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import MatchedDelta, ReceivedMessage
@@ -88,8 +77,6 @@ UNTIMED = frozenset(
 )
 """Events that never make a deadline earlier."""
 
-NOT_RUN = "this process did not run when the limit ended (give it an idle core, or lower the load)"
-NOT_ANSWERED = "the agent had not answered when the caller spoke again, or when the recording ended"
 OF_PACKETS = frozenset({"first_audio", "answer_audio", "last_audio", "audio_done"})
 """The instants that have no meaning in a track."""
 
@@ -294,11 +281,15 @@ class Timeline:
         facts.events += len(events)
         if facts.events > self._max_events:
             self._endings.fail(
-                "limit_exceeded:events", at_ns, f"over {MAX_EVENTS} events since the turn began"
+                "limit_exceeded:events",
+                at_ns,
+                in_words(f"over {MAX_EVENTS} events since the turn began"),
             )
         elif facts.wire_bytes_received > self._max_bytes:
             self._endings.fail(
-                "limit_exceeded:bytes", at_ns, f"over {MAX_BYTES} bytes since the turn began"
+                "limit_exceeded:bytes",
+                at_ns,
+                in_words(f"over {MAX_BYTES} bytes since the turn began"),
             )
         # Nearly every message has one event.
         if self._detector is not None or len(events) != 1 or events[0].kind in SEARCHED:
@@ -313,7 +304,7 @@ class Timeline:
             self._wake_ns = min(self._wake_ns, self._detector.over_ns)
             if self.playout.overflow is not None:
                 kind, limit = self.playout.overflow
-                self._endings.fail(f"limit_exceeded:{kind}", at_ns, f"over {limit}")
+                self._endings.fail(f"limit_exceeded:{kind}", at_ns, in_words(f"over {limit}"))
             return
         for event in events:
             self._attribute(event, arrival, wire_bytes)
@@ -426,7 +417,7 @@ class Timeline:
 
     def _session_event(self, event: ServerEvent, arrival: Arrival) -> None:
         if event.kind is EventKind.MALFORMED:
-            self._endings.fail("protocol_error:json", arrival.at_ns, event.reason)
+            self._endings.fail("protocol_error:json", arrival.at_ns, in_words(event.reason))
         elif event.kind is EventKind.SESSION_CLOSED:
             facts = self.facts
             facts.billed_ns = event.billed_ns
@@ -440,8 +431,11 @@ class Timeline:
             self.facts.mcp_listed(arrival)
         elif event.kind is EventKind.MCP_NOT_LISTED:
             server = self.facts.mcp_lists.get(event.item_id, "without a label")
-            detail = f"the tools of the MCP server {server} were not listed"
-            self._endings.fail("failed:mcp_list_tools", arrival.at_ns, detail)
+            self._endings.fail(
+                "failed:mcp_list_tools",
+                arrival.at_ns,
+                Cause(Code.TOOLS_NOT_LISTED, {"server": server}),
+            )
         elif event.kind is EventKind.ERROR:
             self._endings.apply_error(event.failure or ServiceFailure(), arrival.at_ns)
         else:
@@ -489,13 +483,10 @@ class Timeline:
         if kind in DETECTS_CALLER and self.turns.interrupted is not None:
             self.turns.interrupted.on_barge_in(arrival)
         if kind is EventKind.DELEGATED and turn is None and event.calls:
-            self._endings.fail(DELEGATION, arrival.at_ns, DELEGATED_OUTSIDE)
+            self._endings.fail(DELEGATION, arrival.at_ns, Cause(Code.DELEGATED_OUTSIDE))
         elif event.other_dialect:
-            self._endings.fail(
-                "protocol_error:dialect",
-                arrival.at_ns,
-                f"{event.name} belongs to the other dialect",
-            )
+            cause = in_words(f"{event.name} belongs to the other dialect")
+            self._endings.fail("protocol_error:dialect", arrival.at_ns, cause)
         elif kind is EventKind.AUDIO_DELTA and (turn is None or turn.state is State.OVER):
             self._hear_outside(turn, event, arrival)
         elif turn is None:
@@ -543,8 +534,8 @@ class Timeline:
             self._unanswered.restart()
             self._responses_left -= 1
             if self._responses_left < 0:
-                detail = f"over {MAX_RESPONSES} responses since the turn began"
-                self._endings.fail("limit_exceeded:responses", arrival.at_ns, detail)
+                cause = in_words(f"over {MAX_RESPONSES} responses since the turn began")
+                self._endings.fail("limit_exceeded:responses", arrival.at_ns, cause)
 
     def _open_turn_event(
         self, turn: PendingTurn, event: ServerEvent, arrival: Arrival, wire_bytes: int
@@ -556,17 +547,13 @@ class Timeline:
         between_items = turn.is_between_items
         ending = turn_events.received(turn, event, arrival, wire_bytes)
         if ending is not None:
-            outcome, detail = ending
-            if outcome == "failed:no_audio":
+            outcome, cause = ending
+            if outcome == turn_events.NO_REPLY_AUDIO:
                 setting = self._dialect.text_only(self.facts.effective_settings)
-                detail = (
-                    f"{TEXT_SESSION}: {setting} of the service's session is without audio"
-                    if setting
-                    else ""
-                )
+                cause = Cause(Code.TEXT_SESSION, {"setting": setting}) if setting else cause
             if parsed(outcome).ends_session:
-                self._endings.fail(outcome, arrival.at_ns, detail)
-            turn.end(outcome, arrival.at_ns, detail)
+                self._endings.fail(outcome, arrival.at_ns, cause)
+            turn.end(outcome, arrival.at_ns, cause)
         if turn.state is not before or (between_items and not turn.is_between_items):
             self._wake_ns = NOT_KNOWN
 
@@ -589,7 +576,7 @@ class Timeline:
         if self._wake_ns == NOT_KNOWN:
             due = self.turns.next_timeout(self.limits)
             reply_over_ns = NEVER_NS if self._detector is None else self._detector.over_ns
-            self._wake_ns = min(due[0] if due else NEVER_NS, reply_over_ns)
+            self._wake_ns = min(due[0][0] if due else NEVER_NS, reply_over_ns)
         return self._wake_ns
 
     def expire(self, now_ns: int) -> None:
@@ -614,33 +601,33 @@ class Timeline:
             for event, ended in self._detector.ended_by(now_ns):
                 self._attribute(event, ended, 0)
         due = self.turns.next_timeout(self.limits)
-        if due is None or now_ns < due[0]:
+        if due is None or now_ns < due[0][0]:
             return
-        at_ns, outcome, detail, turn = due
-        if detail.startswith(NOTHING_AUDIBLE):
-            detail = f"{detail}: {self._unanswered.description(turn.format)}"
+        (at_ns, outcome, cause), turn = due
+        if cause.code is Code.NOTHING_AUDIBLE:
+            cause = cause.because(self._unanswered.cause(turn.format))
             if (
                 self._dialect.has_track
                 and self._detector is not None
                 and not self._detector.has_detected
             ):
                 outcome = NO_SOUND if self.facts.events else NO_MEDIA
-        elif detail.startswith(NOT_ENDED):
-            detail = f"{detail}: {turn.calls.mcp.unended_tools}"
+        elif cause.code is Code.CALL_NOT_ENDED:
+            cause = cause.because(in_words(turn.calls.mcp.unended_tools))
         if at_ns >= earliest_ns and parsed(outcome).is_overdue:
-            turn.doubted = f"{NOT_RUN}: it is not known whether {detail}"
+            turn.doubted = Cause(Code.NOT_RUN, {"doubted": cause})
         elif parsed(outcome).family is Family.TIMEOUT:
-            outcome, detail = turn.input_speech.unsent_ending or (outcome, detail)
-            self._endings.fail(outcome, at_ns, detail)
+            outcome, cause = turn.input_speech.unsent_ending or (outcome, cause)
+            self._endings.fail(outcome, at_ns, cause)
         else:
-            turn.end(outcome, at_ns, self._endings.explain(outcome, detail))
+            turn.end(outcome, at_ns, *self._endings.explain(outcome, cause))
 
     def _end_turn(self, ended: inputs.TurnEnded) -> None:
         if self._detector is not None:
             for event, arrival in self._detector.end_reply(ended.at_ns):
                 self._attribute(event, arrival, 0)
         for turn in self.turns.open:
-            turn.end(NO_REPLY, ended.at_ns, NOT_ANSWERED)
+            turn.end(NO_REPLY, ended.at_ns, Cause(Code.NOT_ANSWERED))
 
     def _close(self, closed: inputs.ConnectionClosed) -> None:
         # a limit that certainly expired before the close is the earlier cause
@@ -725,10 +712,10 @@ class Timeline:
     def _measure_rtp(self, rtp: inputs.RtpMeasured) -> None:
         self.facts.measure_rtp(rtp)
         if rtp.without_audio:  # the turns that await this measurement have ended
-            cause = f"{NO_PACKET}; in the call: {rtp.without_audio}"
-            self.facts.detail = self.facts.detail.replace(NO_PACKET, cause)
+            known = Cause(Code.PACKETS_WITHOUT_AUDIO, {"packets": rtp.without_audio})
+            self.facts.causes = changed(self.facts.causes, Code.NO_PACKET, known)
             for turn in self.turns.all:
-                turn.detail = turn.detail.replace(NO_PACKET, cause)
+                turn.causes = changed(turn.causes, Code.NO_PACKET, known)
         if rtp.rtt_ns is not None and rtp.min_rtt_ns is not None:
             self.turns.measured(inputs.NetworkMeasured(rtp.rtt_ns, rtp.min_rtt_ns, None))
 
@@ -778,7 +765,7 @@ _NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
     inputs.TurnEnded: Timeline._end_turn,
     inputs.StoppedWaiting: lambda timeline, _: timeline.owners.give_up(),
     inputs.SessionFailed: lambda timeline, failed: timeline._endings.fail(
-        failed.outcome, failed.at_ns, failed.detail
+        failed.outcome, failed.at_ns, in_words(failed.detail)
     ),
     inputs.ConnectionClosed: Timeline._close,
     inputs.ScriptFinished: lambda timeline, finished: timeline.facts.end("ok", finished.at_ns),

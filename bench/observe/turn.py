@@ -17,6 +17,7 @@ from enum import Enum, auto
 from typing import Literal
 
 from bench.base.clock import Arrival, SendTime
+from bench.catalogue.causes import Cause, Ending
 from bench.catalogue.outcomes import CANCELLED_SPLIT, STARVED, SUCCESSFUL, Family, parsed
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Sent, Transmitted
@@ -45,7 +46,6 @@ NOT_SENT = SendTime(0)
 Decision = Literal["answers", "fills", "speaks"]
 """What the first event shows: a response answers, or fills while functions run; an item is the
 turn's speech."""
-Ending = tuple[str, str]
 
 
 class State(Enum):
@@ -104,7 +104,7 @@ class PendingTurn(Instants):
     sending: SendTimestamps = field(default_factory=SendTimestamps)
     state: State = State.SENDING
     outcome: str = ""
-    detail: str = ""
+    causes: tuple[Cause, ...] = ()
     response_id: str = ""
     """The id of the first response of the reply. Replies in `dropped` do not count."""
     answer_response_id: str = ""
@@ -125,10 +125,10 @@ class PendingTurn(Instants):
     input_complete_ns: int = 0
     """The instant of the last input or request before the reply to the whole turn; 0 if it is
     not sent yet."""
-    doubted: str = ""
-    """The name of a limit that may have expired before an event arrived, after which the turn
-    continued; "" if none. It is uncertain whether the limit had expired, because this process did
-    not run at that time."""
+    doubted: Cause | None = None
+    """The limit that may have expired before an event arrived, after which the turn continued; None
+    if none. It is uncertain whether the limit had expired, because this process did not run at that
+    time."""
     expected: dict[EventKind, int] = field(default_factory=dict)
     """The events that the script requires, each with the latest instant of its arrival."""
     met_expectations: int = 0
@@ -184,7 +184,7 @@ class PendingTurn(Instants):
             is_track=self.is_track,
         )
 
-    def end(self, outcome: str, at_ns: int, detail: str = "") -> None:
+    def end(self, outcome: str, at_ns: int, *causes: Cause) -> None:
         """End the turn, if it is open. Unsent speech is the cause if there is any; a doubted
         success is `starved`.
         """
@@ -193,13 +193,14 @@ class PendingTurn(Instants):
             if unsent is not None and (
                 outcome in SUCCESSFUL or parsed(outcome).family is Family.TIMEOUT
             ):
-                outcome, detail = unsent
-            if self.doubted and outcome in SUCCESSFUL:
+                outcome = unsent.outcome
+                causes = (unsent.cause,)
+            if self.doubted is not None and outcome in SUCCESSFUL:
                 outcome = STARVED
-                detail = self.doubted
+                causes = (self.doubted,)
             self.state = State.OVER
             self.outcome = outcome
-            self.detail = detail
+            self.causes = causes
             # the timestamp of a doubted event may be after its limit
             self.instants["ended"] = max(at_ns, self.progress_ns)
             _note_silence(self)
@@ -449,13 +450,13 @@ class PendingTurn(Instants):
         if not self.plays_on:
             self.reply.stopped_ns = at_ns
         if self.state is State.PLAYING:
-            self.end(self.stopped_ending[0], at_ns)
+            self.end(self.stopped_ending.outcome, at_ns)
 
     @property
     def stopped_ending(self) -> Ending:
         """The ending of a turn with a reply that was stopped before it was completely played."""
         must_stop = self.interruption is not None and self.interruption.is_wanted
-        return ("interrupted", "") if must_stop else (CANCELLED_SPLIT, "")
+        return Ending("interrupted" if must_stop else CANCELLED_SPLIT)
 
     def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
         """Apply a report that an item of the reply was truncated, or a report of the item's

@@ -6,30 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from operator import itemgetter
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import (
-    DELEGATION,
-    EXPECTED,
-    NO_PAUSE,
-    NOTHING_AUDIBLE,
-    ONLY_FILLERS,
-    UNHEARD,
-)
+from bench.catalogue.causes import NO_CAUSE, Cause, Code, Ending, Limit, in_words
+from bench.catalogue.outcomes import DELEGATION, EXPECTED
 from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
 from bench.observe.input_speech import SPEECH_INSTANTS
 from bench.observe.reply import REPLY_INSTANTS
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.observe.turn import TRANSCRIPTIONS, Ending, PendingTurn, State
+from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
 from bench.observe.turn_parts import (
     CALL_INSTANTS,
     DELEGATION_KINDS,
     MCP_KINDS,
-    NO_FUNCTIONS,
-    NOT_DONE,
-    NOT_ENDED,
-    NOT_SPOKEN,
     tool_name,
 )
 from bench.wire.connection import MatchedDelta
@@ -37,6 +28,7 @@ from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure
 from bench.wire.settings import ONLY_TRANSCRIPT
 
+NO_REPLY_AUDIO = "failed:no_audio"
 REPLYING = DELTAS | CALL_INSTANTS.keys() | MCP_KINDS
 
 # A mapping: state → kind of event → next state. Events that are not listed change nothing. Sending
@@ -121,9 +113,14 @@ def _deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> Ending | None:
             _advance(turn, delta.event.kind)
     is_heard = turn.turn_source is SOUND
     if not turn.reply.received_deltas(deltas, is_heard=is_heard):
-        return "protocol_error:base64", f"the payload of {deltas[-1].event.name} is not base64"
+        return Ending(
+            "protocol_error:base64",
+            in_words(f"the payload of {deltas[-1].event.name} is not base64"),
+        )
     if len(turn.reply.items) > MAX_ITEMS:  # triggers and observations iterate over all items
-        return "limit_exceeded:items", f"over {MAX_ITEMS} items with audio in one reply"
+        return Ending(
+            "limit_exceeded:items", in_words(f"over {MAX_ITEMS} items with audio in one reply")
+        )
     return None
 
 
@@ -194,14 +191,15 @@ def _apply_mcp_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) ->
         turn.calls.mcp.request_approval(event.item_id)
     else:
         tool = tool_name(event.mcp or McpItem(""))
-        return "failed:mcp_approval", f"the service asks for the approval of a call of {tool}"
+        return Ending(
+            "failed:mcp_approval",
+            in_words(f"the service asks for the approval of a call of {tool}"),
+        )
     return turn.calls.exceeded_limit
 
 
 def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
-    """Return (outcome, detail) of the turn when its response is done; None if another response
-    follows.
-    """
+    """Return the ending of the turn when its response is done; None if another response follows."""
     failure = event.failure or ServiceFailure()
     if event.status == "completed":
         return _completion(turn, event, arrival)
@@ -219,16 +217,16 @@ def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending |
         turn.interruption.cancelled = True
         if turn.reply.late_until_ns:
             turn.interruption.on_late_silence(turn.reply.silent_from)
-        return "interrupted", ""
+        return Ending("interrupted")
     if event.status in ("cancelled", "incomplete"):
-        return f"{event.status}:{event.reason or 'unknown'}", ""
+        return Ending(f"{event.status}:{event.reason or 'unknown'}")
     if not failure.cause and event.status not in ("", "failed"):
-        return "failed:unknown_status", f"the status of the response is {event.status}"
+        return Ending(
+            "failed:unknown_status", in_words(f"the status of the response is {event.status}")
+        )
     throttled = failure.effect is ErrorScope.THROTTLED
-    return (
-        "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}",
-        failure.detail,
-    )
+    outcome = "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}"
+    return Ending(outcome, in_words(failure.detail))
 
 
 def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
@@ -257,24 +255,24 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
         turn.state = State.CALLING
         return turn.calls.exceeded_limit
     if problem := turn.calls.error_text():
-        return "wrong_function_call", problem
+        return Ending("wrong_function_call", in_words(problem))
     if turn.expected:
         return failed_expectation(next(iter(turn.expected)))
     # If audio is billed and none was decoded, this dialect does not know the service's event names.
     if turn.plan.wants_audio and EventKind.AUDIO_DELTA not in turn.reply.deltas:
-        return (
-            "protocol_error:dialect" if event.usage and event.usage.audio_out else "failed:no_audio"
-        ), ""
+        return Ending(
+            "protocol_error:dialect" if event.usage and event.usage.audio_out else NO_REPLY_AUDIO
+        )
     if not turn.plan.wants_audio and EventKind.TEXT_DELTA not in turn.reply.deltas:
-        return "failed:no_text", ""
+        return Ending("failed:no_text")
     if turn.interruption is not None and turn.reply.last_sound is not None:
         turn.interruption.on_silence(turn.reply.silent_from, turn.reply.last_sound)
     if turn.interruption is not None and turn.interruption.stopped_ns is not None:
         return turn.stopped_ending
     if turn.plan.wants_audio and turn.reply.is_inaudible:
-        return "failed:inaudible", ""
+        return Ending("failed:inaudible")
     if turn.interruption is None or turn.reply.playback_ends_ns <= at_ns:
-        return "ok", ""
+        return Ending("ok")
     turn.state = State.PLAYING  # the turn ends at the latest when the reply is played
     return None
 
@@ -310,19 +308,19 @@ def _await_next_reply(turn: PendingTurn, at_ns: int) -> None:
 
 
 def transcript_ending(turn: PendingTurn) -> Ending:
-    """Return (outcome, detail) of a turn without a reply, whose transcript is complete or has
-    failed.
-    """
+    """Return the ending of a turn without a reply, whose transcript is complete or has failed."""
     words = turn.input_speech.words
     if words.failure is not None:
         throttled = words.failure.effect is ErrorScope.THROTTLED
-        return (
-            "throttled:transcription" if throttled else "failed:transcription",
-            words.failure.detail,
-        )
+        outcome = "throttled:transcription" if throttled else "failed:transcription"
+        return Ending(outcome, in_words(words.failure.detail))
     if turn.expected:
         return failed_expectation(next(iter(turn.expected)))
-    return ("ok", "") if words.text else ("failed:no_transcript", "the transcript has no words")
+    return (
+        Ending("ok")
+        if words.text
+        else Ending("failed:no_transcript", in_words("the transcript has no words"))
+    )
 
 
 def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None:
@@ -346,7 +344,7 @@ def _apply_delegation_event(
     at_ns = arrival.at_ns
     if kind is EventKind.DELEGATED:
         if event.calls and not turn.plan.functions:
-            return DELEGATION, NO_FUNCTIONS
+            return Ending(DELEGATION, Cause(Code.NO_FUNCTIONS))
         turn.delegations.on_delegated(event, at_ns)
         turn.calls.on_delegated(event, arrival)
         _await_result(turn)
@@ -370,7 +368,9 @@ def _end_backend(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
     """
     if event.status != "completed":
         failure = event.failure or ServiceFailure(code=event.reason)
-        return f"failed:backend_{event.status}", f"{NOT_DONE}: {failure.detail}"
+        return Ending(
+            f"failed:backend_{event.status}", Cause(Code.NOT_DONE).because(in_words(failure.detail))
+        )
     turn.delegations.on_done(event.backend_response_id, arrival.at_ns)
     if turn.calls.end_response(event, arrival):
         turn.reply.add_calls(turn.calls.complete_calls.values())
@@ -405,58 +405,57 @@ def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
     if _spoken_answer(turn).awaits_result:
         _spoken_answer(turn).expect(at_ns)
     turn.state = State.ANSWERING if _spoken_answer(turn).has_begun else State.WAITING
-    return ("ok", "") if turn.has_ended_answer else None
+    return Ending("ok") if turn.has_ended_answer else None
 
 
 def failed_expectation(kind: EventKind) -> Ending:
     event = kind.name.lower()
-    return EXPECTED + event, f"the script expects {event}, and it did not come in time"
+    return Ending(EXPECTED + event, Cause(Code.EVENT_NOT_IN_TIME, {"event": event}))
 
 
 # Deadlines.
 
-UNDETECTED = (
-    "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
-)
-NOTHING = "nothing came"
-NO_MORE = "neither another item nor response.done came"
-NO_END = "response.done did not come"
-NOT_OVER = "the turn was not over"
-NO_TRANSCRIPT = "no transcript of the caller's audio came"
-NO_WHOLE_TRANSCRIPT = "neither more text nor the finished transcript of the caller's audio came"
+
+Deadline = tuple[int, str, Cause]
+"""(instant, outcome, cause): when and how a turn ends if nothing comes before. It is a plain tuple,
+because every second event makes two."""
 
 
-def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None:
-    """Return (instant, outcome, detail): when and how a turn ends at its next deadline; None
-    without one.
-    """
-    deadlines = [(until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()]
+def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
+    """Return the next deadline of a turn; None without one."""
+    deadlines: list[Deadline] = [
+        (until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()
+    ]
     if turn.state is State.PLAYING:
-        deadlines.append((turn.reply.playback_ends_ns, "ok", ""))
+        deadlines.append((turn.reply.playback_ends_ns, "ok", NO_CAUSE))
     elif turn.calls.mcp.unended and (turn.state is State.CALLING or turn.is_between_items):
         deadlines.append(
-            _timed_out(turn.calls.mcp.changed_ns, limits.response, "response", NOT_ENDED)
+            _timed_out(turn.calls.mcp.changed_ns, limits.response, "response", Code.CALL_NOT_ENDED)
         )
     elif turn.state is State.CALLING and turn.filler and turn.calls.are_all_answered:
         waits_from_ns = max(turn.progress_ns, turn.calls.last_output_ns)
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
     elif turn.state is State.CALLING and turn.delegations.awaits_backend:
         deadlines.append(
-            _timed_out(turn.delegations.handed_ns, limits.response, "response", NOT_DONE)
+            _timed_out(turn.delegations.handed_ns, limits.response, "response", Code.NOT_DONE)
         )
     elif (
         transcribed_ns := turn.transcribed_ns if turn.output == ONLY_TRANSCRIPT else None
     ) is not None:
         deadlines.append((transcribed_ns, *transcript_ending(turn)))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
-        due_ns, outcome, detail = _timeout(turn, limits)
+        due_ns, outcome, cause = _timeout(turn, limits)
         # The answer to a pause can be overdue while the caller still speaks. This deadline applies
         # only when the service must act.
-        deadlines.append((max(due_ns, turn.awaited_ns), outcome, detail))
-    soonest = min(deadlines, default=None)
+        deadlines.append((max(due_ns, turn.awaited_ns), outcome, cause))
+    soonest = deadlines[0] if deadlines else None
+    if len(deadlines) > 1:
+        soonest = min(deadlines, key=itemgetter(0, 1))  # causes have no order
     latest_ns = turn.input_complete_ns + limits.turn * NS_PER_S
     if turn.input_complete_ns and (soonest is None or soonest[0] > latest_ns):  # seldom
-        missing = NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else NOT_OVER
+        missing = (
+            Code.NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else Code.NOT_OVER
+        )
         return (
             None
             if turn.state is State.OVER
@@ -465,55 +464,57 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str] | None
     return soonest
 
 
-def _timeout(turn: PendingTurn, limits: Timeouts) -> tuple[int, str, str]:
+def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
     has_events = turn.turn_source is not SOUND
     instants = turn.input_speech.instants
     if turn.state is State.UNNOTICED:
-        missing = UNDETECTED if "speech_started" in instants else UNHEARD
+        missing = Code.UNDETECTED if "speech_started" in instants else Code.UNHEARD
         timeout = _timed_out(turn.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
     elif turn.state is State.WAITING:
         request_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
         waits_from_ns = request_ns or instants.get("speech_stopped", turn.undetected_ns)
-        missing = (
-            NOTHING if has_events else ONLY_FILLERS if turn.reply.has_started else NOTHING_AUDIBLE
-        )
+        missing = Code.NOTHING_CAME
+        if not has_events:
+            missing = Code.ONLY_FILLERS if turn.reply.has_started else Code.NOTHING_AUDIBLE
         if turn.delegations.result_ns:
             waits_from_ns = max(turn.delegations.result_ns, turn.reply.playback_ends_ns)
             # the filler was the answer, too
             if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:
-                return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", ""
-            missing = NOT_SPOKEN
-        missing = NO_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else missing
+                return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", NO_CAUSE
+            missing = Code.NOT_SPOKEN
+        missing = Code.NO_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else missing
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.is_between_items:
-        timeout = _timed_out(turn.progress_ns, limits.first_delta, "first_delta", NO_MORE)
+        timeout = _timed_out(
+            turn.progress_ns, limits.first_delta, "first_delta", Code.NO_MORE_ITEMS
+        )
     else:
         # If the service sends no turn events, no delta is due before the received audio has been
         # played.
         played_ns = 0 if has_events else turn.reply.playback_ends_ns
-        missing = NO_WHOLE_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else NOTHING
+        missing = Code.NO_WHOLE_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else Code.NOTHING_CAME
         timeout = _timed_out(
             max(turn.progress_ns, played_ns), limits.next_delta, "next_delta", missing
         )
     if turn.reply.created_ns is None:
         return timeout
-    no_end = NO_END if has_events else NO_PAUSE
+    no_end = Code.NO_END if has_events else Code.NO_PAUSE
     response_timeout = _timed_out(turn.reply.created_ns, limits.response, "response", no_end)
     return timeout if timeout[0] < response_timeout[0] else response_timeout
 
 
 def _timed_out(
-    from_ns: int, limit_s: float, stage: str, missing: str = NOTHING
-) -> tuple[int, str, str]:
-    limit_ns, outcome, detail = _limit(limit_s, stage, missing)
-    return from_ns + limit_ns, outcome, detail
+    from_ns: int, limit_s: float, stage: str, missing: Code = Code.NOTHING_CAME
+) -> Deadline:
+    limit_ns, outcome, cause = _limit(limit_s, stage, missing)
+    return from_ns + limit_ns, outcome, cause
 
 
 @cache
-def _limit(limit_s: float, stage: str, missing: str) -> tuple[int, str, str]:
-    """Return (limit in ns, outcome, detail). It is cached, because every second event calls it."""
+def _limit(limit_s: float, stage: str, missing: Code) -> tuple[int, str, Cause]:
+    """Return (limit in ns, outcome, cause). It is cached, because every second event calls it."""
     return (
         int(limit_s * NS_PER_S),
         f"timeout:{stage}",
-        f"{missing} within {limit_s:g} s (timeout `{stage}`)",
+        Cause(missing, {"limit": Limit(limit_s, stage)}),
     )

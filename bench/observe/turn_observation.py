@@ -11,6 +11,7 @@ import msgspec
 
 from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS
+from bench.catalogue.causes import text_of
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
 from bench.catalogue.outcomes import CANCELLED_SPLIT, SUCCESSFUL, outcome_class
 from bench.observe.input_speech import TranscriptLag
@@ -37,7 +38,7 @@ interruption."""
 
 SAME = (
     "outcome",
-    "detail",
+    "causes",
     "start_ns",
     "response_id",
     "answer_response_id",
@@ -275,6 +276,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     observed = TurnObservation(
         **{name: getattr(turn, name) for name in SAME},
         turn=turn.plan.number,
+        detail=text_of(turn.causes),
         step=turn.plan.step,
         instants=found.instants,
         audio=turn.plan.audio,

@@ -39,6 +39,7 @@ import msgspec
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.causes import Ending, in_words
 from bench.catalogue.timeouts import MAX_CALLS, MAX_ROUNDS
 from bench.observe.inputs import Sent
 from bench.observe.observation import Instants
@@ -46,6 +47,7 @@ from bench.plan.turn_plan import SOUNDS, InterruptionKind
 from bench.wire.audio import AudioFormat
 from bench.wire.events import EventKind, FunctionCall, McpItem, ServerEvent
 
+TOO_MANY_CALLS = "limit_exceeded:calls"
 MCP_INSTANTS = {
     EventKind.MCP_CALL_STARTED: "mcp_call_started",
     EventKind.MCP_CALL_ENDED: "mcp_call_ended",
@@ -54,7 +56,6 @@ MCP_INSTANTS = {
 """A mapping from the kind of an event of a call to the instant of the first such event in a
 turn."""
 MCP_KINDS = MCP_INSTANTS.keys() | {EventKind.MCP_CALL_ADDED, EventKind.MCP_CALL_DONE}
-NOT_ENDED = "the MCP call did not end"
 
 
 @dataclass(slots=True, eq=False)
@@ -246,21 +247,18 @@ class TurnFunctionCalls(Instants):
         return True
 
     @property
-    def exceeded_limit(self) -> tuple[str, str] | None:
+    def exceeded_limit(self) -> Ending | None:
         """The ending of a turn that has exceeded a limit on calls or rounds; None if it has
         exceeded none.
         """
         if self.rounds > MAX_ROUNDS:
-            return (
-                "limit_exceeded:calls",
-                f"over {MAX_ROUNDS} responses in a row that called functions",
+            return Ending(
+                TOO_MANY_CALLS,
+                in_words(f"over {MAX_ROUNDS} responses in a row that called functions"),
             )
-        calls = len(self.complete_calls) + self.mcp.count
-        return (
-            ("limit_exceeded:calls", f"over {MAX_CALLS} calls of functions")
-            if calls > MAX_CALLS
-            else None
-        )
+        if len(self.complete_calls) + self.mcp.count > MAX_CALLS:
+            return Ending(TOO_MANY_CALLS, in_words(f"over {MAX_CALLS} calls of functions"))
+        return None
 
     def forget_response(self) -> None:
         for call_id in list(self.complete_calls)[self.of_rounds :]:
@@ -323,15 +321,6 @@ DELEGATION_KINDS = frozenset(
         EventKind.BACKEND_DONE,
     }
 )
-NO_FUNCTIONS = (
-    "the service delegated a task to the client, and the script has no functions (`tools`) that"
-    " could do it"
-)
-DELEGATED_OUTSIDE = (
-    "the service delegated a task to the client while no turn was open, so nothing can do it"
-)
-NOT_DONE = "the backend did not complete the delegated task"
-NOT_SPOKEN = "nothing was said after the result of the delegated task"
 
 
 @dataclass(slots=True, eq=False)

@@ -16,15 +16,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from bench.catalogue.outcomes import (
-    CLOSED_WITHOUT_ANSWER,
-    CUT_ANSWER,
-    ENDLESS,
-    NO_MEDIA,
-    NO_PATH,
-    OutcomeRow,
-    OwnRemedies,
-)
+from bench.catalogue.causes import Code
+from bench.catalogue.outcomes import ENDLESS, NO_MEDIA, NO_PATH, OutcomeRow, OwnRemedies
 from bench.files.values import MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS
 from bench.services.full_duplex import FullDuplexDialect
 from bench.services.openai import track
@@ -112,7 +105,9 @@ OF_OFFERS = {
     **dict.fromkeys(("connect_failed:401", "connect_failed:403"), OutcomeRow(remedy=NEEDS_TOKEN)),
     "connect_failed:upgrade": OutcomeRow(
         remedy=NO_OFFERS,
-        causes={CUT_ANSWER: CUTS, CLOSED_WITHOUT_ANSWER: CUTS, "the connection broke": CUTS},
+        causes=dict.fromkeys(
+            (Code.CUT_ANSWER, Code.CLOSED_WITHOUT_ANSWER, Code.CONNECTION_BROKE), CUTS
+        ),
     ),
     "timeout:upgrade": OutcomeRow(
         remedy=(

@@ -8,43 +8,19 @@ is a text message.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from bench.catalogue.causes import Code, status_of
 from bench.catalogue.outcomes import (
-    FOREIGN_HOST,
-    FORGOTTEN,
     HANG_UP,
-    HELD,
     HOLD,
-    HUNG_UP,
-    IGNORED,
-    LAST_RESPONSE,
-    LOGIN_REFUSED,
-    MALFORMED,
-    NO_ACK,
     NO_COMMON_AUDIO,
-    NO_DIGEST,
-    NO_KEYS,
-    NO_RESPONSE_TO_INVITE,
-    NO_SRTP_KEY,
     NO_WAY,
-    NOT_REFRESHED,
-    ONLY_RANG,
-    OTHER_CODEC,
     OUTCOMES,
-    REDIRECTED,
-    REQUIRES_DTLS_SRTP,
-    REQUIRES_SRTP,
-    SIP_STATUS,
-    UNANSWERED,
-    UNNAMED,
-    WITHOUT_ANSWER,
-    WITHOUT_SRTP,
     OutcomeRow,
     OwnRemedies,
 )
@@ -59,14 +35,14 @@ LOGIN = (
     " (--api-key-env) to the name of a variable that contains user:password"
 )
 OF_LOGINS = {
-    LOGIN_REFUSED: (
-        "the agent refuses the user or the password: check user:password in the variable that"
-        " `api_key_env` (--api-key-env) names"
+    Code.LOGIN_REFUSED: (
+        "the agent refuses the user or the password: check user:password in the variable that "
+        "`api_key_env` (--api-key-env) names"
     ),
-    NO_DIGEST: "let the agent accept digest authentication with MD5 or SHA-256",
-    REDIRECTED: (
-        "the host to which the agent redirects calls requires a user and a password, which only the"
-        " host of the URL gets: call that host (--url)"
+    Code.NO_DIGEST: "let the agent accept digest authentication with MD5 or SHA-256",
+    Code.REDIRECTED: (
+        "the host to which the agent redirects calls requires a user and a password, which only "
+        "the host of the URL gets: call that host (--url)"
     ),
 }
 FORGOT_CALL = (
@@ -76,30 +52,31 @@ FORGOT_CALL = (
 ROWS = {
     "timeout:upgrade": OutcomeRow(
         causes={
-            WITHOUT_ANSWER: (
+            Code.UNANSWERED_REDIRECTION: (
                 "the host to which the agent redirects calls does not answer: check its"
                 " redirection, and that the host runs and passes UDP"
             ),
-            MALFORMED: (
-                "what responds does not send valid SIP, or not always, so its answer may have been"
-                " ignored: check host and port, and trace the messages (for example with tshark)"
+            Code.MALFORMED: (
+                "what responds does not send valid SIP, or not always, so its answer may have been "
+                "ignored: check host and port, and trace the messages (for example with tshark)"
             ),
-            NO_RESPONSE_TO_INVITE: (
-                "no SIP server responds on this UDP port: check host and port, and that firewalls"
-                " pass UDP in both directions"
+            Code.NO_RESPONSE_TO_INVITE: (
+                "no SIP server responds on this UDP port: check host and port, and that firewalls "
+                "pass UDP in both directions"
             ),
-            ONLY_RANG: (
-                "the telephone rings, and no one answers: check that the agent is running; if it"
-                " answers late, raise `upgrade` among the script's `timeouts`"
+            Code.ONLY_RANG: (
+                "the telephone rings, and no one answers: check that the agent is running; if it "
+                "answers late, raise `upgrade` among the script's `timeouts`"
             ),
-            LAST_RESPONSE: (
+            Code.LAST_RESPONSE: (
                 "the SIP server answers, and the agent does not: check in the log of the server"
                 " where it sends the call; if it answers late, raise `upgrade` among the script's"
                 " `timeouts`"
             ),
-            IGNORED: (
+            **dict.fromkeys(
+                (Code.UNMATCHED, Code.OF_OTHER_CALLS),
                 "what answers on this port does not send valid SIP: check host and port, and trace"
-                " the messages (for example with tshark)"
+                " the messages (for example with tshark)",
             ),
         },
         remedy="the call was not answered in time: see the message, and the log of the SIP server",
@@ -109,36 +86,36 @@ ROWS = {
     ),
     "connect_failed:sip": OutcomeRow(
         causes={
-            "Connection refused": (
+            Code.NO_LISTENER: (
                 "no SIP server listens on this UDP port: check host, port and transport "
                 "(;transport=tcp), and that the agent is running"
             ),
-            "Network is unreachable": NO_WAY,
-            "No route to host": NO_WAY,
+            Code.UNREACHABLE: NO_WAY,
+            Code.NO_ROUTE: NO_WAY,
         }
     ),
     "connect_failed:media": OutcomeRow(
         causes={
-            REQUIRES_SRTP: (
+            Code.REQUIRES_SRTP: (
                 "set `srtp: required` (--srtp required), or permit audio without encryption at the"
                 " agent"
             ),
-            WITHOUT_SRTP: (
+            Code.WITHOUT_SRTP: (
                 "permit SRTP with keys by SDES at the agent, or set `srtp: none` (--srtp none)"
             ),
-            NO_SRTP_KEY: (
-                "configure SRTP at the agent for the suite AES_CM_128_HMAC_SHA1_80 or"
-                " AES_CM_128_HMAC_SHA1_32, without MKI"
+            Code.NO_SRTP_KEY: (
+                "configure SRTP at the agent for the suite AES_CM_128_HMAC_SHA1_80 or "
+                "AES_CM_128_HMAC_SHA1_32, without MKI"
             ),
-            REQUIRES_DTLS_SRTP: (
-                "this tool exchanges keys by SDES (RFC 4568), not by DTLS: configure the agent, or"
-                " its SIP proxy, for SRTP with SDES, and set `srtp: required`"
+            Code.REQUIRES_DTLS_SRTP: (
+                "this tool exchanges keys by SDES (RFC 4568), not by DTLS: configure the agent, or "
+                "its SIP proxy, for SRTP with SDES, and set `srtp: required`"
             ),
         }
     ),
     "closed:1000": OutcomeRow(
         causes={
-            HUNG_UP: (
+            Code.HUNG_UP: (
                 "the agent ended the call before the end of the script: see its log, and the Reason"
                 " in the message (of Q.850, cause 16 is a normal end, and 38 and 41 are failures of"
                 " the network)"
@@ -147,33 +124,33 @@ ROWS = {
     ),
     HANG_UP: OutcomeRow(
         causes={
-            HELD: OUTCOMES[HOLD].remedy,
-            NO_KEYS: (
+            Code.HELD: OUTCOMES[HOLD].remedy,
+            Code.NO_KEYS: (
                 "let the agent offer telephone events (RFC 4733; in Asterisk `dtmf_mode=rfc4733`),"
                 " or remove the keys from the script"
             ),
-            NOT_REFRESHED: (
+            Code.NOT_REFRESHED: (
                 "the agent agreed to a session timer (RFC 4028), and then did not refresh the"
                 " session, or refused the refresh of this tool: let it refresh in time, or disable"
                 " its timer (Asterisk: `timers=no`)"
             ),
-            NO_ACK: (
+            Code.NO_ACK: (
                 "the agent changed the call, and did not acknowledge the response: check in its log"
                 " whether it arrives, and that firewalls and proxies pass its messages in both"
                 " directions"
             ),
-            UNANSWERED: (
+            Code.UNANSWERED: (
                 "the agent, or a server on the way, no longer answers SIP during the call: check"
                 " that it runs, and that no firewall or NAT on the way forgets the call"
             ),
-            FORGOTTEN: FORGOT_CALL.format("during the call"),
-            OTHER_CODEC: NO_COMMON_AUDIO,
-            FOREIGN_HOST: OUTCOMES["connect_failed:host"].remedy,
+            Code.FORGOTTEN: FORGOT_CALL.format("during the call"),
+            Code.OTHER_CODEC: NO_COMMON_AUDIO,
+            Code.FOREIGN_HOST: OUTCOMES["connect_failed:host"].remedy,
         }
     ),
     "connect_failed": OutcomeRow(
         causes={
-            UNNAMED: (
+            Code.UNNAMED_REDIRECTION: (
                 "the agent redirects calls to another host: call that host (--url), or permit it in"
                 " `call_hosts` of the target (--call-hosts); it gets no headers and no credentials"
                 " of the target"
@@ -296,13 +273,12 @@ OF_SIP_CLASSES = {
     "6": f"the agent refuses the call everywhere: {READ_LOGS}",
 }
 """The remedies by the first digit of other statuses."""
-_SIP_STATUS = re.compile(rf"{SIP_STATUS} (([3-6])\d\d)\b")
 
 
 def _of_refusal(detail: str) -> str:
     """Return the remedy for the SIP status at the begin of a detail; "" if there is none."""
-    status = _SIP_STATUS.match(detail)
-    return "" if status is None else OF_SIP.get(status[1]) or OF_SIP_CLASSES[status[2]]
+    status = status_of(detail)
+    return status and (OF_SIP.get(status) or OF_SIP_CLASSES[status[0]])
 
 
 REMEDIES = OwnRemedies(ROWS, _of_refusal)

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from bench.base.clock import monotonic_ns, utc_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import CHALLENGE, OWN_FAULT
+from bench.catalogue.causes import Cause, Code
+from bench.catalogue.outcomes import OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.observe.inputs import SessionFailed
@@ -100,7 +101,9 @@ class Dialer:
             if (
                 challenge := received.get("www-authenticate")
             ) and self.target.link.credential == "header":
-                detail += f"{CHALLENGE}{excerpt(challenge, MAX_CHALLENGE_CHARACTERS)}"
+                detail += Cause(
+                    Code.CHALLENGE, {"challenge": excerpt(challenge, MAX_CHALLENGE_CHARACTERS)}
+                ).text
             raise ConnectError(error.outcome, detail, received) from None
         redacted_headers = self._hidden(transport.handshake.headers)
         agent_call_id = call_id if self.target.dialect.peer is Peer.AGENT else ""

@@ -47,13 +47,17 @@ SCHEMES: Mapping[str, tuple[Literal["http", "socks4", "socks5"], int, bool]] = {
 }
 """The proxy schemes of URLs, each with (protocol, usual port, True if the proxy resolves host
 names)."""
-PROXIED = "through the proxy"
-"""The start of the notice that names the proxy."""
 EXAMPLE = "http://HOST:PORT or socks5h://HOST:PORT"
 VARIABLES = ("HTTPS_PROXY", "ALL_PROXY")
 READ_BY_OTHERS = (*VARIABLES, "HTTP_PROXY")
 """The environment variables with proxies that libraries read themselves."""
 NONE: Final = "none"
+
+
+class Information(str):
+    """A notice about a setting that is no mistake. All other notices are warnings."""
+
+    __slots__ = ()
 
 
 def network_path_of(
@@ -221,7 +225,7 @@ def _proxy(
     if from_environment is None:
         return None, ()
     proxy, variable = from_environment
-    return proxy, (f"{PROXIED} {proxy.public} ({variable})",)
+    return proxy, (Information(f"through the proxy {proxy.public} ({variable})"),)
 
 
 def _ip_address(text: str | None, context: SettingsContext) -> str | None:

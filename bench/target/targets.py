@@ -43,7 +43,7 @@ from bench.target.address import (
     url_address,
     with_model,
 )
-from bench.target.network_path import NONE, network_path_of
+from bench.target.network_path import NONE, Information, network_path_of
 from bench.target.price_table import load_price_table
 from bench.target.sip_uri import caller_address, sip_uri
 from bench.target.target import Address, Auth, Credential, EntraSignIn, Target, clean, unquoted
@@ -75,9 +75,10 @@ WITHOUT_SERVICE = "to try it without a service, use --simulator"
 DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT_NAME"
 API_KEY = "AZURE_OPENAI_API_KEY"
 API_VERSION = "OPENAI_API_VERSION"
+SIGNS_IN = Information(
+    "no key is set: signs in through Microsoft Entra ID (DefaultAzureCredential)"
+)
 TARGET_FILE = Path("targets.yaml")
-KEYLESS = "no key is set: signs in"
-"""The start of the notice that names the way to sign in without a key."""
 OF_ONE_TARGET = ("dialect", "api_key_env", "api_key_header", "auth", "resolve")
 EXTRA = "extra"
 CALL_ID_CHARACTERS = 32
@@ -201,7 +202,7 @@ def _from_environment(options: TargetSettings, context: SettingsContext) -> Targ
             " without one"
         )
     target = build_target(replace(settings, auth="entra"), context)
-    return _with_notices(target, f"{KEYLESS} through Microsoft Entra ID (DefaultAzureCredential)")
+    return _with_notices(target, SIGNS_IN)
 
 
 def _with_notices(target: Target, *notices: str) -> Target:
@@ -424,7 +425,10 @@ def _built(
         raise
     except UsageError as error:  # an error of a variable's value
         raise file.nearest(*keys).error(str(error)) from None
-    return replace(target, notices=tuple(f"{target.label}: {notice}" for notice in target.notices))
+    return replace(
+        target,
+        notices=tuple(type(notice)(f"{target.label}: {notice}") for notice in target.notices),
+    )
 
 
 def _with_overrides(settings: TargetSettings, overrides: dict[str, Any]) -> TargetSettings:

@@ -37,7 +37,8 @@ from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.outcomes import LOOKUPS_FULL, OTHER_LOGIN, OWN_FAULT
+from bench.catalogue.causes import Cause, Code
+from bench.catalogue.outcomes import OWN_FAULT
 from bench.catalogue.timeouts import Timeouts
 from bench.files.sanitize import excerpt
 from bench.transport.challenges import challenges
@@ -149,7 +150,9 @@ class Resolver(HubLocal):
 
         `limit_s` applies to the wait for a thread, and then again to the lookup.
         """
-        limit_error = ConnectError(OWN_FAULT, f"{MAX_LOOKUPS} {LOOKUPS_FULL} within {limit_s:g} s")
+        limit_error = ConnectError(
+            OWN_FAULT, Cause(Code.LOOKUPS_FULL, {"lookups": MAX_LOOKUPS, "limit_s": limit_s}).text
+        )
         try:
             with gevent.Timeout(limit_s, limit_error):
                 async_result = self._threads.spawn(query.run)
@@ -402,8 +405,7 @@ def _connect_by_http(proxy_socket: ProxySocket, proxy: Proxy, service: str) -> N
         and not any(scheme.lower() == "basic" for scheme in schemes)
     ):
         text += (
-            f"; {OTHER_LOGIN}{excerpt(', '.join(schemes), QUOTED)}, which this tool does not"
-            " support"
+            f"; {Cause(Code.OTHER_LOGIN, {'schemes': excerpt(', '.join(schemes), QUOTED)}).text}"
         )
     elif response.status == UNAUTHORIZED:
         text += f"; {_login_text(proxy)}"

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import psutil
 
 from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
-from bench.catalogue.outcomes import NO_PAIR
+from bench.catalogue.causes import Cause, Code
 from bench.transport._datagrams_interpreted import HANDFUL
 from bench.transport.interface import DISCARD_PORT, UNSPECIFIED, is_address, is_loopback
 from bench.transport.own_limits import exhausted, own_limit
@@ -261,4 +261,6 @@ def media_sockets(host: str, ports: range) -> tuple[socket.socket, socket.socket
             continue
         rtp, rtcp = opened
         return rtp, rtcp
-    raise exhausted("ports", "", f"{NO_PAIR} {ports.start} to {ports.stop - 1} is free")
+    raise exhausted(
+        "ports", "", Cause(Code.NO_PAIR, {"first": ports.start, "last": ports.stop - 1}).text
+    )

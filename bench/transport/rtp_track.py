@@ -16,7 +16,7 @@ from random import SystemRandom
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns, utc_ns
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import CANNOT_SEND, HELD, NO_BUFFERS
+from bench.catalogue.causes import Cause, Code
 from bench.transport.datagrams import (
     Datagram,
     DatagramSender,
@@ -165,7 +165,7 @@ class RtpTrack:
     def send(self, media: CallMedia, audio: bytes) -> SendReceipt:
         if not media.agreed.sends:  # the peer holds the call
             media.skip_audio(audio)
-            return SendReceipt(SendTime(monotonic_ns()), 0, HELD)
+            return SendReceipt(SendTime(monotonic_ns()), 0, Cause(Code.HELD).text)
         return self.send_packet(self._packets, media.send_audio(audio), media.peer)
 
     def frame_sender(
@@ -380,8 +380,10 @@ def send_now(sender: DatagramSender, packet: bytes, destination: SocketAddress) 
     send_time = sender.send(packet, destination)
     if send_time is None:
         refusal = sender.refusal
-        cause = NO_BUFFERS if refusal in NO_MEMORY else f"{CANNOT_SEND}: {os.strerror(refusal)}"
-        return SendReceipt(SendTime(monotonic_ns()), 0, cause)
+        cause = Cause(Code.CANNOT_SEND, {"reason": os.strerror(refusal)})
+        if refusal in NO_MEMORY:
+            cause = Cause(Code.NO_BUFFERS)
+        return SendReceipt(SendTime(monotonic_ns()), 0, cause.text)
     return SendReceipt(send_time, len(packet))
 
 

@@ -19,7 +19,7 @@ from gevent.hub import Waiter
 
 from bench.base.clock import SendTime, enable_timestamps, monotonic_ns
 from bench.base.units import NEVER_NS, NS_PER_S, NS_PER_US
-from bench.catalogue.outcomes import NO_READ
+from bench.catalogue.causes import Cause, Code
 from bench.transport.event_loop import READABLE, CallbackScheduler, Poller, ScheduledCallback
 from bench.transport.fast.reader import Sieve, SocketReader
 from bench.transport.fast.sending import send_at_once
@@ -459,7 +459,7 @@ class TcpStream:
             if (send_time := self._send_unsent(unsent)) is not None:
                 break
             if len(unsent.data) == bytes_left:
-                raise TimeoutError(f"{NO_READ} for 10 s")
+                raise TimeoutError(Cause(Code.NO_READ, {"limit_s": SEND_LIMIT_NS / NS_PER_S}).text)
             limit_ns = min(until_ns, monotonic_ns() + SEND_LIMIT_NS)
         self._unsent = None
         return send_time

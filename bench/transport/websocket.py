@@ -26,7 +26,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.outcomes import ACCEPT_HEADER, CLOSED_WITHOUT_ANSWER, NOT_OFFERED
+from bench.catalogue.causes import Cause, Code
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
@@ -497,12 +497,12 @@ def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> str:
             and kind in str(problem)
             and (name := TOKEN.match(headers[header]))
         ):
-            return f"the server chose the {kind.rstrip('s')} {name[0]}{NOT_OFFERED}"
-    if isinstance(problem, InvalidHeader) and problem.name == ACCEPT_HEADER:
+            return Cause(Code.NOT_OFFERED, {"kind": kind.rstrip("s"), "name": name[0]}).text
+    if isinstance(problem, InvalidHeader) and problem.name == "Sec-WebSocket-Accept":
         if problem.value is None:
-            return f"the answer has no {ACCEPT_HEADER}"
-        return f"the answer's {ACCEPT_HEADER} does not match this request's key"
+            return Cause(Code.NO_ACCEPT_HEADER).text
+        return Cause(Code.OTHER_ACCEPT_HEADER).text
     cause = problem if problem.__cause__ is None else problem.__cause__
     if isinstance(cause, EOFError) and "status line" in str(cause):
-        return CLOSED_WITHOUT_ANSWER
+        return Cause(Code.CLOSED_WITHOUT_ANSWER).text
     return f"the answer is not a WebSocket upgrade: {cause}"

@@ -7,14 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.catalogue.outcomes import (
-    INAUDIBLE,
-    NO_AUDIO,
-    NO_MEDIA,
-    NO_MESSAGE,
-    NO_PAUSE,
-    NOTHING_AUDIBLE,
-)
+from bench.catalogue.causes import Cause, Code, Limit
+from bench.catalogue.outcomes import NO_MEDIA
 from bench.doctor.diagnosis import doctor_remedy, without_repeated_remedies
 from bench.doctor.service_findings import (
     AudioPace,
@@ -29,6 +23,18 @@ from bench.wire.audio import G711_ULAW, PCM16_16K
 from bench.wire.findings import CheckFinding
 from tests.helpers import AT_NS, MS, build_observation, build_session
 
+INAUDIBLE = (
+    "with 1.0 s of audio, but none of it is audible (silence, even noise, or another format than"
+    " pcm16)"
+)
+NOTHING_AUDIBLE = "no audible audio was received"
+NO_AUDIO = "but none of them has audio"
+NO_MESSAGE = "no message was received"
+NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
+
+NOTHING_CAME = Cause(Code.NOTHING_AUDIBLE, {"limit": Limit(12, "first_delta")}).because(
+    Cause(Code.NO_MESSAGE)
+)
 LIMIT = "within 12 s (timeout `first_delta`)"
 
 
@@ -61,7 +67,7 @@ def pace(speed: float) -> AudioPace:
         ),
         (
             "timeout:first_delta",
-            f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came, {INAUDIBLE}",
+            f"{NOTHING_AUDIBLE} {LIMIT}: 40 messages came {INAUDIBLE}",
             "never louder",
         ),
         (
@@ -108,7 +114,7 @@ def test_an_agent_that_speaks_first_is_timed_and_one_that_waits_is_a_warning() -
         check_spoken_greeting(turn(), spoken, PCM).message
         == "the agent speaks first, 400 ms after the call started"
     )
-    unheard = turn("timeout:first_delta", detail=f"{NOTHING_AUDIBLE} {LIMIT}: {NO_MESSAGE}")
+    unheard = turn("timeout:first_delta", causes=(NOTHING_CAME,), detail=NOTHING_CAME.text)
     waits = check_spoken_greeting(unheard, build_session(instants={"connect_start": AT_NS}), PCM)
     assert waits.message == f"no audible audio within 12 s of the call: {NO_MESSAGE}"
     assert (waits.result, waits.remedy.startswith("remove `wait_for: greeting` from")) == (
@@ -151,10 +157,7 @@ def test_a_remedy_is_shown_once() -> None:
 
 
 def test_the_limits_of_a_call_are_those_of_the_doctor() -> None:
-    unheard = turn(
-        "timeout:first_delta",
-        detail=f"{NOTHING_AUDIBLE} within 12 s (timeout `first_delta`): {NO_MESSAGE}",
-    )
+    unheard = turn("timeout:first_delta", causes=(NOTHING_CAME,), detail=NOTHING_CAME.text)
     (failed,) = check_answer(unheard, build_session(), AudioPace(), PCM16_16K, PCM)
 
     assert (

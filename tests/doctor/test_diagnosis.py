@@ -11,14 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.outcomes import (
-    CHALLENGE,
-    NOT_OFFERED,
-    OTHER_LOGIN,
-    SERVICE_REPORTED,
-    TEXT_SESSION,
-    UNHEARD,
-)
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import (
     NO_KEY,
@@ -46,6 +38,16 @@ from bench.wire.dialect import Dialect
 from bench.wire.findings import CheckFinding, FindingState
 from tests.doctor.targets import HOST, KEY, build_target
 from tests.helpers import AT_NS, at, message
+
+CHALLENGE = "; WWW-Authenticate: "
+NOT_OFFERED = ", which was not offered"
+OTHER_LOGIN = "it accepts only "
+SERVICE_REPORTED = "the service reported: "
+TEXT_SESSION = "the session is a text session"
+UNHEARD = (
+    "the service detected no speech (does it have a VAD, does it detect turns, is its threshold too"
+    " high?)"
+)
 
 ENTRA = EntraSignIn("https://cognitiveservices.azure.com/.default")
 SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
@@ -101,14 +103,19 @@ SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
         ),
         (
             "connect_failed:upgrade",
-            "Sec-WebSocket-Accept is not that of our key",
+            "the answer has no Sec-WebSocket-Accept",
             KEY,
             "a cache or proxy",
         ),
         ("connect_failed:some_code", "its words", KEY, "see its message"),
         ("timeout:end_of_turn", UNHEARD, KEY, "turn_detection: none"),
         ("timeout:first_delta", f"{SILENT}internal_error: out of memory", KEY, "internal error"),
-        ("failed:no_audio", f"{TEXT_SESSION}: modalities", KEY, "--dialect"),
+        (
+            "failed:no_audio",
+            f"{TEXT_SESSION}: modalities of the service's session is without audio",
+            KEY,
+            "--dialect",
+        ),
         (
             "connect_failed:404",
             "HTTP 404: DeploymentNotFound: no",
@@ -121,8 +128,18 @@ SILENT = f"nothing came within 30 s (timeout `first_delta`); {SERVICE_REPORTED}"
         ("connect_failed:dns", "no such name", KEY, "DNS zone"),
         ("connect_failed:tls", "unknown ca", KEY, "--ca-file"),
         ("timeout:proxy", "nothing", KEY, "check its URL"),
-        ("connect_failed:proxy", f"the proxy p: 407; {OTHER_LOGIN}NTLM", KEY, "px or cntlm"),
-        ("connect_failed:upgrade", f"the subprotocol x{NOT_OFFERED}", KEY, "set `subprotocols: x`"),
+        (
+            "connect_failed:proxy",
+            f"the proxy p: 407; {OTHER_LOGIN}NTLM, which this tool does not support",
+            KEY,
+            "px or cntlm",
+        ),
+        (
+            "connect_failed:upgrade",
+            f"the server chose the subprotocol x{NOT_OFFERED}",
+            KEY,
+            "set `subprotocols: x`",
+        ),
         ("connect_failed:token", "the endpoint is down", ENTRA, "az login"),
         ("failed:no_audio", "", KEY, "the deployment's model supports audio"),
     ],

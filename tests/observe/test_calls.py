@@ -12,7 +12,6 @@ import bench.observe.turn_parts
 from bench.observe import inputs
 from bench.observe.inputs import CallFunction, RequestContinuation
 from bench.observe.observation import TurnObservation
-from bench.observe.turn_events import NOT_OVER
 from bench.services.openai.preview import PREVIEW
 from tests.helpers import MS, Talk, after_ms, at, created, done, message
 from tests.observe.function_calls import (
@@ -24,6 +23,8 @@ from tests.observe.function_calls import (
     item,
     talk_with_filler,
 )
+
+NOT_OVER = "the turn was not over"
 
 
 def test_a_turn_with_a_function_call_ends_with_the_response_to_its_output() -> None:

@@ -19,12 +19,18 @@ from bench.observe import inputs
 from bench.observe.inputs import CallFunction, RequestContinuation, SessionStart
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
-from bench.observe.turn_parts import NO_FUNCTIONS, NOT_DONE, NOT_SPOKEN
 from bench.services.gpt_live import APPEND, BACKEND_ITEM, BACKEND_REQUEST, COMMENTARY, GPT_LIVE
 from bench.wire.audio import PCM16
 from bench.wire.connection import ReceivedMessage
 from bench.wire.events import FunctionCall
 from tests.helpers import AT_NS, MS, at, build_turn, due_actions
+
+NOT_DONE = "the backend did not complete the delegated task"
+NOT_SPOKEN = "nothing was said after the result of the delegated task"
+NO_FUNCTIONS = (
+    "the service delegated a task to the client, and the script has no functions (`tools`) that"
+    " could do it"
+)
 
 DELTA_MS, SPOKEN_MS = 100, 200
 """The duration of a delta, and the instant at which the caller's speech ends."""

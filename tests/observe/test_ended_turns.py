@@ -12,12 +12,14 @@ from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
 from bench.observe.observation import TurnObservation
-from bench.observe.timeline import NOT_ANSWERED, Timeline
+from bench.observe.timeline import Timeline
 from bench.services.agents import PCM
 from bench.wire.audio import PCM16_8K
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from tests.helpers import AT_NS, MS, Talk, after_ms, at, build_turn
+
+NOT_ANSWERED = "the agent had not answered when the caller spoke again, or when the recording ended"
 
 FORMAT, FRAME_MS = "pcm16@8000", 20
 RANDOM = np.random.default_rng(1)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.base.clock import Arrival
-from bench.catalogue.outcomes import NO_SOUND, ONLY_TONES, remedy_of
+from bench.catalogue.outcomes import NO_SOUND, remedy_of
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
 from bench.observe.inputs import SessionStart
@@ -28,6 +28,8 @@ from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
 from benchmarks import onsets as known
 from tests.helpers import AT_NS, MS, build_turn
+
+ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
 
 RATE_HZ, FRAME_MS = 8_000, 20
 

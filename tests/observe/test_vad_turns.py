@@ -515,7 +515,7 @@ class Anxious(Timeline):
     @property
     def next_deadline_ns(self) -> int:
         due = self.turns.next_timeout(self.limits)
-        return due[0] if due else 1 << 62
+        return due[0][0] if due else 1 << 62
 
 
 @example(responds=True, steps=[("begin", 0), ("end", 900)], done_s=4.0)

@@ -14,15 +14,7 @@ import pytest
 
 from bench.base.units import NS_PER_MS
 from bench.catalogue.columns import ADDED
-from bench.catalogue.outcomes import (
-    HANG_UP,
-    HUNG_UP,
-    NO_MEDIA,
-    NO_SOUND,
-    NOT_REFRESHED,
-    OTHER_CODEC,
-    OWN_HANG_UP,
-)
+from bench.catalogue.outcomes import HANG_UP, NO_MEDIA, NO_SOUND
 from bench.services.telephone import TELEPHONE
 from reports.analysis.check.check import check_of
 from reports.analysis.comparisons.comparison import compare_targets
@@ -36,6 +28,11 @@ from tests.reports.edited import Row, edit
 from tests.reports.forms import run_forms, run_html, run_text
 from tests.reports.synthetic import Plan, write
 from tests.reports.telephone_calls import BUSY, CALLS, FULL, REFUSED, called, summary_of_calls
+
+HUNG_UP = "the peer hung up"
+NOT_REFRESHED = "the session was not refreshed in time"
+OTHER_CODEC = "the peer answers with a codec that was not offered"
+OWN_HANG_UP = "this tool hung up"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import rtbench
-from bench.catalogue.outcomes import HUNG_UP, SERVICE_REPORTED
 from bench.services.telephone import OF_SIP, ROWS
 from reports.analysis.summary.summary import Summary
 from reports.pages.evidence.document import evidence_of
@@ -19,6 +18,9 @@ from reports.render.terminal import render_page
 from tests.reports.edited import Row
 from tests.reports.evidence.examples import built, outputs
 from tests.reports.synthetic import Plan
+
+HUNG_UP = "the peer hung up"
+SERVICE_REPORTED = "the service reported: "
 
 TEXTS = (
     "SIP ",

@@ -18,11 +18,12 @@ import pytest
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import ConnectError
-from bench.catalogue.outcomes import LOOKUPS_FULL
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import Lookup, look_up, open_tcp
 from bench.transport.interface import DIRECT, ConnectTimings, NetworkPath, Proxy
 from tests.transport.resolver import use_resolver
+
+LOOKUPS_FULL = "name lookups are open in this process, and none has ended"
 
 GUARD_S = 30
 ENOUGH = Timeouts(tcp=GUARD_S)

@@ -16,16 +16,8 @@ from typing import Any
 
 import msgspec
 
-from bench.catalogue.outcomes import (
-    CHECKS_FROM,
-    CLOSED_WITHOUT_ANSWER,
-    CUT_ANSWER,
-    ENDS_CONNECTIONS,
-    OTHER_CERTIFICATE,
-    REFUSED_CERTIFICATES,
-    OutcomeRow,
-    OwnRemedies,
-)
+from bench.catalogue.causes import Code
+from bench.catalogue.outcomes import ENDS_CONNECTIONS, OutcomeRow, OwnRemedies
 from bench.services.openai.dialect import NAMES, Ga
 from bench.services.openai.events import EventReader
 from bench.wire.audio import (
@@ -75,15 +67,24 @@ PERMIT_SOURCE = (
 )
 UNREACHABLE = OutcomeRow(
     remedy=f"no address of the answer can be reached: {CHECK_UDP}",
-    causes={CHECKS_FROM: PERMIT_SOURCE},
+    causes={Code.CHECKS_FROM: PERMIT_SOURCE},
 )
+OTHER_CERTIFICATES = (
+    Code.OTHER_CERTIFICATE,
+    Code.UNKNOWN_CA,
+    Code.BAD_CERTIFICATE,
+    Code.UNKNOWN_CERTIFICATE,
+    Code.DECRYPT_ERROR,
+)
+"""The causes with which this side, or the peer, refuses the certificate of the other side in
+DTLS."""
 REMEDIES = OwnRemedies(
     {
         "connect_failed:ice": UNREACHABLE,
         "timeout:ice": UNREACHABLE,
         "connect_failed:dtls": OutcomeRow(
             remedy="the encryption of the audio could not be agreed on: see the message",
-            causes=dict.fromkeys((OTHER_CERTIFICATE, *REFUSED_CERTIFICATES), SAME_PARTIES),
+            causes=dict.fromkeys(OTHER_CERTIFICATES, SAME_PARTIES),
         ),
         "timeout:dtls": OutcomeRow(
             remedy=(
@@ -94,10 +95,10 @@ REMEDIES = OwnRemedies(
         "connect_failed:upgrade": OutcomeRow(
             remedy="what answers is no service of calls over WebRTC: check host and path",
             causes={
-                "data channel": NO_CHANNEL,
-                CUT_ANSWER: ENDS_CONNECTIONS,
-                CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
-                "the connection broke": ENDS_CONNECTIONS,
+                Code.NO_CHANNEL: NO_CHANNEL,
+                Code.CUT_ANSWER: ENDS_CONNECTIONS,
+                Code.CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
+                Code.CONNECTION_BROKE: ENDS_CONNECTIONS,
             },
         ),
         "timeout:upgrade": OutcomeRow(
@@ -105,7 +106,7 @@ REMEDIES = OwnRemedies(
                 "the service accepts the connection, and does not answer the offer in time: see its"
                 " log, or raise `upgrade` among the script's `timeouts`"
             ),
-            causes={"data channel": NO_CHANNEL},
+            causes={Code.NO_CHANNEL: NO_CHANNEL},
         ),
         "connect_failed:media": OutcomeRow(
             remedy=(
@@ -113,10 +114,10 @@ REMEDIES = OwnRemedies(
                 " another one by `codec` of the target (--codec)"
             ),
             causes={
-                "session description": (
+                Code.NO_DESCRIPTION: (
                     "the answer lacks what a call needs: see the message, and the log of the peer"
                 ),
-                "channel": NO_CHANNEL,
+                Code.OF_CHANNEL: NO_CHANNEL,
             },
         ),
         "connect_failed:host": OutcomeRow(
@@ -124,7 +125,7 @@ REMEDIES = OwnRemedies(
                 "the service names an address for its audio that is not its own: permit it in"
                 " `call_hosts` of the target (--call-hosts), if it belongs to your deployment"
             ),
-            causes={CHECKS_FROM: PERMIT_SOURCE},
+            causes={Code.CHECKS_FROM: PERMIT_SOURCE},
         ),
     }
 )

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from bench.catalogue.outcomes import (
-    NO_SRTP_KEY,
-    OTHER_CODEC,
-    REQUIRES_DTLS_SRTP,
-    REQUIRES_SRTP,
-    WITHOUT_SRTP,
-)
+from bench.catalogue.causes import Cause, Code
 from bench.transport.interface import UNSPECIFIED, HostPort
 from bench.transport.media.rtp import CODECS
 from bench.transport.media.sdp import (
@@ -180,7 +174,7 @@ def accepted_answer(
     audio = answer.media[0] if answer.media else None
     if audio is None or not (audio.is_sdes_audio if local.keys else audio.is_plain_audio):
         raise ValueError(_other_encryption(local, answer.media[:1]) or "the peer refuses the audio")
-    codec, event = _formats(local, audio, OTHER_CODEC)
+    codec, event = _formats(local, audio, Cause(Code.OTHER_CODEC).text)
     mux = audio.rtcp_mux and local.rtcp_mux
     send_key, receive_key = _answered_keys(local, audio)
     return AgreedMedia(
@@ -212,7 +206,7 @@ def _selected_key(
     for offered in audio.crypto:
         if own := own_keys.get(offered.key.suite):
             return own, offered.key, (CryptoAttribute(offered.tag, own),)
-    raise ValueError(NO_SRTP_KEY)
+    raise ValueError(Cause(Code.NO_SRTP_KEY).text)
 
 
 def _answered_keys(local: LocalMedia, audio: MediaLine) -> tuple[SrtpKey | None, SrtpKey | None]:
@@ -226,7 +220,7 @@ def _answered_keys(local: LocalMedia, audio: MediaLine) -> tuple[SrtpKey | None,
         offered = _offered_keys(local).get(answered.tag)
         if offered is not None and offered.key.suite == answered.key.suite:
             return offered.key, answered.key
-    raise ValueError(NO_SRTP_KEY)
+    raise ValueError(Cause(Code.NO_SRTP_KEY).text)
 
 
 def _other_encryption(local: LocalMedia, media: Sequence[MediaLine]) -> str:
@@ -234,12 +228,16 @@ def _other_encryption(local: LocalMedia, media: Sequence[MediaLine]) -> str:
     audio.
     """
     if local.keys and any(line.is_sdes_audio for line in media):
-        return NO_SRTP_KEY
+        return Cause(Code.NO_SRTP_KEY).text
     if local.keys and any(line.is_plain_audio for line in media):
-        return WITHOUT_SRTP
+        return Cause(Code.WITHOUT_SRTP).text
     if any(line.is_sdes_audio for line in media):
-        return REQUIRES_SRTP
-    return REQUIRES_DTLS_SRTP if any(line.is_encrypted_audio for line in media) else ""
+        return Cause(Code.REQUIRES_SRTP).text
+    return (
+        Cause(Code.REQUIRES_DTLS_SRTP).text
+        if any(line.is_encrypted_audio for line in media)
+        else ""
+    )
 
 
 def _check_address(local: LocalMedia, audio: MediaLine) -> None:

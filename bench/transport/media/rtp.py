@@ -34,7 +34,7 @@ from typing import Literal, NamedTuple
 
 from bench.base.clock import Arrival
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import OTHER_KEY, OTHER_TYPES
+from bench.catalogue.causes import Cause, Code
 from bench.transport.media import opus_packets
 from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, AudioFormat
 
@@ -308,13 +308,15 @@ class ReceptionCounts:
         there are none.
         """
         numbers = {
-            "duplicates": self.duplicates,
-            OTHER_TYPES: self.unknown_types,
-            OTHER_KEY: self.rejected,
-            "packets of another source": self.strays,
-            "datagrams that are no RTP": self.bad,
+            Code.DUPLICATES: self.duplicates,
+            Code.OTHER_TYPES: self.unknown_types,
+            Code.OTHER_KEY: self.rejected,
+            Code.OTHER_SOURCE: self.strays,
+            Code.NO_RTP: self.bad,
         }
-        return ", ".join(f"{number:,} {name}" for name, number in numbers.items() if number)
+        return ", ".join(
+            Cause(code, {"packets": number}).text for code, number in numbers.items() if number
+        )
 
 
 class RtpReceiver:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from bench.base.units import NEVER_NS
-from bench.catalogue.outcomes import REDIRECTED
+from bench.catalogue.causes import Cause, Code
 from bench.files.sanitize import CONTROL
 from bench.transport.interface import HostPort
 from bench.transport.media.offer_answer import AgreedMedia, accepted_answer, write_offer
@@ -33,7 +33,7 @@ from bench.transport.sip.dialog import (
     timer_headers,
 )
 from bench.transport.sip.digest import DigestClient
-from bench.transport.sip.hops import Reach, Redirection, hop_of
+from bench.transport.sip.hops import ForeignHostError, Reach, Redirection, hop_of
 from bench.transport.sip.leg import CallLeg, LegContext
 from bench.transport.sip.leg_requests import answer_outside, answer_within, respond
 from bench.transport.sip.messages import (
@@ -58,6 +58,9 @@ class SipCall:
     After the end, messages still go on until `is_confirmed`. A call with an address that is not
     valid raises ValueError.
     """
+
+    names_foreign_host = False
+    """True if the peer's answer names a host to which nothing may be sent."""
 
     def __init__(self, settings: CallSettings, tokens: RandomTokens) -> None:
         self.settings = settings
@@ -348,6 +351,7 @@ class SipCall:
                 leg.media = leg.admit(accepted_answer(self._media, described_in(response)))
         except ValueError as error:
             self.media_problem = without_keys(str(error), self.keys)
+            self.names_foreign_host = isinstance(error, ForeignHostError)
             leg.bye(self.media_problem, now_ns)
 
     def _refused(self, response: SipResponse, now_ns: int) -> None:
@@ -361,10 +365,8 @@ class SipCall:
         may_repeat = False
         if response.code in (401, 407):
             if self.redirection.is_elsewhere:
-                cause = (
-                    f"{REDIRECTED} {self.redirection.last}, which gets no headers and no"
-                    " credentials"
-                )
+                redirected = Cause(Code.REDIRECTED, {"host": self.redirection.last}).text
+                cause = f"{redirected}, which gets no headers and no credentials"
             else:
                 may_repeat = self.digest.challenged(response)
                 cause = "" if may_repeat else self.digest.refusal

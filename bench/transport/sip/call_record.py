@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Literal, NamedTuple
 
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import HUNG_UP, OWN_HANG_UP, SIP_STATUS
+from bench.catalogue.causes import Cause, Code, in_words, sip_status
 from bench.files.sanitize import excerpt
 from bench.transport.interface import HostPort, whole_number
 from bench.transport.media.offer_answer import LocalMedia
@@ -66,15 +66,16 @@ class CallState(Enum):
 
 EndedBy = Literal["caller", "peer", "timeout", "transport"]
 ENDED_BY_OTHERS: dict[EndedBy, str] = {
-    "peer": HUNG_UP,
+    "peer": Cause(Code.HUNG_UP).text,
     "timeout": "the peer did not answer",
-    "transport": "the connection broke",
+    "transport": Cause(Code.CONNECTION_BROKE).text,
 }
 
 
 def own_hang_up(cause: str) -> str:
     """Return the text about a call that this side ended. Without a cause, its user did."""
-    return f"{OWN_HANG_UP}: {cause}" if cause else OWN_HANG_UP
+    own = Cause(Code.OWN_HANG_UP)
+    return own.because(in_words(cause)).text if cause else own.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class CallEnding:
         """The ending in words, such as `SIP 486 Busy Here` or `the peer hung up
         (Q.850;cause=16)`.
         """
-        status = f"{SIP_STATUS} {self.code} {self.phrase}".strip() if self.code is not None else ""
+        status = sip_status(self.code, self.phrase) if self.code is not None else ""
         by = (
             own_hang_up(self.cause)
             if self.by == "caller"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from bench.base.errors import ConnectError
 from bench.base.installation import tool_version
-from bench.catalogue import outcomes
+from bench.catalogue.causes import Cause, Code, in_words, sip_status
 from bench.transport.datagrams import is_this_machine
 from bench.transport.interface import HostPort, NetworkPath
 from bench.transport.media.offer_answer import LocalMedia
@@ -24,9 +24,9 @@ STORED_HEADERS = (SIMULATOR_HEADER, SIMULATOR_LATE_HEADER, "server", "user-agent
 """The headers of the response to INVITE that are stored."""
 MAX_HEADER_CHARACTERS = 200
 MESSAGES = {
-    "malformed": (outcomes.MALFORMED, f"{outcomes.MALFORMED}s"),
-    "unmatched responses": ("response to no request", "responses to no request"),
-    "other calls": ("message of no call", "messages of no call"),
+    "malformed": Code.MALFORMED,
+    "unmatched responses": Code.UNMATCHED,
+    "other calls": Code.OF_OTHER_CALLS,
 }
 """The kinds of messages that are ignored while a call is set up."""
 REFUSED_FOR_LOAD = frozenset({480, 503, 600})
@@ -82,7 +82,7 @@ def failure_of(call: SipCall) -> ConnectError:
     """Return the error of a call that was not set up."""
     ending = call.ending
     headers = headers_of(call)
-    if outcomes.FOREIGN_HOST in call.media_problem:
+    if call.names_foreign_host:
         return ConnectError("connect_failed:host", call.media_problem, headers)
     if call.media_problem or ending is None:
         detail = with_malformed(
@@ -96,12 +96,9 @@ def failure_of(call: SipCall) -> ConnectError:
         return ConnectError("timeout:upgrade", f"{ending.text}: {received_of(call)}", headers)
     detail = with_malformed(ending.text, call)
     if ending.code is None:
-        redirected = (
-            f"{outcomes.REDIRECTED} {without_keys(call.redirection.last, call.keys)}: "
-            if call.redirection.last
-            else ""
-        )
-        return ConnectError("connect_failed:sip", f"{redirected}{detail}", headers)
+        if call.redirection.last:
+            detail = Cause(Code.REDIRECTED, _redirection(call)).because(in_words(detail)).text
+        return ConnectError("connect_failed:sip", detail, headers)
     refused = (
         "throttled:handshake"
         if ending.code in REFUSED_FOR_LOAD
@@ -112,11 +109,15 @@ def failure_of(call: SipCall) -> ConnectError:
 
 def _ignored(call: SipCall, kinds: Iterable[str]) -> list[str]:
     """Return the numbers of messages that were ignored, by their kind, as texts."""
-    counts = [(call.dropped[kind], *MESSAGES[kind]) for kind in kinds if kind in call.dropped]
     return [
-        f"1 {one} was {outcomes.IGNORED}" if n == 1 else f"{n:,} {several} were {outcomes.IGNORED}"
-        for n, one, several in counts
+        Cause(MESSAGES[kind], {"messages": call.dropped[kind]}).text
+        for kind in kinds
+        if kind in call.dropped
     ]
+
+
+def _redirection(call: SipCall) -> dict[str, str]:
+    return {"host": without_keys(call.redirection.last, call.keys)}
 
 
 def with_malformed(text: str, call: SipCall) -> str:
@@ -131,19 +132,15 @@ def received_of(call: SipCall) -> str:
     response = call.response
     texts = _ignored(call, MESSAGES)
     if call.redirection.last:
-        texts.insert(
-            0,
-            f"{outcomes.REDIRECTED} {without_keys(call.redirection.last, call.keys)},"
-            f" {outcomes.WITHOUT_ANSWER}",
-        )
+        texts.insert(0, Cause(Code.UNANSWERED_REDIRECTION, _redirection(call)).text)
     elif call.ringing_ns:
-        texts.insert(0, outcomes.ONLY_RANG)
+        texts.insert(0, Cause(Code.ONLY_RANG).text)
     elif response is not None:
         phrase = shown(response.phrase, call.keys, MAX_PHRASE_CHARACTERS)
         texts.insert(
-            0, f"{outcomes.LAST_RESPONSE} {outcomes.SIP_STATUS} {response.code} {phrase}".rstrip()
+            0, Cause(Code.LAST_RESPONSE, {"status": sip_status(response.code, phrase)}).text
         )
-    return ", and ".join(texts) or outcomes.NO_RESPONSE_TO_INVITE
+    return ", and ".join(texts) or Cause(Code.NO_RESPONSE_TO_INVITE).text
 
 
 def headers_of(call: SipCall) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from bench.catalogue.outcomes import LOGIN_REFUSED, NO_DIGEST
+from bench.catalogue.causes import Cause, Code
 from bench.transport.sip.messages import (
     SipResponse,
     parameters_of,
@@ -193,7 +193,7 @@ class DigestClient:
         """Why the request is not repeated after a challenge; "" if there is no login."""
         if self.login is None:
             return ""
-        return LOGIN_REFUSED if self._answered else NO_DIGEST
+        return Cause(Code.LOGIN_REFUSED if self._answered else Code.NO_DIGEST).text
 
     def renewed(self, response: SipResponse) -> bool:
         """Accept the challenges of a response to a request in the dialog. A new nonce is

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from bench.catalogue.outcomes import FOREIGN_HOST, REDIRECTED, UNNAMED
+from bench.catalogue.causes import Cause, Code
 from bench.transport.interface import UNSPECIFIED, HostPort, bracketed
 from bench.transport.sip.messages import (
     DEFAULT_PORTS,
@@ -142,6 +142,10 @@ def canonical_host(host: str) -> str:
     return host
 
 
+class ForeignHostError(ValueError):
+    """The peer names a host to which nothing may be sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """The hosts of one call."""
@@ -211,7 +215,9 @@ class Reach:
     def check(self, host: str, purpose: str) -> None:
         """Raise ValueError if nothing may be sent to a host that the peer names."""
         if canonical_host(host) not in UNSPECIFIED and not self.permits(host):
-            raise ValueError(f"the peer names {host} for {purpose}, {FOREIGN_HOST}")
+            raise ForeignHostError(
+                Cause(Code.FOREIGN_HOST, {"host": host, "purpose": purpose}).text
+            )
 
     def next_hop(self, hop: HostPort, transport: str) -> tuple[HostPort, str]:
         """Return the hop to which a request is sent.
@@ -280,7 +286,7 @@ class Redirection:
             if self._reach.may_redirect(*hop_of(uri, self._transport), called)
         ]
         if not permitted:
-            return None, f"{REDIRECTED} {self._hop_text(allowed[0])}, {UNNAMED}"
+            return None, Cause(Code.UNNAMED_REDIRECTION, {"host": self._hop_text(allowed[0])}).text
         uri = permitted[0]
         self._count += 1
         self._visited.add(self._key(uri))

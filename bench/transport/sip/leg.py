@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from bench.base.units import NEVER_NS, NS_PER_MS
-from bench.catalogue.outcomes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
+from bench.catalogue.causes import Cause, Code
 from bench.transport.interface import HostPort, whole_number
 from bench.transport.media.offer_answer import AgreedMedia, LocalMedia, accepted_answer, write_offer
 from bench.transport.media.sdp import Direction, parse_description
@@ -129,7 +129,7 @@ class CallLeg:
         if self.state != "confirmed":
             return
         if self.timer.expiry_ns <= now_ns:
-            self.bye(NOT_REFRESHED, now_ns)
+            self.bye(Cause(Code.NOT_REFRESHED).text, now_ns)
             return
         if self.timer.refresh_ns <= now_ns:
             is_sent = (
@@ -302,7 +302,7 @@ class CallLeg:
         if self.state != "confirmed" or pending is None:
             return
         if response is None or response.code in (408, 481):
-            self.bye(UNANSWERED if response is None else FORGOTTEN, now_ns)
+            self.bye(Cause(Code.UNANSWERED if response is None else Code.FORGOTTEN).text, now_ns)
         elif response.code == 491 and pending.glares < MAX_GLARES:
             pending.glares += 1
             self._retry, self._retry_ns = pending, now_ns + self._glare_ns()

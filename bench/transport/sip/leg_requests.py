@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.catalogue.outcomes import NO_ACK
+from bench.catalogue.causes import Cause, Code
 from bench.transport.media.offer_answer import accepted_answer, answer_to
 from bench.transport.media.sdp import parse_description
 from bench.transport.sip.bodies import SDP, described_in, description_of, has_unknown_body
@@ -160,7 +160,8 @@ def _offered(leg: CallLeg, transaction: ServerTransaction, now_ns: int) -> None:
     leg.note_peer(request)
     headers = leg.timer.answer(request, leg.context.session_interval_s, now_ns)
     if request.method == "INVITE":
-        transaction.unacknowledged = lambda at_ns: leg.bye(NO_ACK, at_ns)  # RFC 3261 §13.3.1.4
+        # RFC 3261 §13.3.1.4
+        transaction.unacknowledged = lambda at_ns: leg.bye(Cause(Code.NO_ACK).text, at_ns)
     _respond(
         leg,
         transaction,

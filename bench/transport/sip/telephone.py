@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.outcomes import HELD, NO_KEYS
+from bench.catalogue.causes import Cause, Code
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.datagrams import DatagramSocket
 from bench.transport.event_loop import Listener
@@ -188,7 +188,9 @@ class TelephoneCall(TrackTransport):
         # Without the key, the agent would answer to another call than the script describes.
         self._call.hang_up(monotonic_ns())
         self._send_signals()
-        detail = f"{HELD if is_held else NO_KEYS}, so the key {key} was not sent"
+        detail = (
+            f"{Cause(Code.HELD if is_held else Code.NO_KEYS).text}, so the key {key} was not sent"
+        )
         self._closed = ConnectionClosed(NORMAL, monotonic_ns(), own_hang_up(detail), ours=True)
         return None
 

@@ -19,13 +19,7 @@ import msgspec
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.outcomes import (
-    CHECKS_FROM,
-    FOREIGN_HOST,
-    NO_READ,
-    TURN_SERVER,
-    UNPERMITTED_SOURCE,
-)
+from bench.catalogue.causes import Cause, Code, in_words, text_of
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
 from bench.transport.datagrams import SocketAddress, family_of, is_this_machine, own_addresses
@@ -205,13 +199,14 @@ class PermittedHosts:
         the service.
         """
         named = dict.fromkeys(each.address.host for each in self._of_family(candidates))
-        reason = (
-            FOREIGN_HOST
-            if self._is_local
-            else "which are private addresses, and not that of the service"
-        )
+        if not named:
+            return ""
+        hosts = ", ".join([*named][:MAX_NAMED])
+        if self._is_local:
+            return Cause(Code.FOREIGN_HOST, {"host": hosts, "purpose": "audio"}).text
         return (
-            f"the peer names {', '.join([*named][:MAX_NAMED])} for audio, {reason}" if named else ""
+            f"the peer names {hosts} for audio, which are private addresses, and not that of the"
+            " service"
         )
 
     def permits(self, host: str) -> bool:
@@ -347,7 +342,10 @@ class WebRtcCall(TrackTransport):
         """
         for server in servers if self._relay is None else ():
             if not self._hosts.permits_server(server.host):
-                self._relay_problem = f"{TURN_SERVER} {server} of the service has a private address"
+                is_private = in_words("of the service has a private address")
+                self._relay_problem = Cause(
+                    Code.TURN_SERVER, {"server": server, "problem": is_private}
+                ).text
                 continue
             try:
                 self._relay = self._allocated(server, limits)
@@ -647,7 +645,11 @@ class WebRtcCall(TrackTransport):
             # The function is called at once.
             self._wait(lambda: channel.unsent < unsent, until_ns)  # noqa: B023
             if not self._has_ended() and channel.unsent == unsent:
-                self._closed = ConnectionClosed(ABNORMAL, monotonic_ns(), f"{NO_READ} for 10 s")
+                self._closed = ConnectionClosed(
+                    ABNORMAL,
+                    monotonic_ns(),
+                    Cause(Code.NO_READ, {"limit_s": SEND_LIMIT_NS / NS_PER_S}).text,
+                )
         return None
 
     def receive_until(
@@ -783,7 +785,9 @@ def _ice_failure(peer: WebRtcPeer, refusal: str, limits: Timeouts) -> ConnectErr
     problem = peer.problem or f"no candidate of the peer answered within {limits.upgrade:g} s"
     if peer.refused is not None:
         source = authority(peer.refused.host, peer.refused.port or 0)
-        problem = f"{refusal or problem}; {CHECKS_FROM} {source}, {UNPERMITTED_SOURCE}"
+        problem = text_of(
+            (in_words(refusal or problem), Cause(Code.CHECKS_FROM, {"source": source}))
+        )
     return (
         ConnectError("connect_failed:host", problem)
         if refusal

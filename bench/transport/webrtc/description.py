@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
-from bench.catalogue.outcomes import OTHER_CODEC
+from bench.catalogue.causes import Cause, Code
 from bench.transport.interface import (
     DISCARD_PORT,
     MAX_MESSAGE_MIB,
@@ -217,7 +217,7 @@ def accepted_answer(local: LocalPeer, data: bytes) -> RemotePeer:
     if audio is None or not _is_webrtc(audio):
         raise ValueError("the peer refuses the audio")
     channel = _channel_of(local, description, "the peer refuses the data channel of the events")
-    remote = _remote(local, audio, channel, OTHER_CODEC)
+    remote = _remote(local, audio, channel, Cause(Code.OTHER_CODEC).text)
     if remote.setup == "actpass":
         raise ValueError("the peer's answer does not state its role in DTLS (a=setup)")
     return remote

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
-from bench.catalogue.outcomes import OTHER_CERTIFICATE
+from bench.catalogue.causes import Cause, Code
 from bench.transport.media.srtp import MASTER_KEY_BYTES, SECRET_BYTES, SrtpKey
 
 DtlsRole = Literal["client", "server"]
@@ -210,7 +210,7 @@ class DtlsSession:
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
         found = {} if certificate is None else _fingerprints_of(certificate)
         if not any(found.get(each.hash) == each.value for each in self._fingerprints):
-            self.problem = OTHER_CERTIFICATE
+            self.problem = Cause(Code.OTHER_CERTIFICATE).text
         elif self._connection.get_selected_srtp_profile() != PROFILE:
             self.problem = f"the peer does not accept the SRTP profile {PROFILE.decode()}"
         else:

@@ -14,6 +14,7 @@ import msgspec
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
+from bench.catalogue.outcomes import parsed
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.interface import (
     ABNORMAL,
@@ -127,6 +128,6 @@ class SessionCall(WebRtcCall):
 
 def _report(failure: ConnectError) -> bytes:
     """Return the message about a failure, with its outcome."""
-    stage, _, code = failure.outcome.partition(":")
-    error = {"type": stage, "code": code, "message": failure.detail}
+    family, code, _ = parsed(failure.outcome)
+    error = {"type": family, "code": code, "message": failure.detail}
     return msgspec.json.encode({"type": CALL_FAILED, "error": error})

@@ -20,7 +20,7 @@ import msgspec
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NS_PER_S
-from bench.catalogue.outcomes import CLOSED_WITHOUT_ANSWER, CUT_ANSWER, REFUSED_OFFER
+from bench.catalogue.causes import Cause, Code, in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.services.names import OfferForm
 from bench.transport.connect import BODY_NS, connect, receive_body
@@ -256,7 +256,7 @@ def _refused_in_json(response: HttpResponse) -> ConnectError | None:
         "throttled:handshake" if _LIMITS.search(response.content) else "connect_failed:refused"
     )
     return ConnectError(
-        outcome, f"{REFUSED_OFFER}: {service_message(response.content)}", response.headers
+        outcome, f"the offer was refused: {service_message(response.content)}", response.headers
     )
 
 
@@ -390,10 +390,13 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
                 break
     except OSError as error:
         raise ConnectError(
-            "connect_failed:upgrade", f"the connection broke: {error.strerror or error}"
+            "connect_failed:upgrade",
+            Cause(Code.CONNECTION_BROKE).because(in_words(error.strerror or str(error))).text,
         ) from None
     if response is None:
-        cause = f"the answer to {what} is not HTTP" if data else CLOSED_WITHOUT_ANSWER
+        cause = (
+            f"the answer to {what} is not HTTP" if data else Cause(Code.CLOSED_WITHOUT_ANSWER).text
+        )
         broken = stream.error_text or cause
         raise ConnectError("connect_failed:upgrade", f"{what} was not answered: {broken}")
     headers = dict(response.headers)
@@ -442,7 +445,9 @@ def _with_whole_body(
             body += came.data
         elif stream.error_text or response.is_chunked or length is not None:
             broken = f": {stream.error_text}" if stream.error_text else ""
-            problem = f"the answer to {what} {CUT_ANSWER} {arrived}{broken}"
+            problem = Cause(
+                Code.CUT_ANSWER, {"request": what, "arrived": f"{arrived}{broken}"}
+            ).text
             raise ConnectError("connect_failed:upgrade", problem, response.headers)
         else:  # only the end of the stream ends the body (RFC 9112 §6.3)
             break

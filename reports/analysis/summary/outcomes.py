@@ -11,14 +11,9 @@ import numpy as np
 import pandas as pd
 from msgspec import field
 
-from bench.catalogue.outcomes import (
-    SERVICE_REPORTED,
-    OwnRemedies,
-    is_throttled,
-    outcome_class,
-    remedy_of,
-)
+from bench.catalogue.causes import split_report
 from bench.catalogue.outcomes import SUCCESSFUL as GOOD_OUTCOMES
+from bench.catalogue.outcomes import OwnRemedies, is_throttled, outcome_class, remedy_of
 from bench.services.registry import dialect_of
 from reports.analysis.summary.metrics import failure_rates
 from reports.data.turns import FAILED, UNFINISHED, TurnArrays, not_started_of, position_of
@@ -231,7 +226,7 @@ def message_of(rows: pd.DataFrame) -> dict[str, str]:
     counted = counted.sort_values(ascending=False, kind="stable")
     messages: dict[str, str] = {}
     for outcome, detail in sorted(
-        counted.index, key=lambda pair: SERVICE_REPORTED not in str(pair[1])
+        counted.index, key=lambda pair: split_report(str(pair[1]))[1] is None
     ):
         messages.setdefault(str(outcome), str(detail))
     return messages

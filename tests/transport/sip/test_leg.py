@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import pytest
 
-from bench.catalogue.outcomes import NO_ACK, OTHER_CODEC
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.messages import SipResponse, parse_message
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
+
+NO_ACK = "the peer sent no ACK of the response to its INVITE"
+OTHER_CODEC = "the peer answers with a codec that was not offered"
 
 HOLD = ANSWER.replace(b"m=audio 50000", b"m=audio 50010") + b"a=sendonly\n"
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 import pytest
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import FORGOTTEN, NOT_REFRESHED, UNANSWERED
 from bench.transport.sip.call_record import CallState
 from bench.transport.sip.messages import SipResponse, parse_message
 from tests.transport.sip.scripted_peer import ANSWER, ScriptedPeer
+
+FORGOTTEN = "the peer no longer knows the call"
+NOT_REFRESHED = "the session was not refreshed in time"
+UNANSWERED = "the peer did not answer a request in the call"
 
 HOLD = ANSWER.replace(b"m=audio 50000", b"m=audio 50010") + b"a=sendonly\n"
 

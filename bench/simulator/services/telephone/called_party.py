@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.outcomes import NO_ACK
+from bench.catalogue.causes import Cause, Code
 from bench.simulator.services.telephone.answer_plan import AnswerPlan, LoginCheck, PlannedRequest
 from bench.transport.datagrams import is_this_machine
 from bench.transport.interface import HostPort, is_loopback
@@ -335,8 +335,9 @@ class CalledParty:
         if leg.media is None:
             leg.offered_in_2xx = invite.request.cseq
         timer = leg.timer.answer(invite.request, self._plan.session_interval_s, now_ns)
-        # without BYE, as to a forged source
-        invite.unacknowledged = lambda at_ns: leg.end(NO_ACK, None, at_ns)
+        invite.unacknowledged = lambda at_ns: leg.end(
+            Cause(Code.NO_ACK).text, None, at_ns
+        )  # without BYE, as to a forged source
         headers = [
             ("Contact", f"<{self._party.contact}>"),
             *CAPABILITIES,

@@ -16,14 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.base.units import NEVER_NS, NS_PER_MS, NS_PER_S
-from bench.catalogue.outcomes import (
-    TURN_ENDED,
-    TURN_EXHAUSTED,
-    TURN_FULL,
-    TURN_LOGIN,
-    TURN_REFUSED,
-    TURN_SILENT,
-)
+from bench.catalogue.causes import Cause, Code
 from bench.files.sanitize import excerpt
 from bench.transport.interface import HostPort, TurnLogin
 from bench.transport.webrtc.stun import (
@@ -117,6 +110,8 @@ class Allocation:
     is_ipv6: bool = False
     relayed: HostPort | None = None
     problem: str = ""
+    is_silent: bool = False
+    """True if the problem is that the server does not answer."""
     round_trip_ns: int | None = None
     """The shortest time from a refresh to its response; None before the first one."""
     refused: dict[str, int] = field(default_factory=dict)
@@ -168,7 +163,7 @@ class Allocation:
         for transaction, request in [*self._requests.items()]:
             if request.until_ns <= now_ns:
                 del self._requests[transaction]
-                self._fail(request, TURN_SILENT)
+                self._fail(request, Cause(Code.TURN_SILENT).text)
             elif request.due_ns <= now_ns:
                 request.due_ns = now_ns + (FIRST_WAIT_NS << request.sends)
                 request.sends = request.sends + 1
@@ -259,7 +254,7 @@ class Allocation:
                 value = message.attributes.get(StunAttribute.XOR_RELAYED_ADDRESS, b"")
                 self.relayed = mapped_address(value, message.transaction)
                 if self.relayed is None:
-                    self.problem = f"{TURN_REFUSED}: its answer has no relayed address"
+                    self.problem = Cause(Code.TURN_WITHOUT_ADDRESS).text
                 self._plan_refresh(message, at_ns)
             case StunMethod.REFRESH:
                 if request.sent_ns is not None:
@@ -300,8 +295,9 @@ class Allocation:
         still be of use.
         """
         if request.method in (StunMethod.ALLOCATE, StunMethod.REFRESH):
+            self.is_silent = not code
             is_ended = request.method is StunMethod.REFRESH and code == MISMATCH
-            self.problem = f"{TURN_ENDED} ({MISMATCH})" if is_ended else reason
+            self.problem = Cause(Code.TURN_ENDED, {"status": MISMATCH}).text if is_ended else reason
         elif request.peer is not None and code:
             self.refused[request.peer.host] = code
 
@@ -352,9 +348,11 @@ def _data_of(message: StunMessage) -> RelayedData | None:
 def _refusal(code: int, reason: str) -> str:
     """Return why a server refuses an allocation."""
     if code == UNAUTHORIZED:
-        return f"{TURN_LOGIN} ({code})"
+        return Cause(Code.TURN_LOGIN, {"status": code}).text
     if code == QUOTA:
-        return f"{TURN_FULL} ({code})"
+        return Cause(Code.TURN_FULL, {"status": code}).text
     if code == CAPACITY:
-        return f"{TURN_EXHAUSTED} ({code})"
-    return f"{TURN_REFUSED} ({code} {excerpt(reason, MAX_REASON_CHARACTERS)})"
+        return Cause(Code.TURN_EXHAUSTED, {"status": code}).text
+    return Cause(
+        Code.TURN_REFUSED, {"reason": f"{code} {excerpt(reason, MAX_REASON_CHARACTERS)}"}
+    ).text

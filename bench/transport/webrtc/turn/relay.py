@@ -18,16 +18,8 @@ from typing import Protocol
 
 from bench.base.clock import Arrival, SendTime, monotonic_ns
 from bench.base.errors import ConnectError
-from bench.catalogue.outcomes import (
-    TURN_DISTRUSTED,
-    TURN_FORBIDDEN,
-    TURN_NO_TLS,
-    TURN_NOT_VALID,
-    TURN_OTHER_NAME,
-    TURN_SERVER,
-    TURN_SILENT,
-    TURN_UNREACHED,
-)
+from bench.catalogue.causes import Cause, Code, in_words
+from bench.catalogue.outcomes import Family, parsed
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect, look_up
 from bench.transport.datagrams import Datagram, DatagramSocket, SocketAddress, family_of
@@ -44,10 +36,10 @@ lost."""
 MAX_READS = 16
 """The maximum number of reads of a connection at once."""
 CLOSED = "closes the connection"
-CERTIFICATE_PROBLEMS: Mapping[CertificateProblem, str] = {
-    "untrusted": TURN_DISTRUSTED,
-    "not valid": TURN_NOT_VALID,
-    "other name": TURN_OTHER_NAME,
+CERTIFICATE_PROBLEMS: Mapping[CertificateProblem, Code] = {
+    "untrusted": Code.TURN_DISTRUSTED,
+    "not valid": Code.TURN_NOT_VALID,
+    "other name": Code.TURN_OTHER_NAME,
 }
 
 
@@ -173,12 +165,12 @@ class Relay:
         reason = self._allocation.problem or (
             self.stream.problem if self.stream is not None else ""
         )
-        return f"{TURN_SERVER} {self.server} {reason}" if reason else ""
+        return _of_server(self.server, in_words(reason)) if reason else ""
 
     @property
     def is_silent(self) -> bool:
         """Whether the problem is that the server does not answer."""
-        return self._allocation.problem == TURN_SILENT
+        return self._allocation.is_silent
 
     @property
     def round_trip_ns(self) -> int | None:
@@ -193,11 +185,13 @@ class Relay:
         """Return which hosts the server refuses; "" if there are none."""
         refused = self._allocation.refused
         named = ", ".join(f"{host} ({code})" for host, code in refused.items())
-        return f"{TURN_SERVER} {self.server} {TURN_FORBIDDEN} {named}" if named else ""
+        return (
+            _of_server(self.server, Cause(Code.TURN_FORBIDDEN, {"hosts": named})) if named else ""
+        )
 
     def silent(self, limit_s: float) -> str:
         """Return the text about a server that has not answered within a limit."""
-        return f"{TURN_SERVER} {self.server} {TURN_SILENT} within {limit_s:g} s"
+        return f"{_of_server(self.server, Cause(Code.TURN_SILENT))} within {limit_s:g} s"
 
     def fileno(self) -> int:
         return self._link.fileno()
@@ -305,21 +299,28 @@ def open_relay(
             context = _tls_context(ca) if server.transport == "tls" else None
             link = StreamLink(connect(server.host, server.port, context, limits, ConnectTimings()))
     except ConnectError as error:
-        stage = error.outcome.partition(":")[0]
-        if stage not in ("connect_failed", "timeout"):
+        stage = parsed(error.outcome).family
+        if stage not in (Family.CONNECT_FAILED, Family.TIMEOUT):
             raise
-        problem = f"{TURN_SERVER} {server} {_unreached(error, limits)}"
-        raise ConnectError(f"{stage}:relay", problem) from None
+        raise ConnectError(
+            f"{stage}:relay", _of_server(server, _unreached(error, limits))
+        ) from None
     return Relay(server, link, is_ipv6=family is socket.AF_INET6)
 
 
-def _unreached(error: ConnectError, limits: Timeouts) -> str:
+def _of_server(server: TurnServer, problem: Cause) -> str:
+    return Cause(Code.TURN_SERVER, {"server": server, "problem": problem}).text
+
+
+def _unreached(error: ConnectError, limits: Timeouts) -> Cause:
     """Return why there is no connection to a server."""
     if isinstance(error, HandshakeError):
-        problem = (
-            TURN_NO_TLS if error.certificate is None else CERTIFICATE_PROBLEMS[error.certificate]
+        code = (
+            Code.TURN_NO_TLS
+            if error.certificate is None
+            else CERTIFICATE_PROBLEMS[error.certificate]
         )
-        return f"{problem}: {error.reason}"
+        return Cause(code).because(in_words(error.reason))
     if error.outcome == "timeout:tls":
-        return f"{TURN_NO_TLS} within {limits.tls:g} s"
-    return f"{TURN_UNREACHED}: {error.detail}"
+        return in_words(f"{Cause(Code.TURN_NO_TLS).text} within {limits.tls:g} s")
+    return Cause(Code.TURN_UNREACHED, {"reason": error.detail})

@@ -1,0 +1,342 @@
+"""The causes of outcomes: codes with numbers, and their texts. Pure.
+
+While a session runs, a cause is a `Code` with its numbers. Decisions read the code. `text_of`
+writes the text, once, when the outcome is reported. Event logs and rows contain the text only.
+Whoever reads a stored text, such as a report that looks for a remedy, gets the codes back with
+`codes_in`. Therefore the texts of two codes differ, and no text may get other words: rows of
+earlier versions have the old ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum, unique
+from functools import cache, lru_cache
+from string import Formatter
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+NO_NUMBERS: Mapping[str, Any] = MappingProxyType({})
+
+
+@unique
+class Code(Enum):
+    """The codes of causes. The value is the text, with the numbers in braces."""
+
+    __hash__ = object.__hash__  # as in `EventKind`
+
+    TEXT = "{text}"
+    """A text without a code: of a service, of the system, or of a fault."""
+    SERVICE_REPORTED = "the service reported: {text}"
+    """An earlier error of the service, after a cause that this tool found."""
+
+    # A turn whose next event did not come. The limit follows.
+    UNHEARD = (
+        "the service detected no speech (does it have a VAD, does it detect turns, is its threshold"
+        " too high?)"
+    )
+    UNDETECTED = (
+        "the service's VAD noticed no end of speech (noise above its threshold is speech to it)"
+    )
+    NOTHING_CAME = "nothing came"
+    NOTHING_AUDIBLE = "no audible audio was received"
+    NO_MORE_ITEMS = "neither another item nor response.done came"
+    NO_END = "response.done did not come"
+    NO_PAUSE = "the reply had no silence that ends it (reply_silence_ms)"
+    NOT_OVER = "the turn was not over"
+    ONLY_FILLERS = "only fillers (each shorter than answer_min_ms) were received"
+    NO_TRANSCRIPT = "no transcript of the caller's audio came"
+    NO_WHOLE_TRANSCRIPT = "neither more text nor the finished transcript of the caller's audio came"
+    CALL_NOT_ENDED = "the MCP call did not end"
+    NOT_DONE = "the backend did not complete the delegated task"
+    NOT_SPOKEN = "nothing was said after the result of the delegated task"
+    EVENT_NOT_IN_TIME = "the script expects {event}, and it did not come in time"
+    NOT_ANSWERED = (
+        "the agent had not answered when the caller spoke again, or when the recording ended"
+    )
+
+    # What was received of a reply that never began.
+    NO_MESSAGE = "no message was received"
+    NO_PACKET = "no RTP packet with the agreed audio was received"
+    NO_AUDIO = "{arrivals} came, but none of them has audio"
+    ONLY_TONES = (
+        "{arrivals} came with {audio_s:.1f} s of audio, but only tones are audible, such as ring"
+        " tones or beeps ({tones})"
+    )
+    INAUDIBLE = (
+        "{arrivals} came with {audio_s:.1f} s of audio, but none of it is audible (silence, even"
+        " noise, or another format than {format})"
+    )
+    PACKETS_WITHOUT_AUDIO = (
+        "no RTP packet with the agreed audio was received; in the call: {packets}"
+    )
+    DUPLICATES = "{packets:,} duplicates"
+    OTHER_TYPES = "{packets:,} packets with another payload type"
+    OTHER_KEY = "{packets:,} packets that SRTP rejected"
+    OTHER_SOURCE = "{packets:,} packets of another source"
+    NO_RTP = "{packets:,} datagrams that are no RTP"
+
+    # Other ends of turns and sessions.
+    NOT_RUN = (
+        "this process did not run when the limit ended (give it an idle core, or lower the load):"
+        " it is not known whether {doubted}"
+    )
+    UNSENT_SPEECH = "{unsent_ms:,} ms of the caller's speech were not sent"
+    TEXT_SESSION = (
+        "the session is a text session: {setting} of the service's session is without audio"
+    )
+    NO_FUNCTIONS = (
+        "the service delegated a task to the client, and the script has no functions (`tools`) that"
+        " could do it"
+    )
+    DELEGATED_OUTSIDE = (
+        "the service delegated a task to the client while no turn was open, so nothing can do it"
+    )
+    TOOLS_NOT_LISTED = "the tools of the MCP server {server} were not listed"
+    IDLE_BEFORE = "no message had passed for {idle_s} s"
+    NO_READ = "the peer accepted no data for {limit_s:g} s"
+    LOOKUPS_FULL = (
+        "{lookups} name lookups are open in this process, and none has ended within {limit_s:g} s"
+    )
+    NO_PAIR = "no pair of UDP ports from {first} to {last} is free"
+
+    # The opening of a connection.
+    CHALLENGE = "; WWW-Authenticate: {challenge}"
+    NOT_OFFERED = "the server chose the {kind} {name}, which was not offered"
+    NO_ACCEPT_HEADER = "the answer has no Sec-WebSocket-Accept"
+    OTHER_ACCEPT_HEADER = "the answer's Sec-WebSocket-Accept does not match this request's key"
+    OTHER_LOGIN = "it accepts only {schemes}, which this tool does not support"
+    CLOSED_WITHOUT_ANSWER = "the service closed the connection without an answer"
+    CONNECTION_BROKE = "the connection broke"
+    CUT_ANSWER = "the answer to {request} ended after {arrived}"
+    SETTINGS_UNCONFIRMED = "session.updated was not received"
+
+    # Telephone calls.
+    ONLY_RANG = "it only rang"
+    NO_RESPONSE_TO_INVITE = "there was no response to INVITE"
+    MALFORMED = "{messages:malformed message was|malformed messages were} ignored"
+    UNMATCHED = "{messages:response to no request was|responses to no request were} ignored"
+    OF_OTHER_CALLS = "{messages:message of no call was|messages of no call were} ignored"
+    LAST_RESPONSE = "the last response was {status}"
+    UNANSWERED_REDIRECTION = "the call was redirected to {host}, which did not answer"
+    UNNAMED_REDIRECTION = "the call was redirected to {host}, which the target does not name"
+    REDIRECTED = "the call was redirected to {host}"
+    FOREIGN_HOST = (
+        "the peer names {host} for {purpose}, but the called host is on this machine, and this one"
+        " is not"
+    )
+    REQUIRES_SRTP = "the peer requires SRTP"
+    REQUIRES_DTLS_SRTP = "the peer requires DTLS-SRTP"
+    WITHOUT_SRTP = "the peer does not use SRTP"
+    NO_SRTP_KEY = "the peer has no SRTP key that is supported"
+    LOGIN_REFUSED = "the peer refused the user or the password"
+    NO_DIGEST = "its kind of sign-in is not supported"
+    HUNG_UP = "the peer hung up"
+    OWN_HANG_UP = "this tool hung up"
+    NO_KEYS = "the peer accepts no telephone events"
+    OTHER_CODEC = "the peer answers with a codec that was not offered"
+    NO_ACK = "the peer sent no ACK of the response to its INVITE"
+    NOT_REFRESHED = "the session was not refreshed in time"
+    UNANSWERED = "the peer did not answer a request in the call"
+    FORGOTTEN = "the peer no longer knows the call"
+    HELD = "the agent held the call"
+    NO_BUFFERS = "this machine could not send the packets, because it has no memory for them"
+    CANNOT_SEND = "this machine could not send the packets: {reason}"
+
+    # Calls over WebRTC.
+    CHECKS_FROM = "its checks come from {source}, to which nothing may be sent"
+    OTHER_CERTIFICATE = (
+        "the certificate of the peer's DTLS does not have the fingerprint of its session"
+        " description"
+    )
+    NO_CHANNEL = "data channel"
+    NO_DESCRIPTION = "session description"
+    OF_CHANNEL = "channel"
+
+    # TURN servers, after "the TURN server" and its name.
+    TURN_SERVER = "the TURN server {server} {problem}"
+    TURN_LOGIN = "refuses the user or the password ({status})"
+    TURN_FULL = "has no allocation left for this user ({status})"
+    TURN_EXHAUSTED = "has no capacity left ({status})"
+    TURN_REFUSED = "refuses the allocation ({reason})"
+    TURN_WITHOUT_ADDRESS = "refuses the allocation: its answer has no relayed address"
+    TURN_SILENT = "does not answer"
+    TURN_ENDED = "has ended the allocation ({status})"
+    TURN_FORBIDDEN = "refuses to relay to {hosts}"
+    TURN_UNREACHED = "is not reached: {reason}"
+    TURN_NO_TLS = "completes no TLS handshake"
+    TURN_DISTRUSTED = "has a certificate that is not trusted"
+    TURN_OTHER_NAME = "has a certificate for other names"
+    TURN_NOT_VALID = "has a certificate that is not valid today"
+
+    # Words of the system and of services.
+    NO_RESOLVER = "emporary failure"
+    UNREACHABLE = "Network is unreachable"
+    NO_ROUTE = "No route to host"
+    NO_ADDRESS = "Cannot assign requested address"
+    NO_LISTENER = "Connection refused"
+    FILES_OF_SYSTEM = "in system"
+    UNKNOWN_CA = "alert unknown ca"
+    BAD_CERTIFICATE = "alert bad certificate"
+    UNKNOWN_CERTIFICATE = "alert certificate unknown"
+    DECRYPT_ERROR = "alert decrypt error"
+    ONLY_TRANSCRIBES = "transcription session"
+
+
+class Limit(NamedTuple):
+    """A limit of time, in seconds, with its name among the timeouts of a script."""
+
+    limit_s: float
+    stage: str
+
+
+class Cause(NamedTuple):
+    """The cause of an outcome. `numbers` are the numbers and names of the text.
+
+    Two of them need no braces: the text of `limit`, a `Limit`, and of `because`, another cause,
+    follow the text.
+    """
+
+    code: Code
+    numbers: Mapping[str, Any] = NO_NUMBERS
+
+    @property
+    def text(self) -> str:
+        return _text(self, NO_NUMBERS)
+
+    def because(self, cause: Cause) -> Cause:
+        """Return this cause with its own cause."""
+        return self._replace(numbers={**self.numbers, "because": cause})
+
+
+NO_CAUSE = Cause(Code.TEXT, {"text": ""})
+"""The cause of an outcome that needs none. It has no text."""
+
+
+class Ending(NamedTuple):
+    """An outcome and its cause."""
+
+    outcome: str
+    cause: Cause = NO_CAUSE
+
+
+def in_words(text: str) -> Cause:
+    """Return the cause that a text states which this tool has not written."""
+    return Cause(Code.TEXT, {"text": text})
+
+
+def sip_status(status: int, phrase: str) -> str:
+    """Return the text of the status with which a telephone call was refused or ended."""
+    return f"SIP {status} {phrase}".strip()
+
+
+def status_of(detail: str) -> str:
+    """Return the status of SIP with which the detail of a telephone call begins; "" without one."""
+    found = _SIP_STATUS.match(detail)
+    return "" if found is None else found[1]
+
+
+def text_of(causes: Sequence[Cause], limits: Mapping[str, str] = NO_NUMBERS) -> str:
+    """Return the text of several causes: the detail of an outcome. `limits` are names of limits, by
+    their stage.
+
+    A limit without a name is that of the script.
+    """
+    return "; ".join(filter(None, (_text(cause, limits) for cause in causes)))
+
+
+def changed(causes: Sequence[Cause], code: Code, to: Cause) -> tuple[Cause, ...]:
+    """Return causes in which `to` replaces each cause of a code, also within other causes."""
+    return tuple(_changed(cause, code, to) for cause in causes)
+
+
+def _changed(cause: Cause, code: Code, to: Cause) -> Cause:
+    if cause.code is code:
+        return to
+    inner = {
+        name: _changed(value, code, to)
+        for name, value in cause.numbers.items()
+        if isinstance(value, Cause)
+    }
+    return cause._replace(numbers={**cause.numbers, **inner}) if inner else cause
+
+
+@lru_cache(maxsize=256)
+def codes_in(detail: str) -> frozenset[Code]:
+    """Return the codes in a stored text of this tool. The words of the service, at its end,
+    state no cause.
+    """
+    own_words, _ = split_report(detail)
+    return frozenset(
+        code for code in Code if code not in _WITHOUT_WORDS and _pattern(code).search(own_words)
+    )
+
+
+def numbers_of(code: Code, detail: str) -> Mapping[str, str] | None:
+    """Return the numbers and names of a code in a stored text; None if the text does not contain
+    the code.
+    """
+    found = _pattern(code).search(detail)
+    return None if found is None else found.groupdict()
+
+
+def split_report(detail: str) -> tuple[str, str | None]:
+    """Return the words of this tool in a stored text, and those of the service after them; None
+    without a report.
+    """
+    words, reported, message = detail.partition(_REPORTED)
+    return words, message if reported else None
+
+
+_SIP_STATUS = re.compile(r"SIP ([3-6]\d\d)\b")
+_REPORTED = Code.SERVICE_REPORTED.value.format(text="")
+_WITHOUT_WORDS = frozenset({Code.TEXT, Code.SERVICE_REPORTED})
+
+
+class _Formatter(Formatter):
+    """Writes the number before one of two nouns, `{n:packet was|packets were}`, and causes
+    within causes.
+    """
+
+    def __init__(self, limits: Mapping[str, str]) -> None:
+        self._limits = limits
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, Cause):
+            return _text(value, self._limits)
+        one, is_counted, several = format_spec.partition("|")
+        if is_counted:
+            return f"{value:,} {one if value == 1 else several}"
+        return format(value, format_spec)
+
+
+def _text(cause: Cause, limits: Mapping[str, str]) -> str:
+    numbers = cause.numbers
+    if cause.code is Code.TEXT:  # also of each success
+        text = str(numbers["text"])
+    else:
+        text = _Formatter(limits).vformat(cause.code.value, (), numbers)
+    if (limit := numbers.get("limit")) is not None:
+        text += (
+            f" within {limit.limit_s:g} s ({limits.get(limit.stage) or f'timeout `{limit.stage}`'})"
+        )
+    if (because := numbers.get("because")) is not None:
+        text += f": {_text(because, limits)}"
+    return text
+
+
+@cache
+def _pattern(code: Code) -> re.Pattern[str]:
+    """Return the pattern of a code's text, with a group for each number."""
+    pattern = ""
+    for words, name, spec, _ in Formatter().parse(code.value):
+        pattern += re.escape(words)
+        if name and "|" in (spec or ""):
+            nouns = "|".join(map(re.escape, (spec or "").split("|")))
+            pattern += rf"(?P<{name}>[\d,]+) (?:{nouns})"
+        elif name:
+            pattern += f"(?P<{name}>.*?)"
+    return re.compile(
+        pattern.removesuffix("?)") + ")" if pattern.endswith("?)") else pattern, re.DOTALL
+    )
