@@ -27,7 +27,9 @@ from bench.catalogue.causes import (
 )
 
 WORDS = st.text("abc xyz-.123", min_size=1, max_size=12)
-WITH_CODES = [code for code in Code if code not in (Code.TEXT, Code.SERVICE_REPORTED)]
+WITH_CODES = [
+    code for code in Code if code not in (Code.TEXT, Code.SERVICE_REPORTED, Code.WITH_REMEDY)
+]
 
 
 def number_for(spec: str) -> st.SearchStrategy[Any]:

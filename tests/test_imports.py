@@ -1152,6 +1152,34 @@ def test_reports_do_not_parse_sentences_that_another_module_made() -> None:
     assert found == set()
 
 
+OF_OUTCOMES = {"outcome", "detail", "message", "words", "cause", "refusal", "event_id", "request"}
+PARSES_ONCE = {
+    ("bench.catalogue.outcomes", "outcome.partition(':')"),  # `parsed`
+    ("bench.catalogue.outcomes", "outcome.startswith(EXPECTED)"),
+    ("bench.catalogue.outcomes", "outcome.removeprefix(EXPECTED)"),
+    ("bench.catalogue.words", "_CHARACTER.match(word)"),
+    (
+        "bench.observe.observation",
+        "detail.removeprefix(f'{parsed(outcome).code}: ')",
+    ),  # only shows it
+    ("bench.observe.pending_turns", "event_id.rpartition('-')"),  # `cut_of`
+}
+
+
+def test_no_words_of_an_outcome_decide_in_the_core() -> None:
+    """Decisions read `OutcomeParts` and `Code`. Texts are for people."""
+    found = {
+        (name, ast.unparse(node))
+        for name in MODULES
+        if within(name, "bench.observe", "bench.catalogue", "bench.doctor", "bench.session")
+        and name != "bench.catalogue.causes"  # the reader of stored texts
+        for node in nodes(name)
+        if parses(node, OF_OUTCOMES)
+    }
+
+    assert found <= PARSES_ONCE
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -1217,9 +1245,9 @@ def texts(module: ast.Module) -> Iterator[ast.Constant]:
             yield node
 
 
-def parses(node: ast.AST) -> bool:
-    """Return whether a node parses, searches or indexes a text. A split after the first letter
-    does not count.
+def parses(node: ast.AST, prose: Collection[str] = PROSE) -> bool:
+    """Return whether a node parses, searches or indexes a text with one of these names. A split
+    after the first letter does not count.
     """
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         taken = (
@@ -1229,13 +1257,13 @@ def parses(node: ast.AST) -> bool:
             if node.func.attr in MATCHES
             else []
         )
-        return any(last_name(each) in PROSE for each in taken)
+        return any(last_name(each) in prose for each in taken)
     if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
         return (
             isinstance(node.left, ast.Constant | ast.Name)
-            and last_name(node.comparators[0]) in PROSE
+            and last_name(node.comparators[0]) in prose
         )
-    if isinstance(node, ast.Subscript) and last_name(node.value) in PROSE:
+    if isinstance(node, ast.Subscript) and last_name(node.value) in prose:
         return isinstance(node.slice, ast.Constant | ast.Slice) and ast.unparse(node.slice) not in (
             ":1",
             "1:",

@@ -102,6 +102,8 @@ class Code(Enum):
     NO_PAIR = "no pair of UDP ports from {first} to {last} is free"
 
     # The opening of a connection.
+    WITH_REMEDY = "{problem}; {remedy}"
+    """A problem of a connection with its own remedy, such as a certificate that is not trusted."""
     CHALLENGE = "; WWW-Authenticate: {challenge}"
     NOT_OFFERED = "the server chose the {kind} {name}, which was not offered"
     NO_ACCEPT_HEADER = "the answer has no Sec-WebSocket-Accept"
@@ -291,7 +293,7 @@ def split_report(detail: str) -> tuple[str, str | None]:
 
 _SIP_STATUS = re.compile(r"SIP ([3-6]\d\d)\b")
 _REPORTED = Code.SERVICE_REPORTED.value.format(text="")
-_WITHOUT_WORDS = frozenset({Code.TEXT, Code.SERVICE_REPORTED})
+_WITHOUT_WORDS = frozenset({Code.TEXT, Code.SERVICE_REPORTED, Code.WITH_REMEDY})
 
 
 class _Formatter(Formatter):

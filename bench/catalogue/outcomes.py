@@ -842,8 +842,8 @@ def remedy_of(outcome: str, detail: str = "", own: OwnRemedies = NO_OWN) -> str:
     row = OUTCOMES.get(outcome, NO_ROW)
     if row.kind != "failed" and not row.remedy:
         return ""
-    if outcome == "connect_failed:tls" and (own_remedy := detail.partition("; ")[2]):
-        return own_remedy
+    if outcome == "connect_failed:tls" and (distrusted := numbers_of(Code.WITH_REMEDY, detail)):
+        return distrusted["remedy"]
     if outcome == "connect_failed:upgrade" and (chosen := numbers_of(Code.NOT_OFFERED, detail)):
         is_subprotocol = chosen["kind"] == "subprotocol"
         return (

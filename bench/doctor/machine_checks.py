@@ -26,6 +26,7 @@ from bench.base.cpu import BUSY, OTHERS, Priority, available_priority, core_coun
 from bench.base.errors import ConnectError, UsageError
 from bench.base.installation import tool_version
 from bench.base.units import NS_PER_MS, NS_PER_S
+from bench.catalogue.causes import Code, numbers_of
 from bench.catalogue.outcomes import NO_PROXY
 from bench.catalogue.timeouts import Timeouts
 from bench.doctor.diagnosis import Refusal, explain
@@ -369,7 +370,8 @@ def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFin
 
     If the certificate is not trusted, the finding describes the certificate.
     """
-    problem, _, remedy = error.detail.partition("; ")
+    stated = numbers_of(Code.WITH_REMEDY, error.detail) or {"problem": error.detail, "remedy": ""}
+    remedy = stated["remedy"] or explain(Refusal(error.outcome, error.detail), target)
     certificate_text = ""
     if error.outcome == "connect_failed:tls":
         # This context sends only the handshake, so it is safe to accept a certificate that is not
@@ -380,12 +382,7 @@ def _insecure(target: Target, limits: Timeouts, error: ConnectError) -> CheckFin
         with suppress(ConnectError):
             if certificate := _agreed(target, limits, context)[1]:
                 certificate_text = f" (its certificate: {_described(certificate)})"
-    return CheckFinding(
-        "tls",
-        "fail",
-        f"{problem}{certificate_text}",
-        remedy or explain(Refusal(error.outcome, error.detail), target),
-    )
+    return CheckFinding("tls", "fail", f"{stated['problem']}{certificate_text}", remedy)
 
 
 def _agreed(

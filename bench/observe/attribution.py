@@ -354,9 +354,7 @@ class Attributor:
         turn has ended.
         """
         self._drop(request for request in self._unanswered if request.event_id == event_id)
-        committing = next(
-            (turn for turn in self._committing if event_id.startswith(turn.plan.event_prefix)), None
-        )
+        committing = next((turn for turn in self._committing if turn.plan.owns(event_id)), None)
         if committing is not None:
             self.drop_commit(committing)
 

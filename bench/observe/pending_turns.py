@@ -9,6 +9,7 @@ one turn, or be counted only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from bench.base.units import NS_PER_S
 from bench.catalogue import outcomes
@@ -23,14 +24,27 @@ from bench.observe.turn_events import Deadline, deadline, output_sent
 from bench.observe.turn_observation import all_instants
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.wire.audio import AudioFormat
-from bench.wire.dialect import SESSION_PREFIX
+from bench.wire.dialect import is_session_event
 from bench.wire.events import ErrorScope, EventKind, ServiceFailure
 
-CANCEL = "cancel"
-TRUNCATE = "truncate"
-RETRIEVE = "retrieve"
-STOPS_REPLY = (f"-{CANCEL}", f"-{TRUNCATE}", f"-{RETRIEVE}")
-"""The suffixes of the ids of messages that stop a turn's reply or check its truncation."""
+
+class Cut(StrEnum):
+    """The messages that stop a turn's reply, or check its truncation. Their ids end with these
+    words.
+    """
+
+    CANCEL = "cancel"
+    TRUNCATE = "truncate"
+    RETRIEVE = "retrieve"
+
+
+def cut_of(event_id: str) -> Cut | None:
+    """Return which message that stops a reply has this id; None for other messages."""
+    _, dash, word = event_id.rpartition("-")
+    return Cut(word) if dash and word in _CUTS else None
+
+
+_CUTS = frozenset(Cut)
 
 
 class PendingTurns:
@@ -167,11 +181,11 @@ class PendingTurns:
             prefix = stopped_turn.plan.event_prefix
             if interruption.uncancelled:
                 interruption.uncancelled = False
-                found.append(inputs.CancelResponse(f"{prefix}{CANCEL}"))
+                found.append(inputs.CancelResponse(f"{prefix}{Cut.CANCEL}"))
             if interruption.stopped_ns is not None and "truncate_sent" not in interruption.instants:
                 for number, (item_id, played_ms) in enumerate(stopped_turn.reply.cuts(), 1):
                     found.append(
-                        inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{TRUNCATE}")
+                        inputs.TruncateItem(item_id, played_ms, f"{prefix}{number}-{Cut.TRUNCATE}")
                     )
         for turn in self.all:
             if turn.check is not None and turn.state is State.OVER:
@@ -179,7 +193,7 @@ class PendingTurns:
                     self._retrieves += 1
                     found.append(
                         inputs.RetrieveItem(
-                            item_id, f"{turn.plan.event_prefix}{self._retrieves}-{RETRIEVE}"
+                            item_id, f"{turn.plan.event_prefix}{self._retrieves}-{Cut.RETRIEVE}"
                         )
                     )
         return found
@@ -284,12 +298,13 @@ class PendingTurns:
         """Apply an error to a cancel, truncate or retrieve, which only came too late and so ends
         no turn.
         """
+        cut = cut_of(failure.event_id)
         for turn in self.all:
-            if turn.interruption is None or not failure.event_id.startswith(turn.plan.event_prefix):
+            if turn.interruption is None or not turn.plan.owns(failure.event_id):
                 continue
-            if failure.event_id.endswith(TRUNCATE):
+            if cut is Cut.TRUNCATE:
                 turn.interruption.unconfirmed_truncations -= 1
-            if turn.check is not None and not failure.event_id.endswith(CANCEL):
+            if turn.check is not None and cut is not Cut.CANCEL:
                 turn.check.failed = True
 
 
@@ -372,11 +387,11 @@ class SessionEndings:
             )
         elif effect is ErrorScope.UNCONNECTED:
             self.fail(f"{failure.type}:{code}", at_ns, in_words(failure.message))
-        elif failure.event_id.startswith(SESSION_PREFIX):
+        elif is_session_event(failure.event_id):
             self.fail(f"failed:{code}", at_ns, cause)
         elif effect is ErrorScope.UNANSWERED and not failure.event_id:
             self._apply_refusal(failure, at_ns)
-        elif failure.event_id.endswith(STOPS_REPLY):
+        elif cut_of(failure.event_id) is not None:
             self._count(failure)
             self._turns.note_uncancelled(failure)
         else:
@@ -406,11 +421,7 @@ class SessionEndings:
         ends the current turn if a limit was reached, or if its effect is that the turn has failed.
         """
         if failure.event_id:
-            named = (
-                turn
-                for turn in self._turns.open
-                if failure.event_id.startswith(turn.plan.event_prefix)
-            )
+            named = (turn for turn in self._turns.open if turn.plan.owns(failure.event_id))
             turn = next(named, None)
             self._owners.drop_event(failure.event_id)
         else:

@@ -352,9 +352,7 @@ def _apply_delegation_event(
         turn.delegations.on_started(event.backend_response_id, at_ns)
         _await_result(turn)
     elif kind is EventKind.RESULT_ACCEPTED:
-        is_ours = (
-            event.request.startswith(turn.plan.event_prefix) and turn.delegations.result_ns > 0
-        )
+        is_ours = turn.plan.owns(event.request) and turn.delegations.result_ns > 0
         if is_ours or (not event.request and turn.delegations.awaits_backend):
             _spoken_answer(turn).expect(at_ns)
     else:

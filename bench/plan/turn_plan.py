@@ -114,6 +114,10 @@ class TurnPlan:
             return SOUND
         return TurnSource.EVENTS if self.reports_speech else TurnSource.REPLIES
 
+    def owns(self, event_id: str) -> bool:
+        """Return whether the turn sent the client event with this id."""
+        return event_id.startswith(self.event_prefix)
+
     @property
     def can_call(self) -> bool:
         """True if the service may call a function, or may delegate a task to one."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError, UsageError
 from bench.base.units import NEVER_NS, NS_PER_S
+from bench.catalogue.causes import Cause, Code
 from bench.transport.fast.reader import Decrypter, Sieve
 from bench.transport.interface import PacedSender
 from bench.transport.socket_read import SocketRead
@@ -283,9 +284,8 @@ def shake_hands(tcp: TcpStream, context: ssl.SSLContext, host: str, limit_s: flo
     except ssl.SSLCertVerificationError as error:
         distrust = DISTRUST.get(error.verify_code, UNTRUSTED)
         reason = error.verify_message
-        raise HandshakeError(
-            f"{host}: {reason}; {distrust.remedy}", reason, distrust.problem
-        ) from None
+        cause = Cause(Code.WITH_REMEDY, {"problem": f"{host}: {reason}", "remedy": distrust.remedy})
+        raise HandshakeError(cause.text, reason, distrust.problem) from None
     except (ssl.SSLError, OSError) as error:
         text = _error_text(error)
         reason = _openssl_text(error)

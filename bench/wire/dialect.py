@@ -53,6 +53,11 @@ MESSAGE_ID = f"{SESSION_PREFIX}message"
 """The id that the client gives to a message outside of any turn."""
 
 
+def is_session_event(event_id: str) -> bool:
+    """Return whether a client event with this id belongs to the set-up or the end of a session."""
+    return event_id.startswith(SESSION_PREFIX)
+
+
 class MessageKind(Enum):
     """The effect of a client message, the same for every dialect."""
 
