@@ -57,6 +57,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "bench.base": (
         "units",
+        "compiled",
         "errors",
         "suggestions",
         "installation",

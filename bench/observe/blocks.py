@@ -5,13 +5,16 @@ ones. Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-try:
+from bench.base.compiled import twin
+
+if TYPE_CHECKING:
     from bench.observe._blocks import Blocks, continue_sounds
-except ModuleNotFoundError as missing:
-    if missing.name != "bench.observe._blocks":  # as in `bench.wire.audio`
-        raise
-    from bench.observe._blocks_interpreted import Blocks, continue_sounds
+else:
+    _TWIN = twin("bench.observe._blocks", "bench.observe._blocks_interpreted")
+    Blocks = _TWIN.Blocks
+    continue_sounds = _TWIN.continue_sounds
 
 __all__ = ["Blocks", "continue_sounds", "end_of_even", "is_even"]
 

@@ -15,26 +15,24 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
 from bench.base.clock import Arrival, SendTime, enable_timestamps, monotonic_ns
+from bench.base.compiled import twin
 from bench.catalogue.causes import Cause, Code
 from bench.transport._datagrams_interpreted import HANDFUL
 from bench.transport.interface import DISCARD_PORT, UNSPECIFIED, is_address, is_loopback
 from bench.transport.own_limits import exhausted, own_limit
 from bench.transport.tx_timestamps import ERROR_QUEUE, EXTENDED_ERROR, RECEIVED_ERRORS, REPORT_BYTES
 
-try:
+if TYPE_CHECKING:
     from bench.transport._datagrams import DatagramReader, DatagramWriter
-except ModuleNotFoundError as missing:
-    if missing.name != "bench.transport._datagrams":  # as in `bench.wire.audio`
-        raise
-    from bench.transport._datagrams_interpreted import (  # type: ignore[assignment]
-        DatagramReader,
-        DatagramWriter,
-    )
+else:
+    _TWIN = twin("bench.transport._datagrams", "bench.transport._datagrams_interpreted")
+    DatagramReader = _TWIN.DatagramReader
+    DatagramWriter = _TWIN.DatagramWriter
 
 SO_MEMINFO = 55  # asm-generic/socket.h; Python's socket module has no name for it
 MEMORY_INFO = struct.Struct("9I")

@@ -22,22 +22,23 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import gevent
 from gevent import monkey
 from gevent.hub import Waiter
 
 from bench.base.clock import monotonic_ns
+from bench.base.compiled import twin
 from bench.base.units import NEVER_NS, NS_PER_S
 from bench.transport.loop_monitor import HubLocal, LoopMonitor
 
-try:
+if TYPE_CHECKING:
     from bench.transport._loop import make_alarm, set_alarm
-except ModuleNotFoundError as missing:
-    if missing.name != "bench.transport._loop":  # as in `bench.wire.audio`
-        raise
-    from bench.transport._loop_interpreted import make_alarm, set_alarm
+else:
+    _TWIN = twin("bench.transport._loop", "bench.transport._loop_interpreted")
+    make_alarm = _TWIN.make_alarm
+    set_alarm = _TWIN.set_alarm
 
 READABLE = 1
 """The event of gevent's watchers for readable files. It is also EPOLLIN of linux/eventpoll.h.

@@ -8,19 +8,20 @@ read afterwards, the process could lose its core between the call and the readin
 from __future__ import annotations
 
 import os
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import gevent
 
 from bench.base.clock import monotonic_ns
+from bench.base.compiled import twin
 from bench.base.units import NEVER_NS
 
-try:
+if TYPE_CHECKING:
     from bench.transport._loop import readable, thread_use
-except ModuleNotFoundError as missing:
-    if missing.name != "bench.transport._loop":  # as in `bench.wire.audio`
-        raise
-    from bench.transport._loop_interpreted import readable, thread_use
+else:
+    _TWIN = twin("bench.transport._loop", "bench.transport._loop_interpreted")
+    readable = _TWIN.readable
+    thread_use = _TWIN.thread_use
 
 CHECK_PERIOD_NS = 200_000
 """The minimum time between two checks while the loop handles events. A check finds sockets that

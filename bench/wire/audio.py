@@ -7,25 +7,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from types import ModuleType
 from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.base.compiled import compiled_module
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import AUDIBLE
 from bench.wire.codec_errors import CODECS, LOSSLESS, CodecErrors
 from bench.wire.events import StrippedAudio, audio_payload
 
-try:
-    from bench.wire._audible import expanded
-
-    COMPILED = True
-except ModuleNotFoundError as missing:
-    if missing.name != "bench.wire._audible":  # another import is missing, not the compiled module
-        raise
-    COMPILED = False
+_AUDIBLE = compiled_module("bench.wire._audible")
 AudioFormatName = Literal[
     "pcm16", "pcm16@8000", "pcm16@16000", "pcm16@48000", "g711_ulaw", "g711_alaw"
 ]
@@ -121,11 +116,15 @@ def _encoder(law: Callable[[Samples], bytes]) -> Callable[[Samples], bytes]:
     return lambda samples: table()[samples].tobytes()
 
 
-def _decoder(table: Samples) -> Callable[[bytes], Samples]:
+def _decoder(table: Samples, audible: ModuleType | None) -> Callable[[bytes], Samples]:
+    """Return a decoder with a table of all 256 bytes. `audible` is the compiled module, if there
+    is one.
+    """
+    if audible is None:
+        return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
     in_bytes = table.tobytes()
-    if COMPILED:
-        return lambda data: np.frombuffer(expanded(data, in_bytes), np.int16)
-    return lambda data: table[np.frombuffer(data, dtype=np.uint8)]
+    expanded = audible.expanded
+    return lambda data: np.frombuffer(expanded(data, in_bytes), np.int16)
 
 
 def _pcm(name: AudioFormatName, rate_hz: int) -> AudioFormat:
@@ -157,8 +156,12 @@ PCM16_8K = _pcm("pcm16@8000", 8_000)
 PCM16_16K = _pcm("pcm16@16000", 16_000)
 PCM16_48K = _pcm("pcm16@48000", 48_000)
 G711_RATE_HZ = 8_000
-G711_ULAW = AudioFormat("g711_ulaw", G711_RATE_HZ, 1, _encoder(ulaw), _decoder(_ulaw_table()))
-G711_ALAW = AudioFormat("g711_alaw", G711_RATE_HZ, 1, _encoder(alaw), _decoder(_alaw_table()))
+G711_ULAW = AudioFormat(
+    "g711_ulaw", G711_RATE_HZ, 1, _encoder(ulaw), _decoder(_ulaw_table(), _AUDIBLE)
+)
+G711_ALAW = AudioFormat(
+    "g711_alaw", G711_RATE_HZ, 1, _encoder(alaw), _decoder(_alaw_table(), _AUDIBLE)
+)
 ALL_FORMATS = by_name(PCM16, PCM16_8K, PCM16_16K, PCM16_48K, G711_ULAW, G711_ALAW)
 
 

@@ -280,7 +280,16 @@ dropped."""
 FLUSH_S = 10.0
 """The maximum time, in seconds, that the child process has to send the last metrics after the
 run."""
-NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+NEEDED = (
+    "opentelemetry",
+    "opentelemetry.sdk",
+    "opentelemetry.exporter",
+    "opentelemetry.exporter.otlp",
+    "opentelemetry.exporter.otlp.proto",
+    "opentelemetry.exporter.otlp.proto.http",
+)
+"""The packages that send metrics, each after its parent: without the parent, the search for a
+package is an error."""
 BEHIND = "the process that sends metrics was too slow: some metrics were not sent"
 CUT = (
     f"the process that sends metrics was still running {FLUSH_S:g} s after the run: the last"
@@ -290,11 +299,7 @@ CUT = (
 
 def check_installed() -> None:
     """Raise UsageError if the packages that send metrics are not installed."""
-    try:
-        installed = all(map(find_spec, NEEDED))
-    except ModuleNotFoundError:  # the parent package is not installed
-        installed = False
-    if not installed:
+    if not all(map(find_spec, NEEDED)):
         raise UsageError(
             "--telemetry needs packages that are not installed: pip install 'rtbench[otel]'"
         )

@@ -14,9 +14,11 @@ between `SocketReader` and `Sieve`.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from bench.base.compiled import compiled_module, twin
 from bench.transport.interface import DeltaListener
 from bench.transport.parser import missing_bytes
 from bench.transport.socket_read import SocketRead
@@ -24,7 +26,7 @@ from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EMPTY, EventKind, ServerEvent
 
-try:  # without a compiler, deltas are decoded like other messages: slower, with the same results
+if TYPE_CHECKING:
     from bench.transport.fast._compiled import (
         Decrypter,
         Sieve,
@@ -32,20 +34,15 @@ try:  # without a compiler, deltas are decoded like other messages: slower, with
         TemplateMatcher,
         leading_messages,
     )
-
-    COMPILED = True
-except ModuleNotFoundError as missing:
-    if missing.name != "bench.transport.fast._compiled":  # as in `bench.wire.audio`
-        raise
-    from bench.transport.fast._interpreted import (  # type: ignore[assignment]
-        Decrypter,
-        Sieve,
-        SocketReader,
-        TemplateMatcher,
-        leading_messages,
-    )
-
-    COMPILED = False
+else:
+    _TWIN = twin("bench.transport.fast._compiled", "bench.transport.fast._interpreted")
+    Decrypter = _TWIN.Decrypter
+    Sieve = _TWIN.Sieve
+    SocketReader = _TWIN.SocketReader
+    TemplateMatcher = _TWIN.TemplateMatcher
+    leading_messages = _TWIN.leading_messages
+# without a compiler, deltas are decoded like other messages: slower, with the same results
+COMPILED = compiled_module("bench.transport.fast._compiled") is not None
 
 __all__ = [
     "COMPILED",

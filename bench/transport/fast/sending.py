@@ -5,16 +5,17 @@ Other code uses their compiled functions and classes only through this module.
 
 from __future__ import annotations
 
-try:
+from typing import TYPE_CHECKING
+
+from bench.base.compiled import twin
+
+if TYPE_CHECKING:
     from bench.transport.fast._sending import Microphone, PlainChunks, masked_frame, send_at_once
-except ModuleNotFoundError as missing:
-    if missing.name != "bench.transport.fast._sending":  # as in `bench.wire.audio`
-        raise
-    from bench.transport.fast._sending_interpreted import (  # type: ignore[assignment]
-        Microphone,
-        PlainChunks,
-        masked_frame,
-        send_at_once,
-    )
+else:
+    _TWIN = twin("bench.transport.fast._sending", "bench.transport.fast._sending_interpreted")
+    Microphone = _TWIN.Microphone
+    PlainChunks = _TWIN.PlainChunks
+    masked_frame = _TWIN.masked_frame
+    send_at_once = _TWIN.send_at_once
 
 __all__ = ["Microphone", "PlainChunks", "masked_frame", "send_at_once"]

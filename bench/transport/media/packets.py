@@ -4,15 +4,16 @@ module.
 
 from __future__ import annotations
 
-try:
+from typing import TYPE_CHECKING
+
+from bench.base.compiled import twin
+
+if TYPE_CHECKING:
     from bench.transport.media._packets import AudioPackets, UsualPackets, send_frame
-except ModuleNotFoundError as missing:
-    if missing.name != "bench.transport.media._packets":  # as in `bench.wire.audio`
-        raise
-    from bench.transport.media._packets_interpreted import (  # type: ignore[assignment]
-        AudioPackets,
-        UsualPackets,
-        send_frame,
-    )
+else:
+    _TWIN = twin("bench.transport.media._packets", "bench.transport.media._packets_interpreted")
+    AudioPackets = _TWIN.AudioPackets
+    UsualPackets = _TWIN.UsualPackets
+    send_frame = _TWIN.send_frame
 
 __all__ = ["AudioPackets", "UsualPackets", "send_frame"]
