@@ -19,6 +19,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,26 +67,30 @@ EXPORTS = {
 }
 """A mapping from a module to the public names in it."""
 HOME = Path(__file__).resolve().parents[1]
-NAME_TAKEN_STATUS = 2
+PACKAGES = ("bench", "reports", "scenarios")
+"""Our other packages, which are next to this one."""
+UNUSABLE_STATUS = 2
+
+
+class UnusableError(ImportError):
+    """Another module has the name of one of our packages, or the system is Windows."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at its first use. Exit on Windows, or if another module has the name
-    of our package.
+    """Import a public name at its first use. Raise UnusableError on Windows, or if another module
+    has the name of our package.
     """
     if name == "__version__":
-        _claim("bench")
-        globals()[name] = importlib.import_module("bench.base.installation").tool_version()
+        globals()[name] = _imported("bench.base.installation").tool_version()
         return globals()[name]
     module_name = next(
         (module_name for module_name, names in EXPORTS.items() if name in names), None
     )
     if module_name is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    _claim("bench")
-    importlib.import_module("bench.base.installation").refuse_windows()
-    _claim(module_name.partition(".")[0])
-    value = globals()[name] = getattr(importlib.import_module(module_name), name)
+    if problem := _imported("bench.base.installation").windows_problem():
+        raise _unusable(problem)
+    value = globals()[name] = getattr(_imported(module_name), name)
     return value
 
 
@@ -90,22 +98,50 @@ def __dir__() -> list[str]:
     return sorted({"__version__", *__all__})
 
 
-def _claim(name: str) -> None:
-    """Import one of our packages. Exit the process if another module of this name is already
-    loaded.
+def name_problem(package: str) -> str:
+    """Return the text about another module with the name of one of our packages; "" if there is
+    none. Import the package if no module has its name yet, from our folder, and not by the path.
     """
-    loaded = sys.modules.get(name)
+    loaded = sys.modules.get(package)
     if loaded is None:
-        sys.path.insert(0, str(HOME))
-        try:
-            loaded = importlib.import_module(name)
-        finally:
-            sys.path.remove(str(HOME))
-    if HOME / name not in (Path(path).resolve() for path in getattr(loaded, "__path__", ())):
-        file = getattr(loaded, "__file__", None) or name
-        print(
-            f"rtbench: {file} has the name of a package of rtbench: rename it to locustfile.py, or"
-            f" to anything but {Path(file).name if Path(file).stem == name else name}",
-            file=sys.stderr,
-        )
-        sys.exit(NAME_TAKEN_STATUS)
+        spec = PathFinder.find_spec(package, [str(HOME)])
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[package] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[package])
+    elif HOME / package not in (Path(path).resolve() for path in getattr(loaded, "__path__", ())):
+        return taken_text(package, getattr(loaded, "__file__", None) or package)
+    return ""
+
+
+def taken_text(package: str, file: str) -> str:
+    """Return the text about a file that has the name of one of our packages."""
+    other = Path(file).name if Path(file).stem == package else package
+    return (
+        f"{file} has the name of a package of rtbench: rename it to locustfile.py, or to anything "
+        f"but {other}"
+    )
+
+
+def _imported(module_name: str) -> Any:
+    """Import a module of one of our packages. All of them import `bench`."""
+    for package in dict.fromkeys(("bench", module_name.partition(".")[0])):
+        if problem := name_problem(package):
+            raise _unusable(problem)
+    return importlib.import_module(module_name)
+
+
+def _unusable(problem: str) -> UnusableError:
+    """Return the error, of which a program that does not catch it prints one line."""
+    sys.excepthook = partial(_print_line, sys.excepthook)
+    return UnusableError(problem)
+
+
+def _print_line(
+    other: Callable[..., None], kind: type[BaseException], error: BaseException, trace: Any
+) -> None:
+    if not isinstance(error, UnusableError):
+        other(kind, error, trace)
+        return
+    print(f"rtbench: {error}", file=sys.stderr)
+    raise SystemExit(UNUSABLE_STATUS)

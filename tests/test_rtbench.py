@@ -55,8 +55,9 @@ def test_importing_rtbench_imports_only_the_standard_library() -> None:
     imported = {
         name.name for node in TREE.body if isinstance(node, ast.Import) for name in node.names
     }
+    imported |= set(places_in(TREE.body))
 
-    assert imported | set(places_in(TREE.body)) <= {*sys.stdlib_module_names}
+    assert {name.partition(".")[0] for name in imported} <= {*sys.stdlib_module_names}
 
 
 def test_a_name_that_is_not_exported_raises_attribute_error() -> None:
@@ -64,11 +65,17 @@ def test_a_name_that_is_not_exported_raises_attribute_error() -> None:
         _ = rtbench.summarise
 
 
-@pytest.mark.parametrize(
-    ("package", "name"),
-    [("bench", "RealtimeUser"), ("bench", "UsageError"), ("reports", "load"), ("bench", "load")],
-)
-def test_a_user_s_file_with_the_name_of_our_package_is_reported_in_one_line(
+TAKEN = [
+    ("bench", "RealtimeUser"),
+    ("bench", "UsageError"),
+    ("bench", "__version__"),
+    ("reports", "load"),
+    ("bench", "load"),
+]
+
+
+@pytest.mark.parametrize(("package", "name"), TAKEN)
+def test_a_user_s_file_with_the_name_of_our_package_is_an_error_of_one_line(
     package: str,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -78,15 +85,31 @@ def test_a_user_s_file_with_the_name_of_our_package_is_reported_in_one_line(
     theirs = ModuleType(package)
     theirs.__file__ = str(tmp_path / f"{package}.py")
     monkeypatch.setitem(sys.modules, package, theirs)
-    with pytest.raises(SystemExit) as ended:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    with pytest.raises(rtbench.UnusableError) as caught:
         rtbench.__getattr__(name)
+    with pytest.raises(SystemExit) as ended:
+        sys.excepthook(caught.type, caught.value, None)
 
     (line,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2
-    assert (
-        line == f"rtbench: {tmp_path}/{package}.py has the name of a package of rtbench: "
+    assert line == (
+        f"rtbench: {tmp_path}/{package}.py has the name of a package of rtbench: "
         f"rename it to locustfile.py, or to anything but {package}.py"
     )
+
+
+def test_the_hook_leaves_other_errors_to_the_one_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shown: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: shown.append(error))
+    monkeypatch.setitem(sys.modules, "reports", ModuleType("reports"))
+    with pytest.raises(ImportError):
+        rtbench.__getattr__("load")
+    sys.excepthook(ValueError, error := ValueError("x"), None)
+
+    assert shown == [error]
 
 
 def test_a_user_s_package_with_the_name_of_ours_is_rejected(
@@ -95,5 +118,19 @@ def test_a_user_s_package_with_the_name_of_ours_is_rejected(
     theirs = ModuleType("reports")
     theirs.__path__ = [str(tmp_path / "reports")]
     monkeypatch.setitem(sys.modules, "reports", theirs)
-    with pytest.raises(SystemExit):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    with pytest.raises(rtbench.UnusableError):
         rtbench.__getattr__("load")
+
+
+def test_a_command_reports_a_file_with_the_name_of_our_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = ModuleType("scenarios")
+    theirs.__file__ = "/x/scenarios.py"
+    monkeypatch.setitem(sys.modules, "scenarios", theirs)
+    with pytest.raises(SystemExit) as ended:
+        importlib.reload(importlib.import_module("rtbench.cli"))
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("rtbench: /x/scenarios.py has the name of a package")

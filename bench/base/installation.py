@@ -19,15 +19,19 @@ from pathlib import Path
 from bench.base.errors import USAGE_STATUS
 
 
+def windows_problem() -> str:
+    """Return the text about an unsupported system; "" if the system is supported."""
+    if sys.platform == "win32":
+        return "Windows is not supported: use rtbench in WSL (`wsl --install`), as on Linux"
+    return ""
+
+
 def refuse_windows() -> None:
     """Exit if the system is Windows. Call this before modules are imported that Windows does not
     have.
     """
-    if sys.platform == "win32":
-        print(
-            "rtbench: Windows is not supported: use rtbench in WSL (`wsl --install`), as on Linux",
-            file=sys.stderr,
-        )
+    if problem := windows_problem():
+        print(f"rtbench: {problem}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
 
 

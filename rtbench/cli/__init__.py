@@ -2,7 +2,12 @@
 
 import sys
 
+from rtbench import PACKAGES, UNUSABLE_STATUS, name_problem
+
 try:
+    if problem := next(filter(None, map(name_problem, PACKAGES)), ""):
+        print(f"rtbench: {problem}", file=sys.stderr)
+        sys.exit(UNUSABLE_STATUS)
     from bench.base import memory
     from bench.base.errors import INTERRUPTED_STATUS
     from bench.base.installation import refuse_windows

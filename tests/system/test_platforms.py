@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import rtbench
 from bench.catalogue.outcomes import SUCCESSFUL
 from bench.record import folder as files
 from tests.simulator_process import quick_simulator
@@ -105,3 +106,26 @@ def test_a_run_on_macos_uses_user_space_timestamps_and_reports_it(tmp_path: Path
     assert {turn["receive_timestamp_source"] for turn in turns} == {"userspace"}
     assert "no usable kernel timestamp" in ended.stdout
     assert "no usable kernel timestamp" in (run / "report.html").read_text()
+
+
+HOSTILE = """
+import sys
+path = list(sys.path)
+import rtbench
+rtbench.UsageError, rtbench.__version__
+import bench.base.errors
+assert sys.path == path, "the path was changed"
+assert not hasattr(sys.modules["bench"], "mine")
+"""
+
+
+def test_our_packages_are_found_although_files_on_the_path_have_their_names(tmp_path: Path) -> None:
+    for package in rtbench.PACKAGES:
+        (tmp_path / f"{package}.py").write_text("mine = True")
+    home = str(rtbench.HOME)
+    script = f"import sys; sys.path[:] = [{str(tmp_path)!r}, *sys.path, {home!r}]\n{HOSTILE}"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
