@@ -105,7 +105,7 @@ def measured(kind: Kind, calls: int, tree: Path, profile: Path | None = None) ->
                 "-P",
                 *profiled,
                 "-m",
-                "bench.load",
+                "rtbench.run_process",
                 str(folder / "call.yaml"),
             ]
             command += ["--dialect", kind.dialect, "-u", str(calls), "--sessions", str(calls)]

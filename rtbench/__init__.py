@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.base.errors import RtbenchError, ScriptError, UsageError
     from bench.load.planning.tasks import Turn
-    from bench.load.user import RealtimeUser, script
     from reports.api.many import Runs, load, load_many
     from reports.api.run import Run
     from reports.api.verdicts import check, compare, trend
     from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
+    from rtbench.locust_user import RealtimeUser, script
 
     __version__: str
 
@@ -59,11 +59,11 @@ __all__ = [
 EXPORTS = {
     "bench.base.errors": ("RtbenchError", "ScriptError", "UsageError"),
     "bench.load.planning.tasks": ("Turn",),
-    "bench.load.user": ("RealtimeUser", "script"),
     "reports.api.many": ("Runs", "load", "load_many"),
     "reports.api.run": ("Run",),
     "reports.api.verdicts": ("check", "compare", "trend"),
     "reports.statistics.quantiles": ("QuantileEstimate", "Sample", "quantiles"),
+    "rtbench.locust_user": ("RealtimeUser", "script"),
 }
 """A mapping from a module to the public names in it."""
 HOME = Path(__file__).resolve().parents[1]

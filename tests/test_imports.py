@@ -124,7 +124,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "rtbench_scripts",
         "locust_file",
         "run_files",
-        "__main__",
     ),
     "bench.simulator": (
         "refusals",
@@ -206,6 +205,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "sample_size",
     ),
     "rtbench": (
+        "evaluation",
+        "locust_user",
+        "run_process",
         "synthesis",
         "locust_run",
         "load_search",
@@ -474,15 +476,14 @@ frame."""
 STARTED = {
     "rtbench.locust_run": {"locust"},
     "bench.load.simulator_process": {"rtbench.cli.app"},
-    "rtbench.capacity.level_run": {"bench.load.runners.dry_run"},
-    "bench.load.runners.finalized_run": {
+    "rtbench.capacity.level_run": {"rtbench.capacity.dry_run"},
+    "rtbench.cli.run": {"rtbench.run_process"},
+    "rtbench.evaluation": {
         "reports.pages.check",
+        "reports.pages.comparisons",
         "rtbench.cli.app",
         "rtbench.cli.decision",
     },
-    "bench.load.runners.abort_analyses": {"reports.pages.check"},
-    "bench.load.runners.interim_analyses": {"reports.pages.comparisons"},
-    "rtbench.cli.run": {"bench.load"},
     "rtbench.azure_load_testing.engine_facts": {"rtbench.cli.app"},
     "bench.load.runners.monitor": {"bench.load.runners.otel_exporter"},
 }
@@ -752,6 +753,20 @@ def test_every_module_that_is_started_by_name_is_listed() -> None:
         name: {module for by, module in started if by == name} for name, _ in started
     } == STARTED
     assert written == {"bench.base.installation"}
+
+
+def test_no_module_starts_a_module_of_a_higher_package() -> None:
+    """The composition root hands in what a lower package needs of a higher one."""
+    order = LAYERS[""]
+    upwards = {
+        (by, module)
+        for by, modules_ in STARTED.items()
+        for module in modules_
+        if module.partition(".")[0] in order
+        and order.index(module.partition(".")[0]) > order.index(by.partition(".")[0])
+    }
+
+    assert upwards == {("bench.load.simulator_process", "rtbench.cli.app")}
 
 
 def calls(name: str, functions: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ import pytest
 import rtbench
 from bench.base.installation import tool_version
 
-LOCUST = "bench.load.user"
+LOCUST = "rtbench.locust_user"
 """The module that imports Locust. Locust patches the standard library of the process.
 
 Scenarios import from `rtbench` instead of this module.

@@ -1,4 +1,4 @@
-"""What `rtbench run` does in its process, `python -m bench.load FILE… OPTIONS`.
+"""What `rtbench run` does in its process, `python -m rtbench.run_process FILE… OPTIONS`.
 
 The files are scripts and Locust files. Locust's own parser reads the command line, so every option
 of `locust` is also an option here. Words that are neither options nor values of options are the
@@ -21,6 +21,7 @@ from bench.base.errors import USAGE_STATUS, UsageError
 from bench.load.planning.command_line import locust_files, run_arguments
 from bench.load.planning.run_options import add_command
 from bench.load.runners import locust_events
+from bench.load.runners.evaluation import Evaluation
 
 
 class Argument(str):
@@ -44,11 +45,11 @@ def positional_arguments(words: Sequence[str]) -> set[int]:
     return {word.position for word in free if isinstance(word, Argument)}
 
 
-def run_files() -> None:
+def run_files(evaluation: Evaluation) -> None:
     """Run the files that the command line names. End the process with the exit status of the
     run.
     """
-    locust_events.register()
+    locust_events.register(evaluation)
     events.init_command_line_parser.add_listener(add_command)
     words = sys.argv[1:]
     try:

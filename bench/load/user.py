@@ -46,7 +46,6 @@ from bench.load.planning.tasks import (
     is_locust_word,
     script,
 )
-from bench.load.runners import locust_events
 from bench.load.runners.role import ProcessRole
 from bench.plan.script import SETTINGS
 
@@ -179,6 +178,5 @@ class RealtimeUser(Caller, User):  # type: ignore[misc]  # Locust is not typed
         return bool(self._state == LOCUST_STATE_STOPPING)
 
 
-locust_events.register()
 for name in (*SETTINGS.fields, *IN_SCENARIO):
     setattr(RealtimeUser, name, None)

@@ -355,7 +355,7 @@ def _dry_run(script_files: Sequence[Path], arguments: Sequence[str]) -> dict[str
     """
     locust_value = locust_files(*script_files)[0]
     command = python_command(
-        "bench.load.runners.dry_run", "-f", locust_value, "--headless", *arguments
+        "rtbench.capacity.dry_run", "-f", locust_value, "--headless", *arguments
     )
     environ = child_environment(_environ(script_files))
     named = ", ".join(map(str, script_files))

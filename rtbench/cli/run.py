@@ -135,7 +135,7 @@ def run(ctx: typer.Context) -> None:
     if not ctx.args:
         raise UsageError(NO_FILE)
     sys.stdout.flush()
-    command = python_command("bench.load", *ctx.args)
+    command = python_command("rtbench.run_process", *ctx.args)
     # until it handles them
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     os.execve(command[0], command, child_environment(os.environ, captured=False))

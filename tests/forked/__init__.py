@@ -84,8 +84,8 @@ REPORTING = (
 )
 PREPARATIONS: dict[tuple[str, ...], str] = {
     ("locust",): LOCUST,
-    ("bench.load.runners.dry_run",): LOCUST,
-    ("bench.load",): LOCUST,
+    ("rtbench.capacity.dry_run",): LOCUST,
+    ("rtbench.run_process",): LOCUST,
     ("rtbench.cli.app", "capacity"): CAPACITY,
     ("rtbench.cli.app", "probe"): (
         PATCHED + "import rtbench.cli.service, bench.probe, bench.target.targets"
@@ -311,7 +311,7 @@ def executed(command: list[str]) -> list[str]:
         and not {"-h", "--help"} & {*words}
         and len(words) > 3
     )
-    return [interpreter[0], "-P", "-m", "bench.load", *words[3:]] if is_run else command
+    return [interpreter[0], "-P", "-m", "rtbench.run_process", *words[3:]] if is_run else command
 
 
 def _preparation(command: list[str], env: dict[str, str]) -> str | None:

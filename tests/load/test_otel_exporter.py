@@ -136,7 +136,10 @@ def test_a_target_has_the_conventional_attributes_without_the_url_query() -> Non
 
 
 def missing_parent(name: str) -> ModuleSpec | None:
-    raise ModuleNotFoundError(name)
+    """Find no package, and do as `find_spec` does if the parent of a package is not installed."""
+    if "." in name:
+        raise ModuleNotFoundError(name)
+    return None
 
 
 @pytest.mark.parametrize("find_spec", [lambda name: None, missing_parent])

@@ -139,8 +139,9 @@ PARSE = """
 import json, sys
 from locust.argument_parser import get_parser
 from bench.load.runners import locust_events
+from rtbench.evaluation import EVALUATION
 
-locust_events.register()
+locust_events.register(EVALUATION)
 parser = get_parser(default_config_files=[])
 for line in json.loads(sys.argv[1]):
     parser.parse_args(line)

@@ -31,4 +31,4 @@ def write_keys(path: Path) -> None:
 
 if __name__ == "__main__":
     write_keys(Path(sys.argv.pop(1)))
-    runpy.run_module("bench.load", run_name="__main__", alter_sys=True)
+    runpy.run_module("rtbench.run_process", run_name="__main__", alter_sys=True)

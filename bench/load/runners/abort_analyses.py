@@ -12,11 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.base.installation import python_command
 from bench.load.runners.interim_analyses import ChildAnalyses, thresholds_text
 from bench.record.document import AbortEntry
-
-ANALYSIS = python_command("reports.pages.check", "analyse")
 
 
 def abort_text(plan: AbortEntry, *, has_end: bool) -> str:
@@ -47,7 +44,7 @@ class AbortAnalyses(ChildAnalyses):
         *,
         stop: Callable[[str], None],
         say: Callable[[str], None],
-        command: Sequence[str] = ANALYSIS,
+        command: Sequence[str],
     ) -> None:
         super().__init__(stop=stop, say=say)
         self._folder = folder

@@ -1,4 +1,4 @@
-"""A forecast of a session of a Locust file, before any run: `python -m bench.load.runners.dry_run
+"""A forecast of a session of a Locust file, before any run: `python -m rtbench.capacity.dry_run
 OPTIONS`.
 
 The options are those of `locust`. The module prints one line of JSON with these keys:
@@ -37,6 +37,7 @@ from bench.load.planning.cost_estimate import LOW, estimate, estimate_text, sess
 from bench.load.planning.run_plan import RunPlan, plan_run, session_s
 from bench.load.planning.workload import drop_classes_without_tasks
 from bench.load.runners import locust_events
+from bench.load.runners.evaluation import Evaluation
 
 
 def dry_run(plan: RunPlan) -> dict[str, Any]:
@@ -65,8 +66,8 @@ def dry_run(plan: RunPlan) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    locust_events.register()
+def main(evaluation: Evaluation) -> None:
+    locust_events.register(evaluation)
     classes, _, _, shape = merge_locustfiles_content(
         get_locustfiles_locally(parse_locustfile_option())
     )
@@ -81,7 +82,3 @@ def main() -> None:
     except RtbenchError as error:
         print(f"rtbench: {one_line(str(error))}", file=sys.stderr)
         sys.exit(USAGE_STATUS)
-
-
-if __name__ == "__main__":
-    main()

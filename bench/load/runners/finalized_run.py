@@ -41,12 +41,12 @@ from bench.base.installation import (
     REPORT_PACKAGES,
     child_environment,
     last_line,
-    python_command,
 )
 from bench.base.standard_streams import text_width
 from bench.base.units import NS_PER_S
 from bench.load.planning.run_options import EXPLAIN, OF_CHECK, is_command
 from bench.load.planning.run_plan import LONG_RUN_S, RunPlan
+from bench.load.runners.evaluation import Evaluation
 from bench.record import folder as files
 from bench.record import spool
 from bench.record.document import AbortEntry
@@ -80,9 +80,14 @@ def child_output(command: Sequence[str], *, late: str, failed: str) -> Any:
 
 
 def run_command(
-    command: str, folder: Path, longest_s: float, *options: str, **variables: str
+    evaluation: Evaluation,
+    command: str,
+    folder: Path,
+    longest_s: float,
+    *options: str,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
-    words = python_command("rtbench.cli.app", command, str(folder), *options)
+    words = evaluation.command(command, str(folder), *options)
     return run_child(
         words, longest_s, too_long(f"rtbench {command} {folder}", longest_s), **variables
     )
@@ -216,7 +221,7 @@ class RunThresholds(NamedTuple):
     abort: AbortEntry | None
 
 
-def read_thresholds(plan: RunPlan, parsed: Any) -> RunThresholds:
+def read_thresholds(evaluation: Evaluation, plan: RunPlan, parsed: Any) -> RunThresholds:
     """Return the thresholds of a run, from `--thresholds` or from its scripts. Raise UsageError if
     they are invalid.
 
@@ -241,7 +246,7 @@ def read_thresholds(plan: RunPlan, parsed: Any) -> RunThresholds:
         "lacking": plan.missing_features,
     }
     planned = child_output(
-        [*python_command("reports.pages.check", "plan"), json.dumps(request)],
+        evaluation.of_thresholds("plan", json.dumps(request)),
         late=f"the thresholds were not read within {ANSWER_S:.0f} s",
         failed="the thresholds could not be read",
     )
@@ -296,7 +301,11 @@ def can_report() -> bool:
 
 
 def finalize_run(
-    folder: Path, document: dict[str, Any], stopped: str, check_options: Sequence[str] | None = None
+    evaluation: Evaluation,
+    folder: Path,
+    document: dict[str, Any],
+    stopped: str,
+    check_options: Sequence[str] | None = None,
 ) -> FinalizedRun:
     """Close, decide, check and report a run.
 
@@ -321,14 +330,16 @@ def finalize_run(
     decided = None
     # before the report, which shows the decision and the check; the first of them closes the folder
     if "sequential_plan" in document:
-        command = python_command("rtbench.cli.decision", str(folder))
+        command = evaluation.of_decision(str(folder))
         late = too_long(f"rtbench check {folder}", longest_s)
         decided = run_child(command, longest_s, late, **permission)
     checked = None
     if check_options is not None:
-        checked = run_command("check", folder, longest_s, "--quiet", *check_options, **permission)
+        checked = run_command(
+            evaluation, "check", folder, longest_s, "--quiet", *check_options, **permission
+        )
     explain = [option for option in check_options or () if option == EXPLAIN]
-    reported = run_command("report", folder, longest_s, *explain, **permission)
+    reported = run_command(evaluation, "report", folder, longest_s, *explain, **permission)
     summary = reported.stdout.rstrip("\n")
     if reported.returncode != 0:
         return _failed(summary, reported, "the report could not be made")
@@ -373,14 +384,14 @@ def child_problem(child: CompletedProcess[str], problem: str) -> str:
     )
 
 
-def upload_run(folder: Path, url: str) -> str:
+def upload_run(evaluation: Evaluation, folder: Path, url: str) -> str:
     """Upload the folder to this URL. Return the lines to print. Raise UsageError if any file
     could not be uploaded.
     """
     size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
     variables = {URL_VARIABLE: url} | permission_to_close(folder)
     uploaded = run_command(
-        "upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **variables
+        evaluation, "upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **variables
     )
     if uploaded.returncode != 0:
         raise UsageError(child_problem(uploaded, "the folder could not be uploaded"))

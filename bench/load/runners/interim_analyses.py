@@ -19,11 +19,11 @@ from typing import Any
 
 import gevent
 
-from bench.base.installation import python_command
 from bench.catalogue.metrics import TRANSCRIPT_METRICS
 from bench.load.planning.run_options import Options
 from bench.load.planning.workload import Workload, script_facts
 from bench.load.runners import finalized_run
+from bench.load.runners.evaluation import Evaluation
 from bench.load.runners.finalized_run import ANSWER_S
 from bench.record.document import SequentialPlanEntry
 from bench.record.validity import MORE_PROCESSES
@@ -33,8 +33,6 @@ MIN_TURNS = 200
 """A run is ended as invalid only after this many pairs during the overload, and this many turns
 of both targets."""
 MAX_OF_PLAN = 0.1
-PLAN = python_command("reports.pages.comparisons", "plan")
-ANALYSIS = python_command("reports.pages.comparisons", "analyse")
 
 
 def scripts_of(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
@@ -54,6 +52,7 @@ def scripts_of(workloads: Mapping[str, Workload]) -> list[dict[str, Any]]:
 
 
 def sequential_plan(
+    evaluation: Evaluation,
     options: Options,
     pairs: int,
     scripts: Sequence[Mapping[str, Any]],
@@ -88,7 +87,7 @@ def sequential_plan(
         "of_scripts": thresholds or {},
     }
     plan: SequentialPlanEntry = finalized_run.child_output(
-        [*PLAN, json.dumps(request)],
+        evaluation.of_comparison("plan", json.dumps(request)),
         late=f"planning interim analyses took over {ANSWER_S:.0f} s",
         failed="the interim analyses could not be planned",
     )
@@ -225,7 +224,7 @@ class InterimAnalyses(ChildAnalyses):
         stop: Callable[[str], None],
         give_up: Callable[[str], None],
         say: Callable[[str], None],
-        command: Sequence[str] = ANALYSIS,
+        command: Sequence[str],
     ) -> None:
         super().__init__(stop=stop, say=say)
         self._folder = folder

@@ -37,6 +37,7 @@ from bench.load.planning.run_plan import SIMULATOR, RunPlan, check_two
 from bench.load.planning.stages import LoadSchedule
 from bench.load.runners import finalized_run
 from bench.load.runners.abort_analyses import AbortAnalyses, abort_text
+from bench.load.runners.evaluation import Evaluation
 from bench.load.runners.interim_analyses import (
     InterimAnalyses,
     plan_text,
@@ -88,8 +89,9 @@ print a warning."""
 class Leader(ProcessRole):
     """The role of a process that leads runs. Its users run the sessions, unless it has workers."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, evaluation: Evaluation) -> None:
         super().__init__(environment)
+        self._evaluation = evaluation
         self._ran = False
         self._decision: SequentialPlanEntry | None = None
         self._thresholds = finalized_run.RunThresholds({}, None)
@@ -232,11 +234,12 @@ class Leader(ProcessRole):
     def _plan(self) -> RunPlan:
         plan = super()._plan()
         self._decision = None
-        self._thresholds = finalized_run.read_thresholds(plan, self.parsed)
+        self._thresholds = finalized_run.read_thresholds(self._evaluation, plan, self.parsed)
         self._check_options = finalized_run.check_options(self.parsed, self._thresholds.by_metric)
         if plan.options.until_decided:
             pairs = plan.sessions or MAX_PAIRS
             self._decision = sequential_plan(
+                self._evaluation,
                 plan.options,
                 pairs,
                 scripts_of(plan.workloads),
@@ -338,9 +341,18 @@ class Leader(ProcessRole):
                     stop=stop,
                     give_up=lambda cause: stop(GIVEN_UP + cause),
                     say=self.say,
+                    command=self._evaluation.of_comparison("analyse"),
                 )
             ),
-            aborts=None if abort is None else AbortAnalyses(folder, abort, stop=stop, say=self.say),
+            aborts=None
+            if abort is None
+            else AbortAnalyses(
+                folder,
+                abort,
+                stop=stop,
+                say=self.say,
+                command=self._evaluation.of_thresholds("analyse"),
+            ),
             telemetry=(
                 Telemetry(folder.name, self.planned, self.say) if self.parsed.telemetry else None
             ),
@@ -407,7 +419,7 @@ class Leader(ProcessRole):
         judged = reason != INTERRUPTED and self._environment.process_exit_code != USAGE_STATUS
         stopped = reason or "its time was over, or its users were stopped"
         closed = finalized_run.finalize_run(
-            folder, run.document, stopped, self._check_options if judged else None
+            self._evaluation, folder, run.document, stopped, self._check_options if judged else None
         )
         run.summary = closed.summary
         if closed.error and not folder.exists():
@@ -433,7 +445,9 @@ class Leader(ProcessRole):
             )
         if self._upload and folder.exists():
             try:
-                for line in finalized_run.upload_run(folder, self._upload).splitlines():
+                for line in finalized_run.upload_run(
+                    self._evaluation, folder, self._upload
+                ).splitlines():
                     self.say(line)
             except UsageError as error:
                 self.say(str(error))

@@ -21,6 +21,7 @@ The role (standalone, master or worker) is determined once, at init.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -40,6 +41,7 @@ from bench.load.planning.run_options import (
 )
 from bench.load.runners import messages, worker_link
 from bench.load.runners.connected_workers import ConnectedWorkers
+from bench.load.runners.evaluation import Evaluation
 from bench.load.runners.leader import Leader
 from bench.load.runners.monitor import print_log_in
 from bench.load.runners.role import ProcessRole
@@ -56,17 +58,17 @@ It still exists if this module is imported again.
 """
 
 
-def role_of(environment: Environment) -> ProcessRole:
+def role_of(environment: Environment, evaluation: Evaluation) -> ProcessRole:
     if isinstance(environment.runner, WorkerRunner):
         return Worker(environment)
-    leader = Leader(environment)
+    leader = Leader(environment, evaluation)
     if isinstance(environment.runner, MasterRunner):
         leader.workers = ConnectedWorkers(leader)
     return leader
 
 
-def _on_init(environment: Any, **_: Any) -> None:
-    environment.rtbench = role = role_of(environment)
+def _on_init(evaluation: Evaluation, environment: Any, **_: Any) -> None:
+    environment.rtbench = role = role_of(environment, evaluation)
     try:
         role.open()
     except RtbenchError as error:
@@ -110,9 +112,9 @@ def report_error(
     raise SystemExit(USAGE_STATUS)
 
 
-def register() -> None:
-    """Bind this process to Locust's events. Only the first call has an effect, even after a
-    repeated import.
+def register(evaluation: Evaluation) -> None:
+    """Bind this process to Locust's events. `evaluation` evaluates its runs. Only the first call
+    has an effect, even after a repeated import.
     """
     if hasattr(events, REGISTERED):
         return
@@ -126,4 +128,4 @@ def register() -> None:
     events.init_command_line_parser.add_listener(lambda **_: standard_streams.prepare())
     for listener in (add_options, stay_on_loopback, fork_for_allowed_cores):
         events.init_command_line_parser.add_listener(listener)
-    events.init.add_listener(_on_init)
+    events.init.add_listener(partial(_on_init, evaluation))

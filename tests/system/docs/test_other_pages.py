@@ -24,7 +24,7 @@ def test_a_block_of_commands_runs(
 PARSE = """
 import shlex, sys
 from locust.argument_parser import get_parser
-import bench.load.user
+import rtbench.locust_user
 parser = get_parser(default_config_files=[])
 for line in sys.stdin:
     print(parser.parse_args(shlex.split(line)).locustfile)

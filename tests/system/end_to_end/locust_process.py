@@ -128,7 +128,7 @@ def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     kill it.
     """
     process = forked.Popen(
-        [sys.executable, "-m", "bench.load", *words],
+        [sys.executable, "-m", "rtbench.run_process", *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

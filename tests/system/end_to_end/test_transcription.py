@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TranscribedRun:
     truth = folder / "truth.jsonl"
     with quick_simulator(folder, "--ground-truth", str(truth), more=PROFILE) as simulator:
         url = simulator.urls["openai"].partition("?")[0] + "?intent=transcription"
-        command = [sys.executable, "-m", "bench.load", "mine.yaml", "--url", url]
+        command = [sys.executable, "-m", "rtbench.run_process", "mine.yaml", "--url", url]
         command += ["-u", str(SESSIONS), "-r", str(SESSIONS), "--sessions", str(SESSIONS)]
         process = forked.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

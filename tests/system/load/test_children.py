@@ -19,6 +19,7 @@ from bench.load.runners import monitor
 from bench.load.runners.finalized_run import finalize_run, holds_rows, output_of
 from bench.load.runners.monitor import BEHIND, MAX_LINES, Telemetry
 from bench.record.document import SCHEMA_VERSION
+from rtbench.evaluation import EVALUATION
 from tests.load.fake_live_run import FakeRun
 from tests.simulator_process import ROOT
 from tests.system.end_to_end.locust_process import GUARD_S
@@ -86,7 +87,7 @@ def test_a_report_that_exceeds_its_time_is_killed_and_rows_are_kept(
         "notices": [],
         "settings": {},
     }
-    closed = finalize_run(run.folder, document, "all sessions are done")
+    closed = finalize_run(EVALUATION, run.folder, document, "all sessions are done")
 
     assert (closed.summary, closed.status) == ("", USAGE_STATUS)
     assert closed.error.endswith(

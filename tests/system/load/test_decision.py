@@ -22,6 +22,7 @@ from bench.load.runners.interim_analyses import (
     sequential_plan,
 )
 from bench.record.document import SequentialPlanEntry
+from rtbench.evaluation import EVALUATION
 from tests import forked
 from tests.load.options import parsed
 
@@ -48,7 +49,9 @@ LOOKS = [50, 100, 150]
 def made(
     *arguments: str, pairs: int = 500, scripts: Sequence[Script] = tuple(talk())
 ) -> SequentialPlanEntry:
-    return sequential_plan(Options.of(parsed("--until-decided", *arguments)), pairs, scripts)
+    return sequential_plan(
+        EVALUATION, Options.of(parsed("--until-decided", *arguments)), pairs, scripts
+    )
 
 
 def asking(folder: Path, thresholds: str, **how: Any) -> SequentialPlanEntry:

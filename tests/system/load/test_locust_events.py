@@ -30,14 +30,15 @@ def changed():
     get_parser(default_config_files=[])  # an option that is added twice is an error
     return [*listeners, sys.excepthook, rpc.Server.recv_from_client, MasterRunner.handle_message, ours(forks)]
 
-import bench.load.user
+import rtbench.locust_user
 from bench.load.runners import locust_events
+from rtbench.evaluation import EVALUATION
 once = changed()
-locust_events.register()
+locust_events.register(EVALUATION)
 assert changed() == once, "a second registration"
 for name in [name for name in sys.modules if name == "rtbench" or name.startswith(("bench.load", "rtbench."))]:
     del sys.modules[name]
-import bench.load.user
+import rtbench.locust_user
 import rtbench
 rtbench.RealtimeUser
 assert locust_events is not sys.modules["bench.load.runners.locust_events"]

@@ -24,7 +24,7 @@ from bench.load.lifecycle import RunStarted, RunState, SignInStarted
 
 how, closing, goes_on, closed = sys.argv[1], Event(), Event(), []
 
-def finalize_run(folder, document, stopped, judged):
+def finalize_run(evaluation, folder, document, stopped, judged):
     closing.set()
     goes_on.wait()
     if how == "fails":
@@ -34,7 +34,7 @@ def finalize_run(folder, document, stopped, judged):
 
 leader.finalized_run.finalize_run = finalize_run
 alone = leader.Leader.__new__(leader.Leader)
-alone._check_options = None
+alone._check_options = alone._evaluation = None
 alone._environment = SimpleNamespace(process_exit_code=None, web_ui=None)
 alone.parsed = SimpleNamespace(json=False, stop_timeout=None)
 alone.runner = SimpleNamespace(quit=int, stop=int)

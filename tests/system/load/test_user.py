@@ -84,7 +84,7 @@ def unsupported_reason(user_class, live=None):
 CALLERS = """import gevent
 from locust import task
 from locust.exception import StopUser
-from bench.load.user import RealtimeUser
+from rtbench import RealtimeUser
 
 class Caller(RealtimeUser):
     @task

@@ -1,4 +1,4 @@
-"""The process of `rtbench run`: `python -m bench.load FILE… OPTIONS`.
+"""The process of `rtbench run`: `python -m rtbench.run_process FILE… OPTIONS`.
 
 It ends with one line, also while modules are imported. `rtbench run` starts it with blocked
 signals, because a signal during the start of Python would print a traceback.
@@ -10,7 +10,7 @@ import signal
 import sys
 
 from bench.base.errors import INTERRUPTED_STATUS, USAGE_STATUS
-from bench.base.memory import RUN_BYTES, require
+from bench.base.memory import RUN_BYTES, prepare, require
 
 
 def interrupt(*_: object) -> None:
@@ -25,13 +25,15 @@ def interrupt(*_: object) -> None:
 
 if __name__ == "__main__":
     try:
+        prepare()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         require(RUN_BYTES)
         from bench.load.run_files import run_files
+        from rtbench.evaluation import EVALUATION
 
-        run_files()
+        run_files(EVALUATION)
     except KeyboardInterrupt:
         print("rtbench: interrupted before the run started", file=sys.stderr)
         sys.exit(INTERRUPTED_STATUS)
