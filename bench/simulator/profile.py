@@ -317,6 +317,11 @@ class Slowdown:
         return 1 + self.per_session * max(0, open_sessions - self.sessions)
 
 
+SLOWER_PER_SESSION = 0.1
+"""The increase of response delays per session above the capacity of `rtbench simulate
+--capacity`."""
+
+
 @dataclass(frozen=True)
 class DelegationSettings:
     """Properties of the tasks that a full-duplex model delegates. The default delays are
@@ -424,6 +429,10 @@ class Profile:
         Integer(1, 100_000),
         "Maximum number of concurrent responses; others are queued. None: any number.",
     )
+    max_sessions: int | None = field_key(
+        Integer(1, 100_000),
+        "Maximum number of open sessions; others are refused (HTTP 503). None: any number.",
+    )
     functions: FunctionCalls = field_key(
         struct_of(FunctionCalls), "Function calls.", absent=FunctionCalls()
     )
@@ -507,13 +516,18 @@ class Profile:
         *,
         ttfa_p50_ms: float | None = None,
         speed: float | None = None,
+        capacity: int | None = None,
         faults: Iterable[Fault] = (),
     ) -> Profile:
-        """Return this profile with another median of first audio, another speed, or more faults.
+        """Return this profile with another median of first audio, another speed or capacity, or
+        more faults.
 
-        If the median changes, the ratios of the percentiles stay the same.
+        If the median changes, the ratios of the percentiles stay the same. Above the capacity, a
+        number of open sessions, each session makes responses slower.
         """
         changed = replace(self, faults=(*self.faults, *faults))
+        if capacity is not None:
+            changed = replace(changed, slowdown=Slowdown(capacity, SLOWER_PER_SESSION))
         if ttfa_p50_ms is not None:
             first_audio = self.delays.first_audio.with_median(ttfa_p50_ms)
             changed = replace(changed, delays=replace(changed.delays, first_audio=first_audio))

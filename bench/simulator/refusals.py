@@ -95,6 +95,11 @@ BAD_VERSION = RefusedUpgrade(400, "BadRequest", "API version not supported")
 TOO_MANY_HEADERS = RefusedUpgrade(
     431, "431", "Request Header Fields Too Large: more than 10 custom headers."
 )
+TOO_MANY_SESSIONS = RefusedUpgrade(
+    503,
+    "TooManySessions",
+    "The simulator has its maximum number of open sessions (max_sessions of its profile).",
+)
 TOO_MANY_CALLS = RefusedUpgrade(
     503, "503", "This process of the simulator plays no more telephone calls."
 )

@@ -57,6 +57,12 @@ def simulate(
         float | None,
         option("Median time to first audio, instead of the profile's.", min=0.001, max=60_000),
     ] = None,
+    capacity: Annotated[
+        int | None,
+        option(
+            "Concurrent calls above which each further one makes responses 10 % slower.", "N", min=1
+        ),
+    ] = None,
     speed: Annotated[
         float | None, option("Seconds of audio generated per second.", min=0.1, max=1000)
     ] = None,
@@ -108,7 +114,7 @@ def simulate(
 
     faults = [read_line(line) for line in fault or ()]
     chosen = _profile(profile, from_run, from_run_step).adjusted(
-        ttfa_p50_ms=ttfa_p50_ms, speed=speed, faults=faults
+        ttfa_p50_ms=ttfa_p50_ms, speed=speed, capacity=capacity, faults=faults
     )
     tokens = None if token_lifetime is None else TokenIssuer(token_lifetime, secrets.token_urlsafe)
     if key == "":
@@ -268,7 +274,12 @@ def _reject_impossible(
             )
     if workers == 1:
         return
-    unset = {"quota": UNLIMITED, "max_concurrent_responses": None, "slowdown": None}
+    unset = {
+        "quota": UNLIMITED,
+        "max_concurrent_responses": None,
+        "max_sessions": None,
+        "slowdown": None,
+    }
     for name, value in unset.items():
         if getattr(profile, name) != value:
             raise UsageError(

@@ -170,3 +170,14 @@ def test_the_first_audio_of_each_preset_can_have_another_median(name: str) -> No
     rng = np.random.default_rng(1)
 
     assert np.median([delay.draw_ms(rng) for _ in range(4_001)]) == pytest.approx(100, rel=0.05)
+
+
+def test_a_capacity_makes_responses_slower_per_session_above_it() -> None:
+    profile = usual_profile().adjusted(capacity=20)
+
+    assert [round(profile.slowness(0, sessions), 9) for sessions in (1, 20, 21, 30)] == [
+        1,
+        1,
+        1.1,
+        2,
+    ]

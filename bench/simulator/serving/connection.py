@@ -187,8 +187,7 @@ class Connection:
         )
         if isinstance(verdict, RefusedUpgrade) or verdict.complaint:
             return verdict
-        wait_ns = self._state.quota.connect(at_ns)
-        return refusals.throttled(wait_ns) if wait_ns else verdict
+        return self._state.limit(at_ns) or verdict
 
     def _open(self, accepted: AcceptedUpgrade, at_ns: int) -> None:
         if accepted.complaint:

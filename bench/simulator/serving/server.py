@@ -39,7 +39,13 @@ from bench.simulator.faults.injection import FaultEntry, FaultInjector
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
 from bench.simulator.quota import ResponseSlots, ServiceQuota
-from bench.simulator.refusals import GOING_AWAY, PostUpgradeRefusal, RefusedUpgrade
+from bench.simulator.refusals import (
+    GOING_AWAY,
+    TOO_MANY_SESSIONS,
+    PostUpgradeRefusal,
+    RefusedUpgrade,
+    throttled,
+)
 from bench.simulator.server_events import Ids
 from bench.simulator.serving.connection import Connection
 from bench.simulator.serving.service import AcceptedUpgrade, Sender, ServerConfig, ServerState
@@ -106,6 +112,7 @@ class Server:
             config=config,
             loop=loop,
             quota=self._quota,
+            limit=self._limit,
             new_session=self._new_session,
             next_session=self._next_session,
             refused=self._on_refusal,
@@ -220,6 +227,13 @@ class Server:
 
     def _new_session(self, accepted: AcceptedUpgrade) -> SimulatedSession:
         return accepted.dialect(accepted.model, self._next_session())
+
+    def _limit(self, at_ns: int) -> RefusedUpgrade | None:
+        most = self._config.profile.max_sessions
+        if most is not None and self._servers.sessions >= most:
+            return TOO_MANY_SESSIONS
+        wait_ns = self._quota.connect(at_ns)
+        return throttled(wait_ns) if wait_ns else None
 
     def _next_session(self) -> SessionParts:
         """Count one more session. Return its parts."""

@@ -181,6 +181,8 @@ class ServerState:
     config: ServerConfig
     loop: asyncio.AbstractEventLoop
     quota: ServiceQuota
+    # takes one connection, unless a limit of the server refuses it
+    limit: Callable[[int], RefusedUpgrade | None]
     new_session: Callable[[AcceptedUpgrade], SimulatedSession]
     next_session: Callable[[], SessionParts]  # of a session without an upgrade
     refused: Callable[

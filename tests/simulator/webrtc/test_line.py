@@ -21,7 +21,8 @@ REFUSED: list[Any] = []
 SHARED: Any = SimpleNamespace(
     injector=lambda: None,
     config=SimpleNamespace(authenticator=Authenticator()),
-    quota=SimpleNamespace(connect=lambda at_ns: 0, headers=lambda at_ns: {}),
+    quota=SimpleNamespace(headers=lambda at_ns: {}),
+    limit=lambda at_ns: None,
     refused=lambda refusal, at_ns: REFUSED.append(refusal.code),
 )
 

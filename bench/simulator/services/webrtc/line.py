@@ -123,8 +123,8 @@ class WebRtcLine:
         token = None
         if not isinstance(refusal, RefusedUpgrade):
             refusal, key, token = self._checked(request)
-        if refusal is None and (wait_ns := self._shared.quota.connect(at_ns)):
-            refusal = refusals.throttled(wait_ns)
+        if refusal is None:
+            refusal = self._shared.limit(at_ns)
         if refusal is not None:
             return self._refused(refusal, at_ns)
         faults = injector.faults("upgrade", at_ns, OWN_FAULTS, None) if injector is not None else ()
