@@ -20,6 +20,7 @@ PARTS = {
     "crowd": "crowd",
     "runner": "runner",
     "capacity": "capacity",
+    "capacity_quick": "capacity_quick",
     "master": "master",
     "exact": "exact",
     "words": "agents_words",

@@ -143,7 +143,8 @@ def _notes(
     if ended == "max_reached" and bracket.highest not in bracket.inconclusive:
         notes.append(Reason("none_failed", {"max": plan.max}))
     if bracket.inconclusive:
-        min_s = min_time_s(plan, levels)
+        # not less than what was printed before the search
+        min_s = max(min_time_s(plan), min_time_s(plan, levels))
         longer = min_s if plan.time_s < min_s else None
         notes.append(
             Reason("undecided", {"loads": list(bracket.inconclusive), "min_time_s": longer})

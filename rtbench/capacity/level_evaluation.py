@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import pandas as pd
 from msgspec import convert
 
 from bench.base.clock import monotonic_ns
@@ -240,7 +241,7 @@ def _evaluated(
     blocked_calls = blocked(target.run)
     arrived = blocked_calls + len(target.run.sessions)
     sure = _is_conclusive(answer, target, thresholds, error, monitor.callers)
-    ours = _ours(
+    ours = generator_fault(
         document, step.load if search.plan.by == "concurrency" else round(calls or 0), sure=sure
     )
     if not ours and answer != "fail" and blocked_calls > BLOCKED_SHARE * arrived:
@@ -295,18 +296,24 @@ def check_opened(run: RunFrames) -> None:
     opened = run.sessions["session_ready_ms"].notna().any()
     if refused.empty or opened or any(is_throttled(str(outcome)) for outcome in refused["outcome"]):
         return
-    ends = Counter(
-        zip(
-            refused["outcome"].astype(str), refused["detail"].astype(object).fillna(""), strict=True
-        )
-    )
-    ((outcome, detail), _), *_ = ends.most_common(1)
+    outcome, detail = commonest_end(refused)
     ended = f"{outcome}: {detail.rstrip('.')}" if detail else outcome
     remedy = remedy_of(outcome, detail, dialect_of(run.metadata["targets"][0]).remedies)
     text = "; ".join(filter(None, [ended, remedy]))
     raise UsageError(
         f"none of {len(refused):,} calls to {run.metadata['targets'][0]['url']} opened: {text}"
     )
+
+
+def commonest_end(failed: pd.DataFrame) -> tuple[str, str]:
+    """Return the most frequent outcome of some sessions or turns, and its message; "" if it has
+    none.
+    """
+    ends = Counter(
+        zip(failed["outcome"].astype(str), failed["detail"].astype(object).fillna(""), strict=True)
+    )
+    ((outcome, detail), _), *_ = ends.most_common(1)
+    return outcome, detail
 
 
 def _held_back(document: Any, target: str, step: NextLevel, calls: float | None) -> Reason | None:
@@ -358,14 +365,14 @@ def _is_conclusive(
     """
     if answer not in ("pass", "fail"):
         return True
-    extremes = [_with_errors(target, threshold, worse=answer == "pass") for threshold in thresholds]
+    extremes = [with_errors(target, threshold, worse=answer == "pass") for threshold in thresholds]
     return (
         analysis_result(extremes, extremes, list(map(allowed_share, thresholds)), error, callers)
         == answer
     )
 
 
-def _with_errors(target: ComparedTarget, threshold: Threshold, *, worse: bool) -> PerCluster:
+def with_errors(target: ComparedTarget, threshold: Threshold, *, worse: bool) -> PerCluster:
     """Return the violations if every value were worse, or better, by its maximum error. Rates use
     no timestamps.
 
@@ -381,7 +388,7 @@ def _with_errors(target: ComparedTarget, threshold: Threshold, *, worse: bool) -
     return (max if worse else min)(extremes, key=lambda counts: counts[0].sum())
 
 
-def _ours(document: Any, calls: int, *, sure: bool) -> Reason | None:
+def generator_fault(document: Any, calls: int, *, sure: bool) -> Reason | None:
     """Return why a run shows nothing about the service. `sure`: its answer does not depend on
     uncertain timestamps.
     """

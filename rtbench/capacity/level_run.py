@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,7 +50,10 @@ class LevelTask:
     """A level to run, of at most `load_s` seconds. `load` is the number of concurrent calls, or of
     calls per minute.
 
-    `max_concurrent` is the maximum number of arriving calls in progress.
+    - `max_concurrent` is the maximum number of arriving calls in progress.
+    - `stages` is the file of a load that changes, up to `load`.
+    - `analyses` is the times of its analyses, as parts of `load_s`. The last one is 1.
+    - `drain_s` is the time in which open turns may end after the load.
     """
 
     name: str
@@ -59,6 +62,9 @@ class LevelTask:
     ramp_s: float
     max_concurrent: int | None = None
     budget_usd: float | None = None
+    stages: Path | None = None
+    analyses: Sequence[float] = ANALYSES
+    drain_s: float = END_S
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,9 @@ class LocustCommand:
             "--run-time": f"{task.load_s + GUARD_S:.0f}s",
             "--warmup": f"{warm_s:.0f}s",
         }
-        if self.by == "concurrency":
+        if task.stages is not None:
+            load = {"--stages": task.stages, "--session-pause": 0}
+        elif self.by == "concurrency":
             load |= {
                 "--users": task.load,
                 "--spawn-rate": f"{task.load / task.ramp_s:.4g}",
@@ -140,10 +148,12 @@ def run_level(
         try:
             latest_ns = until_ns - int(AROUND_S * NS_PER_S)
             analyses = _watched(
-                run.process, folder, run.started_ns(folder), task.load_s, is_clear, latest_ns
+                run.process, folder, run.started_ns(folder), task, is_clear, latest_ns
             )
         finally:
-            was_stopped = _stopped(run.process, folder, min(END_S, _left_s(until_ns) - CLOSE_S))
+            was_stopped = _stopped(
+                run.process, folder, min(task.drain_s, _left_s(until_ns) - CLOSE_S)
+            )
             died = run.wait_for_end(folder, min(END_S, _left_s(until_ns)))
     return FinishedLevel(folder, died, analyses, was_stopped)
 
@@ -160,7 +170,7 @@ def _watched(
     process: subprocess.Popen[bytes],
     folder: Path,
     start_ns: int,
-    load_s: float,
+    task: LevelTask,
     is_clear: Callable[[Path, int], bool],
     latest_ns: int,
 ) -> int:
@@ -170,8 +180,8 @@ def _watched(
     On CLOCK_MONOTONIC, its load ends at `latest_ns` or earlier. The final analysis, after the run,
     does not count.
     """
-    for number, fraction in enumerate(ANALYSES):
-        due_ns = start_ns + int(fraction * load_s * NS_PER_S)
+    for number, fraction in enumerate(task.analyses):
+        due_ns = start_ns + int(fraction * task.load_s * NS_PER_S)
         until_ns = min(due_ns, latest_ns)
         while process.poll() is None and (left_s := _left_s(until_ns)) > 0:
             time.sleep(min(POLL_S, left_s))
@@ -179,7 +189,7 @@ def _watched(
             return number
         if fraction < 1 and is_clear(folder, number):
             return number + 1
-    return len(ANALYSES) - 1
+    return len(task.analyses) - 1
 
 
 def _stopped(process: subprocess.Popen[bytes], folder: Path, drain_s: float) -> bool:
@@ -230,6 +240,7 @@ class PreparedSearch:
 
     - `call_s` is the expected duration of a call, in seconds.
     - `costs` is the lines about cost, which are printed before the search starts.
+    - `forecast` is that of `bench.load.runners.dry_run`.
     - `missing_features` is what can never be measured with each script
       (`reports.metrics.measurable`).
     """
@@ -241,6 +252,7 @@ class PreparedSearch:
     call_s: float
     costs: tuple[str, ...]
     missing_features: Sequence[Mapping[str, Any] | None] = ()
+    forecast: Mapping[str, Any] = field(default_factory=dict)
 
 
 CONNECT_S = 2.0
@@ -319,6 +331,7 @@ def prepare_search(
         forecast["call_s"],
         costs,
         forecast["lacking"],
+        forecast,
     )
 
 
@@ -331,12 +344,12 @@ def max_calls(by: LoadUnit, max_load: int, time_s: float, session_s: float) -> f
     return max_load * time_s / session_s if session_s else None
 
 
-def cost_lines(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
+def cost_lines(forecast: Mapping[str, Any], plan: SearchPlan) -> list[str]:
     limit = [] if plan.budget_usd is not None else ["--budget USD limits the cost"]
     return [*cost_amounts(forecast, plan), *limit]
 
 
-def cost_amounts(forecast: dict[str, Any], plan: SearchPlan) -> list[str]:
+def cost_amounts(forecast: Mapping[str, Any], plan: SearchPlan) -> list[str]:
     """Return what a session costs, and what the whole search may cost at most, if that is known."""
     lines = [str(forecast["cost"])]
     calls = max_calls(plan.by, plan.max, plan.time_s, forecast["session_s"])

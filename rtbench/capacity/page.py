@@ -89,8 +89,10 @@ def opening(plan: SearchPlan, folder: str, costs: Sequence[str] = ()) -> list[st
         quick if plan.time_s < min_s else sure,
         *costs,
     ]
-    wrapped = [row_text for line in lines for row_text in _wrapped(line, "")]
-    return [*wrapped, f"the report will be {folder}/capacity.html"]
+    return [
+        *(text for line in lines for text in wrapped(line, "")),
+        f"the report will be {folder}/capacity.html",
+    ]
 
 
 def level_heads(plan: SearchPlan) -> str:
@@ -125,7 +127,7 @@ def level_lines(level: LevelEntry) -> list[str]:
         + missed.rjust(SHARE + 2)
         + format_duration(level.duration_s).replace(NBSP, " ").rjust(TOOK)
     )
-    return [line, *_wrapped(reason_text(level.why), "    ")]
+    return [line, *wrapped(reason_text(level.why), "    ")]
 
 
 def share_text(share: Finding) -> str:
@@ -148,13 +150,18 @@ def _value(interval: Value, write: Write) -> str:
 
 
 def closing_lines(capacity: CapacityDocument) -> list[str]:
-    notes = [
-        line for note in capacity.notes for line in _wrapped(reason_text(note), "  ", first="· ")
-    ]
-    return [*notes, *_wrapped(as_sentence("; ".join(headline_parts(capacity))), "")]
+    """Return the lines of the result: the answer, then the notes. A command has its own line, to
+    be pasted.
+    """
+    lines = wrapped(as_sentence("; ".join(headline_parts(capacity))), "")
+    for note in capacity.notes:
+        lines += wrapped(reason_text(note), "  ", first="· ")
+        if command := note.numbers.get("command"):
+            lines.append(f"  {command}")
+    return lines
 
 
-def _wrapped(text: str, indent: str, first: str = "") -> list[str]:
+def wrapped(text: str, indent: str, first: str = "") -> list[str]:
     return textwrap.wrap(
         text.replace(NBSP, " "),
         COLUMNS,
@@ -312,6 +319,7 @@ def latency_chart(capacity: CapacityDocument, levels: Sequence[LevelEntry]) -> P
     _bracket_band(plot, x, capacity)
     for limit in limits:
         plot.line(plot.x0, y(limit), plot.x1, y(limit), "zero")
+        plot.text(plot.x1, y(limit) - 4, f"limit {ms(limit)}", "label", "end")
     for colour, name in enumerate(("latency_p50", "latency_p95")):
         _curve(plot, x, y, colour, [(level, getattr(level, name)) for level in levels], ms)
     return plot

@@ -25,6 +25,7 @@ from reports.results.json_entries import Count, JsonEntry
 from reports.results.reason import Reason
 from reports.results.value import RATE, Finding, Value
 from reports.results.verdict import Conclusion, Result
+from reports.statistics.verdicts import SESSIONS
 from rtbench.load_search import (
     LevelResult,
     LoadGrid,
@@ -163,6 +164,7 @@ class CapacityDocument(Conclusion, frozen=True, kw_only=True):
     - `breaking_point`: why the lowest failing level failed: latency, failures or quota, and the
       threshold that was violated by the largest factor
     - `rough_estimate`: null if the search showed both loads, or if no level has a share
+    - `estimate`: the answer of a quick search; null for other searches
     - `confirmed`: true if the confirmation run passed; null if there was none
     - `stable`: false if levels contradict each other by more than chance; then neither load is
       shown
@@ -181,6 +183,7 @@ class CapacityDocument(Conclusion, frozen=True, kw_only=True):
     lowest_fail: int | None
     breaking_point: Reason | None
     rough_estimate: RoughEstimate | None
+    estimate: Reason | None = None
     confirmed: bool | None
     stable: bool
     ended: Ended
@@ -205,7 +208,8 @@ CALLS_IN_SEQUENCE: dict[LoadUnit, float] = {"concurrency": 2.5, "arrival_rate": 
 """The number of consecutive calls for which a level has time in addition to `BASE_LEVEL_S`.
 
 In a closed loop, the first call of each user does not count. Half a call is a reserve for a longer
-ramp.
+ramp. Fewer users than `SESSIONS` make more calls each, because a level is not decided with fewer
+sessions.
 """
 ERROR = 0.05
 """The maximum probability that any result of a search is wrong."""
@@ -249,8 +253,8 @@ def grid_of(plan: SearchPlan) -> LoadGrid:
     return LoadGrid(plan.first, plan.max, plan.precision)
 
 
-def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
-    """Return the minimum time of a level after earlier levels, in seconds.
+def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = (), load: int = SESSIONS) -> float:
+    """Return the minimum time of a level of this load after earlier levels, in seconds.
 
     It depends on the duration of a call, which is that of the level with the shortest calls. As
     long as this is unknown, it is estimated: that of the plan, and at least twice the time under
@@ -261,7 +265,8 @@ def min_level_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
         2 * (level.duration_s - AROUND_S) for level in levels if level.result == "inconclusive"
     ]
     call_s = min(known) if known else max([plan.call_s, *unfinished])
-    least_s = BASE_LEVEL_S + CALLS_IN_SEQUENCE[plan.by] * call_s
+    more = max(0.0, SESSIONS / load - 1) if plan.by == "concurrency" else 0.0
+    least_s = BASE_LEVEL_S + (CALLS_IN_SEQUENCE[plan.by] + more) * call_s
     return least_s if known else min(least_s, max(plan.time_s, BASE_LEVEL_S))
 
 
@@ -270,6 +275,17 @@ def min_time_s(plan: SearchPlan, levels: Sequence[LevelEntry] = ()) -> float:
     shortest levels.
     """
     return (levels_left(grid_of(plan), []) + CONFIRMATION_SHARES) * min_level_s(plan, levels)
+
+
+def smallest_first(plan: SearchPlan) -> int:
+    """Return the smallest load whose level has its sessions in an equal share of the time; at
+    most `SESSIONS`.
+    """
+    for load in range(1, min(SESSIONS, plan.max)):
+        level_count = levels_left(LoadGrid(load, plan.max, plan.precision), [])
+        if min_level_s(plan, (), load) <= share(plan.time_s, level_count):
+            return load
+    return min(SESSIONS, plan.max)
 
 
 def min_ramp_s(load_s: float) -> float:
@@ -300,7 +316,7 @@ def level_budget(plan: SearchPlan, levels: Sequence[LevelEntry], step: NextLevel
         if plan.budget_usd is None
         else plan.budget_usd - sum(level.usd or 0.0 for level in levels)
     )
-    least_s = min_level_s(plan, levels)
+    least_s = min_level_s(plan, levels, step.load)
     if step.confirmation_run:
         return LevelBudget(
             min(left_s, _confirmation_s(levels, step.load, least_s)), error, usd, BASE_LEVEL_S

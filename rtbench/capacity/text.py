@@ -7,9 +7,19 @@ from typing import Any
 
 import msgspec
 
-from reports.formatting import NBSP, count, format_duration, join_words, percent, plural
+from reports.formatting import (
+    NBSP,
+    count,
+    format_duration,
+    format_number,
+    join_words,
+    ms,
+    percent,
+    plural,
+)
 from reports.results.reason import Reason
 from reports.text import reasons
+from reports.text.breakdown import SEGMENT_TEXTS, STOPPED
 from rtbench.capacity.search import CapacityDocument, Ended, LevelEntry, LoadUnit, RoughEstimate
 
 Numbers = Mapping[str, Any]
@@ -55,6 +65,8 @@ def document_data(capacity: CapacityDocument) -> dict[str, Any]:
 
 def headline_parts(capacity: CapacityDocument) -> list[str]:
     """Return the result as texts without a full stop: the answer, then its details."""
+    if capacity.estimate is not None:
+        return [reason_text(capacity.estimate)]
     plan = capacity.plan
     passes = capacity.highest_pass
     fails = capacity.lowest_fail
@@ -74,9 +86,10 @@ def headline_parts(capacity: CapacityDocument) -> list[str]:
     if (rough := capacity.rough_estimate) is not None and (
         capacity.ended != "max_reached" or passes is None
     ):
-        parts.append(
+        estimate = (
             f"a rough estimate of the breaking point is {_estimated(plan.by, rough)}, not verified"
         )
+        parts.insert(0 if capacity.stable else len(parts), estimate)
     if passes is not None:
         held = f"a longer run confirmed {count(passes)}"
         parts.append(held if capacity.confirmed else "not confirmed by a longer run")
@@ -197,6 +210,69 @@ def _p50_drifted(numbers: Numbers) -> str:
     )
 
 
+def _crossed(numbers: Numbers) -> str:
+    """Return the answer, such as `p95 of voice_to_voice crosses 800 ms at about 18 concurrent
+    calls (14 to 23)`.
+    """
+    low = numbers["low"]
+    high = numbers["high"]
+    load = round(numbers["load"])
+    most = count(high) if high else f"more than {count(numbers['top'])}"
+    about = f"at about {unit('concurrency', load)}" if load else "below 1 concurrent call"
+    return f"{_limited(numbers, 'crosses')} {about} ({count(low)} to {most}){_cause(numbers)}"
+
+
+def _not_crossed(numbers: Numbers) -> str:
+    least = (
+        f"; the breaking point may be {count(numbers['low'])} or more"
+        if numbers["low"] < numbers["top"]
+        else ""
+    )
+    return (
+        f"{_limited(numbers, 'did not cross')} up to {unit('concurrency', numbers['top'])}{least}"
+    )
+
+
+def _fails_alone(numbers: Numbers) -> str:
+    """Return that one call alone violates the threshold, with the cause and the remedy."""
+    alone = numbers["alone"]
+    p50 = f"p50 {ms(alone['p50_ms'])}, " if alone["p50_ms"] is not None else ""
+    which = "all" if alone["violated"] == alone["turns"] else f"{count(alone['violated'])} of"
+    missed = f"{which} {plural(alone['turns'], 'turn')} violate {numbers['threshold']}"
+    is_vad = (numbers.get("part") or {}).get("name") == SEGMENT_TEXTS[STOPPED]
+    remedy = "choose another limit, or a script without VAD" if is_vad else "choose another limit"
+    return f"one caller alone: {p50}{missed}{_cause(numbers)}; no load can pass: {remedy}"
+
+
+def _unknown(numbers: Numbers) -> str:
+    """Return why a quick search shows nothing about the service."""
+    reason = reasons.inner(numbers)
+    ours = (
+        "" if reason.code == "time_over" else "the load generator, not the service, was the limit: "
+    )
+    return f"nothing is known about the service: {ours}{reason_text(reason)}"
+
+
+def _limited(numbers: Numbers, verb: str) -> str:
+    return f"{numbers['title']} {verb} {numbers['limit']}"
+
+
+def _cause(numbers: Numbers) -> str:
+    if failed := numbers.get("failed"):
+        return f"; above it, calls fail: {failed}"
+    if (part := numbers.get("part")) is None:
+        return ""
+    setting = (
+        f" (silence_duration_ms: {format_number(part['silence_ms'])})" if part["silence_ms"] else ""
+    )
+    return f"; {ms(part['mean_ms'])} of it are {part['name']}{setting}"
+
+
+def _verify(numbers: Numbers) -> str:
+    cost = f" ({numbers['cost']})" if numbers["cost"] else ""
+    return f"a verified answer takes about {format_duration(numbers['time_s'])}{cost}:"
+
+
 SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     # why a level shows nothing about the service, or is inconclusive
     "slow_connections": _slow_connections,
@@ -211,6 +287,17 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], str]] = {
     "futile": "ended early, because its remaining time was unlikely to decide it",
     # why the lowest failing level failed
     **dict.fromkeys(("latency", "failures", "quota"), _breaking_point),
+    # the answer of a quick search
+    "crossed": _crossed,
+    "not_crossed": _not_crossed,
+    "fails_alone": _fails_alone,
+    "unknown": _unknown,
+    "no_turns": (
+        "no turn with a value of the threshold ended, so nothing is known: use a longer --max-time,"
+        " or check that the script has such turns"
+    ),
+    "ramp": lambda n: f"a part of the ramps, from {count(n['from'])} on",
+    "verify": _verify,
     # notes on the result
     "level_silent": _level_silent,
     "generator_limit": _generator_limit,

@@ -236,10 +236,25 @@ def capacity(
         LevelUnit, option("concurrency: concurrent calls; arrival-rate: calls per minute.")
     ] = LevelUnit.CONCURRENCY,
     first: Annotated[
-        int, option("The first level; it is doubled until a level fails.", "--from", min=1)
-    ] = 1,
+        int | None,
+        option(
+            "The first level; it is doubled until a level fails (default: the smallest that has its"
+            " sessions in time).",
+            "--from",
+            min=1,
+        ),
+    ] = None,
     last: Annotated[int, option("The highest level.", "--to", min=1, max=MAX_LEVEL)] = 256,
-    max_time: Annotated[str, option("Maximum duration of the search.", "SPAN")] = "30m",
+    quick: Annotated[
+        bool,
+        option(
+            "Ramp up the concurrent calls once, for a rough answer in three minutes.", "--quick"
+        ),
+    ] = False,
+    max_time: Annotated[
+        str | None,
+        option("Maximum duration of the search (default: 30m, with --quick 3m).", "SPAN"),
+    ] = None,
     budget: Annotated[float | None, option("Maximum cost of the search.", "USD")] = None,
     precision: Annotated[
         str, option("Maximum gap between the levels that pass and fail.", "SHARE")
@@ -277,8 +292,10 @@ def capacity(
     from rtbench.capacity.level_run import prepare_search
     from rtbench.capacity.load_thresholds import EXAMPLES, allowed_share
     from rtbench.capacity.page import opening
-    from rtbench.capacity.search import ERROR, SearchPlan
+    from rtbench.capacity.quick.ramp import ends_ns
+    from rtbench.capacity.search import ERROR, SearchPlan, smallest_first
 
+    start_ns = monotonic_ns()
     script_files, locust_options = _files_and_options(words)
     required = list(dict.fromkeys(requested_thresholds(thresholds or ())))
     if not required:
@@ -291,11 +308,11 @@ def capacity(
             by="concurrency" if by is LevelUnit.CONCURRENCY else "arrival_rate",
             thresholds=[threshold.source_text for threshold in required],
             metric=quantiles[0] if quantiles else "",
-            first=first,
+            first=first or 1,
             max=last,
             precision=_precision(precision),
             error=ERROR,
-            time_s=_span_s(max_time),
+            time_s=_span_s(max_time or ("3m" if quick else "30m")),
             budget_usd=budget,
             max_levels=0,
             required=require,
@@ -305,6 +322,8 @@ def capacity(
         raise UsageError(
             "--max-concurrent needs --by arrival-rate: add it, or leave --max-concurrent out"
         )
+    if quick and by is LevelUnit.ARRIVAL_RATE:
+        raise UsageError("--quick ramps up concurrent calls: leave out --by arrival-rate")
     folder = _folder(out, script_files)
     try:
         ready = prepare_search(
@@ -320,16 +339,32 @@ def capacity(
             named = f"--thresholds {quoted(threshold.source_text)}"
             refuse_unmeasurable(threshold, ready.missing_features, named)
         plan = msgspec.structs.replace(plan, call_s=ready.call_s)
+        if first is None and not quick and plan.by == "concurrency":
+            plan = _checked(msgspec.structs.replace(plan, first=smallest_first(plan)))
     except UsageError:
         # an empty folder is removed, so that the next search can use the name
         with suppress(OSError):
             (folder / "levels").rmdir()
             folder.rmdir()
         raise
-    until_ns = monotonic_ns() + int(plan.time_s * NS_PER_S)
+    # a quick search ends in its time, with the start of the command and the report
+    until_ns = (
+        monotonic_ns() + int(plan.time_s * NS_PER_S)
+        if not quick
+        else ends_ns(start_ns, plan.time_s)
+    )
     search = SearchConfig(
         plan, required, ready.locust, max_concurrent, ready.connect_rate, until_ns
     )
+    if quick:
+        again = [*map(str, script_files), *service_options.arguments(), *(["--yes"] if yes else [])]
+        options = [
+            word for threshold in required for word in ("--thresholds", threshold.source_text)
+        ]
+        more = ["--", *locust_options] if locust_options else []
+        raise typer.Exit(
+            _searched_quickly(search, ready, folder, json_file, [[*again, *options], more])
+        )
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
     raise typer.Exit(_searched(search, ready, folder, json_file))
 
@@ -435,6 +470,46 @@ def _searched(
         scenario=ready.scenario,
         interrupted=interrupted,
     )
+    typer.echo("\n".join(["", *closing_lines(outcome)]))
+    _save(outcome, folder, json_file)
+    return INTERRUPTED_STATUS if interrupted else outcome.exit_status
+
+
+def _searched_quickly(
+    search: SearchConfig,
+    ready: PreparedSearch,
+    folder: Path,
+    json_file: Path | None,
+    command: Sequence[Sequence[str]],
+) -> int:
+    """Search quickly, print and save the result, and return the exit status. `command` is the words
+    of a verified search, before and after its own options.
+    """
+    import sys
+
+    from bench.base.standard_streams import StatusLine
+    from bench.record.calibration import date_of
+    from rtbench.capacity.page import closing_lines
+    from rtbench.capacity.quick.page import Curve, opening
+    from rtbench.capacity.quick.search import QuickSearch
+    from rtbench.capacity.quick.verify import verified
+    from rtbench.locust_run import terminable
+
+    date_utc = date_of(utc_ns())
+    interrupted = False
+    typer.echo("\n".join(opening(search.plan, str(folder), ready.costs)))
+    curve = Curve(search.thresholds[0], StatusLine(sys.stderr, os.environ), typer.echo)
+    quick = QuickSearch(search, curve.show)
+    try:
+        with terminable():
+            quick.run()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        curve.line.clear()
+    verify = verified(search.plan, quick.estimate(), ready.forecast, command)
+    about = {"date_utc": date_utc, "target": ready.target, "scenario": ready.scenario}
+    outcome = quick.document(verify, interrupted=interrupted, **about)
     typer.echo("\n".join(["", *closing_lines(outcome)]))
     _save(outcome, folder, json_file)
     return INTERRUPTED_STATUS if interrupted else outcome.exit_status

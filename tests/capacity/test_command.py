@@ -147,13 +147,13 @@ def test_a_short_search_gives_a_rough_estimate_that_is_labelled(
             step.load, "inconclusive", duration_s=27.0, error=given.error, violations=[share]
         )
 
-    result = capacity(monkeypatch, tmp_path, "--max-time", "3m", played=rough_level)
+    result = capacity(monkeypatch, tmp_path, "--from", "1", "--max-time", "3m", played=rough_level)
     document = json.loads((tmp_path / "found" / "capacity.json").read_text())
     output = " ".join(result.output.split())
 
     assert "quick search: levels of 27 s until the time ends, for a rough estimate" in output
     assert (
-        "a rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified"
+        "A rough estimate of the breaking point is between 16 and 32 concurrent calls, not verified"
         in output
     )
     assert (document["highest_pass"], document["rough_estimate"]) == (

@@ -99,7 +99,7 @@ def test_the_conclusion_is_a_sentence() -> None:
         " one of latency (ttfa: p(95)<800, 50 of 100 turns were too slow, 0 failed); a longer"
         " run confirmed 32"
     )
-    assert closing_lines(found)[-1].endswith("confirmed 32.")
+    assert closing_lines(found)[0].startswith("Passes at 32 and fails at 40 concurrent calls")
     assert any("inconclusive levels: 36" in text_of(note) for note in found.notes)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reports.results.verdict import Result
 from reports.statistics.group_sequential import spending
+from reports.statistics.verdicts import SESSIONS
 from rtbench.capacity.search import (
     ANALYSES,
     ERROR,
@@ -23,6 +24,7 @@ from rtbench.capacity.search import (
     min_time_s,
     results_of,
     run_levels,
+    smallest_first,
     stop_reason,
 )
 from rtbench.load_search import LevelResult, NextLevel, bracket_of
@@ -303,3 +305,25 @@ def test_a_search_ends_if_the_time_left_is_too_short_for_a_level_with_such_calls
     plan, known = build_plan(time_s=200.0), [build_level(1, "pass", duration_s=60.0, call_s=60.0)]
 
     assert stop_reason(plan, known) == "time"
+
+
+def test_a_level_of_few_callers_has_time_for_the_sessions_that_decide_it() -> None:
+    plan = build_plan(call_s=10.0)
+
+    given = level_budget(plan, [], NextLevel(2, confirmation_run=False))
+
+    assert 2 * (given.load_s - min_ramp_s(given.load_s)) / 10.0 >= SESSIONS
+    assert min_level_s(plan, (), SESSIONS) == min_level_s(plan, (), 256)
+
+
+@pytest.mark.parametrize(
+    ("call_s", "time_s", "first"), [(1.0, 3600.0, 1), (10.0, 1800.0, 5), (60.0, 1800.0, 20)]
+)
+def test_the_first_level_is_the_smallest_that_has_its_sessions_in_its_time(
+    call_s: float, time_s: float, first: int
+) -> None:
+    assert smallest_first(build_plan(call_s=call_s, time_s=time_s)) == first
+
+
+def test_the_first_level_is_at_most_the_largest_load() -> None:
+    assert smallest_first(build_plan(most=6, call_s=60.0)) == 6

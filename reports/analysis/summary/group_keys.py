@@ -35,6 +35,7 @@ from reports.statistics.counting import (
     ConcurrencySeries,
     Floats,
     Integers,
+    Nanoseconds,
     concurrency_series,
     distinct,
     load_changed,
@@ -125,11 +126,8 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     in_target = np.append(turns.target, turns.not_started.target) == pool.target
     if not in_target.any():
         return None
-    started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
-    counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(np.int64))[turns.rows]
-    # a session is not in progress at its own end, so count 1 ns before
-    at_ns = np.append(counted_ns, turns.not_started.at_utc_ns - 1)
-    series = _concurrency(run, target)
+    at_ns = counted_at_ns(turns)
+    series = concurrency_of(run, target)
     stages = run.metadata.get("stages") or (run.metadata.get("arrivals") or {}).get("stages") or []
     planned = {level for stage in stages for level in (stage["from"], stage["to"])}
     if len(planned) < 2 and not load_changed(
@@ -166,7 +164,17 @@ def by_calls(run: RunFrames, turns: TurnArrays, pool: Pool) -> Grouping | None:
     )
 
 
-def _concurrency(run: RunFrames, target: str) -> ConcurrencySeries:
+def counted_at_ns(turns: TurnArrays) -> Nanoseconds:
+    """Return the instants (UTC) at which the calls in progress are counted: of turns that
+    started, then of others.
+    """
+    started_ns = turns.frame["start_utc_ns"].to_numpy(dtype=np.int64)
+    counted_ns = (started_ns + np.nan_to_num(turns.measured_from_ns).astype(np.int64))[turns.rows]
+    # a session is not in progress at its own end, so count 1 ns before
+    return np.append(counted_ns, turns.not_started.at_utc_ns - 1)
+
+
+def concurrency_of(run: RunFrames, target: str) -> ConcurrencySeries:
     """Return the number of calls in progress over time, of one target. If the run was killed, a
     session may have no row. Such a session counts as a call without an end, from its first turn on.
     """

@@ -107,3 +107,30 @@ def test_a_search_at_a_closed_port_ends_before_its_first_level(tmp_path: Path) -
         errors == f"rtbench: no server listens on 127.0.0.1 port {port}: start it, or check --url\n"
     )
     assert not (tmp_path / "found" / "levels").exists()
+
+
+def test_a_quick_search_answers_in_a_sentence_and_prints_the_command_of_a_verified_answer(
+    tmp_path: Path,
+) -> None:
+    options = ("--quick", "--max-time", "60s", "--to", "8", "--thresholds", "ttfa: p(95)<5s")
+    with quick_simulator(tmp_path, more="max_sessions: 3") as simulator:
+        service = ("--url", simulator.urls["ga"])
+        with capacity(write_scenario(tmp_path), tmp_path / "found", *options, *service) as process:
+            output, errors = process.communicate(timeout=GUARD_S)
+
+    found = document_of(tmp_path / "found")
+    rough = found["rough_estimate"]
+    assert errors == ""
+    assert found["headline"][1:] in " ".join(output.split())
+    if found["exit_status"] == 4:  # the machine that runs a test may be busy
+        return
+    passes = rough["highest_pass"] or 0
+    assert passes <= 3 < (rough["lowest_fail"] or 9)
+    if found["estimate"]["code"] == "crossed":  # otherwise the machine was too slow for the ramp
+        assert "above it, calls fail: connect_failed:503" in found["headline"]
+    (verify,) = found["notes"]
+    command = verify["numbers"]["command"]
+    assert f"  {command}" in output.splitlines()
+    assert f"--from {max(1, passes)} --to " in command
+    assert "--max-time 30m" in command
+    assert "--quick" not in command

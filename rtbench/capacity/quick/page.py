@@ -1,0 +1,99 @@
+"""The display of a quick search in a terminal: a line for each band of loads, and a status line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from bench.base.standard_streams import StatusLine
+from reports.formatting import NBSP, count, format_duration, format_number, plural
+from reports.metrics.thresholds import Threshold
+from reports.statistics.crossing import TurnsByLoad, crossing_of
+from rtbench.capacity.page import wrapped
+from rtbench.capacity.quick.ramp import Band, bands, values_of
+from rtbench.capacity.search import SearchPlan
+from rtbench.load_search import row
+
+BAR = 24
+"""The length of the bar of a value at the limit, in columns."""
+COLUMNS = (("calls", 11), ("turns", 8), ("p50", 8), ("", 8), ("violations", 15))
+
+
+def opening(plan: SearchPlan, folder: str, costs: Sequence[str]) -> list[str]:
+    purpose = (
+        f"ramps up from {count(plan.first)} to at most {count(plan.max)} concurrent calls, in at"
+        f" most {format_duration(plan.time_s)}, for a rough estimate of the load at which"
+        f" {' or '.join(plan.thresholds)} fails"
+    )
+    lines = [line for text in (purpose, *costs) for line in wrapped(text, "")]
+    return [*lines, f"the report will be {folder}/capacity.html"]
+
+
+class Curve:
+    """The curve of a threshold over the load, while it is measured. A line is printed when its
+    loads are passed.
+    """
+
+    def __init__(
+        self, threshold: Threshold, line: StatusLine, echo: Callable[[str], object]
+    ) -> None:
+        self.line = line
+        self._threshold = threshold
+        self._echo = echo
+        self._p = threshold.p or 0.95
+        self._turns = dict[int, int]()
+        """The printed number of turns by the highest load of a band."""
+        self._printed = 0
+        """The highest load that is printed for this ramp."""
+
+    def show(self, every: Sequence[TurnsByLoad], allowed: Sequence[float], load: float) -> None:
+        """Print the bands below a load, and draw the estimate so far. The load is infinite at
+        the end of a ramp.
+        """
+        turns = every[0]
+        for band in bands(turns):
+            is_new = band.last > self._printed and band.chosen.sum() > self._turns.get(band.last, 0)
+            if band.last < load and is_new:
+                self._print(turns, band)
+        if math.isinf(load):
+            self._printed = 0
+        elif self.line.in_place and turns.n:
+            crossing = crossing_of(turns, allowed[0])
+            so_far = f"about {crossing.median:.0f} ({crossing.low:.0f} to {crossing.high:.0f})"
+            state = so_far if crossing.below > 0.5 else "not crossed yet"
+            self.line.draw(f"{count(load)} calls · {plural(turns.n, 'turn')} · {state}")
+
+    def _print(self, turns: TurnsByLoad, band: Band) -> None:
+        self.line.clear()
+        if not self._turns:
+            heads = [*COLUMNS[:3], (f"p{100 * self._p:g}", COLUMNS[3][1]), COLUMNS[4]]
+            self._echo(
+                "\n"
+                + row((head for head, _ in heads), COLUMNS)
+                + f"   limit {self._threshold.source_text}"
+            )
+        inside = turns.where(band.chosen)
+        self._turns[band.last] = inside.n
+        self._printed = band.last
+        values = values_of(turns, band, [0.5, self._p])
+        cells = [
+            band.name,
+            count(inside.n),
+            *map(_value, values),
+            f"{inside.violated.sum():.0f} of {inside.n}",
+        ]
+        self._echo(f"{row(cells, COLUMNS)}   {self._bar(values[1])}".rstrip())
+
+    def _bar(self, value: float) -> str:
+        """Return a bar of the value, with a mark at the limit."""
+        limit = self._threshold.limit
+        if math.isnan(value) or not limit:
+            return ""
+        length = round(BAR * min(value / limit, 1.5))
+        return "█" * min(length, BAR) + " " * (BAR - length) + "│" + "█" * (length - BAR)
+
+
+def _value(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return format_number(value).replace(NBSP, " ") if math.isfinite(value) else "failed"

@@ -1,0 +1,342 @@
+"""A quick search: it runs the ramps, shows them while they run, and concludes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from bench.base.clock import monotonic_ns
+from bench.base.errors import INVALID_STATUS, UsageError
+from bench.base.units import NS_PER_S
+from reports.analysis.summary.segments import breakdowns
+from reports.analysis.targets.compared_target import ComparedTarget
+from reports.engine.evaluate import quantile_values
+from reports.metrics.thresholds import Threshold
+from reports.results.reason import Reason
+from reports.results.value import Finding, Subject
+from reports.results.verdict import RESULT_OF_STATUS
+from reports.statistics.crossing import TurnsByLoad, joined
+from reports.statistics.quantiles import sample
+from reports.text.breakdown import SEGMENT_TEXTS, STOPPED, segment_title
+from reports.text.verdicts import in_unit
+from rtbench.capacity.conclusion import conclude, status_of
+from rtbench.capacity.level_evaluation import (
+    VALUES_ALPHA,
+    SearchConfig,
+    check_opened,
+    commonest_end,
+    generator_fault,
+    target_of,
+    usd_of,
+)
+from rtbench.capacity.level_run import LevelTask, run_level
+from rtbench.capacity.load_thresholds import allowed_share, violation_share
+from rtbench.capacity.quick.ramp import (
+    Band,
+    Estimate,
+    Ramp,
+    answer,
+    bands,
+    estimate_of,
+    first_ramp,
+    is_alone,
+    is_crossed,
+    lowest,
+    second_ramp,
+)
+from rtbench.capacity.quick.turns import turns_by_load
+from rtbench.capacity.search import AROUND_S, CapacityDocument, Ended, LevelEntry, RoughEstimate
+from rtbench.load_search import Bracket
+
+START_S = 6.0
+"""The time from the start of a ramp's process to its first call."""
+DRAIN_S = 4.0
+Show = Callable[[Sequence[TurnsByLoad], Sequence[float], float], None]
+"""A function that shows the turns by load so far, for each threshold, with its allowed share, and
+the highest load of the ramp in progress; infinite at its end.
+"""
+
+
+@dataclass
+class QuickSearch:
+    """A quick search.
+
+    - `measured` has, for each ramp, what `turns_by_load` returns for each threshold.
+    - `faults` has the reason why a ramp shows nothing about the service, None if it does. The ramps
+      without a fault are used; if there are none, all are used, but only to choose the loads of the
+      second ramp.
+    - `live` is the turns of the ramp in progress.
+    """
+
+    search: SearchConfig
+    show: Show
+    targets: list[ComparedTarget] = field(default_factory=list)
+    measured: list[list[list[TurnsByLoad]]] = field(default_factory=list)
+    live: list[TurnsByLoad] = field(default_factory=list)
+    faults: list[Reason | None] = field(default_factory=list)
+    usd: float = 0.0
+
+    def run(self) -> None:
+        """Run the ramps. KeyboardInterrupt propagates, after the run in progress has ended."""
+        plan = self.search.plan
+        self._ramp(1, first_ramp(plan.first, plan.max, plan.time_s, plan.call_s))
+        estimate = self.estimate()
+        if estimate is None or estimate.crossing is None or self._is_spent():
+            return
+        left_s = (self.search.until_ns - monotonic_ns()) / NS_PER_S - AROUND_S - START_S
+        if (ramp := second_ramp(estimate.crossing, plan.first, plan.max, left_s)) is not None:
+            self._ramp(2, ramp)
+
+    def estimate(self) -> Estimate | None:
+        """Return the answer of the threshold that is crossed first; None if no turn ended."""
+        estimates = [
+            estimate_of(threshold.source_text, self._turns(index), allowed_share(threshold))
+            for index, threshold in enumerate(self.search.thresholds)
+        ]
+        known = [estimate for estimate in estimates if estimate is not None]
+        return lowest(known) if known else None
+
+    def _is_spent(self) -> bool:
+        budget_usd = self.search.plan.budget_usd
+        return budget_usd is not None and self.usd >= budget_usd
+
+    def _turns(self, index: int) -> list[TurnsByLoad]:
+        """Return the turns of all ramps for a threshold, as measured, and moved by their
+        uncertainty.
+        """
+        if not self.measured:
+            return [self.live[index]] if self.live else [joined([])]
+        used = [
+            ramp for ramp, fault in zip(self.measured, self.faults, strict=True) if fault is None
+        ] or self.measured
+        return [joined(versions) for versions in zip(*(ramp[index] for ramp in used), strict=True)]
+
+    def _ramp(self, number: int, ramp: Ramp) -> None:
+        search = self.search
+        stages = search.locust.runs / f"ramp-{number}.yaml"
+        stages.write_text(ramp.yaml, encoding="utf-8")
+        budget = None if search.plan.budget_usd is None else search.plan.budget_usd - self.usd
+        name = f"{number:02d}-ramp-{ramp.top}"
+        task = LevelTask(
+            name,
+            ramp.top,
+            ramp.duration_s,
+            0.0,
+            None,
+            budget,
+            stages=stages,
+            analyses=ramp.analyses,
+            drain_s=DRAIN_S,
+        )
+        run = run_level(search.locust, task, self._may_end, search.until_ns)
+        is_late = bool(run.died) and monotonic_ns() >= search.until_ns
+        if run.died and not is_late:
+            raise UsageError(f"{run.folder} ended early: {run.died}")
+        target = target_of(run.folder)
+        check_opened(target.run)
+        self.targets.append(target)
+        self.usd += usd_of(target.run, target.name) or 0.0
+        calls = int(_active(target).max()) if len(target.run.seconds) else 0
+        fault = (
+            Reason("time_over")
+            if is_late
+            else generator_fault(target.run.metadata, calls, sure=True)
+        )
+        self.faults.append(fault)
+        self.measured.append([turns_by_load(target, threshold) for threshold in search.thresholds])
+        self.live = []
+        self.show(
+            [self._turns(index)[0] for index in range(len(search.thresholds))],
+            self._allowed,
+            math.inf,
+        )
+
+    @property
+    def _allowed(self) -> list[float]:
+        return [allowed_share(threshold) for threshold in self.search.thresholds]
+
+    def _may_end(self, folder: Path, number: int) -> bool:
+        """Show the turns so far. Return whether the ramp may end: one caller alone is too slow, or
+        the first ramp has crossed a threshold.
+        """
+        target = target_of(folder)
+        self.live = [
+            turns_by_load(target, threshold, uncertain=False)[0]
+            for threshold in self.search.thresholds
+        ]
+        before = [[ramp[index][0] for ramp in self.measured] for index in range(len(self.live))]
+        so_far = [joined([*parts, now]) for parts, now in zip(before, self.live, strict=True)]
+        self.show(so_far, self._allowed, float(self.live[0].load.max(initial=0)))
+        return any(
+            is_alone(turns, allowed) or (not self.measured and is_crossed(turns, allowed))
+            for turns, allowed in zip(so_far, self._allowed, strict=True)
+        )
+
+    def document(self, verify: Reason, *, interrupted: bool, **about: str) -> CapacityDocument:
+        """Return the result of the search. `verify` is the note on a verified answer."""
+        estimate = self.estimate()
+        plan = self.search.plan
+        ended: Ended = "interrupted" if interrupted else "time"
+        low, high = (estimate.low, estimate.high) if estimate else (0, None)
+        status = status_of(plan.required, Bracket(highest_pass=low, lowest_fail=high))
+        if self.faults and all(self.faults):
+            reason = Reason("unknown", {"reason": self.faults[-1]})
+            ended = "load_generator"
+            status = INVALID_STATUS
+            low = 0
+            high = None
+        elif estimate is None:
+            reason = Reason("no_turns")
+        else:
+            reason = answer(estimate, self._about(estimate))
+        shown = conclude(plan, self._levels(), interrupted=interrupted, **about)
+        return msgspec.structs.replace(
+            shown,
+            breaking_point=None,
+            rough_estimate=RoughEstimate(low or None, high),
+            estimate=reason,
+            stable=True,
+            ended=ended,
+            notes=[verify] if estimate is not None and estimate.crossing is not None else [],
+            result=RESULT_OF_STATUS[status],
+            exit_status=status,
+        )
+
+    def _about(self, estimate: Estimate) -> dict[str, Any]:
+        """Return the title and the limit of the threshold, and why it is violated."""
+        index, threshold = next(
+            (index, threshold)
+            for index, threshold in enumerate(self.search.thresholds)
+            if threshold.source_text == estimate.threshold
+        )
+        turns = self._turns(index)[0]
+        spec = threshold.about
+        limit = threshold.limit or 0.0
+        aggregate = (
+            threshold.statistic.title(threshold.metric).removeprefix(threshold.metric).strip()
+        )
+        texts = {
+            "title": (
+                f"{aggregate} of {threshold.metric}" if aggregate else f"the {threshold.metric}"
+            ),
+            "limit": in_unit(spec.unit, 100 * limit if spec.scale == "points" else limit),
+        }
+        alone = turns.where(turns.load <= 1)
+        p50_ms = float(np.median(alone.value)) if alone.n else math.nan
+        counts = {
+            "turns": alone.n,
+            "violated": int(alone.violated.sum()),
+            "p50_ms": p50_ms if math.isfinite(p50_ms) else None,
+        }
+        failed = turns.violated * np.isinf(turns.value)
+        cause: dict[str, Any] = {}
+        if 2 * failed.sum() > turns.violated.sum():
+            cause = {"failed": self._failure()}
+        elif threshold.statistic.is_monotone and spec.unit == "ms":
+            cause = {"part": self._part()}
+        return {**texts, "alone": counts, **cause}
+
+    def _failure(self) -> str:
+        """Return the most frequent outcome of sessions that failed, with the service's words."""
+        for frame in (self.targets[-1].run.sessions, self.targets[-1].run.turns):
+            failed = frame[frame["outcome_class"] == "failed"]
+            if len(failed):
+                return ": ".join(filter(None, commonest_end(failed)))
+        return "for several reasons"
+
+    def _part(self) -> dict[str, Any] | None:
+        """Return the largest segment of the latency of most turns of the last ramp; None if it
+        is unknown.
+        """
+        target = self.targets[-1]
+        rows = [
+            row
+            for row in breakdowns(target.turns)
+            if row.target == target.name and len(row.segments) > 1
+        ]
+        if not rows:
+            return None
+        segment = max(
+            max(rows, key=lambda row: row.turns).segments, key=lambda segment: segment.mean_ms
+        )
+        silences = [
+            (script.get("session", {}).get("turn_detection") or {}).get("silence_duration_ms")
+            for script in target.run.metadata.get("scripts") or []
+        ]
+        is_vad = segment_title(segment) == SEGMENT_TEXTS[STOPPED]
+        silence_ms = silences[0] if is_vad and len(silences) == 1 else None
+        return {
+            "name": segment_title(segment),
+            "mean_ms": segment.mean_ms,
+            "silence_ms": silence_ms,
+        }
+
+    def _levels(self) -> list[LevelEntry]:
+        """Return an entry for each band of loads, with the turns of all ramps."""
+        if not self.measured:
+            return []
+        turns = [self._turns(index)[0] for index in range(len(self.search.thresholds))]
+        return [self._level(band, turns) for band in bands(turns[0])]
+
+    def _level(self, band: Band, turns: Sequence[TurnsByLoad]) -> LevelEntry:
+        inside = [
+            each.where((each.load >= band.first) & (each.load <= band.last)) for each in turns
+        ]
+        main = inside[0].where(~np.isnan(inside[0].value))
+        metric = self.search.plan.metric
+        target = self.targets[0]
+        subject = Subject(target=target.name)
+        of_band = sample(main.value, main.session)
+        p50, p95 = quantile_values(subject, metric, of_band, [0.5, 0.95], 1 - VALUES_ALPHA)
+        seconds = [_active(target) for target in self.targets]
+        shares = [
+            _share(target.name, *each) for each in zip(inside, self.search.thresholds, strict=True)
+        ]
+        return LevelEntry(
+            load=band.last,
+            confirmation_run=False,
+            result="inconclusive",
+            why=Reason("ramp", {"from": band.first}),
+            run=self.targets[-1].run.folder.name,
+            duration_s=float(
+                sum(active.between(band.first, band.last).sum() for active in seconds)
+            ),
+            error=0.0,
+            sessions=int(np.unique(inside[0].session).size),
+            turns=inside[0].n,
+            violations=shares,
+            latency_p50=p50,
+            latency_p95=p95,
+            simulated=target.simulated,
+        )
+
+
+def _active(target: ComparedTarget) -> pd.Series[float]:
+    """Return the number of open sessions by second."""
+    return target.run.seconds.groupby("second")["sessions_active"].sum()
+
+
+def _share(target: str, turns: TurnsByLoad, threshold: Threshold) -> Finding:
+    """Return the share of turns that violated a threshold, which is no verdict, against the
+    allowed share.
+    """
+    _, session = np.unique(turns.session, return_inverse=True)
+    missed, trials = (
+        np.bincount(session, of).astype(np.float64) for of in (turns.violated, turns.trials)
+    )
+    value = violation_share(target, (missed, trials), VALUES_ALPHA / 2, 1, math.inf)
+    failed = int((turns.violated * np.isinf(turns.value)).sum())
+    return Finding(
+        threshold=threshold.source_text,
+        value=msgspec.structs.replace(value, failed=failed),
+        operator="<",
+        limit=allowed_share(threshold),
+        result="inconclusive",
+    )

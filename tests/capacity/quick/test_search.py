@@ -1,0 +1,100 @@
+"""A quick search: its ramps are synthetic runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.base.clock import monotonic_ns
+from reports.results.reason import Reason
+from rtbench.capacity.level_evaluation import SearchConfig, target_of
+from rtbench.capacity.level_run import FinishedLevel, LevelTask, LocustCommand
+from rtbench.capacity.quick import search as searching
+from rtbench.capacity.quick.search import QuickSearch
+from rtbench.capacity.quick.turns import turns_by_load
+from rtbench.capacity.search import CapacityDocument
+from rtbench.capacity.text import headline_parts
+from tests.capacity.models import build_plan, threshold_of
+from tests.reports.synthetic import Plan, write
+
+VERIFY = Reason("verify", {"time_s": 1800.0, "cost": "", "command": "rtbench capacity calls.py"})
+
+
+def searched(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, run: Plan, threshold: str
+) -> CapacityDocument:
+    """Return the result of a quick search whose only ramp is this run."""
+    ramp, runs = write(folder / "ramp", run), folder / "levels"
+    runs.mkdir()
+
+    def play(
+        locust: LocustCommand, task: LevelTask, is_clear: Callable[[Path, int], bool], until_ns: int
+    ) -> FinishedLevel:
+        assert "--stages" in locust.arguments(task)
+        is_clear(ramp, 0)
+        return FinishedLevel(ramp, "", analyses=1)
+
+    monkeypatch.setattr(searching, "run_level", play)
+    locust = LocustCommand([Path("calls.py")], "concurrency", runs)
+    config = SearchConfig(
+        build_plan(time_s=180), [threshold_of(threshold)], locust, until_ns=monotonic_ns()
+    )
+    quick = QuickSearch(config, lambda *_: None)
+    quick.run()
+    return quick.document(VERIFY, interrupted=False, date_utc="", target="west", scenario="calls")
+
+
+def test_each_turn_has_the_calls_in_progress_and_those_that_fail_violate(tmp_path: Path) -> None:
+    target = target_of(write(tmp_path, Plan(sessions=40, turns=4, failed=0.2)))
+    turns, *moved = turns_by_load(target, threshold_of("ttfa: p(95)<60s"))
+    (failures,) = turns_by_load(target, threshold_of("failure_rate: rate<1%"), uncertain=False)
+
+    assert (turns.n, len(moved)) == (160, 2)
+    assert turns.load.max() > turns.load.min() >= 1
+    assert 0 < turns.violated.sum() == failures.violated.sum() < 100
+
+
+def test_a_threshold_that_holds_is_not_crossed_up_to_the_largest_load(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = searched(
+        monkeypatch, tmp_path, Plan(sessions=60, turns=4, paired=True), "ttfa: p(95)<60s"
+    )
+
+    assert found.estimate is not None
+    assert found.estimate.code == "not_crossed"
+    assert headline_parts(found)[0].startswith(
+        "p95 of ttfa did not cross 60,000\N{NO-BREAK SPACE}ms up to "
+    )
+    assert found.notes == [VERIFY]
+
+
+def test_a_limit_that_no_turn_meets_may_be_below_any_load(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = searched(
+        monkeypatch, tmp_path, Plan(sessions=60, turns=4, paired=True), "ttfa: p(95)<1"
+    )
+
+    assert found.estimate is not None
+    assert (found.estimate.code, found.estimate.numbers["low"]) == ("crossed", 0)
+    assert found.estimate.numbers["high"] is None, (
+        "the timestamps of the run have no known uncertainty"
+    )
+
+
+def test_a_broken_load_generator_is_the_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Plan(sessions=60, turns=4, paired=True, valid=False)
+    found = searched(monkeypatch, tmp_path, run, "ttfa: p(95)<1")
+
+    assert headline_parts(found)[0].startswith(
+        "nothing is known about the service: the load generator, not the service, was the limit:"
+        " INVALID: "
+    )
+    assert (found.exit_status, found.ended) == (4, "load_generator")
+    assert found.rough_estimate is not None
+    assert found.rough_estimate.lowest_fail is None

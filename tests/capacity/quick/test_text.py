@@ -1,0 +1,123 @@
+"""The texts of a quick search: its curve, its answer, and the command of a verified answer."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from bench.base.standard_streams import StatusLine
+from reports.formatting import NBSP
+from reports.results.reason import Reason
+from reports.statistics.crossing import Crossing, TurnsByLoad
+from rtbench.capacity.quick.page import Curve, opening
+from rtbench.capacity.quick.ramp import Estimate, answer
+from rtbench.capacity.quick.verify import verified
+from rtbench.capacity.text import reason_text
+from tests.capacity.models import build_plan, threshold_of
+
+THRESHOLD = "ttfa: p(95)<800"
+LIMITED = {"title": "p95 of ttfa", "limit": "800 ms"}
+VAD = {"name": "end-of-turn detection (VAD)", "mean_ms": 573.0, "silence_ms": 500}
+
+
+def text_of(crossing: Crossing | None, top: int, **about: Any) -> str:
+    return reason_text(answer(Estimate(THRESHOLD, crossing, top), LIMITED | about)).replace(
+        NBSP, " "
+    )
+
+
+def test_the_answer_has_its_range_and_the_largest_part_of_the_latency() -> None:
+    assert (
+        text_of(Crossing(18.2, 14.4, 22.6, 1.0), 40, part=VAD)
+        == "p95 of ttfa crosses 800 ms at about 18 concurrent calls (14 to 23); 573 ms of it are"
+        " end-of-turn detection (VAD) (silence_duration_ms: 500)"
+    )
+    assert text_of(Crossing(18.2, 14.4, 52.6, 0.8), 40).endswith(
+        "at about 18 concurrent calls (14 to more than 40)"
+    )
+
+
+def test_a_threshold_that_holds_has_no_breaking_point() -> None:
+    assert (
+        text_of(Crossing(70.0, 44.0, 80.0, 0.1), 40)
+        == "p95 of ttfa did not cross 800 ms up to 40 concurrent calls"
+    )
+    assert text_of(Crossing(50.0, 31.0, 80.0, 0.3), 40).endswith(
+        "; the breaking point may be 31 or more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "remedy"),
+    [
+        (VAD, "another limit, or a script without VAD"),
+        (VAD | {"name": "first delta"}, "another limit"),
+    ],
+)
+def test_one_caller_who_is_too_slow_alone_ends_the_search_with_a_remedy(
+    part: dict[str, Any], remedy: str
+) -> None:
+    alone = {"turns": 3, "violated": 3, "p50_ms": 1080.0}
+    text = text_of(None, 1, alone=alone, part=part)
+
+    assert text.startswith("one caller alone: p50 1.08 s, all 3 turns violate ttfa: p(95)<800")
+    assert text.endswith(f"no load can pass: choose {remedy}")
+
+
+def test_refused_calls_are_the_cause_in_the_words_of_the_service() -> None:
+    assert text_of(Crossing(6.1, 5.2, 6.9, 1.0), 12, failed="connect_failed:503: full").endswith(
+        "(5 to 7); above it, calls fail: connect_failed:503: full"
+    )
+
+
+def test_a_line_of_the_curve_is_printed_when_its_loads_are_passed() -> None:
+    lines = list[str]()
+    curve = Curve(threshold_of(THRESHOLD), StatusLine(io.StringIO(), {}), lines.append)
+    load = np.repeat([1.0, 2.0, 3.0], 4)
+    value = 400.0 * load
+    ones = np.ones(load.size)
+    turns = TurnsByLoad(load, np.where(value >= 800, 1.0, 0.0), ones, np.arange(load.size), value)
+
+    curve.show([turns], [0.05], 3.0)
+    assert [line.split()[:5] for line in lines[1:]] == [
+        ["1", "4", "400", "400", "0"],
+        ["2", "4", "800", "800", "4"],
+    ]
+    curve.show([turns], [0.05], float("inf"))
+    assert lines[-1].split()[:2] == ["3", "4"]
+    assert len(lines) == 4, "a line is printed once"
+
+
+def test_the_opening_states_the_largest_load_and_the_time() -> None:
+    first, *_, last = opening(build_plan(time_s=180.0), "runs/found", ["a session costs 0.10 USD"])
+
+    assert first.startswith("ramps up from 1 to at most 256 concurrent calls, in at most 3 min")
+    assert last == "the report will be runs/found/capacity.html"
+
+
+@pytest.mark.parametrize(("loopback", "cost"), [(True, ""), (False, "at most 240.00 USD")])
+def test_a_verified_answer_has_a_command_with_its_minutes_and_its_cost(
+    loopback: bool, cost: str
+) -> None:
+    """24 calls at most, of a minute each, for half an hour: 720 calls of a third of a dollar."""
+    estimate = Estimate(THRESHOLD, Crossing(9.0, 7.2, 11.5, 1.0), 20)
+    forecast = {"session_s": 60.0, "session_usd": (0.1, 1 / 3), "targets": [{"loopback": loopback}]}
+    plan = msgspec.structs.replace(build_plan(), required=5, budget_usd=2.5)
+    note = verified(
+        plan,
+        estimate,
+        forecast,
+        [["my calls.yaml", "--thresholds", THRESHOLD], ["--", "--seed", "7"]],
+    )
+
+    assert note == Reason(
+        "verify", {"time_s": 1800.0, "cost": cost, "command": note.numbers["command"]}
+    )
+    assert note.numbers["command"].endswith(
+        "capacity 'my calls.yaml' --thresholds 'ttfa: p(95)<800' --from 7 --to 24 --max-time 30m"
+        " --require 5 --budget 2.5 -- --seed 7"
+    )

@@ -1,0 +1,104 @@
+"""The load at which a share of turns crosses its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from reports.data.turns import Flags
+from reports.statistics.counting import Floats
+from reports.statistics.crossing import (
+    TurnsByLoad,
+    crossing_of,
+    design_effect,
+    joined,
+    surely_fails,
+)
+
+ALLOWED = 0.05
+TURNS_PER_SESSION = 4
+
+
+def build_turns(load: Floats, violated: Floats | Flags) -> TurnsByLoad:
+    session = np.arange(load.size) // TURNS_PER_SESSION
+    return TurnsByLoad(
+        load, violated.astype(np.float64), np.ones(load.size), session, np.full(load.size, np.nan)
+    )
+
+
+def drawn(share: Callable[[Floats], Floats], top: int, seed: int, turns: int = 400) -> TurnsByLoad:
+    """Return turns of a ramp up to `top`, with more turns at higher loads."""
+    rng = np.random.default_rng(seed)
+    load = np.ceil(top * np.sqrt(rng.random(turns)))
+    return build_turns(load, rng.random(turns) < share(load))
+
+
+SERVICES = {
+    "slow": lambda crossing: lambda load: np.minimum(0.9, ALLOWED * (load / crossing) ** 4),
+    "very slow": lambda crossing: lambda load: np.minimum(0.9, ALLOWED * (load / crossing) ** 2),
+    "abrupt": lambda crossing: lambda load: (load > crossing) * 1.0,
+    "abrupt for a third of the turns": lambda crossing: (
+        lambda load: np.where(load > crossing, 0.33, 0.01)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("passes", [6, 20])
+def test_the_interval_contains_the_crossing_of_slow_and_abrupt_services(
+    name: str, passes: int
+) -> None:
+    """`benchmarks/capacity_quick.py` measures the share of intervals that do."""
+    found = crossing_of(drawn(SERVICES[name](passes + 0.5), 2 * passes, 1, 250), ALLOWED)
+
+    assert np.floor(found.low) <= passes <= np.ceil(found.high)
+
+
+def test_the_crossing_of_an_abrupt_service_is_known_to_a_few_calls() -> None:
+    found = crossing_of(drawn(SERVICES["abrupt"](40.5), 80, 1), ALLOWED)
+
+    assert found.low > 37
+    assert found.high < 43
+
+
+def test_without_a_violation_the_crossing_is_above_the_largest_load() -> None:
+    found = crossing_of(drawn(np.zeros_like, 50, 1), ALLOWED)
+
+    assert found.below < 0.5
+    assert found.high > 50
+
+
+def test_few_turns_give_a_wide_interval() -> None:
+    few, many = (
+        crossing_of(drawn(SERVICES["slow"](20.5), 40, 1, turns), ALLOWED) for turns in (40, 800)
+    )
+
+    assert few.high / few.low > 1.5 * many.high / many.low
+
+
+def test_sessions_that_fail_as_a_whole_widen_the_interval() -> None:
+    """All turns of every tenth session are slow, at any load: they are one observation, not
+    four.
+    """
+    load = np.repeat(np.arange(1.0, 101.0), TURNS_PER_SESSION)
+    whole = np.repeat(np.arange(100) % 10 == 0, TURNS_PER_SESSION)
+    spread = np.arange(load.size) % 10 == 0
+
+    assert design_effect(build_turns(load, whole), np.full(load.size, 0.1)) > 2.5
+    assert design_effect(build_turns(load, spread), np.full(load.size, 0.1)) == 1
+
+
+def test_three_turns_above_the_limit_show_that_p95_fails() -> None:
+    assert surely_fails(3, 3, ALLOWED)
+    assert not surely_fails(2, 3, ALLOWED)
+    assert not surely_fails(2, 2, ALLOWED), "two turns are too few"
+    assert not surely_fails(3, 3, 0.5), "three of three turns may be above a median by chance"
+
+
+def test_sessions_of_two_runs_stay_apart() -> None:
+    one = build_turns(np.ones(8), np.zeros(8))
+
+    assert joined([one, one]).session.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+    assert joined([]).n == 0
