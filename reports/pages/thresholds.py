@@ -4,6 +4,10 @@ run.
 
 from __future__ import annotations
 
+from functools import partial
+
+from msgspec import structs
+
 from bench.base.errors import UsageError
 from bench.files.safe_io import read_file
 from reports.analysis.check.results import BY_SEVERITY, SCHEMA, CheckDocument
@@ -34,7 +38,10 @@ def stored_check(run: RunFrames) -> CheckDocument | None:
 
 
 def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
-    """Return a table with a row for each threshold and target, the worst result first."""
+    """Return a table with a row for each threshold and target, the worst result first.
+
+    If a threshold has results for several types of turns, they are below its row.
+    """
     results = sorted(checked.findings, key=lambda finding: BY_SEVERITY.index(finding.result))
     several = len({finding.value.target for finding in results}) > 1
     relative = any(finding.limit is None for finding in results)
@@ -49,7 +56,19 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
         *([b.Column("distance to limit", leave_out=2)] if judged else []),
         b.Column("verdict", left=True),
     ]
-    rows = [_row(result, several=several, relative=relative, judged=judged) for result in results]
+    of_threshold: dict[tuple[object, ...], list[Finding]] = {}
+    for number, result in enumerate(results):
+        is_part = result.threshold and result.title != result.value.name
+        key = (result.threshold, result.value.target) if is_part else (number,)
+        of_threshold.setdefault(key, []).append(result)
+    row = partial(_row, several=several, relative=relative, judged=judged)
+    rows = list[b.Row]()
+    for mine in of_threshold.values():
+        rows += (
+            [row(mine[0], over=len(mine)), *(row(one, below=True) for one in mine)]
+            if mine[1:]
+            else [row(mine[0])]
+        )
     return b.table(heads, rows, stacked=True, caption=caption, shown=ROWS_SHOWN)
 
 
@@ -62,12 +81,30 @@ def _is_judged(result: Finding) -> bool:
     return _texts(result).verdict != NO_VERDICT or result.result == "not_evaluated"
 
 
-def _row(result: Finding, *, several: bool, relative: bool, judged: bool) -> b.Row:
+def _row(
+    result: Finding,
+    *,
+    several: bool,
+    relative: bool,
+    judged: bool,
+    over: int = 0,
+    below: bool = False,
+) -> b.Row:
+    """Return the row of a result: its own one, that of a threshold over several results, or one
+    `below` that.
+    """
     texts = _texts(result)
     is_judged = _is_judged(result)
+    if over:
+        verdict = result.result.replace("_", " ") if is_judged else texts.verdict
+        texts = FindingTexts(limit=texts.limit, verdict=verdict, value=f"{over} types of turns")
+    title = result.value.name if over else result.title
+    if below:
+        title = f"· {title.removeprefix(result.value.name).strip()}"
+        texts = structs.replace(texts, limit="")
     values = [*([texts.baseline] if relative else []), texts.value, texts.interval]
     cells = [
-        b.Cell(result.title),
+        b.Cell(title),
         *([b.Cell(result.value.target)] if several else []),
         *(
             b.Cell(value.replace(" ", NBSP), style="" if is_judged else "struck")
@@ -75,15 +112,15 @@ def _row(result: Finding, *, several: bool, relative: bool, judged: bool) -> b.R
         ),
         b.Cell(texts.limit.replace(" ", NBSP)),
         *([b.Cell(texts.distance)] if judged else []),
-        _verdict(result) if is_judged else b.Cell(NOT_JUDGED, style="soft-ink"),
+        _verdict(result, texts) if is_judged else b.Cell(NOT_JUDGED, style="soft-ink"),
     ]
     return b.make_row(cells, more=b.note(texts.reason))
 
 
-def _verdict(result: Finding) -> b.Cell:
+def _verdict(result: Finding, texts: FindingTexts) -> b.Cell:
     marker = b.MARKS[result.result].marker
     style = b.MARKS[result.result].colour
-    verdict = _texts(result).verdict
-    reason = _texts(result).reason
+    verdict = texts.verdict
+    reason = texts.reason
     text = b.Strong(verdict) if result.result in ("fail", "not_evaluated") else verdict
     return b.Cell((f"{marker} ", text), below=reason, brief="", style=f"{style}-ink")

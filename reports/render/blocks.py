@@ -78,7 +78,8 @@ class Column:
 
     - `shorten` is the step at which the column loses the text below its cells
     - `leave_out` is the step at which it is left out
-    - `min_width` is the length to which the names in a first column may be shortened at the end
+    - `inline`: the names of a first column stay in their rows if the table fits. Otherwise long
+      names are above them.
     """
 
     head: Inline
@@ -91,7 +92,7 @@ class Column:
     """True if the cells of the column are drawings, which only a page shows."""
     shorten: int = 0
     leave_out: int = 0
-    min_width: int = 0
+    inline: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from bench.files.sanitize import escape_control
-from reports.formatting import NBSP, excerpt
+from reports.formatting import NBSP
 from reports.render import blocks as b
 from reports.render.markers import colour_class, marker_char
 
@@ -42,10 +42,7 @@ def render_page(
     Explanations are shown only if `explain`.
     """
     notes = [block for block in page.lead if isinstance(block, b.Bullets | b.Explanation)]
-    opening = [
-        b.Paragraph(page.headline, "bold"),
-        *(block for block in page.lead if block not in notes),
-    ]
+    lead = [block for block in page.lead if block not in notes]
     briefs = [block for section in page.sections for block in section.brief]
     body = [*(page.answer or ()), *briefs, *notes]
     body = [block for block in body if explain or not isinstance(block, b.Explanation)]
@@ -53,8 +50,14 @@ def render_page(
         list(group)
         for _, group in groupby(body, key=lambda block: isinstance(block, b.Table) and id(block))
     )
-    text = render_lines((opening, *groups, page.next), width, colour)  # a table is a separate group
-    return "".join(f"{line}\n" for line in _badges(page, width, colour)).replace(NBSP, " ") + text
+    answer = [
+        *_lines(b.Paragraph(page.headline, "bold"), width, colour),
+        *_badges(page, width, colour),
+    ]
+    opening = "".join(f"{line}\n" for line in answer).replace(NBSP, " ")
+    gap = "" if lead else "\n"
+    # a table is a separate group
+    return opening + gap + render_lines((lead, *groups, page.next), width, colour)
 
 
 def essentials(page: b.Page) -> str:
@@ -182,12 +185,6 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
     lines = [[_both(cell) for cell in row.cells] for row in rows]
     full = [line for line in lines if len(line) > 1]
     layout, sizes = _fitting(table.columns, full, width)
-    min_width = table.columns[0].min_width
-    firsts = (
-        _split_columns([line[0][0] for line in full], sizes[0], min_width // 2)
-        if min_width and 0 in layout
-        else {}
-    )
     for row, line in zip(rows, lines, strict=True):
         if len(line) == 1:
             yield from (
@@ -199,9 +196,9 @@ def _table(table: b.Table, width: int, colour: bool) -> Iterable[str]:
             for cell in row.cells
         ]
         texts = {0: line[0][0]} | {index: line[index][short] for index, short in layout.items()}
-        texts[0] = firsts.get(texts[0], texts[0])
         if len(texts[0]) > sizes.get(0, 0):
-            yield coloured(f"  {excerpt(texts[0].rstrip(), width - 2)}", styles[0], colour)
+            above = _wrapped(texts[0].rstrip(), width - 2)
+            yield from (coloured(f"  {part}", styles[0], colour) for part in above)
             texts[0] = styles[0] = ""
         padded = {
             index: (
@@ -246,40 +243,11 @@ def _fitting(
         sizes = {
             index: max(len(row[index][short]) for row in rows) for index, short in layout.items()
         }
-        if 0 in layout and not columns[0].min_width:
-            sizes[0] = max(
-                (len(row[0][0]) for row in rows if len(row[0][0]) <= MAX_FIRST_WIDTH), default=0
-            )
-        over = 2 + sum(size + GAP for size in sizes.values()) - GAP - width
-        if over <= 0:
-            break
-    else:
-        if columns[0].min_width and 0 in layout:
-            sizes[0] = max(min(sizes[0], columns[0].min_width), sizes[0] - over)
+        short = max(
+            (len(row[0][0]) for row in rows if len(row[0][0]) <= MAX_FIRST_WIDTH), default=0
+        )
+        for first in (sizes.get(0, 0), short) if columns[0].inline else (short,):
+            sizes |= {0: first} if 0 in layout else {}
+            if 2 + sum(size + GAP for size in sizes.values()) - GAP <= width:
+                return layout, sizes
     return layout, sizes
-
-
-def truncate(text: str, room: int, ending: int) -> str:
-    """Return the text, without its middle if it is longer than `room`. `ending` letters at its
-    end stay.
-    """
-    head_length = room - ending - 1
-    return (
-        text
-        if len(text) <= room
-        else f"{text[:head_length]}…{text[len(text) - room + head_length + 1 :]}"
-    )
-
-
-def _split_columns(texts: Sequence[str], room: int, ending: int) -> dict[str, str]:
-    """Return each text with a different short form of `room` letters, with `ending` letters of its
-    end if possible.
-
-    Return {} if that is impossible.
-    """
-    unique = set(texts)
-    for end in (ending, *range(room)):
-        shortened = {text: truncate(text, room, end) for text in unique}
-        if len(set(shortened.values())) == len(unique):
-            return shortened
-    return {}

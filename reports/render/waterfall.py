@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from reports.formatting import count
-from reports.render.terminal import coloured, truncate
+from reports.render.terminal import coloured
 
 Direction = Literal["→", "←", "♪", "·"]
 """The direction of a message: sent, received, or played to the caller. A dot is an entry that is
@@ -116,9 +116,7 @@ def waterfall(rows: Sequence[WaterfallRow], width: int, *, colour: bool = False)
             since = column(row.since_ms)
             cells[since:first] = "░" * (first - since)
         cells[first : last + 1] = "●" if row.count == 1 else "█" * (last - first + 1)
-        line = (
-            f"{offset:>{left - 4}}  {row.way}"
-            f" {truncate(row.label, names, 0):<{names}}{LABEL_GAP}{''.join(cells)}"
-        )
+        label = row.label if len(row.label) <= names else f"{row.label[: names - 1]}…"
+        line = f"{offset:>{left - 4}}  {row.way} {label:<{names}}{LABEL_GAP}{''.join(cells)}"
         lines.append(coloured(line.rstrip(), row.style, colour))
     return lines

@@ -148,6 +148,13 @@ class Difference:
         )
         return d, low, high
 
+    def is_nonzero(self, tests: int) -> bool:
+        """Return whether the difference is not 0, with Bonferroni's correction for a number of
+        tests (Student's t).
+        """
+        t = abs(self.d) / self.se if self.se > 0 and math.isfinite(self.d) else 0.0
+        return bool(stdtr(self.df, -t) < self.level / tests)
+
     def wider_of(self, other: Difference) -> Difference:
         """Return this difference with the wider of both bounds. More sessions make them no
         narrower.

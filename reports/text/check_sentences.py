@@ -6,6 +6,7 @@ Every form of output has the same text.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
@@ -192,13 +193,11 @@ def check_headline(checked: CheckResult) -> str:
     ):
         return sentence.rstrip(".")
     if failed := checked.of("fail"):
-        return _first([result_sentence(result) for result in failed], "threshold")
+        return _first([result_sentence(result) for result in failed], "threshold", _others(failed))
     if inconclusive := checked.of("inconclusive"):
-        first, *others = map(inconclusive_text, inconclusive)
-        return (
-            "inconclusive:"
-            f" {_first([first, *(text for text in others if text != first)], 'threshold')}"
-        )
+        texts = [*map(inconclusive_text, inconclusive)]
+        different = [one for one, text in zip(inconclusive, texts, strict=True) if text != texts[0]]
+        return f"inconclusive: {_first(texts, 'threshold', _others([inconclusive[0], *different]))}"
     number = len(checked.thresholds)
     return f"pass: all {plural(number, 'threshold')}" if number > 1 else "pass: 1 of 1 threshold"
 
@@ -428,7 +427,17 @@ def result_badge(checked: CheckDocument) -> Badge:
     return Badge(style.badge, style.marker, checked.result.replace("_", " ").upper(), note)
 
 
-def _first(texts: list[str], noun: str) -> str:
+def _others(results: Sequence[Judged]) -> int:
+    """Return the number of thresholds and targets of these results, without that of the first one.
+
+    A threshold may have several results on a target: one for each type of turns.
+    """
+    parts = [one for one in results if one.title != one.spec.name]
+    return len(results) - len(parts) + len({(one.threshold, one.target) for one in parts}) - 1
+
+
+def _first(texts: list[str], noun: str, others: int | None = None) -> str:
     """Return the first of several texts, and how many more there are."""
-    suffix = f" (and {plural(len(texts) - 1, f'more {noun}')})" if len(texts) > 1 else ""
+    more = len(texts) - 1 if others is None else others
+    suffix = f" (and {plural(more, f'more {noun}')})" if more > 0 else ""
     return f"{texts[0].rstrip('.') if texts else 'there is nothing to evaluate'}{suffix}"

@@ -81,10 +81,18 @@ def worst_first(primary: Sequence[Judged]) -> list[tuple[VerdictName | None, lis
 
 
 def displayed_overall(primary: Sequence[Judged]) -> str:
-    """Return the displayed joint verdict of primary metrics, such as `slower` or `regressed`; ""
-    if there are none.
+    """Return the displayed joint verdict of primary metrics, such as `slower` or `regressed`; "" if
+    there are none.
+
+    Of two services, one may be slower although it is unknown whether this exceeds the margin.
     """
-    return displayed(subject(primary)) if primary else ""
+    if not primary:
+        return ""
+    one = subject(primary)
+    is_known = one.direction and one.difference and one.difference.is_nonzero(len(primary))
+    if one.peers and one.verdict.name == "inconclusive" and is_known:
+        return f"{direction_of(one)}, margin undecided"
+    return displayed(one)
 
 
 def displayed(comparison: Judged) -> str:
@@ -216,6 +224,12 @@ def _inconclusive(comparison: Judged, primary: Sequence[Judged]) -> str:
         now = _so_far(comparison, range_of(comparison, longer=False))
         worse = f"{label} is {direction_of(comparison)} than {comparison.baseline}: {now}"
         return f"{worse}. Whether this exceeds the margin of {margin} is inconclusive{after}."
+    if comparison.direction == "better" and comparison.peers:
+        better = (
+            f"{label} is {direction_of(comparison)} than {comparison.baseline}: {name} is"
+            f" {range_of(comparison)}"
+        )
+        return f"{better}. Whether this exceeds the margin of {margin} is inconclusive."
     if code == "none_seen":
         passed = join_words([one.spec.title for one in primary if one.verdict.passes])
         which = f"{label} passes on {passed}; its {name}" if passed else f"The {name} of {label}"

@@ -26,7 +26,7 @@ from reports.render.blocks import (
 from reports.render.terminal import render_lines
 
 HEADS = (
-    Column("run", min_width=24),
+    Column("run", inline=True),
     Column("started, UTC", left=True, leave_out=1),
     Column("targets", left=True, leave_out=2),
     "sessions",

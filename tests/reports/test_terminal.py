@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 import rtbench
 from reports.data.runs import RunFrames
 from reports.formatting import NBSP
-from reports.render.blocks import Block, Cell, Column, Fact, Paragraph, make_row, table
-from reports.render.terminal import render_lines
+from reports.render.blocks import Badge, Block, Cell, Column, Fact, Page, Paragraph, make_row, table
+from reports.render.html import render_html
+from reports.render.terminal import render_lines, render_page
 from reports.render.waterfall import WaterfallRow, folded, message, waterfall
 from reports.text.validity import trust
 from rtbench.cli.report import wants_colour
@@ -115,14 +116,14 @@ SEVERAL = table(
     ],
 )
 NAMED = table(
-    [Column("run", min_width=8), "p50"],
+    [Column("run", inline=True), "p50"],
     [["20261124T041700Z-calls", "986"], ["20261125T041700Z-calls", "991"]],
 )
 EVERY: dict[str, Block] = {
     "a paragraph": Paragraph(f"Callers wait 986{NBSP}ms for " + "words " * 30, "bold"),
     "a name": Fact("note", ["a text of some words", "another of some more words"] * 4, "bad"),
     "a table": SEVERAL,
-    "a table of shortened names": NAMED,
+    "a table of long names": NAMED,
 }
 
 
@@ -137,17 +138,33 @@ def test_no_line_exceeds_the_terminal_and_colour_changes_no_text(name: str) -> N
         assert re.sub(r"\x1b\[\d+m", "", coloured) == text
 
 
-def test_names_that_cannot_be_shortened_uniquely_are_printed_above_their_rows() -> None:
-    names = [
-        f"{sort}-20261124T0417-{end}"
-        for sort in ("vad_one", "vad_two")
-        for end in ("of_night", "of_fight")
-    ]
-    uncut = table([Column("run", min_width=4), "p50"], [[name, "391 (372–415)"] for name in names])
-    lines = render_lines([[uncut]], 22).splitlines()[1:]
+def test_names_are_never_cut_but_printed_above_their_rows() -> None:
+    names = [f"VAD turns {end}" for end in ("with function calls", "after an interruption")]
+    uncut = table(
+        [Column("turns", inline=True), "p50"], [[name, "391 (372–415)"] for name in names]
+    )
+    wide, narrow = (render_lines([[uncut]], width).splitlines()[1:] for width in (60, 34))
 
-    assert len(lines) == 2 * len(names)
-    assert {line.strip() for line in lines[1::2]} == {"391 (372–415)"}
+    assert [line.split("391")[0].strip() for line in wide] == names
+    assert [line.strip() for line in narrow] == [
+        names[0],
+        "391 (372–415)",
+        names[1],
+        "391 (372–415)",
+    ]
+    assert names[1] in " ".join(render_lines([[uncut]], 24).split())
+
+
+def test_the_answer_is_above_its_badges() -> None:
+    badge = Badge("ok", "✓", "VALID", "")
+    page = Page(
+        "title", [badge], notes="the run", headline="Callers wait 1.3 s.", lead=[], sections=[]
+    )
+
+    assert render_page(page).splitlines()[0] == "Callers wait 1.3 s."
+    assert render_page(page).splitlines()[1].split() == ["the", "run", "✓", "VALID"]
+    html = render_html(page)
+    assert html.index("Callers wait 1.3 s.") < html.index("VALID")
 
 
 WATERFALL_ROWS = st.builds(

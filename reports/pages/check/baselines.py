@@ -79,10 +79,10 @@ def describe_baselines(stored: Sequence[StoredBaseline]) -> list[list[Block]]:
     source = f"  {SIMULATED.marker} {SIMULATED.text}" if runs[0].simulated else ""
     return [
         [Paragraph(f"{runs[0].scenario}/{runs[0].target}{source}", "bold")],
-        [table([Column("run", min_width=20), "began", "turns", "sessions"], rows), *note(left_out)],
+        [table([Column("run", inline=True), "began", "turns", "sessions"], rows), *note(left_out)],
         [
             table(
-                [Column("metric", min_width=20), "newest", "between runs", "within a run"],
+                [Column("metric", inline=True), "newest", "between runs", "within a run"],
                 _values(runs),
             )
         ],

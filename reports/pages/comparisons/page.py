@@ -529,4 +529,4 @@ def _different_checks(
         b.Column(target.label, left=True, target=index)
         for index, target in enumerate(comparison.targets)
     ]
-    return [b.table([b.Column(head, min_width=20), *heads], rows)] if rows else []
+    return [b.table([b.Column(head, inline=True), *heads], rows)] if rows else []

@@ -32,7 +32,7 @@ def turn_taking(comparison: Comparison) -> b.Section | None:
     labels = [target.label for target in comparison.targets]
     several = len(comparison.targets) > 2
     heads: list[b.Head] = [
-        b.Column("step", left=True, min_width=12),
+        b.Column("step", left=True, inline=True),
         b.Column("turns", left=True),
         *([b.Column("candidate", left=True)] if several else []),
         b.Column(labels[0], below="baseline", shorten=1),

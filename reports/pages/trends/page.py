@@ -32,10 +32,6 @@ from reports.statistics.change_points import ENOUGH, LEVEL, MIN_SIDE_RUNS, YEAR
 from reports.text import trend_sentences as sentences
 from reports.text.reasons import document_data, reasons_text
 
-RUN_NAME_MIN = 16
-"""The minimum width of the column with the names of runs on a terminal, in characters."""
-
-
 METHOD = {
     "change": (
         "A point between two runs at which the level changed: the runs before and after it differ"
@@ -266,7 +262,7 @@ def _runs(series: RunSeries, metrics: list[MetricTrend], folder: Path) -> b.Bloc
         for metric in metrics
     )
     heads = [
-        b.Column("run", min_width=RUN_NAME_MIN),
+        b.Column("run", inline=True),
         b.Column("began, UTC", left=True),
         b.Column("verdict", left=True),
         *map(b.Column, titles),

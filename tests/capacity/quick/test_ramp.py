@@ -97,12 +97,12 @@ def test_the_answer_is_the_threshold_that_is_crossed_first() -> None:
 
 def test_uncertain_timestamps_widen_the_interval() -> None:
     measured, better, worse = (build_turns(list(range(1, 40)), at) for at in (20, 24, 16))
-    sure, unsure = (
+    narrow, wide = (
         estimate_of("", turns, ALLOWED) for turns in ([measured], [measured, better, worse])
     )
-    assert sure is not None
-    assert unsure is not None
-    assert (unsure.low <= 16 < sure.low, (sure.high or 0) < 24 <= (unsure.high or 0)) == (
+    assert narrow is not None
+    assert wide is not None
+    assert (wide.low <= 16 < narrow.low, (narrow.high or 0) < 24 <= (wide.high or 0)) == (
         True,
         True,
     )

@@ -22,6 +22,7 @@ from bench.base.errors import UsageError
 from bench.files import safe_io
 from bench.files.sanitize import escape_control
 from reports.analysis.check.results import CheckResult
+from reports.metrics.strata import Stratum
 from reports.pages.check import ci
 from reports.pages.check.ci import junit_xml
 from reports.pages.check.document import append_summary, check_data, write_check
@@ -458,3 +459,20 @@ def test_a_refused_or_missing_baseline_is_reported(tmp_path: Path) -> None:
         call_or_raise("baseline", "show", "text_turns/sim", "--baselines-dir", folder)
     with pytest.raises(UsageError, match="save one with"):
         call_or_raise("baseline", "list", "--baselines-dir", tmp_path / "nowhere")
+
+
+def test_a_threshold_is_one_row_with_its_types_of_turns_below() -> None:
+    stated, spoken = (
+        replace(result, spec=replace(result.spec, stratum=Stratum(measured_from)))
+        for result, measured_from in ((PASSED, "request_sent"), (FAILED, "speech_end"))
+    )
+    found = check(stated, spoken, INCONCLUSIVE)
+    first, *parts, other = [
+        line.split("  ") for line in text(found).splitlines() if line.startswith("  ")
+    ][1:-1]
+    printed = [[cell.strip() for cell in cells if cell.strip()] for cells in (first, *parts, other)]
+
+    assert printed[0] == ["ttfa p95", "2 types of turns", "< 800 ms", "✕ fail"]
+    assert [cells[0] for cells in printed[1:3]] == ["· from end of speech", "· from request sent"]
+    assert [cells[-1] for cells in printed[1:]] == ["✕ fail", "✓ pass", "? inconclusive"]
+    assert "more threshold" not in text(check(spoken, spoken, stated))

@@ -34,7 +34,12 @@ def limits(folder: Path, text: str) -> Path:
 
 
 def badges(folder: Path) -> str:
-    return (folder / "report.html").read_text(encoding="utf-8").partition("<h1>")[0]
+    return (
+        (folder / "report.html")
+        .read_text(encoding="utf-8")
+        .partition("<h1>")[2]
+        .partition("</div>")[0]
+    )
 
 
 def checked(folder: Path, tmp_path: Path, text: str) -> None:

@@ -345,3 +345,32 @@ def test_the_document_has_the_numbers_of_a_metric() -> None:
     )
     assert endless["value"] is None
     assert endless["reason"]["code"] == "in_failures"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "others", "displayed"),
+    [
+        (1.10, 1.29, 0, "slower, margin undecided"),
+        (0.78, 0.92, 0, "faster, margin undecided"),
+        (0.99, 1.29, 0, "inconclusive"),
+        (1.02, 1.29, 9, "inconclusive"),  # one of ten metrics may differ by chance
+    ],
+)
+def test_of_two_services_the_slower_one_is_named_even_if_the_margin_is_undecided(
+    low: float, high: float, others: int, displayed: str
+) -> None:
+    middle = math.sqrt(low * high)
+    difference = replace(
+        ratio(1000, 1000 * middle, low, high), se=math.log(high / low) / (2 * 1.66)
+    )
+    one = replace(primary("ttfa", 0.5, "inconclusive", difference), peers=True)
+    alike = [replace(FINE, peers=True)] * others
+
+    assert metric_sentences.displayed_overall([one, *alike]) == displayed
+    assert metric_sentences.displayed_overall([replace(one, peers=False)]) == "inconclusive", (
+        "of a baseline"
+    )
+    if displayed.startswith("faster"):
+        assert plain(metric_sentences.headline([one])).startswith(
+            "gateway is faster than direct: ttfa p50 is 8 to 22 % shorter."
+        )

@@ -98,7 +98,7 @@ def _tool_table(
     values = (value for row in rows.values() for value in row.values())
     within = next(of for value in values if (of := Within.read(value.statistic)))
     heads: list[b.Head] = [
-        b.Column("target, step", min_width=12),
+        b.Column("target, step", inline=True),
         b.Column("turns", leave_out=5),
         *(column for column, _ in LATENCIES),
         b.Column("tasks per turn", leave_out=5),
