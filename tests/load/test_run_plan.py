@@ -77,6 +77,16 @@ def test_a_cost_notice_is_given_only_for_remote_services(tmp_path: Path) -> None
     assert plan(tmp_path, "--url", HERE).notices == []
 
 
+def test_users_who_never_call_are_named_with_the_sessions_that_they_need(tmp_path: Path) -> None:
+    (notice,) = plan(tmp_path, "--url", HERE, "--sessions", "3", users=50).notices
+
+    assert notice == (
+        "3 sessions: at most 3 of 50 users call; to have 50 calls at a time, use --sessions 50 or"
+        " more"
+    )
+    assert plan(tmp_path, "--url", HERE, "--sessions", "50", users=50).notices == []
+
+
 def test_an_agent_without_prices_has_no_cost_notice(tmp_path: Path) -> None:
     text = "session: {turn_detection: full_duplex}\nsteps:\n  - wait_for: greeting\n"
     for url, dialect in (("sip:a@example.com", "sip"), ("wss://example.com/ws", "twilio")):

@@ -84,6 +84,7 @@ class RunPlan:
     any. `calibration` is this machine's for such sessions, as in run.json. `priority` is that of
     the processes that run sessions, if requested. `hosts_advice` are a master's notices about its
     workers' hosts. `mcp_tokens` are the access tokens of the scripts' MCP servers.
+    `requested_users` are more than those of `concurrency` if there are fewer sessions.
     """
 
     options: Options
@@ -98,6 +99,7 @@ class RunPlan:
     load_model: LoadModel = CLOSED_LOOP
     hosts_advice: tuple[str, ...] = ()
     mcp_tokens: tuple[Credential, ...] = ()
+    requested_users: int = 0
 
     @property
     def scripts(self) -> list[Script]:
@@ -189,9 +191,9 @@ class RunPlan:
         if (
             self.load_model.arrivals is None
             and self.sessions is not None
-            and self.sessions < self.concurrency.users
+            and self.sessions < self.requested_users
         ):
-            users = self.concurrency.users
+            users = self.requested_users
             most = f"{self.sessions} sessions: at most {self.sessions} of {users} users call"
             notices.append(
                 f"{most}; to have {users} calls at a time, use --sessions {users} or more"
@@ -407,6 +409,7 @@ def plan_run(environment: Environment) -> RunPlan:
         available_priority() if options.priority else None,
         load_model,
         mcp_tokens=mcp_tokens(scripts.values(), os.environ),
+        requested_users=users,
     )
 
 
