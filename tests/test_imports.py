@@ -285,6 +285,7 @@ NAMED_IN = {
     "jiwer": ("bench.observe.observation",),
     "opentelemetry": ("bench.load.runners.otel_exporter",),
     "junitparser": ("reports.pages.check.ci",),
+    "resvg_py": ("reports.render.picture",),
     "ruamel": ("bench.files.yaml_file",),
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email.message import Message
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from typing import cast
 
@@ -17,13 +17,14 @@ PAGE = Path(__file__).parents[1] / "LICENCES.md"
 HEAD = """# Licences
 
 Realtime Bench is under the [MIT licence](LICENSE). This page lists what pip installs with it, the extra `otel`
-included, each with the licence that its own metadata name. Some wheels bundle libraries that have further licences
-(numpy, scipy, pyarrow, soundfile, gevent, opuslib-next-bundled, pylibsrtp); their texts are in the wheels. `make sbom`
+included, each with the licence that its own metadata, or its licence file, name. Some wheels bundle libraries that have further licences
+(numpy, scipy, pyarrow, soundfile, gevent, opuslib-next-bundled, pylibsrtp, resvg-py); their texts are in the wheels. `make sbom`
 writes a bill of materials with versions (CycloneDX), and `make schema` writes this page.
 
 | package | licence |
 | --- | --- |
 """
+MIT = "Permission is hereby granted, free of charge, to any person obtaining a"
 SHORT = 40
 """The length in characters from which a metadata field contains the text of a licence instead of
 its name."""
@@ -33,7 +34,7 @@ def page() -> str:
     """Return the page, which has a row for each distribution."""
     rows = sorted(
         {
-            name: _licence(distribution(name).metadata)
+            name: _licence(distribution(name).metadata) or _licence_of_file(distribution(name))
             for name in _needed("rtbench", ("otel",), set())
         }.items()
     )
@@ -71,6 +72,16 @@ def _licence(metadata: object) -> str:
     if (field and (len(field) < SHORT or fields.get("License-Expression"))) or not classifiers:
         return str(field)
     return str(classifiers[0].rpartition(" :: ")[2])
+
+
+def _licence_of_file(package: Distribution) -> str:
+    """Return "MIT" if the metadata name no licence, but a file with its text; "" for other texts."""
+    texts = (
+        file.read_text(encoding="utf-8")
+        for file in package.files or ()
+        if file.name.startswith("LICENSE")
+    )
+    return "MIT" if any(MIT in text for text in texts) else ""
 
 
 if __name__ == "__main__":

@@ -83,6 +83,10 @@ def compare(
             "With --fail-on-regression: fail: exit 3; pass: 0 (the default); warn: 0 and a warning."
         ),
     ] = None,
+    png: Annotated[
+        Path | None,
+        option("Also write a picture of the answer, to show to others.", "--png", "FILE"),
+    ] = None,
     explain: Explain = False,
 ) -> None:
     """Compare runs, or the targets of one interleaved run: each metric's difference, its interval,
@@ -121,6 +125,15 @@ def compare(
     with nullcontext() if out else _optional():
         paths = write_comparison(comparison, page, out or targets[-1].run.folder)
         sys.stdout.write(f"{escape_control(str(paths.html))}\n")
+    if png is not None:
+        from reports.pages.comparisons.card import card
+        from reports.render.picture import png_of
+
+        picture = png_of(card(comparison))
+        try:
+            png.write_bytes(picture)
+        except OSError as error:
+            raise UsageError(f"--png {png} cannot be written: {error.strerror}") from None
     if comparison.exit_status == INVALID_STATUS or (
         fail_on_regression and comparison.exit_status == FAIL_STATUS
     ):

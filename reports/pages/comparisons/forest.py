@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal
 
@@ -81,6 +81,17 @@ def panels(comparison: Comparison) -> tuple[ForestPanel, ...]:
         axis: tuple(r for r in rows if axis_of(r.comparison.spec) == axis) for axis in TITLES
     }
     return tuple(ForestPanel(axis, mine, level, colours) for axis, mine in by_axis.items() if mine)
+
+
+def panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
+    """Return the panels with only primary, or only secondary, rows. Panels without such rows are
+    left out.
+    """
+    rows = (
+        (panel, tuple(row for row in panel.rows if row.comparison.spec.primary == primary))
+        for panel in all_panels
+    )
+    return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
 
 def axis_of(spec: MetricSpec) -> Axis:

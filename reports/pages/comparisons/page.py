@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from bench.files.sanitize import escape_control
 from reports.analysis.comparisons.comparison import Comparison, Design
@@ -23,7 +22,7 @@ from reports.formatting import (
     plural,
 )
 from reports.pages.comparisons import forest, interim
-from reports.pages.comparisons.forest import ForestPanel, colours_of, panels
+from reports.pages.comparisons.forest import ForestPanel, colours_of, panels, panels_of
 from reports.pages.comparisons.turn_taking import turn_taking
 from reports.pages.run_report.charts import percentiles
 from reports.render import blocks as b
@@ -305,7 +304,7 @@ def _changes(comparison: Comparison) -> b.Section:
     metrics are folded.
     """
     all_panels = panels(comparison)
-    main, secondary = (_panels_of(all_panels, primary=of) for of in (True, False))
+    main, secondary = (panels_of(all_panels, primary=of) for of in (True, False))
     plotted, folded = (main, secondary) if main else (secondary, ())
     rows = [row for panel in all_panels for row in panel.rows]
     blocks: list[b.Block] = [*_drawings(plotted)]
@@ -356,17 +355,6 @@ def _changes(comparison: Comparison) -> b.Section:
         [first_block, *folds],
         brief=brief,
     )
-
-
-def _panels_of(all_panels: Iterable[ForestPanel], *, primary: bool) -> tuple[ForestPanel, ...]:
-    """Return the panels with only primary, or only secondary, rows. Panels without such rows are
-    left out.
-    """
-    rows = (
-        (panel, tuple(row for row in panel.rows if row.comparison.spec.primary == primary))
-        for panel in all_panels
-    )
-    return tuple(replace(panel, rows=mine) for panel, mine in rows if mine)
 
 
 def _drawings(plotted: Sequence[ForestPanel]) -> Iterable[b.Block]:

@@ -1,0 +1,68 @@
+"""A comparison as a picture: its SVG, and the PNG that is rendered from it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import resvg_py
+
+from bench.base.errors import UsageError
+from reports.pages.comparisons.card import card
+from reports.render.picture import png_of, style
+from tests.command_line import call, call_or_raise
+from tests.reports.comparisons.build import PAIRED, run
+from tests.reports.comparisons.invented import PAGES, comparison
+
+PNG = b"\x89PNG\r\n"
+
+
+def texts_of(svg: str) -> str:
+    return " ".join(" ".join(ElementTree.fromstring(svg).itertext()).split())
+
+
+def test_a_card_has_the_answer_the_intervals_and_what_differs() -> None:
+    found = texts_of(card(comparison()))
+
+    assert "gateway regressed: one turn in twenty now takes longer than 2.64 s, 65 % more" in found
+    assert "+65 % (+47 to +87 %)" in found
+    assert "what differs: gateway 1.8.4 → gateway 1.9.0" in found
+    assert "SIMULATED, no real service" in found
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_comparison_has_a_card_that_is_rendered(name: str) -> None:
+    svg = card(comparison(**PAGES[name]()))
+
+    assert png_of(svg).startswith(PNG)
+    assert ("Do not use these results" in texts_of(svg)) == (name == "invalid")
+
+
+def test_the_style_of_a_drawing_has_a_value_for_each_colour() -> None:
+    """The renderer has no custom properties."""
+    assert "var(" not in style()
+    assert ".ci.v-regressed{stroke:#b3201a" in style()
+    assert re.search(r"svg text\{font:[^}]*fill:#1a1f24", style())
+
+
+def test_a_machine_without_fonts_is_told_to_install_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_fonts(**options: Any) -> bytes:
+        return render(**options | {"skip_system_fonts": True})
+
+    render = resvg_py.svg_to_bytes
+    monkeypatch.setattr(resvg_py, "svg_to_bytes", without_fonts)
+
+    with pytest.raises(UsageError, match=r"a picture needs fonts.*apt-get install fonts-dejavu"):
+        png_of(card(comparison()))
+
+
+def test_compare_writes_the_picture(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", PAIRED)
+    call_or_raise("compare", folder, "--png", tmp_path / "card.png")
+
+    assert (tmp_path / "card.png").read_bytes().startswith(PNG)
+    refused = call("compare", str(folder), "--png", str(tmp_path / "absent" / "card.png"))
+    assert "cannot be written: No such file or directory" in str(refused.exception)
