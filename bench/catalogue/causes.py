@@ -2,7 +2,7 @@
 
 While a session runs, a cause is a `Code` with its numbers. Decisions read the code. `text_of`
 writes the text, once, when the outcome is reported. Event logs and rows contain the text only.
-Whoever reads a stored text, such as a report that looks for a remedy, gets the codes back with
+A reader of a stored text, such as a report that looks for a remedy, gets the codes back with
 `codes_in`. Therefore the texts of two codes differ, and no text may get other words: rows of
 earlier versions have the old ones.
 """
