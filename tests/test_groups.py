@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.base.errors import PASS_STATUS, USAGE_STATUS
 from reports.analysis.targets.conditions import ALLOWABLE
-from rtbench.cli.app import GROUPS, commands
+from rtbench.cli.app import FORMER, GROUPS, commands, main
 from tests.command_line import call
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -88,3 +89,29 @@ def test_the_help_of_check_names_the_conditions_that_may_differ() -> None:
     )
 
     assert [name for name in ALLOWABLE if name not in listed] == []
+
+
+@pytest.mark.parametrize(("former", "now"), FORMER.items())
+def test_a_former_name_of_a_command_prints_the_command_that_replaces_it(
+    former: str, now: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["rtbench", former, "RUN"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == USAGE_STATUS
+    assert capsys.readouterr().err == (
+        f"rtbench: rtbench {former} is now rtbench {now}; see rtbench --help\n"
+    )
+    assert former not in commands().commands
+    assert call(*now.split(), "--help").exit_code == PASS_STATUS
+
+
+def test_there_are_at_most_18_commands() -> None:
+    assert len(ORDER) <= 18
+
+
+def test_runs_without_a_subcommand_lists_the_runs_of_a_folder(tmp_path: Path) -> None:
+    for words in (["runs", tmp_path], ["runs", "list", tmp_path]):
+        # the text may be wrapped
+        assert "".join(call(*words).stdout.split()) == f"{tmp_path}hasnoruns"

@@ -1,5 +1,5 @@
-"""The list of options in docs/options.md. `python -m tools.options` generates it from `rtbench
-options`.
+"""The list of options in docs/options.md. `python -m tools.options` generates it from
+`rtbench run --help-all`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from bench.load.planning.run_options import add_options
-from rtbench.cli.start import OptionCollector
+from rtbench.cli.run import OptionCollector
 from tools.made_page import listed, made_anew
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"

@@ -95,7 +95,8 @@ class Script:
     )
     synthesizer: Synthesizer | None = field_key(
         SYNTHESIZER,
-        "A command or a service that makes WAVs of the texts to `say`: see rtbench synthesize.",
+        "A command or a service that makes WAVs of the texts to `say`: see rtbench validate"
+        " --synthesize.",
     )
     jitter_buffer_ms: float = field_key(
         Number(0, 2_000),
@@ -126,7 +127,7 @@ class Script:
     )
     recorded_call: bool = field_key(
         Boolean(),
-        "The script plays the caller of a recorded call. rtbench import writes this key.",
+        "The script plays the caller of a recorded call. rtbench runs import writes this key.",
         False,
     )
     thresholds: Mapping[str, tuple[str, ...]] | None = field_key(

@@ -1,9 +1,9 @@
 """Speech from text: the synthesizer of a script, and the WAV that it makes of each text.
 
-This module only reads WAVs. `rtbench synthesize` makes them, so a script from another person runs
-nothing until the user asks. The name of a WAV is a digest of everything that determines its sound.
-If the text, the voice, or the synthesizer changes, the WAV has another name, and is missing until
-it is made.
+This module only reads WAVs. `rtbench validate --synthesize` makes them, so a script from another
+person runs nothing until the user asks. The name of a WAV is a digest of everything that determines
+its sound. If the text, the voice, or the synthesizer changes, the WAV has another name, and is
+missing until it is made.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class SpeechSource:
     @property
     def command(self) -> str:
         """The command that makes missing WAVs."""
-        return f"rtbench synthesize {shlex.quote(str(self.file))}"
+        return f"rtbench validate --synthesize {shlex.quote(str(self.file))}"
 
     def speech(self, synthesizer: Synthesizer, text: str, voice: str | None) -> SpeechText:
         """Return a text with the path of its WAV."""

@@ -98,7 +98,7 @@ def not_a_run(folder: Path) -> str:
         )
     page = page_of(folder)
     shown = (
-        f"{page.name}, which `rtbench open {folder}` opens"
+        f"{page.name}, which `rtbench report --open {folder}` opens"
         if page
         else "levels; name one of its runs"
     )

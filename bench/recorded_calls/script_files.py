@@ -110,7 +110,8 @@ def write_script(
         }
         head = (
             "# yaml-language-server: $schema=script.schema.json\n# The caller of the recorded call"
-            f" {slug(call.path.name)}, as rtbench import found it.\n# audio {audio_digest(call)}\n"
+            f" {slug(call.path.name)}, as rtbench runs import found it.\n"
+            f"# audio {audio_digest(call)}\n"
         )
         path.write_text(head + yaml_text(script), encoding="utf-8")
     except BaseException as error:

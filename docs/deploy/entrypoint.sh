@@ -20,7 +20,7 @@ while kill -0 "$worker" 2>/dev/null; do # a signal ends `wait`, but not the work
 done
 for run in "${LOCUST_RUNS_DIR:-runs}"/*/; do
     if [ -e "$run/run.json" ]; then
-        rtbench upload "$run" || status=2
+        rtbench runs upload "$run" || status=2
     fi
 done
 exit "$status"

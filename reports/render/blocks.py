@@ -314,7 +314,7 @@ class Badge:
 
 
 SIMULATED = Badge("sim", "◇", "SIMULATED", "rtbench simulate, no real service")
-RECORDED = Badge("sim", "◉", "RECORDED", "recorded calls, imported by rtbench import")
+RECORDED = Badge("sim", "◉", "RECORDED", "recorded calls, imported by rtbench runs import")
 
 
 def source_badges(*, simulated: bool | None, recorded: bool) -> list[Badge]:

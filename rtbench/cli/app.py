@@ -4,10 +4,9 @@ when it runs.
 
 from __future__ import annotations
 
-import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,26 +24,19 @@ from bench.base.errors import (
 from bench.base.suggestions import did_you_mean, near_options
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
-from rtbench.cli.import_calls import import_calls
-from rtbench.cli.options import Command, Group, option
-from rtbench.cli.report import export, report
+from rtbench.cli.options import Command, Group, help_of, option
+from rtbench.cli.report import report
 from rtbench.cli.run import ReadByLocust, run
-from rtbench.cli.runs import merge, open_run, runs, upload
+from rtbench.cli.runs import runs
 from rtbench.cli.searches import calibrate, capacity
-from rtbench.cli.service import doctor, probe, replay
+from rtbench.cli.service import doctor, probe
 from rtbench.cli.simulate import simulate
-from rtbench.cli.start import init, options, quickstart
-from rtbench.cli.synthesize import synthesize
+from rtbench.cli.start import init, quickstart
 from rtbench.cli.validate import validate
 from rtbench.cli.verdicts import baseline, check, compare, sample_size, trend
 
 COMMAND_LINE_ERROR: Any = typer.BadParameter.__base__
 """Click's error for an invalid command line, of which Typer exports only a subclass."""
-
-
-def paragraphs(text: str | None) -> list[str]:
-    """Return the paragraphs of a docstring, each on one line."""
-    return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text or "").split("\n\n")]
 
 
 def group_of(command: Any) -> str:
@@ -72,6 +64,8 @@ class Commands(Group):
         from bench.load.planning.command_line import LOCUST_SUFFIX, SCRIPT_SUFFIXES
 
         name = args[0]
+        if name in FORMER:
+            ctx.fail(f"rtbench {name} is now rtbench {FORMER[name]}")
         if name not in self.commands and not name.startswith("-"):
             is_script = Path(name).suffix in (*SCRIPT_SUFFIXES, LOCUST_SUFFIX)
             hint = (
@@ -115,8 +109,6 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "quickstart": quickstart,
         "init": init,
         "run": run,
-        "import": import_calls,
-        "options": options,
         "capacity": capacity,
         "docs": docs,
     },
@@ -128,17 +120,11 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     },
     "Look at runs": {
         "report": report,
-        "open": open_run,
         "runs": runs,
         "trend": trend,
-        "replay": replay,
-        "export": export,
-        "merge": merge,
-        "upload": upload,
     },
     "Check the setup": {
         "validate": validate,
-        "synthesize": synthesize,
         "doctor": doctor,
         "probe": probe,
         "calibrate": calibrate,
@@ -147,15 +133,24 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
 }
 """The headings of groups and their commands, in the order of use, in which the help and the
 documents show them."""
+FORMER = {
+    "export": "runs export",
+    "import": "runs import",
+    "merge": "runs merge",
+    "open": "report --open",
+    "options": "run --help-all",
+    "replay": "runs replay",
+    "synthesize": "validate --synthesize",
+    "upload": "runs upload",
+}
+"""The former names of commands, and the commands that replace them."""
 for group, members in GROUPS.items():
     for name, member in members.items():
         if isinstance(member, typer.Typer):
             app.add_typer(member, name=name, rich_help_panel=group)
         else:
             cls = ReadByLocust if member is run else Command
-            app.command(
-                name, cls=cls, rich_help_panel=group, help="\n\n".join(paragraphs(member.__doc__))
-            )(member)
+            app.command(name, cls=cls, rich_help_panel=group, help=help_of(member))(member)
 
 
 @cache
@@ -202,8 +197,18 @@ def _problem(error: Any) -> str:
     return one_line(" ".join(error.format_message().replace("Value error, ", "").split()))
 
 
-PRINTING_COMMANDS = {"baseline", "docs", "options", "replay", "runs", "sample-size"}
-"""The commands whose only result is the text that they print. They fail if it cannot be printed."""
+PRINTING_COMMANDS = {"baseline", "docs", "run", "runs", "sample-size"}
+"""The commands whose only result is the text that they print. They fail if it cannot be printed.
+`rtbench run` prints only its help in this process."""
+WRITING_SUBCOMMANDS = {"export", "import", "merge", "upload"}
+"""The subcommands of `PRINTING_COMMANDS` that have another result."""
+
+
+def _only_prints(words: Sequence[str]) -> bool:
+    """Return whether the text that a command line prints is its only result."""
+    return not PRINTING_COMMANDS.isdisjoint(words[:1]) and WRITING_SUBCOMMANDS.isdisjoint(
+        words[1:2]
+    )
 
 
 def main() -> None:
@@ -214,7 +219,7 @@ def main() -> None:
     standard_streams.prepare()
     try:
         status = commands()(standalone_mode=False)
-        is_lost = standard_streams.lost_output() and not PRINTING_COMMANDS.isdisjoint(sys.argv[1:2])
+        is_lost = standard_streams.lost_output() and _only_prints(sys.argv[1:])
         sys.exit(status or (USAGE_STATUS if is_lost else PASS_STATUS))
     except RtbenchError as error:
         for problem in each_error(error):

@@ -1,4 +1,4 @@
-"""`rtbench import`: recorded calls become scripts, and a run with the measurements of what the
+"""`rtbench runs import`: recorded calls become scripts, and a run with the measurements of what the
 agent did.
 """
 
@@ -61,7 +61,7 @@ def import_calls(
 
     A recording has the caller and the agent in two channels (WAV, FLAC, Ogg; PCM, G.711 or Opus).
 
-    `rtbench import calls/*.wav` writes recorded/*.yaml and a run folder, which is marked as
+    `rtbench runs import calls/*.wav` writes recorded/*.yaml and a run folder, which is marked as
     RECORDED. Then `rtbench run recorded/*.yaml` plays the callers against today's agent, and
     `rtbench compare RECORDED NEW` compares both runs. A later import into the same folder adds the
     new calls.

@@ -4,6 +4,8 @@ settings of Typer.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +31,12 @@ def without_type_of_switches(parameters: list[Any]) -> list[Any]:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
     return parameters
+
+
+def help_of(command: Callable[..., None]) -> str:
+    """Return the docstring of a command, each paragraph on one line."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def option(text: str, *names: str, **more: Any) -> Any:

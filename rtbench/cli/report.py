@@ -1,4 +1,4 @@
-"""`rtbench report` and `rtbench export`: a run as a report and as data; and how commands find
+"""`rtbench report` and `rtbench runs export`: a run as a report and as data; and how commands find
 and finalize runs.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from bench.base.errors import UsageError, see
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control
-from bench.record.presence import runs_folder
+from bench.record.presence import FOLDER, runs_folder
 from rtbench.cli.options import argument, option
 
 if TYPE_CHECKING:
@@ -26,10 +26,13 @@ RunName = Annotated[str, argument("Folder or name of a run (default: the newest)
 Explain = Annotated[
     bool, option("Also print what explains the error rates of the verdicts.", "--explain")
 ]
+RunsFolder = Annotated[
+    Path, option("Folder of the runs.", "--runs-dir", "FOLDER", envvar="LOCUST_RUNS_DIR")
+]
 COLOURLESS = ("dumb", "unknown")  # values of TERM
 
 
-def run_with_name(name: str) -> Path:
+def run_with_name(name: str, runs_dir: Path | None = None) -> Path:
     """Return the folder of a run by its path, or by its name in the runs folder. Raise UsageError
     if there is none.
 
@@ -40,7 +43,7 @@ def run_with_name(name: str) -> Path:
 
     if name and file_status(Path(name)):
         return Path(name)
-    run = resolve_run(name, runs_folder())
+    run = resolve_run(name, runs_dir or runs_folder())
     if not name:
         print(f"rtbench: {escape_control(str(run))}, the newest run", file=sys.stderr)
     return run
@@ -89,6 +92,15 @@ def report(
         ),
     ] = False,
     explain: Explain = False,
+    is_open: Annotated[
+        bool,
+        option(
+            "Open report.html, or the page or the folder of a search that is named, in the browser"
+            " instead; without a browser, print its path.",
+            "--open",
+        ),
+    ] = False,
+    runs_dir: RunsFolder = FOLDER,
 ) -> None:
     """Write a run's report: report.html, report.md and summary.json in its folder, and print a
     summary.
@@ -100,8 +112,16 @@ def report(
     With --evidence, the page for a support case is written instead: failures with their shares,
     instants, IDs and errors as received, and what was excluded as our fault. It contains no
     transcripts and no credentials.
+
+    `rtbench report --open RUN/compare.html` opens this page, and `rtbench report --open FOLDER` the
+    page of a search, a comparison or a trend. A run without a report gets it first.
     """
-    runs = [run_with_name(name) for name in without_other_folders(names or [""])]
+    if is_open and not evidence and len(names or ()) < 2:
+        _open(names[0] if names else "", runs_dir)
+        return
+    if is_open:
+        raise UsageError("--open opens one page: name one run or page, and omit --evidence")
+    runs = [run_with_name(name, runs_dir) for name in without_other_folders(names or [""])]
     if len(runs) > 1:
         named = " ".join(quote(str(run)) for run in runs[:2])
         raise UsageError(
@@ -127,6 +147,33 @@ def report(
     sys.stdout.write(render_page(page, text_width(), colour=wants_colour(), explain=explain))
     sys.stdout.write(f"{run_essentials(summary, outcome)}\n".replace(NBSP, " "))
     sys.stdout.write(f"{escape_control(str(write_report(summary, page).html))}\n")
+
+
+def _open(name: str, runs_dir: Path) -> None:
+    """Open the page with this name, or the report of the run with this name, and print its path."""
+    from bench.record.finalize import is_under_way
+    from bench.record.folder import read_document
+    from bench.record.presence import page_of
+    from bench.record.run_list import resolve_run
+
+    named = (Path(name), runs_dir / name) if name else ()
+    pages = (path if path.suffix == ".html" and path.is_file() else page_of(path) for path in named)
+    page = next(filter(None, pages), None)
+    path = page.parent if page else resolve_run(name, runs_dir)
+    page = page or path / "report.html"
+    if not page.exists():
+        if is_under_way(path, read_document(path)):
+            raise UsageError(
+                f"{path} is in progress and has no report yet: run `rtbench report {path}` for the"
+                " rows so far"
+            )
+        from reports.pages.run_report.document import write_report
+
+        write_report(summarise(path))
+    import webbrowser
+
+    webbrowser.open(page.resolve().as_uri())
+    print(escape_control(str(page)))
 
 
 def _evidence(run: Path) -> None:

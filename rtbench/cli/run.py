@@ -19,12 +19,22 @@ import typer
 
 from bench.base.errors import UsageError
 from bench.base.installation import child_environment, python_command
+from bench.base.standard_streams import text_width
 from rtbench.cli.options import Command, without_type_of_switches
+from rtbench.cli.report import wants_colour
 
+INTRODUCTION = (
+    "A run has these options in addition to Locust's own, which `locust --help` lists. Set an"
+    " option on the command line, in locust.conf (without the dashes), or by the environment"
+    " variable at the end of its description."
+)
+INDENT = 28
 LOAD = "Load"
 VERDICT = "Verdict"
 SERVICE = "The service and the connection to it"
 OUTPUT = "Output files"
+HELP = "Help"
+ALL = "--help-all"
 OF_LOCUST = (
     (
         "--users",
@@ -71,6 +81,7 @@ def displayed_parameters() -> list[Any]:
     listed = [_parameter("files", files)]
     for flag, short, metavar, note in OF_LOCUST:
         listed.append(_option(flag, note, metavar, LOAD, *filter(None, [short])))
+    listed.append(_option(ALL, "print all options that this tool adds to Locust's own", None, HELP))
     for panel, names in DISPLAYED_OPTIONS.items():
         for name in names:
             option = flags[name]
@@ -84,6 +95,37 @@ def displayed_parameters() -> list[Any]:
     app.command()(run)
     command: Any = typer.main.get_command(app)
     return list(command.params)
+
+
+def all_options() -> str:
+    """Return the options of a run that this tool adds to Locust's own, with their variables and
+    purposes.
+    """
+    from bench.load.planning.run_options import add_options
+    from reports.render.blocks import Fact, Paragraph
+    from reports.render.terminal import render_lines
+
+    listed = OptionCollector()
+    add_options(listed)
+    rows = (
+        Fact(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed
+    )
+    return render_lines([[Paragraph(INTRODUCTION)], rows], text_width(), wants_colour())
+
+
+class OptionCollector(list[tuple[str, str, str]]):
+    """A list of (the name and value of an option, its variable, its purpose) that is filled as
+    Locust's parser is.
+    """
+
+    def add_argument(self, name: str, **settings: Any) -> None:
+        """Add an option. `settings` are those of argparse, and `env_var` as in Locust."""
+        value = settings.get("metavar", "" if "action" in settings else name[2:].upper())
+        purpose = settings["help"] + (
+            f"; one of {', '.join(settings['choices'])}" if "choices" in settings else ""
+        )
+        usage = f"{name} {value}".rstrip()
+        self.append((usage.replace("%%", "%"), settings["env_var"], purpose.replace("%%", "%")))
 
 
 def _option(
@@ -114,6 +156,9 @@ class ReadByLocust(Command):
         if not {"-h", "--help"}.isdisjoint(args):
             print(self.get_help(ctx))
             ctx.exit()
+        if ALL in args:
+            sys.stdout.write(all_options())
+            ctx.exit()
         ctx.args = args
         return args
 
@@ -124,8 +169,8 @@ def run(ctx: typer.Context) -> None:
     `rtbench run mine.yaml -u 4 --sessions 50` runs 50 calls, 4 at a time. --sessions or --run-time
     ends a run.
 
-    These are the most important options; `rtbench options` and `locust --help` list the others,
-    which also work here.
+    These are the most important options; `rtbench run --help-all` and `locust --help` list the
+    others, which also work here.
 
     Exit status: 0 pass, 1 fail, 3 inconclusive, 4 invalid; without thresholds 1 if a turn failed;
     130 interrupted.

@@ -1,10 +1,9 @@
-"""`rtbench runs`, `rtbench open`, `rtbench merge`, and `rtbench upload`: the commands on run
-folders.
-"""
+"""`rtbench runs`: the list of runs, and the commands that read, join or move run folders."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +13,31 @@ from bench.base.errors import INVALID_STATUS, UsageError
 from bench.base.standard_streams import text_width
 from bench.files.sanitize import escape_control, to_safe_json
 from bench.record.presence import FOLDER
-from rtbench.cli.options import argument, option
-from rtbench.cli.report import wants_colour
+from rtbench.cli.import_calls import import_calls
+from rtbench.cli.options import Command, Group, argument, help_of, option
+from rtbench.cli.report import export, wants_colour
+from rtbench.cli.service import replay
 
 
-def runs(
+class ListedByDefault(Group):
+    """Subcommands. Without the name of one, the runs are listed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        is_named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        parsed: list[str] = super().parse_args(ctx, args if is_named else ["list", *args])
+        return parsed
+
+
+runs = typer.Typer(
+    name="runs",
+    cls=ListedByDefault,
+    help="List the runs of a folder; export, import, merge, replay and upload runs.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def listing(
     folder: Annotated[
         Path, argument("Folder of the runs.", "FOLDER", show_default=True, envvar="LOCUST_RUNS_DIR")
     ] = FOLDER,
@@ -40,50 +59,6 @@ def runs(
         from rtbench.cli.runs_table import runs_text
 
         sys.stdout.write(runs_text(list_runs(folder), text_width(), colour=wants_colour()))
-
-
-def open_run(
-    run: Annotated[
-        str,
-        argument(
-            "Folder or name of a run, or of a search, or a page (.html) (default: the newest run).",
-            "RUN",
-        ),
-    ] = "",
-    runs_dir: Annotated[
-        Path, option("Folder of the runs.", "--runs-dir", "FOLDER", envvar="LOCUST_RUNS_DIR")
-    ] = FOLDER,
-) -> None:
-    """Open a run's report.html in the browser, or another page of the tool; without a browser,
-    print its path.
-
-    `rtbench open RUN/compare.html` opens this page, and `rtbench open FOLDER` the page of a search,
-    a comparison or a trend. A killed run gets its report first. The last line is the path.
-    """
-    from bench.record.finalize import is_under_way
-    from bench.record.folder import read_document
-    from bench.record.presence import page_of
-    from bench.record.run_list import resolve_run
-
-    named = (Path(run), runs_dir / run) if run else ()
-    pages = (path if path.suffix == ".html" and path.is_file() else page_of(path) for path in named)
-    page = next(filter(None, pages), None)
-    path = page.parent if page else resolve_run(run, runs_dir)
-    page = page or path / "report.html"
-    if not page.exists():
-        if is_under_way(path, read_document(path)):
-            raise UsageError(
-                f"{path} is in progress and has no report yet: run `rtbench report {path}` for the"
-                " rows so far"
-            )
-        from reports.pages.run_report.document import write_report
-        from rtbench.cli.report import summarise
-
-        write_report(summarise(path))
-    import webbrowser
-
-    webbrowser.open(page.resolve().as_uri())
-    print(escape_control(str(page)))
 
 
 def merge(
@@ -167,3 +142,15 @@ def upload(
 
     for line in Uploader(destination_of(url, "URL")).upload(run).lines():
         sys.stdout.write(f"{line}\n")
+
+
+SUBCOMMANDS: Mapping[str, Callable[..., None]] = {
+    "list": listing,
+    "export": export,
+    "replay": replay,
+    "merge": merge,
+    "upload": upload,
+    "import": import_calls,
+}
+for name, command in SUBCOMMANDS.items():
+    runs.command(name, cls=Command, help=help_of(command))(command)

@@ -1,4 +1,5 @@
-"""The commands that call a service, `rtbench doctor` and `rtbench probe`, and `rtbench replay`.
+"""The commands that call a service, `rtbench doctor` and `rtbench probe`, and `rtbench runs
+replay`.
 
 `with_service_options` adds the options that name a service to the commands that need them.
 """
@@ -248,7 +249,7 @@ def probe(
     ] = None,
     save_audio: Annotated[Path | None, option("Write the reply's audio as a WAV.", "FILE")] = None,
     event_log: Annotated[
-        Path | None, option("Write every event, for `rtbench replay`.", "FILE")
+        Path | None, option("Write every event, for `rtbench runs replay`.", "FILE")
     ] = None,
     record_audio: Annotated[
         bool, option("With --event-log: record the audio, too.", "--record-audio")

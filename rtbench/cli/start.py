@@ -1,33 +1,24 @@
-"""`rtbench init`, `rtbench quickstart`, and `rtbench options`: the first commands of a new user."""
+"""`rtbench init` and `rtbench quickstart`: the first commands of a new user."""
 
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from string import Template
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bench.base.errors import UsageError
 from bench.base.installation import EXAMPLES
-from bench.base.standard_streams import text_width
 from bench.base.suggestions import did_you_mean
 from bench.files.sanitize import escape_control
 from bench.target.target_settings import SIMULATOR_PORT, ServiceOptions
 from rtbench.cli.options import argument, option
-from rtbench.cli.report import wants_colour
 from rtbench.cli.service import with_service_options
 
-INTRODUCTION = (
-    "A run has these options in addition to Locust's own, which `locust --help` lists. Set an"
-    " option on the command line, in locust.conf (without the dashes), or by the environment"
-    " variable at the end of its description."
-)
-INDENT = 28
 KEPT_PATHS = (
     "voice_turns.py",
     "targets.schema.json",
@@ -320,34 +311,3 @@ def quickstart(
     from rtbench.cli.quickstart import quick_run
 
     raise typer.Exit(quick_run(service_options, yes=yes, runs=runs_dir, sessions=sessions))
-
-
-def options() -> None:
-    """Print the options of a run that this tool adds to Locust's own, with their variables and
-    purposes.
-    """
-    from bench.load.planning.run_options import add_options
-    from reports.render.blocks import Fact, Paragraph
-    from reports.render.terminal import render_lines
-
-    listed = OptionCollector()
-    add_options(listed)
-    rows = (
-        Fact(name, [f"{purpose}. {variable}"], indent=INDENT) for name, variable, purpose in listed
-    )
-    sys.stdout.write(render_lines([[Paragraph(INTRODUCTION)], rows], text_width(), wants_colour()))
-
-
-class OptionCollector(list[tuple[str, str, str]]):
-    """A list of (the name and value of an option, its variable, its purpose) that is filled as
-    Locust's parser is.
-    """
-
-    def add_argument(self, name: str, **settings: Any) -> None:
-        """Add an option. `settings` are those of argparse, and `env_var` as in Locust."""
-        value = settings.get("metavar", "" if "action" in settings else name[2:].upper())
-        purpose = settings["help"] + (
-            f"; one of {', '.join(settings['choices'])}" if "choices" in settings else ""
-        )
-        usage = f"{name} {value}".rstrip()
-        self.append((usage.replace("%%", "%"), settings["env_var"], purpose.replace("%%", "%")))

@@ -1,24 +1,18 @@
-"""`rtbench synthesize`: makes the WAVs of the texts that scripts say."""
+"""`rtbench validate --synthesize`: makes the WAVs of the texts that scripts say."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 from bench.base.errors import Mistakes
 from bench.files.sanitize import one_line
-from rtbench.cli.options import argument
 
 
-def synthesize(
-    files: Annotated[list[Path], argument("Scripts and Locust files.", "FILE…")],
-) -> None:
-    """Make the missing WAVs of the texts that scripts say, with the `synthesizer` of each script.
-
-    It runs the command that a script names, or sends the texts to the service that it names. A WAV
-    that exists is not made again: delete it to make it again. Exit status 2: a script has mistakes,
-    or a WAV could not be made.
+def synthesize(files: Sequence[Path]) -> None:
+    """Make the missing WAVs of the texts that scripts and Locust files say. Print a line for each
+    file, and raise UsageError with all mistakes and failures.
     """
     from bench.load.planning.command_line import LOCUST_SUFFIX
 

@@ -35,6 +35,13 @@ def validate(
         FileKind | None,
         option("Kind of the files, if their keys do not show it.", "--as", show_default=False),
     ] = None,
+    is_synthesis: Annotated[
+        bool,
+        option(
+            "Make the missing WAVs of the texts that scripts and Locust files say, instead.",
+            "--synthesize",
+        ),
+    ] = False,
 ) -> None:
     """Check scripts, targets and thresholds files, and print every mistake with its place; needs no
     service.
@@ -42,7 +49,17 @@ def validate(
     Of a script, also print where the speech of each recording starts and ends, and whether that is
     certain. A file is recognized by its keys, or by the schema that its first line names; if
     neither is enough, use --as. Exit status 2: there are mistakes.
+
+    With --synthesize, the `synthesizer` of each script makes the WAVs: the command that the script
+    names is run, or the texts are sent to the service that it names. A WAV that exists is not made
+    again: delete it to make it again. Exit status 2: a script has mistakes, or a WAV could not be
+    made.
     """
+    if is_synthesis:
+        from rtbench.cli.synthesize import synthesize
+
+        synthesize(files)
+        return
     count = 0
     for path in files:
         try:

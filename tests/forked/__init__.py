@@ -76,10 +76,7 @@ REPORTING = (
     "baseline",
     "compare",
     "sample-size",
-    "merge",
-    "export",
     "runs",
-    "open",
     "trend",
 )
 PREPARATIONS: dict[tuple[str, ...], str] = {
@@ -95,7 +92,6 @@ PREPARATIONS: dict[tuple[str, ...], str] = {
     ),
     ("rtbench.cli.app", "simulate"): SIMULATE,
     **{("rtbench.cli.app", command): REPORT for command in REPORTING},
-    ("rtbench.cli.app", "replay"): "import rtbench.cli.service, bench.record.replay",
     ("rtbench.cli.decision",): REPORT,
     ("reports.pages.comparisons",): REPORT,
 }

@@ -267,7 +267,7 @@ def test_a_damaged_wav_is_one_line_that_names_the_remedy(tmp_path: Path) -> None
 
     assert mistakes(path) == [
         f"4:5: {speech.path}: is silent: its peak is -inf dBFS, that of speech is above -60 dBFS;"
-        f" delete this file and run rtbench synthesize {path}"
+        f" delete this file and run rtbench validate --synthesize {path}"
     ]
 
 
@@ -275,7 +275,8 @@ def test_a_task_in_python_says_a_text(tmp_path: Path) -> None:
     synthesizer = SYNTHESIZER.read(PythonValue("synthesizer", {"command": ["speak", "{file}"]}))
     reader = StepReader(tmp_path, SpeechSource(tmp_path / "calls.py", synthesizer))
     with pytest.raises(
-        UsageError, match=r'^the speech "Hello" is not synthesized yet: run rtbench synthesize'
+        UsageError,
+        match=r'^the speech "Hello" is not synthesized yet: run rtbench validate --synthesize',
     ) as caught:
         reader.read("audio", audio=[{"say": "Hello"}])
     speech = missing_speech(caught.value)

@@ -261,7 +261,7 @@ def test_replay_writes_the_call_of_a_session(dialect: Dialect, tmp_path: Path) -
     log, wav = tmp_path / "s.jsonl", tmp_path / "call.wav"
     logged(log, build_script(play(250), play(250), dialect=dialect), record_audio=True)
 
-    found = call("replay", log, "--wav", wav)
+    found = call("runs", "replay", log, "--wav", wav)
 
     assert found.exit_code == 0, found.output
     assert found.output.startswith(
@@ -280,7 +280,7 @@ def test_replay_refuses_a_log_without_audio_and_a_folder_that_does_not_exist(
     logged(log, build_script(say("hello")))
 
     with pytest.raises(UsageError, match="contains no audio"):
-        call_or_raise("replay", log, "--wav", tmp_path / "call.wav")
+        call_or_raise("runs", "replay", log, "--wav", tmp_path / "call.wav")
     with pytest.raises(UsageError, match="--wav"):
-        call_or_raise("replay", log, "--wav", tmp_path / "missing" / "call.wav")
+        call_or_raise("runs", "replay", log, "--wav", tmp_path / "missing" / "call.wav")
     assert not (tmp_path / "call.wav").exists()

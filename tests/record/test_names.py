@@ -47,11 +47,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["report", NAME], f"runs/{SHOWN}/report.html"),
         (["check", NAME, "--thresholds", "ci.yaml"], f"runs/{SHOWN}/check.md"),
         (["check", "two", "--baseline", f"runs/{NAME}"], "runs/two/check.md"),
-        (["open", NAME], f"runs/{SHOWN}/report.html"),
+        (["report", "--open", NAME], f"runs/{SHOWN}/report.html"),
         (["compare", NAME, "two"], "runs/two/compare.html"),
         (["compare", "two", NAME], f"runs/{SHOWN}/compare.html"),
-        (["export", NAME, "--format", "csv"], f"runs/{SHOWN}/export/seconds.csv"),
-        (["merge", f"runs/{NAME}", "-o", "merged"], "merged"),
+        (["runs", "export", NAME, "--format", "csv"], f"runs/{SHOWN}/export/seconds.csv"),
+        (["runs", "merge", f"runs/{NAME}", "-o", "merged"], "merged"),
     ],
 )
 def test_a_command_reads_a_run_whose_name_is_not_utf_8(

@@ -63,7 +63,7 @@ def test_a_merge_with_an_unreadable_part_is_refused(
     lock(home / "runs" / "two", monkeypatch)
 
     assert [folder.name for folder in run_folders_of([home / "runs"])] == ["one", "two"]
-    assert REFUSED in str(call("merge", home / "runs", "--out", home / "merged").exception)
+    assert REFUSED in str(call("runs", "merge", home / "runs", "--out", home / "merged").exception)
     assert not (home / "merged").exists()
 
 
@@ -95,14 +95,14 @@ def test_a_trend_names_the_unreadable_run(home: Path, monkeypatch: pytest.Monkey
         "trend",
         "trend runs",
         "trend runs/one runs/two",
-        "open",
-        "open one",
+        "report --open",
+        "report --open one",
         "runs",
         "sample-size --pilot runs/one",
-        "export one",
-        "replay runs/one",
+        "runs export one",
+        "runs replay runs/one",
         "baseline save one",
-        "merge runs/one runs/two --out merged",
+        "runs merge runs/one runs/two --out merged",
     ],
 )
 def test_with_an_unreadable_runs_folder_each_command_ends_in_one_line(

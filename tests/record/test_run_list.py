@@ -77,11 +77,12 @@ def test_folders_that_other_commands_wrote_are_named_in_the_list(searched: Path)
     a, b, c = list_runs(searched).notices
 
     assert a.endswith(
-        f"`rtbench capacity` wrote its capacity.html, which `rtbench open {searched}/a-capacity`"
-        " opens"
+        f"`rtbench capacity` wrote its capacity.html, which `rtbench report --open"
+        f" {searched}/a-capacity` opens"
     )
     assert b.endswith(
-        f"`rtbench compare` wrote its compare.html, which `rtbench open {searched}/compared` opens"
+        f"`rtbench compare` wrote its compare.html, which `rtbench report --open"
+        f" {searched}/compared` opens"
     )
     assert c.endswith("`rtbench capacity` wrote its levels; name one of its runs")
 
@@ -98,9 +99,9 @@ def test_a_folder_of_runs_is_refused_with_the_command_that_lists_them(
     assert f"it contains runs, which `rtbench runs {tmp_path}` lists" in str(found.exception)
 
 
-@pytest.mark.parametrize("command", ["report", "check", "open"])
+@pytest.mark.parametrize("command", ["report", "check", "report --open"])
 def test_a_folder_that_is_no_run_is_named_by_its_writer(searched: Path, command: str) -> None:
-    found = call(command, searched / "killed")
+    found = call(*command.split(), searched / "killed")
 
     assert isinstance(found.exception, UsageError)
     assert "is not a run folder: it has no run.json; `rtbench capacity` wrote its levels" in str(
@@ -166,8 +167,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "report",
         "check",
         "compare",
-        "replay",
-        "export --format csv",
+        "runs replay",
+        "runs export --format csv",
         "sample-size --detect 40%",
         "baseline save",
     ],
@@ -197,12 +198,12 @@ def test_open_shows_the_newest_page_and_creates_a_missing_one(
     run(tmp_path / "old")
     newest = run(tmp_path / "new", 1)
     (newest / "report.html").write_text("made before")
-    ended = rtbench("open", "--runs-dir", tmp_path)
+    ended = rtbench("report", "--open", "--runs-dir", tmp_path)
 
     assert ended.stdout == f"{newest / 'report.html'}\n"
     assert (newest / "report.html").read_text() == "made before"
     assert (
-        rtbench("open", "old", "--runs-dir", tmp_path).stdout
+        rtbench("report", "--open", "old", "--runs-dir", tmp_path).stdout
         == f"{tmp_path / 'old' / 'report.html'}\n"
     )
     assert (tmp_path / "old" / "report.html").stat().st_size
@@ -211,7 +212,7 @@ def test_open_shows_the_newest_page_and_creates_a_missing_one(
 
 def test_open_creates_no_page_for_a_run_under_way(tmp_path: Path) -> None:
     under_way(tmp_path / "live", pid=os.getpid())
-    ended = rtbench("open", "live", "--runs-dir", tmp_path)
+    ended = rtbench("report", "--open", "live", "--runs-dir", tmp_path)
 
     assert "is in progress and has no report yet" in str(ended.exception)
     assert not (tmp_path / "live" / "report.html").exists()
@@ -222,8 +223,11 @@ def test_open_creates_no_page_for_a_run_under_way(tmp_path: Path) -> None:
     [
         (["check", "--bogus"], "rtbench: No such option: --bogus; see rtbench check --help\n"),
         (["bogus"], "rtbench: there is no command 'bogus'; see rtbench --help\n"),
-        (["merge"], "rtbench: Missing argument 'PART…'; see rtbench merge --help\n"),
-        (["export", "--format", "x"], "rtbench: Invalid value for '--format': 'x' is not one of"),
+        (["runs", "merge"], "rtbench: Missing argument 'PART…'; see rtbench runs merge --help\n"),
+        (
+            ["runs", "export", "--format", "x"],
+            "rtbench: Invalid value for '--format': 'x' is not one of",
+        ),
     ],
 )
 def test_an_invalid_command_line_gives_one_line(

@@ -91,7 +91,7 @@ def test_links_and_special_files_are_not_uploaded_and_are_named_before_the_addre
     (run / "gone").symlink_to(tmp_path / "nothing")
     os.mkfifo(run / "pipe")
     with blob_server() as server:
-        ended = call("upload", run, server.url)
+        ended = call("runs", "upload", run, server.url)
 
     assert {Path(put.path).name for put in server.puts} == {
         "turns.parquet",
@@ -110,7 +110,7 @@ def test_a_long_list_of_links_is_cut_and_counted(run: Path) -> None:
     for number in range(8):
         (run / f"link-{number}").symlink_to(run / "turns.parquet")
     with blob_server() as server:
-        output = call("upload", run, server.url).stdout.splitlines()[0]
+        output = call("runs", "upload", run, server.url).stdout.splitlines()[0]
 
     assert output.endswith(": link-0, link-1, link-2, link-3, link-4 and 3 more")
 
@@ -141,7 +141,7 @@ def test_a_run_whose_document_is_a_link_is_refused_before_anything_is_sent(
     (run / "run.json").rename(tmp_path / "run.json")
     (run / "run.json").symlink_to(tmp_path / "run.json")
     with blob_server() as server:
-        ended = call("upload", run, server.url)
+        ended = call("runs", "upload", run, server.url)
 
     assert ended.exit_code != 0
     assert "run.json is a link" in str(ended.exception)

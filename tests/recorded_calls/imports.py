@@ -21,7 +21,7 @@ from tests.recorded_calls.constructed import ConstructedCall
 
 @dataclass(frozen=True)
 class Imported:
-    """The result of `rtbench import` with --out FOLDER/out and --runs-dir FOLDER/runs."""
+    """The result of `rtbench runs import` with --out FOLDER/out and --runs-dir FOLDER/runs."""
 
     folder: Path
     status: int
@@ -48,8 +48,8 @@ class Imported:
 
 
 def run_import(folder: Path, *words: object) -> Imported:
-    """Run `rtbench import`. Raise the UsageError that ended it."""
-    found = call("import", "--out", folder / "out", "--runs-dir", folder / "runs", *words)
+    """Run `rtbench runs import`. Raise the UsageError that ended it."""
+    found = call("runs", "import", "--out", folder / "out", "--runs-dir", folder / "runs", *words)
     if found.exception is not None and not isinstance(found.exception, SystemExit):
         raise found.exception
     return Imported(folder, found.exit_code, found.stdout.splitlines(), found.stderr.splitlines())

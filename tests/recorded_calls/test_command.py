@@ -1,4 +1,4 @@
-"""The command `rtbench import`, and the mark of its run in the commands that read runs."""
+"""The command `rtbench runs import`, and the mark of its run in the commands that read runs."""
 
 from __future__ import annotations
 

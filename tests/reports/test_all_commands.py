@@ -36,7 +36,7 @@ COMMANDS = {
     "compare": "compare.json",
     "check --thresholds {folder}/ci.yaml": "check.json",
     "trend {folder}": "../trend.html",
-    "export --format csv": "export",
+    "runs export --format csv": "export",
     "baseline save --baselines-dir {folder}/run/kept": "kept",
     "sample-size --detect 40% --pilot": "",
 }
@@ -163,7 +163,7 @@ def test_folders_of_searches_are_left_out_of_a_pattern_and_named(
     (search / "capacity.html").touch()
 
     assert without_other_folders([str(run), str(search)]) == [str(run)]
-    assert f"`rtbench open {search}` opens" in capsys.readouterr().err
+    assert f"`rtbench report --open {search}` opens" in capsys.readouterr().err
     assert without_other_folders([str(search)]) == [str(search)], "the command refuses it"
     assert without_other_folders([""]) == [""]
     (tmp_path / "trend.html").touch()
@@ -180,7 +180,7 @@ def test_a_page_is_opened_by_its_path(
     monkeypatch.setattr("webbrowser.open", opened.append)
     run = synthetic.write(tmp_path / "a", Plan())
     (run / "compare.html").touch()
-    call_or_raise("open", run / "compare.html")
+    call_or_raise("report", "--open", run / "compare.html")
 
     assert opened == [(run / "compare.html").as_uri()]
 

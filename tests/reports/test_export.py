@@ -206,7 +206,7 @@ def test_any_text_survives_csv_without_spreadsheet_formulas(
 def test_an_invalid_run_is_exported_with_a_warning(tmp_path: Path) -> None:
     for valid, warning in ((False, "the run is INVALID: do not use its values"), (True, "")):
         folder = synthetic.write(tmp_path / str(valid), Plan(sessions=2, valid=valid))
-        ended = call("export", folder)
+        ended = call("runs", "export", folder)
 
         assert (ended.exit_code, warning in ended.stderr, "INVALID" in ended.output) == (
             0,
@@ -226,7 +226,7 @@ def test_export_options_that_do_not_apply_are_refused(
     tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     folder = synthetic.write(tmp_path / "run", Plan(sessions=1))
-    ended = call("export", folder, *options)
+    ended = call("runs", "export", folder, *options)
 
     assert isinstance(ended.exception, UsageError)
     assert message in str(ended.exception)

@@ -293,7 +293,7 @@ def test_a_worker_uploads_its_remaining_runs_and_keeps_the_exit_status(
 
     assert output.splitlines() == [
         "locust --worker --master-host=m",
-        f"rtbench upload {tmp_path}/runs/left/",
+        f"rtbench runs upload {tmp_path}/runs/left/",
     ]
     assert process.returncode == 3
     assert "https://there" not in output, "its signature is in no list of processes"
@@ -315,7 +315,7 @@ def test_a_worker_uploads_its_remaining_runs_after_sigterm(
         process.terminate()
         output = process.stdout.read().splitlines()
 
-    assert output == ["told", "ended", f"rtbench upload {tmp_path}/runs/left/"]
+    assert output == ["told", "ended", f"rtbench runs upload {tmp_path}/runs/left/"]
     assert process.returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""One session in detail: `rtbench probe` against the simulator, and `rtbench replay`."""
+"""One session in detail: `rtbench probe` against the simulator, and `rtbench runs replay`."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_probe_saves_the_reply_and_its_replay_prints_the_same(
     shown = rtbench(
         "probe", *target(simulator, dialect), *options, "--event-log", log, "--save-audio", saved
     )
-    again = rtbench("replay", log)
+    again = rtbench("runs", "replay", log)
 
     assert (shown.returncode, shown.stderr) == (again.returncode, again.stderr) == (0, "")
     output = " ".join(shown.stdout.split())  # lines are wrapped

@@ -1,4 +1,4 @@
-"""`rtbench synthesize`, with commands and services that work, fail, hang, or lie."""
+"""`rtbench validate --synthesize`, with commands and services that work, fail, hang, or lie."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_each_text_is_synthesized_once(tmp_path: Path) -> None:
     path = script(tmp_path, WORKS, "Hello", "Goodbye")
-    first, second = call("synthesize", path), call("synthesize", path)
+    first, second = call("validate", "--synthesize", path), call("validate", "--synthesize", path)
 
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert [line.partition(".wav: ")[2] or line for line in first.stdout.splitlines()] == [
@@ -97,7 +97,10 @@ def test_no_other_command_runs_the_synthesizer(tmp_path: Path) -> None:
 
     for status, output in ((validated.exit_code, validated.stdout), (run.returncode, run.stderr)):
         assert status == 2
-        assert f'the speech "Hello" is not synthesized yet: run rtbench synthesize {path}' in output
+        assert (
+            f'the speech "Hello" is not synthesized yet: run rtbench validate --synthesize {path}'
+            in output
+        )
         assert "Traceback" not in output
     assert calls(tmp_path) == []
     assert leftovers(tmp_path) == []
@@ -124,7 +127,8 @@ class Caller(RealtimeUser):
         encoding="utf-8",
     )
     first, second = (
-        locust_process.rtbench("synthesize", "calls.py", cwd=tmp_path) for _ in range(2)
+        locust_process.rtbench("validate", "--synthesize", "calls.py", cwd=tmp_path)
+        for _ in range(2)
     )
 
     assert (first.returncode, first.stdout.splitlines()[-1]) == (
@@ -148,9 +152,9 @@ def test_the_command_gets_each_text_unchanged_as_one_word_or_as_input(
     tmp_path: Path, text: str
 ) -> None:
     as_word = script(tmp_path, WORKS, text, words="-v '<{voice}>' -- {text}", voice="anna")
-    assert call("synthesize", as_word).exit_code == 0
+    assert call("validate", "--synthesize", as_word).exit_code == 0
     as_input = script(tmp_path, WORKS, text, words="-")
-    assert call("synthesize", as_input).exit_code == 0
+    assert call("validate", "--synthesize", as_input).exit_code == 0
 
     said = " ".join(text.split())
     assert calls(tmp_path) == [[["-v", "<anna>", "--", said], ""], [["-"], f"{said}\n"]]
@@ -196,7 +200,7 @@ def test_a_failed_command_is_one_line_and_leaves_nothing(
     tmp_path: Path, work: str, problem: str
 ) -> None:
     path = script(tmp_path, work, "Hello")
-    result = call("synthesize", path, env={"MY_API_KEY": KEY})
+    result = call("validate", "--synthesize", path, env={"MY_API_KEY": KEY})
     [line] = failures(result)
 
     assert line.startswith(f"{path}:1:")
@@ -297,7 +301,7 @@ def spoken(folder: Path, url: str, *texts: str, key: str | None = "TTS_CREDENTIA
 def test_a_service_makes_the_wav(tmp_path: Path) -> None:
     with served(SpeechService(body=wav_bytes())) as service:
         path = spoken(tmp_path, service.url, 'Say "hello"')
-        result = call("synthesize", path, env={"TTS_CREDENTIAL": KEY})
+        result = call("validate", "--synthesize", path, env={"TTS_CREDENTIAL": KEY})
 
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (
         0,
@@ -321,7 +325,7 @@ STREAMED = wav_bytes()[:4] + b"\xff" * 4 + wav_bytes()[8:40] + b"\xff" * 4 + wav
 def test_a_wav_that_was_streamed_without_its_length_is_accepted(tmp_path: Path) -> None:
     with served(SpeechService(body=STREAMED)) as service:
         path = spoken(tmp_path, service.url, "Hello", key=None)
-        assert call("synthesize", path).exit_code == 0
+        assert call("validate", "--synthesize", path).exit_code == 0
 
     assert [pcm.seconds for turn in load_script(path).turns for pcm in turn.recordings] == [0.5]
 
@@ -331,7 +335,7 @@ def test_a_service_of_this_machine_gets_no_key_that_the_script_does_not_name(
 ) -> None:
     with served(SpeechService(body=wav_bytes())) as service:
         path = spoken(tmp_path, service.url, "Hello", key=None)
-        assert call("synthesize", path, env={"OPENAI_API_KEY": KEY}).exit_code == 0
+        assert call("validate", "--synthesize", path, env={"OPENAI_API_KEY": KEY}).exit_code == 0
 
     assert "Authorization" not in service.requests[0][1]
 
@@ -379,7 +383,10 @@ def test_a_failed_request_is_one_line_without_the_key_and_leaves_nothing(
 ) -> None:
     with served(service):
         result = call(
-            "synthesize", spoken(tmp_path, service.url, "Hello"), env={"TTS_CREDENTIAL": KEY}
+            "validate",
+            "--synthesize",
+            spoken(tmp_path, service.url, "Hello"),
+            env={"TTS_CREDENTIAL": KEY},
         )
     [line] = failures(result)
 
@@ -395,7 +402,8 @@ def test_only_an_error_about_one_text_lets_the_others_continue(
 ) -> None:
     with served(SpeechService(status)) as service:
         result = call(
-            "synthesize",
+            "validate",
+            "--synthesize",
             spoken(tmp_path, service.url, "One", "Two", "Three"),
             env={"TTS_CREDENTIAL": KEY},
         )

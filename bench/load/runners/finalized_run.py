@@ -87,7 +87,7 @@ def run_command(
     *options: str,
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
-    words = evaluation.command(command, str(folder), *options)
+    words = evaluation.command(*command.split(), str(folder), *options)
     return run_child(
         words, longest_s, too_long(f"rtbench {command} {folder}", longest_s), **variables
     )
@@ -321,7 +321,7 @@ def finalize_run(
     if not can_report():
         needed = ", ".join(REPORT_PACKAGES)
         text = (
-            f"no report here (it needs {needed}): copy {folder}, and run `rtbench merge` or"
+            f"no report here (it needs {needed}): copy {folder}, and run `rtbench runs merge` or"
             " `rtbench report`"
         )
         return FinalizedRun(text, "", None)
@@ -391,7 +391,11 @@ def upload_run(evaluation: Evaluation, folder: Path, url: str) -> str:
     size_bytes = sum(path.lstat().st_size for path in folder.rglob("*"))
     variables = {URL_VARIABLE: url} | permission_to_close(folder)
     uploaded = run_command(
-        evaluation, "upload", folder, UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S, **variables
+        evaluation,
+        "runs upload",
+        folder,
+        UPLOAD_S + size_bytes / UPLOADED_BYTES_PER_S,
+        **variables,
     )
     if uploaded.returncode != 0:
         raise UsageError(child_problem(uploaded, "the folder could not be uploaded"))

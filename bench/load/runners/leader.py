@@ -452,7 +452,7 @@ class Leader(ProcessRole):
             except UsageError as error:
                 self.say(str(error))
                 # on a line of its own, which is not truncated
-                self.say(f"to try again: rtbench upload {folder} URL")
+                self.say(f"to try again: rtbench runs upload {folder} URL")
                 self._environment.process_exit_code = USAGE_STATUS
 
     def _record_delays(self, monitor: RunMonitor) -> None:

@@ -193,8 +193,8 @@ class Worker(ProcessRole):
         return WorkerSlot(**slot_fields | {"started_ns": monotonic_ns() - since_ns} | clock)
 
     def _own_folder(self, assignment: dict[str, Any], slot: WorkerSlot) -> Path:
-        """Make a folder for this worker's data, which `rtbench merge` can read. Start to send it
-        to the master.
+        """Make a folder for this worker's data, which `rtbench runs merge` can read. Start to send
+        it to the master.
         """
         plan = self.planned
         send = self.runner.send_message
@@ -277,7 +277,7 @@ class Worker(ProcessRole):
         self._environment.process_exit_code = USAGE_STATUS
         self.say(
             f"the master has only a part of the data of worker {self._number}; all of it is in"
-            f" {folder}: add it with rtbench merge"
+            f" {folder}: add it with rtbench runs merge"
         )
 
     def on_test_stop(self, **_: Any) -> None:

@@ -11,8 +11,8 @@ is the mean of the two differences. Its uncertainty is at most half of the time 
 Therefore the fastest of several exchanges is used (NTP, RFC 5905, section 8).
 
 Recorded data is sent in Locust's messages, one chunk at a time. If no receipt comes, the chunk is
-sent again. Data that does not reach the master stays on the worker's disk, where `rtbench merge`
-can read it.
+sent again. Data that does not reach the master stays on the worker's disk, where `rtbench runs
+merge` can read it.
 """
 
 from __future__ import annotations

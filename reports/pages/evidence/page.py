@@ -267,7 +267,7 @@ def failures(of: ListedFailures, targets: Sequence[str]) -> b.Section:
     if not_listed := of.total - len(of.listed):
         more: b.Inline = (
             f"{plural(not_listed, 'more failure')} of {count(of.total)} are not listed: ",
-            b.Code("rtbench export"),
+            b.Code("rtbench runs export"),
             " writes all rows (turns.csv, sessions.csv).",
         )
         blocks += [b.Paragraph(more)]

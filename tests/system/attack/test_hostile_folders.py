@@ -42,11 +42,11 @@ def commands(run: Path, scratch: Path) -> list[tuple[object, ...]]:
     limits.write_text("ttfa:\n  - p(95)<2500\n")
     return [
         ("report", run),
-        ("open", run),
+        ("report", "--open", run),
         ("check", run, "--thresholds", limits),
-        ("merge", run, "-o", scratch / "merged"),
-        ("export", run, "--format", "csv", "--out", scratch / "csv"),
-        ("export", run, "--format", "hlog", "--out", scratch / "hlog"),
+        ("runs", "merge", run, "-o", scratch / "merged"),
+        ("runs", "export", run, "--format", "csv", "--out", scratch / "csv"),
+        ("runs", "export", run, "--format", "hlog", "--out", scratch / "hlog"),
         ("runs", run.parent),
     ]
 
@@ -110,7 +110,9 @@ def test_a_linked_folder_is_not_written_to(
 
     this = zlib.crc32(os.environ["PYTEST_CURRENT_TEST"].encode())
     reading = some(commands(run, tmp_path), 3, this)
-    output = "".join(output_of(*words) for words in (*reading, ("export", run, "--format", "csv")))
+    output = "".join(
+        output_of(*words) for words in (*reading, ("runs", "export", run, "--format", "csv"))
+    )
 
     assert sorted(mine.rglob("*")) == before
     assert "Traceback" not in output
@@ -146,8 +148,8 @@ def test_a_link_with_the_name_of_a_temporary_file_is_not_followed(
 
     output = [
         output_of("report", run),
-        output_of("export", run, "--format", "csv"),
-        output_of("export", run, "--format", "hlog"),
+        output_of("runs", "export", run, "--format", "csv"),
+        output_of("runs", "export", run, "--format", "hlog"),
     ]
 
     assert mine.read_text() == "of another user"

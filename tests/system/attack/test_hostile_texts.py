@@ -54,7 +54,7 @@ def check_commands(run: Path, scratch: Path) -> None:
     others: list[tuple[object, ...]] = [
         ("runs", run.parent),
         ("runs", run.parent, "--json"),
-        ("open", run),
+        ("report", "--open", run),
         ("check", run, "--thresholds", limits),
         ("check", run, "--thresholds", margins, "--baseline", other),
         ("check", other, "--thresholds", margins, "--baseline", run),
@@ -63,16 +63,16 @@ def check_commands(run: Path, scratch: Path) -> None:
         ("compare", run, "--out", scratch),
         ("trend", run, other, "--out", scratch / "trend.html"),
         ("trend", run, other, "--json"),
-        ("merge", run, "-o", merged),
-        ("merge", run, other, "-o", scratch / "both"),
+        ("runs", "merge", run, "-o", merged),
+        ("runs", "merge", run, other, "-o", scratch / "both"),
         ("sample-size", "--pilot", run, "--detect", "40%"),
         ("simulate", "--from-run", run),
         ("simulate", "--from-run", f"{run}:{EVIL}"),
         ("simulate", "--from-run", run, "--from-run-step", EVIL),
-        ("export", run, "--format", "csv", "--force"),
-        ("export", run, "--format", "hlog", "--force"),
-        ("upload", run, "http://127.0.0.1:1/c"),
-        *(("replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]),
+        ("runs", "export", run, "--format", "csv", "--force"),
+        ("runs", "export", run, "--format", "hlog", "--force"),
+        ("runs", "upload", run, "http://127.0.0.1:1/c"),
+        *(("runs", "replay", log) for log in sorted((run / "events").glob("*.jsonl"))[:1]),
     ]
     for words in (("report", run), ("report", run, "--evidence"), *some(others, 7, this)):
         harm = unsafe_text_in(output_of(*words))

@@ -45,13 +45,13 @@ NOT_HERE = {
     "python -m benchmarks": "takes minutes of a quiet machine",
     "rtbench calibrate": "takes minutes; tests/system/end_to_end/test_calibrate.py",
     "rtbench capacity": "takes minutes; tests/system/end_to_end/test_capacity.py",
-    "rtbench import": "needs recordings; tests/recorded_calls/test_command.py imports them",
+    "rtbench runs import": "needs recordings; tests/recorded_calls/test_command.py imports them",
     "rtbench run recorded/": "needs the scripts of an import",
     "rtbench compare runs/*-recorded": (
         "needs the run of an import; tests/recorded_calls/test_command.py"
     ),
-    "rtbench merge": "needs the runs of several machines; tests/system/end_to_end/test_merge.py",
-    "rtbench upload": "needs a container; tests/system/end_to_end/test_upload.py",
+    "rtbench runs merge": "needs the runs of several machines; tests/system/end_to_end/test_merge.py",
+    "rtbench runs upload": "needs a container; tests/system/end_to_end/test_upload.py",
     "rtbench run scenarios/voice_turns.py -u 20 -t 10m --part-of": (
         "needs parts; end_to_end/test_engines.py"
     ),

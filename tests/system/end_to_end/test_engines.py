@@ -91,7 +91,7 @@ class Cloud:
     def merge(self) -> dict[str, Any]:
         """Download the container, and merge its runs."""
         self.server.save(self.folder)
-        ended = call("merge", self.folder / "container", "-o", self.folder / "merged")
+        ended = call("runs", "merge", self.folder / "container", "-o", self.folder / "merged")
         assert ended.exit_code in ENDS_WELL, ended.output
         return files.read_document(self.folder / "merged")
 

@@ -34,7 +34,7 @@ def test_two_independent_runs_are_merged_into_one_that_each_command_reads(tmp_pa
             )
             assert ended.returncode in (0, 4), ended.stderr
     merged = tmp_path / "merged"
-    ended = rtbench("merge", tmp_path / "east", tmp_path / "west", "-o", merged)
+    ended = rtbench("runs", "merge", tmp_path / "east", tmp_path / "west", "-o", merged)
 
     assert (ended.returncode in (0, 4), ended.stderr, ended.stdout.splitlines()[-1]) == (
         True,
@@ -62,7 +62,7 @@ def test_two_independent_runs_are_merged_into_one_that_each_command_reads(tmp_pa
     assert (checked.returncode in (0, 3, 4), checked.stderr) == (True, "")
     compared = rtbench("compare", only_run(tmp_path / "east"), merged)
     assert (compared.returncode in (0, 4), compared.stderr) == (True, "")
-    exported = rtbench("export", merged, "--format", "csv")
+    exported = rtbench("runs", "export", merged, "--format", "csv")
     assert (exported.returncode, "8 rows" in exported.stdout) == (0, True)
-    replayed = rtbench("replay", merged / "events" / "w1-000000.jsonl")
+    replayed = rtbench("runs", "replay", merged / "events" / "w1-000000.jsonl")
     assert (replayed.returncode, "w1-000000" in replayed.stdout) == (0, True)

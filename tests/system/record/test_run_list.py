@@ -73,7 +73,7 @@ def test_a_command_closes_a_killed_run_but_not_one_under_way(
     if live:
         presence.hold(folder)
     expected = len(load_run(folder).turns)
-    ended = rtbench("export", folder, "--format", "csv")
+    ended = rtbench("runs", "export", folder, "--format", "csv")
 
     assert ended.exit_code == 0, ended.exception
     assert ended.output.startswith(f"{folder}/export/turns.csv  {expected} rows\n")

@@ -18,7 +18,7 @@ BELOW_EACH = (
     "“Began”: time since the start of the run. Below each turn: its session in the files of this"
     " run, then the ids that the service assigned to the request that opened the session, the"
     " response, and the session. If the events of a session were recorded, its log is linked:"
-    " rtbench replay shows each event."
+    " rtbench runs replay shows each event."
 )
 
 
