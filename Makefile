@@ -108,10 +108,10 @@ mutants: .venv/dev ### change 200 lines of the product, one at a time, and list 
 	$(BIN)/python -m tools.mutants $(if $(COUNT),--count $(COUNT))
 
 benchmark: .venv/dev ### measure the numbers that the documents quote (not a test; an hour; PARTS="peers cost")
-	$(BIN)/python -m benchmarks $(PARTS)
+	$(BIN)/python -m tools.benchmarks $(PARTS)
 
 benchmark-statistics: .venv/dev ### measure how often verdicts are wrong, on simulated data (55 minutes)
-	$(BIN)/python -m benchmarks statistics sequential aborts
+	$(BIN)/python -m tools.benchmarks statistics sequential aborts
 
 dist: .venv/dev ### build the wheel and the sdist, with the JSON Schemas, in dist
 	$(BIN)/python -m tools.schemas

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.base.cpu import CpuReading
-from benchmarks.peers import table
-from benchmarks.peers.benchmark import differences, middle
-from benchmarks.peers.figures import (
+from tools.benchmarks.peers import table
+from tools.benchmarks.peers.benchmark import differences, middle
+from tools.benchmarks.peers.figures import (
     Cannot,
     ClientReport,
     Figures,
@@ -29,10 +29,10 @@ from benchmarks.peers.figures import (
     typical,
     unequal,
 )
-from benchmarks.peers.truth import INSTANTS, Truth, truth_of
-from benchmarks.peers.work import SessionRecord, frame_bytes
-from benchmarks.sending import cost
-from benchmarks.watch import Sample, Watched
+from tools.benchmarks.peers.truth import INSTANTS, Truth, truth_of
+from tools.benchmarks.peers.work import SessionRecord, frame_bytes
+from tools.benchmarks.sending import cost
+from tools.benchmarks.watch import Sample, Watched
 
 MS = 1_000_000
 TURN = (

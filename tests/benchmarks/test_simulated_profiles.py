@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench.simulator.profile import PRESETS, load_profile
-from benchmarks import resampled_calls
-from benchmarks.simulated_profiles import between_share, is_assumed, observe
+from tools.benchmarks import resampled_calls
+from tools.benchmarks.simulated_profiles import between_share, is_assumed, observe
 
 SOURCED = [
     name for name in PRESETS if "p50" in load_profile(Path(name)).published.voice_to_voice_ms

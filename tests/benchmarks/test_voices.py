@@ -7,12 +7,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.onsets import rms
-from benchmarks.voices import corpus
-from benchmarks.voices.conditions import CONDITIONS, LEVEL_DBFS, Voice, gain_db, level_of, stream
-from benchmarks.voices.corpus import Recording, by_energy, by_variance, edges
-from benchmarks.voices.detection import FINDERS
-from benchmarks.voices.offline import Value
+from tools.benchmarks.onsets import rms
+from tools.benchmarks.voices import corpus
+from tools.benchmarks.voices.conditions import (
+    CONDITIONS,
+    LEVEL_DBFS,
+    Voice,
+    gain_db,
+    level_of,
+    stream,
+)
+from tools.benchmarks.voices.corpus import Recording, by_energy, by_variance, edges
+from tools.benchmarks.voices.detection import FINDERS
+from tools.benchmarks.voices.offline import Value
 
 RATE_HZ = 8_000
 START, END = 6_400, 17_600

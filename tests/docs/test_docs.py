@@ -93,7 +93,6 @@ def test_files_that_architecture_md_names_exist() -> None:
             "rtbench",
             "scenarios",
             "tests",
-            "benchmarks",
             "tools",
             "docs",
         )
@@ -105,7 +104,7 @@ def test_files_that_architecture_md_names_exist() -> None:
 
     parts = set(
         re.findall(
-            r"`((?:bench|reports|rtbench|scenarios|tests|benchmarks|tools|docs)/[\w/-]+)`",
+            r"`((?:bench|reports|rtbench|scenarios|tests|tools|docs)/[\w/-]+)`",
             text("ARCHITECTURE.md"),
         )
     )

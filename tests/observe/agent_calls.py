@@ -26,8 +26,8 @@ from bench.wire.audio import AudioFormat, AudioFormatName, Samples, resolve_form
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage, Peer
 from bench.wire.events import EventKind, ServerEvent
-from benchmarks.onsets import FRAME_MS
 from tests.helpers import AT_NS, at, build_turn
+from tools.benchmarks.onsets import FRAME_MS
 
 CONNECTED_MS, JITTER_MS = 100, 50
 NOT_LATE: Mapping[int, float] = MappingProxyType({})

@@ -16,7 +16,7 @@ from bench.observe.onsets import OnsetDetector
 from bench.observe.tones import is_tone
 from bench.plan.recordings import to_pcm16
 from bench.wire.audio import Samples
-from benchmarks import onsets as known
+from tools.benchmarks import onsets as known
 
 RATE_HZ = 8_000
 VOICES = range(9)

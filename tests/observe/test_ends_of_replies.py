@@ -15,8 +15,8 @@ from bench.record.event_log import EventLog
 from bench.record.replay import replay_log
 from bench.wire.audio import Samples
 from bench.wire.codec_errors import CODECS, LOSSLESS
-from benchmarks.onsets import found, voices
 from tests.observe.agent_calls import FORMATS, Call
+from tools.benchmarks.onsets import found, voices
 
 BEFORE_MS, VOICE_MS, NOISE_MS = 300, 1_200, 300
 

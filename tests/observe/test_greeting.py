@@ -24,8 +24,8 @@ from bench.services.registry import DIALECTS
 from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormatName
 from bench.wire.connection import ASSUMED_START_NS, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
-from benchmarks.onsets import FRAME_MS, stream
 from tests.helpers import AT_NS, S, at, build_turn, live_audio
+from tools.benchmarks.onsets import FRAME_MS, stream
 
 JITTER_MS = 50
 READY_MS = 20

@@ -13,8 +13,8 @@ from bench.plan.recordings import FULL_SCALE
 from bench.record.event_log import EventLog
 from bench.record.replay import replay_log
 from bench.wire.audio import Samples
-from benchmarks.onsets import voices
 from tests.observe.agent_calls import FORMATS, Call
+from tools.benchmarks.onsets import voices
 
 LOUD = 4_000
 """The recordings begin softly. Those here begin with a sample that is so loud."""

@@ -30,7 +30,7 @@ from bench.wire.audio import (
     AudioFormat,
     Samples,
 )
-from benchmarks import onsets as known
+from tools.benchmarks import onsets as known
 
 RATES = (8_000, 16_000, 24_000, 48_000)
 STREAMS = st.builds(

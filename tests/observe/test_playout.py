@@ -35,8 +35,8 @@ from bench.wire.audio import G711_ULAW, PCM16_16K, AudioFormat, Samples
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind, PlayoutPosition, ServerEvent, StrippedAudio
-from benchmarks import onsets
 from tests.helpers import AT_NS, MS, after_ms, at
+from tools.benchmarks import onsets
 
 FRAME_MS = 20
 LOUD = BinaryMessage(

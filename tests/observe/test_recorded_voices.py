@@ -15,8 +15,8 @@ from bench.base.units import NS_PER_MS
 from bench.observe.onsets import OnsetDetector
 from bench.plan.recordings import find_speech
 from bench.wire.audio import Samples
-from benchmarks.onsets import rms
-from benchmarks.voices.conditions import brown
+from tools.benchmarks.onsets import rms
+from tools.benchmarks.voices.conditions import brown
 
 RATE_HZ = 8_000
 FRAME = 160

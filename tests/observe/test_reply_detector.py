@@ -18,9 +18,9 @@ from bench.services.gpt_live import GPT_LIVE
 from bench.wire.audio import PCM16, PCM16_16K, Samples
 from bench.wire.dialect import BinaryMessage, Dialect
 from bench.wire.events import EventKind, ServerEvent, StrippedAudio
-from benchmarks.onsets import stream
 from tests.helpers import AT_NS, MS, live_audio
 from tests.talking import voiced
+from tools.benchmarks.onsets import stream
 
 DELTA_MS, FRAME_MS = 100, 20
 LIMIT = SILENCE_NS // (DELTA_MS * MS)

@@ -26,8 +26,8 @@ from bench.wire.audio import G711_ULAW, PCM16_8K, PCM16_16K, AudioFormat, Sample
 from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
-from benchmarks import onsets as known
 from tests.helpers import AT_NS, MS, build_turn
+from tools.benchmarks import onsets as known
 
 ONLY_TONES = "but only tones are audible, such as ring tones or beeps"
 

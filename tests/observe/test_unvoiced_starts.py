@@ -22,8 +22,8 @@ from bench.record.replay import replay_log
 from bench.services.gpt_live import GPT_LIVE
 from bench.wire.audio import G711_ULAW
 from bench.wire.connection import ReceivedMessage
-from benchmarks import onsets as known
 from tests.helpers import AT_NS, MS, after_ms, at, live_audio
+from tools.benchmarks import onsets as known
 
 FRAME_MS = 20
 SILENCE_MS = 1_000

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import onsets
+from tools.benchmarks import onsets
 
 Floats = NDArray[np.float64]
 Change = Literal["begins", "stops", "swells", "steps", "gate", "words", "comfort", "pumps"]

@@ -20,7 +20,6 @@ from bench.record import folder as run_folder
 from bench.record.document import SCHEMA_VERSION
 from bench.record.folder import SCHEMAS, TableName
 from bench.record.spool import path_of, rows_of
-from benchmarks.by_load import CHANGING, levels_of
 from reports.analysis.summary.group_keys import MIN_LEVEL_TURNS, merged
 from reports.analysis.summary.groups import (
     GroupDifference,
@@ -41,6 +40,7 @@ from tests.reports.edited import Row, edit, edited
 from tests.reports.forms import section_html
 from tests.reports.shared import summary_of
 from tests.reports.synthetic import BEGAN_NS, Plan
+from tools.benchmarks.by_load import CHANGING, levels_of
 
 RISING = Plan(
     turns=6,

@@ -2,7 +2,7 @@
 as they do.
 
 `agents_words.json` stores the answers of these packages, with their versions. `python -m
-benchmarks.agents_words` renews the file.
+tools.benchmarks.agents_words` renews the file.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers.figures import errors, unequal
-from benchmarks.peers.play import PEERS, Load, Played, play
 from tests.simulator_process import QUICK
+from tools.benchmarks.peers.figures import errors, unequal
+from tools.benchmarks.peers.play import PEERS, Load, Played, play
 
 NEEDED = ("openai", "picows", "uvloop", "websocket")
 LOAD = Load(sessions=2, turns=2, ramp_s=1.0)

@@ -12,8 +12,6 @@ import jsonschema
 import pytest
 
 from bench.record.document import AbortAnalysisEntry
-from benchmarks import aborts
-from benchmarks.on_the_margin import error
 from reports.analysis.check.abort import (
     ANALYSES,
     LEVEL,
@@ -33,6 +31,8 @@ from tests.reports import synthetic
 from tests.reports.edited import edit, waiting
 from tests.reports.shared import frames_of
 from tests.reports.synthetic import Plan
+from tools.benchmarks import aborts
+from tools.benchmarks.on_the_margin import error
 from tools.schemas import schemas
 
 CALLS = Plan(sessions=120, turns=10, seconds=300, paired=True)

@@ -12,7 +12,6 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.on_the_margin import failing
 from reports.statistics.differences import Difference, Inference, Margin, StandardError, student
 from reports.statistics.quantiles import fail_together, quantiles, sample
 from reports.statistics.rates import (
@@ -29,6 +28,7 @@ from reports.statistics.rates import (
 )
 from reports.statistics.unseen import sessions_without
 from tests.examples import trials
+from tools.benchmarks.on_the_margin import failing
 
 POINT = Margin(points=0.01)
 

@@ -42,7 +42,7 @@ NOT_HERE = {
     "az ": "needs a subscription",
     "azcopy": "needs a subscription",
     "ip": "needs root; tests/system/end_to_end/test_networks.py makes such a network where it may",
-    "python -m benchmarks": "takes minutes of a quiet machine",
+    "python -m tools.benchmarks": "takes minutes of a quiet machine",
     "rtbench calibrate": "takes minutes; tests/system/end_to_end/test_calibrate.py",
     "rtbench capacity": "takes minutes; tests/system/end_to_end/test_capacity.py",
     "rtbench runs import": "needs recordings; tests/recorded_calls/test_command.py imports them",

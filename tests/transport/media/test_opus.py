@@ -19,9 +19,9 @@ from bench.transport.media import opus
 from bench.transport.media.opus_packets import CLOCK_HZ, DELAY_NS, has_redundancy, packet_ticks
 from bench.transport.media.rtp import CODECS, OPUS, ReceivedPacket, codec_of_call
 from bench.wire.audio import DECODED_OPUS, PCM16, Samples
-from benchmarks.onsets import found
 from tests.examples import thorough
 from tests.transport.media.path import new_buffer
+from tools.benchmarks.onsets import found
 
 FRAME, FRAME_TICKS = 480, 960
 SPEECH = reply_samples(load_replies()[0], PCM16)

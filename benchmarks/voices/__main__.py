@@ -1,9 +1,0 @@
-"""The command that measures with recorded voices, for example `python -m benchmarks.voices
---split held-out`.
-"""
-
-import sys
-
-from benchmarks.voices.benchmark import main
-
-main(sys.argv[1:])

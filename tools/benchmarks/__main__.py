@@ -1,0 +1,45 @@
+"""The measurements that the documents quote (`make benchmark`): accuracy, cost, error rates, and
+other clients.
+
+All parts take an hour on a machine that does nothing else. `make benchmark PARTS="peers cost"` runs
+some of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+PARTS = {
+    "onsets": "onsets",
+    "calls": "calls",
+    "delegation": "delegation",
+    "recorded_calls": "recorded_calls",
+    "telephone": "telephone",
+    "profiles": "simulated_profiles",
+    "crowd": "crowd",
+    "runner": "runner",
+    "capacity": "capacity",
+    "capacity_quick": "capacity_quick",
+    "master": "master",
+    "exact": "exact",
+    "words": "agents_words",
+    "peers": "peers.benchmark",
+    "cost": "cost",
+    "sending": "sending",
+    "voice": "voice",
+    "voice_peers": "voice_peers",
+    "voices": "voices.benchmark",
+    "recording": "recording",
+    "memory": "memory",
+    "million": "million",
+    "sequential": "sequential",
+    "statistics": "statistics_errors",
+    "aborts": "aborts",
+}
+
+if unknown := [name for name in sys.argv[1:] if name not in PARTS]:
+    sys.exit(f"unknown part: {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
+for name in sys.argv[1:] or PARTS:
+    print(f"== {name}", flush=True)
+    import_module(f"tools.benchmarks.{PARTS[name]}").main()

@@ -1,0 +1,165 @@
+"""A run of every client at every load, one after the other, and the table of results."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+
+from tools.benchmarks.peers import table
+from tools.benchmarks.peers.figures import Cannot, Figures, figures, late_ms, typical, unequal
+from tools.benchmarks.peers.play import PEERS, Load, Peer, Played, play
+from tools.benchmarks.watch import cores
+
+LOADS = (50, 200, 400, 800, 1400)
+TURNS, RAMP_S = 8, 4.0
+"""The turns of a session, and the ramp-up in s. A client that cannot sustain a load is ended
+after half a minute."""
+
+Runs = dict[tuple[int, str], list[table.Outcome]]
+"""The outcomes of all runs, by load and client."""
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    options = parser().parse_args(arguments)
+    peers = [peer for peer in PEERS if options.peers is None or peer.name in options.peers]
+    print(conditions(options.turns, options.ramp, options.repeat))
+    print(table.markdown(table.HEADER, []), flush=True)
+    runs: Runs = {}
+    for sessions in options.sessions:
+        able = [peer for peer in peers if not gave_up(runs, peer.name)]
+        runs |= {(sessions, peer.name): [] for peer in able}
+        for _, peer in product(range(options.repeat), able):
+            runs[sessions, peer.name].append(
+                once(peer, Load(sessions, options.turns, options.ramp))
+            )
+    show(
+        {key: middle(outcomes) for key, outcomes in runs.items()},
+        table.markdown if options.markdown else table.text,
+    )
+    if messages := differences(runs):
+        sys.exit("\n".join(messages))
+
+
+def show(outcomes: dict[tuple[int, str], table.Outcome], form: Callable[..., str]) -> None:
+    rows = [table.cells(sessions, name, outcome) for (sessions, name), outcome in outcomes.items()]
+    print("", form(table.HEADER, rows), "", *table.memory(outcomes), sep="\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    loads = ",".join(map(str, LOADS))
+    argument_parser = argparse.ArgumentParser(
+        prog="python -m tools.benchmarks.peers", description=__doc__
+    )
+    argument_parser.add_argument(
+        "--sessions", type=numbers, default=LOADS, metavar="N,N", help=f"loads (default: {loads})"
+    )
+    argument_parser.add_argument(
+        "--turns",
+        type=int,
+        default=TURNS,
+        metavar="N",
+        help="turns per session (default: %(default)s)",
+    )
+    argument_parser.add_argument(
+        "--ramp",
+        type=float,
+        default=RAMP_S,
+        metavar="S",
+        help="seconds in which sessions are opened",
+    )
+    argument_parser.add_argument(
+        "--repeat", type=int, default=1, metavar="N", help="runs of each load; medians are shown"
+    )
+    argument_parser.add_argument(
+        "--peers",
+        type=names,
+        metavar="NAME,NAME",
+        help=f"clients, of: {', '.join(peer.name for peer in PEERS)}",
+    )
+    argument_parser.add_argument(
+        "--markdown", action="store_true", help="print the table in Markdown"
+    )
+    return argument_parser
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def names(text: str) -> list[str]:
+    chosen = [name.strip() for name in text.split(",")]
+    if unknown := set(chosen) - {peer.name for peer in PEERS}:
+        raise argparse.ArgumentTypeError(f"unknown client: {', '.join(sorted(unknown))}")
+    return chosen
+
+
+def conditions(turns: int, ramp_s: float, repeat: int) -> str:
+    where = cores()
+    (client,), (simulator,) = where.load_generator, where.simulator
+    alone = "" if not where.shared else "; ONE core for both: each slows the other down"
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    return (
+        f"Python {platform.python_version()}, Linux {platform.release()}; client on core {client},"
+        f" simulator on core {simulator}{alone}\n{turns} turns per session, sessions opened within"
+        f" {ramp_s:g} s, {repeat} runs of each; load average before it {load}"
+    )
+
+
+def gave_up(runs: Runs, name: str) -> bool:
+    """Return whether this client failed at a load at which the simulator was not late.
+
+    Such a client gets no larger load.
+    """
+    failed = [middle(outcomes) for (_, client), outcomes in runs.items() if client == name]
+    return any(isinstance(outcome, Cannot) and outcome.usable for outcome in failed)
+
+
+def differences(runs: Runs) -> list[str]:
+    """Return a line per load at which clients did not receive the same bytes."""
+    sizes_by_load: dict[int, set[int]] = defaultdict(set)
+    for (sessions, _), outcomes in runs.items():
+        sizes_by_load[sessions] |= {
+            outcome.wire_bytes for outcome in outcomes if isinstance(outcome, Figures)
+        }
+    return [
+        f"different work: at {sessions} sessions the clients received"
+        f" {' or '.join(map(str, sorted(sizes)))} bytes"
+        for sessions, sizes in sizes_by_load.items()
+        if len(sizes) > 1
+    ]
+
+
+def once(peer: Peer, load: Load) -> table.Outcome:
+    """Run a client once. Print its row immediately, because the benchmark may be interrupted."""
+    with tempfile.TemporaryDirectory() as scratch:
+        outcome = judged(play(peer, load, Path(scratch)), load)
+    print(table.markdown_line(table.cells(load.sessions, peer.name, outcome)), flush=True)
+    return outcome
+
+
+def judged(played: Played | Cannot, load: Load) -> table.Outcome:
+    if isinstance(played, Cannot):
+        return played
+    if reason := unequal(played.report, played.truth, load.sessions, load.turns):
+        return Cannot(reason, late_ms(played.truth))
+    return figures(played.report, played.truth, played.watched)
+
+
+def middle(outcomes: Sequence[table.Outcome]) -> table.Outcome:
+    """Return the median of the usable runs. If the client failed in one of the runs, return that
+    failure.
+    """
+    counted = [outcome for outcome in outcomes if outcome.usable] or outcomes
+    failed = [outcome for outcome in counted if isinstance(outcome, Cannot)]
+    return (
+        failed[0]
+        if failed
+        else typical([outcome for outcome in counted if isinstance(outcome, Figures)])
+    )

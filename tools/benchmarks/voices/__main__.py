@@ -1,0 +1,9 @@
+"""The command that measures with recorded voices, for example `python -m tools.benchmarks.voices
+--split held-out`.
+"""
+
+import sys
+
+from tools.benchmarks.voices.benchmark import main
+
+main(sys.argv[1:])

@@ -1,0 +1,456 @@
+"""Streams with a recorded voice, by condition. The voice starts and ends at known samples of its
+stream.
+
+The level of a voice is that of its windows of 10 ms within 30 dB of the loudest one. Without
+another statement, it is −22 dBFS, and digital silence is around the voice. The transformations are
+known, so the truth is: a voice that fades in is cut as all others are (`edges`). Opus delays audio
+by 6.5 ms, and so the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from bench.base.units import NS_PER_S
+from bench.plan.recordings import resampled, to_pcm16
+from bench.transport.media.opus import LibraryEncoder, OpusDecoder
+from bench.transport.media.opus_packets import DELAY_NS
+from bench.wire.audio import G711_ALAW, G711_ULAW, PCM16, Samples
+from bench.wire.codec_errors import CODECS, LOSSLESS, CodecErrors
+from tools.benchmarks.onsets import pink, rms, times_s, white
+from tools.benchmarks.voices.corpus import (
+    DEPTH,
+    MAX_DIFFERENCE_S,
+    QUANTUM,
+    WINDOW_S,
+    Floats,
+    Truth,
+    edges,
+    energies,
+    high_passed,
+    read,
+)
+
+LEVEL_DBFS, MAX_PEAK = -22.0, 0.89
+TAIL_S = 2.0
+LEAD_S = (1.0, 2.0)
+MIN_TONE_S = 0.15
+"""The minimum room tone of a recording from which more is made."""
+MARGIN_S = 0.03
+EVEN = 10.0
+"""The maximum ratio of the energy of room tone in 10 ms to the median, and the inverse of the
+minimum: 10 dB."""
+FAR_BELOW = 10 ** (45 / 10)
+"""What is 45 dB below a voice is no part of it by any rule."""
+LONG_S = (3.0, 15.0)
+MAX_PAUSE_S = 0.1
+FADE_S = 0.15
+BREATH_S = 0.26
+UNVOICED = 0.25
+"""The share of sign changes between samples of 8 kHz that only an unvoiced consonant exceeds."""
+
+
+Span = tuple[float, float]
+
+
+class Voice(NamedTuple):
+    """A recorded voice at a sample rate.
+
+    `sound` starts and ends with the voice. `recorded` is the complete recording, in which the voice
+    is from `start` to `end`. `tone` is the room of the recording, with an RMS of 1; empty if the
+    recording has too little of it. `others` are the parts of the recording, outside of the voice,
+    that are louder than its room, as (start, end).
+    """
+
+    rate_hz: int
+    sound: Floats
+    recorded: Floats
+    start: int
+    end: int
+    tone: Floats
+    others: tuple[Span, ...] = ()
+
+
+class Stream(NamedTuple):
+    """A stream with one voice from sample `start` to sample `end`. They need not be whole numbers.
+
+    `others` are the other sounds of its recording, such as breaths. A detector that finds them
+    invents nothing. `codec_errors` are those of the codec that its line has.
+    """
+
+    samples: Samples
+    rate_hz: int
+    start: float
+    end: float
+    others: Sequence[Span] = ()
+    codec_errors: CodecErrors = LOSSLESS
+
+
+Made = tuple[Floats, float, float]
+"""Samples, and the start and the end of the voice in them."""
+Build = Callable[[Voice, np.random.Generator], Made]
+Line = Callable[[Samples], Samples]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition of a voice. `rates_hz` are the rates of its streams, and `applies` chooses the
+    recordings.
+
+    `is_long` is True if several voices of one speaker are joined before `build`. `tolerance_ms` is
+    the precision of the truth. At a cut, that of a start is less than 5 ms: its first millisecond
+    is loud.
+    """
+
+    build: Build
+    rates_hz: tuple[int, ...] = (8_000, 16_000, 24_000)
+    applies: Callable[[Truth], bool] = lambda truth: True
+    line: Line | None = None
+    delay_ns: int = 0
+    codec_errors: CodecErrors = LOSSLESS
+    is_long: bool = False
+    tolerance_ms: float = 5.0
+
+
+# Voices.
+
+
+def gain_db(level_db: float) -> float:
+    return float(10 ** (level_db / 20))
+
+
+def at_rate(samples: Floats, rate_hz: int, new_rate_hz: int) -> Floats:
+    return (
+        samples
+        if rate_hz == new_rate_hz
+        else np.asarray(soxr.resample(samples, rate_hz, new_rate_hz))
+    )
+
+
+@lru_cache(maxsize=4_096)
+def voice(truth: Truth, rate_hz: int) -> Voice:
+    raw, file_hz = read(truth.recording.path)
+    samples = high_passed(raw, file_hz)
+    tone = at_rate(_tone(samples, truth), file_hz, rate_hz)
+    recorded = at_rate(samples, file_hz, rate_hz)
+    first, last = (round(sample * rate_hz / file_hz) for sample in (truth.start, truth.end))
+    start, end = (first + sample for sample in edges(recorded[first:last], rate_hz))
+    sound = recorded[start:end]
+    gain = min(gain_db(LEVEL_DBFS) / level_of(sound, rate_hz), MAX_PEAK / np.abs(sound).max())
+    others = tuple(
+        (first * rate_hz / file_hz, last * rate_hz / file_hz)
+        for first, last in _others(samples, truth)
+    )
+    return Voice(
+        rate_hz,
+        sound * gain,
+        recorded * gain,
+        start,
+        end,
+        tone / rms(tone) if len(tone) else tone,
+        others,
+    )
+
+
+def level_of(sound: Floats, rate_hz: int) -> float:
+    """Return the RMS of the windows within 30 dB of the loudest one."""
+    windows = energies(sound, rate_hz)
+    return float(np.sqrt(windows[windows > windows.max() / DEPTH].mean()))
+
+
+def _tone(samples: Floats, truth: Truth) -> Floats:
+    """Return the longest part of a recording, outside of its voice, that has the level of its
+    floor.
+    """
+    size, margin = round(WINDOW_S * truth.rate_hz), round(MARGIN_S * truth.rate_hz)
+    runs = [samples[:0]]
+    for part in (samples[: max(0, truth.start - margin)], samples[truth.end + margin :]):
+        windows = energies(part, truth.rate_hz)
+        is_even = (
+            (windows > QUANTUM**2) & (windows * EVEN > truth.floor) & (windows < truth.floor * EVEN)
+        )
+        changes = np.flatnonzero(np.diff(is_even, prepend=False, append=False)).reshape(-1, 2)
+        runs += [part[first * size : last * size] for first, last in changes]
+    longest = max(runs, key=len)
+    return longest if len(longest) >= MIN_TONE_S * truth.rate_hz else samples[:0]
+
+
+def _others(samples: Floats, truth: Truth) -> list[tuple[int, int]]:
+    """Return the windows outside of the voice because of which it is not alone (`is_alone`)."""
+    size, margin = round(WINDOW_S * truth.rate_hz), round(MARGIN_S * truth.rate_hz)
+    limit = max(truth.floor * EVEN, truth.level / FAR_BELOW)
+    starts = np.flatnonzero(energies(samples, truth.rate_hz) >= limit) * size
+    return [
+        (int(at), int(at) + size)
+        for at in starts
+        if at + size <= truth.start - margin or at >= truth.end + margin
+    ]
+
+
+def has_tone(truth: Truth) -> bool:
+    samples, rate_hz = read(truth.recording.path)
+    return len(_tone(high_passed(samples, rate_hz), truth)) > 0
+
+
+def is_alone(truth: Truth) -> bool:
+    """Return whether only the room is around the voice: no breath, click or weak consonant."""
+    return truth.loudest_around < max(truth.floor * EVEN, truth.level / FAR_BELOW)
+
+
+def begins_unvoiced(truth: Truth) -> bool:
+    samples, rate_hz = read(truth.recording.path)
+    sound = high_passed(samples, rate_hz)[truth.start : truth.start + round(0.04 * rate_hz)]
+    signs = np.signbit(at_rate(sound, rate_hz, 8_000))
+    return float(np.mean(signs[1:] != signs[:-1])) > UNVOICED
+
+
+def is_long(truth: Truth) -> bool:
+    return LONG_S[0] <= truth.seconds <= LONG_S[1]
+
+
+def joined(voices: Sequence[Voice], rng: np.random.Generator) -> Voice:
+    """Return voices one after another, for `LONG_S`. No pause in them is longer than
+    `MAX_PAUSE_S`.
+    """
+    rate_hz, parts = voices[0].rate_hz, list[Floats]()
+    seconds = float(rng.uniform(LONG_S[0], LONG_S[1] - 3))
+    while sum(len(part) for part in parts) < seconds * rate_hz:
+        parts.append(_without_pauses(voices[len(parts) % len(voices)].sound, rate_hz))
+    sound = np.concatenate(parts)[: round(LONG_S[1] * rate_hz)]
+    start, end = edges(sound, rate_hz)
+    return voices[0]._replace(sound=sound[start:end])
+
+
+def _without_pauses(sound: Floats, rate_hz: int) -> Floats:
+    windows = energies(sound, rate_hz)
+    quiet = windows < windows[windows > windows.max() / DEPTH].mean() / DEPTH
+    size, most = round(0.01 * rate_hz), round(MAX_PAUSE_S / 0.01) // 2
+    run, kept = 0, []
+    for number, is_quiet in enumerate(quiet):
+        run = run + 1 if is_quiet else 0
+        if run <= most:
+            kept.append(sound[number * size : (number + 1) * size])
+    return np.concatenate([*kept, sound[len(quiet) * size :]])
+
+
+# Conditions.
+
+
+def placed(sound: Floats, rate_hz: int, rng: np.random.Generator) -> Made:
+    """Return a sound in digital silence."""
+    lead, tail = np.zeros(round(rng.uniform(*LEAD_S) * rate_hz)), np.zeros(round(TAIL_S * rate_hz))
+    return np.concatenate([lead, sound, tail]), len(lead), len(lead) + len(sound)
+
+
+def hard(voice: Voice, rng: np.random.Generator) -> Made:
+    return placed(voice.sound, voice.rate_hz, rng)
+
+
+def natural(voice: Voice, rng: np.random.Generator) -> Made:
+    """Return the recording with what is around the voice. Its ends fade if they are not near the
+    voice.
+    """
+    recorded, ramp = voice.recorded.copy(), round(0.05 * voice.rate_hz)
+    if voice.start > 2 * ramp:
+        recorded[:ramp] *= np.linspace(0, 1, ramp)
+    if len(recorded) - voice.end > 2 * ramp:
+        recorded[-ramp:] *= np.linspace(1, 0, ramp)
+    samples, start, _ = placed(recorded, voice.rate_hz, rng)
+    return samples, start + voice.start, start + voice.end
+
+
+def room_tone(
+    below_db: tuple[float, float],
+    before_ms: tuple[float, float],
+    after_ms: tuple[float, float],
+    voice: Voice,
+    rng: np.random.Generator,
+) -> Made:
+    """Return the voice with the room of its recording behind it, and for a time before and after
+    it.
+    """
+    samples, start, end = hard(voice, rng)
+    first = int(start) - round(rng.uniform(*before_ms) * voice.rate_hz / 1_000)
+    last = int(end) + round(rng.uniform(*after_ms) * voice.rate_hz / 1_000)
+    level = level_of(voice.sound, voice.rate_hz) / gain_db(rng.uniform(*below_db))
+    there_and_back = np.concatenate([voice.tone, voice.tone[::-1]])
+    samples[first:last] += np.resize(there_and_back, last - first) * level
+    return samples, start, end
+
+
+def breath(gap_ms: float, voice: Voice, rng: np.random.Generator) -> Made:
+    """Return the voice after a breath: low-passed noise that rises and falls, of −36 to −56
+    dBFS.
+    """
+    samples, start, end = hard(voice, rng)
+    made = np.convolve(
+        rng.standard_normal(round((BREATH_S + 0.01) * 8_000)), np.ones(5) / 5, "same"
+    )
+    made = at_rate(made, 8_000, voice.rate_hz)[: round(BREATH_S * voice.rate_hz)] * np.hanning(
+        round(BREATH_S * voice.rate_hz)
+    )
+    loudest = np.sqrt(
+        np.convolve(made**2, np.full(voice.rate_hz // 50, 50 / voice.rate_hz), "valid").max()
+    )
+    last = int(start) - round(gap_ms * voice.rate_hz / 1_000)
+    samples[last - len(made) : last] += (
+        made * gain_db(rng.choice((-36, -40, -44, -48, -52, -56))) / loudest
+    )
+    return samples, start, end
+
+
+def offset(share: float, voice: Voice, rng: np.random.Generator) -> Made:
+    samples, start, end = hard(voice, rng)
+    return samples + share * rng.choice((-1, 1)), start, end
+
+
+def hum(level_dbfs: float, voice: Voice, rng: np.random.Generator) -> Made:
+    samples, start, end = hard(voice, rng)
+    at_s = times_s(voice.rate_hz, len(samples)) + rng.uniform(0, 1)
+    mains_hz = rng.choice((50, 60))
+    made = sum(
+        gain_db(-10 * number) * np.sin(2 * np.pi * mains_hz * at_s * (2 * number + 1))
+        for number in range(3)
+    )
+    return samples + made / rms(np.asarray(made)) * gain_db(level_dbfs), start, end
+
+
+def brown(count: int, rate_hz: int, rng: np.random.Generator) -> Floats:
+    """Return noise that falls by 6 dB an octave above 20 Hz."""
+    spectrum, tones_hz = (
+        np.fft.rfft(rng.standard_normal(count)),
+        np.fft.rfftfreq(count, 1 / rate_hz),
+    )
+    return np.fft.irfft(spectrum / np.maximum(tones_hz, 20), count)
+
+
+def noise(
+    made: Callable[[int, int, np.random.Generator], Floats],
+    below_db: float,
+    voice: Voice,
+    rng: np.random.Generator,
+) -> Made:
+    samples, start, end = hard(voice, rng)
+    behind = made(len(samples), voice.rate_hz, rng)
+    return (
+        samples + behind / rms(behind) * level_of(voice.sound, voice.rate_hz) / gain_db(below_db),
+        start,
+        end,
+    )
+
+
+def quiet(peak_dbfs: float, voice: Voice, rng: np.random.Generator) -> Made:
+    return placed(voice.sound / np.abs(voice.sound).max() * gain_db(peak_dbfs), voice.rate_hz, rng)
+
+
+def fading_in(voice: Voice, rng: np.random.Generator) -> Made:
+    sound, ramp = voice.sound.copy(), round(FADE_S * voice.rate_hz)
+    sound[:ramp] *= np.linspace(0, 1, ramp)[: len(sound)]
+    samples, start, end = placed(sound, voice.rate_hz, rng)
+    return samples, start + edges(sound, voice.rate_hz)[0], end
+
+
+def comfort(level_dbfs: float, voice: Voice, rng: np.random.Generator) -> Made:
+    """Return the voice with white noise before and after it, but not behind it."""
+    samples, start, end = hard(voice, rng)
+    made = rng.standard_normal(len(samples)) * gain_db(level_dbfs)
+    made[int(start) : int(end)] = 0
+    return samples + made, start, end
+
+
+def first_in_stream(
+    silence_ms: tuple[float, float], voice: Voice, rng: np.random.Generator
+) -> Made:
+    """Return a stream that begins with the voice, or shortly before it."""
+    samples, start, _ = hard(voice, rng)
+    lead = round(rng.uniform(*silence_ms) * voice.rate_hz / 1_000)
+    return samples[int(start) - lead :], lead, lead + len(voice.sound)
+
+
+def by_opus(samples: Samples) -> Samples:
+    encoder, decoder, size = LibraryEncoder(), OpusDecoder(), PCM16.bytes_per_s // 50
+    data = samples.tobytes()
+    packets = [encoder.encode(data[at : at + size]) for at in range(0, len(data), size)]
+    return np.frombuffer(b"".join(map(decoder.decode, packets)), "<i2")
+
+
+def tone_of(
+    below_db: tuple[float, float] = (15, 40),
+    before_ms: tuple[float, float] = (50, 240),
+    after_ms: tuple[float, float] = (300, 400),
+) -> Condition:
+    return Condition(partial(room_tone, below_db, before_ms, after_ms), applies=has_tone)
+
+
+CONDITIONS: Mapping[str, Condition] = {
+    "hard": Condition(hard),
+    "natural": Condition(natural, applies=is_alone, tolerance_ms=1_000 * MAX_DIFFERENCE_S),
+    "natural, with other sounds around": Condition(
+        natural, applies=lambda truth: not is_alone(truth), tolerance_ms=1_000 * MAX_DIFFERENCE_S
+    ),
+    **{f"room tone, −{below} dB": tone_of((below, below)) for below in (15, 20, 25, 30, 40)},
+    "room tone before, −15 to −40 dB": tone_of(after_ms=(0, 0)),
+    "room tone after, −15 to −40 dB": tone_of(before_ms=(0, 0)),
+    **{
+        f"breath, ends {gap_ms} ms before": Condition(partial(breath, gap_ms))
+        for gap_ms in (0, 90, 200)
+    },
+    **{
+        f"offset, {share:g} %": Condition(partial(offset, share / 100))
+        for share in (0.2, 0.6, 1.2, 2)
+    },
+    "mains hum, −45 dBFS": Condition(partial(hum, -45)),
+    "long, joined": Condition(hard, is_long=True),
+    "long, real": Condition(hard, applies=is_long),
+    **{
+        f"{made.__name__} noise, −{below} dB": Condition(partial(noise, made, below))
+        for made in (white, pink, brown)
+        for below in (12, 20, 30)
+    },
+    **{f"peak −{-peak} dBFS": Condition(partial(quiet, peak)) for peak in (-2, -12, -20, -28, -35)},
+    "fades in for 150 ms": Condition(fading_in),
+    "begins with a consonant": Condition(hard, applies=begins_unvoiced),
+    **{
+        f"comfort noise, −{-level} dBFS": Condition(partial(comfort, level)) for level in (-60, -50)
+    },
+    "stream begins with the voice": Condition(partial(first_in_stream, (0, 0))),
+    "stream begins 5 to 100 ms before": Condition(partial(first_in_stream, (5, 100))),
+    "G.711 µ-law": Condition(
+        hard, (8_000,), line=lambda samples: G711_ULAW.decode(G711_ULAW.encode(samples))
+    ),
+    "G.711 A-law": Condition(
+        hard, (8_000,), line=lambda samples: G711_ALAW.decode(G711_ALAW.encode(samples))
+    ),
+    "Opus": Condition(
+        hard, (24_000,), line=by_opus, delay_ns=DELAY_NS, codec_errors=CODECS["opus"]
+    ),
+}
+
+
+def stream(condition: Condition, voices: Sequence[Voice], rng: np.random.Generator) -> Stream:
+    """Return the stream of the first voice. The others are joined to it if the condition needs
+    it.
+    """
+    spoken = joined(voices, rng) if condition.is_long else voices[0]
+    made, start, end = condition.build(spoken, rng)
+    samples: NDArray[np.int16] = to_pcm16(made.astype(np.float32))
+    if condition.line is not None:
+        samples = condition.line(samples)
+    delay = condition.delay_ns * spoken.rate_hz / NS_PER_S
+    from_recording = start - spoken.start
+    others = [(first + from_recording, last + from_recording) for first, last in spoken.others]
+    others = others if condition.build is natural else []
+    return Stream(
+        samples, spoken.rate_hz, start + delay, end + delay, others, condition.codec_errors
+    )
+
+
+def for_script(made: Stream, rate_hz: int) -> Samples:
+    return resampled(made.samples, made.rate_hz, rate_hz)

@@ -1,0 +1,219 @@
+"""The errors of starts and ends that the product finds in recorded voices, by condition."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from tools.benchmarks.voices.conditions import CONDITIONS, Condition, Stream, stream, voice
+from tools.benchmarks.voices.corpus import Truth, in_split
+from tools.benchmarks.voices.detection import FINDERS, Found
+from tools.benchmarks.voices.vads import vads
+from tools.made_page import table
+
+BY_SPEAKER = 16
+"""The number of voices that are joined at most."""
+HEAD = (
+    "condition",
+    "found by",
+    "instant",
+    "n",
+    "bias, ms",
+    "p95",
+    "beyond, %",
+    "bound p50",
+    "bound p95",
+    "missed",
+    "invented",
+)
+
+
+class Value(NamedTuple):
+    """An instant that was found by `finder` in a stream.
+
+    `found_s` is None if it was missed, and `bound_s` is None if the finder states no bound.
+    """
+
+    condition: str
+    path: str
+    rate_hz: int
+    finder: str
+    instant: str
+    true_s: float
+    found_s: float | None
+    bound_s: float | None
+    invented: int
+
+    @property
+    def error_ms(self) -> float:
+        return 0.0 if self.found_s is None else (self.found_s - self.true_s) * 1_000
+
+    @property
+    def beyond_ms(self) -> float:
+        """Return how far the error is beyond the bound and the tolerance; at most 0 if it is
+        not.
+        """
+        return (
+            0.0
+            if self.bound_s is None
+            else abs(self.error_ms) - self.bound_s * 1_000 - CONDITIONS[self.condition].tolerance_ms
+        )
+
+
+def seeded(*parts: object) -> np.random.Generator:
+    return np.random.default_rng(int(hashlib.sha256(repr(parts).encode()).hexdigest()[:12], 16))
+
+
+def streams(name: str, split: str, count: int) -> Iterator[tuple[Truth, Stream]]:
+    """Yield `count` streams of a condition, with their first recording. Speakers and sample
+    rates alternate.
+    """
+    condition, listed = CONDITIONS[name], in_split(split)
+    chosen: list[Truth] = []
+    for entry in listed:
+        if len(chosen) < count and condition.applies(entry):
+            chosen.append(entry)
+    for number in range(max(count, len(chosen)) if chosen else 0):
+        entry = chosen[number % len(chosen)]
+        if number >= len(chosen) * len(condition.rates_hz):
+            return
+        turn = number // len(chosen)
+        rates = condition.rates_hz
+        rate_hz = rates[(number % len(chosen) + turn) % len(rates)]
+        rng = seeded(name, entry.recording.path, rate_hz)
+        yield (
+            entry,
+            stream(
+                condition,
+                [voice(one, rate_hz) for one in _spoken(condition, entry, listed, rng)],
+                rng,
+            ),
+        )
+
+
+def _spoken(
+    condition: Condition, entry: Truth, listed: Sequence[Truth], rng: np.random.Generator
+) -> list[Truth]:
+    if not condition.is_long:
+        return [entry]
+    others = [
+        one
+        for one in listed
+        if one.recording.speaker == entry.recording.speaker and one is not entry
+    ]
+    return [entry, *(others[index] for index in rng.permutation(len(others))[: BY_SPEAKER - 1])]
+
+
+def values(split: str, count: int, peer_count: int, name: str) -> list[Value]:
+    """Return the values of a condition: of all finders, and for `peer_count` streams of the
+    other detectors.
+    """
+    made = list(streams(name, split, count))
+    found = [
+        (entry, one, finder, find(one)) for entry, one in made for finder, find in FINDERS.items()
+    ]
+    result = [
+        value
+        for entry, one, finder, spoken in found
+        for value in _values(name, entry, one, finder, spoken)
+    ]
+    if peer_count:
+        some = made[:peer_count]
+        for finder, listed in vads([one for _, one in some]).items():
+            for (entry, one), spoken in zip(some, listed, strict=True):
+                of_peer = _values(name, entry, one, finder, spoken)
+                result += [value._replace(bound_s=None) for value in of_peer]
+    return result
+
+
+def _values(name: str, entry: Truth, one: Stream, finder: str, spoken: Found) -> list[Value]:
+    common = (name, entry.recording.path, one.rate_hz, finder)
+    start_s, end_s = one.start / one.rate_hz, one.end / one.rate_hz
+    return [
+        Value(*common, "start", start_s, spoken.start_s, spoken.start_bound_s, spoken.invented),
+        Value(*common, "end", end_s, spoken.end_s, spoken.end_bound_s, spoken.invented),
+    ]
+
+
+def measured(conditions: Sequence[str], split: str, count: int, peer_count: int) -> list[Value]:
+    in_split(split)
+    with ProcessPoolExecutor() as pool:
+        by_condition = pool.map(partial(values, split, count, peer_count), conditions)
+        return [value for listed in by_condition for value in listed]
+
+
+def rows(listed: Sequence[Value]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each condition, finder and instant."""
+    groups: dict[tuple[str, str, str], list[Value]] = {}
+    for value in listed:
+        groups.setdefault((value.condition, value.finder, value.instant), []).append(value)
+    for key, group in groups.items():
+        known = [value for value in group if value.found_s is not None]
+        errors = [value.error_ms for value in known] or [float("nan")]
+        bounds = [value.bound_s * 1_000 for value in known if value.bound_s is not None]
+        beyond = [value.beyond_ms > 0 for value in known]
+        yield (
+            *key,
+            f"{len(group)}",
+            f"{np.median(errors):.1f}",
+            f"{np.quantile(np.abs(errors), 0.95):.1f}",
+            f"{100 * np.mean(beyond):.1f}" if bounds else "–",
+            *(f"{np.quantile(bounds, p):.1f}" if bounds else "–" for p in (0.5, 0.95)),
+            f"{len(group) - len(known)}",
+            f"{sum(value.invented for value in group)}",
+        )
+
+
+def worst(listed: Sequence[Value], count: int) -> list[Value]:
+    """Return the missed values, and those that are furthest beyond their bound: at most `count`
+    by condition.
+    """
+    result: list[Value] = []
+    for name in dict.fromkeys(value.condition for value in listed):
+        failing = [
+            value
+            for value in listed
+            if value.condition == name
+            and value.bound_s is not None
+            and (value.found_s is None or value.beyond_ms > 0)
+        ]
+        failing.sort(key=lambda value: (value.found_s is not None, -value.beyond_ms))
+        result += failing[:count]
+    return result
+
+
+def shown(value: Value) -> tuple[str, ...]:
+    return (
+        value.condition,
+        value.finder,
+        value.instant,
+        f"{value.true_s * 1_000:.1f}",
+        "missed" if value.found_s is None else f"{value.found_s * 1_000:.1f}",
+        f"{value.error_ms:.1f}",
+        f"{(value.bound_s or 0) * 1_000:.1f}",
+        f"{value.rate_hz}",
+        value.path,
+    )
+
+
+def text_of(listed: Sequence[Value], worst_count: int) -> str:
+    result = table(HEAD, rows(listed))
+    if worst_count:
+        heads = (
+            "condition",
+            "found by",
+            "instant",
+            "true, ms",
+            "found",
+            "error",
+            "bound",
+            "Hz",
+            "file",
+        )
+        result += "\n" + table(heads, map(shown, worst(listed, worst_count)))
+    return result
