@@ -32,10 +32,10 @@ test-all: test test-system ### both: all tests that a change must pass
 test-release: .venv/dev ### install the wheel with pip and with uv in an empty folder, and test the first steps of a new user (needs the package index)
 	$(BIN)/python -m pytest -q -n 4 tests/release
 
-clients: .venv/dev ### try the newest release of each client of docs/simulator.md with the simulator, and print what changed (needs the registries and npm; ONLY=part of a name; not a test)
+clients: .venv/dev ### try the newest release of each client of bench/simulator/README.md with the simulator, and print what changed (needs the registries and npm; ONLY=part of a name; not a test)
 	$(BIN)/python -m tools.clients $(if $(ONLY),"$(ONLY)")
 
-peers: .venv/dev ### call agents of others over WebRTC and by telephone, compare their values with a capture, and write the table of docs/agents.md (needs tcpdump, npm, the registries; ONLY=part of a name; CALLS=20; not a test)
+peers: .venv/dev ### call agents of others over WebRTC and by telephone, compare their values with a capture, and write the table of tools/peers/README.md (needs tcpdump, npm, the registries; ONLY=part of a name; CALLS=20; not a test)
 	$(BIN)/python -m tools.peers $(if $(ONLY),"$(ONLY)") $(CALLS)
 
 coverage: export COVERAGE_COUNTS = $(PURE) $(READ) $(JUDGED)
@@ -97,7 +97,6 @@ schema: .venv/dev ### write the generated files: JSON Schemas, tables of the doc
 	$(BIN)/python -m tools.client_table
 	$(BIN)/python -m tools.peers.table
 	$(BIN)/python -m tools.licences
-	$(BIN)/python -m tools.options
 	$(BIN)/python -m tools.columns
 	$(BIN)/python -m tools.addresses
 

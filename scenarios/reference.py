@@ -1,5 +1,5 @@
 """The reference workload, spoken: five scripts that represent what voice services are asked
-(docs/reference.md).
+(scenarios/reference/README.md).
 
 `rtbench run reference` runs it with the load that decides p50 and p95.
 """

@@ -1,4 +1,4 @@
-"""The reference workload, typed: the same five scripts as text (docs/reference.md).
+"""The reference workload, typed: the same five scripts as text (scenarios/reference/README.md).
 
 `rtbench run reference-typed` runs it with the load that decides p50 and p95.
 """

@@ -2,8 +2,8 @@
 
 Each client gets an environment of its own in build/clients, with the newest releases from the
 registries. It runs its program and its steps (tests/clients). The program prints what changed since
-the version in the table of docs/simulator.md, and ends with status 1 if a client fails. A word
-after the command selects the clients whose names contain it.
+the version in the table of bench/simulator/README.md, and ends with status 1 if a client fails. A
+word after the command selects the clients whose names contain it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The generated lists of columns in docs/run-folder.md and of instants in docs/metrics.md.
+"""The generated lists of columns and instants in docs/conformance/columns.md.
 
 `python -m tools.columns` writes these lists.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from bench.catalogue.columns import (
 from tools.made_page import listed, made_anew
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = DOCS / "run-folder.md", DOCS / "metrics.md"
+PAGES = (DOCS / "conformance" / "columns.md",)
 STAMPS = {"arrival": "", "send": " ↑", "clock": " ◷"}
 """The symbol for each source of a timestamp. Most timestamps are arrivals, so arrivals have no
 symbol."""
@@ -46,14 +47,14 @@ def written(page: str) -> str:
 
 
 def _columns(columns: Iterable[ColumnGroup]) -> str:
-    return listed((_named(some.names), some.sentence) for some in columns)
+    return _from_folder(listed((_named(some.names), some.sentence) for some in columns))
 
 
 def _named(names: tuple[str, ...]) -> str:
     """Return the names of columns as text.
 
     If more than three columns have the name of an instant and the same ending, return one pattern
-    instead. The names of the instants are in docs/metrics.md.
+    instead. The names of the instants are on the same page.
     """
     endings = [
         ending
@@ -65,7 +66,14 @@ def _named(names: tuple[str, ...]) -> str:
 
 def _instants(instants: Iterable[InstantGroup]) -> str:
     entries = ((_code(some.names) + STAMPS[some.source], some.sentence) for some in instants)
-    return listed(entries)
+    return _from_folder(listed(entries))
+
+
+def _from_folder(text: str) -> str:
+    """Return the text with links from a page in a folder: a link without a page leads to the
+    definitions of metrics.
+    """
+    return re.sub(r"]\((?=[\w/-]+\.md)", "](../", text.replace("](#", "](metrics.md#"))
 
 
 def _code(names: Iterable[str]) -> str:

@@ -38,6 +38,7 @@ GATHERED |= {
 def tables() -> dict[str, str]:
     """Return each table. The key is the name of the table on the page."""
     return {
+        "names": _names(),
         "kinds": _kinds(),
         "places": _places(),
         "when": _when(),
@@ -57,6 +58,10 @@ def _kinds() -> str:
         (f"{names} ({_where(kind)})", "; ".join((kind.note, *map(_key, kind.keys.items()))))
         for names, kind in _named_kinds()
     )
+
+
+def _names() -> str:
+    return ", ".join(names for names, _ in _named_kinds()) + ".\n"
 
 
 def _named_kinds() -> Iterator[tuple[str, FaultKind]]:

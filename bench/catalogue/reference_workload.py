@@ -3,7 +3,7 @@ that measures them.
 
 It has two forms: the caller speaks or types. Published values of services are comparable only if
 they were measured with the same version of a form. So this module pins their digests.
-docs/reference.md describes the workload. Pure.
+scenarios/reference/README.md describes the workload. Pure.
 
 The number of sessions is chosen so that p50 and p95 of each published metric can be reported, by
 the rule `bench.catalogue.metrics.sessions_to_publish`. Interruptions and function calls occur in

@@ -1,7 +1,7 @@
 """The caller's turns in input audio. Audio is committed on the client's request, at an end of
 speech, or after a silence.
 
-docs/simulator.md, "Speech detection", describes what the service does without a request. Speech is
+README.md, "Speech detection", describes what the service does without a request. Speech is
 detected when an append arrives. Whether a response must be interrupted or started is decided later,
 when the related events are due.
 

@@ -8,7 +8,7 @@ yields:
 - `is_answered` of an end of speech: False if the service says nothing, and waits for the next turn
 
 The delays of each reply are multiplied by `TurnTaking.slowness`. The rules are the keys
-`turn_taking`, `session_sd` and `growth` of the profile. docs/simulator.md, "Turn-taking", describes
+`turn_taking`, `session_sd` and `growth` of the profile. README.md, "Turn-taking", describes
 them.
 """
 

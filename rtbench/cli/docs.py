@@ -144,7 +144,7 @@ def find(name: str) -> Path:
         path.relative_to(root)
         .with_suffix("" if path.suffix == ".md" else path.suffix)
         .as_posix(): path
-        for path in (*root.glob("*.md"), *root.glob("ci/**/*.*"))
+        for path in (*root.glob("*.md"), *root.glob("conformance/*.md"), *root.glob("ci/**/*.*"))
         if path.is_file()
     }
     page_name = name.removeprefix("docs/").removesuffix(".md")

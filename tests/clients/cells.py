@@ -1,8 +1,8 @@
 """The one table of clients: which version was tried last, and the outcome of each client at each
 step.
 
-Tests and `make clients` use the outcomes as parameters. A table of docs/simulator.md is generated
-from them.
+Tests and `make clients` use the outcomes as parameters. A table of bench/simulator/README.md is
+generated from them.
 """
 
 from __future__ import annotations

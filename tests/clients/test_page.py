@@ -1,4 +1,4 @@
-"""The table in docs/simulator.md agrees with the results of the tests and of `make clients`."""
+"""The table in bench/simulator/README.md agrees with the results of tests and `make clients`."""
 
 from __future__ import annotations
 

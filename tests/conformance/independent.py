@@ -1,5 +1,5 @@
-"""A reader of the conformance set that follows docs/specification.md. It imports nothing of this
-project.
+"""A reader of the conformance set that follows docs/conformance/README.md. It imports nothing of
+this project.
 
 It reads one dialect (GA) and PCM16 of 24 kHz, and prints nothing: `turns_of` returns the values of
 a log, and `quantile` those of several turns. Other programs may copy it.

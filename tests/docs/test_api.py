@@ -20,7 +20,10 @@ from tests.reports.shared import write_summary
 from tests.reports.synthetic import Plan
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+PAGE = "\n".join(
+    (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for page in ("api.md", "conformance/columns.md")
+)
 TEXT = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
 """The page without its code blocks."""
 STORED = ROOT / "tests" / "reports" / "stored"

@@ -25,7 +25,7 @@ from reports.statistics import quantiles, unseen, verdicts
 from reports.statistics.differences import LEVEL
 from rtbench.cli import docs
 from rtbench.cli.app import app
-from tools import addresses, columns, options, site
+from tools import addresses, columns, site
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("bench", "reports", "rtbench")
@@ -71,13 +71,6 @@ def test_the_lists_of_columns_and_instants_are_up_to_date() -> None:
 
     assert [columns.written(page) for page in pages] == pages, "run `make schema`"
     assert all("<!-- made: " in page for page in pages)
-
-
-def test_the_list_of_options_is_up_to_date() -> None:
-    page = options.PAGE.read_text(encoding="utf-8")
-
-    assert options.written(page) == page, "run `make schema`"
-    assert "- `--targets A,B`: " in page
 
 
 def test_files_that_architecture_md_names_exist() -> None:

@@ -1,8 +1,8 @@
 """The outcome of each fault at each place.
 
-A test uses the outcomes as parameters. The table of docs/simulator.md is generated from them. The
-outcomes are the same with both dialects and both transports, so each pair of a fault and a place
-appears once. Faults strike only the first response.
+A test uses the outcomes as parameters. The table of bench/simulator/README.md is generated from
+them. The outcomes are the same with both dialects and both transports, so each pair of a fault and
+a place appears once. Faults strike only the first response.
 """
 
 from __future__ import annotations

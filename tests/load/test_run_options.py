@@ -605,25 +605,6 @@ def test_each_option_is_printed_with_its_value_variable_and_help() -> None:
         assert all(str(choice) in out for choice in action.choices or ())
 
 
-def test_each_choice_of_an_option_is_in_the_documentation() -> None:
-    page = Path(__file__).parents[2] / "docs" / "options.md"
-    rows = {
-        row.split("`")[1].partition(" ")[0]: row
-        for row in page.read_text().splitlines()
-        if row.startswith("- `--")
-    }
-    words = {
-        action.option_strings[0]: action.choices
-        for action in help_parser()._actions
-        if action.choices
-    }
-
-    assert words.keys() >= {"--auth", "--dialect", "--compression"}
-    assert [
-        (name, word) for name, of in words.items() for word in of if f"`{word}`" not in rows[name]
-    ] == []
-
-
 def test_the_command_replaces_its_process_by_the_one_that_system_tests_fork(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

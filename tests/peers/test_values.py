@@ -1,4 +1,4 @@
-"""The instants that a capture of the calls of others shows, and the table of docs/agents.md."""
+"""The instants that a capture of the calls of others shows, and the table of these agents."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from bench.target.targets import resolve_targets
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "scenarios" / "targets.example.yaml"
-PAGES = ("targets.md", "other-services.md", "agents.md", "money.md")
+PAGES = ("targets.md", "other-services.md", "agents.md", "webrtc.md", "money.md")
 REFERENCE = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in PAGES)
 VALIDATOR = Draft202012Validator(targets_schema())
 TREE: dict[str, Any] = YAML(typ="safe", pure=True).load(EXAMPLE.read_text(encoding="utf-8"))

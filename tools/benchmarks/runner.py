@@ -1,4 +1,4 @@
-"""Shares of INVALID runs on a small machine, idle and busy (docs/ci-runner.md).
+"""Shares of INVALID runs on a small machine, idle and busy (docs/first-weeks.md).
 
 The load generator, the simulator and the busy loops share all cores, as on the runner of a CI
 service.

@@ -1,4 +1,4 @@
-"""The profiles of the simulator against published values of real services (docs/simulator.md).
+"""The profiles of the simulator against published values of real services.
 
 Sessions run on a virtual clock: the real behaviour of the simulator, without sockets and waits. In
 each session the caller speaks in four turns, then says a backchannel during a reply, and interrupts
@@ -42,7 +42,7 @@ SHARES = {
     "cut_in": "cut-ins",
     "ignored_backchannel": "ignored backchannels",
 }
-PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
+PAGE = Path(__file__).parents[2] / "bench" / "simulator" / "README.md"
 SCENARIO = Path(__file__).parents[2] / "scenarios" / "voice_turns.py"
 RUN_PROFILE, RUN_LOAD = "gpt-realtime", ("-u", "10", "-r", "2", "--sessions", "30")
 CALLS = "CALLS"
@@ -185,7 +185,7 @@ def is_assumed(profile: Profile, key: str) -> bool:
 
 
 def compare_profiles() -> bool:
-    """Compare all profiles with published values, and write the table of docs/simulator.md."""
+    """Compare all profiles with published values, and write the table of the simulator's page."""
     met, lines = True, list[tuple[str, ...]]()
     for name in PRESETS:
         profile = load_profile(Path(name))

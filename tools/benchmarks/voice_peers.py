@@ -4,8 +4,8 @@ take instead.
 A voice session has an open microphone, with chunks of 100 ms; the peer is a Locust file on
 websocket-client. A telephone call sends and receives RTP; the peer is SIPp, which sends the same
 recording, and does not read what it receives. `python -m tools.benchmarks.voice_peers N…` runs
-these numbers of calls. Then `rtbench calibrate` finds the highest load of each kind whose values are
-exact.
+these numbers of calls. Then `rtbench calibrate` finds the highest load of each kind whose values
+are exact.
 """
 
 from __future__ import annotations

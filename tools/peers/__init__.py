@@ -2,5 +2,5 @@
 capture (`make peers`).
 
 `peers` has the list of agents, and `agents` their programs. `capture` records the packets, and
-`values` compares the values of a run with them. `table` writes the results into docs/agents.md.
+`values` compares the values of a run with them. `table` writes the results into README.md.
 """

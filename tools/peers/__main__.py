@@ -3,7 +3,7 @@ peers`).
 
 It needs tcpdump and the right to capture. A word after the command selects the agents whose names
 contain it, and a number is that of the calls. The results go to tools/peers/results.json, and into
-the table of docs/agents.md.
+the table of tools/peers/README.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of agents of others in docs/agents.md. `python -m tools.peers.table` writes it
+"""The table of agents of others in tools/peers/README.md. `python -m tools.peers.table` writes it
 (`make schema`).
 """
 
@@ -12,7 +12,7 @@ from tools.made_page import made_anew, table
 from tools.peers.peers import PEERS
 
 ROOT = Path(__file__).parents[2]
-PAGE, STORED = ROOT / "docs" / "agents.md", Path(__file__).with_name("results.json")
+PAGE, STORED = Path(__file__).with_name("README.md"), Path(__file__).with_name("results.json")
 STORED_RELAYED = Path(__file__).with_name("relayed.json")
 
 

@@ -5,7 +5,7 @@
     faults:
       - {kind: close, at: next_delta, code: 1011, share: 0.1}
 
-`injection.py` has their effects on a connection. `KINDS` has every kind; docs/simulator.md is made
+`injection.py` has their effects on a connection. `KINDS` has every kind; README.md is made
 from it.
 """
 

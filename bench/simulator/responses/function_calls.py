@@ -4,7 +4,7 @@ If the model may choose (`tool_choice` auto), a response to the caller's turn ma
 response that follows the outputs of these calls does not call functions, unless the profile has
 more rounds.
 
-Arguments are generated from the function's JSON Schema (docs/simulator.md, "Function calls"). A
+Arguments are generated from the function's JSON Schema (README.md, "Function calls"). A
 schema may have any content. For unsupported parts the generated value is null.
 """
 

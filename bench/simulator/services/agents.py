@@ -1,7 +1,7 @@
 """The behaviour of one call with a simulated agent: a server that listens to a caller and replies.
 Pure.
 
-docs/simulator.md, "Agents", describes what it does and when. Callers use one of three protocols.
+README.md, "Agents", describes what it does and when. Callers use one of three protocols.
 `pcm`: a plain WebSocket with audio in binary messages; the address contains the format. `twilio`:
 Twilio's Media Streams. `acs`: the audio streaming of Azure Communication Services.
 """

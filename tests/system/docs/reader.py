@@ -55,6 +55,15 @@ NOT_HERE = {
     "rtbench run scenarios/voice_turns.py -u 20 -t 10m --part-of": (
         "needs parts; end_to_end/test_engines.py"
     ),
+    "rtbench doctor --url http://127.0.0.1:8765/agent/webrtc": (
+        "needs this port; tests/system/transport calls agents over WebRTC"
+    ),
+    "rtbench run scenarios/scripts/agent.yaml -u 2 --sessions 10 --url http://127.0.0.1:8765": (
+        "needs this port; tests/system/transport calls agents over WebRTC"
+    ),
+    "rtbench run scenarios/voice_turns.py -u 2 --sessions 10 --targets socket,rtc": (
+        "needs targets of both transports; tests/system/transport calls them"
+    ),
     "rtbench init engines": "needs a wheel; tests/system/end_to_end/test_engines.py",
     "locust -f scenarios/voice_turns.py --master": (
         "needs several machines; tests/system/end_to_end/test_hosts.py"

@@ -1,7 +1,7 @@
 """The behaviour of one GPT-Live session, as far as the types of the official SDK
 (`openai.types.live`) define it. Pure.
 
-The output is a stream that never stops: docs/simulator.md, "GPT-Live". The delays of speech are
+The output is a stream that never stops: README.md, "GPT-Live". The delays of speech are
 counted on the clock of the input audio. The ground-truth log contains the end of the caller's
 speech (`speech_at_byte` of `session.input_transcript.delta`), the first audible sample of each
 delta, and the kind of utterance to which each delta of speech belongs (`utterance`). The lines of a
