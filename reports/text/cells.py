@@ -15,7 +15,7 @@ from bench.record.validity import LOAD_GENERATOR_CHECKS
 from reports.analysis.summary.example_turns import ExampleTurn, Role
 from reports.analysis.summary.metrics import ALL, MetricSummary
 from reports.analysis.summary.segments import Breakdown, PercentileBand
-from reports.analysis.summary.summary import GREETING, READ, TRANSCRIPT_RESULTS, MainResult, Summary
+from reports.analysis.summary.summary import GREETING, TRANSCRIPT_RESULTS, MainResult, Summary
 from reports.data.samples import ANSWER_VOICE_TO_VOICE, VOICE_TO_VOICE
 from reports.formatting import (
     NBSP,
@@ -400,7 +400,6 @@ def tables(summary: Summary) -> list[ResultRows]:
     audible_end = f"the first audible sample, {settings.player(summary.playback)}"
     answer_end = f"the first audible sample of the answer, {settings.player(summary.playback)}"
     ends |= {
-        READ: "the first words of the transcript",
         VOICE_TO_VOICE: audible_end,
         **TRANSCRIPT_ENDS,
     }
@@ -417,14 +416,13 @@ def tables(summary: Summary) -> list[ResultRows]:
             ),
         )
         for measured_from in dict.fromkeys(stratum.measured_from for stratum in strata)
-        for waits in (summary.results, summary.transcript_first)
         if (
             rows := [
-                a
-                for s in strata
-                if s.measured_from == measured_from
-                for a in waits
-                if a.stratum == s
+                result
+                for stratum in strata
+                if stratum.measured_from == measured_from
+                for result in summary.results
+                if result.stratum == stratum
             ]
         )
     ]

@@ -47,10 +47,11 @@ def packetisation(setup: PlaybackSetup) -> str:
 
 
 def packetisation_note(setup: PlaybackSetup) -> Inline:
-    """Return a short form of the explanation that `packetisation` returns; "" without VAD turns."""
-    return (
-        (f"{capitalize(_chunk(setup))} ", Term("packetisation"), ".") if setup.vad_chunks_ms else ""
-    )
+    """Return a short form of the explanation that `packetisation` returns, if chunks of several
+    sizes change the reading; otherwise "".
+    """
+    is_mixed = len(setup.vad_chunks_ms) > 1
+    return (f"{capitalize(_chunk(setup))} ", Term("packetisation"), ".") if is_mixed else ""
 
 
 def _chunk(setup: PlaybackSetup) -> str:

@@ -92,13 +92,17 @@ def accuracy_notes(summary: Summary) -> list[str]:
     begins with the host's name. The name keeps its letter case.
     """
     several = len(hosts_of(summary.run.metadata)) > 1
-    return [f"{line}." if several else as_sentence(line) for line in trust(summary.run)]
+    is_valid = summary.validity.status == "valid"
+    return [
+        f"{line}." if several else as_sentence(line)
+        for line in trust(summary.run, is_valid=is_valid)
+    ]
 
 
-def trust(run: RunFrames) -> list[str]:
+def trust(run: RunFrames, *, is_valid: bool = True) -> list[str]:
     """Return the calibration that a run used, and the load that exceeded it. If there are several
-    hosts, return only the load of each host that exceeded its calibration. Return [] for a run that
-    was made before calibrations existed.
+    hosts, return only the load of each host that exceeded its calibration. Return the lack of a
+    calibration only if the run is not valid: a calibration then shows which load is.
     """
     hosts = hosts_of(run.metadata)
     if len(hosts) > 1:  # another table has the calibrations of the hosts
@@ -113,7 +117,7 @@ def trust(run: RunFrames) -> list[str]:
         return []
     if calibration := run.metadata["calibration"]:
         return [cited_line(calibration), *beyond_calibration(calibration, run.seconds)]
-    return [NOT_CALIBRATED]
+    return [] if is_valid else [NOT_CALIBRATED]
 
 
 def cited_line(cited: dict[str, Any]) -> str:

@@ -537,6 +537,23 @@ def test_a_late_simulator_is_noted_if_the_delay_matters(late_ms: float, shown: b
     assert len(summary.incidents) == 1
 
 
+def test_of_several_delays_of_a_simulator_only_the_largest_is_noted() -> None:
+    late = [
+        LATE | {"text": SIMULATOR_OVERLOADED.format("sim", late_ms), "late_ms": late_ms}
+        for late_ms in (6.3, 13.1, 27.9, 27.9)
+    ]
+    printed = run_text(summary_of(Plan(), incidents=late))
+
+    assert printed.count("simulator late") == 1
+    assert "27.9 ms" in printed
+
+
+def test_a_late_simulator_is_not_noted_in_a_run_without_a_median() -> None:
+    late = LATE | {"text": SIMULATOR_OVERLOADED.format("sim", 90.0), "late_ms": 90.0}
+
+    assert "simulator late" not in run_text(summary_of(Plan(sessions=1), incidents=[late]))
+
+
 def test_incidents_without_recorded_text_are_counted() -> None:
     recorded = {
         "at_utc_ns": 0,

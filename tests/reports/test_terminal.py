@@ -22,7 +22,7 @@ from reports.render.blocks import Badge, Block, Cell, Column, Fact, Page, Paragr
 from reports.render.html import render_html
 from reports.render.terminal import render_lines, render_page
 from reports.render.waterfall import WaterfallRow, folded, message, waterfall
-from reports.text.validity import trust
+from reports.text.validity import NOT_CALIBRATED, trust
 from rtbench.cli.report import wants_colour
 from tests.reports.synthetic import Plan, write
 
@@ -93,6 +93,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFrames:
 
 def citing(run: RunFrames, cited: Any) -> RunFrames:
     return replace(run, metadata=run.metadata | {"calibration": cited})
+
+
+def test_the_lack_of_a_calibration_is_stated_only_for_a_run_that_is_not_valid(
+    run: RunFrames,
+) -> None:
+    assert trust(citing(run, None)) == []
+    assert trust(citing(run, None), is_valid=False) == [NOT_CALIBRATED]
 
 
 def test_a_run_cites_its_calibration(run: RunFrames) -> None:

@@ -9,6 +9,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from reports.analysis.summary.run_validity import PlaybackSetup
+from reports.text.settings import packetisation_note
+
 ROOT = Path(__file__).parents[2] / "reports"
 WITHOUT_TEXTS = (
     "results",
@@ -60,3 +65,14 @@ def test_folders_that_compute_contain_no_finished_sentence() -> None:
 
     assert [text for path in modules for text in finished_texts(path)] == []
     assert [*finished_texts(ROOT / "text" / "reasons.py")]
+
+
+@pytest.mark.parametrize(
+    ("chunks_ms", "is_stated"), [((), False), ((100,), False), ((20, 100), True)]
+)
+def test_packetisation_is_noted_if_chunks_of_several_sizes_change_the_reading(
+    chunks_ms: tuple[float, ...], is_stated: bool
+) -> None:
+    setup = PlaybackSetup((50,), chunks_ms, (), "")
+
+    assert bool(packetisation_note(setup)) == is_stated

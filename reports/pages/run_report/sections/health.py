@@ -185,7 +185,10 @@ def health(summary: Summary) -> b.Section:
     ]
     facts: list[b.Inline] = [*map(cells.check_text, others)]
     facts += [f"events processed up to {value} after their arrival (p99)" for value in receive]
-    brief = b.fact("load generator", [*facts, *map(b.coded, validity.trust(summary.run))])
+    is_valid = summary.validity.status == "valid"
+    brief = b.fact(
+        "load generator", [*facts, *map(b.coded, validity.trust(summary.run, is_valid=is_valid))]
+    )
     return b.Section(
         "health", "Load generator health", "Can these results be trusted?", blocks, brief=brief
     )
@@ -264,25 +267,29 @@ def incident_kinds(incidents: Incidents) -> str:
 
 
 def incidents_that_matter(summary: Summary) -> Incidents:
-    """Return the incidents of a run, but without those in which a simulator was only slightly late.
+    """Return the incidents of a run, and of those in which a simulator was late only the largest,
+    if it changes a reading.
 
-    The limit is that of uncertain timestamps, as a share of the shortest median.
-
-    If the lateness is larger, its share of this median is added to the text of the incident.
+    The limit is that of uncertain timestamps, as a share of the shortest median. The share of the
+    lateness is added to the text of the incident. Without a median, lateness changes no reading.
     """
     medians = [result.at(0.5).value for result in summary.results if result.at(0.5).has_interval]
     shortest = min(medians, default=math.inf)
+    known = [incident.late_ms for incident in summary.incidents if math.isfinite(incident.late_ms)]
+    largest = max(known, default=0.0)
+    changes = largest >= MAX_UNCERTAINTY_SHARE * shortest
     incidents = list[Incident]()
     counts = Counter(summary.incident_counts)
     for incident in summary.incidents:
         late = incident.late_ms
-        if not (math.isfinite(late) and math.isfinite(shortest)):
+        if not math.isfinite(late):
             incidents.append(incident)
-        elif late < MAX_UNCERTAINTY_SHARE * shortest:
-            counts[incident.kind] -= 1
-        else:
+        elif changes and late == largest:
+            changes = False  # simulators of several targets may be equally late
             share = f"{percent(late, shortest)} of the shortest median, {ms(shortest)}"
             incidents.append(replace(incident, text=f"{incident.text} ({share})"))
+        else:
+            counts[incident.kind] -= 1
     return Incidents(tuple(incidents), +counts)
 
 
