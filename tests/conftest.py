@@ -139,6 +139,7 @@ OVER = {
     """,
     "every quantile of five runs is reckoned again from their rows": "reports/test_api",
     "every frame of four runs goes to Parquet and back": "reports/test_typed_frames",
+    "each connection is read by io_uring, and by epoll": "transport/test_tcp",
     "every module of the product and of the tests is parsed": "test_imports",
     "fifty recordings are measured, and as many runs written": """
         recorded_calls/test_command recorded_calls/test_unusual_files

@@ -104,6 +104,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parser",
         "fast",
         "tcp",
+        "ring",
         "tls",
         "connect",
         "websocket",

@@ -25,6 +25,7 @@ from bench.observe.observation import SessionObservation, TurnObservation
 from bench.services.openai.dialect import GA
 from bench.simulator.serving.certificates import loopback_tls
 from bench.transport.connect import kernel_timestamps
+from bench.transport.ring import choice
 from tests.helpers import (
     MS,
     Listening,
@@ -50,6 +51,12 @@ LONG = Timeouts(**dict.fromkeys(vars(Timeouts()), GUARD_S))
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
     ca = tmp_path_factory.mktemp("tls") / "ca.pem"
     return loopback_tls(ca), ca
+
+
+@pytest.fixture(autouse=True)
+def by_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read by epoll: io_uring receives data while the process is busy, each segment by itself."""
+    monkeypatch.setattr(choice, "chosen_reader", lambda: choice.ReaderChoice("epoll", ""))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -34,6 +34,7 @@ from bench.target.target import Target
 from bench.transport.connect import connect_first, kernel_timestamps, look_up, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
+from bench.transport.ring.choice import ReaderChoice, chosen_reader
 from bench.transport.tls import shake_hands, tls_context
 from bench.wire.findings import CheckFinding, warning_unless
 
@@ -58,6 +59,7 @@ def check_machine() -> Iterator[CheckFinding]:
     yield open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield local_ports(*_port_range())
     yield timestamps()
+    yield reader(chosen_reader())
     yield clock_resolution(time.get_clock_info("monotonic").resolution)
     yield wall_clock()
     yield processors(core_count(), os.getloadavg()[0])
@@ -139,6 +141,18 @@ def timestamps() -> CheckFinding:
         " `receive_delay`"
     )
     return warning_unless(has_timestamps, "kernel timestamps", message, remedy)
+
+
+def reader(chosen: ReaderChoice) -> CheckFinding:
+    """Report what reads the sockets of sessions, and why it is not io_uring."""
+    if chosen.name == "io_uring":
+        return CheckFinding(
+            "reader", "pass", "io_uring: each segment has its own timestamp also under load"
+        )
+    message = (
+        f"epoll, not io_uring ({chosen.reason}): under load the uncertainty of values is larger"
+    )
+    return CheckFinding("reader", "skipped", message)
 
 
 def clock_resolution(resolution_s: float) -> CheckFinding:

@@ -173,6 +173,16 @@ class CalibrationEntry(TypedDict):
     ended: NotRequired[str]
 
 
+class ReaderEntry(TypedDict):
+    """What reads the sockets of WebSocket sessions.
+
+    `reason` is why it is not io_uring; "" if it is.
+    """
+
+    name: Literal["io_uring", "epoll"]
+    reason: str
+
+
 class HostEntry(MachineEntry):
     """A machine whose workers recorded the run.
 
@@ -183,6 +193,7 @@ class HostEntry(MachineEntry):
     workers: Count
     calibration: NotRequired[CalibrationEntry | None]
     niceness: NotRequired[int]
+    reader: NotRequired[ReaderEntry]
     cpu_use: NotRequired[CpuUsage]
     clock_offset_ns: int | None
     clock_offset_uncertainty_ns: int | None
@@ -497,6 +508,7 @@ class RunDocument(RunEntry):
     niceness: NotRequired[
         Annotated[int, Meta(description="the niceness of the load processes, as in setpriority(2)")]
     ]
+    reader: NotRequired[ReaderEntry]
     stop_reason: NotRequired[str]
     refused: NotRequired[
         Annotated[str, Meta(description="what the user must fix before the run can start")]

@@ -207,7 +207,7 @@ def recorded_by(
 def leader_of(document: Mapping[str, Any]) -> dict[str, Any]:
     writer = document.get("writer") or {}
     host = document.get("host") or {}
-    extra = {key: document[key] for key in ("calibration", "niceness") if key in document}
+    extra = {key: document[key] for key in ("calibration", "niceness", "reader") if key in document}
     return (
         {"name": slug(str(writer.get("host") or "")) or "localhost"} | dict(host) | extra | NO_CLOCK
     )

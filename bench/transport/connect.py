@@ -54,6 +54,7 @@ from bench.transport.parser import (
     service_message,
     without_interim,
 )
+from bench.transport.ring.choice import new_stream
 from bench.transport.tcp import ByteStream, PeerScope, TcpStream
 from bench.transport.tls import shake_hands
 
@@ -266,7 +267,7 @@ def open_stream(
 ) -> TcpStream:
     """Connect as `connect_first` does, and return the connection as a stream."""
     connect_start_ns = monotonic_ns()
-    return TcpStream(connect_first(addresses, limit_s, stage), connect_start_ns, scope)
+    return new_stream(connect_first(addresses, limit_s, stage), connect_start_ns, scope)
 
 
 def connect_first(addresses: list[Any], limit_s: float, stage: str = "tcp") -> Any:

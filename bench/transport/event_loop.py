@@ -196,8 +196,12 @@ class Poller(HubLocal):
         self._epoll = monkey.get_original("select", "epoll")()
         self._on_readable: dict[int, Callable[[int], None]] = {}
         self._polled_ns = 0
+        self.count = 0
+        """The number of sockets that are polled."""
         self.due_ns = NEVER_NS
         """The latest instant of the next poll; `NEVER_NS` without sockets."""
+        self.deliver: Callable[[], None] | None = None
+        """A function that passes on what others have read for sockets that are polled."""
         self._scheduler = CallbackScheduler.of_hub()
         self._scheduler.poller = self
 
@@ -210,21 +214,35 @@ class Poller(HubLocal):
         """
         self._on_readable[fd] = on_readable
         self._epoll.register(fd, READABLE)
-        if self.due_ns == NEVER_NS:
-            self.due_ns = monotonic_ns() + POLL_PERIOD_NS
-            self._scheduler.pass_by(self.due_ns)
+        self.begin()
 
     def remove(self, fd: int) -> None:
         """Stop polling a socket. The socket must still be open."""
         del self._on_readable[fd]
         self._epoll.unregister(fd)
-        if not self._on_readable:
+        self.end()
+
+    def begin(self) -> None:
+        """Poll for one more socket until `end`, also if others read it."""
+        self.count += 1
+        if self.due_ns == NEVER_NS:
+            self.due_ns = monotonic_ns() + POLL_PERIOD_NS
+            self._scheduler.pass_by(self.due_ns)
+
+    def end(self) -> None:
+        """Poll for one socket less."""
+        self.count -= 1
+        if not self.count:
             self.due_ns = NEVER_NS
 
     def poll(self) -> None:
         before_ns = self._polled_ns
         self._polled_ns = monotonic_ns()
         self.due_ns = self._polled_ns + POLL_PERIOD_NS
+        if self.deliver is not None:
+            self.deliver()
+        if not self._on_readable:
+            return
         # all of them: a socket that is not reported was empty
         for fd, _ in self._epoll.poll(0, len(self._on_readable)):
             self._on_readable[fd](before_ns)

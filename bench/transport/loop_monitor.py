@@ -8,7 +8,8 @@ read afterwards, the process could lose its core between the call and the readin
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import gevent
 
@@ -79,6 +80,22 @@ class PollSnapshot(NamedTuple):
 NO_SNAPSHOT = PollSnapshot(0, 0)
 
 
+class ReceivingRing(Protocol):
+    """A ring that receives for sockets which the loop does not watch (`ring/_ring.pyx`)."""
+
+    armed: int
+    dry: int
+    overflowed: int
+
+    def fileno(self) -> int: ...
+
+    def sync(self) -> int: ...
+
+    def prove(self) -> bool: ...
+
+    def note_empty(self, at_ns: int) -> None: ...
+
+
 class LoopMonitor(HubLocal):
     """The counter of the loop's polls. While sockets are watched, it also checks the loop's
     epoll set.
@@ -102,6 +119,10 @@ class LoopMonitor(HubLocal):
         self._found: dict[int, PollSnapshot] = {}
         """The sockets that a check has found readable since they were last read. The value is the
         snapshot before that check."""
+        self.ring: ReceivingRing | None = None
+        """The ring that receives for sockets which the loop does not watch."""
+        self.on_polled: Callable[[], None] | None = None
+        """A function that looks at the ring after each poll."""
         self._switches = self._awake_ns = self._used_ns = 0
         """The number of context switches, the time awake, and the clock, when the last quiet
         poll began."""
@@ -138,10 +159,13 @@ class LoopMonitor(HubLocal):
         self._watched.discard(fd)
 
     def check_if_due(self) -> None:
-        """Check the epoll set, unless the last check was less than 0.2 ms ago, or no socket is
-        watched.
-        """
-        if self._watched and monotonic_ns() >= self.check_due_ns:
+        """Check the epoll set and the ring, unless the last check was less than 0.2 ms ago."""
+        if (not self._watched and self.ring is None) or monotonic_ns() < self.check_due_ns:
+            return
+        if self.ring is not None:
+            self.ring.sync()
+            self.check_due_ns = monotonic_ns() + CHECK_PERIOD_NS
+        if self._watched:
             self.check()
 
     def check(self) -> None:
@@ -161,10 +185,15 @@ class LoopMonitor(HubLocal):
         self.check_due_ns = now_ns + CHECK_PERIOD_NS
 
     def _before_poll(self) -> None:
-        if not self._watched:
+        ring = self.ring
+        if not self._watched and (ring is None or not ring.armed):
             self.quiet = False
             return
-        self.check()
+        self.quiet = True
+        if self._watched:
+            self.check()
+        if ring is not None and not ring.prove():  # its completions end the poll at once
+            self.quiet = False
         self.quiet = self.quiet and self.wake_ns - monotonic_ns() > SHORT_NS
         if self.quiet:
             self._switches, self._awake_ns = thread_use(self._schedstat)
@@ -179,6 +208,10 @@ class LoopMonitor(HubLocal):
                 self._snapshot,
                 PollSnapshot(asleep_ns, self.polls),
             )
+            if self.ring is not None:
+                self.ring.note_empty(asleep_ns)
+        if self.on_polled is not None:
+            self.on_polled()
 
     def empty_ns(self, fd: int, polls_when_watched: int, timestamp_ns: int) -> int:
         """Return the latest instant before `timestamp_ns` at which a check proves that a socket was

@@ -49,6 +49,11 @@ SENT = 0
 ACKNOWLEDGED = 2
 """The values of `ee_info` for the two kinds of reports."""
 PLACES = 1 << 32
+MAX_OWED = 16
+"""The number of requested timestamps from which a send reads reports first.
+
+Reports take memory of the socket's receive buffer. If they fill it, the kernel drops received data.
+"""
 
 _ASK = [(socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("I", TX_SOFTWARE | TX_ACK))]
 _TIMESPEC = struct.Struct("qq")
@@ -106,6 +111,8 @@ class TxTimestamps:
             count = self._sock.send(data)
             self.note_written(count)
             return count
+        if len(self._requested) >= MAX_OWED:
+            self.drain()
         count = self._sock.sendmsg([data], _ASK)
         self.written += count
         # The kernel identifies the last byte that it accepted. It may accept only a part of `data`.

@@ -21,8 +21,10 @@ from bench.doctor.machine_checks import (
     open_files,
     priority,
     processors,
+    reader,
     timestamps,
 )
+from bench.transport.ring.choice import ReaderChoice
 from bench.wire.findings import CheckFinding
 
 FOUND: list[tuple[Callable[[], CheckFinding], str, str, str]] = [
@@ -52,6 +54,13 @@ FOUND: list[tuple[Callable[[], CheckFinding], str, str, str]] = [
     (lambda: processors(2, 0.5), "pass", "load 0.5", ""),
     (lambda: processors(64, 10.0), "pass", "load 10.0", ""),
     (lambda: processors(2, 1.9), "warning", "load 1.9", "stop them"),
+    (lambda: reader(ReaderChoice("io_uring", "")), "pass", "io_uring", ""),
+    (
+        lambda: reader(ReaderChoice("epoll", "RTBENCH_READER=epoll")),
+        "skipped",
+        "RTBENCH_READER=epoll",
+        "",
+    ),
     (lambda: priority(Priority(-10)), "pass", "niceness -10", ""),
     (
         lambda: priority(Priority(0, "is not permitted", "permit it")),

@@ -19,6 +19,7 @@ from bench.base.clock import MAX_CLOCK_GAP_NS, monotonic_ns
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.connect import connect
 from bench.transport.interface import ConnectTimings
+from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.tcp import ByteStream, TcpStream
 from bench.transport.tls import tls_context
 from bench.transport.websocket import WebSocket, open_websocket
@@ -142,7 +143,13 @@ def wait_until_there(stream: Any) -> int:
 
     Return an instant after the arrival of the bytes.
     """
-    assert select.select([_tcp_of(stream)._sock.fileno()], [], [], GUARD_S)[0]
+    below = _tcp_of(stream)
+    received = getattr(below, "_received", None)
+    files = [below._sock.fileno()]
+    if received is not None:  # the ring takes the bytes from the socket
+        files.append(LoopMonitor.of_hub().ring.fileno())
+    if received is None or received.drained:
+        assert select.select(files, [], [], GUARD_S)[0]
     until_ns = monotonic_ns() + 50 * MAX_CLOCK_GAP_NS
     while (now_ns := monotonic_ns()) < until_ns:
         pass

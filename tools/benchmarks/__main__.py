@@ -24,6 +24,7 @@ PARTS = {
     "master": "master",
     "exact": "exact",
     "words": "agents_words",
+    "bounds": "bounds",
     "peers": "peers.benchmark",
     "cost": "cost",
     "sending": "sending",

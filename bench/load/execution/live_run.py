@@ -40,6 +40,7 @@ from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport.connect import warm_up
 from bench.transport.links import TRANSPORTS
+from bench.transport.ring.shortages import Shortages
 
 POLL_S = 0.05
 ABORT_WAIT_S = 5.0
@@ -405,10 +406,13 @@ class Flusher:
         """
         tick_ns = int(TICK_S * NS_PER_S)
         second = utc_ns() // NS_PER_S
+        shortages = Shortages()
         while True:
             gevent.sleep((tick_ns - utc_ns() % tick_ns) / NS_PER_S)
             if utc_ns() // NS_PER_S != second:
                 second = utc_ns() // NS_PER_S
+                if shortage := shortages.new():
+                    self._recorder.incident("reader_shortage", shortage)
                 self._recorder.end_second()
             self._guarded(self._recorder.flush)
 

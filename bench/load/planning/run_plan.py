@@ -64,6 +64,7 @@ from bench.target.price_table import PriceTable, load_price_table
 from bench.target.target import Credential, Target
 from bench.target.targets import resolve_targets
 from bench.transport.interface import is_loopback
+from bench.transport.ring.choice import chosen_reader
 from bench.wire.dialect import Peer
 
 SIMULATOR = "rtbench_simulator"
@@ -256,6 +257,7 @@ class RunPlan:
             **({} if schedule is None else {"stages": schedule_facts(schedule)}),
             **self._part_entries,
             "niceness": self._niceness,
+            "reader": chosen_reader()._asdict(),
             "prices": {
                 "as_of": self.prices.as_of,
                 "name": self.prices.name,
@@ -298,7 +300,11 @@ class RunPlan:
     @property
     def host_facts(self) -> dict[str, Any]:
         """The facts about the machine of this process, as in the entry `hosts` of run.json."""
-        return named_host() | {"calibration": self.calibration, "niceness": self._niceness}
+        return named_host() | {
+            "calibration": self.calibration,
+            "niceness": self._niceness,
+            "reader": chosen_reader()._asdict(),
+        }
 
     @property
     def _niceness(self) -> int:

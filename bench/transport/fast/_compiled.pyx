@@ -20,8 +20,6 @@ from bench.wire.dialect import BinaryMessage
 
 include "stamps.pxi"
 
-ctypedef const unsigned char *Text
-
 cdef enum:
     ROOM = 64
     READ_BYTES = 65536  # as in bench.transport.socket_read
@@ -148,9 +146,6 @@ cdef class Sieve:
     `due` is True if `hand_on` has data to pass on. `wakes` is True if the listener must act, even if the read was
     completely consumed.
     """
-
-    cdef readonly bint due
-    cdef public bint wakes
 
     def sift(self, read):
         """Return the rest of a read, which is for the handler; None if the read was completely consumed."""

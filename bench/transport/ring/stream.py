@@ -1,0 +1,97 @@
+"""A TCP stream whose bytes a ring of io_uring receives once a session listens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+from gevent.hub import Waiter
+
+from bench.base.clock import monotonic_ns
+from bench.transport.event_loop import READABLE
+from bench.transport.ring._ring import RingReader
+from bench.transport.ring.hub_ring import HubRing
+from bench.transport.socket_read import SocketRead
+from bench.transport.tcp import PeerScope, TakeRead, TcpStream, pass_on
+
+
+class RingStream(TcpStream):
+    """A connected TCP socket whose bytes a ring receives, from the first `receive_until` on.
+
+    Before that, it reads like a `TcpStream`: handshakes take few reads, and a relay's stream is
+    read by its own watcher.
+    """
+
+    def __init__(self, sock: Any, connect_start_ns: int, scope: PeerScope = "service") -> None:
+        super().__init__(sock, connect_start_ns, scope)
+        hub_ring = HubRing.of_hub()
+        self._ring = hub_ring.ring
+        self._ring_poller = hub_ring.poller
+        self._received: RingReader | None = None
+        """The reader, after the ring has begun to receive."""
+        self._is_polled = False
+
+    def _receive_until(self, until_ns: int, on_read: TakeRead, polled: bool) -> bool:
+        try:
+            return super()._receive_until(until_ns, on_read, polled)
+        finally:
+            if self._received is not None:
+                self._received.stop()
+
+    def _join_poller(self, polled: bool) -> None:
+        if self._received is None:
+            before = self._reader
+            self._received = RingReader(self._ring, self._fd, before.drained_ns, before.stamped_ns)
+            before.close()
+            self._reader = self._received  # type: ignore[assignment]  # it has the same interface
+        if polled != self._is_polled:
+            self._is_polled = polled
+            if polled:
+                self._ring_poller.begin()
+            else:
+                self._ring_poller.end()
+        self._received.listen(self.sieve, self._on_arrival, self._on_error, polled)
+
+    def _leave_poller(self) -> None:
+        if self._is_polled:
+            self._is_polled = False
+            self._ring_poller.end()
+
+    def _on_arrival(self, remainder: SocketRead | None) -> None:
+        """Pass on what the sieve has left of a read. The loop calls this, so it must not block."""
+        on_read = self._take
+        assert on_read is not None, "there is a listener"
+        try:
+            if pass_on(remainder, self.sieve, on_read):
+                self._wake(self._waiter.switch, True)
+        except BaseException as error:  # as in `_send_due`
+            self._wake(self._waiter.throw, error)
+        self._ticker.send_due()
+
+    def _on_error(self, error: BaseException) -> None:
+        self._wake(self._waiter.throw, error)
+
+    def _wake(self, resume: Any, result: object) -> None:
+        if self._received is not None:
+            self._received.stop()
+        super()._wake(resume, result)
+
+    def _wait(self, kind: int, until_ns: int) -> bool:
+        received = self._received
+        if received is None or not kind & READABLE:
+            return super()._wait(kind, until_ns)
+        if until_ns <= monotonic_ns():
+            gevent.sleep(0)
+            return False
+        waiter: Any = Waiter(self._hub)
+        received.notify(lambda _: self._hub.loop.run_callback(waiter.switch, True))
+        io = None
+        if kind != READABLE:
+            io = self._hub.loop.io(self._fd, kind & ~READABLE)
+            io.start(waiter.switch, True)
+        try:
+            return self._sleep(waiter, until_ns)
+        finally:
+            received.stop()
+            if io is not None:
+                io.close()

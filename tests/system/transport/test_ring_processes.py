@@ -1,0 +1,151 @@
+"""Processes that receive by io_uring: killed, stopped, and forked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bench.base.clock import monotonic_ns
+from bench.transport.ring.choice import chosen_reader
+
+pytestmark = pytest.mark.skipif(chosen_reader().name == "epoll", reason="no io_uring here")
+GUARD_S = 30
+
+PROGRAM = """
+    import os, signal, socket, sys
+    from bench.base.clock import enable_timestamps, monotonic_ns
+    from bench.transport.ring._ring import Ring, RingReader
+    ring = Ring(lambda: None, lambda: None)
+    sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    enable_timestamps(sock)
+    sock.setblocking(False)
+    reader = RingReader(ring, sock.fileno(), monotonic_ns(), 0)
+    def all_reads(count):
+        import select
+        reads = []
+        while sum(len(each.data) for each in reads) < count:
+            try:
+                reads.append(reader.read(0, None, None))
+            except BlockingIOError:
+                select.select([ring.fileno()], [], [])
+        return reads
+"""
+
+
+@contextmanager
+def other_process(program: str) -> Iterator[tuple[subprocess.Popen[str], socket.socket]]:
+    """Yield a process that runs a program after `PROGRAM`, and the peer of its socket."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(GUARD_S)
+        text = textwrap.dedent(PROGRAM) + textwrap.dedent(program)
+        command = [sys.executable, "-c", text, str(server.getsockname()[1])]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                with server.accept()[0] as peer:
+                    peer.settimeout(GUARD_S)
+                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    yield process, peer
+            finally:
+                process.kill()
+
+
+def test_the_connection_of_a_killed_process_ends() -> None:
+    with other_process("print('ready', flush=True); all_reads(1 << 30)") as (process, peer):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGKILL)
+        assert peer.recv(1) == b""
+
+
+def test_a_stopped_process_receives_everything_and_bounds_it_by_the_stop() -> None:
+    """While it is stopped, it receives nothing: what arrived meanwhile has one timestamp."""
+    program = """
+        print('ready', flush=True)
+        for each in all_reads(20):
+            print(each.empty_ns, each.timestamp_ns, int(each.is_kernel), len(each.data), flush=True)
+    """
+    with other_process(program) as (process, peer):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGSTOP)
+        assert os.waitpid(process.pid, os.WUNTRACED)[0] == process.pid
+        sent_ns = []
+        for _ in range(20):
+            sent_ns.append(monotonic_ns())
+            peer.sendall(b"x")
+        sent_by_ns = monotonic_ns()
+        process.send_signal(signal.SIGCONT)
+        reads = [tuple(map(int, process.stdout.readline().split()))]
+        while sum(size for *_, size in reads) < 20:
+            reads.append(tuple(map(int, process.stdout.readline().split())))
+
+    at = 0
+    for empty_ns, at_ns, is_kernel, size in reads:
+        assert empty_ns <= at_ns
+        assert empty_ns <= sent_ns[at] + 1_000_000
+        assert not is_kernel or at_ns <= sent_by_ns
+        at += size
+
+
+FORKING = """
+    import os, socket, sys
+    import gevent
+    from bench.base.clock import monotonic_ns
+    from bench.transport.connect import look_up, open_stream
+    from bench.transport.loop_monitor import LoopMonitor
+    from bench.transport.ring.stream import RingStream
+
+    def open_one():
+        return open_stream(look_up("127.0.0.1", int(sys.argv[1]), 30).addresses, 30)
+
+    def hear(stream, count):
+        said = []
+        until_ns = monotonic_ns() + 30_000_000_000
+        while len(b"".join(said)) < count:
+            assert stream.receive_until(until_ns, lambda read: said.append(read.data) or True)
+        return b"".join(said).decode()
+
+    parents = open_one()
+    assert isinstance(parents, RingStream)
+    said = hear(parents, 1)
+    ring = LoopMonitor.of_hub().ring
+    child = gevent.fork()
+    if child == 0:
+        gevent.reinit()
+        own = open_one()
+        print("child", hear(own, 1), LoopMonitor.of_hub().ring is ring, flush=True)
+        own.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    print("parent", said + hear(parents, 1), ring.armed, flush=True)
+    parents.close()
+    print("closed", ring.armed, flush=True)
+"""
+
+
+def test_a_forked_process_gets_a_ring_of_its_own_and_its_parent_continues() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(GUARD_S)
+        command = [sys.executable, "-c", textwrap.dedent(FORKING), str(server.getsockname()[1])]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                with server.accept()[0] as parents:
+                    parents.sendall(b"a")
+                    with server.accept()[0] as own:
+                        own.sendall(b"b")
+                        assert process.stdout.readline() == "child b False\n"
+                    parents.sendall(b"c")
+                    assert process.stdout.readline() == "parent ac 1\n"
+                    assert process.stdout.readline() == "closed 0\n"
+                    assert process.wait(GUARD_S) == 0
+            finally:
+                process.kill()
