@@ -276,7 +276,9 @@ def test_each_type_of_log_line_is_documented() -> None:
 
     The fields are in the schema, which is generated from the docstrings.
     """
-    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "conformance" / "README.md").read_text(
+        encoding="utf-8"
+    )
     lines: tuple[Any, ...] = get_args(AnyLine)
 
     assert len(lines) == 25

@@ -214,7 +214,15 @@ def test_a_delivery_is_limited_and_the_rest_is_announced() -> None:
         while not select.select([ring.fileno()], [], [], 0)[0]:
             pass
         came: list[SocketRead] = []
-        reader.listen(Sieve(), came.append, pytest.fail, False)
+
+        def receive(read: SocketRead | None) -> None:
+            assert read is not None, "the peer closed the connection"
+            came.append(read)
+
+        def failed(error: BaseException) -> None:
+            raise error
+
+        reader.listen(Sieve(), receive, failed, False)
         rounds = 0
         while sum(len(each.data) for each in came) < 400_000:
             before = sum(len(each.data) for each in came)
