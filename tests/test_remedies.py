@@ -154,6 +154,24 @@ SILENT = "nothing came within the limit"
         ),
         (
             "connect_failed:upgrade",
+            "the offer was not answered: the answer to the offer is not HTTP",
+            "another program answers there",
+            "WebSocket",
+        ),
+        (
+            "connect_failed:upgrade",
+            "the offer was not answered: the connection broke: Connection reset by peer",
+            "ended the connection of the offer",
+            "WebSocket",
+        ),
+        (
+            "connect_failed:upgrade",
+            "the response to the request of an ephemeral key has no key: it is empty",
+            "another server than the service answers",
+            "WebSocket",
+        ),
+        (
+            "connect_failed:upgrade",
             "the connection broke: Connection reset by peer",
             "closed the connection at the upgrade",
             "host and path",

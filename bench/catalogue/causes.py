@@ -112,6 +112,9 @@ class Code(Enum):
     CLOSED_WITHOUT_ANSWER = "the service closed the connection without an answer"
     CONNECTION_BROKE = "the connection broke"
     CUT_ANSWER = "the answer to {request} ended after {arrived}"
+    REQUEST_UNANSWERED = "{request} was not answered"
+    NOT_HTTP = "the answer to {request} is not HTTP"
+    NO_UPGRADE = "the answer is not a WebSocket upgrade"
     SETTINGS_UNCONFIRMED = "session.updated was not received"
 
     # Telephone calls.

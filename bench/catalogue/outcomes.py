@@ -594,10 +594,23 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     ),
     "connect_failed:upgrade": OutcomeRow(
         remedy=(
-            "the server that answers is not a WebSocket server: check that host and path are those"
-            " of a realtime service"
+            "another server than the service answers, or with another protocol: check that host"
+            " and path are those of a realtime service"
         ),
         causes={
+            Code.NOT_HTTP: (
+                "another program answers there: check that host and port are those of the service,"
+                " and that it uses TLS if the URL begins with https:// or wss://, and only then"
+            ),
+            Code.CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
+            Code.REQUEST_UNANSWERED: (
+                "the server, or a gateway in front of it, ended the connection of the offer: check"
+                " host and path, and its log"
+            ),
+            Code.NO_UPGRADE: (
+                "the server that answers is not a WebSocket server: check that host and path are"
+                " those of a realtime service"
+            ),
             **dict.fromkeys(
                 (Code.NO_ACCEPT_HEADER, Code.OTHER_ACCEPT_HEADER),
                 "this is the answer to another request: it comes from a cache or proxy on the way"
@@ -608,7 +621,6 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
                 "the server closed the connection at the upgrade: a proxy may not support"
                 " WebSockets"
             ),
-            Code.CLOSED_WITHOUT_ANSWER: ENDS_CONNECTIONS,
         },
     ),
     EXPIRED: OutcomeRow(

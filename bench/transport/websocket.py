@@ -26,7 +26,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from bench.base.clock import SendTime, monotonic_ns
 from bench.base.errors import ConnectError
 from bench.base.units import NEVER_NS, NS_PER_S
-from bench.catalogue.causes import Cause, Code
+from bench.catalogue.causes import Cause, Code, in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
@@ -505,4 +505,4 @@ def _no_upgrade(problem: Exception, headers: Mapping[str, str]) -> str:
     cause = problem if problem.__cause__ is None else problem.__cause__
     if isinstance(cause, EOFError) and "status line" in str(cause):
         return Cause(Code.CLOSED_WITHOUT_ANSWER).text
-    return f"the answer is not a WebSocket upgrade: {cause}"
+    return Cause(Code.NO_UPGRADE).because(in_words(str(cause))).text

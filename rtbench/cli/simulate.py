@@ -337,6 +337,7 @@ def _announce(
     lines = [
         f"SIMULATED Realtime API: profile {profile.name}, seed {seed}. {_truth_of(profile)}",
         *(f"  {title:13}  {text}" for title, text in announced_urls(document.urls).items()),
+        "  WebRTC         the address of Azure GA, OpenAI or GPT-Live, with transport: webrtc",
         *([f"  trust          {document.ca}"] if document.ca else []),
         *([f"  tokens         IDENTITY_ENDPOINT={identity.endpoint}"] if identity else []),
         *([f"                 IDENTITY_HEADER={identity.header}"] if identity else []),

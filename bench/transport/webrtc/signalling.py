@@ -389,16 +389,12 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
             ):
                 break
     except OSError as error:
-        raise ConnectError(
-            "connect_failed:upgrade",
-            Cause(Code.CONNECTION_BROKE).because(in_words(error.strerror or str(error))).text,
-        ) from None
+        raise _unanswered(what, in_words(error.strerror or str(error))) from None
     if response is None:
         cause = (
-            f"the answer to {what} is not HTTP" if data else Cause(Code.CLOSED_WITHOUT_ANSWER).text
+            Cause(Code.NOT_HTTP, {"request": what}) if data else Cause(Code.CLOSED_WITHOUT_ANSWER)
         )
-        broken = stream.error_text or cause
-        raise ConnectError("connect_failed:upgrade", f"{what} was not answered: {broken}")
+        raise _unanswered(what, in_words(stream.error_text) if stream.error_text else cause)
     headers = dict(response.headers)
     links = headers.pop(LINK, "")
     response = response._replace(headers=headers)
@@ -406,6 +402,11 @@ def _exchanged(stream: ByteStream, request: bytes, what: str, limits: Timeouts) 
         raise refusal(receive_body(stream, response, min(until_ns, monotonic_ns() + BODY_NS)))
     response, read = _with_whole_body(stream, response, read, what, limits, until_ns)
     return _Exchange(response, links, read, sent)
+
+
+def _unanswered(what: str, cause: Cause) -> ConnectError:
+    unanswered = Cause(Code.REQUEST_UNANSWERED, {"request": what})
+    return ConnectError("connect_failed:upgrade", unanswered.because(cause).text)
 
 
 def _with_whole_body(
