@@ -51,8 +51,8 @@ REFUSED = {
     "e"
     "nt-key other/key.pem": ("the key belongs to another certificate"),
     f"probe {NOWHERE} --proxy ftp://127.0.0.1:1": "--proxy must begin with",
-    "replay nowhere.jsonl": "nowhere.jsonl",
-    "replay earlier": "earlier",
+    "runs replay nowhere.jsonl": "nowhere.jsonl",
+    "runs replay earlier": "earlier",
     "doctor --auth entra": "",
     "doctor --url http://127.0.0.1/": "",
     "doctor --targets a,": "--targets",
