@@ -1352,16 +1352,8 @@ NAME_A_SERVICE = {
 }
 """The numbers of names of services in modules of the kernel. They may only become smaller."""
 SERVICE_NAME = re.compile(
-    r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs"
-    r"|"
-    r"l"
-    r"o"
-    r"c"
-    r"a"
-    r"l"
-    r"a"
-    r"i|huggingface|litellm"
-    r"|gemini|vertex.?ai|deepgram|vllm.?omni)(?![a-z])",
+    r"(?<![a-z])(azure|openai|voice.?live|gpt.?live|xai|inworld|qwen|glm|stepfun|twilio|acs|"
+    r"localai|huggingface|litellm|gemini|vertex.?ai|deepgram|vllm.?omni)(?![a-z])",
     re.IGNORECASE,
 )
 

@@ -371,16 +371,8 @@ class _TwilioWire(msgspec.Struct):
 
 
 _MEDIA = (
-    b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","times'
-    b"t"
-    b"a"
-    b"m"
-    b"p"
-    b'"'
-    b":"
-    b'"'
-    b'%d","payload":"%b"},'
-    b'"streamSid":"%b"}'
+    b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d",'
+    b'"timestamp":"%d","payload":"%b"},"streamSid":"%b"}'
 )
 _decode_twilio = msgspec.json.Decoder(_TwilioWire).decode
 

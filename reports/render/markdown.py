@@ -177,10 +177,8 @@ def _block(block: b.Block, within: bool) -> str:
         case b.Details(title, blocks, again=False) if body := _rendered(blocks, within=True):
             opened = " open" if within else ""
             return (
-                f"<details{opened}><summary>{html.escape(title, quote=False)}</summary>"
-                f"\n"
-                f"\n"
-                f"{body}\n\n</details>"
+                f"<details{opened}><summary>{html.escape(title, quote=False)}</"
+                f"summary>\n\n{body}\n\n</details>"
             )
     return ""
 

@@ -251,16 +251,9 @@ def _opening(replayed: ReplayedSession, width: int, *, colour: bool, again: bool
     """
     about = replayed.opened.about
     session = replayed.session
-    title = escape_control(
-        f"{'replay of ' if again else ''}{about.get('script', '')}  {about['dialect']} "
-        f"d"
-        f"i"
-        f"a"
-        f"l"
-        f"e"
-        f"c"
-        f"t".strip()
-    )
+    kind = "replay of " if again else ""
+    script = about.get("script", "")
+    title = escape_control(f"{kind}{script}  {about['dialect']} dialect".strip())
     if is_simulated(session.headers, session.effective_settings):
         badge = "◇ SIMULATED"
         title += " " * max(3, width - len(title) - len(badge)) + coloured(badge, "sim", colour)

@@ -52,16 +52,8 @@ def test_a_value_that_its_file_calls_assumed_is_shown_as_assumed() -> None:
 
 def test_calls_are_read_whole_and_only_their_published_turns(tmp_path: Path) -> None:
     (tmp_path / "calls.csv").write_text(
-        "platform,run,call,turn,step,response_ms,outcome\n"
-        "b,1,0,1,x,900,ok\na,1,0,1,x,800,ok\na,1,0,2,y,700,vad_disagree\na,1,1,1,x,600,ok\n"
-        "b"
-        ","
-        "1"
-        ","
-        "0"
-        ","
-        "2"
-        ",x,950,ok\n"
+        "platform,run,call,turn,step,response_ms,outcome\nb,1,0,1,x,900,ok\na,1,0,1,x,800,ok\na,1,"
+        "0,2,y,700,vad_disagree\na,1,1,1,x,600,ok\nb,1,0,2,x,950,ok\n"
     )
 
     calls = resampled_calls.read_calls(tmp_path / "calls.csv")

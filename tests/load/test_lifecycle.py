@@ -143,14 +143,7 @@ ENDS = {
         [Say(not_started_text(INTERRUPTED)), SetExitStatus(INTERRUPTED_STATUS), StopTest()],
         INTERRUPTED,
     ),
-    "the process quits during the sign-in, as Locust's master does which has not spawned "
-    "u"
-    "s"
-    "e"
-    "r"
-    "s"
-    " "
-    "yet": End(
+    "the process quits during the sign-in, as Locust's master does without users": End(
         [SignInStarted(), *QUITS], [Say(not_started_text("")), SetExitStatus(USAGE_STATUS)], ""
     ),
     "a signal before the sign-in": End(

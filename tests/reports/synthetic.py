@@ -631,15 +631,8 @@ def target_keys(plan: Plan, **changes: Any) -> dict[str, Any]:
         {
             "name": name,
             "url": (
-                f"wss://{name.partition('.')[0]}.example.openai.azure.com/openai/v1/realtim"
-                f"e"
-                f"?"
-                f"m"
-                f"o"
-                f"d"
-                f"e"
-                f"l"
-                f"=gpt-realtime"
+                f"wss://{name.partition('.')[0]}.example.openai.azure.com/openai/v1/"
+                f"realtime?model=gpt-realtime"
             ),
             "dialect": "ga",
             "service": "azure",

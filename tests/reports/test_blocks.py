@@ -160,13 +160,8 @@ POURED: dict[str, tuple[list[Block], str]] = {
     ),
     "folds are not separated by a blank line": (
         [Details("a", [Paragraph("b")]), Details("c", [Paragraph("d")])],
-        "<details><summary>a</summary>\n\nb\n\n</details>\n<details><summary>c</summary>\n"
-        "\n"
-        "d"
-        "\n"
-        "\n"
-        "<"
-        "/details>\n",
+        "<details><summary>a</summary>\n\nb\n\n</details>\n<details><summary>c</"
+        "summary>\n\nd\n\n</details>\n",
     ),
     "empty blocks are omitted": ([Paragraph("a"), *EMPTY, Paragraph("b")], "a\n\nb\n"),
     "figures stand on the right and texts on the left": (
@@ -318,15 +313,10 @@ def test_markdown_shows_the_answer_and_folds_the_other_sections() -> None:
 
     assert (
         render_markdown(page)
-        == "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** ·"
-        " voice\n\nFirst.\n\nSecond.\n\nAll.\n\n<details><summary>Cost</summary>\n\nNothing"
-        "."
-        "\n"
-        "\n"
-        "<"
-        "d"
-        "etails"
-        " open><summary>Prices</summary>\n\nNone.\n\n</details>\n\n</details>\n\nThe end.\n"
+        == "### ✓ It is quick.\n**✓ VALID** 2 checks passed · **◇ SIMULATED** · "
+        "voice\n\nFirst.\n\nSecond.\n\nAll.\n\n<details><summary>Cost</"
+        "summary>\n\nNothing.\n\n<details open><summary>Prices</summary>\n\nNone.\n\n</"
+        "details>\n\n</details>\n\nThe end.\n"
     )
 
 

@@ -20,17 +20,8 @@ from tests.system.end_to_end.locust_process import only_run, run_locust, write_s
 
 ROOT = Path(__file__).parents[2]
 OF_THE_PLATFORM = re.compile(
-    r"^ *(import|from)"
-    r" (asyncio|ctypes|errno|fcntl|mmap|multiprocessing|os|resource|select|selectors|signal"
-    r"|"
-    r"s"
-    r"o"
-    r"c"
-    r"k"
-    r"e"
-    r"t"
-    r"|ssl|"
-    r"stat|subprocess|sys|termios|threading|time)\b",
+    r"^ *(import|from) (asyncio|ctypes|errno|fcntl|mmap|multiprocessing|os|resource|select|"
+    r"selectors|signal|socket|ssl|stat|subprocess|sys|termios|threading|time)\b",
     re.MULTILINE,
 )
 """The import of a module of which some names exist only on some platforms."""

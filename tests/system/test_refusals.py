@@ -43,13 +43,7 @@ REFUSED = {
     f"probe {NOWHERE} --event-log .": "--event-log",
     f"probe {NOWHERE} --event-log a --save-audio a": "",
     "probe --url wss://127.0.0.1:1/v1/realtime?model=x --client-cert own/certificate.pem "
-    "-"
-    "-"
-    "c"
-    "l"
-    "i"
-    "e"
-    "nt-key other/key.pem": ("the key belongs to another certificate"),
+    "--client-key other/key.pem": ("the key belongs to another certificate"),
     f"probe {NOWHERE} --proxy ftp://127.0.0.1:1": "--proxy must begin with",
     "runs replay nowhere.jsonl": "nowhere.jsonl",
     "runs replay earlier": "earlier",

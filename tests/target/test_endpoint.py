@@ -40,16 +40,8 @@ AZURE = {
 DATED = AZURE | {"OPENAI_API_VERSION": PREVIEW_VERSION}
 GA_URL = "wss://res.openai.azure.com/openai/v1/realtime?model=my-deployment"
 PREVIEW_URL = (
-    f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}&d"
-    f"e"
-    f"p"
-    f"l"
-    f"o"
-    f"y"
-    f"m"
-    f"e"
-    f"n"
-    f"t=my-deployment"
+    f"wss://res.openai.azure.com/openai/realtime?api-version={PREVIEW_VERSION}&"
+    f"deployment=my-deployment"
 )
 LOCAL_URL = "ws://127.0.0.1:9000/openai/v1/realtime?model=m"
 ENDPOINT = "AZURE_OPENAI_ENDPOINT"

@@ -80,15 +80,8 @@ def with_text(text: str) -> dict[str, tuple[Dialect, str]]:
     gpt_live = {
         "a transcript": f'{{"type":"session.output_transcript.delta","delta":"{text}"}}',
         "a task": (
-            f'{{"type":"session.delegation.created","delegation":{{"id":"{text}","target":"'
-            f"c"
-            f"l"
-            f"i"
-            f"e"
-            f"n"
-            f"t"
-            f'"'
-            f"}}}}"
+            f'{{"type":"session.delegation.created","delegation":{{"id":"{text}",'
+            f'"target":"client"}}}}'
         ),
         "a backend": (
             '{"type":"response.event","event":{"type":"response.output_item.done","item":'

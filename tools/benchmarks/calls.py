@@ -194,8 +194,7 @@ def print_load(calls: int, background_of: tuple[str, float], played: Played) -> 
             f"{np.quantile(bound, p, method='inverted_cdf'):.3g}" for p in (0.5, 0.99)
         )
         worst = (
-            f": "
-            f"{', '.join(f'{errors_ms[at]:.0f} of {bound[at]:.0f}' for at in np.flatnonzero(over))}"
+            f": {', '.join(f'{errors_ms[at]:.0f} of {bound[at]:.0f}' for at in over.nonzero()[0])}"
             if over.any()
             else ""
         )

@@ -48,15 +48,8 @@ BUZZ = b"\x40\x10" * 60 + b"\xc0\xef" * 60
 # audible, like all but the first two or three deltas of a reply
 DELTA = base64.b64encode(BUZZ * 50).decode()
 AUDIO = (
-    '{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1","ite'
-    "m"
-    "_"
-    "i"
-    "d"
-    '"'
-    ":"
-    '"'
-    'item_1",'
+    '{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1",'
+    '"item_id":"item_1",'
     f'"output_index":0,"content_index":0,"delta":"{DELTA}"}}'
 ).encode()
 TEXT = AUDIO.replace(b"output_audio", b"output_audio_transcript").replace(DELTA.encode(), b" hello")

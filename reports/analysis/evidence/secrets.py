@@ -29,15 +29,8 @@ _PATTERNS = (
     # parameters of a query
     (
         re.compile(
-            r"(?i)([?&;](?:sig|signature|code|key|token|auth|pwd|[\w-]*(?:_token|-signature"
-            r"|"
-            r"-"
-            r"c"
-            r"r"
-            r"e"
-            r"d"
-            r"e"
-            r"ntial|-token))=)"
+            r"(?i)([?&;](?:sig|signature|code|key|token|auth|pwd|"
+            r"[\w-]*(?:_token|-signature|-credential|-token))=)"
             rf"{_VALUE}+"
         ),
         rf"\1{HIDDEN}",

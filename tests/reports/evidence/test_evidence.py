@@ -210,15 +210,8 @@ def test_no_output_contains_a_secret_or_words_of_a_conversation(tmp_path: Path) 
         {
             "name": "sim",
             "url": (
-                f"wss://user:{SECRETS[3]}@host.example:444/{SECRETS[3]}?api-version=2025-04"
-                f"-"
-                f"0"
-                f"1"
-                f"-"
-                f"p"
-                f"r"
-                f"e"
-                f"view"
+                f"wss://user:{SECRETS[3]}@host.example:444/"
+                f"{SECRETS[3]}?api-version=2025-04-01-preview"
             ),
         }
         | {

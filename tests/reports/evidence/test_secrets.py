@@ -12,15 +12,8 @@ HIDES = (
     "the header was authorization: {}",
     "you sent 'Basic {}'",
     "GET https://x.blob.core.windows.net/runs?sv=2024-05-04&sig={}&se=2026",
-    "https://bucket.s3.amazonaws.com/a?X-Amz-Credential={}&X-Amz-Signature={}&X-Amz-Securit"
-    "y"
-    "-"
-    "T"
-    "o"
-    "k"
-    "e"
-    "n"
-    "={}",
+    "https://bucket.s3.amazonaws.com/a?X-Amz-Credential={}&X-Amz-Signature={}&"
+    "X-Amz-Security-Token={}",
     "wss://user:{}@host/v1/realtime",
     '{{"api-key": "{}"}}',
     r"{{\"access_token\": \"{}\"}}",

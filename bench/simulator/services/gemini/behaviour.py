@@ -76,16 +76,8 @@ REASONS = {"content_filter": "GENERATED_CONTENT_SAFETY", "server_error": "RESPON
 """The service's reason for the end of a turn, by the reason or code of a fault. Other codes of
 faults are reasons."""
 SOUND_HEAD = (
-    b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pc'
-    b"m"
-    b";"
-    b"r"
-    b"a"
-    b"t"
-    b"e"
-    b"="
-    b"2"
-    b'4000","data":'
+    b'{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"mimeType":"audio/pcm;rate=24000",'
+    b'"data":'
 )
 SOUND_TAIL = b"}}]}}}"
 STANDARD = str.maketrans("-_", "+/")
@@ -556,16 +548,8 @@ _REALTIME: Mapping[str, MessageHandler] = {
 
 PATH = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 PATHS = re.compile(
-    r"/{1,2}ws/google\.(ai\.generativelanguage\.[\w-]+\.GenerativeService\.BidiGenerateCont"
-    r"e"
-    r"n"
-    r"t"
-    r"("
-    r"C"
-    r"o"
-    r"n"
-    r"strained)?"
-    r"|cloud\.aiplatform\.[\w-]+\.LlmBidiService/BidiGenerateContent)"
+    r"/{1,2}ws/google\.(ai\.generativelanguage\.[\w-]+\.GenerativeService\.BidiGenerateContent(Con"
+    r"strained)?|cloud\.aiplatform\.[\w-]+\.LlmBidiService/BidiGenerateContent)"
 )
 """The paths of google-genai and @google/genai 2 and 3, in any version. Those of Node begin with
 two slashes."""

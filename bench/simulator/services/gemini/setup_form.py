@@ -76,15 +76,8 @@ SETUP: KnownFields = {
     ),
 }
 _MODEL = re.compile(
-    r"(?:models/|(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/)(gemini-[\w."
-    r"-"
-    r"]"
-    r"*"
-    r"l"
-    r"i"
-    r"v"
-    r"e"
-    r"[\w.-]*)"
+    r"(?:models/|(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/)"
+    r"(gemini-[\w.-]*live[\w.-]*)"
 )
 
 

@@ -20,15 +20,8 @@ MAX_SERVERS = 8
 MAX_LOGIN_CHARACTERS = 2_048
 ICE_SERVER_KEYS = ("iceServers", "ice_servers")
 _URI = re.compile(
-    r"(turns?):(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?(?:\?transport"
-    r"="
-    r"("
-    r"u"
-    r"d"
-    r"p"
-    r"|"
-    r"t"
-    r"cp))?",
+    r"(turns?):(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?(?:\?transport=(udp|"
+    r"tcp))?",
     re.ASCII | re.IGNORECASE,
 )
 _LINK = re.compile(
