@@ -45,24 +45,30 @@ cdef long long read_clock(clockid_t clock) noexcept nogil:
     return now.tv_sec * 1_000_000_000 + now.tv_nsec
 
 
-cdef long long monotonic_of(long long realtime_ns) noexcept nogil:
-    """Do the same as `bench.base.clock.monotonic_of`."""
-    cdef long long before, wall, after, closest = 1 << 62, now_ns = 0, wall_ns = 0, lag_ns
+cdef void read_clocks(long long *monotonic_ns, long long *realtime_ns) noexcept nogil:
+    """Read both clocks as close to each other as `bench.base.clock.monotonic_of` does."""
+    cdef long long before, wall, after, closest = 1 << 62
     cdef int tried
     for tried in range(TRIES):
         before = read_clock(CLOCK_MONOTONIC)
         wall = read_clock(CLOCK_REALTIME)
         after = read_clock(CLOCK_MONOTONIC)
         if after - before < closest:
-            closest, now_ns, wall_ns = after - before, after, wall
+            closest, monotonic_ns[0], realtime_ns[0] = after - before, after, wall
         if closest <= APART_NS:
             break
+
+
+cdef long long monotonic_of(long long realtime_ns) noexcept nogil:
+    """Do the same as `bench.base.clock.monotonic_of`."""
+    cdef long long now_ns = 0, wall_ns = 0, lag_ns
+    read_clocks(&now_ns, &wall_ns)
     lag_ns = wall_ns - realtime_ns
     return now_ns - lag_ns if 0 <= lag_ns <= ABSURD_LAG_NS else NO_STAMP
 
 
-cdef long long stamp_of(msghdr *message) noexcept nogil:
-    """Return the kernel's receive timestamp on CLOCK_MONOTONIC; NO_STAMP if it is missing or unusable."""
+cdef long long realtime_stamp_of(msghdr *message) noexcept nogil:
+    """Return the kernel's receive timestamp on CLOCK_REALTIME; NO_STAMP if it is missing."""
     cdef cmsghdr *header = CMSG_FIRSTHDR(message)
     cdef timespec stamp
     while header != NULL:
@@ -71,6 +77,12 @@ cdef long long stamp_of(msghdr *message) noexcept nogil:
             and header.cmsg_len >= CMSG_LEN(sizeof(timespec))
         ):
             memcpy(&stamp, CMSG_DATA(header), sizeof(timespec))
-            return monotonic_of(stamp.tv_sec * 1_000_000_000 + stamp.tv_nsec)
+            return stamp.tv_sec * 1_000_000_000 + stamp.tv_nsec
         header = CMSG_NXTHDR(message, header)
     return NO_STAMP
+
+
+cdef long long stamp_of(msghdr *message) noexcept nogil:
+    """Return the kernel's receive timestamp on CLOCK_MONOTONIC; NO_STAMP if missing or unusable."""
+    cdef long long realtime_ns = realtime_stamp_of(message)
+    return NO_STAMP if realtime_ns == NO_STAMP else monotonic_of(realtime_ns)

@@ -76,43 +76,27 @@ cdef inline unsigned char *bytes_of(Piece *piece) noexcept nogil:
 
 
 cdef long long clock_gap() noexcept nogil:
-    """Return CLOCK_REALTIME − CLOCK_MONOTONIC, as `monotonic_of` finds it."""
-    cdef long long before, wall, after, closest = NEVER, gap_ns = 0
-    cdef int tried
-    for tried in range(TRIES):
-        before = read_clock(CLOCK_MONOTONIC)
-        wall = read_clock(CLOCK_REALTIME)
-        after = read_clock(CLOCK_MONOTONIC)
-        if after - before < closest:
-            closest, gap_ns = after - before, wall - after
-        if closest <= APART_NS:
-            break
-    return gap_ns
+    """Return CLOCK_REALTIME − CLOCK_MONOTONIC."""
+    cdef long long now_ns = 0, wall_ns = 0
+    read_clocks(&now_ns, &wall_ns)
+    return wall_ns - now_ns
 
 
 cdef long long stamp_in(uring_message *message, long long gap_ns) noexcept nogil:
     """Return the receive timestamp on CLOCK_MONOTONIC; NO_STAMP if it is missing or unusable."""
     cdef msghdr form
-    cdef cmsghdr *header
-    cdef timespec stamp
     cdef long long at_ns, now_ns
     memset(&form, 0, sizeof(form))
     form.msg_control = message.control
     form.msg_controllen = min(message.controllen, sizeof(message.control))
-    header = CMSG_FIRSTHDR(&form)
-    while header != NULL:
-        if (
-            header.cmsg_level == SOL_SOCKET and header.cmsg_type == SO_TIMESTAMPNS
-            and header.cmsg_len >= CMSG_LEN(sizeof(timespec))
-        ):
-            memcpy(&stamp, CMSG_DATA(header), sizeof(timespec))
-            at_ns = stamp.tv_sec * 1_000_000_000 + stamp.tv_nsec - gap_ns
-            now_ns = read_clock(CLOCK_MONOTONIC)
-            if at_ns > now_ns + APART_NS or at_ns < now_ns - ABSURD_LAG_NS:
-                return NO_STAMP
-            return min(at_ns, now_ns)
-        header = CMSG_NXTHDR(&form, header)
-    return NO_STAMP
+    at_ns = realtime_stamp_of(&form)
+    if at_ns == NO_STAMP:
+        return NO_STAMP
+    at_ns -= gap_ns
+    now_ns = read_clock(CLOCK_MONOTONIC)
+    if at_ns > now_ns + APART_NS or at_ns < now_ns - ABSURD_LAG_NS:
+        return NO_STAMP
+    return min(at_ns, now_ns)
 
 
 cdef class Ring:
