@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.transport.datagrams import udp_socket
 from tests.simulator_process import GUARD_S, POLL_S
+from tools.peers.agents.ports import free_port
 
 PROGRAM = "turnserver"
 LOGIN = "a-caller:a-long-password"
@@ -40,12 +40,6 @@ class Coturn:
         if transport == "tls":
             return f"turns:{self.host}:{self.tls_port}?transport=tcp"
         return f"turn:{self.host}:{self.port}?transport={transport}"
-
-
-def free_port(host: str) -> int:
-    with udp_socket(host) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:

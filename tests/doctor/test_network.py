@@ -23,6 +23,7 @@ from bench.wire.findings import CheckFinding
 from tests.system.end_to_end.proxies import running_proxy
 from tests.transport.certificates import HOUR, write_client
 from tests.transport.echo_server import serving
+from tools.peers.agents.ports import free_port
 
 ENOUGH = Timeouts(tcp=30, tls=30, upgrade=30)
 DIRECTLY = NetworkPath()
@@ -36,11 +37,6 @@ def build_target(port: int, path: NetworkPath = DIRECTLY, *, tls: bool = False) 
 
 def findings_by_name(target: Target) -> dict[str, CheckFinding]:
     return {finding.name: finding for finding in check_network(target, ENOUGH)}
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 UNTRIED = [("dns", "skipped")]
@@ -60,7 +56,7 @@ UNREACHED = [*UNTRIED, ("tcp", "fail"), ("tls", "skipped")]
 def test_the_first_hop_of_a_telephone_call_is_tried_unless_its_transport_is_udp(
     url: str, proxy: str | None, expected: list[tuple[str, str]]
 ) -> None:
-    port = closed_port()
+    port = free_port()
     options = ServiceOptions(url=url.format(port=port), proxy=proxy and proxy.format(port=port))
     (target,) = resolve_targets({}, options)
 
@@ -128,7 +124,7 @@ def test_an_unreachable_proxy_has_no_remedy_about_its_rules(
 ) -> None:
     with serving() as port:
         found = findings_by_name(
-            build_target(port, NetworkPath(proxy=Proxy(scheme, "127.0.0.1", closed_port())))
+            build_target(port, NetworkPath(proxy=Proxy(scheme, "127.0.0.1", free_port())))
         )
 
     assert (found["proxy"].result, found["tls"].result) == ("fail", "skipped")

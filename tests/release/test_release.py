@@ -24,7 +24,8 @@ from packaging.requirements import Requirement
 from bench.base.errors import INVALID_STATUS
 from tests.forked import servers_folder
 from tests.simulator_process import ROOT, quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run
+from tests.system.end_to_end.locust_process import GUARD_S, only_run
+from tools.peers.agents.ports import free_port
 from tools.schemas import schemas
 
 BIN = Path(sys.executable).parent

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulator_process import ROOT
-from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run
+from tests.system.end_to_end.locust_process import GUARD_S, only_run
+from tools.peers.agents.ports import free_port
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux limits the address space"

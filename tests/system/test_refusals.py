@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.end_to_end.locust_process import free_port, rtbench, run_locust, write_scenario
+from tests.system.end_to_end.locust_process import rtbench, run_locust, write_scenario
 from tests.transport.certificates import write_client
+from tools.peers.agents.ports import free_port
 
 NOWHERE = "--url ws://127.0.0.1:1/openai/v1/realtime?model=x"
 VARIANT = "variants: {marin: {session: {voice: marin}}}"

@@ -57,6 +57,7 @@ from tests.transport.tcp_peers import (
     listener,
     wait_until_there,
 )
+from tools.peers.agents.ports import free_port
 
 TOO_MUCH = bytes(1 << 26)
 """More bytes than the kernel buffers of both ends can hold together."""
@@ -324,13 +325,8 @@ def refusal(call: Callable[[], object]) -> ConnectError:
     return caught.value
 
 
-def closed_port() -> int:
-    with listener() as listening:
-        return int(listening.getsockname()[1])
-
-
 def test_a_port_without_a_listener_is_refused_by_tcp() -> None:
-    port, phases = closed_port(), ConnectTimings()
+    port, phases = free_port(), ConnectTimings()
     error = refusal(lambda: connect("127.0.0.1", port, None, ENOUGH, phases))
 
     assert error.outcome == "connect_failed:tcp"
@@ -523,7 +519,7 @@ def test_the_next_address_has_its_time_after_a_suspended_attempt(
         raise TimeoutError("timed out")
 
     monkeypatch.setattr(gevent.socket.socket, "connect", overslept)
-    port = closed_port()
+    port = free_port()
     error = refusal(lambda: connect_first(loopback_addresses(port, port), 0.02))
 
     assert error.outcome == "timeout:tcp"

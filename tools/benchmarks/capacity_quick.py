@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulator_process import QUICK, running_simulator
-from tests.system.end_to_end.locust_process import free_port, write_scenario
+from tests.system.end_to_end.locust_process import write_scenario
+from tools.peers.agents.ports import free_port
 
 P50_MS, P95_MS, LIMIT_MS = 300.0, 450.0, 800.0
 SLOWER = LIMIT_MS / P95_MS - 1

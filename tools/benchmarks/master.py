@@ -29,8 +29,9 @@ from bench.load.execution.progress import ProgressReport
 from bench.load.runners.messages import CHUNK, HERE, PROGRESS, host_facts
 from bench.record.replica import ChunkAck, PartSource, new_key
 from bench.record.spool import path_of, prepare, rows_of
-from tests.system.end_to_end.locust_process import free_port, write_scenario
+from tests.system.end_to_end.locust_process import write_scenario
 from tools.benchmarks.locust_runs import quantiles
+from tools.peers.agents.ports import free_port
 
 LOADS = ((25, 40), (100, 100), (200, 100), (400, 100))
 """(workers, turns per second of each)"""

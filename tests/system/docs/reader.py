@@ -25,7 +25,8 @@ from tests.docs.commands import PAGES, ROOT, Command, commands
 from tests.reports import synthetic
 from tests.reports.synthetic import Plan
 from tests.simulator_process import Ready, running_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, free_port
+from tests.system.end_to_end.locust_process import GUARD_S
+from tools.peers.agents.ports import free_port
 
 NOT_HERE = {
     "make": "`.ci/run` makes what stands in the README",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ from bench.record import folder as files
 from rtbench.locust_run import without_proxies
 from tests import forked
 from tests.simulator_process import GUARD_S
+from tools.peers.agents.ports import free_port
 
 ENDS_WELL = (0, 4)
 """The exit statuses of a run that ended normally.
@@ -77,20 +76,6 @@ def write_scenario(folder: Path, turns: int = 2, script: str = "") -> Path:
     (folder / "script.yaml").write_text(script or f"session:\n  output: audio\nsteps:\n{steps}")
     (folder / "scenario.py").write_text(SCENARIO)
     return folder / "scenario.py"
-
-
-def free_port() -> int:
-    """Return a free port below the ports that the kernel assigns to connections, of which tests
-    open thousands.
-
-    The system draws the port, because hypothesis seeds Python's random generator equally in every
-    process.
-    """
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as sock, suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 @contextmanager

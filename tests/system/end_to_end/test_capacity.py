@@ -16,7 +16,8 @@ from bench.catalogue.outcomes import remedy_of
 from bench.record import folder as files
 from tests import forked
 from tests.simulator_process import quick_simulator
-from tests.system.end_to_end.locust_process import GUARD_S, free_port, write_scenario
+from tests.system.end_to_end.locust_process import GUARD_S, write_scenario
+from tools.peers.agents.ports import free_port
 
 OPTIONS = ("--thresholds", "ttfa: med<5s", "--from", "4", "--to", "4", "--max-time", "60s")
 

@@ -12,7 +12,6 @@ from bench.record import folder as files
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
-    free_port,
     interrupted_status,
     locust,
     only_run,
@@ -20,6 +19,7 @@ from tests.system.end_to_end.locust_process import (
     wait_for_run,
     write_scenario,
 )
+from tools.peers.agents.ports import free_port
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

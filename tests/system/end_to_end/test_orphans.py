@@ -20,11 +20,11 @@ from tests import forked
 from tests.simulator_process import Ready
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
-    free_port,
     locust,
     wait_for_rows,
     write_scenario,
 )
+from tools.peers.agents.ports import free_port
 
 FOR_EVER = "\nfrom locust import runners\nrunners.MASTER_HEARTBEAT_TIMEOUT = 1e9\n"
 """Code that makes Locust's workers wait without end for a missing master. By default, they wait

@@ -16,12 +16,12 @@ from tests.examples import some
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.end_to_end.locust_process import (
     GUARD_S,
-    free_port,
     only_run,
     rtbench,
     started,
     wait_for_rows,
 )
+from tools.peers.agents.ports import free_port
 
 SCRIPT = "steps:\n  - text: Hello\n  - text: And what else?\n"
 

@@ -21,7 +21,8 @@ from bench.load.runners.web_ui import SHOWN_TARGETS
 from bench.record import folder as files
 from tests import forked
 from tests.simulator_process import Ready
-from tests.system.end_to_end.locust_process import GUARD_S, free_port, only_run, write_scenario
+from tests.system.end_to_end.locust_process import GUARD_S, only_run, write_scenario
+from tools.peers.agents.ports import free_port
 
 NEVER_FROM_THE_FORM = {
     "url": "ws://127.0.0.1:9/v1/realtime",

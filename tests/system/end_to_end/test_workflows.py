@@ -31,7 +31,8 @@ from rtbench.cli.start import WORKFLOWS, CiSystem
 from tests import forked
 from tests.examples import some
 from tests.simulator_process import QUICK, ROOT, Ready
-from tests.system.end_to_end.locust_process import GUARD_S, free_port
+from tests.system.end_to_end.locust_process import GUARD_S
+from tools.peers.agents.ports import free_port
 
 EXAMPLES = ROOT / "docs" / "ci"
 

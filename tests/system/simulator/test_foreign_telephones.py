@@ -16,9 +16,9 @@ import pytest
 
 from bench.simulator.ground_truth_log import read_truth
 from bench.simulator.recorded_replies import load_replies, reply_samples
-from bench.transport.datagrams import udp_socket
 from bench.wire.audio import G711_RATE_HZ, G711_ULAW
 from tests.simulator_process import GUARD_S, patient_simulator, quick_simulator
+from tools.peers.agents.ports import free_port
 
 MODULES = Path("/usr/lib/baresip/modules")
 SILENT_S, LOUD_S, LISTEN_S = 1.5, 0.5, 1.5
@@ -32,12 +32,6 @@ HEARD_S = 0.2
 
 def needs(program: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
-
-
-def free_port() -> int:
-    with udp_socket("127.0.0.1") as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @needs("sipp")

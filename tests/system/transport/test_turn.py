@@ -29,8 +29,9 @@ from bench.transport.webrtc.signalling import AnsweredCall, call_agent
 from bench.wire.audio import audible_position
 from bench.wire.connection import ReceivedMessage, RtpMeasured
 from bench.wire.dialect import BinaryMessage
-from tests.coturn import LOGIN, NEEDS_COTURN, Coturn, free_port, running_coturn
+from tests.coturn import LOGIN, NEEDS_COTURN, Coturn, running_coturn
 from tests.simulator_process import GUARD_S, Ready, quick_simulator
+from tools.peers.agents.ports import free_port
 
 pytestmark = NEEDS_COTURN
 OWN_NAME = "IP:127.0.0.1"

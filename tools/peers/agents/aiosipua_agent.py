@@ -7,8 +7,9 @@ import numpy as np
 from aiosipua import SipUAS
 from aiosipua.rtp_bridge import CallSession
 from aiosipua.transport import UdpSipTransport
+from ports import free_port
 from python_talk import FRAME_S, Talker, tone
-from sip_calls import HOST, RATE_HZ, free_port
+from sip_calls import HOST, RATE_HZ
 
 SAMPLES = int(RATE_HZ * FRAME_S)
 speakers: dict[str, tuple[asyncio.Task[None], CallSession]] = {}

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from ports import free_port
 from python_talk import Talker
-from sip_calls import HOST, free_port, write_tone
+from sip_calls import HOST, write_tone
 
 SILENCE_S = 60
 """The silence after each recording: baresip ends the call at the end of one."""
@@ -34,7 +35,7 @@ rtp_ports 40000-42000
 
 
 def main():
-    folder, port, control = Path.cwd(), free_port(), free_port(socket.SOCK_STREAM)
+    folder, port, control = Path.cwd(), free_port(), free_port()
     for old in folder.glob("dump-*"):
         old.unlink()
     write_tone("voice.wav", silence_s=SILENCE_S)

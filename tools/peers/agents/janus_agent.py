@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from g711 import decode, encode
+from ports import free_port
 from python_talk import FRAME_S, Talker, tone
 
 RATE_HZ, SAMPLES = 8_000, 160
@@ -31,11 +32,6 @@ CONFIGS = {
     "janus.plugin.echotest.jcfg": "general: {}",
 }
 rooms = itertools.count(1)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 class Session:

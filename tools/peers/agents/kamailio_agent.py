@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import kamailio
-from sip_calls import HOST, free_port
+from ports import free_port
+from sip_calls import HOST
 
 OFFER = {
     "plain": "replace-origin replace-session-connection",

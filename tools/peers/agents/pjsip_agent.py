@@ -8,8 +8,9 @@ import os
 
 import numpy as np
 import pjsua2 as pj
+from ports import free_port
 from python_talk import Talker
-from sip_calls import HOST, RATE_HZ, free_port, write_tone
+from sip_calls import HOST, RATE_HZ, write_tone
 
 POLL_MS = 5
 endpoint = pj.Endpoint()

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from g711 import decode, encode
+from ports import free_port
 from python_talk import FRAME_S, Talker, tone
-from sip_calls import RATE_HZ, free_port, serve, write_tone
+from sip_calls import RATE_HZ, serve, write_tone
 
 SAMPLES, VOICE = 160, Path("voice.wav").resolve()
 PROGRAMS = {

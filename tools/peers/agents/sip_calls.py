@@ -15,12 +15,6 @@ HOST, RATE_HZ = "127.0.0.1", 8_000
 ANSWERED = re.compile("(?:Via|From|To|Call-ID|CSeq|Record-Route) *:", re.IGNORECASE)
 
 
-def free_port(kind=socket.SOCK_DGRAM):
-    with socket.socket(type=kind) as free:
-        free.bind((HOST, 0))
-        return free.getsockname()[1]
-
-
 def write_tone(path, loudness=1, silence_s=0):
     with wave.open(path, "wb") as file:
         file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from g711 import encode
+from ports import free_port
 from python_talk import tone
-from sip_calls import HOST, RATE_HZ, free_port
+from sip_calls import HOST, RATE_HZ
 
 SPEAK = (
     '<nop><action><exec rtp_stream="voice.ul,1,0,PCMU/8000"/></action></nop><pause'
