@@ -308,7 +308,8 @@ class ServedCounts:
     """The counts of one process. `faults`: the number of injected faults.
 
     `cpu_s`: the CPU time of the process, in seconds, since the process started to listen.
-    `rtp_dropped`: the number of RTP packets that the profile's path dropped.
+    `rtp_dropped`: the number of RTP packets that the profile's path dropped, and that arrived while
+    the process was stopped and had no room for them.
     """
 
     sessions: int

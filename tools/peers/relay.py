@@ -36,13 +36,14 @@ LENGTH = re.compile(rb"(?i)\r\n(Content-Length|l) *: *\d+")
 
 
 class Relayed(NamedTuple):
-    """A packet of the agent: `sent_ns` is None if it was dropped."""
+    """A packet of the agent: when it arrived, and when it was sent; None if it was dropped."""
 
     ssrc: int
     sequence_number: int
     timestamp: int
     payload_type: int
     has_marker: bool
+    received_ns: int
     sent_ns: int | None
 
 
@@ -83,12 +84,13 @@ class CallPath:
                 elif self.caller is not None:
                     self.to_caller.sendto(data, self.caller)
             while self._waiting and self._waiting[0][0] <= time.monotonic_ns():
-                self._pass_on(heapq.heappop(self._waiting)[2])
+                _, received_ns, data = heapq.heappop(self._waiting)
+                self._pass_on(data, received_ns)
 
     def _delay(self, data: bytes) -> None:
         now_ns = time.monotonic_ns()
         if self._chance.random() < LOSS:
-            self._write(data, None)
+            self._write(data, now_ns, None)
             return
         due_ns = now_ns + int(self._chance.random() * self._jitter_ns)
         since_ns = (due_ns - self._start_ns) % PERIOD_NS
@@ -96,17 +98,25 @@ class CallPath:
             due_ns += STANDSTILL_NS - since_ns
         heapq.heappush(self._waiting, (due_ns, now_ns, data))
 
-    def _pass_on(self, data: bytes) -> None:
+    def _pass_on(self, data: bytes, received_ns: int) -> None:
         if self.caller is not None:
             self.to_caller.sendto(data, self.caller)
-            self._write(data, time.monotonic_ns())
+            self._write(data, received_ns, time.monotonic_ns())
 
-    def _write(self, data: bytes, sent_ns: int | None) -> None:
+    def _write(self, data: bytes, received_ns: int, sent_ns: int | None) -> None:
         number, timestamp, ssrc = (
             int.from_bytes(data[at:to]) for at, to in ((2, 4), (4, 8), (8, 12))
         )
         self.log.append(
-            Relayed(ssrc, number, timestamp, data[1] & 0x7F, bool(data[1] & 0x80), sent_ns)
+            Relayed(
+                ssrc,
+                number,
+                timestamp,
+                data[1] & 0x7F,
+                bool(data[1] & 0x80),
+                received_ns,
+                sent_ns,
+            )
         )
 
 

@@ -19,7 +19,7 @@ from bench.record.folder import read_table
 from tools.peers import table
 from tools.peers.__main__ import made_run, write_script
 from tools.peers.peers import PEERS, NotInstalledError, Peer, started
-from tools.peers.relay import HOST, NS_PER_MS, CallPath, Relay, serve_offers, serve_sip
+from tools.peers.relay import HOST, NS_PER_MS, CallPath, Relay, Relayed, serve_offers, serve_sip
 from tools.peers.table import RelayedRow
 
 AGENTS = ("node-datachannel", "aiortc", "Kamailio with rtpengine that transcodes")
@@ -44,6 +44,9 @@ class Counts(NamedTuple):
     late: int
     nearly_late: int = 0
     """The late packets that are in time if the buffer plays later by the drift of clocks."""
+    agent_late_ns: int = 0
+    """How late a packet of the agent came to the relay, at most. An agent that a busy host stops
+    may change its clock, which the relay does not follow."""
 
 
 class RelayedCall(NamedTuple):
@@ -84,28 +87,36 @@ def true_counts(path: CallPath, expected: int) -> Counts:
         if 0 <= number - lowest < expected
     ]
     clock_hz = 48_000 if first.payload_type >= 96 else 8_000
+
+    def media_ns(packet: Relayed) -> int:
+        ticks = (packet.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31)
+        return ticks * 1_000_000_000 // clock_hz
+
     arrived = sorted(
-        (
-            each.sent_ns,
-            number,
-            (each.timestamp - first.timestamp + (1 << 31)) % (1 << 32) - (1 << 31),
-        )
+        (each.sent_ns, number, media_ns(each))
         for number, each in counted
         if each.sent_ns is not None
     )
-    offsets_ns = [at_ns - ticks * 1_000_000_000 // clock_hz for at_ns, _, ticks in arrived]
-    lateness_ns = [
-        offset_ns - min(offsets_ns[max(0, index - CLOCK_PACKETS) : index + 1])
-        for index, offset_ns in enumerate(offsets_ns)
-    ]
+    received = sorted((each.received_ns, media_ns(each)) for _, each in counted)
+    agent_late_ns = max(_lateness_ns([at_ns - played_ns for at_ns, played_ns in received]))
+    lateness_ns = _lateness_ns([at_ns - played_ns for at_ns, _, played_ns in arrived])
     late = sum(
         number < 0 or each > LATE_NS
         for each, (_, number, _) in zip(lateness_ns, arrived, strict=True)
     )
     lost = sum(each.sent_ns is None for _, each in counted)
-    return Counts(
-        len(counted), lost, late, sum(LATE_NS < each <= LATE_NS + DRIFT_NS for each in lateness_ns)
-    )
+    nearly_late = sum(LATE_NS < each <= LATE_NS + DRIFT_NS for each in lateness_ns)
+    return Counts(len(counted), lost, late, nearly_late, agent_late_ns)
+
+
+def _lateness_ns(offsets_ns: Sequence[int]) -> list[int]:
+    """Return how late each packet is by the clock that the fastest packets before it show. An
+    offset is the instant of a packet minus its media time.
+    """
+    return [
+        offset_ns - min(offsets_ns[max(0, index - CLOCK_PACKETS) : index + 1])
+        for index, offset_ns in enumerate(offsets_ns)
+    ]
 
 
 def called(peer: Peer, jitter_ms: int, calls: int) -> tuple[list[RelayedCall], list[CallPath]]:

@@ -72,13 +72,16 @@ def test_shipped_scenarios_run_and_finish_their_turns_after_an_interrupt(tmp_pat
     for name, (output, errors) in words.items():
         scenario, least, _ = loads[name]
         folder = only_run(tmp_path / name)
-        totals = files.read_document(folder)["totals"]
+        document = files.read_document(folder)
+        totals = document["totals"]
         turns = files.read_table(folder, "turns").to_pylist()
         assert processes[name].returncode in (130, 4), (name, errors)
         assert "Traceback" not in output + errors, name
         assert Path(output.splitlines()[-1]) == folder / "report.html", name
         assert len(turns) == totals["turns_started"] >= least, name
-        assert {turn["outcome"] for turn in turns} <= SUCCESSFUL, name
+        # A host that stops the simulator for the time of a timeout fails a turn, and voids the run.
+        is_void = document["validity"]["status"] == "invalid"
+        assert is_void or {turn["outcome"] for turn in turns} <= SUCCESSFUL, name
         assert set(totals["sessions"]) <= {"ok", "unfinished"}, name
         if scenario == "agent":
             assert all(

@@ -147,6 +147,7 @@ class TelephoneAgent:
         )
         self._encryption = PacketEncryption(media.send_key, media.receive_key)
         self._keys = KeyReceiver()
+        self._dropped = dropped
         sent_rng, received_rng = self._behaviour.further_rngs(2)
         self._path = PacketPath(shared.config.profile.rtp, sent_rng, received_rng, dropped)
         now_ns = monotonic_ns()
@@ -337,6 +338,7 @@ class TelephoneAgent:
         self._shared.plan(self, None)
         for sock in self._sockets:
             self._shared.loop.remove_reader(sock)
+            self._dropped["received"] += sock.dropped or 0
             sock.close()
         self._behaviour.end()
 
