@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bench.catalogue.outcomes
 from bench.catalogue.model_retirements import Retirement
 from bench.catalogue.outcomes import (
     NO_COMMON_AUDIO,
@@ -456,10 +460,51 @@ def test_an_outcome_has_a_family_and_a_code(outcome: str, parts: tuple[Family, s
     assert parsed(outcome) == parts
 
 
-def test_each_family_is_that_of_an_outcome() -> None:
-    assert {parsed(outcome).family for outcome in (*TABLE, "wrong_function_call")} == set(
-        Family
-    ) - {Family.UNKNOWN}
+BENCH = Path(bench.catalogue.outcomes.__file__).parents[1]
+ENDINGS_OF_CODE = {
+    "observe": {"Ending", "fail", "end"},
+    "session": {"SessionFailed", "fail"},
+    "target": {"ConnectError"},
+    "transport": {"ConnectError"},
+}
+"""The functions and types, by package, whose first argument is an outcome."""
+SENT = "…"
+
+
+def outcomes_in(argument: ast.expr, names: Mapping[str, object]) -> Iterator[str]:
+    """Yield the outcomes that an expression may have. SENT stands for the code of a service."""
+    match argument:
+        case ast.Constant(str(outcome)):
+            yield outcome
+        case ast.JoinedStr(parts):
+            yield "".join(part.value if isinstance(part, ast.Constant) else SENT for part in parts)
+        case ast.IfExp(body=then, orelse=otherwise):
+            yield from outcomes_in(then, names)
+            yield from outcomes_in(otherwise, names)
+        case ast.Name(name) | ast.Attribute(attr=name) if isinstance(names.get(name), str):
+            yield str(names[name])
+
+
+def test_every_outcome_that_the_code_can_produce_has_a_row_and_a_failure_a_remedy() -> None:
+    produced = {
+        outcome
+        for package, names in ENDINGS_OF_CODE.items()
+        for path in (BENCH / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in names
+        for argument in node.args[:1]
+        for outcome in outcomes_in(argument, vars(bench.catalogue.outcomes))
+        if not outcome.startswith(SENT)  # the family is that of another ending
+    }
+    families = {parsed(outcome).family for outcome in produced} | set(Family) - {Family.UNKNOWN}
+    kinds = {outcome: outcome_class(outcome) for outcome in (*produced, *families)}
+
+    assert len(produced) > 40
+    assert families <= TABLE.keys()
+    assert {outcome for outcome in kinds if not meaning(outcome)} == set()
+    assert {outcome for outcome, kind in kinds.items() if kind == "failed"} == {
+        outcome for outcome, kind in kinds.items() if remedy_of(outcome) and kind != "unfinished"
+    }
 
 
 class Unreadable(dict[str, OutcomeRow]):

@@ -695,7 +695,11 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
         "the service used another dialect than the configured one",
         "the service uses the other dialect: set --dialect, or `dialect` of the target",
     ),
-    "cancelled": OutcomeRow("the service cancelled the response without a request by the script"),
+    "cancelled": OutcomeRow(
+        "the service cancelled the response without a request by the script",
+        "the service ended its reply by itself: see the reason in the outcome; if it names none,"
+        " give the owner of the service the ids of the session and of the response",
+    ),
     CANCELLED_SPLIT: OutcomeRow(
         "the service began to reply before the caller had finished, and stopped because the speech"
         " continued (a cut-in); or a sound of the script stopped its reply",
@@ -711,6 +715,12 @@ OUTCOMES: Mapping[str, OutcomeRow] = {
     "incomplete:max_output_tokens": OutcomeRow(
         "the reply reached its token limit",
         "the reply is longer than the session allows: raise `max_output_tokens` among its settings",
+    ),
+    "wrong_function_call": OutcomeRow(
+        "the service called functions otherwise than the script expects",
+        "the model called another function than expected, none, or with other arguments: see the"
+        " message; let the `description` and the `parameters` of `tools`, or the instructions,"
+        " state when to call which function; if the call was right, correct `expected_calls`",
     ),
     "throttled": OutcomeRow(
         "the service limited the rate",
