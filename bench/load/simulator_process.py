@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 from bench.base.clock import monotonic_ns
 from bench.base.errors import UsageError
-from bench.base.installation import child_environment, last_line, python_command, terminate
+from bench.base.installation import child_environment, last_line, terminate
 from bench.base.units import NS_PER_S
 from bench.plan.script import Script
 from bench.services.names import DialectName
@@ -33,6 +33,8 @@ from bench.wire.dialect import SIMULATOR_HEADER
 from bench.wire.settings import FULL_DUPLEX
 
 T = TypeVar("T")
+ToolCommand = Callable[..., list[str]]
+"""What returns the command of this tool with these words (`Evaluation.command`)."""
 ADDRESS = "RTBENCH_SIMULATOR"
 """The environment variable with the host and the port of the simulator that `--simulator` calls."""
 START_S = 60.0
@@ -56,10 +58,11 @@ class CalledSimulator(NamedTuple):
 
 
 @contextmanager
-def simulator_to_call(profile: str | None) -> Iterator[CalledSimulator]:
+def simulator_to_call(profile: str | None, command: ToolCommand) -> Iterator[CalledSimulator]:
     """Yield the simulator of `--simulator`, which plays `profile` if it is not None.
 
-    If none runs on the usual port, or if a profile is named, start one, which ends with the block.
+    If none runs on the usual port, or if a profile is named, start one by `command`, which ends
+    with the block.
     """
     if address := os.environ.get(ADDRESS):
         yield CalledSimulator(address, "")
@@ -67,7 +70,7 @@ def simulator_to_call(profile: str | None) -> Iterator[CalledSimulator]:
         what = f"the `rtbench simulate` that already runs on port {SIMULATOR_PORT} of this machine"
         yield CalledSimulator(f"{LOOPBACK}:{SIMULATOR_PORT}", f"SIMULATED: the service is {what}")
     else:
-        with simulator(*(() if profile is None else ("--profile", profile))) as ready:
+        with simulator(command, *(() if profile is None else ("--profile", profile))) as ready:
             what = (
                 f"`rtbench simulate` on port {ready['port']} of this machine, with the profile"
                 f" {ready['profile']}"
@@ -129,19 +132,16 @@ def simulated_dialects(urls: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def simulator(*options: str) -> Iterator[dict[str, Any]]:
+def simulator(command: ToolCommand, *options: str) -> Iterator[dict[str, Any]]:
     """Run `rtbench simulate` in its own process, on a free port. Yield the content of its ready
     file.
     """
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready.json"
         log = Path(scratch) / "simulator.log"
-        command = python_command(
-            "rtbench.cli.app", "simulate", "--port", "0", "--ready-file", str(ready), *options
-        )
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command,
+                command("simulate", "--port", "0", "--ready-file", str(ready), *options),
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

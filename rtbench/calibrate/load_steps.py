@@ -73,6 +73,7 @@ from rtbench.calibrate.ground_truth import (
 )
 from rtbench.calibrate.load_step_search import DIED, has_passed, max_duration, outcome_of, result_of
 from rtbench.calibrate.text import reason_text
+from rtbench.evaluation import EVALUATION
 from rtbench.load_search import MAX_TRIES, LoadGrid, next_level
 from rtbench.locust_run import LocustRun, environment_without, locust_run, without_proxies
 
@@ -435,9 +436,8 @@ def run_load(
     truth = scratch / "truth.jsonl"
     with ExitStack() as running:
         with pinned_to(cores.simulator):
-            ready = running.enter_context(
-                simulator(*_simulated(scratch, truth, cores.workers, tls=tls))
-            )
+            options = _simulated(scratch, truth, cores.workers, tls=tls)
+            ready = running.enter_context(simulator(EVALUATION.command, *options))
         with pinned_to(cores.load_generator):
             arguments = _arguments(dialect, scenario, scratch, sessions, pace, ready)
             environ = _environment(os.environ, scratch)

@@ -96,9 +96,10 @@ def called_simulator(profile: str | None = None) -> Iterator[None]:
     of this command.
     """
     from bench.load.simulator_process import ADDRESS, simulator_to_call
+    from rtbench.evaluation import EVALUATION
     from rtbench.locust_run import terminable
 
-    with terminable(), simulator_to_call(profile) as simulator:
+    with terminable(), simulator_to_call(profile, EVALUATION.command) as simulator:
         if simulator.notice:
             print(simulator.notice, file=sys.stderr, flush=True)
         os.environ[ADDRESS] = simulator.address

@@ -101,20 +101,24 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[int, bool]]:
         thread.join()
 
 
+def not_called(*words: str) -> list[str]:
+    pytest.fail(f"{words} was started")
+
+
 def test_only_a_simulator_on_the_usual_port_is_used_unless_a_profile_is_named(
     server: tuple[int, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, is_simulator = server
     monkeypatch.delenv(ADDRESS, raising=False)
     monkeypatch.setattr(simulator_process, "SIMULATOR_PORT", port)
-    monkeypatch.setattr(simulator_process, "simulator", lambda *_: pytest.fail("one was started"))
 
     assert serves(port) == is_simulator
     if is_simulator:
-        with simulator_to_call(None) as called:
+        with simulator_to_call(None, not_called) as called:
             assert called.address == f"127.0.0.1:{port}"
             assert called.notice.startswith("SIMULATED")
-    with pytest.raises(pytest.fail.Exception), simulator_to_call("quiet" if is_simulator else None):
+    profile = "quiet" if is_simulator else None
+    with pytest.raises(pytest.fail.Exception), simulator_to_call(profile, not_called):
         pass
 
 
@@ -123,5 +127,5 @@ def test_a_simulator_that_another_process_found_is_used_without_a_notice(
 ) -> None:
     monkeypatch.setenv(ADDRESS, HERE)
 
-    with simulator_to_call(None) as called:
+    with simulator_to_call(None, not_called) as called:
         assert called == (HERE, "")

@@ -25,6 +25,7 @@ from bench.record import folder as files
 from bench.services.gpt_live import AUDIO_DELTA, DELEGATED
 from bench.simulator.ground_truth_log import read_truth
 from bench.wire.audio import PCM16
+from rtbench.evaluation import EVALUATION
 from tests.simulator_process import AUDIO
 from tools.benchmarks.locust_runs import quantiles
 
@@ -66,9 +67,9 @@ def main() -> None:
         (folder / "profile.yaml").write_text(PROFILE)
         (folder / "call.yaml").write_text(SCRIPT)
         truth = folder / "truth.jsonl"
-        with simulator(
-            "--profile", str(folder / "profile.yaml"), "--ground-truth", str(truth)
-        ) as ready:
+        profile = str(folder / "profile.yaml")
+        truth_options = ("--profile", profile, "--ground-truth", str(truth))
+        with simulator(EVALUATION.command, *truth_options) as ready:
             (folder / "targets.yaml").write_text(TARGETS.format(**ready["urls"]))
             command = [
                 sys.executable,

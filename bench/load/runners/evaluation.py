@@ -13,7 +13,9 @@ class Evaluation(Protocol):
     """
 
     def command(self, *words: str) -> list[str]:
-        """Return a command of this tool: `check`, `report` or `upload`, with its arguments."""
+        """Return a command of this tool, such as `check`, `report` or `simulate`, with its
+        arguments.
+        """
 
     def of_thresholds(self, *words: str) -> list[str]:
         """Return the command about the thresholds of a run: `plan`, or `analyse` to stop it."""

@@ -187,7 +187,8 @@ class Leader(ProcessRole):
         """Find or start the simulator of `--simulator`. A started one ends with this process."""
         called = ExitStack()
         atexit.register(called.close)
-        simulator = called.enter_context(simulator_to_call(self.parsed.simulator_profile))
+        profile = self.parsed.simulator_profile
+        simulator = called.enter_context(simulator_to_call(profile, self._evaluation.command))
         setattr(self.parsed, SIMULATOR, simulator.address)
         if simulator.notice:
             self.say(simulator.notice)
