@@ -165,7 +165,9 @@ class Timeline:
         self._format = self._dialect.output_formats[plan.reply_format]
         is_track = self._dialect.has_track
         plays_on = is_track and self._dialect.turn_source is not SOUND
-        turn = PendingTurn(plan, started.at_ns, self._format, plays_on, is_track)
+        turn = PendingTurn(
+            plan, started.at_ns, self._format, self._dialect.turn_source, plays_on, is_track
+        )
         # A sound in silence is not a turn and has no row. The replies to it are recorded with the
         # next turn.
         turn.false_reply = self._false_replies.pop()

@@ -80,10 +80,10 @@ class PendingTurn(Instants):
     plan: TurnPlan
     start_ns: int
     format: AudioFormat
+    turn_source: TurnSource
     plays_on: bool = False
     """True if the service plays its replies in real time, so the client cannot stop them."""
     is_track: bool = False
-    turn_source: TurnSource = field(init=False)
     output: Output = field(init=False)
     input_speech: InputSpeech = field(init=False)
     reply: Reply = field(init=False)
@@ -160,7 +160,6 @@ class PendingTurn(Instants):
     retransmits: int | None = None
 
     def __post_init__(self) -> None:
-        self.turn_source = self.plan.turn_source
         self.output = self.plan.output
         self.delegations = Delegations(self.plan.delegates)
         self.input_speech = InputSpeech(

@@ -27,7 +27,7 @@ from bench.observe.reply import first_audible
 from bench.observe.turn import PendingTurn
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
 from bench.wire.audio import ALL_FORMATS
-from bench.wire.dialect import SOUND
+from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import EventKind
 from bench.wire.settings import ONLY_TRANSCRIPT
 
@@ -296,7 +296,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         ),
         vad_splits=(
             max(0, turn.input_speech.commits - 1)
-            if turn.plan.vad and turn.plan.reports_speech
+            if turn.plan.vad and turn.turn_source is not TurnSource.REPLIES
             else None
         ),
         network_rtt_ns=network.min_rtt_ns if network else None,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from bench.wire.audio import AudioFormatName
-from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.settings import ONLY_TRANSCRIPT, Output
 
 
@@ -65,14 +64,12 @@ class TurnPlan:
     the number of calls that the script expects of each function; None if the script does not
     specify calls. `reference` has the expected words of the turn. `instructed` is True if the
     request for the response has its own instructions. `fillers` is True if the session requests
-    fillers during delays. `has_turn_events` is False if only the audible part of the turn is known
-    (`turn_source`). `reports_speech` is False if the service need not report the caller's speech.
-    `usage_follows` is the attribute of the dialect. `greeting` is True if the service speaks first,
-    without a request. `answer_min_ns` is used if the service sends no turn events. It is the
-    minimum duration of a sound that counts as the answer; shorter sounds before the answer are
-    fillers. It is 0 if the script does not distinguish them. `delegates` is the attribute of the
-    dialect. `only_transcribed` is True if the turn gets no reply: it ends with the transcript of
-    the caller's audio.
+    fillers during delays. `usage_follows` is the attribute of the dialect. `greeting` is True if
+    the service speaks first, without a request. `answer_min_ns` is used if the service sends no
+    turn events. It is the minimum duration of a sound that counts as the answer; shorter sounds
+    before the answer are fillers. It is 0 if the script does not distinguish them. `delegates` is
+    the attribute of the dialect. `only_transcribed` is True if the turn gets no reply: it ends with
+    the transcript of the caller's audio.
     """
 
     number: int
@@ -98,21 +95,10 @@ class TurnPlan:
     reference: TurnReference = NO_REFERENCE
     instructed: bool = False
     fillers: bool = False
-    has_turn_events: bool = True
-    reports_speech: bool = True
     usage_follows: bool = False
     greeting: bool = False
     answer_min_ns: int = 0
     delegates: bool = False
-
-    @property
-    def turn_source(self) -> TurnSource:
-        """The source of the turn and its reply. The audio of replies may be a track of its own
-        in both cases.
-        """
-        if not self.has_turn_events:
-            return SOUND
-        return TurnSource.EVENTS if self.reports_speech else TurnSource.REPLIES
 
     def owns(self, event_id: str) -> bool:
         """Return whether the turn sent the client event with this id."""

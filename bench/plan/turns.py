@@ -54,7 +54,7 @@ from bench.plan.recordings import MAX_MINUTES, RATE_HZ, Pcm, SpeechSpan, joined
 from bench.plan.script_keys import NAME, RESPONSE, RESPONSE_FIELDS, WORDS
 from bench.plan.synthesizer import AUDIO
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate, TurnPlan, TurnReference
-from bench.wire.dialect import SOUND, Dialect, Feature, TurnSource
+from bench.wire.dialect import SOUND, Dialect, Feature
 from bench.wire.settings import (
     FULL_DUPLEX,
     ONLY_TRANSCRIPT,
@@ -355,8 +355,6 @@ class ScriptTurn(Step):
             reference=encoder.reference(self.reference, row),
             instructed=self.response.instructions is not None,
             fillers=dialect.fillers(encoder.session) is not None,
-            has_turn_events=dialect.turn_source is not SOUND,
-            reports_speech=dialect.turn_source is not TurnSource.REPLIES,
             usage_follows=dialect.usage_follows,
             delegates=dialect.delegates,
         )

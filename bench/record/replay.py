@@ -32,7 +32,9 @@ from bench.wire.connection import ReceivedMessage as Message
 from bench.wire.dialect import Decode, MessageKind, decoder_of
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
+OLDEST_READ = 7
+"""The oldest version that is read. In it, a plan repeats two properties of the dialect."""
 
 
 class LogHeader(SessionStart, frozen=True, kw_only=True, tag="session"):
@@ -248,7 +250,7 @@ def _opened(path: Path, text: bytes) -> LogHeader:
             raise UsageError(
                 f"{path} was written by a newer rtbench (schema {schema}): upgrade to read it"
             )
-        if schema < SCHEMA_VERSION:
+        if schema < OLDEST_READ:
             raise UsageError(
                 f"{path} was written by an older rtbench (schema {schema}): record it again"
             )

@@ -88,7 +88,6 @@ class Call:
             reply_format=name,
             speech_format=name,
             jitter_buffer_ns=JITTER_MS * NS_PER_MS,
-            has_turn_events=False,
             service_responds=True,
             greeting=greeting,
             vad=not greeting,

@@ -74,7 +74,6 @@ class Call:
         self.timeline = Timeline(start, DIALECTS["pcm"], reply_format=FORMAT)
         self.timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
         self._facts = {
-            "has_turn_events": False,
             "service_responds": True,
             "answer_min_ns": answer_min_ns,
         }

@@ -52,7 +52,6 @@ class Call:
         self.now_ms = 5
         self.receive("session.started", session={"id": "live_1"})
         plan = build_turn(
-            has_turn_events=False,
             vad=True,
             service_responds=True,
             functions=functions,

@@ -46,9 +46,7 @@ class Call:
             self.at_ms += FRAME_MS
 
     def speak(self, number: int = 1) -> None:
-        plan = build_turn(
-            number, vad=True, service_responds=True, reply_format=FORMAT, has_turn_events=False
-        )
+        plan = build_turn(number, vad=True, service_responds=True, reply_format=FORMAT)
         self.timeline.apply(inputs.TurnStarted(at(self.at_ms), plan))
         instants = {"speech_start": 0, "speech_end": 0}
         self.timeline.apply(

@@ -37,7 +37,6 @@ PLAN = TurnPlan(
     speech_format="g711_ulaw",
     reply_format="g711_ulaw",
     jitter_buffer_ns=JITTER_MS * NS_PER_MS,
-    has_turn_events=False,
     greeting=True,
 )
 
@@ -203,7 +202,6 @@ def ended(
     facts = {
         "vad": spoken,
         "greeting": not spoken,
-        "has_turn_events": False,
         "service_responds": True,
     }
     timeline.apply(

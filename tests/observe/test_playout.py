@@ -189,7 +189,6 @@ def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(
         speech_format="pcm16@16000",
         reply_format="pcm16@16000",
         vad=True,
-        has_turn_events=False,
     )
     timeline.apply(inputs.TurnStarted(at(0), plan))
 

@@ -293,7 +293,7 @@ def test_if_only_tones_were_heard_the_detail_and_the_remedy_state_it() -> None:
         SessionStart(AT_NS, 1, limits, service_responds=True), dialect, reply_format="g711_ulaw"
     )
     timeline.apply(inputs.Connected({"opened": AT_NS}, {}))
-    facts = {"greeting": True, "has_turn_events": False, "service_responds": True}
+    facts = {"greeting": True, "service_responds": True}
     timeline.apply(
         inputs.TurnStarted(
             AT_NS, build_turn(reply_format="g711_ulaw", speech_format="g711_ulaw", **facts)

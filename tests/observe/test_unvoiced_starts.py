@@ -77,7 +77,6 @@ def heard(
                 vad=True,
                 speech_format="g711_ulaw",
                 reply_format="g711_ulaw",
-                has_turn_events=False,
             )
             timeline.apply(inputs.TurnStarted(at(spoken_ms[number - 1][0]), plan))
             for instant, ms in names:

@@ -151,7 +151,7 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         ("speech_started", "speech_stopped", "vad_splits", "cut_off"),
-        lambda _, turn: not turn.plan.vad and turn.plan.turn_source is not SOUND,
+        lambda script, turn: not turn.plan.vad and script.dialect.turn_source is not SOUND,
         "the service detects no turns (`turn_detection`)",
     ),
     MissingFeature(
@@ -223,12 +223,12 @@ MISSING_FEATURES = (
             "truncated",
             "truncation_correct",
         ),
-        lambda _, turn: turn.plan.turn_source is TurnSource.REPLIES,
+        lambda script, _: script.dialect.turn_source is TurnSource.REPLIES,
         UNREPORTED_INPUT,
     ),
     MissingFeature(
         tuple(name for name in (*TURN_INSTANTS, *UNREPORTED) if name not in RECEIVED),
-        lambda _, turn: turn.plan.turn_source is SOUND,
+        lambda script, _: script.dialect.turn_source is SOUND,
         UNNAMED,
     ),
 )
