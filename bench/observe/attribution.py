@@ -29,8 +29,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from bench.base.units import NS_PER_MS
+from bench.observe.tool_calls import DELEGATION_KINDS
 from bench.observe.turn import ARRIVALS, TRANSCRIPTIONS, Decision, PendingTurn, State
-from bench.observe.turn_parts import DELEGATION_KINDS
 from bench.wire.dialect import SOUND
 from bench.wire.events import EventKind, ServerEvent
 
@@ -214,7 +214,7 @@ class Attributor:
             # There is no request for it: all requests are answered, and the client has not
             # requested the continuation.
             attribution = Attribution(current, "fills")
-            if not current.may_have_filler:
+            if not current.responses.may_have_filler:
                 self._count_unrequested()
                 self._has_guessed = True
         elif current is not None and self.service_responds and current.is_speech_end_detected:

@@ -39,6 +39,8 @@ from bench.wire.events import EventKind, ServerEvent, ServiceFailure
 @dataclass(slots=True, eq=False)
 class SendTimestamps:
     sends: int = 0
+    transmit_delay_ns: int | None = None
+    """How much later than the clock before its send call the request was sent."""
     departures: dict[int, tuple[int, Sequence[str]]] = field(default_factory=dict)
     """A mapping from the ticket of a message to (clock before the send call, instants of the
     message)."""
@@ -259,6 +261,8 @@ class InputSpeech(Instants):
     commits: int = 0
     answered: int = 0
     """The number of commits that the service has answered, with a response or a refusal."""
+    item_id: str = ""
+    """The item of the turn's speech."""
     committed_item: str = ""
     """The item to which the instant `committed` belongs."""
     words: InputTranscript = field(default_factory=InputTranscript)

@@ -313,6 +313,18 @@ class Reply(Instants):
     def has_started(self) -> bool:
         return bool(self.deltas)
 
+    def successor(self) -> Reply:
+        """Return the empty reply that counts in place of this one."""
+        found = self.spoken_answer
+        answer = None if found is None else SpokenAnswer(found.min_ns)
+        return Reply(
+            self.audio,
+            self.jitter_buffer_ns,
+            answer,
+            plays_on=self.plays_on,
+            is_track=self.is_track,
+        )
+
     def await_another(self) -> None:
         self.created_ns, self.earlier_items = None, len(self.items)
 

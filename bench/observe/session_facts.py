@@ -386,15 +386,15 @@ class SessionFacts(SessionObservation):
         if turn is None or (turn.state is State.OVER and not turn.plan.usage_follows):
             self.stray_usage = usage if self.stray_usage is None else self.stray_usage + usage
             return
-        turn.usage = usage if turn.usage is None else turn.usage + usage
-        turn.billed_response_id = response_id
+        responses = turn.responses
+        responses.bill(response_id, usage)
         if turn.turn_source is SOUND:  # the tokens are those of a backend, not of the conversation
             return
-        if turn.context is None and usage.input:
-            turn.context = usage
-        of_conversation = not turn.plan.out_of_band and response_id not in turn.fillers
+        if responses.context is None and usage.input:
+            responses.context = usage
+        of_conversation = not turn.plan.out_of_band and response_id not in responses.fillers
         if of_conversation and self.length.answered(usage, instructed=turn.plan.instructed):
-            turn.after_truncation = True
+            responses.after_truncation = True
 
     def _without_certain_text(self, usage: TokenUsage, turn: PendingTurn | None) -> TokenUsage:
         """Return a usage in which only those tokens are without a kind that may be audio.

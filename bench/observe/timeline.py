@@ -31,9 +31,10 @@ from bench.observe.attribution import Attributor, PendingRequest
 from bench.observe.inputs import AnyInput, Input, Sent, SessionStart
 from bench.observe.item_sounds import SEARCHED, ItemSounds
 from bench.observe.observation import SessionObservation, TurnObservation
-from bench.observe.pending_turns import PendingTurns, SessionEndings, UnansweredAudio
+from bench.observe.pending_turns import PendingTurns
 from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector
+from bench.observe.session_endings import SessionEndings, UnansweredAudio
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, hear_late, request_continuation
 from bench.observe.turn_observation import observation, task_success
@@ -42,7 +43,6 @@ from bench.wire.audio import AudioFormatName, resolve_format
 from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer, TurnSource
 from bench.wire.events import DELTAS, WITH_AUDIO, EventKind, ServerEvent, ServiceFailure
-from bench.wire.settings import ONLY_TRANSCRIPT
 
 AT_ONCE_BYTES = 1 << 26
 """An upper limit for the bytes of deltas that are applied together, from one read or a few
@@ -166,12 +166,14 @@ class Timeline:
         is_track = self._dialect.has_track
         plays_on = is_track and self._dialect.turn_source is not SOUND
         turn = PendingTurn(
-            plan, started.at_ns, self._format, self._dialect.turn_source, plays_on, is_track
+            plan, started.at_ns, self._dialect.turn_source, self._format, plays_on, is_track
         )
         # A sound in silence is not a turn and has no row. The replies to it are recorded with the
         # next turn.
         turn.false_reply = self._false_replies.pop()
-        turn.may_have_filler = plan.fillers or self._dialect.fills_waits(facts.effective_settings)
+        turn.responses.may_have_filler = plan.fillers or self._dialect.fills_waits(
+            facts.effective_settings
+        )
         self.turns.start(turn)
         self._first = self._first or plan.number
         facts.turns_started += 1
@@ -225,9 +227,9 @@ class Timeline:
             ):
                 self._detector.caller_speaks(sent.at_ns)
         if message_kind is MessageKind.ITEM:
-            turn.item_sent = send_time
+            turn.calls.item_sent = send_time
         # without a reply, the commit requests the transcript
-        asks = is_request or (message_kind is MessageKind.COMMIT and turn.output == ONLY_TRANSCRIPT)
+        asks = is_request or (message_kind is MessageKind.COMMIT and turn.plan.only_transcribed)
         turn.count_sent(sent, send_time, instants=instants, is_request=asks)
         if asks or instants:
             self._wake_ns = NOT_KNOWN
@@ -253,7 +255,7 @@ class Timeline:
         self.facts.audio_bytes_sent += audio_bytes
         self.facts.last_sent_ns = last_ns
         if (turn := self.turns.current) is not None:
-            turn.count_bytes(wire_bytes, audio_bytes, late=late)
+            turn.traffic.sent(wire_bytes, audio_bytes, late=late)
 
     def _not_sent(self, unsent: inputs.NotSent) -> None:
         self._false_replies.is_unsent = True
@@ -393,9 +395,9 @@ class Timeline:
                     self, (event,), ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes)
                 )
             return
-        wire_bytes = turn.wire_bytes_received
+        wire_bytes = turn.traffic.wire_bytes_received
         turn_events.received_deltas(turn, deltas)
-        facts.wire_bytes_received += turn.wire_bytes_received - wire_bytes
+        facts.wire_bytes_received += turn.traffic.wire_bytes_received - wire_bytes
         facts.events += len(deltas)
         self.arrived_ns = last_ns
 
@@ -445,7 +447,7 @@ class Timeline:
             self._note_connection()
             if event.session and self._dialect.fills_waits(event.session):
                 for turn in self.turns.open:
-                    turn.may_have_filler = True
+                    turn.responses.may_have_filler = True
 
     def _attribute(self, event: ServerEvent, arrival: Arrival, wire_bytes: int) -> None:
         kind = event.kind
@@ -494,7 +496,7 @@ class Timeline:
         elif turn is None:
             return
         elif kind in TRANSCRIPTIONS and (
-            turn.state is State.OVER or turn.output != ONLY_TRANSCRIPT
+            turn.state is State.OVER or not turn.plan.only_transcribed
         ):
             turn.note_transcript(event, arrival)
         elif kind is EventKind.TRUNCATED or kind is EventKind.ITEM_RETRIEVED:
@@ -607,7 +609,7 @@ class Timeline:
             return
         (at_ns, outcome, cause), turn = due
         if cause.code is Code.NOTHING_AUDIBLE:
-            cause = cause.because(self._unanswered.cause(turn.format))
+            cause = cause.because(self._unanswered.cause(turn.reply.audio))
             if (
                 self._dialect.has_track
                 and self._detector is not None
@@ -617,7 +619,7 @@ class Timeline:
         elif cause.code is Code.CALL_NOT_ENDED:
             cause = cause.because(in_words(turn.calls.mcp.unended_tools))
         if at_ns >= earliest_ns and parsed(outcome).is_overdue:
-            turn.doubted = Cause(Code.NOT_RUN, {"doubted": cause})
+            turn.waits.doubted = Cause(Code.NOT_RUN, {"doubted": cause})
         elif parsed(outcome).family is Family.TIMEOUT:
             outcome, cause = turn.input_speech.unsent_ending or (outcome, cause)
             self._endings.fail(outcome, at_ns, cause)

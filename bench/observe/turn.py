@@ -1,18 +1,31 @@
-"""The state of one open turn: what the client sent, and the one outcome that ends the turn. Pure.
+"""The state of one open turn, and the one outcome that ends it. Pure."""
 
-`bench.observe.turn_events` applies received events.
-
-Only one reply of a turn counts. The service's VAD may mistake a pause for the end of speech and
-answer it completely while the caller is still speaking. That reply does not count. The next reply
-counts and has its own instants. A reply may consist of several responses: a response that calls
-functions is followed by another one. If the script interrupts the reply, the turn lasts until the
-reply has been played.
-"""
+# A turn begins (`TurnStarted`) when the caller speaks or types; a greeting begins with the wait for
+# the service. While the client sends, the turn is SENDING. After a request it is WAITING; after
+# speech that a VAD must end, it is UNNOTICED until the service has detected that end. The first
+# event of a reply makes it ANSWERING. A response that calls functions, and a delegated task, make
+# it CALLING, until the client has returned the outputs, and the next response continues the reply.
+# If the script interrupts a complete reply, the turn is PLAYING until the reply has been played.
+#
+# Only one reply counts. A VAD may mistake a pause for the end of speech, and the service may answer
+# it completely while the caller is still speaking. This reply is `dropped`: the next one counts,
+# and has its own instants. A reply may consist of several responses.
+#
+# `turn_events` has all rules of the end. The turn ends with its last response (`_completion`: the
+# calls, the required events, the kind of output and its sound are checked in this order), with a
+# failed response (`_ending`), with its transcript if it gets no reply (`transcript_ending`), or at
+# the first limit that expires (`deadline`): of the stage that its state names, of the response, or
+# of the turn. The session ends it too (`session_endings`). The first cause wins: `PendingTurn.end`
+# changes nothing after it. Then the turn waits for late events (`late_until_ns`), and
+# `turn_observation` makes its row.
+#
+# Each part has its own rules: what the client sent (`input_speech`), the reply (`reply`), the calls
+# (`tool_calls`), the interruption (`interruption`), and the three records below.
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import Enum, auto
 from typing import Literal
 
@@ -21,28 +34,21 @@ from bench.catalogue.causes import Cause, Ending
 from bench.catalogue.outcomes import CANCELLED_SPLIT, STARVED, SUCCESSFUL, Family, parsed
 from bench.observe.input_speech import SPEECH_INSTANTS, InputSpeech, SendTimestamps
 from bench.observe.inputs import Sent, Transmitted
+from bench.observe.interruption import Interruption, TruncationCheck
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
 from bench.observe.spoken_answer import SpokenAnswer
-from bench.observe.turn_parts import (
-    CALL_INSTANTS,
-    Delegations,
-    Interruption,
-    TruncationCheck,
-    TurnFunctionCalls,
-)
+from bench.observe.tool_calls import CALL_INSTANTS, Delegations, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
 from bench.wire.audio import AudioFormat
 from bench.wire.connection import MatchedDelta, NetworkMeasured
 from bench.wire.dialect import TurnSource
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
-from bench.wire.settings import ONLY_TRANSCRIPT, Output
 
 LATE_TRANSCRIPT_NS = 5_000_000_000
 FADING_NS = 300_000_000
 """The time after a reply was stopped in which its last audio may arrive, because events have
 another path."""
-NOT_SENT = SendTime(0)
 Decision = Literal["answers", "fills", "speaks"]
 """What the first event shows: a response answers, or fills while functions run; an item is the
 turn's speech."""
@@ -72,53 +78,76 @@ TRANSCRIPTIONS = frozenset(
 
 
 @dataclass(slots=True, eq=False)
-class PendingTurn(Instants):
-    """An open turn. Its speech and its reply, whose audio has this `format`, have their own
-    instants.
-    """
+class Traffic:
+    """The messages of one turn, with the uncertainty of their timestamps, and its network."""
 
-    plan: TurnPlan
-    start_ns: int
-    format: AudioFormat
-    turn_source: TurnSource
-    plays_on: bool = False
-    """True if the service plays its replies in real time, so the client cannot stop them."""
-    is_track: bool = False
-    output: Output = field(init=False)
-    input_speech: InputSpeech = field(init=False)
-    reply: Reply = field(init=False)
-    calls: TurnFunctionCalls = field(init=False)
-    delegations: Delegations = field(init=False)
-    item_sent: SendTime = NOT_SENT
-    """The instants of sending the last item: a function output, or the result of a delegated
-    task."""
-    has_ended_answer: bool = False
-    """True if an answer to a delegated task was completely spoken before the backend had ended."""
-    interruption: Interruption | None = None
-    passed_sound: bool | None = None
-    """False if an earlier sound of the script did not stop the reply; None if there was no
-    earlier sound."""
-    interrupts: Interruption | None = None
-    """The interruption of the previous turn's reply by this turn's speech; None if this turn
-    interrupts nothing."""
-    sending: SendTimestamps = field(default_factory=SendTimestamps)
-    state: State = State.SENDING
-    outcome: str = ""
-    causes: tuple[Cause, ...] = ()
-    response_id: str = ""
-    """The id of the first response of the reply. Replies in `dropped` do not count."""
-    answer_response_id: str = ""
-    """The id of the last response of the reply. Replies in `dropped` do not count."""
-    billed_response_id: str = ""
+    progress_ns: int = 0
+    """The instant of the last received message, or of the last end of speech or request."""
+    max_uncertainty_ns: int = 0
+    kernel_stamps: int = 0
+    user_stamps: int = 0
+    audio_bytes_sent: int = 0
+    wire_bytes_sent: int = 0
+    wire_bytes_received: int = 0
+    events: int = 0
+    unknown_events: int = 0
+    late_chunks: int = 0
+    network: NetworkMeasured | None = None
+    retransmits: int | None = None
+
+    def sent(self, wire_bytes: int, audio_bytes: int, *, late: int) -> None:
+        """Count the bytes of sent messages, and the chunks among them that were late."""
+        self.wire_bytes_sent += wire_bytes
+        self.audio_bytes_sent += audio_bytes
+        self.late_chunks += late
+
+    def received(
+        self, messages: int, last_ns: int, worst_error_ns: int, wire_bytes: int, *, kernel: bool
+    ) -> None:
+        """Count received messages. The last one arrived at `last_ns`."""
+        self.events += messages
+        if kernel:
+            self.kernel_stamps += messages
+        else:
+            self.user_stamps += messages
+        self.wire_bytes_received += wire_bytes
+        if worst_error_ns > self.max_uncertainty_ns:
+            self.max_uncertainty_ns = worst_error_ns
+        if last_ns > self.progress_ns:
+            self.progress_ns = last_ns
+
+
+@dataclass(slots=True, eq=False)
+class Responses:
+    """The ids and tokens of a turn's responses. A reply in `dropped` sets no ids."""
+
+    first_id: str = ""
+    """The id of the first response of the reply."""
+    last_id: str = ""
+    billed_id: str = ""
     """The id of the last response of the turn whose tokens were reported."""
-    item_id: str = ""
-    is_between_items: bool = False
-    """True if an item is complete or announced without a delta after it. A function call has no
-    deltas."""
-    dropped: list[Reply] = field(default_factory=list)
-    """The replies to pauses in the caller's speech. These replies do not count."""
-    transmit_delay_ns: int | None = None
+    usage: TokenUsage | None = None
+    context: TokenUsage | None = None
+    """The usage of the first response that reported its input tokens."""
+    fillers: set[str] = field(default_factory=set)
+    """The ids of responses without a request, which the service sends while functions run."""
+    filler: str = ""
+    """The id of the filler response in progress; "" if there is none."""
+    may_have_filler: bool = False
+    after_truncation: bool = False
+    """True if the service had truncated the conversation before this turn."""
+
+    def bill(self, response_id: str, usage: TokenUsage) -> None:
+        self.usage = usage if self.usage is None else self.usage + usage
+        self.billed_id = response_id
+
+
+@dataclass(slots=True, eq=False)
+class Waits:
+    """What a turn waits for: the instants from which its limits count, and required events."""
+
     undetected_ns: int = 0
+    """The instant from which the service must detect the end of the speech."""
     awaited_ns: int = 0
     """The instant from which the service must act. Deadlines before this instant expire at this
     instant."""
@@ -131,57 +160,61 @@ class PendingTurn(Instants):
     time."""
     expected: dict[EventKind, int] = field(default_factory=dict)
     """The events that the script requires, each with the latest instant of its arrival."""
-    met_expectations: int = 0
+    met: int = 0
     """The number of required events that have arrived in time, after the script required them."""
-    progress_ns: int = 0
-    max_uncertainty_ns: int = 0
-    kernel_stamps: int = 0
-    user_stamps: int = 0
-    audio_bytes_sent: int = 0
-    wire_bytes_sent: int = 0
-    wire_bytes_received: int = 0
-    events: int = 0
-    unknown_events: int = 0
-    late_chunks: int = 0
-    usage: TokenUsage | None = None
-    context: TokenUsage | None = None
-    """The usage of the first response that reported its input tokens."""
+
+
+@dataclass(slots=True, eq=False)
+class PendingTurn(Instants):
+    """An open turn. Its parts have their own instants. The replies have this `audio` format.
+
+    `plays_on` and `is_track` are the attributes of `Reply`.
+    """
+
+    plan: TurnPlan
+    start_ns: int
+    turn_source: TurnSource
+    audio: InitVar[AudioFormat]
+    plays_on: InitVar[bool]
+    is_track: InitVar[bool]
+    state: State = State.SENDING
+    outcome: str = ""
+    causes: tuple[Cause, ...] = ()
+    input_speech: InputSpeech = field(init=False)
+    sending: SendTimestamps = field(default_factory=SendTimestamps)
+    reply: Reply = field(init=False)
+    dropped: list[Reply] = field(default_factory=list)
+    """The replies to pauses in the caller's speech. These replies do not count."""
+    is_between_items: bool = False
+    """True if an item is complete or announced without a delta after it. A function call has no
+    deltas."""
+    responses: Responses = field(default_factory=Responses)
+    calls: TurnFunctionCalls = field(init=False)
+    delegations: Delegations = field(init=False)
+    interruption: Interruption | None = None
+    interrupts: Interruption | None = None
+    """The interruption of the previous turn's reply by this turn's speech; None if this turn
+    interrupts nothing."""
     false_reply: bool | None = None
     """True if the service replied to an earlier sound that needs no reply; None if there was no
     such sound."""
-    fillers: set[str] = field(default_factory=set)
-    """The ids of responses without a request, which the service sends while functions run."""
-    filler: str = ""
-    """The id of the filler response in progress; "" if there is none."""
-    may_have_filler: bool = False
-    after_truncation: bool = False
-    """True if the service had truncated the conversation before this turn."""
-    network: NetworkMeasured | None = None
-    retransmits: int | None = None
+    waits: Waits = field(default_factory=Waits)
+    traffic: Traffic = field(default_factory=Traffic)
 
-    def __post_init__(self) -> None:
-        self.output = self.plan.output
-        self.delegations = Delegations(self.plan.delegates)
-        self.input_speech = InputSpeech(
-            self.plan.vad, self.plan.end_tolerance_ns, self.output == ONLY_TRANSCRIPT
+    def __post_init__(self, audio: AudioFormat, plays_on: bool, is_track: bool) -> None:
+        plan = self.plan
+        self.delegations = Delegations(plan.delegates)
+        self.input_speech = InputSpeech(plan.vad, plan.end_tolerance_ns, plan.only_transcribed)
+        is_searched = plan.answer_min_ns or plan.delegates
+        answer = SpokenAnswer(plan.answer_min_ns) if is_searched else None
+        self.reply = Reply(
+            audio, plan.jitter_buffer_ns, answer, plays_on=plays_on, is_track=is_track
         )
-        self.reply = self.new_reply()
-        self.calls = TurnFunctionCalls(self.plan.expected_calls)
-        if self.plan.greeting:
+        self.calls = TurnFunctionCalls(plan.expected_calls)
+        if plan.greeting:
             self.state = State.WAITING
-            self.undetected_ns = self.start_ns
-            self.input_complete_ns = self.start_ns
-
-    def new_reply(self) -> Reply:
-        is_searched = self.plan.answer_min_ns or self.delegations.are_possible
-        answer = SpokenAnswer(self.plan.answer_min_ns) if is_searched else None
-        return Reply(
-            self.format,
-            self.plan.jitter_buffer_ns,
-            answer,
-            plays_on=self.plays_on,
-            is_track=self.is_track,
-        )
+            self.waits.undetected_ns = self.start_ns
+            self.waits.input_complete_ns = self.start_ns
 
     def end(self, outcome: str, at_ns: int, *causes: Cause) -> None:
         """End the turn, if it is open. Unsent speech is the cause if there is any; a doubted
@@ -194,14 +227,14 @@ class PendingTurn(Instants):
             ):
                 outcome = unsent.outcome
                 causes = (unsent.cause,)
-            if self.doubted is not None and outcome in SUCCESSFUL:
+            if self.waits.doubted is not None and outcome in SUCCESSFUL:
                 outcome = STARVED
-                causes = (self.doubted,)
+                causes = (self.waits.doubted,)
             self.state = State.OVER
             self.outcome = outcome
             self.causes = causes
             # the timestamp of a doubted event may be after its limit
-            self.instants["ended"] = max(at_ns, self.progress_ns)
+            self.instants["ended"] = max(at_ns, self.traffic.progress_ns)
             _note_silence(self)
 
     @property
@@ -223,7 +256,7 @@ class PendingTurn(Instants):
         """
         if self.turn_source is TurnSource.REPLIES:  # it announces no commits
             return self.plan.transcription_due
-        is_uncommitted = self.state is State.SENDING or self.output == ONLY_TRANSCRIPT
+        is_uncommitted = self.state is State.SENDING or self.plan.only_transcribed
         return self.plan.transcription_due and not self.plan.vad and is_uncommitted
 
     # Sent events.
@@ -234,7 +267,7 @@ class PendingTurn(Instants):
         """Count a sent message with these instants of speech. `is_request`: it requests a
         response.
         """
-        self.count_bytes(sent.wire_bytes, sent.audio_bytes, late=sent.late)
+        self.traffic.sent(sent.wire_bytes, sent.audio_bytes, late=sent.late)
         if self.state is State.OVER:
             return
         ends_speech = "speech_end" in instants
@@ -243,17 +276,11 @@ class PendingTurn(Instants):
         if is_request:
             self._on_request_sent(send_time)
         elif self.plan.vad and ends_speech:
-            self.undetected_ns = self.input_speech.instants["speech_end"]
-            self.awaited_ns = send_time.at_ns
-            self.input_complete_ns = self.undetected_ns
-            self.progress_ns = max(self.progress_ns, send_time.at_ns)
+            self.waits.undetected_ns = self.input_speech.instants["speech_end"]
+            self.waits.awaited_ns = send_time.at_ns
+            self.waits.input_complete_ns = self.waits.undetected_ns
+            self.traffic.progress_ns = max(self.traffic.progress_ns, send_time.at_ns)
             self.state = self.state_after_speech()
-
-    def count_bytes(self, wire_bytes: int, audio_bytes: int, *, late: int) -> None:
-        """Count the bytes of sent messages, and the chunks among them that were late."""
-        self.wire_bytes_sent += wire_bytes
-        self.audio_bytes_sent += audio_bytes
-        self.late_chunks += late
 
     def _on_request_sent(self, send_time: SendTime) -> None:
         """Record the request of the turn's first response, or of the response that follows the
@@ -266,9 +293,9 @@ class PendingTurn(Instants):
         elif "request_sent" not in self.instants:
             self.sent("request_sent", send_time.at_ns, send_time.width_ns)
             self.sending.add(send_time, ("request_sent",))
-        self.progress_ns = send_time.at_ns
+        self.traffic.progress_ns = send_time.at_ns
         self.state = State.WAITING
-        self.input_complete_ns = self.input_complete_ns or send_time.at_ns
+        self.waits.input_complete_ns = self.waits.input_complete_ns or send_time.at_ns
         # the request is for the backend, and the caller waits for its result
         if self.delegations.are_possible:
             self.state = State.CALLING
@@ -289,7 +316,11 @@ class PendingTurn(Instants):
         The service accepts no request while a response is in progress, while a function call is
         unanswered, or while an MCP call runs.
         """
-        if self.state is not State.CALLING or self.filler or self.delegations.awaits_backend:
+        if (
+            self.state is not State.CALLING
+            or self.responses.filler
+            or self.delegations.awaits_backend
+        ):
             return False
         return self.calls.are_all_answered and self.calls.is_request_due
 
@@ -316,11 +347,11 @@ class PendingTurn(Instants):
         if "request_sent" in instants:
             self.instants["request_sent"] += late_ns
             self.widths_ns["request_sent"] = 0
-            self.transmit_delay_ns = late_ns
+            self.sending.transmit_delay_ns = late_ns
         elif instants:
             # the limit counts from the end of speech, which the timestamp moves
-            if self.undetected_ns == self.input_speech.instants["speech_end"]:
-                self.undetected_ns += late_ns
+            if self.waits.undetected_ns == self.input_speech.instants["speech_end"]:
+                self.waits.undetected_ns += late_ns
             for instant in instants:
                 self.input_speech.instants[instant] += late_ns
                 self.input_speech.widths_ns[instant] = 0
@@ -340,17 +371,17 @@ class PendingTurn(Instants):
         `requests` requests.
         """
         if decides == "speaks":
-            self.item_id = event.item_id
+            self.input_speech.item_id = event.item_id
         elif decides == "fills":
-            self.fillers.add(event.response_id)
-            self.filler = event.response_id
+            self.responses.fillers.add(event.response_id)
+            self.responses.filler = event.response_id
         else:
             self.input_speech.answered += requests
             if self.turn_source is TurnSource.REPLIES:  # it need not report the end of the speech
                 self.input_speech.open = False
-            self.answer_response_id = event.response_id
+            self.responses.last_id = event.response_id
             if not self.calls.rounds:
-                self.response_id = event.response_id
+                self.responses.first_id = event.response_id
 
     @property
     def is_streaming(self) -> bool:
@@ -372,7 +403,7 @@ class PendingTurn(Instants):
         request to the client.
         """
         client_requests = (
-            self.plan.vad and not self.plan.service_responds and self.output != ONLY_TRANSCRIPT
+            self.plan.vad and not self.plan.service_responds and not self.plan.only_transcribed
         )
         return (
             client_requests
@@ -387,7 +418,7 @@ class PendingTurn(Instants):
         """
         is_sent = self.state in (State.UNNOTICED, State.WAITING, State.ANSWERING)
         transcribed_ns = self.input_speech.transcribed_ns() if is_sent else None
-        return None if transcribed_ns is None else max(transcribed_ns, self.awaited_ns)
+        return None if transcribed_ns is None else max(transcribed_ns, self.waits.awaited_ns)
 
     @property
     def is_interrupted(self) -> bool:
@@ -410,11 +441,9 @@ class PendingTurn(Instants):
             self.interruption is not None and self.interruption.is_wanted
         ):
             return
-        if self.interruption is not None:
-            self.passed_sound = self.interruption.false_yield
-        self.interruption = Interruption(
-            kind, check=TruncationCheck(self.format) if verify else None
-        )
+        passed_sound = None if self.interruption is None else self.interruption.false_yield
+        check = TruncationCheck(self.reply.audio) if verify else None
+        self.interruption = Interruption(kind, check=check, passed_sound=passed_sound)
 
     def interrupt(self, at_ns: int) -> None:
         """Record that the client itself interrupts the reply, and stop the player."""
@@ -431,14 +460,14 @@ class PendingTurn(Instants):
             return
         # otherwise the service has detected the end of the previous speech
         if interruption.has_begun:
-            interruption.on_detected(arrival, plays_on=self.plays_on)
+            interruption.on_detected(arrival, plays_on=self.reply.plays_on)
             self._stop(arrival.at_ns)
 
     def trigger_ns(self, trigger: InterruptTrigger) -> int | None:
         """Return the instant at which to interrupt the reply; None while it is unknown."""
         reply = self.reply
         if trigger.text:
-            return self.progress_ns if reply.heard().contains(trigger.text) else None
+            return self.traffic.progress_ns if reply.heard().contains(trigger.text) else None
         if trigger.share is None:
             return reply.played_at_ns(trigger.after_ns)
         if self.state is not State.PLAYING and "audio_done" not in reply.instants:
@@ -446,7 +475,7 @@ class PendingTurn(Instants):
         return reply.played_at_ns(int(trigger.share * reply.received_ns))
 
     def _stop(self, at_ns: int) -> None:
-        if not self.plays_on:
+        if not self.reply.plays_on:
             self.reply.stopped_ns = at_ns
         if self.state is State.PLAYING:
             self.end(self.stopped_ending.outcome, at_ns)
@@ -484,7 +513,7 @@ def late_until_ns(turn: PendingTurn) -> int:
     follow the playback.
     """
     ended_ns = turn.instants["ended"]
-    if turn.plays_on and not _awaits_events(turn):
+    if turn.reply.plays_on and not _awaits_events(turn):
         return ended_ns + FADING_NS
     return (
         max(ended_ns, turn.reply.playback_ends_ns) if _awaits_usage(turn) else ended_ns
@@ -500,7 +529,7 @@ def _awaits_events(turn: PendingTurn) -> bool:
     is_truncating = turn.interruption is not None and turn.interruption.unconfirmed_truncations > 0
     if is_truncating or (turn.check and turn.check.is_pending):
         return True
-    due = turn.plan.transcription_due and turn.audio_bytes_sent > 0
+    due = turn.plan.transcription_due and turn.traffic.audio_bytes_sent > 0
     return due and not turn.input_speech.is_transcribed
 
 
@@ -516,14 +545,16 @@ def hear_late(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> None:
 def _is_fading(turn: PendingTurn, now_ns: int) -> bool:
     """Return whether the last audio of a reply that was stopped may still arrive."""
     is_stopped = (
-        turn.plays_on and turn.interruption is not None and turn.interruption.stopped_ns is not None
+        turn.reply.plays_on
+        and turn.interruption is not None
+        and turn.interruption.stopped_ns is not None
     )
     return is_stopped and now_ns < turn.instants["ended"] + FADING_NS
 
 
 def _note_silence(turn: PendingTurn) -> None:
     """Record the silence after a reply that was stopped, if only the service could stop it."""
-    if turn.plays_on and turn.interruption is not None and turn.reply.heard_until is not None:
+    if turn.reply.plays_on and turn.interruption is not None and turn.reply.heard_until is not None:
         turn.interruption.on_last_sound(turn.reply.heard_until)
 
 
@@ -531,9 +562,9 @@ def _awaits_usage(turn: PendingTurn) -> bool:
     """Return whether the service reports the tokens of the last response after its end, and has
     not done so yet.
     """
-    return turn.plan.usage_follows and turn.billed_response_id != turn.answer_response_id
+    return turn.plan.usage_follows and turn.responses.billed_id != turn.responses.last_id
 
 
 def request_continuation(turn: PendingTurn) -> None:
     """Record that the function output that was just sent also requests the next response."""
-    turn._on_request_sent(turn.item_sent)
+    turn._on_request_sent(turn.calls.item_sent)

@@ -16,17 +16,11 @@ from bench.catalogue.timeouts import MAX_ITEMS, Timeouts
 from bench.observe.input_speech import SPEECH_INSTANTS
 from bench.observe.reply import REPLY_INSTANTS
 from bench.observe.spoken_answer import SpokenAnswer
+from bench.observe.tool_calls import CALL_INSTANTS, DELEGATION_KINDS, MCP_KINDS, tool_name
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State
-from bench.observe.turn_parts import (
-    CALL_INSTANTS,
-    DELEGATION_KINDS,
-    MCP_KINDS,
-    tool_name,
-)
 from bench.wire.connection import MatchedDelta
 from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import DELTAS, ErrorScope, EventKind, McpItem, ServerEvent, ServiceFailure
-from bench.wire.settings import ONLY_TRANSCRIPT
 
 NO_REPLY_AUDIO = "failed:no_audio"
 REPLYING = DELTAS | CALL_INSTANTS.keys() | MCP_KINDS
@@ -59,7 +53,7 @@ def received(
     kind = event.kind
     # otherwise the event was detected in the audio
     sent = event.name != "" or turn.turn_source is not SOUND
-    _count(turn, sent, at_ns, error_ns, wire_bytes, kernel)
+    turn.traffic.received(sent, at_ns, error_ns, wire_bytes, kernel=kernel)
     if kind in DELTAS:
         if not event.payload_bytes:  # neither audio nor text, so it is not the first delta
             return None
@@ -67,7 +61,7 @@ def received(
             turn, (MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),)
         )
     ending = _apply_event(turn, event, arrival)
-    turn.unknown_events += kind is EventKind.UNKNOWN
+    turn.traffic.unknown_events += kind is EventKind.UNKNOWN
     if kind in ITEM_EDGES:
         turn.is_between_items = True
     _advance(turn, kind)
@@ -80,35 +74,14 @@ def received_deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> None:
     """
     worst_error_ns = max([delta.uncertainty_ns for delta in deltas])
     wire_bytes = sum([delta.wire_bytes for delta in deltas])
-    _count(turn, len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, True)
+    turn.traffic.received(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, kernel=True)
     _deltas(turn, deltas)
-
-
-def _count(
-    turn: PendingTurn,
-    messages: int,
-    last_ns: int,
-    worst_error_ns: int,
-    wire_bytes: int,
-    kernel: bool,
-) -> None:
-    """Count received messages. The last one arrived at `last_ns`."""
-    turn.events += messages
-    if kernel:
-        turn.kernel_stamps += messages
-    else:
-        turn.user_stamps += messages
-    turn.wire_bytes_received += wire_bytes
-    if worst_error_ns > turn.max_uncertainty_ns:
-        turn.max_uncertainty_ns = worst_error_ns
-    if last_ns > turn.progress_ns:
-        turn.progress_ns = last_ns
 
 
 def _deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> Ending | None:
     """Apply one decoded delta, or several matched deltas, which have a length and no payload."""
     turn.is_between_items = False
-    if turn.expected or turn.state is not State.ANSWERING:
+    if turn.waits.expected or turn.state is not State.ANSWERING:
         for delta in deltas:
             _advance(turn, delta.event.kind)
     is_heard = turn.turn_source is SOUND
@@ -128,8 +101,9 @@ def _advance(turn: PendingTurn, kind: EventKind) -> None:
     """Change to the state after an event. Remove the event from the events that the script
     requires.
     """
-    if turn.expected and turn.expected.pop(kind, None) is not None:
-        turn.met_expectations += 1
+    waits = turn.waits
+    if waits.expected and waits.expected.pop(kind, None) is not None:
+        waits.met += 1
     # a service that need not report the end of speech is awaited as one that does not report the
     # speech at all
     if turn.state in NEXT_STATE and not (
@@ -151,7 +125,7 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
         # The service detects that the caller continues. From here, the limit for detecting the end
         # counts again.
         if kind is EventKind.SPEECH_STARTED and turn.state is not State.UNNOTICED:
-            turn.undetected_ns = at_ns
+            turn.waits.undetected_ns = at_ns
         turn.input_speech.on_event(event, arrival)
     elif kind in CALL_INSTANTS:
         turn.calls.on_event(event, arrival)
@@ -170,11 +144,11 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
         turn.reply.phases[event.item_id] = event.phase
     if event.text and kind in WHOLE_TEXTS:
         turn.reply.add_text(event.text, event.item_id)
-    if kind is EventKind.RESPONSE_DONE and event.response_id in turn.fillers:
-        turn.filler = ""
+    if kind is EventKind.RESPONSE_DONE and event.response_id in turn.responses.fillers:
+        turn.responses.filler = ""
         turn.reply.await_another()
         return None
-    if turn.output == ONLY_TRANSCRIPT:
+    if turn.plan.only_transcribed:
         transcribed_ns = turn.transcribed_ns
         return (
             transcript_ending(turn)
@@ -256,8 +230,8 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
         return turn.calls.exceeded_limit
     if problem := turn.calls.error_text():
         return Ending("wrong_function_call", in_words(problem))
-    if turn.expected:
-        return failed_expectation(next(iter(turn.expected)))
+    if turn.waits.expected:
+        return failed_expectation(next(iter(turn.waits.expected)))
     # If audio is billed and none was decoded, this dialect does not know the service's event names.
     if turn.plan.wants_audio and EventKind.AUDIO_DELTA not in turn.reply.deltas:
         return Ending(
@@ -283,7 +257,7 @@ def _lacks_answer(turn: PendingTurn, at_ns: int) -> bool:
     """
     if turn.state is State.CALLING:
         turn.reply.await_another()
-        turn.has_ended_answer = _spoken_answer(turn).has_begun
+        turn.delegations.has_ended_answer = _spoken_answer(turn).has_begun
         return True
     speech_end_ns = turn.input_speech.instants.get("speech_end", 0)
     _spoken_answer(turn).end_sound()
@@ -302,8 +276,8 @@ def _await_next_reply(turn: PendingTurn, at_ns: int) -> None:
     turn.input_speech.await_rest()
     turn.calls.forget_response()
     turn.dropped.append(turn.reply)
-    turn.reply = turn.new_reply()
-    turn.awaited_ns = at_ns
+    turn.reply = turn.reply.successor()
+    turn.waits.awaited_ns = at_ns
     turn.state = turn.state_after_speech() if turn.input_speech.is_speech_sent else State.SENDING
 
 
@@ -314,8 +288,8 @@ def transcript_ending(turn: PendingTurn) -> Ending:
         throttled = words.failure.effect is ErrorScope.THROTTLED
         outcome = "throttled:transcription" if throttled else "failed:transcription"
         return Ending(outcome, in_words(words.failure.detail))
-    if turn.expected:
-        return failed_expectation(next(iter(turn.expected)))
+    if turn.waits.expected:
+        return failed_expectation(next(iter(turn.waits.expected)))
     return (
         Ending("ok")
         if words.text
@@ -330,11 +304,11 @@ def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None
         and turn.delegations.are_possible
         and not turn.calls.is_request_due
     ):
-        turn.instants["answer_request_sent"] = turn.item_sent.at_ns
-        turn.widths_ns["answer_request_sent"] = turn.item_sent.width_ns
+        turn.instants["answer_request_sent"] = turn.calls.item_sent.at_ns
+        turn.widths_ns["answer_request_sent"] = turn.calls.item_sent.width_ns
         if turn.calls.are_all_answered:
             turn.calls.end_round()
-        _check_result(turn, turn.item_sent.at_ns)
+        _check_result(turn, turn.calls.item_sent.at_ns)
 
 
 def _apply_delegation_event(
@@ -385,7 +359,7 @@ def _spoken_answer(turn: PendingTurn) -> SpokenAnswer:
 def _await_result(turn: PendingTurn) -> None:
     """Wait for the result of a delegated task. Meanwhile the service may say fillers."""
     turn.state = State.CALLING
-    turn.has_ended_answer = False
+    turn.delegations.has_ended_answer = False
     _spoken_answer(turn).await_result()
 
 
@@ -403,7 +377,7 @@ def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
     if _spoken_answer(turn).awaits_result:
         _spoken_answer(turn).expect(at_ns)
     turn.state = State.ANSWERING if _spoken_answer(turn).has_begun else State.WAITING
-    return Ending("ok") if turn.has_ended_answer else None
+    return Ending("ok") if turn.delegations.has_ended_answer else None
 
 
 def failed_expectation(kind: EventKind) -> Ending:
@@ -422,7 +396,7 @@ because every second event makes two."""
 def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
     """Return the next deadline of a turn; None without one."""
     deadlines: list[Deadline] = [
-        (until_ns, *failed_expectation(kind)) for kind, until_ns in turn.expected.items()
+        (until_ns, *failed_expectation(kind)) for kind, until_ns in turn.waits.expected.items()
     ]
     if turn.state is State.PLAYING:
         deadlines.append((turn.reply.playback_ends_ns, "ok", NO_CAUSE))
@@ -430,34 +404,34 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
         deadlines.append(
             _timed_out(turn.calls.mcp.changed_ns, limits.response, "response", Code.CALL_NOT_ENDED)
         )
-    elif turn.state is State.CALLING and turn.filler and turn.calls.are_all_answered:
-        waits_from_ns = max(turn.progress_ns, turn.calls.last_output_ns)
+    elif turn.state is State.CALLING and turn.responses.filler and turn.calls.are_all_answered:
+        waits_from_ns = max(turn.traffic.progress_ns, turn.calls.last_output_ns)
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
     elif turn.state is State.CALLING and turn.delegations.awaits_backend:
         deadlines.append(
             _timed_out(turn.delegations.handed_ns, limits.response, "response", Code.NOT_DONE)
         )
     elif (
-        transcribed_ns := turn.transcribed_ns if turn.output == ONLY_TRANSCRIPT else None
+        transcribed_ns := turn.transcribed_ns if turn.plan.only_transcribed else None
     ) is not None:
         deadlines.append((transcribed_ns, *transcript_ending(turn)))
     elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
         due_ns, outcome, cause = _timeout(turn, limits)
         # The answer to a pause can be overdue while the caller still speaks. This deadline applies
         # only when the service must act.
-        deadlines.append((max(due_ns, turn.awaited_ns), outcome, cause))
+        deadlines.append((max(due_ns, turn.waits.awaited_ns), outcome, cause))
     soonest = deadlines[0] if deadlines else None
     if len(deadlines) > 1:
         soonest = min(deadlines, key=itemgetter(0, 1))  # causes have no order
-    latest_ns = turn.input_complete_ns + limits.turn * NS_PER_S
-    if turn.input_complete_ns and (soonest is None or soonest[0] > latest_ns):  # seldom
+    latest_ns = turn.waits.input_complete_ns + limits.turn * NS_PER_S
+    if turn.waits.input_complete_ns and (soonest is None or soonest[0] > latest_ns):  # seldom
         missing = (
             Code.NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else Code.NOT_OVER
         )
         return (
             None
             if turn.state is State.OVER
-            else _timed_out(turn.input_complete_ns, limits.turn, "turn", missing)
+            else _timed_out(turn.waits.input_complete_ns, limits.turn, "turn", missing)
         )
     return soonest
 
@@ -467,10 +441,10 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
     instants = turn.input_speech.instants
     if turn.state is State.UNNOTICED:
         missing = Code.UNDETECTED if "speech_started" in instants else Code.UNHEARD
-        timeout = _timed_out(turn.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
+        timeout = _timed_out(turn.waits.undetected_ns, limits.end_of_turn, "end_of_turn", missing)
     elif turn.state is State.WAITING:
         request_ns = turn.instants.get("answer_request_sent") or turn.instants.get("request_sent")
-        waits_from_ns = request_ns or instants.get("speech_stopped", turn.undetected_ns)
+        waits_from_ns = request_ns or instants.get("speech_stopped", turn.waits.undetected_ns)
         missing = Code.NOTHING_CAME
         if not has_events:
             missing = Code.ONLY_FILLERS if turn.reply.has_started else Code.NOTHING_AUDIBLE
@@ -480,19 +454,19 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
             if turn.reply.spoken_answer and turn.reply.spoken_answer.merged_ns:
                 return waits_from_ns + int(limits.first_delta * NS_PER_S), "ok", NO_CAUSE
             missing = Code.NOT_SPOKEN
-        missing = Code.NO_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else missing
+        missing = Code.NO_TRANSCRIPT if turn.plan.only_transcribed else missing
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.is_between_items:
         timeout = _timed_out(
-            turn.progress_ns, limits.first_delta, "first_delta", Code.NO_MORE_ITEMS
+            turn.traffic.progress_ns, limits.first_delta, "first_delta", Code.NO_MORE_ITEMS
         )
     else:
         # If the service sends no turn events, no delta is due before the received audio has been
         # played.
         played_ns = 0 if has_events else turn.reply.playback_ends_ns
-        missing = Code.NO_WHOLE_TRANSCRIPT if turn.output == ONLY_TRANSCRIPT else Code.NOTHING_CAME
+        missing = Code.NO_WHOLE_TRANSCRIPT if turn.plan.only_transcribed else Code.NOTHING_CAME
         timeout = _timed_out(
-            max(turn.progress_ns, played_ns), limits.next_delta, "next_delta", missing
+            max(turn.traffic.progress_ns, played_ns), limits.next_delta, "next_delta", missing
         )
     if turn.reply.created_ns is None:
         return timeout

@@ -29,34 +29,25 @@ from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
 from bench.wire.audio import ALL_FORMATS
 from bench.wire.dialect import SOUND, TurnSource
 from bench.wire.events import EventKind
-from bench.wire.settings import ONLY_TRANSCRIPT
 
 AFTER_BARGE_IN = {"barge_in_last_audio": "last_audio", "barge_in_response_done": "response_done"}
 """A mapping from an instant to the instant from which it is copied. These instants belong to a
 response that an interruption ended. The copy is made only if the copied instant came after the
 interruption."""
 
-SAME = (
-    "outcome",
-    "causes",
-    "start_ns",
-    "response_id",
-    "answer_response_id",
-    "item_id",
+OF_TURN = ("outcome", "causes", "start_ns", "audio_bytes_received", "false_reply")
+OF_TRAFFIC = (
     "kernel_stamps",
     "user_stamps",
     "audio_bytes_sent",
-    "audio_bytes_received",
     "wire_bytes_sent",
     "wire_bytes_received",
     "events",
     "unknown_events",
     "late_chunks",
     "retransmits",
-    "usage",
-    "transmit_delay_ns",
-    "false_reply",
 )
+"""The fields that the row has under the same name."""
 RECEIVED = frozenset(
     {
         "start",
@@ -142,8 +133,8 @@ def turn_type(turn: PendingTurn) -> str:
         "after_interruption": (
             turn.interrupts is not None and turn.interrupts.stopped_ns is not None
         ),
-        "after_truncation": turn.after_truncation,
-        "filler": turn.may_have_filler or bool(turn.fillers),
+        "after_truncation": turn.responses.after_truncation,
+        "filler": turn.responses.may_have_filler or bool(turn.responses.fillers),
     }
     return turn_type_of([name for name, is_different in differences.items() if is_different])
 
@@ -234,7 +225,7 @@ def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:
     """
     transcribed_ns = turn.input_speech.instants.get("input_transcribed")
     if (
-        turn.output != ONLY_TRANSCRIPT
+        not turn.plan.only_transcribed
         or "speech_start" in turn.input_speech.instants
         or transcribed_ns is None
     ):
@@ -258,23 +249,30 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     calls = turn.calls
     mcp = turn.calls.mcp
     interruption = turn.interruption
-    network = turn.network
+    traffic = turn.traffic
+    network = traffic.network
+    responses = turn.responses
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
-    false_yield = interruption.false_yield if interruption is not None else None
     # known from events, or from sounds
     is_answer_known = turn.turn_source is not SOUND or turn.plan.answer_min_ns or turn.is_delegated
     timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
     reference = turn.plan.reference
     lag = _transcript_lag(turn)
-    input_audio_ns = ALL_FORMATS[turn.plan.speech_format].duration_ns(turn.audio_bytes_sent)
+    input_audio_ns = ALL_FORMATS[turn.plan.speech_format].duration_ns(traffic.audio_bytes_sent)
     score = UNJUDGED
     if reference != NO_REFERENCE:
         score = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
     found = all_instants(turn)
     observed = TurnObservation(
-        **{name: getattr(turn, name) for name in SAME},
+        **{name: getattr(turn, name) for name in OF_TURN},
+        **{name: getattr(traffic, name) for name in OF_TRAFFIC},
+        response_id=responses.first_id,
+        answer_response_id=responses.last_id,
+        item_id=turn.input_speech.item_id,
+        usage=responses.usage,
+        transmit_delay_ns=turn.sending.transmit_delay_ns,
         turn=turn.plan.number,
         detail=text_of(turn.causes),
         step=turn.plan.step,
@@ -282,7 +280,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         audio=turn.plan.audio,
         uncertainties_ns=found.uncertainties_ns,
         widths_ns=found.widths_ns,
-        timestamp_uncertainty_max_ns=turn.max_uncertainty_ns,
+        timestamp_uncertainty_max_ns=traffic.max_uncertainty_ns,
         audio_deltas=reply.deltas[EventKind.AUDIO_DELTA],
         text_deltas=reply.deltas[EventKind.TEXT_DELTA],
         transcript_deltas=reply.deltas[EventKind.TRANSCRIPT_DELTA],
@@ -329,19 +327,19 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         interruption=interruption.kind if interruption and interruption.has_begun else None,
         interruption_missed=_is_missed(turn),
         yielded=interruption.has_yielded if interruption else None,
-        false_yield=turn.passed_sound if false_yield is None else false_yield,
+        false_yield=interruption.false_yield_of_sounds if interruption else None,
         truncation_correct=turn.check.verdict if turn.check else None,
         cut_off=cut_off(turn),
         speech_pause_ns=turn.plan.pause_ns,
         late_audio_ns=reply.late_ns if reply.stopped_ns is not None else None,
         unplayed_audio_ns=reply.unplayed_ns if reply.stopped_ns is not None else None,
-        received_audio_ns=turn.format.duration_ns(turn.audio_bytes_received),
+        received_audio_ns=reply.audio.duration_ns(turn.audio_bytes_received),
         overlap_ns=_overlap_ns(turn),
         onset_uncertainty_ns=reply.onset_uncertainty_ns,
         quality=score if task_success is None else score._replace(task_success=task_success),
         turn_type=turn_type(turn),
-        context_tokens=turn.context.input if turn.context else None,
-        context_cached_tokens=turn.context.cached_in if turn.context else None,
+        context_tokens=responses.context.input if responses.context else None,
+        context_cached_tokens=responses.context.cached_in if responses.context else None,
     )
     return (
         observed

@@ -63,7 +63,7 @@ def until_expected_events(timeline: Timeline, _: int) -> int | None:
     else None.
     """
     turn = timeline.turns.current
-    return timeline.next_deadline_ns if turn is not None and turn.expected else None
+    return timeline.next_deadline_ns if turn is not None and turn.waits.expected else None
 
 
 def until_trigger(trigger: InterruptTrigger) -> WaitCondition:

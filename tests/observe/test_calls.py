@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import bench.observe.turn_parts
+import bench.observe.tool_calls
 from bench.observe import inputs
 from bench.observe.inputs import CallFunction, RequestContinuation
 from bench.observe.observation import TurnObservation
@@ -199,7 +199,7 @@ def test_stalls_gaps_and_audio_speed_are_not_measured_between_items() -> None:
 def test_too_many_function_calls_in_one_response_end_the_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bench.observe.turn_parts, "MAX_CALLS", 3)
+    monkeypatch.setattr(bench.observe.tool_calls, "MAX_CALLS", 3)
     talk = Talk(wanted=1)
     talk.ask(0, functions=True)
     talk.hear(1, created("r1"), *(function_call_done("r1", f"c{number}") for number in range(3)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import bench.observe.turn_parts
+import bench.observe.tool_calls
 from bench.base.clock import Arrival
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import inputs
@@ -236,7 +236,7 @@ def test_a_turn_fails_if_its_script_does_not_approve_the_call(
 def test_too_many_mcp_calls_or_approvals_end_the_session(
     endless: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench.observe.turn_parts, "MAX_CALLS", 3)
+    monkeypatch.setattr(bench.observe.tool_calls, "MAX_CALLS", 3)
     talk = Talk(wanted=1)
     ask(talk, mcp_servers={"docs": True})
     talk.hear(100, created("r1"))
