@@ -92,16 +92,16 @@ parts."""
 
 class TranscriptLag(NamedTuple):
     """The lags of a turn's deltas: their median and maximum, and by how much each may really have
-    been less, in ns.
+    been less, in ns. The fields are the columns of the same names.
 
     Each lag is between itself and itself minus its uncertainty. Therefore the median is between the
     medians of both, and the maximum between the maxima.
     """
 
-    median_ns: int
-    max_ns: int
-    median_uncertainty_ns: int
-    max_uncertainty_ns: int
+    transcript_lag_ns: int
+    transcript_lag_max_ns: int
+    transcript_lag_uncertainty_ns: int
+    transcript_lag_max_uncertainty_ns: int
 
 
 def character_count(text: str) -> int:

@@ -129,6 +129,9 @@ class Interruption(Instants):
         self.sent("truncate_sent", sent.at_ns, sent.uncertainty_ns)
 
     def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
+        """Apply a report that an item of the reply was truncated, or a report of the item's
+        remaining content.
+        """
         if event.kind is EventKind.TRUNCATED:
             self.unconfirmed_truncations -= 1
             self.arrived("truncated", arrival)

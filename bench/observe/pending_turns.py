@@ -7,6 +7,7 @@ All other turns have ended and wait for late events.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bench.catalogue import outcomes
@@ -38,34 +39,24 @@ def cut_of(event_id: str) -> Cut | None:
 _CUTS = frozenset(Cut)
 
 
+@dataclass(slots=True, eq=False)
 class PendingTurns:
     """The turns of one session. `truncates` is True if the client reports where it has stopped a
     reply.
     """
 
-    __slots__ = (
-        "_retransmits",
-        "_retrieves",
-        "_truncates",
-        "all",
-        "awaits_network",
-        "events",
-        "interrupted",
-        "last",
-    )
-
-    def __init__(self, events: PlannedEvents, *, truncates: bool = True) -> None:
-        self.events = events
-        self._truncates = truncates
-        self.all: list[PendingTurn] = []
-        self.last: PendingTurn | None = None
-        """The turn that started last, also after its delivery."""
-        self.interrupted: PendingTurn | None = None
-        """The turn whose reply will be interrupted, or was interrupted last."""
-        self.awaits_network = False
-        """True if the network has not been measured since the last turn started."""
-        self._retransmits = 0
-        self._retrieves = 0  # number of sent requests for a truncated item
+    events: PlannedEvents
+    truncates: bool = True
+    all: list[PendingTurn] = field(default_factory=list)
+    last: PendingTurn | None = None
+    """The turn that started last, also after its delivery."""
+    interrupted: PendingTurn | None = None
+    """The turn whose reply will be interrupted, or was interrupted last."""
+    awaits_network: bool = False
+    """True if the network has not been measured since the last turn started."""
+    _retransmits: int = 0
+    _retrieves: int = 0
+    """The number of sent requests for a truncated item."""
 
     def start(self, turn: PendingTurn) -> None:
         """Add a turn that starts. If the previous turn is open, the new turn interrupts its
@@ -167,7 +158,7 @@ class PendingTurns:
         """
         found: list[inputs.Action] = []
         stopped_turn = self.interrupted
-        if stopped_turn is not None and stopped_turn.interruption is not None and self._truncates:
+        if stopped_turn is not None and stopped_turn.interruption is not None and self.truncates:
             interruption = stopped_turn.interruption
             prefix = stopped_turn.plan.event_prefix
             if interruption.uncancelled:
@@ -239,11 +230,11 @@ class PendingTurns:
     def measured(self, network: inputs.NetworkMeasured) -> None:
         self.awaits_network = False
         if self.last is not None:
-            traffic = self.last.traffic
-            traffic.network = network
+            messages = self.last.messages
+            messages.network = network
             # the kernel counts from the start of the connection
             if network.retransmits is not None:
-                traffic.retransmits = network.retransmits - self._retransmits
+                messages.retransmits = network.retransmits - self._retransmits
                 self._retransmits = network.retransmits
 
     def mark_barge_in(self, turn: PendingTurn, instants: Sequence[str]) -> None:

@@ -6,14 +6,18 @@ its open turns. An error may instead end one turn, or be counted only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bench.base.units import NS_PER_S
 from bench.catalogue import outcomes
-from bench.catalogue.causes import Cause, Code, in_words
+from bench.catalogue.causes import Cause, Code, Ending, in_words
 from bench.observe import inputs
 from bench.observe.attribution import Attributor
 from bench.observe.pending_turns import PendingTurns, cut_of
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.session_facts import SessionFacts
+from bench.observe.turn import PendingTurn
+from bench.observe.turn_events import failure_ending
 from bench.transport.interface import BAD_FRAME, TOO_LARGE
 from bench.wire.audio import AudioFormat
 from bench.wire.dialect import is_session_event
@@ -33,6 +37,7 @@ def _states_cause(outcome: str) -> bool:
     return not parts.is_overdue and parts.family is not outcomes.Family.CLOSED
 
 
+@dataclass(slots=True, eq=False)
 class SessionEndings:
     """The endings of one session.
 
@@ -41,24 +46,13 @@ class SessionEndings:
     the expiry in no such way.
     """
 
-    __slots__ = ("_expiry", "_facts", "_owners", "_renewable", "_turns", "last_error")
-
-    def __init__(
-        self,
-        facts: SessionFacts,
-        turns: PendingTurns,
-        owners: Attributor,
-        *,
-        renewable: bool,
-        expiry: tuple[int, str] | None,
-    ) -> None:
-        self._facts = facts
-        self._turns = turns
-        self._owners = owners
-        self._renewable = renewable
-        self._expiry = expiry
-        self.last_error: ServiceFailure | None = None
-        """The last error since the last turn started that ended neither a turn nor the session."""
+    facts: SessionFacts
+    turns: PendingTurns
+    owners: Attributor
+    renewable: bool
+    expiry: tuple[int, str] | None
+    last_error: ServiceFailure | None = None
+    """The last error since the last turn started that ended neither a turn nor the session."""
 
     def explain(self, outcome: str, *causes: Cause) -> tuple[Cause, ...]:
         """Return the causes of an ending, with the last error before it if the outcome does not
@@ -70,17 +64,17 @@ class SessionEndings:
 
     def fail(self, outcome: str, at_ns: int, *causes: Cause) -> None:
         causes = self.explain(outcome, *causes)
-        self._facts.end(outcome, at_ns, *causes)
-        for turn in self._turns.all:
+        self.facts.end(outcome, at_ns, *causes)
+        for turn in self.turns.all:
             turn.end(outcome, at_ns, *causes)
 
     def _expire(self, at_ns: int, cause: Cause) -> None:
         """End a session that reached its age limit. It has not failed if the call continues in
         another session.
         """
-        if self._renewable and self._facts.is_ready:
+        if self.renewable and self.facts.is_ready:
             # the first outcome is final; open turns fail nevertheless
-            self._facts.end("renewed", at_ns, cause)
+            self.facts.end("renewed", at_ns, cause)
         self.fail(outcomes.EXPIRED, at_ns, cause)
 
     def apply_error(self, failure: ServiceFailure, at_ns: int) -> None:
@@ -94,7 +88,7 @@ class SessionEndings:
             self._expire(at_ns, cause)
         elif effect is ErrorScope.FATAL:
             self.fail(
-                f"failed:{code}" if self._facts.is_ready else f"connect_failed:{code}", at_ns, cause
+                f"failed:{code}" if self.facts.is_ready else f"connect_failed:{code}", at_ns, cause
             )
         elif effect is ErrorScope.UNCONNECTED:
             self.fail(f"{failure.type}:{code}", at_ns, in_words(failure.message))
@@ -104,7 +98,7 @@ class SessionEndings:
             self._apply_refusal(failure, at_ns)
         elif cut_of(failure.event_id) is not None:
             self._count(failure)
-            self._turns.note_uncancelled(failure)
+            self.turns.note_uncancelled(failure)
         else:
             self._apply_turn_error(failure, at_ns)
 
@@ -114,13 +108,13 @@ class SessionEndings:
         The service has refused the answer to the last commit of its VAD. If it owes none, it has
         refused the request of the current turn.
         """
-        turn = self._turns.current
-        owners = self._owners
+        turn = self.turns.current
+        owners = self.owners
         if owners.service_responds and (unanswered := owners.drop_answer()) is not None:
             unanswered.input_speech.answered += 1
         elif turn is not None and owners.awaits_response(turn):
             owners.doubt(turn)
-            turn.end(_outcome(failure, "failed"), at_ns, in_words(failure.detail))
+            self._end_turn(turn, failure, at_ns)
             return
         self._count(failure)
 
@@ -132,22 +126,26 @@ class SessionEndings:
         ends the current turn if a limit was reached, or if its effect is that the turn has failed.
         """
         if failure.event_id:
-            named = (turn for turn in self._turns.open if turn.plan.owns(failure.event_id))
+            named = (turn for turn in self.turns.open if turn.plan.owns(failure.event_id))
             turn = next(named, None)
-            self._owners.drop_event(failure.event_id)
+            self.owners.drop_event(failure.event_id)
         else:
             ends_turn = failure.effect in (ErrorScope.THROTTLED, ErrorScope.TURN_FAILED)
-            turn = self._turns.current if ends_turn else None
+            turn = self.turns.current if ends_turn else None
             if turn is not None:
-                self._owners.doubt(turn)
-                self._owners.drop_commit(turn)
+                self.owners.doubt(turn)
+                self.owners.drop_commit(turn)
         if turn is None:
             self._count(failure)
         else:
-            turn.end(_outcome(failure, "failed"), at_ns, in_words(failure.detail))
+            self._end_turn(turn, failure, at_ns)
+
+    def _end_turn(self, turn: PendingTurn, failure: ServiceFailure, at_ns: int) -> None:
+        outcome, cause = _ending(failure, "failed")
+        turn.end(outcome, at_ns, cause)
 
     def _count(self, failure: ServiceFailure) -> None:
-        self._facts.service_errors += 1
+        self.facts.service_errors += 1
         self.last_error = failure
 
     def close(self, closed: inputs.ConnectionClosed, last_message_ns: int) -> None:
@@ -159,21 +157,20 @@ class SessionEndings:
         code = closed.code
         at_ns = closed.at_ns
         reason = closed.reason
-        facts = self._facts
+        facts = self.facts
         cause = in_words(reason)
         is_hang_up = closed.ours and code not in (BAD_FRAME, TOO_LARGE)
         facts.is_closed = True
         if not is_hang_up:  # these columns have the words of a service that closes
             facts.close_code = code
             facts.close_reason = reason
-        is_expiry = self._expiry and code == self._expiry[0] and self._expiry[1] in reason
+        is_expiry = self.expiry and code == self.expiry[0] and self.expiry[1] in reason
         if is_expiry or (facts.is_expiring and not closed.ours):
             self._expire(at_ns, cause)
         # a service that refuses a session reports an error and then closes the connection
         elif self.last_error and not facts.is_ready:
-            self.fail(
-                _outcome(self.last_error, "connect_failed"), at_ns, in_words(self.last_error.detail)
-            )
+            outcome, refusal = _ending(self.last_error, "connect_failed")
+            self.fail(outcome, at_ns, refusal)
         elif code == BAD_FRAME:
             self.fail("protocol_error:frame", at_ns, cause)
         elif code == TOO_LARGE and closed.ours:
@@ -188,14 +185,11 @@ class SessionEndings:
             )
 
 
-def _outcome(failure: ServiceFailure, kind: str) -> str:
-    return (
-        "throttled:error"
-        if failure.effect is ErrorScope.THROTTLED
-        else f"{kind}:{failure.cause or 'unknown'}"
-    )
+def _ending(failure: ServiceFailure, kind: str) -> Ending:
+    return failure_ending(failure, f"{kind}:{failure.cause or 'unknown'}", "error")
 
 
+@dataclass(slots=True, eq=False)
 class UnansweredAudio:
     """The messages, audio and tones that arrived after the last reply or the caller's speech ended,
     and are no reply.
@@ -204,21 +198,11 @@ class UnansweredAudio:
     packets.
     """
 
-    __slots__ = ("_before", "_detector", "_facts", "_has_track", "_turns")
-
-    def __init__(
-        self,
-        facts: SessionFacts,
-        turns: PendingTurns,
-        detector: ReplyDetector | None,
-        *,
-        has_track: bool,
-    ) -> None:
-        self._facts = facts
-        self._turns = turns
-        self._detector = detector
-        self._has_track = has_track
-        self._before = 0, 0, 0
+    facts: SessionFacts
+    turns: PendingTurns
+    detector: ReplyDetector | None
+    has_track: bool
+    _before: tuple[int, int, int] = (0, 0, 0)
 
     def restart(self) -> None:
         """Count from now on, because the caller's speech or a reply has ended."""
@@ -231,12 +215,12 @@ class UnansweredAudio:
         If the service is full-duplex, the bytes are those of the whole stream. Otherwise they are
         those of all turns.
         """
-        audio_bytes = self._facts.audio_bytes_received
-        if self._detector is not None:
-            return self._facts.events, audio_bytes, self._detector.tones
+        audio_bytes = self.facts.audio_bytes_received
+        if self.detector is not None:
+            return self.facts.events, audio_bytes, self.detector.tones
         return (
-            self._facts.events,
-            audio_bytes + sum(turn.audio_bytes_received for turn in self._turns.all),
+            self.facts.events,
+            audio_bytes + sum(turn.audio_bytes_received for turn in self.turns.all),
             0,
         )
 
@@ -248,8 +232,8 @@ class UnansweredAudio:
             count - earlier for count, earlier in zip(self._received, self._before, strict=True)
         )
         if not messages:
-            return Cause(Code.NO_PACKET if self._has_track else Code.NO_MESSAGE)
-        arrivals = f"{messages} {'packet' if self._has_track else 'message'}{'s' * (messages > 1)}"
+            return Cause(Code.NO_PACKET if self.has_track else Code.NO_MESSAGE)
+        arrivals = f"{messages} {'packet' if self.has_track else 'message'}{'s' * (messages > 1)}"
         if not size:
             return Cause(Code.NO_AUDIO, {"arrivals": arrivals})
         numbers = {"arrivals": arrivals, "audio_s": audio.duration_ns(size) / NS_PER_S}

@@ -102,31 +102,31 @@ class PlannedEvents:
         return columns
 
 
+@dataclass(slots=True, eq=False)
 class FalseReplies:
     """The replies of a service to the script's sounds that need none. They are recorded with the
     next turn.
     """
 
-    def __init__(self, events: PlannedEvents, owners: Attributor) -> None:
-        self._events = events
-        self._owners = owners
-        self.reply: Reply | None = None
-        """The audio of the replies to the current sound, as the caller hears it; None between
-        sounds."""
-        self.is_unsent = False
-        """True if audio of the caller was not sent meanwhile, so that the service may not have
-        received the sound."""
-        self._is_answered = False
-        self._prompts = 0
-        """The number of reported idle timeouts for which the service has not spoken yet."""
-        self._replied: bool | None = None
-        """True if the service replied to a sound since the last turn started; None if there was
-        no sound."""
+    events: PlannedEvents
+    owners: Attributor
+    reply: Reply | None = None
+    """The audio of the replies to the current sound, as the caller hears it; None between
+    sounds."""
+    is_unsent: bool = False
+    """True if audio of the caller was not sent meanwhile, so that the service may not have
+    received the sound."""
+    _is_answered: bool = False
+    _prompts: int = 0
+    """The number of reported idle timeouts for which the service has not spoken yet."""
+    _replied: bool | None = None
+    """True if the service replied to a sound since the last turn started; None if there was
+    no sound."""
 
     def start(self, reply: Reply) -> None:
         """Apply the start of a sound. `reply` gets the audio of the replies to it."""
-        self._events.reach("sounds")
-        self._events.occur("sounds")
+        self.events.reach("sounds")
+        self.events.occur("sounds")
         self.reply = reply
         self.is_unsent = False
         self._is_answered = False
@@ -134,7 +134,7 @@ class FalseReplies:
 
     def end(self) -> None:
         """Apply the end of the sound. Store nothing if the client requests all responses."""
-        if self.reply is not None and self._owners.service_responds and not self.is_unsent:
+        if self.reply is not None and self.owners.service_responds and not self.is_unsent:
             self._replied = self._is_answered or bool(self._replied)
         self.reply = None
 

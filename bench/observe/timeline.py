@@ -36,6 +36,7 @@ from bench.observe.reply import Reply
 from bench.observe.reply_detector import PlayoutQueue, ReplyDetector
 from bench.observe.session_endings import SessionEndings, UnansweredAudio
 from bench.observe.session_facts import AWAITED, FalseReplies, PlannedEvents, SessionFacts
+from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, hear_late, request_continuation
 from bench.observe.turn_observation import observation, task_success
 from bench.plan.turn_plan import SuccessPredicate
@@ -165,9 +166,12 @@ class Timeline:
         self._format = self._dialect.output_formats[plan.reply_format]
         is_track = self._dialect.has_track
         plays_on = is_track and self._dialect.turn_source is not SOUND
-        turn = PendingTurn(
-            plan, started.at_ns, self._dialect.turn_source, self._format, plays_on, is_track
+        is_searched = plan.answer_min_ns or plan.delegates
+        answer = SpokenAnswer(plan.answer_min_ns) if is_searched else None
+        reply = Reply(
+            self._format, plan.jitter_buffer_ns, answer, plays_on=plays_on, is_track=is_track
         )
+        turn = PendingTurn(plan, started.at_ns, self._dialect.turn_source, reply)
         # A sound in silence is not a turn and has no row. The replies to it are recorded with the
         # next turn.
         turn.false_reply = self._false_replies.pop()
@@ -255,7 +259,7 @@ class Timeline:
         self.facts.audio_bytes_sent += audio_bytes
         self.facts.last_sent_ns = last_ns
         if (turn := self.turns.current) is not None:
-            turn.traffic.sent(wire_bytes, audio_bytes, late=late)
+            turn.messages.sent(wire_bytes, audio_bytes, late=late)
 
     def _not_sent(self, unsent: inputs.NotSent) -> None:
         self._false_replies.is_unsent = True
@@ -395,9 +399,9 @@ class Timeline:
                     self, (event,), ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes)
                 )
             return
-        wire_bytes = turn.traffic.wire_bytes_received
+        wire_bytes = turn.messages.wire_bytes_received
         turn_events.received_deltas(turn, deltas)
-        facts.wire_bytes_received += turn.traffic.wire_bytes_received - wire_bytes
+        facts.wire_bytes_received += turn.messages.wire_bytes_received - wire_bytes
         facts.events += len(deltas)
         self.arrived_ns = last_ns
 

@@ -25,7 +25,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Literal
 
@@ -37,10 +37,8 @@ from bench.observe.inputs import Sent, Transmitted
 from bench.observe.interruption import Interruption, TruncationCheck
 from bench.observe.observation import Instants
 from bench.observe.reply import REPLY_INSTANTS, Reply
-from bench.observe.spoken_answer import SpokenAnswer
 from bench.observe.tool_calls import CALL_INSTANTS, Delegations, TurnFunctionCalls
 from bench.plan.turn_plan import InterruptionKind, InterruptTrigger, TurnPlan
-from bench.wire.audio import AudioFormat
 from bench.wire.connection import MatchedDelta, NetworkMeasured
 from bench.wire.dialect import TurnSource
 from bench.wire.events import EventKind, ServerEvent, TokenUsage
@@ -78,12 +76,12 @@ TRANSCRIPTIONS = frozenset(
 
 
 @dataclass(slots=True, eq=False)
-class Traffic:
+class TurnMessages:
     """The messages of one turn, with the uncertainty of their timestamps, and its network."""
 
     progress_ns: int = 0
     """The instant of the last received message, or of the last end of speech or request."""
-    max_uncertainty_ns: int = 0
+    timestamp_uncertainty_max_ns: int = 0
     kernel_stamps: int = 0
     user_stamps: int = 0
     audio_bytes_sent: int = 0
@@ -111,8 +109,8 @@ class Traffic:
         else:
             self.user_stamps += messages
         self.wire_bytes_received += wire_bytes
-        if worst_error_ns > self.max_uncertainty_ns:
-            self.max_uncertainty_ns = worst_error_ns
+        if worst_error_ns > self.timestamp_uncertainty_max_ns:
+            self.timestamp_uncertainty_max_ns = worst_error_ns
         if last_ns > self.progress_ns:
             self.progress_ns = last_ns
 
@@ -166,23 +164,17 @@ class Waits:
 
 @dataclass(slots=True, eq=False)
 class PendingTurn(Instants):
-    """An open turn. Its parts have their own instants. The replies have this `audio` format.
-
-    `plays_on` and `is_track` are the attributes of `Reply`.
-    """
+    """An open turn. Its parts have their own instants."""
 
     plan: TurnPlan
     start_ns: int
     turn_source: TurnSource
-    audio: InitVar[AudioFormat]
-    plays_on: InitVar[bool]
-    is_track: InitVar[bool]
+    reply: Reply
     state: State = State.SENDING
     outcome: str = ""
     causes: tuple[Cause, ...] = ()
     input_speech: InputSpeech = field(init=False)
     sending: SendTimestamps = field(default_factory=SendTimestamps)
-    reply: Reply = field(init=False)
     dropped: list[Reply] = field(default_factory=list)
     """The replies to pauses in the caller's speech. These replies do not count."""
     is_between_items: bool = False
@@ -199,17 +191,12 @@ class PendingTurn(Instants):
     """True if the service replied to an earlier sound that needs no reply; None if there was no
     such sound."""
     waits: Waits = field(default_factory=Waits)
-    traffic: Traffic = field(default_factory=Traffic)
+    messages: TurnMessages = field(default_factory=TurnMessages)
 
-    def __post_init__(self, audio: AudioFormat, plays_on: bool, is_track: bool) -> None:
+    def __post_init__(self) -> None:
         plan = self.plan
         self.delegations = Delegations(plan.delegates)
         self.input_speech = InputSpeech(plan.vad, plan.end_tolerance_ns, plan.only_transcribed)
-        is_searched = plan.answer_min_ns or plan.delegates
-        answer = SpokenAnswer(plan.answer_min_ns) if is_searched else None
-        self.reply = Reply(
-            audio, plan.jitter_buffer_ns, answer, plays_on=plays_on, is_track=is_track
-        )
         self.calls = TurnFunctionCalls(plan.expected_calls)
         if plan.greeting:
             self.state = State.WAITING
@@ -234,7 +221,7 @@ class PendingTurn(Instants):
             self.outcome = outcome
             self.causes = causes
             # the timestamp of a doubted event may be after its limit
-            self.instants["ended"] = max(at_ns, self.traffic.progress_ns)
+            self.instants["ended"] = max(at_ns, self.messages.progress_ns)
             _note_silence(self)
 
     @property
@@ -267,7 +254,7 @@ class PendingTurn(Instants):
         """Count a sent message with these instants of speech. `is_request`: it requests a
         response.
         """
-        self.traffic.sent(sent.wire_bytes, sent.audio_bytes, late=sent.late)
+        self.messages.sent(sent.wire_bytes, sent.audio_bytes, late=sent.late)
         if self.state is State.OVER:
             return
         ends_speech = "speech_end" in instants
@@ -279,7 +266,7 @@ class PendingTurn(Instants):
             self.waits.undetected_ns = self.input_speech.instants["speech_end"]
             self.waits.awaited_ns = send_time.at_ns
             self.waits.input_complete_ns = self.waits.undetected_ns
-            self.traffic.progress_ns = max(self.traffic.progress_ns, send_time.at_ns)
+            self.messages.progress_ns = max(self.messages.progress_ns, send_time.at_ns)
             self.state = self.state_after_speech()
 
     def _on_request_sent(self, send_time: SendTime) -> None:
@@ -287,19 +274,23 @@ class PendingTurn(Instants):
         function outputs.
         """
         if self.state is State.CALLING:
-            self.instants["answer_request_sent"] = send_time.at_ns
-            self.widths_ns["answer_request_sent"] = send_time.width_ns
+            self.set_continuation(send_time)
             self.calls.end_round()
         elif "request_sent" not in self.instants:
             self.sent("request_sent", send_time.at_ns, send_time.width_ns)
             self.sending.add(send_time, ("request_sent",))
-        self.traffic.progress_ns = send_time.at_ns
+        self.messages.progress_ns = send_time.at_ns
         self.state = State.WAITING
         self.waits.input_complete_ns = self.waits.input_complete_ns or send_time.at_ns
         # the request is for the backend, and the caller waits for its result
         if self.delegations.are_possible:
             self.state = State.CALLING
             self.delegations.hand_over(send_time.at_ns)
+
+    def set_continuation(self, send_time: SendTime) -> None:
+        """Set the instant from which the service continues the reply. The last one counts."""
+        self.instants["answer_request_sent"] = send_time.at_ns
+        self.widths_ns["answer_request_sent"] = send_time.width_ns
 
     @property
     def is_delegated(self) -> bool:
@@ -467,7 +458,7 @@ class PendingTurn(Instants):
         """Return the instant at which to interrupt the reply; None while it is unknown."""
         reply = self.reply
         if trigger.text:
-            return self.traffic.progress_ns if reply.heard().contains(trigger.text) else None
+            return self.messages.progress_ns if reply.heard().contains(trigger.text) else None
         if trigger.share is None:
             return reply.played_at_ns(trigger.after_ns)
         if self.state is not State.PLAYING and "audio_done" not in reply.instants:
@@ -487,9 +478,6 @@ class PendingTurn(Instants):
         return Ending("interrupted" if must_stop else CANCELLED_SPLIT)
 
     def on_truncation_event(self, event: ServerEvent, arrival: Arrival) -> None:
-        """Apply a report that an item of the reply was truncated, or a report of the item's
-        remaining content.
-        """
         if self.interruption is not None:
             self.interruption.on_truncation_event(event, arrival)
 
@@ -529,7 +517,7 @@ def _awaits_events(turn: PendingTurn) -> bool:
     is_truncating = turn.interruption is not None and turn.interruption.unconfirmed_truncations > 0
     if is_truncating or (turn.check and turn.check.is_pending):
         return True
-    due = turn.plan.transcription_due and turn.traffic.audio_bytes_sent > 0
+    due = turn.plan.transcription_due and turn.messages.audio_bytes_sent > 0
     return due and not turn.input_speech.is_transcribed
 
 

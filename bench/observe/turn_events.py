@@ -53,7 +53,7 @@ def received(
     kind = event.kind
     # otherwise the event was detected in the audio
     sent = event.name != "" or turn.turn_source is not SOUND
-    turn.traffic.received(sent, at_ns, error_ns, wire_bytes, kernel=kernel)
+    turn.messages.received(sent, at_ns, error_ns, wire_bytes, kernel=kernel)
     if kind in DELTAS:
         if not event.payload_bytes:  # neither audio nor text, so it is not the first delta
             return None
@@ -61,7 +61,7 @@ def received(
             turn, (MatchedDelta(event, at_ns, error_ns, 0, event.payload_bytes, wire_bytes),)
         )
     ending = _apply_event(turn, event, arrival)
-    turn.traffic.unknown_events += kind is EventKind.UNKNOWN
+    turn.messages.unknown_events += kind is EventKind.UNKNOWN
     if kind in ITEM_EDGES:
         turn.is_between_items = True
     _advance(turn, kind)
@@ -74,7 +74,7 @@ def received_deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> None:
     """
     worst_error_ns = max([delta.uncertainty_ns for delta in deltas])
     wire_bytes = sum([delta.wire_bytes for delta in deltas])
-    turn.traffic.received(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, kernel=True)
+    turn.messages.received(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, kernel=True)
     _deltas(turn, deltas)
 
 
@@ -198,9 +198,13 @@ def _ending(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending |
         return Ending(
             "failed:unknown_status", in_words(f"the status of the response is {event.status}")
         )
+    return failure_ending(failure, f"failed:{failure.cause or 'unknown'}", "response")
+
+
+def failure_ending(failure: ServiceFailure, outcome: str, place: str) -> Ending:
+    """Return the ending by a failure of the service. A rate limit has an outcome of its own."""
     throttled = failure.effect is ErrorScope.THROTTLED
-    outcome = "throttled:response" if throttled else f"failed:{failure.cause or 'unknown'}"
-    return Ending(outcome, in_words(failure.detail))
+    return Ending(f"throttled:{place}" if throttled else outcome, in_words(failure.detail))
 
 
 def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
@@ -259,10 +263,10 @@ def _lacks_answer(turn: PendingTurn, at_ns: int) -> bool:
         turn.reply.await_another()
         turn.delegations.has_ended_answer = _spoken_answer(turn).has_begun
         return True
-    speech_end_ns = turn.input_speech.instants.get("speech_end", 0)
-    _spoken_answer(turn).end_sound()
-    _spoken_answer(turn).reject_before(speech_end_ns)
-    if _spoken_answer(turn).has_begun:
+    answer = _spoken_answer(turn)
+    answer.end_sound()
+    answer.reject_before(turn.input_speech.instants.get("speech_end", 0))
+    if answer.has_begun:
         return False
     if turn.is_early:
         _await_next_reply(turn, at_ns)
@@ -285,9 +289,7 @@ def transcript_ending(turn: PendingTurn) -> Ending:
     """Return the ending of a turn without a reply, whose transcript is complete or has failed."""
     words = turn.input_speech.words
     if words.failure is not None:
-        throttled = words.failure.effect is ErrorScope.THROTTLED
-        outcome = "throttled:transcription" if throttled else "failed:transcription"
-        return Ending(outcome, in_words(words.failure.detail))
+        return failure_ending(words.failure, "failed:transcription", "transcription")
     if turn.waits.expected:
         return failed_expectation(next(iter(turn.waits.expected)))
     return (
@@ -304,8 +306,7 @@ def output_sent(turn: PendingTurn, call_id: str, at_ns: int, error: str) -> None
         and turn.delegations.are_possible
         and not turn.calls.is_request_due
     ):
-        turn.instants["answer_request_sent"] = turn.calls.item_sent.at_ns
-        turn.widths_ns["answer_request_sent"] = turn.calls.item_sent.width_ns
+        turn.set_continuation(turn.calls.item_sent)
         if turn.calls.are_all_answered:
             turn.calls.end_round()
         _check_result(turn, turn.calls.item_sent.at_ns)
@@ -374,9 +375,10 @@ def _check_result(turn: PendingTurn, at_ns: int) -> Ending | None:
     ):
         return None
     turn.delegations.result_ns = at_ns
-    if _spoken_answer(turn).awaits_result:
-        _spoken_answer(turn).expect(at_ns)
-    turn.state = State.ANSWERING if _spoken_answer(turn).has_begun else State.WAITING
+    answer = _spoken_answer(turn)
+    if answer.awaits_result:
+        answer.expect(at_ns)
+    turn.state = State.ANSWERING if answer.has_begun else State.WAITING
     return Ending("ok") if turn.delegations.has_ended_answer else None
 
 
@@ -394,7 +396,7 @@ because every second event makes two."""
 
 
 def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
-    """Return the next deadline of a turn; None without one."""
+    """Return the next deadline of an open turn; None without one."""
     deadlines: list[Deadline] = [
         (until_ns, *failed_expectation(kind)) for kind, until_ns in turn.waits.expected.items()
     ]
@@ -405,7 +407,7 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
             _timed_out(turn.calls.mcp.changed_ns, limits.response, "response", Code.CALL_NOT_ENDED)
         )
     elif turn.state is State.CALLING and turn.responses.filler and turn.calls.are_all_answered:
-        waits_from_ns = max(turn.traffic.progress_ns, turn.calls.last_output_ns)
+        waits_from_ns = max(turn.messages.progress_ns, turn.calls.last_output_ns)
         deadlines.append(_timed_out(waits_from_ns, limits.next_delta, "next_delta"))
     elif turn.state is State.CALLING and turn.delegations.awaits_backend:
         deadlines.append(
@@ -415,7 +417,7 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
         transcribed_ns := turn.transcribed_ns if turn.plan.only_transcribed else None
     ) is not None:
         deadlines.append((transcribed_ns, *transcript_ending(turn)))
-    elif turn.state not in (State.SENDING, State.CALLING, State.OVER):
+    elif turn.state not in (State.SENDING, State.CALLING):
         due_ns, outcome, cause = _timeout(turn, limits)
         # The answer to a pause can be overdue while the caller still speaks. This deadline applies
         # only when the service must act.
@@ -428,11 +430,7 @@ def deadline(turn: PendingTurn, limits: Timeouts) -> Deadline | None:
         missing = (
             Code.NO_PAUSE if turn.turn_source is SOUND and turn.reply.has_started else Code.NOT_OVER
         )
-        return (
-            None
-            if turn.state is State.OVER
-            else _timed_out(turn.waits.input_complete_ns, limits.turn, "turn", missing)
-        )
+        return _timed_out(turn.waits.input_complete_ns, limits.turn, "turn", missing)
     return soonest
 
 
@@ -458,7 +456,7 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
         timeout = _timed_out(waits_from_ns, limits.first_delta, "first_delta", missing)
     elif turn.is_between_items:
         timeout = _timed_out(
-            turn.traffic.progress_ns, limits.first_delta, "first_delta", Code.NO_MORE_ITEMS
+            turn.messages.progress_ns, limits.first_delta, "first_delta", Code.NO_MORE_ITEMS
         )
     else:
         # If the service sends no turn events, no delta is due before the received audio has been
@@ -466,7 +464,7 @@ def _timeout(turn: PendingTurn, limits: Timeouts) -> Deadline:
         played_ns = 0 if has_events else turn.reply.playback_ends_ns
         missing = Code.NO_WHOLE_TRANSCRIPT if turn.plan.only_transcribed else Code.NOTHING_CAME
         timeout = _timed_out(
-            max(turn.traffic.progress_ns, played_ns), limits.next_delta, "next_delta", missing
+            max(turn.messages.progress_ns, played_ns), limits.next_delta, "next_delta", missing
         )
     if turn.reply.created_ns is None:
         return timeout

@@ -5,6 +5,7 @@ counts. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from bench.observe.observation import (
     score_turn,
 )
 from bench.observe.reply import first_audible
-from bench.observe.turn import PendingTurn
+from bench.observe.turn import PendingTurn, TurnMessages
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
 from bench.wire.audio import ALL_FORMATS
 from bench.wire.dialect import SOUND, TurnSource
@@ -36,18 +37,13 @@ response that an interruption ended. The copy is made only if the copied instant
 interruption."""
 
 OF_TURN = ("outcome", "causes", "start_ns", "audio_bytes_received", "false_reply")
-OF_TRAFFIC = (
-    "kernel_stamps",
-    "user_stamps",
-    "audio_bytes_sent",
-    "wire_bytes_sent",
-    "wire_bytes_received",
-    "events",
-    "unknown_events",
-    "late_chunks",
-    "retransmits",
+OF_MESSAGES = tuple(
+    counted.name
+    for counted in fields(TurnMessages)
+    if counted.name in TurnObservation.__struct_fields__
 )
 """The fields that the row has under the same name."""
+STALLS = ("stall_duration_ns", "stall_count", "stall_duration_uncertainty_ns")
 RECEIVED = frozenset(
     {
         "start",
@@ -249,8 +245,8 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     calls = turn.calls
     mcp = turn.calls.mcp
     interruption = turn.interruption
-    traffic = turn.traffic
-    network = traffic.network
+    messages = turn.messages
+    network = messages.network
     responses = turn.responses
     if interruption is not None and turn.outcome == "ok":
         interruption.on_played_out(reply.playback_ends_ns)
@@ -258,16 +254,20 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
     is_answer_known = turn.turn_source is not SOUND or turn.plan.answer_min_ns or turn.is_delegated
     timestamped = len(turn.sending.timestamped)
     players = [item.player for item in reply.items.values()]
+    stalls: dict[str, Any] = {
+        name: sum(getattr(player, name) for player in players) if players else None
+        for name in STALLS
+    }
     reference = turn.plan.reference
     lag = _transcript_lag(turn)
-    input_audio_ns = ALL_FORMATS[turn.plan.speech_format].duration_ns(traffic.audio_bytes_sent)
+    input_audio_ns = ALL_FORMATS[turn.plan.speech_format].duration_ns(messages.audio_bytes_sent)
     score = UNJUDGED
     if reference != NO_REFERENCE:
         score = score_turn(reference, turn.outcome, turn.input_speech.transcript, reply.answer_text)
     found = all_instants(turn)
     observed = TurnObservation(
         **{name: getattr(turn, name) for name in OF_TURN},
-        **{name: getattr(traffic, name) for name in OF_TRAFFIC},
+        **{name: getattr(messages, name) for name in OF_MESSAGES},
         response_id=responses.first_id,
         answer_response_id=responses.last_id,
         item_id=turn.input_speech.item_id,
@@ -280,18 +280,13 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         audio=turn.plan.audio,
         uncertainties_ns=found.uncertainties_ns,
         widths_ns=found.widths_ns,
-        timestamp_uncertainty_max_ns=traffic.max_uncertainty_ns,
         audio_deltas=reply.deltas[EventKind.AUDIO_DELTA],
         text_deltas=reply.deltas[EventKind.TEXT_DELTA],
         transcript_deltas=reply.deltas[EventKind.TRANSCRIPT_DELTA],
         gaps_ns=tuple(reply.gaps_ns),
         uncertain_gaps=reply.uncertain_gaps,
         audio_speed=reply.audio_speed,
-        stall_duration_ns=sum(p.stall_duration_ns for p in players) if players else None,
-        stall_count=sum(p.stall_count for p in players) if players else None,
-        stall_duration_uncertainty_ns=(
-            sum(p.stall_duration_uncertainty_ns for p in players) if players else None
-        ),
+        **stalls,
         vad_splits=(
             max(0, turn.input_speech.commits - 1)
             if turn.plan.vad and turn.turn_source is not TurnSource.REPLIES
@@ -306,10 +301,7 @@ def observation(turn: PendingTurn, task_success: bool | None = None) -> TurnObse
         input_transcript_deltas=(
             turn.input_speech.words.deltas if turn.plan.transcription_due else None
         ),
-        transcript_lag_ns=lag.median_ns if lag else None,
-        transcript_lag_max_ns=lag.max_ns if lag else None,
-        transcript_lag_uncertainty_ns=lag.median_uncertainty_ns if lag else None,
-        transcript_lag_max_uncertainty_ns=lag.max_uncertainty_ns if lag else None,
+        **(lag._asdict() if lag else {}),
         transcription_speed=_transcription_speed(turn, input_audio_ns),
         rtt_scope=network.scope if network else None,
         send_timestamp_source=receive_timestamp_source(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -28,7 +29,7 @@ from bench.simulator.server_events import (
     event_bytes,
 )
 from bench.simulator.session import checks
-from bench.simulator.turn_taking import TurnDecision
+from bench.simulator.turn_taking import TurnDecision, TurnTaking
 
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -151,7 +152,19 @@ class ClosingSession(SimulatedSession):
     """A session that ends with an event that closes its connection. Later events are not sent."""
 
     _is_closed = False
-    _servers: ResponseSlots
+
+    def __init__(self, parts: SessionParts) -> None:
+        self.ids = parts.ids
+        self._profile = parts.profile
+        self._rng = parts.rng
+        self._servers = parts.servers
+        self._servers.sessions += 1
+        self._next_reply = cycle(parts.replies).__next__
+        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
+        self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
+        self._replies = self._rounds = 0
+        """The number of replies, and of consecutive ones with function calls."""
+        self._open_calls: set[str] = set()
 
     def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
         for event in super().due(now_ns):
@@ -167,6 +180,15 @@ class ClosingSession(SimulatedSession):
         self._servers.sessions -= 1
         for component in (self._outbox, self):
             vars(component).clear()
+
+
+def json_fields(message: bytes | bytearray) -> Json:
+    """Return the fields of a message; {} if it is no JSON object."""
+    try:
+        fields = read_json(bytes(message), numbers=False)
+    except JsonError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 class SessionParts(NamedTuple):

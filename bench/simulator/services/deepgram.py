@@ -15,13 +15,11 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import cycle
 from typing import Any
 
 import msgspec
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.files.safe_io import JsonError, read_json
 from bench.files.values import get_object
 from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.faults.kinds import Fault
@@ -29,7 +27,7 @@ from bench.simulator.profile import is_drawn
 from bench.simulator.recorded_replies import AudioBlock, RecordedReply
 from bench.simulator.responses.function_calls import ResponseTools, calls_of
 from bench.simulator.responses.response_plan import audio_schedule
-from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries
+from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
 from bench.simulator.serving.service import (
     AcceptedUpgrade,
     SimulatedService,
@@ -42,8 +40,9 @@ from bench.simulator.simulated_session import (
     EventReceipt,
     ReceiptFields,
     SessionParts,
+    json_fields,
 )
-from bench.simulator.turn_taking import CallerSpeech, TurnTaking
+from bench.simulator.turn_taking import CallerSpeech
 from bench.wire.audio import ALL_FORMATS, AudioFormatName
 from bench.wire.dialect import BinaryMessage
 
@@ -86,14 +85,7 @@ class DeepgramBehaviour(ClosingSession):
     fault_places = PLACES
 
     def __init__(self, parts: SessionParts) -> None:
-        self.ids = parts.ids
-        self._profile = parts.profile
-        self._rng = parts.rng
-        self._servers = parts.servers
-        self._servers.sessions += 1
-        self._next_reply = cycle(parts.replies).__next__
-        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
-        self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
+        super().__init__(parts)
         self._turn_taking.audio.silence_ms = SILENCE_MS
         self._asr = SimulatedAsr(self._profile.transcripts)
         self._input: InputSettings | None = None  # None until the settings are applied
@@ -101,8 +93,6 @@ class DeepgramBehaviour(ClosingSession):
         self._functions: Sequence[Json] = ()
         self._reply: PlannedSeries | None = None  # what remains of the reply in progress
         self._played_ns = 0  # when a listener has played the last reply
-        self._replies = self._rounds = 0  # `_rounds`: consecutive replies with function calls
-        self._open_calls: set[str] = set()
 
     def open(self, at_ns: int) -> None:
         due_ns = self._outbox.after(at_ns, self._profile.delays.session_created)
@@ -122,11 +112,7 @@ class DeepgramBehaviour(ClosingSession):
     # Messages of the client.
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        try:
-            fields = read_json(bytes(message), numbers=False)
-        except JsonError:
-            fields = None
-        return self.receive(fields if isinstance(fields, dict) else {}, at_ns)
+        return self.receive(json_fields(message), at_ns)
 
     def receive_binary(self, message: bytes, at_ns: int) -> EventReceipt:
         return self.receive({"type": "audio", "binary": message}, at_ns)

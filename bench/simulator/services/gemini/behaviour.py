@@ -16,13 +16,11 @@ import base64
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import cycle
 from typing import Any
 
 import msgspec
 
 from bench.base.units import NS_PER_MS, NS_PER_S
-from bench.files.safe_io import JsonError, read_json
 from bench.simulator.caller_turns import SimulatedAsr
 from bench.simulator.conversation.items import text_tokens
 from bench.simulator.faults.kinds import Fault
@@ -30,7 +28,7 @@ from bench.simulator.profile import is_drawn
 from bench.simulator.refusals import PostUpgradeRefusal
 from bench.simulator.responses.function_calls import ResponseTools, calls_of
 from bench.simulator.responses.response_plan import audio_schedule, text_schedule
-from bench.simulator.server_events import Json, Outbox, OutboxStep, OutgoingEvent, PlannedSeries
+from bench.simulator.server_events import Json, OutboxStep, OutgoingEvent, PlannedSeries
 from bench.simulator.services.gemini import setup_form
 from bench.simulator.services.gemini.setup_form import (
     BAD_ARGUMENT,
@@ -49,8 +47,9 @@ from bench.simulator.simulated_session import (
     EventReceipt,
     ReceiptFields,
     SessionParts,
+    json_fields,
 )
-from bench.simulator.turn_taking import CallerSpeech, TurnTaking
+from bench.simulator.turn_taking import CallerSpeech
 from bench.wire.dialect import BinaryMessage
 from bench.wire.events import EventKind
 
@@ -91,29 +90,20 @@ class GeminiBehaviour(ClosingSession):
     fault_places = PLACES
 
     def __init__(self, parts: SessionParts) -> None:
-        self.ids = parts.ids
-        self._profile = parts.profile
-        self._rng = parts.rng
+        super().__init__(parts)
         self._quota = parts.quota
-        self._servers = parts.servers
-        self._servers.sessions += 1
-        self._next_reply = cycle(parts.replies).__next__
-        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
-        self._turn_taking = TurnTaking(self._profile, parts.rng, parts.servers)
         self._audio, self._asr = self._turn_taking.audio, SimulatedAsr(self._profile.transcripts)
         self._setup: SessionSetup | None = None  # None until the session is set up
         self._awaits_history = False
         # where the activity that the client has begun starts
         self._activity_byte: int | None = None
-        self._replies = self._handles = 0
+        self._handles = 0
         self._context: dict[str, int] = {"TEXT": 0, "AUDIO": 0}  # tokens of the conversation
         self._written = 0  # tokens of the reply in progress
         self._series: list[PlannedSeries] = []  # what remains of the reply, with its `turnComplete`
         self._is_generating = self._is_replying = False
         # the instant of the last `turnComplete`, before which no reply begins
         self._completed_ns = 0
-        self._rounds = 0  # consecutive replies with function calls
-        self._open_calls: set[str] = set()
 
     def open(self, at_ns: int) -> None:
         """Plan `goAway`. The client sends the first message."""
@@ -150,13 +140,7 @@ class GeminiBehaviour(ClosingSession):
     # Client messages
 
     def receive_text(self, message: bytes | bytearray, at_ns: int) -> EventReceipt:
-        try:
-            fields = read_json(bytes(message), numbers=False)
-        except JsonError:
-            fields = None
-        return self.receive(
-            setup_form.in_camel_case(fields) if isinstance(fields, dict) else {}, at_ns
-        )
+        return self.receive(setup_form.in_camel_case(json_fields(message)), at_ns)
 
     receive_binary = receive_text
 
