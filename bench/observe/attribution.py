@@ -1,25 +1,25 @@
 """The attribution of responses and items to turns by their ids, and the service's pending work.
 Pure.
-
-A response answers the request that it names: the request has its event id as metadata, and the
-service may return the metadata. If the service returns metadata in a session, a response without a
-name answers no request that has one. Else a response answers the oldest request that is neither
-answered nor refused, even if the turn of the request has ended. A request that the service may have
-refused also counts, until the next request is sent.
-
-A request is a `response.create`, or a commit by a VAD that starts responses. If a VAD commits a
-turn's speech in several parts, one response answers all parts that were committed before the
-response began. Out-of-band responses may run at the same time as other responses.
-
-A service may begin a response that nothing requested. Such a response is counted. If a session has
-one, and the service did not name the answer of a turn, that answer may be the response that nothing
-requested.
-
-An item belongs to the turn that was speaking when the service announced the item, or to the turn
-that the client committed. Speech that a VAD detects belongs to no turn in three cases: no turn with
-a VAD is open, all speech of the open turn is already detected, or the speech follows the idle
-timeout. The response to such speech has no turn either.
 """
+
+# A response answers the request that it names: the request has its event id as metadata, and the
+# service may return the metadata. If the service returns metadata in a session, a response without
+# a name answers no request that has one. Else a response answers the oldest request that is neither
+# answered nor refused, even if the turn of the request has ended. A request that the service may
+# have refused also counts, until the next request is sent.
+#
+# A request is a `response.create`, or a commit by a VAD that starts responses. If a VAD commits a
+# turn's speech in several parts, one response answers all parts that were committed before the
+# response began. Out-of-band responses may run at the same time as other responses.
+#
+# A service may begin a response that nothing requested. Such a response is counted. If a session
+# has one, and the service did not name the answer of a turn, that answer may be the response that
+# nothing requested.
+#
+# An item belongs to the turn that was speaking when the service announced the item, or to the turn
+# that the client committed. Speech that a VAD detects belongs to no turn in three cases: no turn
+# with a VAD is open, all speech of the open turn is already detected, or the speech follows the
+# idle timeout. The response to such speech has no turn either.
 
 from __future__ import annotations
 

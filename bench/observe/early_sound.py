@@ -1,10 +1,10 @@
 """The sound of a telephone call that began before its answer, such as an announcement. It is not
 the greeting. Pure.
-
-The detector of sounds hears the audio before the answer too, so that it knows the background, and
-which sound continues after the answer. A sound that began shortly before the answer may be the
-greeting of an agent whose answer was slow.
 """
+
+# The detector of sounds hears the audio before the answer too, so that it knows the background, and
+# which sound continues after the answer. A sound that began shortly before the answer may be the
+# greeting of an agent whose answer was slow.
 
 from __future__ import annotations
 

@@ -1,22 +1,22 @@
 """A turn's speech and request: when this machine sent them, and how much of the speech the service
 has detected. Pure.
-
-The process reads its clock before a send call. Between the clock reading and the call, the
-operating system may take the CPU away from the process. The message is then sent later than the
-clock reading. The kernel's timestamp does not have this error. When the timestamp arrives, the
-instants of the message are moved later by the difference.
-
-A service's VAD may mistake a pause for the end of speech. The session's clock of input audio counts
-samples, and the client and the service count the same samples. So a position on this clock shows
-whether the VAD has detected all of the speech, or only the speech up to a pause. If the service
-does not report a position on this clock, the arrival of its event is used instead.
-
-A turn has one segment of the transcript for each commit. The transcript has the segments in the
-order of their commits, whatever the order in which they are transcribed. A segment counts once,
-even if its transcript arrives twice. Deltas contain no positions in the audio. Their lag behind the
-speech therefore assumes that the words are spoken at an even pace: the share of the final text that
-was received is the share of the speech that is transcribed.
 """
+
+# The process reads its clock before a send call. Between the clock reading and the call, the
+# operating system may take the CPU away from the process. The message is then sent later than the
+# clock reading. The kernel's timestamp does not have this error. When the timestamp arrives, the
+# instants of the message are moved later by the difference.
+#
+# A service's VAD may mistake a pause for the end of speech. The session's clock of input audio
+# counts samples, and the client and the service count the same samples. So a position on this clock
+# shows whether the VAD has detected all of the speech, or only the speech up to a pause. If the
+# service does not report a position on this clock, the arrival of its event is used instead.
+#
+# A turn has one segment of the transcript for each commit. The transcript has the segments in the
+# order of their commits, whatever the order in which they are transcribed. A segment counts once,
+# even if its transcript arrives twice. Deltas contain no positions in the audio. Their lag behind
+# the speech therefore assumes that the words are spoken at an even pace: the share of the final
+# text that was received is the share of the speech that is transcribed.
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
 """The uncertainties of the start and the end of the sound in a stream (`bench.observe.onsets`).
 Pure.
-
-Room tone, a breath, or a weak consonant before a voice is a part of the sound, and its duration is
-the uncertainty of the start: the time until the sound is at most 9 dB below its loudest part
-(`WITHIN`), and remains so. A click in the tone does not. A voice begins at once if it rises
-steadily, or if this part is clearly voiced, at most 20 dB below, and becomes louder, but not from
-nothing: many rooms have a hum. What is after the last such part, at 5 dB (`NEAR`), is the
-uncertainty of the end, and so is a steady end, which may be the room. Levels are compared without
-the filter, because noise and consonants are louder in it. If new noise has ended the sound, its
-last word may be in that noise.
-
-In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`,
-`ENDS_NS`; `make benchmark PARTS=voices` measures them with recorded voices, docs/accuracy.md).
 """
+
+# Room tone, a breath, or a weak consonant before a voice is a part of the sound, and its duration
+# is the uncertainty of the start: the time until the sound is at most 9 dB below its loudest part
+# (`WITHIN`), and remains so. A click in the tone does not. A voice begins at once if it rises
+# steadily, or if this part is clearly voiced, at most 20 dB below, and becomes louder, but not from
+# nothing: many rooms have a hum. What is after the last such part, at 5 dB (`NEAR`), is the
+# uncertainty of the end, and so is a steady end, which may be the room. Levels are compared without
+# the filter, because noise and consonants are louder in it. If new noise has ended the sound, its
+# last word may be in that noise.
+#
+# In noise, the uncertainties depend on how far the sound exceeds its background (`ERRORS_NS`,
+# `ENDS_NS`; `make benchmark PARTS=voices` measures them with recorded voices, docs/accuracy.md).
 
 from __future__ import annotations
 

@@ -1,39 +1,39 @@
 """The detection of the start and end of sound in a continuous stream, also with noise or music in
 the background. Pure.
-
-Energy is measured in blocks of 5 ms, after a high-pass filter. The energy of the background is the
-20th percentile of the levels of the last 3 s. A sound is at least 6 dB above the background for 40
-of its first 80 ms, and contains an audible sample (`bench.catalogue.metrics.AUDIBLE`). It starts
-with the block in which the energy rose. In a quiet stream, it starts with its first audible sample.
-The background at the start of the sound determines its end: a block belongs to the sound if it is 5
-dB above that background. The sound ends if no such block follows for `PAUSE_NS`. Its end is the
-last such block. All arithmetic is in integers, so the result depends neither on the packets of the
-stream nor on the machine.
-
-The filter makes white noise louder, and voices quieter. In such noise, the energy without the
-filter counts, too, after a gain that makes the noise equally loud (`Blocks._level_of`).
-
-A loud and steady start of a stream may be a sound or background. It is no background if it is a
-tone (`is_tone`), or if it stops within `SETTLED` blocks.
-
-Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that is
-not voiced (`bench.observe.tones`) is therefore not reported until it is. If `LEAD` steady blocks
-precede its voiced part, they are background. A sound without any voiced part for `SETTLED` blocks
-is background if it is steady, and otherwise a sound. A quiet one that is over before is a breath:
-it is a sound only if a voice follows within `PAUSE_NS`. Steady noise after a voice ends the sound.
-A voice is no background: while a sound lasts, the background becomes louder only after 12 s without
-a quiet group.
-
-A telephone tone (`bench.observe.tones`) is neither a sound nor background. If the start of a sound
-may be a tone, the detector waits until the tone ends, or until it has lasted for `CERTAIN` blocks.
-If the sound then turns out to be a voice, its start is still the instant at which the energy rose.
-In a tone, a voice starts with the first block that is no tone.
-
-`bench.observe.onset_bounds` has the uncertainties. No voice starts before its stream. If a loud
-start of a stream is voiced and its level changes, the sound began with the stream. If the start is
-not steady, a sound may have started with the stream. If a second voice is in the background of the
-agent's voice, it is detected like any other sound.
 """
+
+# Energy is measured in blocks of 5 ms, after a high-pass filter. The energy of the background is
+# the 20th percentile of the levels of the last 3 s. A sound is at least 6 dB above the background
+# for 40 of its first 80 ms, and contains an audible sample (`bench.catalogue.metrics.AUDIBLE`). It
+# starts with the block in which the energy rose. In a quiet stream, it starts with its first
+# audible sample. The background at the start of the sound determines its end: a block belongs to
+# the sound if it is 5 dB above that background. The sound ends if no such block follows for
+# `PAUSE_NS`. Its end is the last such block. All arithmetic is in integers, so the result depends
+# neither on the packets of the stream nor on the machine.
+#
+# The filter makes white noise louder, and voices quieter. In such noise, the energy without the
+# filter counts, too, after a gain that makes the noise equally loud (`Blocks._level_of`).
+#
+# A loud and steady start of a stream may be a sound or background. It is no background if it is a
+# tone (`is_tone`), or if it stops within `SETTLED` blocks.
+#
+# Noise may begin or change before a sound, as that of a line or of a noise gate does. A sound that
+# is not voiced (`bench.observe.tones`) is therefore not reported until it is. If `LEAD` steady
+# blocks precede its voiced part, they are background. A sound without any voiced part for `SETTLED`
+# blocks is background if it is steady, and otherwise a sound. A quiet one that is over before is a
+# breath: it is a sound only if a voice follows within `PAUSE_NS`. Steady noise after a voice ends
+# the sound. A voice is no background: while a sound lasts, the background becomes louder only after
+# 12 s without a quiet group.
+#
+# A telephone tone (`bench.observe.tones`) is neither a sound nor background. If the start of a
+# sound may be a tone, the detector waits until the tone ends, or until it has lasted for `CERTAIN`
+# blocks. If the sound then turns out to be a voice, its start is still the instant at which the
+# energy rose. In a tone, a voice starts with the first block that is no tone.
+#
+# `bench.observe.onset_bounds` has the uncertainties. No voice starts before its stream. If a loud
+# start of a stream is voiced and its level changes, the sound began with the stream. If the start
+# is not steady, a sound may have started with the stream. If a second voice is in the background of
+# the agent's voice, it is detected like any other sound.
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """The reply to one turn: its items and deltas, its closing events, and the playback of its audio.
 Pure.
-
-A reply may have several items, in one response or in several: a preamble, and then the answer.
-Gaps, stalls and speed are measured within items, because no audio is due between items.
-
-The simulated player starts after an item's first audio delta and the length of the jitter buffer.
-It plays at the format's byte rate. If a delta arrives after all earlier audio was played, the
-player was silent (a stall) and continues at once.
 """
+
+# A reply may have several items, in one response or in several: a preamble, and then the answer.
+# Gaps, stalls and speed are measured within items, because no audio is due between items.
+#
+# The simulated player starts after an item's first audio delta and the length of the jitter buffer.
+# It plays at the format's byte rate. If a delta arrives after all earlier audio was played, the
+# player was silent (a stall) and continues at once.
 
 from __future__ import annotations
 

@@ -1,20 +1,20 @@
 """The detection of replies in a continuous audio stream, and their conversion to events of the
 timeline. Pure.
-
-A full-duplex service streams audio even when it does not speak, and names neither responses nor
-turns. A reply begins with the delta in which sound begins (`bench.observe.onsets`). A reply ends
-when the deltas without sound after it add up to the silence that ends a reply. If the service stops
-sending instead, the reply ends when nothing has been played for the same time. The detector creates
-an id for the response and for its item. It does not pass on a delta until it knows whether sound
-begins in the delta. The result depends only on the sound in each delta and on the arrival of the
-delta. `detect_replies` stores in each delta the positions of its sound, so that a log without audio
-gives the same replies.
-
-A telephony provider puts all audio of an agent into one queue and plays it without a break. If the
-agent requests it (`clear`), the provider drops all audio that it has not played. An agent can mark
-a position in the queue. When the audio before the mark was played, or was dropped, the provider
-reports this to the agent (Twilio, Media Streams, "mark" and "clear").
 """
+
+# A full-duplex service streams audio even when it does not speak, and names neither responses nor
+# turns. A reply begins with the delta in which sound begins (`bench.observe.onsets`). A reply ends
+# when the deltas without sound after it add up to the silence that ends a reply. If the service
+# stops sending instead, the reply ends when nothing has been played for the same time. The detector
+# creates an id for the response and for its item. It does not pass on a delta until it knows
+# whether sound begins in the delta. The result depends only on the sound in each delta and on the
+# arrival of the delta. `detect_replies` stores in each delta the positions of its sound, so that a
+# log without audio gives the same replies.
+#
+# A telephony provider puts all audio of an agent into one queue and plays it without a break. If
+# the agent requests it (`clear`), the provider drops all audio that it has not played. An agent can
+# mark a position in the queue. When the audio before the mark was played, or was dropped, the
+# provider reports this to the agent (Twilio, Media Streams, "mark" and "clear").
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The detection of the answer among the sounds of one reply, if no event marks it. Pure.
+"""The detection of the answer among the sounds of one reply, if no event marks it. Pure."""
 
-Sounds are separated by pauses of `PAUSE_NS`. The answer is the first sound that is long enough, and
-that begins after the service has the result of a delegated task, if it has delegated one. Each
-sound before it is a filler.
-
-An answer may follow a filler without a pause. If a filler continues after the result, and is then
-longer than a filler can be, it contains the answer. The answer begins after the longest gap in that
-part, and its uncertainty reaches back to the result. If there is no gap, its start is unknown.
-"""
+# Sounds are separated by pauses of `PAUSE_NS`. The answer is the first sound that is long enough,
+# and that begins after the service has the result of a delegated task, if it has delegated one.
+# Each sound before it is a filler.
+#
+# An answer may follow a filler without a pause. If a filler continues after the result, and is then
+# longer than a filler can be, it contains the answer. The answer begins after the longest gap in
+# that part, and its uncertainty reaches back to the result. If there is no gap, its start is
+# unknown.
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
 """The distinction of telephone tones (ring tones, beeps, chimes), voiced sounds (such as vowels),
 and noise. Pure.
-
-A tone consists of at most `MAX_LINES` sines (ITU-T E.180: ring tones have one or two, and those
-that are modulated have three). At least `MIN_SHARE` of its energy is in these spectral lines. The
-lines are above the pitch of a voice. A voice has more lines, the lines are multiples of its pitch,
-and they move. In 50,000 windows of 150 ms from 2,000 recordings and synthesized voices, none was
-taken for a tone. Windows of 80 ms are less certain: 1 of 10,000 was.
-
-A voiced sound is periodic: it correlates with itself one period of the pitch earlier. The
-correlation must first fall, because that of the mains' hum falls later than one period of a voice.
-In 48,000 windows of 50 ms of white and pink noise, a room, and hum, one counted as voiced. Whispers
-and unvoiced consonants are noise.
 """
+
+# A tone consists of at most `MAX_LINES` sines (ITU-T E.180: ring tones have one or two, and those
+# that are modulated have three). At least `MIN_SHARE` of its energy is in these spectral lines. The
+# lines are above the pitch of a voice. A voice has more lines, the lines are multiples of its
+# pitch, and they move. In 50,000 windows of 150 ms from 2,000 recordings and synthesized voices,
+# none was taken for a tone. Windows of 80 ms are less certain: 1 of 10,000 was.
+#
+# A voiced sound is periodic: it correlates with itself one period of the pitch earlier. The
+# correlation must first fall, because that of the mains' hum falls later than one period of a
+# voice. In 48,000 windows of 50 ms of white and pink noise, a room, and hum, one counted as voiced.
+# Whispers and unvoiced consonants are noise.
 
 from __future__ import annotations
 

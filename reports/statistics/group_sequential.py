@@ -1,31 +1,31 @@
 """Group-sequential interim analyses: alpha spending, and estimates corrected for early stopping.
 Pure.
-
-A comparison is analyzed several times during the run, with no higher type I error than one test at
-the end. The plan is made before the run: it has at most N pairs, and an analysis after g_1 < … <
-g_K = N pairs. At an analysis after g pairs, the share t = g/N of the information is available. Of
-the total error a, at most a·t² may then be used ("spent"). Under the null hypothesis, the statistic
-is a Brownian motion S without drift. This gives the critical values c_k:
-
-    P(S(t_j)/√t_j first reaches c_j at j = k) = a·t_k² − a·t_{k−1}²
-
-Stops in the other direction are ignored, because they only reduce the error. The last analysis
-spends all the remaining error, even if it has fewer than N pairs.
-
-After: Lan, DeMets, "Discrete sequential boundaries for clinical trials" (1983), by numerical
-integration as in Armitage, McPherson, Rowe, "Repeated significance tests on accumulating data"
-(1969).
-
-After an early stop, the interval agrees with the verdict, and the estimate is corrected. A run
-stops early if a metric is far from its margin. This is partly due to chance, so the plain estimate
-of the distance is too large. The corrected estimate is median-unbiased in the stage-wise order. S =
-z·√t is the value at the deciding analysis, and w is the drift of the Brownian motion. P(w) is the
-probability that the motion reaches an upper critical value before this analysis, or has at least S
-at this analysis. The estimate is the w at which P(w) = 1/2.
-
-After: Tsiatis, Rosner, Mehta, "Exact confidence intervals following a group sequential test"
-(1984).
 """
+
+# A comparison is analyzed several times during the run, with no higher type I error than one test
+# at the end. The plan is made before the run: it has at most N pairs, and an analysis after g_1 < …
+# < g_K = N pairs. At an analysis after g pairs, the share t = g/N of the information is available.
+# Of the total error a, at most a·t² may then be used ("spent"). Under the null hypothesis, the
+# statistic is a Brownian motion S without drift. This gives the critical values c_k:
+#
+#     P(S(t_j)/√t_j first reaches c_j at j = k) = a·t_k² − a·t_{k−1}²
+#
+# Stops in the other direction are ignored, because they only reduce the error. The last analysis
+# spends all the remaining error, even if it has fewer than N pairs.
+#
+# After: Lan, DeMets, "Discrete sequential boundaries for clinical trials" (1983), by numerical
+# integration as in Armitage, McPherson, Rowe, "Repeated significance tests on accumulating data"
+# (1969).
+#
+# After an early stop, the interval agrees with the verdict, and the estimate is corrected. A run
+# stops early if a metric is far from its margin. This is partly due to chance, so the plain
+# estimate of the distance is too large. The corrected estimate is median-unbiased in the stage-wise
+# order. S = z·√t is the value at the deciding analysis, and w is the drift of the Brownian motion.
+# P(w) is the probability that the motion reaches an upper critical value before this analysis, or
+# has at least S at this analysis. The estimate is the w at which P(w) = 1/2.
+#
+# After: Tsiatis, Rosner, Mehta, "Exact confidence intervals following a group sequential test"
+# (1984).
 
 from __future__ import annotations
 

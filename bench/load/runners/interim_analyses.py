@@ -1,12 +1,18 @@
 """The interim analyses of a run that stops when its comparison is decided: their plan, and their
 child processes.
-
-`reports` plans the analyses and evaluates the run folder; this process computes no statistic. While
-the load generator is overloaded, no analysis starts. Overload means that the run would be invalid
-if it ended now. If the overload lasts for a tenth of the planned pairs (at least ten pairs), the
-run is ended as invalid. But no run is ended before its two targets together have 200 turns. The
-reason is that the validity checks use p99, and p99 of fewer than 100 turns is their maximum.
 """
+
+# `reports` plans the analyses and evaluates the run folder; this process computes no statistic.
+# While the load generator is overloaded, no analysis starts. Overload means that the run would be
+# invalid if it ended now. If the overload lasts for a tenth of the planned pairs (at least ten
+# pairs), the run is ended as invalid. But no run is ended before its two targets together have 200
+# turns. The reason is that the validity checks use p99, and p99 of fewer than 100 turns is their
+# maximum.
+#
+# The critical values spend the type I error over the planned analyses (Lan and DeMets 1983;
+# `reports.statistics.group_sequential`). So an analysis may come later than planned, and one that
+# fails is left to the next one, but none may be added. The last planned analysis is that of the
+# ended run.
 
 from __future__ import annotations
 

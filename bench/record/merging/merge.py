@@ -1,11 +1,17 @@
 """Merging several runs into one run. The runs come from independent load generators, or from
 several regions.
-
-The runs to merge are finalized and share no session; merging does not change their rows. A run that
-was killed is finalized first. If a worker has a folder of its own, this folder replaces the data
-that the worker's master received. The result is a run like any other;
-`bench.record.finalize.merge_parts` writes its final files.
 """
+
+# The runs to merge are finalized and share no session; merging does not change their rows. A run
+# that was killed is finalized first. If a worker has a folder of its own, this folder replaces the
+# data that the worker's master received. The result is a run like any other;
+# `bench.record.finalize.merge_parts` writes its final files.
+#
+# The parts are sorted by their start, and everything is written to a hidden folder next to the
+# result, which one rename completes: there is no half of a merged run. Workers, pairs and blocks
+# get new numbers (`merged_document`), so that those of several runs differ. Rows are copied with
+# these numbers, and histograms are added. If a part proves damaged while its rows are copied, the
+# merge begins again without it, and the verdict counts what is missing.
 
 from __future__ import annotations
 

@@ -1,15 +1,17 @@
-"""The messages in the data of a connection. Other code uses the fast path only through this module.
+"""The messages in the data of a connection.
 
-Nearly all data are complete messages in one frame, and most of these are deltas of the reply in
-progress. A delta is either matched with a template, or decoded like other messages. Two deltas of
-one kind and one response differ only in the event id and the payload. The first such delta is
-decoded, and becomes the template for others. A message matches the template if it differs only in
-the event id and the payload, and both are plain JSON strings. Then it is the same event with
-another id and payload. It is counted with its timestamp and its lengths. If a read contains any
-other message, the complete read is decoded. The work for each event is done in C. `SocketReader`
-passes a read to a `Sieve` before the read becomes a Python object. With TLS, a `Decrypter` is
-between `SocketReader` and `Sieve`.
+Other code uses the fast path only through this module.
 """
+
+# Nearly all data are complete messages in one frame, and most of these are deltas of the reply in
+# progress. A delta is either matched with a template, or decoded like other messages. Two deltas of
+# one kind and one response differ only in the event id and the payload. The first such delta is
+# decoded, and becomes the template for others. A message matches the template if it differs only in
+# the event id and the payload, and both are plain JSON strings. Then it is the same event with
+# another id and payload. It is counted with its timestamp and its lengths. If a read contains any
+# other message, the complete read is decoded. The work for each event is done in C. `SocketReader`
+# passes a read to a `Sieve` before the read becomes a Python object. With TLS, a `Decrypter` is
+# between `SocketReader` and `Sieve`.
 
 from __future__ import annotations
 

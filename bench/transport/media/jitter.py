@@ -1,53 +1,53 @@
 """The jitter buffer: the frames of a stream in order, each with the instant at which a player plays
 it. Pure.
-
-A frame's instant is its media time plus an offset (`bench.transport.media.offset`). The media time
-comes from the RTP timestamps. The instant is the latest possible one. It may really be earlier, by
-up to the uncertainty of the frame.
-
-A packet is played when it arrives, because no player plays what has not arrived. Then the
-uncertainty of its frame is that of its arrival. If a player must smooth the jitter (`SMOOTHED_NS`),
-a packet is played when its clock says, because the player's buffer waits for it, unless it is later
-than jitter explains: its stream may have another clock since then, and the uncertainty reaches back
-to the earlier one. So it does before the jitter of a path is known, which then explains nothing. If
-packets in the middle of talk catch up after a standstill, or if later packets overtake one, the
-path delayed them, and they keep their clock. No frame has an instant after the arrival of its
-packet, also if it was sent ahead of its clock.
-
-The errors were measured with frames of 20 ms, 1 % loss, and clocks that differ by 0 or ±200 ppm
-(tests/transport/media/test_jitter_accuracy.py). With delays from 0 to 20 ms, an instant is at most
-20 ms too late at the start of a stream, and at most 2.5 ms after 4 s. With delays from 0 to 0.1 ms,
-it is the arrival. An instant is at most 0.02 % of `hold_ns` too early.
-
-The packets of the first 4 s bound the offset of the first frame better than any assumption.
-Therefore the buffer later states `start_uncertainty_ns`, which replaces an uncertainty of
-`ASSUMED_START_NS`. After few packets, it is at least as large. If no player had to smooth the
-jitter (`starts_on_arrival`), it is that of the arrivals.
-
-The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives
-after its instant plus this delay is late, and its frame is concealed. A frame whose packet has not
-arrived by then is lost, and is concealed, too. A concealed frame is silence, so that all detected
-sound was really received. If the packet after a lost one has its audio, too (in-band FEC), the
-frame has this audio. If a packet is next in order, its frame is released at once. If earlier
-packets are missing, it waits until these arrive or are due. If packets of more than `RESYNC_NS` are
-missing, or more than `MAX_CONCEALED_FRAMES`, or the packet after them has no audio, they are
-counted as lost without concealed frames.
-
-A sender may stop sending during silence (DTX): the timestamp jumps, and the sequence number does
-not. If the silence is at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer
-silence, the instant of the next frame jumps. A timestamp that differs from the end of the frame
-before it by less than a frame comes from a clock, or was rounded.
-
-If packets are late after a standstill, they wait until it is known whether the path stood still, or
-the sender. If it was the sender, all later instants have another offset. If it was the path, late
-packets stay late. The buffer also takes another offset if the last packets are all later than
-jitter explains, although in time.
-
-The buffer synchronizes again, and takes the offset from the next packet alone, after a new source,
-after a timestamp that is earlier than the end of the previous frame by a frame or more, and after a
-packet that is faster than the offset by `RESYNC_NS`. If all packets have been late for `RESYNC_NS`,
-it takes the minimum of these packets.
 """
+
+# A frame's instant is its media time plus an offset (`bench.transport.media.offset`). The media
+# time comes from the RTP timestamps. The instant is the latest possible one. It may really be
+# earlier, by up to the uncertainty of the frame.
+#
+# A packet is played when it arrives, because no player plays what has not arrived. Then the
+# uncertainty of its frame is that of its arrival. If a player must smooth the jitter
+# (`SMOOTHED_NS`), a packet is played when its clock says, because the player's buffer waits for it,
+# unless it is later than jitter explains: its stream may have another clock since then, and the
+# uncertainty reaches back to the earlier one. So it does before the jitter of a path is known,
+# which then explains nothing. If packets in the middle of talk catch up after a standstill, or if
+# later packets overtake one, the path delayed them, and they keep their clock. No frame has an
+# instant after the arrival of its packet, also if it was sent ahead of its clock.
+#
+# The errors were measured with frames of 20 ms, 1 % loss, and clocks that differ by 0 or ±200 ppm
+# (tests/transport/media/test_jitter_accuracy.py). With delays from 0 to 20 ms, an instant is at
+# most 20 ms too late at the start of a stream, and at most 2.5 ms after 4 s. With delays from 0 to
+# 0.1 ms, it is the arrival. An instant is at most 0.02 % of `hold_ns` too early.
+#
+# The packets of the first 4 s bound the offset of the first frame better than any assumption.
+# Therefore the buffer later states `start_uncertainty_ns`, which replaces an uncertainty of
+# `ASSUMED_START_NS`. After few packets, it is at least as large. If no player had to smooth the
+# jitter (`starts_on_arrival`), it is that of the arrivals.
+#
+# The instants do not contain the delay of the player's buffer (`hold_ns`). A packet that arrives
+# after its instant plus this delay is late, and its frame is concealed. A frame whose packet has
+# not arrived by then is lost, and is concealed, too. A concealed frame is silence, so that all
+# detected sound was really received. If the packet after a lost one has its audio, too (in-band
+# FEC), the frame has this audio. If a packet is next in order, its frame is released at once. If
+# earlier packets are missing, it waits until these arrive or are due. If packets of more than
+# `RESYNC_NS` are missing, or more than `MAX_CONCEALED_FRAMES`, or the packet after them has no
+# audio, they are counted as lost without concealed frames.
+#
+# A sender may stop sending during silence (DTX): the timestamp jumps, and the sequence number does
+# not. If the silence is at most `MAX_FILLED_NS` long, frames of silence fill it. After a longer
+# silence, the instant of the next frame jumps. A timestamp that differs from the end of the frame
+# before it by less than a frame comes from a clock, or was rounded.
+#
+# If packets are late after a standstill, they wait until it is known whether the path stood still,
+# or the sender. If it was the sender, all later instants have another offset. If it was the path,
+# late packets stay late. The buffer also takes another offset if the last packets are all later
+# than jitter explains, although in time.
+#
+# The buffer synchronizes again, and takes the offset from the next packet alone, after a new
+# source, after a timestamp that is earlier than the end of the previous frame by a frame or more,
+# and after a packet that is faster than the offset by `RESYNC_NS`. If all packets have been late
+# for `RESYNC_NS`, it takes the minimum of these packets.
 
 from __future__ import annotations
 

@@ -1,45 +1,45 @@
 """The offset of a stream: the smallest difference between a packet's arrival and its media time.
 Pure.
-
-The offset is that of the fastest packets: the minimum, over the last `WINDOW_BLOCKS` blocks of
-`BLOCK_PACKETS` packets, of (arrival − media time). To follow the drift between the clocks of sender
-and receiver, each earlier value grows by `MAX_DRIFT_PPM` of the time since its packet. The offset
-is therefore an upper bound if the clocks differ by no more than that: the fastest possible packet
-would not have arrived later. So the instant of a frame, which is its media time plus the offset, is
-the latest possible one.
-
-One packet that was faster than all others does not decide for long: it leaves the window after 4 s.
-If all packets of a block are later than jitter explains, the earlier blocks are forgotten at once.
-WebRTC's NetEq compares packets with the fastest one of the last 2 s, for the same reason.
-
-Some senders read their audio in blocks, and send the packets of a block at once (`ffmpeg -re` of a
-WAV). The first packet of such a burst shows the clock. The packets that arrive together with it,
-and would be faster than all before them, were sent ahead of their clock. They show only how much
-slower they were than the packet before them. Therefore they neither change the offset, nor is a
-part of the jitter how late the first packet of a burst is. If later packets, at the rate of real
-time, are as fast as the last one of the burst, its first one was late: then these change the
-offset.
-
-The jitter is twice the mean decrease of (arrival − media time) from one packet to the next: the
-mean absolute difference, if the delays have no trend. So neither a wrong offset nor a delay that
-increases is a part of it. The mean delay is that of the packets of a block behind the second
-fastest one of the same block, and at most `MAX_DELAYS_OF_JITTER` times the jitter of the block:
-more than that is an increase.
-
-The uncertainty is the `CONFIDENCE` quantile of the delay of the fastest packet behind the fastest
-possible packet. It follows from the number of packets, their mean delay m behind the offset, and
-the growth of their values. One assumption is necessary: a share of at least x / 4m of all packets
-has a delay of at most x. It is true, with a factor of 2, if shorter delays are more frequent than
-longer ones. Before the delays of a stream are known, a mean delay of `ASSUMED_DELAY_NS` is assumed,
-with the weight of `ASSUMED_PACKETS` packets. A later stream of the same path has the jitter of the
-earlier ones.
-
-A standstill is a time in which no packet arrived, and after which packets are later than jitter
-explains. Either the path stood still, and then delivers the delayed packets faster than real time,
-until they are in time again. Or the sender stopped, and its timestamps do not count that time. Then
-its packets stay late, and have another offset. An increase of the path's delay in one step cannot
-be distinguished from that, and has another offset, too.
 """
+
+# The offset is that of the fastest packets: the minimum, over the last `WINDOW_BLOCKS` blocks of
+# `BLOCK_PACKETS` packets, of (arrival − media time). To follow the drift between the clocks of
+# sender and receiver, each earlier value grows by `MAX_DRIFT_PPM` of the time since its packet. The
+# offset is therefore an upper bound if the clocks differ by no more than that: the fastest possible
+# packet would not have arrived later. So the instant of a frame, which is its media time plus the
+# offset, is the latest possible one.
+#
+# One packet that was faster than all others does not decide for long: it leaves the window after 4
+# s. If all packets of a block are later than jitter explains, the earlier blocks are forgotten at
+# once. WebRTC's NetEq compares packets with the fastest one of the last 2 s, for the same reason.
+#
+# Some senders read their audio in blocks, and send the packets of a block at once (`ffmpeg -re` of
+# a WAV). The first packet of such a burst shows the clock. The packets that arrive together with
+# it, and would be faster than all before them, were sent ahead of their clock. They show only how
+# much slower they were than the packet before them. Therefore they neither change the offset, nor
+# is a part of the jitter how late the first packet of a burst is. If later packets, at the rate of
+# real time, are as fast as the last one of the burst, its first one was late: then these change the
+# offset.
+#
+# The jitter is twice the mean decrease of (arrival − media time) from one packet to the next: the
+# mean absolute difference, if the delays have no trend. So neither a wrong offset nor a delay that
+# increases is a part of it. The mean delay is that of the packets of a block behind the second
+# fastest one of the same block, and at most `MAX_DELAYS_OF_JITTER` times the jitter of the block:
+# more than that is an increase.
+#
+# The uncertainty is the `CONFIDENCE` quantile of the delay of the fastest packet behind the fastest
+# possible packet. It follows from the number of packets, their mean delay m behind the offset, and
+# the growth of their values. One assumption is necessary: a share of at least x / 4m of all packets
+# has a delay of at most x. It is true, with a factor of 2, if shorter delays are more frequent than
+# longer ones. Before the delays of a stream are known, a mean delay of `ASSUMED_DELAY_NS` is
+# assumed, with the weight of `ASSUMED_PACKETS` packets. A later stream of the same path has the
+# jitter of the earlier ones.
+#
+# A standstill is a time in which no packet arrived, and after which packets are later than jitter
+# explains. Either the path stood still, and then delivers the delayed packets faster than real
+# time, until they are in time again. Or the sender stopped, and its timestamps do not count that
+# time. Then its packets stay late, and have another offset. An increase of the path's delay in one
+# step cannot be distinguished from that, and has another offset, too.
 
 from __future__ import annotations
 

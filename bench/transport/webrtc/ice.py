@@ -5,15 +5,22 @@ consent. Pure.
 the peer's consent (RFC 7675). `LiteAgent` only responds, as the services do that have a public
 address. Their owner passes each STUN message to `received`, calls `expire` when `next_ns` is due,
 and sends what `pop_packets` returns.
-
-An agent sends nothing to an address that is not one of its candidates. A peer whose socket has
-several addresses, or whose packets pass a NAT, answers from another address than it names. An
-authentic message from there adds a peer-reflexive candidate (RFC 8445 §7.3.1.3), if packets may go
-to its host. The lite agent has no candidates. It responds to each authentic request.
-
-A relay is a second way to each candidate of the peer (RFC 8445 §5.1.1.2). It is checked after the
-direct way has had time to answer, so that a call takes the relay only if nothing else works.
 """
+
+# An agent sends nothing to an address that is not one of its candidates. A peer whose socket has
+# several addresses, or whose packets pass a NAT, answers from another address than it names. An
+# authentic message from there adds a peer-reflexive candidate (RFC 8445 §7.3.1.3), if packets may
+# go to its host. The lite agent has no candidates. It responds to each authentic request.
+#
+# A relay is a second way to each candidate of the peer (RFC 8445 §5.1.1.2). It is checked after the
+# direct way has had time to answer, so that a call takes the relay only if nothing else works.
+#
+# The checks of new candidates start 50 ms apart, by priority, and are repeated after 0.5, 1, and
+# then every 2 s (§14.2, §14.3). A candidate fails after `MAX_CHECKS`, and the call if all have
+# failed. The first candidate that answers is nominated by the next check (regular nomination,
+# §8.1.1); a lite peer is nominated at once, because it sends no checks. The nominated address
+# stays: the requests for consent go only there, at random times between 4 and 6 s, and after 30 s
+# without a response nothing more is sent (RFC 7675 §5.1).
 
 from __future__ import annotations
 

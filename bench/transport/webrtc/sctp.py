@@ -6,6 +6,22 @@ WebRTC's implementations do. The packets that are received before a call of `pop
 acknowledged together.
 """
 
+# The handshake has four chunks (RFC 9260 §5.1): INIT, INIT ACK with a cookie, COOKIE ECHO, COOKIE
+# ACK. INIT and COOKIE ECHO are repeated with a doubled timeout. If both sides send INIT, each
+# answers with its own cookie, and both ways lead to the same association (§5.2). An INIT with
+# another tag is refused, because a peer that restarts also restarts its DTLS. A packet must have
+# the tag of this side; only INIT has none, and an ABORT may have the peer's (§8.5).
+#
+# Chunks that are due together share packets (§6.10). One SACK acknowledges all packets that were
+# received since the last one (§6.2), and the windows decide which fragments go with it
+# (`sctp_sender`). A peer closes a channel by a reset of its streams, which is done when all
+# fragments before it have arrived (RFC 6525 §5.2.2, RFC 8831 §6.7). FORWARD TSN skips fragments
+# that the peer no longer sends (RFC 3758 §3.6).
+#
+# All that a peer may choose has a limit: cookies, heartbeats, messages, and what waits for an
+# earlier fragment. A malformed packet is counted and ignored. A violation of the order ends the
+# association.
+
 from __future__ import annotations
 
 from collections.abc import Callable

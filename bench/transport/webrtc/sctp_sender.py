@@ -2,6 +2,19 @@
 acknowledged. Pure.
 """
 
+# A message becomes fragments that fit into a packet. Two windows limit the bytes that are on their
+# way: the room that the peer reports, and the congestion window (RFC 9260 §6.1). The congestion
+# window begins with `FIRST_WINDOW_BYTES`, grows by up to one packet for each SACK until its
+# threshold (slow start, §7.2.1), and then by one packet for each window that was acknowledged
+# (§7.2.2). It grows only while it is used up.
+#
+# A fragment is sent again in two cases. Three SACKs report later fragments, and not this one: the
+# window is halved, once until all that was sent before the loss is acknowledged (§7.2.4). Or
+# nothing is acknowledged until the timeout, which follows from the measured round trips (§6.3.1):
+# all that is on its way counts as lost, the window is one packet, and the timeout doubles (§6.3.3).
+# Fragments that were sent twice measure no round trip. After `MAX_RETRANSMITS` timeouts the peer
+# counts as gone. A fragment that the peer reported and then dropped is sent again (§6.2.1).
+
 from __future__ import annotations
 
 from collections import deque
