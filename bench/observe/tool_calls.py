@@ -200,6 +200,8 @@ class TurnFunctionCalls(Instants):
         name = call.name or self.names.get(call.call_id, "")
         self.complete_calls.setdefault(call.call_id, msgspec.structs.replace(call, name=name))
         self.last_done_ns = arrival.at_ns
+        if not self.rounds:
+            self.arrived("function_call_done", arrival)
 
     def on_delegated(self, event: ServerEvent, arrival: Arrival) -> None:
         """Apply the delegation of a task. A task for the client counts as a round, because no
@@ -209,8 +211,6 @@ class TurnFunctionCalls(Instants):
             self.arrived("function_call_added", arrival)
         for call in event.calls:
             self._complete(call, arrival)
-            if not self.rounds:
-                self.arrived("function_call_done", arrival)
             self.of_rounds = len(self.complete_calls)
             self.rounds = self.rounds + 1
 
@@ -221,8 +221,6 @@ class TurnFunctionCalls(Instants):
         for call in event.calls:
             if call.call_id not in self.complete_calls:  # the service sent no events of this call
                 self._complete(call, arrival)
-                if not self.rounds:
-                    self.arrived("function_call_done", arrival)
         functions = len(self.complete_calls)
         mcp_calls = len(self.mcp.items)
         if (functions, mcp_calls) == (self.of_rounds, self.mcp_of_rounds):

@@ -129,8 +129,7 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
         turn.input_speech.on_event(event, arrival)
     elif kind in CALL_INSTANTS:
         turn.calls.on_event(event, arrival)
-        turn.reply.add_calls(turn.calls.complete_calls.values())
-        if exceeded_limit := turn.calls.exceeded_limit:
+        if exceeded_limit := _note_calls(turn):
             return exceeded_limit
         if turn.delegations.are_possible:  # the text before the call was no result
             _await_result(turn)
@@ -156,6 +155,12 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
             else None
         )
     return _ending(turn, event, arrival) if kind is EventKind.RESPONSE_DONE else None
+
+
+def _note_calls(turn: PendingTurn) -> Ending | None:
+    """Add new calls to the reply. Return the ending of the turn if there are too many."""
+    turn.reply.add_calls(turn.calls.complete_calls.values())
+    return turn.calls.exceeded_limit
 
 
 def _apply_mcp_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Ending | None:
@@ -228,10 +233,9 @@ def _completion(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> Endi
     # The function calls are checked before the output, because a response that calls functions need
     # not contain speech.
     if turn.calls.end_response(event, arrival):
-        turn.reply.add_calls(turn.calls.complete_calls.values())
         turn.reply.await_another()
         turn.state = State.CALLING
-        return turn.calls.exceeded_limit
+        return _note_calls(turn)
     if problem := turn.calls.error_text():
         return Ending("wrong_function_call", in_words(problem))
     if turn.waits.expected:
@@ -345,10 +349,8 @@ def _end_backend(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
             f"failed:backend_{event.status}", Cause(Code.NOT_DONE).because(in_words(failure.detail))
         )
     turn.delegations.on_done(event.backend_response_id, arrival.at_ns)
-    if turn.calls.end_response(event, arrival):
-        turn.reply.add_calls(turn.calls.complete_calls.values())
-        if exceeded_limit := turn.calls.exceeded_limit:
-            return exceeded_limit
+    if turn.calls.end_response(event, arrival) and (exceeded_limit := _note_calls(turn)):
+        return exceeded_limit
     return _check_result(turn, arrival.at_ns)
 
 
