@@ -393,11 +393,10 @@ class PendingTurn(Instants):
         """Return whether the service has committed all of the speech and leaves the response
         request to the client.
         """
-        client_requests = (
-            self.plan.vad and not self.plan.service_responds and not self.plan.only_transcribed
-        )
+        plan = self.plan
         return (
-            client_requests
+            plan.vad
+            and not (plan.service_responds or plan.only_transcribed)
             and "request_sent" not in self.instants
             and self.input_speech.all_committed(now_ns)
         )

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from bench.base.clock import Arrival
 from bench.base.units import NEVER_NS
 from bench.catalogue.causes import text_of
 from bench.catalogue.metrics import MEASURED_FROM, turn_type_of
@@ -24,7 +23,6 @@ from bench.observe.observation import (
     receive_timestamp_source,
     score_turn,
 )
-from bench.observe.reply import first_audible
 from bench.observe.turn import PendingTurn, TurnMessages
 from bench.plan.turn_plan import NO_REFERENCE, SuccessPredicate
 from bench.wire.audio import ALL_FORMATS
@@ -87,8 +85,10 @@ def all_instants(turn: PendingTurn) -> Instants:
     found.include(turn, turn.input_speech, turn.calls, turn.reply, turn.calls.mcp)
     for removed in turn.input_speech.uncertainties_ns.keys() - turn.input_speech.instants.keys():
         del found.uncertainties_ns[removed]
-    audible = {"function_audible": _function_audible(turn)}
-    for name, arrival in (turn.reply.audio_instants() | audible).items():
+    audible = turn.reply.audio_instants()
+    if turn.calls.rounds or turn.is_delegated:
+        audible["function_audible"] = audible.get("answer_audible")
+    for name, arrival in audible.items():
         if arrival is not None:
             found.arrived(name, arrival)
     if interruption is not None:
@@ -107,17 +107,6 @@ def all_instants(turn: PendingTurn) -> Instants:
             name: at_ns for name, at_ns in found.instants.items() if name in RECEIVED - absent
         }
     return found
-
-
-def _function_audible(turn: PendingTurn) -> Arrival | None:
-    """Return the start of the audible answer of a turn with calls or delegated tasks; None if
-    there is none.
-    """
-    if turn.is_delegated:
-        sound = turn.reply.spoken_answer.sound if turn.reply.spoken_answer is not None else None
-        return None if sound is None else Arrival(sound.at_ns, sound.uncertainty_ns)
-    answer = turn.reply.answer if turn.calls.rounds else None
-    return None if answer is None else first_audible([answer.player])
 
 
 def turn_type(turn: PendingTurn) -> str:
