@@ -477,7 +477,9 @@ def outcomes_in(argument: ast.expr, names: Mapping[str, object]) -> Iterator[str
         case ast.Constant(str(outcome)):
             yield outcome
         case ast.JoinedStr(parts):
-            yield "".join(part.value if isinstance(part, ast.Constant) else SENT for part in parts)
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else SENT for part in parts
+            )
         case ast.IfExp(body=then, orelse=otherwise):
             yield from outcomes_in(then, names)
             yield from outcomes_in(otherwise, names)
