@@ -100,7 +100,7 @@ class TurnMessages:
         self.late_chunks += late
 
     def received(
-        self, messages: int, last_ns: int, worst_error_ns: int, wire_bytes: int, *, kernel: bool
+        self, messages: int, last_ns: int, worst_error_ns: int, wire_bytes: int, kernel: bool
     ) -> None:
         """Count received messages. The last one arrived at `last_ns`."""
         self.events += messages

@@ -53,7 +53,7 @@ def received(
     kind = event.kind
     # otherwise the event was detected in the audio
     sent = event.name != "" or turn.turn_source is not SOUND
-    turn.messages.received(sent, at_ns, error_ns, wire_bytes, kernel=kernel)
+    turn.messages.received(sent, at_ns, error_ns, wire_bytes, kernel)
     if kind in DELTAS:
         if not event.payload_bytes:  # neither audio nor text, so it is not the first delta
             return None
@@ -74,7 +74,7 @@ def received_deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> None:
     """
     worst_error_ns = max([delta.uncertainty_ns for delta in deltas])
     wire_bytes = sum([delta.wire_bytes for delta in deltas])
-    turn.messages.received(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, kernel=True)
+    turn.messages.received(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, True)
     _deltas(turn, deltas)
 
 
