@@ -369,7 +369,7 @@ class Talk:
     def hear(self, at_ms: float, *messages: bytes, error_ns: int = 0, kernel: bool = True) -> None:
         for data in messages:
             arrived = ReceivedMessage(data, Arrival(at(at_ms), error_ns, kernel), len(data))
-            self.timeline.received(self.dialect.decode(data), arrived)
+            self.timeline.apply(inputs.Received(self.dialect.decode(data), arrived))
 
     def take(self, at_ms: float) -> list[TurnObservation]:
         taken = self.timeline.pop_turns(at(at_ms))

@@ -56,7 +56,9 @@ def ask(timeline: LoggedTimeline) -> None:
 
 def hear(timeline: LoggedTimeline, *messages: bytes, at_ms: float = 5) -> None:
     for data in messages:
-        timeline.received(GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data)))
+        timeline.apply(
+            inputs.Received(GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data)))
+        )
 
 
 def lines(timeline: LoggedTimeline, log: EventLog, width: int = 100) -> list[str]:

@@ -1,10 +1,10 @@
-"""The inputs of a session's timeline: one value for each action of the session, and for each event
-that is not a message.
+"""The inputs of a session's timeline: one value for each action of the session, and for each event.
 
-An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values and
-of the messages between them (`bench.record.event_log`). The lines of the log omit fields with their
-default value. Received messages are the most frequent events, so they are not inputs:
-`Timeline.received` applies them.
+An instant is absolute CLOCK_MONOTONIC nanoseconds. An event log is the stream of these values
+(`bench.record.event_log`). The lines of the log omit fields with their default value. The types of
+`AnyLogged` are lines as they are. Three types occur for each packet, and are smaller: a `SentChunk`
+stands for a `Sent` without instants, a `MatchedDelta` for a `Received` with one event, and a log
+has a line of its own type for a received message.
 
 `bench.observe.due_actions` determines the actions that are due now, one value for each. The session
 performs these actions and reports them as inputs. The inputs that a transport reports are in
@@ -26,10 +26,13 @@ from bench.wire.audio import AudioFormatName
 from bench.wire.connection import Connected as Connected
 from bench.wire.connection import ConnectionClosed as ConnectionClosed
 from bench.wire.connection import Input as Input
+from bench.wire.connection import MatchedDelta as MatchedDelta
 from bench.wire.connection import NetworkMeasured as NetworkMeasured
+from bench.wire.connection import ReceivedMessage
 from bench.wire.connection import RtpMeasured as RtpMeasured
+from bench.wire.connection import SentChunk as SentChunk
 from bench.wire.connection import Transmitted as Transmitted
-from bench.wire.events import FunctionCall, TokenUsage
+from bench.wire.events import FunctionCall, ServerEvent, TokenUsage
 
 if TYPE_CHECKING:
     from bench.plan.prepared import PreparedScript
@@ -105,6 +108,17 @@ class Sent(Input, frozen=True, tag="sent"):
     untracked: str = ""
     item: str = ""
     played_ms: int = 0
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A received message, with all events in it. A frame of a track has none between replies.
+
+    The session knew the events at `handled_ns`, which the timeline does not use.
+    """
+
+    events: Sequence[ServerEvent]
+    message: ReceivedMessage
+    handled_ns: int = 0
 
 
 class NotSent(Input, frozen=True, tag="not_sent"):
@@ -237,7 +251,7 @@ class TurnsDelivered(Input, frozen=True, tag="deliver"):
     tasks_done: Mapping[int, bool] = {}
 
 
-AnyInput = (
+AnyLogged = (
     Connected
     | TurnStarted
     | Sent
@@ -262,6 +276,34 @@ AnyInput = (
     | ScriptFinished
     | TurnsDelivered
 )
+AnyInput = AnyLogged | Received | MatchedDelta | SentChunk
+FrequentInput = SentChunk | MatchedDelta | Received
+
+
+def split(
+    batch: Sequence[AnyInput],
+) -> tuple[Sequence[SentChunk], Sequence[MatchedDelta], Sequence[Received]]:
+    """Return the frequent inputs of a batch by their types, each in the order of the batch."""
+    if not batch:
+        return (), (), ()
+    kinds: list[type] = [*map(type, batch)]
+    several: Any = batch
+    if kinds.count(kinds[0]) == len(kinds):
+        if kinds[0] is MatchedDelta:
+            return (), several, ()
+        if kinds[0] is SentChunk:
+            return several, (), ()
+    chunks: list[SentChunk] = []
+    deltas: list[MatchedDelta] = []
+    messages: list[Received] = []
+    for each in batch:
+        if type(each) is SentChunk:
+            chunks.append(each)
+        elif type(each) is MatchedDelta:
+            deltas.append(each)
+        elif type(each) is Received:
+            messages.append(each)
+    return chunks, deltas, messages
 
 
 class Action(msgspec.Struct, frozen=True):

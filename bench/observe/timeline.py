@@ -28,7 +28,7 @@ from bench.catalogue.outcomes import DELEGATION, NO_MEDIA, NO_REPLY, NO_SOUND, W
 from bench.catalogue.timeouts import MAX_BYTES, MAX_EVENTS, MAX_RESPONSES
 from bench.observe import inputs, turn_events
 from bench.observe.attribution import Attributor, PendingRequest
-from bench.observe.inputs import AnyInput, Input, Sent, SessionStart
+from bench.observe.inputs import AnyInput, Received, Sent, SessionStart, split
 from bench.observe.item_sounds import SEARCHED, ItemSounds
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.pending_turns import PendingTurns
@@ -41,7 +41,7 @@ from bench.observe.turn import TRANSCRIPTIONS, PendingTurn, State, hear_late, re
 from bench.observe.turn_observation import observation, task_success
 from bench.plan.turn_plan import SuccessPredicate
 from bench.wire.audio import AudioFormatName, resolve_format
-from bench.wire.connection import MatchedDelta, ReceivedMessage
+from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk, is_late
 from bench.wire.dialect import SOUND, Dialect, MessageKind, Peer, TurnSource
 from bench.wire.events import DELTAS, WITH_AUDIO, EventKind, ServerEvent, ServiceFailure
 
@@ -77,6 +77,9 @@ UNTIMED = frozenset(
     }
 )
 """Events that never make a deadline earlier."""
+
+KEEPS_DEADLINE = frozenset({SentChunk, MatchedDelta, Received, Sent})
+"""The inputs that make a deadline earlier only if their handler says so."""
 
 OF_PACKETS = frozenset({"first_audio", "answer_audio", "last_audio", "audio_done"})
 """The instants that have no meaning in a track."""
@@ -153,12 +156,39 @@ class Timeline:
 
     # Inputs of the session.
 
-    def apply(self, session_input: AnyInput) -> None:
-        """Apply an input: an action of the session, or an event other than a received message."""
-        # of the most frequent input, only requests and ends of speech make a deadline earlier
-        if type(session_input) is not Sent:
-            self._wake_ns = NOT_KNOWN
-        _NOTED[type(session_input)](self, session_input)
+    def apply(self, *batch: AnyInput) -> None:
+        """Apply inputs in their order. The result is that of one call for each of them.
+
+        Nearly all inputs are chunks, deltas and silent frames with which nothing begins or ends.
+        Several of them are applied at once, in a third of the time, and all others one by one.
+        """
+        if len(batch) > 1 and self._apply_at_once(batch):
+            return
+        for each in batch:
+            kind = type(each)
+            if kind not in KEEPS_DEADLINE:
+                self._wake_ns = NOT_KNOWN
+            _HANDLERS[kind](self, each)
+
+    def _apply_at_once(self, batch: Sequence[AnyInput]) -> bool:
+        """Apply frequent inputs at once. Return False, and apply none, if a turn's end, a deadline
+        or a limit may lie between two of them.
+        """
+        chunks, deltas, messages = split(batch)
+        if len(chunks) + len(deltas) + len(messages) < len(batch):
+            return False
+        if self._detector is not None:
+            if not messages:
+                self._apply_sound(batch, chunks, deltas)
+            return not messages
+        if (messages and not self._are_silent(messages)) or (deltas and not self._is_more(deltas)):
+            return False
+        if chunks:
+            self._count_sent(chunks)
+        self._count_silence(messages)
+        if deltas:
+            self._continue_reply(deltas)
+        return True
 
     def _start_turn(self, started: inputs.TurnStarted) -> None:
         plan = started.plan
@@ -249,16 +279,17 @@ class Timeline:
         elif message_kind is MessageKind.COMMIT:
             self.owners.committed(turn)
 
-    def sent_chunks(self, wire_bytes: int, audio_bytes: int, last_ns: int, *, late: int) -> None:
-        """Count chunks of audio that contain no instant, of which `late` were late. The last was
-        sent at `last_ns`.
-
-        The result is the same as if `apply` applied the `Sent` of each.
-        """
+    def _count_sent(self, chunks: Sequence[SentChunk]) -> None:
+        _, wire, audio, lags_ns, durations_ns = zip(*chunks, strict=True)
+        wire_bytes = sum(wire)
+        audio_bytes = sum(audio)
         self.facts.wire_bytes_sent += wire_bytes
         self.facts.audio_bytes_sent += audio_bytes
-        self.facts.last_sent_ns = last_ns
+        self.facts.last_sent_ns = chunks[-1].at_ns
         if (turn := self.turns.current) is not None:
+            late = 0
+            if is_late(max(lags_ns), min(durations_ns)):
+                late = sum([is_late(chunk.lag_ns, chunk.duration_ns) for chunk in chunks])
             turn.messages.sent(wire_bytes, audio_bytes, late=late)
 
     def _not_sent(self, unsent: inputs.NotSent) -> None:
@@ -271,11 +302,10 @@ class Timeline:
 
     # Received messages.
 
-    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
-        """Apply a message that contains these events. Before, apply the deadlines that passed
-        before its arrival.
-        """
-        _, arrival, wire_bytes = message
+    def _received(self, received: Received) -> None:
+        """Apply a message. Before, apply the deadlines that passed before its arrival."""
+        events = received.events
+        _, arrival, wire_bytes = received.message
         at_ns, _, kernel = arrival
         # a quick test first: `_wake_ns` is NOT_KNOWN or the deadline
         if at_ns > self._wake_ns and at_ns > self.next_deadline_ns:
@@ -301,7 +331,7 @@ class Timeline:
             )
         # Nearly every message has one event.
         if self._detector is not None or len(events) != 1 or events[0].kind in SEARCHED:
-            events = self.detect_replies(events, arrival)
+            events = self._detect_replies(events, arrival)
         if self._detector is not None:
             for event in events:
                 if event.payload_bytes > 0 and event.kind in WITH_AUDIO:
@@ -318,7 +348,7 @@ class Timeline:
             self._attribute(event, arrival, wire_bytes)
             wire_bytes = 0  # the bytes belong to the whole message, and count once
 
-    def detect_replies(
+    def _detect_replies(
         self, events: Sequence[ServerEvent], arrival: Arrival
     ) -> Sequence[ServerEvent]:
         """Return a message's events. Positions of sound replace audio that was searched for the
@@ -328,21 +358,44 @@ class Timeline:
             return self._items.detect_replies(events, self._format)
         return self._detector.detect_replies(events, arrival)
 
-    def continued(
-        self, sounds: Sequence[MatchedDelta]
-    ) -> tuple[list[MatchedDelta], ServerEvent | None]:
+    def _apply_sound(
+        self,
+        batch: Sequence[AnyInput],
+        chunks: Sequence[SentChunk],
+        sounds: Sequence[MatchedDelta],
+    ) -> None:
+        """Apply a batch of chunks and sound: at once until a reply may begin or end. Its delta is
+        applied like a message, with the positions of its sound, which is searched once.
+        """
+        while sounds:
+            applied, event = self._continue_sound(sounds)
+            if event is None:
+                break
+            other = sounds[applied]
+            place = next(place for place, each in enumerate(batch) if each is other)
+            earlier, _, _ = split(batch[:place])
+            if earlier:
+                self._count_sent(earlier)
+            self._received(_as_received(event, other))
+            batch = batch[place + 1 :]
+            chunks, sounds, _ = split(batch)
+        if chunks:
+            self._count_sent(chunks)
+
+    def _continue_sound(self, sounds: Sequence[MatchedDelta]) -> tuple[int, ServerEvent | None]:
         """Apply received sound, each delta of which is the only event of a message, until a reply
         may begin or end.
 
-        Return the applied deltas, and the event of the next one with the positions of its sound,
-        which only `received` can apply; None if all were applied. `received_sound` must get the
-        deltas before `received` applies that event. The result is the same as if `received` applied
-        each of them.
+        Return the number of applied deltas, and the event of the next one with the positions of
+        its sound, which only `_received` can apply; None if all were applied.
         """
         facts = self.facts
         detector = self._detector
         assert detector is not None, "the dialect has no sound to detect"
-        wire_bytes = sum([sound.wire_bytes for sound in sounds])
+        wire_bytes = audio_bytes = 0
+        for sound in sounds:
+            wire_bytes += sound.wire_bytes
+            audio_bytes += sound.payload_bytes
         reply_id = detector.reply_id
         exceeds_limit = (
             facts.events + len(sounds) > self._max_events
@@ -352,13 +405,18 @@ class Timeline:
             reply_id != "" and not self._is_answered_by(reply_id)
         )
         until_ns = 0 if exceeds_limit or is_other else self.next_deadline_ns
-        continued, event = detector.continued(sounds, until_ns)
+        continued, event = detector.continued([*sounds], until_ns)
         if continued:
-            facts.wire_bytes_received += sum([delta.wire_bytes for delta in continued])
+            for sound in sounds[len(continued) :]:
+                wire_bytes -= sound.wire_bytes
+                audio_bytes -= sound.payload_bytes
+            facts.wire_bytes_received += wire_bytes
+            facts.audio_bytes_received += audio_bytes
             facts.events += len(continued)
-            facts.audio_bytes_received += sum([delta.payload_bytes for delta in continued])
             self.arrived_ns = continued[-1].at_ns
-        return continued, event
+            if continued[0].event.response_id and (turn := self.turns.last) is not None:
+                turn_events.received_deltas(turn, continued)
+        return len(continued), event
 
     def _is_answered_by(self, reply_id: str) -> bool:
         """Return whether more audio of a reply changes only the reply of the turn that started
@@ -369,41 +427,48 @@ class Timeline:
             return False
         return self.owners.owner_of(reply_id) is turn
 
-    def received_sound(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Apply deltas of `continued` to the turn of their reply."""
-        if deltas[0].event.response_id and (turn := self.turns.last) is not None:
-            turn_events.received_deltas(turn, deltas)
+    def _delta(self, delta: MatchedDelta) -> None:
+        if not self._apply_at_once((delta,)):
+            event = msgspec.structs.replace(delta.event, payload_bytes=delta.payload_bytes)
+            self._received(_as_received(event, delta))
 
-    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        """Apply deltas of the open turn's reply. The result is the same as if `received` applied
-        each delta.
+    def _is_more(self, deltas: Sequence[MatchedDelta]) -> bool:
+        """Return whether deltas only continue the open turn's reply, before the next deadline and
+        within the limits.
         """
         facts = self.facts
-        turn = self.turns.current
-        last_ns = deltas[-1].at_ns
-        may_end = not self.turns.is_answering or last_ns > self.next_deadline_ns
-        exceeds_limit = facts.events + len(deltas) > self._max_events
-        # Apply the deltas one by one if a turn's end, a deadline or a limit may lie between two of
-        # them.
-        if (
-            turn is None
-            or may_end
-            or exceeds_limit
-            or self._max_bytes - facts.wire_bytes_received < AT_ONCE_BYTES
-        ):
-            for event, at_ns, error_ns, _, payload_bytes, wire_bytes, _ in deltas:
-                event = msgspec.structs.replace(event, payload_bytes=payload_bytes)
-                # not `self.received`: a subclass logs its messages there, and has already logged
-                # these
-                Timeline.received(
-                    self, (event,), ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes)
-                )
-            return
+        return (
+            self.turns.is_answering
+            and deltas[-1].at_ns <= self.next_deadline_ns
+            and facts.events + len(deltas) <= self._max_events
+            and self._max_bytes - facts.wire_bytes_received >= AT_ONCE_BYTES
+        )
+
+    def _continue_reply(self, deltas: Sequence[MatchedDelta]) -> None:
+        facts = self.facts
+        turn = self.turns.last
+        assert turn is not None, "its reply is continued"
         wire_bytes = turn.messages.wire_bytes_received
         turn_events.received_deltas(turn, deltas)
         facts.wire_bytes_received += turn.messages.wire_bytes_received - wire_bytes
         facts.events += len(deltas)
-        self.arrived_ns = last_ns
+        self.arrived_ns = max(self.arrived_ns, deltas[-1].at_ns)
+
+    def _are_silent(self, frames: Sequence[Received]) -> bool:
+        """Return whether messages have no events, and arrived before the next deadline."""
+        return (
+            frames[-1].message.arrival.at_ns <= self.next_deadline_ns
+            and self._max_bytes - self.facts.wire_bytes_received >= AT_ONCE_BYTES
+            and not any([frame.events for frame in frames])
+        )
+
+    def _count_silence(self, frames: Sequence[Received]) -> None:
+        facts = self.facts
+        for frame in frames:
+            _, (at_ns, _, kernel), wire_bytes = frame.message
+            facts.wire_bytes_received += wire_bytes
+            facts.timestamp_fallbacks += not kernel
+            self.arrived_ns = at_ns
 
     def may_match(self, event: ServerEvent) -> bool:
         """Return whether later deltas like `event` need only their arrival and length. `event` is
@@ -728,6 +793,12 @@ class Timeline:
             self.turns.measured(inputs.NetworkMeasured(rtp.rtt_ns, rtp.min_rtt_ns, None))
 
 
+def _as_received(event: ServerEvent, delta: MatchedDelta) -> Received:
+    """Return the message that a delta stands for. `event` is the event in it."""
+    arrival = Arrival(delta.at_ns, delta.uncertainty_ns)
+    return Received((event,), ReceivedMessage(b"", arrival, delta.wire_bytes))
+
+
 def _without_packets(turn: TurnObservation) -> TurnObservation:
     """Return a turn without the arrivals of audio. A track also has packets while no one speaks."""
     instants = {name: at_ns for name, at_ns in turn.instants.items() if name not in OF_PACKETS}
@@ -744,7 +815,10 @@ def _without_packets(turn: TurnObservation) -> TurnObservation:
     )
 
 
-_NOTED: Mapping[type[Input], Callable[[Timeline, Any], None]] = {
+_HANDLERS: Mapping[type, Callable[[Timeline, Any], None]] = {
+    Received: Timeline._received,
+    MatchedDelta: Timeline._delta,
+    SentChunk: lambda timeline, chunk: timeline._count_sent((chunk,)),
     inputs.Connected: Timeline._connected,
     inputs.TurnStarted: Timeline._start_turn,
     Sent: Timeline._sent,

@@ -72,8 +72,11 @@ def received_deltas(turn: PendingTurn, deltas: Sequence[MatchedDelta]) -> None:
     """Count deltas of this open turn's unfinished reply. The effect is that of `received` for
     each of them.
     """
-    worst_error_ns = max([delta.uncertainty_ns for delta in deltas])
-    wire_bytes = sum([delta.wire_bytes for delta in deltas])
+    worst_error_ns = wire_bytes = 0
+    for delta in deltas:
+        wire_bytes += delta.wire_bytes
+        if delta.uncertainty_ns > worst_error_ns:
+            worst_error_ns = delta.uncertainty_ns
     turn.messages.received(len(deltas), deltas[-1].at_ns, worst_error_ns, wire_bytes, True)
     _deltas(turn, deltas)
 

@@ -27,7 +27,7 @@ from bench.record.replay import SCHEMA_VERSION, LoggedAudio, LoggedMessage, LogH
 from bench.record.rows import HIDDEN_HEADERS, is_unknown_of_agent, received_events, sent_event
 from bench.transport.interface import SendReceipt, Transport
 from bench.wire.audio import AudioFormat, audible_end
-from bench.wire.connection import ConnectionClosed, MatchedDelta, ReceivedMessage
+from bench.wire.connection import ConnectionClosed, MatchedDelta, ReceivedMessage, SentChunk
 from bench.wire.dialect import Dialect
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
 
@@ -179,15 +179,32 @@ class LoggedTimeline(Timeline):
         )
         log.flush()  # so that the file is a valid event log even if the process is killed
 
-    def apply(self, session_input: inputs.AnyInput) -> None:
-        self._log.write(self._line(session_input))
-        if isinstance(session_input, inputs.TurnsDelivered):
-            self._log.flush()
-        super().apply(session_input)
+    def apply(self, *batch: inputs.AnyInput) -> None:
+        for each in batch:
+            if isinstance(each, inputs.Received):
+                found = self._detect_replies(each.events, each.message.arrival)
+                each = msgspec.structs.replace(each, events=found)
+            self._log.write(self._line(each))
+            if isinstance(each, inputs.TurnsDelivered):
+                self._log.flush()
+            super().apply(each)
 
-    def _line(self, session_input: inputs.AnyInput) -> inputs.AnyInput:
-        """Return an input as it is logged, without secrets. A line about a sent message gets the
-        message's content.
+    def _line(self, session_input: inputs.AnyInput) -> inputs.Input:
+        """Return an input as it is logged, without secrets."""
+        match session_input:
+            case inputs.Received(events, message):
+                return self._received_line(events, message)
+            case MatchedDelta(_, at_ns, error_ns, _, _, wire_bytes, data):
+                message = ReceivedMessage(data, Arrival(at_ns, error_ns), wire_bytes)
+                return self._received_line(self._dialect.decode(data), message)
+            case SentChunk():
+                raise AssertionError("the log needs the content of a chunk, so it gets a `Sent`")
+            case _:
+                return self._own_line(session_input)
+
+    def _own_line(self, session_input: inputs.AnyLogged) -> inputs.AnyLogged:
+        """Return the line of an input that is a line itself. If it is about a sent message, it gets
+        the message's content.
         """
         hide = self._log.redact
         session_input = _without_secrets(session_input, hide)
@@ -216,19 +233,6 @@ class LoggedTimeline(Timeline):
                 )
             case _:
                 return session_input
-
-    def received(self, events: Sequence[ServerEvent], message: ReceivedMessage) -> None:
-        events = self.detect_replies(events, message.arrival)
-        self._log.write(self._received_line(events, message))
-        super().received(events, message)
-
-    def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
-        for delta in deltas:
-            message = ReceivedMessage(
-                delta.data, Arrival(delta.at_ns, delta.uncertainty_ns), delta.wire_bytes
-            )
-            self._log.write(self._received_line(self._dialect.decode(delta.data), message))
-        super().received_deltas(deltas)
 
     def _received_line(
         self, events: Sequence[ServerEvent], message: ReceivedMessage
@@ -270,7 +274,9 @@ class LoggedTimeline(Timeline):
         )
 
 
-def _without_secrets(session_input: inputs.AnyInput, hide: Callable[[str], str]) -> inputs.AnyInput:
+def _without_secrets(
+    session_input: inputs.AnyLogged, hide: Callable[[str], str]
+) -> inputs.AnyLogged:
     """Return an input without secrets in its texts.
 
     Ids and names that a service chose may contain them, as its messages may.

@@ -461,17 +461,19 @@ class SessionRecorder:
     def received_deltas(self, deltas: Sequence[MatchedDelta]) -> None:
         second = self.target.second
         histograms = self._recorder.histograms
-        lags_ns = [delta.lag_ns for delta in deltas]
+        errors_us = []
+        lags_us = []
+        for event, _, error_ns, lag_ns, payload_bytes, wire_bytes, _ in deltas:
+            second.wire_bytes_received += wire_bytes
+            if event.kind is AUDIO_DELTA:
+                second.audio_bytes_received += payload_bytes
+            if lag_ns > second.receive_delay_max_ns:
+                second.receive_delay_max_ns = lag_ns
+            errors_us.append(error_ns // NS_PER_US)
+            lags_us.append(lag_ns // NS_PER_US)
         second.events += len(deltas)
-        second.wire_bytes_received += sum([delta.wire_bytes for delta in deltas])
-        second.audio_bytes_received += sum(
-            [d.payload_bytes for d in deltas if d.event.kind is AUDIO_DELTA]
-        )
-        second.receive_delay_max_ns = max(second.receive_delay_max_ns, *lags_ns)
-        histograms.record_several(
-            self._errors, [delta.uncertainty_ns // NS_PER_US for delta in deltas]
-        )
-        histograms.record_several(self._lags, [lag_ns // NS_PER_US for lag_ns in lags_ns])
+        histograms.record_several(self._errors, errors_us)
+        histograms.record_several(self._lags, lags_us)
 
     def sent(self, wire_bytes: int, audio_bytes: int, lags_ns: Sequence[int | None]) -> None:
         second = self.target.second
@@ -479,7 +481,9 @@ class SessionRecorder:
             self.target.events_sent += len(lags_ns)
         second.wire_bytes_sent += wire_bytes
         second.audio_bytes_sent += audio_bytes
-        delays_us = [max(0, lag_ns) // NS_PER_US for lag_ns in lags_ns if lag_ns is not None]
+        delays_us = [
+            lag_ns // NS_PER_US if lag_ns > 0 else 0 for lag_ns in lags_ns if lag_ns is not None
+        ]
         self._recorder.histograms.record_several(self._send_delays, delays_us)
 
     def turn_started(self) -> None:

@@ -22,13 +22,13 @@ from bench.base.clock import Arrival
 from bench.base.errors import UsageError
 from bench.files.safe_io import read_json
 from bench.observe import inputs
-from bench.observe.inputs import NO_JSON, AnyInput, Input, SessionStart
+from bench.observe.inputs import NO_JSON, AnyLogged, Input, SessionStart
 from bench.observe.item_sounds import ENDS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
 from bench.wire.audio import AudioFormatName
-from bench.wire.connection import ReceivedMessage as Message
+from bench.wire.connection import ReceivedMessage
 from bench.wire.dialect import Decode, MessageKind, decoder_of
 from bench.wire.events import WITH_AUDIO, EventKind, ServerEvent, StrippedAudio
 
@@ -87,7 +87,7 @@ class LoggedMessage(Input, frozen=True, tag="received"):
     text: str = ""
 
 
-AnyLine = LogHeader | LoggedMessage | AnyInput
+AnyLine = LogHeader | LoggedMessage | AnyLogged
 
 NO_BYTES = b""
 
@@ -156,14 +156,9 @@ class _LogReader:
                         max(0, event.payload_bytes) if event.kind is EventKind.AUDIO_DELTA else 0
                     )
                     self.passages.append(WireTransfer(line.at_ns, event.name, audio_bytes, event))
-                self.timeline.received(
-                    events,
-                    Message(
-                        NO_BYTES,
-                        Arrival(line.at_ns, line.uncertainty_ns, line.kernel),
-                        line.wire_bytes,
-                    ),
-                )
+                arrival = Arrival(line.at_ns, line.uncertainty_ns, line.kernel)
+                message = ReceivedMessage(NO_BYTES, arrival, line.wire_bytes)
+                self.timeline.apply(inputs.Received(events, message))
             case _:
                 if isinstance(line, inputs.Sent):
                     kind = self._dialect.message_kinds.get(line.name)

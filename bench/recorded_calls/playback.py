@@ -108,10 +108,7 @@ def measure(
     for at_ns, happened in merge(actions, _agent_messages(call, start_ns), key=itemgetter(0)):
         if isinstance(happened, inputs.InterruptionAwaited) and len(timeline.turns.open) > 1:
             timeline.apply(inputs.TurnEnded(at_ns))  # the caller interrupts again before the answer
-        if isinstance(happened, ReceivedMessage):
-            timeline.received(PCM.decode(happened.data), happened)
-        else:
-            timeline.apply(happened)
+        timeline.apply(happened)
         if isinstance(happened, inputs.InterruptionAwaited) and not timeline.turns.is_interruptible:
             timeline.apply(inputs.TurnEnded(at_ns))
         timeline.expire(at_ns)
@@ -168,12 +165,13 @@ def _observed(turn: TurnObservation, speech_end_uncertainty_ns: int) -> TurnObse
     )
 
 
-def _agent_messages(call: RecordedCall, start_ns: int) -> Iterator[tuple[int, ReceivedMessage]]:
+def _agent_messages(call: RecordedCall, start_ns: int) -> Iterator[tuple[int, inputs.AnyInput]]:
     size = call.audio.rate_hz * CHUNK_MS // 1_000
     for number, position in enumerate(range(0, len(call.agent), size)):
         data = BinaryMessage(call.audio.encode(call.agent[position : position + size]))
         at_ns = start_ns + number * CHUNK_MS * NS_PER_MS
-        yield at_ns, ReceivedMessage(data, Arrival(at_ns), 0)
+        message = ReceivedMessage(data, Arrival(at_ns), 0)
+        yield at_ns, inputs.Received(PCM.decode(data), message)
 
 
 def _caller_inputs(

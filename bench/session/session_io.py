@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
-from typing import NamedTuple, Protocol
+from operator import attrgetter
+from typing import Protocol
 
-import msgspec
-
-from bench.base.clock import Arrival
+from bench.base.units import NEVER_NS
 from bench.catalogue.timeouts import MAX_HOLD_NS
 from bench.observe import inputs
 from bench.observe.due_actions import DueActions
-from bench.observe.inputs import Action
+from bench.observe.inputs import Action, FrequentInput, Received, split
 from bench.observe.observation import TurnObservation
 from bench.observe.timeline import Timeline
 from bench.plan.functions import FunctionRunner
@@ -28,8 +26,8 @@ from bench.plan.turn_plan import SuccessPredicate
 from bench.session.deferred import DEFERRED_NS, MANY, received_sound
 from bench.session.meetings import Meeting
 from bench.transport.fast.sending import Microphone, PlainChunks
-from bench.transport.interface import SendReceipt, SentChunk, Transport
-from bench.wire.connection import MatchedDelta, ReceivedMessage
+from bench.transport.interface import SendReceipt, Transport
+from bench.wire.connection import MatchedDelta, ReceivedMessage, SentChunk, is_late
 from bench.wire.dialect import SOUND, BinaryMessage, ClientMessage, MessageKind, decoder_of
 from bench.wire.events import DELTAS, EventKind, ServerEvent, TokenUsage
 from bench.wire.settings import ONLY_TRANSCRIPT
@@ -38,8 +36,7 @@ APPEND = MessageKind.APPEND
 SET_UP = MessageKind.SET_UP
 """The kinds with which every message is compared, because access to a member of an enumeration
 is slow."""
-LATE_SHARE = 10
-"""A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
+AT_NS = attrgetter("at_ns")
 FAR_NS = 3_600_000_000_000
 DECISIVE = frozenset(
     (
@@ -59,16 +56,6 @@ DECISIVE = frozenset(
     )
 )
 """The events after which the session may have work to do although the turn continues."""
-
-
-class TrackFrame(NamedTuple):
-    """A received frame of a track: its event, if the audio belongs to a reply, and the instant
-    of its handling.
-    """
-
-    event: ServerEvent | None
-    message: ReceivedMessage
-    handled_ns: int
 
 
 class SessionListener(Protocol):
@@ -162,20 +149,20 @@ class SessionIO:
         """The chunk that could not be sent without waiting, and the instant at which it was due."""
         self.retry_after_ns = 0
         """The instant before which no turn may begin, because the service asked for a pause."""
-        self._chunks: list[SentChunk] = []
-        self._sounds: list[MatchedDelta] = []
-        self._frames: list[TrackFrame] = []
-        """The sent chunks, the received sound, and the received frames of a track next to events
-        that the timeline and the listener have not received yet."""
+        self._waiting: list[FrequentInput] = []
+        """The inputs that the timeline and the listener have not received yet: sent chunks,
+        received sound, and received frames of a track next to events."""
+        self._since_ns = NEVER_NS
+        """The arrival of the first received input that waits."""
         self._is_woken = False
-        """True if something that was deferred, and is applied now, wakes the session."""
+        """True if an input that waited, and is applied now, wakes the session."""
         self._is_logged = transport.keeps_texts
         """True if a log gets each input at once."""
         self._may_defer = script.dialect.turn_source is SOUND and not self._is_logged
         self._defers_frames = script.dialect.has_track and not (self._may_defer or self._is_logged)
         encode = None if self._codec is None else self._codec.encode
         is_plain = not (self._is_logged or self._asks_late)
-        self.plain = PlainChunks(self.microphone, encode, self._chunks, MANY) if is_plain else None
+        self.plain = PlainChunks(self.microphone, encode, self._waiting, MANY) if is_plain else None
         self._binary_sound = script.dialect.binary_sound
         self._ticket = 0
         """The ticket of the last message that was sent with a timestamp; 0 if its
@@ -277,7 +264,7 @@ class SessionIO:
             return
         at_ns, width_ns, ticket = handed
         lag_ns = None if due_ns is None else at_ns - due_ns
-        late = lag_ns is not None and _is_late(lag_ns, message.duration_ns)
+        late = lag_ns is not None and is_late(lag_ns, message.duration_ns or 0)
         instants = message.instants
         if delay_ns is not None and "speech_end" in instants:
             instants = {**instants, "speech_left": instants["speech_end"] - delay_ns}
@@ -320,7 +307,7 @@ class SessionIO:
         must wake.
         """
         microphone = self.microphone
-        sent = bool(self._chunks)
+        sent = bool(self._waiting)
         opening = self._opening
         now_ns = self._transport.now_ns
         if self.plain is not None and self.plain.offered is not None:
@@ -368,9 +355,8 @@ class SessionIO:
             (at_ns, _, _), wire_bytes, _, _ = receipt
             lag_ns = at_ns - due_ns
             audio_bytes = message.audio_bytes
-            self._chunks.append(
-                SentChunk(at_ns, wire_bytes, audio_bytes, lag_ns, message.duration_ns)
-            )
+            duration_ns = message.duration_ns or 0
+            self._waiting.append(SentChunk(at_ns, wire_bytes, audio_bytes, lag_ns, duration_ns))
             self._settle_if_many()
 
     def receive_until(self, until_ns: int, *, for_turn: bool = False) -> None:
@@ -408,13 +394,12 @@ class SessionIO:
 
     def on_deltas(self, deltas: Sequence[MatchedDelta]) -> bool:
         if self._may_defer:
-            self._sounds += deltas
-            return self._settle()
+            return self._settle(deltas)
         if self._keeps_words:
             for delta in deltas:
                 if delta.event.kind is not EventKind.AUDIO_DELTA:
                     self._decode(delta.data)
-        self._timeline.received_deltas(deltas)
+        self._timeline.apply(*deltas)
         self._listener.received_deltas(deltas)
         return False
 
@@ -434,150 +419,92 @@ class SessionIO:
         handled_ns = self._transport.handled_ns()
         if defers and (sound := received_sound(events, message, handled_ns)) is not None:
             self._transport.add_template(message, events[0], is_sound=True)
-            self._sounds.append(sound)
-            return self._settle_if_many()
+            return self._defer(sound, sound.at_ns)
+        received = Received(events, message, handled_ns)
         if (
             self._defers_frames
             and self._for_turn
             and message.arrival.is_kernel
             and type(message.data) is BinaryMessage
         ):
-            event = events[0] if events else None
-            if event is None or (self._matches and self._timeline.may_match(event)):
-                self._frames.append(TrackFrame(event, message, handled_ns))
-                return self._settle_if_many()
+            if not events:
+                return self._defer(received, message.arrival.at_ns)
+            event = events[0]
+            if self._matches and self._timeline.may_match(event):
+                _, (at_ns, error_ns, _), wire_bytes = message
+                lag_ns = handled_ns - at_ns
+                size = event.payload_bytes
+                delta = MatchedDelta(event, at_ns, error_ns, lag_ns, size, wire_bytes)
+                return self._defer(delta, at_ns)
         is_woken = self._settle()
-        return self._apply(events, message, handled_ns) or is_woken
+        return self._apply(received) or is_woken
+
+    def _defer(self, received: MatchedDelta | Received, at_ns: int) -> bool:
+        """Let a received input wait. Apply all that wait if they are many, or if the first is old.
+        Return True if the session must wake.
+        """
+        self._waiting.append(received)
+        if at_ns < self._since_ns:
+            self._since_ns = at_ns
+        return (at_ns - self._since_ns >= DEFERRED_NS or len(self._waiting) >= MANY) and (
+            self._settle()
+        )
 
     def _settle_if_many(self) -> bool:
-        """Apply what is deferred if there is much of it, or if it is old. Return True if the
-        session must wake.
-        """
-        sounds = self._sounds
-        frames = self._frames
-        is_old = bool(sounds) and sounds[-1].at_ns - sounds[0].at_ns >= DEFERRED_NS
-        if (
-            frames
-            and frames[-1].message.arrival.at_ns - frames[0].message.arrival.at_ns >= DEFERRED_NS
-        ):
-            is_old = True
-        return (is_old or len(sounds) + len(frames) + len(self._chunks) >= MANY) and self._settle()
+        return len(self._waiting) >= MANY and self._settle()
 
-    def _settle(self) -> bool:
-        """Apply what is deferred: sent chunks, sound and frames. Return True if the session must
+    def _settle(self, deltas: Sequence[MatchedDelta] = ()) -> bool:
+        """Apply the inputs that wait, and deltas of the transport. Return True if the session must
         wake.
-
-        The work takes a third of the time if it is done for several messages at once.
         """
         if self._may_defer:
-            self._sounds += self._transport.take_deltas()
-        if not (self._chunks or self._sounds or self._frames):
+            deltas = [*deltas, *self._transport.take_deltas()]
+        if not (self._waiting or deltas):
             return False
-        timeline = self._timeline
-        is_woken = self._apply_frames()
-        counted = 0
-        chunks = self._chunks[:]
-        sounds = self._sounds
-        self._sounds = []
-        self._chunks.clear()  # not replaced, because `plain` adds to this list
-        while sounds:
-            continued, other = timeline.continued(sounds)
-            if continued:
-                is_woken |= self._apply_sound(continued)
-            if other is None:
-                break
-            template, at_ns, error_ns, lag_ns, size, wire_bytes, _ = sounds[len(continued)]
-            earlier = [chunk for chunk in chunks[counted:] if chunk.at_ns < at_ns]
-            self._apply_chunks(earlier)
-            counted += len(earlier)
-            message = ReceivedMessage(b"", Arrival(at_ns, error_ns), wire_bytes)
-            event = msgspec.structs.replace(template, payload_bytes=size)
-            is_woken |= self._apply((event,), message, at_ns + lag_ns, (other,))
-            sounds = sounds[len(continued) + 1 :]
-        self._apply_chunks(chunks[counted:])
+        waiting = self._waiting[:]
+        self._waiting.clear()  # not replaced, because `plain` adds to this list
+        self._timeline.apply(*sorted([*deltas, *waiting], key=AT_NS) if deltas else waiting)
+        chunks, sounds, frames = split(waiting)
+        if chunks:
+            _, wire, audio, lags_ns, _ = zip(*chunks, strict=True)
+            self._listener.sent(sum(wire), sum(audio), lags_ns)
+        for received in (deltas, sounds):
+            if received:
+                self._listener.received_deltas(received)
+        for frame in frames:
+            self._listener.received(frame.events, frame.message, frame.handled_ns)
+        is_received = bool(deltas) or self._since_ns < NEVER_NS
+        self._since_ns = NEVER_NS
+        is_woken = is_received and self._is_wake_due()
         self._is_woken |= is_woken
         return is_woken
 
-    def _apply_frames(self) -> bool:
-        """Apply the frames of a track, together if they belong to the same reply. Return True if
-        the session must wake.
-
-        Frames between replies are silent, and are only counted.
-        """
-        frames = self._frames
-        self._frames = []
-        for is_silent, several in groupby(frames, lambda frame: frame.event is None):
-            if is_silent:
-                messages = [message for _, message, _ in several]
-                size = sum(message.wire_bytes for message in messages)
-                self._timeline.received((), messages[-1]._replace(wire_bytes=size))
-            else:
-                deltas = [
-                    MatchedDelta(
-                        event,
-                        at_ns,
-                        error_ns,
-                        handled_ns - at_ns,
-                        event.payload_bytes,
-                        wire_bytes,
-                        b"",
-                    )
-                    for event, (_, (at_ns, error_ns, _), wire_bytes), handled_ns in several
-                    if event is not None
-                ]
-                self._timeline.received_deltas(deltas)
-                self._listener.received_deltas(deltas)
-        for event, message, handled_ns in frames:
-            if event is None:
-                self._listener.received((), message, handled_ns)
-        return bool(frames) and self._is_wake_due()
-
-    def _apply_chunks(self, chunks: Sequence[SentChunk]) -> None:
-        if not chunks:
-            return
-        sent_ns, wire, audio, lags_ns, durations_ns = zip(*chunks, strict=True)
-        late = sum(map(_is_late, lags_ns, durations_ns))
-        self._timeline.sent_chunks(sum(wire), sum(audio), sent_ns[-1], late=late)
-        self._listener.sent(sum(wire), sum(audio), lags_ns)
-
-    def _apply_sound(self, deltas: Sequence[MatchedDelta]) -> bool:
-        """Apply sound with which no reply begins or ends. Return True if the session must wake."""
-        self._timeline.received_sound(deltas)
-        self._listener.received_deltas(deltas)
-        return self._is_wake_due()
-
-    def _apply(
-        self,
-        events: Sequence[ServerEvent],
-        message: ReceivedMessage,
-        handled_ns: int,
-        detected: Sequence[ServerEvent] | None = None,
-    ) -> bool:
-        """Apply a message to the timeline. Return True if the session must wake.
-
-        `detected` are its events after `Timeline.detect_replies`, if it was called.
-        """
+    def _apply(self, received: Received) -> bool:
+        """Apply a message to the timeline. Return True if the session must wake."""
         timeline = self._timeline
-        timeline.received(events if detected is None else detected, message)
-        self._listener.received(events, message, handled_ns)
-        for event in events:
-            if self._matches and event.kind in DELTAS and timeline.may_match(event):
-                keeps_text = self._keeps_words and event.kind is not EventKind.AUDIO_DELTA
-                self._transport.add_template(message, event, keeps_text=keeps_text)
+        events = received.events
+        message = received.message
+        timeline.apply(received)
+        self._listener.received(events, message, received.handled_ns)
         # A wake-up costs more than decoding a message. Therefore a session that waits for the
         # turn's end wakes only if it must: after an event of `DECISIVE`, if the reply has begun or
         # ceased to stream, or for a deadline.
-        if not self._for_turn:
-            return True
+        is_decisive = not self._for_turn
         for event in events:
-            if event.kind in DECISIVE:
-                return True
-        return self._is_wake_due()
+            if event.kind in DELTAS:
+                if self._matches and timeline.may_match(event):
+                    keeps_text = self._keeps_words and event.kind is not EventKind.AUDIO_DELTA
+                    self._transport.add_template(message, event, keeps_text=keeps_text)
+            elif event.kind in DECISIVE:
+                is_decisive = True
+        return is_decisive or self._is_wake_due()
 
     def _is_wake_due(self) -> bool:
         turns = self._timeline.turns
-        is_unchanged = self._was_streaming is turns.is_streaming and not turns.are_all_over
-        return not is_unchanged or self._timeline.next_deadline_ns < self._wake_ns
+        is_streaming = turns.is_streaming
+        if is_streaming is not self._was_streaming or (not is_streaming and turns.are_all_over):
+            return True
+        return self._timeline.next_deadline_ns < self._wake_ns
 
     def _record_close(self) -> None:
         if self._transport.closed is not None:
@@ -653,7 +580,3 @@ class SessionIO:
                     result.output.call_id, self._transport.now_ns(), result.error
                 )
                 self._timeline.apply(output_sent)
-
-
-def _is_late(lag_ns: int, duration_ns: int | None) -> bool:
-    return lag_ns * LATE_SHARE > (duration_ns or 0)

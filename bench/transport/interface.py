@@ -83,20 +83,6 @@ class SendReceipt(NamedTuple):
     delay_ns: int | None = None
 
 
-class SentChunk(NamedTuple):
-    """A sent chunk of audio that contains no instant.
-
-    `lag_ns` is the time from its due instant to the send at `at_ns`. `duration_ns` is the duration
-    of its audio.
-    """
-
-    at_ns: int
-    wire_bytes: int
-    audio_bytes: int
-    lag_ns: int
-    duration_ns: int | None
-
-
 class ChunkSender(Protocol):
     """A sender of the chunks that need no decision (`PlainChunks` of
     `bench.transport.fast.sending`).

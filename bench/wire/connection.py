@@ -41,6 +41,29 @@ class MatchedDelta(NamedTuple):
     data: bytes = b""
 
 
+class SentChunk(NamedTuple):
+    """A sent chunk of audio that contains no instant.
+
+    `lag_ns` is the time from its due instant to the send at `at_ns`. `duration_ns` is the duration
+    of its audio.
+    """
+
+    at_ns: int
+    wire_bytes: int
+    audio_bytes: int
+    lag_ns: int
+    duration_ns: int
+
+
+LATE_SHARE = 10
+"""A chunk is late if it leaves more than 1/LATE_SHARE of its own length after it was due."""
+
+
+def is_late(lag_ns: int, duration_ns: int) -> bool:
+    """Return whether a chunk of audio of this duration is late. Other messages have none."""
+    return lag_ns * LATE_SHARE > duration_ns
+
+
 ASSUMED_START_NS = 20 * NS_PER_MS
 """The uncertainty of a frame of a telephone call until the delays of its packets are known."""
 CloseCause = Literal["", "reset", "timed_out", "unreachable"]

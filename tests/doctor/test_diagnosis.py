@@ -398,7 +398,9 @@ def played(
         SessionStart(AT_NS, 1, Timeouts()), spoken, log=log, about={"dialect": spoken.name}
     )
     for data in heard:
-        timeline.received(spoken.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
+        timeline.apply(
+            inputs.Received(spoken.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
+        )
     timeline.apply(inputs.SessionFailed(outcome, at(5), detail))
     log.close()
     return replay_log(log.path)

@@ -55,8 +55,7 @@ class Call:
     """A call that was connected at `CONNECTED_MS`. The caller waits for a greeting, or has spoken
     before the reply.
 
-    `early` is the audio before the answer. If `deferred`, the session applies several frames at a
-    time.
+    `early` is the audio before the answer. Without a log, several frames are applied at a time.
     """
 
     def __init__(
@@ -66,9 +65,8 @@ class Call:
         early: Samples | None = None,
         log: EventLog | None = None,
         greeting: bool = True,
-        deferred: bool = False,
     ) -> None:
-        self.dialect, self._deferred = DIALECTS[dialect], deferred
+        self.dialect, self._is_logged = DIALECTS[dialect], log is not None
         self.audio: AudioFormat = resolve_format(self.dialect.output_formats, FORMATS[dialect])
         name = self.audio.name
         start = SessionStart(AT_NS, 2, Timeouts(), service_responds=True)
@@ -83,7 +81,9 @@ class Call:
         connected = inputs.Connected(opened, {}, early_audio=audio, early_end_ns=at(CONNECTED_MS))
         self.timeline.apply(connected)
         if is_service:
-            self._receive(CONNECTED_MS, ServerEvent(EventKind.SESSION_CREATED, "session.started"))
+            started = ServerEvent(EventKind.SESSION_CREATED, "session.started")
+            message = ReceivedMessage(b"", Arrival(at(CONNECTED_MS)), 0)
+            self.timeline.apply(inputs.Received((started,), message))
         self._plan = build_turn(
             reply_format=name,
             speech_format=name,
@@ -114,23 +114,26 @@ class Call:
         """
         self._first_ms = CONNECTED_MS + after_ms + JITTER_MS
         size = self.audio.rate_hz * FRAME_MS // 1_000
-        waiting = list[ReceivedMessage]()
+        waiting = list[inputs.AnyInput]()
         for number, place in enumerate(range(0, len(samples), size)):
             audio = self.audio.encode(samples[place : place + size])
             at_ms = CONNECTED_MS + after_ms + number * FRAME_MS + late_ms.get(number, 0)
             if interrupted_after is not None and place <= interrupted_after < place + size:
+                self.timeline.apply(*waiting)
+                waiting.clear()
                 self._interrupt(at_ms)
             payload = msgspec.Raw(msgspec.json.encode(base64.b64encode(audio).decode()))
             event = ServerEvent(
                 EventKind.AUDIO_DELTA, "audio", payload_bytes=len(audio), payload=payload
             )
-            if not self._deferred:
-                self._receive(at_ms, event, error_ms, audio)
-                continue
-            waiting.append(ReceivedMessage(BinaryMessage(audio), Arrival(at(at_ms)), len(audio)))
+            arrival = Arrival(at(at_ms), round(error_ms * NS_PER_MS))
+            message = ReceivedMessage(BinaryMessage(audio), arrival, len(audio))
+            sound = None if self._is_logged else received_sound((event,), message, arrival.at_ns)
+            waiting.append(sound or inputs.Received((event,), message))
             if number % 3 == 0:
-                self._settle(waiting)
-        self._settle(waiting)
+                self.timeline.apply(*waiting)
+                waiting.clear()
+        self.timeline.apply(*waiting)
         self.timeline.expire(at(60_000))
         return self.timeline.pop_turns(at(120_000))[0]
 
@@ -141,27 +144,6 @@ class Call:
         self.timeline.apply(
             inputs.Sent("audio", at(at_ms), 9, audio_bytes=320, instants={"speech_start": 0})
         )
-
-    def _receive(
-        self, at_ms: float, event: ServerEvent, error_ms: float = 0, audio: bytes = b""
-    ) -> None:
-        arrival = Arrival(at(at_ms), round(error_ms * NS_PER_MS))
-        self.timeline.received((event,), ReceivedMessage(BinaryMessage(audio), arrival, len(audio)))
-
-    def _settle(self, waiting: list[ReceivedMessage]) -> None:
-        while waiting:
-            decoded = [
-                received_sound(self.dialect.decode(each.data), each, each.arrival.at_ns)
-                for each in waiting
-            ]
-            continued, event = self.timeline.continued(
-                [sound for sound in decoded if sound is not None]
-            )
-            if continued:
-                self.timeline.received_sound(continued)
-            if event is not None:
-                self.timeline.received((event,), waiting[len(continued)])
-            del waiting[: len(continued) + 1]
 
     def heard(self, turn: TurnObservation, instant: str = "first_audible") -> Heard:
         after_ns = turn.instants[instant] - at(self._first_ms)

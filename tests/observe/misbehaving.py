@@ -101,7 +101,7 @@ def played(
             timeline.apply(inputs.Sent("input_audio_buffer.append", now_ns, 99, audio_bytes=480))
             timeline.apply(inputs.Sent("response.create", now_ns, 99))
         message = ReceivedMessage(data, Arrival(now_ns, place % 3 * MS), len(data))
-        timeline.received(dialect.decode(data), message)
+        timeline.apply(inputs.Received(dialect.decode(data), message))
         if timeline.turns.are_all_over:
             taken += timeline.pop_turns(now_ns)
     end(timeline, now_ns + 1)

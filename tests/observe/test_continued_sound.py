@@ -1,5 +1,4 @@
-"""Sound with which no reply begins or ends: it is applied several frames at a time, with the same
-result.
+"""A batch of sound and chunks has the result of its inputs one by one.
 
 The other result is that of a detector that decides for each frame whether a reply begins or ends.
 """
@@ -19,14 +18,14 @@ from bench.base.units import NS_PER_MS
 from bench.catalogue.timeouts import Timeouts
 from bench.observe import _blocks_interpreted as interpreted
 from bench.observe import blocks, inputs, reply_detector
-from bench.observe.inputs import SessionStart
+from bench.observe.inputs import Received, SessionStart
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.observe.reply_detector import ReplyDetector
 from bench.observe.timeline import Timeline
 from bench.services.registry import DIALECTS
 from bench.session.deferred import received_sound
 from bench.wire.audio import PCM16_16K, AudioFormatName
-from bench.wire.connection import MatchedDelta, ReceivedMessage
+from bench.wire.connection import ReceivedMessage, SentChunk
 from bench.wire.dialect import BinaryMessage
 from tests.examples import thorough
 from tests.helpers import AT_NS, build_turn
@@ -105,61 +104,50 @@ def always(*_: object) -> bool:
     spoken=INSTANTS,
     cleared=st.sampled_from([0, 0, 25, 90]),
     uncertain=st.sampled_from([0, 0, 11]),
-    batch=st.integers(1, 6),
+    size=st.integers(1, 6),
     answer_min_ns=st.sampled_from([0, 0, 500 * NS_PER_MS]),
 )
-def test_sound_that_continues_has_the_same_result_as_single_messages(
+def test_a_batch_of_sound_and_chunks_has_the_same_result_as_single_messages(
     kernel: Any,
     parts: list[tuple[int, int, int]],
     odd: int,
     spoken: list[int],
     cleared: int,
     uncertain: int,
-    batch: int,
+    size: int,
     answer_min_ns: int,
 ) -> None:
     single, several = (Call(answer_min_ns=answer_min_ns) for _ in range(2))
-    at_ns, waiting = AT_NS + 100 * NS_PER_MS, list[MatchedDelta]()
-    dialect = DIALECTS["pcm"]
+    batch = list[inputs.AnyInput]()
 
     def settle() -> None:
-        while waiting:
-            with patch.object(reply_detector, "continue_sounds", kernel):
-                continued, event = several.timeline.continued(waiting)
-            if continued:
-                several.timeline.received_sound(continued)
-            if event is not None:
-                _, sound_ns, error_ns, _, _, wire_bytes, _ = waiting[len(continued)]
-                several.timeline.received(
-                    (event,), ReceivedMessage(b"", Arrival(sound_ns, error_ns), wire_bytes)
-                )
-            del waiting[: len(continued) + 1]
+        with patch.object(reply_detector, "continue_sounds", kernel):
+            several.timeline.apply(*batch)
+        batch.clear()
+        assert single.timeline.playout.until_ns == several.timeline.playout.until_ns
+        assert single.timeline.turns.is_answering == several.timeline.turns.is_answering
 
-    def receive(message: ReceivedMessage) -> None:
-        events = dialect.decode(message.data)
+    def receive(data: bytes, arrival: Arrival) -> None:
+        message = ReceivedMessage(data, arrival, len(data))
+        events = DIALECTS["pcm"].decode(data)
         # a mock would cost more than the rest
         with patch.object(ReplyDetector, "_is_change", always):
-            single.timeline.received(events, message)
-        if (sound := received_sound(events, message, message.arrival.at_ns)) is not None:
-            waiting.append(sound)
-            return
-        settle()
-        several.timeline.received(events, message)
+            single.timeline.apply(Received(events, message))
+        sound = received_sound(events, message, arrival.at_ns)
+        batch.append(sound or Received(events, message))
 
+    at_ns = AT_NS + 100 * NS_PER_MS
     for number, (gap_ms, data) in enumerate(frames_of(parts, odd)):
         at_ns += gap_ms * NS_PER_MS
+        chunk = SentChunk(at_ns - 1, 99, 640, 0, 20 * NS_PER_MS)
+        single.timeline.apply(chunk)
+        batch.append(chunk)
         is_kernel = not uncertain or number % uncertain != 0
-        receive(
-            ReceivedMessage(
-                BinaryMessage(data), Arrival(at_ns, 0 if is_kernel else 900, is_kernel), len(data)
-            )
-        )
+        receive(BinaryMessage(data), Arrival(at_ns, 0 if is_kernel else 900, is_kernel))
         if cleared and number % cleared == cleared - 1:
-            receive(ReceivedMessage(b'{"event":"clear"}', Arrival(at_ns), 17))
-        if number % batch == 0:
+            receive(b'{"event":"clear"}', Arrival(at_ns))
+        if number % size == 0:
             settle()
-            assert single.timeline.playout.until_ns == several.timeline.playout.until_ns
-            assert single.timeline.turns.is_answering == several.timeline.turns.is_answering
         for instants in (
             instants for place, instants in zip(spoken, SPEECH, strict=True) if place == number
         ):

@@ -67,7 +67,7 @@ class Call:
     def receive(self, name: str, **fields: Any) -> None:
         data = msgspec.json.encode({"type": name} | fields)
         message = ReceivedMessage(data, Arrival(at(self.now_ms)), len(data))
-        self.timeline.received(GPT_LIVE.decode(data), message)
+        self.timeline.apply(inputs.Received(GPT_LIVE.decode(data), message))
 
     def backend(self, name: str, **fields: Any) -> None:
         self.receive("response.event", delegation_id="d1", event={"type": name} | fields)

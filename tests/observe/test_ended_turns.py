@@ -40,8 +40,10 @@ class Call:
             data = BinaryMessage(
                 PCM16_8K.encode(RANDOM.uniform(-level, level, 8 * FRAME_MS).astype(np.int16))
             )
-            self.timeline.received(
-                PCM.decode(data), ReceivedMessage(data, Arrival(at(self.at_ms)), len(data))
+            self.timeline.apply(
+                inputs.Received(
+                    PCM.decode(data), ReceivedMessage(data, Arrival(at(self.at_ms)), len(data))
+                )
             )
             self.at_ms += FRAME_MS
 

@@ -42,11 +42,9 @@ def reply(rate_hz: int, quieter_db: float | None, noise_ms: int = NOISE_MS) -> S
     )
 
 
-@pytest.mark.parametrize(
-    ("dialect", "deferred"), [*((dialect, False) for dialect in FORMATS), ("pcm", True)]
-)
-def test_the_end_of_a_reply_that_ends_hard_is_exact(dialect: str, deferred: bool) -> None:
-    call = Call(dialect, deferred=deferred)
+@pytest.mark.parametrize("dialect", FORMATS)
+def test_the_end_of_a_reply_that_ends_hard_is_exact(dialect: str) -> None:
+    call = Call(dialect)
     end = call.heard(call.hear(reply(call.audio.rate_hz, None), 20), "last_audible")
     assert abs(end.after_ms - BEFORE_MS - VOICE_MS) < 1, end
     # only the codec may have moved it
@@ -66,30 +64,27 @@ def test_only_opus_adds_the_errors_of_a_codec_to_the_bounds_of_a_reply(dialect: 
     assert turn.uncertainties_ns["last_audible"] == errors.end_ns
 
 
-@pytest.mark.parametrize(
-    ("dialect", "deferred"), [*((dialect, False) for dialect in FORMATS), ("pcm", True)]
-)
+@pytest.mark.parametrize("dialect", FORMATS)
 @pytest.mark.parametrize("quieter_db", [15, 20, 25, 30])
 def test_the_bound_of_the_end_covers_the_voice_before_quiet_noise(
-    dialect: str, deferred: bool, quieter_db: float
+    dialect: str, quieter_db: float
 ) -> None:
-    call = Call(dialect, deferred=deferred)
+    call = Call(dialect)
     end = call.heard(call.hear(reply(call.audio.rate_hz, quieter_db), 20), "last_audible")
     assert abs(end.after_ms - BEFORE_MS - VOICE_MS) <= end.bound_ms, end
     assert end.bound_ms > 0
 
 
-@pytest.mark.parametrize("deferred", [False, True])
 @pytest.mark.parametrize("quieter_db", [15, 25])
 def test_the_bound_also_covers_the_voice_if_the_agent_stops_sending_after_the_noise(
-    deferred: bool, quieter_db: float
+    quieter_db: float,
 ) -> None:
     """The silence that decides the end of the sound is then never sent."""
     samples = reply(8_000, quieter_db)[: 8 * (BEFORE_MS + VOICE_MS + NOISE_MS + 60)]
     at_s = np.arange(8 * NOISE_MS) / 8_000  # steady noise would end the sound
     noise = slice(8 * (BEFORE_MS + VOICE_MS), 8 * (BEFORE_MS + VOICE_MS + NOISE_MS))
     samples[noise] = samples[noise] * (1 + 0.9 * np.sin(2 * np.pi * 8 * at_s))
-    call = Call(deferred=deferred)
+    call = Call()
     end = call.heard(call.hear(samples, 20), "last_audible")
     assert abs(end.after_ms - BEFORE_MS - VOICE_MS) <= end.bound_ms, end
 

@@ -58,7 +58,7 @@ def accepted_call(plan: TurnPlan = PLAN) -> Timeline:
 
 def receive(timeline: Timeline, at_ms: float, data: bytes) -> None:
     message = ReceivedMessage(data, Arrival(at(at_ms)), len(data))
-    timeline.received(GPT_LIVE.decode(data), message)
+    timeline.apply(inputs.Received(GPT_LIVE.decode(data), message))
 
 
 def hear(timeline: Timeline, samples: np.ndarray, after_ms: float = 0) -> None:
@@ -102,7 +102,9 @@ def test_later_packets_bound_the_start_of_a_reply_in_the_first_packets_of_a_call
     for number in range(len(samples) // size):
         delta = live_audio(G711_ULAW.encode(samples[number * size :][:size]))
         arrival = Arrival(at(READY_MS + (number + 1) * FRAME_MS), ASSUMED_START_NS)
-        timeline.received(GPT_LIVE.decode(delta), ReceivedMessage(delta, arrival, len(delta)))
+        timeline.apply(
+            inputs.Received(GPT_LIVE.decode(delta), ReceivedMessage(delta, arrival, len(delta)))
+        )
     start_ns = later_ms * NS_PER_MS
     timeline.apply(
         inputs.RtpMeasured(
@@ -222,7 +224,7 @@ def ended(
 
 def take_frame(timeline: Timeline, number: int, frame: bytes) -> None:
     message = ReceivedMessage(frame, Arrival(at(number * FRAME_MS)), len(frame))
-    timeline.received(DIALECTS["pcm"].decode(frame), message)
+    timeline.apply(inputs.Received(DIALECTS["pcm"].decode(frame), message))
 
 
 LIMIT = "no audible audio was received within 12 s (timeout `first_delta`): "
@@ -285,7 +287,7 @@ def ended_telephone_call(*turns: Sequence[BinaryMessage]) -> Timeline:
         timeline.apply(inputs.TurnStarted(at(next(place) * FRAME_MS), plan))
         for packet in packets:
             message = ReceivedMessage(packet, Arrival(at(next(place) * FRAME_MS)), len(packet))
-            timeline.received(telephone.decode(packet), message)
+            timeline.apply(inputs.Received(telephone.decode(packet), message))
     timeline.expire(AT_NS + 100 * S)
     return timeline
 

@@ -9,7 +9,7 @@ import pytest
 from bench.catalogue.outcomes import IDLE_REMEDY, remedy_of
 from bench.observe import inputs
 from bench.observe.observation import SessionObservation
-from bench.wire.connection import CloseCause
+from bench.wire.connection import CloseCause, SentChunk
 from tests.helpers import GA, Talk, at, created, delta, done
 
 
@@ -69,7 +69,7 @@ def test_a_sent_message_ends_the_silence() -> None:
 
 def test_chunks_of_audio_that_the_event_loop_sends_end_the_silence() -> None:
     talk = answered()
-    talk.timeline.sent_chunks(4_000, 3_000, at(60_900), late=0)
+    talk.timeline.apply(SentChunk(at(60_900), 4_000, 3_000, 0, 20_000_000))
 
     assert end(talk, 61_000).detail == ""
 

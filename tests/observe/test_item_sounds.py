@@ -102,8 +102,8 @@ class LoggedTalk:
         self.receive(10, CREATED)
 
     def receive(self, at_ms: float, data: bytes) -> None:
-        self.timeline.received(
-            GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data))
+        self.timeline.apply(
+            inputs.Received(GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data)))
         )
 
     def end(self, at_ms: float = 60) -> TurnObservation:

@@ -52,12 +52,11 @@ def test_a_stream_that_begins_late_begins_with_its_voice(
     assert (abs(heard.after_ms) <= 5, heard.bound_ms <= 25) == (True, True), heard
 
 
-@pytest.mark.parametrize("deferred", [False, True])
-def test_a_soft_part_at_the_start_of_a_late_stream_is_not_its_background(deferred: bool) -> None:
+def test_a_soft_part_at_the_start_of_a_late_stream_is_not_its_background() -> None:
     """If the stream had begun at once, the soft part could be the background of the voice, which
     is louder.
     """
-    call = Call(deferred=deferred)
+    call = Call()
     heard = call.heard(call.hear(voice(8_000, 0), 201))
     assert (abs(heard.after_ms) <= 5, heard.bound_ms <= 25) == (True, True), heard
 

@@ -283,8 +283,10 @@ class Listing:
 
     def hear(self, at_ms: float, *messages: bytes) -> None:
         for data in messages:
-            self.timeline.received(
-                GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data))
+            self.timeline.apply(
+                inputs.Received(
+                    GA.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data))
+                )
             )
 
     def ends(self, at_ms: float, label: str, end: str = "completed") -> None:

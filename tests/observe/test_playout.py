@@ -193,8 +193,10 @@ def test_a_cleared_reply_during_the_caller_s_pause_is_not_the_answer(
     timeline.apply(inputs.TurnStarted(at(0), plan))
 
     def hear(at_ms: float, message: bytes) -> None:
-        timeline.received(
-            ACS.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message))
+        timeline.apply(
+            inputs.Received(
+                ACS.decode(message), ReceivedMessage(message, Arrival(at(at_ms)), len(message))
+            )
         )
 
     def send(at_ms: float, moment: str) -> None:

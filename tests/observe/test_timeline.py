@@ -7,7 +7,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, get_args
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,15 +20,13 @@ from bench.observe.reply import ItemPlayer
 from bench.observe.timeline import Timeline
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
-from bench.wire.connection import CloseCause, MatchedDelta
-from bench.wire.dialect import Dialect
-from bench.wire.events import EMPTY, TokenUsage
+from bench.wire.connection import CloseCause
+from bench.wire.events import TokenUsage
 from tests.examples import thorough
 from tests.helpers import (
     AT_NS,
     LOUD,
     MS,
-    REALTIME,
     SILENCE,
     USAGE,
     Talk,
@@ -1010,71 +1007,6 @@ def test_a_transcript_delta_read_together_with_audio_has_its_own_uncertainty() -
 
 
 # Matched deltas.
-
-RUN = st.lists(
-    st.tuples(
-        st.sampled_from(["audio", "transcript"]),
-        st.sampled_from([0, 1, 20, 400, 9_000, 11_000]),
-        st.integers(1, 9_000),
-        st.sampled_from([0, 300_000, 2 * MS]),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@thorough
-@pytest.mark.parametrize("dialect", REALTIME.values(), ids=REALTIME)
-@given(
-    runs=st.lists(RUN, min_size=1, max_size=4),
-    most=st.integers(1, 20),
-    much=st.sampled_from([2_000, 1 << 29]),
-)
-def test_batched_deltas_have_the_same_effect_as_single_ones(
-    dialect: Dialect, runs: list[list[tuple[str, int, int, int]]], most: int, much: int
-) -> None:
-    together, single = Talk(dialect), Talk(dialect)
-    for talk in (together, single):
-        talk.ask(0, wants_audio=True)
-        talk.hear(
-            50,
-            created("r1"),
-            delta(dialect, "transcript", "r1"),
-            delta(dialect, "audio", "r1", LOUD),
-        )
-        talk.timeline._max_events = talk.timeline.facts.events + most
-        talk.timeline._max_bytes = talk.timeline.facts.wire_bytes_received + much
-    at_ms = 50
-    for run in runs:
-        at_ms = tell_run(together, single, run, at_ms)
-        assert together.timeline.next_deadline_ns == single.timeline.next_deadline_ns
-    for talk in (together, single):
-        talk.hear(at_ms + 1, done("r1"))
-        talk.timeline.apply(inputs.ScriptFinished(at(at_ms + 2)))
-        talk.take(100_000_000)
-
-    assert together.taken == single.taken
-    assert together.timeline.session() == single.timeline.session()
-
-
-def tell_run(together: Talk, single: Talk, run: list[tuple[str, int, int, int]], at_ms: int) -> int:
-    """Apply the same deltas of a reply to two talks: to `together` all at once, and to `single` one
-    after another.
-
-    Return the arrival of the last delta in ms.
-    """
-    deltas = []
-    for kind, later_ms, size, error_ns in run:
-        at_ms += later_ms
-        data = delta(
-            together.dialect, kind, "r1", base64_of(size) if kind == "audio" else "x" * size
-        )
-        (event,) = together.dialect.decode(data)
-        like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-        deltas.append(MatchedDelta(like_it, at(at_ms), error_ns, 7, event.payload_bytes, len(data)))
-        single.hear(at_ms, data, error_ns=error_ns)
-    together.timeline.received_deltas(deltas)
-    return at_ms
 
 
 def test_deltas_can_be_matched_when_audio_is_audible_and_nothing_else_is_awaited() -> None:

@@ -303,7 +303,7 @@ def test_if_only_tones_were_heard_the_detail_and_the_remedy_state_it() -> None:
     for number in range(len(samples) // 160):
         data = BinaryMessage(G711_ULAW.encode(samples[number * 160 :][:160]))
         arrival = Arrival(AT_NS + number * FRAME_MS * MS)
-        timeline.received(dialect.decode(data), ReceivedMessage(data, arrival, 160))
+        timeline.apply(inputs.Received(dialect.decode(data), ReceivedMessage(data, arrival, 160)))
     timeline.expire(AT_NS + 9_000 * MS)
     (turn,) = timeline.pop_turns(AT_NS + 9_000 * MS)
     assert turn.outcome == NO_SOUND

@@ -83,8 +83,10 @@ def heard(
                 timeline.apply(
                     inputs.Sent("session.input_audio.append", at(ms), 9, instants={instant: 0})
                 )
-        timeline.received(
-            GPT_LIVE.decode(body), ReceivedMessage(body, Arrival(at(at_ms)), len(body))
+        timeline.apply(
+            inputs.Received(
+                GPT_LIVE.decode(body), ReceivedMessage(body, Arrival(at(at_ms)), len(body))
+            )
         )
         turns += timeline.pop_turns(at(at_ms))
     timeline.apply(inputs.ScriptFinished(at(9_000)))

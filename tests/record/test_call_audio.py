@@ -103,8 +103,10 @@ class Session:
 
     def hear(self, at_ms: float, *messages: bytes) -> None:
         for data in messages:
-            self.timeline.received(
-                self.dialect.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data))
+            self.timeline.apply(
+                inputs.Received(
+                    self.dialect.decode(data), ReceivedMessage(data, Arrival(at(at_ms)), len(data))
+                )
             )
 
     def encoded(self, milliseconds: int, level: int = LEVEL) -> bytes:

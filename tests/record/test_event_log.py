@@ -23,8 +23,7 @@ from bench.record.replay import AnyLine, LoggedAudio, replay_log
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
 from bench.target.target import Credential
-from bench.wire.connection import MatchedDelta, ReceivedMessage
-from bench.wire.events import EMPTY
+from bench.wire.connection import ReceivedMessage
 from tests.helpers import (
     AT_NS,
     at,
@@ -62,8 +61,8 @@ class Logged:
 
     def receive(self, *came: bytes) -> None:
         for data in came:
-            self.timeline.received(
-                GA.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data))
+            self.timeline.apply(
+                inputs.Received(GA.decode(data), ReceivedMessage(data, Arrival(at(1)), len(data)))
             )
 
     def send(self, name: str, data: bytes, audio_bytes: int = 0) -> None:
@@ -94,36 +93,6 @@ def test_audio_is_removed_unless_record_audio_is_set(tmp_path: Path, record_audi
     assert text.count(base64.b64encode(received_audio).decode()) == (2 if record_audio else 0)
 
 
-@pytest.mark.parametrize("most", [5, 250_000], ids=["over a limit", "within limits"])
-@pytest.mark.parametrize("record_audio", [False, True])
-def test_matched_and_decoded_deltas_give_the_same_log(
-    tmp_path: Path, record_audio: bool, most: int
-) -> None:
-    """The log contains each delta once, whether the timeline matches the delta or decodes it."""
-    came = [audio(LOUD), delta(GA, "transcript", "r1", "hello"), audio(QUIET)]
-    understood, matched = (
-        Logged(tmp_path / name, record_audio=record_audio) for name in ("understood", "matched")
-    )
-    for logged in (understood, matched):
-        logged.timeline._max_events = most
-        logged.timeline.apply(inputs.TurnStarted(at(0), build_turn()))
-        logged.timeline.apply(inputs.Sent("response.create", at(0), 1))
-        logged.receive(created("r1"), audio(LOUD), delta(GA, "transcript", "r1"))
-    understood.receive(*came)
-    deltas = []
-    for data in came:
-        (event,) = GA.decode(data)
-        like_it = msgspec.structs.replace(event, payload=EMPTY, payload_bytes=0)
-        deltas.append(MatchedDelta(like_it, at(1), 0, 7, event.payload_bytes, len(data), data))
-    matched.timeline.received_deltas(deltas)
-    turns = [logged.timeline.pop_turns(at(100_000), {}) for logged in (understood, matched)]
-
-    assert matched.transport.keeps_texts
-    assert matched.lines() == understood.lines()
-    assert turns[0] == turns[1]
-    assert len(matched.lines("received")) == 6
-
-
 @pytest.mark.parametrize(
     "quoted",
     [SECRET, "".join(f"\\u{ord(character):04x}" for character in SECRET), f"see {SECRET[:12]}"],
@@ -150,7 +119,7 @@ def texts_of(line: type[inputs.Input]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "line", [*filter(texts_of, get_args(inputs.AnyInput))], ids=lambda line: line.__name__
+    "line", [*filter(texts_of, get_args(inputs.AnyLogged))], ids=lambda line: line.__name__
 )
 def test_no_text_of_an_input_contains_a_secret(tmp_path: Path, line: type[Any]) -> None:
     """A service chooses the ids of its calls and items, and the names of the functions that it

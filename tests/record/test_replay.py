@@ -110,8 +110,10 @@ Tell = Callable[[Timeline, int], object]
 
 def receive(text: bytes, error_ns: int, kernel: bool, is_binary: bool = False) -> Tell:
     data = BinaryMessage(text) if is_binary else text
-    return lambda timeline, now_ns: timeline.received(
-        GA.decode(data), ReceivedMessage(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
+    return lambda timeline, now_ns: timeline.apply(
+        inputs.Received(
+            GA.decode(data), ReceivedMessage(data, Arrival(now_ns, error_ns, kernel), len(data) + 2)
+        )
     )
 
 
@@ -440,7 +442,7 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
 # Every kind of input.
 
 
-@pytest.mark.parametrize("kind", get_args(inputs.AnyInput), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", get_args(inputs.AnyLogged), ids=lambda kind: kind.__name__)
 def test_each_type_of_input_is_logged_and_replayed(
     kind: type[inputs.Input], tmp_path: Path
 ) -> None:
@@ -462,7 +464,7 @@ def test_each_type_of_input_is_logged_and_replayed(
     )
 
 
-EXAMPLES: dict[type[inputs.Input], inputs.AnyInput] = {
+EXAMPLES: dict[type[inputs.Input], inputs.AnyLogged] = {
     type(example): example
     for example in (
         inputs.Connected(

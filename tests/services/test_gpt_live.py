@@ -15,7 +15,7 @@ from bench.base.clock import Arrival
 from bench.base.errors import ScriptError
 from bench.catalogue.timeouts import Timeouts
 from bench.files.yaml_file import PythonValue
-from bench.observe.inputs import SessionStart
+from bench.observe.inputs import Received, SessionStart
 from bench.observe.timeline import Timeline
 from bench.plan.script_keys import SESSION
 from bench.plan.steps import (
@@ -151,7 +151,9 @@ def test_a_session_has_the_outcome_of_its_call(outcome: str) -> None:
     error = {"type": stage, "code": code, "message": "no answer to the offer within 3 s"}
     data = msgspec.json.encode({"type": CALL_FAILED, "error": error})
     timeline = Timeline(SessionStart(AT_NS, 1, Timeouts()), LIVE_TRACKS.opus)
-    timeline.received(LIVE_TRACKS.opus.decode(data), ReceivedMessage(data, Arrival(at(1)), 0))
+    timeline.apply(
+        Received(LIVE_TRACKS.opus.decode(data), ReceivedMessage(data, Arrival(at(1)), 0))
+    )
     timeline.apply(ConnectionClosed(1006, at(1)))
 
     session = timeline.session()

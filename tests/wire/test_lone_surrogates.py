@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bench.base.clock import Arrival
 from bench.catalogue.timeouts import Timeouts
 from bench.files.safe_io import JsonError, read_json, without_lone_surrogates
-from bench.observe.inputs import SessionStart
+from bench.observe.inputs import Received, SessionStart
 from bench.record.event_log import EventLog, LoggedTimeline
 from bench.record.replay import replay_log
 from bench.record.rows import received_events
@@ -159,8 +159,10 @@ def test_a_logged_message_with_lone_surrogates_is_valid_json_without_secrets(
     log = EventLog(tmp_path / "s.jsonl", hide=hide, record_audio=False)
     about = {"dialect": dialect.name, "output_format": next(iter(dialect.output_formats))}
     timeline = LoggedTimeline(SessionStart(AT_NS, 1, Timeouts()), dialect, log=log, about=about)
-    timeline.received(
-        dialect.decode(data.encode()), ReceivedMessage(data.encode(), Arrival(at(1)), len(data))
+    timeline.apply(
+        Received(
+            dialect.decode(data.encode()), ReceivedMessage(data.encode(), Arrival(at(1)), len(data))
+        )
     )
     log.close()
 

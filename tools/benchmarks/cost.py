@@ -125,7 +125,7 @@ def stations(folder: Path, message: bytes) -> dict[str, Callable[[], object]]:
     return {
         "frames": frames,
         "decode": lambda: GA.decode(message),
-        "timeline": lambda: timeline.received(events, came()),
+        "timeline": lambda: timeline.apply(inputs.Received(events, came())),
         "recorder": lambda: record.received(events, came(), monotonic_ns()),
     }
 

@@ -173,7 +173,9 @@ def play_turn(talk: Talk, number: int) -> None:
     talk.timeline.apply(inputs.NetworkMeasured(3 * MS, 2 * MS, 0, "service"))
     for index, data in enumerate(reply(GA, f"resp_{number}", deltas=DELTAS)):
         arrival = Arrival(at(1000 * number + 100 + 10 * index), 1000)
-        talk.timeline.received(GA.decode(data), ReceivedMessage(data, arrival, len(data)))
+        talk.timeline.apply(
+            inputs.Received(GA.decode(data), ReceivedMessage(data, arrival, len(data)))
+        )
 
 
 def take_all(talks: list[Talk], now_ns: int, taken: list[TurnObservation]) -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from bench.transport.interface import SendReceipt, SentChunk
+from bench.transport.interface import SendReceipt
 from bench.wire.dialect import ClientMessage, MessageKind
 
 def masked_frame(payload: bytes, mask: bytes | None = None) -> bytes: ...
@@ -28,7 +29,7 @@ class PlainChunks:
         self,
         microphone: Microphone,
         encode: Callable[[MessageKind, bytes], bytes] | None,
-        sent: list[SentChunk],
+        sent: list[Any],
         most: int,
     ) -> None: ...
     def send(

@@ -7,7 +7,7 @@
 import os
 from errno import EAGAIN, EINTR
 
-from bench.transport.interface import SentChunk
+from bench.wire.connection import SentChunk
 from bench.wire.dialect import BinaryMessage, MessageKind
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -205,7 +205,7 @@ cdef class PlainChunks:
     """The chunks of a microphone that are sent without a decision of their session.
 
     They contain no instant, and no change between speech and silence follows them. `encode` is the function of the
-    dialect's codec; None without a codec. The session takes the chunks in `sent`, at most `most` at a time.
+    dialect's codec; None without a codec. `sent` gets a `SentChunk` for each. None is sent while `sent` has `most` entries.
     """
 
     cdef Microphone microphone

@@ -7,10 +7,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from errno import EAGAIN, EINTR
+from typing import Any
 
 from bench.base.clock import monotonic_ns
 from bench.transport import parser
-from bench.transport.interface import SendReceipt, SentChunk
+from bench.transport.interface import SendReceipt
+from bench.wire.connection import SentChunk
 from bench.wire.dialect import ClientMessage, MessageKind
 
 
@@ -103,7 +105,7 @@ class PlainChunks:
         self,
         microphone: Microphone,
         encode: Callable[[MessageKind, bytes], bytes] | None,
-        sent: list[SentChunk],
+        sent: list[Any],
         most: int,
     ) -> None:
         self._microphone = microphone
@@ -127,7 +129,7 @@ class PlainChunks:
 
     def _add(self, chunk: ClientMessage, due_ns: int, at_ns: int, wire_bytes: int) -> None:
         self._sent.append(
-            SentChunk(at_ns, wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns)
+            SentChunk(at_ns, wire_bytes, chunk.audio_bytes, at_ns - due_ns, chunk.duration_ns or 0)
         )
 
     def send(
