@@ -34,7 +34,7 @@ from bench.target.target import Target
 from bench.transport.connect import connect_first, kernel_timestamps, look_up, open_tcp
 from bench.transport.fast.reader import COMPILED
 from bench.transport.interface import ConnectTimings, Proxy, authority
-from bench.transport.ring.choice import ReaderChoice, chosen_reader
+from bench.transport.ring.choice import ReaderChoice
 from bench.transport.tls import shake_hands, tls_context
 from bench.wire.findings import CheckFinding, warning_unless
 
@@ -53,13 +53,13 @@ PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TCP_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
-def check_machine() -> Iterator[CheckFinding]:
-    """Yield the findings about this machine, one for each check."""
+def check_machine(chosen: ReaderChoice) -> Iterator[CheckFinding]:
+    """Yield the findings about this machine, one for each check. `chosen` reads its sockets."""
     yield installation(compiled=COMPILED)
     yield open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     yield local_ports(*_port_range())
     yield timestamps()
-    yield reader(chosen_reader())
+    yield reader(chosen)
     yield clock_resolution(time.get_clock_info("monotonic").resolution)
     yield wall_clock()
     yield processors(core_count(), os.getloadavg()[0])

@@ -91,7 +91,7 @@ class ReceivingRing(Protocol):
 
     def sync(self) -> int: ...
 
-    def prove(self) -> bool: ...
+    def rest(self) -> bool: ...
 
     def note_empty(self, at_ns: int) -> None: ...
 
@@ -121,6 +121,9 @@ class LoopMonitor(HubLocal):
         snapshot before that check."""
         self.ring: ReceivingRing | None = None
         """The ring that receives for sockets which the loop does not watch."""
+        self.before_poll: Callable[[], bool] | None = None
+        """A function that lets the ring's arrivals end the next poll. It returns False if they do
+        not end it at once, or if there are some already."""
         self.on_polled: Callable[[], None] | None = None
         """A function that looks at the ring after each poll."""
         self._switches = self._awake_ns = self._used_ns = 0
@@ -192,7 +195,7 @@ class LoopMonitor(HubLocal):
         self.quiet = True
         if self._watched:
             self.check()
-        if ring is not None and not ring.prove():  # its completions end the poll at once
+        if self.before_poll is not None and not self.before_poll():
             self.quiet = False
         self.quiet = self.quiet and self.wake_ns - monotonic_ns() > SHORT_NS
         if self.quiet:

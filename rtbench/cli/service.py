@@ -143,6 +143,7 @@ def doctor(
     from bench.doctor.service_checks import examine, examine_offline
     from bench.target.price_table import load_price_table
     from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_every_target, resolve_targets
+    from bench.transport.ring.choice import chosen_reader
     from bench.wire.findings import CheckFinding
 
     targets = []
@@ -161,7 +162,7 @@ def doctor(
         unnamed = str(error)
     prices = load_price_table(None).models
     emit = (lambda _, findings: list(findings)) if as_json else _printed
-    machine = emit("this machine", check_machine())
+    machine = emit("this machine", check_machine(chosen_reader()))
     if offline:
         target_findings = [emit(target.label, examine_offline(target)) for target in targets]
     else:

@@ -146,9 +146,12 @@ def wait_until_there(stream: Any) -> int:
     below = _tcp_of(stream)
     received = getattr(below, "_received", None)
     files = [below._sock.fileno()]
+    has_arrived = False
     if received is not None:  # the ring takes the bytes from the socket
-        files.append(LoopMonitor.of_hub().ring.fileno())
-    if received is None or received.drained:
+        ring = LoopMonitor.of_hub().ring
+        has_arrived = not received.drained or not ring.rest()
+        files.append(ring.fileno())
+    if not has_arrived:
         assert select.select(files, [], [], GUARD_S)[0]
     until_ns = monotonic_ns() + 50 * MAX_CLOCK_GAP_NS
     while (now_ns := monotonic_ns()) < until_ns:

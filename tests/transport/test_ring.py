@@ -65,7 +65,14 @@ def tcp_pair() -> Iterator[Pair]:
 
 
 def reader_of(ring: Ring, sock: socket.socket) -> RingReader:
-    return RingReader(ring, sock.fileno(), monotonic_ns(), 0)
+    return ring.receive(sock.fileno(), monotonic_ns(), 0)
+
+
+def wait_for_arrival(ring: Ring) -> None:
+    """Wait until the ring has something to receive."""
+    if ring.rest():
+        assert select.select([ring.fileno()], [], [], GUARD_S)[0]
+        ring.wake_up()
 
 
 def read(ring: Ring, reader: RingReader) -> SocketRead:
@@ -74,7 +81,7 @@ def read(ring: Ring, reader: RingReader) -> SocketRead:
         try:
             got = reader.read(0, None, None)
         except BlockingIOError:
-            assert select.select([ring.fileno()], [], [], GUARD_S)[0]
+            wait_for_arrival(ring)
             continue
         assert got is not None
         return got
@@ -130,13 +137,52 @@ def test_a_bound_reaches_back_to_the_last_look_at_the_ring_or_to_the_last_arriva
     assert second.empty_ns <= third.empty_ns <= third.timestamp_ns
 
 
+def test_a_ring_that_rests_tells_the_next_arrival_and_none_before() -> None:
+    with new_ring() as ring, tcp_pair() as (ours, theirs):
+        reader = reader_of(ring, ours)
+        theirs.sendall(b"a")
+        read(ring, reader)
+        theirs.sendall(b"b")
+        assert select.select([ours], [], [], GUARD_S)[0]
+
+        assert not ring.rest()
+        assert not select.select([ring.fileno()], [], [], 0)[0]
+        assert read(ring, reader).data == b"b"
+        assert ring.rest()
+        assert not select.select([ring.fileno()], [], [], 0)[0]
+        theirs.sendall(b"c")
+        assert select.select([ring.fileno()], [], [], GUARD_S)[0]
+        ring.wake_up()
+        assert not select.select([ring.fileno()], [], [], 0)[0]
+        assert read(ring, reader).data == b"c"
+        reader.close()
+
+
+def test_a_look_receives_from_all_sockets_however_many() -> None:
+    """The kernel receives for twenty sockets at a time. A bound must not pass over the others."""
+    with new_ring(256) as ring, ExitStack() as opened:
+        pairs = [opened.enter_context(tcp_pair()) for _ in range(70)]
+        readers = [reader_of(ring, ours) for ours, _ in pairs]
+        for _, theirs in pairs:
+            theirs.sendall(b"x")
+        for ours, _ in pairs:
+            assert select.select([ours], [], [], GUARD_S)[0]
+        arrived_ns = monotonic_ns()
+        ring.sync()
+
+        assert ring.synced_ns >= arrived_ns
+        assert not any(reader.drained for reader in readers)
+        for reader in readers:
+            reader.close()
+
+
 def test_a_bound_of_bytes_that_arrived_before_the_ring_received_reaches_back_to_before_them() -> (
     None
 ):
     with new_ring() as ring, tcp_pair() as (ours, theirs):
         empty_ns = monotonic_ns()
         theirs.sendall(b"a")
-        reader = RingReader(ring, ours.fileno(), empty_ns, 0)
+        reader = ring.receive(ours.fileno(), empty_ns, 0)
         got = read(ring, reader)
         reader.close()
 
@@ -165,15 +211,17 @@ def test_a_ring_that_runs_dry_is_armed_again_and_counts_it() -> None:
 
 
 def test_completions_beyond_the_queue_are_counted_and_not_lost() -> None:
-    with new_ring(512, buffer_bytes=256, completions=256) as ring, ExitStack() as opened:
-        pairs = [socket.socketpair() for _ in range(300)]
+    """The kernel receives for several sockets at once, several times for each."""
+    with new_ring(1024, buffer_bytes=256, completions=256) as ring, ExitStack() as opened:
+        pairs = [socket.socketpair() for _ in range(40)]
         for sock in (each for pair in pairs for each in pair):
             opened.enter_context(sock)
         readers = [reader_of(ring, ours) for ours, _ in pairs]
         for number, (_, theirs) in enumerate(pairs):
-            theirs.sendall(str(number).encode())
+            theirs.sendall(bytes([number]) * 4_000)
         for number, reader in enumerate(readers):
-            assert read(ring, reader).data == str(number).encode()
+            data = b"".join(each.data for each in read_bytes(ring, reader, 4_000))
+            assert data == bytes([number]) * 4_000
         assert ring.overflowed > 0
         for reader in readers:
             reader.close()
@@ -211,8 +259,7 @@ def test_a_delivery_is_limited_and_the_rest_is_announced() -> None:
     with tcp_pair() as (ours, theirs):
         reader = reader_of(ring, ours)
         theirs.sendall(bytes(400_000))
-        while not select.select([ring.fileno()], [], [], 0)[0]:
-            pass
+        wait_for_arrival(ring)
         came: list[SocketRead] = []
 
         def receive(read: SocketRead | None) -> None:
@@ -352,7 +399,11 @@ def test_another_value_of_the_variable_is_refused(
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(errno.EPERM, "does not permit io_uring"), (errno.ENOSYS, "Function not implemented")],
+    [
+        (errno.EPERM, "does not permit io_uring"),
+        (errno.ENOSYS, "Function not implemented"),
+        (errno.EINVAL, "Linux 6.1 or later"),
+    ],
 )
 def test_a_kernel_without_io_uring_gets_epoll_with_the_reason(
     choosing: Callable[[], ReaderChoice], monkeypatch: pytest.MonkeyPatch, number: int, text: str

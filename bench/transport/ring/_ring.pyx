@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Sockets that the kernel reads into a ring of io_uring, in C (`hub_ring.py`, `stream.py`).
 
-A multishot `recvmsg` remains armed, and receives each segment in task work, which interrupts the
-thread that computes. So a segment is received by itself, with its own timestamp, although the
-thread looks at it later. `Ring.sync` moves the completions into the queue of each socket.
+A multishot `recvmsg` of each socket remains armed. `Ring.sync` lets the kernel receive what has
+arrived, with its timestamps, and moves it into the queue of each socket, which is passed on later.
+So the sockets are emptied often, although the messages are handled late. Where nothing has
+arrived, a `sync` is a look at the memory that the kernel shares.
 """
 
 from libc.errno cimport EAGAIN, EBUSY, EINTR, ENOBUFS
@@ -27,7 +28,7 @@ cdef extern from "uring.h" nogil:
         unsigned int controllen
         unsigned char control[64]
     cdef struct uring:
-        int fd
+        int fd, event_fd
     int uring_open(uring *ring, unsigned int count, unsigned int size, unsigned int completions)
     void uring_close(uring *ring)
     void uring_abandon(uring *ring)
@@ -37,6 +38,9 @@ cdef extern from "uring.h" nogil:
     uring_cqe *uring_peek(uring *ring)
     void uring_seen(uring *ring)
     int uring_overflown(uring *ring)
+    int uring_pending(uring *ring)
+    void uring_notify(uring *ring, bint is_on)
+    void uring_notified(uring *ring)
     void uring_give_back(uring *ring, unsigned short bid)
     void uring_publish(uring *ring)
     uring_message *uring_message_of(uring *ring, uring_cqe *cqe)
@@ -45,7 +49,7 @@ cdef extern from "uring.h" nogil:
 cdef enum:
     READ_BYTES = 65536  # as in bench.transport.socket_read
     MAX_QUEUED = 1 << 20
-    ROUNDS = 64
+    ROUNDS = 1024  # of a `sync`: enough for all sockets, of which each round receives from twenty
     PIECE_COST = 1024  # what a piece counts in addition to its bytes
     # What a reader does with its pieces.
     STORE = 0
@@ -120,7 +124,7 @@ cdef class Ring:
     """The number of requests that the kernel has."""
 
     def __cinit__(self):
-        self.ring.fd = -1
+        self.ring.fd = self.ring.event_fd = -1
 
     def __init__(
         self, wake, tick, int buffers=BUFFER_COUNT, int buffer_bytes=BUFFER_BYTES,
@@ -141,7 +145,8 @@ cdef class Ring:
         uring_close(&self.ring)
 
     def fileno(self):
-        return self.ring.fd
+        """Return the file that becomes readable if `rest` has returned True, and bytes arrive."""
+        return self.ring.event_fd
 
     def close(self):
         """Close the ring. The kernel ends its requests."""
@@ -159,26 +164,51 @@ cdef class Ring:
         self.prompt, self.polled = [], []
         self.wake = self.tick = None
 
+    def receive(self, int fd, long long empty_ns, long long stamped_ns):
+        """Receive from a connected socket until the reader, which is returned, is closed.
+
+        `empty_ns` is an instant at which the socket was certainly empty, and `stamped_ns` is the
+        timestamp of the last byte that was read before.
+        """
+        cdef RingReader reader = RingReader(self, fd, empty_ns, stamped_ns)
+        if self.free_places:
+            reader.place = self.free_places.pop()
+            self.readers[reader.place] = reader
+        else:
+            reader.place = len(self.readers)
+            self.readers.append(reader)
+        self.lapsed.append(reader)
+        self.sync()
+        return reader
+
     cdef int enter(self) except -1:
         cdef int error = uring_enter(&self.ring)
         if error and error != EAGAIN and error != EINTR and error != EBUSY:
             raise OSError(error, "io_uring_enter")
         return 0
 
-    def prove(self):
-        """Note that all sockets are empty now, unless there are completions."""
+    def rest(self):
+        """Let an arrival make `fileno` readable. Return False if something has arrived before.
+
+        All sockets were empty, and nothing that was received was left, if the result is True.
+        """
         cdef long long before_ns
-        if self.ring.fd < 0 or uring_peek(&self.ring) != NULL:
+        if self.ring.fd < 0:
             return False
+        uring_notify(&self.ring, True)
         before_ns = read_clock(CLOCK_MONOTONIC)
-        self.enter()
-        if uring_peek(&self.ring) != NULL or uring_overflown(&self.ring):
+        if uring_peek(&self.ring) != NULL or uring_pending(&self.ring) or self.lapsed:
+            uring_notify(&self.ring, False)
             return False
         self.synced_ns = before_ns
         return True
 
+    def wake_up(self):
+        """Make `fileno` not readable."""
+        uring_notified(&self.ring)
+
     def note_empty(self, long long at_ns):
-        """Note that all sockets were still empty at an instant after the last `prove`."""
+        """Note that all sockets were still empty at an instant after the last `rest`."""
         self.synced_ns = max(self.synced_ns, at_ns)
 
     cpdef int sync(self) except -1:
@@ -189,8 +219,8 @@ cdef class Ring:
         if self.ring.fd < 0:
             return 0
         self.number += 1
+        uring_notify(&self.ring, False)
         before_ns = read_clock(CLOCK_MONOTONIC)
-        self.enter()
         for attempt in range(ROUNDS):
             if uring_peek(&self.ring) != NULL:
                 if gap_ns == NEVER:
@@ -198,12 +228,12 @@ cdef class Ring:
                 self.reap(gap_ns)
             elif self.lapsed:
                 self.arm_lapsed()
-            elif uring_overflown(&self.ring):
-                self.overflowed += 1
+            elif uring_pending(&self.ring):
+                self.overflowed += uring_overflown(&self.ring)
                 self.enter()
             else:
+                self.synced_ns = before_ns
                 break
-        self.synced_ns = before_ns
         if was_idle and self.prompt:
             self.wake()
         return 0
@@ -322,22 +352,10 @@ cdef class RingReader:
     cdef readonly int failure
 
     def __init__(self, Ring ring not None, int fd, long long empty_ns, long long stamped_ns):
-        """Let a ring receive from a socket until `close`.
-
-        `empty_ns` is an instant at which the socket was certainly empty, and `stamped_ns` is the
-        timestamp of the last byte that was read before.
-        """
+        """`Ring.receive` creates readers."""
         self.ring, self.fd = ring, fd
         self.floor_ns, self.received_ns, self.stamped_ns = empty_ns, stamped_ns, stamped_ns
         self.armed_ns = NEVER
-        if ring.free_places:
-            self.place = ring.free_places.pop()
-            ring.readers[self.place] = self
-        else:
-            self.place = len(ring.readers)
-            ring.readers.append(self)
-        ring.lapsed.append(self)
-        ring.sync()
 
     def __dealloc__(self):
         self.clear()

@@ -1,11 +1,12 @@
 """The choice of what reads the sockets of sessions: io_uring, or epoll and recvmsg.
 
 io_uring is chosen if a trial with a connection to this machine succeeds. A container's seccomp
-profile or the sysctl `kernel.io_uring_disabled` may forbid it, and it needs Linux 6.0.
+profile or the sysctl `kernel.io_uring_disabled` may forbid it, and it needs Linux 6.1.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -71,6 +72,8 @@ def _obstacle() -> str:
     try:
         ring = compiled.Ring(_do_nothing, _do_nothing, TRIAL_BUFFERS)
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            return "the kernel's io_uring lacks what is needed (Linux 6.1 or later)"
         return f"the kernel does not permit io_uring: {os.strerror(error.errno or 0)}"
     try:
         return _trial(ring)
@@ -82,8 +85,6 @@ def _obstacle() -> str:
 
 def _trial(ring: Any) -> str:
     """Receive two messages by a ring. Return what is wrong; "" if both have a timestamp."""
-    from bench.transport.ring._ring import RingReader
-
     new_socket = monkey.get_original("socket", "socket")
     with new_socket() as server, new_socket() as client:
         server.bind(("127.0.0.1", 0))
@@ -94,13 +95,13 @@ def _trial(ring: Any) -> str:
             enable_timestamps(client)
             client.setblocking(False)
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            reader = RingReader(ring, client.fileno(), monotonic_ns(), 0)
+            reader = ring.receive(client.fileno(), monotonic_ns(), 0)
             try:
                 reads = _stamped_reads(ring, reader, peer)
             finally:
                 reader.close()
     return (
-        "" if reads >= 2 else "multishot receives do not work with timestamps (Linux 6.0 or later)"
+        "" if reads >= 2 else "multishot receives do not work with timestamps (Linux 6.1 or later)"
     )
 
 
@@ -111,8 +112,13 @@ def _stamped_reads(ring: Any, reader: Any, peer: socket.socket) -> int:
     until_ns = monotonic_ns() + TRIAL_NS
     stamped = 0
     while stamped < 2 and monotonic_ns() < until_ns:
+        if not ring.rest():
+            ring.sync()
+            continue
         peer.send(b"x")
-        waiting.poll(TRIAL_POLL_MS)
+        if not waiting.poll(TRIAL_POLL_MS):
+            continue
+        ring.wake_up()
         try:
             read: SocketRead = reader.read(0, None, None)
         except BlockingIOError:

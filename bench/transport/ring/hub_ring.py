@@ -1,34 +1,34 @@
 """The ring of io_uring that receives for the sockets of a hub, in the hub's event loop.
 
-The loop waits for the ring's descriptor: one wake-up serves all sockets. The loop also looks at
-the ring before and after each poll, and every 0.2 ms while it works. So it is known at which
-instants all sockets were empty, although nothing was received for a long time.
+The loop looks at the ring before and after each poll, and every 0.2 ms while it works. So it is
+known at which instants all sockets were empty, although nothing was received for a long time.
 
-A completion also interrupts the wait of the loop, because the kernel receives in task work of this
-thread. Listeners that wait are called in the same iteration of the loop. Those that are polled are
-called by the poller, in its next pass.
+An arrival wakes the loop at once, unless the loop was woken by another one shortly before: then the
+loop sleeps until `LOOK_NS` after that. A wake-up takes longer than handling a delta, and the kernel
+has timestamped what arrives meanwhile.
+
+Listeners that wait are called in the same iteration of the loop. Those that are polled are called
+by the poller, in its next pass.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from weakref import WeakSet
 
 import gevent
 
+from bench.transport._loop import make_alarm, set_alarm
 from bench.transport.event_loop import READABLE, CallbackScheduler, Poller
 from bench.transport.loop_monitor import HubLocal, LoopMonitor
+from bench.transport.ring._ring import Ring
 
-if TYPE_CHECKING:
-    from bench.transport.ring._ring import Ring
-
-
+LOOK_NS = 500_000
+"""The time for which the loop does not look at the ring if it has nothing else to do, and arrivals
+are frequent. It is the uncertainty of a message that shares a read."""
 _RINGS: WeakSet[HubRing] = WeakSet()
-
-
-def _do_nothing() -> None:
-    """Do nothing: the ring only ends the poll."""
 
 
 def _leave_to_parent() -> None:
@@ -44,28 +44,58 @@ class HubRing(HubLocal):
     """The ring of a hub. It is created when the first socket needs it, so after a fork."""
 
     def __init__(self) -> None:
-        from bench.transport.ring._ring import Ring  # not without a compiler
-
         super().__init__()
         self._loop = gevent.get_hub().loop
         self._scheduler = CallbackScheduler.of_hub()
         self._is_woken = False
-        self.ring: Ring = Ring(self._wake, self._scheduler.send_due)
+        self.ring = Ring(self._wake, self._scheduler.send_due)
         self._monitor = monitor = LoopMonitor.of_hub()
         monitor.ring = self.ring
+        monitor.before_poll = self._before_poll
         monitor.on_polled = self._on_polled
-        self._watcher: Any = self._loop.io(self.ring.fileno(), READABLE, ref=False)
-        self._watcher.priority = self._loop.MAXPRI
-        self._watcher.start(_do_nothing)  # `_on_polled` follows each poll
-
+        self._pieces = 0
+        self._found_ns = 0
+        """The number of received pieces before the last poll, and the last look at the ring before
+        a poll by which there were more."""
+        self._watcher = self._watch(self.ring.fileno(), self.ring.wake_up)
+        self._alarm = make_alarm()
+        self._alarm_watcher = self._watch(self._alarm, self._stop_alarm)
         _RINGS.add(self)
+
+    def _watch(self, fd: int, on_readable: Callable[[], None]) -> Any:
+        """Let a file only end the poll: `_on_polled` follows each poll."""
+        watcher = self._loop.io(fd, READABLE, ref=False)
+        watcher.priority = self._loop.MAXPRI
+        watcher.start(on_readable)
+        return watcher
 
     def close(self) -> None:
         """Release what a child has from its parent after a fork. The parent's ring remains."""
+        if self not in _RINGS:
+            return
         _RINGS.discard(self)
         self._watcher.stop()
-        self._monitor.ring = self._monitor.on_polled = None
+        self._alarm_watcher.stop()
+        os.close(self._alarm)
+        self._monitor.ring = self._monitor.before_poll = self._monitor.on_polled = None
         self.ring.abandon()
+
+    def _before_poll(self) -> bool:
+        """Let the next arrival end the poll, unless arrivals are frequent. Then an alarm ends it."""
+        if self.ring.pieces != self._pieces:
+            self._pieces = self.ring.pieces
+            before_ns = self._found_ns
+            self._found_ns = self.ring.synced_ns
+            if self._found_ns - before_ns < 2 * LOOK_NS:
+                set_alarm(self._alarm, self._found_ns + LOOK_NS)
+                return False
+        if self.ring.rest():
+            return True
+        set_alarm(self._alarm, 1)  # now
+        return False
+
+    def _stop_alarm(self) -> None:
+        set_alarm(self._alarm, 0)
 
     def _on_polled(self) -> None:
         """Call the listeners that wait before the loop runs timers, which may end their waits."""

@@ -41,7 +41,9 @@ class RingStream(TcpStream):
     def _join_poller(self, polled: bool) -> None:
         if self._received is None:
             before = self._reader
-            self._received = RingReader(self._ring, self._fd, before.drained_ns, before.stamped_ns)
+            self._received = self._ring.receive(
+                self._fd, before.drained_ns, before.stamped_ns
+            )
             before.close()
             self._reader = self._received  # type: ignore[assignment]  # it has the same interface
         if polled != self._is_polled:

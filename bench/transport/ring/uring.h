@@ -1,6 +1,6 @@
 /* A ring of io_uring that receives messages of sockets into buffers of its own.
  *
- * These are the parts of the kernel's interface that are needed (linux/io_uring.h, Linux 6.0), so
+ * These are the parts of the kernel's interface that are needed (linux/io_uring.h, Linux 6.1), so
  * that no header and no library of it is required. The raw system calls have no wrapper in libc.
  */
 #ifndef RTBENCH_URING_H
@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -31,10 +32,16 @@ enum {
     URING_RECV_MULTISHOT = 1 << 1,
     URING_SETUP_CQSIZE = 1 << 3,
     URING_SETUP_CLAMP = 1 << 4,
+    URING_SETUP_TASKRUN_FLAG = 1 << 9,
+    URING_SETUP_SINGLE_ISSUER = 1 << 12,
+    URING_SETUP_DEFER_TASKRUN = 1 << 13,
     URING_ENTER_GETEVENTS = 1 << 0,
     URING_SQ_CQ_OVERFLOW = 1 << 1,
+    URING_SQ_TASKRUN = 1 << 2,          /* there is deferred work */
+    URING_CQ_EVENTFD_DISABLED = 1 << 0,
     URING_FEAT_SINGLE_MMAP = 1 << 0,
     URING_FEAT_NODROP = 1 << 1,
+    URING_REGISTER_EVENTFD = 4,
     URING_REGISTER_PBUF_RING = 22,
     URING_CQE_BUFFER = 1 << 0,  /* the upper 16 bits of the flags are the number of the buffer */
     URING_CQE_MORE = 1 << 1,    /* the request remains armed */
@@ -96,10 +103,10 @@ struct uring_message {
 };
 
 struct uring {
-    int fd;
+    int fd, event_fd;
     unsigned char *rings;
     size_t rings_size, sqes_size, pool_size;
-    uint32_t *sq_tail, *sq_head, *sq_flags, *sq_array, *cq_head, *cq_tail;
+    uint32_t *sq_tail, *sq_head, *sq_flags, *sq_array, *cq_head, *cq_tail, *cq_flags;
     uint32_t sq_mask, sq_entries, cq_mask, queued;
     struct uring_sqe *sqes;
     struct uring_cqe *cqes;
@@ -134,34 +141,34 @@ static void uring_publish(struct uring *ring)
     __atomic_store_n(&ring->free_list[0].tail, ring->free_tail, __ATOMIC_RELEASE);
 }
 
-/* Close a ring. The kernel ends its requests. */
-static void uring_close(struct uring *ring)
+/* Close the descriptors of a ring. The memory remains: a fork has not copied it. */
+static void uring_abandon(struct uring *ring)
 {
     if (ring->fd >= 0)
         close(ring->fd);
+    if (ring->event_fd >= 0)
+        close(ring->event_fd);
+    memset(ring, 0, sizeof(*ring));
+    ring->fd = ring->event_fd = -1;
+}
+
+/* Close a ring. The kernel ends its requests. */
+static void uring_close(struct uring *ring)
+{
     if (ring->rings)
         munmap(ring->rings, ring->rings_size);
     if (ring->sqes)
         munmap(ring->sqes, ring->sqes_size);
     if (ring->free_list)
         munmap(ring->free_list, ring->pool_size);
-    memset(ring, 0, sizeof(*ring));
-    ring->fd = -1;
-}
-
-/* Close the descriptor of a ring that a fork has copied. The memory was not copied. */
-static void uring_abandon(struct uring *ring)
-{
-    if (ring->fd >= 0)
-        close(ring->fd);
-    memset(ring, 0, sizeof(*ring));
-    ring->fd = -1;
+    uring_abandon(ring);
 }
 
 /* Open a ring with `count` buffers, a power of two. Return 0, or the number of an error.
  *
- * Task work is neither deferred nor cooperative: it must interrupt the thread, so that each segment
- * is received by itself. */
+ * Only the thread that opens it may use it. The kernel receives when this thread enters it
+ * (`uring_enter`). If it received in task work that interrupts the thread, each segment would cost
+ * an interrupt of the core, or a wake-up. */
 static int uring_open(struct uring *ring, uint32_t count, uint32_t size, uint32_t completions)
 {
     struct uring_params params;
@@ -169,9 +176,11 @@ static int uring_open(struct uring *ring, uint32_t count, uint32_t size, uint32_
     size_t sq_size, cq_size, list_size;
     int error;
     memset(ring, 0, sizeof(*ring));
+    ring->fd = ring->event_fd = -1;
     memset(&params, 0, sizeof(params));
     memset(&reg, 0, sizeof(reg));
-    params.flags = URING_SETUP_CQSIZE | URING_SETUP_CLAMP;
+    params.flags = URING_SETUP_CQSIZE | URING_SETUP_CLAMP | URING_SETUP_SINGLE_ISSUER
+                   | URING_SETUP_DEFER_TASKRUN | URING_SETUP_TASKRUN_FLAG;
     params.cq_entries = completions;
     ring->fd = (int)syscall(__NR_io_uring_setup, 256, &params);
     if (ring->fd < 0)
@@ -203,6 +212,7 @@ static int uring_open(struct uring *ring, uint32_t count, uint32_t size, uint32_
     ring->cq_head = (uint32_t *)(ring->rings + params.cq.head);
     ring->cq_tail = (uint32_t *)(ring->rings + params.cq.tail);
     ring->cq_mask = *(uint32_t *)(ring->rings + params.cq.mask);
+    ring->cq_flags = (uint32_t *)(ring->rings + params.cq.flags);
     ring->cqes = (struct uring_cqe *)(ring->rings + params.cq.cqes);
     ring->buffers = (unsigned char *)ring->free_list + list_size;
     ring->buffer_count = count;
@@ -211,7 +221,11 @@ static int uring_open(struct uring *ring, uint32_t count, uint32_t size, uint32_
     reg.ring_addr = (uint64_t)(uintptr_t)ring->free_list;
     reg.entries = count;
     reg.group = URING_GROUP;
-    if (syscall(__NR_io_uring_register, ring->fd, URING_REGISTER_PBUF_RING, &reg, 1) < 0) {
+    ring->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    *ring->cq_flags = URING_CQ_EVENTFD_DISABLED;
+    if (ring->event_fd < 0
+        || syscall(__NR_io_uring_register, ring->fd, URING_REGISTER_EVENTFD, &ring->event_fd, 1) < 0
+        || syscall(__NR_io_uring_register, ring->fd, URING_REGISTER_PBUF_RING, &reg, 1) < 0) {
         error = errno;
         uring_close(ring);
         return error;
@@ -222,8 +236,8 @@ static int uring_open(struct uring *ring, uint32_t count, uint32_t size, uint32_
     return 0;
 }
 
-/* Submit what is queued, run the task work of this thread, and flush the overflow of completions.
- * Return 0, or the number of an error. */
+/* Submit what is queued, receive what has arrived, and flush the overflow of completions. Return 0,
+ * or the number of an error. Newer kernels receive only for twenty sockets at a time. */
 static int uring_enter(struct uring *ring)
 {
     long done = syscall(
@@ -303,6 +317,26 @@ static void uring_seen(struct uring *ring)
 static int uring_overflown(struct uring *ring)
 {
     return (__atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) & URING_SQ_CQ_OVERFLOW) != 0;
+}
+
+/* Return whether `uring_enter` has something to do. If not, all sockets are empty. */
+static int uring_pending(struct uring *ring)
+{
+    uint32_t flags = __atomic_load_n(ring->sq_flags, __ATOMIC_ACQUIRE);
+    return ring->queued || (flags & (URING_SQ_TASKRUN | URING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+/* Let what arrives make `event_fd` readable from now on, or not. What has arrived may not. */
+static void uring_notify(struct uring *ring, int is_on)
+{
+    __atomic_store_n(ring->cq_flags, is_on ? 0 : URING_CQ_EVENTFD_DISABLED, __ATOMIC_SEQ_CST);
+}
+
+static void uring_notified(struct uring *ring)
+{
+    uint64_t count;
+    while (read(ring->event_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+        ;
 }
 
 /* Return the message of a completion with a buffer; NULL if it is shorter than its header. */

@@ -35,6 +35,14 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
         yield ready
 
 
+def test_an_unknown_reader_is_refused_before_any_check() -> None:
+    shown = doctor(RTBENCH_READER="kqueue")
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    (line,) = shown.stderr.splitlines()
+    assert "RTBENCH_READER=kqueue: it must be io_uring or epoll" in line
+
+
 def test_an_accessible_service_is_checked_including_a_turn(simulator: Ready) -> None:
     shown = doctor("--url", simulator.urls["preview"], "--api-key-env", "KEY")
 

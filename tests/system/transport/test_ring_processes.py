@@ -22,12 +22,12 @@ GUARD_S = 30
 PROGRAM = """
     import os, signal, socket, sys
     from bench.base.clock import enable_timestamps, monotonic_ns
-    from bench.transport.ring._ring import Ring, RingReader
+    from bench.transport.ring._ring import Ring
     ring = Ring(lambda: None, lambda: None)
     sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
     enable_timestamps(sock)
     sock.setblocking(False)
-    reader = RingReader(ring, sock.fileno(), monotonic_ns(), 0)
+    reader = ring.receive(sock.fileno(), monotonic_ns(), 0)
     def all_reads(count):
         import select
         reads = []
@@ -35,7 +35,9 @@ PROGRAM = """
             try:
                 reads.append(reader.read(0, None, None))
             except BlockingIOError:
-                select.select([ring.fileno()], [], [])
+                if ring.rest():
+                    select.select([ring.fileno()], [], [])
+                    ring.wake_up()
         return reads
 """
 
