@@ -54,7 +54,7 @@ def make_alarm():
 
 
 def set_alarm(int fd, long long at_ns):
-    """Set the instant of an alarm. The alarm is not readable before `at_ns`."""
+    """Set the instant of an alarm; 0 for never. The alarm is not readable before `at_ns`."""
     cdef itimerspec value
     memset(&value, 0, sizeof(value))
     value.it_value.tv_sec, value.it_value.tv_nsec = at_ns // 1_000_000_000, at_ns % 1_000_000_000

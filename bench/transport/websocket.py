@@ -30,7 +30,7 @@ from bench.catalogue.causes import Cause, Code, in_words
 from bench.catalogue.timeouts import Timeouts
 from bench.transport.challenges import TOKEN_CHARACTER
 from bench.transport.connect import BODY_NS, connect, receive_body
-from bench.transport.fast.reader import MessageReader
+from bench.transport.fast.reader import MessageReader, OnMessages
 from bench.transport.fast.sending import masked_frame
 from bench.transport.interface import (
     ABNORMAL,
@@ -305,8 +305,9 @@ class WebSocket:
     ) -> None:
         if self._came:  # from the last batch: this connection had its time, and others may wait
             self._stream.yield_to_loop()
-        self._reader.begin(reply)
-        pass_on = partial(self._pass_on, on_message)
+        on_messages = partial(self._pass_messages, on_message)
+        self._reader.begin(reply, on_messages)
+        pass_on = partial(self._pass_on, on_messages)
         polled = reply is not None and reply.streaming
         try:
             while not self._came and self._end is None:
@@ -364,14 +365,18 @@ class WebSocket:
     def keeps_texts(self, keeps: bool) -> None:
         self._reader.keeps_texts = keeps
 
-    def _pass_on(self, on_message: OnMessage, read: SocketRead) -> bool:
-        """Pass on the messages of a read, in the event loop. If there are too many, leave them
-        to the listener.
-        """
+    def _pass_on(self, on_messages: OnMessages, read: SocketRead) -> bool:
+        """Pass on the messages of a read, in the event loop, or leave the read to the listener."""
         messages = self._reader.read(read)
         if isinstance(messages, SocketRead):
             self._unread = messages
             return True
+        return on_messages(messages)
+
+    def _pass_messages(self, on_message: OnMessage, messages: list[ReceivedMessage]) -> bool:
+        """Pass on messages, in the event loop. If there are too many, leave them to the
+        listener.
+        """
         if len(messages) > HANDFUL:
             self._came += messages
             return True
@@ -441,6 +446,7 @@ class WebSocket:
         then set the end.
         """
         self._broken = True
+        self._reader.end()  # what follows is read here
         until_ns = monotonic_ns()
         reason = (
             f": {error.strerror or error}" if error.errno or isinstance(error, TimeoutError) else ""

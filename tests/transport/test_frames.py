@@ -19,7 +19,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from bench.base.clock import Arrival, monotonic_ns
-from bench.transport.fast import _sending_interpreted, reader, sending
+from bench.transport.fast import _interpreted, _sending_interpreted, reader, sending
 from bench.transport.fast.reader import MessageReader
 from bench.transport.parser import (
     MASK_BYTES,
@@ -189,7 +189,16 @@ def test_the_c_and_python_parsers_of_text_frames_are_equal(
 ) -> None:
     part = came(wire[:end], kernel=kernel, complete=complete)
 
-    assert reader.leading_messages(part) == leading_messages(part)
+    messages, taken = leading_messages(part)
+    assert reader.leading_messages(part) == (messages, taken)
+    is_whole = bool(messages) and taken == len(part.data)
+    for matcher in (reader.TemplateMatcher(), _interpreted.TemplateMatcher()):
+        assert matcher.sift(part) == part
+        matcher.takes_messages = True
+        assert matcher.sift(part) == (None if is_whole else part)
+        assert matcher.due is is_whole
+        assert matcher.take_messages() == (messages if is_whole else [])
+        assert not matcher.due
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ class TemplateMatcher(Sieve):
     count: int
     ready: bool
     keeps_texts: bool
+    takes_messages: bool
+    consumed: list[ReceivedMessage]
     def __init__(self) -> None: ...
     def add(
         self,
@@ -33,6 +35,7 @@ class TemplateMatcher(Sieve):
     def forget(self) -> None: ...
     def match(self, data: bytes, at_ns: int, empty_ns: int, complete: bool) -> bool: ...
     def hand_out(self) -> list[MatchedDelta]: ...
+    def take_messages(self) -> list[ReceivedMessage]: ...
 
 class Decrypter(Sieve):
     matcher: Sieve

@@ -117,27 +117,37 @@ cdef Py_ssize_t frame_header(Text wire, Py_ssize_t size, Py_ssize_t *length) noe
     return header if header + length[0] <= size else 0
 
 
-def leading_messages(read):
-    """Do the same as `bench.transport.parser.leading_messages`."""
-    cdef bytes data
-    cdef long long stamp_ns, empty_ns
-    cdef bint kernel, complete
-    data, stamp_ns, empty_ns, kernel, complete = read
-    cdef Text wire = <Text><const char *>data
-    cdef Py_ssize_t at = 0, size = len(data), header, length = 0
-    cdef list messages = []
-    arrival = new_tuple(Arrival, (stamp_ns, stamp_ns - empty_ns, kernel))
+cdef Py_ssize_t add_messages(
+    list messages, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+) except -1:
+    """Add the messages of the leading complete frames. Return the size of these frames."""
+    cdef Py_ssize_t at = 0, header, length = 0
+    arrival = None
     while True:
         header = frame_header(wire + at, size - at, &length)
         if not header:
-            return messages, at
+            return at
         if complete and at + header + length == size:
-            arrival = new_tuple(Arrival, (stamp_ns, 0, kernel))
+            arrival = new_tuple(Arrival, (at_ns, 0, kernel))
+        elif arrival is None:
+            arrival = new_tuple(Arrival, (at_ns, at_ns - empty_ns, kernel))
         payload = PyBytes_FromStringAndSize(<const char *>wire + at + header, length)
         if wire[at] == FINAL_BINARY:
             payload = BinaryMessage(payload)
         messages.append(new_tuple(ReceivedMessage, (payload, arrival, header + length)))
         at += header + length
+
+
+def leading_messages(read):
+    """Do the same as `bench.transport.parser.leading_messages`."""
+    cdef bytes data
+    cdef long long at_ns, empty_ns
+    cdef bint kernel, complete
+    data, at_ns, empty_ns, kernel, complete = read
+    cdef list messages = []
+    return messages, add_messages(
+        messages, <Text><const char *>data, len(data), at_ns, empty_ns, kernel, complete
+    )
 
 
 cdef class Sieve:
@@ -217,19 +227,22 @@ cdef class TemplateMatcher(Sieve):
 
     `hand_out` returns the facts. `ready` is True if a read may be matched: the next byte starts a message, and there is
     a listener. `keeps_texts` is True if each delta contains its message and is due at once, so that a log gets it when
-    it arrives. Deltas of sound contain their audio instead.
+    it arrives. Deltas of sound contain their audio instead. `takes_messages` is True if a read of complete messages may
+    be consumed: the next byte starts a message, and there is a listener. `take_messages` returns them.
     """
 
     cdef list templates, texts
+    cdef readonly list consumed
+    """The messages that `take_messages` has not returned yet."""
     cdef Entry entries[ROOM]
     cdef readonly int count
     """The number of matched deltas that `hand_out` has not returned yet."""
     cdef long long first_ns
     cdef bint has_sound
-    cdef public bint ready, keeps_texts
+    cdef public bint ready, keeps_texts, takes_messages
 
     def __init__(self):
-        self.templates, self.texts = [], []
+        self.templates, self.texts, self.consumed = [], [], []
 
     def add(
         self, event, bytes head not None, bytes middle not None, bytes tail not None, bint base64, bint binary=False,
@@ -260,7 +273,30 @@ cdef class TemplateMatcher(Sieve):
     ):
         if self.ready and kernel and self.match_wire(wire, size, at_ns, empty_ns, complete):
             return None
+        if self.takes_messages and self.take_whole(wire, size, at_ns, empty_ns, kernel, complete):
+            return None
         return Sieve.sift_wire(self, wire, size, at_ns, empty_ns, kernel, complete)
+
+    cdef bint take_whole(
+        self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint kernel, bint complete
+    ) except -1:
+        """Store the messages of a read, if the read has only complete frames. Return whether this is so."""
+        cdef list messages = []
+        cdef Py_ssize_t taken = add_messages(messages, wire, size, at_ns, empty_ns, kernel, complete)
+        if taken < size or not taken:
+            return False
+        self.consumed += messages
+        self.due = True
+        return True
+
+    def take_messages(self):
+        """Return the messages of consumed reads in the order of their arrival, and forget them.
+
+        Call `hand_out` before, because the matched deltas came earlier.
+        """
+        messages, self.consumed = self.consumed, []
+        self.due = False
+        return messages
 
     cdef bint match_wire(
         self, Text wire, Py_ssize_t size, long long at_ns, long long empty_ns, bint complete

@@ -12,7 +12,7 @@ from bench.base.clock import ANCILLARY_BYTES, arrival_ns, monotonic_ns
 from bench.transport.loop_monitor import LoopMonitor
 from bench.transport.parser import leading_messages as leading_messages
 from bench.transport.socket_read import READ_BYTES, RECORD_BYTES, RECORD_HEADER, SocketRead
-from bench.wire.connection import MatchedDelta
+from bench.wire.connection import MatchedDelta, ReceivedMessage
 from bench.wire.events import ServerEvent
 
 
@@ -30,7 +30,25 @@ class TemplateMatcher(Sieve):
     """A matcher that matches nothing. Without C, each delta is decoded like any other message."""
 
     count = 0
-    ready = keeps_texts = False
+    ready = keeps_texts = takes_messages = False
+
+    def __init__(self) -> None:
+        self.consumed: list[ReceivedMessage] = []
+
+    def sift(self, read: SocketRead) -> SocketRead | None:
+        if self.takes_messages:
+            messages, size = leading_messages(read)
+            if messages and size == len(read.data):
+                self.consumed += messages
+                self.due = True
+                return None
+        return read
+
+    def take_messages(self) -> list[ReceivedMessage]:
+        messages = self.consumed
+        self.consumed = []
+        self.due = False
+        return messages
 
     def add(
         self,
@@ -84,10 +102,16 @@ class Decrypter(Sieve):
         if data:
             self.heard = True
             remainder = self.matcher.sift(read._replace(data=data, is_complete=complete))
+            self.due = self.matcher.due
         self.wakes = self.ended or bool(self._outgoing.pending)
         if self.wakes:
             self._last = read._replace(data=b"", is_complete=complete)
         return remainder
+
+    def hand_on(self) -> None:
+        self.matcher.hand_on()
+        self.due = self.matcher.due
+        self.wakes = self.wakes or self.matcher.wakes
 
     def end(self) -> SocketRead:
         assert self._last is not None, "no read wakes"

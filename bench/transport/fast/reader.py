@@ -16,6 +16,7 @@ Other code uses the fast path only through this module.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,6 +47,9 @@ else:
 # without a compiler, deltas are decoded like other messages: slower, with the same results
 COMPILED = compiled_module("bench.transport.fast._compiled") is not None
 
+OnMessages = Callable[[list[ReceivedMessage]], bool]
+"""A handler of messages. It must not block. It returns True if the listener must act."""
+
 __all__ = [
     "COMPILED",
     "Decrypter",
@@ -73,6 +77,7 @@ class MessageReader(TemplateMatcher):
     def __init__(self) -> None:
         super().__init__()
         self._reply: DeltaListener | None = None
+        self._on_messages: OnMessages | None = None
         self._plain = False
         self._parts: list[bytes] = []  # parts of a text frame that continues in the next read
         self._missing = 0  # number of bytes of that frame that are missing
@@ -88,12 +93,14 @@ class MessageReader(TemplateMatcher):
         self._plain = plain
         self._note_ready()
 
-    def begin(self, reply: DeltaListener | None) -> None:
-        """Match deltas from now on, and pass them to `reply`.
+    def begin(self, reply: DeltaListener | None, on_messages: OnMessages | None = None) -> None:
+        """Match deltas from now on, and pass them to `reply`. Pass other messages to `on_messages`,
+        if their read has only complete messages.
 
         If `reply` is None, match no deltas and forget the templates.
         """
         self._reply = reply
+        self._on_messages = on_messages
         self.wakes = False
         if reply is None and self._learned:  # the next reply has other ids
             self._forget()
@@ -105,14 +112,14 @@ class MessageReader(TemplateMatcher):
         self.forget()
 
     def end(self) -> None:
-        """Pass on the matched deltas, then release the listener, because it may hold a reference
-        to this connection.
+        """Pass on what was consumed, then release the listeners, because they may hold a
+        reference to this connection.
         """
         try:
             self.hand_on()
         finally:
-            self._reply = None
-            self.ready = False
+            self._reply = self._on_messages = None
+            self.ready = self.takes_messages = False
 
     def add_template(
         self,
@@ -146,11 +153,13 @@ class MessageReader(TemplateMatcher):
             self.add(template, *template_parts, is_base64, is_binary, is_sound, keeps_text)
 
     def hand_on(self) -> None:
-        """Pass the matched deltas to the listener. This must happen before a later message is
-        passed on.
+        """Pass the matched deltas, then the messages of consumed reads, to their listeners. This
+        must happen before a later message is passed on.
         """
         if self.count and self._reply is not None:
             self.wakes = self._reply.on_deltas(self.hand_out())
+        if self.consumed and self._on_messages is not None:
+            self.wakes = self._on_messages(self.take_messages()) or self.wakes
 
     def read(self, read: SocketRead) -> list[ReceivedMessage] | SocketRead:
         """Return the messages that a read completes, without matched deltas.
@@ -196,7 +205,9 @@ class MessageReader(TemplateMatcher):
         return start
 
     def _note_ready(self) -> None:
-        self.ready = self._reply is not None and self._plain and not self._missing
+        starts_message = self._plain and not self._missing
+        self.ready = starts_message and self._reply is not None
+        self.takes_messages = starts_message and self._on_messages is not None
 
     def _joined(self, read: SocketRead) -> SocketRead | None:
         """Put the bytes that earlier reads left over before the bytes of this read.

@@ -347,7 +347,7 @@ cdef class RingReader:
     """The pointer to the last piece."""
     cdef bint open, armed, paused, ended, closed, is_polled, is_ready, ready_polled
     cdef Sieve sieve
-    cdef object on_read, on_error
+    cdef object take_read, wake
     cdef readonly long long stamped_ns
     cdef readonly int failure
 
@@ -374,7 +374,7 @@ cdef class RingReader:
             return
         self.closed, self.mode = True, STORE
         self.clear()
-        self.sieve = self.on_read = self.on_error = None
+        self.sieve = self.take_read = self.wake = None
         if ring.ring.fd < 0:
             return
         if not self.armed:
@@ -450,19 +450,19 @@ cdef class RingReader:
             readers.append(self)
         return 0
 
-    def listen(self, Sieve sieve not None, on_read, on_error, bint polled):
-        """Pass on what is received: to the sieve, then what it leaves to `on_read`, until `stop`.
+    def listen(self, Sieve sieve not None, take_read, wake, bint polled):
+        """Pass on what is received: to the sieve, then what it leaves to `take_read`, until `stop`.
 
-        `on_read` gets None if the sieve has left nothing, but has something to say. If the sieve
-        raises an exception, `on_error` gets it. `polled` is True if it may wait for the next poll.
+        `take_read` returns True if the listener must act. Then `wake` is called with None, or with
+        the exception that was raised. `polled` is True if it may wait for the next poll.
         """
-        self.sieve, self.on_read, self.on_error = sieve, on_read, on_error
+        self.sieve, self.take_read, self.wake = sieve, take_read, wake
         self.is_polled, self.mode = polled, PASS_ON
         self.announce()
 
-    def notify(self, on_read):
-        """Call `on_read` once, without a read, when there is something to read."""
-        self.on_read, self.is_polled, self.mode = on_read, False, NOTIFY
+    def notify(self, wake):
+        """Call `wake` once with None when there is something to read."""
+        self.wake, self.is_polled, self.mode = wake, False, NOTIFY
         self.announce()
 
     cdef int announce(self) except -1:
@@ -486,20 +486,28 @@ cdef class RingReader:
         self.is_ready = False
         if self.mode == NOTIFY and self.first != NULL:
             self.mode = STORE
-            self.on_read(None)
+            self.wake(None)
         while self.mode == PASS_ON and self.first != NULL:
             if room <= 0:
                 self.announce()
                 break
             room -= self.first.size + PIECE_COST
             try:
-                left = self.pop(self.sieve)
+                if self.pass_on():
+                    self.wake(None)
             except BaseException as error:  # the hub would only print it, and wake no session
-                self.on_error(error)
-                return 0
-            if left is not None or self.sieve.due or self.sieve.wakes:
-                self.on_read(left)
+                self.wake(error)
         return 0
+
+    cdef bint pass_on(self) except -1:
+        """Do the same as `bench.transport.tcp.pass_on`, with the next piece."""
+        cdef Sieve sieve = self.sieve
+        left = self.pop(sieve)
+        if left is not None and self.take_read(left):
+            return True
+        if sieve.due:
+            sieve.hand_on()
+        return sieve.wakes
 
     def read(self, polled_ns, polls, Sieve sieve):
         """Do the same as `SocketReader.read`. The ring itself knows when the socket was empty."""

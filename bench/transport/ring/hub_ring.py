@@ -59,7 +59,8 @@ class HubRing(HubLocal):
         a poll by which there were more."""
         self._watcher = self._watch(self.ring.fileno(), self.ring.wake_up)
         self._alarm = make_alarm()
-        self._alarm_watcher = self._watch(self._alarm, self._stop_alarm)
+        self._alarm_watcher = self._watch(self._alarm, self._note_alarm)
+        self._is_alarm_past = False
         _RINGS.add(self)
 
     def _watch(self, fd: int, on_readable: Callable[[], None]) -> Any:
@@ -81,21 +82,23 @@ class HubRing(HubLocal):
         self.ring.abandon()
 
     def _before_poll(self) -> bool:
-        """Let the next arrival end the poll, unless arrivals are frequent. Then an alarm ends it."""
+        """Let the next arrival end the poll. If arrivals are frequent, let an alarm end it."""
+        look_ns = 0
         if self.ring.pieces != self._pieces:
             self._pieces = self.ring.pieces
             before_ns = self._found_ns
             self._found_ns = self.ring.synced_ns
             if self._found_ns - before_ns < 2 * LOOK_NS:
-                set_alarm(self._alarm, self._found_ns + LOOK_NS)
-                return False
-        if self.ring.rest():
-            return True
-        set_alarm(self._alarm, 1)  # now
-        return False
+                look_ns = self._found_ns + LOOK_NS
+        if not look_ns and not self.ring.rest():
+            look_ns = 1  # at once
+        if look_ns or self._is_alarm_past:  # it would end each poll
+            self._is_alarm_past = False
+            set_alarm(self._alarm, look_ns)
+        return not look_ns
 
-    def _stop_alarm(self) -> None:
-        set_alarm(self._alarm, 0)
+    def _note_alarm(self) -> None:
+        self._is_alarm_past = True
 
     def _on_polled(self) -> None:
         """Call the listeners that wait before the loop runs timers, which may end their waits."""

@@ -11,8 +11,7 @@ from bench.base.clock import monotonic_ns
 from bench.transport.event_loop import READABLE
 from bench.transport.ring._ring import RingReader
 from bench.transport.ring.hub_ring import HubRing
-from bench.transport.socket_read import SocketRead
-from bench.transport.tcp import PeerScope, TakeRead, TcpStream, pass_on
+from bench.transport.tcp import PeerScope, TakeRead, TcpStream
 
 
 class RingStream(TcpStream):
@@ -41,9 +40,7 @@ class RingStream(TcpStream):
     def _join_poller(self, polled: bool) -> None:
         if self._received is None:
             before = self._reader
-            self._received = self._ring.receive(
-                self._fd, before.drained_ns, before.stamped_ns
-            )
+            self._received = self._ring.receive(self._fd, before.drained_ns, before.stamped_ns)
             before.close()
             self._reader = self._received  # type: ignore[assignment]  # it has the same interface
         if polled != self._is_polled:
@@ -52,26 +49,20 @@ class RingStream(TcpStream):
                 self._ring_poller.begin()
             else:
                 self._ring_poller.end()
-        self._received.listen(self.sieve, self._on_arrival, self._on_error, polled)
+        assert self._take is not None, "there is a listener"
+        self._received.listen(self.sieve, self._take, self._wake_listener, polled)
 
     def _leave_poller(self) -> None:
         if self._is_polled:
             self._is_polled = False
             self._ring_poller.end()
 
-    def _on_arrival(self, remainder: SocketRead | None) -> None:
-        """Pass on what the sieve has left of a read. The loop calls this, so it must not block."""
-        on_read = self._take
-        assert on_read is not None, "there is a listener"
-        try:
-            if pass_on(remainder, self.sieve, on_read):
-                self._wake(self._waiter.switch, True)
-        except BaseException as error:  # as in `_send_due`
+    def _wake_listener(self, error: BaseException | None) -> None:
+        """Wake the listener, or raise an error in it. The loop calls this."""
+        if error is None:
+            self._wake(self._waiter.switch, True)
+        else:
             self._wake(self._waiter.throw, error)
-        self._ticker.send_due()
-
-    def _on_error(self, error: BaseException) -> None:
-        self._wake(self._waiter.throw, error)
 
     def _wake(self, resume: Any, result: object) -> None:
         if self._received is not None:
