@@ -3,9 +3,9 @@
 The loop looks at the ring before and after each poll, and every 0.2 ms while it works. So it is
 known at which instants all sockets were empty, although nothing was received for a long time.
 
-An arrival wakes the loop at once, unless the loop was woken by another one shortly before: then the
-loop sleeps until `LOOK_NS` after that. A wake-up takes longer than handling a delta, and the kernel
-has timestamped what arrives meanwhile.
+An arrival wakes the loop at once, unless others came shortly before. Then the loop sleeps until a
+pass of the schedule, `LOOK_NS` after them. A wake-up takes longer than handling a delta, and the
+kernel has timestamped what arrives meanwhile.
 
 Listeners that wait are called in the same iteration of the loop. Those that are polled are called
 by the poller, in its next pass.
@@ -14,18 +14,21 @@ by the poller, in its next pass.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
 import gevent
 
-from bench.transport._loop import make_alarm, set_alarm
-from bench.transport.event_loop import READABLE, CallbackScheduler, Poller
+from bench.transport.event_loop import (
+    MIN_PASS_INTERVAL_NS,
+    READABLE,
+    CallbackScheduler,
+    Poller,
+)
 from bench.transport.loop_monitor import HubLocal, LoopMonitor
 from bench.transport.ring._ring import Ring
 
-LOOK_NS = 500_000
+LOOK_NS = MIN_PASS_INTERVAL_NS
 """The time for which the loop does not look at the ring if it has nothing else to do, and arrivals
 are frequent. It is the uncertainty of a message that shares a read."""
 _RINGS: WeakSet[HubRing] = WeakSet()
@@ -57,48 +60,31 @@ class HubRing(HubLocal):
         self._found_ns = 0
         """The number of received pieces before the last poll, and the last look at the ring before
         a poll by which there were more."""
-        self._watcher = self._watch(self.ring.fileno(), self.ring.wake_up)
-        self._alarm = make_alarm()
-        self._alarm_watcher = self._watch(self._alarm, self._note_alarm)
-        self._is_alarm_past = False
+        self._watcher: Any = self._loop.io(self.ring.fileno(), READABLE, ref=False)
+        self._watcher.priority = self._loop.MAXPRI
+        self._watcher.start(self.ring.wake_up)  # `_on_polled` follows each poll
         _RINGS.add(self)
-
-    def _watch(self, fd: int, on_readable: Callable[[], None]) -> Any:
-        """Let a file only end the poll: `_on_polled` follows each poll."""
-        watcher = self._loop.io(fd, READABLE, ref=False)
-        watcher.priority = self._loop.MAXPRI
-        watcher.start(on_readable)
-        return watcher
 
     def close(self) -> None:
         """Release what a child has from its parent after a fork. The parent's ring remains."""
-        if self not in _RINGS:
-            return
         _RINGS.discard(self)
         self._watcher.stop()
-        self._alarm_watcher.stop()
-        os.close(self._alarm)
         self._monitor.ring = self._monitor.before_poll = self._monitor.on_polled = None
         self.ring.abandon()
 
     def _before_poll(self) -> bool:
-        """Let the next arrival end the poll. If arrivals are frequent, let an alarm end it."""
-        look_ns = 0
+        """Let the next arrival end the poll. If arrivals are frequent, let the next pass end it."""
+        look_ns = 0  # at once
         if self.ring.pieces != self._pieces:
             self._pieces = self.ring.pieces
             before_ns = self._found_ns
             self._found_ns = self.ring.synced_ns
             if self._found_ns - before_ns < 2 * LOOK_NS:
                 look_ns = self._found_ns + LOOK_NS
-        if not look_ns and not self.ring.rest():
-            look_ns = 1  # at once
-        if look_ns or self._is_alarm_past:  # it would end each poll
-            self._is_alarm_past = False
-            set_alarm(self._alarm, look_ns)
-        return not look_ns
-
-    def _note_alarm(self) -> None:
-        self._is_alarm_past = True
+        if not look_ns and self.ring.rest():
+            return True
+        self._scheduler.pass_by(look_ns)
+        return False
 
     def _on_polled(self) -> None:
         """Call the listeners that wait before the loop runs timers, which may end their waits."""
