@@ -14,6 +14,7 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.skipif(
 )
 if chosen_reader().name == "io_uring":
     from bench.transport.ring._ring import Ring, RingReader
+    from bench.transport.ring.hub_ring import LOOK_NS, HubRing
 
 GUARD_S = 30
 Pair = tuple[socket.socket, socket.socket]
@@ -347,6 +349,34 @@ def test_a_closed_reader_with_completions_in_the_queue_gives_its_buffers_back() 
             theirs.sendall(b"z" * 10_000)
             read_bytes(ring, reader, 10_000)
             reader.close()
+
+
+def test_the_loop_sleeps_until_a_pass_if_arrivals_are_frequent_and_else_until_the_next_arrival(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes: list[int] = []
+    hub_ring = HubRing.of_hub()
+    looked = SimpleNamespace(pieces=0, synced_ns=0, rest=lambda: True)
+    monkeypatch.setattr(hub_ring, "ring", looked)
+    monkeypatch.setattr(hub_ring._scheduler, "pass_by", passes.append)
+    monkeypatch.setattr(hub_ring, "_pieces", 0)
+    monkeypatch.setattr(hub_ring, "_found_ns", 0)
+
+    def rests(found: int, at_ns: int) -> bool:
+        looked.pieces += found
+        looked.synced_ns = at_ns
+        return hub_ring._before_poll()
+
+    far_ns = 100 * LOOK_NS
+    assert rests(0, far_ns)
+    assert rests(1, 2 * far_ns)
+    assert not rests(3, 2 * far_ns + LOOK_NS)
+    assert passes == [2 * far_ns + 2 * LOOK_NS]
+    assert rests(0, 2 * far_ns + 2 * LOOK_NS)
+    assert rests(1, 3 * far_ns)
+    looked.rest = lambda: False  # something has arrived since the look
+    assert not rests(0, 3 * far_ns + 1)
+    assert passes[1:] == [0]
 
 
 def open_files() -> int:
