@@ -1,9 +1,9 @@
 """The uncertainty of text sessions' latencies by io_uring and by epoll, and its CPU time.
 
-This is a table of docs/accuracy.md. The runs of the two readers alternate. The load generator has
-one core, and the simulator another one. Each value is compared with the simulator's log. *inside*
-is the share of values whose error is at most their uncertainty, plus the half millisecond to which
-the log knows an instant.
+This is a table of docs/decisions/0002-timestamp-uncertainty.md. The runs of the two readers
+alternate. The load generator has one core, and the simulator another one. Each value is compared
+with the simulator's log. *inside* is the share of values whose error is at most their uncertainty,
+plus the half millisecond to which the log knows an instant.
 
 `python -m tools.benchmarks.bounds SESSIONS… [--pairs N] [--tls]` runs these loads.
 """
