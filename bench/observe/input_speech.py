@@ -192,11 +192,14 @@ class InputTranscript:
         self._segments[item_id] = text
         return True
 
-    def lag(self, speech_start_ns: int, speech_end_ns: int, width_ns: int) -> TranscriptLag | None:
+    def lag(
+        self, speech_start_ns: int, speech_end_ns: int, width_ns: int, *, is_stream: bool = False
+    ) -> TranscriptLag | None:
         """Return the lag; None if it is unknown. The speech may really have been sent `width_ns`
-        later.
+        later. `is_stream` is True if the service sends no final text, so that all deltas are the
+        text.
         """
-        total = character_count(self.text)
+        total = self._characters if is_stream else character_count(self.text)
         if (
             speech_end_ns - speech_start_ns < MIN_SPEECH_NS
             or not MIN_DELTAS <= self.deltas <= MAX_DELTAS

@@ -120,7 +120,9 @@ def _apply_event(turn: PendingTurn, event: ServerEvent, arrival: Arrival) -> End
     at_ns = arrival.at_ns
     if kind in TRANSCRIPTIONS:
         turn.note_transcript(event, arrival)
-        if kind is EventKind.INPUT_DELTA and turn.state is State.WAITING:
+        # the text of an interpreter is not the sound that its turn awaits
+        is_awaited = turn.state is State.WAITING and turn.turn_source is not SOUND
+        if kind is EventKind.INPUT_DELTA and is_awaited:
             turn.state = State.ANSWERING
     elif kind in REPLY_INSTANTS:
         turn.reply.on_event(event, arrival)

@@ -51,6 +51,7 @@ RECEIVED = frozenset(
         "first_audible",
         "last_audible",
         "answer_audible",
+        "first_input_transcript",
         "barge_in",
         "barge_in_detected",
         "barge_in_silent",
@@ -194,14 +195,16 @@ def _delegations(turn: PendingTurn) -> int | None:
 def _transcript_lag(turn: PendingTurn) -> TranscriptLag | None:
     """Return how far the deltas of the caller's transcript lagged behind the speech; None if it
     is unknown.
+
+    The text of an interpreter is complete only if its speech is, which ends the turn.
     """
     speech = turn.input_speech
     start_ns, end_ns = (speech.instants.get(name) for name in ("speech_start", "speech_end"))
-    if start_ns is None or end_ns is None or turn.turn_source is SOUND:
+    is_stream = turn.turn_source is SOUND
+    if start_ns is None or end_ns is None or (is_stream and turn.outcome not in SUCCESSFUL):
         return None
-    return speech.words.lag(
-        start_ns, end_ns, max(speech.widths_ns["speech_start"], speech.widths_ns["speech_end"])
-    )
+    width_ns = max(speech.widths_ns["speech_start"], speech.widths_ns["speech_end"])
+    return speech.words.lag(start_ns, end_ns, width_ns, is_stream=is_stream)
 
 
 def _transcription_speed(turn: PendingTurn, audio_ns: int) -> float | None:

@@ -14,6 +14,7 @@ from bench.files.validation import either
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
+from bench.services.translation import TRANSLATION
 from bench.services.voice_live import VOICE_LIVE_ROUTE
 from bench.wire.service import Cloud, KeyHeader, RefusedRequest, Route, Service
 
@@ -34,6 +35,14 @@ PREVIEW_ROUTE = Route(
     connects_per_min=30.0,  # the service's quota is tens of new connections per minute
 )
 GPT_LIVE_ROUTE = Route("/openai/v1/live/sessions", GPT_LIVE, title=GPT_LIVE.title)
+TRANSLATION_ROUTE = Route(
+    "/openai/v1/realtime/translations",
+    TRANSLATION,
+    title=TRANSLATION.title,
+    needs=("model",),
+    versions=(),
+    roles=ROLES,
+)
 AZURE_SCHEDULE = "Microsoft's retirement schedule of Foundry models, July 2026"
 RETIREMENTS = retirements(
     ("gpt-4o-realtime-preview-2024-10-01", "2025-03-26", "learn.microsoft.com, legacy models"),
@@ -118,7 +127,7 @@ AZURE = Service(
     "azure",
     "Azure",
     GA,
-    routes=(GA_ROUTE, PREVIEW_ROUTE, VOICE_LIVE_ROUTE, GPT_LIVE_ROUTE),
+    routes=(GA_ROUTE, PREVIEW_ROUTE, VOICE_LIVE_ROUTE, GPT_LIVE_ROUTE, TRANSLATION_ROUTE),
     hosts=tuple(
         f"{kind}.{domain}"
         for domain in CLOUDS

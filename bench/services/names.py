@@ -17,6 +17,7 @@ DialectName = Literal[
     "preview",
     "voice-live",
     "gpt-live",
+    "translation",
     "gemini",
     "deepgram",
     "xai",

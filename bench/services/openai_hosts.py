@@ -6,6 +6,7 @@ from bench.catalogue.model_retirements import retirements
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
+from bench.services.translation import TRANSLATION
 from bench.wire.service import Route, Service
 
 PATH = "/v1/realtime"
@@ -33,6 +34,7 @@ OPENAI = Service(
         Route(PATH, GA, needs=("model", "call_id")),
         Route(PATH, PREVIEW, headers=(("OpenAI-Beta", "realtime=v1"),)),
         Route("/v1/live/sessions", GPT_LIVE),
+        Route("/v1/realtime/translations", TRANSLATION, needs=("model",)),
     ),
     hosts=("api.openai.com",),
     api_key_env="OPENAI_API_KEY",

@@ -84,6 +84,7 @@ OF_CALLS = (
     "turn_type:function_calls",
 )
 OF_MCP = ("mcp_call_started", "mcp_call_ended", "mcp_calls", "mcp_execution_ns", "mcp_call_failed")
+NOT_TRANSCRIBED = "the caller's speech is not transcribed (`input_transcription`)"
 NO_SERVERS = "the script has no MCP servers (`mcp_servers`)"
 OF_BARGE_IN = (
     "barge_in",
@@ -161,17 +162,19 @@ MISSING_FEATURES = (
     ),
     MissingFeature(
         (
-            "first_input_transcript",
             "input_transcribed",
             "input_transcript_deltas",
             "input_word_errors",
             "input_words",
             "input_characters",
-            "transcript_lag_ns",
-            "transcript_lag_max_ns",
         ),
         lambda _, turn: not turn.plan.transcription_due,
-        "the caller's speech is not transcribed (`input_transcription`)",
+        NOT_TRANSCRIBED,
+    ),
+    MissingFeature(
+        ("first_input_transcript", "transcript_lag_ns", "transcript_lag_max_ns"),
+        lambda script, turn: not (turn.plan.transcription_due or script.dialect.interprets),
+        NOT_TRANSCRIBED,
     ),
     MissingFeature(
         ("input_word_errors", "input_words", "input_characters"),

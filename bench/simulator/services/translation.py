@@ -1,0 +1,289 @@
+"""The simulated Realtime translation: OpenAI's `/v1/realtime/translations`, and Azure's path. Pure.
+
+The forms are those of openai-python 3.57 (`types/realtime/realtime_translation_*`). The service
+reads frames of 200 ms, and sends as much audio for each: silence, or a part of a translation. Thus
+the output is due on the clock of the input audio.
+
+The speech is translated in segments. A segment ends with a pause of `SILENCE_MS`, or after
+`SEGMENT_MS` without one, so that the translation of a long speech overlaps it. Its translation is a
+recorded reply, at most as long as the segment. It begins one delay (`first_audio`) after the end of
+the segment, or after the translation before it. The ground-truth log has the end of the segment
+(`speech_at_byte`) in the first delta of its translation.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from itertools import cycle
+from typing import NamedTuple
+
+from bench.base.units import NS_PER_MS
+from bench.files.validation import OrNull
+from bench.simulator import refusals
+from bench.simulator.conversation.client_items import AUDIO
+from bench.simulator.conversation.input_audio import InputAudio, SpeechEdge
+from bench.simulator.server_events import Json, Outbox, OutgoingEvent, RejectedError, event_bytes
+from bench.simulator.services.gpt_live.output_stream import (
+    SLICE_MS,
+    OutputSlice,
+    silent,
+    slice_number,
+    slices,
+)
+from bench.simulator.serving.service import (
+    AcceptedUpgrade,
+    SimulatedService,
+    UpgradeRequest,
+    websocket_urls,
+)
+from bench.simulator.session import checks
+from bench.simulator.session.effective import EffectiveTurnDetection, InputSettings
+from bench.simulator.session.session_schema import NOISE_KINDS
+from bench.simulator.simulated_session import (
+    ClientEvent,
+    ReceiptFields,
+    SessionParts,
+    SimulatedSession,
+    client_event,
+)
+from bench.wire.audio import PCM16
+from bench.wire.dialect import SIMULATOR_VALUE
+
+APPEND = "session.input_audio_buffer.append"
+AUDIO_DELTA = "session.output_audio.delta"
+CLOSED = "session.closed"
+NORMAL_CLOSURE = 1000
+FRAME_MS = 200
+"""The audio that the engine reads at once (the SDK's text on appends)."""
+SILENCE_MS = 500
+SEGMENT_MS = 4_000
+"""The pause that ends a segment, and the longest segment. The service has no such settings. Both
+are assumptions."""
+INPUT = InputSettings(
+    PCM16, EffectiveTurnDetection("server_vad", silence_duration_ms=SILENCE_MS), None
+)
+PLACES = {
+    APPEND: "input",
+    "session.created": "session",
+    "session.updated": "settings",
+    "session.input_transcript.delta": "speech",
+}
+"""The place of faults that each event is."""
+SETTINGS = checks.settings_of(
+    {
+        "audio": {
+            "input": {
+                "noise_reduction": OrNull(
+                    checks.object_of({"type": NOISE_KINDS, "strength": checks.number(0, 1)}, "type")
+                ),
+                "transcription": OrNull(checks.object_of({"model": checks.short(512)}, "model")),
+            },
+            "output": {"language": checks.short(64)},
+        }
+    }
+)
+
+
+class PlannedSlice(NamedTuple):
+    """A slice of a translation. `segment_end_byte` is that of its first slice; 0 of the others."""
+
+    number: int
+    piece: OutputSlice
+    utterance: int
+    segment_end_byte: int
+
+
+class TranslationBehaviour(SimulatedSession):
+    """One translation session."""
+
+    fault_places = PLACES
+
+    def __init__(self, model: str, parts: SessionParts) -> None:
+        self.ids = parts.ids
+        self.session: Json = {
+            "id": parts.ids.session,
+            "type": "translation",
+            "model": model,
+            "expires_at": parts.expires_at_s,
+            "audio": {
+                "input": {"noise_reduction": None, "transcription": None},
+                "output": {"language": None},
+            },
+            SIMULATOR_VALUE: True,
+        }
+        self._profile = parts.profile
+        self._next_reply = cycle(parts.replies).__next__
+        self._outbox = Outbox(parts.ids, parts.rng, obfuscated=False)
+        self._audio = InputAudio(parts.profile.vad.min_speech_ms)
+        self._audio.silence_ms = SILENCE_MS
+        self._planned: deque[PlannedSlice] = deque()
+        self._count = 0
+        """The slices of output that are planned to be sent."""
+        self._free = 0
+        """The first slice after all planned translations."""
+        self._utterances = 0
+        self._is_closing = self._is_closed = False
+
+    def open(self, at_ns: int) -> None:
+        self._outbox.answer(
+            at_ns,
+            self._profile.delays.session_created,
+            ("session.created", {"session": self.session}),
+        )
+
+    def end(self) -> None:
+        for component in (self._outbox, self):
+            vars(component).clear()
+
+    def next_due_ns(self) -> int | None:
+        return None if self._is_closed else super().next_due_ns()
+
+    def due(self, now_ns: int) -> Iterator[OutgoingEvent]:
+        for event in super().due(now_ns):
+            if self._is_closed:
+                return
+            self._is_closed = event.type == CLOSED
+            yield event
+
+    # Client events
+
+    def _handle(self, event: Json, at_ns: int) -> ReceiptFields | None:
+        if self._is_closing:
+            return None
+        name = event.get("type")
+        if not isinstance(name, str) or name not in EVENTS:
+            raise RejectedError("invalid_value", f"Unknown or unexpected event: {name!r}.", "type")
+        return EVENTS[name].handled(self, event, at_ns)
+
+    def _update(self, event: Json, at_ns: int) -> None:
+        self.session = SETTINGS.merged(self.session, SETTINGS.read(event["session"]))
+        self._outbox.answer(
+            at_ns,
+            self._profile.delays.session_updated,
+            ("session.updated", {"session": self.session}),
+        )
+
+    def _append(self, event: Json, at_ns: int) -> ReceiptFields:
+        start_byte = self._audio.end.byte
+        self._audio.cut_in_ms = SEGMENT_MS
+        for edge in self._audio.append(event["audio"], INPUT):
+            if not edge.began:
+                self._translate(edge, at_ns)
+        while self._end_ms + FRAME_MS <= self._audio.clock_ms:
+            self._send_frame(at_ns)
+        return {"from_byte": start_byte, "to_byte": self._audio.end.byte}
+
+    def _close(self, event: Json, at_ns: int) -> None:
+        """Send what remains of the translations at once, and close."""
+        self._is_closing = True
+        while self._count < self._free:
+            self._send_frame(at_ns)
+        due_ns = max(at_ns, self._outbox.answered_ns)
+        self._outbox.plan([(due_ns, self._closed)])
+
+    # Translation
+
+    @property
+    def _end_ms(self) -> int:
+        """The end of the output, on the clock of the input audio."""
+        return self._count * SLICE_MS
+
+    def _translate(self, segment: SpeechEdge, at_ns: int) -> None:
+        """Plan the translation of a segment, which has ended."""
+        delay_ms = self._outbox.after(0, self._profile.delays.first_audio) // NS_PER_MS
+        begin = max(self._free, self._count, slice_number(segment.end_ms + delay_ms))
+        longest = max(1, (segment.end_ms - segment.begin_ms) // SLICE_MS)
+        pieces = slices(self._next_reply(), PCM16)[:longest]
+        self._utterances += 1
+        for place, piece in enumerate(pieces):
+            end_byte = segment.byte if place == 0 else 0
+            self._planned.append(PlannedSlice(begin + place, piece, self._utterances, end_byte))
+        self._free = begin + len(pieces)
+        if self.session["audio"]["input"]["transcription"] is not None:
+            self._send("session.input_transcript.delta", {"delta": "(speech)"}, at_ns)
+
+    def _send_frame(self, at_ns: int) -> None:
+        for _ in range(FRAME_MS // SLICE_MS):
+            planned = None
+            if self._planned and self._planned[0].number <= self._count:
+                planned = self._planned.popleft()
+            if planned is not None and planned.piece.words:
+                self._send("session.output_transcript.delta", {"delta": planned.piece.words}, at_ns)
+            self._outbox.plan([(at_ns, partial(self._delta, planned, self._elapsed_ms))])
+            self._count += 1
+
+    @property
+    def _elapsed_ms(self) -> int:
+        """The frame to which output belongs."""
+        return self._end_ms // FRAME_MS * FRAME_MS
+
+    def _delta(self, planned: PlannedSlice | None, elapsed_ms: int, due_ns: int) -> OutgoingEvent:
+        piece = silent(PCM16) if planned is None else planned.piece
+        facts: Json = {}
+        if planned is not None:
+            facts["utterance"] = "answer"
+        if planned is not None and planned.segment_end_byte:
+            facts["speech_at_byte"] = planned.segment_end_byte
+        return OutgoingEvent(
+            due_ns,
+            AUDIO_DELTA,
+            _delta_bytes(self.ids.event(), piece.encoded, elapsed_ms),
+            audio_bytes=piece.size,
+            audible_byte=piece.audible,
+            facts=facts or None,
+            utterance=planned.utterance if planned is not None else None,
+        )
+
+    # Server events
+
+    def _closed(self, due_ns: int) -> OutgoingEvent:
+        usage = {"type": "duration", "input_seconds": self._audio.clock_ms / 1000}
+        body = event_bytes(CLOSED, self.ids.event(), {"usage": usage})
+        return OutgoingEvent(due_ns, CLOSED, body, close=(NORMAL_CLOSURE, ""))
+
+    def _send(self, name: str, fields: Json, at_ns: int) -> None:
+        fields = fields | {"elapsed_ms": self._elapsed_ms}
+        self._outbox.plan([(at_ns, partial(self._outbox.event, name, fields))])
+
+    def _reject(self, at_ns: int, rejected: RejectedError, event_id: str | None) -> None:
+        due_ns = self._outbox.answer_due(at_ns, self._profile.delays.item_created)
+        self._outbox.plan([(due_ns, partial(self._outbox.error, rejected, event_id))])
+
+
+def _delta_bytes(event_id: str, encoded: bytes, elapsed_ms: int) -> bytes:
+    """Return a delta. `encoded` is its audio as a JSON string."""
+    return b'{"type":"%s","event_id":"%s","delta":%s,"elapsed_ms":%d%s}' % (
+        AUDIO_DELTA.encode(),
+        event_id.encode(),
+        encoded,
+        elapsed_ms,
+        b',"format":"pcm16","sample_rate":24000,"channels":1',
+    )
+
+
+EVENTS: dict[str, ClientEvent[TranslationBehaviour]] = {
+    "session.update": client_event(TranslationBehaviour._update, "session", session=checks.LATER),
+    APPEND: client_event(TranslationBehaviour._append, "audio", audio=AUDIO),
+    "session.close": client_event(TranslationBehaviour._close),
+}
+PATH = "/v1/realtime/translations"
+PATHS = (PATH, f"/openai{PATH}")
+
+
+def _answer(request: UpgradeRequest) -> AcceptedUpgrade | None:
+    if request.path not in PATHS:
+        return None
+    complaint = None if request.model else refusals.MISSING_MODEL
+    return AcceptedUpgrade(TranslationBehaviour, request.model, complaint)
+
+
+SERVICE = SimulatedService(
+    _answer,
+    websocket_urls(translation=f"{PATH}?model=gpt-realtime-translate"),
+    "event",
+    refusals.BAD_OPENAI_KEY,
+    limits_headers=True,
+    titles={"translation": "Realtime translation"},
+)
