@@ -336,6 +336,7 @@ class ScriptTurn(Step):
             request_event_id=request_event_id(prefix),
             wants_audio=self.requested_output(encoder.session) == "audio",
             transcription_due=encoder.session.input_transcription is not None
+            and dialect.turn_source is not SOUND
             and self.kind == "audio",
             speech_format=encoder.input_format.name,
             reply_format=encoder.output_format.name,
