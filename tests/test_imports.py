@@ -73,6 +73,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "openai",
         "gpt_live",
         "gpt_live_track",
+        "translation",
         "voice_live",
         "xai",
         "qwen",
@@ -154,6 +155,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "xai",
         "qwen",
         "gpt_live",
+        "translation",
         "gemini",
         "deepgram",
         "agents",
@@ -312,6 +314,7 @@ CLOCK_FREE = (
     "bench.simulator.faults",
     "bench.simulator.server_events",
     "bench.simulator.services.gpt_live",
+    "bench.simulator.services.translation",
     "bench.simulator.serving.credentials",
     "bench.simulator.serving.handshake",
     "bench.simulator.simulated_session",
@@ -1461,7 +1464,7 @@ def words_of(name: str) -> Iterator[str]:
 
 
 def test_every_name_of_a_service_is_found() -> None:
-    generic = {"ga", *get_args(TrackName), "preview", "pcm", "sip", "webrtc"}
+    generic = {"ga", *get_args(TrackName), "preview", "translation", "pcm", "sip", "webrtc"}
     names = {name for name in (*SERVICES, *DIALECTS) if name not in generic}
 
     assert all(SERVICE_NAME.fullmatch(name) for name in names)

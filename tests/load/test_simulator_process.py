@@ -26,6 +26,7 @@ SIMULATED = (  # the dialects of addresses of the simulator
     "preview",
     "voice-live",
     "gpt-live",
+    "translation",
     "gemini",
     "deepgram",
     "vllm-omni",

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Billing
 from bench.services.gpt_live import GPT_LIVE
+from bench.services.translation import TRANSLATION
 from bench.services.openai.dialect import GA, Ga
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
@@ -299,7 +300,7 @@ REFUSED: list[tuple[Mapping[str, str], dict[str, Any], str]] = [
         (
             AZURE,
             {"dialect": dialect},
-            "--dialect must be ga, preview, voice-live, gpt-live, gemini, deepgram,",
+            "--dialect must be ga, preview, voice-live, gpt-live, translation, gemini, deepgram,",
         )
         for dialect in ("", "GA", "beta", "x" * 99, "a\nb")
     ),
@@ -343,6 +344,9 @@ def test_each_invalid_configuration_has_a_remedy(
         ("wss://gateway.example/openai/v1/realtime/?model=m", GA, "azure"),
         ("wss://api.openai.com/v1/realtime?model=m", GA, "openai"),
         ("wss://api.openai.com/v1/live/sessions", GPT_LIVE, "openai"),
+        ("wss://api.openai.com/v1/realtime/translations?model=m", TRANSLATION, "openai"),
+        ("wss://r.openai.azure.com/openai/v1/realtime/translations?model=m", TRANSLATION, "azure"),
+        ("ws://localhost:4000/v1/realtime/translations?model=m", TRANSLATION, "other"),
         ("wss://notapi.openai.com/v1/realtime?model=m", GA, "other"),
         ("wss://voice.example:8443/talk", GA, "other"),
         (LOCAL_URL, GA, "azure"),

@@ -473,6 +473,67 @@ def an_agent_with_a_flood_of_marks(wire: Wire) -> None:
     )
 
 
+# An interpreter.
+
+
+def sound(audio: str = AUDIO, **fields: Any) -> bytes:
+    return event("session.output_audio.delta", delta=audio, **fields)
+
+
+def words(text: Any = "hola ", **fields: Any) -> bytes:
+    return event("session.output_transcript.delta", delta=text, **fields)
+
+
+def interpreting(wire: Wire) -> None:
+    """Run a session of an interpreter up to the first audio of its caller."""
+    session = {"id": "sess_1", "type": "translation", "model": "m"}
+    wire.accept()
+    wire.say(event("session.created", session=session))
+    wire.receive(b"session.update")
+    wire.say(event("session.updated", session=session))
+    wire.receive(b"session.input_audio_buffer.append")
+
+
+OTHER_TYPES = (None, True, -1, 1e308, [], {}, [[]] * 99, "\x00", "x" * 200_000)
+"""Values that no field of an event has."""
+INTERPRETERS: dict[str, tuple[str, *tuple[Step, ...]]] = {
+    "a_translation_at_another_rate": (
+        "failed:audio_format",
+        joined_frames(sound(sample_rate=8_000)),
+        Wire.wait,
+    ),
+    "a_translation_that_is_no_base64": (
+        "timeout:first_delta",
+        joined_frames(sound("%%%")),
+        Wire.wait,
+    ),
+    "a_translation_as_fast_as_it_can": ("limit_exceeded:audio", flooded(frame(sound()) * 64)),
+    "a_flood_of_translated_words": (
+        "timeout:first_delta",
+        flooded(frame(words()) * MANY, TINY_PAUSE_S),
+    ),
+    "a_translation_that_is_closed_at_once": (
+        "closed:1006",
+        joined_frames(event("session.closed", usage={"input_seconds": [1]})),
+    ),
+    "a_translation_of_other_types": (
+        "closed:1006",
+        joined_frames(
+            *(
+                event(name, **{field: value})
+                for name in ("session.output_transcript.delta", "session.input_transcript.delta")
+                for field in ("delta", "elapsed_ms")
+                for value in OTHER_TYPES
+            ),
+            *(event("session.closed", usage=value) for value in OTHER_TYPES),
+            *(event("session.updated", session=value) for value in OTHER_TYPES),
+        ),
+    ),
+}
+BEHAVIOURS |= {
+    name: HostileBehaviour(acting(interpreting, *steps), outcome, False, "translation")
+    for name, (outcome, *steps) in INTERPRETERS.items()
+}
 BEHAVIOURS |= {
     name: HostileBehaviour(acting(*steps), outcome, False, "ga")
     for name, (outcome, *steps) in HANDSHAKES.items()

@@ -22,13 +22,14 @@ from bench.files.values import MAX_ID_CHARACTERS, MAX_TEXT_CHARACTERS
 from bench.observe.observation import SessionObservation, TurnObservation
 from bench.plan.turns import GreetingTurn
 from bench.services.agents import PCM
+from bench.services.translation import TRANSLATION
 from bench.session.dial import Dialer
 from bench.target.target import Target
 from bench.target.tokens import Keyring
 from bench.transport import tcp
 from bench.wire.dialect import Peer
 from bench.wire.settings import FULL_DUPLEX, TurnDetection
-from tests.helpers import build_script, resolve_target, say
+from tests.helpers import build_script, play, resolve_target, say
 from tests.played_session import LONG, hang_guard, played, rows, short_at
 from tests.simulator_process import Ready, quick_simulator
 from tests.system.attack.evil_server import BEHAVIOURS, evil_server
@@ -57,11 +58,15 @@ def talk(
     target: Target, folder: Path, limits: Timeouts
 ) -> tuple[SessionObservation, list[TurnObservation]]:
     """Run a session of one turn. If the target is an agent, the agent begins the turn."""
-    if target.dialect.peer is Peer.SERVICE:
+    detection = TurnDetection(type=FULL_DUPLEX)
+    if target.dialect is TRANSLATION:
+        script = build_script(
+            play(), dialect=TRANSLATION, limits=limits, turn_detection=detection
+        )
+    elif target.dialect.peer is Peer.SERVICE:
         script = build_script(say(), limits=limits)
     else:
         hears: dict[str, Any] = {"output_format": "g711_ulaw"} if target.dialect is PCM else {}
-        detection = TurnDetection(type=FULL_DUPLEX)
         greeting = GreetingTurn(wait_for="greeting")
         script = build_script(
             greeting, dialect=target.dialect, limits=limits, turn_detection=detection, **hears
