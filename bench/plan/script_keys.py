@@ -143,7 +143,9 @@ DETECTION_TABLES: dict[str, StructOf[TurnDetection]] = {
     "server_vad": detector("server_vad", "Detection by loudness.", SERVER_FIELDS),
     "semantic_vad": detector("semantic_vad", "Detection by meaning.", SEMANTIC_FIELDS),
     FULL_DUPLEX: detector(
-        FULL_DUPLEX, "Full duplex: caller and service always listen. GPT-Live and agents only.", {}
+        FULL_DUPLEX,
+        "Full duplex: caller and service always listen. Not of turn-based services.",
+        {},
     ),
     **{name: table for keys in SETTING_KEYS for name, table in keys.detectors.items()},
 }

@@ -183,7 +183,7 @@ def _session(settings: SessionSettings) -> dict[str, Any]:
         transcription=None if source is None else source.explicit,
         noise_reduction=None if noise is None else {"type": noise},
     )
-    return {"audio": {"input": heard}} if heard else {}
+    return {"audio": {"input": heard}}
 
 
 def _message(kind: MessageKind, name: str, event_id: str, **fields: Any) -> ClientMessage:
@@ -254,7 +254,7 @@ def _billed_ns(usage: Mapping[str, Any]) -> int | None:
     """Return the billed audio; None if the service does not report it. LiteLLM reads this field,
     which the types of the SDK do not have.
     """
-    seconds = usage.get("input_seconds")
+    seconds: Any = usage.get("input_seconds")
     valid = (
         isinstance(seconds, int | float)
         and not isinstance(seconds, bool)

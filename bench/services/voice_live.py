@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 from bench.catalogue.pricing import Billing
 from bench.files.validation import Boolean, Choice, Field, Integer, Number, String, StructOf
-from bench.services.openai.dialect import NO_MCP, VOICE_LIVE_NAME, Ga
-from bench.services.openai.events import FILLERS
+from bench.services.openai.dialect import VOICE_LIVE_NAME, Ga
+from bench.services.openai.events import FILLERS, MCP_APPROVAL_REQUEST, MCP_CALL
 from bench.services.openai.preview import Preview
 from bench.wire.audio import (
     G711_ALAW,
@@ -32,6 +32,7 @@ from bench.wire.settings import (
     SessionSettings,
     SettingKeys,
     TypedMapValidator,
+    UnsupportedSetting,
     detector,
     texts,
     without_none,
@@ -59,10 +60,9 @@ OF_VOICE_LIVE = dict.fromkeys(
         "response.web_search_call.searching",
         "response.web_search_call.completed",
         "output_audio_buffer.cleared",
-        *Ga.own_kinds,
     ),
     EventKind.NOTED,
-)
+) | dict(Ga.own_kinds)
 SPOKEN_FORMATS: Mapping[AudioFormatName, str] = {
     PCM16_8K.name: "pcm16_8000hz",
     PCM16_16K.name: "pcm16_16000hz",
@@ -207,13 +207,26 @@ class VoiceLive(Preview):
             Feature.OUT_OF_BAND: (
                 "which Voice Live does not support: remove `conversation: none` and `input`"
             ),
-            **NO_MCP,
+        }
+    )
+    item_kinds = MappingProxyType(
+        {
+            (EventKind.OUTPUT_ADDED, MCP_CALL): EventKind.MCP_CALL_ADDED,
+            # conversation.item.created: the service has no event for a complete item
+            (EventKind.ITEM_ADDED, MCP_APPROVAL_REQUEST): EventKind.MCP_APPROVAL,
         }
     )
     stored = {  # noqa: RUF012 - as in its base
         **Preview.stored,
         ("avatar",): "an avatar's video is not measured",
     }
+
+    def unsupported_setting(self, settings: SessionSettings) -> UnsupportedSetting | None:
+        for server in settings.mcp_servers:
+            if server.url is None or server.description is not None:
+                problem = f"the MCP server {server.label} must have a `url`, and no description"
+                return UnsupportedSetting(("mcp_servers",), f"{problem}, in Voice Live")
+        return super().unsupported_setting(settings)
 
     def formats(self, settings: SessionSettings) -> dict[str, Any]:
         format_name = self.output_format_for(settings).name

@@ -23,7 +23,7 @@ from bench.base.errors import INVALID_VALUE
 from bench.files.validation import Validator, either
 from bench.simulator.caller_turns import CallerTurns
 from bench.simulator.conversation.client_items import AUDIO, ITEMS, ItemReader
-from bench.simulator.conversation.items import Conversation
+from bench.simulator.conversation.items import Conversation, text_tokens
 from bench.simulator.delay import Delay
 from bench.simulator.profile import is_drawn
 from bench.simulator.responses.lifecycle import Composer, ResponseManager
@@ -135,6 +135,20 @@ class Behaviour(SimulatedSession):
         if is_approval:
             self._mcp.answer(item.body["approval_request_id"], item.body["approve"], due_ns)
         return {"item": item.id, "call": item.body.get("call_id")}
+
+    def stream_text(self, event: Json, at_ns: int) -> ReceiptFields:
+        """Add text to a message of the user; without text, the message is complete."""
+        item = self._conversation.known(event["id"], "item_not_found", "id")
+        place = event.get("content_index", 0)
+        content = item.body.get("content", [])
+        part = content[place] if place < len(content) else {}
+        if item.body.get("role") != "user" or part.get("type") != "input_text":
+            problem = f"The item has no input text at the content index {place}."
+            raise RejectedError("invalid_value", problem, "content_index")
+        text = event.get("delta", "")
+        part["text"] += text
+        item.tokens = item.tokens._replace(text=item.tokens.text + text_tokens(text))
+        return {"item": item.id}
 
     def _item_retrieve(self, event: Json, at_ns: int) -> ReceiptFields:
         item = self._conversation.known(event["item_id"], "item_retrieve_invalid_item_id")

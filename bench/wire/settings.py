@@ -52,7 +52,7 @@ DetectorName = Literal[
     "full_duplex",
 ]
 """The types of turn detection. Types with `azure` in their name belong to Azure Voice Live.
-`full_duplex` is for GPT-Live and agents."""
+`full_duplex` is for GPT-Live, interpreters and agents."""
 MessageRole = Literal["system", "assistant", "user"]
 NoiseReduction = Literal["near_field", "far_field", "azure_deep_noise_suppression"]
 """The types of noise reduction: for a near microphone, for a far microphone, and that of Azure

@@ -205,7 +205,7 @@ def test_a_call_without_all_of_its_arguments_is_not_executed(end: str) -> None:
         ),
         (OPENAI_GA, [DOCS | {"odd": 1}], "session.tools[0].odd"),
         (XAI, [DOCS], "session.tools[0].type"),
-        (VOICE_LIVE, [DOCS], "session.tools[0].type"),
+        (VOICE_LIVE, [DOCS | {"tunnel_id": "tunnel_7"}], "session.tools[0].tunnel_id"),
     ],
 )
 def test_an_invalid_server_is_refused_and_not_listed(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.services.voice_live import VOICE_LIVE as VOICE_LIVE_DIALECT
 from bench.simulator.behaviour import Behaviour
+from bench.simulator.profile import McpSettings
 from bench.simulator.services.voice_live import VOICE_LIVE
 from bench.wire.audio import PCM16_16K
+from bench.wire.events import EventKind
 from tests.simulator.builders import (
     AT_NS,
     COMMIT,
@@ -21,6 +25,7 @@ from tests.simulator.builders import (
     all_of,
     answers,
     build_behaviour,
+    constant,
     done,
     drain,
     function,
@@ -231,3 +236,67 @@ def test_a_session_answers_after_any_session_updates(sessions: list[Any]) -> Non
 
     assert done(events)["status"] == "completed"
     assert_voice_live(events)
+
+
+DOCS: dict[str, Any] = {
+    "type": "mcp",
+    "server_label": "docs",
+    "server_url": "https://docs.example.com",
+    "allowed_tools": ["find_page"],
+}
+
+
+def items(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    created = all_of(events, "conversation.item.created")
+    return [event["item"] for event in created if event["item"]["type"] == kind]
+
+
+@pytest.mark.parametrize("approval", ["never", "always"])
+def test_the_tools_of_mcp_servers_are_listed_and_called(approval: str) -> None:
+    """The service announces each item once, because it has no event for a complete item."""
+    behaviour = build_behaviour(
+        VOICE_LIVE, mcp=McpSettings(listing_ms=constant(300), call_ms=constant(500))
+    )
+    events = answers(behaviour, update(tools=[DOCS | {"require_approval": approval}]))
+    events += answers(behaviour, user_text(), CREATE)
+    if approval == "always":
+        (request,) = items(events, "mcp_approval_request")
+        answer = {
+            "type": "mcp_approval_response",
+            "approval_request_id": request["id"],
+            "approve": True,
+        }
+        events += answers(behaviour, {"type": "conversation.item.create", "item": answer})
+
+    assert_voice_live(events)
+    assert len(items(events, "mcp_list_tools")) == len(items(events, "mcp_call")) == 1
+    assert one(events, "mcp_list_tools.completed")
+    assert one(events, "response.mcp_call.completed")
+    kinds = {kind for event in events for kind in decoded(event)}
+    asked = {EventKind.MCP_APPROVAL} if approval == "always" else set()
+    assert kinds >= asked | {
+        EventKind.MCP_LISTED,
+        EventKind.MCP_CALL_ADDED,
+        EventKind.MCP_CALL_STARTED,
+        EventKind.MCP_CALL_ENDED,
+    }
+    assert EventKind.UNKNOWN not in kinds
+
+
+def decoded(event: dict[str, Any]) -> list[EventKind]:
+    message = msgspec.json.encode({key: event[key] for key in event if key != "due_ns"})
+    return [known.kind for known in VOICE_LIVE_DIALECT.decode(message)]
+
+
+def test_text_is_streamed_into_a_message_of_the_user() -> None:
+    behaviour = build_behaviour(VOICE_LIVE)
+    created = one(answers(behaviour, user_text()), "conversation.item.created")["item"]
+    deltas = [{"type": "input_text.delta", "id": created["id"], "delta": text} for text in "ab"]
+    ended = {"type": "input_text.done", "id": created["id"], "content_index": 0}
+    retrieve = {"type": "conversation.item.retrieve", "item_id": created["id"]}
+    item = one(answers(behaviour, *deltas, ended, retrieve), "conversation.item.retrieved")["item"]
+
+    assert item["content"][0]["text"].endswith("ab")
+    for wrong in ({"id": "other"}, {"content_index": 1}):
+        (error,) = answers(behaviour, deltas[0] | wrong)
+        assert error["error"]["param"] == next(iter(wrong))

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from bench.base.errors import UsageError
 from bench.catalogue.pricing import Billing
 from bench.services.gpt_live import GPT_LIVE
-from bench.services.translation import TRANSLATION
 from bench.services.openai.dialect import GA, Ga
 from bench.services.openai.preview import PREVIEW
 from bench.services.registry import DIALECTS
+from bench.services.translation import TRANSLATION
 from bench.services.voice_live import VOICE_LIVE
 from bench.target.address import endpoint_address
 from bench.target.target import Credential, EntraSignIn, Target

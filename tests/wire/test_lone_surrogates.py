@@ -24,9 +24,9 @@ from bench.record.replay import replay_log
 from bench.record.rows import received_events
 from bench.services.agents import ACS, PCM, TWILIO
 from bench.services.gpt_live import GPT_LIVE
-from bench.services.translation import TRANSLATION
 from bench.services.openai.dialect import GA
 from bench.services.openai.preview import PREVIEW
+from bench.services.translation import TRANSLATION
 from bench.services.voice_live import VOICE_LIVE
 from bench.target.target import Credential
 from bench.transport.parser import service_message
@@ -109,7 +109,10 @@ def with_text(text: str) -> dict[str, tuple[Dialect, str]]:
             for name, data in parts.items()
         }
         | {f"gpt-live {name}": (GPT_LIVE, data) for name, data in gpt_live.items()}
-        | {f"translation {name}": (TRANSLATION, gpt_live[name]) for name in ("a transcript", "audio")}
+        | {
+            f"translation {name}": (TRANSLATION, gpt_live[name])
+            for name in ("a transcript", "audio")
+        }
         | agents
     )
 

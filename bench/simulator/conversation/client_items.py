@@ -166,16 +166,15 @@ REFERENCE = checks.object_of({"type": checks.ANYTHING, "id": checks.TEXT}, "id")
 MODEL_INPUT_KEYS = ("call_id", "name", "arguments", "output")
 """The keys of a function call, or of its output, that the model reads."""
 
+MCP_ITEMS = {
+    "mcp_approval_response": checks.object_of(APPROVAL_KEYS, "approval_request_id", "approve")
+}
 ITEMS = {
     True: items_check(
         PARTS[GA],
         flat_message=False,
         flat_calls=False,
-        more={
-            "mcp_approval_response": checks.object_of(
-                APPROVAL_KEYS, "approval_request_id", "approve"
-            )
-        },
+        more=MCP_ITEMS,
     ),
     False: items_check(PARTS[PREVIEW], flat_message=True, flat_calls=True),
 }

@@ -100,7 +100,12 @@ class McpServers:
         listed_ns = at_ns + self._settings.listing_ms.draw_ns(self._rng)
         end = "failed" if is_drawn(self._settings.failed_listings, self._rng) else "completed"
         yield listed_ns, partial(self._end_listing, item, end)
-        yield listed_ns, lambda due_ns: self._outbox.event(*self._conversation.done(item), due_ns)
+        yield from self._done(item, listed_ns)
+
+    def _done(self, item: ConversationItem, at_ns: int) -> Iterator[OutboxStep]:
+        """Yield the event that reports a complete item, which only GA has."""
+        if self._conversation.names.is_ga:
+            yield at_ns, lambda due_ns: self._outbox.event(*self._conversation.done(item), due_ns)
 
     def _end_listing(self, item: ConversationItem, end: str, due_ns: int) -> OutgoingEvent:
         label = item.body["server_label"]
@@ -134,7 +139,7 @@ class McpServers:
         self._outbox.plan(
             [
                 (at_ns, lambda due_ns: self._outbox.event(*self._conversation.added(item), due_ns)),
-                (at_ns, lambda due_ns: self._outbox.event(*self._conversation.done(item), due_ns)),
+                *self._done(item, at_ns),
             ]
         )
 

@@ -15,8 +15,8 @@ from bench.files.validation import Converted, KindOf, OrNull, Validator
 from bench.services.openai.dialect import FORMATS
 from bench.services.voice_live import SPOKEN_FORMATS, VERSIONS
 from bench.simulator import refusals
-from bench.simulator.behaviour import EVENTS, WireDialect
-from bench.simulator.conversation.client_items import PARTS, items_check
+from bench.simulator.behaviour import EVENTS, Behaviour, WireDialect
+from bench.simulator.conversation.client_items import MCP_ITEMS, PARTS, items_check
 from bench.simulator.profile import EFFORTS
 from bench.simulator.refusals import RefusedUpgrade
 from bench.simulator.server_events import GA, PREVIEW, Json
@@ -154,13 +154,26 @@ FILLER_KINDS = KindOf(
         ),
     }
 )
+MCP_SERVER = checks.object_of(
+    {
+        "type": checks.ANYTHING,
+        **dict.fromkeys(("server_label", "server_url", "authorization"), checks.TEXT),
+        "headers": checks.TEXTS_BY_NAME,
+        "allowed_tools": checks.array(checks.TEXT),
+        "require_approval": checks.choice_or(checks.OBJECT, "always", "never"),
+    },
+    "server_label",
+    "server_url",
+)
+"""The form of an MCP server (`MCPServer` of the SDK), which has only a URL."""
+TOOLS, RESPONSE_TOOLS = session_schema.tools_with(MCP_SERVER)
 SAID: SettingTable = {
     "modalities": checks.array(checks.choice("text", "audio"), empty=False),
     "instructions": checks.TEXT,
     # an OpenAI voice by name, or any voice as an object
     "voice": checks.choice_or(VOICES, *session_schema.GA_VOICES),
     "output_audio_format": checks.choice(*FORMATS, *RATED),
-    "tools": session_schema.TOOLS,
+    "tools": TOOLS,
     "tool_choice": session_schema.TOOL_CHOICE,
     "temperature": checks.number(0, 2),
     "reasoning_effort": checks.choice("none", *EFFORTS),
@@ -197,6 +210,7 @@ SESSION: SettingTable = {
 }
 RESPONSE: SettingTable = {
     **SAID,
+    "tools": RESPONSE_TOOLS,
     "max_output_tokens": session_schema.PREVIEW_CAP,
     **dict.fromkeys(session_schema.TOLERATED_RESPONSE_KEYS, checks.NOT_SIMULATED),
 }
@@ -223,13 +237,20 @@ def output_settings(session: Json, response: Json) -> OutputSettings:
     return replace(output, format=RATED.get(output.format, output.format), counts_images=True)
 
 
+STREAMED_ITEM: dict[str, Validator[Any]] = {
+    "id": checks.TEXT,
+    "content_index": checks.whole(0, 1 << 10),
+}
 FORM = SessionForm(opened_session, SESSION, input_settings, output_settings, RESPONSE)
 VOICE_LIVE = WireDialect(
     "voice-live",
     PREVIEW,
     lambda dialect: FORM,
     items=items_check(
-        {**PARTS[PREVIEW], "user": PARTS[GA]["user"]}, flat_message=True, flat_calls=False
+        {**PARTS[PREVIEW], "user": PARTS[GA]["user"]},
+        flat_message=True,
+        flat_calls=False,
+        more=MCP_ITEMS,
     ),
     events={
         **EVENTS,
@@ -238,6 +259,10 @@ VOICE_LIVE = WireDialect(
             response=checks.LATER,
             additional_instructions=checks.TEXT,
         ),
+        "input_text.delta": client_event(
+            Behaviour.stream_text, "id", "delta", **STREAMED_ITEM, delta=checks.TEXT
+        ),
+        "input_text.done": client_event(Behaviour.stream_text, "id", **STREAMED_ITEM),
     },
 )
 PATH = "/voice-live/realtime"

@@ -50,7 +50,7 @@ def _of_session(value: LocatedValue, server: Json) -> Json:
 
 
 def _distinct_servers(value: LocatedValue, tools: list[Any]) -> list[Any]:
-    """Return the tools of GA. An MCP server has a label of its own, and one address."""
+    """Return the tools of a session. An MCP server has a label of its own, and one address."""
     labels = set[str]()
     for number, tool in enumerate(tools):
         if tool["type"] != "mcp":
@@ -67,13 +67,19 @@ def _distinct_servers(value: LocatedValue, tools: list[Any]) -> list[Any]:
     return tools
 
 
-GA_TOOLS, GA_RESPONSE_TOOLS = (
-    Converted(
-        checks.array(KindOf({"function": FUNCTION, "mcp": server}, default="function")),
-        _distinct_servers,
+def tools_with(server: Validator[Json]) -> tuple[Validator[Any], Validator[Any]]:
+    """Return the checks of the tools of a session, and of a response, with MCP servers."""
+    of_session, of_response = (
+        Converted(
+            checks.array(KindOf({"function": FUNCTION, "mcp": each}, default="function")),
+            _distinct_servers,
+        )
+        for each in (server, Converted(server, _of_session))
     )
-    for server in (MCP_SERVER, Converted(MCP_SERVER, _of_session))
-)
+    return of_session, of_response
+
+
+GA_TOOLS, GA_RESPONSE_TOOLS = tools_with(MCP_SERVER)
 CHOSEN_FUNCTION = checks.object_of({"type": checks.ANYTHING, "name": checks.TEXT}, "name")
 CHOSEN_SERVER = checks.object_of(
     {"type": checks.ANYTHING, "server_label": checks.TEXT, "name": checks.TEXT}, "server_label"

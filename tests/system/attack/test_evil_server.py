@@ -60,9 +60,7 @@ def talk(
     """Run a session of one turn. If the target is an agent, the agent begins the turn."""
     detection = TurnDetection(type=FULL_DUPLEX)
     if target.dialect is TRANSLATION:
-        script = build_script(
-            play(), dialect=TRANSLATION, limits=limits, turn_detection=detection
-        )
+        script = build_script(play(), dialect=TRANSLATION, limits=limits, turn_detection=detection)
     elif target.dialect.peer is Peer.SERVICE:
         script = build_script(say(), limits=limits)
     else:

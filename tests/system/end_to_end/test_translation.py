@@ -88,14 +88,14 @@ def true_first_audible_ns(call: Call, came_ns: Sequence[int]) -> int:
     """Return when the translation is heard. `came_ns` are the instants of the deltas. Late audio
     delays later audio only after a gap of over 100 ms (docs/decisions/0069-duplex-servers.md).
     """
-    due_ns = came_ns[0]
+    due_ns = played_ns = came_ns[0]
     for line, at_ns in zip(lines(call, AUDIO_DELTA), came_ns, strict=False):
-        gap_ns = at_ns - due_ns
-        if gap_ns > GAP_NS:
-            due_ns += min(gap_ns, 2 * (gap_ns - GAP_NS))
+        gap_ns = at_ns - played_ns
+        due_ns = max(due_ns, at_ns - min(GAP_NS, max(0, 2 * GAP_NS - gap_ns)))
         if line["audible_at_byte"] is not None:
             return max(at_ns, due_ns) + JITTER_NS + PCM16.duration_ns(line["audible_at_byte"])
         due_ns += PCM16.duration_ns(line["audio_bytes"])
+        played_ns = max(played_ns, at_ns) + PCM16.duration_ns(line["audio_bytes"])
     raise AssertionError("nothing was audible")
 
 
@@ -111,7 +111,9 @@ def true_lags_ns(call: Call, came_ns: Sequence[int], start_ns: int, end_ns: int)
         start_ns + (end_ns - start_ns) * received // sum(sizes) for received in accumulate(sizes)
     ]
     return [
-        at_ns - spoken for at_ns, spoken, size in zip(came_ns, spoken_ns, sizes, strict=True) if size
+        at_ns - spoken
+        for at_ns, spoken, size in zip(came_ns, spoken_ns, sizes, strict=True)
+        if size
     ]
 
 
