@@ -1325,7 +1325,7 @@ NAME_A_SERVICE = {
     "bench.catalogue.outcomes": 4,
     "bench.load.planning.run_options": 2,
     "bench.plan.script": 1,
-    "bench.plan.script_keys": 5,
+    "bench.plan.script_keys": 4,
     "bench.plan.synthesizer": 3,
     "bench.record.upload": 2,  # Azure Blob Storage
     "bench.wire.settings": 4,
