@@ -1,0 +1,135 @@
+"""Sessions with the simulated Realtime translation, without a network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bench.observe.observation import TurnObservation
+from bench.plan.compiled_script import CompiledScript
+from bench.plan.script import load_script
+from bench.services.translation import TRANSLATION
+from bench.simulator.profile import quiet_profile
+from bench.simulator.server_events import OutgoingEvent
+from bench.simulator.services.translation import AUDIO_DELTA, SEGMENT_MS, TranslationBehaviour
+from tests.helpers import seated
+from tests.memory_transport import LiveTransport, PeerAnswer
+from tests.simulator.builders import AT_NS, MS, constant, session_parts, sound
+
+AUDIO = Path(__file__).parents[2] / "scenarios" / "audio" / "late_parcel.wav"
+DELAY_MS = 300
+
+
+def behaviour() -> TranslationBehaviour:
+    delays = replace(quiet_profile().delays, first_audio=constant(DELAY_MS))
+    return TranslationBehaviour("m", session_parts(replace(quiet_profile(), delays=delays)))
+
+
+def heard(*parts_ms: int, frame_ms: int = 200) -> list[OutgoingEvent]:
+    """Send speech and silence, alternating, to an interpreter; return its events."""
+    service = behaviour()
+    service.open(AT_NS)
+    audio = sound(*parts_ms)
+    events: list[OutgoingEvent] = []
+    for number, begin in enumerate(range(0, len(audio), 48 * frame_ms), 1):
+        piece = base64.b64encode(audio[begin : begin + 48 * frame_ms]).decode()
+        at_ns = AT_NS + number * frame_ms * MS
+        service.receive({"type": "session.input_audio_buffer.append", "audio": piece}, at_ns)
+        events += service.due(at_ns)
+    return events
+
+
+def begun_ms(events: list[OutgoingEvent]) -> list[int]:
+    """Return where the translations begin, on the clock of the input."""
+    slices = [event for event in events if event.type == AUDIO_DELTA]
+    return [
+        number * 100
+        for number, event in enumerate(slices)
+        if event.utterance and (number == 0 or event.utterance != slices[number - 1].utterance)
+    ]
+
+
+@pytest.mark.parametrize("frame_ms", [20, 100, 200, 1_000])
+def test_a_segment_is_translated_one_delay_after_its_end(frame_ms: int) -> None:
+    events = heard(1_000, 3_000, frame_ms=frame_ms)
+
+    (began,) = begun_ms(events)
+    # not before the end of the segment is detected
+    assert 1_000 + DELAY_MS <= began <= 1_000 + 500 + frame_ms + 200
+
+
+def test_the_translation_of_a_long_speech_overlaps_it() -> None:
+    began = begun_ms(heard(2 * SEGMENT_MS, 4_000))
+
+    assert len(began) == 2
+    assert SEGMENT_MS <= began[0] < 2 * SEGMENT_MS <= began[1]
+
+
+def test_a_session_that_is_closed_sends_the_rest_of_its_translations() -> None:
+    service = behaviour()
+    service.open(AT_NS)
+    audio = base64.b64encode(sound(1_000, 700)).decode()
+    service.receive({"type": "session.input_audio_buffer.append", "audio": audio}, AT_NS)
+    service.receive({"type": "session.close"}, AT_NS)
+    events = list(service.due(AT_NS + 10_000 * MS))
+
+    assert sum(event.utterance == 1 for event in events) == 10
+    assert (events[-1].type, events[-1].close) == ("session.closed", (1000, ""))
+
+
+@pytest.mark.parametrize(
+    ("event", "param"),
+    [
+        ({"type": "response.create"}, "type"),
+        ({"type": "session.input_audio_buffer.append"}, "audio"),
+        ({"type": "session.update", "session": {"voice": "marin"}}, "session.voice"),
+        ({"type": "session.update", "session": {"audio": {"input": {"language": "de"}}}},
+         "session.audio.input.language"),
+    ],
+)  # fmt: skip
+def test_an_event_of_another_service_is_refused(event: dict[str, Any], param: str) -> None:
+    service = behaviour()
+    service.open(AT_NS)
+    service.receive(event, AT_NS)
+    *_, refused = service.due(AT_NS + 10_000 * MS)
+
+    assert msgspec.json.decode(refused.body)["error"]["param"] == param
+
+
+class Interpreter:
+    """A `tests.memory_transport.LivePeer` that sends no silence."""
+
+    def __init__(self) -> None:
+        self.behaviour = behaviour()
+        self.behaviour.open(AT_NS)
+
+    def hear(self, message: bytes, at_ns: int) -> None:
+        self.behaviour.receive_text(message, at_ns)
+
+    def next_due_ns(self) -> int | None:
+        return self.behaviour.next_due_ns()
+
+    def say(self, now_ns: int) -> Iterable[PeerAnswer]:
+        for sent in self.behaviour.due(now_ns):
+            if sent.type != AUDIO_DELTA or sent.utterance:
+                yield sent.due_ns, sent.body
+
+
+def test_an_interpreter_may_stop_sending_while_it_is_silent(tmp_path: Path) -> None:
+    path = tmp_path / "talk.yaml"
+    steps = f"steps: [audio: {AUDIO}, audio: {AUDIO}]"
+    path.write_text(f"session: {{turn_detection: full_duplex}}\n{steps}\n")
+    script = CompiledScript(load_script(path), TRANSLATION).prepare_session(0, 0)
+    session, timeline, listening = seated(script, LiveTransport(Interpreter()))
+    session.run()
+
+    turns: list[TurnObservation] = listening.turns
+    assert [turn.outcome for turn in turns] == ["ok", "ok"]
+    assert all(turn.metrics_ns()["voice_to_voice"] > DELAY_MS * MS for turn in turns)
+    assert timeline.session().outcome == "ok"
