@@ -32,6 +32,7 @@ from bench.plan.steps import PauseStep
 from bench.plan.turns import Step, TextTurn
 from bench.services.gpt_live import GPT_LIVE
 from bench.services.openai.dialect import GA
+from bench.services.translation import TRANSLATION
 from bench.simulator.profile import FunctionCalls, quiet_profile
 from bench.simulator.recorded_replies import build_reply
 from bench.target.price_table import usage_usd
@@ -381,6 +382,22 @@ def test_the_estimate_of_a_session_that_delegates_has_its_minutes_and_names_the_
         "gpt-6-luna, my-luna are not included, and no price of my-luna is known: add `prices:`"
         in estimate_text([backed, unpriced], 1)
     )
+
+
+@pytest.mark.parametrize("of_tokens", [False, True])
+def test_the_estimate_of_a_translation_has_its_minutes(of_tokens: bool) -> None:
+    table = {"gpt-live-1": Prices(0, 0, 0, 0, 0, 0, usd_per_minute=0.6)}
+    prices = replace(REALTIME, usd_per_minute=0.6) if of_tokens else table["gpt-live-1"]
+    called = replace(target(model=None, prices=prices), dialect=TRANSLATION)
+    duplex = TurnDetection(type="full_duplex")
+    (low, high), alone = (
+        session_cost(called, [script(play(), turn_detection=duplex)], {}, AS_OF).usd or (0, 0),
+        live().usd,
+    )
+
+    assert alone is not None
+    assert (low > alone[0]) == of_tokens
+    assert high >= low > 0
 
 
 @pytest.mark.parametrize(("quotes", "sessions", "words"), WORDS.values(), ids=WORDS)

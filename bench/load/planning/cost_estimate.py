@@ -80,7 +80,7 @@ NO_TOKENS = TokenUsage()
 PADDING_MS = 300
 SILENCE_MS = {"server_vad": 500, "semantic_vad": 8000}
 """The default durations of audio that turn detection adds before speech, and of the silence that
-ends speech."""
+ends speech. A service without turn events commits nothing."""
 
 
 @dataclass(frozen=True)
@@ -470,7 +470,7 @@ def _committed_s(pcm: Pcm, detection: TurnDetection | None, assumed: CostAssumpt
     if not assumed.whole_recordings:
         return (pcm.speech.end - pcm.speech.begin) / RATE_HZ
     padding_ms = PADDING_MS if detection.prefix_padding_ms is None else detection.prefix_padding_ms
-    silence_ms = detection.silence_duration_ms or SILENCE_MS[detection.type]
+    silence_ms = detection.silence_duration_ms or SILENCE_MS.get(detection.type, 0)
     return pcm.seconds + (padding_ms + silence_ms) / 1000
 
 
