@@ -130,6 +130,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bench.simulator": (
         "refusals",
         "quota",
+        "overload",
         "delay",
         "server_events",
         "recorded_replies",

@@ -21,6 +21,7 @@ from bench.base.standard_streams import StatusLine, StatusPart, fitted
 from bench.base.units import NS_PER_MS, NS_PER_S
 from bench.files.safe_io import JsonError, read_json
 from bench.simulator.faults.injection import FaultEntry
+from bench.simulator.overload import OverloadPeriod
 from bench.simulator.server_events import ArrivalSpan, OutgoingEvent
 from bench.simulator.simulated_session import EventReceipt, NonNegative
 
@@ -120,6 +121,7 @@ TRUTH_LINES = (
     OpenedSession,
     RefusedSession,
     FaultEntry,
+    OverloadPeriod,
     WorkerEnd,
 )
 """The types of the lines of a log."""
@@ -182,6 +184,9 @@ class GroundTruthLog:
 
     def struck(self, fault: FaultEntry) -> None:
         self._write(fault)
+
+    def overloaded(self, period: OverloadPeriod) -> None:
+        self._write(period)
 
     def ended(self, counts: ServedCounts) -> None:
         lateness = counts.lateness

@@ -39,6 +39,7 @@ from bench.files.validation import (
 from bench.files.yaml_file import LocatedValue, PythonValue, read_yaml
 from bench.simulator.delay import DELAY, Delay, DelayDrift, LogNormal
 from bench.simulator.faults.kinds import FAULTS, Fault
+from bench.simulator.overload import OverloadRules
 from bench.simulator.quota import UNLIMITED, QuotaLimits
 from bench.simulator.server_events import GA_FORMATS
 from bench.wire.audio import AudioFormatName
@@ -429,6 +430,9 @@ class Profile:
         Integer(1, 100_000),
         "Maximum number of concurrent responses; others are queued. None: any number.",
     )
+    overload: OverloadRules | None = field_key(
+        struct_of(OverloadRules), "What happens above max_concurrent_responses, and the recovery."
+    )
     max_sessions: int | None = field_key(
         Integer(1, 100_000),
         "Maximum number of open sessions; others are refused (HTTP 503). None: any number.",
@@ -502,6 +506,12 @@ class Profile:
         OneOrMore(Choice(tuple(GA_FORMATS))),
         "Audio formats of GA sessions; the first is the default. None: those of the service.",
     )
+
+    def __post_init__(self) -> None:
+        if self.overload is not None and self.max_concurrent_responses is None:
+            raise UsageError(
+                f"profile {self.name}: `overload` needs `max_concurrent_responses`, the capacity"
+            )
 
     def slowness(self, at_ns: int, open_sessions: int) -> float:
         """Return the factor on the delays of a response.

@@ -165,16 +165,28 @@ class ResponseSlots:
     even if it is cancelled earlier. If arrivals are random, this is the queue M/G/c. If callers
     wait for their replies, it is the machine repair model. Instants are on CLOCK_MONOTONIC.
     `sessions`: the number of sessions that share the servers now. `responses`: the number of
-    responses that the servers generated, with or without a wait.
+    responses that the servers generated, with or without a wait. `dropped`: the number of requests
+    whose connections are closed, because they are above the capacity (`bench.simulator.overload`).
     """
 
     def __init__(self, count: int | None = None) -> None:
         self._free_ns = [0] * (count or 0)
-        self.sessions = self.responses = 0
+        self.sessions = self.responses = self.dropped = 0
 
     def begin_ns(self, at_ns: int) -> int:
         """Return the instant when a response can start that is requested at `at_ns`."""
         return max(at_ns, self._free_ns[0]) if self._free_ns else at_ns
+
+    def slowness(self, at_ns: int) -> float:
+        """Return the factor on delays because of an overload."""
+        return 1.0
+
+    def refusal_ns(self, at_ns: int) -> int:
+        """Return the time that a refused connection should wait; 0 if it is accepted."""
+        return 0
+
+    def end(self) -> None:
+        """Report what is not yet reported."""
 
     def occupy(self, until_ns: int) -> None:
         """Occupy the server that becomes free first, until `until_ns`."""

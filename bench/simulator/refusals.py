@@ -16,6 +16,7 @@ from bench.base.units import NS_PER_MS, NS_PER_S
 
 REFUSED_WAIT_NS = 2 * NS_PER_S  # wait that an injected 429 or 503 requests
 GOING_AWAY = 1001
+TRY_AGAIN_LATER = 1013
 SESSION_EXPIRED = "session_expired"
 EXPIRED_REASON = "Your session hit the maximum duration of {minutes:g} minutes."
 

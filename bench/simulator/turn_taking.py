@@ -135,7 +135,8 @@ class TurnTaking:
         if self._cuts_in:
             self._cuts_in = False
             return 0.0
-        return self._session_factor(at_ns) * self._profile.slowness(at_ns, self._servers.sessions)
+        of_load = self._profile.slowness(at_ns, self._servers.sessions)
+        return self._session_factor(at_ns) * of_load * self._servers.slowness(at_ns)
 
     def _session_factor(self, at_ns: int) -> float:
         growth = self._profile.growth

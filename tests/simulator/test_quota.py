@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.simulator.overload import OverloadedSlots, OverloadRules
 from bench.simulator.profile import Slowdown
 from bench.simulator.quota import (
     MINUTE_NS,
@@ -147,6 +148,16 @@ def test_open_sessions_above_the_limit_slow_down_responses() -> None:
     assert third[0] - AT_NS == pytest.approx(1.5 * (alone[0] - AT_NS), abs=1)
     assert servers.sessions == 1
     assert span_ns(3, **slow) == alone
+
+
+def test_a_session_answers_more_slowly_in_overload() -> None:
+    alone = span_ns(3)
+    rules = OverloadRules("degrade", slower=1)
+    servers = OverloadedSlots(1, rules, lambda period: None)
+    span_ns(1, servers=servers)
+    slow = span_ns(3, servers=servers)
+
+    assert slow[0] - AT_NS == pytest.approx(2 * (alone[0] - AT_NS), abs=2)
 
 
 def test_a_response_does_not_wait_while_a_slot_is_free() -> None:

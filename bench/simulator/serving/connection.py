@@ -237,11 +237,14 @@ class Connection:
         message = b"".join(self._fragments)
         self._fragments = []
         receive = self._behaviour.receive_binary if self._binary else self._behaviour.receive_text
+        dropped = self._state.servers.dropped
         received = receive(message, at_ns)
         if self._truth:
             self._truth.received(self._session_id, received, arrival)
         if self._injector:
             self._injector.received(received.type, at_ns)
+        if self._state.servers.dropped > dropped:
+            self.close(refusals.TRY_AGAIN_LATER, "overloaded")
 
     # Output
 

@@ -38,6 +38,7 @@ from bench.base.units import NS_PER_S
 from bench.simulator.faults.injection import FaultEntry, FaultInjector
 from bench.simulator.faults.kinds import Fault
 from bench.simulator.ground_truth_log import LatenessCounts, ServedCounts, ServerProgress
+from bench.simulator.overload import OverloadedSlots, OverloadPeriod
 from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.refusals import (
     GOING_AWAY,
@@ -101,7 +102,7 @@ class Server:
         self._worker = worker
         self.connections: set[Connection] = set()
         self._quota = ServiceQuota(config.profile.quota)
-        self._servers = ResponseSlots(config.profile.max_concurrent_responses)
+        self._servers = self._new_servers()
         self._address = listener.getsockname()[:2]
         self._stopping = False
         self._started_ns = monotonic_ns()
@@ -112,6 +113,7 @@ class Server:
             config=config,
             loop=loop,
             quota=self._quota,
+            servers=self._servers,
             limit=self._limit,
             new_session=self._new_session,
             next_session=self._next_session,
@@ -137,6 +139,7 @@ class Server:
     async def stop(self) -> None:
         """Close all connections, and wait until they have ended."""
         self._stopping = True
+        self._servers.end()
         for line in self.lines:
             line.close()
         self._stop_listening()
@@ -232,8 +235,19 @@ class Server:
         most = self._config.profile.max_sessions
         if most is not None and self._servers.sessions >= most:
             return TOO_MANY_SESSIONS
-        wait_ns = self._quota.connect(at_ns)
+        wait_ns = self._servers.refusal_ns(at_ns) or self._quota.connect(at_ns)
         return throttled(wait_ns) if wait_ns else None
+
+    def _new_servers(self) -> ResponseSlots:
+        profile = self._config.profile
+        count = profile.max_concurrent_responses
+        if profile.overload is None or count is None:
+            return ResponseSlots(count)
+        return OverloadedSlots(count, profile.overload, self._on_overload)
+
+    def _on_overload(self, period: OverloadPeriod) -> None:
+        if self._config.truth:
+            self._config.truth.overloaded(period)
 
     def _next_session(self) -> SessionParts:
         """Count one more session. Return its parts."""

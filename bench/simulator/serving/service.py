@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from bench.simulator.faults.injection import FaultInjector, Lacks, RefusalForm
 from bench.simulator.ground_truth_log import GroundTruthLog, LatenessCounts
 from bench.simulator.profile import Profile
-from bench.simulator.quota import ServiceQuota
+from bench.simulator.quota import ResponseSlots, ServiceQuota
 from bench.simulator.recorded_replies import RecordedReply
 from bench.simulator.refusals import PostUpgradeRefusal, RefusedUpgrade
 from bench.simulator.serving.credentials import Authenticator
@@ -181,6 +181,7 @@ class ServerState:
     config: ServerConfig
     loop: asyncio.AbstractEventLoop
     quota: ServiceQuota
+    servers: ResponseSlots
     # takes one connection, unless a limit of the server refuses it
     limit: Callable[[int], RefusedUpgrade | None]
     new_session: Callable[[AcceptedUpgrade], SimulatedSession]
