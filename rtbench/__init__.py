@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from reports.api.verdicts import check, compare, trend
     from reports.statistics.quantiles import QuantileEstimate, Sample, quantiles
     from rtbench.locust_user import RealtimeUser, script
+    from rtbench.overload.callers import OverloadShape, ProbeCaller
 
     __version__: str
 
 __all__ = [
+    "OverloadShape",
+    "ProbeCaller",
     "QuantileEstimate",
     "RealtimeUser",
     "RtbenchError",
@@ -64,6 +67,7 @@ EXPORTS = {
     "reports.api.verdicts": ("check", "compare", "trend"),
     "reports.statistics.quantiles": ("QuantileEstimate", "Sample", "quantiles"),
     "rtbench.locust_user": ("RealtimeUser", "script"),
+    "rtbench.overload.callers": ("OverloadShape", "ProbeCaller"),
 }
 """A mapping from a module to the public names in it."""
 HOME = Path(__file__).resolve().parents[1]

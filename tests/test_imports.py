@@ -190,6 +190,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "reports.data": ("uncertainty", "runs", "planned_turns", "turns", "samples", "export"),
     "reports.analysis": (
+        "overload",
         "summary",
         "targets",
         "sample_size",
@@ -216,6 +217,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "locust_run",
         "load_search",
         "simulator_profile",
+        "overload",
         "calibrate",
         "capacity",
         "azure_load_testing",
@@ -263,6 +265,7 @@ NAMED_IN = {
         "bench.load.runners",
         "bench.load.user",
         "bench.load.locust_file",
+        "rtbench.overload.callers",
         "bench.load.run_files",
         "scenarios",
     ),
@@ -462,6 +465,7 @@ CLOCKS = {
 DRAWING = (
     "reports.pages.run_report.bar_charts",
     "reports.pages.run_report.charts",
+    "reports.pages.run_report.overload_plot",
     "reports.pages.run_report.time_panels",
     "reports.pages.run_report.speech_timeline",
     "reports.render.svg",

@@ -96,7 +96,7 @@ class ScriptEntry(TypedDict):
     name: str
     scenario: str
     digest: str
-    turns: Count
+    turns: Annotated[Count | None, Meta(description="null if a task in Python has no end")]
     plan: NotRequired[
         Annotated[
             list[PlannedTurnEntry] | None,
@@ -354,6 +354,15 @@ class RunEntry(TypedDict):
         Annotated[
             list[StageEntry],
             Meta(description="the stages of the number of sessions, in a closed loop"),
+        ]
+    ]
+    overload: NotRequired[
+        Annotated[
+            dict[str, float | list[str]],
+            Meta(
+                description="of a load with a peak: the loads, the margin, the scripts of probe"
+                " callers, the spacing of their turns, and when each part began"
+            ),
         ]
     ]
 

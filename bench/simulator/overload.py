@@ -33,7 +33,7 @@ class OverloadRules:
 
     above: Above = field_key(
         Choice(("queue", "refuse", "drop", "degrade")),
-        "What happens above max_concurrent_responses: responses wait; new connections are refused"
+        "What happens above max_concurrent_responses: responses queue; new connections are refused"
         " (HTTP 429); the connection is closed (1013); or replies are only slower.",
         "queue",
     )
@@ -62,7 +62,7 @@ class OverloadRules:
             return self.slower
         passed = since_ns / (self.recovery_s * NS_PER_S) if self.recovery_s else math.inf
         if self.recovery == "exponential":
-            return self.slower * (RECOVERED / self.slower) ** passed
+            return self.slower * math.pow(RECOVERED / self.slower, passed)
         return self.slower if passed < 1 else 0.0
 
 

@@ -65,6 +65,9 @@ class Source(Protocol):
         should have it.
         """
 
+    def of_peak(self, metric: str, tail: float) -> ThresholdEstimate:
+        """Return a value of a run with a peak of load, with bounds of this type I error."""
+
 
 class Sources(Protocol):
     """A baseline and a candidate that have the same kind of clusters."""

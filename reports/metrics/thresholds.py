@@ -37,6 +37,7 @@ from reports.metrics.argument_names import option_of_text
 from reports.metrics.metric_spec import MetricSpec, Statistic
 from reports.metrics.rate_metrics import RATES
 from reports.metrics.statistic_types.mean import Mean
+from reports.metrics.statistic_types.of_peak import OF_PEAK, OfPeak
 from reports.metrics.statistic_types.quantile import Quantile
 from reports.metrics.statistic_types.rate import Rate
 from reports.metrics.statistic_types.within import Within
@@ -64,10 +65,14 @@ class ThresholdMetric:
     better: Better
     of_sessions: bool = False
     signed: bool = False
+    only: Statistic | None = None
+    """The only statistic of a value of a run with a peak of load."""
 
     @property
     def aggregates(self) -> tuple[str, ...]:
         """The aggregates that a threshold on the metric may use."""
+        if self.only is not None:
+            return (self.only.aggregate,)
         return tuple(
             name
             for statistic in STATISTICS
@@ -98,6 +103,10 @@ THRESHOLD_METRICS = {
         if metric.scope in ("turn", "session")
     },
     **{rate.name: ThresholdMetric(rate.name, "share", rate.better) for rate in RATES.values()},
+    **{
+        name: ThresholdMetric(name, cast(Unit, unit), "lower", True, only=OfPeak(name))
+        for name, (unit, _) in OF_PEAK.items()
+    },
 }
 """The metrics that may have thresholds, by name."""
 
@@ -343,6 +352,8 @@ def parse(metric: str, text: str, *, abort: bool = False) -> Threshold:
     if "measured_from" in filters and (name not in CATALOGUE or CATALOGUE[name].begin != ORIGIN):
         raise UsageError(f"{name} is measured from one instant only: remove measured_from")
     threshold_metric = threshold_metric.of(statistic)
+    if threshold_metric.only is not None:
+        bound = bound.removeprefix("+")  # an increase of the peak itself, not over a baseline
     # a margin has a sign and a unit, or an `and`; anything else is a limit
     relative = (
         bound.startswith("+")
@@ -577,7 +588,7 @@ def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
             f"avg of {metric.name} cannot be a threshold: a single timeout changes it; use med or"
             " p(95)"
         )
-    if text == "rate" and metric.unit == "%":
+    if text == "rate" and metric.unit == "%" and metric.only is None:
         raise UsageError(
             f"rate of {metric.name} cannot be a threshold: each"
             f" {'session' if metric.of_sessions else 'turn'} has a value in %; use avg or p(95),"
@@ -594,6 +605,8 @@ def _statistic(text: str, metric: ThresholdMetric) -> Statistic:
 
 
 def _read(aggregate: str, metric: ThresholdMetric) -> Statistic | None:
+    if metric.only is not None:
+        return metric.only if aggregate == metric.only.aggregate else None
     known = (kind for kind in STATISTICS if kind.aggregates(metric.unit, metric.better))
     return next(filter(None, (kind.read(aggregate) for kind in known)), None)
 

@@ -320,6 +320,18 @@ def _too_few_runs(numbers: Numbers) -> str:
     )
 
 
+OVERLOAD = {
+    "no_peak": "the run ended before the peak",
+    "no_after": "the run ended in the peak",
+    "too_few": "probe callers had too few turns before or after the peak",
+    "late": "INVALID for the peak: the load generator started its callers too late",
+    "blocked": "INVALID for the peak: the load generator stood still in it",
+    "cpu": "INVALID for the peak: the load generator used all of a core",
+    "timestamps": "INVALID for the peak: the timestamps of its turns are too uncertain",
+    "never_left": "latency never left the margin",
+    "not_recovered": "not shown within the run",
+}
+"""The causes of the reason `overload`."""
 SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "too_few": _too_few,
     "too_few_to_print": lambda n: f"needs {count(n['needed'])}{NBSP}{units(Reason('', dict(n)))}",
@@ -335,6 +347,7 @@ SENTENCES: Mapping[str, str | Callable[[Numbers], tuple[str, str] | str]] = {
     "within_bounds": _within_bounds,
     "nothing_succeeded": _nothing_succeeded,
     "no_value": "not measured on both targets",
+    "overload": lambda n: OVERLOAD[n["cause"]],
     "no_value_here": "the run or its baseline has no such value",
     "no_ratio": "the value of the stored runs is 0, so there is no ratio",
     "in_failures": "the quantile is infinite: too many turns failed",

@@ -25,6 +25,7 @@ from bench.base.suggestions import did_you_mean, near_options
 from bench.files.sanitize import one_line
 from rtbench.cli.docs import docs
 from rtbench.cli.options import Command, Group, help_of, option
+from rtbench.cli.overload import WithRunOptions, overload
 from rtbench.cli.report import report
 from rtbench.cli.run import ReadByLocust, run
 from rtbench.cli.runs import runs
@@ -110,6 +111,7 @@ GROUPS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "init": init,
         "run": run,
         "capacity": capacity,
+        "overload": overload,
         "docs": docs,
     },
     "Judge a run": {
@@ -144,12 +146,14 @@ FORMER = {
     "upload": "runs upload",
 }
 """The former names of commands, and the commands that replace them."""
+OWN_FORM: Mapping[str, type[Command]] = {"run": ReadByLocust, "overload": WithRunOptions}
+"""The commands of which Locust reads all options, or some."""
 for group, members in GROUPS.items():
     for name, member in members.items():
         if isinstance(member, typer.Typer):
             app.add_typer(member, name=name, rich_help_panel=group)
         else:
-            cls = ReadByLocust if member is run else Command
+            cls = OWN_FORM.get(name, Command)
             app.command(name, cls=cls, rich_help_panel=group, help=help_of(member))(member)
 
 

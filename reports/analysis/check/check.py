@@ -33,6 +33,7 @@ from reports.engine.judge import Judged
 from reports.metrics import step_names
 from reports.metrics.argument_names import option
 from reports.metrics.measurable import refuse_unmeasurable
+from reports.metrics.statistic_types.of_peak import OF_PEAK
 from reports.metrics.thresholds import (
     Threshold,
     near,
@@ -223,7 +224,10 @@ def _throttled_reason(
     )
     decided = {item.target for item in items if not item.relative and item.spec.metric == THROTTLED}
     for target in targets:
-        if target.name in judged - decided - compared and throttled_share(target) > FAIR:
+        # a service above its capacity is expected to refuse calls
+        has_peak = "overload" in target.run.metadata
+        named = judged - decided - compared
+        if target.name in named and not has_peak and throttled_share(target) > FAIR:
             yield throttled_cause(target)
 
 
@@ -335,7 +339,7 @@ def _targets_without_failure_threshold(
     A target without a result is the baseline of other targets. If these have a relative threshold
     on failures, the threshold also covers the baseline.
     """
-    guarded = {item.target for item in items if item.spec.metric == FAILURES}
+    guarded = {item.target for item in items if item.spec.metric in (FAILURES, *OF_PEAK)}
     compared = any(item.relative for item in items if item.target in guarded)
     checked = {item.target for item in items}
     about = checked - guarded if compared else {target.name for target in targets} - guarded

@@ -15,6 +15,7 @@ from msgspec.structs import asdict
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import DEFINITIONS_VERSION, TRANSCRIPT_METRICS
 from bench.record.metric_values import CARRIED
+from reports.analysis.overload.values import overload_values
 from reports.analysis.summary import metrics, run_validity
 from reports.analysis.summary.calls import TelephoneCalls, telephone_calls
 from reports.analysis.summary.cost import RunCost, money_of
@@ -216,6 +217,13 @@ class RunResults(SharedResults, frozen=True, kw_only=True):
         described(
             "of scripts with pauses of a set length in the caller's speech: rates of each step, and"
             " values by pause; otherwise empty"
+        ),
+    ]
+    overload: Annotated[
+        tuple[Value, ...],
+        described(
+            "of a load with a peak: calls and probe latency of each part, refused calls by outcome,"
+            " refused_share, harm and recovery_time; otherwise empty"
         ),
     ]
     counts: Annotated[
@@ -432,6 +440,7 @@ def summarise(run: RunFrames) -> Summary:
         within=tuple(deadline_shares(run, samples, sessions)),
         tools=tuple(tool_turns(run, samples)),
         turn_taking=tuple(turn_taking(turns)),
+        overload=tuple(overload_values(run, samples)),
         counts=tuple(metrics.turn_counts(turns)),
         session_metrics=(*connecting, *metrics.slopes(samples, run.uncertain_metrics)),
         carried=tuple(metrics.session_metrics(sessions, targets, tuple(CARRIED))),

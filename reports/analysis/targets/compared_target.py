@@ -12,6 +12,8 @@ import pandas as pd
 
 from bench.base.units import NS_PER_S
 from bench.catalogue.metrics import CATALOGUE, SLOPE
+from reports.analysis.overload.parts import calls_of_peak
+from reports.analysis.overload.values import overload_estimate
 from reports.analysis.summary.metrics import slope_sample
 from reports.analysis.summary.outcomes import OF_SESSION, Outcomes, outcomes_of
 from reports.analysis.targets.clusters import ABSENT, NO_SESSION, Clusters
@@ -25,6 +27,7 @@ from reports.results.reason import Reason
 from reports.statistics.counting import Floats, Integers
 from reports.statistics.quantiles import NO_VALUES, Sample
 from reports.statistics.rates import PerCluster
+from reports.statistics.threshold_estimate import ThresholdEstimate
 
 
 class TurnWeights(NamedTuple):
@@ -265,6 +268,12 @@ class ComparedTarget:
         in_time = in_time if weight is None else weight * in_time
         events, turns = (np.bincount(clusters, of, self.sessions) for of in (in_time, weight))
         return events.astype(np.float64), turns.astype(np.float64)
+
+    def of_peak(self, metric: str, tail: float) -> ThresholdEstimate:
+        """Return a value of a run with a peak of load."""
+        is_absent = self.target == ABSENT
+        of = None if is_absent else calls_of_peak(self.run, self.samples, self.target)
+        return overload_estimate(of, metric, tail)
 
     def totals(self, spec: MetricSpec) -> PerCluster:
         """Return the sum and the number of the values of a metric in each cluster. Failed turns

@@ -27,6 +27,7 @@ from reports.pages.run_report.sections import (
     latency,
     network,
     outcomes,
+    overload,
     slowest,
     telephone,
     tools,
@@ -323,6 +324,7 @@ FOLDED = False
 SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
     (latency.distributions, OPEN),
     (latency.percentile_curves, OPEN),
+    (overload.overload, OPEN),
     (arrivals.arriving, OPEN),
     (latency.time, OPEN),
     (arrivals.by_load, FOLDED),

@@ -1,0 +1,60 @@
+"""A value of a run with a peak of load, such as the recovery time. It has a limit, no baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bench.base.errors import UsageError
+from bench.catalogue.metrics import Better as Direction
+from reports.metrics.metric_spec import MeasuredDifferences, MetricSpec, Source, Sources, Statistic
+from reports.results.value import Scale
+from reports.statistics.differences import Inference
+from reports.statistics.target_counts import TargetCounts
+from reports.statistics.threshold_estimate import TAIL, ThresholdEstimate
+
+OF_PEAK = {
+    "recovery_time": ("ms", "value"),
+    "refused_share": ("share", "rate"),
+    "harm": ("%", "p(95)"),
+}
+"""The unit of each value, and its aggregate in thresholds. Less of each is better."""
+
+
+@dataclass(frozen=True)
+class OfPeak(Statistic):
+    """The value `metric` of a run with a peak."""
+
+    kind: ClassVar[str] = "of_peak"
+    metric: str
+
+    @property
+    def aggregate(self) -> str:
+        return OF_PEAK[self.metric][1]
+
+    def title(self, metric: str) -> str:
+        return metric
+
+    def unit(self, metric: str) -> str:
+        return OF_PEAK[self.metric][0]
+
+    def better(self, metric: str) -> Direction:
+        return "lower"
+
+    def scale(self, metric: str) -> Scale:
+        return "points" if self.unit(metric) == "share" else "ratio"
+
+    def counts(self, source: Source, spec: MetricSpec) -> TargetCounts:
+        return self.estimate(source, spec).counts
+
+    def value(self, source: Source, spec: MetricSpec) -> float:
+        return self.estimate(source, spec).value
+
+    def estimate(self, source: Source, spec: MetricSpec, tail: float = TAIL) -> ThresholdEstimate:
+        return source.of_peak(self.metric, tail)
+
+    def compare(
+        self, sources: Sources, group: Sequence[MetricSpec], inference: Inference
+    ) -> MeasuredDifferences:
+        raise UsageError(f"{self.metric} cannot be compared with a baseline: give it a limit")

@@ -1,0 +1,109 @@
+"""`rtbench overload`: a run with a peak of load, and the recovery after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.base.errors import UsageError
+from bench.base.installation import child_environment, python_command
+from bench.load.planning.command_line import COMMAND, program
+from bench.load.planning.stages import A_SPAN, span_s
+from rtbench.cli.options import Command, argument, option
+from rtbench.overload.settings import OVERLOAD
+
+LOCUST_FILE = Path(__file__).parents[1] / "overload" / "locustfile.py"
+
+
+class WithRunOptions(Command):
+    """A command whose other options are those of `rtbench run`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+        super().__init__(*args, **kwargs | {"context_settings": settings})
+
+
+def overload(
+    ctx: typer.Context,
+    script: Annotated[Path, argument("YAML script that the callers play.", "SCRIPT")],
+    load: Annotated[
+        str, option("Concurrent calls before and after, or the folder of a capacity.", "N")
+    ],
+    peak: Annotated[int, option("Concurrent calls in the peak.", min=1)],
+    peak_time: Annotated[str, option("Duration of the peak.", "TIME")] = "60s",
+    before: Annotated[str, option("Time before the peak.", "TIME")] = "4m",
+    after: Annotated[str, option("Time after the peak.", "TIME")] = "5m",
+    probes: Annotated[int, option("Probe callers, in addition to the load.", min=1)] = 8,
+    probe_spacing: Annotated[str, option("Time between their turns.", "TIME")] = "2s",
+    margin: Annotated[
+        float, option("Share by which latency may exceed that before the peak.", min=0.01, max=10)
+    ] = 0.1,
+) -> None:
+    """Run a steady load, a peak and the steady load again; print what happened to callers, and
+    when the service had recovered.
+
+    `rtbench overload mine.yaml --load 20 --peak 60` also has the options of `rtbench run`, such as
+    --thresholds, --targets, --simulator and --yes, and its exit status.
+    """
+    shape = {
+        "load": _load(load),
+        "peak": peak,
+        "before_s": _span(before, "--before"),
+        "peak_s": _span(peak_time, "--peak-time"),
+        "after_s": _span(after, "--after"),
+        "margin": margin,
+    }
+    probe = {
+        "asks": _script(script),
+        "fixed_count": probes,
+        "spacing_s": _span(probe_spacing, "--probe-spacing"),
+    }
+    if peak <= _load(load):
+        raise UsageError(f"--peak {peak} must be more than the load, {_load(load)}")
+    settings = {"script": _script(script), "probe": probe, "peak": shape}
+    sys.stdout.flush()
+    command = python_command("rtbench.run_process", str(LOCUST_FILE), *ctx.args)
+    environ = child_environment(os.environ, captured=False)
+    # an address may contain a secret
+    is_public = not any("://" in word for word in sys.argv)
+    environ[COMMAND] = json.dumps([program("rtbench"), *sys.argv[1:]] if is_public else [])
+    # until the process of the run handles them
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    os.execve(command[0], command, environ | {OVERLOAD: json.dumps(settings)})
+
+
+def _script(path: Path) -> str:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such script")
+    return str(path.resolve())
+
+
+def _span(text: str, flag: str) -> float:
+    seconds = span_s(text)
+    if not seconds:
+        raise UsageError(f"{flag} {text!r:.40} is not {A_SPAN}")
+    return seconds
+
+
+def _load(text: str) -> int:
+    """Return the number of calls, or the highest load that passed in a finished search."""
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    path = Path(text) / "capacity.json"
+    try:
+        found = json.loads(path.read_bytes())
+        plan = found["plan"]
+        passed = found["highest_pass"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(
+            f"--load {text!r:.80} is neither a number of calls nor the folder of a capacity"
+        ) from None
+    if plan.get("by") != "concurrency" or not passed:
+        raise UsageError(f"--load {text}: this search shows no number of calls that passes")
+    return int(passed)

@@ -1,0 +1,47 @@
+"""The Locust file of `rtbench overload`. The environment variable OVERLOAD has the script, and the
+attributes of its classes.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from bench.base.errors import USAGE_STATUS
+from bench.load.planning.tasks import script
+from bench.load.user import RealtimeUser
+from rtbench.overload.callers import OverloadShape, ProbeCaller
+from rtbench.overload.settings import OVERLOAD
+
+if OVERLOAD not in os.environ:  # a worker received this file from its master
+    print("rtbench: start workers with a Locust file: rtbench docs overload", file=sys.stderr)
+    sys.exit(USAGE_STATUS)
+
+SETTINGS = json.loads(os.environ[OVERLOAD])
+SCRIPT = Path(SETTINGS["script"])
+
+
+class Named:
+    """A caller in the scenario of the script."""
+
+    @classmethod
+    def scenario_name(cls) -> str:
+        return SCRIPT.stem
+
+
+class Caller(Named, RealtimeUser):
+    """A caller of the load."""
+
+    tasks = [script(SCRIPT)]  # noqa: RUF012  # Locust's form
+
+
+class Probe(Named, ProbeCaller):
+    """A probe caller."""
+
+    locals().update(SETTINGS["probe"])
+
+
+class Peak(OverloadShape):
+    """The load."""
+
+    locals().update(SETTINGS["peak"])

@@ -1,0 +1,85 @@
+"""The command that starts a load with a peak."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.base.errors import UsageError
+from rtbench.overload.settings import OVERLOAD
+from tests.command_line import call_or_raise
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text("steps: [{text: Hello}]")
+    return path
+
+
+def started(monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[list[str], dict[str, Any]]:
+    """Return the command that `rtbench overload` starts, and the settings that it passes."""
+    found: list[Any] = []
+
+    def execve(path: str, command: list[str], environ: dict[str, str]) -> None:
+        found.extend([command, json.loads(environ[OVERLOAD])])
+
+    monkeypatch.setattr(os, "execve", execve)
+    monkeypatch.setattr("signal.pthread_sigmask", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["rtbench", "overload", *map(str, words)])
+    call_or_raise("overload", *words)
+    command, settings = found
+    return command, settings
+
+
+def test_the_command_starts_a_run_with_its_other_options(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--load", 4, "--peak", 12, "--peak-time", "30s", "--yes", "--targets", "a,b")
+    command, settings = started(monkeypatch, script, *options)
+
+    assert command[-3:] == ["--yes", "--targets", "a,b"]
+    assert settings["peak"] == {
+        "load": 4,
+        "peak": 12,
+        "before_s": 240.0,
+        "peak_s": 30.0,
+        "after_s": 300.0,
+        "margin": 0.1,
+    }
+    assert settings["probe"] == {"asks": str(script), "fixed_count": 8, "spacing_s": 2.0}
+
+
+def test_the_load_may_be_that_of_a_finished_search(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"plan": {"by": "concurrency"}, "highest_pass": 20}
+    (tmp_path / "capacity.json").write_text(json.dumps(found))
+    _, settings = started(monkeypatch, script, "--load", tmp_path, "--peak", 60)
+
+    assert settings["peak"]["load"] == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--load", "4", "--peak", "4"), "--peak 4 must be more than the load, 4"),
+        (("--load", "many", "--peak", "4"), "neither a number of calls nor the folder"),
+        (("--load", "1", "--peak", "4", "--before", "soon"), "--before 'soon' is not a time"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(
+    script: Path, words: tuple[str, ...], problem: str
+) -> None:
+    with pytest.raises(UsageError, match=problem):
+        call_or_raise("overload", script, *words)
+
+
+def test_a_missing_script_is_refused_in_one_line() -> None:
+    with pytest.raises(UsageError, match=r"no\.yaml: no such script"):
+        call_or_raise("overload", "no.yaml", "--load", 1, "--peak", 4)
