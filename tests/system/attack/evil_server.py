@@ -494,7 +494,7 @@ def interpreting(wire: Wire) -> None:
     wire.receive(b"session.input_audio_buffer.append")
 
 
-OTHER_TYPES = (None, True, -1, 1e308, [], {}, [[]] * 99, "\x00", "x" * 200_000)
+OTHER_TYPES: tuple[object, ...] = (None, True, -1, 1e308, [], {}, [[]] * 99, "\x00", "x" * 200_000)
 """Values that no field of an event has."""
 INTERPRETERS: dict[str, tuple[str, *tuple[Step, ...]]] = {
     "a_translation_at_another_rate": (
