@@ -212,6 +212,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "rtbench": (
         "evaluation",
         "locust_user",
+        "locust_process",
         "run_process",
         "synthesis",
         "locust_run",
@@ -247,6 +248,7 @@ REPORTS_MAY_USE = {
     "bench.catalogue.reference_workload",
     "bench.catalogue.threshold_form",
     "bench.catalogue.timeouts",
+    "bench.record.call_audio",
     "bench.record.document",
     "bench.record.folder",
     "bench.record.histograms",

@@ -208,11 +208,11 @@ TABLES: tuple[TableName, ...] = tuple(SCHEMAS)
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """An exported file, and its number of rows or histograms."""
+    """An exported file, and its number of rows, histograms or bytes."""
 
     path: Path
     count: int
-    what: Literal["rows", "histograms"]
+    what: Literal["rows", "histograms", "bytes"]
 
 
 def export_tables(
@@ -222,14 +222,14 @@ def export_tables(
     the run. Raise UsageError if the folder is no run, if a file cannot be written, or if a file
     exists already and `force` is False.
     """
-    out_folder = _path(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
+    out_folder = output_folder(folder, out, [f"{table}.{form}" for table in TABLES], force=force)
     files = []
     for table in TABLES:
         path = out_folder / f"{table}.{form}"
         write = partial(
             write_table, form=form, schema=export_schema(table), pieces=rows(folder, table)
         )
-        files.append(ExportedFile(path, _write(folder, path, write), "rows"))
+        files.append(ExportedFile(path, write_file(folder, path, write), "rows"))
     return files
 
 
@@ -237,13 +237,15 @@ def export_log(
     folder: Path, out: Path | None = None, metric: str | None = None, *, force: bool = False
 ) -> ExportedFile:
     """Write the histograms, or only those of `metric`. Raise UsageError as `export_tables` does."""
-    path = _path(folder, out, [LOG], force=force) / LOG
+    path = output_folder(folder, out, [LOG], force=force) / LOG
     return ExportedFile(
-        path, _write(folder, path, partial(write_log, folder=folder, metric=metric)), "histograms"
+        path,
+        write_file(folder, path, partial(write_log, folder=folder, metric=metric)),
+        "histograms",
     )
 
 
-def _path(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
+def output_folder(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) -> Path:
     """Create the output folder and return it. `names` is the names of the files to write there.
     Raise UsageError if it is a run folder or cannot be written, or if one of the files exists and
     `force` is False.
@@ -272,7 +274,7 @@ def _path(folder: Path, out: Path | None, names: Sequence[str], *, force: bool) 
     return out_folder
 
 
-def _write(folder: Path, path: Path, write: Callable[[Path], int]) -> int:
+def write_file(folder: Path, path: Path, write: Callable[[Path], int]) -> int:
     try:
         fresh = fresh_beside(path)
         try:

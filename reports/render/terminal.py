@@ -95,7 +95,7 @@ def _lines(block: b.Block, width: int, colour: bool) -> Iterable[str]:
     """Yield the lines of a block. A block that only a page shows has no lines."""
     match block:
         case b.Paragraph(text, style):
-            yield from (coloured(line, style, colour) for line in _wrapped(_text(text), width))
+            yield from (coloured(line, style, colour) for line in _wrapped(plain_text(text), width))
         case b.Heading(text):
             yield from _lines(b.Paragraph(text, "soft"), width, colour)
         case b.Banner(lines):
@@ -126,7 +126,7 @@ def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
     badges = BETWEEN_BADGES.join(
         coloured(word, own.style, colour) for word, own in zip(words, page.badges, strict=True)
     )
-    text = _text(page.notes).replace(NBSP, " ")
+    text = plain_text(page.notes).replace(NBSP, " ")
     space = width - len(BETWEEN_BADGES.join(words)) - len(text)
     return [*_wrapped(text, width), badges] if space < 3 else [f"{text}{' ' * space}{badges}"]
 
@@ -134,18 +134,18 @@ def _badges(page: b.Page, width: int, colour: bool) -> list[str]:
 def _both(cell: b.Cell) -> tuple[str, str]:
     """Return the text of a cell twice: first with the text below it, then without."""
     marker = f"{marker_char(cell.target)} " if cell.marked and cell.target is not None else ""
-    below = _text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
-    text = marker + _text(cell.text)
+    below = plain_text(cell.below if cell.brief is None else cell.brief).replace(" – ", "–")
+    text = marker + plain_text(cell.text)
     return f"{text} ({below})" if below else text, text
 
 
-def _text(inline: b.Inline) -> str:
+def plain_text(inline: b.Inline) -> str:
     """Return a text with control characters escaped. This is the only place that escapes them
     for a terminal.
     """
     if isinstance(inline, str):
         return escape_control(inline)
-    return "".join(map(_text, inline)) if type(inline) is tuple else _text(inline[0])
+    return "".join(map(plain_text, inline)) if type(inline) is tuple else plain_text(inline[0])
 
 
 def _wrapped(text: str, width: int, max_lines: int | None = None) -> list[str]:
@@ -167,7 +167,7 @@ def _fact(block: b.Fact, width: int, colour: bool) -> Iterable[str]:
     if len(name) >= indent > 0:  # the name is above the texts
         yield coloured(name, block.style, colour)
         name = ""
-    texts = map(_text, block.texts)
+    texts = map(plain_text, block.texts)
     unbroken = [
         text.replace(" ", NBSP) if len(text) <= min(MAX_KEPT_COLUMNS, room) else text
         for text in texts

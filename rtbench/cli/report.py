@@ -233,12 +233,14 @@ class ReportFormat(StrEnum):
     CSV = "csv"
     PARQUET = "parquet"
     HLOG = "hlog"
+    SVG = "svg"
+    PNG = "png"
 
 
 def export(
     name: RunName = "",
     form: Annotated[
-        ReportFormat, option("Write rows as CSV or Parquet, or the histograms.", "--format")
+        ReportFormat, option("Rows as CSV or Parquet, the histograms, or the figures.", "--format")
     ] = ReportFormat.CSV,
     out: Annotated[
         Path | None, option("Write to this folder (default: export in the run's folder).", "FOLDER")
@@ -249,7 +251,7 @@ def export(
     ] = None,
     force: Annotated[bool, option("Overwrite the files of an earlier export.", "--force")] = False,
 ) -> None:
-    """Write a run's rows with their metrics, or its histograms, as files for other tools.
+    """Write a run's rows with their metrics, its histograms, or the figures of its report.
 
     Prints a line for each file that it wrote. A run that was killed is finalized first; of a run in
     progress, the rows so far are written.
@@ -269,6 +271,10 @@ def export(
     close_if_left(run)
     if form is ReportFormat.HLOG:
         files = [export_log(run, out, metric, force=force)]
+    elif form in (ReportFormat.SVG, ReportFormat.PNG):
+        from reports.pages.run_report.figure_files import PictureFormat, export_figures
+
+        files = export_figures(run, cast("PictureFormat", form.value), out, force=force)
     else:
         files = export_tables(run, cast("Format", form.value), out, force=force)
     for file in files:

@@ -33,6 +33,7 @@ from reports.pages.run_report.sections import (
     tools,
     turn_taking,
 )
+from reports.pages.run_report.waveform.section import waveform_of_call
 from reports.pages.thresholds import threshold_table
 from reports.render import blocks as b
 from reports.results.levels import LEVEL_NAMES, MAIN_LEVELS, TYPICAL_LEVELS
@@ -330,6 +331,7 @@ SECTIONS: tuple[tuple[SectionMaker, bool | Callable[[Summary], bool]], ...] = (
     (arrivals.by_load, FOLDED),
     (audio.segments, OPEN),
     (audio.playback, OPEN),
+    (waveform_of_call, OPEN),
     (turn_taking.turn_taking, OPEN),
     (audio.interruptions, audio.interrupts),
     (tools.tools, OPEN),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,7 +10,7 @@ import resvg_py
 
 from bench.base.errors import UsageError
 from reports.pages.comparisons.card import card
-from reports.render.picture import png_of, style
+from reports.render.picture import has_fonts, png_of, rules
 from tests.reports.comparisons.invented import PAGES, comparison
 
 
@@ -37,9 +36,10 @@ def test_only_the_card_of_an_invalid_comparison_says_not_to_use_it(name: str) ->
 
 def test_the_style_of_a_drawing_has_a_value_for_each_colour() -> None:
     """The renderer has no custom properties."""
-    assert "var(" not in style()
-    assert ".ci.v-regressed{stroke:#b3201a" in style()
-    assert re.search(r"svg text\{font:[^}]*fill:#1a1f24", style())
+    found = dict(rules())
+    assert "var(" not in "".join(found.values())
+    assert "stroke:#b3201a" in found[".ci.v-regressed"]
+    assert "fill:#1a1f24" in found["svg text"]
 
 
 def test_a_machine_without_fonts_is_told_to_install_some(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +48,8 @@ def test_a_machine_without_fonts_is_told_to_install_some(monkeypatch: pytest.Mon
 
     render = resvg_py.svg_to_bytes
     monkeypatch.setattr(resvg_py, "svg_to_bytes", without_fonts)
+    has_fonts.cache_clear()
 
     with pytest.raises(UsageError, match=r"a picture needs fonts.*apt-get install fonts-dejavu"):
         png_of(card(comparison()))
+    has_fonts.cache_clear()

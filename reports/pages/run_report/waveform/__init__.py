@@ -1,0 +1,1 @@
+"""The waveform of one recorded call, with the waits of the caller."""
