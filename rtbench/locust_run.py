@@ -86,7 +86,7 @@ def locust_run(
     spawned_ns = monotonic_ns()
     with nullcontext() if log is None else log.open("wb") as output:
         process = subprocess.Popen(
-            python_command("locust", *arguments),
+            python_command("rtbench.locust_process", *arguments),
             cwd=folder,
             env=child_environment(environ, captured=log is not None),
             stdin=None if log is None else subprocess.DEVNULL,

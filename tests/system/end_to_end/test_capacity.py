@@ -113,10 +113,12 @@ def test_a_search_at_a_closed_port_ends_before_its_first_level(tmp_path: Path) -
 def test_a_quick_search_answers_in_a_sentence_and_prints_the_command_of_a_verified_answer(
     tmp_path: Path,
 ) -> None:
+    """The search runs a YAML script, too."""
     options = ("--quick", "--max-time", "60s", "--to", "8", "--thresholds", "ttfa: p(95)<5s")
+    script = write_scenario(tmp_path).with_name("script.yaml")
     with quick_simulator(tmp_path, more="max_sessions: 3") as simulator:
         service = ("--url", simulator.urls["ga"])
-        with capacity(write_scenario(tmp_path), tmp_path / "found", *options, *service) as process:
+        with capacity(script, tmp_path / "found", *options, *service) as process:
             output, errors = process.communicate(timeout=GUARD_S)
 
     found = document_of(tmp_path / "found")
