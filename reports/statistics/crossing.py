@@ -151,10 +151,15 @@ def design_effect(turns: TurnsByLoad, expected: Floats) -> float:
     return float(np.clip((excess**2).sum() / variance, 1.0, MAX_DESIGN_EFFECT)) if variance else 1.0
 
 
-ALONE = 0.001
+ALONE = 0.003
 """The probability of at least as many violations, if a load passed, below which it certainly
-does not pass."""
-MIN_TURNS = 3
+does not pass.
+
+A service exactly at its limit is rejected in 0.4 % of searches that test after each of six turns,
+and in 2.9 % if the turns of a call have an intraclass correlation of 0.3. This is the tail of the
+interval that the other answers have.
+"""
+MIN_TURNS = 2
 
 
 def surely_fails(violated: float, turns: float, allowed: float) -> bool:

@@ -53,7 +53,8 @@ class LevelTask:
     - `max_concurrent` is the maximum number of arriving calls in progress.
     - `stages` is the file of a load that changes, up to `load`.
     - `analyses` is the times of its analyses, as parts of `load_s`. The last one is 1.
-    - `drain_s` is the time in which open turns may end after the load.
+    - `drain_s` is the time in which open turns may end after the load, and `clear_drain_s` after an
+      analysis with a clear answer.
     """
 
     name: str
@@ -65,6 +66,7 @@ class LevelTask:
     stages: Path | None = None
     analyses: Sequence[float] = ANALYSES
     drain_s: float = END_S
+    clear_drain_s: float = END_S
 
 
 @dataclass(frozen=True)
@@ -145,15 +147,21 @@ def run_level(
     with locust_run(locust.arguments(task), _environ(locust.files), log=log) as run:
         folder = run.wait_for_folder(locust.runs, task.name)
         was_stopped = False
+        drain_s = task.drain_s
+
+        def is_decided(folder: Path, number: int) -> bool:
+            nonlocal drain_s
+            if decided := is_clear(folder, number):
+                drain_s = task.clear_drain_s
+            return decided
+
         try:
             latest_ns = until_ns - int(AROUND_S * NS_PER_S)
             analyses = _watched(
-                run.process, folder, run.started_ns(folder), task, is_clear, latest_ns
+                run.process, folder, run.started_ns(folder), task, is_decided, latest_ns
             )
         finally:
-            was_stopped = _stopped(
-                run.process, folder, min(task.drain_s, _left_s(until_ns) - CLOSE_S)
-            )
+            was_stopped = _stopped(run.process, folder, min(drain_s, _left_s(until_ns) - CLOSE_S))
             died = run.wait_for_end(folder, min(END_S, _left_s(until_ns)))
     return FinishedLevel(folder, died, analyses, was_stopped)
 

@@ -52,9 +52,10 @@ class Curve:
         """
         turns = every[0]
         for band in bands(turns):
-            is_new = band.last > self._printed and band.chosen.sum() > self._turns.get(band.last, 0)
+            inside = band.turns(turns)
+            is_new = band.last > self._printed and inside.n > self._turns.get(band.last, 0)
             if band.last < load and is_new:
-                self._print(turns, band)
+                self._print(inside, band)
         if math.isinf(load):
             self._printed = 0
         elif self.line.in_place and turns.n:
@@ -63,7 +64,7 @@ class Curve:
             state = so_far if crossing.below > 0.5 else "not crossed yet"
             self.line.draw(f"{count(load)} calls · {plural(turns.n, 'turn')} · {state}")
 
-    def _print(self, turns: TurnsByLoad, band: Band) -> None:
+    def _print(self, inside: TurnsByLoad, band: Band) -> None:
         self.line.clear()
         if not self._turns:
             heads = [*COLUMNS[:3], (f"p{100 * self._p:g}", COLUMNS[3][1]), COLUMNS[4]]
@@ -72,10 +73,9 @@ class Curve:
                 + row((head for head, _ in heads), COLUMNS)
                 + f"   limit {self._threshold.source_text}"
             )
-        inside = turns.where(band.chosen)
         self._turns[band.last] = inside.n
         self._printed = band.last
-        values = values_of(turns, band, [0.5, self._p])
+        values = values_of(inside, [0.5, self._p])
         cells = [
             band.name,
             count(inside.n),

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.base.units import NS_PER_S
-from reports.data.turns import Flags
 from reports.results.reason import Reason
 from reports.statistics.crossing import Crossing, TurnsByLoad, crossing_of, surely_fails
 from reports.statistics.quantiles import quantile
@@ -182,11 +181,14 @@ def lowest(estimates: Sequence[Estimate]) -> Estimate:
 
 
 class Band(NamedTuple):
-    """The turns at some loads, from `first` to `last`. `chosen` is a mask of them."""
+    """Some loads, from `first` to `last`."""
 
     first: int
     last: int
-    chosen: Flags
+
+    def turns(self, turns: TurnsByLoad) -> TurnsByLoad:
+        """Return the turns at these loads."""
+        return turns.where((turns.load >= self.first) & (turns.load <= self.last))
 
     @property
     def name(self) -> str:
@@ -194,22 +196,20 @@ class Band(NamedTuple):
 
 
 def bands(turns: TurnsByLoad) -> Iterator[Band]:
-    """Yield bands of loads, two in each doubling, such as 5–6, 7–8, and 9–12."""
+    """Yield the bands of loads that have turns, two in each doubling, such as 5–6 and 7–8."""
     low = 1
     step = 1
     while low <= turns.load.max(initial=0):
         high = low + step - 1
-        chosen = (turns.load >= low) & (turns.load <= high)
-        if chosen.any():
-            yield Band(low, high, chosen)
+        if Band(low, high).turns(turns).n:
+            yield Band(low, high)
         low = high + 1
         step = max(1, (high & -high) // 2) if high & (high - 1) == 0 else step
 
 
-def values_of(turns: TurnsByLoad, band: Band, ps: Sequence[float]) -> list[float]:
-    """Return quantiles of the values in a band; NaN if there are none."""
-    values = np.sort(turns.value[band.chosen])
-    values = values[~np.isnan(values)]
+def values_of(turns: TurnsByLoad, ps: Sequence[float]) -> list[float]:
+    """Return quantiles of the values; NaN if there are none."""
+    values = np.sort(turns.value[~np.isnan(turns.value)])
     return [quantile(values, p) if values.size else math.nan for p in ps]
 
 

@@ -50,6 +50,7 @@ from rtbench.capacity.quick.ramp import (
     is_crossed,
     lowest,
     second_ramp,
+    values_of,
 )
 from rtbench.capacity.quick.turns import turns_by_load
 from rtbench.capacity.search import AROUND_S, CapacityDocument, Ended, LevelEntry, RoughEstimate
@@ -58,6 +59,8 @@ from rtbench.load_search import Bracket
 START_S = 6.0
 """The time from the start of a ramp's process to its first call."""
 DRAIN_S = 4.0
+CLEAR_DRAIN_S = 0.5
+"""The same after a clear answer, which open turns do not change: between two signals."""
 Show = Callable[[Sequence[TurnsByLoad], Sequence[float], float], None]
 """A function that shows the turns by load so far, for each threshold, with its allowed share, and
 the highest load of the ramp in progress; infinite at its end.
@@ -134,6 +137,7 @@ class QuickSearch:
             stages=stages,
             analyses=ramp.analyses,
             drain_s=DRAIN_S,
+            clear_drain_s=CLEAR_DRAIN_S,
         )
         run = run_level(search.locust, task, self._may_end, search.until_ns)
         is_late = bool(run.died) and monotonic_ns() >= search.until_ns
@@ -229,7 +233,7 @@ class QuickSearch:
             "limit": in_unit(spec.unit, 100 * limit if spec.scale == "points" else limit),
         }
         alone = turns.where(turns.load <= 1)
-        p50_ms = float(np.median(alone.value)) if alone.n else math.nan
+        (p50_ms,) = values_of(alone, [0.5])
         counts = {
             "turns": alone.n,
             "violated": int(alone.violated.sum()),
@@ -286,9 +290,7 @@ class QuickSearch:
         return [self._level(band, turns) for band in bands(turns[0])]
 
     def _level(self, band: Band, turns: Sequence[TurnsByLoad]) -> LevelEntry:
-        inside = [
-            each.where((each.load >= band.first) & (each.load <= band.last)) for each in turns
-        ]
+        inside = [band.turns(each) for each in turns]
         main = inside[0].where(~np.isnan(inside[0].value))
         metric = self.search.plan.metric
         target = self.targets[0]
