@@ -10,7 +10,7 @@ from msgspec import structs
 
 from bench.base.errors import UsageError
 from bench.files.safe_io import read_file
-from reports.analysis.check.results import BY_SEVERITY, SCHEMA, CheckDocument
+from reports.analysis.check.results import SCHEMA, CheckDocument, by_threshold
 from reports.data.runs import RunFrames
 from reports.formatting import NBSP
 from reports.render import blocks as b
@@ -42,7 +42,7 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
 
     If a threshold has results for several types of turns, they are below its row.
     """
-    results = sorted(checked.findings, key=lambda finding: BY_SEVERITY.index(finding.result))
+    results = checked.findings
     several = len({finding.value.target for finding in results}) > 1
     relative = any(finding.limit is None for finding in results)
     judged = any(map(_is_judged, results))
@@ -56,14 +56,9 @@ def threshold_table(checked: CheckDocument, caption: str = "") -> b.Table:
         *([b.Column("distance to limit", leave_out=2)] if judged else []),
         b.Column("verdict", left=True),
     ]
-    of_threshold: dict[tuple[object, ...], list[Finding]] = {}
-    for number, result in enumerate(results):
-        is_part = result.threshold and result.title != result.value.name
-        key = (result.threshold, result.value.target) if is_part else (number,)
-        of_threshold.setdefault(key, []).append(result)
     row = partial(_row, several=several, relative=relative, judged=judged)
     rows = list[b.Row]()
-    for mine in of_threshold.values():
+    for mine in by_threshold(results):
         rows += (
             [row(mine[0], over=len(mine)), *(row(one, below=True) for one in mine)]
             if mine[1:]

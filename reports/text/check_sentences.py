@@ -6,11 +6,12 @@ Every form of output has the same text.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
 from bench.base.errors import FAIL_STATUS, INCONCLUSIVE_STATUS, INVALID_STATUS, PASS_STATUS
-from reports.analysis.check.results import CheckDocument, CheckResult
+from reports.analysis.check.results import CheckDocument, CheckResult, by_threshold
 from reports.analysis.summary.run_validity import TITLES
 from reports.engine.judge import Judged
 from reports.formatting import NBSP, NONE, count, format_number, percent, plural
@@ -348,10 +349,11 @@ def outcome_text(checked: CheckDocument) -> str:
     failed`.
     """
     words: dict[Result, str] = {"fail": "failed", "inconclusive": "inconclusive", "pass": "passed"}
-    counts = checked.result_counts
-    total = plural(sum(checked.result_counts.values()), "threshold")
+    worst = [first for first, *_ in by_threshold(checked.findings)]
+    counts = Counter(one.result for one in worst)
+    total = plural(len(worst), "threshold")
     if checked.exit_status == INVALID_STATUS:
-        without = sum(one.texts.verdict == NO_VERDICT for one in checked.findings if one.texts)
+        without = sum(one.texts.verdict == NO_VERDICT for one in worst if one.texts)
         return f"{count(without)} of {total} {NO_VERDICT}"
     result = checked.result if counts[checked.result] else "inconclusive"
     accepted = counts["inconclusive"] if result == "pass" else 0

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.base.clock import monotonic_ns
-from bench.base.cpu import busy_reason, core_count, cpu_limit, cpu_times, load_average, shares
+from bench.base.cpu import core_count, cpu_limit, cpu_times, load_average, shares
 from bench.base.errors import (
     FAIL_STATUS,
     INTERRUPTED_STATUS,
@@ -40,7 +40,7 @@ from bench.target.target_settings import ServiceOptions
 from bench.target.targets import ENDPOINT, TARGET_FILE, resolve_targets
 from reports.analysis.summary.summary import Summary, summarise
 from reports.data.runs import load_frames as load_run
-from reports.formatting import join_words, plural
+from reports.formatting import capitalize, join_words, plural
 from reports.text import cells
 from rtbench.cli.service import called_simulator
 from rtbench.locust_run import environment_without, locust_run
@@ -130,20 +130,16 @@ def uncertain_run_text(summary: Summary) -> str:
     turns = summary.endings.started
     failed = summary.endings.failed
     how = f"{plural(failed, 'turn')} failed (see above)" if failed else "none failed"
-    busy = any(busy_reason(machine) for machine in summary.machines)
-    cause = (
-        "This machine was busy with other work"
-        if busy
-        else "This machine was too slow for this load"
-    )
-    failures = []
-    for check in summary.validity.failed:
-        value, limit = (cells.check_value(check, number) for number in (check.value, check.limit))
-        failures.append(f"{cells.CHECKS[check.name].failure} ({check.name} {value}, limit {limit})")
-    remedy = join_words(list(dict.fromkeys(check.remedy for check in summary.validity.failed)))
+    failed_checks = summary.validity.failed
+    failures = [
+        f"{cells.CHECKS[check.name].failure} ({cells.check_values(check)})"
+        for check in failed_checks
+    ]
+    remedy = join_words(list(dict.fromkeys(check.remedy for check in failed_checks)))
     return (
         f"The tool works: it measured {plural(turns, 'turn')}; {how}.\n"
-        f"{cause}, so the values above are uncertain: {join_words(failures)}.\n"
+        f"{capitalize(cells.cause(summary))}, so the values above are uncertain:"
+        f" {join_words(failures)}.\n"
         f"Do not use them as a measurement. For a valid one: {remedy}."
     )
 

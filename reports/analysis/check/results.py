@@ -6,7 +6,7 @@ sentences are still empty, with the objects from which they are written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -64,6 +64,22 @@ class CheckDocument(Conclusion, frozen=True):
         tuple[str, ...], described("the error rates of the verdicts, and what widens the bounds")
     ]
     warnings: tuple[str, ...]
+
+
+def by_threshold(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Return the findings of each threshold and target, the worst first. There are several if the
+    turns are of several types. A finding without a threshold is alone.
+    """
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for number, finding in enumerate(sorted(findings, key=severity)):
+        is_part = finding.threshold and finding.title != finding.value.name
+        key = (finding.threshold, finding.value.target) if is_part else (number,)
+        groups.setdefault(key, []).append(finding)
+    return [*groups.values()]
+
+
+def severity(finding: Finding) -> int:
+    return BY_SEVERITY.index(finding.result)
 
 
 class CheckResult(CheckDocument, frozen=True, kw_only=True):

@@ -61,7 +61,7 @@ def check_page(checked: CheckResult) -> b.Page:
     why = [b.Explanation(written.explanations)] if written.explanations else []
     return b.Page(
         title=f"{name}: {written.headline}",
-        badges=sentences.check_badges(checked),
+        badges=sentences.check_badges(written),
         notes=" · ".join(
             filter(None, [name, checked.run_id, against, observed(checked.observed_s)])
         ),

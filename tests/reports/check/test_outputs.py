@@ -26,11 +26,12 @@ from reports.metrics.strata import Stratum
 from reports.pages.check import ci
 from reports.pages.check.ci import junit_xml
 from reports.pages.check.document import append_summary, check_data, write_check
-from reports.pages.check.report import check_page
+from reports.pages.check.report import check_page, with_sentences
 from reports.render import files as render_files
 from reports.render.markdown import render_markdown
 from reports.render.terminal import render_page
 from reports.results.reason import Reason
+from reports.text.check_sentences import result_line
 from tests.command_line import call, call_or_raise
 from tests.reports.check.examples import (
     ENOUGH,
@@ -476,3 +477,6 @@ def test_a_threshold_is_one_row_with_its_types_of_turns_below() -> None:
     assert [cells[0] for cells in printed[1:3]] == ["· from end of speech", "· from request sent"]
     assert [cells[-1] for cells in printed[1:]] == ["✕ fail", "✓ pass", "? inconclusive"]
     assert "more threshold" not in text(check(spoken, spoken, stated))
+    assert result_line(with_sentences(found)).replace("\u00a0", " ") == (
+        "✕ FAIL: 1 of 2 thresholds failed"
+    )
