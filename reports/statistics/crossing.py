@@ -44,6 +44,9 @@ NEAR = 1.25
 """The loads up to this multiple of the first interval's upper end are used. Far above it, the curve
 of a real service has another form, and would bend the curve at the crossing.
 """
+MIN_NEAR = 20
+"""The minimum number of turns that are used, those at the lowest loads, even if they are far above
+the first interval: it may have almost no turns."""
 CONFIDENCE = 0.95
 MAX_DESIGN_EFFECT = 6.0
 
@@ -107,7 +110,8 @@ def crossing_of(turns: TurnsByLoad, allowed: float, confidence: float = CONFIDEN
     """Return the load at which more than the `allowed` share of turns violates a threshold."""
     top = max(2.0, float(turns.load.max(initial=1.0)))
     found = _crossing(turns, allowed, confidence, top)
-    near = turns.where(turns.load <= NEAR * found.high)
+    lowest = np.sort(turns.load)[:MIN_NEAR].max(initial=0.0)
+    near = turns.where(turns.load <= max(lowest, NEAR * found.high))
     return found if near.n == turns.n else _crossing(near, allowed, confidence, top)
 
 

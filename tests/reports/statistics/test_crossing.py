@@ -90,6 +90,12 @@ def test_sessions_that_fail_as_a_whole_widen_the_interval() -> None:
     assert design_effect(build_turns(load, spread), np.full(load.size, 0.1)) == 1
 
 
+def test_turns_above_any_crossing_count_if_there_are_few_below() -> None:
+    load = np.array([1.0, *np.arange(2.0, 40.0)])
+
+    assert crossing_of(build_turns(load, np.ones(load.size)), ALLOWED).high < 2
+
+
 def test_two_turns_above_the_limit_show_that_p95_fails() -> None:
     assert surely_fails(2, 2, ALLOWED)
     assert not surely_fails(2, 3, ALLOWED)
