@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -110,7 +111,8 @@ def _readable(
 
 
 def resolve_run(name: str, folder: Path) -> Path:
-    """Return the folder of a run, which is given by its path, or by its name in `folder`.
+    """Return the folder of a run, which is given by its path, or by its name in `folder`: that of
+    its folder, or of `--name`. Of several runs with the same name, it is the newest.
 
     If `name` is "", return the newest run that has ended. Raise UsageError if there is no such run.
     """
@@ -122,9 +124,16 @@ def resolve_run(name: str, folder: Path) -> Path:
     for path in (Path(name), folder / name):
         if is_folder(path):
             raise UsageError(not_a_run(path))
+    pattern = re.compile(rf"\d{{8}}T\d{{6}}Z-{re.escape(name)}")
+    if named := [path for path in _folders(folder) if pattern.fullmatch(path.name)]:
+        return max(named)
     raise UsageError(
         f"there is no run {name}, and none of this name in {folder}: run `rtbench runs` for a list"
     )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return run_folders(folder) if is_folder(folder) else []
 
 
 def newest_run(folder: Path, *, prefer_valid: bool = False) -> Path:

@@ -240,7 +240,7 @@ class ReportFormat(StrEnum):
 def export(
     name: RunName = "",
     form: Annotated[
-        ReportFormat, option("Rows as CSV or Parquet, the histograms, or the figures.", "--format")
+        ReportFormat, option("Rows as CSV or Parquet, the histograms, or the plots.", "--format")
     ] = ReportFormat.CSV,
     out: Annotated[
         Path | None, option("Write to this folder (default: export in the run's folder).", "FOLDER")
@@ -251,7 +251,7 @@ def export(
     ] = None,
     force: Annotated[bool, option("Overwrite the files of an earlier export.", "--force")] = False,
 ) -> None:
-    """Write a run's rows with their metrics, its histograms, or the figures of its report.
+    """Write a run's rows with their metrics, its histograms, or the plots of its report.
 
     Prints a line for each file that it wrote. A run that was killed is finalized first; of a run in
     progress, the rows so far are written.

@@ -129,6 +129,15 @@ def test_a_run_is_found_by_its_name_and_by_its_folder(tmp_path: Path) -> None:
         resolve_run("two", tmp_path)
 
 
+def test_a_name_means_the_newest_run_that_has_it(tmp_path: Path) -> None:
+    begins = "20261128T091400Z", "20261129T091400Z"
+    older, newer = (run(tmp_path / f"{begin}-before") for begin in begins)
+    run(tmp_path / "20261130T091400Z-not-before")
+
+    assert resolve_run("before", tmp_path) == newer
+    assert resolve_run(older.name, tmp_path) == older
+
+
 def test_the_newest_run_is_not_one_that_is_under_way(tmp_path: Path) -> None:
     run(tmp_path / "zero")
     newest = run(tmp_path / "one", 2)

@@ -38,7 +38,7 @@ def waveform(call: RecordedCall, colour: int) -> Plot:
         top=2 * LABEL + GAP,
         bottom=30,
         title="Recorded call",
-        desc=f"The sound of the caller and of the service, and the waits between them: {text}.",
+        desc=f"The sound of the caller and of the service, and the latencies: {text}.",
     )
     x = PixelScale(identity, call.start_s, call.end_s, plot.x0, plot.x1)
     ticks = linear_ticks(call.start_s, call.end_s, 9)

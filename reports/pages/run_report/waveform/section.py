@@ -12,8 +12,8 @@ from reports.render import blocks as b
 from reports.render.svg import plot_figure
 
 LEGEND = (
-    "Bands: the waits of the caller. Above: what the caller said. Below: what the caller heard, at"
-    " the instants of the simulated player. Each channel has its own scale."
+    "Bands: latencies. Above: what the caller said. Below: what the caller heard, at the instants of"
+    " the simulated player. Each channel has its own scale."
 )
 
 
@@ -54,4 +54,6 @@ def _table(call: RecordedCall) -> b.Table:
         [wait.step, count(wait.turn), format_number(wait.start_s), label(wait)]
         for wait in call.waits
     ]
-    return b.table(["step", "turn", "wait began, s after the start of the call", "wait"], lines)
+    return b.table(
+        ["step", "turn", "caller ended, s after the start of the call", "latency"], lines
+    )
