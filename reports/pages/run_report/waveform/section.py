@@ -12,8 +12,8 @@ from reports.render import blocks as b
 from reports.render.svg import plot_figure
 
 LEGEND = (
-    "Bands: latencies. Above: what the caller said. Below: what the caller heard, at the instants of"
-    " the simulated player. Each channel has its own scale."
+    "Bands: latencies. Above: what the caller said. Below: what the caller heard, at the instants"
+    " of the simulated player. Each channel has its own scale."
 )
 
 
