@@ -1,5 +1,5 @@
-"""The command that draws docs/report.png: the first screen and the curves of a synthetic run with
-two targets.
+"""The command that draws docs/report.png: the first screen and the distribution of a synthetic run
+with two targets.
 
 make picture
 """
