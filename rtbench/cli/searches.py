@@ -265,9 +265,6 @@ def capacity(
     max_concurrent: Annotated[
         int | None, option("With --by arrival-rate: maximum concurrent calls.", "N", min=1)
     ] = None,
-    json_file: Annotated[
-        Path | None, option("Also write capacity.json to this path.", "--json-file", "FILE")
-    ] = None,
     out: Annotated[
         Path | None,
         option("Write the report and all runs to this folder.", "-o", "--out", "FOLDER"),
@@ -362,11 +359,9 @@ def capacity(
             word for threshold in required for word in ("--thresholds", threshold.source_text)
         ]
         more = ["--", *locust_options] if locust_options else []
-        raise typer.Exit(
-            _searched_quickly(search, ready, folder, json_file, [[*again, *options], more])
-        )
+        raise typer.Exit(_searched_quickly(search, ready, folder, [[*again, *options], more]))
     typer.echo("\n".join(opening(plan, str(folder), ready.costs)))
-    raise typer.Exit(_searched(search, ready, folder, json_file))
+    raise typer.Exit(_searched(search, ready, folder))
 
 
 def _files_and_options(words: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -438,16 +433,14 @@ def _folder(out: Path | None, script_files: Sequence[Path]) -> Path:
     return folder
 
 
-def _searched(
-    search: SearchConfig, ready: PreparedSearch, folder: Path, json_file: Path | None
-) -> int:
+def _searched(search: SearchConfig, ready: PreparedSearch, folder: Path) -> int:
     """Search, print and save the result, and return the exit status. On Ctrl-C, the result has
     the completed levels.
     """
     from bench.record.calibration import date_of
     from rtbench.capacity.conclusion import conclude
     from rtbench.capacity.level_evaluation import evaluate_level
-    from rtbench.capacity.page import closing_lines, level_heads, level_lines
+    from rtbench.capacity.page import level_heads, level_lines
     from rtbench.capacity.search import run_levels
     from rtbench.load_search import SYMBOLS
     from rtbench.locust_run import terminable
@@ -470,16 +463,13 @@ def _searched(
         scenario=ready.scenario,
         interrupted=interrupted,
     )
-    typer.echo("\n".join(["", *closing_lines(outcome)]))
-    _save(outcome, folder, json_file)
-    return INTERRUPTED_STATUS if interrupted else outcome.exit_status
+    return _saved(outcome, folder, interrupted=interrupted)
 
 
 def _searched_quickly(
     search: SearchConfig,
     ready: PreparedSearch,
     folder: Path,
-    json_file: Path | None,
     command: Sequence[Sequence[str]],
 ) -> int:
     """Search quickly, print and save the result, and return the exit status. `command` is the words
@@ -489,7 +479,6 @@ def _searched_quickly(
 
     from bench.base.standard_streams import StatusLine
     from bench.record.calibration import date_of
-    from rtbench.capacity.page import closing_lines
     from rtbench.capacity.quick.page import Curve, opening
     from rtbench.capacity.quick.search import QuickSearch
     from rtbench.capacity.quick.verify import verified
@@ -510,26 +499,25 @@ def _searched_quickly(
     verify = verified(search.plan, quick.estimate(), ready.forecast, command)
     about = {"date_utc": date_utc, "target": ready.target, "scenario": ready.scenario}
     outcome = quick.document(verify, interrupted=interrupted, **about)
-    typer.echo("\n".join(["", *closing_lines(outcome)]))
-    _save(outcome, folder, json_file)
-    return INTERRUPTED_STATUS if interrupted else outcome.exit_status
+    return _saved(outcome, folder, interrupted=interrupted)
 
 
-def _save(outcome: CapacityDocument, folder: Path, json_file: Path | None) -> None:
+def _saved(outcome: CapacityDocument, folder: Path, *, interrupted: bool) -> int:
+    """Print and save the result, and return the exit status."""
     from bench.files.safe_io import replace_text
     from reports.render.html import render_html
     from reports.results.json_entries import text_of
-    from rtbench.capacity.page import capacity_page
+    from rtbench.capacity.page import capacity_page, closing_lines
     from rtbench.capacity.text import document_data
 
+    typer.echo("\n".join(["", *closing_lines(outcome)]))
     data = text_of(document_data(outcome))
     page = render_html(capacity_page(outcome))
     files = {folder / "capacity.json": data, folder / "capacity.html": page}
-    if json_file is not None:
-        files[json_file] = data
     for path, text in files.items():
         try:
             replace_text(path, text)
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     typer.echo(folder / "capacity.html")
+    return INTERRUPTED_STATUS if interrupted else outcome.exit_status
